@@ -1,0 +1,304 @@
+/*
+ * fastgen.h - all of libfastgen's ABI.
+ *
+ * Inference of dense decoder-only transformers over a paged KV cache. Plain C: an opaque handle, fixed-width
+ * fields, pointers to flat arrays. Two shared libraries implement it: libfastgen_cpu.so (plain C, the oracle)
+ * and libfastgen_cuda.so.
+ *
+ * Mechanism, not policy: the caller decides which sequence runs, which page holds what, and when to stop. The
+ * library runs steps, in the order they were submitted.
+ *
+ * Errors: every call that can fail returns an fg_status; fg_error() then explains it, on the same thread.
+ * Nothing here calls exit() or abort(), and a refused call changes nothing.
+ *
+ * Threads: calls on one engine come from one thread at a time. fg_progress and fg_error may be called from any.
+ *
+ * Ownership: the library copies what it needs out of its arguments before a call returns, except where a field
+ * says for how long it must live. The caller owns every buffer it passes.
+ *
+ * Indices: a `slot` is a place for one running sequence, 0 <= slot < max_seqs. A `page` is a KV page,
+ * 0 <= page < n_pages. Token ids are 0 <= id < vocab_size.
+ */
+#ifndef FASTGEN_H
+#define FASTGEN_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define FG_API __attribute__((visibility("default")))
+#else
+#define FG_API
+#endif
+
+enum {
+	FG_ABI_VERSION = 1,
+	FG_PAGE_TOKENS = 64,    /* tokens in one KV page */
+	FG_STEPS_IN_FLIGHT = 2, /* steps that may be submitted and not yet waited for */
+	FG_MAX_LOGPROBS = 20,   /* most alternatives returned for one row */
+	FG_MAX_STOP_IDS = 128,  /* most stop ids held back by min_tokens, per slot */
+	FG_MAX_LOGIT_BIAS = 1024, /* most logit_bias entries per slot */
+	FG_LAST_SAMPLED = -1,   /* a token id: what this slot sampled last, read from the device */
+};
+
+typedef enum {
+	FG_OK = 0,
+	FG_INVALID = 1,       /* an argument is wrong: the caller's fault */
+	FG_OUT_OF_MEMORY = 2, /* of the host or the device */
+	FG_IO = 3,            /* a file could not be read */
+	FG_DEVICE = 4,        /* the device or its driver failed */
+	FG_UNSUPPORTED = 5,   /* valid, and not implemented by this library */
+	FG_BUSY = 6,          /* FG_STEPS_IN_FLIGHT steps are out, or the engine is still loading */
+} fg_status;
+
+typedef enum { FG_F32 = 0, FG_F16 = 1, FG_BF16 = 2, FG_FP8_E4M3 = 3 } fg_dtype;
+
+/* The model's tensors by role. Shapes are those of the checkpoint: a linear layer is [out][in], row-major. */
+typedef enum {
+	FG_EMBED = 0,      /* [vocab_size][hidden_size] */
+	FG_FINAL_NORM = 1, /* [hidden_size] */
+	FG_LM_HEAD = 2,    /* [vocab_size][hidden_size]; absent when tied_embeddings */
+	/* below: one for each layer */
+	FG_ATTN_NORM = 3, /* [hidden_size] */
+	FG_Q = 4,         /* [n_heads * head_dim][hidden_size] */
+	FG_K = 5,         /* [n_kv_heads * head_dim][hidden_size] */
+	FG_V = 6,         /* [n_kv_heads * head_dim][hidden_size] */
+	FG_O = 7,         /* [hidden_size][n_heads * head_dim] */
+	FG_Q_BIAS = 8,    /* [n_heads * head_dim], when qkv_bias */
+	FG_K_BIAS = 9,    /* [n_kv_heads * head_dim], when qkv_bias */
+	FG_V_BIAS = 10,   /* [n_kv_heads * head_dim], when qkv_bias */
+	FG_Q_NORM = 11,   /* [head_dim], when qk_norm */
+	FG_K_NORM = 12,   /* [head_dim], when qk_norm */
+	FG_MLP_NORM = 13, /* [hidden_size] */
+	FG_GATE = 14,     /* [intermediate_size][hidden_size] */
+	FG_UP = 15,       /* [intermediate_size][hidden_size] */
+	FG_DOWN = 16,     /* [hidden_size][intermediate_size] */
+	FG_ROLES = 17,
+} fg_role;
+
+/*
+ * The architecture: pre-norm decoder, RMSNorm, rotary embeddings (the two halves of a head apart, as Hugging Face
+ * stores them), grouped-query attention, SwiGLU. Biases and norms that a family lacks are switched off.
+ */
+typedef struct {
+	int32_t n_layers;
+	int32_t hidden_size;
+	int32_t n_heads;
+	int32_t n_kv_heads; /* divides n_heads */
+	int32_t head_dim;   /* 32, 64 or 128 */
+	int32_t intermediate_size;
+	int32_t vocab_size;
+	int32_t qkv_bias;        /* 0 or 1: bias on q, k and v (Qwen2) */
+	int32_t qk_norm;         /* 0 or 1: RMSNorm on each head of q and k, before RoPE (Qwen3) */
+	int32_t tied_embeddings; /* 0 or 1: the LM head is the embedding */
+	float rms_norm_eps;
+	float rope_scale;                /* multiplies cos and sin: YaRN's attention factor, else 1 */
+	const float *rope_inv_freq;      /* [head_dim / 2]: frequencies, with any scaling already applied; copied by fg_open */
+	const int32_t *layer_window;     /* [n_layers]: sliding window in tokens, 0 = full attention; copied by fg_open */
+} fg_shape;
+
+typedef struct {
+	const int32_t *devices; /* [n_devices]: device numbers, one tensor-parallel rank each; copied by fg_open */
+	int32_t n_devices;      /* 1 on the CPU */
+	int32_t n_threads;      /* CPU library: worker threads; 0 = one a core this process may use */
+	int32_t max_seqs;       /* slots */
+	int32_t max_step_tokens; /* most tokens in one step, >= max_seqs */
+	int32_t max_context;    /* most tokens in one sequence */
+	int32_t compute_dtype;  /* fg_dtype. The CPU rounds the inputs of linear layers to it and accumulates in float32 */
+	int32_t kv_dtype;       /* fg_dtype of the KV cache */
+	int32_t reserved;       /* 0 */
+	uint64_t kv_bytes;      /* KV cache on the device; 0 = what memory_utilization leaves (CUDA only) */
+	uint64_t host_kv_bytes; /* KV cache in host memory, 0 = none */
+	double memory_utilization; /* share of the device's memory the engine may use, in (0, 1]; CUDA only */
+} fg_options;
+
+/*
+ * One tensor of the checkpoint. Either `path` names a file and [offset, offset + bytes) lies in it, or path is NULL and
+ * `data` points at the bytes, which must live until fg_ready returns. The CPU library maps files whose dtype it can
+ * compute with and reads them in place: such a file must not be changed or truncated before fg_close.
+ */
+typedef struct {
+	const char *path; /* UTF-8, NUL-terminated */
+	const void *data;
+	uint64_t offset;
+	uint64_t bytes;
+	int32_t role;     /* fg_role */
+	int32_t layer;    /* 0 for the tensors that belong to no layer */
+	int32_t dtype;    /* FG_F32, FG_F16 or FG_BF16 */
+	int32_t rows;     /* first dimension */
+	int32_t cols;     /* second dimension; 1 for vectors */
+	int32_t reserved; /* 0 */
+} fg_tensor;
+
+typedef struct {
+	uint64_t done;  /* bytes read so far */
+	uint64_t total; /* bytes to read; 0 before fg_load */
+	int32_t finished; /* 1 once loading has ended, well or badly: fg_ready then returns at once */
+	int32_t reserved;
+} fg_load_progress;
+
+typedef struct {
+	int32_t n_pages;
+	int32_t n_host_pages;
+	uint64_t page_bytes;   /* one page over all layers, on one rank */
+	uint64_t weight_bytes; /* on one rank */
+	int32_t graphs;        /* captured; 0 on the CPU */
+	int32_t n_threads;     /* CPU library: threads in use */
+} fg_capacity;
+
+typedef struct {
+	char name[128];         /* "NVIDIA H100 80GB HBM3", "AMD EPYC 9654 (AVX-512, bf16)" */
+	uint64_t memory_bytes;  /* total */
+	uint64_t free_bytes;
+} fg_device_info;
+
+/*
+ * Sampling parameters of one slot. The order of application is vLLM's: allowed-token mask, logit_bias, min_tokens,
+ * repetition, presence and frequency penalties, temperature, min_p, top_k, top_p. A filter keeps every token that ties
+ * with the last one it keeps. The draw is the Gumbel-max trick with counter-based random numbers keyed by
+ * (seed, position, token): it depends on no other sequence.
+ */
+typedef struct {
+	uint64_t seed;
+	float temperature;        /* 0 = greedy: filters and seed are then ignored */
+	float top_p;              /* (0, 1]; 1 = off */
+	float min_p;              /* [0, 1]; 0 = off */
+	int32_t top_k;            /* 0 = off */
+	float repetition_penalty; /* > 0; 1 = off. Counts prompt and output (CTRL, arXiv:1909.05858) */
+	float presence_penalty;   /* 0 = off. Counts output only, as does the next */
+	float frequency_penalty;  /* 0 = off */
+	int32_t min_context;      /* stop_ids cannot be sampled into a position < min_context (prompt length + min_tokens) */
+	const int32_t *stop_ids;  /* [n_stop_ids], used only for min_context */
+	const int32_t *bias_ids;  /* [n_bias] */
+	const float *bias;        /* [n_bias]: added to the logits of bias_ids */
+	const int32_t *history;   /* [n_prompt + n_output]: needed when a penalty is on, else may be NULL */
+	int32_t n_stop_ids;
+	int32_t n_bias;
+	int32_t n_prompt;         /* tokens of history that are prompt; they come first */
+	int32_t n_output;         /* tokens of history already generated (a sequence that was preempted) */
+} fg_sampling;
+
+/* A slot is filled before its sequence's first step, and again when another sequence takes the slot. */
+typedef struct {
+	int32_t slot;
+	int32_t reserved;
+	fg_sampling sampling;
+} fg_slot_fill;
+
+/* Position `index` * 64 and the 63 after it, of the sequence in `slot`, live in `page` from this step on. */
+typedef struct {
+	int32_t slot;
+	int32_t index;
+	int32_t page;
+} fg_page_update;
+
+enum {
+	FG_SAMPLE = 1, /* sample one token from the logits of the last new token */
+	FG_SCORE = 2,  /* a result row for every new token: the log probability of the token that follows it */
+	FG_LOGITS = 4, /* copy the raw logits of this sequence's result rows to fg_result.logits */
+};
+
+/* One sequence's part of a step: n_new tokens at positions [context - n_new, context). */
+typedef struct {
+	int32_t slot;       /* appears once in a step */
+	int32_t n_new;      /* >= 1 */
+	int32_t context;    /* tokens in the sequence after this step, <= max_context */
+	int32_t flags;      /* FG_SAMPLE | FG_SCORE | FG_LOGITS */
+	int32_t next_token; /* with FG_SCORE and without FG_SAMPLE: the token after the last new one; else unused */
+	int32_t n_logprobs; /* alternatives to return for each row, 0 .. FG_MAX_LOGPROBS; -1 = not even the chosen one's */
+	int32_t mask;       /* row of fg_step.masks that applies to the sampled token, or -1 */
+} fg_step_seq;
+
+/* One ragged batch. By convention the sequences with n_new == 1 come first. */
+typedef struct {
+	int32_t n_seqs;
+	int32_t n_tokens;          /* sum of n_new, 1 .. max_step_tokens */
+	int32_t n_page_updates;
+	int32_t n_fills;
+	int32_t n_masks;
+	int32_t reserved;
+	const fg_step_seq *seqs;              /* [n_seqs] */
+	const int32_t *tokens;                /* [n_tokens], sequence after sequence; FG_LAST_SAMPLED where n_new == 1 */
+	const fg_page_update *page_updates;   /* [n_page_updates], applied before the step */
+	const fg_slot_fill *fills;            /* [n_fills], applied before the step */
+	const uint32_t *masks;                /* [n_masks][(vocab_size + 31) / 32]: bit i set = token i is allowed */
+} fg_step;
+
+/*
+ * What fg_wait fills in. The arrays are the caller's. Rows follow the step's sequences: n_new rows for one with FG_SCORE,
+ * else one row for one with FG_SAMPLE, else none. A sampled row holds the sampled id; a scored one the id that follows.
+ * Log probabilities are of the raw distribution (log_softmax of the logits, before every sampling parameter).
+ */
+typedef struct {
+	uint64_t step;           /* out: 0 for the first step submitted, then 1, 2, ... */
+	int32_t n_rows;          /* out */
+	int32_t row_capacity;    /* in: rows that the arrays below hold; max_step_tokens always suffices */
+	int32_t *ids;            /* out [n_rows] */
+	float *logprobs;         /* out [n_rows]; not written where n_logprobs was -1 */
+	int32_t *top_ids;        /* out [n_rows][FG_MAX_LOGPROBS], most probable first; may be NULL when none were asked for */
+	float *top_logprobs;     /* out [n_rows][FG_MAX_LOGPROBS]; likewise */
+	float *logits;           /* out [rows with FG_LOGITS][vocab_size]; may be NULL when none were asked for */
+	int64_t logits_capacity; /* in: floats that `logits` holds */
+	double run_seconds;      /* out: time the device spent on the step */
+	double idle_seconds;     /* out: time the device had nothing to do before it */
+} fg_result;
+
+typedef enum { FG_TO_HOST = 0, FG_TO_DEVICE = 1 } fg_direction;
+
+typedef struct {
+	int32_t page;      /* device page */
+	int32_t host_page;
+	int32_t direction; /* fg_direction */
+} fg_page_copy;
+
+/* The ABI that the library was built with, FG_ABI_VERSION: a mismatch must be refused before any other call. */
+FG_API int32_t fg_abi_version(void);
+
+/* Why the last failing call on this thread failed: one sentence that names the cause and the cure. Never NULL. Valid until
+ * the next call on this thread. */
+FG_API const char *fg_error(void);
+
+/* Devices this library can use. 0 devices is FG_OK. */
+FG_API fg_status fg_devices(int32_t *count);
+FG_API fg_status fg_device(int32_t device, fg_device_info *info);
+
+/* Makes an engine. *engine is NULL on error. */
+FG_API fg_status fg_open(const fg_shape *shape, const fg_options *options, void **engine);
+
+/* Checks that the table holds every tensor that the shape needs, once, with its shape, then starts to load and returns.
+ * fg_progress follows it; fg_ready waits for its end. Once per engine. */
+FG_API fg_status fg_load(void *engine, const fg_tensor *tensors, int32_t n_tensors);
+
+/* The same with random weights made on the device: each linear layer uniform with the variance 1 / fan_in, norms 1, biases
+ * small. The same seed gives the same weights. */
+FG_API fg_status fg_load_random(void *engine, uint64_t seed);
+
+FG_API fg_status fg_progress(void *engine, fg_load_progress *progress);
+
+/* Waits until the weights are in place, allocates the KV cache (and captures graphs), and says what fits. */
+FG_API fg_status fg_ready(void *engine, fg_capacity *capacity);
+
+/* Queues a step and returns at once. FG_BUSY when FG_STEPS_IN_FLIGHT steps are out already. */
+FG_API fg_status fg_submit(void *engine, const fg_step *step);
+
+/* Waits for the oldest step out and fills in its result. FG_INVALID when none is out. When the step itself failed, its
+ * status is returned; the steps after it still run. */
+FG_API fg_status fg_wait(void *engine, fg_result *result);
+
+/* Copies KV pages between device and host, after the steps already submitted and before the next one. */
+FG_API fg_status fg_copy_pages(void *engine, const fg_page_copy *copies, int32_t n_copies);
+
+/* Records every op from the next step on; stop writes them to `path` in Chrome's trace event format (JSON). */
+FG_API fg_status fg_trace_start(void *engine);
+FG_API fg_status fg_trace_stop(void *engine, const char *path);
+
+/* Waits for the steps out, then frees everything. NULL is allowed. */
+FG_API void fg_close(void *engine);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

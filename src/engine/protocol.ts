@@ -1,0 +1,145 @@
+/**
+ * What crosses between the main thread (front.ts) and the engine worker (worker.ts): token ids and small structs, one
+ * message a step each way. Plain data only; typed arrays are copied by structured clone.
+ */
+import type { ErrorKind } from "../errors.ts";
+import type { ModelShape, TensorSource } from "../model/shape.ts";
+
+export type Dtype = "float32" | "float16" | "bfloat16";
+export type DeviceKind = "cpu" | "cuda";
+
+/** How the engine is set up. All resolved: no "auto" beyond this point, except kvBytes 0 on CUDA. */
+export interface EngineConfig {
+  device: DeviceKind;
+  /** Path of the shared library for `device`. */
+  libraryPath: string;
+  devices: number[];
+  /** CPU threads; 0 = one a core. */
+  threads: number;
+  computeDtype: Dtype;
+  kvDtype: Dtype;
+  maxSeqs: number;
+  maxStepTokens: number;
+  /** Most tokens in one sequence, prompt and output together. */
+  maxContext: number;
+  /** Bytes of KV cache on the device; 0 = what memoryUtilization leaves (CUDA only). */
+  kvBytes: number;
+  hostKvBytes: number;
+  memoryUtilization: number;
+  prefixCaching: boolean;
+  shape: ModelShape;
+  /** The checkpoint's tensors, or null for random weights from `seed` (--load-format dummy). */
+  tensors: TensorSource[] | null;
+  seed: number;
+}
+
+export interface EngineCapacity {
+  pages: number;
+  hostPages: number;
+  pageBytes: number;
+  weightBytes: number;
+  graphs: number;
+  threads: number;
+  /** Name of the device, with what the library uses of it. */
+  deviceName: string;
+}
+
+/** Sampling parameters as the engine takes them: one sequence, everything resolved against the model. */
+export interface EngineSampling {
+  seed: bigint;
+  temperature: number;
+  topP: number;
+  /** 0 = off. */
+  topK: number;
+  minP: number;
+  repetitionPenalty: number;
+  presencePenalty: number;
+  frequencyPenalty: number;
+  biasIds: Int32Array;
+  bias: Float32Array;
+}
+
+/** One sequence to generate. A request with n choices is n of these. */
+export interface EngineRequest {
+  /** Unique while it is alive; chosen by the front. */
+  id: number;
+  prompt: Int32Array;
+  sampling: EngineSampling;
+  /** >= 0, and prompt + maxTokens <= maxContext: the front has checked. 0 only with promptLogprobs. */
+  maxTokens: number;
+  minTokens: number;
+  /** Generation ends when one of these is sampled; the id is reported. */
+  stopIds: Int32Array;
+  /** Alternatives a token; 0 = the sampled one's log probability only; -1 = none. */
+  logprobs: number;
+  /** Likewise for each prompt token; such a request does not use the prefix cache. */
+  promptLogprobs: number;
+}
+
+/** Why a sequence ended; the index is what crosses in StepMessage.finish, 0 = still running. */
+export const FINISH = ["", "stop", "length", "abort", "error"] as const;
+export type FinishReason = Exclude<(typeof FINISH)[number], "">;
+
+/** Log probabilities of some tokens of one sequence, in order. */
+export interface TokenLogprobs {
+  ids: Int32Array;
+  logprobs: Float32Array;
+  /** Alternatives, most probable first: [ids.length][topN] flattened. */
+  topN: number;
+  topIds: Int32Array;
+  topLogprobs: Float32Array;
+}
+
+export type ToWorker =
+  | { type: "add"; requests: EngineRequest[] }
+  | { type: "abort"; ids: number[] }
+  | { type: "trace_start" }
+  | { type: "trace_stop"; path: string }
+  | { type: "close" };
+
+export interface EngineStats {
+  running: number;
+  waiting: number;
+  /** Sequences whose pages are on the host. */
+  swapped: number;
+  /** Pages holding live or cached data, of `pages`. */
+  pagesUsed: number;
+  pages: number;
+  /** Since start. */
+  preemptions: number;
+  prefixQueriedTokens: number;
+  prefixHitTokens: number;
+  promptTokens: number;
+  generatedTokens: number;
+  steps: number;
+}
+
+/**
+ * What one step produced. Entry i belongs to request requestIds[i]; a request appears at most once. Columns, not
+ * objects: 512 sequences are one message of a few arrays.
+ */
+export interface StepMessage {
+  type: "step";
+  requestIds: Int32Array;
+  /** The sampled token, or -1 for an entry that only ends (abort, error, maxTokens 0). */
+  tokens: Int32Array;
+  /** Index into FINISH. */
+  finish: Uint8Array;
+  /** By entry index, only where asked for. */
+  logprobs: Map<number, TokenLogprobs> | null;
+  promptLogprobs: Map<number, TokenLogprobs> | null;
+  /** By entry index: prompt tokens found in the prefix cache; on a request's first entry only. */
+  cachedTokens: Map<number, number> | null;
+  /** By entry index: why, where finish says "error". */
+  errors: Map<number, { kind: ErrorKind; message: string }> | null;
+  stats: EngineStats;
+}
+
+export type FromWorker =
+  | { type: "progress"; done: number; total: number }
+  | { type: "ready"; capacity: EngineCapacity; loadSeconds: number }
+  /** The engine cannot go on: every request alive has failed with this. */
+  | { type: "failed"; kind: ErrorKind; message: string }
+  | { type: "traced"; path: string; error: string | null }
+  | { type: "closed" }
+  | StepMessage;

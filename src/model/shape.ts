@@ -1,0 +1,68 @@
+/** A model as libfastgen sees it: fg_shape and fg_tensor of fastgen.h, in TypeScript. */
+import type { Dtype } from "../engine/protocol.ts";
+
+export interface ModelShape {
+  layers: number;
+  hiddenSize: number;
+  heads: number;
+  kvHeads: number;
+  headDim: number;
+  intermediateSize: number;
+  vocabSize: number;
+  qkvBias: boolean;
+  qkNorm: boolean;
+  tiedEmbeddings: boolean;
+  rmsNormEps: number;
+  /** Multiplies cos and sin: YaRN's attention factor, else 1. */
+  ropeScale: number;
+  /** [headDim / 2], scaling applied. */
+  ropeInvFreq: Float32Array;
+  /** [layers]: sliding window in tokens, 0 = full attention. */
+  layerWindow: Int32Array;
+}
+
+/** fg_role of fastgen.h; the index is the role's number. */
+// biome-ignore format: one role a line would hide the order
+export const ROLES = [
+  "embed", "finalNorm", "lmHead", "attnNorm", "q", "k", "v", "o", "qBias", "kBias", "vBias", "qNorm", "kNorm",
+  "mlpNorm", "gate", "up", "down",
+] as const;
+export type Role = (typeof ROLES)[number];
+
+/** One tensor of a checkpoint and where its bytes are. */
+export interface TensorSource {
+  role: Role;
+  /** 0 for the tensors that belong to no layer. */
+  layer: number;
+  dtype: Dtype;
+  /** [rows] or [rows, cols]. */
+  dims: number[];
+  /** A file and the place in it, or bytes in memory (the embedded model). */
+  where: { path: string; offset: number; bytes: number } | { data: Uint8Array };
+}
+
+/** A model ready to be opened: everything read from its folder but the weights themselves. */
+export interface Model {
+  /** What the caller named: a directory or "org/name". */
+  name: string;
+  /** Where its files are; null for the embedded model. */
+  directory: string | null;
+  /** "LlamaForCausalLM" */
+  architecture: string;
+  shape: ModelShape;
+  /** max_position_embeddings, scaling included. */
+  maxContext: number;
+  /** The checkpoint's own dtype. */
+  dtype: Dtype;
+  tensors: TensorSource[];
+  files: ModelFiles;
+}
+
+/** The text of the JSON files beside the weights; null where the model has none. */
+export interface ModelFiles {
+  tokenizer: string; // tokenizer.json
+  tokenizerConfig: string | null;
+  generationConfig: string | null;
+  config: string;
+  chatTemplate: string | null; // chat_template.jinja
+}

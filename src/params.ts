@@ -1,0 +1,58 @@
+/**
+ * Sampling parameters, in vLLM's and OpenAI's spelling: the one vocabulary of the HTTP API, the library and the chat.
+ * The schema is the boundary: what passed it needs no second check, except against the model (vocabulary, context).
+ */
+import { z } from "zod";
+import * as limits from "./limits.ts";
+
+const finite = z.number();
+const tokenId = z.int().min(0);
+
+export const samplingSchema = z.strictObject({
+  /** Choices to generate for each prompt. */
+  n: z.int().min(1).max(limits.MAX_CHOICES).default(1),
+  /** Most tokens to generate; null = up to the end of the context. */
+  max_tokens: z.int().min(0).nullable().default(null),
+  /** Stop ids cannot be sampled before this many tokens. */
+  min_tokens: z.int().min(0).default(0),
+  /** 0 = greedy. */
+  temperature: finite.min(0).max(100).default(1),
+  top_p: finite.gt(0).max(1).default(1),
+  /** 0 or -1 = off. */
+  top_k: z.int().min(-1).default(0),
+  min_p: finite.min(0).max(1).default(0),
+  repetition_penalty: finite.gt(0).max(100).default(1),
+  presence_penalty: finite.min(-2).max(2).default(0),
+  frequency_penalty: finite.min(-2).max(2).default(0),
+  /** Token id → value added to its logit. */
+  logit_bias: z
+    .record(z.string().regex(/^\d+$/, "keys are token ids"), finite.min(-100).max(100))
+    .refine((bias) => Object.keys(bias).length <= limits.MAX_LOGIT_BIAS, `at most ${limits.MAX_LOGIT_BIAS} entries`)
+    .default({}),
+  /** The draw depends on (seed, position) alone; null = a fresh random seed. Choice i uses seed + i. */
+  seed: z.int().nullable().default(null),
+  /** Text that ends the output and is left out of it. */
+  stop: z
+    .union([z.string(), z.array(z.string())])
+    .nullable()
+    .default(null)
+    .transform((stop) => (stop === null ? [] : typeof stop === "string" ? [stop] : stop))
+    .pipe(z.array(z.string().min(1).max(limits.MAX_STOP_STRING_LENGTH)).max(limits.MAX_STOP_STRINGS)),
+  /** Ids that end the output, beside the model's own. */
+  stop_token_ids: z.array(tokenId).max(limits.MAX_STOP_TOKEN_IDS).default([]),
+  /** Generate on past the model's stop ids. */
+  ignore_eos: z.boolean().default(false),
+  /** Keep the stop string in the output. */
+  include_stop_str_in_output: z.boolean().default(false),
+  /** Alternatives to report for each generated token; 0 = the sampled token's own log probability; null = none. */
+  logprobs: z.int().min(0).max(limits.MAX_LOGPROBS).nullable().default(null),
+  /** The same for every prompt token. */
+  prompt_logprobs: z.int().min(0).max(limits.MAX_LOGPROBS).nullable().default(null),
+  /** Leave special tokens out of the text. */
+  skip_special_tokens: z.boolean().default(true),
+});
+
+/** What a caller writes: every field optional. */
+export type SamplingParams = z.input<typeof samplingSchema>;
+/** What the schema makes of it: every field present, `stop` an array. */
+export type ResolvedParams = z.output<typeof samplingSchema>;

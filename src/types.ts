@@ -1,0 +1,186 @@
+/** The library's public types: what Fastgen (fastgen.ts) takes and returns. Field names follow vLLM's and OpenAI's. */
+import type { DeviceKind, Dtype, EngineCapacity, EngineStats, FinishReason } from "./engine/protocol.ts";
+import type { SamplingParams } from "./params.ts";
+
+export interface LoadOptions {
+  /** Branch, tag or commit of a hub model. */
+  revision?: string;
+  /** auto = CUDA where a usable GPU and driver are, else the CPU. */
+  device?: "auto" | DeviceKind;
+  /** Precision of activations and KV cache; auto = the checkpoint's. */
+  dtype?: "auto" | Dtype;
+  /** auto = read the checkpoint; dummy = random weights of its shape. */
+  load_format?: "auto" | "dummy";
+  /** Most tokens in one sequence; default: the model's context, or what the KV cache holds when that is less. */
+  max_model_len?: number;
+  /** Sequences that run at once. */
+  max_num_seqs?: number;
+  /** Tokens in one step. */
+  max_num_batched_tokens?: number;
+  enable_prefix_caching?: boolean;
+  /** GiB of KV cache on the CPU, or on the device in place of gpu_memory_utilization. */
+  kv_cache_gib?: number;
+  /** GiB of host memory for KV pages evicted from the device. */
+  swap_space_gib?: number;
+  gpu_memory_utilization?: number;
+  tensor_parallel_size?: number;
+  /** CPU threads; 0 = one a core. */
+  threads?: number;
+  /** A Jinja chat template (its text) in place of the model's. */
+  chat_template?: string;
+  /** Seed of dummy weights. */
+  seed?: number;
+  onProgress?: (progress: LoadProgress) => void;
+  signal?: AbortSignal;
+}
+
+export interface LoadProgress {
+  stage: "download" | "load";
+  /** Bytes. */
+  done: number;
+  total: number;
+}
+
+export interface ChatMessage {
+  role: string;
+  content: string | null;
+  name?: string;
+  /** Anything else that a template reads (tool_calls, reasoning_content, ...). */
+  [field: string]: unknown;
+}
+
+export interface ChatOptions {
+  /** Open the assistant's turn; default true, and false with continue_final_message. */
+  add_generation_prompt?: boolean;
+  /** Leave the last message open, so that the answer goes on from it. */
+  continue_final_message?: boolean;
+  tools?: unknown[];
+  /** More variables for the template. */
+  chat_template_kwargs?: Record<string, unknown>;
+  /** In place of the model's template. */
+  chat_template?: string;
+}
+
+/** Text (tokenised with the model's special tokens), token ids, or a conversation. */
+export type Prompt = string | readonly number[] | Int32Array | ({ messages: ChatMessage[] } & ChatOptions);
+
+export interface GenerateOptions {
+  /** Aborting rejects with FastgenError "aborted" and frees the sequence within a step. */
+  signal?: AbortSignal;
+  /** Add BOS and the like to a text prompt; default true. Chat templates write their own. */
+  add_special_tokens?: boolean;
+}
+
+export interface TokenLogprob {
+  id: number;
+  /** The token alone; bytes that are not UTF-8 show as U+FFFD. */
+  token: string;
+  bytes: number[];
+  logprob: number;
+}
+
+export interface PositionLogprobs extends TokenLogprob {
+  /** Most probable first. */
+  top: TokenLogprob[];
+}
+
+/** A piece of one choice. Pieces come in order; the last one of a choice carries finish_reason. */
+export interface Chunk {
+  /** Which choice, 0 <= index < n. */
+  index: number;
+  /** New text; may be empty while half a character or a possible stop string is held back. */
+  text: string;
+  token_ids: number[];
+  logprobs: PositionLogprobs[] | null;
+  finish_reason: "stop" | "length" | null;
+  /** The stop string or stop id that ended it. */
+  stop_reason: string | number | null;
+}
+
+export interface Choice extends Chunk {
+  finish_reason: "stop" | "length";
+}
+
+export interface Usage {
+  prompt_tokens: number;
+  completion_tokens: number;
+  /** Prompt tokens found in the prefix cache. */
+  cached_tokens: number;
+}
+
+export interface Completion {
+  prompt_token_ids: number[];
+  /** One entry a prompt token, null for the first; null unless prompt_logprobs was set. */
+  prompt_logprobs: (PositionLogprobs | null)[] | null;
+  choices: Choice[];
+  usage: Usage;
+}
+
+/** A running generation: iterate it for pieces as they come, or await completion() for the whole. */
+export interface Generation extends AsyncIterable<Chunk> {
+  /** Known once the prompt is tokenised, which is before this object exists. */
+  readonly prompt_token_ids: Int32Array;
+  /** Complete once the iteration has ended. */
+  readonly usage: Usage;
+  readonly prompt_logprobs: (PositionLogprobs | null)[] | null;
+  completion(): Promise<Completion>;
+  abort(): void;
+}
+
+export interface BatchInput {
+  prompt: Prompt;
+  params?: SamplingParams;
+}
+
+export type BatchResult =
+  | { index: number; completion: Completion; error?: undefined }
+  | { index: number; completion?: undefined; error: Error };
+
+export interface ModelInfo {
+  /** As the caller named it. */
+  name: string;
+  architecture: string;
+  max_model_len: number;
+  vocab_size: number;
+  dtype: Dtype;
+  device: DeviceKind;
+}
+
+export interface FastgenApi {
+  readonly model: ModelInfo;
+  readonly capacity: EngineCapacity;
+  readonly load_seconds: number;
+  /** Of the newest step. */
+  readonly stats: EngineStats;
+  /** False once the engine has failed or close() was called. */
+  readonly alive: boolean;
+
+  /** Starts a generation: validates, tokenises, queues. Rejects with FastgenError. */
+  start(prompt: Prompt, params?: SamplingParams, options?: GenerateOptions): Promise<Generation>;
+  /** One prompt to its end. */
+  generate(prompt: Prompt, params?: SamplingParams, options?: GenerateOptions): Promise<Completion>;
+  /**
+   * Many prompts, results as they finish; `index` is the input's place. Reads the input as slots free up, so it may be
+   * endless. A failing input yields its error and disturbs no other.
+   */
+  generateAll(
+    inputs: Iterable<Prompt | BatchInput> | AsyncIterable<Prompt | BatchInput>,
+    params?: SamplingParams,
+    options?: GenerateOptions,
+  ): AsyncIterable<BatchResult>;
+
+  tokenize(prompt: Prompt, options?: GenerateOptions): Promise<Int32Array>;
+  detokenize(ids: readonly number[] | Int32Array, options?: { skip_special_tokens?: boolean }): string;
+  /** Text of one token. */
+  tokenText(id: number): string;
+  /** The sampling defaults of generation_config.json (vLLM's --generation-config auto). */
+  readonly default_params: SamplingParams;
+
+  /** Records every op until stopTrace writes a Chrome trace to `path`. */
+  startTrace(): void;
+  stopTrace(path: string): Promise<void>;
+  /** Aborts what runs and frees everything. */
+  close(): Promise<void>;
+}
+
+export type { DeviceKind, Dtype, EngineCapacity, EngineStats, FinishReason };
