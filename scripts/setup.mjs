@@ -1,0 +1,209 @@
+/**
+ * Everything between `git clone` and a runnable checkout: npm's packages, libfastgen, the executable. Plain Node without
+ * dependencies, because node_modules may not exist yet. Nothing is done twice: each step first checks its own inputs.
+ */
+import { spawn, spawnSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import * as fs from "node:fs";
+import { createServer } from "node:net";
+import { availableParallelism } from "node:os";
+import * as path from "node:path";
+import { fileURLToPath } from "node:url";
+
+export const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
+export const bun = path.join(root, "node_modules", ".bin", "bun");
+
+/** A failure that the user can act on: printed as one line, without a stack trace. */
+export class SetupError extends Error {}
+
+/** Runs `body` and turns its outcome into the process's exit code. */
+export async function runScript(body) {
+  try {
+    process.exitCode = (await body()) ?? 0;
+  } catch (error) {
+    console.error(error instanceof SetupError ? `error: ${error.message}` : error);
+    process.exitCode = 1;
+  }
+}
+
+/**
+ * Runs a command in the checkout with the terminal as its own; resolves with its exit code. Signals sent to this
+ * process alone are passed on; Ctrl-C in a terminal reaches the whole process group by itself.
+ */
+export function runCommand(command, args, options = {}) {
+  return new Promise((resolve, reject) => {
+    const child = spawn(command, args, { cwd: root, stdio: "inherit", ...options });
+    const forward = (signal) => {
+      if (signal !== "SIGINT" || !process.stdin.isTTY) child.kill(signal);
+    };
+    const signals = ["SIGINT", "SIGTERM", "SIGHUP"];
+    for (const signal of signals) process.on(signal, forward);
+    const done = () => {
+      for (const signal of signals) process.off(signal, forward);
+    };
+    child.on("error", (error) => {
+      done();
+      const missing = error.code === "ENOENT";
+      reject(missing ? new SetupError(`'${command}' was not found: install it and run this again`) : error);
+    });
+    child.on("close", (code, signal) => {
+      done();
+      resolve(code ?? (signal === "SIGINT" ? 130 : 143));
+    });
+  });
+}
+
+async function mustRun(command, args, cure) {
+  const code = await runCommand(command, args);
+  if (code !== 0) throw new SetupError(`'${[command, ...args].join(" ")}' failed with exit code ${code}: ${cure}`);
+}
+
+/**
+ * One set-up at a time in one checkout. The lock is an abstract Unix socket: the kernel drops it with the process, so an
+ * interrupted set-up leaves nothing behind.
+ */
+async function lock() {
+  const name = `\0fastgen-setup-${createHash("sha256").update(fs.realpathSync(root)).digest("hex").slice(0, 32)}`;
+  for (let waited = 0; ; waited++) {
+    const server = createServer();
+    const taken = await new Promise((resolve, reject) => {
+      server.once("error", (error) => (error.code === "EADDRINUSE" ? resolve(true) : reject(error)));
+      server.listen(name, () => resolve(false));
+    });
+    if (!taken) {
+      server.unref();
+      return () => server.close();
+    }
+    if (waited === 0) console.error("setup: waiting for another set-up of this checkout to end");
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+}
+
+const readJson = (file) => {
+  try {
+    return JSON.parse(fs.readFileSync(path.join(root, file), "utf8"));
+  } catch {
+    return null;
+  }
+};
+
+/** Whether node_modules is what package-lock.json says. npm writes node_modules/.package-lock.json last of all. */
+function packagesInstalled() {
+  const wanted = readJson("package-lock.json")?.packages;
+  const present = readJson("node_modules/.package-lock.json")?.packages;
+  if (!wanted || !present) return false;
+  return Object.entries(wanted).every(([name, entry]) => {
+    if (name === "") return true;
+    const have = present[name];
+    return have ? have.version === entry.version && have.integrity === entry.integrity : entry.optional === true;
+  });
+}
+
+const bunWorks = () => spawnSync(bun, ["--version"], { stdio: "ignore" }).status === 0;
+
+async function installPackages() {
+  if (!packagesInstalled()) {
+    console.error("setup: installing packages (npm ci)");
+    await mustRun("npm", ["ci", "--no-audit", "--no-fund", "--loglevel=error"], "see npm's message above");
+    // npm configured with ignore-scripts leaves Bun's own installer undone.
+    if (!bunWorks()) await mustRun(process.execPath, ["node_modules/bun/install.js"], "Bun could not be installed");
+  }
+}
+
+async function buildLibrary() {
+  for (const tool of ["make", "gcc"]) {
+    if (spawnSync(tool, ["--version"], { stdio: "ignore" }).error) {
+      throw new SetupError(`'${tool}' was not found: install a C compiler and make (Debian: apt-get install gcc make)`);
+    }
+  }
+  const make = ["--no-print-directory", "-C", "libfastgen"];
+  // -q asks make itself whether anything is out of date; it stays the only judge of libfastgen's inputs.
+  if (spawnSync("make", ["-q", ...make], { cwd: root, stdio: "ignore" }).status === 0) return;
+  console.error("setup: building libfastgen");
+  await mustRun("make", ["-s", `-j${availableParallelism()}`, ...make], "see the compiler's message above");
+}
+
+function* filesUnder(directory) {
+  if (!fs.existsSync(path.join(root, directory))) return;
+  for (const entry of fs.readdirSync(path.join(root, directory), { withFileTypes: true })) {
+    const file = path.posix.join(directory, entry.name);
+    if (entry.isDirectory()) yield* filesUnder(file);
+    else if (entry.isFile()) yield file;
+  }
+}
+
+/** Files that travel inside the executable, by their path in the checkout (src/assets.ts finds them again). */
+function assetFiles() {
+  const libraries = ["build/libfastgen_cpu.so", "build/libfastgen_cuda.so"].filter((file) =>
+    fs.existsSync(path.join(root, file)),
+  );
+  return [...libraries, ...[...filesUnder("models")].filter((file) => !file.endsWith(".md"))].sort();
+}
+
+const isSource = (file) => /\.(ts|json)$/.test(file) && !file.endsWith(".test.ts");
+
+function inputsHash(assets) {
+  const hash = createHash("sha256");
+  const sources = [...filesUnder("src"), ...filesUnder("routes")].filter(isSource);
+  for (const file of [...sources.sort(), ...assets, "package.json", "package-lock.json", "scripts/setup.mjs"]) {
+    const content = fs.readFileSync(path.join(root, file));
+    hash.update(`${file}\0${content.length}\0`).update(content);
+  }
+  return hash.digest("hex");
+}
+
+const executables = ["fgserve", "fgchat"];
+
+/** ./fgserve and ./fgchat, one file with two names. Replaced by rename, so a running server keeps its own. */
+async function buildExecutable() {
+  const assets = assetFiles();
+  const hash = inputsHash(assets);
+  const stamp = path.join(root, "build", "executable.sha256");
+  const built = fs.existsSync(stamp) && fs.readFileSync(stamp, "utf8") === hash;
+  if (built && executables.every((name) => fs.existsSync(path.join(root, name)))) return;
+
+  console.error("setup: building ./fgserve and ./fgchat");
+  fs.rmSync(stamp, { force: true });
+  const imports = assets.map((file, i) => `import asset${i} from "../${file}" with { type: "file" };`);
+  const entries = assets.map((file, i) => `assets.set(${JSON.stringify(file)}, asset${i});`);
+  const entry = [
+    "// Made by scripts/setup.mjs: the executable's entry point, which carries the files below inside it.",
+    'import { assets } from "../src/assets.ts";',
+    ...imports,
+    ...entries,
+    'const { main } = await import("../src/main.ts");',
+    "await main();",
+  ];
+  fs.writeFileSync(path.join(root, "build", "entry.ts"), `${entry.join("\n")}\n`);
+  // biome-ignore format: one option a line would hide the command
+  await mustRun(bun, [
+    "build", "--compile", "--minify-syntax", "--minify-whitespace", "--root", ".", "--outfile", "build/fgserve.new",
+    "build/entry.ts", "src/engine/worker.ts",
+  ], "see the message above");
+  for (const name of executables) {
+    const target = path.join(root, name);
+    fs.rmSync(`${target}.new`, { force: true });
+    fs.linkSync(path.join(root, "build", "fgserve.new"), `${target}.new`);
+    fs.renameSync(`${target}.new`, target);
+    // rename() of two links to one file does nothing, by POSIX: then the temporary name is still there.
+    fs.rmSync(`${target}.new`, { force: true });
+  }
+  fs.rmSync(path.join(root, "build", "fgserve.new"));
+  fs.writeFileSync(`${stamp}.new`, hash);
+  fs.renameSync(`${stamp}.new`, stamp);
+}
+
+/** Brings the checkout up to date with its sources. Throws SetupError. */
+export async function setup() {
+  if (process.platform !== "linux") throw new SetupError(`Fastgen runs on Linux; this is ${process.platform}`);
+  const unlock = await lock();
+  try {
+    await installPackages();
+    await buildLibrary();
+    await buildExecutable();
+  } finally {
+    unlock();
+  }
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) await runScript(setup);
