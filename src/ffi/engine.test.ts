@@ -1,0 +1,329 @@
+/**
+ * The wrapper against a stand-in library, compiled here, that writes down what it was given: what C reads must be what
+ * TypeScript meant. (libfastgen itself is exercised by the engine's tests.)
+ */
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { EngineSampling } from "../engine/protocol.ts";
+import { FastgenError } from "../errors.ts";
+import { LibraryEngine } from "./engine.ts";
+import { FG } from "./layout.ts";
+import { Library } from "./library.ts";
+import { StepPlan } from "./plan.ts";
+
+const STAND_IN = `
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include "fastgen.h"
+/* fg_error's text: the log of what was received, or the reason of a failure. */
+static char text[1 << 16];
+static int failing, engine_, copies_seen;
+static fg_step last;
+static void put(const char *format, ...)
+{
+	va_list list;
+	va_start(list, format);
+	size_t n = strlen(text);
+	vsnprintf(text + n, sizeof text - n, format, list);
+	va_end(list);
+}
+static void ints(const char *name, const int32_t *v, int n)
+{
+	put(" %s=", name);
+	for (int i = 0; i < n; i++) put(i ? ",%d" : "%d", v[i]);
+}
+int32_t fg_abi_version(void) { return ABI; }
+const char *fg_error(void) { return text; }
+fg_status fg_devices(int32_t *count) { *count = 2; return FG_OK; }
+fg_status fg_device(int32_t device, fg_device_info *info)
+{
+	memset(info, 0, sizeof *info);
+	snprintf(info->name, sizeof info->name, "stand-in %d \\u00b5", device);
+	info->memory_bytes = 1ull << 40;
+	info->free_bytes = 12345;
+	return FG_OK;
+}
+fg_status fg_open(const fg_shape *s, const fg_options *o, void **engine)
+{
+	text[0] = 0;
+	put("open %d %d %d %d %d %d %d %d %d %d %g %g %g %d", s->n_layers, s->hidden_size, s->n_heads, s->n_kv_heads,
+	    s->head_dim, s->intermediate_size, s->vocab_size, s->qkv_bias, s->qk_norm, s->tied_embeddings, s->rms_norm_eps,
+	    s->rope_scale, s->rope_inv_freq[s->head_dim / 2 - 1], s->layer_window[s->n_layers - 1]);
+	put(" | %d/%d %d %d %d %d %d %d %llu %llu %g", o->devices[0], o->n_devices, o->n_threads, o->max_seqs,
+	    o->max_step_tokens, o->max_context, o->compute_dtype, o->kv_dtype, (unsigned long long)o->kv_bytes,
+	    (unsigned long long)o->host_kv_bytes, o->memory_utilization);
+	*engine = &engine_;
+	return FG_OK;
+}
+fg_status fg_load(void *engine, const fg_tensor *t, int32_t n)
+{
+	text[0] = 0;
+	for (int i = 0; i < n; i++) {
+		put("%s %d %llu+%llu role %d layer %d dtype %d [%d, %d];", t[i].path ? t[i].path : "memory",
+		    t[i].data ? *(const unsigned char *)t[i].data : -1, (unsigned long long)t[i].offset,
+		    (unsigned long long)t[i].bytes, t[i].role, t[i].layer, t[i].dtype, t[i].rows, t[i].cols);
+	}
+	return FG_IO;
+}
+fg_status fg_load_random(void *engine, uint64_t seed)
+{
+	text[0] = 0;
+	put("seed %llu", (unsigned long long)seed);
+	return FG_INVALID;
+}
+fg_status fg_progress(void *engine, fg_load_progress *p)
+{
+	*p = (fg_load_progress){.done = 5000000000ull, .total = 6000000000ull, .finished = 1};
+	return FG_OK;
+}
+fg_status fg_ready(void *engine, fg_capacity *c)
+{
+	*c = (fg_capacity){.n_pages = 7, .n_host_pages = 8, .page_bytes = 1 << 23, .weight_bytes = 14500000000ull, .graphs = 3, .n_threads = 2};
+	return FG_OK;
+}
+fg_status fg_submit(void *engine, const fg_step *s)
+{
+	text[0] = 0;
+	last = *s;
+	put("copies %d;", copies_seen);
+	for (int i = 0, t = 0; i < s->n_seqs; t += s->seqs[i++].n_new) {
+		const fg_step_seq *q = &s->seqs[i];
+		put(" seq %d %d %d %d %d %d %d", q->slot, q->n_new, q->context, q->flags, q->next_token, q->n_logprobs, q->mask);
+		ints("tokens", s->tokens + t, q->n_new);
+	}
+	for (int i = 0; i < s->n_page_updates; i++)
+		put(" page %d[%d]=%d", s->page_updates[i].slot, s->page_updates[i].index, s->page_updates[i].page);
+	for (int i = 0; i < s->n_fills; i++) {
+		const fg_sampling *p = &s->fills[i].sampling;
+		put(" fill %d %llu %g %g %g %d %g %g %g %d", s->fills[i].slot, (unsigned long long)p->seed, p->temperature, p->top_p,
+		    p->min_p, p->top_k, p->repetition_penalty, p->presence_penalty, p->frequency_penalty, p->min_context);
+		ints("stop", p->stop_ids, p->n_stop_ids);
+		ints("bias_ids", p->bias_ids, p->n_bias);
+		put(" bias=%g", p->n_bias ? p->bias[0] : 0.0);
+		if (p->history) ints("history", p->history, p->n_prompt + p->n_output);
+		put(" n_prompt=%d", p->n_prompt);
+	}
+	for (int i = 0; i < s->n_masks; i++) put(" mask %x", s->masks[i]);
+	return failing ? FG_INVALID : FG_OK;
+}
+fg_status fg_wait(void *engine, fg_result *r)
+{
+	if (last.n_tokens == 13) {
+		text[0] = 0;
+		put("unlucky");
+		return FG_DEVICE;
+	}
+	r->step = 1ull << 33;
+	r->n_rows = 2;
+	for (int i = 0; i < 2; i++) {
+		r->ids[i] = 10 + i;
+		r->logprobs[i] = -0.5f * i;
+		r->top_ids[i * FG_MAX_LOGPROBS + 1] = 20 + i;
+		r->top_logprobs[i * FG_MAX_LOGPROBS + 1] = -1.5f;
+	}
+	r->logits[r->logits_capacity - 1] = 4.25f;
+	r->run_seconds = 0.25;
+	r->idle_seconds = 0.125;
+	return FG_OK;
+}
+fg_status fg_copy_pages(void *engine, const fg_page_copy *c, int32_t n)
+{
+	for (int i = 0; i < n; i++) copies_seen += c[i].page * 100 + c[i].host_page * 10 + c[i].direction;
+	return FG_OK;
+}
+fg_status fg_trace_start(void *engine) { return FG_OK; }
+fg_status fg_trace_stop(void *engine, const char *path)
+{
+	text[0] = 0;
+	put("cannot write %s", path);
+	return FG_INVALID;
+}
+void fg_close(void *engine) { failing = 0; }
+`;
+
+const folder = mkdtempSync(join(tmpdir(), "fastgen-ffi-"));
+const good = join(folder, "good.so");
+const stale = join(folder, "stale.so");
+
+beforeAll(() => {
+  const source = join(folder, "stand_in.c");
+  writeFileSync(source, STAND_IN);
+  for (const [path, abi] of [
+    [good, "FG_ABI_VERSION"],
+    [stale, "99"],
+  ] as const) {
+    const include = join(import.meta.dir, "../../libfastgen");
+    const args = ["-shared", "-fPIC", `-DABI=${abi}`, "-I", include, "-o", path, source];
+    const compiled = Bun.spawnSync([process.env.CC ?? "gcc", ...args]);
+    if (compiled.exitCode !== 0) throw new Error(`the C compiler failed: ${compiled.stderr}`);
+  }
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+
+const config = {
+  device: "cpu" as const,
+  devices: [3],
+  threads: 2,
+  computeDtype: "bfloat16" as const,
+  kvDtype: "float16" as const,
+  maxSeqs: 4,
+  maxStepTokens: 16,
+  maxContext: 128,
+  kvBytes: 5e9,
+  hostKvBytes: 6e9,
+  memoryUtilization: 0.5,
+  shape: {
+    layers: 2,
+    hiddenSize: 64,
+    heads: 4,
+    kvHeads: 2,
+    headDim: 32,
+    intermediateSize: 96,
+    vocabSize: 32,
+    qkvBias: true,
+    qkNorm: false,
+    tiedEmbeddings: true,
+    rmsNormEps: 0.25,
+    ropeScale: 1.5,
+    ropeInvFreq: Float32Array.from({ length: 16 }, (_, i) => i / 2),
+    layerWindow: Int32Array.from([0, 77]),
+  },
+};
+
+const sampling: EngineSampling = {
+  seed: -1n,
+  temperature: 0.5,
+  topP: 0.75,
+  topK: 40,
+  minP: 0.25,
+  repetitionPenalty: 1.5,
+  presencePenalty: -2,
+  frequencyPenalty: 2,
+  biasIds: Int32Array.from([5, 6]),
+  bias: Float32Array.from([-100, 3]),
+};
+
+/** The library's log, which its fg_error returns: read by making a call fail. */
+function failure(call: () => unknown): FastgenError {
+  try {
+    call();
+  } catch (error) {
+    if (error instanceof FastgenError) return error;
+    throw error;
+  }
+  throw new Error("the call did not fail");
+}
+
+function logOf(path: string): string {
+  return failure(() => Library.open(path).check(FG.INVALID, "log", "internal")).message;
+}
+
+test("a missing library and one of another ABI are refused, with the reason", () => {
+  expect(failure(() => Library.open(join(folder, "absent.so"))).message).toContain("absent.so");
+  const error = failure(() => Library.open(stale));
+  expect(error.kind).toBe("device");
+  expect(error.message).toContain("ABI 99");
+});
+
+test("devices are listed", () => {
+  expect(Library.open(good).devices()).toEqual([
+    { name: "stand-in 0 µ", memoryBytes: 2 ** 40, freeBytes: 12345 },
+    { name: "stand-in 1 µ", memoryBytes: 2 ** 40, freeBytes: 12345 },
+  ]);
+});
+
+test("shape, options, tensors, progress and capacity cross unchanged", () => {
+  const engine = LibraryEngine.open({ ...config, libraryPath: good });
+  expect(logOf(good)).toBe(
+    "log: open 2 64 4 2 32 96 32 1 0 1 0.25 1.5 7.5 77 | 3/1 2 4 16 128 2 1 5000000000 6000000000 0.5",
+  );
+  const error = failure(() =>
+    engine.load([
+      {
+        role: "embed",
+        layer: 0,
+        dtype: "bfloat16",
+        dims: [32, 64],
+        where: { path: "/ä.safetensors", offset: 5e9, bytes: 4096 },
+      },
+      { role: "down", layer: 1, dtype: "float32", dims: [64], where: { data: Uint8Array.from([9, 8]) } },
+    ]),
+  );
+  expect(error.kind).toBe("model");
+  expect(error.message).toBe(
+    "fg_load: /ä.safetensors -1 5000000000+4096 role 0 layer 0 dtype 2 [32, 64];" +
+      "memory 9 0+2 role 16 layer 1 dtype 0 [64, 1];",
+  );
+  expect(failure(() => engine.loadRandom(-1)).message).toBe("fg_load_random: seed 18446744073709551615");
+  expect(engine.progress()).toEqual({ done: 5e9, total: 6e9, finished: true });
+  expect(engine.ready()).toEqual({
+    pages: 7,
+    hostPages: 8,
+    pageBytes: 2 ** 23,
+    weightBytes: 14.5e9,
+    graphs: 3,
+    threads: 2,
+    deviceName: "stand-in 3 µ",
+  });
+  expect(failure(() => engine.traceStop("/x")).message).toBe("fg_trace_stop: cannot write /x");
+  expect(failure(() => engine.traceStop("a\0b")).kind).toBe("invalid_request");
+  engine.close();
+  engine.close();
+  expect(failure(() => engine.progress()).kind).toBe("unavailable");
+});
+
+test("a step and its result cross unchanged, also after the buffers have grown", () => {
+  const engine = LibraryEngine.open({ ...config, libraryPath: good });
+  const plan = new StepPlan(config.maxSeqs, config.maxStepTokens);
+  for (let round = 0; round < 3; round++) {
+    plan.clear();
+    plan.copyPage(1, 2, FG.TO_DEVICE);
+    plan.addDecode(2, 65, -1);
+    plan.add(
+      { slot: 1, context: 67, flags: FG.SCORE | FG.LOGITS, nextToken: 31, logprobs: 20, mask: 0 },
+      [9, 8, 7, 6],
+      1,
+      4,
+    );
+    const pages = round === 2 ? 40 : 1;
+    for (let i = 0; i < pages; i++) plan.setPage(1, i, 6 - (i % 2));
+    for (let i = 0; i < 33; i++) {
+      const history = i === 0 ? Int32Array.from([4, 5, 6]) : null;
+      const stopIds = i === 0 ? Int32Array.from([1, 2]) : new Int32Array(0);
+      plan.fills.push({ slot: i, sampling, stopIds, minContext: 70, history, promptLength: 2 });
+    }
+    plan.masks = Uint32Array.of(0xabcdef01);
+    plan.maskCount = 1;
+    expect(plan.rowCount).toBe(4);
+    engine.submit(plan);
+    const fill = "18446744073709551615 0.5 0.75 0.25 40 1.5 -2 2 70";
+    const log = logOf(good);
+    expect(log).toStartWith(
+      `log: copies ${(round + 1) * 121}; seq 2 1 65 1 0 -1 -1 tokens=-1 seq 1 3 67 6 31 20 0 tokens=8,7,6 page 1[0]=6`,
+    );
+    if (pages > 39) expect(log).toContain(" page 1[39]=5");
+    expect(log).toContain(` fill 0 ${fill} stop=1,2 bias_ids=5,6 bias=-100 history=4,5,6 n_prompt=2`);
+    expect(log).toContain(` fill 32 ${fill} stop= bias_ids=5,6 bias=-100 n_prompt=0`);
+    expect(log).toEndWith(" mask abcdef01");
+    const result = engine.wait();
+    expect([result.step, result.rows, result.runSeconds, result.idleSeconds]).toEqual([2 ** 33, 2, 0.25, 0.125]);
+    expect([...result.ids.subarray(0, 2)]).toEqual([10, 11]);
+    expect([...result.logprobs.subarray(0, 2)]).toEqual([-0, -0.5]);
+    expect([result.topIds[21], result.topLogprobs[21]]).toEqual([21, -1.5]);
+    expect(result.logits[3 * config.shape.vocabSize - 1]).toBe(4.25);
+  }
+  engine.close();
+});
+
+test("a step that fails says why", () => {
+  const engine = LibraryEngine.open({ ...config, libraryPath: good });
+  const plan = new StepPlan(config.maxSeqs, config.maxStepTokens);
+  plan.add({ slot: 0, context: 13, flags: FG.SAMPLE }, new Int32Array(13), 0, 13);
+  engine.submit(plan);
+  const error = failure(() => engine.wait());
+  expect([error.kind, error.message]).toEqual(["device", "fg_wait: unlucky"]);
+  engine.close();
+});

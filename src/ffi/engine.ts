@@ -1,0 +1,205 @@
+/** One engine of libfastgen: fg_open to fg_close. Not for several threads at once. */
+import { type Pointer, ptr } from "bun:ffi";
+import type { EngineCapacity, EngineConfig } from "../engine/protocol.ts";
+import { FastgenError } from "../errors.ts";
+import type { ModelShape, TensorSource } from "../model/shape.ts";
+import { DTYPES, roleNumber, STRUCTS, StructArray } from "./layout.ts";
+import { address, cstring, Library } from "./library.ts";
+import type { StepPlan } from "./plan.ts";
+import { ResultReader, StepPacker, type StepResult } from "./step.ts";
+
+export interface LoadState {
+  /** Bytes. */
+  done: number;
+  total: number;
+  finished: boolean;
+}
+
+/** What of EngineConfig the library itself needs. */
+export type LibraryConfig = Omit<EngineConfig, "prefixCaching" | "tensors" | "seed">;
+
+export class LibraryEngine {
+  private readonly packer = new StepPacker();
+  private readonly reader: ResultReader;
+  private readonly progressStruct = new StructArray(STRUCTS.fg_load_progress);
+  /** Rows with logits of each step out, oldest first: fg_wait needs room for them. */
+  private readonly logitsRows: number[] = [];
+  /** Tensors whose bytes the library reads until ready() returns. */
+  private pinned: Uint8Array[] = [];
+  private handle: Pointer | null;
+
+  private constructor(
+    private readonly library: Library,
+    private readonly config: LibraryConfig,
+    handle: Pointer,
+  ) {
+    this.handle = handle;
+    this.reader = new ResultReader(config.maxStepTokens);
+  }
+
+  /** Opens the library and makes an engine in it. Follow with load() or loadRandom(), then ready(). Throws FastgenError. */
+  static open(config: LibraryConfig): LibraryEngine {
+    const library = Library.open(config.libraryPath);
+    const shape = packShape(config.shape);
+    const options = packOptions(config);
+    const handle = new BigUint64Array(new ArrayBuffer(8));
+    const status = library.calls.fg_open(ptr(shape.struct.bytes), ptr(options.struct.bytes), ptr(handle));
+    keepAlive(shape, options);
+    library.check(status, "fg_open", "model");
+    return new LibraryEngine(library, config, Number(handle[0]) as Pointer);
+  }
+
+  private get open(): Pointer {
+    if (this.handle === null) throw new FastgenError("unavailable", "the engine is closed");
+    return this.handle;
+  }
+
+  /** Starts to load the checkpoint and returns. Bytes in memory stay referenced until ready(). */
+  load(tensors: readonly TensorSource[]): void {
+    const table = new StructArray(STRUCTS.fg_tensor, tensors.length);
+    const paths = new Map<string, Uint8Array>();
+    for (const [i, tensor] of tensors.entries()) {
+      const { where } = tensor;
+      if ("path" in where) {
+        const path = paths.get(where.path) ?? cstring(where.path);
+        paths.set(where.path, path);
+        table.u64("path", ptr(path), i);
+        table.u64("offset", where.offset, i);
+        table.u64("bytes", where.bytes, i);
+      } else {
+        this.pinned.push(where.data);
+        table.u64("data", address(where.data) ?? 0, i);
+        table.u64("bytes", where.data.byteLength, i);
+      }
+      table.i32("role", roleNumber(tensor.role), i);
+      table.i32("layer", tensor.layer, i);
+      table.i32("dtype", DTYPES[tensor.dtype], i);
+      table.i32("rows", tensor.dims[0] ?? 0, i);
+      table.i32("cols", tensor.dims[1] ?? 1, i);
+    }
+    const status = this.library.calls.fg_load(this.open, ptr(table.bytes), tensors.length);
+    keepAlive(paths, table);
+    this.library.check(status, "fg_load", "model");
+  }
+
+  /** Random weights, made on the device; the same seed gives the same weights. */
+  loadRandom(seed: number | bigint): void {
+    this.library.check(
+      this.library.calls.fg_load_random(this.open, BigInt.asUintN(64, BigInt(seed))),
+      "fg_load_random",
+      "invalid_request",
+    );
+  }
+
+  progress(): LoadState {
+    const { progressStruct: p } = this;
+    this.library.check(this.library.calls.fg_progress(this.open, ptr(p.bytes)), "fg_progress", "internal");
+    return { done: p.getU64("done"), total: p.getU64("total"), finished: p.getI32("finished") !== 0 };
+  }
+
+  /** Blocks until the weights are in place, then allocates the KV cache. */
+  ready(): EngineCapacity {
+    const out = new StructArray(STRUCTS.fg_capacity);
+    this.library.check(this.library.calls.fg_ready(this.open, ptr(out.bytes)), "fg_ready", "model");
+    this.pinned = [];
+    return {
+      pages: out.getI32("n_pages"),
+      hostPages: out.getI32("n_host_pages"),
+      pageBytes: out.getU64("page_bytes"),
+      weightBytes: out.getU64("weight_bytes"),
+      graphs: out.getI32("graphs"),
+      threads: out.getI32("n_threads"),
+      deviceName: this.library.device(this.config.devices[0] ?? 0).name,
+    };
+  }
+
+  /** Queues the plan's page copies and then its step; returns at once. The plan may be reused afterwards. */
+  submit(plan: StepPlan): void {
+    if (plan.copyCount > 0) this.copyPages(plan.copies, plan.copyCount);
+    this.packer.pack(plan);
+    const status = this.library.calls.fg_submit(this.open, this.packer.address);
+    keepAlive(plan);
+    this.library.check(status, "fg_submit", "internal");
+    this.logitsRows.push(plan.logitsRowCount);
+  }
+
+  /**
+   * Blocks until the oldest step is done. The result is overwritten by the next wait. Throws when that step failed; it
+   * then counts as waited for.
+   */
+  wait(): StepResult {
+    const rows = this.logitsRows.shift() ?? 0;
+    this.reader.reserveLogits(rows * this.config.shape.vocabSize);
+    this.library.check(this.library.calls.fg_wait(this.open, this.reader.address), "fg_wait", "internal");
+    return this.reader;
+  }
+
+  /** `copies` is fg_page_copy[count]: page, host page, direction. Done after the steps submitted and before the next. */
+  copyPages(copies: Int32Array, count = copies.length / 3): void {
+    const status = this.library.calls.fg_copy_pages(this.open, address(copies), count);
+    keepAlive(copies);
+    this.library.check(status, "fg_copy_pages", "internal");
+  }
+
+  /** Records every op from the next step on. */
+  traceStart(): void {
+    this.library.check(this.library.calls.fg_trace_start(this.open), "fg_trace_start", "invalid_request");
+  }
+
+  /** Writes what was recorded to `path` in Chrome's trace event format. */
+  traceStop(path: string): void {
+    const text = cstring(path);
+    this.library.check(this.library.calls.fg_trace_stop(this.open, ptr(text)), "fg_trace_stop", "invalid_request");
+  }
+
+  /** Waits for the steps out, then frees everything. A second call does nothing. */
+  close(): void {
+    if (this.handle === null) return;
+    this.library.calls.fg_close(this.handle);
+    this.handle = null;
+    this.pinned = [];
+  }
+}
+
+/** Called after a native call with what its arguments point at: a use that keeps the collector off it until then. */
+const keptAlive: { last: unknown } = { last: null };
+function keepAlive(...values: unknown[]): void {
+  keptAlive.last = values;
+  keptAlive.last = null;
+}
+
+function packShape(shape: ModelShape) {
+  const struct = new StructArray(STRUCTS.fg_shape);
+  struct.i32("n_layers", shape.layers);
+  struct.i32("hidden_size", shape.hiddenSize);
+  struct.i32("n_heads", shape.heads);
+  struct.i32("n_kv_heads", shape.kvHeads);
+  struct.i32("head_dim", shape.headDim);
+  struct.i32("intermediate_size", shape.intermediateSize);
+  struct.i32("vocab_size", shape.vocabSize);
+  struct.i32("qkv_bias", Number(shape.qkvBias));
+  struct.i32("qk_norm", Number(shape.qkNorm));
+  struct.i32("tied_embeddings", Number(shape.tiedEmbeddings));
+  struct.f32("rms_norm_eps", shape.rmsNormEps);
+  struct.f32("rope_scale", shape.ropeScale);
+  struct.u64("rope_inv_freq", address(shape.ropeInvFreq) ?? 0);
+  struct.u64("layer_window", address(shape.layerWindow) ?? 0);
+  return { struct, shape };
+}
+
+function packOptions(config: LibraryConfig) {
+  const struct = new StructArray(STRUCTS.fg_options);
+  const devices = Int32Array.from(config.devices);
+  struct.u64("devices", address(devices) ?? 0);
+  struct.i32("n_devices", devices.length);
+  struct.i32("n_threads", config.threads);
+  struct.i32("max_seqs", config.maxSeqs);
+  struct.i32("max_step_tokens", config.maxStepTokens);
+  struct.i32("max_context", config.maxContext);
+  struct.i32("compute_dtype", DTYPES[config.computeDtype]);
+  struct.i32("kv_dtype", DTYPES[config.kvDtype]);
+  struct.u64("kv_bytes", Math.floor(config.kvBytes));
+  struct.u64("host_kv_bytes", Math.floor(config.hostKvBytes));
+  struct.f64("memory_utilization", config.memoryUtilization);
+  return { struct, devices };
+}

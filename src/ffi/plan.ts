@@ -1,0 +1,150 @@
+/**
+ * One step as plain data: what a scheduler decides and libfastgen runs. The columns already have fastgen.h's layout, so
+ * that submitting one costs no conversion. No FFI here: schedulers and tests use it without a library.
+ */
+import type { EngineSampling } from "../engine/protocol.ts";
+import { FG, STRUCTS } from "./layout.ts";
+
+/** A slot's sampling state, given before its sequence's first step and again after a preemption (fg_slot_fill). */
+export interface SlotFill {
+  slot: number;
+  sampling: EngineSampling;
+  /** Held back from positions below minContext (prompt + min_tokens). */
+  stopIds: Int32Array;
+  minContext: number;
+  /** Prompt and output so far; null unless a penalty is on. */
+  history: Int32Array | null;
+  /** Tokens of history that are prompt. */
+  promptLength: number;
+}
+
+/** One sequence's part of a step (fg_step_seq). */
+export interface StepSequence {
+  slot: number;
+  context: number;
+  /** FG.SAMPLE | FG.SCORE | FG.LOGITS */
+  flags: number;
+  /** With SCORE and without SAMPLE: the token after the last new one. */
+  nextToken?: number;
+  /** Alternatives for each row; -1 = none and no log probability of the chosen one either. */
+  logprobs?: number;
+  /** Row of the masks, -1 = unmasked. */
+  mask?: number;
+}
+
+const SEQ_INTS = STRUCTS.fg_step_seq.size / 4;
+
+/** A ragged batch, refilled for every step: clear(), then add(). Buffers are kept; `pageUpdates` and `copies` grow. */
+export class StepPlan {
+  seqCount = 0;
+  tokenCount = 0;
+  pageUpdateCount = 0;
+  copyCount = 0;
+  maskCount = 0;
+  /** Rows that the step's result will have. */
+  rowCount = 0;
+  /** Of them, rows with logits. */
+  logitsRowCount = 0;
+  /** fg_step_seq[seqCount] */
+  readonly seqs: Int32Array<ArrayBuffer>;
+  readonly tokens: Int32Array<ArrayBuffer>;
+  /** fg_page_update[pageUpdateCount] */
+  pageUpdates: Int32Array<ArrayBuffer>;
+  /** fg_page_copy[copyCount], to be done before the step. */
+  copies: Int32Array<ArrayBuffer>;
+  readonly fills: SlotFill[] = [];
+  /** [maskCount][ceil(vocab / 32)] */
+  masks: Uint32Array = new Uint32Array(0);
+
+  constructor(
+    readonly maxSeqs: number,
+    readonly maxTokens: number,
+  ) {
+    this.seqs = int32s(maxSeqs * SEQ_INTS);
+    this.tokens = int32s(maxTokens);
+    this.pageUpdates = int32s(maxSeqs * 3);
+    this.copies = int32s(64 * 3);
+  }
+
+  clear(): void {
+    this.seqCount = 0;
+    this.tokenCount = 0;
+    this.pageUpdateCount = 0;
+    this.copyCount = 0;
+    this.maskCount = 0;
+    this.rowCount = 0;
+    this.logitsRowCount = 0;
+    this.fills.length = 0;
+  }
+
+  /** One decode row: the token that the slot sampled last. Positional arguments: this runs for every sequence of every step. */
+  addDecode(slot: number, context: number, logprobs: number): void {
+    this.tokens[this.tokenCount++] = FG.LAST_SAMPLED;
+    this.writeSeq(slot, 1, context, FG.SAMPLE, 0, logprobs, -1);
+    this.rowCount++;
+  }
+
+  /** `source[from, to)` at the positions [context - (to - from), context). */
+  add(seq: StepSequence, source: ArrayLike<number>, from: number, to: number): void {
+    const count = to - from;
+    for (let i = from; i < to; i++) this.tokens[this.tokenCount++] = source[i]!;
+    this.writeSeq(seq.slot, count, seq.context, seq.flags, seq.nextToken ?? 0, seq.logprobs ?? -1, seq.mask ?? -1);
+    const rows = seq.flags & FG.SCORE ? count : seq.flags & FG.SAMPLE ? 1 : 0;
+    this.rowCount += rows;
+    if (seq.flags & FG.LOGITS) this.logitsRowCount += rows;
+  }
+
+  private writeSeq(
+    slot: number,
+    count: number,
+    context: number,
+    flags: number,
+    nextToken: number,
+    logprobs: number,
+    mask: number,
+  ): void {
+    const seqs = this.seqs;
+    let at = this.seqCount++ * SEQ_INTS;
+    seqs[at++] = slot;
+    seqs[at++] = count;
+    seqs[at++] = context;
+    seqs[at++] = flags;
+    seqs[at++] = nextToken;
+    seqs[at++] = logprobs;
+    seqs[at] = mask;
+  }
+
+  /** Tokens [index * 64, index * 64 + 64) of the sequence in `slot` live in `page` from this step on. */
+  setPage(slot: number, index: number, page: number): void {
+    const at = this.pageUpdateCount++ * 3;
+    if (at >= this.pageUpdates.length) this.pageUpdates = grown(this.pageUpdates);
+    this.pageUpdates[at] = slot;
+    this.pageUpdates[at + 1] = index;
+    this.pageUpdates[at + 2] = page;
+  }
+
+  /** A page copy before this step, after those already in the plan. `direction` is FG.TO_HOST or FG.TO_DEVICE. */
+  copyPage(page: number, hostPage: number, direction: number): void {
+    const at = this.copyCount++ * 3;
+    if (at >= this.copies.length) this.copies = grown(this.copies);
+    this.copies[at] = page;
+    this.copies[at + 1] = hostPage;
+    this.copies[at + 2] = direction;
+  }
+
+  /** Field `index` of fg_step_seq for sequence `i`, for readers: 0 slot, 1 n_new, 2 context, 3 flags, 4 next, 5 logprobs. */
+  seq(i: number, index: number): number {
+    return this.seqs[i * SEQ_INTS + index]!;
+  }
+}
+
+/** Over an explicit ArrayBuffer, so that the address C is given stays the array's (see StructArray). */
+function int32s(length: number): Int32Array<ArrayBuffer> {
+  return new Int32Array(new ArrayBuffer(Math.max(length, 1) * 4));
+}
+
+function grown(array: Int32Array<ArrayBuffer>): Int32Array<ArrayBuffer> {
+  const larger = int32s(array.length * 2);
+  larger.set(array);
+  return larger;
+}
