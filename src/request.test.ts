@@ -1,0 +1,69 @@
+import { expect, test } from "bun:test";
+import { FastgenError } from "./errors.ts";
+import type { SamplingParams } from "./params.ts";
+import { checkPrompt, engineRequests, resolveParams } from "./request.ts";
+
+const limits = { vocabSize: 100, maxContext: 32, stopIds: [2, 3] };
+const prompt = Int32Array.of(5, 6, 7);
+
+function requests(params: SamplingParams, ids = prompt) {
+  return engineRequests(resolveParams(params, {}), ids, limits, "prompt");
+}
+
+function refusal(body: () => unknown): FastgenError {
+  try {
+    body();
+  } catch (error) {
+    if (error instanceof FastgenError && error.kind === "invalid_request") return error;
+    throw error;
+  }
+  throw new Error("was accepted");
+}
+
+test("defaults give way to explicit values, falsy ones included", () => {
+  const defaults = { temperature: 0.6, top_p: 0.9 };
+  expect(resolveParams({}, defaults)).toMatchObject({ temperature: 0.6, top_p: 0.9 });
+  expect(resolveParams({ temperature: 0, top_p: undefined }, defaults)).toMatchObject({ temperature: 0, top_p: 0.9 });
+});
+
+test("a wrong or unknown parameter is refused by name", () => {
+  expect(refusal(() => resolveParams({ temperature: -1 }, {})).param).toBe("temperature");
+  expect(refusal(() => resolveParams({ temperature: Number.NaN }, {})).param).toBe("temperature");
+  expect(refusal(() => resolveParams({ stop: ["a", "x".repeat(1000)] }, {})).param).toBe("stop[1]");
+  const unknown = refusal(() => resolveParams({ best_of: 3 } as SamplingParams, {}));
+  expect(unknown.param).toBe("best_of");
+  expect(unknown.message).toContain("best_of");
+});
+
+test("ids outside the vocabulary are refused", () => {
+  expect(refusal(() => requests({ stop_token_ids: [100] })).param).toBe("stop_token_ids");
+  expect(refusal(() => requests({ logit_bias: { 4000000000: 1 } })).param).toBe("logit_bias");
+  for (const bad of [[-1], [100], [1.5], [Number.NaN], []]) {
+    expect(refusal(() => checkPrompt(bad, limits, "prompt")).param).toBe("prompt");
+  }
+});
+
+test("max_tokens null reaches to the end of the context; a request over it is refused with both numbers", () => {
+  expect(requests({})[0]!.maxTokens).toBe(29);
+  expect(requests({ max_tokens: 29 })[0]!.maxTokens).toBe(29);
+  const tooMany = refusal(() => requests({ max_tokens: 30 }));
+  expect(tooMany.param).toBe("max_tokens");
+  expect(tooMany.message).toContain("at most 29");
+  const tooLong = refusal(() => requests({}, new Int32Array(32).fill(1)));
+  expect(tooLong.param).toBe("prompt");
+  expect(tooLong.message).toMatch(/32 tokens.* 32 /);
+  expect(requests({ max_tokens: 0, prompt_logprobs: 0 }, new Int32Array(32).fill(1))[0]!.maxTokens).toBe(0);
+  expect(refusal(() => requests({ max_tokens: 3, min_tokens: 4 })).param).toBe("min_tokens");
+});
+
+test("choices differ by their seed only, and the first one reports the prompt", () => {
+  const [a, b] = requests({ n: 2, seed: -1, prompt_logprobs: 3, logprobs: 0 });
+  expect([a!.sampling.seed, b!.sampling.seed]).toEqual([2n ** 64n - 1n, 0n]);
+  expect([a!.promptLogprobs, b!.promptLogprobs, a!.logprobs]).toEqual([3, -1, 0]);
+  expect(requests({})[0]!.sampling.seed).not.toBe(requests({})[0]!.sampling.seed);
+});
+
+test("ignore_eos sets the model's stop ids aside, not the caller's", () => {
+  expect([...requests({ stop_token_ids: [9, 2] })[0]!.stopIds]).toEqual([2, 3, 9]);
+  expect([...requests({ stop_token_ids: [9], ignore_eos: true })[0]!.stopIds]).toEqual([9]);
+});

@@ -1,0 +1,121 @@
+/**
+ * Sampling parameters against one model: generation_config.json's defaults filled in, ids checked against the
+ * vocabulary, lengths against the context. What comes out needs no further check.
+ */
+import { randomBytes } from "node:crypto";
+import type { EngineRequest, EngineSampling } from "./engine/protocol.ts";
+import { FastgenError } from "./errors.ts";
+import { type ResolvedParams, type SamplingParams, samplingSchema } from "./params.ts";
+
+export interface ModelLimits {
+  vocabSize: number;
+  /** Most tokens in one sequence, prompt and output together. */
+  maxContext: number;
+  /** The model's own stop ids; ignore_eos sets them aside. */
+  stopIds: readonly number[];
+}
+
+/** Validates `params` over `defaults` (an explicit value wins, also a falsy one). Throws FastgenError naming the field. */
+export function resolveParams(params: SamplingParams | undefined, defaults: SamplingParams): ResolvedParams {
+  const given = Object.entries(params ?? {}).filter(([, value]) => value !== undefined);
+  const result = samplingSchema.safeParse({ ...defaults, ...Object.fromEntries(given) });
+  if (result.success) return result.data;
+  const issue = result.error.issues[0]!;
+  const unknown = issue.code === "unrecognized_keys" ? issue.keys[0]! : null;
+  const field = unknown ?? fieldName(issue.path);
+  const message = unknown ? `unknown sampling parameter '${unknown}'` : `${field}: ${issue.message}`;
+  throw new FastgenError("invalid_request", message, { param: field });
+}
+
+/** ["stop", 2] → "stop[2]" */
+function fieldName(path: readonly PropertyKey[]): string {
+  return path.reduce<string>((name, key) => {
+    if (typeof key === "number") return `${name}[${key}]`;
+    return name === "" ? String(key) : `${name}.${String(key)}`;
+  }, "");
+}
+
+function invalid(param: string, message: string): never {
+  throw new FastgenError("invalid_request", message, { param });
+}
+
+function checkIds(ids: Iterable<number>, vocabSize: number, param: string) {
+  for (const id of ids) {
+    if (!Number.isInteger(id) || id < 0 || id >= vocabSize) {
+      invalid(param, `${param}: ${id} is not a token id of this model; they go from 0 to ${vocabSize - 1}`);
+    }
+  }
+}
+
+/** Checks a prompt given as ids. `param` is the field to name. */
+export function checkPrompt(ids: readonly number[] | Int32Array, limits: ModelLimits, param: string): Int32Array {
+  if (ids.length === 0) invalid(param, "the prompt is empty: it needs at least one token");
+  checkIds(ids, limits.vocabSize, param);
+  return ids instanceof Int32Array ? ids : Int32Array.from(ids);
+}
+
+/** How many tokens may be generated after a prompt of `promptLength`. Throws where the request cannot fit. */
+function outputRoom(params: ResolvedParams, promptLength: number, maxContext: number, promptParam: string): number {
+  const wanted = params.max_tokens;
+  const least = wanted === 0 ? 0 : 1;
+  if (promptLength + least > maxContext) {
+    invalid(
+      promptParam,
+      `the prompt is ${promptLength} tokens long and this model's context holds ${maxContext} (max_model_len), ` +
+        "output included: shorten the prompt",
+    );
+  }
+  if (wanted === null) return maxContext - promptLength;
+  if (promptLength + wanted > maxContext) {
+    invalid(
+      "max_tokens",
+      `max_tokens is ${wanted} and the prompt is ${promptLength} tokens long, but this model's context holds ` +
+        `${maxContext} (max_model_len): use at most ${maxContext - promptLength}`,
+    );
+  }
+  return wanted;
+}
+
+/** One EngineRequest for each choice, their ids still 0. `params` came from resolveParams, `prompt` from checkPrompt. */
+export function engineRequests(
+  params: ResolvedParams,
+  prompt: Int32Array,
+  limits: ModelLimits,
+  promptParam: string,
+): EngineRequest[] {
+  const maxTokens = outputRoom(params, prompt.length, limits.maxContext, promptParam);
+  if (params.min_tokens > maxTokens) {
+    invalid(
+      "min_tokens",
+      `min_tokens is ${params.min_tokens}, more than the ${maxTokens} tokens that may be generated`,
+    );
+  }
+  checkIds(params.stop_token_ids, limits.vocabSize, "stop_token_ids");
+  const biasIds = Object.keys(params.logit_bias).map(Number);
+  checkIds(biasIds, limits.vocabSize, "logit_bias");
+
+  const sampling: Omit<EngineSampling, "seed"> = {
+    temperature: params.temperature,
+    topP: params.top_p,
+    topK: Math.min(Math.max(params.top_k, 0), limits.vocabSize),
+    minP: params.min_p,
+    repetitionPenalty: params.repetition_penalty,
+    presencePenalty: params.presence_penalty,
+    frequencyPenalty: params.frequency_penalty,
+    biasIds: Int32Array.from(biasIds),
+    bias: Float32Array.from(Object.values(params.logit_bias)),
+  };
+  const stopIds = Int32Array.from(new Set([...(params.ignore_eos ? [] : limits.stopIds), ...params.stop_token_ids]));
+  const seed = params.seed === null ? randomBytes(8).readBigUInt64LE() : BigInt(params.seed);
+  return Array.from({ length: params.n }, (_, choice) => ({
+    id: 0,
+    prompt,
+    sampling: { ...sampling, seed: BigInt.asUintN(64, seed + BigInt(choice)) },
+    maxTokens,
+    minTokens: params.min_tokens,
+    stopIds,
+    logprobs: params.logprobs ?? -1,
+    // Every choice has the same prompt: one of them reports it.
+    promptLogprobs: choice === 0 ? (params.prompt_logprobs ?? -1) : -1,
+  }));
+}
