@@ -17,11 +17,18 @@ export class FastgenError extends Error {
   readonly kind: ErrorKind;
   /** The request field at fault, in the caller's spelling ("stop[2]", "messages[0].role"). */
   readonly param: string | null;
+  /** OpenAI's error code where it has one: "context_length_exceeded". */
+  readonly code: string | null;
 
-  constructor(kind: ErrorKind, message: string, options: { param?: string | null; cause?: unknown } = {}) {
+  constructor(
+    kind: ErrorKind,
+    message: string,
+    options: { param?: string | null; code?: string | null; cause?: unknown } = {},
+  ) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.kind = kind;
     this.param = options.param ?? null;
+    this.code = options.code ?? null;
   }
 }
 

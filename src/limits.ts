@@ -38,3 +38,9 @@ export const MAX_TEMPLATE_LENGTH = 1_000_000;
 
 /** Seconds that SIGTERM waits for running requests before they are cut off. */
 export const DRAIN_SECONDS = 30;
+
+/** Seconds that a client may leave its connection silent while it owes a request's next byte, or between requests. */
+export const IDLE_SECONDS = 60;
+
+/** Characters of an x-request-id; a longer one is replaced. It is copied to the reply and to the log. */
+export const MAX_REQUEST_ID_LENGTH = 128;
