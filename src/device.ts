@@ -1,0 +1,155 @@
+/** From LoadOptions to EngineConfig: which device and library, and how the memory is divided. */
+import * as os from "node:os";
+import { assetPath } from "./assets.ts";
+import type { DeviceKind, Dtype, EngineConfig } from "./engine/protocol.ts";
+import { FastgenError } from "./errors.ts";
+import { Library } from "./ffi/library.ts";
+import type { Model, ModelShape } from "./model/shape.ts";
+import type { LoadOptions } from "./types.ts";
+
+const GIB = 2 ** 30;
+
+/** Tokens in a KV page: FG_PAGE_TOKENS of fastgen.h. */
+const PAGE_TOKENS = 64;
+
+/** Defaults of the engine's options, as --help shows them. */
+export const DEFAULTS = {
+  max_num_seqs: 256,
+  /** Per device. GEMM throughput is flat from 2048 tokens a step on a GPU; a CPU is saturated by far fewer. */
+  max_num_batched_tokens: { cuda: 2048, cpu: 512 },
+  gpu_memory_utilization: 0.9,
+  /** GiB on the CPU: this, or a quarter of the memory that is free, whichever is less. */
+  kv_cache_gib: 4,
+  swap_space_gib: { cuda: 4, cpu: 0 },
+} as const;
+
+export interface DeviceChoice {
+  kind: DeviceKind;
+  libraryPath: string;
+  /** Why `auto` did not take CUDA; null where it did, or where the device was named. */
+  note: string | null;
+}
+
+/** The shared library for `kind`. FASTGEN_LIBRARY names another one. Null where this build has none. */
+function libraryPath(kind: DeviceKind): string | null {
+  return process.env.FASTGEN_LIBRARY || assetPath(`build/libfastgen_${kind}.so`);
+}
+
+/** Picks the device: `auto` is CUDA where this build carries it and a GPU can be used, else the CPU. */
+export function chooseDevice(wanted: "auto" | DeviceKind): DeviceChoice {
+  const cuda = wanted === "cpu" ? "not asked for" : cudaProblem();
+  if (cuda === null) return { kind: "cuda", libraryPath: libraryPath("cuda")!, note: null };
+  if (wanted === "cuda") throw new FastgenError("device", `device cuda: ${cuda}; use device cpu`);
+  const path = libraryPath("cpu");
+  if (!path) throw new FastgenError("device", "libfastgen_cpu.so is not built: run make -C libfastgen");
+  return { kind: "cpu", libraryPath: path, note: wanted === "auto" ? cuda : null };
+}
+
+/** Why CUDA cannot be used, or null. */
+function cudaProblem(): string | null {
+  const path = libraryPath("cuda");
+  if (!path) return "this build has no CUDA library";
+  try {
+    return Library.open(path).devices().length > 0 ? null : "no CUDA GPU was found";
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
+}
+
+const DTYPE_BYTES: Record<Dtype, number> = { float32: 4, float16: 2, bfloat16: 2 };
+
+/** Bytes of one KV page over all layers, keys and values. */
+function pageBytes(shape: ModelShape, dtype: Dtype): number {
+  return shape.layers * 2 * shape.kvHeads * shape.headDim * PAGE_TOKENS * DTYPE_BYTES[dtype];
+}
+
+/** A whole number of at least `least`; throws naming the option. */
+function whole(options: LoadOptions, name: keyof LoadOptions, fallback: number, least: number): number {
+  const value = options[name] ?? fallback;
+  if (Number.isSafeInteger(value) && (value as number) >= least) return value as number;
+  throw new FastgenError("invalid_request", `${name} must be a whole number of at least ${least}, not ${value}`, {
+    param: name,
+  });
+}
+
+function gib(options: LoadOptions, name: keyof LoadOptions, fallback: number): number {
+  const value = options[name] ?? fallback;
+  if (typeof value === "number" && Number.isFinite(value) && value >= 0) return Math.floor(value * GIB);
+  throw new FastgenError("invalid_request", `${name} must be a number of GiB, not ${value}`, { param: name });
+}
+
+/** Divides the memory: bytes of KV cache (0 = measured by the library on the GPU), and the context that fits into them. */
+function kvCache(model: Model, kind: DeviceKind, dtype: Dtype, maxSeqs: number, options: LoadOptions) {
+  const maxContext = whole(options, "max_model_len", model.maxContext, 1);
+  if (maxContext > model.maxContext) {
+    throw new FastgenError(
+      "invalid_request",
+      `max_model_len is ${maxContext} and ${model.name} was made for ${model.maxContext} tokens: use at most that`,
+      { param: "max_model_len" },
+    );
+  }
+  if (kind === "cuda" && options.kv_cache_gib === undefined) return { kvBytes: 0, maxContext };
+  const page = pageBytes(model.shape, dtype);
+  const free = Math.min(os.freemem(), process.availableMemory());
+  const budget = gib(options, "kv_cache_gib", Math.min(DEFAULTS.kv_cache_gib, free / 4 / GIB));
+  // More pages than every slot at full length could fill would lie idle.
+  const pages = Math.min(Math.floor(budget / page), maxSeqs * Math.ceil(maxContext / PAGE_TOKENS));
+  const fits = pages * PAGE_TOKENS;
+  if (fits < (options.max_model_len ?? 1)) {
+    const needed = ((Math.ceil(maxContext / PAGE_TOKENS) * page) / GIB).toFixed(2);
+    throw new FastgenError(
+      "invalid_request",
+      `a context of ${maxContext} tokens needs ${needed} GiB of KV cache and there are ${(budget / GIB).toFixed(2)}: ` +
+        `raise kv_cache_gib, or lower max_model_len to at most ${fits}`,
+      { param: options.max_model_len === undefined ? "kv_cache_gib" : "max_model_len" },
+    );
+  }
+  return { kvBytes: pages * page, maxContext: Math.min(maxContext, fits) };
+}
+
+/** Everything resolved: no "auto" is left. Throws FastgenError naming the option and what would fit. */
+export function engineConfig(model: Model, device: DeviceChoice, options: LoadOptions): EngineConfig {
+  const { kind } = device;
+  const ranks = whole(options, "tensor_parallel_size", 1, 1);
+  if (kind === "cpu" && ranks > 1) {
+    throw new FastgenError("invalid_request", "tensor_parallel_size above 1 needs CUDA: the CPU is one device", {
+      param: "tensor_parallel_size",
+    });
+  }
+  const dtype = options.dtype === undefined || options.dtype === "auto" ? model.dtype : options.dtype;
+  const maxStepTokens = whole(options, "max_num_batched_tokens", DEFAULTS.max_num_batched_tokens[kind], 1);
+  const maxSeqs = whole(options, "max_num_seqs", Math.min(DEFAULTS.max_num_seqs, maxStepTokens), 1);
+  if (maxSeqs > maxStepTokens) {
+    throw new FastgenError(
+      "invalid_request",
+      `max_num_batched_tokens (${maxStepTokens}) must be at least max_num_seqs (${maxSeqs}): a step holds a token of each`,
+      { param: "max_num_batched_tokens" },
+    );
+  }
+  const { kvBytes, maxContext } = kvCache(model, kind, dtype, maxSeqs, options);
+  const memoryUtilization = options.gpu_memory_utilization ?? DEFAULTS.gpu_memory_utilization;
+  if (!(memoryUtilization > 0 && memoryUtilization <= 1)) {
+    throw new FastgenError("invalid_request", "gpu_memory_utilization must be above 0 and at most 1", {
+      param: "gpu_memory_utilization",
+    });
+  }
+  const dummy = options.load_format === "dummy";
+  return {
+    device: kind,
+    libraryPath: device.libraryPath,
+    devices: Array.from({ length: ranks }, (_, rank) => rank),
+    threads: whole(options, "threads", 0, 0),
+    computeDtype: dtype,
+    kvDtype: dtype,
+    maxSeqs,
+    maxStepTokens,
+    maxContext,
+    kvBytes,
+    hostKvBytes: gib(options, "swap_space_gib", DEFAULTS.swap_space_gib[kind]),
+    memoryUtilization,
+    prefixCaching: options.enable_prefix_caching ?? true,
+    shape: model.shape,
+    tensors: dummy ? null : model.tensors,
+    seed: whole(options, "seed", 0, 0),
+  };
+}

@@ -1,0 +1,221 @@
+/**
+ * One request on the main thread: token ids come in from the engine, text, log probabilities and chunks go out. A request
+ * with n choices is n sequences of the engine.
+ */
+import type { FinishReason, TokenLogprobs } from "./engine/protocol.ts";
+import { FastgenError } from "./errors.ts";
+import type { ResolvedParams } from "./params.ts";
+import type { Detokenizer } from "./text/detokenizer.ts";
+import { StopStrings } from "./text/stop-strings.ts";
+import type { Tokenizer } from "./text/tokenizer.ts";
+import type { Choice, Chunk, Completion, Generation, PositionLogprobs, TokenLogprob, Usage } from "./types.ts";
+
+/** One step's news of one sequence, as front.ts delivers it. */
+export interface SequenceEvent {
+  /** -1 where the entry only ends. */
+  token: number;
+  finish: FinishReason | "";
+  logprobs: TokenLogprobs | null;
+  promptLogprobs: TokenLogprobs | null;
+  /** On the first event. */
+  cachedTokens: number | null;
+  error: FastgenError | null;
+}
+
+interface ChoiceState {
+  decoder: Detokenizer;
+  stop: StopStrings;
+  whole: Chunk;
+  /** Not yet taken by the iteration. Pieces that nobody has taken yet are joined, so a slow reader holds no more. */
+  pending: Chunk | null;
+}
+
+export interface GenerationSetup {
+  prompt: Int32Array;
+  params: ResolvedParams;
+  tokenizer: Tokenizer;
+  /** The model's own stop ids: they end an output without being a stop_reason. */
+  modelStopIds: ReadonlySet<number>;
+  /** Ends the sequence of a choice in the engine, at any time. */
+  abortChoice(choice: number): void;
+}
+
+export class RunningGeneration implements Generation {
+  readonly prompt_token_ids: Int32Array;
+  readonly usage: Usage;
+  prompt_logprobs: (PositionLogprobs | null)[] | null = null;
+
+  readonly #setup: GenerationSetup;
+  readonly #choices: ChoiceState[];
+  /** Choices with something pending, in the order it came. */
+  readonly #ready: ChoiceState[] = [];
+  #running: number;
+  #failure: FastgenError | null = null;
+  /** Wakes whoever waits for news; there may be an iteration and several completion() calls. */
+  #wake: (() => void)[] = [];
+  #onEnd: (() => void)[] = [];
+
+  constructor(setup: GenerationSetup) {
+    this.#setup = setup;
+    this.prompt_token_ids = setup.prompt;
+    this.usage = { prompt_tokens: setup.prompt.length, completion_tokens: 0, cached_tokens: 0 };
+    this.#running = setup.params.n;
+    this.#choices = Array.from({ length: setup.params.n }, (_, index) => ({
+      decoder: setup.tokenizer.detokenizer({ skipSpecialTokens: setup.params.skip_special_tokens }),
+      stop: new StopStrings(setup.params.stop, { includeStop: setup.params.include_stop_str_in_output }),
+      whole: emptyChunk(index, setup.params.logprobs !== null),
+      pending: null,
+    }));
+  }
+
+  /** True once nothing more will come. */
+  get ended(): boolean {
+    return this.#running === 0 || this.#failure !== null;
+  }
+
+  /** Calls back once, when the generation has ended, well or badly. */
+  onEnd(callback: () => void): void {
+    if (this.ended) callback();
+    else this.#onEnd.push(callback);
+  }
+
+  /** The engine's news of one choice. What still arrives for a choice that has ended is dropped. */
+  accept(index: number, event: SequenceEvent): void {
+    const choice = this.#choices[index]!;
+    if (this.ended || choice.whole.finish_reason !== null) return;
+    if (event.error || event.finish === "error" || event.finish === "abort") {
+      this.fail(event.error ?? new FastgenError("aborted", "the generation was aborted"));
+      return;
+    }
+    if (event.cachedTokens !== null && index === 0) this.usage.cached_tokens = event.cachedTokens;
+    if (event.promptLogprobs) this.prompt_logprobs = [null, ...this.#positions(event.promptLogprobs)];
+    const chunk = emptyChunk(index, choice.whole.logprobs !== null);
+    if (event.token >= 0) this.#token(choice, chunk, event);
+    if (event.finish !== "" && chunk.finish_reason === null) {
+      chunk.finish_reason = event.finish;
+      chunk.text += choice.stop.flush() + choice.decoder.flush();
+    }
+    this.#emit(choice, chunk);
+  }
+
+  /** Decodes one sampled token into `chunk` and looks for stop strings. */
+  #token(choice: ChoiceState, chunk: Chunk, event: SequenceEvent): void {
+    const { params, modelStopIds } = this.#setup;
+    chunk.token_ids.push(event.token);
+    this.usage.completion_tokens++;
+    if (event.logprobs && chunk.logprobs) chunk.logprobs = this.#positions(event.logprobs);
+    const isStopId = event.finish === "stop";
+    if (isStopId && (params.ignore_eos || !modelStopIds.has(event.token))) chunk.stop_reason = event.token;
+    // A stop id is reported among the ids; its text, if it has any, is shown where stop strings are.
+    if (isStopId && !params.include_stop_str_in_output) return;
+    const piece = choice.decoder.pushOne(event.token);
+    // min_tokens holds stop strings back too: what comes before cannot be part of one.
+    if (isStopId || choice.whole.token_ids.length < params.min_tokens) {
+      chunk.text = choice.stop.flush() + piece;
+      return;
+    }
+    const { text, stop } = choice.stop.push(piece);
+    chunk.text = text;
+    if (stop !== null) {
+      chunk.finish_reason = "stop";
+      chunk.stop_reason = stop;
+      if (event.finish === "") this.#setup.abortChoice(choice.whole.index);
+    }
+  }
+
+  #emit(choice: ChoiceState, chunk: Chunk): void {
+    append(choice.whole, chunk);
+    if (choice.pending) append(choice.pending, chunk);
+    else {
+      choice.pending = chunk;
+      this.#ready.push(choice);
+    }
+    if (chunk.finish_reason !== null && --this.#running === 0) this.#end();
+    this.#notify();
+  }
+
+  /** Ends the generation with an error; the engine's sequences are given up. The first failure stays. */
+  fail(error: FastgenError): void {
+    if (this.ended) return;
+    this.#failure = error;
+    for (const choice of this.#choices) {
+      if (choice.whole.finish_reason === null) this.#setup.abortChoice(choice.whole.index);
+    }
+    this.#end();
+    this.#notify();
+  }
+
+  abort(): void {
+    this.fail(new FastgenError("aborted", "the generation was aborted"));
+  }
+
+  #end(): void {
+    for (const callback of this.#onEnd) callback();
+    this.#onEnd = [];
+  }
+
+  #notify(): void {
+    const waiting = this.#wake;
+    this.#wake = [];
+    for (const wake of waiting) wake();
+  }
+
+  #news(): Promise<void> {
+    return new Promise((resolve) => this.#wake.push(resolve));
+  }
+
+  /** Pieces as they come. Leaving the loop early aborts the generation. */
+  async *[Symbol.asyncIterator](): AsyncGenerator<Chunk, void, void> {
+    try {
+      while (true) {
+        const ready = this.#ready.shift();
+        if (ready) {
+          const chunk = ready.pending!;
+          ready.pending = null;
+          yield chunk;
+        } else if (this.#failure) throw this.#failure;
+        else if (this.#running === 0) return;
+        else await this.#news();
+      }
+    } finally {
+      this.abort();
+    }
+  }
+
+  async completion(): Promise<Completion> {
+    while (!this.ended) await this.#news();
+    if (this.#failure) throw this.#failure;
+    return {
+      prompt_token_ids: Array.from(this.prompt_token_ids),
+      prompt_logprobs: this.prompt_logprobs,
+      choices: this.#choices.map((choice) => choice.whole as Choice),
+      usage: this.usage,
+    };
+  }
+
+  #positions(from: TokenLogprobs): PositionLogprobs[] {
+    return Array.from(from.ids, (id, i) => ({
+      ...this.#logprob(id, from.logprobs[i]!),
+      top: Array.from({ length: from.topN }, (_, k) =>
+        this.#logprob(from.topIds[i * from.topN + k]!, from.topLogprobs[i * from.topN + k]!),
+      ),
+    }));
+  }
+
+  #logprob(id: number, logprob: number): TokenLogprob {
+    const { tokenizer } = this.#setup;
+    return { id, token: tokenizer.tokenText(id), bytes: Array.from(tokenizer.tokenBytes(id)), logprob };
+  }
+}
+
+function emptyChunk(index: number, logprobs: boolean): Chunk {
+  return { index, text: "", token_ids: [], logprobs: logprobs ? [] : null, finish_reason: null, stop_reason: null };
+}
+
+function append(to: Chunk, from: Chunk): void {
+  to.text += from.text;
+  to.token_ids.push(...from.token_ids);
+  if (to.logprobs && from.logprobs) to.logprobs.push(...from.logprobs);
+  to.finish_reason = from.finish_reason;
+  to.stop_reason = from.stop_reason;
+}
