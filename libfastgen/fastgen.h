@@ -36,12 +36,12 @@ extern "C" {
 
 enum {
 	FG_ABI_VERSION = 1,
-	FG_PAGE_TOKENS = 64,    /* tokens in one KV page */
-	FG_STEPS_IN_FLIGHT = 2, /* steps that may be submitted and not yet waited for */
-	FG_MAX_LOGPROBS = 20,   /* most alternatives returned for one row */
-	FG_MAX_STOP_IDS = 128,  /* most stop ids held back by min_tokens, per slot */
+	FG_PAGE_TOKENS = 64,      /* tokens in one KV page */
+	FG_STEPS_IN_FLIGHT = 2,   /* steps that may be submitted and not yet waited for */
+	FG_MAX_LOGPROBS = 20,     /* most alternatives returned for one row */
+	FG_MAX_STOP_IDS = 128,    /* most stop ids held back by min_tokens, per slot */
 	FG_MAX_LOGIT_BIAS = 1024, /* most logit_bias entries per slot */
-	FG_LAST_SAMPLED = -1,   /* a token id: what this slot sampled last, read from the device */
+	FG_LAST_SAMPLED = -1,     /* a token id: what this slot sampled last, read from the device */
 };
 
 typedef enum {
@@ -95,23 +95,23 @@ typedef struct {
 	int32_t qk_norm;         /* 0 or 1: RMSNorm on each head of q and k, before RoPE (Qwen3) */
 	int32_t tied_embeddings; /* 0 or 1: the LM head is the embedding */
 	float rms_norm_eps;
-	float rope_scale;                /* multiplies cos and sin: YaRN's attention factor, else 1 */
-	const float *rope_inv_freq;      /* [head_dim / 2]: frequencies, with any scaling already applied; copied by fg_open */
-	const int32_t *layer_window;     /* [n_layers]: sliding window in tokens, 0 = full attention; copied by fg_open */
+	float rope_scale;            /* multiplies cos and sin: YaRN's attention factor, else 1 */
+	const float *rope_inv_freq;  /* [head_dim / 2]: frequencies, with any scaling already applied; copied by fg_open */
+	const int32_t *layer_window; /* [n_layers]: sliding window in tokens, 0 = full attention; copied by fg_open */
 } fg_shape;
 
 typedef struct {
-	const int32_t *devices; /* [n_devices]: device numbers, one tensor-parallel rank each; copied by fg_open */
-	int32_t n_devices;      /* 1 on the CPU */
-	int32_t n_threads;      /* CPU library: worker threads; 0 = one a core this process may use */
-	int32_t max_seqs;       /* slots */
+	const int32_t *devices;  /* [n_devices]: device numbers, one tensor-parallel rank each; copied by fg_open */
+	int32_t n_devices;       /* 1 on the CPU */
+	int32_t n_threads;       /* CPU library: worker threads; 0 = one a core this process may use */
+	int32_t max_seqs;        /* slots */
 	int32_t max_step_tokens; /* most tokens in one step, >= max_seqs */
-	int32_t max_context;    /* most tokens in one sequence */
-	int32_t compute_dtype;  /* fg_dtype. The CPU rounds the inputs of linear layers to it and accumulates in float32 */
-	int32_t kv_dtype;       /* fg_dtype of the KV cache */
-	int32_t reserved;       /* 0 */
-	uint64_t kv_bytes;      /* KV cache on the device; 0 = what memory_utilization leaves (CUDA only) */
-	uint64_t host_kv_bytes; /* KV cache in host memory, 0 = none */
+	int32_t max_context;     /* most tokens in one sequence */
+	int32_t compute_dtype;   /* fg_dtype. The CPU rounds the inputs of linear layers to it and accumulates in float32 */
+	int32_t kv_dtype;        /* fg_dtype of the KV cache */
+	int32_t reserved;        /* 0 */
+	uint64_t kv_bytes;       /* KV cache on the device; 0 = what memory_utilization leaves (CUDA only) */
+	uint64_t host_kv_bytes;  /* KV cache in host memory, 0 = none */
 	double memory_utilization; /* share of the device's memory the engine may use, in (0, 1]; CUDA only */
 } fg_options;
 
@@ -134,8 +134,8 @@ typedef struct {
 } fg_tensor;
 
 typedef struct {
-	uint64_t done;  /* bytes read so far */
-	uint64_t total; /* bytes to read; 0 before fg_load */
+	uint64_t done;    /* bytes read so far */
+	uint64_t total;   /* bytes to read; 0 before fg_load */
 	int32_t finished; /* 1 once loading has ended, well or badly: fg_ready then returns at once */
 	int32_t reserved;
 } fg_load_progress;
@@ -150,8 +150,8 @@ typedef struct {
 } fg_capacity;
 
 typedef struct {
-	char name[128];         /* "NVIDIA H100 80GB HBM3", "AMD EPYC 9654 (AVX-512, bf16)" */
-	uint64_t memory_bytes;  /* total */
+	char name[128];        /* "NVIDIA H100 80GB HBM3", "AMD EPYC 9654 (AVX-512, bf16)" */
+	uint64_t memory_bytes; /* total */
 	uint64_t free_bytes;
 } fg_device_info;
 
@@ -170,15 +170,15 @@ typedef struct {
 	float repetition_penalty; /* > 0; 1 = off. Counts prompt and output (CTRL, arXiv:1909.05858) */
 	float presence_penalty;   /* 0 = off. Counts output only, as does the next */
 	float frequency_penalty;  /* 0 = off */
-	int32_t min_context;      /* stop_ids cannot be sampled into a position < min_context (prompt length + min_tokens) */
-	const int32_t *stop_ids;  /* [n_stop_ids], used only for min_context */
-	const int32_t *bias_ids;  /* [n_bias] */
-	const float *bias;        /* [n_bias]: added to the logits of bias_ids */
-	const int32_t *history;   /* [n_prompt + n_output]: needed when a penalty is on, else may be NULL */
+	int32_t min_context;     /* stop_ids cannot be sampled into a position < min_context (prompt length + min_tokens) */
+	const int32_t *stop_ids; /* [n_stop_ids], used only for min_context */
+	const int32_t *bias_ids; /* [n_bias] */
+	const float *bias;       /* [n_bias]: added to the logits of bias_ids */
+	const int32_t *history;  /* [n_prompt + n_output]: needed when a penalty is on, else may be NULL */
 	int32_t n_stop_ids;
 	int32_t n_bias;
-	int32_t n_prompt;         /* tokens of history that are prompt; they come first */
-	int32_t n_output;         /* tokens of history already generated (a sequence that was preempted) */
+	int32_t n_prompt; /* tokens of history that are prompt; they come first */
+	int32_t n_output; /* tokens of history already generated (a sequence that was preempted) */
 } fg_sampling;
 
 /* A slot is filled before its sequence's first step, and again when another sequence takes the slot. */
@@ -215,32 +215,33 @@ typedef struct {
 /* One ragged batch. By convention the sequences with n_new == 1 come first. */
 typedef struct {
 	int32_t n_seqs;
-	int32_t n_tokens;          /* sum of n_new, 1 .. max_step_tokens */
+	int32_t n_tokens; /* sum of n_new, 1 .. max_step_tokens */
 	int32_t n_page_updates;
 	int32_t n_fills;
 	int32_t n_masks;
 	int32_t reserved;
-	const fg_step_seq *seqs;              /* [n_seqs] */
-	const int32_t *tokens;                /* [n_tokens], sequence after sequence; FG_LAST_SAMPLED where n_new == 1 */
-	const fg_page_update *page_updates;   /* [n_page_updates], applied before the step */
-	const fg_slot_fill *fills;            /* [n_fills], applied before the step */
-	const uint32_t *masks;                /* [n_masks][(vocab_size + 31) / 32]: bit i set = token i is allowed */
+	const fg_step_seq *seqs;            /* [n_seqs] */
+	const int32_t *tokens;              /* [n_tokens], sequence after sequence; FG_LAST_SAMPLED where n_new == 1 */
+	const fg_page_update *page_updates; /* [n_page_updates], applied before the step */
+	const fg_slot_fill *fills;          /* [n_fills], applied before the step */
+	const uint32_t *masks;              /* [n_masks][(vocab_size + 31) / 32]: bit i set = token i is allowed */
 } fg_step;
 
 /*
- * What fg_wait fills in. The arrays are the caller's. Rows follow the step's sequences: n_new rows for one with FG_SCORE,
- * else one row for one with FG_SAMPLE, else none. A sampled row holds the sampled id; a scored one the id that follows.
- * Log probabilities are of the raw distribution (log_softmax of the logits, before every sampling parameter).
+ * What fg_wait fills in. The arrays are the caller's. Rows follow the step's sequences: n_new rows for one with
+ * FG_SCORE, else one row for one with FG_SAMPLE, else none. A sampled row holds the sampled id; a scored one the id
+ * that follows. Log probabilities are of the raw distribution (log_softmax of the logits, before every sampling
+ * parameter).
  */
 typedef struct {
-	uint64_t step;           /* out: 0 for the first step submitted, then 1, 2, ... */
-	int32_t n_rows;          /* out */
-	int32_t row_capacity;    /* in: rows that the arrays below hold; max_step_tokens always suffices */
-	int32_t *ids;            /* out [n_rows] */
-	float *logprobs;         /* out [n_rows]; not written where n_logprobs was -1 */
-	int32_t *top_ids;        /* out [n_rows][FG_MAX_LOGPROBS], most probable first; may be NULL when none were asked for */
-	float *top_logprobs;     /* out [n_rows][FG_MAX_LOGPROBS]; likewise */
-	float *logits;           /* out [rows with FG_LOGITS][vocab_size]; may be NULL when none were asked for */
+	uint64_t step;        /* out: 0 for the first step submitted, then 1, 2, ... */
+	int32_t n_rows;       /* out */
+	int32_t row_capacity; /* in: rows that the arrays below hold; max_step_tokens always suffices */
+	int32_t *ids;         /* out [n_rows] */
+	float *logprobs;      /* out [n_rows]; not written where n_logprobs was -1 */
+	int32_t *top_ids;     /* out [n_rows][FG_MAX_LOGPROBS], most probable first; may be NULL when none were asked for */
+	float *top_logprobs;  /* out [n_rows][FG_MAX_LOGPROBS]; likewise */
+	float *logits;        /* out [rows with FG_LOGITS][vocab_size]; may be NULL when none were asked for */
 	int64_t logits_capacity; /* in: floats that `logits` holds */
 	double run_seconds;      /* out: time the device spent on the step */
 	double idle_seconds;     /* out: time the device had nothing to do before it */
@@ -249,7 +250,7 @@ typedef struct {
 typedef enum { FG_TO_HOST = 0, FG_TO_DEVICE = 1 } fg_direction;
 
 typedef struct {
-	int32_t page;      /* device page */
+	int32_t page; /* device page */
 	int32_t host_page;
 	int32_t direction; /* fg_direction */
 } fg_page_copy;
@@ -257,8 +258,8 @@ typedef struct {
 /* The ABI that the library was built with, FG_ABI_VERSION: a mismatch must be refused before any other call. */
 FG_API int32_t fg_abi_version(void);
 
-/* Why the last failing call on this thread failed: one sentence that names the cause and the cure. Never NULL. Valid until
- * the next call on this thread. */
+/* Why the last failing call on this thread failed: one sentence that names the cause and the cure. Never NULL. Valid
+ * until the next call on this thread. */
 FG_API const char *fg_error(void);
 
 /* Devices this library can use. 0 devices is FG_OK. */
@@ -272,8 +273,8 @@ FG_API fg_status fg_open(const fg_shape *shape, const fg_options *options, void 
  * fg_progress follows it; fg_ready waits for its end. Once per engine. */
 FG_API fg_status fg_load(void *engine, const fg_tensor *tensors, int32_t n_tensors);
 
-/* The same with random weights made on the device: each linear layer uniform with the variance 1 / fan_in, norms 1, biases
- * small. The same seed gives the same weights. */
+/* The same with random weights made on the device: each linear layer uniform with the variance 1 / fan_in, norms 1,
+ * biases small. The same seed gives the same weights. */
 FG_API fg_status fg_load_random(void *engine, uint64_t seed);
 
 FG_API fg_status fg_progress(void *engine, fg_load_progress *progress);
