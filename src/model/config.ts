@@ -1,0 +1,220 @@
+/**
+ * config.json → the shape of the model. What this library cannot compute is refused here, by the name of the key, before
+ * anything is downloaded or allocated. Missing keys take transformers' defaults where real checkpoints rely on them.
+ */
+import { z } from "zod";
+import type { Dtype } from "../engine/protocol.ts";
+import { FastgenError } from "../errors.ts";
+import { computeRope, ropeSchema } from "./rope.ts";
+import type { ModelShape } from "./shape.ts";
+
+interface Family {
+  modelType: string;
+  qkvBias: boolean;
+  qkNorm: boolean;
+  /** Where the sliding window is set: nowhere, in sliding_window, or there with use_sliding_window. */
+  window: "none" | "plain" | "switched";
+  /** head_dim where the file has none; null = hidden_size / num_attention_heads. */
+  headDim: number | null;
+}
+
+const FAMILIES: Record<string, Family> = {
+  LlamaForCausalLM: { modelType: "llama", qkvBias: false, qkNorm: false, window: "none", headDim: null },
+  MistralForCausalLM: { modelType: "mistral", qkvBias: false, qkNorm: false, window: "plain", headDim: null },
+  MinistralForCausalLM: { modelType: "ministral", qkvBias: false, qkNorm: false, window: "plain", headDim: null },
+  Qwen2ForCausalLM: { modelType: "qwen2", qkvBias: true, qkNorm: false, window: "switched", headDim: null },
+  Qwen3ForCausalLM: { modelType: "qwen3", qkvBias: false, qkNorm: true, window: "switched", headDim: 128 },
+};
+
+export const SUPPORTED_ARCHITECTURES = Object.keys(FAMILIES);
+
+/** Head sizes that libfastgen has kernels for. */
+const HEAD_DIMS = [32, 64, 128];
+
+const size = z.int().min(1);
+
+const configSchema = z.looseObject({
+  architectures: z.array(z.string()).nullish(),
+  model_type: z.string().nullish(),
+  hidden_size: size.max(1 << 17),
+  num_hidden_layers: size.max(1024),
+  num_attention_heads: size.max(4096),
+  num_key_value_heads: size.max(4096).nullish(),
+  head_dim: size.nullish(),
+  intermediate_size: size.max(1 << 20),
+  vocab_size: size.max(1 << 22),
+  max_position_embeddings: size.max(2 ** 31 - 1),
+  original_max_position_embeddings: size.nullish(),
+  rms_norm_eps: z.number().positive().max(1).default(1e-6),
+  hidden_act: z.string().default("silu"),
+  tie_word_embeddings: z.boolean().default(false),
+  attention_bias: z.boolean().nullish(),
+  mlp_bias: z.boolean().nullish(),
+  rope_theta: z.number().positive().nullish(),
+  rope_scaling: ropeSchema.nullish(),
+  rope_parameters: ropeSchema.nullish(),
+  partial_rotary_factor: z.number().nullish(),
+  sliding_window: z.int().min(0).nullable().optional(),
+  use_sliding_window: z.boolean().nullish(),
+  max_window_layers: z.int().min(0).nullish(),
+  layer_types: z.array(z.string()).nullish(),
+  dtype: z.string().nullish(),
+  torch_dtype: z.string().nullish(),
+  quantization_config: z.looseObject({ quant_method: z.string().nullish() }).nullish(),
+});
+
+type Config = z.output<typeof configSchema>;
+
+export interface ParsedConfig {
+  architecture: string;
+  shape: ModelShape;
+  maxContext: number;
+  /** As the file says; null where it does not. */
+  dtype: Dtype | null;
+}
+
+function refused(key: string, problem: string): FastgenError {
+  return new FastgenError("model", `config.json: ${key} ${problem}`);
+}
+
+/** @throws FastgenError "model" naming the key. */
+export function parseConfig(text: string): ParsedConfig {
+  const json = parseJson(text);
+  // Before anything else: the keys of an unknown architecture need not mean what they mean here.
+  const { architecture, family } = chooseFamily(json);
+  const parsed = configSchema.safeParse(json);
+  if (!parsed.success) {
+    const issue = parsed.error.issues[0]!;
+    const key = issue.path.join(".");
+    const value = issue.path.reduce<unknown>((at, part) => (at as Record<PropertyKey, unknown>)?.[part], json);
+    throw refused(
+      key || "(the file)",
+      value === undefined ? "is missing" : `is ${JSON.stringify(value)}: ${issue.message}`,
+    );
+  }
+  const config = parsed.data;
+  refuseUnsupported(architecture, config);
+
+  const heads = config.num_attention_heads;
+  const kvHeads = config.num_key_value_heads ?? heads;
+  if (heads % kvHeads !== 0) {
+    throw refused("num_key_value_heads", `is ${kvHeads}, which does not divide num_attention_heads (${heads})`);
+  }
+  const headDim = config.head_dim ?? family.headDim ?? config.hidden_size / heads;
+  if (!HEAD_DIMS.includes(headDim)) {
+    const derived = config.head_dim == null && family.headDim === null ? " (hidden_size / num_attention_heads)" : "";
+    throw refused("head_dim", `is ${headDim}${derived}; supported are ${HEAD_DIMS.join(", ")}`);
+  }
+  const { invFreq, scale, maxContext } = readRope(config, headDim);
+  return {
+    architecture,
+    maxContext,
+    dtype: readDtype(config.dtype ?? config.torch_dtype),
+    shape: {
+      layers: config.num_hidden_layers,
+      hiddenSize: config.hidden_size,
+      heads,
+      kvHeads,
+      headDim,
+      intermediateSize: config.intermediate_size,
+      vocabSize: config.vocab_size,
+      qkvBias: family.qkvBias,
+      qkNorm: family.qkNorm,
+      tiedEmbeddings: config.tie_word_embeddings,
+      rmsNormEps: config.rms_norm_eps,
+      ropeScale: scale,
+      ropeInvFreq: invFreq,
+      layerWindow: layerWindows(config, family, maxContext),
+    },
+  };
+}
+
+function parseJson(text: string): object {
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch (error) {
+    // Python writes NaN and Infinity, which are not JSON.
+    const bad = /"([^"]+)"\s*:\s*(NaN|-?Infinity)/.exec(text);
+    if (bad) throw refused(bad[1]!, `is ${bad[2]}; a finite number is needed`);
+    throw refused("(the file)", `is not valid JSON: ${(error as Error).message}`);
+  }
+  if (typeof json !== "object" || json === null || Array.isArray(json)) throw refused("(the file)", "is not an object");
+  return json;
+}
+
+function chooseFamily(json: object): { architecture: string; family: Family } {
+  const { architectures, model_type } = json as { architectures?: unknown; model_type?: unknown };
+  const named = Array.isArray(architectures) ? architectures[0] : undefined;
+  const architecture =
+    named ?? SUPPORTED_ARCHITECTURES.find((name) => FAMILIES[name]!.modelType === model_type) ?? model_type;
+  const family = typeof architecture === "string" && Object.hasOwn(FAMILIES, architecture) && FAMILIES[architecture];
+  if (family) return { architecture: architecture as string, family };
+  const what =
+    typeof architecture === "string" ? `the architecture ${architecture} is not supported` : "no architecture is named";
+  throw new FastgenError("model", `config.json: ${what}; supported are ${SUPPORTED_ARCHITECTURES.join(", ")}`);
+}
+
+function refuseUnsupported(architecture: string, config: Config): void {
+  if (config.quantization_config) {
+    const method = config.quantization_config.quant_method ?? "unknown";
+    throw refused(
+      "quantization_config",
+      `(quant_method "${method}"): quantised checkpoints are not supported; use the original model in bfloat16, float16 or float32`,
+    );
+  }
+  if (config.hidden_act !== "silu" && config.hidden_act !== "swish") {
+    throw refused("hidden_act", `is "${config.hidden_act}"; only silu is supported`);
+  }
+  if (config.mlp_bias) throw refused("mlp_bias", "is true; a bias in the MLP is not supported");
+  // Qwen2 has its q, k and v biases whatever this key says; elsewhere it puts one on o_proj too.
+  if (config.attention_bias && architecture !== "Qwen2ForCausalLM") {
+    throw refused("attention_bias", `is true; ${architecture} with a bias on o_proj is not supported`);
+  }
+}
+
+function readRope(config: Config, headDim: number) {
+  const rope = { ...(config.rope_scaling ?? config.rope_parameters ?? {}) };
+  for (const kind of ["full_attention", "sliding_attention"]) {
+    if (kind in rope) throw refused(`rope_parameters.${kind}`, "is set; different RoPE by layer is not supported");
+  }
+  rope.partial_rotary_factor ??= config.partial_rotary_factor;
+  rope.original_max_position_embeddings =
+    config.original_max_position_embeddings ?? rope.original_max_position_embeddings;
+  const theta = rope.rope_theta ?? config.rope_theta ?? 10_000;
+  if (theta <= 1) throw refused("rope_theta", `is ${theta}; it must be larger than 1`);
+  return computeRope({ headDim, theta, maxPositions: config.max_position_embeddings, rope });
+}
+
+function layerWindows(config: Config, family: Family, maxContext: number): Int32Array {
+  const layers = config.num_hidden_layers;
+  const windows = new Int32Array(layers);
+  if (family.window === "none") return windows;
+  // transformers' default, which Mistral checkpoints without the key rely on
+  const set = config.sliding_window === undefined ? 4096 : config.sliding_window;
+  const off = family.window === "switched" && !config.use_sliding_window;
+  const types = config.layer_types;
+  if (types && types.length !== layers) {
+    throw refused("layer_types", `has ${types.length} entries for ${layers} layers (num_hidden_layers)`);
+  }
+  for (let layer = 0; layer < layers; layer++) {
+    const type = types?.[layer];
+    if (type !== undefined && type !== "full_attention" && type !== "sliding_attention") {
+      throw refused(`layer_types[${layer}]`, `is "${type}"; supported are full_attention and sliding_attention`);
+    }
+    const firstSliding = family.window === "switched" ? (config.max_window_layers ?? 28) : 0;
+    const sliding = type === undefined ? layer >= firstSliding : type === "sliding_attention";
+    if (off || !sliding || (set === null && type === undefined)) continue;
+    if (set === null || set === 0) throw refused("sliding_window", `is ${set}, and layer ${layer} needs it`);
+    // A window as long as the context is none, and costs less.
+    windows[layer] = set >= maxContext ? 0 : set;
+  }
+  return windows;
+}
+
+function readDtype(name: string | null | undefined): Dtype | null {
+  const dtype = name?.replace(/^torch\./, "");
+  if (dtype == null || dtype === "auto") return null;
+  if (dtype === "float32" || dtype === "float16" || dtype === "bfloat16") return dtype;
+  throw refused("dtype", `is "${name}"; supported are float32, float16 and bfloat16`);
+}

@@ -1,0 +1,206 @@
+/** A checkpoint's tensors by role: names → roles, completeness, shapes, dtypes; one file or many. */
+import { z } from "zod";
+import type { Dtype } from "../engine/protocol.ts";
+import { FastgenError } from "../errors.ts";
+import { type ReadAt, readSafetensorsHeader, type StoredTensor } from "./safetensors.ts";
+import type { ModelShape, Role, TensorSource } from "./shape.ts";
+
+/** The files of a model, in a directory or in memory. */
+export interface ModelStore {
+  /** What to call the whole in an error. */
+  label: string;
+  /** Bytes of a file; null where there is none. */
+  size(file: string): Promise<number | null>;
+  read(file: string, offset: number, length: number): Promise<Uint8Array>;
+  where(file: string, offset: number, bytes: number): TensorSource["where"];
+  list(): Promise<string[]>;
+}
+
+export const WEIGHTS_FILE = "model.safetensors";
+export const INDEX_FILE = "model.safetensors.index.json";
+
+const DTYPES: Record<string, Dtype> = { F32: "float32", F16: "float16", BF16: "bfloat16" };
+
+const ROLE_OF_NAME: Record<string, Role> = {
+  "embed_tokens.weight": "embed",
+  "norm.weight": "finalNorm",
+  "lm_head.weight": "lmHead",
+};
+
+const ROLE_OF_LAYER_NAME: Record<string, Role> = {
+  "input_layernorm.weight": "attnNorm",
+  "self_attn.q_proj.weight": "q",
+  "self_attn.k_proj.weight": "k",
+  "self_attn.v_proj.weight": "v",
+  "self_attn.o_proj.weight": "o",
+  "self_attn.q_proj.bias": "qBias",
+  "self_attn.k_proj.bias": "kBias",
+  "self_attn.v_proj.bias": "vBias",
+  "self_attn.q_norm.weight": "qNorm",
+  "self_attn.k_norm.weight": "kNorm",
+  "post_attention_layernorm.weight": "mlpNorm",
+  "mlp.gate_proj.weight": "gate",
+  "mlp.up_proj.weight": "up",
+  "mlp.down_proj.weight": "down",
+};
+
+/** Frequencies that older checkpoints saved along; they follow from config.json. */
+const IGNORED = /(^|\.)rotary_emb\.inv_freq$/;
+
+/** Dimensions that each role has in a model of this shape; a role that the model lacks is absent. */
+function expectedDims(shape: ModelShape): Map<Role, number[]> {
+  const { hiddenSize, headDim, intermediateSize, vocabSize } = shape;
+  const q = shape.heads * headDim;
+  const kv = shape.kvHeads * headDim;
+  const dims: [Role, number[]][] = [
+    ["embed", [vocabSize, hiddenSize]],
+    ["finalNorm", [hiddenSize]],
+    ["attnNorm", [hiddenSize]],
+    ["q", [q, hiddenSize]],
+    ["k", [kv, hiddenSize]],
+    ["v", [kv, hiddenSize]],
+    ["o", [hiddenSize, q]],
+    ["mlpNorm", [hiddenSize]],
+    ["gate", [intermediateSize, hiddenSize]],
+    ["up", [intermediateSize, hiddenSize]],
+    ["down", [hiddenSize, intermediateSize]],
+  ];
+  if (!shape.tiedEmbeddings) dims.push(["lmHead", [vocabSize, hiddenSize]]);
+  if (shape.qkvBias) dims.push(["qBias", [q]], ["kBias", [kv]], ["vBias", [kv]]);
+  if (shape.qkNorm) dims.push(["qNorm", [headDim]], ["kNorm", [headDim]]);
+  return new Map(dims);
+}
+
+function parseName(name: string): { role: Role; layer: number } | null {
+  const own = (table: Record<string, Role>, key: string) => (Object.hasOwn(table, key) ? table[key]! : null);
+  const bare = name.startsWith("model.") ? name.slice(6) : name;
+  const match = /^layers\.(\d{1,4})\.(.+)$/.exec(bare);
+  const role = match ? own(ROLE_OF_LAYER_NAME, match[2]!) : own(ROLE_OF_NAME, bare);
+  return role ? { role, layer: match ? Number(match[1]) : 0 } : null;
+}
+
+/**
+ * The tensor table of a checkpoint: every tensor that `shape` needs, once, with its dimensions.
+ * @throws FastgenError "model" naming the file and the tensor.
+ */
+export async function readTensors(store: ModelStore, shape: ModelShape, architecture: string): Promise<TensorSource[]> {
+  const expected = expectedDims(shape);
+  const perLayer = new Set(Object.values(ROLE_OF_LAYER_NAME));
+  const found = new Map<string, TensorSource>();
+  for (const { file, tensor } of await storedTensors(store)) {
+    const { name } = tensor;
+    if (IGNORED.test(name)) continue;
+    const place = parseName(name);
+    if (place?.role === "lmHead" && shape.tiedEmbeddings) continue;
+    const dims = place && expected.get(place.role);
+    if (!dims || place.layer >= shape.layers) {
+      throw new FastgenError(
+        "model",
+        `${store.label}: ${file} has the tensor ${name}, for which ${architecture} has no place`,
+      );
+    }
+    const dtype = Object.hasOwn(DTYPES, tensor.dtype) ? DTYPES[tensor.dtype]! : null;
+    if (!dtype) {
+      throw new FastgenError(
+        "model",
+        `${store.label}: ${name} is stored as ${tensor.dtype}; supported are F32, F16 and BF16`,
+      );
+    }
+    if (tensor.dims.length !== dims.length || tensor.dims.some((n, i) => n !== dims[i])) {
+      throw new FastgenError("model", `${store.label}: ${name} is [${tensor.dims}]; config.json asks for [${dims}]`);
+    }
+    const key = `${place.role} ${place.layer}`;
+    if (found.has(key)) throw new FastgenError("model", `${store.label}: two tensors are named like ${name}`);
+    found.set(key, { ...place, dtype, dims: tensor.dims, where: store.where(file, tensor.offset, tensor.bytes) });
+  }
+  for (const role of expected.keys()) {
+    const layers = perLayer.has(role) ? shape.layers : 1;
+    for (let layer = 0; layer < layers; layer++) {
+      if (!found.has(`${role} ${layer}`)) throw missing(store.label, role, layer);
+    }
+  }
+  return [...found.values()];
+}
+
+function missing(label: string, role: Role, layer: number): FastgenError {
+  const layerName = Object.keys(ROLE_OF_LAYER_NAME).find((name) => ROLE_OF_LAYER_NAME[name] === role);
+  const name = layerName
+    ? `model.layers.${layer}.${layerName}`
+    : role === "lmHead"
+      ? "lm_head.weight"
+      : `model.${Object.keys(ROLE_OF_NAME).find((key) => ROLE_OF_NAME[key] === role)}`;
+  return new FastgenError(
+    "model",
+    `${label}: the tensor ${name} is missing; the checkpoint is incomplete or config.json is another model's`,
+  );
+}
+
+const indexSchema = z.looseObject({ weight_map: z.record(z.string(), z.string()) });
+
+/** File names of an index's shards, without folders: an index must not point outside its model. */
+export function parseIndex(text: string): Map<string, string> {
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch (error) {
+    throw new FastgenError("model", `${INDEX_FILE} is not valid JSON: ${(error as Error).message}`);
+  }
+  const parsed = indexSchema.safeParse(json);
+  if (!parsed.success) throw new FastgenError("model", `${INDEX_FILE}: weight_map: ${parsed.error.issues[0]!.message}`);
+  for (const file of Object.values(parsed.data.weight_map)) {
+    if (!/^[\w.-]+\.safetensors$/.test(file)) {
+      throw new FastgenError("model", `${INDEX_FILE}: ${JSON.stringify(file)} is not the name of a safetensors file`);
+    }
+  }
+  return new Map(Object.entries(parsed.data.weight_map));
+}
+
+async function storedTensors(store: ModelStore): Promise<{ file: string; tensor: StoredTensor }[]> {
+  const header = async (file: string) => {
+    const bytes = await store.size(file);
+    if (bytes === null) return null;
+    const read: ReadAt = (offset, length) => store.read(file, offset, length);
+    return readSafetensorsHeader(`${store.label}: ${file}`, bytes, read);
+  };
+  const single = await header(WEIGHTS_FILE);
+  if (single) return single.map((tensor) => ({ file: WEIGHTS_FILE, tensor }));
+
+  const indexBytes = await store.size(INDEX_FILE);
+  if (indexBytes === null) throw noWeights(store.label, await store.list());
+  const weightMap = parseIndex(new TextDecoder().decode(await store.read(INDEX_FILE, 0, indexBytes)));
+  const result: { file: string; tensor: StoredTensor }[] = [];
+  const absent: string[] = [];
+  const seen = new Set<string>();
+  for (const file of new Set(weightMap.values())) {
+    const tensors = await header(file);
+    if (!tensors) absent.push(file);
+    for (const tensor of tensors ?? []) {
+      const owner = weightMap.get(tensor.name);
+      if (owner !== undefined && owner !== file) continue;
+      seen.add(tensor.name);
+      result.push({ file, tensor });
+    }
+  }
+  if (absent.length > 0) {
+    throw new FastgenError(
+      "model",
+      `${store.label}: ${absent.join(", ")} missing, which ${INDEX_FILE} names: download the model again`,
+    );
+  }
+  for (const [name, file] of weightMap) {
+    if (!seen.has(name))
+      throw new FastgenError(
+        "model",
+        `${store.label}: ${INDEX_FILE} places ${name} in ${file}, which does not have it`,
+      );
+  }
+  return result;
+}
+
+function noWeights(label: string, files: string[]): FastgenError {
+  const other = files.find((file) => /\.(bin|pth|pt|gguf)$/.test(file));
+  const hint = other
+    ? `; ${other} is there, but only safetensors can be read: use a revision of the model that has them`
+    : ": download the model again, or use --load-format dummy for random weights";
+  return new FastgenError("model", `${label}: neither ${WEIGHTS_FILE} nor ${INDEX_FILE} is there${hint}`);
+}
