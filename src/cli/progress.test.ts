@@ -1,0 +1,41 @@
+import { expect, test } from "bun:test";
+import { formatBytes, formatSeconds, ProgressBar, progressLine } from "./progress.ts";
+
+test("sizes have three digits", () => {
+  expect([0, 999, 1000, 12_345, 269_060_552, 14_496_047_104].map(formatBytes)).toEqual([
+    "0",
+    "999",
+    "1.00k",
+    "12.3k",
+    "269M",
+    "14.5G",
+  ]);
+});
+
+test("times are minutes and seconds, hours where needed", () => {
+  expect([0.4, 61, 3725].map(formatSeconds)).toEqual(["00:00", "01:01", "1:02:05"]);
+});
+
+test("a line fills its width and ends at 100%", () => {
+  expect(progressLine("loading", 14.5e9, 14.5e9, 1, 70)).toBe(
+    "loading: 100%|███████████████████| 14.5G/14.5G [00:01<00:00, 14.5GB/s]",
+  );
+  expect(progressLine("loading", 5e9, 10e9, 2, 70)).toBe(
+    "loading:  50%|█████████▌         | 5.00G/10.0G [00:02<00:02, 2.50GB/s]",
+  );
+  for (const done of [0, 1, 12e6, 99e6]) expect(progressLine("loading", done, 1e8, 3, 80)).toHaveLength(80);
+});
+
+test("where there is no terminal only the end of each stage is written", () => {
+  let written = "";
+  const bar = new ProgressBar({ write: (text) => (written += text), columns: 60 });
+  for (const stage of ["download", "load"] as const) {
+    for (const done of [1, 50, 100]) bar.update({ stage, done, total: 100 });
+  }
+  bar.end();
+  bar.end();
+  const lines = written.split("\n");
+  expect(lines).toHaveLength(3);
+  expect(lines[0]).toStartWith("downloading: 100%|");
+  expect(lines[1]).toStartWith("loading: 100%|");
+});
