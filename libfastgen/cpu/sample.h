@@ -22,11 +22,9 @@ enum { FG_NO_TOKEN = -1 };
  * submitted, put it in place when that step runs, free the one before. */
 typedef struct fg_sampler fg_sampler;
 
-/* Checks every parameter and copies what it needs. On error *sampler is NULL and `message` (NUL-terminated, at most
- * `message_bytes` with the NUL) says which parameter is wrong and what is allowed.
- * FG_INVALID, FG_OUT_OF_MEMORY. Any thread. Free with fg_sampler_free. */
-fg_status fg_sampler_new(const fg_sampling *sampling, int32_t vocab_size, fg_sampler **sampler, char *message,
-                         size_t message_bytes);
+/* Checks every parameter and copies what it needs. On error *sampler is NULL, and fg_error() says which parameter is
+ * wrong and what is allowed. FG_INVALID, FG_OUT_OF_MEMORY. Any thread. Free with fg_sampler_free. */
+fg_status fg_sampler_new(const fg_sampling *sampling, int32_t vocab_size, fg_sampler **sampler);
 
 /* NULL is allowed. */
 void fg_sampler_free(fg_sampler *sampler);

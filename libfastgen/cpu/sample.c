@@ -1,0 +1,366 @@
+/*
+ * sample.c - one row of logits to one token. What is computed is defined in ../sample_math.h; this file is how.
+ *
+ * The vocabulary is walked in chunks of CHUNK tokens. One pass finds the least distance of each chunk; all later passes
+ * visit only the chunks that can hold what they look for, which is few of them for most real distributions.
+ */
+#include "sample.h"
+
+#include "../error.h"
+#include "../sample_math.h"
+#include "chunk.h"
+
+#include <stdbool.h>
+#include <stdlib.h>
+
+struct fg_sampler {
+	int32_t vocab_size;
+	fg_sampling params; /* its pointers are to the copies below, history is NULL */
+	float min_p_limit;
+	bool penalties;
+	uint32_t *counts; /* [vocab_size] with penalties: times in the output, and IN_PROMPT */
+	int32_t *seen;    /* [vocab_size] with penalties: the tokens whose counts are not 0, each once */
+	int32_t n_seen;
+	int32_t ids[]; /* stop_ids, then bias_ids, then bias */
+};
+
+#define IN_PROMPT 0x80000000u
+
+/* ---- Parameters ---- */
+
+/* The index of the first id that is not in the vocabulary, or -1. */
+static int64_t find_foreign(const int32_t *ids, int64_t n, int32_t vocab_size) {
+	for (int64_t i = 0; i < n; i++)
+		if (ids[i] < 0 || ids[i] >= vocab_size) return i;
+	return -1;
+}
+
+static bool has_penalties(const fg_sampling *s) {
+	return s->repetition_penalty != 1.0f || s->presence_penalty != 0.0f || s->frequency_penalty != 0.0f;
+}
+
+static fg_status check(const fg_sampling *s, int32_t vocab_size) {
+#define REFUSE(...) return fg_fail(FG_INVALID, __VA_ARGS__)
+	if (vocab_size < 1) REFUSE("vocab_size is %d: it must be at least 1", vocab_size);
+	if (!s) REFUSE("sampling is NULL: pass the slot's sampling parameters");
+	/* Each comparison is written so that NaN fails it. */
+	if (!(s->temperature >= 0 && s->temperature <= FLT_MAX))
+		REFUSE("temperature is %g: it must be finite and at least 0 (0 = greedy)", (double)s->temperature);
+	if (!(s->top_p > 0 && s->top_p <= 1)) REFUSE("top_p is %g: it must be in (0, 1]", (double)s->top_p);
+	if (!(s->min_p >= 0 && s->min_p <= 1)) REFUSE("min_p is %g: it must be in [0, 1]", (double)s->min_p);
+	if (s->top_k < 0) REFUSE("top_k is %d: it must be at least 0 (0 = off)", s->top_k);
+	if (!(s->repetition_penalty > 0 && s->repetition_penalty <= FLT_MAX))
+		REFUSE("repetition_penalty is %g: it must be finite and above 0 (1 = off)", (double)s->repetition_penalty);
+	if (!isfinite(s->presence_penalty))
+		REFUSE("presence_penalty is %g: it must be finite (0 = off)", (double)s->presence_penalty);
+	if (!isfinite(s->frequency_penalty))
+		REFUSE("frequency_penalty is %g: it must be finite (0 = off)", (double)s->frequency_penalty);
+	if (s->min_context < 0) REFUSE("min_context is %d: it must be at least 0", s->min_context);
+
+	int64_t i;
+	if (s->n_stop_ids < 0 || s->n_stop_ids > FG_MAX_STOP_IDS)
+		REFUSE("n_stop_ids is %d: it must be 0 to %d", s->n_stop_ids, FG_MAX_STOP_IDS);
+	if (s->n_stop_ids > 0 && !s->stop_ids) REFUSE("stop_ids is NULL but n_stop_ids is %d", s->n_stop_ids);
+	if ((i = find_foreign(s->stop_ids, s->n_stop_ids, vocab_size)) >= 0)
+		REFUSE("stop_ids[%d] is %d: it must be in [0, %d), the vocabulary", (int)i, s->stop_ids[i], vocab_size);
+
+	if (s->n_bias < 0 || s->n_bias > FG_MAX_LOGIT_BIAS)
+		REFUSE("n_bias is %d: it must be 0 to %d", s->n_bias, FG_MAX_LOGIT_BIAS);
+	if (s->n_bias > 0 && (!s->bias_ids || !s->bias)) REFUSE("bias_ids or bias is NULL but n_bias is %d", s->n_bias);
+	if ((i = find_foreign(s->bias_ids, s->n_bias, vocab_size)) >= 0)
+		REFUSE("bias_ids[%d] is %d: it must be in [0, %d), the vocabulary", (int)i, s->bias_ids[i], vocab_size);
+	for (i = 0; i < s->n_bias; i++)
+		if (!isfinite(s->bias[i])) REFUSE("bias[%d] is %g: it must be finite", (int)i, (double)s->bias[i]);
+
+	if (s->n_prompt < 0 || s->n_output < 0)
+		REFUSE("n_prompt is %d and n_output is %d: they must be at least 0", s->n_prompt, s->n_output);
+	int64_t n_history = (int64_t)s->n_prompt + s->n_output;
+	if (has_penalties(s) && n_history > 0) {
+		if (!s->history) REFUSE("history is NULL: a penalty is on, so it must hold the tokens so far");
+		if ((i = find_foreign(s->history, n_history, vocab_size)) >= 0)
+			REFUSE("history[%lld] is %d: it must be in [0, %d), the vocabulary", (long long)i, s->history[i],
+			       vocab_size);
+	}
+	return FG_OK;
+#undef REFUSE
+}
+
+/* ---- Penalty counts ---- */
+
+static void count_token(fg_sampler *sampler, int32_t id, bool in_prompt) {
+	if (sampler->counts[id] == 0) sampler->seen[sampler->n_seen++] = id;
+	if (in_prompt)
+		sampler->counts[id] |= IN_PROMPT;
+	else
+		sampler->counts[id]++;
+}
+
+/* ---- The sampler ---- */
+
+fg_status fg_sampler_new(const fg_sampling *sampling, int32_t vocab_size, fg_sampler **sampler) {
+	*sampler = NULL;
+	fg_status status = check(sampling, vocab_size);
+	if (status != FG_OK) return status;
+
+	const size_t n_stop = (size_t)sampling->n_stop_ids, n_bias = (size_t)sampling->n_bias;
+	fg_sampler *made = calloc(1, sizeof *made + (n_stop + n_bias) * sizeof(int32_t) + n_bias * sizeof(float));
+	if (!made) goto out_of_memory;
+	made->vocab_size = vocab_size;
+	made->min_p_limit = fg_min_p_limit(sampling->min_p);
+	made->penalties = has_penalties(sampling);
+	made->params = *sampling;
+	made->params.history = NULL;
+	made->params.stop_ids = made->ids;
+	made->params.bias_ids = made->ids + n_stop;
+	made->params.bias = (const float *)(made->ids + n_stop + n_bias);
+	if (n_stop > 0) memcpy(made->ids, sampling->stop_ids, n_stop * sizeof(int32_t));
+	if (n_bias > 0) {
+		memcpy(made->ids + n_stop, sampling->bias_ids, n_bias * sizeof(int32_t));
+		memcpy(made->ids + n_stop + n_bias, sampling->bias, n_bias * sizeof(float));
+	}
+	if (made->penalties) {
+		made->counts = calloc((size_t)vocab_size, sizeof *made->counts);
+		made->seen = malloc((size_t)vocab_size * sizeof *made->seen);
+		if (!made->counts || !made->seen) goto out_of_memory;
+		for (int64_t i = 0; i < (int64_t)sampling->n_prompt + sampling->n_output; i++)
+			count_token(made, sampling->history[i], i < sampling->n_prompt);
+	}
+	*sampler = made;
+	return FG_OK;
+
+out_of_memory:
+	fg_sampler_free(made);
+	return fg_fail(FG_OUT_OF_MEMORY, "out of host memory for the sampling state of a slot: lower max_seqs");
+}
+
+void fg_sampler_free(fg_sampler *sampler) {
+	if (!sampler) return;
+	free(sampler->counts);
+	free(sampler->seen);
+	free(sampler);
+}
+
+/* Steps 1 to 4 of sample_math.h. Returns `logits` where they change nothing, else a copy in `z`. */
+FG_INLINE const float *adjust(const fg_sampler *sampler, const float *logits, const uint32_t *mask, int32_t position,
+                              float *z) {
+	const fg_sampling *s = &sampler->params;
+	const int32_t vocab_size = sampler->vocab_size;
+	const bool hold_stops = s->n_stop_ids > 0 && position < s->min_context;
+	if (!mask && s->n_bias == 0 && !hold_stops && sampler->n_seen == 0) return logits;
+
+	if (mask) {
+		int32_t i = 0;
+		for (; i + 32 <= vocab_size; i += 32)
+			for (int32_t j = 0; j < 32; j++) z[i + j] = mask[i / 32] >> j & 1 ? logits[i + j] : -INFINITY;
+		for (; i < vocab_size; i++) z[i] = mask[i / 32] >> (i % 32) & 1 ? logits[i] : -INFINITY;
+	} else {
+		memcpy(z, logits, (size_t)vocab_size * sizeof(float));
+	}
+	for (int32_t i = 0; i < s->n_bias; i++) z[s->bias_ids[i]] += s->bias[i];
+	if (hold_stops)
+		for (int32_t i = 0; i < s->n_stop_ids; i++) z[s->stop_ids[i]] = -INFINITY;
+	for (int32_t i = 0; i < sampler->n_seen; i++) {
+		const int32_t id = sampler->seen[i];
+		z[id] = fg_penalize(z[id], s->repetition_penalty, s->frequency_penalty, s->presence_penalty,
+		                    sampler->counts[id] & ~IN_PROMPT);
+	}
+	return z;
+}
+
+/* ---- Filters ---- */
+
+typedef struct {
+	const float *z;       /* [vocab_size]: adjusted logits */
+	const float *nearest; /* [n_chunks]: the least distance in each chunk; inf where nothing can be sampled */
+	int32_t vocab_size;
+	int32_t n_chunks;
+	float zmax;
+	float temperature;
+	uint32_t *keys;    /* [vocab_size]: scratch, distances as ordered integers */
+	uint32_t *weights; /* [vocab_size]: scratch */
+} row;
+
+FG_INLINE void load_distances(const row *r, int32_t chunk, float d[CHUNK]) {
+	load_chunk(r->z, r->vocab_size, chunk, d);
+	for (int j = 0; j < CHUNK; j++) d[j] = fg_distance(r->zmax, d[j], r->temperature);
+}
+
+/* Gathers every token with d <= limit into r->keys (and r->weights); returns how many. */
+FG_INLINE int32_t gather(const row *r, float limit, bool weigh) {
+	int32_t n = 0;
+	float d[CHUNK];
+	for (int32_t c = 0; c < r->n_chunks; c++) {
+		if (!(r->nearest[c] <= limit)) continue;
+		load_distances(r, c, d);
+		const int32_t width = chunk_width(r->vocab_size, c);
+		for (int32_t j = 0; j < width; j++) {
+			r->keys[n] = fg_as_bits(d[j]);
+			n += d[j] <= limit;
+		}
+	}
+	if (weigh)
+		for (int32_t i = 0; i < n; i++) r->weights[i] = fg_weight(fg_as_float(r->keys[i]));
+	return n;
+}
+
+/* The least key such that the weights (1 each, without `weights`) of the keys up to it reach `target`, which must be at
+ * most the sum of all. Radix selection, 8 bits at a time; reorders both arrays. */
+static uint32_t select_key(uint32_t *keys, uint32_t *weights, int32_t n, uint64_t target) {
+	uint32_t prefix = 0;
+	for (int shift = 24; shift >= 0; shift -= 8) {
+		uint64_t sums[256] = {0};
+		for (int32_t i = 0; i < n; i++) sums[keys[i] >> shift & 255] += weights ? weights[i] : 1;
+		uint32_t digit = 0;
+		while (digit < 255 && sums[digit] < target) target -= sums[digit++];
+		prefix |= digit << shift;
+		int32_t kept = 0;
+		for (int32_t i = 0; i < n; i++) {
+			if ((keys[i] >> shift & 255) != digit) continue;
+			keys[kept] = keys[i];
+			if (weights) weights[kept] = weights[i];
+			kept++;
+		}
+		n = kept;
+		if (n == 1) return keys[0];
+	}
+	return prefix;
+}
+
+/* The limit on d after top_k, given the one so far. */
+FG_INLINE float limit_top_k(const row *r, int32_t top_k, float limit) {
+	/* The top_k nearest chunks hold at least one token each within the top_k-th of their least distances. */
+	float bound = INFINITY;
+	if (top_k <= r->n_chunks) {
+		memcpy(r->keys, r->nearest, (size_t)r->n_chunks * sizeof(float));
+		bound = fg_as_float(select_key(r->keys, NULL, r->n_chunks, (uint64_t)top_k));
+	}
+	const int32_t n = gather(r, fminf(bound, limit), false);
+	if (n < top_k) return limit;
+	return fminf(limit, fg_as_float(select_key(r->keys, NULL, n, (uint64_t)top_k)));
+}
+
+/* The limit on d after top_p, given the one so far. */
+FG_INLINE float limit_top_p(const row *r, float top_p, float limit) {
+	limit = fminf(limit, FG_WEIGHT_LIMIT); /* tokens beyond weigh nothing, so top_p never keeps them */
+	uint64_t total = 0;
+	float d[CHUNK];
+	uint32_t weight[CHUNK];
+	for (int32_t c = 0; c < r->n_chunks; c++) {
+		if (!(r->nearest[c] <= limit)) continue;
+		load_distances(r, c, d);
+		for (int j = 0; j < CHUNK; j++) weight[j] = fg_weight(d[j]);
+		for (int j = 0; j < CHUNK; j++) total += d[j] <= limit ? weight[j] : 0;
+	}
+	const uint64_t target = fg_top_p_target(top_p, total);
+	/* The likeliest tokens mostly suffice: exp(-8) is 1/3000 of the greatest probability. */
+	for (float bound = fminf(limit, 8.0f);; bound = limit) {
+		const int32_t n = gather(r, bound, true);
+		uint64_t sum = 0;
+		for (int32_t i = 0; i < n; i++) sum += r->weights[i];
+		if (sum >= target) return fg_as_float(select_key(r->keys, r->weights, n, target));
+	}
+}
+
+/* ---- The draw ---- */
+
+/* The random words of one chunk's tokens: fg_philox, all blocks side by side. */
+FG_INLINE void random_chunk(uint64_t seed, uint32_t position, int32_t chunk, uint32_t random[CHUNK]) {
+	enum { BLOCKS = CHUNK / 4 };
+	uint32_t c0[BLOCKS], c1[BLOCKS], c2[BLOCKS], c3[BLOCKS];
+#pragma GCC unroll 1
+	for (int j = 0; j < BLOCKS; j++) {
+		c0[j] = (uint32_t)(chunk * BLOCKS + j);
+		c1[j] = position;
+		c2[j] = c3[j] = 0;
+	}
+	uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
+#pragma GCC unroll 10
+	for (int round = 0; round < 10; round++) {
+#pragma GCC unroll 1
+		for (int j = 0; j < BLOCKS; j++) {
+			const uint32_t a_high = (uint32_t)((uint64_t)c0[j] * 0xD2511F53u >> 32), a_low = c0[j] * 0xD2511F53u;
+			const uint32_t b_high = (uint32_t)((uint64_t)c2[j] * 0xCD9E8D57u >> 32), b_low = c2[j] * 0xCD9E8D57u;
+			c0[j] = b_high ^ c1[j] ^ k0;
+			c1[j] = b_low;
+			c2[j] = a_high ^ c3[j] ^ k1;
+			c3[j] = a_low;
+		}
+		k0 += 0x9E3779B9u;
+		k1 += 0xBB67AE85u;
+	}
+#pragma GCC unroll 1
+	for (int j = 0; j < BLOCKS; j++) {
+		random[4 * j] = c0[j];
+		random[4 * j + 1] = c1[j];
+		random[4 * j + 2] = c2[j];
+		random[4 * j + 3] = c3[j];
+	}
+}
+
+FG_INLINE int32_t draw(const row *r, int32_t first_chunk, float limit, uint64_t seed, uint32_t position) {
+	float best = -INFINITY;
+	int32_t best_id = FG_NO_TOKEN;
+	float d[CHUNK], score[CHUNK];
+	uint32_t random[CHUNK];
+	/* The chunk of the likeliest token first: a good score early rules out most of the others unseen. */
+	for (int32_t i = -1; i < r->n_chunks; i++) {
+		const int32_t c = i < 0 ? first_chunk : i;
+		if (i == first_chunk || !(r->nearest[c] <= limit) || FG_GUMBEL_MAX - r->nearest[c] < best) continue;
+		load_distances(r, c, d);
+		random_chunk(seed, position, c, random);
+		for (int j = 0; j < CHUNK; j++) score[j] = fg_gumbel(random[j]) - d[j];
+		for (int j = 0; j < CHUNK; j++) score[j] = d[j] <= limit ? score[j] : -INFINITY;
+		const float top = max_of_chunk(score);
+		if (!(top >= best) || top == -INFINITY) continue;
+		int32_t id = c * CHUNK;
+		while (score[id - c * CHUNK] != top) id++;
+		if (top > best || id < best_id) {
+			best = top;
+			best_id = id;
+		}
+	}
+	return best_id;
+}
+
+FG_INLINE int32_t sample(const fg_sampler *sampler, const float *logits, const uint32_t *mask, int32_t position,
+                         void *scratch) {
+	const fg_sampling *s = &sampler->params;
+	const int32_t vocab_size = sampler->vocab_size, n_chunks = chunk_count(vocab_size);
+	float *z = scratch;                    /* [n_chunks * CHUNK] */
+	float *nearest = z + n_chunks * CHUNK; /* [n_chunks * CHUNK], the size that keeps the rest aligned */
+	uint32_t *keys = (uint32_t *)nearest + n_chunks * CHUNK, *weights = keys + n_chunks * CHUNK;
+
+	const float *adjusted = adjust(sampler, logits, mask, position, z);
+	const float zmax = chunk_maxima(adjusted, vocab_size, nearest);
+	if (zmax == -INFINITY) return FG_NO_TOKEN;
+	int32_t first_chunk = 0;
+	while (nearest[first_chunk] != zmax) first_chunk++;
+	if (s->temperature == 0) {
+		int32_t id = first_chunk * CHUNK;
+		while (!(fg_clean(adjusted[id]) == zmax)) id++;
+		return id;
+	}
+
+	for (int32_t c = 0; c < n_chunks; c++) nearest[c] = fg_distance(zmax, nearest[c], s->temperature);
+	const row r = {adjusted, nearest, vocab_size, n_chunks, zmax, s->temperature, keys, weights};
+	float limit = sampler->min_p_limit;
+	if (s->top_k > 0 && s->top_k < vocab_size) limit = limit_top_k(&r, s->top_k, limit);
+	if (s->top_p < 1) limit = limit_top_p(&r, s->top_p, limit);
+	return draw(&r, first_chunk, limit, s->seed, (uint32_t)position);
+}
+
+FG_SIMD static int32_t sample_simd(const fg_sampler *sampler, const float *logits, const uint32_t *mask,
+                                   int32_t position, void *scratch) {
+	return sample(sampler, logits, mask, position, scratch);
+}
+
+size_t fg_sample_scratch_bytes(int32_t vocab_size) {
+	return (size_t)chunk_count(vocab_size) * CHUNK * 4 * sizeof(float);
+}
+
+int32_t fg_sampler_sample(fg_sampler *sampler, const float *logits, const uint32_t *mask, int32_t position,
+                          void *scratch) {
+	const int32_t id = sample_simd(sampler, logits, mask, position, scratch);
+	if (id >= 0 && sampler->penalties) count_token(sampler, id, false);
+	return id;
+}
