@@ -21,6 +21,14 @@ const SPECIAL_TOKENS = ["bos_token", "eos_token", "unk_token", "sep_token", "pad
 
 const CONTINUE_TAG = "CONTINUE_FINAL_MESSAGE_TAG ";
 
+/**
+ * selectattr("x", "undefined"), by which Mistral's templates check that roles alternate. @huggingface/jinja 0.5 lets no
+ * item through it; rejectattr("x", "defined") says the same and works.
+ */
+const UNDEFINED_FILTER = /\b(select|reject)attr\(\s*("\w+"|'\w+')\s*,\s*(?:"undefined"|'undefined')\s*\)/g;
+const definedFilter = (_: string, verb: string, attribute: string) =>
+  `${verb === "select" ? "reject" : "select"}attr(${attribute}, "defined")`;
+
 export class ChatTemplate {
   /** By name; "default" is the usual one, "tool_use" is taken when there are tools. */
   readonly #templates: Map<string, string>;
@@ -130,7 +138,7 @@ export class ChatTemplate {
     }
     let template: Template;
     try {
-      template = new Template(source);
+      template = new Template(source.replace(UNDEFINED_FILTER, definedFilter));
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error);
       throw new FastgenError(kind, `the chat template does not parse: ${message}`, { param, cause: error });

@@ -1,0 +1,60 @@
+import { describe, expect, test } from "bun:test";
+import golden from "../../test/golden/rope.json";
+import { computeRope, ropeSchema } from "./rope.ts";
+
+interface Case {
+  head_dim: number;
+  max_position_embeddings: number;
+  rope_theta: number;
+  rope: object;
+  inv_freq: number[];
+  attention_factor: number;
+}
+
+/** Distance in units of the last place of float32. */
+function ulps(a: number, b: number): number {
+  const bits = new Int32Array(new Float32Array([a, b]).buffer);
+  return Math.abs(bits[0]! - bits[1]!);
+}
+
+const compute = (c: Omit<Case, "inv_freq" | "attention_factor">) =>
+  computeRope({
+    headDim: c.head_dim,
+    theta: c.rope_theta,
+    maxPositions: c.max_position_embeddings,
+    rope: ropeSchema.parse(c.rope),
+  });
+
+describe("inverse frequencies as in transformers (test/golden/make_rope.py)", () => {
+  for (const [name, c] of Object.entries(golden.cases as unknown as Record<string, Case>)) {
+    test(name, () => {
+      const { invFreq, scale } = compute(c);
+      expect(invFreq.length).toBe(c.inv_freq.length);
+      // float32 pow may differ by one unit in the last place from one processor to the next.
+      const worst = Math.max(...c.inv_freq.map((x, i) => ulps(x, invFreq[i]!)));
+      expect(worst).toBeLessThanOrEqual(1);
+      expect(scale).toBeCloseTo(c.attention_factor, 12);
+    });
+  }
+});
+
+describe("RoPE parameters", () => {
+  const base = { head_dim: 64, max_position_embeddings: 4096, rope_theta: 10_000 };
+
+  test("the context grows with linear and YaRN scaling", () => {
+    expect(compute({ ...base, rope: { type: "linear", factor: 4 } }).maxContext).toBe(16384);
+    const yarn = { rope_type: "yarn", factor: 4, original_max_position_embeddings: 1024 };
+    expect(compute({ ...base, rope: yarn }).maxContext).toBe(4096);
+    const llama3 = { rope_type: "llama3", factor: 8, low_freq_factor: 1, high_freq_factor: 4 };
+    expect(compute({ ...base, rope: llama3 }).maxContext).toBe(4096);
+    expect(compute({ ...base, rope: { type: "dynamic", factor: 4 } }).maxContext).toBe(4096);
+  });
+
+  test("what is missing or unknown is named", () => {
+    expect(() => compute({ ...base, rope: { rope_type: "linear" } })).toThrow(/rope_parameters.factor is missing/);
+    expect(() => compute({ ...base, rope: { rope_type: "longrope" } })).toThrow(/"longrope" is not supported.*yarn/);
+    const inverted = { rope_type: "llama3", factor: 8, low_freq_factor: 4, high_freq_factor: 4 };
+    expect(() => compute({ ...base, rope: inverted })).toThrow(/high_freq_factor is 4/);
+    expect(() => compute({ ...base, rope: { partial_rotary_factor: 0.5 } })).toThrow(/partial_rotary_factor is 0.5/);
+  });
+});
