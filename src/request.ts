@@ -35,8 +35,8 @@ function fieldName(path: readonly PropertyKey[]): string {
   }, "");
 }
 
-function invalid(param: string, message: string): never {
-  throw new FastgenError("invalid_request", message, { param });
+function invalid(param: string, message: string, code: string | null = null): never {
+  throw new FastgenError("invalid_request", message, { param, code });
 }
 
 function checkIds(ids: Iterable<number>, vocabSize: number, param: string) {
@@ -63,6 +63,7 @@ function outputRoom(params: ResolvedParams, promptLength: number, maxContext: nu
       promptParam,
       `the prompt is ${promptLength} tokens long and this model's context holds ${maxContext} (max_model_len), ` +
         "output included: shorten the prompt",
+      "context_length_exceeded",
     );
   }
   if (wanted === null) return maxContext - promptLength;
@@ -71,6 +72,7 @@ function outputRoom(params: ResolvedParams, promptLength: number, maxContext: nu
       "max_tokens",
       `max_tokens is ${wanted} and the prompt is ${promptLength} tokens long, but this model's context holds ` +
         `${maxContext} (max_model_len): use at most ${maxContext - promptLength}`,
+      "context_length_exceeded",
     );
   }
   return wanted;

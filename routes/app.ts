@@ -1,0 +1,56 @@
+/** The HTTP API: which path is whose, each with and without /v1. It is built on FastgenApi and nothing beneath it. */
+import { type Handler, Hono } from "hono";
+import { HTTPException } from "hono/http-exception";
+import { asFastgenError } from "../src/errors.ts";
+import { chat } from "./chat.ts";
+import { completions } from "./completions.ts";
+import type { Env } from "./context.ts";
+import { errorReply, httpError } from "./errors.ts";
+import { health } from "./health.ts";
+import { apiKey, record } from "./middleware.ts";
+import { getModel, listModels } from "./models.ts";
+import type { Service } from "./service.ts";
+import { detokenize, tokenize } from "./tokenize.ts";
+import { version } from "./version.ts";
+
+type Method = "GET" | "POST";
+
+export function createApp(service: Service): Hono<Env> {
+  const app = new Hono<Env>({ strict: false });
+
+  const route = (method: Method, path: string, handler: Handler<Env>) => {
+    const allow = method === "GET" ? "GET, HEAD" : "POST";
+    for (const full of [path, `/v1${path}`]) {
+      app.on(method, full, handler);
+      app.all(full, (c) =>
+        httpError(405, `${c.req.path} takes ${allow}, not ${c.req.method}`, "method_not_allowed", { allow }),
+      );
+    }
+  };
+
+  app.use(record(service));
+  route("GET", "/health", health(service));
+  route("GET", "/metrics", () => service.metrics.reply());
+  const { apiKey: key } = service.options;
+  if (key !== null) app.use(apiKey(key));
+  route("GET", "/version", version);
+  route("GET", "/models", listModels(service));
+  route("GET", "/models/:name{.+}", getModel(service));
+  route("POST", "/chat/completions", chat(service));
+  route("POST", "/completions", completions(service));
+  route("POST", "/tokenize", tokenize(service));
+  route("POST", "/detokenize", detokenize(service));
+
+  app.notFound((c) =>
+    httpError(404, `no such path: ${c.req.path}; see /v1/models and /v1/chat/completions`, "not_found"),
+  );
+  app.onError((thrown, c) => {
+    if (thrown instanceof HTTPException) return thrown.getResponse();
+    const error = asFastgenError(thrown);
+    const record = c.get("record");
+    record.error = error.kind;
+    if (error.kind === "internal") service.options.errorLog(`${record.id}: ${error.stack}`);
+    return errorReply(error);
+  });
+  return app;
+}

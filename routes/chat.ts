@@ -1,0 +1,134 @@
+/** POST /chat/completions: OpenAI's chat API, with vLLM's sampling fields. */
+import type { Context } from "hono";
+import type { z } from "zod";
+import { FastgenError } from "../src/errors.ts";
+import type { SamplingParams } from "../src/params.ts";
+import type { Chunk } from "../src/types.ts";
+import { readBody } from "./body.ts";
+import type { Env } from "./context.ts";
+import { chatLogprobs, promptLogprobs } from "./logprobs.ts";
+import { Run } from "./run.ts";
+import { chatPrompt, chatSchema, checkStreamOptions, samplingParams } from "./schemas.ts";
+import type { Service } from "./service.ts";
+import { eventStream, type Frames, frame } from "./sse.ts";
+
+type Fields = z.output<typeof chatSchema>;
+
+export function chat(service: Service) {
+  return async (c: Context<Env>): Promise<Response> => {
+    const { default_params } = service.fastgen;
+    const { fields, given } = await readBody(c, service, chatSchema);
+    checkStreamOptions(fields);
+    const params = chatParams(fields, given, default_params);
+    const run = await Run.start(c, service, [chatPrompt(fields)], params);
+    const envelope = {
+      id: `chatcmpl-${crypto.randomUUID().replaceAll("-", "")}`,
+      object: fields.stream ? "chat.completion.chunk" : "chat.completion",
+      created: Math.floor(Date.now() / 1000),
+      model: service.modelName,
+      system_fingerprint: service.fingerprint,
+    };
+    const prefix = echoed(fields);
+    if (fields.stream) return eventStream(service, run, new ChatFrames(envelope, run, fields, prefix));
+    const choices = (await run.collect()).map((choice, index) => ({
+      index,
+      message: { role: "assistant", content: prefix + choice.text, refusal: null },
+      logprobs: chatLogprobs(choice.logprobs),
+      finish_reason: choice.finish_reason,
+      stop_reason: choice.stop_reason,
+      ...(fields.return_token_ids && { token_ids: choice.token_ids }),
+    }));
+    const generation = run.generations[0]!;
+    return Response.json({
+      ...envelope,
+      choices,
+      usage: run.usage(),
+      ...(fields.prompt_logprobs != null && { prompt_logprobs: promptLogprobs(generation.prompt_logprobs ?? []) }),
+      ...(fields.return_token_ids && { prompt_token_ids: Array.from(generation.prompt_token_ids) }),
+    });
+  };
+}
+
+/** Chat's own spellings put into the common ones. */
+function chatParams(fields: Fields, given: Record<string, unknown>, defaults: SamplingParams): SamplingParams {
+  const { max_tokens, max_completion_tokens, logprobs, top_logprobs } = fields;
+  const refuse = (param: string, message: string) =>
+    new FastgenError("invalid_request", `${param}: ${message}`, { param });
+  if (max_tokens !== undefined && max_completion_tokens !== undefined && max_tokens !== max_completion_tokens) {
+    throw refuse(
+      "max_tokens",
+      `differs from max_completion_tokens (${max_tokens}, ${max_completion_tokens}); send one`,
+    );
+  }
+  if (top_logprobs !== undefined && top_logprobs > 0 && !logprobs) {
+    throw refuse("top_logprobs", "needs logprobs: true");
+  }
+  const { logprobs: _flag, ...rest } = given;
+  const params = samplingParams(rest, defaults);
+  const limit = max_completion_tokens ?? max_tokens;
+  if (limit !== undefined) params.max_tokens = limit;
+  if (logprobs) params.logprobs = top_logprobs ?? 0;
+  return params;
+}
+
+/** With `echo`, what the answer begins with: the last message, where that is the assistant's. */
+function echoed({ echo, messages }: Fields): string {
+  const last = messages.at(-1);
+  return echo && last?.role === "assistant" ? (last.content ?? "") : "";
+}
+
+class ChatFrames implements Frames {
+  readonly #fields: Fields;
+  readonly #run: Run;
+  readonly #prefix: string;
+  /** `{"id":…,"system_fingerprint":…` */
+  readonly #envelope: string;
+  /** By choice: the frame up to its delta. Present once the role has been sent. */
+  readonly #heads: string[] = [];
+  /** After the choice. */
+  readonly #tail: string;
+  readonly #includeUsage: boolean;
+
+  constructor(envelope: object, run: Run, fields: Fields, prefix: string) {
+    this.#run = run;
+    this.#fields = fields;
+    this.#prefix = prefix;
+    this.#envelope = JSON.stringify(envelope).slice(0, -1);
+    this.#includeUsage = fields.stream_options?.include_usage ?? false;
+    this.#tail = this.#includeUsage ? '}],"usage":null}\n\n' : "}]}\n\n";
+  }
+
+  chunk(chunk: Chunk): string {
+    let out = "";
+    let head = this.#heads[chunk.index];
+    if (head === undefined) {
+      head = `data: ${this.#envelope},"choices":[{"index":${chunk.index},"delta":`;
+      this.#heads[chunk.index] = head;
+      out = this.#opening(head);
+    }
+    const { text, finish_reason, logprobs } = chunk;
+    const ids = this.#fields.return_token_ids ? chunk.token_ids : null;
+    if (text === "" && finish_reason === null && !logprobs && !ids) return out;
+    const delta = text === "" ? "{}" : `{"content":${JSON.stringify(text)}}`;
+    const probabilities = logprobs ? JSON.stringify(chatLogprobs(logprobs)) : "null";
+    out += `${head}${delta},"logprobs":${probabilities},"finish_reason":`;
+    out += finish_reason === null ? "null" : `"${finish_reason}","stop_reason":${JSON.stringify(chunk.stop_reason)}`;
+    if (ids) out += `,"token_ids":${JSON.stringify(ids)}`;
+    return out + this.#tail;
+  }
+
+  /** A choice's first frame: its role, and the echo. */
+  #opening(head: string): string {
+    const delta = { role: "assistant", content: this.#prefix, refusal: null };
+    const { prompt_token_ids } = this.#run.generations[0]!;
+    const ids = this.#fields.return_token_ids
+      ? `,"prompt_token_ids":${JSON.stringify(Array.from(prompt_token_ids))}`
+      : "";
+    return `${head}${JSON.stringify(delta)},"logprobs":null,"finish_reason":null${ids}${this.#tail}`;
+  }
+
+  end(): string {
+    if (!this.#includeUsage) return "";
+    return frame(`${this.#envelope},"choices":[],"usage":${JSON.stringify(this.#run.usage())}}`);
+  }
+}

@@ -1,0 +1,10 @@
+/** GET /health: 200 when requests are served; 503 while the model loads, while draining, and once the engine failed. */
+import type { Service } from "./service.ts";
+
+export function health(service: Service) {
+  return (): Response => {
+    // Throws FastgenError "unavailable", which is the 503 with its reason.
+    const { model } = service.fastgen;
+    return Response.json({ status: "ok", model: service.modelName, device: model.device });
+  };
+}

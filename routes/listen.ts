@@ -1,0 +1,33 @@
+/** The socket: the app behind Bun's HTTP server. */
+import { FastgenError } from "../src/errors.ts";
+import { IDLE_SECONDS } from "../src/limits.ts";
+import { createApp } from "./app.ts";
+import type { Service } from "./service.ts";
+
+/** Opens the port; 0 = one that the system picks. Throws FastgenError where it cannot be had. */
+export function listen(service: Service, hostname: string, port: number): Bun.Server<undefined> {
+  const app = createApp(service);
+  try {
+    return Bun.serve({
+      hostname,
+      port,
+      idleTimeout: IDLE_SECONDS,
+      development: false,
+      // The app bounds bodies itself, so that the refusal is in the API's own shape.
+      maxRequestBodySize: Number.MAX_SAFE_INTEGER,
+      fetch: (request, server) => app.fetch(request, { server }),
+    });
+  } catch (error) {
+    throw new FastgenError("unavailable", `cannot listen on ${hostname}:${port}: ${reason(error, port)}`, {
+      cause: error,
+    });
+  }
+}
+
+function reason(error: unknown, port: number): string {
+  const code = error instanceof Error && "code" in error ? error.code : null;
+  if (code === "EADDRINUSE")
+    return `the port is in use; choose another with --port, such as ${port + 1}, or --port 0 for any`;
+  if (code === "EACCES") return "ports below 1024 need privileges; choose another with --port";
+  return `${error instanceof Error ? error.message : error}; choose an address of this machine with --host`;
+}

@@ -1,0 +1,189 @@
+/** One request's generations: admitted, started, merged into one stream of pieces, timed, and accounted for. */
+import type { Context } from "hono";
+import { asFastgenError } from "../src/errors.ts";
+import type { SamplingParams } from "../src/params.ts";
+import type { Chunk, FastgenApi, GenerateOptions, Generation, PositionLogprobs, Prompt } from "../src/types.ts";
+import type { Env, RequestRecord } from "./context.ts";
+import { TokenTimer } from "./metrics.ts";
+import type { Service } from "./service.ts";
+
+/** One choice put together. */
+export interface Collected {
+  text: string;
+  token_ids: number[];
+  logprobs: PositionLogprobs[] | null;
+  finish_reason: "stop" | "length" | null;
+  stop_reason: string | number | null;
+}
+
+export class Run {
+  readonly fastgen: FastgenApi;
+  readonly record: RequestRecord;
+  /** By prompt. */
+  readonly generations: Generation[];
+  /** Choices of each prompt; choice c of prompt p has the index p * n + c. */
+  readonly n: number;
+  readonly #service: Service;
+  readonly #controller: AbortController;
+  readonly #timer: TokenTimer;
+  /** Choices that have not ended; each holds a place in the queue. */
+  #open: number;
+  #ended = false;
+
+  private constructor(
+    service: Service,
+    fastgen: FastgenApi,
+    record: RequestRecord,
+    generations: Generation[],
+    n: number,
+    controller: AbortController,
+  ) {
+    this.fastgen = fastgen;
+    this.record = record;
+    this.generations = generations;
+    this.n = n;
+    this.#service = service;
+    this.#controller = controller;
+    this.#timer = new TokenTimer(service.metrics, record.started);
+    this.#open = generations.length * n;
+  }
+
+  /** Takes places in the queue, then tokenises and starts every prompt; all or none. Throws FastgenError. */
+  static async start(
+    c: Context<Env>,
+    service: Service,
+    prompts: Prompt[],
+    params: SamplingParams,
+    options: GenerateOptions = {},
+  ): Promise<Run> {
+    const n = params.n ?? 1;
+    const { fastgen } = service;
+    service.admit(prompts.length * n);
+    const controller = new AbortController();
+    const gone = c.req.raw.signal;
+    if (gone.aborted) controller.abort();
+    else gone.addEventListener("abort", () => controller.abort(), { once: true });
+    const { signal } = controller;
+    const started = await Promise.allSettled(
+      prompts.map((prompt) => fastgen.start(prompt, params, { ...options, signal })),
+    );
+    const generations: Generation[] = [];
+    for (const result of started) {
+      if (result.status === "fulfilled") generations.push(result.value);
+      else {
+        controller.abort();
+        service.release(prompts.length * n);
+        throw result.reason;
+      }
+    }
+    return new Run(service, fastgen, c.get("record"), generations, n, controller);
+  }
+
+  /** The pieces of every choice as they come. Whoever iterates calls end(). */
+  async *chunks(): AsyncGenerator<Chunk> {
+    const [only] = this.generations;
+    if (only && this.generations.length === 1) {
+      for await (const chunk of only) {
+        this.#account(chunk);
+        yield chunk;
+      }
+      return;
+    }
+    for await (const [prompt, chunk] of merge(this.generations)) {
+      chunk.index += prompt * this.n;
+      this.#account(chunk);
+      yield chunk;
+    }
+  }
+
+  #account(chunk: Chunk): void {
+    this.#timer.chunk(chunk);
+    if (chunk.finish_reason === null) return;
+    this.#open--;
+    this.#service.release(1);
+  }
+
+  /** All choices to their ends. */
+  async collect(): Promise<Collected[]> {
+    const choices = Array.from(
+      { length: this.generations.length * this.n },
+      (): Collected => ({ text: "", token_ids: [], logprobs: null, finish_reason: null, stop_reason: null }),
+    );
+    try {
+      for await (const chunk of this.chunks()) {
+        const choice = choices[chunk.index]!;
+        choice.text += chunk.text;
+        choice.token_ids.push(...chunk.token_ids);
+        if (chunk.logprobs) choice.logprobs = choice.logprobs ? choice.logprobs.concat(chunk.logprobs) : chunk.logprobs;
+        choice.finish_reason = chunk.finish_reason;
+        choice.stop_reason = chunk.stop_reason;
+      }
+    } catch (error) {
+      this.end(error);
+      throw error;
+    }
+    this.end();
+    return choices;
+  }
+
+  /** OpenAI's usage, summed over the prompts. Complete once the pieces have ended. */
+  usage() {
+    let prompt_tokens = 0;
+    let completion_tokens = 0;
+    let cached_tokens = 0;
+    for (const { usage } of this.generations) {
+      prompt_tokens += usage.prompt_tokens;
+      completion_tokens += usage.completion_tokens;
+      cached_tokens += usage.cached_tokens;
+    }
+    const total_tokens = prompt_tokens + completion_tokens;
+    return { prompt_tokens, completion_tokens, total_tokens, prompt_tokens_details: { cached_tokens } };
+  }
+
+  /** The request is over, by itself or by an error. What still runs is aborted. Further calls do nothing. */
+  end(error?: unknown): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#controller.abort();
+    this.#service.release(this.#open);
+    const kind = error === undefined ? null : asFastgenError(error).kind;
+    this.#timer.cut(this.#open, kind === null || kind === "aborted" ? "abort" : "error");
+    const { prompt_tokens, completion_tokens } = this.usage();
+    this.record.promptTokens = prompt_tokens;
+    this.record.completionTokens = completion_tokens;
+    this.record.error = kind;
+    for (const { usage } of this.generations) this.#service.metrics.requestDone(usage, this.n);
+  }
+}
+
+/** Items of several iterables as they come, each asked for its next only once its last was taken. */
+export async function* merge<T>(sources: readonly AsyncIterable<T>[]): AsyncGenerator<[number, T]> {
+  const iterators = sources.map((source) => source[Symbol.asyncIterator]());
+  const ready: (() => [number, IteratorResult<T>])[] = [];
+  let wake = () => {};
+  const put = (item: () => [number, IteratorResult<T>]) => {
+    ready.push(item);
+    wake();
+  };
+  const ask = (which: number) =>
+    iterators[which]!.next().then(
+      (result) => put(() => [which, result]),
+      (error) =>
+        put(() => {
+          throw error;
+        }),
+    );
+  for (const which of iterators.keys()) void ask(which);
+  for (let open = iterators.length; open > 0; ) {
+    if (ready.length === 0) await new Promise<void>((resolve) => (wake = resolve));
+    const taken = ready.splice(0);
+    for (const item of taken) {
+      const [which, result] = item();
+      if (result.done) open--;
+      else {
+        yield [which, result.value];
+        void ask(which);
+      }
+    }
+  }
+}

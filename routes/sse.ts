@@ -1,0 +1,71 @@
+/**
+ * Server-sent events. A request's frames differ only in a few values: their constant parts are built once, and a token
+ * costs one escape of its text, one concatenation and one encoding.
+ */
+import { asFastgenError, FastgenError } from "../src/errors.ts";
+import type { Chunk } from "../src/types.ts";
+import { errorBody } from "./errors.ts";
+import type { Run } from "./run.ts";
+import type { Service } from "./service.ts";
+
+/** A resource's frames. */
+export interface Frames {
+  /** The frames of one piece; "" while there is nothing to say. */
+  chunk(chunk: Chunk): string;
+  /** What follows the last piece, before [DONE]. */
+  end(): string;
+}
+
+export function frame(json: string): string {
+  return `data: ${json}\n\n`;
+}
+
+const HEADERS = {
+  "content-type": "text/event-stream; charset=utf-8",
+  "cache-control": "no-cache",
+  // nginx would hold frames back.
+  "x-accel-buffering": "no",
+};
+
+/**
+ * The pieces of `run` as an event stream. The stream is pulled, so a slow client holds back only itself; when it goes
+ * away, the generation is aborted. An error after the headers is an error event, without [DONE].
+ */
+export function eventStream(service: Service, run: Run, frames: Frames): Response {
+  const encoder = new TextEncoder();
+  const chunks = run.chunks();
+  run.record.streaming = true;
+  let gone = false;
+  const end = (error?: FastgenError) => {
+    run.end(error);
+    run.record.end(200);
+  };
+  const stream = new ReadableStream<Uint8Array>({
+    async pull(controller) {
+      try {
+        for (;;) {
+          const { done, value } = await chunks.next();
+          const text = done ? `${frames.end()}data: [DONE]\n\n` : frames.chunk(value);
+          if (text !== "") controller.enqueue(encoder.encode(text));
+          if (done) {
+            end();
+            controller.close();
+          }
+          if (done || text !== "") return;
+        }
+      } catch (thrown) {
+        const error = asFastgenError(thrown);
+        end(error);
+        if (gone) return;
+        if (error.kind === "internal") service.options.errorLog(`${run.record.id}: ${error.stack}`);
+        controller.enqueue(encoder.encode(`event: error\n${frame(JSON.stringify(errorBody(error)))}`));
+        controller.close();
+      }
+    },
+    cancel() {
+      gone = true;
+      end(new FastgenError("aborted", "the client went away"));
+    },
+  });
+  return new Response(stream, { headers: HEADERS });
+}

@@ -1,0 +1,248 @@
+/**
+ * A FastgenApi without a model, for tests of the routes: one token a UTF-16 code unit, the same answer every time, and
+ * the timing and the errors that a test asks for. It keeps what it was asked, and whether it was aborted.
+ */
+import { FastgenError } from "../src/errors.ts";
+import { type SamplingParams, samplingSchema } from "../src/params.ts";
+import type {
+  BatchResult,
+  Chunk,
+  Completion,
+  EngineCapacity,
+  EngineStats,
+  FastgenApi,
+  GenerateOptions,
+  Generation,
+  ModelInfo,
+  PositionLogprobs,
+  Prompt,
+  TokenLogprob,
+  Usage,
+} from "../src/types.ts";
+import { listen } from "./listen.ts";
+import { Service, type ServiceOptions } from "./service.ts";
+
+export interface FakeOptions {
+  /** What every choice answers; then it stops. */
+  answer?: string;
+  /** Waits before each token. */
+  pace?: () => Promise<void> | void;
+  /** Tokens after which a choice fails with `error`. */
+  failAfter?: number;
+  error?: Error;
+  max_model_len?: number;
+  default_params?: SamplingParams;
+  running?: number;
+}
+
+export interface FakeCall {
+  prompt: Prompt;
+  params: SamplingParams;
+  options: GenerateOptions;
+  aborted: boolean;
+  /** Tokens given so far. */
+  tokens: number;
+}
+
+function logprob(id: number, top: number): PositionLogprobs {
+  const one = (shift: number): TokenLogprob => {
+    const token = String.fromCharCode(id + shift);
+    return { id: id + shift, token, bytes: [...Buffer.from(token)], logprob: -0.5 - shift };
+  };
+  return { ...one(0), top: Array.from({ length: top }, (_, i) => one(i)) };
+}
+
+const codeUnits = (text: string) => Array.from({ length: text.length }, (_, i) => text.charCodeAt(i));
+
+export class FakeFastgen implements FastgenApi {
+  readonly model: ModelInfo;
+  readonly capacity: EngineCapacity = {
+    pages: 64,
+    hostPages: 0,
+    pageBytes: 1024,
+    weightBytes: 1,
+    graphs: 0,
+    threads: 1,
+    deviceName: "fake",
+  };
+  readonly load_seconds = 0;
+  readonly stats: EngineStats = {
+    running: 0,
+    waiting: 0,
+    swapped: 0,
+    pagesUsed: 16,
+    pages: 64,
+    preemptions: 0,
+    prefixQueriedTokens: 0,
+    prefixHitTokens: 0,
+    promptTokens: 0,
+    generatedTokens: 0,
+    steps: 0,
+  };
+  readonly default_params: SamplingParams;
+  readonly calls: FakeCall[] = [];
+  alive = true;
+  readonly #options: FakeOptions;
+
+  constructor(options: FakeOptions = {}) {
+    this.#options = options;
+    this.default_params = options.default_params ?? {};
+    this.stats.running = options.running ?? 0;
+    this.model = {
+      name: "org/fake",
+      architecture: "FakeForCausalLM",
+      max_model_len: options.max_model_len ?? 1024,
+      vocab_size: 65_536,
+      dtype: "float32",
+      device: "cpu",
+    };
+  }
+
+  async start(prompt: Prompt, params: SamplingParams = {}, options: GenerateOptions = {}): Promise<Generation> {
+    const call: FakeCall = { prompt, params, options, aborted: false, tokens: 0 };
+    this.calls.push(call);
+    const ids = await this.tokenize(prompt);
+    if (ids.length >= this.model.max_model_len) {
+      const message = `the prompt has ${ids.length} tokens; the context holds ${this.model.max_model_len}`;
+      throw new FastgenError("invalid_request", message, { code: "context_length_exceeded" });
+    }
+    return new FakeGeneration(this, call, ids, this.#options);
+  }
+
+  async generate(prompt: Prompt, params?: SamplingParams, options?: GenerateOptions): Promise<Completion> {
+    return (await this.start(prompt, params, options)).completion();
+  }
+
+  // biome-ignore lint/correctness/useYield: the routes do not use it
+  async *generateAll(): AsyncIterable<BatchResult> {
+    throw new Error("not part of the fake");
+  }
+
+  async tokenize(prompt: Prompt): Promise<Int32Array> {
+    if (typeof prompt === "string") return Int32Array.from(codeUnits(prompt));
+    if (!("messages" in prompt)) return Int32Array.from(prompt);
+    return Int32Array.from(codeUnits(prompt.messages.map(({ role, content }) => `<${role}>${content}`).join("")));
+  }
+
+  detokenize(ids: readonly number[] | Int32Array): string {
+    return String.fromCharCode(...ids);
+  }
+
+  tokenText(id: number): string {
+    return String.fromCharCode(id);
+  }
+
+  startTrace(): void {}
+
+  async stopTrace(): Promise<void> {}
+
+  async close(): Promise<void> {
+    this.alive = false;
+  }
+}
+
+class FakeGeneration implements Generation {
+  readonly prompt_token_ids: Int32Array;
+  readonly prompt_logprobs: (PositionLogprobs | null)[] | null;
+  readonly usage: Usage;
+  readonly #fake: FakeFastgen;
+  readonly #call: FakeCall;
+  readonly #options: FakeOptions;
+
+  constructor(fake: FakeFastgen, call: FakeCall, ids: Int32Array, options: FakeOptions) {
+    this.#fake = fake;
+    this.#call = call;
+    this.#options = options;
+    this.prompt_token_ids = ids;
+    this.usage = { prompt_tokens: ids.length, completion_tokens: 0, cached_tokens: 0 };
+    fake.stats.promptTokens += ids.length;
+    const top = call.params.prompt_logprobs;
+    this.prompt_logprobs = top == null ? null : Array.from(ids, (id, i) => (i === 0 ? null : logprob(id, top)));
+    call.options.signal?.addEventListener("abort", () => this.abort());
+    if (call.options.signal?.aborted) this.abort();
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<Chunk> {
+    const { answer = "Hello, wörld 👋", pace, failAfter, error } = this.#options;
+    const params = samplingSchema.parse(this.#call.params);
+    const limit = Math.min(params.max_tokens ?? Number.POSITIVE_INFINITY, answer.length);
+    const finish_reason = limit < answer.length ? "length" : "stop";
+    const end = { finish_reason, stop_reason: null } as const;
+    const nothing = { token_ids: [], logprobs: null };
+    if (limit === 0) {
+      for (let index = 0; index < params.n; index++) yield { index, text: "", ...nothing, ...end };
+      return;
+    }
+    let held = "";
+    for (let i = 0; i < limit; i++) {
+      if (pace) await pace();
+      if (this.#call.aborted) throw new FastgenError("aborted", "aborted");
+      if (i === failAfter) throw error ?? new FastgenError("device", "the device fell off the bus");
+      const id = answer.charCodeAt(i);
+      const last = i === limit - 1;
+      // Half a surrogate pair is held back, as half a character is by a detokeniser.
+      held += answer[i];
+      const text = last || held.isWellFormed() ? held : "";
+      if (text !== "") held = "";
+      for (let index = 0; index < params.n; index++) {
+        this.usage.completion_tokens++;
+        this.#fake.stats.generatedTokens++;
+        this.#call.tokens++;
+        const logprobs = params.logprobs === null ? null : [logprob(id, params.logprobs)];
+        const running = { finish_reason: null, stop_reason: null };
+        yield { index, text, token_ids: [id], logprobs, ...(last ? end : running) };
+      }
+    }
+  }
+
+  completion(): Promise<Completion> {
+    throw new Error("not part of the fake");
+  }
+
+  abort(): void {
+    this.#call.aborted = true;
+  }
+}
+
+/** A server on a port of its own over `fake` (null = still loading), and the lines of its access log. */
+export function startServer(fake: FastgenApi | null, options: Partial<ServiceOptions> = {}) {
+  const accessLog: Record<string, unknown>[] = [];
+  const errors: string[] = [];
+  const service = new Service({
+    accessLog: (line) => accessLog.push(JSON.parse(line)),
+    errorLog: (text) => errors.push(text),
+    ...options,
+  });
+  if (fake) service.ready(fake);
+  const server = listen(service, "127.0.0.1", 0);
+  const url = `http://127.0.0.1:${server.port}`;
+  return {
+    service,
+    accessLog,
+    errors,
+    url,
+    port: server.port!,
+    post: (path: string, body: unknown, headers: Record<string, string> = {}) =>
+      fetch(url + path, {
+        method: "POST",
+        headers: { "content-type": "application/json", ...headers },
+        body: typeof body === "string" || body instanceof Uint8Array ? body : JSON.stringify(body),
+      }),
+    stop: () => server.stop(true),
+  };
+}
+
+/** Waits until `condition` holds; fails after two seconds. */
+export async function until(condition: () => boolean): Promise<void> {
+  const deadline = performance.now() + 2000;
+  while (!condition()) {
+    if (performance.now() > deadline) throw new Error("the condition did not come to hold within two seconds");
+    await Bun.sleep(2);
+  }
+}
+
+/** The data of a stream's events, in order; [DONE] included. */
+export async function events(response: Response): Promise<string[]> {
+  const text = await response.text();
+  return [...text.matchAll(/^data: (.*)$/gm)].map((match) => match[1]!);
+}

@@ -1,0 +1,46 @@
+/** POST /tokenize and /detokenize, in vLLM's shapes. */
+import type { Context } from "hono";
+import { FastgenError } from "../src/errors.ts";
+import type { Prompt } from "../src/types.ts";
+import { readBody } from "./body.ts";
+import type { Env } from "./context.ts";
+import { chatPrompt, detokenizeSchema, tokenIds, tokenizeSchema } from "./schemas.ts";
+import type { Service } from "./service.ts";
+
+export function tokenize(service: Service) {
+  return async (c: Context<Env>): Promise<Response> => {
+    const { fastgen } = service;
+    const { fields } = await readBody(c, service, tokenizeSchema);
+    const { prompt, messages, add_special_tokens } = fields;
+    if ((prompt === undefined) === (messages === undefined)) {
+      throw new FastgenError("invalid_request", "prompt: send either prompt or messages", { param: "prompt" });
+    }
+    if (messages && add_special_tokens) {
+      const message = "add_special_tokens: a conversation's template writes the special tokens itself; leave it out";
+      throw new FastgenError("invalid_request", message, { param: "add_special_tokens" });
+    }
+    const input: Prompt = messages ? chatPrompt({ ...fields, messages }) : prompt!;
+    const ids = await fastgen.tokenize(input, { add_special_tokens });
+    return Response.json({
+      count: ids.length,
+      max_model_len: fastgen.model.max_model_len,
+      tokens: Array.from(ids),
+      token_strs: fields.return_token_strs ? Array.from(ids, (id) => fastgen.tokenText(id)) : null,
+    });
+  };
+}
+
+export function detokenize(service: Service) {
+  return async (c: Context<Env>): Promise<Response> => {
+    const { fastgen } = service;
+    const { fields } = await readBody(c, service, detokenizeSchema);
+    const { skip_special_tokens = false } = fields;
+    const ids = tokenIds(fields.tokens, "tokens");
+    const wrong = ids.findIndex((id) => id >= fastgen.model.vocab_size);
+    if (wrong >= 0) {
+      const message = `tokens[${wrong}]: ${ids[wrong]} is not below the vocabulary's ${fastgen.model.vocab_size}`;
+      throw new FastgenError("invalid_request", message, { param: `tokens[${wrong}]` });
+    }
+    return Response.json({ prompt: fastgen.detokenize(ids, { skip_special_tokens }) });
+  };
+}
