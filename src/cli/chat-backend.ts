@@ -1,0 +1,58 @@
+/** Where fgchat's answers come from: a model loaded here, or a running server (chat-remote.ts). */
+import { FastgenError } from "../errors.ts";
+import type { SamplingParams } from "../params.ts";
+import type { ChatMessage, FastgenApi } from "../types.ts";
+
+export interface Answer {
+  tokens: number;
+  /** abort: stopped by the caller. */
+  finish: "stop" | "length" | "abort";
+}
+
+export interface ChatBackend {
+  /** Tokens of the context, null where unknown. */
+  readonly maxContext: number | null;
+  /** False once no answer can come any more. */
+  readonly alive: boolean;
+  /** Streams one answer into `onText`. Aborting `signal` ends it early, without an error. Rejects with FastgenError. */
+  answer(messages: ChatMessage[], signal: AbortSignal, onText: (text: string) => void): Promise<Answer>;
+  close(): Promise<void>;
+}
+
+export class LocalBackend implements ChatBackend {
+  readonly #fastgen: FastgenApi;
+  readonly #params: SamplingParams;
+
+  constructor(fastgen: FastgenApi, params: SamplingParams) {
+    this.#fastgen = fastgen;
+    this.#params = params;
+  }
+
+  get maxContext(): number {
+    return this.#fastgen.model.max_model_len;
+  }
+
+  get alive(): boolean {
+    return this.#fastgen.alive;
+  }
+
+  async answer(messages: ChatMessage[], signal: AbortSignal, onText: (text: string) => void): Promise<Answer> {
+    let finish: Answer["finish"] = "abort";
+    let tokens = 0;
+    try {
+      const generation = await this.#fastgen.start({ messages }, this.#params, { signal });
+      for await (const chunk of generation) {
+        onText(chunk.text);
+        tokens += chunk.token_ids.length;
+        finish = chunk.finish_reason ?? finish;
+      }
+    } catch (error) {
+      if (!(error instanceof FastgenError && error.kind === "aborted" && signal.aborted)) throw error;
+    }
+    return { tokens, finish };
+  }
+
+  close(): Promise<void> {
+    return this.#fastgen.close();
+  }
+}

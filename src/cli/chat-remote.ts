@@ -1,0 +1,172 @@
+/** fgchat --url: answers from a running server that speaks OpenAI's chat API. */
+import { z } from "zod";
+import { type ErrorKind, FastgenError } from "../errors.ts";
+import type { SamplingParams } from "../params.ts";
+import type { ChatMessage } from "../types.ts";
+import type { Answer, ChatBackend } from "./chat-backend.ts";
+
+const modelsSchema = z.looseObject({
+  data: z.array(z.looseObject({ id: z.string(), max_model_len: z.int().nullish() })).min(1),
+});
+
+const chunkSchema = z.looseObject({
+  choices: z
+    .array(
+      z.looseObject({
+        delta: z.looseObject({ content: z.string().nullish() }).nullish(),
+        finish_reason: z.string().nullish(),
+      }),
+    )
+    .default([]),
+  usage: z.looseObject({ completion_tokens: z.int() }).nullish(),
+  error: z.unknown().optional(),
+});
+
+const errorSchema = z.looseObject({ error: z.union([z.string(), z.looseObject({ message: z.string() })]) });
+
+export interface RemoteOptions {
+  /** "http://localhost:5678", with or without /v1. */
+  url: string;
+  apiKey: string | null;
+  /** Null = the first one that the server names. */
+  model: string | null;
+  params: SamplingParams;
+}
+
+export class RemoteBackend implements ChatBackend {
+  /** The server is someone else's: it may be back for the next question. */
+  readonly alive = true;
+  readonly #base: string;
+  readonly #headers: Record<string, string>;
+  readonly #params: SamplingParams;
+  readonly #model: string;
+  readonly maxContext: number | null;
+
+  private constructor(
+    base: string,
+    headers: Record<string, string>,
+    params: SamplingParams,
+    model: string,
+    context: number | null,
+  ) {
+    this.#base = base;
+    this.#headers = headers;
+    this.#params = params;
+    this.#model = model;
+    this.maxContext = context;
+  }
+
+  /** Asks the server which models it has. Rejects with FastgenError where there is no such server. */
+  static async connect(options: RemoteOptions): Promise<RemoteBackend> {
+    const base = baseUrl(options.url);
+    const headers: Record<string, string> = { "content-type": "application/json" };
+    if (options.apiKey) headers.authorization = `Bearer ${options.apiKey}`;
+    const reply = await request(`${base}/models`, { headers });
+    const parsed = modelsSchema.safeParse(await reply.json().catch(() => null));
+    if (!parsed.success) throw new FastgenError("unavailable", `${base}/models does not answer as OpenAI's API does`);
+    const models = parsed.data.data;
+    const model = models.find(({ id }) => id === options.model) ?? models[0]!;
+    return new RemoteBackend(base, headers, options.params, options.model ?? model.id, model.max_model_len ?? null);
+  }
+
+  async answer(messages: ChatMessage[], signal: AbortSignal, onText: (text: string) => void): Promise<Answer> {
+    const answer: Answer = { tokens: 0, finish: "abort" };
+    const body = {
+      model: this.#model,
+      messages,
+      stream: true,
+      stream_options: { include_usage: true },
+      ...this.#params,
+    };
+    try {
+      const reply = await request(`${this.#base}/chat/completions`, {
+        method: "POST",
+        headers: this.#headers,
+        body: JSON.stringify(body),
+        signal,
+      });
+      for await (const data of serverSentEvents(reply)) {
+        if (data === "[DONE]") break;
+        const chunk = parseChunk(data);
+        for (const choice of chunk.choices) {
+          const text = choice.delta?.content ?? "";
+          if (text !== "") answer.tokens++;
+          onText(text);
+          if (choice.finish_reason) answer.finish = choice.finish_reason === "length" ? "length" : "stop";
+        }
+        // Until the server has counted, a piece counts as a token.
+        if (chunk.usage) answer.tokens = chunk.usage.completion_tokens;
+      }
+    } catch (error) {
+      if (!signal.aborted) throw error;
+      return { ...answer, finish: "abort" };
+    }
+    if (answer.finish === "abort")
+      throw new FastgenError("unavailable", "the server broke off in the middle of its answer");
+    return answer;
+  }
+
+  async close(): Promise<void> {}
+}
+
+function baseUrl(url: string): string {
+  const full = /^https?:\/\//.test(url) ? url : `http://${url}`;
+  if (!URL.canParse(full)) throw new FastgenError("invalid_request", `--url ${url} is not a URL`, { param: "url" });
+  const trimmed = full.replace(/\/+$/, "");
+  return new URL(trimmed).pathname === "/" ? `${trimmed}/v1` : trimmed;
+}
+
+async function request(url: string, init: RequestInit): Promise<Response> {
+  let reply: Response;
+  try {
+    reply = await fetch(url, init);
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new FastgenError("unavailable", `cannot reach ${url}: ${reason}`, { cause });
+  }
+  if (reply.ok) return reply;
+  const text = await reply.text();
+  const kind: ErrorKind = reply.status === 429 ? "overloaded" : reply.status < 500 ? "invalid_request" : "unavailable";
+  throw new FastgenError(kind, `${errorMessage(text) ?? reply.statusText} (HTTP ${reply.status})`);
+}
+
+function errorMessage(json: string): string | null {
+  try {
+    const { error } = errorSchema.parse(JSON.parse(json));
+    return typeof error === "string" ? error : error.message;
+  } catch {
+    return null;
+  }
+}
+
+function parseChunk(data: string): z.output<typeof chunkSchema> {
+  let chunk: z.output<typeof chunkSchema>;
+  try {
+    chunk = chunkSchema.parse(JSON.parse(data));
+  } catch (cause) {
+    throw new FastgenError("unavailable", `the server sent an event that is not a chat chunk: ${data.slice(0, 200)}`, {
+      cause,
+    });
+  }
+  if (chunk.error !== undefined)
+    throw new FastgenError("unavailable", errorMessage(data) ?? "the server reported an error");
+  return chunk;
+}
+
+/** The data of each event of a text/event-stream reply. */
+async function* serverSentEvents(reply: Response): AsyncGenerator<string> {
+  const decoder = new TextDecoder();
+  let buffer = "";
+  let data: string[] = [];
+  for await (const bytes of reply.body ?? []) {
+    buffer += decoder.decode(bytes, { stream: true });
+    const lines = buffer.split(/\r\n|\n|\r(?!$)/);
+    buffer = lines.pop()!;
+    for (const line of lines) {
+      if (line === "") {
+        if (data.length > 0) yield data.join("\n");
+        data = [];
+      } else if (line.startsWith("data:")) data.push(line.slice(line[5] === " " ? 6 : 5));
+    }
+  }
+}

@@ -1,0 +1,156 @@
+/** fgchat in a terminal and in a pipe, on a scripted backend. test/chat-model.test.ts does the same with a real model. */
+import { afterEach, expect, test } from "bun:test";
+import * as path from "node:path";
+import { startInTerminal, type TerminalProgram } from "./terminal.ts";
+
+const script = [process.execPath, path.join(import.meta.dir, "fixtures/chat-script.ts")];
+let program: TerminalProgram | null = null;
+afterEach(() => program?.kill());
+
+async function chat(): Promise<TerminalProgram> {
+  program = startInTerminal(script);
+  await program.see("1> ");
+  return program;
+}
+
+/** What was shown, without the line editor's cursor movements, and with NN for what differs from run to run. */
+const plain = (text: string) =>
+  Bun.stripANSI(text)
+    .replaceAll("\r", "")
+    .replace(/[\d.]+toks/g, "NNtoks");
+
+test("a session reads as its transcript says", async () => {
+  const terminal = await chat();
+  terminal.type("hello\r");
+  await terminal.see("2> ");
+  terminal.type("/q\r");
+  expect(await terminal.exited).toBe(0);
+  expect(terminal.shown).toStartWith("\x1b[32mReady to chat!\x1b[0m");
+  expect(terminal.shown).toMatch(/--- \[2 tokens, \d+\.\d{3}toks\/s\]/);
+  expect(plain(terminal.shown)).toBe(`Ready to chat!
+  Available commands:
+    /r <N> -- reset conversation before round N
+    /m     -- input a multiline message, end your input
+              with a single line containing '.'
+    /q     -- quit
+
+---
+1> hello
+You said: "hello" (1 messages)
+--- [2 tokens, NNtoks/s]
+2> /q
+`);
+});
+
+test("/r forgets rounds; a wrong one is refused; Ctrl-D leaves", async () => {
+  const terminal = await chat();
+  for (const [i, question] of ["a", "b", "c"].entries()) {
+    terminal.type(`${question}\r`);
+    await terminal.see(`${i + 2}> `);
+  }
+  for (const bad of ["/r 5", "/r 0", "/r", "/r x", "/x", "/q now"]) {
+    terminal.type(`${bad}\r`);
+    await terminal.see("invalid command");
+    await terminal.see("4> ");
+  }
+  terminal.type("/r 2\r");
+  await terminal.see("2> ");
+  terminal.type("again\r");
+  await terminal.see('"again" (3 messages)');
+  await terminal.see("3> ");
+  terminal.type("\x04");
+  await terminal.see("^D");
+  expect(await terminal.exited).toBe(0);
+});
+
+test("/m takes several lines, and Ctrl-C gives them up", async () => {
+  const terminal = await chat();
+  terminal.type("/m\r");
+  await terminal.see("1>> ");
+  terminal.type("one\rtwo\r\r.\r");
+  await terminal.see('"one\\ntwo\\n"');
+  await terminal.see("2> ");
+  terminal.type("/m\r");
+  await terminal.see("2>> ");
+  terminal.type("half\r");
+  await terminal.see("2>> ");
+  terminal.type("\x03");
+  await terminal.see("2> ");
+});
+
+test("Ctrl-C stops the answer and not the program; what is typed meanwhile is kept", async () => {
+  const terminal = await chat();
+  terminal.type("endless\r");
+  await terminal.see("......");
+  terminal.type("typed ahead");
+  await Bun.sleep(50);
+  terminal.type("\x03");
+  await terminal.see("toks/s]");
+  await terminal.see("2> ");
+  await terminal.see("typed ahead");
+  terminal.type("\r");
+  await terminal.see('"typed ahead" (3 messages)');
+});
+
+test("Ctrl-C clears a line; at an empty prompt the second one leaves", async () => {
+  const terminal = await chat();
+  terminal.type("begun");
+  await terminal.see("begun");
+  terminal.type("\x03");
+  await terminal.see("1> ");
+  terminal.type("\x03");
+  await terminal.see("leaves");
+  await terminal.see("1> ");
+  terminal.type("\x03");
+  expect(await terminal.exited).toBe(130);
+});
+
+test("the arrow keys bring earlier lines back", async () => {
+  const terminal = await chat();
+  terminal.type("first\r");
+  await terminal.see("2> ");
+  terminal.type("second\r");
+  await terminal.see("3> ");
+  terminal.type("\x1b[A\x1b[A");
+  await terminal.see("first");
+  terminal.type("!\r");
+  await terminal.see('"first!" (5 messages)');
+});
+
+test("an error and a full context say what to do, and the chat goes on", async () => {
+  const terminal = await chat();
+  terminal.type("fill\r");
+  await terminal.see("context of 1000 tokens is full");
+  await terminal.see("2> ");
+  terminal.type("fail\r");
+  await terminal.see("the prompt is too long");
+  await terminal.see("/r <N> makes room");
+  await terminal.see("2> ");
+  terminal.type("escape\r");
+  await terminal.see("a[2Jbc");
+});
+
+test("questions from a pipe", async () => {
+  const child = Bun.spawn(script, {
+    stdin: new Blob(["hello\n/m\nx\ny\n.\n\nlast without a line break"]),
+    stdout: "pipe",
+  });
+  const output = await child.stdout.text();
+  expect(await child.exited).toBe(0);
+  expect(plain(output.slice(output.indexOf("---\n")))).toBe(`---
+1> hello
+You said: "hello" (1 messages)
+--- [2 tokens, NNtoks/s]
+2> /m
+2>> x
+2>> y
+2>> .
+You said: "x\\ny" (3 messages)
+--- [2 tokens, NNtoks/s]
+3> 
+3> last without a line break
+You said: "last without a line break" (5 messages)
+--- [6 tokens, NNtoks/s]
+4> ^D
+`);
+});
