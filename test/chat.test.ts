@@ -147,7 +147,7 @@ You said: "hello" (1 messages)
 2>> .
 You said: "x\\ny" (3 messages)
 --- [2 tokens, NNtoks/s]
-3> 
+${"3> "}
 3> last without a line break
 You said: "last without a line break" (5 messages)
 --- [6 tokens, NNtoks/s]
