@@ -241,6 +241,11 @@ export async function until(condition: () => boolean): Promise<void> {
   }
 }
 
+// biome-ignore lint/suspicious/noExplicitAny: a test reads whatever the reply holds
+export function json(response: Response): Promise<any> {
+  return response.json();
+}
+
 /** The data of a stream's events, in order; [DONE] included. */
 export async function events(response: Response): Promise<string[]> {
   const text = await response.text();
