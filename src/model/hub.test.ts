@@ -1,0 +1,321 @@
+import { afterAll, afterEach, beforeEach, describe, expect, test } from "bun:test";
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { LoadProgress } from "../types.ts";
+import { COMMIT, FakeHub } from "./fake-hub.ts";
+import { type HubOptions, resolveModel } from "./hub.ts";
+
+const WEIGHTS = new Uint8Array(300_000).map((_, i) => (i * 7919) >> 3);
+const VARIABLES = [
+  "HF_HOME",
+  "HF_HUB_CACHE",
+  "HUGGINGFACE_HUB_CACHE",
+  "HF_ENDPOINT",
+  "HF_TOKEN",
+  "HF_HUB_OFFLINE",
+  "HUGGING_FACE_HUB_TOKEN",
+  "HF_TOKEN_PATH",
+  "TRANSFORMERS_OFFLINE",
+];
+const saved = Object.fromEntries(VARIABLES.map((name) => [name, process.env[name]]));
+
+let hub: FakeHub;
+let home: string;
+let cache: string;
+
+beforeEach(async () => {
+  home = mkdtempSync(join(tmpdir(), "fastgen-hub-"));
+  cache = join(home, "hub");
+  for (const name of VARIABLES) delete process.env[name];
+  hub = new FakeHub();
+  await hub.start();
+  process.env.HF_HOME = home;
+  process.env.HF_ENDPOINT = `${hub.url}/`;
+  hub.add("config.json", "{}");
+  hub.add("tokenizer.json", '{"a":1}');
+  hub.add("README.md", "# no");
+  hub.add("pytorch_model.bin", "no");
+  hub.add("model.safetensors", WEIGHTS);
+});
+
+afterEach(() => {
+  hub.stop();
+  rmSync(home, { recursive: true, force: true });
+});
+
+afterAll(() => {
+  for (const name of VARIABLES) {
+    if (saved[name] === undefined) delete process.env[name];
+    else process.env[name] = saved[name];
+  }
+});
+
+const get = (options: HubOptions = {}, name = "org/tiny") => resolveModel(name, { retryDelayMs: 1, ...options });
+const repo = () => join(cache, "models--org--tiny");
+const weightRequests = () => hub.requests.filter((request) => request.startsWith("CDN"));
+
+describe("download", () => {
+  test("fills the cache as huggingface_hub lays it out, and is not repeated", async () => {
+    const seen: LoadProgress[] = [];
+    const directory = await get({ onProgress: (progress) => seen.push({ ...progress }) });
+    expect(directory).toBe(join(repo(), "snapshots", COMMIT));
+    expect(readdirSync(directory).sort()).toEqual(["config.json", "model.safetensors", "tokenizer.json"]);
+    expect(readFileSync(join(directory, "model.safetensors"))).toEqual(Buffer.from(WEIGHTS));
+    expect(lstatSync(join(directory, "config.json")).isSymbolicLink()).toBe(true);
+    const blobs = ["config.json", "model.safetensors", "tokenizer.json"].map((file) => hub.etag(file));
+    expect(readdirSync(join(repo(), "blobs")).sort()).toEqual(blobs.sort());
+    expect(readFileSync(join(repo(), "refs/main"), "utf8")).toBe(COMMIT);
+
+    const total = WEIGHTS.length + 2 + 7;
+    expect(seen.at(-1)).toEqual({ stage: "download", done: total, total });
+    for (let i = 1; i < seen.length; i++) expect(seen[i]!.done).toBeGreaterThanOrEqual(seen[i - 1]!.done);
+
+    const before = hub.requests.length;
+    expect(await get()).toBe(directory);
+    expect(await get({ revision: COMMIT })).toBe(directory);
+    expect(hub.requests.length).toBe(before);
+  });
+
+  test("a tag, and a commit", async () => {
+    const directory = await get({ revision: "v1.0" });
+    expect(readFileSync(join(repo(), "refs/v1.0"), "utf8")).toBe(COMMIT);
+    expect(existsSync(join(repo(), "refs/main"))).toBe(false);
+    expect(await get({ revision: COMMIT })).toBe(directory);
+  });
+
+  test("dummy weights need no weights; asking for them later fetches only them", async () => {
+    const directory = await get({ loadFormat: "dummy" });
+    expect(readdirSync(directory).sort()).toEqual(["config.json", "tokenizer.json"]);
+    hub.requests = [];
+    await get();
+    expect(hub.requests.filter((request) => request.includes("resolve"))).toEqual([
+      `GET /org/tiny/resolve/${COMMIT}/model.safetensors`,
+    ]);
+  });
+
+  test("shards by the index, and no second copy of the weights", async () => {
+    hub.files.delete("model.safetensors");
+    hub.add("model-00001-of-00002.safetensors", WEIGHTS.subarray(0, 1000));
+    hub.add("model-00002-of-00002.safetensors", WEIGHTS.subarray(1000, 3000));
+    hub.add("consolidated.safetensors", WEIGHTS);
+    const weight_map = { a: "model-00001-of-00002.safetensors", b: "model-00002-of-00002.safetensors" };
+    hub.add("model.safetensors.index.json", JSON.stringify({ weight_map }));
+    const directory = await get();
+    expect(
+      readdirSync(directory)
+        .filter((file) => file.includes("safetensors"))
+        .sort(),
+    ).toEqual(["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "model.safetensors.index.json"]);
+    // A shard that got lost is fetched again.
+    rmSync(join(directory, "model-00002-of-00002.safetensors"));
+    rmSync(join(repo(), "blobs", hub.etag("model-00002-of-00002.safetensors")));
+    await get();
+    expect(readFileSync(join(directory, "model-00002-of-00002.safetensors")).length).toBe(2000);
+  });
+
+  test("the token goes to the hub and to nobody else", async () => {
+    process.env.HF_TOKEN = "hf_secret";
+    await get();
+    expect(new Set(hub.tokens)).toEqual(new Set(["Bearer hf_secret"]));
+    expect(hub.cdnTokens).toEqual([undefined]);
+  });
+
+  test("the token file", async () => {
+    writeFileSync(join(home, "token"), "hf_from_file\n");
+    await get();
+    expect(hub.tokens[0]).toBe("Bearer hf_from_file");
+  });
+});
+
+describe("interruption", () => {
+  test("a cut connection is resumed where it broke", async () => {
+    hub.cuts = [100_000, 50_000];
+    const directory = await get();
+    expect(weightRequests()).toEqual([
+      "CDN model.safetensors from 0",
+      "CDN model.safetensors from 100000",
+      "CDN model.safetensors from 150000",
+    ]);
+    expect(readFileSync(join(directory, "model.safetensors"))).toEqual(Buffer.from(WEIGHTS));
+  });
+
+  test("a download given up is resumed by the next run, progress included", async () => {
+    hub.cuts = [200_000, 0, 0, 0, 0, 0, 0];
+    await expect(get()).rejects.toThrow(/model.safetensors could not be downloaded.*200000 of 300000 bytes/);
+    expect(existsSync(join(repo(), "refs/main"))).toBe(false);
+    const partial = join(repo(), "blobs", `${hub.etag("model.safetensors")}.incomplete`);
+    expect(lstatSync(partial).size).toBe(200_000);
+
+    hub.cuts = [];
+    hub.requests = [];
+    let last: LoadProgress | undefined;
+    const directory = await get({ onProgress: (progress) => (last = { ...progress }) });
+    expect(weightRequests()).toEqual(["CDN model.safetensors from 200000"]);
+    expect(readFileSync(join(directory, "model.safetensors"))).toEqual(Buffer.from(WEIGHTS));
+    expect(last!.done).toBe(last!.total);
+    expect(readdirSync(join(repo(), "blobs")).filter((file) => file.includes("incomplete"))).toEqual([]);
+  });
+
+  test("what a killed process has left is taken over; what a living one writes is not", async () => {
+    const blobs = join(repo(), "blobs");
+    mkdirSync(blobs, { recursive: true });
+    const etag = hub.etag("model.safetensors");
+    writeFileSync(join(blobs, `${etag}.${process.ppid}.incomplete`), "another process is writing this");
+    writeFileSync(join(blobs, `${etag}.999999999.incomplete`), WEIGHTS.subarray(0, 1234));
+    await get();
+    expect(weightRequests()).toEqual(["CDN model.safetensors from 1234"]);
+    expect(readFileSync(join(blobs, `${etag}.${process.ppid}.incomplete`), "utf8")).toStartWith("another");
+  });
+
+  test("a server without ranges starts again", async () => {
+    hub.ranges = false;
+    hub.cuts = [100_000];
+    const directory = await get();
+    expect(readFileSync(join(directory, "model.safetensors"))).toEqual(Buffer.from(WEIGHTS));
+  });
+
+  test("a damaged beginning is found out and thrown away", async () => {
+    const blobs = join(repo(), "blobs");
+    mkdirSync(blobs, { recursive: true });
+    writeFileSync(join(blobs, `${hub.etag("model.safetensors")}.incomplete`), new Uint8Array(1000).fill(1));
+    await expect(get()).rejects.toThrow(/damaged on its way/);
+    await get();
+  });
+
+  test("a file longer than listed is refused", async () => {
+    hub.listedSize.set("model.safetensors", 1000);
+    await expect(get()).rejects.toThrow(/more than the 1000 bytes/);
+  });
+
+  test("aborting ends it", async () => {
+    const abort = new AbortController();
+    const running = get({ signal: abort.signal, onProgress: () => abort.abort() });
+    await expect(running).rejects.toMatchObject({ kind: "aborted" });
+    expect(existsSync(join(repo(), "refs/main"))).toBe(false);
+    await expect(get({ signal: AbortSignal.abort() })).rejects.toMatchObject({ kind: "aborted" });
+  });
+
+  test("a busy hub is asked again", async () => {
+    hub.refusals = [{ status: 503 }, { status: 429 }];
+    await get();
+  });
+});
+
+describe("refusals name cause and cure", () => {
+  const refusal = async (status: number, code?: string) => {
+    hub.refusals = [{ status, code }];
+    return get().then(
+      () => "",
+      (error: Error) => error.message,
+    );
+  };
+
+  test("not found", async () => {
+    expect(await get({}, "org/none").catch((error: Error) => error.message)).toMatch(
+      /org\/none is not a model on .*, nor a directory here: check its spelling, or set HF_TOKEN/,
+    );
+    expect(existsSync(join(cache, "models--org--none"))).toBe(false);
+    expect(await refusal(401, "RepoNotFound")).toMatch(/org\/tiny is not a model/);
+    await expect(get({ revision: "v2" })).rejects.toThrow(/has no revision "v2"/);
+    await expect(get({}, "no such/folder/here")).rejects.toThrow(/neither a directory nor the name of a hub model/);
+    await expect(get({}, "../x")).rejects.toThrow(/neither a directory nor/);
+    await expect(get({ revision: "../../x" })).rejects.toThrow(/is not a branch, tag or commit/);
+  });
+
+  test("gated, private, forbidden", async () => {
+    expect(await refusal(401, "GatedRepo")).toMatch(
+      /is gated: accept its licence at https.*org\/tiny, then set HF_TOKEN/,
+    );
+    expect(await refusal(403)).toMatch(/needs a token: set HF_TOKEN/);
+    process.env.HF_TOKEN = "hf_x";
+    expect(await refusal(403, "GatedRepo")).toMatch(/your token has no access to it: accept its licence/);
+    expect(await refusal(401)).toMatch(/refuses your token.*check HF_TOKEN/);
+  });
+
+  test("no network", async () => {
+    hub.stop();
+    const error = await get().catch((error) => error);
+    expect(error.kind).toBe("unavailable");
+    expect(error.message).toMatch(/not in the local cache, and .* cannot be reached.*check the network.*HF_ENDPOINT/);
+    await hub.start();
+  });
+
+  test("offline", async () => {
+    process.env.HF_HUB_OFFLINE = "1";
+    await expect(get()).rejects.toThrow(/not in the cache.*HF_HUB_OFFLINE forbids/);
+    expect(hub.requests).toEqual([]);
+  });
+
+  test("not a hub at all", async () => {
+    process.env.HF_ENDPOINT = "nonsense";
+    await expect(get()).rejects.toThrow(/HF_ENDPOINT is "nonsense"/);
+  });
+
+  test("no safetensors, or no tokenizer: before anything is downloaded", async () => {
+    hub.files.delete("model.safetensors");
+    await expect(get()).rejects.toThrow(/only pytorch_model.bin: choose a model or a --revision with safetensors/);
+    hub.files.delete("tokenizer.json");
+    await expect(get()).rejects.toThrow(/has no tokenizer.json/);
+    expect(hub.requests.filter((request) => request.includes("resolve"))).toEqual([]);
+  });
+
+  test("a cache that cannot be written", async () => {
+    // A file where the folder should be: permission bits do not bind root.
+    writeFileSync(join(home, "file"), "");
+    process.env.HF_HUB_CACHE = join(home, "file", "hub");
+    const error = await get().catch((error) => error);
+    expect(error.kind).toBe("model");
+    expect(error.message).toMatch(
+      /cannot be stored in the cache at .*\(ENOTDIR\): set HF_HOME to a directory that you may write/,
+    );
+  });
+
+  test("a disk too small", async () => {
+    hub.listedSize.set("model.safetensors", 1e15);
+    await expect(get()).rejects.toThrow(/is too full: 1000000.0 GB to download, .* GB free/);
+    expect(weightRequests()).toEqual([]);
+  });
+
+  test("an index that names a shard that is not there", async () => {
+    hub.files.delete("model.safetensors");
+    hub.add("model.safetensors.index.json", '{"weight_map":{"a":"model-1.safetensors"}}');
+    await expect(get()).rejects.toThrow(/names model-1.safetensors, which the repository does not have/);
+  });
+
+  test("an index that points outside the model", async () => {
+    hub.files.delete("model.safetensors");
+    hub.add("model.safetensors.index.json", '{"weight_map":{"a":"../../x.safetensors"}}');
+    await expect(get()).rejects.toThrow(/is not the name of a safetensors file/);
+  });
+});
+
+test("a directory is taken as it is, a file is not", async () => {
+  expect(await resolveModel(home)).toBe(home);
+  writeFileSync(join(home, "model.gguf"), "");
+  await expect(resolveModel(join(home, "model.gguf"))).rejects.toThrow(/is a file: give the folder/);
+});
+
+test("a cache written by huggingface_hub is used without the network", async () => {
+  process.env.HF_ENDPOINT = "http://127.0.0.1:9";
+  const snapshot = join(repo(), "snapshots", COMMIT);
+  mkdirSync(join(repo(), "blobs"), { recursive: true });
+  mkdirSync(join(repo(), "refs"), { recursive: true });
+  mkdirSync(snapshot, { recursive: true });
+  for (const file of ["config.json", "tokenizer.json", "model.safetensors"]) {
+    writeFileSync(join(repo(), "blobs", `b-${file}`), "x");
+    symlinkSync(`../../blobs/b-${file}`, join(snapshot, file));
+  }
+  writeFileSync(join(repo(), "refs/main"), COMMIT);
+  expect(await get()).toBe(snapshot);
+});
