@@ -1,0 +1,133 @@
+/** Times libfastgen itself, without the engine: prompts in, then greedy tokens, one step ahead as the engine runs it. */
+import { join } from "node:path";
+import type { Dtype, EngineCapacity } from "../src/engine/protocol.ts";
+import { LibraryEngine } from "../src/ffi/engine.ts";
+import { FG } from "../src/ffi/layout.ts";
+import { StepPlan } from "../src/ffi/plan.ts";
+import type { Model } from "../src/model/shape.ts";
+
+export const LIBRARY_PATH = join(import.meta.dir, "..", "build", "libfastgen_cpu.so");
+
+export interface Timing {
+  /** All of the prompts but their last tokens. */
+  prefillSeconds: number;
+  /** From the prompts' last tokens to the last new one. */
+  decodeSeconds: number;
+  ids: number[][];
+}
+
+export interface LibraryOptions {
+  /** Most sequences, and most tokens of each. */
+  sequences: number;
+  context: number;
+  /** 0 = all cores. */
+  threads: number;
+  dtype: Dtype;
+  /** Tokens in one step of prefill. */
+  stepTokens: number;
+}
+
+const GREEDY = {
+  seed: 0n,
+  temperature: 0,
+  topP: 1,
+  topK: 0,
+  minP: 0,
+  repetitionPenalty: 1,
+  presencePenalty: 0,
+  frequencyPenalty: 0,
+  biasIds: new Int32Array(0),
+  bias: new Float32Array(0),
+};
+
+export class TimedLibrary {
+  private readonly plan: StepPlan;
+
+  private constructor(
+    private readonly engine: LibraryEngine,
+    private readonly options: LibraryOptions,
+    readonly capacity: EngineCapacity,
+  ) {
+    this.plan = new StepPlan(options.sequences, options.stepTokens);
+  }
+
+  static open(model: Model, options: LibraryOptions): TimedLibrary {
+    const { shape } = model;
+    const pages = options.sequences * Math.ceil(options.context / FG.PAGE_TOKENS);
+    const values = shape.layers * 2 * shape.kvHeads * FG.PAGE_TOKENS * shape.headDim;
+    const engine = LibraryEngine.open({
+      device: "cpu",
+      libraryPath: LIBRARY_PATH,
+      devices: [0],
+      threads: options.threads,
+      computeDtype: options.dtype,
+      kvDtype: options.dtype,
+      maxSeqs: options.sequences,
+      maxStepTokens: options.stepTokens,
+      maxContext: options.context,
+      kvBytes: pages * values * (options.dtype === "float32" ? 4 : 2),
+      hostKvBytes: 0,
+      memoryUtilization: 1,
+      shape,
+    });
+    engine.load(model.tensors);
+    return new TimedLibrary(engine, options, engine.ready());
+  }
+
+  close(): void {
+    this.engine.close();
+  }
+
+  /** Prompts of at least two tokens, each continued by `count` greedy ones. */
+  run(prompts: number[][], count: number): Timing {
+    const { plan } = this;
+    const pagesEach = Math.ceil(this.options.context / FG.PAGE_TOKENS);
+    const start = performance.now();
+    plan.clear();
+    for (const slot of prompts.keys()) {
+      plan.fills.push({
+        slot,
+        sampling: GREEDY,
+        stopIds: new Int32Array(0),
+        minContext: 0,
+        history: null,
+        promptLength: 0,
+      });
+      for (let i = 0; i < pagesEach; i++) plan.setPage(slot, i, slot * pagesEach + i);
+    }
+    for (const [slot, prompt] of prompts.entries()) {
+      for (let from = 0; from < prompt.length - 1; ) {
+        const to = Math.min(prompt.length - 1, from + this.options.stepTokens - plan.tokenCount);
+        plan.add({ slot, context: to, flags: 0 }, prompt, from, to);
+        from = to;
+        if (plan.tokenCount === this.options.stepTokens) this.step();
+      }
+    }
+    if (plan.tokenCount > 0) this.step();
+    const middle = performance.now();
+
+    const ids: number[][] = prompts.map(() => []);
+    const collect = () => {
+      const result = this.engine.wait();
+      for (const [slot, list] of ids.entries()) list.push(result.ids[slot]!);
+    };
+    for (let at = 0; at < count; at++) {
+      for (const [slot, prompt] of prompts.entries()) {
+        const token = at === 0 ? prompt.at(-1)! : FG.LAST_SAMPLED;
+        plan.add({ slot, context: prompt.length + at, flags: FG.SAMPLE }, [token], 0, 1);
+      }
+      this.engine.submit(plan);
+      plan.clear();
+      if (at > 0) collect();
+    }
+    collect();
+    const end = performance.now();
+    return { prefillSeconds: (middle - start) / 1000, decodeSeconds: (end - middle) / 1000, ids };
+  }
+
+  private step(): void {
+    this.engine.submit(this.plan);
+    this.engine.wait();
+    this.plan.clear();
+  }
+}

@@ -1,0 +1,87 @@
+/** One measurement a line in results/*.jsonl: what was measured, where, of what, and how to do it again. */
+import { spawnSync } from "node:child_process";
+import { appendFileSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
+import { cpus } from "node:os";
+import { join } from "node:path";
+
+export const RESULTS_DIRECTORY = join(import.meta.dir, "results");
+
+export interface Measurement {
+  metric: string;
+  value: number;
+  unit: string;
+  /** What the hardware allows, in the same unit; null where no bound is known. */
+  floor?: number | null;
+}
+
+export interface Subject {
+  model: string;
+  dtype: string;
+  /** The parameters of the load: batch, lengths, rate, ... */
+  load: Record<string, unknown>;
+}
+
+export interface Result extends Required<Measurement>, Subject {
+  /** Short hash, with "+" where the checkout had changes. */
+  commit: string;
+  /** ISO 8601, UTC. */
+  date: string;
+  /** The GPU's name, or the CPU's where there is none. */
+  gpu: string;
+  /** NVIDIA's, or null. */
+  driver: string | null;
+  command: string;
+}
+
+/** Appends to results/`name`.jsonl, or to another file. */
+export function record(file: string, subject: Subject, measurements: readonly Measurement[]): void {
+  const facts = machineFacts();
+  const lines = measurements.map((m): Result => {
+    const value = Number(m.value.toPrecision(6));
+    return { ...facts, ...subject, metric: m.metric, value, unit: m.unit, floor: m.floor ?? null, command: command() };
+  });
+  const path = file.includes("/") ? file : join(RESULTS_DIRECTORY, `${file}.jsonl`);
+  mkdirSync(join(path, ".."), { recursive: true });
+  appendFileSync(path, lines.map((line) => `${JSON.stringify(line)}\n`).join(""));
+}
+
+/** All results, oldest first within a file. */
+export function readResults(directory = RESULTS_DIRECTORY): Result[] {
+  const files = readdirSync(directory).filter((name) => name.endsWith(".jsonl"));
+  return files.sort().flatMap((name) => {
+    const lines = readFileSync(join(directory, name), "utf8").split("\n");
+    return lines.flatMap((line, i) => {
+      if (line.trim() === "") return [];
+      try {
+        return [JSON.parse(line) as Result];
+      } catch {
+        throw new Error(`${join(directory, name)}:${i + 1} is not JSON`);
+      }
+    });
+  });
+}
+
+function machineFacts(): Pick<Result, "commit" | "date" | "gpu" | "driver"> {
+  const head = run("git", ["rev-parse", "--short", "HEAD"]) ?? "unknown";
+  const dirty = run("git", ["status", "--porcelain", "--untracked-files=no"]);
+  const smi = run("nvidia-smi", ["--query-gpu=name,driver_version", "--format=csv,noheader"])?.split("\n") ?? [];
+  const [gpu, driver] = smi[0]?.split(", ") ?? [];
+  const cpu = `${cpus()[0]?.model.trim() ?? "CPU"}, ${cpus().length} cores`;
+  return {
+    commit: head + (dirty ? "+" : ""),
+    date: new Date().toISOString(),
+    gpu: gpu ? (smi.length > 1 ? `${smi.length} × ${gpu}` : gpu) : cpu,
+    driver: driver ?? null,
+  };
+}
+
+function run(program: string, args: string[]): string | null {
+  const result = spawnSync(program, args, { cwd: import.meta.dir, encoding: "utf8" });
+  return result.status === 0 ? result.stdout.trim() : null;
+}
+
+/** The command line, as typed from the root of a checkout. */
+function command(): string {
+  const script = (process.argv[1] ?? "").replace(`${join(import.meta.dir, "..")}/`, "");
+  return ["bun", script, ...process.argv.slice(2)].join(" ");
+}

@@ -1,0 +1,68 @@
+#!/usr/bin/env bun
+/** Load generator for any OpenAI server. Prints what the requests saw, and appends it to results/serve.jsonl. */
+import { Command, InvalidArgumentError, Option } from "commander";
+import { type LoadOptions, runLoad, summarize } from "./load.ts";
+import { record } from "./record.ts";
+
+const number = (check: (value: number) => boolean, what: string) => (text: string) => {
+  const value = Number(text);
+  if (text.trim() === "" || !check(value)) throw new InvalidArgumentError(`${what} is wanted.`);
+  return value;
+};
+const count = number((n) => Number.isInteger(n) && n > 0, "A whole number above 0");
+const share = number((n) => n >= 0 && n < 1, "A number in [0, 1)");
+const positive = number((n) => n > 0 && Number.isFinite(n), "A number above 0");
+
+const program = new Command("bun bench/serve.ts")
+  .description("Sends random prompts to an OpenAI server and reports throughput and latency.")
+  .option("--url <url>", "root of the server", "http://127.0.0.1:5678")
+  .option("--model <name>", "default: the first that the server lists")
+  .option("--prompts <n>", "requests", count, 512)
+  .option("--input <tokens>", "mean length of a prompt", count, 1024)
+  .option("--output <tokens>", "mean length of an answer", count, 128)
+  .option("--spread <share>", "lengths vary by this share around their mean", share, 0)
+  .option("--rate <r>", "requests a second, as a Poisson process; default: all at once", positive)
+  .option("--concurrency <n>", "most requests out at a time", count)
+  .option("--stream", "stream the answers, and report TTFT, TPOT and ITL", false)
+  .addOption(new Option("--endpoint <name>").choices(["completions", "chat"]).default("completions"))
+  .option(
+    "--temperature <t>",
+    "",
+    number((n) => n >= 0, "A number from 0 on"),
+    0,
+  )
+  .option("--seed <n>", "of the prompts, lengths and arrivals", number(Number.isInteger, "A whole number"), 0)
+  .option("--vocab <n>", "prompt ids are drawn below this", count, 32000)
+  .option("--api-key <key>")
+  .option("--dtype <name>", "what the server computes in, for the record", "auto")
+  .option("--results <file>", "where to append: a path, or a name in bench/results; none = nowhere", "serve");
+
+async function firstModel(url: string, apiKey?: string): Promise<string> {
+  const headers: Record<string, string> = apiKey ? { authorization: `Bearer ${apiKey}` } : {};
+  const response = await fetch(`${url.replace(/\/+$/, "")}/v1/models`, { headers });
+  if (!response.ok) throw new Error(`${url}/v1/models: HTTP ${response.status}`);
+  const { data } = (await response.json()) as { data: { id: string }[] };
+  if (!data[0]) throw new Error(`${url} serves no model`);
+  return data[0].id;
+}
+
+export async function main(args: string[]): Promise<number> {
+  const flags = program.parse(args, { from: "user" }).opts();
+  const model: string = flags.model ?? (await firstModel(flags.url, flags.apiKey));
+  const options = { rate: null, concurrency: null, ...flags, model } as unknown as LoadOptions;
+  const summary = await runLoad(options);
+  const measured = summarize(summary, options.stream);
+  for (const { metric, value, unit } of measured)
+    console.log(`${metric.padEnd(12)} ${value.toPrecision(5).padStart(10)} ${unit}`);
+  for (const message of new Set(summary.errors)) {
+    console.error(`${summary.errors.filter((m) => m === message).length} requests failed: ${message}`);
+  }
+  if (flags.results !== "none" && summary.errors.length === 0) {
+    const { prompts, input, output, spread, rate, concurrency, stream, endpoint, temperature, seed } = options;
+    const load = { prompts, input, output, spread, rate, concurrency, stream, endpoint, temperature, seed };
+    record(flags.results, { model, dtype: flags.dtype, load }, measured);
+  }
+  return summary.errors.length > 0 ? 1 : 0;
+}
+
+if (import.meta.main) process.exit(await main(process.argv.slice(2)));
