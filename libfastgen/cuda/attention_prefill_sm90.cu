@@ -1,0 +1,297 @@
+/* See attention_prefill.cuh. */
+#include "attention_prefill.cuh"
+#include "hopper.cuh"
+
+namespace fg {
+
+namespace {
+
+constexpr int GROUP_THREADS = 128;            /* a warpgroup */
+constexpr int CONSUMERS = 2;                  /* warpgroups, 64 rows each */
+constexpr int THREADS = (1 + CONSUMERS) * GROUP_THREADS;
+constexpr int KEYS = 2 * PAGE;                /* a K or V tile: two pages */
+constexpr int STAGES = 2;
+constexpr int LINE = 128;                     /* bytes of a swizzled row: 64 columns */
+
+template <int D> struct Shared {
+	static constexpr int HALVES = D / 64; /* column blocks of 64 */
+	static constexpr int Q_BYTES = 64 * LINE * HALVES;
+	static constexpr int KV_BYTES = KEYS * LINE * HALVES;
+
+	char k[STAGES][KV_BYTES]; /* [half][key][64] */
+	char v[STAGES][KV_BYTES];
+	char q[CONSUMERS][2][Q_BYTES]; /* [half][row][64]; two, so that the next tile's come in during this one */
+	uint64_t k_full[STAGES], k_empty[STAGES], v_full[STAGES], v_empty[STAGES];
+};
+
+/* A tile's extent. */
+struct Work {
+	AttnSeq seq;
+	int head, first_row, first_block, last_block; /* blocks of KEYS keys that some row sees */
+};
+
+__device__ __forceinline__ Work work_of(const PrefillArgs &a, int index) {
+	PrefillTile tile = a.tiles[index / a.kv.kv_heads];
+	Work w;
+	w.seq = a.seqs[tile.seq];
+	w.head = index % a.kv.kv_heads;
+	w.first_row = tile.first_row;
+	int rows = min(PREFILL_ROWS, w.seq.n_new * a.group - tile.first_row);
+	int base = w.seq.context - w.seq.n_new;
+	int low = base + tile.first_row / a.group, high = base + (tile.first_row + rows - 1) / a.group;
+	w.first_block = a.window > 0 ? max(0, low - a.window + 1) / KEYS : 0;
+	w.last_block = high / KEYS;
+	return w;
+}
+
+/* Starts to bring 64 query rows into swizzled shared memory; rows past the chunk's end become zeros. One warpgroup. */
+template <int D> __device__ __forceinline__ void load_q(const PrefillArgs &a, const Work &w, int consumer, char *to) {
+	int total = w.seq.n_new * a.group;
+#pragma unroll
+	for (int i = 0; i < 64 * D / 8 / GROUP_THREADS; i++) {
+		int n = threadIdx.x % GROUP_THREADS + i * GROUP_THREADS;
+		int r = n / (D / 8), chunk = n % (D / 8);
+		int row = w.first_row + consumer * 64 + r;
+		bool valid = row < total;
+		int token = valid ? row / a.group : 0, head = w.head * a.group + (valid ? row % a.group : 0);
+		const bf16 *from = a.q + (int64_t)(w.seq.first_token + token) * a.q_stride + head * D + chunk * 8;
+		copy_async(shared_address(to) + (chunk / 8) * 64 * LINE + r * LINE + (((chunk & 7) ^ (r & 7)) << 4), from, valid);
+	}
+	copy_async_commit();
+}
+
+template <int D> __device__ void produce(const PrefillArgs &a, Shared<D> &s, int n_work) {
+	int stage = 0, parity = 0;
+	for (int index = blockIdx.x; index < n_work; index += gridDim.x) {
+		Work w = work_of(a, index);
+		const int32_t *pages = a.kv.page_table + (int64_t)w.seq.slot * a.kv.pages_per_seq;
+		int last_page = (w.seq.context - 1) / PAGE;
+		for (int block = w.last_block; block >= w.first_block; block--) {
+			/* A tile may reach past the last page; what it reads there is masked. */
+			int page[2] = {pages[2 * block], pages[min(2 * block + 1, last_page)]};
+#pragma unroll
+			for (int kv = 0; kv < 2; kv++) {
+				uint64_t *full = kv ? &s.v_full[stage] : &s.k_full[stage], *empty = kv ? &s.v_empty[stage] : &s.k_empty[stage];
+				char *to = kv ? s.v[stage] : s.k[stage];
+				barrier_wait(empty, parity ^ 1);
+				barrier_expect(full, Shared<D>::KV_BYTES);
+#pragma unroll
+				for (int p = 0; p < 2; p++)
+#pragma unroll
+					for (int half = 0; half < Shared<D>::HALVES; half++)
+						tma_load(to + (half * KEYS + p * PAGE) * LINE, &a.map, full, half * 64,
+						         (int)(a.kv.tile(page[p], a.layer, kv, w.head) * PAGE));
+			}
+			if (++stage == STAGES) stage = 0, parity ^= 1;
+		}
+	}
+}
+
+/* s = q * k^T for 64 rows and KEYS keys: started, not waited for. */
+template <int D> __device__ __forceinline__ void scores(float (&s)[KEYS / 2], uint32_t q, uint32_t k) {
+	wgmma_fence();
+#pragma unroll
+	for (int d = 0; d < D / 16; d++)
+		wgmma<0>(s, tile_descriptor(q + d / 4 * 64 * LINE + d % 4 * 32), tile_descriptor(k + d / 4 * KEYS * LINE + d % 4 * 32), d > 0);
+	wgmma_commit();
+}
+
+/* o += p * v, likewise. */
+template <int D> __device__ __forceinline__ void weigh(float (&o)[D / 2], const uint32_t (&p)[KEYS / 16][4], uint32_t v) {
+	wgmma_fence();
+#pragma unroll
+	for (int k = 0; k < KEYS / 16; k++) wgmma<1>(o, p[k], tile_descriptor(v + k * 16 * LINE, KEYS * LINE), true);
+	wgmma_commit();
+}
+
+/* The two rows of a thread: their positions, running maxima and sums. */
+struct Rows {
+	int position[2]; /* -1 for rows past the chunk's end */
+	float max[2], sum[2];
+};
+
+/* Turns scores into weights of a running softmax; correction[] is what the earlier output must be multiplied by. */
+__device__ __forceinline__ void softmax(float (&s)[KEYS / 2], Rows &rows, float (&correction)[2], int first_key, bool masked, int window,
+                                        float scale) {
+	int lane = threadIdx.x % WARP;
+	if (masked) {
+#pragma unroll
+		for (int i = 0; i < KEYS / 2; i++) {
+			int key = first_key + i / 4 * 8 + lane % 4 * 2 + (i & 1), position = rows.position[(i >> 1) & 1];
+			if (key > position || (window > 0 && key <= position - window)) s[i] = -INFINITY;
+		}
+	}
+#pragma unroll
+	for (int r = 0; r < 2; r++) {
+		float max = rows.max[r];
+#pragma unroll
+		for (int i = 0; i < KEYS / 2; i += 4) max = fmaxf(max, fmaxf(s[i + 2 * r], s[i + 2 * r + 1]));
+		max = fmaxf(max, __shfl_xor_sync(~0u, max, 1));
+		max = fmaxf(max, __shfl_xor_sync(~0u, max, 2));
+		float base = max == -INFINITY ? 0 : max * scale; /* a row that has seen no key yet */
+		correction[r] = exp2_fast(rows.max[r] * scale - base);
+		rows.max[r] = max;
+		float sum = 0;
+#pragma unroll
+		for (int i = 0; i < KEYS / 2; i += 4)
+#pragma unroll
+			for (int j = 0; j < 2; j++) {
+				float &x = s[i + 2 * r + j];
+				x = exp2_fast(fmaf(x, scale, -base));
+				sum += x;
+			}
+		rows.sum[r] = rows.sum[r] * correction[r] + sum;
+	}
+}
+
+__device__ __forceinline__ void pack_weights(uint32_t (&p)[KEYS / 16][4], const float (&s)[KEYS / 2]) {
+#pragma unroll
+	for (int k = 0; k < KEYS / 16; k++)
+#pragma unroll
+		for (int i = 0; i < 4; i++) p[k][i] = pack_bf16(s[k * 8 + i * 2], s[k * 8 + i * 2 + 1]);
+}
+
+template <int D> __device__ void consume(const PrefillArgs &a, Shared<D> &s, int consumer, int n_work) {
+	int lane = threadIdx.x % WARP, warp = threadIdx.x % GROUP_THREADS / WARP;
+	int k_stage = 0, k_parity = 0, v_stage = 0, v_parity = 0, buffer = 0;
+	if (blockIdx.x < n_work) load_q<D>(a, work_of(a, blockIdx.x), consumer, s.q[consumer][0]);
+	for (int index = blockIdx.x; index < n_work; index += gridDim.x, buffer ^= 1) {
+		Work w = work_of(a, index);
+		copy_async_wait<0>();
+		async_proxy_fence();
+		named_barrier(1 + consumer, GROUP_THREADS);
+		/* The other buffer's readers are past the barrier, and so done with it. */
+		if (index + gridDim.x < n_work) load_q<D>(a, work_of(a, index + gridDim.x), consumer, s.q[consumer][buffer ^ 1]);
+		uint32_t q = shared_address(s.q[consumer][buffer]);
+
+		int base = w.seq.context - w.seq.n_new, total = w.seq.n_new * a.group;
+		int row0 = w.first_row + consumer * 64 + warp * 16 + lane / 4;
+		Rows rows;
+#pragma unroll
+		for (int r = 0; r < 2; r++) {
+			rows.position[r] = row0 + 8 * r < total ? base + (row0 + 8 * r) / a.group : -1;
+			rows.max[r] = -INFINITY, rows.sum[r] = 0;
+		}
+		/* Blocks in which every row of the warpgroup sees every key need no mask. */
+		int low = base + (w.first_row + consumer * 64) / a.group;
+		int high = base + min(w.first_row + consumer * 64 + 63, total - 1) / a.group;
+		auto masked = [&](int block) {
+			return (block + 1) * KEYS - 1 > low || (a.window > 0 && block * KEYS <= high - a.window);
+		};
+
+		float o[D / 2];
+#pragma unroll
+		for (int i = 0; i < D / 2; i++) o[i] = 0;
+		uint32_t p[KEYS / 16][4];
+		float correction[2];
+		auto k_next = [&] { if (++k_stage == STAGES) k_stage = 0, k_parity ^= 1; };
+		auto v_next = [&] { if (++v_stage == STAGES) v_stage = 0, v_parity ^= 1; };
+		auto release = [&](uint64_t *barrier) { if (threadIdx.x % GROUP_THREADS == 0) barrier_arrive(barrier); };
+
+		{
+			float sc[KEYS / 2];
+			barrier_wait(&s.k_full[k_stage], k_parity);
+			scores<D>(sc, q, shared_address(s.k[k_stage]));
+			wgmma_wait<0>();
+			hold(sc);
+			release(&s.k_empty[k_stage]);
+			k_next();
+			softmax(sc, rows, correction, w.last_block * KEYS, masked(w.last_block), a.window, a.scale);
+			pack_weights(p, sc);
+		}
+		for (int block = w.last_block - 1; block >= w.first_block; block--) {
+			float sc[KEYS / 2];
+			barrier_wait(&s.k_full[k_stage], k_parity);
+			scores<D>(sc, q, shared_address(s.k[k_stage]));
+			barrier_wait(&s.v_full[v_stage], v_parity);
+			weigh<D>(o, p, shared_address(s.v[v_stage]));
+			wgmma_wait<1>();
+			hold(sc);
+			release(&s.k_empty[k_stage]);
+			k_next();
+			softmax(sc, rows, correction, block * KEYS, masked(block), a.window, a.scale);
+			wgmma_wait<0>();
+			hold(o);
+			release(&s.v_empty[v_stage]);
+			v_next();
+#pragma unroll
+			for (int i = 0; i < D / 2; i++) o[i] *= correction[(i >> 1) & 1];
+			pack_weights(p, sc);
+		}
+		barrier_wait(&s.v_full[v_stage], v_parity);
+		weigh<D>(o, p, shared_address(s.v[v_stage]));
+#pragma unroll
+		for (int r = 0; r < 2; r++) {
+			rows.sum[r] += __shfl_xor_sync(~0u, rows.sum[r], 1);
+			rows.sum[r] += __shfl_xor_sync(~0u, rows.sum[r], 2);
+		}
+		wgmma_wait<0>();
+		hold(o);
+		release(&s.v_empty[v_stage]);
+		v_next();
+#pragma unroll
+		for (int r = 0; r < 2; r++) {
+			if (rows.position[r] < 0) continue;
+			int row = row0 + 8 * r;
+			float inverse = 1 / rows.sum[r];
+			bf16 *to = a.out + ((int64_t)(w.seq.first_token + row / a.group) * a.kv.kv_heads + w.head) * a.group * D + row % a.group * D;
+#pragma unroll
+			for (int i = 0; i < D / 8; i++)
+				*(uint32_t *)(to + i * 8 + lane % 4 * 2) = pack_bf16(o[i * 4 + 2 * r] * inverse, o[i * 4 + 2 * r + 1] * inverse);
+		}
+	}
+}
+
+template <int D> __global__ void __launch_bounds__(THREADS, 1) prefill_kernel(const __grid_constant__ PrefillArgs a) {
+	extern __shared__ char raw[];
+	Shared<D> &s = *(Shared<D> *)(((uintptr_t)raw + 1023) & ~(uintptr_t)1023); /* swizzled tiles: 1024-byte aligned */
+	if (threadIdx.x == 0) {
+		for (int i = 0; i < STAGES; i++) {
+			barrier_init(&s.k_full[i], 1), barrier_init(&s.v_full[i], 1);
+			barrier_init(&s.k_empty[i], CONSUMERS), barrier_init(&s.v_empty[i], CONSUMERS);
+		}
+		barrier_init_fence();
+	}
+	__syncthreads();
+	int n_work = a.n_tiles * a.kv.kv_heads;
+	int group = threadIdx.x / GROUP_THREADS;
+	if (group == 0) {
+		registers_give<24>();
+		if (threadIdx.x == 0) produce<D>(a, s, n_work);
+	} else {
+		registers_take<240>();
+		consume<D>(a, s, group - 1, n_work);
+	}
+}
+
+template <int D> cudaError_t launch(const PrefillArgs &args, int multiprocessors, cudaStream_t stream) {
+	constexpr int BYTES = (int)sizeof(Shared<D>) + 1024;
+	cudaError_t error = cudaFuncSetAttribute(prefill_kernel<D>, cudaFuncAttributeMaxDynamicSharedMemorySize, BYTES);
+	if (error != cudaSuccess) return error;
+	int blocks = min(args.n_tiles * args.kv.kv_heads, multiprocessors);
+	prefill_kernel<D><<<blocks, THREADS, BYTES, stream>>>(args);
+	return cudaGetLastError();
+}
+
+} // namespace
+
+CUresult prefill_map(CUtensorMap *map, void *pool, uint64_t bytes, int head_dim, decltype(&cuTensorMapEncodeTiled) encode) {
+	cuuint64_t dims[2] = {(cuuint64_t)head_dim, bytes / (head_dim * sizeof(bf16))};
+	cuuint64_t strides[1] = {head_dim * sizeof(bf16)};
+	cuuint32_t box[2] = {64, PAGE}, steps[2] = {1, 1};
+	return encode(map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, pool, dims, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
+	              CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+}
+
+cudaError_t prefill_attention_sm90(const PrefillArgs &args, int multiprocessors, cudaStream_t stream) {
+	switch (args.kv.head_dim) {
+	case 64:
+		return launch<64>(args, multiprocessors, stream);
+	case 128:
+		return launch<128>(args, multiprocessors, stream);
+	default:
+		return cudaErrorInvalidValue;
+	}
+}
+
+} // namespace fg

@@ -1,0 +1,98 @@
+/*
+ * device.cuh - the few PTX instructions that CUDA C++ has no spelling for, and the KV pool as kernels see it.
+ */
+#ifndef FG_DEVICE_CUH
+#define FG_DEVICE_CUH
+
+#include "../fastgen.h"
+
+#include <cuda_bf16.h>
+#include <cuda_runtime.h>
+#include <stdint.h>
+
+typedef __nv_bfloat16 bf16;
+
+namespace fg {
+
+constexpr int PAGE = FG_PAGE_TOKENS;
+constexpr int WARP = 32;
+
+/* The paged KV cache of one rank: bf16 [page][layer][K|V][kv_head][PAGE][head_dim]. */
+struct KvPool {
+	bf16 *data;
+	const int32_t *page_table; /* [max_seqs][pages_per_seq] */
+	int32_t pages_per_seq;
+	int32_t n_layers;
+	int32_t kv_heads;
+	int32_t head_dim;
+
+	/* Where the PAGE x head_dim tile of one page begins, in tiles. kv: 0 = K, 1 = V. */
+	__device__ __forceinline__ int64_t tile(int32_t page, int32_t layer, int32_t kv, int32_t head) const {
+		return (((int64_t)page * n_layers + layer) * 2 + kv) * kv_heads + head;
+	}
+};
+
+/* One sequence's part of a step, as attention reads it. */
+struct AttnSeq {
+	int32_t slot;
+	int32_t context;     /* tokens in the sequence after the step */
+	int32_t n_new;       /* the last n_new of them are queries */
+	int32_t first_token; /* row of the first query in q and out */
+};
+
+__device__ __forceinline__ uint32_t shared_address(const void *p) {
+	return (uint32_t)__cvta_generic_to_shared(p);
+}
+
+/* 16 bytes from global to shared memory, past L1; zeros when !valid. */
+__device__ __forceinline__ void copy_async(uint32_t to, const void *from, bool valid = true) {
+	int bytes = valid ? 16 : 0;
+	asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;\n" ::"r"(to), "l"(from), "r"(bytes));
+}
+
+__device__ __forceinline__ void copy_async_commit() {
+	asm volatile("cp.async.commit_group;\n");
+}
+
+/* Waits until at most N committed groups are still in flight. */
+template <int N> __device__ __forceinline__ void copy_async_wait() {
+	asm volatile("cp.async.wait_group %0;\n" ::"n"(N));
+}
+
+/* Four 8x8 bf16 matrices from shared memory, one row address a lane. */
+__device__ __forceinline__ void load_matrices(uint32_t (&r)[4], uint32_t address) {
+	asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];\n"
+	             : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+	             : "r"(address));
+}
+
+__device__ __forceinline__ void load_matrices_transposed(uint32_t (&r)[4], uint32_t address) {
+	asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];\n"
+	             : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+	             : "r"(address));
+}
+
+/* c[16x8] += a[16x16] * b[16x8] in bf16 with float32 accumulation. */
+__device__ __forceinline__ void mma(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+	asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+	             "{%0,%1,%2,%3};\n"
+	             : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+	             : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+/* Two floats as packed bf16, `low` in the low half. */
+__device__ __forceinline__ uint32_t pack_bf16(float low, float high) {
+	uint32_t r;
+	asm("cvt.rn.bf16x2.f32 %0, %1, %2;\n" : "=r"(r) : "f"(high), "f"(low));
+	return r;
+}
+
+__device__ __forceinline__ float exp2_fast(float x) {
+	float y;
+	asm("ex2.approx.ftz.f32 %0, %1;\n" : "=f"(y) : "f"(x));
+	return y;
+}
+
+} // namespace fg
+
+#endif

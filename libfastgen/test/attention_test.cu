@@ -1,0 +1,285 @@
+/*
+ * Attention kernels against a double-precision reference, over random pages, lengths and shapes.
+ *
+ *   attention_test          checks; prints counts; exit status 1 on a failure
+ *   attention_test bench    also times the shapes of a 7B model, as TFLOP/s or GB/s
+ *
+ * The tolerance is what bf16 costs: the output is rounded to bf16 (2^-9 of a value) and so are the softmax weights (2^-9 of
+ * each, averaging out), so that twice bf16's unit roundoff of the row's norm bounds both.
+ */
+#include "../cuda/attention_decode.cuh"
+#include "../cuda/attention_prefill.cuh"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <random>
+#include <string>
+#include <vector>
+
+using namespace fg;
+
+#define CUDA(call)                                                                                                     \
+	do {                                                                                                               \
+		cudaError_t e = (call);                                                                                        \
+		if (e != cudaSuccess) {                                                                                        \
+			fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #call, cudaGetErrorString(e));                      \
+			exit(1);                                                                                                   \
+		}                                                                                                              \
+	} while (0)
+
+static int passed, failed;
+static std::mt19937_64 rng(1);
+
+template <class T> static T *upload(const std::vector<T> &v) {
+	T *d;
+	CUDA(cudaMalloc(&d, std::max<size_t>(v.size(), 1) * sizeof(T)));
+	CUDA(cudaMemcpy(d, v.data(), v.size() * sizeof(T), cudaMemcpyHostToDevice));
+	return d;
+}
+
+/* Uniform in [-2, 2), as bf16: a hash of the index, so that device and host agree. */
+__host__ __device__ static float value_at(uint64_t i, uint64_t seed) {
+	uint64_t x = (i + seed * 0x9E3779B97F4A7C15ull) * 0xBF58476D1CE4E5B9ull;
+	x ^= x >> 31, x *= 0x94D049BB133111EBull, x ^= x >> 29;
+	float f = (float)((double)(x >> 40) / (1 << 24)) * 4 - 2;
+	return __bfloat162float(__float2bfloat16(f));
+}
+
+__global__ static void fill(bf16 *p, uint64_t n, uint64_t seed) {
+	for (uint64_t i = blockIdx.x * (uint64_t)blockDim.x + threadIdx.x; i < n; i += (uint64_t)gridDim.x * blockDim.x)
+		p[i] = __float2bfloat16(value_at(i, seed));
+}
+
+struct Case {
+	std::vector<int> context, n_new;
+	int kv_heads, group, head_dim, window;
+};
+
+struct Run {
+	Case c;
+	KvPool kv;
+	int layer = 1, n_tokens = 0, stride, multiprocessors;
+	std::vector<AttnSeq> seqs;
+	std::vector<int32_t> table;
+	bf16 *q, *out;
+	AttnSeq *d_seqs;
+	uint64_t pool_elements;
+
+	explicit Run(const Case &c) : c(c) {
+		int n = (int)c.context.size(), pages = 0, longest = 0;
+		for (int x : c.context) pages += (x + PAGE - 1) / PAGE, longest = std::max(longest, x);
+		kv.pages_per_seq = (longest + PAGE - 1) / PAGE + 1, kv.n_layers = 2, kv.kv_heads = c.kv_heads, kv.head_dim = c.head_dim;
+		std::vector<int32_t> order(pages);
+		for (int i = 0; i < pages; i++) order[i] = i;
+		std::shuffle(order.begin(), order.end(), rng);
+		table.assign((size_t)n * kv.pages_per_seq, 0);
+		int next = 0;
+		for (int i = 0; i < n; i++) {
+			int slot = n - 1 - i;
+			for (int p = 0; p < (c.context[i] + PAGE - 1) / PAGE; p++) table[(size_t)slot * kv.pages_per_seq + p] = order[next++];
+			seqs.push_back({slot, c.context[i], c.n_new[i], n_tokens});
+			n_tokens += c.n_new[i];
+		}
+		pool_elements = (uint64_t)pages * kv.n_layers * 2 * c.kv_heads * PAGE * c.head_dim;
+		stride = (c.group + 2) * c.kv_heads * c.head_dim;
+		CUDA(cudaMalloc(&kv.data, pool_elements * sizeof(bf16)));
+		CUDA(cudaMalloc(&q, (size_t)n_tokens * stride * sizeof(bf16)));
+		CUDA(cudaMalloc(&out, (size_t)n_tokens * c.group * c.kv_heads * c.head_dim * sizeof(bf16)));
+		fill<<<1024, 256>>>(kv.data, pool_elements, 1);
+		fill<<<1024, 256>>>(q, (uint64_t)n_tokens * stride, 2);
+		CUDA(cudaMemset(out, 0xff, (size_t)n_tokens * c.group * c.kv_heads * c.head_dim * sizeof(bf16)));
+		kv.page_table = upload(table);
+		d_seqs = upload(seqs);
+		CUDA(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, 0));
+	}
+
+	~Run() {
+		cudaFree(kv.data), cudaFree(q), cudaFree(out), cudaFree((void *)kv.page_table), cudaFree(d_seqs);
+	}
+
+	float scale() const {
+		return (float)(1 / std::sqrt((double)c.head_dim) * 1.4426950408889634);
+	}
+
+	double kv_value(int page, int which, int head, int token, int d) const {
+		uint64_t tile = (((uint64_t)page * kv.n_layers + layer) * 2 + which) * kv.kv_heads + head;
+		return value_at((tile * PAGE + token) * c.head_dim + d, 1);
+	}
+
+	/* Relative error of one (token, head) of the output. */
+	double error(const std::vector<bf16> &result, int seq, int token, int head) const {
+		const AttnSeq &s = seqs[seq];
+		int D = c.head_dim, position = s.context - s.n_new + token, row = s.first_token + token;
+		int low = c.window > 0 ? std::max(0, position - c.window + 1) : 0;
+		std::vector<double> w(position + 1 - low), o(D, 0.0);
+		double max = -1e300, sum = 0;
+		for (int k = low; k <= position; k++) {
+			int page = table[(size_t)s.slot * kv.pages_per_seq + k / PAGE];
+			double dot = 0;
+			for (int d = 0; d < D; d++)
+				dot += (double)value_at((uint64_t)row * stride + head * D + d, 2) * kv_value(page, 0, head / c.group, k % PAGE, d);
+			w[k - low] = dot / std::sqrt((double)D), max = std::max(max, w[k - low]);
+		}
+		for (double &x : w) x = std::exp(x - max), sum += x;
+		for (int k = low; k <= position; k++) {
+			int page = table[(size_t)s.slot * kv.pages_per_seq + k / PAGE];
+			for (int d = 0; d < D; d++) o[d] += w[k - low] / sum * kv_value(page, 1, head / c.group, k % PAGE, d);
+		}
+		double wrong = 0, norm = 0;
+		for (int d = 0; d < D; d++) {
+			double got = __bfloat162float(result[((size_t)row * c.group * c.kv_heads + head) * D + d]);
+			wrong += (got - o[d]) * (got - o[d]), norm += o[d] * o[d];
+		}
+		return std::sqrt(wrong / norm);
+	}
+
+	void check(const char *what, int samples) {
+		CUDA(cudaDeviceSynchronize());
+		std::vector<bf16> result((size_t)n_tokens * c.group * c.kv_heads * c.head_dim);
+		CUDA(cudaMemcpy(result.data(), out, result.size() * sizeof(bf16), cudaMemcpyDeviceToHost));
+		double worst = 0;
+		size_t unwritten = 0;
+		for (bf16 x : result) unwritten += std::isnan(__bfloat162float(x));
+		for (int i = 0; i < samples; i++) {
+			int seq = i < (int)seqs.size() ? i : (int)(rng() % seqs.size());
+			int token = i % 3 == 0 ? seqs[seq].n_new - 1 : (int)(rng() % seqs[seq].n_new);
+			double e = error(result, seq, token, (int)(rng() % (c.group * c.kv_heads)));
+			if (!(e <= worst)) worst = e;
+		}
+		bool ok = unwritten == 0 && worst < 2 * 0.00390625;
+		ok ? passed++ : failed++;
+		if (!ok)
+			printf("FAILED %s: kv_heads %d group %d head_dim %d window %d, %zu sequences, first %d/%d: error %g, %zu NaN\n", what,
+			       c.kv_heads, c.group, c.head_dim, c.window, seqs.size(), c.n_new[0], c.context[0], worst, unwritten);
+	}
+};
+
+struct Decode {
+	Run &r;
+	DecodeArgs a;
+
+	explicit Decode(Run &r) : r(r) {
+		int n = (int)r.seqs.size(), blocks = decode_blocks(r.multiprocessors);
+		std::vector<int32_t> start(n + 1, 0), first(blocks, 0);
+		for (int i = 0; i < n; i++) start[i + 1] = start[i] + pages_read(r.seqs[i].context, r.c.window) * r.c.kv_heads;
+		int64_t total = start[n], used = std::min<int64_t>(blocks, total);
+		for (int b = 0, s = 0; b < used; b++) {
+			while (start[s + 1] <= b * total / used) s++;
+			first[b] = s;
+		}
+		a.kv = r.kv, a.plan = {r.d_seqs, upload(start), upload(first), blocks};
+		a.q = r.q, a.out = r.out, a.layer = r.layer, a.group = r.c.group, a.q_stride = r.stride, a.window = r.c.window, a.scale = r.scale();
+		CUDA(cudaMalloc(&a.partial, (size_t)2 * blocks * 16 * (r.c.head_dim + 2) * sizeof(float)));
+		a.arrived = upload(std::vector<int32_t>((size_t)n * r.c.kv_heads, 0));
+	}
+
+	~Decode() {
+		cudaFree((void *)a.plan.unit_start), cudaFree((void *)a.plan.block_seq), cudaFree(a.partial), cudaFree(a.arrived);
+	}
+
+	void run() {
+		CUDA(decode_attention(a, (int)r.seqs.size(), 0));
+	}
+};
+
+struct Prefill {
+	Run &r;
+	PrefillArgs a;
+
+	explicit Prefill(Run &r) : r(r) {
+		std::vector<PrefillTile> tiles;
+		for (int i = 0; i < (int)r.seqs.size(); i++)
+			for (int row = 0; row < r.seqs[i].n_new * r.c.group; row += PREFILL_ROWS) tiles.push_back({i, row});
+		auto end = [&](const PrefillTile &t) {
+			const AttnSeq &s = r.seqs[t.seq];
+			return s.context - s.n_new + t.first_row / r.c.group;
+		};
+		std::stable_sort(tiles.begin(), tiles.end(), [&](auto &x, auto &y) { return end(x) > end(y); });
+		a.kv = r.kv, a.seqs = r.d_seqs, a.tiles = upload(tiles), a.n_tiles = (int)tiles.size();
+		a.q = r.q, a.out = r.out, a.layer = r.layer, a.group = r.c.group, a.q_stride = r.stride, a.window = r.c.window, a.scale = r.scale();
+		void *encode = nullptr;
+		cudaDriverEntryPointQueryResult found;
+		CUDA(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &encode, 12000, cudaEnableDefault, &found));
+		if (prefill_map(&a.map, r.kv.data, r.pool_elements * sizeof(bf16), r.c.head_dim, (decltype(&cuTensorMapEncodeTiled))encode))
+			fprintf(stderr, "cuTensorMapEncodeTiled failed\n"), exit(1);
+	}
+
+	~Prefill() {
+		cudaFree((void *)a.tiles);
+	}
+
+	void run() {
+		CUDA(prefill_attention_sm90(a, r.multiprocessors, 0));
+	}
+};
+
+template <class F> static double seconds(F f) {
+	cudaEvent_t from, to;
+	CUDA(cudaEventCreate(&from));
+	CUDA(cudaEventCreate(&to));
+	for (int i = 0; i < 20; i++) f();
+	std::vector<float> ms(30);
+	for (float &t : ms) {
+		CUDA(cudaEventRecord(from));
+		for (int i = 0; i < 10; i++) f();
+		CUDA(cudaEventRecord(to));
+		CUDA(cudaEventSynchronize(to));
+		CUDA(cudaEventElapsedTime(&t, from, to));
+	}
+	std::sort(ms.begin(), ms.end());
+	return ms[ms.size() / 2] / 1e4;
+}
+
+static int between(int low, int high) {
+	return low + (int)(rng() % (high - low + 1));
+}
+
+int main(int argc, char **argv) {
+	for (int D : {32, 64, 128})
+		for (int group : {1, 2, 3, 4, 5, 6, 7, 8, 16})
+			for (int window : {0, 100}) {
+				for (int n : {1, 3, 70}) {
+					Case c{{}, {}, between(1, 4), group, D, window};
+					for (int i = 0; i < n; i++) c.context.push_back(between(1, n == 1 ? 5000 : 700)), c.n_new.push_back(1);
+					Run r(c);
+					Decode d(r);
+					for (int again = 0; again < 3; again++) d.run(); /* `arrived` must return to zero */
+					r.check("decode", 80);
+				}
+				if (D == 32) continue;
+				for (int n : {1, 5}) {
+					Case c{{}, {}, between(1, 4), group, D, window};
+					for (int i = 0; i < n; i++) {
+						int tokens = between(1, 300), before = i % 2 ? between(0, 400) : 0;
+						c.context.push_back(before + tokens), c.n_new.push_back(tokens);
+					}
+					Run r(c);
+					Prefill p(r);
+					p.run();
+					r.check("prefill", 40);
+				}
+			}
+	printf("attention: %d passed, %d failed\n", passed, failed);
+
+	if (argc > 1 && !strcmp(argv[1], "bench")) {
+		for (auto [n, context] : {std::pair{1, 1024}, {16, 1024}, {64, 1024}, {256, 1024}, {512, 1024}, {64, 8192}, {1, 32768}}) {
+			Case c{std::vector<int>(n, context), std::vector<int>(n, 1), 8, 4, 128, 0};
+			Run r(c);
+			Decode d(r);
+			double t = seconds([&] { d.run(); }), bytes = 2.0 * n * context * 8 * 128 * 2;
+			printf("decode  batch %3d context %5d: %8.1f us  %6.0f GB/s\n", n, context, t * 1e6, bytes / t / 1e9);
+		}
+		const int shapes[][3] = {{16, 512, 128}, {8, 1024, 128}, {2, 1024, 128}, {1, 1024, 128}, {2, 4096, 128}, {1, 4096, 128}, {1, 16384, 128}, {8, 1024, 64}, {1, 16384, 64}};
+		for (auto [n, length, D] : shapes) {
+			Case c{std::vector<int>(n, length), std::vector<int>(n, length), 8, 4, D, 0};
+			Run r(c);
+			Prefill p(r);
+			double t = seconds([&] { p.run(); }), flops = 4.0 * n * length * (length + 1) / 2 * 32 * D;
+			printf("prefill batch %3d length %6d head_dim %3d: %8.1f us  %6.0f TFLOP/s\n", n, length, D, t * 1e6, flops / t / 1e12);
+		}
+	}
+	return failed > 0;
+}
