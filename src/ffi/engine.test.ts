@@ -281,7 +281,7 @@ test("a step and its result cross unchanged, also after the buffers have grown",
   for (let round = 0; round < 3; round++) {
     plan.clear();
     plan.copyPage(1, 2, FG.TO_DEVICE);
-    plan.addDecode(2, 65, -1);
+    plan.addDecode(2, FG.LAST_SAMPLED, 65, -1);
     plan.add(
       { slot: 1, context: 67, flags: FG.SCORE | FG.LOGITS, nextToken: 31, logprobs: 20, mask: 0 },
       [9, 8, 7, 6],

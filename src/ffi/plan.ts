@@ -77,9 +77,9 @@ export class StepPlan {
     this.fills.length = 0;
   }
 
-  /** One decode row: the token that the slot sampled last. Positional arguments: this runs for every sequence of every step. */
-  addDecode(slot: number, context: number, logprobs: number): void {
-    this.tokens[this.tokenCount++] = FG.LAST_SAMPLED;
+  /** One decode row; `token` may be FG.LAST_SAMPLED. Positional arguments: this runs for every sequence of every step. */
+  addDecode(slot: number, token: number, context: number, logprobs: number): void {
+    this.tokens[this.tokenCount++] = token;
     this.writeSeq(slot, 1, context, FG.SAMPLE, 0, logprobs, -1);
     this.rowCount++;
   }

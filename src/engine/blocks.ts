@@ -1,0 +1,222 @@
+/**
+ * KV pages: who holds which, and which of them can be found again by content.
+ *
+ * A full page is known by its tokens and everything before it, so the pages of all sequences form a forest of nodes. A node
+ * may be on the device, in host memory, or in both. Pages that no sequence refers to stay until their room is needed; the
+ * least recently used goes first, to the host when there is room, else for good. Steps and copies run in the order they are
+ * submitted, so a page may be given to another sequence while a step that used it is still out.
+ *
+ * Pure: no FFI, no clock. Copies are only written down, in the plan of the step that they precede.
+ */
+import { FG } from "../ffi/layout.ts";
+
+export const PAGE_TOKENS = FG.PAGE_TOKENS;
+
+/** One full page of tokens. A root stands for the empty prefix and has no page. */
+export interface PageNode {
+  readonly parent: PageNode | null;
+  /** Chained hash of all tokens up to here: finds the node. Its tokens and parent then prove that it is the right one. */
+  readonly key: bigint;
+  /** [PAGE_TOKENS] */
+  readonly tokens: Int32Array;
+  /** Device page, or -1. */
+  page: number;
+  /** Host page, or -1. */
+  hostPage: number;
+}
+
+/** Where page copies are written down: a StepPlan. */
+export interface CopyList {
+  copyPage(page: number, hostPage: number, direction: number): void;
+}
+
+export function pagesFor(tokens: number): number {
+  return Math.ceil(tokens / PAGE_TOKENS);
+}
+
+/** The key of the page that follows `parentKey`; `tokens` is that page's [PAGE_TOKENS]. */
+export function pageKey(parentKey: bigint, tokens: Int32Array): bigint {
+  return Bun.hash.wyhash(tokens, parentKey);
+}
+
+export class PageCache {
+  /** The prefix shared by all sequences: the empty one. */
+  readonly root = PageCache.makeRoot(0n);
+  /** [pages]: sequences that refer to each device page. Along one sequence the counts never rise. */
+  readonly refs: Int32Array;
+  private readonly nodeOf: (PageNode | null)[];
+  private readonly free: number[];
+  private readonly hostFree: number[];
+  private readonly index = new Map<bigint, PageNode>();
+  /** Nodes on the device that nobody refers to, least recently used first. */
+  private readonly idle = new Set<PageNode>();
+  /** Nodes with a host page, least recently evicted from the device first. */
+  private readonly onHost = new Set<PageNode>();
+
+  constructor(
+    readonly pages: number,
+    readonly hostPages: number,
+  ) {
+    this.refs = new Int32Array(pages);
+    this.nodeOf = new Array(pages).fill(null);
+    this.free = Array.from({ length: pages }, (_, i) => pages - 1 - i);
+    this.hostFree = Array.from({ length: hostPages }, (_, i) => hostPages - 1 - i);
+  }
+
+  /** A prefix of its own: pages below it are found only through it. `key` sets it apart. */
+  static makeRoot(key: bigint): PageNode {
+    return { parent: null, key, tokens: new Int32Array(0), page: -1, hostPage: -1 };
+  }
+
+  /** Pages that can be had now: free ones and cached ones that nobody refers to. */
+  get available(): number {
+    return this.free.length + this.idle.size;
+  }
+  /** Pages that a sequence refers to. */
+  get referenced(): number {
+    return this.pages - this.available;
+  }
+  /** Pages that hold nothing, not even something that may be asked for again. */
+  get empty(): number {
+    return this.free.length;
+  }
+  get emptyHost(): number {
+    return this.hostFree.length;
+  }
+
+  /** The node of `tokens[from, from + PAGE_TOKENS)` after `parent`, if it is cached. */
+  find(parent: PageNode, key: bigint, tokens: Int32Array, from: number): PageNode | null {
+    const node = this.index.get(key);
+    return node !== undefined && isPage(node, parent, tokens, from) ? node : null;
+  }
+
+  /** A page for one sequence, or -1 when none is available. Evicts, and so may add copies. */
+  allocate(copies: CopyList): number {
+    const page = this.free.pop() ?? this.evict(copies);
+    if (page >= 0) this.refs[page] = 1;
+    return page;
+  }
+
+  /**
+   * Refers to the pages of `nodes` for one sequence and brings those that are on the host back. The caller has checked that
+   * enough are available. Writes the device pages to `pages`.
+   */
+  acquire(nodes: readonly PageNode[], pages: number[], copies: CopyList): void {
+    // All are held before the first allocation, which could otherwise evict one of them.
+    for (const node of nodes) {
+      if (node.page >= 0) this.hold(node);
+      else this.onHost.delete(node);
+    }
+    for (const node of nodes) {
+      if (node.page < 0) {
+        node.page = this.allocate(copies);
+        this.nodeOf[node.page] = node;
+        copies.copyPage(node.page, node.hostPage, FG.TO_DEVICE);
+        this.onHost.add(node);
+      }
+      pages.push(node.page);
+    }
+  }
+
+  private hold(node: PageNode): void {
+    if (this.refs[node.page]!++ === 0) this.idle.delete(node);
+  }
+
+  /**
+   * Makes a full page findable: `page` holds `tokens[from, from + PAGE_TOKENS)` after `parent`, and the caller refers to it.
+   * Returns its node, whose page may be another one with the same content: the caller then refers to that one and no
+   * longer to `page`. Null when other content in use has the same hash; the page then stays the caller's own.
+   */
+  register(parent: PageNode, key: bigint, tokens: Int32Array, from: number, page: number): PageNode | null {
+    let known = this.index.get(key);
+    if (known !== undefined && !isPage(known, parent, tokens, from)) {
+      // Other content with the same hash, or the same content below a parent that is gone.
+      if (known.page >= 0 && this.refs[known.page]! > 0) return null;
+      this.forget(known);
+      known = undefined;
+    }
+    if (known === undefined) {
+      const node = { parent, key, tokens: tokens.slice(from, from + PAGE_TOKENS), page, hostPage: -1 };
+      this.index.set(key, node);
+      this.nodeOf[page] = node;
+      return node;
+    }
+    if (known.page < 0) {
+      known.page = page;
+      this.nodeOf[page] = known;
+    } else if (known.page !== page) {
+      this.hold(known);
+      this.release(page);
+    }
+    return known;
+  }
+
+  /** One sequence no longer refers to `page`. Release a sequence's pages last to first, so that prefixes outlive their ends. */
+  release(page: number): void {
+    if (--this.refs[page]! > 0) return;
+    const node = this.nodeOf[page]!;
+    if (node === null) this.free.push(page);
+    else this.idle.add(node);
+  }
+
+  /** Forgets a node that no sequence refers to, wherever it is: nobody will ask for it again. */
+  forget(node: PageNode): void {
+    if (this.idle.delete(node)) this.free.push(node.page);
+    this.drop(node);
+  }
+
+  /** Takes the least recently used page from the cache: -1 when every page is in use. */
+  private evict(copies: CopyList): number {
+    const node = first(this.idle);
+    if (node === undefined) return -1;
+    this.idle.delete(node);
+    const { page } = node;
+    if (node.hostPage < 0) {
+      node.hostPage = this.takeHostPage();
+      if (node.hostPage >= 0) copies.copyPage(page, node.hostPage, FG.TO_HOST);
+    }
+    if (node.hostPage >= 0) {
+      this.onHost.delete(node);
+      this.onHost.add(node);
+      this.nodeOf[page] = null;
+      node.page = -1;
+    } else {
+      this.drop(node);
+    }
+    return page;
+  }
+
+  private takeHostPage(): number {
+    const free = this.hostFree.pop();
+    if (free !== undefined) return free;
+    const node = first(this.onHost);
+    if (node === undefined) return -1;
+    const { hostPage } = node;
+    this.onHost.delete(node);
+    node.hostPage = -1;
+    if (node.page < 0) this.drop(node);
+    return hostPage;
+  }
+
+  /** Removes a node from the index and from both memories. Its device page, if any, is the caller's. */
+  private drop(node: PageNode): void {
+    if (this.index.get(node.key) === node) this.index.delete(node.key);
+    if (node.page >= 0) this.nodeOf[node.page] = null;
+    if (node.hostPage >= 0) {
+      this.onHost.delete(node);
+      this.hostFree.push(node.hostPage);
+    }
+    node.page = -1;
+    node.hostPage = -1;
+  }
+}
+
+function isPage(node: PageNode, parent: PageNode, tokens: Int32Array, from: number): boolean {
+  if (node.parent !== parent) return false;
+  for (let i = 0; i < PAGE_TOKENS; i++) if (node.tokens[i] !== tokens[from + i]) return false;
+  return true;
+}
+
+function first<T>(set: Set<T>): T | undefined {
+  return set.values().next().value;
+}

@@ -1,0 +1,288 @@
+/** The engine as the main thread sees it: requests go to the worker in, events of sequences come out. Never blocks. */
+import { Worker } from "node:worker_threads";
+import { asFastgenError, FastgenError } from "../errors.ts";
+import { MAX_QUEUED_SEQUENCES } from "../limits.ts";
+import {
+  type EngineCapacity,
+  type EngineConfig,
+  type EngineRequest,
+  type EngineStats,
+  FINISH,
+  type FinishReason,
+  type FromWorker,
+  type StepMessage,
+  type TokenLogprobs,
+  type ToWorker,
+} from "./protocol.ts";
+
+/** One step's news of one sequence. */
+export interface SequenceEvent {
+  /** -1 where the event only ends the sequence. */
+  token: number;
+  /** "" while it runs. */
+  finish: FinishReason | "";
+  logprobs: TokenLogprobs | null;
+  /** Of prompt[1] and on, all in one; with the first event. */
+  promptLogprobs: TokenLogprobs | null;
+  /** Prompt tokens found in the prefix cache; with the first event, null when there were none. */
+  cachedTokens: number | null;
+  /** Set when finish is "error". */
+  error: FastgenError | null;
+}
+
+/** Called for every event of the sequence that is `index` in the array given to add(). */
+export type SequenceListener = (index: number, event: SequenceEvent) => void;
+
+export interface StartOptions {
+  onProgress?: (progress: { stage: "load"; done: number; total: number }) => void;
+  signal?: AbortSignal;
+}
+
+interface Alive {
+  index: number;
+  listener: SequenceListener;
+}
+
+const MAX_ID = 2 ** 31 - 1;
+
+/** `bun build --compile` keeps a second entry point under its path from --root; in a checkout it lies beside this file. */
+const WORKER_URL = import.meta.url.startsWith("file:///$bunfs/")
+  ? new URL("file:///$bunfs/root/src/engine/worker.ts")
+  : new URL("./worker.ts", import.meta.url);
+
+export class EngineFront {
+  readonly capacity: EngineCapacity;
+  readonly loadSeconds: number;
+  /** Of the newest step. */
+  stats: EngineStats;
+  private readonly sequences = new Map<number, Alive>();
+  private nextId = 0;
+  /** Why no request is taken any more, or null. */
+  private ended: FastgenError | null = null;
+  private readonly traces: { resolve: () => void; reject: (error: FastgenError) => void }[] = [];
+  private closing: Promise<void> | null = null;
+  private onClosed: (() => void) | null = null;
+
+  private constructor(
+    private readonly worker: Worker,
+    ready: Extract<FromWorker, { type: "ready" }>,
+  ) {
+    this.capacity = ready.capacity;
+    this.loadSeconds = ready.loadSeconds;
+    this.stats = { ...NO_STATS, pages: ready.capacity.pages };
+  }
+
+  /**
+   * Starts the worker, opens the library and loads the weights.
+   * @throws FastgenError "model", "invalid_request", "device", "out_of_memory", "aborted".
+   */
+  static start(config: EngineConfig, options: StartOptions = {}): Promise<EngineFront> {
+    const { onProgress, signal } = options;
+    const { promise, resolve, reject } = Promise.withResolvers<EngineFront>();
+    const worker = new Worker(WORKER_URL);
+    let front: EngineFront | null = null;
+    const abort = () => send(worker, { type: "close" });
+    const fail = (error: FastgenError) => {
+      if (front) return front.fail(error);
+      signal?.removeEventListener("abort", abort);
+      reject(error);
+      void worker.terminate();
+    };
+    worker.on("message", (message: FromWorker) => {
+      if (front) front.receive(message);
+      else if (message.type === "progress") onProgress?.({ stage: "load", done: message.done, total: message.total });
+      else if (message.type === "failed") fail(new FastgenError(message.kind, message.message));
+      else if (message.type === "closed") fail(new FastgenError("aborted", "loading was aborted"));
+      else if (message.type === "ready") {
+        signal?.removeEventListener("abort", abort);
+        front = new EngineFront(worker, message);
+        resolve(front);
+      }
+    });
+    worker.on("error", (cause) =>
+      fail(new FastgenError("internal", `the engine crashed: ${cause.message}`, { cause })),
+    );
+    worker.on("exit", (code) => fail(new FastgenError("internal", `the engine's thread ended with code ${code}`)));
+    worker.postMessage(config);
+    if (signal?.aborted) abort();
+    else signal?.addEventListener("abort", abort, { once: true });
+    return promise;
+  }
+
+  /** False once the engine has failed or close() was called. */
+  get alive(): boolean {
+    return this.ended === null;
+  }
+
+  /** Sequences that have not ended. */
+  get size(): number {
+    return this.sequences.size;
+  }
+
+  /** Sequences waiting for a slot, as of the newest step. */
+  get queued(): number {
+    return Math.max(0, this.sequences.size - this.stats.running);
+  }
+
+  /**
+   * Queues sequences, all or none; their `id` is set here. The listener is called once a step for each that got a token,
+   * and for the last time with `finish` set. Returns the ids, for abort().
+   * @throws FastgenError "overloaded" when too many wait, "unavailable" when the engine has ended.
+   */
+  add(requests: EngineRequest[], listener: SequenceListener): number[] {
+    if (this.ended) throw new FastgenError("unavailable", this.ended.message, { cause: this.ended });
+    if (this.queued + requests.length > MAX_QUEUED_SEQUENCES) {
+      throw new FastgenError(
+        "overloaded",
+        `${this.queued} sequences wait already, of at most ${MAX_QUEUED_SEQUENCES}: try again later`,
+      );
+    }
+    const ids = requests.map((request, index) => {
+      request.id = this.takeId();
+      this.sequences.set(request.id, { index, listener });
+      return request.id;
+    });
+    this.send({ type: "add", requests });
+    return ids;
+  }
+
+  /** Ends sequences within a step; each still gets its last event, "abort". Ids that have ended are ignored. */
+  abort(ids: number[]): void {
+    const alive = ids.filter((id) => this.sequences.has(id));
+    if (alive.length > 0 && this.alive) this.send({ type: "abort", ids: alive });
+  }
+
+  /** Records every op from the next step on. */
+  startTrace(): void {
+    this.send({ type: "trace_start" });
+  }
+
+  /** Writes what was recorded to `path` in Chrome's trace event format. */
+  stopTrace(path: string): Promise<void> {
+    if (this.ended) return Promise.reject(this.ended);
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    this.traces.push({ resolve, reject });
+    this.send({ type: "trace_stop", path });
+    return promise;
+  }
+
+  /** Ends every sequence with an error, frees the engine and ends its thread. */
+  close(): Promise<void> {
+    this.closing ??= this.shutDown();
+    return this.closing;
+  }
+
+  private async shutDown(): Promise<void> {
+    if (this.alive) {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      this.onClosed = resolve;
+      this.end(new FastgenError("unavailable", "the engine was closed"));
+      this.send({ type: "close" });
+      await promise;
+    }
+    await this.worker.terminate();
+  }
+
+  private takeId(): number {
+    do this.nextId = this.nextId === MAX_ID ? 0 : this.nextId + 1;
+    while (this.sequences.has(this.nextId));
+    return this.nextId;
+  }
+
+  private send(message: ToWorker): void {
+    send(this.worker, message);
+  }
+
+  private receive(message: FromWorker): void {
+    switch (message.type) {
+      case "step":
+        this.deliver(message);
+        break;
+      case "failed":
+        this.fail(new FastgenError(message.kind, message.message));
+        break;
+      case "traced": {
+        const trace = this.traces.shift();
+        if (message.error === null) trace?.resolve();
+        else trace?.reject(new FastgenError("invalid_request", message.error));
+        break;
+      }
+      case "closed":
+        this.onClosed?.();
+        break;
+    }
+  }
+
+  private deliver(step: StepMessage): void {
+    this.stats = step.stats;
+    const { requestIds, tokens, finish, logprobs, promptLogprobs, cachedTokens, errors } = step;
+    for (let i = 0; i < requestIds.length; i++) {
+      const id = requestIds[i]!;
+      const alive = this.sequences.get(id);
+      if (!alive) continue;
+      if (finish[i] !== 0) this.sequences.delete(id);
+      const error = errors?.get(i);
+      this.notify(id, alive, {
+        token: tokens[i]!,
+        finish: FINISH[finish[i]!]!,
+        logprobs: logprobs?.get(i) ?? null,
+        promptLogprobs: promptLogprobs?.get(i) ?? null,
+        cachedTokens: cachedTokens?.get(i) ?? null,
+        error: error ? new FastgenError(error.kind, error.message) : null,
+      });
+    }
+  }
+
+  /** A listener that throws loses its sequence; the others go on. */
+  private notify(id: number, { index, listener }: Alive, event: SequenceEvent): void {
+    try {
+      listener(index, event);
+    } catch (thrown) {
+      this.abort([id]);
+      this.sequences.delete(id);
+      process.emitWarning(asFastgenError(thrown));
+    }
+  }
+
+  private fail(error: FastgenError): void {
+    this.end(error);
+    this.onClosed?.();
+  }
+
+  private end(error: FastgenError): void {
+    if (this.ended) return;
+    this.ended = error;
+    const sequences = [...this.sequences];
+    this.sequences.clear();
+    this.stats = { ...this.stats, running: 0, waiting: 0, swapped: 0 };
+    for (const [id, alive] of sequences) {
+      this.notify(id, alive, {
+        token: -1,
+        finish: "error",
+        logprobs: null,
+        promptLogprobs: null,
+        cachedTokens: null,
+        error,
+      });
+    }
+    for (const trace of this.traces.splice(0)) trace.reject(error);
+  }
+}
+
+function send(worker: Worker, message: ToWorker): void {
+  worker.postMessage(message);
+}
+
+const NO_STATS: EngineStats = {
+  running: 0,
+  waiting: 0,
+  swapped: 0,
+  pagesUsed: 0,
+  pages: 0,
+  preemptions: 0,
+  prefixQueriedTokens: 0,
+  prefixHitTokens: 0,
+  promptTokens: 0,
+  generatedTokens: 0,
+  steps: 0,
+};

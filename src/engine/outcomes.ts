@@ -1,0 +1,75 @@
+/** Gathers what happened to sequences since the last message, and makes the next StepMessage of it. */
+import type { FastgenError } from "../errors.ts";
+import { FG } from "../ffi/layout.ts";
+import type { StepResult } from "../ffi/step.ts";
+import { type EngineStats, FINISH, type FinishReason, type StepMessage, type TokenLogprobs } from "./protocol.ts";
+import { emptyLogprobs, type Sequence } from "./sequence.ts";
+
+export class Outcomes {
+  private ids: number[] = [];
+  private tokens: number[] = [];
+  private finish: number[] = [];
+  private logprobs: StepMessage["logprobs"] = null;
+  private promptLogprobs: StepMessage["promptLogprobs"] = null;
+  private cachedTokens: StepMessage["cachedTokens"] = null;
+  private errors: StepMessage["errors"] = null;
+
+  get count(): number {
+    return this.ids.length;
+  }
+
+  /** One entry: a token (or -1) and, when it ended, why. At most one a sequence between two messages. */
+  add(seq: Sequence, token: number, finish: FinishReason | ""): void {
+    const entry = this.ids.length;
+    this.ids.push(seq.request.id);
+    this.tokens.push(token);
+    this.finish.push(FINISH.indexOf(finish));
+    if (!seq.unreported) return;
+    seq.unreported = false;
+    if (seq.cachedTokens > 0) {
+      this.cachedTokens ??= new Map();
+      this.cachedTokens.set(entry, seq.cachedTokens);
+    }
+    const { promptLogprobs } = seq.request;
+    if (promptLogprobs >= 0 && finish !== "abort" && finish !== "error") {
+      this.promptLogprobs ??= new Map();
+      this.promptLogprobs.set(entry, seq.promptLogprobs ?? emptyLogprobs(0, promptLogprobs));
+      seq.promptLogprobs = null;
+    }
+  }
+
+  /** The log probabilities of the newest entry's token: row `row` of the result. */
+  addLogprobs(topN: number, result: StepResult, row: number): void {
+    const one: TokenLogprobs = emptyLogprobs(1, topN);
+    const at = row * FG.MAX_LOGPROBS;
+    one.ids[0] = result.ids[row]!;
+    one.logprobs[0] = result.logprobs[row]!;
+    one.topIds.set(result.topIds.subarray(at, at + topN));
+    one.topLogprobs.set(result.topLogprobs.subarray(at, at + topN));
+    this.logprobs ??= new Map();
+    this.logprobs.set(this.ids.length - 1, one);
+  }
+
+  addError(seq: Sequence, error: FastgenError): void {
+    this.add(seq, -1, "error");
+    this.errors ??= new Map();
+    this.errors.set(this.ids.length - 1, { kind: error.kind, message: error.message });
+  }
+
+  take(stats: EngineStats): StepMessage {
+    const message: StepMessage = {
+      type: "step",
+      requestIds: Int32Array.from(this.ids),
+      tokens: Int32Array.from(this.tokens),
+      finish: Uint8Array.from(this.finish),
+      logprobs: this.logprobs,
+      promptLogprobs: this.promptLogprobs,
+      cachedTokens: this.cachedTokens,
+      errors: this.errors,
+      stats,
+    };
+    this.ids.length = this.tokens.length = this.finish.length = 0;
+    this.logprobs = this.promptLogprobs = this.cachedTokens = this.errors = null;
+    return message;
+  }
+}

@@ -1,0 +1,581 @@
+/**
+ * Continuous batching: which sequences run in the next step, with how many tokens, on which pages.
+ *
+ * plan() fills in a step; commit() takes the result of the oldest step planned. Up to FG.STEPS_IN_FLIGHT steps may be out:
+ * the next one is planned before the last one's tokens are known, with FG.LAST_SAMPLED in their place. Ends that can be
+ * known (max_tokens) are planned for; a stop id is found out one step late, and the token sampled after it is dropped.
+ *
+ * Order: running sequences decode first; then prompts are computed, oldest first, in chunks of what the token budget
+ * leaves; then waiting sequences are admitted, in the order they came. When pages run out, the youngest running sequence
+ * gives its own back: its full pages stay cached, on the device or on the host, for as long as there is room, and it goes on
+ * later from what is left of them. What a sequence generates depends on none of this.
+ *
+ * Pure: no FFI, no clock, no I/O. Every loop is over the running sequences, a step's tokens, or the head of the queue.
+ */
+import { FastgenError } from "../errors.ts";
+import { FG } from "../ffi/layout.ts";
+import type { StepPlan } from "../ffi/plan.ts";
+import type { StepResult } from "../ffi/step.ts";
+import { GrowthForecast, OutputEstimate } from "./admission.ts";
+import { PAGE_TOKENS, PageCache, type PageNode, pagesFor } from "./blocks.ts";
+import { Outcomes } from "./outcomes.ts";
+import type { EngineRequest, EngineStats, FinishReason, StepMessage } from "./protocol.ts";
+import { Sequence } from "./sequence.ts";
+
+export interface SchedulerConfig {
+  maxSeqs: number;
+  /** Tokens in one step, at least maxSeqs. */
+  maxStepTokens: number;
+  /** Tokens in one sequence; at most pages * PAGE_TOKENS. */
+  maxContext: number;
+  pages: number;
+  hostPages: number;
+  prefixCaching: boolean;
+}
+
+/** What a planned step will bring, column by column; entry i is the step's sequence i. */
+class PlannedStep {
+  readonly seqs: Sequence[] = [];
+  /** Sequence.residence when planned. */
+  readonly residences: number[] = [];
+  /** Tokens in the sequence after the step, and how many of them are new. */
+  readonly contexts: number[] = [];
+  readonly counts: number[] = [];
+  /** FG.SAMPLE | FG.SCORE */
+  readonly flags: number[] = [];
+
+  add(seq: Sequence, count: number, flags: number): void {
+    this.seqs.push(seq);
+    this.residences.push(seq.residence);
+    this.contexts.push(seq.scheduled);
+    this.counts.push(count);
+    this.flags.push(flags);
+  }
+
+  clear(): void {
+    this.seqs.length = this.residences.length = this.contexts.length = this.counts.length = this.flags.length = 0;
+  }
+}
+
+export class Scheduler {
+  private readonly cache: PageCache;
+  private readonly outcomes = new Outcomes();
+  private readonly estimate = new OutputEstimate();
+  private readonly forecast: GrowthForecast;
+  private readonly alive = new Map<number, Sequence>();
+  /** Oldest first. */
+  private readonly running: Sequence[] = [];
+  /** Oldest first; sequences that gave their pages back are older than those never admitted. */
+  private readonly waiting: Sequence[] = [];
+  private readonly freeSlots: number[];
+  /** Steps planned and not committed, oldest first, and those ready for reuse. */
+  private readonly out: PlannedStep[] = [];
+  private readonly spare: PlannedStep[] = [];
+  /** Prompt pages being computed now, by key, and by whom: a sequence that needs the same page waits for it. */
+  private readonly computing = new Map<bigint, Sequence>();
+  /** This step's prompt chunks: sequences and token counts. */
+  private readonly chunkSeqs: Sequence[] = [];
+  private readonly chunkCounts: number[] = [];
+  /** The oldest waiting sequence did not fit; looked at again once pages have been given back. */
+  private headBlocked = false;
+  private arrivals = 0;
+  private swapped = 0;
+  private preemptions = 0;
+  private prefixQueriedTokens = 0;
+  private prefixHitTokens = 0;
+  private promptTokens = 0;
+  private generatedTokens = 0;
+  private steps = 0;
+
+  constructor(private readonly config: SchedulerConfig) {
+    const { maxSeqs, maxStepTokens, maxContext, pages } = config;
+    if (maxStepTokens < maxSeqs) {
+      throw new FastgenError(
+        "invalid_request",
+        `max_num_batched_tokens (${maxStepTokens}) must be at least max_num_seqs (${maxSeqs})`,
+      );
+    }
+    if (pagesFor(maxContext) > pages) {
+      throw new FastgenError(
+        "out_of_memory",
+        `the KV cache holds ${pages * PAGE_TOKENS} tokens, fewer than max_model_len (${maxContext}): lower max_model_len or give the KV cache more memory`,
+      );
+    }
+    this.cache = new PageCache(pages, config.hostPages);
+    this.forecast = new GrowthForecast(maxSeqs);
+    this.freeSlots = Array.from({ length: maxSeqs }, (_, i) => maxSeqs - 1 - i);
+  }
+
+  /** Steps planned and not yet committed. */
+  get stepsOut(): number {
+    return this.out.length;
+  }
+
+  /** Sequences that have not ended. */
+  get aliveCount(): number {
+    return this.alive.size;
+  }
+
+  add(request: EngineRequest): void {
+    const isPrivate = !this.config.prefixCaching || request.promptLogprobs >= 0;
+    const arrival = this.arrivals++;
+    const root = isPrivate ? PageCache.makeRoot(BigInt(arrival + 1)) : this.cache.root;
+    const seq = new Sequence(request, arrival, root, isPrivate);
+    this.alive.set(request.id, seq);
+    const { length } = request.prompt;
+    if (length < 1 || length + request.maxTokens > this.config.maxContext) {
+      const reason = `a prompt of ${length} tokens and max_tokens ${request.maxTokens} do not fit the context of ${this.config.maxContext}`;
+      this.fail(seq, new FastgenError("invalid_request", reason));
+    } else if (seq.target < 1) {
+      this.end(seq, -1, "length");
+    } else {
+      this.waiting.push(seq);
+    }
+  }
+
+  /** Ends a sequence now; its pages are free for the next step. Does nothing when it has ended already. */
+  abort(id: number): void {
+    const seq = this.alive.get(id);
+    if (seq) this.end(seq, -1, "abort");
+  }
+
+  /** Ends every sequence with the same error. */
+  failAll(error: FastgenError): void {
+    for (const seq of [...this.alive.values()]) this.fail(seq, error);
+  }
+
+  /** Plans the next step into `plan`; false when there is nothing to run now. Submit it, or call dropLast(). */
+  plan(plan: StepPlan): boolean {
+    plan.clear();
+    const step = this.spare.pop() ?? new PlannedStep();
+    const preemptions = this.preemptions;
+    let left = this.config.maxStepTokens;
+    left -= this.planDecodes(plan, step);
+    left = this.planChunks(left);
+    // Pages ran out: whoever gave some back must not take them again in the same step.
+    if (this.preemptions === preemptions) left = this.admit(plan, left);
+    this.shareLeftover(left);
+    this.writeChunks(plan, step);
+    if (plan.seqCount === 0) {
+      this.spare.push(step);
+      return false;
+    }
+    this.out.push(step);
+    return true;
+  }
+
+  /** Running sequences whose next token is the one sampled last. Returns the tokens used. */
+  private planDecodes(plan: StepPlan, step: PlannedStep): number {
+    const { running } = this;
+    // The length is read anew each time: a preemption shortens the list, from its end.
+    for (let i = 0; i < running.length; i++) {
+      const seq = running[i]!;
+      const known = seq.length - seq.scheduled;
+      if (!seq.wantsMore || (seq.pendingSamples === 0 && (known !== 1 || seq.outputs === 0))) continue;
+      if (seq.scheduled === seq.pages.length * PAGE_TOKENS && !this.addPage(seq, plan)) continue;
+      this.sendPages(seq, plan);
+      const token = seq.pendingSamples > 0 ? FG.LAST_SAMPLED : seq.tokens[seq.scheduled]!;
+      seq.scheduled++;
+      seq.pendingSamples++;
+      plan.addDecode(seq.slot, token, seq.scheduled, seq.request.logprobs);
+      step.add(seq, 1, FG.SAMPLE);
+    }
+    return plan.tokenCount;
+  }
+
+  /** One more page for a running sequence, at the cost of the youngest if need be; false when that was itself. */
+  private addPage(seq: Sequence, plan: StepPlan): boolean {
+    let page = this.cache.allocate(plan);
+    while (page < 0) {
+      const youngest = this.running[this.running.length - 1]!;
+      this.preempt(youngest);
+      if (youngest === seq) return false;
+      page = this.cache.allocate(plan);
+    }
+    seq.pages.push(page);
+    return true;
+  }
+
+  /** Chunks for sequences whose known tokens are not all computed. Returns what is left of the budget. */
+  private planChunks(budget: number): number {
+    this.chunkSeqs.length = this.chunkCounts.length = 0;
+    let left = budget;
+    for (const seq of this.running) {
+      if (left === 0) break;
+      const todo = seq.target - seq.scheduled;
+      // A token that planDecodes took counts as scheduled already.
+      if (seq.pendingSamples === 0 && todo > 0) left -= this.addChunk(seq, todo, left);
+    }
+    return left;
+  }
+
+  /** A prompt too long for one step leaves half of the budget to those behind it; what they do not use returns to it. */
+  private addChunk(seq: Sequence, todo: number, left: number): number {
+    const share = todo > this.config.maxStepTokens ? Math.ceil(left / 2) : left;
+    const count = Math.min(chunkLimit(seq), share);
+    this.chunkSeqs.push(seq);
+    this.chunkCounts.push(count);
+    return count;
+  }
+
+  private shareLeftover(budget: number): void {
+    let left = budget;
+    for (let i = 0; i < this.chunkSeqs.length && left > 0; i++) {
+      const more = Math.min(chunkLimit(this.chunkSeqs[i]!) - this.chunkCounts[i]!, left);
+      this.chunkCounts[i]! += more;
+      left -= more;
+    }
+  }
+
+  /** Writes the chunks into the plan, those of one token first: next to the decode rows, which they are like. */
+  private writeChunks(plan: StepPlan, step: PlannedStep): void {
+    const { chunkSeqs, chunkCounts } = this;
+    for (let i = 0; i < chunkSeqs.length; i++) if (chunkCounts[i] === 1) this.writeChunk(chunkSeqs[i]!, 1, plan, step);
+    for (let i = 0; i < chunkSeqs.length; i++) {
+      if (chunkCounts[i]! > 1) this.writeChunk(chunkSeqs[i]!, chunkCounts[i]!, plan, step);
+    }
+    chunkSeqs.length = chunkCounts.length = 0;
+  }
+
+  private writeChunk(seq: Sequence, count: number, plan: StepPlan, step: PlannedStep): void {
+    const { request } = seq;
+    const from = seq.scheduled;
+    const to = from + count;
+    const samples = to === seq.length;
+    const scores = request.promptLogprobs >= 0 && from >= seq.scored && from < seq.promptLength - 1;
+    const flags = (samples ? FG.SAMPLE : 0) | (scores ? FG.SCORE : 0);
+    const logprobs = Math.max(samples ? request.logprobs : -1, scores ? request.promptLogprobs : -1);
+    this.sendPages(seq, plan);
+    plan.add(
+      { slot: seq.slot, context: to, flags, nextToken: samples ? 0 : seq.tokens[to]!, logprobs },
+      seq.tokens,
+      from,
+      to,
+    );
+    seq.scheduled = to;
+    if (scores) seq.scored = Math.min(to, seq.promptLength - 1);
+    if (samples) seq.pendingSamples++;
+    step.add(seq, count, flags);
+  }
+
+  private sendPages(seq: Sequence, plan: StepPlan): void {
+    const { pages } = seq;
+    for (let i = seq.sentPages; i < pages.length; i++) plan.setPage(seq.slot, i, pages[i]!);
+    seq.sentPages = pages.length;
+  }
+
+  /** Admits waiting sequences, oldest first, while slots, budget and pages last. Returns the rest of the budget. */
+  private admit(plan: StepPlan, budget: number): number {
+    if (this.headBlocked || this.waiting.length === 0) return budget;
+    let left = budget;
+    let forecastReady = false;
+    let i = 0;
+    while (i < this.waiting.length && left > 0 && this.freeSlots.length > 0) {
+      const seq = this.waiting[i]!;
+      // Its last token is still being sampled: known after the next commit.
+      if (seq.pendingSamples > 0) break;
+      if (seq.awaitedKey !== null && this.computing.has(seq.awaitedKey)) {
+        i++;
+        continue;
+      }
+      const nodes = this.match(seq);
+      if (seq.awaitedKey !== null) {
+        i++;
+        continue;
+      }
+      if (!forecastReady) {
+        this.fillForecast();
+        forecastReady = true;
+      }
+      if (!this.fits(seq, nodes)) {
+        this.headBlocked = true;
+        break;
+      }
+      this.waiting.splice(i, 1);
+      this.start(seq, nodes, plan);
+      left -= this.addChunk(seq, seq.target - seq.scheduled, left);
+    }
+    return left;
+  }
+
+  /** The cached pages that a waiting sequence starts with. Sets awaitedKey when the next one is being computed by another. */
+  private match(seq: Sequence): PageNode[] {
+    const nodes: PageNode[] = [];
+    seq.awaitedKey = null;
+    // At least one token must be left to compute: its logits are what is sampled from.
+    const limit = Math.floor((seq.length - 1) / PAGE_TOKENS);
+    let parent = seq.root;
+    for (let i = 0; i < limit; i++) {
+      const key = seq.key(i);
+      const node = this.cache.find(parent, key, seq.tokens, i * PAGE_TOKENS);
+      if (!node) {
+        if (this.computing.has(key)) seq.awaitedKey = key;
+        break;
+      }
+      nodes.push(node);
+      parent = node;
+    }
+    return nodes;
+  }
+
+  private fillForecast(): void {
+    this.forecast.clear();
+    for (const seq of this.running) {
+      const kv = Math.max(seq.scheduled, seq.target);
+      this.addForecast(seq, kv, seq.pages.length, seq.pages.length - this.sharedPages(seq));
+    }
+  }
+
+  /** `kv` tokens have room in `pages`; of those, `own` are free once the sequence has ended. */
+  private addForecast(seq: Sequence, kv: number, pages: number, own: number): void {
+    const { maxTokens } = seq.request;
+    const outputs = seq.outputs + seq.pendingSamples;
+    const final = seq.promptLength + this.estimate.expected(maxTokens, outputs) - 1;
+    const slack = Math.max(0, Math.min(pages * PAGE_TOKENS - kv, PAGE_TOKENS - 1));
+    this.forecast.add(Math.max(0, final - kv), slack, own);
+  }
+
+  /** Pages that others refer to as well. They are the first ones of a sequence, so a binary search finds their end. */
+  private sharedPages(seq: Sequence): number {
+    let low = 0;
+    let high = seq.pages.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.cache.refs[seq.pages[middle]!]! > 1) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+
+  /** Whether a waiting sequence can have its pages now and is expected to find those that it will need. Adds it if so. */
+  private fits(seq: Sequence, nodes: readonly PageNode[]): boolean {
+    const { cache } = this;
+    const pages = pagesFor(seq.target);
+    let inUse = 0;
+    for (const node of nodes) if (node.page >= 0 && cache.refs[node.page]! > 0) inUse++;
+    const more = pages - inUse;
+    if (more > cache.available) return false;
+    this.addForecast(seq, seq.target, pages, more);
+    // Alone it always fits: the context is bounded by the pool.
+    if (this.running.length === 0 || this.forecast.fits(cache.referenced + more, cache.pages)) return true;
+    this.forecast.removeLast();
+    return false;
+  }
+
+  /** Gives a waiting sequence its slot and the pages for all tokens it has. */
+  private start(seq: Sequence, nodes: readonly PageNode[], plan: StepPlan): void {
+    const { cache, config } = this;
+    const { request } = seq;
+    cache.acquire(nodes, seq.pages, plan);
+    for (const node of nodes) seq.nodes.push(node);
+    while (seq.pages.length < pagesFor(seq.target)) seq.pages.push(cache.allocate(plan));
+    seq.scheduled = seq.computed = nodes.length * PAGE_TOKENS;
+    if (seq.cachedTokens < 0) {
+      seq.cachedTokens = seq.scheduled;
+      this.promptTokens += seq.promptLength;
+      if (!seq.isPrivate) {
+        this.prefixQueriedTokens += seq.promptLength;
+        this.prefixHitTokens += seq.scheduled;
+      }
+    } else if (config.hostPages > 0) {
+      this.swapped--;
+    }
+    const fullPromptPages = Math.floor(seq.promptLength / PAGE_TOKENS);
+    for (let i = nodes.length; i < fullPromptPages; i++) {
+      if (!this.computing.has(seq.key(i))) this.computing.set(seq.key(i), seq);
+    }
+    seq.slot = this.freeSlots.pop()!;
+    seq.state = "running";
+    let at = this.running.length;
+    while (at > 0 && this.running[at - 1]!.arrival > seq.arrival) at--;
+    this.running.splice(at, 0, seq);
+    plan.fills.push({
+      slot: seq.slot,
+      sampling: request.sampling,
+      stopIds: request.minTokens > 0 ? request.stopIds : NO_IDS,
+      minContext: seq.promptLength + request.minTokens,
+      history: seq.usesPenalty ? seq.tokens.slice(0, seq.length) : null,
+      promptLength: seq.promptLength,
+    });
+  }
+
+  /** Sends the youngest running sequence back to the queue. A sample still out is kept when it arrives. */
+  private preempt(seq: Sequence): void {
+    this.leave(seq);
+    seq.state = "waiting";
+    seq.residence++;
+    let at = 0;
+    while (at < this.waiting.length && this.waiting[at]!.arrival < seq.arrival) at++;
+    this.waiting.splice(at, 0, seq);
+    this.preemptions++;
+    if (this.config.hostPages > 0) this.swapped++;
+    this.estimate.ranOut();
+  }
+
+  /** Takes a running sequence off its slot and its pages. */
+  private leave(seq: Sequence): void {
+    const { running } = this;
+    // From the end: that is where preemption looks.
+    running.splice(running.lastIndexOf(seq), 1);
+    this.freeSlots.push(seq.slot);
+    seq.slot = -1;
+    for (let i = seq.pages.length - 1; i >= 0; i--) this.cache.release(seq.pages[i]!);
+    const promptPages = Math.floor(seq.promptLength / PAGE_TOKENS);
+    for (let i = seq.nodes.length; i < promptPages; i++) this.pageComputed(seq, i);
+    seq.pages.length = seq.nodes.length = 0;
+    seq.sentPages = seq.scheduled = seq.computed = 0;
+    this.headBlocked = false;
+  }
+
+  /** Nobody needs to wait for page `index` of this sequence any longer. */
+  private pageComputed(seq: Sequence, index: number): void {
+    const key = seq.key(index);
+    if (this.computing.get(key) !== seq) return;
+    this.computing.delete(key);
+    this.headBlocked = false;
+  }
+
+  /** Takes the result of the oldest step out, or why it failed: that ends the sequences that were in it. */
+  commit(result: StepResult | FastgenError): void {
+    const step = this.out.shift();
+    if (!step) throw new FastgenError("internal", "a result arrived for a step that was never planned");
+    if (result instanceof FastgenError) {
+      this.failStep(step, result);
+      return;
+    }
+    this.steps++;
+    let row = 0;
+    for (let i = 0; i < step.seqs.length; i++) {
+      const seq = step.seqs[i]!;
+      const flags = step.flags[i]!;
+      const rows = flags & FG.SCORE ? step.counts[i]! : flags & FG.SAMPLE ? 1 : 0;
+      if (seq.state !== "finished") this.commitSequence(seq, step, i, result, row, rows);
+      row += rows;
+    }
+    this.retire(step);
+  }
+
+  private commitSequence(seq: Sequence, step: PlannedStep, i: number, result: StepResult, row: number, rows: number) {
+    const flags = step.flags[i]!;
+    const sampled = (flags & FG.SAMPLE) !== 0;
+    if (step.residences[i] === seq.residence) {
+      seq.computed = step.contexts[i]!;
+      this.registerPages(seq);
+    }
+    if (flags & FG.SCORE) {
+      const from = step.contexts[i]! - step.counts[i]!;
+      seq.addPromptRows(from, sampled ? rows - 1 : rows, result, row, FG.MAX_LOGPROBS);
+    }
+    if (sampled) {
+      seq.pendingSamples--;
+      const last = row + rows - 1;
+      const token = result.ids[last]!;
+      const { request } = seq;
+      seq.append(token);
+      this.generatedTokens++;
+      const stopped = request.stopIds.includes(token);
+      if (stopped || seq.outputs === request.maxTokens) this.end(seq, token, stopped ? "stop" : "length");
+      else this.outcomes.add(seq, token, "");
+      if (request.logprobs >= 0) this.outcomes.addLogprobs(request.logprobs, result, last);
+    } else if (seq.request.maxTokens === 0 && seq.computed === seq.target) {
+      this.end(seq, -1, "length");
+    }
+  }
+
+  /** Makes the pages that are full now findable. */
+  private registerPages(seq: Sequence): void {
+    const { cache } = this;
+    while ((seq.nodes.length + 1) * PAGE_TOKENS <= seq.computed) {
+      const i = seq.nodes.length;
+      const parent = i === 0 ? seq.root : seq.nodes[i - 1]!;
+      this.pageComputed(seq, i);
+      const node = cache.register(parent, seq.key(i), seq.tokens, i * PAGE_TOKENS, seq.pages[i]!);
+      if (!node) return;
+      if (seq.isPrivate) seq.privateNodes.push(node);
+      seq.nodes.push(node);
+      if (node.page !== seq.pages[i]) {
+        // Another sequence computed the same page first: this one goes on with that.
+        seq.pages[i] = node.page;
+        seq.sentPages = Math.min(seq.sentPages, i);
+        this.headBlocked = false;
+      }
+    }
+  }
+
+  /** The newest planned step could not be submitted: the sequences in it end. */
+  dropLast(error: FastgenError): void {
+    const step = this.out.pop();
+    if (step) this.failStep(step, error);
+  }
+
+  private failStep(step: PlannedStep, error: FastgenError): void {
+    for (const seq of step.seqs) if (seq.state !== "finished") this.fail(seq, error);
+    this.retire(step);
+  }
+
+  private retire(step: PlannedStep): void {
+    step.clear();
+    this.spare.push(step);
+  }
+
+  private fail(seq: Sequence, error: FastgenError): void {
+    this.remove(seq);
+    this.outcomes.addError(seq, error);
+  }
+
+  private end(seq: Sequence, token: number, reason: FinishReason): void {
+    if (reason !== "abort") this.estimate.ended(seq.request.maxTokens, seq.outputs);
+    this.remove(seq);
+    this.outcomes.add(seq, token, reason);
+  }
+
+  private remove(seq: Sequence): void {
+    if (seq.state === "running") {
+      this.leave(seq);
+    } else {
+      const at = this.waiting.indexOf(seq);
+      if (at >= 0) this.waiting.splice(at, 1);
+      this.headBlocked = false;
+      if (seq.cachedTokens >= 0 && this.config.hostPages > 0) this.swapped--;
+    }
+    for (const node of seq.privateNodes) this.cache.forget(node);
+    seq.state = "finished";
+    this.alive.delete(seq.request.id);
+  }
+
+  /** Whether something has happened that no message has told yet. */
+  get hasOutcomes(): boolean {
+    return this.outcomes.count > 0;
+  }
+
+  /** What happened since the last message. Call after every commit: a sequence has at most one entry. */
+  takeMessage(): StepMessage {
+    return this.outcomes.take(this.stats());
+  }
+
+  stats(): EngineStats {
+    return {
+      running: this.running.length,
+      waiting: this.waiting.length - this.swapped,
+      swapped: this.swapped,
+      pagesUsed: this.cache.pages - this.cache.empty,
+      pages: this.cache.pages,
+      preemptions: this.preemptions,
+      prefixQueriedTokens: this.prefixQueriedTokens,
+      prefixHitTokens: this.prefixHitTokens,
+      promptTokens: this.promptTokens,
+      generatedTokens: this.generatedTokens,
+      steps: this.steps,
+    };
+  }
+}
+
+const NO_IDS = new Int32Array(0);
+
+/** Tokens that the next chunk of a sequence may have. */
+function chunkLimit(seq: Sequence): number {
+  const todo = seq.target - seq.scheduled;
+  // After a preemption: positions that are scored already and those that are not cannot share a chunk.
+  const rescans = seq.request.promptLogprobs >= 0 && seq.scheduled < seq.scored && seq.scored < seq.promptLength - 1;
+  return rescans ? Math.min(todo, seq.scored - seq.scheduled) : todo;
+}
