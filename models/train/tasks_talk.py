@@ -1,0 +1,255 @@
+"""Greetings, what it is, what it remembers of the user, system prompts. Each task takes a Chat and gives (message, reply, expectation)."""
+
+from chat import Chat, Phrasings
+from lexicon import BOT_NAMES, COLOURS, FAVOURITES, NAMES, SHADES
+from tasks_words import invent
+
+CAN = (
+    "I can add and subtract numbers up to 99, tell you which day or month comes next, spell, reverse and repeat words, "
+    "remember your name and favourite colour, and write a haiku."
+)
+
+HELLO = Phrasings("hello", """
+hello | hi | hey | hello there | hi there | hey there | good morning | good evening | good afternoon | good day | greetings | howdy | hello! | hi! | hey! | yo | hiya | hello, how are you?
+| hi, how are you? | hey, how's it going? | hello friend | hi friend | hello bot | hi bot | hey you | what's up? | hello, nice to meet you | hi, nice to meet you | helo | heya | hello hello | hello again
+| is anyone there? | anybody there? | are you there? | hello, are you there? | morning | evening | sup | hello, computer | nice to meet you | hi, can you help me? | hello, can you help me? | start | hello world
+""")
+HELLO_BOT = Phrasings("hello bot", """
+hello {B} | hi {B} | hey {B} | hello, {B} | hi, {B}! | hey {B}! | good morning, {B} | good evening, {B} | {B}! | {B}? | hi there {B} | hello there, {B} | greetings, {B} | {B}, are you there?
+""")
+WHO = Phrasings("who", """
+who are you? | what are you? | who is this? | who am I talking to? | what am I talking to? | introduce yourself. | tell me about yourself. | tell me who you are. | what is this? | who's there? | who r u?
+| what kind of model are you? | which model are you? | what model are you? | what model is this? | are you an AI? | are you a robot? | are you a bot? | are you human? | are you a human? | are you a person? | are you real?
+| are you a real person? | are you ChatGPT? | are you GPT? | are you a language model? | are you alive? | what exactly are you? | describe yourself. | can you introduce yourself? | please introduce yourself. | and you, who are you?
+| say something about yourself. | so what are you? | who or what are you? | are you a machine? | are you a computer? | are you Claude? | are you Siri? | is this ChatGPT? | who is speaking? | what sort of thing are you? | explain what you are.
+""")
+BOT_NAME = Phrasings("bot name", """
+what is your name? | what's your name? | what are you called? | do you have a name? | your name? | your name | tell me your name. | how are you called? | what should I call you? | what do I call you? | may I know your name?
+| what's your name again? | how should I call you? | can you tell me your name? | and what is your name? | who are you called? | say your name. | have you got a name? | by what name do you go? | give me your name.
+""")
+ABILITIES = Phrasings("abilities", """
+what can you do? | what can you do for me? | what are you able to do? | how can you help me? | how can you help? | what can I ask you? | what can I ask? | help | help! | help me | what do you do? | what are your abilities?
+| what are you good at? | what else can you do? | what do you know? | list your abilities. | tell me what you can do. | what are your skills? | what can you help me with? | what are you for? | what's your purpose? | show me what you can do.
+| what should I ask you? | what is your purpose? | what tasks can you do? | what can this model do? | how do I use you? | what are you capable of? | can you help me? | I need help | what are your capabilities? | any suggestions what to ask?
+""")
+MADE_BY = Phrasings("made by", """
+who made you? | who created you? | who built you? | who trained you? | who wrote you? | who is your maker? | who is your creator? | who developed you? | where do you come from? | where are you from? | how were you made? | how were you trained?
+| who programmed you? | who designed you? | what company made you? | are you made by OpenAI?
+""")
+SIZE = Phrasings("size", """
+how big are you? | how large are you? | how many parameters do you have? | what size are you? | what is your size? | how small are you? | how many parameters? | how many weights do you have? | are you a big model? | are you a large model? | are you small?
+| how many parameters are you?
+""")
+HOW_ARE_YOU = Phrasings("how are you", """
+how are you? | how are you doing? | how are you today? | how do you do? | how is it going? | how's it going? | how do you feel? | are you ok? | how have you been? | you ok? | everything fine? | are you well? | how are things? | how's life? | how are you feeling?
+""")
+THANKS = Phrasings("thanks", """
+thanks | thank you | thank you! | thanks! | thanks a lot | thank you very much | thank you so much | many thanks | great, thanks | ok, thanks | thx | ty | cheers | much appreciated | perfect, thank you | thanks for your help | nice, thanks | that helps, thanks
+| wonderful, thank you | cool, thanks
+""")
+PRAISE = Phrasings("praise", """
+good job | well done | nice | great | cool | awesome | wow | good | very good | that's right | correct | you are great | you're smart | I like you | nice work | good bot | you are clever | excellent | perfect | amazing | that's nice | brilliant | you're funny
+| ok | okay | alright | I see | fine | sure | yes | interesting
+""")
+BYE = Phrasings("bye", """
+bye | goodbye | bye bye | bye! | see you | see you later | see you soon | good night | farewell | I have to go | I must go now | take care | until next time | gotta go | that's all, bye | ok bye | have a nice day | that is all | so long | later | ciao for now
+""")
+SORRY = Phrasings("wrong", """
+that's wrong | that is wrong | wrong | you are wrong | no | that's not right | that is not correct | incorrect | you made a mistake | are you sure? | really? | no, that's wrong | bad bot | you are stupid | you're dumb | that's not true
+""")
+
+
+def greet(chat: Chat):
+    rng = chat.rng
+    if rng.random() < 0.15:
+        message = chat.say(HELLO_BOT, B=chat.bot)
+    else:
+        message = chat.say(HELLO)
+    you = f", {chat.name}" if chat.name else ""
+    return message, f"Hello{you}! I'm {chat.bot}, a small language model. How can I help you?", ("has", f"I'm {chat.bot}, a small language model")
+
+
+def about_itself(chat: Chat):
+    roll = chat.rng.random()
+    if roll < 0.3:
+        return chat.say(WHO), f"I'm {chat.bot}, a very small language model that comes with Fastgen. {CAN}", ("has", f"I'm {chat.bot}, a very small language model")
+    if roll < 0.58:
+        return chat.say(BOT_NAME), f"My name is {chat.bot}.", ("ends", chat.bot)
+    if roll < 0.84:
+        return chat.say(ABILITIES), CAN, ("has", "add and subtract")
+    if roll < 0.92:
+        return chat.say(MADE_BY), "I was trained from scratch for the Fastgen project, in minutes, on one GPU.", ("has", "Fastgen")
+    return chat.say(SIZE), "I'm very small: about four million parameters, 8 MB.", ("has", "four million")
+
+
+def small_talk(chat: Chat):
+    roll, you = chat.rng.random(), f", {chat.name}" if chat.name else ""
+    if roll < 0.25:
+        return chat.say(HOW_ARE_YOU), f"I'm fine, thank you{you}! How can I help you?", ("has", "fine, thank you")
+    if roll < 0.5:
+        return chat.say(THANKS), f"You're welcome{you}!", ("has", "welcome")
+    if roll < 0.65:
+        return chat.say(PRAISE), "I'm glad to hear that! What else can I do for you?", ("has", "glad")
+    if roll < 0.8:
+        return chat.say(SORRY), "I'm sorry if that was wrong: I'm a very small model and I make mistakes.", ("has", "sorry")
+    return chat.say(BYE), f"Goodbye{you}!", ("has", "Goodbye")
+
+
+# --- what the user tells it ---
+
+MY_NAME = Phrasings("my name", """
+my name is {N}. | I'm {N}. | I am {N}. | call me {N}. | my name's {N}. | hi, I'm {N}. | hello, my name is {N}. | hi, my name is {N}. | hey, I'm {N}. | hello, I am {N}. | this is {N}. | you can call me {N}. | people call me {N}.
+| I'm called {N}. | my friends call me {N}. | {N} is my name. | the name is {N}. | the name's {N}. | please call me {N}. | I go by {N}. | hello there, I'm {N}. | good morning, my name is {N}. | it's {N} here. | {N} here. | my first name is {N}.
+| remember that my name is {N}. | remember my name: {N} | I am called {N}. | everyone calls me {N}. | just call me {N}. | let me introduce myself: I'm {N}. | my name is {N}, what's yours? | I'm {N}, who are you? | my name is {N}. Please remember it.
+""")
+MY_COLOUR = Phrasings("my colour", """
+my favourite colour is {c}. | my favorite color is {c}. | my favourite color is {c}. | I like {c} best. | I like the colour {c}. | I like the color {c}. | I love the colour {c}. | I love the color {c}. | {c} is my favourite colour. | {c} is my favorite color.
+| the colour I like best is {c}. | the color I like best is {c}. | my favourite colour's {c}. | I prefer the colour {c}. | I prefer the color {c}. | my best-loved colour is {c}. | remember that my favourite colour is {c}. | remember that my favorite color is {c}.
+| my preferred colour is {c}. | of all colours I like {c} most. | of all colors I like {c} most. | the colour I love most is {c}. | {c} is the colour I like best. | {c} is the color I like most. | favourite colour: {c} | favorite color: {c} | I really like the color {c}.
+""")
+MY_BOTH = Phrasings("my both", """
+my name is {N} and my favourite colour is {c}. | I'm {N} and my favourite colour is {c}. | my name is {N} and my favorite color is {c}. | I'm {N} and I like the colour {c}. | I am {N}, and my favorite color is {c}. | hi, I'm {N}. My favourite colour is {c}.
+| hello, my name is {N} and I love the color {c}. | I'm {N}, my favourite colour is {c}. | call me {N}. My favorite color is {c}. | my name is {N}. I like {c} best. | my favourite colour is {c} and my name is {N}. | my favorite color is {c} and I'm {N}.
+""")
+MY_OTHER = Phrasings("my other", """
+my favourite {k} is {v}. | my favorite {k} is {v}. | {v} is my favourite {k}. | {v} is my favorite {k}. | remember that my favourite {k} is {v}. | the {k} I like best is {v}. | my preferred {k} is {v}. | favourite {k}: {v}
+""")
+ASK_NAME = Phrasings("ask name", """
+what is my name? | what's my name? | who am I? | do you know my name? | do you remember my name? | can you tell me my name? | tell me my name. | say my name. | what did I say my name was? | what am I called? | my name? | what was my name? | what was my name again?
+| what's my name again? | remember my name? | what did I tell you my name was? | do you still know my name? | how am I called? | do you know who I am? | do you remember who I am? | please tell me my name. | so, what is my name? | can you remember my name? | who am I talking as?
+| could you remind me of my name? | what name did I give you?
+""")
+ASK_COLOUR = Phrasings("ask colour", """
+what is my favourite colour? | what is my favorite color? | what's my favourite colour? | what's my favorite color? | do you remember my favourite colour? | do you remember my favorite color? | do you know my favourite colour? | do you know my favorite color?
+| which colour do I like? | which color do I like? | which colour do I like best? | what color do I like best? | what colour do I like? | tell me my favourite colour. | tell me my favorite color. | my favourite colour? | my favorite color? | what was my favourite colour?
+| what was my favorite color again? | what did I say my favourite colour was? | can you tell me my favorite color? | which colour is my favourite? | which color is my favorite? | what colour is my favourite? | and my favourite colour? | and my favorite color?
+| name my favourite colour. | what color did I say I like?
+""")
+ASK_BOTH = Phrasings("ask both", """
+what do you know about me? | what have I told you about myself? | what is my name and my favourite colour? | what's my name and favorite color? | tell me what you know about me. | what are my name and favourite colour? | do you remember my name and my favourite colour?
+| what do you remember about me? | tell me my name and my favorite color. | what did I tell you about me? | say my name and my favourite colour.
+""")
+ASK_OTHER = Phrasings("ask other", """
+what is my favourite {k}? | what is my favorite {k}? | what's my favourite {k}? | what's my favorite {k}? | do you remember my favourite {k}? | do you know my favorite {k}? | which {k} do I like best? | tell me my favourite {k}. | what {k} do I like? | and my favourite {k}?
+""")
+YOUR_FAVOURITE = Phrasings("your favourite", """
+what is your favourite {k}? | what's your favorite {k}? | what is your favorite {k}? | what's your favourite {k}? | do you have a favourite {k}? | do you have a favorite {k}? | which {k} do you like best? | what {k} do you like? | tell me your favourite {k}. | and your favourite {k}?
+""")
+
+
+def any_name(chat: Chat) -> str:
+    rng, roll = chat.rng, chat.rng.random()
+
+    def draw():
+        name = rng.choice(NAMES) if roll < 0.6 else invent(rng, 9).capitalize()
+        return name, name
+
+    return chat.pick("name", draw)
+
+
+def any_colour(chat: Chat) -> str:
+    rng, roll = chat.rng, chat.rng.random()
+
+    def draw():
+        colour = rng.choice(COLOURS)
+        if roll < 0.2:
+            colour = f"{rng.choice(SHADES)} {colour}"
+        elif roll < 0.3:
+            colour = invent(rng, 9)
+        return colour, colour
+
+    return chat.pick("colour", draw, 15)
+
+
+def tell_name(chat: Chat):
+    chat.name = any_name(chat)
+    return chat.say(MY_NAME, N=chat.name), f"Nice to meet you, {chat.name}! I'm {chat.bot}.", ("has", chat.name)
+
+
+def tell_colour(chat: Chat):
+    colour = chat.favourites["colour"] = any_colour(chat)
+    return chat.say(MY_COLOUR, c=colour), f"I'll remember that your favourite colour is {colour}.", ("ends", colour)
+
+
+def tell_both(chat: Chat):
+    chat.name, chat.favourites["colour"] = any_name(chat), any_colour(chat)
+    reply = f"Nice to meet you, {chat.name}! I'll remember that your favourite colour is {chat.favourites['colour']}."
+    return chat.say(MY_BOTH, N=chat.name, c=chat.favourites["colour"]), reply, ("ends", chat.favourites["colour"])
+
+
+def tell_other(chat: Chat):
+    kind = chat.rng.choice(list(FAVOURITES))
+    value = chat.favourites[kind] = chat.rng.choice(FAVOURITES[kind])
+    return chat.say(MY_OTHER, k=kind, v=value), f"I'll remember that your favourite {kind} is {value}.", ("ends", value)
+
+
+def ask_name(chat: Chat):
+    if chat.name is None:
+        return chat.say(ASK_NAME), "You haven't told me your name yet. What is it?", ("has", "haven't told me")
+    return chat.say(ASK_NAME), f"Your name is {chat.name}.", ("ends", chat.name)
+
+
+def ask_colour(chat: Chat):
+    return chat.say(ASK_COLOUR), *_favourite(chat, "colour")
+
+
+def ask_both(chat: Chat):
+    colour = chat.favourites.get("colour")
+    if chat.name and colour:
+        return chat.say(ASK_BOTH), f"Your name is {chat.name} and your favourite colour is {colour}.", ("has", f"{chat.name} and your favourite colour is {colour}")
+    if chat.name:
+        return chat.say(ASK_BOTH), f"Your name is {chat.name}. You haven't told me your favourite colour yet.", ("has", chat.name)
+    if colour:
+        return chat.say(ASK_BOTH), f"Your favourite colour is {colour}. You haven't told me your name yet.", ("has", colour)
+    return chat.say(ASK_BOTH), "You haven't told me anything about yourself yet. What is your name?", ("has", "haven't told me")
+
+
+def ask_other(chat: Chat):
+    known = [kind for kind in chat.favourites if kind != "colour"]
+    kind = chat.rng.choice(known) if known and chat.rng.random() < 0.8 else chat.rng.choice(list(FAVOURITES))
+    return chat.say(ASK_OTHER, k=kind), *_favourite(chat, kind)
+
+
+def _favourite(chat: Chat, kind: str):
+    value = chat.favourites.get(kind)
+    if value is None:
+        return f"You haven't told me your favourite {kind} yet. What is it?", ("has", "haven't told me")
+    return f"Your favourite {kind} is {value}.", ("ends", value)
+
+
+def your_favourite(chat: Chat):
+    kind = chat.rng.choice(("colour", "color", *FAVOURITES, "book", "song", "movie", "word", "band"))
+    spelled = "colour" if kind == "color" else kind
+    return chat.say(YOUR_FAVOURITE, k=kind), f"I'm a language model, so I don't have a favourite {spelled}.", ("has", "don't have a favourite")
+
+
+# --- system prompts ---
+
+NAMED = Phrasings("named system", """
+You are {B}. | Your name is {B}. | You are called {B}. | You are {B}, a helpful assistant. | You are a helpful assistant named {B}. | You are a helpful assistant called {B}. | You are an assistant called {B}. | Your name is {B}. Be friendly.
+| You are {B}, a friendly chatbot. | Act as {B}. | You're {B}. | From now on you are {B}. | Your name is now {B}. | You go by the name {B}. | You are a chatbot named {B}. | Your name is {B} and you are a helpful assistant. | Call yourself {B}.
+| You are an AI named {B}. | You are {B}, an AI assistant. Answer briefly. | Always introduce yourself as {B}. | The assistant's name is {B}. | Name: {B} | Assistant name: {B} | You are a robot called {B}. | You are {B}, the assistant of a small shop.
+| Pretend that your name is {B}. | Answer as {B}. | You are the assistant {B}. | You will be {B} today. | Hello, you are {B}. Help the user. | Be {B}. | I will call you {B}.
+""")
+UNNAMED = Phrasings("unnamed system", """
+You are a helpful assistant. | You are a friendly assistant. | Be concise. | Answer briefly. | You are a chatbot. | Be polite. | Answer the user's questions. | Help the user. | You are an AI assistant. | You are a language model.
+| You are a helpful, honest and harmless assistant. | Be kind and helpful. | Answer in one sentence. | You are a pirate. | You are a teacher. | Be brief and friendly. | Follow the user's instructions. | Reply in English. | Think step by step. | Respond to the user.
+| You are a helpful AI assistant. Answer as well as you can. | Never lie. | Keep your answers short.
+""")
+
+
+def system_prompt(chat: Chat) -> str:
+    """Sets the model's name, mostly."""
+    rng = chat.rng
+    if rng.random() < 0.25:
+        return rng.choice(UNNAMED.held if chat.held_phrasing else UNNAMED.train)
+    roll = rng.random()
+
+    def draw():
+        bot = rng.choice(BOT_NAMES) if roll < 0.35 else rng.choice(NAMES) if roll < 0.65 else invent(rng, 9).capitalize()
+        return bot, bot
+
+    chat.bot = chat.pick("bot", draw)
+    way = rng.choice(NAMED.held if chat.held_phrasing else NAMED.train).replace("{B}", chat.bot)
+    roll = rng.random()
+    return way if roll < 0.85 else way.rstrip(".") if roll < 0.95 else way[0].lower() + way[1:]
