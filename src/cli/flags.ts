@@ -1,0 +1,181 @@
+/** The flags that fgserve and fgchat share: how a model is loaded, in vLLM's spelling where it has one. */
+import { existsSync, readFileSync } from "node:fs";
+import { type Command, CommanderError, InvalidArgumentError, Option } from "commander";
+import { DEFAULTS } from "../device.ts";
+import type { Dtype } from "../engine/protocol.ts";
+import { FastgenError } from "../errors.ts";
+import { MAX_TEMPLATE_LENGTH } from "../limits.ts";
+import type { LoadOptions } from "../types.ts";
+
+/** A whole number within bounds. */
+export function integer(least: number, most = Number.MAX_SAFE_INTEGER) {
+  return (text: string): number => {
+    const value = Number(text);
+    if (/^\d+$/.test(text) && value >= least && value <= most) return value;
+    const range = most === Number.MAX_SAFE_INTEGER ? `of at least ${least}` : `from ${least} to ${most}`;
+    throw new InvalidArgumentError(`It must be a whole number ${range}.`);
+  };
+}
+
+/** A number within bounds, the lower one excluded where `above` says so. */
+export function decimal(least: number, most: number, above = false) {
+  return (text: string): number => {
+    const value = Number(text);
+    if (text.trim() !== "" && Number.isFinite(value) && value <= most && (above ? value > least : value >= least)) {
+      return value;
+    }
+    const range =
+      most === Number.POSITIVE_INFINITY ? `${least} or more` : `${above ? "above " : ""}${least} to ${most}`;
+    throw new InvalidArgumentError(`It must be a number: ${range}.`);
+  };
+}
+
+const UNITS = ["", "k", "m", "g", "t"];
+
+/** Bytes: "4G" is 4 GiB. */
+export function bytes(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)([kmgt]?)(i?b)?$/i.exec(text);
+  const value = match && Number(match[1]) * 1024 ** UNITS.indexOf(match[2]!.toLowerCase());
+  if (value) return Math.floor(value);
+  throw new InvalidArgumentError("It must be a number of bytes above 0, such as 4294967296, 512M or 4G.");
+}
+
+const DTYPES: Record<string, "auto" | Dtype> = {
+  auto: "auto",
+  bfloat16: "bfloat16",
+  float16: "float16",
+  half: "float16",
+  float32: "float32",
+  float: "float32",
+};
+
+/** What commander makes of the flags below. */
+export interface ModelFlags {
+  revision?: string;
+  device: "auto" | "cpu" | "cuda";
+  dtype: string;
+  loadFormat: "auto" | "dummy";
+  maxModelLen?: number;
+  maxNumSeqs?: number;
+  maxNumBatchedTokens?: number;
+  enablePrefixCaching?: boolean;
+  gpuMemoryUtilization: number;
+  kvCacheMemoryBytes?: number;
+  swapSpace?: number;
+  tensorParallelSize?: number;
+  tensorParallel?: number;
+  threads: number;
+  seed: number;
+  chatTemplate?: string;
+}
+
+/** Adds [model] and every flag of ModelFlags to a command. */
+export function addModelFlags(command: Command): Command {
+  const { max_num_seqs, max_num_batched_tokens, swap_space_gib, kv_cache_gib, gpu_memory_utilization } = DEFAULTS;
+  // A default that depends on the model or the device is told in words.
+  const flag = (flags: string, description: string, parse?: (text: string) => unknown, fallback?: unknown) => {
+    const option = new Option(flags, description);
+    if (parse) option.argParser(parse);
+    if (fallback !== undefined) option.default(fallback);
+    command.addOption(option);
+  };
+  const choice = (flags: string, description: string, choices: string[]) =>
+    command.addOption(new Option(flags, description).choices(choices).default(choices[0]));
+
+  command.argument("[model]", 'a Hugging Face model directory, or "org/name" on the hub (default: the built-in model)');
+  flag("--revision <name>", "branch, tag or commit of a hub model (default: main)");
+  choice("--device <name>", "where to run; auto = a GPU where there is one", ["auto", "cpu", "cuda"]);
+  choice("--dtype <name>", "precision of activations and KV cache; auto = the checkpoint's", Object.keys(DTYPES));
+  choice("--load-format <name>", "dummy = random weights of the model's shape", ["auto", "dummy"]);
+  flag(
+    "--max-model-len <tokens>",
+    "most tokens in one sequence (default: the model's context, or what fits)",
+    integer(1),
+  );
+  flag("--max-num-seqs <n>", `sequences that run at once (default: ${max_num_seqs})`, integer(1));
+  const { cuda, cpu } = max_num_batched_tokens;
+  flag("--max-num-batched-tokens <n>", `tokens in one step (default: ${cuda} on a GPU, ${cpu} on the CPU)`, integer(1));
+  flag("--enable-prefix-caching", "reuse the KV cache of equal prompt beginnings (default: on)");
+  flag("--no-enable-prefix-caching", "compute every prompt anew");
+  flag(
+    "--gpu-memory-utilization <share>",
+    "share of the GPU's memory to use",
+    decimal(0, 1, true),
+    gpu_memory_utilization,
+  );
+  flag(
+    "--kv-cache-memory-bytes <bytes>",
+    `KV cache, such as 4G (default: what is left of the GPU's share; on the CPU ${kv_cache_gib}G or a quarter of free memory)`,
+    bytes,
+  );
+  flag(
+    "--swap-space <GiB>",
+    `host memory for KV pages evicted from the device (default: ${swap_space_gib.cuda} on a GPU, ${swap_space_gib.cpu} on the CPU)`,
+    decimal(0, Number.POSITIVE_INFINITY),
+  );
+  flag("--tensor-parallel-size <n>", "GPUs to split the model over; also --tensor-parallel (default: 1)", integer(1));
+  command.addOption(new Option("--tensor-parallel <n>").argParser(integer(1)).hideHelp());
+  flag("--threads <n>", "CPU threads; 0 = one a core", integer(0), 0);
+  flag("--seed <n>", "seed of the random weights of --load-format dummy", integer(0), 0);
+  flag("--chat-template <file or text>", "a Jinja chat template (default: the model's own)");
+  return command;
+}
+
+/** The flags as the library takes them. Reads the template's file. Throws FastgenError "invalid_request". */
+export function loadOptions(flags: ModelFlags): LoadOptions {
+  const { kvCacheMemoryBytes, chatTemplate } = flags;
+  return {
+    revision: flags.revision,
+    device: flags.device,
+    dtype: DTYPES[flags.dtype],
+    load_format: flags.loadFormat,
+    max_model_len: flags.maxModelLen,
+    max_num_seqs: flags.maxNumSeqs,
+    max_num_batched_tokens: flags.maxNumBatchedTokens,
+    enable_prefix_caching: flags.enablePrefixCaching,
+    gpu_memory_utilization: flags.gpuMemoryUtilization,
+    kv_cache_gib: kvCacheMemoryBytes === undefined ? undefined : kvCacheMemoryBytes / 2 ** 30,
+    swap_space_gib: flags.swapSpace,
+    tensor_parallel_size: flags.tensorParallelSize ?? flags.tensorParallel,
+    threads: flags.threads,
+    seed: flags.seed,
+    chat_template: chatTemplate === undefined ? undefined : readTemplate(chatTemplate),
+  };
+}
+
+/** A template's text: the argument itself where it holds Jinja, else the file that it names. */
+function readTemplate(argument: string): string {
+  const isText = /\{[{%#]/.test(argument);
+  if (!isText && !existsSync(argument)) {
+    throw new FastgenError(
+      "invalid_request",
+      `--chat-template: there is no file '${argument}', and it is not a template either: it holds no {{ }} and no {% %}`,
+    );
+  }
+  let text = argument;
+  try {
+    if (!isText) text = readFileSync(argument, "utf8");
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    throw new FastgenError("invalid_request", `--chat-template: '${argument}' cannot be read: ${why}`);
+  }
+  if (text.length <= MAX_TEMPLATE_LENGTH) return text;
+  throw new FastgenError(
+    "invalid_request",
+    `--chat-template: ${text.length} characters are more than the ${MAX_TEMPLATE_LENGTH} allowed`,
+  );
+}
+
+/**
+ * Parses a command line. Returns null when there is something to run, else the exit code: 0 after --help or --version,
+ * 2 after an error, which commander has written to stderr with the nearest right flag.
+ */
+export function parseFlags(command: Command, args: string[]): number | null {
+  try {
+    command.exitOverride().parse(args, { from: "user" });
+    return null;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+    throw error;
+  }
+}

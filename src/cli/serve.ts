@@ -1,0 +1,153 @@
+/** fgserve: the command line of the server, and its life from the open port to the last answer. */
+import { Command, InvalidArgumentError, Option } from "commander";
+import { listen } from "../../routes/listen.ts";
+import { Service } from "../../routes/service.ts";
+import { VERSION } from "../../routes/version.ts";
+import { PAGE_TOKENS } from "../engine/blocks.ts";
+import { asFastgenError } from "../errors.ts";
+import { Fastgen } from "../fastgen.ts";
+import { DRAIN_SECONDS } from "../limits.ts";
+import type { FastgenApi } from "../types.ts";
+import { addModelFlags, integer, loadOptions, type ModelFlags, parseFlags } from "./flags.ts";
+import { ProgressBar } from "./progress.ts";
+
+interface ServeFlags extends ModelFlags {
+  host: string;
+  port: number;
+  apiKey?: string;
+  servedModelName?: string;
+  disableLogRequests?: boolean;
+}
+
+function command(): Command {
+  const nonEmpty = (text: string) => {
+    if (text !== "") return text;
+    throw new InvalidArgumentError("It must not be empty.");
+  };
+  const command = new Command("fgserve")
+    .description("Serves a model over OpenAI's API.")
+    .version(VERSION)
+    .option("--host <address>", "address to listen on; 0.0.0.0 = all", nonEmpty, "127.0.0.1")
+    .option("--port <n>", "port to listen on; 0 = any that is free", integer(0, 65_535), 5678)
+    .addOption(
+      new Option("--api-key <key>", "key that every request but /health and /metrics must bear (default: none)")
+        .env("FASTGEN_API_KEY")
+        .argParser(nonEmpty),
+    )
+    .option("--served-model-name <name>", "the model's name in replies (default: as given)", nonEmpty)
+    .option("--disable-log-requests", "no access log on stderr (default: one JSON line a request)");
+  return addModelFlags(command).addHelpText(
+    "after",
+    `
+The server answers /v1/chat/completions, /v1/completions, /v1/models, /tokenize, /detokenize, /version, /health and
+/metrics, each with and without /v1. SIGTERM and SIGINT let running requests finish, for at most ${DRAIN_SECONDS} seconds; a
+second signal ends it at once.`,
+  );
+}
+
+/**
+ * Serves until a signal. Resolves to the exit code: 0 after a signal or --help, 2 for wrong usage. Throws FastgenError
+ * where the port or the model cannot be had.
+ */
+export async function run(args: string[]): Promise<number> {
+  const parser = command();
+  const code = parseFlags(parser, args);
+  if (code !== null) return code;
+  const flags = parser.opts<ServeFlags>();
+  const options = loadOptions(flags);
+  const log = (line: string) => process.stderr.write(`${line}\n`);
+  const service = new Service({
+    apiKey: flags.apiKey ?? null,
+    servedModelName: flags.servedModelName ?? null,
+    accessLog: flags.disableLogRequests ? null : log,
+    errorLog: log,
+  });
+  // The port is open while the model loads: /health says so, and a port in use is found before the wait.
+  const server = listen(service, flags.host, flags.port);
+  const stopping = new AbortController();
+  const unhook = onSignals(stopping);
+  let fastgen: FastgenApi | null = null;
+  try {
+    fastgen = await load(parser.args[0], options, service, stopping.signal);
+    if (fastgen) {
+      process.stdout.write(banner(fastgen, service.modelName, server.url, flags));
+      await aborted(stopping.signal);
+      await drain(service, fastgen, log);
+    }
+    return 0;
+  } finally {
+    unhook();
+    await server.stop(true);
+  }
+}
+
+/** The loaded model, or null when a signal came first. */
+async function load(
+  model: string | undefined,
+  options: ReturnType<typeof loadOptions>,
+  service: Service,
+  signal: AbortSignal,
+): Promise<FastgenApi | null> {
+  const bar = new ProgressBar();
+  const onProgress: typeof options.onProgress = (progress) => {
+    service.progress = progress;
+    bar.update(progress);
+  };
+  try {
+    const fastgen = await Fastgen.load(model, { ...options, onProgress, signal });
+    service.ready(fastgen);
+    return fastgen;
+  } catch (error) {
+    if (signal.aborted && asFastgenError(error).kind === "aborted") return null;
+    throw error;
+  } finally {
+    bar.end();
+  }
+}
+
+/** The first SIGTERM or SIGINT stops in order, the second at once. Returns what undoes this. */
+function onSignals(stopping: AbortController): () => void {
+  const numbers = { SIGINT: 2, SIGTERM: 15 };
+  const handler = (signal: NodeJS.Signals) => {
+    if (stopping.signal.aborted) process.exit(128 + numbers[signal as keyof typeof numbers]);
+    stopping.abort();
+  };
+  for (const signal of Object.keys(numbers)) process.on(signal, handler);
+  return () => {
+    for (const signal of Object.keys(numbers)) process.off(signal, handler);
+  };
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
+}
+
+async function drain(service: Service, fastgen: FastgenApi, log: (line: string) => void): Promise<void> {
+  log("fgserve: shutting down; running requests may finish");
+  const finished = await service.drain(DRAIN_SECONDS);
+  if (!finished) log(`fgserve: requests still running after ${DRAIN_SECONDS} seconds are cut off`);
+  await fastgen.close();
+  // Those cut off are told so before their connections close.
+  if (!finished) await service.drain(1);
+}
+
+/** What is served, what it holds, where, and how to ask it. */
+function banner(fastgen: FastgenApi, name: string, url: URL, flags: ServeFlags): string {
+  const { model, capacity, load_seconds } = fastgen;
+  const count = (value: number) => value.toLocaleString("en-US");
+  const { protocol, hostname, port } = url;
+  // What listens everywhere is asked here.
+  const host = ["0.0.0.0", "[::]", "::"].includes(hostname) ? "127.0.0.1" : hostname;
+  const base = `${protocol}//${host}:${port}`;
+  const key = flags.apiKey === undefined ? "" : ' -H "Authorization: Bearer $FASTGEN_API_KEY"';
+  const hostPages = capacity.hostPages > 0 ? `, ${count(capacity.hostPages)} more on the host` : "";
+  return `fgserve ${VERSION}: ${name} (${model.architecture}, ${model.dtype}) on ${capacity.deviceName}, loaded in ${load_seconds.toFixed(1)} s
+KV cache: ${count(capacity.pages * PAGE_TOKENS)} tokens in ${count(capacity.pages)} pages${hostPages}; up to ${count(model.max_model_len)} tokens a sequence
+Ready: ${base}
+
+  curl ${base}/v1/chat/completions -H 'Content-Type: application/json'${key} \\
+    -d '{"messages": [{"role": "user", "content": "Write a haiku about recursion in programming."}]}'
+
+`;
+}
