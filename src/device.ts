@@ -1,6 +1,7 @@
 /** From LoadOptions to EngineConfig: which device and library, and how the memory is divided. */
 import * as os from "node:os";
 import { assetPath } from "./assets.ts";
+import { PAGE_TOKENS } from "./engine/blocks.ts";
 import type { DeviceKind, Dtype, EngineConfig } from "./engine/protocol.ts";
 import { FastgenError } from "./errors.ts";
 import { Library } from "./ffi/library.ts";
@@ -8,9 +9,6 @@ import type { Model, ModelShape } from "./model/shape.ts";
 import type { LoadOptions } from "./types.ts";
 
 const GIB = 2 ** 30;
-
-/** Tokens in a KV page: FG_PAGE_TOKENS of fastgen.h. */
-const PAGE_TOKENS = 64;
 
 /** Defaults of the engine's options, as --help shows them. */
 export const DEFAULTS = {

@@ -2,25 +2,14 @@
  * One request on the main thread: token ids come in from the engine, text, log probabilities and chunks go out. A request
  * with n choices is n sequences of the engine.
  */
-import type { FinishReason, TokenLogprobs } from "./engine/protocol.ts";
+import type { SequenceEvent } from "./engine/front.ts";
+import type { TokenLogprobs } from "./engine/protocol.ts";
 import { FastgenError } from "./errors.ts";
 import type { ResolvedParams } from "./params.ts";
 import type { Detokenizer } from "./text/detokenizer.ts";
 import { StopStrings } from "./text/stop-strings.ts";
 import type { Tokenizer } from "./text/tokenizer.ts";
 import type { Choice, Chunk, Completion, Generation, PositionLogprobs, TokenLogprob, Usage } from "./types.ts";
-
-/** One step's news of one sequence, as front.ts delivers it. */
-export interface SequenceEvent {
-  /** -1 where the entry only ends. */
-  token: number;
-  finish: FinishReason | "";
-  logprobs: TokenLogprobs | null;
-  promptLogprobs: TokenLogprobs | null;
-  /** On the first event. */
-  cachedTokens: number | null;
-  error: FastgenError | null;
-}
 
 interface ChoiceState {
   decoder: Detokenizer;

@@ -28,7 +28,7 @@ async function connect(pieces: string[], options: { status?: number; endless?: b
           await Bun.sleep(2);
         }
       };
-      return new Response(body() as unknown as BodyInit, { status: options.status ?? 200 });
+      return new Response(body() as unknown as ReadableStream, { status: options.status ?? 200 });
     },
   });
   const url = `http://localhost:${server.port}`;

@@ -1,0 +1,107 @@
+/** fgchat: the command line of the chat. */
+import { Command } from "commander";
+import { VERSION } from "../../routes/version.ts";
+import { Fastgen } from "../fastgen.ts";
+import type { SamplingParams } from "../params.ts";
+import { type ChatBackend, LocalBackend } from "./chat-backend.ts";
+import { RemoteBackend } from "./chat-remote.ts";
+import { ChatSession } from "./chat-session.ts";
+import { addModelFlags, decimal, integer, loadOptions, type ModelFlags, parseFlags } from "./flags.ts";
+import { LineReader } from "./line-reader.ts";
+import { ProgressBar } from "./progress.ts";
+
+/** Where neither a flag nor the model's generation_config.json says: livelier than greedy, and seldom astray. */
+const SAMPLING: SamplingParams = { temperature: 0.7, top_p: 0.95 };
+
+interface ChatFlags extends ModelFlags {
+  url?: string;
+  apiKey?: string;
+  system?: string;
+  maxTokens?: number;
+  temperature?: number;
+  topP?: number;
+  topK?: number;
+  minP?: number;
+  repetitionPenalty?: number;
+}
+
+function command(): Command {
+  const { temperature, top_p } = SAMPLING;
+  const command = new Command("fgchat")
+    .description("Chats with a model in the terminal, loaded here or, with --url, on a running server.")
+    .version(VERSION)
+    .option("--url <url>", "chat with the server at this address; [model] is then its name for the model")
+    .option("--api-key <key>", "key for --url (default: $FASTGEN_API_KEY or $OPENAI_API_KEY)")
+    .option("--system <text>", "system prompt (default: none, or the model's own)")
+    .option("--max-tokens <n>", "most tokens in one answer (default: to the end of the context)", integer(1))
+    .option(
+      "--temperature <n>",
+      `0 = always the likeliest token (default: the model's, or ${temperature})`,
+      decimal(0, 100),
+    )
+    .option(
+      "--top-p <share>",
+      `sample from this share of the probability (default: the model's, or ${top_p})`,
+      decimal(0, 1, true),
+    )
+    .option("--top-k <n>", "sample from the n likeliest tokens; 0 = all (default: the model's, or 0)", integer(0))
+    .option("--min-p <share>", "leave out tokens less likely than this share of the likeliest", decimal(0, 1))
+    .option("--repetition-penalty <n>", "above 1: avoid tokens that are there already", decimal(0, 100, true));
+  return addModelFlags(command);
+}
+
+/** Only what was given: a server has defaults of its own. */
+function sampling(flags: ChatFlags): SamplingParams {
+  const params: SamplingParams = {
+    max_tokens: flags.maxTokens,
+    temperature: flags.temperature,
+    top_p: flags.topP,
+    top_k: flags.topK,
+    min_p: flags.minP,
+    repetition_penalty: flags.repetitionPenalty,
+  };
+  return Object.fromEntries(Object.entries(params).filter(([, value]) => value !== undefined));
+}
+
+/** Chats until the user leaves. Resolves to the exit code. Throws FastgenError where there is no model to talk to. */
+export async function run(args: string[]): Promise<number> {
+  const parser = command();
+  const code = parseFlags(parser, args);
+  if (code !== null) return code;
+  const flags = parser.opts<ChatFlags>();
+  const backend = await connect(parser.args[0], flags);
+  const reader = new LineReader();
+  const onSignal = () => reader.interrupt();
+  process.on("SIGINT", onSignal);
+  try {
+    const session = new ChatSession({
+      backend,
+      reader,
+      write: (text) => void process.stdout.write(text),
+      color: process.stdout.isTTY === true && !process.env.NO_COLOR,
+      system: flags.system ?? null,
+      maxTokens: flags.maxTokens ?? null,
+    });
+    return await session.run();
+  } finally {
+    process.off("SIGINT", onSignal);
+    reader.close();
+    await backend.close();
+  }
+}
+
+async function connect(model: string | undefined, flags: ChatFlags): Promise<ChatBackend> {
+  const params = sampling(flags);
+  if (flags.url !== undefined) {
+    const apiKey = flags.apiKey ?? process.env.FASTGEN_API_KEY ?? process.env.OPENAI_API_KEY ?? null;
+    return RemoteBackend.connect({ url: flags.url, apiKey, model: model ?? null, params });
+  }
+  const bar = new ProgressBar();
+  const fastgen = await Fastgen.load(model, {
+    ...loadOptions(flags),
+    // One conversation: a few slots suffice, and leave the memory to the context.
+    max_num_seqs: flags.maxNumSeqs ?? 4,
+    onProgress: (progress) => bar.update(progress),
+  }).finally(() => bar.end());
+  return new LocalBackend(fastgen, { ...SAMPLING, ...fastgen.default_params, ...params });
+}

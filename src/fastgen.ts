@@ -1,0 +1,240 @@
+/** The library: a model loaded, generating. fgserve and fgchat are written on this and on nothing beneath it. */
+import { runBounded } from "./batch.ts";
+import { chooseDevice, engineConfig } from "./device.ts";
+import { PAGE_TOKENS } from "./engine/blocks.ts";
+import { EngineFront } from "./engine/front.ts";
+import type { EngineCapacity, EngineStats } from "./engine/protocol.ts";
+import { asFastgenError, FastgenError } from "./errors.ts";
+import { RunningGeneration } from "./generation.ts";
+import { openDefaultModel } from "./model/embedded.ts";
+import { openModel } from "./model/load.ts";
+import type { SamplingParams } from "./params.ts";
+import { checkPrompt, engineRequests, type ModelLimits, resolveParams } from "./request.ts";
+import { ChatTemplate } from "./text/chat-template.ts";
+import { readGenerationConfig } from "./text/generation-config.ts";
+import { Tokenizer } from "./text/tokenizer.ts";
+import type {
+  BatchInput,
+  BatchResult,
+  Completion,
+  FastgenApi,
+  GenerateOptions,
+  Generation,
+  LoadOptions,
+  ModelInfo,
+  Prompt,
+} from "./types.ts";
+
+interface Parts {
+  front: EngineFront;
+  tokenizer: Tokenizer;
+  template: ChatTemplate;
+  model: ModelInfo;
+  limits: ModelLimits;
+  defaults: SamplingParams;
+  maxSeqs: number;
+}
+
+export class Fastgen implements FastgenApi {
+  readonly #parts: Parts;
+  readonly #modelStopIds: ReadonlySet<number>;
+
+  private constructor(parts: Parts) {
+    this.#parts = parts;
+    this.#modelStopIds = new Set(parts.limits.stopIds);
+  }
+
+  /**
+   * Loads a model: a Hugging Face directory, "org/name", or none for the embedded one. Everything that can be wrong is
+   * found before the weights are read.
+   * @throws FastgenError "model", "invalid_request" (options), "device", "out_of_memory", "unavailable" (network), "aborted".
+   */
+  static async load(name?: string, options: LoadOptions = {}): Promise<Fastgen> {
+    const { signal } = options;
+    const device = chooseDevice(options.device ?? "auto");
+    const opening = {
+      revision: options.revision,
+      loadFormat: options.load_format,
+      onProgress: options.onProgress,
+      signal,
+    };
+    const model = await (name === undefined ? openDefaultModel(opening) : openModel(name, opening));
+    const config = engineConfig(model, device, options);
+    const template = ChatTemplate.load(model.files, options.chat_template);
+    // The tokenizer and the weights load side by side.
+    const starting = EngineFront.start(config, { onProgress: options.onProgress, signal });
+    const tokenizing = Tokenizer.load(model.files);
+    const [front, tokenizer] = await Promise.allSettled([starting, tokenizing]);
+    if (front.status === "rejected") throw front.reason;
+    try {
+      if (tokenizer.status === "rejected") throw tokenizer.reason;
+      const generation = readGenerationConfig(model.files, tokenizer.value);
+      const maxContext = contextThatFits(config.maxContext, front.value.capacity, options);
+      return new Fastgen({
+        front: front.value,
+        tokenizer: tokenizer.value,
+        template,
+        model: {
+          name: model.name,
+          architecture: model.architecture,
+          max_model_len: maxContext,
+          vocab_size: model.shape.vocabSize,
+          dtype: config.computeDtype,
+          device: config.device,
+        },
+        limits: { vocabSize: model.shape.vocabSize, maxContext, stopIds: generation.stopIds },
+        defaults: generation.params,
+        maxSeqs: config.maxSeqs,
+      });
+    } catch (error) {
+      await front.value.close();
+      throw error;
+    }
+  }
+
+  get model(): ModelInfo {
+    return this.#parts.model;
+  }
+
+  get capacity(): EngineCapacity {
+    return this.#parts.front.capacity;
+  }
+
+  get load_seconds(): number {
+    return this.#parts.front.loadSeconds;
+  }
+
+  get stats(): EngineStats {
+    return this.#parts.front.stats;
+  }
+
+  get alive(): boolean {
+    return this.#parts.front.alive;
+  }
+
+  get default_params(): SamplingParams {
+    return this.#parts.defaults;
+  }
+
+  async start(prompt: Prompt, params?: SamplingParams, options: GenerateOptions = {}): Promise<Generation> {
+    const { front, tokenizer, limits, defaults } = this.#parts;
+    const { signal } = options;
+    throwIfAborted(signal);
+    const resolved = resolveParams(params, defaults);
+    const ids = await this.tokenize(prompt, options);
+    throwIfAborted(signal);
+    const requests = engineRequests(resolved, ids, limits, promptField(prompt));
+    const sequences: number[] = [];
+    const generation = new RunningGeneration({
+      prompt: ids,
+      params: resolved,
+      tokenizer,
+      modelStopIds: this.#modelStopIds,
+      abortChoice: (choice) => front.abort([sequences[choice]!]),
+    });
+    if (signal) {
+      const onAbort = () => generation.abort();
+      signal.addEventListener("abort", onAbort, { once: true });
+      generation.onEnd(() => signal.removeEventListener("abort", onAbort));
+    }
+    sequences.push(...front.add(requests, (choice, event) => generation.accept(choice, event)));
+    return generation;
+  }
+
+  async generate(prompt: Prompt, params?: SamplingParams, options?: GenerateOptions): Promise<Completion> {
+    return (await this.start(prompt, params, options)).completion();
+  }
+
+  async *generateAll(
+    inputs: Iterable<Prompt | BatchInput> | AsyncIterable<Prompt | BatchInput>,
+    params?: SamplingParams,
+    options: GenerateOptions = {},
+  ): AsyncGenerator<BatchResult, void, void> {
+    // Twice what runs at once: a sequence that ends finds the next one waiting in the engine.
+    const limit = 2 * this.#parts.maxSeqs;
+    const start = (input: Prompt | BatchInput) => {
+      const stop = new AbortController();
+      const signal = options.signal ? AbortSignal.any([options.signal, stop.signal]) : stop.signal;
+      const job = isBatchInput(input) ? input : { prompt: input };
+      const merged = { ...params, ...job.params };
+      return { result: this.generate(job.prompt, merged, { ...options, signal }), abort: () => stop.abort() };
+    };
+    for await (const { index, outcome } of runBounded(inputs, limit, start)) {
+      throwIfAborted(options.signal);
+      // Of an engine that is gone nothing more can be asked, and the input may be endless.
+      if (outcome.status === "rejected" && !this.alive) throw outcome.reason;
+      if (outcome.status === "fulfilled") yield { index, completion: outcome.value };
+      else yield { index, error: asFastgenError(outcome.reason) };
+    }
+    throwIfAborted(options.signal);
+  }
+
+  async tokenize(prompt: Prompt, options: GenerateOptions = {}): Promise<Int32Array> {
+    const { tokenizer, template, limits } = this.#parts;
+    const field = promptField(prompt);
+    if (typeof prompt === "string") {
+      return checkPrompt(await tokenizer.encode(prompt, options.add_special_tokens ?? true), limits, field);
+    }
+    if (isConversation(prompt)) {
+      const { messages, ...chat } = prompt;
+      // The template writes the special tokens itself.
+      return checkPrompt(await tokenizer.encode(template.render(messages, chat), false), limits, field);
+    }
+    return checkPrompt(prompt, limits, field);
+  }
+
+  detokenize(ids: readonly number[] | Int32Array, options: { skip_special_tokens?: boolean } = {}): string {
+    return this.#parts.tokenizer.decode(ids, { skipSpecialTokens: options.skip_special_tokens ?? true });
+  }
+
+  tokenText(id: number): string {
+    return this.#parts.tokenizer.tokenText(id);
+  }
+
+  startTrace(): void {
+    this.#parts.front.startTrace();
+  }
+
+  stopTrace(path: string): Promise<void> {
+    return this.#parts.front.stopTrace(path);
+  }
+
+  close(): Promise<void> {
+    return this.#parts.front.close();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}
+
+/** On a GPU only the loaded engine knows how many pages fit. */
+function contextThatFits(wanted: number, { pages }: EngineCapacity, options: LoadOptions): number {
+  const fits = pages * PAGE_TOKENS;
+  if (wanted <= fits) return wanted;
+  if (options.max_model_len === undefined && fits > 0) return fits;
+  throw new FastgenError(
+    "out_of_memory",
+    `the KV cache holds ${fits} tokens, fewer than the context of ${wanted}: raise gpu_memory_utilization or kv_cache_gib, ` +
+      "or lower max_model_len",
+  );
+}
+
+type Conversation = Extract<Prompt, { messages: unknown }>;
+
+function isConversation(prompt: Prompt): prompt is Conversation {
+  return typeof prompt === "object" && "messages" in prompt;
+}
+
+function isBatchInput(input: Prompt | BatchInput): input is BatchInput {
+  return typeof input === "object" && "prompt" in input;
+}
+
+/** The request field that a prompt's error names. */
+function promptField(prompt: Prompt): string {
+  return isConversation(prompt) ? "messages" : "prompt";
+}
+
+function throwIfAborted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted) throw new FastgenError("aborted", "the generation was aborted");
+}
