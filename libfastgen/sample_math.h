@@ -138,7 +138,6 @@ FG_FN uint64_t fg_top_p_target(float top_p, uint64_t total) {
 FG_FN void fg_philox(uint64_t seed, uint32_t position, uint32_t block, uint32_t out[4]) {
 	uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
 	uint32_t c0 = block, c1 = position, c2 = 0, c3 = 0;
-#pragma GCC unroll 10
 	for (int round = 0; round < 10; round++) {
 		uint64_t a = (uint64_t)0xD2511F53u * c0, b = (uint64_t)0xCD9E8D57u * c2;
 		c0 = (uint32_t)(b >> 32) ^ c1 ^ k0;

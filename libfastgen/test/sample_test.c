@@ -1,0 +1,565 @@
+/*
+ * sample_test.c - the CPU sampler against the references of sample_reference.h, and against statistics.
+ */
+#include "sample_check.h"
+#include "sample_reference.h"
+
+/* Of every id that test_parameters draws: the stream is part of the interface, on every machine. */
+#define DIGEST 0x86b4ad61db638640u
+
+/* ---- Arithmetic ---- */
+
+static double ulps(float got, double want) {
+	return fabs((double)got - want) / ldexp(1, ilogb(want) - 23);
+}
+
+static void test_arithmetic(void) {
+	/* Known answers from the authors' distribution (Random123, kat_vectors), where the counter has two zero words. */
+	uint32_t words[4];
+	fg_philox(0, 0, 0, words);
+	CHECK(words[0] == 0x6627e8d5 && words[1] == 0xe169c58d && words[2] == 0xbc57ac4c && words[3] == 0x9b00dbd8,
+	      "philox %08x %08x %08x %08x", words[0], words[1], words[2], words[3]);
+
+	double worst_exp = 0, worst_log = 0, worst_gumbel = 0, worst_uniform = 0;
+	CHECK(fg_exp_neg(0) == 1, "exp(-0) is %a", (double)fg_exp_neg(0));
+	for (float d = 1e-9f; d < 87; d *= 1.00002f) worst_exp = fmax(worst_exp, ulps(fg_exp_neg(d), exp(-(double)d)));
+	for (float x = 1e-12f; x < 1e3f; x *= 1.00003f)
+		if (x != 1) worst_log = fmax(worst_log, ulps(fg_log(x), log((double)x)));
+	for (uint32_t i = 0; i < 2000000; i++) {
+		/* Dense at both ends, spread between. */
+		const uint32_t bits = i < 500000 ? i : i < 1000000 ? ~(i - 500000) : (uint32_t)next_random();
+		const double v = (double)(((float)bits + 0.5f) * 0x1.fffffep-33f), want = -log(-log1p(-v));
+		worst_gumbel = fmax(worst_gumbel, fabs((double)fg_gumbel(bits) - want));
+		worst_uniform = fmax(worst_uniform, fabs(v * 0x1p32 / ((double)bits + 0.5) - 1));
+		if (fg_gumbel(bits) > FG_GUMBEL_MAX || !(fg_gumbel(bits) >= -3)) CHECK(false, "gumbel of %08x", bits);
+	}
+	CHECK(worst_exp <= 1, "exp: %g ulp", worst_exp);
+	CHECK(worst_log <= 1, "log: %g ulp", worst_log);
+	CHECK(worst_gumbel < 2e-6, "gumbel: %g", worst_gumbel);
+	CHECK(worst_uniform < 2.4e-7, "uniform: %g relative", worst_uniform);
+	CHECK(fg_gumbel(0) <= FG_GUMBEL_MAX && fg_gumbel(0) > 22.87f, "greatest gumbel %g", (double)fg_gumbel(0));
+	CHECK(isfinite(fg_gumbel(0xffffffff)), "least gumbel %g", (double)fg_gumbel(0xffffffff));
+	CHECK(fg_weight(0) == 1 << 30 && fg_weight(FG_WEIGHT_LIMIT) == 0 && fg_weight(INFINITY) == 0 && fg_weight(NAN) == 0,
+	      "weights at the ends");
+	printf("  exp %.2f ulp, log %.2f ulp, gumbel %.1e\n", worst_exp, worst_log, worst_gumbel);
+}
+
+/* ---- Random parameters, alone and together, against model and twin ---- */
+
+static void test_parameters(void) {
+	static const int32_t vocabs[] = {1, 2, 5, 31, 33, 63, 64, 65, 127, 200, 1000, 5000};
+	static model m;
+	static float logits[MAX_VOCAB];
+	static uint32_t mask_words[MAX_VOCAB / 32 + 1];
+	long called = 0, close = 0, draws = 0, ties = 0;
+	uint64_t digest = 0xcbf29ce484222325u; /* FNV-1a of every id: the stream is part of the interface */
+	enum { OPTIONS = 10, ROUNDS = 2400, DRAWS = 12 };
+	random_state = 42;
+	for (int round = 0; round < ROUNDS; round++) {
+		const int32_t vocab = vocabs[below(sizeof vocabs / sizeof *vocabs)];
+		make_logits(logits, vocab, below(N_KINDS));
+		/* Each option alone first, then random sets of them. */
+		const unsigned on = round < 40 * OPTIONS ? 1u << round % OPTIONS : (unsigned)next_random();
+		int32_t ids[64], history[200];
+		float bias[32];
+		fg_sampling s = PLAIN;
+		s.seed = next_random();
+		if (on & 1) s.temperature = below(6) == 0 ? 0 : uniform(0.1f, 3);
+		if (on & 2) s.top_k = below(4) == 0 ? vocab + below(3) : 1 + below(vocab);
+		if (on & 4) s.top_p = below(4) == 0 ? 1e-6f : uniform(0.01f, 1);
+		if (on & 8) s.min_p = below(8) == 0 ? 1 : uniform(0, 0.5f);
+		if (on & 16) s.repetition_penalty = uniform(0.5f, 2);
+		if (on & 32) s.presence_penalty = uniform(-2, 2);
+		if (on & 64) s.frequency_penalty = uniform(-2, 2);
+		for (int i = 0; i < 64; i++) ids[i] = below(vocab);
+		for (int i = 0; i < 200; i++) history[i] = below(vocab);
+		for (int i = 0; i < 32; i++) bias[i] = uniform(-10, 10);
+		if (on & 128) {
+			s.bias_ids = ids;
+			s.bias = bias;
+			s.n_bias = 1 + below(32);
+		}
+		if (on & 256) {
+			s.stop_ids = ids + 32;
+			s.n_stop_ids = below(vocab > 16 ? 16 : vocab);
+			s.min_context = 6;
+		}
+		if (on & (16 | 32 | 64)) {
+			s.history = history;
+			s.n_prompt = below(100);
+			s.n_output = below(100);
+		}
+		const uint32_t *mask = NULL;
+		if (on & 512) {
+			for (int32_t i = 0; i <= vocab / 32; i++) mask_words[i] = (uint32_t)(next_random() | next_random());
+			mask = mask_words;
+		}
+		for (int32_t position = 0; position < DRAWS; position++) {
+			const int32_t id = sample_once(&s, logits, vocab, mask, position);
+			digest = (digest ^ (uint32_t)id) * 0x100000001b3u;
+			draws++;
+			CHECK(id == twin_sample(&s, logits, vocab, mask, position), "round %d position %d", round, position);
+			run_model(&m, &s, logits, vocab, mask, position);
+			CHECK(m.empty == (id == FG_NO_TOKEN), "round %d: %d", round, id);
+			if (m.empty) continue;
+			CHECK(id >= 0 && id < vocab, "round %d: %d", round, id);
+			if (m.close) {
+				close++;
+			} else if (s.temperature == 0) {
+				if (m.greedy_margin <= 0)
+					ties++;
+				else
+					CHECK(id == m.greedy, "round %d: %d, not %d", round, id, m.greedy);
+				called++;
+			} else {
+				const int32_t want = model_draw(&m, vocab, s.seed, position);
+				CHECK(m.p[id] > 0, "round %d options %x vocab %d: %d is filtered out", round, on & 1023, vocab, id);
+				CHECK(want < 0 || want == id, "round %d options %x: %d, not %d", round, on & 1023, id, want);
+				ties += want < 0;
+				called++;
+			}
+		}
+	}
+	CHECK(close < draws / 100, "%ld draws too close to an edge", close);
+	CHECK(ties < draws / 200, "%ld draws too close to call", ties);
+	printf("  %ld draws against the model, %ld near an edge, %ld near ties; digest %016llx\n", called, close, ties,
+	       (unsigned long long)digest);
+	CHECK(digest == DIGEST, "the random stream has changed: the same seed no longer gives the same text");
+}
+
+/* ---- Distribution ---- */
+
+/* The chi-square value that chance exceeds with probability 1e-6 (Wilson and Hilferty, 1931). */
+static double chi_square_limit(int freedom) {
+	const double a = 2.0 / (9.0 * freedom);
+	return freedom * pow(1 - a + 4.753 * sqrt(a), 3);
+}
+
+/* Categories that are expected less than 5 times are pooled. */
+static void check_chi_square(const char *name, const long *counts, const double *p, int n, long total) {
+	double chi = 0, pooled = 0;
+	long pooled_count = 0;
+	int categories = 0;
+	for (int i = 0; i < n; i++) {
+		const double expected = p[i] * (double)total;
+		CHECK(p[i] > 0 || counts[i] == 0, "%s: %d drawn but impossible", name, i);
+		if (expected < 5) {
+			pooled += expected;
+			pooled_count += counts[i];
+		} else {
+			chi += pow((double)counts[i] - expected, 2) / expected;
+			categories++;
+		}
+	}
+	if (pooled >= 5) {
+		chi += pow((double)pooled_count - pooled, 2) / pooled;
+		categories++;
+	}
+	CHECK(categories > 1 && chi < chi_square_limit(categories - 1), "%s: chi-square %g of %d categories, limit %g",
+	      name, chi, categories, categories > 1 ? chi_square_limit(categories - 1) : 0.0);
+}
+
+static void test_distribution(void) {
+	enum { VOCAB = 150, DRAWS = 100000 };
+	static model m;
+	static const struct {
+		const char *name;
+		fg_sampling s;
+	} cases[] = {
+	    {"plain", {.temperature = 1, .top_p = 1, .repetition_penalty = 1}},
+	    {"cold", {.temperature = 0.5f, .top_p = 1, .repetition_penalty = 1}},
+	    {"hot", {.temperature = 3, .top_p = 1, .repetition_penalty = 1}},
+	    {"top_k", {.temperature = 1, .top_p = 1, .top_k = 10, .repetition_penalty = 1}},
+	    {"top_p", {.temperature = 1, .top_p = 0.8f, .repetition_penalty = 1}},
+	    {"min_p", {.temperature = 1, .top_p = 1, .min_p = 0.1f, .repetition_penalty = 1}},
+	    {"all", {.temperature = 1.3f, .top_p = 0.9f, .min_p = 0.01f, .top_k = 60, .repetition_penalty = 1.2f}},
+	};
+	float logits[VOCAB];
+	int32_t history[] = {1, 5, 9, 70, 140};
+	random_state = 7;
+	make_logits(logits, VOCAB, SMOOTH);
+	void *scratch = scratch_for(VOCAB);
+	for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+		fg_sampling s = cases[c].s;
+		s.seed = 1234;
+		s.history = history;
+		s.n_prompt = 5;
+		long by_position[VOCAB] = {0}, by_seed[VOCAB] = {0};
+		run_model(&m, &s, logits, VOCAB, NULL, 0);
+		CHECK(!m.close, "%s: the case is at an edge", cases[c].name);
+		/* Penalties would count the draws: a fresh sampler each time keeps the distribution. */
+		fg_sampler *sampler = make(&s, VOCAB);
+		for (int32_t i = 0; i < DRAWS; i++) {
+			if (s.repetition_penalty != 1) {
+				fg_sampler_free(sampler);
+				sampler = make(&s, VOCAB);
+			}
+			by_position[fg_sampler_sample(sampler, logits, NULL, i, scratch)]++;
+		}
+		fg_sampler_free(sampler);
+		for (int32_t i = 0; i < DRAWS; i++) { /* neighbouring seeds at one position, as the choices of `n` use */
+			s.seed = (uint64_t)i;
+			sampler = make(&s, VOCAB);
+			by_seed[fg_sampler_sample(sampler, logits, NULL, 17, scratch)]++;
+			fg_sampler_free(sampler);
+		}
+		check_chi_square(cases[c].name, by_position, m.p, VOCAB, DRAWS);
+		check_chi_square(cases[c].name, by_seed, m.p, VOCAB, DRAWS);
+	}
+
+	/* Successive draws, and those of neighbouring seeds, do not depend on each other: 8 x 8 pairs of equal tokens. */
+	const float even[8] = {0};
+	double p[64];
+	for (int i = 0; i < 64; i++) p[i] = 1.0 / 64;
+	long positions[64] = {0}, seeds[64] = {0};
+	fg_sampling s = PLAIN;
+	for (int32_t i = 0; i < DRAWS; i++) {
+		s.seed = 99;
+		fg_sampler *sampler = make(&s, 8);
+		const int32_t a = fg_sampler_sample(sampler, even, NULL, 2 * i, scratch);
+		const int32_t b = fg_sampler_sample(sampler, even, NULL, 2 * i + 1, scratch);
+		positions[a * 8 + b]++;
+		fg_sampler_free(sampler);
+		s.seed = 2 * (uint64_t)i;
+		const int32_t d = sample_once(&s, even, 8, NULL, 3);
+		s.seed++;
+		seeds[d * 8 + sample_once(&s, even, 8, NULL, 3)]++;
+	}
+	check_chi_square("pairs of positions", positions, p, 64, DRAWS);
+	check_chi_square("pairs of seeds", seeds, p, 64, DRAWS);
+	free(scratch);
+
+	/* A large flat vocabulary: every part of it is drawn alike, by place and by lane. */
+	enum { LARGE = 16384, LARGE_DRAWS = 20000 };
+	static float flat[LARGE];
+	long places[64] = {0}, lanes[64] = {0};
+	scratch = scratch_for(LARGE);
+	fg_sampler *sampler = make(&PLAIN, LARGE);
+	for (int32_t i = 0; i < LARGE_DRAWS; i++) {
+		const int32_t id = fg_sampler_sample(sampler, flat, NULL, i, scratch);
+		places[id / (LARGE / 64)]++;
+		lanes[id % 64]++;
+	}
+	check_chi_square("places", places, p, 64, LARGE_DRAWS);
+	check_chi_square("lanes", lanes, p, 64, LARGE_DRAWS);
+	fg_sampler_free(sampler);
+	free(scratch);
+}
+
+/* ---- Behaviour ---- */
+
+static void test_greedy(void) {
+	float logits[200] = {0};
+	fg_sampling s = PLAIN;
+	s.temperature = 0;
+	CHECK(sample_once(&s, logits, 200, NULL, 0) == 0, "ties go to the lowest id");
+	logits[150] = logits[77] = logits[199] = 3;
+	CHECK(sample_once(&s, logits, 200, NULL, 0) == 77, "ties go to the lowest id");
+	s.top_p = 0.5f;
+	s.top_k = 3;
+	s.min_p = 0.9f;
+	for (uint64_t seed = 0; seed < 20; seed++) {
+		s.seed = seed;
+		CHECK(sample_once(&s, logits, 200, NULL, (int32_t)seed) == 77, "greedy ignores filters and seed");
+	}
+	/* Filters that leave the likeliest token alone do the same at any temperature. */
+	logits[150] = logits[199] = 2.9f;
+	const fg_sampling alone[] = {{.temperature = 5, .top_p = 1, .top_k = 1, .repetition_penalty = 1},
+	                             {.temperature = 5, .top_p = 1e-7f, .repetition_penalty = 1},
+	                             {.temperature = 5, .top_p = 1, .min_p = 1, .repetition_penalty = 1},
+	                             {.temperature = 1e-45f, .top_p = 1, .repetition_penalty = 1}};
+	for (int i = 0; i < 4; i++)
+		for (int32_t position = 0; position < 50; position++)
+			CHECK(sample_once(&alone[i], logits, 200, NULL, position) == 77, "case %d position %d", i, position);
+}
+
+/* Tokens that tie with the last one kept stay: all of them are drawn, and none of the rest. */
+static void test_ties(void) {
+	float logits[100];
+	for (int i = 0; i < 100; i++) logits[i] = i < 30 ? 1 : -1;
+	logits[50] = 2;
+	const fg_sampling cases[] = {{.temperature = 1, .top_p = 1, .top_k = 5, .repetition_penalty = 1},
+	                             {.temperature = 1, .top_p = 0.3f, .repetition_penalty = 1},
+	                             {.temperature = 1, .top_p = 1, .min_p = 0.3f, .repetition_penalty = 1}};
+	for (int c = 0; c < 3; c++) {
+		bool drawn[100] = {false};
+		for (int32_t position = 0; position < 2000; position++)
+			drawn[sample_once(&cases[c], logits, 100, NULL, position)] = true;
+		for (int i = 0; i < 100; i++) CHECK(drawn[i] == (i < 30 || i == 50), "case %d: token %d", c, i);
+	}
+}
+
+static void test_penalties(void) {
+	/* Token 0 is in the prompt, 1 twice in the output, 2 in both, 3 in neither. */
+	const int32_t history[] = {0, 2, 1, 1, 2};
+	fg_sampling s = PLAIN;
+	s.temperature = 0;
+	s.history = history;
+	s.n_prompt = 2;
+	s.n_output = 3;
+	const struct {
+		float repetition, presence, frequency, logits[4];
+		int32_t want;
+	} cases[] = {
+	    {2, 0, 0, {3.9f, 3.9f, 3.9f, 2}, 3},         /* positive logits are divided: 1.95 < 2 */
+	    {2, 0, 0, {4.1f, 3.9f, 3.9f, 2}, 0},         /* 2.05 > 2 */
+	    {2, 0, 0, {-1, -1, -1, -1.9f}, 3},           /* negative ones multiplied: -2 < -1.9 */
+	    {2, 0, 0, {-0.9f, -1, -1, -1.9f}, 0},        /* -1.8 > -1.9 */
+	    {0.5f, 0, 0, {-1, -2, -3, -0.6f}, 0},        /* below 1 it rewards: -0.5 */
+	    {2, 0, 0, {0, 0, 0, -0.1f}, 0},              /* zero stays zero */
+	    {1, 1, 0, {-9, 2.5f, 2.4f, 1.6f}, 3},        /* presence: once, however often */
+	    {1, 1, 0, {1.7f, 2.5f, 2.4f, 1.6f}, 0},      /* the prompt does not count for it */
+	    {1, 0, 1, {-9, 2.5f, 2.4f, 1.3f}, 2},        /* frequency: once each time: 0.5, 1.4, 1.3 */
+	    {1, -1, -1, {1, 1, 1, 2}, 1},                /* negative ones reward: 1 + 2 + 1 */
+	    {2, 0.25f, 0.25f, {1.9f, 4, 2.8f, 1.2f}, 1}, /* repetition first: 0.95, 2 - 0.75, 1.4 - 0.5, 1.2 */
+	};
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		s.repetition_penalty = cases[i].repetition;
+		s.presence_penalty = cases[i].presence;
+		s.frequency_penalty = cases[i].frequency;
+		const int32_t id = sample_once(&s, cases[i].logits, 4, NULL, 5);
+		CHECK(id == cases[i].want, "case %zu: %d, not %d", i, id, cases[i].want);
+	}
+	/* What is sampled counts: alternation. */
+	fg_sampling t = PLAIN;
+	t.temperature = 0;
+	t.frequency_penalty = 1;
+	fg_sampler *sampler = make(&t, 2);
+	void *scratch = scratch_for(2);
+	const float logits[2] = {0.5f, 0};
+	for (int32_t i = 0; i < 10; i++) CHECK(fg_sampler_sample(sampler, logits, NULL, i, scratch) == i % 2, "draw %d", i);
+	fg_sampler_free(sampler);
+	free(scratch);
+}
+
+static void test_masks_and_min_tokens(void) {
+	enum { VOCAB = 70 }; /* the last word is partly past the vocabulary */
+	float logits[VOCAB];
+	random_state = 3;
+	make_logits(logits, VOCAB, SMOOTH);
+	const int32_t stops[] = {40, 41};
+	const float bias[] = {50, 50};
+	fg_sampling s = PLAIN;
+	uint32_t mask[3] = {0, 1u << 8 | 1u << 20, 0xffffffc0u}; /* 40, 52, and bits that mean nothing */
+	for (int32_t position = 0; position < 200; position++) {
+		const int32_t id = sample_once(&s, logits, VOCAB, mask, position);
+		CHECK(id == 40 || id == 52, "%d is not allowed", id);
+	}
+	s.bias_ids = stops;
+	s.bias = bias;
+	s.n_bias = 2;
+	CHECK(sample_once(&s, logits, VOCAB, mask, 0) == 40, "bias cannot bring back what the mask forbids");
+	s.stop_ids = stops;
+	s.n_stop_ids = 2;
+	s.min_context = 10;
+	for (int32_t position = 0; position < 20; position++) {
+		const int32_t id = sample_once(&s, logits, VOCAB, mask, position);
+		CHECK(id == (position < 10 ? 52 : 40), "position %d: %d", position, id);
+	}
+	const uint32_t none[3] = {0, 0, 0xffffffc0u}, stop_only[3] = {0, 1u << 8, 0};
+	CHECK(sample_once(&s, logits, VOCAB, none, 20) == FG_NO_TOKEN, "an empty mask");
+	CHECK(sample_once(&s, logits, VOCAB, stop_only, 3) == FG_NO_TOKEN, "mask and min_tokens leave nothing");
+	CHECK(sample_once(&s, logits, VOCAB, stop_only, 10) == 40, "min_tokens is over");
+	s.temperature = 0;
+	CHECK(sample_once(&s, logits, VOCAB, none, 20) == FG_NO_TOKEN, "an empty mask, greedily");
+}
+
+/* A preempted sequence goes on as if it had not been: its new sampler is made from prompt and output so far. */
+static void test_preemption(void) {
+	enum { VOCAB = 300, PROMPT = 20, TOTAL = 120 };
+	static float logits[TOTAL][VOCAB];
+	int32_t history[TOTAL];
+	random_state = 11;
+	for (int i = 0; i < TOTAL; i++) make_logits(logits[i], VOCAB, SMOOTH);
+	for (int i = 0; i < PROMPT; i++) history[i] = below(VOCAB);
+	fg_sampling s = {.seed = 5,
+	                 .temperature = 1,
+	                 .top_p = 0.95f,
+	                 .top_k = 80,
+	                 .repetition_penalty = 1.3f,
+	                 .presence_penalty = 0.5f,
+	                 .frequency_penalty = 0.7f,
+	                 .history = history,
+	                 .n_prompt = PROMPT};
+	void *scratch = scratch_for(VOCAB);
+	fg_sampler *sampler = make(&s, VOCAB);
+	int32_t copied[PROMPT];
+	memcpy(copied, history, sizeof copied);
+	for (int i = 0; i < PROMPT; i++) history[i] = -5; /* the sampler owns what it needs */
+	for (int i = PROMPT; i < TOTAL; i++) history[i] = fg_sampler_sample(sampler, logits[i], NULL, i, scratch);
+	fg_sampler_free(sampler);
+	memcpy(history, copied, sizeof copied);
+	for (int cut = PROMPT; cut < TOTAL; cut += 13) {
+		s.n_output = cut - PROMPT;
+		sampler = make(&s, VOCAB);
+		for (int i = cut; i < TOTAL; i++)
+			CHECK(fg_sampler_sample(sampler, logits[i], NULL, i, scratch) == history[i], "cut %d position %d", cut, i);
+		fg_sampler_free(sampler);
+	}
+	free(scratch);
+}
+
+/* Rows do not touch each other: interleaved samplers on one scratch give what each gives alone. */
+static void test_independence(void) {
+	enum { VOCAB = 500, ROWS = 8, STEPS = 50 };
+	static float logits[ROWS][VOCAB];
+	int32_t alone[ROWS][STEPS];
+	fg_sampler *samplers[ROWS];
+	void *scratch = scratch_for(VOCAB);
+	random_state = 12;
+	for (int phase = 0; phase < 2; phase++) {
+		for (int r = 0; r < ROWS; r++) {
+			fg_sampling s = PLAIN;
+			s.seed = (uint64_t)r << 32; /* both words of the seed count */
+			s.top_k = r % 2 ? 0 : 40;
+			s.top_p = r % 3 ? 1 : 0.9f;
+			s.frequency_penalty = r % 4 ? 0 : 0.3f;
+			samplers[r] = make(&s, VOCAB);
+			if (phase == 0) make_logits(logits[r], VOCAB, r % N_KINDS);
+		}
+		if (phase == 0) {
+			for (int r = 0; r < ROWS; r++)
+				for (int i = 0; i < STEPS; i++)
+					alone[r][i] = fg_sampler_sample(samplers[r], logits[r], NULL, i, scratch);
+		} else {
+			for (int i = 0; i < STEPS; i++)
+				for (int r = ROWS - 1; r >= 0; r--)
+					CHECK(fg_sampler_sample(samplers[r], logits[r], NULL, i, scratch) == alone[r][i], "row %d step %d",
+					      r, i);
+		}
+		for (int r = 0; r < ROWS; r++) fg_sampler_free(samplers[r]);
+	}
+	free(scratch);
+	/* Position and each half of the seed change the draw. */
+	fg_sampling a = PLAIN, b = PLAIN;
+	a.seed = 1;
+	b.seed = 1 + (1ull << 32);
+	int moved = 0, same = 0;
+	for (int32_t i = 0; i < 200; i++) {
+		moved += sample_once(&a, logits[0], VOCAB, NULL, i) != sample_once(&a, logits[0], VOCAB, NULL, i + 1);
+		same += sample_once(&a, logits[0], VOCAB, NULL, i) == sample_once(&b, logits[0], VOCAB, NULL, i);
+	}
+	CHECK(moved > 150 && same < 50, "%d moved, %d the same", moved, same);
+}
+
+static void test_adversarial(void) {
+	enum { VOCAB = 130 };
+	static const float values[] = {0,        -0.0f,    1,        -1,        INFINITY, -INFINITY, NAN,
+	                               FLT_MAX,  -FLT_MAX, 1e-45f,   -1e-45f,   1e30f,    -1e30f,    FLT_MIN,
+	                               -FLT_MIN, 100,      -FLT_MAX, -INFINITY, NAN,      88.7f};
+	enum { N_VALUES = sizeof values / sizeof *values };
+	static const float temperatures[] = {0, 1e-45f, 1e-6f, 1, 100, FLT_MAX};
+	static model m;
+	float logits[VOCAB];
+	const int32_t ids[] = {0, 5, 64, 129};
+	const float bias[] = {FLT_MAX, -FLT_MAX, 3, -3};
+	random_state = 13;
+	for (int round = 0; round < 4000; round++) {
+		const int kinds = 1 + below(4), offset = below(N_VALUES);
+		for (int i = 0; i < VOCAB; i++) logits[i] = values[(offset + below(kinds)) % N_VALUES];
+		fg_sampling s = PLAIN;
+		s.seed = (uint64_t)round;
+		s.temperature = temperatures[below(6)];
+		s.top_k = below(3) ? 0 : 1 + below(2 * VOCAB);
+		s.top_p = below(3) ? 1 : uniform(0.001f, 1);
+		s.min_p = below(3) ? 0 : uniform(0, 1);
+		s.repetition_penalty = below(3) ? 1 : below(2) ? 1e-38f : 3e38f;
+		s.frequency_penalty = below(3) ? 0 : below(2) ? -FLT_MAX : FLT_MAX;
+		s.history = ids;
+		s.n_prompt = 1;
+		s.n_output = 3;
+		if (below(3) == 0) {
+			s.bias_ids = ids;
+			s.bias = bias;
+			s.n_bias = 4;
+		}
+		const int32_t id = sample_once(&s, logits, VOCAB, NULL, round);
+		CHECK(id == twin_sample(&s, logits, VOCAB, NULL, round), "round %d", round);
+		CHECK(id >= FG_NO_TOKEN && id < VOCAB, "round %d: %d", round, id);
+		if (id >= 0) CHECK(!isnan(logits[id]) && logits[id] != -INFINITY, "round %d: %d has no probability", round, id);
+		bool possible = false;
+		for (int i = 0; i < VOCAB; i++) possible |= logits[i] > -INFINITY;
+		CHECK(possible || id == FG_NO_TOKEN, "round %d: %d of nothing", round, id);
+	}
+	/* A shift of all logits changes nothing. */
+	for (int i = 0; i < VOCAB; i++) logits[i] = (float)(i % 11);
+	fg_sampling s = PLAIN;
+	for (int32_t position = 0; position < 100; position++) {
+		float shifted[VOCAB];
+		for (int i = 0; i < VOCAB; i++) shifted[i] = logits[i] + 4096;
+		CHECK(sample_once(&s, logits, VOCAB, NULL, position) == sample_once(&s, shifted, VOCAB, NULL, position),
+		      "position %d", position);
+	}
+	run_model(&m, &s, logits, VOCAB, NULL, 0);
+	CHECK(!m.empty && m.p[10] > m.p[9], "the model itself");
+}
+
+static void test_validation(void) {
+	const int32_t good = 3, bad = 10, negative = -1;
+	const float one = 1, infinite = INFINITY;
+	fg_sampler *sampler;
+#define REFUSED(word, ...)                                                                                             \
+	do {                                                                                                               \
+		fg_sampling s = PLAIN;                                                                                         \
+		__VA_ARGS__;                                                                                                   \
+		sampler = (fg_sampler *)&s;                                                                                    \
+		const fg_status status = fg_sampler_new(&s, 10, &sampler);                                                     \
+		CHECK(status == FG_INVALID && !sampler, "%s: status %d", #__VA_ARGS__, status);                                \
+		CHECK(strstr(fg_error_text(), word), "%s: %s", #__VA_ARGS__, fg_error_text());                                 \
+	} while (0)
+	REFUSED("temperature", s.temperature = -0.1f);
+	REFUSED("temperature", s.temperature = NAN);
+	REFUSED("temperature", s.temperature = INFINITY);
+	REFUSED("top_p", s.top_p = 0);
+	REFUSED("top_p", s.top_p = 1.0001f);
+	REFUSED("top_p", s.top_p = NAN);
+	REFUSED("min_p", s.min_p = -0.1f);
+	REFUSED("min_p", s.min_p = 1.1f);
+	REFUSED("min_p", s.min_p = NAN);
+	REFUSED("top_k", s.top_k = -1);
+	REFUSED("repetition_penalty", s.repetition_penalty = 0);
+	REFUSED("repetition_penalty", s.repetition_penalty = -1);
+	REFUSED("repetition_penalty", s.repetition_penalty = NAN);
+	REFUSED("repetition_penalty", s.repetition_penalty = INFINITY);
+	REFUSED("presence_penalty", s.presence_penalty = NAN);
+	REFUSED("frequency_penalty", s.frequency_penalty = -INFINITY);
+	REFUSED("min_context", s.min_context = -1);
+	REFUSED("n_stop_ids", s.n_stop_ids = -1);
+	REFUSED("n_stop_ids", s.n_stop_ids = FG_MAX_STOP_IDS + 1; s.stop_ids = &good);
+	REFUSED("stop_ids is NULL", s.n_stop_ids = 1);
+	REFUSED("stop_ids[0] is 10", s.n_stop_ids = 1; s.stop_ids = &bad);
+	REFUSED("n_bias", s.n_bias = FG_MAX_LOGIT_BIAS + 1; s.bias_ids = &good; s.bias = &one);
+	REFUSED("bias", s.n_bias = 1; s.bias_ids = &good);
+	REFUSED("bias", s.n_bias = 1; s.bias = &one);
+	REFUSED("bias_ids[0] is -1", s.n_bias = 1; s.bias_ids = &negative; s.bias = &one);
+	REFUSED("bias[0]", s.n_bias = 1; s.bias_ids = &good; s.bias = &infinite);
+	REFUSED("n_prompt", s.n_prompt = -1);
+	REFUSED("n_output", s.n_output = -1);
+	REFUSED("history is NULL", s.presence_penalty = 1; s.n_output = 1);
+	REFUSED("history[0] is -1", s.presence_penalty = 1; s.n_output = 1; s.history = &negative);
+	REFUSED("history[0] is 10", s.repetition_penalty = 2; s.n_prompt = 1; s.history = &bad);
+#undef REFUSED
+	CHECK(fg_sampler_new(NULL, 10, &sampler) == FG_INVALID, "NULL");
+	CHECK(fg_sampler_new(&PLAIN, 0, &sampler) == FG_INVALID, "no vocabulary");
+	fg_sampling s = PLAIN; /* without a penalty the history is not read */
+	s.n_prompt = 1 << 30;
+	s.n_output = 1 << 30;
+	CHECK(fg_sampler_new(&s, 10, &sampler) == FG_OK, "%s", fg_error_text());
+	fg_sampler_free(sampler);
+	fg_sampler_free(NULL);
+}
+
+int main(void) {
+	test_arithmetic();
+	test_parameters();
+	test_distribution();
+	test_greedy();
+	test_ties();
+	test_penalties();
+	test_masks_and_min_tokens();
+	test_preemption();
+	test_independence();
+	test_adversarial();
+	test_validation();
+	return report("sample_test");
+}
