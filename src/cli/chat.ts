@@ -99,8 +99,6 @@ async function connect(model: string | undefined, flags: ChatFlags): Promise<Cha
   const bar = new ProgressBar();
   const fastgen = await Fastgen.load(model, {
     ...loadOptions(flags),
-    // One conversation: a few slots suffice, and leave the memory to the context.
-    max_num_seqs: flags.maxNumSeqs ?? 4,
     onProgress: (progress) => bar.update(progress),
   }).finally(() => bar.end());
   return new LocalBackend(fastgen, { ...SAMPLING, ...fastgen.default_params, ...params });
