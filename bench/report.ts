@@ -1,0 +1,96 @@
+#!/usr/bin/env bun
+/**
+ * The README's tables of measurements, from results/*.jsonl: the newest value of each metric of each load. Prints them;
+ * --write puts them between the README's markers, --check fails when they are not what is there.
+ */
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { Command } from "commander";
+import { type Result, readResults } from "./record.ts";
+
+const README = join(import.meta.dir, "..", "README.md");
+export const BEGIN = "<!-- bench/report.ts: begin -->";
+export const END = "<!-- bench/report.ts: end -->";
+
+const SIGNIFICANT = 3;
+
+/** One table for each machine, model, dtype and load, in the order in which they were first measured. */
+export function report(results: readonly Result[]): string {
+  const groups = new Map<string, Map<string, Result>>();
+  for (const result of results) {
+    const key = JSON.stringify([result.gpu, result.model, result.dtype, result.load]);
+    const group = groups.get(key) ?? new Map<string, Result>();
+    // Results of a file are in the order of their making: the last one wins, in the first one's place.
+    group.set(result.metric, result);
+    groups.set(key, group);
+  }
+  return [...groups.values()].map((group) => table([...group.values()])).join("\n\n");
+}
+
+function table(results: Result[]): string {
+  const { gpu, driver, model, dtype, load } = results[0]!;
+  const loads = Object.entries(load).filter(([, value]) => value !== null && value !== false);
+  const facts = loads.map(([name, value]) => `${name} ${value === true ? "yes" : value}`).join(", ");
+  const commands = [...new Set(results.map((r) => r.command))].map((command) => `\`${command}\``).join(", ");
+  const commits = [...new Set(results.map((r) => `${r.commit}, ${r.date.slice(0, 10)}`))].join("; ");
+  const floors = results.some((r) => r.floor !== null);
+  const head = floors ? ["metric", "measured", "bound", "share"] : ["metric", "measured"];
+  const rows = results.map((r) => {
+    const cells = [r.metric, quantity(r.value, r.unit)];
+    if (floors) cells.push(...(r.floor === null ? ["", ""] : [quantity(r.floor, r.unit), percent(r.value / r.floor)]));
+    return cells;
+  });
+  const line = (cells: string[]) => `| ${cells.map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |`;
+  return [
+    `**${model}**, ${dtype}, on ${gpu}${driver ? ` (driver ${driver})` : ""}: ${facts}`,
+    "",
+    line(head),
+    line(head.map(() => "---")),
+    ...rows.map(line),
+    "",
+    `${commands}; ${commits}`,
+  ].join("\n");
+}
+
+function quantity(value: number, unit: string): string {
+  if (unit === "share") return percent(value);
+  if (unit === "s" && value < 1) return `${rounded(value * 1000)} ms`;
+  return `${rounded(value)} ${unit}`;
+}
+
+function percent(share: number): string {
+  return `${rounded(100 * share)} %`;
+}
+
+/** To three significant digits, but never rounding off whole ones. */
+function rounded(value: number): string {
+  const text = Math.abs(value) >= 100 ? value.toFixed(0) : value.toPrecision(SIGNIFICANT);
+  return Number(text).toLocaleString("en-US", { maximumFractionDigits: 6 });
+}
+
+/** The README with the tables between its markers replaced. */
+export function withReport(readme: string, tables: string): string {
+  const begin = readme.indexOf(BEGIN);
+  const end = readme.indexOf(END);
+  if (begin < 0 || end < begin) throw new Error(`README.md has no line "${BEGIN}" followed by "${END}"`);
+  return `${readme.slice(0, begin + BEGIN.length)}\n${tables}\n${readme.slice(end)}`;
+}
+
+if (import.meta.main) {
+  const command = new Command("bun bench/report.ts")
+    .option("--write", "into README.md")
+    .option("--check", "fail when README.md says otherwise")
+    .parse();
+  const { write, check } = command.opts();
+  const tables = report(readResults());
+  if (!write && !check) console.log(tables);
+  else {
+    const readme = readFileSync(README, "utf8");
+    const wanted = withReport(readme, tables);
+    if (write) writeFileSync(README, wanted);
+    else if (wanted !== readme) {
+      console.error("README.md's measurements are not those of bench/results: bun bench/report.ts --write");
+      process.exit(1);
+    }
+  }
+}

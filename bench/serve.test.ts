@@ -1,0 +1,165 @@
+/** The load generator against a stand-in server: it must send what was planned and report what it saw. */
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type LoadOptions, planLoad, runLoad, summarize } from "./load.ts";
+import type { Result } from "./record.ts";
+import { main } from "./serve.ts";
+
+interface Received {
+  path: string;
+  // biome-ignore lint/suspicious/noExplicitAny: whatever the generator sends
+  body: any;
+}
+
+const GAP_MS = 20;
+const received: Received[] = [];
+let running = 0;
+let mostRunning = 0;
+let mode: "good" | "cut" | "refuse" | "error" = "good";
+let server: Bun.Server<undefined>;
+let folder: string;
+
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), "fastgen-serve-"));
+  server = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: answer });
+});
+afterAll(async () => {
+  await server.stop(true);
+  rmSync(folder, { recursive: true });
+});
+
+async function answer(request: Request): Promise<Response> {
+  const { pathname: path } = new URL(request.url);
+  if (path === "/v1/models") return Response.json({ data: [{ id: "stand-in" }] });
+  const body = (await request.json()) as Received["body"];
+  received.push({ path, body });
+  if (mode === "refuse") return new Response("full", { status: 429 });
+  const usage = { prompt_tokens: body.prompt?.length ?? 5, completion_tokens: body.max_tokens };
+  mostRunning = Math.max(mostRunning, ++running);
+  if (!body.stream) {
+    await Bun.sleep(GAP_MS);
+    running--;
+    return Response.json({ choices: [{ text: "x" }], usage });
+  }
+  const encoder = new TextEncoder();
+  const stream = new ReadableStream({
+    async start(controller) {
+      const send = (text: string) => controller.enqueue(encoder.encode(text));
+      for (let i = 0; i < body.max_tokens; i++) {
+        await Bun.sleep(GAP_MS);
+        // An event may arrive in pieces, and with others.
+        send('data: {"choices":[{"te');
+        send('xt":"x","delta":{"content":"x"}}]}\n\n');
+      }
+      if (mode === "error") send('data: {"error":{"message":"lost"}}\n\n');
+      if (mode !== "cut") send(`data: ${JSON.stringify({ choices: [], usage })}\n\ndata: [DONE]\n\n`);
+      running--;
+      controller.close();
+    },
+  });
+  return new Response(stream);
+}
+
+function options(changes: Partial<LoadOptions> = {}): LoadOptions {
+  received.length = 0;
+  mostRunning = 0;
+  return {
+    url: server.url.href,
+    model: "stand-in",
+    prompts: 4,
+    input: 10,
+    output: 3,
+    spread: 0,
+    rate: null,
+    concurrency: null,
+    stream: true,
+    endpoint: "completions",
+    temperature: 0,
+    seed: 1,
+    vocab: 50,
+    ...changes,
+  };
+}
+
+test("a plan follows from its seed, and keeps to its lengths and rate", () => {
+  const plan = planLoad(options({ prompts: 2000, input: 100, output: 20, spread: 0.9, rate: 16 }));
+  expect(planLoad(options({ prompts: 2000, input: 100, output: 20, spread: 0.9, rate: 16 }))).toEqual(plan);
+  const lengths = plan.map((r) => r.promptIds.length);
+  expect([Math.min(...lengths), Math.max(...lengths)]).toEqual([10, 190]);
+  expect(plan.every((r) => r.maxTokens >= 2 && r.maxTokens <= 38)).toBe(true);
+  expect(plan.flatMap((r) => r.promptIds).every((id) => id >= 1 && id < 50)).toBe(true);
+  expect(2000 / plan.at(-1)!.arrival).toBeCloseTo(16, -0.5);
+});
+
+test("streams: requests, first tokens, gaps", async () => {
+  const summary = await runLoad(options());
+  expect(summary.errors).toEqual([]);
+  expect(mostRunning).toBe(4);
+  expect(received.map((r) => r.path)).toEqual(new Array(4).fill("/v1/completions"));
+  expect(received[0]!.body).toMatchObject({ max_tokens: 3, ignore_eos: true, temperature: 0, stream: true });
+  expect(received[0]!.body.prompt).toHaveLength(10);
+  for (const { promptTokens, outputTokens, firstToken, gaps, total } of summary.outcomes) {
+    expect([promptTokens, outputTokens, gaps.length]).toEqual([10, 3, 2]);
+    expect(firstToken).toBeGreaterThan(0.9 * (GAP_MS / 1000));
+    expect(total).toBeGreaterThan(2.7 * (GAP_MS / 1000));
+    expect(gaps.every((gap) => gap > 0.5 * (GAP_MS / 1000))).toBe(true);
+  }
+  const figures = new Map(summarize(summary, true).map((m) => [m.metric, m.value]));
+  expect(figures.get("output")).toBeCloseTo(12 / summary.seconds, 5);
+  expect(figures.get("total")).toBeCloseTo(52 / summary.seconds, 5);
+  expect(figures.get("TTFT p50")!).toBeLessThan(figures.get("E2E p50")!);
+});
+
+test("concurrency bounds what is out; a rate spreads the arrivals", async () => {
+  await runLoad(options({ concurrency: 2, stream: false }));
+  expect(mostRunning).toBe(2);
+  const slow = options({ rate: 20, stream: false, prompts: 6 });
+  const { seconds } = await runLoad(slow);
+  expect(seconds).toBeGreaterThan(planLoad(slow).at(-1)!.arrival);
+});
+
+test("failures are counted with their reason, cut streams too", async () => {
+  for (const [kind, reason] of [
+    ["refuse", "HTTP 429: full"],
+    ["cut", "the stream ended without [DONE]"],
+    ["error", "lost"],
+  ] as const) {
+    mode = kind;
+    const { errors, outcomes } = await runLoad(options({ prompts: 2 }));
+    expect([errors, outcomes]).toEqual([[reason, reason], []]);
+  }
+  mode = "good";
+});
+
+test("the command line records a run", async () => {
+  const file = join(folder, "serve.jsonl");
+  const flags = ["--url", server.url.href, "--prompts", "3", "--input", "8", "--output", "2", "--stream"];
+  expect(await main([...flags, "--endpoint", "chat", "--results", file])).toBe(0);
+  expect(received.at(-1)!.path).toBe("/v1/chat/completions");
+  const lines: Result[] = readFileSync(file, "utf8")
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line));
+  expect(lines.map((line) => line.metric)).toContain("ITL p99");
+  for (const line of lines) {
+    expect(Object.keys(line).sort()).toEqual(
+      [
+        "command",
+        "commit",
+        "date",
+        "driver",
+        "dtype",
+        "floor",
+        "gpu",
+        "load",
+        "metric",
+        "model",
+        "unit",
+        "value",
+      ].sort(),
+    );
+    expect(line).toMatchObject({ model: "stand-in", load: { prompts: 3, input: 8, output: 2, stream: true } });
+  }
+});
