@@ -11,6 +11,7 @@ import * as path from "node:path";
 import { fileURLToPath } from "node:url";
 
 export const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
+const WEIGHTS = "model.safetensors";
 export const bun = path.join(root, "node_modules", ".bin", "bun");
 
 /** A failure that the user can act on: printed as one line, without a stack trace. */
@@ -134,10 +135,13 @@ function* filesUnder(directory) {
 
 /** Files that travel inside the executable, by their path in the checkout (src/assets.ts finds them again). */
 function assetFiles() {
-  const libraries = ["build/libfastgen_cpu.so", "build/libfastgen_cuda.so"].filter((file) =>
-    fs.existsSync(path.join(root, file)),
+  const exists = (file) => fs.existsSync(path.join(root, file));
+  const libraries = ["build/libfastgen_cpu.so", "build/libfastgen_cuda.so"].filter(exists);
+  // A folder of models/ is a model once its weights are there; beside it lies what trained it.
+  const models = [...filesUnder("models")].filter(
+    (file) => /\.(json|jinja|safetensors)$/.test(file) && exists(path.posix.join(path.posix.dirname(file), WEIGHTS)),
   );
-  return [...libraries, ...[...filesUnder("models")].filter((file) => !file.endsWith(".md"))].sort();
+  return [...libraries, ...models].sort();
 }
 
 const isSource = (file) => /\.(ts|json)$/.test(file) && !file.endsWith(".test.ts");

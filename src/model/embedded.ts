@@ -16,22 +16,25 @@ export async function openDefaultModel(options: OpenOptions): Promise<Model> {
   return openModelFromMemory(files.name, files.contents, options);
 }
 
-/** models/NAME/...: in the executable, or beside the sources in a checkout. */
+/** The files of models/NAME, by name: from inside the executable, or beside the sources in a checkout. */
 async function embeddedFiles(): Promise<{ name: string; contents: Map<string, Uint8Array> } | null> {
-  const paths = assets.size > 0 ? new Map(assets) : await checkoutFiles();
+  const places = assets.size > 0 ? assets : await checkoutFiles();
+  const weights = [...places.keys()].find((file) => /^models\/[^/]+\/model\.safetensors$/.test(file));
+  if (!weights) return null;
+  const folder = path.posix.dirname(weights);
   const contents = new Map<string, Uint8Array>();
-  let name = "";
-  for (const [file, place] of paths) {
-    const parts = file.split("/");
-    if (parts[0] !== "models" || parts.length !== 3) continue;
-    name = parts[1]!;
-    contents.set(parts[2]!, await Bun.file(place).bytes());
+  for (const [file, place] of places) {
+    if (path.posix.dirname(file) === folder) contents.set(path.posix.basename(file), await Bun.file(place).bytes());
   }
-  return contents.has("config.json") ? { name, contents } : null;
+  return { name: path.posix.basename(folder), contents };
 }
 
 async function checkoutFiles(): Promise<Map<string, string>> {
   const root = path.join(import.meta.dir, "../..");
   const found = await readdir(path.join(root, "models"), { recursive: true }).catch(() => []);
-  return new Map(found.map((file) => [path.posix.join("models", file), path.join(root, "models", file)]));
+  return new Map(
+    found
+      .filter((file) => /\.(json|jinja|safetensors)$/.test(file))
+      .map((file) => [path.posix.join("models", file), path.join(root, "models", file)]),
+  );
 }
