@@ -1,0 +1,271 @@
+/**
+ * Runs sequences straight through libfastgen, without the engine: every chunk, page and slot is the test's choice. What
+ * the numerics tests share.
+ */
+import { join } from "node:path";
+import type { Dtype, EngineCapacity } from "../src/engine/protocol.ts";
+import { LibraryEngine } from "../src/ffi/engine.ts";
+import { FG } from "../src/ffi/layout.ts";
+import { type SlotFill, StepPlan } from "../src/ffi/plan.ts";
+import type { StepResult } from "../src/ffi/step.ts";
+import { openModel } from "../src/model/load.ts";
+import type { ModelShape } from "../src/model/shape.ts";
+
+export const LIBRARY_PATH = join(import.meta.dir, "..", "build", "libfastgen_cpu.so");
+export const REAL_MODEL =
+  process.env.FASTGEN_TEST_MODEL ?? join(import.meta.dir, "..", ".cache", "models", "SmolLM2-135M-Instruct");
+
+const MAX_SEQS = 8;
+const PAGE = FG.PAGE_TOKENS;
+
+export interface Job {
+  ids: ArrayLike<number>;
+  /** Sizes of its chunks, repeated to its end; default: all of it at once. */
+  chunks?: number[];
+  /** Steps to wait before it starts. */
+  start?: number;
+}
+
+export interface Generated {
+  ids: Int32Array;
+  /** [ids.length][vocab]: what each was chosen from. */
+  logits: Float32Array;
+}
+
+/** A sequence in the library: its slot and the pages it holds. */
+interface Placed {
+  slot: number;
+  pages: number[];
+}
+
+export interface RunnerOptions {
+  dtype: Dtype;
+  threads?: number;
+  maxContext?: number;
+  maxStepTokens?: number;
+}
+
+export class Runner {
+  private readonly plan: StepPlan;
+  private readonly freePages: number[];
+  private readonly freeSlots = Array.from({ length: MAX_SEQS }, (_, i) => i);
+
+  private constructor(
+    private readonly engine: LibraryEngine,
+    readonly shape: ModelShape,
+    readonly capacity: EngineCapacity,
+    maxStepTokens: number,
+  ) {
+    this.plan = new StepPlan(MAX_SEQS, maxStepTokens);
+    // Taken from the end: pages of a sequence lie scattered, and never in order.
+    this.freePages = Array.from({ length: capacity.pages }, (_, i) => (i * 7 + 3) % capacity.pages);
+    if (new Set(this.freePages).size !== capacity.pages) throw new Error("the number of pages must not divide by 7");
+  }
+
+  static async open(directory: string, options: RunnerOptions): Promise<Runner> {
+    const model = await openModel(directory);
+    const maxContext = options.maxContext ?? 256;
+    const maxStepTokens = options.maxStepTokens ?? MAX_SEQS * maxContext;
+    const { shape } = model;
+    const bytes = options.dtype === "float32" ? 4 : 2;
+    const pageBytes = shape.layers * 2 * shape.kvHeads * PAGE * shape.headDim * bytes;
+    let pages = (MAX_SEQS + 1) * Math.ceil(maxContext / PAGE);
+    if (pages % 7 === 0) pages++;
+    const engine = LibraryEngine.open({
+      device: "cpu",
+      libraryPath: LIBRARY_PATH,
+      devices: [0],
+      threads: options.threads ?? 0,
+      computeDtype: options.dtype,
+      kvDtype: options.dtype,
+      maxSeqs: MAX_SEQS,
+      maxStepTokens,
+      maxContext,
+      kvBytes: pages * pageBytes,
+      hostKvBytes: pages * pageBytes,
+      memoryUtilization: 1,
+      shape,
+    });
+    engine.load(model.tensors);
+    return new Runner(engine, shape, engine.ready(), maxStepTokens);
+  }
+
+  close(): void {
+    this.engine.close();
+  }
+
+  /**
+   * Logits at every position of every job, [ids.length][vocab], the jobs side by side in the same steps. With `swapAt`,
+   * before that step all pages move to the host and come back elsewhere.
+   */
+  score(jobs: Job[], options: { swapAt?: number } = {}): Float32Array[] {
+    const vocab = this.shape.vocabSize;
+    const states = jobs.map((job) => ({
+      job,
+      chunks: job.chunks ?? [job.ids.length],
+      place: this.place(),
+      done: 0,
+      turns: 0,
+      logits: new Float32Array(job.ids.length * vocab),
+    }));
+    for (let step = 0; states.some((s) => s.done < s.job.ids.length); step++) {
+      this.plan.clear();
+      if (step === options.swapAt) for (const s of states) this.swap(s.place);
+      const running = states.filter((s) => s.done < s.job.ids.length && step >= (s.job.start ?? 0));
+      const spans = running.map((s) => {
+        const to = Math.min(s.done + s.chunks[s.turns++ % s.chunks.length]!, s.job.ids.length);
+        if (s.done === 0) this.plan.fills.push(greedyFill(s.place.slot));
+        this.grow(s.place, to);
+        const seq = { slot: s.place.slot, context: to, flags: FG.SCORE | FG.LOGITS, nextToken: s.job.ids[to] ?? 0 };
+        return { s, to, seq };
+      });
+      // fastgen.h's convention: sequences with one new token come first.
+      spans.sort((a, b) => Number(a.to - a.s.done > 1) - Number(b.to - b.s.done > 1));
+      for (const { s, to, seq } of spans) this.plan.add(seq, s.job.ids, s.done, to);
+      if (spans.length === 0) continue;
+      this.engine.submit(this.plan);
+      const { logits } = this.engine.wait();
+      let row = 0;
+      for (const { s, to } of spans) {
+        s.logits.set(logits.subarray(row * vocab, (row + to - s.done) * vocab), s.done * vocab);
+        row += to - s.done;
+        s.done = to;
+      }
+    }
+    for (const s of states) this.release(s.place);
+    return states.map((s) => s.logits);
+  }
+
+  /**
+   * Continues all prompts by `count` greedy tokens, side by side, always one step ahead: each decode step is submitted
+   * before the token it starts from is known.
+   */
+  generate(prompts: ArrayLike<number>[], count: number): Generated[] {
+    const vocab = this.shape.vocabSize;
+    const places = prompts.map(() => this.place());
+    const out = prompts.map(() => ({ ids: new Int32Array(count), logits: new Float32Array(count * vocab) }));
+    const flags = FG.SAMPLE | FG.LOGITS;
+    const collect = (result: StepResult, at: number) => {
+      for (const [i, generated] of out.entries()) {
+        generated.ids[at] = result.ids[i]!;
+        generated.logits.set(result.logits.subarray(i * vocab, (i + 1) * vocab), at * vocab);
+      }
+    };
+    for (let at = 0; at < count; at++) {
+      this.plan.clear();
+      for (const [i, place] of places.entries()) {
+        const prompt = prompts[i]!;
+        const context = prompt.length + at;
+        this.grow(place, context);
+        if (at === 0) {
+          this.plan.fills.push(greedyFill(place.slot));
+          this.plan.add({ slot: place.slot, context, flags }, prompt, 0, prompt.length);
+        } else {
+          this.plan.add({ slot: place.slot, context, flags }, [FG.LAST_SAMPLED], 0, 1);
+        }
+      }
+      this.engine.submit(this.plan);
+      if (at > 0) collect(this.engine.wait(), at - 1);
+    }
+    collect(this.engine.wait(), count - 1);
+    for (const place of places) this.release(place);
+    return out;
+  }
+
+  private place(): Placed {
+    return { slot: this.freeSlots.pop()!, pages: [] };
+  }
+
+  private release(place: Placed): void {
+    this.freeSlots.unshift(place.slot);
+    this.freePages.unshift(...place.pages);
+  }
+
+  /** Gives a sequence the pages for `context` tokens, in the step being planned. */
+  private grow(place: Placed, context: number): void {
+    while (place.pages.length * PAGE < context) {
+      const page = this.freePages.pop();
+      if (page === undefined) throw new Error("out of pages");
+      this.plan.setPage(place.slot, place.pages.length, page);
+      place.pages.push(page);
+    }
+  }
+
+  /** Moves a sequence's pages to the host and back into others. */
+  private swap(place: Placed): void {
+    const old = place.pages.map((page, i) => {
+      this.plan.copyPage(page, (page + 1) % this.capacity.hostPages, FG.TO_HOST);
+      return { page, i };
+    });
+    for (const { page, i } of old) {
+      const fresh = this.freePages.pop()!;
+      this.plan.copyPage(fresh, (page + 1) % this.capacity.hostPages, FG.TO_DEVICE);
+      this.plan.setPage(place.slot, i, fresh);
+      place.pages[i] = fresh;
+    }
+    this.freePages.unshift(...old.map(({ page }) => page));
+  }
+}
+
+function greedyFill(slot: number): SlotFill {
+  const sampling = {
+    seed: 0n,
+    temperature: 0,
+    topP: 1,
+    topK: 0,
+    minP: 0,
+    repetitionPenalty: 1,
+    presencePenalty: 0,
+    frequencyPenalty: 0,
+    biasIds: new Int32Array(0),
+    bias: new Float32Array(0),
+  };
+  return { slot, sampling, stopIds: new Int32Array(0), minContext: 0, history: null, promptLength: 0 };
+}
+
+export function argmax(row: Float32Array): number {
+  let best = 0;
+  for (let i = 1; i < row.length; i++) if (row[i]! > row[best]!) best = i;
+  return best;
+}
+
+export function logsumexp(row: Float32Array): number {
+  const high = row[argmax(row)]!;
+  let sum = 0;
+  for (const value of row) sum += Math.exp(value - high);
+  return high + Math.log(sum);
+}
+
+/**
+ * Norm of the error over the norm of what is expected, for each row. `got` is [rows][vocab], of which `columns` are
+ * compared with `want`, [rows][columns].
+ */
+export function relativeErrors(got: Float32Array, vocab: number, columns: Int32Array, want: Float32Array): number[] {
+  return Array.from({ length: want.length / columns.length }, (_, row) => {
+    let error = 0;
+    let norm = 0;
+    for (const [i, column] of columns.entries()) {
+      const wanted = want[row * columns.length + i]!;
+      error += (got[row * vocab + column]! - wanted) ** 2;
+      norm += wanted ** 2;
+    }
+    return Math.sqrt(error / norm);
+  });
+}
+
+export function median(values: ArrayLike<number>): number {
+  const sorted = Array.from(values).sort((a, b) => a - b);
+  return sorted[sorted.length >> 1]!;
+}
+
+export function largest(values: ArrayLike<number>): number {
+  return Array.from(values).reduce((a, b) => (Number.isNaN(b) || b > a ? b : a), Number.NEGATIVE_INFINITY);
+}
+
+/** Bit by bit: NaNs and the sign of zero count too. The first place where they differ, or -1. */
+export function firstDifference(a: Float32Array, b: Float32Array): number {
+  if (a.length !== b.length) return Math.min(a.length, b.length);
+  const x = new Int32Array(a.buffer, a.byteOffset, a.length);
+  const y = new Int32Array(b.buffer, b.byteOffset, b.length);
+  return x.findIndex((bits, i) => bits !== y[i]);
+}
