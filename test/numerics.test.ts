@@ -23,7 +23,7 @@ import {
 } from "./numerics.ts";
 
 /** How much more than 2^-16 of bfloat16's error float32 may lose: sums and rotary angles round too, not inputs alone. */
-const FLOAT32_SHARE = 64 / 2 ** 16;
+const FLOAT32_SHARE = 16 / 2 ** 16;
 
 const library = existsSync(LIBRARY_PATH);
 if (!library) console.log("skipped: no build/libfastgen_cpu.so (make -C libfastgen)");
