@@ -1,0 +1,241 @@
+/*
+ * attend.c - where attention's inputs come from and who computes which part of it.
+ */
+#include "../numeric.h"
+#include "cpu.h"
+
+#include <string.h>
+
+typedef struct {
+	cpu_ctx *ctx;
+	const fg_batch *batch;
+	int32_t layer;
+	float *qkv; /* [T][row] */
+	char *out;
+	int32_t row, heads, kv_heads, group, head_dim; /* row: width of qkv */
+	int32_t chunks, chunk_heads;                   /* a group of more heads than FG_ATTENTION_ROWS is cut up */
+	int32_t block_tokens;                          /* query tokens of one item */
+	int32_t n_splits;                              /* when items are single splits: of the longest sequence; else 0 */
+} job;
+
+static job make_job(cpu_ctx *ctx, const fg_batch *batch, int32_t layer, const void *qkv, void *out) {
+	const fg_shape *s = &ctx->base.config->shape;
+	job j = {.ctx = ctx, .batch = batch, .layer = layer, .qkv = (float *)qkv, .out = out};
+	j.heads = s->n_heads;
+	j.kv_heads = s->n_kv_heads;
+	j.group = s->n_heads / s->n_kv_heads;
+	j.head_dim = s->head_dim;
+	j.row = (s->n_heads + 2 * s->n_kv_heads) * s->head_dim;
+	j.chunks = (j.group + FG_ATTENTION_ROWS - 1) / FG_ATTENTION_ROWS;
+	j.chunk_heads = (j.group + j.chunks - 1) / j.chunks;
+	j.block_tokens = FG_ATTENTION_ROWS / j.chunk_heads;
+	return j;
+}
+
+/* Bytes from the start of a page to K (which = 0) or V (1) of a layer's KV head. */
+static size_t page_offset(const job *j, int which, int32_t kv_head) {
+	size_t tile = (size_t)FG_PAGE_TOKENS * (size_t)j->head_dim;
+	size_t tiles = ((size_t)j->layer * 2 + (size_t)which) * (size_t)j->kv_heads + (size_t)kv_head;
+	return tiles * tile * (size_t)fg_dtype_bytes(j->ctx->base.config->options.kv_dtype);
+}
+
+static const int32_t *page_table(const job *j, int32_t slot) {
+	return j->ctx->page_table + (size_t)slot * (size_t)j->ctx->base.config->pages_per_seq;
+}
+
+/* ---- bias, norm, RoPE, and the write into the cache ---- */
+
+static void write_kv(const job *j, int32_t token, const float *k, const float *v) {
+	int32_t dtype = j->ctx->base.config->options.kv_dtype, position = j->batch->positions[token];
+	int32_t slot = j->batch->seqs[j->batch->seq_of[token]].slot, at = position % FG_PAGE_TOKENS;
+	size_t size = (size_t)fg_dtype_bytes(dtype), head_dim = (size_t)j->head_dim;
+	char *page = j->ctx->kv + (size_t)page_table(j, slot)[position / FG_PAGE_TOKENS] * j->ctx->page_bytes;
+	for (int32_t h = 0; h < j->kv_heads; h++, k += head_dim, v += head_dim) {
+		char *to = page + page_offset(j, 0, h) + (size_t)at * size, column[FG_MAX_HEAD_DIM * sizeof(float)];
+		j->ctx->kernels->store(k, j->head_dim, dtype, column);
+		if (size == 2) {
+			for (size_t d = 0; d < head_dim; d++) memcpy(to + d * FG_PAGE_TOKENS * 2, column + d * 2, 2);
+		} else {
+			for (size_t d = 0; d < head_dim; d++) memcpy(to + d * FG_PAGE_TOKENS * 4, column + d * 4, 4);
+		}
+		j->ctx->kernels->store(v, j->head_dim, dtype, page + page_offset(j, 1, h) + (size_t)at * head_dim * size);
+	}
+}
+
+static void rope_item(void *argument, int32_t token, int32_t thread) {
+	(void)thread;
+	const job *j = argument;
+	const cpu_ctx *ctx = j->ctx;
+	const fg_layer *layer = &ctx->base.weights.layers[j->layer];
+	float *row = j->qkv + (size_t)token * (size_t)j->row, eps = ctx->base.config->shape.rms_norm_eps;
+	const float *cos = ctx->rope_cos + (size_t)token * (size_t)j->head_dim / 2;
+	const float *sin = ctx->rope_sin + (size_t)token * (size_t)j->head_dim / 2;
+	if (layer->qkv_bias) {
+		for (int32_t i = 0; i < j->row; i++) row[i] += layer->qkv_bias[i];
+	}
+	for (int32_t h = 0; h < j->heads + j->kv_heads; h++) {
+		float *v = row + (size_t)h * (size_t)j->head_dim;
+		const float *norm = h < j->heads ? layer->q_norm : layer->k_norm;
+		if (norm) ctx->kernels->rms_norm(v, norm, j->head_dim, eps, FG_X_F32, v);
+		ctx->kernels->rope(v, cos, sin, j->head_dim);
+	}
+	const float *k = row + (size_t)j->heads * (size_t)j->head_dim;
+	write_kv(j, token, k, k + (size_t)j->kv_heads * (size_t)j->head_dim);
+}
+
+void cpu_qkv_rope(fg_ctx *base, const fg_batch *batch, int32_t layer, void *qkv) {
+	job j = make_job((cpu_ctx *)base, batch, layer, qkv, NULL);
+	if (batch->n_tokens * j.row < FG_SMALL) {
+		for (int32_t t = 0; t < batch->n_tokens; t++) rope_item(&j, t, 0);
+	} else {
+		fg_parallel(j.ctx->pool, batch->n_tokens, rope_item, &j);
+	}
+}
+
+/* ---- attention ---- */
+
+/* One item: some query tokens of a sequence with a chunk of a group's heads. */
+typedef struct {
+	int32_t seq, first, n_tokens; /* tokens: of the step */
+	int32_t kv_head, head, n_heads;
+	int32_t low[FG_ATTENTION_ROWS], high[FG_ATTENTION_ROWS];
+	int32_t first_split, last_split;
+	fg_attention_args args;
+} item;
+
+static item make_item(const job *j, cpu_block block, int32_t part) {
+	const cpu_ctx *ctx = j->ctx;
+	const fg_config *config = ctx->base.config;
+	item it = {.seq = block.seq, .first = block.first, .n_tokens = block.n_tokens};
+	it.kv_head = part / j->chunks;
+	int32_t in_group = part % j->chunks * j->chunk_heads;
+	it.head = it.kv_head * j->group + in_group;
+	it.n_heads = j->group - in_group < j->chunk_heads ? j->group - in_group : j->chunk_heads;
+	int32_t window = config->shape.layer_window[j->layer];
+	for (int32_t t = 0; t < it.n_tokens; t++) {
+		int32_t position = j->batch->positions[it.first + t];
+		for (int32_t h = 0; h < it.n_heads; h++) {
+			int32_t row = t * it.n_heads + h;
+			it.low[row] = window && position >= window ? position - window + 1 : 0;
+			it.high[row] = position + 1;
+		}
+	}
+	int32_t n_rows = it.n_tokens * it.n_heads;
+	it.first_split = it.low[0] / FG_SPLIT_TOKENS; /* positions rise with the rows */
+	it.last_split = (it.high[n_rows - 1] - 1) / FG_SPLIT_TOKENS;
+	it.args = (fg_attention_args){
+		.kv = ctx->kv,
+		.page_bytes = ctx->page_bytes,
+		.k_offset = page_offset(j, 0, it.kv_head),
+		.v_offset = page_offset(j, 1, it.kv_head),
+		.pages = page_table(j, j->batch->seqs[it.seq].slot),
+		.scale = ctx->attention_scale,
+		.n_rows = n_rows,
+		.head_dim = j->head_dim,
+		.kv_dtype = config->options.kv_dtype,
+	};
+	return it;
+}
+
+static void load_queries(const job *j, const item *it, fg_attention_scratch *s) {
+	for (int32_t t = 0, row = 0; t < it->n_tokens; t++) {
+		const float *q = j->qkv + (size_t)(it->first + t) * (size_t)j->row + (size_t)it->head * (size_t)j->head_dim;
+		for (int32_t h = 0; h < it->n_heads; h++, q += j->head_dim) {
+			memcpy(s->q[row++], q, (size_t)j->head_dim * sizeof *q);
+		}
+	}
+}
+
+static void store_result(const job *j, const item *it, const fg_softmax *total) {
+	size_t bytes = fg_x_bytes(j->ctx->x_format);
+	for (int32_t t = 0, row = 0; t < it->n_tokens; t++) {
+		size_t at = ((size_t)(it->first + t) * (size_t)j->heads + (size_t)it->head) * (size_t)j->head_dim;
+		for (int32_t h = 0; h < it->n_heads; h++, at += (size_t)j->head_dim) {
+			j->ctx->kernels->finish(total, row++, j->head_dim, j->ctx->x_format, j->out + at * bytes);
+		}
+	}
+}
+
+static void clear(fg_softmax *s, int32_t n_rows) {
+	memset(s->sum, 0, (size_t)n_rows * sizeof *s->sum);
+}
+
+static void whole_item(void *argument, int32_t index, int32_t thread) {
+	const job *j = argument;
+	int32_t parts = j->kv_heads * j->chunks;
+	index = j->ctx->n_blocks * parts - 1 - index; /* the last blocks of a prompt see most keys: start with them */
+	item it = make_item(j, j->ctx->blocks[index / parts], index % parts);
+	fg_attention_scratch *s = &j->ctx->attention_scratch[thread];
+	it.args.low = it.low;
+	it.args.high = it.high;
+	load_queries(j, &it, s);
+	if (it.first_split == it.last_split) { /* merging one run into nothing would copy it */
+		j->ctx->kernels->attend(&it.args, it.first_split, s);
+		store_result(j, &it, &s->run);
+		return;
+	}
+	clear(&s->total, it.args.n_rows);
+	for (int32_t split = it.first_split; split <= it.last_split; split++) {
+		j->ctx->kernels->attend(&it.args, split, s);
+		j->ctx->kernels->merge(&s->total, &s->run, it.args.n_rows, j->head_dim);
+	}
+	store_result(j, &it, &s->total);
+}
+
+/* The same, with every split an item of its own: for few and long sequences. */
+static void split_item(void *argument, int32_t index, int32_t thread) {
+	const job *j = argument;
+	int32_t parts = j->kv_heads * j->chunks, split = index % j->n_splits, whole = index / j->n_splits;
+	item it = make_item(j, j->ctx->blocks[whole / parts], whole % parts);
+	if (split < it.first_split || split > it.last_split) return;
+	fg_attention_scratch *s = &j->ctx->attention_scratch[thread];
+	it.args.low = it.low;
+	it.args.high = it.high;
+	load_queries(j, &it, s);
+	j->ctx->kernels->attend(&it.args, split, s);
+	fg_softmax *partial = &j->ctx->partials[index];
+	clear(partial, it.args.n_rows);
+	j->ctx->kernels->merge(partial, &s->run, it.args.n_rows, j->head_dim);
+}
+
+static void merge_item(void *argument, int32_t whole, int32_t thread) {
+	const job *j = argument;
+	int32_t parts = j->kv_heads * j->chunks;
+	item it = make_item(j, j->ctx->blocks[whole / parts], whole % parts);
+	fg_softmax *total = &j->ctx->attention_scratch[thread].total;
+	clear(total, it.args.n_rows);
+	for (int32_t split = it.first_split; split <= it.last_split; split++) {
+		j->ctx->kernels->merge(total, &j->ctx->partials[whole * j->n_splits + split], it.args.n_rows, j->head_dim);
+	}
+	store_result(j, &it, total);
+}
+
+void cpu_plan_attention(cpu_ctx *ctx, const fg_batch *batch) {
+	job j = make_job(ctx, batch, 0, NULL, NULL);
+	ctx->n_blocks = 0;
+	ctx->longest = 0;
+	for (int32_t i = 0; i < batch->n_seqs; i++) {
+		const fg_step_seq *q = &batch->seqs[i];
+		if (q->context > ctx->longest) ctx->longest = q->context;
+		for (int32_t at = 0; at < q->n_new; at += j.block_tokens) {
+			int32_t n = q->n_new - at < j.block_tokens ? q->n_new - at : j.block_tokens;
+			ctx->blocks[ctx->n_blocks++] = (cpu_block){i, batch->first_token[i] + at, n};
+		}
+	}
+}
+
+void cpu_attention(fg_ctx *base, const fg_batch *batch, int32_t layer, const void *qkv, void *out) {
+	cpu_ctx *ctx = (cpu_ctx *)base;
+	job j = make_job(ctx, batch, layer, qkv, out);
+	int32_t items = ctx->n_blocks * j.kv_heads * j.chunks, threads = fg_pool_threads(ctx->pool);
+	int32_t n_splits = (ctx->longest + FG_SPLIT_TOKENS - 1) / FG_SPLIT_TOKENS;
+	if (threads > 1 && n_splits > 1 && items < 4 * threads && (int64_t)items * n_splits <= CPU_PARTIALS) {
+		j.n_splits = n_splits;
+		fg_parallel(ctx->pool, items * n_splits, split_item, &j);
+		for (int32_t i = 0; i < items; i++) merge_item(&j, i, 0);
+	} else if ((int64_t)items * j.block_tokens * ctx->longest * j.head_dim < FG_SMALL) {
+		for (int32_t i = 0; i < items; i++) whole_item(&j, i, 0);
+	} else {
+		fg_parallel(ctx->pool, items, whole_item, &j);
+	}
+}

@@ -1,0 +1,80 @@
+/*
+ * cpu.h - the CPU's op context.
+ */
+#ifndef FG_CPU_H
+#define FG_CPU_H
+
+#include "../ops.h"
+#include "kernels.h"
+#include "sample.h"
+#include "threads.h"
+
+enum {
+	/* Loops over fewer values than this run on the calling thread: to share them out takes longer. */
+	FG_SMALL = 1 << 14,
+	CPU_PARTIALS = 4096, /* splits of long sequences in one layer that may be computed apart */
+	CPU_LOGIT_ROWS = 64, /* rows of logits made at once: bounds the memory of a step that scores a long prompt */
+};
+
+/* A mapped region: of a file, or of memory that costs nothing until it is touched. */
+typedef struct {
+	void *data;
+	size_t bytes;
+} fg_mapping;
+
+/* Consecutive query tokens of one sequence. */
+typedef struct {
+	int32_t seq, first, n_tokens;
+} cpu_block;
+
+typedef struct {
+	fg_ctx base;
+	const fg_kernels *kernels;
+	fg_pool *pool;
+	fg_x_format x_format;
+	float attention_scale;
+
+	fg_mapping *mappings; /* everything that close unmaps */
+	int32_t n_mappings;
+
+	char *kv;      /* [n_pages][n_layers][K|V][n_kv_heads][64 * head_dim]; K is [head_dim][64], V [64][head_dim] */
+	char *host_kv; /* [n_host_pages], likewise */
+	size_t page_bytes;
+	int32_t n_pages, n_host_pages;
+
+	int32_t *page_table;   /* [max_seqs][pages_per_seq] */
+	int32_t *last_token;   /* [max_seqs]; FG_NO_TOKEN where none could be sampled */
+	fg_sampler **samplers; /* [max_seqs] */
+
+	/* of the step at hand */
+	cpu_block *blocks; /* [n_blocks], up to max_step_tokens */
+	int32_t n_blocks;
+	int32_t longest;            /* context */
+	float *rope_cos, *rope_sin; /* [max_step_tokens][head_dim / 2] */
+	uint64_t step_start, last_end; /* ns */
+
+	char *sample_scratch; /* [n_threads][sample_scratch_bytes] */
+	size_t sample_scratch_bytes;
+	fg_attention_scratch *attention_scratch; /* [n_threads] */
+	fg_softmax *partials;                    /* [CPU_PARTIALS] */
+} cpu_ctx;
+
+/* memory.c: zeroed memory that is taken as it is touched; freed by close. NULL, with fg_error's text set, on failure. */
+void *cpu_alloc(cpu_ctx *ctx, size_t bytes, const char *what);
+/* Takes over a mapping that close will unmap. */
+fg_status cpu_keep_mapping(cpu_ctx *ctx, void *data, size_t bytes);
+
+/* weights.c */
+fg_status cpu_load(fg_ctx *ctx, const fg_tensor_table *table, atomic_ullong *done, atomic_int *cancel);
+fg_status cpu_load_random(fg_ctx *ctx, uint64_t seed, atomic_ullong *done, atomic_int *cancel);
+
+/* matmul.c */
+void cpu_linear(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, void *y);
+void cpu_linear_add(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, float *residual);
+
+/* attend.c */
+void cpu_qkv_rope(fg_ctx *ctx, const fg_batch *batch, int32_t layer, void *qkv);
+void cpu_plan_attention(cpu_ctx *ctx, const fg_batch *batch); /* in step_begin */
+void cpu_attention(fg_ctx *ctx, const fg_batch *batch, int32_t layer, const void *qkv, void *out);
+
+#endif

@@ -1,0 +1,31 @@
+#define _GNU_SOURCE
+#include "cpu.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+fg_status cpu_keep_mapping(cpu_ctx *ctx, void *data, size_t bytes) {
+	fg_mapping *list = realloc(ctx->mappings, (size_t)(ctx->n_mappings + 1) * sizeof *list);
+	if (!list) {
+		munmap(data, bytes);
+		return fg_fail(FG_OUT_OF_MEMORY, "no memory for the list of mappings");
+	}
+	ctx->mappings = list;
+	list[ctx->n_mappings++] = (fg_mapping){data, bytes};
+	return FG_OK;
+}
+
+void *cpu_alloc(cpu_ctx *ctx, size_t bytes, const char *what) {
+	if (!bytes) bytes = 1;
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (p == MAP_FAILED) {
+		fg_fail(FG_OUT_OF_MEMORY, "no memory for %s: %.1f MiB refused: %s", what, (double)bytes / (1 << 20), strerror(errno));
+		return NULL;
+	}
+#ifdef MADV_HUGEPAGE
+	if (bytes >= 8 << 20) madvise(p, bytes, MADV_HUGEPAGE); /* fewer TLB misses; where refused, nothing is lost */
+#endif
+	return cpu_keep_mapping(ctx, p, bytes) ? NULL : p;
+}

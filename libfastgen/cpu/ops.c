@@ -1,0 +1,354 @@
+/*
+ * ops.c - the op table of the CPU. Every op is done when it returns.
+ */
+#include "../clock.h"
+#include "../numeric.h"
+#include "cpu.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+/* ---- life ---- */
+
+static fg_status cpu_open(const fg_config *config, int32_t rank, fg_ctx **out) {
+	const fg_options *o = &config->options;
+	if (o->n_devices != 1 || o->devices[0] != 0) {
+		return fg_fail(FG_UNSUPPORTED, "the CPU is one device, number 0; ask for that");
+	}
+	if (o->compute_dtype == FG_FP8_E4M3 || o->kv_dtype == FG_FP8_E4M3) {
+		return fg_fail(FG_UNSUPPORTED, "the CPU library has no FP8; use float32, float16 or bfloat16");
+	}
+	if (!o->kv_bytes) return fg_fail(FG_INVALID, "kv_bytes is 0; the CPU library must be told the size of its KV cache");
+	const fg_kernels *kernels = fg_kernels_choose();
+	if (!kernels) return FG_INVALID;
+	cpu_ctx *ctx = calloc(1, sizeof *ctx);
+	if (!ctx) return fg_fail(FG_OUT_OF_MEMORY, "no memory for an op context");
+	*out = &ctx->base;
+	ctx->base.config = config;
+	ctx->base.rank = rank;
+	ctx->kernels = kernels;
+	ctx->attention_scale = 1.0f / sqrtf((float)config->shape.head_dim);
+	return fg_pool_new(o->n_threads ? o->n_threads : fg_cores(), &ctx->pool);
+}
+
+static void cpu_close(fg_ctx *base) {
+	cpu_ctx *ctx = (cpu_ctx *)base;
+	fg_pool_free(ctx->pool);
+	for (int32_t i = 0; ctx->samplers && i < base->config->options.max_seqs; i++) fg_sampler_free(ctx->samplers[i]);
+	for (int32_t i = 0; i < ctx->n_mappings; i++) munmap(ctx->mappings[i].data, ctx->mappings[i].bytes);
+	free(ctx->mappings);
+	free(ctx);
+}
+
+static fg_status make_cache(cpu_ctx *ctx, const char *what, uint64_t bytes, char **pool, int32_t *n_pages) {
+	uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE), n = bytes / ctx->page_bytes;
+	if (bytes > memory) {
+		return fg_fail(FG_OUT_OF_MEMORY, "%s is %.1f GiB and the machine has %.1f GiB of memory; ask for less", what,
+					   (double)bytes / (1 << 30), (double)memory / (1 << 30));
+	}
+	*n_pages = (int32_t)(n > INT32_MAX ? INT32_MAX : n);
+	*pool = cpu_alloc(ctx, (size_t)*n_pages * ctx->page_bytes, what);
+	return *pool ? FG_OK : FG_OUT_OF_MEMORY;
+}
+
+static fg_status make_state(cpu_ctx *ctx) {
+	const fg_options *o = &ctx->base.config->options;
+	const fg_shape *s = &ctx->base.config->shape;
+	size_t seqs = (size_t)o->max_seqs, threads = (size_t)fg_pool_threads(ctx->pool), tokens = (size_t)o->max_step_tokens;
+	size_t rope = tokens * (size_t)s->head_dim / 2 * sizeof(float);
+	ctx->sample_scratch_bytes = (fg_sample_scratch_bytes(s->vocab_size) + 63) & ~(size_t)63;
+	ctx->page_table = cpu_alloc(ctx, seqs * (size_t)ctx->base.config->pages_per_seq * sizeof(int32_t), "page tables");
+	ctx->last_token = cpu_alloc(ctx, seqs * sizeof(int32_t), "slots");
+	ctx->samplers = cpu_alloc(ctx, seqs * sizeof *ctx->samplers, "slots");
+	ctx->blocks = cpu_alloc(ctx, tokens * sizeof *ctx->blocks, "scratch");
+	ctx->rope_cos = cpu_alloc(ctx, rope, "scratch");
+	ctx->rope_sin = cpu_alloc(ctx, rope, "scratch");
+	ctx->sample_scratch = cpu_alloc(ctx, threads * ctx->sample_scratch_bytes, "scratch");
+	ctx->attention_scratch = cpu_alloc(ctx, threads * sizeof *ctx->attention_scratch, "scratch");
+	ctx->partials = cpu_alloc(ctx, CPU_PARTIALS * sizeof *ctx->partials, "scratch");
+	return ctx->page_table && ctx->last_token && ctx->samplers && ctx->blocks && ctx->rope_cos && ctx->rope_sin &&
+				   ctx->sample_scratch && ctx->attention_scratch && ctx->partials
+			   ? FG_OK
+			   : FG_OUT_OF_MEMORY;
+}
+
+static fg_status make_buffers(cpu_ctx *ctx) {
+	const fg_shape *s = &ctx->base.config->shape;
+	fg_buffers *b = &ctx->base.buf;
+	size_t n = (size_t)ctx->base.config->options.max_step_tokens, x = fg_x_bytes(ctx->x_format);
+	size_t hidden = (size_t)s->hidden_size, inter = (size_t)s->intermediate_size;
+	size_t q = (size_t)(s->n_heads * s->head_dim), kv = (size_t)(s->n_kv_heads * s->head_dim);
+	b->logit_rows = n < CPU_LOGIT_ROWS ? (int32_t)n : CPU_LOGIT_ROWS;
+	b->residual = cpu_alloc(ctx, n * hidden * sizeof(float), "activations");
+	b->x = cpu_alloc(ctx, n * hidden * x, "activations");
+	b->qkv = cpu_alloc(ctx, n * (q + 2 * kv) * sizeof(float), "activations");
+	b->attn = cpu_alloc(ctx, n * q * x, "activations");
+	b->gate_up = cpu_alloc(ctx, n * 2 * inter * sizeof(float), "activations");
+	b->act = cpu_alloc(ctx, n * inter * x, "activations");
+	b->rows = cpu_alloc(ctx, (size_t)b->logit_rows * hidden * sizeof(float), "activations");
+	b->logits = cpu_alloc(ctx, (size_t)b->logit_rows * (size_t)s->vocab_size * sizeof(float), "logits");
+	return b->residual && b->x && b->qkv && b->attn && b->gate_up && b->act && b->rows && b->logits ? FG_OK
+																									 : FG_OUT_OF_MEMORY;
+}
+
+static uint64_t matrix_bytes(const fg_matrix *m) {
+	uint64_t bytes = 0;
+	for (int32_t i = 0; i < m->n_parts; i++) {
+		bytes += (uint64_t)m->part[i].rows * (uint64_t)m->cols * (uint64_t)fg_dtype_bytes(m->part[i].dtype);
+	}
+	return bytes;
+}
+
+static uint64_t weight_bytes(const cpu_ctx *ctx) {
+	const fg_weights *w = &ctx->base.weights;
+	const fg_shape *s = &ctx->base.config->shape;
+	uint64_t bytes = matrix_bytes(&w->embed) + (s->tied_embeddings ? 0 : matrix_bytes(&w->lm_head));
+	for (int32_t i = 0; i < s->n_layers; i++) {
+		const fg_layer *l = &w->layers[i];
+		bytes += matrix_bytes(&l->qkv) + matrix_bytes(&l->o) + matrix_bytes(&l->gate_up) + matrix_bytes(&l->down);
+	}
+	return bytes;
+}
+
+static fg_status cpu_ready(fg_ctx *base, fg_capacity *capacity) {
+	cpu_ctx *ctx = (cpu_ctx *)base;
+	const fg_shape *s = &base->config->shape;
+	const fg_options *o = &base->config->options;
+	ctx->page_bytes = (size_t)s->n_layers * 2 * (size_t)s->n_kv_heads * FG_PAGE_TOKENS * (size_t)s->head_dim *
+					  (size_t)fg_dtype_bytes(o->kv_dtype);
+	if (o->kv_bytes < ctx->page_bytes) {
+		return fg_fail(FG_INVALID, "kv_bytes is %llu and one page takes %zu; give the KV cache at least that",
+					   (unsigned long long)o->kv_bytes, ctx->page_bytes);
+	}
+	fg_status status = make_cache(ctx, "kv_bytes", o->kv_bytes, &ctx->kv, &ctx->n_pages);
+	if (!status) status = make_cache(ctx, "host_kv_bytes", o->host_kv_bytes, &ctx->host_kv, &ctx->n_host_pages);
+	if (!status) status = make_state(ctx);
+	if (!status) status = make_buffers(ctx);
+	if (status) return status;
+	*capacity = (fg_capacity){
+		.n_pages = ctx->n_pages,
+		.n_host_pages = ctx->n_host_pages,
+		.page_bytes = ctx->page_bytes,
+		.weight_bytes = weight_bytes(ctx),
+		.n_threads = fg_pool_threads(ctx->pool),
+	};
+	return FG_OK;
+}
+
+static fg_status cpu_sampler_new(const fg_config *config, const fg_sampling *sampling, void **sampler) {
+	return fg_sampler_new(sampling, config->shape.vocab_size, (fg_sampler **)sampler);
+}
+
+static void cpu_sampler_free(void *sampler) {
+	fg_sampler_free(sampler);
+}
+
+/* ---- around a step ---- */
+
+/* cos and sin of position * inv_freq, all in float32 as transformers computes them. */
+static void rope_table(cpu_ctx *ctx, const fg_batch *batch, int32_t t) {
+	const fg_shape *s = &ctx->base.config->shape;
+	int32_t half = s->head_dim / 2;
+	for (int32_t i = 0; i < half; i++) {
+		float angle = (float)batch->positions[t] * s->rope_inv_freq[i];
+		ctx->rope_cos[(size_t)t * (size_t)half + (size_t)i] = cosf(angle) * s->rope_scale;
+		ctx->rope_sin[(size_t)t * (size_t)half + (size_t)i] = sinf(angle) * s->rope_scale;
+	}
+}
+
+/* An op that works on one token (or row) at a time. */
+typedef struct {
+	cpu_ctx *ctx;
+	const fg_batch *batch;
+	const void *in;
+	const float *weight;
+	void *out;
+	int32_t first;
+} token_job;
+
+static void for_tokens(cpu_ctx *ctx, int32_t n, int32_t width, fg_item *run, token_job *job) {
+	if ((int64_t)n * width < FG_SMALL) {
+		for (int32_t i = 0; i < n; i++) run(job, i, 0);
+	} else {
+		fg_parallel(ctx->pool, n, run, job);
+	}
+}
+
+static void rope_table_item(void *argument, int32_t t, int32_t thread) {
+	(void)thread;
+	token_job *j = argument;
+	rope_table(j->ctx, j->batch, t);
+}
+
+static void cpu_step_begin(fg_ctx *base, fg_batch *batch) {
+	cpu_ctx *ctx = (cpu_ctx *)base;
+	ctx->step_start = fg_clock_ns();
+	for (int32_t i = 0; i < batch->n_fills; i++) {
+		fg_fill *fill = &batch->fills[i];
+		fg_sampler *old = ctx->samplers[fill->slot];
+		ctx->samplers[fill->slot] = fill->sampler;
+		fill->sampler = old; /* freed with the batch */
+	}
+	for (int32_t i = 0; i < batch->n_page_updates; i++) {
+		const fg_page_update *u = &batch->page_updates[i];
+		ctx->page_table[(size_t)u->slot * (size_t)base->config->pages_per_seq + (size_t)u->index] = u->page;
+	}
+	cpu_plan_attention(ctx, batch);
+	token_job job = {.ctx = ctx, .batch = batch};
+	for_tokens(ctx, batch->n_tokens, base->config->shape.head_dim * 16, rope_table_item, &job);
+}
+
+static void cpu_step_end(fg_ctx *base, fg_batch *batch) {
+	cpu_ctx *ctx = (cpu_ctx *)base;
+	uint64_t now = fg_clock_ns();
+	batch->out.run_seconds = (double)(now - ctx->step_start) * 1e-9;
+	batch->out.idle_seconds = ctx->last_end ? (double)(ctx->step_start - ctx->last_end) * 1e-9 : 0;
+	ctx->last_end = now;
+}
+
+static fg_status cpu_step_wait(fg_ctx *base, fg_batch *batch) {
+	(void)base, (void)batch;
+	return FG_OK;
+}
+
+static void cpu_copy_pages(fg_ctx *base, const fg_page_copy *copies, int32_t n_copies) {
+	cpu_ctx *ctx = (cpu_ctx *)base;
+	for (int32_t i = 0; i < n_copies; i++) {
+		char *page = ctx->kv + (size_t)copies[i].page * ctx->page_bytes;
+		char *host = ctx->host_kv + (size_t)copies[i].host_page * ctx->page_bytes;
+		if (copies[i].direction == FG_TO_HOST) memcpy(host, page, ctx->page_bytes);
+		else memcpy(page, host, ctx->page_bytes);
+	}
+}
+
+/* ---- ops ---- */
+
+static void embed_item(void *argument, int32_t t, int32_t thread) {
+	(void)thread;
+	token_job *j = argument;
+	const fg_matrix_part *part = &j->ctx->base.weights.embed.part[0];
+	int32_t hidden = j->ctx->base.config->shape.hidden_size, token = j->batch->tokens[t];
+	if (token == FG_LAST_SAMPLED) {
+		token = j->ctx->last_token[j->batch->seqs[j->batch->seq_of[t]].slot];
+		if (token < 0) token = 0; /* nothing could be sampled: the row said so, what follows it means nothing */
+	}
+	const char *row = (const char *)part->data + (size_t)token * (size_t)hidden * (size_t)fg_dtype_bytes(part->dtype);
+	j->ctx->kernels->load(row, hidden, part->dtype, (float *)j->out + (size_t)t * (size_t)hidden);
+}
+
+static void cpu_embed(fg_ctx *base, const fg_batch *batch, float *residual) {
+	token_job job = {.ctx = (cpu_ctx *)base, .batch = batch, .out = residual};
+	for_tokens(job.ctx, batch->n_tokens, base->config->shape.hidden_size, embed_item, &job);
+}
+
+static void norm_item(void *argument, int32_t t, int32_t thread) {
+	(void)thread;
+	token_job *j = argument;
+	const fg_shape *s = &j->ctx->base.config->shape;
+	size_t at = (size_t)t * (size_t)s->hidden_size;
+	j->ctx->kernels->rms_norm((const float *)j->in + at, j->weight, s->hidden_size, s->rms_norm_eps, j->ctx->x_format,
+							  (char *)j->out + at * fg_x_bytes(j->ctx->x_format));
+}
+
+static void cpu_add_norm(fg_ctx *base, float *residual, const float *weight, int32_t n, void *x) {
+	token_job job = {.ctx = (cpu_ctx *)base, .in = residual, .weight = weight, .out = x};
+	for_tokens(job.ctx, n, base->config->shape.hidden_size, norm_item, &job);
+}
+
+static void silu_item(void *argument, int32_t t, int32_t thread) {
+	(void)thread;
+	token_job *j = argument;
+	size_t inter = (size_t)j->ctx->base.config->shape.intermediate_size;
+	const float *gate = (const float *)j->in + (size_t)t * 2 * inter;
+	j->ctx->kernels->silu_mul(gate, gate + inter, (int32_t)inter, j->ctx->x_format,
+							  (char *)j->out + (size_t)t * inter * fg_x_bytes(j->ctx->x_format));
+}
+
+static void cpu_silu_mul(fg_ctx *base, const void *gate_up, int32_t n, void *act) {
+	token_job job = {.ctx = (cpu_ctx *)base, .in = gate_up, .out = act};
+	for_tokens(job.ctx, n, base->config->shape.intermediate_size * 4, silu_item, &job);
+}
+
+static void cpu_all_reduce(fg_ctx *base, float *residual, int32_t n) {
+	(void)base, (void)residual, (void)n; /* one rank */
+}
+
+static void cpu_gather(fg_ctx *base, const fg_batch *batch, int32_t first, int32_t n, float *residual, float *out) {
+	size_t hidden = (size_t)base->config->shape.hidden_size;
+	for (int32_t i = 0; i < n; i++) {
+		memcpy(out + (size_t)i * hidden, residual + (size_t)batch->rows[first + i].token * hidden, hidden * sizeof *out);
+	}
+}
+
+static void sample_item(void *argument, int32_t i, int32_t thread) {
+	token_job *j = argument;
+	cpu_ctx *ctx = j->ctx;
+	fg_batch *batch = (fg_batch *)j->batch;
+	int32_t vocab = ctx->base.config->shape.vocab_size, r = j->first + i;
+	const fg_row *row = &batch->rows[r];
+	const float *logits = (const float *)j->in + (size_t)i * (size_t)vocab;
+	void *scratch = ctx->sample_scratch + (size_t)thread * ctx->sample_scratch_bytes;
+	int32_t id = row->target;
+	if (id < 0) {
+		const uint32_t *mask = row->mask < 0 ? NULL : batch->masks + (size_t)row->mask * (((size_t)vocab + 31) / 32);
+		id = fg_sampler_sample(ctx->samplers[row->slot], logits, mask, row->position, scratch);
+		ctx->last_token[row->slot] = id;
+	}
+	batch->out.ids[r] = id;
+	if (row->n_logprobs >= 0) {
+		size_t at = (size_t)r * FG_MAX_LOGPROBS;
+		float none;
+		fg_logprobs(logits, vocab, id < 0 ? 0 : id, row->n_logprobs, id < 0 ? &none : &batch->out.logprobs[r],
+					row->n_logprobs ? batch->out.top_ids + at : NULL, row->n_logprobs ? batch->out.top_logprobs + at : NULL,
+					scratch);
+		if (id < 0) batch->out.logprobs[r] = -INFINITY;
+	}
+	if (row->logits_row >= 0) {
+		memcpy(batch->out.logits + (size_t)row->logits_row * (size_t)vocab, logits, (size_t)vocab * sizeof *logits);
+	}
+}
+
+static void cpu_sample(fg_ctx *base, const fg_batch *batch, int32_t first, int32_t n, const void *logits) {
+	token_job job = {.ctx = (cpu_ctx *)base, .batch = batch, .in = logits, .first = first};
+	fg_parallel(job.ctx->pool, n, sample_item, &job);
+}
+
+static uint64_t cpu_mark(fg_ctx *base) {
+	(void)base;
+	return fg_clock_ns();
+}
+
+static uint64_t cpu_mark_ns(fg_ctx *base, uint64_t mark) {
+	(void)base;
+	return mark;
+}
+
+const fg_ops fg_device_ops = {
+	.open = cpu_open,
+	.load = cpu_load,
+	.load_random = cpu_load_random,
+	.ready = cpu_ready,
+	.close = cpu_close,
+	.sampler_new = cpu_sampler_new,
+	.sampler_free = cpu_sampler_free,
+	.step_begin = cpu_step_begin,
+	.step_end = cpu_step_end,
+	.step_wait = cpu_step_wait,
+	.copy_pages = cpu_copy_pages,
+	.embed = cpu_embed,
+	.add_norm = cpu_add_norm,
+	.linear = cpu_linear,
+	.linear_add = cpu_linear_add,
+	.qkv_rope = cpu_qkv_rope,
+	.attention = cpu_attention,
+	.silu_mul = cpu_silu_mul,
+	.all_reduce = cpu_all_reduce,
+	.gather = cpu_gather,
+	.sample = cpu_sample,
+	.mark = cpu_mark,
+	.mark_ns = cpu_mark_ns,
+};

@@ -1,0 +1,309 @@
+/*
+ * weights.c - the checkpoint's matrices where their files are mapped, or converted copies where they cannot be computed
+ * with in place; norms and biases as float32.
+ */
+#define _GNU_SOURCE
+#include "../engine.h"
+#include "../numeric.h"
+#include "../random.h"
+#include "cpu.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22 /* Linux 5.14 */
+#endif
+
+enum { CHUNK = 16 << 20 }; /* bytes between two steps of the progress */
+
+typedef struct {
+	int fd;
+	char *map; /* the whole file; NULL until it is needed */
+} open_file;
+
+typedef struct {
+	cpu_ctx *ctx;
+	const fg_tensor_table *table; /* NULL: random weights */
+	open_file *files;             /* [table->n_files] */
+	uint64_t seed;
+	atomic_ullong *done;
+	atomic_int *cancel;
+} loader;
+
+static fg_status cancelled(void) {
+	return fg_fail(FG_INVALID, "loading was stopped because the engine is being closed");
+}
+
+/* ---- reading ---- */
+
+static fg_status map_file(loader *l, const fg_file *file) {
+	open_file *f = &l->files[file - l->table->files];
+	if (f->map) return FG_OK;
+	struct stat st;
+	f->fd = open(file->path, O_RDONLY | O_CLOEXEC);
+	if (f->fd < 0 || fstat(f->fd, &st)) return fg_fail(FG_IO, "cannot read %s: %s", file->path, strerror(errno));
+	if ((uint64_t)st.st_size < file->bytes) {
+		return fg_fail(FG_IO, "%s has become shorter while it was being loaded; leave it alone until fg_close", file->path);
+	}
+	void *map = mmap(NULL, file->bytes, PROT_READ, MAP_SHARED, f->fd, 0);
+	if (map == MAP_FAILED) return fg_fail(FG_IO, "cannot map %s: %s", file->path, strerror(errno));
+	f->map = map;
+	return cpu_keep_mapping(l->ctx, map, file->bytes);
+}
+
+/* Brings bytes of a mapped file into memory, so that no step waits for the disk and an unreadable file is an error here
+ * instead of a signal later. */
+static fg_status populate(const fg_file *file, open_file *f, uint64_t offset, uint64_t bytes) {
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), start = offset & ~(page - 1);
+	if (!madvise(f->map + start, offset + bytes - start, MADV_POPULATE_READ)) return FG_OK;
+	if (errno != EINVAL) return fg_fail(FG_IO, "cannot read %s: %s", file->path, strerror(errno));
+	char buffer[1 << 16]; /* an older kernel: read the bytes into the page cache */
+	while (bytes) {
+		ssize_t n = pread(f->fd, buffer, bytes < sizeof buffer ? bytes : sizeof buffer, (off_t)offset);
+		if (n < 0 && errno == EINTR) continue;
+		if (n <= 0) return fg_fail(FG_IO, "cannot read %s: %s", file->path, n ? strerror(errno) : "it ends too early");
+		offset += (uint64_t)n;
+		bytes -= (uint64_t)n;
+	}
+	return FG_OK;
+}
+
+/* The tensor's bytes, in memory. Counts no progress. */
+static fg_status find_bytes(loader *l, const fg_tensor *t, const fg_file *file, const char **data) {
+	if (!file) {
+		*data = t->data;
+		return FG_OK;
+	}
+	fg_status status = map_file(l, file);
+	if (!status) *data = l->files[file - l->table->files].map + t->offset;
+	return status;
+}
+
+typedef struct {
+	const fg_kernels *kernels;
+	const char *from;
+	char *to;
+	size_t n; /* elements */
+	int32_t from_dtype, to_dtype;
+} conversion;
+
+enum { CONVERT = 4096 }; /* elements of one item */
+
+static void convert_item(void *argument, int32_t item, int32_t thread) {
+	(void)thread;
+	conversion *c = argument;
+	float buffer[CONVERT];
+	size_t at = (size_t)item * CONVERT, n = c->n - at < CONVERT ? c->n - at : CONVERT;
+	c->kernels->load(c->from + at * (size_t)fg_dtype_bytes(c->from_dtype), (int32_t)n, c->from_dtype, buffer);
+	c->kernels->store(buffer, (int32_t)n, c->to_dtype, c->to + at * (size_t)fg_dtype_bytes(c->to_dtype));
+}
+
+/* Reads a tensor: populates it where it is when `to` is NULL, else converts it into `to`. */
+static fg_status read_tensor(loader *l, const fg_tensor *t, const fg_file *file, const char *data, char *to,
+							 int32_t to_dtype) {
+	size_t size = (size_t)fg_dtype_bytes(t->dtype), to_size = (size_t)fg_dtype_bytes(to_dtype);
+	for (uint64_t at = 0; at < t->bytes; at += CHUNK) {
+		if (atomic_load(l->cancel)) return cancelled();
+		uint64_t n = t->bytes - at < CHUNK ? t->bytes - at : CHUNK;
+		fg_status status = file ? populate(file, &l->files[file - l->table->files], t->offset + at, n) : FG_OK;
+		if (status) return status;
+		if (to) {
+			conversion c = {.kernels = l->ctx->kernels,
+							.from = data + at,
+							.to = to + at / size * to_size,
+							.n = n / size,
+							.from_dtype = t->dtype,
+							.to_dtype = to_dtype};
+			fg_parallel(l->ctx->pool, (int32_t)((c.n + CONVERT - 1) / CONVERT), convert_item, &c);
+		}
+		atomic_fetch_add(l->done, n);
+	}
+	return FG_OK;
+}
+
+/* ---- making ---- */
+
+typedef struct {
+	char *to;
+	size_t n;
+	uint64_t stream;
+	float range;
+	int32_t dtype;
+} making;
+
+static void make_item(void *argument, int32_t item, int32_t thread) {
+	(void)thread;
+	making *m = argument;
+	size_t end = ((size_t)item + 1) * CONVERT < m->n ? ((size_t)item + 1) * CONVERT : m->n;
+	for (size_t i = (size_t)item * CONVERT; i < end; i++) {
+		fg_write(m->to, m->dtype, i, fg_random_uniform(m->stream, i) * m->range);
+	}
+}
+
+static fg_status make_tensor(loader *l, fg_role role, int32_t layer, size_t rows, size_t cols, int32_t dtype, char *to) {
+	if (atomic_load(l->cancel)) return cancelled();
+	making m = {.to = to, .n = rows * cols, .stream = fg_random_stream(l->seed, role, layer), .dtype = dtype};
+	/* a uniform variable on [-r, r] has the variance r^2 / 3 */
+	m.range = cols == 1 ? 0.02f : sqrtf(3.0f / (float)cols);
+	fg_parallel(l->ctx->pool, (int32_t)((m.n + CONVERT - 1) / CONVERT), make_item, &m);
+	atomic_fetch_add(l->done, m.n * (size_t)fg_dtype_bytes(dtype));
+	return FG_OK;
+}
+
+/* ---- weights ---- */
+
+/* A vector as float32 into to[rows]. */
+static fg_status load_vector(loader *l, fg_role role, int32_t layer, float *to) {
+	int32_t rows, cols;
+	fg_role_dims(&l->ctx->base.config->shape, role, &rows, &cols);
+	if (l->table) {
+		const fg_file *file;
+		const fg_tensor *t = fg_table_find(l->table, layer, role, &file);
+		const char *data = NULL;
+		fg_status status = find_bytes(l, t, file, &data);
+		return status ? status : read_tensor(l, t, file, data, (char *)to, FG_F32);
+	}
+	if (role == FG_Q_BIAS || role == FG_K_BIAS || role == FG_V_BIAS) {
+		return make_tensor(l, role, layer, (size_t)rows, 1, FG_F32, (char *)to);
+	}
+	for (int32_t i = 0; i < rows; i++) to[i] = 1;
+	atomic_fetch_add(l->done, (size_t)rows * sizeof(float));
+	return FG_OK;
+}
+
+static fg_status load_vectors(loader *l, int32_t layer, int n, const fg_role *roles, const float **out) {
+	int32_t rows, cols, total = 0;
+	const fg_shape *shape = &l->ctx->base.config->shape;
+	for (int i = 0; i < n; i++) {
+		fg_role_dims(shape, roles[i], &rows, &cols);
+		total += rows;
+	}
+	*out = NULL;
+	if (!total) return FG_OK; /* the family has none */
+	float *to = cpu_alloc(l->ctx, (size_t)total * sizeof *to, "a vector of weights");
+	if (!to) return FG_OUT_OF_MEMORY;
+	*out = to;
+	for (int i = 0; i < n; i++) {
+		fg_status status = load_vector(l, roles[i], layer, to);
+		if (status) return status;
+		fg_role_dims(shape, roles[i], &rows, &cols);
+		to += rows;
+	}
+	return FG_OK;
+}
+
+static fg_status load_part(loader *l, fg_role role, int32_t layer, fg_matrix_part *part) {
+	int32_t rows, cols, compute = l->ctx->base.config->options.compute_dtype;
+	fg_role_dims(&l->ctx->base.config->shape, role, &rows, &cols);
+	part->rows = rows;
+	size_t n = (size_t)rows * (size_t)cols;
+	const fg_tensor *t = NULL;
+	const fg_file *file = NULL;
+	const char *data = NULL;
+	part->dtype = compute;
+	if (l->table) {
+		t = fg_table_find(l->table, layer, role, &file);
+		fg_status status = find_bytes(l, t, file, &data);
+		if (status) return status;
+		/* bf16 arithmetic rounds float32 weights anyway; everything else is widened as it is read */
+		part->dtype = compute == FG_BF16 && t->dtype == FG_F32 ? FG_BF16 : t->dtype;
+		int aligned = (uintptr_t)data % (uintptr_t)fg_dtype_bytes(t->dtype) == 0;
+		if (file && part->dtype == t->dtype && aligned) {
+			part->data = data;
+			return read_tensor(l, t, file, data, NULL, 0);
+		}
+	}
+	char *to = cpu_alloc(l->ctx, n * (size_t)fg_dtype_bytes(part->dtype), "weights");
+	if (!to) return FG_OUT_OF_MEMORY;
+	part->data = to;
+	if (t) return read_tensor(l, t, file, data, to, part->dtype);
+	return make_tensor(l, role, layer, (size_t)rows, (size_t)cols, part->dtype, to);
+}
+
+static fg_status load_matrix(loader *l, int32_t layer, int n, const fg_role *roles, fg_matrix *matrix) {
+	memset(matrix, 0, sizeof *matrix);
+	matrix->n_parts = n;
+	for (int i = 0; i < n; i++) {
+		int32_t rows;
+		fg_status status = load_part(l, roles[i], layer, &matrix->part[i]);
+		if (status) return status;
+		fg_role_dims(&l->ctx->base.config->shape, roles[i], &rows, &matrix->cols);
+		matrix->rows += rows;
+	}
+	return FG_OK;
+}
+
+#define ROLES(...) (int)(sizeof((fg_role[]){__VA_ARGS__}) / sizeof(fg_role)), (const fg_role[]){__VA_ARGS__}
+
+static fg_status load_layer(loader *l, int32_t i, fg_layer *layer) {
+	fg_status status = load_vectors(l, i, ROLES(FG_ATTN_NORM), &layer->attn_norm);
+	if (!status) status = load_vectors(l, i, ROLES(FG_MLP_NORM), &layer->mlp_norm);
+	if (!status) status = load_vectors(l, i, ROLES(FG_Q_BIAS, FG_K_BIAS, FG_V_BIAS), &layer->qkv_bias);
+	if (!status) status = load_vectors(l, i, ROLES(FG_Q_NORM), &layer->q_norm);
+	if (!status) status = load_vectors(l, i, ROLES(FG_K_NORM), &layer->k_norm);
+	if (!status) status = load_matrix(l, i, ROLES(FG_Q, FG_K, FG_V), &layer->qkv);
+	if (!status) status = load_matrix(l, i, ROLES(FG_O), &layer->o);
+	if (!status) status = load_matrix(l, i, ROLES(FG_GATE, FG_UP), &layer->gate_up);
+	if (!status) status = load_matrix(l, i, ROLES(FG_DOWN), &layer->down);
+	return status;
+}
+
+static int all_bf16(const fg_matrix *m) {
+	for (int32_t i = 0; i < m->n_parts; i++) {
+		if (m->part[i].dtype != FG_BF16) return 0;
+	}
+	return 1;
+}
+
+/* Activations are kept as bf16 where every product is one of bf16 and the CPU has instructions for it. */
+static fg_x_format choose_format(const cpu_ctx *ctx) {
+	const fg_weights *w = &ctx->base.weights;
+	int32_t compute = ctx->base.config->options.compute_dtype;
+	if (compute == FG_F32) return FG_X_F32;
+	if (compute == FG_F16) return FG_X_ROUND_F16;
+	int bf16 = ctx->kernels->bf16_dot && all_bf16(&w->lm_head);
+	for (int32_t i = 0; i < ctx->base.config->shape.n_layers; i++) {
+		const fg_layer *l = &w->layers[i];
+		bf16 = bf16 && all_bf16(&l->qkv) && all_bf16(&l->o) && all_bf16(&l->gate_up) && all_bf16(&l->down);
+	}
+	return bf16 ? FG_X_BF16 : FG_X_ROUND_BF16;
+}
+
+static fg_status load_all(loader *l) {
+	cpu_ctx *ctx = l->ctx;
+	fg_weights *w = &ctx->base.weights;
+	const fg_shape *shape = &ctx->base.config->shape;
+	w->layers = cpu_alloc(ctx, (size_t)shape->n_layers * sizeof *w->layers, "the list of layers");
+	if (!w->layers) return FG_OUT_OF_MEMORY;
+	fg_status status = load_matrix(l, 0, ROLES(FG_EMBED), &w->embed);
+	for (int32_t i = 0; i < shape->n_layers && !status; i++) status = load_layer(l, i, &w->layers[i]);
+	if (!status) status = load_vectors(l, 0, ROLES(FG_FINAL_NORM), &w->final_norm);
+	if (!status && !shape->tied_embeddings) status = load_matrix(l, 0, ROLES(FG_LM_HEAD), &w->lm_head);
+	if (shape->tied_embeddings) w->lm_head = w->embed;
+	if (!status) ctx->x_format = choose_format(ctx);
+	return status;
+}
+
+fg_status cpu_load(fg_ctx *base, const fg_tensor_table *table, atomic_ullong *done, atomic_int *cancel) {
+	cpu_ctx *ctx = (cpu_ctx *)base;
+	open_file *files = cpu_alloc(ctx, (size_t)table->n_files * sizeof *files, "the list of files");
+	if (!files) return FG_OUT_OF_MEMORY;
+	for (int32_t i = 0; i < table->n_files; i++) files[i].fd = -1;
+	loader l = {.ctx = ctx, .table = table, .files = files, .done = done, .cancel = cancel};
+	fg_status status = load_all(&l);
+	for (int32_t i = 0; i < table->n_files; i++) {
+		if (files[i].fd >= 0) close(files[i].fd);
+	}
+	return status;
+}
+
+fg_status cpu_load_random(fg_ctx *base, uint64_t seed, atomic_ullong *done, atomic_int *cancel) {
+	loader l = {.ctx = (cpu_ctx *)base, .seed = seed, .done = done, .cancel = cancel};
+	return load_all(&l);
+}

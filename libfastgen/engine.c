@@ -1,0 +1,418 @@
+/*
+ * engine.c - the calls of fastgen.h over the op table. Each rank has one thread that takes commands in order; what a
+ * command's ops enqueue may still be running when the thread goes on to the next one (CUDA).
+ */
+#include "engine.h"
+#include "forward.h"
+#include "queue.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct engine engine;
+
+typedef struct {
+	engine *engine;
+	fg_ctx *ctx;
+	fg_trace *trace;
+	fg_capacity capacity;
+	pthread_t thread;
+	int32_t rank;
+} rank_state;
+
+struct engine {
+	const fg_ops *ops;
+	fg_config config;
+	fg_slots slots;
+	fg_queue queue;
+	rank_state ranks[FG_MAX_RANKS];
+	int32_t n_started; /* rank threads */
+
+	fg_tensor_table table;
+	int32_t random;       /* weights are made, not loaded */
+	uint64_t random_seed;
+	fg_command *load;     /* once fg_load was called */
+	uint64_t load_total;
+	atomic_ullong load_done; /* bytes, on rank 0 */
+	atomic_int load_cancel;
+	atomic_int load_left; /* ranks that are still loading */
+
+	int32_t ready;
+	fg_capacity capacity;
+	int32_t tracing;
+	fg_command *steps[FG_STEPS_IN_FLIGHT]; /* submitted and not waited for, oldest first */
+	int32_t n_steps;
+	uint64_t next_step;
+};
+
+/* ---- rank threads ---- */
+
+static void run_step(rank_state *r, fg_command *c) {
+	const fg_ops *ops = r->engine->ops;
+	fg_trace *trace = c->traced ? r->trace : NULL;
+	uint64_t start = trace ? ops->mark(r->ctx) : 0;
+	ops->step_begin(r->ctx, c->batch);
+	fg_forward(ops, r->ctx, c->batch, trace);
+	ops->step_end(r->ctx, c->batch);
+	if (trace) fg_trace_op(trace, "step", -1, start, ops->mark(r->ctx));
+}
+
+static fg_status run_load(rank_state *r) {
+	engine *e = r->engine;
+	atomic_ullong ignored = 0;
+	atomic_ullong *done = r->rank == 0 ? &e->load_done : &ignored;
+	fg_status status = e->random ? e->ops->load_random(r->ctx, e->random_seed, done, &e->load_cancel)
+								 : e->ops->load(r->ctx, &e->table, done, &e->load_cancel);
+	atomic_fetch_sub(&e->load_left, 1);
+	return status;
+}
+
+static void *rank_main(void *argument) {
+	rank_state *r = argument;
+	engine *e = r->engine;
+	for (;;) {
+		fg_command *c = fg_queue_take(&e->queue, r->rank);
+		fg_command_kind kind = c->kind; /* the command may be gone once it is finished */
+		fg_status status = FG_OK;
+		switch (kind) {
+		case FG_CMD_OPEN: status = e->ops->open(&e->config, r->rank, &r->ctx); break;
+		case FG_CMD_LOAD: status = run_load(r); break;
+		case FG_CMD_READY: status = e->ops->ready(r->ctx, &r->capacity); break;
+		case FG_CMD_STEP: run_step(r, c); break;
+		case FG_CMD_COPY: e->ops->copy_pages(r->ctx, c->copies, c->n_copies); break;
+		case FG_CMD_QUIT:
+			if (r->ctx) e->ops->close(r->ctx);
+			r->ctx = NULL;
+			break;
+		}
+		fg_queue_finish(&e->queue, c, status);
+		if (kind == FG_CMD_QUIT) return NULL;
+	}
+}
+
+/* Runs one command on every rank and waits for it. */
+static fg_status run(engine *e, fg_command_kind kind) {
+	fg_command *c = fg_command_new(kind);
+	if (!c) return FG_OUT_OF_MEMORY;
+	fg_queue_push(&e->queue, c);
+	fg_status status = fg_queue_wait(&e->queue, c);
+	fg_command_free(c);
+	return status;
+}
+
+/* ---- life ---- */
+
+FG_API int32_t fg_abi_version(void) {
+	return FG_ABI_VERSION;
+}
+
+static fg_status start(engine *e) {
+	int32_t n_ranks = e->config.options.n_devices;
+	for (; e->n_started < n_ranks; e->n_started++) {
+		rank_state *r = &e->ranks[e->n_started];
+		r->engine = e;
+		r->rank = e->n_started;
+		int error = pthread_create(&r->thread, NULL, rank_main, r);
+		if (error) return fg_fail(FG_OUT_OF_MEMORY, "cannot start a thread: %s", strerror(error));
+	}
+	return run(e, FG_CMD_OPEN);
+}
+
+FG_API fg_status fg_open(const fg_shape *shape, const fg_options *options, void **out) {
+	if (!out) return fg_fail(FG_INVALID, "engine is NULL; it must point to where the engine goes");
+	*out = NULL;
+	engine *e = calloc(1, sizeof *e);
+	if (!e) return fg_fail(FG_OUT_OF_MEMORY, "no memory for an engine");
+	e->ops = &fg_device_ops;
+	fg_status status = fg_config_init(&e->config, shape, options);
+	if (!status) status = fg_slots_init(&e->slots, &e->config);
+	if (!status) {
+		status = fg_queue_init(&e->queue, e->config.options.n_devices);
+		if (!status) {
+			status = start(e);
+			if (!status) {
+				*out = e;
+				return FG_OK;
+			}
+			/* fg_close clears up what has started, and must leave the message */
+			char text[FG_ERROR_BYTES];
+			snprintf(text, sizeof text, "%s", fg_error_text());
+			fg_close(e);
+			return fg_fail(status, "%s", text);
+		}
+	}
+	fg_slots_free(&e->slots);
+	fg_config_free(&e->config);
+	free(e);
+	return status;
+}
+
+static void drop_step(engine *e) {
+	fg_command *c = e->steps[0];
+	fg_batch_free(e->ops, c->batch);
+	fg_command_free(c);
+	e->n_steps--;
+	memmove(e->steps, e->steps + 1, (size_t)e->n_steps * sizeof *e->steps);
+}
+
+FG_API void fg_close(void *handle) {
+	engine *e = handle;
+	if (!e) return;
+	atomic_store(&e->load_cancel, 1);
+	fg_queue_drain(&e->queue);
+	for (int32_t r = 0; r < e->n_started; r++) {
+		for (int32_t i = 0; i < e->n_steps; i++) e->ops->step_wait(e->ranks[r].ctx, e->steps[i]->batch);
+	}
+	while (e->n_steps) drop_step(e);
+	static const fg_command quit = {.kind = FG_CMD_QUIT};
+	fg_command c = quit; /* on the stack: leaving must not fail for want of memory */
+	e->queue.n_ranks = e->n_started;
+	if (e->n_started) {
+		fg_queue_push(&e->queue, &c);
+		fg_queue_wait(&e->queue, &c);
+	}
+	for (int32_t r = 0; r < e->n_started; r++) {
+		pthread_join(e->ranks[r].thread, NULL);
+		fg_trace_free(e->ranks[r].trace);
+	}
+	fg_command_free(e->load);
+	fg_table_free(&e->table);
+	fg_queue_destroy(&e->queue);
+	fg_slots_free(&e->slots);
+	fg_config_free(&e->config);
+	free(e);
+}
+
+/* ---- loading ---- */
+
+static fg_status start_load(engine *e) {
+	fg_command *c = fg_command_new(FG_CMD_LOAD);
+	if (!c) return FG_OUT_OF_MEMORY;
+	e->load = c;
+	atomic_store(&e->load_left, e->config.options.n_devices);
+	fg_queue_push(&e->queue, c);
+	return FG_OK;
+}
+
+static fg_status check_unloaded(engine *e) {
+	if (!e) return fg_fail(FG_INVALID, "engine is NULL");
+	if (e->load) return fg_fail(FG_INVALID, "this engine has been loaded before; open another one");
+	return FG_OK;
+}
+
+FG_API fg_status fg_load(void *handle, const fg_tensor *tensors, int32_t n_tensors) {
+	engine *e = handle;
+	fg_status status = check_unloaded(e);
+	if (status) return status;
+	status = fg_table_init(&e->table, &e->config, tensors, n_tensors);
+	if (!status) {
+		e->load_total = e->table.bytes;
+		status = start_load(e);
+	}
+	if (status) fg_table_free(&e->table);
+	return status;
+}
+
+FG_API fg_status fg_load_random(void *handle, uint64_t seed) {
+	engine *e = handle;
+	fg_status status = check_unloaded(e);
+	if (status) return status;
+	e->random = 1;
+	e->random_seed = seed;
+	e->load_total = fg_random_bytes(&e->config);
+	return start_load(e);
+}
+
+FG_API fg_status fg_progress(void *handle, fg_load_progress *progress) {
+	engine *e = handle;
+	if (!e || !progress) return fg_fail(FG_INVALID, "engine or progress is NULL");
+	*progress = (fg_load_progress){
+		.done = atomic_load(&e->load_done),
+		.total = e->load_total,
+		.finished = e->load && !atomic_load(&e->load_left),
+	};
+	return FG_OK;
+}
+
+FG_API fg_status fg_ready(void *handle, fg_capacity *capacity) {
+	engine *e = handle;
+	if (!e || !capacity) return fg_fail(FG_INVALID, "engine or capacity is NULL");
+	if (!e->load) return fg_fail(FG_INVALID, "the engine has no weights; call fg_load or fg_load_random first");
+	fg_status status = fg_queue_wait(&e->queue, e->load);
+	if (status) return status;
+	if (!e->ready) {
+		status = run(e, FG_CMD_READY);
+		if (status) return status;
+		e->capacity = e->ranks[0].capacity;
+		for (int32_t r = 1; r < e->n_started; r++) { /* a page exists only where every rank has it */
+			const fg_capacity *other = &e->ranks[r].capacity;
+			if (other->n_pages < e->capacity.n_pages) e->capacity.n_pages = other->n_pages;
+			if (other->n_host_pages < e->capacity.n_host_pages) e->capacity.n_host_pages = other->n_host_pages;
+		}
+		e->ready = 1;
+	}
+	*capacity = e->capacity;
+	return FG_OK;
+}
+
+/* ---- steps ---- */
+
+static fg_status check_ready(engine *e) {
+	if (!e) return fg_fail(FG_INVALID, "engine is NULL");
+	if (e->ready) return FG_OK;
+	if (!e->load) return fg_fail(FG_INVALID, "the engine has no weights; call fg_load or fg_load_random first");
+	if (atomic_load(&e->load_left)) return fg_fail(FG_BUSY, "the engine is still loading; wait for fg_ready");
+	return fg_fail(FG_INVALID, "call fg_ready before the first step");
+}
+
+FG_API fg_status fg_submit(void *handle, const fg_step *step) {
+	engine *e = handle;
+	fg_status status = check_ready(e);
+	if (status) return status;
+	if (e->n_steps == FG_STEPS_IN_FLIGHT) {
+		return fg_fail(FG_BUSY, "%d steps are out already; call fg_wait first", FG_STEPS_IN_FLIGHT);
+	}
+	status = fg_slots_check(&e->slots, &e->config, e->capacity.n_pages, step);
+	if (status) return status;
+	fg_command *c = fg_command_new(FG_CMD_STEP);
+	if (!c) return FG_OUT_OF_MEMORY;
+	c->batch = fg_batch_new(e->ops, &e->config, step, &status);
+	if (!c->batch) {
+		fg_command_free(c);
+		return status;
+	}
+	fg_slots_apply(&e->slots, &e->config, step);
+	c->step = e->next_step++;
+	c->traced = e->tracing;
+	e->steps[e->n_steps++] = c;
+	fg_queue_push(&e->queue, c);
+	return FG_OK;
+}
+
+static fg_status check_result(const fg_batch *b, const fg_config *config, const fg_result *r) {
+	if (!r || (b->n_rows && (!r->ids || !r->logprobs))) {
+		return fg_fail(FG_INVALID, "the result, its ids or its logprobs are NULL");
+	}
+	if (r->row_capacity < b->n_rows) {
+		return fg_fail(FG_INVALID, "the step has %d rows and the result has room for %d", b->n_rows, r->row_capacity);
+	}
+	if (b->out.top_ids && (!r->top_ids || !r->top_logprobs)) {
+		return fg_fail(FG_INVALID, "the step asks for alternatives, and top_ids or top_logprobs is NULL");
+	}
+	int64_t n_logits = 0;
+	for (int32_t i = 0; i < b->n_rows; i++) n_logits += b->rows[i].logits_row >= 0 ? config->shape.vocab_size : 0;
+	if (n_logits && (!r->logits || r->logits_capacity < n_logits)) {
+		return fg_fail(FG_INVALID, "the step returns %lld logits and the result has room for %lld", (long long)n_logits,
+					   (long long)(r->logits ? r->logits_capacity : 0));
+	}
+	return FG_OK;
+}
+
+static void copy_result(const fg_batch *b, const fg_config *config, fg_result *r) {
+	r->n_rows = b->n_rows;
+	r->run_seconds = b->out.run_seconds;
+	r->idle_seconds = b->out.idle_seconds;
+	size_t vocab = (size_t)config->shape.vocab_size;
+	for (int32_t i = 0; i < b->n_rows; i++) {
+		const fg_row *row = &b->rows[i];
+		r->ids[i] = b->out.ids[i];
+		if (row->n_logprobs >= 0) r->logprobs[i] = b->out.logprobs[i];
+		if (row->n_logprobs > 0) {
+			size_t at = (size_t)i * FG_MAX_LOGPROBS, n = (size_t)row->n_logprobs;
+			memcpy(r->top_ids + at, b->out.top_ids + at, n * sizeof *r->top_ids);
+			memcpy(r->top_logprobs + at, b->out.top_logprobs + at, n * sizeof *r->top_logprobs);
+		}
+		if (row->logits_row >= 0) {
+			size_t at = (size_t)row->logits_row * vocab;
+			memcpy(r->logits + at, b->out.logits + at, vocab * sizeof *r->logits);
+		}
+	}
+}
+
+FG_API fg_status fg_wait(void *handle, fg_result *result) {
+	engine *e = handle;
+	if (!e) return fg_fail(FG_INVALID, "engine is NULL");
+	if (!e->n_steps) return fg_fail(FG_INVALID, "no step is out; call fg_submit first");
+	fg_command *c = e->steps[0];
+	fg_status status = check_result(c->batch, &e->config, result);
+	if (status) return status;
+	status = fg_queue_wait(&e->queue, c);
+	for (int32_t r = e->n_started - 1; r >= 0; r--) { /* rank 0 last: its results stay in the batch */
+		fg_status other = e->ops->step_wait(e->ranks[r].ctx, c->batch);
+		if (!status) status = other;
+	}
+	result->step = c->step;
+	result->n_rows = 0;
+	if (!status) copy_result(c->batch, &e->config, result);
+	drop_step(e);
+	return status;
+}
+
+FG_API fg_status fg_copy_pages(void *handle, const fg_page_copy *copies, int32_t n_copies) {
+	engine *e = handle;
+	fg_status status = check_ready(e);
+	if (status) return status;
+	if (n_copies < 0 || (n_copies && !copies)) return fg_fail(FG_INVALID, "copies is NULL or n_copies negative");
+	for (int32_t i = 0; i < n_copies; i++) {
+		const fg_page_copy *p = &copies[i];
+		if (p->page < 0 || p->page >= e->capacity.n_pages) {
+			return fg_fail(FG_INVALID, "copy %d names page %d; there are %d", i, p->page, e->capacity.n_pages);
+		}
+		if (p->host_page < 0 || p->host_page >= e->capacity.n_host_pages) {
+			return fg_fail(FG_INVALID, "copy %d names host page %d; there are %d", i, p->host_page, e->capacity.n_host_pages);
+		}
+		if (p->direction != FG_TO_HOST && p->direction != FG_TO_DEVICE) {
+			return fg_fail(FG_INVALID, "copy %d has direction %d; it must be FG_TO_HOST or FG_TO_DEVICE", i, p->direction);
+		}
+	}
+	if (!n_copies) return FG_OK;
+	fg_command *c = fg_command_new(FG_CMD_COPY);
+	if (!c) return FG_OUT_OF_MEMORY;
+	c->copies = malloc((size_t)n_copies * sizeof *copies);
+	if (!c->copies) {
+		fg_command_free(c);
+		return fg_fail(FG_OUT_OF_MEMORY, "no memory for a list of %d page copies", n_copies);
+	}
+	memcpy(c->copies, copies, (size_t)n_copies * sizeof *copies);
+	c->n_copies = n_copies;
+	c->detached = 1;
+	fg_queue_push(&e->queue, c);
+	return FG_OK;
+}
+
+/* ---- tracing ---- */
+
+FG_API fg_status fg_trace_start(void *handle) {
+	engine *e = handle;
+	if (!e) return fg_fail(FG_INVALID, "engine is NULL");
+	if (e->tracing) return fg_fail(FG_INVALID, "a trace is running; stop it first");
+	for (int32_t r = 0; r < e->n_started; r++) {
+		if (!e->ranks[r].trace) e->ranks[r].trace = fg_trace_new();
+		if (!e->ranks[r].trace) return fg_fail(FG_OUT_OF_MEMORY, "no memory for a trace");
+	}
+	e->tracing = 1;
+	return FG_OK;
+}
+
+FG_API fg_status fg_trace_stop(void *handle, const char *path) {
+	engine *e = handle;
+	if (!e || !path) return fg_fail(FG_INVALID, "engine or path is NULL");
+	if (!e->tracing) return fg_fail(FG_INVALID, "no trace is running; start one first");
+	FILE *file = fopen(path, "w");
+	if (!file) return fg_fail(FG_IO, "cannot write %s: %s", path, strerror(errno));
+	fg_queue_drain(&e->queue);
+	int first = 1;
+	fputs("{\"traceEvents\":[\n", file);
+	for (int32_t r = 0; r < e->n_started; r++) {
+		fg_trace_write(e->ranks[r].trace, e->ops, e->ranks[r].ctx, file, &first);
+		fg_trace_free(e->ranks[r].trace);
+		e->ranks[r].trace = NULL;
+	}
+	fputs("\n]}\n", file);
+	e->tracing = 0;
+	int bad = ferror(file);
+	if (fclose(file) || bad) return fg_fail(FG_IO, "cannot write %s: %s", path, strerror(errno));
+	return FG_OK;
+}

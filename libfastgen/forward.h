@@ -1,0 +1,13 @@
+/*
+ * forward.h - the forward pass, written once over the op table.
+ */
+#ifndef FG_FORWARD_H
+#define FG_FORWARD_H
+
+#include "ops.h"
+#include "trace.h"
+
+/* Runs (or enqueues) the ops of one step, between step_begin and step_end. `trace` is NULL when nothing is recorded. */
+void fg_forward(const fg_ops *ops, fg_ctx *ctx, const fg_batch *batch, fg_trace *trace);
+
+#endif

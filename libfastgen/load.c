@@ -1,0 +1,170 @@
+#include "engine.h"
+#include "numeric.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static const char *const names[FG_ROLES] = {
+	"embed",  "final_norm", "lm_head", "attn_norm", "q",        "k",    "v",  "o",    "q_bias",
+	"k_bias", "v_bias",     "q_norm",  "k_norm",    "mlp_norm", "gate", "up", "down",
+};
+
+const char *fg_role_name(char *text, fg_role role, int32_t layer) {
+	if (role < FG_ATTN_NORM) snprintf(text, 64, "%s", names[role]);
+	else snprintf(text, 64, "%s of layer %d", names[role], layer);
+	return text;
+}
+
+void fg_role_dims(const fg_shape *s, fg_role role, int32_t *rows, int32_t *cols) {
+	int32_t q = s->n_heads * s->head_dim, kv = s->n_kv_heads * s->head_dim;
+	int32_t hidden = s->hidden_size, inter = s->intermediate_size;
+	*cols = 1;
+	switch (role) {
+	case FG_EMBED: *rows = s->vocab_size, *cols = hidden; return;
+	case FG_LM_HEAD: *rows = s->tied_embeddings ? 0 : s->vocab_size, *cols = hidden; return;
+	case FG_FINAL_NORM:
+	case FG_ATTN_NORM:
+	case FG_MLP_NORM: *rows = hidden; return;
+	case FG_Q: *rows = q, *cols = hidden; return;
+	case FG_K:
+	case FG_V: *rows = kv, *cols = hidden; return;
+	case FG_O: *rows = hidden, *cols = q; return;
+	case FG_Q_BIAS: *rows = s->qkv_bias ? q : 0; return;
+	case FG_K_BIAS:
+	case FG_V_BIAS: *rows = s->qkv_bias ? kv : 0; return;
+	case FG_Q_NORM:
+	case FG_K_NORM: *rows = s->qk_norm ? s->head_dim : 0; return;
+	case FG_GATE:
+	case FG_UP: *rows = inter, *cols = hidden; return;
+	case FG_DOWN: *rows = hidden, *cols = inter; return;
+	case FG_ROLES: break;
+	}
+	*rows = 0;
+}
+
+uint64_t fg_random_bytes(const fg_config *config) {
+	uint64_t bytes = 0;
+	for (int32_t layer = 0; layer < config->shape.n_layers; layer++) {
+		for (int32_t role = layer ? FG_ATTN_NORM : 0; role < FG_ROLES; role++) {
+			int32_t rows, cols;
+			fg_role_dims(&config->shape, (fg_role)role, &rows, &cols);
+			int32_t dtype = cols == 1 ? FG_F32 : config->options.compute_dtype;
+			bytes += (uint64_t)rows * (uint64_t)cols * (uint64_t)fg_dtype_bytes(dtype);
+		}
+	}
+	return bytes;
+}
+
+static fg_status find_file(fg_tensor_table *table, const char *path, int32_t *file) {
+	for (int32_t i = table->n_files - 1; i >= 0; i--) { /* tensors of one file come together */
+		if (!strcmp(table->files[i].path, path)) {
+			*file = i;
+			return FG_OK;
+		}
+	}
+	struct stat st;
+	if (stat(path, &st)) return fg_fail(FG_IO, "cannot read %s: %s", path, strerror(errno));
+	if (!S_ISREG(st.st_mode)) return fg_fail(FG_IO, "cannot load %s: it is not a regular file", path);
+	fg_file *files = realloc(table->files, (size_t)(table->n_files + 1) * sizeof *files);
+	if (files) table->files = files;
+	char *copy = files ? malloc(strlen(path) + 1) : NULL;
+	if (!copy) return fg_fail(FG_OUT_OF_MEMORY, "no memory for the tensor table");
+	strcpy(copy, path);
+	files[table->n_files] = (fg_file){.path = copy, .bytes = (uint64_t)st.st_size};
+	*file = table->n_files++;
+	return FG_OK;
+}
+
+static fg_status check_tensor(fg_tensor_table *table, const fg_config *config, int32_t i) {
+	const fg_tensor *t = &table->tensors[i];
+	if (t->role < 0 || t->role >= FG_ROLES) {
+		return fg_fail(FG_INVALID, "tensor %d has role %d; roles go from 0 to %d", i, t->role, FG_ROLES - 1);
+	}
+	int32_t n_layers = t->role < FG_ATTN_NORM ? 1 : config->shape.n_layers, rows, cols;
+	if (t->layer < 0 || t->layer >= n_layers) {
+		return fg_fail(FG_INVALID, "tensor %d is %s of layer %d; there are %d layers", i, names[t->role], t->layer, n_layers);
+	}
+	char name[64];
+	fg_role_name(name, (fg_role)t->role, t->layer);
+	if (t->reserved) return fg_fail(FG_INVALID, "%s: reserved is %d; it must be 0", name, t->reserved);
+	int32_t *index = &table->index[(size_t)t->layer * FG_ROLES + (size_t)t->role];
+	if (*index >= 0) return fg_fail(FG_INVALID, "%s is in the table twice", name);
+	*index = i;
+	fg_role_dims(&config->shape, (fg_role)t->role, &rows, &cols);
+	if (!rows) return fg_fail(FG_INVALID, "%s is in the table, and the shape has no such tensor", name);
+	if (t->rows != rows || t->cols != cols) {
+		return fg_fail(FG_INVALID, "%s is [%d][%d]; the shape makes it [%d][%d]", name, t->rows, t->cols, rows, cols);
+	}
+	if (t->dtype != FG_F32 && t->dtype != FG_F16 && t->dtype != FG_BF16) {
+		return fg_fail(FG_UNSUPPORTED, "%s has dtype %d; weights are float32, float16 or bfloat16", name, t->dtype);
+	}
+	uint64_t bytes = (uint64_t)rows * (uint64_t)cols * (uint64_t)fg_dtype_bytes(t->dtype);
+	if (t->bytes != bytes) {
+		return fg_fail(FG_INVALID, "%s has %" PRIu64 " bytes; [%d][%d] of its dtype takes %" PRIu64, name, t->bytes, rows,
+					   cols, bytes);
+	}
+	table->bytes += bytes;
+	table->file_of[i] = -1;
+	if (!t->path) return t->data ? FG_OK : fg_fail(FG_INVALID, "%s has neither a path nor data", name);
+	fg_status status = find_file(table, t->path, &table->file_of[i]);
+	if (status) return status;
+	const fg_file *file = &table->files[table->file_of[i]];
+	if (t->offset > file->bytes || bytes > file->bytes - t->offset) {
+		return fg_fail(FG_IO,
+					   "%s lies at bytes %" PRIu64 " to %" PRIu64 " of %s, which has only %" PRIu64
+					   ": the file is truncated; fetch it again",
+					   name, t->offset, t->offset + bytes, file->path, file->bytes);
+	}
+	return FG_OK;
+}
+
+fg_status fg_table_init(fg_tensor_table *table, const fg_config *config, const fg_tensor *tensors, int32_t n_tensors) {
+	memset(table, 0, sizeof *table);
+	if (!tensors || n_tensors <= 0) return fg_fail(FG_INVALID, "the tensor table is empty");
+	size_t n = (size_t)n_tensors, n_index = (size_t)config->shape.n_layers * FG_ROLES;
+	table->n_tensors = n_tensors;
+	table->tensors = malloc(n * sizeof *tensors);
+	table->file_of = malloc(n * sizeof *table->file_of);
+	table->index = malloc(n_index * sizeof *table->index);
+	if (!table->tensors || !table->file_of || !table->index) {
+		return fg_fail(FG_OUT_OF_MEMORY, "no memory for the tensor table");
+	}
+	memcpy(table->tensors, tensors, n * sizeof *tensors);
+	for (size_t i = 0; i < n_index; i++) table->index[i] = -1;
+	for (int32_t i = 0; i < n_tensors; i++) {
+		fg_status status = check_tensor(table, config, i);
+		if (status) return status;
+	}
+	for (int32_t layer = 0; layer < config->shape.n_layers; layer++) {
+		for (int32_t role = layer ? FG_ATTN_NORM : 0; role < FG_ROLES; role++) {
+			int32_t rows, cols;
+			char name[64];
+			fg_role_dims(&config->shape, (fg_role)role, &rows, &cols);
+			if (rows && table->index[(size_t)layer * FG_ROLES + (size_t)role] < 0) {
+				return fg_fail(FG_INVALID, "%s [%d][%d] is missing from the tensor table",
+							   fg_role_name(name, (fg_role)role, layer), rows, cols);
+			}
+		}
+	}
+	for (int32_t i = 0; i < n_tensors; i++) table->tensors[i].path = NULL; /* the caller's; files[] has copies */
+	return FG_OK;
+}
+
+void fg_table_free(fg_tensor_table *table) {
+	for (int32_t i = 0; i < table->n_files; i++) free(table->files[i].path);
+	free(table->files);
+	free(table->tensors);
+	free(table->file_of);
+	free(table->index);
+	memset(table, 0, sizeof *table);
+}
+
+const fg_tensor *fg_table_find(const fg_tensor_table *table, int32_t layer, fg_role role, const fg_file **file) {
+	int32_t i = table->index[(size_t)layer * FG_ROLES + (size_t)role];
+	*file = i >= 0 && table->file_of[i] >= 0 ? &table->files[table->file_of[i]] : NULL;
+	return i >= 0 ? &table->tensors[i] : NULL;
+}

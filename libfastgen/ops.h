@@ -1,0 +1,202 @@
+/*
+ * ops.h - what a device must be able to do. The forward pass (forward.c) and the engine (engine.c) are written once over
+ * this table; each library fills it in: cpu/ plainly, cuda/ fused.
+ *
+ * Every rank (one device of a tensor-parallel engine) has an op context of its own, used by its rank thread alone.
+ * Ops of a step may be asynchronous: they run in the order they were called in, and step_wait waits for them. They
+ * return nothing: a context remembers its first failure, and step_wait returns it.
+ *
+ * Dimensions: T = tokens of a step, H = hidden_size, D = head_dim, I = intermediate_size, V = vocab_size,
+ * heads and kv_heads = those of this rank.
+ */
+#ifndef FG_OPS_H
+#define FG_OPS_H
+
+#include "error.h"
+#include "fastgen.h"
+
+#include <stdatomic.h>
+#include <stddef.h>
+
+enum { FG_MAX_RANKS = 16 };
+
+/* What was passed to fg_open, checked and copied. */
+typedef struct {
+	fg_shape shape;
+	fg_options options;
+	int32_t pages_per_seq; /* ceil(max_context / FG_PAGE_TOKENS): entries in a slot's page table */
+} fg_config;
+
+/* ---- weights ---- */
+
+/* The rows of a matrix may come from up to three tensors (q|k|v, gate|up), one below the other: the CPU reads each where
+ * its file is mapped, CUDA may make one of them. */
+typedef struct {
+	const void *data; /* [rows][cols] */
+	int32_t rows;
+	int32_t dtype; /* fg_dtype */
+} fg_matrix_part;
+
+typedef struct {
+	fg_matrix_part part[3];
+	int32_t n_parts;
+	int32_t rows; /* output features: sum over the parts */
+	int32_t cols; /* input features */
+} fg_matrix;
+
+typedef struct {
+	fg_matrix qkv;          /* [(heads + 2 * kv_heads) * D][H] */
+	fg_matrix o;            /* [H][heads * D] */
+	fg_matrix gate_up;      /* [2 * I][H] */
+	fg_matrix down;         /* [H][I] */
+	const float *attn_norm; /* [H] */
+	const float *mlp_norm;  /* [H] */
+	const float *qkv_bias;  /* [(heads + 2 * kv_heads) * D] or NULL */
+	const float *q_norm;    /* [D] or NULL */
+	const float *k_norm;    /* [D] or NULL */
+} fg_layer;
+
+typedef struct {
+	fg_matrix embed;   /* [V][H] */
+	fg_matrix lm_head; /* [V][H]; the same as embed when tied */
+	const float *final_norm;
+	fg_layer *layers; /* [n_layers] */
+} fg_weights;
+
+/* The checkpoint's tensors, checked against the shape and sorted (load.c). */
+typedef struct {
+	char *path;
+	uint64_t bytes; /* its size */
+} fg_file;
+
+typedef struct {
+	fg_tensor *tensors; /* [n_tensors]; .path is not to be used: see file_of */
+	int32_t *file_of;   /* [n_tensors]: index into files, -1 = in memory */
+	int32_t *index;     /* [n_layers][FG_ROLES]: index into tensors, -1 = none; role < FG_ATTN_NORM: in row 0 */
+	fg_file *files;
+	int32_t n_tensors;
+	int32_t n_files;
+	uint64_t bytes; /* of all tensors */
+} fg_tensor_table;
+
+/* The tensor of (layer, role), NULL where the table has none; *file is its file or NULL. */
+const fg_tensor *fg_table_find(const fg_tensor_table *table, int32_t layer, fg_role role, const fg_file **file);
+
+/* ---- a step ---- */
+
+/* One row of logits that a step needs. */
+typedef struct {
+	int32_t token;      /* whose hidden state: index into the step's tokens */
+	int32_t slot;
+	int32_t position;   /* of the token that follows */
+	int32_t target;     /* the id to score; -1 = sample, and remember what was sampled as the slot's last token */
+	int32_t n_logprobs; /* as fg_step_seq's */
+	int32_t mask;       /* row of masks, or -1 */
+	int32_t logits_row; /* row of out.logits to copy the logits to, or -1 */
+} fg_row;
+
+/* A slot to fill. `sampler` is the library's own (sampler_new); step_begin exchanges it for the one it replaces. */
+typedef struct {
+	int32_t slot;
+	void *sampler;
+} fg_fill;
+
+/* What a step returns: host memory that step_wait has filled in when it returns. Layouts as fg_result's. */
+typedef struct {
+	int32_t *ids;
+	float *logprobs;
+	int32_t *top_ids;    /* NULL when no row asks for alternatives */
+	float *top_logprobs; /* likewise */
+	float *logits;       /* NULL when no row asks for logits */
+	double run_seconds;
+	double idle_seconds;
+} fg_output;
+
+/* A step, checked, copied and planned by the engine. Lives until after step_wait. */
+typedef struct {
+	int32_t n_seqs, n_tokens, n_rows, n_page_updates, n_fills, n_masks;
+	const fg_step_seq *seqs;            /* [n_seqs] */
+	const int32_t *first_token;         /* [n_seqs]: index of the sequence's first new token */
+	const int32_t *tokens;              /* [n_tokens]: ids, or FG_LAST_SAMPLED */
+	const int32_t *positions;           /* [n_tokens] */
+	const int32_t *seq_of;              /* [n_tokens]: index into seqs */
+	const fg_row *rows;                 /* [n_rows] */
+	const fg_page_update *page_updates; /* [n_page_updates], applied after the fills; no (slot, index) twice */
+	fg_fill *fills;                     /* [n_fills] */
+	const uint32_t *masks;              /* [n_masks][(V + 31) / 32] */
+	fg_output out;
+} fg_batch;
+
+/* Activations of one step. Matrices that linear reads are in the library's own format for its inputs (CPU: float32
+ * rounded to compute_dtype, or bf16). */
+typedef struct {
+	float *residual; /* [T][H]: the residual stream */
+	void *x;         /* [T][H]: a norm's output, a linear input */
+	void *qkv;       /* [T][(heads + 2 * kv_heads) * D]: a linear output */
+	void *attn;      /* [T][heads * D]: a linear input */
+	void *gate_up;   /* [T][2 * I]: a linear output */
+	void *act;       /* [T][I]: a linear input */
+	float *rows;     /* [logit_rows][H]: residual stream of the rows that need logits */
+	void *logits;    /* [logit_rows][V]: a linear output */
+	int32_t logit_rows; /* rows of logits made at once */
+} fg_buffers;
+
+/* The part of an op context that the shared code sees: first member of each library's own. */
+typedef struct {
+	const fg_config *config;
+	int32_t rank;
+	fg_weights weights; /* after load */
+	fg_buffers buf;     /* after ready */
+} fg_ctx;
+
+typedef struct {
+	/* Life of a context. On the rank thread, in this order; each returns a status and sets fg_error's text. `done` counts
+	 * the bytes loaded so far, of the table's; load stops early, with any status, once *cancel is set. */
+	fg_status (*open)(const fg_config *config, int32_t rank, fg_ctx **ctx);
+	fg_status (*load)(fg_ctx *ctx, const fg_tensor_table *table, atomic_ullong *done, atomic_int *cancel);
+	fg_status (*load_random)(fg_ctx *ctx, uint64_t seed, atomic_ullong *done, atomic_int *cancel);
+	fg_status (*ready)(fg_ctx *ctx, fg_capacity *capacity);
+	void (*close)(fg_ctx *ctx); /* frees whatever there is, after any failure too */
+
+	/* Checks sampling parameters and makes what step_begin puts in a slot. Any thread. */
+	fg_status (*sampler_new)(const fg_config *config, const fg_sampling *sampling, void **sampler);
+	void (*sampler_free)(void *sampler);
+
+	/* Around the ops of a step, on the rank thread: apply fills and page updates, then (at the end) publish the results. */
+	void (*step_begin)(fg_ctx *ctx, fg_batch *batch);
+	void (*step_end)(fg_ctx *ctx, fg_batch *batch);
+	/* Waits until the step's results are in batch->out. On the thread that calls fg_wait, after step_end returned. */
+	fg_status (*step_wait)(fg_ctx *ctx, fg_batch *batch);
+	/* KV pages between device and host, ordered among the steps. On the rank thread. */
+	void (*copy_pages)(fg_ctx *ctx, const fg_page_copy *copies, int32_t n_copies);
+
+	/* residual[t] = embed[tokens[t]] */
+	void (*embed)(fg_ctx *ctx, const fg_batch *batch, float *residual);
+	/* x = RMSNorm(residual) * weight, over n rows of H. Adds what linear_add and all_reduce left pending, if anything. */
+	void (*add_norm)(fg_ctx *ctx, float *residual, const float *weight, int32_t n, void *x);
+	/* y[n][w.rows] = x[n][w.cols] * w^T */
+	void (*linear)(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, void *y);
+	/* residual[n][w.rows] += x[n][w.cols] * w^T, of which this is the rank's part: whole once all_reduce has run. It may
+	 * stay pending until the next op that reads the residual stream (add_norm, gather). */
+	void (*linear_add)(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, float *residual);
+	void (*all_reduce)(fg_ctx *ctx, float *residual, int32_t n);
+	/* Bias, norm of each head of q and k, RoPE; q stays in qkv, k and v go to their pages. */
+	void (*qkv_rope)(fg_ctx *ctx, const fg_batch *batch, int32_t layer, void *qkv);
+	/* out[t][heads * D] = attention of token t over its sequence's pages, up to itself, within the layer's window. */
+	void (*attention)(fg_ctx *ctx, const fg_batch *batch, int32_t layer, const void *qkv, void *out);
+	/* act[n][I] = silu(gate) * up */
+	void (*silu_mul)(fg_ctx *ctx, const void *gate_up, int32_t n, void *act);
+	/* out[i] = residual[rows[first + i].token], n rows of H */
+	void (*gather)(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, float *residual, float *out);
+	/* Samples or scores rows [first, first + n) from their logits [n][V], into batch->out and the slots' last tokens. */
+	void (*sample)(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, const void *logits);
+
+	/* A point in the order of ops, and its time in nanoseconds once the steps up to it are over: for tracing. */
+	uint64_t (*mark)(fg_ctx *ctx);
+	uint64_t (*mark_ns)(fg_ctx *ctx, uint64_t mark);
+} fg_ops;
+
+/* The one table of the library this is linked into. */
+extern const fg_ops fg_device_ops;
+
+#endif
