@@ -50,68 +50,86 @@ function classOf(maxTokens: number): number {
   return 31 - Math.clz32(Math.max(1, maxTokens));
 }
 
-/** Sequences that grow by one token a step each, until they end: does the pool hold them at every moment? */
+/**
+ * Sequences that grow by one token a step each and give their pages back at their end: does the pool hold them at every
+ * moment until then?
+ */
 export class GrowthForecast {
   private count = 0;
-  /** Sum of pages if nobody ended before all had reached their full length. */
-  private peakBound = 0;
+  /** Pages that all would add if nobody ended before all had reached their full length. */
+  private totalGrowth = 0;
   private readonly remaining: Int32Array;
+  private readonly end: Int32Array;
   private readonly slack: Uint8Array;
   private readonly own: Int32Array;
-  private readonly order: Float64Array;
-  private readonly bySlack = new Int32Array(PAGE_TOKENS);
+  private readonly events: Float64Array;
+  private readonly growing = new Int32Array(PAGE_TOKENS);
 
   constructor(maxSequences: number) {
-    this.remaining = new Int32Array(maxSequences + 1);
-    this.slack = new Uint8Array(maxSequences + 1);
-    this.own = new Int32Array(maxSequences + 1);
-    this.order = new Float64Array(maxSequences + 1);
+    const room = maxSequences + 1;
+    this.remaining = new Int32Array(room);
+    this.end = new Int32Array(room);
+    this.slack = new Uint8Array(room);
+    this.own = new Int32Array(room);
+    this.events = new Float64Array(2 * room);
   }
 
   clear(): void {
     this.count = 0;
-    this.peakBound = 0;
+    this.totalGrowth = 0;
   }
 
-  /** A sequence whose `pages` have room for `slack` more tokens, that will compute `remaining` more, and frees `own` at its end. */
-  add(remaining: number, slack: number, own: number): void {
+  /**
+   * A sequence that will compute `remaining` more tokens, of which `slack` fit in the pages that it has, and that ends
+   * `delay` steps later than those take. `own` of the pages it has are then free.
+   */
+  add(remaining: number, delay: number, slack: number, own: number): void {
     const i = this.count++;
     this.remaining[i] = remaining;
+    this.end[i] = remaining + delay;
     this.slack[i] = slack;
     this.own[i] = own;
-    this.peakBound += growth(remaining, slack);
-  }
-
-  removeLast(): void {
-    const i = --this.count;
-    this.peakBound -= growth(this.remaining[i]!, this.slack[i]!);
+    this.totalGrowth += growth(remaining, slack);
   }
 
   /** Whether `pages` suffice, of which `used` are in use now. */
   fits(used: number, pages: number): boolean {
     if (used > pages) return false;
-    if (used + this.peakBound <= pages) return true;
-    // Usage only rises between ends, so it is enough to look just before each one. Sequences with equal slack grow alike.
-    const { count, order, bySlack } = this;
-    bySlack.fill(0);
-    for (let i = 0; i < count; i++) {
-      bySlack[this.slack[i]!]!++;
-      order[i] = this.remaining[i]! * 65536 + i;
-    }
-    order.subarray(0, count).sort();
+    if (used + this.totalGrowth <= pages) return true;
+    // Usage only rises between ends, so it is enough to look just before each. Those that still grow are told apart by
+    // their slack alone: how far they have grown depends on nothing else.
+    const { growing, slack, remaining } = this;
+    growing.fill(0);
+    for (let i = 0; i < this.count; i++) growing[slack[i]!]!++;
     let held = used;
-    for (let k = 0; k < count; k++) {
-      const i = order[k]! % 65536;
-      const steps = this.remaining[i]!;
+    for (const event of this.sortedEvents()) {
+      const i = (event % EVENT_STRIDE) >> 1;
+      const full = growth(remaining[i]!, slack[i]!);
+      if (event % 2 === 0) {
+        growing[slack[i]!]!--;
+        held += full;
+        continue;
+      }
+      const step = Math.floor(event / EVENT_STRIDE);
       let grown = 0;
-      for (let s = 0; s < PAGE_TOKENS; s++) grown += bySlack[s]! * growth(steps, s);
+      for (let s = 0; s < PAGE_TOKENS; s++) grown += growing[s]! * growth(step, s);
       if (held + grown > pages) return false;
-      held -= this.own[i]!;
-      bySlack[this.slack[i]!]!--;
+      held -= full + this.own[i]!;
     }
     return true;
   }
+
+  /** In order of time: step * EVENT_STRIDE + 2 * sequence, + 1 when it ends, + 0 when it stops to grow. */
+  private sortedEvents(): Float64Array {
+    for (let i = 0; i < this.count; i++) {
+      this.events[2 * i] = this.remaining[i]! * EVENT_STRIDE + 2 * i;
+      this.events[2 * i + 1] = this.end[i]! * EVENT_STRIDE + 2 * i + 1;
+    }
+    return this.events.subarray(0, 2 * this.count).sort();
+  }
 }
+
+const EVENT_STRIDE = 2 ** 20;
 
 /** Pages that `tokens` more need when `slack` of them still fit. */
 function growth(tokens: number, slack: number): number {

@@ -100,7 +100,7 @@ export class EngineFront {
       }
     });
     worker.on("error", (cause) =>
-      fail(new FastgenError("internal", `the engine crashed: ${cause.message}`, { cause })),
+      fail(new FastgenError("internal", `the engine crashed: ${asFastgenError(cause).message}`, { cause })),
     );
     worker.on("exit", (code) => fail(new FastgenError("internal", `the engine's thread ended with code ${code}`)));
     worker.postMessage(config);

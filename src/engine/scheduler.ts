@@ -78,6 +78,8 @@ export class Scheduler {
   private readonly chunkCounts: number[] = [];
   /** The oldest waiting sequence did not fit; looked at again once pages have been given back. */
   private headBlocked = false;
+  /** Prompt tokens to compute, of the sequences in the forecast. */
+  private backlog = 0;
   private arrivals = 0;
   private swapped = 0;
   private preemptions = 0;
@@ -320,19 +322,26 @@ export class Scheduler {
 
   private fillForecast(): void {
     this.forecast.clear();
+    this.backlog = 0;
     for (const seq of this.running) {
-      const kv = Math.max(seq.scheduled, seq.target);
-      this.addForecast(seq, kv, seq.pages.length, seq.pages.length - this.sharedPages(seq));
+      this.addForecast(seq, seq.scheduled, seq.pages.length, seq.pages.length - this.sharedPages(seq));
     }
   }
 
-  /** `kv` tokens have room in `pages`; of those, `own` are free once the sequence has ended. */
-  private addForecast(seq: Sequence, kv: number, pages: number, own: number): void {
-    const { maxTokens } = seq.request;
+  /** A sequence with `scheduled` tokens and `pages`; of those, `own` are free once it has ended. */
+  private addForecast(seq: Sequence, scheduled: number, pages: number, own: number): void {
+    const todo = seq.pendingSamples > 0 ? 0 : seq.target - scheduled;
+    this.backlog += todo;
+    // Prompts are computed one after the other from what decoding leaves of the budget; long ones get half of it.
+    const { maxStepTokens } = this.config;
+    const prefillTokens = Math.max(1, maxStepTokens - this.running.length) / (todo > maxStepTokens ? 2 : 1);
+    // An end is noticed when its step is committed, by when the next ones are planned.
+    const delay = FG.STEPS_IN_FLIGHT + (todo > 0 ? Math.ceil(this.backlog / prefillTokens) : 0);
+    const kv = scheduled + todo;
     const outputs = seq.outputs + seq.pendingSamples;
-    const final = seq.promptLength + this.estimate.expected(maxTokens, outputs) - 1;
+    const final = seq.promptLength + this.estimate.expected(seq.request.maxTokens, outputs) - 1;
     const slack = Math.max(0, Math.min(pages * PAGE_TOKENS - kv, PAGE_TOKENS - 1));
-    this.forecast.add(Math.max(0, final - kv), slack, own);
+    this.forecast.add(Math.max(0, final - kv), delay, slack, own);
   }
 
   /** Pages that others refer to as well. They are the first ones of a sequence, so a binary search finds their end. */
@@ -355,10 +364,9 @@ export class Scheduler {
     for (const node of nodes) if (node.page >= 0 && cache.refs[node.page]! > 0) inUse++;
     const more = pages - inUse;
     if (more > cache.available) return false;
-    this.addForecast(seq, seq.target, pages, more);
+    this.addForecast(seq, nodes.length * PAGE_TOKENS, pages, more);
     // Alone it always fits: the context is bounded by the pool.
     if (this.running.length === 0 || this.forecast.fits(cache.referenced + more, cache.pages)) return true;
-    this.forecast.removeLast();
     return false;
   }
 

@@ -1,0 +1,229 @@
+/**
+ * libfastgen's contract in TypeScript, for tests: KV pages hold token ids, and the next token is a hash of all tokens of the
+ * sequence, read back through the slot's page table. A wrong page, a stale one, a lost or doubled token, a copy out of
+ * order or a wrong slot state changes what comes out, or throws.
+ */
+import { FG } from "../ffi/layout.ts";
+import type { SlotFill, StepPlan } from "../ffi/plan.ts";
+import type { StepResult } from "../ffi/step.ts";
+import { PAGE_TOKENS } from "./blocks.ts";
+import type { EngineRequest } from "./protocol.ts";
+
+export interface FakeConfig {
+  maxSeqs: number;
+  maxStepTokens: number;
+  maxContext: number;
+  pages: number;
+  hostPages: number;
+  vocabSize: number;
+}
+
+/** A token that no model samples: what memory holds before it is written. */
+const GARBAGE = -7;
+
+interface Slot {
+  fill: SlotFill;
+  table: number[];
+  lastSampled: number;
+}
+
+/** The fake model: what follows `tokens`, under a sequence's sampling state. Stop ids are held back below minContext. */
+function nextToken(
+  tokens: ArrayLike<number>,
+  length: number,
+  fill: Pick<SlotFill, "sampling" | "stopIds" | "minContext">,
+  vocabSize: number,
+) {
+  let hash = Number(BigInt.asUintN(32, fill.sampling.seed)) | 0;
+  for (let i = 0; i < length; i++) hash = mix(hash, tokens[i]!);
+  let token = (hash >>> 0) % vocabSize;
+  while (length < fill.minContext && fill.stopIds.includes(token)) token = (token + 1) % vocabSize;
+  return token;
+}
+
+/** Penalties see the history: it changes the token, so a wrong one shows. */
+function penalised(token: number, history: readonly number[] | null, vocabSize: number): number {
+  return history === null ? token : (token + history.reduce((sum, id) => sum + id, 0)) % vocabSize;
+}
+
+function mix(hash: number, value: number): number {
+  return Math.imul(hash ^ (value + 0x9e3779b9), 0x85ebca6b) ^ (hash >>> 13);
+}
+
+/** Log probability of `token` after `length` tokens: any function will do, so long as position and token show in it. */
+function logprob(token: number, length: number): number {
+  return -token - length / 1024;
+}
+
+/** What a request must generate, worked out without engine or pages. */
+export function expectedOutput(
+  request: EngineRequest,
+  vocabSize: number,
+): { tokens: number[]; finish: "stop" | "length" } {
+  const fill = {
+    sampling: request.sampling,
+    stopIds: request.minTokens > 0 ? request.stopIds : new Int32Array(0),
+    minContext: request.prompt.length + request.minTokens,
+  };
+  const all = [...request.prompt];
+  const tokens: number[] = [];
+  while (tokens.length < request.maxTokens) {
+    const history = request.sampling.presencePenalty !== 0 ? all : null;
+    const token = penalised(nextToken(all, all.length, fill, vocabSize), history, vocabSize);
+    tokens.push(token);
+    all.push(token);
+    if (request.stopIds.includes(token)) return { tokens, finish: "stop" };
+  }
+  return { tokens, finish: "length" };
+}
+
+/** What a request with promptLogprobs must get: for every prompt token but the first. */
+export function expectedPromptLogprobs(request: EngineRequest): { ids: number[]; logprobs: number[] } {
+  const ids = [...request.prompt.subarray(1)];
+  return { ids, logprobs: ids.map((id, i) => Math.fround(logprob(id, i + 1))) };
+}
+
+export function expectedLogprob(token: number, length: number): number {
+  return Math.fround(logprob(token, length));
+}
+
+export class FakeLibrary {
+  /** Tokens computed, over all steps. */
+  computedTokens = 0;
+  /** Pages copied back from the host. */
+  pagesReturned = 0;
+  private readonly kv: Int32Array;
+  private readonly hostKv: Int32Array;
+  private readonly slots = new Map<number, Slot>();
+  private readonly queue: StepResult[] = [];
+  private steps = 0;
+
+  constructor(private readonly config: FakeConfig) {
+    this.kv = new Int32Array(config.pages * PAGE_TOKENS).fill(GARBAGE);
+    this.hostKv = new Int32Array(config.hostPages * PAGE_TOKENS).fill(GARBAGE);
+  }
+
+  /** Runs the step at once and keeps its result for wait(): steps run in the order they are submitted. */
+  submit(plan: StepPlan): void {
+    const { config } = this;
+    check(this.queue.length < FG.STEPS_IN_FLIGHT, "too many steps are out");
+    check(plan.seqCount >= 1 && plan.seqCount <= config.maxSeqs, `${plan.seqCount} sequences`);
+    check(plan.tokenCount >= 1 && plan.tokenCount <= config.maxStepTokens, `${plan.tokenCount} tokens`);
+    this.copyPages(plan);
+    for (const fill of plan.fills) {
+      check(fill.slot >= 0 && fill.slot < config.maxSeqs, `slot ${fill.slot}`);
+      check(fill.stopIds.length <= FG.MAX_STOP_IDS, "too many stop ids");
+      this.slots.set(fill.slot, { fill, table: [], lastSampled: GARBAGE });
+    }
+    for (let i = 0; i < plan.pageUpdateCount; i++) {
+      const [slot, index, page] = plan.pageUpdates.subarray(i * 3, i * 3 + 3) as unknown as [number, number, number];
+      check(page >= 0 && page < config.pages, `page ${page}`);
+      this.slots.get(slot)!.table[index] = page;
+    }
+    this.queue.push(this.run(plan));
+  }
+
+  wait(): StepResult {
+    const result = this.queue.shift();
+    check(result !== undefined, "no step is out");
+    return result!;
+  }
+
+  private copyPages(plan: StepPlan): void {
+    for (let i = 0; i < plan.copyCount; i++) {
+      const page = plan.copies[i * 3]! * PAGE_TOKENS;
+      const host = plan.copies[i * 3 + 1]! * PAGE_TOKENS;
+      check(page >= 0 && page < this.kv.length && host >= 0 && host < this.hostKv.length, "a copy out of bounds");
+      if (plan.copies[i * 3 + 2] === FG.TO_HOST) this.hostKv.set(this.kv.subarray(page, page + PAGE_TOKENS), host);
+      else {
+        this.kv.set(this.hostKv.subarray(host, host + PAGE_TOKENS), page);
+        this.pagesReturned++;
+      }
+    }
+  }
+
+  private run(plan: StepPlan): StepResult {
+    const ids: number[] = [];
+    const logprobs: number[] = [];
+    const seen = new Set<number>();
+    let at = 0;
+    let sawChunk = false;
+    for (let i = 0; i < plan.seqCount; i++) {
+      const [slotNumber, count, context, flags, next, wanted] = [0, 1, 2, 3, 4, 5].map((field) =>
+        plan.seq(i, field),
+      ) as [number, number, number, number, number, number];
+      check(!seen.has(slotNumber), "a slot appears twice");
+      seen.add(slotNumber);
+      check(count >= 1 && context <= this.config.maxContext, "a sequence beyond the context");
+      check(count > 1 || !sawChunk, "a one-token sequence after a chunk");
+      sawChunk ||= count > 1;
+      const slot = this.slots.get(slotNumber)!;
+      const tokens = this.write(slot, plan, at, count, context);
+      at += count;
+      const scores = (flags & FG.SCORE) !== 0;
+      const samples = (flags & FG.SAMPLE) !== 0;
+      for (let j = scores ? 0 : count - 1; j < count; j++) {
+        const length = context - count + j + 1;
+        let id = j + 1 < count ? tokens[length]! : next;
+        if (samples && j + 1 === count) id = this.sample(slot, tokens, length);
+        else if (!scores) break;
+        ids.push(id);
+        logprobs.push(wanted >= 0 ? logprob(id, length) : Number.NaN);
+      }
+    }
+    check(at === plan.tokenCount, "token counts disagree");
+    check(ids.length === plan.rowCount, "row counts disagree");
+    this.computedTokens += at;
+    const top = new Int32Array(ids.length * FG.MAX_LOGPROBS);
+    for (let i = 0; i < top.length; i++) top[i] = ids[Math.floor(i / FG.MAX_LOGPROBS)]! + (i % FG.MAX_LOGPROBS);
+    return {
+      step: this.steps++,
+      rows: ids.length,
+      ids: Int32Array.from(ids),
+      logprobs: Float32Array.from(logprobs),
+      topIds: top,
+      topLogprobs: new Float32Array(top.length),
+      logits: new Float32Array(0),
+      runSeconds: 0,
+      idleSeconds: 0,
+    };
+  }
+
+  /** Writes the new tokens' KV; returns the whole sequence, read back from the pages. */
+  private write(slot: Slot, plan: StepPlan, at: number, count: number, context: number): Int32Array {
+    const where = (position: number) => {
+      const page = slot.table[Math.floor(position / PAGE_TOKENS)];
+      check(page !== undefined, "a position without a page");
+      return page! * PAGE_TOKENS + (position % PAGE_TOKENS);
+    };
+    for (let j = 0; j < count; j++) {
+      let token = plan.tokens[at + j]!;
+      if (token === FG.LAST_SAMPLED) {
+        check(count === 1 && slot.lastSampled !== GARBAGE, "LAST_SAMPLED where nothing was sampled");
+        token = slot.lastSampled;
+      }
+      this.kv[where(context - count + j)] = token;
+    }
+    return Int32Array.from({ length: context }, (_, position) => this.kv[where(position)]!);
+  }
+
+  private sample(slot: Slot, tokens: Int32Array, length: number): number {
+    const { fill } = slot;
+    let history: number[] | null = null;
+    if (fill.history !== null) {
+      // The library goes on from the history it was given with what it samples itself.
+      check(fill.history.length <= length, "history runs ahead of the sequence");
+      history = [...fill.history, ...tokens.subarray(fill.history.length)];
+    }
+    slot.lastSampled = penalised(
+      nextToken(tokens, length, fill, this.config.vocabSize),
+      history,
+      this.config.vocabSize,
+    );
+    return slot.lastSampled;
+  }
+}
+
+function check(condition: boolean, message: string): void {
+  if (!condition) throw new Error(`the step breaks fastgen.h: ${message}`);
+}
