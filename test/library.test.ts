@@ -1,0 +1,222 @@
+/** The library on random weights of a tiny model: what it does with requests, whatever the model says. */
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { Fastgen, FastgenError, type SamplingParams } from "../src/index.ts";
+import { makeTinyModel, TINY_CONTEXT, type TinyModel } from "./fixtures/tiny-model.ts";
+
+let model: TinyModel;
+let fastgen: Fastgen;
+const load = (options = {}) =>
+  Fastgen.load(model.directory, { load_format: "dummy", threads: 1, max_num_seqs: 4, ...options });
+
+beforeAll(async () => {
+  model = makeTinyModel();
+  fastgen = await load();
+});
+afterAll(async () => {
+  await fastgen.close();
+  model.remove();
+});
+
+const prompt = [5, 6, 7, 8];
+/** Never ends by itself before max_tokens. */
+const long: SamplingParams = { temperature: 0, ignore_eos: true };
+
+async function refusal(promise: Promise<unknown>): Promise<FastgenError> {
+  const error = await promise.then(
+    () => new Error("was accepted"),
+    (thrown) => thrown,
+  );
+  expect(error).toBeInstanceOf(FastgenError);
+  return error;
+}
+
+/** Waits until the engine runs nothing: what was aborted is gone. */
+async function idle() {
+  for (let i = 0; i < 500; i++) {
+    const { running, waiting, swapped } = fastgen.stats;
+    if (running + waiting + swapped === 0) return;
+    await Bun.sleep(10);
+  }
+  throw new Error(`still busy: ${JSON.stringify(fastgen.stats)}`);
+}
+
+test("says what was loaded", () => {
+  expect(fastgen.model).toMatchObject({ max_model_len: TINY_CONTEXT, vocab_size: model.vocabSize, dtype: "float32" });
+  expect(fastgen.capacity.pages).toBeGreaterThan(0);
+  expect(fastgen.alive).toBe(true);
+});
+
+test("iterating and awaiting give the same; usage counts", async () => {
+  const params = { ...long, max_tokens: 20, logprobs: 2 };
+  const whole = await fastgen.generate(prompt, params);
+  const generation = await fastgen.start(Int32Array.from(prompt), params);
+  expect([...generation.prompt_token_ids]).toEqual(prompt);
+  let text = "";
+  const ids: number[] = [];
+  let finish: string | null = null;
+  for await (const chunk of generation) {
+    expect(finish).toBeNull();
+    text += chunk.text;
+    ids.push(...chunk.token_ids);
+    expect(chunk.logprobs).toHaveLength(chunk.token_ids.length);
+    finish = chunk.finish_reason;
+  }
+  const [choice] = whole.choices;
+  expect({ text, ids, finish }).toEqual({ text: choice!.text, ids: choice!.token_ids, finish: "length" });
+  expect(generation.usage).toMatchObject({ prompt_tokens: 4, completion_tokens: 20 });
+  expect(choice!.token_ids).toHaveLength(20);
+  expect(fastgen.detokenize(ids)).toBe(text);
+  for (const [i, position] of choice!.logprobs!.entries()) {
+    expect(position.id).toBe(ids[i]!);
+    expect(position.top).toHaveLength(2);
+    expect(position.top[0]!.logprob).toBeCloseTo(position.logprob, 5);
+    expect(position.token).toBe(fastgen.tokenText(position.id));
+  }
+  expect(await generation.completion()).toMatchObject({ choices: whole.choices });
+});
+
+test("choices: seed + i each, the same alone as together", async () => {
+  const params = { temperature: 1.5, max_tokens: 12, ignore_eos: true };
+  const three = await fastgen.generate(prompt, { ...params, n: 3, seed: 7 });
+  expect(three.choices.map((choice) => choice.index)).toEqual([0, 1, 2]);
+  for (const [i, choice] of three.choices.entries()) {
+    const alone = await fastgen.generate(prompt, { ...params, seed: 7 + i });
+    expect(alone.choices[0]!.token_ids).toEqual(choice.token_ids);
+  }
+  expect(three.usage.completion_tokens).toBe(36);
+});
+
+test("a stop string ends the output where it begins, in text, ids and logprobs", async () => {
+  const params = { temperature: 1.5, seed: 1, ignore_eos: true, max_tokens: 60, logprobs: 0 };
+  const [free] = (await fastgen.generate(prompt, params)).choices;
+  const pieces = free!.token_ids.map((id) => fastgen.tokenText(id));
+  // A stop string that spans two tokens, from the middle of the output.
+  const at = pieces.findIndex((piece, i) => i > 10 && /^[\w ]{2,}$/.test(piece) && /^[\w ]{2,}$/.test(pieces[i + 1]!));
+  expect(at).toBeGreaterThan(0);
+  const stop = pieces[at]!.slice(-1) + pieces[at + 1]!.slice(0, 1);
+  const first = free!.text.indexOf(stop);
+  const [stopped] = (await fastgen.generate(prompt, { ...params, stop: ["\u0000never", stop] })).choices;
+  expect(stopped).toMatchObject({ text: free!.text.slice(0, first), finish_reason: "stop", stop_reason: stop });
+  expect(stopped!.token_ids).toEqual(free!.token_ids.slice(0, stopped!.token_ids.length));
+  expect(fastgen.detokenize(stopped!.token_ids)).toContain(stop);
+  expect(fastgen.detokenize(stopped!.token_ids.slice(0, -1))).not.toContain(stop);
+  expect(stopped!.logprobs).toHaveLength(stopped!.token_ids.length);
+  const kept = await fastgen.generate(prompt, { ...params, stop, include_stop_str_in_output: true });
+  expect(kept.choices[0]!.text).toBe(free!.text.slice(0, first + stop.length));
+  const later = await fastgen.generate(prompt, { ...params, stop, min_tokens: 60 });
+  expect(later.choices[0]).toMatchObject({ text: free!.text, finish_reason: "length", stop_reason: null });
+});
+
+test("a stop id ends the output and is its stop_reason", async () => {
+  const [free] = (await fastgen.generate(prompt, { ...long, max_tokens: 10 })).choices;
+  const id = free!.token_ids[4]!;
+  const upTo = free!.token_ids.indexOf(id) + 1;
+  const [stopped] = (await fastgen.generate(prompt, { ...long, max_tokens: 10, stop_token_ids: [id] })).choices;
+  expect(stopped).toMatchObject({ token_ids: free!.token_ids.slice(0, upTo), finish_reason: "stop", stop_reason: id });
+  expect(stopped!.text).toBe(fastgen.detokenize(free!.token_ids.slice(0, upTo - 1)));
+});
+
+test("prompt_logprobs, also with nothing to generate", async () => {
+  const { prompt_logprobs, choices } = await fastgen.generate(prompt, { max_tokens: 0, prompt_logprobs: 1 });
+  expect(prompt_logprobs).toHaveLength(prompt.length);
+  expect(prompt_logprobs![0]).toBeNull();
+  expect(prompt_logprobs!.slice(1).map((position) => position!.id)).toEqual(prompt.slice(1));
+  expect(choices[0]).toMatchObject({ token_ids: [], text: "", finish_reason: "length" });
+  const nothing = await fastgen.generate(prompt, { max_tokens: 0 });
+  expect(nothing.choices[0]).toMatchObject({ token_ids: [], finish_reason: "length" });
+});
+
+test("requests that cannot be are refused by field", async () => {
+  const over = new Array(TINY_CONTEXT).fill(5);
+  const cases: [Parameters<Fastgen["generate"]>, string][] = [
+    [[over], "prompt"],
+    [[[]], "prompt"],
+    [[[model.vocabSize]], "prompt"],
+    [[[1.5]], "prompt"],
+    [[{ messages: [{ role: "user", content: "word ".repeat(2000) }] }], "messages"],
+    [[prompt, { max_tokens: TINY_CONTEXT }], "max_tokens"],
+    [[prompt, { temperature: -1 }], "temperature"],
+    [[prompt, { stop_token_ids: [model.vocabSize] }], "stop_token_ids"],
+  ];
+  for (const [args, param] of cases) {
+    const error = await refusal(fastgen.generate(...args));
+    expect({ kind: error.kind, param: error.param }).toEqual({ kind: "invalid_request", param });
+  }
+  const tooLong = await refusal(fastgen.generate(over));
+  expect(tooLong.message).toMatch(new RegExp(`${TINY_CONTEXT} tokens long.*${TINY_CONTEXT} \\(max_model_len\\)`));
+});
+
+test("aborting rejects and frees the sequence; so does leaving the loop", async () => {
+  const aborting = new AbortController();
+  const running = fastgen.generate(prompt, long, { signal: aborting.signal });
+  setTimeout(() => aborting.abort(), 5);
+  expect((await refusal(running)).kind).toBe("aborted");
+  for await (const chunk of await fastgen.start(prompt, { ...long, n: 4 })) if (chunk.token_ids.length > 0) break;
+  const byHand = await fastgen.start(prompt, long);
+  byHand.abort();
+  expect((await refusal(byHand.completion())).kind).toBe("aborted");
+  const before = AbortSignal.abort();
+  expect((await refusal(fastgen.start(prompt, long, { signal: before }))).kind).toBe("aborted");
+  await idle();
+});
+
+test("many prompts: results as they finish, a failing one disturbs no other", async () => {
+  const inputs = [prompt, [99_999_999], { prompt: "hello", params: { max_tokens: 3 } }, prompt];
+  const results = new Map<number, unknown>();
+  for await (const result of fastgen.generateAll(inputs, { ...long, max_tokens: 9 })) {
+    results.set(result.index, result.error ?? result.completion.choices[0]!.token_ids.length);
+  }
+  expect(results.get(1)).toBeInstanceOf(FastgenError);
+  expect([results.get(0), results.get(2), results.get(3)]).toEqual([9, 3, 9]);
+});
+
+test("an endless input is read as places free up", async () => {
+  let read = 0;
+  function* endless() {
+    for (;;) {
+      read++;
+      yield prompt;
+    }
+  }
+  let done = 0;
+  for await (const { completion } of fastgen.generateAll(endless(), { ...long, max_tokens: 2 })) {
+    expect(completion!.choices[0]!.token_ids).toHaveLength(2);
+    if (++done === 30) break;
+  }
+  expect(read).toBeLessThan(30 + 4 * 4);
+  await idle();
+});
+
+test("more at once than slots gives the same as one by one", async () => {
+  const prompts = Array.from({ length: 12 }, (_, i) =>
+    Array.from({ length: 1 + 7 * i }, (_, k) => 5 + ((i * 31 + k * 7) % 50)),
+  );
+  const params = { ...long, max_tokens: 16 };
+  const alone: number[][] = [];
+  for (const one of prompts) alone.push((await fastgen.generate(one, params)).choices[0]!.token_ids);
+  const together = await Promise.all(prompts.map((one) => fastgen.generate(one, params)));
+  expect(together.map(({ choices }) => choices[0]!.token_ids)).toEqual(alone);
+});
+
+test("closing while things run rejects them, and nothing more is taken", async () => {
+  const other = await load();
+  const running = other.generate(prompt, long);
+  const all = (async () => {
+    for await (const _ of other.generateAll([prompt, prompt], long)) {
+    }
+  })();
+  await Bun.sleep(5);
+  const [closed, a, b] = await Promise.allSettled([other.close(), running, all]);
+  expect([closed.status, a.status, b.status]).toEqual(["fulfilled", "rejected", "rejected"]);
+  expect(other.alive).toBe(false);
+  expect((await refusal(other.generate(prompt))).kind).toBe("unavailable");
+  await other.close();
+});
+
+test("loading reports wrong options, missing models and an abort", async () => {
+  expect((await refusal(load({ max_model_len: TINY_CONTEXT + 1 }))).param).toBe("max_model_len");
+  expect((await refusal(load({ device: "cuda", chat_template: "x" }))).kind).toBe("device");
+  expect((await refusal(Fastgen.load("/nowhere/at/all"))).kind).toBe("model");
+  expect((await refusal(load({ signal: AbortSignal.abort() }))).kind).toBe("aborted");
+  expect((await refusal(load({ chat_template: "{% if %}" }))).kind).toBe("model");
+});
