@@ -1,0 +1,204 @@
+import { describe, expect, test } from "bun:test";
+import fc from "fast-check";
+import { FastgenError } from "../errors.ts";
+import { parseConfig, SUPPORTED_ARCHITECTURES } from "./config.ts";
+
+const LLAMA = {
+  architectures: ["LlamaForCausalLM"],
+  hidden_size: 4096,
+  num_hidden_layers: 4,
+  num_attention_heads: 32,
+  num_key_value_heads: 8,
+  intermediate_size: 14336,
+  vocab_size: 128256,
+  max_position_embeddings: 131072,
+  rms_norm_eps: 1e-5,
+  hidden_act: "silu",
+  torch_dtype: "bfloat16",
+};
+const parse = (changes: object = {}) => parseConfig(JSON.stringify({ ...LLAMA, ...changes }));
+const windows = (changes: object) => [...parse(changes).shape.layerWindow];
+
+describe("families", () => {
+  test("Llama 3.1, in the old spelling and in the new", () => {
+    const scaling = { factor: 8, low_freq_factor: 1, high_freq_factor: 4, original_max_position_embeddings: 8192 };
+    const old = parse({ rope_theta: 500000, rope_scaling: { ...scaling, rope_type: "llama3" } });
+    const now = parse({ rope_parameters: { ...scaling, rope_type: "llama3", rope_theta: 500000 } });
+    const older = parse({ rope_theta: 500000, rope_scaling: { ...scaling, type: "llama3" } });
+    expect(now).toEqual(old);
+    expect(older).toEqual(old);
+    expect(old.shape.ropeInvFreq).not.toEqual(parse({ rope_theta: 500000 }).shape.ropeInvFreq);
+    expect(old).toMatchObject({
+      architecture: "LlamaForCausalLM",
+      maxContext: 131072,
+      dtype: "bfloat16",
+      shape: {
+        heads: 32,
+        kvHeads: 8,
+        headDim: 128,
+        qkvBias: false,
+        qkNorm: false,
+        tiedEmbeddings: false,
+        ropeScale: 1,
+      },
+    });
+    expect(old.shape.ropeInvFreq.length).toBe(64);
+  });
+
+  test("Qwen2 has biases, Qwen3 norms and its own head_dim", () => {
+    expect(parse({ architectures: ["Qwen2ForCausalLM"] }).shape).toMatchObject({ qkvBias: true, qkNorm: false });
+    const qwen3 = parse({ architectures: ["Qwen3ForCausalLM"], hidden_size: 1024, num_attention_heads: 16 }).shape;
+    expect(qwen3).toMatchObject({ qkvBias: false, qkNorm: true, headDim: 128 });
+  });
+
+  test("head_dim is its own (Ministral, Mistral Nemo) or follows from hidden_size; key-value heads default to heads", () => {
+    expect(parse({ hidden_size: 5120, head_dim: 128 }).shape.headDim).toBe(128);
+    expect(parse({ num_key_value_heads: undefined }).shape.kvHeads).toBe(32);
+    expect(parse({ head_dim: null }).shape.headDim).toBe(128);
+  });
+
+  test("the architecture is known by model_type where none is named", () => {
+    expect(parse({ architectures: undefined, model_type: "qwen3" }).architecture).toBe("Qwen3ForCausalLM");
+  });
+
+  test("dtype in either spelling, or none", () => {
+    expect(parse({ torch_dtype: undefined, dtype: "float16" }).dtype).toBe("float16");
+    expect(parse({ torch_dtype: "torch.float32" }).dtype).toBe("float32");
+    expect(parse({ torch_dtype: undefined }).dtype).toBeNull();
+    expect(() => parse({ torch_dtype: "int8" })).toThrow(/dtype is "int8"; supported are float32/);
+  });
+});
+
+describe("sliding windows", () => {
+  test("Mistral: all layers; v0.3 has none; without the key, 4096", () => {
+    const mistral = { architectures: ["MistralForCausalLM"], max_position_embeddings: 32768 };
+    expect(windows({ ...mistral, sliding_window: 1000 })).toEqual([1000, 1000, 1000, 1000]);
+    expect(windows({ ...mistral, sliding_window: null })).toEqual([0, 0, 0, 0]);
+    expect(windows(mistral)).toEqual([4096, 4096, 4096, 4096]);
+  });
+
+  test("a window as long as the context is none", () => {
+    const ministral = { architectures: ["MistralForCausalLM"], sliding_window: 32768 };
+    expect(windows({ ...ministral, max_position_embeddings: 32768 })).toEqual([0, 0, 0, 0]);
+    expect(windows({ ...ministral, max_position_embeddings: 32769 })).toEqual([32768, 32768, 32768, 32768]);
+  });
+
+  test("layer_types choose the layers", () => {
+    const layer_types = ["full_attention", "sliding_attention", "sliding_attention", "full_attention"];
+    const ministral = { architectures: ["MinistralForCausalLM"], sliding_window: 512, layer_types };
+    expect(windows(ministral)).toEqual([0, 512, 512, 0]);
+    expect(() => windows({ ...ministral, sliding_window: null })).toThrow(
+      /sliding_window is null, and layer 1 needs it/,
+    );
+    expect(() => windows({ ...ministral, layer_types: layer_types.slice(1) })).toThrow(
+      /layer_types has 3 entries for 4 layers/,
+    );
+    expect(() => windows({ ...ministral, layer_types: ["chunked", ...layer_types.slice(1)] })).toThrow(
+      /layer_types\[0\] is "chunked"/,
+    );
+  });
+
+  test("Qwen: only with use_sliding_window, from max_window_layers on", () => {
+    const qwen = { architectures: ["Qwen2ForCausalLM"], sliding_window: 512, max_window_layers: 2 };
+    expect(windows(qwen)).toEqual([0, 0, 0, 0]);
+    expect(windows({ ...qwen, use_sliding_window: true })).toEqual([0, 0, 512, 512]);
+    expect(windows({ ...qwen, use_sliding_window: false, layer_types: Array(4).fill("sliding_attention") })).toEqual([
+      0, 0, 0, 0,
+    ]);
+  });
+
+  test("Llama has none", () => {
+    expect(windows({ sliding_window: 512 })).toEqual([0, 0, 0, 0]);
+  });
+});
+
+describe("refused by name", () => {
+  const cases: [object, RegExp][] = [
+    [
+      { architectures: ["GPT2LMHeadModel"] },
+      /GPT2LMHeadModel is not supported; supported are LlamaForCausalLM, Mistral/,
+    ],
+    [{ architectures: [] }, /no architecture is named/],
+    [{ architectures: ["__proto__"] }, /__proto__ is not supported/],
+    [{ quantization_config: { quant_method: "gptq" } }, /quantization_config.*"gptq".*use the original model/],
+    [{ hidden_act: "gelu" }, /hidden_act is "gelu"; only silu/],
+    [{ mlp_bias: true }, /mlp_bias is true/],
+    [{ attention_bias: true }, /attention_bias is true.*o_proj/],
+    [{ architectures: ["Qwen3ForCausalLM"], attention_bias: true }, /attention_bias/],
+    [{ hidden_size: -1 }, /hidden_size is -1/],
+    [{ hidden_size: 1e30 }, /hidden_size is 1e\+30/],
+    [{ hidden_size: "4096" }, /hidden_size is "4096"/],
+    [{ hidden_size: undefined }, /hidden_size is missing/],
+    [{ num_hidden_layers: 0 }, /num_hidden_layers is 0/],
+    [{ num_hidden_layers: 1e9 }, /num_hidden_layers is 1000000000/],
+    [{ vocab_size: 3.5 }, /vocab_size is 3.5/],
+    [{ num_key_value_heads: 5 }, /num_key_value_heads is 5, which does not divide num_attention_heads \(32\)/],
+    [{ num_key_value_heads: 64 }, /num_key_value_heads is 64/],
+    [{ head_dim: 80 }, /head_dim is 80; supported are 32, 64, 128/],
+    [{ hidden_size: 4100 }, /head_dim is 128.125 \(hidden_size \/ num_attention_heads\)/],
+    [{ rms_norm_eps: 0 }, /rms_norm_eps is 0/],
+    [{ rope_theta: -3 }, /rope_theta is -3/],
+    [{ rope_theta: 0.5 }, /rope_theta is 0.5; it must be larger than 1/],
+    [{ rope_scaling: { type: "longrope" } }, /rope_type "longrope"/],
+    [{ rope_scaling: { rope_type: "linear", factor: -2 } }, /rope_scaling.factor is -2/],
+    [{ rope_parameters: { full_attention: {}, sliding_attention: {} } }, /different RoPE by layer/],
+    [{ partial_rotary_factor: 0.5 }, /partial_rotary_factor is 0.5/],
+    [{ max_position_embeddings: null }, /max_position_embeddings is null/],
+  ];
+  for (const [changes, message] of cases) {
+    test(JSON.stringify(changes), () => {
+      expect(() => parse(changes)).toThrow(message);
+      expect(() => parse(changes)).toThrow(FastgenError);
+    });
+  }
+
+  test("what is not JSON", () => {
+    const text = JSON.stringify(LLAMA).replace('"rms_norm_eps":0.00001', '"rms_norm_eps": NaN');
+    expect(() => parseConfig(text)).toThrow("config.json: rms_norm_eps is NaN; a finite number is needed");
+    expect(() => parseConfig("")).toThrow(/not valid JSON/);
+    expect(() => parseConfig("[]")).toThrow(/is not an object/);
+    expect(() => parseConfig(JSON.stringify(LLAMA).replace("4096", "1e999"))).toThrow(/hidden_size/);
+  });
+
+  test("a biased Qwen2 is what Qwen2 is", () => {
+    expect(parse({ architectures: ["Qwen2ForCausalLM"], attention_bias: true }).shape.qkvBias).toBe(true);
+  });
+});
+
+test("any value for any key gives a sound shape or a FastgenError", () => {
+  const keys = fc.constantFrom(
+    ...Object.keys(LLAMA),
+    "head_dim",
+    "rope_scaling",
+    "rope_theta",
+    "sliding_window",
+    "layer_types",
+    "rope_parameters",
+  );
+  const values = fc.oneof(
+    fc.jsonValue(),
+    fc.integer(),
+    fc.double(),
+    fc.constantFrom(0, 1, -1, 1e308, 2 ** 31, 2 ** 53),
+  );
+  fc.assert(
+    fc.property(
+      fc.constantFrom(...SUPPORTED_ARCHITECTURES),
+      fc.dictionary(keys, values, { maxKeys: 3 }),
+      (name, changes) => {
+        let config: ReturnType<typeof parseConfig>;
+        try {
+          config = parse({ architectures: [name], ...changes });
+        } catch (error) {
+          expect(error).toBeInstanceOf(FastgenError);
+          return;
+        }
+        const { shape, maxContext } = config;
+        expect(shape.ropeInvFreq.every((x) => Number.isFinite(x) && x >= 0)).toBe(true);
+        expect(Number.isInteger(maxContext) && maxContext > 0).toBe(true);
+        expect(shape.heads % shape.kvHeads).toBe(0);
+      },
+    ),
+    { numRuns: 1000 },
+  );
+});

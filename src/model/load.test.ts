@@ -1,0 +1,261 @@
+import { afterAll, beforeEach, describe, expect, test } from "bun:test";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { openModel, openModelFromMemory } from "./load.ts";
+import { safetensors, tensorFile, tinyModel, tinyShapes } from "./test-files.ts";
+
+const root = join(import.meta.dir, "../..");
+const REAL = process.env.FASTGEN_TEST_MODEL ?? join(root, ".cache/models/SmolLM2-135M-Instruct");
+const GOLDEN = join(root, "test/golden/models");
+
+const directory = mkdtempSync(join(tmpdir(), "fastgen-load-"));
+beforeEach(() => {
+  rmSync(directory, { recursive: true, force: true });
+  mkdirSync(directory);
+});
+afterAll(() => rmSync(directory, { recursive: true, force: true }));
+
+function write(files: ReadonlyMap<string, Uint8Array>): void {
+  for (const [name, content] of files) writeFileSync(join(directory, name), content);
+}
+
+const open = (files: ReadonlyMap<string, Uint8Array>) => openModelFromMemory("tiny", files);
+const text = (value: unknown) => new TextEncoder().encode(JSON.stringify(value));
+
+test("a directory", async () => {
+  write(tinyModel());
+  const model = await openModel(directory);
+  expect(model).toMatchObject({
+    name: directory,
+    directory,
+    architecture: "LlamaForCausalLM",
+    maxContext: 128,
+    dtype: "float16",
+  });
+  expect(model.tensors.length).toBe(3 + 2 * 9);
+  const file = tinyModel().get("model.safetensors")!;
+  const down = model.tensors.find((tensor) => tensor.role === "down" && tensor.layer === 1)!;
+  expect(down).toEqual({
+    role: "down",
+    layer: 1,
+    dtype: "float16",
+    dims: [64, 96],
+    where: { path: join(directory, "model.safetensors"), offset: file.length - 64 * 96 * 2, bytes: 64 * 96 * 2 },
+  });
+  expect(model.files.tokenizer).toBe('{"stands":"for one"}');
+  expect(model.files).toMatchObject({ tokenizerConfig: null, generationConfig: null, chatTemplate: null });
+});
+
+test("the same in memory: tensors are views of the bytes", async () => {
+  const files = tinyModel();
+  const model = await open(files);
+  expect(model.directory).toBeNull();
+  const { where } = model.tensors[0]!;
+  expect("data" in where && where.data.buffer === files.get("model.safetensors")!.buffer && where.data.length).toBe(
+    50 * 64 * 2,
+  );
+});
+
+test("the files beside the weights", async () => {
+  const files = tinyModel();
+  files.set("generation_config.json", text({ a: 1 }));
+  files.set("tokenizer_config.json", text({ b: 1 }));
+  files.set("chat_template.jinja", new TextEncoder().encode("é"));
+  expect((await open(files)).files).toMatchObject({
+    generationConfig: '{"a":1}',
+    tokenizerConfig: '{"b":1}',
+    chatTemplate: "é",
+  });
+});
+
+test("random weights need config.json and the tokenizer alone", async () => {
+  const files = tinyModel();
+  files.delete("model.safetensors");
+  expect((await openModelFromMemory("tiny", files, { loadFormat: "dummy" })).tensors).toEqual([]);
+  files.delete("tokenizer.json");
+  await expect(openModelFromMemory("tiny", files, { loadFormat: "dummy" })).rejects.toThrow(
+    /has no tokenizer.json: write one/,
+  );
+});
+
+describe("names", () => {
+  test("without the prefix; saved frequencies are passed over", async () => {
+    const shapes = Object.fromEntries(
+      Object.entries(tinyShapes()).map(([name, shape]) => [name.replace(/^model\./, ""), shape]),
+    );
+    shapes["layers.0.self_attn.rotary_emb.inv_freq"] = [16];
+    expect((await open(tinyModel(shapes))).tensors.length).toBe(21);
+  });
+
+  test("tied embeddings: an LM head that is there all the same is not read", async () => {
+    const tied = await open(tinyModel(tinyShapes(), { tie_word_embeddings: true }));
+    expect(tied.tensors.some((tensor) => tensor.role === "lmHead")).toBe(false);
+    expect(tied.tensors.length).toBe(20);
+    const { "lm_head.weight": _, ...shapes } = tinyShapes();
+    expect((await open(tinyModel(shapes, { tie_word_embeddings: true }))).tensors.length).toBe(20);
+    await expect(open(tinyModel(shapes))).rejects.toThrow(/the tensor lm_head.weight is missing/);
+  });
+
+  test("Qwen2's biases and Qwen3's norms", async () => {
+    const biases = Object.fromEntries(
+      [0, 1].flatMap((l) =>
+        [
+          ["q", 64],
+          ["k", 32],
+          ["v", 32],
+        ].map(([p, n]) => [`model.layers.${l}.self_attn.${p}_proj.bias`, [n as number]]),
+      ),
+    );
+    const qwen2 = { architectures: ["Qwen2ForCausalLM"] };
+    expect((await open(tinyModel({ ...tinyShapes(), ...biases }, qwen2))).tensors.length).toBe(21 + 6);
+    await expect(open(tinyModel(tinyShapes(), qwen2))).rejects.toThrow(
+      /model.layers.0.self_attn.q_proj.bias is missing/,
+    );
+    await expect(open(tinyModel({ ...tinyShapes(), ...biases }))).rejects.toThrow(
+      /q_proj.bias, for which LlamaForCausalLM has no place/,
+    );
+
+    const norms = Object.fromEntries(
+      [0, 1].flatMap((l) => ["q", "k"].map((p) => [`model.layers.${l}.self_attn.${p}_norm.weight`, [32]])),
+    );
+    const qwen3 = { architectures: ["Qwen3ForCausalLM"], head_dim: 32 };
+    expect((await open(tinyModel({ ...tinyShapes(), ...norms }, qwen3))).tensors.length).toBe(21 + 4);
+  });
+});
+
+describe("a checkpoint that does not fit its config is refused by the tensor's name", () => {
+  const refused = async (changes: Record<string, number[] | null>, message: RegExp) => {
+    const shapes = Object.entries({ ...tinyShapes(), ...changes }).filter(([, shape]) => shape !== null);
+    await expect(open(tinyModel(Object.fromEntries(shapes) as Record<string, number[]>))).rejects.toThrow(message);
+  };
+
+  test("missing, unknown, out of range, twice, or of another shape", async () => {
+    await refused(
+      { "model.layers.1.mlp.up_proj.weight": null },
+      /tiny: the tensor model.layers.1.mlp.up_proj.weight is missing/,
+    );
+    await refused({ "model.embed_tokens.weight": null }, /model.embed_tokens.weight is missing/);
+    await refused(
+      { "model.layers.0.self_attn.o_proj.bias": [64] },
+      /o_proj.bias, for which LlamaForCausalLM has no place/,
+    );
+    await refused({ "model.layers.2.input_layernorm.weight": [64] }, /layers.2.input_layernorm.weight, for which/);
+    await refused({ "vision.weight": [1] }, /vision.weight, for which/);
+    await refused({ constructor: [1] }, /constructor, for which/);
+    await refused({ "norm.weight": [64] }, /two tensors are named like norm.weight/);
+    await refused(
+      { "model.embed_tokens.weight": [51, 64] },
+      /embed_tokens.weight is \[51,64\]; config.json asks for \[50,64\]/,
+    );
+    await refused({ "model.norm.weight": [64, 1] }, /norm.weight is \[64,1\]/);
+  });
+
+  test("a dtype that cannot be read", async () => {
+    const files = tinyModel();
+    files.set("model.safetensors", tensorFile(tinyShapes(), "I16"));
+    await expect(open(files)).rejects.toThrow(/is stored as I16; supported are F32, F16 and BF16/);
+  });
+
+  test("a truncated file", async () => {
+    const files = tinyModel();
+    files.set("model.safetensors", files.get("model.safetensors")!.subarray(0, -1));
+    await expect(open(files)).rejects.toThrow(/tiny: model.safetensors: it should have .* bytes.*download it again/);
+  });
+});
+
+describe("shards", () => {
+  const shapes = Object.entries(tinyShapes());
+  const sharded = () => {
+    const files = tinyModel();
+    files.delete("model.safetensors");
+    const names = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"];
+    const weight_map = Object.fromEntries(shapes.map(([name], i) => [name, names[i % 2]!]));
+    names.forEach((file, n) => {
+      files.set(file, tensorFile(Object.fromEntries(shapes.filter((_, i) => i % 2 === n))));
+    });
+    files.set("model.safetensors.index.json", text({ metadata: {}, weight_map }));
+    return { files, names, weight_map };
+  };
+
+  test("every tensor is found in its file", async () => {
+    const { files, weight_map } = sharded();
+    write(files);
+    const model = await openModel(directory);
+    expect(model.tensors.length).toBe(21);
+    const lmHead = model.tensors.find((tensor) => tensor.role === "lmHead")!;
+    expect(lmHead.where).toMatchObject({ path: join(directory, weight_map["lm_head.weight"]!) });
+  });
+
+  test("a missing shard, a tensor that is not where the index says, a path outside", async () => {
+    const missing = sharded();
+    missing.files.delete(missing.names[1]!);
+    await expect(open(missing.files)).rejects.toThrow(
+      /tiny: model-00002-of-00002.safetensors missing, which .*index.json names/,
+    );
+
+    const wrong = sharded();
+    wrong.weight_map["lm_head.weight"] = wrong.names[1]!;
+    wrong.files.set("model.safetensors.index.json", text({ weight_map: wrong.weight_map }));
+    await expect(open(wrong.files)).rejects.toThrow(
+      /places lm_head.weight in model-00002-of-00002.safetensors, which does not have it/,
+    );
+
+    for (const path of ["../x.safetensors", "/etc/passwd", "a/b.safetensors", ""]) {
+      wrong.files.set("model.safetensors.index.json", text({ weight_map: { a: path } }));
+      await expect(open(wrong.files)).rejects.toThrow(/is not the name of a safetensors file/);
+    }
+    wrong.files.set("model.safetensors.index.json", text({}));
+    await expect(open(wrong.files)).rejects.toThrow(/index.json: weight_map/);
+  });
+});
+
+describe("folders that are no model", () => {
+  test("empty", async () => {
+    await expect(openModel(directory)).rejects.toThrow(/has no config.json: is it a Hugging Face model folder/);
+  });
+
+  test("weights in another format", async () => {
+    const files = tinyModel();
+    files.delete("model.safetensors");
+    files.set("pytorch_model.bin", new Uint8Array(1));
+    await expect(open(files)).rejects.toThrow(
+      /neither model.safetensors nor .*; pytorch_model.bin is there, but only safetensors/,
+    );
+    files.delete("pytorch_model.bin");
+    await expect(open(files)).rejects.toThrow(/--load-format dummy/);
+  });
+
+  test("a folder where a file should be", async () => {
+    write(tinyModel());
+    rmSync(join(directory, "config.json"));
+    mkdirSync(join(directory, "config.json"));
+    await expect(openModel(directory)).rejects.toThrow(/has no config.json/);
+  });
+
+  test("an empty weights file", async () => {
+    const files = tinyModel();
+    files.set("model.safetensors", safetensors({}, 0));
+    await expect(open(files)).rejects.toThrow(/model.embed_tokens.weight is missing/);
+  });
+});
+
+test.skipIf(!existsSync(REAL))("the real model", async () => {
+  const model = await openModel(REAL);
+  expect(model.tensors.length).toBe(272);
+  expect(model.shape).toMatchObject({
+    layers: 30,
+    hiddenSize: 576,
+    heads: 9,
+    kvHeads: 3,
+    headDim: 64,
+    tiedEmbeddings: true,
+  });
+  expect(model).toMatchObject({ maxContext: 8192, dtype: "bfloat16" });
+});
+
+test.skipIf(!existsSync(GOLDEN))("the golden models of every family", async () => {
+  const names = readdirSync(GOLDEN);
+  expect(names.length).toBeGreaterThan(5);
+  for (const name of names) expect((await openModel(join(GOLDEN, name))).tensors.length).toBeGreaterThan(10);
+});
