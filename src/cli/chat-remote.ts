@@ -126,7 +126,9 @@ async function request(url: string, init: RequestInit): Promise<Response> {
   }
   if (reply.ok) return reply;
   const text = await reply.text();
-  const kind: ErrorKind = reply.status === 429 ? "overloaded" : reply.status < 500 ? "invalid_request" : "unavailable";
+  // 400 is about this question; a wrong key or address is about all of them.
+  const kind: ErrorKind =
+    reply.status === 429 ? "overloaded" : reply.status === 400 ? "invalid_request" : "unavailable";
   throw new FastgenError(kind, `${errorMessage(text) ?? reply.statusText} (HTTP ${reply.status})`);
 }
 
