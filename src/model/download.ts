@@ -2,7 +2,8 @@
  * One file of the hub into the cache's blobs/ folder. What has arrived stays in <name>.incomplete when the download is
  * interrupted, and the next attempt goes on from there. The content is checked against its hash before it gets its name.
  *
- * While a process writes, the file is called <name>.<pid>.incomplete: two processes never write to the same file.
+ * While it is being written, the file is called <name>.<pid>-<n>.incomplete: no two downloads, of this process or another,
+ * write to the same file.
  */
 import { type FileHandle, open, readdir, rename, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
@@ -33,6 +34,8 @@ const MAX_ATTEMPTS = 5;
 /** A connection that sends nothing for so long is dead. */
 const STALL_MS = 60_000;
 
+let downloads = 0;
+
 /** @throws FastgenError, or the file system's own error. */
 export async function downloadBlob(
   client: HubClient,
@@ -41,7 +44,7 @@ export async function downloadBlob(
   blob: string,
   options: DownloadOptions,
 ) {
-  const partial = `${blob}.${process.pid}.incomplete`;
+  const partial = `${blob}.${process.pid}-${++downloads}.incomplete`;
   await claim(blob, partial);
   try {
     const handle = await open(partial, "a+");
@@ -63,7 +66,8 @@ async function claim(blob: string, partial: string): Promise<void> {
   for (const left of await readdir(dirname(blob))) {
     if (!left.startsWith(`${name}.`) || !left.endsWith(".incomplete")) continue;
     const owner = left.slice(name.length + 1, -".incomplete".length);
-    if (owner !== "" && (!/^\d+$/.test(owner) || isAlive(Number(owner)))) continue;
+    const pid = /^(\d+)-\d+$/.exec(owner)?.[1];
+    if (owner !== "" && (pid === undefined || isAlive(Number(pid)))) continue;
     try {
       await rename(join(dirname(blob), left), partial);
       return;

@@ -87,6 +87,18 @@ describe("download", () => {
     expect(hub.requests.length).toBe(before);
   });
 
+  test("files with the same content share a blob, and two downloads at once do not disturb each other", async () => {
+    hub.add("tokenizer_config.json", "{}");
+    hub.add("generation_config.json", "{}");
+    const [directory, same] = await Promise.all([get(), get()]);
+    expect(same).toBe(directory);
+    for (const file of ["config.json", "tokenizer_config.json", "generation_config.json"]) {
+      expect(readFileSync(join(directory, file), "utf8")).toBe("{}");
+    }
+    expect(readFileSync(join(directory, "model.safetensors"))).toEqual(Buffer.from(WEIGHTS));
+    expect(readdirSync(join(repo(), "blobs")).length).toBe(3);
+  });
+
   test("a tag, and a commit", async () => {
     const directory = await get({ revision: "v1.0" });
     expect(readFileSync(join(repo(), "refs/v1.0"), "utf8")).toBe(COMMIT);
@@ -171,11 +183,11 @@ describe("interruption", () => {
     const blobs = join(repo(), "blobs");
     mkdirSync(blobs, { recursive: true });
     const etag = hub.etag("model.safetensors");
-    writeFileSync(join(blobs, `${etag}.${process.ppid}.incomplete`), "another process is writing this");
-    writeFileSync(join(blobs, `${etag}.999999999.incomplete`), WEIGHTS.subarray(0, 1234));
+    writeFileSync(join(blobs, `${etag}.${process.ppid}-1.incomplete`), "another process is writing this");
+    writeFileSync(join(blobs, `${etag}.999999999-4.incomplete`), WEIGHTS.subarray(0, 1234));
     await get();
     expect(weightRequests()).toEqual(["CDN model.safetensors from 1234"]);
-    expect(readFileSync(join(blobs, `${etag}.${process.ppid}.incomplete`), "utf8")).toStartWith("another");
+    expect(readFileSync(join(blobs, `${etag}.${process.ppid}-1.incomplete`), "utf8")).toStartWith("another");
   });
 
   test("a server without ranges starts again", async () => {

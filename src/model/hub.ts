@@ -4,7 +4,7 @@
  *
  * Environment: HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE.
  */
-import { mkdir, readFile, rename, stat, statfs, symlink, unlink, writeFile } from "node:fs/promises";
+import { mkdir, readFile, stat, statfs, symlink, unlink, writeFile } from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
 import { getHFHubCachePath, getRepoFolderName, listFiles, modelInfo } from "@huggingface/hub";
 import { FastgenError } from "../errors.ts";
@@ -152,8 +152,7 @@ async function download(
     if (!isCommit(revision)) {
       const reference = join(folder, "refs", revision);
       await mkdir(dirname(reference), { recursive: true });
-      await writeFile(`${reference}.${process.pid}`, commit);
-      await rename(`${reference}.${process.pid}`, reference);
+      await writeFile(reference, commit);
     }
     return directory;
   } catch (error) {
