@@ -1,0 +1,299 @@
+/** Front, worker and libfastgen_cpu.so together, on a small model with random weights. */
+import { afterEach, expect, test } from "bun:test";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Worker } from "node:worker_threads";
+import { FastgenError } from "../errors.ts";
+import { MAX_QUEUED_SEQUENCES } from "../limits.ts";
+import { EngineFront, type SequenceEvent } from "./front.ts";
+import type { EngineConfig, EngineRequest, TokenLogprobs } from "./protocol.ts";
+
+const libraryPath = process.env.FASTGEN_LIBRARY ?? join(import.meta.dir, "../../build/libfastgen_cpu.so");
+const noLibrary = !existsSync(libraryPath);
+if (noLibrary) console.log(`skipped: ${libraryPath} is not built (make -C libfastgen)`);
+const engineTest = test.skipIf(noLibrary);
+
+const VOCAB = 500;
+const PAGE_BYTES = 2 * 2 * 2 * 32 * 64 * 4;
+
+const config: EngineConfig = {
+  device: "cpu",
+  libraryPath,
+  devices: [0],
+  threads: 2,
+  computeDtype: "float32",
+  kvDtype: "float32",
+  maxSeqs: 8,
+  maxStepTokens: 64,
+  maxContext: 512,
+  kvBytes: 64 * PAGE_BYTES,
+  hostKvBytes: 0,
+  memoryUtilization: 0.9,
+  prefixCaching: true,
+  shape: {
+    layers: 2,
+    hiddenSize: 64,
+    heads: 4,
+    kvHeads: 2,
+    headDim: 32,
+    intermediateSize: 96,
+    vocabSize: VOCAB,
+    qkvBias: false,
+    qkNorm: false,
+    tiedEmbeddings: true,
+    rmsNormEps: 1e-5,
+    ropeScale: 1,
+    ropeInvFreq: Float32Array.from({ length: 16 }, (_, i) => 10000 ** (-i / 16)),
+    layerWindow: new Int32Array(2),
+  },
+  tensors: null,
+  seed: 7,
+};
+
+const fronts: EngineFront[] = [];
+afterEach(async () => {
+  await Promise.all(fronts.splice(0).map((front) => front.close()));
+});
+
+async function start(more: Partial<EngineConfig> = {}): Promise<EngineFront> {
+  const front = await EngineFront.start({ ...config, ...more });
+  fronts.push(front);
+  return front;
+}
+
+function request(length: number, flavour: number, maxTokens: number, more: Partial<EngineRequest> = {}): EngineRequest {
+  return {
+    id: 0,
+    prompt: Int32Array.from({ length }, (_, i) => (i * 7 + flavour * 31) % VOCAB),
+    sampling: {
+      seed: BigInt(flavour),
+      temperature: flavour % 2 === 0 ? 0 : 1,
+      topP: 0.95,
+      topK: 0,
+      minP: 0,
+      repetitionPenalty: flavour % 3 === 0 ? 1.2 : 1,
+      presencePenalty: 0,
+      frequencyPenalty: flavour % 5 === 0 ? 0.5 : 0,
+      biasIds: new Int32Array(0),
+      bias: new Float32Array(0),
+    },
+    maxTokens,
+    minTokens: 0,
+    stopIds: new Int32Array(0),
+    logprobs: 1,
+    promptLogprobs: -1,
+    ...more,
+  };
+}
+
+interface Output {
+  tokens: number[];
+  logprobs: number[];
+  promptLogprobs: TokenLogprobs | null;
+  last: SequenceEvent;
+}
+
+function run(front: EngineFront, one: EngineRequest, onToken?: (count: number, id: number) => void): Promise<Output> {
+  const { promise, resolve } = Promise.withResolvers<Output>();
+  const tokens: number[] = [];
+  const logprobs: number[] = [];
+  let promptLogprobs: TokenLogprobs | null = null;
+  const [id] = front.add([one], (_, event) => {
+    if (event.token >= 0) {
+      tokens.push(event.token);
+      logprobs.push(...(event.logprobs?.logprobs ?? []));
+    }
+    promptLogprobs ??= event.promptLogprobs;
+    if (event.finish !== "") resolve({ tokens, logprobs, promptLogprobs, last: event });
+    else onToken?.(tokens.length, id!);
+  });
+  return promise;
+}
+
+const mixed = () =>
+  Array.from({ length: 12 }, (_, i) => request(30 + ((i * 53) % 170), i, 140 + ((i * 17) % 60), { minTokens: i % 4 }));
+
+async function outputsOf(front: EngineFront, requests: EngineRequest[]) {
+  const outputs = await Promise.all(requests.map((one) => run(front, one)));
+  return outputs.map(({ tokens, logprobs, last }) => ({ tokens, logprobs, finish: last.finish }));
+}
+
+engineTest(
+  "outputs are the same bits alone, in a batch, chunked, cached, and after giving pages back",
+  async () => {
+    const alone: Awaited<ReturnType<typeof outputsOf>> = [];
+    const single = await start({ maxSeqs: 1, maxStepTokens: 512, prefixCaching: false });
+    for (const one of mixed()) alone.push(...(await outputsOf(single, [one])));
+    expect(alone.every(({ tokens, finish }, i) => finish === "length" && tokens.length === mixed()[i]!.maxTokens)).toBe(
+      true,
+    );
+    expect(new Set(alone.map(({ tokens }) => tokens.join())).size).toBe(alone.length);
+
+    const batched = await start({ maxStepTokens: 37 });
+    expect(await outputsOf(batched, mixed())).toEqual(alone);
+    // Again, from the cache.
+    expect(await outputsOf(batched, mixed())).toEqual(alone);
+    expect(batched.stats.prefixHitTokens).toBeGreaterThan(500);
+
+    for (const hostKvBytes of [0, 40 * PAGE_BYTES]) {
+      const tight = await start({ kvBytes: 9 * PAGE_BYTES, hostKvBytes });
+      // Requests that end long before max_tokens make admission expect the same of those that follow: pages run out.
+      const stopIds = Int32Array.from({ length: 100 }, (_, i) => i * 5);
+      await outputsOf(
+        tight,
+        Array.from({ length: 20 }, (_, i) => request(20, i, 200, { stopIds })),
+      );
+      expect(await outputsOf(tight, mixed())).toEqual(alone);
+      expect(tight.stats.preemptions).toBeGreaterThan(0);
+      expect(tight.stats).toMatchObject({ running: 0, waiting: 0, swapped: 0 });
+    }
+  },
+  60_000,
+);
+
+engineTest("prompt log probabilities agree with those of the same tokens when generated", async () => {
+  const front = await start();
+  const generated = await run(front, request(70, 2, 30));
+  const whole = Int32Array.from([...request(70, 2, 30).prompt, ...generated.tokens]);
+  const scored = await run(front, request(1, 0, 0, { prompt: whole, promptLogprobs: 2, logprobs: -1 }));
+  expect(scored.last).toMatchObject({ token: -1, finish: "length" });
+  const { ids, logprobs, topIds } = scored.promptLogprobs!;
+  expect([...ids]).toEqual([...whole.subarray(1)]);
+  expect([...logprobs.subarray(69)]).toEqual(generated.logprobs);
+  expect(topIds.length).toBe(2 * ids.length);
+});
+
+engineTest("stop ids end a sequence, and are held back below minTokens", async () => {
+  const front = await start();
+  const free = await run(front, request(20, 2, 30));
+  const stop = free.tokens[5]!;
+  const stopIds = Int32Array.of(stop);
+  const stopped = await run(front, request(20, 2, 30, { stopIds }));
+  const end = free.tokens.indexOf(stop) + 1;
+  expect([stopped.last.finish, stopped.tokens]).toEqual(["stop", free.tokens.slice(0, end)]);
+  const held = await run(front, request(20, 2, 30, { stopIds, minTokens: 20 }));
+  expect(held.tokens.slice(0, 20)).not.toContain(stop);
+});
+
+engineTest("tokens stream, and an abort ends a sequence while others go on", async () => {
+  const front = await start();
+  const other = run(front, request(50, 1, 60));
+  const arrivals = new Set<number>();
+  const aborted = await run(front, request(40, 2, 400), (count, id) => {
+    arrivals.add(performance.now());
+    if (count === 3) front.abort([id, 999]);
+  });
+  expect(aborted.last).toMatchObject({ token: -1, finish: "abort" });
+  expect(aborted.tokens.length).toBeLessThan(400);
+  expect(arrivals.size).toBeGreaterThan(2);
+  expect((await other).tokens.length).toBe(60);
+  expect([front.size, front.queued]).toEqual([0, 0]);
+});
+
+engineTest("a full queue refuses all of a request or none", async () => {
+  const front = await start({ maxSeqs: 1 });
+  const outcome: string[] = [];
+  const many = Array.from({ length: MAX_QUEUED_SEQUENCES }, (_, i) => request(4, i, 2, { logprobs: -1 }));
+  const ids = front.add(many, (_, event) => {
+    if (event.finish !== "") outcome.push(event.finish);
+  });
+  expect(front.queued).toBe(MAX_QUEUED_SEQUENCES);
+  const refused = catching(() => front.add([request(4, 0, 2)], () => {}));
+  expect(refused.kind).toBe("overloaded");
+  front.abort(ids);
+  while (front.size > 0) await Bun.sleep(5);
+  expect(outcome.length).toBe(MAX_QUEUED_SEQUENCES);
+  expect((await run(front, request(4, 0, 2))).last.finish).toBe("length");
+});
+
+engineTest("a listener that throws loses its own sequence only", async () => {
+  const front = await start();
+  const warnings: string[] = [];
+  const onWarning = (warning: Error) => void warnings.push(warning.message);
+  process.on("warning", onWarning);
+  front.add([request(10, 1, 50)], () => {
+    throw new Error("a listener's bug");
+  });
+  expect((await run(front, request(10, 2, 20))).tokens.length).toBe(20);
+  process.off("warning", onWarning);
+  expect([front.size, warnings]).toEqual([0, ["a listener's bug"]]);
+});
+
+engineTest("close ends what runs with an error, and later requests are refused", async () => {
+  const front = await start();
+  const running = run(front, request(10, 1, 400));
+  await Bun.sleep(20);
+  const closed = front.close();
+  expect((await running).last).toMatchObject({ finish: "error", error: { kind: "unavailable" } });
+  await closed;
+  await front.close();
+  expect(front.alive).toBe(false);
+  expect(catching(() => front.add([request(4, 0, 2)], () => {})).kind).toBe("unavailable");
+});
+
+engineTest("a thread that dies fails what runs, and says so", async () => {
+  const front = await start();
+  const running = run(front, request(10, 1, 400));
+  await Bun.sleep(20);
+  await (front as unknown as { worker: Worker }).worker.terminate();
+  const { error } = (await running).last;
+  expect(error).toMatchObject({ kind: "internal" });
+  expect(front.alive).toBe(false);
+});
+
+engineTest("a start that cannot succeed says why", async () => {
+  const reason = async (more: Partial<EngineConfig>) => {
+    const error = await start(more).catch((thrown) => thrown);
+    expect(error).toBeInstanceOf(FastgenError);
+    return error as FastgenError;
+  };
+  expect(await reason({ libraryPath: "/nowhere/lib.so" })).toMatchObject({ kind: "device" });
+  expect((await reason({ kvBytes: 7 * PAGE_BYTES })).message).toContain("max_model_len (512)");
+  expect((await reason({ shape: { ...config.shape, headDim: 48 } })).kind).toBe("model");
+  expect((await reason({ tensors: [] })).kind).toBe("model");
+  const where = { path: "/nowhere/model.safetensors", offset: 0, bytes: VOCAB * 64 * 2 };
+  const missing = await reason({
+    shape: { ...config.shape, layers: 1 },
+    tensors: [{ role: "embed", layer: 0, dtype: "bfloat16", dims: [VOCAB, 64], where }],
+  });
+  expect(missing.kind).toBe("model");
+});
+
+engineTest("loading can be aborted", async () => {
+  const stop = new AbortController();
+  stop.abort();
+  const error = await EngineFront.start(config, { signal: stop.signal }).then(
+    (front) => front.close(),
+    (thrown) => thrown,
+  );
+  expect(error).toMatchObject({ kind: "aborted" });
+});
+
+engineTest("a trace is written, and a path that cannot be written is refused", async () => {
+  const front = await start();
+  const folder = mkdtempSync(join(tmpdir(), "fastgen-trace-"));
+  try {
+    front.startTrace();
+    await run(front, request(10, 1, 5));
+    const path = join(folder, "trace.json");
+    await front.stopTrace(path);
+    expect(JSON.parse(readFileSync(path, "utf8")).traceEvents.length).toBeGreaterThan(10);
+    front.startTrace();
+    const error = await front.stopTrace(join(folder, "missing", "trace.json")).catch((thrown) => thrown);
+    expect(error).toBeInstanceOf(FastgenError);
+    expect((await run(front, request(10, 1, 5))).last.finish).toBe("length");
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+function catching(call: () => unknown): FastgenError {
+  try {
+    call();
+  } catch (error) {
+    if (error instanceof FastgenError) return error;
+    throw error;
+  }
+  throw new Error("the call did not fail");
+}
