@@ -6,12 +6,14 @@ import { Expected } from "./golden/expected.ts";
 import {
   argmax,
   firstDifference,
+  instructionSets,
   LIBRARY_PATH,
   largest,
   logsumexp,
   REAL_MODEL,
   Runner,
   relativeErrors,
+  testsOn,
 } from "./numerics.ts";
 
 /** As in numerics.test.ts: the share of naive bfloat16's error that float32 may lose. */
@@ -44,6 +46,21 @@ describe.skipIf(!ready)("SmolLM2-135M-Instruct", () => {
     }
     r.close();
   }, 120_000);
+
+  test("float32: the first tokens of a conversation", async () => {
+    const r = await Runner.open(REAL_MODEL, { dtype: "float32", maxContext: 128 });
+    const [generated] = r.generate(prompts.slice(0, 1), 16);
+    expect(Array.from(generated!.ids)).toEqual(Array.from(golden.ints("0.greedy").slice(0, 16)));
+    r.close();
+  }, 60_000);
+
+  test.skipIf(process.env.FASTGEN_CPU_ISA !== undefined).each(instructionSets())(
+    "float32 on %s",
+    async (set) => {
+      expect(await testsOn(set, import.meta.path, "float32: the first tokens")).toContain("1 pass");
+    },
+    120_000,
+  );
 
   test("bfloat16: prompts and 64 greedy tokens within twice naive bfloat16", async () => {
     const r = await Runner.open(REAL_MODEL, { dtype: "bfloat16", maxContext, maxStepTokens: 1024 });

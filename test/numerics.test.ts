@@ -6,13 +6,14 @@
  * its rounding costs about 2^-16 of that.
  */
 import { afterAll, describe, expect, test } from "bun:test";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { Dtype } from "../src/engine/protocol.ts";
 import { Expected, MODEL_NAMES, MODELS_DIRECTORY } from "./golden/expected.ts";
 import {
   argmax,
   firstDifference,
+  instructionSets,
   LIBRARY_PATH,
   largest,
   logsumexp,
@@ -20,6 +21,7 @@ import {
   Runner,
   type RunnerOptions,
   relativeErrors,
+  testsOn,
 } from "./numerics.ts";
 
 /** How much more than 2^-16 of bfloat16's error float32 may lose: sums and rotary angles round too, not inputs alone. */
@@ -162,32 +164,11 @@ describe
   },
 );
 
-/** The instruction sets that libfastgen_cpu.so has code for and this CPU runs. */
-function instructionSets(): string[] {
-  const info = existsSync("/proc/cpuinfo") ? readFileSync("/proc/cpuinfo", "utf8") : "";
-  const has = (...flags: string[]) => flags.every((flag) => new RegExp(`\\b${flag}\\b`).test(info));
-  const sets = ["scalar"];
-  if (has("avx2", "fma", "f16c")) sets.push("avx2");
-  if (has("avx512f", "avx512bw", "avx512vl", "avx512dq")) sets.push("avx512");
-  if (has("avx512_bf16")) sets.push("avx512bf16");
-  return sets;
-}
-
 describe.skipIf(!library || process.env.FASTGEN_CPU_ISA !== undefined)("on every instruction set", () => {
   test.each(instructionSets())(
     "as transformers on %s",
     async (set) => {
-      const child = Bun.spawn([process.execPath, "test", import.meta.path, "--test-name-pattern", "as transformers:"], {
-        env: { ...process.env, FASTGEN_CPU_ISA: set },
-        stdout: "pipe",
-        stderr: "pipe",
-      });
-      const [output, errors] = await Promise.all([child.stdout.text(), child.stderr.text()]);
-      expect({ exit: await child.exited, output: (await child.exited) === 0 ? "" : output + errors }).toEqual({
-        exit: 0,
-        output: "",
-      });
-      expect(errors).toContain(`${3 * MODEL_NAMES.length} pass`);
+      expect(await testsOn(set, import.meta.path, "as transformers:")).toContain(`${3 * MODEL_NAMES.length} pass`);
     },
     120_000,
   );

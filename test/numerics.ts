@@ -2,6 +2,7 @@
  * Runs sequences straight through libfastgen, without the engine: every chunk, page and slot is the test's choice. What
  * the numerics tests share.
  */
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Dtype, EngineCapacity } from "../src/engine/protocol.ts";
 import { LibraryEngine } from "../src/ffi/engine.ts";
@@ -268,4 +269,27 @@ export function firstDifference(a: Float32Array, b: Float32Array): number {
   const x = new Int32Array(a.buffer, a.byteOffset, a.length);
   const y = new Int32Array(b.buffer, b.byteOffset, b.length);
   return x.findIndex((bits, i) => bits !== y[i]);
+}
+
+/** The instruction sets that libfastgen_cpu.so has code for and this CPU runs, by their names in FASTGEN_CPU_ISA. */
+export function instructionSets(): string[] {
+  const info = existsSync("/proc/cpuinfo") ? readFileSync("/proc/cpuinfo", "utf8") : "";
+  const has = (...flags: string[]) => flags.every((flag) => new RegExp(`\\b${flag}\\b`).test(info));
+  const sets = ["scalar"];
+  if (has("avx2", "fma", "f16c")) sets.push("avx2");
+  if (has("avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl", "avx512dq")) sets.push("avx512");
+  if (sets.includes("avx512") && has("avx512_bf16")) sets.push("avx512bf16");
+  return sets;
+}
+
+/** Runs tests of `file` in a process that computes with one instruction set. Returns their report; throws when one fails. */
+export async function testsOn(set: string, file: string, pattern: string): Promise<string> {
+  const child = Bun.spawn([process.execPath, "test", file, "--test-name-pattern", pattern], {
+    env: { ...process.env, FASTGEN_CPU_ISA: set },
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  const [output, report] = await Promise.all([child.stdout.text(), child.stderr.text()]);
+  if ((await child.exited) !== 0) throw new Error(`on ${set}:\n${output}${report}`);
+  return report;
 }
