@@ -111,8 +111,14 @@ describe.skipIf(!library)("the same bits through the engine", () => {
       const short = { max_tokens: 64, temperature: 0, stop_token_ids: [first] };
       for (let i = 0; i < 32; i++)
         expect((await fastgen.generate(source, short)).choices[0]!.finish_reason).toBe("stop");
+      let swapped = 0;
+      const watch = setInterval(() => {
+        swapped = Math.max(swapped, fastgen.stats.swapped);
+      }, 1);
       expect(await Promise.all(requests.map((request) => run(fastgen, request)))).toEqual(await alone());
+      clearInterval(watch);
       expect(fastgen.stats.preemptions).toBeGreaterThan(0);
+      expect(swapped > 0).toBe(swap_space_gib > 0);
     });
   });
 });
