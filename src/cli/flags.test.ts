@@ -1,0 +1,129 @@
+import { describe, expect, test } from "bun:test";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import * as path from "node:path";
+import { Command } from "commander";
+import { FastgenError } from "../errors.ts";
+import { addModelFlags, bytes, decimal, integer, loadOptions, type ModelFlags, parseFlags } from "./flags.ts";
+
+function parse(args: string[]) {
+  const command = addModelFlags(new Command("test"));
+  const errors: string[] = [];
+  command.configureOutput({ writeErr: (text) => errors.push(text), writeOut: (text) => errors.push(text) });
+  const code = parseFlags(command, args);
+  return { code, errors: errors.join(""), flags: command.opts<ModelFlags>(), args: command.args };
+}
+
+const options = (...args: string[]) => loadOptions(parse(args).flags);
+
+describe("flags become load options", () => {
+  test("without any, only what is the same for every model and device", () => {
+    const given = Object.entries(options()).filter(([, value]) => value !== undefined);
+    expect(Object.fromEntries(given)).toEqual({
+      device: "auto",
+      dtype: "auto",
+      load_format: "auto",
+      gpu_memory_utilization: 0.9,
+      threads: 0,
+      seed: 0,
+    });
+  });
+
+  test("all of them", () => {
+    const line =
+      "org/name --revision v1 --device cpu --dtype half --load-format dummy --max-model-len 4096 --max-num-seqs 8 " +
+      "--max-num-batched-tokens 128 --no-enable-prefix-caching --gpu-memory-utilization 0.5 --kv-cache-memory-bytes 2G " +
+      "--swap-space 1.5 --tensor-parallel-size 2 --threads 3 --seed 4 --chat-template {{messages}}";
+    const { flags, args, code } = parse(line.split(" "));
+    expect(code).toBeNull();
+    expect(args).toEqual(["org/name"]);
+    expect(loadOptions(flags)).toEqual({
+      revision: "v1",
+      device: "cpu",
+      dtype: "float16",
+      load_format: "dummy",
+      max_model_len: 4096,
+      max_num_seqs: 8,
+      max_num_batched_tokens: 128,
+      enable_prefix_caching: false,
+      gpu_memory_utilization: 0.5,
+      kv_cache_gib: 2,
+      swap_space_gib: 1.5,
+      tensor_parallel_size: 2,
+      threads: 3,
+      seed: 4,
+      chat_template: "{{messages}}",
+    });
+  });
+
+  test("prefix caching on and off, the other spelling of tensor parallelism", () => {
+    expect(options("--enable-prefix-caching").enable_prefix_caching).toBe(true);
+    expect(options("--no-enable-prefix-caching").enable_prefix_caching).toBe(false);
+    expect(options("--tensor-parallel", "4").tensor_parallel_size).toBe(4);
+  });
+
+  test("a chat template from a file, or a clear word about why not", () => {
+    const folder = mkdtempSync(path.join(tmpdir(), "flags-"));
+    const file = path.join(folder, "t.jinja");
+    writeFileSync(file, "{{ messages[0].content }}");
+    expect(options("--chat-template", file).chat_template).toBe("{{ messages[0].content }}");
+    const failure = (argument: string) => {
+      try {
+        options("--chat-template", argument);
+      } catch (error) {
+        return error as FastgenError;
+      }
+    };
+    for (const argument of [path.join(folder, "missing.jinja"), folder]) {
+      expect(failure(argument)).toBeInstanceOf(FastgenError);
+      expect(failure(argument)!.kind).toBe("invalid_request");
+      expect(failure(argument)!.message).toContain(argument);
+    }
+    writeFileSync(file, "x".repeat(1_000_001));
+    expect(failure(file)!.message).toContain("1000001");
+    rmSync(folder, { recursive: true });
+  });
+});
+
+describe("wrong flags", () => {
+  test.each([
+    ["--max-num-seq 3", "--max-num-seqs"],
+    ["--dvice cpu", "--device"],
+    ["--device tpu", "auto, cpu, cuda"],
+    ["--dtype int8", "bfloat16"],
+    ["--max-model-len 0", "at least 1"],
+    ["--max-model-len -5", "at least 1"],
+    ["--max-model-len 1e3", "whole number"],
+    ["--max-model-len 12.5", "whole number"],
+    ["--threads many", "whole number"],
+    ["--gpu-memory-utilization 0", "above 0 to 1"],
+    ["--gpu-memory-utilization 1.01", "above 0 to 1"],
+    ["--gpu-memory-utilization NaN", "above 0 to 1"],
+    ["--swap-space -1", "0 or more"],
+    ["--swap-space Infinity", "0 or more"],
+    ["--kv-cache-memory-bytes lots", "4G"],
+    ["--kv-cache-memory-bytes 0", "above 0"],
+    ["--seed", "argument missing"],
+    ["one two", "too many arguments"],
+  ])("%s is refused with a word on %s", (line, says) => {
+    const { code, errors } = parse(line.split(" "));
+    expect(code).toBe(2);
+    expect(errors).toContain(says);
+  });
+
+  test("--help is no error", () => {
+    const { code, errors } = parse(["--help"]);
+    expect(code).toBe(0);
+    expect(errors).toContain("--max-num-batched-tokens");
+  });
+});
+
+test("numbers and sizes", () => {
+  expect(integer(1, 5)("5")).toBe(5);
+  expect(decimal(0, 1)("0")).toBe(0);
+  expect(() => decimal(0, 1)("")).toThrow();
+  expect(bytes("1024")).toBe(1024);
+  expect(bytes("1.5k")).toBe(1536);
+  expect(bytes("4GiB")).toBe(4 * 2 ** 30);
+  expect(bytes("2T")).toBe(2 * 2 ** 40);
+});

@@ -1,0 +1,107 @@
+/** The executable from its start to its end: wrong usage, a port in use, the key, signals. */
+import { afterEach, describe, expect, test } from "bun:test";
+import { missing, model, type RunningServer, spawnServer, startServer, until } from "./server.ts";
+
+const started: RunningServer[] = [];
+afterEach(async () => {
+  for (const server of started.splice(0)) await server.stop();
+});
+
+async function start(args: string[] = []): Promise<RunningServer> {
+  const server = await startServer(args);
+  started.push(server);
+  return server;
+}
+
+async function fail(args: string[]) {
+  const { output, exited } = spawnServer(args);
+  return { code: await exited, ...output };
+}
+
+function stream(server: RunningServer, max_tokens: number) {
+  return fetch(`${server.url}/v1/completions`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ prompt: "Once", max_tokens, ignore_eos: true, stream: true }),
+  });
+}
+
+describe.skipIf(missing !== null)(`fgserve's life (${missing ?? "executable"})`, () => {
+  test("--help names every flag with its default, and needs no model", async () => {
+    const { code, stdout } = await fail(["--help"]);
+    expect(code).toBe(0);
+    for (const flag of ["--host", "--port", "--api-key", "--device", "--max-model-len", "--chat-template"]) {
+      expect(stdout).toContain(flag);
+    }
+    expect(stdout.match(/\(default:|default: "/g)!.length).toBeGreaterThan(15);
+  });
+
+  test.each([
+    [["--prot", "1"], 2, "--port"],
+    [["--port", "70000"], 2, "65535"],
+    [["no/such/folder"], 1, "no/such/folder"],
+    [[model, "--max-model-len", "100000000", "--port", "0"], 2, "max_model_len"],
+    [[model, "--device", "cuda", "--tensor-parallel-size", "0"], 2, "--tensor-parallel-size"],
+  ])("%p ends with exit code %d and says %s", async (args, code, says) => {
+    const result = await fail(args);
+    expect(result.stderr).toContain(says);
+    expect(result.code).toBe(code);
+    expect(result.stderr).not.toContain("    at ");
+  });
+
+  test("a port in use: exit code 1, and another port is named", async () => {
+    const taken = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: () => new Response("") });
+    const port = taken.port!;
+    const { code, stderr } = await fail([model, "--port", String(port)]);
+    taken.stop(true);
+    expect(code).toBe(1);
+    expect(stderr).toContain(`the port is in use; choose another with --port, such as ${port + 1}`);
+  });
+
+  test("--api-key guards, --disable-log-requests keeps quiet", async () => {
+    const server = await start(["--api-key", "secret", "--disable-log-requests"]);
+    const models = (key?: string) =>
+      fetch(`${server.url}/v1/models`, { headers: key === undefined ? {} : { authorization: `Bearer ${key}` } });
+    expect((await models()).status).toBe(401);
+    expect((await models("wrong")).status).toBe(401);
+    expect((await models("secret")).status).toBe(200);
+    expect((await fetch(`${server.url}/health`)).status).toBe(200);
+    expect(server.banner).not.toContain("secret");
+    expect(server.log()).not.toContain("request_id");
+  });
+
+  test("SIGTERM: the running answer is finished, new requests are refused, exit code 0", async () => {
+    const server = await start();
+    const running = stream(server, 64);
+    await until(async () => /num_requests_running\S* 1$/m.test(await (await fetch(`${server.url}/metrics`)).text()));
+    server.kill("SIGTERM");
+    await until(() => server.log().includes("shutting down"));
+    const refused = await stream(server, 1);
+    expect(refused.status).toBe(503);
+    expect(refused.headers.get("connection")).toBe("close");
+    expect((await fetch(`${server.url}/health`)).status).toBe(503);
+    const text = await (await running).text();
+    expect(text.match(/"text":/g)!.length).toBeGreaterThan(40);
+    expect(text).toEndWith("data: [DONE]\n\n");
+    expect(await server.exited).toBe(0);
+  });
+
+  test("a second signal ends it at once", async () => {
+    const server = await start();
+    const running = stream(server, 4000).then((reply) => reply.text());
+    running.catch(() => {});
+    await until(async () => /num_requests_running\S* 1$/m.test(await (await fetch(`${server.url}/metrics`)).text()));
+    server.kill("SIGINT");
+    await until(() => server.log().includes("shutting down"));
+    const before = performance.now();
+    server.kill("SIGINT");
+    expect(await server.exited).toBe(130);
+    expect(performance.now() - before).toBeLessThan(2000);
+  });
+
+  test("idle, it ends at once", async () => {
+    const server = await start();
+    server.kill("SIGINT");
+    expect(await server.exited).toBe(0);
+  });
+});

@@ -1,0 +1,135 @@
+/** Raw connections against the executable: what no HTTP client would send, and clients that go away. */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { connect, missing, post, type RunningServer, startServer, until } from "./server.ts";
+
+const PATH = "/v1/chat/completions";
+const messages = [{ role: "user", content: "Tell me a long story." }];
+const short = { messages, max_tokens: 2 };
+/** Never ends before the client does. */
+const long = { messages, max_tokens: 4000, ignore_eos: true };
+
+describe.skipIf(missing !== null)(`raw sockets (${missing ?? "executable"})`, () => {
+  let server: RunningServer;
+  beforeAll(async () => {
+    server = await startServer();
+  });
+  afterAll(() => server?.stop());
+
+  const gauge = async (name: string) => {
+    const text = await (await fetch(`${server.url}/metrics`)).text();
+    return Number(new RegExp(`^vllm:${name}\\S* (\\S+)$`, "m").exec(text)![1]);
+  };
+  /** Nothing runs, nothing waits. */
+  const idle = async () => (await gauge("num_requests_running")) + (await gauge("num_requests_waiting")) === 0;
+
+  for (const stream of [true, false]) {
+    test(`a client that disconnects frees its sequence (stream: ${stream})`, async () => {
+      const client = await connect(server.port);
+      client.send(post(PATH, { ...long, stream }));
+      if (stream) await client.see(/"content":"[^"]/);
+      await until(async () => (await gauge("num_requests_running")) === 1);
+      client.drop();
+      await until(idle, 2000);
+      await until(() => server.log().includes('"error":"aborted"'), 2000);
+    });
+  }
+
+  test("thirty-two that disconnect at once disturb no other", async () => {
+    const other = fetch(server.url + PATH, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ messages, max_tokens: 24, temperature: 0, ignore_eos: true }),
+    });
+    const clients = await Promise.all(Array.from({ length: 32 }, () => connect(server.port)));
+    for (const client of clients) client.send(post(PATH, { ...long, stream: true }));
+    await until(async () => (await gauge("num_requests_running")) > 8);
+    for (const client of clients) client.drop();
+    const reply = (await (await other).json()) as { usage: { completion_tokens: number } };
+    expect(reply.usage.completion_tokens).toBe(24);
+    await until(idle, 5000);
+  });
+
+  test("half a body and a close: nothing was asked, the server goes on", async () => {
+    const client = await connect(server.port);
+    client.send(post(PATH, long).slice(0, -20));
+    await Bun.sleep(50);
+    client.drop();
+    await until(() => server.log().includes('"status":499'));
+    expect(await idle()).toBe(true);
+  });
+
+  test("a body in drops", async () => {
+    const client = await connect(server.port);
+    const bytes = post(PATH, short);
+    for (let i = 0; i < bytes.length; i += 16) {
+      client.send(bytes.slice(i, i + 16));
+      await Bun.sleep(2);
+    }
+    await client.see(/^HTTP\/1\.1 200 [\s\S]*"finish_reason":"length"/);
+    client.drop();
+  });
+
+  test("a chunked body", async () => {
+    const client = await connect(server.port);
+    const json = JSON.stringify(short);
+    const head = `POST ${PATH} HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n`;
+    client.send(
+      `${head}5\r\n${json.slice(0, 5)}\r\n${(json.length - 5).toString(16)}\r\n${json.slice(5)}\r\n0\r\n\r\n`,
+    );
+    await client.see(/^HTTP\/1\.1 200 /);
+    client.drop();
+  });
+
+  test("requests in turn on one connection", async () => {
+    const client = await connect(server.port);
+    for (const id of ["first", "second", "third"]) {
+      client.send(post(PATH, short, `X-Request-Id: ${id}\r\n`));
+      await client.see(new RegExp(`x-request-id: ${id}[\\s\\S]*"finish_reason":"length"[\\s\\S]*}$`, "i"));
+    }
+    client.drop();
+  });
+
+  // Bun's server closes a connection on which a request comes before the last one's answer.
+  test("a pipelined request ends the connection: no answer goes astray, nothing runs on", async () => {
+    const client = await connect(server.port);
+    client.send(post(PATH, long) + post(PATH, short));
+    await until(() => client.state.closed);
+    expect(client.state.received).toBe("");
+    await until(idle);
+  });
+
+  test("oversized headers are a 431", async () => {
+    const client = await connect(server.port);
+    client.send(`GET /health HTTP/1.1\r\nHost: test\r\nX-Long: ${"x".repeat(200_000)}\r\n\r\n`);
+    await client.see(/^HTTP\/1\.1 431 /);
+    await until(() => client.state.closed);
+  });
+
+  test("a body said to be huge is refused before it is sent", async () => {
+    const client = await connect(server.port);
+    const head = `POST ${PATH} HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n`;
+    client.send(`${head}Content-Length: 100000000000\r\n\r\n{"messages"`);
+    await client.see(/^HTTP\/1\.1 413 [\s\S]*"request_too_large"/);
+    await until(() => client.state.closed);
+  });
+
+  for (const [name, bytes] of [
+    ["noise", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n"],
+    ["a bad version", "GET / HTTP/9.9\r\nHost: test\r\n\r\n"],
+    ["two lengths", `POST ${PATH} HTTP/1.1\r\nHost: test\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}x`],
+    ["a negative length", `POST ${PATH} HTTP/1.1\r\nHost: test\r\nContent-Length: -5\r\n\r\n{}`],
+  ] as const) {
+    test(`${name}: refused, and the connection closed`, async () => {
+      const client = await connect(server.port);
+      client.send(bytes);
+      await until(() => client.state.closed, 5000);
+      expect(client.state.received).not.toMatch(/^HTTP\/1\.1 2/);
+    });
+  }
+
+  test("after all of this the server is well", async () => {
+    expect((await fetch(`${server.url}/health`)).status).toBe(200);
+    await until(idle);
+    expect(await gauge("kv_cache_usage_perc")).toBeLessThanOrEqual(1);
+  });
+});
