@@ -92,11 +92,12 @@ function refusal(response: Response, url: URL, repository: string, revision: str
     return new FastgenError("model", `${repository} is not a model on ${url.origin}, nor a directory here: ${cure}`);
   }
   if (status === 401 || status === 403) {
+    // The hub does not tell strangers whether a repository exists.
     return new FastgenError(
       "model",
       hasToken
         ? `${url.origin} refuses your token for ${repository}: check HF_TOKEN, and accept the model's licence at ${page}`
-        : `${repository} needs a token: set HF_TOKEN, and accept the model's licence at ${page} if it has one`,
+        : `${repository} does not exist, is private, or is gated: check its spelling, set HF_TOKEN to your access token, and accept its licence at ${page} if it has one`,
     );
   }
   return new FastgenError("model", `${url.origin} answers with status ${status} for ${url.pathname}`);

@@ -249,7 +249,7 @@ describe("refusals name cause and cure", () => {
     expect(await refusal(401, "GatedRepo")).toMatch(
       /is gated: accept its licence at https.*org\/tiny, then set HF_TOKEN/,
     );
-    expect(await refusal(403)).toMatch(/needs a token: set HF_TOKEN/);
+    expect(await refusal(403)).toMatch(/does not exist, is private, or is gated: check its spelling, set HF_TOKEN/);
     process.env.HF_TOKEN = "hf_x";
     expect(await refusal(403, "GatedRepo")).toMatch(/your token has no access to it: accept its licence/);
     expect(await refusal(401)).toMatch(/refuses your token.*check HF_TOKEN/);

