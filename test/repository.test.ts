@@ -46,6 +46,15 @@ test("packages are pinned to one version", () => {
   expect(python).toEqual([]);
 });
 
+test("package-lock.json holds every package of every platform, or npm ci would refuse it", () => {
+  const { packages } = JSON.parse(read("package-lock.json"));
+  const named = Object.values<{ optionalDependencies?: object }>(packages).flatMap((entry) =>
+    Object.keys(entry.optionalDependencies ?? {}),
+  );
+  expect(named.length).toBeGreaterThan(0);
+  expect(named.filter((name) => !(`node_modules/${name}` in packages))).toEqual([]);
+});
+
 test("every limit is in force somewhere", () => {
   const sources = texts.filter((file) => /^(src|routes)\/.*\.ts$/.test(file) && !/limits\.ts$|\.test\.ts$/.test(file));
   const code = sources.map(read).join("\n");
