@@ -274,7 +274,9 @@ engineTest("a trace is written, and a path that cannot be written is refused", a
   const front = await start();
   const folder = mkdtempSync(join(tmpdir(), "fastgen-trace-"));
   try {
+    expect((await front.stopTrace("x").catch((thrown) => thrown)).message).toContain("start one first");
     front.startTrace();
+    expect(catching(() => front.startTrace()).message).toContain("stop it first");
     await run(front, request(10, 1, 5));
     const path = join(folder, "trace.json");
     await front.stopTrace(path);

@@ -60,6 +60,7 @@ export class EngineFront {
   /** Why no request is taken any more, or null. */
   private ended: FastgenError | null = null;
   private readonly traces: { resolve: () => void; reject: (error: FastgenError) => void }[] = [];
+  private tracing = false;
   private closing: Promise<void> | null = null;
   private onClosed: (() => void) | null = null;
 
@@ -93,7 +94,8 @@ export class EngineFront {
       else if (message.type === "progress") onProgress?.({ stage: "load", done: message.done, total: message.total });
       else if (message.type === "failed") fail(new FastgenError(message.kind, message.message));
       else if (message.type === "closed") fail(new FastgenError("aborted", "loading was aborted"));
-      else if (message.type === "ready") {
+      // Ready just before it heard of the abort: "closed" follows.
+      else if (message.type === "ready" && !signal?.aborted) {
         signal?.removeEventListener("abort", abort);
         front = new EngineFront(worker, message);
         resolve(front);
@@ -152,14 +154,20 @@ export class EngineFront {
     if (alive.length > 0 && this.alive) this.send({ type: "abort", ids: alive });
   }
 
-  /** Records every op from the next step on. */
+  /** Records every op from the next step on. @throws FastgenError "invalid_request" when a trace runs already. */
   startTrace(): void {
+    if (this.ended) throw this.ended;
+    if (this.tracing) throw new FastgenError("invalid_request", "a trace is running: stop it first");
+    this.tracing = true;
     this.send({ type: "trace_start" });
   }
 
   /** Writes what was recorded to `path` in Chrome's trace event format. */
   stopTrace(path: string): Promise<void> {
     if (this.ended) return Promise.reject(this.ended);
+    if (!this.tracing)
+      return Promise.reject(new FastgenError("invalid_request", "no trace is running: start one first"));
+    this.tracing = false;
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     this.traces.push({ resolve, reject });
     this.send({ type: "trace_stop", path });

@@ -18,6 +18,8 @@ class EngineWorker {
   private readonly scheduler: Scheduler;
   private readonly plan: StepPlan;
   private closed = false;
+  /** Why the trace could not be started: the answer to its stop. */
+  private traceError: string | null = null;
 
   constructor(
     private readonly port: MessagePort,
@@ -55,7 +57,7 @@ class EngineWorker {
         for (const id of message.ids) scheduler.abort(id);
         break;
       case "trace_start":
-        this.engine.traceStart();
+        this.startTrace();
         break;
       case "trace_stop":
         this.stopTrace(message.path);
@@ -67,10 +69,19 @@ class EngineWorker {
     }
   }
 
-  private stopTrace(path: string): void {
-    let error: string | null = null;
+  private startTrace(): void {
+    this.traceError = null;
     try {
-      this.engine.traceStop(path);
+      this.engine.traceStart();
+    } catch (thrown) {
+      this.traceError = asFastgenError(thrown).message;
+    }
+  }
+
+  private stopTrace(path: string): void {
+    let error = this.traceError;
+    try {
+      if (error === null) this.engine.traceStop(path);
     } catch (thrown) {
       error = asFastgenError(thrown).message;
     }
