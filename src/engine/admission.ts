@@ -13,18 +13,22 @@ const ENOUGH_ENDS = 16;
 const NEWEST = 1 / 32;
 const MAX_CAUTION = 16;
 
-/** How many tokens a request will generate: by classes of max_tokens, a factor of two wide. */
+/**
+ * How many tokens a request will generate: the share of max_tokens that recent requests used, by classes of max_tokens a
+ * factor of two wide (short limits tend to be reached, long ones not).
+ */
 export class OutputEstimate {
   private readonly ends = new Float64Array(32);
   private readonly mean = new Float64Array(32);
   private readonly deviation = new Float64Array(32);
-  /** Deviations above the mean to assume. Doubles when pages ran out, and falls back slowly. */
+  /** Mean deviations above the mean to assume. Doubles when pages ran out, and falls back slowly. */
   private caution = 1;
 
   ended(maxTokens: number, outputs: number): void {
+    if (maxTokens === 0) return;
     const c = classOf(maxTokens);
     const weight = Math.max(NEWEST, 1 / ++this.ends[c]!);
-    const error = outputs - this.mean[c]!;
+    const error = outputs / maxTokens - this.mean[c]!;
     this.mean[c]! += weight * error;
     this.deviation[c]! += weight * (Math.abs(error) - this.deviation[c]!);
     this.caution = Math.max(1, this.caution * 0.98);
@@ -40,7 +44,7 @@ export class OutputEstimate {
     const usual =
       this.ends[c]! < ENOUGH_ENDS
         ? COLD_OUTPUTS * this.caution
-        : this.mean[c]! + (1 + this.caution) * this.deviation[c]!;
+        : maxTokens * (this.mean[c]! + this.caution * this.deviation[c]!);
     // One that has outlived the estimate is expected to go on for half as long again.
     return Math.min(maxTokens, Math.ceil(Math.max(usual, outputs * 1.5 + PAGE_TOKENS)));
   }
