@@ -49,7 +49,7 @@ export function createApp(service: Service): Hono<Env> {
     const error = asFastgenError(thrown);
     const record = c.get("record");
     record.error = error.kind;
-    if (error.kind === "internal") service.options.errorLog(`${record.id}: ${error.stack}`);
+    service.report(record.id, error);
     return errorReply(error);
   });
   return app;

@@ -148,6 +148,18 @@ describe("log probabilities", () => {
     }
   });
 
+  test("a stream waits for the echoed prompt's, whichever choice comes first", async () => {
+    const late = startServer(new FakeFastgen({ answer: "abc", promptLogprobsAfter: 4 }));
+    const body = { prompt: "Hi", logprobs: 2, echo: true, stream: true, n: 2 };
+    const frames = (await events(await late.post("/completions", body))).slice(0, -1);
+    for (const index of [0, 1]) {
+      const choices = frames.map((frame) => JSON.parse(frame).choices[0]).filter((choice) => choice.index === index);
+      expect(choices.map(({ text }) => text).join("")).toBe("Hiabc");
+      expect(choices.flatMap(({ logprobs }) => logprobs.tokens)).toEqual(echoed.tokens);
+    }
+    late.stop();
+  });
+
   test("of a prompt alone: max_tokens 0 with echo", async () => {
     const { choices, usage } = await complete({ prompt: "Hi", logprobs: 2, echo: true, max_tokens: 0 });
     expect(choices[0]).toMatchObject({ text: "Hi", finish_reason: "length" });

@@ -94,9 +94,14 @@ class Echo {
     return this.#texts[Math.floor(index / this.#run.n)]!;
   }
 
-  /** Empty unless log probabilities were asked for. Known once the choice's first piece has come. */
+  /** Empty unless log probabilities were asked for. */
   positions(index: number) {
     return this.#withLogprobs ? (this.#run.generations[Math.floor(index / this.#run.n)]!.prompt_logprobs ?? []) : [];
+  }
+
+  /** The prompt's log probabilities were asked for and have not come: one choice brings them for all of its prompt. */
+  waits(index: number): boolean {
+    return this.#withLogprobs && this.#run.generations[Math.floor(index / this.#run.n)]!.prompt_logprobs === null;
   }
 
   firstToken(index: number): string {
@@ -117,6 +122,8 @@ class CompletionFrames implements Frames {
   readonly #echo: Echo | null;
   readonly #envelope: string;
   readonly #choices: ChoiceState[] = [];
+  /** Pieces whose echo is not complete. */
+  #held: Chunk[] = [];
   readonly #tail: string;
   readonly #includeUsage: boolean;
 
@@ -130,6 +137,13 @@ class CompletionFrames implements Frames {
   }
 
   chunk(chunk: Chunk): string {
+    if (this.#held.length === 0 && !this.#echo?.waits(chunk.index)) return this.#frames(chunk);
+    const held = [...this.#held, chunk];
+    this.#held = held.filter(({ index }) => this.#echo?.waits(index));
+    return held.map((piece) => (this.#held.includes(piece) ? "" : this.#frames(piece))).join("");
+  }
+
+  #frames(chunk: Chunk): string {
     const { index, text, finish_reason } = chunk;
     let out = "";
     let choice = this.#choices[index];

@@ -114,7 +114,10 @@ export class Run {
         const choice = choices[chunk.index]!;
         choice.text += chunk.text;
         choice.token_ids.push(...chunk.token_ids);
-        if (chunk.logprobs) choice.logprobs = choice.logprobs ? choice.logprobs.concat(chunk.logprobs) : chunk.logprobs;
+        if (chunk.logprobs) {
+          choice.logprobs ??= [];
+          choice.logprobs.push(...chunk.logprobs);
+        }
         choice.finish_reason = chunk.finish_reason;
         choice.stop_reason = chunk.stop_reason;
       }

@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import { FastgenError } from "../src/errors.ts";
 import { MAX_BODY_BYTES, MAX_QUEUED_SEQUENCES } from "../src/limits.ts";
 import type { FastgenApi, LoadProgress } from "../src/types.ts";
+import { errorStatus } from "./errors.ts";
 import { Metrics } from "./metrics.ts";
 import { VERSION } from "./version.ts";
 
@@ -13,7 +14,7 @@ export interface ServiceOptions {
   servedModelName: string | null;
   /** Takes one line of JSON a request; null = no access log. */
   accessLog: ((line: string) => void) | null;
-  /** Takes the text of a bug: an error that no caller can mend. */
+  /** Takes the text of an error that no caller can mend. */
   errorLog: (text: string) => void;
   /** Sequences that may wait for a slot. */
   maxQueued: number;
@@ -111,6 +112,13 @@ export class Service {
 
   release(count: number): void {
     this.#sequences -= count;
+  }
+
+  /** Logs an error that the caller of request `id` cannot mend. */
+  report(id: string, error: FastgenError): void {
+    if (errorStatus(error) !== 500) return;
+    const text = error.kind === "internal" ? error.stack : error.message;
+    this.options.errorLog(`request ${id}: ${error.kind} error: ${text}`);
   }
 
   requestStarted(): void {

@@ -57,7 +57,7 @@ export function eventStream(service: Service, run: Run, frames: Frames): Respons
         const error = asFastgenError(thrown);
         end(error);
         if (gone) return;
-        if (error.kind === "internal") service.options.errorLog(`${run.record.id}: ${error.stack}`);
+        service.report(run.record.id, error);
         controller.enqueue(encoder.encode(`event: error\n${frame(JSON.stringify(errorBody(error)))}`));
         controller.close();
       }

@@ -30,6 +30,8 @@ export interface FakeOptions {
   /** Tokens after which a choice fails with `error`. */
   failAfter?: number;
   error?: Error;
+  /** Tokens after which the prompt's log probabilities are there. */
+  promptLogprobsAfter?: number;
   max_model_len?: number;
   default_params?: SamplingParams;
   running?: number;
@@ -143,7 +145,6 @@ export class FakeFastgen implements FastgenApi {
 
 class FakeGeneration implements Generation {
   readonly prompt_token_ids: Int32Array;
-  readonly prompt_logprobs: (PositionLogprobs | null)[] | null;
   readonly usage: Usage;
   readonly #fake: FakeFastgen;
   readonly #call: FakeCall;
@@ -156,10 +157,14 @@ class FakeGeneration implements Generation {
     this.prompt_token_ids = ids;
     this.usage = { prompt_tokens: ids.length, completion_tokens: 0, cached_tokens: 0 };
     fake.stats.promptTokens += ids.length;
-    const top = call.params.prompt_logprobs;
-    this.prompt_logprobs = top == null ? null : Array.from(ids, (id, i) => (i === 0 ? null : logprob(id, top)));
     call.options.signal?.addEventListener("abort", () => this.abort());
     if (call.options.signal?.aborted) this.abort();
+  }
+
+  get prompt_logprobs(): (PositionLogprobs | null)[] | null {
+    const top = this.#call.params.prompt_logprobs;
+    if (top == null || this.#call.tokens < (this.#options.promptLogprobsAfter ?? 0)) return null;
+    return Array.from(this.prompt_token_ids, (id, i) => (i === 0 ? null : logprob(id, top)));
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Chunk> {

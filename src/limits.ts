@@ -39,7 +39,7 @@ export const MAX_TEMPLATE_LENGTH = 1_000_000;
 /** Seconds that SIGTERM waits for running requests before they are cut off. */
 export const DRAIN_SECONDS = 30;
 
-/** Seconds that a client may leave its connection silent while it owes a request's next byte, or between requests. */
+/** Seconds that a request may take to arrive whole, and that a connection may be idle between requests. */
 export const IDLE_SECONDS = 60;
 
 /** Characters of an x-request-id; a longer one is replaced. It is copied to the reply and to the log. */
