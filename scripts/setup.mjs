@@ -39,7 +39,11 @@ export function runCommand(command, args, options = {}) {
     };
     const signals = ["SIGINT", "SIGTERM", "SIGHUP"];
     for (const signal of signals) process.on(signal, forward);
+    // npm runs scripts through a shell, which does not pass signals on: when it is gone, this run is over too.
+    const parent = process.ppid;
+    const watch = setInterval(() => process.ppid !== parent && child.kill("SIGTERM"), 250);
     const done = () => {
+      clearInterval(watch);
       for (const signal of signals) process.off(signal, forward);
     };
     child.on("error", (error) => {
@@ -54,8 +58,13 @@ export function runCommand(command, args, options = {}) {
   });
 }
 
-async function mustRun(command, args, cure) {
-  const code = await runCommand(command, args);
+/** With `quiet` the command's output is shown only if it fails. */
+async function mustRun(command, args, cure, { quiet = false } = {}) {
+  const log = quiet ? path.join(root, "build", "setup.log") : null;
+  const output = log ? fs.openSync(log, "w") : "inherit";
+  const code = await runCommand(command, args, { stdio: ["ignore", output, output] });
+  if (log) fs.closeSync(output);
+  if (log && code !== 0) process.stderr.write(fs.readFileSync(log));
   if (code !== 0) throw new SetupError(`'${[command, ...args].join(" ")}' failed with exit code ${code}: ${cure}`);
 }
 
@@ -184,7 +193,7 @@ async function buildExecutable() {
   await mustRun(bun, [
     "build", "--compile", "--bytecode", "--format=esm", "--minify-syntax", "--minify-whitespace", "--root", ".",
     "--outfile", "build/fgserve.new", "build/entry.ts", "src/engine/worker.ts",
-  ], "see the message above");
+  ], "see the message above", { quiet: true });
   for (const name of executables) {
     const target = path.join(root, name);
     fs.rmSync(`${target}.new`, { force: true });
