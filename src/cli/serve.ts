@@ -70,7 +70,7 @@ export async function run(args: string[]): Promise<number> {
   try {
     fastgen = await load(parser.args[0], options, service, stopping.signal);
     if (fastgen) {
-      process.stdout.write(banner(fastgen, service.modelName, server.url, flags));
+      process.stdout.write(banner(fastgen, service.modelName, baseUrl(server), flags));
       await aborted(stopping.signal);
       await drain(service, fastgen, log);
     }
@@ -132,14 +132,17 @@ async function drain(service: Service, fastgen: FastgenApi, log: (line: string) 
   if (!finished) await service.drain(1);
 }
 
+/** Where to ask: what listens everywhere is asked on this machine. */
+function baseUrl(server: Bun.Server<undefined>): string {
+  const { hostname } = server.url;
+  const host = ["0.0.0.0", "[::]", "::"].includes(hostname) ? "127.0.0.1" : hostname;
+  return `http://${host}:${server.port}`;
+}
+
 /** What is served, what it holds, where, and how to ask it. */
-function banner(fastgen: FastgenApi, name: string, url: URL, flags: ServeFlags): string {
+function banner(fastgen: FastgenApi, name: string, base: string, flags: ServeFlags): string {
   const { model, capacity, load_seconds } = fastgen;
   const count = (value: number) => value.toLocaleString("en-US");
-  const { protocol, hostname, port } = url;
-  // What listens everywhere is asked here.
-  const host = ["0.0.0.0", "[::]", "::"].includes(hostname) ? "127.0.0.1" : hostname;
-  const base = `${protocol}//${host}:${port}`;
   const key = flags.apiKey === undefined ? "" : ' -H "Authorization: Bearer $FASTGEN_API_KEY"';
   const hostPages = capacity.hostPages > 0 ? `, ${count(capacity.hostPages)} more on the host` : "";
   return `fgserve ${VERSION}: ${name} (${model.architecture}, ${model.dtype}) on ${capacity.deviceName}, loaded in ${load_seconds.toFixed(1)} s
