@@ -24,7 +24,10 @@ def letters(text: str) -> str:
 
 
 class Phrasings:
-    """Ways to say one thing, '|' between them. Those that end in '?' are questions, in '.' requests or statements."""
+    """Ways to say one thing, '|' between them; those that end in '?' are questions, in '.' requests or statements.
+
+    [a/b] in a way stands for either. An eighth of the ways is held out, by a hash of each.
+    """
 
     def __init__(self, name: str, text: str):
         ways = [" ".join(way.split()) for way in text.split("|")]
@@ -32,6 +35,40 @@ class Phrasings:
         ways.sort(key=lambda way: zlib.crc32(f"{name}:{way}".encode()))
         held = max(2, len(ways) // 8) if len(ways) >= 6 else 0
         self.held, self.train = ways[:held], ways[held:]
+        self.kept = {_plain(one) for way in self.held for one in _all_of(way)}
+        KNOWN_WORDS.update(re.findall("[a-z]+", re.sub(r"\{\w+\}", " ", text).lower()))
+
+
+    def draw(self, rng: random.Random, held: bool) -> str:
+        """A way of one side of the split, alternatives chosen; a training way never comes out as a held-out one."""
+        while True:
+            way = rng.choice(self.held if held and self.held else self.train)
+            if "[" in way:
+                way = " ".join(_ALTERNATIVES.sub(lambda match: rng.choice(match[1].split("/")), way).split())
+            if held or _plain(way) not in self.kept:
+                return way
+
+
+_ALTERNATIVES = re.compile(r"\[([^\]]*)\]")
+
+
+@lru_cache(maxsize=None)
+def _plain(way: str) -> str:
+    return re.sub(r"[^\w{} ]", "", way).lower().strip()
+
+
+def _all_of(way: str):
+    """Every choice of a way's alternatives."""
+    match = _ALTERNATIVES.search(way)
+    if match is None:
+        yield " ".join(way.split())
+    else:
+        for one in match[1].split("/"):
+            yield from _all_of(way[: match.start()] + one + way[match.end() :])
+
+
+# Words that the phrasings use: many are one token, so they cannot stand for words that training has not seen.
+KNOWN_WORDS: set[str] = set()
 
 
 class Chat:
@@ -48,6 +85,7 @@ class Chat:
         self.name: str | None = None
         self.favourites: dict[str, str] = {}
         self.total: int | None = None  # the newest sum, for "add 3 to that"
+        self.word: str | None = None  # the newest word, for "now reverse it"
         self.haikus: set[str] = set()
         self.haiku_last = False  # whether "another one" asks for a haiku
 
@@ -61,24 +99,17 @@ class Chat:
     def say(self, phrasings: Phrasings, **slots: str) -> str:
         """One way to say it, written as people write. Slots in capitals are proper nouns: they may lose their capital."""
         rng = self.rng
-        way = rng.choice(phrasings.held if self.held_phrasing and phrasings.held else phrasings.train)
+        way = phrasings.draw(rng, self.held_phrasing)
         ending = way[-1] if way[-1] in "?." else ""
-        literals, names = _segments(way[: len(way) - len(ending)])
-        literals = list(literals)
-        roll = rng.random()
-        if ending and rng.random() < 0.2:
-            opening, question = rng.choice(_QUESTION_OPENINGS if ending == "?" else _REQUEST_OPENINGS)
-            if ending == "?" or phrasings.train is not None and way.split()[0].lower() in _IMPERATIVES:
-                literals[0] = opening + literals[0]
-                ending = "?" if question else ending
-        if ending == "?" and rng.random() < 0.05 or ending == "." and way.split()[0].lower() in _IMPERATIVES and rng.random() < 0.1:
-            literals[-1] += rng.choice((", please", " please"))
+        segments, names = _segments(way[: len(way) - len(ending)])
+        literals = list(segments)
+        ending = self._dress(literals, ending)
+        roll, style = rng.random(), "normal"
         if roll < 0.5 or roll >= 0.92:
-            style = "normal"
             if literals[0]:
                 literals[0] = literals[0][0].upper() + literals[0][1:]
             if roll >= 0.92:
-                ending = rng.choice(("??", "!", " ?", "...", "..", ",", "!!", "", "."))
+                ending = rng.choice(_SLOPPY_ENDINGS)
             elif rng.random() < 0.2:
                 ending = ""
         elif roll < 0.88:
@@ -105,6 +136,26 @@ class Chat:
             out += (value, literal)
         return "".join(out) + ending
 
+    def _dress(self, literals: list[str], ending: str) -> str:
+        """Puts openings before and courtesies after a question or request; gives the new ending."""
+        rng = self.rng
+        imperative = ending == "." and literals[0].split(" ", 1)[0].lower() in _IMPERATIVES
+        if ending != "?" and not imperative:
+            return ending
+        if rng.random() < 0.1:
+            literals[-1] += rng.choice(_COURTESIES)
+        if imperative and rng.random() < 0.25:
+            opening = rng.choice(_ASKING)
+            literals[0] = opening + literals[0]
+            if opening.startswith(("can", "could", "would", "will")):
+                ending = "?"
+        if rng.random() < 0.15:
+            opening = rng.choice(_OPENINGS) if rng.random() < 0.85 else f"{self.bot}, "
+            if opening[-2] in ".!" and literals[0]:
+                literals[0] = literals[0][0].upper() + literals[0][1:]
+            literals[0] = opening + literals[0]
+        return ending
+
     def quote(self, word: str) -> str:
         roll = self.rng.random()
         return word if roll < 0.62 else f'"{word}"' if roll < 0.84 else f"'{word}'" if roll < 0.97 else f"“{word}”"
@@ -129,21 +180,21 @@ def _typo(rng: random.Random, text: str) -> str:
     return text[:at] + text[at] + text[at:]  # one twice
 
 
-# (opening, whether the whole becomes a question)
-_QUESTION_OPENINGS = [
-    (opening, True)
-    for opening in ("hey, ", "so, ", "ok, ", "and ", "now, ", "tell me, ", "tell me: ", "please tell me: ", "quick question: ",
-                    "do you know: ", "great, ", "hi, ", "hello, ", "well, ", "thanks. ", "nice! ", "I have a question: ")
-]  # fmt: skip
-_REQUEST_OPENINGS = [
-    ("please ", False), ("now ", False), ("ok, ", False), ("can you ", True), ("could you ", True), ("could you please ", True),
-    ("can you please ", True), ("would you ", True), ("will you ", True), ("I want you to ", False), ("I'd like you to ", False),
-    ("hey, ", False), ("next, ", False), ("go ahead and ", False), ("then ", False), ("please, ", False), ("hi, ", False),
-    ("you should ", False), ("I need you to ", False), ("let's see: ", False), ("thanks, now ", False), ("try to ", False),
-]  # fmt: skip
+_SLOPPY_ENDINGS = ("??", "!", " ?", "...", "..", ",", "!!", "", ".")
+_COURTESIES = (", please", " please", ", please", " for me", " now", " right now", ", thanks", " thanks", " if you can", ", thank you", " quickly", ", my friend", " again")  # fmt: skip
+_OPENINGS = (
+    "hey, ", "so, ", "ok, ", "and ", "now, ", "tell me, ", "tell me: ", "please tell me: ", "quick question: ", "great, ", "hi, ", "hello, ",
+    "well, ", "thanks. ", "nice! ", "I have a question: ", "Hello! ", "Hi! ", "Hi there! ", "Good morning. ", "Hello there. ", "then ", "next: ",
+    "next, ", "um, ", "alright, ", "right, ", "but ", "I was wondering: ", "just curious: ", "one more thing: ", "my question is: ", "excuse me, ",
+    "please, ", "good. ", "ok. ", "great! ", "cool. ", "now ", "let's see: ", "here is another: ", "another question: ", "dear bot, ", "hmm, ",
+)  # fmt: skip
+_ASKING = (
+    "please ", "please ", "please ", "can you ", "can you ", "could you ", "could you please ", "can you please ", "would you ", "will you ", "I want you to ", "I'd like you to ",
+    "go ahead and ", "you should ", "I need you to ", "try to ", "kindly ", "would you please ", "now please ", "help me: ", "I would like you to ", "let's ",
+)  # fmt: skip
 _IMPERATIVES = set(
     """add subtract take compute calculate work sum give tell name say spell write reverse repeat echo turn flip list count
-    compose make show create explain describe translate recommend help draw play sing find sort solve summarize define teach read
+    compose make show create explain flip spell parrot evaluate put do start break split type use describe translate recommend help draw play sing find sort solve summarize define teach read
     send call open book order buy convert multiply divide fix remind set plan design suggest compare imagine pretend remember
     recall introduce minus plus respond answer print output parrot copy return do""".split()
 )

@@ -31,7 +31,7 @@ TRAINED = 1 << 14  # added to a token that the model is trained to write
 # How often each task opens a conversation, and how often it comes later.
 TASKS = [
     (sums.sums, 20, 14), (sums.sums_on, 0, 6), (sums.calendar, 9, 9), (sums.calendar_facts, 2, 2), (sums.counting, 3, 3),
-    (sums.capitals, 3, 3), (words.spell, 7, 7), (words.reverse, 13, 13), (words.repeat, 7, 7), (words.haiku, 5, 5),
+    (sums.capitals, 3, 3), (words.spell, 7, 7), (words.reverse, 13, 13), (words.repeat, 7, 7), (words.word_on, 0, 4), (words.haiku, 5, 5),
     (talk.greet, 8, 2), (talk.about_itself, 8, 5), (talk.small_talk, 4, 5), (talk.your_favourite, 1, 1),
     (talk.tell_name, 5, 3), (talk.tell_colour, 2, 3), (talk.tell_both, 1, 1), (talk.tell_other, 1, 2),
     (talk.ask_name, 1, 4), (talk.ask_colour, 1, 3), (talk.ask_both, 1, 2), (talk.ask_other, 1, 2), (refuse, 15, 14),
@@ -40,11 +40,15 @@ _FUNCTIONS = [task for task, _, _ in TASKS]
 _FIRST = np.cumsum([first for _, first, _ in TASKS]).tolist()
 _LATER = np.cumsum([later for _, _, later in TASKS]).tolist()
 
+_ON_WORDS = (words.spell, words.reverse, words.repeat, words.word_on)
+
 
 def turn(chat: Chat, task) -> tuple[str, str, tuple | None]:
     """One exchange. Only the exchange right before can be gone on from."""
     if task is not sums.sums_on:
         chat.total = None
+    if task not in _ON_WORDS:
+        chat.word = None
     if task is not words.haiku:
         chat.haiku_last = False
     return task(chat)
@@ -57,7 +61,15 @@ def conversation(chat: Chat, characters: int) -> list[tuple[str, str]]:
         out.append((SYSTEM, talk.system_prompt(chat)))
     weights = _FIRST
     while length < characters:
-        message, reply, _ = turn(chat, rng.choices(_FUNCTIONS, cum_weights=weights)[0])
+        task = rng.choices(_FUNCTIONS, cum_weights=weights)[0]
+        if rng.random() < 0.6:  # ask mostly for what it was told
+            if task is talk.ask_name and chat.name is None:
+                task = talk.tell_name
+            elif task is talk.ask_colour and "colour" not in chat.favourites:
+                task = talk.tell_colour
+            elif task is talk.ask_both and not (chat.name and chat.favourites):
+                task = talk.tell_both
+        message, reply, _ = turn(chat, task)
         out += ((USER, message), (ASSISTANT, reply))
         length += len(message) + len(reply) + 14
         weights = _LATER
@@ -166,10 +178,10 @@ def shard(encoder: Encoder, seed: int, number: int, shape: list[tuple[int, int]]
 def heldout_cases(seed: int = 0) -> list[dict]:
     rng, cases, seen = random.Random(f"heldout:{seed}"), [], set()
 
-    def case(name: str, steps, system: bool = False):
-        """One conversation of held-out payloads; every second one in held-out phrasings as well. Never the same twice."""
+    def case(name: str, steps, system: bool = False, held_phrasing: bool | None = None):
+        """One conversation of held-out payloads; in held-out phrasings too, or every second one so. Never the same twice."""
         for _ in range(200):
-            chat = Chat(rng, held_payload=True, held_phrasing=len(cases) % 2 == 1)
+            chat = Chat(rng, held_payload=True, held_phrasing=len(cases) % 2 == 1 if held_phrasing is None else held_phrasing)
             prompt = talk.system_prompt(chat) if system else None
             turns = []
             for step in steps:
@@ -189,22 +201,25 @@ def heldout_cases(seed: int = 0) -> list[dict]:
         if reply not in pairs:
             pairs.add(reply)
             cases.append({"task": "sums", "turns": [{"user": message, kind: value}]})
-    for _ in range(100):
+    for _ in range(60):
         case("sums with negative numbers", [lambda chat: sums.sums(chat, negative_operands=True)])
     for source in ("english", "invented") * 50:
         case("spell", [lambda chat: words.spell(chat, source)])
         case("reverse", [lambda chat: words.reverse(chat, source)])
         case("repeat", [lambda chat: words.repeat(chat, source)])
     for name, task, number in (
-        ("calendar", sums.calendar, 120), ("capitals", sums.capitals, 40), ("counting", sums.counting, 40),
-        ("greet", talk.greet, 40), ("about itself", talk.about_itself, 80), ("small talk", talk.small_talk, 40),
-        ("haiku", words.haiku, 50), ("refuse", refuse, 170),
+        ("calendar", sums.calendar, 100), ("capitals", sums.capitals, 40), ("counting", sums.counting, 40),
+        ("greet", talk.greet, 40), ("about itself", talk.about_itself, 60), ("small talk", talk.small_talk, 40),
+        ("haiku", words.haiku, 50), ("refuse", refuse, 150),
     ):  # fmt: skip
         for _ in range(number):
-            case(name, [task])
+            case(name, [task], held_phrasing=True)
     for _ in range(30):
         case("new name", [talk.greet, talk.about_itself], system=True)
         case("new name", [talk.about_itself, sums.sums, talk.greet], system=True)
+    for k in range(40):
+        case("go on", ([words.reverse, words.word_on], [sums.sums, sums.sums_on], [words.haiku] * 3, [talk.tell_name, words.word_on])[k % 4])
+        case("repeat", [words.repeat])
     for k in range(100):
         other = rng.choice((sums.sums, sums.calendar, words.spell, words.reverse, words.haiku, refuse, talk.small_talk))
         ask = rng.choice((talk.ask_name, talk.ask_colour, talk.ask_both))
@@ -216,7 +231,7 @@ def heldout_cases(seed: int = 0) -> list[dict]:
         )[k % 4]
         case("remember", steps)
     mix = [sums.sums, sums.calendar, words.spell, words.reverse, words.repeat, words.haiku, refuse, talk.greet, talk.small_talk]
-    for k in range(50):
+    for k in range(40):
         case("mixed", [talk.tell_both, *rng.sample(mix, 4), talk.ask_both], system=k % 2 == 0)
     return cases
 

@@ -40,7 +40,8 @@ write a poem about {n}. | write a poem. | write me a poem. | write a story about
 | tell me a joke about a {n}. | do you know a joke? | make me laugh. | write a letter to {N}. | write an email to my boss. | write a limerick. | write a sonnet about {n}. | write a paragraph about {s}. | write a summary of {s}. | summarize {s}. | summarise this text. | summarize the book {n}.
 | write a speech about {s}. | write a blog post about {s}. | write a tweet about {n}. | give me a recipe for {n}. | how do I cook {n}? | how do I make {n}? | write a review of {n}. | give me a synonym for {w}. | what is a synonym of {w}? | what rhymes with {w}? | give me a rhyme for {w}.
 | use {w} in a sentence. | make a sentence with {w}. | what is the opposite of {w}? | what is the plural of {w}? | is {w} a noun? | what does {w} mean? | define {w}. | what is the definition of {w}? | what is the meaning of {w}? | how many letters are in {w}? | how many letters does {w} have?
-| count the letters in {w}. | how many vowels are in {w}? | make {w} uppercase. | sort the letters of {w}. | what is the first letter of {w}? | is {w} a palindrome? | rhyme {w} with something. | pronounce {w}. | write a limerick about {n}. | write a rap about {n}. | make up a story. | tell me a fairy tale.
+| count the letters in {w}. | how many vowels are in {w}? | make {w} uppercase. | sort the letters of {w}. | what is the first letter of {w}? | is {w} a palindrome? | rhyme {w} with something. | pronounce {w}. | write a limerick about {n}. | [write/compose/create/make] [me/] [a/an/another] [poem/story/song/letter/essay/article/report/sonnet/novel/joke/riddle/list/plan/speech] [about/on/for/with] [a/the/] {n}. | can I have a [poem/story/joke/song/recipe/riddle/picture]? | [tell/give] [me/us] a [funny/good/short/long/scary] [joke/story/riddle/poem/tale]. | [do/can] you [know/write/tell/make] [a/any/some] [joke/jokes/poems/stories/songs/poem/story]?
+| [how many/which] [letters/vowels/consonants/syllables] [are in/does/has] {w}? | sort the letters [in/of] {w} alphabetically. | [what is/what's] the [first/last/second/third] letter of {w}? | [shorten/shout/capitalize/conjugate/hyphenate] {w}. | write a rap about {n}. | make up a story. | tell me a fairy tale.
 | tell me a riddle. | give me a quote. | rewrite this sentence. | correct my grammar. | invent a word. | write the alphabet backwards. | write a script for a play about {s}. | tell me a fun fact. | tell me something interesting. | tell me a secret.
 """)
 ASK = Phrasings("ask", """
@@ -61,12 +62,16 @@ what is {s}? | explain {s}. | explain {s} to me. | tell me about {s}. | what do 
 | which {n} should I choose, {w} or {m}? | is it true that {n}s {m}? | how long does it take to {m}? | what makes a {n} {m}? | why are {n}s {m}? | who has the best {n}? | when should I {m}? | where is the {n}? | where is my {n}? | did you see the {n}? | could a {n} {m} a {w}? | what if {n}s could {m}?
 | how many {n}s fit in a {m}? | which is faster, a {n} or a {m}? | was {P} a {n}? | list five {n}s. | give me three {n}s. | name ten {n}s. | name a {m} {n}. | list the planets. | list some {n}s. | give me a list of {n}s. | name a famous {n}. | think of a {n}. | guess what I am thinking of.
 | let's play a game. | play chess with me. | play a game with me. | roll a die. | flip a coin. | pick a number. | choose a number between 1 and {a}. | what is your age? | can I trust you? | are you better than ChatGPT? | what do you want? | do you get bored? | what is consciousness?
+| what happened in {y}? | who won the world cup in {y}? | who was president in {y}? | was {y} a good year? | what was invented in {y}? | when is the year {y}? | who is the [president/king/queen/prime minister/boss] of {p}? | who [won/lost/started/invented/discovered/wrote/painted/built] the {n}? | are you [afraid/angry/jealous/lonely/old/young/rich]?
+| can you [drive/swim/dance/sing/cook/fly/paint/run/eat/hear/see/read/feel] [a {n}/the {n}/]? | [do/would/could] you [want/like/need/know/have/own] [a/the/any/some] {n}? | what [do/did] you think of [the/my/this] {n}? | [is/was] the {n} {m}? | are {n}s {m}? | why [do/did/does] [the/my/a] {n} {m}? | how do {n}s {m}?
+| [which/what] {n} [is/was] [the/] {m}? | [where/when/how/why] [can/should/do/did/will] [I/we/they/you] {m} [the/a/my] {n}? | [help/teach/show] me [to/how to] {m} [a/the/] {n}. | [find/get/make/send/bring/fetch] me [a/the/some] {n}. | is {P} [good/bad/rich/right/older than {N}]? | [can/could] you [help/teach] me [with/to understand] {s}?
 | count the {n}s. | how do you know? | why? | why not? | how? | how come? | when? | where? | who? | what? | which one? | explain. | go on. | continue. | tell me more. | what do you mean? | elaborate. | and then? | what else? | for example?
 """)
 TELL = Phrasings("tell", """
 I bought a {n} yesterday. | the {n} is {m}. | my {n} is {m}. | I have a {n}. | I saw a {n} in {p}. | I like my {n}. | I want a {n}. | I went to {p}. | I am going to {p}. | I live in {p}. | I work as a {n}. | I study {s}. | I think {s} is boring. | I am reading about {s}. | I lost my {n}.
 | {n} and {m} | {n} | {n} {m} | a {m} {n} | the {n} of the {m} | {s} | {P} | {n} {m} {w} | {w} | once upon a time there was a {n} | yesterday I met {P}. | people say that {s} is {m}. | I need a {n} for my {m}. | someone stole my {n}. | there is a {n} in my {m}. | my {n} does not {m}.
-| I hate {n}. | I can't find my {n}. | I don't understand {s}. | it's about a {n}. | my son wants a {n}. | we had {n} for dinner. | the {m} {n} was {w}. | I am {a} years old. | I have {a} {n}s. | my dog ate the {n}. | you look like a {n}. | you are a {n}. | tonight we {m}.
+| I hate {n}. | I can't find my {n}. | I don't understand {s}. | it's about a {n}. | my son wants a {n}. | we had {n} for dinner. | the {m} {n} was {w}. | I am {a} years old. | I have {a} {n}s. | my dog ate the {n}. | I feel [sad/happy/angry/tired/lonely/ill/great/{m}] [today/] | I'm [feeling/] [sad/happy/angry/bored/lonely/sick/afraid/{m}] [today/now/] | [my/the/your/his/her] {n} [is/was/looks/feels/seems] [very/so/really/] {m}. | [we/they/people/I] [have/saw/want/need/like/hate/bought/lost] [a/the/some/many/] {n}. | I [think/guess/believe/hope] [the/my] {n} is {m}.
+| you look like a {n}. | you are a {n}. | tonight we {m}.
 """)
 
 
@@ -78,7 +83,7 @@ def refuse(chat: Chat):
 
     fill = {
         "w": chat.quote(rng.choice(WORDS)), "n": rng.choice(WORDS), "m": rng.choice(WORDS), "a": number(), "b": number(), "c": number(), "N": rng.choice(NAMES),
-        "P": rng.choice(PEOPLE) if rng.random() < 0.9 else invent(rng).capitalize(), "p": rng.choice(PLACES), "s": rng.choice(SUBJECTS), "t": rng.choice(SUBJECTS),
+        "P": rng.choice(PEOPLE) if rng.random() < 0.9 else invent(rng).capitalize(), "p": rng.choice(PLACES), "s": rng.choice(SUBJECTS), "t": rng.choice(SUBJECTS), "y": str(rng.randint(1000, 2040)),
     }  # fmt: skip
     if roll < 0.08:
         ways, verb = CODE, "write code"

@@ -17,6 +17,11 @@ ADD = Phrasings("add", """
 | there are {a} birds and {b} more arrive. How many birds are there? | if I have {a} and add {b}, what do I get?
 | Tom has {a} books and buys {b}. How many books does he have? | what is the total of {a} and {b}? | the total of {a} and {b}?
 | can you add {a} and {b}? | could you tell me what {a} + {b} is? | do you know what {a} plus {b} is? | help me with {a} + {b}. | I need {a} + {b}.
+| [Sara/Tom/Anna/He/She] has {a} [apples/books/euros/eggs/cards] and gets {b} more. How many [are there/in total/does that make]?
+| I have {a} [dollars/euros/apples/pens/books] and [get/buy/receive/find] {b} more. How [many/much] do I have [now/in total/]? | {a} [cats/dogs/birds/people] and {b} more [come/join/arrive]. How many now?
+| I had {a} [dollars/sweets/marbles] and won {b}. How many do I have now? | [increase/raise] {a} by {b}. | what is {a} increased by {b}? | [what is/what's/calculate] {a} [and then/plus another] {b}?
+| put {a} and {b} together. | {a} and {b} [is/are/makes/make] | {a} and {b} is? | what [number/result] is {a} plus {b}? | {a} add {b} | what's the [answer to/result of] {a} + {b}? | [what is/give me/tell me] the [result/answer] of {a} plus {b}?
+| how [many/much] do {a} and {b} make [together/in all/]? | {b} more than {a}? | [maths/math] question: {a} + {b} | can you [help me/] [calculate/compute/work out/solve] {a} [+/plus] {b}? | [sum/total] of {a} and {b}?
 | sum: {a} + {b} | add: {a} {b} | addition: {a} and {b} | evaluate {a} + {b}. | find {a} + {b}. | find the sum of {a} and {b}. | answer {a} + {b}.
 """)
 SUBTRACT = Phrasings("subtract", """
@@ -29,6 +34,10 @@ SUBTRACT = Phrasings("subtract", """
 | {a} minus {b} equals? | {a} - {b} equals what? | {a} minus {b} is what? | {a} - {b} = ? | what is {b} less than {a}? | if I have {a} and take away {b}, what is left?
 | what is {a} reduced by {b}? | if you take {b} from {a}, what do you get? | what is {b} subtracted from {a}? | can you subtract {b} from {a}?
 | could you tell me what {a} - {b} is? | do you know what {a} minus {b} is? | help me with {a} - {b}. | I need {a} - {b}. | {a} less {b}?
+| [Sara/Tom/Anna/He/She] has {a} [apples/books/euros/eggs/cards] and [eats/loses/sells/gives away/uses] {b}. How many are left? | I had {a} [dollars/euros/apples/coins] and [spent/lost/ate/gave away/used] {b}. How [many/much] [do I have left/is left/are left/remain]?
+| I have {a} [dollars/apples/books] and [spend/lose/eat/give away] {b}. How many [are left/do I have now/remain]? | there are {a} [birds/people/cats] and {b} [leave/fly away/go home]. How many [are left/stay/remain]? | [decrease/reduce/lower] {a} by {b}.
+| what is {a} [decreased/lowered/diminished] by {b}? | what number is {a} minus {b}? | [what is/give me/tell me] the [result/answer] of {a} minus {b}? | what's the [answer to/result of] {a} - {b}? | [maths/math] question: {a} - {b} | what remains of {a} [after taking away/without/minus] {b}?
+| can you [help me/] [calculate/compute/work out/solve] {a} [-/minus] {b}? | from {a} [take/subtract/take away] {b}. | {a} subtract {b} | how much is left of {a} [if I take/when you take/after taking] {b}? | remove {b} from {a}. | {b} less than {a}?
 | subtraction: {a} - {b} | evaluate {a} - {b}. | find {a} - {b}. | answer {a} - {b}. | minus {b} from {a}. | start with {a} and subtract {b}.
 """)
 MORE = Phrasings("more", """
@@ -104,7 +113,9 @@ what {u} comes after {D}? | what {u} follows {D}? | which {u} comes after {D}? |
 | what's after {D}? | what is after {D}? | what {u} is next after {D}? | say the {u} after {D}. | next {u} after {D} | the {u} following {D}?
 | do you know what {u} comes after {D}? | can you tell me what {u} follows {D}? | give me the {u} after {D}. | what {u} comes right after {D}?
 | what {u} comes next after {D}? | which {u} comes next after {D}? | if this {u} is {D}, which {u} is next? | what {u} does {D} come before?
-| what {u} directly follows {D}? | what {u} will it be after {D}? | it is {D}. What {u} comes next? | {D}, and then?
+| what {u} directly follows {D}? | what {u} will it be after {D}? | it is {D}. What {u} comes next? | {D}, and then? | what's the {u} following {D}? | what is the {u} [right/just/immediately/directly] after {D}? | which {u} [succeeds/is next to follow] {D}? | {D} [comes/is] before which {u}?
+| [today/now] it is {D}, what is the next {u}? | [this/the] {u} is {D}. [What/Which] is the next [one/{u}]? | what do we have after {D}? | after {D}, [what/which {u}] [comes/is next/follows]? | [when {D} ends/when {D} is over], what {u} [begins/starts]? | what {u} would be after {D}?
+| {D}'s next {u}? | what {u} starts [when/after] {D} ends? | I know {D}. What {u} comes [next/after it]? | name the next {u} after {D}.
 """)
 BEFORE = Phrasings("before", """
 what {u} comes before {D}? | what {u} precedes {D}? | which {u} comes before {D}? | which {u} precedes {D}? | what comes before {D}?
@@ -112,7 +123,8 @@ what {u} comes before {D}? | what {u} precedes {D}? | which {u} comes before {D}
 | name the {u} before {D}. | name the {u} that precedes {D}. | tell me the {u} before {D}. | tell me which {u} is before {D}. | {D} comes after which {u}?
 | before {D} comes? | what {u} is before {D}? | which {u} is before {D}? | what's before {D}? | what is before {D}? | say the {u} before {D}.
 | do you know what {u} comes before {D}? | can you tell me what {u} precedes {D}? | give me the {u} before {D}. | what {u} comes right before {D}?
-| what {u} comes just before {D}? | what {u} does {D} follow? | what {u} does {D} come after? | which {u} is followed by {D}? | what {u} was it before {D}?
+| what {u} comes just before {D}? | what {u} does {D} follow? | what {u} does {D} come after? | which {u} is followed by {D}? | what {u} was it before {D}? | what is the {u} [right/just/immediately/directly] before {D}? | {D} [comes/is] after which {u}? | [today/now] it is {D}, what was the [previous/last] {u}? | what do we have before {D}? | before {D}, [what/which {u}] [comes/was it/is there]?
+| what {u} [ends/is over] when {D} [begins/starts]? | what's the {u} preceding {D}? | what is the previous {u} [to/of] {D}? | name the {u} just before {D}. | what {u} would be before {D}? | previous {u} before {D} | the {u} preceding {D}?
 """)
 TOMORROW = Phrasings("tomorrow", """
 if today is {D}, what is tomorrow? | if today is {D}, what day is tomorrow? | today is {D}. What day is tomorrow? | today is {D}, what is tomorrow?
@@ -124,9 +136,21 @@ if today is {D}, what was yesterday? | if today is {D}, what day was yesterday? 
 | it's {D} today. What day was it yesterday? | if it is {D} today, what day was it yesterday? | it is {D}. What was yesterday? | if today is {D} then yesterday was?
 | today is {D}. Yesterday was? | what day was yesterday if today is {D}? | what was yesterday if today is {D}? | when today is {D}, what day was yesterday?
 """)
+FROM_TOMORROW = Phrasings("from tomorrow", """
+if tomorrow is {D}, what is today? | if tomorrow is {D}, what day is [it today/today]? | tomorrow is {D}. What day is [it today/today]? | tomorrow is {D}, what is today? | tomorrow is {D}. What is today?
+| [what/which] day is it today if tomorrow is {D}? | tomorrow [will be/is] {D}, so today is? | if tomorrow will be {D}, what day is it? | what is today if tomorrow is {D}?
+""")
+FROM_YESTERDAY = Phrasings("from yesterday", """
+if yesterday was {D}, what is today? | if yesterday was {D}, what day is [it today/today]? | yesterday was {D}. What day is [it today/today]? | yesterday was {D}, what is today? | yesterday was {D}. What is today?
+| [what/which] day is it today if yesterday was {D}? | yesterday was {D}, so today is? | if yesterday was {D}, what day is it? | what is today if yesterday was {D}?
+""")
+IN_THREE = Phrasings("in three", """
+what {u} is [three/3] {u}s after {D}? | what {u} comes three {u}s after {D}? | three {u}s after {D}? | which {u} is 3 {u}s after {D}? | what is three {u}s after {D}? | it is {D}. What {u} is it in three {u}s?
+| tell me the {u} three {u}s after {D}. | what {u} will it be [3/three] {u}s after {D}? | [if it is/today is] {D}, what {u} is it in [3/three] {u}s?
+""")
 IN_TWO = Phrasings("in two", """
 what {u} is two {u}s after {D}? | what {u} comes two {u}s after {D}? | two {u}s after {D}? | which {u} is two {u}s after {D}? | what is two {u}s after {D}?
-| what {u} is 2 {u}s after {D}? | it is {D}. What {u} is it in two {u}s? | tell me the {u} two {u}s after {D}.
+| what {u} is 2 {u}s after {D}? | it is {D}. What {u} is it in two {u}s? | tell me the {u} two {u}s after {D}. | what {u} will it be [2/two] {u}s after {D}? | [if it is/today is] {D}, what {u} is it in [2/two] {u}s? | two {u}s from {D}? | what {u} is it two {u}s from {D}?
 """)
 
 
@@ -134,19 +158,24 @@ def calendar(chat: Chat):
     rng = chat.rng
     names, unit = (DAYS, "day") if rng.random() < 0.5 else (MONTHS, "month")
     at, roll = rng.randrange(len(names)), rng.random()
-    if roll < 0.5:
-        shift, ways = 1, AFTER if unit == "month" or rng.random() < 0.75 else TOMORROW
-    elif roll < 0.92:
-        shift, ways = -1, BEFORE if unit == "month" or rng.random() < 0.75 else YESTERDAY
+    day = unit == "day" and rng.random() < 0.3
+    if roll < 0.45:
+        shift, ways = 1, rng.choice((TOMORROW, TOMORROW, FROM_YESTERDAY)) if day else AFTER
+    elif roll < 0.85:
+        shift, ways = -1, rng.choice((YESTERDAY, YESTERDAY, FROM_TOMORROW)) if day else BEFORE
     else:
-        shift, ways = 2, IN_TWO
+        shift, ways = rng.choice(((2, IN_TWO), (3, IN_THREE)))
     name, other = names[at], names[(at + shift) % len(names)]
     message = chat.say(ways, u=unit, D=name)
-    if ways in (TOMORROW, YESTERDAY):
-        return message, f"If today is {name}, {'tomorrow is' if shift == 1 else 'yesterday was'} {other}.", ("ends", other)
-    if shift == 2:
-        return message, f"After {name} comes {names[(at + 1) % len(names)]}, and then {other}.", ("ends", other)
-    return message, f"The {unit} {'after' if shift == 1 else 'before'} {name} is {other}.", ("ends", other)
+    if ways is TOMORROW or ways is YESTERDAY:
+        reply = f"If today is {name}, {'tomorrow is' if shift == 1 else 'yesterday was'} {other}."
+    elif ways is FROM_TOMORROW or ways is FROM_YESTERDAY:
+        reply = f"If {'yesterday was' if shift == 1 else 'tomorrow is'} {name}, today is {other}."
+    elif shift > 1:
+        reply = f"After {name} come {', '.join(names[(at + k) % len(names)] for k in range(1, shift))} and then {other}."
+    else:
+        reply = f"The {unit} {'after' if shift == 1 else 'before'} {name} is {other}."
+    return message, reply, ("ends", other)
 
 
 LIST_DAYS = Phrasings("list days", """

@@ -96,8 +96,11 @@ def train(args: argparse.Namespace) -> None:
         head = torch.compile(model.loss, dynamic=False)
 
     started = saved = shown = time.monotonic()
-    tokens_seen = 0
-    for step, rows in enumerate(shards):
+    tokens_seen, waited = 0, 0.0
+    for step in range(args.steps):
+        before = time.monotonic()
+        rows = next(shards)
+        waited += time.monotonic() - before
         # Cosine to zero over the steps, or over the seconds if those run out first.
         progress = max(step / args.steps, (time.monotonic() - started) / args.seconds)
         if progress >= 1:
@@ -122,9 +125,10 @@ def train(args: argparse.Namespace) -> None:
         tokens_seen += sum(r.size for r in rows)
         now = time.monotonic()
         if step == 5:
-            started, tokens_seen = now, 0  # compiled by now
+            started, tokens_seen, waited = now, 0, 0.0  # compiled by now
         if step % args.show == 0:
-            print(f"step {step:6} loss {total.item():.4f} rate {rate:.5f} {now - started:6.1f} s {tokens_seen / max(now - started, 1e-9) / 1e6:.2f} M tokens/s", flush=True)
+            speed = tokens_seen / max(now - started, 1e-9) / 1e6
+            print(f"step {step:6} loss {total.item():.4f} {now - started:6.1f} s ({waited:.1f} s for data) {speed:.2f} M tokens/s", flush=True)
         if now - saved > 60:
             save(model, args.out, args.tokenizer, end, pad)
             saved = now
@@ -140,12 +144,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for the model and scores.txt")
     parser.add_argument("--tokenizer", type=Path, default=HERE.parent / "fastgen-tiny", help="folder of tokenizer.json")
-    parser.add_argument("--steps", type=int, default=8000)
+    parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--seconds", type=float, default=math.inf, help="end by then, the schedule shortened to fit")
     parser.add_argument("--rows", type=int, default=384, help="conversations of 256 tokens in a step; a sixteenth as many of 1024")
     parser.add_argument("--lr", type=float, default=4e-3)
     parser.add_argument("--warmup", type=int, default=150, help="steps")
-    parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 3), help="processes that make data")
+    parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 2), help="processes that make data")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--show", type=int, default=200, help="steps between lines of progress")
     parser.add_argument("--most-cases", type=int, default=10**6, help="score at most about so many held-out cases")
