@@ -52,7 +52,7 @@ class Phrasings:
 _ALTERNATIVES = re.compile(r"\[([^\]]*)\]")
 
 
-@lru_cache(maxsize=None)
+@lru_cache(maxsize=100_000)
 def _plain(way: str) -> str:
     return re.sub(r"[^\w{} ]", "", way).lower().strip()
 
@@ -98,6 +98,12 @@ class Chat:
 
     def say(self, phrasings: Phrasings, **slots: str) -> str:
         """One way to say it, written as people write. Slots in capitals are proper nouns: they may lose their capital."""
+        while True:
+            text = self._say(phrasings, slots)
+            if self.held_phrasing or _plain(text) not in phrasings.kept:
+                return text
+
+    def _say(self, phrasings: Phrasings, slots: dict[str, str]) -> str:
         rng = self.rng
         way = phrasings.draw(rng, self.held_phrasing)
         ending = way[-1] if way[-1] in "?." else ""

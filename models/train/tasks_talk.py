@@ -158,9 +158,9 @@ def any_name(chat: Chat) -> str:
 
     def draw():
         name = rng.choice(NAMES) if roll < 0.45 else invent(rng, 9).capitalize() if roll < 0.75 else rng.choice(WORDS).capitalize()
-        return name, name
+        return name, name.lower()
 
-    return chat.pick("name", draw)
+    return chat.pick("word", draw)  # the split of the words: names are spelled as well
 
 
 def any_colour(chat: Chat) -> str:
