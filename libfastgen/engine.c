@@ -54,7 +54,8 @@ static void run_step(rank_state *r, fg_command *c) {
 	fg_trace *trace = c->traced ? r->trace : NULL;
 	uint64_t start = trace ? ops->mark(r->ctx) : 0;
 	ops->step_begin(r->ctx, c->batch);
-	fg_forward(ops, r->ctx, c->batch, trace);
+	/* A trace needs to see every op. */
+	if (trace || !ops->replay || !ops->replay(r->ctx, c->batch)) fg_forward(ops, r->ctx, c->batch, trace);
 	ops->step_end(r->ctx, c->batch);
 	if (trace) fg_trace_op(trace, "step", -1, start, ops->mark(r->ctx));
 }

@@ -164,6 +164,9 @@ typedef struct {
 
 	/* Around the ops of a step, on the rank thread: apply fills and page updates, then (at the end) publish the results. */
 	void (*step_begin)(fg_ctx *ctx, fg_batch *batch);
+	/* Runs the whole pass in place of the ops below where the device has recorded one for such a step (a CUDA graph): 1 if it
+	 * did. NULL for a library that records none. */
+	int (*replay)(fg_ctx *ctx, const fg_batch *batch);
 	void (*step_end)(fg_ctx *ctx, fg_batch *batch);
 	/* Waits until the step's results are in batch->out. On the thread that calls fg_wait, after step_end returned. */
 	fg_status (*step_wait)(fg_ctx *ctx, fg_batch *batch);

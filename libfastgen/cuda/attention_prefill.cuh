@@ -45,6 +45,9 @@ CUresult prefill_map(CUtensorMap *map, void *pool, uint64_t bytes, int head_dim,
 /* Launches on `stream`. sm_90a, head_dim 64 or 128. Returns the launch's error. */
 cudaError_t prefill_attention_sm90(const PrefillArgs &args, int multiprocessors, cudaStream_t stream);
 
+/* The same for every other device and head_dim 32: sm_80 and later, on mma.sync. */
+cudaError_t prefill_attention(const PrefillArgs &args, cudaStream_t stream);
+
 } // namespace fg
 
 #endif

@@ -1,0 +1,50 @@
+/*
+ * attention.cu - the attention op: decoding sequences and prompt chunks of a step each by their own kernel.
+ */
+#include "context.cuh"
+
+#include <cmath>
+
+namespace fg {
+
+void attention(fg_ctx *ctx, const fg_batch *, int32_t layer, const void *qkv, void *out) {
+	Context *c = context(ctx);
+	const StepLayout &l = c->layout;
+	const int32_t D = ctx->config->shape.head_dim, which = c->layer_window[layer];
+	const AttnSeq *seqs = (const AttnSeq *)(c->step + l.seqs);
+	const int32_t stride = (c->heads + 2 * c->kv_heads) * D, group = c->heads / c->kv_heads;
+	const float scale = (float)(M_LOG2E / std::sqrt((double)D));
+	if (c->extent.n_decode > 0) {
+		const char *plan = c->step + l.plans + which * l.plan_bytes;
+		DecodeArgs a = {c->kv,
+		                {seqs, (const int32_t *)plan, (const int32_t *)(plan + l.plan_blocks), c->decode_blocks},
+		                (const bf16 *)qkv,
+		                (bf16 *)out,
+		                c->decode_partial,
+		                c->decode_arrived,
+		                layer,
+		                group,
+		                stride,
+		                c->windows[which],
+		                scale};
+		note(c, decode_attention(a, c->extent.n_decode, c->stream), "decode attention");
+	}
+	if (c->extent.n_prefill > 0) {
+		PrefillArgs a = {c->kv,
+		                 c->kv_map,
+		                 seqs,
+		                 (const PrefillTile *)(c->step + l.tiles),
+		                 c->extent.n_tiles,
+		                 (const bf16 *)qkv,
+		                 (bf16 *)out,
+		                 layer,
+		                 group,
+		                 stride,
+		                 c->windows[which],
+		                 scale};
+		bool hopper = c->arch == 90 && D != 32;
+		note(c, hopper ? prefill_attention_sm90(a, c->multiprocessors, c->stream) : prefill_attention(a, c->stream), "prefill attention");
+	}
+}
+
+} // namespace fg

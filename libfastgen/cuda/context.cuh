@@ -1,0 +1,163 @@
+/*
+ * context.cuh - the CUDA op context: one device of an engine. Everything here belongs to the rank's thread, except where a
+ * function says otherwise.
+ */
+#ifndef FG_CONTEXT_CUH
+#define FG_CONTEXT_CUH
+
+#include <atomic>
+using std::atomic_int, std::atomic_ullong; /* what ops.h finds in C's stdatomic.h */
+extern "C" {
+#include "../ops.h"
+}
+
+#include "attention_decode.cuh"
+#include "attention_prefill.cuh"
+#include "gemm.cuh"
+#include "sample.cuh"
+
+#include <vector>
+
+namespace fg {
+
+/* Steps whose host buffers may be in use at once: those in flight and the one being made. */
+constexpr int RING = FG_STEPS_IN_FLIGHT + 1;
+
+/* What the kernels of a step read, in one piece that is copied to the device at once: offsets in bytes, the same for every
+ * step. What has no useful bound (page updates, masks, fills) is copied apart, before it. */
+struct StepLayout {
+	size_t tokens;    /* int32 [T]: ids, or FG_LAST_SAMPLED */
+	size_t positions; /* int32 [T] */
+	size_t slots;     /* int32 [T]: the token's slot, -1 = padding */
+	size_t rows;      /* fg_row [T] */
+	size_t seqs;      /* AttnSeq [S]: decoding sequences first, then the others */
+	size_t tiles;     /* PrefillTile [...]*/
+	size_t plans;     /* per distinct window: int32 unit_start [S + 1] and, at plan_blocks, int32 block_seq [blocks] */
+	size_t plan_blocks, plan_bytes;
+	size_t bytes;
+	int32_t max_tiles;
+};
+
+/* How much of each there is in the step being enqueued. While a graph is captured: the most that its replays may have. */
+struct StepExtent {
+	int32_t n_tokens, n_decode, n_prefill, n_tiles;
+};
+
+/* Host memory of one step. */
+struct StepBuffers {
+	char *host;             /* pinned, StepLayout.bytes */
+	char *tail;             /* pinned: page updates, masks, fills; grows as needed */
+	size_t tail_bytes;
+	char *out;              /* pinned: Sampled [T], then alternatives */
+	cudaEvent_t start, end;
+	const fg_batch *batch;  /* whose results these are, until step_wait */
+	fg_status failure;
+	char failure_text[FG_ERROR_BYTES];
+};
+
+/* What comes back for a row, besides alternatives. */
+struct Sampled {
+	int32_t id;
+	float logprob;
+};
+
+struct Graph {
+	int32_t n_seqs;
+	cudaGraphExec_t exec;
+};
+
+struct Context {
+	fg_ctx base; /* first: the shared code sees a Context as this */
+
+	int32_t device, multiprocessors, arch; /* arch: 90 for sm_90 */
+	char name[128];
+	cudaStream_t stream;
+	Gemm gemm;
+
+	/* This rank's share. */
+	int32_t heads, kv_heads, intermediate;
+
+	bf16 *weights; /* all matrices, in one block */
+	size_t weight_bytes;
+
+	KvPool kv;
+	CUtensorMap kv_map;
+	size_t page_bytes;
+	int32_t n_pages;
+	char *host_kv; /* pinned [n_host_pages][page_bytes] */
+	int32_t n_host_pages;
+
+	int32_t *page_table;   /* [max_seqs][pages_per_seq] */
+	int32_t *last_token;   /* [max_seqs] */
+	Sampler sampler;
+
+	std::vector<int32_t> windows;       /* the distinct ones */
+	std::vector<int32_t> layer_window;  /* [n_layers]: index into windows */
+	int32_t decode_blocks;
+	float *decode_partial;
+	int32_t *decode_arrived;
+	float *rope;                        /* [head_dim / 2]: frequencies */
+
+	StepLayout layout;
+	StepExtent extent;
+	StepBuffers ring[RING];
+	uint64_t n_steps;
+	char *step;            /* device, layout.bytes */
+	char *tail;            /* device */
+	size_t tail_bytes;
+	const uint32_t *masks; /* device, of this step, in tail */
+	char *out;             /* device: as StepBuffers.out */
+	size_t out_top;        /* where the alternatives begin in out: int32 ids [T][FG_MAX_LOGPROBS], then their float logprobs */
+	bf16 *delta;           /* [T][H]: what linear_add left to add */
+	bool pending;          /* delta holds something */
+	bool capturing;
+
+	std::vector<Graph> graphs; /* by n_seqs, ascending */
+	const Graph *graph;        /* that this step will be replayed with, or NULL */
+	uint64_t waited_steps;     /* of the thread that waits */
+	std::vector<void *> owned; /* device memory that close frees */
+	std::vector<cudaEvent_t> marks;
+
+	fg_status failure; /* the first, until step_wait returns it */
+	char failure_text[FG_ERROR_BYTES];
+};
+
+inline Context *context(fg_ctx *ctx) {
+	return (Context *)ctx;
+}
+
+/* Remembers a CUDA error as the context's failure. */
+void note(Context *ctx, cudaError_t error, const char *what);
+
+/* Device memory, freed by close; NULL with fg_error's text set on failure. Zeroed. */
+void *device_alloc(Context *ctx, size_t bytes, const char *what);
+
+/* fg_fail with CUDA's own words. */
+fg_status cuda_fail(cudaError_t error, const char *what);
+
+/* ---- step.cu ---- */
+fg_status step_open(Context *ctx);
+void step_close(Context *ctx);
+fg_status capture_graphs(Context *ctx);
+void step_begin(fg_ctx *ctx, fg_batch *batch);
+int replay(fg_ctx *ctx, const fg_batch *batch);
+void step_end(fg_ctx *ctx, fg_batch *batch);
+fg_status step_wait(fg_ctx *ctx, fg_batch *batch);
+void copy_pages(fg_ctx *ctx, const fg_page_copy *copies, int32_t n_copies);
+
+/* ---- weights.cu ---- */
+fg_status load(fg_ctx *ctx, const fg_tensor_table *table, atomic_ullong *done, atomic_int *cancel);
+fg_status load_random(fg_ctx *ctx, uint64_t seed, atomic_ullong *done, atomic_int *cancel);
+
+/* ---- elementwise.cu, attention.cu, linear in ops.cu: see ops.h ---- */
+void embed(fg_ctx *ctx, const fg_batch *batch, float *residual);
+void add_norm(fg_ctx *ctx, float *residual, const float *weight, int32_t n, void *x);
+void qkv_rope(fg_ctx *ctx, const fg_batch *batch, int32_t layer, void *qkv);
+void silu_mul(fg_ctx *ctx, const void *gate_up, int32_t n, void *act);
+void gather(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, float *residual, float *out);
+void attention(fg_ctx *ctx, const fg_batch *batch, int32_t layer, const void *qkv, void *out);
+void sample(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, const void *logits);
+
+} // namespace fg
+
+#endif

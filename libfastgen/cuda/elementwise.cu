@@ -1,0 +1,270 @@
+/*
+ * elementwise.cu - the ops between the matrix products, each one pass over its data with 16-byte accesses. See ops.h for what
+ * each computes.
+ *
+ * The residual stream is float32. A linear_add leaves its product in `delta` as bf16; the next op that reads the stream adds it,
+ * so that the sum costs no pass of its own.
+ */
+#include "context.cuh"
+
+namespace fg {
+
+namespace {
+
+constexpr int THREADS = 256;
+constexpr int VECTOR = 8; /* elements a thread moves at once: 16 bytes of bf16 */
+
+struct Floats {
+	float v[VECTOR];
+};
+
+__device__ __forceinline__ Floats load_bf16(const bf16 *p) {
+	uint4 raw = *(const uint4 *)p;
+	const uint32_t *w = (const uint32_t *)&raw;
+	Floats f;
+#pragma unroll
+	for (int i = 0; i < 4; i++) {
+		f.v[2 * i] = __uint_as_float(w[i] << 16);
+		f.v[2 * i + 1] = __uint_as_float(w[i] & 0xffff0000u);
+	}
+	return f;
+}
+
+__device__ __forceinline__ void store_bf16(bf16 *p, const Floats &f) {
+	uint4 raw;
+	uint32_t *w = (uint32_t *)&raw;
+#pragma unroll
+	for (int i = 0; i < 4; i++) w[i] = pack_bf16(f.v[2 * i], f.v[2 * i + 1]);
+	*(uint4 *)p = raw;
+}
+
+__device__ __forceinline__ Floats load_float(const float *p) {
+	Floats f;
+	*(float4 *)&f.v[0] = *(const float4 *)p;
+	*(float4 *)&f.v[4] = *(const float4 *)(p + 4);
+	return f;
+}
+
+__device__ __forceinline__ void store_float(float *p, const Floats &f) {
+	*(float4 *)p = *(const float4 *)&f.v[0];
+	*(float4 *)(p + 4) = *(const float4 *)&f.v[4];
+}
+
+__device__ __forceinline__ float warp_sum(float x) {
+#pragma unroll
+	for (int i = WARP / 2; i > 0; i /= 2) x += __shfl_xor_sync(~0u, x, i);
+	return x;
+}
+
+/* Sum over the block, in every thread. */
+__device__ __forceinline__ float block_sum(float x) {
+	__shared__ float part[THREADS / WARP];
+	x = warp_sum(x);
+	if (threadIdx.x % WARP == 0) part[threadIdx.x / WARP] = x;
+	__syncthreads();
+	x = 0;
+#pragma unroll
+	for (int i = 0; i < THREADS / WARP; i++) x += part[i];
+	return x;
+}
+
+/* A row a block. */
+__global__ void __launch_bounds__(THREADS) embed_kernel(const bf16 *table, const int32_t *tokens, const int32_t *slots, const int32_t *last_token,
+                                                        float *residual, int hidden) {
+	int slot = slots[blockIdx.x], token = tokens[blockIdx.x];
+	if (slot < 0) token = 0; /* padding */
+	else if (token == FG_LAST_SAMPLED) token = max(last_token[slot], 0); /* a row that could not be sampled left -1 */
+	const bf16 *from = table + (int64_t)token * hidden;
+	float *to = residual + (int64_t)blockIdx.x * hidden;
+	for (int i = threadIdx.x * VECTOR; i < hidden; i += THREADS * VECTOR) store_float(to + i, load_bf16(from + i));
+}
+
+/* A row a block, held in registers between the sum of squares and the scaling. */
+template <int VECTORS>
+__global__ void __launch_bounds__(THREADS) add_norm_kernel(float *residual, const bf16 *delta, const float *weight, bf16 *x, int hidden, float eps) {
+	int64_t row = (int64_t)blockIdx.x * hidden;
+	Floats r[VECTORS];
+	float squares = 0;
+#pragma unroll
+	for (int k = 0; k < VECTORS; k++) {
+		int i = (threadIdx.x + k * THREADS) * VECTOR;
+		if (i >= hidden) break;
+		r[k] = load_float(residual + row + i);
+		if (delta) {
+			Floats d = load_bf16(delta + row + i);
+#pragma unroll
+			for (int j = 0; j < VECTOR; j++) r[k].v[j] += d.v[j];
+			store_float(residual + row + i, r[k]);
+		}
+#pragma unroll
+		for (int j = 0; j < VECTOR; j++) squares += r[k].v[j] * r[k].v[j];
+	}
+	float scale = rsqrtf(block_sum(squares) / hidden + eps);
+#pragma unroll
+	for (int k = 0; k < VECTORS; k++) {
+		int i = (threadIdx.x + k * THREADS) * VECTOR;
+		if (i >= hidden) break;
+		Floats w = load_float(weight + i);
+#pragma unroll
+		for (int j = 0; j < VECTOR; j++) r[k].v[j] = r[k].v[j] * scale * w.v[j];
+		store_bf16(x + row + i, r[k]);
+	}
+}
+
+struct RopeArgs {
+	KvPool kv;
+	bf16 *qkv;          /* [n][(heads + 2 * kv_heads) * D] */
+	const float *bias;  /* [(heads + 2 * kv_heads) * D] or NULL */
+	const float *q_norm, *k_norm; /* [D] or NULL */
+	const float *inv_freq; /* [D / 2] */
+	const int32_t *positions, *slots;
+	int32_t heads, layer;
+	float rope_scale, eps;
+};
+
+/* A token a block, heads over its warps. A lane holds elements 2 * lane and the next one of each half of the head, the pairs that
+ * RoPE turns. */
+template <int D> __global__ void __launch_bounds__(THREADS) qkv_rope_kernel(const __grid_constant__ RopeArgs a) {
+	constexpr int HALF = D / 2, PAIRS = HALF / WARP > 0 ? HALF / WARP : 1; /* pairs a lane */
+	int slot = a.slots[blockIdx.x];
+	if (slot < 0) return; /* padding */
+	int position = a.positions[blockIdx.x], lane = threadIdx.x % WARP;
+	int first = lane * PAIRS;
+	bool active = first < HALF;
+	float sine[PAIRS], cosine[PAIRS];
+#pragma unroll
+	for (int i = 0; i < PAIRS; i++) {
+		sincosf((float)position * (active ? a.inv_freq[first + i] : 0), &sine[i], &cosine[i]);
+		sine[i] *= a.rope_scale, cosine[i] *= a.rope_scale;
+	}
+	int page = a.kv.page_table[(int64_t)slot * a.kv.pages_per_seq + position / PAGE];
+	int kv_heads = a.kv.kv_heads, all = a.heads + 2 * kv_heads;
+	bf16 *row = a.qkv + (int64_t)blockIdx.x * all * D;
+	for (int h = threadIdx.x / WARP; h < all; h += THREADS / WARP) {
+		bf16 *head = row + h * D;
+		float low[PAIRS], high[PAIRS];
+#pragma unroll
+		for (int i = 0; i < PAIRS; i++) {
+			low[i] = active ? __bfloat162float(head[first + i]) : 0;
+			high[i] = active ? __bfloat162float(head[HALF + first + i]) : 0;
+			if (a.bias && active) low[i] += a.bias[h * D + first + i], high[i] += a.bias[h * D + HALF + first + i];
+		}
+		bool is_v = h >= a.heads + kv_heads, is_q = h < a.heads;
+		if (!is_v) {
+			const float *norm = is_q ? a.q_norm : a.k_norm;
+			if (norm) {
+				float squares = 0;
+#pragma unroll
+				for (int i = 0; i < PAIRS; i++) squares += low[i] * low[i] + high[i] * high[i];
+				float scale = rsqrtf(warp_sum(squares) / D + a.eps);
+#pragma unroll
+				for (int i = 0; i < PAIRS; i++)
+					if (active) low[i] *= scale * norm[first + i], high[i] *= scale * norm[HALF + first + i];
+			}
+#pragma unroll
+			for (int i = 0; i < PAIRS; i++) {
+				float l = low[i] * cosine[i] - high[i] * sine[i];
+				high[i] = high[i] * cosine[i] + low[i] * sine[i];
+				low[i] = l;
+			}
+		}
+		bf16 *to = head;
+		if (!is_q) {
+			int kv_head = (h - a.heads) % kv_heads;
+			to = a.kv.data + (a.kv.tile(page, a.layer, is_v, kv_head) * PAGE + position % PAGE) * D;
+		}
+#pragma unroll
+		for (int i = 0; i < PAIRS; i++)
+			if (active) to[first + i] = __float2bfloat16(low[i]), to[HALF + first + i] = __float2bfloat16(high[i]);
+	}
+}
+
+__global__ void __launch_bounds__(THREADS) silu_mul_kernel(const bf16 *gate_up, bf16 *act, int width, int64_t vectors) {
+	int64_t n = (int64_t)blockIdx.x * THREADS + threadIdx.x;
+	if (n >= vectors) return;
+	int per_row = width / VECTOR;
+	int64_t row = n / per_row;
+	int i = (int)(n % per_row) * VECTOR;
+	Floats g = load_bf16(gate_up + row * 2 * width + i), u = load_bf16(gate_up + row * 2 * width + width + i);
+#pragma unroll
+	for (int j = 0; j < VECTOR; j++) g.v[j] = g.v[j] / (1 + __expf(-g.v[j])) * u.v[j];
+	store_bf16(act + row * width + i, g);
+}
+
+/* A row a block. */
+__global__ void __launch_bounds__(THREADS) gather_kernel(const fg_row *rows, const float *residual, const bf16 *delta, float *out, int hidden) {
+	int64_t from = (int64_t)rows[blockIdx.x].token * hidden, to = (int64_t)blockIdx.x * hidden;
+	for (int i = threadIdx.x * VECTOR; i < hidden; i += THREADS * VECTOR) {
+		Floats r = load_float(residual + from + i);
+		if (delta) {
+			Floats d = load_bf16(delta + from + i);
+#pragma unroll
+			for (int j = 0; j < VECTOR; j++) r.v[j] += d.v[j];
+		}
+		store_float(out + to + i, r);
+	}
+}
+
+} // namespace
+
+void embed(fg_ctx *ctx, const fg_batch *, float *residual) {
+	Context *c = context(ctx);
+	c->pending = false;
+	embed_kernel<<<c->extent.n_tokens, THREADS, 0, c->stream>>>((const bf16 *)ctx->weights.embed.part[0].data, (const int32_t *)(c->step + c->layout.tokens),
+	                                                            (const int32_t *)(c->step + c->layout.slots), c->last_token, residual,
+	                                                            ctx->config->shape.hidden_size);
+	note(c, cudaGetLastError(), "embed");
+}
+
+void add_norm(fg_ctx *ctx, float *residual, const float *weight, int32_t n, void *x) {
+	Context *c = context(ctx);
+	const bf16 *delta = c->pending && residual == ctx->buf.residual ? c->delta : nullptr;
+	if (delta) c->pending = false;
+	int hidden = ctx->config->shape.hidden_size, vectors = (hidden / VECTOR + THREADS - 1) / THREADS;
+	float eps = ctx->config->shape.rms_norm_eps;
+	auto launch = [&](auto kernel) { kernel<<<n, THREADS, 0, c->stream>>>(residual, delta, weight, (bf16 *)x, hidden, eps); };
+	if (vectors <= 1) launch(add_norm_kernel<1>);
+	else if (vectors <= 2) launch(add_norm_kernel<2>);
+	else if (vectors <= 4) launch(add_norm_kernel<4>);
+	else launch(add_norm_kernel<8>);
+	note(c, cudaGetLastError(), "add_norm");
+}
+
+void qkv_rope(fg_ctx *ctx, const fg_batch *, int32_t layer, void *qkv) {
+	Context *c = context(ctx);
+	const fg_layer &l = ctx->weights.layers[layer];
+	const fg_shape &s = ctx->config->shape;
+	RopeArgs a = {c->kv,
+	              (bf16 *)qkv,
+	              l.qkv_bias,
+	              l.q_norm,
+	              l.k_norm,
+	              c->rope,
+	              (const int32_t *)(c->step + c->layout.positions),
+	              (const int32_t *)(c->step + c->layout.slots),
+	              c->heads,
+	              layer,
+	              s.rope_scale,
+	              s.rms_norm_eps};
+	auto launch = [&](auto kernel) { kernel<<<c->extent.n_tokens, THREADS, 0, c->stream>>>(a); };
+	if (s.head_dim == 32) launch(qkv_rope_kernel<32>);
+	else if (s.head_dim == 64) launch(qkv_rope_kernel<64>);
+	else launch(qkv_rope_kernel<128>);
+	note(c, cudaGetLastError(), "qkv_rope");
+}
+
+void silu_mul(fg_ctx *ctx, const void *gate_up, int32_t n, void *act) {
+	Context *c = context(ctx);
+	int64_t vectors = (int64_t)n * c->intermediate / VECTOR;
+	silu_mul_kernel<<<(unsigned)((vectors + THREADS - 1) / THREADS), THREADS, 0, c->stream>>>((const bf16 *)gate_up, (bf16 *)act, c->intermediate, vectors);
+	note(c, cudaGetLastError(), "silu_mul");
+}
+
+void gather(fg_ctx *ctx, const fg_batch *, int32_t first, int32_t n, float *residual, float *out) {
+	Context *c = context(ctx);
+	gather_kernel<<<n, THREADS, 0, c->stream>>>((const fg_row *)(c->step + c->layout.rows) + first, residual, c->pending ? c->delta : nullptr, out,
+	                                            ctx->config->shape.hidden_size);
+	note(c, cudaGetLastError(), "gather");
+}
+
+} // namespace fg

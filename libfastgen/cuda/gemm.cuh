@@ -1,0 +1,90 @@
+/*
+ * gemm.cuh - y = x * w^T through cuBLASLt, which is opened at run time.
+ *
+ * For each (rows of w, columns of w, type of y) and each bucket of x's rows the fastest of cuBLASLt's suggestions is found by
+ * timing, and remembered in a file, so that the next start need not.
+ */
+#ifndef FG_GEMM_CUH
+#define FG_GEMM_CUH
+
+#include "../fastgen.h"
+
+#include <cublasLt.h>
+#include <cuda_bf16.h>
+#include <cuda_runtime.h>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace fg {
+
+/* cuBLASLt's functions, by name. */
+struct CublasLt {
+	decltype(&cublasLtCreate) create;
+	decltype(&cublasLtDestroy) destroy;
+	decltype(&cublasLtGetVersion) version;
+	decltype(&cublasLtMatmul) matmul;
+	decltype(&cublasLtMatmulDescCreate) desc_create;
+	decltype(&cublasLtMatmulDescDestroy) desc_destroy;
+	decltype(&cublasLtMatmulDescSetAttribute) desc_set;
+	decltype(&cublasLtMatrixLayoutCreate) layout_create;
+	decltype(&cublasLtMatrixLayoutDestroy) layout_destroy;
+	decltype(&cublasLtMatmulPreferenceCreate) preference_create;
+	decltype(&cublasLtMatmulPreferenceDestroy) preference_destroy;
+	decltype(&cublasLtMatmulPreferenceSetAttribute) preference_set;
+	decltype(&cublasLtMatmulAlgoGetHeuristic) heuristic;
+	decltype(&cublasLtMatmulAlgoCheck) check;
+};
+
+/* One product: a plan made for a bucket of n. */
+struct GemmPlan {
+	cublasLtMatmulDesc_t desc;
+	cublasLtMatrixLayout_t w, x, y;
+	cublasLtMatmulAlgo_t algo;
+};
+
+struct GemmKey {
+	int32_t rows, cols, n, f32; /* w [rows][cols], x [n][cols], y [n][rows] in float32 or bf16 */
+	bool operator<(const GemmKey &o) const {
+		if (rows != o.rows) return rows < o.rows;
+		if (cols != o.cols) return cols < o.cols;
+		return n != o.n ? n < o.n : f32 < o.f32;
+	}
+};
+
+class Gemm {
+  public:
+	/* Opens cuBLASLt and the file of choices for this device. FG_UNSUPPORTED, saying what to install, when there is none. */
+	fg_status open(const char *device_name);
+	void close();
+
+	/* Makes the plan for this product, timing candidates on buffers that the caller provides where the file holds no choice.
+	 * x, w, y: device memory that may be read and overwritten. */
+	fg_status plan(const GemmKey &key, const void *x, const void *w, void *y, cudaStream_t stream);
+	/* Writes new choices to the file. A failure to do so is no error. */
+	void save() const;
+
+	/* y [n][rows] = x [n][cols] * w^T, enqueued. Rows of x and y up to bucket(n) are read and written. The plan must exist. */
+	cudaError_t run(const void *x, const void *w, void *y, int32_t rows, int32_t cols, int32_t n, bool f32, cudaStream_t stream) const;
+
+	/* The sizes that n is rounded up to: fine where a step's time depends on them, coarse where it does not. */
+	static int32_t bucket(int32_t n);
+	/* All of them up to `most`, ascending. */
+	static std::vector<int32_t> buckets(int32_t most);
+
+  private:
+	fg_status describe(const GemmKey &key, GemmPlan *plan);
+
+	void *library = nullptr;
+	CublasLt lt = {};
+	cublasLtHandle_t handle = nullptr;
+	void *workspace = nullptr;
+	std::string file;
+	std::map<GemmKey, std::vector<uint8_t>> choices; /* as in the file */
+	std::map<GemmKey, GemmPlan> plans;
+	bool changed = false;
+};
+
+} // namespace fg
+
+#endif

@@ -1,0 +1,335 @@
+/*
+ * ops.cu - the CUDA library's op table; a context's life; matrix products; tracing marks. What is asked of each: ../ops.h.
+ */
+#include "context.cuh"
+#include "libraries.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdarg>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+
+namespace fg {
+
+void note(Context *ctx, cudaError_t error, const char *what) {
+	if (error == cudaSuccess || ctx->failure) return;
+	ctx->failure = cuda_fail(error, what);
+	snprintf(ctx->failure_text, sizeof ctx->failure_text, "%s", fg_error_text());
+}
+
+fg_status cuda_fail(cudaError_t error, const char *what) {
+	if (error == cudaErrorMemoryAllocation)
+		return fg_fail(FG_OUT_OF_MEMORY, "no memory for %s; lower max_num_seqs, max_num_batched_tokens, max_model_len or gpu_memory_utilization", what);
+	return fg_fail(FG_DEVICE, "CUDA failed (%s: %s) in %s", cudaGetErrorName(error), cudaGetErrorString(error), what);
+}
+
+void *device_alloc(Context *ctx, size_t bytes, const char *what) {
+	void *p = nullptr;
+	cudaError_t error = cudaMalloc(&p, std::max<size_t>(bytes, 1));
+	if (error == cudaSuccess) {
+		ctx->owned.push_back(p);
+		error = cudaMemsetAsync(p, 0, std::max<size_t>(bytes, 1), ctx->stream);
+	}
+	if (error == cudaSuccess) return p;
+	cudaGetLastError(); /* a failed allocation must not show up in the next check */
+	cuda_fail(error, what);
+	return nullptr;
+}
+
+namespace {
+
+constexpr size_t GRAPH_RESERVE = 256 << 20; /* bytes left for graphs and the driver's own */
+constexpr size_t LOGITS_BYTES = 256 << 20;  /* of logits made at once, at most */
+
+fg_status check_config(const fg_config *config) {
+	const fg_options &o = config->options;
+	const fg_shape &s = config->shape;
+	if (o.n_devices != 1) return fg_fail(FG_UNSUPPORTED, "%d devices were asked for; the CUDA library runs on one", o.n_devices);
+	if (o.compute_dtype != FG_BF16 || o.kv_dtype != FG_BF16)
+		return fg_fail(FG_UNSUPPORTED, "the CUDA library computes in bfloat16; ask for that dtype");
+	if (s.n_heads / s.n_kv_heads > 16)
+		return fg_fail(FG_UNSUPPORTED, "%d query heads share a KV head; the CUDA library has room for 16", s.n_heads / s.n_kv_heads);
+	if (s.hidden_size % 8 || s.intermediate_size % 8 || s.hidden_size > 16384)
+		return fg_fail(FG_UNSUPPORTED, "hidden_size (%d, at most 16384) and intermediate_size (%d) must be multiples of 8", s.hidden_size, s.intermediate_size);
+	return FG_OK;
+}
+
+fg_status open(const fg_config *config, int32_t rank, fg_ctx **out) {
+	fg_status status = check_config(config);
+	if (status) return status;
+	Context *c = new (std::nothrow) Context();
+	if (!c) return fg_fail(FG_OUT_OF_MEMORY, "no memory for an op context");
+	*out = &c->base;
+	c->base.config = config, c->base.rank = rank;
+	c->device = config->options.devices[rank];
+	cudaDeviceProp p;
+	cudaError_t error = cudaSetDevice(c->device);
+	if (error == cudaSuccess) error = cudaGetDeviceProperties(&p, c->device);
+	if (error != cudaSuccess) return cuda_fail(error, "opening the device");
+	c->arch = p.major * 10 + p.minor, c->multiprocessors = p.multiProcessorCount;
+	if (c->arch < 80) return fg_fail(FG_UNSUPPORTED, "%s has compute capability %d.%d; 8.0 or newer is needed", p.name, p.major, p.minor);
+	snprintf(c->name, sizeof c->name, "%.*s", (int)sizeof c->name - 1, p.name);
+	error = cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking);
+	if (error != cudaSuccess) return cuda_fail(error, "creating a stream");
+	c->heads = config->shape.n_heads, c->kv_heads = config->shape.n_kv_heads, c->intermediate = config->shape.intermediate_size;
+	return c->gemm.open(c->name);
+}
+
+void close(fg_ctx *ctx) {
+	Context *c = context(ctx);
+	if (c->stream) cudaStreamSynchronize(c->stream);
+	step_close(c);
+	c->sampler.close();
+	c->gemm.close();
+	for (void *p : c->owned) cudaFree(p);
+	cudaFreeHost(c->host_kv);
+	for (cudaEvent_t e : c->marks) cudaEventDestroy(e);
+	if (c->stream) cudaStreamDestroy(c->stream);
+	free(ctx->weights.layers);
+	delete c;
+}
+
+/* ---- ready ---- */
+
+fg_status make_buffers(Context *c) {
+	const fg_shape &s = c->base.config->shape;
+	const fg_options &o = c->base.config->options;
+	fg_buffers &b = c->base.buf;
+	size_t T = (size_t)Gemm::bucket(o.max_step_tokens), D = (size_t)s.head_dim, H = (size_t)s.hidden_size, I = (size_t)c->intermediate;
+	size_t rows = std::max<size_t>(std::min<size_t>(LOGITS_BYTES / ((size_t)s.vocab_size * sizeof(float)), (size_t)o.max_seqs), 1);
+	b.logit_rows = (int32_t)rows;
+	rows = (size_t)Gemm::bucket((int32_t)rows);
+	b.residual = (float *)device_alloc(c, T * H * sizeof(float), "activations");
+	b.x = device_alloc(c, std::max(T, rows) * H * sizeof(bf16), "activations");
+	b.qkv = device_alloc(c, T * (c->heads + 2 * c->kv_heads) * D * sizeof(bf16), "activations");
+	b.attn = device_alloc(c, T * c->heads * D * sizeof(bf16), "activations");
+	b.gate_up = device_alloc(c, T * 2 * I * sizeof(bf16), "activations");
+	b.act = device_alloc(c, T * I * sizeof(bf16), "activations");
+	b.rows = (float *)device_alloc(c, rows * H * sizeof(float), "activations");
+	b.logits = device_alloc(c, rows * (size_t)s.vocab_size * sizeof(float), "logits");
+	c->delta = (bf16 *)device_alloc(c, T * H * sizeof(bf16), "activations");
+	bool all = b.residual && b.x && b.qkv && b.attn && b.gate_up && b.act && b.rows && b.logits && c->delta;
+	return all ? FG_OK : FG_OUT_OF_MEMORY;
+}
+
+fg_status make_state(Context *c) {
+	const fg_config *config = c->base.config;
+	const fg_shape &s = config->shape;
+	size_t S = (size_t)Gemm::bucket(config->options.max_seqs);
+	for (int32_t i = 0; i < s.n_layers; i++) {
+		auto found = std::find(c->windows.begin(), c->windows.end(), s.layer_window[i]);
+		c->layer_window.push_back((int32_t)(found - c->windows.begin()));
+		if (found == c->windows.end()) c->windows.push_back(s.layer_window[i]);
+	}
+	c->decode_blocks = decode_blocks(c->multiprocessors);
+	size_t partial = (size_t)2 * c->decode_blocks * (c->heads / c->kv_heads) * (s.head_dim + 2) * sizeof(float);
+	c->decode_partial = (float *)device_alloc(c, partial, "attention's partial results");
+	c->decode_arrived = (int32_t *)device_alloc(c, S * c->kv_heads * sizeof(int32_t), "attention's counters");
+	c->page_table = (int32_t *)device_alloc(c, S * config->pages_per_seq * sizeof(int32_t), "page tables");
+	c->last_token = (int32_t *)device_alloc(c, S * sizeof(int32_t), "slots");
+	c->rope = (float *)device_alloc(c, s.head_dim / 2 * sizeof(float), "RoPE's frequencies");
+	if (!c->decode_partial || !c->decode_arrived || !c->page_table || !c->last_token || !c->rope) return FG_OUT_OF_MEMORY;
+	cudaError_t error = cudaMemcpyAsync(c->rope, s.rope_inv_freq, s.head_dim / 2 * sizeof(float), cudaMemcpyHostToDevice, c->stream);
+	if (error != cudaSuccess) return cuda_fail(error, "copying RoPE's frequencies");
+	fg_status status = c->sampler.open(config);
+	return status ? status : step_open(c);
+}
+
+/* A plan for every product of every size a step can have. */
+fg_status plan_products(Context *c) {
+	const fg_weights &w = c->base.weights;
+	const fg_buffers &b = c->base.buf;
+	const fg_layer &l = w.layers[0];
+	fg_status status = FG_OK;
+	for (int32_t n : Gemm::buckets(c->base.config->options.max_step_tokens)) {
+		struct {
+			const fg_matrix *m;
+			const void *x;
+			void *y;
+		} products[] = {{&l.qkv, b.x, b.qkv}, {&l.o, b.attn, c->delta}, {&l.gate_up, b.x, b.gate_up}, {&l.down, b.act, c->delta}};
+		for (auto &p : products)
+			if (!status) status = c->gemm.plan({p.m->rows, p.m->cols, n, 0}, p.x, p.m->part[0].data, p.y, c->stream);
+	}
+	for (int32_t n : Gemm::buckets(b.logit_rows))
+		if (!status) status = c->gemm.plan({w.lm_head.rows, w.lm_head.cols, n, 1}, b.x, w.lm_head.part[0].data, b.logits, c->stream);
+	c->gemm.save();
+	return status;
+}
+
+fg_status make_cache(Context *c) {
+	const fg_shape &s = c->base.config->shape;
+	const fg_options &o = c->base.config->options;
+	c->page_bytes = (size_t)s.n_layers * 2 * c->kv_heads * FG_PAGE_TOKENS * s.head_dim * sizeof(bf16);
+	size_t free = 0, total = 0, bytes = o.kv_bytes;
+	cudaError_t error = cudaStreamSynchronize(c->stream);
+	if (error == cudaSuccess) error = cudaMemGetInfo(&free, &total);
+	if (error != cudaSuccess) return cuda_fail(error, "asking for free memory");
+	if (bytes == 0) {
+		double may_use = (double)total * o.memory_utilization - (double)(total - free) - (double)GRAPH_RESERVE;
+		bytes = may_use > 0 ? (size_t)may_use : 0;
+	}
+	if (bytes < c->page_bytes)
+		return fg_fail(FG_OUT_OF_MEMORY,
+		               "no room for a KV cache: weights and activations leave %.2f GiB of %.1f GiB at gpu_memory_utilization %.2f. Raise it, or lower "
+		               "max_num_batched_tokens or max_num_seqs, or end what else uses the GPU",
+		               (double)bytes / (1 << 30), (double)total / (1 << 30), o.memory_utilization);
+	c->n_pages = (int32_t)std::min<size_t>(bytes / c->page_bytes, INT32_MAX / 4096);
+	bytes = (size_t)c->n_pages * c->page_bytes;
+	c->kv = {(bf16 *)device_alloc(c, bytes, "the KV cache"), c->page_table, c->base.config->pages_per_seq, s.n_layers, c->kv_heads, s.head_dim};
+	if (!c->kv.data) return FG_OUT_OF_MEMORY;
+
+	c->n_host_pages = (int32_t)(o.host_kv_bytes / c->page_bytes);
+	if (c->n_host_pages > 0) {
+		error = cudaMallocHost(&c->host_kv, (size_t)c->n_host_pages * c->page_bytes);
+		if (error != cudaSuccess)
+			return fg_fail(FG_OUT_OF_MEMORY, "cannot pin %.1f GiB of host memory for KV pages; lower swap_space", (double)o.host_kv_bytes / (1 << 30));
+	}
+	if (c->arch != 90 || s.head_dim == 32) return FG_OK;
+	void *encode = nullptr;
+	cudaDriverEntryPointQueryResult found;
+	error = cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &encode, 12000, cudaEnableDefault, &found);
+	if (error != cudaSuccess || found != cudaDriverEntryPointSuccess) return fg_fail(FG_UNSUPPORTED, "the NVIDIA driver is too old; install one for CUDA 12.9 or newer");
+	if (prefill_map(&c->kv_map, c->kv.data, bytes, s.head_dim, (decltype(&cuTensorMapEncodeTiled))encode))
+		return fg_fail(FG_DEVICE, "the driver refused a tensor map of the KV cache");
+	return FG_OK;
+}
+
+fg_status ready(fg_ctx *ctx, fg_capacity *capacity) {
+	Context *c = context(ctx);
+	fg_status status = make_buffers(c);
+	if (!status) status = make_state(c);
+	if (!status) status = plan_products(c);
+	if (!status) status = make_cache(c);
+	if (!status) status = capture_graphs(c);
+	if (status) return status;
+	cudaError_t error = cudaStreamSynchronize(c->stream);
+	if (error != cudaSuccess) return cuda_fail(error, "getting ready");
+	memset(capacity, 0, sizeof *capacity);
+	capacity->n_pages = c->n_pages, capacity->n_host_pages = c->n_host_pages;
+	capacity->page_bytes = c->page_bytes, capacity->weight_bytes = c->weight_bytes;
+	capacity->graphs = (int32_t)c->graphs.size();
+	return FG_OK;
+}
+
+/* ---- matrix products ---- */
+
+void linear(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, void *y) {
+	Context *c = context(ctx);
+	note(c, c->gemm.run(x, w->part[0].data, y, w->rows, w->cols, n, y == ctx->buf.logits, c->stream), "a matrix product");
+}
+
+void linear_add(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, float *) {
+	Context *c = context(ctx);
+	note(c, c->gemm.run(x, w->part[0].data, c->delta, w->rows, w->cols, n, false, c->stream), "a matrix product");
+	c->pending = true;
+}
+
+void all_reduce(fg_ctx *, float *, int32_t) {
+	/* one rank */
+}
+
+/* ---- tracing ---- */
+
+uint64_t mark(fg_ctx *ctx) {
+	Context *c = context(ctx);
+	cudaEvent_t event;
+	note(c, cudaEventCreate(&event), "recording an event");
+	note(c, cudaEventRecord(event, c->stream), "recording an event");
+	c->marks.push_back(event);
+	return c->marks.size() - 1;
+}
+
+uint64_t mark_ns(fg_ctx *ctx, uint64_t mark) {
+	Context *c = context(ctx);
+	float ms = 0;
+	cudaEventSynchronize(c->marks[mark]);
+	cudaEventElapsedTime(&ms, c->marks[0], c->marks[mark]);
+	return (uint64_t)((double)ms * 1e6);
+}
+
+} // namespace
+
+void sample(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, const void *logits) {
+	Context *c = context(ctx);
+	size_t T = (size_t)Gemm::bucket(ctx->config->options.max_step_tokens), top = (size_t)first * FG_MAX_LOGPROBS;
+	Sampled *out = (Sampled *)c->out + first;
+	SampleArgs a = {(const float *)logits,
+	                (const fg_row *)(c->step + c->layout.rows) + first,
+	                c->capturing ? nullptr : c->masks,
+	                c->last_token,
+	                &out->id,
+	                &out->logprob,
+	                sizeof(Sampled) / sizeof(int32_t),
+	                (int32_t *)(c->out + c->out_top) + top,
+	                (float *)(c->out + c->out_top) + T * FG_MAX_LOGPROBS + top,
+	                n};
+	note(c, c->sampler.run(a, c->stream), "sampling");
+	if (!batch->out.logits) return;
+	size_t vocab = (size_t)ctx->config->shape.vocab_size;
+	for (int32_t i = 0; i < n; i++) {
+		int32_t row = batch->rows[first + i].logits_row;
+		if (row < 0) continue;
+		note(c, cudaMemcpyAsync(batch->out.logits + (size_t)row * vocab, (const float *)logits + (size_t)i * vocab, vocab * sizeof(float),
+		                        cudaMemcpyDeviceToHost, c->stream),
+		     "copying logits");
+	}
+}
+
+} // namespace fg
+
+extern "C" {
+
+FG_API fg_status fg_devices(int32_t *count) {
+	if (!count) return fg_fail(FG_INVALID, "count is NULL");
+	int n = 0;
+	/* No driver, or one that is too old, is a machine without usable devices. */
+	if (cudaGetDeviceCount(&n) != cudaSuccess) n = 0;
+	cudaGetLastError();
+	*count = n;
+	return FG_OK;
+}
+
+FG_API fg_status fg_device(int32_t device, fg_device_info *info) {
+	if (!info) return fg_fail(FG_INVALID, "info is NULL");
+	cudaDeviceProp p;
+	size_t free = 0, total = 0;
+	cudaError_t error = cudaSetDevice(device);
+	if (error == cudaSuccess) error = cudaGetDeviceProperties(&p, device);
+	if (error == cudaSuccess) error = cudaMemGetInfo(&free, &total);
+	if (error != cudaSuccess) return fg::cuda_fail(error, "asking about the device");
+	memset(info, 0, sizeof *info);
+	snprintf(info->name, sizeof info->name, "%.*s", (int)sizeof info->name - 1, p.name);
+	info->memory_bytes = total, info->free_bytes = free;
+	return FG_OK;
+}
+
+const fg_ops fg_device_ops = {
+	.open = fg::open,
+	.load = fg::load,
+	.load_random = fg::load_random,
+	.ready = fg::ready,
+	.close = fg::close,
+	.sampler_new = fg::sampler_new,
+	.sampler_free = fg::sampler_free,
+	.step_begin = fg::step_begin,
+	.replay = fg::replay,
+	.step_end = fg::step_end,
+	.step_wait = fg::step_wait,
+	.copy_pages = fg::copy_pages,
+	.embed = fg::embed,
+	.add_norm = fg::add_norm,
+	.linear = fg::linear,
+	.linear_add = fg::linear_add,
+	.all_reduce = fg::all_reduce,
+	.qkv_rope = fg::qkv_rope,
+	.attention = fg::attention,
+	.silu_mul = fg::silu_mul,
+	.gather = fg::gather,
+	.sample = fg::sample,
+	.mark = fg::mark,
+	.mark_ns = fg::mark_ns,
+};
+}

@@ -1,0 +1,40 @@
+# libfastgen_cuda.so: `make cuda`. Needs nvcc of CUDA 12.9 or newer (from CUDA_HOME, the PATH or /usr/local/cuda) and cuBLASLt's headers;
+# cuBLASLt itself is opened at run time, and no GPU is needed to build.
+
+NVCC ?= $(firstword $(wildcard $(CUDA_HOME)/bin/nvcc) $(shell command -v nvcc 2>/dev/null) $(wildcard /usr/local/cuda/bin/nvcc))
+CUDA_ROOT = $(patsubst %/bin/,%,$(dir $(realpath $(NVCC))))
+# Compute capabilities to build for; 90a has Hopper's own instructions.
+CUDA_ARCHS ?= 80 89 90a 100
+gencode = $(foreach arch,$(1),-gencode=arch=compute_$(arch),code=sm_$(arch))
+NVCCFLAGS = -std=c++20 -O3 -lineinfo -I$(CUDA_ROOT)/include -Xcompiler -fPIC,-fvisibility=hidden,-Wall,-Wextra -MMD -MP
+# As sample_math.h demands: sampling is the same to the bit as the CPU's.
+NVCCFLAGS += -ftz=false -prec-div=true
+
+CUDA_SOURCES := attention attention_decode attention_prefill elementwise gemm ops sample step weights
+CUDA_OBJECTS := $(patsubst %,$(OBJ)/cuda/%.o,$(CUDA_SOURCES) attention_prefill_sm90 libraries) $(patsubst %,$(OBJ)/%.o,$(SHARED))
+
+.PHONY: cuda cuda-tests need-nvcc
+cuda: $(BUILD)/libfastgen_cuda.so
+
+need-nvcc:
+	@test -n "$(NVCC)" || { echo "error: no nvcc. Install CUDA 12.9 or newer and set CUDA_HOME, or run scripts/fetch-cuda.sh and set CUDA_HOME to what it prints"; exit 1; }
+
+$(BUILD)/libfastgen_cuda.so: $(CUDA_OBJECTS)
+	$(NVCC) -shared -cudart static -o $@.new $^ -L$(CUDA_ROOT)/lib64 -L$(CUDA_ROOT)/lib -lpthread -ldl -lrt \
+		-Xlinker --exclude-libs,ALL -Xcompiler -static-libstdc++,-static-libgcc
+	mv $@.new $@
+
+$(OBJ)/cuda/libraries.o: cuda/libraries.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -c -o $@ $<
+
+$(OBJ)/cuda/attention_prefill_sm90.o: CUDA_ARCHS := 90a
+$(OBJ)/cuda/%.o: cuda/%.cu Makefile cuda/rules.mk | need-nvcc
+	@mkdir -p $(@D)
+	$(NVCC) $(NVCCFLAGS) $(call gencode,$(CUDA_ARCHS)) -c -o $@ $<
+
+# Programs that test single ops on a GPU; they are run there, by hand or by `bun test`.
+cuda-tests: $(BUILD)/attention_test $(BUILD)/sample_test_cuda
+
+$(BUILD)/attention_test: test/attention_test.cu $(patsubst %,$(OBJ)/cuda/%.o,attention_decode attention_prefill attention_prefill_sm90)
+	$(NVCC) $(NVCCFLAGS) $(call gencode,$(CUDA_ARCHS)) -MF $(OBJ)/attention_test.d -o $@ $^ -cudart static -L$(CUDA_ROOT)/lib64 -L$(CUDA_ROOT)/lib

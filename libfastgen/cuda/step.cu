@@ -1,0 +1,289 @@
+/*
+ * step.cu - what surrounds the ops of a step: its description goes to the device in one copy, its results come back in one, and a
+ * step of decoding sequences alone is replayed as a CUDA graph.
+ */
+#include "context.cuh"
+
+extern "C" {
+#include "../forward.h"
+}
+
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+
+namespace fg {
+
+namespace {
+
+constexpr size_t ALIGN = 256;
+
+size_t aligned(size_t bytes) {
+	return (bytes + ALIGN - 1) / ALIGN * ALIGN;
+}
+
+int32_t group(const Context *c) {
+	return c->heads / c->kv_heads;
+}
+
+StepLayout make_layout(const Context *c) {
+	const fg_options &o = c->base.config->options;
+	size_t T = (size_t)Gemm::bucket(o.max_step_tokens), S = (size_t)Gemm::bucket(o.max_seqs);
+	StepLayout l = {};
+	auto take = [&](size_t bytes) {
+		size_t at = l.bytes;
+		l.bytes += aligned(bytes);
+		return at;
+	};
+	l.max_tiles = (int32_t)(T * group(c) / PREFILL_ROWS + S);
+	l.plan_blocks = aligned((S + 1) * sizeof(int32_t));
+	l.plan_bytes = l.plan_blocks + aligned(c->decode_blocks * sizeof(int32_t));
+	l.tokens = take(T * sizeof(int32_t));
+	l.positions = take(T * sizeof(int32_t));
+	l.slots = take(T * sizeof(int32_t));
+	l.seqs = take(S * sizeof(AttnSeq));
+	l.plans = take(l.plan_bytes * c->windows.size());
+	l.rows = take(T * sizeof(fg_row));
+	l.tiles = take(l.max_tiles * sizeof(PrefillTile));
+	return l;
+}
+
+/* Cuts the pages of n_seqs decoding sequences into equal shares (attention_decode.cuh). Padding has context 0. */
+void plan_decode(Context *c, const AttnSeq *seqs, int32_t n_seqs, int32_t window, char *plan) {
+	int32_t *start = (int32_t *)plan, *first = (int32_t *)(plan + c->layout.plan_blocks);
+	start[0] = 0;
+	for (int32_t i = 0; i < n_seqs; i++) start[i + 1] = start[i] + pages_read(seqs[i].context, window) * c->kv_heads;
+	int64_t total = start[n_seqs], used = std::min<int64_t>(c->decode_blocks, total);
+	for (int64_t b = 0, s = 0; b < used; b++) {
+		while (start[s + 1] <= b * total / used) s++;
+		first[b] = (int32_t)s;
+	}
+}
+
+int32_t plan_prefill(const Context *c, const AttnSeq *seqs, int32_t first, int32_t n, PrefillTile *tiles) {
+	int32_t n_tiles = 0;
+	for (int32_t i = first; i < first + n; i++)
+		for (int32_t row = 0; row < seqs[i].n_new * group(c); row += PREFILL_ROWS) tiles[n_tiles++] = {i, row};
+	auto reach = [&](const PrefillTile &t) { return seqs[t.seq].context - seqs[t.seq].n_new + t.first_row / group(c); };
+	std::stable_sort(tiles, tiles + n_tiles, [&](const PrefillTile &a, const PrefillTile &b) { return reach(a) > reach(b); });
+	return n_tiles;
+}
+
+/* A recorded pass can stand for this step: every sequence decodes and samples one row, in order. */
+bool replayable(const fg_batch *b) {
+	if (b->n_tokens != b->n_seqs || b->n_rows != b->n_seqs || b->n_masks > 0 || b->out.logits) return false;
+	for (int32_t i = 0; i < b->n_rows; i++)
+		if (b->rows[i].token != i || b->rows[i].target >= 0) return false;
+	return true;
+}
+
+const Graph *choose_graph(const Context *c, const fg_batch *b) {
+	if (!replayable(b)) return nullptr;
+	for (const Graph &g : c->graphs)
+		if (g.n_seqs >= b->n_seqs) return &g;
+	return nullptr;
+}
+
+__global__ void page_update_kernel(int32_t *table, int32_t pages_per_seq, const fg_page_update *updates, int32_t n) {
+	int32_t i = blockIdx.x * blockDim.x + threadIdx.x;
+	if (i < n) table[(int64_t)updates[i].slot * pages_per_seq + updates[i].index] = updates[i].page;
+}
+
+/* Room for `bytes` in the tail buffers, which only grow. */
+bool reserve_tail(Context *c, StepBuffers &b, size_t bytes) {
+	if (b.tail_bytes < bytes) {
+		cudaFreeHost(b.tail);
+		b.tail = nullptr, b.tail_bytes = 0;
+		cudaError_t error = cudaMallocHost(&b.tail, 2 * bytes);
+		note(c, error, "pinned memory for page updates and sampling parameters");
+		if (error != cudaSuccess) return false;
+		b.tail_bytes = 2 * bytes;
+	}
+	if (c->tail_bytes < bytes) {
+		cudaFree(c->tail); /* waits for the steps that read it */
+		c->tail = nullptr, c->tail_bytes = 0;
+		cudaError_t error = cudaMalloc(&c->tail, 2 * bytes);
+		note(c, error, "device memory for page updates and sampling parameters");
+		if (error != cudaSuccess) return false;
+		c->tail_bytes = 2 * bytes;
+	}
+	return true;
+}
+
+/* Page updates, masks and fills: copied, and the first and the last applied. */
+void apply_changes(Context *c, StepBuffers &b, fg_batch *batch) {
+	size_t words = ((size_t)c->base.config->shape.vocab_size + 31) / 32;
+	size_t updates = 0, masks = aligned(batch->n_page_updates * sizeof(fg_page_update));
+	size_t fills = masks + aligned(batch->n_masks * words * sizeof(uint32_t));
+	size_t total = fills + c->sampler.fill_bytes(batch->fills, batch->n_fills);
+	c->masks = nullptr;
+	if (total == 0 || !reserve_tail(c, b, total)) return;
+	memcpy(b.tail + updates, batch->page_updates, batch->n_page_updates * sizeof(fg_page_update));
+	memcpy(b.tail + masks, batch->masks, batch->n_masks * words * sizeof(uint32_t));
+	c->sampler.pack_fills(batch->fills, batch->n_fills, b.tail + fills);
+	note(c, cudaMemcpyAsync(c->tail, b.tail, total, cudaMemcpyHostToDevice, c->stream), "copying page updates and sampling parameters");
+	c->masks = (const uint32_t *)(c->tail + masks);
+	if (batch->n_page_updates > 0) {
+		page_update_kernel<<<(batch->n_page_updates + 255) / 256, 256, 0, c->stream>>>(
+			c->page_table, c->base.config->pages_per_seq, (const fg_page_update *)(c->tail + updates), batch->n_page_updates);
+		note(c, cudaGetLastError(), "page updates");
+	}
+	if (batch->n_fills > 0) note(c, c->sampler.apply_fills(batch->n_fills, b.tail + fills, c->tail + fills, c->stream), "sampling parameters");
+}
+
+/* Describes the step in b.host; `padded` sequences are described, those past the real ones as doing nothing. */
+void describe(Context *c, StepBuffers &b, const fg_batch *batch, int32_t padded) {
+	const StepLayout &l = c->layout;
+	int32_t *tokens = (int32_t *)(b.host + l.tokens), *positions = (int32_t *)(b.host + l.positions), *slots = (int32_t *)(b.host + l.slots);
+	fg_row *rows = (fg_row *)(b.host + l.rows);
+	AttnSeq *seqs = (AttnSeq *)(b.host + l.seqs);
+	memcpy(tokens, batch->tokens, batch->n_tokens * sizeof *tokens);
+	memcpy(positions, batch->positions, batch->n_tokens * sizeof *positions);
+	memcpy(rows, batch->rows, batch->n_rows * sizeof *rows);
+	for (int32_t t = 0; t < batch->n_tokens; t++) slots[t] = batch->seqs[batch->seq_of[t]].slot;
+
+	c->extent = {batch->n_tokens, 0, 0, 0};
+	for (int decode = 1; decode >= 0; decode--)
+		for (int32_t i = 0, n = 0; i < batch->n_seqs; i++) {
+			const fg_step_seq &s = batch->seqs[i];
+			if ((s.n_new == 1) != decode) continue;
+			seqs[c->extent.n_decode + (decode ? 0 : n++)] = {s.slot, s.context, s.n_new, batch->first_token[i]};
+			decode ? c->extent.n_decode++ : c->extent.n_prefill++;
+		}
+	for (int32_t i = batch->n_seqs; i < padded; i++) { /* a graph's padding: decoding sequences, as many tokens and rows */
+		tokens[i] = positions[i] = 0, slots[i] = -1;
+		rows[i] = {i, -1, 0, -1, -1, -1, -1};
+		seqs[i] = {0, 0, 0, i};
+	}
+	if (padded) c->extent.n_tokens = c->extent.n_decode = padded;
+
+	for (size_t w = 0; w < c->windows.size(); w++) plan_decode(c, seqs, c->extent.n_decode, c->windows[w], b.host + l.plans + w * l.plan_bytes);
+	c->extent.n_tiles = plan_prefill(c, seqs, c->extent.n_decode, c->extent.n_prefill, (PrefillTile *)(b.host + l.tiles));
+}
+
+} // namespace
+
+fg_status step_open(Context *c) {
+	c->layout = make_layout(c);
+	c->step = (char *)device_alloc(c, c->layout.bytes, "the description of a step");
+	size_t T = (size_t)Gemm::bucket(c->base.config->options.max_step_tokens);
+	c->out_top = aligned(T * sizeof(Sampled));
+	size_t out_bytes = c->out_top + T * FG_MAX_LOGPROBS * (sizeof(int32_t) + sizeof(float));
+	c->out = (char *)device_alloc(c, out_bytes, "the results of a step");
+	if (!c->step || !c->out) return FG_OUT_OF_MEMORY;
+	for (StepBuffers &b : c->ring) {
+		cudaError_t error = cudaMallocHost(&b.host, c->layout.bytes);
+		if (error == cudaSuccess) error = cudaMallocHost(&b.out, out_bytes);
+		if (error == cudaSuccess) error = cudaEventCreate(&b.start);
+		if (error == cudaSuccess) error = cudaEventCreate(&b.end);
+		if (error != cudaSuccess) return cuda_fail(error, "pinned memory for steps");
+	}
+	return FG_OK;
+}
+
+void step_close(Context *c) {
+	for (Graph &g : c->graphs) cudaGraphExecDestroy(g.exec);
+	for (StepBuffers &b : c->ring) {
+		cudaFreeHost(b.host), cudaFreeHost(b.tail), cudaFreeHost(b.out);
+		if (b.start) cudaEventDestroy(b.start);
+		if (b.end) cudaEventDestroy(b.end);
+	}
+	cudaFree(c->tail);
+}
+
+fg_status capture_graphs(Context *c) {
+	for (int32_t n : Gemm::buckets(c->base.config->options.max_seqs)) {
+		fg_batch batch = {};
+		batch.n_seqs = batch.n_tokens = batch.n_rows = n;
+		c->extent = {n, n, 0, 0};
+		c->capturing = true;
+		cudaError_t error = cudaStreamBeginCapture(c->stream, cudaStreamCaptureModeThreadLocal);
+		if (error == cudaSuccess) {
+			fg_forward(&fg_device_ops, &c->base, &batch, NULL);
+			cudaGraph_t graph = nullptr;
+			error = cudaStreamEndCapture(c->stream, &graph);
+			Graph g = {n, nullptr};
+			if (error == cudaSuccess) error = cudaGraphInstantiate(&g.exec, graph, 0);
+			if (graph) cudaGraphDestroy(graph);
+			if (error == cudaSuccess) c->graphs.push_back(g);
+		}
+		c->capturing = false;
+		if (error != cudaSuccess) return cuda_fail(error, "capturing the decode graphs");
+	}
+	return FG_OK;
+}
+
+void step_begin(fg_ctx *ctx, fg_batch *batch) {
+	Context *c = context(ctx);
+	StepBuffers &b = c->ring[c->n_steps % RING];
+	b.batch = batch;
+	c->graph = choose_graph(c, batch);
+	describe(c, b, batch, c->graph ? c->graph->n_seqs : 0);
+	note(c, cudaEventRecord(b.start, c->stream), "recording an event");
+	apply_changes(c, b, batch);
+	/* The tiles come last, and only as many as there are. */
+	size_t bytes = c->layout.tiles + c->extent.n_tiles * sizeof(PrefillTile);
+	note(c, cudaMemcpyAsync(c->step, b.host, bytes, cudaMemcpyHostToDevice, c->stream), "copying a step's description");
+}
+
+int replay(fg_ctx *ctx, const fg_batch *) {
+	Context *c = context(ctx);
+	if (!c->graph) return 0;
+	note(c, cudaGraphLaunch(c->graph->exec, c->stream), "replaying a graph");
+	return 1;
+}
+
+void step_end(fg_ctx *ctx, fg_batch *batch) {
+	Context *c = context(ctx);
+	StepBuffers &b = c->ring[c->n_steps++ % RING];
+	size_t T = (size_t)Gemm::bucket(ctx->config->options.max_step_tokens), top = (size_t)batch->n_rows * FG_MAX_LOGPROBS;
+	auto fetch = [&](size_t at, size_t bytes) {
+		if (bytes) note(c, cudaMemcpyAsync(b.out + at, c->out + at, bytes, cudaMemcpyDeviceToHost, c->stream), "copying results");
+	};
+	fetch(0, batch->n_rows * sizeof(Sampled));
+	if (batch->out.top_ids) {
+		fetch(c->out_top, top * sizeof(int32_t));
+		fetch(c->out_top + T * FG_MAX_LOGPROBS * sizeof(int32_t), top * sizeof(float));
+	}
+	note(c, cudaEventRecord(b.end, c->stream), "recording an event");
+	b.failure = c->failure;
+	memcpy(b.failure_text, c->failure_text, sizeof b.failure_text);
+	c->failure = FG_OK;
+}
+
+fg_status step_wait(fg_ctx *ctx, fg_batch *batch) {
+	Context *c = context(ctx);
+	int i = 0;
+	while (i < RING && c->ring[i].batch != batch) i++;
+	if (i == RING) return fg_fail(FG_INVALID, "the step was never begun");
+	StepBuffers &b = c->ring[i];
+	cudaSetDevice(c->device);
+	cudaError_t error = cudaEventSynchronize(b.end);
+	b.batch = nullptr;
+	if (b.failure) return fg_fail(b.failure, "%s", b.failure_text);
+	if (error != cudaSuccess) return cuda_fail(error, "a step");
+	const Sampled *sampled = (const Sampled *)b.out;
+	for (int32_t r = 0; r < batch->n_rows; r++) batch->out.ids[r] = sampled[r].id, batch->out.logprobs[r] = sampled[r].logprob;
+	if (batch->out.top_ids) {
+		size_t T = (size_t)Gemm::bucket(ctx->config->options.max_step_tokens), top = (size_t)batch->n_rows * FG_MAX_LOGPROBS;
+		memcpy(batch->out.top_ids, b.out + c->out_top, top * sizeof(int32_t));
+		memcpy(batch->out.top_logprobs, b.out + c->out_top + T * FG_MAX_LOGPROBS * sizeof(int32_t), top * sizeof(float));
+	}
+	float run = 0, idle = 0;
+	cudaEventElapsedTime(&run, b.start, b.end);
+	if (c->waited_steps++ > 0) cudaEventElapsedTime(&idle, c->ring[(i + RING - 1) % RING].end, b.start);
+	batch->out.run_seconds = run * 1e-3, batch->out.idle_seconds = idle * 1e-3;
+	return FG_OK;
+}
+
+void copy_pages(fg_ctx *ctx, const fg_page_copy *copies, int32_t n_copies) {
+	Context *c = context(ctx);
+	for (int32_t i = 0; i < n_copies; i++) {
+		char *page = (char *)c->kv.data + (size_t)copies[i].page * c->page_bytes, *host = c->host_kv + (size_t)copies[i].host_page * c->page_bytes;
+		bool out = copies[i].direction == FG_TO_HOST;
+		note(c, cudaMemcpyAsync(out ? host : page, out ? page : host, c->page_bytes, out ? cudaMemcpyDeviceToHost : cudaMemcpyHostToDevice, c->stream),
+		     "copying KV pages");
+	}
+}
+
+} // namespace fg

@@ -1,0 +1,329 @@
+/*
+ * weights.cu - checkpoints to the device, in bf16: q|k|v and gate|up as one matrix each.
+ *
+ * Reader threads take pieces of the files in turn, read each into pinned memory and start its copy; a thread has two buffers, so that
+ * it reads one while the other is on its way. Bytes of another dtype are converted in between.
+ */
+#include "context.cuh"
+
+extern "C" {
+#include "../engine.h"
+#include "../numeric.h"
+}
+#include "../random.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cmath>
+#include <cstring>
+#include <fcntl.h>
+#include <mutex>
+#include <thread>
+#include <unistd.h>
+
+namespace fg {
+
+namespace {
+
+constexpr size_t PIECE = 8 << 20; /* bytes of the file read at once */
+constexpr int READERS = 8;
+constexpr size_t ALIGN = 256;
+
+struct Part {
+	fg_role role;
+	int32_t layer;
+	bf16 *to; /* [rows][cols] */
+	int32_t rows, cols;
+};
+
+/* Walks every matrix in the order of the checkpoint's layers, with the place of its parts in the one block of weights; `base` NULL only
+ * measures. Returns the bytes. */
+struct Placer {
+	Context *c;
+	char *base;
+	size_t used = 0;
+	std::vector<Part> parts;
+
+	void matrix(fg_matrix *m, int32_t layer, std::initializer_list<fg_role> roles) {
+		memset(m, 0, sizeof *m);
+		used = (used + ALIGN - 1) / ALIGN * ALIGN;
+		m->n_parts = 1;
+		m->part[0].data = base ? base + used : nullptr;
+		m->part[0].dtype = FG_BF16;
+		for (fg_role role : roles) {
+			int32_t rows, cols;
+			fg_role_dims(&c->base.config->shape, role, &rows, &cols);
+			if (base) parts.push_back({role, layer, (bf16 *)(base + used), rows, cols});
+			m->rows += rows, m->cols = cols;
+			used += (size_t)rows * cols * sizeof(bf16);
+		}
+		m->part[0].rows = m->rows;
+	}
+
+	void all() {
+		fg_weights &w = c->base.weights;
+		const fg_shape &s = c->base.config->shape;
+		used = 0;
+		matrix(&w.embed, 0, {FG_EMBED});
+		for (int32_t i = 0; i < s.n_layers; i++) {
+			matrix(&w.layers[i].qkv, i, {FG_Q, FG_K, FG_V});
+			matrix(&w.layers[i].o, i, {FG_O});
+			matrix(&w.layers[i].gate_up, i, {FG_GATE, FG_UP});
+			matrix(&w.layers[i].down, i, {FG_DOWN});
+		}
+		if (s.tied_embeddings) w.lm_head = w.embed;
+		else matrix(&w.lm_head, 0, {FG_LM_HEAD});
+	}
+};
+
+fg_status place(Context *c, std::vector<Part> *parts) {
+	const fg_shape &s = c->base.config->shape;
+	c->base.weights.layers = (fg_layer *)calloc((size_t)s.n_layers, sizeof(fg_layer));
+	if (!c->base.weights.layers) return fg_fail(FG_OUT_OF_MEMORY, "no memory for the list of layers");
+	Placer placer = {c, nullptr, 0, {}};
+	placer.all();
+	c->weight_bytes = placer.used;
+	placer.base = (char *)device_alloc(c, placer.used, "the weights");
+	if (!placer.base) return FG_OUT_OF_MEMORY;
+	placer.all();
+	*parts = std::move(placer.parts);
+	return FG_OK;
+}
+
+/* ---- norms and biases ---- */
+
+struct Source {
+	const fg_tensor_table *table; /* NULL: random */
+	uint64_t seed;
+	atomic_ullong *done;
+};
+
+fg_status read_file(const fg_file *file, int fd, char *to, size_t bytes, uint64_t offset) {
+	while (bytes > 0) {
+		ssize_t n = pread(fd, to, bytes, (off_t)offset);
+		if (n < 0 && errno == EINTR) continue;
+		if (n <= 0) return fg_fail(FG_IO, "cannot read %s: %s", file->path, n < 0 ? strerror(errno) : "it ends too early");
+		to += n, offset += (uint64_t)n, bytes -= (size_t)n;
+	}
+	return FG_OK;
+}
+
+fg_status load_vector(Context *c, const Source &source, fg_role role, int32_t layer, float *to) {
+	int32_t rows, cols;
+	fg_role_dims(&c->base.config->shape, role, &rows, &cols);
+	if (!source.table) {
+		bool bias = role == FG_Q_BIAS || role == FG_K_BIAS || role == FG_V_BIAS;
+		uint64_t stream = fg_random_stream(source.seed, role, layer);
+		for (int32_t i = 0; i < rows; i++) to[i] = bias ? fg_random_uniform(stream, (uint64_t)i) * 0.02f : 1;
+		return FG_OK;
+	}
+	const fg_file *file;
+	const fg_tensor *t = fg_table_find(source.table, layer, role, &file);
+	std::vector<char> bytes;
+	const void *data = t->data;
+	if (file) {
+		int fd = ::open(file->path, O_RDONLY | O_CLOEXEC);
+		if (fd < 0) return fg_fail(FG_IO, "cannot read %s: %s", file->path, strerror(errno));
+		bytes.resize(t->bytes);
+		fg_status status = read_file(file, fd, bytes.data(), bytes.size(), t->offset);
+		::close(fd);
+		if (status) return status;
+		data = bytes.data();
+	}
+	for (int32_t i = 0; i < rows; i++) to[i] = fg_read(data, t->dtype, (size_t)i);
+	atomic_fetch_add(source.done, t->bytes);
+	return FG_OK;
+}
+
+fg_status load_vectors(Context *c, const Source &source, int32_t layer, std::initializer_list<fg_role> roles, const float **out) {
+	size_t total = 0;
+	int32_t rows, cols;
+	*out = nullptr;
+	for (fg_role role : roles) fg_role_dims(&c->base.config->shape, role, &rows, &cols), total += (size_t)rows;
+	if (total == 0) return FG_OK; /* the family has none */
+	std::vector<float> host(total);
+	size_t at = 0;
+	for (fg_role role : roles) {
+		fg_status status = load_vector(c, source, role, layer, &host[at]);
+		if (status) return status;
+		fg_role_dims(&c->base.config->shape, role, &rows, &cols), at += (size_t)rows;
+	}
+	float *to = (float *)device_alloc(c, total * sizeof(float), "norms and biases");
+	if (!to) return FG_OUT_OF_MEMORY;
+	cudaError_t error = cudaMemcpy(to, host.data(), total * sizeof(float), cudaMemcpyHostToDevice);
+	if (error != cudaSuccess) return cuda_fail(error, "copying norms and biases");
+	*out = to;
+	return FG_OK;
+}
+
+fg_status load_all_vectors(Context *c, const Source &source) {
+	fg_weights &w = c->base.weights;
+	fg_status status = load_vectors(c, source, 0, {FG_FINAL_NORM}, &w.final_norm);
+	for (int32_t i = 0; i < c->base.config->shape.n_layers && !status; i++) {
+		fg_layer &l = w.layers[i];
+		status = load_vectors(c, source, i, {FG_ATTN_NORM}, &l.attn_norm);
+		if (!status) status = load_vectors(c, source, i, {FG_MLP_NORM}, &l.mlp_norm);
+		if (!status) status = load_vectors(c, source, i, {FG_Q_BIAS, FG_K_BIAS, FG_V_BIAS}, &l.qkv_bias);
+		if (!status) status = load_vectors(c, source, i, {FG_Q_NORM}, &l.q_norm);
+		if (!status) status = load_vectors(c, source, i, {FG_K_NORM}, &l.k_norm);
+	}
+	return status;
+}
+
+/* ---- matrices from files ---- */
+
+struct Piece {
+	const fg_tensor *tensor;
+	const fg_file *file; /* NULL: in memory */
+	uint64_t at;         /* bytes from the tensor's begin */
+	size_t bytes;
+	bf16 *to;            /* of the piece's first element */
+};
+
+/* The readers' common state. */
+struct Reading {
+	Context *c;
+	const std::vector<Piece> &pieces;
+	atomic_ullong *done;
+	atomic_int *cancel;
+	std::atomic<size_t> next{0};
+	std::atomic<bool> stop{false};
+	std::mutex mutex;
+	fg_status status = FG_OK;
+	std::string text;
+
+	Reading(Context *c, const std::vector<Piece> &pieces, atomic_ullong *done, atomic_int *cancel)
+		: c(c), pieces(pieces), done(done), cancel(cancel) {
+	}
+
+	void fail(fg_status s) {
+		std::lock_guard<std::mutex> lock(mutex);
+		if (status == FG_OK) status = s, text = fg_error_text();
+		stop = true;
+	}
+};
+
+/* Two pinned buffers and the stream that empties them. */
+struct Stage {
+	char *buffer[2] = {};
+	cudaEvent_t free[2] = {};
+	cudaStream_t stream = nullptr;
+
+	cudaError_t open() {
+		cudaError_t error = cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
+		for (int i = 0; i < 2 && error == cudaSuccess; i++) {
+			error = cudaMallocHost(&buffer[i], PIECE);
+			if (error == cudaSuccess) error = cudaEventCreateWithFlags(&free[i], cudaEventDisableTiming);
+		}
+		return error;
+	}
+
+	~Stage() {
+		if (stream) cudaStreamSynchronize(stream);
+		for (int i = 0; i < 2; i++) {
+			if (free[i]) cudaEventDestroy(free[i]);
+			cudaFreeHost(buffer[i]);
+		}
+		if (stream) cudaStreamDestroy(stream);
+	}
+};
+
+fg_status read_piece(const Piece &p, int fd, char *to) {
+	if (!p.file) memcpy(to, (const char *)p.tensor->data + p.at, p.bytes);
+	else if (fg_status status = read_file(p.file, fd, to, p.bytes, p.tensor->offset + p.at)) return status;
+	if (p.tensor->dtype == FG_BF16) return FG_OK;
+	/* Elements only shrink, so the conversion can run over its own input. */
+	size_t n = p.bytes / (size_t)fg_dtype_bytes(p.tensor->dtype);
+	for (size_t i = 0; i < n; i++) fg_write(to, FG_BF16, i, fg_read(to, p.tensor->dtype, i));
+	return FG_OK;
+}
+
+void read_pieces(Reading *r) {
+	Stage stage;
+	cudaError_t error = cudaSetDevice(r->c->device);
+	if (error == cudaSuccess) error = stage.open();
+	if (error != cudaSuccess) return r->fail(cuda_fail(error, "pinned memory for loading"));
+	int fd = -1, i = 0;
+	const fg_file *open_file = nullptr;
+	for (size_t n; !r->stop && (n = r->next++) < r->pieces.size(); i ^= 1) {
+		const Piece &p = r->pieces[n];
+		if (atomic_load(r->cancel)) {
+			r->fail(fg_fail(FG_INVALID, "loading was stopped because the engine is being closed"));
+			break;
+		}
+		if (p.file != open_file) {
+			if (fd >= 0) ::close(fd);
+			fd = p.file ? ::open(p.file->path, O_RDONLY | O_CLOEXEC) : -1;
+			open_file = p.file;
+			if (p.file && fd < 0) {
+				r->fail(fg_fail(FG_IO, "cannot read %s: %s", p.file->path, strerror(errno)));
+				break;
+			}
+		}
+		error = cudaEventSynchronize(stage.free[i]);
+		fg_status status = error == cudaSuccess ? read_piece(p, fd, stage.buffer[i]) : cuda_fail(error, "loading");
+		if (status) {
+			r->fail(status);
+			break;
+		}
+		size_t bytes = p.bytes / (size_t)fg_dtype_bytes(p.tensor->dtype) * sizeof(bf16);
+		error = cudaMemcpyAsync(p.to, stage.buffer[i], bytes, cudaMemcpyHostToDevice, stage.stream);
+		if (error == cudaSuccess) error = cudaEventRecord(stage.free[i], stage.stream);
+		if (error != cudaSuccess) {
+			r->fail(cuda_fail(error, "copying weights"));
+			break;
+		}
+		atomic_fetch_add(r->done, p.bytes);
+	}
+	if (fd >= 0) ::close(fd);
+	error = cudaStreamSynchronize(stage.stream);
+	if (error != cudaSuccess) r->fail(cuda_fail(error, "copying weights"));
+}
+
+__global__ void random_kernel(bf16 *to, uint64_t n, uint64_t stream, float range) {
+	for (uint64_t i = blockIdx.x * (uint64_t)blockDim.x + threadIdx.x; i < n; i += (uint64_t)gridDim.x * blockDim.x)
+		to[i] = __float2bfloat16(fg_random_uniform(stream, i) * range);
+}
+
+} // namespace
+
+fg_status load(fg_ctx *ctx, const fg_tensor_table *table, atomic_ullong *done, atomic_int *cancel) {
+	Context *c = context(ctx);
+	std::vector<Part> parts;
+	fg_status status = place(c, &parts);
+	if (!status) status = load_all_vectors(c, {table, 0, done});
+	if (status) return status;
+	std::vector<Piece> pieces;
+	for (const Part &part : parts) {
+		const fg_file *file;
+		const fg_tensor *t = fg_table_find(table, part.layer, part.role, &file);
+		size_t size = (size_t)fg_dtype_bytes(t->dtype);
+		for (uint64_t at = 0; at < t->bytes; at += PIECE)
+			pieces.push_back({t, file, at, (size_t)std::min<uint64_t>(PIECE, t->bytes - at), part.to + at / size});
+	}
+	Reading reading(c, pieces, done, cancel);
+	std::vector<std::thread> readers;
+	for (int i = 0; i < READERS; i++) readers.emplace_back(read_pieces, &reading);
+	for (std::thread &t : readers) t.join();
+	return reading.status ? fg_fail(reading.status, "%s", reading.text.c_str()) : FG_OK;
+}
+
+fg_status load_random(fg_ctx *ctx, uint64_t seed, atomic_ullong *done, atomic_int *cancel) {
+	Context *c = context(ctx);
+	std::vector<Part> parts;
+	fg_status status = place(c, &parts);
+	if (!status) status = load_all_vectors(c, {nullptr, seed, done});
+	if (status) return status;
+	for (const Part &p : parts) {
+		if (atomic_load(cancel)) return fg_fail(FG_INVALID, "loading was stopped because the engine is being closed");
+		uint64_t n = (uint64_t)p.rows * (uint64_t)p.cols;
+		random_kernel<<<1024, 256, 0, c->stream>>>(p.to, n, fg_random_stream(seed, p.role, p.layer), sqrtf(3.0f / (float)p.cols));
+		cudaError_t error = cudaGetLastError();
+		if (error != cudaSuccess) return cuda_fail(error, "making random weights");
+		atomic_fetch_add(done, n * sizeof(bf16));
+	}
+	cudaError_t error = cudaStreamSynchronize(c->stream);
+	return error == cudaSuccess ? FG_OK : cuda_fail(error, "making random weights");
+}
+
+} // namespace fg
