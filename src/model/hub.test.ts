@@ -241,7 +241,7 @@ describe("refusals name cause and cure", () => {
     expect(await refusal(401, "RepoNotFound")).toMatch(/org\/tiny is not a model/);
     await expect(get({ revision: "v2" })).rejects.toThrow(/has no revision "v2"/);
     await expect(get({}, "no such/folder/here")).rejects.toThrow(/neither a directory nor the name of a hub model/);
-    await expect(get({}, "../x")).rejects.toThrow(/neither a directory nor/);
+    await expect(get({}, "../no-such-folder")).rejects.toThrow(/neither a directory nor/);
     await expect(get({ revision: "../../x" })).rejects.toThrow(/is not a branch, tag or commit/);
   });
 
