@@ -34,17 +34,15 @@ async function serve({ prompts, count }) {
   // The last token of a prompt is what the first new one is sampled from: it belongs to the decoding.
   await Promise.all(used.map((slot, i) => slot.evaluateWithoutGeneratingNewTokens(prompts[i].slice(0, -1))));
   const middle = performance.now();
-  const ids = await Promise.all(
-    used.map(async (slot, i) => {
-      const out = [];
-      for await (const token of slot.evaluate(prompts[i].slice(-1), { temperature: 0, yieldEogToken: true })) {
-        out.push(token);
-        if (out.length === count) break;
-      }
-      return out;
-    }),
-  );
+  const streams = used.map((slot, i) => slot.evaluate(prompts[i].slice(-1), { temperature: 0, yieldEogToken: true }));
+  const ids = streams.map(() => []);
+  // In step, so that the sequences' tokens meet in one batch.
+  for (let step = 0; step < count; step++) {
+    const tokens = await Promise.all(streams.map((stream) => stream.next()));
+    for (const [i, { value }] of tokens.entries()) ids[i].push(value);
+  }
   const end = performance.now();
+  await Promise.all(streams.map((stream) => stream.return()));
   return { prefillSeconds: (middle - start) / 1000, decodeSeconds: (end - middle) / 1000, ids };
 }
 
