@@ -12,7 +12,7 @@ const model = {
   tensors: [],
   shape: { layers: 2, kvHeads: 2, headDim: 64 },
 } as unknown as Model;
-const cpu = { kind: "cpu", libraryPath: "x.so", note: null } as const;
+const cpu = { kind: "cpu", libraryPath: "x.so" } as const;
 const config = (options: LoadOptions, device: Parameters<typeof engineConfig>[1] = cpu) =>
   engineConfig(model, device, options);
 const PAGE = 64 * 1024;

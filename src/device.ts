@@ -1,5 +1,7 @@
 /** From LoadOptions to EngineConfig: which device and library, and how the memory is divided. */
+import { existsSync } from "node:fs";
 import * as os from "node:os";
+import * as path from "node:path";
 import { assetPath } from "./assets.ts";
 import { PAGE_TOKENS } from "./engine/blocks.ts";
 import type { DeviceKind, Dtype, EngineConfig } from "./engine/protocol.ts";
@@ -24,34 +26,35 @@ export const DEFAULTS = {
 export interface DeviceChoice {
   kind: DeviceKind;
   libraryPath: string;
-  /** Why `auto` did not take CUDA; null where it did, or where the device was named. */
-  note: string | null;
 }
 
-/** The shared library for `kind`. FASTGEN_LIBRARY names another one. Null where this build has none. */
+/** The shared library for `kind`, null where there is none. The folder FASTGEN_LIBRARY is looked into first. */
 function libraryPath(kind: DeviceKind): string | null {
-  return process.env.FASTGEN_LIBRARY || assetPath(`build/libfastgen_${kind}.so`);
+  const name = `libfastgen_${kind}.so`;
+  const own = process.env.FASTGEN_LIBRARY ? path.join(process.env.FASTGEN_LIBRARY, name) : null;
+  return own && existsSync(own) ? own : assetPath(`build/${name}`);
 }
 
-/** Picks the device: `auto` is CUDA where this build carries it and a GPU can be used, else the CPU. */
+/**
+ * Picks the device: `auto` is CUDA where this build carries it and a GPU can be used, else the CPU. A GPU that is there
+ * and cannot be used is worth a warning.
+ */
 export function chooseDevice(wanted: "auto" | DeviceKind): DeviceChoice {
-  const cuda = wanted === "cpu" ? "not asked for" : cudaProblem();
-  if (cuda === null) return { kind: "cuda", libraryPath: libraryPath("cuda")!, note: null };
-  if (wanted === "cuda") throw new FastgenError("device", `device cuda: ${cuda}; use device cpu`);
-  const path = libraryPath("cpu");
-  if (!path) throw new FastgenError("device", "libfastgen_cpu.so is not built: run make -C libfastgen");
-  return { kind: "cpu", libraryPath: path, note: wanted === "auto" ? cuda : null };
-}
-
-/** Why CUDA cannot be used, or null. */
-function cudaProblem(): string | null {
-  const path = libraryPath("cuda");
-  if (!path) return "this build has no CUDA library";
-  try {
-    return Library.open(path).devices().length > 0 ? null : "no CUDA GPU was found";
-  } catch (error) {
-    return error instanceof Error ? error.message : String(error);
+  if (wanted !== "cpu") {
+    const library = libraryPath("cuda");
+    let problem = "this build has no CUDA library";
+    try {
+      if (library && Library.open(library).devices().length > 0) return { kind: "cuda", libraryPath: library };
+      if (library) problem = "no CUDA GPU was found";
+    } catch (error) {
+      problem = error instanceof Error ? error.message : String(error);
+      if (wanted === "auto") process.emitWarning(`running on the CPU, for CUDA cannot be used: ${problem}`);
+    }
+    if (wanted === "cuda") throw new FastgenError("device", `device cuda: ${problem}; use device cpu`);
   }
+  const library = libraryPath("cpu");
+  if (library) return { kind: "cpu", libraryPath: library };
+  throw new FastgenError("device", "libfastgen_cpu.so is not built: run make -C libfastgen");
 }
 
 const DTYPE_BYTES: Record<Dtype, number> = { float32: 4, float16: 2, bfloat16: 2 };

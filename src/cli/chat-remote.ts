@@ -122,7 +122,7 @@ async function request(url: string, init: RequestInit): Promise<Response> {
     reply = await fetch(url, init);
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new FastgenError("unavailable", `cannot reach ${url}: ${reason}`, { cause });
+    throw new FastgenError("unavailable", `cannot reach ${url}: ${reason} Is a server running there?`, { cause });
   }
   if (reply.ok) return reply;
   const text = await reply.text();

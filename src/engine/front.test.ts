@@ -9,7 +9,7 @@ import { MAX_QUEUED_SEQUENCES } from "../limits.ts";
 import { EngineFront, type SequenceEvent } from "./front.ts";
 import type { EngineConfig, EngineRequest, TokenLogprobs } from "./protocol.ts";
 
-const libraryPath = process.env.FASTGEN_LIBRARY ?? join(import.meta.dir, "../../build/libfastgen_cpu.so");
+const libraryPath = join(import.meta.dir, "../../build/libfastgen_cpu.so");
 const noLibrary = !existsSync(libraryPath);
 if (noLibrary) console.log(`skipped: ${libraryPath} is not built (make -C libfastgen)`);
 const engineTest = test.skipIf(noLibrary);
