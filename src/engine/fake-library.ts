@@ -25,6 +25,8 @@ interface Slot {
   fill: SlotFill;
   table: number[];
   lastSampled: number;
+  /** What penalties count: the history it was filled with, then what it sampled itself. */
+  history: number[] | null;
 }
 
 /** The fake model: what follows `tokens`, under a sequence's sampling state. Stop ids are held back below minContext. */
@@ -113,7 +115,8 @@ export class FakeLibrary {
     for (const fill of plan.fills) {
       check(fill.slot >= 0 && fill.slot < config.maxSeqs, `slot ${fill.slot}`);
       check(fill.stopIds.length <= FG.MAX_STOP_IDS, "too many stop ids");
-      this.slots.set(fill.slot, { fill, table: [], lastSampled: GARBAGE });
+      const history = fill.history && [...fill.history];
+      this.slots.set(fill.slot, { fill, table: [], lastSampled: GARBAGE, history });
     }
     for (let i = 0; i < plan.pageUpdateCount; i++) {
       const [slot, index, page] = plan.pageUpdates.subarray(i * 3, i * 3 + 3) as unknown as [number, number, number];
@@ -208,19 +211,13 @@ export class FakeLibrary {
   }
 
   private sample(slot: Slot, tokens: Int32Array, length: number): number {
-    const { fill } = slot;
-    let history: number[] | null = null;
-    if (fill.history !== null) {
-      // The library goes on from the history it was given with what it samples itself.
-      check(fill.history.length <= length, "history runs ahead of the sequence");
-      history = [...fill.history, ...tokens.subarray(fill.history.length)];
-    }
-    slot.lastSampled = penalised(
-      nextToken(tokens, length, fill, this.config.vocabSize),
-      history,
-      this.config.vocabSize,
-    );
-    return slot.lastSampled;
+    const { fill, history } = slot;
+    const { vocabSize } = this.config;
+    check(history === null || history.length === length, "the history is not the sequence");
+    const token = penalised(nextToken(tokens, length, fill, vocabSize), history, vocabSize);
+    slot.lastSampled = token;
+    history?.push(token);
+    return token;
   }
 }
 

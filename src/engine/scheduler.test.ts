@@ -254,7 +254,7 @@ type Arrival = typeof arrivals extends fc.Arbitrary<infer T> ? T : never;
 
 const settings = fc.record({
   maxSeqs: fc.integer({ min: 1, max: 10 }),
-  extraTokens: fc.integer({ min: 0, max: 200 }),
+  extraTokens: fc.oneof(fc.nat(4), fc.nat(200)),
   spare: fc.integer({ min: 0, max: 20 }),
   hostPages: fc.constantFrom(0, 0, 3, 12),
   prefixCaching: fc.boolean(),
