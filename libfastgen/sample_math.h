@@ -64,7 +64,8 @@ FG_FN float fg_clean(float logit) {
 /* Repetition penalty (CTRL, arXiv:1909.05858), then frequency and presence penalties (OpenAI) of a token that is in the
  * prompt or the output, `n_output` times in the output. */
 FG_FN float fg_penalize(float logit, float repetition, float frequency, float presence, uint32_t n_output) {
-	logit = logit > 0 ? logit / repetition : logit * repetition;
+	/* fmaf(x, y, 0) is x * y that cannot fuse with a subtraction after it. */
+	logit = logit > 0 ? logit / repetition : fmaf(logit, repetition, 0.0f);
 	return n_output == 0 ? logit : fmaf(-frequency, (float)n_output, logit) - presence;
 }
 
@@ -111,11 +112,11 @@ FG_FN float fg_log(float x) {
 	return fmaf((float)e, 0.693145752f, f + p);
 }
 
-/* A standard Gumbel number, -log(-log(1 - v)), from 32 random bits: v = (bits + 1/2) / 2^32 rounded to float32, shrunk
- * by one ulp so that it stays below 1. v runs from 2^-33 to 1 - 2^-24, for small v are the draws that win and float32
- * is densest there; the result lies in [-2.82, FG_GUMBEL_MAX]. */
+/* A standard Gumbel number, -log(-log(1 - v)), from 32 random bits: v = (bits + 1/2) / 2^32 in float32. Up to 255 is
+ * taken from large `bits`, less than v's rounding, which keeps v below 1. v runs from 2^-33 to 1 - 2^-24, for small v
+ * are the draws that win and float32 is densest there; the result lies in [-2.82, FG_GUMBEL_MAX]. */
 FG_FN float fg_gumbel(uint32_t bits) {
-	float v = ((float)bits + 0.5f) * 0x1.fffffep-33f;
+	float v = ((float)(bits - (bits >> 24)) + 0.5f) * 0x1p-32f;
 	float u = 1.0f - v;
 	float lost = (1.0f - u) - v; /* what rounding took from u, exactly: log(1 - v) = log(u) + lost / u */
 	float exponential = -(fg_log(u) + lost / u);

@@ -9,7 +9,7 @@
 /* One function compiled for several instruction sets, picked when the library is loaded. All give the same bits. */
 #if defined(FG_SIMD)
 /* set by whoever compiles, to test one of them */
-#elif defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#elif defined(__x86_64__) && defined(__gnu_linux__) && !defined(__clang__)
 #define FG_SIMD __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define FG_SIMD

@@ -34,7 +34,7 @@ static int by_key_descending(const void *a, const void *b) {
 	return x < y ? 1 : x > y ? -1 : 0;
 }
 
-static void run_model(model *m, const fg_sampling *s, const float *logits, int32_t vocab, const uint32_t *mask,
+static inline void run_model(model *m, const fg_sampling *s, const float *logits, int32_t vocab, const uint32_t *mask,
                       int32_t position) {
 	static double z[MAX_VOCAB];
 	static int32_t order[MAX_VOCAB];
@@ -115,7 +115,7 @@ static void run_model(model *m, const fg_sampling *s, const float *logits, int32
 }
 
 /* The Gumbel-max draw in double precision. -1 when the two best are too close to call in float32. */
-static int32_t model_draw(const model *m, int32_t vocab, uint64_t seed, int32_t position) {
+static inline int32_t model_draw(const model *m, int32_t vocab, uint64_t seed, int32_t position) {
 	double best = -INFINITY, second = -INFINITY;
 	int32_t best_id = -1;
 	for (int32_t i = 0; i < vocab; i++) {
@@ -142,7 +142,7 @@ static int by_bits(const void *a, const void *b) {
 	return (x > y) - (x < y);
 }
 
-static int32_t twin_sample(const fg_sampling *s, const float *logits, int32_t vocab, const uint32_t *mask,
+static inline int32_t twin_sample(const fg_sampling *s, const float *logits, int32_t vocab, const uint32_t *mask,
                            int32_t position) {
 	static float z[MAX_VOCAB], sorted[MAX_VOCAB];
 	for (int32_t i = 0; i < vocab; i++) z[i] = mask && !(mask[i / 32] >> (i % 32) & 1) ? -INFINITY : logits[i];
