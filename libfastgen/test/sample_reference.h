@@ -35,7 +35,7 @@ static int by_key_descending(const void *a, const void *b) {
 }
 
 static inline void run_model(model *m, const fg_sampling *s, const float *logits, int32_t vocab, const uint32_t *mask,
-                      int32_t position) {
+                             int32_t position) {
 	static double z[MAX_VOCAB];
 	static int32_t order[MAX_VOCAB];
 	double largest = 0;
@@ -143,7 +143,7 @@ static int by_bits(const void *a, const void *b) {
 }
 
 static inline int32_t twin_sample(const fg_sampling *s, const float *logits, int32_t vocab, const uint32_t *mask,
-                           int32_t position) {
+                                  int32_t position) {
 	static float z[MAX_VOCAB], sorted[MAX_VOCAB];
 	for (int32_t i = 0; i < vocab; i++) z[i] = mask && !(mask[i / 32] >> (i % 32) & 1) ? -INFINITY : logits[i];
 	for (int32_t i = 0; i < s->n_bias; i++) z[s->bias_ids[i]] += s->bias[i];
