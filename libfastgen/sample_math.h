@@ -3,10 +3,12 @@
  *
  * One row, logits z[vocab], in this order; every step is float32, rounded to nearest, subnormals kept:
  *
- *   1. Allowed-token mask: z = -inf where not allowed. 2. Logit bias: z += bias, entry after entry, so that an id given
- *      twice gets both. 3. Stop ids: z = -inf where position < min_context. 4. fg_penalize() for each token in prompt
- * or output. 5. fg_clean().
- *   6. zmax = max z, ignoring NaN. When zmax is -inf there is no token to sample.
+ *   1. Allowed-token mask: z = -inf where not allowed.
+ *   2. Logit bias: z += bias, entry after entry, so that an id given twice gets both.
+ *   3. Stop ids: z = -inf where position < min_context.
+ *   4. fg_penalize() once for each distinct token in prompt or output.
+ *   5. fg_clean().
+ *   6. zmax = max z, ignoring NaN; +0 when it is a zero. When zmax is -inf there is no token to sample.
  *      Greedy (temperature 0): the lowest id with z == zmax. Else:
  *   7. fg_distance(): d = (zmax - z) / temperature. d >= 0, the likeliest token has d = 0, and exp(-d) is a token's
  *      probability relative to it. As d >= 0, the bits of d order as unsigned integers. A NaN logit has d = NaN, which
@@ -14,12 +16,17 @@
  *   8. Filters: each is an upper limit on d, and all that is kept is d <= limit. So ties with the last kept token stay,
  *      nothing needs sorting, and the limits compose by taking the least:
  *        min_p  limit = fg_min_p_limit(min_p)
- *        top_k  limit = the top_k-th smallest d of the whole row (with ties counted apart): applies where top_k > 0
+ *        top_k  limit = the top_k-th smallest d of the row, NaN left out, each of several equal ones counted. Applies
+ *               where 0 < top_k < vocab and the row has that many.
  *        top_p  over the tokens kept so far: limit = the least d such that the sum of fg_weight over those up to d
  *               reaches fg_top_p_target(top_p, sum over all kept). Applies where top_p < 1. Weights are integers, so
  *               the sums are exact in any order.
  *   9. Draw: the kept token with the greatest score fg_gumbel(random word) - d, the lowest id of equals. The random
- * word of token i is word i % 4 of fg_philox(seed, position, i / 4). A token whose d is inf scores -inf and never wins.
+ *      word of token i is word i % 4 of fg_philox(seed, position, i / 4). A token whose d is inf never wins.
+ *   What is drawn counts as output from then on.
+ *
+ * `position` is where the token goes, from the start of the sequence. test/sample_reference.h has all this as plain
+ * code (twin_sample).
  *
  * Nothing here may be reassociated or fused differently: where a multiplication meets an addition, fmaf() says that
  * they fuse, and wherever else one does, the product is exact: a compiler that contracts changes nothing. CUDA: compile
