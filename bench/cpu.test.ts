@@ -45,7 +45,7 @@ test.skipIf(!library)(
     ];
     const { results } = await bench("cpu.ts", join(MODELS_DIRECTORY, "llama3-rope"), ...flags);
     for (const metric of [
-      "memory bandwidth",
+      "memory bandwidth, best",
       "prefill, batch 1",
       "prefill, batch 3",
       "decode, batch 1",

@@ -6,7 +6,7 @@
  */
 import { type ChildProcessWithoutNullStreams, spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync } from "node:fs";
-import { availableParallelism } from "node:os";
+import { availableParallelism, loadavg } from "node:os";
 import { basename, join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { Command, InvalidArgumentError } from "commander";
@@ -17,6 +17,7 @@ import { LIBRARY_PATH, TimedLibrary, type Timing } from "./library.ts";
 import { type Measurement, record } from "./record.ts";
 import { median, randomFrom } from "./stats.ts";
 
+const DTYPE = "bfloat16";
 const BUILD = join(import.meta.dir, "..", "build", "bench");
 
 const count = (text: string) => {
@@ -93,13 +94,17 @@ class LlamaCpp {
   }
 }
 
-/** Bytes of weights that one decode step reads: all but the embedding table, unless it is the LM head too. */
-function bytesPerStep(model: Model, weightBytes: number): number {
-  const { vocabSize, hiddenSize, tiedEmbeddings } = model.shape;
-  return weightBytes - (tiedEmbeddings ? 0 : vocabSize * hiddenSize * 2);
+/**
+ * Bytes that one decode step of `batch` sequences must read, on average: the weights (but for the embedding table, unless
+ * it is the LM head too), and the KV cache.
+ */
+function bytesPerStep(model: Model, weightBytes: number, batch: number, input: number, output: number): number {
+  const { vocabSize, hiddenSize, tiedEmbeddings, layers, kvHeads, headDim } = model.shape;
+  const table = tiedEmbeddings ? 0 : vocabSize * hiddenSize * 2;
+  return weightBytes - table + batch * (input + output / 2) * layers * 2 * kvHeads * headDim * 2;
 }
 
-/** Share of tokens on which two runs agree before they first differ. */
+/** Share of the tokens before two runs first differ. */
 function agreement(a: number[][], b: number[][]): number {
   const shares = a.map((ids, i) => {
     const at = ids.findIndex((id, k) => id !== b[i]![k]);
@@ -108,85 +113,117 @@ function agreement(a: number[][], b: number[][]): number {
   return shares.reduce((x, y) => x + y, 0) / shares.length;
 }
 
-export async function main(args: string[]): Promise<void> {
-  const command = program.parse(args, { from: "user" });
-  const flags = command.opts();
-  const [directory] = command.args as [string];
-  if (!existsSync(LIBRARY_PATH)) throw new Error(`no ${LIBRARY_PATH}: make -C libfastgen`);
-  const model = await openModel(directory);
-  if (model.dtype !== "bfloat16") throw new Error(`the bench compares bf16 weights; ${model.name} has ${model.dtype}`);
-  const { batch, input, output, rounds, threads } = flags as Record<string, number>;
-  const context = Math.ceil((input! + output!) / 64) * 64;
-  const dtype = "bfloat16";
-  const ours = TimedLibrary.open(model, { sequences: batch!, context, threads: threads!, dtype, stepTokens: 512 });
-  const theirs = flags.llamaCpp ? await LlamaCpp.start(model, threads!, batch!, context) : null;
+interface Flags {
+  batch: number;
+  input: number;
+  output: number;
+  rounds: number;
+  threads: number;
+  memory: number;
+  llamaCpp: boolean;
+  results: string;
+}
 
+/** One value a round of everything that is measured. */
+interface Rounds {
+  deviceName: string;
+  /** Bytes a second. */
+  bandwidth: number[];
+  /** "fastgen decode 16" → tokens a second */
+  speeds: Map<string, number[]>;
+  /** Bytes of one decode step, by batch. */
+  stepBytes: Map<number, number>;
+  /** Of the greedy tokens of one sequence with llama.cpp's; null without it. */
+  agreed: number | null;
+}
+
+async function measure(model: Model, flags: Flags): Promise<Rounds> {
+  const { batch, input, output, threads } = flags;
+  const context = Math.ceil((input + output) / 64) * 64;
+  const ours = TimedLibrary.open(model, { sequences: batch, context, threads, dtype: DTYPE, stepTokens: 512 });
+  const theirs = flags.llamaCpp ? await LlamaCpp.start(model, threads, batch, context) : null;
   const random = randomFrom(1);
-  const prompts = Array.from({ length: batch! }, () =>
-    Array.from({ length: input! }, () => 1 + Math.floor(random() * (model.shape.vocabSize - 1))),
+  const prompts = Array.from({ length: batch }, () =>
+    Array.from({ length: input }, () => 1 + Math.floor(random() * (model.shape.vocabSize - 1))),
   );
-  const batches = [...new Set([1, batch!])];
-  const speeds = new Map<string, number[]>();
-  const note = (key: string, value: number) => speeds.set(key, [...(speeds.get(key) ?? []), value]);
-  const bandwidths: number[] = [];
-  const shares: number[] = [];
-  const stepBytes = bytesPerStep(model, ours.capacity.weightBytes);
-  let agreed = Number.NaN;
+  const batches = [...new Set([1, batch])];
+  const { weightBytes, deviceName } = ours.capacity;
+  const stepBytes = new Map(batches.map((n) => [n, bytesPerStep(model, weightBytes, n, input, output)]));
+  const rounds: Rounds = { deviceName, bandwidth: [], speeds: new Map(), stepBytes, agreed: null };
+  const note = (key: string, value: number) => rounds.speeds.set(key, [...(rounds.speeds.get(key) ?? []), value]);
 
-  for (let round = -1; round < rounds!; round++) {
+  for (let round = -1; round < flags.rounds; round++) {
     // Round -1 warms up: pages are touched, clocks settle. It is not counted.
     const counted = round >= 0;
-    const bandwidth = memoryBandwidth(flags.memory, threads!);
-    if (counted) bandwidths.push(bandwidth);
+    const bandwidth = memoryBandwidth(flags.memory, threads);
+    if (counted) rounds.bandwidth.push(bandwidth);
     for (const n of batches) {
       const some = prompts.slice(0, n);
-      const results: [string, Timing][] = [["fastgen", ours.run(some, output!)]];
-      if (theirs) results.push(["llama.cpp", await theirs.run(some, output!)]);
+      const own = ours.run(some, output);
+      const other = await theirs?.run(some, output);
       if (!counted) continue;
-      for (const [who, timing] of results) {
-        note(`${who} prefill ${n}`, (n * (input! - 1)) / timing.prefillSeconds);
-        note(`${who} decode ${n}`, (n * output!) / timing.decodeSeconds);
+      for (const [who, timing] of Object.entries({ fastgen: own, "llama.cpp": other })) {
+        if (!timing) continue;
+        note(`${who} prefill ${n}`, (n * (input - 1)) / timing.prefillSeconds);
+        note(`${who} decode ${n}`, (n * output) / timing.decodeSeconds);
       }
-      if (n === 1) shares.push((stepBytes * output!) / results[0]![1].decodeSeconds / bandwidth);
-      if (n === 1 && results[1]) agreed = agreement(results[0]![1].ids, results[1][1].ids);
+      if (n === 1 && other) rounds.agreed = agreement(own.ids, other.ids);
     }
   }
   ours.close();
   theirs?.close();
+  return rounds;
+}
 
-  const bestBandwidth = Math.max(...bandwidths);
-  const measured: Measurement[] = [{ metric: "memory bandwidth", value: bestBandwidth / 1e9, unit: "GB/s" }];
-  console.log(`${model.name}, ${ours.capacity.deviceName}, ${threads} threads, ${input} tokens in, ${output} out`);
-  console.log(
-    `memory: ${(bestBandwidth / 1e9).toFixed(1)} GB/s at best, ${(median(bandwidths) / 1e9).toFixed(1)} median`,
-  );
-  console.log(`batch-1 decode reads ${(100 * median(shares)).toFixed(0)} % of what memory gave in the same round`);
-  measured.push({
-    metric: "batch-1 decode's share of memory bandwidth",
-    value: median(shares),
-    unit: "share",
-    floor: 1,
-  });
+/** Medians, each with the bound that memory sets. */
+function summarize({ bandwidth, speeds, stepBytes }: Rounds): Measurement[] {
+  const best = Math.max(...bandwidth);
+  const share = median(speeds.get("fastgen decode 1")!.map((speed, i) => (speed * stepBytes.get(1)!) / bandwidth[i]!));
+  const out: Measurement[] = [
+    { metric: "memory bandwidth, best", value: best / 1e9, unit: "GB/s" },
+    { metric: "memory bandwidth, median", value: median(bandwidth) / 1e9, unit: "GB/s" },
+    { metric: "batch-1 decode's share of the bandwidth in its round", value: share, unit: "share" },
+  ];
   for (const phase of ["prefill", "decode"]) {
-    for (const n of batches) {
-      const floor = phase === "decode" ? (n * bestBandwidth) / stepBytes : null;
-      const own = median(speeds.get(`fastgen ${phase} ${n}`)!);
-      measured.push({ metric: `${phase}, batch ${n}`, value: own, unit: "tokens/s", floor });
-      let line = `${phase.padEnd(8)} batch ${String(n).padEnd(3)} ${own.toFixed(1).padStart(9)} tokens/s`;
+    for (const [n, bytes] of stepBytes) {
+      const metric = `${phase}, batch ${n}`;
+      const floor = phase === "decode" ? (n * best) / bytes : null;
+      const own = speeds.get(`fastgen ${phase} ${n}`)!;
       const other = speeds.get(`llama.cpp ${phase} ${n}`);
-      if (other) {
-        const ratio = median(speeds.get(`fastgen ${phase} ${n}`)!.map((value, i) => value / other[i]!));
-        measured.push({ metric: `${phase}, batch ${n}: llama.cpp`, value: median(other), unit: "tokens/s", floor });
-        measured.push({ metric: `${phase}, batch ${n}: ratio to llama.cpp`, value: ratio, unit: "×" });
-        line += `   llama.cpp ${median(other).toFixed(1).padStart(9)}   ratio ${ratio.toFixed(2)}`;
-      }
-      console.log(line);
+      out.push({ metric, value: median(own), unit: "tokens/s", floor });
+      if (!other) continue;
+      const ratios = own.map((value, i) => value / other[i]!);
+      out.push({ metric: `${metric}: llama.cpp`, value: median(other), unit: "tokens/s", floor });
+      out.push({ metric: `${metric}: ratio to llama.cpp`, value: median(ratios), unit: "×" });
     }
   }
-  if (theirs) console.log(`greedy tokens agree with llama.cpp's for the first ${(100 * agreed).toFixed(0)} %`);
+  return out;
+}
+
+export async function main(args: string[]): Promise<void> {
+  const command = program.parse(args, { from: "user" });
+  const flags = command.opts<Flags>();
+  const directory = command.args[0]!;
+  if (!existsSync(LIBRARY_PATH)) throw new Error(`no ${LIBRARY_PATH}: make -C libfastgen`);
+  const model = await openModel(directory);
+  if (model.dtype !== DTYPE) throw new Error(`the bench compares bf16 weights; ${model.name} has ${model.dtype}`);
+  const busy = loadavg()[0]!;
+  if (busy > 0.5) console.error(`note: the machine is busy (load ${busy.toFixed(1)}); the figures will suffer`);
+
+  const rounds = await measure(model, flags);
+  const measured = summarize(rounds);
+  const { input, output, threads } = flags;
+  console.log(`${model.name}, ${rounds.deviceName}, ${threads} threads, ${input} tokens in, ${output} out`);
+  for (const { metric, value, unit, floor } of measured) {
+    const bound = floor ? `, ${((100 * value) / floor).toFixed(0)} % of memory's bound` : "";
+    console.log(`${metric.padEnd(54)} ${value.toPrecision(4).padStart(8)} ${unit}${bound}`);
+  }
+  if (rounds.agreed !== null) {
+    console.log(`greedy tokens are llama.cpp's for the first ${(100 * rounds.agreed).toFixed(0)} %`);
+  }
   if (flags.results !== "none") {
-    const load = { input, output, threads, rounds };
-    record(flags.results, { model: basename(resolve(directory)), dtype, load }, measured);
+    const load = { input, output, threads, rounds: flags.rounds };
+    record(flags.results, { model: directory, dtype: DTYPE, load }, measured);
   }
 }
 

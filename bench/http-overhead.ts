@@ -4,7 +4,6 @@
  * over a socket, in turns, with one engine for both. The client of the HTTP runs is in this process too, and its work
  * counts as HTTP's. Prints medians; appends them to results/http.jsonl.
  */
-import { basename, resolve } from "node:path";
 import { Command, InvalidArgumentError } from "commander";
 import { listen } from "../routes/listen.ts";
 import { Service } from "../routes/service.ts";
@@ -89,7 +88,7 @@ export async function main(args: string[]): Promise<void> {
     console.log(`HTTP adds ${(100 * share).toFixed(1)} %`);
     if (results !== "none") {
       const subject = {
-        model: basename(resolve(name)),
+        model: name,
         dtype: fastgen.model.dtype,
         load: { streams, input, output, rounds },
       };

@@ -1,8 +1,8 @@
 /** One measurement a line in results/*.jsonl: what was measured, where, of what, and how to do it again. */
 import { spawnSync } from "node:child_process";
-import { appendFileSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
+import { appendFileSync, existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { cpus } from "node:os";
-import { join } from "node:path";
+import { basename, join, resolve } from "node:path";
 
 export const RESULTS_DIRECTORY = join(import.meta.dir, "results");
 
@@ -15,6 +15,7 @@ export interface Measurement {
 }
 
 export interface Subject {
+  /** "org/name" or a directory, of which the last part is kept. */
   model: string;
   dtype: string;
   /** The parameters of the load: batch, lengths, rate, ... */
@@ -36,9 +37,19 @@ export interface Result extends Required<Measurement>, Subject {
 /** Appends to results/`name`.jsonl, or to another file. */
 export function record(file: string, subject: Subject, measurements: readonly Measurement[]): void {
   const facts = machineFacts();
+  const model = existsSync(subject.model) ? basename(resolve(subject.model)) : subject.model;
   const lines = measurements.map((m): Result => {
     const value = Number(m.value.toPrecision(6));
-    return { ...facts, ...subject, metric: m.metric, value, unit: m.unit, floor: m.floor ?? null, command: command() };
+    return {
+      ...facts,
+      ...subject,
+      model,
+      metric: m.metric,
+      value,
+      unit: m.unit,
+      floor: m.floor ?? null,
+      command: command(),
+    };
   });
   const path = file.includes("/") ? file : join(RESULTS_DIRECTORY, `${file}.jsonl`);
   mkdirSync(join(path, ".."), { recursive: true });
@@ -47,6 +58,7 @@ export function record(file: string, subject: Subject, measurements: readonly Me
 
 /** All results, oldest first within a file. */
 export function readResults(directory = RESULTS_DIRECTORY): Result[] {
+  if (!existsSync(directory)) return [];
   const files = readdirSync(directory).filter((name) => name.endsWith(".jsonl"));
   return files.sort().flatMap((name) => {
     const lines = readFileSync(join(directory, name), "utf8").split("\n");

@@ -1,0 +1,103 @@
+#!/usr/bin/env bun
+/**
+ * The engine's own work on a step of many decoding sequences, without a library: planning it, taking its result in, and
+ * making the message. Prints microseconds.
+ */
+import { Command } from "commander";
+import type { EngineRequest } from "../src/engine/protocol.ts";
+import { Scheduler } from "../src/engine/scheduler.ts";
+import { FG } from "../src/ffi/layout.ts";
+import { StepPlan } from "../src/ffi/plan.ts";
+
+const program = new Command("bun bench/scheduler.ts")
+  .description("Times planning and committing steps in which every slot decodes.")
+  .option("--sequences <n>", "sequences that run", Number, 512)
+  .option("--output <tokens>", "new tokens each", Number, 1000)
+  .option("--steps <n>", "steps timed, after a tenth as many that are not", Number, 5000);
+
+/** Microseconds of each part, one entry a step. */
+export function timeSteps(sequences: number, output: number, steps: number): Record<string, number[]> {
+  const maxStepTokens = Math.max(2048, sequences);
+  const maxContext = 2 * output + 64;
+  const pages = sequences * Math.ceil(maxContext / FG.PAGE_TOKENS);
+  const scheduler = new Scheduler({
+    maxSeqs: sequences,
+    maxStepTokens,
+    maxContext,
+    pages,
+    hostPages: 0,
+    prefixCaching: true,
+  });
+  const plan = new StepPlan(sequences, maxStepTokens);
+  const rows = (width: number) => ({
+    i: new Int32Array(maxStepTokens * width),
+    f: new Float32Array(maxStepTokens * width),
+  });
+  const [one, top] = [rows(1), rows(FG.MAX_LOGPROBS)];
+  const result = {
+    step: 0,
+    rows: sequences,
+    ids: one.i.fill(5),
+    logprobs: one.f,
+    topIds: top.i,
+    topLogprobs: top.f,
+    logits: one.f,
+    runSeconds: 0,
+    idleSeconds: 0,
+  };
+  const times: Record<string, number[]> = { plan: [], commit: [], message: [] };
+  let added = 0;
+  for (let step = -steps / 10; step < steps; ) {
+    while (scheduler.aliveCount < sequences) scheduler.add(decoding(added++, output));
+    const started = performance.now();
+    scheduler.plan(plan);
+    const planned = performance.now();
+    const full = plan.seqCount === sequences && plan.tokenCount === sequences;
+    if (scheduler.stepsOut < FG.STEPS_IN_FLIGHT) continue;
+    const before = performance.now();
+    scheduler.commit(result);
+    const committed = performance.now();
+    structuredClone(scheduler.takeMessage());
+    const sent = performance.now();
+    if (!full || step++ < 0) continue;
+    times.plan!.push((planned - started) * 1000);
+    times.commit!.push((committed - before) * 1000);
+    times.message!.push((sent - committed) * 1000);
+  }
+  return times;
+}
+
+function decoding(id: number, maxTokens: number): EngineRequest {
+  return {
+    id,
+    prompt: Int32Array.of(id % 1000, 1, 2, 3),
+    sampling: {
+      seed: 0n,
+      temperature: 0,
+      topP: 1,
+      topK: 0,
+      minP: 0,
+      repetitionPenalty: 1,
+      presencePenalty: 0,
+      frequencyPenalty: 0,
+      biasIds: new Int32Array(0),
+      bias: new Float32Array(0),
+    },
+    // Ends spread over time, as they are in a server.
+    maxTokens: maxTokens / 2 + ((id * 7919) % maxTokens),
+    minTokens: 0,
+    stopIds: Int32Array.of(2),
+    logprobs: -1,
+    promptLogprobs: -1,
+  };
+}
+
+if (import.meta.main) {
+  program.parse();
+  const { sequences, output, steps } = program.opts<{ sequences: number; output: number; steps: number }>();
+  for (const [part, times] of Object.entries(timeSteps(sequences, output, steps))) {
+    const sorted = times.toSorted((a, b) => a - b);
+    const at = (share: number) => sorted[Math.floor(share * (sorted.length - 1))]!.toFixed(1);
+    console.log(`${part.padEnd(8)} ${sequences} sequences: p50 ${at(0.5)} us, p99 ${at(0.99)} us, max ${at(1)} us`);
+  }
+}
