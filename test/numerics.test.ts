@@ -88,6 +88,14 @@ describe.skipIf(!library).each([...MODEL_NAMES])("as transformers: %s", (name) =
     }
     expect(sure).toBeGreaterThan(10);
   });
+
+  test("float16: no worse than twice naive float16, which has 3 bits more than bfloat16", async () => {
+    const r = await runner(name, { dtype: "float16" });
+    const [logits] = r.score([{ ids }]);
+    const errors = relativeErrors(logits!, r.shape.vocabSize, columns, golden.floats("logits"));
+    expect(largest(errors)).toBeLessThan((2 * largest(bf16Error)) / 2 ** 3);
+    expect(median(errors)).toBeLessThan((2 * median(bf16Error)) / 2 ** 3);
+  });
 });
 
 describe
@@ -168,7 +176,7 @@ describe.skipIf(!library || process.env.FASTGEN_CPU_ISA !== undefined)("on every
   test.each(instructionSets())(
     "as transformers on %s",
     async (set) => {
-      expect(await testsOn(set, import.meta.path, "as transformers:")).toContain(`${3 * MODEL_NAMES.length} pass`);
+      expect(await testsOn(set, import.meta.path, "as transformers:")).toContain(`${4 * MODEL_NAMES.length} pass`);
     },
     120_000,
   );
