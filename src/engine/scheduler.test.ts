@@ -467,6 +467,23 @@ test("a step that fails ends the sequences in it and no others", () => {
   expect(rig.received.get(spared.id)!.finish).toBe("length");
 });
 
+test("a step that is refused ends the sequences in it, while the one before it still counts", () => {
+  const rig = new Rig({ ...config, maxSeqs: 2 });
+  const [running, spared] = [request(prompt(30, 1), 50), request(prompt(200, 2), 10)];
+  const late = request(prompt(20, 3), 10);
+  rig.add(running, late);
+  rig.step();
+  rig.add(spared);
+  const before = rig.received.get(running.id)!.tokens.length;
+  expect(rig.scheduler.plan(rig.plan)).toBe(true);
+  rig.scheduler.dropLast(new FastgenError("internal", "no such page"));
+  rig.finish();
+  rig.checkEnd();
+  for (const { id } of [running, late]) expect(rig.received.get(id)).toMatchObject({ error: "no such page" });
+  expect(rig.received.get(spared.id)!.finish).toBe("length");
+  expect(before).toBeGreaterThan(0);
+});
+
 test("requests that cannot run are refused with the reason, one by one", () => {
   const rig = new Rig(config);
   const fine = request(prompt(5), 3);
