@@ -127,6 +127,7 @@ export interface StepMessage {
   finish: Uint8Array;
   /** By entry index, only where asked for. */
   logprobs: Map<number, TokenLogprobs> | null;
+  /** Of prompt[1] and on, whole, on a request's first entry. */
   promptLogprobs: Map<number, TokenLogprobs> | null;
   /** By entry index: prompt tokens found in the prefix cache; on a request's first entry only. */
   cachedTokens: Map<number, number> | null;

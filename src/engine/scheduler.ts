@@ -141,11 +141,6 @@ export class Scheduler {
     if (seq) this.end(seq, -1, "abort");
   }
 
-  /** Ends every sequence with the same error. */
-  failAll(error: FastgenError): void {
-    for (const seq of [...this.alive.values()]) this.fail(seq, error);
-  }
-
   /** Plans the next step into `plan`; false when there is nothing to run now. Submit it, or call dropLast(). */
   plan(plan: StepPlan): boolean {
     plan.clear();
