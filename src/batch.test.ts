@@ -1,8 +1,9 @@
 import { expect, test } from "bun:test";
 import { type BatchJob, runBounded } from "./batch.ts";
 
-function job(ms: number, value: number): BatchJob<number> {
-  return { result: Bun.sleep(ms).then(() => (value < 0 ? Promise.reject(new Error("bad")) : value)), abort() {} };
+function job(ms: number, value: number, weight = 1): BatchJob<number> {
+  const run = () => Bun.sleep(ms).then(() => (value < 0 ? Promise.reject(new Error("bad")) : value));
+  return { weight, run, abort() {} };
 }
 
 test("results come as they finish, with their input's place; one failure disturbs no other", async () => {
@@ -31,11 +32,15 @@ test("an endless input is read only as places free up, and closed on an early ex
     }
   }
   let taken = 0;
-  const start = (i: number): BatchJob<number> => {
-    most = Math.max(most, ++alive);
-    return { result: Bun.sleep(2).then(() => alive-- && i), abort: () => aborted.push(i) };
-  };
-  for await (const _ of runBounded(endless(), 4, start)) {
+  const prepare = (i: number): BatchJob<number> => ({
+    weight: 1,
+    run: () => {
+      most = Math.max(most, ++alive);
+      return Bun.sleep(2).then(() => alive-- && i);
+    },
+    abort: () => aborted.push(i),
+  });
+  for await (const _ of runBounded(endless(), 4, prepare)) {
     await Bun.sleep(5);
     if (++taken === 10) break;
   }
@@ -68,4 +73,25 @@ test("an early exit does not wait for an input that never answers", async () => 
     await new Promise(() => {});
   }
   for await (const _ of runBounded(stuck(), 4, (i) => job(1, i))) break;
+});
+
+test("weights add up to the limit; what weighs more runs alone", async () => {
+  let load = 0;
+  const seen: number[] = [];
+  const prepare = (weight: number): BatchJob<number> => ({
+    weight,
+    run: async () => {
+      load += weight;
+      seen.push(load);
+      await Bun.sleep(3);
+      load -= weight;
+      return weight;
+    },
+    abort() {},
+  });
+  let results = 0;
+  for await (const _ of runBounded([2, 2, 1, 9, 4, 1, 3], 4, prepare)) results++;
+  expect(results).toBe(7);
+  expect(Math.max(...seen.filter((at) => at !== 9))).toBeLessThanOrEqual(4);
+  expect(seen).toContain(9);
 });

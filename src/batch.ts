@@ -1,8 +1,10 @@
 /** Many jobs from a lazily read input, a bounded number at once, results as they finish. */
 
 export interface BatchJob<R> {
-  result: Promise<R>;
-  /** Gives the job up; its result no longer matters. */
+  /** What it takes of the limit. */
+  weight: number;
+  run(): Promise<R>;
+  /** Gives up a job that runs; its result no longer matters. */
   abort(): void;
 }
 
@@ -10,17 +12,20 @@ export interface Finished<R> {
   /** The input's place. */
   index: number;
   outcome: PromiseSettledResult<R>;
+  /** Of its job. */
+  weight: number;
 }
 
 /**
- * Starts a job for each input, at most `limit` at once; the input is read only as places free up, so it may be endless.
+ * Starts a job for each input, together weighing at most `limit` (one that weighs more runs alone); the input is read only
+ * as room frees up, so it may be endless. `prepare` makes the job; its run() starts it.
  * When the input itself fails, the jobs already started are finished first. Leaving the iteration early aborts them and
  * closes the input.
  */
 export async function* runBounded<I, R>(
   inputs: Iterable<I> | AsyncIterable<I>,
   limit: number,
-  start: (input: I, index: number) => BatchJob<R>,
+  prepare: (input: I) => BatchJob<R>,
 ): AsyncGenerator<Finished<R>, void, void> {
   const source = Symbol.asyncIterator in inputs ? inputs[Symbol.asyncIterator]() : inputs[Symbol.iterator]();
   const running = new Map<number, BatchJob<R>>();
@@ -31,46 +36,52 @@ export async function* runBounded<I, R>(
     wake = null;
   };
   let index = 0;
+  /** Of the jobs that run, and of the results not yet taken: a slow reader slows the input down. */
+  let load = 0;
+  let next: BatchJob<R> | null = null;
   let reading = false;
   let exhausted = false;
   let failure: { error: unknown } | null = null;
 
-  const take = async () => {
+  const read = async () => {
     reading = true;
     try {
       const { done, value } = await source.next();
       if (done) exhausted = true;
-      else launch(value as I, index++);
+      else next = prepare(value as I);
     } catch (error) {
       failure = { error };
     }
     reading = false;
     news();
   };
-  const launch = (input: I, at: number) => {
-    if (closed) return;
-    const job = start(input, at);
+  const launch = (job: BatchJob<R>, at: number) => {
+    load += job.weight;
     running.set(at, job);
     const settle = (outcome: PromiseSettledResult<R>) => {
       running.delete(at);
-      finished.push({ index: at, outcome });
+      finished.push({ index: at, outcome, weight: job.weight });
       news();
     };
-    job.result.then(
+    job.run().then(
       (value) => settle({ status: "fulfilled", value }),
       (reason) => settle({ status: "rejected", reason }),
     );
   };
 
-  let closed = false;
   try {
     while (true) {
-      // Results not yet taken count too: a slow reader slows the input down.
+      if (next && (load === 0 || load + (next as BatchJob<R>).weight <= limit)) {
+        launch(next, index++);
+        next = null;
+      }
       const open = !exhausted && failure === null;
-      if (open && !reading && running.size + finished.length < limit) void take();
-      const next = finished.shift();
-      if (next) yield next;
-      else if (!open && running.size === 0 && !reading) break;
+      if (open && !reading && next === null && load < limit) void read();
+      const result = finished.shift();
+      if (result) {
+        yield result;
+        load -= result.weight;
+      } else if (!open && next === null && running.size === 0 && !reading) break;
       else
         await new Promise<void>((resolve) => {
           wake = resolve;
@@ -78,7 +89,6 @@ export async function* runBounded<I, R>(
     }
     if (failure) throw (failure as { error: unknown }).error;
   } finally {
-    closed = true;
     for (const job of running.values()) job.abort();
     if (!exhausted && failure === null) {
       const closing = Promise.resolve(source.return?.());

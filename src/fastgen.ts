@@ -6,6 +6,7 @@ import { EngineFront } from "./engine/front.ts";
 import type { EngineCapacity, EngineStats } from "./engine/protocol.ts";
 import { asFastgenError, FastgenError } from "./errors.ts";
 import { RunningGeneration } from "./generation.ts";
+import { MAX_QUEUED_SEQUENCES } from "./limits.ts";
 import { openDefaultModel } from "./model/embedded.ts";
 import { openModel } from "./model/load.ts";
 import type { SamplingParams } from "./params.ts";
@@ -151,15 +152,19 @@ export class Fastgen implements FastgenApi {
     options: GenerateOptions = {},
   ): AsyncGenerator<BatchResult, void, void> {
     // Twice what runs at once: a sequence that ends finds the next one waiting in the engine.
-    const limit = 2 * this.#parts.maxSeqs;
-    const start = (input: Prompt | BatchInput) => {
+    const limit = Math.min(2 * this.#parts.maxSeqs, MAX_QUEUED_SEQUENCES);
+    const prepare = (input: Prompt | BatchInput) => {
       const stop = new AbortController();
       const signal = options.signal ? AbortSignal.any([options.signal, stop.signal]) : stop.signal;
       const job = isBatchInput(input) ? input : { prompt: input };
       const merged = { ...params, ...job.params };
-      return { result: this.generate(job.prompt, merged, { ...options, signal }), abort: () => stop.abort() };
+      return {
+        weight: Number.isInteger(merged.n) ? Math.max(merged.n!, 1) : 1,
+        run: () => this.generate(job.prompt, merged, { ...options, signal }),
+        abort: () => stop.abort(),
+      };
     };
-    for await (const { index, outcome } of runBounded(inputs, limit, start)) {
+    for await (const { index, outcome } of runBounded(inputs, limit, prepare)) {
       throwIfAborted(options.signal);
       // Of an engine that is gone nothing more can be asked, and the input may be endless.
       if (outcome.status === "rejected" && !this.alive) throw outcome.reason;
