@@ -331,7 +331,7 @@ FG_INLINE int32_t sample(const fg_sampler *sampler, const float *logits, const u
 	uint32_t *keys = (uint32_t *)nearest + n_chunks * CHUNK, *weights = keys + n_chunks * CHUNK;
 
 	const float *adjusted = adjust(sampler, logits, mask, position, z);
-	const float zmax = chunk_maxima(adjusted, vocab_size, nearest);
+	const float zmax = chunk_maxima(adjusted, vocab_size, nearest) + 0.0f; /* not -0, so that no distance is */
 	if (zmax == -INFINITY) return FG_NO_TOKEN;
 	int32_t first_chunk = 0;
 	while (nearest[first_chunk] != zmax) first_chunk++;

@@ -168,6 +168,7 @@ static inline int32_t twin_sample(const fg_sampling *s, const float *logits, int
 		if (z[i] > zmax) zmax = z[i];
 	}
 	if (zmax == -INFINITY) return FG_NO_TOKEN;
+	zmax += 0.0f; /* -0 becomes +0 */
 	if (s->temperature == 0) {
 		for (int32_t i = 0;; i++)
 			if (z[i] == zmax) return i;

@@ -187,6 +187,20 @@ static void test_ties(void) {
 			drawn[sample_once(&cases[c], logits, 100, NULL, position)] = true;
 		for (int i = 0; i < 100; i++) CHECK(drawn[i] == (i < 30 || i == 50), "case %d: token %d", c, i);
 	}
+	/* -0 and +0 are equal too: half of each, above the rest. */
+	for (int i = 0; i < 100; i++) logits[i] = i < 30 ? -0.0f : i < 60 ? 0.0f : -1;
+	const fg_sampling zeros[] = {{.temperature = 1, .top_p = 1, .top_k = 50, .repetition_penalty = 1},
+	                             {.temperature = 1, .top_p = 0.55f, .repetition_penalty = 1},
+	                             {.temperature = 1, .top_p = 1, .min_p = 1, .repetition_penalty = 1}};
+	for (int c = 0; c < 3; c++) {
+		int negative = 0, positive = 0;
+		for (int32_t position = 0; position < 2000; position++) {
+			const int32_t id = sample_once(&zeros[c], logits, 100, NULL, position);
+			negative += id < 30;
+			positive += id >= 30 && id < 60;
+		}
+		CHECK(negative > 850 && negative + positive == 2000, "case %d: %d of -0, %d of +0", c, negative, positive);
+	}
 }
 
 /* Rare draws: equal scores in two chunks, and a very unlikely token that wins. Both are searched for in the stream. */
