@@ -6,6 +6,8 @@
 
 #include <string.h>
 
+enum { ROPE_TOKENS = 16 }; /* of one item: half a cache line of a row of K */
+
 typedef struct {
 	cpu_ctx *ctx;
 	const fg_batch *batch;
@@ -45,26 +47,31 @@ static const int32_t *page_table(const job *j, int32_t slot) {
 
 /* ---- bias, norm, RoPE, and the write into the cache ---- */
 
-static void write_kv(const job *j, int32_t token, const float *k, const float *v) {
-	int32_t dtype = j->ctx->base.config->options.kv_dtype, position = j->batch->positions[token];
-	int32_t slot = j->batch->seqs[j->batch->seq_of[token]].slot, at = position % FG_PAGE_TOKENS;
-	size_t size = (size_t)fg_dtype_bytes(dtype), head_dim = (size_t)j->head_dim;
+/* Writes k and v of n tokens of one sequence that lie in one page. Rows of K in the page are along the tokens. */
+static void write_kv(const job *j, int32_t first, int32_t n) {
+	int32_t dtype = j->ctx->base.config->options.kv_dtype, position = j->batch->positions[first];
+	int32_t slot = j->batch->seqs[j->batch->seq_of[first]].slot;
+	size_t size = (size_t)fg_dtype_bytes(dtype), head_dim = (size_t)j->head_dim, at = (size_t)position % FG_PAGE_TOKENS;
 	char *page = j->ctx->kv + (size_t)page_table(j, slot)[position / FG_PAGE_TOKENS] * j->ctx->page_bytes;
-	for (int32_t h = 0; h < j->kv_heads; h++, k += head_dim, v += head_dim) {
-		char *to = page + page_offset(j, 0, h) + (size_t)at * size, column[FG_MAX_HEAD_DIM * sizeof(float)];
-		j->ctx->kernels->store(k, j->head_dim, dtype, column);
-		if (size == 2) {
-			for (size_t d = 0; d < head_dim; d++) memcpy(to + d * FG_PAGE_TOKENS * 2, column + d * 2, 2);
-		} else {
-			for (size_t d = 0; d < head_dim; d++) memcpy(to + d * FG_PAGE_TOKENS * 4, column + d * 4, 4);
+	for (int32_t h = 0; h < j->kv_heads; h++) {
+		char columns[ROPE_TOKENS][FG_MAX_HEAD_DIM * sizeof(float)];
+		char *k_to = page + page_offset(j, 0, h) + at * size, *v_to = page + page_offset(j, 1, h) + at * head_dim * size;
+		const float *k = j->qkv + (size_t)first * (size_t)j->row + (size_t)(j->heads + h) * head_dim;
+		for (int32_t t = 0; t < n; t++, k += j->row) {
+			j->ctx->kernels->store(k, j->head_dim, dtype, columns[t]);
+			j->ctx->kernels->store(k + (size_t)j->kv_heads * head_dim, j->head_dim, dtype, v_to + (size_t)t * head_dim * size);
 		}
-		j->ctx->kernels->store(v, j->head_dim, dtype, page + page_offset(j, 1, h) + (size_t)at * head_dim * size);
+		for (size_t d = 0; d < head_dim; d++, k_to += FG_PAGE_TOKENS * size) {
+			if (size == 2) {
+				for (int32_t t = 0; t < n; t++) memcpy(k_to + (size_t)t * 2, columns[t] + d * 2, 2);
+			} else {
+				for (int32_t t = 0; t < n; t++) memcpy(k_to + (size_t)t * 4, columns[t] + d * 4, 4);
+			}
+		}
 	}
 }
 
-static void rope_item(void *argument, int32_t token, int32_t thread) {
-	(void)thread;
-	const job *j = argument;
+static void rotate(const job *j, int32_t token) {
 	const cpu_ctx *ctx = j->ctx;
 	const fg_layer *layer = &ctx->base.weights.layers[j->layer];
 	float *row = j->qkv + (size_t)token * (size_t)j->row, eps = ctx->base.config->shape.rms_norm_eps;
@@ -79,17 +86,25 @@ static void rope_item(void *argument, int32_t token, int32_t thread) {
 		if (norm) ctx->kernels->rms_norm(v, norm, j->head_dim, eps, FG_X_F32, v);
 		ctx->kernels->rope(v, cos, sin, j->head_dim);
 	}
-	const float *k = row + (size_t)j->heads * (size_t)j->head_dim;
-	write_kv(j, token, k, k + (size_t)j->kv_heads * (size_t)j->head_dim);
+}
+
+/* ROPE_TOKENS tokens of the step, of any sequences. */
+static void rope_item(void *argument, int32_t item, int32_t thread) {
+	(void)thread;
+	const job *j = argument;
+	const fg_batch *b = j->batch;
+	int32_t end = (item + 1) * ROPE_TOKENS < b->n_tokens ? (item + 1) * ROPE_TOKENS : b->n_tokens;
+	for (int32_t first = item * ROPE_TOKENS, t = first; t < end; first = t) {
+		do {
+			rotate(j, t++);
+		} while (t < end && b->seq_of[t] == b->seq_of[first] && b->positions[t] % FG_PAGE_TOKENS);
+		write_kv(j, first, t - first);
+	}
 }
 
 void cpu_qkv_rope(fg_ctx *base, const fg_batch *batch, int32_t layer, void *qkv) {
 	job j = make_job((cpu_ctx *)base, batch, layer, qkv, NULL);
-	if (batch->n_tokens * j.row < FG_SMALL) {
-		for (int32_t t = 0; t < batch->n_tokens; t++) rope_item(&j, t, 0);
-	} else {
-		fg_parallel(j.ctx->pool, batch->n_tokens, rope_item, &j);
-	}
+	fg_parallel(j.ctx->pool, (batch->n_tokens + ROPE_TOKENS - 1) / ROPE_TOKENS, rope_item, &j);
 }
 
 /* ---- attention ---- */

@@ -11,7 +11,7 @@
 #include "simd.h"
 
 #if LANES == 16
-#define ROWS 4
+#define ROWS 6
 #define COLS 4
 #elif LANES == 8
 #define ROWS 3
@@ -61,7 +61,9 @@ INLINE void product_rows(const int R, const int32_t dtype, const float *a, size_
 INLINE void product(int rows, const int32_t dtype, const float *a, size_t a_stride, const char *b, int n_cols, int from,
 					int to, float *out, size_t out_stride) {
 	switch (rows) {
-#if ROWS >= 4
+#if ROWS >= 6
+	case 6: product_rows(6, dtype, a, a_stride, b, n_cols, from, to, out, out_stride); break;
+	case 5: product_rows(5, dtype, a, a_stride, b, n_cols, from, to, out, out_stride); break;
 	case 4: product_rows(4, dtype, a, a_stride, b, n_cols, from, to, out, out_stride); break;
 #endif
 #if ROWS >= 3

@@ -161,26 +161,33 @@ static void rope_table(cpu_ctx *ctx, const fg_batch *batch, int32_t t) {
 }
 
 /* An op that works on one token (or row) at a time. */
-typedef struct {
+typedef struct token_job token_job;
+struct token_job {
 	cpu_ctx *ctx;
 	const fg_batch *batch;
 	const void *in;
 	const float *weight;
 	void *out;
-	int32_t first;
-} token_job;
+	void (*run)(token_job *job, int32_t t, int32_t thread);
+	int32_t first;    /* row of the step, when the op is about rows */
+	int32_t n, grain; /* tokens in all, and in one item */
+};
 
-static void for_tokens(cpu_ctx *ctx, int32_t n, int32_t width, fg_item *run, token_job *job) {
-	if ((int64_t)n * width < FG_SMALL) {
-		for (int32_t i = 0; i < n; i++) run(job, i, 0);
-	} else {
-		fg_parallel(ctx->pool, n, run, job);
-	}
+static void run_tokens(void *argument, int32_t item, int32_t thread) {
+	token_job *j = argument;
+	int32_t end = (item + 1) * j->grain < j->n ? (item + 1) * j->grain : j->n;
+	for (int32_t t = item * j->grain; t < end; t++) j->run(j, t, thread);
 }
 
-static void rope_table_item(void *argument, int32_t t, int32_t thread) {
+/* `width`: about how many values' worth of work a token is. */
+static void for_tokens(token_job *job, int32_t n, int32_t width) {
+	job->n = n;
+	job->grain = FG_SMALL / width + 1;
+	fg_parallel(job->ctx->pool, (n + job->grain - 1) / job->grain, run_tokens, job);
+}
+
+static void rope_table_token(token_job *j, int32_t t, int32_t thread) {
 	(void)thread;
-	token_job *j = argument;
 	rope_table(j->ctx, j->batch, t);
 }
 
@@ -198,8 +205,8 @@ static void cpu_step_begin(fg_ctx *base, fg_batch *batch) {
 		ctx->page_table[(size_t)u->slot * (size_t)base->config->pages_per_seq + (size_t)u->index] = u->page;
 	}
 	cpu_plan_attention(ctx, batch);
-	token_job job = {.ctx = ctx, .batch = batch};
-	for_tokens(ctx, batch->n_tokens, base->config->shape.head_dim * 16, rope_table_item, &job);
+	token_job job = {.ctx = ctx, .batch = batch, .run = rope_table_token};
+	for_tokens(&job, batch->n_tokens, base->config->shape.head_dim * 16);
 }
 
 static void cpu_step_end(fg_ctx *base, fg_batch *batch) {
@@ -227,9 +234,8 @@ static void cpu_copy_pages(fg_ctx *base, const fg_page_copy *copies, int32_t n_c
 
 /* ---- ops ---- */
 
-static void embed_item(void *argument, int32_t t, int32_t thread) {
+static void embed_token(token_job *j, int32_t t, int32_t thread) {
 	(void)thread;
-	token_job *j = argument;
 	const fg_matrix_part *part = &j->ctx->base.weights.embed.part[0];
 	int32_t hidden = j->ctx->base.config->shape.hidden_size, token = j->batch->tokens[t];
 	if (token == FG_LAST_SAMPLED) {
@@ -241,13 +247,12 @@ static void embed_item(void *argument, int32_t t, int32_t thread) {
 }
 
 static void cpu_embed(fg_ctx *base, const fg_batch *batch, float *residual) {
-	token_job job = {.ctx = (cpu_ctx *)base, .batch = batch, .out = residual};
-	for_tokens(job.ctx, batch->n_tokens, base->config->shape.hidden_size, embed_item, &job);
+	token_job job = {.ctx = (cpu_ctx *)base, .batch = batch, .out = residual, .run = embed_token};
+	for_tokens(&job, batch->n_tokens, base->config->shape.hidden_size);
 }
 
-static void norm_item(void *argument, int32_t t, int32_t thread) {
+static void norm_token(token_job *j, int32_t t, int32_t thread) {
 	(void)thread;
-	token_job *j = argument;
 	const fg_shape *s = &j->ctx->base.config->shape;
 	size_t at = (size_t)t * (size_t)s->hidden_size;
 	j->ctx->kernels->rms_norm((const float *)j->in + at, j->weight, s->hidden_size, s->rms_norm_eps, j->ctx->x_format,
@@ -255,13 +260,12 @@ static void norm_item(void *argument, int32_t t, int32_t thread) {
 }
 
 static void cpu_add_norm(fg_ctx *base, float *residual, const float *weight, int32_t n, void *x) {
-	token_job job = {.ctx = (cpu_ctx *)base, .in = residual, .weight = weight, .out = x};
-	for_tokens(job.ctx, n, base->config->shape.hidden_size, norm_item, &job);
+	token_job job = {.ctx = (cpu_ctx *)base, .in = residual, .weight = weight, .out = x, .run = norm_token};
+	for_tokens(&job, n, base->config->shape.hidden_size);
 }
 
-static void silu_item(void *argument, int32_t t, int32_t thread) {
+static void silu_token(token_job *j, int32_t t, int32_t thread) {
 	(void)thread;
-	token_job *j = argument;
 	size_t inter = (size_t)j->ctx->base.config->shape.intermediate_size;
 	const float *gate = (const float *)j->in + (size_t)t * 2 * inter;
 	j->ctx->kernels->silu_mul(gate, gate + inter, (int32_t)inter, j->ctx->x_format,
@@ -269,8 +273,8 @@ static void silu_item(void *argument, int32_t t, int32_t thread) {
 }
 
 static void cpu_silu_mul(fg_ctx *base, const void *gate_up, int32_t n, void *act) {
-	token_job job = {.ctx = (cpu_ctx *)base, .in = gate_up, .out = act};
-	for_tokens(job.ctx, n, base->config->shape.intermediate_size * 4, silu_item, &job);
+	token_job job = {.ctx = (cpu_ctx *)base, .in = gate_up, .out = act, .run = silu_token};
+	for_tokens(&job, n, base->config->shape.intermediate_size * 4);
 }
 
 static void cpu_all_reduce(fg_ctx *base, float *residual, int32_t n) {
@@ -284,8 +288,7 @@ static void cpu_gather(fg_ctx *base, const fg_batch *batch, int32_t first, int32
 	}
 }
 
-static void sample_item(void *argument, int32_t i, int32_t thread) {
-	token_job *j = argument;
+static void sample_row(token_job *j, int32_t i, int32_t thread) {
 	cpu_ctx *ctx = j->ctx;
 	fg_batch *batch = (fg_batch *)j->batch;
 	int32_t vocab = ctx->base.config->shape.vocab_size, r = j->first + i;
@@ -313,8 +316,8 @@ static void sample_item(void *argument, int32_t i, int32_t thread) {
 }
 
 static void cpu_sample(fg_ctx *base, const fg_batch *batch, int32_t first, int32_t n, const void *logits) {
-	token_job job = {.ctx = (cpu_ctx *)base, .batch = batch, .in = logits, .first = first};
-	fg_parallel(job.ctx->pool, n, sample_item, &job);
+	token_job job = {.ctx = (cpu_ctx *)base, .batch = batch, .in = logits, .first = first, .run = sample_row};
+	for_tokens(&job, n, base->config->shape.vocab_size);
 }
 
 static uint64_t cpu_mark(fg_ctx *base) {

@@ -74,25 +74,46 @@ INLINE vf vf_fma(vf a, vf b, vf c) {
 #endif
 }
 
-/* Sum of the lanes: halves folded onto each other. */
+typedef float vf4 __attribute__((vector_size(16)));
+
+/* Sums of the lanes of four vectors, each by folding halves onto each other: lanes 16 -> 8 -> 4 -> (0 + 2) + (1 + 3). */
+INLINE vf4 vf_sum4(vf a, vf b, vf c, vf d) {
+#if defined(__AVX512F__)
+	vf ab = _mm512_shuffle_f32x4(a, b, 0x44) + _mm512_shuffle_f32x4(a, b, 0xee);
+	vf cd = _mm512_shuffle_f32x4(c, d, 0x44) + _mm512_shuffle_f32x4(c, d, 0xee);
+	vf s = _mm512_shuffle_f32x4(ab, cd, 0x88) + _mm512_shuffle_f32x4(ab, cd, 0xdd); /* a quarter of it each */
+	s += _mm512_shuffle_ps(s, s, 0x4e);
+	s += _mm512_shuffle_ps(s, s, 0xb1);
+	return _mm512_castps512_ps128(_mm512_maskz_compress_ps(0x1111, s));
+#else
+#if defined(__AVX2__)
+	vf4 p = _mm256_castps256_ps128(a) + _mm256_extractf128_ps(a, 1);
+	vf4 q = _mm256_castps256_ps128(b) + _mm256_extractf128_ps(b, 1);
+	vf4 r = _mm256_castps256_ps128(c) + _mm256_extractf128_ps(c, 1);
+	vf4 s = _mm256_castps256_ps128(d) + _mm256_extractf128_ps(d, 1);
+#else
+	vf4 p = a, q = b, r = c, s = d;
+#endif
+	vf4 pq = __builtin_shufflevector(p, q, 0, 4, 1, 5) + __builtin_shufflevector(p, q, 2, 6, 3, 7);
+	vf4 rs = __builtin_shufflevector(r, s, 0, 4, 1, 5) + __builtin_shufflevector(r, s, 2, 6, 3, 7);
+	return __builtin_shufflevector(pq, rs, 0, 1, 4, 5) + __builtin_shufflevector(pq, rs, 2, 3, 6, 7);
+#endif
+}
+
 INLINE float vf_sum(vf v) {
-	float f[LANES];
-	vf_store(f, v);
-#if LANES == 16
-	for (int i = 0; i < 8; i++) f[i] += f[i + 8];
-#endif
-#if LANES >= 8
-	for (int i = 0; i < 4; i++) f[i] += f[i + 4];
-#endif
-	return (f[0] + f[2]) + (f[1] + f[3]);
+	return vf_sum4(v, v, v, v)[0];
 }
 
 INLINE float vf_max_lane(vf v) {
+#if defined(__AVX512F__)
+	return _mm512_reduce_max_ps(v);
+#else
 	float f[LANES];
 	vf_store(f, v);
 	float max = f[0];
 	for (int i = 1; i < LANES; i++) max = f[i] > max ? f[i] : max;
 	return max;
+#endif
 }
 
 /* ---- 16-bit formats ---- */
@@ -159,7 +180,12 @@ INLINE vf vf_read_some(const void *p, int32_t dtype, size_t i, int n) {
 
 INLINE void vf_write_x(void *x, fg_x_format format, size_t i, vf v) {
 	if (format == FG_X_BF16) {
+#if defined(__AVX512BF16__)
+		__m256bh h = _mm512_cvtneps_pbh(v);
+		__builtin_memcpy((char *)x + i * 2, &h, sizeof h);
+#else
 		vf_write(x, FG_BF16, i, v);
+#endif
 	} else if (format == FG_X_ROUND_BF16) {
 		vf_write(x, FG_F32, i, (vf)vf_bf16_bits(v));
 	} else if (format == FG_X_ROUND_F16) {
@@ -177,9 +203,14 @@ static inline void write_x(void *x, fg_x_format format, size_t i, float f) {
 }
 
 /* e^v: 2^n * p(r), v = n ln 2 + r, |r| <= ln 2 / 2. p is the minimax polynomial of Cephes' expf (Moshier); error about
- * one unit in the last place. 0 below the smallest normal result, infinity above the largest; NaN stays. */
+ * one unit in the last place. 0 and infinity where float32 ends (or where its normal numbers do); NaN stays. */
 INLINE vf vf_exp(vf v) {
+#if defined(__AVX512F__)
+	/* the second operand is the one that a NaN comes through */
+	vf clamped = _mm512_min_ps(vf_set(89.0f), _mm512_max_ps(vf_set(-104.0f), v));
+#else
 	vf clamped = vf_select(v < -87.33654f, vf_set(-87.33654f), vf_select(v > 88.72283f, vf_set(88.72283f), v));
+#endif
 	vf shifted = vf_fma(clamped, vf_set(1.44269504f), vf_set(0x1.8p23f)); /* rounds to nearest in the low bits */
 	vf n = shifted - 0x1.8p23f;
 	vf r = vf_fma(n, vf_set(-0.693359375f), clamped);
@@ -191,11 +222,15 @@ INLINE vf vf_exp(vf v) {
 	p = vf_fma(p, r, vf_set(1.6666665459e-1f));
 	p = vf_fma(p, r, vf_set(5.0000001201e-1f));
 	p = vf_fma(p, r * r, r) + 1.0f;
+#if defined(__AVX512F__)
+	return _mm512_scalef_ps(p, n);
+#else
 	/* n may be 128: two factors, so that none overflows */
 	vi whole = (vi)shifted - (vi)vf_set(0x1.8p23f), half = whole >> 1;
 	p = p * (vf)((half + 127) << 23) * (vf)((whole - half + 127) << 23);
 	p = vf_select(v < -87.33654f, (vf){0}, p);
 	return vf_select(v > 88.72283f, vf_set(INFINITY), p);
+#endif
 }
 
 #endif
