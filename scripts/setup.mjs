@@ -59,10 +59,10 @@ export function runCommand(command, args, options = {}) {
 }
 
 /** With `quiet` the command's output is shown only if it fails. */
-async function mustRun(command, args, cure, { quiet = false } = {}) {
+async function mustRun(command, args, cure, { quiet = false, env = process.env } = {}) {
   const log = quiet ? path.join(root, "build", "setup.log") : null;
   const output = log ? fs.openSync(log, "w") : "inherit";
-  const code = await runCommand(command, args, { stdio: ["ignore", output, output] });
+  const code = await runCommand(command, args, { stdio: ["ignore", output, output], env });
   if (log) fs.closeSync(output);
   if (log && code !== 0) process.stderr.write(fs.readFileSync(log));
   if (code !== 0) throw new SetupError(`'${[command, ...args].join(" ")}' failed with exit code ${code}: ${cure}`);
@@ -126,11 +126,41 @@ async function buildLibrary() {
       throw new SetupError(`'${tool}' was not found: install a C compiler and make (Debian: apt-get install gcc make)`);
     }
   }
-  const make = ["--no-print-directory", "-C", "libfastgen"];
-  // -q asks make itself whether anything is out of date; it stays the only judge of libfastgen's inputs.
-  if (spawnSync("make", ["-q", ...make], { cwd: root, stdio: "ignore" }).status === 0) return;
-  console.error("setup: building libfastgen");
-  await mustRun("make", ["-s", `-j${availableParallelism()}`, ...make], "see the compiler's message above");
+  await make("libfastgen", "cpu");
+  try {
+    await buildCudaLibrary();
+  } catch (error) {
+    if (!(error instanceof SetupError)) throw error;
+    console.error(`setup: going on without CUDA. ${error.message}`);
+  }
+}
+
+/** Builds a target of libfastgen's Makefile, unless make itself, the only judge of its inputs, finds it up to date. */
+async function make(what, target, env = process.env) {
+  const args = ["--no-print-directory", "-C", "libfastgen", target];
+  if (spawnSync("make", ["-q", ...args], { cwd: root, stdio: "ignore", env }).status === 0) return;
+  console.error(`setup: building ${what}`);
+  await mustRun("make", ["-s", `-j${availableParallelism()}`, ...args], "see the compiler's message above", { env });
+}
+
+/** On a machine with an NVIDIA GPU: the CUDA library for that GPU, with the machine's own nvcc or one from PyPI. */
+async function buildCudaLibrary() {
+  const query = spawnSync("nvidia-smi", ["--query-gpu=compute_cap", "--format=csv,noheader"], { encoding: "utf8" });
+  const capabilities = query.status === 0 ? query.stdout.trim().split(/\s+/) : [];
+  if (capabilities.length === 0) return;
+  // 9.0 is Hopper, whose own instructions need the "a".
+  const archs = new Set(capabilities.map((capability) => capability.replace(".", "").replace(/^90$/, "90a")));
+  const env = { ...process.env, CUDA_ARCHS: process.env.CUDA_ARCHS ?? [...archs].join(" ") };
+  if (!env.CUDA_HOME && spawnSync("nvcc", ["--version"], { stdio: "ignore" }).error) {
+    const fetched = spawnSync(path.join(root, "scripts", "fetch-cuda.sh"), {
+      encoding: "utf8",
+      stdio: ["ignore", "pipe", 2],
+    });
+    if (fetched.status !== 0)
+      throw new SetupError("CUDA's compiler could not be fetched: install CUDA and set CUDA_HOME");
+    env.CUDA_HOME = fetched.stdout.trim();
+  }
+  await make("libfastgen for CUDA", "cuda", env);
 }
 
 function* filesUnder(directory) {
