@@ -117,7 +117,9 @@ export function engineConfig(model: Model, device: DeviceChoice, options: LoadOp
       param: "tensor_parallel_size",
     });
   }
-  const dtype = options.dtype === undefined || options.dtype === "auto" ? model.dtype : options.dtype;
+  // The CUDA library computes in bfloat16 alone.
+  const auto = kind === "cuda" ? "bfloat16" : model.dtype;
+  const dtype = options.dtype === undefined || options.dtype === "auto" ? auto : options.dtype;
   const maxStepTokens = whole(options, "max_num_batched_tokens", DEFAULTS.max_num_batched_tokens[kind], 1);
   const maxSeqs = whole(options, "max_num_seqs", Math.min(DEFAULTS.max_num_seqs, maxStepTokens), 1);
   if (maxSeqs > maxStepTokens) {

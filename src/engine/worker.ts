@@ -8,6 +8,7 @@ import { asFastgenError, FastgenError } from "../errors.ts";
 import { LibraryEngine } from "../ffi/engine.ts";
 import { FG } from "../ffi/layout.ts";
 import { StepPlan } from "../ffi/plan.ts";
+import { PAGE_TOKENS } from "./blocks.ts";
 import type { EngineCapacity, EngineConfig, FromWorker, ToWorker } from "./protocol.ts";
 import { Scheduler } from "./scheduler.ts";
 
@@ -27,8 +28,11 @@ class EngineWorker {
     config: EngineConfig,
     capacity: EngineCapacity,
   ) {
-    const { maxSeqs, maxStepTokens, maxContext, prefixCaching } = config;
+    const { maxSeqs, maxStepTokens, prefixCaching } = config;
     const { pages, hostPages } = capacity;
+    // A pool whose size was left to the library: the caller learns from the capacity whether the context still fits.
+    const fits = config.kvBytes === 0 ? pages * PAGE_TOKENS : Number.POSITIVE_INFINITY;
+    const maxContext = Math.min(config.maxContext, fits);
     this.scheduler = new Scheduler({ maxSeqs, maxStepTokens, maxContext, pages, hostPages, prefixCaching });
     this.plan = new StepPlan(maxSeqs, maxStepTokens);
   }
