@@ -1,0 +1,72 @@
+/** The executable as it is handed on: one file, two names, nothing beside it. Needs ./fgserve (npm run build). */
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync } from "node:fs";
+import { tmpdir } from "node:os";
+import * as path from "node:path";
+
+const root = path.dirname(import.meta.dir);
+const built = ["fgserve", "fgchat"].map((name) => path.join(root, name));
+const missing = !built.every((file) => existsSync(file));
+const why = missing ? " (skipped: needs ./fgserve and ./fgchat: npm run build)" : "";
+const check = test.skipIf(missing);
+
+let folder: string;
+beforeAll(() => {
+  folder = mkdtempSync(path.join(tmpdir(), "fastgen-executable-"));
+  if (!missing) copyFileSync(built[0]!, path.join(folder, "fgserve"));
+  symlinkSync("fgserve", path.join(folder, "fgchat"));
+  symlinkSync("fgserve", path.join(folder, "other"));
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+
+/** Runs it with nothing of this checkout, and no network, in reach. */
+function run(name: string, args: string[], input = "") {
+  const env = { PATH: "/usr/bin:/bin", HOME: folder, HF_ENDPOINT: "http://127.0.0.1:1" };
+  const child = Bun.spawnSync([`./${name}`, ...args], { cwd: folder, env, stdin: new Blob([input]) });
+  return { code: child.exitCode, out: child.stdout.toString(), err: child.stderr.toString() };
+}
+
+check(`both names are one file${why}`, () => {
+  const [serve, chat] = built.map((file) => statSync(file)) as [
+    ReturnType<typeof statSync>,
+    ReturnType<typeof statSync>,
+  ];
+  expect(serve!.ino).toBe(chat!.ino);
+  expect(run("fgserve", ["--help"]).out).toStartWith("Usage: fgserve");
+  expect(run("fgchat", ["--help"]).out).toStartWith("Usage: fgchat");
+  expect(run("other", ["chat", "--help"]).out).toStartWith("Usage: fgchat");
+});
+
+check(`the tokenizer's addon is there for this platform alone${why}`, () => {
+  const bytes = readFileSync(built[0]!);
+  expect(bytes.includes("tokenizers.linux-")).toBe(true);
+  for (const other of ["darwin-arm64", "win32-x64-msvc", "android-arm64"]) {
+    expect(bytes.includes(`tokenizers.${other}.node`)).toBe(false);
+  }
+});
+
+const embedded = existsSync(path.join(root, "models/fastgen-tiny/model.safetensors"));
+test.skipIf(missing || !embedded)(`the model inside it chats, with no file and no network${why}`, () => {
+  const { code, out, err } = run("fgchat", ["--temperature", "0"], "Hello!\nWhat is 2 plus 3?\n/q\n");
+  expect(err).toContain("100%");
+  expect(out).toContain("Ready to chat!");
+  expect(out).toMatch(/1> Hello!\n\S.*\n(.*\n)*--- \[\d+ tokens, [\d.]+toks\/s\]\n2> /);
+  expect(out).toContain("5");
+  expect(code).toBe(0);
+});
+
+check(`exit codes: 0 fine, 1 an error in one line, 2 wrong usage${why}`, () => {
+  const cases: [string, string[], number, RegExp][] = [
+    ["fgserve", ["--version"], 0, /^$/],
+    ["fgserve", ["org/none", "--port", "0"], 1, /^error: org\/none .*127\.0\.0\.1.*\n$/],
+    ["fgchat", [folder], 1, /^error: .* has no config\.json: .*\n$/],
+    ["fgserve", ["--prot", "1"], 2, /--port/],
+    ["fgchat", ["--url", "http://127.0.0.1:1"], 1, /^error: cannot reach .*\n$/],
+    ["other", [], 2, /fgserve or fgchat/],
+  ];
+  for (const [name, args, code, err] of cases) {
+    const result = run(name, args);
+    expect({ args, code: result.code }).toEqual({ args, code });
+    expect(result.err).toMatch(err);
+  }
+});
