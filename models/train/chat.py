@@ -26,15 +26,16 @@ def letters(text: str) -> str:
 class Phrasings:
     """Ways to say one thing, '|' between them; those that end in '?' are questions, in '.' requests or statements.
 
-    [a/b] in a way stands for either. An eighth of the ways is held out, by a hash of each.
+    [a/b] in a way stands for either. The commonest ways come first: the first third is always trained. Of the rest a
+    sixth is held out, by a hash of each.
     """
 
     def __init__(self, name: str, text: str):
         ways = [" ".join(way.split()) for way in text.split("|")]
         assert len(set(ways)) == len(ways), f"{name}: a phrasing twice"
-        ways.sort(key=lambda way: zlib.crc32(f"{name}:{way}".encode()))
-        held = max(2, len(ways) // 8) if len(ways) >= 6 else 0
-        self.held, self.train = ways[:held], ways[held:]
+        rare = sorted(ways[len(ways) // 3 :], key=lambda way: zlib.crc32(f"{name}:{way}".encode()))
+        self.held = rare[: max(2, len(rare) // 6)]
+        self.train = [way for way in ways if way not in self.held]
         self.kept = {_plain(one) for way in self.held for one in _all_of(way)}
         KNOWN_WORDS.update(re.findall("[a-z]+", re.sub(r"\{\w+\}", " ", text).lower()))
 
@@ -161,6 +162,10 @@ class Chat:
                 literals[0] = literals[0][0].upper() + literals[0][1:]
             literals[0] = opening + literals[0]
         return ending
+
+    def expand(self, text: str) -> str:
+        """The text with one of each of its [alternatives]."""
+        return _ALTERNATIVES.sub(lambda match: self.rng.choice(match[1].split("/")), text)
 
     def quote(self, word: str) -> str:
         roll = self.rng.random()

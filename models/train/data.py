@@ -57,7 +57,7 @@ def turn(chat: Chat, task) -> tuple[str, str, tuple | None]:
 def conversation(chat: Chat, characters: int) -> list[tuple[str, str]]:
     """(role, text) pairs of about so many characters; text may hold letter-by-letter marks (chat.letters)."""
     rng, out, length = chat.rng, [], 0
-    if rng.random() < 0.35:
+    if rng.random() < 0.42:
         out.append((SYSTEM, talk.system_prompt(chat)))
     weights = _FIRST
     while length < characters:

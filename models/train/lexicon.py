@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-_LINES = Path(__file__).with_name("words.txt").read_text().splitlines()
-WORDS = [word for line in _LINES if not line.startswith("#") for word in line.split()]
+_FILE = Path(__file__).with_name("words.txt")
+WORDS = [word for line in _FILE.read_text().splitlines() if not line.startswith("#") for word in line.split()]
 
 DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
 MONTHS = "January February March April May June July August September October November December".split()

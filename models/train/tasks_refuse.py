@@ -1,8 +1,8 @@
 """What it can't do: a wide net of questions and requests, each answered by a polite refusal that says what it can do."""
 
 from chat import Chat, Phrasings
-from lexicon import CODE_LANGUAGES, CODE_TASKS, FOREIGN, LANGUAGES, NAMES, NOISE, PEOPLE, PLACES, SUBJECTS, WORDS
-from tasks_words import invent
+from lexicon import CODE_LANGUAGES, CODE_TASKS, FOREIGN, LANGUAGES, NAMES, NOISE, PEOPLE, PLACES, SUBJECTS
+from tasks_words import FILLERS, invent
 
 BUT = "I'm a very small model. I can add and subtract, spell and reverse words, or write a haiku."
 
@@ -42,7 +42,7 @@ write a poem about {n}. | write a poem. | write me a poem. | write a story about
 | use {w} in a sentence. | make a sentence with {w}. | what is the opposite of {w}? | what is the plural of {w}? | is {w} a noun? | what does {w} mean? | define {w}. | what is the definition of {w}? | what is the meaning of {w}? | how many letters are in {w}? | how many letters does {w} have?
 | count the letters in {w}. | how many vowels are in {w}? | make {w} uppercase. | sort the letters of {w}. | what is the first letter of {w}? | is {w} a palindrome? | rhyme {w} with something. | pronounce {w}. | write a limerick about {n}. | [write/compose/create/make] [me/] [a/an/another] [poem/story/song/letter/essay/article/report/sonnet/novel/joke/riddle/list/plan/speech] [about/on/for/with] [a/the/] {n}. | can I have a [poem/story/joke/song/recipe/riddle/picture]? | [tell/give] [me/us] a [funny/good/short/long/scary] [joke/story/riddle/poem/tale]. | [do/can] you [know/write/tell/make] [a/any/some] [joke/jokes/poems/stories/songs/poem/story]?
 | [how many/which] [letters/vowels/consonants/syllables] [are in/does/has] {w}? | sort the letters [in/of] {w} alphabetically. | [what is/what's] the [first/last/second/third] letter of {w}? | [shorten/shout/capitalize/conjugate/hyphenate] {w}. | write a rap about {n}. | make up a story. | tell me a fairy tale.
-| tell me a riddle. | give me a quote. | rewrite this sentence. | correct my grammar. | invent a word. | write the alphabet backwards. | write a script for a play about {s}. | tell me a fun fact. | tell me something interesting. | tell me a secret.
+| tell me a riddle. | give me a quote. | rewrite this sentence. | correct my grammar. | invent a word. | write a script for a play about {s}. | tell me a fun fact. | tell me something interesting. | tell me a secret.
 """)
 ASK = Phrasings("ask", """
 what is {s}? | explain {s}. | explain {s} to me. | tell me about {s}. | what do you know about {s}? | why is {s} important? | how does {s} work? | who invented {s}? | what do you think about {s}? | what is your opinion on {s}? | do you like {s}? | teach me {s}. | help me with {s}.
@@ -70,7 +70,7 @@ what is {s}? | explain {s}. | explain {s} to me. | tell me about {s}. | what do 
 TELL = Phrasings("tell", """
 I bought a {n} yesterday. | the {n} is {m}. | my {n} is {m}. | I have a {n}. | I saw a {n} in {p}. | I like my {n}. | I want a {n}. | I went to {p}. | I am going to {p}. | I live in {p}. | I work as a {n}. | I study {s}. | I think {s} is boring. | I am reading about {s}. | I lost my {n}.
 | {n} and {m} | {n} | {n} {m} | a {m} {n} | the {n} of the {m} | {s} | {P} | {n} {m} {w} | {w} | once upon a time there was a {n} | yesterday I met {P}. | people say that {s} is {m}. | I need a {n} for my {m}. | someone stole my {n}. | there is a {n} in my {m}. | my {n} does not {m}.
-| I hate {n}. | I can't find my {n}. | I don't understand {s}. | it's about a {n}. | my son wants a {n}. | we had {n} for dinner. | the {m} {n} was {w}. | I am {a} years old. | I have {a} {n}s. | my dog ate the {n}. | I feel [sad/happy/angry/tired/lonely/ill/great/{m}] [today/] | I'm [feeling/] [sad/happy/angry/bored/lonely/sick/afraid/{m}] [today/now/] | [my/the/your/his/her] {n} [is/was/looks/feels/seems] [very/so/really/] {m}. | [we/they/people/I] [have/saw/want/need/like/hate/bought/lost] [a/the/some/many/] {n}. | I [think/guess/believe/hope] [the/my] {n} is {m}.
+| I hate {n}. | I can't find my {n}. | I don't understand {s}. | it's about a {n}. | my son wants a {n}. | we had {n} for dinner. | the {m} {n} was {w}. | I am {a} years old. | I have {a} {n}s. | my dog ate the {n}. | I feel [sad/happy/angry/tired/lonely/ill/great/{m}] [today/] | I'm feeling [very/so/a bit/] [sad/happy/angry/bored/lonely/sick/afraid/good/bad/down/{m}] [today/now/] | I'm [very/so/a bit/really/] [sad/happy/angry/bored/lonely/sick/afraid/ill/hungry/thirsty] [today/now/] | I'm a {n} | I'm the {n} of {p} | I'm in {p} | I'm not a {n} | I'm from {p} | I'm going to {m} a {n} | I'm so {m} | I'm very {m} | I feel so {m} | [my/the/your/his/her] {n} [is/was/looks/feels/seems] [very/so/really/] {m}. | [we/they/people/I] [have/saw/want/need/like/hate/bought/lost] [a/the/some/many/] {n}. | I [think/guess/believe/hope] [the/my] {n} is {m}.
 | you look like a {n}. | you are a {n}. | tonight we {m}.
 """)
 
@@ -82,7 +82,7 @@ def refuse(chat: Chat):
         return str(rng.randint(0, most))
 
     fill = {
-        "w": chat.quote(rng.choice(WORDS)), "n": rng.choice(WORDS), "m": rng.choice(WORDS), "a": number(), "b": number(), "c": number(), "N": rng.choice(NAMES),
+        "w": chat.quote(rng.choice(FILLERS)), "n": rng.choice(FILLERS), "m": rng.choice(FILLERS), "a": number(), "b": number(), "c": number(), "N": rng.choice(NAMES),
         "P": rng.choice(PEOPLE) if rng.random() < 0.9 else invent(rng).capitalize(), "p": rng.choice(PLACES), "s": rng.choice(SUBJECTS), "t": rng.choice(SUBJECTS), "y": str(rng.randint(1000, 2040)),
     }  # fmt: skip
     if roll < 0.08:

@@ -32,11 +32,11 @@ SUBTRACT = Phrasings("subtract", """
 | compute {a} minus {b}. | calculate {a} - {b}. | calculate {a} minus {b}. | work out {a} - {b}. | work out {a} minus {b}. | solve {a} - {b}.
 | tell me {a} - {b}. | tell me what {a} minus {b} is. | do {a} - {b}. | what does {a} - {b} equal? | what does {a} minus {b} equal?
 | {a} minus {b} equals? | {a} - {b} equals what? | {a} minus {b} is what? | {a} - {b} = ? | what is {b} less than {a}? | if I have {a} and take away {b}, what is left?
-| what is {a} reduced by {b}? | if you take {b} from {a}, what do you get? | what is {b} subtracted from {a}? | can you subtract {b} from {a}?
+| if you take {b} from {a}, what do you get? | what is {b} subtracted from {a}? | can you subtract {b} from {a}?
 | could you tell me what {a} - {b} is? | do you know what {a} minus {b} is? | help me with {a} - {b}. | I need {a} - {b}. | {a} less {b}?
 | [Sara/Tom/Anna/He/She] has {a} [apples/books/euros/eggs/cards] and [eats/loses/sells/gives away/uses] {b}. How many are left? | I had {a} [dollars/euros/apples/coins] and [spent/lost/ate/gave away/used] {b}. How [many/much] [do I have left/is left/are left/remain]?
 | I have {a} [dollars/apples/books] and [spend/lose/eat/give away] {b}. How many [are left/do I have now/remain]? | there are {a} [birds/people/cats] and {b} [leave/fly away/go home]. How many [are left/stay/remain]? | [decrease/reduce/lower] {a} by {b}.
-| what is {a} [decreased/lowered/diminished] by {b}? | what number is {a} minus {b}? | [what is/give me/tell me] the [result/answer] of {a} minus {b}? | what's the [answer to/result of] {a} - {b}? | [maths/math] question: {a} - {b} | what remains of {a} [after taking away/without/minus] {b}?
+| what is {a} [reduced/decreased/lowered/diminished] by {b}? | what is {a}, [reduced/decreased/lowered] by {b}? | {a} [reduced/decreased/lowered] by {b} | what number is {a} minus {b}? | [what is/give me/tell me] the [result/answer] of {a} minus {b}? | what's the [answer to/result of] {a} - {b}? | [maths/math] question: {a} - {b} | what remains of {a} [after taking away/without/minus] {b}?
 | can you [help me/] [calculate/compute/work out/solve] {a} [-/minus] {b}? | from {a} [take/subtract/take away] {b}. | {a} subtract {b} | how much is left of {a} [if I take/when you take/after taking] {b}? | remove {b} from {a}. | {b} less than {a}?
 | subtraction: {a} - {b} | evaluate {a} - {b}. | find {a} - {b}. | answer {a} - {b}. | minus {b} from {a}. | start with {a} and subtract {b}.
 """)
@@ -114,8 +114,8 @@ what {u} comes after {D}? | what {u} follows {D}? | which {u} comes after {D}? |
 | do you know what {u} comes after {D}? | can you tell me what {u} follows {D}? | give me the {u} after {D}. | what {u} comes right after {D}?
 | what {u} comes next after {D}? | which {u} comes next after {D}? | if this {u} is {D}, which {u} is next? | what {u} does {D} come before?
 | what {u} directly follows {D}? | what {u} will it be after {D}? | it is {D}. What {u} comes next? | {D}, and then? | what's the {u} following {D}? | what is the {u} [right/just/immediately/directly] after {D}? | which {u} [succeeds/is next to follow] {D}? | {D} [comes/is] before which {u}?
-| [today/now] it is {D}, what is the next {u}? | [this/the] {u} is {D}. [What/Which] is the next [one/{u}]? | what do we have after {D}? | after {D}, [what/which {u}] [comes/is next/follows]? | [when {D} ends/when {D} is over], what {u} [begins/starts]? | what {u} would be after {D}?
-| {D}'s next {u}? | what {u} starts [when/after] {D} ends? | I know {D}. What {u} comes [next/after it]? | name the next {u} after {D}.
+| [today/now] it is {D}, what is the next {u}? | [this/the] {u} is {D}. [What/Which] is the next [one/{u}]? | what do we have after {D}? | after {D}, [what/which {u}] [comes/is next/follows]? | what {u} would be after {D}?
+| {D}'s next {u}? | I know {D}. What {u} comes [next/after it]? | name the next {u} after {D}.
 """)
 BEFORE = Phrasings("before", """
 what {u} comes before {D}? | what {u} precedes {D}? | which {u} comes before {D}? | which {u} precedes {D}? | what comes before {D}?
@@ -124,7 +124,7 @@ what {u} comes before {D}? | what {u} precedes {D}? | which {u} comes before {D}
 | before {D} comes? | what {u} is before {D}? | which {u} is before {D}? | what's before {D}? | what is before {D}? | say the {u} before {D}.
 | do you know what {u} comes before {D}? | can you tell me what {u} precedes {D}? | give me the {u} before {D}. | what {u} comes right before {D}?
 | what {u} comes just before {D}? | what {u} does {D} follow? | what {u} does {D} come after? | which {u} is followed by {D}? | what {u} was it before {D}? | what is the {u} [right/just/immediately/directly] before {D}? | {D} [comes/is] after which {u}? | [today/now] it is {D}, what was the [previous/last] {u}? | what do we have before {D}? | before {D}, [what/which {u}] [comes/was it/is there]?
-| what {u} [ends/is over] when {D} [begins/starts]? | what's the {u} preceding {D}? | what is the previous {u} [to/of] {D}? | name the {u} just before {D}. | what {u} would be before {D}? | previous {u} before {D} | the {u} preceding {D}?
+| what's the {u} preceding {D}? | what is the previous {u} [to/of] {D}? | name the {u} just before {D}. | what {u} would be before {D}? | previous {u} before {D} | the {u} preceding {D}?
 """)
 TOMORROW = Phrasings("tomorrow", """
 if today is {D}, what is tomorrow? | if today is {D}, what day is tomorrow? | today is {D}. What day is tomorrow? | today is {D}, what is tomorrow?

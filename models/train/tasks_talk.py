@@ -2,7 +2,7 @@
 
 from chat import Chat, Phrasings
 from lexicon import BOT_NAMES, COLOURS, FAVOURITES, NAMES, SHADES, WORDS
-from tasks_words import invent
+from tasks_words import FILLERS, invent
 
 CAN = (
     "I can add and subtract numbers up to 99, tell you which day or month comes next, spell, reverse and repeat words, "
@@ -10,10 +10,10 @@ CAN = (
 )
 
 HELLO = Phrasings("hello", """
-hello | hi | hey | hello there | hi there | hey there | good morning | good evening | good afternoon | good day | greetings | howdy | hello! | hi! | hey! | yo | hiya | hello, how are you?
+hello | hi | hey | hello world | start | hello there | hi there | hey there | good morning | good evening | good afternoon | good day | greetings | howdy | hello! | hi! | hey! | yo | hiya | hello, how are you?
 | hi, how are you? | hey, how's it going? | hello friend | hi friend | hello bot | hi bot | hey you | what's up? | hello, nice to meet you | hi, nice to meet you | helo | heya | hello hello | hello again
-| is anyone there? | anybody there? | are you there? | hello, are you there? | morning | evening | sup | hello, computer | nice to meet you | hi, can you help me? | hello, can you help me? | start | hello world | [good/a good/a very good] [morning/evening/afternoon/day] [to you/my friend/] | [hello/hi/hey] [world/computer/machine/model/AI/robot/everyone/my friend/dear/to you] | [let's/let us] [start/begin] | [start/begin] [the chat/talking/] | [hi/hello/hey] [again/you there/buddy/pal/mate]
-| [evening/morning/afternoon] [all/everyone/to you/my friend] | [hello/hi/hey], [good to see you/pleased to meet you/I'm back/it's me/long time no see] | pleased to meet you | how do you do | [hello/hi], [can/could] we [talk/chat]? | can we [talk/chat]? | [let's/I want to] [talk/chat] | [heyy/hii/hellooo/hallo/hullo/g'day] | wake up | ping
+| is anyone there? | anybody there? | are you there? | hello, are you there? | morning | evening | sup | hello, computer | nice to meet you | hi, can you help me? | hello, can you help me? | [good/a good/a very good] [morning/evening/afternoon/day] [to you/my friend/] | [hello/hi/hey] [world/computer/machine/model/AI/robot/everyone/my friend/dear/to you] | [let's/let us] [start/begin] | [start/begin] [the chat/talking/] | [hi/hello/hey] [again/you there/buddy/pal/mate]
+| [evening/morning/afternoon] [all/everyone/to you/my friend] | [hello/hi/hey], [good to see you/pleased to meet you/nice to see you/long time no see] | pleased to meet you | how do you do | [hello/hi], [can/could] we [talk/chat]? | can we [talk/chat]? | [let's/I want to] [talk/chat] | [heyy/hii/hellooo/hallo/hullo/g'day] | wake up | ping
 """)
 HELLO_BOT = Phrasings("hello bot", """
 hello {B} | hi {B} | hey {B} | hello, {B} | hi, {B}! | hey {B}! | good morning, {B} | good evening, {B} | {B}! | {B}? | hi there {B} | hello there, {B} | greetings, {B} | {B}, are you there?
@@ -46,7 +46,7 @@ how big are you? | how large are you? | how many parameters do you have? | what 
 | how many parameters are you? | [how many/what number of] [weights/parameters/bytes/megabytes] [are you/do you have/are in you/does this model have]? | [how big/how large/how small] is [this model/the model/your brain/your network]? | what [size/number of parameters] [is this model/do you have]? | your size?
 """)
 HOW_ARE_YOU = Phrasings("how are you", """
-how are you? | how are you doing? | how are you today? | how do you do? | how is it going? | how's it going? | how do you feel? | are you ok? | how have you been? | you ok? | everything fine? | are you well? | how are things? | how's life? | how are you feeling? | is everything [ok/alright/fine/good/well] [with you/]? | are you [fine/alright/good/doing well/all right/feeling well]? | [how/hows] [you/u] doing? | how [is/was] your day [so far/going/]? | and how are you? | how are you [now/this morning/tonight/my friend/doing today]? | all good?
+how are you? | how are you doing? | everything fine? | is everything [ok/fine/good/alright]? | how are you today? | how do you do? | how is it going? | how's it going? | how do you feel? | are you ok? | how have you been? | you ok? | are you well? | how are things? | how's life? | how are you feeling? | is everything [ok/alright/fine/good/well] [with you/]? | are you [fine/alright/good/doing well/all right/feeling well]? | [how/hows] [you/u] doing? | how [is/was] your day [so far/going/]? | and how are you? | how are you [now/this morning/tonight/my friend/doing today]? | all good?
 """)
 THANKS = Phrasings("thanks", """
 thanks | thank you | thank you! | thanks! | thanks a lot | thank you very much | thank you so much | many thanks | great, thanks | ok, thanks | thx | ty | cheers | much appreciated | perfect, thank you | thanks for your help | nice, thanks | that helps, thanks
@@ -54,13 +54,13 @@ thanks | thank you | thank you! | thanks! | thanks a lot | thank you very much |
 | [ok/great/perfect/good/super/wonderful/excellent/lovely] [thanks/thank you] [very much/a lot/] | I [appreciate/am grateful for] [it/that/your help] | [big/warm] thanks | I thank you | you have been [very/so/] helpful | you were very helpful | [thankss/thanx/tnx/thank u/tysm]
 """)
 PRAISE = Phrasings("praise", """
-good job | well done | nice | great | cool | awesome | wow | good | very good | that's right | correct | you are great | you're smart | I like you | nice work | good bot | you are clever | excellent | perfect | amazing | that's nice | brilliant | you're funny
-| ok | okay | alright | I see | fine | sure | yes | interesting | [very/so/really/how] [nice/good/cool/interesting/clever/impressive/smart/funny/kind] | [that/this/it] [is/was] [very/really/so/] [nice/good/cool/great/interesting/impressive/correct/right/beautiful/lovely/fun] | you [are/were] [very/really/so/] [good/great/smart/nice/clever/helpful/kind/fun/cool/right]
-| [nice/good/great/excellent/fantastic/brilliant/super] [work/job/answer/one/stuff/poem/haiku] | [yes/yeah/yep/right/exactly/indeed/true] [that's right/it is/correct/] | I [like/love] [it/that/this/your answer] | [not bad/well said/lovely/superb/fantastic/wonderful/bravo/hurray/neat/sweet] | [oh/ah/aha] [ok/I see/nice/good/] | [got it/understood/all right/makes sense]
+good job | well done | nice | great | cool | awesome | wow | good | very good | that's right | correct | fine | interesting | brilliant | lovely | super | fantastic | you are great | you're smart | I like you | nice work | good bot | you are clever | excellent | perfect | amazing | that's nice | you're funny
+| ok | okay | alright | I see | sure | yes | [very/so/really/how] [nice/good/cool/interesting/clever/impressive/smart/funny/kind] | [that/this/it] [is/was] [very/really/so/] [nice/good/cool/great/interesting/impressive/correct/right/beautiful/lovely/fun] | you [are/were] [very/really/so/] [good/great/smart/nice/clever/helpful/kind/fun/cool/right]
+| [nice/good/great/excellent/fantastic/brilliant/super] [work/job/answer/one/stuff/poem/haiku] | [yes/yeah/yep/right/exactly/indeed/true] [that's right/it is/correct/] | I [like/love] [it/that/this/your answer] | [not bad/well said/superb/wonderful/bravo/hurray/neat/sweet/beautiful/clever/funny/impressive/incredible/true/helpful/useful/magic/splendid] | [oh/ah/aha] [ok/I see/nice/good/] | [got it/understood/all right/makes sense]
 """)
 BYE = Phrasings("bye", """
 bye | goodbye | bye bye | bye! | see you | see you later | see you soon | good night | farewell | I have to go | I must go now | take care | until next time | gotta go | that's all, bye | ok bye | have a nice day | that is all | so long | later | ciao for now | [bye/goodbye/see you/good night/farewell] [then/for now/now/my friend/and thanks/tomorrow/everyone/dear/] | [until/till] [tomorrow/later/next time/then/we meet again/next week] | I [have to/must/need to/should] [go/leave/sleep/run/stop] [now/soon/] | [talk/speak] to you [later/soon/tomorrow]
-| [have/enjoy] a [nice/good/great/lovely] [day/evening/night/weekend/time] | that's [all/it/everything] [for now/for today/thanks/] | [quit/exit/stop/end/the end] | I'm [leaving/off/done/going] [now/] | [cya/ttyl/cu/byee/bb/good bye]
+| [have/enjoy] a [nice/good/great/lovely] [day/evening/night/weekend/time] | that's [all/it/everything] [for now/for today/thanks/] | [quit/exit/stop/end/the end] | I'm [leaving/off/done/going] now | [cya/ttyl/cu/byee/bb/good bye]
 """)
 SORRY = Phrasings("wrong", """
 that's wrong | that is wrong | wrong | you are wrong | no | that's not right | that is not correct | incorrect | you made a mistake | are you sure? | really? | no, that's wrong | bad bot | you are stupid | you're dumb | that's not true | [that/this/it] [is/was] [wrong/false/incorrect/not right/not true/nonsense/a mistake/not what I asked] | [you/you're/your answer is] [wrong/mistaken/incorrect/lying] | [no/nope/nah], [that's/this is/you are] [wrong/not right/false/incorrect/mistaken] | [wrong/false/bad] answer
@@ -107,17 +107,17 @@ def small_talk(chat: Chat):
 # --- what the user tells it ---
 
 MY_NAME = Phrasings("my name", """
-my name is {N}. | I'm {N}. | I am {N}. | call me {N}. | my name's {N}. | hi, I'm {N}. | hello, my name is {N}. | hi, my name is {N}. | hey, I'm {N}. | hello, I am {N}. | this is {N}. | you can call me {N}. | people call me {N}.
+my name is {N}. | I'm {N}. | I am {N}. | call me {N}. | my name's {N}. | hi, I'm {N}. | I'm {N}, who are you? | I'm {N}[, and you/, nice to meet you/. And you/. Hello/ and you are]? | hello, my name is {N}. | hi, my name is {N}. | hey, I'm {N}. | hello, I am {N}. | this is {N}. | you can call me {N}. | people call me {N}.
 | I'm called {N}. | my friends call me {N}. | {N} is my name. | the name is {N}. | the name's {N}. | please call me {N}. | I go by {N}. | hello there, I'm {N}. | good morning, my name is {N}. | it's {N} here. | {N} here. | my first name is {N}.
-| remember that my name is {N}. | remember my name: {N} | I am called {N}. | everyone calls me {N}. | just call me {N}. | let me introduce myself: I'm {N}. | my name is {N}, what's yours? | I'm {N}, who are you? | my name is {N}. Please remember it. | [hello/hi/hey], [I'm/I am/my name is/my name's/this is/it's] {N}. | [hello/hi/hey] [there/Tiny/bot], [I'm/I am/my name is] {N}. | {N} is [what they call me/what people call me/how I am called/the name]. | [you may/you can/please/just] call me {N}. | they call me {N}.
+| remember that my name is {N}. | remember my name: {N} | I am called {N}. | everyone calls me {N}. | just call me {N}. | let me introduce myself: I'm {N}. | my name is {N}, what's yours? | my name is {N}. Please remember it. | [hello/hi/hey], [I'm/I am/my name is/my name's/this is/it's] {N}. | [hello/hi/hey] [there/Tiny/bot], [I'm/I am/my name is] {N}. | {N} is [what they call me/what people call me/how I am called/the name]. | [you may/you can/please/just] call me {N}. | they call me {N}.
 | my [full/given/real/own] name is {N}. | I'm {N}, [nice/pleased/good] to meet you. | my name is {N}, [remember it/remember that/don't forget it/ok]? | I [introduce myself/present myself]: {N} | [the user's name/name/user name]: {N} | [actually/no], my name is {N}. | [you are/you're] talking to {N}. | [for your information/fyi], I'm {N}. | I was named {N}. | my name? {N}.
 """)
 MY_COLOUR = Phrasings("my colour", """
-my favourite colour is {c}. | my favorite color is {c}. | my favourite color is {c}. | I like {c} best. | I like the colour {c}. | I like the color {c}. | I love the colour {c}. | I love the color {c}. | {c} is my favourite colour. | {c} is my favorite color.
+my favourite colour is {c}. | my favorite color is {c}. | I love {c}. | I like {c}. | my favourite color is {c}. | I like {c} best. | I like the colour {c}. | I like the color {c}. | I love the colour {c}. | I love the color {c}. | {c} is my favourite colour. | {c} is my favorite color.
 | the colour I like best is {c}. | the color I like best is {c}. | my favourite colour's {c}. | I prefer the colour {c}. | I prefer the color {c}. | my best-loved colour is {c}. | remember that my favourite colour is {c}. | remember that my favorite color is {c}.
 | my preferred colour is {c}. | of all colours I like {c} most. | of all colors I like {c} most. | the colour I love most is {c}. | {c} is the colour I like best. | {c} is the color I like most. | favourite colour: {c} | favorite color: {c} | I really like the color {c}. | my [favourite/favorite/preferred/fav/favourit] [colour/color] is {c}[, remember that/, please remember/, you know/]. | I [really love/really like/adore/prefer/enjoy] [the colour/the color] {c}. | the [colour/color] I [love/like/prefer] [is/most is] {c}.
 | {c} is [the best colour/the best color/my colour/my color/my preferred colour/my preferred color]. | [for me/to me], {c} is the best [colour/color]. | I [love/like] {c} [more than any other colour/above all colours/the most]. | [my colour/my color] is {c}. | if I had to pick a [colour/color] it would be {c}. | [note/remember]: my favourite [colour/color] is {c}.
-| [hi/hello/by the way], my favourite [colour/color] is {c}. | [no/actually], my favorite [colour/color] is {c}. | [as for colours/when it comes to colours], I like {c}. | I love {c}.
+| [hi/hello/by the way], my favourite [colour/color] is {c}. | [no/actually], my favorite [colour/color] is {c}. | [as for colours/when it comes to colours], I like {c}.
 """)
 MY_BOTH = Phrasings("my both", """
 my name is {N} and my favourite colour is {c}. | I'm {N} and my favourite colour is {c}. | my name is {N} and my favorite color is {c}. | I'm {N} and I like the colour {c}. | I am {N}, and my favorite color is {c}. | hi, I'm {N}. My favourite colour is {c}.
@@ -173,7 +173,7 @@ def any_colour(chat: Chat) -> str:
         elif roll < 0.35:
             colour = invent(rng, 9)
         elif roll < 0.55:
-            colour = rng.choice(WORDS)
+            colour = rng.choice(FILLERS)
         return colour, colour
 
     return chat.pick("colour", draw, 15)
@@ -260,9 +260,9 @@ You are a helpful assistant. | You are a friendly assistant. | Be concise. | Ans
 def system_prompt(chat: Chat) -> str:
     """Sets the model's name, mostly."""
     rng = chat.rng
-    if rng.random() < 0.25:
+    if rng.random() < 0.2:
         way = UNNAMED.draw(rng, chat.held_phrasing)
-        return way.replace("{w}", rng.choice(WORDS)).replace("{v}", rng.choice(WORDS))
+        return way.replace("{w}", rng.choice(FILLERS)).replace("{v}", rng.choice(FILLERS))
     roll = rng.random()
 
     def draw():
@@ -275,7 +275,7 @@ def system_prompt(chat: Chat) -> str:
     elif roll < 0.18:
         chat.bot = rng.choice((f"{chat.bot[0]}{rng.randint(1, 99)}", f"{chat.bot} {rng.randint(1, 9000)}", f"{chat.bot[:2].upper()}-{rng.randint(1, 9)}", f"{chat.bot}GPT", f"{chat.bot}Bot"))
     way = NAMED.draw(rng, chat.held_phrasing)
-    way = way.replace("{B}", chat.bot).replace("{w}", rng.choice(WORDS)).replace("{v}", rng.choice(WORDS))
+    way = way.replace("{B}", chat.bot).replace("{w}", rng.choice(FILLERS)).replace("{v}", rng.choice(FILLERS))
     if (roll := rng.random()) < 0.15:
         way = f"{rng.choice(_MANNERS)} {way}"
     elif roll < 0.3:

@@ -1,10 +1,12 @@
 """Spelling, reversing and repeating, and haiku. Each task takes a Chat and gives (message, reply, expectation or None)."""
 
+import re
 from functools import cache
 
+import lexicon
 from chat import KNOWN_WORDS, Chat, Phrasings, held_out, letters
 from haiku import POEMS, SUBJECTS
-from lexicon import COLOURS, DAYS, NAMES, WORDS
+from lexicon import WORDS
 
 SPELL = Phrasings("spell", """
 spell {w}. | spell the word {w}. | how do you spell {w}? | how is {w} spelled? | how is the word {w} spelled? | how do I spell {w}? | how would you spell {w}?
@@ -33,7 +35,7 @@ REPEAT = Phrasings("repeat", """
 repeat {w}. | repeat the word {w}. | repeat after me: {w} | repeat this: {w} | repeat: {w} | say {w}. | say the word {w}. | say: {w} | echo {w}. | echo: {w} | echo this: {w} | echo the word {w}.
 | please say {w} | say {w} again. | can you say {w}? | can you repeat {w}? | can you say the word {w}? | repeat this word: {w} | say this word: {w} | please repeat after me: {w} | just say {w}.
 | repeat {w} back to me. | say {w} back to me. | parrot this: {w} | write {w}. | write the word {w}. | print {w}. | print the word {w}. | output {w}. | type {w}. | copy this: {w} | copy {w}.
-| answer with the word {w}. | respond with {w}. | reply with {w}. | reply with the word {w}. | let me hear you say {w}. | I say {w}, you say? | write this: {w} | only say {w}. | respond only with {w}. | [parrot/mimic/echo/copy] {w}. | parrot the word {w}. | [mimic/copy/echo] this: {w} | [say/repeat/type/print] the following: {w} | [say/repeat/echo] the [following/next] word: {w} | [repeat/say/echo/print] the [string/term/name/text] {w}. | [repeat/say] {w} [once more/once/after me/again].
+| answer with the word {w}. | respond with {w}. | reply with {w}. | reply with the word {w}. | let me hear you say {w}. | I say {w}, you say? | write this: {w} | only say {w}. | respond only with {w}. | [parrot/mimic/echo/copy] {w}. | parrot the word {w}. | [mimic/copy/echo] this: {w} | [say/repeat/type/print] the following: {w} | [say/repeat/echo] the [following/next] word: {w} | [repeat/say/echo/print] the [string/term/name/text] {w}. | [repeat/say] {w} [once more/after me/again].
 | [just/simply/now] [repeat/echo/type/write] {w} | your answer [should/must] be {w}. | [answer/reply/respond]: {w} | [answer/reply] only [with/] {w}. | [I want/I'd like] you to [say/repeat/echo] {w}. | after me: {w} | [tell/give] me the word {w} [back/again]. | write down {w}. | put {w} in your answer and nothing else.
 | [show/return] the word {w}. | [please/now] repeat the [word/name/term] {w} | all I want to hear is {w}. | can you [echo/copy/type/print] {w}? | my word is {w}, repeat it. | [the/my] word is {w}. Repeat it. | what I said was {w}. Say it back.
 """)
@@ -41,6 +43,8 @@ repeat {w}. | repeat the word {w}. | repeat after me: {w} | repeat this: {w} | r
 _ONSETS = "b c d f g h j k l m n p r s t v w y z br bl ch cl cr dr fl fr gl gr pl pr qu sc sh sk sl sm sn sp st str sw th tr tw wh x".split()
 _VOWELS = "a e i o u a e i o u ai ea ee oo ou y au ie oa".split()
 _CODAS = ["", "", "", "", *"b d f g k l m n p r s t x z ck ct ft ll lt mp nd ng nk nt rd rk rm rn rt sh sk ss st th".split()]
+# Words for the places where any will do, in training as in tests; the held-out words appear nowhere in training.
+FILLERS = [word for word in WORDS if not held_out("word", word)]
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -55,8 +59,12 @@ def invent(rng, most: int = 12) -> str:
 
 @cache
 def _known() -> list[str]:
-    KNOWN_WORDS.update(word.lower() for word in NAMES + COLOURS + DAYS)
-    KNOWN_WORDS.update(word.strip(",'").lower() for poem in POEMS for lines in poem for line in lines for word in line.split())
+    texts = [line for poem in POEMS for lines in poem for line in lines] + list(SUBJECTS)
+    for value in vars(lexicon).values():  # every list there but the English words themselves
+        if value is not WORDS and isinstance(value, (list, dict)):
+            texts += [str(entry) for entry in value]
+    texts += [str(v) for values in lexicon.FAVOURITES.values() for v in values] + list(lexicon.CAPITALS.values())
+    KNOWN_WORDS.update(re.findall("[a-z]+", " ".join(texts).lower()))
     return sorted(word for word in KNOWN_WORDS if word.isalpha() and len(word) > 1)
 
 
@@ -94,14 +102,27 @@ def repeat(chat: Chat, source: str | None = None):
     text = chat.word = any_word(chat, source)
     if source is None and rng.random() < 0.4:
         chat.word = None
-        if rng.random() < 0.2:
+        roll = rng.random()
+        if roll < 0.2:
             word, (often, times) = text, rng.choice((("twice", 2), ("two times", 2), ("three times", 3), ("3 times", 3), ("2 times", 2)))
             return chat.say(TIMES, w=chat.quote(word), t=often), letters(" ".join([word] * times)), ("whole", " ".join([word] * times))
+        if roll < 0.5:
+            text = chat.expand(rng.choice(_SENTENCES).replace("{n}", rng.choice(FILLERS)).replace("{x}", any_word(chat)))
+            text = text if rng.random() < 0.5 else text[0].lower() + text[1:]
+            text += rng.choice(("", "", "", ".", "!"))
+            return chat.say(REPEAT, w=chat.quote(text)), letters(text), ("whole", text.rstrip(".!"))
         words = [any_word(chat) if rng.random() < 0.3 else rng.choice(_known()) for _ in range(rng.randint(2, 6))]
         text = " ".join(words)
         if rng.random() < 0.4:
             text = text[0].upper() + text[1:] + rng.choice(("", ".", "!", ""))
     return chat.say(REPEAT, w=chat.quote(text)), letters(text), ("whole", text.rstrip(".!"))
+
+
+_SENTENCES = [
+    "I am a [robot/human/model/fish/{n}]", "I am [happy/sad/{n}/{x}]", "The {n} is [big/small/red/{n}]", "I [like/love/want/hate] {n} and {n}", "Good morning [everyone/to you/{x}]",
+    "Hello [world/there/my friend/everyone/{x}]", "This is a [test/{n}/{x}]", "My {n} is {x}", "A {n} and a {n}", "I have a {n}", "You are [a {n}/great/{x}]", "It is [a {n}/raining/late/{n}]",
+    "What a [day/{n}/lovely {n}]", "The {x} of the {n}", "One two three", "Yes I can", "I can do it", "We are {n}", "I {x}", "{x} is a {n}", "a b c", "To be or not to be", "Fastgen is [fast/a {n}/great]",
+]  # fmt: skip
 
 
 def _spelled(word: str):

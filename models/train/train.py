@@ -144,7 +144,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for the model and scores.txt")
     parser.add_argument("--tokenizer", type=Path, default=HERE.parent / "fastgen-tiny", help="folder of tokenizer.json")
-    parser.add_argument("--steps", type=int, default=5000)
+    parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--seconds", type=float, default=math.inf, help="end by then, the schedule shortened to fit")
     parser.add_argument("--rows", type=int, default=384, help="conversations of 256 tokens in a step; a sixteenth as many of 1024")
     parser.add_argument("--lr", type=float, default=4e-3)
