@@ -4,7 +4,7 @@
  */
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import type { Dtype, EngineCapacity } from "../src/engine/protocol.ts";
+import type { DeviceKind, Dtype, EngineCapacity } from "../src/engine/protocol.ts";
 import { LibraryEngine } from "../src/ffi/engine.ts";
 import { FG } from "../src/ffi/layout.ts";
 import { type SlotFill, StepPlan } from "../src/ffi/plan.ts";
@@ -12,7 +12,9 @@ import type { StepResult } from "../src/ffi/step.ts";
 import { openModel } from "../src/model/load.ts";
 import type { ModelShape } from "../src/model/shape.ts";
 
-export const LIBRARY_PATH = join(import.meta.dir, "..", "build", "libfastgen_cpu.so");
+const BUILD = join(import.meta.dir, "..", "build");
+export const LIBRARY_PATH = join(BUILD, "libfastgen_cpu.so");
+export const CUDA_LIBRARY_PATH = join(BUILD, "libfastgen_cuda.so");
 export const REAL_MODEL =
   process.env.FASTGEN_TEST_MODEL ?? join(import.meta.dir, "..", ".cache", "models", "SmolLM2-135M-Instruct");
 
@@ -41,6 +43,8 @@ interface Placed {
 
 export interface RunnerOptions {
   dtype: Dtype;
+  /** Default: the CPU. */
+  device?: DeviceKind;
   threads?: number;
   maxContext?: number;
   maxStepTokens?: number;
@@ -73,8 +77,8 @@ export class Runner {
     let pages = (MAX_SEQS + 1) * Math.ceil(maxContext / PAGE);
     if (pages % 7 === 0) pages++;
     const engine = LibraryEngine.open({
-      device: "cpu",
-      libraryPath: LIBRARY_PATH,
+      device: options.device ?? "cpu",
+      libraryPath: options.device === "cuda" ? CUDA_LIBRARY_PATH : LIBRARY_PATH,
       devices: [0],
       threads: options.threads ?? 0,
       computeDtype: options.dtype,
@@ -139,16 +143,18 @@ export class Runner {
 
   /**
    * Continues all prompts by `count` greedy tokens, side by side, always one step ahead: each decode step is submitted
-   * before the token it starts from is known.
+   * before the token it starts from is known. Without logits, steps are as a server's: CUDA replays graphs for them.
    */
-  generate(prompts: ArrayLike<number>[], count: number): Generated[] {
+  generate(prompts: ArrayLike<number>[], count: number, withLogits = true): Generated[] {
     const vocab = this.shape.vocabSize;
     const places = prompts.map(() => this.place());
-    const out = prompts.map(() => ({ ids: new Int32Array(count), logits: new Float32Array(count * vocab) }));
-    const flags = FG.SAMPLE | FG.LOGITS;
+    const room = withLogits ? count * vocab : 0;
+    const out = prompts.map(() => ({ ids: new Int32Array(count), logits: new Float32Array(room) }));
+    const flags = withLogits ? FG.SAMPLE | FG.LOGITS : FG.SAMPLE;
     const collect = (result: StepResult, at: number) => {
       for (const [i, generated] of out.entries()) {
         generated.ids[at] = result.ids[i]!;
+        if (!withLogits) continue;
         generated.logits.set(result.logits.subarray(i * vocab, (i + 1) * vocab), at * vocab);
       }
     };
