@@ -110,7 +110,9 @@ static void plan(arrays x, const fg_step *s) {
 				.token = token + j,
 				.slot = q->slot,
 				.position = q->context - q->n_new + j + 1,
-				.target = samples ? -1 : last ? q->next_token : s->tokens[token + j + 1],
+				.target = samples ? -1
+				          : last  ? q->next_token
+				                  : s->tokens[token + j + 1],
 				.n_logprobs = q->n_logprobs,
 				.mask = samples ? q->mask : -1,
 				.logits_row = q->flags & FG_LOGITS ? logits_row++ : -1,
@@ -127,8 +129,8 @@ fg_batch *fg_batch_new(const fg_ops *ops, const fg_config *config, const fg_step
 	layout(&a, s, counts, vocab);
 	a.base = aligned_alloc(64, (a.used + 63) & ~(size_t)63);
 	if (!a.base) {
-		*status = fg_fail(FG_OUT_OF_MEMORY, "no memory for a step of %d tokens with %zu rows of logits to return", s->n_tokens,
-						  counts.logits_rows);
+		*status = fg_fail(FG_OUT_OF_MEMORY, "no memory for a step of %d tokens with %zu rows of logits to return",
+		                  s->n_tokens, counts.logits_rows);
 		return NULL;
 	}
 	a.used = 0;

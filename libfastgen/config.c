@@ -4,13 +4,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Bounds on dimensions: far above any model, and low enough that no size computed from two of them overflows 64 bits. */
+/* Bounds on dimensions: far above any model, and low enough that no size computed from two of them overflows 64 bits.
+ */
 enum { MAX_DIM = 1 << 24, MAX_LAYERS = 4096, MAX_HEADS = 4096, MAX_SEQS = 1 << 16 };
 
 static fg_status in_range(const char *name, int64_t value, int64_t low, int64_t high) {
 	if (value >= low && value <= high) return FG_OK;
 	return fg_fail(FG_INVALID, "%s is %lld; it must be between %lld and %lld", name, (long long)value, (long long)low,
-				   (long long)high);
+	               (long long)high);
 }
 
 static fg_status check_shape(const fg_shape *s) {
@@ -43,7 +44,7 @@ static fg_status check_shape(const fg_shape *s) {
 	}
 	if (!isfinite(s->rope_scale)) {
 		return fg_fail(FG_INVALID, "rope_scale is %g; it must be finite, and 1 where a model scales nothing",
-					   (double)s->rope_scale);
+		               (double)s->rope_scale);
 	}
 	if (!s->rope_inv_freq) return fg_fail(FG_INVALID, "rope_inv_freq is NULL; it must hold head_dim / 2 frequencies");
 	if (!s->layer_window) return fg_fail(FG_INVALID, "layer_window is NULL; it must hold n_layers windows (0 = none)");
@@ -55,7 +56,7 @@ static fg_status check_shape(const fg_shape *s) {
 	for (int32_t i = 0; i < s->n_layers; i++) {
 		if (s->layer_window[i] < 0) {
 			return fg_fail(FG_INVALID, "layer_window[%d] is %d; it must be 0 (full attention) or more", i,
-						   s->layer_window[i]);
+			               s->layer_window[i]);
 		}
 	}
 	return FG_OK;
@@ -67,14 +68,10 @@ static fg_status check_options(const fg_options *o) {
 		const char *name;
 		int64_t value, low, high;
 	} range[] = {
-		{"n_devices", o->n_devices, 1, FG_MAX_RANKS},
-		{"n_threads", o->n_threads, 0, 1024},
-		{"max_seqs", o->max_seqs, 1, MAX_SEQS},
-		{"max_step_tokens", o->max_step_tokens, o->max_seqs, 1 << 20},
-		{"max_context", o->max_context, 1, MAX_DIM},
-		{"compute_dtype", o->compute_dtype, FG_F32, FG_FP8_E4M3},
-		{"kv_dtype", o->kv_dtype, FG_F32, FG_FP8_E4M3},
-		{"options.reserved", o->reserved, 0, 0},
+		{"n_devices", o->n_devices, 1, FG_MAX_RANKS},   {"n_threads", o->n_threads, 0, 1024},
+		{"max_seqs", o->max_seqs, 1, MAX_SEQS},         {"max_step_tokens", o->max_step_tokens, o->max_seqs, 1 << 20},
+		{"max_context", o->max_context, 1, MAX_DIM},    {"compute_dtype", o->compute_dtype, FG_F32, FG_FP8_E4M3},
+		{"kv_dtype", o->kv_dtype, FG_F32, FG_FP8_E4M3}, {"options.reserved", o->reserved, 0, 0},
 	};
 	for (size_t i = 0; i < sizeof range / sizeof *range; i++) {
 		fg_status status = in_range(range[i].name, range[i].value, range[i].low, range[i].high);

@@ -31,9 +31,9 @@ struct engine {
 	int32_t n_started; /* rank threads */
 
 	fg_tensor_table table;
-	int32_t random;       /* weights are made, not loaded */
+	int32_t random; /* weights are made, not loaded */
 	uint64_t random_seed;
-	fg_command *load;     /* once fg_load was called */
+	fg_command *load; /* once fg_load was called */
 	uint64_t load_total;
 	atomic_ullong load_done; /* bytes, on rank 0 */
 	atomic_int load_cancel;
@@ -65,7 +65,7 @@ static fg_status run_load(rank_state *r) {
 	atomic_ullong ignored = 0;
 	atomic_ullong *done = r->rank == 0 ? &e->load_done : &ignored;
 	fg_status status = e->random ? e->ops->load_random(r->ctx, e->random_seed, done, &e->load_cancel)
-								 : e->ops->load(r->ctx, &e->table, done, &e->load_cancel);
+	                             : e->ops->load(r->ctx, &e->table, done, &e->load_cancel);
 	atomic_fetch_sub(&e->load_left, 1);
 	return status;
 }
@@ -78,11 +78,21 @@ static void *rank_main(void *argument) {
 		fg_command_kind kind = c->kind; /* the command may be gone once it is finished */
 		fg_status status = FG_OK;
 		switch (kind) {
-		case FG_CMD_OPEN: status = e->ops->open(&e->config, r->rank, &r->ctx); break;
-		case FG_CMD_LOAD: status = run_load(r); break;
-		case FG_CMD_READY: status = e->ops->ready(r->ctx, &r->capacity); break;
-		case FG_CMD_STEP: run_step(r, c); break;
-		case FG_CMD_COPY: e->ops->copy_pages(r->ctx, c->copies, c->n_copies); break;
+		case FG_CMD_OPEN:
+			status = e->ops->open(&e->config, r->rank, &r->ctx);
+			break;
+		case FG_CMD_LOAD:
+			status = run_load(r);
+			break;
+		case FG_CMD_READY:
+			status = e->ops->ready(r->ctx, &r->capacity);
+			break;
+		case FG_CMD_STEP:
+			run_step(r, c);
+			break;
+		case FG_CMD_COPY:
+			e->ops->copy_pages(r->ctx, c->copies, c->n_copies);
+			break;
 		case FG_CMD_QUIT:
 			if (r->ctx) e->ops->close(r->ctx);
 			r->ctx = NULL;
@@ -306,7 +316,7 @@ static fg_status check_result(const fg_batch *b, const fg_config *config, const 
 	for (int32_t i = 0; i < b->n_rows; i++) n_logits += b->rows[i].logits_row >= 0 ? config->shape.vocab_size : 0;
 	if (n_logits && (!r->logits || r->logits_capacity < n_logits)) {
 		return fg_fail(FG_INVALID, "the step returns %lld logits and the result has room for %lld", (long long)n_logits,
-					   (long long)(r->logits ? r->logits_capacity : 0));
+		               (long long)(r->logits ? r->logits_capacity : 0));
 	}
 	return FG_OK;
 }
@@ -362,10 +372,12 @@ FG_API fg_status fg_copy_pages(void *handle, const fg_page_copy *copies, int32_t
 			return fg_fail(FG_INVALID, "copy %d names page %d; there are %d", i, p->page, e->capacity.n_pages);
 		}
 		if (p->host_page < 0 || p->host_page >= e->capacity.n_host_pages) {
-			return fg_fail(FG_INVALID, "copy %d names host page %d; there are %d", i, p->host_page, e->capacity.n_host_pages);
+			return fg_fail(FG_INVALID, "copy %d names host page %d; there are %d", i, p->host_page,
+			               e->capacity.n_host_pages);
 		}
 		if (p->direction != FG_TO_HOST && p->direction != FG_TO_DEVICE) {
-			return fg_fail(FG_INVALID, "copy %d has direction %d; it must be FG_TO_HOST or FG_TO_DEVICE", i, p->direction);
+			return fg_fail(FG_INVALID, "copy %d has direction %d; it must be FG_TO_HOST or FG_TO_DEVICE", i,
+			               p->direction);
 		}
 	}
 	if (!n_copies) return FG_OK;

@@ -11,7 +11,8 @@ enum { FG_ERROR_BYTES = 512 };
 /* Sets this thread's message and returns `status`, so that a check reads `return fg_fail(FG_INVALID, "...", ...)`. */
 fg_status fg_fail(fg_status status, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* This thread's message, to carry it to another one: the rank threads' failures are reported by fg_wait and fg_ready. */
+/* This thread's message, to carry it to another one: the rank threads' failures are reported by fg_wait and fg_ready.
+ */
 const char *fg_error_text(void);
 
 #endif

@@ -289,8 +289,8 @@ FG_API fg_status fg_submit(void *engine, const fg_step *step);
  * status is returned; the steps after it still run. */
 FG_API fg_status fg_wait(void *engine, fg_result *result);
 
-/* Copies KV pages between device and host, after the steps already submitted and before the next one. In the list's order:
- * a page or host page may be the source of one copy and the target of a later one. */
+/* Copies KV pages between device and host, after the steps already submitted and before the next one. In the list's
+ * order: a page or host page may be the source of one copy and the target of a later one. */
 FG_API fg_status fg_copy_pages(void *engine, const fg_page_copy *copies, int32_t n_copies);
 
 /* Records every op from the next step on; stop writes them to `path` in Chrome's trace event format (JSON). */

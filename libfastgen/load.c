@@ -24,24 +24,47 @@ void fg_role_dims(const fg_shape *s, fg_role role, int32_t *rows, int32_t *cols)
 	int32_t hidden = s->hidden_size, inter = s->intermediate_size;
 	*cols = 1;
 	switch (role) {
-	case FG_EMBED: *rows = s->vocab_size, *cols = hidden; return;
-	case FG_LM_HEAD: *rows = s->tied_embeddings ? 0 : s->vocab_size, *cols = hidden; return;
+	case FG_EMBED:
+		*rows = s->vocab_size, *cols = hidden;
+		return;
+	case FG_LM_HEAD:
+		*rows = s->tied_embeddings ? 0 : s->vocab_size, *cols = hidden;
+		return;
 	case FG_FINAL_NORM:
 	case FG_ATTN_NORM:
-	case FG_MLP_NORM: *rows = hidden; return;
-	case FG_Q: *rows = q, *cols = hidden; return;
+	case FG_MLP_NORM:
+		*rows = hidden;
+		return;
+	case FG_Q:
+		*rows = q, *cols = hidden;
+		return;
 	case FG_K:
-	case FG_V: *rows = kv, *cols = hidden; return;
-	case FG_O: *rows = hidden, *cols = q; return;
-	case FG_Q_BIAS: *rows = s->qkv_bias ? q : 0; return;
+	case FG_V:
+		*rows = kv, *cols = hidden;
+		return;
+	case FG_O:
+		*rows = hidden, *cols = q;
+		return;
+	case FG_Q_BIAS:
+		*rows = s->qkv_bias ? q : 0;
+		return;
 	case FG_K_BIAS:
-	case FG_V_BIAS: *rows = s->qkv_bias ? kv : 0; return;
+	case FG_V_BIAS:
+		*rows = s->qkv_bias ? kv : 0;
+		return;
 	case FG_Q_NORM:
-	case FG_K_NORM: *rows = s->qk_norm ? s->head_dim : 0; return;
+	case FG_K_NORM:
+		*rows = s->qk_norm ? s->head_dim : 0;
+		return;
 	case FG_GATE:
-	case FG_UP: *rows = inter, *cols = hidden; return;
-	case FG_DOWN: *rows = hidden, *cols = inter; return;
-	case FG_ROLES: break;
+	case FG_UP:
+		*rows = inter, *cols = hidden;
+		return;
+	case FG_DOWN:
+		*rows = hidden, *cols = inter;
+		return;
+	case FG_ROLES:
+		break;
 	}
 	*rows = 0;
 }
@@ -86,7 +109,8 @@ static fg_status check_tensor(fg_tensor_table *table, const fg_config *config, i
 	}
 	int32_t n_layers = t->role < FG_ATTN_NORM ? 1 : config->shape.n_layers, rows, cols;
 	if (t->layer < 0 || t->layer >= n_layers) {
-		return fg_fail(FG_INVALID, "tensor %d is %s of layer %d; there are %d layers", i, names[t->role], t->layer, n_layers);
+		return fg_fail(FG_INVALID, "tensor %d is %s of layer %d; there are %d layers", i, names[t->role], t->layer,
+		               n_layers);
 	}
 	char name[64];
 	fg_role_name(name, (fg_role)t->role, t->layer);
@@ -104,8 +128,8 @@ static fg_status check_tensor(fg_tensor_table *table, const fg_config *config, i
 	}
 	uint64_t bytes = (uint64_t)rows * (uint64_t)cols * (uint64_t)fg_dtype_bytes(t->dtype);
 	if (t->bytes != bytes) {
-		return fg_fail(FG_INVALID, "%s has %" PRIu64 " bytes; [%d][%d] of its dtype takes %" PRIu64, name, t->bytes, rows,
-					   cols, bytes);
+		return fg_fail(FG_INVALID, "%s has %" PRIu64 " bytes; [%d][%d] of its dtype takes %" PRIu64, name, t->bytes,
+		               rows, cols, bytes);
 	}
 	table->bytes += bytes;
 	table->file_of[i] = -1;
@@ -115,9 +139,9 @@ static fg_status check_tensor(fg_tensor_table *table, const fg_config *config, i
 	const fg_file *file = &table->files[table->file_of[i]];
 	if (t->offset > file->bytes || bytes > file->bytes - t->offset) {
 		return fg_fail(FG_IO,
-					   "%s lies at bytes %" PRIu64 " to %" PRIu64 " of %s, which has only %" PRIu64
-					   ": the file is truncated; fetch it again",
-					   name, t->offset, t->offset + bytes, file->path, file->bytes);
+		               "%s lies at bytes %" PRIu64 " to %" PRIu64 " of %s, which has only %" PRIu64
+		               ": the file is truncated; fetch it again",
+		               name, t->offset, t->offset + bytes, file->path, file->bytes);
 	}
 	return FG_OK;
 }
@@ -146,7 +170,7 @@ fg_status fg_table_init(fg_tensor_table *table, const fg_config *config, const f
 			fg_role_dims(&config->shape, (fg_role)role, &rows, &cols);
 			if (rows && table->index[(size_t)layer * FG_ROLES + (size_t)role] < 0) {
 				return fg_fail(FG_INVALID, "%s [%d][%d] is missing from the tensor table",
-							   fg_role_name(name, (fg_role)role, layer), rows, cols);
+				               fg_role_name(name, (fg_role)role, layer), rows, cols);
 			}
 		}
 	}

@@ -1,6 +1,6 @@
 /*
- * ops.h - what a device must be able to do. The forward pass (forward.c) and the engine (engine.c) are written once over
- * this table; each library fills it in: cpu/ plainly, cuda/ fused.
+ * ops.h - what a device must be able to do. The forward pass (forward.c) and the engine (engine.c) are written once
+ * over this table; each library fills it in: cpu/ plainly, cuda/ fused.
  *
  * Every rank (one device of a tensor-parallel engine) has an op context of its own, used by its rank thread alone.
  * Ops of a step may be asynchronous: they run in the order they were called in, and step_wait waits for them. They
@@ -29,8 +29,8 @@ typedef struct {
 
 /* ---- weights ---- */
 
-/* The rows of a matrix may come from up to three tensors (q|k|v, gate|up), one below the other: the CPU reads each where
- * its file is mapped, CUDA may make one of them. */
+/* The rows of a matrix may come from up to three tensors (q|k|v, gate|up), one below the other: the CPU reads each
+ * where its file is mapped, CUDA may make one of them. */
 typedef struct {
 	const void *data; /* [rows][cols] */
 	int32_t rows;
@@ -86,7 +86,7 @@ const fg_tensor *fg_table_find(const fg_tensor_table *table, int32_t layer, fg_r
 
 /* One row of logits that a step needs. */
 typedef struct {
-	int32_t token;      /* whose hidden state: index into the step's tokens */
+	int32_t token; /* whose hidden state: index into the step's tokens */
 	int32_t slot;
 	int32_t position;   /* of the token that follows */
 	int32_t target;     /* the id to score; -1 = sample, and remember what was sampled as the slot's last token */
@@ -130,14 +130,14 @@ typedef struct {
 /* Activations of one step. Matrices that linear reads are in the library's own format for its inputs (CPU: float32
  * rounded to compute_dtype, or bf16). */
 typedef struct {
-	float *residual; /* [T][H]: the residual stream */
-	void *x;         /* [T][H]: a norm's output, a linear input */
-	void *qkv;       /* [T][(heads + 2 * kv_heads) * D]: a linear output */
-	void *attn;      /* [T][heads * D]: a linear input */
-	void *gate_up;   /* [T][2 * I]: a linear output */
-	void *act;       /* [T][I]: a linear input */
-	float *rows;     /* [logit_rows][H]: residual stream of the rows that need logits */
-	void *logits;    /* [logit_rows][V]: a linear output */
+	float *residual;    /* [T][H]: the residual stream */
+	void *x;            /* [T][H]: a norm's output, a linear input */
+	void *qkv;          /* [T][(heads + 2 * kv_heads) * D]: a linear output */
+	void *attn;         /* [T][heads * D]: a linear input */
+	void *gate_up;      /* [T][2 * I]: a linear output */
+	void *act;          /* [T][I]: a linear input */
+	float *rows;        /* [logit_rows][H]: residual stream of the rows that need logits */
+	void *logits;       /* [logit_rows][V]: a linear output */
 	int32_t logit_rows; /* rows of logits made at once */
 } fg_buffers;
 
@@ -150,8 +150,8 @@ typedef struct {
 } fg_ctx;
 
 typedef struct {
-	/* Life of a context. On the rank thread, in this order; each returns a status and sets fg_error's text. `done` counts
-	 * the bytes loaded so far, of the table's; load stops early, with any status, once *cancel is set. */
+	/* Life of a context. On the rank thread, in this order; each returns a status and sets fg_error's text. `done`
+	 * counts the bytes loaded so far, of the table's; load stops early, with any status, once *cancel is set. */
 	fg_status (*open)(const fg_config *config, int32_t rank, fg_ctx **ctx);
 	fg_status (*load)(fg_ctx *ctx, const fg_tensor_table *table, atomic_ullong *done, atomic_int *cancel);
 	fg_status (*load_random)(fg_ctx *ctx, uint64_t seed, atomic_ullong *done, atomic_int *cancel);
@@ -162,10 +162,11 @@ typedef struct {
 	fg_status (*sampler_new)(const fg_config *config, const fg_sampling *sampling, void **sampler);
 	void (*sampler_free)(void *sampler);
 
-	/* Around the ops of a step, on the rank thread: apply fills and page updates, then (at the end) publish the results. */
+	/* Around the ops of a step, on the rank thread: apply fills and page updates, then (at the end) publish the
+	 * results. */
 	void (*step_begin)(fg_ctx *ctx, fg_batch *batch);
-	/* Runs the whole pass in place of the ops below where the device has recorded one for such a step (a CUDA graph): 1 if it
-	 * did. NULL for a library that records none. */
+	/* Runs the whole pass in place of the ops below where the device has recorded one for such a step (a CUDA graph): 1
+	 * if it did. NULL for a library that records none. */
 	int (*replay)(fg_ctx *ctx, const fg_batch *batch);
 	void (*step_end)(fg_ctx *ctx, fg_batch *batch);
 	/* Waits until the step's results are in batch->out. On the thread that calls fg_wait, after step_end returned. */
@@ -175,12 +176,13 @@ typedef struct {
 
 	/* residual[t] = embed[tokens[t]] */
 	void (*embed)(fg_ctx *ctx, const fg_batch *batch, float *residual);
-	/* x = RMSNorm(residual) * weight, over n rows of H. Adds what linear_add and all_reduce left pending, if anything. */
+	/* x = RMSNorm(residual) * weight, over n rows of H. Adds what linear_add and all_reduce left pending, if anything.
+	 */
 	void (*add_norm)(fg_ctx *ctx, float *residual, const float *weight, int32_t n, void *x);
 	/* y[n][w.rows] = x[n][w.cols] * w^T */
 	void (*linear)(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, void *y);
-	/* residual[n][w.rows] += x[n][w.cols] * w^T, of which this is the rank's part: whole once all_reduce has run. It may
-	 * stay pending until the next op that reads the residual stream (add_norm, gather). */
+	/* residual[n][w.rows] += x[n][w.cols] * w^T, of which this is the rank's part: whole once all_reduce has run. It
+	 * may stay pending until the next op that reads the residual stream (add_norm, gather). */
 	void (*linear_add)(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, float *residual);
 	void (*all_reduce)(fg_ctx *ctx, float *residual, int32_t n);
 	/* Bias, norm of each head of q and k, RoPE; q stays in qkv, k and v go to their pages. */
@@ -191,7 +193,8 @@ typedef struct {
 	void (*silu_mul)(fg_ctx *ctx, const void *gate_up, int32_t n, void *act);
 	/* out[i] = residual[rows[first + i].token], n rows of H */
 	void (*gather)(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, float *residual, float *out);
-	/* Samples or scores rows [first, first + n) from their logits [n][V], into batch->out and the slots' last tokens. */
+	/* Samples or scores rows [first, first + n) from their logits [n][V], into batch->out and the slots' last tokens.
+	 */
 	void (*sample)(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, const void *logits);
 
 	/* A point in the order of ops, and its time in nanoseconds once the steps up to it are over: for tracing. */

@@ -8,8 +8,8 @@
 
 #include <stdbool.h>
 
-/* Checks every parameter against its range in fastgen.h, and every id against the vocabulary. FG_INVALID with fg_error()
- * saying which parameter is wrong and what is allowed. Any thread. */
+/* Checks every parameter against its range in fastgen.h, and every id against the vocabulary. FG_INVALID with
+ * fg_error() saying which parameter is wrong and what is allowed. Any thread. */
 fg_status fg_sampling_check(const fg_sampling *sampling, int32_t vocab_size);
 
 /* Whether any penalty is on, so that the history matters. */

@@ -22,9 +22,9 @@ fg_status fg_slots_init(fg_slots *slots, const fg_config *config) {
 		if (window > slots->all_windowed) slots->all_windowed = window;
 	}
 	if (!slots->mapped || !slots->stamp || !slots->mapped_up_to || !slots->filled || !slots->sampled ||
-		!slots->in_step || !slots->in_fills) {
-		return fg_fail(FG_OUT_OF_MEMORY, "no memory for the page tables of %d slots of %d pages", config->options.max_seqs,
-					   config->pages_per_seq);
+	    !slots->in_step || !slots->in_fills) {
+		return fg_fail(FG_OUT_OF_MEMORY, "no memory for the page tables of %d slots of %d pages",
+		               config->options.max_seqs, config->pages_per_seq);
 	}
 	return FG_OK;
 }
@@ -45,21 +45,22 @@ static fg_status check_counts(const fg_config *config, const fg_step *s) {
 	if (s->reserved) return fg_fail(FG_INVALID, "the step's reserved is %d; it must be 0", s->reserved);
 	if (s->n_seqs < 1 || s->n_seqs > config->options.max_seqs) {
 		return fg_fail(FG_INVALID, "the step has %d sequences; it must have 1 to max_seqs = %d", s->n_seqs,
-					   config->options.max_seqs);
+		               config->options.max_seqs);
 	}
 	if (s->n_tokens < 1 || s->n_tokens > config->options.max_step_tokens) {
 		return fg_fail(FG_INVALID, "the step has %d tokens; it must have 1 to max_step_tokens = %d", s->n_tokens,
-					   config->options.max_step_tokens);
+		               config->options.max_step_tokens);
 	}
 	if (s->n_page_updates < 0 || s->n_fills < 0 || s->n_masks < 0 || s->n_fills > config->options.max_seqs ||
-		s->n_masks > s->n_seqs) {
-		return fg_fail(FG_INVALID,
-					   "the step has %d page updates, %d fills and %d masks; none may be negative, fills at most max_seqs = "
-					   "%d, masks at most n_seqs = %d",
-					   s->n_page_updates, s->n_fills, s->n_masks, config->options.max_seqs, s->n_seqs);
+	    s->n_masks > s->n_seqs) {
+		return fg_fail(
+			FG_INVALID,
+			"the step has %d page updates, %d fills and %d masks; none may be negative, fills at most max_seqs = "
+			"%d, masks at most n_seqs = %d",
+			s->n_page_updates, s->n_fills, s->n_masks, config->options.max_seqs, s->n_seqs);
 	}
 	if (!s->seqs || !s->tokens || (s->n_page_updates && !s->page_updates) || (s->n_fills && !s->fills) ||
-		(s->n_masks && !s->masks)) {
+	    (s->n_masks && !s->masks)) {
 		return fg_fail(FG_INVALID, "an array of the step is NULL and its count is not 0");
 	}
 	return FG_OK;
@@ -95,8 +96,8 @@ static fg_status check_updates(fg_slots *slots, const fg_config *config, int32_t
 			return fg_fail(FG_INVALID, "page update %d is for slot %d, which was never filled", i, u->slot);
 		}
 		if (u->index < 0 || u->index >= config->pages_per_seq) {
-			return fg_fail(FG_INVALID, "page update %d is for page %d of slot %d; max_context = %d leaves 0 to %d", i, u->index,
-						   u->slot, config->options.max_context, config->pages_per_seq - 1);
+			return fg_fail(FG_INVALID, "page update %d is for page %d of slot %d; max_context = %d leaves 0 to %d", i,
+			               u->index, u->slot, config->options.max_context, config->pages_per_seq - 1);
 		}
 		if (u->page < 0 || u->page >= n_pages) {
 			return fg_fail(FG_INVALID, "page update %d names page %d; there are %d pages", i, u->page, n_pages);
@@ -123,8 +124,9 @@ static fg_status check_pages(const fg_slots *slots, const fg_config *config, con
 	for (int32_t i = first; i <= last; i++) {
 		if (slots->stamp[row + (size_t)i] == slots->check) continue;
 		if (!refilled && slots->mapped[row + (size_t)i]) continue;
-		return fg_fail(FG_INVALID, "slot %d needs positions up to %d, and its page %d (positions %d to %d) was never given",
-					   q->slot, q->context - 1, i, i * FG_PAGE_TOKENS, i * FG_PAGE_TOKENS + FG_PAGE_TOKENS - 1);
+		return fg_fail(FG_INVALID,
+		               "slot %d needs positions up to %d, and its page %d (positions %d to %d) was never given",
+		               q->slot, q->context - 1, i, i * FG_PAGE_TOKENS, i * FG_PAGE_TOKENS + FG_PAGE_TOKENS - 1);
 	}
 	return FG_OK;
 }
@@ -138,23 +140,23 @@ static fg_status check_seq(fg_slots *slots, const fg_config *config, const fg_st
 	if (!is_filled(slots, q->slot)) return fg_fail(FG_INVALID, "slot %d runs and was never filled", q->slot);
 	if (q->context < 1 || q->context > config->options.max_context) {
 		return fg_fail(FG_INVALID, "slot %d has a context of %d tokens; it must be 1 to max_context = %d", q->slot,
-					   q->context, config->options.max_context);
+		               q->context, config->options.max_context);
 	}
 	if (q->n_new < 1 || q->n_new > q->context) {
 		return fg_fail(FG_INVALID, "slot %d has %d new tokens; it must have 1 to its context of %d", q->slot, q->n_new,
-					   q->context);
+		               q->context);
 	}
 	if (q->flags & ~(FG_SAMPLE | FG_SCORE | FG_LOGITS)) {
 		return fg_fail(FG_INVALID, "slot %d has unknown flags %#x", q->slot, (unsigned)q->flags);
 	}
 	if (q->n_logprobs < -1 || q->n_logprobs > FG_MAX_LOGPROBS) {
-		return fg_fail(FG_INVALID, "slot %d asks for %d log probabilities; it may ask for -1 to %d", q->slot, q->n_logprobs,
-					   FG_MAX_LOGPROBS);
+		return fg_fail(FG_INVALID, "slot %d asks for %d log probabilities; it may ask for -1 to %d", q->slot,
+		               q->n_logprobs, FG_MAX_LOGPROBS);
 	}
 	if ((q->flags & FG_SCORE) && !(q->flags & FG_SAMPLE) &&
-		(q->next_token < 0 || q->next_token >= config->shape.vocab_size)) {
-		return fg_fail(FG_INVALID, "slot %d is scored up to next_token %d; token ids go from 0 to %d", q->slot, q->next_token,
-					   config->shape.vocab_size - 1);
+	    (q->next_token < 0 || q->next_token >= config->shape.vocab_size)) {
+		return fg_fail(FG_INVALID, "slot %d is scored up to next_token %d; token ids go from 0 to %d", q->slot,
+		               q->next_token, config->shape.vocab_size - 1);
 	}
 	if (q->mask < -1 || q->mask >= s->n_masks) {
 		return fg_fail(FG_INVALID, "slot %d names mask %d; the step has %d (-1 = none)", q->slot, q->mask, s->n_masks);
@@ -162,18 +164,20 @@ static fg_status check_seq(fg_slots *slots, const fg_config *config, const fg_st
 	return check_pages(slots, config, q);
 }
 
-static fg_status check_tokens(const fg_slots *slots, const fg_config *config, const fg_step_seq *q, const int32_t *tokens) {
+static fg_status check_tokens(const fg_slots *slots, const fg_config *config, const fg_step_seq *q,
+                              const int32_t *tokens) {
 	int sampled = slots->sampled[q->slot] && slots->in_fills[q->slot] != slots->check;
 	for (int32_t i = 0; i < q->n_new; i++) {
 		if (tokens[i] == FG_LAST_SAMPLED) {
 			if (q->n_new != 1) {
-				return fg_fail(FG_INVALID, "slot %d has %d new tokens, one of them FG_LAST_SAMPLED; that stands alone", q->slot,
-							   q->n_new);
+				return fg_fail(FG_INVALID, "slot %d has %d new tokens, one of them FG_LAST_SAMPLED; that stands alone",
+				               q->slot, q->n_new);
 			}
-			if (!sampled) return fg_fail(FG_INVALID, "slot %d takes FG_LAST_SAMPLED and has sampled nothing yet", q->slot);
+			if (!sampled)
+				return fg_fail(FG_INVALID, "slot %d takes FG_LAST_SAMPLED and has sampled nothing yet", q->slot);
 		} else if (tokens[i] < 0 || tokens[i] >= config->shape.vocab_size) {
 			return fg_fail(FG_INVALID, "slot %d has token %d; token ids go from 0 to %d", q->slot, tokens[i],
-						   config->shape.vocab_size - 1);
+			               config->shape.vocab_size - 1);
 		}
 	}
 	return FG_OK;
@@ -193,7 +197,8 @@ fg_status fg_slots_check(fg_slots *slots, const fg_config *config, int32_t n_pag
 		n_tokens += s->seqs[i].n_new;
 	}
 	if (!status && n_tokens != s->n_tokens) {
-		status = fg_fail(FG_INVALID, "n_tokens is %d and the sequences have %lld new tokens", s->n_tokens, (long long)n_tokens);
+		status = fg_fail(FG_INVALID, "n_tokens is %d and the sequences have %lld new tokens", s->n_tokens,
+		                 (long long)n_tokens);
 	}
 	return status;
 }

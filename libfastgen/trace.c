@@ -43,15 +43,15 @@ void fg_trace_write(const fg_trace *trace, const fg_ops *ops, fg_ctx *ctx, FILE 
 	for (size_t i = 0; i < trace->n; i++) {
 		const event *e = &trace->events[i];
 		uint64_t start = ops->mark_ns(ctx, e->start), end = ops->mark_ns(ctx, e->end);
-		fprintf(file, "%s{\"name\":\"%s\",\"ph\":\"X\",\"pid\":0,\"tid\":%d,\"ts\":%.3f,\"dur\":%.3f", *first ? "" : ",\n",
-				e->name, ctx->rank, (double)start / 1e3, (double)(end - start) / 1e3);
+		fprintf(file, "%s{\"name\":\"%s\",\"ph\":\"X\",\"pid\":0,\"tid\":%d,\"ts\":%.3f,\"dur\":%.3f",
+		        *first ? "" : ",\n", e->name, ctx->rank, (double)start / 1e3, (double)(end - start) / 1e3);
 		if (e->layer >= 0) fprintf(file, ",\"args\":{\"layer\":%d}", e->layer);
 		fputc('}', file);
 		*first = 0;
 	}
 	if (trace->dropped) {
 		fprintf(file, "%s{\"name\":\"%zu events dropped: out of memory\",\"ph\":\"i\",\"pid\":0,\"tid\":%d,\"ts\":0}",
-				*first ? "" : ",\n", trace->dropped, ctx->rank);
+		        *first ? "" : ",\n", trace->dropped, ctx->rank);
 		*first = 0;
 	}
 }

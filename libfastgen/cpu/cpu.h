@@ -49,8 +49,8 @@ typedef struct {
 	/* of the step at hand */
 	cpu_block *blocks; /* [n_blocks], up to max_step_tokens */
 	int32_t n_blocks;
-	int32_t longest;            /* context */
-	float *rope_cos, *rope_sin; /* [max_step_tokens][head_dim / 2] */
+	int32_t longest;               /* context */
+	float *rope_cos, *rope_sin;    /* [max_step_tokens][head_dim / 2] */
 	uint64_t step_start, last_end; /* ns */
 
 	char *sample_scratch; /* [n_threads][sample_scratch_bytes] */
@@ -59,7 +59,8 @@ typedef struct {
 	fg_softmax *partials;                    /* [CPU_PARTIALS] */
 } cpu_ctx;
 
-/* memory.c: zeroed memory that is taken as it is touched; freed by close. NULL, with fg_error's text set, on failure. */
+/* memory.c: zeroed memory that is taken as it is touched; freed by close. NULL, with fg_error's text set, on failure.
+ */
 void *cpu_alloc(cpu_ctx *ctx, size_t bytes, const char *what);
 /* Takes over a mapping that close will unmap. */
 fg_status cpu_keep_mapping(cpu_ctx *ctx, void *data, size_t bytes);

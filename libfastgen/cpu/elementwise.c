@@ -52,7 +52,6 @@ void FG_ISA(fg_attend)(const fg_attention_args *args, int32_t split, fg_attentio
 void FG_ISA(fg_merge)(fg_softmax *total, const fg_softmax *run, int32_t n_rows, int32_t head_dim);
 void FG_ISA(fg_finish)(const fg_softmax *total, int32_t row, int32_t head_dim, fg_x_format format, void *out);
 
-
 const fg_kernels FG_ISA(fg_kernels) = {
 #if defined(__AVX512BF16__)
 	.isa = "AVX-512, bf16",

@@ -29,7 +29,7 @@ static int has(int i) {
 	__builtin_cpu_init();
 	int avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
 	int avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-				 __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+	             __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
 	int bf16 = avx512 && __builtin_cpu_supports("avx512bf16");
 	return i == 0 || (i == 1 && avx2) || (i == 2 && avx512) || (i == 3 && bf16);
 #else
@@ -54,7 +54,8 @@ const fg_kernels *fg_kernels_choose(void) {
 	for (int i = 0; i < N_BUILT; i++) {
 		if (strcmp(built[i].name, wanted)) continue;
 		if (has(i)) return built[i].kernels;
-		fg_fail(FG_INVALID, "FASTGEN_CPU_ISA is %s, which this CPU does not have; unset it to use the best it has", wanted);
+		fg_fail(FG_INVALID, "FASTGEN_CPU_ISA is %s, which this CPU does not have; unset it to use the best it has",
+		        wanted);
 		return NULL;
 	}
 	fg_fail(FG_INVALID, "FASTGEN_CPU_ISA is %s; it must be scalar, avx2, avx512 or avx512bf16, or unset", wanted);

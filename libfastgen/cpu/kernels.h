@@ -32,8 +32,8 @@ typedef struct {
 } fg_linear_args;
 
 enum {
-	FG_ATTENTION_ROWS = 32,     /* most query rows of one call */
-	FG_SPLIT_TOKENS = 512,      /* keys are summed up in runs of this many, at absolute positions, then the runs' sums */
+	FG_ATTENTION_ROWS = 32, /* most query rows of one call */
+	FG_SPLIT_TOKENS = 512,  /* keys are summed up in runs of this many, at absolute positions, then the runs' sums */
 	FG_MAX_HEAD_DIM = 128,
 };
 
@@ -54,13 +54,13 @@ typedef struct {
 
 /* Rows that attend through one KV head: scratch->q[row] sees the keys [low[row], high[row]). */
 typedef struct {
-	const char *kv;        /* the page pool */
+	const char *kv; /* the page pool */
 	size_t page_bytes;
-	size_t k_offset;       /* in a page: K of this layer and head, [head_dim][64] */
-	size_t v_offset;       /* likewise V, [64][head_dim] */
-	const int32_t *pages;  /* the sequence's page table */
+	size_t k_offset;      /* in a page: K of this layer and head, [head_dim][64] */
+	size_t v_offset;      /* likewise V, [64][head_dim] */
+	const int32_t *pages; /* the sequence's page table */
 	const int32_t *low, *high;
-	float scale;           /* of the scores */
+	float scale; /* of the scores */
 	int32_t n_rows, head_dim, kv_dtype;
 } fg_attention_args;
 
@@ -86,8 +86,8 @@ typedef struct {
 	void (*load)(const void *in, int32_t n, int32_t dtype, float *out);
 } fg_kernels;
 
-/* The best of this CPU, or what FASTGEN_CPU_ISA names (scalar, avx2, avx512, avx512bf16). NULL, with fg_error's text set,
- * when it names one that the CPU lacks. */
+/* The best of this CPU, or what FASTGEN_CPU_ISA names (scalar, avx2, avx512, avx512bf16). NULL, with fg_error's text
+ * set, when it names one that the CPU lacks. */
 const fg_kernels *fg_kernels_choose(void);
 
 /* The instruction sets built in that this CPU has, worst first: n of them in list[0 .. 4). */

@@ -2,7 +2,8 @@
  * linear.c - y[t][r] = sum over k of x[t][k] * w[r][k].
  *
  * Weights are read in place, row-major, so each output is a dot product: LANES partial sums (of every LANES-th product,
- * in order of k), folded at the end. That is the same for every tile, so an output does not depend on the tile it falls in.
+ * in order of k), folded at the end. That is the same for every tile, so an output does not depend on the tile it falls
+ * in.
  */
 #include "simd.h"
 
@@ -16,10 +17,10 @@
 
 #define UNROLL _Pragma("GCC unroll 8")
 
-/* One step of k for a tile, over LANES values (bf16 dot products: 2 * LANES), or `left` of them at the end. Lanes past the end
- * are 0 in both operands. */
-INLINE void accumulate(vf acc[TILE_ROWS][TILE_TOKENS], const char *w, const char *x, size_t k_size, size_t k, const int R,
-					   const int T, const int32_t w_dtype, const fg_x_format format, const int left) {
+/* One step of k for a tile, over LANES values (bf16 dot products: 2 * LANES), or `left` of them at the end. Lanes past
+ * the end are 0 in both operands. */
+INLINE void accumulate(vf acc[TILE_ROWS][TILE_TOKENS], const char *w, const char *x, size_t k_size, size_t k,
+                       const int R, const int T, const int32_t w_dtype, const fg_x_format format, const int left) {
 	size_t w_bytes = w_dtype == FG_F32 ? 4 : 2;
 #if defined(__AVX512BF16__)
 	if (format == FG_X_BF16) {
@@ -50,13 +51,13 @@ INLINE void accumulate(vf acc[TILE_ROWS][TILE_TOKENS], const char *w, const char
 	}
 }
 
-/* Bytes between a weight and the one to fetch into the second-level cache while it is used. Left to the hardware, four rows
- * side by side stream at little over half the speed. */
+/* Bytes between a weight and the one to fetch into the second-level cache while it is used. Left to the hardware, four
+ * rows side by side stream at little over half the speed. */
 #define AHEAD 16384
 
 /* One tile. R (1 or TILE_ROWS), T, w_dtype and format are constants where it is inlined. */
 INLINE void tile(const fg_linear_args *a, int row, int token, const int R, const int T, const int32_t w_dtype,
-				 const fg_x_format format, const int fetch) {
+                 const fg_x_format format, const int fetch) {
 	const size_t k_size = (size_t)a->k, w_bytes = w_dtype == FG_F32 ? 4 : 2, x_bytes = format == FG_X_BF16 ? 2 : 4;
 	const size_t step = format == FG_X_BF16 ? 2 * LANES : LANES;
 	const char *w = (const char *)a->w + (size_t)row * k_size * w_bytes;
@@ -87,22 +88,34 @@ INLINE void tile(const fg_linear_args *a, int row, int token, const int R, const
 }
 
 /* 1 to TILE_TOKENS tokens with TILE_ROWS rows. */
-INLINE void row_tile(const fg_linear_args *a, int row, int token, int n, const int32_t w_dtype, const fg_x_format format,
-					 const int fetch) {
+INLINE void row_tile(const fg_linear_args *a, int row, int token, int n, const int32_t w_dtype,
+                     const fg_x_format format, const int fetch) {
 	switch (n) {
 #if TILE_TOKENS == 6
-	case 6: tile(a, row, token, TILE_ROWS, 6, w_dtype, format, fetch); break;
-	case 5: tile(a, row, token, TILE_ROWS, 5, w_dtype, format, fetch); break;
-	case 4: tile(a, row, token, TILE_ROWS, 4, w_dtype, format, fetch); break;
-	case 3: tile(a, row, token, TILE_ROWS, 3, w_dtype, format, fetch); break;
+	case 6:
+		tile(a, row, token, TILE_ROWS, 6, w_dtype, format, fetch);
+		break;
+	case 5:
+		tile(a, row, token, TILE_ROWS, 5, w_dtype, format, fetch);
+		break;
+	case 4:
+		tile(a, row, token, TILE_ROWS, 4, w_dtype, format, fetch);
+		break;
+	case 3:
+		tile(a, row, token, TILE_ROWS, 3, w_dtype, format, fetch);
+		break;
 #endif
-	case 2: tile(a, row, token, TILE_ROWS, 2, w_dtype, format, fetch); break;
-	default: tile(a, row, token, TILE_ROWS, 1, w_dtype, format, fetch); break;
+	case 2:
+		tile(a, row, token, TILE_ROWS, 2, w_dtype, format, fetch);
+		break;
+	default:
+		tile(a, row, token, TILE_ROWS, 1, w_dtype, format, fetch);
+		break;
 	}
 }
 
-/* All tiles for one pair of formats. Rows outside, tokens inside: a tile's weight rows stay in the first-level cache, and
- * the first tokens of each fetch the next rows. */
+/* All tiles for one pair of formats. Rows outside, tokens inside: a tile's weight rows stay in the first-level cache,
+ * and the first tokens of each fetch the next rows. */
 INLINE void tiles(const fg_linear_args *a, const int32_t w_dtype, const fg_x_format format) {
 	int row = 0;
 	for (; row + TILE_ROWS <= a->n_rows; row += TILE_ROWS) {

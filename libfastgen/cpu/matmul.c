@@ -5,10 +5,10 @@
 #include "cpu.h"
 
 enum {
-	MIN_ROWS = 16,              /* of an item: a cache line of outputs */
-	ITEMS_PER_THREAD = 4,       /* so that a thread that lost its core for a while holds up little */
-	BLOCK_BYTES = 256 << 10,    /* inputs of one item, to stay in the second-level cache */
-	TOKEN_STEP = 24,            /* a multiple of every kernel's tile */
+	MIN_ROWS = 16,           /* of an item: a cache line of outputs */
+	ITEMS_PER_THREAD = 4,    /* so that a thread that lost its core for a while holds up little */
+	BLOCK_BYTES = 256 << 10, /* inputs of one item, to stay in the second-level cache */
+	TOKEN_STEP = 24,         /* a multiple of every kernel's tile */
 };
 
 typedef struct {

@@ -21,7 +21,8 @@ void *cpu_alloc(cpu_ctx *ctx, size_t bytes, const char *what) {
 	if (!bytes) bytes = 1;
 	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (p == MAP_FAILED) {
-		fg_fail(FG_OUT_OF_MEMORY, "no memory for %s: %.1f MiB refused: %s", what, (double)bytes / (1 << 20), strerror(errno));
+		fg_fail(FG_OUT_OF_MEMORY, "no memory for %s: %.1f MiB refused: %s", what, (double)bytes / (1 << 20),
+		        strerror(errno));
 		return NULL;
 	}
 #ifdef MADV_HUGEPAGE

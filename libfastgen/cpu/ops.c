@@ -22,7 +22,8 @@ static fg_status cpu_open(const fg_config *config, int32_t rank, fg_ctx **out) {
 	if (o->compute_dtype == FG_FP8_E4M3 || o->kv_dtype == FG_FP8_E4M3) {
 		return fg_fail(FG_UNSUPPORTED, "the CPU library has no FP8; use float32, float16 or bfloat16");
 	}
-	if (!o->kv_bytes) return fg_fail(FG_INVALID, "kv_bytes is 0; the CPU library must be told the size of its KV cache");
+	if (!o->kv_bytes)
+		return fg_fail(FG_INVALID, "kv_bytes is 0; the CPU library must be told the size of its KV cache");
 	const fg_kernels *kernels = fg_kernels_choose();
 	if (!kernels) return FG_INVALID;
 	cpu_ctx *ctx = calloc(1, sizeof *ctx);
@@ -48,7 +49,7 @@ static fg_status make_cache(cpu_ctx *ctx, const char *what, uint64_t bytes, char
 	uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE), n = bytes / ctx->page_bytes;
 	if (bytes > memory) {
 		return fg_fail(FG_OUT_OF_MEMORY, "%s is %.1f GiB and the machine has %.1f GiB of memory; ask for less", what,
-					   (double)bytes / (1 << 30), (double)memory / (1 << 30));
+		               (double)bytes / (1 << 30), (double)memory / (1 << 30));
 	}
 	*n_pages = (int32_t)(n > INT32_MAX ? INT32_MAX : n);
 	*pool = cpu_alloc(ctx, (size_t)*n_pages * ctx->page_bytes, what);
@@ -58,7 +59,8 @@ static fg_status make_cache(cpu_ctx *ctx, const char *what, uint64_t bytes, char
 static fg_status make_state(cpu_ctx *ctx) {
 	const fg_options *o = &ctx->base.config->options;
 	const fg_shape *s = &ctx->base.config->shape;
-	size_t seqs = (size_t)o->max_seqs, threads = (size_t)fg_pool_threads(ctx->pool), tokens = (size_t)o->max_step_tokens;
+	size_t seqs = (size_t)o->max_seqs, threads = (size_t)fg_pool_threads(ctx->pool),
+		   tokens = (size_t)o->max_step_tokens;
 	size_t rope = tokens * (size_t)s->head_dim / 2 * sizeof(float);
 	ctx->sample_scratch_bytes = (fg_sample_scratch_bytes(s->vocab_size) + 63) & ~(size_t)63;
 	ctx->page_table = cpu_alloc(ctx, seqs * (size_t)ctx->base.config->pages_per_seq * sizeof(int32_t), "page tables");
@@ -71,7 +73,7 @@ static fg_status make_state(cpu_ctx *ctx) {
 	ctx->attention_scratch = cpu_alloc(ctx, threads * sizeof *ctx->attention_scratch, "scratch");
 	ctx->partials = cpu_alloc(ctx, CPU_PARTIALS * sizeof *ctx->partials, "scratch");
 	return ctx->page_table && ctx->last_token && ctx->samplers && ctx->blocks && ctx->rope_cos && ctx->rope_sin &&
-				   ctx->sample_scratch && ctx->attention_scratch && ctx->partials
+	               ctx->sample_scratch && ctx->attention_scratch && ctx->partials
 			   ? FG_OK
 			   : FG_OUT_OF_MEMORY;
 }
@@ -92,7 +94,7 @@ static fg_status make_buffers(cpu_ctx *ctx) {
 	b->rows = cpu_alloc(ctx, (size_t)b->logit_rows * hidden * sizeof(float), "activations");
 	b->logits = cpu_alloc(ctx, (size_t)b->logit_rows * (size_t)s->vocab_size * sizeof(float), "logits");
 	return b->residual && b->x && b->qkv && b->attn && b->gate_up && b->act && b->rows && b->logits ? FG_OK
-																									 : FG_OUT_OF_MEMORY;
+	                                                                                                : FG_OUT_OF_MEMORY;
 }
 
 static uint64_t matrix_bytes(const fg_matrix *m) {
@@ -119,10 +121,10 @@ static fg_status cpu_ready(fg_ctx *base, fg_capacity *capacity) {
 	const fg_shape *s = &base->config->shape;
 	const fg_options *o = &base->config->options;
 	ctx->page_bytes = (size_t)s->n_layers * 2 * (size_t)s->n_kv_heads * FG_PAGE_TOKENS * (size_t)s->head_dim *
-					  (size_t)fg_dtype_bytes(o->kv_dtype);
+	                  (size_t)fg_dtype_bytes(o->kv_dtype);
 	if (o->kv_bytes < ctx->page_bytes) {
 		return fg_fail(FG_INVALID, "kv_bytes is %llu and one page takes %zu; give the KV cache at least that",
-					   (unsigned long long)o->kv_bytes, ctx->page_bytes);
+		               (unsigned long long)o->kv_bytes, ctx->page_bytes);
 	}
 	fg_status status = make_cache(ctx, "kv_bytes", o->kv_bytes, &ctx->kv, &ctx->n_pages);
 	if (!status) status = make_cache(ctx, "host_kv_bytes", o->host_kv_bytes, &ctx->host_kv, &ctx->n_host_pages);
@@ -256,7 +258,7 @@ static void norm_token(token_job *j, int32_t t, int32_t thread) {
 	const fg_shape *s = &j->ctx->base.config->shape;
 	size_t at = (size_t)t * (size_t)s->hidden_size;
 	j->ctx->kernels->rms_norm((const float *)j->in + at, j->weight, s->hidden_size, s->rms_norm_eps, j->ctx->x_format,
-							  (char *)j->out + at * fg_x_bytes(j->ctx->x_format));
+	                          (char *)j->out + at * fg_x_bytes(j->ctx->x_format));
 }
 
 static void cpu_add_norm(fg_ctx *base, float *residual, const float *weight, int32_t n, void *x) {
@@ -269,7 +271,7 @@ static void silu_token(token_job *j, int32_t t, int32_t thread) {
 	size_t inter = (size_t)j->ctx->base.config->shape.intermediate_size;
 	const float *gate = (const float *)j->in + (size_t)t * 2 * inter;
 	j->ctx->kernels->silu_mul(gate, gate + inter, (int32_t)inter, j->ctx->x_format,
-							  (char *)j->out + (size_t)t * inter * fg_x_bytes(j->ctx->x_format));
+	                          (char *)j->out + (size_t)t * inter * fg_x_bytes(j->ctx->x_format));
 }
 
 static void cpu_silu_mul(fg_ctx *base, const void *gate_up, int32_t n, void *act) {
@@ -284,7 +286,8 @@ static void cpu_all_reduce(fg_ctx *base, float *residual, int32_t n) {
 static void cpu_gather(fg_ctx *base, const fg_batch *batch, int32_t first, int32_t n, float *residual, float *out) {
 	size_t hidden = (size_t)base->config->shape.hidden_size;
 	for (int32_t i = 0; i < n; i++) {
-		memcpy(out + (size_t)i * hidden, residual + (size_t)batch->rows[first + i].token * hidden, hidden * sizeof *out);
+		memcpy(out + (size_t)i * hidden, residual + (size_t)batch->rows[first + i].token * hidden,
+		       hidden * sizeof *out);
 	}
 }
 
@@ -306,8 +309,8 @@ static void sample_row(token_job *j, int32_t i, int32_t thread) {
 		size_t at = (size_t)r * FG_MAX_LOGPROBS;
 		float none;
 		fg_logprobs(logits, vocab, id < 0 ? 0 : id, row->n_logprobs, id < 0 ? &none : &batch->out.logprobs[r],
-					row->n_logprobs ? batch->out.top_ids + at : NULL, row->n_logprobs ? batch->out.top_logprobs + at : NULL,
-					scratch);
+		            row->n_logprobs ? batch->out.top_ids + at : NULL,
+		            row->n_logprobs ? batch->out.top_logprobs + at : NULL, scratch);
 		if (id < 0) batch->out.logprobs[r] = -INFINITY;
 	}
 	if (row->logits_row >= 0) {

@@ -31,10 +31,8 @@ struct fg_sampler {
 
 static void count_token(fg_sampler *sampler, int32_t id, bool in_prompt) {
 	if (sampler->counts[id] == 0) sampler->seen[sampler->n_seen++] = id;
-	if (in_prompt)
-		sampler->counts[id] |= IN_PROMPT;
-	else
-		sampler->counts[id]++;
+	if (in_prompt) sampler->counts[id] |= IN_PROMPT;
+	else sampler->counts[id]++;
 }
 
 /* ---- The sampler ---- */

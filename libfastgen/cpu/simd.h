@@ -76,7 +76,8 @@ INLINE vf vf_fma(vf a, vf b, vf c) {
 
 typedef float vf4 __attribute__((vector_size(16)));
 
-/* Sums of the lanes of four vectors, each by folding halves onto each other: lanes 16 -> 8 -> 4 -> (0 + 2) + (1 + 3). */
+/* Sums of the lanes of four vectors, each by folding halves onto each other: lanes 16 -> 8 -> 4 -> (0 + 2) + (1 + 3).
+ */
 INLINE vf4 vf_sum4(vf a, vf b, vf c, vf d) {
 #if defined(__AVX512F__)
 	vf ab = _mm512_shuffle_f32x4(a, b, 0x44) + _mm512_shuffle_f32x4(a, b, 0xee);

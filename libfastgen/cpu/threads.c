@@ -14,10 +14,10 @@
  * microseconds; to wake a sleeping thread takes about 50. */
 enum { SPIN_NS = 40000 };
 
-/* A loop is published by writing its fields, then its number and item 0 into `ticket`. A thread takes an item by raising
- * the ticket from a value of the loop it knows, which fails once another loop has begun. Taking one also proves that the
- * fields it read were that loop's, because the loop cannot end before the item does. A worker that sleeps or was
- * descheduled holds nobody up: the others take its items. */
+/* A loop is published by writing its fields, then its number and item 0 into `ticket`. A thread takes an item by
+ * raising the ticket from a value of the loop it knows, which fails once another loop has begun. Taking one also proves
+ * that the fields it read were that loop's, because the loop cannot end before the item does. A worker that sleeps or
+ * was descheduled holds nobody up: the others take its items. */
 struct fg_pool {
 	_Alignas(64) atomic_ullong ticket; /* loop number << 32 | next item */
 	_Alignas(64) atomic_int left;      /* items of the loop that have not ended */

@@ -16,8 +16,8 @@ fg_status fg_pool_new(int32_t n_threads, fg_pool **pool);
 void fg_pool_free(fg_pool *pool); /* NULL is allowed */
 int32_t fg_pool_threads(const fg_pool *pool);
 
-/* Calls run(argument, i, thread) once for each i in [0, n), in any order, on any of the threads, and returns when all have
- * returned. From one thread at a time. Workers look for more for some tens of microseconds, then sleep. */
+/* Calls run(argument, i, thread) once for each i in [0, n), in any order, on any of the threads, and returns when all
+ * have returned. From one thread at a time. Workers look for more for some tens of microseconds, then sleep. */
 void fg_parallel(fg_pool *pool, int32_t n, fg_item *run, void *argument);
 
 /* Cores that this process may use. */

@@ -49,7 +49,8 @@ static fg_status map_file(loader *l, const fg_file *file) {
 	f->fd = open(file->path, O_RDONLY | O_CLOEXEC);
 	if (f->fd < 0 || fstat(f->fd, &st)) return fg_fail(FG_IO, "cannot read %s: %s", file->path, strerror(errno));
 	if ((uint64_t)st.st_size < file->bytes) {
-		return fg_fail(FG_IO, "%s has become shorter while it was being loaded; leave it alone until fg_close", file->path);
+		return fg_fail(FG_IO, "%s has become shorter while it was being loaded; leave it alone until fg_close",
+		               file->path);
 	}
 	void *map = mmap(NULL, file->bytes, PROT_READ, MAP_SHARED, f->fd, 0);
 	if (map == MAP_FAILED) return fg_fail(FG_IO, "cannot map %s: %s", file->path, strerror(errno));
@@ -106,7 +107,7 @@ static void convert_item(void *argument, int32_t item, int32_t thread) {
 
 /* Reads a tensor: populates it where it is when `to` is NULL, else converts it into `to`. */
 static fg_status read_tensor(loader *l, const fg_tensor *t, const fg_file *file, const char *data, char *to,
-							 int32_t to_dtype) {
+                             int32_t to_dtype) {
 	size_t size = (size_t)fg_dtype_bytes(t->dtype), to_size = (size_t)fg_dtype_bytes(to_dtype);
 	for (uint64_t at = 0; at < t->bytes; at += CHUNK) {
 		if (atomic_load(l->cancel)) return cancelled();
@@ -115,11 +116,11 @@ static fg_status read_tensor(loader *l, const fg_tensor *t, const fg_file *file,
 		if (status) return status;
 		if (to) {
 			conversion c = {.kernels = l->ctx->kernels,
-							.from = data + at,
-							.to = to + at / size * to_size,
-							.n = n / size,
-							.from_dtype = t->dtype,
-							.to_dtype = to_dtype};
+			                .from = data + at,
+			                .to = to + at / size * to_size,
+			                .n = n / size,
+			                .from_dtype = t->dtype,
+			                .to_dtype = to_dtype};
 			fg_parallel(l->ctx->pool, (int32_t)((c.n + CONVERT - 1) / CONVERT), convert_item, &c);
 		}
 		atomic_fetch_add(l->done, n);
@@ -146,7 +147,8 @@ static void make_item(void *argument, int32_t item, int32_t thread) {
 	}
 }
 
-static fg_status make_tensor(loader *l, fg_role role, int32_t layer, size_t rows, size_t cols, int32_t dtype, char *to) {
+static fg_status make_tensor(loader *l, fg_role role, int32_t layer, size_t rows, size_t cols, int32_t dtype,
+                             char *to) {
 	if (atomic_load(l->cancel)) return cancelled();
 	making m = {.to = to, .n = rows * cols, .stream = fg_random_stream(l->seed, role, layer), .dtype = dtype};
 	/* a uniform variable on [-r, r] has the variance r^2 / 3 */
@@ -239,7 +241,10 @@ static fg_status load_matrix(loader *l, int32_t layer, int n, const fg_role *rol
 	return FG_OK;
 }
 
-#define ROLES(...) (int)(sizeof((fg_role[]){__VA_ARGS__}) / sizeof(fg_role)), (const fg_role[]){__VA_ARGS__}
+#define ROLES(...)                                                                                                     \
+	(int)(sizeof((fg_role[]){__VA_ARGS__}) / sizeof(fg_role)), (const fg_role[]) {                                     \
+		__VA_ARGS__                                                                                                    \
+	}
 
 static fg_status load_layer(loader *l, int32_t i, fg_layer *layer) {
 	fg_status status = load_vectors(l, i, ROLES(FG_ATTN_NORM), &layer->attn_norm);

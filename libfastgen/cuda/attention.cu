@@ -43,7 +43,8 @@ void attention(fg_ctx *ctx, const fg_batch *, int32_t layer, const void *qkv, vo
 		                 c->windows[which],
 		                 scale};
 		bool hopper = c->arch == 90 && D != 32;
-		note(c, hopper ? prefill_attention_sm90(a, c->multiprocessors, c->stream) : prefill_attention(a, c->stream), "prefill attention");
+		note(c, hopper ? prefill_attention_sm90(a, c->multiprocessors, c->stream) : prefill_attention(a, c->stream),
+		     "prefill attention");
 	}
 }
 

@@ -7,7 +7,7 @@ namespace {
 
 constexpr int WARPS = 4;
 constexpr int THREADS = WARPS * WARP;
-constexpr int ROWS = 16; /* of a tensor-core tile: the query heads of a group, padded */
+constexpr int ROWS = 16;       /* of a tensor-core tile: the query heads of a group, padded */
 constexpr float NONE = -1e30f; /* a maximum over nothing: finite, so that NONE - NONE is 0 */
 
 template <int D> struct Tile {
@@ -64,8 +64,8 @@ template <int D> struct Accumulator {
 
 /* Adds this warp's 16 keys of a page: keys [16 * warp, 16 * warp + 16), of which [low, high) count. */
 template <int D>
-__device__ __forceinline__ void attend(Accumulator<D> &acc, const uint32_t (&q)[D / 16][4], uint32_t k, uint32_t v, int low,
-                                       int high, float scale) {
+__device__ __forceinline__ void attend(Accumulator<D> &acc, const uint32_t (&q)[D / 16][4], uint32_t k, uint32_t v,
+                                       int low, int high, float scale) {
 	using T = Tile<D>;
 	int lane = threadIdx.x % WARP, key0 = threadIdx.x / WARP * 16;
 	if (key0 >= high || key0 + 16 <= low) return;
@@ -127,8 +127,8 @@ template <int D> struct Merge {
 	float max[WARPS / 2][ROWS], sum[WARPS / 2][ROWS];
 };
 
-/* Adds the four warps' parts up, in two rounds of halves; the result is in m.o[0], m.max[0] and m.sum[0] once all threads
- * have passed the barrier that follows. All threads take part. */
+/* Adds the four warps' parts up, in two rounds of halves; the result is in m.o[0], m.max[0] and m.sum[0] once all
+ * threads have passed the barrier that follows. All threads take part. */
 template <int D> __device__ __forceinline__ void merge_warps(Accumulator<D> &acc, Merge<D> &m) {
 	int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
 #pragma unroll
@@ -175,7 +175,8 @@ __device__ __forceinline__ int block_of(int64_t unit, int64_t total, int64_t n_b
 	return (int)(((unit + 1) * n_blocks - 1) / total);
 }
 
-template <int D> __global__ void __launch_bounds__(THREADS, 2) decode_kernel(const __grid_constant__ DecodeArgs a, int n_seqs) {
+template <int D>
+__global__ void __launch_bounds__(THREADS, 2) decode_kernel(const __grid_constant__ DecodeArgs a, int n_seqs) {
 	using T = Tile<D>;
 	extern __shared__ __align__(128) char shared[];
 	__shared__ int last;
@@ -199,14 +200,14 @@ template <int D> __global__ void __launch_bounds__(THREADS, 2) decode_kernel(con
 	AttnSeq use_seq = load_seq;
 
 	auto next = [&](Cursor &c, AttnSeq &s) { /* to the next page; what lies past the last one is not looked at */
-		if (++c.page < c.end) return;
-		if (++c.head == kv_heads) {
-			c.head = 0;
-			if (++c.seq == n_seqs) return;
-			s = a.plan.seqs[c.seq];
-		}
-		c.page = first_page(s.context, a.window);
-		c.end = c.page + pages_read(s.context, a.window);
+											 if (++c.page < c.end) return;
+											 if (++c.head == kv_heads) {
+												 c.head = 0;
+												 if (++c.seq == n_seqs) return;
+												 s = a.plan.seqs[c.seq];
+											 }
+											 c.page = first_page(s.context, a.window);
+											 c.end = c.page + pages_read(s.context, a.window);
 	};
 
 	int64_t loading = unit;
@@ -263,13 +264,15 @@ template <int D> __global__ void __launch_bounds__(THREADS, 2) decode_kernel(con
 			int first = first_page(use_seq.context, a.window);
 			int64_t pair_start = unit - (use.page - first), pair_last = pair_start + (use.end - first) - 1;
 			bool whole = pair_start == pair_first && pair_ends;
-			/* A block has at most two partial results: of a pair begun by another block, and of one it leaves to others. */
+			/* A block has at most two partial results: of a pair begun by another block, and of one it leaves to
+			 * others. */
 			int slot = 2 * blockIdx.x + (pair_start == pair_first);
 			for (int i = threadIdx.x; i < group * D; i += THREADS) {
 				int row = i / D, col = i % D;
 				float o = m.o[0][row][col];
 				if (whole) {
-					a.out[((int64_t)use_seq.first_token * kv_heads + use.head) * group * D + i] = __float2bfloat16(o / m.sum[0][row]);
+					a.out[((int64_t)use_seq.first_token * kv_heads + use.head) * group * D + i] =
+						__float2bfloat16(o / m.sum[0][row]);
 				} else {
 					float *to = a.partial + ((int64_t)slot * group + row) * (D + 2);
 					to[col] = o;
@@ -292,9 +295,11 @@ template <int D> __global__ void __launch_bounds__(THREADS, 2) decode_kernel(con
 							const float *from = a.partial + ((int64_t)(2 * b + (b == b0)) * group + row) * (D + 2);
 							float m1 = __ldcg(from + D), max1 = fmaxf(max, m1);
 							float c0 = exp2_fast(max - max1), c1 = exp2_fast(m1 - max1);
-							o = o * c0 + __ldcg(from + col) * c1, sum = sum * c0 + __ldcg(from + D + 1) * c1, max = max1;
+							o = o * c0 + __ldcg(from + col) * c1, sum = sum * c0 + __ldcg(from + D + 1) * c1,
+							max = max1;
 						}
-						a.out[((int64_t)use_seq.first_token * kv_heads + use.head) * group * D + i] = __float2bfloat16(o / sum);
+						a.out[((int64_t)use_seq.first_token * kv_heads + use.head) * group * D + i] =
+							__float2bfloat16(o / sum);
 					}
 					if (threadIdx.x == 0) *arrived = 0;
 				}
@@ -315,7 +320,8 @@ template <int D> constexpr int shared_bytes() {
 
 template <int D> static cudaError_t launch(const DecodeArgs &args, int n_seqs, cudaStream_t stream) {
 	static_assert(shared_bytes<D>() < 113 * 1024, "two blocks a multiprocessor");
-	cudaError_t error = cudaFuncSetAttribute(decode_kernel<D>, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes<D>());
+	cudaError_t error =
+		cudaFuncSetAttribute(decode_kernel<D>, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes<D>());
 	if (error != cudaSuccess) return error;
 	decode_kernel<D><<<args.plan.n_blocks, THREADS, shared_bytes<D>(), stream>>>(args, n_seqs);
 	return cudaGetLastError();

@@ -1,6 +1,6 @@
 /*
- * attention_prefill.cu - prompt attention for devices without wgmma, and for head_dim 32: FlashAttention-2 (arXiv:2307.08691) on
- * mma.sync. Each of four warps holds 16 query rows; pages of K and V come in two ahead.
+ * attention_prefill.cu - prompt attention for devices without wgmma, and for head_dim 32: FlashAttention-2
+ * (arXiv:2307.08691) on mma.sync. Each of four warps holds 16 query rows; pages of K and V come in two ahead.
  */
 #include "attention_prefill.cuh"
 
@@ -25,7 +25,8 @@ template <int D> struct Tile {
 	}
 };
 
-template <int D> __device__ __forceinline__ void load_page(const PrefillArgs &a, const AttnSeq &s, int head, int index, uint32_t stage) {
+template <int D>
+__device__ __forceinline__ void load_page(const PrefillArgs &a, const AttnSeq &s, int head, int index, uint32_t stage) {
 	using T = Tile<D>;
 	int page = a.kv.page_table[(int64_t)s.slot * a.kv.pages_per_seq + index];
 #pragma unroll
@@ -53,11 +54,13 @@ template <int D> __global__ void __launch_bounds__(THREADS) prefill_kernel(const
 		int row = row0 + 8 * r;
 		bool valid = row < total;
 		position[r] = valid ? base + row / a.group : -1;
-		const bf16 *from = a.q + (int64_t)(s.first_token + (valid ? row / a.group : 0)) * a.q_stride + (head * a.group + (valid ? row % a.group : 0)) * D;
+		const bf16 *from = a.q + (int64_t)(s.first_token + (valid ? row / a.group : 0)) * a.q_stride +
+		                   (head * a.group + (valid ? row % a.group : 0)) * D;
 #pragma unroll
 		for (int d = 0; d < D / 16; d++)
 #pragma unroll
-			for (int half = 0; half < 2; half++) q[d][r + 2 * half] = valid ? *(const uint32_t *)(from + d * 16 + half * 8 + lane % 4 * 2) : 0;
+			for (int half = 0; half < 2; half++)
+				q[d][r + 2 * half] = valid ? *(const uint32_t *)(from + d * 16 + half * 8 + lane % 4 * 2) : 0;
 	}
 	int low = base + tile.first_row / a.group, high = base + (min(tile.first_row + PREFILL_ROWS, total) - 1) / a.group;
 	int first = a.window > 0 ? max(0, low - a.window + 1) / PAGE : 0, last = high / PAGE;
@@ -115,7 +118,8 @@ template <int D> __global__ void __launch_bounds__(THREADS) prefill_kernel(const
 #pragma unroll
 		for (int n = 0; n < PAGE / 16; n++) {
 			uint32_t p[4] = {pack_bf16(sc[2 * n][0], sc[2 * n][1]), pack_bf16(sc[2 * n][2], sc[2 * n][3]),
-			                 pack_bf16(sc[2 * n + 1][0], sc[2 * n + 1][1]), pack_bf16(sc[2 * n + 1][2], sc[2 * n + 1][3])};
+			                 pack_bf16(sc[2 * n + 1][0], sc[2 * n + 1][1]),
+			                 pack_bf16(sc[2 * n + 1][2], sc[2 * n + 1][3])};
 #pragma unroll
 			for (int d = 0; d < D / 16; d++) {
 				uint32_t b[4];
@@ -133,14 +137,17 @@ template <int D> __global__ void __launch_bounds__(THREADS) prefill_kernel(const
 		if (position[r] < 0) continue;
 		int row = row0 + 8 * r;
 		float inverse = 1 / sum[r];
-		bf16 *to = a.out + ((int64_t)(s.first_token + row / a.group) * a.kv.kv_heads + head) * a.group * D + row % a.group * D;
+		bf16 *to =
+			a.out + ((int64_t)(s.first_token + row / a.group) * a.kv.kv_heads + head) * a.group * D + row % a.group * D;
 #pragma unroll
-		for (int d = 0; d < D / 8; d++) *(uint32_t *)(to + d * 8 + lane % 4 * 2) = pack_bf16(o[d][2 * r] * inverse, o[d][2 * r + 1] * inverse);
+		for (int d = 0; d < D / 8; d++)
+			*(uint32_t *)(to + d * 8 + lane % 4 * 2) = pack_bf16(o[d][2 * r] * inverse, o[d][2 * r + 1] * inverse);
 	}
 }
 
 template <int D> cudaError_t launch(const PrefillArgs &args, cudaStream_t stream) {
-	cudaError_t error = cudaFuncSetAttribute(prefill_kernel<D>, cudaFuncAttributeMaxDynamicSharedMemorySize, Tile<D>::SHARED);
+	cudaError_t error =
+		cudaFuncSetAttribute(prefill_kernel<D>, cudaFuncAttributeMaxDynamicSharedMemorySize, Tile<D>::SHARED);
 	if (error != cudaSuccess) return error;
 	prefill_kernel<D><<<args.n_tiles * args.kv.kv_heads, THREADS, Tile<D>::SHARED, stream>>>(args);
 	return cudaGetLastError();

@@ -1,10 +1,10 @@
 /*
  * attention_prefill.cuh - causal attention of prompt chunks over the paged KV cache.
  *
- * The query rows of a chunk are its tokens times the heads of one group, token by token: 128 such rows share every K and V
- * tile they read. Exact attention with an online softmax (FlashAttention, arXiv:2205.14135 and 2307.08691); on sm_90 in the manner
- * of FlashAttention-3 (arXiv:2407.08608): a producer warp feeds K and V through TMA, two consumer warpgroups run wgmma, and the
- * scores of the next keys are in the tensor cores while the softmax of these is computed.
+ * The query rows of a chunk are its tokens times the heads of one group, token by token: 128 such rows share every K
+ * and V tile they read. Exact attention with an online softmax (FlashAttention, arXiv:2205.14135 and 2307.08691); on
+ * sm_90 in the manner of FlashAttention-3 (arXiv:2407.08608): a producer warp feeds K and V through TMA, two consumer
+ * warpgroups run wgmma, and the scores of the next keys are in the tensor cores while the softmax of these is computed.
  */
 #ifndef FG_ATTENTION_PREFILL_CUH
 #define FG_ATTENTION_PREFILL_CUH
@@ -25,22 +25,23 @@ struct PrefillTile {
 
 struct PrefillArgs {
 	KvPool kv;
-	CUtensorMap map;          /* of the KV pool, by prefill_map; sm_90 only */
+	CUtensorMap map; /* of the KV pool, by prefill_map; sm_90 only */
 	const AttnSeq *seqs;
 	const PrefillTile *tiles; /* [n_tiles], most work first */
 	int32_t n_tiles;
-	const bf16 *q;            /* [n_tokens][q_stride], head h at h * head_dim */
-	bf16 *out;                /* [n_tokens][n_heads * head_dim] */
+	const bf16 *q; /* [n_tokens][q_stride], head h at h * head_dim */
+	bf16 *out;     /* [n_tokens][n_heads * head_dim] */
 	int32_t layer;
-	int32_t group;            /* query heads a kv head */
-	int32_t q_stride;         /* elements */
-	int32_t window;           /* 0 = full attention */
-	float scale;              /* of the scores, times log2(e) */
+	int32_t group;    /* query heads a kv head */
+	int32_t q_stride; /* elements */
+	int32_t window;   /* 0 = full attention */
+	float scale;      /* of the scores, times log2(e) */
 };
 
 /* The pool as rows of head_dim, read in boxes of 64 rows x 64 columns, swizzled. `encode` is the driver's
  * cuTensorMapEncodeTiled. head_dim 64 or 128. */
-CUresult prefill_map(CUtensorMap *map, void *pool, uint64_t bytes, int head_dim, decltype(&cuTensorMapEncodeTiled) encode);
+CUresult prefill_map(CUtensorMap *map, void *pool, uint64_t bytes, int head_dim,
+                     decltype(&cuTensorMapEncodeTiled) encode);
 
 /* Launches on `stream`. sm_90a, head_dim 64 or 128. Returns the launch's error. */
 cudaError_t prefill_attention_sm90(const PrefillArgs &args, int multiprocessors, cudaStream_t stream);

@@ -6,12 +6,12 @@ namespace fg {
 
 namespace {
 
-constexpr int GROUP_THREADS = 128;            /* a warpgroup */
-constexpr int CONSUMERS = 2;                  /* warpgroups, 64 rows each */
+constexpr int GROUP_THREADS = 128; /* a warpgroup */
+constexpr int CONSUMERS = 2;       /* warpgroups, 64 rows each */
 constexpr int THREADS = (1 + CONSUMERS) * GROUP_THREADS;
-constexpr int KEYS = 2 * PAGE;                /* a K or V tile: two pages */
+constexpr int KEYS = 2 * PAGE; /* a K or V tile: two pages */
 constexpr int STAGES = 2;
-constexpr int LINE = 128;                     /* bytes of a swizzled row: 64 columns */
+constexpr int LINE = 128; /* bytes of a swizzled row: 64 columns */
 
 template <int D> struct Shared {
 	static constexpr int HALVES = D / 64; /* column blocks of 64 */
@@ -55,7 +55,8 @@ template <int D> __device__ __forceinline__ void load_q(const PrefillArgs &a, co
 		bool valid = row < total;
 		int token = valid ? row / a.group : 0, head = w.head * a.group + (valid ? row % a.group : 0);
 		const bf16 *from = a.q + (int64_t)(w.seq.first_token + token) * a.q_stride + head * D + chunk * 8;
-		copy_async(shared_address(to) + (chunk / 8) * 64 * LINE + r * LINE + (((chunk & 7) ^ (r & 7)) << 4), from, valid);
+		copy_async(shared_address(to) + (chunk / 8) * 64 * LINE + r * LINE + (((chunk & 7) ^ (r & 7)) << 4), from,
+		           valid);
 	}
 	copy_async_commit();
 }
@@ -71,7 +72,8 @@ template <int D> __device__ void produce(const PrefillArgs &a, Shared<D> &s, int
 			int page[2] = {pages[2 * block], pages[min(2 * block + 1, last_page)]};
 #pragma unroll
 			for (int kv = 0; kv < 2; kv++) {
-				uint64_t *full = kv ? &s.v_full[stage] : &s.k_full[stage], *empty = kv ? &s.v_empty[stage] : &s.k_empty[stage];
+				uint64_t *full = kv ? &s.v_full[stage] : &s.k_full[stage],
+						 *empty = kv ? &s.v_empty[stage] : &s.k_empty[stage];
 				char *to = kv ? s.v[stage] : s.k[stage];
 				barrier_wait(empty, parity ^ 1);
 				barrier_expect(full, Shared<D>::KV_BYTES);
@@ -92,12 +94,14 @@ template <int D> __device__ __forceinline__ void scores(float (&s)[KEYS / 2], ui
 	wgmma_fence();
 #pragma unroll
 	for (int d = 0; d < D / 16; d++)
-		wgmma<0>(s, tile_descriptor(q + d / 4 * 64 * LINE + d % 4 * 32), tile_descriptor(k + d / 4 * KEYS * LINE + d % 4 * 32), d > 0);
+		wgmma<0>(s, tile_descriptor(q + d / 4 * 64 * LINE + d % 4 * 32),
+		         tile_descriptor(k + d / 4 * KEYS * LINE + d % 4 * 32), d > 0);
 	wgmma_commit();
 }
 
 /* o += p * v, likewise. */
-template <int D> __device__ __forceinline__ void weigh(float (&o)[D / 2], const uint32_t (&p)[KEYS / 16][4], uint32_t v) {
+template <int D>
+__device__ __forceinline__ void weigh(float (&o)[D / 2], const uint32_t (&p)[KEYS / 16][4], uint32_t v) {
 	wgmma_fence();
 #pragma unroll
 	for (int k = 0; k < KEYS / 16; k++) wgmma<1>(o, p[k], tile_descriptor(v + k * 16 * LINE, KEYS * LINE), true);
@@ -111,8 +115,8 @@ struct Rows {
 };
 
 /* Turns scores into weights of a running softmax; correction[] is what the earlier output must be multiplied by. */
-__device__ __forceinline__ void softmax(float (&s)[KEYS / 2], Rows &rows, float (&correction)[2], int first_key, bool masked, int window,
-                                        float scale) {
+__device__ __forceinline__ void softmax(float (&s)[KEYS / 2], Rows &rows, float (&correction)[2], int first_key,
+                                        bool masked, int window, float scale) {
 	int lane = threadIdx.x % WARP;
 	if (masked) {
 #pragma unroll
@@ -161,7 +165,8 @@ template <int D> __device__ void consume(const PrefillArgs &a, Shared<D> &s, int
 		async_proxy_fence();
 		named_barrier(1 + consumer, GROUP_THREADS);
 		/* The other buffer's readers are past the barrier, and so done with it. */
-		if (index + gridDim.x < n_work) load_q<D>(a, work_of(a, index + gridDim.x), consumer, s.q[consumer][buffer ^ 1]);
+		if (index + gridDim.x < n_work)
+			load_q<D>(a, work_of(a, index + gridDim.x), consumer, s.q[consumer][buffer ^ 1]);
 		uint32_t q = shared_address(s.q[consumer][buffer]);
 
 		int base = w.seq.context - w.seq.n_new, total = w.seq.n_new * a.group;
@@ -184,9 +189,15 @@ template <int D> __device__ void consume(const PrefillArgs &a, Shared<D> &s, int
 		for (int i = 0; i < D / 2; i++) o[i] = 0;
 		uint32_t p[KEYS / 16][4];
 		float correction[2];
-		auto k_next = [&] { if (++k_stage == STAGES) k_stage = 0, k_parity ^= 1; };
-		auto v_next = [&] { if (++v_stage == STAGES) v_stage = 0, v_parity ^= 1; };
-		auto release = [&](uint64_t *barrier) { if (threadIdx.x % GROUP_THREADS == 0) barrier_arrive(barrier); };
+		auto k_next = [&] {
+			if (++k_stage == STAGES) k_stage = 0, k_parity ^= 1;
+		};
+		auto v_next = [&] {
+			if (++v_stage == STAGES) v_stage = 0, v_parity ^= 1;
+		};
+		auto release = [&](uint64_t *barrier) {
+			if (threadIdx.x % GROUP_THREADS == 0) barrier_arrive(barrier);
+		};
 
 		{
 			float sc[KEYS / 2];
@@ -234,10 +245,12 @@ template <int D> __device__ void consume(const PrefillArgs &a, Shared<D> &s, int
 			if (rows.position[r] < 0) continue;
 			int row = row0 + 8 * r;
 			float inverse = 1 / rows.sum[r];
-			bf16 *to = a.out + ((int64_t)(w.seq.first_token + row / a.group) * a.kv.kv_heads + w.head) * a.group * D + row % a.group * D;
+			bf16 *to = a.out + ((int64_t)(w.seq.first_token + row / a.group) * a.kv.kv_heads + w.head) * a.group * D +
+			           row % a.group * D;
 #pragma unroll
 			for (int i = 0; i < D / 8; i++)
-				*(uint32_t *)(to + i * 8 + lane % 4 * 2) = pack_bf16(o[i * 4 + 2 * r] * inverse, o[i * 4 + 2 * r + 1] * inverse);
+				*(uint32_t *)(to + i * 8 + lane % 4 * 2) =
+					pack_bf16(o[i * 4 + 2 * r] * inverse, o[i * 4 + 2 * r + 1] * inverse);
 		}
 	}
 }
@@ -275,12 +288,14 @@ template <int D> cudaError_t launch(const PrefillArgs &args, int multiprocessors
 
 } // namespace
 
-CUresult prefill_map(CUtensorMap *map, void *pool, uint64_t bytes, int head_dim, decltype(&cuTensorMapEncodeTiled) encode) {
+CUresult prefill_map(CUtensorMap *map, void *pool, uint64_t bytes, int head_dim,
+                     decltype(&cuTensorMapEncodeTiled) encode) {
 	cuuint64_t dims[2] = {(cuuint64_t)head_dim, bytes / (head_dim * sizeof(bf16))};
 	cuuint64_t strides[1] = {head_dim * sizeof(bf16)};
 	cuuint32_t box[2] = {64, PAGE}, steps[2] = {1, 1};
-	return encode(map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, pool, dims, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
-	              CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+	return encode(map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, pool, dims, strides, box, steps,
+	              CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+	              CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
 }
 
 cudaError_t prefill_attention_sm90(const PrefillArgs &args, int multiprocessors, cudaStream_t stream) {

@@ -1,6 +1,6 @@
 /*
- * context.cuh - the CUDA op context: one device of an engine. Everything here belongs to the rank's thread, except where a
- * function says otherwise.
+ * context.cuh - the CUDA op context: one device of an engine. Everything here belongs to the rank's thread, except
+ * where a function says otherwise.
  */
 #ifndef FG_CONTEXT_CUH
 #define FG_CONTEXT_CUH
@@ -23,8 +23,8 @@ namespace fg {
 /* Steps whose host buffers may be in use at once: those in flight and the one being made. */
 constexpr int RING = FG_STEPS_IN_FLIGHT + 1;
 
-/* What the kernels of a step read, in one piece that is copied to the device at once: offsets in bytes, the same for every
- * step. What has no useful bound (page updates, masks, fills) is copied apart, before it. */
+/* What the kernels of a step read, in one piece that is copied to the device at once: offsets in bytes, the same for
+ * every step. What has no useful bound (page updates, masks, fills) is copied apart, before it. */
 struct StepLayout {
 	size_t tokens;    /* int32 [T]: ids, or FG_LAST_SAMPLED */
 	size_t positions; /* int32 [T] */
@@ -38,19 +38,20 @@ struct StepLayout {
 	int32_t max_tiles;
 };
 
-/* How much of each there is in the step being enqueued. While a graph is captured: the most that its replays may have. */
+/* How much of each there is in the step being enqueued. While a graph is captured: the most that its replays may have.
+ */
 struct StepExtent {
 	int32_t n_tokens, n_decode, n_prefill, n_tiles;
 };
 
 /* Host memory of one step. */
 struct StepBuffers {
-	char *host;             /* pinned, StepLayout.bytes */
-	char *tail;             /* pinned: page updates, masks, fills; grows as needed */
+	char *host; /* pinned, StepLayout.bytes */
+	char *tail; /* pinned: page updates, masks, fills; grows as needed */
 	size_t tail_bytes;
-	char *out;              /* pinned: Sampled [T], then alternatives */
+	char *out; /* pinned: Sampled [T], then alternatives */
 	cudaEvent_t start, end;
-	const fg_batch *batch;  /* whose results these are, until step_wait */
+	const fg_batch *batch; /* whose results these are, until step_wait */
 	fg_status failure;
 	char failure_text[FG_ERROR_BYTES];
 };
@@ -87,29 +88,29 @@ struct Context {
 	char *host_kv; /* pinned [n_host_pages][page_bytes] */
 	int32_t n_host_pages;
 
-	int32_t *page_table;   /* [max_seqs][pages_per_seq] */
-	int32_t *last_token;   /* [max_seqs] */
+	int32_t *page_table; /* [max_seqs][pages_per_seq] */
+	int32_t *last_token; /* [max_seqs] */
 	Sampler sampler;
 
-	std::vector<int32_t> windows;       /* the distinct ones */
-	std::vector<int32_t> layer_window;  /* [n_layers]: index into windows */
+	std::vector<int32_t> windows;      /* the distinct ones */
+	std::vector<int32_t> layer_window; /* [n_layers]: index into windows */
 	int32_t decode_blocks;
 	float *decode_partial;
 	int32_t *decode_arrived;
-	float *rope;                        /* [head_dim / 2]: frequencies */
+	float *rope; /* [head_dim / 2]: frequencies */
 
 	StepLayout layout;
 	StepExtent extent;
 	StepBuffers ring[RING];
 	uint64_t n_steps;
-	char *step;            /* device, layout.bytes */
-	char *tail;            /* device */
+	char *step; /* device, layout.bytes */
+	char *tail; /* device */
 	size_t tail_bytes;
 	const uint32_t *masks; /* device, of this step, in tail */
 	char *out;             /* device: as StepBuffers.out */
-	size_t out_top;        /* where the alternatives begin in out: int32 ids [T][FG_MAX_LOGPROBS], then their float logprobs */
-	bf16 *delta;           /* [T][H]: what linear_add left to add */
-	bool pending;          /* delta holds something */
+	size_t out_top; /* where the alternatives begin in out: int32 ids [T][FG_MAX_LOGPROBS], then their float logprobs */
+	bf16 *delta;    /* [T][H]: what linear_add left to add */
+	bool pending;   /* delta holds something */
 	bool capturing;
 
 	std::vector<Graph> graphs; /* by n_seqs, ascending */

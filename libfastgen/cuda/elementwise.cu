@@ -1,9 +1,9 @@
 /*
- * elementwise.cu - the ops between the matrix products, each one pass over its data with 16-byte accesses. See ops.h for what
- * each computes.
+ * elementwise.cu - the ops between the matrix products, each one pass over its data with 16-byte accesses. See ops.h
+ * for what each computes.
  *
- * The residual stream is float32. A linear_add leaves its product in `delta` as bf16; the next op that reads the stream adds it,
- * so that the sum costs no pass of its own.
+ * The residual stream is float32. A linear_add leaves its product in `delta` as bf16; the next op that reads the stream
+ * adds it, so that the sum costs no pass of its own.
  */
 #include "context.cuh"
 
@@ -69,10 +69,10 @@ __device__ __forceinline__ float block_sum(float x) {
 }
 
 /* A row a block. */
-__global__ void __launch_bounds__(THREADS) embed_kernel(const bf16 *table, const int32_t *tokens, const int32_t *slots, const int32_t *last_token,
-                                                        float *residual, int hidden) {
+__global__ void __launch_bounds__(THREADS) embed_kernel(const bf16 *table, const int32_t *tokens, const int32_t *slots,
+                                                        const int32_t *last_token, float *residual, int hidden) {
 	int slot = slots[blockIdx.x], token = tokens[blockIdx.x];
-	if (slot < 0) token = 0; /* padding */
+	if (slot < 0) token = 0;                                             /* padding */
 	else if (token == FG_LAST_SAMPLED) token = max(last_token[slot], 0); /* a row that could not be sampled left -1 */
 	const bf16 *from = table + (int64_t)token * hidden;
 	float *to = residual + (int64_t)blockIdx.x * hidden;
@@ -81,7 +81,8 @@ __global__ void __launch_bounds__(THREADS) embed_kernel(const bf16 *table, const
 
 /* A row a block, held in registers between the sum of squares and the scaling. */
 template <int VECTORS>
-__global__ void __launch_bounds__(THREADS) add_norm_kernel(float *residual, const bf16 *delta, const float *weight, bf16 *x, int hidden, float eps) {
+__global__ void __launch_bounds__(THREADS)
+	add_norm_kernel(float *residual, const bf16 *delta, const float *weight, bf16 *x, int hidden, float eps) {
 	int64_t row = (int64_t)blockIdx.x * hidden;
 	Floats r[VECTORS];
 	float squares = 0;
@@ -113,17 +114,17 @@ __global__ void __launch_bounds__(THREADS) add_norm_kernel(float *residual, cons
 
 struct RopeArgs {
 	KvPool kv;
-	bf16 *qkv;          /* [n][(heads + 2 * kv_heads) * D] */
-	const float *bias;  /* [(heads + 2 * kv_heads) * D] or NULL */
+	bf16 *qkv;                    /* [n][(heads + 2 * kv_heads) * D] */
+	const float *bias;            /* [(heads + 2 * kv_heads) * D] or NULL */
 	const float *q_norm, *k_norm; /* [D] or NULL */
-	const float *inv_freq; /* [D / 2] */
+	const float *inv_freq;        /* [D / 2] */
 	const int32_t *positions, *slots;
 	int32_t heads, layer;
 	float rope_scale, eps;
 };
 
-/* A token a block, heads over its warps. A lane holds elements 2 * lane and the next one of each half of the head, the pairs that
- * RoPE turns. */
+/* A token a block, heads over its warps. A lane holds elements 2 * lane and the next one of each half of the head, the
+ * pairs that RoPE turns. */
 template <int D> __global__ void __launch_bounds__(THREADS) qkv_rope_kernel(const __grid_constant__ RopeArgs a) {
 	constexpr int HALF = D / 2, PAIRS = HALF / WARP > 0 ? HALF / WARP : 1; /* pairs a lane */
 	int slot = a.slots[blockIdx.x];
@@ -192,7 +193,8 @@ __global__ void __launch_bounds__(THREADS) silu_mul_kernel(const bf16 *gate_up, 
 }
 
 /* A row a block. */
-__global__ void __launch_bounds__(THREADS) gather_kernel(const fg_row *rows, const float *residual, const bf16 *delta, float *out, int hidden) {
+__global__ void __launch_bounds__(THREADS)
+	gather_kernel(const fg_row *rows, const float *residual, const bf16 *delta, float *out, int hidden) {
 	int64_t from = (int64_t)rows[blockIdx.x].token * hidden, to = (int64_t)blockIdx.x * hidden;
 	for (int i = threadIdx.x * VECTOR; i < hidden; i += THREADS * VECTOR) {
 		Floats r = load_float(residual + from + i);
@@ -210,9 +212,9 @@ __global__ void __launch_bounds__(THREADS) gather_kernel(const fg_row *rows, con
 void embed(fg_ctx *ctx, const fg_batch *, float *residual) {
 	Context *c = context(ctx);
 	c->pending = false;
-	embed_kernel<<<c->extent.n_tokens, THREADS, 0, c->stream>>>((const bf16 *)ctx->weights.embed.part[0].data, (const int32_t *)(c->step + c->layout.tokens),
-	                                                            (const int32_t *)(c->step + c->layout.slots), c->last_token, residual,
-	                                                            ctx->config->shape.hidden_size);
+	embed_kernel<<<c->extent.n_tokens, THREADS, 0, c->stream>>>(
+		(const bf16 *)ctx->weights.embed.part[0].data, (const int32_t *)(c->step + c->layout.tokens),
+		(const int32_t *)(c->step + c->layout.slots), c->last_token, residual, ctx->config->shape.hidden_size);
 	note(c, cudaGetLastError(), "embed");
 }
 
@@ -222,7 +224,9 @@ void add_norm(fg_ctx *ctx, float *residual, const float *weight, int32_t n, void
 	if (delta) c->pending = false;
 	int hidden = ctx->config->shape.hidden_size, vectors = (hidden / VECTOR + THREADS - 1) / THREADS;
 	float eps = ctx->config->shape.rms_norm_eps;
-	auto launch = [&](auto kernel) { kernel<<<n, THREADS, 0, c->stream>>>(residual, delta, weight, (bf16 *)x, hidden, eps); };
+	auto launch = [&](auto kernel) {
+		kernel<<<n, THREADS, 0, c->stream>>>(residual, delta, weight, (bf16 *)x, hidden, eps);
+	};
 	if (vectors <= 1) launch(add_norm_kernel<1>);
 	else if (vectors <= 2) launch(add_norm_kernel<2>);
 	else if (vectors <= 4) launch(add_norm_kernel<4>);
@@ -256,14 +260,15 @@ void qkv_rope(fg_ctx *ctx, const fg_batch *, int32_t layer, void *qkv) {
 void silu_mul(fg_ctx *ctx, const void *gate_up, int32_t n, void *act) {
 	Context *c = context(ctx);
 	int64_t vectors = (int64_t)n * c->intermediate / VECTOR;
-	silu_mul_kernel<<<(unsigned)((vectors + THREADS - 1) / THREADS), THREADS, 0, c->stream>>>((const bf16 *)gate_up, (bf16 *)act, c->intermediate, vectors);
+	silu_mul_kernel<<<(unsigned)((vectors + THREADS - 1) / THREADS), THREADS, 0, c->stream>>>(
+		(const bf16 *)gate_up, (bf16 *)act, c->intermediate, vectors);
 	note(c, cudaGetLastError(), "silu_mul");
 }
 
 void gather(fg_ctx *ctx, const fg_batch *, int32_t first, int32_t n, float *residual, float *out) {
 	Context *c = context(ctx);
-	gather_kernel<<<n, THREADS, 0, c->stream>>>((const fg_row *)(c->step + c->layout.rows) + first, residual, c->pending ? c->delta : nullptr, out,
-	                                            ctx->config->shape.hidden_size);
+	gather_kernel<<<n, THREADS, 0, c->stream>>>((const fg_row *)(c->step + c->layout.rows) + first, residual,
+	                                            c->pending ? c->delta : nullptr, out, ctx->config->shape.hidden_size);
 	note(c, cudaGetLastError(), "gather");
 }
 

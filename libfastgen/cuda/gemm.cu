@@ -79,10 +79,12 @@ fg_status Gemm::open(const char *device_name) {
 	};
 	for (auto &w : wanted) {
 		*w.function = dlsym(library, w.name);
-		if (!*w.function) return fg_fail(FG_UNSUPPORTED, "the cuBLASLt that was found has no %s; install CUDA 12.9 or newer", w.name);
+		if (!*w.function)
+			return fg_fail(FG_UNSUPPORTED, "the cuBLASLt that was found has no %s; install CUDA 12.9 or newer", w.name);
 	}
 	LT(lt.create(&handle));
-	if (cudaMalloc(&workspace, WORKSPACE_BYTES) != cudaSuccess) return fg_fail(FG_OUT_OF_MEMORY, "no device memory for cuBLASLt's workspace");
+	if (cudaMalloc(&workspace, WORKSPACE_BYTES) != cudaSuccess)
+		return fg_fail(FG_OUT_OF_MEMORY, "no device memory for cuBLASLt's workspace");
 
 	std::string folder = cache_folder(), device = device_name;
 	for (char &c : device)
@@ -90,8 +92,8 @@ fg_status Gemm::open(const char *device_name) {
 	if (!folder.empty()) file = folder + "/gemm-" + device + "-" + std::to_string(lt.version()) + ".txt";
 	FILE *f = file.empty() ? nullptr : fopen(file.c_str(), "r");
 	if (f) {
-		/* A line a choice: rows cols n f32 and the algorithm's bytes in hexadecimal. A line that does not read as one is
-		 * skipped: the choice is then made anew. */
+		/* A line a choice: rows cols n f32 and the algorithm's bytes in hexadecimal. A line that does not read as one
+		 * is skipped: the choice is then made anew. */
 		char line[512], hex[2 * sizeof(cublasLtMatmulAlgo_t) + 1];
 		while (fgets(line, sizeof line, f)) {
 			GemmKey key;
@@ -122,7 +124,8 @@ void Gemm::close() {
 	workspace = nullptr, handle = nullptr, library = nullptr;
 }
 
-/* cuBLASLt counts columns first: y^T [rows x n] = w [rows x cols] * x^T, where each row-major matrix of ours is its transpose. */
+/* cuBLASLt counts columns first: y^T [rows x n] = w [rows x cols] * x^T, where each row-major matrix of ours is its
+ * transpose. */
 fg_status Gemm::describe(const GemmKey &key, GemmPlan *plan) {
 	cublasOperation_t transpose = CUBLAS_OP_T;
 	LT(lt.desc_create(&plan->desc, CUBLAS_COMPUTE_32F, CUDA_R_32F));
@@ -144,7 +147,7 @@ fg_status Gemm::plan(const GemmKey &key, const void *x, const void *w, void *y, 
 		memcpy(&plan.algo, known->second.data(), sizeof plan.algo);
 		cublasLtMatmulHeuristicResult_t result;
 		if (lt.check(handle, plan.desc, plan.w, plan.x, plan.y, plan.y, &plan.algo, &result) == CUBLAS_STATUS_SUCCESS &&
-			result.workspaceSize <= WORKSPACE_BYTES) {
+		    result.workspaceSize <= WORKSPACE_BYTES) {
 			plans[key] = plan;
 			return FG_OK;
 		}
@@ -156,10 +159,12 @@ fg_status Gemm::plan(const GemmKey &key, const void *x, const void *w, void *y, 
 	LT(lt.preference_set(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &bytes, sizeof bytes));
 	cublasLtMatmulHeuristicResult_t found[CANDIDATES];
 	int n_found = 0;
-	cublasStatus_t searched = lt.heuristic(handle, plan.desc, plan.w, plan.x, plan.y, plan.y, preference, CANDIDATES, found, &n_found);
+	cublasStatus_t searched =
+		lt.heuristic(handle, plan.desc, plan.w, plan.x, plan.y, plan.y, preference, CANDIDATES, found, &n_found);
 	lt.preference_destroy(preference);
 	if (searched != CUBLAS_STATUS_SUCCESS || n_found == 0)
-		return fg_fail(FG_UNSUPPORTED, "cuBLASLt has no product of [%d][%d] with [%d][%d]^T", key.n, key.cols, key.rows, key.cols);
+		return fg_fail(FG_UNSUPPORTED, "cuBLASLt has no product of [%d][%d] with [%d][%d]^T", key.n, key.cols, key.rows,
+		               key.cols);
 
 	cudaEvent_t from, to;
 	cudaEventCreate(&from);
@@ -170,11 +175,12 @@ fg_status Gemm::plan(const GemmKey &key, const void *x, const void *w, void *y, 
 		bool works = true;
 		for (int i = 0; i <= REPEATS && works; i++) { /* the first is a warm-up */
 			cudaEventRecord(from, stream);
-			works = lt.matmul(handle, plan.desc, &one, w, plan.w, x, plan.x, &zero, y, plan.y, y, plan.y, &found[c].algo, workspace,
-							  WORKSPACE_BYTES, stream) == CUBLAS_STATUS_SUCCESS;
+			works = lt.matmul(handle, plan.desc, &one, w, plan.w, x, plan.x, &zero, y, plan.y, y, plan.y,
+			                  &found[c].algo, workspace, WORKSPACE_BYTES, stream) == CUBLAS_STATUS_SUCCESS;
 			cudaEventRecord(to, stream);
 			float ms = 0;
-			if (cudaEventSynchronize(to) != cudaSuccess) return fg_fail(FG_DEVICE, "a matrix product failed on the device");
+			if (cudaEventSynchronize(to) != cudaSuccess)
+				return fg_fail(FG_DEVICE, "a matrix product failed on the device");
 			cudaEventElapsedTime(&ms, from, to);
 			if (i > 0) least = std::min(least, ms);
 		}
@@ -182,7 +188,9 @@ fg_status Gemm::plan(const GemmKey &key, const void *x, const void *w, void *y, 
 	}
 	cudaEventDestroy(from);
 	cudaEventDestroy(to);
-	if (best == 1e30f) return fg_fail(FG_DEVICE, "every cuBLASLt algorithm failed for [%d][%d] x [%d][%d]^T", key.n, key.cols, key.rows, key.cols);
+	if (best == 1e30f)
+		return fg_fail(FG_DEVICE, "every cuBLASLt algorithm failed for [%d][%d] x [%d][%d]^T", key.n, key.cols,
+		               key.rows, key.cols);
 	choices[key].assign((uint8_t *)&plan.algo, (uint8_t *)&plan.algo + sizeof plan.algo);
 	plans[key] = plan;
 	changed = true;
@@ -202,12 +210,14 @@ void Gemm::save() const {
 	if (fclose(f) == 0) rename(part.c_str(), file.c_str());
 }
 
-cudaError_t Gemm::run(const void *x, const void *w, void *y, int32_t rows, int32_t cols, int32_t n, bool f32, cudaStream_t stream) const {
+cudaError_t Gemm::run(const void *x, const void *w, void *y, int32_t rows, int32_t cols, int32_t n, bool f32,
+                      cudaStream_t stream) const {
 	auto found = plans.find({rows, cols, bucket(n), f32});
 	if (found == plans.end()) return cudaErrorInvalidValue;
 	const GemmPlan &p = found->second;
 	float one = 1, zero = 0;
-	cublasStatus_t status = lt.matmul(handle, p.desc, &one, w, p.w, x, p.x, &zero, y, p.y, y, p.y, &p.algo, workspace, WORKSPACE_BYTES, stream);
+	cublasStatus_t status = lt.matmul(handle, p.desc, &one, w, p.w, x, p.x, &zero, y, p.y, y, p.y, &p.algo, workspace,
+	                                  WORKSPACE_BYTES, stream);
 	return status == CUBLAS_STATUS_SUCCESS ? cudaSuccess : cudaErrorUnknown;
 }
 

@@ -1,8 +1,8 @@
 /*
  * gemm.cuh - y = x * w^T through cuBLASLt, which is opened at run time.
  *
- * For each (rows of w, columns of w, type of y) and each bucket of x's rows the fastest of cuBLASLt's suggestions is found by
- * timing, and remembered in a file, so that the next start need not.
+ * For each (rows of w, columns of w, type of y) and each bucket of x's rows the fastest of cuBLASLt's suggestions is
+ * found by timing, and remembered in a file, so that the next start need not.
  */
 #ifndef FG_GEMM_CUH
 #define FG_GEMM_CUH
@@ -54,18 +54,21 @@ struct GemmKey {
 
 class Gemm {
   public:
-	/* Opens cuBLASLt and the file of choices for this device. FG_UNSUPPORTED, saying what to install, when there is none. */
+	/* Opens cuBLASLt and the file of choices for this device. FG_UNSUPPORTED, saying what to install, when there is
+	 * none. */
 	fg_status open(const char *device_name);
 	void close();
 
-	/* Makes the plan for this product, timing candidates on buffers that the caller provides where the file holds no choice.
-	 * x, w, y: device memory that may be read and overwritten. */
+	/* Makes the plan for this product, timing candidates on buffers that the caller provides where the file holds no
+	 * choice. x, w, y: device memory that may be read and overwritten. */
 	fg_status plan(const GemmKey &key, const void *x, const void *w, void *y, cudaStream_t stream);
 	/* Writes new choices to the file. A failure to do so is no error. */
 	void save() const;
 
-	/* y [n][rows] = x [n][cols] * w^T, enqueued. Rows of x and y up to bucket(n) are read and written. The plan must exist. */
-	cudaError_t run(const void *x, const void *w, void *y, int32_t rows, int32_t cols, int32_t n, bool f32, cudaStream_t stream) const;
+	/* y [n][rows] = x [n][cols] * w^T, enqueued. Rows of x and y up to bucket(n) are read and written. The plan must
+	 * exist. */
+	cudaError_t run(const void *x, const void *w, void *y, int32_t rows, int32_t cols, int32_t n, bool f32,
+	                cudaStream_t stream) const;
 
 	/* The sizes that n is rounded up to: fine where a step's time depends on them, coarse where it does not. */
 	static int32_t bucket(int32_t n);

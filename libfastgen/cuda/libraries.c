@@ -47,7 +47,8 @@ static void *find(const char *name) {
 	if (!library && home) library = try_glob(home, "/lib", name);
 	if (!library) library = try("/usr/local/cuda/lib64", name);
 	static const char *const environments[] = {"VIRTUAL_ENV", "CONDA_PREFIX"};
-	static const char *const patterns[] = {"/lib/python3*/site-packages/nvidia/*/lib", "/lib/python3*/dist-packages/nvidia/*/lib"};
+	static const char *const patterns[] = {"/lib/python3*/site-packages/nvidia/*/lib",
+	                                       "/lib/python3*/dist-packages/nvidia/*/lib"};
 	for (size_t p = 0; p < 2 && !library; p++) {
 		for (size_t e = 0; e < 2 && !library; e++) library = try_glob(getenv(environments[e]), patterns[p], name);
 		if (!library) library = try_glob("/usr/local", patterns[p], name);
@@ -62,8 +63,9 @@ void *fg_open_library(const char *const *names, const char *package) {
 		if (library) return library;
 	}
 	fg_fail(FG_UNSUPPORTED,
-			"%s was not found. Install CUDA 12.9 or newer, or `pip install %s`, and set CUDA_HOME or FASTGEN_CUDA_LIBS to the "
-			"folder that holds it",
-			names[0], package);
+	        "%s was not found. Install CUDA 12.9 or newer, or `pip install %s`, and set CUDA_HOME or FASTGEN_CUDA_LIBS "
+	        "to the "
+	        "folder that holds it",
+	        names[0], package);
 	return NULL;
 }

@@ -9,9 +9,9 @@ extern "C" {
 #endif
 
 /* dlopen of a library by its file names (most wanted first, NULL-terminated), in this order: FASTGEN_CUDA_LIBS (folders
- * separated by colons), the loader's own search, CUDA_HOME/lib64 and lib, /usr/local/cuda/lib64, the nvidia folder of the
- * Python environment (VIRTUAL_ENV, CONDA_PREFIX, then the system's). NULL when there is none: fg_error's text then says what
- * to install; `package` is the pip package that has it. */
+ * separated by colons), the loader's own search, CUDA_HOME/lib64 and lib, /usr/local/cuda/lib64, the nvidia folder of
+ * the Python environment (VIRTUAL_ENV, CONDA_PREFIX, then the system's). NULL when there is none: fg_error's text then
+ * says what to install; `package` is the pip package that has it. */
 void *fg_open_library(const char *const *names, const char *package);
 
 #ifdef __cplusplus

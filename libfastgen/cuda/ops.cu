@@ -1,5 +1,6 @@
 /*
- * ops.cu - the CUDA library's op table; a context's life; matrix products; tracing marks. What is asked of each: ../ops.h.
+ * ops.cu - the CUDA library's op table; a context's life; matrix products; tracing marks. What is asked of each:
+ * ../ops.h.
  */
 #include "context.cuh"
 #include "libraries.h"
@@ -22,7 +23,10 @@ void note(Context *ctx, cudaError_t error, const char *what) {
 
 fg_status cuda_fail(cudaError_t error, const char *what) {
 	if (error == cudaErrorMemoryAllocation)
-		return fg_fail(FG_OUT_OF_MEMORY, "no memory for %s; lower max_num_seqs, max_num_batched_tokens, max_model_len or gpu_memory_utilization", what);
+		return fg_fail(
+			FG_OUT_OF_MEMORY,
+			"no memory for %s; lower max_num_seqs, max_num_batched_tokens, max_model_len or gpu_memory_utilization",
+			what);
 	return fg_fail(FG_DEVICE, "CUDA failed (%s: %s) in %s", cudaGetErrorName(error), cudaGetErrorString(error), what);
 }
 
@@ -47,13 +51,17 @@ constexpr size_t LOGITS_BYTES = 256 << 20;  /* of logits made at once, at most *
 fg_status check_config(const fg_config *config) {
 	const fg_options &o = config->options;
 	const fg_shape &s = config->shape;
-	if (o.n_devices != 1) return fg_fail(FG_UNSUPPORTED, "%d devices were asked for; the CUDA library runs on one", o.n_devices);
+	if (o.n_devices != 1)
+		return fg_fail(FG_UNSUPPORTED, "%d devices were asked for; the CUDA library runs on one", o.n_devices);
 	if (o.compute_dtype != FG_BF16 || o.kv_dtype != FG_BF16)
 		return fg_fail(FG_UNSUPPORTED, "the CUDA library computes in bfloat16; ask for that dtype");
 	if (s.n_heads / s.n_kv_heads > 16)
-		return fg_fail(FG_UNSUPPORTED, "%d query heads share a KV head; the CUDA library has room for 16", s.n_heads / s.n_kv_heads);
+		return fg_fail(FG_UNSUPPORTED, "%d query heads share a KV head; the CUDA library has room for 16",
+		               s.n_heads / s.n_kv_heads);
 	if (s.hidden_size % 8 || s.intermediate_size % 8 || s.hidden_size > 16384)
-		return fg_fail(FG_UNSUPPORTED, "hidden_size (%d, at most 16384) and intermediate_size (%d) must be multiples of 8", s.hidden_size, s.intermediate_size);
+		return fg_fail(FG_UNSUPPORTED,
+		               "hidden_size (%d, at most 16384) and intermediate_size (%d) must be multiples of 8",
+		               s.hidden_size, s.intermediate_size);
 	return FG_OK;
 }
 
@@ -70,11 +78,14 @@ fg_status open(const fg_config *config, int32_t rank, fg_ctx **out) {
 	if (error == cudaSuccess) error = cudaGetDeviceProperties(&p, c->device);
 	if (error != cudaSuccess) return cuda_fail(error, "opening the device");
 	c->arch = p.major * 10 + p.minor, c->multiprocessors = p.multiProcessorCount;
-	if (c->arch < 80) return fg_fail(FG_UNSUPPORTED, "%s has compute capability %d.%d; 8.0 or newer is needed", p.name, p.major, p.minor);
+	if (c->arch < 80)
+		return fg_fail(FG_UNSUPPORTED, "%s has compute capability %d.%d; 8.0 or newer is needed", p.name, p.major,
+		               p.minor);
 	snprintf(c->name, sizeof c->name, "%.*s", (int)sizeof c->name - 1, p.name);
 	error = cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking);
 	if (error != cudaSuccess) return cuda_fail(error, "creating a stream");
-	c->heads = config->shape.n_heads, c->kv_heads = config->shape.n_kv_heads, c->intermediate = config->shape.intermediate_size;
+	c->heads = config->shape.n_heads, c->kv_heads = config->shape.n_kv_heads,
+	c->intermediate = config->shape.intermediate_size;
 	return c->gemm.open(c->name);
 }
 
@@ -98,8 +109,10 @@ fg_status make_buffers(Context *c) {
 	const fg_shape &s = c->base.config->shape;
 	const fg_options &o = c->base.config->options;
 	fg_buffers &b = c->base.buf;
-	size_t T = (size_t)Gemm::bucket(o.max_step_tokens), D = (size_t)s.head_dim, H = (size_t)s.hidden_size, I = (size_t)c->intermediate;
-	size_t rows = std::max<size_t>(std::min<size_t>(LOGITS_BYTES / ((size_t)s.vocab_size * sizeof(float)), (size_t)o.max_seqs), 1);
+	size_t T = (size_t)Gemm::bucket(o.max_step_tokens), D = (size_t)s.head_dim, H = (size_t)s.hidden_size,
+		   I = (size_t)c->intermediate;
+	size_t rows = std::max<size_t>(
+		std::min<size_t>(LOGITS_BYTES / ((size_t)s.vocab_size * sizeof(float)), (size_t)o.max_seqs), 1);
 	b.logit_rows = (int32_t)rows;
 	rows = (size_t)Gemm::bucket((int32_t)rows);
 	b.residual = (float *)device_alloc(c, T * H * sizeof(float), "activations");
@@ -131,8 +144,10 @@ fg_status make_state(Context *c) {
 	c->page_table = (int32_t *)device_alloc(c, S * config->pages_per_seq * sizeof(int32_t), "page tables");
 	c->last_token = (int32_t *)device_alloc(c, S * sizeof(int32_t), "slots");
 	c->rope = (float *)device_alloc(c, s.head_dim / 2 * sizeof(float), "RoPE's frequencies");
-	if (!c->decode_partial || !c->decode_arrived || !c->page_table || !c->last_token || !c->rope) return FG_OUT_OF_MEMORY;
-	cudaError_t error = cudaMemcpyAsync(c->rope, s.rope_inv_freq, s.head_dim / 2 * sizeof(float), cudaMemcpyHostToDevice, c->stream);
+	if (!c->decode_partial || !c->decode_arrived || !c->page_table || !c->last_token || !c->rope)
+		return FG_OUT_OF_MEMORY;
+	cudaError_t error =
+		cudaMemcpyAsync(c->rope, s.rope_inv_freq, s.head_dim / 2 * sizeof(float), cudaMemcpyHostToDevice, c->stream);
 	if (error != cudaSuccess) return cuda_fail(error, "copying RoPE's frequencies");
 	fg_status status = c->sampler.open(config);
 	return status ? status : step_open(c);
@@ -149,12 +164,15 @@ fg_status plan_products(Context *c) {
 			const fg_matrix *m;
 			const void *x;
 			void *y;
-		} products[] = {{&l.qkv, b.x, b.qkv}, {&l.o, b.attn, c->delta}, {&l.gate_up, b.x, b.gate_up}, {&l.down, b.act, c->delta}};
+		} products[] = {
+			{&l.qkv, b.x, b.qkv}, {&l.o, b.attn, c->delta}, {&l.gate_up, b.x, b.gate_up}, {&l.down, b.act, c->delta}};
 		for (auto &p : products)
 			if (!status) status = c->gemm.plan({p.m->rows, p.m->cols, n, 0}, p.x, p.m->part[0].data, p.y, c->stream);
 	}
 	for (int32_t n : Gemm::buckets(b.logit_rows))
-		if (!status) status = c->gemm.plan({w.lm_head.rows, w.lm_head.cols, n, 1}, b.x, w.lm_head.part[0].data, b.logits, c->stream);
+		if (!status)
+			status =
+				c->gemm.plan({w.lm_head.rows, w.lm_head.cols, n, 1}, b.x, w.lm_head.part[0].data, b.logits, c->stream);
 	c->gemm.save();
 	return status;
 }
@@ -173,25 +191,33 @@ fg_status make_cache(Context *c) {
 	}
 	if (bytes < c->page_bytes)
 		return fg_fail(FG_OUT_OF_MEMORY,
-		               "no room for a KV cache: weights and activations leave %.2f GiB of %.1f GiB at gpu_memory_utilization %.2f. Raise it, or lower "
+		               "no room for a KV cache: weights and activations leave %.2f GiB of %.1f GiB at "
+		               "gpu_memory_utilization %.2f. Raise it, or lower "
 		               "max_num_batched_tokens or max_num_seqs, or end what else uses the GPU",
 		               (double)bytes / (1 << 30), (double)total / (1 << 30), o.memory_utilization);
 	c->n_pages = (int32_t)std::min<size_t>(bytes / c->page_bytes, INT32_MAX / 4096);
 	bytes = (size_t)c->n_pages * c->page_bytes;
-	c->kv = {(bf16 *)device_alloc(c, bytes, "the KV cache"), c->page_table, c->base.config->pages_per_seq, s.n_layers, c->kv_heads, s.head_dim};
+	c->kv = {(bf16 *)device_alloc(c, bytes, "the KV cache"),
+	         c->page_table,
+	         c->base.config->pages_per_seq,
+	         s.n_layers,
+	         c->kv_heads,
+	         s.head_dim};
 	if (!c->kv.data) return FG_OUT_OF_MEMORY;
 
 	c->n_host_pages = (int32_t)(o.host_kv_bytes / c->page_bytes);
 	if (c->n_host_pages > 0) {
 		error = cudaMallocHost(&c->host_kv, (size_t)c->n_host_pages * c->page_bytes);
 		if (error != cudaSuccess)
-			return fg_fail(FG_OUT_OF_MEMORY, "cannot pin %.1f GiB of host memory for KV pages; lower swap_space", (double)o.host_kv_bytes / (1 << 30));
+			return fg_fail(FG_OUT_OF_MEMORY, "cannot pin %.1f GiB of host memory for KV pages; lower swap_space",
+			               (double)o.host_kv_bytes / (1 << 30));
 	}
 	if (c->arch != 90 || s.head_dim == 32) return FG_OK;
 	void *encode = nullptr;
 	cudaDriverEntryPointQueryResult found;
 	error = cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &encode, 12000, cudaEnableDefault, &found);
-	if (error != cudaSuccess || found != cudaDriverEntryPointSuccess) return fg_fail(FG_UNSUPPORTED, "the NVIDIA driver is too old; install one for CUDA 12.9 or newer");
+	if (error != cudaSuccess || found != cudaDriverEntryPointSuccess)
+		return fg_fail(FG_UNSUPPORTED, "the NVIDIA driver is too old; install one for CUDA 12.9 or newer");
 	if (prefill_map(&c->kv_map, c->kv.data, bytes, s.head_dim, (decltype(&cuTensorMapEncodeTiled))encode))
 		return fg_fail(FG_DEVICE, "the driver refused a tensor map of the KV cache");
 	return FG_OK;
@@ -218,7 +244,8 @@ fg_status ready(fg_ctx *ctx, fg_capacity *capacity) {
 
 void linear(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, void *y) {
 	Context *c = context(ctx);
-	note(c, c->gemm.run(x, w->part[0].data, y, w->rows, w->cols, n, y == ctx->buf.logits, c->stream), "a matrix product");
+	note(c, c->gemm.run(x, w->part[0].data, y, w->rows, w->cols, n, y == ctx->buf.logits, c->stream),
+	     "a matrix product");
 }
 
 void linear_add(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, float *) {
@@ -272,8 +299,9 @@ void sample(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, const 
 	for (int32_t i = 0; i < n; i++) {
 		int32_t row = batch->rows[first + i].logits_row;
 		if (row < 0) continue;
-		note(c, cudaMemcpyAsync(batch->out.logits + (size_t)row * vocab, (const float *)logits + (size_t)i * vocab, vocab * sizeof(float),
-		                        cudaMemcpyDeviceToHost, c->stream),
+		note(c,
+		     cudaMemcpyAsync(batch->out.logits + (size_t)row * vocab, (const float *)logits + (size_t)i * vocab,
+		                     vocab * sizeof(float), cudaMemcpyDeviceToHost, c->stream),
 		     "copying logits");
 	}
 }

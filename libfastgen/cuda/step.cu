@@ -1,6 +1,6 @@
 /*
- * step.cu - what surrounds the ops of a step: its description goes to the device in one copy, its results come back in one, and a
- * step of decoding sequences alone is replayed as a CUDA graph.
+ * step.cu - what surrounds the ops of a step: its description goes to the device in one copy, its results come back in
+ * one, and a step of decoding sequences alone is replayed as a CUDA graph.
  */
 #include "context.cuh"
 
@@ -65,7 +65,8 @@ int32_t plan_prefill(const Context *c, const AttnSeq *seqs, int32_t first, int32
 	for (int32_t i = first; i < first + n; i++)
 		for (int32_t row = 0; row < seqs[i].n_new * group(c); row += PREFILL_ROWS) tiles[n_tiles++] = {i, row};
 	auto reach = [&](const PrefillTile &t) { return seqs[t.seq].context - seqs[t.seq].n_new + t.first_row / group(c); };
-	std::stable_sort(tiles, tiles + n_tiles, [&](const PrefillTile &a, const PrefillTile &b) { return reach(a) > reach(b); });
+	std::stable_sort(tiles, tiles + n_tiles,
+	                 [&](const PrefillTile &a, const PrefillTile &b) { return reach(a) > reach(b); });
 	return n_tiles;
 }
 
@@ -121,20 +122,25 @@ void apply_changes(Context *c, StepBuffers &b, fg_batch *batch) {
 	memcpy(b.tail + updates, batch->page_updates, batch->n_page_updates * sizeof(fg_page_update));
 	memcpy(b.tail + masks, batch->masks, batch->n_masks * words * sizeof(uint32_t));
 	c->sampler.pack_fills(batch->fills, batch->n_fills, b.tail + fills);
-	note(c, cudaMemcpyAsync(c->tail, b.tail, total, cudaMemcpyHostToDevice, c->stream), "copying page updates and sampling parameters");
+	note(c, cudaMemcpyAsync(c->tail, b.tail, total, cudaMemcpyHostToDevice, c->stream),
+	     "copying page updates and sampling parameters");
 	c->masks = (const uint32_t *)(c->tail + masks);
 	if (batch->n_page_updates > 0) {
 		page_update_kernel<<<(batch->n_page_updates + 255) / 256, 256, 0, c->stream>>>(
-			c->page_table, c->base.config->pages_per_seq, (const fg_page_update *)(c->tail + updates), batch->n_page_updates);
+			c->page_table, c->base.config->pages_per_seq, (const fg_page_update *)(c->tail + updates),
+			batch->n_page_updates);
 		note(c, cudaGetLastError(), "page updates");
 	}
-	if (batch->n_fills > 0) note(c, c->sampler.apply_fills(batch->n_fills, b.tail + fills, c->tail + fills, c->stream), "sampling parameters");
+	if (batch->n_fills > 0)
+		note(c, c->sampler.apply_fills(batch->n_fills, b.tail + fills, c->tail + fills, c->stream),
+		     "sampling parameters");
 }
 
 /* Describes the step in b.host; `padded` sequences are described, those past the real ones as doing nothing. */
 void describe(Context *c, StepBuffers &b, const fg_batch *batch, int32_t padded) {
 	const StepLayout &l = c->layout;
-	int32_t *tokens = (int32_t *)(b.host + l.tokens), *positions = (int32_t *)(b.host + l.positions), *slots = (int32_t *)(b.host + l.slots);
+	int32_t *tokens = (int32_t *)(b.host + l.tokens), *positions = (int32_t *)(b.host + l.positions),
+			*slots = (int32_t *)(b.host + l.slots);
 	fg_row *rows = (fg_row *)(b.host + l.rows);
 	AttnSeq *seqs = (AttnSeq *)(b.host + l.seqs);
 	memcpy(tokens, batch->tokens, batch->n_tokens * sizeof *tokens);
@@ -150,15 +156,18 @@ void describe(Context *c, StepBuffers &b, const fg_batch *batch, int32_t padded)
 			seqs[c->extent.n_decode + (decode ? 0 : n++)] = {s.slot, s.context, s.n_new, batch->first_token[i]};
 			decode ? c->extent.n_decode++ : c->extent.n_prefill++;
 		}
-	for (int32_t i = batch->n_seqs; i < padded; i++) { /* a graph's padding: decoding sequences, as many tokens and rows */
+	for (int32_t i = batch->n_seqs; i < padded;
+	     i++) { /* a graph's padding: decoding sequences, as many tokens and rows */
 		tokens[i] = positions[i] = 0, slots[i] = -1;
 		rows[i] = {i, -1, 0, -1, -1, -1, -1};
 		seqs[i] = {0, 0, 0, i};
 	}
 	if (padded) c->extent.n_tokens = c->extent.n_decode = padded;
 
-	for (size_t w = 0; w < c->windows.size(); w++) plan_decode(c, seqs, c->extent.n_decode, c->windows[w], b.host + l.plans + w * l.plan_bytes);
-	c->extent.n_tiles = plan_prefill(c, seqs, c->extent.n_decode, c->extent.n_prefill, (PrefillTile *)(b.host + l.tiles));
+	for (size_t w = 0; w < c->windows.size(); w++)
+		plan_decode(c, seqs, c->extent.n_decode, c->windows[w], b.host + l.plans + w * l.plan_bytes);
+	c->extent.n_tiles =
+		plan_prefill(c, seqs, c->extent.n_decode, c->extent.n_prefill, (PrefillTile *)(b.host + l.tiles));
 }
 
 } // namespace
@@ -236,9 +245,12 @@ int replay(fg_ctx *ctx, const fg_batch *) {
 void step_end(fg_ctx *ctx, fg_batch *batch) {
 	Context *c = context(ctx);
 	StepBuffers &b = c->ring[c->n_steps++ % RING];
-	size_t T = (size_t)Gemm::bucket(ctx->config->options.max_step_tokens), top = (size_t)batch->n_rows * FG_MAX_LOGPROBS;
+	size_t T = (size_t)Gemm::bucket(ctx->config->options.max_step_tokens),
+		   top = (size_t)batch->n_rows * FG_MAX_LOGPROBS;
 	auto fetch = [&](size_t at, size_t bytes) {
-		if (bytes) note(c, cudaMemcpyAsync(b.out + at, c->out + at, bytes, cudaMemcpyDeviceToHost, c->stream), "copying results");
+		if (bytes)
+			note(c, cudaMemcpyAsync(b.out + at, c->out + at, bytes, cudaMemcpyDeviceToHost, c->stream),
+			     "copying results");
 	};
 	fetch(0, batch->n_rows * sizeof(Sampled));
 	if (batch->out.top_ids) {
@@ -263,11 +275,14 @@ fg_status step_wait(fg_ctx *ctx, fg_batch *batch) {
 	if (b.failure) return fg_fail(b.failure, "%s", b.failure_text);
 	if (error != cudaSuccess) return cuda_fail(error, "a step");
 	const Sampled *sampled = (const Sampled *)b.out;
-	for (int32_t r = 0; r < batch->n_rows; r++) batch->out.ids[r] = sampled[r].id, batch->out.logprobs[r] = sampled[r].logprob;
+	for (int32_t r = 0; r < batch->n_rows; r++)
+		batch->out.ids[r] = sampled[r].id, batch->out.logprobs[r] = sampled[r].logprob;
 	if (batch->out.top_ids) {
-		size_t T = (size_t)Gemm::bucket(ctx->config->options.max_step_tokens), top = (size_t)batch->n_rows * FG_MAX_LOGPROBS;
+		size_t T = (size_t)Gemm::bucket(ctx->config->options.max_step_tokens),
+			   top = (size_t)batch->n_rows * FG_MAX_LOGPROBS;
 		memcpy(batch->out.top_ids, b.out + c->out_top, top * sizeof(int32_t));
-		memcpy(batch->out.top_logprobs, b.out + c->out_top + T * FG_MAX_LOGPROBS * sizeof(int32_t), top * sizeof(float));
+		memcpy(batch->out.top_logprobs, b.out + c->out_top + T * FG_MAX_LOGPROBS * sizeof(int32_t),
+		       top * sizeof(float));
 	}
 	float run = 0, idle = 0;
 	cudaEventElapsedTime(&run, b.start, b.end);
@@ -279,9 +294,12 @@ fg_status step_wait(fg_ctx *ctx, fg_batch *batch) {
 void copy_pages(fg_ctx *ctx, const fg_page_copy *copies, int32_t n_copies) {
 	Context *c = context(ctx);
 	for (int32_t i = 0; i < n_copies; i++) {
-		char *page = (char *)c->kv.data + (size_t)copies[i].page * c->page_bytes, *host = c->host_kv + (size_t)copies[i].host_page * c->page_bytes;
+		char *page = (char *)c->kv.data + (size_t)copies[i].page * c->page_bytes,
+			 *host = c->host_kv + (size_t)copies[i].host_page * c->page_bytes;
 		bool out = copies[i].direction == FG_TO_HOST;
-		note(c, cudaMemcpyAsync(out ? host : page, out ? page : host, c->page_bytes, out ? cudaMemcpyDeviceToHost : cudaMemcpyHostToDevice, c->stream),
+		note(c,
+		     cudaMemcpyAsync(out ? host : page, out ? page : host, c->page_bytes,
+		                     out ? cudaMemcpyDeviceToHost : cudaMemcpyHostToDevice, c->stream),
 		     "copying KV pages");
 	}
 }

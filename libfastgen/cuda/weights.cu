@@ -1,8 +1,8 @@
 /*
  * weights.cu - checkpoints to the device, in bf16: q|k|v and gate|up as one matrix each.
  *
- * Reader threads take pieces of the files in turn, read each into pinned memory and start its copy; a thread has two buffers, so that
- * it reads one while the other is on its way. Bytes of another dtype are converted in between.
+ * Reader threads take pieces of the files in turn, read each into pinned memory and start its copy; a thread has two
+ * buffers, so that it reads one while the other is on its way. Bytes of another dtype are converted in between.
  */
 #include "context.cuh"
 
@@ -36,8 +36,8 @@ struct Part {
 	int32_t rows, cols;
 };
 
-/* Walks every matrix in the order of the checkpoint's layers, with the place of its parts in the one block of weights; `base` NULL only
- * measures. Returns the bytes. */
+/* Walks every matrix in the order of the checkpoint's layers, with the place of its parts in the one block of weights;
+ * `base` NULL only measures. Returns the bytes. */
 struct Placer {
 	Context *c;
 	char *base;
@@ -102,7 +102,8 @@ fg_status read_file(const fg_file *file, int fd, char *to, size_t bytes, uint64_
 	while (bytes > 0) {
 		ssize_t n = pread(fd, to, bytes, (off_t)offset);
 		if (n < 0 && errno == EINTR) continue;
-		if (n <= 0) return fg_fail(FG_IO, "cannot read %s: %s", file->path, n < 0 ? strerror(errno) : "it ends too early");
+		if (n <= 0)
+			return fg_fail(FG_IO, "cannot read %s: %s", file->path, n < 0 ? strerror(errno) : "it ends too early");
 		to += n, offset += (uint64_t)n, bytes -= (size_t)n;
 	}
 	return FG_OK;
@@ -135,7 +136,8 @@ fg_status load_vector(Context *c, const Source &source, fg_role role, int32_t la
 	return FG_OK;
 }
 
-fg_status load_vectors(Context *c, const Source &source, int32_t layer, std::initializer_list<fg_role> roles, const float **out) {
+fg_status load_vectors(Context *c, const Source &source, int32_t layer, std::initializer_list<fg_role> roles,
+                       const float **out) {
 	size_t total = 0;
 	int32_t rows, cols;
 	*out = nullptr;
@@ -177,7 +179,7 @@ struct Piece {
 	const fg_file *file; /* NULL: in memory */
 	uint64_t at;         /* bytes from the tensor's begin */
 	size_t bytes;
-	bf16 *to;            /* of the piece's first element */
+	bf16 *to; /* of the piece's first element */
 };
 
 /* The readers' common state. */
@@ -317,7 +319,8 @@ fg_status load_random(fg_ctx *ctx, uint64_t seed, atomic_ullong *done, atomic_in
 	for (const Part &p : parts) {
 		if (atomic_load(cancel)) return fg_fail(FG_INVALID, "loading was stopped because the engine is being closed");
 		uint64_t n = (uint64_t)p.rows * (uint64_t)p.cols;
-		random_kernel<<<1024, 256, 0, c->stream>>>(p.to, n, fg_random_stream(seed, p.role, p.layer), sqrtf(3.0f / (float)p.cols));
+		random_kernel<<<1024, 256, 0, c->stream>>>(p.to, n, fg_random_stream(seed, p.role, p.layer),
+		                                           sqrtf(3.0f / (float)p.cols));
 		cudaError_t error = cudaGetLastError();
 		if (error != cudaSuccess) return cuda_fail(error, "making random weights");
 		atomic_fetch_add(done, n * sizeof(bf16));

@@ -4,8 +4,8 @@
  *   attention_test          checks; prints counts; exit status 1 on a failure
  *   attention_test bench    also times the shapes of a 7B model, as TFLOP/s or GB/s
  *
- * The tolerance is what bf16 costs: the output is rounded to bf16 (2^-9 of a value) and so are the softmax weights (2^-9 of
- * each, averaging out), so that twice bf16's unit roundoff of the row's norm bounds both.
+ * The tolerance is what bf16 costs: the output is rounded to bf16 (2^-9 of a value) and so are the softmax weights
+ * (2^-9 of each, averaging out), so that twice bf16's unit roundoff of the row's norm bounds both.
  */
 #include "../cuda/attention_decode.cuh"
 #include "../cuda/attention_prefill.cuh"
@@ -71,7 +71,8 @@ struct Run {
 	explicit Run(const Case &c) : c(c) {
 		int n = (int)c.context.size(), pages = 0, longest = 0;
 		for (int x : c.context) pages += (x + PAGE - 1) / PAGE, longest = std::max(longest, x);
-		kv.pages_per_seq = (longest + PAGE - 1) / PAGE + 1, kv.n_layers = 2, kv.kv_heads = c.kv_heads, kv.head_dim = c.head_dim;
+		kv.pages_per_seq = (longest + PAGE - 1) / PAGE + 1, kv.n_layers = 2, kv.kv_heads = c.kv_heads,
+		kv.head_dim = c.head_dim;
 		std::vector<int32_t> order(pages);
 		for (int i = 0; i < pages; i++) order[i] = i;
 		std::shuffle(order.begin(), order.end(), rng);
@@ -79,7 +80,8 @@ struct Run {
 		int next = 0;
 		for (int i = 0; i < n; i++) {
 			int slot = n - 1 - i;
-			for (int p = 0; p < (c.context[i] + PAGE - 1) / PAGE; p++) table[(size_t)slot * kv.pages_per_seq + p] = order[next++];
+			for (int p = 0; p < (c.context[i] + PAGE - 1) / PAGE; p++)
+				table[(size_t)slot * kv.pages_per_seq + p] = order[next++];
 			seqs.push_back({slot, c.context[i], c.n_new[i], n_tokens});
 			n_tokens += c.n_new[i];
 		}
@@ -120,7 +122,8 @@ struct Run {
 			int page = table[(size_t)s.slot * kv.pages_per_seq + k / PAGE];
 			double dot = 0;
 			for (int d = 0; d < D; d++)
-				dot += (double)value_at((uint64_t)row * stride + head * D + d, 2) * kv_value(page, 0, head / c.group, k % PAGE, d);
+				dot += (double)value_at((uint64_t)row * stride + head * D + d, 2) *
+				       kv_value(page, 0, head / c.group, k % PAGE, d);
 			w[k - low] = dot / std::sqrt((double)D), max = std::max(max, w[k - low]);
 		}
 		for (double &x : w) x = std::exp(x - max), sum += x;
@@ -152,8 +155,10 @@ struct Run {
 		bool ok = unwritten == 0 && worst < 2 * 0.00390625;
 		ok ? passed++ : failed++;
 		if (!ok)
-			printf("FAILED %s: kv_heads %d group %d head_dim %d window %d, %zu sequences, first %d/%d: error %g, %zu NaN\n", what,
-			       c.kv_heads, c.group, c.head_dim, c.window, seqs.size(), c.n_new[0], c.context[0], worst, unwritten);
+			printf("FAILED %s: kv_heads %d group %d head_dim %d window %d, %zu sequences, first %d/%d: error %g, %zu "
+			       "NaN\n",
+			       what, c.kv_heads, c.group, c.head_dim, c.window, seqs.size(), c.n_new[0], c.context[0], worst,
+			       unwritten);
 	}
 };
 
@@ -171,13 +176,15 @@ struct Decode {
 			first[b] = s;
 		}
 		a.kv = r.kv, a.plan = {r.d_seqs, upload(start), upload(first), blocks};
-		a.q = r.q, a.out = r.out, a.layer = r.layer, a.group = r.c.group, a.q_stride = r.stride, a.window = r.c.window, a.scale = r.scale();
+		a.q = r.q, a.out = r.out, a.layer = r.layer, a.group = r.c.group, a.q_stride = r.stride, a.window = r.c.window,
+		a.scale = r.scale();
 		CUDA(cudaMalloc(&a.partial, (size_t)2 * blocks * 16 * (r.c.head_dim + 2) * sizeof(float)));
 		a.arrived = upload(std::vector<int32_t>((size_t)n * r.c.kv_heads, 0));
 	}
 
 	~Decode() {
-		cudaFree((void *)a.plan.unit_start), cudaFree((void *)a.plan.block_seq), cudaFree(a.partial), cudaFree(a.arrived);
+		cudaFree((void *)a.plan.unit_start), cudaFree((void *)a.plan.block_seq), cudaFree(a.partial),
+			cudaFree(a.arrived);
 	}
 
 	void run() {
@@ -199,11 +206,13 @@ struct Prefill {
 		};
 		std::stable_sort(tiles.begin(), tiles.end(), [&](auto &x, auto &y) { return end(x) > end(y); });
 		a.kv = r.kv, a.seqs = r.d_seqs, a.tiles = upload(tiles), a.n_tiles = (int)tiles.size();
-		a.q = r.q, a.out = r.out, a.layer = r.layer, a.group = r.c.group, a.q_stride = r.stride, a.window = r.c.window, a.scale = r.scale();
+		a.q = r.q, a.out = r.out, a.layer = r.layer, a.group = r.c.group, a.q_stride = r.stride, a.window = r.c.window,
+		a.scale = r.scale();
 		void *encode = nullptr;
 		cudaDriverEntryPointQueryResult found;
 		CUDA(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &encode, 12000, cudaEnableDefault, &found));
-		if (r.c.head_dim >= 64 && prefill_map(&a.map, r.kv.data, r.pool_elements * sizeof(bf16), r.c.head_dim, (decltype(&cuTensorMapEncodeTiled))encode))
+		if (r.c.head_dim >= 64 && prefill_map(&a.map, r.kv.data, r.pool_elements * sizeof(bf16), r.c.head_dim,
+		                                      (decltype(&cuTensorMapEncodeTiled))encode))
 			fprintf(stderr, "cuTensorMapEncodeTiled failed\n"), exit(1);
 	}
 
@@ -243,7 +252,8 @@ int main(int argc, char **argv) {
 			for (int window : {0, 100}) {
 				for (int n : {1, 3, 70}) {
 					Case c{{}, {}, between(1, 4), group, D, window};
-					for (int i = 0; i < n; i++) c.context.push_back(between(1, n == 1 ? 5000 : 700)), c.n_new.push_back(1);
+					for (int i = 0; i < n; i++)
+						c.context.push_back(between(1, n == 1 ? 5000 : 700)), c.n_new.push_back(1);
 					Run r(c);
 					Decode d(r);
 					for (int again = 0; again < 3; again++) d.run(); /* `arrived` must return to zero */
@@ -268,20 +278,23 @@ int main(int argc, char **argv) {
 	printf("attention: %d passed, %d failed\n", passed, failed);
 
 	if (argc > 1 && !strcmp(argv[1], "bench")) {
-		for (auto [n, context] : {std::pair{1, 1024}, {16, 1024}, {64, 1024}, {256, 1024}, {512, 1024}, {64, 8192}, {1, 32768}}) {
+		for (auto [n, context] :
+		     {std::pair{1, 1024}, {16, 1024}, {64, 1024}, {256, 1024}, {512, 1024}, {64, 8192}, {1, 32768}}) {
 			Case c{std::vector<int>(n, context), std::vector<int>(n, 1), 8, 4, 128, 0};
 			Run r(c);
 			Decode d(r);
 			double t = seconds([&] { d.run(); }), bytes = 2.0 * n * context * 8 * 128 * 2;
 			printf("decode  batch %3d context %5d: %8.1f us  %6.0f GB/s\n", n, context, t * 1e6, bytes / t / 1e9);
 		}
-		const int shapes[][3] = {{16, 512, 128}, {8, 1024, 128}, {2, 1024, 128}, {1, 1024, 128}, {2, 4096, 128}, {1, 4096, 128}, {1, 16384, 128}, {8, 1024, 64}, {1, 16384, 64}};
+		const int shapes[][3] = {{16, 512, 128}, {8, 1024, 128},  {2, 1024, 128}, {1, 1024, 128}, {2, 4096, 128},
+		                         {1, 4096, 128}, {1, 16384, 128}, {8, 1024, 64},  {1, 16384, 64}};
 		for (auto [n, length, D] : shapes) {
 			Case c{std::vector<int>(n, length), std::vector<int>(n, length), 8, 4, D, 0};
 			Run r(c);
 			Prefill p(r);
 			double t = seconds([&] { p.run(); }), flops = 4.0 * n * length * (length + 1) / 2 * 32 * D;
-			printf("prefill batch %3d length %6d head_dim %3d: %8.1f us  %6.0f TFLOP/s\n", n, length, D, t * 1e6, flops / t / 1e12);
+			printf("prefill batch %3d length %6d head_dim %3d: %8.1f us  %6.0f TFLOP/s\n", n, length, D, t * 1e6,
+			       flops / t / 1e12);
 		}
 	}
 	return failed > 0;

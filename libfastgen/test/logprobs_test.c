@@ -23,10 +23,8 @@ int main(void) {
 		fg_logprobs(logits, vocab, id, n_top, &logprob, ids, top, scratch);
 		free(scratch);
 #define WANT(i) (isnan(logits[i]) ? -INFINITY : (double)logits[i] - zmax - log(sum))
-		if (WANT(id) == -INFINITY)
-			CHECK(logprob == -INFINITY, "round %d: %g", round, (double)logprob);
-		else
-			worst = fmax(worst, fabs((double)logprob - WANT(id)));
+		if (WANT(id) == -INFINITY) CHECK(logprob == -INFINITY, "round %d: %g", round, (double)logprob);
+		else worst = fmax(worst, fabs((double)logprob - WANT(id)));
 		bool taken[20000] = {false};
 		for (int32_t n = 0; n < n_top; n++) {
 			if (n >= vocab) {
@@ -38,10 +36,8 @@ int main(void) {
 				if (!taken[i] && (best < 0 || WANT(i) > WANT(best))) best = i;
 			taken[best] = true;
 			CHECK(ids[n] == best, "round %d entry %d: %d, not %d", round, n, ids[n], best);
-			if (WANT(best) == -INFINITY)
-				CHECK(top[n] == -INFINITY, "round %d: %g", round, (double)top[n]);
-			else
-				worst = fmax(worst, fabs((double)top[n] - WANT(best)));
+			if (WANT(best) == -INFINITY) CHECK(top[n] == -INFINITY, "round %d: %g", round, (double)top[n]);
+			else worst = fmax(worst, fabs((double)top[n] - WANT(best)));
 			if (ids[n] == id) CHECK(top[n] == logprob || logprob == -INFINITY, "round %d: two values of one", round);
 		}
 #undef WANT

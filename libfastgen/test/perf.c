@@ -17,8 +17,8 @@ static void check(fg_status status) {
 	exit(1);
 }
 
-/* The clock that rates are measured by. With PERF_CPU=1 it is the CPU time of this process, which other processes disturb
- * less: meant for one thread. */
+/* The clock that rates are measured by. With PERF_CPU=1 it is the CPU time of this process, which other processes
+ * disturb less: meant for one thread. */
 static double now(void) {
 	struct timespec t;
 	const char *cpu = getenv("PERF_CPU");
@@ -63,7 +63,7 @@ static double bandwidth(int n_threads) {
 		double start = now();
 		for (int i = 0; i < n_threads; i++) {
 			part[i] = (reader){.data = data + (size_t)i * (BUFFER / (size_t)n_threads / 256 * 256),
-							   .bytes = BUFFER / (size_t)n_threads / 256 * 256};
+			                   .bytes = BUFFER / (size_t)n_threads / 256 * 256};
 			pthread_create(&thread[i], NULL, read_part, &part[i]);
 		}
 		for (int i = 0; i < n_threads; i++) pthread_join(thread[i], NULL);
@@ -83,16 +83,31 @@ static void *open_engine(int small, int threads, fg_capacity *capacity) {
 	static int32_t window[64];
 	static const int32_t device = 0;
 	for (int i = 0; i < 32; i++) inv_freq[i] = powf(100000, -(float)i / 32);
-	fg_shape shape = {.n_layers = 30, .hidden_size = 576, .n_heads = 9, .n_kv_heads = 3, .head_dim = 64,
-					  .intermediate_size = 1536, .vocab_size = 49152, .tied_embeddings = 1, .rms_norm_eps = 1e-5f,
-					  .rope_scale = 1, .rope_inv_freq = inv_freq, .layer_window = window};
+	fg_shape shape = {.n_layers = 30,
+	                  .hidden_size = 576,
+	                  .n_heads = 9,
+	                  .n_kv_heads = 3,
+	                  .head_dim = 64,
+	                  .intermediate_size = 1536,
+	                  .vocab_size = 49152,
+	                  .tied_embeddings = 1,
+	                  .rms_norm_eps = 1e-5f,
+	                  .rope_scale = 1,
+	                  .rope_inv_freq = inv_freq,
+	                  .layer_window = window};
 	if (small) {
 		shape.n_layers = 6, shape.hidden_size = 256, shape.n_heads = 4, shape.n_kv_heads = 2;
 		shape.intermediate_size = 512, shape.vocab_size = 4096;
 	}
-	fg_options options = {.devices = &device, .n_devices = 1, .n_threads = threads, .max_seqs = MAX_SEQS,
-						  .max_step_tokens = STEP_TOKENS, .max_context = CONTEXT, .compute_dtype = FG_BF16,
-						  .kv_dtype = FG_BF16, .kv_bytes = 1 << 30};
+	fg_options options = {.devices = &device,
+	                      .n_devices = 1,
+	                      .n_threads = threads,
+	                      .max_seqs = MAX_SEQS,
+	                      .max_step_tokens = STEP_TOKENS,
+	                      .max_context = CONTEXT,
+	                      .compute_dtype = FG_BF16,
+	                      .kv_dtype = FG_BF16,
+	                      .kv_bytes = 1 << 30};
 	void *engine;
 	check(fg_open(&shape, &options, &engine));
 	check(fg_load_random(engine, 1));
@@ -118,8 +133,14 @@ static double prefill(void *engine, int32_t slot, int32_t n) {
 	for (int32_t i = 0; i < n; i++) tokens[i] = (i * 37 + slot) % 4096;
 	fg_slot_fill fill = {.slot = slot, .sampling = {.top_p = 1, .repetition_penalty = 1}};
 	fg_step_seq seq = {.slot = slot, .n_new = n, .context = n, .flags = FG_SAMPLE, .n_logprobs = -1, .mask = -1};
-	fg_step step = {.n_seqs = 1, .n_tokens = n, .n_page_updates = CONTEXT / FG_PAGE_TOKENS, .n_fills = 1, .seqs = &seq,
-					.tokens = tokens, .page_updates = pages, .fills = &fill};
+	fg_step step = {.n_seqs = 1,
+	                .n_tokens = n,
+	                .n_page_updates = CONTEXT / FG_PAGE_TOKENS,
+	                .n_fills = 1,
+	                .seqs = &seq,
+	                .tokens = tokens,
+	                .page_updates = pages,
+	                .fills = &fill};
 	double start = now();
 	check(fg_submit(engine, &step));
 	wait_step(engine);
@@ -130,7 +151,8 @@ static void submit_decode(void *engine, int32_t n_seqs, int32_t context) {
 	fg_step_seq seqs[MAX_SEQS];
 	int32_t tokens[MAX_SEQS];
 	for (int32_t i = 0; i < n_seqs; i++) {
-		seqs[i] = (fg_step_seq){.slot = i, .n_new = 1, .context = context, .flags = FG_SAMPLE, .n_logprobs = -1, .mask = -1};
+		seqs[i] =
+			(fg_step_seq){.slot = i, .n_new = 1, .context = context, .flags = FG_SAMPLE, .n_logprobs = -1, .mask = -1};
 		tokens[i] = FG_LAST_SAMPLED;
 	}
 	fg_step step = {.n_seqs = n_seqs, .n_tokens = n_seqs, .seqs = seqs, .tokens = tokens};
@@ -173,7 +195,7 @@ int main(int argc, char **argv) {
 	if (trace) check(fg_trace_stop(engine, trace));
 	printf("prefill 512: %.0f tokens/s\n", best[0]);
 	printf("decode, 1 sequence at 512: %.1f tokens/s, %.1f GB/s of weights = %.0f %% of the bandwidth\n", best[1],
-		   best[1] * (double)capacity.weight_bytes * 1e-9, best[1] * (double)capacity.weight_bytes * 1e-7 / gb);
+	       best[1] * (double)capacity.weight_bytes * 1e-9, best[1] * (double)capacity.weight_bytes * 1e-7 / gb);
 	printf("decode, 16 sequences: %.1f tokens/s\n", best[2]);
 	fg_close(engine);
 	return 0;

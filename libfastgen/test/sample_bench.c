@@ -18,14 +18,14 @@ static void bench(int32_t vocab) {
 		fg_sampling s;
 		int32_t n_logprobs;
 	} cases[] = {
-	    {"greedy", {.temperature = 0, .top_p = 1, .repetition_penalty = 1}, -1},
-	    {"T=0.8", {.temperature = 0.8f, .top_p = 1, .repetition_penalty = 1}, -1},
-	    {"T=0.8 top_p=0.95", {.temperature = 0.8f, .top_p = 0.95f, .repetition_penalty = 1}, -1},
-	    {"T=0.8 top_p=0.95 top_k=50", {.temperature = 0.8f, .top_p = 0.95f, .top_k = 50, .repetition_penalty = 1}, -1},
-	    {"T=2 top_p=0.95 (flat)", {.temperature = 2, .top_p = 0.95f, .repetition_penalty = 1}, -1},
-	    {"T=0.8 min_p=0.05", {.temperature = 0.8f, .top_p = 1, .min_p = 0.05f, .repetition_penalty = 1}, -1},
-	    {"greedy repetition_penalty=1.1", {.temperature = 0, .top_p = 1, .repetition_penalty = 1.1f}, -1},
-	    {"logprobs=5", {0}, 5},
+		{"greedy", {.temperature = 0, .top_p = 1, .repetition_penalty = 1}, -1},
+		{"T=0.8", {.temperature = 0.8f, .top_p = 1, .repetition_penalty = 1}, -1},
+		{"T=0.8 top_p=0.95", {.temperature = 0.8f, .top_p = 0.95f, .repetition_penalty = 1}, -1},
+		{"T=0.8 top_p=0.95 top_k=50", {.temperature = 0.8f, .top_p = 0.95f, .top_k = 50, .repetition_penalty = 1}, -1},
+		{"T=2 top_p=0.95 (flat)", {.temperature = 2, .top_p = 0.95f, .repetition_penalty = 1}, -1},
+		{"T=0.8 min_p=0.05", {.temperature = 0.8f, .top_p = 1, .min_p = 0.05f, .repetition_penalty = 1}, -1},
+		{"greedy repetition_penalty=1.1", {.temperature = 0, .top_p = 1, .repetition_penalty = 1.1f}, -1},
+		{"logprobs=5", {0}, 5},
 	};
 	enum { REPEATS = 201 };
 	float *logits = aligned_alloc(64, (size_t)vocab * sizeof(float));
@@ -44,10 +44,8 @@ static void bench(int32_t vocab) {
 		fg_sampler *sampler = cases[c].n_logprobs < 0 ? make(&s, vocab) : NULL;
 		for (int32_t i = 0; i < REPEATS; i++) {
 			const double start = seconds();
-			if (sampler)
-				fg_sampler_sample(sampler, logits, NULL, i, scratch);
-			else
-				fg_logprobs(logits, vocab, 7, cases[c].n_logprobs, &logprob, ids, top, scratch);
+			if (sampler) fg_sampler_sample(sampler, logits, NULL, i, scratch);
+			else fg_logprobs(logits, vocab, 7, cases[c].n_logprobs, &logprob, ids, top, scratch);
 			times[i] = seconds() - start;
 		}
 		for (int i = 1; i < REPEATS; i++) /* insertion sort */

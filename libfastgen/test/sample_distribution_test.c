@@ -44,13 +44,13 @@ static void test_parameters(void) {
 		const char *name;
 		fg_sampling s;
 	} cases[] = {
-	    {"plain", {.temperature = 1, .top_p = 1, .repetition_penalty = 1}},
-	    {"cold", {.temperature = 0.5f, .top_p = 1, .repetition_penalty = 1}},
-	    {"hot", {.temperature = 3, .top_p = 1, .repetition_penalty = 1}},
-	    {"top_k", {.temperature = 1, .top_p = 1, .top_k = 10, .repetition_penalty = 1}},
-	    {"top_p", {.temperature = 1, .top_p = 0.8f, .repetition_penalty = 1}},
-	    {"min_p", {.temperature = 1, .top_p = 1, .min_p = 0.1f, .repetition_penalty = 1}},
-	    {"all", {.temperature = 1.3f, .top_p = 0.9f, .min_p = 0.01f, .top_k = 60, .repetition_penalty = 1.2f}},
+		{"plain", {.temperature = 1, .top_p = 1, .repetition_penalty = 1}},
+		{"cold", {.temperature = 0.5f, .top_p = 1, .repetition_penalty = 1}},
+		{"hot", {.temperature = 3, .top_p = 1, .repetition_penalty = 1}},
+		{"top_k", {.temperature = 1, .top_p = 1, .top_k = 10, .repetition_penalty = 1}},
+		{"top_p", {.temperature = 1, .top_p = 0.8f, .repetition_penalty = 1}},
+		{"min_p", {.temperature = 1, .top_p = 1, .min_p = 0.1f, .repetition_penalty = 1}},
+		{"all", {.temperature = 1.3f, .top_p = 0.9f, .min_p = 0.01f, .top_k = 60, .repetition_penalty = 1.2f}},
 	};
 	float logits[VOCAB];
 	int32_t history[] = {1, 5, 9, 70, 140};

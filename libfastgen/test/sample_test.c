@@ -125,10 +125,8 @@ static void test_parameters(void) {
 			if (m.close) {
 				close++;
 			} else if (s.temperature == 0) {
-				if (m.greedy_margin <= 0)
-					ties++;
-				else
-					CHECK(id == m.greedy, "round %d: %d, not %d", round, id, m.greedy);
+				if (m.greedy_margin <= 0) ties++;
+				else CHECK(id == m.greedy, "round %d: %d, not %d", round, id, m.greedy);
 				called++;
 			} else {
 				const int32_t want = model_draw(&m, vocab, s.seed, position);
@@ -258,17 +256,17 @@ static void test_penalties(void) {
 		float repetition, presence, frequency, logits[4];
 		int32_t want;
 	} cases[] = {
-	    {2, 0, 0, {3.9f, 3.9f, 3.9f, 2}, 3},         /* positive logits are divided: 1.95 < 2 */
-	    {2, 0, 0, {4.1f, 3.9f, 3.9f, 2}, 0},         /* 2.05 > 2 */
-	    {2, 0, 0, {-1, -1, -1, -1.9f}, 3},           /* negative ones multiplied: -2 < -1.9 */
-	    {2, 0, 0, {-0.9f, -1, -1, -1.9f}, 0},        /* -1.8 > -1.9 */
-	    {0.5f, 0, 0, {-1, -2, -3, -0.6f}, 0},        /* below 1 it rewards: -0.5 */
-	    {2, 0, 0, {0, 0, 0, -0.1f}, 0},              /* zero stays zero */
-	    {1, 1, 0, {-9, 2.5f, 2.4f, 1.6f}, 3},        /* presence: once, however often */
-	    {1, 1, 0, {1.7f, 2.5f, 2.4f, 1.6f}, 0},      /* the prompt does not count for it */
-	    {1, 0, 1, {-9, 2.5f, 2.4f, 1.3f}, 2},        /* frequency: once each time: 0.5, 1.4, 1.3 */
-	    {1, -1, -1, {1, 1, 1, 2}, 1},                /* negative ones reward: 1 + 2 + 1 */
-	    {2, 0.25f, 0.25f, {1.9f, 4, 2.8f, 1.2f}, 1}, /* repetition first: 0.95, 2 - 0.75, 1.4 - 0.5, 1.2 */
+		{2, 0, 0, {3.9f, 3.9f, 3.9f, 2}, 3},         /* positive logits are divided: 1.95 < 2 */
+		{2, 0, 0, {4.1f, 3.9f, 3.9f, 2}, 0},         /* 2.05 > 2 */
+		{2, 0, 0, {-1, -1, -1, -1.9f}, 3},           /* negative ones multiplied: -2 < -1.9 */
+		{2, 0, 0, {-0.9f, -1, -1, -1.9f}, 0},        /* -1.8 > -1.9 */
+		{0.5f, 0, 0, {-1, -2, -3, -0.6f}, 0},        /* below 1 it rewards: -0.5 */
+		{2, 0, 0, {0, 0, 0, -0.1f}, 0},              /* zero stays zero */
+		{1, 1, 0, {-9, 2.5f, 2.4f, 1.6f}, 3},        /* presence: once, however often */
+		{1, 1, 0, {1.7f, 2.5f, 2.4f, 1.6f}, 0},      /* the prompt does not count for it */
+		{1, 0, 1, {-9, 2.5f, 2.4f, 1.3f}, 2},        /* frequency: once each time: 0.5, 1.4, 1.3 */
+		{1, -1, -1, {1, 1, 1, 2}, 1},                /* negative ones reward: 1 + 2 + 1 */
+		{2, 0.25f, 0.25f, {1.9f, 4, 2.8f, 1.2f}, 1}, /* repetition first: 0.95, 2 - 0.75, 1.4 - 0.5, 1.2 */
 	};
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		s.repetition_penalty = cases[i].repetition;
