@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-enum { ROPE_TOKENS = 16 }; /* of one item: half a cache line of a row of K */
+enum { ROPE_TOKENS = 16 }; /* most of one item: half a cache line of a row of K */
 
 typedef struct {
 	cpu_ctx *ctx;
@@ -17,6 +17,7 @@ typedef struct {
 	int32_t row, heads, kv_heads, group, head_dim; /* row: width of qkv */
 	int32_t chunks, chunk_heads;                   /* a group of more heads than FG_ATTENTION_ROWS is cut up */
 	int32_t block_tokens;                          /* query tokens of one item */
+	int32_t rope_tokens;                           /* of one item of qkv_rope */
 	int32_t n_splits;                              /* when items are single splits: of the longest sequence; else 0 */
 } job;
 
@@ -88,13 +89,13 @@ static void rotate(const job *j, int32_t token) {
 	}
 }
 
-/* ROPE_TOKENS tokens of the step, of any sequences. */
+/* Some tokens of the step, of any sequences. */
 static void rope_item(void *argument, int32_t item, int32_t thread) {
 	(void)thread;
 	const job *j = argument;
 	const fg_batch *b = j->batch;
-	int32_t end = (item + 1) * ROPE_TOKENS < b->n_tokens ? (item + 1) * ROPE_TOKENS : b->n_tokens;
-	for (int32_t first = item * ROPE_TOKENS, t = first; t < end; first = t) {
+	int32_t end = (item + 1) * j->rope_tokens < b->n_tokens ? (item + 1) * j->rope_tokens : b->n_tokens;
+	for (int32_t first = item * j->rope_tokens, t = first; t < end; first = t) {
 		do {
 			rotate(j, t++);
 		} while (t < end && b->seq_of[t] == b->seq_of[first] && b->positions[t] % FG_PAGE_TOKENS);
@@ -104,7 +105,9 @@ static void rope_item(void *argument, int32_t item, int32_t thread) {
 
 void cpu_qkv_rope(fg_ctx *base, const fg_batch *batch, int32_t layer, void *qkv) {
 	job j = make_job((cpu_ctx *)base, batch, layer, qkv, NULL);
-	fg_parallel(j.ctx->pool, (batch->n_tokens + ROPE_TOKENS - 1) / ROPE_TOKENS, rope_item, &j);
+	int32_t share = batch->n_tokens / fg_pool_threads(j.ctx->pool);
+	j.rope_tokens = share < 4 ? 4 : share > ROPE_TOKENS ? ROPE_TOKENS : share;
+	fg_parallel(j.ctx->pool, (batch->n_tokens + j.rope_tokens - 1) / j.rope_tokens, rope_item, &j);
 }
 
 /* ---- attention ---- */

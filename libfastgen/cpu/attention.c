@@ -24,9 +24,9 @@
 #define UNROLL _Pragma("GCC unroll 8")
 
 /* out[r][c] += sum over j in [from, to), in order, of a[r][j] * b[j][c], for R rows and n_cols columns, C vectors of them at
- * a time. R, C and dtype are constants where it is inlined. */
+ * a time. R, C and dtype are constants where it is inlined. `next`, if not NULL, is a matrix like b to fetch meanwhile. */
 INLINE void product_tile(const int R, const int C, const int32_t dtype, const float *a, size_t a_stride, const char *b,
-						 int n_cols, int from, int to, float *out, size_t out_stride) {
+						 const char *next, int n_cols, int from, int to, float *out, size_t out_stride) {
 	size_t row_bytes = (size_t)n_cols * (dtype == FG_F32 ? 4 : 2);
 	for (int col = 0; col < n_cols; col += C * LANES) {
 		vf acc[ROWS][COLS];
@@ -35,6 +35,10 @@ INLINE void product_tile(const int R, const int C, const int32_t dtype, const fl
 		}
 		for (int j = from; j < to; j++) {
 			const char *bj = b + (size_t)j * row_bytes;
+			if (next) {
+				const char *nj = next + (size_t)j * row_bytes + (size_t)col * (dtype == FG_F32 ? 4 : 2);
+				for (int c = 0; c < C * LANES * (dtype == FG_F32 ? 4 : 2); c += 64) __builtin_prefetch(nj + c, 0, 2);
+			}
 			vf bv[COLS];
 			UNROLL for (int c = 0; c < C; c++) bv[c] = vf_read(bj, dtype, (size_t)(col + c * LANES));
 			UNROLL for (int r = 0; r < R; r++) {
@@ -48,29 +52,30 @@ INLINE void product_tile(const int R, const int C, const int32_t dtype, const fl
 	}
 }
 
-INLINE void product_rows(const int R, const int32_t dtype, const float *a, size_t a_stride, const char *b, int n_cols,
+INLINE void product_rows(const int R, const int32_t dtype, const float *a, size_t a_stride, const char *b,
+						 const char *next, int n_cols,
 						 int from, int to, float *out, size_t out_stride) {
 	if (n_cols % (COLS * LANES) == 0) {
-		product_tile(R, COLS, dtype, a, a_stride, b, n_cols, from, to, out, out_stride);
+		product_tile(R, COLS, dtype, a, a_stride, b, next, n_cols, from, to, out, out_stride);
 	} else { /* head_dim 32 */
-		product_tile(R, 2, dtype, a, a_stride, b, n_cols, from, to, out, out_stride);
+		product_tile(R, 2, dtype, a, a_stride, b, next, n_cols, from, to, out, out_stride);
 	}
 }
 
 /* The same for 1 to ROWS rows. */
-INLINE void product(int rows, const int32_t dtype, const float *a, size_t a_stride, const char *b, int n_cols, int from,
-					int to, float *out, size_t out_stride) {
+INLINE void product(int rows, const int32_t dtype, const float *a, size_t a_stride, const char *b, const char *next,
+					int n_cols, int from, int to, float *out, size_t out_stride) {
 	switch (rows) {
 #if ROWS >= 6
-	case 6: product_rows(6, dtype, a, a_stride, b, n_cols, from, to, out, out_stride); break;
-	case 5: product_rows(5, dtype, a, a_stride, b, n_cols, from, to, out, out_stride); break;
-	case 4: product_rows(4, dtype, a, a_stride, b, n_cols, from, to, out, out_stride); break;
+	case 6: product_rows(6, dtype, a, a_stride, b, next, n_cols, from, to, out, out_stride); break;
+	case 5: product_rows(5, dtype, a, a_stride, b, next, n_cols, from, to, out, out_stride); break;
+	case 4: product_rows(4, dtype, a, a_stride, b, next, n_cols, from, to, out, out_stride); break;
 #endif
 #if ROWS >= 3
-	case 3: product_rows(3, dtype, a, a_stride, b, n_cols, from, to, out, out_stride); break;
+	case 3: product_rows(3, dtype, a, a_stride, b, next, n_cols, from, to, out, out_stride); break;
 #endif
-	case 2: product_rows(2, dtype, a, a_stride, b, n_cols, from, to, out, out_stride); break;
-	default: product_rows(1, dtype, a, a_stride, b, n_cols, from, to, out, out_stride); break;
+	case 2: product_rows(2, dtype, a, a_stride, b, next, n_cols, from, to, out, out_stride); break;
+	default: product_rows(1, dtype, a, a_stride, b, next, n_cols, from, to, out, out_stride); break;
 	}
 }
 
@@ -109,7 +114,8 @@ INLINE void soften(fg_softmax *run, int row, float *scores, int from, int to, fl
 }
 
 /* acc[row..] += weights * V, each row over the keys it sees, in order. */
-INLINE void add_values(fg_attention_scratch *s, int row, int rows, const char *v, const int32_t dtype, int head_dim,
+INLINE void add_values(fg_attention_scratch *s, int row, int rows, const char *v, const char *next, const int32_t dtype,
+					   int head_dim,
 					   const int *from, const int *to) {
 	int first = from[0], last = to[0];
 	for (int r = 1; r < rows; r++) {
@@ -118,21 +124,23 @@ INLINE void add_values(fg_attention_scratch *s, int row, int rows, const char *v
 	}
 	if (first >= last) { /* nothing in common */
 		for (int r = row; r < row + rows; r++) {
-			product(1, dtype, s->scores[r], 0, v, head_dim, from[r - row], to[r - row], s->run.acc[r], 0);
+			product(1, dtype, s->scores[r], 0, v, NULL, head_dim, from[r - row], to[r - row], s->run.acc[r], 0);
 		}
 		return;
 	}
 	for (int r = 0; r < rows; r++) {
-		if (from[r] < first) product(1, dtype, s->scores[row + r], 0, v, head_dim, from[r], first, s->run.acc[row + r], 0);
+		if (from[r] < first) product(1, dtype, s->scores[row + r], 0, v, NULL, head_dim, from[r], first, s->run.acc[row + r], 0);
 	}
-	product(rows, dtype, s->scores[row], FG_PAGE_TOKENS, v, head_dim, first, last, s->run.acc[row], FG_MAX_HEAD_DIM);
+	product(rows, dtype, s->scores[row], FG_PAGE_TOKENS, v, next, head_dim, first, last, s->run.acc[row], FG_MAX_HEAD_DIM);
 	for (int r = 0; r < rows; r++) {
-		if (to[r] > last) product(1, dtype, s->scores[row + r], 0, v, head_dim, last, to[r], s->run.acc[row + r], 0);
+		if (to[r] > last) product(1, dtype, s->scores[row + r], 0, v, NULL, head_dim, last, to[r], s->run.acc[row + r], 0);
 	}
 }
 
-INLINE void attend_page(const fg_attention_args *a, int32_t page, const int32_t dtype, fg_attention_scratch *s) {
+/* `more`: the page after this one comes next. */
+INLINE void attend_page(const fg_attention_args *a, int32_t page, int more, const int32_t dtype, fg_attention_scratch *s) {
 	const char *base = a->kv + (size_t)a->pages[page] * a->page_bytes, *k = base + a->k_offset, *v = base + a->v_offset;
+	const char *next_k = more ? a->kv + (size_t)a->pages[page + 1] * a->page_bytes + a->k_offset : NULL;
 	for (int row = 0; row < a->n_rows; row += ROWS) {
 		int rows = a->n_rows - row < ROWS ? a->n_rows - row : ROWS, from[ROWS], to[ROWS], any = 0;
 		for (int r = 0; r < rows; r++) {
@@ -141,12 +149,12 @@ INLINE void attend_page(const fg_attention_args *a, int32_t page, const int32_t 
 			memset(s->scores[row + r], 0, sizeof s->scores[row + r]);
 		}
 		if (!any) continue;
-		product(rows, dtype, s->q[row], FG_MAX_HEAD_DIM, k, FG_PAGE_TOKENS, 0, a->head_dim, s->scores[row],
+		product(rows, dtype, s->q[row], FG_MAX_HEAD_DIM, k, row ? NULL : v, FG_PAGE_TOKENS, 0, a->head_dim, s->scores[row],
 				FG_PAGE_TOKENS);
 		for (int r = 0; r < rows; r++) {
 			if (from[r] < to[r]) soften(&s->run, row + r, s->scores[row + r], from[r], to[r], a->scale, a->head_dim);
 		}
-		add_values(s, row, rows, v, dtype, a->head_dim, from, to);
+		add_values(s, row, rows, v, row ? NULL : next_k, dtype, a->head_dim, from, to);
 	}
 }
 
@@ -163,9 +171,10 @@ void FG_ISA(fg_attend)(const fg_attention_args *a, int32_t split, fg_attention_s
 	if (low < start) low = start;
 	if (high > end) high = end;
 	for (int32_t page = low / FG_PAGE_TOKENS; page * FG_PAGE_TOKENS < high; page++) {
-		if (a->kv_dtype == FG_F32) attend_page(a, page, FG_F32, s);
-		else if (a->kv_dtype == FG_F16) attend_page(a, page, FG_F16, s);
-		else attend_page(a, page, FG_BF16, s);
+		int more = (page + 1) * FG_PAGE_TOKENS < high;
+		if (a->kv_dtype == FG_F32) attend_page(a, page, more, FG_F32, s);
+		else if (a->kv_dtype == FG_F16) attend_page(a, page, more, FG_F16, s);
+		else attend_page(a, page, more, FG_BF16, s);
 	}
 }
 
