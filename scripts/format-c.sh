@@ -1,0 +1,26 @@
+#!/bin/sh
+# Formats every C and CUDA file of the repository; with --check only names those that are not formatted, and fails. The
+# clang-format is one version from PyPI, kept in .cache: another version would format differently.
+#   usage: scripts/format-c.sh [--check]
+set -eu
+cd "$(dirname "$0")/.."
+
+version=23.1.5
+home=.cache/clang-format-$version
+if [ ! -d "$home" ]; then
+	rm -rf "$home.part"
+	python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --no-deps \
+		--target "$home.part" "clang-format==$version"
+	mv "$home.part" "$home"
+fi
+clang_format=$home/clang_format/data/bin/clang-format
+
+wrong=
+for file in $(git ls-files '*.[ch]' '*.cu' '*.cuh'); do
+	if [ "${1:-}" != --check ]; then
+		"$clang_format" -i "$file"
+	elif ! "$clang_format" --dry-run --Werror "$file" 2>/dev/null; then
+		wrong="$wrong $file"
+	fi
+done
+[ -z "$wrong" ] || { echo "not formatted:$wrong; run scripts/format-c.sh" >&2; exit 1; }
