@@ -17,7 +17,7 @@ export const DEFAULTS = {
   max_num_seqs: 256,
   /** Per device. GEMM throughput is flat from 2048 tokens a step on a GPU; a CPU is saturated by far fewer. */
   max_num_batched_tokens: { cuda: 2048, cpu: 512 },
-  gpu_memory_utilization: 0.9,
+  gpu_memory_utilization: 0.92,
   /** GiB on the CPU: this, or a quarter of the memory that is free, whichever is less. */
   kv_cache_gib: 4,
   swap_space_gib: { cuda: 4, cpu: 0 },
