@@ -78,21 +78,11 @@ static void *rank_main(void *argument) {
 		fg_command_kind kind = c->kind; /* the command may be gone once it is finished */
 		fg_status status = FG_OK;
 		switch (kind) {
-		case FG_CMD_OPEN:
-			status = e->ops->open(&e->config, r->rank, &r->ctx);
-			break;
-		case FG_CMD_LOAD:
-			status = run_load(r);
-			break;
-		case FG_CMD_READY:
-			status = e->ops->ready(r->ctx, &r->capacity);
-			break;
-		case FG_CMD_STEP:
-			run_step(r, c);
-			break;
-		case FG_CMD_COPY:
-			e->ops->copy_pages(r->ctx, c->copies, c->n_copies);
-			break;
+		case FG_CMD_OPEN: status = e->ops->open(&e->config, r->rank, &r->ctx); break;
+		case FG_CMD_LOAD: status = run_load(r); break;
+		case FG_CMD_READY: status = e->ops->ready(r->ctx, &r->capacity); break;
+		case FG_CMD_STEP: run_step(r, c); break;
+		case FG_CMD_COPY: e->ops->copy_pages(r->ctx, c->copies, c->n_copies); break;
 		case FG_CMD_QUIT:
 			if (r->ctx) e->ops->close(r->ctx);
 			r->ctx = NULL;

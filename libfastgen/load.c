@@ -24,47 +24,24 @@ void fg_role_dims(const fg_shape *s, fg_role role, int32_t *rows, int32_t *cols)
 	int32_t hidden = s->hidden_size, inter = s->intermediate_size;
 	*cols = 1;
 	switch (role) {
-	case FG_EMBED:
-		*rows = s->vocab_size, *cols = hidden;
-		return;
-	case FG_LM_HEAD:
-		*rows = s->tied_embeddings ? 0 : s->vocab_size, *cols = hidden;
-		return;
+	case FG_EMBED: *rows = s->vocab_size, *cols = hidden; return;
+	case FG_LM_HEAD: *rows = s->tied_embeddings ? 0 : s->vocab_size, *cols = hidden; return;
 	case FG_FINAL_NORM:
 	case FG_ATTN_NORM:
-	case FG_MLP_NORM:
-		*rows = hidden;
-		return;
-	case FG_Q:
-		*rows = q, *cols = hidden;
-		return;
+	case FG_MLP_NORM: *rows = hidden; return;
+	case FG_Q: *rows = q, *cols = hidden; return;
 	case FG_K:
-	case FG_V:
-		*rows = kv, *cols = hidden;
-		return;
-	case FG_O:
-		*rows = hidden, *cols = q;
-		return;
-	case FG_Q_BIAS:
-		*rows = s->qkv_bias ? q : 0;
-		return;
+	case FG_V: *rows = kv, *cols = hidden; return;
+	case FG_O: *rows = hidden, *cols = q; return;
+	case FG_Q_BIAS: *rows = s->qkv_bias ? q : 0; return;
 	case FG_K_BIAS:
-	case FG_V_BIAS:
-		*rows = s->qkv_bias ? kv : 0;
-		return;
+	case FG_V_BIAS: *rows = s->qkv_bias ? kv : 0; return;
 	case FG_Q_NORM:
-	case FG_K_NORM:
-		*rows = s->qk_norm ? s->head_dim : 0;
-		return;
+	case FG_K_NORM: *rows = s->qk_norm ? s->head_dim : 0; return;
 	case FG_GATE:
-	case FG_UP:
-		*rows = inter, *cols = hidden;
-		return;
-	case FG_DOWN:
-		*rows = hidden, *cols = inter;
-		return;
-	case FG_ROLES:
-		break;
+	case FG_UP: *rows = inter, *cols = hidden; return;
+	case FG_DOWN: *rows = hidden, *cols = inter; return;
+	case FG_ROLES: break;
 	}
 	*rows = 0;
 }

@@ -56,11 +56,13 @@ static void write_kv(const job *j, int32_t first, int32_t n) {
 	char *page = j->ctx->kv + (size_t)page_table(j, slot)[position / FG_PAGE_TOKENS] * j->ctx->page_bytes;
 	for (int32_t h = 0; h < j->kv_heads; h++) {
 		char columns[ROPE_TOKENS][FG_MAX_HEAD_DIM * sizeof(float)];
-		char *k_to = page + page_offset(j, 0, h) + at * size, *v_to = page + page_offset(j, 1, h) + at * head_dim * size;
+		char *k_to = page + page_offset(j, 0, h) + at * size,
+			 *v_to = page + page_offset(j, 1, h) + at * head_dim * size;
 		const float *k = j->qkv + (size_t)first * (size_t)j->row + (size_t)(j->heads + h) * head_dim;
 		for (int32_t t = 0; t < n; t++, k += j->row) {
 			j->ctx->kernels->store(k, j->head_dim, dtype, columns[t]);
-			j->ctx->kernels->store(k + (size_t)j->kv_heads * head_dim, j->head_dim, dtype, v_to + (size_t)t * head_dim * size);
+			j->ctx->kernels->store(k + (size_t)j->kv_heads * head_dim, j->head_dim, dtype,
+			                       v_to + (size_t)t * head_dim * size);
 		}
 		for (size_t d = 0; d < head_dim; d++, k_to += FG_PAGE_TOKENS * size) {
 			if (size == 2) {

@@ -2,8 +2,8 @@
  * attention.c - attention of some query rows over one KV head of a paged cache, a page (64 keys) at a time with a
  * running softmax (Milakov and Gimelshein, arXiv:1805.02867), scores and sums in float32.
  *
- * A row's result depends on its own query and keys alone: pages are visited in order, their edges and those of the splits
- * lie at absolute positions, and keys that a row does not see never enter its sums, not even times 0.
+ * A row's result depends on its own query and keys alone: pages are visited in order, their edges and those of the
+ * splits lie at absolute positions, and keys that a row does not see never enter its sums, not even times 0.
  *
  * K is stored [head_dim][64] within a page, so that both products are the same operation: a row of scalars times a
  * matrix whose rows are contiguous vectors.
@@ -23,10 +23,11 @@
 
 #define UNROLL _Pragma("GCC unroll 8")
 
-/* out[r][c] += sum over j in [from, to), in order, of a[r][j] * b[j][c], for R rows and n_cols columns, C vectors of them at
- * a time. R, C and dtype are constants where it is inlined. `next`, if not NULL, is a matrix like b to fetch meanwhile. */
+/* out[r][c] += sum over j in [from, to), in order, of a[r][j] * b[j][c], for R rows and n_cols columns, C vectors of
+ * them at a time. R, C and dtype are constants where it is inlined. `next`, if not NULL, is a matrix like b to fetch
+ * meanwhile. */
 INLINE void product_tile(const int R, const int C, const int32_t dtype, const float *a, size_t a_stride, const char *b,
-						 const char *next, int n_cols, int from, int to, float *out, size_t out_stride) {
+                         const char *next, int n_cols, int from, int to, float *out, size_t out_stride) {
 	size_t row_bytes = (size_t)n_cols * (dtype == FG_F32 ? 4 : 2);
 	for (int col = 0; col < n_cols; col += C * LANES) {
 		vf acc[ROWS][COLS];
@@ -53,8 +54,7 @@ INLINE void product_tile(const int R, const int C, const int32_t dtype, const fl
 }
 
 INLINE void product_rows(const int R, const int32_t dtype, const float *a, size_t a_stride, const char *b,
-						 const char *next, int n_cols,
-						 int from, int to, float *out, size_t out_stride) {
+                         const char *next, int n_cols, int from, int to, float *out, size_t out_stride) {
 	if (n_cols % (COLS * LANES) == 0) {
 		product_tile(R, COLS, dtype, a, a_stride, b, next, n_cols, from, to, out, out_stride);
 	} else { /* head_dim 32 */
@@ -64,7 +64,7 @@ INLINE void product_rows(const int R, const int32_t dtype, const float *a, size_
 
 /* The same for 1 to ROWS rows. */
 INLINE void product(int rows, const int32_t dtype, const float *a, size_t a_stride, const char *b, const char *next,
-					int n_cols, int from, int to, float *out, size_t out_stride) {
+                    int n_cols, int from, int to, float *out, size_t out_stride) {
 	switch (rows) {
 #if ROWS >= 6
 	case 6: product_rows(6, dtype, a, a_stride, b, next, n_cols, from, to, out, out_stride); break;
@@ -115,8 +115,7 @@ INLINE void soften(fg_softmax *run, int row, float *scores, int from, int to, fl
 
 /* acc[row..] += weights * V, each row over the keys it sees, in order. */
 INLINE void add_values(fg_attention_scratch *s, int row, int rows, const char *v, const char *next, const int32_t dtype,
-					   int head_dim,
-					   const int *from, const int *to) {
+                       int head_dim, const int *from, const int *to) {
 	int first = from[0], last = to[0];
 	for (int r = 1; r < rows; r++) {
 		if (from[r] > first) first = from[r];
@@ -129,16 +128,20 @@ INLINE void add_values(fg_attention_scratch *s, int row, int rows, const char *v
 		return;
 	}
 	for (int r = 0; r < rows; r++) {
-		if (from[r] < first) product(1, dtype, s->scores[row + r], 0, v, NULL, head_dim, from[r], first, s->run.acc[row + r], 0);
+		if (from[r] < first)
+			product(1, dtype, s->scores[row + r], 0, v, NULL, head_dim, from[r], first, s->run.acc[row + r], 0);
 	}
-	product(rows, dtype, s->scores[row], FG_PAGE_TOKENS, v, next, head_dim, first, last, s->run.acc[row], FG_MAX_HEAD_DIM);
+	product(rows, dtype, s->scores[row], FG_PAGE_TOKENS, v, next, head_dim, first, last, s->run.acc[row],
+	        FG_MAX_HEAD_DIM);
 	for (int r = 0; r < rows; r++) {
-		if (to[r] > last) product(1, dtype, s->scores[row + r], 0, v, NULL, head_dim, last, to[r], s->run.acc[row + r], 0);
+		if (to[r] > last)
+			product(1, dtype, s->scores[row + r], 0, v, NULL, head_dim, last, to[r], s->run.acc[row + r], 0);
 	}
 }
 
 /* `more`: the page after this one comes next. */
-INLINE void attend_page(const fg_attention_args *a, int32_t page, int more, const int32_t dtype, fg_attention_scratch *s) {
+INLINE void attend_page(const fg_attention_args *a, int32_t page, int more, const int32_t dtype,
+                        fg_attention_scratch *s) {
 	const char *base = a->kv + (size_t)a->pages[page] * a->page_bytes, *k = base + a->k_offset, *v = base + a->v_offset;
 	const char *next_k = more ? a->kv + (size_t)a->pages[page + 1] * a->page_bytes + a->k_offset : NULL;
 	for (int row = 0; row < a->n_rows; row += ROWS) {
@@ -149,8 +152,8 @@ INLINE void attend_page(const fg_attention_args *a, int32_t page, int more, cons
 			memset(s->scores[row + r], 0, sizeof s->scores[row + r]);
 		}
 		if (!any) continue;
-		product(rows, dtype, s->q[row], FG_MAX_HEAD_DIM, k, row ? NULL : v, FG_PAGE_TOKENS, 0, a->head_dim, s->scores[row],
-				FG_PAGE_TOKENS);
+		product(rows, dtype, s->q[row], FG_MAX_HEAD_DIM, k, row ? NULL : v, FG_PAGE_TOKENS, 0, a->head_dim,
+		        s->scores[row], FG_PAGE_TOKENS);
 		for (int r = 0; r < rows; r++) {
 			if (from[r] < to[r]) soften(&s->run, row + r, s->scores[row + r], from[r], to[r], a->scale, a->head_dim);
 		}

@@ -92,25 +92,13 @@ INLINE void row_tile(const fg_linear_args *a, int row, int token, int n, const i
                      const fg_x_format format, const int fetch) {
 	switch (n) {
 #if TILE_TOKENS == 6
-	case 6:
-		tile(a, row, token, TILE_ROWS, 6, w_dtype, format, fetch);
-		break;
-	case 5:
-		tile(a, row, token, TILE_ROWS, 5, w_dtype, format, fetch);
-		break;
-	case 4:
-		tile(a, row, token, TILE_ROWS, 4, w_dtype, format, fetch);
-		break;
-	case 3:
-		tile(a, row, token, TILE_ROWS, 3, w_dtype, format, fetch);
-		break;
+	case 6: tile(a, row, token, TILE_ROWS, 6, w_dtype, format, fetch); break;
+	case 5: tile(a, row, token, TILE_ROWS, 5, w_dtype, format, fetch); break;
+	case 4: tile(a, row, token, TILE_ROWS, 4, w_dtype, format, fetch); break;
+	case 3: tile(a, row, token, TILE_ROWS, 3, w_dtype, format, fetch); break;
 #endif
-	case 2:
-		tile(a, row, token, TILE_ROWS, 2, w_dtype, format, fetch);
-		break;
-	default:
-		tile(a, row, token, TILE_ROWS, 1, w_dtype, format, fetch);
-		break;
+	case 2: tile(a, row, token, TILE_ROWS, 2, w_dtype, format, fetch); break;
+	default: tile(a, row, token, TILE_ROWS, 1, w_dtype, format, fetch); break;
 	}
 }
 

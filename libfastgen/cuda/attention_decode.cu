@@ -333,14 +333,10 @@ int decode_blocks(int multiprocessors) {
 
 cudaError_t decode_attention(const DecodeArgs &args, int n_seqs, cudaStream_t stream) {
 	switch (args.kv.head_dim) {
-	case 32:
-		return launch<32>(args, n_seqs, stream);
-	case 64:
-		return launch<64>(args, n_seqs, stream);
-	case 128:
-		return launch<128>(args, n_seqs, stream);
-	default:
-		return cudaErrorInvalidValue;
+	case 32: return launch<32>(args, n_seqs, stream);
+	case 64: return launch<64>(args, n_seqs, stream);
+	case 128: return launch<128>(args, n_seqs, stream);
+	default: return cudaErrorInvalidValue;
 	}
 }
 

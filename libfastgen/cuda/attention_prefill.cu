@@ -157,14 +157,10 @@ template <int D> cudaError_t launch(const PrefillArgs &args, cudaStream_t stream
 
 cudaError_t prefill_attention(const PrefillArgs &args, cudaStream_t stream) {
 	switch (args.kv.head_dim) {
-	case 32:
-		return launch<32>(args, stream);
-	case 64:
-		return launch<64>(args, stream);
-	case 128:
-		return launch<128>(args, stream);
-	default:
-		return cudaErrorInvalidValue;
+	case 32: return launch<32>(args, stream);
+	case 64: return launch<64>(args, stream);
+	case 128: return launch<128>(args, stream);
+	default: return cudaErrorInvalidValue;
 	}
 }
 

@@ -300,12 +300,9 @@ CUresult prefill_map(CUtensorMap *map, void *pool, uint64_t bytes, int head_dim,
 
 cudaError_t prefill_attention_sm90(const PrefillArgs &args, int multiprocessors, cudaStream_t stream) {
 	switch (args.kv.head_dim) {
-	case 64:
-		return launch<64>(args, multiprocessors, stream);
-	case 128:
-		return launch<128>(args, multiprocessors, stream);
-	default:
-		return cudaErrorInvalidValue;
+	case 64: return launch<64>(args, multiprocessors, stream);
+	case 128: return launch<128>(args, multiprocessors, stream);
+	default: return cudaErrorInvalidValue;
 	}
 }
 
