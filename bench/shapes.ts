@@ -1,0 +1,95 @@
+#!/usr/bin/env bun
+/**
+ * Folders with the config.json of well-known models and the built-in model's tokenizer, for runs with random weights
+ * (--load-format dummy): speed depends on a model's shape and not on its weights.
+ *
+ *   bun bench/shapes.ts DIR      makes DIR/mistral-7b, DIR/qwen2.5-7b, DIR/qwen2.5-14b, DIR/llama-3.1-8b
+ */
+import { copyFileSync, mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+
+const common = { torch_dtype: "bfloat16", hidden_act: "silu", tie_word_embeddings: false };
+const llama3Scaling = {
+  rope_type: "llama3",
+  factor: 8,
+  low_freq_factor: 1,
+  high_freq_factor: 4,
+  original_max_position_embeddings: 8192,
+};
+
+/** As published with mistralai/Mistral-7B-Instruct-v0.3, Qwen/Qwen2.5-*-Instruct and meta-llama/Llama-3.1-8B-Instruct. */
+export const SHAPES: Record<string, Record<string, unknown>> = {
+  "mistral-7b": {
+    ...common,
+    architectures: ["MistralForCausalLM"],
+    hidden_size: 4096,
+    intermediate_size: 14336,
+    max_position_embeddings: 32768,
+    num_attention_heads: 32,
+    num_hidden_layers: 32,
+    num_key_value_heads: 8,
+    rms_norm_eps: 1e-5,
+    rope_theta: 1e6,
+    sliding_window: null,
+    vocab_size: 32768,
+  },
+  "qwen2.5-7b": {
+    ...common,
+    architectures: ["Qwen2ForCausalLM"],
+    hidden_size: 3584,
+    intermediate_size: 18944,
+    max_position_embeddings: 32768,
+    num_attention_heads: 28,
+    num_hidden_layers: 28,
+    num_key_value_heads: 4,
+    rms_norm_eps: 1e-6,
+    rope_theta: 1e6,
+    use_sliding_window: false,
+    vocab_size: 152064,
+  },
+  "qwen2.5-14b": {
+    ...common,
+    architectures: ["Qwen2ForCausalLM"],
+    hidden_size: 5120,
+    intermediate_size: 13824,
+    max_position_embeddings: 32768,
+    num_attention_heads: 40,
+    num_hidden_layers: 48,
+    num_key_value_heads: 8,
+    rms_norm_eps: 1e-6,
+    rope_theta: 1e6,
+    use_sliding_window: false,
+    vocab_size: 152064,
+  },
+  "llama-3.1-8b": {
+    ...common,
+    architectures: ["LlamaForCausalLM"],
+    hidden_size: 4096,
+    intermediate_size: 14336,
+    max_position_embeddings: 131072,
+    num_attention_heads: 32,
+    num_hidden_layers: 32,
+    num_key_value_heads: 8,
+    rms_norm_eps: 1e-5,
+    rope_theta: 500000,
+    rope_scaling: llama3Scaling,
+    vocab_size: 128256,
+  },
+};
+
+export function writeShapes(directory: string): void {
+  const tokenizer = join(import.meta.dir, "..", "models", "fastgen-tiny");
+  for (const [name, config] of Object.entries(SHAPES)) {
+    mkdirSync(join(directory, name), { recursive: true });
+    writeFileSync(join(directory, name, "config.json"), `${JSON.stringify(config, null, 2)}\n`);
+    for (const file of ["tokenizer.json", "tokenizer_config.json"]) {
+      copyFileSync(join(tokenizer, file), join(directory, name, file));
+    }
+  }
+}
+
+if (import.meta.main) {
+  const directory = process.argv[2];
+  if (!directory) throw new Error("usage: bun bench/shapes.ts DIR");
+  writeShapes(directory);
+}
