@@ -1,6 +1,6 @@
 /** The library on random weights of a tiny model: what it does with requests, whatever the model says. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { Fastgen, FastgenError, type SamplingParams } from "../src/index.ts";
+import { Fastgen, FastgenError, type SamplingParams } from "fastgen";
 import { makeTinyModel, TINY_CONTEXT, type TinyModel } from "./fixtures/tiny-model.ts";
 
 let model: TinyModel;
