@@ -2,11 +2,11 @@
 /**
  * libfastgen on this CPU: prefill and decode speed for one sequence and for several, the share of the memory bandwidth
  * that decoding one sequence reaches, and llama.cpp on the same bf16 weights, in turns with it (A B A B): a machine's speed
- * drifts. Prints medians; appends them to results/cpu.jsonl.
+ * drifts. Prints medians; appends them to results/cpu.jsonl unless other programs disturbed them.
  */
 import { type ChildProcessWithoutNullStreams, spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync } from "node:fs";
-import { availableParallelism, loadavg } from "node:os";
+import { availableParallelism } from "node:os";
 import { basename, join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { Command, InvalidArgumentError } from "commander";
@@ -14,6 +14,7 @@ import { openModel } from "../src/model/load.ts";
 import type { Model } from "../src/model/shape.ts";
 import { writeGguf } from "./gguf.ts";
 import { LIBRARY_PATH, TimedLibrary, type Timing } from "./library.ts";
+import { undisturbed } from "./quiet.ts";
 import { type Measurement, record } from "./record.ts";
 import { median, randomFrom } from "./stats.ts";
 
@@ -33,7 +34,8 @@ const program = new Command("bun bench/cpu.ts")
   .option("--output <tokens>", "new tokens", count, 64)
   .option("--rounds <n>", "times each is run", count, 5)
   .option("--threads <n>", "default: all cores", count, availableParallelism())
-  .option("--memory <gib>", "buffer for the bandwidth measurement", Number, 2)
+  .option("--memory <gib>", "buffer for the bandwidth measurement", Number, 1)
+  .option("--anyway", "take and record the figures even where other programs disturb them", false)
   .option("--no-llama-cpp", "leave llama.cpp out")
   .option("--results <file>", "where to append: a path, or a name in bench/results; none = nowhere", "cpu");
 
@@ -84,6 +86,10 @@ class LlamaCpp {
     return JSON.parse(value);
   }
 
+  get pid(): number {
+    return this.child.pid!;
+  }
+
   run(prompts: number[][], count: number): Promise<Timing> {
     this.child.stdin.write(`${JSON.stringify({ prompts, count })}\n`);
     return this.answer();
@@ -120,6 +126,7 @@ interface Flags {
   rounds: number;
   threads: number;
   memory: number;
+  anyway: boolean;
   llamaCpp: boolean;
   results: string;
 }
@@ -127,7 +134,7 @@ interface Flags {
 /** One value a round of everything that is measured. */
 interface Rounds {
   deviceName: string;
-  /** Bytes a second. */
+  /** Bytes a second, around the run of one sequence. */
   bandwidth: number[];
   /** "fastgen decode 16" → tokens a second */
   speeds: Map<string, number[]>;
@@ -135,6 +142,8 @@ interface Rounds {
   stepBytes: Map<number, number>;
   /** Of the greedy tokens of one sequence with llama.cpp's; null without it. */
   agreed: number | null;
+  /** Runs that other programs disturbed, however often they were repeated. */
+  disturbed: number;
 }
 
 async function measure(model: Model, flags: Flags): Promise<Rounds> {
@@ -149,25 +158,31 @@ async function measure(model: Model, flags: Flags): Promise<Rounds> {
   const batches = [...new Set([1, batch])];
   const { weightBytes, deviceName } = ours.capacity;
   const stepBytes = new Map(batches.map((n) => [n, bytesPerStep(model, weightBytes, n, input, output)]));
-  const rounds: Rounds = { deviceName, bandwidth: [], speeds: new Map(), stepBytes, agreed: null };
+  const rounds: Rounds = { deviceName, bandwidth: [], speeds: new Map(), stepBytes, agreed: null, disturbed: 0 };
   const note = (key: string, value: number) => rounds.speeds.set(key, [...(rounds.speeds.get(key) ?? []), value]);
 
+  const pids = theirs ? [process.pid, theirs.pid] : [process.pid];
   for (let round = -1; round < flags.rounds; round++) {
     // Round -1 warms up: pages are touched, clocks settle. It is not counted.
     const counted = round >= 0;
-    const bandwidth = memoryBandwidth(flags.memory, threads);
-    if (counted) rounds.bandwidth.push(bandwidth);
+    const timed = async (who: string, n: number, run: () => Timing | Promise<Timing>): Promise<Timing> => {
+      if (!counted) return run();
+      const watched = flags.anyway ? { result: await run(), disturbed: false } : await undisturbed(pids, run);
+      const { result, disturbed } = watched;
+      if (disturbed) rounds.disturbed++;
+      note(`${who} prefill ${n}`, (n * (input - 1)) / result.prefillSeconds);
+      note(`${who} decode ${n}`, (n * output) / result.decodeSeconds);
+      return result;
+    };
     for (const n of batches) {
       const some = prompts.slice(0, n);
-      const own = ours.run(some, output);
-      const other = await theirs?.run(some, output);
-      if (!counted) continue;
-      for (const [who, timing] of Object.entries({ fastgen: own, "llama.cpp": other })) {
-        if (!timing) continue;
-        note(`${who} prefill ${n}`, (n * (input - 1)) / timing.prefillSeconds);
-        note(`${who} decode ${n}`, (n * output) / timing.decodeSeconds);
-      }
-      if (n === 1 && other) rounds.agreed = agreement(own.ids, other.ids);
+      const before = n === 1 ? memoryBandwidth(flags.memory, threads) : 0;
+      const own = await timed("fastgen", n, () => ours.run(some, output));
+      // Other tenants of the memory come and go: what it gave just before and just after is the measure.
+      if (n === 1 && counted) rounds.bandwidth.push(Math.max(before, memoryBandwidth(flags.memory, threads)));
+      if (!theirs) continue;
+      const other = await timed("llama.cpp", n, () => theirs.run(some, output));
+      if (n === 1) rounds.agreed = agreement(own.ids, other.ids);
     }
   }
   ours.close();
@@ -207,9 +222,6 @@ export async function main(args: string[]): Promise<void> {
   if (!existsSync(LIBRARY_PATH)) throw new Error(`no ${LIBRARY_PATH}: make -C libfastgen`);
   const model = await openModel(directory);
   if (model.dtype !== DTYPE) throw new Error(`the bench compares bf16 weights; ${model.name} has ${model.dtype}`);
-  const busy = loadavg()[0]!;
-  if (busy > 0.5) console.error(`note: the machine is busy (load ${busy.toFixed(1)}); the figures will suffer`);
-
   const rounds = await measure(model, flags);
   const measured = summarize(rounds);
   const { input, output, threads } = flags;
@@ -221,7 +233,8 @@ export async function main(args: string[]): Promise<void> {
   if (rounds.agreed !== null) {
     console.log(`greedy tokens are llama.cpp's for the first ${(100 * rounds.agreed).toFixed(0)} %`);
   }
-  if (flags.results !== "none") {
+  if (rounds.disturbed > 0) console.error(`other programs disturbed ${rounds.disturbed} runs: nothing is recorded`);
+  else if (flags.results !== "none") {
     const load = { input, output, threads, rounds: flags.rounds };
     record(flags.results, { model: directory, dtype: DTYPE, load }, measured);
   }

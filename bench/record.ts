@@ -74,7 +74,8 @@ export function readResults(directory = RESULTS_DIRECTORY): Result[] {
 }
 
 function machineFacts(): Pick<Result, "commit" | "date" | "gpu" | "driver"> {
-  const head = run("git", ["rev-parse", "--short", "HEAD"]) ?? "unknown";
+  // FASTGEN_COMMIT: for a copy of a checkout that came without its history.
+  const head = process.env.FASTGEN_COMMIT ?? run("git", ["rev-parse", "--short", "HEAD"]) ?? "unknown";
   const dirty = run("git", ["status", "--porcelain", "--untracked-files=no"]);
   const smi = run("nvidia-smi", ["--query-gpu=name,driver_version", "--format=csv,noheader"])?.split("\n") ?? [];
   const [gpu, driver] = smi[0]?.split(", ") ?? [];

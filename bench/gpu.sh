@@ -1,0 +1,73 @@
+#!/bin/sh
+# Everything that needs a GPU, in one go: tests of single ops, the numerics tests, loads through fgserve with random weights.
+# Logs and results go to a folder. Needs the built libraries and test programs (make -C libfastgen all cuda cuda-tests).
+#   usage: bench/gpu.sh OUT STEP...      steps: ops numerics MODEL:LOAD (mistral-7b:reference, qwen2.5-14b:reference, ...)
+#   loads: reference long mixed stream one first poisson
+set -u
+out=$1
+shift
+cd "$(dirname "$0")/.."
+mkdir -p "$out"
+failed=0
+
+step() {
+	echo "== $*"
+	"$@" || { failed=1; echo "FAILED: $*"; }
+}
+
+serving=
+server=
+stop_server() {
+	[ -z "$server" ] || { kill "$server"; wait "$server"; }
+	server= serving=
+}
+trap stop_server EXIT
+
+# Starts a server of random weights, if another model is being served; prints the seconds until it answers.
+serve() {
+	[ "$serving" != "$1" ] || return 0
+	stop_server
+	bun bench/shapes.ts "$out/shapes"
+	started=$(date +%s.%N)
+	bun src/main.ts serve "$out/shapes/$1" --load-format dummy --device cuda --port 5679 --disable-log-requests \
+		--max-num-seqs "${FASTGEN_BENCH_SEQS:-512}" >"$out/server-$1.log" 2>&1 &
+	server=$!
+	serving=$1
+	until curl -sf localhost:5679/health >/dev/null; do
+		kill -0 "$server" 2>/dev/null || { cat "$out/server-$1.log"; server=; return 1; }
+		sleep 0.1
+	done
+	cat "$out/server-$1.log"
+	echo "seconds from launch to ready: $(echo "$(date +%s.%N) - $started" | bc)"
+}
+
+load() {
+	case $2 in
+	reference) set -- "$1" --prompts 512 --input 1024 --output 128 ;;
+	long) set -- "$1" --prompts 512 --input 128 --output 2048 ;;
+	mixed) set -- "$1" --prompts 1000 --input 220 --output 200 --spread 0.9 ;;
+	stream) set -- "$1" --prompts 64 --input 1024 --output 512 --stream ;;
+	one) set -- "$1" --prompts 1 --input 128 --output 512 --stream ;;
+	first) set -- "$1" --prompts 8 --input 1024 --output 8 --stream --concurrency 1 ;;
+	poisson) set -- "$1" --prompts 320 --input 1024 --output 128 --rate 16 --stream ;;
+	*) echo "no load named $2"; return 1 ;;
+	esac
+	model=$1
+	shift
+	bun bench/serve.ts --url http://127.0.0.1:5679 --dtype bfloat16 --results "$out/$model.jsonl" "$@"
+}
+
+for what in "$@"; do
+	case $what in
+	ops)
+		step build/attention_test bench
+		step build/sample_test_cuda bench
+		;;
+	numerics) step bun test test/gpu ;;
+	*:*)
+		step serve "${what%%:*}" && step load "${what%%:*}" "${what#*:}"
+		;;
+	*) echo "no step named $what"; failed=1 ;;
+	esac
+done
+exit $failed
