@@ -33,12 +33,12 @@ serve() {
 		--max-num-seqs "${FASTGEN_BENCH_SEQS:-512}" >"$out/server-$1.log" 2>&1 &
 	server=$!
 	serving=$1
-	until curl -sf localhost:5679/health >/dev/null; do
+	until bun -e 'process.exit((await fetch("http://127.0.0.1:5679/health")).ok ? 0 : 1)' 2>/dev/null; do
 		kill -0 "$server" 2>/dev/null || { cat "$out/server-$1.log"; server=; return 1; }
 		sleep 0.1
 	done
 	cat "$out/server-$1.log"
-	echo "seconds from launch to ready: $(echo "$(date +%s.%N) - $started" | bc)"
+	echo "$started $(date +%s.%N)" | awk '{ print "seconds from launch to ready:", $2 - $1 }'
 }
 
 load() {

@@ -1,11 +1,12 @@
 #!/usr/bin/env bun
 /**
- * Folders with the config.json of well-known models and the built-in model's tokenizer, for runs with random weights
- * (--load-format dummy): speed depends on a model's shape and not on its weights.
+ * Folders with the config.json of well-known models, for runs with random weights (--load-format dummy): speed depends on
+ * a model's shape and not on its weights. The tokenizer is the built-in model's, filled up with made-up words to the
+ * model's vocabulary, so that every token is some text.
  *
  *   bun bench/shapes.ts DIR      makes DIR/mistral-7b, DIR/qwen2.5-7b, DIR/qwen2.5-14b, DIR/llama-3.1-8b
  */
-import { copyFileSync, mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 const common = { torch_dtype: "bfloat16", hidden_act: "silu", tie_word_embeddings: false };
@@ -78,13 +79,17 @@ export const SHAPES: Record<string, Record<string, unknown>> = {
 };
 
 export function writeShapes(directory: string): void {
-  const tokenizer = join(import.meta.dir, "..", "models", "fastgen-tiny");
+  const builtIn = join(import.meta.dir, "..", "models", "fastgen-tiny");
   for (const [name, config] of Object.entries(SHAPES)) {
+    const tokenizer = JSON.parse(readFileSync(join(builtIn, "tokenizer.json"), "utf8"));
+    const { vocab } = tokenizer.model;
+    const first = Object.keys(vocab).length + tokenizer.added_tokens.length;
+    for (let id = first; id < (config.vocab_size as number); id++) vocab[`w${id}`] = id;
+    const write = (file: string, text: string) => writeFileSync(join(directory, name, file), text);
     mkdirSync(join(directory, name), { recursive: true });
-    writeFileSync(join(directory, name, "config.json"), `${JSON.stringify(config, null, 2)}\n`);
-    for (const file of ["tokenizer.json", "tokenizer_config.json"]) {
-      copyFileSync(join(tokenizer, file), join(directory, name, file));
-    }
+    write("config.json", `${JSON.stringify(config, null, 2)}\n`);
+    write("tokenizer.json", JSON.stringify(tokenizer));
+    write("tokenizer_config.json", readFileSync(join(builtIn, "tokenizer_config.json"), "utf8"));
   }
 }
 

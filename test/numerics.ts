@@ -265,6 +265,10 @@ export function median(values: ArrayLike<number>): number {
   return sorted[sorted.length >> 1]!;
 }
 
+export function rootMeanSquare(values: ArrayLike<number>): number {
+  return Math.sqrt(Array.from(values).reduce((sum, x) => sum + x * x, 0) / values.length);
+}
+
 export function largest(values: ArrayLike<number>): number {
   return Array.from(values).reduce((a, b) => (Number.isNaN(b) || b > a ? b : a), Number.NEGATIVE_INFINITY);
 }
