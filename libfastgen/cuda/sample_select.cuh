@@ -1,0 +1,147 @@
+/*
+ * sample_select.cuh - the limits that top_k and top_p put on d, without a sort: the exact key at which a count, or a sum
+ * of integer weights, is reached, found through histograms that each narrow the range of keys by a factor of 2048.
+ */
+#ifndef FG_SAMPLE_SELECT_CUH
+#define FG_SAMPLE_SELECT_CUH
+
+#include "sample_row.cuh"
+
+namespace fg {
+
+constexpr int BINS = 2048;
+/* The first histogram's bins are even in d, for there the tokens are spread best: BINS / BINS_PER_UNIT is its reach. No
+ * token beyond can win: its score is below FG_GUMBEL_MAX - 32, that of the likeliest token above -3. So what is past the
+ * reach may be taken for filtered out or for kept alike. */
+constexpr float BINS_PER_UNIT = 64, REACH = BINS / BINS_PER_UNIT;
+constexpr int LISTED = 1024; /* keys of a block that are kept at hand once a range holds few enough */
+
+struct Found {
+	uint32_t bin, count;    /* the bin that reaches the target, and the tokens in it */
+	uint64_t left;          /* of the target, to be reached in the bin */
+	uint64_t size;          /* what the bin adds: tokens or weight */
+};
+
+struct SelectShared {
+	uint32_t count[BINS];
+	uint32_t low[BINS], high[BINS]; /* sums of weights */
+	uint32_t list[LISTED];
+	uint32_t n_list;
+	Found found;
+};
+
+/* d of the tokens of a row whose slot samples. */
+struct Scale {
+	float zmax, temperature;
+	__device__ float distance(float z) const {
+		return fg_distance(zmax, z, temperature);
+	}
+};
+
+/* Keys are the bits of d. The limit on d such that the tokens with d <= limit, of those with d <= `limit`, are the `k`
+ * nearest (WEIGHED: reach fg_top_p_target(top_p, ...) of the weight); ties with the last are kept. It need not be the d
+ * of a token, but keeps the same ones as the definition's. `limit` itself where fewer than k are within reach. */
+template <bool WEIGHED> struct Select {
+	Team &team;
+	SelectShared &s;
+	const Row &row;
+	const Chunks &chunks;
+	const Scale &scale;
+
+	__device__ void add(uint32_t bin, uint32_t key) const {
+		atomicAdd(&s.count[bin], 1u);
+		if (!WEIGHED) return;
+		uint32_t weight = fg_weight(fg_as_float(key));
+		uint32_t before = atomicAdd(&s.low[bin], weight);
+		if (before + weight < before) atomicAdd(&s.high[bin], 1u);
+	}
+
+	__device__ void clear() const {
+		for (int i = threadIdx.x; i < BINS; i += blockDim.x) {
+			s.count[i] = 0;
+			if (WEIGHED) s.low[i] = s.high[i] = 0;
+		}
+		__syncthreads();
+	}
+
+	__device__ uint64_t size_of(int bin) const {
+		uint64_t sum = 0;
+		for (int r = 0; r < team.size; r++)
+			sum += WEIGHED ? ((uint64_t)*team.of(&s.high[bin], r) << 32) + *team.of(&s.low[bin], r) : *team.of(&s.count[bin], r);
+		return sum;
+	}
+
+	/* The bin where the sum over the whole team's bins reaches target(total); false when all do not. */
+	template <class Target> __device__ bool find(Target target_of, Found *found) const {
+		team.sync();
+		const int share = BINS / team.size, each = (share + blockDim.x - 1) / blockDim.x; /* bins of a block, of a thread */
+		const int begin = min((int)threadIdx.x * each, share), end = min(begin + each, share);
+		uint64_t mine = 0, total;
+		for (int i = begin; i < end; i++) mine += size_of(team.rank * share + i);
+		uint64_t before = team.sum_before(mine, &total);
+		const uint64_t target = target_of(total);
+		if (total >= target && before < target && target <= before + mine) {
+			int bin = team.rank * share + begin;
+			uint64_t size;
+			while (before + (size = size_of(bin)) < target) before += size, bin++;
+			Found f = {(uint32_t)bin, 0, target - before, size};
+			for (int r = 0; r < team.size; r++) f.count += *team.of(&s.count[bin], r);
+			for (int r = 0; r < team.size; r++) *team.of(&s.found, r) = f;
+		}
+		team.sync();
+		*found = s.found;
+		return total >= target;
+	}
+
+	template <class Target> __device__ float run(float limit, Target target) const {
+		const float reach = fminf(limit, WEIGHED ? FG_WEIGHT_LIMIT : fg_as_float(fg_as_bits(REACH) - 1));
+		Found found;
+		clear();
+		each_key(reach, [&](uint32_t key) { add((uint32_t)(fg_as_float(key) * BINS_PER_UNIT), key); });
+		if (!find(target, &found)) return limit;
+		uint32_t low = fg_as_bits((float)found.bin / BINS_PER_UNIT);
+		uint32_t high = min(fg_as_bits(((float)found.bin + 1) / BINS_PER_UNIT) - 1, fg_as_bits(reach));
+
+		/* Whatever is in the range is kept as a whole once it is a single token, or all of it is needed. */
+		for (bool listed = false; low < high && found.count > 1 && (WEIGHED || found.left < found.size);) {
+			const int shift = max(0, 32 - __clz(high - low) - 11);
+			const bool collect = !listed && found.count <= (uint32_t)(LISTED * team.size);
+			clear();
+			if (threadIdx.x == 0 && !listed) s.n_list = 0; /* all have read it, before clear waited for them */
+			__syncthreads();
+			auto visit = [&](uint32_t key) {
+				if (key < low || key > high) return;
+				add((key - low) >> shift, key);
+				if (!collect) return;
+				uint32_t place = atomicAdd(&s.n_list, 1u);
+				if (place < LISTED) s.list[place] = key;
+			};
+			if (listed)
+				for (uint32_t i = threadIdx.x; i < s.n_list; i += blockDim.x) visit(s.list[i]);
+			else
+				each_key(fg_as_float(high), visit);
+			const uint64_t left = found.left;
+			find([&](uint64_t) { return left; }, &found);
+			listed = listed || (collect && s.n_list <= LISTED); /* each block for itself */
+			low += found.bin << shift;
+			high = min(high, low + (1u << shift) - 1);
+		}
+		return fminf(limit, fg_as_float(high));
+	}
+
+private:
+	template <class Visit> __device__ void each_key(float reach, Visit visit) const {
+		auto wanted = [&](float greatest) { return scale.distance(greatest) <= reach; };
+		chunks.each(team, row, wanted, [&](int32_t, const float z[GROUP]) {
+#pragma unroll
+			for (int j = 0; j < GROUP; j++) {
+				float d = scale.distance(z[j]);
+				if (d <= reach) visit(fg_as_bits(d));
+			}
+		});
+	}
+};
+
+} // namespace fg
+
+#endif
