@@ -39,7 +39,6 @@ class Phrasings:
         self.kept = {_plain(one) for way in self.held for one in _all_of(way)}
         KNOWN_WORDS.update(re.findall("[a-z]+", re.sub(r"\{\w+\}", " ", text).lower()))
 
-
     def draw(self, rng: random.Random, held: bool) -> str:
         """A way of one side of the split, alternatives chosen; a training way never comes out as a held-out one."""
         while True:
@@ -98,7 +97,7 @@ class Chat:
                 return value
 
     def say(self, phrasings: Phrasings, **slots: str) -> str:
-        """One way to say it, written as people write. Slots in capitals are proper nouns: they may lose their capital."""
+        """One way to say it, as people write. Slots named in capitals are proper nouns: they may lose theirs."""
         while True:
             text = self._say(phrasings, slots)
             if self.held_phrasing or _plain(text) not in phrasings.kept:
@@ -192,17 +191,91 @@ def _typo(rng: random.Random, text: str) -> str:
 
 
 _SLOPPY_ENDINGS = ("??", "!", " ?", "...", "..", ",", "!!", "", ".")
-_COURTESIES = (", please", " please", ", please", " for me", " now", " right now", ", thanks", " thanks", " if you can", ", thank you", " quickly", ", my friend", " again")  # fmt: skip
+_COURTESIES = (
+    ", please",
+    " please",
+    ", please",
+    " for me",
+    " now",
+    " right now",
+    ", thanks",
+    " thanks",
+    " if you can",
+    ", thank you",
+    " quickly",
+    ", my friend",
+    " again",
+)
 _OPENINGS = (
-    "hey, ", "so, ", "ok, ", "and ", "now, ", "tell me, ", "tell me: ", "please tell me: ", "quick question: ", "great, ", "hi, ", "hello, ",
-    "well, ", "thanks. ", "nice! ", "I have a question: ", "Hello! ", "Hi! ", "Hi there! ", "Good morning. ", "Hello there. ", "then ", "next: ",
-    "next, ", "um, ", "alright, ", "right, ", "but ", "I was wondering: ", "just curious: ", "one more thing: ", "my question is: ", "excuse me, ",
-    "please, ", "good. ", "ok. ", "great! ", "cool. ", "now ", "let's see: ", "here is another: ", "another question: ", "dear bot, ", "hmm, ",
-)  # fmt: skip
+    "hey, ",
+    "so, ",
+    "ok, ",
+    "and ",
+    "now, ",
+    "tell me, ",
+    "tell me: ",
+    "please tell me: ",
+    "quick question: ",
+    "great, ",
+    "hi, ",
+    "hello, ",
+    "well, ",
+    "thanks. ",
+    "nice! ",
+    "I have a question: ",
+    "Hello! ",
+    "Hi! ",
+    "Hi there! ",
+    "Good morning. ",
+    "Hello there. ",
+    "then ",
+    "next: ",
+    "next, ",
+    "um, ",
+    "alright, ",
+    "right, ",
+    "but ",
+    "I was wondering: ",
+    "just curious: ",
+    "one more thing: ",
+    "my question is: ",
+    "excuse me, ",
+    "please, ",
+    "good. ",
+    "ok. ",
+    "great! ",
+    "cool. ",
+    "now ",
+    "let's see: ",
+    "here is another: ",
+    "another question: ",
+    "dear bot, ",
+    "hmm, ",
+)
 _ASKING = (
-    "please ", "please ", "please ", "can you ", "can you ", "could you ", "could you please ", "can you please ", "would you ", "will you ", "I want you to ", "I'd like you to ",
-    "go ahead and ", "you should ", "I need you to ", "try to ", "kindly ", "would you please ", "now please ", "help me: ", "I would like you to ", "let's ",
-)  # fmt: skip
+    "please ",
+    "please ",
+    "please ",
+    "can you ",
+    "can you ",
+    "could you ",
+    "could you please ",
+    "can you please ",
+    "would you ",
+    "will you ",
+    "I want you to ",
+    "I'd like you to ",
+    "go ahead and ",
+    "you should ",
+    "I need you to ",
+    "try to ",
+    "kindly ",
+    "would you please ",
+    "now please ",
+    "help me: ",
+    "I would like you to ",
+    "let's ",
+)
 _IMPERATIVES = set(
     """add subtract take compute calculate work sum give tell name say spell write reverse repeat echo turn flip list count
     compose make show create explain flip spell parrot evaluate put do start break split type use describe translate recommend help draw play sing find sort solve summarize define teach read

@@ -43,7 +43,7 @@ _LATER = np.cumsum([later for _, _, later in TASKS]).tolist()
 _ON_WORDS = (words.spell, words.reverse, words.repeat, words.word_on)
 
 
-def turn(chat: Chat, task) -> tuple[str, str, tuple | None]:
+def turn(chat: Chat, task) -> tuple[str, str, tuple[str, str]]:
     """One exchange. Only the exchange right before can be gone on from."""
     if task is not sums.sums_on:
         chat.total = None
@@ -102,11 +102,17 @@ def train_tokenizer(directory: Path, seed: int = 0) -> Tokenizer:
 
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(Regex(_PIECES), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+        [
+            pre_tokenizers.Split(Regex(_PIECES), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCAB_SIZE, special_tokens=list(SPECIAL), initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        vocab_size=VOCAB_SIZE,
+        special_tokens=list(SPECIAL),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
     )
     tokenizer.train_from_iterator(texts(), trainer)
     assert tokenizer.get_vocab_size() == VOCAB_SIZE
@@ -179,9 +185,11 @@ def heldout_cases(seed: int = 0) -> list[dict]:
     rng, cases, seen = random.Random(f"heldout:{seed}"), [], set()
 
     def case(name: str, steps, system: bool = False, held_phrasing: bool | None = None):
-        """One conversation of held-out payloads; in held-out phrasings too, or every second one so. Never the same twice."""
+        """One conversation of held-out payloads, in held-out phrasings or every second one so; none comes twice."""
         for _ in range(200):
-            chat = Chat(rng, held_payload=True, held_phrasing=len(cases) % 2 == 1 if held_phrasing is None else held_phrasing)
+            chat = Chat(
+                rng, held_payload=True, held_phrasing=len(cases) % 2 == 1 if held_phrasing is None else held_phrasing
+            )
             prompt = talk.system_prompt(chat) if system else None
             turns = []
             for step in steps:
@@ -218,7 +226,15 @@ def heldout_cases(seed: int = 0) -> list[dict]:
         case("new name", [talk.greet, talk.about_itself], system=True)
         case("new name", [talk.about_itself, sums.sums, talk.greet], system=True)
     for k in range(40):
-        case("go on", ([words.reverse, words.word_on], [sums.sums, sums.sums_on], [words.haiku] * 3, [talk.tell_name, words.word_on])[k % 4])
+        case(
+            "go on",
+            (
+                [words.reverse, words.word_on],
+                [sums.sums, sums.sums_on],
+                [words.haiku] * 3,
+                [talk.tell_name, words.word_on],
+            )[k % 4],
+        )
         case("repeat", [words.repeat])
     for k in range(100):
         other = rng.choice((sums.sums, sums.calendar, words.spell, words.reverse, words.haiku, refuse, talk.small_talk))
@@ -230,14 +246,24 @@ def heldout_cases(seed: int = 0) -> list[dict]:
             [talk.tell_name, other, talk.tell_colour, talk.ask_both],
         )[k % 4]
         case("remember", steps)
-    mix = [sums.sums, sums.calendar, words.spell, words.reverse, words.repeat, words.haiku, refuse, talk.greet, talk.small_talk]
+    mix = [
+        sums.sums,
+        sums.calendar,
+        words.spell,
+        words.reverse,
+        words.repeat,
+        words.haiku,
+        refuse,
+        talk.greet,
+        talk.small_talk,
+    ]
     for k in range(40):
         case("mixed", [talk.tell_both, *rng.sample(mix, 4), talk.ask_both], system=k % 2 == 0)
     return cases
 
 
 def write_heldout(path: Path) -> None:
-    """One JSON object: "haiku", the lines that make one, and "cases", whose turns say what a right answer is (grade.py: right)."""
+    """{"haiku": the lines that make one, "cases": conversations, whose turns say what a right answer is (grade.py)}"""
     lines = ",\n".join(json.dumps(case, ensure_ascii=False) for case in heldout_cases())
     poems = ",\n".join(json.dumps(poem) for poem in POEMS)
     path.write_text(f'{{"haiku": [\n{poems}\n],\n"cases": [\n{lines}\n]}}\n')

@@ -18,7 +18,7 @@ PATTERNS = {"ends": r"(?<![\w-]){}\W*$", "has": r"(?<!\w){}(?!\w)", "whole": r"^
 
 @torch.inference_mode()
 def complete(model: Llama, prompts: list[list[int]], end: int, batch: int = 1024) -> list[list[int]]:
-    """Greedy answers, without the end token. Runs the whole sequence for each new token: small models, large batches."""
+    """Greedy answers, without the end token. Runs the whole sequence for each new token: the model is small."""
     out: list[list[int]] = [[] for _ in prompts]
     device = model.embed_tokens.weight.device
     by_length = sorted(range(len(prompts)), key=lambda k: len(prompts[k]))
@@ -55,7 +55,9 @@ def right(turn: dict, answer: str) -> bool:
     return re.search(PATTERNS[kind].format(re.escape(turn[kind])), answer, re.IGNORECASE) is not None
 
 
-def grade(model: Llama, tokenizer: Tokenizer, cases: list[dict], context: int = 1024) -> tuple[dict[str, tuple[int, int]], list[str]]:
+def grade(
+    model: Llama, tokenizer: Tokenizer, cases: list[dict], context: int = 1024
+) -> tuple[dict[str, tuple[int, int]], list[str]]:
     """({task: (conversations right in every turn, all)}, what went wrong)."""
     special = {token: tokenizer.token_to_id(token) for token in (SYSTEM, USER, ASSISTANT, END)}
     end = special[END]
@@ -66,7 +68,11 @@ def grade(model: Llama, tokenizer: Tokenizer, cases: list[dict], context: int = 
     history = [encode(SYSTEM, case["system"]) if "system" in case else [] for case in cases]
     good, wrong = [True] * len(cases), []
     for at in range(max(len(case["turns"]) for case in cases)):
-        live = [k for k, case in enumerate(cases) if at < len(case["turns"]) and len(history[k]) < context - 2 * MOST_NEW_TOKENS]
+        live = [
+            k
+            for k, case in enumerate(cases)
+            if at < len(case["turns"]) and len(history[k]) < context - 2 * MOST_NEW_TOKENS
+        ]
         for k in live:
             history[k] += [*encode(USER, cases[k]["turns"][at]["user"]), special[ASSISTANT]]
         for k, ids in zip(live, complete(model, [history[k] for k in live], end)):

@@ -1,4 +1,4 @@
-"""Haiku: lines of five, seven and five syllables, three lists a subject; any first, middle and last line of a subject go together."""
+"""Haiku: lines of five, seven and five syllables. Any first, middle and last line of one subject go together."""
 
 # subject (and its other names): first lines / middle lines / last lines
 _TEXT = """

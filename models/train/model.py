@@ -1,4 +1,4 @@
-"""A Llama small enough to embed, in plain PyTorch: the maths of Hugging Face's LlamaForCausalLM, and its tensor names on disk."""
+"""A Llama small enough to embed, in plain PyTorch: the maths and the files of Hugging Face's LlamaForCausalLM."""
 
 import dataclasses
 
@@ -84,7 +84,11 @@ class Block(nn.Module):
         y = self.input_layernorm(x)
         q, k, v = (
             proj(y).view(batch, time, heads, self.c.head_dim).transpose(1, 2)
-            for proj, heads in ((self.q_proj, self.c.heads), (self.k_proj, self.c.kv_heads), (self.v_proj, self.c.kv_heads))
+            for proj, heads in (
+                (self.q_proj, self.c.heads),
+                (self.k_proj, self.c.kv_heads),
+                (self.v_proj, self.c.kv_heads),
+            )
         )
         q, k = rotate(q, cos, sin), rotate(k, cos, sin)
         group = self.c.heads // self.c.kv_heads
@@ -125,7 +129,9 @@ class Llama(nn.Module):
 
     def loss(self, x: Tensor, targets: Tensor) -> Tensor:
         """Summed cross-entropy over the targets that are not -100."""
-        return F.cross_entropy(self.logits(x).flatten(0, 1).float(), targets.flatten(), ignore_index=-100, reduction="sum")
+        return F.cross_entropy(
+            self.logits(x).flatten(0, 1).float(), targets.flatten(), ignore_index=-100, reduction="sum"
+        )
 
     def to_hf(self) -> dict[str, Tensor]:
         """The tensors of model.safetensors, in bf16; the output matrix is the embedding."""

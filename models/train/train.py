@@ -79,8 +79,10 @@ def train(args: argparse.Namespace) -> None:
     pad, end = tokenizer.token_to_id(data.PAD), tokenizer.token_to_id(data.END)
     model = Llama(Config(vocab_size=data.VOCAB_SIZE, context=data.CONTEXT), args.seed).to(device)
     count = sum(p.numel() for p in model.parameters())
-    versions = f"Python {platform.python_version()}, torch {torch.__version__}, tokenizers {tokenizers.__version__}, numpy {np.__version__}"
-    print(f"{count:,} parameters, {2 * count:,} bytes; {versions}; {torch.cuda.get_device_name() if device == 'cuda' else 'CPU'}")
+    versions = {"Python": platform.python_version(), "torch": torch.__version__}
+    versions |= {"tokenizers": tokenizers.__version__, "numpy": np.__version__}
+    machine = torch.cuda.get_device_name() if device == "cuda" else "CPU"
+    print(f"{count:,} parameters, {2 * count:,} bytes; {versions}; {machine}")
 
     matrices = [p for p in model.layers.parameters() if p.ndim == 2]
     others = [p for p in model.parameters() if not any(p is m for m in matrices)]
@@ -95,7 +97,7 @@ def train(args: argparse.Namespace) -> None:
             layer.compile(dynamic=False)
         head = torch.compile(model.loss, dynamic=False)
 
-    started = saved = shown = time.monotonic()
+    started = saved = time.monotonic()
     tokens_seen, waited = 0, 0.0
     for step in range(args.steps):
         before = time.monotonic()
@@ -127,13 +129,17 @@ def train(args: argparse.Namespace) -> None:
         if step == 5:
             started, tokens_seen, waited = now, 0, 0.0  # compiled by now
         if step % args.show == 0:
-            speed = tokens_seen / max(now - started, 1e-9) / 1e6
-            print(f"step {step:6} loss {total.item():.4f} {now - started:6.1f} s ({waited:.1f} s for data) {speed:.2f} M tokens/s", flush=True)
+            seconds = now - started
+            speed = f"{tokens_seen / max(seconds, 1e-9) / 1e6:.2f} M tokens/s ({waited:.1f} s for data)"
+            print(f"step {step:6} loss {total.item():.4f} {seconds:6.1f} s {speed}", flush=True)
         if now - saved > 60:
             save(model, args.out, args.tokenizer, end, pad)
             saved = now
     workers.terminate()
-    print(f"{step} steps, {tokens_seen:,} tokens, {time.monotonic() - started:.0f} s; last loss {total.item():.4f}", flush=True)
+    print(
+        f"{step + 1} steps, {tokens_seen:,} tokens, {time.monotonic() - started:.0f} s; last loss {total.item():.4f}",
+        flush=True,
+    )
     save(model, args.out, args.tokenizer, end, pad)
     report = score(model, tokenizer, device, args.most_cases)
     (args.out / "scores.txt").write_text(report + "\n")
@@ -146,10 +152,14 @@ def main() -> None:
     parser.add_argument("--tokenizer", type=Path, default=HERE.parent / "fastgen-tiny", help="folder of tokenizer.json")
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--seconds", type=float, default=math.inf, help="end by then, the schedule shortened to fit")
-    parser.add_argument("--rows", type=int, default=384, help="conversations of 256 tokens in a step; a sixteenth as many of 1024")
+    parser.add_argument(
+        "--rows", type=int, default=384, help="conversations of 256 tokens in a step; a sixteenth as many of 1024"
+    )
     parser.add_argument("--lr", type=float, default=4e-3)
     parser.add_argument("--warmup", type=int, default=150, help="steps")
-    parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 2), help="processes that make data")
+    parser.add_argument(
+        "--workers", type=int, default=max(1, (os.cpu_count() or 2) - 2), help="processes that make data"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--show", type=int, default=200, help="steps between lines of progress")
     parser.add_argument("--most-cases", type=int, default=10**6, help="score at most about so many held-out cases")
