@@ -10,7 +10,7 @@ NVCCFLAGS = -std=c++20 -O3 -lineinfo -I$(CUDA_ROOT)/include -Xcompiler -fPIC,-fv
 # As sample_math.h demands: sampling is the same to the bit as the CPU's.
 NVCCFLAGS += -ftz=false -prec-div=true
 
-CUDA_SOURCES := attention attention_decode attention_prefill elementwise gemm ops sample step weights
+CUDA_SOURCES := attention attention_decode attention_prefill elementwise gemm ops sample sample_slots step weights
 CUDA_OBJECTS := $(patsubst %,$(OBJ)/cuda/%.o,$(CUDA_SOURCES) attention_prefill_sm90 libraries) $(patsubst %,$(OBJ)/%.o,$(SHARED))
 
 .PHONY: cuda cuda-tests need-nvcc
@@ -38,3 +38,7 @@ cuda-tests: $(BUILD)/attention_test $(BUILD)/sample_test_cuda
 
 $(BUILD)/attention_test: test/attention_test.cu $(patsubst %,$(OBJ)/cuda/%.o,attention_decode attention_prefill attention_prefill_sm90)
 	$(NVCC) $(NVCCFLAGS) $(call gencode,$(CUDA_ARCHS)) -MF $(OBJ)/attention_test.d -o $@ $^ -cudart static -L$(CUDA_ROOT)/lib64 -L$(CUDA_ROOT)/lib
+
+# Beside the CPU's sampler, which it is compared with.
+$(BUILD)/sample_test_cuda: test/sample_test.cu $(patsubst %,$(OBJ)/%.o,cuda/sample cuda/sample_slots cpu/sample cpu/logprobs sampling error)
+	$(NVCC) $(NVCCFLAGS) $(call gencode,$(CUDA_ARCHS)) -MF $(OBJ)/sample_test_cuda.d -o $@ $^ -cudart static -L$(CUDA_ROOT)/lib64 -L$(CUDA_ROOT)/lib
