@@ -1,0 +1,61 @@
+/*
+ * threads_test.c - the pool runs every item once, whatever the loops' sizes and the gaps between them.
+ */
+#include "../cpu/threads.h"
+#include "../clock.h"
+#include "check.h"
+
+#include <stdatomic.h>
+#include <time.h>
+
+enum { MAX_ITEMS = 1000 };
+
+typedef struct {
+	atomic_int ran[MAX_ITEMS];
+	atomic_int bad_thread;
+	int32_t n_threads, work;
+} loop;
+
+static void item(void *argument, int32_t i, int32_t thread) {
+	loop *l = argument;
+	if (thread < 0 || thread >= l->n_threads) atomic_store(&l->bad_thread, 1);
+	for (volatile int32_t w = 0; w < l->work; w++) continue;
+	atomic_fetch_add(&l->ran[i], 1);
+}
+
+int main(void) {
+	for (int32_t n_threads = 1; n_threads <= 5; n_threads++) {
+		fg_pool *pool;
+		if (fg_pool_new(n_threads, &pool)) return 1;
+		CHECK(fg_pool_threads(pool) == n_threads, "%d threads", fg_pool_threads(pool));
+		long wrong = 0;
+		for (int round = 0; round < 3000; round++) {
+			static loop l;
+			int32_t n = round % 50 ? below(9) : below(MAX_ITEMS);
+			memset(&l, 0, sizeof l);
+			l.n_threads = n_threads;
+			l.work = below(2000);
+			fg_parallel(pool, n, item, &l);
+			for (int32_t i = 0; i < MAX_ITEMS; i++) wrong += atomic_load(&l.ran[i]) != (i < n);
+			wrong += atomic_load(&l.bad_thread);
+			/* long enough, now and then, for the workers to fall asleep */
+			if (round % 100 == 0) nanosleep(&(struct timespec){.tv_nsec = 200000}, NULL);
+		}
+		CHECK(wrong == 0, "%d threads: %ld items", n_threads, wrong);
+		fg_pool_free(pool);
+	}
+	fg_pool_free(NULL);
+	CHECK(fg_cores() >= 1, "%d cores", fg_cores());
+	/* idle threads must not use the processor */
+	fg_pool *pool;
+	if (fg_pool_new(4, &pool)) return 1;
+	struct timespec before, after;
+	nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &before);
+	nanosleep(&(struct timespec){.tv_nsec = 200000000}, NULL);
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &after);
+	double used = (double)(after.tv_sec - before.tv_sec) + (double)(after.tv_nsec - before.tv_nsec) * 1e-9;
+	CHECK(used < 0.02, "%g s of processor time while idle for 0.2 s", used);
+	fg_pool_free(pool);
+	return report("threads_test");
+}
