@@ -1,7 +1,7 @@
 /*
- * Measures how fast this machine reads memory: bandwidth GIB THREADS REPEATS. Each thread reads its own part of a buffer
- * much larger than the caches, as one run of addresses and as eight at once (which of them suits the prefetchers differs
- * from CPU to CPU), on huge pages where they can be had. Prints the best repeat's bytes per second.
+ * Measures how fast this machine reads memory: bandwidth GIB THREADS REPEATS. Each thread reads its own part of a
+ * buffer much larger than the caches, as one run of addresses and as eight at once (which of them suits the prefetchers
+ * differs from CPU to CPU), on huge pages where they can be had. Prints the best repeat's bytes per second.
  */
 #define _GNU_SOURCE
 #include <pthread.h>

@@ -1,6 +1,6 @@
 /*
- * sample.cu - one row of logits to one token, and to log probabilities. What is computed is defined in ../sample_math.h;
- * this file and those it includes are how. sample_slots.cu keeps the slots.
+ * sample.cu - one row of logits to one token, and to log probabilities. What is computed is defined in
+ * ../sample_math.h; this file and those it includes are how. sample_slots.cu keeps the slots.
  */
 #include "sample.cuh"
 #include "sample_select.cuh"
@@ -17,8 +17,8 @@ struct Shared {
 extern __shared__ uint32_t dynamic_shared[]; /* [own chunks]: Chunks.greatest */
 
 /* Step 9 of sample_math.h. */
-__device__ int32_t draw(Team &team, const Row &row, const Chunks &chunks, const Scale &scale, float limit, uint64_t seed,
-                        uint32_t position) {
+__device__ int32_t draw(Team &team, const Row &row, const Chunks &chunks, const Scale &scale, float limit,
+                        uint64_t seed, uint32_t position) {
 	const float log2_e = 1.44269504f, scaled = log2_e / scale.temperature;
 	/* What this warp has, from the least that the likeliest token can score. */
 	float best = -2.9f;
@@ -30,8 +30,8 @@ __device__ int32_t draw(Team &team, const Row &row, const Chunks &chunks, const 
 	chunks.each(team, row, wanted, [&](int32_t chunk, const float z[GROUP]) {
 		uint32_t random[GROUP];
 		fg_philox(seed, position, chunk * (CHUNK / GROUP) + team.lane, random);
-		/* A Gumbel number is at most -log(bits / 2^32): most tokens are seen to lose from that, roughly computed. The slack
-		 * covers all rounding; NaN decides nothing. */
+		/* A Gumbel number is at most -log(bits / 2^32): most tokens are seen to lose from that, roughly computed. The
+		 * slack covers all rounding; NaN decides nothing. */
 		const float most = 32.01f - best * log2_e;
 		float score = best;
 #pragma unroll
@@ -62,8 +62,8 @@ __device__ int32_t greedy(const Team &team, const Row &row, int32_t chunk, float
 	return (int32_t)__reduce_min_sync(ALL_LANES, id);
 }
 
-__device__ int32_t sample(Team &team, SelectShared &shared, const Row &row, const Chunks &chunks, const SlotParams &p, uint64_t top,
-                          int32_t position) {
+__device__ int32_t sample(Team &team, SelectShared &shared, const Row &row, const Chunks &chunks, const SlotParams &p,
+                          uint64_t top, int32_t position) {
 	const Scale scale = {ranked_value(top) + 0.0f, p.temperature};
 	if (scale.zmax == -INFINITY) return -1;
 	if (p.temperature == 0) return greedy(team, row, ranked_index(top), scale.zmax);
@@ -74,7 +74,8 @@ __device__ int32_t sample(Team &team, SelectShared &shared, const Row &row, cons
 	}
 	if (p.top_p < 1) {
 		const float top_p = p.top_p;
-		limit = Select<true>{team, shared, row, chunks, scale}.run(limit, [=](uint64_t total) { return fg_top_p_target(top_p, total); });
+		limit = Select<true>{team, shared, row, chunks, scale}.run(
+			limit, [=](uint64_t total) { return fg_top_p_target(top_p, total); });
 	}
 	return draw(team, row, chunks, scale, limit, p.seed, (uint32_t)position);
 }
@@ -132,16 +133,19 @@ __device__ void take(const Team &team, const Row &row, const Chunks &chunks, uin
 	__syncwarp();
 }
 
-/* log_softmax of the raw logits: at `id` (-1: none), and the n_top greatest. `chunks` are of the raw row, and used up. */
-__device__ void log_probabilities(Team &team, const Row &row, const Chunks &chunks, uint64_t top, int32_t id, int32_t n_top,
-                                  float *logprob, int32_t *top_ids, float *top_logprobs) {
+/* log_softmax of the raw logits: at `id` (-1: none), and the n_top greatest. `chunks` are of the raw row, and used up.
+ */
+__device__ void log_probabilities(Team &team, const Row &row, const Chunks &chunks, uint64_t top, int32_t id,
+                                  int32_t n_top, float *logprob, int32_t *top_ids, float *top_logprobs) {
 	const float greatest = ranked_value(top), negligible = 40.0f; /* exp(-40) * 2^20 tokens = 4e-12 */
 	double sum = 0;
-	chunks.each(team, row, [&](float most) { return greatest - most < negligible; }, [&](int32_t, const float x[GROUP]) {
-		float e[GROUP];
-		for (int j = 0; j < GROUP; j++) e[j] = fg_exp_neg(greatest - x[j]);
-		sum += (double)((e[0] + e[1]) + (e[2] + e[3]));
-	});
+	chunks.each(
+		team, row, [&](float most) { return greatest - most < negligible; },
+		[&](int32_t, const float x[GROUP]) {
+			float e[GROUP];
+			for (int j = 0; j < GROUP; j++) e[j] = fg_exp_neg(greatest - x[j]);
+			sum += (double)((e[0] + e[1]) + (e[2] + e[3]));
+		});
 	sum = team.sum(sum);
 	const bool writes = team.rank == 0 && threadIdx.x == 0;
 	const double log_sum = greatest == -INFINITY || !(writes || n_top) ? 0 : log(sum);
@@ -174,8 +178,13 @@ __global__ void __launch_bounds__(MAX_THREADS, 2) sample_kernel(SampleArgs a, Sa
 
 	const Slot *slot = state.slots + r.slot;
 	const bool writes = team.rank == 0 && threadIdx.x == 0;
-	const Row raw = {a.logits + (size_t)i * state.vocab_size, state.vocab_size,
-	                 state.vocab_size % GROUP == 0 && (uintptr_t)a.logits % sizeof(float4) == 0, nullptr, nullptr, nullptr, false};
+	const Row raw = {a.logits + (size_t)i * state.vocab_size,
+	                 state.vocab_size,
+	                 state.vocab_size % GROUP == 0 && (uintptr_t)a.logits % sizeof(float4) == 0,
+	                 nullptr,
+	                 nullptr,
+	                 nullptr,
+	                 false};
 	const Chunks chunks(team, state.vocab_size, dynamic_shared);
 	uint64_t top = 0;
 	int32_t id = r.target;
@@ -201,7 +210,8 @@ __global__ void __launch_bounds__(MAX_THREADS, 2) sample_kernel(SampleArgs a, Sa
 	if (r.n_logprobs < 0) return;
 	if (!scanned) top = chunks.scan(team, raw);
 	const size_t at = (size_t)i * FG_MAX_LOGPROBS;
-	log_probabilities(team, raw, chunks, top, id, r.n_logprobs, a.logprobs + (size_t)i * a.stride, a.top_ids + at, a.top_logprobs + at);
+	log_probabilities(team, raw, chunks, top, id, r.n_logprobs, a.logprobs + (size_t)i * a.stride, a.top_ids + at,
+	                  a.top_logprobs + at);
 }
 
 } // namespace
@@ -231,7 +241,8 @@ cudaError_t Sampler::run(const SampleArgs &args, cudaStream_t stream) const {
 /* Lets a block have the shared memory that a row of this vocabulary needs. */
 cudaError_t sample_kernel_prepare(int32_t vocab_size) {
 	const int32_t chunks = (vocab_size + CHUNK - 1) / CHUNK;
-	return cudaFuncSetAttribute(sample_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (chunks + MAX_WARPS) * (int)sizeof(uint32_t));
+	return cudaFuncSetAttribute(sample_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+	                            (chunks + MAX_WARPS) * (int)sizeof(uint32_t));
 }
 
 } // namespace fg

@@ -1,8 +1,8 @@
 /*
  * sample_row.cuh - reading a row of logits: chunk by chunk, a warp to a chunk, with what the slot's parameters change.
  *
- * A first pass finds the greatest logit of each chunk; the later ones visit only the chunks that can hold what they look
- * for. ../cpu/sample.c does the same.
+ * A first pass finds the greatest logit of each chunk; the later ones visit only the chunks that can hold what they
+ * look for. ../cpu/sample.c does the same.
  */
 #ifndef FG_SAMPLE_ROW_CUH
 #define FG_SAMPLE_ROW_CUH
@@ -13,9 +13,9 @@
 
 namespace fg {
 
-constexpr int GROUP = 4;            /* neighbouring tokens of a lane: they share a block of random words */
-constexpr int CHUNK = 32 * GROUP;   /* tokens of a warp */
-constexpr int UNROLL = 4;           /* chunks that a warp loads at once */
+constexpr int GROUP = 4;          /* neighbouring tokens of a lane: they share a block of random words */
+constexpr int CHUNK = 32 * GROUP; /* tokens of a warp */
+constexpr int UNROLL = 4;         /* chunks that a warp loads at once */
 
 /* Floats as unsigned integers in the same order; both zeros are one, NaN is not allowed. 0 is below all. */
 __device__ inline uint32_t ordered(float x) {
@@ -41,9 +41,9 @@ __device__ inline float ranked_value(uint64_t r) {
 }
 
 struct Row {
-	const float *logits;   /* [vocab_size] */
+	const float *logits; /* [vocab_size] */
 	int32_t vocab_size;
-	bool wide;             /* rows are whole groups, and aligned */
+	bool wide; /* rows are whole groups, and aligned */
 	/* What changes the logits; all NULL for the raw distribution. */
 	const uint32_t *mask;  /* [(vocab_size + 31) / 32] */
 	const uint16_t *marks; /* [mark_stride] */
@@ -58,7 +58,8 @@ struct Row {
 	__device__ void load(int32_t chunk, int lane, float x[GROUP]) const {
 		int32_t id = chunk * CHUNK + lane * GROUP;
 		if (wide) {
-			float4 v = id < vocab_size ? *(const float4 *)(logits + id) : make_float4(-INFINITY, -INFINITY, -INFINITY, -INFINITY);
+			float4 v = id < vocab_size ? *(const float4 *)(logits + id)
+			                           : make_float4(-INFINITY, -INFINITY, -INFINITY, -INFINITY);
 			x[0] = v.x, x[1] = v.y, x[2] = v.z, x[3] = v.w;
 		} else {
 			for (int j = 0; j < GROUP; j++) x[j] = id + j < vocab_size ? logits[id + j] : -INFINITY;
@@ -84,23 +85,22 @@ struct Row {
 		for (int j = 0; j < GROUP; j++) x[j] = fg_clean(x[j]);
 	}
 
-private:
+  private:
 	/* The first entry of the ascending ids [n] that is at least id. */
 	static __device__ int32_t find(const int32_t *ids, int32_t n, int32_t id) {
 		int32_t low = 0;
 		while (low < n) {
 			int32_t middle = (low + n) / 2;
-			if (ids[middle] < id)
-				low = middle + 1;
-			else
-				n = middle;
+			if (ids[middle] < id) low = middle + 1;
+			else n = middle;
 		}
 		return low;
 	}
 
 	static __device__ __noinline__ float change_listed(const Slot *slot, bool hold_stops, float x, int32_t id) {
 		const SlotParams &p = slot->params;
-		for (int32_t i = find(slot->bias_ids, p.n_bias, id); i < p.n_bias && slot->bias_ids[i] == id; i++) x += slot->bias[i];
+		for (int32_t i = find(slot->bias_ids, p.n_bias, id); i < p.n_bias && slot->bias_ids[i] == id; i++)
+			x += slot->bias[i];
 		if (hold_stops) {
 			int32_t i = find(slot->stop_ids, p.n_stop, id);
 			if (i < p.n_stop && slot->stop_ids[i] == id) x = -INFINITY;
@@ -173,8 +173,7 @@ struct Chunks {
 			if (c < n) row.load(c, team.lane, next); /* on its way while this chunk is worked on */
 			if (raw)
 				for (int j = 0; j < GROUP; j++) x[j] = fg_clean(x[j]);
-			else
-				row.adjust(chunk, team.lane, x);
+			else row.adjust(chunk, team.lane, x);
 			visit(chunk, x);
 		}
 	}

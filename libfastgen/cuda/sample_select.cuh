@@ -1,6 +1,6 @@
 /*
- * sample_select.cuh - the limits that top_k and top_p put on d, without a sort: the exact key at which a count, or a sum
- * of integer weights, is reached, found through histograms that each narrow the range of keys by a factor of 2048.
+ * sample_select.cuh - the limits that top_k and top_p put on d, without a sort: the exact key at which a count, or a
+ * sum of integer weights, is reached, found through histograms that each narrow the range of keys by a factor of 2048.
  */
 #ifndef FG_SAMPLE_SELECT_CUH
 #define FG_SAMPLE_SELECT_CUH
@@ -11,15 +11,15 @@ namespace fg {
 
 constexpr int BINS = 2048;
 /* The first histogram's bins are even in d, for there the tokens are spread best: BINS / BINS_PER_UNIT is its reach. No
- * token beyond can win: its score is below FG_GUMBEL_MAX - 32, that of the likeliest token above -3. So what is past the
- * reach may be taken for filtered out or for kept alike. */
+ * token beyond can win: its score is below FG_GUMBEL_MAX - 32, that of the likeliest token above -3. So what is past
+ * the reach may be taken for filtered out or for kept alike. */
 constexpr float BINS_PER_UNIT = 64, REACH = BINS / BINS_PER_UNIT;
 constexpr int LISTED = 1024; /* keys of a block that are kept at hand once a range holds few enough */
 
 struct Found {
-	uint32_t bin, count;    /* the bin that reaches the target, and the tokens in it */
-	uint64_t left;          /* of the target, to be reached in the bin */
-	uint64_t size;          /* what the bin adds: tokens or weight */
+	uint32_t bin, count; /* the bin that reaches the target, and the tokens in it */
+	uint64_t left;       /* of the target, to be reached in the bin */
+	uint64_t size;       /* what the bin adds: tokens or weight */
 };
 
 struct SelectShared {
@@ -67,14 +67,16 @@ template <bool WEIGHED> struct Select {
 	__device__ uint64_t size_of(int bin) const {
 		uint64_t sum = 0;
 		for (int r = 0; r < team.size; r++)
-			sum += WEIGHED ? ((uint64_t)*team.of(&s.high[bin], r) << 32) + *team.of(&s.low[bin], r) : *team.of(&s.count[bin], r);
+			sum += WEIGHED ? ((uint64_t)*team.of(&s.high[bin], r) << 32) + *team.of(&s.low[bin], r)
+			               : *team.of(&s.count[bin], r);
 		return sum;
 	}
 
 	/* The bin where the sum over the whole team's bins reaches target(total); false when all do not. */
 	template <class Target> __device__ bool find(Target target_of, Found *found) const {
 		team.sync();
-		const int share = BINS / team.size, each = (share + blockDim.x - 1) / blockDim.x; /* bins of a block, of a thread */
+		const int share = BINS / team.size,
+				  each = (share + blockDim.x - 1) / blockDim.x; /* bins of a block, of a thread */
 		const int begin = min((int)threadIdx.x * each, share), end = min(begin + each, share);
 		uint64_t mine = 0, total;
 		for (int i = begin; i < end; i++) mine += size_of(team.rank * share + i);
@@ -118,8 +120,7 @@ template <bool WEIGHED> struct Select {
 			};
 			if (listed)
 				for (uint32_t i = threadIdx.x; i < s.n_list; i += blockDim.x) visit(s.list[i]);
-			else
-				each_key(fg_as_float(high), visit);
+			else each_key(fg_as_float(high), visit);
 			const uint64_t left = found.left;
 			find([&](uint64_t) { return left; }, &found);
 			listed = listed || (collect && s.n_list <= LISTED); /* each block for itself */
@@ -129,7 +130,7 @@ template <bool WEIGHED> struct Select {
 		return fminf(limit, fg_as_float(high));
 	}
 
-private:
+  private:
 	template <class Visit> __device__ void each_key(float reach, Visit visit) const {
 		auto wanted = [&](float greatest) { return scale.distance(greatest) <= reach; };
 		chunks.each(team, row, wanted, [&](int32_t, const float z[GROUP]) {

@@ -44,10 +44,8 @@ __device__ void mark_token(uint16_t *mark, uint32_t n, bool in_prompt) {
 	uint16_t old = *(volatile uint16_t *)mark, seen, now;
 	do {
 		seen = old;
-		if (in_prompt)
-			now = seen | MARK_PROMPT;
-		else
-			now = (seen & ~MARK_COUNT) | (uint16_t)min((uint32_t)(seen & MARK_COUNT) + n, (uint32_t)MARK_COUNT);
+		if (in_prompt) now = seen | MARK_PROMPT;
+		else now = (seen & ~MARK_COUNT) | (uint16_t)min((uint32_t)(seen & MARK_COUNT) + n, (uint32_t)MARK_COUNT);
 		if (now == seen) return;
 		old = atomicCAS((unsigned short *)mark, seen, now);
 	} while (old != seen);
@@ -65,7 +63,8 @@ __global__ void __launch_bounds__(1024) fill_kernel(const char *packed, SamplerS
 	if (!f.params.marked) return;
 
 	uint16_t *marks = state.marks + (size_t)f.slot * state.mark_stride;
-	for (int32_t i = threadIdx.x; i < state.mark_stride / 8; i += blockDim.x) ((uint4 *)marks)[i] = make_uint4(0, 0, 0, 0);
+	for (int32_t i = threadIdx.x; i < state.mark_stride / 8; i += blockDim.x)
+		((uint4 *)marks)[i] = make_uint4(0, 0, 0, 0);
 	__syncthreads();
 	for (int32_t i = threadIdx.x; i < n_stop; i += blockDim.x) marks[slot->stop_ids[i] = stop_ids[i]] = MARK_LISTED;
 	for (int32_t i = threadIdx.x; i < n_bias; i += blockDim.x) {
@@ -110,7 +109,8 @@ fg_status sampler_new(const fg_config *config, const fg_sampling *sampling, void
 		std::sort(h->stop_ids.begin(), h->stop_ids.end());
 		std::vector<int32_t> order(s.n_bias);
 		std::iota(order.begin(), order.end(), 0);
-		std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) { return s.bias_ids[a] < s.bias_ids[b]; });
+		std::stable_sort(order.begin(), order.end(),
+		                 [&](int32_t a, int32_t b) { return s.bias_ids[a] < s.bias_ids[b]; });
 		for (int32_t i : order) h->bias_ids.push_back(s.bias_ids[i]), h->bias.push_back(s.bias[i]);
 		if (penalties) h->history.assign(s.history, s.history + s.n_prompt + s.n_output);
 		h->n_prompt = s.n_prompt;
@@ -138,13 +138,16 @@ fg_status Sampler::open(const fg_config *config) {
 	if (!error) error = cudaDeviceGetAttribute(&state->multiprocessors, cudaDevAttrMultiProcessorCount, device);
 	state->max_team = major >= 9 ? MAX_TEAM : 1;
 	if (!error) error = sample_kernel_prepare(state->vocab_size);
-	if (error) return fg_fail(FG_DEVICE, "the sampler cannot run with a vocabulary of %d: %s", state->vocab_size, cudaGetErrorString(error));
+	if (error)
+		return fg_fail(FG_DEVICE, "the sampler cannot run with a vocabulary of %d: %s", state->vocab_size,
+		               cudaGetErrorString(error));
 	const size_t mark_bytes = n * (size_t)state->mark_stride * sizeof(uint16_t);
 	error = cudaMalloc(&state->slots, n * sizeof(Slot));
 	if (!error) error = cudaMalloc(&state->marks, mark_bytes);
 	if (!error) error = cudaMemset(state->slots, 0, n * sizeof(Slot));
 	if (error)
-		return fg_fail(FG_OUT_OF_MEMORY, "no device memory for the sampling state of %zu slots (%zu MB): lower max_seqs (%s)", n,
+		return fg_fail(FG_OUT_OF_MEMORY,
+		               "no device memory for the sampling state of %zu slots (%zu MB): lower max_seqs (%s)", n,
 		               (mark_bytes + n * sizeof(Slot)) >> 20, cudaGetErrorString(error));
 	return FG_OK;
 }

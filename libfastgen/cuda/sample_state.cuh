@@ -14,7 +14,12 @@ constexpr int MAX_TEAM = 8; /* blocks that may share a row */
 
 /* A mark is what a slot knows of one token: how often it is in the output (it stops counting at MARK_COUNT, which only
  * frequency_penalty could notice), whether it is in the prompt, and whether it is in one of the slot's lists. */
-enum : uint16_t { MARK_PROMPT = 0x8000, MARK_LISTED = 0x4000, MARK_COUNT = 0x3fff, MARK_SEEN = MARK_PROMPT | MARK_COUNT };
+enum : uint16_t {
+	MARK_PROMPT = 0x8000,
+	MARK_LISTED = 0x4000,
+	MARK_COUNT = 0x3fff,
+	MARK_SEEN = MARK_PROMPT | MARK_COUNT
+};
 
 struct SlotParams {
 	uint64_t seed;
@@ -35,8 +40,8 @@ struct Slot {
 };
 
 struct SamplerState {
-	Slot *slots;         /* [max_seqs] */
-	uint16_t *marks;     /* [max_seqs][mark_stride] */
+	Slot *slots;     /* [max_seqs] */
+	uint16_t *marks; /* [max_seqs][mark_stride] */
 	int32_t vocab_size;
 	int32_t mark_stride; /* vocab_size rounded up to whole 16 bytes */
 	int32_t max_team;    /* blocks that may share a row: 1 where the device has no clusters */

@@ -1,6 +1,6 @@
 /*
- * sample_team.cuh - the threads that work on one row: a block, or a cluster of blocks where few rows would leave the device
- * idle.
+ * sample_team.cuh - the threads that work on one row: a block, or a cluster of blocks where few rows would leave the
+ * device idle.
  */
 #ifndef FG_SAMPLE_TEAM_CUH
 #define FG_SAMPLE_TEAM_CUH
@@ -25,12 +25,13 @@ struct TeamShared {
 
 struct Team {
 	TeamShared &shared;
-	int rank, size;    /* of the block in the team, and blocks in the team */
+	int rank, size; /* of the block in the team, and blocks in the team */
 	int lane, warp, n_warps;
 	int turn;
 
 	__device__ explicit Team(TeamShared &shared)
-		: shared(shared), rank(0), size(1), lane(threadIdx.x % 32), warp(threadIdx.x / 32), n_warps(blockDim.x / 32), turn(0) {
+		: shared(shared), rank(0), size(1), lane(threadIdx.x % 32), warp(threadIdx.x / 32), n_warps(blockDim.x / 32),
+		  turn(0) {
 #if __CUDA_ARCH__ >= 900
 		rank = cooperative_groups::this_cluster().block_rank();
 		size = cooperative_groups::this_cluster().num_blocks();

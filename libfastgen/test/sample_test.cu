@@ -1,5 +1,6 @@
 /*
- * sample_test.cu - the CUDA sampler against the CPU's: the same tokens to the bit, the same log probabilities to rounding.
+ * sample_test.cu - the CUDA sampler against the CPU's: the same tokens to the bit, the same log probabilities to
+ * rounding.
  *
  * Exit status 1 on a difference; with the argument `bench` prints timings too. Without a device says so and passes.
  */
@@ -147,8 +148,8 @@ static void test_rows(int32_t vocab, int32_t n, int rounds, int tokens, Counts &
 	const Array<Params> params(new Params[slots]);
 	std::vector<fg_sampler *> twins(slots);
 	const Array<fg_fill> fills(new fg_fill[slots]);
-	const fg::SampleArgs args = {d_logits.data, d_rows.data, d_masks.data, d_last.data, d_ids.data, d_logprobs.data, 2,
-	                             d_top_ids.data, d_top_logprobs.data, n};
+	const fg::SampleArgs args = {d_logits.data,   d_rows.data, d_masks.data,   d_last.data,         d_ids.data,
+	                             d_logprobs.data, 2,           d_top_ids.data, d_top_logprobs.data, n};
 
 	for (int round = 0; round < rounds; round++) {
 		for (int32_t slot = 0; slot < slots; slot++) {
@@ -164,14 +165,23 @@ static void test_rows(int32_t vocab, int32_t n, int rounds, int tokens, Counts &
 
 		for (int token = 0; token < tokens; token++) {
 			if (token % 4 == 0) {
-				for (int32_t i = 0; i < n; i++) make_row(&logits[(size_t)i * vocab], vocab, below(3) ? below(PEAKED + 1) : below(ALL_KINDS));
+				for (int32_t i = 0; i < n; i++)
+					make_row(&logits[(size_t)i * vocab], vocab, below(3) ? below(PEAKED + 1) : below(ALL_KINDS));
 				d_logits.set(logits);
 			}
-			for (size_t i = 0; i < d_masks.n; i++) masks[i] = (uint32_t)(below(2) ? next_random() : next_random() & next_random());
+			for (size_t i = 0; i < d_masks.n; i++)
+				masks[i] = (uint32_t)(below(2) ? next_random() : next_random() & next_random());
 			for (int32_t i = 0; i < n; i++) {
 				const bool scores = below(12) == 0, masked = below(6) == 0;
-				rows[i] = {i, (i * 1 + token * 2) % slots, 100 + token, scores ? below(vocab) : -1,
-				           below(2) ? -1 : below(3) ? below(FG_MAX_LOGPROBS + 1) : 0, masked && !scores ? below(n) : -1, -1};
+				rows[i] = {i,
+				           (i * 1 + token * 2) % slots,
+				           100 + token,
+				           scores ? below(vocab) : -1,
+				           below(2)   ? -1
+				           : below(3) ? below(FG_MAX_LOGPROBS + 1)
+				                      : 0,
+				           masked && !scores ? below(n) : -1,
+				           -1};
 				if (below(30) == 0) rows[i].slot = -1, rows[i].target = -1;
 			}
 			d_masks.set(masks), d_rows.set(rows);
@@ -207,17 +217,20 @@ static void test_rows(int32_t vocab, int32_t n, int rounds, int tokens, Counts &
 				int32_t want = r.target;
 				counts.rows++;
 				if (want < 0) {
-					want = fg_sampler_sample(twins[r.slot], z, r.mask < 0 ? nullptr : &masks[(size_t)r.mask * words], r.position, scratch);
+					want = fg_sampler_sample(twins[r.slot], z, r.mask < 0 ? nullptr : &masks[(size_t)r.mask * words],
+					                         r.position, scratch);
 					CHECK(last[r.slot] == want, "last token %d, not %d", last[r.slot], want);
 					counts.drawn++;
 					counts.empty += want < 0;
 				}
 				counts.differ += got != want;
 				CHECK(got == want,
-				      "vocab %d, %d rows, round %d token %d row %d: %d, not %d (T %g top_k %d top_p %g min_p %g penalties %g %g %g "
+				      "vocab %d, %d rows, round %d token %d row %d: %d, not %d (T %g top_k %d top_p %g min_p %g "
+				      "penalties %g %g %g "
 				      "bias %d stop %d mask %d)",
-				      vocab, n, round, token, i, got, want, (double)s.temperature, s.top_k, (double)s.top_p, (double)s.min_p,
-				      (double)s.repetition_penalty, (double)s.presence_penalty, (double)s.frequency_penalty, s.n_bias, s.n_stop_ids, r.mask);
+				      vocab, n, round, token, i, got, want, (double)s.temperature, s.top_k, (double)s.top_p,
+				      (double)s.min_p, (double)s.repetition_penalty, (double)s.presence_penalty,
+				      (double)s.frequency_penalty, s.n_bias, s.n_stop_ids, r.mask);
 				if (r.n_logprobs < 0) continue;
 				float logprob, tops[FG_MAX_LOGPROBS];
 				int32_t tokens_of[FG_MAX_LOGPROBS];
@@ -226,13 +239,14 @@ static void test_rows(int32_t vocab, int32_t n, int rounds, int tokens, Counts &
 				/* Rounding of the sum of exponentials, and of the result to float32. */
 				auto near = [](float a, float b) { return a == b || fabsf(a - b) <= 5e-7f * fmaxf(1, fabsf(b)); };
 				counts.logprobs++;
-				CHECK(near(logprobs[2 * i], logprob), "vocab %d row %d id %d: log probability %.9g, not %.9g", vocab, i, want,
-				      (double)logprobs[2 * i], (double)logprob);
+				CHECK(near(logprobs[2 * i], logprob), "vocab %d row %d id %d: log probability %.9g, not %.9g", vocab, i,
+				      want, (double)logprobs[2 * i], (double)logprob);
 				for (int t = 0; t < r.n_logprobs; t++) {
 					const size_t at = (size_t)i * FG_MAX_LOGPROBS + t;
 					counts.tops++;
-					CHECK(top_ids[at] == tokens_of[t] && near(top_logprobs[at], tops[t]), "vocab %d row %d top %d: %d %g, not %d %g", vocab, i,
-					      t, top_ids[at], (double)top_logprobs[at], tokens_of[t], (double)tops[t]);
+					CHECK(top_ids[at] == tokens_of[t] && near(top_logprobs[at], tops[t]),
+					      "vocab %d row %d top %d: %d %g, not %d %g", vocab, i, t, top_ids[at],
+					      (double)top_logprobs[at], tokens_of[t], (double)tops[t]);
 				}
 			}
 		}
@@ -248,15 +262,16 @@ static int test() {
 		int32_t vocab, n;
 		int rounds, tokens;
 	} cases[] = {
-		{1, 40, 4, 6},      {5, 300, 4, 6},      {33, 150, 4, 6},    {127, 300, 4, 6},   {128, 8, 20, 6},  {129, 64, 8, 6},
-		{1000, 300, 6, 6},  {4099, 100, 8, 6},   {4099, 1, 40, 4},   {32000, 60, 4, 6},  {32768, 300, 2, 5},
-		{50257, 20, 4, 5},  {128256, 12, 6, 5},  {151936, 40, 3, 4}, {151936, 1, 30, 4}, {152064, 130, 1, 3},
+		{1, 40, 4, 6},      {5, 300, 4, 6},     {33, 150, 4, 6},    {127, 300, 4, 6},
+		{128, 8, 20, 6},    {129, 64, 8, 6},    {1000, 300, 6, 6},  {4099, 100, 8, 6},
+		{4099, 1, 40, 4},   {32000, 60, 4, 6},  {32768, 300, 2, 5}, {50257, 20, 4, 5},
+		{128256, 12, 6, 5}, {151936, 40, 3, 4}, {151936, 1, 30, 4}, {152064, 130, 1, 3},
 	};
 	random_state = 42;
 	Counts all = {};
 	for (const auto &c : cases) test_rows(c.vocab, c.n, c.rounds, c.tokens, all);
-	printf("  %ld rows, %ld drawn (%ld of which had no token), %ld differ; %ld log probabilities, %ld alternatives\n", all.rows, all.drawn,
-	       all.empty, all.differ, all.logprobs, all.tops);
+	printf("  %ld rows, %ld drawn (%ld of which had no token), %ld differ; %ld log probabilities, %ld alternatives\n",
+	       all.rows, all.drawn, all.empty, all.differ, all.logprobs, all.tops);
 	return report("sample_test (CUDA)");
 }
 
@@ -317,8 +332,9 @@ static int bench() {
 		const char *name;
 		fg_sampling s;
 		int32_t n_logprobs;
-	} modes[] = {{"greedy", cold, -1}, {"T=0.8", warm, -1},          {"top_p", top_p, -1},      {"top_k", top_k, -1},
-	             {"both", both, -1},   {"penalties", penalties, -1}, {"greedy+lp0", cold, 0}, {"greedy+lp20", cold, 20}};
+	} modes[] = {{"greedy", cold, -1},    {"T=0.8", warm, -1},      {"top_p", top_p, -1},
+	             {"top_k", top_k, -1},    {"both", both, -1},       {"penalties", penalties, -1},
+	             {"greedy+lp0", cold, 0}, {"greedy+lp20", cold, 20}};
 	printf("us a step: rows x vocabulary, logits   ");
 	for (const auto &m : modes) printf("%12s", m.name);
 	printf("\n");
@@ -329,7 +345,8 @@ static int bench() {
 			printf("open: %s\n", fg_error_text());
 			return 1;
 		}
-		OnDevice<float> logits((size_t)size.n * size.vocab), logprobs(size.n), top_logprobs((size_t)size.n * FG_MAX_LOGPROBS);
+		OnDevice<float> logits((size_t)size.n * size.vocab), logprobs(size.n),
+			top_logprobs((size_t)size.n * FG_MAX_LOGPROBS);
 		OnDevice<int32_t> last(size.n), ids(size.n), top_ids((size_t)size.n * FG_MAX_LOGPROBS);
 		OnDevice<fg_row> rows(size.n);
 		for (int peaked = 0; peaked < 2; peaked++) {
@@ -349,8 +366,9 @@ static int bench() {
 				fill(sampler, fills.get(), size.n, nullptr);
 				for (int32_t i = 0; i < size.n; i++) fg::sampler_free(fills[i].sampler);
 				rows.set(list);
-				printf("%12.1f", (double)time_run(sampler, {logits.data, rows.data, nullptr, last.data, ids.data, logprobs.data, 1,
-				                                               top_ids.data, top_logprobs.data, size.n}));
+				printf("%12.1f",
+				       (double)time_run(sampler, {logits.data, rows.data, nullptr, last.data, ids.data, logprobs.data,
+				                                  1, top_ids.data, top_logprobs.data, size.n}));
 			}
 			printf("  (%.0f MB)\n", (double)size.n * size.vocab * 4e-6);
 		}
