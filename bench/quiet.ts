@@ -4,7 +4,6 @@ import { cpus } from "node:os";
 
 /** Share of one core that others may take before a measurement is run again: threads that meet at barriers all wait for it. */
 const TOLERATED = 0.1;
-const ATTEMPTS = 10;
 
 /** Jiffies: of all CPUs in all states, of those at work or stolen, and of the processes `pids`. */
 function cpuTime(pids: readonly number[]) {
@@ -25,12 +24,13 @@ function cpuTime(pids: readonly number[]) {
 }
 
 /**
- * Runs `work` until others, meaning every process but `pids`, have left it in peace; at most ten times. Returns its last
+ * Runs `work` until others, meaning every process but `pids`, have left it in peace; at most `attempts` times. Returns its last
  * result and whether that was disturbed.
  */
 export async function undisturbed<T>(
   pids: readonly number[],
   work: () => T | Promise<T>,
+  attempts = 8,
 ): Promise<{ result: T; disturbed: boolean }> {
   for (let attempt = 1; ; attempt++) {
     if (!existsSync("/proc/stat")) return { result: await work(), disturbed: false };
@@ -39,7 +39,7 @@ export async function undisturbed<T>(
     const after = cpuTime(pids);
     const others = after.busy - before.busy - (after.own - before.own);
     const disturbed = others > (TOLERATED * (after.total - before.total)) / cpus().length;
-    if (!disturbed || attempt === ATTEMPTS) return { result, disturbed };
+    if (!disturbed || attempt === attempts) return { result, disturbed };
     await Bun.sleep(500 * attempt);
   }
 }
