@@ -13,15 +13,21 @@ static model m;
 static step_builder b;
 
 static fg_shape small_shape(void) {
-	return (fg_shape){.n_layers = 2, .hidden_size = 64, .n_heads = 4, .n_kv_heads = 2, .head_dim = 32,
-					  .intermediate_size = 96, .vocab_size = VOCAB};
+	return (fg_shape){.n_layers = 2,
+	                  .hidden_size = 64,
+	                  .n_heads = 4,
+	                  .n_kv_heads = 2,
+	                  .head_dim = 32,
+	                  .intermediate_size = 96,
+	                  .vocab_size = VOCAB};
 }
 
 /* The call must fail with this status, and the message must contain `text`. */
 #define REFUSED(status, text, call)                                                                                    \
 	do {                                                                                                               \
 		fg_status got_ = (call);                                                                                       \
-		CHECK(got_ == (status) && strstr(fg_error(), text), "status %d: %s", (int)got_, got_ ? fg_error() : "accepted");   \
+		CHECK(got_ == (status) && strstr(fg_error(), text), "status %d: %s", (int)got_,                                \
+		      got_ ? fg_error() : "accepted");                                                                         \
 	} while (0)
 
 /* ---- fg_open ---- */
@@ -120,8 +126,9 @@ static void test_bad_tables(void) {
 	MUST(fg_load(e, m.tensors, m.n_tensors));
 	REFUSED(FG_INVALID, "before", fg_load(e, m.tensors, m.n_tensors));
 	MUST(fg_ready(e, &capacity));
-	CHECK(capacity.n_pages == (64 << 20) / (int)capacity.page_bytes && capacity.n_threads == 2 && capacity.n_host_pages == 0,
-		  "%d pages of %d bytes", capacity.n_pages, (int)capacity.page_bytes);
+	CHECK(capacity.n_pages == (64 << 20) / (int)capacity.page_bytes && capacity.n_threads == 2 &&
+	          capacity.n_host_pages == 0,
+	      "%d pages of %d bytes", capacity.n_pages, (int)capacity.page_bytes);
 	fg_close(e);
 	options.kv_bytes = 100;
 	MUST(fg_open(&m.shape, &options, &e));
@@ -134,8 +141,14 @@ static void test_bad_tables(void) {
 	REFUSED(FG_OUT_OF_MEMORY, "kv_bytes", fg_ready(e, &capacity));
 	fg_close(e);
 	/* closing in the middle of a load stops it */
-	MUST(fg_open(&m.shape, &(fg_options){.devices = options.devices, .n_devices = 1, .max_seqs = 1, .max_step_tokens = 1,
-										 .max_context = 1, .kv_bytes = 1 << 20}, &e));
+	MUST(fg_open(&m.shape,
+	             &(fg_options){.devices = options.devices,
+	                           .n_devices = 1,
+	                           .max_seqs = 1,
+	                           .max_step_tokens = 1,
+	                           .max_context = 1,
+	                           .kv_bytes = 1 << 20},
+	             &e));
 	MUST(fg_load_random(e, 1));
 	fg_close(e);
 }
@@ -171,7 +184,7 @@ static void test_files(const float *want) {
 	MUST(fg_ready(e, &capacity));
 	MUST(fg_progress(e, &progress));
 	CHECK(progress.finished && progress.done == total && progress.total == total, "progress %d of %d",
-		  (int)progress.done, (int)progress.total);
+	      (int)progress.done, (int)progress.total);
 	static const int32_t tokens[5] = {1, 2, 3, 4, 5};
 	outcome *o = new_outcome(&m, 1);
 	begin_step(&b);
@@ -332,13 +345,16 @@ static void test_results(void) {
 		}
 		CHECK(o->ids[r] == (r < 9 ? tokens[r + 1] : r == 9 ? best : 7), "row %d: id %d", r, o->ids[r]);
 		double want = (double)logits[id] - log(sum);
-		CHECK(fabs((double)o->logprobs[r] - want) < 1e-5, "row %d: logprob %g, not %g", r, (double)o->logprobs[r], want);
+		CHECK(fabs((double)o->logprobs[r] - want) < 1e-5, "row %d: logprob %g, not %g", r, (double)o->logprobs[r],
+		      want);
 		if (r < 10) {
 			const int32_t *top = o->top_ids + r * FG_MAX_LOGPROBS;
-			CHECK(top[0] == best && logits[top[0]] >= logits[top[1]] && logits[top[1]] >= logits[top[2]], "row %d: top", r);
+			CHECK(top[0] == best && logits[top[0]] >= logits[top[1]] && logits[top[1]] >= logits[top[2]], "row %d: top",
+			      r);
 		}
 	}
-	CHECK(!memcmp(o->logits + 9 * VOCAB, o->logits + 10 * VOCAB, VOCAB * sizeof(float)), "the same prompt, other logits");
+	CHECK(!memcmp(o->logits + 9 * VOCAB, o->logits + 10 * VOCAB, VOCAB * sizeof(float)),
+	      "the same prompt, other logits");
 	CHECK(o->result.run_seconds > 0 && o->result.idle_seconds >= 0, "times");
 	/* a chunk that goes on in the next step is scored up to next_token */
 	begin_step(&b);
@@ -349,7 +365,8 @@ static void test_results(void) {
 	float before[10];
 	memcpy(before, o->logprobs, sizeof before);
 	run_step(e, &b, o);
-	CHECK(o->result.n_rows == 4 && !memcmp(before, o->logprobs, 4 * sizeof *before) && o->ids[3] == tokens[4], "scored chunk");
+	CHECK(o->result.n_rows == 4 && !memcmp(before, o->logprobs, 4 * sizeof *before) && o->ids[3] == tokens[4],
+	      "scored chunk");
 	fg_close(e);
 	free_outcome(o);
 }
@@ -360,8 +377,8 @@ static void test_in_flight(void) {
 	fg_options options = test_options();
 	int32_t alone[STEPS], prompt[6] = {3, 1, 4, 1, 5, 9}, last = FG_LAST_SAMPLED;
 	outcome *o = new_outcome(&m, 1);
-	fg_sampling sampling = {.seed = 12, .temperature = 1, .top_p = 0.9f, .repetition_penalty = 1.2f, .history = prompt,
-							.n_prompt = 6};
+	fg_sampling sampling = {
+		.seed = 12, .temperature = 1, .top_p = 0.9f, .repetition_penalty = 1.2f, .history = prompt, .n_prompt = 6};
 	for (int pass = 0; pass < 2; pass++) {
 		void *e = open_model(&m, options, NULL);
 		begin_step(&b);
@@ -444,8 +461,8 @@ static void test_trace(void) {
 	size_t n = file ? fread(text, 1, sizeof text - 1, file) : 0;
 	text[n] = 0;
 	CHECK(strstr(text, "\"name\":\"attention\"") && strstr(text, "\"layer\":1") && strstr(text, "\"name\":\"step\"") &&
-			  !strncmp(text, "{\"traceEvents\":[", 16) && n > 3 && !strcmp(text + n - 3, "]}\n"),
-		  "trace of %zu bytes", n);
+	          !strncmp(text, "{\"traceEvents\":[", 16) && n > 3 && !strcmp(text + n - 3, "]}\n"),
+	      "trace of %zu bytes", n);
 	if (file) fclose(file);
 	unlink(path);
 	fg_close(e);

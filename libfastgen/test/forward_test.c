@@ -48,7 +48,8 @@ static void test_shape(const char *name, fg_shape shape, int32_t window, int32_t
 	double *exact = doubles(TOKENS * VOCAB), *plain = doubles(TOKENS * VOCAB), naive = 0;
 	int low = compute != FG_F32 || kv != FG_F32;
 	ref_forward(&(reference){.m = &m, .rounding = 0}, prompt, TOKENS, exact);
-	ref_forward(&(reference){.m = &m, .rounding = low ? 2 : 1, .compute_dtype = compute, .kv_dtype = kv}, prompt, TOKENS, plain);
+	ref_forward(&(reference){.m = &m, .rounding = low ? 2 : 1, .compute_dtype = compute, .kv_dtype = kv}, prompt,
+	            TOKENS, plain);
 	for (int i = 0; i < TOKENS * VOCAB; i++) naive = fmax(naive, fabs(plain[i] - exact[i]));
 	for (int isa = 0; isa < n_isas; isa++) {
 		double worst = 0;
@@ -68,9 +69,14 @@ static void test_shape(const char *name, fg_shape shape, int32_t window, int32_t
 static void test_shapes(void) {
 	char name[64];
 	for (int32_t group = 1; group <= 8; group++) {
-		fg_shape shape = {.n_layers = 2, .hidden_size = 80 + 8 * (group % 3), .n_kv_heads = group > 4 ? 1 : 2,
-						  .head_dim = 32 << group % 3, .intermediate_size = 112, .tied_embeddings = group & 1,
-						  .qkv_bias = group >> 1 & 1, .qk_norm = group >> 2 & 1};
+		fg_shape shape = {.n_layers = 2,
+		                  .hidden_size = 80 + 8 * (group % 3),
+		                  .n_kv_heads = group > 4 ? 1 : 2,
+		                  .head_dim = 32 << group % 3,
+		                  .intermediate_size = 112,
+		                  .tied_embeddings = group & 1,
+		                  .qkv_bias = group >> 1 & 1,
+		                  .qk_norm = group >> 2 & 1};
 		shape.n_heads = group * shape.n_kv_heads;
 		snprintf(name, sizeof name, "group %d", group);
 		test_shape(name, shape, group == 3 ? 20 : group == 6 ? -70 : 0, group % 3, FG_F32, FG_F32);
@@ -78,13 +84,20 @@ static void test_shapes(void) {
 	static const int32_t dtypes[] = {FG_F32, FG_F16, FG_BF16};
 	for (int compute = 0; compute < 3; compute++) {
 		for (int w = 0; w < 3; w++) {
-			fg_shape shape = {.n_layers = 2, .hidden_size = 96, .n_heads = 3, .n_kv_heads = 1, .head_dim = 32,
-							  .intermediate_size = 160, .qkv_bias = 1, .rope_scale = 1.2f};
+			fg_shape shape = {.n_layers = 2,
+			                  .hidden_size = 96,
+			                  .n_heads = 3,
+			                  .n_kv_heads = 1,
+			                  .head_dim = 32,
+			                  .intermediate_size = 160,
+			                  .qkv_bias = 1,
+			                  .rope_scale = 1.2f};
 			snprintf(name, sizeof name, "compute %d, weights %d, cache %d", compute, w, (compute + w) % 3);
 			test_shape(name, shape, 0, dtypes[w], dtypes[compute], dtypes[(compute + w) % 3]);
 		}
 	}
-	fg_shape wide = {.n_layers = 1, .hidden_size = 64, .n_heads = 40, .n_kv_heads = 1, .head_dim = 32, .intermediate_size = 64};
+	fg_shape wide = {
+		.n_layers = 1, .hidden_size = 64, .n_heads = 40, .n_kv_heads = 1, .head_dim = 32, .intermediate_size = 64};
 	test_shape("40 heads on one KV head", wide, 0, FG_F32, FG_F32, FG_F32);
 }
 
@@ -126,7 +139,8 @@ static void run_way(const model *m, fg_options options, const way *w, float *log
 		}
 		if (w->swap && step == 2) {
 			fg_page_copy copies[32];
-			for (int32_t i = 0; i < n_pages; i++) copies[i] = (fg_page_copy){first + i * w->page_stride, n_pages - i, FG_TO_HOST};
+			for (int32_t i = 0; i < n_pages; i++)
+				copies[i] = (fg_page_copy){first + i * w->page_stride, n_pages - i, FG_TO_HOST};
 			MUST(fg_copy_pages(engine, copies, n_pages));
 			for (int32_t i = 0; i < n_pages; i++) copies[i] = (fg_page_copy){60 + i, n_pages - i, FG_TO_DEVICE};
 			MUST(fg_copy_pages(engine, copies, n_pages));
@@ -170,19 +184,26 @@ static void test_invariance(fg_shape shape, int32_t window, int32_t compute, int
 	fg_options options = test_options();
 	options.compute_dtype = compute;
 	options.kv_dtype = kv;
-	options.kv_bytes = 128 * (uint64_t)shape.n_layers * 2 * (uint64_t)shape.n_kv_heads * 64 * (uint64_t)shape.head_dim * 4;
+	options.kv_bytes =
+		128 * (uint64_t)shape.n_layers * 2 * (uint64_t)shape.n_kv_heads * 64 * (uint64_t)shape.head_dim * 4;
 	for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
 		memset(got, 0, sizeof got);
 		run_way(&m, options, &ways[i], i ? got : want);
-		CHECK(i == 0 || !memcmp(want, got, sizeof want), "%s: window %d, compute %d, cache %d: the logits differ", ways[i].name,
-			  window, compute, kv);
+		CHECK(i == 0 || !memcmp(want, got, sizeof want), "%s: window %d, compute %d, cache %d: the logits differ",
+		      ways[i].name, window, compute, kv);
 	}
 	free_model(&m);
 }
 
 int main(void) {
-	fg_shape shape = {.n_layers = 2, .hidden_size = 96, .n_heads = 6, .n_kv_heads = 2, .head_dim = 32,
-					  .intermediate_size = 144, .tied_embeddings = 1, .qkv_bias = 1};
+	fg_shape shape = {.n_layers = 2,
+	                  .hidden_size = 96,
+	                  .n_heads = 6,
+	                  .n_kv_heads = 2,
+	                  .head_dim = 32,
+	                  .intermediate_size = 144,
+	                  .tied_embeddings = 1,
+	                  .qkv_bias = 1};
 	find_isas();
 	test_shapes();
 	for (int i = 0; i < n_isas; i++) {

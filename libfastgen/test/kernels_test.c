@@ -29,7 +29,7 @@ static void test_conversions(const fg_kernels *k) {
 		for (int i = 0; i < N; i++) {
 			float want = fg_read(h, dtypes[d], (size_t)i);
 			wrong += isnan(want) ? !isnan(f[i]) || !isnan(fg_read(back, dtypes[d], (size_t)i))
-								 : fg_float_bits(want) != fg_float_bits(f[i]) || back[i] != h[i];
+			                     : fg_float_bits(want) != fg_float_bits(f[i]) || back[i] != h[i];
 		}
 	}
 	CHECK(wrong == 0, "%s: %ld 16-bit values", k->isa, wrong);
@@ -39,7 +39,8 @@ static void test_conversions(const fg_kernels *k) {
 		for (int i = 0; i < N; i++) {
 			uint32_t bits = (uint32_t)next_random();
 			if (round & 1) bits = (bits & 0xffff0000) | 0x8000; /* a tie in bf16 */
-			if (round & 2) bits = (bits & 0x800fe000) | (uint32_t)(96 + below(64)) << 23 | 0x1000; /* f16, near its range */
+			if (round & 2)
+				bits = (bits & 0x800fe000) | (uint32_t)(96 + below(64)) << 23 | 0x1000; /* f16, near its range */
 			f[i] = fg_bits_float(bits);
 		}
 		for (int d = 1; d < 3; d++) {
@@ -63,7 +64,7 @@ static float read_x(const void *x, fg_x_format format, size_t i) {
 }
 
 static void test_linear_case(const fg_kernels *k, int n_tokens, int n_rows, int cols, int32_t w_dtype,
-							 fg_x_format format, int add) {
+                             fg_x_format format, int add) {
 	size_t xn = (size_t)n_tokens * (size_t)cols, wn = (size_t)n_rows * (size_t)cols, stride = (size_t)n_rows + 3;
 	size_t w_bytes = (size_t)fg_dtype_bytes(w_dtype);
 	void *x = make(xn * 4), *w = make(wn * 4);
@@ -75,8 +76,16 @@ static void test_linear_case(const fg_kernels *k, int n_tokens, int n_rows, int 
 	}
 	for (size_t i = 0; i < wn; i++) fg_write(w, w_dtype, i, bell(0.1f));
 	for (size_t i = 0; i < (size_t)n_tokens * stride; i++) before[i] = y[i] = bell(1);
-	fg_linear_args args = {.x = x, .w = w, .y = y, .y_stride = stride, .n_tokens = n_tokens, .n_rows = n_rows, .k = cols,
-						   .w_dtype = w_dtype, .x_format = format, .add = add};
+	fg_linear_args args = {.x = x,
+	                       .w = w,
+	                       .y = y,
+	                       .y_stride = stride,
+	                       .n_tokens = n_tokens,
+	                       .n_rows = n_rows,
+	                       .k = cols,
+	                       .w_dtype = w_dtype,
+	                       .x_format = format,
+	                       .add = add};
 	k->linear(&args);
 	long off = 0, touched = 0, differ = 0;
 	for (int t = 0; t < n_tokens; t++) {
@@ -89,7 +98,7 @@ static void test_linear_case(const fg_kernels *k, int n_tokens, int n_rows, int 
 			double want = add ? (double)before[at] : 0, size = fabs(want);
 			for (int c = 0; c < cols; c++) {
 				double p = (double)read_x(x, format, (size_t)t * (size_t)cols + (size_t)c) *
-						   (double)fg_read(w, w_dtype, r * (size_t)cols + (size_t)c);
+				           (double)fg_read(w, w_dtype, r * (size_t)cols + (size_t)c);
 				want += p;
 				size += fabs(p);
 			}
@@ -107,8 +116,8 @@ static void test_linear_case(const fg_kernels *k, int n_tokens, int n_rows, int 
 		}
 	}
 	CHECK(off == 0 && touched == 0 && differ == 0,
-		  "%s: %d tokens, [%d][%d] of dtype %d, format %d, add %d: %ld off, %ld touched outside, %ld not as alone", k->isa,
-		  n_tokens, n_rows, cols, w_dtype, (int)format, add, off, touched, differ);
+	      "%s: %d tokens, [%d][%d] of dtype %d, format %d, add %d: %ld off, %ld touched outside, %ld not as alone",
+	      k->isa, n_tokens, n_rows, cols, w_dtype, (int)format, add, off, touched, differ);
 	free(x), free(w), free(y), free(before);
 }
 
@@ -163,7 +172,7 @@ static void test_elementwise(const fg_kernels *k) {
 				silu_off += !(fabs((double)read_x(out, formats[f], (size_t)i) - want) <= slack);
 			}
 			CHECK(norm_off == 0 && silu_off == 0, "%s: %d values, format %d: %ld norms, %ld silus off", k->isa, n,
-				  (int)formats[f], norm_off, silu_off);
+			      (int)formats[f], norm_off, silu_off);
 		}
 	}
 	in[0] = NAN, in[1] = INFINITY, in[2] = -INFINITY, other[0] = other[1] = other[2] = 1;
@@ -179,7 +188,7 @@ static void test_elementwise(const fg_kernels *k) {
 			double a = (double)was[i], b = (double)was[i + head_dim / 2], c = (double)cosine[i], s = (double)sine[i];
 			double slack = (fabs(a) + fabs(b)) * 3 * 0x1p-24;
 			off += !(fabs((double)v[i] - (a * c - b * s)) <= slack) +
-				   !(fabs((double)v[i + head_dim / 2] - (b * c + a * s)) <= slack);
+			       !(fabs((double)v[i + head_dim / 2] - (b * c + a * s)) <= slack);
 		}
 		CHECK(off == 0, "%s: rope of %d: %ld off", k->isa, head_dim, off);
 	}
@@ -226,11 +235,18 @@ static void attend_plainly(const attention_case *a, int row, int single, double 
 
 /* What the op does with the kernels: splits in order, merged. */
 static void attend_with(const fg_kernels *k, attention_case *a, int first_row, int n_rows, fg_attention_scratch *s,
-						float out[][FG_MAX_HEAD_DIM]) {
-	fg_attention_args args = {.kv = a->kv, .page_bytes = a->page_bytes, .k_offset = 0,
-							  .v_offset = a->page_bytes / 2, .pages = a->pages, .low = a->low + first_row,
-							  .high = a->high + first_row, .scale = 1 / sqrtf((float)a->head_dim), .n_rows = n_rows,
-							  .head_dim = a->head_dim, .kv_dtype = a->kv_dtype};
+                        float out[][FG_MAX_HEAD_DIM]) {
+	fg_attention_args args = {.kv = a->kv,
+	                          .page_bytes = a->page_bytes,
+	                          .k_offset = 0,
+	                          .v_offset = a->page_bytes / 2,
+	                          .pages = a->pages,
+	                          .low = a->low + first_row,
+	                          .high = a->high + first_row,
+	                          .scale = 1 / sqrtf((float)a->head_dim),
+	                          .n_rows = n_rows,
+	                          .head_dim = a->head_dim,
+	                          .kv_dtype = a->kv_dtype};
 	memcpy(s->q, a->q[first_row], (size_t)n_rows * sizeof *s->q);
 	memset(&s->total, 0, sizeof s->total);
 	for (int split = 0; split * FG_SPLIT_TOKENS < KEYS; split++) {
@@ -240,8 +256,8 @@ static void attend_with(const fg_kernels *k, attention_case *a, int first_row, i
 	for (int r = 0; r < n_rows; r++) k->finish(&s->total, r, a->head_dim, FG_X_F32, out[r]);
 }
 
-static void test_attention_case(const fg_kernels *k, int group, int n_tokens, int head_dim, int32_t kv_dtype, int window,
-								int last) {
+static void test_attention_case(const fg_kernels *k, int group, int n_tokens, int head_dim, int32_t kv_dtype,
+                                int window, int last) {
 	static attention_case a;
 	static float out[FG_ATTENTION_ROWS][FG_MAX_HEAD_DIM], alone[1][FG_MAX_HEAD_DIM];
 	fg_attention_scratch *s = make(sizeof *s);
@@ -282,9 +298,10 @@ static void test_attention_case(const fg_kernels *k, int group, int n_tokens, in
 		}
 	}
 	CHECK(worst <= 2 * naive + 4 * 0x1p-24 && differ == 0,
-		  "%s: group %d, %d tokens up to %d, head_dim %d, dtype %d, window %d: error %.3g, plain float32 has %.3g; %ld not as "
-		  "alone",
-		  k->isa, group, n_tokens, last, head_dim, kv_dtype, window, worst, naive, differ);
+	      "%s: group %d, %d tokens up to %d, head_dim %d, dtype %d, window %d: error %.3g, plain float32 has %.3g; %ld "
+	      "not as "
+	      "alone",
+	      k->isa, group, n_tokens, last, head_dim, kv_dtype, window, worst, naive, differ);
 	free(a.kv);
 	free(s);
 }

@@ -23,11 +23,12 @@ static inline void add_tensor(model *m, fg_role role, int32_t layer, int32_t row
 	size_t n = (size_t)rows * (size_t)cols, size = (size_t)fg_dtype_bytes(m->dtype);
 	void *data = malloc(n * size);
 	if (!data) exit(1);
-	int norm = role == FG_FINAL_NORM || role == FG_ATTN_NORM || role == FG_MLP_NORM || role == FG_Q_NORM || role == FG_K_NORM;
+	int norm =
+		role == FG_FINAL_NORM || role == FG_ATTN_NORM || role == FG_MLP_NORM || role == FG_Q_NORM || role == FG_K_NORM;
 	float scale = cols == 1 ? 0.2f : role == FG_EMBED ? 0.7f : 1.0f / sqrtf((float)cols);
 	for (size_t i = 0; i < n; i++) fg_write(data, m->dtype, i, (norm ? 1.0f : 0.0f) + bell(scale));
-	m->tensors[m->n_tensors++] = (fg_tensor){.data = data, .bytes = n * size, .role = role, .layer = layer,
-											 .dtype = m->dtype, .rows = rows, .cols = cols};
+	m->tensors[m->n_tensors++] = (fg_tensor){
+		.data = data, .bytes = n * size, .role = role, .layer = layer, .dtype = m->dtype, .rows = rows, .cols = cols};
 }
 
 /* `shape` gives the dimensions and switches; windows and frequencies are filled in here. */
@@ -74,8 +75,8 @@ static inline void free_model(model *m) {
 
 /* ---- the reference: one sequence, every position, nothing clever ---- */
 
-/* How numbers are rounded: 0 = double precision throughout; 1 = every operation to float32; 2 = that, and the inputs of linear
- * layers to compute_dtype and keys and values to kv_dtype. */
+/* How numbers are rounded: 0 = double precision throughout; 1 = every operation to float32; 2 = that, and the inputs of
+ * linear layers to compute_dtype and keys and values to kv_dtype. */
 typedef struct {
 	const model *m;
 	int rounding;
@@ -118,7 +119,8 @@ static inline void ref_norm(const reference *r, const fg_tensor *w, const double
 	for (int32_t i = 0; i < n; i++) y[i] = step_of(r, step_of(r, x[i] * scale) * weight(r, w, (size_t)i));
 }
 
-static inline void ref_heads(const reference *r, double *v, int32_t n_heads, fg_role norm, int32_t layer, int32_t position) {
+static inline void ref_heads(const reference *r, double *v, int32_t n_heads, fg_role norm, int32_t layer,
+                             int32_t position) {
 	const fg_shape *s = &r->m->shape;
 	int32_t half = s->head_dim / 2;
 	for (int32_t h = 0; h < n_heads; h++, v += s->head_dim) {
@@ -147,14 +149,16 @@ static inline void ref_forward(const reference *r, const int32_t *tokens, int32_
 	size_t hidden = (size_t)s->hidden_size, dim = (size_t)s->head_dim, inter = (size_t)s->intermediate_size;
 	size_t q_size = (size_t)s->n_heads * dim, kv_size = (size_t)s->n_kv_heads * dim, count = (size_t)n;
 	double *x = doubles(count * hidden), *norm = doubles(hidden), *delta = doubles(hidden), *q = doubles(q_size);
-	double *k = doubles(count * kv_size), *v = doubles(count * kv_size), *out = doubles(q_size), *score = doubles(count);
+	double *k = doubles(count * kv_size), *v = doubles(count * kv_size), *out = doubles(q_size),
+		   *score = doubles(count);
 	double *gate = doubles(inter), *up = doubles(inter);
 	const fg_tensor *embed = tensor_of(r->m, FG_EMBED, 0);
 	for (size_t i = 0; i < count * hidden; i++) {
 		x[i] = weight(r, embed, (size_t)tokens[i / hidden] * hidden + i % hidden);
 	}
 	for (int32_t l = 0; l < s->n_layers; l++) {
-		const fg_tensor *bias[3] = {tensor_of(r->m, FG_Q_BIAS, l), tensor_of(r->m, FG_K_BIAS, l), tensor_of(r->m, FG_V_BIAS, l)};
+		const fg_tensor *bias[3] = {tensor_of(r->m, FG_Q_BIAS, l), tensor_of(r->m, FG_K_BIAS, l),
+		                            tensor_of(r->m, FG_V_BIAS, l)};
 		for (int32_t t = 0; t < n; t++) {
 			double *xt = x + (size_t)t * hidden, *kt = k + (size_t)t * kv_size, *vt = v + (size_t)t * kv_size;
 			ref_norm(r, tensor_of(r->m, FG_ATTN_NORM, l), xt, s->hidden_size, norm);
@@ -202,7 +206,8 @@ static inline void ref_forward(const reference *r, const int32_t *tokens, int32_
 	}
 	for (int32_t t = 0; t < n; t++) {
 		ref_norm(r, tensor_of(r->m, FG_FINAL_NORM, 0), x + (size_t)t * hidden, s->hidden_size, norm);
-		ref_linear(r, s->tied_embeddings ? embed : tensor_of(r->m, FG_LM_HEAD, 0), norm, logits + (size_t)t * (size_t)s->vocab_size);
+		ref_linear(r, s->tied_embeddings ? embed : tensor_of(r->m, FG_LM_HEAD, 0), norm,
+		           logits + (size_t)t * (size_t)s->vocab_size);
 	}
 	free(x), free(norm), free(delta), free(q), free(k), free(v), free(out), free(score), free(gate), free(up);
 }
@@ -220,8 +225,15 @@ static inline void ref_forward(const reference *r, const int32_t *tokens, int32_
 
 static inline fg_options test_options(void) {
 	static const int32_t device = 0;
-	return (fg_options){.devices = &device, .n_devices = 1, .n_threads = 2, .max_seqs = 8, .max_step_tokens = 1024,
-						.max_context = 1024, .compute_dtype = FG_F32, .kv_dtype = FG_F32, .kv_bytes = 64 << 20};
+	return (fg_options){.devices = &device,
+	                    .n_devices = 1,
+	                    .n_threads = 2,
+	                    .max_seqs = 8,
+	                    .max_step_tokens = 1024,
+	                    .max_context = 1024,
+	                    .compute_dtype = FG_F32,
+	                    .kv_dtype = FG_F32,
+	                    .kv_bytes = 64 << 20};
 }
 
 static inline void *open_model(const model *m, fg_options options, fg_capacity *capacity) {
@@ -233,10 +245,7 @@ static inline void *open_model(const model *m, fg_options options, fg_capacity *
 	return engine;
 }
 
-#define GREEDY                                                                                                         \
-	(fg_sampling) {                                                                                                    \
-		.top_p = 1, .repetition_penalty = 1                                                                            \
-	}
+#define GREEDY (fg_sampling){.top_p = 1, .repetition_penalty = 1}
 
 /* Fills a slot and maps n pages of it, page i to first + i * stride, before whatever `step` does. */
 typedef struct {
@@ -266,7 +275,7 @@ static inline void map_pages(step_builder *b, int32_t slot, int32_t from, int32_
 }
 
 static inline fg_step_seq *add_seq(step_builder *b, int32_t slot, const int32_t *tokens, int32_t n, int32_t context,
-								   int32_t flags) {
+                                   int32_t flags) {
 	memcpy(b->tokens + b->step.n_tokens, tokens, (size_t)n * sizeof *tokens);
 	b->step.n_tokens += n;
 	fg_step_seq *q = &b->seqs[b->step.n_seqs++];
@@ -299,8 +308,13 @@ static inline void free_outcome(outcome *o) {
 }
 
 static inline fg_status wait_for(void *engine, outcome *o) {
-	o->result = (fg_result){.row_capacity = 1024, .ids = o->ids, .logprobs = o->logprobs, .top_ids = o->top_ids,
-							.top_logprobs = o->top_logprobs, .logits = o->logits, .logits_capacity = o->logits_capacity};
+	o->result = (fg_result){.row_capacity = 1024,
+	                        .ids = o->ids,
+	                        .logprobs = o->logprobs,
+	                        .top_ids = o->top_ids,
+	                        .top_logprobs = o->top_logprobs,
+	                        .logits = o->logits,
+	                        .logits_capacity = o->logits_capacity};
 	return fg_wait(engine, &o->result);
 }
 
