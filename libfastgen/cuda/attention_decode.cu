@@ -1,5 +1,6 @@
 /* See attention_decode.cuh. */
 #include "attention_decode.cuh"
+#include "launch.cuh"
 
 namespace fg {
 
@@ -177,6 +178,7 @@ __device__ __forceinline__ int block_of(int64_t unit, int64_t total, int64_t n_b
 
 template <int D>
 __global__ void __launch_bounds__(THREADS, 2) decode_kernel(const __grid_constant__ DecodeArgs a, int n_seqs) {
+	await_previous();
 	using T = Tile<D>;
 	extern __shared__ __align__(128) char shared[];
 	__shared__ int last;
@@ -318,13 +320,12 @@ template <int D> constexpr int shared_bytes() {
 
 } // namespace
 
-template <int D> static cudaError_t launch(const DecodeArgs &args, int n_seqs, cudaStream_t stream) {
+template <int D> static cudaError_t run(const DecodeArgs &args, int n_seqs, cudaStream_t stream) {
 	static_assert(shared_bytes<D>() < 113 * 1024, "two blocks a multiprocessor");
 	cudaError_t error =
 		cudaFuncSetAttribute(decode_kernel<D>, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes<D>());
 	if (error != cudaSuccess) return error;
-	decode_kernel<D><<<args.plan.n_blocks, THREADS, shared_bytes<D>(), stream>>>(args, n_seqs);
-	return cudaGetLastError();
+	return launch(decode_kernel<D>, args.plan.n_blocks, THREADS, shared_bytes<D>(), stream, args, n_seqs);
 }
 
 int decode_blocks(int multiprocessors) {
@@ -333,9 +334,9 @@ int decode_blocks(int multiprocessors) {
 
 cudaError_t decode_attention(const DecodeArgs &args, int n_seqs, cudaStream_t stream) {
 	switch (args.kv.head_dim) {
-	case 32: return launch<32>(args, n_seqs, stream);
-	case 64: return launch<64>(args, n_seqs, stream);
-	case 128: return launch<128>(args, n_seqs, stream);
+	case 32: return run<32>(args, n_seqs, stream);
+	case 64: return run<64>(args, n_seqs, stream);
+	case 128: return run<128>(args, n_seqs, stream);
 	default: return cudaErrorInvalidValue;
 	}
 }

@@ -1,6 +1,7 @@
 /* See attention_prefill.cuh. */
 #include "attention_prefill.cuh"
 #include "hopper.cuh"
+#include "launch.cuh"
 
 namespace fg {
 
@@ -266,6 +267,7 @@ template <int D> __global__ void __launch_bounds__(THREADS, 1) prefill_kernel(co
 		barrier_init_fence();
 	}
 	__syncthreads();
+	await_previous();
 	int n_work = a.n_tiles * a.kv.kv_heads;
 	int group = threadIdx.x / GROUP_THREADS;
 	if (group == 0) {
@@ -277,13 +279,12 @@ template <int D> __global__ void __launch_bounds__(THREADS, 1) prefill_kernel(co
 	}
 }
 
-template <int D> cudaError_t launch(const PrefillArgs &args, int multiprocessors, cudaStream_t stream) {
+template <int D> cudaError_t run(const PrefillArgs &args, int multiprocessors, cudaStream_t stream) {
 	constexpr int BYTES = (int)sizeof(Shared<D>) + 1024;
 	cudaError_t error = cudaFuncSetAttribute(prefill_kernel<D>, cudaFuncAttributeMaxDynamicSharedMemorySize, BYTES);
 	if (error != cudaSuccess) return error;
 	int blocks = min(args.n_tiles * args.kv.kv_heads, multiprocessors);
-	prefill_kernel<D><<<blocks, THREADS, BYTES, stream>>>(args);
-	return cudaGetLastError();
+	return launch(prefill_kernel<D>, blocks, THREADS, BYTES, stream, args);
 }
 
 } // namespace
@@ -300,8 +301,8 @@ CUresult prefill_map(CUtensorMap *map, void *pool, uint64_t bytes, int head_dim,
 
 cudaError_t prefill_attention_sm90(const PrefillArgs &args, int multiprocessors, cudaStream_t stream) {
 	switch (args.kv.head_dim) {
-	case 64: return launch<64>(args, multiprocessors, stream);
-	case 128: return launch<128>(args, multiprocessors, stream);
+	case 64: return run<64>(args, multiprocessors, stream);
+	case 128: return run<128>(args, multiprocessors, stream);
 	default: return cudaErrorInvalidValue;
 	}
 }

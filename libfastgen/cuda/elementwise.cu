@@ -6,6 +6,7 @@
  * adds it, so that the sum costs no pass of its own.
  */
 #include "context.cuh"
+#include "launch.cuh"
 
 namespace fg {
 
@@ -71,6 +72,7 @@ __device__ __forceinline__ float block_sum(float x) {
 /* A row a block. */
 __global__ void __launch_bounds__(THREADS) embed_kernel(const bf16 *table, const int32_t *tokens, const int32_t *slots,
                                                         const int32_t *last_token, float *residual, int hidden) {
+	await_previous();
 	int slot = slots[blockIdx.x], token = tokens[blockIdx.x];
 	if (slot < 0) token = 0;                                             /* padding */
 	else if (token == FG_LAST_SAMPLED) token = max(last_token[slot], 0); /* a row that could not be sampled left -1 */
@@ -83,6 +85,7 @@ __global__ void __launch_bounds__(THREADS) embed_kernel(const bf16 *table, const
 template <int VECTORS>
 __global__ void __launch_bounds__(THREADS)
 	add_norm_kernel(float *residual, const bf16 *delta, const float *weight, bf16 *x, int hidden, float eps) {
+	await_previous();
 	int64_t row = (int64_t)blockIdx.x * hidden;
 	Floats r[VECTORS];
 	float squares = 0;
@@ -126,6 +129,7 @@ struct RopeArgs {
 /* A token a block, heads over its warps. A lane holds elements 2 * lane and the next one of each half of the head, the
  * pairs that RoPE turns. */
 template <int D> __global__ void __launch_bounds__(THREADS) qkv_rope_kernel(const __grid_constant__ RopeArgs a) {
+	await_previous();
 	constexpr int HALF = D / 2, PAIRS = HALF / WARP > 0 ? HALF / WARP : 1; /* pairs a lane */
 	int slot = a.slots[blockIdx.x];
 	if (slot < 0) return; /* padding */
@@ -181,6 +185,7 @@ template <int D> __global__ void __launch_bounds__(THREADS) qkv_rope_kernel(cons
 }
 
 __global__ void __launch_bounds__(THREADS) silu_mul_kernel(const bf16 *gate_up, bf16 *act, int width, int64_t vectors) {
+	await_previous();
 	int64_t n = (int64_t)blockIdx.x * THREADS + threadIdx.x;
 	if (n >= vectors) return;
 	int per_row = width / VECTOR;
@@ -195,6 +200,7 @@ __global__ void __launch_bounds__(THREADS) silu_mul_kernel(const bf16 *gate_up, 
 /* A row a block. */
 __global__ void __launch_bounds__(THREADS)
 	gather_kernel(const fg_row *rows, const float *residual, const bf16 *delta, float *out, int hidden) {
+	await_previous();
 	int64_t from = (int64_t)rows[blockIdx.x].token * hidden, to = (int64_t)blockIdx.x * hidden;
 	for (int i = threadIdx.x * VECTOR; i < hidden; i += THREADS * VECTOR) {
 		Floats r = load_float(residual + from + i);
@@ -212,10 +218,11 @@ __global__ void __launch_bounds__(THREADS)
 void embed(fg_ctx *ctx, const fg_batch *, float *residual) {
 	Context *c = context(ctx);
 	c->pending = false;
-	embed_kernel<<<c->extent.n_tokens, THREADS, 0, c->stream>>>(
-		(const bf16 *)ctx->weights.embed.part[0].data, (const int32_t *)(c->step + c->layout.tokens),
-		(const int32_t *)(c->step + c->layout.slots), c->last_token, residual, ctx->config->shape.hidden_size);
-	note(c, cudaGetLastError(), "embed");
+	cudaError_t error = launch(embed_kernel, c->extent.n_tokens, THREADS, 0, c->stream,
+	                           (const bf16 *)ctx->weights.embed.part[0].data, (const int32_t *)(c->step + c->layout.tokens),
+	                           (const int32_t *)(c->step + c->layout.slots), c->last_token, residual,
+	                           ctx->config->shape.hidden_size);
+	note(c, error, "embed");
 }
 
 void add_norm(fg_ctx *ctx, float *residual, const float *weight, int32_t n, void *x) {
@@ -224,14 +231,11 @@ void add_norm(fg_ctx *ctx, float *residual, const float *weight, int32_t n, void
 	if (delta) c->pending = false;
 	int hidden = ctx->config->shape.hidden_size, vectors = (hidden / VECTOR + THREADS - 1) / THREADS;
 	float eps = ctx->config->shape.rms_norm_eps;
-	auto launch = [&](auto kernel) {
-		kernel<<<n, THREADS, 0, c->stream>>>(residual, delta, weight, (bf16 *)x, hidden, eps);
-	};
-	if (vectors <= 1) launch(add_norm_kernel<1>);
-	else if (vectors <= 2) launch(add_norm_kernel<2>);
-	else if (vectors <= 4) launch(add_norm_kernel<4>);
-	else launch(add_norm_kernel<8>);
-	note(c, cudaGetLastError(), "add_norm");
+	auto kernel = vectors <= 1   ? add_norm_kernel<1>
+	              : vectors <= 2 ? add_norm_kernel<2>
+	              : vectors <= 4 ? add_norm_kernel<4>
+	                             : add_norm_kernel<8>;
+	note(c, launch(kernel, n, THREADS, 0, c->stream, residual, delta, weight, (bf16 *)x, hidden, eps), "add_norm");
 }
 
 void qkv_rope(fg_ctx *ctx, const fg_batch *, int32_t layer, void *qkv) {
@@ -250,26 +254,25 @@ void qkv_rope(fg_ctx *ctx, const fg_batch *, int32_t layer, void *qkv) {
 	              layer,
 	              s.rope_scale,
 	              s.rms_norm_eps};
-	auto launch = [&](auto kernel) { kernel<<<c->extent.n_tokens, THREADS, 0, c->stream>>>(a); };
-	if (s.head_dim == 32) launch(qkv_rope_kernel<32>);
-	else if (s.head_dim == 64) launch(qkv_rope_kernel<64>);
-	else launch(qkv_rope_kernel<128>);
-	note(c, cudaGetLastError(), "qkv_rope");
+	auto kernel = s.head_dim == 32 ? qkv_rope_kernel<32> : s.head_dim == 64 ? qkv_rope_kernel<64> : qkv_rope_kernel<128>;
+	note(c, launch(kernel, c->extent.n_tokens, THREADS, 0, c->stream, a), "qkv_rope");
 }
 
 void silu_mul(fg_ctx *ctx, const void *gate_up, int32_t n, void *act) {
 	Context *c = context(ctx);
 	int64_t vectors = (int64_t)n * c->intermediate / VECTOR;
-	silu_mul_kernel<<<(unsigned)((vectors + THREADS - 1) / THREADS), THREADS, 0, c->stream>>>(
-		(const bf16 *)gate_up, (bf16 *)act, c->intermediate, vectors);
-	note(c, cudaGetLastError(), "silu_mul");
+	unsigned blocks = (unsigned)((vectors + THREADS - 1) / THREADS);
+	note(c,
+	     launch(silu_mul_kernel, blocks, THREADS, 0, c->stream, (const bf16 *)gate_up, (bf16 *)act, c->intermediate, vectors),
+	     "silu_mul");
 }
 
 void gather(fg_ctx *ctx, const fg_batch *, int32_t first, int32_t n, float *residual, float *out) {
 	Context *c = context(ctx);
-	gather_kernel<<<n, THREADS, 0, c->stream>>>((const fg_row *)(c->step + c->layout.rows) + first, residual,
-	                                            c->pending ? c->delta : nullptr, out, ctx->config->shape.hidden_size);
-	note(c, cudaGetLastError(), "gather");
+	const fg_row *rows = (const fg_row *)(c->step + c->layout.rows) + first;
+	const bf16 *delta = c->pending ? c->delta : nullptr;
+	note(c, launch(gather_kernel, n, THREADS, 0, c->stream, rows, residual, delta, out, ctx->config->shape.hidden_size),
+	     "gather");
 }
 
 } // namespace fg

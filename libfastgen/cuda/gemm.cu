@@ -3,9 +3,11 @@ extern "C" {
 #include "../error.h"
 }
 #include "gemm.cuh"
+#include "gemv.cuh"
 #include "libraries.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -17,7 +19,7 @@ namespace fg {
 namespace {
 
 constexpr size_t WORKSPACE_BYTES = 32 << 20; /* cuBLAS's own recommendation for Hopper */
-constexpr int CANDIDATES = 8;
+constexpr int SUGGESTIONS = 8; /* of cuBLASLt's */
 constexpr int REPEATS = 5;
 
 fg_status lt_fail(cublasStatus_t status, const char *what) {
@@ -92,21 +94,11 @@ fg_status Gemm::open(const char *device_name) {
 	if (!folder.empty()) file = folder + "/gemm-" + device + "-" + std::to_string(lt.version()) + ".txt";
 	FILE *f = file.empty() ? nullptr : fopen(file.c_str(), "r");
 	if (f) {
-		/* A line a choice: rows cols n f32 and the algorithm's bytes in hexadecimal. A line that does not read as one
-		 * is skipped: the choice is then made anew. */
-		char line[512], hex[2 * sizeof(cublasLtMatmulAlgo_t) + 1];
-		while (fgets(line, sizeof line, f)) {
-			GemmKey key;
-			if (sscanf(line, "%d %d %d %d %128s", &key.rows, &key.cols, &key.n, &key.f32, hex) != 5) continue;
-			if (strlen(hex) != 2 * sizeof(cublasLtMatmulAlgo_t)) continue;
-			std::vector<uint8_t> bytes(sizeof(cublasLtMatmulAlgo_t));
-			for (size_t i = 0; i < bytes.size(); i++) {
-				unsigned x = 0;
-				sscanf(hex + 2 * i, "%2x", &x);
-				bytes[i] = (uint8_t)x;
-			}
-			choices[key] = bytes;
-		}
+		/* A line a choice: rows cols n f32 choice. A line that does not read as one is skipped: the choice is then made anew. */
+		char line[512], choice[256];
+		GemmKey key;
+		while (fgets(line, sizeof line, f))
+			if (sscanf(line, "%d %d %d %d %255s", &key.rows, &key.cols, &key.n, &key.f32, choice) == 5) choices[key] = choice;
 		fclose(f);
 	}
 	return FG_OK;
@@ -136,62 +128,84 @@ fg_status Gemm::describe(const GemmKey &key, GemmPlan *plan) {
 	return FG_OK;
 }
 
+bool Gemm::recall(const GemmKey &key, GemmPlan *plan) {
+	auto known = choices.find(key);
+	if (known == choices.end()) return false;
+	const std::string &choice = known->second;
+	if (sscanf(choice.c_str(), "own:%d", &plan->own) == 1) return plan->own >= 0 && plan->own < GEMV_SHAPES_COUNT && key.n <= GEMV_MOST;
+	plan->own = -1;
+	if (choice.size() != 2 * sizeof plan->algo) return false;
+	for (size_t i = 0; i < sizeof plan->algo; i++) {
+		unsigned byte = 0;
+		if (sscanf(choice.c_str() + 2 * i, "%2x", &byte) != 1) return false;
+		((uint8_t *)&plan->algo)[i] = (uint8_t)byte;
+	}
+	cublasLtMatmulHeuristicResult_t result;
+	return lt.check(handle, plan->desc, plan->w, plan->x, plan->y, plan->y, &plan->algo, &result) == CUBLAS_STATUS_SUCCESS &&
+	       result.workspaceSize <= WORKSPACE_BYTES;
+}
+
+bool Gemm::enqueue(const GemmKey &key, const GemmPlan &p, const void *x, const void *w, void *y, cudaStream_t stream) const {
+	if (p.own >= 0) return gemv(p.own, (const bf16 *)x, (const bf16 *)w, y, key.rows, key.cols, key.n, key.f32, stream) == cudaSuccess;
+	float one = 1, zero = 0;
+	return lt.matmul(handle, p.desc, &one, w, p.w, x, p.x, &zero, y, p.y, y, p.y, &p.algo, workspace, WORKSPACE_BYTES, stream) ==
+	       CUBLAS_STATUS_SUCCESS;
+}
+
 fg_status Gemm::plan(const GemmKey &key, const void *x, const void *w, void *y, cudaStream_t stream) {
 	if (plans.count(key)) return FG_OK;
 	GemmPlan plan = {};
 	fg_status status = describe(key, &plan);
 	if (status) return status;
-
-	auto known = choices.find(key);
-	if (known != choices.end()) {
-		memcpy(&plan.algo, known->second.data(), sizeof plan.algo);
-		cublasLtMatmulHeuristicResult_t result;
-		if (lt.check(handle, plan.desc, plan.w, plan.x, plan.y, plan.y, &plan.algo, &result) == CUBLAS_STATUS_SUCCESS &&
-		    result.workspaceSize <= WORKSPACE_BYTES) {
-			plans[key] = plan;
-			return FG_OK;
-		}
+	if (recall(key, &plan)) {
+		plans[key] = plan;
+		return FG_OK;
 	}
 
+	std::vector<GemmPlan> candidates;
+	plan.own = -1;
 	cublasLtMatmulPreference_t preference;
 	size_t bytes = WORKSPACE_BYTES;
 	LT(lt.preference_create(&preference));
 	LT(lt.preference_set(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &bytes, sizeof bytes));
-	cublasLtMatmulHeuristicResult_t found[CANDIDATES];
+	cublasLtMatmulHeuristicResult_t found[SUGGESTIONS];
 	int n_found = 0;
-	cublasStatus_t searched =
-		lt.heuristic(handle, plan.desc, plan.w, plan.x, plan.y, plan.y, preference, CANDIDATES, found, &n_found);
+	cublasStatus_t searched = lt.heuristic(handle, plan.desc, plan.w, plan.x, plan.y, plan.y, preference, SUGGESTIONS, found, &n_found);
 	lt.preference_destroy(preference);
-	if (searched != CUBLAS_STATUS_SUCCESS || n_found == 0)
-		return fg_fail(FG_UNSUPPORTED, "cuBLASLt has no product of [%d][%d] with [%d][%d]^T", key.n, key.cols, key.rows,
-		               key.cols);
+	for (int i = 0; searched == CUBLAS_STATUS_SUCCESS && i < n_found; i++) {
+		plan.algo = found[i].algo;
+		candidates.push_back(plan);
+	}
+	for (plan.own = 0; key.n <= GEMV_MOST && plan.own < GEMV_SHAPES_COUNT; plan.own++) candidates.push_back(plan);
 
 	cudaEvent_t from, to;
 	cudaEventCreate(&from);
 	cudaEventCreate(&to);
-	float best = 1e30f, one = 1, zero = 0;
-	for (int c = 0; c < n_found; c++) {
-		float least = 1e30f;
+	float best = INFINITY;
+	for (const GemmPlan &candidate : candidates) {
+		float least = INFINITY;
 		bool works = true;
 		for (int i = 0; i <= REPEATS && works; i++) { /* the first is a warm-up */
 			cudaEventRecord(from, stream);
-			works = lt.matmul(handle, plan.desc, &one, w, plan.w, x, plan.x, &zero, y, plan.y, y, plan.y,
-			                  &found[c].algo, workspace, WORKSPACE_BYTES, stream) == CUBLAS_STATUS_SUCCESS;
+			works = enqueue(key, candidate, x, w, y, stream);
 			cudaEventRecord(to, stream);
 			float ms = 0;
-			if (cudaEventSynchronize(to) != cudaSuccess)
-				return fg_fail(FG_DEVICE, "a matrix product failed on the device");
+			if (cudaEventSynchronize(to) != cudaSuccess) return fg_fail(FG_DEVICE, "a matrix product failed on the device");
 			cudaEventElapsedTime(&ms, from, to);
 			if (i > 0) least = std::min(least, ms);
 		}
-		if (works && least < best) best = least, plan.algo = found[c].algo;
+		if (works && least < best) best = least, plan = candidate;
 	}
 	cudaEventDestroy(from);
 	cudaEventDestroy(to);
-	if (best == 1e30f)
-		return fg_fail(FG_DEVICE, "every cuBLASLt algorithm failed for [%d][%d] x [%d][%d]^T", key.n, key.cols,
-		               key.rows, key.cols);
-	choices[key].assign((uint8_t *)&plan.algo, (uint8_t *)&plan.algo + sizeof plan.algo);
+	if (best == INFINITY) return fg_fail(FG_UNSUPPORTED, "cuBLASLt has no product of [%d][%d] with [%d][%d]^T", key.n, key.cols, key.rows, key.cols);
+	std::string choice = plan.own >= 0 ? "own:" + std::to_string(plan.own) : "";
+	for (size_t i = 0; plan.own < 0 && i < sizeof plan.algo; i++) {
+		char hex[3];
+		snprintf(hex, sizeof hex, "%02x", ((const uint8_t *)&plan.algo)[i]);
+		choice += hex;
+	}
+	choices[key] = choice;
 	plans[key] = plan;
 	changed = true;
 	return FG_OK;
@@ -202,23 +216,16 @@ void Gemm::save() const {
 	std::string part = file + ".part";
 	FILE *f = fopen(part.c_str(), "w");
 	if (!f) return;
-	for (auto &[key, bytes] : choices) {
-		fprintf(f, "%d %d %d %d ", key.rows, key.cols, key.n, key.f32);
-		for (uint8_t b : bytes) fprintf(f, "%02x", b);
-		fputc('\n', f);
-	}
+	for (auto &[key, choice] : choices) fprintf(f, "%d %d %d %d %s\n", key.rows, key.cols, key.n, key.f32, choice.c_str());
 	if (fclose(f) == 0) rename(part.c_str(), file.c_str());
 }
 
 cudaError_t Gemm::run(const void *x, const void *w, void *y, int32_t rows, int32_t cols, int32_t n, bool f32,
                       cudaStream_t stream) const {
-	auto found = plans.find({rows, cols, bucket(n), f32});
+	GemmKey key = {rows, cols, bucket(n), f32};
+	auto found = plans.find(key);
 	if (found == plans.end()) return cudaErrorInvalidValue;
-	const GemmPlan &p = found->second;
-	float one = 1, zero = 0;
-	cublasStatus_t status = lt.matmul(handle, p.desc, &one, w, p.w, x, p.x, &zero, y, p.y, y, p.y, &p.algo, workspace,
-	                                  WORKSPACE_BYTES, stream);
-	return status == CUBLAS_STATUS_SUCCESS ? cudaSuccess : cudaErrorUnknown;
+	return enqueue(key, found->second, x, w, y, stream) ? cudaSuccess : cudaErrorUnknown;
 }
 
 } // namespace fg

@@ -41,6 +41,7 @@ struct GemmPlan {
 	cublasLtMatmulDesc_t desc;
 	cublasLtMatrixLayout_t w, x, y;
 	cublasLtMatmulAlgo_t algo;
+	int own; /* index into GEMV_SHAPES, or -1: cuBLASLt's algo */
 };
 
 struct GemmKey {
@@ -77,13 +78,16 @@ class Gemm {
 
   private:
 	fg_status describe(const GemmKey &key, GemmPlan *plan);
+	/* Whether the file's choice works for this plan; then it is in it. */
+	bool recall(const GemmKey &key, GemmPlan *plan);
+	bool enqueue(const GemmKey &key, const GemmPlan &plan, const void *x, const void *w, void *y, cudaStream_t stream) const;
 
 	void *library = nullptr;
 	CublasLt lt = {};
 	cublasLtHandle_t handle = nullptr;
 	void *workspace = nullptr;
 	std::string file;
-	std::map<GemmKey, std::vector<uint8_t>> choices; /* as in the file */
+	std::map<GemmKey, std::string> choices; /* as in the file: "own:INDEX" or the algorithm's bytes in hexadecimal */
 	std::map<GemmKey, GemmPlan> plans;
 	bool changed = false;
 };

@@ -10,7 +10,7 @@ NVCCFLAGS = -std=c++20 -O3 -lineinfo -I$(CUDA_ROOT)/include -Xcompiler -fPIC,-fv
 # As sample_math.h demands: sampling is the same to the bit as the CPU's.
 NVCCFLAGS += -ftz=false -prec-div=true
 
-CUDA_SOURCES := attention attention_decode attention_prefill elementwise gemm ops sample sample_slots step weights
+CUDA_SOURCES := attention attention_decode attention_prefill elementwise gemm gemv ops sample sample_slots step weights
 CUDA_OBJECTS := $(patsubst %,$(OBJ)/cuda/%.o,$(CUDA_SOURCES) attention_prefill_sm90 libraries) $(patsubst %,$(OBJ)/%.o,$(SHARED))
 
 .PHONY: cuda cuda-tests need-nvcc

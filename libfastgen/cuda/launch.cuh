@@ -1,0 +1,44 @@
+/*
+ * launch.cuh - programmatic dependent launch (sm_90 and later): a kernel's blocks are put in place while the kernel before it is
+ * still running, so that the gap between two kernels shrinks. A kernel launched so must call await_previous() before it touches
+ * anything that an earlier kernel wrote, or writes what an earlier one reads; it may read weights before.
+ */
+#ifndef FG_LAUNCH_CUH
+#define FG_LAUNCH_CUH
+
+#include <cuda_runtime.h>
+#include <utility>
+
+namespace fg {
+
+/* Waits until the kernels before this one are over and their writes are seen; lets the next one be put in place. */
+__device__ __forceinline__ void await_previous() {
+#if __CUDA_ARCH__ >= 900
+	asm volatile("griddepcontrol.launch_dependents;\n");
+	asm volatile("griddepcontrol.wait;\n" ::: "memory");
+#endif
+}
+
+/* Whether the current device has it. */
+inline bool can_overlap() {
+	static thread_local int major = 0;
+	int device = 0;
+	if (major == 0 && cudaGetDevice(&device) == cudaSuccess) cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
+	return major >= 9;
+}
+
+/* Launches a kernel that calls await_previous(). `shared`: bytes of dynamic shared memory. */
+template <class... Parameters, class... Arguments>
+cudaError_t launch(void (*kernel)(Parameters...), unsigned blocks, int threads, size_t shared, cudaStream_t stream, Arguments &&...arguments) {
+	cudaLaunchAttribute overlap = {};
+	overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+	overlap.val.programmaticStreamSerializationAllowed = 1;
+	cudaLaunchConfig_t config = {};
+	config.gridDim = blocks, config.blockDim = threads, config.dynamicSmemBytes = shared, config.stream = stream;
+	config.attrs = &overlap, config.numAttrs = can_overlap() ? 1 : 0;
+	return cudaLaunchKernelEx(&config, kernel, Parameters(std::forward<Arguments>(arguments))...);
+}
+
+} // namespace fg
+
+#endif
