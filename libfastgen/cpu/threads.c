@@ -14,10 +14,11 @@
  * microseconds; to wake a sleeping thread takes about 50. */
 enum { SPIN_NS = 40000 };
 
-/* A loop is published by writing its fields, then its number and item 0 into `ticket`. A thread takes an item by
- * raising the ticket from a value of the loop it knows, which fails once another loop has begun. Taking one also proves
- * that the fields it read were that loop's, because the loop cannot end before the item does. A worker that sleeps or
- * was descheduled holds nobody up: the others take its items. */
+/* A loop is published by closing the one before (INT32_MAX: no item is left), writing its fields, then its number and
+ * item 0 into `ticket`. Were the old ticket still open, a worker late to its loop could take one more, by the new n.
+ * A thread takes an item by raising the ticket from a value of the loop it knows, which fails once that loop is closed.
+ * Taking one also proves that the fields it read were that loop's, because the loop cannot end before the item does. A
+ * worker that sleeps or was descheduled holds nobody up: the others take its items. */
 struct fg_pool {
 	_Alignas(64) atomic_ullong ticket; /* loop number << 32 | next item */
 	_Alignas(64) atomic_int left;      /* items of the loop that have not ended */
@@ -45,9 +46,9 @@ static uint32_t loop_of(unsigned long long ticket) {
 static void take_items(fg_pool *p, uint32_t loop, int32_t thread) {
 	int32_t ended = 0;
 	unsigned long long ticket = atomic_load(&p->ticket);
-	fg_item *run = atomic_load_explicit(&p->run, memory_order_relaxed);
-	void *argument = atomic_load_explicit(&p->argument, memory_order_relaxed);
-	int32_t n = atomic_load_explicit(&p->n, memory_order_relaxed);
+	fg_item *run = atomic_load_explicit(&p->run, memory_order_acquire);
+	void *argument = atomic_load_explicit(&p->argument, memory_order_acquire);
+	int32_t n = atomic_load_explicit(&p->n, memory_order_acquire);
 	while (loop_of(ticket) == loop && (int32_t)(uint32_t)ticket < n) {
 		if (!atomic_compare_exchange_weak(&p->ticket, &ticket, ticket + 1)) continue;
 		run(argument, (int32_t)(uint32_t)ticket, thread);
@@ -97,11 +98,11 @@ void fg_parallel(fg_pool *p, int32_t n, fg_item *run, void *argument) {
 		for (int32_t i = 0; i < n; i++) run(argument, i, 0);
 		return;
 	}
-	uint32_t loop = loop_of(atomic_load_explicit(&p->ticket, memory_order_relaxed)) + 1;
-	atomic_store_explicit(&p->run, run, memory_order_relaxed);
-	atomic_store_explicit(&p->argument, argument, memory_order_relaxed);
-	atomic_store_explicit(&p->n, n, memory_order_relaxed);
-	atomic_store_explicit(&p->left, n, memory_order_relaxed);
+	uint32_t loop = loop_of(atomic_fetch_or(&p->ticket, INT32_MAX)) + 1;
+	atomic_store_explicit(&p->run, run, memory_order_release);
+	atomic_store_explicit(&p->argument, argument, memory_order_release);
+	atomic_store_explicit(&p->n, n, memory_order_release);
+	atomic_store_explicit(&p->left, n, memory_order_release);
 	atomic_store(&p->ticket, (unsigned long long)loop << 32);
 	if (atomic_load(&p->sleepers)) {
 		pthread_mutex_lock(&p->lock);

@@ -6,6 +6,7 @@
 #include "check.h"
 
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <time.h>
 
 enum { MAX_ITEMS = 1000 };
@@ -21,6 +22,27 @@ static void item(void *argument, int32_t i, int32_t thread) {
 	if (thread < 0 || thread >= l->n_threads) atomic_store(&l->bad_thread, 1);
 	for (volatile int32_t w = 0; w < l->work; w++) continue;
 	atomic_fetch_add(&l->ran[i], 1);
+}
+
+static void count(void *argument, int32_t i, int32_t thread) {
+	(void)thread;
+	if (i < 0 || i >= MAX_ITEMS) abort();
+	atomic_fetch_add((atomic_long *)argument, 1);
+}
+
+/* Loops of nothing, one right after the other, each larger than the one before or smaller: a worker is late to most. */
+static void check_late_workers(int32_t n_threads) {
+	fg_pool *pool;
+	if (fg_pool_new(n_threads, &pool)) abort();
+	atomic_long ran = 0;
+	long expected = 0;
+	for (int round = 0; round < 400000; round++) {
+		int32_t n = round % 2 ? 2 : 3 + round % 7;
+		fg_parallel(pool, n, count, &ran);
+		expected += n;
+	}
+	CHECK(atomic_load(&ran) == expected, "%d threads: %ld items of %ld", n_threads, atomic_load(&ran), expected);
+	fg_pool_free(pool);
 }
 
 int main(void) {
@@ -44,6 +66,8 @@ int main(void) {
 		CHECK(wrong == 0, "%d threads: %ld items", n_threads, wrong);
 		fg_pool_free(pool);
 	}
+	check_late_workers(2);
+	check_late_workers(4);
 	fg_pool_free(NULL);
 	CHECK(fg_cores() >= 1, "%d cores", fg_cores());
 	/* idle threads must not use the processor */
