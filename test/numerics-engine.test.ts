@@ -45,8 +45,11 @@ async function withEngine<T>(options: LoadOptions, use: (fastgen: Fastgen) => Pr
   }
 }
 
-async function run(fastgen: Fastgen, { prompt, params }: Request): Promise<Outcome> {
-  const { choices } = await fastgen.generate(prompt, params);
+/** `watch` is called after every step that brought something. */
+async function run(fastgen: Fastgen, { prompt, params }: Request, watch = () => {}): Promise<Outcome> {
+  const generation = await fastgen.start(prompt, params);
+  for await (const _ of generation) watch();
+  const { choices } = await generation.completion();
   const [choice] = choices;
   const logprobs = choice!.logprobs!.flatMap((p) => [p.logprob, ...p.top.map((t) => t.logprob)]);
   return { ids: choice!.token_ids, logprobs };
@@ -112,11 +115,10 @@ describe.skipIf(!library)("the same bits through the engine", () => {
       for (let i = 0; i < 32; i++)
         expect((await fastgen.generate(source, short)).choices[0]!.finish_reason).toBe("stop");
       let swapped = 0;
-      const watch = setInterval(() => {
+      const watch = () => {
         swapped = Math.max(swapped, fastgen.stats.swapped);
-      }, 1);
-      expect(await Promise.all(requests.map((request) => run(fastgen, request)))).toEqual(await alone());
-      clearInterval(watch);
+      };
+      expect(await Promise.all(requests.map((request) => run(fastgen, request, watch)))).toEqual(await alone());
       expect(fastgen.stats.preemptions).toBeGreaterThan(0);
       expect(swapped > 0).toBe(swap_space_gib > 0);
     });

@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import * as path from "node:path";
 import { Command } from "commander";
+import { DEFAULTS } from "../device.ts";
 import { FastgenError } from "../errors.ts";
 import { addModelFlags, bytes, decimal, integer, loadOptions, type ModelFlags, parseFlags } from "./flags.ts";
 
@@ -23,7 +24,7 @@ describe("flags become load options", () => {
       device: "auto",
       dtype: "auto",
       load_format: "auto",
-      gpu_memory_utilization: 0.9,
+      gpu_memory_utilization: DEFAULTS.gpu_memory_utilization,
       threads: 0,
       seed: 0,
     });
