@@ -218,10 +218,10 @@ __global__ void __launch_bounds__(THREADS)
 void embed(fg_ctx *ctx, const fg_batch *, float *residual) {
 	Context *c = context(ctx);
 	c->pending = false;
-	cudaError_t error = launch(embed_kernel, c->extent.n_tokens, THREADS, 0, c->stream,
-	                           (const bf16 *)ctx->weights.embed.part[0].data, (const int32_t *)(c->step + c->layout.tokens),
-	                           (const int32_t *)(c->step + c->layout.slots), c->last_token, residual,
-	                           ctx->config->shape.hidden_size);
+	cudaError_t error =
+		launch(embed_kernel, c->extent.n_tokens, THREADS, 0, c->stream, (const bf16 *)ctx->weights.embed.part[0].data,
+		       (const int32_t *)(c->step + c->layout.tokens), (const int32_t *)(c->step + c->layout.slots),
+		       c->last_token, residual, ctx->config->shape.hidden_size);
 	note(c, error, "embed");
 }
 
@@ -254,7 +254,9 @@ void qkv_rope(fg_ctx *ctx, const fg_batch *, int32_t layer, void *qkv) {
 	              layer,
 	              s.rope_scale,
 	              s.rms_norm_eps};
-	auto kernel = s.head_dim == 32 ? qkv_rope_kernel<32> : s.head_dim == 64 ? qkv_rope_kernel<64> : qkv_rope_kernel<128>;
+	auto kernel = s.head_dim == 32   ? qkv_rope_kernel<32>
+	              : s.head_dim == 64 ? qkv_rope_kernel<64>
+	                                 : qkv_rope_kernel<128>;
 	note(c, launch(kernel, c->extent.n_tokens, THREADS, 0, c->stream, a), "qkv_rope");
 }
 
@@ -263,7 +265,8 @@ void silu_mul(fg_ctx *ctx, const void *gate_up, int32_t n, void *act) {
 	int64_t vectors = (int64_t)n * c->intermediate / VECTOR;
 	unsigned blocks = (unsigned)((vectors + THREADS - 1) / THREADS);
 	note(c,
-	     launch(silu_mul_kernel, blocks, THREADS, 0, c->stream, (const bf16 *)gate_up, (bf16 *)act, c->intermediate, vectors),
+	     launch(silu_mul_kernel, blocks, THREADS, 0, c->stream, (const bf16 *)gate_up, (bf16 *)act, c->intermediate,
+	            vectors),
 	     "silu_mul");
 }
 

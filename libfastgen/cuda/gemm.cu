@@ -19,7 +19,7 @@ namespace fg {
 namespace {
 
 constexpr size_t WORKSPACE_BYTES = 32 << 20; /* cuBLAS's own recommendation for Hopper */
-constexpr int SUGGESTIONS = 8; /* of cuBLASLt's */
+constexpr int SUGGESTIONS = 8;               /* of cuBLASLt's */
 constexpr int REPEATS = 5;
 
 fg_status lt_fail(cublasStatus_t status, const char *what) {
@@ -94,11 +94,13 @@ fg_status Gemm::open(const char *device_name) {
 	if (!folder.empty()) file = folder + "/gemm-" + device + "-" + std::to_string(lt.version()) + ".txt";
 	FILE *f = file.empty() ? nullptr : fopen(file.c_str(), "r");
 	if (f) {
-		/* A line a choice: rows cols n f32 choice. A line that does not read as one is skipped: the choice is then made anew. */
+		/* A line a choice: rows cols n f32 choice. A line that does not read as one is skipped: the choice is then made
+		 * anew. */
 		char line[512], choice[256];
 		GemmKey key;
 		while (fgets(line, sizeof line, f))
-			if (sscanf(line, "%d %d %d %d %255s", &key.rows, &key.cols, &key.n, &key.f32, choice) == 5) choices[key] = choice;
+			if (sscanf(line, "%d %d %d %d %255s", &key.rows, &key.cols, &key.n, &key.f32, choice) == 5)
+				choices[key] = choice;
 		fclose(f);
 	}
 	return FG_OK;
@@ -132,7 +134,8 @@ bool Gemm::recall(const GemmKey &key, GemmPlan *plan) {
 	auto known = choices.find(key);
 	if (known == choices.end()) return false;
 	const std::string &choice = known->second;
-	if (sscanf(choice.c_str(), "own:%d", &plan->own) == 1) return plan->own >= 0 && plan->own < GEMV_SHAPES_COUNT && key.n <= GEMV_MOST;
+	if (sscanf(choice.c_str(), "own:%d", &plan->own) == 1)
+		return plan->own >= 0 && plan->own < GEMV_SHAPES_COUNT && key.n <= GEMV_MOST;
 	plan->own = -1;
 	if (choice.size() != 2 * sizeof plan->algo) return false;
 	for (size_t i = 0; i < sizeof plan->algo; i++) {
@@ -141,15 +144,19 @@ bool Gemm::recall(const GemmKey &key, GemmPlan *plan) {
 		((uint8_t *)&plan->algo)[i] = (uint8_t)byte;
 	}
 	cublasLtMatmulHeuristicResult_t result;
-	return lt.check(handle, plan->desc, plan->w, plan->x, plan->y, plan->y, &plan->algo, &result) == CUBLAS_STATUS_SUCCESS &&
+	return lt.check(handle, plan->desc, plan->w, plan->x, plan->y, plan->y, &plan->algo, &result) ==
+	           CUBLAS_STATUS_SUCCESS &&
 	       result.workspaceSize <= WORKSPACE_BYTES;
 }
 
-bool Gemm::enqueue(const GemmKey &key, const GemmPlan &p, const void *x, const void *w, void *y, cudaStream_t stream) const {
-	if (p.own >= 0) return gemv(p.own, (const bf16 *)x, (const bf16 *)w, y, key.rows, key.cols, key.n, key.f32, stream) == cudaSuccess;
+bool Gemm::enqueue(const GemmKey &key, const GemmPlan &p, const void *x, const void *w, void *y,
+                   cudaStream_t stream) const {
+	if (p.own >= 0)
+		return gemv(p.own, (const bf16 *)x, (const bf16 *)w, y, key.rows, key.cols, key.n, key.f32, stream) ==
+		       cudaSuccess;
 	float one = 1, zero = 0;
-	return lt.matmul(handle, p.desc, &one, w, p.w, x, p.x, &zero, y, p.y, y, p.y, &p.algo, workspace, WORKSPACE_BYTES, stream) ==
-	       CUBLAS_STATUS_SUCCESS;
+	return lt.matmul(handle, p.desc, &one, w, p.w, x, p.x, &zero, y, p.y, y, p.y, &p.algo, workspace, WORKSPACE_BYTES,
+	                 stream) == CUBLAS_STATUS_SUCCESS;
 }
 
 fg_status Gemm::plan(const GemmKey &key, const void *x, const void *w, void *y, cudaStream_t stream) {
@@ -170,7 +177,8 @@ fg_status Gemm::plan(const GemmKey &key, const void *x, const void *w, void *y, 
 	LT(lt.preference_set(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &bytes, sizeof bytes));
 	cublasLtMatmulHeuristicResult_t found[SUGGESTIONS];
 	int n_found = 0;
-	cublasStatus_t searched = lt.heuristic(handle, plan.desc, plan.w, plan.x, plan.y, plan.y, preference, SUGGESTIONS, found, &n_found);
+	cublasStatus_t searched =
+		lt.heuristic(handle, plan.desc, plan.w, plan.x, plan.y, plan.y, preference, SUGGESTIONS, found, &n_found);
 	lt.preference_destroy(preference);
 	for (int i = 0; searched == CUBLAS_STATUS_SUCCESS && i < n_found; i++) {
 		plan.algo = found[i].algo;
@@ -190,7 +198,8 @@ fg_status Gemm::plan(const GemmKey &key, const void *x, const void *w, void *y, 
 			works = enqueue(key, candidate, x, w, y, stream);
 			cudaEventRecord(to, stream);
 			float ms = 0;
-			if (cudaEventSynchronize(to) != cudaSuccess) return fg_fail(FG_DEVICE, "a matrix product failed on the device");
+			if (cudaEventSynchronize(to) != cudaSuccess)
+				return fg_fail(FG_DEVICE, "a matrix product failed on the device");
 			cudaEventElapsedTime(&ms, from, to);
 			if (i > 0) least = std::min(least, ms);
 		}
@@ -198,7 +207,9 @@ fg_status Gemm::plan(const GemmKey &key, const void *x, const void *w, void *y, 
 	}
 	cudaEventDestroy(from);
 	cudaEventDestroy(to);
-	if (best == INFINITY) return fg_fail(FG_UNSUPPORTED, "cuBLASLt has no product of [%d][%d] with [%d][%d]^T", key.n, key.cols, key.rows, key.cols);
+	if (best == INFINITY)
+		return fg_fail(FG_UNSUPPORTED, "cuBLASLt has no product of [%d][%d] with [%d][%d]^T", key.n, key.cols, key.rows,
+		               key.cols);
 	std::string choice = plan.own >= 0 ? "own:" + std::to_string(plan.own) : "";
 	for (size_t i = 0; plan.own < 0 && i < sizeof plan.algo; i++) {
 		char hex[3];
@@ -216,7 +227,8 @@ void Gemm::save() const {
 	std::string part = file + ".part";
 	FILE *f = fopen(part.c_str(), "w");
 	if (!f) return;
-	for (auto &[key, choice] : choices) fprintf(f, "%d %d %d %d %s\n", key.rows, key.cols, key.n, key.f32, choice.c_str());
+	for (auto &[key, choice] : choices)
+		fprintf(f, "%d %d %d %d %s\n", key.rows, key.cols, key.n, key.f32, choice.c_str());
 	if (fclose(f) == 0) rename(part.c_str(), file.c_str());
 }
 

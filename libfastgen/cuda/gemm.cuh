@@ -80,7 +80,8 @@ class Gemm {
 	fg_status describe(const GemmKey &key, GemmPlan *plan);
 	/* Whether the file's choice works for this plan; then it is in it. */
 	bool recall(const GemmKey &key, GemmPlan *plan);
-	bool enqueue(const GemmKey &key, const GemmPlan &plan, const void *x, const void *w, void *y, cudaStream_t stream) const;
+	bool enqueue(const GemmKey &key, const GemmPlan &plan, const void *x, const void *w, void *y,
+	             cudaStream_t stream) const;
 
 	void *library = nullptr;
 	CublasLt lt = {};

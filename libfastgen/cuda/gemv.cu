@@ -8,14 +8,16 @@ namespace {
 
 constexpr int WARPS = 8;
 constexpr int THREADS = WARPS * WARP;
-constexpr int VECTOR = 8;                /* elements of a 16-byte load */
-constexpr int STRIDE = WARP * VECTOR;    /* elements that a warp reads at once */
-constexpr int LOADS = 8;                 /* 16-byte loads of w that a lane has in flight */
+constexpr int VECTOR = 8;             /* elements of a 16-byte load */
+constexpr int STRIDE = WARP * VECTOR; /* elements that a warp reads at once */
+constexpr int LOADS = 8;              /* 16-byte loads of w that a lane has in flight */
 
 /* Weights are read once: they need not displace x from L1. */
 __device__ __forceinline__ uint4 load_weights(const bf16 *p) {
 	uint4 v;
-	asm volatile("ld.global.nc.L1::no_allocate.L2::256B.v4.u32 {%0, %1, %2, %3}, [%4];\n" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(p));
+	asm volatile("ld.global.nc.L1::no_allocate.L2::256B.v4.u32 {%0, %1, %2, %3}, [%4];\n"
+	             : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+	             : "l"(p));
 	return v;
 }
 
@@ -29,18 +31,20 @@ __device__ __forceinline__ void widen(const uint4 &v, float (&f)[VECTOR]) {
 }
 
 template <int N, int ROWS, int SPLIT>
-__global__ void __launch_bounds__(THREADS) gemv_kernel(const bf16 *x, const bf16 *w, void *y, int rows, int cols, bool f32) {
+__global__ void __launch_bounds__(THREADS)
+	gemv_kernel(const bf16 *x, const bf16 *w, void *y, int rows, int cols, bool f32) {
 	constexpr int DEPTH = LOADS / ROWS; /* columns of loads in flight */
 	int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
 	int row = (blockIdx.x * (WARPS / SPLIT) + warp / SPLIT) * ROWS, part = warp % SPLIT;
 	const bf16 *from[ROWS];
 #pragma unroll
-	for (int r = 0; r < ROWS; r++) from[r] = w + (int64_t)min(row + r, rows - 1) * cols; /* past the end: read and dropped */
+	for (int r = 0; r < ROWS; r++)
+		from[r] = w + (int64_t)min(row + r, rows - 1) * cols; /* past the end: read and dropped */
 
 	auto column = [&](int step) { return (step * SPLIT + part) * STRIDE + lane * VECTOR; };
 	int steps = (cols + STRIDE * SPLIT - 1) / (STRIDE * SPLIT);
 	uint4 next[DEPTH][ROWS];
-	auto load = [&](int step, uint4 (&to)[ROWS]) {
+	auto load = [&](int step, uint4(&to)[ROWS]) {
 		int c = column(step);
 #pragma unroll
 		for (int r = 0; r < ROWS; r++) to[r] = c < cols ? load_weights(from[r] + c) : make_uint4(0, 0, 0, 0);
@@ -110,7 +114,8 @@ __global__ void __launch_bounds__(THREADS) gemv_kernel(const bf16 *x, const bf16
 		}
 }
 
-template <int N> cudaError_t run(int shape, const bf16 *x, const bf16 *w, void *y, int rows, int cols, bool f32, cudaStream_t stream) {
+template <int N>
+cudaError_t run(int shape, const bf16 *x, const bf16 *w, void *y, int rows, int cols, bool f32, cudaStream_t stream) {
 	auto go = [&](auto kernel) {
 		int rows_a_block = WARPS / GEMV_SHAPES[shape].split * GEMV_SHAPES[shape].rows;
 		return launch(kernel, (rows + rows_a_block - 1) / rows_a_block, THREADS, 0, stream, x, w, y, rows, cols, f32);
@@ -128,7 +133,8 @@ template <int N> cudaError_t run(int shape, const bf16 *x, const bf16 *w, void *
 
 } // namespace
 
-cudaError_t gemv(int shape, const bf16 *x, const bf16 *w, void *y, int rows, int cols, int n, bool f32, cudaStream_t stream) {
+cudaError_t gemv(int shape, const bf16 *x, const bf16 *w, void *y, int rows, int cols, int n, bool f32,
+                 cudaStream_t stream) {
 	switch (n) {
 	case 1: return run<1>(shape, x, w, y, rows, cols, f32, stream);
 	case 2: return run<2>(shape, x, w, y, rows, cols, f32, stream);

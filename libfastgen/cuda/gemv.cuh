@@ -1,6 +1,7 @@
 /*
- * gemv.cuh - y = x * w^T for one to four rows of x: bound by reading w once. A warp reads a few rows of w, or a part of each when
- * several warps share them, 16 bytes a lane at a time; the first of them before the kernel that makes x is over.
+ * gemv.cuh - y = x * w^T for one to four rows of x: bound by reading w once. A warp reads a few rows of w, or a part of
+ * each when several warps share them, 16 bytes a lane at a time; the first of them before the kernel that makes x is
+ * over.
  */
 #ifndef FG_GEMV_CUH
 #define FG_GEMV_CUH
@@ -19,7 +20,8 @@ constexpr GemvShape GEMV_SHAPES[] = {{1, 1}, {2, 1}, {4, 1}, {1, 4}, {2, 4}, {4,
 constexpr int GEMV_SHAPES_COUNT = sizeof GEMV_SHAPES / sizeof *GEMV_SHAPES;
 
 /* y [n][rows] = x [n][cols] * w [rows][cols]^T, y in float32 or bf16. 1 <= n <= GEMV_MOST, cols a multiple of 8. */
-cudaError_t gemv(int shape, const bf16 *x, const bf16 *w, void *y, int rows, int cols, int n, bool f32, cudaStream_t stream);
+cudaError_t gemv(int shape, const bf16 *x, const bf16 *w, void *y, int rows, int cols, int n, bool f32,
+                 cudaStream_t stream);
 
 } // namespace fg
 

@@ -1,7 +1,8 @@
 /*
- * launch.cuh - programmatic dependent launch (sm_90 and later): a kernel's blocks are put in place while the kernel before it is
- * still running, so that the gap between two kernels shrinks. A kernel launched so must call await_previous() before it touches
- * anything that an earlier kernel wrote, or writes what an earlier one reads; it may read weights before.
+ * launch.cuh - programmatic dependent launch (sm_90 and later): a kernel's blocks are put in place while the kernel
+ * before it is still running, so that the gap between two kernels shrinks. A kernel launched so must call
+ * await_previous() before it touches anything that an earlier kernel wrote, or writes what an earlier one reads; it may
+ * read weights before.
  */
 #ifndef FG_LAUNCH_CUH
 #define FG_LAUNCH_CUH
@@ -23,13 +24,15 @@ __device__ __forceinline__ void await_previous() {
 inline bool can_overlap() {
 	static thread_local int major = 0;
 	int device = 0;
-	if (major == 0 && cudaGetDevice(&device) == cudaSuccess) cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
+	if (major == 0 && cudaGetDevice(&device) == cudaSuccess)
+		cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
 	return major >= 9;
 }
 
 /* Launches a kernel that calls await_previous(). `shared`: bytes of dynamic shared memory. */
 template <class... Parameters, class... Arguments>
-cudaError_t launch(void (*kernel)(Parameters...), unsigned blocks, int threads, size_t shared, cudaStream_t stream, Arguments &&...arguments) {
+cudaError_t launch(void (*kernel)(Parameters...), unsigned blocks, int threads, size_t shared, cudaStream_t stream,
+                   Arguments &&...arguments) {
 	cudaLaunchAttribute overlap = {};
 	overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
 	overlap.val.programmaticStreamSerializationAllowed = 1;
