@@ -19,8 +19,8 @@ cuda: $(BUILD)/libfastgen_cuda.so
 need-nvcc:
 	@test -n "$(NVCC)" || { echo "error: no nvcc. Install CUDA 12.9 or newer and set CUDA_HOME, or run scripts/fetch-cuda.sh and set CUDA_HOME to what it prints"; exit 1; }
 
-$(BUILD)/libfastgen_cuda.so: $(CUDA_OBJECTS)
-	$(NVCC) -shared -cudart static -o $@.new $^ -L$(CUDA_ROOT)/lib64 -L$(CUDA_ROOT)/lib -lpthread -ldl -lrt \
+$(BUILD)/libfastgen_cuda.so: $(CUDA_OBJECTS) cuda/rules.mk
+	$(NVCC) -shared -cudart static -o $@.new $(filter %.o,$^) -L$(CUDA_ROOT)/lib64 -L$(CUDA_ROOT)/lib -lpthread -ldl -lrt \
 		-Xlinker --exclude-libs,ALL -Xcompiler -static-libstdc++,-static-libgcc
 	mv $@.new $@
 
@@ -36,9 +36,9 @@ $(OBJ)/cuda/%.o: cuda/%.cu Makefile cuda/rules.mk | need-nvcc
 # Programs that test single ops on a GPU; they are run there, by hand or by `bun test`.
 cuda-tests: $(BUILD)/attention_test $(BUILD)/sample_test_cuda
 
-$(BUILD)/attention_test: test/attention_test.cu $(patsubst %,$(OBJ)/cuda/%.o,attention_decode attention_prefill attention_prefill_sm90)
-	$(NVCC) $(NVCCFLAGS) $(call gencode,$(CUDA_ARCHS)) -MF $(OBJ)/attention_test.d -o $@ $^ -cudart static -L$(CUDA_ROOT)/lib64 -L$(CUDA_ROOT)/lib
+$(BUILD)/attention_test: test/attention_test.cu $(patsubst %,$(OBJ)/cuda/%.o,attention_decode attention_prefill attention_prefill_sm90) cuda/rules.mk
+	$(NVCC) $(NVCCFLAGS) $(call gencode,$(CUDA_ARCHS)) -MF $(OBJ)/attention_test.d -o $@ $(filter %.cu %.o,$^) -cudart static -L$(CUDA_ROOT)/lib64 -L$(CUDA_ROOT)/lib
 
 # Beside the CPU's sampler, which it is compared with.
-$(BUILD)/sample_test_cuda: test/sample_test.cu $(patsubst %,$(OBJ)/%.o,cuda/sample cuda/sample_slots cpu/sample cpu/logprobs sampling error)
-	$(NVCC) $(NVCCFLAGS) $(call gencode,$(CUDA_ARCHS)) -MF $(OBJ)/sample_test_cuda.d -o $@ $^ -cudart static -L$(CUDA_ROOT)/lib64 -L$(CUDA_ROOT)/lib
+$(BUILD)/sample_test_cuda: test/sample_test.cu $(patsubst %,$(OBJ)/%.o,cuda/sample cuda/sample_slots cpu/sample cpu/logprobs sampling error) cuda/rules.mk
+	$(NVCC) $(NVCCFLAGS) $(call gencode,$(CUDA_ARCHS)) -MF $(OBJ)/sample_test_cuda.d -o $@ $(filter %.cu %.o,$^) -cudart static -L$(CUDA_ROOT)/lib64 -L$(CUDA_ROOT)/lib
