@@ -27,7 +27,7 @@ export interface LibraryOptions {
   stepTokens: number;
 }
 
-const GREEDY = {
+export const GREEDY = {
   seed: 0n,
   temperature: 0,
   topP: 1,

@@ -1,0 +1,139 @@
+#!/usr/bin/env bun
+/**
+ * Where the time of a step goes, by op: decode steps of several batch sizes and one step of prefill, with random weights of
+ * a model's shape. Beside it the same step untraced, as a server runs it (on CUDA: as a graph), and the gap between steps.
+ */
+import { mkdtempSync, readFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Command, InvalidArgumentError, Option } from "commander";
+import type { DeviceKind } from "../src/engine/protocol.ts";
+import { LibraryEngine } from "../src/ffi/engine.ts";
+import { FG } from "../src/ffi/layout.ts";
+import { StepPlan } from "../src/ffi/plan.ts";
+import { openModel } from "../src/model/load.ts";
+import { GREEDY } from "./library.ts";
+import { median } from "./stats.ts";
+
+const TRACED_STEPS = 5;
+const TIMED_STEPS = 40;
+
+const counts = (text: string) =>
+  text.split(",").map((part) => {
+    if (!/^[1-9]\d*$/.test(part)) throw new InvalidArgumentError("Whole numbers above 0 are wanted, as 1,64,256.");
+    return Number(part);
+  });
+
+const program = new Command("bun bench/profile.ts")
+  .description("Times the ops of a step.")
+  .argument("<model>", "directory or org/name; its weights are not read")
+  .addOption(new Option("--device <name>").choices(["cpu", "cuda"]).default("cuda"))
+  .option("--batch <n,...>", "sequences in a decode step", counts, [1, 16, 64, 256])
+  .option("--context <tokens>", "tokens in each of them", Number, 1024)
+  .option("--prefill <n,...>", "tokens in a step of one prompt", counts, [1024, 2048]);
+
+program.parse();
+const { device, batch, context, prefill } = program.opts<{
+  device: DeviceKind;
+  batch: number[];
+  context: number;
+  prefill: number[];
+}>();
+const { shape } = await openModel(program.args[0]!, { loadFormat: "dummy" });
+const maxSeqs = Math.max(...batch);
+const maxStepTokens = Math.max(maxSeqs, ...prefill);
+const maxContext = Math.max(context + TIMED_STEPS + TRACED_STEPS + 8, ...prefill);
+const pagesEach = Math.ceil(maxContext / FG.PAGE_TOKENS);
+const pageBytes = shape.layers * 2 * shape.kvHeads * FG.PAGE_TOKENS * shape.headDim * 2;
+const engine = LibraryEngine.open({
+  device,
+  libraryPath: join(import.meta.dir, "..", "build", `libfastgen_${device}.so`),
+  devices: [0],
+  threads: 0,
+  computeDtype: "bfloat16",
+  kvDtype: "bfloat16",
+  maxSeqs,
+  maxStepTokens,
+  maxContext,
+  kvBytes: maxSeqs * pagesEach * pageBytes,
+  hostKvBytes: 0,
+  memoryUtilization: 0.9,
+  shape,
+});
+engine.loadRandom(0);
+engine.ready();
+const plan = new StepPlan(maxSeqs, maxStepTokens);
+
+/** Fills slots [0, n) and gives them all their pages. */
+function place(n: number): void {
+  for (let slot = 0; slot < n; slot++) {
+    plan.fills.push({
+      slot,
+      sampling: GREEDY,
+      stopIds: new Int32Array(0),
+      minContext: 0,
+      history: null,
+      promptLength: 0,
+    });
+    for (let i = 0; i < pagesEach; i++) plan.setPage(slot, i, slot * pagesEach + i);
+  }
+}
+
+/** Submits step after step, two in flight, and returns the seconds each ran and waited. */
+function run(steps: number, add: (at: number) => void): { run: number[]; idle: number[] } {
+  const times = { run: [] as number[], idle: [] as number[] };
+  const collect = () => {
+    const { runSeconds, idleSeconds } = engine.wait();
+    times.run.push(runSeconds);
+    times.idle.push(idleSeconds);
+  };
+  for (let at = 0; at < steps; at++) {
+    add(at);
+    engine.submit(plan);
+    plan.clear();
+    if (at > 0) collect();
+  }
+  collect();
+  return times;
+}
+
+/** Milliseconds a step by op. */
+function traced(add: (at: number) => void): Map<string, number> {
+  const file = join(mkdtempSync(join(tmpdir(), "fastgen-profile-")), "trace.json");
+  engine.traceStart();
+  run(TRACED_STEPS, add);
+  engine.traceStop(file);
+  const { traceEvents } = JSON.parse(readFileSync(file, "utf8")) as { traceEvents: { name: string; dur: number }[] };
+  const sums = new Map<string, number>();
+  for (const { name, dur } of traceEvents) sums.set(name, (sums.get(name) ?? 0) + dur / 1000 / TRACED_STEPS);
+  return sums;
+}
+
+function show(title: string, add: (at: number) => void): void {
+  const { run: ran, idle } = run(TIMED_STEPS, add);
+  const ops = traced((at) => add(TIMED_STEPS + at));
+  const step = ops.get("step")!;
+  const settled = (values: number[]) => 1000 * median(values.slice(values.length / 2));
+  const gap = settled(idle) / (settled(ran) + settled(idle));
+  console.log(`\n${title}: ${settled(ran).toFixed(3)} ms a step, idle ${(100 * gap).toFixed(1)} %`);
+  for (const [name, ms] of [...ops].sort((a, b) => b[1] - a[1])) {
+    if (name !== "step")
+      console.log(
+        `  ${name.padEnd(12)} ${ms.toFixed(3).padStart(9)} ms ${((100 * ms) / step).toFixed(1).padStart(6)} %`,
+      );
+  }
+}
+
+for (const n of batch) {
+  place(n);
+  show(`decode, ${n} sequences of ${context}`, (at) => {
+    const token = at === 0 ? 1 : FG.LAST_SAMPLED;
+    for (let slot = 0; slot < n; slot++) plan.add({ slot, context: context + at, flags: FG.SAMPLE }, [token], 0, 1);
+  });
+}
+for (const n of prefill) {
+  place(1);
+  const prompt = Int32Array.from({ length: n }, (_, i) => 1 + ((i * 7919) % (shape.vocabSize - 1)));
+  show(`prefill of ${n}`, () => plan.add({ slot: 0, context: n, flags: FG.SAMPLE }, prompt, 0, n));
+}
+engine.close();
