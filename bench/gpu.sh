@@ -46,10 +46,10 @@ load() {
 	reference) set -- "$1" --prompts 512 --input 1024 --output 128 ;;
 	long) set -- "$1" --prompts 512 --input 128 --output 2048 ;;
 	mixed) set -- "$1" --prompts 1000 --input 220 --output 200 --spread 0.9 ;;
-	stream) set -- "$1" --prompts 64 --input 1024 --output 512 --stream ;;
-	one) set -- "$1" --prompts 1 --input 128 --output 512 --stream ;;
-	first) set -- "$1" --prompts 8 --input 1024 --output 8 --stream --concurrency 1 ;;
-	poisson) set -- "$1" --prompts 320 --input 1024 --output 128 --rate 16 --stream ;;
+	stream) set -- "$1" --prompts 64 --input 1024 --output 512 --stream --token-ids ;;
+	one) set -- "$1" --prompts 1 --input 128 --output 512 --stream --token-ids ;;
+	first) set -- "$1" --prompts 8 --input 1024 --output 8 --stream --token-ids --concurrency 1 ;;
+	poisson) set -- "$1" --prompts 320 --input 1024 --output 128 --rate 16 --stream --token-ids ;;
 	*) echo "no load named $2"; return 1 ;;
 	esac
 	model=$1

@@ -25,6 +25,8 @@ export interface LoadOptions {
   seed: number;
   /** Token ids are drawn from [1, vocab). */
   vocab: number;
+  /** Ask for return_token_ids (fgserve, vLLM): a token that is no text by itself then still shows when it comes. */
+  tokenIds?: boolean;
   apiKey?: string;
 }
 
@@ -110,6 +112,7 @@ async function send(options: LoadOptions, request: PlannedRequest): Promise<Requ
     temperature,
     stream,
     ...(stream ? { stream_options: { include_usage: true } } : {}),
+    ...(options.tokenIds ? { return_token_ids: true } : {}),
   };
   const headers: Record<string, string> = { "content-type": "application/json" };
   if (options.apiKey) headers.authorization = `Bearer ${options.apiKey}`;

@@ -24,6 +24,7 @@ const program = new Command("bun bench/serve.ts")
   .option("--rate <r>", "requests a second, as a Poisson process; default: all at once", positive)
   .option("--concurrency <n>", "most requests out at a time", count)
   .option("--stream", "stream the answers, and report TTFT, TPOT and ITL", false)
+  .option("--token-ids", "ask for return_token_ids, so that tokens without text are timed too", false)
   .addOption(new Option("--endpoint <name>").choices(["completions", "chat"]).default("completions"))
   .option(
     "--temperature <t>",
