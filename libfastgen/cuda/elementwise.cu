@@ -184,16 +184,16 @@ template <int D> __global__ void __launch_bounds__(THREADS) qkv_rope_kernel(cons
 	}
 }
 
-__global__ void __launch_bounds__(THREADS) silu_mul_kernel(const bf16 *gate_up, bf16 *act, int width, int64_t vectors) {
+/* A piece of a row a block. */
+__global__ void __launch_bounds__(THREADS)
+	silu_mul_kernel(const bf16 *gate_up, bf16 *act, int width, int blocks_per_row) {
 	await_previous();
-	int64_t n = (int64_t)blockIdx.x * THREADS + threadIdx.x;
-	if (n >= vectors) return;
-	int per_row = width / VECTOR;
-	int64_t row = n / per_row;
-	int i = (int)(n % per_row) * VECTOR;
+	int64_t row = blockIdx.x / blocks_per_row;
+	int i = (blockIdx.x % blocks_per_row * THREADS + threadIdx.x) * VECTOR;
+	if (i >= width) return;
 	Floats g = load_bf16(gate_up + row * 2 * width + i), u = load_bf16(gate_up + row * 2 * width + width + i);
 #pragma unroll
-	for (int j = 0; j < VECTOR; j++) g.v[j] = g.v[j] / (1 + __expf(-g.v[j])) * u.v[j];
+	for (int j = 0; j < VECTOR; j++) g.v[j] = __fdividef(g.v[j], 1 + __expf(-g.v[j])) * u.v[j];
 	store_bf16(act + row * width + i, g);
 }
 
@@ -262,11 +262,10 @@ void qkv_rope(fg_ctx *ctx, const fg_batch *, int32_t layer, void *qkv) {
 
 void silu_mul(fg_ctx *ctx, const void *gate_up, int32_t n, void *act) {
 	Context *c = context(ctx);
-	int64_t vectors = (int64_t)n * c->intermediate / VECTOR;
-	unsigned blocks = (unsigned)((vectors + THREADS - 1) / THREADS);
+	int per_row = (c->intermediate / VECTOR + THREADS - 1) / THREADS;
 	note(c,
-	     launch(silu_mul_kernel, blocks, THREADS, 0, c->stream, (const bf16 *)gate_up, (bf16 *)act, c->intermediate,
-	            vectors),
+	     launch(silu_mul_kernel, (unsigned)(n * per_row), THREADS, 0, c->stream, (const bf16 *)gate_up, (bf16 *)act,
+	            c->intermediate, per_row),
 	     "silu_mul");
 }
 

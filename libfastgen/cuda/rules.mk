@@ -9,6 +9,9 @@ gencode = $(foreach arch,$(1),-gencode=arch=compute_$(arch),code=sm_$(arch))
 NVCCFLAGS = -std=c++20 -O3 -lineinfo -I$(CUDA_ROOT)/include -Xcompiler -fPIC,-fvisibility=hidden,-Wall,-Wextra -MMD -MP
 # As sample_math.h demands: sampling is the same to the bit as the CPU's.
 NVCCFLAGS += -ftz=false -prec-div=true
+ifdef WERROR
+NVCCFLAGS += -Werror all-warnings -Xcompiler -Werror
+endif
 
 CUDA_SOURCES := attention attention_decode attention_prefill elementwise gemm gemv ops sample sample_slots step weights
 CUDA_OBJECTS := $(patsubst %,$(OBJ)/cuda/%.o,$(CUDA_SOURCES) attention_prefill_sm90 libraries) $(patsubst %,$(OBJ)/%.o,$(SHARED))
