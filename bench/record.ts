@@ -32,6 +32,8 @@ export interface Result extends Required<Measurement>, Subject {
   /** NVIDIA's, or null. */
   driver: string | null;
   command: string;
+  /** What answered, where it was not Fastgen. */
+  server?: string;
 }
 
 /** Appends to results/`name`.jsonl, or to another file. */

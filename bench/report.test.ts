@@ -46,6 +46,26 @@ test("a table for each load, the newest value of each metric", () => {
   );
 });
 
+test("loads over HTTP share a table, servers side by side", () => {
+  const load = { prompts: 64, input: 1024, output: 512, spread: 0, rate: 16, concurrency: null, stream: true };
+  const mine = { ...base, gpu: "NVIDIA H200", driver: "580", load, floor: null, metric: "output", value: 5000 };
+  const text = report([
+    mine,
+    { ...mine, load: { ...load, prompts: 8, rate: null, spread: 0.9, stream: false }, value: 70 },
+    { ...mine, metric: "TTFT p50", value: 0.021, unit: "s" },
+    { ...mine, server: "vLLM 0.26", gpu: "NVIDIA H100", value: 4000 },
+  ]);
+  expect(text.split("\n")).toEqual([
+    "| model, load | server | GPU | output | TTFT p50 | TTFT p99 | TPOT p50 | ITL p99 |",
+    "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    "| SmolLM2, 64 × 1024 → 512, 16 requests/s, streaming | fgserve | H200 | 5,000 tokens/s | 21 ms |  |  |  |",
+    "| SmolLM2, 64 × 1024 → 512, 16 requests/s, streaming | vLLM 0.26 | H100 | 4,000 tokens/s |  |  |  |  |",
+    "| SmolLM2, 8 × 1024 → 512, ± 90 % | fgserve | H200 | 70 tokens/s |  |  |  |  |",
+    "",
+    "Random weights in bfloat16, prompts as token ids, greedy, over HTTP (`bench/gpu.sh`); fgserve at abc1234 on NVIDIA H200, driver 580, 2026-01-02.",
+  ]);
+});
+
 test("goes between the markers and nowhere else", () => {
   const readme = `# A\n${BEGIN}\nold\n${END}\nrest\n`;
   const written = withReport(readme, "new");

@@ -14,8 +14,64 @@ export const END = "<!-- bench/report.ts: end -->";
 
 const SIGNIFICANT = 3;
 
-/** One table for each machine, model, dtype and load, in the order in which they were first measured. */
+/** The loads that serve.ts sent, in one table; then one for each machine, model, dtype and load of the other benches. */
 export function report(results: readonly Result[]): string {
+  const served = results.filter(({ load }) => "prompts" in load);
+  const others = results.filter(({ load }) => !("prompts" in load));
+  return [...(served.length > 0 ? [loadsTable(served)] : []), ...tables(others)].join("\n\n");
+}
+
+const LATENCIES = ["TTFT p50", "TTFT p99", "TPOT p50", "ITL p99"];
+
+/** A row for each server and load: throughput, and latencies where it streamed. */
+function loadsTable(results: readonly Result[]): string {
+  const rows = new Map<string, { result: Result; metrics: Map<string, Result> }>();
+  for (const result of results) {
+    const key = [result.model, describeLoad(result.load), result.dtype, result.server ?? "", result.gpu].join("|");
+    const row = rows.get(key) ?? { result, metrics: new Map<string, Result>() };
+    row.metrics.set(result.metric, result);
+    row.result = result;
+    rows.set(key, row);
+  }
+  // Servers of one load stand together, in the order in which the loads were first measured.
+  const loads = [...new Set([...rows.keys()].map((key) => key.split("|").slice(0, 2).join("|")))];
+  const place = (key: string) => loads.indexOf(key.split("|").slice(0, 2).join("|"));
+  const sorted = [...rows].sort(([a], [b]) => place(a) - place(b)).map(([, row]) => row);
+  const cell = (result: Result | undefined) => (result ? quantity(result.value, result.unit) : "");
+  const head = ["model, load", "server", "GPU", "output", ...LATENCIES];
+  const made = new Set(sorted.map(({ result }) => result).filter((r) => r.server === undefined));
+  const facts = [
+    ...new Set([...made].map((r) => `${r.commit} on ${r.gpu}, driver ${r.driver}, ${r.date.slice(0, 10)}`)),
+  ];
+  return [
+    tableLine(head),
+    tableLine(head.map(() => "---")),
+    ...sorted.map(({ result, metrics }) =>
+      tableLine([
+        `${result.model}, ${describeLoad(result.load)}`,
+        result.server ?? "fgserve",
+        result.gpu.replace(/^NVIDIA /, ""),
+        cell(metrics.get("output")),
+        ...LATENCIES.map((name) => cell(metrics.get(name))),
+      ]),
+    ),
+    "",
+    `Random weights in bfloat16, prompts as token ids, greedy, over HTTP (\`bench/gpu.sh\`); fgserve at ${facts.join("; ")}.`,
+  ].join("\n");
+}
+
+/** "512 × 1024 → 128, ± 90 %, 16 requests/s, streaming" */
+function describeLoad(load: Record<string, unknown>): string {
+  const { prompts, input, output, spread, rate, concurrency, stream } = load;
+  const parts = [`${prompts} × ${input} → ${output}`];
+  if (spread) parts.push(`± ${percent(spread as number)}`);
+  if (rate) parts.push(`${rate} requests/s`);
+  if (concurrency) parts.push(concurrency === 1 ? "one at a time" : `${concurrency} at a time`);
+  if (stream) parts.push("streaming");
+  return parts.join(", ");
+}
+
+function tables(results: readonly Result[]): string[] {
   const groups = new Map<string, Map<string, Result>>();
   for (const result of results) {
     const key = JSON.stringify([result.gpu, result.model, result.dtype, result.load]);
@@ -24,7 +80,7 @@ export function report(results: readonly Result[]): string {
     group.set(result.metric, result);
     groups.set(key, group);
   }
-  return [...groups.values()].map((group) => table([...group.values()])).join("\n\n");
+  return [...groups.values()].map((group) => table([...group.values()]));
 }
 
 function table(results: Result[]): string {
@@ -40,16 +96,19 @@ function table(results: Result[]): string {
     if (floors) cells.push(...(r.floor === null ? ["", ""] : [quantity(r.floor, r.unit), percent(r.value / r.floor)]));
     return cells;
   });
-  const line = (cells: string[]) => `| ${cells.map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |`;
   return [
     `**${model}**, ${dtype}, on ${gpu}${driver ? ` (driver ${driver})` : ""}: ${facts}`,
     "",
-    line(head),
-    line(head.map(() => "---")),
-    ...rows.map(line),
+    tableLine(head),
+    tableLine(head.map(() => "---")),
+    ...rows.map(tableLine),
     "",
     `${commands}; ${commits}`,
   ].join("\n");
+}
+
+function tableLine(cells: string[]): string {
+  return `| ${cells.map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |`;
 }
 
 function quantity(value: number, unit: string): string {
