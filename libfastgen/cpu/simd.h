@@ -120,9 +120,15 @@ INLINE float vf_max_lane(vf v) {
 /* ---- 16-bit formats ---- */
 
 INLINE vf vf_from_bf16(const void *p) {
+#if defined(__AVX512F__)
+	return (vf)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(p)), 16);
+#elif defined(__AVX2__)
+	return (vf)_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(p)), 16);
+#else
 	vh h;
 	__builtin_memcpy(&h, p, sizeof h);
 	return (vf)(__builtin_convertvector(h, vu) << 16);
+#endif
 }
 
 INLINE vf vf_from_f16(const void *p) {
