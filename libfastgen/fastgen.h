@@ -229,9 +229,9 @@ typedef struct {
 
 /*
  * What fg_wait fills in. The arrays are the caller's. Rows follow the step's sequences: n_new rows for one with
- * FG_SCORE, else one row for one with FG_SAMPLE, else none. A sampled row holds the sampled id; a scored one the id
- * that follows. Log probabilities are of the raw distribution (log_softmax of the logits, before every sampling
- * parameter).
+ * FG_SCORE, else one row for one with FG_SAMPLE, else none. A sampled row holds the sampled id, or -1 when no token
+ * could be sampled (the mask leaves none, or every logit is NaN or -inf); a scored one the id that follows. Log
+ * probabilities are of the raw distribution (log_softmax of the logits, before every sampling parameter).
  */
 typedef struct {
 	uint64_t step;        /* out: 0 for the first step submitted, then 1, 2, ... */

@@ -94,6 +94,8 @@ export class FakeLibrary {
   computedTokens = 0;
   /** Pages copied back from the host. */
   pagesReturned = 0;
+  /** Sequence length at which no token can be sampled, as with damaged weights; 0 = never. */
+  barrenLength = 0;
   private readonly kv: Int32Array;
   private readonly hostKv: Int32Array;
   private readonly slots = new Map<number, Slot>();
@@ -214,6 +216,10 @@ export class FakeLibrary {
     const { fill, history } = slot;
     const { vocabSize } = this.config;
     check(history === null || history.length === length, "the history is not the sequence");
+    if (length === this.barrenLength) {
+      slot.lastSampled = 0;
+      return -1;
+    }
     const token = penalised(nextToken(tokens, length, fill, vocabSize), history, vocabSize);
     slot.lastSampled = token;
     history?.push(token);

@@ -467,6 +467,17 @@ test("a step that fails ends the sequences in it and no others", () => {
   expect(rig.received.get(spared.id)!.finish).toBe("length");
 });
 
+test("a sequence for which no token can be sampled ends with an error, and no other does", () => {
+  const rig = new Rig(config);
+  const [barren, fine] = [request(prompt(30, 1), 50), request(prompt(90, 2), 20)];
+  rig.library.barrenLength = 35;
+  rig.add(barren, fine);
+  rig.finish();
+  rig.checkEnd();
+  expect(rig.received.get(barren.id)).toMatchObject({ finish: "error", error: expect.stringContaining("no token") });
+  expect(rig.received.get(fine.id)!.finish).toBe("length");
+});
+
 test("a step that is refused ends the sequences in it, while the one before it still counts", () => {
   const rig = new Rig({ ...config, maxSeqs: 2 });
   const [running, spared] = [request(prompt(30, 1), 50), request(prompt(200, 2), 10)];

@@ -474,6 +474,10 @@ export class Scheduler {
       const last = row + rows - 1;
       const token = result.ids[last]!;
       const { request } = seq;
+      if (token < 0) {
+        this.fail(seq, noToken());
+        return;
+      }
       seq.append(token);
       this.generatedTokens++;
       const stopped = request.stopIds.includes(token);
@@ -574,6 +578,11 @@ export class Scheduler {
 }
 
 const NO_IDS = new Int32Array(0);
+
+function noToken(): FastgenError {
+  const reason = "no token could be sampled: every logit left is NaN or -inf. Are the model's weights damaged?";
+  return new FastgenError("model", reason);
+}
 
 /** Tokens that the next chunk of a sequence may have. */
 function chunkLimit(seq: Sequence): number {
