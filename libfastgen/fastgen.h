@@ -181,7 +181,8 @@ typedef struct {
 	int32_t n_output; /* tokens of history already generated (a sequence that was preempted) */
 } fg_sampling;
 
-/* A slot is filled before its sequence's first step, and again when another sequence takes the slot. */
+/* A slot is filled before its sequence's first step, and again when another sequence takes the slot. Filling it forgets
+ * its pages and its last sampled token: the new sequence's pages are all given anew, in the same step or a later one. */
 typedef struct {
 	int32_t slot;
 	int32_t reserved;
@@ -237,7 +238,7 @@ typedef struct {
 	uint64_t step;        /* out: 0 for the first step submitted, then 1, 2, ... */
 	int32_t n_rows;       /* out */
 	int32_t row_capacity; /* in: rows that the arrays below hold; max_step_tokens always suffices */
-	int32_t *ids;         /* out [n_rows] */
+	int32_t *ids;         /* out [n_rows]; -1 = nothing could be sampled: mask, min_tokens or NaN left no token */
 	float *logprobs;      /* out [n_rows]; not written where n_logprobs was -1 */
 	int32_t *top_ids;     /* out [n_rows][FG_MAX_LOGPROBS], most probable first; may be NULL when none were asked for */
 	float *top_logprobs;  /* out [n_rows][FG_MAX_LOGPROBS]; likewise */
