@@ -3,7 +3,7 @@ import { join } from "node:path";
 import type { Dtype, EngineCapacity } from "../src/engine/protocol.ts";
 import { LibraryEngine } from "../src/ffi/engine.ts";
 import { FG } from "../src/ffi/layout.ts";
-import { StepPlan } from "../src/ffi/plan.ts";
+import { greedyFill, StepPlan } from "../src/ffi/plan.ts";
 import type { Model } from "../src/model/shape.ts";
 
 export const LIBRARY_PATH = join(import.meta.dir, "..", "build", "libfastgen_cpu.so");
@@ -26,19 +26,6 @@ export interface LibraryOptions {
   /** Tokens in one step of prefill. */
   stepTokens: number;
 }
-
-export const GREEDY = {
-  seed: 0n,
-  temperature: 0,
-  topP: 1,
-  topK: 0,
-  minP: 0,
-  repetitionPenalty: 1,
-  presencePenalty: 0,
-  frequencyPenalty: 0,
-  biasIds: new Int32Array(0),
-  bias: new Float32Array(0),
-};
 
 export class TimedLibrary {
   private readonly plan: StepPlan;
@@ -85,14 +72,7 @@ export class TimedLibrary {
     const start = performance.now();
     plan.clear();
     for (const slot of prompts.keys()) {
-      plan.fills.push({
-        slot,
-        sampling: GREEDY,
-        stopIds: new Int32Array(0),
-        minContext: 0,
-        history: null,
-        promptLength: 0,
-      });
+      plan.fills.push(greedyFill(slot));
       for (let i = 0; i < pagesEach; i++) plan.setPage(slot, i, slot * pagesEach + i);
     }
     for (const [slot, prompt] of prompts.entries()) {

@@ -10,9 +10,8 @@ import { Command, InvalidArgumentError, Option } from "commander";
 import type { DeviceKind } from "../src/engine/protocol.ts";
 import { LibraryEngine } from "../src/ffi/engine.ts";
 import { FG } from "../src/ffi/layout.ts";
-import { StepPlan } from "../src/ffi/plan.ts";
+import { greedyFill, StepPlan } from "../src/ffi/plan.ts";
 import { openModel } from "../src/model/load.ts";
-import { GREEDY } from "./library.ts";
 import { median } from "./stats.ts";
 
 const TRACED_STEPS = 5;
@@ -67,14 +66,7 @@ const plan = new StepPlan(maxSeqs, maxStepTokens);
 /** Fills slots [0, n) and gives them all their pages. */
 function place(n: number): void {
   for (let slot = 0; slot < n; slot++) {
-    plan.fills.push({
-      slot,
-      sampling: GREEDY,
-      stopIds: new Int32Array(0),
-      minContext: 0,
-      history: null,
-      promptLength: 0,
-    });
+    plan.fills.push(greedyFill(slot));
     for (let i = 0; i < pagesEach; i++) plan.setPage(slot, i, slot * pagesEach + i);
   }
 }

@@ -4,7 +4,7 @@
  * making the message. Prints microseconds.
  */
 import { Command } from "commander";
-import type { EngineRequest } from "../src/engine/protocol.ts";
+import { type EngineRequest, GREEDY } from "../src/engine/protocol.ts";
 import { Scheduler } from "../src/engine/scheduler.ts";
 import { FG } from "../src/ffi/layout.ts";
 import { StepPlan } from "../src/ffi/plan.ts";
@@ -71,18 +71,7 @@ function decoding(id: number, maxTokens: number): EngineRequest {
   return {
     id,
     prompt: Int32Array.of(id % 1000, 1, 2, 3),
-    sampling: {
-      seed: 0n,
-      temperature: 0,
-      topP: 1,
-      topK: 0,
-      minP: 0,
-      repetitionPenalty: 1,
-      presencePenalty: 0,
-      frequencyPenalty: 0,
-      biasIds: new Int32Array(0),
-      bias: new Float32Array(0),
-    },
+    sampling: GREEDY,
     // Ends spread over time, as they are in a server.
     maxTokens: maxTokens / 2 + ((id * 7919) % maxTokens),
     minTokens: 0,

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import type { DeviceKind, Dtype, EngineCapacity } from "../src/engine/protocol.ts";
 import { LibraryEngine } from "../src/ffi/engine.ts";
 import { FG } from "../src/ffi/layout.ts";
-import { type SlotFill, StepPlan } from "../src/ffi/plan.ts";
+import { greedyFill, StepPlan } from "../src/ffi/plan.ts";
 import type { StepResult } from "../src/ffi/step.ts";
 import { openModel } from "../src/model/load.ts";
 import type { ModelShape } from "../src/model/shape.ts";
@@ -212,22 +212,6 @@ export class Runner {
     }
     this.freePages.unshift(...old.map(({ page }) => page));
   }
-}
-
-function greedyFill(slot: number): SlotFill {
-  const sampling = {
-    seed: 0n,
-    temperature: 0,
-    topP: 1,
-    topK: 0,
-    minP: 0,
-    repetitionPenalty: 1,
-    presencePenalty: 0,
-    frequencyPenalty: 0,
-    biasIds: new Int32Array(0),
-    bias: new Float32Array(0),
-  };
-  return { slot, sampling, stopIds: new Int32Array(0), minContext: 0, history: null, promptLength: 0 };
 }
 
 export function argmax(row: Float32Array): number {

@@ -59,6 +59,20 @@ export interface EngineSampling {
   bias: Float32Array;
 }
 
+/** Greedy, everything else off: what benches and tests start from. */
+export const GREEDY: EngineSampling = {
+  seed: 0n,
+  temperature: 0,
+  topP: 1,
+  topK: 0,
+  minP: 0,
+  repetitionPenalty: 1,
+  presencePenalty: 0,
+  frequencyPenalty: 0,
+  biasIds: new Int32Array(0),
+  bias: new Float32Array(0),
+};
+
 /** One sequence to generate. A request with n choices is n of these. */
 export interface EngineRequest {
   /** Unique while it is alive; chosen by the front. */

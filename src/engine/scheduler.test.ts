@@ -13,7 +13,7 @@ import {
   type FakeConfig,
   FakeLibrary,
 } from "./fake-library.ts";
-import { type EngineRequest, FINISH, type StepMessage, type TokenLogprobs } from "./protocol.ts";
+import { type EngineRequest, FINISH, GREEDY, type StepMessage, type TokenLogprobs } from "./protocol.ts";
 import { Scheduler, type SchedulerConfig } from "./scheduler.ts";
 import type { Sequence } from "./sequence.ts";
 
@@ -195,18 +195,7 @@ function request(prompt: ArrayLike<number>, maxTokens: number, more: Partial<Eng
   return {
     id: ++lastId,
     prompt: Int32Array.from(prompt),
-    sampling: {
-      seed: 0n,
-      temperature: 1,
-      topP: 1,
-      topK: 0,
-      minP: 0,
-      repetitionPenalty: 1,
-      presencePenalty: 0,
-      frequencyPenalty: 0,
-      biasIds: new Int32Array(0),
-      bias: new Float32Array(0),
-    },
+    sampling: { ...GREEDY, temperature: 1 },
     maxTokens,
     minTokens: 0,
     stopIds: new Int32Array(0),

@@ -2,7 +2,7 @@
  * One step as plain data: what a scheduler decides and libfastgen runs. The columns already have fastgen.h's layout, so
  * that submitting one costs no conversion. No FFI here: schedulers and tests use it without a library.
  */
-import type { EngineSampling } from "../engine/protocol.ts";
+import { type EngineSampling, GREEDY } from "../engine/protocol.ts";
 import { FG, STRUCTS } from "./layout.ts";
 
 /** A slot's sampling state, given before its sequence's first step and again after a preemption (fg_slot_fill). */
@@ -16,6 +16,11 @@ export interface SlotFill {
   history: Int32Array | null;
   /** Tokens of history that are prompt. */
   promptLength: number;
+}
+
+/** A slot that decodes greedily and never holds an id back. */
+export function greedyFill(slot: number): SlotFill {
+  return { slot, sampling: GREEDY, stopIds: new Int32Array(0), minContext: 0, history: null, promptLength: 0 };
 }
 
 /** One sequence's part of a step (fg_step_seq). */
