@@ -182,7 +182,8 @@ typedef struct {
 } fg_sampling;
 
 /* A slot is filled before its sequence's first step, and again when another sequence takes the slot. Filling it forgets
- * its pages and its last sampled token: the new sequence's pages are all given anew, in the same step or a later one. */
+ * its pages and its last sampled token: the new sequence's pages are all given anew, in the same step or a later one.
+ */
 typedef struct {
 	int32_t slot;
 	int32_t reserved;
