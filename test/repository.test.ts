@@ -95,7 +95,7 @@ test("every flag in the README exists", () => {
     .map((tool) => Bun.spawnSync([process.execPath, "src/main.ts", tool, "--help"], { cwd: root }).stdout.toString())
     .join("\n");
   // The measurements show the benches' own commands.
-  const text = read(readme).replace(/<!-- bench\/report.ts: begin -->[^]*<!-- bench\/report.ts: end -->/, "");
+  const text = read(readme).replace(/<!-- bench\/report.ts: begin -->[\s\S]*<!-- bench\/report.ts: end -->/, "");
   const flags = new Set(text.match(/(?<![\w-])--[a-z][a-z-]+/g) ?? []);
   const unknown = [...flags].filter((flag) => !new RegExp(`${flag}(?![\\w-])`).test(help));
   expect(unknown).toEqual([]);
