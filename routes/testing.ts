@@ -84,6 +84,7 @@ export class FakeFastgen implements FastgenApi {
   readonly default_params: SamplingParams;
   readonly calls: FakeCall[] = [];
   alive = true;
+  readonly failed = new Promise<Error>(() => {});
   readonly #options: FakeOptions;
 
   constructor(options: FakeOptions = {}) {

@@ -10,7 +10,7 @@ import { MAX_QUEUED_SEQUENCES } from "./limits.ts";
 import { openDefaultModel } from "./model/embedded.ts";
 import { openModel } from "./model/load.ts";
 import type { SamplingParams } from "./params.ts";
-import { checkPrompt, engineRequests, type ModelLimits, resolveParams } from "./request.ts";
+import { checkPrompt, checkTextLength, engineRequests, type ModelLimits, resolveParams } from "./request.ts";
 import { ChatTemplate } from "./text/chat-template.ts";
 import { readGenerationConfig } from "./text/generation-config.ts";
 import { Tokenizer } from "./text/tokenizer.ts";
@@ -113,6 +113,10 @@ export class Fastgen implements FastgenApi {
     return this.#parts.front.alive;
   }
 
+  get failed(): Promise<FastgenError> {
+    return this.#parts.front.failed;
+  }
+
   get default_params(): SamplingParams {
     return this.#parts.defaults;
   }
@@ -175,15 +179,18 @@ export class Fastgen implements FastgenApi {
   }
 
   async tokenize(prompt: Prompt, options: GenerateOptions = {}): Promise<Int32Array> {
-    const { tokenizer, template, limits } = this.#parts;
+    const { template, limits } = this.#parts;
     const field = promptField(prompt);
-    if (typeof prompt === "string") {
-      return checkPrompt(await tokenizer.encode(prompt, options.add_special_tokens ?? true), limits, field);
-    }
+    const encode = async (text: string, addSpecialTokens: boolean) => {
+      const { tokenizer } = this.#parts;
+      checkTextLength(text, tokenizer.longestToken, limits, field);
+      return checkPrompt(await tokenizer.encode(text, addSpecialTokens), limits, field);
+    };
+    if (typeof prompt === "string") return encode(prompt, options.add_special_tokens ?? true);
     if (isConversation(prompt)) {
       const { messages, ...chat } = prompt;
       // The template writes the special tokens itself.
-      return checkPrompt(await tokenizer.encode(template.render(messages, chat), false), limits, field);
+      return encode(template.render(messages, chat), false);
     }
     return checkPrompt(prompt, limits, field);
   }

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { FastgenError } from "./errors.ts";
 import type { SamplingParams } from "./params.ts";
-import { checkPrompt, engineRequests, resolveParams } from "./request.ts";
+import { checkPrompt, checkTextLength, engineRequests, resolveParams } from "./request.ts";
 
 const limits = { vocabSize: 100, maxContext: 32, stopIds: [2, 3] };
 const prompt = Int32Array.of(5, 6, 7);
@@ -66,4 +66,13 @@ test("choices differ by their seed only, and the first one reports the prompt", 
 test("ignore_eos sets the model's stop ids aside, not the caller's", () => {
   expect([...requests({ stop_token_ids: [9, 2] })[0]!.stopIds]).toEqual([2, 3, 9]);
   expect([...requests({ stop_token_ids: [9], ignore_eos: true })[0]!.stopIds]).toEqual([9]);
+});
+
+test("a text that no tokenisation could fit is refused before it is tokenised", () => {
+  const longest = 10;
+  const most = limits.maxContext * longest * 3;
+  checkTextLength("x".repeat(most), longest, limits, "prompt");
+  const error = refusal(() => checkTextLength("x".repeat(most + 1), longest, limits, "prompt"));
+  expect(error).toMatchObject({ param: "prompt", code: "context_length_exceeded" });
+  expect(error.message).toContain("32 tokens");
 });

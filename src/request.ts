@@ -47,6 +47,22 @@ function checkIds(ids: Iterable<number>, vocabSize: number, param: string) {
   }
 }
 
+/** A tokenizer's normaliser may shorten a text; canonical composition (NFC), by a factor of three at most. */
+const NORMALISER_SHRINKS = 3;
+
+/** Refuses a text that cannot fit the context whatever its tokens are, before time is spent on tokenising it. */
+export function checkTextLength(text: string, longestToken: number, limits: ModelLimits, param: string): void {
+  const most = limits.maxContext * longestToken * NORMALISER_SHRINKS;
+  // A UTF-16 unit is at least one byte of UTF-8.
+  if (text.length <= most) return;
+  invalid(
+    param,
+    `the prompt has ${text.length} characters, more than this model's context of ${limits.maxContext} tokens ` +
+      "(max_model_len) can hold: shorten the prompt",
+    "context_length_exceeded",
+  );
+}
+
 /** Checks a prompt given as ids. `param` is the field to name. */
 export function checkPrompt(ids: readonly number[] | Int32Array, limits: ModelLimits, param: string): Int32Array {
   if (ids.length === 0) invalid(param, "the prompt is empty: it needs at least one token");

@@ -154,6 +154,8 @@ export interface FastgenApi {
   readonly stats: EngineStats;
   /** False once the engine has failed or close() was called. */
   readonly alive: boolean;
+  /** Resolves with the reason if the engine fails by itself: nothing can be generated any more. Never rejects. */
+  readonly failed: Promise<Error>;
 
   /** Starts a generation: validates, tokenises, queues. Rejects with FastgenError. */
   start(prompt: Prompt, params?: SamplingParams, options?: GenerateOptions): Promise<Generation>;

@@ -71,8 +71,10 @@ export async function run(args: string[]): Promise<number> {
     fastgen = await load(parser.args[0], options, service, stopping.signal);
     if (fastgen) {
       process.stdout.write(banner(fastgen, service.modelName, baseUrl(server), flags));
-      await aborted(stopping.signal);
+      const failure = await Promise.race([aborted(stopping.signal), fastgen.failed]);
       await drain(service, fastgen, log);
+      // Whoever supervises the server can then start it anew.
+      if (failure) throw failure;
     }
     return 0;
   } finally {
@@ -118,9 +120,9 @@ function onSignals(stopping: AbortController): () => void {
   };
 }
 
-function aborted(signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return Promise.resolve();
-  return new Promise((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
+function aborted(signal: AbortSignal): Promise<null> {
+  if (signal.aborted) return Promise.resolve(null);
+  return new Promise((resolve) => signal.addEventListener("abort", () => resolve(null), { once: true }));
 }
 
 async function drain(service: Service, fastgen: FastgenApi, log: (line: string) => void): Promise<void> {

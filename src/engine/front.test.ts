@@ -240,6 +240,7 @@ engineTest("a thread that dies fails what runs, and says so", async () => {
   const { error } = (await running).last;
   expect(error).toMatchObject({ kind: "internal" });
   expect(front.alive).toBe(false);
+  expect(await front.failed).toBe(error!);
 });
 
 engineTest("a start that cannot succeed says why", async () => {

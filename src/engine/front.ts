@@ -55,6 +55,9 @@ export class EngineFront {
   readonly loadSeconds: number;
   /** Of the newest step. */
   stats: EngineStats;
+  /** Resolves with the reason if the engine fails by itself; never otherwise. */
+  readonly failed: Promise<FastgenError>;
+  private readonly tellFailed: (error: FastgenError) => void;
   private readonly sequences = new Map<number, Alive>();
   private nextId = 0;
   /** Why no request is taken any more, or null. */
@@ -71,6 +74,9 @@ export class EngineFront {
     this.capacity = ready.capacity;
     this.loadSeconds = ready.loadSeconds;
     this.stats = { ...NO_STATS, pages: ready.capacity.pages };
+    const { promise, resolve } = Promise.withResolvers<FastgenError>();
+    this.failed = promise;
+    this.tellFailed = resolve;
   }
 
   /**
@@ -253,6 +259,7 @@ export class EngineFront {
   }
 
   private fail(error: FastgenError): void {
+    if (!this.ended) this.tellFailed(error);
     this.end(error);
     this.onClosed?.();
   }

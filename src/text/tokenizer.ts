@@ -13,10 +13,16 @@ const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 export class Tokenizer {
   readonly #native: NativeTokenizer;
   readonly table: TokenTable;
+  /** Bytes of the longest token. */
+  readonly longestToken: number;
 
   private constructor(native: NativeTokenizer, table: TokenTable) {
     this.#native = native;
     this.table = table;
+    const { offsets, size } = table;
+    let longest = 0;
+    for (let id = 0; id < size; id++) longest = Math.max(longest, offsets[id + 1]! - offsets[id]!);
+    this.longestToken = longest;
   }
 
   /**
