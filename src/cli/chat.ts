@@ -3,6 +3,7 @@ import { Command } from "commander";
 import { VERSION } from "../../routes/version.ts";
 import { Fastgen } from "../fastgen.ts";
 import type { SamplingParams } from "../params.ts";
+import { builtInNotice } from "./built-in.ts";
 import { type ChatBackend, LocalBackend } from "./chat-backend.ts";
 import { RemoteBackend } from "./chat-remote.ts";
 import { ChatSession } from "./chat-session.ts";
@@ -96,6 +97,7 @@ async function connect(model: string | undefined, flags: ChatFlags): Promise<Cha
     const apiKey = flags.apiKey ?? process.env.FASTGEN_API_KEY ?? process.env.OPENAI_API_KEY ?? null;
     return RemoteBackend.connect({ url: flags.url, apiKey, model: model ?? null, params });
   }
+  if (model === undefined) process.stderr.write(builtInNotice("fgchat"));
   const bar = new ProgressBar();
   const fastgen = await Fastgen.load(model, {
     ...loadOptions(flags),

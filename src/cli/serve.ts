@@ -8,6 +8,7 @@ import { asFastgenError } from "../errors.ts";
 import { Fastgen } from "../fastgen.ts";
 import { DRAIN_SECONDS } from "../limits.ts";
 import type { FastgenApi } from "../types.ts";
+import { builtInNotice } from "./built-in.ts";
 import { addModelFlags, integer, loadOptions, type ModelFlags, parseFlags } from "./flags.ts";
 import { ProgressBar } from "./progress.ts";
 
@@ -68,6 +69,7 @@ export async function run(args: string[]): Promise<number> {
   const unhook = onSignals(stopping);
   let fastgen: FastgenApi | null = null;
   try {
+    if (parser.args[0] === undefined) process.stderr.write(builtInNotice("fgserve"));
     fastgen = await load(parser.args[0], options, service, stopping.signal);
     if (fastgen) {
       process.stdout.write(banner(fastgen, service.modelName, baseUrl(server), flags));

@@ -1,18 +1,18 @@
-/** The model that Fastgen carries with it, and the one that stands in where it carries none. */
+/** The model that Fastgen carries with it. */
 
 import { readdir } from "node:fs/promises";
 import * as path from "node:path";
 import { assets } from "../assets.ts";
-import { type OpenOptions, openModel, openModelFromMemory } from "./load.ts";
+import { FastgenError } from "../errors.ts";
+import { type OpenOptions, openModelFromMemory } from "./load.ts";
 import type { Model } from "./shape.ts";
 
-/** Taken from the hub when no model was named and none is embedded: 135 million parameters, Apache-2.0. */
-const STAND_IN = "HuggingFaceTB/SmolLM2-135M-Instruct";
-
-/** The model for a load without a name. */
+/** The model for a load without a name. Throws FastgenError "model" where this build carries none. */
 export async function openDefaultModel(options: OpenOptions): Promise<Model> {
   const files = await embeddedFiles();
-  if (files === null) return openModel(STAND_IN, options);
+  if (files === null) {
+    throw new FastgenError("model", "this build carries no model: name a directory or one on the hub (org/name)");
+  }
   return openModelFromMemory(files.name, files.contents, options);
 }
 
