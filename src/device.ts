@@ -4,10 +4,10 @@ import * as os from "node:os";
 import * as path from "node:path";
 import { assetPath } from "./assets.ts";
 import { PAGE_TOKENS } from "./engine/blocks.ts";
-import type { DeviceKind, Dtype, EngineConfig } from "./engine/protocol.ts";
+import type { DeviceKind, EngineConfig } from "./engine/protocol.ts";
 import { FastgenError } from "./errors.ts";
 import { Library } from "./ffi/library.ts";
-import type { Model, ModelShape } from "./model/shape.ts";
+import type { Dtype, Model, ModelShape } from "./model/shape.ts";
 import type { LoadOptions } from "./types.ts";
 
 const GIB = 2 ** 30;

@@ -1,5 +1,6 @@
 /** The library's public types: what Fastgen (fastgen.ts) takes and returns. Field names follow vLLM's and OpenAI's. */
-import type { DeviceKind, Dtype, EngineCapacity, EngineStats, FinishReason } from "./engine/protocol.ts";
+import type { DeviceKind, EngineCapacity, EngineStats, FinishReason } from "./engine/protocol.ts";
+import type { Dtype } from "./model/shape.ts";
 import type { SamplingParams } from "./params.ts";
 
 export interface LoadOptions {

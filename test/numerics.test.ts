@@ -8,7 +8,7 @@
 import { afterAll, describe, expect, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import type { Dtype } from "../src/engine/protocol.ts";
+import type { Dtype } from "../src/model/shape.ts";
 import { Expected, MODEL_NAMES, MODELS_DIRECTORY } from "./golden/expected.ts";
 import {
   argmax,

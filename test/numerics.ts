@@ -4,13 +4,13 @@
  */
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import type { DeviceKind, Dtype, EngineCapacity } from "../src/engine/protocol.ts";
+import type { DeviceKind, EngineCapacity } from "../src/engine/protocol.ts";
 import { LibraryEngine } from "../src/ffi/engine.ts";
 import { FG } from "../src/ffi/layout.ts";
 import { greedyFill, StepPlan } from "../src/ffi/plan.ts";
 import type { StepResult } from "../src/ffi/step.ts";
 import { openModel } from "../src/model/load.ts";
-import type { ModelShape } from "../src/model/shape.ts";
+import type { Dtype, ModelShape } from "../src/model/shape.ts";
 
 const BUILD = join(import.meta.dir, "..", "build");
 export const LIBRARY_PATH = join(BUILD, "libfastgen_cpu.so");

@@ -2,9 +2,9 @@
 import { existsSync, readFileSync } from "node:fs";
 import { type Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import { DEFAULTS } from "../device.ts";
-import type { Dtype } from "../engine/protocol.ts";
 import { FastgenError } from "../errors.ts";
 import { MAX_TEMPLATE_LENGTH } from "../limits.ts";
+import type { Dtype } from "../model/shape.ts";
 import type { LoadOptions } from "../types.ts";
 
 /** A whole number within bounds. */

@@ -3,9 +3,8 @@
  * message a step each way. Plain data only; typed arrays are copied by structured clone.
  */
 import type { ErrorKind } from "../errors.ts";
-import type { ModelShape, TensorSource } from "../model/shape.ts";
+import type { Dtype, ModelShape, TensorSource } from "../model/shape.ts";
 
-export type Dtype = "float32" | "float16" | "bfloat16";
 export type DeviceKind = "cpu" | "cuda";
 
 /** How the engine is set up. All resolved: no "auto" beyond this point, except kvBytes 0 on CUDA. */

@@ -2,7 +2,7 @@
  * fastgen.h in TypeScript: its constants, and the layout of each struct as a 64-bit C compiler lays it out. layout.test.ts
  * compares every one of them with what the compiler says.
  */
-import type { Dtype } from "../engine/protocol.ts";
+import type { Dtype } from "../model/shape.ts";
 import { ROLES, type Role } from "../model/shape.ts";
 
 /** The enum values of fastgen.h, without their FG_ prefix; roles and dtypes are below. */

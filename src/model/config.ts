@@ -3,10 +3,9 @@
  * anything is downloaded or allocated. Missing keys take transformers' defaults where real checkpoints rely on them.
  */
 import { z } from "zod";
-import type { Dtype } from "../engine/protocol.ts";
 import { FastgenError } from "../errors.ts";
 import { computeRope, ropeSchema } from "./rope.ts";
-import type { ModelShape } from "./shape.ts";
+import type { Dtype, ModelShape } from "./shape.ts";
 
 interface Family {
   modelType: string;

@@ -1,5 +1,6 @@
 /** A model as libfastgen sees it: fg_shape and fg_tensor of fastgen.h, in TypeScript. */
-import type { Dtype } from "../engine/protocol.ts";
+
+export type Dtype = "float32" | "float16" | "bfloat16";
 
 export interface ModelShape {
   layers: number;

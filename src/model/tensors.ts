@@ -1,9 +1,8 @@
 /** A checkpoint's tensors by role: names → roles, completeness, shapes, dtypes; one file or many. */
 import { z } from "zod";
-import type { Dtype } from "../engine/protocol.ts";
 import { FastgenError } from "../errors.ts";
 import { type ReadAt, readSafetensorsHeader, type StoredTensor } from "./safetensors.ts";
-import type { ModelShape, Role, TensorSource } from "./shape.ts";
+import type { Dtype, ModelShape, Role, TensorSource } from "./shape.ts";
 
 /** The files of a model, in a directory or in memory. */
 export interface ModelStore {
