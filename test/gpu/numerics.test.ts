@@ -5,26 +5,9 @@
 import { afterAll, describe, expect, test } from "bun:test";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { Library } from "../../src/ffi/library.ts";
 import { Expected, MODEL_NAMES, MODELS_DIRECTORY } from "../golden/expected.ts";
-import {
-  argmax,
-  CUDA_LIBRARY_PATH,
-  LIBRARY_PATH,
-  largest,
-  median,
-  Runner,
-  relativeErrors,
-  rootMeanSquare,
-} from "../numerics.ts";
-
-function problem(): string | null {
-  if (!existsSync(CUDA_LIBRARY_PATH)) return "no build/libfastgen_cuda.so (make -C libfastgen cuda)";
-  return Library.open(CUDA_LIBRARY_PATH).devices().length > 0 ? null : "no device";
-}
-
-const skipped = problem();
-if (skipped !== null) console.log(`skipped: ${skipped}`);
+import { argmax, LIBRARY_PATH, largest, median, Runner, relativeErrors, rootMeanSquare } from "../numerics.ts";
+import { skipped } from "./device.ts";
 
 /** cuBLASLt wants rows of whole 16-byte pieces, as every real model has. */
 const fits = (name: string) => {
