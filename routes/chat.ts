@@ -20,7 +20,8 @@ export function chat(service: Service) {
     const { fields, given } = await readBody(c, service, chatSchema);
     checkStreamOptions(fields);
     const params = chatParams(fields, given, default_params);
-    const run = await Run.start(c, service, [chatPrompt(fields)], params);
+    const options = { max_tokens_is_default: (fields.max_completion_tokens ?? fields.max_tokens) === undefined };
+    const run = await Run.start(c, service, [chatPrompt(fields)], params, options);
     const envelope = {
       id: `chatcmpl-${crypto.randomUUID().replaceAll("-", "")}`,
       object: fields.stream ? "chat.completion.chunk" : "chat.completion",

@@ -24,7 +24,10 @@ export function completions(service: Service) {
     checkStreamOptions(fields);
     const prompts = promptList(fields.prompt);
     const params = completionParams(fields, given, default_params);
-    const options = { add_special_tokens: fields.add_special_tokens };
+    const options = {
+      add_special_tokens: fields.add_special_tokens,
+      max_tokens_is_default: given.max_tokens === undefined,
+    };
     const run = await Run.start(c, service, prompts, params, options);
     const envelope = {
       id: `cmpl-${crypto.randomUUID().replaceAll("-", "")}`,

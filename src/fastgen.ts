@@ -128,7 +128,8 @@ export class Fastgen implements FastgenApi {
     const resolved = resolveParams(params, defaults);
     const ids = await this.tokenize(prompt, options);
     throwIfAborted(signal);
-    const requests = engineRequests(resolved, ids, limits, promptField(prompt));
+    const isDefault = options.max_tokens_is_default ?? params?.max_tokens === undefined;
+    const requests = engineRequests(resolved, ids, limits, promptField(prompt), isDefault);
     const sequences: number[] = [];
     const generation = new RunningGeneration({
       prompt: ids,

@@ -76,3 +76,9 @@ test("a text that no tokenisation could fit is refused before it is tokenised", 
   expect(error).toMatchObject({ param: "prompt", code: "context_length_exceeded" });
   expect(error.message).toContain("32 tokens");
 });
+
+test("max_tokens that nobody asked for is cut to the context, one that was asked for is refused", () => {
+  const params = resolveParams({ max_tokens: 30 }, {});
+  expect(engineRequests(params, prompt, limits, "prompt", true)[0]!.maxTokens).toBe(29);
+  expect(refusal(() => engineRequests(params, prompt, limits, "prompt")).param).toBe("max_tokens");
+});

@@ -71,7 +71,13 @@ export function checkPrompt(ids: readonly number[] | Int32Array, limits: ModelLi
 }
 
 /** How many tokens may be generated after a prompt of `promptLength`. Throws where the request cannot fit. */
-function outputRoom(params: ResolvedParams, promptLength: number, maxContext: number, promptParam: string): number {
+function outputRoom(
+  params: ResolvedParams,
+  promptLength: number,
+  maxContext: number,
+  promptParam: string,
+  isDefault: boolean,
+): number {
   const wanted = params.max_tokens;
   const least = wanted === 0 ? 0 : 1;
   if (promptLength + least > maxContext) {
@@ -84,6 +90,7 @@ function outputRoom(params: ResolvedParams, promptLength: number, maxContext: nu
   }
   if (wanted === null) return maxContext - promptLength;
   if (promptLength + wanted > maxContext) {
+    if (isDefault) return maxContext - promptLength;
     invalid(
       "max_tokens",
       `max_tokens is ${wanted} and the prompt is ${promptLength} tokens long, but this model's context holds ` +
@@ -94,14 +101,18 @@ function outputRoom(params: ResolvedParams, promptLength: number, maxContext: nu
   return wanted;
 }
 
-/** One EngineRequest for each choice, their ids still 0. `params` came from resolveParams, `prompt` from checkPrompt. */
+/**
+ * One EngineRequest for each choice, their ids still 0. `params` came from resolveParams, `prompt` from checkPrompt. A
+ * max_tokens that is only a default is cut to what the context has room for; any other is refused.
+ */
 export function engineRequests(
   params: ResolvedParams,
   prompt: Int32Array,
   limits: ModelLimits,
   promptParam: string,
+  maxTokensIsDefault = false,
 ): EngineRequest[] {
-  const maxTokens = outputRoom(params, prompt.length, limits.maxContext, promptParam);
+  const maxTokens = outputRoom(params, prompt.length, limits.maxContext, promptParam, maxTokensIsDefault);
   if (params.min_tokens > maxTokens) {
     invalid(
       "min_tokens",

@@ -70,6 +70,11 @@ export interface GenerateOptions {
   signal?: AbortSignal;
   /** Add BOS and the like to a text prompt; default true. Chat templates write their own. */
   add_special_tokens?: boolean;
+  /**
+   * The params' max_tokens is a default that nobody asked for: where the context has less room, that much is generated. One
+   * that was asked for is refused then.
+   */
+  max_tokens_is_default?: boolean;
 }
 
 export interface TokenLogprob {

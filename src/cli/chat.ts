@@ -103,5 +103,7 @@ async function connect(model: string | undefined, flags: ChatFlags): Promise<Cha
     ...loadOptions(flags),
     onProgress: (progress) => bar.update(progress),
   }).finally(() => bar.end());
-  return new LocalBackend(fastgen, { ...SAMPLING, ...fastgen.default_params, ...params });
+  // The model's own limit stays a default, which gives way to the room that is left.
+  const { max_tokens: _, ...defaults } = fastgen.default_params;
+  return new LocalBackend(fastgen, { ...SAMPLING, ...defaults, ...params });
 }
