@@ -382,6 +382,9 @@ describe("a life", () => {
       await fetch(`${loading.url}/health`),
       await fetch(`${loading.url}/v1/models`),
       await loading.post(CHAT, { messages }),
+      // The body is not looked at: it may be anything.
+      await loading.post(CHAT, {}),
+      await loading.post("/v1/completions", {}),
     ]) {
       expect(reply.status).toBe(503);
       expect(reply.headers.get("retry-after")).not.toBeNull();

@@ -14,12 +14,14 @@ export interface Parsed<S extends z.ZodObject> {
   given: Record<string, unknown>;
 }
 
-/** Reads and checks a JSON body. Throws FastgenError "invalid_request", or HTTPException 413. */
+/** Reads and checks a JSON body. Throws FastgenError "unavailable" or "invalid_request", or HTTPException 413. */
 export async function readBody<S extends z.ZodObject>(
   c: Context<Env>,
   service: Service,
   schema: S,
 ): Promise<Parsed<S>> {
+  // A body that nothing can answer is not read.
+  service.requireModel();
   const given = parseObject(decode(await readBytes(c, service.options.maxBodyBytes)));
   c.get("record").bodyRead();
   for (const key of Object.keys(given)) if (given[key] === null && key in schema.shape) delete given[key];

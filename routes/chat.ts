@@ -16,12 +16,10 @@ type Fields = z.output<typeof chatSchema>;
 
 export function chat(service: Service) {
   return async (c: Context<Env>): Promise<Response> => {
-    const { default_params } = service.fastgen;
     const { fields, given } = await readBody(c, service, chatSchema);
     checkStreamOptions(fields);
-    const params = chatParams(fields, given, default_params);
-    const options = { max_tokens_is_default: (fields.max_completion_tokens ?? fields.max_tokens) === undefined };
-    const run = await Run.start(c, service, [chatPrompt(fields)], params, options);
+    const params = chatParams(fields, given);
+    const run = await Run.start(c, service, [chatPrompt(fields)], params);
     const envelope = {
       id: `chatcmpl-${crypto.randomUUID().replaceAll("-", "")}`,
       object: fields.stream ? "chat.completion.chunk" : "chat.completion",
@@ -51,7 +49,7 @@ export function chat(service: Service) {
 }
 
 /** Chat's own spellings put into the common ones. */
-function chatParams(fields: Fields, given: Record<string, unknown>, defaults: SamplingParams): SamplingParams {
+function chatParams(fields: Fields, given: Record<string, unknown>): SamplingParams {
   const { max_tokens, max_completion_tokens, logprobs, top_logprobs } = fields;
   const refuse = (param: string, message: string) =>
     new FastgenError("invalid_request", `${param}: ${message}`, { param });
@@ -65,7 +63,7 @@ function chatParams(fields: Fields, given: Record<string, unknown>, defaults: Sa
     throw refuse("top_logprobs", "needs logprobs: true");
   }
   const { logprobs: _flag, ...rest } = given;
-  const params = samplingParams(rest, defaults);
+  const params = samplingParams(rest);
   const limit = max_completion_tokens ?? max_tokens;
   if (limit !== undefined) params.max_tokens = limit;
   if (logprobs) params.logprobs = top_logprobs ?? 0;

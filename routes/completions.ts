@@ -19,15 +19,11 @@ const DEFAULT_MAX_TOKENS = 16;
 
 export function completions(service: Service) {
   return async (c: Context<Env>): Promise<Response> => {
-    const { default_params } = service.fastgen;
     const { fields, given } = await readBody(c, service, completionSchema);
     checkStreamOptions(fields);
     const prompts = promptList(fields.prompt);
-    const params = completionParams(fields, given, default_params);
-    const options = {
-      add_special_tokens: fields.add_special_tokens,
-      max_tokens_is_default: given.max_tokens === undefined,
-    };
+    const params = completionParams(fields, given);
+    const options = { add_special_tokens: fields.add_special_tokens, default_max_tokens: DEFAULT_MAX_TOKENS };
     const run = await Run.start(c, service, prompts, params, options);
     const envelope = {
       id: `cmpl-${crypto.randomUUID().replaceAll("-", "")}`,
@@ -61,13 +57,13 @@ export function completions(service: Service) {
   };
 }
 
-function completionParams(fields: Fields, given: Record<string, unknown>, defaults: SamplingParams): SamplingParams {
+function completionParams(fields: Fields, given: Record<string, unknown>): SamplingParams {
   const { best_of, echo, logprobs, n } = fields;
   if (best_of !== undefined && best_of !== n) {
     const message = `best_of: only the value of n (${n}) is supported; leave it out`;
     throw new FastgenError("invalid_request", message, { param: "best_of" });
   }
-  const params = samplingParams(given, { max_tokens: DEFAULT_MAX_TOKENS, ...defaults });
+  const params = samplingParams(given);
   if (params.max_tokens === 0 && !echo) {
     throw new FastgenError("invalid_request", "max_tokens: 0 needs echo: true", { param: "max_tokens" });
   }

@@ -175,9 +175,9 @@ export function checkStreamOptions(fields: {
   }
 }
 
-/** The sampling fields as the caller gave them over the model's own defaults. */
-export function samplingParams(given: Record<string, unknown>, defaults: SamplingParams): SamplingParams {
-  const params: Record<string, unknown> = { ...defaults };
+/** The sampling fields that the caller gave; the library fills in the rest. */
+export function samplingParams(given: Record<string, unknown>): SamplingParams {
+  const params: Record<string, unknown> = {};
   for (const key of Object.keys(samplingSchema.shape)) if (given[key] !== undefined) params[key] = given[key];
   return params as SamplingParams;
 }

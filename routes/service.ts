@@ -64,12 +64,17 @@ export class Service {
 
   /** The model, or FastgenError "unavailable" while there is none. */
   get fastgen(): FastgenApi {
+    this.requireModel();
+    return this.#fastgen!;
+  }
+
+  /** Throws FastgenError "unavailable" while no model can be asked. */
+  requireModel(): void {
     if (this.#draining)
       throw new FastgenError("unavailable", "the server is shutting down; send the request elsewhere");
     if (!this.#fastgen) throw new FastgenError("unavailable", `the model is loading${this.#percent()}; try again soon`);
     if (!this.#fastgen.alive)
       throw new FastgenError("unavailable", "the engine has failed; the server must be restarted");
-    return this.#fastgen;
   }
 
   /** The served model's name, which every reply bears whatever name the request bore. */

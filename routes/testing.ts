@@ -2,6 +2,7 @@
  * A FastgenApi without a model, for tests of the routes: one token a UTF-16 code unit, the same answer every time, and
  * the timing and the errors that a test asks for. It keeps what it was asked, and whether it was aborted.
  */
+import { NO_STATS } from "../src/engine/protocol.ts";
 import { FastgenError } from "../src/errors.ts";
 import { type SamplingParams, samplingSchema } from "../src/params.ts";
 import type {
@@ -68,19 +69,7 @@ export class FakeFastgen implements FastgenApi {
     deviceName: "fake",
   };
   readonly load_seconds = 0;
-  readonly stats: EngineStats = {
-    running: 0,
-    waiting: 0,
-    swapped: 0,
-    pagesUsed: 16,
-    pages: 64,
-    preemptions: 0,
-    prefixQueriedTokens: 0,
-    prefixHitTokens: 0,
-    promptTokens: 0,
-    generatedTokens: 0,
-    steps: 0,
-  };
+  readonly stats: EngineStats = { ...NO_STATS, pagesUsed: 16, pages: 64 };
   readonly default_params: SamplingParams;
   readonly calls: FakeCall[] = [];
   alive = true;
@@ -101,7 +90,9 @@ export class FakeFastgen implements FastgenApi {
     };
   }
 
-  async start(prompt: Prompt, params: SamplingParams = {}, options: GenerateOptions = {}): Promise<Generation> {
+  async start(prompt: Prompt, given: SamplingParams = {}, options: GenerateOptions = {}): Promise<Generation> {
+    // Filled up as the library does.
+    const params = { max_tokens: options.default_max_tokens, ...this.default_params, ...given };
     const call: FakeCall = { prompt, params, options, aborted: false, tokens: 0 };
     this.calls.push(call);
     const ids = await this.tokenize(prompt);

@@ -125,10 +125,10 @@ export class Fastgen implements FastgenApi {
     const { front, tokenizer, limits, defaults } = this.#parts;
     const { signal } = options;
     throwIfAborted(signal);
-    const resolved = resolveParams(params, defaults);
+    const resolved = resolveParams(params, { max_tokens: options.default_max_tokens, ...defaults });
     const ids = await this.tokenize(prompt, options);
     throwIfAborted(signal);
-    const isDefault = options.max_tokens_is_default ?? params?.max_tokens === undefined;
+    const isDefault = params?.max_tokens === undefined;
     const requests = engineRequests(resolved, ids, limits, promptField(prompt), isDefault);
     const sequences: number[] = [];
     const generation = new RunningGeneration({

@@ -70,11 +70,8 @@ export interface GenerateOptions {
   signal?: AbortSignal;
   /** Add BOS and the like to a text prompt; default true. Chat templates write their own. */
   add_special_tokens?: boolean;
-  /**
-   * The params' max_tokens is a default that nobody asked for: where the context has less room, that much is generated. One
-   * that was asked for is refused then.
-   */
-  max_tokens_is_default?: boolean;
+  /** max_tokens where neither the params nor default_params have one. */
+  default_max_tokens?: number;
 }
 
 export interface TokenLogprob {
@@ -181,7 +178,10 @@ export interface FastgenApi {
   detokenize(ids: readonly number[] | Int32Array, options?: { skip_special_tokens?: boolean }): string;
   /** Text of one token. */
   tokenText(id: number): string;
-  /** The sampling defaults of generation_config.json (vLLM's --generation-config auto). */
+  /**
+   * The sampling defaults of generation_config.json (vLLM's --generation-config auto): what start() fills params up with. A
+   * max_tokens that is a default is cut to the room in the context; one in the params is refused when it does not fit.
+   */
   readonly default_params: SamplingParams;
 
   /** Records every op until stopTrace writes a Chrome trace to `path`. */

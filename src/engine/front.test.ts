@@ -6,6 +6,7 @@ import { join } from "node:path";
 import type { Worker } from "node:worker_threads";
 import { FastgenError } from "../errors.ts";
 import { MAX_QUEUED_SEQUENCES } from "../limits.ts";
+import { failure } from "../testing.ts";
 import { EngineFront, type SequenceEvent } from "./front.ts";
 import type { EngineConfig, EngineRequest, TokenLogprobs } from "./protocol.ts";
 
@@ -199,7 +200,7 @@ engineTest("a full queue refuses all of a request or none", async () => {
     if (event.finish !== "") outcome.push(event.finish);
   });
   expect(front.queued).toBe(MAX_QUEUED_SEQUENCES);
-  const refused = catching(() => front.add([request(4, 0, 2)], () => {}));
+  const refused = failure(() => front.add([request(4, 0, 2)], () => {}));
   expect(refused.kind).toBe("overloaded");
   front.abort(ids);
   while (front.size > 0) await Bun.sleep(5);
@@ -229,7 +230,7 @@ engineTest("close ends what runs with an error, and later requests are refused",
   await closed;
   await front.close();
   expect(front.alive).toBe(false);
-  expect(catching(() => front.add([request(4, 0, 2)], () => {})).kind).toBe("unavailable");
+  expect(failure(() => front.add([request(4, 0, 2)], () => {})).kind).toBe("unavailable");
 });
 
 engineTest("a thread that dies fails what runs, and says so", async () => {
@@ -277,7 +278,7 @@ engineTest("a trace is written, and a path that cannot be written is refused", a
   try {
     expect((await front.stopTrace("x").catch((thrown) => thrown)).message).toContain("start one first");
     front.startTrace();
-    expect(catching(() => front.startTrace()).message).toContain("stop it first");
+    expect(failure(() => front.startTrace()).message).toContain("stop it first");
     await run(front, request(10, 1, 5));
     const path = join(folder, "trace.json");
     await front.stopTrace(path);
@@ -290,13 +291,3 @@ engineTest("a trace is written, and a path that cannot be written is refused", a
     rmSync(folder, { recursive: true });
   }
 });
-
-function catching(call: () => unknown): FastgenError {
-  try {
-    call();
-  } catch (error) {
-    if (error instanceof FastgenError) return error;
-    throw error;
-  }
-  throw new Error("the call did not fail");
-}

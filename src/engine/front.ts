@@ -10,6 +10,7 @@ import {
   FINISH,
   type FinishReason,
   type FromWorker,
+  NO_STATS,
   type StepMessage,
   type TokenLogprobs,
   type ToWorker,
@@ -287,17 +288,3 @@ export class EngineFront {
 function send(worker: Worker, message: ToWorker): void {
   worker.postMessage(message);
 }
-
-const NO_STATS: EngineStats = {
-  running: 0,
-  waiting: 0,
-  swapped: 0,
-  pagesUsed: 0,
-  pages: 0,
-  preemptions: 0,
-  prefixQueriedTokens: 0,
-  prefixHitTokens: 0,
-  promptTokens: 0,
-  generatedTokens: 0,
-  steps: 0,
-};

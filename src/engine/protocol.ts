@@ -127,6 +127,21 @@ export interface EngineStats {
   steps: number;
 }
 
+/** Before the first step. */
+export const NO_STATS: EngineStats = {
+  running: 0,
+  waiting: 0,
+  swapped: 0,
+  pagesUsed: 0,
+  pages: 0,
+  preemptions: 0,
+  prefixQueriedTokens: 0,
+  prefixHitTokens: 0,
+  promptTokens: 0,
+  generatedTokens: 0,
+  steps: 0,
+};
+
 /**
  * What one step produced. Entry i belongs to request requestIds[i]; a request appears at most once. Columns, not
  * objects: 512 sequences are one message of a few arrays.

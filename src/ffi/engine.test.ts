@@ -7,7 +7,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { EngineSampling } from "../engine/protocol.ts";
-import { FastgenError } from "../errors.ts";
+import { failure } from "../testing.ts";
 import { LibraryEngine } from "./engine.ts";
 import { FG } from "./layout.ts";
 import { Library } from "./library.ts";
@@ -207,16 +207,6 @@ const sampling: EngineSampling = {
 };
 
 /** The library's log, which its fg_error returns: read by making a call fail. */
-function failure(call: () => unknown): FastgenError {
-  try {
-    call();
-  } catch (error) {
-    if (error instanceof FastgenError) return error;
-    throw error;
-  }
-  throw new Error("the call did not fail");
-}
-
 function logOf(path: string): string {
   return failure(() => Library.open(path).check(FG.INVALID, "log", "internal")).message;
 }
