@@ -9,9 +9,10 @@ import { existsSync, mkdirSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { basename, join, resolve } from "node:path";
 import { createInterface } from "node:readline";
-import { Command, InvalidArgumentError } from "commander";
+import { Command } from "commander";
 import { openModel } from "../src/model/load.ts";
 import type { Model } from "../src/model/shape.ts";
+import { count } from "./flags.ts";
 import { writeGguf } from "./gguf.ts";
 import { LIBRARY_PATH, TimedLibrary, type Timing } from "./library.ts";
 import { undisturbed } from "./quiet.ts";
@@ -20,11 +21,6 @@ import { median, randomFrom } from "./stats.ts";
 
 const DTYPE = "bfloat16";
 const BUILD = join(import.meta.dir, "..", "build", "bench");
-
-const count = (text: string) => {
-  if (!/^[1-9]\d*$/.test(text)) throw new InvalidArgumentError("A whole number above 0 is wanted.");
-  return Number(text);
-};
 
 const program = new Command("bun bench/cpu.ts")
   .description("Times libfastgen on the CPU, beside llama.cpp and the machine's memory bandwidth.")

@@ -4,18 +4,14 @@
  * over a socket, in turns, with one engine for both. The client of the HTTP runs is in this process too, and its work
  * counts as HTTP's. Prints medians; appends them to results/http.jsonl.
  */
-import { Command, InvalidArgumentError } from "commander";
+import { Command } from "commander";
 import { listen } from "../routes/listen.ts";
 import { Service } from "../routes/service.ts";
 import { Fastgen } from "../src/fastgen.ts";
+import { count } from "./flags.ts";
 import { type LoadOptions, planLoad, runLoad } from "./load.ts";
 import { record } from "./record.ts";
 import { median } from "./stats.ts";
-
-const count = (text: string) => {
-  if (!/^[1-9]\d*$/.test(text)) throw new InvalidArgumentError("A whole number above 0 is wanted.");
-  return Number(text);
-};
 
 const program = new Command("bun bench/http-overhead.ts")
   .description("Compares concurrent streams through the library with the same through HTTP.")

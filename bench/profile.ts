@@ -6,22 +6,19 @@
 import { mkdtempSync, readFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Command, InvalidArgumentError, Option } from "commander";
+import { Command, Option } from "commander";
 import type { DeviceKind } from "../src/engine/protocol.ts";
 import { LibraryEngine } from "../src/ffi/engine.ts";
 import { FG } from "../src/ffi/layout.ts";
 import { greedyFill, StepPlan } from "../src/ffi/plan.ts";
 import { openModel } from "../src/model/load.ts";
+import { count } from "./flags.ts";
 import { median } from "./stats.ts";
 
 const TRACED_STEPS = 5;
 const TIMED_STEPS = 40;
 
-const counts = (text: string) =>
-  text.split(",").map((part) => {
-    if (!/^[1-9]\d*$/.test(part)) throw new InvalidArgumentError("Whole numbers above 0 are wanted, as 1,64,256.");
-    return Number(part);
-  });
+const counts = (text: string) => text.split(",").map(count);
 
 const program = new Command("bun bench/profile.ts")
   .description("Times the ops of a step.")

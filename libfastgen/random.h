@@ -5,6 +5,7 @@
 #ifndef FG_RANDOM_H
 #define FG_RANDOM_H
 
+#include <math.h>
 #include <stdint.h>
 
 #ifdef __CUDACC__
@@ -29,6 +30,12 @@ static inline FG_HOST_DEVICE uint64_t fg_random_stream(uint64_t seed, int32_t ro
 static inline FG_HOST_DEVICE float fg_random_uniform(uint64_t stream, uint64_t i) {
 	int32_t bits = (int32_t)(fg_mix64(stream + 0x9e3779b97f4a7c15u * i) >> 39); /* 25 bits */
 	return (float)(bits - (1 << 24)) * (1.0f / (1 << 24));
+}
+
+/* Random weights lie in [-range, range): a uniform variable there has the variance range^2 / 3, so that a linear layer
+ * of `cols` inputs has 1 / cols. Biases (cols 1) are small. */
+static inline float fg_random_range(int32_t cols) {
+	return cols == 1 ? 0.02f : sqrtf(3.0f / (float)cols);
 }
 
 #endif

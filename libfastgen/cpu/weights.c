@@ -155,8 +155,7 @@ static fg_status make_tensor(loader *l, fg_role role, int32_t layer, size_t rows
                              char *to) {
 	if (atomic_load(l->cancel)) return cancelled();
 	making m = {.to = to, .n = rows * cols, .stream = fg_random_stream(l->seed, role, layer), .dtype = dtype};
-	/* a uniform variable on [-r, r] has the variance r^2 / 3 */
-	m.range = cols == 1 ? 0.02f : sqrtf(3.0f / (float)cols);
+	m.range = fg_random_range((int32_t)cols);
 	fg_parallel(l->ctx->pool, (int32_t)((m.n + CONVERT - 1) / CONVERT), make_item, &m);
 	atomic_fetch_add(l->done, m.n * (size_t)fg_dtype_bytes(dtype));
 	return FG_OK;

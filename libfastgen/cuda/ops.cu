@@ -3,11 +3,8 @@
  * ../ops.h.
  */
 #include "context.cuh"
-#include "libraries.h"
 
 #include <algorithm>
-#include <cmath>
-#include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>

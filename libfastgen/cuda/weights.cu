@@ -115,7 +115,8 @@ fg_status load_vector(Context *c, const Source &source, fg_role role, int32_t la
 	if (!source.table) {
 		bool bias = role == FG_Q_BIAS || role == FG_K_BIAS || role == FG_V_BIAS;
 		uint64_t stream = fg_random_stream(source.seed, role, layer);
-		for (int32_t i = 0; i < rows; i++) to[i] = bias ? fg_random_uniform(stream, (uint64_t)i) * 0.02f : 1;
+		for (int32_t i = 0; i < rows; i++)
+			to[i] = bias ? fg_random_uniform(stream, (uint64_t)i) * fg_random_range(1) : 1;
 		return FG_OK;
 	}
 	const fg_file *file;
@@ -320,7 +321,7 @@ fg_status load_random(fg_ctx *ctx, uint64_t seed, atomic_ullong *done, atomic_in
 		if (atomic_load(cancel)) return fg_fail(FG_INVALID, "loading was stopped because the engine is being closed");
 		uint64_t n = (uint64_t)p.rows * (uint64_t)p.cols;
 		random_kernel<<<1024, 256, 0, c->stream>>>(p.to, n, fg_random_stream(seed, p.role, p.layer),
-		                                           sqrtf(3.0f / (float)p.cols));
+		                                           fg_random_range(p.cols));
 		cudaError_t error = cudaGetLastError();
 		if (error != cudaSuccess) return cuda_fail(error, "making random weights");
 		atomic_fetch_add(done, n * sizeof(bf16));
