@@ -20,13 +20,17 @@ extern "C" {
 #include <mutex>
 #include <thread>
 #include <unistd.h>
+#include <utility>
 
 namespace fg {
 
 namespace {
 
-constexpr size_t PIECE = 8 << 20; /* bytes of the file read at once */
-constexpr int READERS = 8;
+/* A core copies 5 GB/s or so out of the page cache, so it takes many to fill the link. */
+constexpr unsigned MAX_READERS = 16;
+/* Bytes of a file read at once: large enough to keep the link busy, small enough that pinning the buffers takes no
+ * time. */
+constexpr size_t PIECE = 4 << 20;
 constexpr size_t ALIGN = 256;
 
 struct Part {
@@ -90,88 +94,114 @@ fg_status place(Context *c, std::vector<Part> *parts) {
 	return FG_OK;
 }
 
+/* The file being read: tensors of one file mostly come together. */
+struct OpenFile {
+	const fg_file *file = nullptr;
+	int fd = -1;
+
+	~OpenFile() {
+		if (fd >= 0) ::close(fd);
+	}
+
+	fg_status read(const fg_file *from, uint64_t offset, char *to, size_t bytes) {
+		if (from != file) {
+			if (fd >= 0) ::close(fd);
+			fd = ::open(from->path, O_RDONLY | O_CLOEXEC);
+			file = fd >= 0 ? from : nullptr;
+			if (fd < 0) return fg_fail(FG_IO, "cannot read %s: %s", from->path, strerror(errno));
+		}
+		while (bytes > 0) {
+			ssize_t n = pread(fd, to, bytes, (off_t)offset);
+			if (n < 0 && errno == EINTR) continue;
+			if (n <= 0)
+				return fg_fail(FG_IO, "cannot read %s: %s", from->path, n < 0 ? strerror(errno) : "it ends too early");
+			to += n, offset += (uint64_t)n, bytes -= (size_t)n;
+		}
+		return FG_OK;
+	}
+};
+
 /* ---- norms and biases ---- */
 
-struct Source {
+/* All of them lie in one block, which is made on the host and copied at once: of many small copies, each would cost
+ * more than its bytes. */
+struct Vectors {
+	Context *c;
 	const fg_tensor_table *table; /* NULL: random */
 	uint64_t seed;
 	atomic_ullong *done;
-};
+	std::vector<float> host = {};
+	std::vector<std::pair<const float **, size_t>> places = {}; /* who points to which element of the block */
+	OpenFile file = {};
 
-fg_status read_file(const fg_file *file, int fd, char *to, size_t bytes, uint64_t offset) {
-	while (bytes > 0) {
-		ssize_t n = pread(fd, to, bytes, (off_t)offset);
-		if (n < 0 && errno == EINTR) continue;
-		if (n <= 0)
-			return fg_fail(FG_IO, "cannot read %s: %s", file->path, n < 0 ? strerror(errno) : "it ends too early");
-		to += n, offset += (uint64_t)n, bytes -= (size_t)n;
-	}
-	return FG_OK;
-}
-
-fg_status load_vector(Context *c, const Source &source, fg_role role, int32_t layer, float *to) {
-	int32_t rows, cols;
-	fg_role_dims(&c->base.config->shape, role, &rows, &cols);
-	if (!source.table) {
-		bool bias = role == FG_Q_BIAS || role == FG_K_BIAS || role == FG_V_BIAS;
-		uint64_t stream = fg_random_stream(source.seed, role, layer);
-		for (int32_t i = 0; i < rows; i++)
-			to[i] = bias ? fg_random_uniform(stream, (uint64_t)i) * fg_random_range(1) : 1;
+	fg_status read(fg_role role, int32_t layer, int32_t rows, float *to) {
+		if (!table) {
+			bool bias = role == FG_Q_BIAS || role == FG_K_BIAS || role == FG_V_BIAS;
+			uint64_t stream = fg_random_stream(seed, role, layer);
+			for (int32_t i = 0; i < rows; i++)
+				to[i] = bias ? fg_random_uniform(stream, (uint64_t)i) * fg_random_range(1) : 1;
+			atomic_fetch_add(done, (size_t)rows * sizeof(float));
+			return FG_OK;
+		}
+		const fg_file *from;
+		const fg_tensor *t = fg_table_find(table, layer, role, &from);
+		std::vector<char> bytes;
+		const void *data = t->data;
+		if (from) {
+			bytes.resize(t->bytes);
+			fg_status status = file.read(from, t->offset, bytes.data(), bytes.size());
+			if (status) return status;
+			data = bytes.data();
+		}
+		for (int32_t i = 0; i < rows; i++) to[i] = fg_read(data, t->dtype, (size_t)i);
+		atomic_fetch_add(done, t->bytes);
 		return FG_OK;
 	}
-	const fg_file *file;
-	const fg_tensor *t = fg_table_find(source.table, layer, role, &file);
-	std::vector<char> bytes;
-	const void *data = t->data;
-	if (file) {
-		int fd = ::open(file->path, O_RDONLY | O_CLOEXEC);
-		if (fd < 0) return fg_fail(FG_IO, "cannot read %s: %s", file->path, strerror(errno));
-		bytes.resize(t->bytes);
-		fg_status status = read_file(file, fd, bytes.data(), bytes.size(), t->offset);
-		::close(fd);
-		if (status) return status;
-		data = bytes.data();
-	}
-	for (int32_t i = 0; i < rows; i++) to[i] = fg_read(data, t->dtype, (size_t)i);
-	atomic_fetch_add(source.done, t->bytes);
-	return FG_OK;
-}
 
-fg_status load_vectors(Context *c, const Source &source, int32_t layer, std::initializer_list<fg_role> roles,
-                       const float **out) {
-	size_t total = 0;
-	int32_t rows, cols;
-	*out = nullptr;
-	for (fg_role role : roles) fg_role_dims(&c->base.config->shape, role, &rows, &cols), total += (size_t)rows;
-	if (total == 0) return FG_OK; /* the family has none */
-	std::vector<float> host(total);
-	size_t at = 0;
-	for (fg_role role : roles) {
-		fg_status status = load_vector(c, source, role, layer, &host[at]);
-		if (status) return status;
-		fg_role_dims(&c->base.config->shape, role, &rows, &cols), at += (size_t)rows;
+	/* The vectors of `roles`, one after the other; *out stays NULL where the family has none. */
+	fg_status add(int32_t layer, std::initializer_list<fg_role> roles, const float **out) {
+		constexpr size_t FLOATS = ALIGN / sizeof(float);
+		size_t begin = (host.size() + FLOATS - 1) / FLOATS * FLOATS;
+		host.resize(begin);
+		*out = nullptr;
+		for (fg_role role : roles) {
+			int32_t rows, cols;
+			fg_role_dims(&c->base.config->shape, role, &rows, &cols);
+			if (rows == 0) continue;
+			host.resize(host.size() + (size_t)rows);
+			fg_status status = read(role, layer, rows, &host[host.size() - (size_t)rows]);
+			if (status) return status;
+		}
+		if (host.size() > begin) places.push_back({out, begin});
+		return FG_OK;
 	}
-	float *to = (float *)device_alloc(c, total * sizeof(float), "norms and biases");
-	if (!to) return FG_OUT_OF_MEMORY;
-	cudaError_t error = cudaMemcpy(to, host.data(), total * sizeof(float), cudaMemcpyHostToDevice);
-	if (error != cudaSuccess) return cuda_fail(error, "copying norms and biases");
-	*out = to;
-	return FG_OK;
-}
 
-fg_status load_all_vectors(Context *c, const Source &source) {
-	fg_weights &w = c->base.weights;
-	fg_status status = load_vectors(c, source, 0, {FG_FINAL_NORM}, &w.final_norm);
-	for (int32_t i = 0; i < c->base.config->shape.n_layers && !status; i++) {
-		fg_layer &l = w.layers[i];
-		status = load_vectors(c, source, i, {FG_ATTN_NORM}, &l.attn_norm);
-		if (!status) status = load_vectors(c, source, i, {FG_MLP_NORM}, &l.mlp_norm);
-		if (!status) status = load_vectors(c, source, i, {FG_Q_BIAS, FG_K_BIAS, FG_V_BIAS}, &l.qkv_bias);
-		if (!status) status = load_vectors(c, source, i, {FG_Q_NORM}, &l.q_norm);
-		if (!status) status = load_vectors(c, source, i, {FG_K_NORM}, &l.k_norm);
+	fg_status all() {
+		fg_weights &w = c->base.weights;
+		fg_status status = add(0, {FG_FINAL_NORM}, &w.final_norm);
+		for (int32_t i = 0; i < c->base.config->shape.n_layers && !status; i++) {
+			fg_layer &l = w.layers[i];
+			status = add(i, {FG_ATTN_NORM}, &l.attn_norm);
+			if (!status) status = add(i, {FG_MLP_NORM}, &l.mlp_norm);
+			if (!status) status = add(i, {FG_Q_BIAS, FG_K_BIAS, FG_V_BIAS}, &l.qkv_bias);
+			if (!status) status = add(i, {FG_Q_NORM}, &l.q_norm);
+			if (!status) status = add(i, {FG_K_NORM}, &l.k_norm);
+		}
+		return status ? status : copy();
 	}
-	return status;
-}
+
+	fg_status copy() {
+		float *to = (float *)device_alloc(c, host.size() * sizeof(float), "norms and biases");
+		if (!to) return FG_OUT_OF_MEMORY;
+		/* On the stream that zeroes what is allocated: a copy on another one could come before its zeros. */
+		cudaError_t error =
+			cudaMemcpyAsync(to, host.data(), host.size() * sizeof(float), cudaMemcpyHostToDevice, c->stream);
+		if (error == cudaSuccess) error = cudaStreamSynchronize(c->stream);
+		if (error != cudaSuccess) return cuda_fail(error, "copying norms and biases");
+		for (auto &[out, at] : places) *out = to + at;
+		return FG_OK;
+	}
+};
 
 /* ---- matrices from files ---- */
 
@@ -206,7 +236,7 @@ struct Reading {
 	}
 };
 
-/* Two pinned buffers and the stream that empties them. */
+/* Two pinned buffers, allocated as one, and the stream that empties them. */
 struct Stage {
 	char *buffer[2] = {};
 	cudaEvent_t free[2] = {};
@@ -214,26 +244,25 @@ struct Stage {
 
 	cudaError_t open() {
 		cudaError_t error = cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
-		for (int i = 0; i < 2 && error == cudaSuccess; i++) {
-			error = cudaMallocHost(&buffer[i], PIECE);
-			if (error == cudaSuccess) error = cudaEventCreateWithFlags(&free[i], cudaEventDisableTiming);
-		}
+		if (error == cudaSuccess) error = cudaMallocHost(&buffer[0], 2 * PIECE);
+		buffer[1] = buffer[0] + PIECE;
+		for (cudaEvent_t &event : free)
+			if (error == cudaSuccess) error = cudaEventCreateWithFlags(&event, cudaEventDisableTiming);
 		return error;
 	}
 
 	~Stage() {
 		if (stream) cudaStreamSynchronize(stream);
-		for (int i = 0; i < 2; i++) {
-			if (free[i]) cudaEventDestroy(free[i]);
-			cudaFreeHost(buffer[i]);
-		}
+		for (cudaEvent_t event : free)
+			if (event) cudaEventDestroy(event);
+		cudaFreeHost(buffer[0]);
 		if (stream) cudaStreamDestroy(stream);
 	}
 };
 
-fg_status read_piece(const Piece &p, int fd, char *to) {
+fg_status read_piece(const Piece &p, OpenFile *file, char *to) {
 	if (!p.file) memcpy(to, (const char *)p.tensor->data + p.at, p.bytes);
-	else if (fg_status status = read_file(p.file, fd, to, p.bytes, p.tensor->offset + p.at)) return status;
+	else if (fg_status status = file->read(p.file, p.tensor->offset + p.at, to, p.bytes)) return status;
 	if (p.tensor->dtype == FG_BF16) return FG_OK;
 	/* Elements only shrink, so the conversion can run over its own input. */
 	size_t n = p.bytes / (size_t)fg_dtype_bytes(p.tensor->dtype);
@@ -246,25 +275,16 @@ void read_pieces(Reading *r) {
 	cudaError_t error = cudaSetDevice(r->c->device);
 	if (error == cudaSuccess) error = stage.open();
 	if (error != cudaSuccess) return r->fail(cuda_fail(error, "pinned memory for loading"));
-	int fd = -1, i = 0;
-	const fg_file *open_file = nullptr;
+	OpenFile file;
+	int i = 0;
 	for (size_t n; !r->stop && (n = r->next++) < r->pieces.size(); i ^= 1) {
 		const Piece &p = r->pieces[n];
 		if (atomic_load(r->cancel)) {
 			r->fail(fg_fail(FG_INVALID, "loading was stopped because the engine is being closed"));
 			break;
 		}
-		if (p.file != open_file) {
-			if (fd >= 0) ::close(fd);
-			fd = p.file ? ::open(p.file->path, O_RDONLY | O_CLOEXEC) : -1;
-			open_file = p.file;
-			if (p.file && fd < 0) {
-				r->fail(fg_fail(FG_IO, "cannot read %s: %s", p.file->path, strerror(errno)));
-				break;
-			}
-		}
 		error = cudaEventSynchronize(stage.free[i]);
-		fg_status status = error == cudaSuccess ? read_piece(p, fd, stage.buffer[i]) : cuda_fail(error, "loading");
+		fg_status status = error == cudaSuccess ? read_piece(p, &file, stage.buffer[i]) : cuda_fail(error, "loading");
 		if (status) {
 			r->fail(status);
 			break;
@@ -278,7 +298,6 @@ void read_pieces(Reading *r) {
 		}
 		atomic_fetch_add(r->done, p.bytes);
 	}
-	if (fd >= 0) ::close(fd);
 	error = cudaStreamSynchronize(stage.stream);
 	if (error != cudaSuccess) r->fail(cuda_fail(error, "copying weights"));
 }
@@ -294,7 +313,8 @@ fg_status load(fg_ctx *ctx, const fg_tensor_table *table, atomic_ullong *done, a
 	Context *c = context(ctx);
 	std::vector<Part> parts;
 	fg_status status = place(c, &parts);
-	if (!status) status = load_all_vectors(c, {table, 0, done});
+	/* This waits for the stream that zeroes the weights, too: the readers' streams don't. */
+	if (!status) status = Vectors{c, table, 0, done}.all();
 	if (status) return status;
 	std::vector<Piece> pieces;
 	for (const Part &part : parts) {
@@ -304,9 +324,15 @@ fg_status load(fg_ctx *ctx, const fg_tensor_table *table, atomic_ullong *done, a
 		for (uint64_t at = 0; at < t->bytes; at += PIECE)
 			pieces.push_back({t, file, at, (size_t)std::min<uint64_t>(PIECE, t->bytes - at), part.to + at / size});
 	}
+	/* In the order of the files: a disk then reads ahead of us. */
+	std::sort(pieces.begin(), pieces.end(), [](const Piece &a, const Piece &b) {
+		return a.file != b.file ? a.file < b.file : a.tensor->offset + a.at < b.tensor->offset + b.at;
+	});
 	Reading reading(c, pieces, done, cancel);
+	size_t n_readers =
+		std::min<size_t>(std::clamp(std::thread::hardware_concurrency(), 2u, MAX_READERS), pieces.size());
 	std::vector<std::thread> readers;
-	for (int i = 0; i < READERS; i++) readers.emplace_back(read_pieces, &reading);
+	for (size_t i = 0; i < n_readers; i++) readers.emplace_back(read_pieces, &reading);
 	for (std::thread &t : readers) t.join();
 	return reading.status ? fg_fail(reading.status, "%s", reading.text.c_str()) : FG_OK;
 }
@@ -315,7 +341,7 @@ fg_status load_random(fg_ctx *ctx, uint64_t seed, atomic_ullong *done, atomic_in
 	Context *c = context(ctx);
 	std::vector<Part> parts;
 	fg_status status = place(c, &parts);
-	if (!status) status = load_all_vectors(c, {nullptr, seed, done});
+	if (!status) status = Vectors{c, nullptr, seed, done}.all();
 	if (status) return status;
 	for (const Part &p : parts) {
 		if (atomic_load(cancel)) return fg_fail(FG_INVALID, "loading was stopped because the engine is being closed");
