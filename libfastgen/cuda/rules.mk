@@ -37,7 +37,7 @@ $(OBJ)/cuda/%.o: cuda/%.cu Makefile cuda/rules.mk | need-nvcc
 	$(NVCC) $(NVCCFLAGS) $(call gencode,$(CUDA_ARCHS)) -c -o $@ $<
 
 # Programs that test single ops on a GPU; they are run there, by hand or by `bun test`.
-cuda-tests: $(BUILD)/attention_test $(BUILD)/sample_test_cuda
+cuda-tests: $(BUILD)/attention_test $(BUILD)/sample_test_cuda $(BUILD)/ops_bench
 
 $(BUILD)/attention_test: test/attention_test.cu $(patsubst %,$(OBJ)/cuda/%.o,attention_decode attention_prefill attention_prefill_sm90) cuda/rules.mk
 	$(NVCC) $(NVCCFLAGS) $(call gencode,$(CUDA_ARCHS)) -MF $(OBJ)/attention_test.d -o $@ $(filter %.cu %.o,$^) -cudart static -L$(CUDA_ROOT)/lib64 -L$(CUDA_ROOT)/lib
@@ -45,3 +45,8 @@ $(BUILD)/attention_test: test/attention_test.cu $(patsubst %,$(OBJ)/cuda/%.o,att
 # Beside the CPU's sampler, which it is compared with.
 $(BUILD)/sample_test_cuda: test/sample_test.cu $(patsubst %,$(OBJ)/%.o,cuda/sample cuda/sample_slots cpu/sample cpu/logprobs sampling error) cuda/rules.mk
 	$(NVCC) $(NVCCFLAGS) $(call gencode,$(CUDA_ARCHS)) -MF $(OBJ)/sample_test_cuda.d -o $@ $(filter %.cu %.o,$^) -cudart static -L$(CUDA_ROOT)/lib64 -L$(CUDA_ROOT)/lib
+
+# Times every op against what the device can do.
+$(BUILD)/ops_bench: test/ops_bench.cu $(CUDA_OBJECTS) cuda/rules.mk
+	$(NVCC) $(NVCCFLAGS) $(call gencode,$(CUDA_ARCHS)) -MF $(OBJ)/ops_bench.d -o $@ $(filter %.cu %.o,$^) -cudart static \
+		-L$(CUDA_ROOT)/lib64 -L$(CUDA_ROOT)/lib -lpthread -ldl -lrt

@@ -1,8 +1,7 @@
 /*
  * Attention kernels against a double-precision reference, over random pages, lengths and shapes.
  *
- *   attention_test          checks; prints counts; exit status 1 on a failure
- *   attention_test bench    also times the shapes of a 7B model, as TFLOP/s or GB/s
+ * Prints counts; exit status 1 on a failure. ops_bench.cu times the same kernels.
  *
  * The tolerance is what bf16 costs: the output is rounded to bf16 (2^-9 of a value) and so are the softmax weights
  * (2^-9 of each, averaging out), so that twice bf16's unit roundoff of the row's norm bounds both.
@@ -14,9 +13,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <random>
-#include <string>
 #include <vector>
 
 using namespace fg;
@@ -225,28 +222,11 @@ struct Prefill {
 	}
 };
 
-template <class F> static double seconds(F f) {
-	cudaEvent_t from, to;
-	CUDA(cudaEventCreate(&from));
-	CUDA(cudaEventCreate(&to));
-	for (int i = 0; i < 20; i++) f();
-	std::vector<float> ms(30);
-	for (float &t : ms) {
-		CUDA(cudaEventRecord(from));
-		for (int i = 0; i < 10; i++) f();
-		CUDA(cudaEventRecord(to));
-		CUDA(cudaEventSynchronize(to));
-		CUDA(cudaEventElapsedTime(&t, from, to));
-	}
-	std::sort(ms.begin(), ms.end());
-	return ms[ms.size() / 2] / 1e4;
-}
-
 static int between(int low, int high) {
 	return low + (int)(rng() % (high - low + 1));
 }
 
-int main(int argc, char **argv) {
+int main() {
 	for (int D : {32, 64, 128})
 		for (int group : {1, 2, 3, 4, 5, 6, 7, 8, 16})
 			for (int window : {0, 100}) {
@@ -276,26 +256,5 @@ int main(int argc, char **argv) {
 				}
 			}
 	printf("attention: %d passed, %d failed\n", passed, failed);
-
-	if (argc > 1 && !strcmp(argv[1], "bench")) {
-		for (auto [n, context] :
-		     {std::pair{1, 1024}, {16, 1024}, {64, 1024}, {256, 1024}, {512, 1024}, {64, 8192}, {1, 32768}}) {
-			Case c{std::vector<int>(n, context), std::vector<int>(n, 1), 8, 4, 128, 0};
-			Run r(c);
-			Decode d(r);
-			double t = seconds([&] { d.run(); }), bytes = 2.0 * n * context * 8 * 128 * 2;
-			printf("decode  batch %3d context %5d: %8.1f us  %6.0f GB/s\n", n, context, t * 1e6, bytes / t / 1e9);
-		}
-		const int shapes[][3] = {{16, 512, 128}, {8, 1024, 128},  {2, 1024, 128}, {1, 1024, 128}, {2, 4096, 128},
-		                         {1, 4096, 128}, {1, 16384, 128}, {8, 1024, 64},  {1, 16384, 64}};
-		for (auto [n, length, D] : shapes) {
-			Case c{std::vector<int>(n, length), std::vector<int>(n, length), 8, 4, D, 0};
-			Run r(c);
-			Prefill p(r);
-			double t = seconds([&] { p.run(); }), flops = 4.0 * n * length * (length + 1) / 2 * 32 * D;
-			printf("prefill batch %3d length %6d head_dim %3d: %8.1f us  %6.0f TFLOP/s\n", n, length, D, t * 1e6,
-			       flops / t / 1e12);
-		}
-	}
 	return failed > 0;
 }

@@ -2,10 +2,9 @@
  * sample_test.cu - the CUDA sampler against the CPU's: the same tokens to the bit, the same log probabilities to
  * rounding.
  *
- * Exit status 1 on a difference; with the argument `bench` prints timings too. Without a device says so and passes.
+ * Exit status 1 on a difference. Without a device says so and passes. ops_bench.cu times it.
  */
 #include "../cuda/sample.cuh"
-#include "../sample_math.h"
 
 #include <cmath>
 #include <cstdio>
@@ -275,114 +274,11 @@ static int test() {
 	return report("sample_test (CUDA)");
 }
 
-/* ---- Timings ---- */
-
-__global__ static void bench_logits(float *logits, int64_t n, float deviation, int peaked) {
-	for (int64_t i = blockIdx.x * (int64_t)blockDim.x + threadIdx.x; i < n; i += (int64_t)gridDim.x * blockDim.x) {
-		uint32_t random[4];
-		fg_philox(7, 1, (uint32_t)i, random);
-		float u = ((float)(random[0] >> 8) + 0.5f) * 0x1p-24f, v = (float)(random[1] >> 8) * 0x1p-24f;
-		float x = deviation * sqrtf(-2 * logf(u)) * cospif(2 * v);
-		logits[i] = peaked && random[2] % 2000 == 0 ? x + 10 : x;
-	}
-}
-
-static float time_run(const fg::Sampler &sampler, const fg::SampleArgs &args) {
-	constexpr int LAUNCHES = 10, REPEATS = 5;
-	cudaStream_t stream;
-	cudaEvent_t start, end;
-	cudaGraph_t graph;
-	cudaGraphExec_t exec;
-	CUDA(cudaStreamCreate(&stream));
-	CUDA(cudaEventCreate(&start));
-	CUDA(cudaEventCreate(&end));
-	CUDA(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
-	for (int i = 0; i < LAUNCHES; i++) CUDA(sampler.run(args, stream));
-	CUDA(cudaStreamEndCapture(stream, &graph));
-	CUDA(cudaGraphInstantiate(&exec, graph, 0));
-	float least = 1e9f;
-	for (int i = 0; i < REPEATS; i++) {
-		float ms;
-		CUDA(cudaEventRecord(start, stream));
-		CUDA(cudaGraphLaunch(exec, stream));
-		CUDA(cudaEventRecord(end, stream));
-		CUDA(cudaEventSynchronize(end));
-		CUDA(cudaEventElapsedTime(&ms, start, end));
-		if (i > 0) least = fminf(least, ms);
-	}
-	CUDA(cudaGraphExecDestroy(exec));
-	CUDA(cudaGraphDestroy(graph));
-	CUDA(cudaEventDestroy(start));
-	CUDA(cudaEventDestroy(end));
-	CUDA(cudaStreamDestroy(stream));
-	return least * 1000 / LAUNCHES;
-}
-
-static int bench() {
-	static const struct {
-		int32_t n, vocab;
-	} sizes[] = {{512, 32768}, {512, 152064}, {256, 32768}, {64, 152064}, {8, 32768}, {1, 32768}, {1, 152064}};
-	fg_sampling cold = PLAIN, warm = PLAIN, top_p = PLAIN, top_k = PLAIN, both = PLAIN, penalties = PLAIN;
-	cold.temperature = 0;
-	warm.temperature = top_p.temperature = top_k.temperature = both.temperature = penalties.temperature = 0.8f;
-	top_p.top_p = both.top_p = 0.95f;
-	top_k.top_k = both.top_k = 50;
-	penalties.repetition_penalty = 1.1f;
-	const struct {
-		const char *name;
-		fg_sampling s;
-		int32_t n_logprobs;
-	} modes[] = {{"greedy", cold, -1},    {"T=0.8", warm, -1},      {"top_p", top_p, -1},
-	             {"top_k", top_k, -1},    {"both", both, -1},       {"penalties", penalties, -1},
-	             {"greedy+lp0", cold, 0}, {"greedy+lp20", cold, 20}};
-	printf("us a step: rows x vocabulary, logits   ");
-	for (const auto &m : modes) printf("%12s", m.name);
-	printf("\n");
-	for (const auto &size : sizes) {
-		const fg_config config = make_config(size.vocab, size.n);
-		fg::Sampler sampler = {};
-		if (sampler.open(&config) != FG_OK) {
-			printf("open: %s\n", fg_error_text());
-			return 1;
-		}
-		OnDevice<float> logits((size_t)size.n * size.vocab), logprobs(size.n),
-			top_logprobs((size_t)size.n * FG_MAX_LOGPROBS);
-		OnDevice<int32_t> last(size.n), ids(size.n), top_ids((size_t)size.n * FG_MAX_LOGPROBS);
-		OnDevice<fg_row> rows(size.n);
-		for (int peaked = 0; peaked < 2; peaked++) {
-			bench_logits<<<1024, 256>>>(logits.data, (int64_t)size.n * size.vocab, peaked ? 2.0f : 1.0f, peaked);
-			CUDA(cudaDeviceSynchronize());
-			printf("%10d x %6d, %-16s    ", size.n, size.vocab, peaked ? "peaked" : "normal");
-			for (const auto &m : modes) {
-				const Array<fg_fill> fills(new fg_fill[size.n]);
-				const Array<fg_row> list(new fg_row[size.n]);
-				for (int32_t i = 0; i < size.n; i++) {
-					fg_sampling s = m.s;
-					s.seed = (uint64_t)i;
-					fills[i].slot = i;
-					if (fg::sampler_new(&config, &s, &fills[i].sampler) != FG_OK) return 1;
-					list[i] = {i, i, 17, -1, m.n_logprobs, -1, -1};
-				}
-				fill(sampler, fills.get(), size.n, nullptr);
-				for (int32_t i = 0; i < size.n; i++) fg::sampler_free(fills[i].sampler);
-				rows.set(list);
-				printf("%12.1f",
-				       (double)time_run(sampler, {logits.data, rows.data, nullptr, last.data, ids.data, logprobs.data,
-				                                  1, top_ids.data, top_logprobs.data, size.n}));
-			}
-			printf("  (%.0f MB)\n", (double)size.n * size.vocab * 4e-6);
-		}
-		sampler.close();
-	}
-	return 0;
-}
-
-int main(int argc, char **argv) {
+int main() {
 	int devices = 0;
 	if (cudaGetDeviceCount(&devices) != cudaSuccess || devices == 0) {
 		printf("sample_test (CUDA): skipped: no device\n");
 		return 0;
 	}
-	const int failed = test();
-	return argc > 1 && !strcmp(argv[1], "bench") ? bench() || failed : failed;
+	return test();
 }

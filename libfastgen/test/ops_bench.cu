@@ -1,0 +1,620 @@
+/*
+ * ops_bench.cu - what this device can do, and how near each op comes to it: a table on stderr, JSON lines on stdout.
+ *
+ * First the ceilings, measured in the same run: memory bandwidth, cuBLASLt's best for the products of a 7B model once
+ * the clock has settled under load, the link to the host. Then every op at the shapes of that model, each against the
+ * ceiling that binds it: bytes (every input read once, every output written once) or floating-point operations. What is
+ * bound by memory goes through more buffers than the L2 cache holds.
+ *
+ * Needs a GPU with 16 GB; without a device it says so and passes.
+ */
+#include "../cuda/context.cuh"
+#include "../sample_math.h"
+
+extern "C" {
+#include "../cuda/libraries.h"
+}
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <dlfcn.h>
+#include <initializer_list>
+#include <iterator>
+#include <memory>
+#include <random>
+#include <unistd.h>
+#include <utility>
+#include <vector>
+
+[[noreturn]] static void die(const char *what, const char *why) {
+	fprintf(stderr, "ops_bench: %s: %s\n", what, why);
+	exit(1);
+}
+
+#define CUDA(call)                                                                                                     \
+	do {                                                                                                               \
+		cudaError_t error_ = (call);                                                                                   \
+		if (error_ != cudaSuccess) die(#call, cudaGetErrorString(error_));                                             \
+	} while (0)
+#define FG(call)                                                                                                       \
+	do {                                                                                                               \
+		if ((call) != FG_OK) die(#call, fg_error_text());                                                              \
+	} while (0)
+#define LT(call)                                                                                                       \
+	do {                                                                                                               \
+		if ((call) != CUBLAS_STATUS_SUCCESS) die(#call, "cuBLASLt failed");                                            \
+	} while (0)
+
+/* Not std::vector: nvcc 13.0 fails on vectors of C's unnamed structures. */
+template <class T> using Array = std::unique_ptr<T[]>;
+
+static cudaStream_t stream; /* of whatever is being timed */
+static int multiprocessors;
+
+/* Random bf16 numbers that everything reads from, far more than the L2 cache holds. As float32 they are random too. */
+static char *arena;
+constexpr size_t ARENA = (size_t)4 << 30;
+
+/* Uniform in [-1, 1): zeros would cost a product less power, and so flatter it. */
+__global__ static void fill_kernel(bf16 *p, size_t n) {
+	for (size_t i = blockIdx.x * (size_t)blockDim.x + threadIdx.x; i < n; i += (size_t)gridDim.x * blockDim.x) {
+		uint64_t x = (i + 1) * 0x9E3779B97F4A7C15ull;
+		x = (x ^ x >> 32) * 0xBF58476D1CE4E5B9ull;
+		p[i] = __float2bfloat16((float)(x >> 40) * 0x1p-23f - 1);
+	}
+}
+
+static void fill(void *p, size_t n) {
+	fill_kernel<<<1024, 256>>>((bf16 *)p, n);
+	CUDA(cudaGetLastError());
+	CUDA(cudaDeviceSynchronize());
+}
+
+/* ---- Timing ---- */
+
+/* The least of a few single runs, after one to warm up: for choosing, and for what is not to heat up. */
+template <class F> static double least_seconds(F f, int runs) {
+	cudaEvent_t from, to;
+	CUDA(cudaEventCreate(&from));
+	CUDA(cudaEventCreate(&to));
+	float least = INFINITY;
+	for (int i = 0; i <= runs; i++) {
+		float ms;
+		CUDA(cudaEventRecord(from, stream));
+		f(i);
+		CUDA(cudaEventRecord(to, stream));
+		CUDA(cudaEventSynchronize(to));
+		CUDA(cudaEventElapsedTime(&ms, from, to));
+		if (i > 0) least = std::min(least, ms);
+	}
+	CUDA(cudaEventDestroy(from));
+	CUDA(cudaEventDestroy(to));
+	return least * 1e-3;
+}
+
+/* Median of f's time, where f(i) enqueues the i-th call. Calls are replayed as a graph, as decode steps are, so that
+ * the host's launches are not what is timed. `hot`: after the clock has settled under this very load. */
+template <class F> static double seconds(F f, bool hot = false) {
+	constexpr int REPEATS = 20;
+	constexpr double SETTLED = 0.3;
+	const double once = least_seconds(f, 2);
+	const int calls = std::clamp((int)(2e-3 / once), 4, 128);
+	cudaGraph_t graph;
+	cudaGraphExec_t exec;
+	CUDA(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
+	for (int i = 0; i < calls; i++) f(i);
+	CUDA(cudaStreamEndCapture(stream, &graph));
+	CUDA(cudaGraphInstantiate(&exec, graph, 0));
+	const int before = hot ? (int)(SETTLED / (once * calls)) + 1 : 1;
+	cudaEvent_t events[REPEATS + 1];
+	for (int i = -before; i < REPEATS; i++) {
+		if (i == 0) CUDA(cudaEventCreate(&events[0]));
+		if (i == 0) CUDA(cudaEventRecord(events[0], stream));
+		CUDA(cudaGraphLaunch(exec, stream));
+		if (i < 0) continue;
+		CUDA(cudaEventCreate(&events[i + 1]));
+		CUDA(cudaEventRecord(events[i + 1], stream));
+	}
+	CUDA(cudaStreamSynchronize(stream));
+	float ms[REPEATS];
+	for (int i = 0; i < REPEATS; i++) CUDA(cudaEventElapsedTime(&ms[i], events[i], events[i + 1]));
+	for (cudaEvent_t e : events) CUDA(cudaEventDestroy(e));
+	CUDA(cudaGraphExecDestroy(exec));
+	CUDA(cudaGraphDestroy(graph));
+	std::sort(ms, ms + REPEATS);
+	return ms[REPEATS / 2] * 1e-3 / calls;
+}
+
+/* ---- Output ---- */
+
+using Shape = std::initializer_list<std::pair<const char *, int>>;
+constexpr const char *GBS = "GB/s", *TFLOPS = "TFLOP/s";
+
+/* One result. `ceiling` 0: it is one itself. */
+static void result(const char *op, Shape shape, double seconds, double value, const char *unit, double ceiling) {
+	char text[128] = "", json[192] = "", bound[64] = "null, \"share\": null", percent[16] = "";
+	for (auto [name, size] : shape) {
+		snprintf(text + strlen(text), sizeof text - strlen(text), "%s %d  ", name, size);
+		snprintf(json + strlen(json), sizeof json - strlen(json), "%s\"%s\": %d", *json ? ", " : "", name, size);
+	}
+	if (ceiling > 0) {
+		snprintf(bound, sizeof bound, "%.6g, \"share\": %.4f", ceiling, value / ceiling);
+		snprintf(percent, sizeof percent, "%5.1f %%", 100 * value / ceiling);
+	}
+	fprintf(stderr, "%-34s %-28s %10.1f us %8.1f %-7s %s\n", op, text, seconds * 1e6, value, unit, percent);
+	printf("{\"op\": \"%s\", \"shape\": {%s}, \"us\": %.3f, \"value\": %.6g, \"unit\": \"%s\", \"ceiling\": %s}\n", op,
+	       json, seconds * 1e6, value, unit, bound);
+}
+
+/* ---- Ceilings ---- */
+
+/* What bounds the ops below: GB/s, TFLOP/s. */
+static double read_ceiling, copy_ceiling, gemm_ceiling;
+
+__global__ static void read_kernel(const uint4 *p, size_t n, uint32_t *sink) {
+	constexpr int LOADS = 8;
+	size_t stride = (size_t)gridDim.x * blockDim.x;
+	uint32_t sum = 0;
+	for (size_t i = blockIdx.x * (size_t)blockDim.x + threadIdx.x; i < n; i += LOADS * stride) {
+		uint4 v[LOADS] = {};
+#pragma unroll
+		for (int j = 0; j < LOADS; j++)
+			if (i + j * stride < n) v[j] = __ldcs(p + i + j * stride);
+#pragma unroll
+		for (int j = 0; j < LOADS; j++) sum ^= v[j].x ^ v[j].y ^ v[j].z ^ v[j].w;
+	}
+	if (sum == 0x9E3779B9u) *sink = sum; /* or the loads would be left out */
+}
+
+__global__ static void copy_kernel(const uint4 *from, uint4 *to, size_t n) {
+	constexpr int LOADS = 4;
+	size_t stride = (size_t)gridDim.x * blockDim.x;
+	for (size_t i = blockIdx.x * (size_t)blockDim.x + threadIdx.x; i < n; i += LOADS * stride) {
+		uint4 v[LOADS] = {};
+#pragma unroll
+		for (int j = 0; j < LOADS; j++)
+			if (i + j * stride < n) v[j] = __ldcs(from + i + j * stride);
+#pragma unroll
+		for (int j = 0; j < LOADS; j++)
+			if (i + j * stride < n) __stcs(to + i + j * stride, v[j]);
+	}
+}
+
+/* The best of a few grids, and of the driver's own copy. */
+static void memory_ceilings() {
+	constexpr size_t HALF = ARENA / 2;
+	uint32_t *sink;
+	CUDA(cudaMalloc(&sink, sizeof *sink));
+	double read = INFINITY, copy = seconds([&](int) {
+								CUDA(cudaMemcpyAsync(arena + HALF, arena, HALF, cudaMemcpyDeviceToDevice, stream));
+							});
+	for (int blocks : {2, 4, 8}) {
+		blocks *= multiprocessors;
+		read = std::min(read, seconds([&](int) {
+							read_kernel<<<blocks, 512, 0, stream>>>((const uint4 *)arena, ARENA / 16, sink);
+						}));
+		copy = std::min(copy, seconds([&](int) {
+							copy_kernel<<<blocks, 512, 0, stream>>>((const uint4 *)arena, (uint4 *)(arena + HALF),
+							                                        HALF / 16);
+						}));
+	}
+	CUDA(cudaFree(sink));
+	read_ceiling = ARENA / read / 1e9, copy_ceiling = ARENA / copy / 1e9;
+	result("ceiling read", {}, read, read_ceiling, GBS, 0);
+	result("ceiling copy", {}, copy, copy_ceiling, GBS, 0);
+
+	constexpr size_t LINK = (size_t)256 << 20;
+	void *host;
+	CUDA(cudaMallocHost(&host, LINK));
+	memset(host, 1, LINK);
+	for (bool up : {true, false}) {
+		double t = seconds([&](int) {
+			CUDA(cudaMemcpyAsync(up ? arena : host, up ? host : arena, LINK,
+			                     up ? cudaMemcpyHostToDevice : cudaMemcpyDeviceToHost, stream));
+		});
+		result(up ? "ceiling host to device" : "ceiling device to host", {}, t, LINK / t / 1e9, GBS, 0);
+	}
+	CUDA(cudaFreeHost(host));
+}
+
+/* cuBLASLt itself, asked for more suggestions than the library asks for, each timed on a warm device. */
+struct Products {
+	static constexpr size_t WORKSPACE = (size_t)64 << 20;
+	static constexpr int SUGGESTIONS = 32;
+
+	void *library, *workspace;
+	fg::CublasLt lt = {};
+	cublasLtHandle_t handle;
+
+	template <class T> void find(T &function, const char *name) {
+		function = (T)dlsym(library, name);
+		if (!function) die(name, "not in cuBLASLt");
+	}
+
+	Products() {
+		static const char *const names[] = {"libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so", nullptr};
+		library = fg_open_library(names, "nvidia-cublas");
+		if (!library) die("cuBLASLt", fg_error_text());
+		find(lt.create, "cublasLtCreate");
+		find(lt.matmul, "cublasLtMatmul");
+		find(lt.desc_create, "cublasLtMatmulDescCreate");
+		find(lt.desc_set, "cublasLtMatmulDescSetAttribute");
+		find(lt.layout_create, "cublasLtMatrixLayoutCreate");
+		find(lt.preference_create, "cublasLtMatmulPreferenceCreate");
+		find(lt.preference_set, "cublasLtMatmulPreferenceSetAttribute");
+		find(lt.heuristic, "cublasLtMatmulAlgoGetHeuristic");
+		LT(lt.create(&handle));
+		CUDA(cudaMalloc(&workspace, WORKSPACE));
+	}
+
+	/* y [n][rows] = x [n][cols] * w [rows][cols]^T. In a burst: on a rested device, before its clock has come down. */
+	double time(int rows, int cols, int n, bool f32, bool burst = false) {
+		cublasLtMatmulDesc_t desc;
+		cublasLtMatrixLayout_t w, x, y;
+		cublasLtMatmulPreference_t preference;
+		cublasOperation_t transpose = CUBLAS_OP_T;
+		size_t bytes = WORKSPACE;
+		LT(lt.desc_create(&desc, CUBLAS_COMPUTE_32F, CUDA_R_32F));
+		LT(lt.desc_set(desc, CUBLASLT_MATMUL_DESC_TRANSA, &transpose, sizeof transpose));
+		LT(lt.layout_create(&w, CUDA_R_16BF, cols, rows, cols));
+		LT(lt.layout_create(&x, CUDA_R_16BF, cols, n, cols));
+		LT(lt.layout_create(&y, f32 ? CUDA_R_32F : CUDA_R_16BF, rows, n, rows));
+		LT(lt.preference_create(&preference));
+		LT(lt.preference_set(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &bytes, sizeof bytes));
+		cublasLtMatmulHeuristicResult_t found[SUGGESTIONS];
+		int n_found = 0, chosen = 0;
+		LT(lt.heuristic(handle, desc, w, x, y, y, preference, SUGGESTIONS, found, &n_found));
+		if (n_found == 0) die("cuBLASLt", "no such product");
+
+		const bf16 *w_data = (const bf16 *)arena, *x_data = w_data + (size_t)rows * cols;
+		void *y_data = (void *)(x_data + (size_t)n * cols);
+		const float one = 1, zero = 0;
+		cublasStatus_t status = CUBLAS_STATUS_SUCCESS;
+		auto run = [&](int) {
+			status = lt.matmul(handle, desc, &one, w_data, w, x_data, x, &zero, y_data, y, y_data, y,
+			                   &found[chosen].algo, workspace, WORKSPACE, stream);
+		};
+		double least = INFINITY;
+		int best = 0;
+		for (chosen = 0; chosen < n_found; chosen++) {
+			double t = least_seconds(run, 3);
+			if (status == CUBLAS_STATUS_SUCCESS && t < least) least = t, best = chosen;
+		}
+		chosen = best;
+		if (burst) sleep(1);
+		const double t = burst ? least_seconds(run, 10) : seconds(run, true);
+		LT(status);
+		return t;
+	}
+};
+
+struct Product {
+	const char *name;
+	int rows, cols, most; /* tokens */
+	bool f32;
+};
+constexpr Product PRODUCTS[] = {
+	{"qkv 6144x4096", 6144, 4096, 4096, false},       {"o 4096x4096", 4096, 4096, 4096, false},
+	{"gate_up 28672x4096", 28672, 4096, 4096, false}, {"down 4096x14336", 4096, 14336, 4096, false},
+	{"lm_head 32768x4096", 32768, 4096, 512, true},
+};
+constexpr int LM_HEAD = 4;
+constexpr int LARGE[] = {512, 1024, 2048, 4096};
+static double product_ceiling[std::size(PRODUCTS)][std::size(LARGE)]; /* TFLOP/s */
+
+static double product_flops(const Product &p, int n) {
+	return 2.0 * p.rows * p.cols * n;
+}
+
+static void product_ceilings() {
+	Products products;
+	const int SQUARE = 8192;
+	const double square = 2.0 * SQUARE * SQUARE * SQUARE;
+	const double burst = products.time(SQUARE, SQUARE, SQUARE, false, true);
+	result("ceiling square product, burst", {{"size", SQUARE}}, burst, square / burst / 1e12, TFLOPS, 0);
+	for (int i = 0; i < 3; i++) products.time(SQUARE, SQUARE, SQUARE, false); /* about a second: the clock settles */
+	const double sustained = products.time(SQUARE, SQUARE, SQUARE, false);
+	result("ceiling square product", {{"size", SQUARE}}, sustained, square / sustained / 1e12, TFLOPS, 0);
+
+	for (size_t k = 0; k < std::size(LARGE); k++) {
+		const int n = LARGE[k];
+		double flops = 0, time = 0;
+		for (size_t i = 0; i < std::size(PRODUCTS); i++) {
+			const Product &p = PRODUCTS[i];
+			if (n > p.most) continue;
+			char name[64];
+			snprintf(name, sizeof name, "ceiling %s", p.name);
+			const double t = products.time(p.rows, p.cols, n, p.f32);
+			product_ceiling[i][k] = product_flops(p, n) / t / 1e12;
+			result(name, {{"tokens", n}}, t, product_ceiling[i][k], TFLOPS, 0);
+			if (i != LM_HEAD) flops += product_flops(p, n), time += t;
+		}
+		result("ceiling layer products", {{"tokens", n}}, time, flops / time / 1e12, TFLOPS, 0);
+		gemm_ceiling = std::max(gemm_ceiling, flops / time / 1e12);
+	}
+}
+
+/* ---- Ops in a context of their own ---- */
+
+constexpr int HEADS = 32, KV_HEADS = 8, HEAD_DIM = 128, QKV = (HEADS + 2 * KV_HEADS) * HEAD_DIM;
+constexpr int MAX_SEQS = 512;
+constexpr int LAYERS = 4; /* so that each product's weights are more than the L2 cache holds */
+
+/* A context with random weights, whose attention is that of a 7B model. */
+struct Model {
+	fg_config config = {};
+	float inv_freq[HEAD_DIM / 2];
+	int32_t windows[LAYERS] = {}, device = 0;
+	fg_ctx *ctx = nullptr;
+	fg::Context *c;
+	const fg_ops &ops = fg_device_ops;
+
+	Model(int layers, int hidden, int intermediate, int vocab, int step_tokens, int context, int pages) {
+		for (int i = 0; i < HEAD_DIM / 2; i++) inv_freq[i] = powf(1e6f, -2.0f * i / HEAD_DIM);
+		fg_shape &s = config.shape;
+		s.n_layers = layers, s.hidden_size = hidden, s.n_heads = HEADS, s.n_kv_heads = KV_HEADS, s.head_dim = HEAD_DIM;
+		s.intermediate_size = intermediate, s.vocab_size = vocab, s.rms_norm_eps = 1e-5f, s.rope_scale = 1;
+		s.rope_inv_freq = inv_freq, s.layer_window = windows;
+		fg_options &o = config.options;
+		o.devices = &device, o.n_devices = 1, o.max_seqs = MAX_SEQS, o.max_step_tokens = step_tokens;
+		o.max_context = context, o.compute_dtype = FG_BF16, o.kv_dtype = FG_BF16;
+		o.kv_bytes = (uint64_t)pages * layers * 2 * KV_HEADS * FG_PAGE_TOKENS * HEAD_DIM * sizeof(bf16);
+		config.pages_per_seq = (context + FG_PAGE_TOKENS - 1) / FG_PAGE_TOKENS;
+		atomic_ullong done{0};
+		atomic_int cancel{0};
+		fg_capacity capacity;
+		FG(ops.open(&config, 0, &ctx));
+		FG(ops.load_random(ctx, 1, &done, &cancel));
+		FG(ops.ready(ctx, &capacity));
+		c = fg::context(ctx);
+		stream = c->stream;
+	}
+
+	~Model() {
+		ops.close(ctx);
+	}
+
+	/* An op's error stays with its context. */
+	void check(const char *op) const {
+		if (c->failure) die(op, c->failure_text);
+	}
+};
+
+static void bench_products(Model &m) {
+	const fg_buffers &b = m.ctx->buf;
+	const size_t T = (size_t)m.config.options.max_step_tokens, H = (size_t)m.config.shape.hidden_size;
+	fill(b.x, T * H), fill(b.attn, T * H), fill(b.act, T * (size_t)m.config.shape.intermediate_size);
+	const fg_weights &w = m.ctx->weights;
+	for (size_t i = 0; i < std::size(PRODUCTS); i++) {
+		const Product &p = PRODUCTS[i];
+		auto matrix = [&](int call) {
+			const fg_layer &l = w.layers[call % LAYERS];
+			const fg_matrix *const all[] = {&l.qkv, &l.o, &l.gate_up, &l.down, &w.lm_head};
+			return all[i];
+		};
+		const void *const from[] = {b.x, b.attn, b.x, b.act, b.x};
+		void *const to[] = {b.qkv, m.c->delta, b.gate_up, m.c->delta, b.logits};
+		for (int n : {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096}) {
+			if (n > p.most) continue;
+			size_t k = 0; /* below 512 tokens a product has no ceiling of its own: that of 512 is above it */
+			while (LARGE[k] < n) k++;
+			const double bytes = 2.0 * p.rows * p.cols + 2.0 * n * p.cols + (p.f32 ? 4.0 : 2.0) * n * p.rows;
+			const double flops = product_flops(p, n), ceiling = product_ceiling[i][k];
+			const bool memory = bytes / read_ceiling / 1e9 > flops / ceiling / 1e12;
+			const double t = seconds([&](int call) { m.ops.linear(m.ctx, from[i], matrix(call), n, to[i]); }, !memory);
+			m.check(p.name);
+			if (memory) result(p.name, {{"tokens", n}}, t, bytes / t / 1e9, GBS, read_ceiling);
+			else result(p.name, {{"tokens", n}}, t, flops / t / 1e12, TFLOPS, ceiling);
+		}
+	}
+}
+
+/* Times an op whose inputs and outputs lie in a piece of the arena, another piece each call. */
+template <class F> static void bench_elementwise(Model &m, const char *op, int n, int token_bytes, F f) {
+	const size_t bytes = (size_t)n * token_bytes, pieces = ARENA / bytes;
+	const double t = seconds([&](int call) { f(arena + call % pieces * bytes); });
+	m.check(op);
+	result(op, {{"tokens", n}}, t, bytes / t / 1e9, GBS, copy_ceiling);
+}
+
+static void bench_elementwise(Model &m) {
+	fg::Context *c = m.c;
+	fg_ctx *ctx = m.ctx;
+	const fg_batch none = {};
+	const fg::KvPool pool = c->kv;
+	const size_t H = (size_t)m.config.shape.hidden_size, I = (size_t)m.config.shape.intermediate_size;
+	for (int n : {64, 256, 2048}) {
+		/* What the ops read of a step: tokens and rows in random order, each sequence a page of its own. */
+		std::vector<int32_t> order(n), positions(n), slots(n), table((size_t)MAX_SEQS * m.config.pages_per_seq);
+		const Array<fg_row> rows(new fg_row[n]);
+		for (int i = 0; i < n; i++) order[i] = i, positions[i] = i % FG_PAGE_TOKENS, slots[i] = i / FG_PAGE_TOKENS;
+		std::shuffle(order.begin(), order.end(), std::mt19937(1));
+		for (int i = 0; i < n; i++) rows[i] = {order[i], 0, 0, -1, -1, -1, -1};
+		for (int i = 0; i < MAX_SEQS; i++) table[(size_t)i * m.config.pages_per_seq] = i;
+		auto copy = [](void *to, const void *from, size_t bytes) {
+			CUDA(cudaMemcpy(to, from, bytes, cudaMemcpyHostToDevice));
+		};
+		copy(c->step + c->layout.tokens, order.data(), order.size() * sizeof(int32_t));
+		copy(c->step + c->layout.positions, positions.data(), positions.size() * sizeof(int32_t));
+		copy(c->step + c->layout.slots, slots.data(), slots.size() * sizeof(int32_t));
+		copy(c->step + c->layout.rows, rows.get(), n * sizeof(fg_row));
+		copy(c->page_table, table.data(), table.size() * sizeof(int32_t));
+		c->extent = {n, 0, 0, 0};
+
+		bench_elementwise(m, "add_norm", n, (int)(12 * H), [&](char *p) {
+			ctx->buf.residual = (float *)p, c->delta = (bf16 *)(p + n * 4 * H), c->pending = true;
+			m.ops.add_norm(ctx, ctx->buf.residual, ctx->weights.layers[0].attn_norm, n, p + n * 6 * H);
+		});
+		bench_elementwise(m, "qkv_rope", n, 4 * QKV, [&](char *p) {
+			c->kv.data = (bf16 *)(p + (size_t)n * 2 * QKV), c->kv.n_layers = 1;
+			m.ops.qkv_rope(ctx, &none, 0, p);
+		});
+		bench_elementwise(m, "silu_mul", n, (int)(6 * I), [&](char *p) { m.ops.silu_mul(ctx, p, n, p + n * 4 * I); });
+		bench_elementwise(m, "gather", n, (int)(10 * H), [&](char *p) {
+			c->delta = (bf16 *)(p + n * 4 * H), c->pending = true;
+			m.ops.gather(ctx, &none, 0, n, (float *)p, (float *)(p + n * 6 * H));
+		});
+		bench_elementwise(m, "embed", n, (int)(6 * H), [&](char *p) {
+			ctx->weights.embed.part[0].data = p;
+			m.ops.embed(ctx, &none, (float *)(p + n * 2 * H));
+		});
+	}
+	c->kv = pool;
+}
+
+/* Prepares a step of n sequences of `context` tokens, n_new of them new, on pages in random order; returns the pages.
+ */
+static int begin_step(Model &m, int n, int context, int n_new) {
+	const int pages_each = (context + FG_PAGE_TOKENS - 1) / FG_PAGE_TOKENS, pages = n * pages_each, tokens = n * n_new;
+	std::vector<int32_t> order(pages), first(n), zeros(tokens), positions(tokens), seq_of(tokens);
+	const Array<fg_step_seq> seqs(new fg_step_seq[n]);
+	const Array<fg_page_update> updates(new fg_page_update[pages]);
+	for (int i = 0; i < pages; i++) order[i] = i;
+	std::shuffle(order.begin(), order.end(), std::mt19937(1));
+	for (int i = 0; i < pages; i++) updates[i] = {i / pages_each, i % pages_each, order[i]};
+	for (int i = 0; i < n; i++) seqs[i] = {i, n_new, context, 0, 0, -1, -1}, first[i] = i * n_new;
+	for (int i = 0; i < tokens; i++) seq_of[i] = i / n_new, positions[i] = context - n_new + i % n_new;
+	fg_batch batch = {};
+	batch.n_seqs = n, batch.n_tokens = tokens, batch.n_page_updates = pages;
+	batch.seqs = seqs.get(), batch.first_token = first.data(), batch.tokens = zeros.data();
+	batch.positions = positions.data(), batch.seq_of = seq_of.data(), batch.page_updates = updates.get();
+	m.ops.step_begin(m.ctx, &batch);
+	CUDA(cudaStreamSynchronize(stream));
+	m.check("step_begin");
+	return pages;
+}
+
+static void bench_attention() {
+	constexpr int PAGES = MAX_SEQS * 1024 / FG_PAGE_TOKENS, STEP = 16384, CONTEXT = 32768;
+	/* Small but for attention; what is chosen for such products is not worth keeping. */
+	unsetenv("XDG_CACHE_HOME"), unsetenv("HOME");
+	Model m(1, 256, 256, 1024, STEP, CONTEXT, PAGES);
+	fg::Context *c = m.c;
+	bf16 *const pool = c->kv.data;
+	const size_t page = c->page_bytes / sizeof(bf16);
+	fill(pool, PAGES * page), fill(m.ctx->buf.qkv, (size_t)STEP * QKV);
+	const fg_batch none = {};
+	auto attend = [&] { m.ops.attention(m.ctx, &none, 0, m.ctx->buf.qkv, m.ctx->buf.attn); };
+	for (auto [n, context] :
+	     {std::pair{1, 1024}, {16, 1024}, {64, 1024}, {256, 1024}, {512, 1024}, {64, 8192}, {1, 32768}}) {
+		const int pages = begin_step(m, n, context, 1), sets = PAGES / pages;
+		const double bytes = 2.0 * n * context * KV_HEADS * HEAD_DIM * sizeof(bf16);
+		const double t = seconds([&](int call) { c->kv.data = pool + call % sets * pages * page, attend(); });
+		m.check("decode attention");
+		result("decode attention", {{"batch", n}, {"context", context}}, t, bytes / t / 1e9, GBS, read_ceiling);
+	}
+	c->kv.data = pool;
+	for (auto [n, length] : {std::pair{8, 1024}, {2, 1024}, {1, 1024}, {2, 4096}, {1, 16384}}) {
+		begin_step(m, n, length, length);
+		const double flops = 4.0 * n * length * (length + 1.0) / 2 * HEADS * HEAD_DIM;
+		const double t = seconds([&](int) { attend(); }, true);
+		m.check("prefill attention");
+		result("prefill attention", {{"batch", n}, {"length", length}}, t, flops / t / 1e12, TFLOPS, gemm_ceiling);
+	}
+}
+
+/* ---- Sampling ---- */
+
+__global__ static void logits_kernel(float *logits, size_t n) {
+	for (size_t i = blockIdx.x * (size_t)blockDim.x + threadIdx.x; i < n; i += (size_t)gridDim.x * blockDim.x) {
+		uint32_t random[4];
+		fg_philox(7, 1, (uint32_t)i, random);
+		float u = ((float)(random[0] >> 8) + 0.5f) * 0x1p-24f, v = (float)(random[1] >> 8) * 0x1p-24f;
+		logits[i] = sqrtf(-2 * logf(u)) * cospif(2 * v);
+	}
+}
+
+static void bench_sampling() {
+	constexpr size_t BYTES = ARENA / 4;
+	logits_kernel<<<1024, 256>>>((float *)arena, BYTES / sizeof(float));
+	CUDA(cudaDeviceSynchronize());
+	CUDA(cudaStreamCreate(&stream));
+	fg_sampling greedy = {}, warm, top_p, top_k, penalty;
+	greedy.top_p = 1, greedy.repetition_penalty = 1;
+	warm = greedy, warm.temperature = 0.8f;
+	top_p = top_k = penalty = warm;
+	top_p.top_p = 0.95f, top_k.top_k = 50, penalty.repetition_penalty = 1.1f;
+	const struct {
+		const char *name;
+		fg_sampling sampling;
+		int32_t n_logprobs;
+	} modes[] = {{"sampling, greedy", greedy, -1},        {"sampling, greedy, 20 logprobs", greedy, 20},
+	             {"sampling, temperature 0.8", warm, -1}, {"sampling, top_p 0.95", top_p, -1},
+	             {"sampling, top_k 50", top_k, -1},       {"sampling, repetition penalty", penalty, -1}};
+	int32_t *last, *ids, *top_ids;
+	float *logprobs, *top_logprobs;
+	fg_row *rows;
+	CUDA(cudaMalloc(&last, MAX_SEQS * sizeof *last));
+	CUDA(cudaMalloc(&ids, MAX_SEQS * sizeof *ids));
+	CUDA(cudaMalloc(&logprobs, MAX_SEQS * sizeof *logprobs));
+	CUDA(cudaMalloc(&top_ids, MAX_SEQS * FG_MAX_LOGPROBS * sizeof *top_ids));
+	CUDA(cudaMalloc(&top_logprobs, MAX_SEQS * FG_MAX_LOGPROBS * sizeof *top_logprobs));
+	CUDA(cudaMalloc(&rows, MAX_SEQS * sizeof *rows));
+	for (int vocab : {32768, 152064}) {
+		fg_config config = {};
+		config.shape.vocab_size = vocab, config.options.max_seqs = MAX_SEQS;
+		fg::Sampler sampler = {};
+		FG(sampler.open(&config));
+		for (const auto &mode : modes) {
+			/* Every slot gets the mode's parameters and a seed of its own. */
+			const Array<fg_fill> fills(new fg_fill[MAX_SEQS]);
+			const Array<fg_row> list(new fg_row[MAX_SEQS]);
+			for (int32_t i = 0; i < MAX_SEQS; i++) {
+				fg_sampling s = mode.sampling;
+				s.seed = (uint64_t)i;
+				fills[i].slot = i;
+				FG(fg::sampler_new(&config, &s, &fills[i].sampler));
+				list[i] = {i, i, 17, -1, mode.n_logprobs, -1, -1};
+			}
+			const size_t bytes = sampler.fill_bytes(fills.get(), MAX_SEQS);
+			const Array<char> host(new char[bytes]);
+			char *packed;
+			sampler.pack_fills(fills.get(), MAX_SEQS, host.get());
+			CUDA(cudaMalloc(&packed, bytes));
+			CUDA(cudaMemcpy(packed, host.get(), bytes, cudaMemcpyHostToDevice));
+			CUDA(cudaMemcpy(rows, list.get(), MAX_SEQS * sizeof *rows, cudaMemcpyHostToDevice));
+			CUDA(sampler.apply_fills(MAX_SEQS, host.get(), packed, stream));
+			CUDA(cudaStreamSynchronize(stream));
+			CUDA(cudaFree(packed));
+			for (int32_t i = 0; i < MAX_SEQS; i++) fg::sampler_free(fills[i].sampler);
+
+			for (int n : {64, 256, 512}) {
+				const size_t piece = (size_t)n * vocab * sizeof(float), pieces = BYTES / piece;
+				const double t = seconds([&](int call) {
+					const float *logits = (const float *)(arena + call % pieces * piece);
+					CUDA(
+						sampler.run({logits, rows, nullptr, last, ids, logprobs, 1, top_ids, top_logprobs, n}, stream));
+				});
+				result(mode.name, {{"rows", n}, {"vocab", vocab}}, t, piece / t / 1e9, GBS, read_ceiling);
+			}
+		}
+		sampler.close();
+	}
+}
+
+int main() {
+	cudaDeviceProp device;
+	if (cudaGetDeviceProperties(&device, 0) != cudaSuccess) {
+		fprintf(stderr, "ops_bench: skipped: no device\n");
+		return 0;
+	}
+	multiprocessors = device.multiProcessorCount;
+	CUDA(cudaMalloc(&arena, ARENA));
+	fill(arena, ARENA / sizeof(bf16));
+	CUDA(cudaStreamCreate(&stream));
+	fprintf(stderr, "%s, %.0f GB\n", device.name, (double)device.totalGlobalMem / 1e9);
+	memory_ceilings();
+	product_ceilings();
+	fill(arena, ARENA / sizeof(bf16)); /* the products wrote into it */
+	{
+		Model m(LAYERS, 4096, 14336, 32768, 4096, 4096, 1024);
+		bench_products(m);
+		bench_elementwise(m);
+	}
+	bench_attention();
+	bench_sampling();
+	return 0;
+}
