@@ -1,0 +1,331 @@
+/*
+ * ops_bench.cuh - ops_bench.cu's clock, its output, and the device's ceilings.
+ */
+#ifndef FG_OPS_BENCH_CUH
+#define FG_OPS_BENCH_CUH
+
+#include "../cuda/device.cuh"
+#include "../cuda/gemm.cuh"
+
+extern "C" {
+#include "../cuda/libraries.h"
+#include "../error.h"
+}
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <dlfcn.h>
+#include <initializer_list>
+#include <iterator>
+#include <unistd.h>
+#include <utility>
+
+[[noreturn]] static void die(const char *what, const char *why) {
+	fprintf(stderr, "ops_bench: %s: %s\n", what, why);
+	exit(1);
+}
+
+#define CUDA(call)                                                                                                     \
+	do {                                                                                                               \
+		cudaError_t error_ = (call);                                                                                   \
+		if (error_ != cudaSuccess) die(#call, cudaGetErrorString(error_));                                             \
+	} while (0)
+#define FG(call)                                                                                                       \
+	do {                                                                                                               \
+		if ((call) != FG_OK) die(#call, fg_error_text());                                                              \
+	} while (0)
+#define LT(call)                                                                                                       \
+	do {                                                                                                               \
+		if ((call) != CUBLAS_STATUS_SUCCESS) die(#call, "cuBLASLt failed");                                            \
+	} while (0)
+
+static cudaStream_t stream; /* of whatever is being timed */
+static int multiprocessors;
+
+/* Random bf16 numbers that everything reads from, far more than the L2 cache holds. As float32 they are random too. */
+static char *arena;
+constexpr size_t ARENA = (size_t)4 << 30;
+
+/* Uniform in [-1, 1): zeros would cost a product less power, and so flatter it. */
+__global__ static void fill_kernel(bf16 *p, size_t n) {
+	for (size_t i = blockIdx.x * (size_t)blockDim.x + threadIdx.x; i < n; i += (size_t)gridDim.x * blockDim.x) {
+		uint64_t x = (i + 1) * 0x9E3779B97F4A7C15ull;
+		x = (x ^ x >> 32) * 0xBF58476D1CE4E5B9ull;
+		p[i] = __float2bfloat16((float)(x >> 40) * 0x1p-23f - 1);
+	}
+}
+
+static void fill(void *p, size_t n) {
+	fill_kernel<<<1024, 256>>>((bf16 *)p, n);
+	CUDA(cudaGetLastError());
+	CUDA(cudaDeviceSynchronize());
+}
+
+/* ---- Timing ---- */
+
+/* The least of a few single runs, after one to warm up: for choosing, and for what is not to heat up. */
+template <class F> static double least_seconds(F f, int runs) {
+	cudaEvent_t from, to;
+	CUDA(cudaEventCreate(&from));
+	CUDA(cudaEventCreate(&to));
+	float least = INFINITY;
+	for (int i = 0; i <= runs; i++) {
+		float ms;
+		CUDA(cudaEventRecord(from, stream));
+		f(i);
+		CUDA(cudaEventRecord(to, stream));
+		CUDA(cudaEventSynchronize(to));
+		CUDA(cudaEventElapsedTime(&ms, from, to));
+		if (i > 0) least = std::min(least, ms);
+	}
+	CUDA(cudaEventDestroy(from));
+	CUDA(cudaEventDestroy(to));
+	return least * 1e-3;
+}
+
+/* Median of f's time, where f(i) enqueues the i-th call. Calls are replayed as a graph, as decode steps are, so that
+ * the host's launches are not what is timed. `hot`: after the clock has settled under this very load. */
+template <class F> static double seconds(F f, bool hot = false) {
+	constexpr int REPEATS = 20;
+	constexpr double SETTLED = 0.3;
+	const double once = least_seconds(f, 2);
+	const int calls = std::clamp((int)(2e-3 / once), 4, 128);
+	cudaGraph_t graph;
+	cudaGraphExec_t exec;
+	CUDA(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
+	for (int i = 0; i < calls; i++) f(i);
+	CUDA(cudaStreamEndCapture(stream, &graph));
+	CUDA(cudaGraphInstantiate(&exec, graph, 0));
+	const int before = hot ? (int)(SETTLED / (once * calls)) + 1 : 1;
+	cudaEvent_t events[REPEATS + 1];
+	for (int i = -before; i < REPEATS; i++) {
+		if (i == 0) CUDA(cudaEventCreate(&events[0]));
+		if (i == 0) CUDA(cudaEventRecord(events[0], stream));
+		CUDA(cudaGraphLaunch(exec, stream));
+		if (i < 0) continue;
+		CUDA(cudaEventCreate(&events[i + 1]));
+		CUDA(cudaEventRecord(events[i + 1], stream));
+	}
+	CUDA(cudaStreamSynchronize(stream));
+	float ms[REPEATS];
+	for (int i = 0; i < REPEATS; i++) CUDA(cudaEventElapsedTime(&ms[i], events[i], events[i + 1]));
+	for (cudaEvent_t e : events) CUDA(cudaEventDestroy(e));
+	CUDA(cudaGraphExecDestroy(exec));
+	CUDA(cudaGraphDestroy(graph));
+	std::sort(ms, ms + REPEATS);
+	return ms[REPEATS / 2] * 1e-3 / calls;
+}
+
+/* ---- Output ---- */
+
+using Shape = std::initializer_list<std::pair<const char *, int>>;
+constexpr const char *GBS = "GB/s", *TFLOPS = "TFLOP/s";
+
+/* One result. `ceiling` 0: it is one itself. */
+static void result(const char *op, Shape shape, double seconds, double value, const char *unit, double ceiling) {
+	char text[128] = "", json[192] = "", bound[64] = "null, \"share\": null", percent[16] = "";
+	for (auto [name, size] : shape) {
+		snprintf(text + strlen(text), sizeof text - strlen(text), "%s %d  ", name, size);
+		snprintf(json + strlen(json), sizeof json - strlen(json), "%s\"%s\": %d", *json ? ", " : "", name, size);
+	}
+	if (ceiling > 0) {
+		snprintf(bound, sizeof bound, "%.6g, \"share\": %.4f", ceiling, value / ceiling);
+		snprintf(percent, sizeof percent, "%5.1f %%", 100 * value / ceiling);
+	}
+	fprintf(stderr, "%-34s %-28s %10.1f us %8.1f %-7s %s\n", op, text, seconds * 1e6, value, unit, percent);
+	printf("{\"op\": \"%s\", \"shape\": {%s}, \"us\": %.3f, \"value\": %.6g, \"unit\": \"%s\", \"ceiling\": %s}\n", op,
+	       json, seconds * 1e6, value, unit, bound);
+}
+
+/* ---- Ceilings ---- */
+
+/* What bounds the ops below: GB/s, TFLOP/s. */
+static double read_ceiling, copy_ceiling, gemm_ceiling;
+
+__global__ static void read_kernel(const uint4 *p, size_t n, uint32_t *sink) {
+	constexpr int LOADS = 8;
+	size_t stride = (size_t)gridDim.x * blockDim.x;
+	uint32_t sum = 0;
+	for (size_t i = blockIdx.x * (size_t)blockDim.x + threadIdx.x; i < n; i += LOADS * stride) {
+		uint4 v[LOADS] = {};
+#pragma unroll
+		for (int j = 0; j < LOADS; j++)
+			if (i + j * stride < n) v[j] = __ldcs(p + i + j * stride);
+#pragma unroll
+		for (int j = 0; j < LOADS; j++) sum ^= v[j].x ^ v[j].y ^ v[j].z ^ v[j].w;
+	}
+	if (sum == 0x9E3779B9u) *sink = sum; /* or the loads would be left out */
+}
+
+__global__ static void copy_kernel(const uint4 *from, uint4 *to, size_t n) {
+	constexpr int LOADS = 4;
+	size_t stride = (size_t)gridDim.x * blockDim.x;
+	for (size_t i = blockIdx.x * (size_t)blockDim.x + threadIdx.x; i < n; i += LOADS * stride) {
+		uint4 v[LOADS] = {};
+#pragma unroll
+		for (int j = 0; j < LOADS; j++)
+			if (i + j * stride < n) v[j] = __ldcs(from + i + j * stride);
+#pragma unroll
+		for (int j = 0; j < LOADS; j++)
+			if (i + j * stride < n) __stcs(to + i + j * stride, v[j]);
+	}
+}
+
+/* The best of a few grids, and of the driver's own copy. */
+static void memory_ceilings() {
+	constexpr size_t HALF = ARENA / 2;
+	uint32_t *sink;
+	CUDA(cudaMalloc(&sink, sizeof *sink));
+	double read = INFINITY, copy = seconds([&](int) {
+								CUDA(cudaMemcpyAsync(arena + HALF, arena, HALF, cudaMemcpyDeviceToDevice, stream));
+							});
+	for (int blocks : {2, 4, 8}) {
+		blocks *= multiprocessors;
+		read = std::min(read, seconds([&](int) {
+							read_kernel<<<blocks, 512, 0, stream>>>((const uint4 *)arena, ARENA / 16, sink);
+						}));
+		copy = std::min(copy, seconds([&](int) {
+							copy_kernel<<<blocks, 512, 0, stream>>>((const uint4 *)arena, (uint4 *)(arena + HALF),
+							                                        HALF / 16);
+						}));
+	}
+	CUDA(cudaFree(sink));
+	read_ceiling = ARENA / read / 1e9, copy_ceiling = ARENA / copy / 1e9;
+	result("ceiling read", {}, read, read_ceiling, GBS, 0);
+	result("ceiling copy", {}, copy, copy_ceiling, GBS, 0);
+
+	constexpr size_t LINK = (size_t)256 << 20;
+	void *host;
+	CUDA(cudaMallocHost(&host, LINK));
+	memset(host, 1, LINK);
+	for (bool up : {true, false}) {
+		double t = seconds([&](int) {
+			CUDA(cudaMemcpyAsync(up ? arena : host, up ? host : arena, LINK,
+			                     up ? cudaMemcpyHostToDevice : cudaMemcpyDeviceToHost, stream));
+		});
+		result(up ? "ceiling host to device" : "ceiling device to host", {}, t, LINK / t / 1e9, GBS, 0);
+	}
+	CUDA(cudaFreeHost(host));
+}
+
+/* cuBLASLt itself, asked for more suggestions than the library asks for, each timed on a warm device. */
+struct Products {
+	static constexpr size_t WORKSPACE = (size_t)64 << 20;
+	static constexpr int SUGGESTIONS = 32;
+
+	void *library, *workspace;
+	fg::CublasLt lt = {};
+	cublasLtHandle_t handle;
+
+	template <class T> void find(T &function, const char *name) {
+		function = (T)dlsym(library, name);
+		if (!function) die(name, "not in cuBLASLt");
+	}
+
+	Products() {
+		static const char *const names[] = {"libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so", nullptr};
+		library = fg_open_library(names, "nvidia-cublas");
+		if (!library) die("cuBLASLt", fg_error_text());
+		find(lt.create, "cublasLtCreate");
+		find(lt.matmul, "cublasLtMatmul");
+		find(lt.desc_create, "cublasLtMatmulDescCreate");
+		find(lt.desc_set, "cublasLtMatmulDescSetAttribute");
+		find(lt.layout_create, "cublasLtMatrixLayoutCreate");
+		find(lt.preference_create, "cublasLtMatmulPreferenceCreate");
+		find(lt.preference_set, "cublasLtMatmulPreferenceSetAttribute");
+		find(lt.heuristic, "cublasLtMatmulAlgoGetHeuristic");
+		LT(lt.create(&handle));
+		CUDA(cudaMalloc(&workspace, WORKSPACE));
+	}
+
+	/* y [n][rows] = x [n][cols] * w [rows][cols]^T. In a burst: on a rested device, before its clock has come down. */
+	double time(int rows, int cols, int n, bool f32, bool burst = false) {
+		cublasLtMatmulDesc_t desc;
+		cublasLtMatrixLayout_t w, x, y;
+		cublasLtMatmulPreference_t preference;
+		cublasOperation_t transpose = CUBLAS_OP_T;
+		size_t bytes = WORKSPACE;
+		LT(lt.desc_create(&desc, CUBLAS_COMPUTE_32F, CUDA_R_32F));
+		LT(lt.desc_set(desc, CUBLASLT_MATMUL_DESC_TRANSA, &transpose, sizeof transpose));
+		LT(lt.layout_create(&w, CUDA_R_16BF, cols, rows, cols));
+		LT(lt.layout_create(&x, CUDA_R_16BF, cols, n, cols));
+		LT(lt.layout_create(&y, f32 ? CUDA_R_32F : CUDA_R_16BF, rows, n, rows));
+		LT(lt.preference_create(&preference));
+		LT(lt.preference_set(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &bytes, sizeof bytes));
+		cublasLtMatmulHeuristicResult_t found[SUGGESTIONS];
+		int n_found = 0, chosen = 0;
+		LT(lt.heuristic(handle, desc, w, x, y, y, preference, SUGGESTIONS, found, &n_found));
+		if (n_found == 0) die("cuBLASLt", "no such product");
+
+		const bf16 *w_data = (const bf16 *)arena, *x_data = w_data + (size_t)rows * cols;
+		void *y_data = (void *)(x_data + (size_t)n * cols);
+		const float one = 1, zero = 0;
+		cublasStatus_t status = CUBLAS_STATUS_SUCCESS;
+		auto run = [&](int) {
+			status = lt.matmul(handle, desc, &one, w_data, w, x_data, x, &zero, y_data, y, y_data, y,
+			                   &found[chosen].algo, workspace, WORKSPACE, stream);
+		};
+		double least = INFINITY;
+		int best = 0;
+		for (chosen = 0; chosen < n_found; chosen++) {
+			double t = least_seconds(run, 3);
+			if (status == CUBLAS_STATUS_SUCCESS && t < least) least = t, best = chosen;
+		}
+		chosen = best;
+		if (burst) sleep(1);
+		const double t = burst ? least_seconds(run, 10) : seconds(run, true);
+		LT(status);
+		return t;
+	}
+};
+
+struct Product {
+	const char *name;
+	int rows, cols, most; /* tokens */
+	bool f32;
+};
+constexpr Product PRODUCTS[] = {
+	{"qkv 6144x4096", 6144, 4096, 4096, false},       {"o 4096x4096", 4096, 4096, 4096, false},
+	{"gate_up 28672x4096", 28672, 4096, 4096, false}, {"down 4096x14336", 4096, 14336, 4096, false},
+	{"lm_head 32768x4096", 32768, 4096, 512, true},
+};
+constexpr int LM_HEAD = 4;
+constexpr int LARGE[] = {512, 1024, 2048, 4096};
+static double product_ceiling[std::size(PRODUCTS)][std::size(LARGE)]; /* TFLOP/s */
+
+static double product_flops(const Product &p, int n) {
+	return 2.0 * p.rows * p.cols * n;
+}
+
+static void product_ceilings() {
+	Products products;
+	const int SQUARE = 8192;
+	const double square = 2.0 * SQUARE * SQUARE * SQUARE;
+	const double burst = products.time(SQUARE, SQUARE, SQUARE, false, true);
+	result("ceiling square product, burst", {{"size", SQUARE}}, burst, square / burst / 1e12, TFLOPS, 0);
+	for (int i = 0; i < 3; i++) products.time(SQUARE, SQUARE, SQUARE, false); /* about a second: the clock settles */
+	const double sustained = products.time(SQUARE, SQUARE, SQUARE, false);
+	result("ceiling square product", {{"size", SQUARE}}, sustained, square / sustained / 1e12, TFLOPS, 0);
+
+	for (size_t k = 0; k < std::size(LARGE); k++) {
+		const int n = LARGE[k];
+		double flops = 0, time = 0;
+		for (size_t i = 0; i < std::size(PRODUCTS); i++) {
+			const Product &p = PRODUCTS[i];
+			if (n > p.most) continue;
+			char name[64];
+			snprintf(name, sizeof name, "ceiling %s", p.name);
+			const double t = products.time(p.rows, p.cols, n, p.f32);
+			product_ceiling[i][k] = product_flops(p, n) / t / 1e12;
+			result(name, {{"tokens", n}}, t, product_ceiling[i][k], TFLOPS, 0);
+			if (i != LM_HEAD) flops += product_flops(p, n), time += t;
+		}
+		result("ceiling layer products", {{"tokens", n}}, time, flops / time / 1e12, TFLOPS, 0);
+		gemm_ceiling = std::max(gemm_ceiling, flops / time / 1e12);
+	}
+}
+
+#endif
