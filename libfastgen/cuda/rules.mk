@@ -37,7 +37,7 @@ $(OBJ)/cuda/%.o: cuda/%.cu Makefile cuda/rules.mk | need-nvcc
 	$(NVCC) $(NVCCFLAGS) $(call gencode,$(CUDA_ARCHS)) -c -o $@ $<
 
 # Programs that test single ops on a GPU; they are run there, by hand or by `bun test`.
-cuda-tests: $(BUILD)/attention_test $(BUILD)/sample_test_cuda $(BUILD)/ops_bench
+cuda-tests: $(BUILD)/attention_test $(BUILD)/sample_test_cuda $(BUILD)/ops_bench $(BUILD)/ops_test
 
 $(BUILD)/attention_test: test/attention_test.cu $(patsubst %,$(OBJ)/cuda/%.o,attention_decode attention_prefill attention_prefill_sm90) cuda/rules.mk
 	$(NVCC) $(NVCCFLAGS) $(call gencode,$(CUDA_ARCHS)) -MF $(OBJ)/attention_test.d -o $@ $(filter %.cu %.o,$^) -cudart static -L$(CUDA_ROOT)/lib64 -L$(CUDA_ROOT)/lib
@@ -49,4 +49,14 @@ $(BUILD)/sample_test_cuda: test/sample_test.cu $(patsubst %,$(OBJ)/%.o,cuda/samp
 # Times every op against what the device can do.
 $(BUILD)/ops_bench: test/ops_bench.cu $(CUDA_OBJECTS) cuda/rules.mk
 	$(NVCC) $(NVCCFLAGS) $(call gencode,$(CUDA_ARCHS)) -MF $(OBJ)/ops_bench.d -o $@ $(filter %.cu %.o,$^) -cudart static \
+		-L$(CUDA_ROOT)/lib64 -L$(CUDA_ROOT)/lib -lpthread -ldl -lrt
+
+# Every op beside its twin in the CPU library. Both call their table fg_device_ops, so the CPU's gets another name here;
+# device.o is left out because each library has one.
+$(OBJ)/cpu/ops_twin.o: $(OBJ)/cpu/ops.o cuda/rules.mk
+	objcopy --redefine-sym fg_device_ops=fg_cpu_ops $< $@
+
+$(BUILD)/ops_test: test/ops_test.cu test/ops_test.cuh $(CUDA_OBJECTS) $(OBJ)/cpu/ops_twin.o \
+		$(filter-out %/cpu/ops.o %/cpu/device.o,$(CPU_OBJECTS)) cuda/rules.mk
+	$(NVCC) $(NVCCFLAGS) $(call gencode,$(CUDA_ARCHS)) -MF $(OBJ)/ops_test.d -o $@ $(filter %.cu %.o,$^) -cudart static \
 		-L$(CUDA_ROOT)/lib64 -L$(CUDA_ROOT)/lib -lpthread -ldl -lrt

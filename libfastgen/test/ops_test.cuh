@@ -1,0 +1,439 @@
+/*
+ * ops_test.cuh - what ops_test.cu stands on: a context of each library with the same weights, buffers that are written
+ * and read on both sides, the comparison, and random steps.
+ *
+ * What is compared is CUDA's result with the CPU's, which here is float32 throughout: nothing that the CPU hands on is
+ * rounded to bf16, so that a difference is CUDA's own error. Two bounds hold it, both computed from the data:
+ *
+ * - of an element: one unit in the last place of bf16, twice what rounding costs at the worst;
+ * - of a row's norm: twice what rounding to bf16 costs on average, an error spread evenly over a unit in the last
+ *   place: sqrt(sum of ulp^2 / 12). (Rounding alone cannot cost more than sqrt(3) times that.)
+ *
+ * Each op adds to both what its sums may lose in float32 when added up in another order, which its test derives.
+ */
+#ifndef FG_OPS_TEST_CUH
+#define FG_OPS_TEST_CUH
+
+#include "../cuda/context.cuh"
+#include "../numeric.h"
+
+extern "C" {
+#include "../engine.h"
+#include "../forward.h"
+#define _Alignas alignas /* kernels.h is C */
+#include "../cpu/cpu.h"
+#undef _Alignas
+#include "check.h"
+extern const fg_ops fg_cpu_ops; /* the CPU's fg_device_ops, renamed by objcopy (cuda/rules.mk) */
+}
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <vector>
+
+#define CUDA(call)                                                                                                     \
+	do {                                                                                                               \
+		cudaError_t error_ = (call);                                                                                   \
+		if (error_ != cudaSuccess) {                                                                                   \
+			printf("FAILED: %s:%d: %s: %s\n", __FILE__, __LINE__, #call, cudaGetErrorString(error_));                  \
+			exit(1);                                                                                                   \
+		}                                                                                                              \
+	} while (0)
+
+#define MUST(call)                                                                                                     \
+	do {                                                                                                               \
+		if ((call) != FG_OK) {                                                                                         \
+			printf("FAILED: %s:%d: %s: %s\n", __FILE__, __LINE__, #call, fg_error_text());                             \
+			exit(1);                                                                                                   \
+		}                                                                                                              \
+	} while (0)
+
+/* Not std::vector: nvcc 13.0 fails on vectors of C's unnamed structures. */
+template <class T> using Array = std::unique_ptr<T[]>;
+typedef std::vector<float> Values;
+
+/* ---- counting and comparing ---- */
+
+static int passed, failed;
+static std::string shape_text; /* of the contexts at hand, for messages */
+
+static void count(bool ok) {
+	ok ? passed++ : failed++;
+}
+
+static void expect(bool ok, const char *what) {
+	count(ok);
+	if (!ok) printf("FAILED: %s, %s\n", what, shape_text.c_str());
+}
+
+constexpr double EPS = 0x1p-24; /* what rounding to float32 costs at most, of the value */
+
+/* The distance of bf16's neighbours at v. */
+static double ulp(double v) {
+	return v == 0 || !std::isfinite(v) ? 0 : std::ldexp(1, std::max(std::ilogb(v), -126) - 7);
+}
+
+/* How far CUDA's result may be from the CPU's. */
+struct Tolerance {
+	size_t rows, cols;
+	std::vector<double> element, row; /* [rows][cols]; [rows]: of the norm of the row's difference */
+
+	/* Nothing: equal to the bit. */
+	Tolerance(size_t rows, size_t cols) : rows(rows), cols(cols), element(rows * cols), row(rows) {
+	}
+
+	/* What rounding `values` to bf16 may cost. */
+	Tolerance(const Values &values, size_t rows, size_t cols) : Tolerance(rows, cols) {
+		for (size_t r = 0; r < rows; r++) {
+			double squares = 0;
+			for (size_t i = r * cols; i < (r + 1) * cols; i++)
+				element[i] = ulp(values[i]), squares += element[i] * element[i];
+			row[r] = 2 * std::sqrt(squares / 12);
+		}
+	}
+
+	/* Adds a bound that holds for every element of a row. */
+	void slack(size_t r, double bound) {
+		for (size_t i = r * cols; i < (r + 1) * cols; i++) element[i] += bound;
+		row[r] += bound * std::sqrt((double)cols);
+	}
+};
+
+static double norm(const float *v, size_t n) {
+	double sum = 0;
+	for (size_t i = 0; i < n; i++) sum += (double)v[i] * v[i];
+	return std::sqrt(sum);
+}
+
+static double largest(const float *v, size_t n) {
+	double most = 0;
+	for (size_t i = 0; i < n; i++) most = std::max(most, (double)std::fabs(v[i]));
+	return most;
+}
+
+/* What was poisoned and not written is NaN, and fails whatever the tolerance. */
+static void compare(const char *what, const Values &got, const Values &want, const Tolerance &t) {
+	size_t bad_elements = 0, bad_rows = 0, unwritten = 0, at = 0, at_row = 0;
+	double worst = 0;
+	for (size_t r = 0; r < t.rows; r++) {
+		double wrong = 0;
+		for (size_t i = r * t.cols; i < (r + 1) * t.cols; i++) {
+			double d = std::fabs((double)got[i] - want[i]);
+			unwritten += std::isnan(got[i]);
+			if (!(d <= t.element[i]) && bad_elements++ == 0) at = i;
+			wrong += d * d;
+		}
+		wrong = std::sqrt(wrong);
+		if (wrong <= t.row[r]) continue;
+		bad_rows++;
+		double share = t.row[r] > 0 ? wrong / t.row[r] : INFINITY;
+		if (!(share <= worst)) worst = share, at_row = r;
+	}
+	count(bad_elements + bad_rows == 0);
+	if (bad_elements)
+		printf("FAILED: %s, %s: %zu of %zu elements, %zu of them NaN; first row %zu column %zu: %.9g, not %.9g (within "
+		       "%.3g)\n",
+		       what, shape_text.c_str(), bad_elements, t.rows * t.cols, unwritten, at / t.cols, at % t.cols, got[at],
+		       want[at], t.element[at]);
+	if (bad_rows) {
+		double wrong = 0, all = norm(&want[at_row * t.cols], t.cols);
+		for (size_t i = at_row * t.cols; i < (at_row + 1) * t.cols; i++) wrong += std::pow((double)got[i] - want[i], 2);
+		printf("FAILED: %s, %s: %zu of %zu rows; worst row %zu: relative error %.3g, allowed %.3g\n", what,
+		       shape_text.c_str(), bad_rows, t.rows, at_row, std::sqrt(wrong) / all, t.row[at_row] / all);
+	}
+}
+
+/* ---- inputs ---- */
+
+/* About normal with deviation 1, and never past 3.5. */
+static float normal() {
+	uint64_t bits = next_random();
+	float sum = 0;
+	for (int i = 0; i < 64; i += 16) sum += (float)(bits >> i & 0xffff);
+	return (sum * 0x1p-16f - 2) * 1.7320508f;
+}
+
+/* In float32, or in float32 that is exact in bf16. */
+static Values random_values(size_t n, int32_t dtype, float deviation = 1) {
+	Values v(n);
+	for (float &x : v) x = fg_round(deviation * normal(), dtype);
+	return v;
+}
+
+/* ---- both sides ---- */
+
+/* The same matrix on both sides: float32 on the CPU, `dtype` on the device. */
+struct Buffer {
+	float *cpu;
+	void *cuda;
+	int32_t dtype;
+
+	void put(const Values &v) const {
+		std::copy(v.begin(), v.end(), cpu);
+		put_cuda(v);
+	}
+	void put_cuda(const Values &v) const {
+		std::vector<uint16_t> narrow(v.size());
+		if (dtype == FG_BF16)
+			for (size_t i = 0; i < v.size(); i++) narrow[i] = fg_to_bf16(v[i]);
+		const void *from = dtype == FG_BF16 ? (const void *)narrow.data() : v.data();
+		CUDA(cudaMemcpy(cuda, from, v.size() * fg_dtype_bytes(dtype), cudaMemcpyHostToDevice));
+		CUDA(cudaDeviceSynchronize()); /* the context's stream does not wait for the default one */
+	}
+	void poison(size_t n) const {
+		memset(cpu, 0xff, n * sizeof *cpu);
+		CUDA(cudaMemset(cuda, 0xff, n * fg_dtype_bytes(dtype)));
+		CUDA(cudaDeviceSynchronize());
+	}
+	Values from_cpu(size_t n) const {
+		return Values(cpu, cpu + n);
+	}
+	Values from_cuda(size_t n) const {
+		Values v(n);
+		std::vector<uint16_t> narrow(n);
+		void *to = dtype == FG_BF16 ? (void *)narrow.data() : v.data();
+		CUDA(cudaMemcpy(to, cuda, n * fg_dtype_bytes(dtype), cudaMemcpyDeviceToHost));
+		if (dtype == FG_BF16)
+			for (size_t i = 0; i < n; i++) v[i] = fg_from_bf16(narrow[i]);
+		return v;
+	}
+};
+
+/* A context of each library, with the same weights, at the same step. */
+struct Twins {
+	fg_config config;
+	fg_ctx *cpu = nullptr, *cuda = nullptr;
+	fg_batch *cpu_batch = nullptr, *cuda_batch = nullptr;
+	int32_t n_pages, logit_rows;
+	size_t page_values; /* of one KV page */
+	Buffer residual, x, qkv, attn, gate_up, act, rows, logits;
+
+	Twins(const fg_shape &shape, const fg_options &options, uint64_t seed) {
+		MUST(fg_config_init(&config, &shape, &options));
+		atomic_ullong done{0};
+		atomic_int cancel{0};
+		MUST(fg_cpu_ops.open(&config, 0, &cpu));
+		MUST(fg_device_ops.open(&config, 0, &cuda));
+		MUST(fg_cpu_ops.load_random(cpu, seed, &done, &cancel));
+		MUST(fg_device_ops.load_random(cuda, seed, &done, &cancel));
+		((cpu_ctx *)cpu)->x_format = FG_X_F32; /* before ready, which sizes the buffers for it */
+		set_vectors();
+		fg_capacity on_cpu, on_cuda;
+		MUST(fg_cpu_ops.ready(cpu, &on_cpu));
+		MUST(fg_device_ops.ready(cuda, &on_cuda));
+		expect(on_cpu.n_pages == on_cuda.n_pages && on_cpu.n_host_pages == on_cuda.n_host_pages, "capacity");
+		n_pages = on_cpu.n_pages;
+		page_values = on_cpu.page_bytes / sizeof(uint16_t);
+		logit_rows = std::min(cpu->buf.logit_rows, cuda->buf.logit_rows);
+		const fg_buffers &a = cpu->buf, &b = cuda->buf;
+		residual = {a.residual, b.residual, FG_F32}, rows = {a.rows, b.rows, FG_F32};
+		logits = {(float *)a.logits, b.logits, FG_F32};
+		x = {(float *)a.x, b.x, FG_BF16}, attn = {(float *)a.attn, b.attn, FG_BF16};
+		act = {(float *)a.act, b.act, FG_BF16}, qkv = {(float *)a.qkv, b.qkv, FG_BF16};
+		gate_up = {(float *)a.gate_up, b.gate_up, FG_BF16};
+	}
+
+	~Twins() {
+		fg_cpu_ops.close(cpu);
+		fg_device_ops.close(cuda);
+		fg_config_free(&config);
+	}
+	Twins(const Twins &) = delete;
+
+	const fg_shape &shape() const {
+		return config.shape;
+	}
+
+	/* Random weights have norms of 1, which would hide one that is not applied, or another's. */
+	void set_vector(const float *on_cpu, const float *on_cuda, int32_t n, float low, float high) {
+		if (!on_cpu && !on_cuda) return;
+		expect(on_cpu && on_cuda, "a vector that one library has and the other has not");
+		for (int32_t i = 0; i < n; i++) ((float *)on_cpu)[i] = uniform(low, high);
+		CUDA(cudaMemcpy((void *)on_cuda, on_cpu, (size_t)n * sizeof(float), cudaMemcpyHostToDevice));
+	}
+
+	void set_vectors() {
+		const fg_shape &s = shape();
+		set_vector(cpu->weights.final_norm, cuda->weights.final_norm, s.hidden_size, 0.5f, 1.5f);
+		for (int32_t i = 0; i < s.n_layers; i++) {
+			const fg_layer &a = cpu->weights.layers[i], &b = cuda->weights.layers[i];
+			set_vector(a.attn_norm, b.attn_norm, s.hidden_size, 0.5f, 1.5f);
+			set_vector(a.mlp_norm, b.mlp_norm, s.hidden_size, 0.5f, 1.5f);
+			set_vector(a.qkv_bias, b.qkv_bias, (s.n_heads + 2 * s.n_kv_heads) * s.head_dim, -1, 1);
+			set_vector(a.q_norm, b.q_norm, s.head_dim, 0.5f, 1.5f);
+			set_vector(a.k_norm, b.k_norm, s.head_dim, 0.5f, 1.5f);
+		}
+		CUDA(cudaDeviceSynchronize());
+	}
+
+	/* Calls f for either side; then both are done. */
+	template <class F> void both(F f) {
+		f(fg_cpu_ops, cpu, cpu_batch);
+		f(fg_device_ops, cuda, cuda_batch);
+		CUDA(cudaDeviceSynchronize());
+	}
+
+	void begin(const fg_step &step) {
+		fg_status status = FG_OK;
+		cpu_batch = fg_batch_new(&fg_cpu_ops, &config, &step, &status);
+		MUST(status);
+		cuda_batch = fg_batch_new(&fg_device_ops, &config, &step, &status);
+		MUST(status);
+		both([](const fg_ops &ops, fg_ctx *c, fg_batch *b) { ops.step_begin(c, b); });
+	}
+
+	/* The results are in the batches until `forget`. */
+	void end() {
+		both([](const fg_ops &ops, fg_ctx *c, fg_batch *b) {
+			ops.step_end(c, b);
+			MUST(ops.step_wait(c, b));
+		});
+	}
+
+	void forget() {
+		fg_batch_free(&fg_cpu_ops, cpu_batch);
+		fg_batch_free(&fg_device_ops, cuda_batch);
+		cpu_batch = cuda_batch = nullptr;
+	}
+
+	/* ---- the KV pools, as bits in CUDA's layout: [page][layer][K|V][kv_head][64][head_dim] ---- */
+
+	uint16_t *cpu_pool() const {
+		return (uint16_t *)((cpu_ctx *)cpu)->kv;
+	}
+
+	/* Where the CPU has element i: its K is [head_dim][64]. */
+	size_t cpu_index(size_t i) const {
+		size_t D = (size_t)shape().head_dim, token = i / D % FG_PAGE_TOKENS, tile = i / (D * FG_PAGE_TOKENS);
+		bool is_v = tile / (size_t)shape().n_kv_heads % 2;
+		return is_v ? i : tile * D * FG_PAGE_TOKENS + i % D * FG_PAGE_TOKENS + token;
+	}
+
+	/* Where (page, layer, K|V, head, token) begins in CUDA's layout. */
+	size_t pool_index(int32_t page, int32_t layer, int32_t v, int32_t head, int32_t token) const {
+		const fg_shape &s = shape();
+		size_t tile = (((size_t)page * s.n_layers + layer) * 2 + v) * s.n_kv_heads + head;
+		return (tile * FG_PAGE_TOKENS + token) * s.head_dim;
+	}
+
+	void put_pool(const std::vector<uint16_t> &bits) const {
+		for (size_t i = 0; i < bits.size(); i++) cpu_pool()[cpu_index(i)] = bits[i];
+		CUDA(cudaMemcpy(fg::context(cuda)->kv.data, bits.data(), bits.size() * sizeof bits[0], cudaMemcpyHostToDevice));
+		CUDA(cudaDeviceSynchronize());
+	}
+
+	std::vector<uint16_t> pool_of_cpu() const {
+		std::vector<uint16_t> bits((size_t)n_pages * page_values);
+		for (size_t i = 0; i < bits.size(); i++) bits[i] = cpu_pool()[cpu_index(i)];
+		return bits;
+	}
+
+	std::vector<uint16_t> pool_of_cuda() const {
+		std::vector<uint16_t> bits((size_t)n_pages * page_values);
+		CUDA(cudaMemcpy(bits.data(), fg::context(cuda)->kv.data, bits.size() * sizeof bits[0], cudaMemcpyDeviceToHost));
+		return bits;
+	}
+};
+
+/* ---- steps ---- */
+
+enum Kind { ONE, DECODES, PROMPT, CHUNKS, MIXED, KINDS };
+static const char *const KIND_NAMES[] = {"one sequence", "decodes", "a prompt", "chunks", "mixed"};
+
+/* A random step, and what its pointers point to. */
+struct RandomStep {
+	fg_step step = {};
+	Array<fg_step_seq> seqs;
+	Array<fg_slot_fill> fills;
+	Array<fg_page_update> updates;
+	std::vector<int32_t> tokens, pages; /* pages: a random order of them all */
+	std::vector<uint32_t> masks;
+
+	RandomStep(const Twins &t, Kind kind) {
+		const fg_options &o = t.config.options;
+		const int32_t vocab = t.shape().vocab_size, words = (vocab + 31) / 32;
+		seqs.reset(new fg_step_seq[o.max_seqs]);
+		fills.reset(new fg_slot_fill[o.max_seqs]);
+		updates.reset(new fg_page_update[t.n_pages]);
+		std::vector<int32_t> slots = shuffled(o.max_seqs);
+		pages = shuffled(t.n_pages);
+		int32_t most = kind == ONE || kind == PROMPT ? 1 : kind == CHUNKS ? 5 : o.max_seqs;
+		while (step.n_seqs < std::min(most, o.max_seqs)) {
+			int32_t room = o.max_step_tokens - step.n_tokens, pages_left = t.n_pages - step.n_page_updates;
+			int32_t longest = std::min(o.max_context, pages_left * FG_PAGE_TOKENS), n_new = 1, before = 0;
+			room = std::min(room, longest);
+			if (room < 1) break;
+			if (kind == PROMPT) n_new = room;
+			if (kind == CHUNKS || (kind == MIXED && below(3) == 0)) n_new = 1 + below(room);
+			if (kind != PROMPT && below(4)) before = below(std::min(longest - n_new, kind == ONE ? longest : 200) + 1);
+			add(slots[step.n_seqs], n_new, n_new + before, vocab);
+		}
+		step.tokens = tokens.data(), step.seqs = seqs.get();
+		step.fills = fills.get(), step.page_updates = updates.get();
+		masks.resize((size_t)step.n_masks * words);
+		for (uint32_t &m : masks) m = (uint32_t)next_random();
+		step.masks = masks.data();
+	}
+
+	static std::vector<int32_t> shuffled(int32_t n) {
+		std::vector<int32_t> v(n);
+		for (int32_t i = 0; i < n; i++) v[i] = i;
+		for (int32_t i = n - 1; i > 0; i--) std::swap(v[i], v[below(i + 1)]);
+		return v;
+	}
+
+	void add(int32_t slot, int32_t n_new, int32_t context, int32_t vocab) {
+		fg_step_seq &q = seqs[step.n_seqs++];
+		q = {slot, n_new, context, below(8) ? FG_SAMPLE : 0, below(vocab), below(3) ? below(6) : -1, -1};
+		if (below(2) && n_new > 1) q.flags |= FG_SCORE;
+		if (below(3) == 0) q.flags |= FG_LOGITS;
+		if (q.flags & FG_SAMPLE && below(4) == 0) q.mask = step.n_masks++;
+		for (int32_t i = 0; i < n_new; i++) tokens.push_back(below(vocab));
+		step.n_tokens += n_new;
+		for (int32_t i = 0; i * FG_PAGE_TOKENS < context; i++, step.n_page_updates++)
+			updates[step.n_page_updates] = {slot, i, pages[step.n_page_updates]};
+		fg_sampling s = {};
+		s.seed = next_random(), s.temperature = below(3) ? uniform(0.3f, 2) : 0;
+		s.top_p = below(2) ? 1 : uniform(0.1f, 1), s.top_k = below(2) ? 0 : 1 + below(vocab);
+		s.repetition_penalty = 1;
+		fills[step.n_fills++] = {slot, 0, s};
+	}
+
+	/* The page that holds a position of sequence i. */
+	int32_t page_of(int32_t i, int32_t position) const {
+		int32_t before = 0;
+		for (int32_t j = 0; j < i; j++) before += (seqs[j].context + FG_PAGE_TOKENS - 1) / FG_PAGE_TOKENS;
+		return pages[before + position / FG_PAGE_TOKENS];
+	}
+};
+
+/* Keys and values of every position of the step's sequences; everywhere else what would ruin a result that it leaked
+ * into. Returns the largest norm of a key. */
+static double fill_pool(const Twins &t, const RandomStep &s) {
+	const fg_shape &shape = t.shape();
+	std::vector<uint16_t> bits((size_t)t.n_pages * t.page_values);
+	for (size_t i = 0; i < bits.size(); i++) bits[i] = fg_to_bf16(i % 2 ? 1000 : -1000);
+	double longest = 0;
+	for (int32_t i = 0; i < s.step.n_seqs; i++)
+		for (int32_t position = 0; position < s.seqs[i].context; position++)
+			for (int32_t j = 0; j < shape.n_layers * 2 * shape.n_kv_heads; j++) {
+				int32_t layer = j / (2 * shape.n_kv_heads), v = j / shape.n_kv_heads % 2;
+				size_t at =
+					t.pool_index(s.page_of(i, position), layer, v, j % shape.n_kv_heads, position % FG_PAGE_TOKENS);
+				double squares = 0;
+				for (int32_t d = 0; d < shape.head_dim; d++) {
+					float x = normal();
+					bits[at + d] = fg_to_bf16(x), squares += (double)x * x;
+				}
+				if (!v) longest = std::max(longest, std::sqrt(squares));
+			}
+	t.put_pool(bits);
+	return longest;
+}
+
+#endif
