@@ -53,29 +53,39 @@ export function record(file: string, subject: Subject, measurements: readonly Me
       command: command(),
     };
   });
-  const path = file.includes("/") ? file : join(RESULTS_DIRECTORY, `${file}.jsonl`);
+  const path = resultsPath(file);
   mkdirSync(join(path, ".."), { recursive: true });
   appendFileSync(path, lines.map((line) => `${JSON.stringify(line)}\n`).join(""));
+}
+
+/** A path, or a name in bench/results. */
+function resultsPath(file: string): string {
+  return file.includes("/") ? file : join(RESULTS_DIRECTORY, `${file}.jsonl`);
 }
 
 /** All results, oldest first within a file. */
 export function readResults(directory = RESULTS_DIRECTORY): Result[] {
   if (!existsSync(directory)) return [];
   const files = readdirSync(directory).filter((name) => name.endsWith(".jsonl"));
-  return files.sort().flatMap((name) => {
-    const lines = readFileSync(join(directory, name), "utf8").split("\n");
-    return lines.flatMap((line, i) => {
-      if (line.trim() === "") return [];
-      try {
-        return [JSON.parse(line) as Result];
-      } catch {
-        throw new Error(`${join(directory, name)}:${i + 1} is not JSON`);
-      }
-    });
+  return files.sort().flatMap((name) => readResultsFile(join(directory, name)));
+}
+
+/** The results of one file, which is named as for record(); none where there is no such file. */
+export function readResultsFile(file: string): Result[] {
+  const path = resultsPath(file);
+  if (!existsSync(path)) return [];
+  const lines = readFileSync(path, "utf8").split("\n");
+  return lines.flatMap((line, i) => {
+    if (line.trim() === "") return [];
+    try {
+      return [JSON.parse(line) as Result];
+    } catch {
+      throw new Error(`${path}:${i + 1} is not JSON`);
+    }
   });
 }
 
-function machineFacts(): Pick<Result, "commit" | "date" | "gpu" | "driver"> {
+export function machineFacts(): Pick<Result, "commit" | "date" | "gpu" | "driver"> {
   // FASTGEN_COMMIT: for a copy of a checkout that came without its history.
   const head = process.env.FASTGEN_COMMIT ?? run("git", ["rev-parse", "--short", "HEAD"]) ?? "unknown";
   const dirty = run("git", ["status", "--porcelain", "--untracked-files=no"]);
@@ -95,8 +105,10 @@ function run(program: string, args: string[]): string | null {
   return result.status === 0 ? result.stdout.trim() : null;
 }
 
-/** The command line, as typed from the root of a checkout. */
+/** The command line, as typed from the root of a checkout, without the flags that only say where things are. */
 function command(): string {
   const script = (process.argv[1] ?? "").replace(`${join(import.meta.dir, "..")}/`, "");
-  return ["bun", script, ...process.argv.slice(2)].join(" ");
+  const places = ["--url", "--results", "--ceilings", "--floor-model"];
+  const args = process.argv.slice(2).filter((arg, i, all) => !places.includes(arg) && !places.includes(all[i - 1]!));
+  return ["bun", script, ...args].join(" ");
 }

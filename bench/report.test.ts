@@ -46,23 +46,60 @@ test("a table for each load, the newest value of each metric", () => {
   );
 });
 
-test("loads over HTTP share a table, servers side by side", () => {
-  const load = { prompts: 64, input: 1024, output: 512, spread: 0, rate: 16, concurrency: null, stream: true };
-  const mine = { ...base, gpu: "NVIDIA H200", driver: "580", load, floor: null, metric: "output", value: 5000 };
+const load = { prompts: 64, input: 1024, output: 512, spread: 0, rate: null, concurrency: null, stream: true };
+const mine = { ...base, gpu: "NVIDIA H200", driver: "580", load, floor: null, metric: "output", value: 5000 };
+const rows = (text: string) => text.split("\n").filter((line) => line.startsWith("| SmolLM2"));
+
+test("loads over HTTP share a table, servers side by side, floors where they are known", () => {
   const text = report([
-    mine,
-    { ...mine, load: { ...load, prompts: 8, rate: null, spread: 0.9, stream: false }, value: 70 },
-    { ...mine, metric: "TTFT p50", value: 0.021, unit: "s" },
-    { ...mine, server: "vLLM 0.26", gpu: "NVIDIA H100", value: 4000 },
+    { ...mine, floor: 6000 },
+    { ...mine, load: { ...load, prompts: 8, spread: 0.9, stream: false, temperature: 0.8 }, value: 70 },
+    { ...mine, metric: "TTFT p50", value: 0.021, unit: "s", floor: 0.019 },
+    { ...mine, server: "vLLM 0.26", value: 4000 },
   ]);
   expect(text.split("\n")).toEqual([
-    "| model, load | server | GPU | output | TTFT p50 | TTFT p99 | TPOT p50 | ITL p99 |",
-    "| --- | --- | --- | --- | --- | --- | --- | --- |",
-    "| SmolLM2, 64 × 1024 → 512, 16 requests/s, streaming | fgserve | H200 | 5,000 tokens/s | 21 ms |  |  |  |",
-    "| SmolLM2, 64 × 1024 → 512, 16 requests/s, streaming | vLLM 0.26 | H100 | 4,000 tokens/s |  |  |  |  |",
-    "| SmolLM2, 8 × 1024 → 512, ± 90 % | fgserve | H200 | 70 tokens/s |  |  |  |  |",
+    "| model, load | server | GPU | output | floor | share | TTFT p50 | TTFT p99 | TPOT p50 | ITL p99 |",
+    "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    "| SmolLM2, 64 × 1024 → 512, streaming | fgserve | H200 | 5,000 tokens/s | 6,000 tokens/s | 83.3 % | 21 ms (floor 19 ms) |  |  |  |",
+    "| SmolLM2, 64 × 1024 → 512, streaming | vLLM 0.26 | H200 | 4,000 tokens/s | 6,000 tokens/s | 66.7 % |  |  |  |  |",
+    "| SmolLM2, 8 × 1024 → 512, ± 90 %, temperature 0.8 | fgserve | H200 | 70 tokens/s |  |  |  |  |  |  |",
     "",
-    "Random weights in bfloat16, prompts as token ids, greedy, over HTTP (`bench/gpu.sh`); fgserve at abc1234 on NVIDIA H200, driver 580, 2026-01-02.",
+    "Random weights in bfloat16, prompts as token ids, greedy where no temperature is named, over HTTP (`bench/gpu.sh`); fgserve at abc1234 on NVIDIA H200, driver 580, 2026-01-02; floor: what the GPU's own ceilings would allow (`bench/roofline.ts`).",
+  ]);
+});
+
+test("a load measured on the other servers' GPU is not shown from another one", () => {
+  const here = { ...mine, gpu: "NVIDIA H100", value: 4500 };
+  const other = { ...mine, load: { ...load, prompts: 8 } };
+  const theirs = { ...here, server: "vLLM 0.26", value: 4000 };
+  const text = rows(report([mine, other, here, theirs]));
+  expect(text.map((row) => row.split(" | ").slice(1, 4).join(" "))).toEqual([
+    "fgserve H200 5,000 tokens/s",
+    "fgserve H100 4,500 tokens/s",
+    "vLLM 0.26 H100 4,000 tokens/s",
+  ]);
+  expect(rows(report([mine, theirs]))).toHaveLength(2);
+});
+
+test("ops: a row for each and its unit, of the newest run", () => {
+  const op = { ...base, gpu: "NVIDIA H100", driver: "580", model: "ops", load: {}, floor: null };
+  const text = report([
+    { ...op, date: "2025-01-01", metric: "gone", value: 1 },
+    { ...op, metric: "ceiling read", value: 3100, unit: "GB/s" },
+    { ...op, metric: "o 4096x4096: tokens 1", value: 2790, unit: "GB/s", floor: 3100 },
+    { ...op, metric: "o 4096x4096: tokens 512", value: 600, unit: "TFLOP/s", floor: 640 },
+    { ...op, metric: "decode attention: batch 1, context 1024", value: 2000, unit: "GB/s", floor: 3100 },
+    { ...op, metric: "decode attention: batch 64, context 1024", value: 2790, unit: "GB/s", floor: 3100 },
+  ]);
+  expect(text.split("\n").slice(2)).toEqual([
+    "| op | unit | reached |",
+    "| --- | --- | --- |",
+    "| ceiling read | GB/s | 3,100 |",
+    "| o 4096x4096 (tokens) | GB/s | 1: 2,790 (90 %) |",
+    "| o 4096x4096 (tokens) | TFLOP/s | 512: 600 (93.8 %) |",
+    "| decode attention (batch × context) | GB/s | 1 × 1024: 2,000 (64.5 %); 64 × 1024: 2,790 (90 %) |",
+    "",
+    "`bun bench/ops.ts`; abc1234, 2026-01-02",
   ]);
 });
 

@@ -14,11 +14,29 @@ export const END = "<!-- bench/report.ts: end -->";
 
 const SIGNIFICANT = 3;
 
-/** The loads that serve.ts sent, in one table; then one for each machine, model, dtype and load of the other benches. */
+/**
+ * The loads that serve.ts sent, in one table; then the GPU's ops; then a table for each machine, model, dtype and load of the
+ * other benches.
+ */
 export function report(results: readonly Result[]): string {
   const served = results.filter(({ load }) => "prompts" in load);
-  const others = results.filter(({ load }) => !("prompts" in load));
-  return [...(served.length > 0 ? [loadsTable(served)] : []), ...tables(others)].join("\n\n");
+  const ops = results.filter(({ model }) => model === "ops");
+  const others = results.filter(({ load, model }) => !("prompts" in load) && model !== "ops");
+  const yardsticks = new Set(served.filter((r) => r.server !== undefined).map((r) => r.gpu));
+  return [
+    ...(served.length > 0
+      ? [loadsTable(comparable(served, yardsticks, (r) => `${r.model}, ${describeLoad(r.load)}`))]
+      : []),
+    ...(ops.length > 0 ? [opsTable(comparable(ops, yardsticks, () => ""))] : []),
+    ...tables(others),
+  ].join("\n\n");
+}
+
+/** Where Fastgen was measured on a GPU that other servers were measured on, what it did on other GPUs is left out. */
+function comparable(results: readonly Result[], gpus: Set<string>, key: (result: Result) => string): Result[] {
+  const own = results.filter((r) => r.server === undefined && gpus.has(r.gpu));
+  const known = new Set(own.map(key));
+  return results.filter((r) => gpus.has(r.gpu) || !known.has(key(r)));
 }
 
 const LATENCIES = ["TTFT p50", "TTFT p99", "TPOT p50", "ITL p99"];
@@ -37,8 +55,25 @@ function loadsTable(results: readonly Result[]): string {
   const loads = [...new Set([...rows.keys()].map((key) => key.split("|").slice(0, 2).join("|")))];
   const place = (key: string) => loads.indexOf(key.split("|").slice(0, 2).join("|"));
   const sorted = [...rows].sort(([a], [b]) => place(a) - place(b)).map(([, row]) => row);
-  const cell = (result: Result | undefined) => (result ? quantity(result.value, result.unit) : "");
-  const head = ["model, load", "server", "GPU", "output", ...LATENCIES];
+  // What a GPU allows is the same for every server.
+  const loadOn = ({ model, load, gpu }: Result) => `${model}, ${describeLoad(load)}, ${gpu}`;
+  const known = results.filter((r) => r.metric === "output" && r.floor);
+  const floors = new Map(known.map((r) => [loadOn(r), r.floor!]));
+  const throughput = (output: Result | undefined) => {
+    const cells = [output ? quantity(output.value, output.unit) : ""];
+    const floor = output && floors.get(loadOn(output));
+    if (floors.size > 0)
+      cells.push(...(floor ? [quantity(floor, output.unit), percent(output.value / floor)] : ["", ""]));
+    return cells;
+  };
+  const latency = (result: Result | undefined) => {
+    if (!result) return "";
+    return (
+      quantity(result.value, result.unit) + (result.floor ? ` (floor ${quantity(result.floor, result.unit)})` : "")
+    );
+  };
+  const head = ["model, load", "server", "GPU", "output", ...(floors.size > 0 ? ["floor", "share"] : []), ...LATENCIES];
+  const note = "; floor: what the GPU's own ceilings would allow (`bench/roofline.ts`)";
   const made = new Set(sorted.map(({ result }) => result).filter((r) => r.server === undefined));
   const facts = [
     ...new Set([...made].map((r) => `${r.commit} on ${r.gpu}, driver ${r.driver}, ${r.date.slice(0, 10)}`)),
@@ -51,24 +86,52 @@ function loadsTable(results: readonly Result[]): string {
         `${result.model}, ${describeLoad(result.load)}`,
         result.server ?? "fgserve",
         result.gpu.replace(/^NVIDIA /, ""),
-        cell(metrics.get("output")),
-        ...LATENCIES.map((name) => cell(metrics.get(name))),
+        ...throughput(metrics.get("output")),
+        ...LATENCIES.map((name) => latency(metrics.get(name))),
       ]),
     ),
     "",
-    `Random weights in bfloat16, prompts as token ids, greedy, over HTTP (\`bench/gpu.sh\`); fgserve at ${facts.join("; ")}.`,
+    `Random weights in bfloat16, prompts as token ids, greedy where no temperature is named, over HTTP (\`bench/gpu.sh\`); fgserve at ${facts.join("; ")}${floors.size > 0 ? note : ""}.`,
   ].join("\n");
 }
 
-/** "512 × 1024 → 128, ± 90 %, 16 requests/s, streaming" */
-function describeLoad(load: Record<string, unknown>): string {
-  const { prompts, input, output, spread, rate, concurrency, stream } = load;
+/** "512 × 1024 → 128, ± 90 %, 16 requests/s, temperature 0.8, streaming" */
+export function describeLoad(load: Record<string, unknown>): string {
+  const { prompts, input, output, spread, rate, concurrency, stream, temperature } = load;
   const parts = [`${prompts} × ${input} → ${output}`];
   if (spread) parts.push(`± ${percent(spread as number)}`);
   if (rate) parts.push(`${rate} requests/s`);
   if (concurrency) parts.push(concurrency === 1 ? "one at a time" : `${concurrency} at a time`);
+  if (temperature) parts.push(`temperature ${temperature}`);
   if (stream) parts.push("streaming");
   return parts.join(", ");
+}
+
+/** The newest run of each GPU: a row for each op, or two where small sizes are bound by memory and large ones by arithmetic. */
+function opsTable(results: readonly Result[]): string {
+  const newest = [...new Map(results.map((r) => [r.gpu, r])).values()];
+  const parts = newest.map(({ gpu, driver, date, commit }) => {
+    const rows = new Map<string, string[]>();
+    for (const r of results.filter((other) => other.gpu === gpu && other.date === date)) {
+      // "decode attention: batch 64, context 1024"
+      const [op, shape = ""] = r.metric.split(": ");
+      const names = shape.replace(/ \d+/g, "").replaceAll(", ", " × ");
+      const sizes = shape.replace(/[a-z]+ /g, "").replaceAll(", ", " × ");
+      const key = tableLine([op + (names ? ` (${names})` : ""), r.unit]);
+      const share = r.floor === null ? "" : ` (${percent(r.value / r.floor)})`;
+      rows.set(key, [...(rows.get(key) ?? []), `${sizes ? `${sizes}: ` : ""}${rounded(r.value)}${share}`]);
+    }
+    return [
+      `**Ops** of a 7B model, bfloat16, on ${gpu}, driver ${driver}: by size, what was reached (and its share of the ceiling)`,
+      "",
+      tableLine(["op", "unit", "reached"]),
+      tableLine(["---", "---", "---"]),
+      ...[...rows].map(([key, cells]) => `${key} ${cells.join("; ")} |`),
+      "",
+      `\`bun bench/ops.ts\`; ${commit}, ${date.slice(0, 10)}`,
+    ].join("\n");
+  });
+  return parts.join("\n\n");
 }
 
 function tables(results: readonly Result[]): string[] {

@@ -1,11 +1,12 @@
 /** The load generator against a stand-in server: it must send what was planned and report what it saw. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type LoadOptions, planLoad, runLoad, summarize } from "./load.ts";
-import type { Result } from "./record.ts";
+import { type Result, record } from "./record.ts";
 import { main } from "./serve.ts";
+import { SHAPES } from "./shapes.ts";
 
 interface Received {
   path: string;
@@ -162,4 +163,24 @@ test("the command line records a run", async () => {
     );
     expect(line).toMatchObject({ model: "stand-in", load: { prompts: 3, input: 8, output: 2, stream: true } });
   }
+});
+
+test("what the GPU allows is recorded beside what was reached, where it is known", async () => {
+  const ceilings = join(folder, "ops.jsonl");
+  const figures = { "layer products: tokens 512": 1, "square product, burst: size 8192": 2, read: 3, memory: 40 };
+  const lines = Object.entries(figures).map(([name, value]) => ({ metric: `ceiling ${name}`, value, unit: "" }));
+  record(ceilings, { model: "ops", dtype: "bfloat16", load: {} }, lines);
+  writeFileSync(join(folder, "config.json"), JSON.stringify(SHAPES["mistral-7b"]));
+  const file = join(folder, "floors.jsonl");
+  const flags = ["--url", server.url.href, "--prompts", "2", "--input", "8", "--output", "2", "--results", file];
+  await main([...flags, "--concurrency", "1", "--stream", "--ceilings", ceilings, "--floor-model", folder]);
+  const results: Result[] = readFileSync(file, "utf8")
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line));
+  const floors = new Map(results.map((r) => [r.metric, r.floor]));
+  // Reading 14.2 GB of weights at 3 GB/s, for the prompt and then for one more token.
+  expect(floors.get("TTFT p50")).toBeCloseTo(4.74, 1);
+  expect(floors.get("output")).toBeCloseTo(2 / 9.48, 3);
+  expect(floors.get("TTFT p99")).toBeNull();
 });

@@ -1,8 +1,12 @@
 #!/usr/bin/env bun
 /** Load generator for any OpenAI server. Prints what the requests saw, and appends it to results/serve.jsonl. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { Command, InvalidArgumentError, Option } from "commander";
+import { parseConfig } from "../src/model/config.ts";
 import { type LoadOptions, runLoad, summarize } from "./load.ts";
-import { record } from "./record.ts";
+import { machineFacts, readResultsFile, record } from "./record.ts";
+import { loadFloor, readCeilings } from "./roofline.ts";
 
 const number = (check: (value: number) => boolean, what: string) => (text: string) => {
   const value = Number(text);
@@ -36,7 +40,9 @@ const program = new Command("bun bench/serve.ts")
   .option("--vocab <n>", "prompt ids are drawn below this", count, 32000)
   .option("--api-key <key>")
   .option("--dtype <name>", "what the server computes in, for the record", "auto")
-  .option("--results <file>", "where to append: a path, or a name in bench/results; none = nowhere", "serve");
+  .option("--results <file>", "where to append: a path, or a name in bench/results; none = nowhere", "serve")
+  .option("--floor-model <dir>", "the served model's folder: its shape says what this machine's GPU allows at best")
+  .option("--ceilings <file>", "what bench/ops.ts measured of the GPU: a path, or a name in bench/results", "ops");
 
 async function firstModel(url: string, apiKey?: string): Promise<string> {
   const headers: Record<string, string> = apiKey ? { authorization: `Bearer ${apiKey}` } : {};
@@ -47,14 +53,25 @@ async function firstModel(url: string, apiKey?: string): Promise<string> {
   return data[0].id;
 }
 
+/** What this machine's GPU allows; empty where that is not known. */
+function floors(options: LoadOptions, directory: string | undefined, file: string): Record<string, number> {
+  const ceilings = directory === undefined ? null : readCeilings(readResultsFile(file), machineFacts().gpu);
+  if (!ceilings) return {};
+  const { shape } = parseConfig(readFileSync(join(directory!, "config.json"), "utf8"));
+  return loadFloor(options, shape, ceilings).metrics;
+}
+
 export async function main(args: string[]): Promise<number> {
   const flags = program.parse(args, { from: "user" }).opts();
   const model: string = flags.model ?? (await firstModel(flags.url, flags.apiKey));
   const options = { rate: null, concurrency: null, ...flags, model } as unknown as LoadOptions;
   const summary = await runLoad(options);
-  const measured = summarize(summary, options.stream);
-  for (const { metric, value, unit } of measured)
-    console.log(`${metric.padEnd(12)} ${value.toPrecision(5).padStart(10)} ${unit}`);
+  const bounds = floors(options, flags.floorModel, flags.ceilings);
+  const measured = summarize(summary, options.stream).map((m) => ({ ...m, floor: bounds[m.metric] ?? null }));
+  for (const { metric, value, unit, floor } of measured) {
+    const bound = floor === null ? "" : `, floor ${floor.toPrecision(5)}`;
+    console.log(`${metric.padEnd(12)} ${value.toPrecision(5).padStart(10)} ${unit}${bound}`);
+  }
   for (const message of new Set(summary.errors)) {
     console.error(`${summary.errors.filter((m) => m === message).length} requests failed: ${message}`);
   }

@@ -1,0 +1,143 @@
+#!/usr/bin/env bun
+/**
+ * The least time that a load can take on a GPU, from the ceilings that bench/ops.ts measured there: what is left when
+ * products run at cuBLASLt's best, every byte is read once at full bandwidth, and nothing else costs anything. A floor that
+ * no schedule beats, as long as the kernels of a step run one after the other:
+ *
+ * - Prompts: the products of all their tokens, and attention, whose arithmetic cannot run faster than a product's.
+ * - New tokens: products again, but each step reads all weights, and there are at least as many steps as the longest
+ *   answer, the bound on requests, and the KV cache that fits in memory demand. The longer of the two, plus the KV reads.
+ *
+ * Prompts and new tokens add up: the prompt that is computed last still has all of its answer before it.
+ *
+ *   bun bench/roofline.ts [--gpu H100]      beside each load in bench/results/serve.jsonl
+ */
+import { Command } from "commander";
+import { parseConfig } from "../src/model/config.ts";
+import type { ModelShape } from "../src/model/shape.ts";
+import { type LoadOptions, planLoad } from "./load.ts";
+import { type Result, readResultsFile } from "./record.ts";
+import { describeLoad } from "./report.ts";
+import { SHAPES } from "./shapes.ts";
+
+/** Of one GPU, in FLOP/s, bytes/s and bytes. */
+export interface Ceilings {
+  /** Products of a layer, sustained: the best of the measured sizes. */
+  gemm: number;
+  /** A large product on a rested device, for what is over before its clock comes down. */
+  burst: number;
+  read: number;
+  memory: number;
+}
+
+/** What a plan of a load follows from. */
+export type Load = Pick<LoadOptions, "prompts" | "input" | "output" | "spread" | "rate" | "concurrency" | "seed">;
+
+export interface Floor {
+  /** Seconds, and what they are made of. */
+  seconds: number;
+  prompts: number;
+  newTokens: number;
+  kvReads: number;
+  attention: number;
+  /** Floors of summarize()'s metrics, in their units. */
+  metrics: Record<string, number>;
+}
+
+const BYTES = 2; // of a weight, and of a value in the KV cache: bf16
+
+/** The newest measured on this GPU; null where there are none. */
+export function readCeilings(results: readonly Result[], gpu: string): Ceilings | null {
+  const measured = results.filter((r) => r.model === "ops" && r.gpu === gpu);
+  const date = measured.at(-1)?.date;
+  const best = (metric: string) => {
+    const values = measured.filter((r) => r.date === date && r.metric.split(":")[0] === metric).map((r) => r.value);
+    return Math.max(...values);
+  };
+  const ceilings = {
+    gemm: best("ceiling layer products") * 1e12,
+    burst: best("ceiling square product, burst") * 1e12,
+    read: best("ceiling read") * 1e9,
+    memory: best("ceiling memory") * 1e9,
+  };
+  return Object.values(ceilings).every((value) => value > 0) ? ceilings : null;
+}
+
+export function loadFloor(load: Load, shape: ModelShape, ceilings: Ceilings): Floor {
+  const { layers, hiddenSize, heads, kvHeads, headDim, intermediateSize, vocabSize } = shape;
+  const layer = ((2 * heads + 2 * kvHeads) * headDim + 3 * intermediateSize) * hiddenSize;
+  const head = vocabSize * hiddenSize;
+  const weights = (layers * layer + head) * BYTES;
+  const kvOfLayer = 2 * kvHeads * headDim * BYTES;
+  /** Keys that the token at this place sees, summed over the layers. */
+  const windows = [...shape.layerWindow];
+  const seen = windows.some((window) => window > 0)
+    ? (context: number) => windows.reduce((sum, window) => sum + Math.min(context, window || context), 0)
+    : (context: number) => layers * context;
+
+  const sum = { input: 0, output: 0, longest: 0, scores: 0, keys: 0, contexts: 0 };
+  const plan = planLoad({ ...load, vocab: 2 } as LoadOptions);
+  for (const { promptIds, maxTokens } of plan) {
+    const input = promptIds.length;
+    sum.input += input;
+    sum.output += maxTokens;
+    sum.longest = Math.max(sum.longest, maxTokens);
+    for (let context = 1; context <= input; context++) sum.scores += seen(context);
+    for (let context = input + 1; context < input + maxTokens; context++) {
+      sum.keys += seen(context);
+      sum.contexts += context;
+    }
+  }
+  const atOnce = Math.min(load.prompts, load.concurrency ?? load.prompts);
+  const gemm = atOnce === 1 ? ceilings.burst : ceilings.gemm;
+  const readWeights = weights / ceilings.read;
+  const fits = (ceilings.memory - weights) / (layers * kvOfLayer);
+
+  const decoded = sum.output - load.prompts;
+  const steps = Math.max(sum.longest - 1, decoded / atOnce, sum.contexts / fits);
+  const promptFlops = 2 * (sum.input * layers * layer + load.prompts * head);
+  const prompts = Math.max(promptFlops / gemm, (load.prompts / atOnce) * readWeights);
+  const newTokens = Math.max((2 * decoded * (layers * layer + head)) / gemm, steps * readWeights);
+  const kvReads = (sum.keys * kvOfLayer) / ceilings.read;
+  const attention = (4 * sum.scores * heads * headDim) / gemm;
+  const seconds = prompts + newTokens + kvReads + attention;
+  const metrics: Record<string, number> = {};
+  // Where requests come at a given rate, that rate is what bounds the output.
+  if (load.rate === null) metrics.output = sum.output / seconds;
+  if (load.rate === null && atOnce === 1 && load.spread === 0) {
+    metrics["TTFT p50"] = (prompts + attention) / load.prompts;
+  }
+  return { seconds, prompts, newTokens, kvReads, attention, metrics };
+}
+
+if (import.meta.main) {
+  const { gpu, ceilings: file } = new Command("bun bench/roofline.ts")
+    .description("What each load of bench/results/serve.jsonl reached, of what the GPU allows.")
+    .option("--gpu <name>", "or a part of it; default: the one that bench/ops.ts measured last")
+    .option("--ceilings <file>", "what bench/ops.ts appended to: a path, or a name in bench/results", "ops")
+    .parse()
+    .opts();
+  const ops = readResultsFile(file);
+  const name = ops.findLast((r) => gpu === undefined || r.gpu.includes(gpu))?.gpu;
+  const ceilings = name === undefined ? null : readCeilings(ops, name);
+  if (!ceilings) throw new Error(`no ceilings of ${gpu ?? "any GPU"} in ${file}: bun bench/ops.ts`);
+  console.log(`${name}: ${JSON.stringify(ceilings)}`);
+  const newest = new Map<string, Result>();
+  for (const result of readResultsFile("serve")) {
+    const key = `${result.model}, ${describeLoad(result.load)}`;
+    if (result.gpu === name && result.model in SHAPES) newest.set(`${key}: ${result.metric}`, result);
+  }
+  for (const [key, { model, load, metric, value, unit }] of newest) {
+    const { shape } = parseConfig(JSON.stringify(SHAPES[model]));
+    const floor = loadFloor(load as unknown as Load, shape, ceilings);
+    const bound = floor.metrics[metric];
+    if (bound === undefined) continue;
+    const share = unit === "s" ? bound / value : value / bound;
+    const { seconds, prompts, newTokens, kvReads, attention } = floor;
+    const parts = Object.entries({ prompts, "new tokens": newTokens, "KV reads": kvReads, attention });
+    console.log(
+      `${key} ${value.toPrecision(4)} of ${bound.toPrecision(4)} ${unit}, ${(100 * share).toFixed(1)} %; ` +
+        `${seconds.toPrecision(4)} s: ${parts.map(([part, s]) => `${part} ${s.toPrecision(3)}`).join(", ")}`,
+    );
+  }
+}
