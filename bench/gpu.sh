@@ -1,8 +1,9 @@
 #!/bin/sh
 # Everything that needs a GPU, in one go: tests of single ops, the numerics tests, loads through fgserve with random weights.
 # Logs and results go to a folder. Needs the built libraries and test programs (make -C libfastgen all cuda cuda-tests).
-#   usage: bench/gpu.sh OUT STEP...      steps: ops numerics MODEL:LOAD (mistral-7b:reference, qwen2.5-14b:reference, ...)
-#   loads: reference long mixed stream one first poisson
+#   usage: bench/gpu.sh OUT STEP...      steps: ops ops-bench numerics MODEL:LOAD[:TEMPERATURE]
+#   models: mistral-7b qwen2.5-14b ... (bench/shapes.ts)      loads: reference long mixed stream one first poisson
+#   With ops-bench before them, loads are recorded with their floors.
 set -u
 out=$1
 shift
@@ -41,7 +42,9 @@ serve() {
 	echo "$started $(date +%s.%N)" | awk '{ print "seconds from launch to ready:", $2 - $1 }'
 }
 
+# usage: load MODEL LOAD TEMPERATURE
 load() {
+	temperature=$3
 	case $2 in
 	reference) set -- "$1" --prompts 512 --input 1024 --output 128 ;;
 	long) set -- "$1" --prompts 512 --input 128 --output 2048 ;;
@@ -54,18 +57,25 @@ load() {
 	esac
 	model=$1
 	shift
-	bun bench/serve.ts --url http://127.0.0.1:5679 --dtype bfloat16 --results "$out/$model.jsonl" "$@"
+	[ ! -f "$out/ops.jsonl" ] || set -- "$@" --ceilings "$out/ops.jsonl"
+	bun bench/serve.ts --url http://127.0.0.1:5679 --dtype bfloat16 --results "$out/$model.jsonl" \
+		--floor-model "$out/shapes/$model" --temperature "$temperature" "$@"
 }
 
 for what in "$@"; do
 	case $what in
 	ops)
-		step build/attention_test bench
-		step build/sample_test_cuda bench
+		step build/attention_test
+		step build/ops_test
+		step build/sample_test_cuda
 		;;
+	ops-bench) step bun bench/ops.ts --results "$out/ops.jsonl" ;;
 	numerics) step bun test test/gpu ;;
 	*:*)
-		step serve "${what%%:*}" && step load "${what%%:*}" "${what#*:}"
+		rest=${what#*:}:0
+		name=${rest%%:*}
+		rest=${rest#*:}
+		step serve "${what%%:*}" && step load "${what%%:*}" "$name" "${rest%%:*}"
 		;;
 	*) echo "no step named $what"; failed=1 ;;
 	esac
