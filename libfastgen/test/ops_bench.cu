@@ -124,6 +124,7 @@ static void bench_elementwise(Model &m) {
 		copy(c->step + c->layout.slots, slots.data(), slots.size() * sizeof(int32_t));
 		copy(c->step + c->layout.rows, rows.get(), n * sizeof(fg_row));
 		copy(c->page_table, table.data(), table.size() * sizeof(int32_t));
+		CUDA(cudaDeviceSynchronize()); /* the context's stream does not wait for such copies */
 		c->extent = {n, 0, 0, 0};
 
 		bench_elementwise(m, "add_norm", n, (int)(12 * H), [&](char *p) {
