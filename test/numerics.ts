@@ -105,13 +105,25 @@ export class Runner {
    */
   score(jobs: Job[], options: { swapAt?: number } = {}): Float32Array[] {
     const vocab = this.shape.vocabSize;
-    const states = jobs.map((job) => ({
+    const logits = jobs.map((job) => new Float32Array(job.ids.length * vocab));
+    this.eachRow(jobs, (job, position, row) => logits[job]!.set(row, position * vocab), options);
+    return logits;
+  }
+
+  /** The same, row by row as they come, for vocabularies too large to keep them all. `row` is valid during the call. */
+  eachRow(
+    jobs: Job[],
+    see: (job: number, position: number, row: Float32Array) => void,
+    options: { swapAt?: number } = {},
+  ): void {
+    const vocab = this.shape.vocabSize;
+    const states = jobs.map((job, index) => ({
       job,
+      index,
       chunks: job.chunks ?? [job.ids.length],
       place: this.place(),
       done: 0,
       turns: 0,
-      logits: new Float32Array(job.ids.length * vocab),
     }));
     for (let step = 0; states.some((s) => s.done < s.job.ids.length); step++) {
       this.plan.clear();
@@ -132,13 +144,10 @@ export class Runner {
       const { logits } = this.engine.wait();
       let row = 0;
       for (const { s, to } of spans) {
-        s.logits.set(logits.subarray(row * vocab, (row + to - s.done) * vocab), s.done * vocab);
-        row += to - s.done;
-        s.done = to;
+        for (; s.done < to; s.done++, row++) see(s.index, s.done, logits.subarray(row * vocab, (row + 1) * vocab));
       }
     }
     for (const s of states) this.release(s.place);
-    return states.map((s) => s.logits);
   }
 
   /**

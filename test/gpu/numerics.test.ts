@@ -6,7 +6,8 @@ import { afterAll, describe, expect, test } from "bun:test";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Expected, MODEL_NAMES, MODELS_DIRECTORY } from "../golden/expected.ts";
-import { argmax, LIBRARY_PATH, largest, median, Runner, relativeErrors, rootMeanSquare } from "../numerics.ts";
+import { LIBRARY_PATH, Runner } from "../numerics.ts";
+import { compareGraphs, compareRows, doubtOf, follow, leads, readGolden } from "./compare.ts";
 import { skipped } from "./device.ts";
 
 /** cuBLASLt wants rows of whole 16-byte pieces, as every real model has. */
@@ -28,46 +29,25 @@ afterAll(async () => {
 });
 
 describe.skipIf(skipped !== null).each(MODEL_NAMES.filter(fits))("CUDA as transformers: %s", (name) => {
-  const golden = Expected.read(join(MODELS_DIRECTORY, name, "expected.safetensors"));
-  const ids = golden.ints("ids");
-  const columns = golden.ints("columns");
-  const bf16Error = golden.floats("bf16_error");
-  const bf16Max = golden.floats("bf16_max");
-
-  function check(logits: Float32Array, vocab: number): void {
-    const errors = relativeErrors(logits, vocab, columns, golden.floats("logits"));
-    expect(rootMeanSquare(errors)).toBeLessThan(2 * rootMeanSquare(bf16Error));
-    expect(median(errors)).toBeLessThan(2 * median(bf16Error));
-    for (const [i, gap] of golden.floats("gap").entries()) {
-      if (gap <= 2 * largest(bf16Max)) continue;
-      expect([i, argmax(logits.subarray(i * vocab, (i + 1) * vocab))]).toEqual([i, golden.ints("argmax")[i]!]);
-    }
-  }
+  const golden = readGolden(Expected.read(join(MODELS_DIRECTORY, name, "expected.safetensors")));
+  const { ids } = golden;
 
   test("a whole prompt: no worse than twice naive bfloat16", async () => {
-    const r = await runner(name);
-    check(r.score([{ ids }])[0]!, r.shape.vocabSize);
+    compareRows(await runner(name), [{ ids, golden }]);
   });
 
   test("in chunks beside others, through swapped pages", async () => {
-    const r = await runner(name);
     const jobs = [
       { ids: ids.toReversed(), chunks: [1] },
-      { ids, chunks: [50, 1, 1, 5], start: 2 },
+      { ids, golden, chunks: [50, 1, 1, 5], start: 2 },
       { ids: ids.slice(0, 65) },
-      { ids, chunks: [1], start: 1 },
+      { ids, golden, chunks: [1], start: 1 },
     ];
-    const together = r.score(jobs, { swapAt: 9 });
-    check(together[1]!, r.shape.vocabSize);
-    check(together[3]!, r.shape.vocabSize);
+    compareRows(await runner(name), jobs, { swapAt: 9 });
   });
 
   test("graphs choose what single launches choose", async () => {
-    const r = await runner(name);
-    const prompts = [ids.slice(0, 70), ids.slice(20, 50), ids];
-    const launched = r.generate(prompts, 24);
-    const replayed = r.generate(prompts, 24, false);
-    for (const [i, one] of launched.entries()) expect(Array.from(replayed[i]!.ids)).toEqual(Array.from(one.ids));
+    compareGraphs(await runner(name), [ids.slice(0, 70), ids.slice(20, 50), ids], 24);
   });
 
   test.skipIf(!existsSync(LIBRARY_PATH))("greedy tokens are the CPU library's wherever bfloat16 can tell", async () => {
@@ -76,15 +56,7 @@ describe.skipIf(skipped !== null).each(MODEL_NAMES.filter(fits))("CUDA as transf
     const [got] = r.generate([ids], 24);
     const [wanted] = cpu.generate([ids], 24);
     cpu.close();
-    const vocab = r.shape.vocabSize;
-    for (const [at, id] of wanted!.ids.entries()) {
-      const row = wanted!.logits.slice(at * vocab, (at + 1) * vocab);
-      const gap = row[id]! - largest(row.map((x, i) => (i === id ? Number.NEGATIVE_INFINITY : x)));
-      if (got!.ids[at] === id) continue;
-      // Once they differ, they are different texts.
-      expect(gap).toBeLessThan(2 * largest(bf16Max));
-      break;
-    }
+    follow(got!.ids, wanted!.ids, leads(wanted!), doubtOf(golden.bf16Max));
   });
 });
 
