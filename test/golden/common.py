@@ -21,7 +21,7 @@ def load(directory, dtype):
 
 def logits_of(model, ids):
     """Logits at every position, computed in one pass without a cache: float32 [len(ids)][vocab_size]."""
-    return model(input_ids=torch.tensor([list(map(int, ids))]), use_cache=False).logits[0].float().numpy()
+    return model(input_ids=torch.tensor([list(map(int, ids))]), use_cache=False).logits[0].float().cpu().numpy()
 
 
 def greedy(model, prompt, count):
