@@ -1,0 +1,165 @@
+#!/usr/bin/env bun
+/**
+ * A load through the scheduler and the library alone, without HTTP, in one thread: what the device does in each step, how
+ * long it waits between steps, and so what a server of the same load loses to everything else. Random weights.
+ */
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { Command, Option } from "commander";
+import { type DeviceKind, GREEDY } from "../src/engine/protocol.ts";
+import { Scheduler } from "../src/engine/scheduler.ts";
+import { LibraryEngine } from "../src/ffi/engine.ts";
+import { FG, STRUCTS } from "../src/ffi/layout.ts";
+import { StepPlan } from "../src/ffi/plan.ts";
+import { openModel } from "../src/model/load.ts";
+import { count } from "./flags.ts";
+import { planLoad } from "./load.ts";
+
+const GIB = 2 ** 30;
+
+export interface StepRecord {
+  tokens: number;
+  /** Sequences that decode, and the tokens in their caches. */
+  decodes: number;
+  decodeContext: number;
+  copies: number;
+  /** Milliseconds: the device's, and this thread's. */
+  run: number;
+  idle: number;
+  plan: number;
+  submit: number;
+  commit: number;
+}
+
+const program = new Command("bun bench/steps.ts")
+  .description("Runs a load through the engine without HTTP and reports what its steps cost.")
+  .argument("<model>", "directory or org/name; its weights are not read")
+  .addOption(new Option("--device <name>").choices(["cpu", "cuda"]).default("cuda"))
+  .option("--prompts <n>", "", count, 512)
+  .option("--input <tokens>", "mean length of a prompt", count, 1024)
+  .option("--output <tokens>", "mean length of an answer", count, 128)
+  .option("--spread <share>", "lengths vary by this share around their mean", Number, 0)
+  .option("--max-num-seqs <n>", "", count, 512)
+  .option("--max-num-batched-tokens <n>", "", count, 2048)
+  .option("--swap-space <GiB>", "", Number, 4)
+  .option("--kv-cache <GiB>", "default: what the GPU's memory leaves", Number, 0)
+  .option("--log <file>", "every step, as JSON lines");
+
+export async function main(args: string[]): Promise<StepRecord[]> {
+  const flags = program.parse(args, { from: "user" }).opts();
+  const { shape, maxContext } = await openModel(program.args[0]!, { loadFormat: "dummy" });
+  const [maxSeqs, maxStepTokens] = [flags.maxNumSeqs as number, flags.maxNumBatchedTokens as number];
+  const device: DeviceKind = flags.device;
+  const dtype = device === "cuda" ? "bfloat16" : "float32";
+  const engine = LibraryEngine.open({
+    device,
+    libraryPath: join(import.meta.dir, "..", "build", `libfastgen_${device}.so`),
+    devices: [0],
+    threads: 0,
+    computeDtype: dtype,
+    kvDtype: dtype,
+    maxSeqs,
+    maxStepTokens,
+    maxContext,
+    kvBytes: flags.kvCache * GIB,
+    hostKvBytes: flags.swapSpace * GIB,
+    memoryUtilization: 0.92,
+    shape,
+  });
+  engine.loadRandom(0);
+  const { pages, hostPages } = engine.ready();
+  const scheduler = new Scheduler({
+    maxSeqs,
+    maxStepTokens,
+    maxContext: Math.min(maxContext, pages * FG.PAGE_TOKENS),
+    pages,
+    hostPages,
+    prefixCaching: true,
+  });
+  const requests = planLoad({
+    ...{ url: "", model: "", rate: null, concurrency: null, stream: false, endpoint: "completions" },
+    ...{ prompts: flags.prompts, input: flags.input, output: flags.output, spread: flags.spread },
+    ...{ temperature: 0, seed: 0, vocab: Math.min(32000, shape.vocabSize) },
+  });
+  for (const [id, { promptIds, maxTokens }] of requests.entries()) {
+    scheduler.add({
+      id,
+      prompt: Int32Array.from(promptIds),
+      sampling: GREEDY,
+      maxTokens,
+      minTokens: 0,
+      stopIds: new Int32Array(0),
+      logprobs: -1,
+      promptLogprobs: -1,
+    });
+  }
+
+  const plan = new StepPlan(maxSeqs, maxStepTokens);
+  const done: StepRecord[] = [];
+  const out: StepRecord[] = [];
+  const start = performance.now();
+  while (scheduler.aliveCount > 0 || scheduler.stepsOut > 0) {
+    while (scheduler.stepsOut < FG.STEPS_IN_FLIGHT) {
+      const before = performance.now();
+      if (!scheduler.plan(plan)) break;
+      const planned = performance.now();
+      engine.submit(plan);
+      out.push({ ...describe(plan), plan: planned - before, submit: performance.now() - planned });
+    }
+    const result = engine.wait();
+    const waited = performance.now();
+    scheduler.commit(result);
+    scheduler.takeMessage();
+    const record = out.shift()!;
+    record.run = 1000 * result.runSeconds;
+    record.idle = 1000 * result.idleSeconds;
+    record.commit = performance.now() - waited;
+    done.push(record);
+  }
+  const seconds = (performance.now() - start) / 1000;
+  engine.close();
+
+  const sum = (of: (s: StepRecord) => number, steps = done) => steps.reduce((total, s) => total + of(s), 0);
+  const outputs = requests.reduce((total, r) => total + r.maxTokens, 0);
+  console.log(
+    `${(outputs / seconds).toFixed(0)} tokens/s in ${seconds.toFixed(2)} s, ${done.length} steps, ` +
+      `${scheduler.stats().preemptions} preemptions, ${sum((s) => s.copies)} page copies`,
+  );
+  console.log(
+    `device: busy ${(sum((s) => s.run) / 1000).toFixed(2)} s, idle ${(sum((s) => s.idle) / 1000).toFixed(2)} s`,
+  );
+  console.log("tokens in a step   steps   tokens  decodes  context     run    idle    plan  submit  commit (mean, ms)");
+  for (let low = 1; low <= maxStepTokens; low *= 2) {
+    const steps = done.filter((s) => s.tokens >= low && s.tokens < 2 * low);
+    if (steps.length === 0) continue;
+    const mean = (of: (s: StepRecord) => number) => sum(of, steps) / steps.length;
+    const cells = [
+      steps.length.toString().padStart(7),
+      ...[mean((s) => s.tokens), mean((s) => s.decodes)].map((x) => x.toFixed(0).padStart(8)),
+      mean((s) => s.decodeContext / Math.max(1, s.decodes))
+        .toFixed(0)
+        .padStart(8),
+      ...(["run", "idle", "plan", "submit", "commit"] as const).map((key) =>
+        mean((s) => s[key])
+          .toFixed(3)
+          .padStart(7),
+      ),
+    ];
+    console.log(`${`${low} .. ${2 * low - 1}`.padEnd(16)} ${cells.join(" ")}`);
+  }
+  if (flags.log) writeFileSync(flags.log, done.map((s) => `${JSON.stringify(s)}\n`).join(""));
+  return done;
+}
+
+function describe(plan: StepPlan): StepRecord {
+  const ints = STRUCTS.fg_step_seq.size / 4;
+  const record = { tokens: plan.tokenCount, decodes: 0, decodeContext: 0, copies: plan.copyCount };
+  for (let i = 0; i < plan.seqCount; i++) {
+    if (plan.seqs[i * ints + STRUCTS.fg_step_seq.at.n_new / 4] !== 1) continue;
+    record.decodes++;
+    record.decodeContext += plan.seqs[i * ints + STRUCTS.fg_step_seq.at.context / 4]!;
+  }
+  return { ...record, run: 0, idle: 0, plan: 0, submit: 0, commit: 0 };
+}
+
+if (import.meta.main) await main(process.argv.slice(2));
