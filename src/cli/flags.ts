@@ -92,9 +92,9 @@ export function addModelFlags(command: Command): Command {
     "most tokens in one sequence (default: the model's context, or what fits)",
     integer(1),
   );
-  flag("--max-num-seqs <n>", `sequences that run at once (default: ${max_num_seqs})`, integer(1));
-  const { cuda, cpu } = max_num_batched_tokens;
-  flag("--max-num-batched-tokens <n>", `tokens in one step (default: ${cuda} on a GPU, ${cpu} on the CPU)`, integer(1));
+  const byDevice = ({ cuda, cpu }: { cuda: number; cpu: number }) => `default: ${cuda} on a GPU, ${cpu} on the CPU`;
+  flag("--max-num-seqs <n>", `sequences that run at once (${byDevice(max_num_seqs)})`, integer(1));
+  flag("--max-num-batched-tokens <n>", `tokens in one step (${byDevice(max_num_batched_tokens)})`, integer(1));
   flag("--enable-prefix-caching", "reuse the KV cache of equal prompt beginnings (default: on)");
   flag("--no-enable-prefix-caching", "compute every prompt anew");
   flag(

@@ -100,6 +100,8 @@ export class FakeLibrary {
   private readonly hostKv: Int32Array;
   private readonly slots = new Map<number, Slot>();
   private readonly queue: StepResult[] = [];
+  /** Pages that each step of the queue wrote to. */
+  private readonly written: Set<number>[] = [];
   private steps = 0;
 
   constructor(private readonly config: FakeConfig) {
@@ -114,6 +116,7 @@ export class FakeLibrary {
     check(plan.seqCount >= 1 && plan.seqCount <= config.maxSeqs, `${plan.seqCount} sequences`);
     check(plan.tokenCount >= 1 && plan.tokenCount <= config.maxStepTokens, `${plan.tokenCount} tokens`);
     this.copyPages(plan);
+    this.written.push(new Set());
     for (const fill of plan.fills) {
       check(fill.slot >= 0 && fill.slot < config.maxSeqs, `slot ${fill.slot}`);
       check(fill.stopIds.length <= FG.MAX_STOP_IDS, "too many stop ids");
@@ -130,6 +133,7 @@ export class FakeLibrary {
 
   wait(): StepResult {
     const result = this.queue.shift();
+    this.written.shift();
     check(result !== undefined, "no step is out");
     return result!;
   }
@@ -139,8 +143,10 @@ export class FakeLibrary {
       const page = plan.copies[i * 3]! * PAGE_TOKENS;
       const host = plan.copies[i * 3 + 1]! * PAGE_TOKENS;
       check(page >= 0 && page < this.kv.length && host >= 0 && host < this.hostKv.length, "a copy out of bounds");
-      if (plan.copies[i * 3 + 2] === FG.TO_HOST) this.hostKv.set(this.kv.subarray(page, page + PAGE_TOKENS), host);
-      else {
+      if (plan.copies[i * 3 + 2] === FG.TO_HOST) {
+        check(!this.written.some((pages) => pages.has(page)), "a copy to the host of a page that a step out writes to");
+        this.hostKv.set(this.kv.subarray(page, page + PAGE_TOKENS), host);
+      } else {
         this.kv.set(this.hostKv.subarray(host, host + PAGE_TOKENS), page);
         this.pagesReturned++;
       }
@@ -207,7 +213,9 @@ export class FakeLibrary {
         check(count === 1 && slot.lastSampled !== GARBAGE, "LAST_SAMPLED where nothing was sampled");
         token = slot.lastSampled;
       }
-      this.kv[where(context - count + j)] = token;
+      const position = where(context - count + j);
+      this.kv[position] = token;
+      this.written.at(-1)!.add(position - (position % PAGE_TOKENS));
     }
     return Int32Array.from({ length: context }, (_, position) => this.kv[where(position)]!);
   }

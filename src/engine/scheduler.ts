@@ -8,7 +8,8 @@
  * Order: running sequences decode first; then prompts are computed, oldest first, in chunks of what the token budget
  * leaves; then waiting sequences are admitted, in the order they came. When pages run out, the youngest running sequence
  * gives its own back: its full pages stay cached, on the device or on the host, for as long as there is room, and it goes on
- * later from what is left of them. What a sequence generates depends on none of this.
+ * later from what is left of them. A step in which sequences decode takes in few prompt tokens while few are to be computed,
+ * so that nobody's next token waits long. What a sequence generates depends on none of this.
  *
  * Pure: no FFI, no clock, no I/O. Every loop is over the running sequences, a step's tokens, or the head of the queue.
  */
@@ -21,6 +22,15 @@ import { PAGE_TOKENS, PageCache, type PageNode, pagesFor } from "./blocks.ts";
 import { Outcomes } from "./outcomes.ts";
 import type { EngineRequest, EngineStats, FinishReason, StepMessage } from "./protocol.ts";
 import { Sequence } from "./sequence.ts";
+
+/** A step beside decoding sequences takes one part in this many of the prompt tokens to compute, and of the most it may. */
+const CHUNK_SHARE = 4;
+
+/**
+ * Pages that the forecast of growth counts on, for each that there is. Sequences that grow together fill the pool only when
+ * the first are about to end; computing a few of the youngest again costs less than decoding in small batches until then.
+ */
+const OVERCOMMIT = 4 / 3;
 
 export interface SchedulerConfig {
   maxSeqs: number;
@@ -146,8 +156,9 @@ export class Scheduler {
     plan.clear();
     const step = this.spare.pop() ?? new PlannedStep();
     const preemptions = this.preemptions;
-    let left = this.config.maxStepTokens;
-    left -= this.planDecodes(plan, step);
+    const decodes = this.planDecodes(plan, step);
+    let left = this.config.maxStepTokens - decodes;
+    if (decodes > 0) left = Math.min(left, this.chunkBudget());
     left = this.planChunks(left);
     // Pages ran out: whoever gave some back must not take them again in the same step.
     if (this.preemptions === preemptions) left = this.admit(plan, left);
@@ -191,6 +202,19 @@ export class Scheduler {
     }
     seq.pages.push(page);
     return true;
+  }
+
+  /**
+   * Prompt tokens for a step in which others decode, who wait that much longer for their next token: few while few are
+   * to be computed, the more the longer the backlog.
+   */
+  private chunkBudget(): number {
+    const { maxStepTokens } = this.config;
+    const enough = maxStepTokens * CHUNK_SHARE;
+    let backlog = 0;
+    for (const seq of this.running) if (seq.pendingSamples === 0) backlog += seq.target - seq.scheduled;
+    for (let i = 0; i < this.waiting.length && backlog < enough; i++) backlog += this.waiting[i]!.target;
+    return Math.ceil(Math.max(maxStepTokens, backlog) / CHUNK_SHARE);
   }
 
   /** Chunks for sequences whose known tokens are not all computed. Returns what is left of the budget. */
@@ -361,8 +385,8 @@ export class Scheduler {
     if (more > cache.available) return false;
     this.addForecast(seq, nodes.length * PAGE_TOKENS, pages, more);
     // Alone it always fits: the context is bounded by the pool.
-    if (this.running.length === 0 || this.forecast.fits(cache.referenced + more, cache.pages)) return true;
-    return false;
+    const pool = Math.floor(cache.pages * OVERCOMMIT);
+    return this.running.length === 0 || this.forecast.fits(cache.referenced + more, pool);
   }
 
   /** Gives a waiting sequence its slot and the pages for all tokens it has. */
