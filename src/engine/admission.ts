@@ -13,6 +13,19 @@ const ENOUGH_ENDS = 16;
 const NEWEST = 1 / 32;
 const MAX_CAUTION = 16;
 
+/** Of the output expected of a sequence, the share in which it counts as young. */
+export const YOUNG = 1 / 4;
+/**
+ * While more wait than fit, young sequences may be about to add at most this share of the pages. Those that grow side by
+ * side would fill the pool only at their end; those that start one after the other fill it always, so that more run.
+ */
+export const YOUNG_SHARE = 0.4;
+/**
+ * Pages that the forecast counts on, for each that there is: computing a few of the youngest sequences again costs less
+ * than decoding in smaller batches so that it never happens.
+ */
+export const OVERCOMMIT = 1.15;
+
 /**
  * How many tokens a request will generate: the share of max_tokens that recent requests used, by classes of max_tokens a
  * factor of two wide (short limits tend to be reached, long ones not).
@@ -76,6 +89,11 @@ export class GrowthForecast {
     this.slack = new Uint8Array(room);
     this.own = new Int32Array(room);
     this.events = new Float64Array(2 * room);
+  }
+
+  /** Pages that all sequences added would still add if nobody ended before. */
+  get growth(): number {
+    return this.totalGrowth;
   }
 
   clear(): void {

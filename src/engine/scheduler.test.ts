@@ -517,9 +517,9 @@ test("admission believes max_tokens: many long outputs fill the pages, and littl
   while (rig.step()) peak = Math.max(peak, internals(rig.scheduler).cache.referenced);
   rig.checkEnd();
   expect(peak).toBeGreaterThan(180);
-  expect(rig.library.computedTokens).toBeLessThan(1.25 * 60 * (32 + 500));
-  // 22 sequences fit at full length, so that 60 that never give way to one another need three rounds of 500 steps.
-  expect(rig.scheduler.stats().steps).toBeLessThan(3 * 500);
+  expect(rig.library.computedTokens).toBeLessThan(1.1 * 60 * (32 + 500));
+  // 22 sequences fit at full length: 60 that start in groups that fit would need three rounds of 500 steps.
+  expect(rig.scheduler.stats().steps).toBeLessThan(1400);
 });
 
 test("where sequences end long before max_tokens, admission learns to expect that", () => {

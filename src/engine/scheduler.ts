@@ -17,20 +17,18 @@ import { FastgenError } from "../errors.ts";
 import { FG } from "../ffi/layout.ts";
 import type { StepPlan } from "../ffi/plan.ts";
 import type { StepResult } from "../ffi/step.ts";
-import { GrowthForecast, OutputEstimate } from "./admission.ts";
+import { GrowthForecast, OutputEstimate, OVERCOMMIT, YOUNG, YOUNG_SHARE } from "./admission.ts";
 import { PAGE_TOKENS, PageCache, type PageNode, pagesFor } from "./blocks.ts";
 import { Outcomes } from "./outcomes.ts";
+import { PlannedStep } from "./planned-step.ts";
 import type { EngineRequest, EngineStats, FinishReason, StepMessage } from "./protocol.ts";
 import { Sequence } from "./sequence.ts";
 
 /** A step beside decoding sequences takes one part in this many of the prompt tokens to compute, and of the most it may. */
 const CHUNK_SHARE = 4;
 
-/**
- * Pages that the forecast of growth counts on, for each that there is. Sequences that grow together fill the pool only when
- * the first are about to end; computing a few of the youngest again costs less than decoding in small batches until then.
- */
-const OVERCOMMIT = 4 / 3;
+/** Steps after which a sequence that had to wait for others to age is looked at again. */
+const AGING_STEPS = 8;
 
 export interface SchedulerConfig {
   maxSeqs: number;
@@ -41,30 +39,6 @@ export interface SchedulerConfig {
   pages: number;
   hostPages: number;
   prefixCaching: boolean;
-}
-
-/** What a planned step will bring, column by column; entry i is the step's sequence i. */
-class PlannedStep {
-  readonly seqs: Sequence[] = [];
-  /** Sequence.residence when planned. */
-  readonly residences: number[] = [];
-  /** Tokens in the sequence after the step, and how many of them are new. */
-  readonly contexts: number[] = [];
-  readonly counts: number[] = [];
-  /** FG.SAMPLE | FG.SCORE */
-  readonly flags: number[] = [];
-
-  add(seq: Sequence, count: number, flags: number): void {
-    this.seqs.push(seq);
-    this.residences.push(seq.residence);
-    this.contexts.push(seq.scheduled);
-    this.counts.push(count);
-    this.flags.push(flags);
-  }
-
-  clear(): void {
-    this.seqs.length = this.residences.length = this.contexts.length = this.counts.length = this.flags.length = 0;
-  }
 }
 
 export class Scheduler {
@@ -86,8 +60,12 @@ export class Scheduler {
   /** This step's prompt chunks: sequences and token counts. */
   private readonly chunkSeqs: Sequence[] = [];
   private readonly chunkCounts: number[] = [];
-  /** The oldest waiting sequence did not fit; looked at again once pages have been given back. */
+  /** The oldest waiting sequence did not fit; looked at again once pages have been given back, or after some steps. */
   private headBlocked = false;
+  /** Steps planned since it was last looked at. */
+  private blockedSteps = 0;
+  /** Pages that young sequences in the forecast are still to add. */
+  private youngGrowth = 0;
   /** Prompt tokens to compute, of the sequences in the forecast. */
   private backlog = 0;
   private arrivals = 0;
@@ -233,7 +211,7 @@ export class Scheduler {
   /** A prompt too long for one step leaves half of the budget to those behind it; what they do not use returns to it. */
   private addChunk(seq: Sequence, todo: number, left: number): number {
     const share = todo > this.config.maxStepTokens ? Math.ceil(left / 2) : left;
-    const count = Math.min(chunkLimit(seq), share);
+    const count = Math.min(seq.chunkLimit, share);
     this.chunkSeqs.push(seq);
     this.chunkCounts.push(count);
     return count;
@@ -242,7 +220,7 @@ export class Scheduler {
   private shareLeftover(budget: number): void {
     let left = budget;
     for (let i = 0; i < this.chunkSeqs.length && left > 0; i++) {
-      const more = Math.min(chunkLimit(this.chunkSeqs[i]!) - this.chunkCounts[i]!, left);
+      const more = Math.min(this.chunkSeqs[i]!.chunkLimit - this.chunkCounts[i]!, left);
       this.chunkCounts[i]! += more;
       left -= more;
     }
@@ -287,7 +265,9 @@ export class Scheduler {
 
   /** Admits waiting sequences, oldest first, while slots, budget and pages last. Returns the rest of the budget. */
   private admit(plan: StepPlan, budget: number): number {
-    if (this.headBlocked || this.waiting.length === 0) return budget;
+    if (this.waiting.length === 0 || (this.headBlocked && ++this.blockedSteps < AGING_STEPS)) return budget;
+    this.headBlocked = false;
+    this.blockedSteps = 0;
     let left = budget;
     let forecastReady = false;
     let i = 0;
@@ -341,7 +321,7 @@ export class Scheduler {
 
   private fillForecast(): void {
     this.forecast.clear();
-    this.backlog = 0;
+    this.backlog = this.youngGrowth = 0;
     for (const seq of this.running) {
       this.addForecast(seq, seq.scheduled, seq.pages.length, seq.pages.length - this.sharedPages(seq));
     }
@@ -358,7 +338,9 @@ export class Scheduler {
     const delay = FG.STEPS_IN_FLIGHT + (todo > 0 ? Math.ceil(this.backlog / prefillTokens) : 0);
     const kv = scheduled + todo;
     const outputs = seq.outputs + seq.pendingSamples;
-    const final = seq.promptLength + this.estimate.expected(seq.request.maxTokens, outputs) - 1;
+    const expected = this.estimate.expected(seq.request.maxTokens, outputs);
+    if (outputs < expected * YOUNG) this.youngGrowth += (expected - outputs) / PAGE_TOKENS;
+    const final = seq.promptLength + expected - 1;
     const slack = Math.max(0, Math.min(pages * PAGE_TOKENS - kv, PAGE_TOKENS - 1));
     this.forecast.add(Math.max(0, final - kv), delay, slack, own);
   }
@@ -386,7 +368,19 @@ export class Scheduler {
     this.addForecast(seq, nodes.length * PAGE_TOKENS, pages, more);
     // Alone it always fits: the context is bounded by the pool.
     const pool = Math.floor(cache.pages * OVERCOMMIT);
-    return this.running.length === 0 || this.forecast.fits(cache.referenced + more, pool);
+    if (this.running.length === 0) return true;
+    if (!this.forecast.fits(cache.referenced + more, pool)) return false;
+    return this.youngGrowth <= YOUNG_SHARE * cache.pages || this.allFit();
+  }
+
+  /** Whether all that wait would fit at full length beside those in the forecast. */
+  private allFit(): boolean {
+    let left = this.cache.pages - this.cache.referenced - this.forecast.growth;
+    for (let i = 0; i < this.waiting.length && left >= 0; i++) {
+      const { request, outputs, promptLength } = this.waiting[i]!;
+      left -= pagesFor(promptLength + this.estimate.expected(request.maxTokens, outputs));
+    }
+    return left >= 0;
   }
 
   /** Gives a waiting sequence its slot and the pages for all tokens it has. */
@@ -606,12 +600,4 @@ const NO_IDS = new Int32Array(0);
 function noToken(): FastgenError {
   const reason = "no token could be sampled: every logit left is NaN or -inf. Are the model's weights damaged?";
   return new FastgenError("model", reason);
-}
-
-/** Tokens that the next chunk of a sequence may have. */
-function chunkLimit(seq: Sequence): number {
-  const todo = seq.target - seq.scheduled;
-  // After a preemption: positions that are scored already and those that are not cannot share a chunk.
-  const rescans = seq.request.promptLogprobs >= 0 && seq.scheduled < seq.scored && seq.scored < seq.promptLength - 1;
-  return rescans ? Math.min(todo, seq.scored - seq.scheduled) : todo;
 }

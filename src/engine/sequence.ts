@@ -61,6 +61,15 @@ export class Sequence {
     return this.request.maxTokens === 0 ? this.length - 1 : this.length;
   }
 
+  /** Tokens that its next chunk may have. */
+  get chunkLimit(): number {
+    const todo = this.target - this.scheduled;
+    // After a preemption: positions that are scored already and those that are not cannot share a chunk.
+    const rescans =
+      this.request.promptLogprobs >= 0 && this.scheduled < this.scored && this.scored < this.promptLength - 1;
+    return rescans ? Math.min(todo, this.scored - this.scheduled) : todo;
+  }
+
   /** Whether a step may still sample for it: the samples already asked for count. */
   get wantsMore(): boolean {
     return this.outputs + this.pendingSamples < this.request.maxTokens;
