@@ -214,7 +214,8 @@ typedef struct {
 	int32_t mask;       /* row of fg_step.masks that applies to the sampled token, or -1 */
 } fg_step_seq;
 
-/* One ragged batch. By convention the sequences with n_new == 1 come first. */
+/* One ragged batch. By convention the sequences with n_new == 1 come first. A page that one sequence of a step writes
+ * to is no other's in that step. */
 typedef struct {
 	int32_t n_seqs;
 	int32_t n_tokens; /* sum of n_new, 1 .. max_step_tokens */
@@ -291,8 +292,10 @@ FG_API fg_status fg_submit(void *engine, const fg_step *step);
  * status is returned; the steps after it still run. */
 FG_API fg_status fg_wait(void *engine, fg_result *result);
 
-/* Copies KV pages between device and host, after the steps already submitted and before the next one. In the list's
- * order: a page or host page may be the source of one copy and the target of a later one. */
+/* Copies KV pages between device and host, before the next step submitted, in the list's order: a page or host page may
+ * be the source of one copy and the target of a later one. Copies to the device come after the steps already submitted.
+ * Copies to the host may run beside those that have not been waited for, which may read such a page and must not write
+ * to it. */
 FG_API fg_status fg_copy_pages(void *engine, const fg_page_copy *copies, int32_t n_copies);
 
 /* Records every op from the next step on; stop writes them to `path` in Chrome's trace event format (JSON). */

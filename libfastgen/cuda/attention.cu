@@ -15,9 +15,9 @@ void attention(fg_ctx *ctx, const fg_batch *, int32_t layer, const void *qkv, vo
 	const int32_t stride = (c->heads + 2 * c->kv_heads) * D, group = c->heads / c->kv_heads;
 	const float scale = (float)(M_LOG2E / std::sqrt((double)D));
 	if (c->extent.n_decode > 0) {
-		const char *plan = c->step + l.plans + which * l.plan_bytes;
+		const DecodeShare *shares = (const DecodeShare *)(c->step + l.plans + which * l.plan_bytes);
 		DecodeArgs a = {c->kv,
-		                {seqs, (const int32_t *)plan, (const int32_t *)(plan + l.plan_blocks), c->decode_blocks},
+		                {seqs, shares, c->decode_blocks},
 		                (const bf16 *)qkv,
 		                (bf16 *)out,
 		                c->decode_partial,

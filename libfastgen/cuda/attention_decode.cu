@@ -11,6 +11,11 @@ constexpr int THREADS = WARPS * WARP;
 constexpr int ROWS = 16;       /* of a tensor-core tile: the query heads of a group, padded */
 constexpr float NONE = -1e30f; /* a maximum over nothing: finite, so that NONE - NONE is 0 */
 
+/* Blocks that may share a pair: as many as there is shared memory to weigh. */
+__host__ __device__ constexpr int most_parts(int head_dim) {
+	return head_dim == 32 ? 64 : 96;
+}
+
 template <int D> struct Tile {
 	static constexpr int ROW_BYTES = D * (int)sizeof(bf16);
 	static constexpr int BYTES = PAGE * ROW_BYTES; /* one page of K or of V */
@@ -176,28 +181,77 @@ __device__ __forceinline__ int block_of(int64_t unit, int64_t total, int64_t n_b
 	return (int)(((unit + 1) * n_blocks - 1) / total);
 }
 
+/* What the blocks that share a pair weigh in its output, in the place of a Merge that is done with. */
+template <int D> struct Weights {
+	float part[most_parts(D)][ROWS]; /* exp2(the part's maximum - the pair's), divided by the pair's sum */
+};
+static_assert(sizeof(Weights<32>) <= sizeof(Merge<32>) && sizeof(Weights<64>) <= sizeof(Merge<64>) &&
+              sizeof(Weights<128>) <= sizeof(Merge<128>));
+
+/* Adds up what blocks b0 to b1 have left of a pair and writes its output [group][D]. All threads take part. What must
+ * come from memory comes in two rounds of independent loads, for this is what a small batch waits for. */
+template <int D> __device__ void merge_blocks(const DecodeArgs &a, Weights<D> &w, int b0, int b1, bf16 *out) {
+	constexpr int EACH = most_parts(D) / WARP; /* parts a lane weighs */
+	int lane = threadIdx.x % WARP, n = b1 - b0 + 1;
+	auto part = [&](int i) { return a.partial + (int64_t)(2 * (b0 + i) + (i == 0)) * a.group * (D + 2); };
+	for (int row = threadIdx.x / WARP; row < a.group; row += WARPS) {
+		float m[EACH], s[EACH], max = NONE, sum = 0;
+#pragma unroll
+		for (int k = 0; k < EACH; k++) {
+			int i = lane + k * WARP;
+			const float *from = part(min(i, n - 1)) + row * (D + 2) + D;
+			m[k] = __ldcg(from), s[k] = i < n ? __ldcg(from + 1) : 0;
+		}
+#pragma unroll
+		for (int k = 0; k < EACH; k++) max = fmaxf(max, m[k]);
+#pragma unroll
+		for (int i = WARP / 2; i > 0; i /= 2) max = fmaxf(max, __shfl_xor_sync(~0u, max, i));
+#pragma unroll
+		for (int k = 0; k < EACH; k++) m[k] = exp2_fast(m[k] - max), sum += s[k] * m[k];
+#pragma unroll
+		for (int i = WARP / 2; i > 0; i /= 2) sum += __shfl_xor_sync(~0u, sum, i);
+#pragma unroll
+		for (int k = 0; k < EACH; k++) w.part[lane + k * WARP][row] = m[k] / sum;
+	}
+	__syncthreads();
+	for (int i = threadIdx.x; i < a.group * (D / 2); i += THREADS) {
+		constexpr int AT_ONCE = 16;
+		int row = i / (D / 2), col = i % (D / 2) * 2;
+		float2 o = make_float2(0, 0), x[AT_ONCE];
+		for (int from = 0; from < n; from += AT_ONCE) {
+#pragma unroll
+			for (int k = 0; k < AT_ONCE; k++)
+				if (from + k < n) x[k] = __ldcg((const float2 *)(part(from + k) + row * (D + 2) + col));
+#pragma unroll
+			for (int k = 0; k < AT_ONCE; k++)
+				if (from + k < n) {
+					float weight = w.part[from + k][row];
+					o.x = fmaf(x[k].x, weight, o.x), o.y = fmaf(x[k].y, weight, o.y);
+				}
+		}
+		*(uint32_t *)(out + row * D + col) = pack_bf16(o.x, o.y);
+	}
+}
+
 template <int D>
 __global__ void __launch_bounds__(THREADS, 2) decode_kernel(const __grid_constant__ DecodeArgs a, int n_seqs) {
-	await_previous();
+	let_next_start();
 	using T = Tile<D>;
 	extern __shared__ __align__(128) char shared[];
 	__shared__ int last;
 	uint32_t stages = shared_address(shared);
 	int lane = threadIdx.x % WARP, group = a.group, kv_heads = a.kv.kv_heads;
-	int64_t total = a.plan.unit_start[n_seqs];
+	DecodeShare share = a.plan.shares[blockIdx.x];
+	int64_t total = share.units;
 	int64_t n_blocks = min((int64_t)gridDim.x, total); /* so that no share is empty, which block_of relies on */
-	if (blockIdx.x >= n_blocks) return;
-	int64_t unit = blockIdx.x * total / n_blocks, stop = (blockIdx.x + 1) * total / n_blocks;
-
-	/* Where the share begins. */
-	Cursor load;
-	load.seq = a.plan.block_seq[blockIdx.x];
-	AttnSeq load_seq = a.plan.seqs[load.seq];
-	int pages = pages_read(load_seq.context, a.window);
-	int within = (int)(unit - a.plan.unit_start[load.seq]);
-	load.head = within / pages;
-	load.page = first_page(load_seq.context, a.window) + within % pages;
-	load.end = first_page(load_seq.context, a.window) + pages;
+	int64_t unit = 0, stop = 0;
+	Cursor load = {};
+	AttnSeq load_seq = share.seq;
+	if (blockIdx.x < n_blocks) { /* where the share begins */
+		unit = blockIdx.x * total / n_blocks, stop = (blockIdx.x + 1) * total / n_blocks;
+		int first = first_page(load_seq.context, a.window), pages = pages_read(load_seq.context, a.window);
+		load = {share.index, share.within / pages, first + share.within % pages, first + pages};
+	}
 	Cursor use = load;
 	AttnSeq use_seq = load_seq;
 
@@ -212,16 +266,21 @@ __global__ void __launch_bounds__(THREADS, 2) decode_kernel(const __grid_constan
 											 c.end = c.page + pages_read(s.context, a.window);
 	};
 
+	/* The first pages, up to one that the kernel before this one writes to, are read while that still runs. */
 	int64_t loading = unit;
-#pragma unroll
-	for (int i = 0; i < T::STAGES - 1; i++) {
-		if (loading < stop) {
-			load_page<D>(a, load_seq, load, stages + i * 2 * T::BYTES);
-			next(load, load_seq);
+	auto fill = [&](bool written) {
+		for (; loading - unit < T::STAGES - 1; loading++) {
+			if (loading < stop) {
+				if (!written && load.page + 1 == load.end) return;
+				load_page<D>(a, load_seq, load, stages + (int)(loading - unit) * 2 * T::BYTES);
+				next(load, load_seq);
+			}
+			copy_async_commit();
 		}
-		loading++;
-		copy_async_commit();
-	}
+	};
+	fill(false);
+	await_previous();
+	fill(true);
 
 	Accumulator<D> acc;
 	uint32_t q[D / 16][4];
@@ -269,16 +328,17 @@ __global__ void __launch_bounds__(THREADS, 2) decode_kernel(const __grid_constan
 			/* A block has at most two partial results: of a pair begun by another block, and of one it leaves to
 			 * others. */
 			int slot = 2 * blockIdx.x + (pair_start == pair_first);
-			for (int i = threadIdx.x; i < group * D; i += THREADS) {
-				int row = i / D, col = i % D;
-				float o = m.o[0][row][col];
+			bf16 *out = a.out + ((int64_t)use_seq.first_token * kv_heads + use.head) * group * D;
+			for (int i = threadIdx.x; i < group * (D / 2); i += THREADS) {
+				int row = i / (D / 2), col = i % (D / 2) * 2;
+				float2 o = *(float2 *)&m.o[0][row][col];
+				float *to = a.partial + ((int64_t)slot * group + row) * (D + 2);
 				if (whole) {
-					a.out[((int64_t)use_seq.first_token * kv_heads + use.head) * group * D + i] =
-						__float2bfloat16(o / m.sum[0][row]);
+					float inverse = 1 / m.sum[0][row];
+					*(uint32_t *)(out + row * D + col) = pack_bf16(o.x * inverse, o.y * inverse);
 				} else {
-					float *to = a.partial + ((int64_t)slot * group + row) * (D + 2);
-					to[col] = o;
-					if (col == 0) to[D] = m.max[0][row], to[D + 1] = m.sum[0][row];
+					*(float2 *)(to + col) = o;
+					if (col == 0) *(float2 *)(to + D) = make_float2(m.max[0][row], m.sum[0][row]);
 				}
 			}
 			if (!whole) {
@@ -290,19 +350,7 @@ __global__ void __launch_bounds__(THREADS, 2) decode_kernel(const __grid_constan
 				__syncthreads();
 				if (last) {
 					__threadfence();
-					for (int i = threadIdx.x; i < group * D; i += THREADS) {
-						int row = i / D, col = i % D;
-						float max = NONE, sum = 0, o = 0;
-						for (int b = b0; b <= b1; b++) {
-							const float *from = a.partial + ((int64_t)(2 * b + (b == b0)) * group + row) * (D + 2);
-							float m1 = __ldcg(from + D), max1 = fmaxf(max, m1);
-							float c0 = exp2_fast(max - max1), c1 = exp2_fast(m1 - max1);
-							o = o * c0 + __ldcg(from + col) * c1, sum = sum * c0 + __ldcg(from + D + 1) * c1,
-							max = max1;
-						}
-						a.out[((int64_t)use_seq.first_token * kv_heads + use.head) * group * D + i] =
-							__float2bfloat16(o / sum);
-					}
+					merge_blocks<D>(a, *(Weights<D> *)&m, b0, b1, out);
 					if (threadIdx.x == 0) *arrived = 0;
 				}
 			}
@@ -328,8 +376,26 @@ template <int D> static cudaError_t run(const DecodeArgs &args, int n_seqs, cuda
 	return launch(decode_kernel<D>, args.plan.n_blocks, THREADS, shared_bytes<D>(), stream, args, n_seqs);
 }
 
-int decode_blocks(int multiprocessors) {
-	return 2 * multiprocessors;
+int decode_blocks(int multiprocessors, int kv_heads, int head_dim) {
+	/* A pair is at most 1 / kv_heads of the work, and begins and ends anywhere in a share. */
+	return min(2 * multiprocessors, (most_parts(head_dim) - 2) * kv_heads);
+}
+
+void plan_decode(const AttnSeq *seqs, int32_t n_seqs, int32_t kv_heads, int32_t window, int32_t n_blocks,
+                 DecodeShare *shares) {
+	int64_t total = 0;
+	for (int32_t i = 0; i < n_seqs; i++) total += pages_read(seqs[i].context, window) * kv_heads;
+	int64_t used = min((int64_t)n_blocks, total), start = 0;
+	auto end = [&](int32_t s) { return start + pages_read(seqs[s].context, window) * kv_heads; };
+	for (int64_t b = 0, s = 0; b < n_blocks; b++) {
+		shares[b] = {};
+		if (b < used) {
+			int64_t first = b * total / used;
+			while (end((int32_t)s) <= first) start = end((int32_t)s++);
+			shares[b] = {seqs[s], (int32_t)s, (int32_t)(first - start), 0, 0};
+		}
+		shares[b].units = (int32_t)total;
+	}
 }
 
 cudaError_t decode_attention(const DecodeArgs &args, int n_seqs, cudaStream_t stream) {

@@ -14,11 +14,19 @@
 
 namespace fg {
 
-/* The cut of one step's decode work, made once a step by plan_decode and read by every layer with that window. */
+/* One block's share of a step's decode work: where it begins. Made once a step by plan_decode and read by every layer
+ * with that window. */
+struct DecodeShare {
+	AttnSeq seq;    /* in which it begins, n_new == 1 */
+	int32_t index;  /* of that sequence */
+	int32_t within; /* pages, over its kv heads, before the share */
+	int32_t units;  /* of all shares together; the same in each */
+	int32_t reserved;
+};
+
 struct DecodePlan {
-	const AttnSeq *seqs;       /* [n_seqs], n_new == 1 */
-	const int32_t *unit_start; /* [n_seqs + 1]: pages of the sequences before this one, times kv_heads */
-	const int32_t *block_seq;  /* [n_blocks]: the sequence in which a block's share begins */
+	const AttnSeq *seqs;       /* [n_seqs] */
+	const DecodeShare *shares; /* [n_blocks] */
 	int32_t n_blocks;
 };
 
@@ -36,11 +44,12 @@ struct DecodeArgs {
 	float scale;      /* of the scores, times log2(e) */
 };
 
-/* Blocks that plan_decode should cut for, on the current device. */
-int decode_blocks(int multiprocessors);
+/* Blocks that plan_decode should cut for. */
+int decode_blocks(int multiprocessors, int kv_heads, int head_dim);
 
-/* Attention of n_seqs sequences, launched on `stream`; those past the real ones, in a padded batch, have no units.
- * Returns the launch's error. head_dim 32, 64 or 128; sm_80 and later. */
+/* Attention of n_seqs sequences, launched on `stream`. The plan, the page table and every page but the one that holds a
+ * sequence's newest token must be in place before the kernel that precedes this one begins: they are read while it
+ * runs. Returns the launch's error. head_dim 32, 64 or 128; sm_80 and later. */
 cudaError_t decode_attention(const DecodeArgs &args, int n_seqs, cudaStream_t stream);
 
 /* First page a query at position context - 1 can see. */
@@ -52,6 +61,11 @@ __host__ __device__ inline int32_t first_page(int32_t context, int32_t window) {
 __host__ __device__ inline int32_t pages_read(int32_t context, int32_t window) {
 	return (context + PAGE - 1) / PAGE - first_page(context, window);
 }
+
+/* Cuts the pages that n_seqs sequences read, over kv_heads, into n_blocks equal shares; those past the first `units`
+ * are empty. Sequences of context 0 have none. On the host. */
+void plan_decode(const AttnSeq *seqs, int32_t n_seqs, int32_t kv_heads, int32_t window, int32_t n_blocks,
+                 DecodeShare *shares);
 
 } // namespace fg
 

@@ -31,6 +31,12 @@ struct Work {
 	int head, first_row, first_block, last_block; /* blocks of KEYS keys that some row sees */
 };
 
+/* The item that this block does in a round. Items come with the most work first; every other round runs backwards, so
+ * that who began with more goes on with less. */
+__device__ __forceinline__ int item_of(int round) {
+	return round * gridDim.x + (round & 1 ? gridDim.x - 1 - blockIdx.x : blockIdx.x);
+}
+
 __device__ __forceinline__ Work work_of(const PrefillArgs &a, int index) {
 	PrefillTile tile = a.tiles[index / a.kv.kv_heads];
 	Work w;
@@ -64,8 +70,8 @@ template <int D> __device__ __forceinline__ void load_q(const PrefillArgs &a, co
 
 template <int D> __device__ void produce(const PrefillArgs &a, Shared<D> &s, int n_work) {
 	int stage = 0, parity = 0;
-	for (int index = blockIdx.x; index < n_work; index += gridDim.x) {
-		Work w = work_of(a, index);
+	for (int round = 0; item_of(round) < n_work; round++) {
+		Work w = work_of(a, item_of(round));
 		const int32_t *pages = a.kv.page_table + (int64_t)w.seq.slot * a.kv.pages_per_seq;
 		int last_page = (w.seq.context - 1) / PAGE;
 		for (int block = w.last_block; block >= w.first_block; block--) {
@@ -159,15 +165,17 @@ __device__ __forceinline__ void pack_weights(uint32_t (&p)[KEYS / 16][4], const 
 template <int D> __device__ void consume(const PrefillArgs &a, Shared<D> &s, int consumer, int n_work) {
 	int lane = threadIdx.x % WARP, warp = threadIdx.x % GROUP_THREADS / WARP;
 	int k_stage = 0, k_parity = 0, v_stage = 0, v_parity = 0, buffer = 0;
-	if (blockIdx.x < n_work) load_q<D>(a, work_of(a, blockIdx.x), consumer, s.q[consumer][0]);
-	for (int index = blockIdx.x; index < n_work; index += gridDim.x, buffer ^= 1) {
-		Work w = work_of(a, index);
+	/* The warpgroups take turns in handing work to the tensor cores: one's softmax runs beside the other's products. */
+	constexpr int TURN = 1 + CONSUMERS;
+	auto await_turn = [&] { named_barrier(TURN + consumer, CONSUMERS * GROUP_THREADS); };
+	auto pass_turn = [&] { named_barrier_arrive(TURN + (consumer ^ 1), CONSUMERS * GROUP_THREADS); };
+	if (consumer == 1) pass_turn();
+	Work w = work_of(a, min(item_of(0), n_work - 1)), next_work;
+	load_q<D>(a, w, consumer, s.q[consumer][0]);
+	for (int round = 0; item_of(round) < n_work; round++, buffer ^= 1, w = next_work) {
 		copy_async_wait<0>();
 		async_proxy_fence();
 		named_barrier(1 + consumer, GROUP_THREADS);
-		/* The other buffer's readers are past the barrier, and so done with it. */
-		if (index + gridDim.x < n_work)
-			load_q<D>(a, work_of(a, index + gridDim.x), consumer, s.q[consumer][buffer ^ 1]);
 		uint32_t q = shared_address(s.q[consumer][buffer]);
 
 		int base = w.seq.context - w.seq.n_new, total = w.seq.n_new * a.group;
@@ -203,7 +211,12 @@ template <int D> __device__ void consume(const PrefillArgs &a, Shared<D> &s, int
 		{
 			float sc[KEYS / 2];
 			barrier_wait(&s.k_full[k_stage], k_parity);
+			await_turn();
 			scores<D>(sc, q, shared_address(s.k[k_stage]));
+			pass_turn();
+			/* The next item's queries set out meanwhile: the other buffer's readers are past the barrier. */
+			next_work = work_of(a, min(item_of(round + 1), n_work - 1));
+			if (item_of(round + 1) < n_work) load_q<D>(a, next_work, consumer, s.q[consumer][buffer ^ 1]);
 			wgmma_wait<0>();
 			hold(sc);
 			release(&s.k_empty[k_stage]);
@@ -214,9 +227,11 @@ template <int D> __device__ void consume(const PrefillArgs &a, Shared<D> &s, int
 		for (int block = w.last_block - 1; block >= w.first_block; block--) {
 			float sc[KEYS / 2];
 			barrier_wait(&s.k_full[k_stage], k_parity);
+			await_turn();
 			scores<D>(sc, q, shared_address(s.k[k_stage]));
 			barrier_wait(&s.v_full[v_stage], v_parity);
 			weigh<D>(o, p, shared_address(s.v[v_stage]));
+			pass_turn();
 			wgmma_wait<1>();
 			hold(sc);
 			release(&s.k_empty[k_stage]);

@@ -32,8 +32,8 @@ struct StepLayout {
 	size_t rows;      /* fg_row [T] */
 	size_t seqs;      /* AttnSeq [S]: decoding sequences first, then the others */
 	size_t tiles;     /* PrefillTile [...]*/
-	size_t plans;     /* per distinct window: int32 unit_start [S + 1] and, at plan_blocks, int32 block_seq [blocks] */
-	size_t plan_blocks, plan_bytes;
+	size_t plans;     /* DecodeShare [decode_blocks] per distinct window, plan_bytes apart */
+	size_t plan_bytes;
 	size_t bytes;
 	int32_t max_tiles;
 };
@@ -73,6 +73,8 @@ struct Context {
 	int32_t device, multiprocessors, arch; /* arch: 90 for sm_90 */
 	char name[128];
 	cudaStream_t stream;
+	cudaStream_t copy_stream; /* of page copies, beside the steps */
+	cudaEvent_t steps_enqueued, copies_done;
 	Gemm gemm;
 
 	/* This rank's share. */

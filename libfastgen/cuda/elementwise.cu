@@ -115,6 +115,11 @@ __global__ void __launch_bounds__(THREADS)
 	}
 }
 
+/* Not a number and beyond bf16's range: the ends of that. */
+__device__ __forceinline__ float finite(float x) {
+	return fminf(fmaxf(x, -0x1.fep127f), 0x1.fep127f);
+}
+
 struct RopeArgs {
 	KvPool kv;
 	bf16 *qkv;                    /* [n][(heads + 2 * kv_heads) * D] */
@@ -179,8 +184,11 @@ template <int D> __global__ void __launch_bounds__(THREADS) qkv_rope_kernel(cons
 			to = a.kv.data + (a.kv.tile(page, a.layer, is_v, kv_head) * PAGE + position % PAGE) * D;
 		}
 #pragma unroll
-		for (int i = 0; i < PAIRS; i++)
+		for (int i = 0; i < PAIRS; i++) {
+			/* What a page keeps of an earlier owner is multiplied by 0, and must be finite for that. */
+			if (!is_q) low[i] = finite(low[i]), high[i] = finite(high[i]);
 			if (active) to[first + i] = __float2bfloat16(low[i]), to[HALF + first + i] = __float2bfloat16(high[i]);
+		}
 	}
 }
 

@@ -46,6 +46,11 @@ __device__ __forceinline__ void named_barrier(int number, int threads) {
 	asm volatile("bar.sync %0, %1;\n" ::"r"(number), "r"(threads) : "memory");
 }
 
+/* Counts as arrived at it, without waiting. */
+__device__ __forceinline__ void named_barrier_arrive(int number, int threads) {
+	asm volatile("bar.arrive %0, %1;\n" ::"r"(number), "r"(threads) : "memory");
+}
+
 /* Makes this thread's ordinary shared memory writes visible to wgmma and TMA. */
 __device__ __forceinline__ void async_proxy_fence() {
 	asm volatile("fence.proxy.async.shared::cta;\n" ::: "memory");

@@ -12,10 +12,17 @@
 
 namespace fg {
 
-/* Waits until the kernels before this one are over and their writes are seen; lets the next one be put in place. */
-__device__ __forceinline__ void await_previous() {
+/* Lets the next kernel be put in place, once every block of this one has said so. */
+__device__ __forceinline__ void let_next_start() {
 #if __CUDA_ARCH__ >= 900
 	asm volatile("griddepcontrol.launch_dependents;\n");
+#endif
+}
+
+/* Waits until the kernels before this one are over and their writes are seen; lets the next one be put in place. */
+__device__ __forceinline__ void await_previous() {
+	let_next_start();
+#if __CUDA_ARCH__ >= 900
 	asm volatile("griddepcontrol.wait;\n" ::: "memory");
 #endif
 }

@@ -134,7 +134,7 @@ fg_status make_state(Context *c) {
 		c->layer_window.push_back((int32_t)(found - c->windows.begin()));
 		if (found == c->windows.end()) c->windows.push_back(s.layer_window[i]);
 	}
-	c->decode_blocks = decode_blocks(c->multiprocessors);
+	c->decode_blocks = decode_blocks(c->multiprocessors, c->kv_heads, s.head_dim);
 	size_t partial = (size_t)2 * c->decode_blocks * (c->heads / c->kv_heads) * (s.head_dim + 2) * sizeof(float);
 	c->decode_partial = (float *)device_alloc(c, partial, "attention's partial results");
 	c->decode_arrived = (int32_t *)device_alloc(c, S * c->kv_heads * sizeof(int32_t), "attention's counters");

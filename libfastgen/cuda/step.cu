@@ -36,8 +36,7 @@ StepLayout make_layout(const Context *c) {
 		return at;
 	};
 	l.max_tiles = (int32_t)(T * group(c) / PREFILL_ROWS + S);
-	l.plan_blocks = aligned((S + 1) * sizeof(int32_t));
-	l.plan_bytes = l.plan_blocks + aligned(c->decode_blocks * sizeof(int32_t));
+	l.plan_bytes = aligned(c->decode_blocks * sizeof(DecodeShare));
 	l.tokens = take(T * sizeof(int32_t));
 	l.positions = take(T * sizeof(int32_t));
 	l.slots = take(T * sizeof(int32_t));
@@ -46,18 +45,6 @@ StepLayout make_layout(const Context *c) {
 	l.rows = take(T * sizeof(fg_row));
 	l.tiles = take(l.max_tiles * sizeof(PrefillTile));
 	return l;
-}
-
-/* Cuts the pages of n_seqs decoding sequences into equal shares (attention_decode.cuh). Padding has context 0. */
-void plan_decode(Context *c, const AttnSeq *seqs, int32_t n_seqs, int32_t window, char *plan) {
-	int32_t *start = (int32_t *)plan, *first = (int32_t *)(plan + c->layout.plan_blocks);
-	start[0] = 0;
-	for (int32_t i = 0; i < n_seqs; i++) start[i + 1] = start[i] + pages_read(seqs[i].context, window) * c->kv_heads;
-	int64_t total = start[n_seqs], used = std::min<int64_t>(c->decode_blocks, total);
-	for (int64_t b = 0, s = 0; b < used; b++) {
-		while (start[s + 1] <= b * total / used) s++;
-		first[b] = (int32_t)s;
-	}
 }
 
 int32_t plan_prefill(const Context *c, const AttnSeq *seqs, int32_t first, int32_t n, PrefillTile *tiles) {
@@ -165,7 +152,8 @@ void describe(Context *c, StepBuffers &b, const fg_batch *batch, int32_t padded)
 	if (padded) c->extent.n_tokens = c->extent.n_decode = padded;
 
 	for (size_t w = 0; w < c->windows.size(); w++)
-		plan_decode(c, seqs, c->extent.n_decode, c->windows[w], b.host + l.plans + w * l.plan_bytes);
+		plan_decode(seqs, c->extent.n_decode, c->kv_heads, c->windows[w], c->decode_blocks,
+		            (DecodeShare *)(b.host + l.plans + w * l.plan_bytes));
 	c->extent.n_tiles =
 		plan_prefill(c, seqs, c->extent.n_decode, c->extent.n_prefill, (PrefillTile *)(b.host + l.tiles));
 }
@@ -187,7 +175,10 @@ fg_status step_open(Context *c) {
 		if (error == cudaSuccess) error = cudaEventCreate(&b.end);
 		if (error != cudaSuccess) return cuda_fail(error, "pinned memory for steps");
 	}
-	return FG_OK;
+	cudaError_t error = cudaStreamCreateWithFlags(&c->copy_stream, cudaStreamNonBlocking);
+	if (error == cudaSuccess) error = cudaEventCreateWithFlags(&c->steps_enqueued, cudaEventDisableTiming);
+	if (error == cudaSuccess) error = cudaEventCreateWithFlags(&c->copies_done, cudaEventDisableTiming);
+	return error == cudaSuccess ? FG_OK : cuda_fail(error, "creating a stream");
 }
 
 void step_close(Context *c) {
@@ -198,6 +189,9 @@ void step_close(Context *c) {
 		if (b.end) cudaEventDestroy(b.end);
 	}
 	cudaFree(c->tail);
+	if (c->copy_stream) cudaStreamSynchronize(c->copy_stream), cudaStreamDestroy(c->copy_stream);
+	if (c->steps_enqueued) cudaEventDestroy(c->steps_enqueued);
+	if (c->copies_done) cudaEventDestroy(c->copies_done);
 }
 
 fg_status capture_graphs(Context *c) {
@@ -291,17 +285,30 @@ fg_status step_wait(fg_ctx *ctx, fg_batch *batch) {
 	return FG_OK;
 }
 
+/* On a stream of their own. A page to save was last written by a step that is over; only a page to be overwritten has
+ * to wait for the steps that may still read what it holds. */
 void copy_pages(fg_ctx *ctx, const fg_page_copy *copies, int32_t n_copies) {
 	Context *c = context(ctx);
-	for (int32_t i = 0; i < n_copies; i++) {
+	cudaError_t error = cudaSuccess;
+	bool waits = false;
+	for (int32_t i = 0; i < n_copies && error == cudaSuccess; i++) {
 		char *page = (char *)c->kv.data + (size_t)copies[i].page * c->page_bytes,
 			 *host = c->host_kv + (size_t)copies[i].host_page * c->page_bytes;
-		bool out = copies[i].direction == FG_TO_HOST;
-		note(c,
-		     cudaMemcpyAsync(out ? host : page, out ? page : host, c->page_bytes,
-		                     out ? cudaMemcpyDeviceToHost : cudaMemcpyHostToDevice, c->stream),
-		     "copying KV pages");
+		if (copies[i].direction == FG_TO_HOST) {
+			error = cudaMemcpyAsync(host, page, c->page_bytes, cudaMemcpyDeviceToHost, c->copy_stream);
+			continue;
+		}
+		if (!waits) {
+			error = cudaEventRecord(c->steps_enqueued, c->stream);
+			if (error == cudaSuccess) error = cudaStreamWaitEvent(c->copy_stream, c->steps_enqueued);
+			waits = true;
+		}
+		if (error == cudaSuccess)
+			error = cudaMemcpyAsync(page, host, c->page_bytes, cudaMemcpyHostToDevice, c->copy_stream);
 	}
+	if (error == cudaSuccess) error = cudaEventRecord(c->copies_done, c->copy_stream);
+	if (error == cudaSuccess) error = cudaStreamWaitEvent(c->stream, c->copies_done);
+	note(c, error, "copying KV pages");
 }
 
 } // namespace fg

@@ -164,15 +164,10 @@ struct Decode {
 	DecodeArgs a;
 
 	explicit Decode(Run &r) : r(r) {
-		int n = (int)r.seqs.size(), blocks = decode_blocks(r.multiprocessors);
-		std::vector<int32_t> start(n + 1, 0), first(blocks, 0);
-		for (int i = 0; i < n; i++) start[i + 1] = start[i] + pages_read(r.seqs[i].context, r.c.window) * r.c.kv_heads;
-		int64_t total = start[n], used = std::min<int64_t>(blocks, total);
-		for (int b = 0, s = 0; b < used; b++) {
-			while (start[s + 1] <= b * total / used) s++;
-			first[b] = s;
-		}
-		a.kv = r.kv, a.plan = {r.d_seqs, upload(start), upload(first), blocks};
+		int n = (int)r.seqs.size(), blocks = decode_blocks(r.multiprocessors, r.c.kv_heads, r.c.head_dim);
+		std::vector<DecodeShare> shares(blocks);
+		plan_decode(r.seqs.data(), n, r.c.kv_heads, r.c.window, blocks, shares.data());
+		a.kv = r.kv, a.plan = {r.d_seqs, upload(shares), blocks};
 		a.q = r.q, a.out = r.out, a.layer = r.layer, a.group = r.c.group, a.q_stride = r.stride, a.window = r.c.window,
 		a.scale = r.scale();
 		CUDA(cudaMalloc(&a.partial, (size_t)2 * blocks * 16 * (r.c.head_dim + 2) * sizeof(float)));
@@ -180,8 +175,7 @@ struct Decode {
 	}
 
 	~Decode() {
-		cudaFree((void *)a.plan.unit_start), cudaFree((void *)a.plan.block_seq), cudaFree(a.partial),
-			cudaFree(a.arrived);
+		cudaFree((void *)a.plan.shares), cudaFree(a.partial), cudaFree(a.arrived);
 	}
 
 	void run() {
