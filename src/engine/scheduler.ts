@@ -25,7 +25,7 @@ import type { EngineRequest, EngineStats, FinishReason, StepMessage } from "./pr
 import { Sequence } from "./sequence.ts";
 
 /** A step beside decoding sequences takes one part in this many of the prompt tokens to compute, and of the most it may. */
-const CHUNK_SHARE = 4;
+const CHUNK_SHARE = 2;
 
 /** Steps after which a sequence that had to wait for others to age is looked at again. */
 const AGING_STEPS = 8;
