@@ -1,7 +1,7 @@
 #!/bin/sh
 # Everything that needs a GPU, in one go: tests of single ops, the numerics tests, loads through fgserve with random weights.
 # Logs and results go to a folder. Needs the built libraries and test programs (make -C libfastgen all cuda cuda-tests).
-#   usage: bench/gpu.sh OUT STEP...      steps: ops ops-bench numerics MODEL:LOAD[:TEMPERATURE]
+#   usage: bench/gpu.sh OUT STEP...      steps: ops ops-bench numerics startup MODEL:LOAD[:TEMPERATURE]
 #   models: mistral-7b qwen2.5-14b ... (bench/shapes.ts)      loads: reference long mixed stream one first poisson
 #   With ops-bench before them, loads are recorded with their floors.
 set -u
@@ -71,6 +71,10 @@ for what in "$@"; do
 		;;
 	ops-bench) step bun bench/ops.ts --results "$out/ops.jsonl" ;;
 	numerics) step bun test test/gpu ;;
+	startup)
+		stop_server
+		step bun bench/startup.ts mistral-7b --results "$out/startup.jsonl"
+		;;
 	*:*)
 		rest=${what#*:}:0
 		name=${rest%%:*}

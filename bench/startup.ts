@@ -1,0 +1,191 @@
+#!/usr/bin/env bun
+/**
+ * How long fgserve takes from its launch to /health saying ready and to the first token of a stream, with weights in the
+ * page cache; and how fast libfastgen loads them. A GPU's first start on a machine also times matrix products and keeps the
+ * choices: starts with and without them are told apart. Prints medians; appends them to results/startup.jsonl.
+ */
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { open } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Command, Option } from "commander";
+import type { DeviceKind } from "../src/engine/protocol.ts";
+import { LibraryEngine } from "../src/ffi/engine.ts";
+import { FG } from "../src/ffi/layout.ts";
+import { openModel } from "../src/model/load.ts";
+import type { Model } from "../src/model/shape.ts";
+import { writeCheckpoint } from "./checkpoint.ts";
+import { count } from "./flags.ts";
+import { runLoad } from "./load.ts";
+import { type Measurement, record } from "./record.ts";
+import { SHAPES, writeShapes } from "./shapes.ts";
+import { median } from "./stats.ts";
+
+const ROOT = join(import.meta.dir, "..");
+const DEADLINE_SECONDS = 300;
+/** What a PCIe 5 link of 16 lanes carries in practice. */
+const LINK_GB_PER_SECOND = 50;
+
+const program = new Command("bun bench/startup.ts")
+  .description("Times fgserve's start.")
+  .argument("<model>", "a shape of bench/shapes.ts, or a directory; random weights are written where it has none")
+  .option("--folder <dir>", "where the models of bench/shapes.ts are made", join(tmpdir(), "fastgen-startup"))
+  .addOption(new Option("--device <name>").choices(["cpu", "cuda"]).default("cuda"))
+  .option("--launches <n>", "with the choices kept; there is one more without them", count, 3)
+  .option("--results <file>", "where to append: a path, or a name in bench/results; none = nowhere", "startup");
+
+const since = (start: number) => (performance.now() - start) / 1000;
+
+async function makeModel(name: string, folder: string): Promise<string> {
+  if (name in SHAPES) writeShapes(folder);
+  const directory = name in SHAPES ? join(folder, name) : name;
+  const { shape } = await openModel(directory, { loadFormat: "dummy" });
+  if (!existsSync(join(directory, "model.safetensors"))) await writeCheckpoint(directory, shape);
+  return directory;
+}
+
+/** Reads the model's files from begin to end, so that they are in the page cache. */
+async function readOnce(model: Model): Promise<void> {
+  const paths = new Set(model.tensors.flatMap(({ where }) => ("path" in where ? [where.path] : [])));
+  await Promise.all(
+    Array.from(paths, async (path) => {
+      const file = await open(path, "r");
+      const buffer = new Uint8Array(16 << 20);
+      while ((await file.read(buffer, 0, buffer.length, null)).bytesRead > 0);
+      await file.close();
+    }),
+  );
+}
+
+interface Launch {
+  ready: number;
+  firstToken: number;
+}
+
+/** The compiled program where there is one, else this checkout's sources. */
+const compiled = existsSync(join(ROOT, "fgserve"));
+const fgserve = compiled ? [join(ROOT, "fgserve")] : [process.execPath, join(ROOT, "src", "main.ts"), "serve"];
+
+/** One life of a server. `cache` is the folder that keeps the choices of matrix products. */
+async function launch(directory: string, model: Model, device: DeviceKind, cache: string): Promise<Launch> {
+  const port = freePort();
+  const url = `http://127.0.0.1:${port}`;
+  const start = performance.now();
+  const server = Bun.spawn([...fgserve, directory, "--port", `${port}`, "--device", device, "--disable-log-requests"], {
+    env: { ...process.env, XDG_CACHE_HOME: cache },
+    stdin: "ignore",
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  const output = Promise.all([server.stdout.text(), server.stderr.text()]);
+  try {
+    while (!(await isHealthy(url))) {
+      if (server.exitCode !== null) throw new Error(`fgserve ended: ${(await output).join("")}`);
+      if (since(start) > DEADLINE_SECONDS) throw new Error(`fgserve was not ready within ${DEADLINE_SECONDS} seconds`);
+      await Bun.sleep(5);
+    }
+    const ready = since(start);
+    const load = { url, model: directory, prompts: 1, input: 16, output: 2, spread: 0, rate: null, concurrency: null };
+    const kind = { stream: true, tokenIds: true, endpoint: "completions", temperature: 0, seed: 0 } as const;
+    const { outcomes, errors } = await runLoad({ ...load, ...kind, vocab: model.shape.vocabSize });
+    if (errors[0]) throw new Error(errors[0]);
+    return { ready, firstToken: ready + outcomes[0]!.firstToken };
+  } finally {
+    server.kill("SIGTERM");
+    await server.exited;
+  }
+}
+
+async function isHealthy(url: string): Promise<boolean> {
+  try {
+    return (await fetch(`${url}/health`)).ok;
+  } catch {
+    return false; // not listening yet
+  }
+}
+
+function freePort(): number {
+  const listener = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
+  listener.stop(true);
+  return listener.port;
+}
+
+/** Seconds from fg_load until all weights are in place, in this process. */
+async function loadSeconds(model: Model, device: DeviceKind): Promise<number> {
+  const { shape } = model;
+  const engine = LibraryEngine.open({
+    device,
+    libraryPath: join(ROOT, "build", `libfastgen_${device}.so`),
+    devices: [0],
+    threads: 0,
+    computeDtype: "bfloat16",
+    kvDtype: "bfloat16",
+    maxSeqs: 1,
+    maxStepTokens: FG.PAGE_TOKENS,
+    maxContext: FG.PAGE_TOKENS,
+    kvBytes: shape.layers * 2 * shape.kvHeads * FG.PAGE_TOKENS * shape.headDim * 2,
+    hostKvBytes: 0,
+    memoryUtilization: 0.9,
+    shape,
+  });
+  try {
+    const start = performance.now();
+    engine.load(model.tensors);
+    let state = engine.progress();
+    for (; !state.finished; state = engine.progress()) await Bun.sleep(1);
+    const seconds = since(start);
+    if (state.done < state.total) engine.ready(); // throws the reason
+    return seconds;
+  } finally {
+    engine.close();
+  }
+}
+
+async function measure(directory: string, device: DeviceKind, launches: number) {
+  const model = await openModel(directory);
+  const bytes = model.tensors.reduce((sum, { where }) => sum + ("bytes" in where ? where.bytes : 0), 0);
+  const started = performance.now();
+  await readOnce(model);
+  console.log(`read ${(bytes / 1e9).toFixed(2)} GB once, ${(bytes / 1e9 / since(started)).toFixed(2)} GB/s`);
+
+  const caches = mkdtempSync(join(tmpdir(), "fastgen-cache-"));
+  const warm = mkdtempSync(join(caches, "warm-"));
+  try {
+    // The first brings programs and libraries into the page cache, and fills its folder of choices.
+    await launch(directory, model, device, warm);
+    const cold = await launch(directory, model, device, mkdtempSync(join(caches, "cold-")));
+    const runs: Launch[] = [];
+    for (let i = 0; i < launches; i++) runs.push(await launch(directory, model, device, warm));
+    const loads: number[] = [];
+    for (let i = 0; i < launches; i++) loads.push(await loadSeconds(model, device));
+    const measured: Measurement[] = [
+      { metric: "launch to ready", value: median(runs.map((r) => r.ready)), unit: "s" },
+      { metric: "launch to first token", value: median(runs.map((r) => r.firstToken)), unit: "s" },
+      { metric: "launch to ready, products not timed before", value: cold.ready, unit: "s" },
+      { metric: "launch to first token, products not timed before", value: cold.firstToken, unit: "s" },
+      {
+        metric: "loading",
+        value: bytes / 1e9 / median(loads),
+        unit: "GB/s",
+        floor: device === "cuda" ? LINK_GB_PER_SECOND : null,
+      },
+    ];
+    return { bytes, measured };
+  } finally {
+    rmSync(caches, { recursive: true });
+  }
+}
+
+export async function main(args: string[]): Promise<void> {
+  const command = program.parse(args, { from: "user" });
+  const { folder, device, launches, results } = command.opts();
+  const directory = await makeModel(command.args[0]!, folder);
+  const { bytes, measured } = await measure(directory, device, launches);
+  for (const { metric, value, unit } of measured) {
+    console.log(`${metric.padEnd(48)} ${value.toPrecision(4).padStart(8)} ${unit}`);
+  }
+  const load = { weights: `${(bytes / 1e9).toPrecision(3)} GB`, program: compiled ? "fgserve" : "bun", launches };
+  if (results !== "none") record(results, { model: directory, dtype: "bfloat16", load }, measured);
+}
+
+if (import.meta.main) await main(process.argv.slice(2));
