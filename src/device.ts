@@ -45,7 +45,11 @@ export function chooseDevice(wanted: "auto" | DeviceKind): DeviceChoice {
     const library = libraryPath("cuda");
     let problem = "this build has no CUDA library";
     try {
-      if (library && Library.open(library).devices().length > 0) return { kind: "cuda", libraryPath: library };
+      if (library && Library.open(library).deviceCount() > 0) {
+        // Throws where it cannot be opened. Only the one that is used: each takes a while and some of its memory.
+        Library.open(library).device(0);
+        return { kind: "cuda", libraryPath: library };
+      }
       if (library) problem = "no CUDA GPU was found";
     } catch (error) {
       problem = error instanceof Error ? error.message : String(error);

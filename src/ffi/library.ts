@@ -81,11 +81,16 @@ export class Library {
     throw new FastgenError(STATUS_KINDS[status] ?? fault, `${call}: ${message}`);
   }
 
-  /** Devices that this library can use; empty where there is no usable one. */
-  devices(): DeviceInfo[] {
+  /** How many devices this library can use; 0 where there is no usable one. Opens none of them. */
+  deviceCount(): number {
     const count = new Int32Array(new ArrayBuffer(4));
     this.check(this.calls.fg_devices(ptr(count)), "fg_devices", "device");
-    return Array.from({ length: count[0]! }, (_, index) => this.device(index));
+    return count[0]!;
+  }
+
+  /** All of them, each opened: on GPUs that takes a while. */
+  devices(): DeviceInfo[] {
+    return Array.from({ length: this.deviceCount() }, (_, index) => this.device(index));
   }
 
   device(index: number): DeviceInfo {

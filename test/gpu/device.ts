@@ -5,7 +5,7 @@ import { CUDA_LIBRARY_PATH } from "../numerics.ts";
 
 function problem(): string | null {
   if (!existsSync(CUDA_LIBRARY_PATH)) return "no build/libfastgen_cuda.so (make -C libfastgen cuda)";
-  return Library.open(CUDA_LIBRARY_PATH).devices().length > 0 ? null : "no device";
+  return Library.open(CUDA_LIBRARY_PATH).deviceCount() > 0 ? null : "no device";
 }
 
 /** Null where they can. */
