@@ -12,8 +12,8 @@ import { PAGE_TOKENS } from "./blocks.ts";
 import type { EngineCapacity, EngineConfig, FromWorker, ToWorker } from "./protocol.ts";
 import { Scheduler } from "./scheduler.ts";
 
-/** Milliseconds between two reports of loading. */
-const PROGRESS_INTERVAL = 50;
+/** Milliseconds between two looks at the loading, each reported: what a start is late by at most. */
+const PROGRESS_INTERVAL = 10;
 
 class EngineWorker {
   private readonly scheduler: Scheduler;
