@@ -31,7 +31,7 @@ serve() {
 	bun bench/shapes.ts "$out/shapes"
 	started=$(date +%s.%N)
 	bun src/main.ts serve "$out/shapes/$1" --load-format dummy --device cuda --port 5679 --disable-log-requests \
-		--max-num-seqs "${FASTGEN_BENCH_SEQS:-512}" >"$out/server-$1.log" 2>&1 &
+		>"$out/server-$1.log" 2>&1 &
 	server=$!
 	serving=$1
 	until bun -e 'process.exit((await fetch("http://127.0.0.1:5679/health")).ok ? 0 : 1)' 2>/dev/null; do

@@ -23,8 +23,7 @@ void fg_forward(const fg_ops *ops, fg_ctx *ctx, const fg_batch *batch, fg_trace 
 		RUN(linear_add, b->attn, &l->o, n, b->residual);
 		RUN(all_reduce, b->residual, n);
 		RUN(add_norm, b->residual, l->mlp_norm, n, b->x);
-		RUN(linear, b->x, &l->gate_up, n, b->gate_up);
-		RUN(silu_mul, b->gate_up, n, b->act);
+		RUN(gate_up, b->x, &l->gate_up, n, b->gate_up, b->act);
 		RUN(linear_add, b->act, &l->down, n, b->residual);
 		RUN(all_reduce, b->residual, n);
 	}

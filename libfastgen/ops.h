@@ -134,7 +134,7 @@ typedef struct {
 	void *x;            /* [T][H]: a norm's output, a linear input */
 	void *qkv;          /* [T][(heads + 2 * kv_heads) * D]: a linear output */
 	void *attn;         /* [T][heads * D]: a linear input */
-	void *gate_up;      /* [T][2 * I]: a linear output */
+	void *gate_up;      /* [T][2 * I]: gate_up's scratch */
 	void *act;          /* [T][I]: a linear input */
 	float *rows;        /* [logit_rows][H]: residual stream of the rows that need logits */
 	void *logits;       /* [logit_rows][V]: a linear output */
@@ -189,8 +189,9 @@ typedef struct {
 	void (*qkv_rope)(fg_ctx *ctx, const fg_batch *batch, int32_t layer, void *qkv);
 	/* out[t][heads * D] = attention of token t over its sequence's pages, up to itself, within the layer's window. */
 	void (*attention)(fg_ctx *ctx, const fg_batch *batch, int32_t layer, const void *qkv, void *out);
-	/* act[n][I] = silu(gate) * up */
-	void (*silu_mul)(fg_ctx *ctx, const void *gate_up, int32_t n, void *act);
+	/* act[n][I] = silu(gate) * up, gate and up being the halves of x[n][H] * w^T. scratch[n][2 * I] may be overwritten.
+	 */
+	void (*gate_up)(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, void *scratch, void *act);
 	/* out[i] = residual[rows[first + i].token], n rows of H */
 	void (*gather)(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, float *residual, float *out);
 	/* Samples or scores rows [first, first + n) from their logits [n][V], into batch->out and the slots' last tokens.

@@ -274,8 +274,9 @@ static void silu_token(token_job *j, int32_t t, int32_t thread) {
 	                          (char *)j->out + (size_t)t * inter * fg_x_bytes(j->ctx->x_format));
 }
 
-static void cpu_silu_mul(fg_ctx *base, const void *gate_up, int32_t n, void *act) {
-	token_job job = {.ctx = (cpu_ctx *)base, .in = gate_up, .out = act, .run = silu_token};
+static void cpu_gate_up(fg_ctx *base, const void *x, const fg_matrix *w, int32_t n, void *scratch, void *act) {
+	cpu_linear(base, x, w, n, scratch);
+	token_job job = {.ctx = (cpu_ctx *)base, .in = scratch, .out = act, .run = silu_token};
 	for_tokens(&job, n, base->config->shape.intermediate_size * 4);
 }
 
@@ -351,7 +352,7 @@ const fg_ops fg_device_ops = {
 	.linear_add = cpu_linear_add,
 	.qkv_rope = cpu_qkv_rope,
 	.attention = cpu_attention,
-	.silu_mul = cpu_silu_mul,
+	.gate_up = cpu_gate_up,
 	.all_reduce = cpu_all_reduce,
 	.gather = cpu_gather,
 	.sample = cpu_sample,

@@ -170,13 +170,38 @@ template <int D> __device__ void consume(const PrefillArgs &a, Shared<D> &s, int
 	auto await_turn = [&] { named_barrier(TURN + consumer, CONSUMERS * GROUP_THREADS); };
 	auto pass_turn = [&] { named_barrier_arrive(TURN + (consumer ^ 1), CONSUMERS * GROUP_THREADS); };
 	if (consumer == 1) pass_turn();
-	Work w = work_of(a, min(item_of(0), n_work - 1)), next_work;
-	load_q<D>(a, w, consumer, s.q[consumer][0]);
-	for (int round = 0; item_of(round) < n_work; round++, buffer ^= 1, w = next_work) {
+	auto k_next = [&] {
+		if (++k_stage == STAGES) k_stage = 0, k_parity ^= 1;
+	};
+	auto v_next = [&] {
+		if (++v_stage == STAGES) v_stage = 0, v_parity ^= 1;
+	};
+	auto release = [&](uint64_t *barrier) {
+		if (threadIdx.x % GROUP_THREADS == 0) barrier_arrive(barrier);
+	};
+	/* Waits for an item's queries; past it the warpgroup is done with the item before it, and so with its buffer. */
+	auto await_q = [&] {
 		copy_async_wait<0>();
 		async_proxy_fence();
 		named_barrier(1 + consumer, GROUP_THREADS);
-		uint32_t q = shared_address(s.q[consumer][buffer]);
+	};
+	float sc[KEYS / 2];
+	auto start_scores = [&](const char *q) {
+		barrier_wait(&s.k_full[k_stage], k_parity);
+		scores<D>(sc, shared_address(q), shared_address(s.k[k_stage]));
+	};
+
+	/* An item's first scores are on their way before the one before it is written out. */
+	Work w = work_of(a, item_of(0)); /* there are no more blocks than items */
+	load_q<D>(a, w, consumer, s.q[consumer][0]);
+	await_q();
+	await_turn();
+	start_scores(s.q[consumer][0]);
+	pass_turn();
+	for (int round = 0; item_of(round) < n_work; round++, buffer ^= 1) {
+		bool more = item_of(round + 1) < n_work;
+		Work next_work = work_of(a, min(item_of(round + 1), n_work - 1));
+		if (more) load_q<D>(a, next_work, consumer, s.q[consumer][buffer ^ 1]);
 
 		int base = w.seq.context - w.seq.n_new, total = w.seq.n_new * a.group;
 		int row0 = w.first_row + consumer * 64 + warp * 16 + lane / 4;
@@ -193,42 +218,20 @@ template <int D> __device__ void consume(const PrefillArgs &a, Shared<D> &s, int
 			return (block + 1) * KEYS - 1 > low || (a.window > 0 && block * KEYS <= high - a.window);
 		};
 
+		wgmma_wait<0>();
+		hold(sc);
 		float o[D / 2];
 #pragma unroll
 		for (int i = 0; i < D / 2; i++) o[i] = 0;
 		uint32_t p[KEYS / 16][4];
 		float correction[2];
-		auto k_next = [&] {
-			if (++k_stage == STAGES) k_stage = 0, k_parity ^= 1;
-		};
-		auto v_next = [&] {
-			if (++v_stage == STAGES) v_stage = 0, v_parity ^= 1;
-		};
-		auto release = [&](uint64_t *barrier) {
-			if (threadIdx.x % GROUP_THREADS == 0) barrier_arrive(barrier);
-		};
-
-		{
-			float sc[KEYS / 2];
-			barrier_wait(&s.k_full[k_stage], k_parity);
-			await_turn();
-			scores<D>(sc, q, shared_address(s.k[k_stage]));
-			pass_turn();
-			/* The next item's queries set out meanwhile: the other buffer's readers are past the barrier. */
-			next_work = work_of(a, min(item_of(round + 1), n_work - 1));
-			if (item_of(round + 1) < n_work) load_q<D>(a, next_work, consumer, s.q[consumer][buffer ^ 1]);
-			wgmma_wait<0>();
-			hold(sc);
-			release(&s.k_empty[k_stage]);
-			k_next();
-			softmax(sc, rows, correction, w.last_block * KEYS, masked(w.last_block), a.window, a.scale);
-			pack_weights(p, sc);
-		}
+		release(&s.k_empty[k_stage]);
+		k_next();
+		softmax(sc, rows, correction, w.last_block * KEYS, masked(w.last_block), a.window, a.scale);
+		pack_weights(p, sc);
 		for (int block = w.last_block - 1; block >= w.first_block; block--) {
-			float sc[KEYS / 2];
-			barrier_wait(&s.k_full[k_stage], k_parity);
 			await_turn();
-			scores<D>(sc, q, shared_address(s.k[k_stage]));
+			start_scores(s.q[consumer][buffer]);
 			barrier_wait(&s.v_full[v_stage], v_parity);
 			weigh<D>(o, p, shared_address(s.v[v_stage]));
 			pass_turn();
@@ -245,29 +248,44 @@ template <int D> __device__ void consume(const PrefillArgs &a, Shared<D> &s, int
 			for (int i = 0; i < D / 2; i++) o[i] *= correction[(i >> 1) & 1];
 			pack_weights(p, sc);
 		}
+		auto write = [&] {
+			hold(o);
+			release(&s.v_empty[v_stage]);
+			v_next();
+#pragma unroll
+			for (int r = 0; r < 2; r++) {
+				rows.sum[r] += __shfl_xor_sync(~0u, rows.sum[r], 1);
+				rows.sum[r] += __shfl_xor_sync(~0u, rows.sum[r], 2);
+				if (rows.position[r] < 0) continue;
+				int row = row0 + 8 * r;
+				float inverse = 1 / rows.sum[r];
+				bf16 *to = a.out +
+				           ((int64_t)(w.seq.first_token + row / a.group) * a.kv.kv_heads + w.head) * a.group * D +
+				           row % a.group * D;
+#pragma unroll
+				for (int i = 0; i < D / 8; i++)
+					*(uint32_t *)(to + i * 8 + lane % 4 * 2) =
+						pack_bf16(o[i * 4 + 2 * r] * inverse, o[i * 4 + 2 * r + 1] * inverse);
+			}
+		};
 		barrier_wait(&s.v_full[v_stage], v_parity);
+		if (!more) {
+			await_turn();
+			weigh<D>(o, p, shared_address(s.v[v_stage]));
+			pass_turn();
+			wgmma_wait<0>();
+			write();
+			break;
+		}
+		await_q();
+		barrier_wait(&s.k_full[k_stage], k_parity);
+		await_turn();
 		weigh<D>(o, p, shared_address(s.v[v_stage]));
-#pragma unroll
-		for (int r = 0; r < 2; r++) {
-			rows.sum[r] += __shfl_xor_sync(~0u, rows.sum[r], 1);
-			rows.sum[r] += __shfl_xor_sync(~0u, rows.sum[r], 2);
-		}
-		wgmma_wait<0>();
-		hold(o);
-		release(&s.v_empty[v_stage]);
-		v_next();
-#pragma unroll
-		for (int r = 0; r < 2; r++) {
-			if (rows.position[r] < 0) continue;
-			int row = row0 + 8 * r;
-			float inverse = 1 / rows.sum[r];
-			bf16 *to = a.out + ((int64_t)(w.seq.first_token + row / a.group) * a.kv.kv_heads + w.head) * a.group * D +
-			           row % a.group * D;
-#pragma unroll
-			for (int i = 0; i < D / 8; i++)
-				*(uint32_t *)(to + i * 8 + lane % 4 * 2) =
-					pack_bf16(o[i * 4 + 2 * r] * inverse, o[i * 4 + 2 * r + 1] * inverse);
-		}
+		scores<D>(sc, shared_address(s.q[consumer][buffer ^ 1]), shared_address(s.k[k_stage]));
+		pass_turn();
+		wgmma_wait<1>();
+		write();
+		w = next_work;
 	}
 }
 

@@ -14,6 +14,7 @@ extern "C" {
 #include "attention_decode.cuh"
 #include "attention_prefill.cuh"
 #include "gemm.cuh"
+#include "pinned.cuh"
 #include "sample.cuh"
 
 #include <vector>
@@ -87,7 +88,8 @@ struct Context {
 	CUtensorMap kv_map;
 	size_t page_bytes;
 	int32_t n_pages;
-	char *host_kv; /* pinned [n_host_pages][page_bytes] */
+	PinnedMemory host_memory;
+	char *host_kv; /* in it: [n_host_pages][page_bytes] */
 	int32_t n_host_pages;
 
 	int32_t *page_table; /* [max_seqs][pages_per_seq] */
@@ -156,7 +158,8 @@ fg_status load_random(fg_ctx *ctx, uint64_t seed, atomic_ullong *done, atomic_in
 void embed(fg_ctx *ctx, const fg_batch *batch, float *residual);
 void add_norm(fg_ctx *ctx, float *residual, const float *weight, int32_t n, void *x);
 void qkv_rope(fg_ctx *ctx, const fg_batch *batch, int32_t layer, void *qkv);
-void silu_mul(fg_ctx *ctx, const void *gate_up, int32_t n, void *act);
+/* act [n][I] = silu(gate) * up, the halves of gate_up [n][2 * I]: what gate_up does where its product does not. */
+void silu_mul(Context *c, const void *gate_up, int32_t n, void *act);
 void gather(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, float *residual, float *out);
 void attention(fg_ctx *ctx, const fg_batch *batch, int32_t layer, const void *qkv, void *out);
 void sample(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, const void *logits);

@@ -93,6 +93,11 @@ __device__ __forceinline__ float exp2_fast(float x) {
 	return y;
 }
 
+/* x * sigmoid(x) */
+__device__ __forceinline__ float silu(float x) {
+	return __fdividef(x, 1 + __expf(-x));
+}
+
 } // namespace fg
 
 #endif

@@ -85,9 +85,15 @@ __global__ void __launch_bounds__(THREADS) embed_kernel(const bf16 *table, const
 template <int VECTORS>
 __global__ void __launch_bounds__(THREADS)
 	add_norm_kernel(float *residual, const bf16 *delta, const float *weight, bf16 *x, int hidden, float eps) {
-	await_previous();
+	let_next_start();
 	int64_t row = (int64_t)blockIdx.x * hidden;
-	Floats r[VECTORS];
+	Floats r[VECTORS], w[VECTORS];
+#pragma unroll
+	for (int k = 0; k < VECTORS; k++) {
+		int i = (threadIdx.x + k * THREADS) * VECTOR;
+		if (i < hidden) w[k] = load_float(weight + i);
+	}
+	await_previous();
 	float squares = 0;
 #pragma unroll
 	for (int k = 0; k < VECTORS; k++) {
@@ -108,9 +114,8 @@ __global__ void __launch_bounds__(THREADS)
 	for (int k = 0; k < VECTORS; k++) {
 		int i = (threadIdx.x + k * THREADS) * VECTOR;
 		if (i >= hidden) break;
-		Floats w = load_float(weight + i);
 #pragma unroll
-		for (int j = 0; j < VECTOR; j++) r[k].v[j] = r[k].v[j] * scale * w.v[j];
+		for (int j = 0; j < VECTOR; j++) r[k].v[j] = r[k].v[j] * scale * w[k].v[j];
 		store_bf16(x + row + i, r[k]);
 	}
 }
@@ -128,17 +133,17 @@ struct RopeArgs {
 	const float *inv_freq;        /* [D / 2] */
 	const int32_t *positions, *slots;
 	int32_t heads, layer;
+	int32_t splits; /* blocks a token */
 	float rope_scale, eps;
 };
 
-/* A token a block, heads over its warps. A lane holds elements 2 * lane and the next one of each half of the head, the
- * pairs that RoPE turns. */
+/* A token for every `splits` blocks, heads over their warps. A lane holds elements 2 * lane and the next one of each
+ * half of the head, the pairs that RoPE turns. */
 template <int D> __global__ void __launch_bounds__(THREADS) qkv_rope_kernel(const __grid_constant__ RopeArgs a) {
-	await_previous();
+	let_next_start();
 	constexpr int HALF = D / 2, PAIRS = HALF / WARP > 0 ? HALF / WARP : 1; /* pairs a lane */
-	int slot = a.slots[blockIdx.x];
-	if (slot < 0) return; /* padding */
-	int position = a.positions[blockIdx.x], lane = threadIdx.x % WARP;
+	int token = blockIdx.x / a.splits, slot = a.slots[token];
+	int position = a.positions[token], lane = threadIdx.x % WARP;
 	int first = lane * PAIRS;
 	bool active = first < HALF;
 	float sine[PAIRS], cosine[PAIRS];
@@ -147,10 +152,14 @@ template <int D> __global__ void __launch_bounds__(THREADS) qkv_rope_kernel(cons
 		sincosf((float)position * (active ? a.inv_freq[first + i] : 0), &sine[i], &cosine[i]);
 		sine[i] *= a.rope_scale, cosine[i] *= a.rope_scale;
 	}
-	int page = a.kv.page_table[(int64_t)slot * a.kv.pages_per_seq + position / PAGE];
+	/* So far nothing that a step's kernels write was read. */
+	int page = slot < 0 ? 0 : a.kv.page_table[(int64_t)slot * a.kv.pages_per_seq + position / PAGE];
+	await_previous();
+	if (slot < 0) return; /* padding */
 	int kv_heads = a.kv.kv_heads, all = a.heads + 2 * kv_heads;
-	bf16 *row = a.qkv + (int64_t)blockIdx.x * all * D;
-	for (int h = threadIdx.x / WARP; h < all; h += THREADS / WARP) {
+	bf16 *row = a.qkv + (int64_t)token * all * D;
+	int first_head = blockIdx.x % a.splits * (THREADS / WARP) + threadIdx.x / WARP;
+	for (int h = first_head; h < all; h += a.splits * (THREADS / WARP)) {
 		bf16 *head = row + h * D;
 		float low[PAIRS], high[PAIRS];
 #pragma unroll
@@ -201,7 +210,7 @@ __global__ void __launch_bounds__(THREADS)
 	if (i >= width) return;
 	Floats g = load_bf16(gate_up + row * 2 * width + i), u = load_bf16(gate_up + row * 2 * width + width + i);
 #pragma unroll
-	for (int j = 0; j < VECTOR; j++) g.v[j] = __fdividef(g.v[j], 1 + __expf(-g.v[j])) * u.v[j];
+	for (int j = 0; j < VECTOR; j++) g.v[j] = silu(g.v[j]) * u.v[j];
 	store_bf16(act + row * width + i, g);
 }
 
@@ -250,6 +259,9 @@ void qkv_rope(fg_ctx *ctx, const fg_batch *, int32_t layer, void *qkv) {
 	Context *c = context(ctx);
 	const fg_layer &l = ctx->weights.layers[layer];
 	const fg_shape &s = ctx->config->shape;
+	/* While tokens are few, a head a warp: what counts is how soon the last is done. */
+	constexpr int FEW = 256, WARPS = THREADS / WARP;
+	int splits = c->extent.n_tokens <= FEW ? (c->heads + 2 * c->kv_heads + WARPS - 1) / WARPS : 1;
 	RopeArgs a = {c->kv,
 	              (bf16 *)qkv,
 	              l.qkv_bias,
@@ -260,16 +272,16 @@ void qkv_rope(fg_ctx *ctx, const fg_batch *, int32_t layer, void *qkv) {
 	              (const int32_t *)(c->step + c->layout.slots),
 	              c->heads,
 	              layer,
+	              splits,
 	              s.rope_scale,
 	              s.rms_norm_eps};
 	auto kernel = s.head_dim == 32   ? qkv_rope_kernel<32>
 	              : s.head_dim == 64 ? qkv_rope_kernel<64>
 	                                 : qkv_rope_kernel<128>;
-	note(c, launch(kernel, c->extent.n_tokens, THREADS, 0, c->stream, a), "qkv_rope");
+	note(c, launch(kernel, (unsigned)(c->extent.n_tokens * splits), THREADS, 0, c->stream, a), "qkv_rope");
 }
 
-void silu_mul(fg_ctx *ctx, const void *gate_up, int32_t n, void *act) {
-	Context *c = context(ctx);
+void silu_mul(Context *c, const void *gate_up, int32_t n, void *act) {
 	int per_row = (c->intermediate / VECTOR + THREADS - 1) / THREADS;
 	note(c,
 	     launch(silu_mul_kernel, (unsigned)(n * per_row), THREADS, 0, c->stream, (const bf16 *)gate_up, (bf16 *)act,

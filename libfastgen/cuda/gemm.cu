@@ -19,8 +19,9 @@ namespace fg {
 namespace {
 
 constexpr size_t WORKSPACE_BYTES = 32 << 20; /* cuBLAS's own recommendation for Hopper */
-constexpr int SUGGESTIONS = 8;               /* of cuBLASLt's */
-constexpr int REPEATS = 5;
+constexpr int SUGGESTIONS = 16;              /* of cuBLASLt's */
+/* Every suggestion is timed over TRIALS calls; the fastest FINALISTS over ROUNDS of FINALS. */
+constexpr int TRIALS = 2, FINALISTS = 4, ROUNDS = 2, FINALS = 5;
 
 fg_status lt_fail(cublasStatus_t status, const char *what) {
 	return fg_fail(FG_DEVICE, "cuBLASLt failed in %s with status %d", what, (int)status);
@@ -94,12 +95,12 @@ fg_status Gemm::open(const char *device_name) {
 	if (!folder.empty()) file = folder + "/gemm-" + device + "-" + std::to_string(lt.version()) + ".txt";
 	FILE *f = file.empty() ? nullptr : fopen(file.c_str(), "r");
 	if (f) {
-		/* A line a choice: rows cols n f32 choice. A line that does not read as one is skipped: the choice is then made
-		 * anew. */
+		/* A line a choice: rows cols n output choice. A line that does not read as one is skipped: the choice is then
+		 * made anew. */
 		char line[512], choice[256];
 		GemmKey key;
 		while (fgets(line, sizeof line, f))
-			if (sscanf(line, "%d %d %d %d %255s", &key.rows, &key.cols, &key.n, &key.f32, choice) == 5)
+			if (sscanf(line, "%d %d %d %d %255s", &key.rows, &key.cols, &key.n, (int32_t *)&key.output, choice) == 5)
 				choices[key] = choice;
 		fclose(f);
 	}
@@ -126,7 +127,7 @@ fg_status Gemm::describe(const GemmKey &key, GemmPlan *plan) {
 	LT(lt.desc_set(plan->desc, CUBLASLT_MATMUL_DESC_TRANSA, &transpose, sizeof transpose));
 	LT(lt.layout_create(&plan->w, CUDA_R_16BF, key.cols, key.rows, key.cols));
 	LT(lt.layout_create(&plan->x, CUDA_R_16BF, key.cols, key.n, key.cols));
-	LT(lt.layout_create(&plan->y, key.f32 ? CUDA_R_32F : CUDA_R_16BF, key.rows, key.n, key.rows));
+	LT(lt.layout_create(&plan->y, key.output == Output::F32 ? CUDA_R_32F : CUDA_R_16BF, key.rows, key.n, key.rows));
 	return FG_OK;
 }
 
@@ -152,14 +153,14 @@ bool Gemm::recall(const GemmKey &key, GemmPlan *plan) {
 bool Gemm::enqueue(const GemmKey &key, const GemmPlan &p, const void *x, const void *w, void *y,
                    cudaStream_t stream) const {
 	if (p.own >= 0)
-		return gemv(p.own, (const bf16 *)x, (const bf16 *)w, y, key.rows, key.cols, key.n, key.f32, stream) ==
+		return gemv(p.own, (const bf16 *)x, (const bf16 *)w, y, key.rows, key.cols, key.n, key.output, stream) ==
 		       cudaSuccess;
 	float one = 1, zero = 0;
 	return lt.matmul(handle, p.desc, &one, w, p.w, x, p.x, &zero, y, p.y, y, p.y, &p.algo, workspace, WORKSPACE_BYTES,
 	                 stream) == CUBLAS_STATUS_SUCCESS;
 }
 
-fg_status Gemm::plan(const GemmKey &key, const void *x, const void *w, void *y, cudaStream_t stream) {
+fg_status Gemm::plan(const GemmKey &key, const GemmTrial &trial, cudaStream_t stream) {
 	if (plans.count(key)) return FG_OK;
 	GemmPlan plan = {};
 	fg_status status = describe(key, &plan);
@@ -180,7 +181,8 @@ fg_status Gemm::plan(const GemmKey &key, const void *x, const void *w, void *y, 
 	cublasStatus_t searched =
 		lt.heuristic(handle, plan.desc, plan.w, plan.x, plan.y, plan.y, preference, SUGGESTIONS, found, &n_found);
 	lt.preference_destroy(preference);
-	for (int i = 0; searched == CUBLAS_STATUS_SUCCESS && i < n_found; i++) {
+	bool plain = key.output != Output::SILU_MUL; /* which cuBLASLt has not */
+	for (int i = 0; plain && searched == CUBLAS_STATUS_SUCCESS && i < n_found; i++) {
 		plan.algo = found[i].algo;
 		candidates.push_back(plan);
 	}
@@ -189,24 +191,37 @@ fg_status Gemm::plan(const GemmKey &key, const void *x, const void *w, void *y, 
 	cudaEvent_t from, to;
 	cudaEventCreate(&from);
 	cudaEventCreate(&to);
-	float best = INFINITY;
-	for (const GemmPlan &candidate : candidates) {
-		float least = INFINITY;
+	int calls = 0;
+	bool failed = false;
+	/* Milliseconds of a call, of several in a row, as in a step: one's end runs beside the next one's begin. */
+	auto time = [&](const GemmPlan &candidate, int repeats) {
 		bool works = true;
-		for (int i = 0; i <= REPEATS && works; i++) { /* the first is a warm-up */
-			cudaEventRecord(from, stream);
-			works = enqueue(key, candidate, x, w, y, stream);
-			cudaEventRecord(to, stream);
-			float ms = 0;
-			if (cudaEventSynchronize(to) != cudaSuccess)
-				return fg_fail(FG_DEVICE, "a matrix product failed on the device");
-			cudaEventElapsedTime(&ms, from, to);
-			if (i > 0) least = std::min(least, ms);
+		cudaEventRecord(from, stream);
+		for (int i = 0; i < repeats && works; i++) {
+			const char *w = (const char *)trial.w + trial.w_stride * (size_t)(calls++ % trial.n_w);
+			works = enqueue(key, candidate, trial.x, w, trial.y, stream);
 		}
-		if (works && least < best) best = least, plan = candidate;
+		cudaEventRecord(to, stream);
+		float ms = INFINITY;
+		failed = failed || cudaEventSynchronize(to) != cudaSuccess;
+		if (works && !failed) cudaEventElapsedTime(&ms, from, to);
+		return ms / (float)repeats;
+	};
+	std::vector<std::pair<float, size_t>> order;
+	for (size_t i = 0; i < candidates.size(); i++) {
+		time(candidates[i], 1); /* its first call loads the kernel */
+		order.push_back({time(candidates[i], TRIALS), i});
+	}
+	std::sort(order.begin(), order.end());
+	float best = INFINITY;
+	for (size_t i = 0; i < std::min<size_t>(order.size(), FINALISTS); i++) {
+		float least = INFINITY;
+		for (int round = 0; round < ROUNDS; round++) least = std::min(least, time(candidates[order[i].second], FINALS));
+		if (least < best) best = least, plan = candidates[order[i].second];
 	}
 	cudaEventDestroy(from);
 	cudaEventDestroy(to);
+	if (failed) return fg_fail(FG_DEVICE, "a matrix product failed on the device");
 	if (best == INFINITY)
 		return fg_fail(FG_UNSUPPORTED, "cuBLASLt has no product of [%d][%d] with [%d][%d]^T", key.n, key.cols, key.rows,
 		               key.cols);
@@ -228,13 +243,13 @@ void Gemm::save() const {
 	FILE *f = fopen(part.c_str(), "w");
 	if (!f) return;
 	for (auto &[key, choice] : choices)
-		fprintf(f, "%d %d %d %d %s\n", key.rows, key.cols, key.n, key.f32, choice.c_str());
+		fprintf(f, "%d %d %d %d %s\n", key.rows, key.cols, key.n, (int32_t)key.output, choice.c_str());
 	if (fclose(f) == 0) rename(part.c_str(), file.c_str());
 }
 
-cudaError_t Gemm::run(const void *x, const void *w, void *y, int32_t rows, int32_t cols, int32_t n, bool f32,
+cudaError_t Gemm::run(const void *x, const void *w, void *y, int32_t rows, int32_t cols, int32_t n, Output output,
                       cudaStream_t stream) const {
-	GemmKey key = {rows, cols, bucket(n), f32};
+	GemmKey key = {rows, cols, bucket(n), output};
 	auto found = plans.find(key);
 	if (found == plans.end()) return cudaErrorInvalidValue;
 	return enqueue(key, found->second, x, w, y, stream) ? cudaSuccess : cudaErrorUnknown;

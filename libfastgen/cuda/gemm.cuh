@@ -1,16 +1,17 @@
 /*
  * gemm.cuh - y = x * w^T through cuBLASLt, which is opened at run time.
  *
- * For each (rows of w, columns of w, type of y) and each bucket of x's rows the fastest of cuBLASLt's suggestions is
+ * For each (rows of w, columns of w, kind of y) and each bucket of x's rows the fastest of cuBLASLt's suggestions is
  * found by timing, and remembered in a file, so that the next start need not.
  */
 #ifndef FG_GEMM_CUH
 #define FG_GEMM_CUH
 
-#include "../fastgen.h"
+#include "gemv.cuh"
 
 #include <cublasLt.h>
 #include <cuda_bf16.h>
+#include <compare>
 #include <cuda_runtime.h>
 #include <map>
 #include <string>
@@ -45,12 +46,19 @@ struct GemmPlan {
 };
 
 struct GemmKey {
-	int32_t rows, cols, n, f32; /* w [rows][cols], x [n][cols], y [n][rows] in float32 or bf16 */
-	bool operator<(const GemmKey &o) const {
-		if (rows != o.rows) return rows < o.rows;
-		if (cols != o.cols) return cols < o.cols;
-		return n != o.n ? n < o.n : f32 < o.f32;
-	}
+	int32_t rows, cols, n; /* w [rows][cols], x [n][cols], y [n][rows] */
+	Output output;         /* SILU_MUL for n <= GEMV_MOST only */
+	auto operator<=>(const GemmKey &) const = default;
+};
+
+/* What candidates are timed on: device memory that may be read and overwritten. Weights are taken in turn, as a step
+ * does, so that none is found in the L2 cache. */
+struct GemmTrial {
+	const void *x;
+	const void *w; /* the first of n_w matrices, w_stride bytes apart */
+	size_t w_stride;
+	int32_t n_w;
+	void *y;
 };
 
 class Gemm {
@@ -60,15 +68,14 @@ class Gemm {
 	fg_status open(const char *device_name);
 	void close();
 
-	/* Makes the plan for this product, timing candidates on buffers that the caller provides where the file holds no
-	 * choice. x, w, y: device memory that may be read and overwritten. */
-	fg_status plan(const GemmKey &key, const void *x, const void *w, void *y, cudaStream_t stream);
+	/* Makes the plan for this product, timing candidates where the file holds no choice. */
+	fg_status plan(const GemmKey &key, const GemmTrial &trial, cudaStream_t stream);
 	/* Writes new choices to the file. A failure to do so is no error. */
 	void save() const;
 
 	/* y [n][rows] = x [n][cols] * w^T, enqueued. Rows of x and y up to bucket(n) are read and written. The plan must
 	 * exist. */
-	cudaError_t run(const void *x, const void *w, void *y, int32_t rows, int32_t cols, int32_t n, bool f32,
+	cudaError_t run(const void *x, const void *w, void *y, int32_t rows, int32_t cols, int32_t n, Output output,
 	                cudaStream_t stream) const;
 
 	/* The sizes that n is rounded up to: fine where a step's time depends on them, coarse where it does not. */

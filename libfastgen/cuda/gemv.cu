@@ -30,16 +30,18 @@ __device__ __forceinline__ void widen(const uint4 &v, float (&f)[VECTOR]) {
 	}
 }
 
-template <int N, int ROWS, int SPLIT>
+/* A warp makes columns [column, column + ROWS / HALVES) of y; with two halves, of the gate and as many of up. */
+template <int N, int ROWS, int SPLIT, int HALVES>
 __global__ void __launch_bounds__(THREADS)
 	gemv_kernel(const bf16 *x, const bf16 *w, void *y, int rows, int cols, bool f32) {
 	constexpr int DEPTH = LOADS / ROWS; /* columns of loads in flight */
+	constexpr int WIDTH = ROWS / HALVES;
 	int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
-	int row = (blockIdx.x * (WARPS / SPLIT) + warp / SPLIT) * ROWS, part = warp % SPLIT;
+	int row = (blockIdx.x * (WARPS / SPLIT) + warp / SPLIT) * WIDTH, part = warp % SPLIT, width = rows / HALVES;
 	const bf16 *from[ROWS];
 #pragma unroll
-	for (int r = 0; r < ROWS; r++)
-		from[r] = w + (int64_t)min(row + r, rows - 1) * cols; /* past the end: read and dropped */
+	for (int r = 0; r < ROWS; r++) /* past the end: read and dropped */
+		from[r] = w + (int64_t)(min(row + r % WIDTH, width - 1) + r / WIDTH * width) * cols;
 
 	auto column = [&](int step) { return (step * SPLIT + part) * STRIDE + lane * VECTOR; };
 	int steps = (cols + STRIDE * SPLIT - 1) / (STRIDE * SPLIT);
@@ -106,40 +108,44 @@ __global__ void __launch_bounds__(THREADS)
 #pragma unroll
 	for (int n = 0; n < N; n++)
 #pragma unroll
-		for (int r = 0; r < ROWS; r++) {
-			if (row + r >= rows) continue;
-			int64_t at = (int64_t)n * rows + row + r;
-			if (f32) ((float *)y)[at] = sum[n][r];
-			else ((bf16 *)y)[at] = __float2bfloat16(sum[n][r]);
+		for (int r = 0; r < WIDTH; r++) {
+			if (row + r >= width) continue;
+			int64_t at = (int64_t)n * width + row + r;
+			float value = HALVES == 2 ? silu(sum[n][r]) * sum[n][r + WIDTH * (HALVES - 1)] : sum[n][r];
+			if (f32) ((float *)y)[at] = value;
+			else ((bf16 *)y)[at] = __float2bfloat16(value);
 		}
 }
 
 template <int N>
-cudaError_t run(int shape, const bf16 *x, const bf16 *w, void *y, int rows, int cols, bool f32, cudaStream_t stream) {
-	auto go = [&](auto kernel) {
-		int rows_a_block = WARPS / GEMV_SHAPES[shape].split * GEMV_SHAPES[shape].rows;
-		return launch(kernel, (rows + rows_a_block - 1) / rows_a_block, THREADS, 0, stream, x, w, y, rows, cols, f32);
+cudaError_t run(int shape, const bf16 *x, const bf16 *w, void *y, int rows, int cols, Output output,
+                cudaStream_t stream) {
+	auto go = [&](auto plain, auto gated) {
+		bool halves = output == Output::SILU_MUL;
+		int width = halves ? rows / 2 : rows, a_block = WARPS / GEMV_SHAPES[shape].split * GEMV_SHAPES[shape].rows;
+		return launch(halves ? gated : plain, (width + a_block - 1) / a_block, THREADS, 0, stream, x, w, y, rows, cols,
+		              output == Output::F32);
 	};
 	switch (shape) {
-	case 0: return go(gemv_kernel<N, 1, 1>);
-	case 1: return go(gemv_kernel<N, 2, 1>);
-	case 2: return go(gemv_kernel<N, 4, 1>);
-	case 3: return go(gemv_kernel<N, 1, 4>);
-	case 4: return go(gemv_kernel<N, 2, 4>);
-	case 5: return go(gemv_kernel<N, 4, 4>);
+	case 0: return go(gemv_kernel<N, 1, 1, 1>, gemv_kernel<N, 2, 1, 2>);
+	case 1: return go(gemv_kernel<N, 2, 1, 1>, gemv_kernel<N, 4, 1, 2>);
+	case 2: return go(gemv_kernel<N, 4, 1, 1>, gemv_kernel<N, 8, 1, 2>);
+	case 3: return go(gemv_kernel<N, 1, 4, 1>, gemv_kernel<N, 2, 4, 2>);
+	case 4: return go(gemv_kernel<N, 2, 4, 1>, gemv_kernel<N, 4, 4, 2>);
+	case 5: return go(gemv_kernel<N, 4, 4, 1>, gemv_kernel<N, 8, 4, 2>);
 	default: return cudaErrorInvalidValue;
 	}
 }
 
 } // namespace
 
-cudaError_t gemv(int shape, const bf16 *x, const bf16 *w, void *y, int rows, int cols, int n, bool f32,
+cudaError_t gemv(int shape, const bf16 *x, const bf16 *w, void *y, int rows, int cols, int n, Output output,
                  cudaStream_t stream) {
 	switch (n) {
-	case 1: return run<1>(shape, x, w, y, rows, cols, f32, stream);
-	case 2: return run<2>(shape, x, w, y, rows, cols, f32, stream);
-	case 3: return run<3>(shape, x, w, y, rows, cols, f32, stream);
-	case 4: return run<4>(shape, x, w, y, rows, cols, f32, stream);
+	case 1: return run<1>(shape, x, w, y, rows, cols, output, stream);
+	case 2: return run<2>(shape, x, w, y, rows, cols, output, stream);
+	case 3: return run<3>(shape, x, w, y, rows, cols, output, stream);
+	case 4: return run<4>(shape, x, w, y, rows, cols, output, stream);
 	default: return cudaErrorInvalidValue;
 	}
 }

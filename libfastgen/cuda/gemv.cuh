@@ -19,8 +19,15 @@ struct GemvShape {
 constexpr GemvShape GEMV_SHAPES[] = {{1, 1}, {2, 1}, {4, 1}, {1, 4}, {2, 4}, {4, 4}};
 constexpr int GEMV_SHAPES_COUNT = sizeof GEMV_SHAPES / sizeof *GEMV_SHAPES;
 
-/* y [n][rows] = x [n][cols] * w [rows][cols]^T, y in float32 or bf16. 1 <= n <= GEMV_MOST, cols a multiple of 8. */
-cudaError_t gemv(int shape, const bf16 *x, const bf16 *w, void *y, int rows, int cols, int n, bool f32,
+/* What a product leaves. */
+enum class Output : int32_t {
+	BF16 = 0,
+	F32 = 1,
+	SILU_MUL = 2, /* bf16 silu(first half of the columns) * second half: [n][rows / 2] */
+};
+
+/* y [n][rows] = x [n][cols] * w [rows][cols]^T. 1 <= n <= GEMV_MOST, cols a multiple of 8. */
+cudaError_t gemv(int shape, const bf16 *x, const bf16 *w, void *y, int rows, int cols, int n, Output output,
                  cudaStream_t stream);
 
 } // namespace fg

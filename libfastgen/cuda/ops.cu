@@ -83,6 +83,10 @@ fg_status open(const fg_config *config, int32_t rank, fg_ctx **out) {
 	if (error != cudaSuccess) return cuda_fail(error, "creating a stream");
 	c->heads = config->shape.n_heads, c->kv_heads = config->shape.n_kv_heads,
 	c->intermediate = config->shape.intermediate_size;
+	const fg_shape &s = config->shape;
+	c->page_bytes = (size_t)s.n_layers * 2 * c->kv_heads * FG_PAGE_TOKENS * s.head_dim * sizeof(bf16);
+	c->n_host_pages = (int32_t)(config->options.host_kv_bytes / c->page_bytes);
+	c->host_memory.start((size_t)c->n_host_pages * c->page_bytes, c->device);
 	return c->gemm.open(c->name);
 }
 
@@ -93,7 +97,7 @@ void close(fg_ctx *ctx) {
 	c->sampler.close();
 	c->gemm.close();
 	for (void *p : c->owned) cudaFree(p);
-	cudaFreeHost(c->host_kv);
+	c->host_memory.close();
 	for (cudaEvent_t e : c->marks) cudaEventDestroy(e);
 	if (c->stream) cudaStreamDestroy(c->stream);
 	free(ctx->weights.layers);
@@ -155,21 +159,21 @@ fg_status plan_products(Context *c) {
 	const fg_weights &w = c->base.weights;
 	const fg_buffers &b = c->base.buf;
 	const fg_layer &l = w.layers[0];
+	int32_t layers = c->base.config->shape.n_layers;
+	auto data = [](const fg_matrix &m) { return (const char *)m.part[0].data; };
+	size_t stride = layers > 1 ? data(w.layers[1].qkv) - data(l.qkv) : 0; /* weights.cu lays all layers out alike */
 	fg_status status = FG_OK;
+	auto plan = [&](const fg_matrix &m, int32_t n, Output output, const void *x, void *y, int32_t n_w) {
+		if (!status) status = c->gemm.plan({m.rows, m.cols, n, output}, {x, data(m), stride, n_w, y}, c->stream);
+	};
 	for (int32_t n : Gemm::buckets(c->base.config->options.max_step_tokens)) {
-		struct {
-			const fg_matrix *m;
-			const void *x;
-			void *y;
-		} products[] = {
-			{&l.qkv, b.x, b.qkv}, {&l.o, b.attn, c->delta}, {&l.gate_up, b.x, b.gate_up}, {&l.down, b.act, c->delta}};
-		for (auto &p : products)
-			if (!status) status = c->gemm.plan({p.m->rows, p.m->cols, n, 0}, p.x, p.m->part[0].data, p.y, c->stream);
+		plan(l.qkv, n, Output::BF16, b.x, b.qkv, layers);
+		plan(l.o, n, Output::BF16, b.attn, c->delta, layers);
+		if (n <= GEMV_MOST) plan(l.gate_up, n, Output::SILU_MUL, b.x, b.act, layers);
+		else plan(l.gate_up, n, Output::BF16, b.x, b.gate_up, layers);
+		plan(l.down, n, Output::BF16, b.act, c->delta, layers);
 	}
-	for (int32_t n : Gemm::buckets(b.logit_rows))
-		if (!status)
-			status =
-				c->gemm.plan({w.lm_head.rows, w.lm_head.cols, n, 1}, b.x, w.lm_head.part[0].data, b.logits, c->stream);
+	for (int32_t n : Gemm::buckets(b.logit_rows)) plan(w.lm_head, n, Output::F32, b.x, b.logits, 1);
 	c->gemm.save();
 	return status;
 }
@@ -177,7 +181,6 @@ fg_status plan_products(Context *c) {
 fg_status make_cache(Context *c) {
 	const fg_shape &s = c->base.config->shape;
 	const fg_options &o = c->base.config->options;
-	c->page_bytes = (size_t)s.n_layers * 2 * c->kv_heads * FG_PAGE_TOKENS * s.head_dim * sizeof(bf16);
 	size_t free = 0, total = 0, bytes = o.kv_bytes;
 	cudaError_t error = cudaStreamSynchronize(c->stream);
 	if (error == cudaSuccess) error = cudaMemGetInfo(&free, &total);
@@ -202,13 +205,10 @@ fg_status make_cache(Context *c) {
 	         s.head_dim};
 	if (!c->kv.data) return FG_OUT_OF_MEMORY;
 
-	c->n_host_pages = (int32_t)(o.host_kv_bytes / c->page_bytes);
-	if (c->n_host_pages > 0) {
-		error = cudaMallocHost(&c->host_kv, (size_t)c->n_host_pages * c->page_bytes);
-		if (error != cudaSuccess)
-			return fg_fail(FG_OUT_OF_MEMORY, "cannot pin %.1f GiB of host memory for KV pages; lower swap_space",
-			               (double)o.host_kv_bytes / (1 << 30));
-	}
+	c->host_kv = c->host_memory.wait();
+	if (c->n_host_pages > 0 && !c->host_kv)
+		return fg_fail(FG_OUT_OF_MEMORY, "cannot pin %.1f GiB of host memory for KV pages; lower swap_space",
+		               (double)o.host_kv_bytes / (1 << 30));
 	if (c->arch != 90 || s.head_dim == 32) return FG_OK;
 	void *encode = nullptr;
 	cudaDriverEntryPointQueryResult found;
@@ -241,14 +241,27 @@ fg_status ready(fg_ctx *ctx, fg_capacity *capacity) {
 
 void linear(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, void *y) {
 	Context *c = context(ctx);
-	note(c, c->gemm.run(x, w->part[0].data, y, w->rows, w->cols, n, y == ctx->buf.logits, c->stream),
+	note(c,
+	     c->gemm.run(x, w->part[0].data, y, w->rows, w->cols, n, y == ctx->buf.logits ? Output::F32 : Output::BF16,
+	                 c->stream),
 	     "a matrix product");
 }
 
 void linear_add(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, float *) {
 	Context *c = context(ctx);
-	note(c, c->gemm.run(x, w->part[0].data, c->delta, w->rows, w->cols, n, false, c->stream), "a matrix product");
+	note(c, c->gemm.run(x, w->part[0].data, c->delta, w->rows, w->cols, n, Output::BF16, c->stream),
+	     "a matrix product");
 	c->pending = true;
+}
+
+void gate_up(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, void *scratch, void *act) {
+	Context *c = context(ctx);
+	bool fused = n <= GEMV_MOST;
+	note(c,
+	     c->gemm.run(x, w->part[0].data, fused ? act : scratch, w->rows, w->cols, n,
+	                 fused ? Output::SILU_MUL : Output::BF16, c->stream),
+	     "a matrix product");
+	if (!fused) silu_mul(c, scratch, n, act);
 }
 
 void all_reduce(fg_ctx *, float *, int32_t) {
@@ -351,7 +364,7 @@ const fg_ops fg_device_ops = {
 	.all_reduce = fg::all_reduce,
 	.qkv_rope = fg::qkv_rope,
 	.attention = fg::attention,
-	.silu_mul = fg::silu_mul,
+	.gate_up = fg::gate_up,
 	.gather = fg::gather,
 	.sample = fg::sample,
 	.mark = fg::mark,

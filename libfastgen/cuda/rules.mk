@@ -13,7 +13,7 @@ ifdef WERROR
 NVCCFLAGS += -Werror all-warnings -Xcompiler -Werror
 endif
 
-CUDA_SOURCES := attention attention_decode attention_prefill elementwise gemm gemv ops sample sample_slots step weights
+CUDA_SOURCES := attention attention_decode attention_prefill elementwise gemm gemv ops pinned sample sample_slots step weights
 CUDA_OBJECTS := $(patsubst %,$(OBJ)/cuda/%.o,$(CUDA_SOURCES) attention_prefill_sm90 libraries) $(patsubst %,$(OBJ)/%.o,$(SHARED))
 
 .PHONY: cuda cuda-tests need-nvcc

@@ -145,6 +145,7 @@ fg_status Sampler::open(const fg_config *config) {
 	error = cudaMalloc(&state->slots, n * sizeof(Slot));
 	if (!error) error = cudaMalloc(&state->marks, mark_bytes);
 	if (!error) error = cudaMemset(state->slots, 0, n * sizeof(Slot));
+	if (!error) error = cudaDeviceSynchronize(); /* the context's stream does not wait for it */
 	if (error)
 		return fg_fail(FG_OUT_OF_MEMORY,
 		               "no device memory for the sampling state of %zu slots (%zu MB): lower max_seqs (%s)", n,

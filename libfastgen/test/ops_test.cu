@@ -67,11 +67,12 @@ static double largest_row(const fg_matrix &w) {
 
 /* What either side's order of summation may lose. A tensor core adds at least 8 products at a time to a sum, and may
  * cut off what falls below its last bit; the CPU adds in lanes. Every partial sum is at most |x| |w| (Cauchy-Schwarz),
- * so each of about cols / 8 additions loses at most 2 EPS of that, on both sides. */
-static void summation_slack(Tolerance &tolerance, const Values &x, const fg_matrix &w) {
+ * so each of about cols / 8 additions loses at most 2 EPS of that, on both sides. rows_each: rows of the tolerance that
+ * belong to one row of x. */
+static void summation_slack(Tolerance &tolerance, const Values &x, const fg_matrix &w, size_t rows_each = 1) {
 	size_t cols = (size_t)w.cols;
 	double each = 4 * EPS * ((double)cols / 8 + 16) * largest_row(w);
-	for (size_t r = 0; r < tolerance.rows; r++) tolerance.slack(r, each * norm(&x[r * cols], cols));
+	for (size_t r = 0; r < tolerance.rows; r++) tolerance.slack(r, each * norm(&x[r / rows_each * cols], cols));
 }
 
 /* `pick`: the matrix of either side. logits is the one product that is not rounded. */
@@ -226,22 +227,43 @@ static void test_attention(Twins &t, const RandomStep &step) {
 	}
 }
 
-static void test_silu_mul(Twins &t, int32_t n) {
-	const size_t I = (size_t)t.shape().intermediate_size;
-	Values in;
+/* `shape`: of the fused product to force, -1 = what the library chooses. */
+static void test_gate_up(Twins &t, int32_t layer, int32_t n, int shape = -1) {
+	const fg_matrix &w = t.cpu->weights.layers[layer].gate_up;
+	const size_t I = (size_t)t.shape().intermediate_size, H = (size_t)w.cols;
+	Values x;
 	for (int32_t r = 0; r < n; r++) { /* some rows reach where the exponential over- and underflows */
-		Values row = random_values(2 * I, FG_BF16, r % 4 == 3 ? 40 : r % 4 == 2 ? 8 : 1);
-		in.insert(in.end(), row.begin(), row.end());
+		Values row = random_values(H, FG_BF16, r % 4 == 3 ? 40 : r % 4 == 2 ? 8 : 1);
+		x.insert(x.end(), row.begin(), row.end());
 	}
-	t.gate_up.put(in), t.act.poison(n * I);
-	t.both([&](const fg_ops &ops, fg_ctx *c, fg_batch *) { ops.silu_mul(c, c->buf.gate_up, n, c->buf.act); });
-	Values want = t.act.from_cpu(n * I);
-	Tolerance tolerance(want, (size_t)n, I);
-	/* __expf(x) is off by 2 + 1.2 |x| units in the last place, and the quotient vanishes where it leaves float32's
-	 * range. */
-	for (size_t r = 0; r < (size_t)n; r++)
-		tolerance.slack(r, (16 + 3 * largest(&in[2 * r * I], I)) * 2 * EPS * largest(&want[r * I], I) + 0x1p-100);
-	compare("silu_mul", t.act.from_cuda(n * I), want, tolerance);
+	t.x.put(x), t.gate_up.poison(2 * n * I), t.act.poison(n * I);
+	fg_cpu_ops.gate_up(t.cpu, t.x.cpu, &w, n, t.gate_up.cpu, t.act.cpu);
+	const fg_matrix &on_cuda = t.cuda->weights.layers[layer].gate_up;
+	if (shape < 0) fg_device_ops.gate_up(t.cuda, t.x.cuda, &on_cuda, n, t.gate_up.cuda, t.act.cuda);
+	else
+		CUDA(fg::gemv(shape, (const bf16 *)t.x.cuda, (const bf16 *)on_cuda.part[0].data, t.act.cuda, on_cuda.rows,
+		              on_cuda.cols, n, fg::Output::SILU_MUL, nullptr));
+	CUDA(cudaDeviceSynchronize());
+	Values want = t.act.from_cpu(n * I), halves = t.gate_up.from_cpu(2 * n * I);
+	Tolerance tolerance(want, (size_t)n, I), product(2 * (size_t)n, I);
+	summation_slack(product, x, w, 2);
+	for (size_t r = 0; r < (size_t)n; r++) {
+		/* __expf(x) is off by 2 + 1.2 |x| units in the last place, and the quotient vanishes where it leaves float32's
+		 * range. */
+		const float *gate = &halves[2 * r * I], *up = gate + I;
+		tolerance.slack(r, (16 + 3 * largest(gate, I)) * 2 * EPS * largest(&want[r * I], I) + 0x1p-100);
+		/* The halves may be rounded to bf16 on their way, by half a unit in the last place, at most 2^-8 of them.
+		 * SiLU's slope is at most 1.1, and SiLU itself at most its argument. */
+		double squares = 0;
+		for (size_t i = 0; i < I; i++) {
+			double g = std::fabs(gate[i]), u = std::fabs(up[i]), slack = product.element[2 * r * I + i];
+			double dg = g * 0x1p-8 + slack, du = u * 0x1p-8 + slack,
+				   d = 1.1 * dg * u + g / (1 + std::exp(-(double)gate[i])) * du + dg * du;
+			tolerance.element[r * I + i] += d, squares += d * d;
+		}
+		tolerance.row[r] += std::sqrt(squares);
+	}
+	compare(shape < 0 ? "gate_up" : "gate_up by gemv", t.act.from_cuda(n * I), want, tolerance);
 }
 
 /* Enqueues the sampling of all rows, from the same logits; check_samples looks once the step is over. */
@@ -310,13 +332,14 @@ static void test_gemv(Twins &t) {
 			size_t all = (size_t)n * w.rows;
 			t.x.put(x), t.qkv.poison(all);
 			fg_cpu_ops.linear(t.cpu, t.x.cpu, &w, n, t.qkv.cpu);
-			CUDA(fg::gemv(shape, (const bf16 *)t.x.cuda, (const bf16 *)on_cuda, t.qkv.cuda, w.rows, w.cols, n, false,
-			              nullptr));
+			CUDA(fg::gemv(shape, (const bf16 *)t.x.cuda, (const bf16 *)on_cuda, t.qkv.cuda, w.rows, w.cols, n,
+			              fg::Output::BF16, nullptr));
 			CUDA(cudaDeviceSynchronize());
 			Values want = t.qkv.from_cpu(all);
 			Tolerance tolerance(want, (size_t)n, (size_t)w.rows);
 			summation_slack(tolerance, x, w);
 			compare("gemv", t.qkv.from_cuda(all), want, tolerance);
+			test_gate_up(t, 1, n, shape);
 		}
 }
 
@@ -369,8 +392,7 @@ static void test_step(Twins &t, Kind kind) {
 	test_qkv_rope(t, layer);
 	test_attention(t, s);
 	test_linear_add(t, "linear_add: o", t.attn, [&](fg_ctx *c) { return &c->weights.layers[layer].o; });
-	test_linear(t, "linear: gate, up", t.x, t.gate_up, n, [&](fg_ctx *c) { return &c->weights.layers[layer].gate_up; });
-	test_silu_mul(t, n);
+	test_gate_up(t, layer, n);
 	test_linear_add(t, "linear_add: down", t.act, [&](fg_ctx *c) { return &c->weights.layers[layer].down; });
 	test_gather(t);
 	test_linear(t, "linear: logits", t.x, t.logits, m, [](fg_ctx *c) { return &c->weights.lm_head; });

@@ -24,8 +24,8 @@ import { PlannedStep } from "./planned-step.ts";
 import type { EngineRequest, EngineStats, FinishReason, StepMessage } from "./protocol.ts";
 import { Sequence } from "./sequence.ts";
 
-/** A step beside decoding sequences takes one part in this many of the prompt tokens to compute, and of the most it may. */
-const CHUNK_SHARE = 2;
+/** A step beside decoding sequences takes this share of the prompt tokens to compute, and at least that of its budget. */
+const [BACKLOG_SHARE, LEAST_CHUNK] = [1 / 2, 1 / 4];
 
 /** Steps after which a sequence that had to wait for others to age is looked at again. */
 const AGING_STEPS = 8;
@@ -62,7 +62,7 @@ export class Scheduler {
   private readonly chunkCounts: number[] = [];
   /** The oldest waiting sequence did not fit; looked at again once pages have been given back, or after some steps. */
   private headBlocked = false;
-  /** Steps planned since it was last looked at. */
+  /** Steps since. */
   private blockedSteps = 0;
   /** Pages that young sequences in the forecast are still to add. */
   private youngGrowth = 0;
@@ -101,7 +101,6 @@ export class Scheduler {
     return this.out.length;
   }
 
-  /** Sequences that have not ended. */
   get aliveCount(): number {
     return this.alive.size;
   }
@@ -188,11 +187,11 @@ export class Scheduler {
    */
   private chunkBudget(): number {
     const { maxStepTokens } = this.config;
-    const enough = maxStepTokens * CHUNK_SHARE;
+    const enough = maxStepTokens / BACKLOG_SHARE;
     let backlog = 0;
     for (const seq of this.running) if (seq.pendingSamples === 0) backlog += seq.target - seq.scheduled;
     for (let i = 0; i < this.waiting.length && backlog < enough; i++) backlog += this.waiting[i]!.target;
-    return Math.ceil(Math.max(maxStepTokens, backlog) / CHUNK_SHARE);
+    return Math.ceil(Math.max(maxStepTokens * LEAST_CHUNK, backlog * BACKLOG_SHARE));
   }
 
   /** Chunks for sequences whose known tokens are not all computed. Returns what is left of the budget. */
@@ -266,8 +265,7 @@ export class Scheduler {
   /** Admits waiting sequences, oldest first, while slots, budget and pages last. Returns the rest of the budget. */
   private admit(plan: StepPlan, budget: number): number {
     if (this.waiting.length === 0 || (this.headBlocked && ++this.blockedSteps < AGING_STEPS)) return budget;
-    this.headBlocked = false;
-    this.blockedSteps = 0;
+    [this.headBlocked, this.blockedSteps] = [false, 0];
     let left = budget;
     let forecastReady = false;
     let i = 0;
@@ -367,9 +365,8 @@ export class Scheduler {
     if (more > cache.available) return false;
     this.addForecast(seq, nodes.length * PAGE_TOKENS, pages, more);
     // Alone it always fits: the context is bounded by the pool.
-    const pool = Math.floor(cache.pages * OVERCOMMIT);
     if (this.running.length === 0) return true;
-    if (!this.forecast.fits(cache.referenced + more, pool)) return false;
+    if (!this.forecast.fits(cache.referenced + more, Math.floor(cache.pages * OVERCOMMIT))) return false;
     return this.youngGrowth <= YOUNG_SHARE * cache.pages || this.allFit();
   }
 
