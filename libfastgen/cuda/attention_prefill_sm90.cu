@@ -68,15 +68,21 @@ template <int D> __device__ __forceinline__ void load_q(const PrefillArgs &a, co
 	copy_async_commit();
 }
 
+/* What to load next is looked up while there is no room for it yet: the consumers must not wait for page tables. */
 template <int D> __device__ void produce(const PrefillArgs &a, Shared<D> &s, int n_work) {
-	int stage = 0, parity = 0;
-	for (int round = 0; item_of(round) < n_work; round++) {
-		Work w = work_of(a, item_of(round));
+	int stage = 0, parity = 0, page[2], next_page[2];
+	auto look_up = [&](const Work &w, int block, int (&to)[2]) {
 		const int32_t *pages = a.kv.page_table + (int64_t)w.seq.slot * a.kv.pages_per_seq;
-		int last_page = (w.seq.context - 1) / PAGE;
+		/* A tile may reach past the last page; what it reads there is masked. */
+		to[0] = pages[2 * block], to[1] = pages[min(2 * block + 1, (w.seq.context - 1) / PAGE)];
+	};
+	Work w = work_of(a, item_of(0));
+	look_up(w, w.last_block, page);
+	for (int round = 0; item_of(round) < n_work; round++) {
+		Work next = work_of(a, min(item_of(round + 1), n_work - 1));
 		for (int block = w.last_block; block >= w.first_block; block--) {
-			/* A tile may reach past the last page; what it reads there is masked. */
-			int page[2] = {pages[2 * block], pages[min(2 * block + 1, last_page)]};
+			if (block > w.first_block) look_up(w, block - 1, next_page);
+			else look_up(next, next.last_block, next_page);
 #pragma unroll
 			for (int kv = 0; kv < 2; kv++) {
 				uint64_t *full = kv ? &s.v_full[stage] : &s.k_full[stage],
@@ -92,7 +98,9 @@ template <int D> __device__ void produce(const PrefillArgs &a, Shared<D> &s, int
 						         (int)(a.kv.tile(page[p], a.layer, kv, w.head) * PAGE));
 			}
 			if (++stage == STAGES) stage = 0, parity ^= 1;
+			page[0] = next_page[0], page[1] = next_page[1];
 		}
+		w = next;
 	}
 }
 
@@ -304,10 +312,10 @@ template <int D> __global__ void __launch_bounds__(THREADS, 1) prefill_kernel(co
 	int n_work = a.n_tiles * a.kv.kv_heads;
 	int group = threadIdx.x / GROUP_THREADS;
 	if (group == 0) {
-		registers_give<24>();
+		registers_give<40>();
 		if (threadIdx.x == 0) produce<D>(a, s, n_work);
 	} else {
-		registers_take<240>();
+		registers_take<232>();
 		consume<D>(a, s, group - 1, n_work);
 	}
 }

@@ -20,8 +20,13 @@ namespace {
 
 constexpr size_t WORKSPACE_BYTES = 32 << 20; /* cuBLAS's own recommendation for Hopper */
 constexpr int SUGGESTIONS = 16;              /* of cuBLASLt's */
-/* Every suggestion is timed over TRIALS calls; the fastest FINALISTS over ROUNDS of FINALS. */
-constexpr int TRIALS = 2, FINALISTS = 4, ROUNDS = 2, FINALS = 5;
+/* Every suggestion is timed over TRIALS calls; the fastest FINALISTS over rounds of more, most where a step waits for
+ * the weights and a microsecond counts. */
+constexpr int TRIALS = 2, FINALISTS = 4, FEW_ROWS = 256;
+struct Finals {
+	int rounds, calls;
+};
+constexpr Finals FINALS_FEW = {3, 8}, FINALS_MANY = {2, 5};
 
 fg_status lt_fail(cublasStatus_t status, const char *what) {
 	return fg_fail(FG_DEVICE, "cuBLASLt failed in %s with status %d", what, (int)status);
@@ -216,7 +221,9 @@ fg_status Gemm::plan(const GemmKey &key, const GemmTrial &trial, cudaStream_t st
 	float best = INFINITY;
 	for (size_t i = 0; i < std::min<size_t>(order.size(), FINALISTS); i++) {
 		float least = INFINITY;
-		for (int round = 0; round < ROUNDS; round++) least = std::min(least, time(candidates[order[i].second], FINALS));
+		Finals finals = key.n <= FEW_ROWS ? FINALS_FEW : FINALS_MANY;
+		for (int round = 0; round < finals.rounds; round++)
+			least = std::min(least, time(candidates[order[i].second], finals.calls));
 		if (least < best) best = least, plan = candidates[order[i].second];
 	}
 	cudaEventDestroy(from);

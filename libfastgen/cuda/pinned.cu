@@ -33,10 +33,12 @@ void PinnedMemory::make(int device) {
 	for (unsigned t = 0; t < n; t++)
 		threads.emplace_back([this, t, n] {
 			for (size_t from = t * PIECE; from < bytes; from += n * PIECE)
-				for (size_t i = from; i < std::min(from + PIECE, bytes); i += SMALL_PAGE) ((volatile char *)data)[i] = 0;
+				for (size_t i = from; i < std::min(from + PIECE, bytes); i += SMALL_PAGE)
+					((volatile char *)data)[i] = 0;
 		});
 	for (std::thread &t : threads) t.join();
-	pinned = cudaSetDevice(device) == cudaSuccess && cudaHostRegister(data, bytes, cudaHostRegisterDefault) == cudaSuccess;
+	pinned =
+		cudaSetDevice(device) == cudaSuccess && cudaHostRegister(data, bytes, cudaHostRegisterDefault) == cudaSuccess;
 	cudaGetLastError(); /* a failure is wait's to tell */
 }
 

@@ -1,6 +1,6 @@
 /*
- * pinned.cuh - a large piece of pinned host memory, made beside everything else: to touch and pin some GiB takes about a
- * second, which a start need not wait for.
+ * pinned.cuh - a large piece of pinned host memory, made beside everything else: to touch and pin some GiB takes about
+ * a second, which a start need not wait for.
  */
 #ifndef FG_PINNED_CUH
 #define FG_PINNED_CUH
