@@ -44,8 +44,8 @@ serve() {
 
 # usage: load MODEL LOAD TEMPERATURE
 load() {
-	temperature=$3
-	case $2 in
+	name=$2 temperature=$3
+	case $name in
 	reference) set -- "$1" --prompts 512 --input 1024 --output 128 ;;
 	long) set -- "$1" --prompts 512 --input 128 --output 2048 ;;
 	mixed) set -- "$1" --prompts 1000 --input 220 --output 200 --spread 0.9 ;;
@@ -58,7 +58,9 @@ load() {
 	model=$1
 	shift
 	[ ! -f "$out/ops.jsonl" ] || set -- "$@" --ceilings "$out/ops.jsonl"
-	bun bench/serve.ts --url http://127.0.0.1:5679 --dtype bfloat16 --results "$out/$model.jsonl" \
+	# Prompts of its own for each load and temperature: none may be found in the prefix cache of one before.
+	seed=$(printf '%s' "$name:$temperature" | cksum | cut -d' ' -f1)
+	bun bench/serve.ts --seed "$seed" --url http://127.0.0.1:5679 --dtype bfloat16 --results "$out/$model.jsonl" \
 		--floor-model "$out/shapes/$model" --temperature "$temperature" "$@"
 }
 

@@ -88,7 +88,7 @@ export function readResultsFile(file: string): Result[] {
 export function machineFacts(): Pick<Result, "commit" | "date" | "gpu" | "driver"> {
   // FASTGEN_COMMIT: for a copy of a checkout that came without its history.
   const head = process.env.FASTGEN_COMMIT ?? run("git", ["rev-parse", "--short", "HEAD"]) ?? "unknown";
-  const dirty = run("git", ["status", "--porcelain", "--untracked-files=no"]);
+  const dirty = !process.env.FASTGEN_COMMIT && run("git", ["status", "--porcelain", "--untracked-files=no"]);
   const smi = run("nvidia-smi", ["--query-gpu=name,driver_version", "--format=csv,noheader"])?.split("\n") ?? [];
   const [gpu, driver] = smi[0]?.split(", ") ?? [];
   const cpu = `${cpus()[0]?.model.trim() ?? "CPU"}, ${cpus().length} cores`;

@@ -1,6 +1,6 @@
 #!/usr/bin/env bun
 /**
- * The README's tables of measurements, from results/*.jsonl: the newest value of each metric of each load. Prints them;
+ * Tables of measurements, from results/*.jsonl: the newest value of each metric of each load. Prints them, with the ops;
  * --write puts them between the README's markers, --check fails when they are not what is there.
  */
 import { readFileSync, writeFileSync } from "node:fs";
@@ -190,6 +190,11 @@ function rounded(value: number): string {
   return Number(text).toLocaleString("en-US", { maximumFractionDigits: 6 });
 }
 
+/** What the README shows: all but the single ops, which are for those who work on them. */
+export function readmeReport(): string {
+  return report(readResults().filter(({ model }) => model !== "ops"));
+}
+
 /** The README with the tables between its markers replaced. */
 export function withReport(readme: string, tables: string): string {
   const begin = readme.indexOf(BEGIN);
@@ -204,8 +209,8 @@ if (import.meta.main) {
     .option("--check", "fail when README.md says otherwise")
     .parse();
   const { write, check } = command.opts();
-  const tables = report(readResults());
-  if (!write && !check) console.log(tables);
+  const tables = readmeReport();
+  if (!write && !check) console.log(report(readResults()));
   else {
     const readme = readFileSync(README, "utf8");
     const wanted = withReport(readme, tables);

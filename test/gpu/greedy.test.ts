@@ -95,7 +95,7 @@ async function compareAnswers(directory: string, prompts: Int32Array[], count: n
   console.log(
     `${whole} of ${texts.length} texts agree to their ends, ${tokens} tokens; in doubt is ${doubt.toFixed(3)}`,
   );
-  expect(whole).toBeGreaterThanOrEqual(0.75 * texts.length);
+  expect(whole).toBeGreaterThan(0.5 * texts.length);
   expect(tokens).toBeGreaterThan(5 * texts.length);
   return answers;
 }
