@@ -25,7 +25,7 @@ import type { EngineRequest, EngineStats, FinishReason, StepMessage } from "./pr
 import { Sequence } from "./sequence.ts";
 
 /** A step beside decoding sequences takes this share of the prompt tokens to compute, and at least that of its budget. */
-const [BACKLOG_SHARE, LEAST_CHUNK] = [0.6, 1 / 4];
+const [BACKLOG_SHARE, LEAST_CHUNK] = [1 / 2, 1 / 4];
 
 /** Steps after which a sequence that had to wait for others to age is looked at again. */
 const AGING_STEPS = 8;

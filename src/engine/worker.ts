@@ -9,6 +9,7 @@ import { LibraryEngine } from "../ffi/engine.ts";
 import { FG } from "../ffi/layout.ts";
 import { StepPlan } from "../ffi/plan.ts";
 import { PAGE_TOKENS } from "./blocks.ts";
+import { Pacer } from "./pacer.ts";
 import type { EngineCapacity, EngineConfig, FromWorker, ToWorker } from "./protocol.ts";
 import { Scheduler } from "./scheduler.ts";
 
@@ -18,6 +19,9 @@ const PROGRESS_INTERVAL = 10;
 class EngineWorker {
   private readonly scheduler: Scheduler;
   private readonly plan: StepPlan;
+  private readonly pacer = new Pacer();
+  /** Nobody wakes it: waiting for it is sleeping. */
+  private readonly alarm = new Int32Array(new SharedArrayBuffer(4));
   private closed = false;
   /** Why the trace could not be started: the answer to its stop. */
   private traceError: string | null = null;
@@ -92,11 +96,21 @@ class EngineWorker {
     this.post({ type: "traced", path, error });
   }
 
+  private readMail(): void {
+    for (let mail = receiveMessageOnPort(this.port); mail && !this.closed; mail = receiveMessageOnPort(this.port)) {
+      this.handle(mail.message);
+    }
+  }
+
   /** Reads mail, submits steps until enough are out, and waits for the oldest. False when nothing runs. */
   private step(): boolean {
     const { scheduler } = this;
-    for (let mail = receiveMessageOnPort(this.port); mail && !this.closed; mail = receiveMessageOnPort(this.port)) {
-      this.handle(mail.message);
+    this.readMail();
+    // With nobody waiting, the next step is planned as late as can be, so that whoever arrives meanwhile is in it.
+    const slack = scheduler.stats().waiting === 0 ? this.pacer.slack(performance.now()) : 0;
+    if (slack > 0 && !this.closed) {
+      Atomics.wait(this.alarm, 0, 0, slack);
+      this.readMail();
     }
     if (this.closed) return false;
     while (scheduler.stepsOut < FG.STEPS_IN_FLIGHT && this.submit());
@@ -119,6 +133,7 @@ class EngineWorker {
     }
     try {
       this.engine.submit(plan);
+      this.pacer.submitted(plan.tokenCount, performance.now());
     } catch (thrown) {
       const error = asFastgenError(thrown);
       // Copies may have been made or not: the cache would no longer know what is in its pages.
@@ -132,7 +147,9 @@ class EngineWorker {
     let result: ReturnType<LibraryEngine["wait"]> | FastgenError;
     try {
       result = this.engine.wait();
+      this.pacer.finished(result.runSeconds * 1000, performance.now());
     } catch (thrown) {
+      this.pacer.finished(null, performance.now());
       result = asFastgenError(thrown);
       // After a fault of the device no later step can be right.
       if (result.kind === "device") throw result;
