@@ -1,12 +1,34 @@
 /** Times libfastgen itself, without the engine: prompts in, then greedy tokens, one step ahead as the engine runs it. */
 import { join } from "node:path";
-import type { EngineCapacity } from "../src/engine/protocol.ts";
-import { LibraryEngine } from "../src/ffi/engine.ts";
+import { DEFAULTS, pageBytes } from "../src/device.ts";
+import type { DeviceKind, EngineCapacity } from "../src/engine/protocol.ts";
+import { type LibraryConfig, LibraryEngine } from "../src/ffi/engine.ts";
 import { FG } from "../src/ffi/layout.ts";
 import { greedyFill, StepPlan } from "../src/ffi/plan.ts";
-import type { Dtype, Model } from "../src/model/shape.ts";
+import type { Dtype, Model, ModelShape } from "../src/model/shape.ts";
 
 export const LIBRARY_PATH = join(import.meta.dir, "..", "build", "libfastgen_cpu.so");
+
+/** An engine of this checkout's library, without weights yet; its KV cache and activations are of one type. */
+export function openLibrary(
+  shape: ModelShape,
+  device: DeviceKind,
+  dtype: Dtype,
+  sizes: Pick<LibraryConfig, "maxSeqs" | "maxStepTokens" | "maxContext" | "kvBytes"> & Partial<LibraryConfig>,
+): LibraryEngine {
+  return LibraryEngine.open({
+    device,
+    libraryPath: join(import.meta.dir, "..", "build", `libfastgen_${device}.so`),
+    devices: [0],
+    threads: 0,
+    computeDtype: dtype,
+    kvDtype: dtype,
+    hostKvBytes: 0,
+    memoryUtilization: DEFAULTS.gpu_memory_utilization,
+    shape,
+    ...sizes,
+  });
+}
 
 export interface Timing {
   /** All of the prompts but their last tokens. */
@@ -41,21 +63,12 @@ export class TimedLibrary {
   static open(model: Model, options: LibraryOptions): TimedLibrary {
     const { shape } = model;
     const pages = options.sequences * Math.ceil(options.context / FG.PAGE_TOKENS);
-    const values = shape.layers * 2 * shape.kvHeads * FG.PAGE_TOKENS * shape.headDim;
-    const engine = LibraryEngine.open({
-      device: "cpu",
-      libraryPath: LIBRARY_PATH,
-      devices: [0],
+    const engine = openLibrary(shape, "cpu", options.dtype, {
       threads: options.threads,
-      computeDtype: options.dtype,
-      kvDtype: options.dtype,
       maxSeqs: options.sequences,
       maxStepTokens: options.stepTokens,
       maxContext: options.context,
-      kvBytes: pages * values * (options.dtype === "float32" ? 4 : 2),
-      hostKvBytes: 0,
-      memoryUtilization: 1,
-      shape,
+      kvBytes: pages * pageBytes(shape, options.dtype),
     });
     engine.load(model.tensors);
     return new TimedLibrary(engine, options, engine.ready());

@@ -7,12 +7,13 @@ import { mkdtempSync, readFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Command, Option } from "commander";
+import { pageBytes } from "../src/device.ts";
 import type { DeviceKind } from "../src/engine/protocol.ts";
-import { LibraryEngine } from "../src/ffi/engine.ts";
 import { FG } from "../src/ffi/layout.ts";
 import { greedyFill, StepPlan } from "../src/ffi/plan.ts";
 import { openModel } from "../src/model/load.ts";
 import { count } from "./flags.ts";
+import { openLibrary } from "./library.ts";
 import { median } from "./stats.ts";
 
 const TRACED_STEPS = 5;
@@ -40,21 +41,11 @@ const maxSeqs = Math.max(...batch);
 const maxStepTokens = Math.max(maxSeqs, ...prefill);
 const maxContext = Math.max(context + TIMED_STEPS + TRACED_STEPS + 8, ...prefill);
 const pagesEach = Math.ceil(maxContext / FG.PAGE_TOKENS);
-const pageBytes = shape.layers * 2 * shape.kvHeads * FG.PAGE_TOKENS * shape.headDim * 2;
-const engine = LibraryEngine.open({
-  device,
-  libraryPath: join(import.meta.dir, "..", "build", `libfastgen_${device}.so`),
-  devices: [0],
-  threads: 0,
-  computeDtype: "bfloat16",
-  kvDtype: "bfloat16",
+const engine = openLibrary(shape, device, "bfloat16", {
   maxSeqs,
   maxStepTokens,
   maxContext,
-  kvBytes: maxSeqs * pagesEach * pageBytes,
-  hostKvBytes: 0,
-  memoryUtilization: 0.9,
-  shape,
+  kvBytes: maxSeqs * pagesEach * pageBytes(shape, "bfloat16"),
 });
 engine.loadRandom(0);
 engine.ready();

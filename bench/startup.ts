@@ -9,13 +9,14 @@ import { open } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Command, Option } from "commander";
+import { pageBytes } from "../src/device.ts";
 import type { DeviceKind } from "../src/engine/protocol.ts";
-import { LibraryEngine } from "../src/ffi/engine.ts";
 import { FG } from "../src/ffi/layout.ts";
 import { openModel } from "../src/model/load.ts";
 import type { Model } from "../src/model/shape.ts";
 import { writeCheckpoint } from "./checkpoint.ts";
 import { count } from "./flags.ts";
+import { openLibrary } from "./library.ts";
 import { runLoad } from "./load.ts";
 import { type Measurement, record } from "./record.ts";
 import { SHAPES, writeShapes } from "./shapes.ts";
@@ -113,20 +114,11 @@ function freePort(): number {
 /** Seconds from fg_load until all weights are in place, in this process. */
 async function loadSeconds(model: Model, device: DeviceKind): Promise<number> {
   const { shape } = model;
-  const engine = LibraryEngine.open({
-    device,
-    libraryPath: join(ROOT, "build", `libfastgen_${device}.so`),
-    devices: [0],
-    threads: 0,
-    computeDtype: "bfloat16",
-    kvDtype: "bfloat16",
+  const engine = openLibrary(shape, device, "bfloat16", {
     maxSeqs: 1,
     maxStepTokens: FG.PAGE_TOKENS,
     maxContext: FG.PAGE_TOKENS,
-    kvBytes: shape.layers * 2 * shape.kvHeads * FG.PAGE_TOKENS * shape.headDim * 2,
-    hostKvBytes: 0,
-    memoryUtilization: 0.9,
-    shape,
+    kvBytes: pageBytes(shape, "bfloat16"),
   });
   try {
     const start = performance.now();

@@ -4,15 +4,14 @@
  * long it waits between steps, and so what a server of the same load loses to everything else. Random weights.
  */
 import { writeFileSync } from "node:fs";
-import { join } from "node:path";
 import { Command, Option } from "commander";
 import { type DeviceKind, GREEDY } from "../src/engine/protocol.ts";
 import { Scheduler } from "../src/engine/scheduler.ts";
-import { LibraryEngine } from "../src/ffi/engine.ts";
 import { FG, STRUCTS } from "../src/ffi/layout.ts";
 import { StepPlan } from "../src/ffi/plan.ts";
 import { openModel } from "../src/model/load.ts";
 import { count } from "./flags.ts";
+import { openLibrary } from "./library.ts";
 import { planLoad } from "./load.ts";
 
 const GIB = 2 ** 30;
@@ -51,20 +50,12 @@ export async function main(args: string[]): Promise<StepRecord[]> {
   const [maxSeqs, maxStepTokens] = [flags.maxNumSeqs as number, flags.maxNumBatchedTokens as number];
   const device: DeviceKind = flags.device;
   const dtype = device === "cuda" ? "bfloat16" : "float32";
-  const engine = LibraryEngine.open({
-    device,
-    libraryPath: join(import.meta.dir, "..", "build", `libfastgen_${device}.so`),
-    devices: [0],
-    threads: 0,
-    computeDtype: dtype,
-    kvDtype: dtype,
+  const engine = openLibrary(shape, device, dtype, {
     maxSeqs,
     maxStepTokens,
     maxContext,
     kvBytes: flags.kvCache * GIB,
     hostKvBytes: flags.swapSpace * GIB,
-    memoryUtilization: 0.92,
-    shape,
   });
   engine.loadRandom(0);
   const { pages, hostPages } = engine.ready();

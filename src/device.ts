@@ -65,7 +65,7 @@ export function chooseDevice(wanted: "auto" | DeviceKind): DeviceChoice {
 const DTYPE_BYTES: Record<Dtype, number> = { float32: 4, float16: 2, bfloat16: 2 };
 
 /** Bytes of one KV page over all layers, keys and values. */
-function pageBytes(shape: ModelShape, dtype: Dtype): number {
+export function pageBytes(shape: ModelShape, dtype: Dtype): number {
   return shape.layers * 2 * shape.kvHeads * shape.headDim * PAGE_TOKENS * DTYPE_BYTES[dtype];
 }
 

@@ -26,9 +26,8 @@ import { Sequence } from "./sequence.ts";
 
 /** A step beside decoding sequences takes this share of the prompt tokens to compute, and at least that of its budget. */
 const [BACKLOG_SHARE, LEAST_CHUNK] = [1 / 2, 1 / 4];
-
-/** Steps after which a sequence that had to wait for others to age is looked at again. */
-const AGING_STEPS = 8;
+/** Steps that pass before a sequence that did not fit is looked at again: others have aged by then. */
+const AGING_STEPS = 7;
 
 export interface SchedulerConfig {
   maxSeqs: number;
@@ -60,9 +59,7 @@ export class Scheduler {
   /** This step's prompt chunks: sequences and token counts. */
   private readonly chunkSeqs: Sequence[] = [];
   private readonly chunkCounts: number[] = [];
-  /** The oldest waiting sequence did not fit; looked at again once pages have been given back, or after some steps. */
-  private headBlocked = false;
-  /** Steps since. */
+  /** Steps until the oldest waiting sequence, which did not fit, is looked at again; 0 once pages have been given back. */
   private blockedSteps = 0;
   /** Pages that young sequences in the forecast are still to add. */
   private youngGrowth = 0;
@@ -101,6 +98,7 @@ export class Scheduler {
     return this.out.length;
   }
 
+  /** Sequences that have not ended. */
   get aliveCount(): number {
     return this.alive.size;
   }
@@ -264,8 +262,10 @@ export class Scheduler {
 
   /** Admits waiting sequences, oldest first, while slots, budget and pages last. Returns the rest of the budget. */
   private admit(plan: StepPlan, budget: number): number {
-    if (this.waiting.length === 0 || (this.headBlocked && ++this.blockedSteps < AGING_STEPS)) return budget;
-    [this.headBlocked, this.blockedSteps] = [false, 0];
+    if (this.waiting.length === 0 || this.blockedSteps > 0) {
+      this.blockedSteps = Math.max(0, this.blockedSteps - 1);
+      return budget;
+    }
     let left = budget;
     let forecastReady = false;
     let i = 0;
@@ -287,7 +287,7 @@ export class Scheduler {
         forecastReady = true;
       }
       if (!this.fits(seq, nodes)) {
-        this.headBlocked = true;
+        this.blockedSteps = AGING_STEPS;
         break;
       }
       this.waiting.splice(i, 1);
@@ -442,7 +442,7 @@ export class Scheduler {
     for (let i = seq.nodes.length; i < promptPages; i++) this.pageComputed(seq, i);
     seq.pages.length = seq.nodes.length = 0;
     seq.sentPages = seq.scheduled = seq.computed = 0;
-    this.headBlocked = false;
+    this.blockedSteps = 0;
   }
 
   /** Nobody needs to wait for page `index` of this sequence any longer. */
@@ -450,7 +450,7 @@ export class Scheduler {
     const key = seq.key(index);
     if (this.computing.get(key) !== seq) return;
     this.computing.delete(key);
-    this.headBlocked = false;
+    this.blockedSteps = 0;
   }
 
   /** Takes the result of the oldest step out, or why it failed: that ends the sequences that were in it. */
@@ -519,7 +519,7 @@ export class Scheduler {
         // Another sequence computed the same page first: this one goes on with that.
         seq.pages[i] = node.page;
         seq.sentPages = Math.min(seq.sentPages, i);
-        this.headBlocked = false;
+        this.blockedSteps = 0;
       }
     }
   }
@@ -557,7 +557,7 @@ export class Scheduler {
     } else {
       const at = this.waiting.indexOf(seq);
       if (at >= 0) this.waiting.splice(at, 1);
-      this.headBlocked = false;
+      this.blockedSteps = 0;
       if (seq.cachedTokens >= 0 && this.config.hostPages > 0) this.swapped--;
     }
     for (const node of seq.privateNodes) this.cache.forget(node);
