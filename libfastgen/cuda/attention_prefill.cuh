@@ -25,7 +25,7 @@ struct PrefillTile {
 
 struct PrefillArgs {
 	KvPool kv;
-	CUtensorMap map; /* of the KV pool, by prefill_map; sm_90 only */
+	CUtensorMap map; /* of the KV pool as rows of head_dim, in boxes of PAGE rows; sm_90 only */
 	const AttnSeq *seqs;
 	const PrefillTile *tiles; /* [n_tiles], most work first */
 	int32_t n_tiles;
@@ -37,11 +37,6 @@ struct PrefillArgs {
 	int32_t window;   /* 0 = full attention */
 	float scale;      /* of the scores, times log2(e) */
 };
-
-/* The pool as rows of head_dim, read in boxes of 64 rows x 64 columns, swizzled. `encode` is the driver's
- * cuTensorMapEncodeTiled. head_dim 64 or 128. */
-CUresult prefill_map(CUtensorMap *map, void *pool, uint64_t bytes, int head_dim,
-                     decltype(&cuTensorMapEncodeTiled) encode);
 
 /* Launches on `stream`. sm_90a, head_dim 64 or 128. Returns the launch's error. */
 cudaError_t prefill_attention_sm90(const PrefillArgs &args, int multiprocessors, cudaStream_t stream);

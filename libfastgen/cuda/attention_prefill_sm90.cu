@@ -330,16 +330,6 @@ template <int D> cudaError_t run(const PrefillArgs &args, int multiprocessors, c
 
 } // namespace
 
-CUresult prefill_map(CUtensorMap *map, void *pool, uint64_t bytes, int head_dim,
-                     decltype(&cuTensorMapEncodeTiled) encode) {
-	cuuint64_t dims[2] = {(cuuint64_t)head_dim, bytes / (head_dim * sizeof(bf16))};
-	cuuint64_t strides[1] = {head_dim * sizeof(bf16)};
-	cuuint32_t box[2] = {64, PAGE}, steps[2] = {1, 1};
-	return encode(map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, pool, dims, strides, box, steps,
-	              CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
-	              CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
-}
-
 cudaError_t prefill_attention_sm90(const PrefillArgs &args, int multiprocessors, cudaStream_t stream) {
 	switch (args.kv.head_dim) {
 	case 64: return run<64>(args, multiprocessors, stream);

@@ -158,8 +158,6 @@ fg_status load_random(fg_ctx *ctx, uint64_t seed, atomic_ullong *done, atomic_in
 void embed(fg_ctx *ctx, const fg_batch *batch, float *residual);
 void add_norm(fg_ctx *ctx, float *residual, const float *weight, int32_t n, void *x);
 void qkv_rope(fg_ctx *ctx, const fg_batch *batch, int32_t layer, void *qkv);
-/* act [n][I] = silu(gate) * up, the halves of gate_up [n][2 * I]: what gate_up does where its product does not. */
-void silu_mul(Context *c, const void *gate_up, int32_t n, void *act);
 void gather(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, float *residual, float *out);
 void attention(fg_ctx *ctx, const fg_batch *batch, int32_t layer, const void *qkv, void *out);
 void sample(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, const void *logits);

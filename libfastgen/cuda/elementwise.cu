@@ -6,6 +6,7 @@
  * adds it, so that the sum costs no pass of its own.
  */
 #include "context.cuh"
+#include "elementwise.cuh"
 #include "launch.cuh"
 
 namespace fg {
@@ -281,12 +282,9 @@ void qkv_rope(fg_ctx *ctx, const fg_batch *, int32_t layer, void *qkv) {
 	note(c, launch(kernel, (unsigned)(c->extent.n_tokens * splits), THREADS, 0, c->stream, a), "qkv_rope");
 }
 
-void silu_mul(Context *c, const void *gate_up, int32_t n, void *act) {
-	int per_row = (c->intermediate / VECTOR + THREADS - 1) / THREADS;
-	note(c,
-	     launch(silu_mul_kernel, (unsigned)(n * per_row), THREADS, 0, c->stream, (const bf16 *)gate_up, (bf16 *)act,
-	            c->intermediate, per_row),
-	     "silu_mul");
+cudaError_t silu_mul(const bf16 *gate_up, bf16 *act, int32_t n, int32_t width, cudaStream_t stream) {
+	int per_row = (width / VECTOR + THREADS - 1) / THREADS;
+	return launch(silu_mul_kernel, (unsigned)(n * per_row), THREADS, 0, stream, gate_up, act, width, per_row);
 }
 
 void gather(fg_ctx *ctx, const fg_batch *, int32_t first, int32_t n, float *residual, float *out) {

@@ -2,8 +2,8 @@
 extern "C" {
 #include "../error.h"
 }
+#include "elementwise.cuh"
 #include "gemm.cuh"
-#include "gemv.cuh"
 #include "libraries.h"
 
 #include <algorithm>
@@ -20,13 +20,13 @@ namespace {
 
 constexpr size_t WORKSPACE_BYTES = 32 << 20; /* cuBLAS's own recommendation for Hopper */
 constexpr int SUGGESTIONS = 16;              /* of cuBLASLt's */
-/* Every suggestion is timed over TRIALS calls; the fastest FINALISTS over rounds of more, most where a step waits for
- * the weights and a microsecond counts. */
-constexpr int TRIALS = 2, FINALISTS = 4, FEW_ROWS = 256;
-struct Finals {
-	int rounds, calls;
-};
-constexpr Finals FINALS_FEW = {3, 8}, FINALS_MANY = {2, 5};
+/* Every candidate is timed over TRIALS calls; the fastest FINALISTS over rounds of more, in turn, so that all of them
+ * find the clock as high: it sinks under large products, the more the more power they draw. */
+constexpr int TRIALS = 2, FINALISTS = 4, ROUNDS = 5, CALLS = 6;
+/* Of so many tokens and more our own kernel is chosen up to this much before it is the fastest alone: a whole layer of
+ * its products takes less time than one of cuBLASLt's or of both, as it draws less power beside what it saves. */
+constexpr int MANY_TOKENS = 1024;
+constexpr float OWN_ADVANTAGE = 1.04f;
 
 fg_status lt_fail(cublasStatus_t status, const char *what) {
 	return fg_fail(FG_DEVICE, "cuBLASLt failed in %s with status %d", what, (int)status);
@@ -62,7 +62,7 @@ std::vector<int32_t> Gemm::buckets(int32_t most) {
 	return all;
 }
 
-fg_status Gemm::open(const char *device_name) {
+fg_status Gemm::open(const char *device_name, int arch) {
 	static const char *const names[] = {"libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so", nullptr};
 	library = fg_open_library(names, "nvidia-cublas");
 	if (!library) return FG_UNSUPPORTED;
@@ -91,6 +91,7 @@ fg_status Gemm::open(const char *device_name) {
 			return fg_fail(FG_UNSUPPORTED, "the cuBLASLt that was found has no %s; install CUDA 12.9 or newer", w.name);
 	}
 	LT(lt.create(&handle));
+	hopper = arch == 90;
 	if (cudaMalloc(&workspace, WORKSPACE_BYTES) != cudaSuccess)
 		return fg_fail(FG_OUT_OF_MEMORY, "no device memory for cuBLASLt's workspace");
 
@@ -136,13 +137,33 @@ fg_status Gemm::describe(const GemmKey &key, GemmPlan *plan) {
 	return FG_OK;
 }
 
+/* A choice as it is in the file. */
+static std::string text(const GemmPlan &plan) {
+	if (plan.method == Method::GEMV) return "gemv:" + std::to_string(plan.shape);
+	if (plan.method == Method::SM90) return "sm90:" + std::to_string(plan.shape);
+	std::string bytes;
+	for (size_t i = 0; i < sizeof plan.algo; i++) {
+		char hex[3];
+		snprintf(hex, sizeof hex, "%02x", ((const uint8_t *)&plan.algo)[i]);
+		bytes += hex;
+	}
+	return bytes;
+}
+
 bool Gemm::recall(const GemmKey &key, GemmPlan *plan) {
 	auto known = choices.find(key);
 	if (known == choices.end()) return false;
 	const std::string &choice = known->second;
-	if (sscanf(choice.c_str(), "own:%d", &plan->own) == 1)
-		return plan->own >= 0 && plan->own < GEMV_SHAPES_COUNT && key.n <= GEMV_MOST;
-	plan->own = -1;
+	if (sscanf(choice.c_str(), "gemv:%d", &plan->shape) == 1) {
+		plan->method = Method::GEMV;
+		return plan->shape >= 0 && plan->shape < GEMV_SHAPES_COUNT && key.n <= GEMV_MOST;
+	}
+	if (sscanf(choice.c_str(), "sm90:%d", &plan->shape) == 1) {
+		plan->method = Method::SM90;
+		return hopper && plan->shape >= 0 && plan->shape < SM90_TILES_COUNT &&
+		       gemm_sm90_fits(plan->shape, key.n, key.output);
+	}
+	plan->method = Method::CUBLASLT;
 	if (choice.size() != 2 * sizeof plan->algo) return false;
 	for (size_t i = 0; i < sizeof plan->algo; i++) {
 		unsigned byte = 0;
@@ -155,14 +176,19 @@ bool Gemm::recall(const GemmKey &key, GemmPlan *plan) {
 	       result.workspaceSize <= WORKSPACE_BYTES;
 }
 
-bool Gemm::enqueue(const GemmKey &key, const GemmPlan &p, const void *x, const void *w, void *y,
-                   cudaStream_t stream) const {
-	if (p.own >= 0)
-		return gemv(p.own, (const bf16 *)x, (const bf16 *)w, y, key.rows, key.cols, key.n, key.output, stream) ==
-		       cudaSuccess;
+cudaError_t Gemm::enqueue(const GemmKey &key, const GemmPlan &p, const void *x, const void *w, void *y, void *scratch,
+                          cudaStream_t stream) const {
+	const bf16 *from = (const bf16 *)x, *weights = (const bf16 *)w;
+	if (p.method == Method::GEMV) return gemv(p.shape, from, weights, y, key.rows, key.cols, key.n, key.output, stream);
+	if (p.method == Method::SM90)
+		return gemm_sm90(p.shape, from, weights, y, key.rows, key.cols, key.n, key.output, stream);
 	float one = 1, zero = 0;
-	return lt.matmul(handle, p.desc, &one, w, p.w, x, p.x, &zero, y, p.y, y, p.y, &p.algo, workspace, WORKSPACE_BYTES,
-	                 stream) == CUBLAS_STATUS_SUCCESS;
+	bool gated = key.output == Output::SILU_MUL; /* which cuBLASLt has not */
+	void *to = gated ? scratch : y;
+	cublasStatus_t status = lt.matmul(handle, p.desc, &one, w, p.w, x, p.x, &zero, to, p.y, to, p.y, &p.algo, workspace,
+	                                  WORKSPACE_BYTES, stream);
+	if (status != CUBLAS_STATUS_SUCCESS) return cudaErrorUnknown;
+	return gated ? silu_mul((const bf16 *)scratch, (bf16 *)y, key.n, key.rows / 2, stream) : cudaSuccess;
 }
 
 fg_status Gemm::plan(const GemmKey &key, const GemmTrial &trial, cudaStream_t stream) {
@@ -176,7 +202,6 @@ fg_status Gemm::plan(const GemmKey &key, const GemmTrial &trial, cudaStream_t st
 	}
 
 	std::vector<GemmPlan> candidates;
-	plan.own = -1;
 	cublasLtMatmulPreference_t preference;
 	size_t bytes = WORKSPACE_BYTES;
 	LT(lt.preference_create(&preference));
@@ -186,12 +211,15 @@ fg_status Gemm::plan(const GemmKey &key, const GemmTrial &trial, cudaStream_t st
 	cublasStatus_t searched =
 		lt.heuristic(handle, plan.desc, plan.w, plan.x, plan.y, plan.y, preference, SUGGESTIONS, found, &n_found);
 	lt.preference_destroy(preference);
-	bool plain = key.output != Output::SILU_MUL; /* which cuBLASLt has not */
-	for (int i = 0; plain && searched == CUBLAS_STATUS_SUCCESS && i < n_found; i++) {
+	for (int i = 0; searched == CUBLAS_STATUS_SUCCESS && i < n_found; i++) {
 		plan.algo = found[i].algo;
 		candidates.push_back(plan);
 	}
-	for (plan.own = 0; key.n <= GEMV_MOST && plan.own < GEMV_SHAPES_COUNT; plan.own++) candidates.push_back(plan);
+	plan.method = Method::GEMV;
+	for (plan.shape = 0; key.n <= GEMV_MOST && plan.shape < GEMV_SHAPES_COUNT; plan.shape++) candidates.push_back(plan);
+	plan.method = Method::SM90;
+	for (plan.shape = 0; hopper && plan.shape < SM90_TILES_COUNT; plan.shape++)
+		if (gemm_sm90_fits(plan.shape, key.n, key.output)) candidates.push_back(plan);
 
 	cudaEvent_t from, to;
 	cudaEventCreate(&from);
@@ -204,13 +232,14 @@ fg_status Gemm::plan(const GemmKey &key, const GemmTrial &trial, cudaStream_t st
 		cudaEventRecord(from, stream);
 		for (int i = 0; i < repeats && works; i++) {
 			const char *w = (const char *)trial.w + trial.w_stride * (size_t)(calls++ % trial.n_w);
-			works = enqueue(key, candidate, trial.x, w, trial.y, stream);
+			works = enqueue(key, candidate, trial.x, w, trial.y, trial.scratch, stream) == cudaSuccess;
 		}
 		cudaEventRecord(to, stream);
 		float ms = INFINITY;
 		failed = failed || cudaEventSynchronize(to) != cudaSuccess;
 		if (works && !failed) cudaEventElapsedTime(&ms, from, to);
-		return ms / (float)repeats;
+		bool favoured = candidate.method == Method::SM90 && key.n >= MANY_TOKENS;
+		return ms / (float)repeats / (favoured ? OWN_ADVANTAGE : 1);
 	};
 	std::vector<std::pair<float, size_t>> order;
 	for (size_t i = 0; i < candidates.size(); i++) {
@@ -218,27 +247,20 @@ fg_status Gemm::plan(const GemmKey &key, const GemmTrial &trial, cudaStream_t st
 		order.push_back({time(candidates[i], TRIALS), i});
 	}
 	std::sort(order.begin(), order.end());
+	size_t finalists = std::min<size_t>(order.size(), FINALISTS);
+	std::vector<float> total(finalists);
+	for (int round = 0; round < ROUNDS; round++)
+		for (size_t i = 0; i < finalists; i++) total[i] += time(candidates[order[i].second], CALLS);
 	float best = INFINITY;
-	for (size_t i = 0; i < std::min<size_t>(order.size(), FINALISTS); i++) {
-		float least = INFINITY;
-		Finals finals = key.n <= FEW_ROWS ? FINALS_FEW : FINALS_MANY;
-		for (int round = 0; round < finals.rounds; round++)
-			least = std::min(least, time(candidates[order[i].second], finals.calls));
-		if (least < best) best = least, plan = candidates[order[i].second];
-	}
+	for (size_t i = 0; i < finalists; i++)
+		if (total[i] < best) best = total[i], plan = candidates[order[i].second];
 	cudaEventDestroy(from);
 	cudaEventDestroy(to);
 	if (failed) return fg_fail(FG_DEVICE, "a matrix product failed on the device");
 	if (best == INFINITY)
 		return fg_fail(FG_UNSUPPORTED, "cuBLASLt has no product of [%d][%d] with [%d][%d]^T", key.n, key.cols, key.rows,
 		               key.cols);
-	std::string choice = plan.own >= 0 ? "own:" + std::to_string(plan.own) : "";
-	for (size_t i = 0; plan.own < 0 && i < sizeof plan.algo; i++) {
-		char hex[3];
-		snprintf(hex, sizeof hex, "%02x", ((const uint8_t *)&plan.algo)[i]);
-		choice += hex;
-	}
-	choices[key] = choice;
+	choices[key] = text(plan);
 	plans[key] = plan;
 	changed = true;
 	return FG_OK;
@@ -255,11 +277,11 @@ void Gemm::save() const {
 }
 
 cudaError_t Gemm::run(const void *x, const void *w, void *y, int32_t rows, int32_t cols, int32_t n, Output output,
-                      cudaStream_t stream) const {
+                      void *scratch, cudaStream_t stream) const {
 	GemmKey key = {rows, cols, bucket(n), output};
 	auto found = plans.find(key);
 	if (found == plans.end()) return cudaErrorInvalidValue;
-	return enqueue(key, found->second, x, w, y, stream) ? cudaSuccess : cudaErrorUnknown;
+	return enqueue(key, found->second, x, w, y, scratch, stream);
 }
 
 } // namespace fg

@@ -1,12 +1,13 @@
 /*
- * gemm.cuh - y = x * w^T through cuBLASLt, which is opened at run time.
+ * gemm.cuh - y = x * w^T by whatever is fastest: cuBLASLt, which is opened at run time, or a kernel of our own.
  *
- * For each (rows of w, columns of w, kind of y) and each bucket of x's rows the fastest of cuBLASLt's suggestions is
- * found by timing, and remembered in a file, so that the next start need not.
+ * For each (rows of w, columns of w, kind of y) and each bucket of x's rows the candidates are timed, and the fastest
+ * is remembered in a file, so that the next start need not.
  */
 #ifndef FG_GEMM_CUH
 #define FG_GEMM_CUH
 
+#include "gemm_sm90.cuh"
 #include "gemv.cuh"
 
 #include <cublasLt.h>
@@ -37,17 +38,21 @@ struct CublasLt {
 	decltype(&cublasLtMatmulAlgoCheck) check;
 };
 
+/* Who makes a product. */
+enum class Method { CUBLASLT, GEMV, SM90 };
+
 /* One product: a plan made for a bucket of n. */
 struct GemmPlan {
 	cublasLtMatmulDesc_t desc;
 	cublasLtMatrixLayout_t w, x, y;
-	cublasLtMatmulAlgo_t algo;
-	int own; /* index into GEMV_SHAPES, or -1: cuBLASLt's algo */
+	Method method;
+	cublasLtMatmulAlgo_t algo; /* cuBLASLt's */
+	int shape;                 /* of our own: index into GEMV_SHAPES or SM90_TILES */
 };
 
 struct GemmKey {
-	int32_t rows, cols, n; /* w [rows][cols], x [n][cols], y [n][rows] */
-	Output output;         /* SILU_MUL for n <= GEMV_MOST only */
+	int32_t rows, cols, n; /* w [rows][cols], x [n][cols], y [n][rows], or [n][rows / 2] with SILU_MUL */
+	Output output;
 	auto operator<=>(const GemmKey &) const = default;
 };
 
@@ -59,13 +64,14 @@ struct GemmTrial {
 	size_t w_stride;
 	int32_t n_w;
 	void *y;
+	void *scratch; /* [n][rows] with SILU_MUL */
 };
 
 class Gemm {
   public:
 	/* Opens cuBLASLt and the file of choices for this device. FG_UNSUPPORTED, saying what to install, when there is
-	 * none. */
-	fg_status open(const char *device_name);
+	 * none. arch: 90 for sm_90. */
+	fg_status open(const char *device_name, int arch);
 	void close();
 
 	/* Makes the plan for this product, timing candidates where the file holds no choice. */
@@ -73,10 +79,10 @@ class Gemm {
 	/* Writes new choices to the file. A failure to do so is no error. */
 	void save() const;
 
-	/* y [n][rows] = x [n][cols] * w^T, enqueued. Rows of x and y up to bucket(n) are read and written. The plan must
-	 * exist. */
+	/* y = x * w^T, enqueued. Rows of x, y and scratch up to bucket(n) are read and written. The plan must exist.
+	 * `scratch`, for SILU_MUL only: [n][rows], left undefined. */
 	cudaError_t run(const void *x, const void *w, void *y, int32_t rows, int32_t cols, int32_t n, Output output,
-	                cudaStream_t stream) const;
+	                void *scratch, cudaStream_t stream) const;
 
 	/* The sizes that n is rounded up to: fine where a step's time depends on them, coarse where it does not. */
 	static int32_t bucket(int32_t n);
@@ -87,15 +93,17 @@ class Gemm {
 	fg_status describe(const GemmKey &key, GemmPlan *plan);
 	/* Whether the file's choice works for this plan; then it is in it. */
 	bool recall(const GemmKey &key, GemmPlan *plan);
-	bool enqueue(const GemmKey &key, const GemmPlan &plan, const void *x, const void *w, void *y,
-	             cudaStream_t stream) const;
+	cudaError_t enqueue(const GemmKey &key, const GemmPlan &plan, const void *x, const void *w, void *y, void *scratch,
+	                    cudaStream_t stream) const;
 
 	void *library = nullptr;
 	CublasLt lt = {};
 	cublasLtHandle_t handle = nullptr;
 	void *workspace = nullptr;
+	bool hopper = false; /* sm_90 */
 	std::string file;
-	std::map<GemmKey, std::string> choices; /* as in the file: "own:INDEX" or the algorithm's bytes in hexadecimal */
+	/* As in the file: "gemv:INDEX", "sm90:INDEX", or the bytes of cuBLASLt's algorithm in hexadecimal. */
+	std::map<GemmKey, std::string> choices;
 	std::map<GemmKey, GemmPlan> plans;
 	bool changed = false;
 };

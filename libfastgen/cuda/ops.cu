@@ -3,6 +3,7 @@
  * ../ops.h.
  */
 #include "context.cuh"
+#include "tensor_map.cuh"
 
 #include <algorithm>
 #include <cstdio>
@@ -87,7 +88,7 @@ fg_status open(const fg_config *config, int32_t rank, fg_ctx **out) {
 	c->page_bytes = (size_t)s.n_layers * 2 * c->kv_heads * FG_PAGE_TOKENS * s.head_dim * sizeof(bf16);
 	c->n_host_pages = (int32_t)(config->options.host_kv_bytes / c->page_bytes);
 	c->host_memory.start((size_t)c->n_host_pages * c->page_bytes, c->device);
-	return c->gemm.open(c->name);
+	return c->gemm.open(c->name, c->arch);
 }
 
 void close(fg_ctx *ctx) {
@@ -164,13 +165,13 @@ fg_status plan_products(Context *c) {
 	size_t stride = layers > 1 ? data(w.layers[1].qkv) - data(l.qkv) : 0; /* weights.cu lays all layers out alike */
 	fg_status status = FG_OK;
 	auto plan = [&](const fg_matrix &m, int32_t n, Output output, const void *x, void *y, int32_t n_w) {
-		if (!status) status = c->gemm.plan({m.rows, m.cols, n, output}, {x, data(m), stride, n_w, y}, c->stream);
+		if (status) return;
+		status = c->gemm.plan({m.rows, m.cols, n, output}, {x, data(m), stride, n_w, y, b.gate_up}, c->stream);
 	};
 	for (int32_t n : Gemm::buckets(c->base.config->options.max_step_tokens)) {
 		plan(l.qkv, n, Output::BF16, b.x, b.qkv, layers);
 		plan(l.o, n, Output::BF16, b.attn, c->delta, layers);
-		if (n <= GEMV_MOST) plan(l.gate_up, n, Output::SILU_MUL, b.x, b.act, layers);
-		else plan(l.gate_up, n, Output::BF16, b.x, b.gate_up, layers);
+		plan(l.gate_up, n, Output::SILU_MUL, b.x, b.act, layers);
 		plan(l.down, n, Output::BF16, b.act, c->delta, layers);
 	}
 	for (int32_t n : Gemm::buckets(b.logit_rows)) plan(w.lm_head, n, Output::F32, b.x, b.logits, 1);
@@ -210,14 +211,8 @@ fg_status make_cache(Context *c) {
 		return fg_fail(FG_OUT_OF_MEMORY, "cannot pin %.1f GiB of host memory for KV pages; lower swap_space",
 		               (double)o.host_kv_bytes / (1 << 30));
 	if (c->arch != 90 || s.head_dim == 32) return FG_OK;
-	void *encode = nullptr;
-	cudaDriverEntryPointQueryResult found;
-	error = cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &encode, 12000, cudaEnableDefault, &found);
-	if (error != cudaSuccess || found != cudaDriverEntryPointSuccess)
-		return fg_fail(FG_UNSUPPORTED, "the NVIDIA driver is too old; install one for CUDA 12.9 or newer");
-	if (prefill_map(&c->kv_map, c->kv.data, bytes, s.head_dim, (decltype(&cuTensorMapEncodeTiled))encode))
-		return fg_fail(FG_DEVICE, "the driver refused a tensor map of the KV cache");
-	return FG_OK;
+	error = tensor_map(&c->kv_map, c->kv.data, bytes / (s.head_dim * sizeof(bf16)), (uint64_t)s.head_dim, PAGE);
+	return error == cudaSuccess ? FG_OK : cuda_fail(error, "describing the KV cache to the copy engine");
 }
 
 fg_status ready(fg_ctx *ctx, fg_capacity *capacity) {
@@ -241,27 +236,21 @@ fg_status ready(fg_ctx *ctx, fg_capacity *capacity) {
 
 void linear(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, void *y) {
 	Context *c = context(ctx);
-	note(c,
-	     c->gemm.run(x, w->part[0].data, y, w->rows, w->cols, n, y == ctx->buf.logits ? Output::F32 : Output::BF16,
-	                 c->stream),
-	     "a matrix product");
+	Output output = y == ctx->buf.logits ? Output::F32 : Output::BF16;
+	note(c, c->gemm.run(x, w->part[0].data, y, w->rows, w->cols, n, output, nullptr, c->stream), "a matrix product");
 }
 
 void linear_add(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, float *) {
 	Context *c = context(ctx);
-	note(c, c->gemm.run(x, w->part[0].data, c->delta, w->rows, w->cols, n, Output::BF16, c->stream),
+	note(c, c->gemm.run(x, w->part[0].data, c->delta, w->rows, w->cols, n, Output::BF16, nullptr, c->stream),
 	     "a matrix product");
 	c->pending = true;
 }
 
 void gate_up(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, void *scratch, void *act) {
 	Context *c = context(ctx);
-	bool fused = n <= GEMV_MOST;
-	note(c,
-	     c->gemm.run(x, w->part[0].data, fused ? act : scratch, w->rows, w->cols, n,
-	                 fused ? Output::SILU_MUL : Output::BF16, c->stream),
+	note(c, c->gemm.run(x, w->part[0].data, act, w->rows, w->cols, n, Output::SILU_MUL, scratch, c->stream),
 	     "a matrix product");
-	if (!fused) silu_mul(c, scratch, n, act);
 }
 
 void all_reduce(fg_ctx *, float *, int32_t) {

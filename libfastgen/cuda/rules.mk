@@ -13,8 +13,9 @@ ifdef WERROR
 NVCCFLAGS += -Werror all-warnings -Xcompiler -Werror
 endif
 
-CUDA_SOURCES := attention attention_decode attention_prefill elementwise gemm gemv ops pinned sample sample_slots step weights
-CUDA_OBJECTS := $(patsubst %,$(OBJ)/cuda/%.o,$(CUDA_SOURCES) attention_prefill_sm90 libraries) $(patsubst %,$(OBJ)/%.o,$(SHARED))
+CUDA_SOURCES := attention attention_decode attention_prefill elementwise gemm gemv ops pinned sample sample_slots step tensor_map weights
+SM90_SOURCES := attention_prefill_sm90 gemm_sm90
+CUDA_OBJECTS := $(patsubst %,$(OBJ)/cuda/%.o,$(CUDA_SOURCES) $(SM90_SOURCES) libraries) $(patsubst %,$(OBJ)/%.o,$(SHARED))
 
 .PHONY: cuda cuda-tests need-nvcc
 cuda: $(BUILD)/libfastgen_cuda.so
@@ -31,7 +32,7 @@ $(OBJ)/cuda/libraries.o: cuda/libraries.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -c -o $@ $<
 
-$(OBJ)/cuda/attention_prefill_sm90.o: CUDA_ARCHS := 90a
+$(patsubst %,$(OBJ)/cuda/%.o,$(SM90_SOURCES)): CUDA_ARCHS := 90a
 $(OBJ)/cuda/%.o: cuda/%.cu Makefile cuda/rules.mk | need-nvcc
 	@mkdir -p $(@D)
 	$(NVCC) $(NVCCFLAGS) $(call gencode,$(CUDA_ARCHS)) -c -o $@ $<
@@ -39,7 +40,7 @@ $(OBJ)/cuda/%.o: cuda/%.cu Makefile cuda/rules.mk | need-nvcc
 # Programs that test single ops on a GPU; they are run there, by hand or by `bun test`.
 cuda-tests: $(BUILD)/attention_test $(BUILD)/sample_test_cuda $(BUILD)/ops_bench $(BUILD)/ops_test
 
-$(BUILD)/attention_test: test/attention_test.cu $(patsubst %,$(OBJ)/cuda/%.o,attention_decode attention_prefill attention_prefill_sm90) cuda/rules.mk
+$(BUILD)/attention_test: test/attention_test.cu $(patsubst %,$(OBJ)/cuda/%.o,attention_decode attention_prefill attention_prefill_sm90 tensor_map) cuda/rules.mk
 	$(NVCC) $(NVCCFLAGS) $(call gencode,$(CUDA_ARCHS)) -MF $(OBJ)/attention_test.d -o $@ $(filter %.cu %.o,$^) -cudart static -L$(CUDA_ROOT)/lib64 -L$(CUDA_ROOT)/lib
 
 # Beside the CPU's sampler, which it is compared with.

@@ -9,6 +9,7 @@
  */
 #include "../cuda/attention_decode.cuh"
 #include "../cuda/attention_prefill.cuh"
+#include "../cuda/tensor_map.cuh"
 
 #include <algorithm>
 #include <cmath>
@@ -201,12 +202,8 @@ struct Prefill {
 		a.kv = r.kv, a.seqs = r.d_seqs, a.tiles = upload(tiles), a.n_tiles = (int)tiles.size();
 		a.q = r.q, a.out = r.out, a.layer = r.layer, a.group = r.c.group, a.q_stride = r.stride, a.window = r.c.window,
 		a.scale = r.scale();
-		void *encode = nullptr;
-		cudaDriverEntryPointQueryResult found;
-		CUDA(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &encode, 12000, cudaEnableDefault, &found));
-		if (r.c.head_dim >= 64 && prefill_map(&a.map, r.kv.data, r.pool_elements * sizeof(bf16), r.c.head_dim,
-		                                      (decltype(&cuTensorMapEncodeTiled))encode))
-			fprintf(stderr, "cuTensorMapEncodeTiled failed\n"), exit(1);
+		const uint64_t width = (uint64_t)r.c.head_dim;
+		if (width >= 64) CUDA(tensor_map(&a.map, r.kv.data, r.pool_elements / width, width, PAGE));
 	}
 
 	~Prefill() {

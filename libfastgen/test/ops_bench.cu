@@ -9,6 +9,7 @@
  * Needs a GPU with 16 GB; without a device it says so and passes.
  */
 #include "../cuda/context.cuh"
+#include "../cuda/elementwise.cuh"
 #include "../sample_math.h"
 #include "ops_bench.cuh"
 
@@ -83,11 +84,14 @@ static void bench_products(Model &m) {
 			if (n > p.most) continue;
 			size_t k = 0; /* below 512 tokens a product has no ceiling of its own: that of 512 is above it */
 			while (LARGE[k] < n) k++;
-			const double bytes = 2.0 * p.rows * p.cols + 2.0 * n * p.cols + (p.f32 ? 4.0 : 2.0) * n * p.rows;
+			const bool gated = i == GATE_UP; /* together with SiLU: half as much comes out */
+			const double bytes = 2.0 * p.rows * p.cols + 2.0 * n * p.cols +
+			                     (p.f32   ? 4.0
+			                      : gated ? 1.0
+			                              : 2.0) *
+			                         n * p.rows;
 			const double flops = product_flops(p, n), ceiling = product_ceiling[i][k];
 			const bool memory = bytes / read_ceiling / 1e9 > flops / ceiling / 1e12;
-			/* gate_up of a few tokens is made together with SiLU, and never alone. */
-			const bool gated = i == GATE_UP && n <= fg::GEMV_MOST;
 			const double t = seconds(
 				[&](int call) {
 					if (gated) m.ops.gate_up(m.ctx, b.x, matrix(call), n, b.gate_up, b.act);
@@ -142,7 +146,9 @@ static void bench_elementwise(Model &m) {
 			c->kv.data = (bf16 *)(p + (size_t)n * 2 * QKV), c->kv.n_layers = 1;
 			m.ops.qkv_rope(ctx, &none, 0, p);
 		});
-		bench_elementwise(m, "silu_mul", n, (int)(6 * I), [&](char *p) { fg::silu_mul(c, p, n, p + n * 4 * I); });
+		bench_elementwise(m, "silu_mul", n, (int)(6 * I), [&](char *p) {
+			CUDA(fg::silu_mul((const bf16 *)p, (bf16 *)(p + n * 4 * I), n, (int)I, stream));
+		});
 		bench_elementwise(m, "gather", n, (int)(10 * H), [&](char *p) {
 			c->delta = (bf16 *)(p + n * 4 * H), c->pending = true;
 			m.ops.gather(ctx, &none, 0, n, (float *)p, (float *)(p + n * 6 * H));

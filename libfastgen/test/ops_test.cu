@@ -9,8 +9,6 @@
  */
 #include "ops_test.cuh"
 
-#include "../cuda/gemv.cuh"
-
 /* ---- the ops ---- */
 
 static Values gather_rows(const Values &v, const fg_batch *batch, int32_t first, int32_t m, size_t width) {
@@ -227,8 +225,21 @@ static void test_attention(Twins &t, const RandomStep &step) {
 	}
 }
 
-/* `shape`: of the fused product to force, -1 = what the library chooses. */
-static void test_gate_up(Twins &t, int32_t layer, int32_t n, int shape = -1) {
+/* One of our own kernels for a product, called directly: which of them a plan holds depends on how fast they were. */
+struct OwnKernel {
+	const char *name;
+	bool gemv, all_outputs;
+	int shape;
+
+	void run(const void *x, const fg_matrix &w, void *y, int32_t n, fg::Output output) const {
+		const bf16 *from = (const bf16 *)x, *weights = (const bf16 *)w.part[0].data;
+		CUDA(gemv ? fg::gemv(shape, from, weights, y, w.rows, w.cols, n, output, nullptr)
+		          : fg::gemm_sm90(shape, from, weights, y, w.rows, w.cols, n, output, nullptr));
+	}
+};
+
+/* `own`: the kernel to use, NULL = what the library chooses. */
+static void test_gate_up(Twins &t, int32_t layer, int32_t n, const OwnKernel *own = nullptr) {
 	const fg_matrix &w = t.cpu->weights.layers[layer].gate_up;
 	const size_t I = (size_t)t.shape().intermediate_size, H = (size_t)w.cols;
 	Values x;
@@ -239,10 +250,8 @@ static void test_gate_up(Twins &t, int32_t layer, int32_t n, int shape = -1) {
 	t.x.put(x), t.gate_up.poison(2 * n * I), t.act.poison(n * I);
 	fg_cpu_ops.gate_up(t.cpu, t.x.cpu, &w, n, t.gate_up.cpu, t.act.cpu);
 	const fg_matrix &on_cuda = t.cuda->weights.layers[layer].gate_up;
-	if (shape < 0) fg_device_ops.gate_up(t.cuda, t.x.cuda, &on_cuda, n, t.gate_up.cuda, t.act.cuda);
-	else
-		CUDA(fg::gemv(shape, (const bf16 *)t.x.cuda, (const bf16 *)on_cuda.part[0].data, t.act.cuda, on_cuda.rows,
-		              on_cuda.cols, n, fg::Output::SILU_MUL, nullptr));
+	if (own) own->run(t.x.cuda, on_cuda, t.act.cuda, n, fg::Output::SILU_MUL);
+	else fg_device_ops.gate_up(t.cuda, t.x.cuda, &on_cuda, n, t.gate_up.cuda, t.act.cuda);
 	CUDA(cudaDeviceSynchronize());
 	Values want = t.act.from_cpu(n * I), halves = t.gate_up.from_cpu(2 * n * I);
 	Tolerance tolerance(want, (size_t)n, I), product(2 * (size_t)n, I);
@@ -263,7 +272,7 @@ static void test_gate_up(Twins &t, int32_t layer, int32_t n, int shape = -1) {
 		}
 		tolerance.row[r] += std::sqrt(squares);
 	}
-	compare(shape < 0 ? "gate_up" : "gate_up by gemv", t.act.from_cuda(n * I), want, tolerance);
+	compare(own ? own->name : "gate_up", t.act.from_cuda(n * I), want, tolerance);
 }
 
 /* Enqueues the sampling of all rows, from the same logits; check_samples looks once the step is over. */
@@ -321,26 +330,36 @@ static void test_last_sampled(Twins &t, const RandomStep &before) {
 	t.forget();
 }
 
-/* One product by each shape of gemv: which of them a plan holds depends on how fast they were. */
-static void test_gemv(Twins &t) {
-	const fg_matrix &w = t.cpu->weights.layers[1].qkv;
-	const void *on_cuda = t.cuda->weights.layers[1].qkv.part[0].data;
-	const int32_t most = std::min(fg::GEMV_MOST, t.config.options.max_step_tokens);
+/* The products by a kernel of our own, with each kind of output. */
+static void test_own_kernel(Twins &t, const OwnKernel &own, int32_t n) {
+	auto plain = [&](const fg_matrix &w, const fg_matrix &on_cuda, const Buffer &out, fg::Output output) {
+		Values x = random_values((size_t)n * w.cols, FG_BF16);
+		const size_t all = (size_t)n * w.rows;
+		t.x.put(x), out.poison(all);
+		fg_cpu_ops.linear(t.cpu, t.x.cpu, &w, n, out.cpu);
+		own.run(t.x.cuda, on_cuda, out.cuda, n, output);
+		CUDA(cudaDeviceSynchronize());
+		Values want = out.from_cpu(all);
+		Tolerance tolerance = output == fg::Output::BF16 ? Tolerance(want, (size_t)n, (size_t)w.rows)
+		                                                 : Tolerance((size_t)n, (size_t)w.rows);
+		summation_slack(tolerance, x, w);
+		compare(own.name, out.from_cuda(all), want, tolerance);
+	};
+	const fg_weights &a = t.cpu->weights, &b = t.cuda->weights;
+	plain(a.layers[1].qkv, b.layers[1].qkv, t.qkv, fg::Output::BF16);
+	if (!own.all_outputs) return;
+	if (n <= t.logit_rows) plain(a.lm_head, b.lm_head, t.logits, fg::Output::F32);
+	test_gate_up(t, 1, n, &own);
+}
+
+static void test_own_kernels(Twins &t) {
+	const int32_t most = t.config.options.max_step_tokens;
 	for (int shape = 0; shape < fg::GEMV_SHAPES_COUNT; shape++)
-		for (int32_t n = 1; n <= most; n++) {
-			Values x = random_values((size_t)n * w.cols, FG_BF16);
-			size_t all = (size_t)n * w.rows;
-			t.x.put(x), t.qkv.poison(all);
-			fg_cpu_ops.linear(t.cpu, t.x.cpu, &w, n, t.qkv.cpu);
-			CUDA(fg::gemv(shape, (const bf16 *)t.x.cuda, (const bf16 *)on_cuda, t.qkv.cuda, w.rows, w.cols, n,
-			              fg::Output::BF16, nullptr));
-			CUDA(cudaDeviceSynchronize());
-			Values want = t.qkv.from_cpu(all);
-			Tolerance tolerance(want, (size_t)n, (size_t)w.rows);
-			summation_slack(tolerance, x, w);
-			compare("gemv", t.qkv.from_cuda(all), want, tolerance);
-			test_gate_up(t, 1, n, shape);
-		}
+		for (int32_t n = 1; n <= std::min(fg::GEMV_MOST, most); n++) test_own_kernel(t, {"gemv", true, true, shape}, n);
+	if (fg::context(t.cuda)->arch != 90) return;
+	for (int tile = 0; tile < fg::SM90_TILES_COUNT; tile++)
+		for (int32_t n : {1, 40, 64, 65, 127, 200, 300})
+			if (n <= most) test_own_kernel(t, {"gemm_sm90", false, fg::SM90_TILES[tile].all_outputs, tile}, n);
 }
 
 /* A page to the host and back into another, within one list. */
@@ -495,7 +514,7 @@ static void test_shape(const Size &z) {
 	shape_text = text;
 	Twins t(s, o, next_random());
 	test_weights(t);
-	test_gemv(t);
+	test_own_kernels(t);
 	test_copy_pages(t);
 	for (int kind = 0; kind < KINDS; kind++) test_step(t, (Kind)kind);
 	for (int32_t n : {1, 3, z.max_seqs}) test_replay(t, n);
@@ -529,6 +548,8 @@ int main(int argc, char **argv) {
 		/* Rows wider than a block, of an odd number of its 16-byte pieces too. */
 		for (int32_t width : {2056, 4104, 8200, 16384}) test_shape({64, 2, 1, width, 88, 100 + below(100), 4, 12, 8});
 		test_shape({128, 4, 1, 96, 6008, 32000, 8, 40, 16});
+		/* Products of many tiles, each long enough to be shared by several blocks. */
+		test_shape({128, 4, 2, 1032, 1160, 777, 300, 320, 64});
 	}
 	printf("ops: %d passed, %d failed\n", passed, failed);
 	return failed > 0;

@@ -1,0 +1,41 @@
+/*
+ * gemm_sm90.cuh - y = x * w^T on Hopper's own instructions: for steps that wait for the weights, and for products with an
+ * epilogue that cuBLASLt has not.
+ *
+ * A warp brings tiles of x and w in by TMA, warpgroups of 64 tokens each multiply them (wgmma). The first tiles of w are
+ * read while the kernel before this one still runs. Blocks work in clusters of two: for many tokens side by
+ * side, sharing every tile of w; for few, they take half of k each, and add up in each other's shared memory.
+ */
+#ifndef FG_GEMM_SM90_CUH
+#define FG_GEMM_SM90_CUH
+
+#include "gemv.cuh"
+
+namespace fg {
+
+/* How a product is cut. */
+struct Sm90Tile {
+	int tokens, rows; /* of x and w, that a block multiplies at once */
+	bool split;       /* the two blocks of a cluster take half of k each; else they lie side by side along the tokens */
+	bool all_outputs; /* false: BF16 only */
+};
+/* Rows in fine steps, so that a narrow product comes out even among the multiprocessors; wide ones do anyway. */
+constexpr Sm90Tile SM90_TILES[] = {
+	{64, 64, true, true},    {64, 80, true, false},  {64, 96, true, false},   {64, 112, true, false},
+	{64, 128, true, true},   {128, 64, true, true},  {128, 80, true, false},  {128, 96, true, false},
+	{128, 112, true, false}, {128, 128, true, true}, {128, 256, false, true},
+};
+constexpr int SM90_TILES_COUNT = sizeof SM90_TILES / sizeof *SM90_TILES;
+
+/* Whether a tile can make this output, and is worth a try for n tokens. */
+bool gemm_sm90_fits(int tile, int n, Output output);
+
+/* y [n][rows], or [n][rows / 2] with SILU_MUL, = x [n][cols] * w [rows][cols]^T, launched on `stream`. cols and, but
+ * with F32, the width of y are multiples of 8; x, w and y are 16-byte aligned. w must be in place before the kernel that
+ * precedes this one begins. Any n, for a tile that can make the output. sm_90 only. Returns the launch's error. */
+cudaError_t gemm_sm90(int tile, const bf16 *x, const bf16 *w, void *y, int rows, int cols, int n, Output output,
+                      cudaStream_t stream);
+
+} // namespace fg
+
+#endif

@@ -1,0 +1,32 @@
+/* See tensor_map.cuh. */
+#include "tensor_map.cuh"
+
+namespace fg {
+
+namespace {
+
+using Encode = decltype(&cuTensorMapEncodeTiled);
+
+/* The driver's function, looked up through the runtime so that libcuda need not be linked. NULL where it has none. */
+Encode encoder() {
+	void *function = nullptr;
+	cudaDriverEntryPointQueryResult found;
+	cudaError_t error =
+		cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, 12000, cudaEnableDefault, &found);
+	return error == cudaSuccess && found == cudaDriverEntryPointSuccess ? (Encode)function : nullptr;
+}
+
+} // namespace
+
+cudaError_t tensor_map(CUtensorMap *map, const bf16 *data, uint64_t rows, uint64_t cols, uint32_t box_rows) {
+	static const Encode encode = encoder();
+	if (!encode) return cudaErrorInsufficientDriver;
+	cuuint64_t dims[2] = {cols, rows}, strides[1] = {cols * sizeof(bf16)};
+	cuuint32_t box[2] = {BOX_COLUMNS, box_rows}, steps[2] = {1, 1};
+	CUresult result = encode(map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, (void *)data, dims, strides, box, steps,
+	                         CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+	                         CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+	return result == CUDA_SUCCESS ? cudaSuccess : cudaErrorInvalidValue;
+}
+
+} // namespace fg
