@@ -66,6 +66,10 @@ load() {
 
 for what in "$@"; do
 	case $what in
+	*:*) ;;
+	*) stop_server ;; # whose memory the others need
+	esac
+	case $what in
 	ops)
 		step build/attention_test
 		step build/ops_test
@@ -74,7 +78,6 @@ for what in "$@"; do
 	ops-bench) step bun bench/ops.ts --results "$out/ops.jsonl" ;;
 	numerics) step bun test test/gpu ;;
 	startup)
-		stop_server
 		step bun bench/startup.ts mistral-7b --results "$out/startup.jsonl"
 		;;
 	*:*)

@@ -2,6 +2,8 @@
 #include "attention_decode.cuh"
 #include "launch.cuh"
 
+#include <cuda/atomic>
+
 namespace fg {
 
 namespace {
@@ -41,6 +43,7 @@ template <int D>
 __device__ __forceinline__ void load_page(const DecodeArgs &a, const AttnSeq &s, const Cursor &at, uint32_t stage) {
 	using T = Tile<D>;
 	int page = a.kv.page_table[(int64_t)s.slot * a.kv.pages_per_seq + at.page];
+	int keys = s.context - at.page * PAGE; /* past the last one nothing is read, and zeros take its place */
 #pragma unroll
 	for (int kv = 0; kv < 2; kv++) {
 		const char *from = (const char *)a.kv.data + a.kv.tile(page, a.layer, kv, at.head) * T::BYTES;
@@ -48,7 +51,7 @@ __device__ __forceinline__ void load_page(const DecodeArgs &a, const AttnSeq &s,
 #pragma unroll
 		for (int i = 0; i < PAGE * T::CHUNKS / THREADS; i++) {
 			int n = threadIdx.x + i * THREADS;
-			copy_async(to + T::offset(n / T::CHUNKS, n % T::CHUNKS), from + n * 16);
+			copy_async(to + T::offset(n / T::CHUNKS, n % T::CHUNKS), from + n * 16, n / T::CHUNKS < keys);
 		}
 	}
 }
@@ -343,15 +346,14 @@ __global__ void __launch_bounds__(THREADS, 2) decode_kernel(const __grid_constan
 			}
 			if (!whole) {
 				int b0 = block_of(pair_start, total, n_blocks), b1 = block_of(pair_last, total, n_blocks);
-				int *arrived = a.arrived + use.seq * kv_heads + use.head;
-				__threadfence();
+				cuda::atomic_ref<int32_t, cuda::thread_scope_device> arrived(a.arrived[use.seq * kv_heads + use.head]);
+				/* The barriers make the first thread's release and acquire those of all. */
 				__syncthreads();
-				if (threadIdx.x == 0) last = atomicAdd(arrived, 1) == b1 - b0;
+				if (threadIdx.x == 0) last = arrived.fetch_add(1, cuda::memory_order_acq_rel) == b1 - b0;
 				__syncthreads();
 				if (last) {
-					__threadfence();
 					merge_blocks<D>(a, *(Weights<D> *)&m, b0, b1, out);
-					if (threadIdx.x == 0) *arrived = 0;
+					if (threadIdx.x == 0) arrived.store(0, cuda::memory_order_relaxed);
 				}
 			}
 			__syncthreads(); /* before the next merge overwrites m */

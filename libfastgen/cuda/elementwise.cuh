@@ -8,8 +8,8 @@
 
 namespace fg {
 
-/* act [n][width] = silu(gate) * up, the halves of gate_up's rows [n][2 * width], launched on `stream`. width: a multiple
- * of 8. Returns the launch's error. */
+/* act [n][width] = silu(gate) * up, the halves of gate_up's rows [n][2 * width], launched on `stream`. width: a
+ * multiple of 8. Returns the launch's error. */
 cudaError_t silu_mul(const bf16 *gate_up, bf16 *act, int32_t n, int32_t width, cudaStream_t stream);
 
 } // namespace fg

@@ -16,8 +16,8 @@ constexpr int K = BOX_COLUMNS;              /* columns of a stage */
 constexpr int LINE = K * (int)sizeof(bf16); /* bytes of a swizzled row */
 /* Of shared memory that a block uses: less than there is, so that one of the kernel before it fits beside it. */
 constexpr int SHARED_BYTES = 218 * 1024;
-constexpr int BLOCKS = 2;                   /* of a cluster */
-constexpr int VECTOR = 8;                   /* columns of y that a thread stores at once */
+constexpr int BLOCKS = 2; /* of a cluster */
+constexpr int VECTOR = 8; /* columns of y that a thread stores at once */
 
 struct Args {
 	CUtensorMap x, w;
@@ -37,8 +37,8 @@ template <int TOKENS_, int ROWS_, bool SPLIT_, Output OUT_> struct Shape {
 	static constexpr int CONSUMERS = GROUPS * GROUP_THREADS;
 	static constexpr int THREADS = CONSUMERS + GROUP_THREADS; /* and the warpgroup of the thread that loads */
 
-	/* What a block gets from the other of a tile that is split: `EACH` columns of y, of either half, as the accumulators
-	 * of eight columns lie in the threads. */
+	/* What a block gets from the other of a tile that is split: `EACH` columns of y, of either half, as the
+	 * accumulators of eight columns lie in the threads. */
 	static constexpr int EACH = WIDTH / BLOCKS, EIGHTS = EACH * HALVES / 8;
 	struct Parts {
 		float4 part[EIGHTS][CONSUMERS];
@@ -66,7 +66,8 @@ struct Work {
 
 	template <class S> static __device__ __forceinline__ Work of(const Args &a) {
 		Work w;
-		int stages = (a.cols + K - 1) / K, width = a.rows / S::HALVES, tokens = S::SPLIT ? S::TOKENS : S::TOKENS * BLOCKS;
+		int stages = (a.cols + K - 1) / K, width = a.rows / S::HALVES,
+			tokens = S::SPLIT ? S::TOKENS : S::TOKENS * BLOCKS;
 		w.rank = (int)cluster_rank();
 		w.token_tiles = (a.n + tokens - 1) / tokens;
 		w.tiles = w.token_tiles * ((width + S::WIDTH - 1) / S::WIDTH);
@@ -109,11 +110,10 @@ template <class S> __device__ void produce(const Args &a, typename S::Shared &s,
 #pragma unroll
 			for (int half = 0; half < S::HALVES; half++)
 				tma_load(s.w[stage] + half * S::WIDTH * LINE, &a.w, &s.full[stage], k * K, row + half * (a.rows / 2));
-		} else { /* each block a half of it, for both */
+		} else { /* either block brings in a half of it, for both */
 			constexpr int ROWS = S::ROWS / BLOCKS;
-			int first = S::HALVES == 2 ? row + work.rank * (a.rows / 2) : row + work.rank * ROWS;
-			tma_load(s.w[stage] + work.rank * ROWS * LINE, &a.w, &s.full[stage], k * K, first,
-			         (uint16_t)((1 << BLOCKS) - 1));
+			tma_load(s.w[stage] + work.rank * ROWS * LINE, &a.w, &s.full[stage], k * K,
+			         row + work.rank * (S::HALVES == 2 ? a.rows / 2 : ROWS), (uint16_t)((1 << BLOCKS) - 1));
 		}
 	};
 	auto load_x = [&](int tile, int k, int stage) {
@@ -121,26 +121,27 @@ template <class S> __device__ void produce(const Args &a, typename S::Shared &s,
 	};
 
 	/* The first weights are there before the kernel that makes x is over. */
-	int tile = first_tile(), k = work.from, filled = 0;
-	auto each = [&](int most, auto f) {
-		for (int i = 0; i < most && tile < work.tiles; tile += tile_step()) {
-			for (; i < most && k < work.to; i++, k++) f(tile, k);
-			if (k < work.to) return;
-			k = work.from;
-		}
+	struct At {
+		int tile, k;
 	};
-	each(S::STAGES, [&](int tile, int k) {
-		barrier_expect(&s.full[filled], S::X_BYTES + S::W_BYTES);
-		load_w(tile, k, filled++);
+	auto each = [&](At at, int most, auto f) {
+		for (int i = 0; i < most && at.tile < work.tiles; at.tile += tile_step()) {
+			for (; i < most && at.k < work.to; i++, at.k++) f(i, at.tile, at.k);
+			if (at.k < work.to) break;
+			at.k = work.from;
+		}
+		return at;
+	};
+	At first = {first_tile(), work.from};
+	At rest = each(first, S::STAGES, [&](int stage, int tile, int k) {
+		barrier_expect(&s.full[stage], S::X_BYTES + S::W_BYTES);
+		load_w(tile, k, stage);
 	});
 	await_previous();
-	int tiles_ahead = tile, k_ahead = k, stage = 0;
-	tile = first_tile(), k = work.from;
-	each(filled, [&](int tile, int k) { load_x(tile, k, stage++); });
-	tile = tiles_ahead, k = k_ahead;
+	each(first, S::STAGES, [&](int stage, int tile, int k) { load_x(tile, k, stage); });
 	Ring<S> ring;
 	ring.parity = 1;
-	each(INT32_MAX, [&](int tile, int k) {
+	each(rest, INT32_MAX, [&](int, int tile, int k) {
 		barrier_wait(&s.empty[ring.stage], ring.parity ^ 1);
 		barrier_expect(&s.full[ring.stage], S::X_BYTES + S::W_BYTES);
 		load_w(tile, k, ring.stage);
@@ -182,7 +183,8 @@ __device__ __forceinline__ void multiply(float (&acc)[S::ROWS / 2], typename S::
 }
 
 /* Stores eight columns of y, of which the row has them all or, with F32, some. */
-template <class S> __device__ __forceinline__ void store(const Args &a, int token, int column, const float (&v)[VECTOR]) {
+template <class S>
+__device__ __forceinline__ void store(const Args &a, int token, int column, const float (&v)[VECTOR]) {
 	int width = a.rows / S::HALVES;
 	if (token >= a.n || column >= width) return;
 	int64_t at = (int64_t)token * width + column;
@@ -215,9 +217,18 @@ template <class S> __device__ __forceinline__ void store_two(const Args &a, int 
 	}
 }
 
+/* Two columns of y, from a lane's accumulators of an eight of columns: of its first row (0) or of the eighth after. */
+template <class S> __device__ __forceinline__ float2 two_columns(const float (&acc)[S::ROWS / 2], int eight, int r) {
+	const float *x = &acc[eight * 4 + r * 2];
+	if constexpr (S::OUT != Output::SILU_MUL) return make_float2(x[0], x[1]);
+	const float *up = x + S::WIDTH / 2;
+	return make_float2(silu(x[0]) * up[0], silu(x[1]) * up[1]);
+}
+
 /* Stores a tile that is whole. A lane of a quad holds two of every eight columns: four such eights are passed around
  * the quad so that each lane has one of them. */
-template <class S> __device__ __forceinline__ void write_whole(const Args &a, int token, int column, const float (&acc)[S::ROWS / 2]) {
+template <class S>
+__device__ __forceinline__ void write_whole(const Args &a, int token, int column, const float (&acc)[S::ROWS / 2]) {
 	constexpr int EIGHTS = 4;
 	int lane = threadIdx.x % 4;
 	auto pick = [](const float2(&x)[EIGHTS], int i) {
@@ -228,16 +239,17 @@ template <class S> __device__ __forceinline__ void write_whole(const Args &a, in
 	for (int first = 0; first < S::WIDTH / 8; first += EIGHTS)
 #pragma unroll
 		for (int r = 0; r < 2; r++) {
+			if (first + EIGHTS > S::WIDTH / 8) { /* fewer are left */
+#pragma unroll
+				for (int b = first; b < S::WIDTH / 8; b++) {
+					float2 two = two_columns<S>(acc, b, r);
+					store_two<S>(a, token + r * 8, column + b * 8 + lane * 2, two.x, two.y);
+				}
+				continue;
+			}
 			float2 mine[EIGHTS], whole[EIGHTS];
 #pragma unroll
-			for (int b = 0; b < EIGHTS; b++) {
-				const float *x = &acc[(first + b) * 4 + r * 2];
-				mine[b] = make_float2(x[0], x[1]);
-				if constexpr (S::OUT == Output::SILU_MUL) {
-					const float *up = x + S::WIDTH / 2;
-					mine[b] = make_float2(silu(x[0]) * up[0], silu(x[1]) * up[1]);
-				}
-			}
+			for (int b = 0; b < EIGHTS; b++) mine[b] = two_columns<S>(acc, first + b, r);
 #pragma unroll
 			for (int i = 0; i < EIGHTS; i++) {
 				float2 given = pick(mine, lane ^ i);
@@ -253,8 +265,8 @@ template <class S> __device__ __forceinline__ void write_whole(const Args &a, in
 		}
 }
 
-/* Adds up a tile that is split: either block sends the other half of the columns, and stores the sum of the half that it
- * keeps and what it gets. */
+/* Adds up a tile that is split: either block sends the other half of the columns, and stores the sum of the half that
+ * it keeps and what it gets. */
 template <class S>
 __device__ __forceinline__ void write_split(const Args &a, typename S::Parts &parts, int token, int column, int rank,
                                             int parity, const float (&acc)[S::ROWS / 2]) {
@@ -270,8 +282,7 @@ __device__ __forceinline__ void write_split(const Args &a, typename S::Parts &pa
 	uint32_t there = cluster_address(&parts.part[0][threadIdx.x], rank ^ 1);
 	uint32_t full = cluster_address(&parts.full, rank ^ 1);
 #pragma unroll
-	for (int i = 0; i < S::EIGHTS; i++)
-		store_async(there + i * (int)sizeof parts.part[0], eight(i, rank ^ 1), full);
+	for (int i = 0; i < S::EIGHTS; i++) store_async(there + i * (int)sizeof parts.part[0], eight(i, rank ^ 1), full);
 	barrier_wait_cluster(&parts.full, parity);
 	float4 sum[S::EIGHTS];
 #pragma unroll
@@ -372,11 +383,13 @@ template <int TILE> cudaError_t run(Args &args, const bf16 *w, Output output, cu
 		cudaError_t error = tensor_map(&args.w, w, (uint64_t)args.rows, (uint64_t)args.cols, BOX);
 		return error == cudaSuccess ? run<S>(args, stream) : error;
 	};
-	if (output == Output::BF16) return go(Shape<T.tokens, T.rows, T.split, Output::BF16>());
-	if constexpr (T.all_outputs) {
+	auto can = [](Output wanted) { return (T.outputs >> (int)wanted & 1) != 0; };
+	if constexpr (can(Output::BF16))
+		if (output == Output::BF16) return go(Shape<T.tokens, T.rows, T.split, Output::BF16>());
+	if constexpr (can(Output::F32))
 		if (output == Output::F32) return go(Shape<T.tokens, T.rows, T.split, Output::F32>());
-		return go(Shape<T.tokens, T.rows, T.split, Output::SILU_MUL>());
-	}
+	if constexpr (can(Output::SILU_MUL))
+		if (output == Output::SILU_MUL) return go(Shape<T.tokens, T.rows, T.split, Output::SILU_MUL>());
 	return cudaErrorInvalidValue;
 }
 
@@ -391,7 +404,7 @@ cudaError_t run(std::index_sequence<TILE...>, int tile, Args &args, const bf16 *
 
 bool gemm_sm90_fits(int tile, int n, Output output) {
 	const Sm90Tile &t = SM90_TILES[tile];
-	if (output != Output::BF16 && !t.all_outputs) return false;
+	if (!(t.outputs >> (int)output & 1)) return false;
 	return t.split ? n <= t.tokens && n > t.tokens - GROUP_TOKENS : n > t.tokens;
 }
 

@@ -1,10 +1,10 @@
 /*
- * gemm_sm90.cuh - y = x * w^T on Hopper's own instructions: for steps that wait for the weights, and for products with an
- * epilogue that cuBLASLt has not.
+ * gemm_sm90.cuh - y = x * w^T on Hopper's own instructions: for steps that wait for the weights, and for products with
+ * an epilogue that cuBLASLt has not.
  *
- * A warp brings tiles of x and w in by TMA, warpgroups of 64 tokens each multiply them (wgmma). The first tiles of w are
- * read while the kernel before this one still runs. Blocks work in clusters of two: for many tokens side by
- * side, sharing every tile of w; for few, they take half of k each, and add up in each other's shared memory.
+ * A warp brings tiles of x and w in by TMA, warpgroups of 64 tokens each multiply them (wgmma). The first tiles of w
+ * are read while the kernel before this one still runs. Blocks work in clusters of two: for many tokens side by side,
+ * sharing every tile of w; for few, they take half of k each, and add up in each other's shared memory.
  */
 #ifndef FG_GEMM_SM90_CUH
 #define FG_GEMM_SM90_CUH
@@ -17,13 +17,16 @@ namespace fg {
 struct Sm90Tile {
 	int tokens, rows; /* of x and w, that a block multiplies at once */
 	bool split;       /* the two blocks of a cluster take half of k each; else they lie side by side along the tokens */
-	bool all_outputs; /* false: BF16 only */
+	unsigned outputs; /* it can make: bits 1 << Output */
 };
-/* Rows in fine steps, so that a narrow product comes out even among the multiprocessors; wide ones do anyway. */
+constexpr unsigned SM90_PLAIN = 1u << (int)Output::BF16, SM90_GATED = 1u << (int)Output::SILU_MUL,
+				   SM90_ALL = SM90_PLAIN | SM90_GATED | 1u << (int)Output::F32;
+/* Rows in fine steps, so that a product comes out even among the multiprocessors. */
 constexpr Sm90Tile SM90_TILES[] = {
-	{64, 64, true, true},    {64, 80, true, false},  {64, 96, true, false},   {64, 112, true, false},
-	{64, 128, true, true},   {128, 64, true, true},  {128, 80, true, false},  {128, 96, true, false},
-	{128, 112, true, false}, {128, 128, true, true}, {128, 256, false, true},
+	{64, 64, true, SM90_ALL},    {64, 80, true, SM90_PLAIN},    {64, 96, true, SM90_PLAIN},
+	{64, 112, true, SM90_PLAIN}, {64, 128, true, SM90_ALL},     {128, 64, true, SM90_ALL},
+	{128, 80, true, SM90_PLAIN}, {128, 96, true, SM90_PLAIN},   {128, 112, true, SM90_PLAIN},
+	{128, 128, true, SM90_ALL},  {128, 224, false, SM90_GATED}, {128, 256, false, SM90_ALL},
 };
 constexpr int SM90_TILES_COUNT = sizeof SM90_TILES / sizeof *SM90_TILES;
 
@@ -31,8 +34,8 @@ constexpr int SM90_TILES_COUNT = sizeof SM90_TILES / sizeof *SM90_TILES;
 bool gemm_sm90_fits(int tile, int n, Output output);
 
 /* y [n][rows], or [n][rows / 2] with SILU_MUL, = x [n][cols] * w [rows][cols]^T, launched on `stream`. cols and, but
- * with F32, the width of y are multiples of 8; x, w and y are 16-byte aligned. w must be in place before the kernel that
- * precedes this one begins. Any n, for a tile that can make the output. sm_90 only. Returns the launch's error. */
+ * with F32, the width of y are multiples of 8; x, w and y are 16-byte aligned. w must be in place before the kernel
+ * that precedes this one begins. Any n, for a tile that can make the output. sm_90 only. Returns the launch's error. */
 cudaError_t gemm_sm90(int tile, const bf16 *x, const bf16 *w, void *y, int rows, int cols, int n, Output output,
                       cudaStream_t stream);
 
