@@ -21,7 +21,8 @@ export const DEFAULTS = {
   gpu_memory_utilization: 0.92,
   /** GiB on the CPU: this, or a quarter of the memory that is free, whichever is less. */
   kv_cache_gib: 4,
-  swap_space_gib: { cuda: 4, cpu: 0 },
+  /** On a GPU: this, or a quarter of the memory that is free, whichever is less. */
+  swap_space_gib: { cuda: 16, cpu: 0 },
 } as const;
 
 export interface DeviceChoice {
@@ -84,6 +85,11 @@ function gib(options: LoadOptions, name: keyof LoadOptions, fallback: number): n
   throw new FastgenError("invalid_request", `${name} must be a number of GiB, not ${value}`, { param: name });
 }
 
+/** In GiB, of the host. */
+function quarterOfFreeMemory(): number {
+  return Math.min(os.freemem(), process.availableMemory()) / 4 / GIB;
+}
+
 /** Divides the memory: bytes of KV cache (0 = measured by the library on the GPU), and the context that fits into them. */
 function kvCache(model: Model, kind: DeviceKind, dtype: Dtype, maxSeqs: number, options: LoadOptions) {
   const maxContext = whole(options, "max_model_len", model.maxContext, 1);
@@ -96,8 +102,7 @@ function kvCache(model: Model, kind: DeviceKind, dtype: Dtype, maxSeqs: number, 
   }
   if (kind === "cuda" && options.kv_cache_gib === undefined) return { kvBytes: 0, maxContext };
   const page = pageBytes(model.shape, dtype);
-  const free = Math.min(os.freemem(), process.availableMemory());
-  const budget = gib(options, "kv_cache_gib", Math.min(DEFAULTS.kv_cache_gib, free / 4 / GIB));
+  const budget = gib(options, "kv_cache_gib", Math.min(DEFAULTS.kv_cache_gib, quarterOfFreeMemory()));
   // More pages than every slot at full length could fill would lie idle.
   const pages = Math.min(Math.floor(budget / page), maxSeqs * Math.ceil(maxContext / PAGE_TOKENS));
   const fits = pages * PAGE_TOKENS;
@@ -153,7 +158,7 @@ export function engineConfig(model: Model, device: DeviceChoice, options: LoadOp
     maxStepTokens,
     maxContext,
     kvBytes,
-    hostKvBytes: gib(options, "swap_space_gib", DEFAULTS.swap_space_gib[kind]),
+    hostKvBytes: gib(options, "swap_space_gib", Math.min(DEFAULTS.swap_space_gib[kind], quarterOfFreeMemory())),
     memoryUtilization,
     prefixCaching: options.enable_prefix_caching ?? true,
     shape: model.shape,

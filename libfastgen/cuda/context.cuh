@@ -89,7 +89,7 @@ struct Context {
 	size_t page_bytes;
 	int32_t n_pages;
 	PinnedMemory host_memory;
-	char *host_kv; /* in it: [n_host_pages][page_bytes] */
+	char *host_kv; /* in it, once it was needed: [n_host_pages][page_bytes] */
 	int32_t n_host_pages;
 
 	int32_t *page_table; /* [max_seqs][pages_per_seq] */

@@ -87,7 +87,9 @@ fg_status open(const fg_config *config, int32_t rank, fg_ctx **out) {
 	const fg_shape &s = config->shape;
 	c->page_bytes = (size_t)s.n_layers * 2 * c->kv_heads * FG_PAGE_TOKENS * s.head_dim * sizeof(bf16);
 	c->n_host_pages = (int32_t)(config->options.host_kv_bytes / c->page_bytes);
-	c->host_memory.start((size_t)c->n_host_pages * c->page_bytes, c->device);
+	if (!c->host_memory.start((size_t)c->n_host_pages * c->page_bytes, c->page_bytes, c->device))
+		return fg_fail(FG_OUT_OF_MEMORY, "%.1f GiB of host memory for KV pages are not free; lower swap_space",
+		               (double)config->options.host_kv_bytes / (1 << 30));
 	return c->gemm.open(c->name, c->arch);
 }
 
@@ -206,10 +208,6 @@ fg_status make_cache(Context *c) {
 	         s.head_dim};
 	if (!c->kv.data) return FG_OUT_OF_MEMORY;
 
-	c->host_kv = c->host_memory.wait();
-	if (c->n_host_pages > 0 && !c->host_kv)
-		return fg_fail(FG_OUT_OF_MEMORY, "cannot pin %.1f GiB of host memory for KV pages; lower swap_space",
-		               (double)o.host_kv_bytes / (1 << 30));
 	if (c->arch != 90 || s.head_dim == 32) return FG_OK;
 	error = tensor_map(&c->kv_map, c->kv.data, bytes / (s.head_dim * sizeof(bf16)), (uint64_t)s.head_dim, PAGE);
 	return error == cudaSuccess ? FG_OK : cuda_fail(error, "describing the KV cache to the copy engine");

@@ -289,7 +289,8 @@ fg_status step_wait(fg_ctx *ctx, fg_batch *batch) {
  * to wait for the steps that may still read what it holds. */
 void copy_pages(fg_ctx *ctx, const fg_page_copy *copies, int32_t n_copies) {
 	Context *c = context(ctx);
-	cudaError_t error = cudaSuccess;
+	if (!c->host_kv) c->host_kv = c->host_memory.wait();
+	cudaError_t error = c->host_kv ? cudaSuccess : cudaErrorHostMemoryNotRegistered;
 	bool waits = false;
 	for (int32_t i = 0; i < n_copies && error == cudaSuccess; i++) {
 		char *page = (char *)c->kv.data + (size_t)copies[i].page * c->page_bytes,
@@ -308,7 +309,7 @@ void copy_pages(fg_ctx *ctx, const fg_page_copy *copies, int32_t n_copies) {
 	}
 	if (error == cudaSuccess) error = cudaEventRecord(c->copies_done, c->copy_stream);
 	if (error == cudaSuccess) error = cudaStreamWaitEvent(c->stream, c->copies_done);
-	note(c, error, "copying KV pages");
+	note(c, error, "copying KV pages to or from the host; lower swap_space if it cannot be pinned");
 }
 
 } // namespace fg

@@ -110,7 +110,7 @@ export function addModelFlags(command: Command): Command {
   );
   flag(
     "--swap-space <GiB>",
-    `host memory for KV pages evicted from the device (default: ${swap_space_gib.cuda} on a GPU, ${swap_space_gib.cpu} on the CPU)`,
+    `host memory for KV pages evicted from the device (default: ${swap_space_gib.cuda} on a GPU, or a quarter of what is free; ${swap_space_gib.cpu} on the CPU)`,
     decimal(0, Number.POSITIVE_INFINITY),
   );
   flag("--tensor-parallel-size <n>", "GPUs to split the model over; also --tensor-parallel (default: 1)", integer(1));

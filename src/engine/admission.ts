@@ -14,12 +14,12 @@ const NEWEST = 1 / 32;
 const MAX_CAUTION = 16;
 
 /** Of the output expected of a sequence, the share in which it counts as young. */
-export const YOUNG = 1 / 4;
+export const YOUNG = 1 / 8;
 /**
  * While more wait than fit, young sequences may be about to add at most this share of the pages. Those that grow side by
  * side would fill the pool only at their end; those that start one after the other fill it always, so that more run.
  */
-export const YOUNG_SHARE = 0.6;
+export const YOUNG_SHARE = 0.5;
 /**
  * Pages that the forecast counts on, for each that there is: computing a few of the youngest sequences again costs less
  * than decoding in smaller batches so that it never happens.

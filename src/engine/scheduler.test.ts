@@ -511,15 +511,15 @@ test("scoring: prompt log probabilities without a token generated", () => {
 });
 
 test("admission believes max_tokens: many long outputs fill the pages, and little is computed twice", () => {
-  const rig = new Rig({ ...config, maxSeqs: 64, maxStepTokens: 256, maxContext: 700, pages: 200 });
-  for (let i = 0; i < 60; i++) rig.add(request(prompt(32, i), 500));
+  const rig = new Rig({ ...config, maxSeqs: 256, maxStepTokens: 256, maxContext: 1100, pages: 400 });
+  for (let i = 0; i < 60; i++) rig.add(request(prompt(32, i), 1000));
   let peak = 0;
   while (rig.step()) peak = Math.max(peak, internals(rig.scheduler).cache.referenced);
   rig.checkEnd();
-  expect(peak).toBeGreaterThan(180);
-  expect(rig.library.computedTokens).toBeLessThan(1.1 * 60 * (32 + 500));
-  // 22 sequences fit at full length: 60 that start in groups that fit would need three rounds of 500 steps.
-  expect(rig.scheduler.stats().steps).toBeLessThan(1400);
+  expect(peak).toBeGreaterThan(370);
+  expect(rig.library.computedTokens).toBeLessThan(1.15 * 60 * (32 + 1000));
+  // 25 sequences fit at full length: 60 that start in groups that fit would need three rounds of 1000 steps.
+  expect(rig.scheduler.stats().steps).toBeLessThan(2500);
 });
 
 test("where sequences end long before max_tokens, admission learns to expect that", () => {
