@@ -130,13 +130,13 @@ typedef struct {
 /* Activations of one step. Matrices that linear reads are in the library's own format for its inputs (CPU: float32
  * rounded to compute_dtype, or bf16). */
 typedef struct {
-	float *residual;    /* [T][H]: the residual stream */
+	void *residual;     /* [T][H]: the residual stream, in the library's own format (CPU: float32, CUDA: bf16) */
 	void *x;            /* [T][H]: a norm's output, a linear input */
 	void *qkv;          /* [T][(heads + 2 * kv_heads) * D]: a linear output */
 	void *attn;         /* [T][heads * D]: a linear input */
 	void *gate_up;      /* [T][2 * I]: gate_up's scratch */
 	void *act;          /* [T][I]: a linear input */
-	float *rows;        /* [logit_rows][H]: residual stream of the rows that need logits */
+	void *rows;         /* [logit_rows][H]: likewise, of the rows that need logits */
 	void *logits;       /* [logit_rows][V]: a linear output */
 	int32_t logit_rows; /* rows of logits made at once */
 } fg_buffers;
@@ -175,16 +175,16 @@ typedef struct {
 	void (*copy_pages)(fg_ctx *ctx, const fg_page_copy *copies, int32_t n_copies);
 
 	/* residual[t] = embed[tokens[t]] */
-	void (*embed)(fg_ctx *ctx, const fg_batch *batch, float *residual);
+	void (*embed)(fg_ctx *ctx, const fg_batch *batch, void *residual);
 	/* x = RMSNorm(residual) * weight, over n rows of H. Adds what linear_add and all_reduce left pending, if anything.
 	 */
-	void (*add_norm)(fg_ctx *ctx, float *residual, const float *weight, int32_t n, void *x);
+	void (*add_norm)(fg_ctx *ctx, void *residual, const float *weight, int32_t n, void *x);
 	/* y[n][w.rows] = x[n][w.cols] * w^T */
 	void (*linear)(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, void *y);
 	/* residual[n][w.rows] += x[n][w.cols] * w^T, of which this is the rank's part: whole once all_reduce has run. It
 	 * may stay pending until the next op that reads the residual stream (add_norm, gather). */
-	void (*linear_add)(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, float *residual);
-	void (*all_reduce)(fg_ctx *ctx, float *residual, int32_t n);
+	void (*linear_add)(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, void *residual);
+	void (*all_reduce)(fg_ctx *ctx, void *residual, int32_t n);
 	/* Bias, norm of each head of q and k, RoPE; q stays in qkv, k and v go to their pages. */
 	void (*qkv_rope)(fg_ctx *ctx, const fg_batch *batch, int32_t layer, void *qkv);
 	/* out[t][heads * D] = attention of token t over its sequence's pages, up to itself, within the layer's window. */
@@ -193,7 +193,7 @@ typedef struct {
 	 */
 	void (*gate_up)(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, void *scratch, void *act);
 	/* out[i] = residual[rows[first + i].token], n rows of H */
-	void (*gather)(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, float *residual, float *out);
+	void (*gather)(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, void *residual, void *out);
 	/* Samples or scores rows [first, first + n) from their logits [n][V], into batch->out and the slots' last tokens.
 	 */
 	void (*sample)(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, const void *logits);

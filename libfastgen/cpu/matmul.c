@@ -70,6 +70,6 @@ void cpu_linear(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, void 
 	multiply(ctx, x, w, n, y, 0);
 }
 
-void cpu_linear_add(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, float *residual) {
+void cpu_linear_add(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, void *residual) {
 	multiply(ctx, x, w, n, residual, 1);
 }

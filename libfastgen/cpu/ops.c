@@ -248,7 +248,7 @@ static void embed_token(token_job *j, int32_t t, int32_t thread) {
 	j->ctx->kernels->load(row, hidden, part->dtype, (float *)j->out + (size_t)t * (size_t)hidden);
 }
 
-static void cpu_embed(fg_ctx *base, const fg_batch *batch, float *residual) {
+static void cpu_embed(fg_ctx *base, const fg_batch *batch, void *residual) {
 	token_job job = {.ctx = (cpu_ctx *)base, .batch = batch, .out = residual, .run = embed_token};
 	for_tokens(&job, batch->n_tokens, base->config->shape.hidden_size);
 }
@@ -261,7 +261,7 @@ static void norm_token(token_job *j, int32_t t, int32_t thread) {
 	                          (char *)j->out + at * fg_x_bytes(j->ctx->x_format));
 }
 
-static void cpu_add_norm(fg_ctx *base, float *residual, const float *weight, int32_t n, void *x) {
+static void cpu_add_norm(fg_ctx *base, void *residual, const float *weight, int32_t n, void *x) {
 	token_job job = {.ctx = (cpu_ctx *)base, .in = residual, .weight = weight, .out = x, .run = norm_token};
 	for_tokens(&job, n, base->config->shape.hidden_size);
 }
@@ -280,16 +280,14 @@ static void cpu_gate_up(fg_ctx *base, const void *x, const fg_matrix *w, int32_t
 	for_tokens(&job, n, base->config->shape.intermediate_size * 4);
 }
 
-static void cpu_all_reduce(fg_ctx *base, float *residual, int32_t n) {
+static void cpu_all_reduce(fg_ctx *base, void *residual, int32_t n) {
 	(void)base, (void)residual, (void)n; /* one rank */
 }
 
-static void cpu_gather(fg_ctx *base, const fg_batch *batch, int32_t first, int32_t n, float *residual, float *out) {
-	size_t hidden = (size_t)base->config->shape.hidden_size;
-	for (int32_t i = 0; i < n; i++) {
-		memcpy(out + (size_t)i * hidden, residual + (size_t)batch->rows[first + i].token * hidden,
-		       hidden * sizeof *out);
-	}
+static void cpu_gather(fg_ctx *base, const fg_batch *batch, int32_t first, int32_t n, void *residual, void *out) {
+	size_t bytes = (size_t)base->config->shape.hidden_size * sizeof(float);
+	for (int32_t i = 0; i < n; i++)
+		memcpy((char *)out + (size_t)i * bytes, (char *)residual + (size_t)batch->rows[first + i].token * bytes, bytes);
 }
 
 static void sample_row(token_job *j, int32_t i, int32_t thread) {

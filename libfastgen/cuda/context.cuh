@@ -155,10 +155,10 @@ fg_status load(fg_ctx *ctx, const fg_tensor_table *table, atomic_ullong *done, a
 fg_status load_random(fg_ctx *ctx, uint64_t seed, atomic_ullong *done, atomic_int *cancel);
 
 /* ---- elementwise.cu, attention.cu, linear in ops.cu: see ops.h ---- */
-void embed(fg_ctx *ctx, const fg_batch *batch, float *residual);
-void add_norm(fg_ctx *ctx, float *residual, const float *weight, int32_t n, void *x);
+void embed(fg_ctx *ctx, const fg_batch *batch, void *residual);
+void add_norm(fg_ctx *ctx, void *residual, const float *weight, int32_t n, void *x);
 void qkv_rope(fg_ctx *ctx, const fg_batch *batch, int32_t layer, void *qkv);
-void gather(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, float *residual, float *out);
+void gather(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, void *residual, void *out);
 void attention(fg_ctx *ctx, const fg_batch *batch, int32_t layer, const void *qkv, void *out);
 void sample(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, const void *logits);
 

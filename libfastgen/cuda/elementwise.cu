@@ -2,8 +2,9 @@
  * elementwise.cu - the ops between the matrix products, each one pass over its data with 16-byte accesses. See ops.h
  * for what each computes.
  *
- * The residual stream is float32. A linear_add leaves its product in `delta` as bf16; the next op that reads the stream
- * adds it, so that the sum costs no pass of its own.
+ * The residual stream is bf16, as it is where models are trained and served in bf16: of float32 every norm of a long
+ * prompt would read and write twice as much. A linear_add leaves its product in `delta`, rounded to bf16; the next op
+ * that reads the stream adds it, so that the sum costs no pass of its own.
  */
 #include "context.cuh"
 #include "elementwise.cuh"
@@ -47,9 +48,12 @@ __device__ __forceinline__ Floats load_float(const float *p) {
 	return f;
 }
 
-__device__ __forceinline__ void store_float(float *p, const Floats &f) {
-	*(float4 *)p = *(const float4 *)&f.v[0];
-	*(float4 *)(p + 4) = *(const float4 *)&f.v[4];
+/* As it will be read again. */
+__device__ __forceinline__ Floats rounded_sum(const Floats &a, const Floats &b) {
+	Floats sum;
+#pragma unroll
+	for (int i = 0; i < VECTOR; i++) sum.v[i] = __bfloat162float(__float2bfloat16(a.v[i] + b.v[i]));
+	return sum;
 }
 
 __device__ __forceinline__ float warp_sum(float x) {
@@ -72,20 +76,21 @@ __device__ __forceinline__ float block_sum(float x) {
 
 /* A row a block. */
 __global__ void __launch_bounds__(THREADS) embed_kernel(const bf16 *table, const int32_t *tokens, const int32_t *slots,
-                                                        const int32_t *last_token, float *residual, int hidden) {
+                                                        const int32_t *last_token, bf16 *residual, int hidden) {
 	await_previous();
 	int slot = slots[blockIdx.x], token = tokens[blockIdx.x];
 	if (slot < 0) token = 0;                                             /* padding */
 	else if (token == FG_LAST_SAMPLED) token = max(last_token[slot], 0); /* a row that could not be sampled left -1 */
 	const bf16 *from = table + (int64_t)token * hidden;
-	float *to = residual + (int64_t)blockIdx.x * hidden;
-	for (int i = threadIdx.x * VECTOR; i < hidden; i += THREADS * VECTOR) store_float(to + i, load_bf16(from + i));
+	bf16 *to = residual + (int64_t)blockIdx.x * hidden;
+	for (int i = threadIdx.x * VECTOR; i < hidden; i += THREADS * VECTOR)
+		*(uint4 *)(to + i) = *(const uint4 *)(from + i);
 }
 
 /* A row a block, held in registers between the sum of squares and the scaling. */
 template <int VECTORS>
 __global__ void __launch_bounds__(THREADS)
-	add_norm_kernel(float *residual, const bf16 *delta, const float *weight, bf16 *x, int hidden, float eps) {
+	add_norm_kernel(bf16 *residual, const bf16 *delta, const float *weight, bf16 *x, int hidden, float eps) {
 	let_next_start();
 	int64_t row = (int64_t)blockIdx.x * hidden;
 	Floats r[VECTORS], w[VECTORS];
@@ -100,12 +105,10 @@ __global__ void __launch_bounds__(THREADS)
 	for (int k = 0; k < VECTORS; k++) {
 		int i = (threadIdx.x + k * THREADS) * VECTOR;
 		if (i >= hidden) break;
-		r[k] = load_float(residual + row + i);
+		r[k] = load_bf16(residual + row + i);
 		if (delta) {
-			Floats d = load_bf16(delta + row + i);
-#pragma unroll
-			for (int j = 0; j < VECTOR; j++) r[k].v[j] += d.v[j];
-			store_float(residual + row + i, r[k]);
+			r[k] = rounded_sum(r[k], load_bf16(delta + row + i));
+			store_bf16(residual + row + i, r[k]);
 		}
 #pragma unroll
 		for (int j = 0; j < VECTOR; j++) squares += r[k].v[j] * r[k].v[j];
@@ -217,33 +220,29 @@ __global__ void __launch_bounds__(THREADS)
 
 /* A row a block. */
 __global__ void __launch_bounds__(THREADS)
-	gather_kernel(const fg_row *rows, const float *residual, const bf16 *delta, float *out, int hidden) {
+	gather_kernel(const fg_row *rows, const bf16 *residual, const bf16 *delta, bf16 *out, int hidden) {
 	await_previous();
 	int64_t from = (int64_t)rows[blockIdx.x].token * hidden, to = (int64_t)blockIdx.x * hidden;
 	for (int i = threadIdx.x * VECTOR; i < hidden; i += THREADS * VECTOR) {
-		Floats r = load_float(residual + from + i);
-		if (delta) {
-			Floats d = load_bf16(delta + from + i);
-#pragma unroll
-			for (int j = 0; j < VECTOR; j++) r.v[j] += d.v[j];
-		}
-		store_float(out + to + i, r);
+		Floats r = load_bf16(residual + from + i);
+		if (delta) r = rounded_sum(r, load_bf16(delta + from + i));
+		store_bf16(out + to + i, r);
 	}
 }
 
 } // namespace
 
-void embed(fg_ctx *ctx, const fg_batch *, float *residual) {
+void embed(fg_ctx *ctx, const fg_batch *, void *residual) {
 	Context *c = context(ctx);
 	c->pending = false;
 	cudaError_t error =
 		launch(embed_kernel, c->extent.n_tokens, THREADS, 0, c->stream, (const bf16 *)ctx->weights.embed.part[0].data,
 		       (const int32_t *)(c->step + c->layout.tokens), (const int32_t *)(c->step + c->layout.slots),
-		       c->last_token, residual, ctx->config->shape.hidden_size);
+		       c->last_token, (bf16 *)residual, ctx->config->shape.hidden_size);
 	note(c, error, "embed");
 }
 
-void add_norm(fg_ctx *ctx, float *residual, const float *weight, int32_t n, void *x) {
+void add_norm(fg_ctx *ctx, void *residual, const float *weight, int32_t n, void *x) {
 	Context *c = context(ctx);
 	const bf16 *delta = c->pending && residual == ctx->buf.residual ? c->delta : nullptr;
 	if (delta) c->pending = false;
@@ -253,7 +252,8 @@ void add_norm(fg_ctx *ctx, float *residual, const float *weight, int32_t n, void
 	              : vectors <= 2 ? add_norm_kernel<2>
 	              : vectors <= 4 ? add_norm_kernel<4>
 	                             : add_norm_kernel<8>;
-	note(c, launch(kernel, n, THREADS, 0, c->stream, residual, delta, weight, (bf16 *)x, hidden, eps), "add_norm");
+	note(c, launch(kernel, n, THREADS, 0, c->stream, (bf16 *)residual, delta, weight, (bf16 *)x, hidden, eps),
+	     "add_norm");
 }
 
 void qkv_rope(fg_ctx *ctx, const fg_batch *, int32_t layer, void *qkv) {
@@ -287,11 +287,13 @@ cudaError_t silu_mul(const bf16 *gate_up, bf16 *act, int32_t n, int32_t width, c
 	return launch(silu_mul_kernel, (unsigned)(n * per_row), THREADS, 0, stream, gate_up, act, width, per_row);
 }
 
-void gather(fg_ctx *ctx, const fg_batch *, int32_t first, int32_t n, float *residual, float *out) {
+void gather(fg_ctx *ctx, const fg_batch *, int32_t first, int32_t n, void *residual, void *out) {
 	Context *c = context(ctx);
 	const fg_row *rows = (const fg_row *)(c->step + c->layout.rows) + first;
 	const bf16 *delta = c->pending ? c->delta : nullptr;
-	note(c, launch(gather_kernel, n, THREADS, 0, c->stream, rows, residual, delta, out, ctx->config->shape.hidden_size),
+	note(c,
+	     launch(gather_kernel, n, THREADS, 0, c->stream, rows, (const bf16 *)residual, delta, (bf16 *)out,
+	            ctx->config->shape.hidden_size),
 	     "gather");
 }
 

@@ -23,10 +23,19 @@ constexpr unsigned SM90_PLAIN = 1u << (int)Output::BF16, SM90_GATED = 1u << (int
 				   SM90_ALL = SM90_PLAIN | SM90_GATED | 1u << (int)Output::F32;
 /* Rows in fine steps, so that a product comes out even among the multiprocessors. */
 constexpr Sm90Tile SM90_TILES[] = {
-	{64, 64, true, SM90_ALL},    {64, 80, true, SM90_PLAIN},    {64, 96, true, SM90_PLAIN},
-	{64, 112, true, SM90_PLAIN}, {64, 128, true, SM90_ALL},     {128, 64, true, SM90_ALL},
-	{128, 80, true, SM90_PLAIN}, {128, 96, true, SM90_PLAIN},   {128, 112, true, SM90_PLAIN},
-	{128, 128, true, SM90_ALL},  {128, 224, false, SM90_GATED}, {128, 256, false, SM90_ALL},
+	{64, 64, true, SM90_ALL},
+	{64, 80, true, SM90_PLAIN},
+	{64, 96, true, SM90_PLAIN},
+	{64, 112, true, SM90_PLAIN},
+	{64, 128, true, SM90_ALL},
+	{128, 64, true, SM90_ALL},
+	{128, 80, true, SM90_PLAIN},
+	{128, 96, true, SM90_PLAIN},
+	{128, 112, true, SM90_PLAIN},
+	{128, 128, true, SM90_ALL},
+	{128, 192, false, SM90_PLAIN | SM90_GATED},
+	{128, 224, false, SM90_GATED},
+	{128, 256, false, SM90_ALL},
 };
 constexpr int SM90_TILES_COUNT = sizeof SM90_TILES / sizeof *SM90_TILES;
 

@@ -87,9 +87,6 @@ fg_status open(const fg_config *config, int32_t rank, fg_ctx **out) {
 	const fg_shape &s = config->shape;
 	c->page_bytes = (size_t)s.n_layers * 2 * c->kv_heads * FG_PAGE_TOKENS * s.head_dim * sizeof(bf16);
 	c->n_host_pages = (int32_t)(config->options.host_kv_bytes / c->page_bytes);
-	if (!c->host_memory.start((size_t)c->n_host_pages * c->page_bytes, c->page_bytes, c->device))
-		return fg_fail(FG_OUT_OF_MEMORY, "%.1f GiB of host memory for KV pages are not free; lower swap_space",
-		               (double)config->options.host_kv_bytes / (1 << 30));
 	return c->gemm.open(c->name, c->arch);
 }
 
@@ -119,13 +116,13 @@ fg_status make_buffers(Context *c) {
 		std::min<size_t>(LOGITS_BYTES / ((size_t)s.vocab_size * sizeof(float)), (size_t)o.max_seqs), 1);
 	b.logit_rows = (int32_t)rows;
 	rows = (size_t)Gemm::bucket((int32_t)rows);
-	b.residual = (float *)device_alloc(c, T * H * sizeof(float), "activations");
+	b.residual = device_alloc(c, T * H * sizeof(bf16), "activations");
 	b.x = device_alloc(c, std::max(T, rows) * H * sizeof(bf16), "activations");
 	b.qkv = device_alloc(c, T * (c->heads + 2 * c->kv_heads) * D * sizeof(bf16), "activations");
 	b.attn = device_alloc(c, T * c->heads * D * sizeof(bf16), "activations");
 	b.gate_up = device_alloc(c, T * 2 * I * sizeof(bf16), "activations");
 	b.act = device_alloc(c, T * I * sizeof(bf16), "activations");
-	b.rows = (float *)device_alloc(c, rows * H * sizeof(float), "activations");
+	b.rows = device_alloc(c, rows * H * sizeof(bf16), "activations");
 	b.logits = device_alloc(c, rows * (size_t)s.vocab_size * sizeof(float), "logits");
 	c->delta = (bf16 *)device_alloc(c, T * H * sizeof(bf16), "activations");
 	bool all = b.residual && b.x && b.qkv && b.attn && b.gate_up && b.act && b.rows && b.logits && c->delta;
@@ -221,6 +218,11 @@ fg_status ready(fg_ctx *ctx, fg_capacity *capacity) {
 	if (!status) status = make_cache(c);
 	if (!status) status = capture_graphs(c);
 	if (status) return status;
+	/* Not before: while memory is pinned other calls to the driver wait, and products seem to take longer than they do.
+	 */
+	if (!c->host_memory.start((size_t)c->n_host_pages * c->page_bytes, c->page_bytes, c->device))
+		return fg_fail(FG_OUT_OF_MEMORY, "%.1f GiB of host memory for KV pages are not free; lower swap_space",
+		               (double)ctx->config->options.host_kv_bytes / (1 << 30));
 	cudaError_t error = cudaStreamSynchronize(c->stream);
 	if (error != cudaSuccess) return cuda_fail(error, "getting ready");
 	memset(capacity, 0, sizeof *capacity);
@@ -238,7 +240,7 @@ void linear(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, void *y) 
 	note(c, c->gemm.run(x, w->part[0].data, y, w->rows, w->cols, n, output, nullptr, c->stream), "a matrix product");
 }
 
-void linear_add(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, float *) {
+void linear_add(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, void *) {
 	Context *c = context(ctx);
 	note(c, c->gemm.run(x, w->part[0].data, c->delta, w->rows, w->cols, n, Output::BF16, nullptr, c->stream),
 	     "a matrix product");
@@ -251,7 +253,7 @@ void gate_up(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, void *sc
 	     "a matrix product");
 }
 
-void all_reduce(fg_ctx *, float *, int32_t) {
+void all_reduce(fg_ctx *, void *, int32_t) {
 	/* one rank */
 }
 

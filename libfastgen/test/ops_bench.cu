@@ -138,9 +138,9 @@ static void bench_elementwise(Model &m) {
 		CUDA(cudaDeviceSynchronize()); /* the context's stream does not wait for such copies */
 		c->extent = {n, 0, 0, 0};
 
-		bench_elementwise(m, "add_norm", n, (int)(12 * H), [&](char *p) {
-			ctx->buf.residual = (float *)p, c->delta = (bf16 *)(p + n * 4 * H), c->pending = true;
-			m.ops.add_norm(ctx, ctx->buf.residual, ctx->weights.layers[0].attn_norm, n, p + n * 6 * H);
+		bench_elementwise(m, "add_norm", n, (int)(8 * H), [&](char *p) {
+			ctx->buf.residual = p, c->delta = (bf16 *)(p + n * 2 * H), c->pending = true;
+			m.ops.add_norm(ctx, ctx->buf.residual, ctx->weights.layers[0].attn_norm, n, p + n * 4 * H);
 		});
 		bench_elementwise(m, "qkv_rope", n, 4 * QKV, [&](char *p) {
 			c->kv.data = (bf16 *)(p + (size_t)n * 2 * QKV), c->kv.n_layers = 1;
@@ -149,13 +149,13 @@ static void bench_elementwise(Model &m) {
 		bench_elementwise(m, "silu_mul", n, (int)(6 * I), [&](char *p) {
 			CUDA(fg::silu_mul((const bf16 *)p, (bf16 *)(p + n * 4 * I), n, (int)I, stream));
 		});
-		bench_elementwise(m, "gather", n, (int)(10 * H), [&](char *p) {
-			c->delta = (bf16 *)(p + n * 4 * H), c->pending = true;
-			m.ops.gather(ctx, &none, 0, n, (float *)p, (float *)(p + n * 6 * H));
+		bench_elementwise(m, "gather", n, (int)(6 * H), [&](char *p) {
+			c->delta = (bf16 *)(p + n * 2 * H), c->pending = true;
+			m.ops.gather(ctx, &none, 0, n, p, p + n * 4 * H);
 		});
-		bench_elementwise(m, "embed", n, (int)(6 * H), [&](char *p) {
+		bench_elementwise(m, "embed", n, (int)(4 * H), [&](char *p) {
 			ctx->weights.embed.part[0].data = p;
-			m.ops.embed(ctx, &none, (float *)(p + n * 2 * H));
+			m.ops.embed(ctx, &none, p + n * 2 * H);
 		});
 	}
 	c->kv = pool;

@@ -97,6 +97,13 @@ struct Tolerance {
 		}
 	}
 
+	/* Adds another's. */
+	Tolerance &operator+=(const Tolerance &other) {
+		for (size_t i = 0; i < element.size(); i++) element[i] += other.element[i];
+		for (size_t r = 0; r < rows; r++) row[r] += other.row[r];
+		return *this;
+	}
+
 	/* Adds a bound that holds for every element of a row. */
 	void slack(size_t r, double bound) {
 		for (size_t i = r * cols; i < (r + 1) * cols; i++) element[i] += bound;
@@ -231,7 +238,7 @@ struct Twins {
 		page_values = on_cpu.page_bytes / sizeof(uint16_t);
 		logit_rows = std::min(cpu->buf.logit_rows, cuda->buf.logit_rows);
 		const fg_buffers &a = cpu->buf, &b = cuda->buf;
-		residual = {a.residual, b.residual, FG_F32}, rows = {a.rows, b.rows, FG_F32};
+		residual = {(float *)a.residual, b.residual, FG_BF16}, rows = {(float *)a.rows, b.rows, FG_BF16};
 		logits = {(float *)a.logits, b.logits, FG_F32};
 		x = {(float *)a.x, b.x, FG_BF16}, attn = {(float *)a.attn, b.attn, FG_BF16};
 		act = {(float *)a.act, b.act, FG_BF16}, qkv = {(float *)a.qkv, b.qkv, FG_BF16};
