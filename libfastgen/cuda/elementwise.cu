@@ -124,6 +124,22 @@ __global__ void __launch_bounds__(THREADS)
 	}
 }
 
+/* One or two elements, in one access. */
+template <int N> __device__ __forceinline__ void load_few(const bf16 *p, float (&f)[N]) {
+	static_assert(N == 1 || N == 2);
+	if constexpr (N == 1) {
+		f[0] = __bfloat162float(*p);
+	} else {
+		float2 both = __bfloat1622float2(*(const __nv_bfloat162 *)p);
+		f[0] = both.x, f[1] = both.y;
+	}
+}
+
+template <int N> __device__ __forceinline__ void store_few(bf16 *p, const float (&f)[N]) {
+	if constexpr (N == 1) *p = __float2bfloat16(f[0]);
+	else *(uint32_t *)p = pack_bf16(f[0], f[1]);
+}
+
 /* Not a number and beyond bf16's range: the ends of that. */
 __device__ __forceinline__ float finite(float x) {
 	return fminf(fmaxf(x, -0x1.fep127f), 0x1.fep127f);
@@ -166,11 +182,11 @@ template <int D> __global__ void __launch_bounds__(THREADS) qkv_rope_kernel(cons
 	for (int h = first_head; h < all; h += a.splits * (THREADS / WARP)) {
 		bf16 *head = row + h * D;
 		float low[PAIRS], high[PAIRS];
+		if (active) load_few(head + first, low), load_few(head + HALF + first, high);
 #pragma unroll
 		for (int i = 0; i < PAIRS; i++) {
-			low[i] = active ? __bfloat162float(head[first + i]) : 0;
-			high[i] = active ? __bfloat162float(head[HALF + first + i]) : 0;
-			if (a.bias && active) low[i] += a.bias[h * D + first + i], high[i] += a.bias[h * D + HALF + first + i];
+			if (!active) low[i] = high[i] = 0;
+			else if (a.bias) low[i] += a.bias[h * D + first + i], high[i] += a.bias[h * D + HALF + first + i];
 		}
 		bool is_v = h >= a.heads + kv_heads, is_q = h < a.heads;
 		if (!is_v) {
@@ -196,12 +212,11 @@ template <int D> __global__ void __launch_bounds__(THREADS) qkv_rope_kernel(cons
 			int kv_head = (h - a.heads) % kv_heads;
 			to = a.kv.data + (a.kv.tile(page, a.layer, is_v, kv_head) * PAGE + position % PAGE) * D;
 		}
+		/* What a page keeps of an earlier owner is multiplied by 0, and must be finite for that. */
 #pragma unroll
-		for (int i = 0; i < PAIRS; i++) {
-			/* What a page keeps of an earlier owner is multiplied by 0, and must be finite for that. */
+		for (int i = 0; i < PAIRS; i++)
 			if (!is_q) low[i] = finite(low[i]), high[i] = finite(high[i]);
-			if (active) to[first + i] = __float2bfloat16(low[i]), to[HALF + first + i] = __float2bfloat16(high[i]);
-		}
+		if (active) store_few(to + first, low), store_few(to + HALF + first, high);
 	}
 }
 
