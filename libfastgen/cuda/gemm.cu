@@ -22,7 +22,7 @@ constexpr size_t WORKSPACE_BYTES = 32 << 20; /* cuBLAS's own recommendation for 
 constexpr int SUGGESTIONS = 16;              /* of cuBLASLt's */
 /* Every candidate is timed over TRIALS calls; the fastest FINALISTS over rounds of more, in turn, so that all of them
  * find the clock as high: it sinks under large products, the more the more power they draw. */
-constexpr int TRIALS = 2, FINALISTS = 4, ROUNDS = 5, CALLS = 6;
+constexpr int TRIALS = 2, FINALISTS = 8, ROUNDS = 4, CALLS = 4;
 /* Of so many tokens and more our own kernel is chosen up to this much before it is the fastest alone: a whole layer of
  * its products takes less time than one of cuBLASLt's or of both, as it draws less power beside what it saves. */
 constexpr int MANY_TOKENS = 1024;

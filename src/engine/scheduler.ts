@@ -25,7 +25,7 @@ import type { EngineRequest, EngineStats, FinishReason, StepMessage } from "./pr
 import { Sequence } from "./sequence.ts";
 
 /** A step beside decoding sequences takes this share of the prompt tokens to compute, and at least that of its budget. */
-const [BACKLOG_SHARE, LEAST_CHUNK] = [0.3, 1 / 2];
+const [BACKLOG_SHARE, LEAST_CHUNK] = [0.45, 1 / 4];
 /** Steps that pass before a sequence that did not fit is looked at again: others have aged by then. */
 const AGING_STEPS = 7;
 
