@@ -40,7 +40,7 @@ const program = new Command("bun bench/steps.ts")
   .option("--spread <share>", "lengths vary by this share around their mean", Number, 0)
   .option("--max-num-seqs <n>", "", count, 512)
   .option("--max-num-batched-tokens <n>", "", count, 2048)
-  .option("--swap-space <GiB>", "", Number, 16)
+  .option("--swap-space <GiB>", "", Number, 4)
   .option("--kv-cache <GiB>", "default: what the GPU's memory leaves", Number, 0)
   .option("--log <file>", "every step, as JSON lines");
 

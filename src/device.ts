@@ -22,7 +22,7 @@ export const DEFAULTS = {
   /** GiB on the CPU: this, or a quarter of the memory that is free, whichever is less. */
   kv_cache_gib: 4,
   /** On a GPU: this, or a quarter of the memory that is free, whichever is less. */
-  swap_space_gib: { cuda: 16, cpu: 0 },
+  swap_space_gib: { cuda: 4, cpu: 0 },
 } as const;
 
 export interface DeviceChoice {

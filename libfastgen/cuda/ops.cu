@@ -87,6 +87,10 @@ fg_status open(const fg_config *config, int32_t rank, fg_ctx **out) {
 	const fg_shape &s = config->shape;
 	c->page_bytes = (size_t)s.n_layers * 2 * c->kv_heads * FG_PAGE_TOKENS * s.head_dim * sizeof(bf16);
 	c->n_host_pages = (int32_t)(config->options.host_kv_bytes / c->page_bytes);
+	/* Beside the loading of weights: while memory is pinned other calls to the driver wait, requests' too. */
+	if (!c->host_memory.start((size_t)c->n_host_pages * c->page_bytes, c->page_bytes, c->device))
+		return fg_fail(FG_OUT_OF_MEMORY, "%.1f GiB of host memory for KV pages are not free; lower swap_space",
+		               (double)config->options.host_kv_bytes / (1 << 30));
 	return c->gemm.open(c->name, c->arch);
 }
 
