@@ -222,11 +222,6 @@ fg_status ready(fg_ctx *ctx, fg_capacity *capacity) {
 	if (!status) status = make_cache(c);
 	if (!status) status = capture_graphs(c);
 	if (status) return status;
-	/* Not before: while memory is pinned other calls to the driver wait, and products seem to take longer than they do.
-	 */
-	if (!c->host_memory.start((size_t)c->n_host_pages * c->page_bytes, c->page_bytes, c->device))
-		return fg_fail(FG_OUT_OF_MEMORY, "%.1f GiB of host memory for KV pages are not free; lower swap_space",
-		               (double)ctx->config->options.host_kv_bytes / (1 << 30));
 	cudaError_t error = cudaStreamSynchronize(c->stream);
 	if (error != cudaSuccess) return cuda_fail(error, "getting ready");
 	memset(capacity, 0, sizeof *capacity);

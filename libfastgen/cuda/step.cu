@@ -289,6 +289,7 @@ fg_status step_wait(fg_ctx *ctx, fg_batch *batch) {
  * to wait for the steps that may still read what it holds. */
 void copy_pages(fg_ctx *ctx, const fg_page_copy *copies, int32_t n_copies) {
 	Context *c = context(ctx);
+	if (n_copies == 0) return;
 	if (!c->host_kv) c->host_kv = c->host_memory.wait();
 	cudaError_t error = c->host_kv ? cudaSuccess : cudaErrorHostMemoryNotRegistered;
 	bool waits = false;
