@@ -33,6 +33,7 @@ template <int TOKENS_, int ROWS_, bool SPLIT_, Output OUT_> struct Shape {
 	static constexpr int HALVES = OUT == Output::SILU_MUL ? 2 : 1;
 	static constexpr int WIDTH = ROWS / HALVES; /* columns of y */
 
+	static constexpr int CLUSTER_TOKENS = SPLIT ? TOKENS : TOKENS * BLOCKS; /* that a cluster multiplies at once */
 	static constexpr int GROUPS = TOKENS / GROUP_TOKENS;
 	static constexpr int CONSUMERS = GROUPS * GROUP_THREADS;
 	static constexpr int THREADS = CONSUMERS + GROUP_THREADS; /* and the warpgroup of the thread that loads */
@@ -55,6 +56,13 @@ template <int TOKENS_, int ROWS_, bool SPLIT_, Output OUT_> struct Shape {
 		Parts parts[SPLIT];
 	};
 	static_assert(EACH % 8 == 0);
+
+	static __host__ __device__ __forceinline__ int token_tiles(const Args &a) {
+		return (a.n + CLUSTER_TOKENS - 1) / CLUSTER_TOKENS;
+	}
+	static __host__ __device__ __forceinline__ int tiles(const Args &a) {
+		return token_tiles(a) * ((a.rows / HALVES + WIDTH - 1) / WIDTH);
+	}
 };
 
 /* The tiles of a cluster, and this block's part of them. */
@@ -66,11 +74,9 @@ struct Work {
 
 	template <class S> static __device__ __forceinline__ Work of(const Args &a) {
 		Work w;
-		int stages = (a.cols + K - 1) / K, width = a.rows / S::HALVES,
-			tokens = S::SPLIT ? S::TOKENS : S::TOKENS * BLOCKS;
+		int stages = (a.cols + K - 1) / K;
 		w.rank = (int)cluster_rank();
-		w.token_tiles = (a.n + tokens - 1) / tokens;
-		w.tiles = w.token_tiles * ((width + S::WIDTH - 1) / S::WIDTH);
+		w.token_tiles = S::token_tiles(a), w.tiles = S::tiles(a);
 		w.from = S::SPLIT ? stages * w.rank / BLOCKS : 0;
 		w.to = S::SPLIT ? stages * (w.rank + 1) / BLOCKS : stages;
 		w.token = S::SPLIT ? 0 : w.rank * S::TOKENS;
@@ -79,7 +85,7 @@ struct Work {
 
 	/* Tiles come with those of the same rows of w side by side. */
 	template <class S> __device__ __forceinline__ int first_token(int tile) const {
-		return tile % token_tiles * (S::SPLIT ? S::TOKENS : S::TOKENS * BLOCKS) + token;
+		return tile % token_tiles * S::CLUSTER_TOKENS + token;
 	}
 	template <class S> __device__ __forceinline__ int first_column(int tile) const {
 		return tile / token_tiles * S::WIDTH;
@@ -370,9 +376,7 @@ template <class S> cudaError_t run(const Args &args, cudaStream_t stream) {
 		return cudaOccupancyMaxActiveClusters(&most, gemm_kernel<S>, &config) == cudaSuccess ? most : 0;
 	}();
 	if (clusters == 0) return cudaErrorInvalidConfiguration;
-	int tokens = S::SPLIT ? S::TOKENS : S::TOKENS * BLOCKS, width = args.rows / S::HALVES;
-	int tiles = (args.n + tokens - 1) / tokens * ((width + S::WIDTH - 1) / S::WIDTH);
-	return launch(gemm_kernel<S>, (unsigned)(min(tiles, clusters) * BLOCKS), S::THREADS, BYTES, stream, args);
+	return launch(gemm_kernel<S>, (unsigned)(min(S::tiles(args), clusters) * BLOCKS), S::THREADS, BYTES, stream, args);
 }
 
 template <int TILE> cudaError_t run(Args &args, const bf16 *w, Output output, cudaStream_t stream) {
