@@ -84,12 +84,9 @@ static void bench_products(Model &m) {
 			if (n > p.most) continue;
 			size_t k = 0; /* below 512 tokens a product has no ceiling of its own: that of 512 is above it */
 			while (LARGE[k] < n) k++;
-			const bool gated = i == GATE_UP; /* together with SiLU: half as much comes out */
-			const double bytes = 2.0 * p.rows * p.cols + 2.0 * n * p.cols +
-			                     (p.f32   ? 4.0
-			                      : gated ? 1.0
-			                              : 2.0) *
-			                         n * p.rows;
+			const bool gated = i == GATE_UP;               /* together with SiLU: half as much comes out */
+			const double each = p.f32 ? 4 : gated ? 1 : 2; /* bytes that come out, for a row of w and a token */
+			const double bytes = 2.0 * p.rows * p.cols + 2.0 * n * p.cols + each * n * p.rows;
 			const double flops = product_flops(p, n), ceiling = product_ceiling[i][k];
 			const bool memory = bytes / read_ceiling / 1e9 > flops / ceiling / 1e12;
 			const double t = seconds(

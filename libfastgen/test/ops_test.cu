@@ -73,15 +73,32 @@ static void summation_slack(Tolerance &tolerance, const Values &x, const fg_matr
 	for (size_t r = 0; r < tolerance.rows; r++) tolerance.slack(r, each * norm(&x[r / rows_each * cols], cols));
 }
 
-/* `pick`: the matrix of either side. logits is the one product that is not rounded. */
+/* One of our own kernels for a product, called directly: which of them a plan holds depends on how fast they were. */
+struct OwnKernel {
+	const char *name;
+	bool gemv;
+	unsigned outputs; /* it can make: bits 1 << Output */
+	int shape;
+
+	void run(const void *x, const fg_matrix &w, void *y, int32_t n, fg::Output output) const {
+		const bf16 *from = (const bf16 *)x, *weights = (const bf16 *)w.part[0].data;
+		CUDA(gemv ? fg::gemv(shape, from, weights, y, w.rows, w.cols, n, output, nullptr)
+		          : fg::gemm_sm90(shape, from, weights, y, w.rows, w.cols, n, output, nullptr));
+	}
+};
+
+/* `pick`: the matrix of either side. logits is the one product that is not rounded. `own`: the kernel to use, NULL =
+ * what the library chooses. */
 template <class F>
-static void test_linear(Twins &t, const char *what, const Buffer &in, const Buffer &out, int32_t n, F pick) {
+static void test_linear(Twins &t, const char *what, const Buffer &in, const Buffer &out, int32_t n, F pick,
+                        const OwnKernel *own = nullptr) {
 	const fg_matrix &w = *pick(t.cpu);
 	Values x = random_values((size_t)n * w.cols, FG_BF16);
 	size_t all = (size_t)n * w.rows;
 	in.put(x), out.poison(all);
 	fg_cpu_ops.linear(t.cpu, in.cpu, &w, n, out.cpu);
-	fg_device_ops.linear(t.cuda, in.cuda, pick(t.cuda), n, out.cuda);
+	if (own) own->run(in.cuda, *pick(t.cuda), out.cuda, n, out.dtype == FG_BF16 ? fg::Output::BF16 : fg::Output::F32);
+	else fg_device_ops.linear(t.cuda, in.cuda, pick(t.cuda), n, out.cuda);
 	CUDA(cudaDeviceSynchronize());
 	Values want = out.from_cpu(all);
 	Tolerance tolerance =
@@ -225,21 +242,7 @@ static void test_attention(Twins &t, const RandomStep &step) {
 	}
 }
 
-/* One of our own kernels for a product, called directly: which of them a plan holds depends on how fast they were. */
-struct OwnKernel {
-	const char *name;
-	bool gemv;
-	unsigned outputs; /* it can make: bits 1 << Output */
-	int shape;
-
-	void run(const void *x, const fg_matrix &w, void *y, int32_t n, fg::Output output) const {
-		const bf16 *from = (const bf16 *)x, *weights = (const bf16 *)w.part[0].data;
-		CUDA(gemv ? fg::gemv(shape, from, weights, y, w.rows, w.cols, n, output, nullptr)
-		          : fg::gemm_sm90(shape, from, weights, y, w.rows, w.cols, n, output, nullptr));
-	}
-};
-
-/* `own`: the kernel to use, NULL = what the library chooses. */
+/* `own`: as test_linear's. */
 static void test_gate_up(Twins &t, int32_t layer, int32_t n, const OwnKernel *own = nullptr) {
 	const fg_matrix &w = t.cpu->weights.layers[layer].gate_up;
 	const size_t I = (size_t)t.shape().intermediate_size, H = (size_t)w.cols;
@@ -333,23 +336,11 @@ static void test_last_sampled(Twins &t, const RandomStep &before) {
 
 /* The products by a kernel of our own, with each kind of output. */
 static void test_own_kernel(Twins &t, const OwnKernel &own, int32_t n) {
-	auto plain = [&](const fg_matrix &w, const fg_matrix &on_cuda, const Buffer &out, fg::Output output) {
-		Values x = random_values((size_t)n * w.cols, FG_BF16);
-		const size_t all = (size_t)n * w.rows;
-		t.x.put(x), out.poison(all);
-		fg_cpu_ops.linear(t.cpu, t.x.cpu, &w, n, out.cpu);
-		own.run(t.x.cuda, on_cuda, out.cuda, n, output);
-		CUDA(cudaDeviceSynchronize());
-		Values want = out.from_cpu(all);
-		Tolerance tolerance = output == fg::Output::BF16 ? Tolerance(want, (size_t)n, (size_t)w.rows)
-		                                                 : Tolerance((size_t)n, (size_t)w.rows);
-		summation_slack(tolerance, x, w);
-		compare(own.name, out.from_cuda(all), want, tolerance);
-	};
-	const fg_weights &a = t.cpu->weights, &b = t.cuda->weights;
 	auto can = [&](fg::Output output) { return (own.outputs >> (int)output & 1) != 0; };
-	if (can(fg::Output::BF16)) plain(a.layers[1].qkv, b.layers[1].qkv, t.qkv, fg::Output::BF16);
-	if (can(fg::Output::F32) && n <= t.logit_rows) plain(a.lm_head, b.lm_head, t.logits, fg::Output::F32);
+	auto qkv = [](fg_ctx *c) { return &c->weights.layers[1].qkv; };
+	auto lm_head = [](fg_ctx *c) { return &c->weights.lm_head; };
+	if (can(fg::Output::BF16)) test_linear(t, own.name, t.x, t.qkv, n, qkv, &own);
+	if (can(fg::Output::F32) && n <= t.logit_rows) test_linear(t, own.name, t.x, t.logits, n, lm_head, &own);
 	if (can(fg::Output::SILU_MUL)) test_gate_up(t, 1, n, &own);
 }
 
