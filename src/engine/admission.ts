@@ -19,12 +19,12 @@ export const YOUNG = 1 / 8;
  * While more wait than fit, young sequences may be about to add at most this share of the pages. Those that grow side by
  * side would fill the pool only at their end; those that start one after the other fill it always, so that more run.
  */
-export const YOUNG_SHARE = 0.5;
+export const YOUNG_SHARE = 0.4;
 /**
  * Pages that the forecast counts on, for each that there is: computing a few of the youngest sequences again costs less
  * than decoding in smaller batches so that it never happens.
  */
-export const OVERCOMMIT = 1.15;
+export const OVERCOMMIT = 1.1;
 
 /**
  * How many tokens a request will generate: the share of max_tokens that recent requests used, by classes of max_tokens a

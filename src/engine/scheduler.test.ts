@@ -16,6 +16,7 @@ import {
 import { type EngineRequest, FINISH, GREEDY, type StepMessage, type TokenLogprobs } from "./protocol.ts";
 import { Scheduler, type SchedulerConfig } from "./scheduler.ts";
 import type { Sequence } from "./sequence.ts";
+import { STEP_TILE, WORTH_A_TILE } from "./step-size.ts";
 
 const VOCAB = 50;
 
@@ -512,13 +513,13 @@ test("scoring: prompt log probabilities without a token generated", () => {
 
 test("admission believes max_tokens: many long outputs fill the pages, and little is computed twice", () => {
   const rig = new Rig({ ...config, maxSeqs: 256, maxStepTokens: 256, maxContext: 1100, pages: 400 });
-  for (let i = 0; i < 60; i++) rig.add(request(prompt(32, i), 1000));
+  for (let i = 0; i < 56; i++) rig.add(request(prompt(32, i), 1000));
   let peak = 0;
   while (rig.step()) peak = Math.max(peak, internals(rig.scheduler).cache.referenced);
   rig.checkEnd();
   expect(peak).toBeGreaterThan(370);
-  expect(rig.library.computedTokens).toBeLessThan(1.15 * 60 * (32 + 1000));
-  // 25 sequences fit at full length: 60 that start in groups that fit would need three rounds of 1000 steps.
+  expect(rig.library.computedTokens).toBeLessThan(1.15 * 56 * (32 + 1000));
+  // 25 sequences fit at full length: 56 that start in groups that fit would need three rounds of 1000 steps.
   expect(rig.scheduler.stats().steps).toBeLessThan(2500);
 });
 
@@ -532,4 +533,50 @@ test("where sequences end long before max_tokens, admission learns to expect tha
   // Believing max_tokens would run 5 at a time.
   expect(rig.maxRunning).toBeGreaterThan(20);
   expect(rig.scheduler.stats().preemptions).toBe(0);
+});
+
+test("beside decodes, chunks end at a tile's edge until the last", () => {
+  const rig = new Rig({ ...config, maxStepTokens: 1024, maxContext: 2048 }, 1);
+  for (let i = 0; i < 3; i++) rig.add(request(prompt(10, i), 30));
+  rig.step();
+  rig.add(request(prompt(2000, 9), 5));
+  const sizes: number[] = [];
+  while (sizes.at(-1) !== 4) {
+    rig.step();
+    sizes.push(rig.plan.tokenCount);
+  }
+  const last = 2000 + 5 * 3 - (768 + 512 + 256 + 256);
+  expect(sizes).toEqual([768, 512, 256, 256, last, 4]);
+  rig.finish();
+  rig.checkEnd();
+});
+
+/** Sequences that come together and all start in one step if admitted; the first ten end early. */
+function crowd(count: number, promptLength: number, pages: number, maxSeqs: number): Rig {
+  const rig = new Rig({ ...config, maxSeqs, maxStepTokens: 20_000, pages, prefixCaching: false });
+  for (let i = 0; i < count; i++) rig.add(request(prompt(promptLength, i), i < 10 ? 5 : 20));
+  return rig;
+}
+
+test("admission stops at a tile's edge when pages would last for only a few beyond it", () => {
+  // Sequences that keep to their one page; then some that soon have two, with hardly a slot beyond the edge.
+  for (const rig of [crowd(300, 8, STEP_TILE + 20, 400), crowd(300, PAGE_TOKENS, 600, STEP_TILE + 4)]) {
+    const running: number[] = [];
+    while (rig.step()) running.push(rig.scheduler.stats().running);
+    rig.checkEnd();
+    expect(rig.maxRunning).toBe(STEP_TILE);
+    // Those that end early make room below the edge.
+    const dip = running.indexOf(STEP_TILE - 10);
+    expect(dip).toBeGreaterThan(0);
+    expect(running[dip + 1]).toBe(STEP_TILE);
+  }
+});
+
+test("admission passes a tile's edge when pages would last for many beyond it, however few come", () => {
+  const pages = STEP_TILE + WORTH_A_TILE;
+  for (const rig of [crowd(STEP_TILE + 1, 8, pages, 400), crowd(300, 8, pages, STEP_TILE + 1)]) {
+    rig.finish();
+    rig.checkEnd();
+    expect(rig.maxRunning).toBe(STEP_TILE + 1);
+  }
 });

@@ -9,7 +9,8 @@
  * leaves; then waiting sequences are admitted, in the order they came. When pages run out, the youngest running sequence
  * gives its own back: its full pages stay cached, on the device or on the host, for as long as there is room, and it goes on
  * later from what is left of them. A step in which sequences decode takes in few prompt tokens while few are to be computed,
- * so that nobody's next token waits long. What a sequence generates depends on none of this.
+ * so that nobody's next token waits long. Both chunks and the number of sequences that run stop at a tile's edge rather than
+ * a little past it. What a sequence generates depends on none of this.
  *
  * Pure: no FFI, no clock, no I/O. Every loop is over the running sequences, a step's tokens, or the head of the queue.
  */
@@ -23,9 +24,8 @@ import { Outcomes } from "./outcomes.ts";
 import { PlannedStep } from "./planned-step.ts";
 import type { EngineRequest, EngineStats, FinishReason, StepMessage } from "./protocol.ts";
 import { Sequence } from "./sequence.ts";
+import { backlogForAll, chunkTokens, STEP_TILE, WORTH_A_TILE } from "./step-size.ts";
 
-/** A step beside decoding sequences takes this share of the prompt tokens to compute, and at least that of its budget. */
-const [BACKLOG_SHARE, LEAST_CHUNK] = [0.45, 1 / 4];
 /** Steps that pass before a sequence that did not fit is looked at again: others have aged by then. */
 const AGING_STEPS = 7;
 
@@ -89,7 +89,7 @@ export class Scheduler {
       );
     }
     this.cache = new PageCache(pages, config.hostPages);
-    this.forecast = new GrowthForecast(maxSeqs);
+    this.forecast = new GrowthForecast(maxSeqs + WORTH_A_TILE);
     this.freeSlots = Array.from({ length: maxSeqs }, (_, i) => maxSeqs - 1 - i);
   }
 
@@ -132,8 +132,8 @@ export class Scheduler {
     const step = this.spare.pop() ?? new PlannedStep();
     const preemptions = this.preemptions;
     const decodes = this.planDecodes(plan, step);
-    let left = this.config.maxStepTokens - decodes;
-    if (decodes > 0) left = Math.min(left, this.chunkBudget());
+    const { maxStepTokens } = this.config;
+    let left = decodes > 0 ? chunkTokens(maxStepTokens, decodes, this.countBacklog()) : maxStepTokens;
     left = this.planChunks(left);
     // Pages ran out: whoever gave some back must not take them again in the same step.
     if (this.preemptions === preemptions) left = this.admit(plan, left);
@@ -179,17 +179,13 @@ export class Scheduler {
     return true;
   }
 
-  /**
-   * Prompt tokens for a step in which others decode, who wait that much longer for their next token: few while few are
-   * to be computed, the more the longer the backlog.
-   */
-  private chunkBudget(): number {
-    const { maxStepTokens } = this.config;
-    const enough = maxStepTokens / BACKLOG_SHARE;
+  /** Prompt tokens to compute, of the sequences that run and those that wait; counted only until more would not matter. */
+  private countBacklog(): number {
+    const enough = backlogForAll(this.config.maxStepTokens);
     let backlog = 0;
     for (const seq of this.running) if (seq.pendingSamples === 0) backlog += seq.target - seq.scheduled;
     for (let i = 0; i < this.waiting.length && backlog < enough; i++) backlog += this.waiting[i]!.target;
-    return Math.ceil(Math.max(maxStepTokens * LEAST_CHUNK, backlog * BACKLOG_SHARE));
+    return backlog;
   }
 
   /** Chunks for sequences whose known tokens are not all computed. Returns what is left of the budget. */
@@ -286,7 +282,7 @@ export class Scheduler {
         this.fillForecast();
         forecastReady = true;
       }
-      if (!this.fits(seq, nodes)) {
+      if (!this.fits(seq, nodes) || !this.fillsTile(seq, nodes)) {
         this.blockedSteps = AGING_STEPS;
         break;
       }
@@ -355,19 +351,44 @@ export class Scheduler {
     return low;
   }
 
+  /** Adds `count` times a waiting sequence to the forecast. Returns the pages that each takes of those not in use. */
+  private addWaiting(seq: Sequence, nodes: readonly PageNode[], count: number): number {
+    const pages = pagesFor(seq.target);
+    let inUse = 0;
+    for (const node of nodes) if (node.page >= 0 && this.cache.refs[node.page]! > 0) inUse++;
+    for (let i = 0; i < count; i++) this.addForecast(seq, nodes.length * PAGE_TOKENS, pages, pages - inUse);
+    return pages - inUse;
+  }
+
+  /** Whether the pages last for all in the forecast, when those of them that wait take `more` at once. */
+  private pagesLast(more: number): boolean {
+    const { cache } = this;
+    return this.forecast.fits(cache.referenced + more, Math.floor(cache.pages * OVERCOMMIT));
+  }
+
   /** Whether a waiting sequence can have its pages now and is expected to find those that it will need. Adds it if so. */
   private fits(seq: Sequence, nodes: readonly PageNode[]): boolean {
     const { cache } = this;
-    const pages = pagesFor(seq.target);
-    let inUse = 0;
-    for (const node of nodes) if (node.page >= 0 && cache.refs[node.page]! > 0) inUse++;
-    const more = pages - inUse;
+    const more = this.addWaiting(seq, nodes, 1);
     if (more > cache.available) return false;
-    this.addForecast(seq, nodes.length * PAGE_TOKENS, pages, more);
     // Alone it always fits: the context is bounded by the pool.
     if (this.running.length === 0) return true;
-    if (!this.forecast.fits(cache.referenced + more, Math.floor(cache.pages * OVERCOMMIT))) return false;
+    if (!this.pagesLast(more)) return false;
     return this.youngGrowth <= YOUNG_SHARE * cache.pages || this.allFit();
+  }
+
+  /**
+   * Whether a sequence that fits is worth the tile that it would begin, if it begins one: the pages would last for enough
+   * others like it, be they there or still to come. Leaves the forecast as it was.
+   */
+  private fillsTile(seq: Sequence, nodes: readonly PageNode[]): boolean {
+    const { length } = this.running;
+    if (length === 0 || length % STEP_TILE !== 0) return true;
+    const more = this.addWaiting(seq, nodes, WORTH_A_TILE - 1);
+    const worth = this.pagesLast(more * WORTH_A_TILE);
+    this.fillForecast();
+    this.addWaiting(seq, nodes, 1);
+    return worth;
   }
 
   /** Whether all that wait would fit at full length beside those in the forecast. */
