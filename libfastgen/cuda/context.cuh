@@ -42,7 +42,7 @@ struct StepLayout {
 /* How much of each there is in the step being enqueued. While a graph is captured: the most that its replays may have.
  */
 struct StepExtent {
-	int32_t n_tokens, n_decode, n_prefill, n_tiles;
+	int32_t n_tokens, n_decode, n_prefill, n_tiles, n_half_tiles;
 };
 
 /* Host memory of one step. */
@@ -113,8 +113,9 @@ struct Context {
 	const uint32_t *masks; /* device, of this step, in tail */
 	char *out;             /* device: as StepBuffers.out */
 	size_t out_top; /* where the alternatives begin in out: int32 ids [T][FG_MAX_LOGPROBS], then their float logprobs */
-	bf16 *delta;    /* [T][H]: what linear_add left to add */
-	bool pending;   /* delta holds something */
+	bf16 *delta;    /* what linear_add left to add: [T][H], or parts of it (Output::PARTS) */
+	MoreParts delta_more;
+	bool pending; /* delta holds something */
 	bool capturing;
 
 	std::vector<Graph> graphs; /* by n_seqs, ascending */

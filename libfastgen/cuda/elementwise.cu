@@ -48,12 +48,20 @@ __device__ __forceinline__ Floats load_float(const float *p) {
 	return f;
 }
 
-/* As it will be read again. */
-__device__ __forceinline__ Floats rounded_sum(const Floats &a, const Floats &b) {
-	Floats sum;
+/* The stream with what is pending, as it will be read again. */
+__device__ __forceinline__ Floats rounded_sum(Floats r, const bf16 *delta, const MoreParts &more) {
+	Floats parts[SM90_MOST_PARTS]; /* read at once */
 #pragma unroll
-	for (int i = 0; i < VECTOR; i++) sum.v[i] = __bfloat162float(__float2bfloat16(a.v[i] + b.v[i]));
-	return sum;
+	for (int p = 0; p < SM90_MOST_PARTS; p++)
+		if (p <= more.count) parts[p] = load_bf16(delta + p * more.stride);
+#pragma unroll
+	for (int p = 0; p < SM90_MOST_PARTS; p++)
+		if (p <= more.count)
+#pragma unroll
+			for (int i = 0; i < VECTOR; i++) r.v[i] += parts[p].v[i];
+#pragma unroll
+	for (int i = 0; i < VECTOR; i++) r.v[i] = __bfloat162float(__float2bfloat16(r.v[i]));
+	return r;
 }
 
 __device__ __forceinline__ float warp_sum(float x) {
@@ -87,10 +95,11 @@ __global__ void __launch_bounds__(THREADS) embed_kernel(const bf16 *table, const
 		*(uint4 *)(to + i) = *(const uint4 *)(from + i);
 }
 
-/* A row a block, held in registers between the sum of squares and the scaling. */
-template <int VECTORS>
-__global__ void __launch_bounds__(THREADS)
-	add_norm_kernel(bf16 *residual, const bf16 *delta, const float *weight, bf16 *x, int hidden, float eps) {
+/* A row a block, held in registers between the sum of squares and the scaling. MORE: what is pending may be in parts,
+ * which takes registers. */
+template <int VECTORS, bool MORE>
+__global__ void __launch_bounds__(THREADS) add_norm_kernel(bf16 *residual, const bf16 *delta, MoreParts more,
+                                                           const float *weight, bf16 *x, int hidden, float eps) {
 	let_next_start();
 	int64_t row = (int64_t)blockIdx.x * hidden;
 	Floats r[VECTORS], w[VECTORS];
@@ -107,7 +116,7 @@ __global__ void __launch_bounds__(THREADS)
 		if (i >= hidden) break;
 		r[k] = load_bf16(residual + row + i);
 		if (delta) {
-			r[k] = rounded_sum(r[k], load_bf16(delta + row + i));
+			r[k] = rounded_sum(r[k], delta + row + i, MORE ? more : MoreParts());
 			store_bf16(residual + row + i, r[k]);
 		}
 #pragma unroll
@@ -235,12 +244,12 @@ __global__ void __launch_bounds__(THREADS)
 
 /* A row a block. */
 __global__ void __launch_bounds__(THREADS)
-	gather_kernel(const fg_row *rows, const bf16 *residual, const bf16 *delta, bf16 *out, int hidden) {
+	gather_kernel(const fg_row *rows, const bf16 *residual, const bf16 *delta, MoreParts more, bf16 *out, int hidden) {
 	await_previous();
 	int64_t from = (int64_t)rows[blockIdx.x].token * hidden, to = (int64_t)blockIdx.x * hidden;
 	for (int i = threadIdx.x * VECTOR; i < hidden; i += THREADS * VECTOR) {
 		Floats r = load_bf16(residual + from + i);
-		if (delta) r = rounded_sum(r, load_bf16(delta + from + i));
+		if (delta) r = rounded_sum(r, delta + from + i, more);
 		store_bf16(out + to + i, r);
 	}
 }
@@ -263,11 +272,17 @@ void add_norm(fg_ctx *ctx, void *residual, const float *weight, int32_t n, void 
 	if (delta) c->pending = false;
 	int hidden = ctx->config->shape.hidden_size, vectors = (hidden / VECTOR + THREADS - 1) / THREADS;
 	float eps = ctx->config->shape.rms_norm_eps;
-	auto kernel = vectors <= 1   ? add_norm_kernel<1>
-	              : vectors <= 2 ? add_norm_kernel<2>
-	              : vectors <= 4 ? add_norm_kernel<4>
-	                             : add_norm_kernel<8>;
-	note(c, launch(kernel, n, THREADS, 0, c->stream, (bf16 *)residual, delta, weight, (bf16 *)x, hidden, eps),
+	auto pick = [&](auto more) {
+		constexpr bool MORE = decltype(more)::value;
+		return vectors <= 1   ? add_norm_kernel<1, MORE>
+		       : vectors <= 2 ? add_norm_kernel<2, MORE>
+		       : vectors <= 4 ? add_norm_kernel<4, MORE>
+		                      : add_norm_kernel<8, MORE>;
+	};
+	auto kernel = delta && c->delta_more.count > 0 ? pick(std::true_type()) : pick(std::false_type());
+	note(c,
+	     launch(kernel, n, THREADS, 0, c->stream, (bf16 *)residual, delta, c->delta_more, weight, (bf16 *)x, hidden,
+	            eps),
 	     "add_norm");
 }
 
@@ -307,8 +322,8 @@ void gather(fg_ctx *ctx, const fg_batch *, int32_t first, int32_t n, void *resid
 	const fg_row *rows = (const fg_row *)(c->step + c->layout.rows) + first;
 	const bf16 *delta = c->pending ? c->delta : nullptr;
 	note(c,
-	     launch(gather_kernel, n, THREADS, 0, c->stream, rows, (const bf16 *)residual, delta, (bf16 *)out,
-	            ctx->config->shape.hidden_size),
+	     launch(gather_kernel, n, THREADS, 0, c->stream, rows, (const bf16 *)residual, delta, c->delta_more,
+	            (bf16 *)out, ctx->config->shape.hidden_size),
 	     "gather");
 }
 

@@ -24,9 +24,12 @@ constexpr int SUGGESTIONS = 16;              /* of cuBLASLt's */
  * find the clock as high: it sinks under large products, the more the more power they draw. */
 constexpr int TRIALS = 2, FINALISTS = 8, ROUNDS = 4, CALLS = 4;
 /* Of so many tokens and more our own kernel is chosen up to this much before it is the fastest alone: a whole layer of
- * its products takes less time than one of cuBLASLt's or of both, as it draws less power beside what it saves. */
-constexpr int MANY_TOKENS = 1024;
-constexpr float OWN_ADVANTAGE = 1.04f;
+ * its products takes less time than one of cuBLASLt's or of both, as it draws less power beside what it saves. Tiles
+ * narrower than the widest read more for the same product, which costs power again. */
+constexpr int MANY_TOKENS = 1024, WIDEST = 256;
+constexpr float OWN_ADVANTAGE = 0.04f, A_ROW_LESS = 0.02f / 32;
+/* How fast the reader of a product takes in further parts of it, which are in the L2 cache. */
+constexpr double READER_BYTES_PER_MS = 3e9;
 
 fg_status lt_fail(cublasStatus_t status, const char *what) {
 	return fg_fail(FG_DEVICE, "cuBLASLt failed in %s with status %d", what, (int)status);
@@ -139,8 +142,8 @@ fg_status Gemm::describe(const GemmKey &key, GemmPlan *plan) {
 
 /* A choice as it is in the file. */
 static std::string text(const GemmPlan &plan) {
-	if (plan.method == Method::GEMV) return "gemv:" + std::to_string(plan.shape);
-	if (plan.method == Method::SM90) return "sm90:" + std::to_string(plan.shape);
+	if (plan.method == Method::GEMV) return "gemv:" + std::to_string(plan.gemv_shape);
+	if (plan.method == Method::SM90) return "sm90:" + plan.cut.name();
 	std::string bytes;
 	for (size_t i = 0; i < sizeof plan.algo; i++) {
 		char hex[3];
@@ -150,18 +153,22 @@ static std::string text(const GemmPlan &plan) {
 	return bytes;
 }
 
+std::vector<Sm90Cut> Gemm::cuts(const GemmKey &key) const {
+	return hopper ? gemm_sm90_cuts(key.rows, key.n, key.output) : std::vector<Sm90Cut>();
+}
+
 bool Gemm::recall(const GemmKey &key, GemmPlan *plan) {
 	auto known = choices.find(key);
 	if (known == choices.end()) return false;
 	const std::string &choice = known->second;
-	if (sscanf(choice.c_str(), "gemv:%d", &plan->shape) == 1) {
+	if (sscanf(choice.c_str(), "gemv:%d", &plan->gemv_shape) == 1) {
 		plan->method = Method::GEMV;
-		return plan->shape >= 0 && plan->shape < GEMV_SHAPES_COUNT && key.n <= GEMV_MOST;
+		return plan->gemv_shape >= 0 && plan->gemv_shape < GEMV_SHAPES_COUNT && key.n <= GEMV_MOST;
 	}
-	if (sscanf(choice.c_str(), "sm90:%d", &plan->shape) == 1) {
-		plan->method = Method::SM90;
-		return hopper && plan->shape >= 0 && plan->shape < SM90_TILES_COUNT &&
-		       gemm_sm90_fits(plan->shape, key.n, key.output);
+	plan->method = Method::SM90;
+	for (const Sm90Cut &cut : cuts(key)) {
+		plan->cut = cut;
+		if (choice == text(*plan)) return true;
 	}
 	plan->method = Method::CUBLASLT;
 	if (choice.size() != 2 * sizeof plan->algo) return false;
@@ -179,9 +186,10 @@ bool Gemm::recall(const GemmKey &key, GemmPlan *plan) {
 cudaError_t Gemm::enqueue(const GemmKey &key, const GemmPlan &p, const void *x, const void *w, void *y, void *scratch,
                           cudaStream_t stream) const {
 	const bf16 *from = (const bf16 *)x, *weights = (const bf16 *)w;
-	if (p.method == Method::GEMV) return gemv(p.shape, from, weights, y, key.rows, key.cols, key.n, key.output, stream);
+	if (p.method == Method::GEMV)
+		return gemv(p.gemv_shape, from, weights, y, key.rows, key.cols, key.n, key.output, stream);
 	if (p.method == Method::SM90)
-		return gemm_sm90(p.shape, from, weights, y, key.rows, key.cols, key.n, key.output, stream);
+		return gemm_sm90(p.cut, from, weights, y, key.rows, key.cols, key.n, key.output, stream);
 	float one = 1, zero = 0;
 	bool gated = key.output == Output::SILU_MUL; /* which cuBLASLt has not */
 	void *to = gated ? scratch : y;
@@ -216,10 +224,10 @@ fg_status Gemm::plan(const GemmKey &key, const GemmTrial &trial, cudaStream_t st
 		candidates.push_back(plan);
 	}
 	plan.method = Method::GEMV;
-	for (plan.shape = 0; key.n <= GEMV_MOST && plan.shape < GEMV_SHAPES_COUNT; plan.shape++) candidates.push_back(plan);
+	for (plan.gemv_shape = 0; key.n <= GEMV_MOST && plan.gemv_shape < GEMV_SHAPES_COUNT; plan.gemv_shape++)
+		candidates.push_back(plan);
 	plan.method = Method::SM90;
-	for (plan.shape = 0; hopper && plan.shape < SM90_TILES_COUNT; plan.shape++)
-		if (gemm_sm90_fits(plan.shape, key.n, key.output)) candidates.push_back(plan);
+	for (const Sm90Cut &cut : cuts(key)) plan.cut = cut, candidates.push_back(plan);
 
 	cudaEvent_t from, to;
 	cudaEventCreate(&from);
@@ -239,7 +247,9 @@ fg_status Gemm::plan(const GemmKey &key, const GemmTrial &trial, cudaStream_t st
 		failed = failed || cudaEventSynchronize(to) != cudaSuccess;
 		if (works && !failed) cudaEventElapsedTime(&ms, from, to);
 		bool favoured = candidate.method == Method::SM90 && key.n >= MANY_TOKENS;
-		return ms / (float)repeats / (favoured ? OWN_ADVANTAGE : 1);
+		float advantage = OWN_ADVANTAGE - A_ROW_LESS * (float)(WIDEST - SM90_TILES[candidate.cut.tile].rows);
+		double adding = (double)(candidate.parts() - 1) * key.n * key.rows * sizeof(bf16) / READER_BYTES_PER_MS;
+		return ms / (float)repeats / (favoured ? 1 + advantage : 1) + (float)adding;
 	};
 	std::vector<std::pair<float, size_t>> order;
 	for (size_t i = 0; i < candidates.size(); i++) {
@@ -277,10 +287,11 @@ void Gemm::save() const {
 }
 
 cudaError_t Gemm::run(const void *x, const void *w, void *y, int32_t rows, int32_t cols, int32_t n, Output output,
-                      void *scratch, cudaStream_t stream) const {
+                      void *scratch, MoreParts *more, cudaStream_t stream) const {
 	GemmKey key = {rows, cols, bucket(n), output};
 	auto found = plans.find(key);
 	if (found == plans.end()) return cudaErrorInvalidValue;
+	if (output == Output::PARTS) *more = {found->second.parts() - 1, (int64_t)key.n * rows};
 	return enqueue(key, found->second, x, w, y, scratch, stream);
 }
 

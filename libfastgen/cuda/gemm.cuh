@@ -10,6 +10,7 @@
 #include "gemm_sm90.cuh"
 #include "gemv.cuh"
 
+#include <algorithm>
 #include <cublasLt.h>
 #include <cuda_bf16.h>
 #include <compare>
@@ -47,11 +48,15 @@ struct GemmPlan {
 	cublasLtMatrixLayout_t w, x, y;
 	Method method;
 	cublasLtMatmulAlgo_t algo; /* cuBLASLt's */
-	int shape;                 /* of our own: index into GEMV_SHAPES or SM90_TILES */
+	int gemv_shape;            /* index into GEMV_SHAPES */
+	Sm90Cut cut;
+	int parts() const {
+		return method == Method::SM90 ? cut.parts : 1;
+	}
 };
 
 struct GemmKey {
-	int32_t rows, cols, n; /* w [rows][cols], x [n][cols], y [n][rows], or [n][rows / 2] with SILU_MUL */
+	int32_t rows, cols, n; /* w [rows][cols], x [n][cols], y [n][rows], or as Output says */
 	Output output;
 	auto operator<=>(const GemmKey &) const = default;
 };
@@ -67,6 +72,12 @@ struct GemmTrial {
 	void *scratch; /* [n][rows] with SILU_MUL */
 };
 
+/* What a product with Output::PARTS leaves beside its first part: so many more, `stride` elements apart. */
+struct MoreParts {
+	int32_t count;
+	int64_t stride;
+};
+
 class Gemm {
   public:
 	/* Opens cuBLASLt and the file of choices for this device. FG_UNSUPPORTED, saying what to install, when there is
@@ -80,9 +91,13 @@ class Gemm {
 	void save() const;
 
 	/* y = x * w^T, enqueued. Rows of x, y and scratch up to bucket(n) are read and written. The plan must exist.
-	 * `scratch`, for SILU_MUL only: [n][rows], left undefined. */
+	 * `scratch`, for SILU_MUL only: [n][rows], left undefined. `more`, for PARTS only: set. */
 	cudaError_t run(const void *x, const void *w, void *y, int32_t rows, int32_t cols, int32_t n, Output output,
-	                void *scratch, cudaStream_t stream) const;
+	                void *scratch, MoreParts *more, cudaStream_t stream) const;
+	/* Rows that y must have room for with PARTS, for n up to `most`. */
+	static int32_t part_rows(int32_t most) {
+		return std::max(bucket(most), SM90_PART_ROWS);
+	}
 
 	/* The sizes that n is rounded up to: fine where a step's time depends on them, coarse where it does not. */
 	static int32_t bucket(int32_t n);
@@ -91,6 +106,7 @@ class Gemm {
 
   private:
 	fg_status describe(const GemmKey &key, GemmPlan *plan);
+	std::vector<Sm90Cut> cuts(const GemmKey &key) const;
 	/* Whether the file's choice works for this plan; then it is in it. */
 	bool recall(const GemmKey &key, GemmPlan *plan);
 	cudaError_t enqueue(const GemmKey &key, const GemmPlan &plan, const void *x, const void *w, void *y, void *scratch,
@@ -102,7 +118,7 @@ class Gemm {
 	void *workspace = nullptr;
 	bool hopper = false; /* sm_90 */
 	std::string file;
-	/* As in the file: "gemv:INDEX", "sm90:INDEX", or the bytes of cuBLASLt's algorithm in hexadecimal. */
+	/* As in the file: "gemv:INDEX", "sm90:" and a cut's name, or the bytes of cuBLASLt's algorithm in hexadecimal. */
 	std::map<GemmKey, std::string> choices;
 	std::map<GemmKey, GemmPlan> plans;
 	bool changed = false;

@@ -115,7 +115,7 @@ fg_status make_buffers(Context *c) {
 	const fg_options &o = c->base.config->options;
 	fg_buffers &b = c->base.buf;
 	size_t T = (size_t)Gemm::bucket(o.max_step_tokens), D = (size_t)s.head_dim, H = (size_t)s.hidden_size,
-		   I = (size_t)c->intermediate;
+		   I = (size_t)c->intermediate, parts = (size_t)Gemm::part_rows(o.max_step_tokens);
 	size_t rows = std::max<size_t>(
 		std::min<size_t>(LOGITS_BYTES / ((size_t)s.vocab_size * sizeof(float)), (size_t)o.max_seqs), 1);
 	b.logit_rows = (int32_t)rows;
@@ -128,7 +128,7 @@ fg_status make_buffers(Context *c) {
 	b.act = device_alloc(c, T * I * sizeof(bf16), "activations");
 	b.rows = device_alloc(c, rows * H * sizeof(bf16), "activations");
 	b.logits = device_alloc(c, rows * (size_t)s.vocab_size * sizeof(float), "logits");
-	c->delta = (bf16 *)device_alloc(c, T * H * sizeof(bf16), "activations");
+	c->delta = (bf16 *)device_alloc(c, parts * H * sizeof(bf16), "activations");
 	bool all = b.residual && b.x && b.qkv && b.attn && b.gate_up && b.act && b.rows && b.logits && c->delta;
 	return all ? FG_OK : FG_OUT_OF_MEMORY;
 }
@@ -173,9 +173,9 @@ fg_status plan_products(Context *c) {
 	};
 	for (int32_t n : Gemm::buckets(c->base.config->options.max_step_tokens)) {
 		plan(l.qkv, n, Output::BF16, b.x, b.qkv, layers);
-		plan(l.o, n, Output::BF16, b.attn, c->delta, layers);
+		plan(l.o, n, Output::PARTS, b.attn, c->delta, layers);
 		plan(l.gate_up, n, Output::SILU_MUL, b.x, b.act, layers);
-		plan(l.down, n, Output::BF16, b.act, c->delta, layers);
+		plan(l.down, n, Output::PARTS, b.act, c->delta, layers);
 	}
 	for (int32_t n : Gemm::buckets(b.logit_rows)) plan(w.lm_head, n, Output::F32, b.x, b.logits, 1);
 	c->gemm.save();
@@ -236,19 +236,22 @@ fg_status ready(fg_ctx *ctx, fg_capacity *capacity) {
 void linear(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, void *y) {
 	Context *c = context(ctx);
 	Output output = y == ctx->buf.logits ? Output::F32 : Output::BF16;
-	note(c, c->gemm.run(x, w->part[0].data, y, w->rows, w->cols, n, output, nullptr, c->stream), "a matrix product");
+	note(c, c->gemm.run(x, w->part[0].data, y, w->rows, w->cols, n, output, nullptr, nullptr, c->stream),
+	     "a matrix product");
 }
 
 void linear_add(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, void *) {
 	Context *c = context(ctx);
-	note(c, c->gemm.run(x, w->part[0].data, c->delta, w->rows, w->cols, n, Output::BF16, nullptr, c->stream),
+	note(c,
+	     c->gemm.run(x, w->part[0].data, c->delta, w->rows, w->cols, n, Output::PARTS, nullptr, &c->delta_more,
+	                 c->stream),
 	     "a matrix product");
 	c->pending = true;
 }
 
 void gate_up(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, void *scratch, void *act) {
 	Context *c = context(ctx);
-	note(c, c->gemm.run(x, w->part[0].data, act, w->rows, w->cols, n, Output::SILU_MUL, scratch, c->stream),
+	note(c, c->gemm.run(x, w->part[0].data, act, w->rows, w->cols, n, Output::SILU_MUL, scratch, nullptr, c->stream),
 	     "a matrix product");
 }
 

@@ -78,14 +78,23 @@ struct OwnKernel {
 	const char *name;
 	bool gemv;
 	unsigned outputs; /* it can make: bits 1 << Output */
-	int shape;
+	int gemv_shape;
+	fg::Sm90Cut cut;
 
 	void run(const void *x, const fg_matrix &w, void *y, int32_t n, fg::Output output) const {
 		const bf16 *from = (const bf16 *)x, *weights = (const bf16 *)w.part[0].data;
-		CUDA(gemv ? fg::gemv(shape, from, weights, y, w.rows, w.cols, n, output, nullptr)
-		          : fg::gemm_sm90(shape, from, weights, y, w.rows, w.cols, n, output, nullptr));
+		CUDA(gemv ? fg::gemv(gemv_shape, from, weights, y, w.rows, w.cols, n, output, nullptr)
+		          : fg::gemm_sm90(cut, from, weights, y, w.rows, w.cols, n, output, nullptr));
 	}
 };
+
+/* x [n][cols] with zeros in place of the columns that another part of a product is over: parts are whole runs of 64. */
+static Values part_of(Values x, size_t cols, size_t part, size_t parts) {
+	const size_t stages = (cols + 63) / 64, from = stages * part / parts * 64, to = stages * (part + 1) / parts * 64;
+	for (size_t i = 0; i < x.size(); i++)
+		if (i % cols < from || i % cols >= to) x[i] = 0;
+	return x;
+}
 
 /* `pick`: the matrix of either side. logits is the one product that is not rounded. `own`: the kernel to use, NULL =
  * what the library chooses. */
@@ -107,26 +116,53 @@ static void test_linear(Twins &t, const char *what, const Buffer &in, const Buff
 	compare(what, out.from_cuda(all), want, tolerance);
 }
 
+/* Each part of a product that is left in parts, by a kernel of our own. */
+static void test_parts(Twins &t, const OwnKernel &own, int32_t n) {
+	const fg_matrix &w = t.cpu->weights.layers[0].o;
+	const size_t parts = (size_t)own.cut.parts, rows = (size_t)w.rows, each = (size_t)n * rows;
+	Values x = random_values((size_t)n * w.cols, FG_BF16);
+	t.attn.put(x);
+	void *delta = fg::context(t.cuda)->delta;
+	CUDA(cudaMemset(delta, 0xff, parts * each * sizeof(uint16_t)));
+	own.run(t.attn.cuda, t.cuda->weights.layers[0].o, delta, n, fg::Output::PARTS);
+	CUDA(cudaDeviceSynchronize());
+	std::vector<uint16_t> got(parts * each);
+	CUDA(cudaMemcpy(got.data(), delta, got.size() * sizeof got[0], cudaMemcpyDeviceToHost));
+	for (size_t p = 0; p < parts; p++) {
+		Values some = part_of(x, (size_t)w.cols, p, parts), want(each), values(each);
+		t.attn.put(some);
+		fg_cpu_ops.linear(t.cpu, t.attn.cpu, &w, n, want.data());
+		for (size_t i = 0; i < each; i++) values[i] = fg_from_bf16(got[p * each + i]);
+		Tolerance tolerance(want, (size_t)n, rows);
+		summation_slack(tolerance, some, w);
+		compare("gemm_sm90 in parts", values, want, tolerance);
+	}
+}
+
 /* linear_add and those who may add what it leaves pending: gather, which leaves it, and add_norm, which takes it. */
 template <class F> static void test_linear_add(Twins &t, const char *what, const Buffer &in, F pick) {
 	const fg_batch *b = t.cpu_batch;
 	const int32_t n = b->n_tokens, m = std::min(b->n_rows, t.logit_rows), first = b->n_rows - m;
 	const size_t H = (size_t)t.shape().hidden_size, all = (size_t)n * H;
 	const fg_matrix &w = *pick(t.cpu);
-	Values x = random_values((size_t)n * w.cols, FG_BF16), before = random_values(all, FG_BF16), product(all);
+	Values x = random_values((size_t)n * w.cols, FG_BF16), before = random_values(all, FG_BF16);
 	in.put(x), t.residual.put(before), t.x.poison(std::max(all, (size_t)m * H)), t.rows.poison((size_t)m * H);
 	CUDA(cudaMemset(fg::context(t.cuda)->delta, 0xff, all * sizeof(uint16_t)));
 	CUDA(cudaDeviceSynchronize());
-	fg_cpu_ops.linear(t.cpu, in.cpu, &w, n, product.data());
 	t.both([&](const fg_ops &ops, fg_ctx *c, fg_batch *) {
 		ops.linear_add(c, c == t.cpu ? in.cpu : in.cuda, pick(c), n, c->buf.residual);
 		ops.all_reduce(c, c->buf.residual, n);
 	});
-	/* The product is rounded on its way to the sum, and then the sum. */
-	Values want = t.residual.from_cpu(all);
-	Tolerance tolerance(product, (size_t)n, H);
+	/* The product, or each part that it is left in, is rounded on its way to the sum, and then the sum. */
+	Values want = t.residual.from_cpu(all), product(all);
+	Tolerance tolerance(want, (size_t)n, H);
 	summation_slack(tolerance, x, w);
-	tolerance += Tolerance(want, (size_t)n, H);
+	const size_t parts = (size_t)fg::context(t.cuda)->delta_more.count + 1;
+	for (size_t p = 0; p < parts; p++) {
+		in.put(part_of(x, (size_t)w.cols, p, parts));
+		fg_cpu_ops.linear(t.cpu, in.cpu, &w, n, product.data());
+		tolerance += Tolerance(product, (size_t)n, H);
+	}
 	if (m > 0) {
 		t.both([&](const fg_ops &ops, fg_ctx *c, fg_batch *batch) {
 			ops.gather(c, batch, first, m, c->buf.residual, c->buf.rows);
@@ -342,16 +378,23 @@ static void test_own_kernel(Twins &t, const OwnKernel &own, int32_t n) {
 	if (can(fg::Output::BF16)) test_linear(t, own.name, t.x, t.qkv, n, qkv, &own);
 	if (can(fg::Output::F32) && n <= t.logit_rows) test_linear(t, own.name, t.x, t.logits, n, lm_head, &own);
 	if (can(fg::Output::SILU_MUL)) test_gate_up(t, 1, n, &own);
+	if (own.cut.parts > 1) test_parts(t, own, n);
 }
 
 static void test_own_kernels(Twins &t) {
 	const int32_t most = t.config.options.max_step_tokens;
 	for (int shape = 0; shape < fg::GEMV_SHAPES_COUNT; shape++)
-		for (int32_t n = 1; n <= std::min(fg::GEMV_MOST, most); n++) test_own_kernel(t, {"gemv", true, ~0u, shape}, n);
+		for (int32_t n = 1; n <= std::min(fg::GEMV_MOST, most); n++)
+			test_own_kernel(t, {"gemv", true, ~0u, shape, {}}, n);
 	if (fg::context(t.cuda)->arch != 90) return;
 	for (int tile = 0; tile < fg::SM90_TILES_COUNT; tile++)
-		for (int32_t n : {1, 40, 64, 65, 127, 200, 300})
-			if (n <= most) test_own_kernel(t, {"gemm_sm90", false, fg::SM90_TILES[tile].outputs, tile}, n);
+		for (int32_t n : {1, 40, 64, 65, 127, 200, 300}) {
+			const fg::Sm90Tile &shape = fg::SM90_TILES[tile];
+			if (n > most) continue;
+			test_own_kernel(t, {"gemm_sm90", false, shape.outputs, 0, {tile, 1}}, n);
+			for (int parts = 2; !shape.split && parts <= fg::SM90_MOST_PARTS; parts++)
+				test_own_kernel(t, {"gemm_sm90", false, 0, 0, {tile, parts}}, n);
+		}
 }
 
 /* A page to the host and back into another, within one list. */
@@ -542,6 +585,8 @@ int main(int argc, char **argv) {
 		test_shape({128, 4, 1, 96, 6008, 32000, 8, 40, 16});
 		/* Products of many tiles, each long enough to be shared by several blocks. */
 		test_shape({128, 4, 2, 1032, 1160, 777, 300, 320, 64});
+		/* And of more tiles than there are multiprocessors: whole ones, then halves. */
+		test_shape({128, 8, 8, 264, 9000, 17000, 300, 320, 64});
 	}
 	printf("ops: %d passed, %d failed\n", passed, failed);
 	return failed > 0;

@@ -1,0 +1,115 @@
+/*
+ * gemm_sm90_store.cuh - what gemm_sm90's kernels do with their accumulators: SiLU, sums of two blocks, and y.
+ *
+ * Of eight columns a lane of a quad holds two, of rows (tokens) lane / 4 and the one 8 below.
+ */
+#ifndef FG_GEMM_SM90_STORE_CUH
+#define FG_GEMM_SM90_STORE_CUH
+
+#include "gemm_sm90_shape.cuh"
+
+namespace fg {
+
+/* Stores two columns of y, of which the row has one at least. */
+template <class S>
+__device__ __forceinline__ void store_two(const GemmArgs &a, int part, int token, int column, float x, float y) {
+	int width = a.rows / S::GATED;
+	if (token >= a.n || column >= width) return;
+	int64_t at = ((int64_t)part * a.n + token) * width + column;
+	if constexpr (S::OUT != Output::F32) {
+		*(uint32_t *)((bf16 *)a.y + at) = pack_bf16(x, y);
+	} else if (width % 2 == 0) {
+		*(float2 *)((float *)a.y + at) = make_float2(x, y);
+	} else {
+		((float *)a.y)[at] = x;
+		if (column + 1 < width) ((float *)a.y)[at + 1] = y;
+	}
+}
+
+/* Two columns of y, from a lane's accumulators of ROWS rows of w: of its first row (0) or the other. */
+template <class S, int ROWS>
+__device__ __forceinline__ float2 two_columns(const float (&acc)[ROWS / 2], int eight, int r) {
+	const float *x = &acc[eight * 4 + r * 2];
+	if constexpr (S::OUT != Output::SILU_MUL) return make_float2(x[0], x[1]);
+	const float *up = x + ROWS / 4;
+	float2 gate = silu(make_float2(x[0], x[1]));
+	return make_float2(gate.x * up[0], gate.y * up[1]);
+}
+
+/* Stores a tile of ROWS rows of w that is not split. Of two eights of bf16, lanes exchange one each with a neighbour, so
+ * that each stores four columns of one, and a quad whole sectors of memory. */
+template <class S, int ROWS>
+__device__ __forceinline__ void write_whole(const GemmArgs &a, const Work &work, int token,
+                                            const float (&acc)[ROWS / 2]) {
+	constexpr int EIGHTS = ROWS / S::GATED / 8;
+	const int lane = threadIdx.x % 4, width = a.rows / S::GATED;
+	const bool odd = lane & 1;
+#pragma unroll
+	for (int r = 0; r < 2; r++) {
+		const int t = token + r * 8;
+		bf16 *row = (bf16 *)a.y + ((int64_t)work.part * a.n + t) * width; /* but with F32 */
+#pragma unroll
+		for (int b = 0; b < EIGHTS; b += 2) {
+			const bool alone = b + 1 == EIGHTS;
+			float2 first = two_columns<S, ROWS>(acc, b, r);
+			float2 second = alone ? first : two_columns<S, ROWS>(acc, b + 1, r);
+			if (S::OUT == Output::F32 || alone) {
+				int column = work.column + b * 8 + lane * 2;
+				store_two<S>(a, work.part, t, column, first.x, first.y);
+				if (!alone) store_two<S>(a, work.part, t, column + 8, second.x, second.y);
+			} else {
+				uint32_t even_two = pack_bf16(first.x, first.y), odd_two = pack_bf16(second.x, second.y);
+				uint32_t got = __shfl_xor_sync(~0u, odd ? even_two : odd_two, 1);
+				int column = work.column + odd * 8 + lane / 2 * 4 + b * 8;
+				if (t < a.n && column < width)
+					*(uint2 *)(row + column) = odd ? make_uint2(got, odd_two) : make_uint2(even_two, got);
+			}
+		}
+	}
+}
+
+/* Adds up a tile that is split: either block sends the other half of the columns, and stores the sum of the half that
+ * it keeps and what it gets. */
+template <class S>
+__device__ __forceinline__ void write_split(const GemmArgs &a, typename S::Sent &sent, const Work &work, int token,
+                                            int parity, const float (&acc)[S::ROWS / 2]) {
+	constexpr int SIDE = S::EACH / 8; /* eights of gate's or up's rows and one block's columns */
+	int rank = (int)cluster_rank();
+	/* The accumulators of an eight of the columns that block `of` stores. */
+	auto eight = [&](int i, int of) {
+		int half = i / SIDE, first = (half * S::WIDTH / 8 + i % SIDE) * 4, second = first + S::EACH / 2;
+		return of ? make_float4(acc[second], acc[second + 1], acc[second + 2], acc[second + 3])
+		          : make_float4(acc[first], acc[first + 1], acc[first + 2], acc[first + 3]);
+	};
+	barrier_wait(&sent.empty, parity ^ 1); /* the other has read what it got before */
+	if (threadIdx.x == 0) barrier_expect(&sent.full, (int)sizeof sent.part);
+	uint32_t there = cluster_address(&sent.part[0][threadIdx.x], rank ^ 1);
+	uint32_t full = cluster_address(&sent.full, rank ^ 1);
+#pragma unroll
+	for (int i = 0; i < S::EIGHTS; i++) store_async(there + i * (int)sizeof sent.part[0], eight(i, rank ^ 1), full);
+	barrier_wait_cluster(&sent.full, parity);
+	float4 sum[S::EIGHTS];
+#pragma unroll
+	for (int i = 0; i < S::EIGHTS; i++) {
+		float4 mine = eight(i, rank), its = sent.part[i][threadIdx.x];
+		sum[i] = make_float4(mine.x + its.x, mine.y + its.y, mine.z + its.z, mine.w + its.w);
+	}
+	named_barrier(1 + threadIdx.x / GROUP_THREADS, GROUP_THREADS);
+	if (threadIdx.x % GROUP_THREADS == 0) barrier_arrive(&sent.empty, rank ^ 1);
+#pragma unroll
+	for (int i = 0; i < SIDE; i++) {
+		float4 v = sum[i];
+		if constexpr (S::OUT == Output::SILU_MUL) {
+			float4 up = sum[SIDE + i];
+			float2 low = silu(make_float2(v.x, v.y)), high = silu(make_float2(v.z, v.w));
+			v = make_float4(low.x * up.x, low.y * up.y, high.x * up.z, high.y * up.w);
+		}
+		int at = work.column + rank * S::EACH + i * 8 + threadIdx.x % 4 * 2;
+		store_two<S>(a, 0, token, at, v.x, v.y);
+		store_two<S>(a, 0, token + 8, at, v.z, v.w);
+	}
+}
+
+} // namespace fg
+
+#endif
