@@ -15,7 +15,7 @@ constexpr int GROUP_TOKENS = 64;            /* of x, a warpgroup's: wgmma's m */
 constexpr int K = BOX_COLUMNS;              /* columns of a stage */
 constexpr int LINE = K * (int)sizeof(bf16); /* bytes of a swizzled row */
 constexpr int BLOCKS = 2;                   /* of a cluster */
-constexpr int SHARED_BYTES = 221 * 1024;    /* of shared memory for stages and what a block is sent; 227 KB is the most */
+constexpr int SHARED_BYTES = 221 * 1024; /* of shared memory for stages and what a block is sent; 227 KB is the most */
 
 struct GemmArgs {
 	CUtensorMap x, w;
@@ -41,8 +41,8 @@ template <int TOKENS_, int ROWS_, bool SPLIT_, Output OUT_> struct Shape {
 	static constexpr int CONSUMERS = GROUPS * GROUP_THREADS;
 	static constexpr int THREADS = CONSUMERS + GROUP_THREADS; /* and the warpgroup of the thread that loads */
 
-	/* What a block gets from the other of a tile that is split: `EACH` columns of y, of gate and up, as the accumulators
-	 * of eight columns lie in the threads. */
+	/* What a block gets from the other of a tile that is split: `EACH` columns of y, of gate and up, as the
+	 * accumulators of eight columns lie in the threads. */
 	static constexpr int EACH = WIDTH / BLOCKS, EIGHTS = EACH * GATED / 8;
 	struct Sent {
 		float4 part[EIGHTS][CONSUMERS];

@@ -36,8 +36,8 @@ __device__ __forceinline__ float2 two_columns(const float (&acc)[ROWS / 2], int 
 	return make_float2(gate.x * up[0], gate.y * up[1]);
 }
 
-/* Stores a tile of ROWS rows of w that is not split. Of two eights of bf16, lanes exchange one each with a neighbour, so
- * that each stores four columns of one, and a quad whole sectors of memory. */
+/* Stores a tile of ROWS rows of w that is not split. Of two eights of bf16, lanes exchange one each with a neighbour,
+ * so that each stores four columns of one, and a quad whole sectors of memory. */
 template <class S, int ROWS>
 __device__ __forceinline__ void write_whole(const GemmArgs &a, const Work &work, int token,
                                             const float (&acc)[ROWS / 2]) {

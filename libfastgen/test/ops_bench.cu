@@ -137,7 +137,7 @@ static void bench_elementwise(Model &m) {
 		c->extent = {n, 0, 0, 0, 0};
 
 		bench_elementwise(m, "add_norm", n, (int)(8 * H), [&](char *p) {
-			ctx->buf.residual = p, c->delta = (bf16 *)(p + n * 2 * H), c->pending = true;
+			ctx->buf.residual = p, c->delta = (bf16 *)(p + n * 2 * H), c->delta_more = {}, c->pending = true;
 			m.ops.add_norm(ctx, ctx->buf.residual, ctx->weights.layers[0].attn_norm, n, p + n * 4 * H);
 		});
 		bench_elementwise(m, "qkv_rope", n, 4 * QKV, [&](char *p) {
@@ -148,7 +148,7 @@ static void bench_elementwise(Model &m) {
 			CUDA(fg::silu_mul((const bf16 *)p, (bf16 *)(p + n * 4 * I), n, (int)I, stream));
 		});
 		bench_elementwise(m, "gather", n, (int)(6 * H), [&](char *p) {
-			c->delta = (bf16 *)(p + n * 2 * H), c->pending = true;
+			c->delta = (bf16 *)(p + n * 2 * H), c->delta_more = {}, c->pending = true;
 			m.ops.gather(ctx, &none, 0, n, p, p + n * 4 * H);
 		});
 		bench_elementwise(m, "embed", n, (int)(4 * H), [&](char *p) {
