@@ -35,7 +35,6 @@ void attention(fg_ctx *ctx, const fg_batch *, int32_t layer, const void *qkv, vo
 		                 seqs,
 		                 (const PrefillTile *)(c->step + l.tiles),
 		                 c->extent.n_tiles,
-		                 c->extent.n_half_tiles,
 		                 (const bf16 *)qkv,
 		                 (bf16 *)out,
 		                 layer,

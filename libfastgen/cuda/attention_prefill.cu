@@ -4,8 +4,6 @@
  */
 #include "attention_prefill.cuh"
 
-#include <algorithm>
-
 namespace fg {
 
 namespace {
@@ -156,25 +154,6 @@ template <int D> cudaError_t launch(const PrefillArgs &args, cudaStream_t stream
 }
 
 } // namespace
-
-int32_t plan_prefill(const AttnSeq *seqs, int32_t first, int32_t n, int32_t group, PrefillTile *tiles,
-                     int32_t *n_half) {
-	int32_t n_tiles = 0;
-	for (int32_t i = first; i < first + n; i++)
-		for (int32_t row = 0; row < seqs[i].n_new * group; row += PREFILL_ROWS) tiles[n_tiles++] = {i, row};
-	/* The last position that a tile's rows see. */
-	auto reach = [&](const PrefillTile &t) {
-		const AttnSeq &s = seqs[t.seq];
-		return s.context - s.n_new + (std::min(t.first_row + PREFILL_ROWS, s.n_new * group) - 1) / group;
-	};
-	auto half = [&](const PrefillTile &t) { return reach(t) % PREFILL_KEYS < PAGE; };
-	PrefillTile *end = tiles + n_tiles, *whole = std::partition(tiles, end, half);
-	auto more = [&](const PrefillTile &a, const PrefillTile &b) { return reach(a) > reach(b); };
-	std::sort(tiles, whole, more);
-	std::sort(whole, end, more);
-	*n_half = (int32_t)(whole - tiles);
-	return n_tiles;
-}
 
 cudaError_t prefill_attention(const PrefillArgs &args, cudaStream_t stream) {
 	switch (args.kv.head_dim) {

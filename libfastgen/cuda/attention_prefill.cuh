@@ -16,7 +16,6 @@
 namespace fg {
 
 constexpr int PREFILL_ROWS = 128;
-constexpr int PREFILL_KEYS = 2 * PAGE; /* that rows look at together */
 
 /* 128 query rows of one sequence, all kv heads. */
 struct PrefillTile {
@@ -28,8 +27,8 @@ struct PrefillArgs {
 	KvPool kv;
 	CUtensorMap map; /* of the KV pool as rows of head_dim, in boxes of PAGE rows; sm_90 only */
 	const AttnSeq *seqs;
-	const PrefillTile *tiles; /* [n_tiles], as plan_prefill leaves them */
-	int32_t n_tiles, n_half_tiles;
+	const PrefillTile *tiles; /* [n_tiles], most work first */
+	int32_t n_tiles;
 	const bf16 *q; /* [n_tokens][q_stride], head h at h * head_dim */
 	bf16 *out;     /* [n_tokens][n_heads * head_dim] */
 	int32_t layer;
@@ -38,11 +37,6 @@ struct PrefillArgs {
 	int32_t window;   /* 0 = full attention */
 	float scale;      /* of the scores, times log2(e) */
 };
-
-/* Cuts sequences [first, first + n) into tiles, of which there must be room for one per PREFILL_ROWS rows and one a
- * sequence more. Those of whose last PREFILL_KEYS keys only the first page is seen come first, counted in *n_half; of
- * either kind those with the most work. Returns how many there are. */
-int32_t plan_prefill(const AttnSeq *seqs, int32_t first, int32_t n, int32_t group, PrefillTile *tiles, int32_t *n_half);
 
 /* Launches on `stream`. sm_90a, head_dim 64 or 128. Returns the launch's error. */
 cudaError_t prefill_attention_sm90(const PrefillArgs &args, int multiprocessors, cudaStream_t stream);

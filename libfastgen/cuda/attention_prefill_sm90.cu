@@ -3,8 +3,6 @@
 #include "hopper.cuh"
 #include "launch.cuh"
 
-#include <type_traits>
-
 namespace fg {
 
 namespace {
@@ -12,7 +10,7 @@ namespace {
 constexpr int GROUP_THREADS = 128; /* a warpgroup */
 constexpr int CONSUMERS = 2;       /* warpgroups, 64 rows each */
 constexpr int THREADS = (1 + CONSUMERS) * GROUP_THREADS;
-constexpr int KEYS = PREFILL_KEYS; /* a K or V tile: two pages */
+constexpr int KEYS = 2 * PAGE; /* a K or V tile: two pages */
 constexpr int STAGES = 2;
 constexpr int LINE = 128; /* bytes of a swizzled row: 64 columns */
 
@@ -70,11 +68,6 @@ template <int D> __device__ __forceinline__ void load_q(const PrefillArgs &a, co
 	copy_async_commit();
 }
 
-/* Items of the tiles of whose last keys only the first page is seen. */
-__device__ __forceinline__ int half_items(const PrefillArgs &a) {
-	return a.n_half_tiles * a.kv.kv_heads;
-}
-
 /* What to load next is looked up while there is no room for it yet: the consumers must not wait for page tables. */
 template <int D> __device__ void produce(const PrefillArgs &a, Shared<D> &s, int n_work) {
 	int stage = 0, parity = 0, page[2], next_page[2];
@@ -87,7 +80,6 @@ template <int D> __device__ void produce(const PrefillArgs &a, Shared<D> &s, int
 	look_up(w, w.last_block, page);
 	for (int round = 0; item_of(round) < n_work; round++) {
 		Work next = work_of(a, min(item_of(round + 1), n_work - 1));
-		bool half = item_of(round) < half_items(a);
 		for (int block = w.last_block; block >= w.first_block; block--) {
 			if (block > w.first_block) look_up(w, block - 1, next_page);
 			else look_up(next, next.last_block, next_page);
@@ -96,11 +88,10 @@ template <int D> __device__ void produce(const PrefillArgs &a, Shared<D> &s, int
 				uint64_t *full = kv ? &s.v_full[stage] : &s.k_full[stage],
 						 *empty = kv ? &s.v_empty[stage] : &s.k_empty[stage];
 				char *to = kv ? s.v[stage] : s.k[stage];
-				/* Of V a second page there must be, though its weights are 0. */
-				int n_pages = half && kv == 0 && block == w.last_block ? 1 : 2;
 				barrier_wait(empty, parity ^ 1);
-				barrier_expect(full, Shared<D>::KV_BYTES / 2 * n_pages);
-				for (int p = 0; p < n_pages; p++)
+				barrier_expect(full, Shared<D>::KV_BYTES);
+#pragma unroll
+				for (int p = 0; p < 2; p++)
 #pragma unroll
 					for (int half = 0; half < Shared<D>::HALVES; half++)
 						tma_load(to + (half * KEYS + p * PAGE) * LINE, &a.map, full, half * 64,
@@ -113,8 +104,8 @@ template <int D> __device__ void produce(const PrefillArgs &a, Shared<D> &s, int
 	}
 }
 
-/* s = q * k^T for 64 rows and 2 * N keys: started, not waited for. */
-template <int D, int N> __device__ __forceinline__ void scores(float (&s)[N], uint32_t q, uint32_t k) {
+/* s = q * k^T for 64 rows and KEYS keys: started, not waited for. */
+template <int D> __device__ __forceinline__ void scores(float (&s)[KEYS / 2], uint32_t q, uint32_t k) {
 	wgmma_fence();
 #pragma unroll
 	for (int d = 0; d < D / 16; d++)
@@ -123,12 +114,12 @@ template <int D, int N> __device__ __forceinline__ void scores(float (&s)[N], ui
 	wgmma_commit();
 }
 
-/* o += p * v for the first N keys, likewise. */
-template <int D, int N>
+/* o += p * v, likewise. */
+template <int D>
 __device__ __forceinline__ void weigh(float (&o)[D / 2], const uint32_t (&p)[KEYS / 16][4], uint32_t v) {
 	wgmma_fence();
 #pragma unroll
-	for (int k = 0; k < N / 16; k++) wgmma<1>(o, p[k], tile_descriptor(v + k * 16 * LINE, KEYS * LINE), true);
+	for (int k = 0; k < KEYS / 16; k++) wgmma<1>(o, p[k], tile_descriptor(v + k * 16 * LINE, KEYS * LINE), true);
 	wgmma_commit();
 }
 
@@ -139,13 +130,12 @@ struct Rows {
 };
 
 /* Turns scores into weights of a running softmax; correction[] is what the earlier output must be multiplied by. */
-template <int N>
-__device__ __forceinline__ void softmax(float (&s)[N], Rows &rows, float (&correction)[2], int first_key, bool masked,
-                                        int window, float scale) {
+__device__ __forceinline__ void softmax(float (&s)[KEYS / 2], Rows &rows, float (&correction)[2], int first_key,
+                                        bool masked, int window, float scale) {
 	int lane = threadIdx.x % WARP;
 	if (masked) {
 #pragma unroll
-		for (int i = 0; i < N; i++) {
+		for (int i = 0; i < KEYS / 2; i++) {
 			int key = first_key + i / 4 * 8 + lane % 4 * 2 + (i & 1), position = rows.position[(i >> 1) & 1];
 			if (key > position || (window > 0 && key <= position - window)) s[i] = -INFINITY;
 		}
@@ -154,7 +144,7 @@ __device__ __forceinline__ void softmax(float (&s)[N], Rows &rows, float (&corre
 	for (int r = 0; r < 2; r++) {
 		float max = rows.max[r];
 #pragma unroll
-		for (int i = 0; i < N; i += 4) max = fmaxf(max, fmaxf(s[i + 2 * r], s[i + 2 * r + 1]));
+		for (int i = 0; i < KEYS / 2; i += 4) max = fmaxf(max, fmaxf(s[i + 2 * r], s[i + 2 * r + 1]));
 		max = fmaxf(max, __shfl_xor_sync(~0u, max, 1));
 		max = fmaxf(max, __shfl_xor_sync(~0u, max, 2));
 		float base = max == -INFINITY ? 0 : max * scale; /* a row that has seen no key yet */
@@ -162,7 +152,7 @@ __device__ __forceinline__ void softmax(float (&s)[N], Rows &rows, float (&corre
 		rows.max[r] = max;
 		float sum = 0;
 #pragma unroll
-		for (int i = 0; i < N; i += 4)
+		for (int i = 0; i < KEYS / 2; i += 4)
 #pragma unroll
 			for (int j = 0; j < 2; j++) {
 				float &x = s[i + 2 * r + j];
@@ -173,38 +163,21 @@ __device__ __forceinline__ void softmax(float (&s)[N], Rows &rows, float (&corre
 	}
 }
 
-/* Those of keys past the scores are 0. */
-template <int N> __device__ __forceinline__ void pack_weights(uint32_t (&p)[KEYS / 16][4], const float (&s)[N]) {
+__device__ __forceinline__ void pack_weights(uint32_t (&p)[KEYS / 16][4], const float (&s)[KEYS / 2]) {
 #pragma unroll
 	for (int k = 0; k < KEYS / 16; k++)
 #pragma unroll
-		for (int i = 0; i < 4; i++) p[k][i] = k < N / 8 ? pack_bf16(s[k * 8 + i * 2], s[k * 8 + i * 2 + 1]) : 0;
+		for (int i = 0; i < 4; i++) p[k][i] = pack_bf16(s[k * 8 + i * 2], s[k * 8 + i * 2 + 1]);
 }
 
-/* The warpgroups take turns in handing work to the tensor cores: one's softmax runs beside the other's products. TURN
- * and what follows are the barriers at which they wait for their turns. */
-constexpr int TURN = 1 + CONSUMERS;
-
-/* How far a consumer has got. */
-struct Progress {
-	int round = 0, k_stage = 0, k_parity = 0, v_stage = 0, v_parity = 0;
-	int buffer = 0; /* of the next queries */
-};
-
-template <bool FIRST, class A, class B> __device__ __forceinline__ auto &either(A &a, B &b) {
-	if constexpr (FIRST) return a;
-	else return b;
-}
-
-/* Items up to the n_work-th. HALF: of their last keys only the first page is seen: first scores of half as many. */
-template <int D, bool HALF>
-__device__ void consume(const PrefillArgs &a, Shared<D> &s, int consumer, int n_work, Progress &at) {
-	if (item_of(at.round) >= n_work) return;
+template <int D> __device__ void consume(const PrefillArgs &a, Shared<D> &s, int consumer, int n_work) {
 	int lane = threadIdx.x % WARP, warp = threadIdx.x % GROUP_THREADS / WARP;
-	int &k_stage = at.k_stage, &k_parity = at.k_parity, &v_stage = at.v_stage, &v_parity = at.v_parity,
-		&buffer = at.buffer;
+	int k_stage = 0, k_parity = 0, v_stage = 0, v_parity = 0, buffer = 0;
+	/* The warpgroups take turns in handing work to the tensor cores: one's softmax runs beside the other's products. */
+	constexpr int TURN = 1 + CONSUMERS;
 	auto await_turn = [&] { named_barrier(TURN + consumer, CONSUMERS * GROUP_THREADS); };
 	auto pass_turn = [&] { named_barrier_arrive(TURN + (consumer ^ 1), CONSUMERS * GROUP_THREADS); };
+	if (consumer == 1) pass_turn();
 	auto k_next = [&] {
 		if (++k_stage == STAGES) k_stage = 0, k_parity ^= 1;
 	};
@@ -220,25 +193,22 @@ __device__ void consume(const PrefillArgs &a, Shared<D> &s, int consumer, int n_
 		async_proxy_fence();
 		named_barrier(1 + consumer, GROUP_THREADS);
 	};
-	constexpr int FIRST = HALF ? PAGE : KEYS; /* keys of an item's first block */
-	/* Half as many scores have an array of their own: in part of one, ptxas does not see what is in flight. */
-	float sc[KEYS / 2], half_sc[PAGE / 2];
-	auto &first_sc = either<HALF>(half_sc, sc);
-	auto start_first = [&](const char *q) {
+	float sc[KEYS / 2];
+	auto start_scores = [&](const char *q) {
 		barrier_wait(&s.k_full[k_stage], k_parity);
-		scores<D>(first_sc, shared_address(q), shared_address(s.k[k_stage]));
+		scores<D>(sc, shared_address(q), shared_address(s.k[k_stage]));
 	};
 
 	/* An item's first scores are on their way before the one before it is written out. */
-	Work w = work_of(a, item_of(at.round));
-	load_q<D>(a, w, consumer, s.q[consumer][buffer]);
+	Work w = work_of(a, item_of(0)); /* there are no more blocks than items */
+	load_q<D>(a, w, consumer, s.q[consumer][0]);
 	await_q();
 	await_turn();
-	start_first(s.q[consumer][buffer]);
+	start_scores(s.q[consumer][0]);
 	pass_turn();
-	for (;; at.round++, buffer ^= 1) {
-		bool more = item_of(at.round + 1) < n_work;
-		Work next_work = work_of(a, min(item_of(at.round + 1), n_work - 1));
+	for (int round = 0; item_of(round) < n_work; round++, buffer ^= 1) {
+		bool more = item_of(round + 1) < n_work;
+		Work next_work = work_of(a, min(item_of(round + 1), n_work - 1));
 		if (more) load_q<D>(a, next_work, consumer, s.q[consumer][buffer ^ 1]);
 
 		int base = w.seq.context - w.seq.n_new, total = w.seq.n_new * a.group;
@@ -257,7 +227,7 @@ __device__ void consume(const PrefillArgs &a, Shared<D> &s, int consumer, int n_
 		};
 
 		wgmma_wait<0>();
-		hold(first_sc);
+		hold(sc);
 		float o[D / 2];
 #pragma unroll
 		for (int i = 0; i < D / 2; i++) o[i] = 0;
@@ -265,15 +235,13 @@ __device__ void consume(const PrefillArgs &a, Shared<D> &s, int consumer, int n_
 		float correction[2];
 		release(&s.k_empty[k_stage]);
 		k_next();
-		softmax(first_sc, rows, correction, w.last_block * KEYS, masked(w.last_block), a.window, a.scale);
-		pack_weights(p, first_sc);
-		/* A block's scores, beside the product of the weights of the block before it, of so many keys. */
-		auto attend = [&](int block, auto before) {
+		softmax(sc, rows, correction, w.last_block * KEYS, masked(w.last_block), a.window, a.scale);
+		pack_weights(p, sc);
+		for (int block = w.last_block - 1; block >= w.first_block; block--) {
 			await_turn();
-			barrier_wait(&s.k_full[k_stage], k_parity);
-			scores<D>(sc, shared_address(s.q[consumer][buffer]), shared_address(s.k[k_stage]));
+			start_scores(s.q[consumer][buffer]);
 			barrier_wait(&s.v_full[v_stage], v_parity);
-			weigh<D, decltype(before)::value>(o, p, shared_address(s.v[v_stage]));
+			weigh<D>(o, p, shared_address(s.v[v_stage]));
 			pass_turn();
 			wgmma_wait<1>();
 			hold(sc);
@@ -287,10 +255,7 @@ __device__ void consume(const PrefillArgs &a, Shared<D> &s, int consumer, int n_
 #pragma unroll
 			for (int i = 0; i < D / 2; i++) o[i] *= correction[(i >> 1) & 1];
 			pack_weights(p, sc);
-		};
-		int block = w.last_block - 1;
-		if (HALF && block >= w.first_block) attend(block--, std::integral_constant<int, FIRST>());
-		for (; block >= w.first_block; block--) attend(block, std::integral_constant<int, KEYS>());
+		}
 		auto write = [&] {
 			hold(o);
 			release(&s.v_empty[v_stage]);
@@ -314,7 +279,7 @@ __device__ void consume(const PrefillArgs &a, Shared<D> &s, int consumer, int n_
 		barrier_wait(&s.v_full[v_stage], v_parity);
 		if (!more) {
 			await_turn();
-			weigh<D, KEYS>(o, p, shared_address(s.v[v_stage]));
+			weigh<D>(o, p, shared_address(s.v[v_stage]));
 			pass_turn();
 			wgmma_wait<0>();
 			write();
@@ -323,14 +288,13 @@ __device__ void consume(const PrefillArgs &a, Shared<D> &s, int consumer, int n_
 		await_q();
 		barrier_wait(&s.k_full[k_stage], k_parity);
 		await_turn();
-		weigh<D, KEYS>(o, p, shared_address(s.v[v_stage]));
-		scores<D>(first_sc, shared_address(s.q[consumer][buffer ^ 1]), shared_address(s.k[k_stage]));
+		weigh<D>(o, p, shared_address(s.v[v_stage]));
+		scores<D>(sc, shared_address(s.q[consumer][buffer ^ 1]), shared_address(s.k[k_stage]));
 		pass_turn();
 		wgmma_wait<1>();
 		write();
 		w = next_work;
 	}
-	at.round++, buffer ^= 1;
 }
 
 template <int D> __global__ void __launch_bounds__(THREADS, 1) prefill_kernel(const __grid_constant__ PrefillArgs a) {
@@ -352,11 +316,7 @@ template <int D> __global__ void __launch_bounds__(THREADS, 1) prefill_kernel(co
 		if (threadIdx.x == 0) produce<D>(a, s, n_work);
 	} else {
 		registers_take<232>();
-		if (group == CONSUMERS)
-			named_barrier_arrive(TURN, CONSUMERS * GROUP_THREADS); /* the first turn is the first's */
-		Progress at;
-		consume<D, true>(a, s, group - 1, half_items(a), at);
-		consume<D, false>(a, s, group - 1, n_work, at);
+		consume<D>(a, s, group - 1, n_work);
 	}
 }
 

@@ -42,7 +42,7 @@ struct StepLayout {
 /* How much of each there is in the step being enqueued. While a graph is captured: the most that its replays may have.
  */
 struct StepExtent {
-	int32_t n_tokens, n_decode, n_prefill, n_tiles, n_half_tiles;
+	int32_t n_tokens, n_decode, n_prefill, n_tiles;
 };
 
 /* Host memory of one step. */
@@ -154,6 +154,12 @@ void copy_pages(fg_ctx *ctx, const fg_page_copy *copies, int32_t n_copies);
 /* ---- weights.cu ---- */
 fg_status load(fg_ctx *ctx, const fg_tensor_table *table, atomic_ullong *done, atomic_int *cancel);
 fg_status load_random(fg_ctx *ctx, uint64_t seed, atomic_ullong *done, atomic_int *cancel);
+
+/* bf16 numbers, even in [-range, range): of a random stream (../random.h), launched on `stream`. */
+cudaError_t fill_random(bf16 *to, uint64_t n, uint64_t random_stream, float range, cudaStream_t stream);
+
+/* ---- plan_products.cu ---- */
+fg_status plan_products(Context *ctx);
 
 /* ---- elementwise.cu, attention.cu, linear in ops.cu: see ops.h ---- */
 void embed(fg_ctx *ctx, const fg_batch *batch, void *residual);

@@ -10,6 +10,8 @@
 #include "elementwise.cuh"
 #include "launch.cuh"
 
+#include <type_traits>
+
 namespace fg {
 
 namespace {
@@ -21,8 +23,7 @@ struct Floats {
 	float v[VECTOR];
 };
 
-__device__ __forceinline__ Floats load_bf16(const bf16 *p) {
-	uint4 raw = *(const uint4 *)p;
+__device__ __forceinline__ Floats floats(uint4 raw) {
 	const uint32_t *w = (const uint32_t *)&raw;
 	Floats f;
 #pragma unroll
@@ -31,6 +32,10 @@ __device__ __forceinline__ Floats load_bf16(const bf16 *p) {
 		f.v[2 * i + 1] = __uint_as_float(w[i] & 0xffff0000u);
 	}
 	return f;
+}
+
+__device__ __forceinline__ Floats load_bf16(const bf16 *p) {
+	return floats(*(const uint4 *)p);
 }
 
 __device__ __forceinline__ void store_bf16(bf16 *p, const Floats &f) {
@@ -48,21 +53,35 @@ __device__ __forceinline__ Floats load_float(const float *p) {
 	return f;
 }
 
-/* The stream with what is pending, as it will be read again. */
-__device__ __forceinline__ Floats rounded_sum(Floats r, const bf16 *delta, const MoreParts &more) {
-	Floats parts[SM90_MOST_PARTS]; /* read at once */
+/* Eight elements of the stream and of what is pending, read at once: as many parts as there are of PARTS at most, 0 =
+ * nothing is pending. */
+template <int PARTS> struct Pending {
+	uint4 stream, part[PARTS > 0 ? PARTS : 1];
+	int count; /* of the parts */
+
+	__device__ __forceinline__ void load(const bf16 *residual, const bf16 *delta, const MoreParts &more) {
+		stream = *(const uint4 *)residual;
+		count = PARTS > 1 ? more.count + 1 : PARTS;
 #pragma unroll
-	for (int p = 0; p < SM90_MOST_PARTS; p++)
-		if (p <= more.count) parts[p] = load_bf16(delta + p * more.stride);
+		for (int p = 0; p < PARTS; p++)
+			if (p < count) part[p] = *(const uint4 *)(delta + p * more.stride);
+	}
+
+	/* As it will be read again. */
+	__device__ __forceinline__ Floats rounded_sum() const {
+		Floats sum = floats(stream);
 #pragma unroll
-	for (int p = 0; p < SM90_MOST_PARTS; p++)
-		if (p <= more.count)
+		for (int p = 0; p < PARTS; p++) {
+			if (p >= count) continue;
+			Floats f = floats(part[p]);
 #pragma unroll
-			for (int i = 0; i < VECTOR; i++) r.v[i] += parts[p].v[i];
+			for (int i = 0; i < VECTOR; i++) sum.v[i] += f.v[i];
+		}
 #pragma unroll
-	for (int i = 0; i < VECTOR; i++) r.v[i] = __bfloat162float(__float2bfloat16(r.v[i]));
-	return r;
-}
+		for (int i = 0; i < VECTOR; i++) sum.v[i] = __bfloat162float(__float2bfloat16(sum.v[i]));
+		return sum;
+	}
+};
 
 __device__ __forceinline__ float warp_sum(float x) {
 #pragma unroll
@@ -95,9 +114,8 @@ __global__ void __launch_bounds__(THREADS) embed_kernel(const bf16 *table, const
 		*(uint4 *)(to + i) = *(const uint4 *)(from + i);
 }
 
-/* A row a block, held in registers between the sum of squares and the scaling. MORE: what is pending may be in parts,
- * which takes registers. */
-template <int VECTORS, bool MORE>
+/* A row a block, held in registers between the sum of squares and the scaling. */
+template <int VECTORS, int PARTS>
 __global__ void __launch_bounds__(THREADS) add_norm_kernel(bf16 *residual, const bf16 *delta, MoreParts more,
                                                            const float *weight, bf16 *x, int hidden, float eps) {
 	let_next_start();
@@ -109,16 +127,19 @@ __global__ void __launch_bounds__(THREADS) add_norm_kernel(bf16 *residual, const
 		if (i < hidden) w[k] = load_float(weight + i);
 	}
 	await_previous();
+	Pending<PARTS> pending[VECTORS];
+#pragma unroll
+	for (int k = 0; k < VECTORS; k++) {
+		int i = (threadIdx.x + k * THREADS) * VECTOR;
+		if (i < hidden) pending[k].load(residual + row + i, delta + row + i, more);
+	}
 	float squares = 0;
 #pragma unroll
 	for (int k = 0; k < VECTORS; k++) {
 		int i = (threadIdx.x + k * THREADS) * VECTOR;
 		if (i >= hidden) break;
-		r[k] = load_bf16(residual + row + i);
-		if (delta) {
-			r[k] = rounded_sum(r[k], delta + row + i, MORE ? more : MoreParts());
-			store_bf16(residual + row + i, r[k]);
-		}
+		r[k] = pending[k].rounded_sum();
+		if (PARTS > 0) store_bf16(residual + row + i, r[k]);
 #pragma unroll
 		for (int j = 0; j < VECTOR; j++) squares += r[k].v[j] * r[k].v[j];
 	}
@@ -243,15 +264,23 @@ __global__ void __launch_bounds__(THREADS)
 }
 
 /* A row a block. */
+template <int PARTS>
 __global__ void __launch_bounds__(THREADS)
 	gather_kernel(const fg_row *rows, const bf16 *residual, const bf16 *delta, MoreParts more, bf16 *out, int hidden) {
 	await_previous();
 	int64_t from = (int64_t)rows[blockIdx.x].token * hidden, to = (int64_t)blockIdx.x * hidden;
 	for (int i = threadIdx.x * VECTOR; i < hidden; i += THREADS * VECTOR) {
-		Floats r = load_bf16(residual + from + i);
-		if (delta) r = rounded_sum(r, delta + from + i, more);
-		store_bf16(out + to + i, r);
+		Pending<PARTS> pending;
+		pending.load(residual + from + i, delta + from + i, more);
+		store_bf16(out + to + i, pending.rounded_sum());
 	}
+}
+
+/* The kernel for what is pending: nothing, a whole, or parts, which take registers. */
+template <class F> auto for_parts(int parts, F pick) {
+	return parts == 0   ? pick(std::integral_constant<int, 0>())
+	       : parts == 1 ? pick(std::integral_constant<int, 1>())
+	                    : pick(std::integral_constant<int, SM90_MOST_PARTS>());
 }
 
 } // namespace
@@ -272,14 +301,14 @@ void add_norm(fg_ctx *ctx, void *residual, const float *weight, int32_t n, void 
 	if (delta) c->pending = false;
 	int hidden = ctx->config->shape.hidden_size, vectors = (hidden / VECTOR + THREADS - 1) / THREADS;
 	float eps = ctx->config->shape.rms_norm_eps;
-	auto pick = [&](auto more) {
-		constexpr bool MORE = decltype(more)::value;
-		return vectors <= 1   ? add_norm_kernel<1, MORE>
-		       : vectors <= 2 ? add_norm_kernel<2, MORE>
-		       : vectors <= 4 ? add_norm_kernel<4, MORE>
-		                      : add_norm_kernel<8, MORE>;
+	auto pick = [&](auto parts) {
+		constexpr int PARTS = decltype(parts)::value;
+		return vectors <= 1   ? add_norm_kernel<1, PARTS>
+		       : vectors <= 2 ? add_norm_kernel<2, PARTS>
+		       : vectors <= 4 ? add_norm_kernel<4, PARTS>
+		                      : add_norm_kernel<8, PARTS>;
 	};
-	auto kernel = delta && c->delta_more.count > 0 ? pick(std::true_type()) : pick(std::false_type());
+	auto kernel = for_parts(delta ? c->delta_more.count + 1 : 0, pick);
 	note(c,
 	     launch(kernel, n, THREADS, 0, c->stream, (bf16 *)residual, delta, c->delta_more, weight, (bf16 *)x, hidden,
 	            eps),
@@ -321,9 +350,11 @@ void gather(fg_ctx *ctx, const fg_batch *, int32_t first, int32_t n, void *resid
 	Context *c = context(ctx);
 	const fg_row *rows = (const fg_row *)(c->step + c->layout.rows) + first;
 	const bf16 *delta = c->pending ? c->delta : nullptr;
+	auto kernel = for_parts(delta ? c->delta_more.count + 1 : 0,
+	                        [](auto parts) { return gather_kernel<decltype(parts)::value>; });
 	note(c,
-	     launch(gather_kernel, n, THREADS, 0, c->stream, rows, (const bf16 *)residual, delta, c->delta_more,
-	            (bf16 *)out, ctx->config->shape.hidden_size),
+	     launch(kernel, n, THREADS, 0, c->stream, rows, (const bf16 *)residual, delta, c->delta_more, (bf16 *)out,
+	            ctx->config->shape.hidden_size),
 	     "gather");
 }
 

@@ -21,13 +21,9 @@ namespace {
 constexpr size_t WORKSPACE_BYTES = 32 << 20; /* cuBLAS's own recommendation for Hopper */
 constexpr int SUGGESTIONS = 16;              /* of cuBLASLt's */
 /* Every candidate is timed over TRIALS calls; the fastest FINALISTS over rounds of more, in turn, so that all of them
- * find the clock as high: it sinks under large products, the more the more power they draw. */
-constexpr int TRIALS = 2, FINALISTS = 8, ROUNDS = 4, CALLS = 4;
-/* Of so many tokens and more our own kernel is chosen up to this much before it is the fastest alone: a whole layer of
- * its products takes less time than one of cuBLASLt's or of both, as it draws less power beside what it saves. Tiles
- * narrower than the widest read more for the same product, which costs power again. */
-constexpr int MANY_TOKENS = 1024, WIDEST = 256;
-constexpr float OWN_ADVANTAGE = 0.04f, A_ROW_LESS = 0.02f / 32;
+ * find the clock as high. */
+constexpr int TRIALS = 3, ROUNDS = 4, CALLS = 4;
+constexpr size_t FINALISTS = 6, RIVALS = 4;
 /* How fast the reader of a product takes in further parts of it, which are in the L2 cache. */
 constexpr double READER_BYTES_PER_MS = 3e9;
 
@@ -246,10 +242,8 @@ fg_status Gemm::plan(const GemmKey &key, const GemmTrial &trial, cudaStream_t st
 		float ms = INFINITY;
 		failed = failed || cudaEventSynchronize(to) != cudaSuccess;
 		if (works && !failed) cudaEventElapsedTime(&ms, from, to);
-		bool favoured = candidate.method == Method::SM90 && key.n >= MANY_TOKENS;
-		float advantage = OWN_ADVANTAGE - A_ROW_LESS * (float)(WIDEST - SM90_TILES[candidate.cut.tile].rows);
 		double adding = (double)(candidate.parts() - 1) * key.n * key.rows * sizeof(bf16) / READER_BYTES_PER_MS;
-		return ms / (float)repeats / (favoured ? 1 + advantage : 1) + (float)adding;
+		return ms / (float)repeats + (float)adding;
 	};
 	std::vector<std::pair<float, size_t>> order;
 	for (size_t i = 0; i < candidates.size(); i++) {
@@ -257,23 +251,42 @@ fg_status Gemm::plan(const GemmKey &key, const GemmTrial &trial, cudaStream_t st
 		order.push_back({time(candidates[i], TRIALS), i});
 	}
 	std::sort(order.begin(), order.end());
-	size_t finalists = std::min<size_t>(order.size(), FINALISTS);
-	std::vector<float> total(finalists);
-	for (int round = 0; round < ROUNDS; round++)
-		for (size_t i = 0; i < finalists; i++) total[i] += time(candidates[order[i].second], CALLS);
 	float best = INFINITY;
-	for (size_t i = 0; i < finalists; i++)
-		if (total[i] < best) best = total[i], plan = candidates[order[i].second];
+	auto take = [&](float ms, size_t candidate) {
+		if (ms < best) best = ms, plan = candidates[candidate];
+	};
+	if (key.n >= MANY_TOKENS) {
+		order.resize(std::min(order.size(), RIVALS));
+		for (auto [ms, i] : order) {
+			take(ms, i);
+			if (ms < INFINITY) rivals_of[key].push_back(candidates[i]);
+		}
+	} else {
+		order.resize(std::min(order.size(), FINALISTS));
+		std::vector<float> total(order.size());
+		for (int round = 0; round < ROUNDS; round++)
+			for (size_t i = 0; i < order.size(); i++) total[i] += time(candidates[order[i].second], CALLS);
+		for (size_t i = 0; i < order.size(); i++) take(total[i], order[i].second);
+	}
 	cudaEventDestroy(from);
 	cudaEventDestroy(to);
 	if (failed) return fg_fail(FG_DEVICE, "a matrix product failed on the device");
 	if (best == INFINITY)
 		return fg_fail(FG_UNSUPPORTED, "cuBLASLt has no product of [%d][%d] with [%d][%d]^T", key.n, key.cols, key.rows,
 		               key.cols);
+	choose(key, plan);
+	return FG_OK;
+}
+
+std::vector<GemmPlan> Gemm::rivals(const GemmKey &key) const {
+	auto found = rivals_of.find(key);
+	return found == rivals_of.end() ? std::vector<GemmPlan>() : found->second;
+}
+
+void Gemm::choose(const GemmKey &key, const GemmPlan &plan) {
 	choices[key] = text(plan);
 	plans[key] = plan;
 	changed = true;
-	return FG_OK;
 }
 
 void Gemm::save() const {

@@ -87,6 +87,12 @@ class Gemm {
 
 	/* Makes the plan for this product, timing candidates where the file holds no choice. */
 	fg_status plan(const GemmKey &key, const GemmTrial &trial, cudaStream_t stream);
+	/* Products of so many tokens and more are bound by the power that the device may draw, of which a product alone
+	 * says too little: who has planned one chooses among its rivals, by timing it among what surrounds it. There are
+	 * none where the file held the choice. */
+	static constexpr int32_t MANY_TOKENS = 1024;
+	std::vector<GemmPlan> rivals(const GemmKey &key) const;
+	void choose(const GemmKey &key, const GemmPlan &plan);
 	/* Writes new choices to the file. A failure to do so is no error. */
 	void save() const;
 
@@ -121,6 +127,7 @@ class Gemm {
 	/* As in the file: "gemv:INDEX", "sm90:" and a cut's name, or the bytes of cuBLASLt's algorithm in hexadecimal. */
 	std::map<GemmKey, std::string> choices;
 	std::map<GemmKey, GemmPlan> plans;
+	std::map<GemmKey, std::vector<GemmPlan>> rivals_of;
 	bool changed = false;
 };
 

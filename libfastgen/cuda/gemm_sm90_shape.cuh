@@ -84,16 +84,23 @@ struct Work {
 
 	/* Tiles come with those of the same rows of w side by side. */
 	template <class S> static __device__ __forceinline__ Work of(const GemmArgs &a, int tile) {
-		int token_tiles = S::token_tiles(a), stages = (a.cols + K - 1) / K, rank = (int)cluster_rank();
-		Work w;
+		const int stages = (a.cols + K - 1) / K, rank = (int)cluster_rank();
+		Work w = {};
 		w.halved = tile >= a.whole;
-		int half = w.halved ? (tile - a.whole) % 2 : 0;
+		const int half = w.halved ? (tile - a.whole) % 2 : 0;
 		if (w.halved) tile = a.whole + (tile - a.whole) / 2;
-		int part = S::SPLIT ? rank : tile / token_tiles % a.parts, parts = S::SPLIT ? BLOCKS : a.parts;
-		w.token = tile % token_tiles * S::CLUSTER_TOKENS + (S::SPLIT ? 0 : rank * S::TOKENS);
-		w.column = tile / token_tiles / a.parts * S::WIDTH + half * S::WIDTH / 2;
-		w.part = S::SPLIT ? 0 : part;
-		w.from = stages * part / parts, w.to = stages * (part + 1) / parts;
+		/* Divisions take long: no more than there must be. */
+		unsigned token_tiles = (unsigned)S::token_tiles(a), row_tile = (unsigned)tile;
+		if (token_tiles > 1) row_tile /= token_tiles;
+		w.token = (tile - (int)(row_tile * token_tiles)) * S::CLUSTER_TOKENS + (S::SPLIT ? 0 : rank * S::TOKENS);
+		w.to = stages;
+		if (S::SPLIT) {
+			w.from = stages * rank / BLOCKS, w.to = stages * (rank + 1) / BLOCKS;
+		} else if (a.parts > 1) {
+			w.part = (int)(row_tile % (unsigned)a.parts), row_tile /= (unsigned)a.parts;
+			w.from = stages * w.part / a.parts, w.to = stages * (w.part + 1) / a.parts;
+		}
+		w.column = (int)row_tile * S::WIDTH + half * S::WIDTH / 2;
 		return w;
 	}
 };

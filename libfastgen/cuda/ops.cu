@@ -158,30 +158,6 @@ fg_status make_state(Context *c) {
 	return status ? status : step_open(c);
 }
 
-/* A plan for every product of every size a step can have. */
-fg_status plan_products(Context *c) {
-	const fg_weights &w = c->base.weights;
-	const fg_buffers &b = c->base.buf;
-	const fg_layer &l = w.layers[0];
-	int32_t layers = c->base.config->shape.n_layers;
-	auto data = [](const fg_matrix &m) { return (const char *)m.part[0].data; };
-	size_t stride = layers > 1 ? data(w.layers[1].qkv) - data(l.qkv) : 0; /* weights.cu lays all layers out alike */
-	fg_status status = FG_OK;
-	auto plan = [&](const fg_matrix &m, int32_t n, Output output, const void *x, void *y, int32_t n_w) {
-		if (status) return;
-		status = c->gemm.plan({m.rows, m.cols, n, output}, {x, data(m), stride, n_w, y, b.gate_up}, c->stream);
-	};
-	for (int32_t n : Gemm::buckets(c->base.config->options.max_step_tokens)) {
-		plan(l.qkv, n, Output::BF16, b.x, b.qkv, layers);
-		plan(l.o, n, Output::PARTS, b.attn, c->delta, layers);
-		plan(l.gate_up, n, Output::SILU_MUL, b.x, b.act, layers);
-		plan(l.down, n, Output::PARTS, b.act, c->delta, layers);
-	}
-	for (int32_t n : Gemm::buckets(b.logit_rows)) plan(w.lm_head, n, Output::F32, b.x, b.logits, 1);
-	c->gemm.save();
-	return status;
-}
-
 fg_status make_cache(Context *c) {
 	const fg_shape &s = c->base.config->shape;
 	const fg_options &o = c->base.config->options;

@@ -8,6 +8,7 @@ extern "C" {
 #include "../forward.h"
 }
 
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 
@@ -44,6 +45,16 @@ StepLayout make_layout(const Context *c) {
 	l.rows = take(T * sizeof(fg_row));
 	l.tiles = take(l.max_tiles * sizeof(PrefillTile));
 	return l;
+}
+
+int32_t plan_prefill(const Context *c, const AttnSeq *seqs, int32_t first, int32_t n, PrefillTile *tiles) {
+	int32_t n_tiles = 0;
+	for (int32_t i = first; i < first + n; i++)
+		for (int32_t row = 0; row < seqs[i].n_new * group(c); row += PREFILL_ROWS) tiles[n_tiles++] = {i, row};
+	auto reach = [&](const PrefillTile &t) { return seqs[t.seq].context - seqs[t.seq].n_new + t.first_row / group(c); };
+	std::stable_sort(tiles, tiles + n_tiles,
+	                 [&](const PrefillTile &a, const PrefillTile &b) { return reach(a) > reach(b); });
+	return n_tiles;
 }
 
 /* A recorded pass can stand for this step: every sequence decodes and samples one row, in order. */
@@ -124,7 +135,7 @@ void describe(Context *c, StepBuffers &b, const fg_batch *batch, int32_t padded)
 	memcpy(rows, batch->rows, batch->n_rows * sizeof *rows);
 	for (int32_t t = 0; t < batch->n_tokens; t++) slots[t] = batch->seqs[batch->seq_of[t]].slot;
 
-	c->extent = {batch->n_tokens, 0, 0, 0, 0};
+	c->extent = {batch->n_tokens, 0, 0, 0};
 	for (int decode = 1; decode >= 0; decode--)
 		for (int32_t i = 0, n = 0; i < batch->n_seqs; i++) {
 			const fg_step_seq &s = batch->seqs[i];
@@ -143,8 +154,8 @@ void describe(Context *c, StepBuffers &b, const fg_batch *batch, int32_t padded)
 	for (size_t w = 0; w < c->windows.size(); w++)
 		plan_decode(seqs, c->extent.n_decode, c->kv_heads, c->windows[w], c->decode_blocks,
 		            (DecodeShare *)(b.host + l.plans + w * l.plan_bytes));
-	c->extent.n_tiles = plan_prefill(seqs, c->extent.n_decode, c->extent.n_prefill, group(c),
-	                                 (PrefillTile *)(b.host + l.tiles), &c->extent.n_half_tiles);
+	c->extent.n_tiles =
+		plan_prefill(c, seqs, c->extent.n_decode, c->extent.n_prefill, (PrefillTile *)(b.host + l.tiles));
 }
 
 } // namespace
@@ -187,7 +198,7 @@ fg_status capture_graphs(Context *c) {
 	for (int32_t n : Gemm::buckets(c->base.config->options.max_seqs)) {
 		fg_batch batch = {};
 		batch.n_seqs = batch.n_tokens = batch.n_rows = n;
-		c->extent = {n, n, 0, 0, 0};
+		c->extent = {n, n, 0, 0};
 		c->capturing = true;
 		cudaError_t error = cudaStreamBeginCapture(c->stream, cudaStreamCaptureModeThreadLocal);
 		if (error == cudaSuccess) {

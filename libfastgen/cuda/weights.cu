@@ -337,6 +337,11 @@ fg_status load(fg_ctx *ctx, const fg_tensor_table *table, atomic_ullong *done, a
 	return reading.status ? fg_fail(reading.status, "%s", reading.text.c_str()) : FG_OK;
 }
 
+cudaError_t fill_random(bf16 *to, uint64_t n, uint64_t random_stream, float range, cudaStream_t stream) {
+	random_kernel<<<1024, 256, 0, stream>>>(to, n, random_stream, range);
+	return cudaGetLastError();
+}
+
 fg_status load_random(fg_ctx *ctx, uint64_t seed, atomic_ullong *done, atomic_int *cancel) {
 	Context *c = context(ctx);
 	std::vector<Part> parts;
@@ -346,9 +351,8 @@ fg_status load_random(fg_ctx *ctx, uint64_t seed, atomic_ullong *done, atomic_in
 	for (const Part &p : parts) {
 		if (atomic_load(cancel)) return fg_fail(FG_INVALID, "loading was stopped because the engine is being closed");
 		uint64_t n = (uint64_t)p.rows * (uint64_t)p.cols;
-		random_kernel<<<1024, 256, 0, c->stream>>>(p.to, n, fg_random_stream(seed, p.role, p.layer),
-		                                           fg_random_range(p.cols));
-		cudaError_t error = cudaGetLastError();
+		cudaError_t error =
+			fill_random(p.to, n, fg_random_stream(seed, p.role, p.layer), fg_random_range(p.cols), c->stream);
 		if (error != cudaSuccess) return cuda_fail(error, "making random weights");
 		atomic_fetch_add(done, n * sizeof(bf16));
 	}

@@ -191,10 +191,15 @@ struct Prefill {
 	PrefillArgs a;
 
 	explicit Prefill(Run &r) : r(r) {
-		int n = (int)r.seqs.size();
-		std::vector<PrefillTile> tiles(r.n_tokens * r.c.group / PREFILL_ROWS + n);
-		a.n_tiles = plan_prefill(r.seqs.data(), 0, n, r.c.group, tiles.data(), &a.n_half_tiles);
-		a.kv = r.kv, a.seqs = r.d_seqs, a.tiles = upload(tiles);
+		std::vector<PrefillTile> tiles;
+		for (int i = 0; i < (int)r.seqs.size(); i++)
+			for (int row = 0; row < r.seqs[i].n_new * r.c.group; row += PREFILL_ROWS) tiles.push_back({i, row});
+		auto end = [&](const PrefillTile &t) {
+			const AttnSeq &s = r.seqs[t.seq];
+			return s.context - s.n_new + t.first_row / r.c.group;
+		};
+		std::stable_sort(tiles.begin(), tiles.end(), [&](auto &x, auto &y) { return end(x) > end(y); });
+		a.kv = r.kv, a.seqs = r.d_seqs, a.tiles = upload(tiles), a.n_tiles = (int)tiles.size();
 		a.q = r.q, a.out = r.out, a.layer = r.layer, a.group = r.c.group, a.q_stride = r.stride, a.window = r.c.window,
 		a.scale = r.scale();
 		const uint64_t width = (uint64_t)r.c.head_dim;

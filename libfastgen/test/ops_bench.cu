@@ -134,7 +134,7 @@ static void bench_elementwise(Model &m) {
 		copy(c->step + c->layout.rows, rows.get(), n * sizeof(fg_row));
 		copy(c->page_table, table.data(), table.size() * sizeof(int32_t));
 		CUDA(cudaDeviceSynchronize()); /* the context's stream does not wait for such copies */
-		c->extent = {n, 0, 0, 0, 0};
+		c->extent = {n, 0, 0, 0};
 
 		bench_elementwise(m, "add_norm", n, (int)(8 * H), [&](char *p) {
 			ctx->buf.residual = p, c->delta = (bf16 *)(p + n * 2 * H), c->delta_more = {}, c->pending = true;
