@@ -234,7 +234,7 @@ std::string Sm90Cut::name() const {
 }
 
 std::vector<Sm90Cut> gemm_sm90_cuts(int rows, int n, Output output) {
-	constexpr double ENOUGH = 1.15;               /* times as long as the best that rounds of whole tiles allow */
+	constexpr double ENOUGH = 1.08;               /* times as long as the best that rounds of whole tiles allow */
 	std::vector<std::pair<double, Sm90Cut>> cuts; /* and their time: rows of w that a block multiplies by */
 	double best = INFINITY;
 	for (int i = 0; i < SM90_TILES_COUNT; i++) {
