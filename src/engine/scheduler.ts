@@ -18,13 +18,14 @@ import { FastgenError } from "../errors.ts";
 import { FG } from "../ffi/layout.ts";
 import type { StepPlan } from "../ffi/plan.ts";
 import type { StepResult } from "../ffi/step.ts";
-import { GrowthForecast, OutputEstimate, OVERCOMMIT, YOUNG, YOUNG_SHARE } from "./admission.ts";
+import { OutputEstimate } from "./admission.ts";
 import { PAGE_TOKENS, PageCache, type PageNode, pagesFor } from "./blocks.ts";
 import { Outcomes } from "./outcomes.ts";
+import { PageForecast } from "./page-forecast.ts";
 import { PlannedStep } from "./planned-step.ts";
 import type { EngineRequest, EngineStats, FinishReason, StepMessage } from "./protocol.ts";
 import { Sequence } from "./sequence.ts";
-import { backlogForAll, chunkTokens, STEP_TILE, WORTH_A_TILE } from "./step-size.ts";
+import { backlogForAll, chunkTokens } from "./step-size.ts";
 
 /** Steps that pass before a sequence that did not fit is looked at again: others have aged by then. */
 const AGING_STEPS = 7;
@@ -44,7 +45,7 @@ export class Scheduler {
   private readonly cache: PageCache;
   private readonly outcomes = new Outcomes();
   private readonly estimate = new OutputEstimate();
-  private readonly forecast: GrowthForecast;
+  private readonly forecast: PageForecast;
   private readonly alive = new Map<number, Sequence>();
   /** Oldest first. */
   private readonly running: Sequence[] = [];
@@ -61,10 +62,6 @@ export class Scheduler {
   private readonly chunkCounts: number[] = [];
   /** Steps until the oldest waiting sequence, which did not fit, is looked at again; 0 once pages have been given back. */
   private blockedSteps = 0;
-  /** Pages that young sequences in the forecast are still to add. */
-  private youngGrowth = 0;
-  /** Prompt tokens to compute, of the sequences in the forecast. */
-  private backlog = 0;
   private arrivals = 0;
   private swapped = 0;
   private preemptions = 0;
@@ -89,7 +86,7 @@ export class Scheduler {
       );
     }
     this.cache = new PageCache(pages, config.hostPages);
-    this.forecast = new GrowthForecast(maxSeqs + WORTH_A_TILE);
+    this.forecast = new PageForecast(config, this.cache, this.estimate, this.running, this.waiting);
     this.freeSlots = Array.from({ length: maxSeqs }, (_, i) => maxSeqs - 1 - i);
   }
 
@@ -279,10 +276,10 @@ export class Scheduler {
         continue;
       }
       if (!forecastReady) {
-        this.fillForecast();
+        this.forecast.refresh();
         forecastReady = true;
       }
-      if (!this.fits(seq, nodes) || !this.fillsTile(seq, nodes)) {
+      if (!this.forecast.admits(seq, nodes)) {
         this.blockedSteps = AGING_STEPS;
         break;
       }
@@ -311,94 +308,6 @@ export class Scheduler {
       parent = node;
     }
     return nodes;
-  }
-
-  private fillForecast(): void {
-    this.forecast.clear();
-    this.backlog = this.youngGrowth = 0;
-    for (const seq of this.running) {
-      this.addForecast(seq, seq.scheduled, seq.pages.length, seq.pages.length - this.sharedPages(seq));
-    }
-  }
-
-  /** A sequence with `scheduled` tokens and `pages`; of those, `own` are free once it has ended. */
-  private addForecast(seq: Sequence, scheduled: number, pages: number, own: number): void {
-    const todo = seq.pendingSamples > 0 ? 0 : seq.target - scheduled;
-    this.backlog += todo;
-    // Prompts are computed one after the other from what decoding leaves of the budget; long ones get half of it.
-    const { maxStepTokens } = this.config;
-    const prefillTokens = Math.max(1, maxStepTokens - this.running.length) / (todo > maxStepTokens ? 2 : 1);
-    // An end is noticed when its step is committed, by when the next ones are planned.
-    const delay = FG.STEPS_IN_FLIGHT + (todo > 0 ? Math.ceil(this.backlog / prefillTokens) : 0);
-    const kv = scheduled + todo;
-    const outputs = seq.outputs + seq.pendingSamples;
-    const expected = this.estimate.expected(seq.request.maxTokens, outputs);
-    if (outputs < expected * YOUNG) this.youngGrowth += (expected - outputs) / PAGE_TOKENS;
-    const final = seq.promptLength + expected - 1;
-    const slack = Math.max(0, Math.min(pages * PAGE_TOKENS - kv, PAGE_TOKENS - 1));
-    this.forecast.add(Math.max(0, final - kv), delay, slack, own);
-  }
-
-  /** Pages that others refer to as well. They are the first ones of a sequence, so a binary search finds their end. */
-  private sharedPages(seq: Sequence): number {
-    let low = 0;
-    let high = seq.pages.length;
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if (this.cache.refs[seq.pages[middle]!]! > 1) low = middle + 1;
-      else high = middle;
-    }
-    return low;
-  }
-
-  /** Adds `count` times a waiting sequence to the forecast. Returns the pages that each takes of those not in use. */
-  private addWaiting(seq: Sequence, nodes: readonly PageNode[], count: number): number {
-    const pages = pagesFor(seq.target);
-    let inUse = 0;
-    for (const node of nodes) if (node.page >= 0 && this.cache.refs[node.page]! > 0) inUse++;
-    for (let i = 0; i < count; i++) this.addForecast(seq, nodes.length * PAGE_TOKENS, pages, pages - inUse);
-    return pages - inUse;
-  }
-
-  /** Whether the pages last for all in the forecast, when those of them that wait take `more` at once. */
-  private pagesLast(more: number): boolean {
-    const { cache } = this;
-    return this.forecast.fits(cache.referenced + more, Math.floor(cache.pages * OVERCOMMIT));
-  }
-
-  /** Whether a waiting sequence can have its pages now and is expected to find those that it will need. Adds it if so. */
-  private fits(seq: Sequence, nodes: readonly PageNode[]): boolean {
-    const { cache } = this;
-    const more = this.addWaiting(seq, nodes, 1);
-    if (more > cache.available) return false;
-    // Alone it always fits: the context is bounded by the pool.
-    if (this.running.length === 0) return true;
-    if (!this.pagesLast(more)) return false;
-    return this.youngGrowth <= YOUNG_SHARE * cache.pages || this.allFit();
-  }
-
-  /**
-   * Whether a sequence that fits is worth the tile that it would begin, if it begins one: the pages would last for enough
-   * others like it, be they there or still to come. Leaves the forecast as it was.
-   */
-  private fillsTile(seq: Sequence, nodes: readonly PageNode[]): boolean {
-    const { length } = this.running;
-    if (length === 0 || length % STEP_TILE !== 0) return true;
-    const more = this.addWaiting(seq, nodes, WORTH_A_TILE - 1);
-    const worth = this.pagesLast(more * WORTH_A_TILE);
-    this.fillForecast();
-    this.addWaiting(seq, nodes, 1);
-    return worth;
-  }
-
-  /** Whether all that wait would fit at full length beside those in the forecast. */
-  private allFit(): boolean {
-    let left = this.cache.pages - this.cache.referenced - this.forecast.growth;
-    for (let i = 0; i < this.waiting.length && left >= 0; i++) {
-      const { request, outputs, promptLength } = this.waiting[i]!;
-      left -= pagesFor(promptLength + this.estimate.expected(request.maxTokens, outputs));
-    }
-    return left >= 0;
   }
 
   /** Gives a waiting sequence its slot and the pages for all tokens it has. */

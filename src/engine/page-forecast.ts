@@ -1,0 +1,122 @@
+/**
+ * Whether a waiting sequence may start: whether its pages, and those that it will add, will last beside those of the
+ * sequences that run. Forecasts the pool (admission.ts) from what is running.
+ */
+import { FG } from "../ffi/layout.ts";
+import { GrowthForecast, type OutputEstimate, OVERCOMMIT, YOUNG, YOUNG_SHARE } from "./admission.ts";
+import { PAGE_TOKENS, type PageCache, type PageNode, pagesFor } from "./blocks.ts";
+import type { Sequence } from "./sequence.ts";
+import { STEP_TILE, WORTH_A_TILE } from "./step-size.ts";
+
+export class PageForecast {
+  private readonly growth: GrowthForecast;
+  /** Pages that young sequences in the forecast are still to add. */
+  private youngGrowth = 0;
+  /** Prompt tokens to compute, of the sequences in the forecast. */
+  private backlog = 0;
+
+  /** `running` and `waiting` are the scheduler's own lists. */
+  constructor(
+    private readonly limits: { readonly maxSeqs: number; readonly maxStepTokens: number },
+    private readonly cache: PageCache,
+    private readonly estimate: OutputEstimate,
+    private readonly running: readonly Sequence[],
+    private readonly waiting: readonly Sequence[],
+  ) {
+    this.growth = new GrowthForecast(limits.maxSeqs + WORTH_A_TILE);
+  }
+
+  /** Whether a waiting sequence, which would begin with the cached pages `nodes`, may start. It is in the forecast then. */
+  admits(seq: Sequence, nodes: readonly PageNode[]): boolean {
+    return this.fits(seq, nodes) && this.fillsTile(seq, nodes);
+  }
+
+  /** Looks at the running sequences anew. */
+  refresh(): void {
+    this.growth.clear();
+    this.backlog = this.youngGrowth = 0;
+    for (const seq of this.running) {
+      this.addSequence(seq, seq.scheduled, seq.pages.length, seq.pages.length - this.sharedPages(seq));
+    }
+  }
+
+  /** A sequence with `scheduled` tokens and `pages`; of those, `own` are free once it has ended. */
+  private addSequence(seq: Sequence, scheduled: number, pages: number, own: number): void {
+    const todo = seq.pendingSamples > 0 ? 0 : seq.target - scheduled;
+    this.backlog += todo;
+    // Prompts are computed one after the other from what decoding leaves of the budget; long ones get half of it.
+    const { maxStepTokens } = this.limits;
+    const prefillTokens = Math.max(1, maxStepTokens - this.running.length) / (todo > maxStepTokens ? 2 : 1);
+    // An end is noticed when its step is committed, by when the next ones are planned.
+    const delay = FG.STEPS_IN_FLIGHT + (todo > 0 ? Math.ceil(this.backlog / prefillTokens) : 0);
+    const kv = scheduled + todo;
+    const outputs = seq.outputs + seq.pendingSamples;
+    const expected = this.estimate.expected(seq.request.maxTokens, outputs);
+    if (outputs < expected * YOUNG) this.youngGrowth += (expected - outputs) / PAGE_TOKENS;
+    const final = seq.promptLength + expected - 1;
+    const slack = Math.max(0, Math.min(pages * PAGE_TOKENS - kv, PAGE_TOKENS - 1));
+    this.growth.add(Math.max(0, final - kv), delay, slack, own);
+  }
+
+  /** Pages that others refer to as well. They are the first ones of a sequence, so a binary search finds their end. */
+  private sharedPages(seq: Sequence): number {
+    let low = 0;
+    let high = seq.pages.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.cache.refs[seq.pages[middle]!]! > 1) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+
+  /** Adds `count` times a waiting sequence to the forecast. Returns the pages that each takes of those not in use. */
+  private addWaiting(seq: Sequence, nodes: readonly PageNode[], count: number): number {
+    const pages = pagesFor(seq.target);
+    let inUse = 0;
+    for (const node of nodes) if (node.page >= 0 && this.cache.refs[node.page]! > 0) inUse++;
+    for (let i = 0; i < count; i++) this.addSequence(seq, nodes.length * PAGE_TOKENS, pages, pages - inUse);
+    return pages - inUse;
+  }
+
+  /** Whether the pages last for all in the forecast, when those of them that wait take `more` at once. */
+  private pagesLast(more: number): boolean {
+    const { cache } = this;
+    return this.growth.fits(cache.referenced + more, Math.floor(cache.pages * OVERCOMMIT));
+  }
+
+  /** Whether a waiting sequence can have its pages now and is expected to find those that it will need. Adds it if so. */
+  private fits(seq: Sequence, nodes: readonly PageNode[]): boolean {
+    const { cache } = this;
+    const more = this.addWaiting(seq, nodes, 1);
+    if (more > cache.available) return false;
+    // Alone it always fits: the context is bounded by the pool.
+    if (this.running.length === 0) return true;
+    if (!this.pagesLast(more)) return false;
+    return this.youngGrowth <= YOUNG_SHARE * cache.pages || this.allFit();
+  }
+
+  /**
+   * Whether a sequence that fits is worth the tile that it would begin, if it begins one: the pages would last for enough
+   * others like it, be they there or still to come. Leaves the forecast as it was.
+   */
+  private fillsTile(seq: Sequence, nodes: readonly PageNode[]): boolean {
+    const { length } = this.running;
+    if (length === 0 || length % STEP_TILE !== 0) return true;
+    const more = this.addWaiting(seq, nodes, WORTH_A_TILE - 1);
+    const worth = this.pagesLast(more * WORTH_A_TILE);
+    this.refresh();
+    this.addWaiting(seq, nodes, 1);
+    return worth;
+  }
+
+  /** Whether all that wait would fit at full length beside those in the forecast. */
+  private allFit(): boolean {
+    let left = this.cache.pages - this.cache.referenced - this.growth.growth;
+    for (let i = 0; i < this.waiting.length && left >= 0; i++) {
+      const { request, outputs, promptLength } = this.waiting[i]!;
+      left -= pagesFor(promptLength + this.estimate.expected(request.maxTokens, outputs));
+    }
+    return left >= 0;
+  }
+}
