@@ -26,7 +26,8 @@ fg_status fill_inputs(Context *c) {
 	struct {
 		void *to;
 		uint64_t width;
-	} inputs[] = {{b.residual, H}, {b.x, H}, {b.attn, (uint64_t)c->heads * s.head_dim}, {b.act, (uint64_t)c->intermediate}};
+	} inputs[] = {
+		{b.residual, H}, {b.x, H}, {b.attn, (uint64_t)c->heads * s.head_dim}, {b.act, (uint64_t)c->intermediate}};
 	uint64_t random_stream = 0;
 	for (auto &in : inputs) {
 		cudaError_t error = fill_random((bf16 *)in.to, T * in.width, random_stream++, 1, c->stream);
