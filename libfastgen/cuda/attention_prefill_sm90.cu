@@ -7,8 +7,7 @@ namespace fg {
 
 namespace {
 
-constexpr int GROUP_THREADS = 128; /* a warpgroup */
-constexpr int CONSUMERS = 2;       /* warpgroups, 64 rows each */
+constexpr int CONSUMERS = 2; /* warpgroups, 64 rows each */
 constexpr int THREADS = (1 + CONSUMERS) * GROUP_THREADS;
 constexpr int KEYS = 2 * PAGE; /* a K or V tile: two pages */
 constexpr int STAGES = 2;

@@ -161,10 +161,13 @@ bool Gemm::recall(const GemmKey &key, GemmPlan *plan) {
 		plan->method = Method::GEMV;
 		return plan->gemv_shape >= 0 && plan->gemv_shape < GEMV_SHAPES_COUNT && key.n <= GEMV_MOST;
 	}
-	plan->method = Method::SM90;
-	for (const Sm90Cut &cut : cuts(key)) {
-		plan->cut = cut;
-		if (choice == text(*plan)) return true;
+	if (choice.starts_with("sm90:")) {
+		plan->method = Method::SM90;
+		for (const Sm90Cut &cut : cuts(key)) {
+			plan->cut = cut;
+			if (choice == text(*plan)) return true;
+		}
+		return false;
 	}
 	plan->method = Method::CUBLASLT;
 	if (choice.size() != 2 * sizeof plan->algo) return false;

@@ -237,23 +237,23 @@ std::vector<Sm90Cut> gemm_sm90_cuts(int rows, int n, Output output) {
 	constexpr double ENOUGH = 1.08;               /* times as long as the best that rounds of whole tiles allow */
 	std::vector<std::pair<double, Sm90Cut>> cuts; /* and their time: rows of w that a block multiplies by */
 	double best = INFINITY;
-	for (int i = 0; i < SM90_TILES_COUNT; i++) {
-		const Sm90Tile &t = SM90_TILES[i];
-		if (t.split) { /* finely cut already: each is worth it */
-			bool fits = n <= t.tokens && n > t.tokens - GROUP_TOKENS;
-			if (fits && (t.outputs >> (int)output & 1)) cuts.push_back({0, {i, 1}});
-			continue;
-		}
-		int most = output == Output::PARTS ? std::clamp(SM90_PART_ROWS / n, 1, SM90_MOST_PARTS) : 1;
-		for (int parts = 1; parts <= most && n > t.tokens; parts++)
-			with_shape(i, output, [&](auto shape) {
+	for (int i = 0; i < SM90_TILES_COUNT; i++)
+		with_shape(i, output, [&](auto shape) {
+			using S = decltype(shape);
+			if (S::SPLIT) { /* finely cut already: each is worth it */
+				if (n <= S::TOKENS && n > S::TOKENS - GROUP_TOKENS) cuts.push_back({0, {i, 1}});
+				return;
+			}
+			if (n <= S::TOKENS || room<S>() == 0) return;
+			int most = output == Output::PARTS ? std::clamp(SM90_PART_ROWS / n, 1, SM90_MOST_PARTS) : 1;
+			for (int parts = 1; parts <= most; parts++) {
 				GemmArgs a = {};
 				a.n = n, a.rows = rows, a.parts = parts;
-				if (room<decltype(shape)>() == 0) return;
-				cuts.push_back({plan<decltype(shape)>(a) * t.rows / parts, {i, parts}});
-				best = std::min(best, cuts.back().first);
-			});
-	}
+				double time = plan<S>(a) * S::ROWS / parts;
+				cuts.push_back({time, {i, parts}});
+				best = std::min(best, time);
+			}
+		});
 	std::vector<Sm90Cut> worth;
 	for (auto &[time, cut] : cuts)
 		if (time <= ENOUGH * best) worth.push_back(cut);

@@ -10,7 +10,6 @@
 
 namespace fg {
 
-constexpr int GROUP_THREADS = 128;          /* a warpgroup */
 constexpr int GROUP_TOKENS = 64;            /* of x, a warpgroup's: wgmma's m */
 constexpr int K = BOX_COLUMNS;              /* columns of a stage */
 constexpr int LINE = K * (int)sizeof(bf16); /* bytes of a swizzled row */

@@ -11,6 +11,8 @@
 
 namespace fg {
 
+constexpr int GROUP_THREADS = 128; /* a warpgroup */
+
 /* ---- barriers in shared memory ---- */
 
 __device__ __forceinline__ void barrier_init(uint64_t *barrier, int arrivals) {

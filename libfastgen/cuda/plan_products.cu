@@ -59,13 +59,8 @@ float time_layers(Context *c, int32_t n, cudaEvent_t from, cudaEvent_t to) {
 	return ms;
 }
 
-/* Chooses among the rivals of each product of n tokens, those that take longest first. */
-void choose_in_layer(Context *c, int32_t n) {
-	const fg_layer &l = c->base.weights.layers[0];
-	const GemmKey keys[] = {{l.gate_up.rows, l.gate_up.cols, n, Output::SILU_MUL},
-	                        {l.down.rows, l.down.cols, n, Output::PARTS},
-	                        {l.qkv.rows, l.qkv.cols, n, Output::BF16},
-	                        {l.o.rows, l.o.cols, n, Output::PARTS}};
+/* Chooses among the rivals of each of a layer's products of n tokens. */
+void choose_in_layer(Context *c, int32_t n, const std::vector<GemmKey> &keys) {
 	cudaEvent_t from, to;
 	cudaEventCreate(&from), cudaEventCreate(&to);
 	for (const GemmKey &key : keys) {
@@ -92,19 +87,30 @@ fg_status plan_products(Context *c) {
 	const int32_t layers = c->base.config->shape.n_layers;
 	/* weights.cu lays all layers out alike */
 	const size_t stride = layers > 1 ? data(w.layers[1].qkv) - data(l.qkv) : 0;
+	/* Those that take longest first. */
+	const struct {
+		const fg_matrix &w;
+		Output output;
+		const void *x;
+		void *y;
+	} products[] = {{l.gate_up, Output::SILU_MUL, b.x, b.act},
+	                {l.down, Output::PARTS, b.act, c->delta},
+	                {l.qkv, Output::BF16, b.x, b.qkv},
+	                {l.o, Output::PARTS, b.attn, c->delta}};
 	fg_status status = fill_inputs(c);
-	auto plan = [&](const fg_matrix &m, int32_t n, Output output, const void *x, void *y, int32_t n_w) {
-		if (status) return;
-		status = c->gemm.plan({m.rows, m.cols, n, output}, {x, data(m), stride, n_w, y, b.gate_up}, c->stream);
-	};
 	for (int32_t n : Gemm::buckets(c->base.config->options.max_step_tokens)) {
-		plan(l.qkv, n, Output::BF16, b.x, b.qkv, layers);
-		plan(l.o, n, Output::PARTS, b.attn, c->delta, layers);
-		plan(l.gate_up, n, Output::SILU_MUL, b.x, b.act, layers);
-		plan(l.down, n, Output::PARTS, b.act, c->delta, layers);
-		if (!status && n >= Gemm::MANY_TOKENS) choose_in_layer(c, n);
+		std::vector<GemmKey> keys;
+		for (const auto &p : products) {
+			keys.push_back({p.w.rows, p.w.cols, n, p.output});
+			if (!status)
+				status = c->gemm.plan(keys.back(), {p.x, data(p.w), stride, layers, p.y, b.gate_up}, c->stream);
+		}
+		if (!status && n >= Gemm::MANY_TOKENS) choose_in_layer(c, n, keys);
 	}
-	for (int32_t n : Gemm::buckets(b.logit_rows)) plan(w.lm_head, n, Output::F32, b.x, b.logits, 1);
+	for (int32_t n : Gemm::buckets(b.logit_rows))
+		if (!status)
+			status = c->gemm.plan({w.lm_head.rows, w.lm_head.cols, n, Output::F32},
+			                      {b.x, data(w.lm_head), 0, 1, b.logits, nullptr}, c->stream);
 	if (!status && c->failure) status = fg_fail(c->failure, "%s", c->failure_text);
 	if (!status) c->gemm.save();
 	return status;

@@ -9,7 +9,7 @@ import type { Sequence } from "./sequence.ts";
 import { STEP_TILE, WORTH_A_TILE } from "./step-size.ts";
 
 export class PageForecast {
-  private readonly growth: GrowthForecast;
+  private readonly pool: GrowthForecast;
   /** Pages that young sequences in the forecast are still to add. */
   private youngGrowth = 0;
   /** Prompt tokens to compute, of the sequences in the forecast. */
@@ -23,7 +23,7 @@ export class PageForecast {
     private readonly running: readonly Sequence[],
     private readonly waiting: readonly Sequence[],
   ) {
-    this.growth = new GrowthForecast(limits.maxSeqs + WORTH_A_TILE);
+    this.pool = new GrowthForecast(limits.maxSeqs + WORTH_A_TILE);
   }
 
   /** Whether a waiting sequence, which would begin with the cached pages `nodes`, may start. It is in the forecast then. */
@@ -33,7 +33,7 @@ export class PageForecast {
 
   /** Looks at the running sequences anew. */
   refresh(): void {
-    this.growth.clear();
+    this.pool.clear();
     this.backlog = this.youngGrowth = 0;
     for (const seq of this.running) {
       this.addSequence(seq, seq.scheduled, seq.pages.length, seq.pages.length - this.sharedPages(seq));
@@ -55,7 +55,7 @@ export class PageForecast {
     if (outputs < expected * YOUNG) this.youngGrowth += (expected - outputs) / PAGE_TOKENS;
     const final = seq.promptLength + expected - 1;
     const slack = Math.max(0, Math.min(pages * PAGE_TOKENS - kv, PAGE_TOKENS - 1));
-    this.growth.add(Math.max(0, final - kv), delay, slack, own);
+    this.pool.add(Math.max(0, final - kv), delay, slack, own);
   }
 
   /** Pages that others refer to as well. They are the first ones of a sequence, so a binary search finds their end. */
@@ -82,7 +82,7 @@ export class PageForecast {
   /** Whether the pages last for all in the forecast, when those of them that wait take `more` at once. */
   private pagesLast(more: number): boolean {
     const { cache } = this;
-    return this.growth.fits(cache.referenced + more, Math.floor(cache.pages * OVERCOMMIT));
+    return this.pool.fits(cache.referenced + more, Math.floor(cache.pages * OVERCOMMIT));
   }
 
   /** Whether a waiting sequence can have its pages now and is expected to find those that it will need. Adds it if so. */
@@ -112,7 +112,7 @@ export class PageForecast {
 
   /** Whether all that wait would fit at full length beside those in the forecast. */
   private allFit(): boolean {
-    let left = this.cache.pages - this.cache.referenced - this.growth.growth;
+    let left = this.cache.pages - this.cache.referenced - this.pool.growth;
     for (let i = 0; i < this.waiting.length && left >= 0; i++) {
       const { request, outputs, promptLength } = this.waiting[i]!;
       left -= pagesFor(promptLength + this.estimate.expected(request.maxTokens, outputs));
