@@ -113,9 +113,8 @@ struct Context {
 	const uint32_t *masks; /* device, of this step, in tail */
 	char *out;             /* device: as StepBuffers.out */
 	size_t out_top; /* where the alternatives begin in out: int32 ids [T][FG_MAX_LOGPROBS], then their float logprobs */
-	bf16 *delta;    /* what linear_add left to add: [T][H], or parts of it (Output::PARTS) */
-	MoreParts delta_more;
-	bool pending; /* delta holds something */
+	bf16 *delta;    /* what linear_add left to add to the residual stream: [Gemm::part_rows][H] */
+	Parts pending;  /* of it; none = nothing is to be added */
 	bool capturing;
 
 	std::vector<Graph> graphs; /* by n_seqs, ascending */

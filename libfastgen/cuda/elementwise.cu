@@ -3,8 +3,8 @@
  * for what each computes.
  *
  * The residual stream is bf16, as it is where models are trained and served in bf16: of float32 every norm of a long
- * prompt would read and write twice as much. A linear_add leaves its product in `delta`, rounded to bf16; the next op
- * that reads the stream adds it, so that the sum costs no pass of its own.
+ * prompt would read and write twice as much. A linear_add that cannot add its product to the stream leaves it in
+ * `delta`, rounded to bf16; the next op that reads the stream adds it, so that the sum costs no pass of its own.
  */
 #include "context.cuh"
 #include "elementwise.cuh"
@@ -59,12 +59,12 @@ template <int PARTS> struct Pending {
 	uint4 stream, part[PARTS > 0 ? PARTS : 1];
 	int count; /* of the parts */
 
-	__device__ __forceinline__ void load(const bf16 *residual, const bf16 *delta, const MoreParts &more) {
+	__device__ __forceinline__ void load(const bf16 *residual, const bf16 *delta, const Parts &pending) {
 		stream = *(const uint4 *)residual;
-		count = PARTS > 1 ? more.count + 1 : PARTS;
+		count = PARTS > 1 ? pending.count : PARTS;
 #pragma unroll
 		for (int p = 0; p < PARTS; p++)
-			if (p < count) part[p] = *(const uint4 *)(delta + p * more.stride);
+			if (p < count) part[p] = *(const uint4 *)(delta + p * pending.stride);
 	}
 
 	/* As it will be read again. */
@@ -116,7 +116,7 @@ __global__ void __launch_bounds__(THREADS) embed_kernel(const bf16 *table, const
 
 /* A row a block, held in registers between the sum of squares and the scaling. */
 template <int VECTORS, int PARTS>
-__global__ void __launch_bounds__(THREADS) add_norm_kernel(bf16 *residual, const bf16 *delta, MoreParts more,
+__global__ void __launch_bounds__(THREADS) add_norm_kernel(bf16 *residual, const bf16 *delta, Parts parts,
                                                            const float *weight, bf16 *x, int hidden, float eps) {
 	let_next_start();
 	int64_t row = (int64_t)blockIdx.x * hidden;
@@ -131,7 +131,7 @@ __global__ void __launch_bounds__(THREADS) add_norm_kernel(bf16 *residual, const
 #pragma unroll
 	for (int k = 0; k < VECTORS; k++) {
 		int i = (threadIdx.x + k * THREADS) * VECTOR;
-		if (i < hidden) pending[k].load(residual + row + i, delta + row + i, more);
+		if (i < hidden) pending[k].load(residual + row + i, delta + row + i, parts);
 	}
 	float squares = 0;
 #pragma unroll
@@ -266,12 +266,12 @@ __global__ void __launch_bounds__(THREADS)
 /* A row a block. */
 template <int PARTS>
 __global__ void __launch_bounds__(THREADS)
-	gather_kernel(const fg_row *rows, const bf16 *residual, const bf16 *delta, MoreParts more, bf16 *out, int hidden) {
+	gather_kernel(const fg_row *rows, const bf16 *residual, const bf16 *delta, Parts parts, bf16 *out, int hidden) {
 	await_previous();
 	int64_t from = (int64_t)rows[blockIdx.x].token * hidden, to = (int64_t)blockIdx.x * hidden;
 	for (int i = threadIdx.x * VECTOR; i < hidden; i += THREADS * VECTOR) {
 		Pending<PARTS> pending;
-		pending.load(residual + from + i, delta + from + i, more);
+		pending.load(residual + from + i, delta + from + i, parts);
 		store_bf16(out + to + i, pending.rounded_sum());
 	}
 }
@@ -287,7 +287,7 @@ template <class F> auto for_parts(int parts, F pick) {
 
 void embed(fg_ctx *ctx, const fg_batch *, void *residual) {
 	Context *c = context(ctx);
-	c->pending = false;
+	c->pending = {};
 	cudaError_t error =
 		launch(embed_kernel, c->extent.n_tokens, THREADS, 0, c->stream, (const bf16 *)ctx->weights.embed.part[0].data,
 		       (const int32_t *)(c->step + c->layout.tokens), (const int32_t *)(c->step + c->layout.slots),
@@ -297,8 +297,8 @@ void embed(fg_ctx *ctx, const fg_batch *, void *residual) {
 
 void add_norm(fg_ctx *ctx, void *residual, const float *weight, int32_t n, void *x) {
 	Context *c = context(ctx);
-	const bf16 *delta = c->pending && residual == ctx->buf.residual ? c->delta : nullptr;
-	if (delta) c->pending = false;
+	const Parts pending = residual == ctx->buf.residual ? c->pending : Parts{};
+	if (residual == ctx->buf.residual) c->pending = {};
 	int hidden = ctx->config->shape.hidden_size, vectors = (hidden / VECTOR + THREADS - 1) / THREADS;
 	float eps = ctx->config->shape.rms_norm_eps;
 	auto pick = [&](auto parts) {
@@ -308,10 +308,9 @@ void add_norm(fg_ctx *ctx, void *residual, const float *weight, int32_t n, void 
 		       : vectors <= 4 ? add_norm_kernel<4, PARTS>
 		                      : add_norm_kernel<8, PARTS>;
 	};
-	auto kernel = for_parts(delta ? c->delta_more.count + 1 : 0, pick);
+	auto kernel = for_parts(pending.count, pick);
 	note(c,
-	     launch(kernel, n, THREADS, 0, c->stream, (bf16 *)residual, delta, c->delta_more, weight, (bf16 *)x, hidden,
-	            eps),
+	     launch(kernel, n, THREADS, 0, c->stream, (bf16 *)residual, c->delta, pending, weight, (bf16 *)x, hidden, eps),
 	     "add_norm");
 }
 
@@ -349,11 +348,9 @@ cudaError_t silu_mul(const bf16 *gate_up, bf16 *act, int32_t n, int32_t width, c
 void gather(fg_ctx *ctx, const fg_batch *, int32_t first, int32_t n, void *residual, void *out) {
 	Context *c = context(ctx);
 	const fg_row *rows = (const fg_row *)(c->step + c->layout.rows) + first;
-	const bf16 *delta = c->pending ? c->delta : nullptr;
-	auto kernel = for_parts(delta ? c->delta_more.count + 1 : 0,
-	                        [](auto parts) { return gather_kernel<decltype(parts)::value>; });
+	auto kernel = for_parts(c->pending.count, [](auto parts) { return gather_kernel<decltype(parts)::value>; });
 	note(c,
-	     launch(kernel, n, THREADS, 0, c->stream, rows, (const bf16 *)residual, delta, c->delta_more, (bf16 *)out,
+	     launch(kernel, n, THREADS, 0, c->stream, rows, (const bf16 *)residual, c->delta, c->pending, (bf16 *)out,
 	            ctx->config->shape.hidden_size),
 	     "gather");
 }

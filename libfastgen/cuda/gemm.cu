@@ -24,7 +24,7 @@ constexpr int SUGGESTIONS = 16;              /* of cuBLASLt's */
  * find the clock as high. */
 constexpr int TRIALS = 2, ROUNDS = 4, CALLS = 4;
 constexpr size_t FINALISTS = 5, RIVALS = 4;
-/* How fast the reader of a product takes in further parts of it, which are in the L2 cache. */
+/* How fast the reader of a product takes in the parts of it, which are in the L2 cache. */
 constexpr double READER_BYTES_PER_MS = 3e9;
 
 fg_status lt_fail(cublasStatus_t status, const char *what) {
@@ -150,7 +150,9 @@ static std::string text(const GemmPlan &plan) {
 }
 
 std::vector<Sm90Cut> Gemm::cuts(const GemmKey &key) const {
-	return hopper ? gemm_sm90_cuts(key.rows, key.n, key.output) : std::vector<Sm90Cut>();
+	/* Where power is what there is least of, what a cut brings in tells more than a short measurement does. */
+	return hopper ? gemm_sm90_cuts(key.rows, key.n, key.output, key.n >= MANY_TOKENS ? 1.03 : 1.15)
+	              : std::vector<Sm90Cut>();
 }
 
 bool Gemm::recall(const GemmKey &key, GemmPlan *plan) {
@@ -185,15 +187,16 @@ bool Gemm::recall(const GemmKey &key, GemmPlan *plan) {
 cudaError_t Gemm::enqueue(const GemmKey &key, const GemmPlan &p, const void *x, const void *w, void *y, void *scratch,
                           cudaStream_t stream) const {
 	const bf16 *from = (const bf16 *)x, *weights = (const bf16 *)w;
+	void *left = key.output == Output::PARTS ? scratch : y; /* by a kernel of our own */
 	if (p.method == Method::GEMV)
-		return gemv(p.gemv_shape, from, weights, y, key.rows, key.cols, key.n, key.output, stream);
+		return gemv(p.gemv_shape, from, weights, left, key.rows, key.cols, key.n, key.output, stream);
 	if (p.method == Method::SM90)
-		return gemm_sm90(p.cut, from, weights, y, key.rows, key.cols, key.n, key.output, stream);
-	float one = 1, zero = 0;
-	bool gated = key.output == Output::SILU_MUL; /* which cuBLASLt has not */
+		return gemm_sm90(p.cut, from, weights, left, key.rows, key.cols, key.n, key.output, stream);
+	float one = 1, before = key.output == Output::PARTS ? 1 : 0; /* what y is multiplied by first */
+	bool gated = key.output == Output::SILU_MUL;                 /* which cuBLASLt has not */
 	void *to = gated ? scratch : y;
-	cublasStatus_t status = lt.matmul(handle, p.desc, &one, w, p.w, x, p.x, &zero, to, p.y, to, p.y, &p.algo, workspace,
-	                                  WORKSPACE_BYTES, stream);
+	cublasStatus_t status = lt.matmul(handle, p.desc, &one, w, p.w, x, p.x, &before, to, p.y, to, p.y, &p.algo,
+	                                  workspace, WORKSPACE_BYTES, stream);
 	if (status != CUBLAS_STATUS_SUCCESS) return cudaErrorUnknown;
 	return gated ? silu_mul((const bf16 *)scratch, (bf16 *)y, key.n, key.rows / 2, stream) : cudaSuccess;
 }
@@ -213,10 +216,17 @@ fg_status Gemm::plan(const GemmKey &key, const GemmTrial &trial, cudaStream_t st
 	size_t bytes = WORKSPACE_BYTES;
 	LT(lt.preference_create(&preference));
 	LT(lt.preference_set(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &bytes, sizeof bytes));
+	/* Parts over k must not be rounded to bf16 before they are added up. */
+	uint32_t reductions = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
+	LT(lt.preference_set(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &reductions, sizeof reductions));
 	cublasLtMatmulHeuristicResult_t found[SUGGESTIONS];
 	int n_found = 0;
-	cublasStatus_t searched =
-		lt.heuristic(handle, plan.desc, plan.w, plan.x, plan.y, plan.y, preference, SUGGESTIONS, found, &n_found);
+	cublasStatus_t searched = CUBLAS_STATUS_SUCCESS;
+	/* SiLU takes cuBLASLt a further pass, which costs more than it is faster by where our own tiles come out even. */
+	const bool own_is_better = hopper && key.output == Output::SILU_MUL && key.n > GEMV_MOST && gemm_sm90_even(key.n);
+	if (!own_is_better)
+		searched =
+			lt.heuristic(handle, plan.desc, plan.w, plan.x, plan.y, plan.y, preference, SUGGESTIONS, found, &n_found);
 	lt.preference_destroy(preference);
 	for (int i = 0; searched == CUBLAS_STATUS_SUCCESS && i < n_found; i++) {
 		plan.algo = found[i].algo;
@@ -245,7 +255,8 @@ fg_status Gemm::plan(const GemmKey &key, const GemmTrial &trial, cudaStream_t st
 		float ms = INFINITY;
 		failed = failed || cudaEventSynchronize(to) != cudaSuccess;
 		if (works && !failed) cudaEventElapsedTime(&ms, from, to);
-		double adding = (double)(candidate.parts() - 1) * key.n * key.rows * sizeof(bf16) / READER_BYTES_PER_MS;
+		int parts = key.output == Output::PARTS ? candidate.parts() : 0;
+		double adding = (double)parts * key.n * key.rows * sizeof(bf16) / READER_BYTES_PER_MS;
 		return ms / (float)repeats + (float)adding;
 	};
 	std::vector<std::pair<float, size_t>> order;
@@ -303,11 +314,11 @@ void Gemm::save() const {
 }
 
 cudaError_t Gemm::run(const void *x, const void *w, void *y, int32_t rows, int32_t cols, int32_t n, Output output,
-                      void *scratch, MoreParts *more, cudaStream_t stream) const {
+                      void *scratch, Parts *parts, cudaStream_t stream) const {
 	GemmKey key = {rows, cols, bucket(n), output};
 	auto found = plans.find(key);
 	if (found == plans.end()) return cudaErrorInvalidValue;
-	if (output == Output::PARTS) *more = {found->second.parts() - 1, (int64_t)key.n * rows};
+	if (output == Output::PARTS) *parts = {found->second.parts(), (int64_t)key.n * rows};
 	return enqueue(key, found->second, x, w, y, scratch, stream);
 }
 

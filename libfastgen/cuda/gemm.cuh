@@ -50,8 +50,10 @@ struct GemmPlan {
 	cublasLtMatmulAlgo_t algo; /* cuBLASLt's */
 	int gemv_shape;            /* index into GEMV_SHAPES */
 	Sm90Cut cut;
+	/* That a product with Output::PARTS is left in; 0 = it is added to the stream at once, as cuBLASLt does for
+	 * nothing. */
 	int parts() const {
-		return method == Method::SM90 ? cut.parts : 1;
+		return method == Method::CUBLASLT ? 0 : method == Method::SM90 ? cut.parts : 1;
 	}
 };
 
@@ -69,11 +71,11 @@ struct GemmTrial {
 	size_t w_stride;
 	int32_t n_w;
 	void *y;
-	void *scratch; /* [n][rows] with SILU_MUL */
+	void *scratch; /* as Gemm::run's */
 };
 
-/* What a product with Output::PARTS leaves beside its first part: so many more, `stride` elements apart. */
-struct MoreParts {
+/* What a product with Output::PARTS has left to add to the stream: so many parts, `stride` elements apart. */
+struct Parts {
 	int32_t count;
 	int64_t stride;
 };
@@ -97,10 +99,11 @@ class Gemm {
 	void save() const;
 
 	/* y = x * w^T, enqueued. Rows of x, y and scratch up to bucket(n) are read and written. The plan must exist.
-	 * `scratch`, for SILU_MUL only: [n][rows], left undefined. `more`, for PARTS only: set. */
+	 * `scratch`: with SILU_MUL [n][rows], left undefined. With PARTS y is the residual stream, which the product is
+	 * added to, or it is left in scratch [part_rows][rows] in so many *parts, which is set. */
 	cudaError_t run(const void *x, const void *w, void *y, int32_t rows, int32_t cols, int32_t n, Output output,
-	                void *scratch, MoreParts *more, cudaStream_t stream) const;
-	/* Rows that y must have room for with PARTS, for n up to `most`. */
+	                void *scratch, Parts *parts, cudaStream_t stream) const;
+	/* Rows that scratch must have room for with PARTS, for n up to `most`. */
 	static int32_t part_rows(int32_t most) {
 		return std::max(bucket(most), SM90_PART_ROWS);
 	}

@@ -233,9 +233,8 @@ std::string Sm90Cut::name() const {
 	return std::to_string(t.tokens) + "x" + std::to_string(t.rows) + "/" + std::to_string(parts);
 }
 
-std::vector<Sm90Cut> gemm_sm90_cuts(int rows, int n, Output output) {
-	constexpr double ENOUGH = 1.08;               /* times as long as the best that rounds of whole tiles allow */
-	std::vector<std::pair<double, Sm90Cut>> cuts; /* and their time: rows of w that a block multiplies by */
+std::vector<Sm90Cut> gemm_sm90_cuts(int rows, int n, Output output, double enough) {
+	std::vector<std::pair<double, Sm90Cut>> cuts; /* and their costs: rows of x and w that all rounds bring in */
 	double best = INFINITY;
 	for (int i = 0; i < SM90_TILES_COUNT; i++)
 		with_shape(i, output, [&](auto shape) {
@@ -249,14 +248,14 @@ std::vector<Sm90Cut> gemm_sm90_cuts(int rows, int n, Output output) {
 			for (int parts = 1; parts <= most; parts++) {
 				GemmArgs a = {};
 				a.n = n, a.rows = rows, a.parts = parts;
-				double time = plan<S>(a) * S::ROWS / parts;
-				cuts.push_back({time, {i, parts}});
-				best = std::min(best, time);
+				double cost = plan<S>(a) * (S::ROWS + S::TOKENS) / parts;
+				cuts.push_back({cost, {i, parts}});
+				best = std::min(best, cost);
 			}
 		});
 	std::vector<Sm90Cut> worth;
-	for (auto &[time, cut] : cuts)
-		if (time <= ENOUGH * best) worth.push_back(cut);
+	for (auto &[cost, cut] : cuts)
+		if (cost <= enough * best) worth.push_back(cut);
 	return worth;
 }
 

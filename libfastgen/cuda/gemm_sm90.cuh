@@ -55,8 +55,14 @@ struct Sm90Cut {
 constexpr int SM90_MOST_PARTS = 4;
 constexpr int SM90_PART_ROWS = 2048; /* rows of all parts together, at most */
 
-/* The cuts that are worth a try: those that leave few multiprocessors idle. */
-std::vector<Sm90Cut> gemm_sm90_cuts(int rows, int n, Output output);
+/* Whether tiles of n tokens hold few rows of no token. */
+constexpr bool gemm_sm90_even(int n) {
+	return n <= 128 || n % 256 == 0;
+}
+
+/* The cuts that are worth a try: those that leave few multiprocessors idle and bring in little. That is at most
+ * `enough` times what the best of them does. */
+std::vector<Sm90Cut> gemm_sm90_cuts(int rows, int n, Output output, double enough);
 
 /* y [n][rows], or as Output says, = x [n][cols] * w [rows][cols]^T, launched on `stream`. cols and, but with F32, the
  * width of y are multiples of 8; x, w and y are 16-byte aligned. w must be in place before the kernel that precedes

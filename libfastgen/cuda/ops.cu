@@ -216,13 +216,12 @@ void linear(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, void *y) 
 	     "a matrix product");
 }
 
-void linear_add(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, void *) {
+void linear_add(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, void *residual) {
 	Context *c = context(ctx);
-	note(c,
-	     c->gemm.run(x, w->part[0].data, c->delta, w->rows, w->cols, n, Output::PARTS, nullptr, &c->delta_more,
-	                 c->stream),
-	     "a matrix product");
-	c->pending = true;
+	note(
+		c,
+		c->gemm.run(x, w->part[0].data, residual, w->rows, w->cols, n, Output::PARTS, c->delta, &c->pending, c->stream),
+		"a matrix product");
 }
 
 void gate_up(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, void *scratch, void *act) {

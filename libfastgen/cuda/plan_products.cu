@@ -10,8 +10,10 @@ namespace fg {
 
 namespace {
 
-/* Timed in a layer's midst: so many layers at a time, in so many rounds. */
-constexpr int LAYERS = 4, ROUNDS = 2;
+/* Timed in a layer's midst: as many layers at a time as make TOKENS tokens, in so many rounds. Before the first of them
+ * the device is loaded for so long that it can draw no more than its sustained power. */
+constexpr int TOKENS = 8192, ROUNDS = 4;
+constexpr float SETTLED_MS = 600;
 
 const char *data(const fg_matrix &m) {
 	return (const char *)m.part[0].data;
@@ -36,13 +38,13 @@ fg_status fill_inputs(Context *c) {
 	return FG_OK;
 }
 
-/* Milliseconds of LAYERS layers of n tokens, but for their attention. */
+/* Milliseconds of as many layers of n tokens as make TOKENS, but for their attention. */
 float time_layers(Context *c, int32_t n, cudaEvent_t from, cudaEvent_t to) {
 	fg_ctx *ctx = &c->base;
 	const fg_ops &ops = fg_device_ops;
 	const fg_buffers &b = ctx->buf;
 	note(c, cudaEventRecord(from, c->stream), "recording an event");
-	for (int i = 0; i < LAYERS; i++) {
+	for (int i = 0; i < std::max(1, TOKENS / n); i++) {
 		const fg_layer &l = ctx->weights.layers[i % ctx->config->shape.n_layers];
 		ops.add_norm(ctx, b.residual, l.attn_norm, n, b.x);
 		ops.linear(ctx, b.x, &l.qkv, n, b.qkv);
@@ -59,13 +61,15 @@ float time_layers(Context *c, int32_t n, cudaEvent_t from, cudaEvent_t to) {
 	return ms;
 }
 
-/* Chooses among the rivals of each of a layer's products of n tokens. */
-void choose_in_layer(Context *c, int32_t n, const std::vector<GemmKey> &keys) {
+/* Chooses among the rivals of each of a layer's products of n tokens. *settled: whether the device is. */
+void choose_in_layer(Context *c, int32_t n, const std::vector<GemmKey> &keys, bool *settled) {
 	cudaEvent_t from, to;
 	cudaEventCreate(&from), cudaEventCreate(&to);
 	for (const GemmKey &key : keys) {
 		const std::vector<GemmPlan> rivals = c->gemm.rivals(key);
 		if (rivals.size() < 2) continue;
+		for (float ms = 0; !*settled && ms < SETTLED_MS;) ms += time_layers(c, n, from, to);
+		*settled = true;
 		std::vector<float> total(rivals.size());
 		for (int round = 0; round < ROUNDS; round++)
 			for (size_t i = 0; i < rivals.size(); i++) {
@@ -75,7 +79,7 @@ void choose_in_layer(Context *c, int32_t n, const std::vector<GemmKey> &keys) {
 		c->gemm.choose(key, rivals[std::min_element(total.begin(), total.end()) - total.begin()]);
 	}
 	cudaEventDestroy(from), cudaEventDestroy(to);
-	c->pending = false;
+	c->pending = {};
 }
 
 } // namespace
@@ -92,20 +96,23 @@ fg_status plan_products(Context *c) {
 		const fg_matrix &w;
 		Output output;
 		const void *x;
-		void *y;
-	} products[] = {{l.gate_up, Output::SILU_MUL, b.x, b.act},
-	                {l.down, Output::PARTS, b.act, c->delta},
-	                {l.qkv, Output::BF16, b.x, b.qkv},
-	                {l.o, Output::PARTS, b.attn, c->delta}};
+		void *y, *scratch;
+	} products[] = {{l.gate_up, Output::SILU_MUL, b.x, b.act, b.gate_up},
+	                {l.down, Output::PARTS, b.act, b.residual, c->delta},
+	                {l.qkv, Output::BF16, b.x, b.qkv, nullptr},
+	                {l.o, Output::PARTS, b.attn, b.residual, c->delta}};
 	fg_status status = fill_inputs(c);
-	for (int32_t n : Gemm::buckets(c->base.config->options.max_step_tokens)) {
+	bool settled = false;
+	std::vector<int32_t> sizes = Gemm::buckets(c->base.config->options.max_step_tokens);
+	std::reverse(sizes.begin(), sizes.end()); /* the large ones together, so that the device settles but once */
+	for (int32_t n : sizes) {
 		std::vector<GemmKey> keys;
 		for (const auto &p : products) {
 			keys.push_back({p.w.rows, p.w.cols, n, p.output});
 			if (!status)
-				status = c->gemm.plan(keys.back(), {p.x, data(p.w), stride, layers, p.y, b.gate_up}, c->stream);
+				status = c->gemm.plan(keys.back(), {p.x, data(p.w), stride, layers, p.y, p.scratch}, c->stream);
 		}
-		if (!status && n >= Gemm::MANY_TOKENS) choose_in_layer(c, n, keys);
+		if (!status && n >= Gemm::MANY_TOKENS) choose_in_layer(c, n, keys, &settled);
 	}
 	for (int32_t n : Gemm::buckets(b.logit_rows))
 		if (!status)

@@ -79,7 +79,7 @@ static void bench_products(Model &m) {
 			return all[i];
 		};
 		const void *const from[] = {b.x, b.attn, b.x, b.act, b.x};
-		void *const to[] = {b.qkv, nullptr, b.gate_up, nullptr, b.logits}; /* linear_add has a place of its own */
+		void *const to[] = {b.qkv, nullptr, b.gate_up, nullptr, b.logits}; /* linear_add goes to the residual stream */
 		for (int n : {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096}) {
 			if (n > p.most) continue;
 			size_t k = 0; /* below 512 tokens a product has no ceiling of its own: that of 512 is above it */
@@ -92,7 +92,7 @@ static void bench_products(Model &m) {
 			const double t = seconds(
 				[&](int call) {
 					if (gated) m.ops.gate_up(m.ctx, b.x, matrix(call), n, b.gate_up, b.act);
-					else if (!to[i]) m.ops.linear_add(m.ctx, from[i], matrix(call), n, nullptr);
+					else if (!to[i]) m.ops.linear_add(m.ctx, from[i], matrix(call), n, b.residual);
 					else m.ops.linear(m.ctx, from[i], matrix(call), n, to[i]);
 				},
 				!memory);
@@ -137,7 +137,7 @@ static void bench_elementwise(Model &m) {
 		c->extent = {n, 0, 0, 0};
 
 		bench_elementwise(m, "add_norm", n, (int)(8 * H), [&](char *p) {
-			ctx->buf.residual = p, c->delta = (bf16 *)(p + n * 2 * H), c->delta_more = {}, c->pending = true;
+			ctx->buf.residual = p, c->delta = (bf16 *)(p + n * 2 * H), c->pending = {1, 0};
 			m.ops.add_norm(ctx, ctx->buf.residual, ctx->weights.layers[0].attn_norm, n, p + n * 4 * H);
 		});
 		bench_elementwise(m, "qkv_rope", n, 4 * QKV, [&](char *p) {
@@ -148,7 +148,7 @@ static void bench_elementwise(Model &m) {
 			CUDA(fg::silu_mul((const bf16 *)p, (bf16 *)(p + n * 4 * I), n, (int)I, stream));
 		});
 		bench_elementwise(m, "gather", n, (int)(6 * H), [&](char *p) {
-			c->delta = (bf16 *)(p + n * 2 * H), c->delta_more = {}, c->pending = true;
+			c->delta = (bf16 *)(p + n * 2 * H), c->pending = {1, 0};
 			m.ops.gather(ctx, &none, 0, n, p, p + n * 4 * H);
 		});
 		bench_elementwise(m, "embed", n, (int)(4 * H), [&](char *p) {

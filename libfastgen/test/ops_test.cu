@@ -153,11 +153,11 @@ template <class F> static void test_linear_add(Twins &t, const char *what, const
 		ops.linear_add(c, c == t.cpu ? in.cpu : in.cuda, pick(c), n, c->buf.residual);
 		ops.all_reduce(c, c->buf.residual, n);
 	});
-	/* The product, or each part that it is left in, is rounded on its way to the sum, and then the sum. */
+	/* Each part that the product is left in is rounded on its way to the sum, and then the sum. */
 	Values want = t.residual.from_cpu(all), product(all);
 	Tolerance tolerance(want, (size_t)n, H);
 	summation_slack(tolerance, x, w);
-	const size_t parts = (size_t)fg::context(t.cuda)->delta_more.count + 1;
+	const size_t parts = (size_t)fg::context(t.cuda)->pending.count;
 	for (size_t p = 0; p < parts; p++) {
 		in.put(part_of(x, (size_t)w.cols, p, parts));
 		fg_cpu_ops.linear(t.cpu, in.cpu, &w, n, product.data());
