@@ -32,7 +32,6 @@ void attention(fg_ctx *ctx, const fg_batch *, int32_t layer, const void *qkv, vo
 	if (c->extent.n_prefill > 0) {
 		PrefillArgs a = {c->kv,
 		                 c->kv_map,
-		                 seqs,
 		                 (const PrefillTile *)(c->step + l.tiles),
 		                 c->extent.n_tiles,
 		                 (const bf16 *)qkv,

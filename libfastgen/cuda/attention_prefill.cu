@@ -26,9 +26,10 @@ template <int D> struct Tile {
 };
 
 template <int D>
-__device__ __forceinline__ void load_page(const PrefillArgs &a, const AttnSeq &s, int head, int index, uint32_t stage) {
+__device__ __forceinline__ void load_page(const PrefillArgs &a, const PrefillTile &t, int head, int index,
+                                          uint32_t stage) {
 	using T = Tile<D>;
-	int page = a.kv.page_table[(int64_t)s.slot * a.kv.pages_per_seq + index];
+	int page = a.kv.page_table[(int64_t)t.slot * a.kv.pages_per_seq + index];
 #pragma unroll
 	for (int kv = 0; kv < 2; kv++) {
 		const char *from = (const char *)a.kv.data + a.kv.tile(page, a.layer, kv, head) * T::BYTES;
@@ -42,10 +43,9 @@ template <int D> __global__ void __launch_bounds__(THREADS) prefill_kernel(const
 	using T = Tile<D>;
 	extern __shared__ __align__(128) char shared[];
 	uint32_t stages = shared_address(shared);
-	PrefillTile tile = a.tiles[blockIdx.x / a.kv.kv_heads];
-	AttnSeq s = a.seqs[tile.seq];
+	const PrefillTile tile = a.tiles[blockIdx.x / a.kv.kv_heads];
 	int head = blockIdx.x % a.kv.kv_heads, lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
-	int base = s.context - s.n_new, total = s.n_new * a.group, row0 = tile.first_row + warp * 16 + lane / 4;
+	int base = tile.base, total = tile.n_rows, row0 = tile.first_row + warp * 16 + lane / 4;
 
 	int position[2]; /* of this lane's two rows; -1 past the chunk's end */
 	uint32_t q[D / 16][4];
@@ -54,7 +54,7 @@ template <int D> __global__ void __launch_bounds__(THREADS) prefill_kernel(const
 		int row = row0 + 8 * r;
 		bool valid = row < total;
 		position[r] = valid ? base + row / a.group : -1;
-		const bf16 *from = a.q + (int64_t)(s.first_token + (valid ? row / a.group : 0)) * a.q_stride +
+		const bf16 *from = a.q + (int64_t)(tile.first_token + (valid ? row / a.group : 0)) * a.q_stride +
 		                   (head * a.group + (valid ? row % a.group : 0)) * D;
 #pragma unroll
 		for (int d = 0; d < D / 16; d++)
@@ -62,14 +62,13 @@ template <int D> __global__ void __launch_bounds__(THREADS) prefill_kernel(const
 			for (int half = 0; half < 2; half++)
 				q[d][r + 2 * half] = valid ? *(const uint32_t *)(from + d * 16 + half * 8 + lane % 4 * 2) : 0;
 	}
-	int low = base + tile.first_row / a.group, high = base + (min(tile.first_row + PREFILL_ROWS, total) - 1) / a.group;
-	int first = a.window > 0 ? max(0, low - a.window + 1) / PAGE : 0, last = high / PAGE;
+	int first = a.window > 0 ? max(0, tile.low - a.window + 1) / PAGE : 0, last = tile.high / PAGE;
 
 	float o[D / 8][4] = {}, max_score[2] = {-INFINITY, -INFINITY}, sum[2] = {};
-	load_page<D>(a, s, head, first, stages);
+	load_page<D>(a, tile, head, first, stages);
 	copy_async_commit();
 	for (int page = first; page <= last; page++) {
-		if (page < last) load_page<D>(a, s, head, page + 1, stages + (page + 1 - first) % STAGES * 2 * T::BYTES);
+		if (page < last) load_page<D>(a, tile, head, page + 1, stages + (page + 1 - first) % STAGES * 2 * T::BYTES);
 		copy_async_commit();
 		copy_async_wait<1>();
 		__syncthreads();
@@ -137,8 +136,8 @@ template <int D> __global__ void __launch_bounds__(THREADS) prefill_kernel(const
 		if (position[r] < 0) continue;
 		int row = row0 + 8 * r;
 		float inverse = 1 / sum[r];
-		bf16 *to =
-			a.out + ((int64_t)(s.first_token + row / a.group) * a.kv.kv_heads + head) * a.group * D + row % a.group * D;
+		bf16 *to = a.out + ((int64_t)(tile.first_token + row / a.group) * a.kv.kv_heads + head) * a.group * D +
+		           row % a.group * D;
 #pragma unroll
 		for (int d = 0; d < D / 8; d++)
 			*(uint32_t *)(to + d * 8 + lane % 4 * 2) = pack_bf16(o[d][2 * r] * inverse, o[d][2 * r + 1] * inverse);

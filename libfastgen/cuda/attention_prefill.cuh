@@ -17,16 +17,32 @@ namespace fg {
 
 constexpr int PREFILL_ROWS = 128;
 
-/* 128 query rows of one sequence, all kv heads. */
-struct PrefillTile {
-	int32_t seq;
-	int32_t first_row; /* of the chunk's n_new * group rows */
+/* 128 query rows of one sequence, all kv heads. In one piece, as what a tile is must be known soon. */
+struct alignas(16) PrefillTile {
+	int32_t slot;
+	int32_t first_token; /* row of the chunk's first token in q and out */
+	int32_t n_rows;      /* of the chunk: n_new * group */
+	int32_t first_row;   /* of them, the tile's */
+	int32_t base;        /* position of the chunk's first token */
+	int32_t low, high;   /* positions of the tile's first and last row */
+	int32_t last_page;   /* of the sequence: index into its page table */
 };
+
+inline PrefillTile prefill_tile(const AttnSeq &s, int32_t first_row, int32_t group) {
+	const int32_t base = s.context - s.n_new, n_rows = s.n_new * group, last_row = first_row + PREFILL_ROWS - 1;
+	return {s.slot,
+	        s.first_token,
+	        n_rows,
+	        first_row,
+	        base,
+	        base + first_row / group,
+	        base + (last_row < n_rows ? last_row : n_rows - 1) / group,
+	        (s.context - 1) / PAGE};
+}
 
 struct PrefillArgs {
 	KvPool kv;
-	CUtensorMap map; /* of the KV pool as rows of head_dim, in boxes of PAGE rows; sm_90 only */
-	const AttnSeq *seqs;
+	CUtensorMap map;          /* of the KV pool as rows of head_dim, in boxes of PAGE rows; sm_90 only */
 	const PrefillTile *tiles; /* [n_tiles], most work first */
 	int32_t n_tiles;
 	const bf16 *q; /* [n_tokens][q_stride], head h at h * head_dim */

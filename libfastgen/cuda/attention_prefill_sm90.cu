@@ -24,64 +24,65 @@ template <int D> struct Shared {
 	uint64_t k_full[STAGES], k_empty[STAGES], v_full[STAGES], v_empty[STAGES];
 };
 
-/* A tile's extent. */
-struct Work {
-	AttnSeq seq;
-	int head, first_row, first_block, last_block; /* blocks of KEYS keys that some row sees */
-};
-
 /* The item that this block does in a round. Items come with the most work first; every other round runs backwards, so
  * that who began with more goes on with less. */
 __device__ __forceinline__ int item_of(int round) {
 	return round * gridDim.x + (round & 1 ? gridDim.x - 1 - blockIdx.x : blockIdx.x);
 }
 
-__device__ __forceinline__ Work work_of(const PrefillArgs &a, int index) {
-	PrefillTile tile = a.tiles[index / a.kv.kv_heads];
-	Work w;
-	w.seq = a.seqs[tile.seq];
-	w.head = index % a.kv.kv_heads;
-	w.first_row = tile.first_row;
-	int rows = min(PREFILL_ROWS, w.seq.n_new * a.group - tile.first_row);
-	int base = w.seq.context - w.seq.n_new;
-	int low = base + tile.first_row / a.group, high = base + (tile.first_row + rows - 1) / a.group;
-	w.first_block = a.window > 0 ? max(0, low - a.window + 1) / KEYS : 0;
-	w.last_block = high / KEYS;
-	return w;
-}
+/* A tile and a kv head. */
+struct Work {
+	PrefillTile tile;
+	int head;
+
+	/* Loads, but does not wait. */
+	__device__ __forceinline__ Work(const PrefillArgs &a, const Divider &kv_heads, int item) {
+		const int index = kv_heads.quotient(item);
+		tile = a.tiles[index];
+		head = item - index * kv_heads.divisor;
+	}
+	/* Blocks of KEYS keys that some row sees. */
+	__device__ __forceinline__ int first_block(const PrefillArgs &a) const {
+		return a.window > 0 ? max(0, tile.low - a.window + 1) / KEYS : 0;
+	}
+	__device__ __forceinline__ int last_block() const {
+		return tile.high / KEYS;
+	}
+};
 
 /* Starts to bring 64 query rows into swizzled shared memory; rows past the chunk's end become zeros. One warpgroup. */
-template <int D> __device__ __forceinline__ void load_q(const PrefillArgs &a, const Work &w, int consumer, char *to) {
-	int total = w.seq.n_new * a.group;
+template <int D>
+__device__ __forceinline__ void load_q(const PrefillArgs &a, const Divider &group, const Work &w, int consumer,
+                                       char *to) {
+	const bf16 *from = a.q + (int64_t)w.tile.first_token * a.q_stride + w.head * a.group * D;
 #pragma unroll
 	for (int i = 0; i < 64 * D / 8 / GROUP_THREADS; i++) {
 		int n = threadIdx.x % GROUP_THREADS + i * GROUP_THREADS;
-		int r = n / (D / 8), chunk = n % (D / 8);
-		int row = w.first_row + consumer * 64 + r;
-		bool valid = row < total;
-		int token = valid ? row / a.group : 0, head = w.head * a.group + (valid ? row % a.group : 0);
-		const bf16 *from = a.q + (int64_t)(w.seq.first_token + token) * a.q_stride + head * D + chunk * 8;
-		copy_async(shared_address(to) + (chunk / 8) * 64 * LINE + r * LINE + (((chunk & 7) ^ (r & 7)) << 4), from,
-		           valid);
+		int r = n / (D / 8), chunk = n % (D / 8), row = w.tile.first_row + consumer * 64 + r;
+		bool valid = row < w.tile.n_rows;
+		int token = group.quotient(valid ? row : 0), head = valid ? row - token * a.group : 0;
+		copy_async(shared_address(to) + (chunk / 8) * 64 * LINE + r * LINE + (((chunk & 7) ^ (r & 7)) << 4),
+		           from + token * a.q_stride + head * D + chunk * 8, valid);
 	}
 	copy_async_commit();
 }
 
 /* What to load next is looked up while there is no room for it yet: the consumers must not wait for page tables. */
-template <int D> __device__ void produce(const PrefillArgs &a, Shared<D> &s, int n_work) {
+template <int D> __device__ void produce(const PrefillArgs &a, const Divider &kv_heads, Shared<D> &s, int n_work) {
 	int stage = 0, parity = 0, page[2], next_page[2];
 	auto look_up = [&](const Work &w, int block, int (&to)[2]) {
-		const int32_t *pages = a.kv.page_table + (int64_t)w.seq.slot * a.kv.pages_per_seq;
+		const int32_t *pages = a.kv.page_table + (int64_t)w.tile.slot * a.kv.pages_per_seq;
 		/* A tile may reach past the last page; what it reads there is masked. */
-		to[0] = pages[2 * block], to[1] = pages[min(2 * block + 1, (w.seq.context - 1) / PAGE)];
+		to[0] = pages[2 * block], to[1] = pages[min(2 * block + 1, w.tile.last_page)];
 	};
-	Work w = work_of(a, item_of(0));
-	look_up(w, w.last_block, page);
+	Work w(a, kv_heads, item_of(0));
+	look_up(w, w.last_block(), page);
 	for (int round = 0; item_of(round) < n_work; round++) {
-		Work next = work_of(a, min(item_of(round + 1), n_work - 1));
-		for (int block = w.last_block; block >= w.first_block; block--) {
-			if (block > w.first_block) look_up(w, block - 1, next_page);
-			else look_up(next, next.last_block, next_page);
+		const Work next(a, kv_heads, min(item_of(round + 1), n_work - 1));
+		const int first_block = w.first_block(a);
+		for (int block = w.last_block(); block >= first_block; block--) {
+			if (block > first_block) look_up(w, block - 1, next_page);
+			else look_up(next, next.last_block(), next_page);
 #pragma unroll
 			for (int kv = 0; kv < 2; kv++) {
 				uint64_t *full = kv ? &s.v_full[stage] : &s.k_full[stage],
@@ -169,7 +170,9 @@ __device__ __forceinline__ void pack_weights(uint32_t (&p)[KEYS / 16][4], const 
 		for (int i = 0; i < 4; i++) p[k][i] = pack_bf16(s[k * 8 + i * 2], s[k * 8 + i * 2 + 1]);
 }
 
-template <int D> __device__ void consume(const PrefillArgs &a, Shared<D> &s, int consumer, int n_work) {
+template <int D>
+__device__ void consume(const PrefillArgs &a, const Divider &kv_heads, const Divider &group, Shared<D> &s, int consumer,
+                        int n_work) {
 	int lane = threadIdx.x % WARP, warp = threadIdx.x % GROUP_THREADS / WARP;
 	int k_stage = 0, k_parity = 0, v_stage = 0, v_parity = 0, buffer = 0;
 	/* The warpgroups take turns in handing work to the tensor cores: one's softmax runs beside the other's products. */
@@ -199,28 +202,30 @@ template <int D> __device__ void consume(const PrefillArgs &a, Shared<D> &s, int
 	};
 
 	/* An item's first scores are on their way before the one before it is written out. */
-	Work w = work_of(a, item_of(0)); /* there are no more blocks than items */
-	load_q<D>(a, w, consumer, s.q[consumer][0]);
+	auto work_of = [&](int round) { return Work(a, kv_heads, min(item_of(round), n_work - 1)); };
+	Work w = work_of(0), next = work_of(1); /* there are no more blocks than items */
+	load_q<D>(a, group, w, consumer, s.q[consumer][0]);
 	await_q();
 	await_turn();
 	start_scores(s.q[consumer][0]);
 	pass_turn();
 	for (int round = 0; item_of(round) < n_work; round++, buffer ^= 1) {
 		bool more = item_of(round + 1) < n_work;
-		Work next_work = work_of(a, min(item_of(round + 1), n_work - 1));
-		if (more) load_q<D>(a, next_work, consumer, s.q[consumer][buffer ^ 1]);
+		if (more) load_q<D>(a, group, next, consumer, s.q[consumer][buffer ^ 1]);
+		const Work after = work_of(round + 2); /* nobody waits for it before the next round */
 
-		int base = w.seq.context - w.seq.n_new, total = w.seq.n_new * a.group;
-		int row0 = w.first_row + consumer * 64 + warp * 16 + lane / 4;
+		const int base = w.tile.base, total = w.tile.n_rows;
+		const int first_block = w.first_block(a), last_block = w.last_block();
+		int row0 = w.tile.first_row + consumer * 64 + warp * 16 + lane / 4;
 		Rows rows;
 #pragma unroll
 		for (int r = 0; r < 2; r++) {
-			rows.position[r] = row0 + 8 * r < total ? base + (row0 + 8 * r) / a.group : -1;
+			rows.position[r] = row0 + 8 * r < total ? base + group.quotient(row0 + 8 * r) : -1;
 			rows.max[r] = -INFINITY, rows.sum[r] = 0;
 		}
 		/* Blocks in which every row of the warpgroup sees every key need no mask. */
-		int low = base + (w.first_row + consumer * 64) / a.group;
-		int high = base + min(w.first_row + consumer * 64 + 63, total - 1) / a.group;
+		int low = base + group.quotient(w.tile.first_row + consumer * 64);
+		int high = base + group.quotient(min(w.tile.first_row + consumer * 64 + 63, total - 1));
 		auto masked = [&](int block) {
 			return (block + 1) * KEYS - 1 > low || (a.window > 0 && block * KEYS <= high - a.window);
 		};
@@ -234,9 +239,9 @@ template <int D> __device__ void consume(const PrefillArgs &a, Shared<D> &s, int
 		float correction[2];
 		release(&s.k_empty[k_stage]);
 		k_next();
-		softmax(sc, rows, correction, w.last_block * KEYS, masked(w.last_block), a.window, a.scale);
+		softmax(sc, rows, correction, last_block * KEYS, masked(last_block), a.window, a.scale);
 		pack_weights(p, sc);
-		for (int block = w.last_block - 1; block >= w.first_block; block--) {
+		for (int block = last_block - 1; block >= first_block; block--) {
 			await_turn();
 			start_scores(s.q[consumer][buffer]);
 			barrier_wait(&s.v_full[v_stage], v_parity);
@@ -256,6 +261,7 @@ template <int D> __device__ void consume(const PrefillArgs &a, Shared<D> &s, int
 			pack_weights(p, sc);
 		}
 		auto write = [&] {
+			const bool odd = lane & 1;
 			hold(o);
 			release(&s.v_empty[v_stage]);
 			v_next();
@@ -263,16 +269,20 @@ template <int D> __device__ void consume(const PrefillArgs &a, Shared<D> &s, int
 			for (int r = 0; r < 2; r++) {
 				rows.sum[r] += __shfl_xor_sync(~0u, rows.sum[r], 1);
 				rows.sum[r] += __shfl_xor_sync(~0u, rows.sum[r], 2);
-				if (rows.position[r] < 0) continue;
-				int row = row0 + 8 * r;
-				float inverse = 1 / rows.sum[r];
-				bf16 *to = a.out +
-				           ((int64_t)(w.seq.first_token + row / a.group) * a.kv.kv_heads + w.head) * a.group * D +
-				           row % a.group * D;
+				const int row = row0 + 8 * r, token = group.quotient(row);
+				const float inverse = __fdividef(1, rows.sum[r]);
+				bf16 *to = a.out + ((int64_t)(w.tile.first_token + token) * a.kv.kv_heads + w.head) * a.group * D +
+				           (row - token * a.group) * D + (odd ? 8 : 0) + lane % 4 / 2 * 4;
+				/* Of two eights of columns lanes exchange one each with a neighbour, so that a quad stores whole
+				 * sectors of memory. */
 #pragma unroll
-				for (int i = 0; i < D / 8; i++)
-					*(uint32_t *)(to + i * 8 + lane % 4 * 2) =
-						pack_bf16(o[i * 4 + 2 * r] * inverse, o[i * 4 + 2 * r + 1] * inverse);
+				for (int i = 0; i < D / 8; i += 2) {
+					uint32_t first = pack_bf16(o[i * 4 + 2 * r] * inverse, o[i * 4 + 2 * r + 1] * inverse);
+					uint32_t second = pack_bf16(o[i * 4 + 4 + 2 * r] * inverse, o[i * 4 + 5 + 2 * r] * inverse);
+					uint32_t got = __shfl_xor_sync(~0u, odd ? first : second, 1);
+					if (rows.position[r] >= 0)
+						*(uint2 *)(to + i * 8) = odd ? make_uint2(got, second) : make_uint2(first, got);
+				}
 			}
 		};
 		barrier_wait(&s.v_full[v_stage], v_parity);
@@ -292,11 +302,13 @@ template <int D> __device__ void consume(const PrefillArgs &a, Shared<D> &s, int
 		pass_turn();
 		wgmma_wait<1>();
 		write();
-		w = next_work;
+		w = next, next = after;
 	}
 }
 
-template <int D> __global__ void __launch_bounds__(THREADS, 1) prefill_kernel(const __grid_constant__ PrefillArgs a) {
+template <int D>
+__global__ void __launch_bounds__(THREADS, 1)
+	prefill_kernel(const __grid_constant__ PrefillArgs a, Divider kv_heads, Divider group_heads) {
 	extern __shared__ char raw[];
 	Shared<D> &s = *(Shared<D> *)(((uintptr_t)raw + 1023) & ~(uintptr_t)1023); /* swizzled tiles: 1024-byte aligned */
 	if (threadIdx.x == 0) {
@@ -312,10 +324,10 @@ template <int D> __global__ void __launch_bounds__(THREADS, 1) prefill_kernel(co
 	int group = threadIdx.x / GROUP_THREADS;
 	if (group == 0) {
 		registers_give<40>();
-		if (threadIdx.x == 0) produce<D>(a, s, n_work);
+		if (threadIdx.x == 0) produce<D>(a, kv_heads, s, n_work);
 	} else {
 		registers_take<232>();
-		consume<D>(a, s, group - 1, n_work);
+		consume<D>(a, kv_heads, group_heads, s, group - 1, n_work);
 	}
 }
 
@@ -324,7 +336,8 @@ template <int D> cudaError_t run(const PrefillArgs &args, int multiprocessors, c
 	cudaError_t error = cudaFuncSetAttribute(prefill_kernel<D>, cudaFuncAttributeMaxDynamicSharedMemorySize, BYTES);
 	if (error != cudaSuccess) return error;
 	int blocks = min(args.n_tiles * args.kv.kv_heads, multiprocessors);
-	return launch(prefill_kernel<D>, blocks, THREADS, BYTES, stream, args);
+	return launch(prefill_kernel<D>, blocks, THREADS, BYTES, stream, args, Divider(args.kv.kv_heads),
+	              Divider(args.group));
 }
 
 } // namespace

@@ -40,6 +40,20 @@ struct AttnSeq {
 	int32_t first_token; /* row of the first query in q and out */
 };
 
+/* Division by a number that is known at launch, of those whose product with it is below 2^32. */
+struct Divider {
+	int32_t divisor;
+	uint32_t inverse; /* ceil(2^32 / divisor), of which 1 has no use */
+
+	Divider() = default;
+	explicit Divider(int32_t divisor)
+		: divisor(divisor), inverse((uint32_t)(((1ull << 32) + (uint32_t)divisor - 1) / (uint32_t)divisor)) {
+	}
+	__device__ __forceinline__ int quotient(int n) const {
+		return divisor == 1 ? n : (int)__umulhi((uint32_t)n, inverse);
+	}
+};
+
 __device__ __forceinline__ uint32_t shared_address(const void *p) {
 	return (uint32_t)__cvta_generic_to_shared(p);
 }

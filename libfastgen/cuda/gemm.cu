@@ -22,8 +22,8 @@ constexpr size_t WORKSPACE_BYTES = 32 << 20; /* cuBLAS's own recommendation for 
 constexpr int SUGGESTIONS = 16;              /* of cuBLASLt's */
 /* Every candidate is timed over TRIALS calls; the fastest FINALISTS over rounds of more, in turn, so that all of them
  * find the clock as high. */
-constexpr int TRIALS = 2, ROUNDS = 4, CALLS = 4;
-constexpr size_t FINALISTS = 5, RIVALS = 4;
+constexpr int TRIALS = 2, ROUNDS = 3, CALLS = 3;
+constexpr size_t FINALISTS = 5, RIVALS = 3;
 /* How fast the reader of a product takes in the parts of it, which are in the L2 cache. */
 constexpr double READER_BYTES_PER_MS = 3e9;
 

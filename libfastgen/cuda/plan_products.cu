@@ -12,8 +12,8 @@ namespace {
 
 /* Timed in a layer's midst: as many layers at a time as make TOKENS tokens, in so many rounds. Before the first of them
  * the device is loaded for so long that it can draw no more than its sustained power. */
-constexpr int TOKENS = 8192, ROUNDS = 4;
-constexpr float SETTLED_MS = 600;
+constexpr int TOKENS = 8192, ROUNDS = 3;
+constexpr float SETTLED_MS = 500;
 
 const char *data(const fg_matrix &m) {
 	return (const char *)m.part[0].data;

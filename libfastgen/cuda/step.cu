@@ -50,10 +50,9 @@ StepLayout make_layout(const Context *c) {
 int32_t plan_prefill(const Context *c, const AttnSeq *seqs, int32_t first, int32_t n, PrefillTile *tiles) {
 	int32_t n_tiles = 0;
 	for (int32_t i = first; i < first + n; i++)
-		for (int32_t row = 0; row < seqs[i].n_new * group(c); row += PREFILL_ROWS) tiles[n_tiles++] = {i, row};
-	auto reach = [&](const PrefillTile &t) { return seqs[t.seq].context - seqs[t.seq].n_new + t.first_row / group(c); };
-	std::stable_sort(tiles, tiles + n_tiles,
-	                 [&](const PrefillTile &a, const PrefillTile &b) { return reach(a) > reach(b); });
+		for (int32_t row = 0; row < seqs[i].n_new * group(c); row += PREFILL_ROWS)
+			tiles[n_tiles++] = prefill_tile(seqs[i], row, group(c));
+	std::stable_sort(tiles, tiles + n_tiles, [](const PrefillTile &a, const PrefillTile &b) { return a.low > b.low; });
 	return n_tiles;
 }
 

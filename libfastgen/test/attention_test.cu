@@ -193,13 +193,10 @@ struct Prefill {
 	explicit Prefill(Run &r) : r(r) {
 		std::vector<PrefillTile> tiles;
 		for (int i = 0; i < (int)r.seqs.size(); i++)
-			for (int row = 0; row < r.seqs[i].n_new * r.c.group; row += PREFILL_ROWS) tiles.push_back({i, row});
-		auto end = [&](const PrefillTile &t) {
-			const AttnSeq &s = r.seqs[t.seq];
-			return s.context - s.n_new + t.first_row / r.c.group;
-		};
-		std::stable_sort(tiles.begin(), tiles.end(), [&](auto &x, auto &y) { return end(x) > end(y); });
-		a.kv = r.kv, a.seqs = r.d_seqs, a.tiles = upload(tiles), a.n_tiles = (int)tiles.size();
+			for (int row = 0; row < r.seqs[i].n_new * r.c.group; row += PREFILL_ROWS)
+				tiles.push_back(prefill_tile(r.seqs[i], row, r.c.group));
+		std::stable_sort(tiles.begin(), tiles.end(), [](auto &x, auto &y) { return x.low > y.low; });
+		a.kv = r.kv, a.tiles = upload(tiles), a.n_tiles = (int)tiles.size();
 		a.q = r.q, a.out = r.out, a.layer = r.layer, a.group = r.c.group, a.q_stride = r.stride, a.window = r.c.window,
 		a.scale = r.scale();
 		const uint64_t width = (uint64_t)r.c.head_dim;

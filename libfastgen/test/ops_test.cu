@@ -153,11 +153,12 @@ template <class F> static void test_linear_add(Twins &t, const char *what, const
 		ops.linear_add(c, c == t.cpu ? in.cpu : in.cuda, pick(c), n, c->buf.residual);
 		ops.all_reduce(c, c->buf.residual, n);
 	});
-	/* Each part that the product is left in is rounded on its way to the sum, and then the sum. */
+	/* The product, or each part that it is left in, is rounded on its way to the sum (cuBLASLt may do that too), and
+	 * then the sum. */
 	Values want = t.residual.from_cpu(all), product(all);
 	Tolerance tolerance(want, (size_t)n, H);
 	summation_slack(tolerance, x, w);
-	const size_t parts = (size_t)fg::context(t.cuda)->pending.count;
+	const size_t parts = std::max<size_t>((size_t)fg::context(t.cuda)->pending.count, 1);
 	for (size_t p = 0; p < parts; p++) {
 		in.put(part_of(x, (size_t)w.cols, p, parts));
 		fg_cpu_ops.linear(t.cpu, in.cpu, &w, n, product.data());
