@@ -72,6 +72,7 @@ for what in "$@"; do
 	case $what in
 	ops)
 		step build/attention_test
+		step build/gemm_test
 		step build/ops_test
 		step build/sample_test_cuda
 		;;

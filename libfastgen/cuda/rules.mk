@@ -38,10 +38,13 @@ $(OBJ)/cuda/%.o: cuda/%.cu Makefile cuda/rules.mk | need-nvcc
 	$(NVCC) $(NVCCFLAGS) $(call gencode,$(CUDA_ARCHS)) -c -o $@ $<
 
 # Programs that test single ops on a GPU; they are run there, by hand or by `bun test`.
-cuda-tests: $(BUILD)/attention_test $(BUILD)/sample_test_cuda $(BUILD)/ops_bench $(BUILD)/ops_test
+cuda-tests: $(BUILD)/attention_test $(BUILD)/gemm_test $(BUILD)/sample_test_cuda $(BUILD)/ops_bench $(BUILD)/ops_test
 
 $(BUILD)/attention_test: test/attention_test.cu $(patsubst %,$(OBJ)/cuda/%.o,attention_decode attention_prefill attention_prefill_sm90 tensor_map) cuda/rules.mk
 	$(NVCC) $(NVCCFLAGS) $(call gencode,$(CUDA_ARCHS)) -MF $(OBJ)/attention_test.d -o $@ $(filter %.cu %.o,$^) -cudart static -L$(CUDA_ROOT)/lib64 -L$(CUDA_ROOT)/lib
+
+$(BUILD)/gemm_test: test/gemm_test.cu test/compare.cuh $(patsubst %,$(OBJ)/cuda/%.o,gemv gemm_sm90 tensor_map) cuda/rules.mk
+	$(NVCC) $(NVCCFLAGS) $(call gencode,$(CUDA_ARCHS)) -MF $(OBJ)/gemm_test.d -o $@ $(filter %.cu %.o,$^) -cudart static -L$(CUDA_ROOT)/lib64 -L$(CUDA_ROOT)/lib
 
 # Beside the CPU's sampler, which it is compared with.
 $(BUILD)/sample_test_cuda: test/sample_test.cu $(patsubst %,$(OBJ)/%.o,cuda/sample cuda/sample_slots cpu/sample cpu/logprobs sampling error) cuda/rules.mk
@@ -57,7 +60,7 @@ $(BUILD)/ops_bench: test/ops_bench.cu $(CUDA_OBJECTS) cuda/rules.mk
 $(OBJ)/cpu/ops_twin.o: $(OBJ)/cpu/ops.o cuda/rules.mk
 	objcopy --redefine-sym fg_device_ops=fg_cpu_ops $< $@
 
-$(BUILD)/ops_test: test/ops_test.cu test/ops_test.cuh $(CUDA_OBJECTS) $(OBJ)/cpu/ops_twin.o \
+$(BUILD)/ops_test: test/ops_test.cu test/ops_test.cuh test/compare.cuh $(CUDA_OBJECTS) $(OBJ)/cpu/ops_twin.o \
 		$(filter-out %/cpu/ops.o %/cpu/device.o,$(CPU_OBJECTS)) cuda/rules.mk
 	$(NVCC) $(NVCCFLAGS) $(call gencode,$(CUDA_ARCHS)) -MF $(OBJ)/ops_test.d -o $@ $(filter %.cu %.o,$^) -cudart static \
 		-L$(CUDA_ROOT)/lib64 -L$(CUDA_ROOT)/lib -lpthread -ldl -lrt

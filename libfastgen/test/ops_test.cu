@@ -1,6 +1,7 @@
 /*
  * ops_test.cu - every op of the CUDA library's table against its twin in the CPU's: the same weights, the same step,
- * and for each op the same inputs, over random shapes. Tolerances: ops_test.cuh.
+ * and for each op the same inputs, over random shapes. Tolerances: compare.cuh. Every kernel that may make a product:
+ * gemm_test.cu.
  *
  *   ops_test          everything; exit status 1 on a difference
  *   ops_test quick    a few small shapes, for compute-sanitizer
@@ -63,30 +64,13 @@ static double largest_row(const fg_matrix &w) {
 	return std::sqrt(most);
 }
 
-/* What either side's order of summation may lose. A tensor core adds at least 8 products at a time to a sum, and may
- * cut off what falls below its last bit; the CPU adds in lanes. Every partial sum is at most |x| |w| (Cauchy-Schwarz),
- * so each of about cols / 8 additions loses at most 2 EPS of that, on both sides. rows_each: rows of the tolerance that
- * belong to one row of x. */
+/* rows_each: rows of the tolerance that belong to one row of x. */
 static void summation_slack(Tolerance &tolerance, const Values &x, const fg_matrix &w, size_t rows_each = 1) {
-	size_t cols = (size_t)w.cols;
-	double each = 4 * EPS * ((double)cols / 8 + 16) * largest_row(w);
-	for (size_t r = 0; r < tolerance.rows; r++) tolerance.slack(r, each * norm(&x[r / rows_each * cols], cols));
+	const size_t cols = (size_t)w.cols;
+	const double longest = largest_row(w);
+	for (size_t r = 0; r < tolerance.rows; r++)
+		tolerance.slack(r, summation_loss(&x[r / rows_each * cols], cols, longest));
 }
-
-/* One of our own kernels for a product, called directly: which of them a plan holds depends on how fast they were. */
-struct OwnKernel {
-	const char *name;
-	bool gemv;
-	unsigned outputs; /* it can make: bits 1 << Output */
-	int gemv_shape;
-	fg::Sm90Cut cut;
-
-	void run(const void *x, const fg_matrix &w, void *y, int32_t n, fg::Output output) const {
-		const bf16 *from = (const bf16 *)x, *weights = (const bf16 *)w.part[0].data;
-		CUDA(gemv ? fg::gemv(gemv_shape, from, weights, y, w.rows, w.cols, n, output, nullptr)
-		          : fg::gemm_sm90(cut, from, weights, y, w.rows, w.cols, n, output, nullptr));
-	}
-};
 
 /* x [n][cols] with zeros in place of the columns that another part of a product is over: parts are whole runs of 64. */
 static Values part_of(Values x, size_t cols, size_t part, size_t parts) {
@@ -96,47 +80,21 @@ static Values part_of(Values x, size_t cols, size_t part, size_t parts) {
 	return x;
 }
 
-/* `pick`: the matrix of either side. logits is the one product that is not rounded. `own`: the kernel to use, NULL =
- * what the library chooses. */
+/* `pick`: the matrix of either side. logits is the one product that is not rounded. */
 template <class F>
-static void test_linear(Twins &t, const char *what, const Buffer &in, const Buffer &out, int32_t n, F pick,
-                        const OwnKernel *own = nullptr) {
+static void test_linear(Twins &t, const char *what, const Buffer &in, const Buffer &out, int32_t n, F pick) {
 	const fg_matrix &w = *pick(t.cpu);
 	Values x = random_values((size_t)n * w.cols, FG_BF16);
 	size_t all = (size_t)n * w.rows;
 	in.put(x), out.poison(all);
 	fg_cpu_ops.linear(t.cpu, in.cpu, &w, n, out.cpu);
-	if (own) own->run(in.cuda, *pick(t.cuda), out.cuda, n, out.dtype == FG_BF16 ? fg::Output::BF16 : fg::Output::F32);
-	else fg_device_ops.linear(t.cuda, in.cuda, pick(t.cuda), n, out.cuda);
+	fg_device_ops.linear(t.cuda, in.cuda, pick(t.cuda), n, out.cuda);
 	CUDA(cudaDeviceSynchronize());
 	Values want = out.from_cpu(all);
 	Tolerance tolerance =
 		out.dtype == FG_BF16 ? Tolerance(want, (size_t)n, (size_t)w.rows) : Tolerance((size_t)n, (size_t)w.rows);
 	summation_slack(tolerance, x, w);
 	compare(what, out.from_cuda(all), want, tolerance);
-}
-
-/* Each part of a product that is left in parts, by a kernel of our own. */
-static void test_parts(Twins &t, const OwnKernel &own, int32_t n) {
-	const fg_matrix &w = t.cpu->weights.layers[0].o;
-	const size_t parts = (size_t)own.cut.parts, rows = (size_t)w.rows, each = (size_t)n * rows;
-	Values x = random_values((size_t)n * w.cols, FG_BF16);
-	t.attn.put(x);
-	void *delta = fg::context(t.cuda)->delta;
-	CUDA(cudaMemset(delta, 0xff, parts * each * sizeof(uint16_t)));
-	own.run(t.attn.cuda, t.cuda->weights.layers[0].o, delta, n, fg::Output::PARTS);
-	CUDA(cudaDeviceSynchronize());
-	std::vector<uint16_t> got(parts * each);
-	CUDA(cudaMemcpy(got.data(), delta, got.size() * sizeof got[0], cudaMemcpyDeviceToHost));
-	for (size_t p = 0; p < parts; p++) {
-		Values some = part_of(x, (size_t)w.cols, p, parts), want(each), values(each);
-		t.attn.put(some);
-		fg_cpu_ops.linear(t.cpu, t.attn.cpu, &w, n, want.data());
-		for (size_t i = 0; i < each; i++) values[i] = fg_from_bf16(got[p * each + i]);
-		Tolerance tolerance(want, (size_t)n, rows);
-		summation_slack(tolerance, some, w);
-		compare("gemm_sm90 in parts", values, want, tolerance);
-	}
 }
 
 /* linear_add and those who may add what it leaves pending: gather, which leaves it, and add_norm, which takes it. */
@@ -279,8 +237,7 @@ static void test_attention(Twins &t, const RandomStep &step) {
 	}
 }
 
-/* `own`: as test_linear's. */
-static void test_gate_up(Twins &t, int32_t layer, int32_t n, const OwnKernel *own = nullptr) {
+static void test_gate_up(Twins &t, int32_t layer, int32_t n) {
 	const fg_matrix &w = t.cpu->weights.layers[layer].gate_up;
 	const size_t I = (size_t)t.shape().intermediate_size, H = (size_t)w.cols;
 	Values x;
@@ -290,30 +247,13 @@ static void test_gate_up(Twins &t, int32_t layer, int32_t n, const OwnKernel *ow
 	}
 	t.x.put(x), t.gate_up.poison(2 * n * I), t.act.poison(n * I);
 	fg_cpu_ops.gate_up(t.cpu, t.x.cpu, &w, n, t.gate_up.cpu, t.act.cpu);
-	const fg_matrix &on_cuda = t.cuda->weights.layers[layer].gate_up;
-	if (own) own->run(t.x.cuda, on_cuda, t.act.cuda, n, fg::Output::SILU_MUL);
-	else fg_device_ops.gate_up(t.cuda, t.x.cuda, &on_cuda, n, t.gate_up.cuda, t.act.cuda);
+	fg_device_ops.gate_up(t.cuda, t.x.cuda, &t.cuda->weights.layers[layer].gate_up, n, t.gate_up.cuda, t.act.cuda);
 	CUDA(cudaDeviceSynchronize());
-	Values want = t.act.from_cpu(n * I), halves = t.gate_up.from_cpu(2 * n * I);
-	Tolerance tolerance(want, (size_t)n, I), product(2 * (size_t)n, I);
+	Values want = t.act.from_cpu(n * I);
+	Tolerance product(2 * (size_t)n, I);
 	summation_slack(product, x, w, 2);
-	for (size_t r = 0; r < (size_t)n; r++) {
-		/* __expf(x) is off by 2 + 1.2 |x| units in the last place, and the quotient vanishes where it leaves float32's
-		 * range. */
-		const float *gate = &halves[2 * r * I], *up = gate + I;
-		tolerance.slack(r, (16 + 3 * largest(gate, I)) * 2 * EPS * largest(&want[r * I], I) + 0x1p-100);
-		/* The halves may be rounded to bf16 on their way, by half a unit in the last place, at most 2^-8 of them.
-		 * SiLU's slope is at most 1.1, and SiLU itself at most its argument. */
-		double squares = 0;
-		for (size_t i = 0; i < I; i++) {
-			double g = std::fabs(gate[i]), u = std::fabs(up[i]), slack = product.element[2 * r * I + i];
-			double dg = g * 0x1p-8 + slack, du = u * 0x1p-8 + slack,
-				   d = 1.1 * dg * u + g / (1 + std::exp(-(double)gate[i])) * du + dg * du;
-			tolerance.element[r * I + i] += d, squares += d * d;
-		}
-		tolerance.row[r] += std::sqrt(squares);
-	}
-	compare(own ? own->name : "gate_up", t.act.from_cuda(n * I), want, tolerance);
+	compare("gate_up", t.act.from_cuda(n * I), want,
+	        gated_tolerance(t.gate_up.from_cpu(2 * n * I), product, true, want));
 }
 
 /* Enqueues the sampling of all rows, from the same logits; check_samples looks once the step is over. */
@@ -369,33 +309,6 @@ static void test_last_sampled(Twins &t, const RandomStep &before) {
 	test_embed(t);
 	t.end();
 	t.forget();
-}
-
-/* The products by a kernel of our own, with each kind of output. */
-static void test_own_kernel(Twins &t, const OwnKernel &own, int32_t n) {
-	auto can = [&](fg::Output output) { return (own.outputs >> (int)output & 1) != 0; };
-	auto qkv = [](fg_ctx *c) { return &c->weights.layers[1].qkv; };
-	auto lm_head = [](fg_ctx *c) { return &c->weights.lm_head; };
-	if (can(fg::Output::BF16)) test_linear(t, own.name, t.x, t.qkv, n, qkv, &own);
-	if (can(fg::Output::F32) && n <= t.logit_rows) test_linear(t, own.name, t.x, t.logits, n, lm_head, &own);
-	if (can(fg::Output::SILU_MUL)) test_gate_up(t, 1, n, &own);
-	if (own.cut.parts > 1) test_parts(t, own, n);
-}
-
-static void test_own_kernels(Twins &t) {
-	const int32_t most = t.config.options.max_step_tokens;
-	for (int shape = 0; shape < fg::GEMV_SHAPES_COUNT; shape++)
-		for (int32_t n = 1; n <= std::min(fg::GEMV_MOST, most); n++)
-			test_own_kernel(t, {"gemv", true, ~0u, shape, {}}, n);
-	if (fg::context(t.cuda)->arch != 90) return;
-	for (int tile = 0; tile < fg::SM90_TILES_COUNT; tile++)
-		for (int32_t n : {1, 40, 64, 65, 127, 200, 300}) {
-			const fg::Sm90Tile &shape = fg::SM90_TILES[tile];
-			if (n > most) continue;
-			test_own_kernel(t, {"gemm_sm90", false, shape.outputs, 0, {tile, 1}}, n);
-			for (int parts = 2; !shape.split && parts <= fg::SM90_MOST_PARTS; parts++)
-				test_own_kernel(t, {"gemm_sm90", false, 0, 0, {tile, parts}}, n);
-		}
 }
 
 /* A page to the host and back into another, within one list. */
@@ -550,7 +463,6 @@ static void test_shape(const Size &z) {
 	shape_text = text;
 	Twins t(s, o, next_random());
 	test_weights(t);
-	test_own_kernels(t);
 	test_copy_pages(t);
 	for (int kind = 0; kind < KINDS; kind++) test_step(t, (Kind)kind);
 	for (int32_t n : {1, 3, z.max_seqs}) test_replay(t, n);

@@ -1,21 +1,15 @@
 /*
  * ops_test.cuh - what ops_test.cu stands on: a context of each library with the same weights, buffers that are written
- * and read on both sides, the comparison, and random steps.
+ * and read on both sides, and random steps.
  *
  * What is compared is CUDA's result with the CPU's, which here is float32 throughout: nothing that the CPU hands on is
- * rounded to bf16, so that a difference is CUDA's own error. Two bounds hold it, both computed from the data:
- *
- * - of an element: one unit in the last place of bf16, twice what rounding costs at the worst;
- * - of a row's norm: twice what rounding to bf16 costs on average, an error spread evenly over a unit in the last
- *   place: sqrt(sum of ulp^2 / 12). (Rounding alone cannot cost more than sqrt(3) times that.)
- *
- * Each op adds to both what its sums may lose in float32 when added up in another order, which its test derives.
+ * rounded to bf16, so that a difference is CUDA's own error. The bounds that hold it: compare.cuh.
  */
 #ifndef FG_OPS_TEST_CUH
 #define FG_OPS_TEST_CUH
 
 #include "../cuda/context.cuh"
-#include "../numeric.h"
+#include "compare.cuh"
 
 extern "C" {
 #include "../engine.h"
@@ -23,27 +17,13 @@ extern "C" {
 #define _Alignas alignas /* kernels.h is C */
 #include "../cpu/cpu.h"
 #undef _Alignas
-#include "check.h"
 extern const fg_ops fg_cpu_ops; /* the CPU's fg_device_ops, renamed by objcopy (cuda/rules.mk) */
 }
 
 #include <algorithm>
-#include <cmath>
-#include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <memory>
-#include <string>
 #include <vector>
-
-#define CUDA(call)                                                                                                     \
-	do {                                                                                                               \
-		cudaError_t error_ = (call);                                                                                   \
-		if (error_ != cudaSuccess) {                                                                                   \
-			printf("FAILED: %s:%d: %s: %s\n", __FILE__, __LINE__, #call, cudaGetErrorString(error_));                  \
-			exit(1);                                                                                                   \
-		}                                                                                                              \
-	} while (0)
 
 #define MUST(call)                                                                                                     \
 	do {                                                                                                               \
@@ -55,123 +35,6 @@ extern const fg_ops fg_cpu_ops; /* the CPU's fg_device_ops, renamed by objcopy (
 
 /* Not std::vector: nvcc 13.0 fails on vectors of C's unnamed structures. */
 template <class T> using Array = std::unique_ptr<T[]>;
-typedef std::vector<float> Values;
-
-/* ---- counting and comparing ---- */
-
-static int passed, failed;
-static std::string shape_text; /* of the contexts at hand, for messages */
-
-static void count(bool ok) {
-	ok ? passed++ : failed++;
-}
-
-static void expect(bool ok, const char *what) {
-	count(ok);
-	if (!ok) printf("FAILED: %s, %s\n", what, shape_text.c_str());
-}
-
-constexpr double EPS = 0x1p-24; /* what rounding to float32 costs at most, of the value */
-
-/* The distance of bf16's neighbours at v. */
-static double ulp(double v) {
-	return v == 0 || !std::isfinite(v) ? 0 : std::ldexp(1, std::max(std::ilogb(v), -126) - 7);
-}
-
-/* How far CUDA's result may be from the CPU's. */
-struct Tolerance {
-	size_t rows, cols;
-	std::vector<double> element, row; /* [rows][cols]; [rows]: of the norm of the row's difference */
-
-	/* Nothing: equal to the bit. */
-	Tolerance(size_t rows, size_t cols) : rows(rows), cols(cols), element(rows * cols), row(rows) {
-	}
-
-	/* What rounding `values` to bf16 may cost. */
-	Tolerance(const Values &values, size_t rows, size_t cols) : Tolerance(rows, cols) {
-		for (size_t r = 0; r < rows; r++) {
-			double squares = 0;
-			for (size_t i = r * cols; i < (r + 1) * cols; i++)
-				element[i] = ulp(values[i]), squares += element[i] * element[i];
-			row[r] = 2 * std::sqrt(squares / 12);
-		}
-	}
-
-	/* Adds another's. */
-	Tolerance &operator+=(const Tolerance &other) {
-		for (size_t i = 0; i < element.size(); i++) element[i] += other.element[i];
-		for (size_t r = 0; r < rows; r++) row[r] += other.row[r];
-		return *this;
-	}
-
-	/* Adds a bound that holds for every element of a row. */
-	void slack(size_t r, double bound) {
-		for (size_t i = r * cols; i < (r + 1) * cols; i++) element[i] += bound;
-		row[r] += bound * std::sqrt((double)cols);
-	}
-};
-
-static double norm(const float *v, size_t n) {
-	double sum = 0;
-	for (size_t i = 0; i < n; i++) sum += (double)v[i] * v[i];
-	return std::sqrt(sum);
-}
-
-static double largest(const float *v, size_t n) {
-	double most = 0;
-	for (size_t i = 0; i < n; i++) most = std::max(most, (double)std::fabs(v[i]));
-	return most;
-}
-
-/* What was poisoned and not written is NaN, and fails whatever the tolerance. */
-static void compare(const char *what, const Values &got, const Values &want, const Tolerance &t) {
-	size_t bad_elements = 0, bad_rows = 0, unwritten = 0, at = 0, at_row = 0;
-	double worst = 0;
-	for (size_t r = 0; r < t.rows; r++) {
-		double wrong = 0;
-		for (size_t i = r * t.cols; i < (r + 1) * t.cols; i++) {
-			double d = std::fabs((double)got[i] - want[i]);
-			unwritten += std::isnan(got[i]);
-			if (!(d <= t.element[i]) && bad_elements++ == 0) at = i;
-			wrong += d * d;
-		}
-		wrong = std::sqrt(wrong);
-		if (wrong <= t.row[r]) continue;
-		bad_rows++;
-		double share = t.row[r] > 0 ? wrong / t.row[r] : INFINITY;
-		if (!(share <= worst)) worst = share, at_row = r;
-	}
-	count(bad_elements + bad_rows == 0);
-	if (bad_elements)
-		printf("FAILED: %s, %s: %zu of %zu elements, %zu of them NaN; first row %zu column %zu: %.9g, not %.9g (within "
-		       "%.3g)\n",
-		       what, shape_text.c_str(), bad_elements, t.rows * t.cols, unwritten, at / t.cols, at % t.cols, got[at],
-		       want[at], t.element[at]);
-	if (bad_rows) {
-		double wrong = 0, all = norm(&want[at_row * t.cols], t.cols);
-		for (size_t i = at_row * t.cols; i < (at_row + 1) * t.cols; i++) wrong += std::pow((double)got[i] - want[i], 2);
-		printf("FAILED: %s, %s: %zu of %zu rows; worst row %zu: relative error %.3g, allowed %.3g\n", what,
-		       shape_text.c_str(), bad_rows, t.rows, at_row, std::sqrt(wrong) / all, t.row[at_row] / all);
-	}
-}
-
-/* ---- inputs ---- */
-
-/* About normal with deviation 1, and never past 3.5. */
-static float normal() {
-	uint64_t bits = next_random();
-	float sum = 0;
-	for (int i = 0; i < 64; i += 16) sum += (float)(bits >> i & 0xffff);
-	return (sum * 0x1p-16f - 2) * 1.7320508f;
-}
-
-/* In float32, or in float32 that is exact in bf16. */
-static Values random_values(size_t n, int32_t dtype, float deviation = 1) {
-	Values v(n);
-	for (float &x : v) x = fg_round(deviation * normal(), dtype);
-	return v;
-}
-
 /* ---- both sides ---- */
 
 /* The same matrix on both sides: float32 on the CPU, `dtype` on the device. */

@@ -223,8 +223,9 @@ engineTest("a listener that throws loses its own sequence only", async () => {
 
 engineTest("close ends what runs with an error, and later requests are refused", async () => {
   const front = await start();
-  const running = run(front, request(10, 1, 400));
-  await Bun.sleep(20);
+  const begun = Promise.withResolvers<void>();
+  const running = run(front, request(10, 1, 400), () => begun.resolve());
+  await begun.promise;
   const closed = front.close();
   expect((await running).last).toMatchObject({ finish: "error", error: { kind: "unavailable" } });
   await closed;
@@ -235,8 +236,9 @@ engineTest("close ends what runs with an error, and later requests are refused",
 
 engineTest("a thread that dies fails what runs, and says so", async () => {
   const front = await start();
-  const running = run(front, request(10, 1, 400));
-  await Bun.sleep(20);
+  const begun = Promise.withResolvers<void>();
+  const running = run(front, request(10, 1, 400), () => begun.resolve());
+  await begun.promise;
   await (front as unknown as { worker: Worker }).worker.terminate();
   const { error } = (await running).last;
   expect(error).toMatchObject({ kind: "internal" });

@@ -1,0 +1,191 @@
+/*
+ * compare.cuh - what tests of the CUDA library compare results with: counting, and the two bounds that hold a result
+ * which was computed in float32 and rounded to bf16, both from the data:
+ *
+ * - of an element: one unit in the last place of bf16, twice what rounding costs at the worst;
+ * - of a row's norm: twice what rounding to bf16 costs on average, an error spread evenly over a unit in the last
+ *   place: sqrt(sum of ulp^2 / 12). (Rounding alone cannot cost more than sqrt(3) times that.)
+ *
+ * Each op adds to both what its sums may lose in float32 when added up in another order.
+ */
+#ifndef FG_COMPARE_CUH
+#define FG_COMPARE_CUH
+
+#include "../numeric.h"
+
+extern "C" {
+#include "../fastgen.h"
+#include "check.h"
+}
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cuda_runtime.h>
+#include <string>
+#include <vector>
+
+#define CUDA(call)                                                                                                     \
+	do {                                                                                                               \
+		cudaError_t error_ = (call);                                                                                   \
+		if (error_ != cudaSuccess) {                                                                                   \
+			printf("FAILED: %s:%d: %s: %s\n", __FILE__, __LINE__, #call, cudaGetErrorString(error_));                  \
+			exit(1);                                                                                                   \
+		}                                                                                                              \
+	} while (0)
+
+typedef std::vector<float> Values;
+
+/* ---- counting and comparing ---- */
+
+static int passed, failed;
+static std::string shape_text; /* of the contexts at hand, for messages */
+
+static inline void count(bool ok) {
+	ok ? passed++ : failed++;
+}
+
+static inline void expect(bool ok, const char *what) {
+	count(ok);
+	if (!ok) printf("FAILED: %s, %s\n", what, shape_text.c_str());
+}
+
+constexpr double EPS = 0x1p-24; /* what rounding to float32 costs at most, of the value */
+
+/* The distance of bf16's neighbours at v. */
+static inline double ulp(double v) {
+	return v == 0 || !std::isfinite(v) ? 0 : std::ldexp(1, std::max(std::ilogb(v), -126) - 7);
+}
+
+/* How far CUDA's result may be from the CPU's. */
+struct Tolerance {
+	size_t rows, cols;
+	std::vector<double> element, row; /* [rows][cols]; [rows]: of the norm of the row's difference */
+
+	/* Nothing: equal to the bit. */
+	Tolerance(size_t rows, size_t cols) : rows(rows), cols(cols), element(rows * cols), row(rows) {
+	}
+
+	/* What rounding `values` to bf16 may cost. */
+	Tolerance(const Values &values, size_t rows, size_t cols) : Tolerance(rows, cols) {
+		for (size_t r = 0; r < rows; r++) {
+			double squares = 0;
+			for (size_t i = r * cols; i < (r + 1) * cols; i++)
+				element[i] = ulp(values[i]), squares += element[i] * element[i];
+			row[r] = 2 * std::sqrt(squares / 12);
+		}
+	}
+
+	/* Adds another's. */
+	Tolerance &operator+=(const Tolerance &other) {
+		for (size_t i = 0; i < element.size(); i++) element[i] += other.element[i];
+		for (size_t r = 0; r < rows; r++) row[r] += other.row[r];
+		return *this;
+	}
+
+	/* Adds a bound that holds for every element of a row. */
+	void slack(size_t r, double bound) {
+		for (size_t i = r * cols; i < (r + 1) * cols; i++) element[i] += bound;
+		row[r] += bound * std::sqrt((double)cols);
+	}
+};
+
+static inline double norm(const float *v, size_t n) {
+	double sum = 0;
+	for (size_t i = 0; i < n; i++) sum += (double)v[i] * v[i];
+	return std::sqrt(sum);
+}
+
+static inline double largest(const float *v, size_t n) {
+	double most = 0;
+	for (size_t i = 0; i < n; i++) most = std::max(most, (double)std::fabs(v[i]));
+	return most;
+}
+
+/* What was poisoned and not written is NaN, and fails whatever the tolerance. */
+static inline void compare(const char *what, const Values &got, const Values &want, const Tolerance &t) {
+	size_t bad_elements = 0, bad_rows = 0, unwritten = 0, at = 0, at_row = 0;
+	double worst = 0;
+	for (size_t r = 0; r < t.rows; r++) {
+		double wrong = 0;
+		for (size_t i = r * t.cols; i < (r + 1) * t.cols; i++) {
+			double d = std::fabs((double)got[i] - want[i]);
+			unwritten += std::isnan(got[i]);
+			if (!(d <= t.element[i]) && bad_elements++ == 0) at = i;
+			wrong += d * d;
+		}
+		wrong = std::sqrt(wrong);
+		if (wrong <= t.row[r]) continue;
+		bad_rows++;
+		double share = t.row[r] > 0 ? wrong / t.row[r] : INFINITY;
+		if (!(share <= worst)) worst = share, at_row = r;
+	}
+	count(bad_elements + bad_rows == 0);
+	if (bad_elements)
+		printf("FAILED: %s, %s: %zu of %zu elements, %zu of them NaN; first row %zu column %zu: %.9g, not %.9g (within "
+		       "%.3g)\n",
+		       what, shape_text.c_str(), bad_elements, t.rows * t.cols, unwritten, at / t.cols, at % t.cols, got[at],
+		       want[at], t.element[at]);
+	if (bad_rows) {
+		double wrong = 0, all = norm(&want[at_row * t.cols], t.cols);
+		for (size_t i = at_row * t.cols; i < (at_row + 1) * t.cols; i++) wrong += std::pow((double)got[i] - want[i], 2);
+		printf("FAILED: %s, %s: %zu of %zu rows; worst row %zu: relative error %.3g, allowed %.3g\n", what,
+		       shape_text.c_str(), bad_rows, t.rows, at_row, std::sqrt(wrong) / all, t.row[at_row] / all);
+	}
+}
+
+/* ---- inputs ---- */
+
+/* About normal with deviation 1, and never past 3.5. */
+static inline float normal() {
+	uint64_t bits = next_random();
+	float sum = 0;
+	for (int i = 0; i < 64; i += 16) sum += (float)(bits >> i & 0xffff);
+	return (sum * 0x1p-16f - 2) * 1.7320508f;
+}
+
+/* In float32, or in float32 that is exact in bf16. */
+static inline Values random_values(size_t n, int32_t dtype, float deviation = 1) {
+	Values v(n);
+	for (float &x : v) x = fg_round(deviation * normal(), dtype);
+	return v;
+}
+
+/* ---- what sums may lose ---- */
+
+/* Of a product, of either order of summation, for an element of x [cols] and w, whose longest row is given. A tensor
+ * core adds at least 8 products at a time to a sum, and may cut off what falls below its last bit; a CPU adds in lanes.
+ * Every partial sum is at most |x| |w| (Cauchy-Schwarz), so each of about cols / 8 additions loses at most 2 EPS of
+ * that, on both sides. */
+static inline double summation_loss(const float *x, size_t cols, double longest_row) {
+	return 4 * EPS * ((double)cols / 8 + 16) * longest_row * norm(x, cols);
+}
+
+/* Of silu(gate) * up [n][I], `want`, when the halves [n][2][I] are off by `product`, a row of it a half, and by what
+ * rounding them to bf16 costs if `rounded`. */
+static inline Tolerance gated_tolerance(const Values &halves, const Tolerance &product, bool rounded,
+                                        const Values &want) {
+	const size_t n = product.rows / 2, I = product.cols;
+	Tolerance tolerance(want, n, I);
+	for (size_t r = 0; r < n; r++) {
+		/* __expf(x) is off by 2 + 1.2 |x| units in the last place, and the quotient vanishes where it leaves float32's
+		 * range. */
+		const float *gate = &halves[2 * r * I], *up = gate + I;
+		tolerance.slack(r, (16 + 3 * largest(gate, I)) * 2 * EPS * largest(&want[r * I], I) + 0x1p-100);
+		/* Rounding moves a half by half a unit in the last place, at most 2^-8 of it. SiLU's slope is at most 1.1, and
+		 * SiLU itself at most its argument. */
+		double squares = 0;
+		for (size_t i = 0; i < I; i++) {
+			const double g = std::fabs(gate[i]), u = std::fabs(up[i]), share = rounded ? 0x1p-8 : 0;
+			const double dg = g * share + product.element[2 * r * I + i],
+						 du = u * share + product.element[(2 * r + 1) * I + i],
+						 d = 1.1 * dg * u + g / (1 + std::exp(-(double)gate[i])) * du + dg * du;
+			tolerance.element[r * I + i] += d, squares += d * d;
+		}
+		tolerance.row[r] += std::sqrt(squares);
+	}
+	return tolerance;
+}
+
+#endif
