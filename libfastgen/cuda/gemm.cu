@@ -224,7 +224,7 @@ fg_status Gemm::plan(const GemmKey &key, const GemmTrial &trial, cudaStream_t st
 	cublasStatus_t searched = CUBLAS_STATUS_SUCCESS;
 	/* SiLU takes cuBLASLt a further pass, which costs more than it is faster by where our own tiles come out even. */
 	const bool own_is_better = hopper && key.output == Output::SILU_MUL && key.n > GEMV_MOST && gemm_sm90_even(key.n);
-	if (!own_is_better)
+	if (use_cublaslt && !own_is_better)
 		searched =
 			lt.heuristic(handle, plan.desc, plan.w, plan.x, plan.y, plan.y, preference, SUGGESTIONS, found, &n_found);
 	lt.preference_destroy(preference);
@@ -286,7 +286,7 @@ fg_status Gemm::plan(const GemmKey &key, const GemmTrial &trial, cudaStream_t st
 	cudaEventDestroy(to);
 	if (failed) return fg_fail(FG_DEVICE, "a matrix product failed on the device");
 	if (best == INFINITY)
-		return fg_fail(FG_UNSUPPORTED, "cuBLASLt has no product of [%d][%d] with [%d][%d]^T", key.n, key.cols, key.rows,
+		return fg_fail(FG_UNSUPPORTED, "there is no product of [%d][%d] with [%d][%d]^T", key.n, key.cols, key.rows,
 		               key.cols);
 	choose(key, plan);
 	return FG_OK;

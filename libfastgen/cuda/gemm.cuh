@@ -87,6 +87,8 @@ class Gemm {
 	fg_status open(const char *device_name, int arch);
 	void close();
 
+	/* false: cuBLASLt's kernels are not tried. For tools that cannot run them. */
+	static inline bool use_cublaslt = true;
 	/* Makes the plan for this product, timing candidates where the file holds no choice. */
 	fg_status plan(const GemmKey &key, const GemmTrial &trial, cudaStream_t stream);
 	/* Products of so many tokens and more are bound by the power that the device may draw, of which a product alone

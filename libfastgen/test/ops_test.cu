@@ -4,7 +4,8 @@
  * gemm_test.cu.
  *
  *   ops_test          everything; exit status 1 on a difference
- *   ops_test quick    a few small shapes, for compute-sanitizer
+ *   ops_test quick    a few small shapes, for compute-sanitizer's memcheck
+ *   ops_test own      the same without cuBLASLt, for its racecheck, which those kernels do not run under; sm_90
  *
  * Also: a step replayed from a graph against the same one launched op by op. Without a device says so and passes.
  */
@@ -482,7 +483,9 @@ int main(int argc, char **argv) {
 	 * stays in the user's cache: without a home there is no file of choices. */
 	unsetenv("XDG_CACHE_HOME"), unsetenv("HOME");
 	random_state = 1;
-	if (argc > 1 && !strcmp(argv[1], "quick")) {
+	const bool own = argc > 1 && !strcmp(argv[1], "own");
+	fg::Gemm::use_cublaslt = !own;
+	if (own || (argc > 1 && !strcmp(argv[1], "quick"))) {
 		for (const Size &z : {Size{32, 3, 1, 40, 24, 67, 4, 20, 8}, Size{64, 2, 2, 72, 136, 100, 3, 12, 8},
 		                      Size{128, 8, 1, 64, 48, 129, 4, 20, 8}})
 			test_shape(z);
