@@ -237,6 +237,11 @@ fg_status Gemm::plan(const GemmKey &key, const GemmTrial &trial, cudaStream_t st
 		candidates.push_back(plan);
 	plan.method = Method::SM90;
 	for (const Sm90Cut &cut : cuts(key)) plan.cut = cut, candidates.push_back(plan);
+	/* Nothing to choose; or a tool that would take long to time it. */
+	if (candidates.size() == 1 || (!use_cublaslt && !candidates.empty())) {
+		choose(key, candidates[0]);
+		return FG_OK;
+	}
 
 	cudaEvent_t from, to;
 	cudaEventCreate(&from);
