@@ -97,7 +97,7 @@ fg_status Gemm::open(const char *device_name, int arch) {
 	std::string folder = cache_folder(), device = device_name;
 	for (char &c : device)
 		if (!isalnum((unsigned char)c)) c = '-';
-	if (!folder.empty()) file = folder + "/gemm-" + device + "-" + std::to_string(lt.version()) + ".txt";
+	if (!folder.empty()) file = folder + "/products-" + device + "-" + std::to_string(lt.version()) + ".txt";
 	FILE *f = file.empty() ? nullptr : fopen(file.c_str(), "r");
 	if (f) {
 		/* A line a choice: rows cols n output choice. A line that does not read as one is skipped: the choice is then
