@@ -1,8 +1,11 @@
 /*
  * attention_prefill.cu - prompt attention for devices without wgmma, and for head_dim 32: FlashAttention-2
- * (arXiv:2307.08691) on mma.sync. Each of four warps holds 16 query rows; pages of K and V come in two ahead.
+ * (arXiv:2307.08691) on mma.sync; and the plan of a step's tiles, for either kernel. Each of four warps holds 16 query
+ * rows; pages of K and V come in two ahead.
  */
 #include "attention_prefill.cuh"
+
+#include <algorithm>
 
 namespace fg {
 
@@ -152,7 +155,29 @@ template <int D> cudaError_t launch(const PrefillArgs &args, cudaStream_t stream
 	return cudaGetLastError();
 }
 
+PrefillTile tile_of(const AttnSeq &s, int32_t first_row, int32_t group) {
+	const int32_t base = s.context - s.n_new, n_rows = s.n_new * group,
+				  end = std::min(first_row + PREFILL_ROWS, n_rows);
+	return {s.slot,
+	        s.first_token,
+	        n_rows,
+	        first_row,
+	        base,
+	        base + first_row / group,
+	        base + (end - 1) / group,
+	        (s.context - 1) / PAGE};
+}
+
 } // namespace
+
+int32_t plan_prefill(const AttnSeq *seqs, int32_t n_seqs, int32_t group, PrefillTile *tiles) {
+	int32_t n = 0;
+	for (int32_t i = 0; i < n_seqs; i++)
+		for (int32_t row = 0; row < seqs[i].n_new * group; row += PREFILL_ROWS)
+			tiles[n++] = tile_of(seqs[i], row, group);
+	std::stable_sort(tiles, tiles + n, [](const PrefillTile &a, const PrefillTile &b) { return a.low > b.low; });
+	return n;
+}
 
 cudaError_t prefill_attention(const PrefillArgs &args, cudaStream_t stream) {
 	switch (args.kv.head_dim) {

@@ -28,17 +28,9 @@ struct alignas(16) PrefillTile {
 	int32_t last_page;   /* of the sequence: index into its page table */
 };
 
-inline PrefillTile prefill_tile(const AttnSeq &s, int32_t first_row, int32_t group) {
-	const int32_t base = s.context - s.n_new, n_rows = s.n_new * group, last_row = first_row + PREFILL_ROWS - 1;
-	return {s.slot,
-	        s.first_token,
-	        n_rows,
-	        first_row,
-	        base,
-	        base + first_row / group,
-	        base + (last_row < n_rows ? last_row : n_rows - 1) / group,
-	        (s.context - 1) / PAGE};
-}
+/* The tiles of n_seqs chunks, most work first; returns how many, at most one for every PREFILL_ROWS rows and one for
+ * every chunk. On the host. */
+int32_t plan_prefill(const AttnSeq *seqs, int32_t n_seqs, int32_t group, PrefillTile *tiles);
 
 struct PrefillArgs {
 	KvPool kv;

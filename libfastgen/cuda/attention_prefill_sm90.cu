@@ -261,7 +261,6 @@ __device__ void consume(const PrefillArgs &a, const Divider &kv_heads, const Div
 			pack_weights(p, sc);
 		}
 		auto write = [&] {
-			const bool odd = lane & 1;
 			hold(o);
 			release(&s.v_empty[v_stage]);
 			v_next();
@@ -272,16 +271,12 @@ __device__ void consume(const PrefillArgs &a, const Divider &kv_heads, const Div
 				const int row = row0 + 8 * r, token = group.quotient(row);
 				const float inverse = __fdividef(1, rows.sum[r]);
 				bf16 *to = a.out + ((int64_t)(w.tile.first_token + token) * a.kv.kv_heads + w.head) * a.group * D +
-				           (row - token * a.group) * D + (odd ? 8 : 0) + lane % 4 / 2 * 4;
-				/* Of two eights of columns lanes exchange one each with a neighbour, so that a quad stores whole
-				 * sectors of memory. */
+				           (row - token * a.group) * D + exchanged_column();
 #pragma unroll
 				for (int i = 0; i < D / 8; i += 2) {
 					uint32_t first = pack_bf16(o[i * 4 + 2 * r] * inverse, o[i * 4 + 2 * r + 1] * inverse);
 					uint32_t second = pack_bf16(o[i * 4 + 4 + 2 * r] * inverse, o[i * 4 + 5 + 2 * r] * inverse);
-					uint32_t got = __shfl_xor_sync(~0u, odd ? first : second, 1);
-					if (rows.position[r] >= 0)
-						*(uint2 *)(to + i * 8) = odd ? make_uint2(got, second) : make_uint2(first, got);
+					store_eights(to + i * 8, first, second, rows.position[r] >= 0);
 				}
 			}
 		};

@@ -201,6 +201,26 @@ cudaError_t Gemm::enqueue(const GemmKey &key, const GemmPlan &p, const void *x, 
 	return gated ? silu_mul((const bf16 *)scratch, (bf16 *)y, key.n, key.rows / 2, stream) : cudaSuccess;
 }
 
+fg_status Gemm::suggest(GemmPlan plan, std::vector<GemmPlan> *candidates) const {
+	cublasLtMatmulPreference_t preference;
+	size_t bytes = WORKSPACE_BYTES;
+	/* Parts over k must not be rounded to bf16 before they are added up. */
+	uint32_t reductions = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
+	LT(lt.preference_create(&preference));
+	LT(lt.preference_set(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &bytes, sizeof bytes));
+	LT(lt.preference_set(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &reductions, sizeof reductions));
+	cublasLtMatmulHeuristicResult_t found[SUGGESTIONS];
+	int n_found = 0;
+	cublasStatus_t searched =
+		lt.heuristic(handle, plan.desc, plan.w, plan.x, plan.y, plan.y, preference, SUGGESTIONS, found, &n_found);
+	lt.preference_destroy(preference);
+	for (int i = 0; searched == CUBLAS_STATUS_SUCCESS && i < n_found; i++) {
+		plan.algo = found[i].algo;
+		candidates->push_back(plan);
+	}
+	return FG_OK;
+}
+
 fg_status Gemm::plan(const GemmKey &key, const GemmTrial &trial, cudaStream_t stream) {
 	if (plans.count(key)) return FG_OK;
 	GemmPlan plan = {};
@@ -212,26 +232,10 @@ fg_status Gemm::plan(const GemmKey &key, const GemmTrial &trial, cudaStream_t st
 	}
 
 	std::vector<GemmPlan> candidates;
-	cublasLtMatmulPreference_t preference;
-	size_t bytes = WORKSPACE_BYTES;
-	LT(lt.preference_create(&preference));
-	LT(lt.preference_set(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &bytes, sizeof bytes));
-	/* Parts over k must not be rounded to bf16 before they are added up. */
-	uint32_t reductions = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
-	LT(lt.preference_set(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &reductions, sizeof reductions));
-	cublasLtMatmulHeuristicResult_t found[SUGGESTIONS];
-	int n_found = 0;
-	cublasStatus_t searched = CUBLAS_STATUS_SUCCESS;
 	/* SiLU takes cuBLASLt a further pass, which costs more than it is faster by where our own tiles come out even. */
 	const bool own_is_better = hopper && key.output == Output::SILU_MUL && key.n > GEMV_MOST && gemm_sm90_even(key.n);
-	if (use_cublaslt && !own_is_better)
-		searched =
-			lt.heuristic(handle, plan.desc, plan.w, plan.x, plan.y, plan.y, preference, SUGGESTIONS, found, &n_found);
-	lt.preference_destroy(preference);
-	for (int i = 0; searched == CUBLAS_STATUS_SUCCESS && i < n_found; i++) {
-		plan.algo = found[i].algo;
-		candidates.push_back(plan);
-	}
+	if (use_cublaslt && !own_is_better) status = suggest(plan, &candidates);
+	if (status) return status;
 	plan.method = Method::GEMV;
 	for (plan.gemv_shape = 0; key.n <= GEMV_MOST && plan.gemv_shape < GEMV_SHAPES_COUNT; plan.gemv_shape++)
 		candidates.push_back(plan);

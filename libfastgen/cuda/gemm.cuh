@@ -117,6 +117,8 @@ class Gemm {
 
   private:
 	fg_status describe(const GemmKey &key, GemmPlan *plan);
+	/* Adds cuBLASLt's suggestions for this plan to the candidates. */
+	fg_status suggest(GemmPlan plan, std::vector<GemmPlan> *candidates) const;
 	std::vector<Sm90Cut> cuts(const GemmKey &key) const;
 	/* Whether the file's choice works for this plan; then it is in it. */
 	bool recall(const GemmKey &key, GemmPlan *plan);

@@ -36,14 +36,12 @@ __device__ __forceinline__ float2 two_columns(const float (&acc)[ROWS / 2], int 
 	return make_float2(gate.x * up[0], gate.y * up[1]);
 }
 
-/* Stores a tile of ROWS rows of w that is not split. Of two eights of bf16, lanes exchange one each with a neighbour,
- * so that each stores four columns of one, and a quad whole sectors of memory. */
+/* Stores a tile of ROWS rows of w that is not split. */
 template <class S, int ROWS>
 __device__ __forceinline__ void write_whole(const GemmArgs &a, const Work &work, int token,
                                             const float (&acc)[ROWS / 2]) {
 	constexpr int EIGHTS = ROWS / S::GATED / 8;
 	const int lane = threadIdx.x % 4, width = a.rows / S::GATED;
-	const bool odd = lane & 1;
 #pragma unroll
 	for (int r = 0; r < 2; r++) {
 		const int t = token + r * 8;
@@ -58,11 +56,9 @@ __device__ __forceinline__ void write_whole(const GemmArgs &a, const Work &work,
 				store_two<S>(a, work.part, t, column, first.x, first.y);
 				if (!alone) store_two<S>(a, work.part, t, column + 8, second.x, second.y);
 			} else {
-				uint32_t even_two = pack_bf16(first.x, first.y), odd_two = pack_bf16(second.x, second.y);
-				uint32_t got = __shfl_xor_sync(~0u, odd ? even_two : odd_two, 1);
-				int column = work.column + odd * 8 + lane / 2 * 4 + b * 8;
-				if (t < a.n && column < width)
-					*(uint2 *)(row + column) = odd ? make_uint2(got, odd_two) : make_uint2(even_two, got);
+				int column = work.column + exchanged_column() + b * 8;
+				store_eights(row + column, pack_bf16(first.x, first.y), pack_bf16(second.x, second.y),
+				             t < a.n && column < width);
 			}
 		}
 	}

@@ -166,6 +166,19 @@ template <int N> __device__ __forceinline__ void hold(float (&d)[N]) {
 	for (int i = 0; i < N; i++) asm volatile("" : "+f"(d[i])::"memory");
 }
 
+/* Of eight columns of an accumulator's row a lane of a quad has two. Stores what it has, in bf16, of two eights: lanes
+ * exchange one each with a neighbour, so that each has four columns of one, and a quad stores whole sectors of memory.
+ * `to`: the place of this lane's four, exchanged_column() from the first of both eights; left alone if not `valid`. */
+__device__ __forceinline__ void store_eights(bf16 *to, uint32_t first, uint32_t second, bool valid) {
+	const bool odd = threadIdx.x & 1;
+	uint32_t got = __shfl_xor_sync(~0u, odd ? first : second, 1);
+	if (valid) *(uint2 *)to = odd ? make_uint2(got, second) : make_uint2(first, got);
+}
+
+__device__ __forceinline__ int exchanged_column() {
+	return (threadIdx.x & 1) * 8 + threadIdx.x % 4 / 2 * 4;
+}
+
 /* d[64 x 2N] (+)= a[64x16] * b[16 x 2N]: N accumulators a thread; a from shared memory or registers, b from shared
  * memory, stored [n][k] or, with TransB = 1, [k][n].
  *

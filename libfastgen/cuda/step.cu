@@ -47,15 +47,6 @@ StepLayout make_layout(const Context *c) {
 	return l;
 }
 
-int32_t plan_prefill(const Context *c, const AttnSeq *seqs, int32_t first, int32_t n, PrefillTile *tiles) {
-	int32_t n_tiles = 0;
-	for (int32_t i = first; i < first + n; i++)
-		for (int32_t row = 0; row < seqs[i].n_new * group(c); row += PREFILL_ROWS)
-			tiles[n_tiles++] = prefill_tile(seqs[i], row, group(c));
-	std::stable_sort(tiles, tiles + n_tiles, [](const PrefillTile &a, const PrefillTile &b) { return a.low > b.low; });
-	return n_tiles;
-}
-
 /* A recorded pass can stand for this step: every sequence decodes and samples one row, in order. */
 bool replayable(const fg_batch *b) {
 	if (b->n_tokens != b->n_seqs || b->n_rows != b->n_seqs || b->n_masks > 0 || b->out.logits) return false;
@@ -154,7 +145,7 @@ void describe(Context *c, StepBuffers &b, const fg_batch *batch, int32_t padded)
 		plan_decode(seqs, c->extent.n_decode, c->kv_heads, c->windows[w], c->decode_blocks,
 		            (DecodeShare *)(b.host + l.plans + w * l.plan_bytes));
 	c->extent.n_tiles =
-		plan_prefill(c, seqs, c->extent.n_decode, c->extent.n_prefill, (PrefillTile *)(b.host + l.tiles));
+		plan_prefill(seqs + c->extent.n_decode, c->extent.n_prefill, group(c), (PrefillTile *)(b.host + l.tiles));
 }
 
 } // namespace

@@ -10,6 +10,7 @@
 #include "../cuda/attention_decode.cuh"
 #include "../cuda/attention_prefill.cuh"
 #include "../cuda/tensor_map.cuh"
+#include "check_cuda.cuh"
 
 #include <algorithm>
 #include <cmath>
@@ -20,15 +21,6 @@
 #include <vector>
 
 using namespace fg;
-
-#define CUDA(call)                                                                                                     \
-	do {                                                                                                               \
-		cudaError_t e = (call);                                                                                        \
-		if (e != cudaSuccess) {                                                                                        \
-			fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #call, cudaGetErrorString(e));                      \
-			exit(1);                                                                                                   \
-		}                                                                                                              \
-	} while (0)
 
 static int passed, failed;
 static std::mt19937_64 rng(1);
@@ -191,11 +183,10 @@ struct Prefill {
 	PrefillArgs a;
 
 	explicit Prefill(Run &r) : r(r) {
-		std::vector<PrefillTile> tiles;
-		for (int i = 0; i < (int)r.seqs.size(); i++)
-			for (int row = 0; row < r.seqs[i].n_new * r.c.group; row += PREFILL_ROWS)
-				tiles.push_back(prefill_tile(r.seqs[i], row, r.c.group));
-		std::stable_sort(tiles.begin(), tiles.end(), [](auto &x, auto &y) { return x.low > y.low; });
+		size_t most = r.seqs.size();
+		for (const AttnSeq &s : r.seqs) most += (size_t)(s.n_new * r.c.group / PREFILL_ROWS);
+		std::vector<PrefillTile> tiles(most);
+		tiles.resize((size_t)plan_prefill(r.seqs.data(), (int32_t)r.seqs.size(), r.c.group, tiles.data()));
 		a.kv = r.kv, a.tiles = upload(tiles), a.n_tiles = (int)tiles.size();
 		a.q = r.q, a.out = r.out, a.layer = r.layer, a.group = r.c.group, a.q_stride = r.stride, a.window = r.c.window,
 		a.scale = r.scale();

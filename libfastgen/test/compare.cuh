@@ -12,6 +12,7 @@
 #define FG_COMPARE_CUH
 
 #include "../numeric.h"
+#include "check_cuda.cuh"
 
 extern "C" {
 #include "../fastgen.h"
@@ -21,19 +22,8 @@ extern "C" {
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <cstdlib>
-#include <cuda_runtime.h>
 #include <string>
 #include <vector>
-
-#define CUDA(call)                                                                                                     \
-	do {                                                                                                               \
-		cudaError_t error_ = (call);                                                                                   \
-		if (error_ != cudaSuccess) {                                                                                   \
-			printf("FAILED: %s:%d: %s: %s\n", __FILE__, __LINE__, #call, cudaGetErrorString(error_));                  \
-			exit(1);                                                                                                   \
-		}                                                                                                              \
-	} while (0)
 
 typedef std::vector<float> Values;
 
@@ -151,6 +141,25 @@ static inline Values random_values(size_t n, int32_t dtype, float deviation = 1)
 	for (float &x : v) x = fg_round(deviation * normal(), dtype);
 	return v;
 }
+
+/* Rows of a product with SiLU, exact in bf16: some reach where its exponential over- and underflows. */
+static inline Values gate_inputs(int32_t n, size_t cols) {
+	Values x;
+	for (int32_t r = 0; r < n; r++) {
+		Values row = random_values(cols, FG_BF16, r % 4 == 3 ? 40 : r % 4 == 2 ? 8 : 1);
+		x.insert(x.end(), row.begin(), row.end());
+	}
+	return x;
+}
+
+/* Columns [from, to) that a part of a product is over: parts are whole runs of 64. */
+struct PartColumns {
+	size_t from, to;
+
+	PartColumns(size_t cols, size_t part, size_t parts)
+		: from((cols + 63) / 64 * part / parts * 64), to(std::min((cols + 63) / 64 * (part + 1) / parts * 64, cols)) {
+	}
+};
 
 /* ---- what sums may lose ---- */
 

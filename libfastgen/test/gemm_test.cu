@@ -30,12 +30,9 @@ struct Case {
 	}
 
 	Case(int rows, int cols, int n)
-		: rows(rows), cols(cols), n(n), w(random_values((size_t)rows * cols, FG_BF16, 0.3f)),
+		: rows(rows), cols(cols), n(n), x(gate_inputs(n, (size_t)cols)),
+		  w(random_values((size_t)rows * cols, FG_BF16, 0.3f)),
 		  y_bytes((size_t)n * rows * sizeof(float) * fg::SM90_MOST_PARTS) {
-		for (int r = 0; r < n; r++) { /* some rows reach where SiLU's exponential over- and underflows */
-			Values row = random_values((size_t)cols, FG_BF16, r % 4 == 3 ? 40 : r % 4 == 2 ? 8 : 1);
-			x.insert(x.end(), row.begin(), row.end());
-		}
 		d_x = upload(x), d_w = upload(w);
 		CUDA(cudaMalloc(&d_y, y_bytes));
 	}
@@ -44,8 +41,9 @@ struct Case {
 	}
 	Case(const Case &) = delete;
 
-	/* x * w^T over columns [from, to). */
-	Values product(size_t from, size_t to) const {
+	/* x * w^T, or a part of it. */
+	Values product(size_t part = 0, size_t parts = 1) const {
+		const auto [from, to] = PartColumns((size_t)cols, part, parts);
 		Values y((size_t)n * rows);
 		for (size_t t = 0; t < (size_t)n; t++)
 			for (size_t r = 0; r < (size_t)rows; r++) {
@@ -70,7 +68,6 @@ struct Case {
 	/* What a kernel makes of y, [count] of bf16 or float32; places that it leaves alone are NaN. */
 	template <class F> Values run(size_t count, bool f32, F kernel) const {
 		CUDA(cudaMemset(d_y, 0xff, y_bytes));
-		CUDA(cudaDeviceSynchronize()); /* the kernel runs on a stream that does not wait */
 		CUDA(kernel((const bf16 *)d_x, (const bf16 *)d_w, d_y));
 		CUDA(cudaDeviceSynchronize());
 		Values y(count);
@@ -89,8 +86,8 @@ struct Expected {
 	std::vector<std::vector<Values>> part; /* [parts][part] */
 
 	explicit Expected(const Case &c)
-		: c(c), product(c.product(0, (size_t)c.cols)), exact((size_t)c.n, (size_t)c.rows),
-		  rounded(product, (size_t)c.n, (size_t)c.rows), of_gated(1, 1), part((size_t)fg::SM90_MOST_PARTS + 1) {
+		: c(c), product(c.product()), exact((size_t)c.n, (size_t)c.rows), rounded(product, (size_t)c.n, (size_t)c.rows),
+		  of_gated(1, 1), part((size_t)fg::SM90_MOST_PARTS + 1) {
 		c.slack(exact);
 		rounded += exact;
 		const size_t I = (size_t)c.rows / 2;
@@ -102,11 +99,8 @@ struct Expected {
 		Tolerance halves(2 * (size_t)c.n, I);
 		c.slack(halves);
 		of_gated = gated_tolerance(product, halves, false, gated);
-		const size_t stages = ((size_t)c.cols + 63) / 64; /* parts are whole runs of 64 columns */
 		for (size_t parts = 2; parts < part.size(); parts++)
-			for (size_t p = 0; p < parts; p++)
-				part[parts].push_back(
-					c.product(stages * p / parts * 64, std::min(stages * (p + 1) / parts * 64, (size_t)c.cols)));
+			for (size_t p = 0; p < parts; p++) part[parts].push_back(c.product(p, parts));
 	}
 
 	template <class F> void check(const char *name, Output output, size_t parts, F kernel) const {

@@ -73,11 +73,11 @@ static void summation_slack(Tolerance &tolerance, const Values &x, const fg_matr
 		tolerance.slack(r, summation_loss(&x[r / rows_each * cols], cols, longest));
 }
 
-/* x [n][cols] with zeros in place of the columns that another part of a product is over: parts are whole runs of 64. */
+/* x [n][cols] with zeros in place of the columns that another part of a product is over. */
 static Values part_of(Values x, size_t cols, size_t part, size_t parts) {
-	const size_t stages = (cols + 63) / 64, from = stages * part / parts * 64, to = stages * (part + 1) / parts * 64;
+	const PartColumns columns(cols, part, parts);
 	for (size_t i = 0; i < x.size(); i++)
-		if (i % cols < from || i % cols >= to) x[i] = 0;
+		if (i % cols < columns.from || i % cols >= columns.to) x[i] = 0;
 	return x;
 }
 
@@ -241,11 +241,7 @@ static void test_attention(Twins &t, const RandomStep &step) {
 static void test_gate_up(Twins &t, int32_t layer, int32_t n) {
 	const fg_matrix &w = t.cpu->weights.layers[layer].gate_up;
 	const size_t I = (size_t)t.shape().intermediate_size, H = (size_t)w.cols;
-	Values x;
-	for (int32_t r = 0; r < n; r++) { /* some rows reach where the exponential over- and underflows */
-		Values row = random_values(H, FG_BF16, r % 4 == 3 ? 40 : r % 4 == 2 ? 8 : 1);
-		x.insert(x.end(), row.begin(), row.end());
-	}
+	const Values x = gate_inputs(n, H);
 	t.x.put(x), t.gate_up.poison(2 * n * I), t.act.poison(n * I);
 	fg_cpu_ops.gate_up(t.cpu, t.x.cpu, &w, n, t.gate_up.cpu, t.act.cpu);
 	fg_device_ops.gate_up(t.cuda, t.x.cuda, &t.cuda->weights.layers[layer].gate_up, n, t.gate_up.cuda, t.act.cuda);

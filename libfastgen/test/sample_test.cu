@@ -6,6 +6,7 @@
  * says so and passes. ops_bench.cu times it.
  */
 #include "../cuda/sample.cuh"
+#include "check_cuda.cuh"
 
 #include <cmath>
 #include <cstdio>
@@ -18,15 +19,6 @@
 extern "C" {
 #include "sample_check.h"
 }
-
-#define CUDA(call)                                                                                                     \
-	do {                                                                                                               \
-		cudaError_t error_ = (call);                                                                                   \
-		if (error_ != cudaSuccess) {                                                                                   \
-			printf("%s:%d: %s: %s\n", __FILE__, __LINE__, #call, cudaGetErrorString(error_));                          \
-			exit(1);                                                                                                   \
-		}                                                                                                              \
-	} while (0)
 
 /* Not std::vector: nvcc 13.0 fails on vectors of C's unnamed structures. */
 template <class T> using Array = std::unique_ptr<T[]>;

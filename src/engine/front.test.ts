@@ -112,6 +112,14 @@ function run(front: EngineFront, one: EngineRequest, onToken?: (count: number, i
   return promise;
 }
 
+/** A request that runs: it has its first token, and is far from its last. */
+async function runLong(front: EngineFront): Promise<{ running: Promise<Output> }> {
+  const begun = Promise.withResolvers<void>();
+  const running = run(front, request(10, 1, 400), () => begun.resolve());
+  await begun.promise;
+  return { running };
+}
+
 const mixed = () =>
   Array.from({ length: 12 }, (_, i) => request(30 + ((i * 53) % 170), i, 140 + ((i * 17) % 60), { minTokens: i % 4 }));
 
@@ -223,9 +231,7 @@ engineTest("a listener that throws loses its own sequence only", async () => {
 
 engineTest("close ends what runs with an error, and later requests are refused", async () => {
   const front = await start();
-  const begun = Promise.withResolvers<void>();
-  const running = run(front, request(10, 1, 400), () => begun.resolve());
-  await begun.promise;
+  const { running } = await runLong(front);
   const closed = front.close();
   expect((await running).last).toMatchObject({ finish: "error", error: { kind: "unavailable" } });
   await closed;
@@ -236,9 +242,7 @@ engineTest("close ends what runs with an error, and later requests are refused",
 
 engineTest("a thread that dies fails what runs, and says so", async () => {
   const front = await start();
-  const begun = Promise.withResolvers<void>();
-  const running = run(front, request(10, 1, 400), () => begun.resolve());
-  await begun.promise;
+  const { running } = await runLong(front);
   await (front as unknown as { worker: Worker }).worker.terminate();
   const { error } = (await running).last;
   expect(error).toMatchObject({ kind: "internal" });
