@@ -45,6 +45,8 @@ export interface RunnerOptions {
   dtype: Dtype;
   /** Default: the CPU. */
   device?: DeviceKind;
+  /** Of a tensor-parallel engine; default: 1. */
+  ranks?: number;
   threads?: number;
   maxContext?: number;
   maxStepTokens?: number;
@@ -72,14 +74,15 @@ export class Runner {
     const maxContext = options.maxContext ?? 256;
     const maxStepTokens = options.maxStepTokens ?? MAX_SEQS * maxContext;
     const { shape } = model;
+    const ranks = options.ranks ?? 1;
     const bytes = options.dtype === "float32" ? 4 : 2;
-    const pageBytes = shape.layers * 2 * shape.kvHeads * PAGE * shape.headDim * bytes;
+    const pageBytes = shape.layers * 2 * (shape.kvHeads / ranks) * PAGE * shape.headDim * bytes; // of a rank
     let pages = (MAX_SEQS + 1) * Math.ceil(maxContext / PAGE);
     if (pages % 7 === 0) pages++;
     const engine = LibraryEngine.open({
       device: options.device ?? "cpu",
       libraryPath: options.device === "cuda" ? CUDA_LIBRARY_PATH : LIBRARY_PATH,
-      devices: [0],
+      devices: Array.from({ length: ranks }, (_, rank) => rank),
       threads: options.threads ?? 0,
       computeDtype: options.dtype,
       kvDtype: options.dtype,

@@ -15,6 +15,7 @@ extern "C" {
 #include "attention_prefill.cuh"
 #include "gemm.cuh"
 #include "pinned.cuh"
+#include "ranks.cuh"
 #include "sample.cuh"
 
 #include <vector>
@@ -78,6 +79,7 @@ struct Context {
 	cudaEvent_t steps_enqueued, copies_done;
 	Gemm gemm;
 
+	Ranks ranks;
 	/* This rank's share. */
 	int32_t heads, kv_heads, intermediate;
 
@@ -125,14 +127,20 @@ struct Context {
 
 	fg_status failure; /* the first, until step_wait returns it */
 	char failure_text[FG_ERROR_BYTES];
+
+	/* What o and down give: of several ranks, a part of a sum. */
+	Output addend() const {
+		return ranks.count() == 1 ? Output::PARTS : Output::BF16;
+	}
 };
 
 inline Context *context(fg_ctx *ctx) {
 	return (Context *)ctx;
 }
 
-/* Remembers a CUDA error as the context's failure. */
+/* Remembers a CUDA error, or a failure whose text is set, as the context's failure. */
 void note(Context *ctx, cudaError_t error, const char *what);
+void note(Context *ctx, fg_status status);
 
 /* Device memory, freed by close; NULL with fg_error's text set on failure. Zeroed. */
 void *device_alloc(Context *ctx, size_t bytes, const char *what);

@@ -13,6 +13,7 @@ extern "C" {
 #include <cstring>
 #include <dlfcn.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 namespace fg {
 
@@ -314,7 +315,7 @@ void Gemm::choose(const GemmKey &key, const GemmPlan &plan) {
 
 void Gemm::save() const {
 	if (!changed || file.empty()) return;
-	std::string part = file + ".part";
+	std::string part = file + "." + std::to_string(getpid()) + "-" + std::to_string((uintptr_t)this) + ".part";
 	FILE *f = fopen(part.c_str(), "w");
 	if (!f) return;
 	for (auto &[key, choice] : choices)

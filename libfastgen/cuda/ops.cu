@@ -14,8 +14,12 @@
 namespace fg {
 
 void note(Context *ctx, cudaError_t error, const char *what) {
-	if (error == cudaSuccess || ctx->failure) return;
-	ctx->failure = cuda_fail(error, what);
+	if (error != cudaSuccess && !ctx->failure) note(ctx, cuda_fail(error, what));
+}
+
+void note(Context *ctx, fg_status status) {
+	if (status == FG_OK || ctx->failure) return;
+	ctx->failure = status;
 	snprintf(ctx->failure_text, sizeof ctx->failure_text, "%s", fg_error_text());
 }
 
@@ -49,8 +53,11 @@ constexpr size_t LOGITS_BYTES = 256 << 20;  /* of logits made at once, at most *
 fg_status check_config(const fg_config *config) {
 	const fg_options &o = config->options;
 	const fg_shape &s = config->shape;
-	if (o.n_devices != 1)
-		return fg_fail(FG_UNSUPPORTED, "%d devices were asked for; the CUDA library runs on one", o.n_devices);
+	if (s.n_kv_heads % o.n_devices || s.intermediate_size % (8 * o.n_devices))
+		return fg_fail(FG_UNSUPPORTED,
+		               "%d KV heads and %d intermediate features (in eights) cannot be split over %d devices; choose a "
+		               "tensor_parallel_size that divides both",
+		               s.n_kv_heads, s.intermediate_size, o.n_devices);
 	if (o.compute_dtype != FG_BF16 || o.kv_dtype != FG_BF16)
 		return fg_fail(FG_UNSUPPORTED, "the CUDA library computes in bfloat16; ask for that dtype");
 	if (s.n_heads / s.n_kv_heads > 16)
@@ -63,14 +70,13 @@ fg_status check_config(const fg_config *config) {
 	return FG_OK;
 }
 
-fg_status open(const fg_config *config, int32_t rank, fg_ctx **out) {
-	fg_status status = check_config(config);
-	if (status) return status;
-	Context *c = new (std::nothrow) Context();
-	if (!c) return fg_fail(FG_OUT_OF_MEMORY, "no memory for an op context");
-	*out = &c->base;
-	c->base.config = config, c->base.rank = rank;
-	c->device = config->options.devices[rank];
+fg_status open_device(Context *c) {
+	const fg_config *config = c->base.config;
+	c->device = config->options.devices[c->base.rank];
+	int n_devices = 0;
+	if (cudaGetDeviceCount(&n_devices) == cudaSuccess && c->device >= n_devices)
+		return fg_fail(FG_INVALID, "device %d was asked for, and there are %d; lower tensor_parallel_size", c->device,
+		               n_devices);
 	cudaDeviceProp p;
 	cudaError_t error = cudaSetDevice(c->device);
 	if (error == cudaSuccess) error = cudaGetDeviceProperties(&p, c->device);
@@ -82,9 +88,9 @@ fg_status open(const fg_config *config, int32_t rank, fg_ctx **out) {
 	snprintf(c->name, sizeof c->name, "%.*s", (int)sizeof c->name - 1, p.name);
 	error = cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking);
 	if (error != cudaSuccess) return cuda_fail(error, "creating a stream");
-	c->heads = config->shape.n_heads, c->kv_heads = config->shape.n_kv_heads,
-	c->intermediate = config->shape.intermediate_size;
 	const fg_shape &s = config->shape;
+	const int32_t ranks = config->options.n_devices;
+	c->heads = s.n_heads / ranks, c->kv_heads = s.n_kv_heads / ranks, c->intermediate = s.intermediate_size / ranks;
 	c->page_bytes = (size_t)s.n_layers * 2 * c->kv_heads * FG_PAGE_TOKENS * s.head_dim * sizeof(bf16);
 	c->n_host_pages = (int32_t)(config->options.host_kv_bytes / c->page_bytes);
 	/* Beside the loading of weights: while memory is pinned other calls to the driver wait, requests' too. */
@@ -94,10 +100,22 @@ fg_status open(const fg_config *config, int32_t rank, fg_ctx **out) {
 	return c->gemm.open(c->name, c->arch);
 }
 
+fg_status open(const fg_config *config, int32_t rank, fg_ctx **out) {
+	fg_status status = check_config(config);
+	if (status) return status;
+	const int32_t ranks = config->options.n_devices;
+	Context *c = new (std::nothrow) Context();
+	if (!c) return Ranks().open(config, ranks, rank, fg_fail(FG_OUT_OF_MEMORY, "no memory for an op context"));
+	*out = &c->base;
+	c->base.config = config, c->base.rank = rank;
+	return c->ranks.open(config, ranks, rank, open_device(c));
+}
+
 void close(fg_ctx *ctx) {
 	Context *c = context(ctx);
 	if (c->stream) cudaStreamSynchronize(c->stream);
-	step_close(c);
+	step_close(c); /* graphs first: they may hold on to the communicator */
+	c->ranks.close();
 	c->sampler.close();
 	c->gemm.close();
 	for (void *p : c->owned) cudaFree(p);
@@ -190,12 +208,21 @@ fg_status make_cache(Context *c) {
 	return error == cudaSuccess ? FG_OK : cuda_fail(error, "describing the KV cache to the copy engine");
 }
 
+/* The first sum and the first broadcast connect the ranks, which must not happen while a graph is captured. */
+fg_status greet(Context *c, fg_status status) {
+	status = c->ranks.meet(status);
+	if (!status) status = c->ranks.sum(c->delta, 1, c->stream);
+	if (!status) status = c->ranks.follow_first(c->last_token, 1, c->stream);
+	return status;
+}
+
 fg_status ready(fg_ctx *ctx, fg_capacity *capacity) {
 	Context *c = context(ctx);
 	fg_status status = make_buffers(c);
 	if (!status) status = make_state(c);
 	if (!status) status = plan_products(c);
 	if (!status) status = make_cache(c);
+	if (c->ranks.count() > 1) status = greet(c, status);
 	if (!status) status = capture_graphs(c);
 	if (status) return status;
 	cudaError_t error = cudaStreamSynchronize(c->stream);
@@ -211,17 +238,22 @@ fg_status ready(fg_ctx *ctx, fg_capacity *capacity) {
 
 void linear(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, void *y) {
 	Context *c = context(ctx);
-	Output output = y == ctx->buf.logits ? Output::F32 : Output::BF16;
-	note(c, c->gemm.run(x, w->part[0].data, y, w->rows, w->cols, n, output, nullptr, nullptr, c->stream),
+	const bool logits = y == ctx->buf.logits;
+	if (logits && ctx->rank > 0) return; /* rank 0 samples */
+	note(c,
+	     c->gemm.run(x, w->part[0].data, y, w->rows, w->cols, n, logits ? Output::F32 : Output::BF16, nullptr, nullptr,
+	                 c->stream),
 	     "a matrix product");
 }
 
 void linear_add(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, void *residual) {
 	Context *c = context(ctx);
-	note(
-		c,
-		c->gemm.run(x, w->part[0].data, residual, w->rows, w->cols, n, Output::PARTS, c->delta, &c->pending, c->stream),
-		"a matrix product");
+	const bool alone = c->ranks.count() == 1;
+	note(c,
+	     c->gemm.run(x, w->part[0].data, alone ? residual : c->delta, w->rows, w->cols, n, c->addend(), c->delta,
+	                 &c->pending, c->stream),
+	     "a matrix product");
+	if (!alone) c->pending = {1, 0};
 }
 
 void gate_up(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, void *scratch, void *act) {
@@ -230,8 +262,11 @@ void gate_up(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, void *sc
 	     "a matrix product");
 }
 
-void all_reduce(fg_ctx *, void *, int32_t) {
-	/* one rank */
+void all_reduce(fg_ctx *ctx, void *, int32_t n) {
+	Context *c = context(ctx);
+	if (c->ranks.count() == 1) return;
+	const size_t width = (size_t)ctx->config->shape.hidden_size;
+	note(c, c->ranks.sum(c->delta, (size_t)n * width, c->stream));
 }
 
 /* ---- tracing ---- */
@@ -269,8 +304,10 @@ void sample(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, const 
 	                (int32_t *)(c->out + c->out_top) + top,
 	                (float *)(c->out + c->out_top) + T * FG_MAX_LOGPROBS + top,
 	                n};
-	note(c, c->sampler.run(a, c->stream), "sampling");
-	if (!batch->out.logits) return;
+	if (ctx->rank == 0) note(c, c->sampler.run(a, c->stream), "sampling");
+	if (c->ranks.count() > 1)
+		note(c, c->ranks.follow_first(c->last_token, (size_t)Gemm::bucket(ctx->config->options.max_seqs), c->stream));
+	if (!batch->out.logits || ctx->rank > 0) return;
 	size_t vocab = (size_t)ctx->config->shape.vocab_size;
 	for (int32_t i = 0; i < n; i++) {
 		int32_t row = batch->rows[first + i].logits_row;

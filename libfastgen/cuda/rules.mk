@@ -13,7 +13,7 @@ ifdef WERROR
 NVCCFLAGS += -Werror all-warnings -Xcompiler -Werror
 endif
 
-CUDA_SOURCES := attention attention_decode attention_prefill elementwise gemm gemv ops pinned plan_products sample sample_slots step tensor_map weights
+CUDA_SOURCES := attention attention_decode attention_prefill elementwise gemm gemv ops pinned plan_products ranks sample sample_slots step tensor_map weights
 SM90_SOURCES := attention_prefill_sm90 gemm_sm90
 CUDA_OBJECTS := $(patsubst %,$(OBJ)/cuda/%.o,$(CUDA_SOURCES) $(SM90_SOURCES) libraries) $(patsubst %,$(OBJ)/%.o,$(SHARED))
 

@@ -1,5 +1,6 @@
 /*
- * weights.cu - checkpoints to the device, in bf16: q|k|v and gate|up as one matrix each.
+ * weights.cu - checkpoints to the device, in bf16: q|k|v and gate|up as one matrix each; of several ranks each has its
+ * share of the heads and of the intermediate features.
  *
  * Reader threads take pieces of the files in turn, read each into pinned memory and start its copy; a thread has two
  * buffers, so that it reads one while the other is on its way. Bytes of another dtype are converted in between.
@@ -33,11 +34,48 @@ constexpr unsigned MAX_READERS = 16;
 constexpr size_t PIECE = 4 << 20;
 constexpr size_t ALIGN = 256;
 
+/* A rank's share of a tensor. */
+struct Shard {
+	int32_t rows, cols, first_row, first_col;
+	int32_t all_cols; /* of the tensor */
+	int32_t ranks;    /* that it is split over */
+
+	static Shard of(const Context *c, fg_role role) {
+		Shard s = {};
+		fg_role_dims(&c->base.config->shape, role, &s.rows, &s.cols);
+		s.all_cols = s.cols, s.ranks = c->ranks.count();
+		const int32_t rank = c->base.rank;
+		switch (role) {
+		case FG_Q:
+		case FG_K:
+		case FG_V:
+		case FG_Q_BIAS:
+		case FG_K_BIAS:
+		case FG_V_BIAS:
+		case FG_GATE:
+		case FG_UP: s.rows /= s.ranks, s.first_row = rank * s.rows; break;
+		case FG_O:
+		case FG_DOWN: s.cols /= s.ranks, s.first_col = rank * s.cols; break;
+		default: s.ranks = 1;
+		}
+		return s;
+	}
+	size_t elements() const {
+		return (size_t)rows * (size_t)cols;
+	}
+	size_t first() const { /* element of the tensor */
+		return (size_t)first_row * (size_t)all_cols + (size_t)first_col;
+	}
+	bool whole_rows() const {
+		return cols == all_cols;
+	}
+};
+
 struct Part {
 	fg_role role;
 	int32_t layer;
 	bf16 *to; /* [rows][cols] */
-	int32_t rows, cols;
+	Shard shard;
 };
 
 /* Walks every matrix in the order of the checkpoint's layers, with the place of its parts in the one block of weights;
@@ -55,11 +93,10 @@ struct Placer {
 		m->part[0].data = base ? base + used : nullptr;
 		m->part[0].dtype = FG_BF16;
 		for (fg_role role : roles) {
-			int32_t rows, cols;
-			fg_role_dims(&c->base.config->shape, role, &rows, &cols);
-			if (base) parts.push_back({role, layer, (bf16 *)(base + used), rows, cols});
-			m->rows += rows, m->cols = cols;
-			used += (size_t)rows * cols * sizeof(bf16);
+			const Shard shard = Shard::of(c, role);
+			if (base) parts.push_back({role, layer, (bf16 *)(base + used), shard});
+			m->rows += shard.rows, m->cols = shard.cols;
+			used += shard.elements() * sizeof(bf16);
 		}
 		m->part[0].rows = m->rows;
 	}
@@ -134,13 +171,14 @@ struct Vectors {
 	std::vector<std::pair<const float **, size_t>> places = {}; /* who points to which element of the block */
 	OpenFile file = {};
 
-	fg_status read(fg_role role, int32_t layer, int32_t rows, float *to) {
+	fg_status read(fg_role role, int32_t layer, const Shard &shard, float *to) {
+		const size_t rows = (size_t)shard.rows, first = shard.first();
 		if (!table) {
 			bool bias = role == FG_Q_BIAS || role == FG_K_BIAS || role == FG_V_BIAS;
 			uint64_t stream = fg_random_stream(seed, role, layer);
-			for (int32_t i = 0; i < rows; i++)
-				to[i] = bias ? fg_random_uniform(stream, (uint64_t)i) * fg_random_range(1) : 1;
-			atomic_fetch_add(done, (size_t)rows * sizeof(float));
+			for (size_t i = 0; i < rows; i++)
+				to[i] = bias ? fg_random_uniform(stream, first + i) * fg_random_range(1) : 1;
+			atomic_fetch_add(done, rows * (size_t)shard.ranks * sizeof(float));
 			return FG_OK;
 		}
 		const fg_file *from;
@@ -153,7 +191,7 @@ struct Vectors {
 			if (status) return status;
 			data = bytes.data();
 		}
-		for (int32_t i = 0; i < rows; i++) to[i] = fg_read(data, t->dtype, (size_t)i);
+		for (size_t i = 0; i < rows; i++) to[i] = fg_read(data, t->dtype, first + i);
 		atomic_fetch_add(done, t->bytes);
 		return FG_OK;
 	}
@@ -165,11 +203,10 @@ struct Vectors {
 		host.resize(begin);
 		*out = nullptr;
 		for (fg_role role : roles) {
-			int32_t rows, cols;
-			fg_role_dims(&c->base.config->shape, role, &rows, &cols);
-			if (rows == 0) continue;
-			host.resize(host.size() + (size_t)rows);
-			fg_status status = read(role, layer, rows, &host[host.size() - (size_t)rows]);
+			const Shard shard = Shard::of(c, role);
+			if (shard.rows == 0) continue;
+			host.resize(host.size() + (size_t)shard.rows);
+			fg_status status = read(role, layer, shard, &host[host.size() - (size_t)shard.rows]);
 			if (status) return status;
 		}
 		if (host.size() > begin) places.push_back({out, begin});
@@ -210,8 +247,23 @@ struct Piece {
 	const fg_file *file; /* NULL: in memory */
 	uint64_t at;         /* bytes from the tensor's begin */
 	size_t bytes;
-	bf16 *to; /* of the piece's first element */
+	bf16 *to;           /* of the piece's first element */
+	const Shard *shard; /* whose columns alone are wanted, of whole rows; NULL = all */
+	size_t progress;    /* bytes that it counts for: on every rank a tensor counts whole */
 };
+
+/* The pieces of a part. */
+void cut(const Part &part, const fg_tensor *t, const fg_file *file, std::vector<Piece> *pieces) {
+	const Shard &s = part.shard;
+	const size_t size = (size_t)fg_dtype_bytes(t->dtype), row = (size_t)s.all_cols * size;
+	const size_t begin = (size_t)s.first_row * row, bytes = (size_t)s.rows * row;
+	const size_t most = s.whole_rows() ? PIECE : std::max(PIECE / row, (size_t)1) * row;
+	for (size_t at = 0; at < bytes; at += most) {
+		bf16 *to = part.to + (s.whole_rows() ? at / size : at / row * (size_t)s.cols);
+		const size_t n = std::min(most, bytes - at);
+		pieces->push_back({t, file, begin + at, n, to, s.whole_rows() ? nullptr : &s, n * (t->bytes / bytes)});
+	}
+}
 
 /* The readers' common state. */
 struct Reading {
@@ -270,6 +322,15 @@ fg_status read_piece(const Piece &p, OpenFile *file, char *to) {
 	return FG_OK;
 }
 
+/* From bf16 in pinned memory. */
+cudaError_t copy_piece(const Piece &p, const char *from, cudaStream_t stream) {
+	const size_t elements = p.bytes / (size_t)fg_dtype_bytes(p.tensor->dtype);
+	if (!p.shard) return cudaMemcpyAsync(p.to, from, elements * sizeof(bf16), cudaMemcpyHostToDevice, stream);
+	const size_t all = (size_t)p.shard->all_cols, width = (size_t)p.shard->cols * sizeof(bf16);
+	return cudaMemcpy2DAsync(p.to, width, from + (size_t)p.shard->first_col * sizeof(bf16), all * sizeof(bf16), width,
+	                         elements / all, cudaMemcpyHostToDevice, stream);
+}
+
 void read_pieces(Reading *r) {
 	Stage stage;
 	cudaError_t error = cudaSetDevice(r->c->device);
@@ -289,22 +350,32 @@ void read_pieces(Reading *r) {
 			r->fail(status);
 			break;
 		}
-		size_t bytes = p.bytes / (size_t)fg_dtype_bytes(p.tensor->dtype) * sizeof(bf16);
-		error = cudaMemcpyAsync(p.to, stage.buffer[i], bytes, cudaMemcpyHostToDevice, stage.stream);
+		error = copy_piece(p, stage.buffer[i], stage.stream);
 		if (error == cudaSuccess) error = cudaEventRecord(stage.free[i], stage.stream);
 		if (error != cudaSuccess) {
 			r->fail(cuda_fail(error, "copying weights"));
 			break;
 		}
-		atomic_fetch_add(r->done, p.bytes);
+		atomic_fetch_add(r->done, p.progress);
 	}
 	error = cudaStreamSynchronize(stage.stream);
 	if (error != cudaSuccess) r->fail(cuda_fail(error, "copying weights"));
 }
 
-__global__ void random_kernel(bf16 *to, uint64_t n, uint64_t stream, float range) {
-	for (uint64_t i = blockIdx.x * (uint64_t)blockDim.x + threadIdx.x; i < n; i += (uint64_t)gridDim.x * blockDim.x)
-		to[i] = __float2bfloat16(fg_random_uniform(stream, i) * range);
+/* Elements [.][cols] of a tensor of all_cols columns, from its element `first` on. */
+__global__ void random_kernel(bf16 *to, uint64_t n, uint64_t first, uint32_t cols, uint32_t all_cols, uint64_t stream,
+                              float range) {
+	for (uint64_t i = blockIdx.x * (uint64_t)blockDim.x + threadIdx.x; i < n; i += (uint64_t)gridDim.x * blockDim.x) {
+		const uint64_t at = cols == all_cols ? i : i / cols * all_cols + i % cols;
+		to[i] = __float2bfloat16(fg_random_uniform(stream, first + at) * range);
+	}
+}
+
+cudaError_t fill_part(const Part &p, uint64_t random_stream, cudaStream_t stream) {
+	const Shard &s = p.shard;
+	random_kernel<<<1024, 256, 0, stream>>>(p.to, s.elements(), s.first(), (uint32_t)s.cols, (uint32_t)s.all_cols,
+	                                        random_stream, fg_random_range(s.all_cols));
+	return cudaGetLastError();
 }
 
 } // namespace
@@ -320,9 +391,7 @@ fg_status load(fg_ctx *ctx, const fg_tensor_table *table, atomic_ullong *done, a
 	for (const Part &part : parts) {
 		const fg_file *file;
 		const fg_tensor *t = fg_table_find(table, part.layer, part.role, &file);
-		size_t size = (size_t)fg_dtype_bytes(t->dtype);
-		for (uint64_t at = 0; at < t->bytes; at += PIECE)
-			pieces.push_back({t, file, at, (size_t)std::min<uint64_t>(PIECE, t->bytes - at), part.to + at / size});
+		cut(part, t, file, &pieces);
 	}
 	/* In the order of the files: a disk then reads ahead of us. */
 	std::sort(pieces.begin(), pieces.end(), [](const Piece &a, const Piece &b) {
@@ -338,7 +407,7 @@ fg_status load(fg_ctx *ctx, const fg_tensor_table *table, atomic_ullong *done, a
 }
 
 cudaError_t fill_random(bf16 *to, uint64_t n, uint64_t random_stream, float range, cudaStream_t stream) {
-	random_kernel<<<1024, 256, 0, stream>>>(to, n, random_stream, range);
+	random_kernel<<<1024, 256, 0, stream>>>(to, n, 0, 1, 1, random_stream, range);
 	return cudaGetLastError();
 }
 
@@ -350,11 +419,9 @@ fg_status load_random(fg_ctx *ctx, uint64_t seed, atomic_ullong *done, atomic_in
 	if (status) return status;
 	for (const Part &p : parts) {
 		if (atomic_load(cancel)) return fg_fail(FG_INVALID, "loading was stopped because the engine is being closed");
-		uint64_t n = (uint64_t)p.rows * (uint64_t)p.cols;
-		cudaError_t error =
-			fill_random(p.to, n, fg_random_stream(seed, p.role, p.layer), fg_random_range(p.cols), c->stream);
+		cudaError_t error = fill_part(p, fg_random_stream(seed, p.role, p.layer), c->stream);
 		if (error != cudaSuccess) return cuda_fail(error, "making random weights");
-		atomic_fetch_add(done, n * sizeof(bf16));
+		atomic_fetch_add(done, p.shard.elements() * (size_t)p.shard.ranks * sizeof(bf16));
 	}
 	cudaError_t error = cudaStreamSynchronize(c->stream);
 	return error == cudaSuccess ? FG_OK : cuda_fail(error, "making random weights");
