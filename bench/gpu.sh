@@ -1,9 +1,9 @@
 #!/bin/sh
 # Everything that needs a GPU, in one go: tests of single ops, the numerics tests, loads through fgserve with random weights.
 # Logs and results go to a folder. Needs the built libraries and test programs (make -C libfastgen all cuda cuda-tests).
-#   usage: bench/gpu.sh OUT STEP...      steps: ops ops-bench numerics startup MODEL:LOAD[:TEMPERATURE]
+#   usage: bench/gpu.sh OUT STEP...      steps: ops ops-bench numerics startup MODEL[@GPUS]:LOAD[:TEMPERATURE]
 #   models: mistral-7b qwen2.5-14b ... (bench/shapes.ts)      loads: reference long mixed stream one first poisson
-#   With ops-bench before them, loads are recorded with their floors.
+#   With ops-bench before them, loads of one GPU are recorded with their floors.
 set -u
 out=$1
 shift
@@ -24,14 +24,17 @@ stop_server() {
 }
 trap stop_server EXIT
 
+model_of() { echo "${1%@*}"; }
+gpus_of() { case $1 in *@*) echo "${1#*@}" ;; *) echo 1 ;; esac; }
+
 # Starts a server of random weights, if another model is being served; prints the seconds until it answers.
 serve() {
 	[ "$serving" != "$1" ] || return 0
 	stop_server
 	bun bench/shapes.ts "$out/shapes"
 	started=$(date +%s.%N)
-	bun src/main.ts serve "$out/shapes/$1" --load-format dummy --device cuda --port 5679 --disable-log-requests \
-		>"$out/server-$1.log" 2>&1 &
+	bun src/main.ts serve "$out/shapes/$(model_of "$1")" --load-format dummy --device cuda --port 5679 \
+		--tensor-parallel-size "$(gpus_of "$1")" --disable-log-requests >"$out/server-$1.log" 2>&1 &
 	server=$!
 	serving=$1
 	until bun -e 'process.exit((await fetch("http://127.0.0.1:5679/health")).ok ? 0 : 1)' 2>/dev/null; do
@@ -57,11 +60,11 @@ load() {
 	esac
 	model=$1
 	shift
-	[ ! -f "$out/ops.jsonl" ] || set -- "$@" --ceilings "$out/ops.jsonl"
+	[ ! -f "$out/ops.jsonl" ] || [ "$(gpus_of "$model")" != 1 ] || set -- "$@" --ceilings "$out/ops.jsonl"
 	# Prompts of its own for each load and temperature: none may be found in the prefix cache of one before.
 	seed=$(printf '%s' "$name:$temperature" | cksum | cut -d' ' -f1)
 	bun bench/serve.ts --seed "$seed" --url http://127.0.0.1:5679 --dtype bfloat16 --results "$out/$model.jsonl" \
-		--floor-model "$out/shapes/$model" --temperature "$temperature" "$@"
+		--floor-model "$out/shapes/$(model_of "$model")" --temperature "$temperature" "$@"
 }
 
 for what in "$@"; do

@@ -208,12 +208,18 @@ fg_status make_cache(Context *c) {
 	return error == cudaSuccess ? FG_OK : cuda_fail(error, "describing the KV cache to the copy engine");
 }
 
-/* The first sum and the first broadcast connect the ranks, which must not happen while a graph is captured. */
+/* Has the ranks' first sum and first broadcast, which connect them, over before a graph is captured. Whatever waits for a
+ * device to be idle, as allocating and pinning may, must not meet a sum for which a rank is waiting: so it is over before
+ * and begins only after. */
 fg_status greet(Context *c, fg_status status) {
+	if (c->ranks.count() == 1) return status;
+	c->host_memory.wait(); /* whether it is there is asked when it is used */
 	status = c->ranks.meet(status);
 	if (!status) status = c->ranks.sum(c->delta, 1, c->stream);
 	if (!status) status = c->ranks.follow_first(c->last_token, 1, c->stream);
-	return status;
+	cudaError_t error = cudaStreamSynchronize(c->stream);
+	if (!status && error != cudaSuccess) status = cuda_fail(error, "the first sum over the devices");
+	return c->ranks.meet(status);
 }
 
 fg_status ready(fg_ctx *ctx, fg_capacity *capacity) {
@@ -222,7 +228,7 @@ fg_status ready(fg_ctx *ctx, fg_capacity *capacity) {
 	if (!status) status = make_state(c);
 	if (!status) status = plan_products(c);
 	if (!status) status = make_cache(c);
-	if (c->ranks.count() > 1) status = greet(c, status);
+	status = greet(c, status);
 	if (!status) status = capture_graphs(c);
 	if (status) return status;
 	cudaError_t error = cudaStreamSynchronize(c->stream);

@@ -67,25 +67,34 @@ __global__ void page_update_kernel(int32_t *table, int32_t pages_per_seq, const 
 	if (i < n) table[(int64_t)updates[i].slot * pages_per_seq + updates[i].index] = updates[i].page;
 }
 
-/* Room for `bytes` in the tail buffers, which only grow. */
-bool reserve_tail(Context *c, StepBuffers &b, size_t bytes) {
+fg_status grow_tail(Context *c, StepBuffers &b, size_t bytes) {
+	cudaError_t error = cudaSuccess;
 	if (b.tail_bytes < bytes) {
 		cudaFreeHost(b.tail);
 		b.tail = nullptr, b.tail_bytes = 0;
-		cudaError_t error = cudaMallocHost(&b.tail, 2 * bytes);
-		note(c, error, "pinned memory for page updates and sampling parameters");
-		if (error != cudaSuccess) return false;
-		b.tail_bytes = 2 * bytes;
+		error = cudaMallocHost(&b.tail, 2 * bytes);
+		if (error == cudaSuccess) b.tail_bytes = 2 * bytes;
 	}
-	if (c->tail_bytes < bytes) {
-		cudaFree(c->tail); /* waits for the steps that read it */
+	if (c->tail_bytes < bytes && error == cudaSuccess) {
+		cudaFree(c->tail);
 		c->tail = nullptr, c->tail_bytes = 0;
-		cudaError_t error = cudaMalloc(&c->tail, 2 * bytes);
-		note(c, error, "device memory for page updates and sampling parameters");
-		if (error != cudaSuccess) return false;
-		c->tail_bytes = 2 * bytes;
+		error = cudaMalloc(&c->tail, 2 * bytes);
+		if (error == cudaSuccess) c->tail_bytes = 2 * bytes;
 	}
-	return true;
+	return error == cudaSuccess ? FG_OK : cuda_fail(error, "memory for page updates and sampling parameters");
+}
+
+/* Room for `bytes` in the tail buffers, which only grow: once the steps that read them are over, and while no rank has a
+ * sum under way, as such calls wait for other devices too. */
+bool reserve_tail(Context *c, StepBuffers &b, size_t bytes) {
+	if (b.tail_bytes >= bytes && c->tail_bytes >= bytes) return true;
+	cudaError_t error = cudaStreamSynchronize(c->stream);
+	fg_status status = c->ranks.meet(error == cudaSuccess ? FG_OK : cuda_fail(error, "a step"));
+	if (!status) status = grow_tail(c, b, bytes);
+	status = c->ranks.meet(status);
+	if (status) b.tail_bytes = c->tail_bytes = 0; /* on every rank: they must meet at the same steps */
+	note(c, status);
+	return status == FG_OK;
 }
 
 /* Page updates, masks and fills: copied, and the first and the last applied. */
