@@ -63,7 +63,7 @@ load() {
 	[ ! -f "$out/ops.jsonl" ] || [ "$(gpus_of "$model")" != 1 ] || set -- "$@" --ceilings "$out/ops.jsonl"
 	# Prompts of its own for each load and temperature: none may be found in the prefix cache of one before.
 	seed=$(printf '%s' "$name:$temperature" | cksum | cut -d' ' -f1)
-	bun bench/serve.ts --seed "$seed" --url http://127.0.0.1:5679 --dtype bfloat16 --results "$out/$model.jsonl" \
+	bun bench/serve.ts --seed "$seed" --url http://127.0.0.1:5679 --dtype bfloat16 --results "$out/$(model_of "$model").jsonl" \
 		--floor-model "$out/shapes/$(model_of "$model")" --temperature "$temperature" "$@"
 }
 
@@ -77,6 +77,7 @@ for what in "$@"; do
 		step build/attention_test
 		step build/gemm_test
 		step build/ops_test
+		step build/peers_test
 		step build/sample_test_cuda
 		;;
 	ops-bench) step bun bench/ops.ts --results "$out/ops.jsonl" ;;

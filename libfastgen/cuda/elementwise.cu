@@ -9,6 +9,7 @@
 #include "context.cuh"
 #include "elementwise.cuh"
 #include "launch.cuh"
+#include "vectors.cuh"
 
 #include <type_traits>
 
@@ -17,42 +18,6 @@ namespace fg {
 namespace {
 
 constexpr int THREADS = 256;
-constexpr int VECTOR = 8; /* elements a thread moves at once: 16 bytes of bf16 */
-
-struct Floats {
-	float v[VECTOR];
-};
-
-__device__ __forceinline__ Floats floats(uint4 raw) {
-	const uint32_t *w = (const uint32_t *)&raw;
-	Floats f;
-#pragma unroll
-	for (int i = 0; i < 4; i++) {
-		f.v[2 * i] = __uint_as_float(w[i] << 16);
-		f.v[2 * i + 1] = __uint_as_float(w[i] & 0xffff0000u);
-	}
-	return f;
-}
-
-__device__ __forceinline__ Floats load_bf16(const bf16 *p) {
-	return floats(*(const uint4 *)p);
-}
-
-__device__ __forceinline__ void store_bf16(bf16 *p, const Floats &f) {
-	uint4 raw;
-	uint32_t *w = (uint32_t *)&raw;
-#pragma unroll
-	for (int i = 0; i < 4; i++) w[i] = pack_bf16(f.v[2 * i], f.v[2 * i + 1]);
-	*(uint4 *)p = raw;
-}
-
-__device__ __forceinline__ Floats load_float(const float *p) {
-	Floats f;
-	*(float4 *)&f.v[0] = *(const float4 *)p;
-	*(float4 *)&f.v[4] = *(const float4 *)(p + 4);
-	return f;
-}
-
 /* Eight elements of the stream and of what is pending, read at once: as many parts as there are of PARTS at most, 0 =
  * nothing is pending. */
 template <int PARTS> struct Pending {
@@ -288,6 +253,7 @@ template <class F> auto for_parts(int parts, F pick) {
 void embed(fg_ctx *ctx, const fg_batch *, void *residual) {
 	Context *c = context(ctx);
 	c->pending = {};
+	c->ranks.first_turn();
 	cudaError_t error =
 		launch(embed_kernel, c->extent.n_tokens, THREADS, 0, c->stream, (const bf16 *)ctx->weights.embed.part[0].data,
 		       (const int32_t *)(c->step + c->layout.tokens), (const int32_t *)(c->step + c->layout.slots),

@@ -103,12 +103,15 @@ fg_status open_device(Context *c) {
 fg_status open(const fg_config *config, int32_t rank, fg_ctx **out) {
 	fg_status status = check_config(config);
 	if (status) return status;
-	const int32_t ranks = config->options.n_devices;
+	const int32_t ranks = config->options.n_devices, *devices = config->options.devices;
 	Context *c = new (std::nothrow) Context();
-	if (!c) return Ranks().open(config, ranks, rank, fg_fail(FG_OUT_OF_MEMORY, "no memory for an op context"));
+	if (!c) {
+		status = fg_fail(FG_OUT_OF_MEMORY, "no memory for an op context");
+		return Ranks().open(config, devices, ranks, rank, status);
+	}
 	*out = &c->base;
 	c->base.config = config, c->base.rank = rank;
-	return c->ranks.open(config, ranks, rank, open_device(c));
+	return c->ranks.open(config, devices, ranks, rank, open_device(c));
 }
 
 void close(fg_ctx *ctx) {
@@ -151,6 +154,20 @@ fg_status make_buffers(Context *c) {
 	return all ? FG_OK : FG_OUT_OF_MEMORY;
 }
 
+/* What the other ranks see of this one. */
+fg_status share(Context *c) {
+	if (c->ranks.count() == 1) return FG_OK;
+	const size_t T = (size_t)Gemm::bucket(c->base.config->options.max_step_tokens);
+	SharedMemory own = {};
+	own.addend[0] = c->delta, own.tokens = c->last_token;
+	own.addend[1] =
+		(bf16 *)device_alloc(c, T * (size_t)c->base.config->shape.hidden_size * sizeof(bf16), "activations");
+	own.flags = (uint32_t *)device_alloc(c, PEER_FLAGS * sizeof(uint32_t), "what the devices tell each other");
+	if (!own.addend[1] || !own.flags) return FG_OUT_OF_MEMORY;
+	c->ranks.share(own);
+	return FG_OK;
+}
+
 fg_status make_state(Context *c) {
 	const fg_config *config = c->base.config;
 	const fg_shape &s = config->shape;
@@ -169,10 +186,12 @@ fg_status make_state(Context *c) {
 	c->rope = (float *)device_alloc(c, s.head_dim / 2 * sizeof(float), "RoPE's frequencies");
 	if (!c->decode_partial || !c->decode_arrived || !c->page_table || !c->last_token || !c->rope)
 		return FG_OUT_OF_MEMORY;
+	fg_status status = share(c);
+	if (status) return status;
 	cudaError_t error =
 		cudaMemcpyAsync(c->rope, s.rope_inv_freq, s.head_dim / 2 * sizeof(float), cudaMemcpyHostToDevice, c->stream);
 	if (error != cudaSuccess) return cuda_fail(error, "copying RoPE's frequencies");
-	fg_status status = c->sampler.open(config);
+	status = c->sampler.open(config);
 	return status ? status : step_open(c);
 }
 
@@ -208,27 +227,15 @@ fg_status make_cache(Context *c) {
 	return error == cudaSuccess ? FG_OK : cuda_fail(error, "describing the KV cache to the copy engine");
 }
 
-/* Has the ranks' first sum and first broadcast, which connect them, over before a graph is captured. Whatever waits for a
- * device to be idle, as allocating and pinning may, must not meet a sum for which a rank is waiting: so it is over before
- * and begins only after. */
-fg_status greet(Context *c, fg_status status) {
-	if (c->ranks.count() == 1) return status;
-	c->host_memory.wait(); /* whether it is there is asked when it is used */
-	status = c->ranks.meet(status);
-	if (!status) status = c->ranks.sum(c->delta, 1, c->stream);
-	if (!status) status = c->ranks.follow_first(c->last_token, 1, c->stream);
-	cudaError_t error = cudaStreamSynchronize(c->stream);
-	if (!status && error != cudaSuccess) status = cuda_fail(error, "the first sum over the devices");
-	return c->ranks.meet(status);
-}
-
 fg_status ready(fg_ctx *ctx, fg_capacity *capacity) {
 	Context *c = context(ctx);
 	fg_status status = make_buffers(c);
 	if (!status) status = make_state(c);
 	if (!status) status = plan_products(c);
 	if (!status) status = make_cache(c);
-	status = greet(c, status);
+	if (c->ranks.count() > 1)
+		c->host_memory.wait(); /* pinning is over; whether it went well is asked when it is used */
+	status = c->ranks.connect(status, c->stream);
 	if (!status) status = capture_graphs(c);
 	if (status) return status;
 	cudaError_t error = cudaStreamSynchronize(c->stream);
@@ -254,12 +261,10 @@ void linear(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, void *y) 
 
 void linear_add(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, void *residual) {
 	Context *c = context(ctx);
-	const bool alone = c->ranks.count() == 1;
+	if (c->ranks.count() > 1) residual = c->delta = c->ranks.next_addend();
 	note(c,
-	     c->gemm.run(x, w->part[0].data, alone ? residual : c->delta, w->rows, w->cols, n, c->addend(), c->delta,
-	                 &c->pending, c->stream),
+	     c->gemm.run(x, w->part[0].data, residual, w->rows, w->cols, n, c->addend(), c->delta, &c->pending, c->stream),
 	     "a matrix product");
-	if (!alone) c->pending = {1, 0};
 }
 
 void gate_up(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, void *scratch, void *act) {
@@ -268,11 +273,12 @@ void gate_up(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, void *sc
 	     "a matrix product");
 }
 
-void all_reduce(fg_ctx *ctx, void *, int32_t n) {
+void all_reduce(fg_ctx *ctx, void *residual, int32_t n) {
 	Context *c = context(ctx);
 	if (c->ranks.count() == 1) return;
-	const size_t width = (size_t)ctx->config->shape.hidden_size;
-	note(c, c->ranks.sum(c->delta, (size_t)n * width, c->stream));
+	bool added = false;
+	note(c, c->ranks.sum((bf16 *)residual, (size_t)n * (size_t)ctx->config->shape.hidden_size, &added, c->stream));
+	c->pending = {added ? 0 : 1, 0};
 }
 
 /* ---- tracing ---- */
@@ -311,8 +317,7 @@ void sample(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, const 
 	                (float *)(c->out + c->out_top) + T * FG_MAX_LOGPROBS + top,
 	                n};
 	if (ctx->rank == 0) note(c, c->sampler.run(a, c->stream), "sampling");
-	if (c->ranks.count() > 1)
-		note(c, c->ranks.follow_first(c->last_token, (size_t)Gemm::bucket(ctx->config->options.max_seqs), c->stream));
+	if (c->ranks.count() > 1) note(c, c->ranks.follow_first(ctx->config->options.max_seqs, c->stream));
 	if (!batch->out.logits || ctx->rank > 0) return;
 	size_t vocab = (size_t)ctx->config->shape.vocab_size;
 	for (int32_t i = 0; i < n; i++) {

@@ -1,85 +1,39 @@
 /* See ranks.cuh. */
-#include "ranks.cuh"
-#include "libraries.h"
+#include "context.cuh"
 
 #include <condition_variable>
-#include <cstdlib>
-#include <dlfcn.h>
 #include <map>
 #include <mutex>
+#include <vector>
 
 namespace fg {
 
 namespace {
 
-/* The part of NCCL's ABI that is used, which has been the same since 2.10. */
-struct UniqueId {
-	char internal[128];
-};
-constexpr int NCCL_OK = 0, NCCL_INT32 = 2, NCCL_BF16 = 9, NCCL_SUM = 0;
-constexpr int OLDEST = 21800; /* 2.18: graphs of several ranks in one process */
+/* Of what three and more ranks add up, bytes that each reads from every other one: of more than this NCCL reads less.
+ * Two ranks read the same either way. */
+constexpr size_t MOST_FROM_EACH = 512 << 10;
 
 } // namespace
 
-struct Nccl {
-	void *library = nullptr;
-	int (*version)(int *);
-	int (*unique_id)(UniqueId *);
-	int (*init)(void **comm, int ranks, UniqueId id, int rank);
-	int (*destroy)(void *comm);
-	int (*all_reduce)(const void *, void *, size_t, int type, int op, void *comm, cudaStream_t);
-	int (*broadcast)(const void *, void *, size_t, int type, int root, void *comm, cudaStream_t);
-	const char *(*error)(int);
-
-	~Nccl() {
-		if (library) dlclose(library);
-	}
-
-	fg_status open() {
-		static const char *const names[] = {"libnccl.so.2", "libnccl.so", nullptr};
-		library = fg_open_library(names, "nvidia-nccl-cu13");
-		if (!library) return FG_UNSUPPORTED;
-		struct {
-			void **function;
-			const char *name;
-		} wanted[] = {{(void **)&version, "ncclGetVersion"},   {(void **)&unique_id, "ncclGetUniqueId"},
-		              {(void **)&init, "ncclCommInitRank"},    {(void **)&destroy, "ncclCommDestroy"},
-		              {(void **)&all_reduce, "ncclAllReduce"}, {(void **)&broadcast, "ncclBroadcast"},
-		              {(void **)&error, "ncclGetErrorString"}};
-		for (auto &w : wanted) {
-			*w.function = dlsym(library, w.name);
-			if (!*w.function)
-				return fg_fail(FG_UNSUPPORTED, "the NCCL that was found has no %s; `pip install nvidia-nccl-cu13`",
-				               w.name);
-		}
-		int found = 0;
-		if (version(&found) != NCCL_OK || found < OLDEST)
-			return fg_fail(FG_UNSUPPORTED,
-			               "the NCCL that was found is version %d.%d; 2.18 or newer is needed: `pip install "
-			               "nvidia-nccl-cu13`",
-			               found / 10000, found / 100 % 100);
-		return FG_OK;
-	}
-
-	fg_status check(int result, const char *what) const {
-		return result == NCCL_OK ? FG_OK : fg_fail(FG_DEVICE, "NCCL failed in %s: %s", what, error(result));
-	}
-};
-
+/* Where the threads of an engine's ranks wait for each other, and what they leave there. */
 struct Meeting {
 	std::mutex mutex;
 	std::condition_variable all_here;
-	int n, here = 0, times = 0;
+	int here = 0, times = 0;
 	bool failed = false;
-	UniqueId id = {};
 
-	explicit Meeting(int n) : n(n) {
+	std::vector<int32_t> devices;
+	std::vector<SharedMemory> memory; /* each rank writes its own */
+	NcclId nccl_id = {};
+
+	Meeting(const int32_t *devices, int32_t n) : devices(devices, devices + n), memory((size_t)n) {
 	}
 
 	bool meet(bool ok) {
 		std::unique_lock<std::mutex> lock(mutex);
 		failed = failed || !ok;
-		if (++here == n) {
+		if (++here == (int)devices.size()) {
 			here = 0, times++;
 			all_here.notify_all();
 		} else {
@@ -89,12 +43,12 @@ struct Meeting {
 		return !failed;
 	}
 
-	static std::shared_ptr<Meeting> of(const void *engine, int n) {
+	static std::shared_ptr<Meeting> of(const void *engine, const int32_t *devices, int32_t n) {
 		static std::mutex mutex;
 		static std::map<const void *, std::weak_ptr<Meeting>> meetings;
 		std::lock_guard<std::mutex> lock(mutex);
 		std::shared_ptr<Meeting> meeting = meetings[engine].lock();
-		if (!meeting) meetings[engine] = meeting = std::make_shared<Meeting>(n);
+		if (!meeting) meetings[engine] = meeting = std::make_shared<Meeting>(devices, n);
 		return meeting;
 	}
 };
@@ -104,31 +58,66 @@ fg_status Ranks::meet(fg_status status) {
 	return status ? status : fg_fail(FG_DEVICE, "another device of the engine failed");
 }
 
-fg_status Ranks::open(const void *engine, int32_t count, int32_t rank, fg_status status) {
-	n = count;
+fg_status Ranks::open(const void *engine, const int32_t *devices, int32_t count, int32_t of, fg_status status) {
+	n = count, rank = of;
 	if (n == 1) return status;
-	meeting = Meeting::of(engine, n);
-	nccl = std::make_shared<Nccl>();
-	if (!status) status = nccl->open();
-	/* Multicast in the switch has brought down drivers, and small sums are no faster for it. */
-	setenv("NCCL_NVLS_ENABLE", "0", 0);
-	if (!status && rank == 0) status = nccl->check(nccl->unique_id(&meeting->id), "making an id");
-	status = meet(status);
-	if (!status) status = nccl->check(nccl->init(&comm, n, meeting->id, rank), "joining the devices");
+	meeting = Meeting::of(engine, devices, n);
+	through_peers = can_be_peers(devices, n);
+	through_nccl = !through_peers || n > 2;
+	if (through_nccl) {
+		if (!status) status = nccl.open();
+		if (!status && rank == 0) status = nccl.make_id(&meeting->nccl_id);
+		status = meet(status);
+		if (!status) status = nccl.join(n, rank, meeting->nccl_id);
+	}
 	return meet(status);
 }
 
+void Ranks::share(const SharedMemory &memory) {
+	own = memory;
+	if (n > 1) meeting->memory[(size_t)rank] = memory;
+}
+
+fg_status Ranks::connect(fg_status status, cudaStream_t stream) {
+	if (n == 1) return status;
+	cudaError_t error = cudaStreamSynchronize(stream); /* what is shared is zeroed */
+	for (int32_t r = 0; r < n && through_peers && error == cudaSuccess; r++) {
+		if (r != rank) error = cudaDeviceEnablePeerAccess(meeting->devices[(size_t)r], 0);
+		if (error == cudaErrorPeerAccessAlreadyEnabled) error = cudaSuccess, cudaGetLastError();
+	}
+	if (!status && error != cudaSuccess) status = cuda_fail(error, "connecting the devices");
+	status = meet(status);
+	peers.count = n, peers.rank = rank;
+	for (int32_t r = 0; r < n && through_peers; r++) peers.memory[r] = meeting->memory[(size_t)r];
+	/* NCCL's first calls connect it, which must not happen while a graph is captured. */
+	if (!status && through_nccl) {
+		status = nccl.sum(own.addend[0], 1, stream);
+		if (!status) status = nccl.follow_first(own.tokens, 1, stream);
+		error = cudaStreamSynchronize(stream);
+		if (!status && error != cudaSuccess) status = cuda_fail(error, "the first sum over the devices");
+	}
+	status = meet(status);
+	connected = status == FG_OK;
+	return status;
+}
+
 void Ranks::close() {
-	if (comm) nccl->destroy(comm);
-	comm = nullptr;
+	nccl.close();
+	/* Kernels of another rank may still look at this one's memory. */
+	if (connected) meet(FG_OK);
 }
 
-fg_status Ranks::sum(bf16 *data, size_t count, cudaStream_t stream) {
-	return nccl->check(nccl->all_reduce(data, data, count, NCCL_BF16, NCCL_SUM, comm, stream), "a sum");
+fg_status Ranks::sum(bf16 *residual, size_t count, bool *added, cudaStream_t stream) {
+	*added = through_peers && (n == 2 || count * sizeof(bf16) <= MOST_FROM_EACH);
+	if (!*added) return nccl.sum(own.addend[turn], count, stream);
+	cudaError_t error = add_peers(peers, turn, residual, count, stream);
+	return error == cudaSuccess ? FG_OK : cuda_fail(error, "a sum over the devices");
 }
 
-fg_status Ranks::follow_first(int32_t *data, size_t count, cudaStream_t stream) {
-	return nccl->check(nccl->broadcast(data, data, count, NCCL_INT32, 0, comm, stream), "a broadcast");
+fg_status Ranks::follow_first(int32_t count, cudaStream_t stream) {
+	if (!through_peers) return nccl.follow_first(own.tokens, (size_t)count, stream);
+	cudaError_t error = follow_first_peer(peers, count, stream);
+	return error == cudaSuccess ? FG_OK : cuda_fail(error, "telling what was sampled");
 }
 
 } // namespace fg

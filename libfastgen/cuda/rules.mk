@@ -13,7 +13,7 @@ ifdef WERROR
 NVCCFLAGS += -Werror all-warnings -Xcompiler -Werror
 endif
 
-CUDA_SOURCES := attention attention_decode attention_prefill elementwise gemm gemv ops pinned plan_products ranks sample sample_slots step tensor_map weights
+CUDA_SOURCES := attention attention_decode attention_prefill elementwise gemm gemv nccl ops peers pinned plan_products ranks sample sample_slots step tensor_map weights
 SM90_SOURCES := attention_prefill_sm90 gemm_sm90
 CUDA_OBJECTS := $(patsubst %,$(OBJ)/cuda/%.o,$(CUDA_SOURCES) $(SM90_SOURCES) libraries) $(patsubst %,$(OBJ)/%.o,$(SHARED))
 
@@ -38,13 +38,16 @@ $(OBJ)/cuda/%.o: cuda/%.cu Makefile cuda/rules.mk | need-nvcc
 	$(NVCC) $(NVCCFLAGS) $(call gencode,$(CUDA_ARCHS)) -c -o $@ $<
 
 # Programs that test single ops on a GPU; they are run there, by hand or by `bun test`.
-cuda-tests: $(BUILD)/attention_test $(BUILD)/gemm_test $(BUILD)/sample_test_cuda $(BUILD)/ops_bench $(BUILD)/ops_test
+cuda-tests: $(BUILD)/attention_test $(BUILD)/gemm_test $(BUILD)/peers_test $(BUILD)/sample_test_cuda $(BUILD)/ops_bench $(BUILD)/ops_test
 
 $(BUILD)/attention_test: test/attention_test.cu $(patsubst %,$(OBJ)/cuda/%.o,attention_decode attention_prefill attention_prefill_sm90 tensor_map) cuda/rules.mk
 	$(NVCC) $(NVCCFLAGS) $(call gencode,$(CUDA_ARCHS)) -MF $(OBJ)/attention_test.d -o $@ $(filter %.cu %.o,$^) -cudart static -L$(CUDA_ROOT)/lib64 -L$(CUDA_ROOT)/lib
 
 $(BUILD)/gemm_test: test/gemm_test.cu test/compare.cuh $(patsubst %,$(OBJ)/cuda/%.o,gemv gemm_sm90 tensor_map) cuda/rules.mk
 	$(NVCC) $(NVCCFLAGS) $(call gencode,$(CUDA_ARCHS)) -MF $(OBJ)/gemm_test.d -o $@ $(filter %.cu %.o,$^) -cudart static -L$(CUDA_ROOT)/lib64 -L$(CUDA_ROOT)/lib
+
+$(BUILD)/peers_test: test/peers_test.cu test/check_cuda.cuh $(OBJ)/cuda/peers.o cuda/rules.mk
+	$(NVCC) $(NVCCFLAGS) $(call gencode,$(CUDA_ARCHS)) -MF $(OBJ)/peers_test.d -o $@ $(filter %.cu %.o,$^) -cudart static -L$(CUDA_ROOT)/lib64 -L$(CUDA_ROOT)/lib
 
 # Beside the CPU's sampler, which it is compared with.
 $(BUILD)/sample_test_cuda: test/sample_test.cu $(patsubst %,$(OBJ)/%.o,cuda/sample cuda/sample_slots cpu/sample cpu/logprobs sampling error) cuda/rules.mk

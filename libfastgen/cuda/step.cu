@@ -84,8 +84,8 @@ fg_status grow_tail(Context *c, StepBuffers &b, size_t bytes) {
 	return error == cudaSuccess ? FG_OK : cuda_fail(error, "memory for page updates and sampling parameters");
 }
 
-/* Room for `bytes` in the tail buffers, which only grow: once the steps that read them are over, and while no rank has a
- * sum under way, as such calls wait for other devices too. */
+/* Room for `bytes` in the tail buffers, which only grow: once the steps that read them are over, and while no rank has
+ * a sum under way, as such calls wait for other devices too. */
 bool reserve_tail(Context *c, StepBuffers &b, size_t bytes) {
 	if (b.tail_bytes >= bytes && c->tail_bytes >= bytes) return true;
 	cudaError_t error = cudaStreamSynchronize(c->stream);

@@ -1,6 +1,6 @@
 /**
  * The CUDA library on models as wide as real ones (make_full_width.py makes them, in a temporary folder), against
- * transformers on the same GPU. Needs, beyond the other GPU tests, a python3 with torch, transformers and safetensors.
+ * transformers on the same GPU; where there are several GPUs, split over them too. Needs, beyond the other GPU tests, a python3 with torch, transformers and safetensors.
  */
 import { afterAll, describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -10,9 +10,10 @@ import { writeShapes } from "../../bench/shapes.ts";
 import { Expected } from "../golden/expected.ts";
 import { Runner } from "../numerics.ts";
 import { compareGraphs, compareRows, doubtOf, follow, readGolden } from "./compare.ts";
-import { skipped as noDevice } from "./device.ts";
+import { devices, skipped as noDevice } from "./device.ts";
 
 const NAMES = ["mistral-7b", "qwen2.5-7b", "llama-3.1-8b"];
+const RANKS = [1, 2, 4].filter((ranks) => ranks === 1 || ranks <= devices);
 const TIMEOUT_MS = 300_000;
 
 /** Why python3 cannot make the models, or null. */
@@ -58,13 +59,13 @@ describe.skipIf(skipped !== null)("models as wide as real ones, as transformers 
     TIMEOUT_MS,
   );
 
-  test.each(NAMES)(
-    "%s",
-    async (name) => {
+  test.each(NAMES.flatMap((name) => RANKS.map((ranks) => [name, ranks] as const)))(
+    "%s on %d",
+    async (name, ranks) => {
       const directory = join((await made)!, name);
       const expected = Expected.read(join(directory, "expected.safetensors"));
       const [long, short] = [readGolden(expected, "0."), readGolden(expected, "1.")];
-      const options = { dtype: "bfloat16", device: "cuda", maxContext: 768, maxStepTokens: 1024 } as const;
+      const options = { dtype: "bfloat16", device: "cuda", ranks, maxContext: 768, maxStepTokens: 1024 } as const;
       const runner = await Runner.open(directory, options);
       try {
         const compared = [

@@ -1,6 +1,6 @@
 /**
- * A model split over two GPUs against transformers' logits (test/golden). Needs two GPUs, NCCL and `make -C libfastgen
- * cuda`; without them every test here is skipped.
+ * A model split over two GPUs against transformers' logits (test/golden), with sums over peer memory and with NCCL's. Needs
+ * two GPUs, NCCL and `make -C libfastgen cuda`; without them every test here is skipped.
  */
 import { afterAll, describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
@@ -12,6 +12,7 @@ import { devices } from "./device.ts";
 
 const RANKS = 2;
 const skip = devices < RANKS;
+const throughNccl = process.env.NCCL_P2P_DISABLE === "1";
 if (skip) console.log(`skipped: ${RANKS} devices are needed, and there are ${devices}`);
 
 const config = (name: string) => JSON.parse(readFileSync(join(MODELS_DIRECTORY, name, "config.json"), "utf8"));
@@ -34,7 +35,8 @@ afterAll(async () => {
   for (const made of open.values()) await made.then((r) => r.close()).catch(() => {});
 });
 
-describe.skipIf(skip).each(MODEL_NAMES.filter(splits))("two GPUs as transformers: %s", (name) => {
+const how = throughNccl ? "through NCCL" : "through peer memory";
+describe.skipIf(skip).each(MODEL_NAMES.filter(splits))(`two GPUs ${how} as transformers: %s`, (name) => {
   const golden = readGolden(Expected.read(join(MODELS_DIRECTORY, name, "expected.safetensors")));
   const { ids } = golden;
 
@@ -66,5 +68,15 @@ describe.skipIf(skip).each(MODEL_NAMES.filter(splits))("two GPUs as transformers
 
 test.skipIf(skip)("heads that cannot be split are refused by their number", async () => {
   const odd = MODEL_NAMES.find((name) => config(name).num_key_value_heads % RANKS !== 0)!;
-  expect(runner(odd)).rejects.toThrow("cannot be split over 2 devices");
+  await expect(runner(odd)).rejects.toThrow("cannot be split over 2 devices");
 });
+
+test.skipIf(skip || throughNccl)(
+  "all of this through NCCL",
+  () => {
+    const env = { ...process.env, NCCL_P2P_DISABLE: "1" };
+    const { exitCode, stderr } = Bun.spawnSync([process.execPath, "test", import.meta.path], { env });
+    expect(exitCode, stderr.toString()).toBe(0);
+  },
+  120_000,
+);

@@ -1,0 +1,71 @@
+/* See nccl.cuh. */
+#include "nccl.cuh"
+#include "libraries.h"
+
+#include <cstdlib>
+#include <dlfcn.h>
+
+namespace fg {
+
+namespace {
+
+/* The part of NCCL's ABI that is used, which has been the same since 2.10. */
+constexpr int OK = 0, INT32 = 2, BF16 = 9, SUM = 0;
+constexpr int OLDEST = 21800; /* 2.18: graphs of several ranks in one process */
+
+} // namespace
+
+fg_status Nccl::check(int result, const char *what) const {
+	return result == OK ? FG_OK : fg_fail(FG_DEVICE, "NCCL failed in %s: %s", what, error(result));
+}
+
+fg_status Nccl::open() {
+	static const char *const names[] = {"libnccl.so.2", "libnccl.so", nullptr};
+	library = fg_open_library(names, "nvidia-nccl-cu13");
+	if (!library) return FG_UNSUPPORTED;
+	struct {
+		void **function;
+		const char *name;
+	} wanted[] = {{(void **)&version, "ncclGetVersion"},   {(void **)&unique_id, "ncclGetUniqueId"},
+	              {(void **)&init, "ncclCommInitRank"},    {(void **)&destroy, "ncclCommDestroy"},
+	              {(void **)&all_reduce, "ncclAllReduce"}, {(void **)&broadcast, "ncclBroadcast"},
+	              {(void **)&error, "ncclGetErrorString"}};
+	for (auto &w : wanted) {
+		*w.function = dlsym(library, w.name);
+		if (!*w.function)
+			return fg_fail(FG_UNSUPPORTED, "the NCCL that was found has no %s; `pip install nvidia-nccl-cu13`", w.name);
+	}
+	int found = 0;
+	if (version(&found) != OK || found < OLDEST)
+		return fg_fail(FG_UNSUPPORTED,
+		               "the NCCL that was found is version %d.%d; 2.18 or newer is needed: `pip install "
+		               "nvidia-nccl-cu13`",
+		               found / 10000, found / 100 % 100);
+	/* Multicast in the switch has brought down drivers, and small sums are no faster for it. */
+	setenv("NCCL_NVLS_ENABLE", "0", 0);
+	return FG_OK;
+}
+
+fg_status Nccl::make_id(NcclId *id) {
+	return check(unique_id(id), "making an id");
+}
+
+fg_status Nccl::join(int32_t ranks, int32_t rank, const NcclId &id) {
+	return check(init(&comm, ranks, id, rank), "joining the devices");
+}
+
+void Nccl::close() {
+	if (comm) destroy(comm);
+	if (library) dlclose(library);
+	comm = library = nullptr;
+}
+
+fg_status Nccl::sum(bf16 *data, size_t n, cudaStream_t stream) {
+	return check(all_reduce(data, data, n, BF16, SUM, comm, stream), "a sum");
+}
+
+fg_status Nccl::follow_first(int32_t *data, size_t n, cudaStream_t stream) {
+	return check(broadcast(data, data, n, INT32, 0, comm, stream), "a broadcast");
+}
+
+} // namespace fg
