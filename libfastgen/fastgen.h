@@ -110,8 +110,8 @@ typedef struct {
 	int32_t compute_dtype;   /* fg_dtype. The CPU rounds the inputs of linear layers to it and accumulates in float32 */
 	int32_t kv_dtype;        /* fg_dtype of the KV cache */
 	int32_t reserved;        /* 0 */
-	uint64_t kv_bytes;       /* KV cache on the device; 0 = what memory_utilization leaves (CUDA only) */
-	uint64_t host_kv_bytes;  /* KV cache in host memory, 0 = none */
+	uint64_t kv_bytes;       /* KV cache on each device; 0 = what memory_utilization leaves (CUDA only) */
+	uint64_t host_kv_bytes;  /* KV cache in host memory for each device, 0 = none */
 	double memory_utilization; /* share of the device's memory the engine may use, in (0, 1]; CUDA only */
 } fg_options;
 

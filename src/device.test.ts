@@ -60,5 +60,9 @@ test("fewer tokens a step mean fewer sequences, and CUDA measures its own KV cac
   expect(config({ max_num_batched_tokens: 32 })).toMatchObject({ maxSeqs: 32, maxStepTokens: 32 });
   const cuda = config({ tensor_parallel_size: 2 }, { ...cpu, kind: "cuda" });
   expect(cuda).toMatchObject({ kvBytes: 0, maxContext: 4096, devices: [0, 1] });
+  const limited = { kv_cache_gib: 1, max_num_seqs: 2 };
+  // Of a page, half is on each.
+  const halves = config({ ...limited, tensor_parallel_size: 2 }, { ...cpu, kind: "cuda" });
+  expect(halves).toMatchObject({ kvBytes: 64 * PAGE, maxContext: 4096 });
   expect(config({ load_format: "dummy", dtype: "float32" })).toMatchObject({ tensors: null, computeDtype: "float32" });
 });

@@ -85,13 +85,22 @@ function gib(options: LoadOptions, name: keyof LoadOptions, fallback: number): n
   throw new FastgenError("invalid_request", `${name} must be a number of GiB, not ${value}`, { param: name });
 }
 
+interface Device {
+  kind: DeviceKind;
+  /** Devices that the model is split over. */
+  ranks: number;
+}
+
 /** In GiB, of the host. */
 function quarterOfFreeMemory(): number {
   return Math.min(os.freemem(), process.availableMemory()) / 4 / GIB;
 }
 
-/** Divides the memory: bytes of KV cache (0 = measured by the library on the GPU), and the context that fits into them. */
-function kvCache(model: Model, kind: DeviceKind, dtype: Dtype, maxSeqs: number, options: LoadOptions) {
+/**
+ * Divides the memory: bytes of KV cache on each device (0 = measured by the library on the GPU), and the context that fits
+ * into them. Each of several devices has its share of every page.
+ */
+function kvCache(model: Model, device: Device, dtype: Dtype, maxSeqs: number, options: LoadOptions) {
   const maxContext = whole(options, "max_model_len", model.maxContext, 1);
   if (maxContext > model.maxContext) {
     throw new FastgenError(
@@ -100,8 +109,8 @@ function kvCache(model: Model, kind: DeviceKind, dtype: Dtype, maxSeqs: number, 
       { param: "max_model_len" },
     );
   }
-  if (kind === "cuda" && options.kv_cache_gib === undefined) return { kvBytes: 0, maxContext };
-  const page = pageBytes(model.shape, dtype);
+  if (device.kind === "cuda" && options.kv_cache_gib === undefined) return { kvBytes: 0, maxContext };
+  const page = pageBytes(model.shape, dtype) / device.ranks;
   const budget = gib(options, "kv_cache_gib", Math.min(DEFAULTS.kv_cache_gib, quarterOfFreeMemory()));
   // More pages than every slot at full length could fill would lie idle.
   const pages = Math.min(Math.floor(budget / page), maxSeqs * Math.ceil(maxContext / PAGE_TOKENS));
@@ -139,7 +148,7 @@ export function engineConfig(model: Model, device: DeviceChoice, options: LoadOp
       { param: "max_num_batched_tokens" },
     );
   }
-  const { kvBytes, maxContext } = kvCache(model, kind, dtype, maxSeqs, options);
+  const { kvBytes, maxContext } = kvCache(model, { kind, ranks }, dtype, maxSeqs, options);
   const memoryUtilization = options.gpu_memory_utilization ?? DEFAULTS.gpu_memory_utilization;
   if (!(memoryUtilization > 0 && memoryUtilization <= 1)) {
     throw new FastgenError("invalid_request", "gpu_memory_utilization must be above 0 and at most 1", {
@@ -158,7 +167,7 @@ export function engineConfig(model: Model, device: DeviceChoice, options: LoadOp
     maxStepTokens,
     maxContext,
     kvBytes,
-    hostKvBytes: gib(options, "swap_space_gib", Math.min(DEFAULTS.swap_space_gib[kind], quarterOfFreeMemory())),
+    hostKvBytes: gib(options, "swap_space_gib", Math.min(DEFAULTS.swap_space_gib[kind], quarterOfFreeMemory() / ranks)),
     memoryUtilization,
     prefixCaching: options.enable_prefix_caching ?? true,
     shape: model.shape,

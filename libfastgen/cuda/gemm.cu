@@ -64,7 +64,7 @@ std::vector<int32_t> Gemm::buckets(int32_t most) {
 
 fg_status Gemm::open(const char *device_name, int arch) {
 	static const char *const names[] = {"libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so", nullptr};
-	library = fg_open_library(names, "nvidia-cublas");
+	library = fg_open_library(names, FG_CUBLASLT);
 	if (!library) return FG_UNSUPPORTED;
 	struct {
 		void **function;

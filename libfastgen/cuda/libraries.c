@@ -57,15 +57,15 @@ static void *find(const char *name) {
 	return library;
 }
 
-void *fg_open_library(const char *const *names, const char *package) {
+void *fg_open_library(const char *const *names, const char *what) {
 	for (const char *const *name = names; *name; name++) {
 		void *library = find(*name);
 		if (library) return library;
 	}
-	fg_fail(FG_UNSUPPORTED,
-	        "%s was not found. Install CUDA 12.9 or newer, or `pip install %s`, and set CUDA_HOME or FASTGEN_CUDA_LIBS "
-	        "to the "
-	        "folder that holds it",
-	        names[0], package);
+	fg_fail(
+		FG_UNSUPPORTED,
+		"%s was not found. Install %s, and set FASTGEN_CUDA_LIBS to the folder that holds it if it is not one of the "
+		"system's, of CUDA_HOME's or of a Python environment's",
+		names[0], what);
 	return NULL;
 }

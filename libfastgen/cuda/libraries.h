@@ -8,11 +8,14 @@
 extern "C" {
 #endif
 
+/* What has cuBLASLt, for fg_open_library. */
+#define FG_CUBLASLT "CUDA 12.9 or newer (or `pip install nvidia-cublas`)"
+
 /* dlopen of a library by its file names (most wanted first, NULL-terminated), in this order: FASTGEN_CUDA_LIBS (folders
  * separated by colons), the loader's own search, CUDA_HOME/lib64 and lib, /usr/local/cuda/lib64, the nvidia folder of
  * the Python environment (VIRTUAL_ENV, CONDA_PREFIX, then the system's). NULL when there is none: fg_error's text then
- * says what to install; `package` is the pip package that has it. */
-void *fg_open_library(const char *const *names, const char *package);
+ * says to install `what`. */
+void *fg_open_library(const char *const *names, const char *what);
 
 #ifdef __cplusplus
 }

@@ -21,7 +21,7 @@ fg_status Nccl::check(int result, const char *what) const {
 
 fg_status Nccl::open() {
 	static const char *const names[] = {"libnccl.so.2", "libnccl.so", nullptr};
-	library = fg_open_library(names, "nvidia-nccl-cu13");
+	library = fg_open_library(names, "NCCL 2.18 or newer (`pip install nvidia-nccl-cu13`)");
 	if (!library) return FG_UNSUPPORTED;
 	struct {
 		void **function;

@@ -2,6 +2,7 @@
 #include "context.cuh"
 
 #include <condition_variable>
+#include <cstdio>
 #include <map>
 #include <mutex>
 #include <vector>
@@ -21,7 +22,10 @@ struct Meeting {
 	std::mutex mutex;
 	std::condition_variable all_here;
 	int here = 0, times = 0;
-	bool failed = false;
+	struct {
+		fg_status status;
+		char text[FG_ERROR_BYTES];
+	} failure = {}, result = {}; /* the first of those who are here, and that of the last time */
 
 	std::vector<int32_t> devices;
 	std::vector<SharedMemory> memory; /* each rank writes its own */
@@ -30,17 +34,21 @@ struct Meeting {
 	Meeting(const int32_t *devices, int32_t n) : devices(devices, devices + n), memory((size_t)n) {
 	}
 
-	bool meet(bool ok) {
+	fg_status meet(fg_status status) {
 		std::unique_lock<std::mutex> lock(mutex);
-		failed = failed || !ok;
+		if (status && !failure.status) {
+			failure.status = status;
+			snprintf(failure.text, sizeof failure.text, "%s", fg_error_text());
+		}
 		if (++here == (int)devices.size()) {
+			result = failure, failure = {};
 			here = 0, times++;
 			all_here.notify_all();
 		} else {
 			const int now = times;
 			all_here.wait(lock, [&] { return times != now; });
 		}
-		return !failed;
+		return result.status ? fg_fail(result.status, "%s", result.text) : FG_OK;
 	}
 
 	static std::shared_ptr<Meeting> of(const void *engine, const int32_t *devices, int32_t n) {
@@ -54,8 +62,7 @@ struct Meeting {
 };
 
 fg_status Ranks::meet(fg_status status) {
-	if (n == 1 || meeting->meet(status == FG_OK)) return status;
-	return status ? status : fg_fail(FG_DEVICE, "another device of the engine failed");
+	return n == 1 ? status : meeting->meet(status);
 }
 
 fg_status Ranks::open(const void *engine, const int32_t *devices, int32_t count, int32_t of, fg_status status) {

@@ -20,8 +20,8 @@ struct Meeting;
 class Ranks {
   public:
 	/* Joins the other ranks of the engine that `engine` stands for, on devices [count], once they are all here;
-	 * `status`: whether this rank has got so far. Opens NCCL where it is needed. On failure of any rank they all fail,
-	 * each with a message. One rank alone needs none of this. */
+	 * `status`: whether this rank has got so far. Opens NCCL where it is needed. Where one rank fails they all do, with
+	 * its message. One rank alone needs none of this. */
 	fg_status open(const void *engine, const int32_t *devices, int32_t count, int32_t rank, fg_status status);
 	/* This rank's memory, which must live until close is over. Before connect. */
 	void share(const SharedMemory &memory);
@@ -29,7 +29,8 @@ class Ranks {
 	 * and pinning may, must not meet a sum for which another rank is waiting: from here on call meet around it. */
 	fg_status connect(fg_status status, cudaStream_t stream);
 	void close();
-	/* Waits for the others. Fails if any of them ever came with a failure: so nobody waits for one who has given up. */
+	/* Waits for the others. Where one comes with a failure they all leave with it: nobody waits for one who has given
+	 * up. */
 	fg_status meet(fg_status status);
 
 	int32_t count() const {

@@ -227,7 +227,7 @@ struct Products {
 
 	Products() {
 		static const char *const names[] = {"libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so", nullptr};
-		library = fg_open_library(names, "nvidia-cublas");
+		library = fg_open_library(names, FG_CUBLASLT);
 		if (!library) die("cuBLASLt", fg_error_text());
 		find(lt.create, "cublasLtCreate");
 		find(lt.matmul, "cublasLtMatmul");

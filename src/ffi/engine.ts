@@ -109,8 +109,14 @@ export class LibraryEngine {
       weightBytes: out.getU64("weight_bytes"),
       graphs: out.getI32("graphs"),
       threads: out.getI32("n_threads"),
-      deviceName: this.library.device(this.config.devices[0] ?? 0).name,
+      deviceName: this.deviceName(),
     };
+  }
+
+  private deviceName(): string {
+    const { devices } = this.config;
+    const { name } = this.library.device(devices[0] ?? 0);
+    return devices.length > 1 ? `${devices.length} × ${name}` : name;
   }
 
   /** Queues the plan's page copies and then its step; returns at once. The plan may be reused afterwards. */
