@@ -93,7 +93,7 @@ unsigned run(int ranks, size_t n) {
 int main() {
 	int devices = 0;
 	if (cudaGetDeviceCount(&devices) != cudaSuccess || devices == 0) {
-		printf("peers_test: skipped, there is no device\n");
+		printf("peers: skipped: no device\n");
 		return 0;
 	}
 	int failed = 0, checks = 0;
@@ -104,6 +104,6 @@ int main() {
 			checks++, failed += wrong > 0;
 			if (wrong) printf("FAILED: %d ranks, %zu numbers: %u differ\n", ranks, n, wrong);
 		}
-	printf("peers_test: %d checks, %d failed\n", checks, failed);
+	printf("peers: %d checks, %d failed\n", checks, failed);
 	return failed > 0;
 }
