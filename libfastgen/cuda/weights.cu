@@ -124,6 +124,16 @@ fg_status place(Context *c, std::vector<Part> *parts) {
 	Placer placer = {c, nullptr, 0, {}};
 	placer.all();
 	c->weight_bytes = placer.used;
+	size_t free = 0, total = 0;
+	cudaError_t error = cudaMemGetInfo(&free, &total);
+	if (error != cudaSuccess) return cuda_fail(error, "asking for free memory");
+	constexpr double GIB = 1 << 30;
+	if (placer.used > free)
+		return fg_fail(
+			FG_OUT_OF_MEMORY,
+			"the weights take %.1f GiB, and %.1f of the %.1f GiB of device %d (%s) are free. End what else uses "
+			"it, choose a smaller model, or split it over more devices (tensor_parallel_size)",
+			(double)placer.used / GIB, (double)free / GIB, (double)total / GIB, c->device, c->name);
 	placer.base = (char *)device_alloc(c, placer.used, "the weights");
 	if (!placer.base) return FG_OUT_OF_MEMORY;
 	placer.all();
