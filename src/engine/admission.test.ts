@@ -82,3 +82,14 @@ test("running out of pages makes admission careful for a while", () => {
   for (let i = 0; i < 200; i++) estimate.ended(4000, i % 2 === 0 ? 200 : 600);
   expect(estimate.expected(4000, 0)).toBeLessThan(before + 100);
 });
+
+test("how much the outputs of a class differ is learned too", () => {
+  const estimate = new OutputEstimate();
+  expect(estimate.leastShare(4000)).toBe(0);
+  for (let i = 0; i < 100; i++) {
+    estimate.ended(4000, i % 2 === 0 ? 200 : 600);
+    estimate.ended(1000, 500);
+  }
+  expect(estimate.leastShare(4000)).toBeWithin(0.3, 0.4);
+  expect(estimate.leastShare(1000)).toBeWithin(0.99, 1.01);
+});

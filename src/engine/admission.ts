@@ -13,18 +13,11 @@ const ENOUGH_ENDS = 16;
 const NEWEST = 1 / 32;
 const MAX_CAUTION = 16;
 
-/** Of the output expected of a sequence, the share in which it counts as young. */
-export const YOUNG = 1 / 8;
-/**
- * While more wait than fit, young sequences may be about to add at most this share of the pages. Those that grow side by
- * side would fill the pool only at their end; those that start one after the other fill it always, so that more run.
- */
-export const YOUNG_SHARE = 0.4;
 /**
  * Pages that the forecast counts on, for each that there is: computing a few of the youngest sequences again costs less
  * than decoding in smaller batches so that it never happens.
  */
-export const OVERCOMMIT = 1.1;
+export const OVERCOMMIT = 1.05;
 
 /**
  * How many tokens a request will generate: the share of max_tokens that recent requests used, by classes of max_tokens a
@@ -60,6 +53,14 @@ export class OutputEstimate {
         : maxTokens * (this.mean[c]! + this.caution * this.deviation[c]!);
     // One that has outlived the estimate is expected to go on for half as long again.
     return Math.min(maxTokens, Math.ceil(Math.max(usual, outputs * 1.5 + PAGE_TOKENS)));
+  }
+
+  /** Of the tokens expected of such requests, the share that a short one has; 0 while too few have ended to know. */
+  leastShare(maxTokens: number): number {
+    const c = classOf(maxTokens);
+    if (this.ends[c]! < ENOUGH_ENDS) return 0;
+    const [mean, deviation] = [this.mean[c]!, this.deviation[c]!];
+    return Math.max(0, mean - deviation) / (mean + this.caution * deviation);
   }
 }
 

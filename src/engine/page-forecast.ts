@@ -3,15 +3,20 @@
  * sequences that run. Forecasts the pool (admission.ts) from what is running.
  */
 import { FG } from "../ffi/layout.ts";
-import { GrowthForecast, type OutputEstimate, OVERCOMMIT, YOUNG, YOUNG_SHARE } from "./admission.ts";
+import { GrowthForecast, type OutputEstimate, OVERCOMMIT } from "./admission.ts";
 import { PAGE_TOKENS, type PageCache, type PageNode, pagesFor } from "./blocks.ts";
 import type { Sequence } from "./sequence.ts";
+import { YOUNG_TOKENS, youngLimit } from "./stagger.ts";
 import { STEP_TILE, WORTH_A_TILE } from "./step-size.ts";
+
+/** Waiting sequences that stand for all, when it is asked how far apart they should start. */
+const SAMPLE = 128;
 
 export class PageForecast {
   private readonly pool: GrowthForecast;
-  /** Pages that young sequences in the forecast are still to add. */
+  /** Pages that young sequences in the forecast are still to add, and that they may be before another starts. */
   private youngGrowth = 0;
+  private youngLimit: number | null = null;
   /** Prompt tokens to compute, of the sequences in the forecast. */
   private backlog = 0;
 
@@ -35,6 +40,7 @@ export class PageForecast {
   refresh(): void {
     this.pool.clear();
     this.backlog = this.youngGrowth = 0;
+    this.youngLimit = null;
     for (const seq of this.running) {
       this.addSequence(seq, seq.scheduled, seq.pages.length, seq.pages.length - this.sharedPages(seq));
     }
@@ -52,7 +58,7 @@ export class PageForecast {
     const kv = scheduled + todo;
     const outputs = seq.outputs + seq.pendingSamples;
     const expected = this.estimate.expected(seq.request.maxTokens, outputs);
-    if (outputs < expected * YOUNG) this.youngGrowth += (expected - outputs) / PAGE_TOKENS;
+    if (outputs < YOUNG_TOKENS) this.youngGrowth += (expected - outputs) / PAGE_TOKENS;
     const final = seq.promptLength + expected - 1;
     const slack = Math.max(0, Math.min(pages * PAGE_TOKENS - kv, PAGE_TOKENS - 1));
     this.pool.add(Math.max(0, final - kv), delay, slack, own);
@@ -87,13 +93,27 @@ export class PageForecast {
 
   /** Whether a waiting sequence can have its pages now and is expected to find those that it will need. Adds it if so. */
   private fits(seq: Sequence, nodes: readonly PageNode[]): boolean {
-    const { cache } = this;
+    const { cache, youngGrowth } = this;
     const more = this.addWaiting(seq, nodes, 1);
     if (more > cache.available) return false;
     // Alone it always fits: the context is bounded by the pool.
     if (this.running.length === 0) return true;
     if (!this.pagesLast(more)) return false;
-    return this.youngGrowth <= YOUNG_SHARE * cache.pages || this.allFit();
+    this.youngLimit ??= this.limitYoung(more / pagesFor(seq.target));
+    return youngGrowth < this.youngLimit || this.allFit();
+  }
+
+  /** See stagger.ts. `own`: the share of a waiting sequence's first pages that no other has. */
+  private limitYoung(own: number): number {
+    const sample = this.waiting.slice(0, SAMPLE);
+    const growers = sample.map(({ request, outputs, target }, i) => {
+      const longest = this.estimate.expected(request.maxTokens, outputs) - outputs;
+      // Who will be short is not known, only that some will; without stop ids none can.
+      const least = request.stopIds.length === 0 ? 1 : this.estimate.leastShare(request.maxTokens);
+      return { start: target * own, growth: longest * (least + ((1 - least) * (i + 0.5)) / sample.length) };
+    });
+    const most = Math.min(this.limits.maxSeqs, this.running.length + this.waiting.length);
+    return youngLimit(growers, this.cache.pages, most);
   }
 
   /**
