@@ -5,14 +5,14 @@
  */
 import { writeFileSync } from "node:fs";
 import { Command, Option } from "commander";
-import { type DeviceKind, GREEDY } from "../src/engine/protocol.ts";
+import { type DeviceKind, type EngineRequest, GREEDY } from "../src/engine/protocol.ts";
 import { Scheduler } from "../src/engine/scheduler.ts";
 import { FG, STRUCTS } from "../src/ffi/layout.ts";
 import { StepPlan } from "../src/ffi/plan.ts";
 import { openModel } from "../src/model/load.ts";
 import { count } from "./flags.ts";
 import { openLibrary } from "./library.ts";
-import { planLoad } from "./load.ts";
+import { type LoadOptions, planLoad } from "./load.ts";
 
 const GIB = 2 ** 30;
 
@@ -21,6 +21,8 @@ export interface StepRecord {
   /** Sequences that decode, and the tokens in their caches. */
   decodes: number;
   decodeContext: number;
+  /** Pairs of query and key in what prompts are computed. */
+  promptScores: number;
   copies: number;
   /** Milliseconds: the device's, and this thread's. */
   run: number;
@@ -43,6 +45,27 @@ const program = new Command("bun bench/steps.ts")
   .option("--swap-space <GiB>", "", Number, 4)
   .option("--kv-cache <GiB>", "default: what the GPU's memory leaves", Number, 0)
   .option("--log <file>", "every step, as JSON lines");
+
+/** Of a load's plan (load.ts). */
+export type LoadSizes = Pick<LoadOptions, "prompts" | "input" | "output" | "spread">;
+
+/** A load's requests as the engine takes them: greedy, and none ends before max_tokens. */
+export function engineRequests({ prompts, input, output, spread }: LoadSizes, vocab: number): EngineRequest[] {
+  const planned = planLoad({
+    ...{ url: "", model: "", rate: null, concurrency: null, stream: false, endpoint: "completions" },
+    ...{ prompts, input, output, spread, temperature: 0, seed: 0, vocab },
+  });
+  return planned.map(({ promptIds, maxTokens }, id) => ({
+    id,
+    prompt: Int32Array.from(promptIds),
+    sampling: GREEDY,
+    maxTokens,
+    minTokens: 0,
+    stopIds: new Int32Array(0),
+    logprobs: -1,
+    promptLogprobs: -1,
+  }));
+}
 
 export async function main(args: string[]): Promise<StepRecord[]> {
   const flags = program.parse(args, { from: "user" }).opts();
@@ -67,23 +90,8 @@ export async function main(args: string[]): Promise<StepRecord[]> {
     hostPages,
     prefixCaching: true,
   });
-  const requests = planLoad({
-    ...{ url: "", model: "", rate: null, concurrency: null, stream: false, endpoint: "completions" },
-    ...{ prompts: flags.prompts, input: flags.input, output: flags.output, spread: flags.spread },
-    ...{ temperature: 0, seed: 0, vocab: Math.min(32000, shape.vocabSize) },
-  });
-  for (const [id, { promptIds, maxTokens }] of requests.entries()) {
-    scheduler.add({
-      id,
-      prompt: Int32Array.from(promptIds),
-      sampling: GREEDY,
-      maxTokens,
-      minTokens: 0,
-      stopIds: new Int32Array(0),
-      logprobs: -1,
-      promptLogprobs: -1,
-    });
-  }
+  const requests = engineRequests(flags as LoadSizes, Math.min(32000, shape.vocabSize));
+  for (const request of requests) scheduler.add(request);
 
   const plan = new StepPlan(maxSeqs, maxStepTokens);
   const done: StepRecord[] = [];
@@ -142,13 +150,19 @@ export async function main(args: string[]): Promise<StepRecord[]> {
   return done;
 }
 
-function describe(plan: StepPlan): StepRecord {
+/** What is planned; its times are 0. */
+export function describe(plan: StepPlan): StepRecord {
   const ints = STRUCTS.fg_step_seq.size / 4;
-  const record = { tokens: plan.tokenCount, decodes: 0, decodeContext: 0, copies: plan.copyCount };
+  const { n_new, context } = STRUCTS.fg_step_seq.at;
+  const record = { tokens: plan.tokenCount, decodes: 0, decodeContext: 0, promptScores: 0, copies: plan.copyCount };
   for (let i = 0; i < plan.seqCount; i++) {
-    if (plan.seqs[i * ints + STRUCTS.fg_step_seq.at.n_new / 4] !== 1) continue;
-    record.decodes++;
-    record.decodeContext += plan.seqs[i * ints + STRUCTS.fg_step_seq.at.context / 4]!;
+    const [computed, tokens] = [plan.seqs[i * ints + n_new / 4]!, plan.seqs[i * ints + context / 4]!];
+    if (computed === 1) {
+      record.decodes++;
+      record.decodeContext += tokens;
+    } else {
+      record.promptScores += computed * (tokens - computed / 2);
+    }
   }
   return { ...record, run: 0, idle: 0, plan: 0, submit: 0, commit: 0 };
 }

@@ -1,0 +1,130 @@
+#!/usr/bin/env bun
+/**
+ * A load through the scheduler alone, with the time of each step worked out from measured costs of Mistral 7B on an H100
+ * under load: what a policy is worth, in a second and without a GPU. fgserve itself came within 1 % of it with 512 prompts of
+ * 1024 tokens and answers of 128 or of 128 and 2048, and to 4 % less with 1000 of about 220 and 200.
+ */
+import { Command } from "commander";
+import { Scheduler } from "../src/engine/scheduler.ts";
+import { FG } from "../src/ffi/layout.ts";
+import { StepPlan } from "../src/ffi/plan.ts";
+import { count } from "./flags.ts";
+import { describe, engineRequests, type LoadSizes } from "./steps.ts";
+
+const STOP_ID = 2;
+const LAYERS = 32;
+
+/** Microseconds of a layer's products by tokens in a step (results/ops.jsonl; from 272 to 448 by one measured stair). */
+const PRODUCTS: readonly (readonly [tokens: number, us: number])[] = [
+  ...([
+    [1, 150],
+    [64, 153],
+    [128, 164],
+    [256, 198],
+    [272, 253],
+    [320, 265],
+    [384, 295],
+    [448, 325],
+  ] as const),
+  ...([
+    [512, 355],
+    [576, 420],
+    [768, 510],
+    [1024, 650],
+    [2048, 1330],
+  ] as const),
+];
+/** Of a layer's other kernels: of a step, and of each token. */
+const [OTHERS, OTHERS_TOKEN] = [12, 0.02];
+/** Bytes of a token's KV in all layers, and bytes a microsecond at which decode attention reads it. */
+const [KV_BYTES, KV_RATE] = [2 * LAYERS * 8 * 128 * 2, 2.96e6];
+/** Operations of a query and a key in all layers, and operations a microsecond of prefill attention. */
+const [SCORE, SCORE_RATE] = [4 * 4096 * LAYERS, 370e6];
+/** Microseconds of embedding, logits and sampling: of a step, and of each row once rows bound it. */
+const [ENDS, ENDS_ROW] = [150, 0.47];
+
+export interface Simulation {
+  seconds: number;
+  tokensPerSecond: number;
+  steps: number;
+  preemptions: number;
+}
+
+export interface Setting extends LoadSizes {
+  /** Mean tokens of answers that end at random before `output`; 0 = none does. */
+  ends: number;
+  pages: number;
+  hostPages: number;
+  maxNumSeqs: number;
+  maxNumBatchedTokens: number;
+}
+
+function productsTime(tokens: number): number {
+  const after = Math.max(
+    1,
+    PRODUCTS.findIndex(([n]) => n >= tokens),
+  );
+  const [[low, from], [high, to]] = [PRODUCTS[after - 1]!, PRODUCTS[after]!];
+  return from + ((tokens - low) / (high - low)) * (to - from);
+}
+
+function stepTime(plan: StepPlan): number {
+  const { tokens, decodeContext, promptScores } = describe(plan);
+  const layers = LAYERS * (productsTime(tokens) + OTHERS + OTHERS_TOKEN * tokens);
+  const attention = (decodeContext * KV_BYTES) / KV_RATE + (promptScores * SCORE) / SCORE_RATE;
+  return layers + attention + Math.max(ENDS, plan.rowCount * ENDS_ROW);
+}
+
+export function simulate(setting: Setting): Simulation {
+  const { ends, pages, hostPages, maxNumSeqs: maxSeqs, maxNumBatchedTokens: maxStepTokens } = setting;
+  const requests = engineRequests(setting, 32_000);
+  const maxContext = pages * FG.PAGE_TOKENS;
+  const scheduler = new Scheduler({ maxSeqs, maxStepTokens, maxContext, pages, hostPages, prefixCaching: true });
+  const stopIds = Int32Array.from(ends > 0 ? [STOP_ID] : []);
+  for (const request of requests) scheduler.add({ ...request, stopIds });
+
+  const plan = new StepPlan(maxSeqs, maxStepTokens);
+  const floats = new Float32Array(maxStepTokens);
+  const ids = new Int32Array(maxStepTokens);
+  const result = { step: 0, ids, logprobs: floats, topIds: ids, topLogprobs: floats, logits: floats };
+  // The same every time.
+  let state = 1;
+  const random = () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return state / 2 ** 32;
+  };
+  const rowsOut: number[] = [];
+  let microseconds = 0;
+  while (scheduler.aliveCount > 0) {
+    while (scheduler.stepsOut < FG.STEPS_IN_FLIGHT && scheduler.plan(plan)) {
+      microseconds += stepTime(plan);
+      rowsOut.push(plan.rowCount);
+    }
+    const rows = rowsOut.shift()!;
+    for (let i = 0; i < rows; i++) ids[i] = ends > 0 && random() < 1 / ends ? STOP_ID : STOP_ID + 1;
+    scheduler.commit({ ...result, rows, runSeconds: 0, idleSeconds: 0 });
+    scheduler.takeMessage();
+  }
+  const { generatedTokens, steps, preemptions } = scheduler.stats();
+  const seconds = microseconds / 1e6;
+  return { seconds, tokensPerSecond: generatedTokens / seconds, steps, preemptions };
+}
+
+const program = new Command("bun bench/simulate.ts")
+  .description("What the scheduler would make of a load on an H100 with Mistral 7B, from the measured costs of steps.")
+  .option("--prompts <n>", "", count, 512)
+  .option("--input <tokens>", "mean length of a prompt", count, 1024)
+  .option("--output <tokens>", "mean length of an answer", count, 128)
+  .option("--spread <share>", "lengths vary by this share around their mean", Number, 0)
+  .option("--ends <tokens>", "answers end at random after so many on average; 0 = at their length", Number, 0)
+  .option("--pages <n>", "of the KV cache", count, 7432)
+  .option("--host-pages <n>", "", Number, 512)
+  .option("--max-num-seqs <n>", "", count, 1024)
+  .option("--max-num-batched-tokens <n>", "", count, 2048);
+
+if (import.meta.main) {
+  const { seconds, tokensPerSecond, steps, preemptions } = simulate(program.parse().opts<Setting>());
+  console.log(
+    `${tokensPerSecond.toFixed(0)} tokens/s in ${seconds.toFixed(2)} s, ${steps} steps, ${preemptions} preemptions`,
+  );
+}
