@@ -1,8 +1,8 @@
 #!/usr/bin/env bun
 /**
  * A load through the scheduler alone, with the time of each step worked out from measured costs of Mistral 7B on an H100
- * under load: what a policy is worth, in a second and without a GPU. fgserve itself came within 1 % of it with 512 prompts of
- * 1024 tokens and answers of 128 or of 128 and 2048, and to 4 % less with 1000 of about 220 and 200.
+ * under load: what a policy is worth, in a second and without a GPU. fgserve itself came within 1 % of it with
+ * 512 x (1024 -> 128) and 512 x (128 -> 2048), and to 4 % less with 1000 x (220 -> 200, each +- 90 %).
  */
 import { Command } from "commander";
 import { Scheduler } from "../src/engine/scheduler.ts";
