@@ -14,26 +14,9 @@ import { describe, engineRequests, type LoadSizes } from "./steps.ts";
 const STOP_ID = 2;
 const LAYERS = 32;
 
-/** Microseconds of a layer's products by tokens in a step (results/ops.jsonl; from 272 to 448 by one measured stair). */
-const PRODUCTS: readonly (readonly [tokens: number, us: number])[] = [
-  ...([
-    [1, 150],
-    [64, 153],
-    [128, 164],
-    [256, 198],
-    [272, 253],
-    [320, 265],
-    [384, 295],
-    [448, 325],
-  ] as const),
-  ...([
-    [512, 355],
-    [576, 420],
-    [768, 510],
-    [1024, 650],
-    [2048, 1330],
-  ] as const),
-];
+/** Tokens in a step, and microseconds of a layer's products (results/ops.jsonl; from 272 to 448 by one measured stair). */
+const TOKENS = [1, 64, 128, 256, 272, 320, 384, 448, 512, 576, 768, 1024, 2048];
+const PRODUCTS = [150, 153, 164, 198, 253, 265, 295, 325, 355, 420, 510, 650, 1330];
 /** Of a layer's other kernels: of a step, and of each token. */
 const [OTHERS, OTHERS_TOKEN] = [12, 0.02];
 /** Bytes of a token's KV in all layers, and bytes a microsecond at which decode attention reads it. */
@@ -60,11 +43,10 @@ export interface Setting extends LoadSizes {
 }
 
 function productsTime(tokens: number): number {
-  const after = Math.max(
-    1,
-    PRODUCTS.findIndex(([n]) => n >= tokens),
-  );
-  const [[low, from], [high, to]] = [PRODUCTS[after - 1]!, PRODUCTS[after]!];
+  const found = TOKENS.findIndex((n) => n >= Math.max(2, tokens));
+  const above = found < 0 ? TOKENS.length - 1 : found; // past the last, as before it
+  const [low, high] = [TOKENS[above - 1]!, TOKENS[above]!];
+  const [from, to] = [PRODUCTS[above - 1]!, PRODUCTS[above]!];
   return from + ((tokens - low) / (high - low)) * (to - from);
 }
 
