@@ -2,6 +2,7 @@
  * A load of random prompts against an OpenAI server: who sends what when, and what each request saw. Prompts are token
  * ids, so that their length is exact for any model; ignore_eos makes the output's length exact too.
  */
+import { type EngineRequest, GREEDY } from "../src/engine/protocol.ts";
 import { percentile, randomFrom } from "./stats.ts";
 
 export interface LoadOptions {
@@ -54,8 +55,14 @@ export interface LoadSummary {
   seconds: number;
 }
 
+/** What is sent when. */
+export type LoadPlan = Pick<LoadOptions, "prompts" | "input" | "output" | "spread" | "rate" | "seed" | "vocab">;
+
+/** How much is sent. */
+export type LoadSizes = Pick<LoadPlan, "prompts" | "input" | "output" | "spread">;
+
 /** The requests of a load; depends on the options alone. */
-export function planLoad(options: LoadOptions): PlannedRequest[] {
+export function planLoad(options: LoadPlan): PlannedRequest[] {
   const random = randomFrom(options.seed);
   const length = (mean: number) => Math.max(1, Math.round(mean * (1 + options.spread * (2 * random() - 1))));
   let arrival = 0;
@@ -68,6 +75,21 @@ export function planLoad(options: LoadOptions): PlannedRequest[] {
     if (options.rate !== null) arrival += -Math.log(1 - random()) / options.rate;
     return { promptIds, maxTokens, arrival };
   });
+}
+
+/** A load's requests as the engine takes them: all at once, greedy, and none ends before max_tokens. */
+export function engineRequests({ prompts, input, output, spread }: LoadSizes, vocab: number): EngineRequest[] {
+  const planned = planLoad({ prompts, input, output, spread, rate: null, seed: 0, vocab });
+  return planned.map(({ promptIds, maxTokens }, id) => ({
+    id,
+    prompt: Int32Array.from(promptIds),
+    sampling: GREEDY,
+    maxTokens,
+    minTokens: 0,
+    stopIds: new Int32Array(0),
+    logprobs: -1,
+    promptLogprobs: -1,
+  }));
 }
 
 /** Sends the load and waits for every answer. A failed request is counted, never retried. */

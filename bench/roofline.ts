@@ -76,7 +76,7 @@ export function loadFloor(load: Load, shape: ModelShape, ceilings: Ceilings): Fl
     : (context: number) => layers * context;
 
   const sum = { input: 0, output: 0, longest: 0, scores: 0, keys: 0, contexts: 0 };
-  const plan = planLoad({ ...load, vocab: 2 } as LoadOptions);
+  const plan = planLoad({ ...load, vocab: 2 });
   for (const { promptIds, maxTokens } of plan) {
     const input = promptIds.length;
     sum.input += input;

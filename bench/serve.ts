@@ -2,19 +2,14 @@
 /** Load generator for any OpenAI server. Prints what the requests saw, and appends it to results/serve.jsonl. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { Command, InvalidArgumentError, Option } from "commander";
+import { Command, Option } from "commander";
 import { parseConfig } from "../src/model/config.ts";
+import { number, share } from "./flags.ts";
 import { type LoadOptions, runLoad, summarize } from "./load.ts";
 import { machineFacts, readResultsFile, record } from "./record.ts";
 import { loadFloor, readCeilings } from "./roofline.ts";
 
-const number = (check: (value: number) => boolean, what: string) => (text: string) => {
-  const value = Number(text);
-  if (text.trim() === "" || !check(value)) throw new InvalidArgumentError(`${what} is wanted.`);
-  return value;
-};
 const count = number((n) => Number.isInteger(n) && n > 0, "A whole number above 0");
-const share = number((n) => n >= 0 && n < 1, "A number in [0, 1)");
 const positive = number((n) => n > 0 && Number.isFinite(n), "A number above 0");
 
 const program = new Command("bun bench/serve.ts")

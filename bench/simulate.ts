@@ -8,8 +8,10 @@ import { Command } from "commander";
 import { Scheduler } from "../src/engine/scheduler.ts";
 import { FG } from "../src/ffi/layout.ts";
 import { StepPlan } from "../src/ffi/plan.ts";
-import { count } from "./flags.ts";
-import { describe, engineRequests, type LoadSizes } from "./steps.ts";
+import { count, loadSizes } from "./flags.ts";
+import { engineRequests, type LoadSizes } from "./load.ts";
+import { randomFrom } from "./stats.ts";
+import { describe } from "./steps.ts";
 
 const STOP_ID = 2;
 const LAYERS = 32;
@@ -69,12 +71,7 @@ export function simulate(setting: Setting): Simulation {
   const floats = new Float32Array(maxStepTokens);
   const ids = new Int32Array(maxStepTokens);
   const result = { step: 0, ids, logprobs: floats, topIds: ids, topLogprobs: floats, logits: floats };
-  // The same every time.
-  let state = 1;
-  const random = () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return state / 2 ** 32;
-  };
+  const random = randomFrom(0);
   const rowsOut: number[] = [];
   let microseconds = 0;
   while (scheduler.aliveCount > 0) {
@@ -92,12 +89,11 @@ export function simulate(setting: Setting): Simulation {
   return { seconds, tokensPerSecond: generatedTokens / seconds, steps, preemptions };
 }
 
-const program = new Command("bun bench/simulate.ts")
-  .description("What the scheduler would make of a load on an H100 with Mistral 7B, from the measured costs of steps.")
-  .option("--prompts <n>", "", count, 512)
-  .option("--input <tokens>", "mean length of a prompt", count, 1024)
-  .option("--output <tokens>", "mean length of an answer", count, 128)
-  .option("--spread <share>", "lengths vary by this share around their mean", Number, 0)
+const program = loadSizes(
+  new Command("bun bench/simulate.ts").description(
+    "What the scheduler would make of a load on an H100 with Mistral 7B, from the measured costs of steps.",
+  ),
+)
   .option("--ends <tokens>", "answers end at random after so many on average; 0 = at their length", Number, 0)
   .option("--pages <n>", "of the KV cache", count, 7432)
   .option("--host-pages <n>", "", Number, 512)

@@ -5,14 +5,14 @@
  */
 import { writeFileSync } from "node:fs";
 import { Command, Option } from "commander";
-import { type DeviceKind, type EngineRequest, GREEDY } from "../src/engine/protocol.ts";
+import type { DeviceKind } from "../src/engine/protocol.ts";
 import { Scheduler } from "../src/engine/scheduler.ts";
 import { FG, STRUCTS } from "../src/ffi/layout.ts";
 import { StepPlan } from "../src/ffi/plan.ts";
 import { openModel } from "../src/model/load.ts";
-import { count } from "./flags.ts";
+import { count, loadSizes } from "./flags.ts";
 import { openLibrary } from "./library.ts";
-import { type LoadOptions, planLoad } from "./load.ts";
+import { engineRequests, type LoadSizes } from "./load.ts";
 
 const GIB = 2 ** 30;
 
@@ -32,40 +32,17 @@ export interface StepRecord {
   commit: number;
 }
 
-const program = new Command("bun bench/steps.ts")
-  .description("Runs a load through the engine without HTTP and reports what its steps cost.")
-  .argument("<model>", "directory or org/name; its weights are not read")
-  .addOption(new Option("--device <name>").choices(["cpu", "cuda"]).default("cuda"))
-  .option("--prompts <n>", "", count, 512)
-  .option("--input <tokens>", "mean length of a prompt", count, 1024)
-  .option("--output <tokens>", "mean length of an answer", count, 128)
-  .option("--spread <share>", "lengths vary by this share around their mean", Number, 0)
+const program = loadSizes(
+  new Command("bun bench/steps.ts")
+    .description("Runs a load through the engine without HTTP and reports what its steps cost.")
+    .argument("<model>", "directory or org/name; its weights are not read")
+    .addOption(new Option("--device <name>").choices(["cpu", "cuda"]).default("cuda")),
+)
   .option("--max-num-seqs <n>", "", count, 512)
   .option("--max-num-batched-tokens <n>", "", count, 2048)
   .option("--swap-space <GiB>", "", Number, 4)
   .option("--kv-cache <GiB>", "default: what the GPU's memory leaves", Number, 0)
   .option("--log <file>", "every step, as JSON lines");
-
-/** Of a load's plan (load.ts). */
-export type LoadSizes = Pick<LoadOptions, "prompts" | "input" | "output" | "spread">;
-
-/** A load's requests as the engine takes them: greedy, and none ends before max_tokens. */
-export function engineRequests({ prompts, input, output, spread }: LoadSizes, vocab: number): EngineRequest[] {
-  const planned = planLoad({
-    ...{ url: "", model: "", rate: null, concurrency: null, stream: false, endpoint: "completions" },
-    ...{ prompts, input, output, spread, temperature: 0, seed: 0, vocab },
-  });
-  return planned.map(({ promptIds, maxTokens }, id) => ({
-    id,
-    prompt: Int32Array.from(promptIds),
-    sampling: GREEDY,
-    maxTokens,
-    minTokens: 0,
-    stopIds: new Int32Array(0),
-    logprobs: -1,
-    promptLogprobs: -1,
-  }));
-}
 
 export async function main(args: string[]): Promise<StepRecord[]> {
   const flags = program.parse(args, { from: "user" }).opts();

@@ -1,6 +1,7 @@
 /**
  * The CUDA library on models as wide as real ones (make_full_width.py makes them, in a temporary folder), against
- * transformers on the same GPU; where there are several GPUs, split over them too. Needs, beyond the other GPU tests, a python3 with torch, transformers and safetensors.
+ * transformers on the same GPU; where there are several GPUs, split over them too. Needs, beyond the other GPU tests, a
+ * python3 with torch, transformers and safetensors.
  */
 import { afterAll, describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";

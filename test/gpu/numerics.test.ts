@@ -3,15 +3,13 @@
  * `make -C libfastgen cuda`; without them every test here is skipped.
  */
 import { expect, test } from "bun:test";
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
-import { MODEL_NAMES, MODELS_DIRECTORY } from "../golden/expected.ts";
+import { MODEL_NAMES } from "../golden/expected.ts";
 import { skipped } from "./device.ts";
-import { openGolden, testGolden } from "./golden.ts";
+import { goldenConfig, openGolden, testGolden } from "./golden.ts";
 
 /** cuBLASLt wants rows of whole 16-byte pieces, as every real model has. */
 const fits = (name: string) => {
-  const config = JSON.parse(readFileSync(join(MODELS_DIRECTORY, name, "config.json"), "utf8"));
+  const config = goldenConfig(name);
   return config.hidden_size % 8 === 0 && config.intermediate_size % 8 === 0;
 };
 

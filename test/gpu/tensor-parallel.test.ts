@@ -3,21 +3,17 @@
  * two GPUs, NCCL and `make -C libfastgen cuda`; without them every test here is skipped.
  */
 import { expect, test } from "bun:test";
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
-import { MODEL_NAMES, MODELS_DIRECTORY } from "../golden/expected.ts";
+import { MODEL_NAMES } from "../golden/expected.ts";
 import { devices } from "./device.ts";
-import { openGolden, testGolden } from "./golden.ts";
+import { goldenConfig, openGolden, testGolden } from "./golden.ts";
 
 const RANKS = 2;
 const skip = devices < RANKS;
 if (skip) console.log(`skipped: ${RANKS} devices are needed, and there are ${devices}`);
 const throughNccl = process.env.NCCL_P2P_DISABLE === "1";
 
-const config = (name: string) => JSON.parse(readFileSync(join(MODELS_DIRECTORY, name, "config.json"), "utf8"));
-
 const splits = (name: string) => {
-  const { num_key_value_heads: kvHeads, intermediate_size: intermediate, hidden_size: hidden } = config(name);
+  const { num_key_value_heads: kvHeads, intermediate_size: intermediate, hidden_size: hidden } = goldenConfig(name);
   return kvHeads % RANKS === 0 && intermediate % (8 * RANKS) === 0 && hidden % 8 === 0;
 };
 
@@ -30,7 +26,7 @@ for (const name of MODEL_NAMES.filter(splits)) {
 }
 
 test.skipIf(skip)("heads that cannot be split are refused by their number", async () => {
-  const odd = MODEL_NAMES.find((name) => config(name).num_key_value_heads % RANKS !== 0)!;
+  const odd = MODEL_NAMES.find((name) => goldenConfig(name).num_key_value_heads % RANKS !== 0)!;
   await expect(openGolden(odd, onBoth)).rejects.toThrow("cannot be split over 2 devices");
 });
 
