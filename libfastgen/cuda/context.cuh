@@ -129,7 +129,7 @@ struct Context {
 	char failure_text[FG_ERROR_BYTES];
 
 	/* What o and down give: of several ranks, a part of a sum. */
-	Output addend() const {
+	Output sum_output() const {
 		return ranks.count() == 1 ? Output::PARTS : Output::BF16;
 	}
 };

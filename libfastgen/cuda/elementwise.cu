@@ -18,6 +18,7 @@ namespace fg {
 namespace {
 
 constexpr int THREADS = 256;
+
 /* Eight elements of the stream and of what is pending, read at once: as many parts as there are of PARTS at most, 0 =
  * nothing is pending. */
 template <int PARTS> struct Pending {

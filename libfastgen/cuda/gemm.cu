@@ -12,6 +12,7 @@ extern "C" {
 #include <cstdlib>
 #include <cstring>
 #include <dlfcn.h>
+#include <iterator>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -64,12 +65,7 @@ std::vector<int32_t> Gemm::buckets(int32_t most) {
 
 fg_status Gemm::open(const char *device_name, int arch) {
 	static const char *const names[] = {"libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so", nullptr};
-	library = fg_open_library(names, FG_CUBLASLT);
-	if (!library) return FG_UNSUPPORTED;
-	struct {
-		void **function;
-		const char *name;
-	} wanted[] = {
+	const fg_function functions[] = {
 		{(void **)&lt.create, "cublasLtCreate"},
 		{(void **)&lt.destroy, "cublasLtDestroy"},
 		{(void **)&lt.version, "cublasLtGetVersion"},
@@ -85,11 +81,8 @@ fg_status Gemm::open(const char *device_name, int arch) {
 		{(void **)&lt.heuristic, "cublasLtMatmulAlgoGetHeuristic"},
 		{(void **)&lt.check, "cublasLtMatmulAlgoCheck"},
 	};
-	for (auto &w : wanted) {
-		*w.function = dlsym(library, w.name);
-		if (!*w.function)
-			return fg_fail(FG_UNSUPPORTED, "the cuBLASLt that was found has no %s; install CUDA 12.9 or newer", w.name);
-	}
+	library = fg_open_library(names, FG_CUBLASLT, functions, (int)std::size(functions));
+	if (!library) return FG_UNSUPPORTED;
 	LT(lt.create(&handle));
 	hopper = arch == 90;
 	if (cudaMalloc(&workspace, WORKSPACE_BYTES) != cudaSuccess)

@@ -1,6 +1,7 @@
 /* See gemv.cuh. */
 #include "gemv.cuh"
 #include "launch.cuh"
+#include "vectors.cuh"
 
 namespace fg {
 
@@ -8,7 +9,6 @@ namespace {
 
 constexpr int WARPS = 8;
 constexpr int THREADS = WARPS * WARP;
-constexpr int VECTOR = 8;             /* elements of a 16-byte load */
 constexpr int STRIDE = WARP * VECTOR; /* elements that a warp reads at once */
 constexpr int LOADS = 8;              /* 16-byte loads of w that a lane has in flight */
 
@@ -19,15 +19,6 @@ __device__ __forceinline__ uint4 load_weights(const bf16 *p) {
 	             : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
 	             : "l"(p));
 	return v;
-}
-
-__device__ __forceinline__ void widen(const uint4 &v, float (&f)[VECTOR]) {
-	const uint32_t w[4] = {v.x, v.y, v.z, v.w};
-#pragma unroll
-	for (int i = 0; i < 4; i++) {
-		f[2 * i] = __uint_as_float(w[i] << 16);
-		f[2 * i + 1] = __uint_as_float(w[i] & 0xffff0000u);
-	}
 }
 
 /* A warp makes columns [column, column + ROWS / HALVES) of y; with two halves, of the gate and as many of up. */
@@ -65,17 +56,16 @@ __global__ void __launch_bounds__(THREADS)
 			load(step + d + DEPTH, next[d]);
 			int c = column(step + d);
 			if (c >= cols) continue;
-			float a[N][VECTOR];
+			Floats a[N];
 #pragma unroll
-			for (int n = 0; n < N; n++) widen(*(const uint4 *)(x + (int64_t)n * cols + c), a[n]);
+			for (int n = 0; n < N; n++) a[n] = load_bf16(x + (int64_t)n * cols + c);
 #pragma unroll
 			for (int r = 0; r < ROWS; r++) {
-				float b[VECTOR];
-				widen(now[r], b);
+				const Floats b = floats(now[r]);
 #pragma unroll
 				for (int n = 0; n < N; n++)
 #pragma unroll
-					for (int i = 0; i < VECTOR; i++) sum[n][r] = fmaf(a[n][i], b[i], sum[n][r]);
+					for (int i = 0; i < VECTOR; i++) sum[n][r] = fmaf(a[n].v[i], b.v[i], sum[n][r]);
 			}
 		}
 	}

@@ -57,15 +57,23 @@ static void *find(const char *name) {
 	return library;
 }
 
-void *fg_open_library(const char *const *names, const char *what) {
-	for (const char *const *name = names; *name; name++) {
-		void *library = find(*name);
-		if (library) return library;
+void *fg_open_library(const char *const *names, const char *what, const fg_function *functions, int n_functions) {
+	void *library = NULL;
+	for (const char *const *name = names; *name && !library; name++) library = find(*name);
+	if (!library) {
+		fg_fail(
+			FG_UNSUPPORTED,
+			"%s was not found. Install %s, and set FASTGEN_CUDA_LIBS to the folder that holds it if it is not one of "
+			"the system's, of CUDA_HOME's or of a Python environment's",
+			names[0], what);
+		return NULL;
 	}
-	fg_fail(
-		FG_UNSUPPORTED,
-		"%s was not found. Install %s, and set FASTGEN_CUDA_LIBS to the folder that holds it if it is not one of the "
-		"system's, of CUDA_HOME's or of a Python environment's",
-		names[0], what);
-	return NULL;
+	for (int i = 0; i < n_functions; i++) {
+		*functions[i].address = dlsym(library, functions[i].name);
+		if (*functions[i].address) continue;
+		fg_fail(FG_UNSUPPORTED, "the %s that was found has no %s; install %s", names[0], functions[i].name, what);
+		dlclose(library);
+		return NULL;
+	}
+	return library;
 }

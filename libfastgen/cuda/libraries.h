@@ -11,11 +11,17 @@ extern "C" {
 /* What has cuBLASLt, for fg_open_library. */
 #define FG_CUBLASLT "CUDA 12.9 or newer (or `pip install nvidia-cublas`)"
 
+/* A function wanted of a library, and where its address goes. */
+typedef struct {
+	void **address;
+	const char *name;
+} fg_function;
+
 /* dlopen of a library by its file names (most wanted first, NULL-terminated), in this order: FASTGEN_CUDA_LIBS (folders
  * separated by colons), the loader's own search, CUDA_HOME/lib64 and lib, /usr/local/cuda/lib64, the nvidia folder of
- * the Python environment (VIRTUAL_ENV, CONDA_PREFIX, then the system's). NULL when there is none: fg_error's text then
- * says to install `what`. */
-void *fg_open_library(const char *const *names, const char *what);
+ * the Python environment (VIRTUAL_ENV, CONDA_PREFIX, then the system's); and the addresses of its functions. NULL when
+ * there is none, or it lacks one of them: fg_error's text then says to install `what`. */
+void *fg_open_library(const char *const *names, const char *what, const fg_function *functions, int n_functions);
 
 #ifdef __cplusplus
 }

@@ -4,6 +4,7 @@
 
 #include <cstdlib>
 #include <dlfcn.h>
+#include <iterator>
 
 namespace fg {
 
@@ -11,6 +12,7 @@ namespace {
 
 /* The part of NCCL's ABI that is used, which has been the same since 2.10. */
 constexpr int OK = 0, INT32 = 2, BF16 = 9, SUM = 0;
+const char *const WHAT = "NCCL 2.18 or newer (`pip install nvidia-nccl-cu13`)";
 constexpr int OLDEST = 21800; /* 2.18: graphs of several ranks in one process */
 
 } // namespace
@@ -21,26 +23,18 @@ fg_status Nccl::check(int result, const char *what) const {
 
 fg_status Nccl::open() {
 	static const char *const names[] = {"libnccl.so.2", "libnccl.so", nullptr};
-	library = fg_open_library(names, "NCCL 2.18 or newer (`pip install nvidia-nccl-cu13`)");
+	const fg_function functions[] = {
+		{(void **)&version, "ncclGetVersion"},   {(void **)&unique_id, "ncclGetUniqueId"},
+		{(void **)&init, "ncclCommInitRank"},    {(void **)&destroy, "ncclCommDestroy"},
+		{(void **)&all_reduce, "ncclAllReduce"}, {(void **)&broadcast, "ncclBroadcast"},
+		{(void **)&error, "ncclGetErrorString"},
+	};
+	library = fg_open_library(names, WHAT, functions, (int)std::size(functions));
 	if (!library) return FG_UNSUPPORTED;
-	struct {
-		void **function;
-		const char *name;
-	} wanted[] = {{(void **)&version, "ncclGetVersion"},   {(void **)&unique_id, "ncclGetUniqueId"},
-	              {(void **)&init, "ncclCommInitRank"},    {(void **)&destroy, "ncclCommDestroy"},
-	              {(void **)&all_reduce, "ncclAllReduce"}, {(void **)&broadcast, "ncclBroadcast"},
-	              {(void **)&error, "ncclGetErrorString"}};
-	for (auto &w : wanted) {
-		*w.function = dlsym(library, w.name);
-		if (!*w.function)
-			return fg_fail(FG_UNSUPPORTED, "the NCCL that was found has no %s; `pip install nvidia-nccl-cu13`", w.name);
-	}
 	int found = 0;
 	if (version(&found) != OK || found < OLDEST)
-		return fg_fail(FG_UNSUPPORTED,
-		               "the NCCL that was found is version %d.%d; 2.18 or newer is needed: `pip install "
-		               "nvidia-nccl-cu13`",
-		               found / 10000, found / 100 % 100);
+		return fg_fail(FG_UNSUPPORTED, "the NCCL that was found is version %d.%d; install %s", found / 10000,
+		               found / 100 % 100, WHAT);
 	/* Multicast in the switch has brought down drivers, and small sums are no faster for it. */
 	setenv("NCCL_NVLS_ENABLE", "0", 0);
 	return FG_OK;

@@ -263,7 +263,8 @@ void linear_add(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, void 
 	Context *c = context(ctx);
 	if (c->ranks.count() > 1) residual = c->delta = c->ranks.next_addend();
 	note(c,
-	     c->gemm.run(x, w->part[0].data, residual, w->rows, w->cols, n, c->addend(), c->delta, &c->pending, c->stream),
+	     c->gemm.run(x, w->part[0].data, residual, w->rows, w->cols, n, c->sum_output(), c->delta, &c->pending,
+	                 c->stream),
 	     "a matrix product");
 }
 

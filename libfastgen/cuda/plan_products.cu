@@ -91,7 +91,7 @@ fg_status plan_products(Context *c) {
 	const int32_t layers = c->base.config->shape.n_layers;
 	/* weights.cu lays all layers out alike */
 	const size_t stride = layers > 1 ? data(w.layers[1].qkv) - data(l.qkv) : 0;
-	const bool alone = c->ranks.count() == 1;
+	void *sum = c->ranks.count() == 1 ? b.residual : c->delta;
 	/* Those that take longest first. */
 	const struct {
 		const fg_matrix &w;
@@ -99,9 +99,9 @@ fg_status plan_products(Context *c) {
 		const void *x;
 		void *y, *scratch;
 	} products[] = {{l.gate_up, Output::SILU_MUL, b.x, b.act, b.gate_up},
-	                {l.down, c->addend(), b.act, alone ? b.residual : c->delta, c->delta},
+	                {l.down, c->sum_output(), b.act, sum, c->delta},
 	                {l.qkv, Output::BF16, b.x, b.qkv, nullptr},
-	                {l.o, c->addend(), b.attn, alone ? b.residual : c->delta, c->delta}};
+	                {l.o, c->sum_output(), b.attn, sum, c->delta}};
 	fg_status status = fill_inputs(c);
 	bool settled = false;
 	std::vector<int32_t> sizes = Gemm::buckets(c->base.config->options.max_step_tokens);

@@ -38,25 +38,29 @@ $(OBJ)/cuda/%.o: cuda/%.cu Makefile cuda/rules.mk | need-nvcc
 	$(NVCC) $(NVCCFLAGS) $(call gencode,$(CUDA_ARCHS)) -c -o $@ $<
 
 # Programs that test single ops on a GPU; they are run there, by hand or by `bun test`.
+define link-cuda-test
+$(NVCC) $(NVCCFLAGS) $(call gencode,$(CUDA_ARCHS)) -MF $(OBJ)/$(@F).d -o $@ $(filter %.cu %.o,$^) -cudart static \
+	-L$(CUDA_ROOT)/lib64 -L$(CUDA_ROOT)/lib -lpthread -ldl -lrt
+endef
+
 cuda-tests: $(BUILD)/attention_test $(BUILD)/gemm_test $(BUILD)/peers_test $(BUILD)/sample_test_cuda $(BUILD)/ops_bench $(BUILD)/ops_test
 
 $(BUILD)/attention_test: test/attention_test.cu $(patsubst %,$(OBJ)/cuda/%.o,attention_decode attention_prefill attention_prefill_sm90 tensor_map) cuda/rules.mk
-	$(NVCC) $(NVCCFLAGS) $(call gencode,$(CUDA_ARCHS)) -MF $(OBJ)/attention_test.d -o $@ $(filter %.cu %.o,$^) -cudart static -L$(CUDA_ROOT)/lib64 -L$(CUDA_ROOT)/lib
+	$(link-cuda-test)
 
 $(BUILD)/gemm_test: test/gemm_test.cu test/compare.cuh $(patsubst %,$(OBJ)/cuda/%.o,gemv gemm_sm90 tensor_map) cuda/rules.mk
-	$(NVCC) $(NVCCFLAGS) $(call gencode,$(CUDA_ARCHS)) -MF $(OBJ)/gemm_test.d -o $@ $(filter %.cu %.o,$^) -cudart static -L$(CUDA_ROOT)/lib64 -L$(CUDA_ROOT)/lib
+	$(link-cuda-test)
 
 $(BUILD)/peers_test: test/peers_test.cu test/check_cuda.cuh $(OBJ)/cuda/peers.o cuda/rules.mk
-	$(NVCC) $(NVCCFLAGS) $(call gencode,$(CUDA_ARCHS)) -MF $(OBJ)/peers_test.d -o $@ $(filter %.cu %.o,$^) -cudart static -L$(CUDA_ROOT)/lib64 -L$(CUDA_ROOT)/lib
+	$(link-cuda-test)
 
 # Beside the CPU's sampler, which it is compared with.
 $(BUILD)/sample_test_cuda: test/sample_test.cu $(patsubst %,$(OBJ)/%.o,cuda/sample cuda/sample_slots cpu/sample cpu/logprobs sampling error) cuda/rules.mk
-	$(NVCC) $(NVCCFLAGS) $(call gencode,$(CUDA_ARCHS)) -MF $(OBJ)/sample_test_cuda.d -o $@ $(filter %.cu %.o,$^) -cudart static -L$(CUDA_ROOT)/lib64 -L$(CUDA_ROOT)/lib
+	$(link-cuda-test)
 
 # Times every op against what the device can do.
 $(BUILD)/ops_bench: test/ops_bench.cu $(CUDA_OBJECTS) cuda/rules.mk
-	$(NVCC) $(NVCCFLAGS) $(call gencode,$(CUDA_ARCHS)) -MF $(OBJ)/ops_bench.d -o $@ $(filter %.cu %.o,$^) -cudart static \
-		-L$(CUDA_ROOT)/lib64 -L$(CUDA_ROOT)/lib -lpthread -ldl -lrt
+	$(link-cuda-test)
 
 # Every op beside its twin in the CPU library. Both call their table fg_device_ops, so the CPU's gets another name here;
 # device.o is left out because each library has one.
@@ -65,5 +69,4 @@ $(OBJ)/cpu/ops_twin.o: $(OBJ)/cpu/ops.o cuda/rules.mk
 
 $(BUILD)/ops_test: test/ops_test.cu test/ops_test.cuh test/compare.cuh $(CUDA_OBJECTS) $(OBJ)/cpu/ops_twin.o \
 		$(filter-out %/cpu/ops.o %/cpu/device.o,$(CPU_OBJECTS)) cuda/rules.mk
-	$(NVCC) $(NVCCFLAGS) $(call gencode,$(CUDA_ARCHS)) -MF $(OBJ)/ops_test.d -o $@ $(filter %.cu %.o,$^) -cudart static \
-		-L$(CUDA_ROOT)/lib64 -L$(CUDA_ROOT)/lib -lpthread -ldl -lrt
+	$(link-cuda-test)

@@ -208,11 +208,7 @@ static int between(int low, int high) {
 }
 
 int main(int argc, char **argv) {
-	int devices = 0;
-	if (cudaGetDeviceCount(&devices) != cudaSuccess || devices == 0) {
-		printf("attention: skipped: no device\n");
-		return 0;
-	}
+	if (no_device("attention")) return 0;
 	const bool quick = argc > 1 && !strcmp(argv[1], "quick");
 	for (int D : {32, 64, 128})
 		for (int group : {1, 2, 3, 4, 5, 6, 7, 8, 16})

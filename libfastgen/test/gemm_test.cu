@@ -148,11 +148,9 @@ static void test_case(int rows, int cols, int n, bool hopper) {
 }
 
 int main(int argc, char **argv) {
+	if (no_device("gemm")) return 0;
 	cudaDeviceProp device;
-	if (cudaGetDeviceProperties(&device, 0) != cudaSuccess) {
-		printf("gemm: skipped: no device\n");
-		return 0;
-	}
+	CUDA(cudaGetDeviceProperties(&device, 0));
 	const bool hopper = device.major == 9, quick = argc > 1 && !strcmp(argv[1], "quick");
 	if (quick) {
 		for (int n : {3, 70, 300}) test_case(528, 264, n, hopper);

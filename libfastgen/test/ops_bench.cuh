@@ -17,7 +17,6 @@ extern "C" {
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <dlfcn.h>
 #include <initializer_list>
 #include <iterator>
 #include <unistd.h>
@@ -220,23 +219,20 @@ struct Products {
 	fg::CublasLt lt = {};
 	cublasLtHandle_t handle;
 
-	template <class T> void find(T &function, const char *name) {
-		function = (T)dlsym(library, name);
-		if (!function) die(name, "not in cuBLASLt");
-	}
-
 	Products() {
 		static const char *const names[] = {"libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so", nullptr};
-		library = fg_open_library(names, FG_CUBLASLT);
+		const fg_function functions[] = {
+			{(void **)&lt.create, "cublasLtCreate"},
+			{(void **)&lt.matmul, "cublasLtMatmul"},
+			{(void **)&lt.desc_create, "cublasLtMatmulDescCreate"},
+			{(void **)&lt.desc_set, "cublasLtMatmulDescSetAttribute"},
+			{(void **)&lt.layout_create, "cublasLtMatrixLayoutCreate"},
+			{(void **)&lt.preference_create, "cublasLtMatmulPreferenceCreate"},
+			{(void **)&lt.preference_set, "cublasLtMatmulPreferenceSetAttribute"},
+			{(void **)&lt.heuristic, "cublasLtMatmulAlgoGetHeuristic"},
+		};
+		library = fg_open_library(names, FG_CUBLASLT, functions, (int)std::size(functions));
 		if (!library) die("cuBLASLt", fg_error_text());
-		find(lt.create, "cublasLtCreate");
-		find(lt.matmul, "cublasLtMatmul");
-		find(lt.desc_create, "cublasLtMatmulDescCreate");
-		find(lt.desc_set, "cublasLtMatmulDescSetAttribute");
-		find(lt.layout_create, "cublasLtMatrixLayoutCreate");
-		find(lt.preference_create, "cublasLtMatmulPreferenceCreate");
-		find(lt.preference_set, "cublasLtMatmulPreferenceSetAttribute");
-		find(lt.heuristic, "cublasLtMatmulAlgoGetHeuristic");
 		LT(lt.create(&handle));
 		CUDA(cudaMalloc(&workspace, WORKSPACE));
 	}

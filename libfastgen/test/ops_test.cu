@@ -470,11 +470,7 @@ static void test_shape(const Size &z) {
 }
 
 int main(int argc, char **argv) {
-	int devices = 0;
-	if (cudaGetDeviceCount(&devices) != cudaSuccess || devices == 0) {
-		printf("ops: skipped: no device\n");
-		return 0;
-	}
+	if (no_device("ops")) return 0;
 	/* Products are timed anew, so that what is tested does not hang on an older run, and no choice for these odd sizes
 	 * stays in the user's cache: without a home there is no file of choices. */
 	unsetenv("XDG_CACHE_HOME"), unsetenv("HOME");

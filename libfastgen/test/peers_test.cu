@@ -94,11 +94,7 @@ unsigned run(int ranks, size_t n) {
 
 int main(int argc, char **argv) {
 	const bool quick = argc > 1 && !strcmp(argv[1], "quick");
-	int devices = 0;
-	if (cudaGetDeviceCount(&devices) != cudaSuccess || devices == 0) {
-		printf("peers: skipped: no device\n");
-		return 0;
-	}
+	if (no_device("peers")) return 0;
 	int failed = 0, checks = 0;
 	/* One rank first: where a kernel is launched for the first time, what runs may have to end, and must not wait. */
 	for (int ranks : {1, 2, 3, 4, 8})

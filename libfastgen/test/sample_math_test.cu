@@ -6,6 +6,7 @@
  * Exit status 1 on a difference; without a device says so and passes.
  */
 #include "../sample_math.h"
+#include "check_cuda.cuh"
 
 #include <cstdio>
 #include <vector>
@@ -47,11 +48,7 @@ __global__ static void kernel(uint64_t n, uint32_t *out) {
 }
 
 int main() {
-	int devices = 0;
-	if (cudaGetDeviceCount(&devices) != cudaSuccess || devices == 0) {
-		printf("sample_math_test: skipped: no device\n");
-		return 0;
-	}
+	if (no_device("sample_math_test")) return 0;
 	const uint64_t n = 1 << 24;
 	uint32_t *device_out;
 	std::vector<uint32_t> out(n * N_FUNCTIONS);

@@ -271,10 +271,6 @@ static int test(bool quick) {
 }
 
 int main(int argc, char **argv) {
-	int devices = 0;
-	if (cudaGetDeviceCount(&devices) != cudaSuccess || devices == 0) {
-		printf("sample_test (CUDA): skipped: no device\n");
-		return 0;
-	}
+	if (no_device("sample_test (CUDA)")) return 0;
 	return test(argc > 1 && !strcmp(argv[1], "quick"));
 }
