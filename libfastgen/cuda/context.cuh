@@ -11,12 +11,12 @@ extern "C" {
 #include "../ops.h"
 }
 
-#include "attention_decode.cuh"
-#include "attention_prefill.cuh"
-#include "gemm.cuh"
+#include "attention/decode.cuh"
+#include "attention/prefill.cuh"
+#include "products/gemm.cuh"
 #include "pinned.cuh"
-#include "ranks.cuh"
-#include "sample.cuh"
+#include "ranks/ranks.cuh"
+#include "sampling/sample.cuh"
 
 #include <vector>
 
@@ -165,7 +165,7 @@ fg_status load_random(fg_ctx *ctx, uint64_t seed, atomic_ullong *done, atomic_in
 /* bf16 numbers, even in [-range, range): of a random stream (../random.h), launched on `stream`. */
 cudaError_t fill_random(bf16 *to, uint64_t n, uint64_t random_stream, float range, cudaStream_t stream);
 
-/* ---- plan_products.cu ---- */
+/* ---- products/plan_products.cu ---- */
 fg_status plan_products(Context *ctx);
 
 /* ---- elementwise.cu, attention.cu, linear in ops.cu: see ops.h ---- */

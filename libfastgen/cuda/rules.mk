@@ -13,8 +13,10 @@ ifdef WERROR
 NVCCFLAGS += -Werror all-warnings -Xcompiler -Werror
 endif
 
-CUDA_SOURCES := attention attention_decode attention_prefill elementwise gemm gemv nccl ops peers pinned plan_products ranks sample sample_slots step tensor_map weights
-SM90_SOURCES := attention_prefill_sm90 gemm_sm90
+CUDA_SOURCES := elementwise ops pinned step tensor_map weights \
+	$(addprefix attention/,attention decode prefill) $(addprefix products/,gemm gemv plan_products) \
+	$(addprefix ranks/,nccl peers ranks) $(addprefix sampling/,sample slots)
+SM90_SOURCES := attention/prefill_sm90 products/gemm_sm90
 CUDA_OBJECTS := $(patsubst %,$(OBJ)/cuda/%.o,$(CUDA_SOURCES) $(SM90_SOURCES) libraries) $(patsubst %,$(OBJ)/%.o,$(SHARED))
 
 .PHONY: cuda cuda-tests need-nvcc
@@ -45,17 +47,17 @@ endef
 
 cuda-tests: $(BUILD)/attention_test $(BUILD)/gemm_test $(BUILD)/peers_test $(BUILD)/sample_test_cuda $(BUILD)/ops_bench $(BUILD)/ops_test
 
-$(BUILD)/attention_test: test/attention_test.cu $(patsubst %,$(OBJ)/cuda/%.o,attention_decode attention_prefill attention_prefill_sm90 tensor_map) cuda/rules.mk
+$(BUILD)/attention_test: test/attention_test.cu $(patsubst %,$(OBJ)/cuda/%.o,attention/decode attention/prefill attention/prefill_sm90 tensor_map) cuda/rules.mk
 	$(link-cuda-test)
 
-$(BUILD)/gemm_test: test/gemm_test.cu test/compare.cuh $(patsubst %,$(OBJ)/cuda/%.o,gemv gemm_sm90 tensor_map) cuda/rules.mk
+$(BUILD)/gemm_test: test/gemm_test.cu test/compare.cuh $(patsubst %,$(OBJ)/cuda/%.o,products/gemv products/gemm_sm90 tensor_map) cuda/rules.mk
 	$(link-cuda-test)
 
-$(BUILD)/peers_test: test/peers_test.cu test/check_cuda.cuh $(OBJ)/cuda/peers.o cuda/rules.mk
+$(BUILD)/peers_test: test/peers_test.cu test/check_cuda.cuh $(OBJ)/cuda/ranks/peers.o cuda/rules.mk
 	$(link-cuda-test)
 
 # Beside the CPU's sampler, which it is compared with.
-$(BUILD)/sample_test_cuda: test/sample_test.cu $(patsubst %,$(OBJ)/%.o,cuda/sample cuda/sample_slots cpu/sample cpu/logprobs sampling error) cuda/rules.mk
+$(BUILD)/sample_test_cuda: test/sample_test.cu $(patsubst %,$(OBJ)/%.o,cuda/sampling/sample cuda/sampling/slots cpu/sample cpu/logprobs sampling error) cuda/rules.mk
 	$(link-cuda-test)
 
 # Times every op against what the device can do.

@@ -7,8 +7,8 @@
  * The tolerance is what bf16 costs: the output is rounded to bf16 (2^-9 of a value) and so are the softmax weights
  * (2^-9 of each, averaging out), so that twice bf16's unit roundoff of the row's norm bounds both.
  */
-#include "../cuda/attention_decode.cuh"
-#include "../cuda/attention_prefill.cuh"
+#include "../cuda/attention/decode.cuh"
+#include "../cuda/attention/prefill.cuh"
 #include "../cuda/tensor_map.cuh"
 #include "check_cuda.cuh"
 

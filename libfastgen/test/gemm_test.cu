@@ -7,8 +7,8 @@
  *
  * Without a device says so and passes.
  */
-#include "../cuda/gemm_sm90.cuh"
-#include "../cuda/gemv.cuh"
+#include "../cuda/products/gemm_sm90.cuh"
+#include "../cuda/products/gemv.cuh"
 #include "compare.cuh"
 
 using fg::Output;

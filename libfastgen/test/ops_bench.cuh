@@ -5,7 +5,7 @@
 #define FG_OPS_BENCH_CUH
 
 #include "../cuda/device.cuh"
-#include "../cuda/gemm.cuh"
+#include "../cuda/products/gemm.cuh"
 
 extern "C" {
 #include "../cuda/libraries.h"

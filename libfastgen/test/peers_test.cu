@@ -7,7 +7,7 @@
  *
  * Without a device says so and passes.
  */
-#include "../cuda/peers.cuh"
+#include "../cuda/ranks/peers.cuh"
 #include "check_cuda.cuh"
 
 #include <algorithm>

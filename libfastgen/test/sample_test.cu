@@ -5,7 +5,7 @@
  * Exit status 1 on a difference. With the argument `quick`, a few small cases, for compute-sanitizer. Without a device
  * says so and passes. ops_bench.cu times it.
  */
-#include "../cuda/sample.cuh"
+#include "../cuda/sampling/sample.cuh"
 #include "check_cuda.cuh"
 
 #include <cmath>

@@ -1,9 +1,9 @@
 /*
  * sample.cu - one row of logits to one token, and to log probabilities. What is computed is defined in
- * ../sample_math.h; this file and those it includes are how. sample_slots.cu keeps the slots.
+ * ../sample_math.h; this file and those it includes are how. slots.cu keeps the slots.
  */
 #include "sample.cuh"
-#include "sample_select.cuh"
+#include "select.cuh"
 
 namespace fg {
 

@@ -1,13 +1,13 @@
 /*
- * sample_slots.cu - the slots of the sampler: checked and packed on the host, applied on the device in the stream.
+ * slots.cu - the slots of the sampler: checked and packed on the host, applied on the device in the stream.
  */
 #include "sample.cuh"
-#include "sample_state.cuh"
+#include "state.cuh"
 
 extern "C" {
-#include "../sampling.h"
+#include "../../sampling.h"
 }
-#include "../sample_math.h"
+#include "../../sample_math.h"
 
 #include <algorithm>
 #include <cstring>

@@ -11,7 +11,7 @@
 #include <atomic>
 using std::atomic_int, std::atomic_ullong; /* what ops.h finds in C's stdatomic.h */
 extern "C" {
-#include "../ops.h"
+#include "../../ops.h"
 }
 
 #include <cuda_runtime.h>

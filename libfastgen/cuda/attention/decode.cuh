@@ -1,5 +1,5 @@
 /*
- * attention_decode.cuh - attention of one new token a sequence over its paged KV cache.
+ * decode.cuh - attention of one new token a sequence over its paged KV cache.
  *
  * Bound by memory: every K and V byte is read once, for all query heads of its group together, packed as the 16 rows of
  * one tensor-core tile (grouped-query packing). The work of all (sequence, kv head) pairs is laid end to end in pages
@@ -10,7 +10,7 @@
 #ifndef FG_ATTENTION_DECODE_CUH
 #define FG_ATTENTION_DECODE_CUH
 
-#include "device.cuh"
+#include "../device.cuh"
 
 namespace fg {
 

@@ -1,5 +1,5 @@
 /*
- * attention_prefill.cuh - causal attention of prompt chunks over the paged KV cache.
+ * prefill.cuh - causal attention of prompt chunks over the paged KV cache.
  *
  * The query rows of a chunk are its tokens times the heads of one group, token by token: 128 such rows share every K
  * and V tile they read. Exact attention with an online softmax (FlashAttention, arXiv:2205.14135 and 2307.08691); on
@@ -9,7 +9,7 @@
 #ifndef FG_ATTENTION_PREFILL_CUH
 #define FG_ATTENTION_PREFILL_CUH
 
-#include "device.cuh"
+#include "../device.cuh"
 
 #include <cuda.h>
 

@@ -1,5 +1,5 @@
 /*
- * sample_row.cuh - reading a row of logits: chunk by chunk, a warp to a chunk, with what the slot's parameters change.
+ * row.cuh - reading a row of logits: chunk by chunk, a warp to a chunk, with what the slot's parameters change.
  *
  * A first pass finds the greatest logit of each chunk; the later ones visit only the chunks that can hold what they
  * look for. ../cpu/sample.c does the same.
@@ -7,9 +7,9 @@
 #ifndef FG_SAMPLE_ROW_CUH
 #define FG_SAMPLE_ROW_CUH
 
-#include "../sample_math.h"
-#include "sample_state.cuh"
-#include "sample_team.cuh"
+#include "../../sample_math.h"
+#include "state.cuh"
+#include "team.cuh"
 
 namespace fg {
 

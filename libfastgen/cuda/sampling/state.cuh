@@ -1,10 +1,10 @@
 /*
- * sample_state.cuh - what the sampler keeps on the device for each slot.
+ * state.cuh - what the sampler keeps on the device for each slot.
  */
 #ifndef FG_SAMPLE_STATE_CUH
 #define FG_SAMPLE_STATE_CUH
 
-#include "../fastgen.h"
+#include "../../fastgen.h"
 
 #include <cuda_runtime.h>
 

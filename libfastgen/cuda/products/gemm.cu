@@ -1,10 +1,10 @@
 /* See gemm.cuh. */
 extern "C" {
-#include "../error.h"
+#include "../../error.h"
 }
-#include "elementwise.cuh"
+#include "../elementwise.cuh"
 #include "gemm.cuh"
-#include "libraries.h"
+#include "../libraries.h"
 
 #include <algorithm>
 #include <cmath>

@@ -1,11 +1,11 @@
 /*
- * sample_select.cuh - the limits that top_k and top_p put on d, without a sort: the exact key at which a count, or a
+ * select.cuh - the limits that top_k and top_p put on d, without a sort: the exact key at which a count, or a
  * sum of integer weights, is reached, found through histograms that each narrow the range of keys by a factor of 2048.
  */
 #ifndef FG_SAMPLE_SELECT_CUH
 #define FG_SAMPLE_SELECT_CUH
 
-#include "sample_row.cuh"
+#include "row.cuh"
 
 namespace fg {
 

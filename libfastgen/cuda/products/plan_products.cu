@@ -1,7 +1,7 @@
 /*
  * plan_products.cu - a plan for every product of every size that a step can have, by timing where none is remembered.
  */
-#include "context.cuh"
+#include "../context.cuh"
 
 #include <algorithm>
 #include <cmath>

@@ -9,7 +9,7 @@
 #ifndef FG_PEERS_CUH
 #define FG_PEERS_CUH
 
-#include "device.cuh"
+#include "../device.cuh"
 
 namespace fg {
 

@@ -5,8 +5,8 @@
 #define FG_GEMM_SM90_SHAPE_CUH
 
 #include "gemv.cuh"
-#include "hopper.cuh"
-#include "tensor_map.cuh"
+#include "../hopper.cuh"
+#include "../tensor_map.cuh"
 
 namespace fg {
 

@@ -1,9 +1,9 @@
 /*
- * attention_prefill.cu - prompt attention for devices without wgmma, and for head_dim 32: FlashAttention-2
+ * prefill.cu - prompt attention for devices without wgmma, and for head_dim 32: FlashAttention-2
  * (arXiv:2307.08691) on mma.sync; and the plan of a step's tiles, for either kernel. Each of four warps holds 16 query
  * rows; pages of K and V come in two ahead.
  */
-#include "attention_prefill.cuh"
+#include "prefill.cuh"
 
 #include <algorithm>
 

@@ -1,6 +1,6 @@
 /* See nccl.cuh. */
 #include "nccl.cuh"
-#include "libraries.h"
+#include "../libraries.h"
 
 #include <cstdlib>
 #include <dlfcn.h>

@@ -1,7 +1,7 @@
 /*
  * attention.cu - the attention op: decoding sequences and prompt chunks of a step each by their own kernel.
  */
-#include "context.cuh"
+#include "../context.cuh"
 
 #include <cmath>
 

@@ -1,7 +1,7 @@
-/* See attention_prefill.cuh. */
-#include "attention_prefill.cuh"
-#include "hopper.cuh"
-#include "launch.cuh"
+/* See prefill.cuh. */
+#include "prefill.cuh"
+#include "../hopper.cuh"
+#include "../launch.cuh"
 
 namespace fg {
 

@@ -1,5 +1,5 @@
 /* See ranks.cuh. */
-#include "context.cuh"
+#include "../context.cuh"
 
 #include <condition_variable>
 #include <cstdio>

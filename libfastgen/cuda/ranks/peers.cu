@@ -1,7 +1,7 @@
 /* See peers.cuh. */
-#include "launch.cuh"
+#include "../launch.cuh"
 #include "peers.cuh"
-#include "vectors.cuh"
+#include "../vectors.cuh"
 
 #include <algorithm>
 #include <cstdlib>

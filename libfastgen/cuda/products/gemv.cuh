@@ -6,7 +6,7 @@
 #ifndef FG_GEMV_CUH
 #define FG_GEMV_CUH
 
-#include "device.cuh"
+#include "../device.cuh"
 
 namespace fg {
 

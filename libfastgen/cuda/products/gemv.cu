@@ -1,7 +1,7 @@
 /* See gemv.cuh. */
 #include "gemv.cuh"
-#include "launch.cuh"
-#include "vectors.cuh"
+#include "../launch.cuh"
+#include "../vectors.cuh"
 
 namespace fg {
 

@@ -1,6 +1,6 @@
-/* See attention_decode.cuh. */
-#include "attention_decode.cuh"
-#include "launch.cuh"
+/* See decode.cuh. */
+#include "decode.cuh"
+#include "../launch.cuh"
 
 #include <cuda/atomic>
 

@@ -5,10 +5,10 @@
 #define FG_NCCL_CUH
 
 extern "C" {
-#include "../error.h"
+#include "../../error.h"
 }
 
-#include "device.cuh"
+#include "../device.cuh"
 
 namespace fg {
 

@@ -2,7 +2,7 @@
 #include "gemm_sm90.cuh"
 #include "gemm_sm90_shape.cuh"
 #include "gemm_sm90_store.cuh"
-#include "launch.cuh"
+#include "../launch.cuh"
 
 #include <algorithm>
 #include <cmath>

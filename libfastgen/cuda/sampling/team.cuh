@@ -1,11 +1,11 @@
 /*
- * sample_team.cuh - the threads that work on one row: a block, or a cluster of blocks where few rows would leave the
+ * team.cuh - the threads that work on one row: a block, or a cluster of blocks where few rows would leave the
  * device idle.
  */
 #ifndef FG_SAMPLE_TEAM_CUH
 #define FG_SAMPLE_TEAM_CUH
 
-#include "sample_state.cuh"
+#include "state.cuh"
 
 #include <cooperative_groups.h>
 #include <cstdint>
