@@ -33,7 +33,7 @@ serve() {
 	stop_server
 	bun bench/shapes.ts "$out/shapes"
 	started=$(date +%s.%N)
-	bun src/main.ts serve "$out/shapes/$(model_of "$1")" --load-format dummy --device cuda --port 5679 \
+	bun cli/main.ts serve "$out/shapes/$(model_of "$1")" --load-format dummy --device cuda --port 5679 \
 		--tensor-parallel-size "$(gpus_of "$1")" --disable-log-requests >"$out/server-$1.log" 2>&1 &
 	server=$!
 	serving=$1

@@ -1,10 +1,10 @@
 /** Times libfastgen itself, without the engine: prompts in, then greedy tokens, one step ahead as the engine runs it. */
 import { join } from "node:path";
 import { DEFAULTS, pageBytes } from "../src/device.ts";
-import type { DeviceKind, EngineCapacity } from "../src/engine/protocol.ts";
+import type { DeviceKind, EngineCapacity } from "../src/engine-config.ts";
 import { type LibraryConfig, LibraryEngine } from "../src/ffi/engine.ts";
 import { FG } from "../src/ffi/layout.ts";
-import { greedyFill, StepPlan } from "../src/ffi/plan.ts";
+import { greedyFill, StepPlan } from "../src/ffi/step-plan.ts";
 import type { Dtype, Model, ModelShape } from "../src/model/shape.ts";
 
 export const LIBRARY_PATH = join(import.meta.dir, "..", "build", "libfastgen_cpu.so");

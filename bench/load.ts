@@ -2,7 +2,9 @@
  * A load of random prompts against an OpenAI server: who sends what when, and what each request saw. Prompts are token
  * ids, so that their length is exact for any model; ignore_eos makes the output's length exact too.
  */
-import { type EngineRequest, GREEDY } from "../src/engine/protocol.ts";
+
+import type { EngineRequest } from "../src/engine/protocol.ts";
+import { GREEDY } from "../src/engine-config.ts";
 import { percentile, randomFrom } from "./stats.ts";
 
 export interface LoadOptions {

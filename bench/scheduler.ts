@@ -4,10 +4,11 @@
  * making the message. Prints microseconds.
  */
 import { Command } from "commander";
-import { type EngineRequest, GREEDY } from "../src/engine/protocol.ts";
+import type { EngineRequest } from "../src/engine/protocol.ts";
 import { Scheduler } from "../src/engine/scheduler.ts";
+import { GREEDY } from "../src/engine-config.ts";
 import { FG } from "../src/ffi/layout.ts";
-import { StepPlan } from "../src/ffi/plan.ts";
+import { StepPlan } from "../src/ffi/step-plan.ts";
 
 const program = new Command("bun bench/scheduler.ts")
   .description("Times planning and committing steps in which every slot decodes.")

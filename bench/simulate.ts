@@ -7,7 +7,7 @@
 import { Command } from "commander";
 import { Scheduler } from "../src/engine/scheduler.ts";
 import { FG } from "../src/ffi/layout.ts";
-import { StepPlan } from "../src/ffi/plan.ts";
+import { StepPlan } from "../src/ffi/step-plan.ts";
 import { count, loadSizes } from "./flags.ts";
 import { engineRequests, type LoadSizes } from "./load.ts";
 import { randomFrom } from "./stats.ts";

@@ -10,7 +10,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Command, Option } from "commander";
 import { pageBytes } from "../src/device.ts";
-import type { DeviceKind } from "../src/engine/protocol.ts";
+import type { DeviceKind } from "../src/engine-config.ts";
 import { FG } from "../src/ffi/layout.ts";
 import { openModel } from "../src/model/load.ts";
 import type { Model } from "../src/model/shape.ts";

@@ -5,10 +5,10 @@
  */
 import { writeFileSync } from "node:fs";
 import { Command, Option } from "commander";
-import type { DeviceKind } from "../src/engine/protocol.ts";
 import { Scheduler } from "../src/engine/scheduler.ts";
+import type { DeviceKind } from "../src/engine-config.ts";
 import { FG, STRUCTS } from "../src/ffi/layout.ts";
-import { StepPlan } from "../src/ffi/plan.ts";
+import { StepPlan } from "../src/ffi/step-plan.ts";
 import { openModel } from "../src/model/load.ts";
 import { count, loadSizes } from "./flags.ts";
 import { openLibrary } from "./library.ts";

@@ -22,7 +22,7 @@ interface Subject {
 async function library(model: string | undefined, device: LoadOptions["device"]): Promise<Subject> {
   const fastgen = await Fastgen.load(model, { device });
   return {
-    name: `${fastgen.model.name} on ${fastgen.capacity.deviceName}`,
+    name: `${fastgen.model.name} on ${fastgen.capacity.device_name}`,
     answer: async (messages) => {
       const { choices } = await fastgen.generate({ messages }, { temperature: 0, max_tokens: MAX_TOKENS });
       return choices[0]!.text;

@@ -3,8 +3,9 @@ import type { Context } from "hono";
 import { HTTPException } from "hono/http-exception";
 import type { z } from "zod";
 import { FastgenError } from "../src/errors.ts";
+import { schemaError } from "../src/schema-error.ts";
 import type { Env } from "./context.ts";
-import { httpError, schemaError } from "./errors.ts";
+import { httpError } from "./errors.ts";
 import type { Service } from "./service.ts";
 
 /** A body as its schema sees it, and as it was sent. */

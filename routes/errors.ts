@@ -1,7 +1,6 @@
 /** The one place that turns an error into a reply: HTTP status, and OpenAI's error shape. */
 import type { ContentfulStatusCode } from "hono/utils/http-status";
-import type { z } from "zod";
-import { asFastgenError, type ErrorKind, FastgenError } from "../src/errors.ts";
+import { asFastgenError, type ErrorKind, type FastgenError } from "../src/errors.ts";
 
 export interface ErrorBody {
   error: { message: string; type: string; param: string | null; code: string | null };
@@ -52,23 +51,4 @@ export function errorReply(thrown: unknown): Response {
 export function httpError(status: number, message: string, code: string, headers?: Record<string, string>): Response {
   const body: ErrorBody = { error: { message, type: "invalid_request_error", param: null, code } };
   return Response.json(body, { status, headers });
-}
-
-/** "messages[0].content", in the caller's spelling. */
-function fieldName(path: readonly PropertyKey[]): string {
-  let name = "";
-  for (const part of path) name += typeof part === "number" ? `[${part}]` : name ? `.${String(part)}` : String(part);
-  return name;
-}
-
-/** A schema's verdict as an error that names the field. */
-export function schemaError(error: z.ZodError): FastgenError {
-  const issue = error.issues[0];
-  if (!issue) return new FastgenError("invalid_request", "the body does not fit the schema");
-  if (issue.code === "unrecognized_keys") {
-    const param = fieldName([...issue.path, issue.keys[0] ?? ""]);
-    return new FastgenError("invalid_request", `${param}: unknown or unsupported field; leave it out`, { param });
-  }
-  const param = fieldName(issue.path) || null;
-  return new FastgenError("invalid_request", param ? `${param}: ${issue.message}` : issue.message, { param });
 }

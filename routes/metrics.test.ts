@@ -19,8 +19,8 @@ test("vLLM's names; gauges follow the engine, histograms the requests", async ()
     waiting: 5,
     swapped: 1,
     preemptions: 2,
-    prefixQueriedTokens: 64,
-    prefixHitTokens: 32,
+    prefix_queried_tokens: 64,
+    prefix_hit_tokens: 32,
   });
   const messages = [{ role: "user", content: "Hi" }];
   await (await server.post("/chat/completions", { messages, n: 2 })).text();
@@ -47,7 +47,7 @@ test("vLLM's names; gauges follow the engine, histograms the requests", async ()
   expect(value("prefix_cache_queries_total")).toBe(64);
   expect(value("prefix_cache_hits_total")).toBe(32);
   expect(value("prompt_tokens_total")).toBe(10);
-  expect(value("generation_tokens_total")).toBe(fake.stats.generatedTokens);
+  expect(value("generation_tokens_total")).toBe(fake.stats.generated_tokens);
   expect(value("request_success_total", 'finished_reason="stop",')).toBe(2);
   expect(value("request_success_total", 'finished_reason="length",')).toBe(1);
   expect(value("request_success_total", 'finished_reason="abort",')).toBe(1);
@@ -69,7 +69,7 @@ test("totals are not doubled by a second scrape, and are 0 while the model loads
     [...(await scrape(loading.url)).entries()].find(([name]) => name.startsWith("vllm:prompt_tokens_total"))?.[1],
   ).toBe(0);
   const fake = new FakeFastgen();
-  fake.stats.promptTokens = 7;
+  fake.stats.prompt_tokens = 7;
   loading.service.ready(fake);
   await scrape(loading.url);
   expect((await scrape(loading.url)).get('vllm:prompt_tokens_total{model_name="org/fake"}')).toBe(7);

@@ -57,17 +57,17 @@ export class Metrics {
     gauge("vllm:num_requests_waiting", "Sequences waiting for a slot.", ({ stats }) => stats.waiting);
     gauge("vllm:num_requests_swapped", "Sequences whose KV pages are on the host.", ({ stats }) => stats.swapped);
     gauge("vllm:kv_cache_usage_perc", "KV cache in use; 1 = all of it.", ({ stats }) =>
-      stats.pages > 0 ? stats.pagesUsed / stats.pages : 0,
+      stats.pages > 0 ? stats.pages_used / stats.pages : 0,
     );
-    total("vllm:prompt_tokens_total", "Prefill tokens processed.", ({ stats }) => stats.promptTokens);
-    total("vllm:generation_tokens_total", "Tokens generated.", ({ stats }) => stats.generatedTokens);
+    total("vllm:prompt_tokens_total", "Prefill tokens processed.", ({ stats }) => stats.prompt_tokens);
+    total("vllm:generation_tokens_total", "Tokens generated.", ({ stats }) => stats.generated_tokens);
     total("vllm:num_preemptions_total", "Preemptions since start.", ({ stats }) => stats.preemptions);
     total(
       "vllm:prefix_cache_queries_total",
       "Tokens looked up in the prefix cache.",
-      ({ stats }) => stats.prefixQueriedTokens,
+      ({ stats }) => stats.prefix_queried_tokens,
     );
-    total("vllm:prefix_cache_hits_total", "Tokens found in the prefix cache.", ({ stats }) => stats.prefixHitTokens);
+    total("vllm:prefix_cache_hits_total", "Tokens found in the prefix cache.", ({ stats }) => stats.prefix_hit_tokens);
 
     this.success = new Counter({
       name: "vllm:request_success_total",
@@ -104,8 +104,8 @@ export class Metrics {
     });
     const labels = {
       num_gpu_blocks: capacity.pages,
-      num_cpu_blocks: capacity.hostPages,
-      block_bytes: capacity.pageBytes,
+      num_cpu_blocks: capacity.host_pages,
+      block_bytes: capacity.page_bytes,
     };
     info.set({ ...labels, cache_dtype: model.dtype }, 1);
   }

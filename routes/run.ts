@@ -2,19 +2,10 @@
 import type { Context } from "hono";
 import { asFastgenError } from "../src/errors.ts";
 import type { SamplingParams } from "../src/params.ts";
-import type { Chunk, FastgenApi, GenerateOptions, Generation, PositionLogprobs, Prompt } from "../src/types.ts";
+import type { Choice, Chunk, FastgenApi, GenerateOptions, Generation, Prompt } from "../src/types.ts";
 import type { Env, RequestRecord } from "./context.ts";
 import { TokenTimer } from "./metrics.ts";
 import type { Service } from "./service.ts";
-
-/** One choice put together. */
-export interface Collected {
-  text: string;
-  token_ids: number[];
-  logprobs: PositionLogprobs[] | null;
-  finish_reason: "stop" | "length" | null;
-  stop_reason: string | number | null;
-}
 
 export class Run {
   readonly fastgen: FastgenApi;
@@ -103,30 +94,18 @@ export class Run {
     this.#service.release(1);
   }
 
-  /** All choices to their ends. */
-  async collect(): Promise<Collected[]> {
-    const choices = Array.from(
-      { length: this.generations.length * this.n },
-      (): Collected => ({ text: "", token_ids: [], logprobs: null, finish_reason: null, stop_reason: null }),
-    );
+  /** Waits for every choice to end. Returns the choices of the first prompt, then those of the second, and so on. */
+  async collect(): Promise<Choice[]> {
     try {
-      for await (const chunk of this.chunks()) {
-        const choice = choices[chunk.index]!;
-        choice.text += chunk.text;
-        choice.token_ids.push(...chunk.token_ids);
-        if (chunk.logprobs) {
-          choice.logprobs ??= [];
-          choice.logprobs.push(...chunk.logprobs);
-        }
-        choice.finish_reason = chunk.finish_reason;
-        choice.stop_reason = chunk.stop_reason;
-      }
+      // Iterated for the timing and the accounts; the generations put the answers together.
+      for await (const _ of this.chunks());
+      const completions = await Promise.all(this.generations.map((generation) => generation.completion()));
+      this.end();
+      return completions.flatMap(({ choices }) => choices);
     } catch (error) {
       this.end(error);
       throw error;
     }
-    this.end();
-    return choices;
   }
 
   /** OpenAI's usage, summed over the prompts. Complete once the pieces have ended. */

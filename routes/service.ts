@@ -3,9 +3,9 @@ import { createHash } from "node:crypto";
 import { FastgenError } from "../src/errors.ts";
 import { MAX_BODY_BYTES, MAX_QUEUED_SEQUENCES } from "../src/limits.ts";
 import type { FastgenApi, LoadProgress } from "../src/types.ts";
+import { VERSION } from "../src/version.ts";
 import { errorStatus } from "./errors.ts";
 import { Metrics } from "./metrics.ts";
-import { VERSION } from "./version.ts";
 
 export interface ServiceOptions {
   /** Required of every request but /health and /metrics; null = none. */

@@ -2,21 +2,22 @@
  * A FastgenApi without a model, for tests of the routes: one token a UTF-16 code unit, the same answer every time, and
  * the timing and the errors that a test asks for. It keeps what it was asked, and whether it was aborted.
  */
-import { NO_STATS } from "../src/engine/protocol.ts";
 import { FastgenError } from "../src/errors.ts";
+import { appendChunk } from "../src/generation.ts";
 import { type SamplingParams, samplingSchema } from "../src/params.ts";
 import type {
   BatchResult,
+  Capacity,
+  Choice,
   Chunk,
   Completion,
-  EngineCapacity,
-  EngineStats,
   FastgenApi,
   GenerateOptions,
   Generation,
   ModelInfo,
   PositionLogprobs,
   Prompt,
+  Stats,
   TokenLogprob,
   Usage,
 } from "../src/types.ts";
@@ -59,17 +60,30 @@ const codeUnits = (text: string) => Array.from({ length: text.length }, (_, i) =
 
 export class FakeFastgen implements FastgenApi {
   readonly model: ModelInfo;
-  readonly capacity: EngineCapacity = {
+  readonly capacity: Capacity = {
     pages: 64,
-    hostPages: 0,
-    pageBytes: 1024,
-    weightBytes: 1,
+    host_pages: 0,
+    page_tokens: 64,
+    page_bytes: 1024,
+    weight_bytes: 1,
     graphs: 0,
     threads: 1,
-    deviceName: "fake",
+    device_name: "fake",
   };
   readonly load_seconds = 0;
-  readonly stats: EngineStats = { ...NO_STATS, pagesUsed: 16, pages: 64 };
+  readonly stats: Stats = {
+    running: 0,
+    waiting: 0,
+    swapped: 0,
+    pages_used: 16,
+    pages: 64,
+    preemptions: 0,
+    prefix_queried_tokens: 0,
+    prefix_hit_tokens: 0,
+    prompt_tokens: 0,
+    generated_tokens: 0,
+    steps: 0,
+  };
   readonly default_params: SamplingParams;
   readonly calls: FakeCall[] = [];
   alive = true;
@@ -141,6 +155,7 @@ class FakeGeneration implements Generation {
   readonly #fake: FakeFastgen;
   readonly #call: FakeCall;
   readonly #options: FakeOptions;
+  readonly #choices: Choice[] = [];
 
   constructor(fake: FakeFastgen, call: FakeCall, ids: Int32Array, options: FakeOptions) {
     this.#fake = fake;
@@ -148,7 +163,7 @@ class FakeGeneration implements Generation {
     this.#options = options;
     this.prompt_token_ids = ids;
     this.usage = { prompt_tokens: ids.length, completion_tokens: 0, cached_tokens: 0 };
-    fake.stats.promptTokens += ids.length;
+    fake.stats.prompt_tokens += ids.length;
     call.options.signal?.addEventListener("abort", () => this.abort());
     if (call.options.signal?.aborted) this.abort();
   }
@@ -160,6 +175,15 @@ class FakeGeneration implements Generation {
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Chunk> {
+    for await (const chunk of this.#chunks()) {
+      const choice = this.#choices[chunk.index];
+      if (choice) appendChunk(choice, chunk);
+      else this.#choices[chunk.index] = structuredClone(chunk) as Choice;
+      yield chunk;
+    }
+  }
+
+  async *#chunks(): AsyncGenerator<Chunk> {
     const { answer = "Hello, wörld 👋", pace, failAfter, error } = this.#options;
     const params = samplingSchema.parse(this.#call.params);
     const limit = Math.min(params.max_tokens ?? Number.POSITIVE_INFINITY, answer.length);
@@ -183,7 +207,7 @@ class FakeGeneration implements Generation {
       if (text !== "") held = "";
       for (let index = 0; index < params.n; index++) {
         this.usage.completion_tokens++;
-        this.#fake.stats.generatedTokens++;
+        this.#fake.stats.generated_tokens++;
         this.#call.tokens++;
         const logprobs = params.logprobs === null ? null : [logprob(id, params.logprobs)];
         const running = { finish_reason: null, stop_reason: null };
@@ -192,8 +216,9 @@ class FakeGeneration implements Generation {
     }
   }
 
-  completion(): Promise<Completion> {
-    throw new Error("not part of the fake");
+  async completion(): Promise<Completion> {
+    const { prompt_token_ids, prompt_logprobs, usage } = this;
+    return { prompt_token_ids: Array.from(prompt_token_ids), prompt_logprobs, choices: this.#choices, usage };
   }
 
   abort(): void {

@@ -1,7 +1,5 @@
 /** GET /version, in vLLM's shape. */
-import manifest from "../package.json" with { type: "json" };
-
-export const VERSION: string = manifest.version;
+import { VERSION } from "../src/version.ts";
 
 export function version(): Response {
   return Response.json({ version: VERSION });

@@ -187,7 +187,7 @@ const isSource = (file) => /\.(ts|json)$/.test(file) && !file.endsWith(".test.ts
 
 function inputsHash(assets) {
   const hash = createHash("sha256");
-  const sources = [...filesUnder("src"), ...filesUnder("routes")].filter(isSource);
+  const sources = ["cli", "routes", "src"].flatMap((folder) => [...filesUnder(folder)]).filter(isSource);
   for (const file of [...sources.sort(), ...assets, "package.json", "package-lock.json", "scripts/setup.mjs"]) {
     const content = fs.readFileSync(path.join(root, file));
     hash.update(`${file}\0${content.length}\0`).update(content);
@@ -214,7 +214,7 @@ async function buildExecutable() {
     'import { assets } from "../src/assets.ts";',
     ...imports,
     ...entries,
-    'const { main } = await import("../src/main.ts");',
+    'const { main } = await import("../cli/main.ts");',
     "await main();",
   ];
   fs.writeFileSync(path.join(root, "build", "entry.ts"), `${entry.join("\n")}\n`);

@@ -1,6 +1,6 @@
 /**
  * The one error class. `kind` says whose fault it is and decides the HTTP status (routes/errors.ts) and the exit
- * code (src/main.ts); the message names the cause and the cure.
+ * code (cli/main.ts); the message names the cause and the cure.
  */
 export type ErrorKind =
   | "invalid_request" // the caller's input is wrong

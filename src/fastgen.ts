@@ -1,12 +1,11 @@
-/** The library: a model loaded, generating. fgserve and fgchat are written on this and on nothing beneath it. */
+/** The library: a model loaded, generating. fgserve and fgchat are written on this. */
 import { runBounded } from "./batch.ts";
 import { chooseDevice, engineConfig } from "./device.ts";
-import { PAGE_TOKENS } from "./engine/blocks.ts";
 import { EngineFront } from "./engine/front.ts";
-import type { EngineCapacity, EngineStats } from "./engine/protocol.ts";
+import { PAGE_TOKENS } from "./engine/page-cache.ts";
+import type { EngineCapacity } from "./engine-config.ts";
 import { asFastgenError, FastgenError } from "./errors.ts";
 import { RunningGeneration } from "./generation.ts";
-import { MAX_QUEUED_SEQUENCES } from "./limits.ts";
 import { openDefaultModel } from "./model/embedded.ts";
 import { openModel } from "./model/load.ts";
 import type { SamplingParams } from "./params.ts";
@@ -17,6 +16,7 @@ import { Tokenizer } from "./text/tokenizer.ts";
 import type {
   BatchInput,
   BatchResult,
+  Capacity,
   Completion,
   FastgenApi,
   GenerateOptions,
@@ -24,9 +24,11 @@ import type {
   LoadOptions,
   ModelInfo,
   Prompt,
+  Stats,
 } from "./types.ts";
 
-interface Parts {
+/** What a loaded model is made of. */
+interface Loaded {
   front: EngineFront;
   tokenizer: Tokenizer;
   template: ChatTemplate;
@@ -37,12 +39,12 @@ interface Parts {
 }
 
 export class Fastgen implements FastgenApi {
-  readonly #parts: Parts;
+  readonly #loaded: Loaded;
   readonly #modelStopIds: ReadonlySet<number>;
 
-  private constructor(parts: Parts) {
-    this.#parts = parts;
-    this.#modelStopIds = new Set(parts.limits.stopIds);
+  private constructor(loaded: Loaded) {
+    this.#loaded = loaded;
+    this.#modelStopIds = new Set(loaded.limits.stopIds);
   }
 
   /**
@@ -94,35 +96,54 @@ export class Fastgen implements FastgenApi {
   }
 
   get model(): ModelInfo {
-    return this.#parts.model;
+    return this.#loaded.model;
   }
 
-  get capacity(): EngineCapacity {
-    return this.#parts.front.capacity;
+  get capacity(): Capacity {
+    const { pages, hostPages, pageBytes, weightBytes, graphs, threads, deviceName } = this.#loaded.front.capacity;
+    return {
+      pages,
+      host_pages: hostPages,
+      page_tokens: PAGE_TOKENS,
+      page_bytes: pageBytes,
+      weight_bytes: weightBytes,
+      graphs,
+      threads,
+      device_name: deviceName,
+    };
   }
 
   get load_seconds(): number {
-    return this.#parts.front.loadSeconds;
+    return this.#loaded.front.loadSeconds;
   }
 
-  get stats(): EngineStats {
-    return this.#parts.front.stats;
+  get stats(): Stats {
+    const { pagesUsed, prefixQueriedTokens, prefixHitTokens, promptTokens, generatedTokens, ...same } =
+      this.#loaded.front.stats;
+    return {
+      ...same,
+      pages_used: pagesUsed,
+      prefix_queried_tokens: prefixQueriedTokens,
+      prefix_hit_tokens: prefixHitTokens,
+      prompt_tokens: promptTokens,
+      generated_tokens: generatedTokens,
+    };
   }
 
   get alive(): boolean {
-    return this.#parts.front.alive;
+    return this.#loaded.front.alive;
   }
 
   get failed(): Promise<FastgenError> {
-    return this.#parts.front.failed;
+    return this.#loaded.front.failed;
   }
 
   get default_params(): SamplingParams {
-    return this.#parts.defaults;
+    return this.#loaded.defaults;
   }
 
   async start(prompt: Prompt, params?: SamplingParams, options: GenerateOptions = {}): Promise<Generation> {
-    const { front, tokenizer, limits, defaults } = this.#parts;
+    const { front, tokenizer, limits, defaults } = this.#loaded;
     const { signal } = options;
     throwIfAborted(signal);
     const resolved = resolveParams(params, { max_tokens: options.default_max_tokens, ...defaults });
@@ -157,7 +178,7 @@ export class Fastgen implements FastgenApi {
     options: GenerateOptions = {},
   ): AsyncGenerator<BatchResult, void, void> {
     // Twice what runs at once: a sequence that ends finds the next one waiting in the engine.
-    const limit = Math.min(2 * this.#parts.maxSeqs, MAX_QUEUED_SEQUENCES);
+    const limit = 2 * this.#loaded.maxSeqs;
     const prepare = (input: Prompt | BatchInput) => {
       const stop = new AbortController();
       const signal = options.signal ? AbortSignal.any([options.signal, stop.signal]) : stop.signal;
@@ -180,10 +201,10 @@ export class Fastgen implements FastgenApi {
   }
 
   async tokenize(prompt: Prompt, options: GenerateOptions = {}): Promise<Int32Array> {
-    const { template, limits } = this.#parts;
+    const { template, limits } = this.#loaded;
     const field = promptField(prompt);
     const encode = async (text: string, addSpecialTokens: boolean) => {
-      const { tokenizer } = this.#parts;
+      const { tokenizer } = this.#loaded;
       checkTextLength(text, tokenizer.longestToken, limits, field);
       return checkPrompt(await tokenizer.encode(text, addSpecialTokens), limits, field);
     };
@@ -197,23 +218,23 @@ export class Fastgen implements FastgenApi {
   }
 
   detokenize(ids: readonly number[] | Int32Array, options: { skip_special_tokens?: boolean } = {}): string {
-    return this.#parts.tokenizer.decode(ids, { skipSpecialTokens: options.skip_special_tokens ?? true });
+    return this.#loaded.tokenizer.decode(ids, { skipSpecialTokens: options.skip_special_tokens ?? true });
   }
 
   tokenText(id: number): string {
-    return this.#parts.tokenizer.tokenText(id);
+    return this.#loaded.tokenizer.tokenText(id);
   }
 
   startTrace(): void {
-    this.#parts.front.startTrace();
+    this.#loaded.front.startTrace();
   }
 
   stopTrace(path: string): Promise<void> {
-    return this.#parts.front.stopTrace(path);
+    return this.#loaded.front.stopTrace(path);
   }
 
   close(): Promise<void> {
-    return this.#parts.front.close();
+    return this.#loaded.front.close();
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -113,8 +113,8 @@ export class RunningGeneration implements Generation {
   }
 
   #emit(choice: ChoiceState, chunk: Chunk): void {
-    append(choice.whole, chunk);
-    if (choice.pending) append(choice.pending, chunk);
+    appendChunk(choice.whole, chunk);
+    if (choice.pending) appendChunk(choice.pending, chunk);
     else {
       choice.pending = chunk;
       this.#ready.push(choice);
@@ -201,7 +201,8 @@ function emptyChunk(index: number, logprobs: boolean): Chunk {
   return { index, text: "", token_ids: [], logprobs: logprobs ? [] : null, finish_reason: null, stop_reason: null };
 }
 
-function append(to: Chunk, from: Chunk): void {
+/** Joins the piece `from` of the same choice to `to`, which comes right before it. */
+export function appendChunk(to: Chunk, from: Chunk): void {
   to.text += from.text;
   to.token_ids.push(...from.token_ids);
   if (to.logprobs && from.logprobs) to.logprobs.push(...from.logprobs);

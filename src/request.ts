@@ -3,9 +3,11 @@
  * vocabulary, lengths against the context. What comes out needs no further check.
  */
 import { randomBytes } from "node:crypto";
-import type { EngineRequest, EngineSampling } from "./engine/protocol.ts";
+import type { EngineRequest } from "./engine/protocol.ts";
+import type { EngineSampling } from "./engine-config.ts";
 import { FastgenError } from "./errors.ts";
 import { type ResolvedParams, type SamplingParams, samplingSchema } from "./params.ts";
+import { schemaError } from "./schema-error.ts";
 
 export interface ModelLimits {
   vocabSize: number;
@@ -20,19 +22,7 @@ export function resolveParams(params: SamplingParams | undefined, defaults: Samp
   const given = Object.entries(params ?? {}).filter(([, value]) => value !== undefined);
   const result = samplingSchema.safeParse({ ...defaults, ...Object.fromEntries(given) });
   if (result.success) return result.data;
-  const issue = result.error.issues[0]!;
-  const unknown = issue.code === "unrecognized_keys" ? issue.keys[0]! : null;
-  const field = unknown ?? fieldName(issue.path);
-  const message = unknown ? `unknown sampling parameter '${unknown}'` : `${field}: ${issue.message}`;
-  throw new FastgenError("invalid_request", message, { param: field });
-}
-
-/** ["stop", 2] → "stop[2]" */
-function fieldName(path: readonly PropertyKey[]): string {
-  return path.reduce<string>((name, key) => {
-    if (typeof key === "number") return `${name}[${key}]`;
-    return name === "" ? String(key) : `${name}.${String(key)}`;
-  }, "");
+  throw schemaError(result.error);
 }
 
 function invalid(param: string, message: string, code: string | null = null): never {

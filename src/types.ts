@@ -1,5 +1,6 @@
 /** The library's public types: what Fastgen (fastgen.ts) takes and returns. Field names follow vLLM's and OpenAI's. */
-import type { DeviceKind, EngineCapacity, EngineStats, FinishReason } from "./engine/protocol.ts";
+
+import type { DeviceKind } from "./engine-config.ts";
 import type { Dtype } from "./model/shape.ts";
 import type { SamplingParams } from "./params.ts";
 
@@ -149,12 +150,50 @@ export interface ModelInfo {
   device: DeviceKind;
 }
 
+/** What the loaded engine holds. */
+export interface Capacity {
+  /** KV pages on each device, and in host memory. */
+  pages: number;
+  host_pages: number;
+  /** Tokens in a page. */
+  page_tokens: number;
+  /** Bytes of a page on each device. */
+  page_bytes: number;
+  /** Bytes of the weights on each device. */
+  weight_bytes: number;
+  /** CUDA graphs captured. */
+  graphs: number;
+  /** CPU threads at work. */
+  threads: number;
+  /** The device, and what the library uses of it. */
+  device_name: string;
+}
+
+/** What the engine did; counters run since the start. */
+export interface Stats {
+  /** Sequences that run now. */
+  running: number;
+  /** Sequences that wait for a slot now. */
+  waiting: number;
+  /** Sequences whose pages are on the host now. */
+  swapped: number;
+  /** Of `pages`, those that hold live or cached KV now. */
+  pages_used: number;
+  pages: number;
+  preemptions: number;
+  prefix_queried_tokens: number;
+  prefix_hit_tokens: number;
+  prompt_tokens: number;
+  generated_tokens: number;
+  steps: number;
+}
+
 export interface FastgenApi {
   readonly model: ModelInfo;
-  readonly capacity: EngineCapacity;
+  readonly capacity: Capacity;
   readonly load_seconds: number;
   /** Of the newest step. */
-  readonly stats: EngineStats;
+  readonly stats: Stats;
   /** False once the engine has failed or close() was called. */
   readonly alive: boolean;
   /** Resolves with the reason if the engine fails by itself: nothing can be generated any more. Never rejects. */
@@ -191,4 +230,4 @@ export interface FastgenApi {
   close(): Promise<void>;
 }
 
-export type { DeviceKind, Dtype, EngineCapacity, EngineStats, FinishReason };
+export type { DeviceKind, Dtype };

@@ -98,7 +98,7 @@ describe.skipIf(!library)("the same bits through the engine", () => {
       const expected = await alone();
       for (const [i, request] of requests.entries()) expect(await run(fastgen, request)).toEqual(expected[i]!);
       expect(await Promise.all(requests.map((request) => run(fastgen, request)))).toEqual(expected);
-      expect(fastgen.stats.prefixHitTokens).toBeGreaterThan(0);
+      expect(fastgen.stats.prefix_hit_tokens).toBeGreaterThan(0);
     });
   });
 

@@ -4,11 +4,11 @@
  */
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import type { DeviceKind, EngineCapacity } from "../src/engine/protocol.ts";
+import type { DeviceKind, EngineCapacity } from "../src/engine-config.ts";
 import { LibraryEngine } from "../src/ffi/engine.ts";
 import { FG } from "../src/ffi/layout.ts";
-import { greedyFill, StepPlan } from "../src/ffi/plan.ts";
 import type { StepResult } from "../src/ffi/step.ts";
+import { greedyFill, StepPlan } from "../src/ffi/step-plan.ts";
 import { openModel } from "../src/model/load.ts";
 import type { Dtype, ModelShape } from "../src/model/shape.ts";
 

@@ -92,7 +92,7 @@ test("tests are skipped only with a reason to see, and none is singled out", () 
 const readme = "README.md";
 test("every flag in the README exists", () => {
   const help = ["serve", "chat"]
-    .map((tool) => Bun.spawnSync([process.execPath, "src/main.ts", tool, "--help"], { cwd: root }).stdout.toString())
+    .map((tool) => Bun.spawnSync([process.execPath, "cli/main.ts", tool, "--help"], { cwd: root }).stdout.toString())
     .join("\n");
   // The measurements show the benches' own commands.
   const text = read(readme).replace(/<!-- bench\/report.ts: begin -->[\s\S]*<!-- bench\/report.ts: end -->/, "");

@@ -1,95 +1,48 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { GrowthForecast, OutputEstimate } from "./admission.ts";
-import { PAGE_TOKENS } from "./blocks.ts";
+import { YOUNG_TOKENS, youngLimit } from "./admission.ts";
+import { PAGE_TOKENS } from "./page-cache.ts";
+import { STEP_TILE } from "./step-size.ts";
 
-interface Grower {
-  remaining: number;
-  delay: number;
-  slack: number;
-  own: number;
-}
+const MANY = 100_000;
+const equal = (start: number, growth: number) => Array.from({ length: 8 }, () => ({ start, growth }));
 
-/** The forecast's question, answered by stepping through time. */
-function simulate(sequences: Grower[], used: number, pages: number): boolean {
-  const grown = (s: Grower, step: number) =>
-    Math.ceil(Math.max(0, Math.min(step, s.remaining) - s.slack) / PAGE_TOKENS);
-  const last = Math.max(0, ...sequences.map((s) => s.remaining + s.delay));
-  for (let step = 0; step <= last; step++) {
-    let held = used;
-    for (const s of sequences) {
-      // At the step of its end a sequence still holds everything.
-      if (step > s.remaining + s.delay) held -= s.own;
-      else held += grown(s, step);
-    }
-    if (held > pages) return false;
-  }
-  return true;
-}
-
-test("the forecast agrees with a simulation, step by step", () => {
-  const grower = fc.record({
-    remaining: fc.nat(400),
-    delay: fc.nat(20),
-    slack: fc.nat(PAGE_TOKENS - 1),
-    own: fc.nat(8),
-  });
-  let tight = 0;
+test("starts as far apart as the limit has it fill the pool, and no more, when the first sequence ends", () => {
+  let staggered = 0;
+  const sizes = [fc.integer({ min: 1, max: 4000 }), fc.integer({ min: 200, max: 4000 })] as const;
   fc.assert(
-    fc.property(fc.array(grower, { maxLength: 12 }), fc.nat(60), (sequences, spare) => {
-      const used = sequences.reduce((sum, s) => sum + s.own, 3);
-      const forecast = new GrowthForecast(12);
-      // What an earlier question left behind must not matter.
-      forecast.add(100, 0, 0, 1);
-      forecast.clear();
-      for (const s of sequences) forecast.add(s.remaining, s.delay, s.slack, s.own);
-      const fits = forecast.fits(used, used + spare);
-      expect(fits).toBe(simulate(sequences, used, used + spare));
-      const total = sequences.reduce((sum, s) => sum + Math.ceil(Math.max(0, s.remaining - s.slack) / PAGE_TOKENS), 0);
-      if (fits && total > spare) tight++;
+    fc.property(...sizes, fc.integer({ min: 500, max: 20_000 }), (start, growth, pages) => {
+      const pool = pages * PAGE_TOKENS;
+      const first = start + PAGE_TOKENS / 2;
+      const mixed = pool / (first + growth / 2);
+      const running = mixed < STEP_TILE ? mixed : Math.floor(mixed / STEP_TILE) * STEP_TILE;
+      const limit = youngLimit(equal(start, growth), pages, MANY);
+      if (limit === Number.POSITIVE_INFINITY) {
+        expect(running * (first + growth)).toBeLessThanOrEqual(pool);
+        return;
+      }
+      staggered++;
+      const young = Math.min(growth, YOUNG_TOKENS);
+      const startsPerStep = (limit * PAGE_TOKENS) / (young * (growth - young / 2));
+      // The last of them starts `running / startsPerStep` steps after the first.
+      const held = running * (first + growth - running / startsPerStep / 2);
+      expect(held / pool).toBeWithin(0.999, 1.001);
     }),
-    { numRuns: 2000 },
+    { numRuns: 500 },
   );
-  // Cases in which pages given back early are what makes room.
-  expect(tight).toBeGreaterThan(20);
+  expect(staggered).toBeGreaterThan(100);
 });
 
-test("max_tokens is believed while short, and long ones are assumed to be used in part", () => {
-  const estimate = new OutputEstimate();
-  expect(estimate.expected(100, 0)).toBe(100);
-  expect(estimate.expected(100_000, 0)).toBeLessThan(10_000);
-  expect(estimate.expected(100_000, 90_000)).toBe(100_000);
+test("what the pool holds side by side may start at once", () => {
+  expect(youngLimit(equal(100, 1000), 10_000, 256)).toBe(Number.POSITIVE_INFINITY);
+  expect(youngLimit(equal(100, 1000), 10_000, MANY)).toBeLessThan(10_000);
+  expect(youngLimit(equal(100, 0), 10, MANY)).toBe(Number.POSITIVE_INFINITY);
 });
 
-test("what recent requests of the same class used is expected of the next", () => {
-  const estimate = new OutputEstimate();
-  for (let i = 0; i < 100; i++) {
-    estimate.ended(4000, 400 + (i % 3));
-    estimate.ended(200, 200);
+test("sequences that end at different times need to start less far apart", () => {
+  const mixed = Array.from({ length: 100 }, (_, i) => ({ start: 128, growth: 20 * (i + 1) }));
+  const mean = equal(128, 1010);
+  for (const pages of [3000, 3400, 3800]) {
+    expect(youngLimit(mixed, pages, 256)).toBeGreaterThan(2 * youngLimit(mean, pages, 256));
   }
-  expect(estimate.expected(4000, 0)).toBeWithin(400, 450);
-  expect(estimate.expected(200, 0)).toBe(200);
-  expect(estimate.expected(4000, 500)).toBeWithin(700, 900);
-});
-
-test("running out of pages makes admission careful for a while", () => {
-  const estimate = new OutputEstimate();
-  for (let i = 0; i < 100; i++) estimate.ended(4000, i % 2 === 0 ? 200 : 600);
-  const before = estimate.expected(4000, 0);
-  for (let i = 0; i < 3; i++) estimate.ranOut();
-  const careful = estimate.expected(4000, 0);
-  expect(careful).toBeGreaterThan(before + 1000);
-  for (let i = 0; i < 200; i++) estimate.ended(4000, i % 2 === 0 ? 200 : 600);
-  expect(estimate.expected(4000, 0)).toBeLessThan(before + 100);
-});
-
-test("how much the outputs of a class differ is learned too", () => {
-  const estimate = new OutputEstimate();
-  expect(estimate.leastShare(4000)).toBe(0);
-  for (let i = 0; i < 100; i++) {
-    estimate.ended(4000, i % 2 === 0 ? 200 : 600);
-    estimate.ended(1000, 500);
-  }
-  expect(estimate.leastShare(4000)).toBeWithin(0.3, 0.4);
-  expect(estimate.leastShare(1000)).toBeWithin(0.99, 1.01);
 });

@@ -1,160 +1,197 @@
 /**
- * Looking ahead: a sequence is admitted when its pages will last beside those of the sequences that run, until they end.
- * How long they run is known up to max_tokens; where that is far more than such requests really use, recent ones say how
- * much that is.
+ * Admission answers one question: may this waiting sequence start now? It may when its pages, and those it is expected to
+ * add, will last beside those of the running sequences until they end; when the batch tile that it would open is worth its
+ * time; and when enough steps have passed since the last start.
+ *
+ * Staggered starts: sequences that grow side by side fill the pool only at their end. Sequences that start one after another
+ * keep it full all the time, so more of them run. But while starts are spread out, and later the ends, fewer run. So starts
+ * are spread no further than the pool demands.
  */
-import { PAGE_TOKENS } from "./blocks.ts";
-
-/** Outputs assumed of a request with a larger max_tokens while too few like it have ended to know better. */
-const COLD_OUTPUTS = 2048;
-/** Ends needed before a class of requests is believed. */
-const ENOUGH_ENDS = 16;
-/** Weight of the newest end in the averages. */
-const NEWEST = 1 / 32;
-const MAX_CAUTION = 16;
+import { FG } from "../ffi/layout.ts";
+import type { OutputEstimate } from "./output-estimate.ts";
+import { PAGE_TOKENS, type PageCache, type PageNode, pagesFor } from "./page-cache.ts";
+import { PoolForecast } from "./pool-forecast.ts";
+import type { Sequence } from "./sequence.ts";
+import { STEP_TILE, WORTH_A_TILE } from "./step-size.ts";
 
 /**
- * Pages that the forecast counts on, for each that there is: computing a few of the youngest sequences again costs less
- * than decoding in smaller batches so that it never happens.
+ * Pages that the forecast counts on, per page that exists. Recomputing a few of the youngest sequences costs less than
+ * decoding in smaller batches so that it never happens.
  */
-export const OVERCOMMIT = 1.05;
+const OVERCOMMIT = 1.05;
+/** A sequence with fewer outputs than this counts as young. */
+export const YOUNG_TOKENS = 128;
+/** Waiting sequences that are looked at, on behalf of all, to decide how far apart to start them. */
+const SAMPLE = 128;
 
-/**
- * How many tokens a request will generate: the share of max_tokens that recent requests used, by classes of max_tokens a
- * factor of two wide (short limits tend to be reached, long ones not).
- */
-export class OutputEstimate {
-  private readonly ends = new Float64Array(32);
-  private readonly mean = new Float64Array(32);
-  private readonly deviation = new Float64Array(32);
-  /** Mean deviations above the mean to assume. Doubles when pages ran out, and falls back slowly. */
-  private caution = 1;
+export class Admission {
+  private readonly pool: PoolForecast;
+  /** Pages that the young sequences in the forecast have yet to add. */
+  private youngGrowth = 0;
+  /** No further sequence starts while youngGrowth is above this. Null until it is needed. */
+  private youngLimit: number | null = null;
+  /** Prompt tokens yet to be computed, summed over the sequences in the forecast. */
+  private backlog = 0;
 
-  ended(maxTokens: number, outputs: number): void {
-    if (maxTokens === 0) return;
-    const c = classOf(maxTokens);
-    const weight = Math.max(NEWEST, 1 / ++this.ends[c]!);
-    const error = outputs / maxTokens - this.mean[c]!;
-    this.mean[c]! += weight * error;
-    this.deviation[c]! += weight * (Math.abs(error) - this.deviation[c]!);
-    this.caution = Math.max(1, this.caution * 0.98);
+  /** `running` and `waiting` are the scheduler's own lists. */
+  constructor(
+    private readonly limits: { readonly maxSeqs: number; readonly maxStepTokens: number },
+    private readonly cache: PageCache,
+    private readonly estimate: OutputEstimate,
+    private readonly running: readonly Sequence[],
+    private readonly waiting: readonly Sequence[],
+  ) {
+    this.pool = new PoolForecast(limits.maxSeqs + WORTH_A_TILE);
   }
 
-  ranOut(): void {
-    this.caution = Math.min(MAX_CAUTION, this.caution * 2);
+  /** Starts a new forecast from the running sequences. Call it once per step, before the first admits(). */
+  refresh(): void {
+    this.pool.clear();
+    this.backlog = this.youngGrowth = 0;
+    this.youngLimit = null;
+    for (const seq of this.running) {
+      this.addSequence(seq, seq.scheduled, seq.pages.length, seq.pages.length - this.sharedPages(seq));
+    }
   }
 
-  /** Tokens that a request will have generated when it ends; it has `outputs` now. */
-  expected(maxTokens: number, outputs: number): number {
-    const c = classOf(maxTokens);
-    const usual =
-      this.ends[c]! < ENOUGH_ENDS
-        ? COLD_OUTPUTS * this.caution
-        : maxTokens * (this.mean[c]! + this.caution * this.deviation[c]!);
-    // One that has outlived the estimate is expected to go on for half as long again.
-    return Math.min(maxTokens, Math.ceil(Math.max(usual, outputs * 1.5 + PAGE_TOKENS)));
+  /** Whether the waiting sequence `seq`, which finds `nodes` cached, may start. If so, it joins the forecast. */
+  admits(seq: Sequence, nodes: readonly PageNode[]): boolean {
+    return this.fits(seq, nodes) && this.fillsTile(seq, nodes);
   }
 
-  /** Of the tokens expected of such requests, the share that a short one has; 0 while too few have ended to know. */
-  leastShare(maxTokens: number): number {
-    const c = classOf(maxTokens);
-    if (this.ends[c]! < ENOUGH_ENDS) return 0;
-    const [mean, deviation] = [this.mean[c]!, this.deviation[c]!];
-    return Math.max(0, mean - deviation) / (mean + this.caution * deviation);
-  }
-}
-
-function classOf(maxTokens: number): number {
-  return 31 - Math.clz32(Math.max(1, maxTokens));
-}
-
-/**
- * Sequences that grow by one token a step each and give their pages back at their end: does the pool hold them at every
- * moment until then?
- */
-export class GrowthForecast {
-  private count = 0;
-  /** Pages that all would add if nobody ended before all had reached their full length. */
-  private totalGrowth = 0;
-  private readonly remaining: Int32Array;
-  private readonly end: Int32Array;
-  private readonly slack: Uint8Array;
-  private readonly own: Int32Array;
-  private readonly events: Float64Array;
-  private readonly growing = new Int32Array(PAGE_TOKENS);
-
-  constructor(maxSequences: number) {
-    const room = maxSequences + 1;
-    this.remaining = new Int32Array(room);
-    this.end = new Int32Array(room);
-    this.slack = new Uint8Array(room);
-    this.own = new Int32Array(room);
-    this.events = new Float64Array(2 * room);
-  }
-
-  /** Pages that all sequences added would still add if nobody ended before. */
-  get growth(): number {
-    return this.totalGrowth;
-  }
-
-  clear(): void {
-    this.count = 0;
-    this.totalGrowth = 0;
+  /** Whether a waiting sequence can have its pages now and is expected to find those it will need. Adds it if so. */
+  private fits(seq: Sequence, nodes: readonly PageNode[]): boolean {
+    const { cache, youngGrowth } = this;
+    const more = this.addWaiting(seq, nodes, 1);
+    if (more > cache.available) return false;
+    // Alone it always fits, because the context is no longer than the pool.
+    if (this.running.length === 0) return true;
+    if (!this.pagesLast(more)) return false;
+    this.youngLimit ??= this.limitYoung(more / pagesFor(seq.target));
+    return youngGrowth < this.youngLimit || this.allFit();
   }
 
   /**
-   * A sequence that will compute `remaining` more tokens, of which `slack` fit in the pages that it has, and that ends
-   * `delay` steps later than those take. `own` of the pages it has are then free.
+   * Whether the tile that a sequence would open, if it opens one, will be filled well enough: whether the pages would last
+   * for enough others like it, waiting now or later. Leaves the forecast as it was.
    */
-  add(remaining: number, delay: number, slack: number, own: number): void {
-    const i = this.count++;
-    this.remaining[i] = remaining;
-    this.end[i] = remaining + delay;
-    this.slack[i] = slack;
-    this.own[i] = own;
-    this.totalGrowth += growth(remaining, slack);
+  private fillsTile(seq: Sequence, nodes: readonly PageNode[]): boolean {
+    const { length } = this.running;
+    if (length === 0 || length % STEP_TILE !== 0) return true;
+    const more = this.addWaiting(seq, nodes, WORTH_A_TILE - 1);
+    const worth = this.pagesLast(more * WORTH_A_TILE);
+    this.refresh();
+    this.addWaiting(seq, nodes, 1);
+    return worth;
   }
 
-  /** Whether `pages` suffice, of which `used` are in use now. */
-  fits(used: number, pages: number): boolean {
-    if (used > pages) return false;
-    if (used + this.totalGrowth <= pages) return true;
-    // Usage only rises between ends, so it is enough to look just before each. Those that still grow are told apart by
-    // their slack alone: how far they have grown depends on nothing else.
-    const { growing, slack, remaining } = this;
-    growing.fill(0);
-    for (let i = 0; i < this.count; i++) growing[slack[i]!]!++;
-    let held = used;
-    for (const event of this.sortedEvents()) {
-      const i = (event % EVENT_STRIDE) >> 1;
-      const full = growth(remaining[i]!, slack[i]!);
-      if (event % 2 === 0) {
-        growing[slack[i]!]!--;
-        held += full;
-        continue;
-      }
-      const step = Math.floor(event / EVENT_STRIDE);
-      let grown = 0;
-      for (let s = 0; s < PAGE_TOKENS; s++) grown += growing[s]! * growth(step, s);
-      if (held + grown > pages) return false;
-      held -= full + this.own[i]!;
+  /** Whether everything that waits would fit at full length beside the sequences in the forecast. */
+  private allFit(): boolean {
+    let left = this.cache.pages - this.cache.referenced - this.pool.growth;
+    for (let i = 0; i < this.waiting.length && left >= 0; i++) {
+      const { request, outputs, promptLength } = this.waiting[i]!;
+      left -= pagesFor(promptLength + this.estimate.expected(request.maxTokens, outputs));
     }
-    return true;
+    return left >= 0;
   }
 
-  /** In order of time: step * EVENT_STRIDE + 2 * sequence, + 1 when it ends, + 0 when it stops to grow. */
-  private sortedEvents(): Float64Array {
-    for (let i = 0; i < this.count; i++) {
-      this.events[2 * i] = this.remaining[i]! * EVENT_STRIDE + 2 * i;
-      this.events[2 * i + 1] = this.end[i]! * EVENT_STRIDE + 2 * i + 1;
+  /** Whether the pages last for the whole forecast when its waiting sequences take `more` pages at once. */
+  private pagesLast(more: number): boolean {
+    const { cache } = this;
+    return this.pool.fits(cache.referenced + more, Math.floor(cache.pages * OVERCOMMIT));
+  }
+
+  /** youngLimit() for this queue. `own`: the share of a waiting sequence's first pages that it shares with nobody. */
+  private limitYoung(own: number): number {
+    const sample = this.waiting.slice(0, SAMPLE);
+    const starters = sample.map(({ request, outputs, target }, i) => {
+      const longest = this.estimate.expected(request.maxTokens, outputs) - outputs;
+      // Some will be short; nobody knows which. Without stop ids none can be.
+      const least = request.stopIds.length === 0 ? 1 : this.estimate.leastShare(request.maxTokens);
+      return { start: target * own, growth: longest * (least + ((1 - least) * (i + 0.5)) / sample.length) };
+    });
+    const most = Math.min(this.limits.maxSeqs, this.running.length + this.waiting.length);
+    return youngLimit(starters, this.cache.pages, most);
+  }
+
+  /** Adds a waiting sequence to the forecast `count` times. Returns how many unused pages each one takes. */
+  private addWaiting(seq: Sequence, nodes: readonly PageNode[], count: number): number {
+    const pages = pagesFor(seq.target);
+    let inUse = 0;
+    for (const node of nodes) if (node.page >= 0 && this.cache.refs[node.page]! > 0) inUse++;
+    for (let i = 0; i < count; i++) this.addSequence(seq, nodes.length * PAGE_TOKENS, pages, pages - inUse);
+    return pages - inUse;
+  }
+
+  /** Adds a sequence that has `scheduled` tokens and `pages`, of which `own` become free when it ends. */
+  private addSequence(seq: Sequence, scheduled: number, pages: number, own: number): void {
+    const todo = seq.pendingSamples > 0 ? 0 : seq.target - scheduled;
+    this.backlog += todo;
+    // Prompts are computed one after another from the budget that decoding leaves. A long one gets half of it.
+    const { maxStepTokens } = this.limits;
+    const prefillTokens = Math.max(1, maxStepTokens - this.running.length) / (todo > maxStepTokens ? 2 : 1);
+    // An end is noticed when its step is committed. By then the next steps are planned.
+    const delay = FG.STEPS_IN_FLIGHT + (todo > 0 ? Math.ceil(this.backlog / prefillTokens) : 0);
+    const kv = scheduled + todo;
+    const outputs = seq.outputs + seq.pendingSamples;
+    const expected = this.estimate.expected(seq.request.maxTokens, outputs);
+    if (outputs < YOUNG_TOKENS) this.youngGrowth += (expected - outputs) / PAGE_TOKENS;
+    const final = seq.promptLength + expected - 1;
+    const slack = Math.max(0, Math.min(pages * PAGE_TOKENS - kv, PAGE_TOKENS - 1));
+    this.pool.add(Math.max(0, final - kv), delay, slack, own);
+  }
+
+  /** Pages of a running sequence that others refer to as well. They come first, so a binary search finds where they end. */
+  private sharedPages(seq: Sequence): number {
+    let low = 0;
+    let high = seq.pages.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.cache.refs[seq.pages[middle]!]! > 1) low = middle + 1;
+      else high = middle;
     }
-    return this.events.subarray(0, 2 * this.count).sort();
+    return low;
   }
 }
 
-const EVENT_STRIDE = 2 ** 20;
+/** A waiting sequence, in tokens: what it takes when it starts, and what it is expected to add, one per step. */
+export interface Starter {
+  start: number;
+  growth: number;
+}
 
-/** Pages that `tokens` more need when `slack` of them still fit. */
-function growth(tokens: number, slack: number): number {
-  return tokens <= slack ? 0 : Math.ceil((tokens - slack) / PAGE_TOKENS);
+/**
+ * The most pages that young sequences may have yet to add when another sequence starts, while more wait than fit. Infinity:
+ * all may start side by side. `waiting`: the sequences to start, or a sample of them; `pages`: of the pool; `most`: the
+ * number of sequences that can run at once.
+ *
+ * The number to run is what the pool holds when ages are evenly mixed, rounded down to whole tiles: past the edge of a tile
+ * the step takes longer by as much as it does more. With starts spread over `steps` steps, the youngest is `steps` behind
+ * the oldest. When the oldest ends, each sequence holds `steps / 2` tokens less, on average, than it ever will.
+ */
+export function youngLimit(waiting: readonly Starter[], pages: number, most: number): number {
+  let [starts, growths, squares, products, youths] = [0, 0, 0, 0, 0];
+  for (const { start, growth } of waiting) {
+    starts += start + PAGE_TOKENS / 2; // half of the last page is empty
+    growths += growth;
+    squares += growth * growth;
+    products += (start + PAGE_TOKENS / 2) * growth;
+    const young = Math.min(growth, YOUNG_TOKENS);
+    youths += young * (growth - young / 2);
+  }
+  const count = waiting.length;
+  const pool = pages * PAGE_TOKENS;
+  // Each sequence is weighted by how long it runs.
+  const mixed = Math.min(most, (pool * growths) / (products + squares / 2));
+  const running = mixed < STEP_TILE ? mixed : mixed - (mixed % STEP_TILE);
+  // The most that a sequence holds if all start at once: those that end early make room for the others.
+  let sideBySide = 0;
+  const longestFirst = waiting.map(({ growth }) => growth).sort((a, b) => b - a);
+  for (const [i, growth] of longestFirst.entries()) {
+    sideBySide = Math.max(sideBySide, ((i + 1) / count) * (starts / count + growth));
+  }
+  const steps = Math.min(growths / count, 2 * (sideBySide - pool / running));
+  if (!(steps > 0)) return Number.POSITIVE_INFINITY;
+  // Starts per step, times the steps for which a sequence is young, times what it has yet to add meanwhile.
+  return ((running / steps) * youths) / count / PAGE_TOKENS;
 }

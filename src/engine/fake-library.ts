@@ -4,9 +4,9 @@
  * order or a wrong slot state changes what comes out, or throws.
  */
 import { FG } from "../ffi/layout.ts";
-import type { SlotFill, StepPlan } from "../ffi/plan.ts";
 import type { StepResult } from "../ffi/step.ts";
-import { PAGE_TOKENS } from "./blocks.ts";
+import type { SlotFill, StepPlan } from "../ffi/step-plan.ts";
+import { PAGE_TOKENS } from "./page-cache.ts";
 import type { EngineRequest } from "./protocol.ts";
 
 export interface FakeConfig {
@@ -160,26 +160,25 @@ export class FakeLibrary {
     let at = 0;
     let sawChunk = false;
     for (let i = 0; i < plan.seqCount; i++) {
-      const [slotNumber, count, context, flags, next, wanted] = [0, 1, 2, 3, 4, 5].map((field) =>
-        plan.seq(i, field),
-      ) as [number, number, number, number, number, number];
-      check(!seen.has(slotNumber), "a slot appears twice");
-      seen.add(slotNumber);
+      const sequence = plan.sequence(i);
+      const { count, context, flags } = sequence;
+      check(!seen.has(sequence.slot), "a slot appears twice");
+      seen.add(sequence.slot);
       check(count >= 1 && context <= this.config.maxContext, "a sequence beyond the context");
       check(count > 1 || !sawChunk, "a one-token sequence after a chunk");
       sawChunk ||= count > 1;
-      const slot = this.slots.get(slotNumber)!;
+      const slot = this.slots.get(sequence.slot)!;
       const tokens = this.write(slot, plan, at, count, context);
       at += count;
       const scores = (flags & FG.SCORE) !== 0;
       const samples = (flags & FG.SAMPLE) !== 0;
       for (let j = scores ? 0 : count - 1; j < count; j++) {
         const length = context - count + j + 1;
-        let id = j + 1 < count ? tokens[length]! : next;
+        let id = j + 1 < count ? tokens[length]! : sequence.nextToken;
         if (samples && j + 1 === count) id = this.sample(slot, tokens, length);
         else if (!scores) break;
         ids.push(id);
-        logprobs.push(wanted >= 0 ? logprob(id, length) : Number.NaN);
+        logprobs.push(sequence.logprobs >= 0 ? logprob(id, length) : Number.NaN);
       }
     }
     check(at === plan.tokenCount, "token counts disagree");

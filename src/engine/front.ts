@@ -1,10 +1,8 @@
 /** The engine as the main thread sees it: requests go to the worker in, events of sequences come out. Never blocks. */
 import { Worker } from "node:worker_threads";
+import type { EngineCapacity, EngineConfig } from "../engine-config.ts";
 import { asFastgenError, FastgenError } from "../errors.ts";
-import { MAX_QUEUED_SEQUENCES } from "../limits.ts";
 import {
-  type EngineCapacity,
-  type EngineConfig,
   type EngineRequest,
   type EngineStats,
   FINISH,
@@ -128,24 +126,14 @@ export class EngineFront {
     return this.sequences.size;
   }
 
-  /** Sequences waiting for a slot, as of the newest step. */
-  get queued(): number {
-    return Math.max(0, this.sequences.size - this.stats.running);
-  }
-
   /**
    * Queues sequences, all or none; their `id` is set here. The listener is called once a step for each that got a token,
    * and for the last time with `finish` set. Returns the ids, for abort().
-   * @throws FastgenError "overloaded" when too many wait, "unavailable" when the engine has ended.
+   * How many may wait is for the caller to bound.
+   * @throws FastgenError "unavailable" when the engine has ended.
    */
   add(requests: EngineRequest[], listener: SequenceListener): number[] {
     if (this.ended) throw new FastgenError("unavailable", this.ended.message, { cause: this.ended });
-    if (this.queued + requests.length > MAX_QUEUED_SEQUENCES) {
-      throw new FastgenError(
-        "overloaded",
-        `${this.queued} sequences wait already, of at most ${MAX_QUEUED_SEQUENCES}: try again later`,
-      );
-    }
     const ids = requests.map((request, index) => {
       request.id = this.takeId();
       this.sequences.set(request.id, { index, listener });

@@ -1,11 +1,10 @@
 /** The scheduler against the fake library: whatever is thrown at it, each sequence ends with what it would say alone. */
 import { expect, test } from "bun:test";
 import fc from "fast-check";
+import { GREEDY } from "../engine-config.ts";
 import { FastgenError } from "../errors.ts";
 import { FG } from "../ffi/layout.ts";
-import { StepPlan } from "../ffi/plan.ts";
-import type { OutputEstimate } from "./admission.ts";
-import { PAGE_TOKENS, type PageCache } from "./blocks.ts";
+import { StepPlan } from "../ffi/step-plan.ts";
 import {
   expectedLogprob,
   expectedOutput,
@@ -13,7 +12,9 @@ import {
   type FakeConfig,
   FakeLibrary,
 } from "./fake-library.ts";
-import { type EngineRequest, FINISH, GREEDY, type StepMessage, type TokenLogprobs } from "./protocol.ts";
+import type { OutputEstimate } from "./output-estimate.ts";
+import { PAGE_TOKENS, type PageCache } from "./page-cache.ts";
+import { type EngineRequest, FINISH, type StepMessage, type TokenLogprobs } from "./protocol.ts";
 import { Scheduler, type SchedulerConfig } from "./scheduler.ts";
 import type { Sequence } from "./sequence.ts";
 import { STEP_TILE, WORTH_A_TILE } from "./step-size.ts";

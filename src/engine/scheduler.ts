@@ -16,15 +16,15 @@
  */
 import { FastgenError } from "../errors.ts";
 import { FG } from "../ffi/layout.ts";
-import type { StepPlan } from "../ffi/plan.ts";
 import type { StepResult } from "../ffi/step.ts";
-import { OutputEstimate } from "./admission.ts";
-import { PAGE_TOKENS, PageCache, type PageNode, pagesFor } from "./blocks.ts";
+import type { StepPlan } from "../ffi/step-plan.ts";
+import { Admission } from "./admission.ts";
 import { Outcomes } from "./outcomes.ts";
-import { PageForecast } from "./page-forecast.ts";
-import { PlannedStep } from "./planned-step.ts";
+import { OutputEstimate } from "./output-estimate.ts";
+import { PAGE_TOKENS, PageCache, type PageNode, pagesFor } from "./page-cache.ts";
 import type { EngineRequest, EngineStats, FinishReason, StepMessage } from "./protocol.ts";
 import { Sequence } from "./sequence.ts";
+import { StepInFlight } from "./step-in-flight.ts";
 import { backlogForAll, chunkTokens } from "./step-size.ts";
 
 /** Steps that pass before a sequence that did not fit is looked at again: others have aged by then. */
@@ -45,7 +45,7 @@ export class Scheduler {
   private readonly cache: PageCache;
   private readonly outcomes = new Outcomes();
   private readonly estimate = new OutputEstimate();
-  private readonly forecast: PageForecast;
+  private readonly admission: Admission;
   private readonly alive = new Map<number, Sequence>();
   /** Oldest first. */
   private readonly running: Sequence[] = [];
@@ -53,8 +53,8 @@ export class Scheduler {
   private readonly waiting: Sequence[] = [];
   private readonly freeSlots: number[];
   /** Steps planned and not committed, oldest first, and those ready for reuse. */
-  private readonly out: PlannedStep[] = [];
-  private readonly spare: PlannedStep[] = [];
+  private readonly out: StepInFlight[] = [];
+  private readonly spare: StepInFlight[] = [];
   /** Prompt pages being computed now, by key, and by whom: a sequence that needs the same page waits for it. */
   private readonly computing = new Map<bigint, Sequence>();
   /** This step's prompt chunks: sequences and token counts. */
@@ -86,7 +86,7 @@ export class Scheduler {
       );
     }
     this.cache = new PageCache(pages, config.hostPages);
-    this.forecast = new PageForecast(config, this.cache, this.estimate, this.running, this.waiting);
+    this.admission = new Admission(config, this.cache, this.estimate, this.running, this.waiting);
     this.freeSlots = Array.from({ length: maxSeqs }, (_, i) => maxSeqs - 1 - i);
   }
 
@@ -126,7 +126,7 @@ export class Scheduler {
   /** Plans the next step into `plan`; false when there is nothing to run now. Submit it, or call dropLast(). */
   plan(plan: StepPlan): boolean {
     plan.clear();
-    const step = this.spare.pop() ?? new PlannedStep();
+    const step = this.spare.pop() ?? new StepInFlight();
     const preemptions = this.preemptions;
     const decodes = this.planDecodes(plan, step);
     const { maxStepTokens } = this.config;
@@ -145,7 +145,7 @@ export class Scheduler {
   }
 
   /** Running sequences whose next token is the one sampled last. Returns the tokens used. */
-  private planDecodes(plan: StepPlan, step: PlannedStep): number {
+  private planDecodes(plan: StepPlan, step: StepInFlight): number {
     const { running } = this;
     // The length is read anew each time: a preemption shortens the list, from its end.
     for (let i = 0; i < running.length; i++) {
@@ -217,7 +217,7 @@ export class Scheduler {
   }
 
   /** Writes the chunks into the plan, those of one token first: next to the decode rows, which they are like. */
-  private writeChunks(plan: StepPlan, step: PlannedStep): void {
+  private writeChunks(plan: StepPlan, step: StepInFlight): void {
     const { chunkSeqs, chunkCounts } = this;
     for (let i = 0; i < chunkSeqs.length; i++) if (chunkCounts[i] === 1) this.writeChunk(chunkSeqs[i]!, 1, plan, step);
     for (let i = 0; i < chunkSeqs.length; i++) {
@@ -226,7 +226,7 @@ export class Scheduler {
     chunkSeqs.length = chunkCounts.length = 0;
   }
 
-  private writeChunk(seq: Sequence, count: number, plan: StepPlan, step: PlannedStep): void {
+  private writeChunk(seq: Sequence, count: number, plan: StepPlan, step: StepInFlight): void {
     const { request } = seq;
     const from = seq.scheduled;
     const to = from + count;
@@ -276,10 +276,10 @@ export class Scheduler {
         continue;
       }
       if (!forecastReady) {
-        this.forecast.refresh();
+        this.admission.refresh();
         forecastReady = true;
       }
-      if (!this.forecast.admits(seq, nodes)) {
+      if (!this.admission.admits(seq, nodes)) {
         this.blockedSteps = AGING_STEPS;
         break;
       }
@@ -403,7 +403,7 @@ export class Scheduler {
     this.retire(step);
   }
 
-  private commitSequence(seq: Sequence, step: PlannedStep, i: number, result: StepResult, row: number, rows: number) {
+  private commitSequence(seq: Sequence, step: StepInFlight, i: number, result: StepResult, row: number, rows: number) {
     const flags = step.flags[i]!;
     const sampled = (flags & FG.SAMPLE) !== 0;
     if (step.residences[i] === seq.residence) {
@@ -460,12 +460,12 @@ export class Scheduler {
     if (step) this.failStep(step, error);
   }
 
-  private failStep(step: PlannedStep, error: FastgenError): void {
+  private failStep(step: StepInFlight, error: FastgenError): void {
     for (const seq of step.seqs) if (seq.state !== "finished") this.fail(seq, error);
     this.retire(step);
   }
 
-  private retire(step: PlannedStep): void {
+  private retire(step: StepInFlight): void {
     step.clear();
     this.spare.push(step);
   }

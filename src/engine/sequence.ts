@@ -1,5 +1,5 @@
 /** The state of one sequence in the engine: its tokens, how far they are computed, and the pages that hold their KV. */
-import { PAGE_TOKENS, type PageNode, pageKey } from "./blocks.ts";
+import { PAGE_TOKENS, type PageNode, pageKey } from "./page-cache.ts";
 import type { EngineRequest, TokenLogprobs } from "./protocol.ts";
 
 /** Room for outputs that a sequence gets at first; it then doubles. */

@@ -4,13 +4,14 @@
  * event loop.
  */
 import { type MessagePort, parentPort, receiveMessageOnPort } from "node:worker_threads";
+import type { EngineCapacity, EngineConfig } from "../engine-config.ts";
 import { asFastgenError, FastgenError } from "../errors.ts";
 import { LibraryEngine } from "../ffi/engine.ts";
 import { FG } from "../ffi/layout.ts";
-import { StepPlan } from "../ffi/plan.ts";
-import { PAGE_TOKENS } from "./blocks.ts";
+import { StepPlan } from "../ffi/step-plan.ts";
 import { Pacer } from "./pacer.ts";
-import type { EngineCapacity, EngineConfig, FromWorker, ToWorker } from "./protocol.ts";
+import { PAGE_TOKENS } from "./page-cache.ts";
+import type { FromWorker, ToWorker } from "./protocol.ts";
 import { Scheduler } from "./scheduler.ts";
 
 /** Milliseconds between two looks at the loading, each reported: what a start is late by at most. */

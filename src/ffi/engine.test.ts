@@ -6,12 +6,12 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { EngineSampling } from "../engine/protocol.ts";
+import type { EngineSampling } from "../engine-config.ts";
 import { failure } from "../testing.ts";
 import { LibraryEngine } from "./engine.ts";
 import { FG } from "./layout.ts";
 import { Library } from "./library.ts";
-import { StepPlan } from "./plan.ts";
+import { StepPlan } from "./step-plan.ts";
 
 const STAND_IN = `
 #include <stdarg.h>

@@ -1,12 +1,12 @@
 /** One engine of libfastgen: fg_open to fg_close. Not for several threads at once. */
 import { type Pointer, ptr } from "bun:ffi";
-import type { EngineCapacity, EngineConfig } from "../engine/protocol.ts";
+import type { EngineCapacity, EngineConfig } from "../engine-config.ts";
 import { FastgenError } from "../errors.ts";
 import type { ModelShape, TensorSource } from "../model/shape.ts";
 import { DTYPES, roleNumber, STRUCTS, StructArray } from "./layout.ts";
 import { address, cstring, Library } from "./library.ts";
-import type { StepPlan } from "./plan.ts";
 import { ResultReader, StepPacker, type StepResult } from "./step.ts";
+import type { StepPlan } from "./step-plan.ts";
 
 export interface LoadState {
   /** Bytes. */

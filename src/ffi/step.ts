@@ -2,7 +2,7 @@
 import { ptr } from "bun:ffi";
 import { FG, STRUCTS, StructArray } from "./layout.ts";
 import { address } from "./library.ts";
-import type { SlotFill, StepPlan } from "./plan.ts";
+import type { SlotFill, StepPlan } from "./step-plan.ts";
 
 /** Packs plans into one fg_step. The library copies it during fg_submit, so one is enough. */
 export class StepPacker {

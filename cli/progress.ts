@@ -1,5 +1,5 @@
 /** A progress bar on stderr: `loading: 100%|████████| 14.5G/14.5G [00:01<00:00, 12.3GB/s]`. */
-import type { LoadProgress } from "../types.ts";
+import type { LoadProgress } from "../src/types.ts";
 
 const EIGHTHS = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
 const LABELS: Record<LoadProgress["stage"], string> = { download: "downloading", load: "loading" };

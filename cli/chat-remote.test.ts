@@ -1,5 +1,5 @@
 import { afterEach, expect, test } from "bun:test";
-import { FastgenError } from "../errors.ts";
+import { FastgenError } from "../src/errors.ts";
 import { RemoteBackend } from "./chat-remote.ts";
 
 let server: ReturnType<typeof Bun.serve> | null = null;

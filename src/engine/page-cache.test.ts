@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { FG } from "../ffi/layout.ts";
-import { PAGE_TOKENS, PageCache, type PageNode, pageKey } from "./blocks.ts";
+import { PAGE_TOKENS, PageCache, type PageNode, pageKey } from "./page-cache.ts";
 
 /** Writes copies down as "device>host" and "host>device". */
 class Copies {

@@ -3,8 +3,8 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import * as path from "node:path";
 import { Command } from "commander";
-import { DEFAULTS } from "../device.ts";
-import { FastgenError } from "../errors.ts";
+import { DEFAULTS } from "../src/device.ts";
+import { FastgenError } from "../src/errors.ts";
 import { addModelFlags, bytes, decimal, integer, loadOptions, type ModelFlags, parseFlags } from "./flags.ts";
 
 function parse(args: string[]) {

@@ -1,8 +1,8 @@
 /** fgchat --url: answers from a running server that speaks OpenAI's chat API. */
 import { z } from "zod";
-import { type ErrorKind, FastgenError } from "../errors.ts";
-import type { SamplingParams } from "../params.ts";
-import type { ChatMessage } from "../types.ts";
+import { type ErrorKind, FastgenError } from "../src/errors.ts";
+import type { SamplingParams } from "../src/params.ts";
+import type { ChatMessage } from "../src/types.ts";
 import type { Answer, ChatBackend } from "./chat-backend.ts";
 
 const modelsSchema = z.looseObject({

@@ -1,13 +1,12 @@
 /** fgserve: the command line of the server, and its life from the open port to the last answer. */
 import { Command, InvalidArgumentError, Option } from "commander";
-import { listen } from "../../routes/listen.ts";
-import { Service } from "../../routes/service.ts";
-import { VERSION } from "../../routes/version.ts";
-import { PAGE_TOKENS } from "../engine/blocks.ts";
-import { asFastgenError } from "../errors.ts";
-import { Fastgen } from "../fastgen.ts";
-import { DRAIN_SECONDS } from "../limits.ts";
-import type { FastgenApi } from "../types.ts";
+import { listen } from "../routes/listen.ts";
+import { Service } from "../routes/service.ts";
+import { asFastgenError } from "../src/errors.ts";
+import { Fastgen } from "../src/fastgen.ts";
+import { DRAIN_SECONDS } from "../src/limits.ts";
+import type { FastgenApi } from "../src/types.ts";
+import { VERSION } from "../src/version.ts";
 import { builtInNotice } from "./built-in.ts";
 import { addModelFlags, integer, loadOptions, type ModelFlags, parseFlags } from "./flags.ts";
 import { ProgressBar } from "./progress.ts";
@@ -148,9 +147,9 @@ function banner(fastgen: FastgenApi, name: string, base: string, flags: ServeFla
   const { model, capacity, load_seconds } = fastgen;
   const count = (value: number) => value.toLocaleString("en-US");
   const key = flags.apiKey === undefined ? "" : ' -H "Authorization: Bearer $FASTGEN_API_KEY"';
-  const hostPages = capacity.hostPages > 0 ? `, ${count(capacity.hostPages)} more on the host` : "";
-  return `fgserve ${VERSION}: ${name} (${model.architecture}, ${model.dtype}) on ${capacity.deviceName}, loaded in ${load_seconds.toFixed(1)} s
-KV cache: ${count(capacity.pages * PAGE_TOKENS)} tokens in ${count(capacity.pages)} pages${hostPages}; up to ${count(model.max_model_len)} tokens a sequence
+  const hostPages = capacity.host_pages > 0 ? `, ${count(capacity.host_pages)} more on the host` : "";
+  return `fgserve ${VERSION}: ${name} (${model.architecture}, ${model.dtype}) on ${capacity.device_name}, loaded in ${load_seconds.toFixed(1)} s
+KV cache: ${count(capacity.pages * capacity.page_tokens)} tokens in ${count(capacity.pages)} pages${hostPages}; up to ${count(model.max_model_len)} tokens a sequence
 Ready: ${base}
 
   curl ${base}/v1/chat/completions -H 'Content-Type: application/json'${key} \\

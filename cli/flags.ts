@@ -1,11 +1,10 @@
 /** The flags that fgserve and fgchat share: how a model is loaded, in vLLM's spelling where it has one. */
 import { existsSync, readFileSync } from "node:fs";
 import { type Command, CommanderError, InvalidArgumentError, Option } from "commander";
-import { DEFAULTS } from "../device.ts";
-import { FastgenError } from "../errors.ts";
-import { MAX_TEMPLATE_LENGTH } from "../limits.ts";
-import type { Dtype } from "../model/shape.ts";
-import type { LoadOptions } from "../types.ts";
+import { DEFAULTS } from "../src/device.ts";
+import { FastgenError } from "../src/errors.ts";
+import { MAX_TEMPLATE_LENGTH } from "../src/limits.ts";
+import type { Dtype, LoadOptions } from "../src/types.ts";
 
 /** A whole number within bounds. */
 export function integer(least: number, most = Number.MAX_SAFE_INTEGER) {

@@ -1,8 +1,8 @@
 /** fgchat: the command line of the chat. */
 import { Command } from "commander";
-import { VERSION } from "../../routes/version.ts";
-import { Fastgen } from "../fastgen.ts";
-import type { SamplingParams } from "../params.ts";
+import { Fastgen } from "../src/fastgen.ts";
+import type { SamplingParams } from "../src/params.ts";
+import { VERSION } from "../src/version.ts";
 import { builtInNotice } from "./built-in.ts";
 import { type ChatBackend, LocalBackend } from "./chat-backend.ts";
 import { RemoteBackend } from "./chat-remote.ts";

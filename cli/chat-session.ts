@@ -1,5 +1,5 @@
 /** fgchat's conversation in the terminal: prompts, commands, answers. */
-import { asFastgenError } from "../errors.ts";
+import { asFastgenError } from "../src/errors.ts";
 import type { ChatBackend } from "./chat-backend.ts";
 import { Conversation } from "./conversation.ts";
 import type { LineReader } from "./line-reader.ts";

@@ -1,5 +1,5 @@
 /** The messages of a chat, in rounds: a question and its answer. */
-import type { ChatMessage } from "../types.ts";
+import type { ChatMessage } from "../src/types.ts";
 
 export class Conversation {
   readonly #system: ChatMessage[];

@@ -1,7 +1,7 @@
 /** Where fgchat's answers come from: a model loaded here, or a running server (chat-remote.ts). */
-import { FastgenError } from "../errors.ts";
-import type { SamplingParams } from "../params.ts";
-import type { ChatMessage, FastgenApi } from "../types.ts";
+import { FastgenError } from "../src/errors.ts";
+import type { SamplingParams } from "../src/params.ts";
+import type { ChatMessage, FastgenApi } from "../src/types.ts";
 
 export interface Answer {
   tokens: number;

@@ -2,7 +2,7 @@
  * One step as plain data: what a scheduler decides and libfastgen runs. The columns already have fastgen.h's layout, so
  * that submitting one costs no conversion. No FFI here: schedulers and tests use it without a library.
  */
-import { type EngineSampling, GREEDY } from "../engine/protocol.ts";
+import { type EngineSampling, GREEDY } from "../engine-config.ts";
 import { FG, STRUCTS } from "./layout.ts";
 
 /** A slot's sampling state, given before its sequence's first step and again after a preemption (fg_slot_fill). */
@@ -38,6 +38,18 @@ export interface StepSequence {
 }
 
 const SEQ_INTS = STRUCTS.fg_step_seq.size / 4;
+
+const { at } = STRUCTS.fg_step_seq;
+/** Where a field stands in fg_step_seq, in 32-bit words. */
+const FIELD = {
+  slot: at.slot / 4,
+  count: at.n_new / 4,
+  context: at.context / 4,
+  flags: at.flags / 4,
+  nextToken: at.next_token / 4,
+  logprobs: at.n_logprobs / 4,
+  mask: at.mask / 4,
+};
 
 /** A ragged batch, refilled for every step: clear(), then add(). Buffers are kept; `pageUpdates` and `copies` grow. */
 export class StepPlan {
@@ -108,15 +120,15 @@ export class StepPlan {
     logprobs: number,
     mask: number,
   ): void {
-    const seqs = this.seqs;
-    let at = this.seqCount++ * SEQ_INTS;
-    seqs[at++] = slot;
-    seqs[at++] = count;
-    seqs[at++] = context;
-    seqs[at++] = flags;
-    seqs[at++] = nextToken;
-    seqs[at++] = logprobs;
-    seqs[at] = mask;
+    const { seqs } = this;
+    const at = this.seqCount++ * SEQ_INTS;
+    seqs[at + FIELD.slot] = slot;
+    seqs[at + FIELD.count] = count;
+    seqs[at + FIELD.context] = context;
+    seqs[at + FIELD.flags] = flags;
+    seqs[at + FIELD.nextToken] = nextToken;
+    seqs[at + FIELD.logprobs] = logprobs;
+    seqs[at + FIELD.mask] = mask;
   }
 
   /** Tokens [index * 64, index * 64 + 64) of the sequence in `slot` live in `page` from this step on. */
@@ -137,9 +149,18 @@ export class StepPlan {
     this.copies[at + 2] = direction;
   }
 
-  /** Field `index` of fg_step_seq for sequence `i`, for readers: 0 slot, 1 n_new, 2 context, 3 flags, 4 next, 5 logprobs. */
-  seq(i: number, index: number): number {
-    return this.seqs[i * SEQ_INTS + index]!;
+  /** Sequence `i` as it was added, for readers. */
+  sequence(i: number): Required<StepSequence> & { count: number } {
+    const read = (field: number) => this.seqs[i * SEQ_INTS + field]!;
+    return {
+      slot: read(FIELD.slot),
+      count: read(FIELD.count),
+      context: read(FIELD.context),
+      flags: read(FIELD.flags),
+      nextToken: read(FIELD.nextToken),
+      logprobs: read(FIELD.logprobs),
+      mask: read(FIELD.mask),
+    };
   }
 }
 

@@ -1,6 +1,6 @@
 /** The executable: fgserve or fgchat, by the name it was called. */
 import * as path from "node:path";
-import { asFastgenError, FastgenError } from "./errors.ts";
+import { asFastgenError, FastgenError } from "../src/errors.ts";
 
 const TOOLS = ["fgserve", "fgchat"] as const;
 type Tool = (typeof TOOLS)[number];
@@ -22,7 +22,7 @@ function pickTool(calledAs: string, args: string[]): { tool: Tool; args: string[
 export async function main(): Promise<void> {
   try {
     const { tool, args } = pickTool(process.argv0, process.argv.slice(2));
-    const { run } = tool === "fgserve" ? await import("./cli/serve.ts") : await import("./cli/chat.ts");
+    const { run } = tool === "fgserve" ? await import("./serve.ts") : await import("./chat.ts");
     process.exitCode = await run(args);
   } catch (thrown) {
     const error = asFastgenError(thrown);

@@ -2,7 +2,7 @@
 import type { Sequence } from "./sequence.ts";
 
 /** What a planned step will bring, column by column; entry i is the step's sequence i. */
-export class PlannedStep {
+export class StepInFlight {
   readonly seqs: Sequence[] = [];
   /** Sequence.residence when planned. */
   readonly residences: number[] = [];

@@ -1,0 +1,72 @@
+/**
+ * How an engine is set up, what it then holds, and how one sequence is sampled: the types that src/ffi and src/engine share.
+ * Plain data only; it crosses from the main thread to the engine worker.
+ */
+import type { Dtype, ModelShape, TensorSource } from "./model/shape.ts";
+
+export type DeviceKind = "cpu" | "cuda";
+
+/** How the engine is set up. All resolved: no "auto" beyond this point, except kvBytes 0 on CUDA. */
+export interface EngineConfig {
+  device: DeviceKind;
+  /** Path of the shared library for `device`. */
+  libraryPath: string;
+  devices: number[];
+  /** CPU threads; 0 = one a core. */
+  threads: number;
+  computeDtype: Dtype;
+  kvDtype: Dtype;
+  maxSeqs: number;
+  maxStepTokens: number;
+  /** Most tokens in one sequence, prompt and output together. */
+  maxContext: number;
+  /** Bytes of KV cache on the device; 0 = what memoryUtilization leaves (CUDA only). */
+  kvBytes: number;
+  hostKvBytes: number;
+  memoryUtilization: number;
+  prefixCaching: boolean;
+  shape: ModelShape;
+  /** The checkpoint's tensors, or null for random weights from `seed` (--load-format dummy). */
+  tensors: TensorSource[] | null;
+  seed: number;
+}
+
+export interface EngineCapacity {
+  pages: number;
+  hostPages: number;
+  pageBytes: number;
+  weightBytes: number;
+  graphs: number;
+  threads: number;
+  /** Name of the device, with what the library uses of it. */
+  deviceName: string;
+}
+
+/** Sampling parameters as the engine takes them: one sequence, everything resolved against the model. */
+export interface EngineSampling {
+  seed: bigint;
+  temperature: number;
+  topP: number;
+  /** 0 = off. */
+  topK: number;
+  minP: number;
+  repetitionPenalty: number;
+  presencePenalty: number;
+  frequencyPenalty: number;
+  biasIds: Int32Array;
+  bias: Float32Array;
+}
+
+/** Greedy, everything else off: what benches and tests start from. */
+export const GREEDY: EngineSampling = {
+  seed: 0n,
+  temperature: 0,
+  topP: 1,
+  topK: 0,
+  minP: 0,
+  repetitionPenalty: 1,
+  presencePenalty: 0,
+  frequencyPenalty: 0,
+  biasIds: new Int32Array(0),
+  bias: new Float32Array(0),
+};

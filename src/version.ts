@@ -1,0 +1,4 @@
+/** This package's version. */
+import manifest from "../package.json" with { type: "json" };
+
+export const VERSION: string = manifest.version;

@@ -1,0 +1,59 @@
+/** Imports run one way: from the two faces (cli, routes) down to the library, and in the library down to the model. */
+import { expect, test } from "bun:test";
+import * as path from "node:path";
+
+const root = path.dirname(import.meta.dir);
+
+/** Files straight below src/ that every room may use. The other files there are the library's own top floor. */
+const COMMON = ["assets", "engine-config", "errors", "limits", "params", "schema-error", "types", "version"];
+
+/** Each room, and the rooms it may import from beside itself. */
+const MAY_IMPORT: Record<string, string[]> = {
+  cli: ["routes", "library", "common"],
+  routes: ["library", "common"],
+  library: ["engine", "ffi", "text", "model", "common"],
+  engine: ["ffi", "model", "common"],
+  ffi: ["model", "common"],
+  text: ["model", "common"],
+  model: ["common"],
+  // Common types speak of dtypes and tensors.
+  common: ["model"],
+};
+
+function roomOf(file: string): string {
+  const [top, second, ...rest] = file.split("/");
+  if (top !== "src") return top!;
+  if (rest.length > 0) return second!;
+  return COMMON.includes(path.basename(file, ".ts")) ? "common" : "library";
+}
+
+function importsOf(file: string, text: string): string[] {
+  const specifiers = [...text.matchAll(/\b(?:from|import\()\s*"(\.[^"]+)"/g)].map((match) => match[1]!);
+  return specifiers.map((specifier) => path.posix.join(path.posix.dirname(file), specifier));
+}
+
+async function sources(): Promise<[file: string, text: string][]> {
+  const files = [...new Bun.Glob("{cli,routes,src}/**/*.ts").scanSync({ cwd: root })];
+  return Promise.all(files.map(async (file) => [file, await Bun.file(path.join(root, file)).text()]));
+}
+
+test("the floors are known", async () => {
+  const rooms = new Set((await sources()).map(([file]) => roomOf(file)));
+  expect([...rooms].sort()).toEqual(Object.keys(MAY_IMPORT).sort());
+});
+
+test("no room reaches into one above it", async () => {
+  const wrong: string[] = [];
+  let imports = 0;
+  for (const [file, text] of await sources()) {
+    if (file.endsWith(".test.ts")) continue;
+    const room = roomOf(file);
+    for (const imported of importsOf(file, text).filter((name) => name.endsWith(".ts"))) {
+      imports++;
+      const other = roomOf(imported);
+      if (other !== room && !MAY_IMPORT[room]!.includes(other)) wrong.push(`${file} imports ${imported}`);
+    }
+  }
+  expect(imports).toBeGreaterThan(100);
+  expect(wrong).toEqual([]);
+});
