@@ -20,13 +20,15 @@ export interface LoadOptions {
   /** Tokens in one step. */
   max_num_batched_tokens?: number;
   enable_prefix_caching?: boolean;
-  /** GiB of KV cache on the CPU, or on the device in place of gpu_memory_utilization. */
-  kv_cache_gib?: number;
-  /** GiB of host memory for KV pages evicted from the device. */
-  swap_space_gib?: number;
+  /** Bytes of KV cache: on the CPU, or on each GPU in place of what gpu_memory_utilization leaves. */
+  kv_cache_memory_bytes?: number;
+  /** GiB of host memory per GPU for KV pages evicted from it. */
+  swap_space?: number;
+  /** Share of each GPU's memory to use, above 0 and at most 1. */
   gpu_memory_utilization?: number;
+  /** GPUs to split the model over. */
   tensor_parallel_size?: number;
-  /** CPU threads; 0 = one a core. */
+  /** CPU threads; 0 = one per core. */
   threads?: number;
   /** A Jinja chat template (its text) in place of the model's. */
   chat_template?: string;

@@ -35,7 +35,7 @@ describe.skipIf(missing !== null)(`over HTTP (${missing ?? "executable"})`, () =
 
   test("the banner says what, where and how", () => {
     expect(server.banner).toContain("smol (LlamaForCausalLM, float32)");
-    expect(server.banner).toMatch(/KV cache: [\d,]+ tokens in [\d,]+ pages; up to [\d,]+ tokens a sequence/);
+    expect(server.banner).toMatch(/KV cache: [\d,]+ tokens in [\d,]+ pages; up to [\d,]+ tokens per sequence/);
     expect(server.banner).toContain(`curl ${server.url}/v1/chat/completions`);
   });
 

@@ -67,9 +67,9 @@ function alone(): Promise<Outcome[]> {
   return known;
 }
 
-async function pageGib(): Promise<number> {
+async function pageBytes(): Promise<number> {
   const { shape } = await openModel(MODEL);
-  return (shape.layers * 2 * shape.kvHeads * 64 * shape.headDim * 2) / 2 ** 30;
+  return shape.layers * 2 * shape.kvHeads * 64 * shape.headDim * 2;
 }
 
 describe.skipIf(!library)("the same bits through the engine", () => {
@@ -105,9 +105,9 @@ describe.skipIf(!library)("the same bits through the engine", () => {
   test.each([
     ["recomputed", 0],
     ["swapped to the host", 0.01],
-  ])("preempted, and then %s", async (_, swap_space_gib) => {
-    const kv_cache_gib = 5.5 * (await pageGib());
-    await withEngine({ kv_cache_gib, swap_space_gib }, async (fastgen) => {
+  ])("preempted, and then %s", async (_, swap_space) => {
+    const kv_cache_memory_bytes = Math.floor(5.5 * (await pageBytes()));
+    await withEngine({ kv_cache_memory_bytes, swap_space }, async (fastgen) => {
       expect(fastgen.capacity.pages).toBe(5);
       // Admission looks ahead. Requests that end at once teach it to expect little of such a max_tokens.
       const first = (await fastgen.generate(source, { max_tokens: 1, temperature: 0 })).choices[0]!.token_ids[0]!;
@@ -120,7 +120,7 @@ describe.skipIf(!library)("the same bits through the engine", () => {
       };
       expect(await Promise.all(requests.map((request) => run(fastgen, request, watch)))).toEqual(await alone());
       expect(fastgen.stats.preemptions).toBeGreaterThan(0);
-      expect(swapped > 0).toBe(swap_space_gib > 0);
+      expect(swapped > 0).toBe(swap_space > 0);
     });
   });
 });

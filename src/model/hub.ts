@@ -9,6 +9,7 @@ import { dirname, join, relative } from "node:path";
 import { getHFHubCachePath, getRepoFolderName, listFiles, modelInfo } from "@huggingface/hub";
 import { FastgenError } from "../errors.ts";
 import type { LoadProgress } from "../types.ts";
+import { formatSize } from "../units.ts";
 import { bytesHere, downloadBlob, type HubFile, pause } from "./download.ts";
 import { type HubClient, hubClient, TransientError } from "./hub-client.ts";
 import { INDEX_FILE, parseIndex, WEIGHTS_FILE } from "./tensors.ts";
@@ -236,10 +237,10 @@ async function checkSpace(cache: string, total: number, blobs: string[]): Promis
   for (const blob of blobs) missing -= await bytesHere(blob);
   const { bavail, bsize } = await statfs(cache);
   if (missing <= bavail * bsize) return;
-  const gb = (bytes: number) => `${(bytes / 1e9).toFixed(1)} GB`;
+  const [needed, free] = [formatSize(missing, Math.ceil), formatSize(bavail * bsize, Math.floor)];
   throw new FastgenError(
     "model",
-    `the disk of ${cache} is too full: ${gb(missing)} to download, ${gb(bavail * bsize)} free. Free some space, or set HF_HOME to a larger disk.`,
+    `the disk of ${cache} is too full: ${needed} to download, ${free} free. Free some space, or set HF_HOME to a larger disk.`,
   );
 }
 
