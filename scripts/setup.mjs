@@ -59,7 +59,7 @@ export function runCommand(command, args, options = {}) {
 }
 
 /** With `quiet` the command's output is shown only if it fails. */
-async function mustRun(command, args, cure, { quiet = false, env = process.env } = {}) {
+export async function mustRun(command, args, cure, { quiet = false, env = process.env } = {}) {
   const log = quiet ? path.join(root, "build", "setup.log") : null;
   const output = log ? fs.openSync(log, "w") : "inherit";
   const code = await runCommand(command, args, { stdio: ["ignore", output, output], env });
@@ -114,7 +114,12 @@ const bunWorks = () => spawnSync(bun, ["--version"], { stdio: "ignore" }).status
 async function installPackages() {
   if (!packagesInstalled()) {
     console.error("setup: installing packages (npm ci)");
-    await mustRun("npm", ["ci", "--no-audit", "--no-fund", "--loglevel=error"], "see npm's message above");
+    // The executable bundles packages that the library does without: development dependencies, even if NODE_ENV says production.
+    await mustRun(
+      "npm",
+      ["ci", "--include=dev", "--no-audit", "--no-fund", "--loglevel=error"],
+      "see npm's message above",
+    );
     // npm configured with ignore-scripts leaves Bun's own installer undone.
     if (!bunWorks()) await mustRun(process.execPath, ["node_modules/bun/install.js"], "Bun could not be installed");
   }
@@ -238,13 +243,13 @@ async function buildExecutable() {
 }
 
 /** Brings the checkout up to date with its sources. Throws SetupError. */
-export async function setup() {
+export async function setup({ executable = true } = {}) {
   if (process.platform !== "linux") throw new SetupError(`Fastgen runs on Linux; this is ${process.platform}`);
   const unlock = await lock();
   try {
     await installPackages();
     await buildLibrary();
-    await buildExecutable();
+    if (executable) await buildExecutable();
   } finally {
     unlock();
   }
