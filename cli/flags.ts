@@ -85,7 +85,11 @@ export function addModelFlags(command: Command): Command {
   command.argument("[model]", 'a Hugging Face model directory, or "org/name" on the hub (default: the built-in model)');
   flag("--revision <name>", "branch, tag or commit of a hub model (default: main)");
   choice("--device <name>", "where to run; auto = a GPU if there is one", ["auto", "cpu", "cuda"]);
-  choice("--dtype <name>", "precision of activations and KV cache; auto = the checkpoint's", Object.keys(DTYPES));
+  choice(
+    "--dtype <name>",
+    "precision of activations and KV cache; auto = the checkpoint's, on a GPU bfloat16",
+    Object.keys(DTYPES),
+  );
   choice("--load-format <name>", "dummy = random weights of the model's shape", ["auto", "dummy"]);
   flag(
     "--max-model-len <tokens>",
@@ -121,7 +125,7 @@ export function addModelFlags(command: Command): Command {
   return command;
 }
 
-/** The flags as the library takes them. Reads the template's file. Throws FastgenError "invalid_request". */
+/** The flags as load options. Reads the template's file. Throws FastgenError "invalid_request". */
 export function loadOptions(flags: ModelFlags): LoadOptions {
   const { chatTemplate } = flags;
   return {
@@ -154,6 +158,8 @@ const FLAGS = new Map(
  */
 export function withFlags(error: FastgenError): FastgenError {
   const { kind, message, param, code, cause } = error;
+  // A bug is reported as it is, with its stack.
+  if (kind === "internal") return error;
   const first = message.split(" ", 1)[0]!;
   const start = first === param ? (FLAGS.get(first) ?? first) : first;
   const rest = message

@@ -1,6 +1,6 @@
 /**
- * npm pack's prepack: builds what ships, libfastgen and dist/. Bun runs no install script of a package that its user has not
- * trusted, so a package must bring everything built.
+ * Runs before npm pack: builds what the package ships, libfastgen and dist/. Everything ships built, because Bun does not run
+ * the install scripts of a package unless the user trusts it.
  */
 import * as fs from "node:fs";
 import * as path from "node:path";
@@ -9,8 +9,8 @@ import { mustRun, root, runScript, setup } from "./setup.mjs";
 const dist = path.join(root, "dist");
 
 /**
- * src/ as JavaScript and declarations, file by file: everything finds its neighbours, the worker, the model and the native
- * libraries by the same relative paths as in a checkout.
+ * Compiles src/ to JavaScript and declarations, file by file. So the worker, the model and the native libraries have the same
+ * relative paths as in a checkout.
  */
 async function buildDist() {
   fs.rmSync(dist, { recursive: true, force: true });
@@ -21,7 +21,7 @@ async function buildDist() {
   }
 }
 
-/** tsc writes "./errors.js" into JavaScript but leaves "./errors.ts" in declarations, which not every consumer may import. */
+/** tsc writes "./errors.js" into JavaScript but leaves "./errors.ts" in declarations: these get the same name. */
 function importJavaScript(file) {
   const text = fs.readFileSync(file, "utf8");
   fs.writeFileSync(file, text.replace(/(\bfrom |\bimport\(|\bimport )"(\.{1,2}\/[^"]+)\.ts"/g, '$1"$2.js"'));

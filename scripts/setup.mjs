@@ -114,7 +114,7 @@ const bunWorks = () => spawnSync(bun, ["--version"], { stdio: "ignore" }).status
 async function installPackages() {
   if (!packagesInstalled()) {
     console.error("setup: installing packages (npm ci)");
-    // The executable bundles packages that the library does without: development dependencies, even if NODE_ENV says production.
+    // What only the executable needs is bundled into it, so it is a development dependency. NODE_ENV must not leave it out.
     await mustRun(
       "npm",
       ["ci", "--include=dev", "--no-audit", "--no-fund", "--loglevel=error"],
@@ -242,7 +242,7 @@ async function buildExecutable() {
   fs.renameSync(`${stamp}.new`, stamp);
 }
 
-/** Brings the checkout up to date with its sources. Throws SetupError. */
+/** Brings the checkout up to date with its sources; `executable: false` leaves the executable out. Throws SetupError. */
 export async function setup({ executable = true } = {}) {
   if (process.platform !== "linux") throw new SetupError(`Fastgen runs on Linux; this is ${process.platform}`);
   const unlock = await lock();

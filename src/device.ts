@@ -15,9 +15,9 @@ const GIB = 2 ** 30;
 
 /** Defaults of the engine's options, as --help shows them. */
 export const DEFAULTS = {
-  /** Per device. A GPU's decode step costs little more for many sequences than for few; a CPU's grows with them. */
+  /** By kind of device. A decode step of many sequences costs a GPU little more than one of few; a CPU's cost grows. */
   max_num_seqs: { cuda: 1024, cpu: 256 },
-  /** Per device. GEMM throughput is flat from 2048 tokens a step on a GPU; a CPU is saturated by far fewer. */
+  /** By kind of device. GEMM throughput is flat from 2048 tokens per step on a GPU; far fewer saturate a CPU. */
   max_num_batched_tokens: { cuda: 2048, cpu: 512 },
   gpu_memory_utilization: 0.92,
   /** On the CPU: this, or a quarter of the memory that is free, whichever is less. */
@@ -36,7 +36,7 @@ export const MOST: Partial<Record<keyof LoadOptions, number>> = {
 export interface DeviceChoice {
   kind: DeviceKind;
   libraryPath: string;
-  /** All the memory of a GPU; of the host, what is free. */
+  /** A GPU: all of its memory. The CPU: the memory that is free. */
   memoryBytes: number;
 }
 
@@ -74,16 +74,17 @@ export function chooseDevice(wanted: "auto" | DeviceKind): DeviceChoice {
   return { kind: "cpu", libraryPath: cpuLibrary(), memoryBytes: freeMemory() };
 }
 
-/** The CPU library, which may be missing or built for another kind of machine: an installed package brings one built. */
+/** Opens the CPU library: a package brings one that was built elsewhere, perhaps for another kind of machine. */
 function cpuLibrary(): string {
   const library = libraryPath("cpu");
   try {
-    if (library === null) throw new FastgenError("device", "libfastgen_cpu.so is not there");
+    if (library === null) throw new FastgenError("device", "libfastgen_cpu.so is missing");
     Library.open(library);
     return library;
   } catch (cause) {
     const machine = `${process.platform} ${process.arch}`;
-    const cure = "run 'npm run build' in Fastgen's sources on it, and set FASTGEN_LIBRARY to their folder build";
+    const cure =
+      "run 'npm run build' in a checkout of Fastgen here, and set FASTGEN_LIBRARY to the checkout's build folder";
     const message = `no library for this machine (${machine}): ${asFastgenError(cause).message}; ${cure}`;
     throw new FastgenError("device", message, { cause });
   }
@@ -122,7 +123,7 @@ function swapSpace(options: LoadOptions, kind: DeviceKind, ranks: number): numbe
   if (bytes * ranks <= os.totalmem()) return bytes;
   throw wrong(
     "swap_space",
-    `swap_space is ${value} GiB for each of ${ranks} devices, but this machine has ${formatSize(os.totalmem(), Math.floor)} ` +
+    `swap_space is ${value} GiB${ranks > 1 ? ` on each of ${ranks} GPUs` : ""}, but this machine has ${formatSize(os.totalmem(), Math.floor)} ` +
       `of memory: lower swap_space to at most ${Math.floor(os.totalmem() / ranks / GIB)}`,
   );
 }
@@ -132,7 +133,7 @@ interface Device extends DeviceChoice {
   ranks: number;
 }
 
-/** Bytes, of the host. */
+/** Bytes of host memory that can still be used. */
 function freeMemory(): number {
   return Math.min(os.freemem(), process.availableMemory());
 }

@@ -40,7 +40,7 @@ describe.skipIf(missing !== null)(`fgserve's life (${missing ?? "executable"})`,
     [["--prot", "1"], 2, "--port"],
     [["--port", "70000"], 2, "65535"],
     [["no/such/folder"], 1, "no/such/folder"],
-    [[model, "--max-model-len", "100000000", "--port", "0"], 2, "max_model_len"],
+    [[model, "--max-model-len", "100000000", "--port", "0"], 2, "--max-model-len"],
     [[model, "--device", "cuda", "--tensor-parallel-size", "0"], 2, "--tensor-parallel-size"],
   ])("%p ends with exit code %d and says %s", async (args, code, says) => {
     const result = await fail(args);

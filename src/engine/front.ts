@@ -45,7 +45,10 @@ interface Alive {
 
 const MAX_ID = 2 ** 31 - 1;
 
-/** `bun build --compile` keeps a second entry point under its path from --root; elsewhere it lies beside this file, as TypeScript or JavaScript. */
+/**
+ * `bun build --compile` keeps a second entry point under its path from --root. Elsewhere the worker lies beside this file:
+ * TypeScript in a checkout, JavaScript in a package.
+ */
 const WORKER_URL = import.meta.url.startsWith("file:///$bunfs/")
   ? new URL("file:///$bunfs/root/src/engine/worker.ts")
   : new URL(`./worker${extname(import.meta.url)}`, import.meta.url);
