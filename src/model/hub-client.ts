@@ -54,13 +54,23 @@ export function hubClient(repository: string, revision: string): HubClient {
   };
 }
 
+/** A leading "~" is the user's home folder, as in Python: a shell expands it in some places and not in others. */
+export function expandHome(path: string): string {
+  return path === "~" || path.startsWith("~/") ? join(homedir(), path.slice(1)) : path;
+}
+
+/** The folder of huggingface_hub's cache and token. */
+export function hubHome(): string {
+  const { HF_HOME, XDG_CACHE_HOME } = process.env;
+  return expandHome(HF_HOME || join(XDG_CACHE_HOME || join(homedir(), ".cache"), "huggingface"));
+}
+
 function readToken(): string | null {
-  const { HF_TOKEN, HUGGING_FACE_HUB_TOKEN, HF_TOKEN_PATH, HF_HOME, XDG_CACHE_HOME } = process.env;
+  const { HF_TOKEN, HUGGING_FACE_HUB_TOKEN, HF_TOKEN_PATH } = process.env;
   const given = (HF_TOKEN || HUGGING_FACE_HUB_TOKEN)?.trim();
   if (given) return given;
-  const home = HF_HOME || join(XDG_CACHE_HOME || join(homedir(), ".cache"), "huggingface");
   try {
-    return readFileSync(HF_TOKEN_PATH || join(home, "token"), "utf8").trim() || null;
+    return readFileSync(expandHome(HF_TOKEN_PATH || join(hubHome(), "token")), "utf8").trim() || null;
   } catch {
     return null;
   }

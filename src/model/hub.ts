@@ -5,12 +5,12 @@
  * Environment: HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE.
  */
 import { mkdir, readFile, stat, statfs, symlink, unlink, writeFile } from "node:fs/promises";
-import { dirname, join, relative } from "node:path";
-import { getHFHubCachePath, getRepoFolderName, listFiles, modelInfo } from "@huggingface/hub";
+import { basename, dirname, join, relative } from "node:path";
+import { getRepoFolderName, listFiles, modelInfo } from "@huggingface/hub";
 import { FastgenError } from "../errors.ts";
 import type { LoadProgress } from "../types.ts";
 import { bytesHere, downloadBlob, type HubFile, pause } from "./download.ts";
-import { type HubClient, hubClient, TransientError } from "./hub-client.ts";
+import { expandHome, type HubClient, hubClient, hubHome, TransientError } from "./hub-client.ts";
 import { INDEX_FILE, parseIndex, WEIGHTS_FILE } from "./tensors.ts";
 
 export interface HubOptions {
@@ -52,7 +52,7 @@ export async function resolveModel(nameOrDirectory: string, options: HubOptions 
     });
   }
   const weights = options.loadFormat !== "dummy";
-  const cache = getHFHubCachePath();
+  const cache = hubCache();
   const folder = join(cache, getRepoFolderName({ type: "model", name: nameOrDirectory }));
   const cached = await findSnapshot(folder, revision, weights);
   if (cached.directory) return cached.directory;
@@ -63,6 +63,12 @@ export async function resolveModel(nameOrDirectory: string, options: HubOptions 
     );
   }
   return download(nameOrDirectory, revision, cache, folder, weights, options);
+}
+
+/** Where huggingface_hub keeps its cache. */
+function hubCache(): string {
+  const { HF_HUB_CACHE, HUGGINGFACE_HUB_CACHE } = process.env;
+  return expandHome(HF_HUB_CACHE || HUGGINGFACE_HUB_CACHE || join(hubHome(), "hub"));
 }
 
 /** "org/name" or the older "name", in the hub's own alphabet. */
@@ -127,11 +133,12 @@ async function download(
     }
     const directory = join(folder, "snapshots", commit);
     const blobOf = (file: HubFile) => join(folder, "blobs", file.etag);
+    const lockOf = (file: HubFile) => join(cache, ".locks", basename(folder), `${file.etag}.lock`);
     const get = async (file: HubFile, onBytes: (bytes: number) => void) => {
       const blob = blobOf(file);
       const url = `${client.endpoint}/${name}/resolve/${commit}/${file.path}`;
       if (await exists(blob)) onBytes(file.bytes);
-      else await downloadBlob(client, url, file, blob, { onBytes, signal, retryDelayMs });
+      else await downloadBlob(client, url, file, blob, lockOf(file), { onBytes, signal, retryDelayMs });
       await link(blob, join(directory, file.path));
     };
 
