@@ -14,26 +14,26 @@ import { withFileLock } from "./file-lock.ts";
 import { type HubClient, TransientError } from "./hub-client.ts";
 
 export interface HubFile {
-  /** In the repository. */
+  /** Its path in the repository. */
   path: string;
   bytes: number;
-  /** Name of the blob: sha256 of an LFS file, git's sha1 of any other. */
+  /** The name of the blob: the sha256 of an LFS file, git's sha1 of any other file. */
   etag: string;
   hash: "sha256" | "git";
 }
 
 export interface DownloadOptions {
-  /** Bytes that have come, beside those reported before; negative when a file has to start again. */
+  /** Called with the bytes that have arrived since the last call. Negative when a file starts again. */
   onBytes: (bytes: number) => void;
   signal: AbortSignal;
-  /** Pause before the second attempt; it doubles with each. */
+  /** Milliseconds before the second attempt. They double each time. */
   retryDelayMs: number;
 }
 
-/** Attempts without a single new byte before a download is given up. */
+/** Attempts without a new byte after which a download is given up. */
 const MAX_ATTEMPTS = 5;
 
-/** A connection that sends nothing for so long is dead. */
+/** A connection that sends nothing for this long is dead. */
 const STALL_MS = 60_000;
 
 /**
@@ -166,7 +166,7 @@ class Download {
         if (this.#done + chunk.length > this.file.bytes) {
           throw new FastgenError(
             "unavailable",
-            `${this.file.path} has more than the ${this.file.bytes} bytes that the hub lists`,
+            `${this.file.path} is longer than the ${this.file.bytes} bytes that the hub lists`,
           );
         }
         await handle.appendFile(chunk);
@@ -186,12 +186,12 @@ function isFileSystemError(error: unknown): boolean {
   return typeof (error as NodeJS.ErrnoException).errno === "number" && "syscall" in (error as object);
 }
 
-/** Waits; not at all once `signal` is aborted. */
+/** Waits until the time is up or `signal` is aborted. */
 export async function pause(ms: number, signal: AbortSignal): Promise<void> {
   await setTimeoutPromise(ms, undefined, { signal }).catch(() => {});
 }
 
-/** Bytes of a blob that are here already, whole or in part. */
+/** How many bytes of a blob are here already. */
 export async function bytesHere(blob: string): Promise<number> {
   for (const path of [blob, `${blob}.incomplete`]) {
     const info = await stat(path).catch(() => null);

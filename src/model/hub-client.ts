@@ -1,16 +1,16 @@
-/** HTTP to the Hugging Face hub: endpoint, token, redirects, and what its refusals mean. */
+/** The Hugging Face hub over HTTP: endpoint, token, redirects, and what its refusals mean. */
 import { readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { FastgenError } from "../errors.ts";
 
-/** A failure that may pass: no connection, a broken one, a server that is busy. */
+/** A failure that may go away: no connection, a broken connection, a busy server. */
 export class TransientError extends Error {}
 
 export interface HubClient {
-  /** Without a slash at its end. */
+  /** Without a trailing slash. */
   endpoint: string;
-  /** Follows redirects, sends the token to the hub alone, and throws unless the answer is 2xx (or 416). */
+  /** Follows redirects. Sends the token to the hub only. Throws unless the status is 2xx or 416. */
   fetch: (url: string, init?: RequestInit) => Promise<Response>;
 }
 
@@ -31,7 +31,7 @@ export function hubClient(repository: string, revision: string): HubClient {
       for (let hop = 0; hop <= MAX_REDIRECTS; hop++) {
         const headers = new Headers(init.headers);
         headers.set("user-agent", "fastgen");
-        // Files are served from elsewhere, by signed URLs: the token is not theirs to see.
+        // Files come from other hosts by signed URLs. Those must not see the token.
         if (token && url.origin === origin) headers.set("authorization", `Bearer ${token}`);
         let response: Response;
         try {

@@ -1,6 +1,6 @@
 /**
- * Where a model's files are: a directory, the local Hugging Face cache, or the hub, from which they are downloaded into that
- * cache. The cache is laid out as Python's huggingface_hub does it (refs/, blobs/, snapshots/), so both share it.
+ * Where a model's files are: in a directory, in the local Hugging Face cache, or on the hub, from which they are downloaded into
+ * that cache. Its layout is that of Python's huggingface_hub (refs/, blobs/, snapshots/), so both can share it.
  *
  * Environment: HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE.
  */
@@ -18,7 +18,7 @@ export interface HubOptions {
   loadFormat?: "auto" | "dummy";
   onProgress?: (progress: LoadProgress) => void;
   signal?: AbortSignal;
-  /** Pause before a failed request is repeated; it doubles with each time. */
+  /** Milliseconds before a failed request is repeated. They double each time. */
   retryDelayMs?: number;
 }
 
@@ -87,7 +87,7 @@ async function exists(path: string): Promise<boolean> {
   return (await stat(path).catch(() => null)) !== null;
 }
 
-/** A snapshot that has everything, or what it lacks. */
+/** The directory of a complete snapshot, or what is missing. */
 async function findSnapshot(
   folder: string,
   revision: string,
@@ -155,7 +155,7 @@ async function download(
     };
     await inParallel(wanted, stop, (file) => get(file, onBytes));
 
-    // Last, so that a reference never leads to an incomplete snapshot where it led to a whole one before.
+    // Last of all, so that a reference never moves from a complete snapshot to an incomplete one.
     if (!isCommit(revision)) {
       const reference = join(folder, "refs", revision);
       await mkdir(dirname(reference), { recursive: true });
@@ -168,7 +168,7 @@ async function download(
   }
 }
 
-/** Repeats a request that fails for reasons that may pass. */
+/** Repeats a request that fails for a reason that may go away. */
 async function patiently<T>(name: string, delayMs: number, signal: AbortSignal, request: () => Promise<T>): Promise<T> {
   for (let attempt = 1; ; attempt++) {
     try {
@@ -210,7 +210,7 @@ async function list(client: HubClient, name: string, revision: string, signal: A
   return { commit: sha, files };
 }
 
-/** One file, or an index and the shards it names; never a second copy in another format. */
+/** The weights to download: one file, or an index and the shards that it names. Never a second copy in another format. */
 async function chooseWeights(
   name: string,
   files: HubFile[],
@@ -231,8 +231,7 @@ async function chooseWeights(
   const shards = new Set(parseIndex(await readFile(join(directory, INDEX_FILE), "utf8")).values());
   const chosen = [...shards].map((shard) => {
     const file = files.find(({ path }) => path === shard);
-    if (!file)
-      throw new FastgenError("model", `${name}: ${INDEX_FILE} names ${shard}, which the repository does not have`);
+    if (!file) throw new FastgenError("model", `${name}: ${INDEX_FILE} names ${shard}, which is not in the repository`);
     return file;
   });
   return [index, ...chosen];
@@ -252,13 +251,13 @@ async function checkSpace(cache: string, total: number, blobs: string[]): Promis
 
 async function link(blob: string, path: string): Promise<void> {
   if (await exists(path)) return;
-  await unlink(path).catch(() => {}); // a link to nowhere
+  await unlink(path).catch(() => {}); // a dangling link
   await symlink(relative(dirname(path), blob), path).catch((error: NodeJS.ErrnoException) => {
     if (error.code !== "EEXIST") throw error;
   });
 }
 
-/** The first failure ends the others, and is thrown once they have ended. */
+/** The first failure stops the others, and is thrown once they have ended. */
 async function inParallel<T>(items: T[], stop: AbortController, work: (item: T) => Promise<void>): Promise<void> {
   const queue = [...items];
   const failures: unknown[] = [];
@@ -274,7 +273,7 @@ async function inParallel<T>(items: T[], stop: AbortController, work: (item: T) 
   if (failures.length > 0) throw failures[0];
 }
 
-/** The file system's errors in the user's terms. */
+/** Errors of the file system in the user's words. */
 function explain(error: unknown, cache: string, name: string): unknown {
   const { code } = error as NodeJS.ErrnoException;
   if (error instanceof FastgenError || typeof code !== "string") return error;
