@@ -1,4 +1,4 @@
-/** The executable as it is handed on: one file, two names, nothing beside it. Needs ./fgserve (npm run build). */
+/** The executable as users get it: one file, two names, nothing beside it. Needs ./fgserve (npm run build). */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import {
   copyFileSync,
@@ -31,7 +31,7 @@ afterAll(() => rmSync(folder, { recursive: true }));
 
 const environment = () => ({ PATH: "/usr/bin:/bin", HOME: folder, HF_ENDPOINT: "http://127.0.0.1:1" });
 
-/** Runs it with nothing of this checkout, and no network, in reach. */
+/** Runs it with no access to this checkout or to the network. */
 function run(name: string, args: string[], { input = "", cwd = folder } = {}) {
   const child = Bun.spawnSync([path.join(folder, name), ...args], {
     cwd,
@@ -53,7 +53,7 @@ check(`both names are one file${why}`, () => {
   expect(run("other", ["chat", "--help"]).out).toStartWith("Usage: fgchat");
 });
 
-check(`the tokenizer's addon is there for this platform alone${why}`, () => {
+check(`it carries the tokenizer's addon for this platform only${why}`, () => {
   const bytes = readFileSync(built[0]!);
   expect(bytes.includes("tokenizers.linux-")).toBe(true);
   for (const other of ["darwin-arm64", "win32-x64-msvc", "android-arm64"]) {
@@ -61,7 +61,7 @@ check(`the tokenizer's addon is there for this platform alone${why}`, () => {
   }
 });
 
-check(`the model inside it chats, with no file and no network${why}`, () => {
+check(`the built-in model chats, without a file or a network${why}`, () => {
   const { code, out, err } = run("fgchat", ["--temperature", "0"], { input: "Hello!\nWhat is 2 plus 3?\n/q\n" });
   expect(err).toMatch(/No model was named.* fastgen-tiny .*\n.*\n.*: fgchat mistralai\/Mistral-7B/);
   expect(err).toContain("100%");
@@ -71,7 +71,7 @@ check(`the model inside it chats, with no file and no network${why}`, () => {
   expect(code).toBe(0);
 });
 
-check(`nothing in the folder where it starts is run or believed${why}`, async () => {
+check(`nothing in the folder it starts in is run or trusted${why}`, async () => {
   const hostile = mkdtempSync(path.join(tmpdir(), "fastgen-hostile-"));
   const marker = path.join(hostile, "ran");
   const put = (file: string, text: string) => {
@@ -100,7 +100,7 @@ check(`nothing in the folder where it starts is run or believed${why}`, async ()
       const result = run(name, [...args], { input, cwd: hostile });
       expect({ name, args, code: result.code }).toEqual({ name, args, code: 0 });
     }
-    // A key of .env would guard the server; its HF_ENDPOINT would be named.
+    // A key from .env would protect the server, and its HF_ENDPOINT would be in the message.
     expect(run("fgserve", ["org/none", "--port", "0"], { cwd: hostile }).err).toContain("http://127.0.0.1:1 ");
     const server = Bun.spawn([path.join(folder, "fgserve"), "--port", "0", "--device", "cpu"], {
       cwd: hostile,
@@ -121,7 +121,7 @@ check(`nothing in the folder where it starts is run or believed${why}`, async ()
   }
 });
 
-check(`exit codes: 0 fine, 1 an error in one line, 2 wrong usage${why}`, () => {
+check(`exit codes: 0 success, 1 an error in one line, 2 wrong usage${why}`, () => {
   const cases: [string, string[], number, RegExp][] = [
     ["fgserve", ["--version"], 0, /^$/],
     ["fgserve", ["org/none", "--port", "0"], 1, /^error: org\/none .*127\.0\.0\.1.*\n$/],
