@@ -56,7 +56,9 @@ test("package-lock.json holds every package for every platform, as npm ci demand
 });
 
 test("every limit is used somewhere", () => {
-  const sources = texts.filter((file) => /^(cli|routes|src)\/.*\.ts$/.test(file) && !/limits\.ts$|\.test\.ts$/.test(file));
+  const sources = texts.filter(
+    (file) => /^(cli|routes|src)\/.*\.ts$/.test(file) && !/limits\.ts$|\.test\.ts$/.test(file),
+  );
   const code = sources.map(read).join("\n");
   const unused = Object.keys(limits).filter((name) => !new RegExp(`\\b${name}\\b`).test(code));
   expect(unused).toEqual([]);
