@@ -223,10 +223,12 @@ async function buildExecutable() {
     "await main();",
   ];
   fs.writeFileSync(path.join(root, "build", "entry.ts"), `${entry.join("\n")}\n`);
-  // Bytecode halves the time to start. Names are kept, for the stack traces of bugs.
+  // Bytecode halves the time to start. Names are kept, for the stack traces of bugs. Bun's own files (bunfig.toml, .env) in the
+  // folder where the executable starts are not its user's choice: they are not read.
   // biome-ignore format: one option a line would hide the command
   await mustRun(bun, [
-    "build", "--compile", "--bytecode", "--format=esm", "--minify-syntax", "--minify-whitespace", "--root", ".",
+    "build", "--compile", "--no-compile-autoload-bunfig", "--no-compile-autoload-dotenv",
+    "--no-compile-autoload-tsconfig", "--no-compile-autoload-package-json", "--bytecode", "--format=esm", "--minify-syntax", "--minify-whitespace", "--root", ".",
     "--outfile", "build/fgserve.new", "build/entry.ts", "src/engine/worker.ts",
   ], "see the message above", { quiet: true });
   for (const name of executables) {
