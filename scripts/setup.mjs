@@ -177,7 +177,7 @@ function* filesUnder(directory) {
   }
 }
 
-/** Files that travel inside the executable, by their path in the checkout (src/assets.ts finds them again). */
+/** Files that travel inside the executable: their names for src/assets.ts, and where they are in the checkout. */
 function assetFiles() {
   const exists = (file) => fs.existsSync(path.join(root, file));
   const libraries = ["build/libfastgen_cpu.so", "build/libfastgen_cuda.so"].filter(exists);
@@ -185,7 +185,8 @@ function assetFiles() {
   const models = [...filesUnder("models")].filter(
     (file) => /\.(json|jinja|safetensors)$/.test(file) && exists(path.posix.join(path.posix.dirname(file), WEIGHTS)),
   );
-  return [...libraries, ...models].sort();
+  const addon = `node_modules/tokenizers/tokenizers.linux-${process.arch}-gnu.node`;
+  return new Map([...[...libraries, ...models].sort().map((file) => [file, file]), ["tokenizers.node", addon]]);
 }
 
 const isSource = (file) => /\.(ts|json)$/.test(file) && !file.endsWith(".test.ts");
@@ -193,7 +194,13 @@ const isSource = (file) => /\.(ts|json)$/.test(file) && !file.endsWith(".test.ts
 function inputsHash(assets) {
   const hash = createHash("sha256");
   const sources = ["cli", "routes", "src"].flatMap((folder) => [...filesUnder(folder)]).filter(isSource);
-  for (const file of [...sources.sort(), ...assets, "package.json", "package-lock.json", "scripts/setup.mjs"]) {
+  for (const file of [
+    ...sources.sort(),
+    ...assets.values(),
+    "package.json",
+    "package-lock.json",
+    "scripts/setup.mjs",
+  ]) {
     const content = fs.readFileSync(path.join(root, file));
     hash.update(`${file}\0${content.length}\0`).update(content);
   }
@@ -212,8 +219,9 @@ async function buildExecutable() {
 
   console.error("setup: building ./fgserve and ./fgchat");
   fs.rmSync(stamp, { force: true });
-  const imports = assets.map((file, i) => `import asset${i} from "../${file}" with { type: "file" };`);
-  const entries = assets.map((file, i) => `assets.set(${JSON.stringify(file)}, asset${i});`);
+  const files = [...assets.values()];
+  const imports = files.map((file, i) => `import asset${i} from "../${file}" with { type: "file" };`);
+  const entries = [...assets.keys()].map((name, i) => `assets.set(${JSON.stringify(name)}, asset${i});`);
   const entry = [
     "// Made by scripts/setup.mjs: the executable's entry point, which carries the files below inside it.",
     'import { assets } from "../src/assets.ts";',

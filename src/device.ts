@@ -2,7 +2,7 @@
 import { existsSync } from "node:fs";
 import * as os from "node:os";
 import * as path from "node:path";
-import { assetPath } from "./assets.ts";
+import { libraryPath } from "./assets.ts";
 import { PAGE_TOKENS } from "./engine/page-cache.ts";
 import type { DeviceKind, EngineCapacity, EngineConfig } from "./engine-config.ts";
 import { asFastgenError, FastgenError } from "./errors.ts";
@@ -41,10 +41,10 @@ export interface DeviceChoice {
 }
 
 /** The shared library for `kind`; null if there is none. The folder that FASTGEN_LIBRARY names comes first. */
-function libraryPath(kind: DeviceKind): string | null {
+function libraryOf(kind: DeviceKind): string | null {
   const name = `libfastgen_${kind}.so`;
   const own = process.env.FASTGEN_LIBRARY ? path.join(process.env.FASTGEN_LIBRARY, name) : null;
-  return own && existsSync(own) ? own : assetPath(`build/${name}`);
+  return own && existsSync(own) ? own : libraryPath(`build/${name}`);
 }
 
 /**
@@ -54,7 +54,7 @@ function libraryPath(kind: DeviceKind): string | null {
  */
 export function chooseDevice(wanted: "auto" | DeviceKind): DeviceChoice {
   if (wanted !== "cpu") {
-    const library = libraryPath("cuda");
+    const library = libraryOf("cuda");
     let problem = "this build has no CUDA library";
     try {
       if (library && Library.open(library).deviceCount() > 0) {
@@ -76,7 +76,7 @@ export function chooseDevice(wanted: "auto" | DeviceKind): DeviceChoice {
 
 /** Opens the CPU library: a package brings one that was built elsewhere, perhaps for another kind of machine. */
 function cpuLibrary(): string {
-  const library = libraryPath("cpu");
+  const library = libraryOf("cpu");
   try {
     if (library === null) throw new FastgenError("device", "libfastgen_cpu.so is missing");
     Library.open(library);

@@ -5,6 +5,7 @@ import {
   existsSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   rmSync,
   statSync,
@@ -32,10 +33,10 @@ afterAll(() => rmSync(folder, { recursive: true }));
 const environment = () => ({ PATH: "/usr/bin:/bin", HOME: folder, HF_ENDPOINT: "http://127.0.0.1:1" });
 
 /** Runs it with no access to this checkout or to the network. */
-function run(name: string, args: string[], { input = "", cwd = folder } = {}) {
+function run(name: string, args: string[], { input = "", cwd = folder, variables = {} } = {}) {
   const child = Bun.spawnSync([path.join(folder, name), ...args], {
     cwd,
-    env: environment(),
+    env: { ...environment(), ...variables },
     stdin: new Blob([input]),
     argv0: name,
   });
@@ -119,6 +120,19 @@ check(`nothing in the folder it starts in is run or trusted${why}`, async () => 
   } finally {
     rmSync(hostile, { recursive: true });
   }
+});
+
+check(`no folder to unpack into is needed${why}`, () => {
+  const empty = mkdtempSync(path.join(tmpdir(), "fastgen-empty-"));
+  for (const folder of ["/nonexistent", "/proc", empty]) {
+    const variables = { TMPDIR: folder, BUN_TMPDIR: folder };
+    const { code, out, err } = run("fgchat", ["--temperature", "0"], { input: "Hello!\n/q\n", variables });
+    expect(err).not.toContain("    at ");
+    expect(out).toContain("Ready to chat!");
+    expect(code).toBe(0);
+  }
+  expect(readdirSync(empty)).toEqual([]);
+  rmSync(empty, { recursive: true });
 });
 
 check(`exit codes: 0 success, 1 an error in one line, 2 wrong usage${why}`, () => {
