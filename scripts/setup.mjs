@@ -148,6 +148,15 @@ async function make(what, target, env = process.env) {
   await mustRun("make", ["-s", `-j${availableParallelism()}`, ...args], "see the compiler's message above", { env });
 }
 
+const hasCuda = () => Boolean(process.env.CUDA_HOME) || !spawnSync("nvcc", ["--version"], { stdio: "ignore" }).error;
+
+/** The variables to run what was built with: on a machine without CUDA, cuBLASLt and NCCL are those that were fetched. */
+export function runEnvironment() {
+  const fetched = path.join(root, ".cache", "cuda", "nvidia", "cu13", "lib");
+  if (process.env.FASTGEN_CUDA_LIBS || hasCuda() || !fs.existsSync(fetched)) return process.env;
+  return { ...process.env, FASTGEN_CUDA_LIBS: fetched };
+}
+
 /** On a machine with an NVIDIA GPU: the CUDA library for that GPU, with the machine's own nvcc or one from PyPI. */
 async function buildCudaLibrary() {
   const query = spawnSync("nvidia-smi", ["--query-gpu=compute_cap", "--format=csv,noheader"], { encoding: "utf8" });
@@ -156,7 +165,7 @@ async function buildCudaLibrary() {
   // 9.0 is Hopper, whose own instructions need the "a".
   const archs = new Set(capabilities.map((capability) => capability.replace(".", "").replace(/^90$/, "90a")));
   const env = { ...process.env, CUDA_ARCHS: process.env.CUDA_ARCHS ?? [...archs].join(" ") };
-  if (!env.CUDA_HOME && spawnSync("nvcc", ["--version"], { stdio: "ignore" }).error) {
+  if (!hasCuda()) {
     const fetched = spawnSync(path.join(root, "scripts", "fetch-cuda.sh"), {
       encoding: "utf8",
       stdio: ["ignore", "pipe", 2],

@@ -1,6 +1,6 @@
 /** npm start [-- fgserve's arguments]: set-up, then the server. The variable MODEL may name a model too. */
 import * as path from "node:path";
-import { root, runCommand, runScript, setup } from "./setup.mjs";
+import { root, runCommand, runEnvironment, runScript, setup } from "./setup.mjs";
 
 await runScript(async () => {
   await setup();
@@ -8,5 +8,6 @@ await runScript(async () => {
   return runCommand(path.join(root, "fgserve"), [...model, ...process.argv.slice(2)], {
     // npm has changed to the checkout by now, but paths on the command line are relative to the caller's folder.
     cwd: process.env.INIT_CWD ?? process.cwd(),
+    env: runEnvironment(),
   });
 });
