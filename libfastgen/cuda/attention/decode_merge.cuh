@@ -1,6 +1,6 @@
 /*
- * decode_merge.cuh - what a block does with its result of a pair: if it has read all pages of the pair, that is the output;
- * else the result is a part, and the block that finishes last adds up the parts.
+ * decode_merge.cuh - what a block does with its result of a pair: if it has read all pages of the pair, that is the
+ * output; else the result is a part, and the block that finishes last adds up the parts.
  */
 #ifndef FG_ATTENTION_DECODE_MERGE_CUH
 #define FG_ATTENTION_DECODE_MERGE_CUH
@@ -41,8 +41,7 @@ template <int D> __device__ __forceinline__ float *partial_of(const DecodeArgs &
 
 /* Writes the block's result: to the output [group][D] of a whole pair, else as a part. All threads take part. */
 template <int D>
-__device__ __forceinline__ void write(const DecodeArgs &a, const WarpMerge<D> &merge, const PairPart &part,
-                                      bf16 *out) {
+__device__ __forceinline__ void write(const DecodeArgs &a, const WarpMerge<D> &merge, const PairPart &part, bf16 *out) {
 	float *partial = partial_of<D>(a, blockIdx.x, part.begins);
 	for (int i = threadIdx.x; i < a.group * (D / 2); i += THREADS) {
 		int row = i / (D / 2), column = i % (D / 2) * 2;
@@ -58,8 +57,8 @@ __device__ __forceinline__ void write(const DecodeArgs &a, const WarpMerge<D> &m
 	}
 }
 
-/* Counts this block as done with its part of a pair. Returns true to the last of `n` blocks, which sees all their parts.
- * All threads take part. */
+/* Counts this block as done with its part of a pair. Returns true to the last of `n` blocks, which sees all their
+ * parts. All threads take part. */
 __device__ __forceinline__ bool arrive(int32_t *arrived, int n) {
 	__shared__ int last;
 	cuda::atomic_ref<int32_t, cuda::thread_scope_device> count(*arrived);

@@ -1,5 +1,6 @@
 /*
- * decode_pages.cuh - the pages that a block of decode attention reads: which they are, and their way into shared memory.
+ * decode_pages.cuh - the pages that a block of decode attention reads: which they are, and their way into shared
+ * memory.
  */
 #ifndef FG_ATTENTION_DECODE_PAGES_CUH
 #define FG_ATTENTION_DECODE_PAGES_CUH
@@ -62,7 +63,8 @@ struct Share {
 		begin.page = seq_first + share.within % pages, begin.end = seq_first + pages;
 	}
 
-	/* The block whose share holds a page. Share b begins at page b * total / n_blocks, and none of n_blocks is empty. */
+	/* The block whose share holds a page. Share b begins at page b * total / n_blocks, and none of n_blocks is empty.
+	 */
 	__device__ __forceinline__ int block_of(int64_t page) const {
 		return (int)(((page + 1) * n_blocks - 1) / total);
 	}

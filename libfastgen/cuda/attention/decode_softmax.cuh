@@ -1,6 +1,6 @@
 /*
- * decode_softmax.cuh - the arithmetic of decode attention within a block: each warp keeps an online softmax over 16 keys of
- * every page (arXiv:1805.02867), and the block adds up its warps' results at the end of a pair.
+ * decode_softmax.cuh - the arithmetic of decode attention within a block: each warp keeps an online softmax over 16
+ * keys of every page (arXiv:1805.02867), and the block adds up its warps' results at the end of a pair.
  */
 #ifndef FG_ATTENTION_DECODE_SOFTMAX_CUH
 #define FG_ATTENTION_DECODE_SOFTMAX_CUH
