@@ -1,6 +1,5 @@
 /*
- * decode_pages.cuh - the pages that a block of decode attention reads: which they are, and their way into shared
- * memory.
+ * decode_pages.cuh - which pages a block of decode attention reads, and how they come into shared memory.
  */
 #ifndef FG_ATTENTION_DECODE_PAGES_CUH
 #define FG_ATTENTION_DECODE_PAGES_CUH
@@ -19,8 +18,8 @@ template <int D> struct DecodeShape {
 	static constexpr int RING_BYTES = STAGES * STAGE_BYTES;
 };
 
-/* A place in the pages that all pairs (sequence, kv head) read, laid end to end: pair by pair, the heads of a sequence
- * after each other. */
+/* A place among the pages that all pairs (sequence, kv head) read, laid end to end. A sequence's pairs follow each
+ * other. */
 struct Cursor {
 	AttnSeq seq;
 	int index;     /* of seq */
@@ -63,8 +62,7 @@ struct Share {
 		begin.page = seq_first + share.within % pages, begin.end = seq_first + pages;
 	}
 
-	/* The block whose share holds a page. Share b begins at page b * total / n_blocks, and none of n_blocks is empty.
-	 */
+	/* The block whose share holds a page. Share b begins at page b * total / n_blocks, and no share is empty. */
 	__device__ __forceinline__ int block_of(int64_t page) const {
 		return (int)(((page + 1) * n_blocks - 1) / total);
 	}

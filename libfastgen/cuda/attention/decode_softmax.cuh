@@ -12,7 +12,7 @@ namespace fg {
 constexpr int ROWS = 16;       /* of an mma: the query heads of a group, and padding */
 constexpr float NONE = -1e30f; /* the maximum of no scores: finite, so that NONE - NONE is 0 */
 
-/* Loads a pair's queries as the a operands of mma. Rows past the group are zeros. */
+/* Loads a pair's queries as mma's operand a. Rows past the group are zeros. */
 template <int D>
 __device__ __forceinline__ void load_queries(uint32_t (&q)[D / 16][4], const DecodeArgs &a, const Cursor &at) {
 	int lane = threadIdx.x % WARP;

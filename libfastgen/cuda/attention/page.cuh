@@ -19,8 +19,7 @@ template <int D> struct SharedPage {
 	static constexpr int VECTORS = ROW_BYTES / 16; /* 16-byte vectors per row */
 
 	/* Where a vector of a row lies, in bytes. The vectors of a row are permuted by the row's number, so that the eight
-	 * rows that an ldmatrix reads fall into different banks. Rows of 64 bytes span all banks in pairs, hence the shift.
-	 */
+	 * rows that an ldmatrix reads fall into different banks. Two rows of 64 bytes span all banks: hence the shift. */
 	static __device__ __forceinline__ uint32_t offset(int row, int vector) {
 		constexpr int SHIFT = VECTORS >= 8 ? 0 : 1;
 		constexpr int MASK = VECTORS >= 8 ? 7 : 3;
@@ -29,8 +28,7 @@ template <int D> struct SharedPage {
 	}
 
 	/* Adds to the scores of 16 rows what the head's dimensions [16 d, 16 d + 16) contribute. q: these dimensions of the
-	 * queries. k: address of the page. low: scores with its keys [first, first + 8); high: with the eight that follow.
-	 */
+	 * queries. k: address of the page. low: scores of its keys [first, first + 8); high: of the next eight. */
 	static __device__ __forceinline__ void add_scores(float (&low)[4], float (&high)[4], const uint32_t (&q)[4],
 	                                                  uint32_t k, int first, int d) {
 		int lane = threadIdx.x % WARP;
@@ -41,7 +39,7 @@ template <int D> struct SharedPage {
 	}
 
 	/* Adds the values of the keys [first, first + 16) to the output o of 16 rows. v: address of the page. low: weights
-	 * of the first eight keys; high: of the eight that follow. */
+	 * of the first eight keys; high: of the next eight. */
 	static __device__ __forceinline__ void add_values(float (&o)[D / 8][4], const float (&low)[4],
 	                                                  const float (&high)[4], uint32_t v, int first) {
 		int lane = threadIdx.x % WARP;

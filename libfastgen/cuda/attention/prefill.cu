@@ -88,7 +88,7 @@ struct Rows {
 	}
 };
 
-/* Loads the queries of a warp's rows as the a operands of mma. Rows past the chunk's end are zeros. */
+/* Loads the queries of a warp's rows as mma's operand a. Rows past the chunk's end are zeros. */
 template <int D>
 __device__ __forceinline__ void load_queries(uint32_t (&q)[D / 16][4], const PrefillArgs &a, const PrefillTile &tile,
                                              int head, const Rows &rows) {

@@ -130,6 +130,7 @@ __device__ __forceinline__ void store(const float (&sum)[N][S::ROWS], void *y, i
 		}
 }
 
+/* x [N][cols], w [rows][cols], y [N][rows / GATED]. */
 template <int N, int ROWS, int SPLITS, int GATED>
 __global__ void __launch_bounds__(THREADS)
 	gemv_kernel(const bf16 *x, const bf16 *w, void *y, int rows, int cols, bool f32) {
