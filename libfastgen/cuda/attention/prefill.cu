@@ -1,9 +1,11 @@
 /*
- * prefill.cu - prompt attention for devices without wgmma, and for head_dim 32: FlashAttention-2
- * (arXiv:2307.08691) on mma.sync; and the plan of a step's tiles, for either kernel. Each of four warps holds 16 query
- * rows; pages of K and V come in two ahead.
+ * prefill.cu - prompt attention for devices without wgmma, and for head_dim 32: FlashAttention-2 (arXiv:2307.08691) on
+ * mma.sync; and the plan of a step's tiles, for either kernel.
+ *
+ * Each of a block's eight warps has 16 rows of a tile. Pages of K and V are loaded one ahead of their use.
  */
 #include "prefill.cuh"
+#include "page.cuh"
 
 #include <algorithm>
 
@@ -13,159 +15,218 @@ namespace {
 
 constexpr int WARPS = PREFILL_ROWS / 16;
 constexpr int THREADS = WARPS * WARP;
-constexpr int STAGES = 2;
 
-template <int D> struct Tile {
-	static constexpr int ROW_BYTES = D * (int)sizeof(bf16);
-	static constexpr int BYTES = PAGE * ROW_BYTES;
-	static constexpr int CHUNKS = ROW_BYTES / 16;
-	static constexpr int SHARED = STAGES * 2 * BYTES;
+template <int D> struct PrefillShape {
+	static constexpr int STAGES = 2;
+	static constexpr int STAGE_BYTES = 2 * SharedPage<D>::BYTES; /* a page of K, then its V */
+	static constexpr int RING_BYTES = STAGES * STAGE_BYTES;
+};
 
-	__device__ static __forceinline__ uint32_t offset(int row, int chunk) {
-		constexpr int SHIFT = CHUNKS >= 8 ? 0 : 1;
-		constexpr int MASK = CHUNKS >= 8 ? 7 : 3;
-		return row * ROW_BYTES + ((chunk ^ ((row >> SHIFT) & MASK)) << 4);
+/* Brings the pages that a tile attends to into a ring of stages in shared memory, one ahead of its use. All threads
+ * take part. */
+template <int D> struct KvPipeline {
+	using S = PrefillShape<D>;
+	using Page = SharedPage<D>;
+
+	const PrefillArgs &a;
+	const PrefillTile &tile;
+	const int head;
+	const uint32_t ring;   /* shared memory address of [STAGES][K, V] */
+	const int first, last; /* pages that some row sees, as indexes into the sequence's page table */
+
+	__device__ __forceinline__ KvPipeline(const PrefillArgs &a, const PrefillTile &tile, int head, const char *ring)
+		: a(a), tile(tile), head(head), ring(shared_address(ring)),
+		  first(a.window > 0 ? max(0, tile.low - a.window + 1) / PAGE : 0), last(tile.high / PAGE) {
+		load(first);
+		copy_async_commit();
+	}
+
+	/* Waits for a page and starts loading the one that follows it. Returns the shared memory address of its K; its V
+	 * follows. */
+	__device__ __forceinline__ uint32_t acquire(int page) const {
+		if (page < last) load(page + 1);
+		copy_async_commit();
+		copy_async_wait<1>();
+		__syncthreads();
+		return stage_of(page);
+	}
+
+	/* Lets the page's stage be overwritten, once all threads are done with it. */
+	__device__ __forceinline__ void release() const {
+		__syncthreads();
+	}
+
+  private:
+	__device__ __forceinline__ uint32_t stage_of(int page) const {
+		return ring + (page - first) % S::STAGES * S::STAGE_BYTES;
+	}
+
+	__device__ __forceinline__ void load(int index) const {
+		int page = a.kv.page_table[(int64_t)tile.slot * a.kv.pages_per_seq + index];
+#pragma unroll
+		for (int kv = 0; kv < 2; kv++) {
+			const char *from = (const char *)a.kv.data + a.kv.tile(page, a.layer, kv, head) * Page::BYTES;
+			uint32_t to = stage_of(index) + kv * Page::BYTES;
+#pragma unroll
+			for (int n = threadIdx.x; n < PAGE * Page::VECTORS; n += THREADS)
+				copy_async(to + Page::offset(n / Page::VECTORS, n % Page::VECTORS), from + n * 16);
+		}
 	}
 };
 
-template <int D>
-__device__ __forceinline__ void load_page(const PrefillArgs &a, const PrefillTile &t, int head, int index,
-                                          uint32_t stage) {
-	using T = Tile<D>;
-	int page = a.kv.page_table[(int64_t)t.slot * a.kv.pages_per_seq + index];
+/* A lane's two rows of a tile: token by token, and of each token the heads of a group. */
+struct Rows {
+	int row[2];      /* of the chunk */
+	int position[2]; /* of the row's token in its sequence; -1 for rows past the chunk's end */
+
+	__device__ __forceinline__ Rows(const PrefillArgs &a, const PrefillTile &tile) {
 #pragma unroll
-	for (int kv = 0; kv < 2; kv++) {
-		const char *from = (const char *)a.kv.data + a.kv.tile(page, a.layer, kv, head) * T::BYTES;
-#pragma unroll
-		for (int n = threadIdx.x; n < PAGE * T::CHUNKS; n += THREADS)
-			copy_async(stage + kv * T::BYTES + T::offset(n / T::CHUNKS, n % T::CHUNKS), from + n * 16);
+		for (int r = 0; r < 2; r++) {
+			row[r] = tile.first_row + threadIdx.x / WARP * 16 + threadIdx.x % WARP / 4 + 8 * r;
+			position[r] = row[r] < tile.n_rows ? tile.base + row[r] / a.group : -1;
+		}
 	}
-}
+};
 
-template <int D> __global__ void __launch_bounds__(THREADS) prefill_kernel(const __grid_constant__ PrefillArgs a) {
-	using T = Tile<D>;
-	extern __shared__ __align__(128) char shared[];
-	uint32_t stages = shared_address(shared);
-	const PrefillTile tile = a.tiles[blockIdx.x / a.kv.kv_heads];
-	int head = blockIdx.x % a.kv.kv_heads, lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
-	int base = tile.base, total = tile.n_rows, row0 = tile.first_row + warp * 16 + lane / 4;
-
-	int position[2]; /* of this lane's two rows; -1 past the chunk's end */
-	uint32_t q[D / 16][4];
+/* Loads the queries of a warp's rows as mma's operand a. Rows past the chunk's end are zeros. */
+template <int D>
+__device__ __forceinline__ void load_queries(uint32_t (&q)[D / 16][4], const PrefillArgs &a, const PrefillTile &tile,
+                                             int head, const Rows &rows) {
 #pragma unroll
 	for (int r = 0; r < 2; r++) {
-		int row = row0 + 8 * r;
-		bool valid = row < total;
-		position[r] = valid ? base + row / a.group : -1;
-		const bf16 *from = a.q + (int64_t)(tile.first_token + (valid ? row / a.group : 0)) * a.q_stride +
-		                   (head * a.group + (valid ? row % a.group : 0)) * D;
+		bool valid = rows.position[r] >= 0;
+		int token = valid ? rows.row[r] / a.group : 0, in_group = valid ? rows.row[r] % a.group : 0;
+		const bf16 *from = a.q + (int64_t)(tile.first_token + token) * a.q_stride + (head * a.group + in_group) * D;
 #pragma unroll
 		for (int d = 0; d < D / 16; d++)
 #pragma unroll
 			for (int half = 0; half < 2; half++)
-				q[d][r + 2 * half] = valid ? *(const uint32_t *)(from + d * 16 + half * 8 + lane % 4 * 2) : 0;
+				q[d][r + 2 * half] = valid ? *(const uint32_t *)(from + d * 16 + half * 8 + threadIdx.x % 4 * 2) : 0;
 	}
-	int first = a.window > 0 ? max(0, tile.low - a.window + 1) / PAGE : 0, last = tile.high / PAGE;
+}
 
-	float o[D / 8][4] = {}, max_score[2] = {-INFINITY, -INFINITY}, sum[2] = {};
-	load_page<D>(a, tile, head, first, stages);
-	copy_async_commit();
-	for (int page = first; page <= last; page++) {
-		if (page < last) load_page<D>(a, tile, head, page + 1, stages + (page + 1 - first) % STAGES * 2 * T::BYTES);
-		copy_async_commit();
-		copy_async_wait<1>();
-		__syncthreads();
-		uint32_t k = stages + (page - first) % STAGES * 2 * T::BYTES, v = k + T::BYTES;
+/* A warp's online softmax (arXiv:1805.02867) for 16 rows. Index r or i >> 1 picks one of a lane's two rows. */
+template <int D> struct OnlineSoftmax {
+	using Scores = float[PAGE / 8][4]; /* of a page: eight keys each, as page.cuh has them */
 
-		float sc[PAGE / 8][4] = {};
+	float o[D / 8][4] = {}; /* output, not yet divided by the sum */
+	float max[2] = {-INFINITY, -INFINITY};
+	float sum[2] = {}; /* until finish, over a lane's own keys */
+
+	/* Adds a page. kv: shared memory address of its K; its V follows. first_key: position of its first key. */
+	__device__ __forceinline__ void attend(const PrefillArgs &a, const uint32_t (&q)[D / 16][4], const Rows &rows,
+	                                       uint32_t kv, int first_key) {
+		Scores s = {};
 #pragma unroll
 		for (int d = 0; d < D / 16; d++)
 #pragma unroll
-			for (int n = 0; n < PAGE / 16; n++) {
-				uint32_t b[4];
-				load_matrices(b, k + T::offset(n * 16 + (lane & 7) + (lane >> 4) * 8, d * 2 + ((lane >> 3) & 1)));
-				mma(sc[2 * n], q[d], b[0], b[1]);
-				mma(sc[2 * n + 1], q[d], b[2], b[3]);
-			}
-		float max_new[2] = {max_score[0], max_score[1]};
+			for (int n = 0; n < PAGE / 16; n++) SharedPage<D>::add_scores(s[2 * n], s[2 * n + 1], q[d], kv, n * 16, d);
+		mask(s, a, rows, first_key);
+		weigh(s);
 #pragma unroll
-		for (int n = 0; n < PAGE / 8; n++)
-#pragma unroll
-			for (int i = 0; i < 4; i++) {
-				int key = page * PAGE + n * 8 + lane % 4 * 2 + (i & 1), p = position[i >> 1];
-				bool seen = key <= p && (a.window == 0 || key > p - a.window);
-				sc[n][i] = seen ? sc[n][i] * a.scale : -INFINITY;
-				max_new[i >> 1] = fmaxf(max_new[i >> 1], sc[n][i]);
-			}
-		float correction[2], origin[2];
+		for (int n = 0; n < PAGE / 16; n++)
+			SharedPage<D>::add_values(o, s[2 * n], s[2 * n + 1], kv + SharedPage<D>::BYTES, n * 16);
+	}
+
+	/* Completes the sums. Call once, after the last page. */
+	__device__ __forceinline__ void finish() {
 #pragma unroll
 		for (int r = 0; r < 2; r++) {
-			max_new[r] = fmaxf(max_new[r], __shfl_xor_sync(~0u, max_new[r], 1));
-			max_new[r] = fmaxf(max_new[r], __shfl_xor_sync(~0u, max_new[r], 2));
-			origin[r] = max_new[r] == -INFINITY ? 0 : max_new[r]; /* a row that has seen no key yet */
-			correction[r] = exp2_fast(max_score[r] - origin[r]);
-			max_score[r] = max_new[r], sum[r] *= correction[r];
+			sum[r] += __shfl_xor_sync(~0u, sum[r], 1);
+			sum[r] += __shfl_xor_sync(~0u, sum[r], 2);
 		}
+	}
+
+  private:
+	static __device__ __forceinline__ void mask(Scores &s, const PrefillArgs &a, const Rows &rows, int first_key) {
 #pragma unroll
 		for (int n = 0; n < PAGE / 8; n++)
 #pragma unroll
 			for (int i = 0; i < 4; i++) {
-				sc[n][i] = exp2_fast(sc[n][i] - origin[i >> 1]);
-				sum[i >> 1] += sc[n][i];
+				int key = first_key + n * 8 + threadIdx.x % 4 * 2 + (i & 1), position = rows.position[i >> 1];
+				bool seen = key <= position && (a.window == 0 || key > position - a.window);
+				s[n][i] = seen ? s[n][i] * a.scale : -INFINITY;
 			}
-#pragma unroll
-		for (int d = 0; d < D / 8; d++)
-#pragma unroll
-			for (int i = 0; i < 4; i++) o[d][i] *= correction[i >> 1];
-#pragma unroll
-		for (int n = 0; n < PAGE / 16; n++) {
-			uint32_t p[4] = {pack_bf16(sc[2 * n][0], sc[2 * n][1]), pack_bf16(sc[2 * n][2], sc[2 * n][3]),
-			                 pack_bf16(sc[2 * n + 1][0], sc[2 * n + 1][1]),
-			                 pack_bf16(sc[2 * n + 1][2], sc[2 * n + 1][3])};
-#pragma unroll
-			for (int d = 0; d < D / 16; d++) {
-				uint32_t b[4];
-				load_matrices_transposed(b, v + T::offset(n * 16 + (lane & 15), d * 2 + (lane >> 4)));
-				mma(o[2 * d], p, b[0], b[1]);
-				mma(o[2 * d + 1], p, b[2], b[3]);
-			}
-		}
-		__syncthreads(); /* before the next page but one overwrites this one */
 	}
+
+	/* Raises the maxima to these scores, turns the scores into weights, and makes what has been added so far relative
+	 * to the new maxima. */
+	__device__ __forceinline__ void weigh(Scores &s) {
+#pragma unroll
+		for (int r = 0; r < 2; r++) {
+			float new_max = max[r];
+#pragma unroll
+			for (int n = 0; n < PAGE / 8; n++) new_max = fmaxf(new_max, fmaxf(s[n][2 * r], s[n][2 * r + 1]));
+			new_max = fmaxf(new_max, __shfl_xor_sync(~0u, new_max, 1));
+			new_max = fmaxf(new_max, __shfl_xor_sync(~0u, new_max, 2));
+			float origin = new_max == -INFINITY ? 0 : new_max; /* -inf: the row has seen no key yet */
+			float correction = exp2_fast(max[r] - origin);
+			max[r] = new_max, sum[r] *= correction;
+#pragma unroll
+			for (int n = 0; n < PAGE / 8; n++)
+#pragma unroll
+				for (int i = 2 * r; i < 2 * r + 2; i++) s[n][i] = exp2_fast(s[n][i] - origin), sum[r] += s[n][i];
+#pragma unroll
+			for (int d = 0; d < D / 8; d++) o[d][2 * r] *= correction, o[d][2 * r + 1] *= correction;
+		}
+	}
+};
+
+template <int D>
+__device__ __forceinline__ void store(const PrefillArgs &a, const PrefillTile &tile, int head, const Rows &rows,
+                                      const OnlineSoftmax<D> &softmax) {
 #pragma unroll
 	for (int r = 0; r < 2; r++) {
-		sum[r] += __shfl_xor_sync(~0u, sum[r], 1);
-		sum[r] += __shfl_xor_sync(~0u, sum[r], 2);
-		if (position[r] < 0) continue;
-		int row = row0 + 8 * r;
-		float inverse = 1 / sum[r];
+		if (rows.position[r] < 0) continue;
+		int row = rows.row[r];
+		float inverse = 1 / softmax.sum[r];
 		bf16 *to = a.out + ((int64_t)(tile.first_token + row / a.group) * a.kv.kv_heads + head) * a.group * D +
 		           row % a.group * D;
 #pragma unroll
 		for (int d = 0; d < D / 8; d++)
-			*(uint32_t *)(to + d * 8 + lane % 4 * 2) = pack_bf16(o[d][2 * r] * inverse, o[d][2 * r + 1] * inverse);
+			*(uint32_t *)(to + d * 8 + threadIdx.x % 4 * 2) =
+				pack_bf16(softmax.o[d][2 * r] * inverse, softmax.o[d][2 * r + 1] * inverse);
 	}
 }
 
-template <int D> cudaError_t launch(const PrefillArgs &args, cudaStream_t stream) {
-	cudaError_t error =
-		cudaFuncSetAttribute(prefill_kernel<D>, cudaFuncAttributeMaxDynamicSharedMemorySize, Tile<D>::SHARED);
+/* One block for each tile and kv head. */
+template <int D> __global__ void __launch_bounds__(THREADS) prefill_kernel(const __grid_constant__ PrefillArgs a) {
+	extern __shared__ __align__(128) char shared[];
+	const PrefillTile tile = a.tiles[blockIdx.x / a.kv.kv_heads];
+	const int head = blockIdx.x % a.kv.kv_heads;
+	const Rows rows(a, tile);
+	uint32_t q[D / 16][4];
+	load_queries<D>(q, a, tile, head, rows);
+	OnlineSoftmax<D> softmax;
+	const KvPipeline<D> pipeline(a, tile, head, shared);
+	for (int page = pipeline.first; page <= pipeline.last; page++) {
+		const uint32_t kv = pipeline.acquire(page);
+		softmax.attend(a, q, rows, kv, page * PAGE);
+		pipeline.release();
+	}
+	softmax.finish();
+	store<D>(a, tile, head, rows, softmax);
+}
+
+template <int D> cudaError_t run(const PrefillArgs &args, cudaStream_t stream) {
+	cudaError_t error = cudaFuncSetAttribute(prefill_kernel<D>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+	                                         PrefillShape<D>::RING_BYTES);
 	if (error != cudaSuccess) return error;
-	prefill_kernel<D><<<args.n_tiles * args.kv.kv_heads, THREADS, Tile<D>::SHARED, stream>>>(args);
+	prefill_kernel<D><<<args.n_tiles * args.kv.kv_heads, THREADS, PrefillShape<D>::RING_BYTES, stream>>>(args);
 	return cudaGetLastError();
 }
 
 PrefillTile tile_of(const AttnSeq &s, int32_t first_row, int32_t group) {
-	const int32_t base = s.context - s.n_new, n_rows = s.n_new * group,
-				  end = std::min(first_row + PREFILL_ROWS, n_rows);
-	return {s.slot,
-	        s.first_token,
-	        n_rows,
-	        first_row,
-	        base,
-	        base + first_row / group,
-	        base + (end - 1) / group,
-	        (s.context - 1) / PAGE};
+	const int32_t base = s.context - s.n_new, n_rows = s.n_new * group;
+	const int32_t end = std::min(first_row + PREFILL_ROWS, n_rows);
+	return {.slot = s.slot,
+	        .first_token = s.first_token,
+	        .n_rows = n_rows,
+	        .first_row = first_row,
+	        .base = base,
+	        .low = base + first_row / group,
+	        .high = base + (end - 1) / group,
+	        .last_page = (s.context - 1) / PAGE};
 }
 
 } // namespace
@@ -181,9 +242,9 @@ int32_t plan_prefill(const AttnSeq *seqs, int32_t n_seqs, int32_t group, Prefill
 
 cudaError_t prefill_attention(const PrefillArgs &args, cudaStream_t stream) {
 	switch (args.kv.head_dim) {
-	case 32: return launch<32>(args, stream);
-	case 64: return launch<64>(args, stream);
-	case 128: return launch<128>(args, stream);
+	case 32: return run<32>(args, stream);
+	case 64: return run<64>(args, stream);
+	case 128: return run<128>(args, stream);
 	default: return cudaErrorInvalidValue;
 	}
 }

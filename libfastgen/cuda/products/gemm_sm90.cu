@@ -3,6 +3,7 @@
 #include "gemm_sm90_shape.cuh"
 #include "gemm_sm90_store.cuh"
 #include "../launch.cuh"
+#include "../ring.cuh"
 
 #include <algorithm>
 #include <cmath>
@@ -12,122 +13,141 @@ namespace fg {
 
 namespace {
 
-/* The next of the stages, round after round. */
-template <class S> struct Ring {
-	int stage = 0, parity = 0;
-	__device__ __forceinline__ void next() {
-		if (++stage == S::STAGES) stage = 0, parity ^= 1;
-	}
-};
+/* One thread, which keeps the stages filled: slice after slice, item after item. */
+template <class S> struct Producer {
+	/* A place in the block's work: a slice of an item. */
+	struct Cursor {
+		int number; /* of the item */
+		GemmItem item;
+		int slice;
+	};
 
-/* One thread: keeps the stages filled. */
-template <class S> __device__ void produce(const GemmArgs &a, typename S::Shared &s) {
-	const int tiles = S::tiles(a), rank = (int)cluster_rank();
-	/* A place in the block's work. */
-	struct At {
-		int tile;
-		Work work;
-		int k;
-	};
-	auto begin = [&](int tile) {
-		Work work = Work::of<S>(a, tile);
-		while (work.from == work.to && tile < tiles) work = Work::of<S>(a, tile += tile_step()); /* no k for this one */
-		return At{tile, work, work.from};
-	};
-	auto advance = [&](At &at) {
-		if (++at.k == at.work.to) at = begin(at.tile + tile_step());
-	};
-	auto expect = [&](const At &at, int stage) {
-		barrier_expect(&s.full[stage], S::X_BYTES + (!S::SPLIT && at.work.halved ? S::W_BYTES / 2 : S::W_BYTES));
-	};
-	auto load_w = [&](const At &at, int stage) {
+	const GemmArgs &a;
+	typename S::Shared &s;
+	const int items, rank;
+
+	__device__ __forceinline__ Producer(const GemmArgs &a, typename S::Shared &s)
+		: a(a), s(s), items(S::items(a)), rank((int)cluster_rank()) {
+	}
+
+	/* The first slices of w are loaded before the kernel that makes x is over. */
+	__device__ __forceinline__ void run() {
+		const Cursor first = begin(first_item());
+		Cursor at = first;
+		for (int stage = 0; stage < S::STAGES && more(at); stage++, advance(at)) expect(at, stage), load_w(at, stage);
+		await_previous();
+		Cursor x = first;
+		for (int stage = 0; stage < S::STAGES && more(x); stage++, advance(x)) load_x(x, stage);
+		Ring<S::STAGES> ring;
+		for (; more(at); advance(at), ring.next()) {
+			barrier_wait(&s.empty[ring.stage], ring.phase);
+			expect(at, ring.stage);
+			load_w(at, ring.stage);
+			load_x(at, ring.stage);
+		}
+	}
+
+  private:
+	__device__ __forceinline__ bool more(const Cursor &at) const {
+		return at.number < items;
+	}
+
+	__device__ __forceinline__ Cursor begin(int number) const {
+		GemmItem item = GemmItem::of<S>(a, number);
+		while (item.from == item.to && number < items) item = GemmItem::of<S>(a, number += item_step()); /* no slices */
+		return {number, item, item.from};
+	}
+
+	__device__ __forceinline__ void advance(Cursor &at) const {
+		if (++at.slice == at.item.to) at = begin(at.number + item_step());
+	}
+
+	__device__ __forceinline__ void expect(const Cursor &at, int stage) const {
+		const int w_bytes = !S::SPLIT && at.item.halved ? S::W_BYTES / 2 : S::W_BYTES;
+		barrier_expect(&s.full[stage], S::X_BYTES + w_bytes);
+	}
+
+	__device__ __forceinline__ void load_w(const Cursor &at, int stage) const {
 		if constexpr (S::SPLIT) {
 #pragma unroll
 			for (int i = 0; i < S::GATED; i++)
-				tma_load(s.w[stage] + i * S::WIDTH * LINE, &a.w, &s.full[stage], at.k * K,
-				         at.work.column + i * (a.rows / 2));
-		} else { /* either block brings in a half of it, for both */
+				tma_load(s.w[stage] + i * S::WIDTH * LINE, &a.w, &s.full[stage], at.slice * SLICE,
+				         at.item.column + i * (a.rows / 2));
+		} else { /* each block loads half of the rows, for both */
 			constexpr uint16_t BOTH = (1 << BLOCKS) - 1;
-			int boxes = at.work.halved ? 1 : 2;
+			int boxes = at.item.halved ? 1 : 2, column = at.slice * SLICE;
 			char *to = s.w[stage] + rank * boxes * S::W_BOX * LINE;
-			int row = at.work.column + rank * (S::GATED == 2 ? a.rows / 2 : boxes * S::W_BOX);
-			tma_load(to, &a.w, &s.full[stage], at.k * K, row, BOTH);
-			if (!at.work.halved) tma_load(to + S::W_BOX * LINE, &a.w, &s.full[stage], at.k * K, row + S::W_BOX, BOTH);
+			int row = at.item.column + rank * (S::GATED == 2 ? a.rows / 2 : boxes * S::W_BOX);
+			tma_load(to, &a.w, &s.full[stage], column, row, BOTH);
+			if (!at.item.halved) tma_load(to + S::W_BOX * LINE, &a.w, &s.full[stage], column, row + S::W_BOX, BOTH);
 		}
-	};
-	auto load_x = [&](const At &at, int stage) { tma_load(s.x[stage], &a.x, &s.full[stage], at.k * K, at.work.token); };
-
-	/* The first weights are there before the kernel that makes x is over. */
-	const At first = begin(first_tile());
-	At at = first;
-	for (int stage = 0; stage < S::STAGES && at.tile < tiles; stage++, advance(at))
-		expect(at, stage), load_w(at, stage);
-	await_previous();
-	At x = first;
-	for (int stage = 0; stage < S::STAGES && x.tile < tiles; stage++, advance(x)) load_x(x, stage);
-	Ring<S> ring;
-	for (; at.tile < tiles; advance(at), ring.next()) {
-		barrier_wait(&s.empty[ring.stage], ring.parity);
-		expect(at, ring.stage);
-		load_w(at, ring.stage);
-		load_x(at, ring.stage);
 	}
-}
 
-/* The product of a warpgroup's tokens with ROWS rows of w, over so many stages of k. */
-template <class S, int ROWS>
-__device__ __forceinline__ void multiply(float (&acc)[ROWS / 2], typename S::Shared &s, int stages, Ring<S> &ring) {
-	int group = threadIdx.x / GROUP_THREADS, thread = threadIdx.x % GROUP_THREADS, before = 0;
-	auto release = [&](int stage) {
+	__device__ __forceinline__ void load_x(const Cursor &at, int stage) const {
+		tma_load(s.x[stage], &a.x, &s.full[stage], at.slice * SLICE, at.item.token);
+	}
+};
+
+/* One warpgroup, which multiplies its tokens of every item. */
+template <class S> struct Consumer {
+	const GemmArgs &a;
+	typename S::Shared &s;
+	const int warpgroup = threadIdx.x / GROUP_THREADS, thread = threadIdx.x % GROUP_THREADS;
+	Ring<S::STAGES> ring;
+	int phase = 0; /* of the barriers in s.sent */
+
+	__device__ __forceinline__ void run() {
+		const int items = S::items(a);
+		for (int index = first_item(); index < items; index += item_step(), phase ^= 1) {
+			const GemmItem item = GemmItem::of<S>(a, index);
+			if constexpr (S::SPLIT) multiply_and_store<S::ROWS>(item);
+			else if (item.halved) multiply_and_store<S::HALF_ROWS>(item);
+			else multiply_and_store<S::ROWS>(item);
+		}
+	}
+
+  private:
+	template <int ROWS> __device__ __forceinline__ void multiply_and_store(const GemmItem &item) {
+		const int token = item.token + warpgroup * WARPGROUP_TOKENS + thread / WARP * 16 + thread % WARP / 4;
+		float acc[ROWS / 2] = {};
+		multiply<ROWS>(acc, item.to - item.from);
+		if constexpr (S::SPLIT) exchange_and_store<S>(a, *s.sent, item, token, phase, acc);
+		else store<S, ROWS>(a, item, token, acc);
+	}
+
+	/* acc = the product of the warpgroup's tokens with ROWS rows of w over the next slices, one per stage. */
+	template <int ROWS> __device__ __forceinline__ void multiply(float (&acc)[ROWS / 2], int slices) {
+		int before = 0; /* the stage of the slice before */
+		for (int i = 0; i < slices; i++) {
+			barrier_wait(&s.full[ring.stage], ring.phase);
+			const uint32_t x = shared_address(s.x[ring.stage]) + warpgroup * WARPGROUP_TOKENS * LINE;
+			const uint32_t w = shared_address(s.w[ring.stage]);
+			wgmma_fence();
+#pragma unroll
+			for (int k = 0; k < SLICE / 16; k++)
+				wgmma<0>(acc, tile_descriptor(x + k * 32), tile_descriptor(w + k * 32), i > 0 || k > 0);
+			wgmma_commit();
+			if (i > 0) {
+				wgmma_wait<1>();
+				release(before);
+			}
+			before = ring.stage;
+			ring.next();
+		}
+		wgmma_wait<0>();
+		hold(acc);
+		if (slices > 0) release(before);
+	}
+
+	/* Tells every block that fills this stage that it may do so again. */
+	__device__ __forceinline__ void release(int stage) const {
 		if constexpr (S::SPLIT) {
 			if (thread == 0) barrier_arrive(&s.empty[stage]);
 		} else {
 			if (thread < BLOCKS) barrier_arrive(&s.empty[stage], thread);
 		}
-	};
-	for (int k = 0; k < stages; k++) {
-		barrier_wait(&s.full[ring.stage], ring.parity);
-		uint32_t x = shared_address(s.x[ring.stage]) + group * GROUP_TOKENS * LINE, w = shared_address(s.w[ring.stage]);
-		wgmma_fence();
-#pragma unroll
-		for (int i = 0; i < K / 16; i++)
-			wgmma<0>(acc, tile_descriptor(x + i * 32), tile_descriptor(w + i * 32), k > 0 || i > 0);
-		wgmma_commit();
-		if (k > 0) {
-			wgmma_wait<1>();
-			release(before);
-		}
-		before = ring.stage;
-		ring.next();
 	}
-	wgmma_wait<0>();
-	hold(acc);
-	if (stages > 0) release(before);
-}
-
-template <class S> __device__ void consume(const GemmArgs &a, typename S::Shared &s) {
-	int thread = threadIdx.x % GROUP_THREADS, group = threadIdx.x / GROUP_THREADS;
-	Ring<S> ring;
-	int parity = 0;
-	const int tiles = S::tiles(a);
-	for (int tile = first_tile(); tile < tiles; tile += tile_step(), parity ^= 1) {
-		Work work = Work::of<S>(a, tile);
-		int token = work.token + group * GROUP_TOKENS + thread / WARP * 16 + thread % WARP / 4;
-		if constexpr (S::SPLIT) {
-			float acc[S::ROWS / 2] = {};
-			multiply<S, S::ROWS>(acc, s, work.to - work.from, ring);
-			write_split<S>(a, *s.sent, work, token, parity, acc);
-		} else if (work.halved) {
-			float acc[S::HALF_ROWS / 2] = {};
-			multiply<S, S::HALF_ROWS>(acc, s, work.to - work.from, ring);
-			write_whole<S, S::HALF_ROWS>(a, work, token, acc);
-		} else {
-			float acc[S::ROWS / 2] = {};
-			multiply<S, S::ROWS>(acc, s, work.to - work.from, ring);
-			write_whole<S, S::ROWS>(a, work, token, acc);
-		}
-	}
-}
+};
 
 template <class S>
 __global__ void __launch_bounds__(S::THREADS, 1) __cluster_dims__(BLOCKS, 1, 1)
@@ -137,27 +157,27 @@ __global__ void __launch_bounds__(S::THREADS, 1) __cluster_dims__(BLOCKS, 1, 1)
 	extern __shared__ char raw[];
 	Shared &s = *(Shared *)(((uintptr_t)raw + 1023) & ~(uintptr_t)1023); /* swizzled tiles: 1024-byte aligned */
 	if (threadIdx.x == 0) {
-		constexpr int RELEASES = S::SPLIT ? S::GROUPS : S::GROUPS * BLOCKS;
+		constexpr int RELEASES = S::SPLIT ? S::WARPGROUPS : S::WARPGROUPS * BLOCKS;
 		for (int i = 0; i < S::STAGES; i++) barrier_init(&s.full[i], 1), barrier_init(&s.empty[i], RELEASES);
-		if constexpr (S::SPLIT) barrier_init(&s.sent->full, 1), barrier_init(&s.sent->empty, S::GROUPS);
+		if constexpr (S::SPLIT) barrier_init(&s.sent->full, 1), barrier_init(&s.sent->empty, S::WARPGROUPS);
 		barrier_init_fence();
 	}
 	__syncthreads();
-	/* Nothing is sent to a block before its barriers are there. */
+	/* Nothing may be sent to a block before its barriers are initialised. */
 	cluster_arrive();
 	if constexpr (!S::SPLIT) cluster_wait();
-	if (threadIdx.x < S::CONSUMERS) {
-		if constexpr (S::GROUPS > 1) registers_take<232>();
+	if (threadIdx.x < S::CONSUMER_THREADS) {
+		if constexpr (S::WARPGROUPS > 1) registers_take<232>();
 		if constexpr (S::SPLIT) cluster_wait();
 		await_previous();
-		consume<S>(a, s);
+		Consumer<S>{a, s}.run();
 	} else {
-		if constexpr (S::GROUPS > 1) registers_give<40>();
-		if (threadIdx.x == S::CONSUMERS) produce<S>(a, s);
+		if constexpr (S::WARPGROUPS > 1) registers_give<40>();
+		if (threadIdx.x == S::CONSUMER_THREADS) Producer<S>(a, s).run();
 		__syncwarp();
 		if constexpr (S::SPLIT) cluster_wait();
 	}
-	/* Nor does a block end while another may still write to it. */
+	/* A block must not end while another may still write to it. */
 	cluster_arrive();
 	cluster_wait();
 }
@@ -172,7 +192,7 @@ template <class S> cudaError_t allow_shared() {
 	return cudaFuncSetAttribute(gemm_kernel<S>, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes<S>());
 }
 
-/* How many clusters a device has room for: as many as its groups of multiprocessors hold. 0: it cannot say. */
+/* How many clusters run at once on this device: the clusters that fit into each of its GPCs, added up. 0 if unknown. */
 template <class S> int room() {
 	static const int clusters = [] {
 		cudaLaunchAttribute cluster = {};
@@ -189,12 +209,12 @@ template <class S> int room() {
 	return clusters;
 }
 
-/* Halves the tiles of the last round, if that is at most half full. Returns the rounds, in whole tiles. */
+/* Halves the items of the last round if it is at most half full. Returns the number of rounds, a halved one as 0.5. */
 template <class S> double plan(GemmArgs &a) {
-	int tiles = S::whole_tiles(a), last = tiles % room<S>();
+	int items = S::whole_items(a), last = items % room<S>();
 	bool halve = !S::SPLIT && last > 0 && 2 * last <= room<S>();
-	a.whole = halve ? tiles - last : tiles;
-	return tiles / room<S>() + (halve ? 0.5 : last > 0);
+	a.whole = halve ? items - last : items;
+	return items / room<S>() + (halve ? 0.5 : last > 0);
 }
 
 template <class S> cudaError_t run(GemmArgs &a, const bf16 *x, const bf16 *w, cudaStream_t stream) {
@@ -204,7 +224,7 @@ template <class S> cudaError_t run(GemmArgs &a, const bf16 *x, const bf16 *w, cu
 	if (error == cudaSuccess) error = tensor_map(&a.x, x, (uint64_t)a.n, (uint64_t)a.cols, S::TOKENS);
 	if (error == cudaSuccess) error = tensor_map(&a.w, w, (uint64_t)a.rows, (uint64_t)a.cols, S::W_BOX);
 	if (error != cudaSuccess) return error;
-	int clusters = min(S::tiles(a), room<S>());
+	int clusters = min(S::items(a), room<S>());
 	return launch(gemm_kernel<S>, (unsigned)(clusters * BLOCKS), S::THREADS, shared_bytes<S>(), stream, a);
 }
 
@@ -212,14 +232,14 @@ template <int TILE, class F> void with_shape(Output output, F f) {
 	constexpr Sm90Tile T = SM90_TILES[TILE];
 	constexpr auto CAN = [](Output wanted) { return (T.outputs >> (int)wanted & 1) != 0; };
 	if constexpr (CAN(Output::BF16))
-		if (output == Output::BF16 || output == Output::PARTS) f(Shape<T.tokens, T.rows, T.split, Output::BF16>());
+		if (output == Output::BF16 || output == Output::PARTS) f(GemmShape<T.tokens, T.rows, T.split, Output::BF16>());
 	if constexpr (CAN(Output::F32))
-		if (output == Output::F32) f(Shape<T.tokens, T.rows, T.split, Output::F32>());
+		if (output == Output::F32) f(GemmShape<T.tokens, T.rows, T.split, Output::F32>());
 	if constexpr (CAN(Output::SILU_MUL))
-		if (output == Output::SILU_MUL) f(Shape<T.tokens, T.rows, T.split, Output::SILU_MUL>());
+		if (output == Output::SILU_MUL) f(GemmShape<T.tokens, T.rows, T.split, Output::SILU_MUL>());
 }
 
-/* Calls f with the Shape of a tile, if it can make the output. */
+/* Calls f with the GemmShape of a tile, if the tile can make the output. */
 template <class F> void with_shape(int tile, Output output, F f) {
 	[&]<size_t... TILE>(std::index_sequence<TILE...>) {
 		(void)((tile == (int)TILE && (with_shape<(int)TILE>(output, f), true)) || ...);
@@ -234,20 +254,21 @@ std::string Sm90Cut::name() const {
 }
 
 std::vector<Sm90Cut> gemm_sm90_cuts(int rows, int n, Output output, double enough) {
-	std::vector<std::pair<double, Sm90Cut>> cuts; /* and their costs: rows of x and w that all rounds bring in */
+	/* With their costs: rows of x and w that a block loads in all rounds. */
+	std::vector<std::pair<double, Sm90Cut>> cuts;
 	double best = INFINITY;
 	for (int i = 0; i < SM90_TILES_COUNT; i++)
 		with_shape(i, output, [&](auto shape) {
 			using S = decltype(shape);
-			if (S::SPLIT) { /* finely cut already: each is worth it */
-				if (n <= S::TOKENS && n > S::TOKENS - GROUP_TOKENS) cuts.push_back({0, {i, 1}});
+			if (S::SPLIT) { /* always worth a try */
+				if (n <= S::TOKENS && n > S::TOKENS - WARPGROUP_TOKENS) cuts.push_back({0, {i, 1}});
 				return;
 			}
 			if (n <= S::TOKENS || room<S>() == 0) return;
 			int most = output == Output::PARTS ? std::clamp(SM90_PART_ROWS / n, 1, SM90_MOST_PARTS) : 1;
 			for (int parts = 1; parts <= most; parts++) {
 				GemmArgs a = {};
-				a.n = n, a.rows = rows, a.parts = parts;
+				a.n = n, a.rows = rows, a.splits = parts;
 				double cost = plan<S>(a) * (S::ROWS + S::TOKENS) / parts;
 				cuts.push_back({cost, {i, parts}});
 				best = std::min(best, cost);
@@ -263,7 +284,7 @@ cudaError_t gemm_sm90(const Sm90Cut &cut, const bf16 *x, const bf16 *w, void *y,
                       Output output, cudaStream_t stream) {
 	cudaError_t error = cudaErrorInvalidValue;
 	GemmArgs a = {};
-	a.y = y, a.n = n, a.rows = rows, a.cols = cols, a.parts = cut.parts;
+	a.y = y, a.n = n, a.rows = rows, a.cols = cols, a.splits = cut.parts;
 	with_shape(cut.tile, output, [&](auto shape) { error = run<decltype(shape)>(a, x, w, stream); });
 	return error;
 }

@@ -1,5 +1,8 @@
 /*
- * gemm_sm90_shape.cuh - how gemm_sm90's kernels cut a product: tiles of a cluster, and a block's share of each.
+ * gemm_sm90_shape.cuh - how gemm_sm90's kernels cut a product: tiles of a cluster's blocks, and the items of its work
+ * list.
+ *
+ * Columns of x and w are processed in slices, one per stage of the pipeline's ring.
  */
 #ifndef FG_GEMM_SM90_SHAPE_CUH
 #define FG_GEMM_SM90_SHAPE_CUH
@@ -10,53 +13,55 @@
 
 namespace fg {
 
-constexpr int GROUP_TOKENS = 64;            /* of x, a warpgroup's: wgmma's m */
-constexpr int K = BOX_COLUMNS;              /* columns of a stage */
-constexpr int LINE = K * (int)sizeof(bf16); /* bytes of a swizzled row */
-constexpr int BLOCKS = 2;                   /* of a cluster */
-constexpr int SHARED_BYTES = 221 * 1024; /* of shared memory for stages and what a block is sent; 227 KB is the most */
+constexpr int WARPGROUP_TOKENS = 64;            /* rows of x that a warpgroup multiplies: wgmma's m */
+constexpr int SLICE = BOX_COLUMNS;              /* columns of x and w */
+constexpr int LINE = SLICE * (int)sizeof(bf16); /* bytes of a swizzled row */
+constexpr int BLOCKS = 2;                       /* of a cluster */
+constexpr int SHARED_BYTES = 221 * 1024;        /* for stages and Sent, of the 227 KB that a block can have */
 
 struct GemmArgs {
-	CUtensorMap x, w;
-	void *y;
+	CUtensorMap x, w; /* x [n][cols], w [rows][cols], in boxes of SLICE columns */
+	void *y;          /* [splits][n][rows], or [n][rows / 2] with SILU_MUL */
 	int32_t n, rows, cols;
-	int32_t parts; /* over k, that the product is left in */
-	int32_t whole; /* tiles before those that are halved */
+	int32_t splits; /* that the product is left in, for its reader to add */
+	int32_t whole;  /* items before those that are halved */
 };
 
-/* Rows of w in a tile, and what becomes of them. With SILU_MUL the first half of them is the gate's, the other up's.
+/* A block multiplies TOKENS rows of x with ROWS rows of w at once. With SILU_MUL half of the rows of w are the gate's,
+ * half are up's.
  *
- * Tiles that are not split may be halved along the rows, by HALF_ROWS each: the last few, if halves of them still find
- * a cluster each, take half as long. */
-template <int TOKENS_, int ROWS_, bool SPLIT_, Output OUT_> struct Shape {
+ * SPLIT: the two blocks of a cluster have the same tile, and half of its slices each. Otherwise they have two tiles
+ * side by side along the tokens and share the rows of w; then the last items may be halved along the rows, to HALF_ROWS
+ * each: if every half finds a cluster, the last round takes half as long. */
+template <int TOKENS_, int ROWS_, bool SPLIT_, Output OUT_> struct GemmShape {
 	static constexpr int TOKENS = TOKENS_, ROWS = ROWS_, HALF_ROWS = ROWS / 2;
 	static constexpr bool SPLIT = SPLIT_;
 	static constexpr Output OUT = OUT_;
-	static constexpr int GATED = OUT == Output::SILU_MUL ? 2 : 1; /* rows of w for a column of y */
+	static constexpr int GATED = OUT == Output::SILU_MUL ? 2 : 1; /* rows of w per column of y */
 	static constexpr int WIDTH = ROWS / GATED;                    /* columns of y */
 
-	static constexpr int CLUSTER_TOKENS = SPLIT ? TOKENS : TOKENS * BLOCKS; /* that a cluster multiplies at once */
-	static constexpr int GROUPS = TOKENS / GROUP_TOKENS;
-	static constexpr int CONSUMERS = GROUPS * GROUP_THREADS;
-	static constexpr int THREADS = CONSUMERS + GROUP_THREADS; /* and the warpgroup of the thread that loads */
+	static constexpr int CLUSTER_TOKENS = SPLIT ? TOKENS : TOKENS * BLOCKS; /* rows of x that a cluster multiplies */
+	static constexpr int WARPGROUPS = TOKENS / WARPGROUP_TOKENS;            /* that multiply */
+	static constexpr int CONSUMER_THREADS = WARPGROUPS * GROUP_THREADS;
+	static constexpr int THREADS = CONSUMER_THREADS + GROUP_THREADS; /* and the warpgroup of the thread that loads */
 
-	/* What a block gets from the other of a tile that is split: `EACH` columns of y, of gate and up, as the
-	 * accumulators of eight columns lie in the threads. */
+	/* With SPLIT, what a block receives from the other of its cluster: the accumulators of EACH columns of y (of gate
+	 * and of up), in eights of columns as they lie in the threads. */
 	static constexpr int EACH = WIDTH / BLOCKS, EIGHTS = EACH * GATED / 8;
 	struct Sent {
-		float4 part[EIGHTS][CONSUMERS];
+		float4 sums[EIGHTS][CONSUMER_THREADS];
 		uint64_t full, empty;
 	};
 
-	/* Rows that a load brings in: of a tile that is split the gate's or up's; else half of those that either block
-	 * brings in for both. */
+	/* Rows of w that one TMA copy loads. SPLIT: all of a tile's, or the gate's, or up's. Otherwise each block loads
+	 * half of the rows for both blocks, in two copies, or in one if the item is halved. */
 	static constexpr int W_BOX = SPLIT ? WIDTH : HALF_ROWS / BLOCKS;
 	static constexpr int X_BYTES = TOKENS * LINE, W_BYTES = ROWS * LINE;
 	static constexpr int STAGES =
 		(SHARED_BYTES - (SPLIT ? (int)sizeof(Sent) : 0)) / (X_BYTES + W_BYTES + 2 * (int)sizeof(uint64_t));
 	struct Shared {
-		char x[STAGES][X_BYTES]; /* [token][K], swizzled */
-		char w[STAGES][W_BYTES]; /* [row][K] */
+		char x[STAGES][X_BYTES]; /* [token][SLICE], swizzled */
+		char w[STAGES][W_BYTES]; /* [row][SLICE], swizzled */
 		uint64_t full[STAGES], empty[STAGES];
 		Sent sent[SPLIT];
 	};
@@ -65,51 +70,52 @@ template <int TOKENS_, int ROWS_, bool SPLIT_, Output OUT_> struct Shape {
 	static __host__ __device__ __forceinline__ int token_tiles(const GemmArgs &a) {
 		return (a.n + CLUSTER_TOKENS - 1) / CLUSTER_TOKENS;
 	}
-	/* Before any is halved. */
-	static __host__ __device__ __forceinline__ int whole_tiles(const GemmArgs &a) {
-		return token_tiles(a) * ((a.rows / GATED + WIDTH - 1) / WIDTH) * a.parts;
+	/* Items before any is halved. */
+	static __host__ __device__ __forceinline__ int whole_items(const GemmArgs &a) {
+		return token_tiles(a) * ((a.rows / GATED + WIDTH - 1) / WIDTH) * a.splits;
 	}
-	static __host__ __device__ __forceinline__ int tiles(const GemmArgs &a) {
-		return 2 * whole_tiles(a) - a.whole;
+	static __host__ __device__ __forceinline__ int items(const GemmArgs &a) {
+		return 2 * whole_items(a) - a.whole;
 	}
 };
 
-/* What a block does of a cluster's tile: some tokens, rows of w and, where k is split or the product left in parts,
- * stages of k. Worked out once a tile: what the thread that loads does between two stages delays them. */
-struct Work {
-	int token, column, part; /* the first of y's columns, and of tokens the block's own */
-	int from, to;            /* stages of k */
+/* What a block does for an item of its cluster: a tile, or half of one, and some slices. Computed once per item:
+ * whatever the thread that loads does between two stages delays them. */
+struct GemmItem {
+	int token, column; /* the first of this block's tokens, and of y's columns */
+	int split;         /* of those that the product is left in */
+	int from, to;      /* slices */
 	bool halved;
 
-	/* Tiles come with those of the same rows of w side by side. */
-	template <class S> static __device__ __forceinline__ Work of(const GemmArgs &a, int tile) {
-		const int stages = (a.cols + K - 1) / K, rank = (int)cluster_rank();
-		Work w = {};
-		w.halved = tile >= a.whole;
-		const int half = w.halved ? (tile - a.whole) % 2 : 0;
-		if (w.halved) tile = a.whole + (tile - a.whole) / 2;
-		/* Divisions take long: no more than there must be. */
-		unsigned token_tiles = (unsigned)S::token_tiles(a), row_tile = (unsigned)tile;
+	/* Items with the same rows of w follow each other. */
+	template <class S> static __device__ __forceinline__ GemmItem of(const GemmArgs &a, int index) {
+		const int slices = (a.cols + SLICE - 1) / SLICE, rank = (int)cluster_rank();
+		GemmItem item = {};
+		item.halved = index >= a.whole;
+		const int half = item.halved ? (index - a.whole) % 2 : 0;
+		if (item.halved) index = a.whole + (index - a.whole) / 2;
+		/* Divisions are slow: only those that are needed. */
+		unsigned token_tiles = (unsigned)S::token_tiles(a), row_tile = (unsigned)index;
 		if (token_tiles > 1) row_tile /= token_tiles;
-		w.token = (tile - (int)(row_tile * token_tiles)) * S::CLUSTER_TOKENS + (S::SPLIT ? 0 : rank * S::TOKENS);
-		w.to = stages;
+		item.token = (index - (int)(row_tile * token_tiles)) * S::CLUSTER_TOKENS + (S::SPLIT ? 0 : rank * S::TOKENS);
+		item.to = slices;
 		if (S::SPLIT) {
-			w.from = stages * rank / BLOCKS, w.to = stages * (rank + 1) / BLOCKS;
-		} else if (a.parts > 1) {
-			w.part = (int)(row_tile % (unsigned)a.parts), row_tile /= (unsigned)a.parts;
-			w.from = stages * w.part / a.parts, w.to = stages * (w.part + 1) / a.parts;
+			item.from = slices * rank / BLOCKS, item.to = slices * (rank + 1) / BLOCKS;
+		} else if (a.splits > 1) {
+			item.split = (int)(row_tile % (unsigned)a.splits), row_tile /= (unsigned)a.splits;
+			item.from = slices * item.split / a.splits, item.to = slices * (item.split + 1) / a.splits;
 		}
-		w.column = (int)row_tile * S::WIDTH + half * S::WIDTH / 2;
-		return w;
+		item.column = (int)row_tile * S::WIDTH + half * S::WIDTH / 2;
+		return item;
 	}
 };
 
-/* A cluster's first tile, and how many on its next one is. */
-__device__ __forceinline__ int first_tile() {
+/* A cluster's first item, and how far it is to the next. */
+__device__ __forceinline__ int first_item() {
 	return (int)blockIdx.x / BLOCKS;
 }
 
-__device__ __forceinline__ int tile_step() {
+__device__ __forceinline__ int item_step() {
 	return (int)gridDim.x / BLOCKS;
 }
 

@@ -9,10 +9,10 @@ namespace {
 
 constexpr int WARPS = 8;
 constexpr int THREADS = WARPS * WARP;
-constexpr int STRIDE = WARP * VECTOR; /* elements that a warp reads at once */
-constexpr int LOADS = 8;              /* 16-byte loads of w that a lane has in flight */
+constexpr int SLICE = WARP * VECTOR; /* columns of x and w that a warp reads at once */
+constexpr int LOADS = 8;             /* of w, 16 bytes each, that a lane has in flight */
 
-/* Weights are read once: they need not displace x from L1. */
+/* Weights are read once, so they need not displace x from L1. */
 __device__ __forceinline__ uint4 load_weights(const bf16 *p) {
 	uint4 v;
 	asm volatile("ld.global.nc.L1::no_allocate.L2::256B.v4.u32 {%0, %1, %2, %3}, [%4];\n"
@@ -21,100 +21,149 @@ __device__ __forceinline__ uint4 load_weights(const bf16 *p) {
 	return v;
 }
 
-/* A warp makes columns [column, column + ROWS / HALVES) of y; with two halves, of the gate and as many of up. */
-template <int N, int ROWS, int SPLIT, int HALVES>
-__global__ void __launch_bounds__(THREADS)
-	gemv_kernel(const bf16 *x, const bf16 *w, void *y, int rows, int cols, bool f32) {
-	constexpr int DEPTH = LOADS / ROWS; /* columns of loads in flight */
-	constexpr int WIDTH = ROWS / HALVES;
-	int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
-	int row = (blockIdx.x * (WARPS / SPLIT) + warp / SPLIT) * WIDTH, part = warp % SPLIT, width = rows / HALVES;
-	const bf16 *from[ROWS];
-#pragma unroll
-	for (int r = 0; r < ROWS; r++) /* past the end: read and dropped */
-		from[r] = w + (int64_t)(min(row + r % WIDTH, width - 1) + r / WIDTH * width) * cols;
+/* A warp computes WIDTH columns of y from ROWS rows of w: one row per column, or one of the gate and one of up (GATED =
+ * 2, else 1). SPLITS warps compute the same columns, and take turns at the slices. */
+template <int ROWS_, int SPLITS_, int GATED_> struct WarpShape {
+	static constexpr int ROWS = ROWS_, SPLITS = SPLITS_, GATED = GATED_;
+	static constexpr int WIDTH = ROWS / GATED;
+	static constexpr int DEPTH = LOADS / ROWS; /* slices of each row in flight */
+};
 
-	auto column = [&](int step) { return (step * SPLIT + part) * STRIDE + lane * VECTOR; };
-	int steps = (cols + STRIDE * SPLIT - 1) / (STRIDE * SPLIT);
-	uint4 next[DEPTH][ROWS];
-	auto load = [&](int step, uint4(&to)[ROWS]) {
-		int c = column(step);
-#pragma unroll
-		for (int r = 0; r < ROWS; r++) to[r] = c < cols ? load_weights(from[r] + c) : make_uint4(0, 0, 0, 0);
-	};
-#pragma unroll
-	for (int d = 0; d < DEPTH; d++) load(d, next[d]);
-	await_previous();
+/* A warp's slices of w, which are loaded ahead of their use. */
+template <class S> struct Weights {
+	const bf16 *from[S::ROWS];
+	const int cols, split;
+	uint4 next[S::DEPTH][S::ROWS];
 
-	float sum[N][ROWS] = {};
-	for (int step = 0; step < steps; step += DEPTH) {
+	/* row: the first row of w, or of the gate. Instead of rows past the end the last one is read; store drops them. */
+	__device__ __forceinline__ Weights(const bf16 *w, int row, int rows, int cols)
+		: cols(cols), split(threadIdx.x / WARP % S::SPLITS) {
+		const int width = rows / S::GATED;
 #pragma unroll
-		for (int d = 0; d < DEPTH; d++) {
-			uint4 now[ROWS];
+		for (int r = 0; r < S::ROWS; r++)
+			from[r] = w + (int64_t)(min(row + r % S::WIDTH, width - 1) + r / S::WIDTH * width) * cols;
 #pragma unroll
-			for (int r = 0; r < ROWS; r++) now[r] = next[d][r];
-			load(step + d + DEPTH, next[d]);
-			int c = column(step + d);
-			if (c >= cols) continue;
-			Floats a[N];
-#pragma unroll
-			for (int n = 0; n < N; n++) a[n] = load_bf16(x + (int64_t)n * cols + c);
-#pragma unroll
-			for (int r = 0; r < ROWS; r++) {
-				const Floats b = floats(now[r]);
-#pragma unroll
-				for (int n = 0; n < N; n++)
-#pragma unroll
-					for (int i = 0; i < VECTOR; i++) sum[n][r] = fmaf(a[n].v[i], b.v[i], sum[n][r]);
-			}
-		}
+		for (int d = 0; d < S::DEPTH; d++) load(d, next[d]);
 	}
+
+	/* A lane's first column of the warp's slice i. */
+	__device__ __forceinline__ int column(int i) const {
+		return (i * S::SPLITS + split) * SLICE + threadIdx.x % WARP * VECTOR;
+	}
+
+	/* Takes slice i and starts loading another in its place. d: i % DEPTH, known to the compiler. */
+	__device__ __forceinline__ void take(int i, int d, uint4 (&now)[S::ROWS]) {
+#pragma unroll
+		for (int r = 0; r < S::ROWS; r++) now[r] = next[d][r];
+		load(i + S::DEPTH, next[d]);
+	}
+
+  private:
+	__device__ __forceinline__ void load(int i, uint4 (&to)[S::ROWS]) const {
+		int c = column(i);
+#pragma unroll
+		for (int r = 0; r < S::ROWS; r++) to[r] = c < cols ? load_weights(from[r] + c) : make_uint4(0, 0, 0, 0);
+	}
+};
+
+/* sum[n][r] += x[n] * w[r] over a lane's columns of a slice. x [N][cols], from the first of these columns on. */
+template <int N, int ROWS>
+__device__ __forceinline__ void multiply(float (&sum)[N][ROWS], const bf16 *x, int cols, const uint4 (&w)[ROWS]) {
+	Floats a[N];
+#pragma unroll
+	for (int n = 0; n < N; n++) a[n] = load_bf16(x + (int64_t)n * cols);
+#pragma unroll
+	for (int r = 0; r < ROWS; r++) {
+		const Floats b = floats(w[r]);
+#pragma unroll
+		for (int n = 0; n < N; n++)
+#pragma unroll
+			for (int i = 0; i < VECTOR; i++) sum[n][r] = fmaf(a[n].v[i], b.v[i], sum[n][r]);
+	}
+}
+
+/* Adds up the sums of a warp's lanes. */
+template <int N, int ROWS> __device__ __forceinline__ void add_lanes(float (&sum)[N][ROWS]) {
 #pragma unroll
 	for (int n = 0; n < N; n++)
 #pragma unroll
 		for (int r = 0; r < ROWS; r++)
 #pragma unroll
 			for (int i = WARP / 2; i > 0; i /= 2) sum[n][r] += __shfl_xor_sync(~0u, sum[n][r], i);
+}
 
-	if constexpr (SPLIT > 1) {
-		__shared__ float parts[WARPS][N][ROWS];
-		if (lane == 0)
-#pragma unroll
-			for (int n = 0; n < N; n++)
-#pragma unroll
-				for (int r = 0; r < ROWS; r++) parts[warp][n][r] = sum[n][r];
-		__syncthreads();
-		if (part != 0) return;
+/* Adds up the sums of the warps that share columns of y. Returns true to the first of these warps, which gets the
+ * total. All threads take part. */
+template <int SPLITS, int N, int ROWS> __device__ __forceinline__ bool add_splits(float (&sum)[N][ROWS]) {
+	__shared__ float sums[WARPS][N][ROWS];
+	const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
+	if (lane == 0)
 #pragma unroll
 		for (int n = 0; n < N; n++)
 #pragma unroll
-			for (int r = 0; r < ROWS; r++) {
-				sum[n][r] = 0;
-#pragma unroll
-				for (int s = 0; s < SPLIT; s++) sum[n][r] += parts[warp + s][n][r];
-			}
-	}
-	if (lane != 0) return;
+			for (int r = 0; r < ROWS; r++) sums[warp][n][r] = sum[n][r];
+	__syncthreads();
+	if (warp % SPLITS != 0) return false;
 #pragma unroll
 	for (int n = 0; n < N; n++)
 #pragma unroll
-		for (int r = 0; r < WIDTH; r++) {
-			if (row + r >= width) continue;
-			int64_t at = (int64_t)n * width + row + r;
-			float value = HALVES == 2 ? silu(sum[n][r]) * sum[n][r + WIDTH * (HALVES - 1)] : sum[n][r];
+		for (int r = 0; r < ROWS; r++) {
+			sum[n][r] = 0;
+#pragma unroll
+			for (int s = 0; s < SPLITS; s++) sum[n][r] += sums[warp + s][n][r];
+		}
+	return true;
+}
+
+/* Stores columns [column, column + WIDTH) of y [N][width], as float32 or bf16. One lane. */
+template <class S, int N>
+__device__ __forceinline__ void store(const float (&sum)[N][S::ROWS], void *y, int column, int width, bool f32) {
+#pragma unroll
+	for (int n = 0; n < N; n++)
+#pragma unroll
+		for (int r = 0; r < S::WIDTH; r++) {
+			if (column + r >= width) continue;
+			int64_t at = (int64_t)n * width + column + r;
+			float value = S::GATED == 2 ? silu(sum[n][r]) * sum[n][r + S::WIDTH * (S::GATED - 1)] : sum[n][r];
 			if (f32) ((float *)y)[at] = value;
 			else ((bf16 *)y)[at] = __float2bfloat16(value);
 		}
+}
+
+/* x [N][cols], w [rows][cols], y [N][rows / GATED]. */
+template <int N, int ROWS, int SPLITS, int GATED>
+__global__ void __launch_bounds__(THREADS)
+	gemv_kernel(const bf16 *x, const bf16 *w, void *y, int rows, int cols, bool f32) {
+	using S = WarpShape<ROWS, SPLITS, GATED>;
+	const int column = (blockIdx.x * (WARPS / SPLITS) + threadIdx.x / WARP / SPLITS) * S::WIDTH;
+	Weights<S> weights(w, column, rows, cols);
+	await_previous();
+
+	float sum[N][ROWS] = {};
+	const int slices = (cols + SLICE * SPLITS - 1) / (SLICE * SPLITS); /* of each warp */
+	for (int i = 0; i < slices; i += S::DEPTH) {
+#pragma unroll
+		for (int d = 0; d < S::DEPTH; d++) {
+			uint4 now[ROWS];
+			weights.take(i + d, d, now);
+			const int c = weights.column(i + d);
+			if (c < cols) multiply<N, ROWS>(sum, x + c, cols, now);
+		}
+	}
+	add_lanes<N, ROWS>(sum);
+	if constexpr (SPLITS > 1)
+		if (!add_splits<SPLITS, N, ROWS>(sum)) return;
+	if (threadIdx.x % WARP == 0) store<S, N>(sum, y, column, rows / GATED, f32);
 }
 
 template <int N>
 cudaError_t run(int shape, const bf16 *x, const bf16 *w, void *y, int rows, int cols, Output output,
                 cudaStream_t stream) {
 	auto go = [&](auto plain, auto gated) {
-		bool halves = output == Output::SILU_MUL;
-		int width = halves ? rows / 2 : rows, a_block = WARPS / GEMV_SHAPES[shape].split * GEMV_SHAPES[shape].rows;
-		return launch(halves ? gated : plain, (width + a_block - 1) / a_block, THREADS, 0, stream, x, w, y, rows, cols,
-		              output == Output::F32);
+		bool is_gated = output == Output::SILU_MUL;
+		int width = is_gated ? rows / 2 : rows, per_block = WARPS / GEMV_SHAPES[shape].split * GEMV_SHAPES[shape].rows;
+		return launch(is_gated ? gated : plain, (width + per_block - 1) / per_block, THREADS, 0, stream, x, w, y, rows,
+		              cols, output == Output::F32);
 	};
 	switch (shape) {
 	case 0: return go(gemv_kernel<N, 1, 1, 1>, gemv_kernel<N, 2, 1, 2>);

@@ -1,6 +1,6 @@
 /*
- * sample.cu - one row of logits to one token, and to log probabilities. What is computed is defined in
- * ../sample_math.h; this file and those it includes are how. slots.cu keeps the slots.
+ * sample.cu - turns a row of logits into a token and log probabilities. ../../sample_math.h defines what is computed;
+ * this file and those it includes say how. slots.cu manages the slots.
  */
 #include "sample.cuh"
 #include "select.cuh"
@@ -14,34 +14,34 @@ struct Shared {
 	SelectShared select;
 };
 
-extern __shared__ uint32_t dynamic_shared[]; /* [own chunks]: Chunks.greatest */
+extern __shared__ uint32_t dynamic_shared[]; /* [own chunks of the block]: Chunks::greatest */
 
-/* Step 9 of sample_math.h. */
+/* Step 9 of sample_math.h. Every thread gets the token, or -1. */
 __device__ int32_t draw(Team &team, const Row &row, const Chunks &chunks, const Scale &scale, float limit,
                         uint64_t seed, uint32_t position) {
 	const float log2_e = 1.44269504f, scaled = log2_e / scale.temperature;
-	/* What this warp has, from the least that the likeliest token can score. */
+	/* The best score of this warp's tokens so far. It starts below the least that the likeliest token can score. */
 	float best = -2.9f;
 	uint64_t winner = 0;
 	auto wanted = [&](float greatest) {
 		float d = scale.distance(greatest);
 		return d <= limit && !(FG_GUMBEL_MAX - d < best);
 	};
-	chunks.each(team, row, wanted, [&](int32_t chunk, const float z[GROUP]) {
-		uint32_t random[GROUP];
-		fg_philox(seed, position, chunk * (CHUNK / GROUP) + team.lane, random);
-		/* A Gumbel number is at most -log(bits / 2^32): most tokens are seen to lose from that, roughly computed. The
-		 * slack covers all rounding; NaN decides nothing. */
+	chunks.each(team, row, wanted, [&](int32_t chunk, const float z[LANE_TOKENS]) {
+		uint32_t random[LANE_TOKENS];
+		fg_philox(seed, position, chunk * (CHUNK / LANE_TOKENS) + team.lane, random);
+		/* A Gumbel number is at most -log(bits / 2^32). A rough value of this bound suffices to reject most tokens. The
+		 * slack covers all rounding. A NaN rejects nothing. */
 		const float most = 32.01f - best * log2_e;
 		float score = best;
 #pragma unroll
-		for (int j = 0; j < GROUP; j++) {
+		for (int j = 0; j < LANE_TOKENS; j++) {
 			if (__log2f((float)random[j]) + (scale.zmax - z[j]) * scaled > most) continue;
 			float d = scale.distance(z[j]);
 			if (!(d <= limit)) continue;
 			float s = fg_gumbel(random[j]) - d;
 			if (!(s >= score)) continue;
-			uint64_t r = ranked(s, chunk * CHUNK + team.lane * GROUP + j);
+			uint64_t r = ranked(s, chunk * CHUNK + team.lane * LANE_TOKENS + j);
 			winner = r > winner ? r : winner;
 			score = s;
 		}
@@ -51,17 +51,18 @@ __device__ int32_t draw(Team &team, const Row &row, const Chunks &chunks, const 
 	return winner ? ranked_index(winner) : -1;
 }
 
-/* The lowest id of those with z == zmax in the chunk. Every thread gets it. */
+/* The lowest id in the chunk with z == zmax. Every thread gets it. */
 __device__ int32_t greedy(const Team &team, const Row &row, int32_t chunk, float zmax) {
-	float x[GROUP];
+	float x[LANE_TOKENS];
 	row.load(chunk, team.lane, x);
 	row.adjust(chunk, team.lane, x);
 	uint32_t id = 0x7fffffff;
-	for (int j = GROUP - 1; j >= 0; j--)
-		if (x[j] == zmax) id = chunk * CHUNK + team.lane * GROUP + j;
+	for (int j = LANE_TOKENS - 1; j >= 0; j--)
+		if (x[j] == zmax) id = chunk * CHUNK + team.lane * LANE_TOKENS + j;
 	return (int32_t)__reduce_min_sync(ALL_LANES, id);
 }
 
+/* Steps 6 to 9. top: what Chunks::scan returned. Every thread gets the token, or -1 if none can be sampled. */
 __device__ int32_t sample(Team &team, SelectShared &shared, const Row &row, const Chunks &chunks, const SlotParams &p,
                           uint64_t top, int32_t position) {
 	const Scale scale = {ranked_value(top) + 0.0f, p.temperature};
@@ -80,13 +81,13 @@ __device__ int32_t sample(Team &team, SelectShared &shared, const Row &row, cons
 	return draw(team, row, chunks, scale, limit, p.seed, (uint32_t)position);
 }
 
-/* The rank of a raw logit among all; NaN and -inf count alike. */
+/* ranked() of a raw logit. NaN ranks as -inf. 0 past the vocabulary. */
 __device__ uint64_t rank_of(const Row &row, float x, int32_t id) {
 	if (id >= row.vocab_size) return 0;
 	return ranked(x > -INFINITY ? fg_clean(x) : -INFINITY, id);
 }
 
-/* The greatest of the lanes' values; all lanes get it. */
+/* The greatest of the lanes' values. All lanes get it. */
 __device__ uint64_t warp_max(uint64_t x) {
 	for (int offset = 16; offset > 0; offset /= 2) {
 		uint64_t y = __shfl_xor_sync(ALL_LANES, x, offset);
@@ -95,8 +96,8 @@ __device__ uint64_t warp_max(uint64_t x) {
 	return x;
 }
 
-/* The warp's greatest logit ranked below `bound`, of all its chunks; 0 when there is none. `greatest` of a chunk bounds
- * what it has left. */
+/* The highest ranked() below `bound` in the warp's chunks; 0 if there is none. It is in the chunk with the highest
+ * `greatest`, which take keeps up to date. */
 __device__ uint64_t best_below(const Team &team, const Row &row, const Chunks &chunks, uint64_t bound) {
 	uint64_t best = 0;
 	for (int32_t c = chunks.first + team.lane * chunks.step, k = chunks.at + team.lane * chunks.at_step; c < chunks.n;
@@ -107,24 +108,24 @@ __device__ uint64_t best_below(const Team &team, const Row &row, const Chunks &c
 	best = warp_max(best);
 	if (!best) return 0;
 	const int32_t chunk = ranked_index(best);
-	float x[GROUP];
+	float x[LANE_TOKENS];
 	row.load(chunk, team.lane, x);
 	best = 0;
-	for (int j = 0; j < GROUP; j++) {
-		uint64_t r = rank_of(row, x[j], chunk * CHUNK + team.lane * GROUP + j);
+	for (int j = 0; j < LANE_TOKENS; j++) {
+		uint64_t r = rank_of(row, x[j], chunk * CHUNK + team.lane * LANE_TOKENS + j);
 		if (r < bound && r > best) best = r;
 	}
 	return warp_max(best);
 }
 
-/* Lowers `greatest` of the chunk that `taken` was in to what is left of it. */
+/* Lowers `greatest` of the chunk that `taken` is from to the greatest logit ranked below `taken`. */
 __device__ void take(const Team &team, const Row &row, const Chunks &chunks, uint64_t taken) {
 	const int32_t chunk = ranked_index(taken) / CHUNK;
-	float x[GROUP];
+	float x[LANE_TOKENS];
 	row.load(chunk, team.lane, x);
 	uint32_t left = 0;
-	for (int j = 0; j < GROUP; j++) {
-		uint64_t r = rank_of(row, x[j], chunk * CHUNK + team.lane * GROUP + j);
+	for (int j = 0; j < LANE_TOKENS; j++) {
+		uint64_t r = rank_of(row, x[j], chunk * CHUNK + team.lane * LANE_TOKENS + j);
 		if (r < taken) left = max(left, (uint32_t)(r >> 32));
 	}
 	left = __reduce_max_sync(ALL_LANES, left);
@@ -133,17 +134,17 @@ __device__ void take(const Team &team, const Row &row, const Chunks &chunks, uin
 	__syncwarp();
 }
 
-/* log_softmax of the raw logits: at `id` (-1: none), and the n_top greatest. `chunks` are of the raw row, and used up.
- */
+/* log_softmax of the raw logits: of `id` (-1: none), and of the n_top greatest. `chunks` and `top` are the raw row's;
+ * `greatest` is overwritten. */
 __device__ void log_probabilities(Team &team, const Row &row, const Chunks &chunks, uint64_t top, int32_t id,
                                   int32_t n_top, float *logprob, int32_t *top_ids, float *top_logprobs) {
 	const float greatest = ranked_value(top), negligible = 40.0f; /* exp(-40) * 2^20 tokens = 4e-12 */
 	double sum = 0;
 	chunks.each(
 		team, row, [&](float most) { return greatest - most < negligible; },
-		[&](int32_t, const float x[GROUP]) {
-			float e[GROUP];
-			for (int j = 0; j < GROUP; j++) e[j] = fg_exp_neg(greatest - x[j]);
+		[&](int32_t, const float x[LANE_TOKENS]) {
+			float e[LANE_TOKENS];
+			for (int j = 0; j < LANE_TOKENS; j++) e[j] = fg_exp_neg(greatest - x[j]);
 			sum += (double)((e[0] + e[1]) + (e[2] + e[3]));
 		});
 	sum = team.sum(sum);
@@ -152,7 +153,7 @@ __device__ void log_probabilities(Team &team, const Row &row, const Chunks &chun
 	auto of = [&](float x) { return x > -INFINITY ? (float)((double)x - greatest - log_sum) : -INFINITY; };
 	if (writes) *logprob = id < 0 ? -INFINITY : of(fg_clean(row.logits[id]));
 
-	/* Each warp holds out its best; the best of these is taken, and its warp looks for its next. */
+	/* Each warp offers its best logit. The best of all is taken, and its warp looks for its next one. */
 	uint64_t held = n_top ? best_below(team, row, chunks, ~0ull) : 0;
 	for (int32_t i = 0; i < n_top; i++) {
 		const uint64_t taken = team.max(held);
@@ -167,20 +168,20 @@ __device__ void log_probabilities(Team &team, const Row &row, const Chunks &chun
 	}
 }
 
-/* One team for each row. */
+/* One team per row. */
 __global__ void __launch_bounds__(MAX_THREADS, 2) sample_kernel(SampleArgs a, SamplerState state) {
 	__shared__ Shared shared;
 	Team team(shared.team);
 	const int32_t i = blockIdx.x / team.size;
 	const fg_row r = a.rows[i];
 	if (r.slot < 0) return;
-	if (team.size > 1) team.sync(); /* before anyone writes to another's shared memory */
+	if (team.size > 1) team.sync(); /* no block may write to another's shared memory before that block has started */
 
 	const Slot *slot = state.slots + r.slot;
 	const bool writes = team.rank == 0 && threadIdx.x == 0;
 	const Row raw = {a.logits + (size_t)i * state.vocab_size,
 	                 state.vocab_size,
-	                 state.vocab_size % GROUP == 0 && (uintptr_t)a.logits % sizeof(float4) == 0,
+	                 state.vocab_size % LANE_TOKENS == 0 && (uintptr_t)a.logits % sizeof(float4) == 0,
 	                 nullptr,
 	                 nullptr,
 	                 nullptr,
@@ -188,7 +189,7 @@ __global__ void __launch_bounds__(MAX_THREADS, 2) sample_kernel(SampleArgs a, Sa
 	const Chunks chunks(team, state.vocab_size, dynamic_shared);
 	uint64_t top = 0;
 	int32_t id = r.target;
-	bool scanned = false; /* chunks and top are the raw row's */
+	bool scanned = false; /* whether chunks and top are the raw row's */
 	if (id < 0) {
 		Row row = raw;
 		const SlotParams &p = slot->params;
@@ -201,7 +202,7 @@ __global__ void __launch_bounds__(MAX_THREADS, 2) sample_kernel(SampleArgs a, Sa
 		scanned = row.raw();
 		id = sample(team, shared.select, row, chunks, p, top, r.position);
 		if (p.penalties) {
-			team.sync(); /* all have read the marks */
+			team.sync(); /* until all threads have read the marks */
 			if (writes && id >= 0 && (marks[id] & MARK_COUNT) < MARK_COUNT) marks[id]++;
 		}
 		if (writes) a.last_token[r.slot] = id;
@@ -218,7 +219,7 @@ __global__ void __launch_bounds__(MAX_THREADS, 2) sample_kernel(SampleArgs a, Sa
 
 cudaError_t Sampler::run(const SampleArgs &args, cudaStream_t stream) const {
 	if (args.n == 0) return cudaSuccess;
-	/* As many threads a row as let all rows run at once: a multiprocessor holds two blocks of MAX_THREADS. */
+	/* As many threads per row as let all rows run at once. A multiprocessor has room for two blocks of MAX_THREADS. */
 	const int32_t resident = 2 * state->multiprocessors;
 	const int threads = args.n > resident ? MAX_THREADS / 2 : MAX_THREADS;
 	int blocks = 1;
@@ -238,7 +239,7 @@ cudaError_t Sampler::run(const SampleArgs &args, cudaStream_t stream) const {
 	return cudaLaunchKernelEx(&config, sample_kernel, args, *state);
 }
 
-/* Lets a block have the shared memory that a row of this vocabulary needs. */
+/* Lets blocks have the shared memory that rows of this vocabulary need. */
 cudaError_t sample_kernel_prepare(int32_t vocab_size) {
 	const int32_t chunks = (vocab_size + CHUNK - 1) / CHUNK;
 	return cudaFuncSetAttribute(sample_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,

@@ -1,9 +1,9 @@
 /*
- * sample.cuh - sampling and log probabilities on the device: the twin of cpu/sample.c, to the definition in
- * ../sample_math.h.
+ * sample.cuh - sampling and log probabilities on the device: the twin of ../../cpu/sample.c, as ../../sample_math.h
+ * defines them.
  *
- * The state of every slot (parameters, stop ids, biases, penalty counts) lives on the device; a slot is filled in the
- * stream, between steps. All kernels may be captured in a graph: what they do for a row is decided by the slot's state.
+ * The state of every slot (parameters, stop ids, biases, penalty counts) lives on the device. A slot is filled in the
+ * stream, between steps. All kernels may be captured in a graph: the slot's state decides what they do for a row.
  */
 #ifndef FG_SAMPLE_CUH
 #define FG_SAMPLE_CUH
@@ -23,10 +23,10 @@ struct SamplerState; /* device arrays; sample.cu */
 struct SampleArgs {
 	const float *logits;   /* [n][vocab_size] */
 	const fg_row *rows;    /* [n]; those with slot -1 are padding and skipped */
-	const uint32_t *masks; /* [..][(vocab_size + 31) / 32], or NULL when no row has one */
-	int32_t *last_token;   /* [max_seqs]: what a sampled row writes for its slot; -1 when nothing could be sampled */
+	const uint32_t *masks; /* [fg_row.mask][(vocab_size + 31) / 32], or NULL if no row has one */
+	int32_t *last_token;   /* out [max_seqs]: by slot, the sampled id, or -1 if none could be sampled */
 	int32_t *ids;          /* out, row i at ids[i * stride]: the sampled id, the target, or -1 */
-	float *logprobs;       /* out, likewise: of that id; not written where n_logprobs is -1 */
+	float *logprobs;       /* out, row i at logprobs[i * stride]: of that id; not written where n_logprobs is -1 */
 	int32_t stride;
 	int32_t *top_ids;    /* out [n][FG_MAX_LOGPROBS] */
 	float *top_logprobs; /* out [n][FG_MAX_LOGPROBS] */
@@ -37,21 +37,23 @@ struct SampleArgs {
 struct Sampler {
 	SamplerState *state;
 
-	/* Allocates the state of max_seqs slots. FG_OUT_OF_MEMORY. */
+	/* Allocates the state of max_seqs slots. FG_OUT_OF_MEMORY, or FG_DEVICE if the vocabulary is
+	 * too large. */
 	fg_status open(const fg_config *config);
 	void close();
 
-	/* Filling slots, in three moves: how many bytes the fills take, packing them there (host memory), and, once these
-	 * bytes are also on the device, applying them in the stream. `host` and `device` hold the same bytes; `host` stays
-	 * as it is until the step is over. */
+	/* Slots are filled in three steps: fill_bytes says how many bytes the fills take, pack_fills writes them to host
+	 * memory, and once the caller has them copied to the device, apply_fills applies them in the stream. `host` and
+	 * `device` hold the same bytes; `host` must not change until the step is over. */
 	size_t fill_bytes(const fg_fill *fills, int32_t n_fills) const;
 	void pack_fills(const fg_fill *fills, int32_t n_fills, char *host) const;
 	cudaError_t apply_fills(int32_t n_fills, const char *host, const char *device, cudaStream_t stream);
 
+	/* Launches on `stream`. Returns the launch's error. */
 	cudaError_t run(const SampleArgs &args, cudaStream_t stream) const;
 };
 
-/* ops.h's: checks parameters and makes a host object that pack_fills reads. */
+/* As in ops.h: checks the parameters and copies them to a host object, which pack_fills reads. */
 fg_status sampler_new(const fg_config *config, const fg_sampling *sampling, void **sampler);
 void sampler_free(void *sampler);
 

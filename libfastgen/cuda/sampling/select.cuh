@@ -1,6 +1,6 @@
 /*
- * select.cuh - the limits that top_k and top_p put on d, without a sort: the exact key at which a count, or a
- * sum of integer weights, is reached, found through histograms that each narrow the range of keys by a factor of 2048.
+ * select.cuh - finds the limits on d that top_k and top_p set, without a sort: the exact key at which a count, or a sum
+ * of integer weights, reaches its target. Each of a few histograms narrows the range of keys by a factor of BINS.
  */
 #ifndef FG_SAMPLE_SELECT_CUH
 #define FG_SAMPLE_SELECT_CUH
@@ -10,27 +10,27 @@
 namespace fg {
 
 constexpr int BINS = 2048;
-/* The first histogram's bins are even in d, for there the tokens are spread best: BINS / BINS_PER_UNIT is its reach. No
- * token beyond can win: its score is below FG_GUMBEL_MAX - 32, that of the likeliest token above -3. So what is past
- * the reach may be taken for filtered out or for kept alike. */
+/* The first histogram's bins are equally wide in d, which spreads the tokens best. It reaches up to d = REACH = 32. No
+ * token beyond can win: its score is below FG_GUMBEL_MAX - 32, and the likeliest token's is above -3. So it does not
+ * matter whether tokens beyond are kept or filtered out. */
 constexpr float BINS_PER_UNIT = 64, REACH = BINS / BINS_PER_UNIT;
-constexpr int LISTED = 1024; /* keys of a block that are kept at hand once a range holds few enough */
+constexpr int LISTED = 1024; /* keys that a block can list, once the range holds few enough */
 
 struct Found {
-	uint32_t bin, count; /* the bin that reaches the target, and the tokens in it */
-	uint64_t left;       /* of the target, to be reached in the bin */
-	uint64_t size;       /* what the bin adds: tokens or weight */
+	uint32_t bin, count; /* the bin in which the target is reached, and how many tokens are in it */
+	uint64_t left;       /* what the bins before it leave of the target */
+	uint64_t size;       /* of the bin: tokens or weight */
 };
 
 struct SelectShared {
 	uint32_t count[BINS];
-	uint32_t low[BINS], high[BINS]; /* sums of weights */
-	uint32_t list[LISTED];
-	uint32_t n_list;
+	uint32_t low[BINS], high[BINS]; /* sums of weights: low and high words */
+	uint32_t list[LISTED];          /* keys */
+	uint32_t n_list;                /* counts on past LISTED, where no key is stored */
 	Found found;
 };
 
-/* d of the tokens of a row whose slot samples. */
+/* Gives d of the tokens of a row. */
 struct Scale {
 	float zmax, temperature;
 	__device__ float distance(float z) const {
@@ -38,9 +38,10 @@ struct Scale {
 	}
 };
 
-/* Keys are the bits of d. The limit on d such that the tokens with d <= limit, of those with d <= `limit`, are the `k`
- * nearest (WEIGHED: reach fg_top_p_target(top_p, ...) of the weight); ties with the last are kept. It need not be the d
- * of a token, but keeps the same ones as the definition's. `limit` itself where fewer than k are within reach. */
+/* run() lowers a limit on d, so that of the tokens within it only the k nearest are kept (WEIGHED: the nearest whose
+ * weights add up to fg_top_p_target). Ties with the last are kept. The new limit need not be the d of a token, but it
+ * keeps the same tokens as the one that sample_math.h defines. The limit stays as it is if fewer than k tokens are
+ * within REACH. Keys are the bits of d. */
 template <bool WEIGHED> struct Select {
 	Team &team;
 	SelectShared &s;
@@ -72,18 +73,17 @@ template <bool WEIGHED> struct Select {
 		return sum;
 	}
 
-	/* The bin where the sum over the whole team's bins reaches target(total); false when all do not. */
+	/* Finds the bin in which the sum over the team's bins reaches target_of(total). Returns false if there is none. */
 	template <class Target> __device__ bool find(Target target_of, Found *found) const {
 		team.sync();
-		const int share = BINS / team.size,
-				  each = (share + blockDim.x - 1) / blockDim.x; /* bins of a block, of a thread */
-		const int begin = min((int)threadIdx.x * each, share), end = min(begin + each, share);
+		const int per_block = BINS / team.size, per_thread = (per_block + blockDim.x - 1) / blockDim.x; /* bins */
+		const int begin = min((int)threadIdx.x * per_thread, per_block), end = min(begin + per_thread, per_block);
 		uint64_t mine = 0, total;
-		for (int i = begin; i < end; i++) mine += size_of(team.rank * share + i);
+		for (int i = begin; i < end; i++) mine += size_of(team.rank * per_block + i);
 		uint64_t before = team.sum_before(mine, &total);
 		const uint64_t target = target_of(total);
 		if (total >= target && before < target && target <= before + mine) {
-			int bin = team.rank * share + begin;
+			int bin = team.rank * per_block + begin;
 			uint64_t size;
 			while (before + (size = size_of(bin)) < target) before += size, bin++;
 			Found f = {(uint32_t)bin, 0, target - before, size};
@@ -95,6 +95,8 @@ template <bool WEIGHED> struct Select {
 		return total >= target;
 	}
 
+	/* target(total): what the kept tokens must add up to, given the total within the limit. Every thread gets the
+	 * limit. */
 	template <class Target> __device__ float run(float limit, Target target) const {
 		const float reach = fminf(limit, WEIGHED ? FG_WEIGHT_LIMIT : fg_as_float(fg_as_bits(REACH) - 1));
 		Found found;
@@ -104,12 +106,12 @@ template <bool WEIGHED> struct Select {
 		uint32_t low = fg_as_bits((float)found.bin / BINS_PER_UNIT);
 		uint32_t high = min(fg_as_bits(((float)found.bin + 1) / BINS_PER_UNIT) - 1, fg_as_bits(reach));
 
-		/* Whatever is in the range is kept as a whole once it is a single token, or all of it is needed. */
+		/* Done once the range holds a single token, or all of its tokens are needed. */
 		for (bool listed = false; low < high && found.count > 1 && (WEIGHED || found.left < found.size);) {
 			const int shift = max(0, 32 - __clz(high - low) - 11);
 			const bool collect = !listed && found.count <= (uint32_t)(LISTED * team.size);
 			clear();
-			if (threadIdx.x == 0 && !listed) s.n_list = 0; /* all have read it, before clear waited for them */
+			if (threadIdx.x == 0 && !listed) s.n_list = 0; /* all threads read it before clear's barrier */
 			__syncthreads();
 			auto visit = [&](uint32_t key) {
 				if (key < low || key > high) return;
@@ -123,7 +125,7 @@ template <bool WEIGHED> struct Select {
 			else each_key(fg_as_float(high), visit);
 			const uint64_t left = found.left;
 			find([&](uint64_t) { return left; }, &found);
-			listed = listed || (collect && s.n_list <= LISTED); /* each block for itself */
+			listed = listed || (collect && s.n_list <= LISTED); /* may differ between blocks */
 			low += found.bin << shift;
 			high = min(high, low + (1u << shift) - 1);
 		}
@@ -131,11 +133,12 @@ template <bool WEIGHED> struct Select {
 	}
 
   private:
+	/* Calls visit with the keys of the warp's tokens that are within reach. */
 	template <class Visit> __device__ void each_key(float reach, Visit visit) const {
 		auto wanted = [&](float greatest) { return scale.distance(greatest) <= reach; };
-		chunks.each(team, row, wanted, [&](int32_t, const float z[GROUP]) {
+		chunks.each(team, row, wanted, [&](int32_t, const float z[LANE_TOKENS]) {
 #pragma unroll
-			for (int j = 0; j < GROUP; j++) {
+			for (int j = 0; j < LANE_TOKENS; j++) {
 				float d = scale.distance(z[j]);
 				if (d <= reach) visit(fg_as_bits(d));
 			}

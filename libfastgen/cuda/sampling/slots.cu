@@ -1,5 +1,6 @@
 /*
- * slots.cu - the slots of the sampler: checked and packed on the host, applied on the device in the stream.
+ * slots.cu - fills the sampler's slots: checks and packs parameters on the host, and applies them on the device in the
+ * stream.
  */
 #include "sample.cuh"
 #include "state.cuh"
@@ -19,18 +20,18 @@ namespace fg {
 
 namespace {
 
-/* What sampler_new makes: the parameters of a fill, copied. */
+/* What sampler_new makes: a copy of a fill's parameters. */
 struct HostSampler {
 	SlotParams params;
-	std::vector<int32_t> stop_ids, bias_ids, history; /* history: with penalties */
+	std::vector<int32_t> stop_ids, bias_ids, history; /* history: empty without penalties */
 	std::vector<float> bias;
 	int32_t n_prompt;
 };
 
-/* One fill, packed: this, then stop_ids, bias_ids, bias, history. */
+/* One packed fill. Its stop_ids, bias_ids, bias and history follow each other at `data`. */
 struct Fill {
 	SlotParams params;
-	uint64_t data; /* offset from the first Fill, bytes */
+	uint64_t data; /* bytes from the first Fill */
 	int32_t slot, n_prompt, n_history, reserved;
 };
 
@@ -39,7 +40,7 @@ size_t data_bytes(const HostSampler &h) {
 	return (words * sizeof(int32_t) + 7) & ~(size_t)7;
 }
 
-/* Adds n to the token's count, or sets the bit of the prompt. */
+/* Adds n to a token's count, or marks the token as being in the prompt. */
 __device__ void mark_token(uint16_t *mark, uint32_t n, bool in_prompt) {
 	uint16_t old = *(volatile uint16_t *)mark, seen, now;
 	do {
@@ -51,7 +52,7 @@ __device__ void mark_token(uint16_t *mark, uint32_t n, bool in_prompt) {
 	} while (old != seen);
 }
 
-/* One block for each fill. */
+/* One block per fill. */
 __global__ void __launch_bounds__(1024) fill_kernel(const char *packed, SamplerState state) {
 	const Fill f = ((const Fill *)packed)[blockIdx.x];
 	Slot *slot = state.slots + f.slot;
@@ -74,7 +75,7 @@ __global__ void __launch_bounds__(1024) fill_kernel(const char *packed, SamplerS
 	__syncthreads();
 	for (int32_t i = threadIdx.x; i < f.n_history; i += blockDim.x) {
 		const int32_t id = history[i];
-		/* Equal tokens among the lanes that are here together are added at once. */
+		/* Equal tokens among the active lanes are added together. */
 		const bool in_prompt = i < f.n_prompt;
 		const unsigned same = __match_any_sync(__activemask(), id * 2ll + in_prompt);
 		if (__ffs(same) - 1 == (int)(threadIdx.x % 32)) mark_token(marks + id, __popc(same), in_prompt);
@@ -145,7 +146,7 @@ fg_status Sampler::open(const fg_config *config) {
 	error = cudaMalloc(&state->slots, n * sizeof(Slot));
 	if (!error) error = cudaMalloc(&state->marks, mark_bytes);
 	if (!error) error = cudaMemset(state->slots, 0, n * sizeof(Slot));
-	if (!error) error = cudaDeviceSynchronize(); /* the context's stream does not wait for it */
+	if (!error) error = cudaDeviceSynchronize(); /* the context's stream does not wait for the memset */
 	if (error)
 		return fg_fail(FG_OUT_OF_MEMORY,
 		               "no device memory for the sampling state of %zu slots (%zu MB): lower max_seqs (%s)", n,

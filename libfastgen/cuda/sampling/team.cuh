@@ -1,6 +1,6 @@
 /*
- * team.cuh - the threads that work on one row: a block, or a cluster of blocks where few rows would leave the
- * device idle.
+ * team.cuh - the threads that work on one row: a block, or a cluster of blocks if there are too few rows to keep the
+ * device busy.
  */
 #ifndef FG_SAMPLE_TEAM_CUH
 #define FG_SAMPLE_TEAM_CUH
@@ -16,8 +16,8 @@ constexpr int MAX_THREADS = 512; /* of a block */
 constexpr int MAX_WARPS = MAX_THREADS / 32;
 constexpr uint32_t ALL_LANES = 0xffffffffu;
 
-/* Shared memory that reductions meet in. Two of each, used in turn: who reads one half of a reduction is past it before
- * anyone writes it again, two reductions later. */
+/* Shared memory for reductions. There are two of each array, used in turn: every thread has read a reduction's results
+ * before they are overwritten two reductions later. */
 struct TeamShared {
 	uint64_t of_warp[2][MAX_WARPS];
 	uint64_t of_block[2][MAX_TEAM];
@@ -25,9 +25,9 @@ struct TeamShared {
 
 struct Team {
 	TeamShared &shared;
-	int rank, size; /* of the block in the team, and blocks in the team */
-	int lane, warp, n_warps;
-	int turn;
+	int rank, size;          /* the block's rank in the team, and the number of blocks */
+	int lane, warp, n_warps; /* of the block */
+	int turn;                /* index into TeamShared's arrays */
 
 	__device__ explicit Team(TeamShared &shared)
 		: shared(shared), rank(0), size(1), lane(threadIdx.x % 32), warp(threadIdx.x / 32), n_warps(blockDim.x / 32),
@@ -38,7 +38,7 @@ struct Team {
 #endif
 	}
 
-	/* Waits for every thread of the team, and makes what they wrote visible. */
+	/* Waits for all threads of the team, and makes their writes visible. */
 	__device__ void sync() const {
 #if __CUDA_ARCH__ >= 900
 		if (size > 1) {
@@ -49,7 +49,7 @@ struct Team {
 		__syncthreads();
 	}
 
-	/* The same variable of another block of the team. */
+	/* The address of another block's copy of a shared variable. */
 	template <class T> __device__ T *of(T *mine, int block) const {
 #if __CUDA_ARCH__ >= 900
 		if (size > 1) return cooperative_groups::this_cluster().map_shared_rank(mine, block);
@@ -57,7 +57,7 @@ struct Team {
 		return mine;
 	}
 
-	/* op over every thread's x; every thread gets the same bits. T is 8 bytes wide. */
+	/* Reduces the x of all threads with op. Every thread gets the same bits. T is 8 bytes wide. */
 	template <class T, class Op> __device__ T reduce(T x, Op op) {
 		for (int offset = 16; offset > 0; offset /= 2) x = op(x, __shfl_xor_sync(ALL_LANES, x, offset));
 		T *of_warp = (T *)shared.of_warp[turn], *of_block = (T *)shared.of_block[turn];
@@ -82,7 +82,7 @@ struct Team {
 		return reduce(x, [](double a, double b) { return a + b; });
 	}
 
-	/* The sum of x over the threads before this one, in order of block and thread; *total over all. */
+	/* The sum of x over the threads before this one, in order of block and thread. *total: over all threads. */
 	__device__ uint64_t sum_before(uint64_t x, uint64_t *total) {
 		uint64_t up_to = x;
 		for (int offset = 1; offset < 32; offset *= 2) {

@@ -1,0 +1,163 @@
+/*
+ * decode_merge.cuh - what a block does with its result of a pair: if it has read all pages of the pair, that is the
+ * output; else the result is a part, and the block that finishes last adds up the parts.
+ */
+#ifndef FG_ATTENTION_DECODE_MERGE_CUH
+#define FG_ATTENTION_DECODE_MERGE_CUH
+
+#include "decode_softmax.cuh"
+
+#include <cuda/atomic>
+
+namespace fg {
+
+/* The most blocks that one pair may be spread over: as many as Weights has room for. */
+__host__ __device__ constexpr int most_blocks(int head_dim) {
+	return head_dim == 32 ? 64 : 96;
+}
+
+/* Which part of a pair this block has read. A block leaves at most two parts: one of a pair that another block began,
+ * and one of a pair that other blocks continue. */
+struct PairPart {
+	int64_t pair_first, pair_last; /* the pair's pages, counted as in Share */
+	bool begins, ends;             /* whether the block has read the first of them, and the last */
+
+	/* The block has read the pages [first, last] of the pair; `at` is at the last one. */
+	__device__ __forceinline__ PairPart(const DecodeArgs &a, const Cursor &at, int64_t first, int64_t last) {
+		int seq_first = first_page(at.seq.context, a.window);
+		pair_first = last - (at.page - seq_first), pair_last = pair_first + (at.end - seq_first) - 1;
+		begins = pair_first == first, ends = at.at_last_page();
+	}
+
+	__device__ __forceinline__ bool whole() const {
+		return begins && ends;
+	}
+};
+
+/* Where block b leaves a part: [group][D + 2], see DecodeArgs::partial. begins: whether the part begins its pair. */
+template <int D> __device__ __forceinline__ float *partial_of(const DecodeArgs &a, int b, bool begins) {
+	return a.partial + (int64_t)(2 * b + begins) * a.group * (D + 2);
+}
+
+/* Writes the block's result: to the output [group][D] of a whole pair, else as a part. All threads take part. */
+template <int D>
+__device__ __forceinline__ void write(const DecodeArgs &a, const WarpMerge<D> &merge, const PairPart &part, bf16 *out) {
+	float *partial = partial_of<D>(a, blockIdx.x, part.begins);
+	for (int i = threadIdx.x; i < a.group * (D / 2); i += THREADS) {
+		int row = i / (D / 2), column = i % (D / 2) * 2;
+		float2 o = *(const float2 *)&merge.o[0][row][column];
+		float2 *to = (float2 *)(partial + row * (D + 2));
+		if (part.whole()) {
+			float inverse = 1 / merge.sum[0][row];
+			*(uint32_t *)(out + row * D + column) = pack_bf16(o.x * inverse, o.y * inverse);
+		} else {
+			to[column / 2] = o;
+			if (column == 0) to[D / 2] = make_float2(merge.max[0][row], merge.sum[0][row]);
+		}
+	}
+}
+
+/* Counts this block as done with its part of a pair. Returns true to the last of `n` blocks, which sees all their
+ * parts. All threads take part. */
+__device__ __forceinline__ bool arrive(int32_t *arrived, int n) {
+	__shared__ int last;
+	cuda::atomic_ref<int32_t, cuda::thread_scope_device> count(*arrived);
+	/* With the barriers, the first thread releases and acquires for all threads. */
+	__syncthreads();
+	if (threadIdx.x == 0) last = count.fetch_add(1, cuda::memory_order_acq_rel) == n - 1;
+	__syncthreads();
+	return last;
+}
+
+/* What each part counts for in a pair's output. Takes the place of the WarpMerge, whose content has been written. */
+template <int D> struct Weights {
+	float part[most_blocks(D)][ROWS]; /* exp2(the part's maximum - the pair's) / the pair's sum */
+};
+static_assert(sizeof(Weights<32>) <= sizeof(WarpMerge<32>) && sizeof(Weights<64>) <= sizeof(WarpMerge<64>) &&
+              sizeof(Weights<128>) <= sizeof(WarpMerge<128>));
+
+/* Adds up the parts of a pair that blocks [b0, b0 + n) have left, and writes its output [group][D]. All threads take
+ * part. Small batches wait for this merge, so it reads memory in two rounds of independent loads. */
+template <int D> struct BlockMerge {
+	const DecodeArgs &a;
+	Weights<D> &weights;
+	int b0, n;
+
+	__device__ __forceinline__ void run(bf16 *out) const {
+		for (int row = threadIdx.x / WARP; row < a.group; row += WARPS) weigh(row);
+		__syncthreads();
+		for (int i = threadIdx.x; i < a.group * (D / 2); i += THREADS) {
+			int row = i / (D / 2), column = i % (D / 2) * 2;
+			float2 o = add(row, column);
+			*(uint32_t *)(out + row * D + column) = pack_bf16(o.x, o.y);
+		}
+	}
+
+  private:
+	/* A row [D + 2] of a part. The first part begins the pair. */
+	__device__ __forceinline__ const float *part(int i, int row) const {
+		return partial_of<D>(a, b0 + i, i == 0) + row * (D + 2);
+	}
+
+	/* Sets the weights of a row. One warp. */
+	__device__ __forceinline__ void weigh(int row) const {
+		constexpr int EACH = most_blocks(D) / WARP; /* parts per lane */
+		int lane = threadIdx.x % WARP;
+		float m[EACH], s[EACH], max = NONE, sum = 0;
+#pragma unroll
+		for (int k = 0; k < EACH; k++) {
+			int i = lane + k * WARP;
+			const float *from = part(min(i, n - 1), row) + D;
+			m[k] = __ldcg(from), s[k] = i < n ? __ldcg(from + 1) : 0;
+		}
+#pragma unroll
+		for (int k = 0; k < EACH; k++) max = fmaxf(max, m[k]);
+#pragma unroll
+		for (int i = WARP / 2; i > 0; i /= 2) max = fmaxf(max, __shfl_xor_sync(~0u, max, i));
+#pragma unroll
+		for (int k = 0; k < EACH; k++) m[k] = exp2_fast(m[k] - max), sum += s[k] * m[k];
+#pragma unroll
+		for (int i = WARP / 2; i > 0; i /= 2) sum += __shfl_xor_sync(~0u, sum, i);
+#pragma unroll
+		for (int k = 0; k < EACH; k++) weights.part[lane + k * WARP][row] = m[k] / sum;
+	}
+
+	/* The weighted sum of two columns of a row. */
+	__device__ __forceinline__ float2 add(int row, int column) const {
+		constexpr int AT_ONCE = 16;
+		float2 o = make_float2(0, 0), x[AT_ONCE];
+		for (int from = 0; from < n; from += AT_ONCE) {
+#pragma unroll
+			for (int k = 0; k < AT_ONCE; k++)
+				if (from + k < n) x[k] = __ldcg((const float2 *)(part(from + k, row) + column));
+#pragma unroll
+			for (int k = 0; k < AT_ONCE; k++)
+				if (from + k < n) {
+					float weight = weights.part[from + k][row];
+					o.x = fmaf(x[k].x, weight, o.x), o.y = fmaf(x[k].y, weight, o.y);
+				}
+		}
+		return o;
+	}
+};
+
+/* Stores the block's result of a pair, which `merge` holds at place 0; the last block of a pair that is spread over
+ * several also merges their parts. All threads take part. */
+template <int D>
+__device__ __forceinline__ void store(const DecodeArgs &a, const Share &share, const Cursor &at, const PairPart &part,
+                                      WarpMerge<D> &merge) {
+	int64_t pair = (int64_t)at.seq.first_token * a.kv.kv_heads + at.head;
+	bf16 *out = a.out + pair * a.group * D;
+	write<D>(a, merge, part, out);
+	if (part.whole()) return;
+	int b0 = share.block_of(part.pair_first), n = share.block_of(part.pair_last) - b0 + 1;
+	int32_t *arrived = a.arrived + at.index * a.kv.kv_heads + at.head;
+	if (!arrive(arrived, n)) return;
+	BlockMerge<D>{a, *(Weights<D> *)&merge, b0, n}.run(out);
+	if (threadIdx.x == 0)
+		cuda::atomic_ref<int32_t, cuda::thread_scope_device>(*arrived).store(0, cuda::memory_order_relaxed);
+}
+
+} // namespace fg
+
+#endif

@@ -1,0 +1,135 @@
+/*
+ * decode_pages.cuh - which pages a block of decode attention reads, and how they come into shared memory.
+ */
+#ifndef FG_ATTENTION_DECODE_PAGES_CUH
+#define FG_ATTENTION_DECODE_PAGES_CUH
+
+#include "decode.cuh"
+#include "page.cuh"
+
+namespace fg {
+
+constexpr int WARPS = 4;
+constexpr int THREADS = WARPS * WARP;
+
+template <int D> struct DecodeShape {
+	static constexpr int STAGES = D == 128 ? 3 : D == 64 ? 4 : 6;
+	static constexpr int STAGE_BYTES = 2 * SharedPage<D>::BYTES; /* a page of K, then its V */
+	static constexpr int RING_BYTES = STAGES * STAGE_BYTES;
+};
+
+/* A place among the pages that all pairs (sequence, kv head) read, laid end to end. A sequence's pairs follow each
+ * other. */
+struct Cursor {
+	AttnSeq seq;
+	int index;     /* of seq */
+	int head;      /* kv head */
+	int page, end; /* index into the sequence's page table, and where it ends */
+
+	__device__ __forceinline__ bool at_last_page() const {
+		return page + 1 == end;
+	}
+
+	/* Moves on by one page. Past the last page of the last pair the cursor is not valid. */
+	__device__ __forceinline__ void next(const DecodeArgs &a, int n_seqs) {
+		if (++page < end) return;
+		if (++head == a.kv.kv_heads) {
+			head = 0;
+			if (++index == n_seqs) return;
+			seq = a.plan.seqs[index];
+		}
+		page = first_page(seq.context, a.window);
+		end = page + pages_read(seq.context, a.window);
+	}
+};
+
+/* This block's share: the pages [first, stop), counted over all pairs. */
+struct Share {
+	int64_t total;    /* pages of all shares */
+	int64_t n_blocks; /* whose shares are not empty */
+	int64_t first = 0, stop = 0;
+	Cursor begin = {}; /* at page `first` */
+
+	__device__ __forceinline__ explicit Share(const DecodeArgs &a) {
+		const DecodeShare share = a.plan.shares[blockIdx.x];
+		total = share.units;
+		n_blocks = min((int64_t)gridDim.x, total);
+		begin.seq = share.seq;
+		if (blockIdx.x >= n_blocks) return;
+		first = blockIdx.x * total / n_blocks, stop = (blockIdx.x + 1) * total / n_blocks;
+		int seq_first = first_page(share.seq.context, a.window), pages = pages_read(share.seq.context, a.window);
+		begin.index = share.index, begin.head = share.within / pages;
+		begin.page = seq_first + share.within % pages, begin.end = seq_first + pages;
+	}
+
+	/* The block whose share holds a page. Share b begins at page b * total / n_blocks, and no share is empty. */
+	__device__ __forceinline__ int block_of(int64_t page) const {
+		return (int)(((page + 1) * n_blocks - 1) / total);
+	}
+};
+
+/* Brings the pages of a share into a ring of stages in shared memory, ahead of their use. All threads take part. */
+template <int D> struct KvPipeline {
+	using S = DecodeShape<D>;
+	using Page = SharedPage<D>;
+	static constexpr int AHEAD = S::STAGES - 1;
+
+	const DecodeArgs &a;
+	const int n_seqs;
+	const uint32_t ring;       /* shared memory address of [STAGES][K, V] */
+	const int64_t first, stop; /* of the share */
+	Cursor at;                 /* at the next page to load */
+	int64_t loading;           /* that page, counted as in Share */
+	int stage = 0;             /* of the next page to use */
+
+	__device__ __forceinline__ KvPipeline(const DecodeArgs &a, int n_seqs, const char *ring, const Share &share)
+		: a(a), n_seqs(n_seqs), ring(shared_address(ring)), first(share.first), stop(share.stop), at(share.begin),
+		  loading(share.first) {
+	}
+
+	/* Starts loading the first pages. While the kernel before this one may still run (!written), it stops at a
+	 * sequence's last page, which that kernel writes to. */
+	__device__ __forceinline__ void fill(bool written) {
+		for (; loading - first < AHEAD; loading++) {
+			if (loading < stop) {
+				if (!written && at.at_last_page()) return;
+				load((int)(loading - first));
+			}
+			copy_async_commit();
+		}
+	}
+
+	/* Waits for the next page, and starts loading one into the stage of the page before it. Returns the shared memory
+	 * address of the page's K; its V follows. */
+	__device__ __forceinline__ uint32_t next() {
+		copy_async_wait<AHEAD - 1>();
+		__syncthreads();
+		if (loading < stop) load((stage + AHEAD) % S::STAGES);
+		loading++;
+		copy_async_commit();
+		uint32_t page = ring + stage * S::STAGE_BYTES;
+		stage = (stage + 1) % S::STAGES;
+		return page;
+	}
+
+  private:
+	__device__ __forceinline__ void load(int stage) {
+		int page = a.kv.page_table[(int64_t)at.seq.slot * a.kv.pages_per_seq + at.page];
+		int keys = at.seq.context - at.page * PAGE; /* rows past the last key are not read but set to zero */
+#pragma unroll
+		for (int kv = 0; kv < 2; kv++) {
+			const char *from = (const char *)a.kv.data + a.kv.tile(page, a.layer, kv, at.head) * Page::BYTES;
+			uint32_t to = ring + stage * S::STAGE_BYTES + kv * Page::BYTES;
+#pragma unroll
+			for (int i = 0; i < PAGE * Page::VECTORS / THREADS; i++) {
+				int n = threadIdx.x + i * THREADS, row = n / Page::VECTORS;
+				copy_async(to + Page::offset(row, n % Page::VECTORS), from + n * 16, row < keys);
+			}
+		}
+		at.next(a, n_seqs);
+	}
+};
+
+} // namespace fg
+
+#endif
