@@ -71,7 +71,8 @@ fg_status cpu_load_random(fg_ctx *ctx, uint64_t seed, atomic_ullong *done, atomi
 
 /* matmul.c */
 void cpu_linear(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, void *y);
-void cpu_linear_add(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, void *residual);
+void cpu_linear_add(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, void *residual, fg_pending *pending);
+void cpu_logits(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, float *logits);
 
 /* attend.c */
 void cpu_qkv_rope(fg_ctx *ctx, const fg_batch *batch, int32_t layer, void *qkv);

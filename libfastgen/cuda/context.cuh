@@ -5,16 +5,11 @@
 #ifndef FG_CONTEXT_CUH
 #define FG_CONTEXT_CUH
 
-#include <atomic>
-using std::atomic_int, std::atomic_ullong; /* what ops.h finds in C's stdatomic.h */
-extern "C" {
-#include "../ops.h"
-}
-
 #include "attention/decode.cuh"
 #include "attention/prefill.cuh"
-#include "products/gemm.cuh"
+#include "ops.cuh"
 #include "pinned.cuh"
+#include "products/gemm.cuh"
 #include "ranks/ranks.cuh"
 #include "sampling/sample.cuh"
 
@@ -115,8 +110,7 @@ struct Context {
 	const uint32_t *masks; /* device, of this step, in tail */
 	char *out;             /* device: as StepBuffers.out */
 	size_t out_top; /* where the alternatives begin in out: int32 ids [T][FG_MAX_LOGPROBS], then their float logprobs */
-	bf16 *delta;    /* what linear_add left to add to the residual stream: [Gemm::part_rows][H] */
-	Parts pending;  /* of it; none = nothing is to be added */
+	bf16 *delta;    /* what linear_add leaves to add to the residual stream: [Gemm::part_rows][H] */
 	bool capturing;
 
 	std::vector<Graph> graphs; /* by n_seqs, ascending */
@@ -170,11 +164,12 @@ fg_status plan_products(Context *ctx);
 
 /* ---- elementwise.cu, attention.cu, linear in ops.cu: see ops.h ---- */
 void embed(fg_ctx *ctx, const fg_batch *batch, void *residual);
-void add_norm(fg_ctx *ctx, void *residual, const float *weight, int32_t n, void *x);
+void add_norm(fg_ctx *ctx, void *residual, fg_pending pending, const float *weight, int32_t n, void *x);
 void qkv_rope(fg_ctx *ctx, const fg_batch *batch, int32_t layer, void *qkv);
-void gather(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, void *residual, void *out);
+void gather(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, const void *residual, fg_pending pending,
+            void *out);
 void attention(fg_ctx *ctx, const fg_batch *batch, int32_t layer, const void *qkv, void *out);
-void sample(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, const void *logits);
+void sample(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, const float *logits);
 
 } // namespace fg
 

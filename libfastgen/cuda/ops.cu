@@ -148,7 +148,7 @@ fg_status make_buffers(Context *c) {
 	b.gate_up = device_alloc(c, T * 2 * I * sizeof(bf16), "activations");
 	b.act = device_alloc(c, T * I * sizeof(bf16), "activations");
 	b.rows = device_alloc(c, rows * H * sizeof(bf16), "activations");
-	b.logits = device_alloc(c, rows * (size_t)s.vocab_size * sizeof(float), "logits");
+	b.logits = (float *)device_alloc(c, rows * (size_t)s.vocab_size * sizeof(float), "logits");
 	c->delta = (bf16 *)device_alloc(c, parts * H * sizeof(bf16), "activations");
 	bool all = b.residual && b.x && b.qkv && b.attn && b.gate_up && b.act && b.rows && b.logits && c->delta;
 	return all ? FG_OK : FG_OUT_OF_MEMORY;
@@ -249,37 +249,39 @@ fg_status ready(fg_ctx *ctx, fg_capacity *capacity) {
 
 /* ---- matrix products ---- */
 
+void multiply(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, Output output, void *y,
+              void *scratch = nullptr, fg_pending *pending = nullptr) {
+	Context *c = context(ctx);
+	note(c, c->gemm.run(x, w->part[0].data, y, w->rows, w->cols, n, output, scratch, pending, c->stream),
+	     "a matrix product");
+}
+
 void linear(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, void *y) {
-	Context *c = context(ctx);
-	const bool logits = y == ctx->buf.logits;
-	if (logits && ctx->rank > 0) return; /* rank 0 samples */
-	note(c,
-	     c->gemm.run(x, w->part[0].data, y, w->rows, w->cols, n, logits ? Output::F32 : Output::BF16, nullptr, nullptr,
-	                 c->stream),
-	     "a matrix product");
+	multiply(ctx, x, w, n, Output::BF16, y);
 }
 
-void linear_add(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, void *residual) {
+void linear_add(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, void *residual, fg_pending *pending) {
 	Context *c = context(ctx);
-	if (c->ranks.count() > 1) residual = c->delta = c->ranks.next_addend();
-	note(c,
-	     c->gemm.run(x, w->part[0].data, residual, w->rows, w->cols, n, c->sum_output(), c->delta, &c->pending,
-	                 c->stream),
-	     "a matrix product");
+	if (c->ranks.count() == 1) return multiply(ctx, x, w, n, Output::PARTS, residual, c->delta, pending);
+	bf16 *addend = c->ranks.next_addend();
+	multiply(ctx, x, w, n, Output::BF16, addend);
+	*pending = {addend, 1, 0};
 }
 
-void gate_up(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, void *scratch, void *act) {
-	Context *c = context(ctx);
-	note(c, c->gemm.run(x, w->part[0].data, act, w->rows, w->cols, n, Output::SILU_MUL, scratch, nullptr, c->stream),
-	     "a matrix product");
-}
-
-void all_reduce(fg_ctx *ctx, void *residual, int32_t n) {
+void all_reduce(fg_ctx *ctx, void *residual, int32_t n, fg_pending *pending) {
 	Context *c = context(ctx);
 	if (c->ranks.count() == 1) return;
 	bool added = false;
 	note(c, c->ranks.sum((bf16 *)residual, (size_t)n * (size_t)ctx->config->shape.hidden_size, &added, c->stream));
-	c->pending = {added ? 0 : 1, 0};
+	if (added) *pending = {};
+}
+
+void gate_up(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, void *scratch, void *act) {
+	multiply(ctx, x, w, n, Output::SILU_MUL, act, scratch);
+}
+
+void logits(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, float *logits) {
+	if (ctx->rank == 0) multiply(ctx, x, w, n, Output::F32, logits);
 }
 
 /* ---- tracing ---- */
@@ -303,11 +305,11 @@ uint64_t mark_ns(fg_ctx *ctx, uint64_t mark) {
 
 } // namespace
 
-void sample(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, const void *logits) {
+void sample(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, const float *logits) {
 	Context *c = context(ctx);
 	size_t T = (size_t)Gemm::bucket(ctx->config->options.max_step_tokens), top = (size_t)first * FG_MAX_LOGPROBS;
 	Sampled *out = (Sampled *)c->out + first;
-	SampleArgs a = {(const float *)logits,
+	SampleArgs a = {logits,
 	                (const fg_row *)(c->step + c->layout.rows) + first,
 	                c->capturing ? nullptr : c->masks,
 	                c->last_token,
@@ -325,8 +327,8 @@ void sample(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, const 
 		int32_t row = batch->rows[first + i].logits_row;
 		if (row < 0) continue;
 		note(c,
-		     cudaMemcpyAsync(batch->out.logits + (size_t)row * vocab, (const float *)logits + (size_t)i * vocab,
-		                     vocab * sizeof(float), cudaMemcpyDeviceToHost, c->stream),
+		     cudaMemcpyAsync(batch->out.logits + (size_t)row * vocab, logits + (size_t)i * vocab, vocab * sizeof(float),
+		                     cudaMemcpyDeviceToHost, c->stream),
 		     "copying logits");
 	}
 }
@@ -381,6 +383,7 @@ const fg_ops fg_device_ops = {
 	.attention = fg::attention,
 	.gate_up = fg::gate_up,
 	.gather = fg::gather,
+	.logits = fg::logits,
 	.sample = fg::sample,
 	.mark = fg::mark,
 	.mark_ns = fg::mark_ns,

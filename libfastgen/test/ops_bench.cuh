@@ -288,7 +288,7 @@ constexpr Product PRODUCTS[] = {
 	{"gate_up 28672x4096", 28672, 4096, 4096, false}, {"down 4096x14336", 4096, 14336, 4096, false},
 	{"lm_head 32768x4096", 32768, 4096, 512, true},
 };
-constexpr int GATE_UP = 2, LM_HEAD = 4;
+enum { QKV_PRODUCT, O_PRODUCT, GATE_UP_PRODUCT, DOWN_PRODUCT, LM_HEAD_PRODUCT }; /* indices into PRODUCTS */
 constexpr int LARGE[] = {512, 1024, 2048, 4096};
 static double product_ceiling[std::size(PRODUCTS)][std::size(LARGE)]; /* TFLOP/s */
 
@@ -317,7 +317,7 @@ static void product_ceilings() {
 			const double t = products.time(p.rows, p.cols, n, p.f32);
 			product_ceiling[i][k] = product_flops(p, n) / t / 1e12;
 			result(name, {{"tokens", n}}, t, product_ceiling[i][k], TFLOPS, 0);
-			if (i != LM_HEAD) flops += product_flops(p, n), time += t;
+			if (i != LM_HEAD_PRODUCT) flops += product_flops(p, n), time += t;
 		}
 		result("ceiling layer products", {{"tokens", n}}, time, flops / time / 1e12, TFLOPS, 0);
 		gemm_ceiling = std::max(gemm_ceiling, flops / time / 1e12);

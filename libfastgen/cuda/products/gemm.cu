@@ -317,11 +317,11 @@ void Gemm::save() const {
 }
 
 cudaError_t Gemm::run(const void *x, const void *w, void *y, int32_t rows, int32_t cols, int32_t n, Output output,
-                      void *scratch, Parts *parts, cudaStream_t stream) const {
+                      void *scratch, fg_pending *pending, cudaStream_t stream) const {
 	GemmKey key = {rows, cols, bucket(n), output};
 	auto found = plans.find(key);
 	if (found == plans.end()) return cudaErrorInvalidValue;
-	if (output == Output::PARTS) *parts = {found->second.parts(), (int64_t)key.n * rows};
+	if (output == Output::PARTS) *pending = {scratch, found->second.parts(), (int64_t)key.n * rows};
 	return enqueue(key, found->second, x, w, y, scratch, stream);
 }
 

@@ -7,6 +7,7 @@
 #ifndef FG_GEMM_CUH
 #define FG_GEMM_CUH
 
+#include "../ops.cuh"
 #include "gemm_sm90.cuh"
 #include "gemv.cuh"
 
@@ -74,12 +75,6 @@ struct GemmTrial {
 	void *scratch; /* as Gemm::run's */
 };
 
-/* What a product with Output::PARTS has left to add to the stream: so many parts, `stride` elements apart. */
-struct Parts {
-	int32_t count;
-	int64_t stride;
-};
-
 class Gemm {
   public:
 	/* Opens cuBLASLt and the file of choices for this device. FG_UNSUPPORTED, saying what to install, when there is
@@ -102,9 +97,9 @@ class Gemm {
 
 	/* y = x * w^T, enqueued. Rows of x, y and scratch up to bucket(n) are read and written. The plan must exist.
 	 * `scratch`: with SILU_MUL [n][rows], left undefined. With PARTS y is the residual stream, which the product is
-	 * added to, or it is left in scratch [part_rows][rows] in so many *parts, which is set. */
+	 * added to, or it is left in scratch [part_rows][rows], as *pending says. */
 	cudaError_t run(const void *x, const void *w, void *y, int32_t rows, int32_t cols, int32_t n, Output output,
-	                void *scratch, Parts *parts, cudaStream_t stream) const;
+	                void *scratch, fg_pending *pending, cudaStream_t stream) const;
 	/* Rows that scratch must have room for with PARTS, for n up to `most`. */
 	static int32_t part_rows(int32_t most) {
 		return std::max(bucket(most), SM90_PART_ROWS);

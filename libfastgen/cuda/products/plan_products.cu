@@ -43,15 +43,16 @@ float time_layers(Context *c, int32_t n, cudaEvent_t from, cudaEvent_t to) {
 	fg_ctx *ctx = &c->base;
 	const fg_ops &ops = fg_device_ops;
 	const fg_buffers &b = ctx->buf;
+	fg_pending pending = {};
 	note(c, cudaEventRecord(from, c->stream), "recording an event");
 	for (int i = 0; i < std::max(1, TOKENS / n); i++) {
 		const fg_layer &l = ctx->weights.layers[i % ctx->config->shape.n_layers];
-		ops.add_norm(ctx, b.residual, l.attn_norm, n, b.x);
+		ops.add_norm(ctx, b.residual, pending, l.attn_norm, n, b.x);
 		ops.linear(ctx, b.x, &l.qkv, n, b.qkv);
-		ops.linear_add(ctx, b.attn, &l.o, n, b.residual);
-		ops.add_norm(ctx, b.residual, l.mlp_norm, n, b.x);
+		ops.linear_add(ctx, b.attn, &l.o, n, b.residual, &pending);
+		ops.add_norm(ctx, b.residual, pending, l.mlp_norm, n, b.x);
 		ops.gate_up(ctx, b.x, &l.gate_up, n, b.gate_up, b.act);
-		ops.linear_add(ctx, b.act, &l.down, n, b.residual);
+		ops.linear_add(ctx, b.act, &l.down, n, b.residual, &pending);
 	}
 	note(c, cudaEventRecord(to, c->stream), "recording an event");
 	float ms = INFINITY;
@@ -79,7 +80,6 @@ void choose_in_layer(Context *c, int32_t n, const std::vector<GemmKey> &keys, bo
 		c->gemm.choose(key, rivals[std::min_element(total.begin(), total.end()) - total.begin()]);
 	}
 	cudaEventDestroy(from), cudaEventDestroy(to);
-	c->pending = {};
 }
 
 } // namespace
