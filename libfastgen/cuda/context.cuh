@@ -121,11 +121,6 @@ struct Context {
 
 	fg_status failure; /* the first, until step_wait returns it */
 	char failure_text[FG_ERROR_BYTES];
-
-	/* What o and down give: of several ranks, a part of a sum. */
-	Output sum_output() const {
-		return ranks.count() == 1 ? Output::PARTS : Output::BF16;
-	}
 };
 
 inline Context *context(fg_ctx *ctx) {
@@ -158,9 +153,6 @@ fg_status load_random(fg_ctx *ctx, uint64_t seed, atomic_ullong *done, atomic_in
 
 /* bf16 numbers, even in [-range, range): of a random stream (../random.h), launched on `stream`. */
 cudaError_t fill_random(bf16 *to, uint64_t n, uint64_t random_stream, float range, cudaStream_t stream);
-
-/* ---- products/plan_products.cu ---- */
-fg_status plan_products(Context *ctx);
 
 /* ---- elementwise.cu, attention.cu, linear in ops.cu: see ops.h ---- */
 void embed(fg_ctx *ctx, const fg_batch *batch, void *residual);

@@ -3,6 +3,7 @@
  * ../ops.h.
  */
 #include "context.cuh"
+#include "products/tune.cuh"
 #include "tensor_map.cuh"
 
 #include <algorithm>
@@ -97,7 +98,7 @@ fg_status open_device(Context *c) {
 	if (!c->host_memory.start((size_t)c->n_host_pages * c->page_bytes, c->page_bytes, c->device))
 		return fg_fail(FG_OUT_OF_MEMORY, "%.1f GiB of host memory for KV pages are not free; lower swap_space",
 		               (double)config->options.host_kv_bytes / (1 << 30));
-	return c->gemm.open(c->name, c->arch);
+	return c->gemm.open();
 }
 
 fg_status open(const fg_config *config, int32_t rank, fg_ctx **out) {
@@ -231,7 +232,7 @@ fg_status ready(fg_ctx *ctx, fg_capacity *capacity) {
 	Context *c = context(ctx);
 	fg_status status = make_buffers(c);
 	if (!status) status = make_state(c);
-	if (!status) status = plan_products(c);
+	if (!status) status = tune_products(c);
 	if (!status) status = make_cache(c);
 	if (c->ranks.count() > 1)
 		c->host_memory.wait(); /* pinning is over; whether it went well is asked when it is used */

@@ -487,7 +487,7 @@ int main(int argc, char **argv) {
 	unsetenv("XDG_CACHE_HOME"), unsetenv("HOME");
 	random_state = 1;
 	const bool own = argc > 1 && !strcmp(argv[1], "own");
-	fg::Gemm::use_cublaslt = !own;
+	fg::try_cublaslt = !own;
 	if (own || (argc > 1 && !strcmp(argv[1], "quick"))) {
 		for (const Size &z : {Size{32, 3, 1, 40, 24, 67, 4, 20, 8}, Size{64, 2, 2, 72, 136, 100, 3, 12, 8},
 		                      Size{128, 8, 1, 64, 48, 129, 4, 20, 8}})

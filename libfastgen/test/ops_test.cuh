@@ -9,6 +9,7 @@
 #define FG_OPS_TEST_CUH
 
 #include "../cuda/context.cuh"
+#include "../cuda/products/tune.cuh"
 #include "compare.cuh"
 
 extern "C" {
