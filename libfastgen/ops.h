@@ -112,7 +112,7 @@ typedef struct {
 	double idle_seconds;
 } fg_output;
 
-/* A step, checked, copied and planned by the engine. Lives until after step_wait. */
+/* A step, checked, copied and expanded by the engine. Lives until after step_wait. */
 typedef struct {
 	int32_t n_seqs, n_tokens, n_rows, n_page_updates, n_fills, n_masks;
 	const fg_step_seq *seqs;            /* [n_seqs] */

@@ -206,7 +206,7 @@ static void cpu_step_begin(fg_ctx *base, fg_batch *batch) {
 		const fg_page_update *u = &batch->page_updates[i];
 		ctx->page_table[(size_t)u->slot * (size_t)base->config->pages_per_seq + (size_t)u->index] = u->page;
 	}
-	cpu_plan_attention(ctx, batch);
+	cpu_list_blocks(ctx, batch);
 	token_job job = {.ctx = ctx, .batch = batch, .run = rope_table_token};
 	for_tokens(&job, batch->n_tokens, base->config->shape.head_dim * 16);
 }

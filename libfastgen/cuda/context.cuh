@@ -29,8 +29,8 @@ struct StepLayout {
 	size_t rows;      /* fg_row [T] */
 	size_t seqs;      /* AttnSeq [S]: decoding sequences first, then the others */
 	size_t tiles;     /* PrefillTile [...]*/
-	size_t plans;     /* DecodeShare [decode_blocks] per distinct window, plan_bytes apart */
-	size_t plan_bytes;
+	size_t shares;    /* DecodeShare [decode_blocks] per distinct window, share_bytes apart */
+	size_t share_bytes;
 	size_t bytes;
 	int32_t max_tiles;
 };
@@ -75,7 +75,7 @@ struct Context {
 	Gemm gemm;
 
 	Ranks ranks;
-	/* This rank's share. */
+	/* This rank's shard. */
 	int32_t heads, kv_heads, intermediate;
 
 	bf16 *weights; /* all matrices, in one block */
@@ -110,7 +110,7 @@ struct Context {
 	const uint32_t *masks; /* device, of this step, in tail */
 	char *out;             /* device: as StepBuffers.out */
 	size_t out_top; /* where the alternatives begin in out: int32 ids [T][FG_MAX_LOGPROBS], then their float logprobs */
-	bf16 *delta;    /* what linear_add leaves to add to the residual stream: [Gemm::part_rows][H] */
+	bf16 *delta;    /* what linear_add leaves to add to the residual stream: [Gemm::split_rows][H] */
 	bool capturing;
 
 	std::vector<Graph> graphs; /* by n_seqs, ascending */
@@ -121,6 +121,11 @@ struct Context {
 
 	fg_status failure; /* the first, until step_wait returns it */
 	char failure_text[FG_ERROR_BYTES];
+
+	/* Query heads that share a KV head. */
+	int32_t group() const {
+		return heads / kv_heads;
+	}
 };
 
 inline Context *context(fg_ctx *ctx) {

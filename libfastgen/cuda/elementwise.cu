@@ -57,13 +57,13 @@ __device__ __forceinline__ float warp_sum(float x) {
 
 /* Sum over the block, in every thread. */
 __device__ __forceinline__ float block_sum(float x) {
-	__shared__ float part[THREADS / WARP];
+	__shared__ float of_warp[THREADS / WARP];
 	x = warp_sum(x);
-	if (threadIdx.x % WARP == 0) part[threadIdx.x / WARP] = x;
+	if (threadIdx.x % WARP == 0) of_warp[threadIdx.x / WARP] = x;
 	__syncthreads();
 	x = 0;
 #pragma unroll
-	for (int i = 0; i < THREADS / WARP; i++) x += part[i];
+	for (int i = 0; i < THREADS / WARP; i++) x += of_warp[i];
 	return x;
 }
 
@@ -149,16 +149,16 @@ struct RopeArgs {
 	const float *inv_freq;        /* [D / 2] */
 	const int32_t *positions, *slots;
 	int32_t heads, layer;
-	int32_t splits; /* blocks a token */
+	int32_t blocks_per_token;
 	float rope_scale, eps;
 };
 
-/* A token for every `splits` blocks, heads over their warps. A lane holds elements 2 * lane and the next one of each
- * half of the head, the pairs that RoPE turns. */
+/* A token for every `blocks_per_token` blocks, heads over their warps. A lane holds elements 2 * lane and the next one
+ * of each half of the head, the pairs that RoPE turns. */
 template <int D> __global__ void __launch_bounds__(THREADS) qkv_rope_kernel(const __grid_constant__ RopeArgs a) {
 	let_next_start();
 	constexpr int HALF = D / 2, PAIRS = HALF / WARP > 0 ? HALF / WARP : 1; /* pairs a lane */
-	int token = blockIdx.x / a.splits, slot = a.slots[token];
+	int token = blockIdx.x / a.blocks_per_token, slot = a.slots[token];
 	int position = a.positions[token], lane = threadIdx.x % WARP;
 	int first = lane * PAIRS;
 	bool active = first < HALF;
@@ -174,8 +174,8 @@ template <int D> __global__ void __launch_bounds__(THREADS) qkv_rope_kernel(cons
 	if (slot < 0) return; /* padding */
 	int kv_heads = a.kv.kv_heads, all = a.heads + 2 * kv_heads;
 	bf16 *row = a.qkv + (int64_t)token * all * D;
-	int first_head = blockIdx.x % a.splits * (THREADS / WARP) + threadIdx.x / WARP;
-	for (int h = first_head; h < all; h += a.splits * (THREADS / WARP)) {
+	int first_head = blockIdx.x % a.blocks_per_token * (THREADS / WARP) + threadIdx.x / WARP;
+	for (int h = first_head; h < all; h += a.blocks_per_token * (THREADS / WARP)) {
 		bf16 *head = row + h * D;
 		float low[PAIRS], high[PAIRS];
 		if (active) load_few(head + first, low), load_few(head + HALF + first, high);
@@ -206,7 +206,7 @@ template <int D> __global__ void __launch_bounds__(THREADS) qkv_rope_kernel(cons
 		bf16 *to = head;
 		if (!is_q) {
 			int kv_head = (h - a.heads) % kv_heads;
-			to = a.kv.data + (a.kv.tile(page, a.layer, is_v, kv_head) * PAGE + position % PAGE) * D;
+			to = a.kv.data + (a.kv.panel(page, a.layer, is_v, kv_head) * PAGE + position % PAGE) * D;
 		}
 		/* What a page keeps of an earlier owner is multiplied by 0, and must be finite for that. */
 #pragma unroll
@@ -247,7 +247,7 @@ __global__ void __launch_bounds__(THREADS)
 template <class F> auto for_pending(int count, F pick) {
 	return count == 0   ? pick(std::integral_constant<int, 0>())
 	       : count == 1 ? pick(std::integral_constant<int, 1>())
-	                    : pick(std::integral_constant<int, SM90_MOST_PARTS>());
+	                    : pick(std::integral_constant<int, SM90_MOST_SPLITS>());
 }
 
 } // namespace
@@ -284,7 +284,7 @@ void qkv_rope(fg_ctx *ctx, const fg_batch *, int32_t layer, void *qkv) {
 	const fg_shape &s = ctx->config->shape;
 	/* While tokens are few, a head a warp: what counts is how soon the last is done. */
 	constexpr int FEW = 256, WARPS = THREADS / WARP;
-	int splits = c->extent.n_tokens <= FEW ? (c->heads + 2 * c->kv_heads + WARPS - 1) / WARPS : 1;
+	int blocks_per_token = c->extent.n_tokens <= FEW ? (c->heads + 2 * c->kv_heads + WARPS - 1) / WARPS : 1;
 	RopeArgs a = {c->kv,
 	              (bf16 *)qkv,
 	              l.qkv_bias,
@@ -295,13 +295,13 @@ void qkv_rope(fg_ctx *ctx, const fg_batch *, int32_t layer, void *qkv) {
 	              (const int32_t *)(c->step + c->layout.slots),
 	              c->heads,
 	              layer,
-	              splits,
+	              blocks_per_token,
 	              s.rope_scale,
 	              s.rms_norm_eps};
 	auto kernel = s.head_dim == 32   ? qkv_rope_kernel<32>
 	              : s.head_dim == 64 ? qkv_rope_kernel<64>
 	                                 : qkv_rope_kernel<128>;
-	note(c, launch(kernel, (unsigned)(c->extent.n_tokens * splits), THREADS, 0, c->stream, a), "qkv_rope");
+	note(c, launch(kernel, (unsigned)(c->extent.n_tokens * blocks_per_token), THREADS, 0, c->stream, a), "qkv_rope");
 }
 
 cudaError_t silu_mul(const bf16 *gate_up, bf16 *act, int32_t n, int32_t width, cudaStream_t stream) {

@@ -137,7 +137,7 @@ fg_status make_buffers(Context *c) {
 	const fg_options &o = c->base.config->options;
 	fg_buffers &b = c->base.buf;
 	size_t T = (size_t)Gemm::bucket(o.max_step_tokens), D = (size_t)s.head_dim, H = (size_t)s.hidden_size,
-		   I = (size_t)c->intermediate, parts = (size_t)Gemm::part_rows(o.max_step_tokens);
+		   I = (size_t)c->intermediate, split_rows = (size_t)Gemm::split_rows(o.max_step_tokens);
 	size_t rows = std::max<size_t>(
 		std::min<size_t>(LOGITS_BYTES / ((size_t)s.vocab_size * sizeof(float)), (size_t)o.max_seqs), 1);
 	b.logit_rows = (int32_t)rows;
@@ -150,13 +150,13 @@ fg_status make_buffers(Context *c) {
 	b.act = device_alloc(c, T * I * sizeof(bf16), "activations");
 	b.rows = device_alloc(c, rows * H * sizeof(bf16), "activations");
 	b.logits = (float *)device_alloc(c, rows * (size_t)s.vocab_size * sizeof(float), "logits");
-	c->delta = (bf16 *)device_alloc(c, parts * H * sizeof(bf16), "activations");
+	c->delta = (bf16 *)device_alloc(c, split_rows * H * sizeof(bf16), "activations");
 	bool all = b.residual && b.x && b.qkv && b.attn && b.gate_up && b.act && b.rows && b.logits && c->delta;
 	return all ? FG_OK : FG_OUT_OF_MEMORY;
 }
 
 /* What the other ranks see of this one. */
-fg_status share(Context *c) {
+fg_status share_memory(Context *c) {
 	if (c->ranks.count() == 1) return FG_OK;
 	const size_t T = (size_t)Gemm::bucket(c->base.config->options.max_step_tokens);
 	SharedMemory own = {};
@@ -179,7 +179,7 @@ fg_status make_state(Context *c) {
 		if (found == c->windows.end()) c->windows.push_back(s.layer_window[i]);
 	}
 	c->decode_blocks = decode_blocks(c->multiprocessors, c->kv_heads, s.head_dim);
-	size_t partial = (size_t)2 * c->decode_blocks * (c->heads / c->kv_heads) * (s.head_dim + 2) * sizeof(float);
+	size_t partial = (size_t)2 * c->decode_blocks * c->group() * (s.head_dim + 2) * sizeof(float);
 	c->decode_partial = (float *)device_alloc(c, partial, "attention's partial results");
 	c->decode_arrived = (int32_t *)device_alloc(c, S * c->kv_heads * sizeof(int32_t), "attention's counters");
 	c->page_table = (int32_t *)device_alloc(c, S * config->pages_per_seq * sizeof(int32_t), "page tables");
@@ -187,7 +187,7 @@ fg_status make_state(Context *c) {
 	c->rope = (float *)device_alloc(c, s.head_dim / 2 * sizeof(float), "RoPE's frequencies");
 	if (!c->decode_partial || !c->decode_arrived || !c->page_table || !c->last_token || !c->rope)
 		return FG_OUT_OF_MEMORY;
-	fg_status status = share(c);
+	fg_status status = share_memory(c);
 	if (status) return status;
 	cudaError_t error =
 		cudaMemcpyAsync(c->rope, s.rope_inv_freq, s.head_dim / 2 * sizeof(float), cudaMemcpyHostToDevice, c->stream);
@@ -263,7 +263,7 @@ void linear(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, void *y) 
 
 void linear_add(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, void *residual, fg_pending *pending) {
 	Context *c = context(ctx);
-	if (c->ranks.count() == 1) return multiply(ctx, x, w, n, Output::PARTS, residual, c->delta, pending);
+	if (c->ranks.count() == 1) return multiply(ctx, x, w, n, Output::SPLITS, residual, c->delta, pending);
 	bf16 *addend = c->ranks.next_addend();
 	multiply(ctx, x, w, n, Output::BF16, addend);
 	*pending = {addend, 1, 0};

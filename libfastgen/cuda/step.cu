@@ -22,10 +22,6 @@ size_t aligned(size_t bytes) {
 	return (bytes + ALIGN - 1) / ALIGN * ALIGN;
 }
 
-int32_t group(const Context *c) {
-	return c->heads / c->kv_heads;
-}
-
 StepLayout make_layout(const Context *c) {
 	const fg_options &o = c->base.config->options;
 	size_t T = (size_t)Gemm::bucket(o.max_step_tokens), S = (size_t)Gemm::bucket(o.max_seqs);
@@ -35,13 +31,13 @@ StepLayout make_layout(const Context *c) {
 		l.bytes += aligned(bytes);
 		return at;
 	};
-	l.max_tiles = (int32_t)(T * group(c) / PREFILL_ROWS + S);
-	l.plan_bytes = aligned(c->decode_blocks * sizeof(DecodeShare));
+	l.max_tiles = (int32_t)(T * c->group() / PREFILL_ROWS + S);
+	l.share_bytes = aligned(c->decode_blocks * sizeof(DecodeShare));
 	l.tokens = take(T * sizeof(int32_t));
 	l.positions = take(T * sizeof(int32_t));
 	l.slots = take(T * sizeof(int32_t));
 	l.seqs = take(S * sizeof(AttnSeq));
-	l.plans = take(l.plan_bytes * c->windows.size());
+	l.shares = take(l.share_bytes * c->windows.size());
 	l.rows = take(T * sizeof(fg_row));
 	l.tiles = take(l.max_tiles * sizeof(PrefillTile));
 	return l;
@@ -151,10 +147,10 @@ void describe(Context *c, StepBuffers &b, const fg_batch *batch, int32_t padded)
 	if (padded) c->extent.n_tokens = c->extent.n_decode = padded;
 
 	for (size_t w = 0; w < c->windows.size(); w++)
-		plan_decode(seqs, c->extent.n_decode, c->kv_heads, c->windows[w], c->decode_blocks,
-		            (DecodeShare *)(b.host + l.plans + w * l.plan_bytes));
-	c->extent.n_tiles =
-		plan_prefill(seqs + c->extent.n_decode, c->extent.n_prefill, group(c), (PrefillTile *)(b.host + l.tiles));
+		list_decode_shares(seqs, c->extent.n_decode, c->kv_heads, c->windows[w], c->decode_blocks,
+		                   (DecodeShare *)(b.host + l.shares + w * l.share_bytes));
+	c->extent.n_tiles = list_prefill_tiles(seqs + c->extent.n_decode, c->extent.n_prefill, c->group(),
+	                                       (PrefillTile *)(b.host + l.tiles));
 }
 
 } // namespace

@@ -75,9 +75,9 @@ static void summation_slack(Tolerance &tolerance, const Values &x, const fg_matr
 		tolerance.slack(r, summation_loss(&x[r / rows_each * cols], cols, longest));
 }
 
-/* x [n][cols] with zeros in place of the columns that another part of a product is over. */
-static Values part_of(Values x, size_t cols, size_t part, size_t parts) {
-	const PartColumns columns(cols, part, parts);
+/* x [n][cols] with zeros in place of the columns that other splits of a product sum over. */
+static Values split_of(Values x, size_t cols, size_t split, size_t splits) {
+	const SplitColumns columns(cols, split, splits);
 	for (size_t i = 0; i < x.size(); i++)
 		if (i % cols < columns.from || i % cols >= columns.to) x[i] = 0;
 	return x;
@@ -125,14 +125,14 @@ template <class F> static void test_linear_add(Twins &t, const char *what, const
 	fg_device_ops.all_reduce(t.cuda, t.residual.cuda, n, &on_cuda);
 	CUDA(cudaDeviceSynchronize());
 	expect(on_cpu.count == 0, "the CPU leaves nothing pending");
-	/* The product, or each part that it is left in, is rounded on its way to the sum (cuBLASLt may do that too), and
+	/* The product, or each split that it is left in, is rounded on its way to the sum (cuBLASLt may do that too), and
 	 * then the sum. */
 	Values want = t.residual.from_cpu(all), product(all);
 	Tolerance tolerance(want, (size_t)n, H);
 	summation_slack(tolerance, x, w);
-	const size_t parts = std::max<size_t>((size_t)on_cuda.count, 1);
-	for (size_t p = 0; p < parts; p++) {
-		in.put(part_of(x, (size_t)w.cols, p, parts));
+	const size_t splits = std::max<size_t>((size_t)on_cuda.count, 1);
+	for (size_t s = 0; s < splits; s++) {
+		in.put(split_of(x, (size_t)w.cols, s, splits));
 		fg_cpu_ops.linear(t.cpu, in.cpu, &w, n, product.data());
 		tolerance += Tolerance(product, (size_t)n, H);
 	}
@@ -433,7 +433,7 @@ static void test_replay(Twins &t, int32_t n) {
 		second[replayed] = run_pass(t, next, seqs.get(), replayed);
 	}
 	expect(first[0].ids == first[1].ids && second[0].ids == second[1].ids, "replayed: ids");
-	/* The same kernels with the same plans, whatever the padding: the same bits. */
+	/* The same kernels, chosen alike whatever the padding: the same bits. */
 	expect(first[0].logprobs == first[1].logprobs && second[0].logprobs == second[1].logprobs,
 	       "replayed: log probabilities");
 	for (int32_t id : second[0].ids) expect(id >= 0 && id < t.shape().vocab_size, "replayed: an id of the vocabulary");

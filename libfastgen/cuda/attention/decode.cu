@@ -46,7 +46,7 @@ __device__ __forceinline__ void load_page(const DecodeArgs &a, const AttnSeq &s,
 	int keys = s.context - at.page * PAGE; /* past the last one nothing is read, and zeros take its place */
 #pragma unroll
 	for (int kv = 0; kv < 2; kv++) {
-		const char *from = (const char *)a.kv.data + a.kv.tile(page, a.layer, kv, at.head) * T::BYTES;
+		const char *from = (const char *)a.kv.data + a.kv.panel(page, a.layer, kv, at.head) * T::BYTES;
 		uint32_t to = stage + kv * T::BYTES;
 #pragma unroll
 		for (int i = 0; i < PAGE * T::CHUNKS / THREADS; i++) {
@@ -244,7 +244,7 @@ __global__ void __launch_bounds__(THREADS, 2) decode_kernel(const __grid_constan
 	__shared__ int last;
 	uint32_t stages = shared_address(shared);
 	int lane = threadIdx.x % WARP, group = a.group, kv_heads = a.kv.kv_heads;
-	DecodeShare share = a.plan.shares[blockIdx.x];
+	DecodeShare share = a.shares[blockIdx.x];
 	int64_t total = share.units;
 	int64_t n_blocks = min((int64_t)gridDim.x, total); /* so that no share is empty, which block_of relies on */
 	int64_t unit = 0, stop = 0;
@@ -263,7 +263,7 @@ __global__ void __launch_bounds__(THREADS, 2) decode_kernel(const __grid_constan
 											 if (++c.head == kv_heads) {
 												 c.head = 0;
 												 if (++c.seq == n_seqs) return;
-												 s = a.plan.seqs[c.seq];
+												 s = a.seqs[c.seq];
 											 }
 											 c.page = first_page(s.context, a.window);
 											 c.end = c.page + pages_read(s.context, a.window);
@@ -375,7 +375,7 @@ template <int D> static cudaError_t run(const DecodeArgs &args, int n_seqs, cuda
 	cudaError_t error =
 		cudaFuncSetAttribute(decode_kernel<D>, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes<D>());
 	if (error != cudaSuccess) return error;
-	return launch(decode_kernel<D>, args.plan.n_blocks, THREADS, shared_bytes<D>(), stream, args, n_seqs);
+	return launch(decode_kernel<D>, args.n_blocks, THREADS, shared_bytes<D>(), stream, args, n_seqs);
 }
 
 int decode_blocks(int multiprocessors, int kv_heads, int head_dim) {
@@ -383,8 +383,8 @@ int decode_blocks(int multiprocessors, int kv_heads, int head_dim) {
 	return min(2 * multiprocessors, (most_parts(head_dim) - 2) * kv_heads);
 }
 
-void plan_decode(const AttnSeq *seqs, int32_t n_seqs, int32_t kv_heads, int32_t window, int32_t n_blocks,
-                 DecodeShare *shares) {
+void list_decode_shares(const AttnSeq *seqs, int32_t n_seqs, int32_t kv_heads, int32_t window, int32_t n_blocks,
+                        DecodeShare *shares) {
 	int64_t total = 0;
 	for (int32_t i = 0; i < n_seqs; i++) total += pages_read(seqs[i].context, window) * kv_heads;
 	int64_t used = min((int64_t)n_blocks, total), start = 0;

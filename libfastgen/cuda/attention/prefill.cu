@@ -35,7 +35,7 @@ __device__ __forceinline__ void load_page(const PrefillArgs &a, const PrefillTil
 	int page = a.kv.page_table[(int64_t)t.slot * a.kv.pages_per_seq + index];
 #pragma unroll
 	for (int kv = 0; kv < 2; kv++) {
-		const char *from = (const char *)a.kv.data + a.kv.tile(page, a.layer, kv, head) * T::BYTES;
+		const char *from = (const char *)a.kv.data + a.kv.panel(page, a.layer, kv, head) * T::BYTES;
 #pragma unroll
 		for (int n = threadIdx.x; n < PAGE * T::CHUNKS; n += THREADS)
 			copy_async(stage + kv * T::BYTES + T::offset(n / T::CHUNKS, n % T::CHUNKS), from + n * 16);
@@ -170,7 +170,7 @@ PrefillTile tile_of(const AttnSeq &s, int32_t first_row, int32_t group) {
 
 } // namespace
 
-int32_t plan_prefill(const AttnSeq *seqs, int32_t n_seqs, int32_t group, PrefillTile *tiles) {
+int32_t list_prefill_tiles(const AttnSeq *seqs, int32_t n_seqs, int32_t group, PrefillTile *tiles) {
 	int32_t n = 0;
 	for (int32_t i = 0; i < n_seqs; i++)
 		for (int32_t row = 0; row < seqs[i].n_new * group; row += PREFILL_ROWS)

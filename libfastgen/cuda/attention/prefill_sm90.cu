@@ -95,7 +95,7 @@ template <int D> __device__ void produce(const PrefillArgs &a, const Divider &kv
 #pragma unroll
 					for (int half = 0; half < Shared<D>::HALVES; half++)
 						tma_load(to + (half * KEYS + p * PAGE) * LINE, &a.map, full, half * 64,
-						         (int)(a.kv.tile(page[p], a.layer, kv, w.head) * PAGE));
+						         (int)(a.kv.panel(page[p], a.layer, kv, w.head) * PAGE));
 			}
 			if (++stage == STAGES) stage = 0, parity ^= 1;
 			page[0] = next_page[0], page[1] = next_page[1];

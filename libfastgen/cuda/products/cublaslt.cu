@@ -91,10 +91,10 @@ int CublasLt::suggest(const LtProduct &p, uint32_t reductions, cublasLtMatmulAlg
 	/* Not std::vector: nvcc 13.0 fails on vectors of C's unnamed structures. */
 	const std::unique_ptr<cublasLtMatmulHeuristicResult_t[]> results(new cublasLtMatmulHeuristicResult_t[most]);
 	int n = 0;
-	const bool searched = set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, workspace_bytes) &&
-	                      set(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, reductions) &&
-	                      lt.heuristic(handle, p.desc, p.w, p.x, p.y, p.y, preference, most, results.get(), &n) ==
-	                          CUBLAS_STATUS_SUCCESS;
+	const bool searched =
+		set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, workspace_bytes) &&
+		set(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, reductions) &&
+		lt.heuristic(handle, p.desc, p.w, p.x, p.y, p.y, preference, most, results.get(), &n) == CUBLAS_STATUS_SUCCESS;
 	lt.preference_destroy(preference);
 	if (!searched) return 0;
 	for (int i = 0; i < n; i++) found[i] = results[i].algo;

@@ -47,13 +47,13 @@ bool Gemm::has_chosen(const GemmKey &key) const {
 cudaError_t Gemm::run(const GemmKey &key, const GemmChoice &choice, const void *x, const void *w, void *y,
                       void *scratch, cudaStream_t stream) const {
 	const bf16 *from = (const bf16 *)x, *weights = (const bf16 *)w;
-	void *left = key.output == Output::PARTS ? scratch : y; /* by a kernel of our own */
+	void *left = key.output == Output::SPLITS ? scratch : y; /* by a kernel of our own */
 	if (choice.method == Method::GEMV)
 		return gemv(choice.gemv_shape, from, weights, left, key.rows, key.cols, key.n, key.output, stream);
 	if (choice.method == Method::SM90)
 		return gemm_sm90(choice.cut, from, weights, left, key.rows, key.cols, key.n, key.output, stream);
-	const float before = key.output == Output::PARTS ? 1 : 0; /* what y is multiplied by first */
-	const bool gated = key.output == Output::SILU_MUL;        /* cuBLASLt has no such epilogue */
+	const float before = key.output == Output::SPLITS ? 1 : 0; /* what y is multiplied by first */
+	const bool gated = key.output == Output::SILU_MUL;         /* cuBLASLt has no such epilogue */
 	if (!lt.multiply(lt_product(key), choice.algorithm, x, w, before, gated ? scratch : y, stream))
 		return cudaErrorUnknown;
 	return gated ? silu_mul((const bf16 *)scratch, (bf16 *)y, key.n, key.rows / 2, stream) : cudaSuccess;
@@ -64,7 +64,7 @@ cudaError_t Gemm::run(const void *x, const void *w, void *y, int32_t rows, int32
 	GemmKey key = {rows, cols, bucket(n), output};
 	auto found = choices.find(key);
 	if (found == choices.end()) return cudaErrorInvalidValue;
-	if (output == Output::PARTS) *pending = {scratch, found->second.parts(), (int64_t)key.n * rows};
+	if (output == Output::SPLITS) *pending = {scratch, found->second.splits(), (int64_t)key.n * rows};
 	return run(key, found->second, x, w, y, scratch, stream);
 }
 

@@ -32,10 +32,10 @@ struct GemmChoice {
 	int gemv_shape;                 /* index into GEMV_SHAPES */
 	Sm90Cut cut;
 
-	/* Matrices that a product with Output::PARTS is left in. 0: it is added to the stream at once, which cuBLASLt does
+	/* Matrices that a product with Output::SPLITS is left in. 0: it is added to the stream at once, which cuBLASLt does
 	 * for nothing. */
-	int parts() const {
-		return method == Method::CUBLASLT ? 0 : method == Method::SM90 ? cut.parts : 1;
+	int splits() const {
+		return method == Method::CUBLASLT ? 0 : method == Method::SM90 ? cut.splits : 1;
 	}
 };
 
@@ -49,14 +49,14 @@ class Gemm {
 	static int32_t bucket(int32_t n);
 	/* All of them up to `most`, ascending. */
 	static std::vector<int32_t> buckets(int32_t most);
-	/* Rows that scratch must have room for with PARTS, for n up to `most`. */
-	static int32_t part_rows(int32_t most) {
-		return std::max(bucket(most), SM90_PART_ROWS);
+	/* Rows that scratch must have room for with SPLITS, for n up to `most`. */
+	static int32_t split_rows(int32_t most) {
+		return std::max(bucket(most), SM90_SPLIT_ROWS);
 	}
 
 	/* y = x * w^T as was chosen, enqueued. Rows of x, y and scratch up to bucket(n) are read and written.
-	 * `scratch`: with SILU_MUL [n][rows], left undefined. With PARTS y is the residual stream, which the product is
-	 * added to, or it is left in scratch [part_rows][rows]: *pending says which. */
+	 * `scratch`: with SILU_MUL [n][rows], left undefined. With SPLITS y is the residual stream, which the product is
+	 * added to, or it is left in scratch [split_rows][rows]: *pending says which. */
 	cudaError_t run(const void *x, const void *w, void *y, int32_t rows, int32_t cols, int32_t n, Output output,
 	                void *scratch, fg_pending *pending, cudaStream_t stream) const;
 

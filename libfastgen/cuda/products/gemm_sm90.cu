@@ -212,7 +212,7 @@ template <int TILE, class F> void with_shape(Output output, F f) {
 	constexpr Sm90Tile T = SM90_TILES[TILE];
 	constexpr auto CAN = [](Output wanted) { return (T.outputs >> (int)wanted & 1) != 0; };
 	if constexpr (CAN(Output::BF16))
-		if (output == Output::BF16 || output == Output::PARTS) f(Shape<T.tokens, T.rows, T.split, Output::BF16>());
+		if (output == Output::BF16 || output == Output::SPLITS) f(Shape<T.tokens, T.rows, T.split, Output::BF16>());
 	if constexpr (CAN(Output::F32))
 		if (output == Output::F32) f(Shape<T.tokens, T.rows, T.split, Output::F32>());
 	if constexpr (CAN(Output::SILU_MUL))
@@ -230,7 +230,7 @@ template <class F> void with_shape(int tile, Output output, F f) {
 
 std::string Sm90Cut::name() const {
 	const Sm90Tile &t = SM90_TILES[tile];
-	return std::to_string(t.tokens) + "x" + std::to_string(t.rows) + "/" + std::to_string(parts);
+	return std::to_string(t.tokens) + "x" + std::to_string(t.rows) + "/" + std::to_string(splits);
 }
 
 std::vector<Sm90Cut> gemm_sm90_cuts(int rows, int n, Output output, double enough) {
@@ -244,7 +244,7 @@ std::vector<Sm90Cut> gemm_sm90_cuts(int rows, int n, Output output, double enoug
 				return;
 			}
 			if (n <= S::TOKENS || room<S>() == 0) return;
-			int most = output == Output::PARTS ? std::clamp(SM90_PART_ROWS / n, 1, SM90_MOST_PARTS) : 1;
+			int most = output == Output::SPLITS ? std::clamp(SM90_SPLIT_ROWS / n, 1, SM90_MOST_SPLITS) : 1;
 			for (int parts = 1; parts <= most; parts++) {
 				GemmArgs a = {};
 				a.n = n, a.rows = rows, a.parts = parts;
@@ -263,7 +263,7 @@ cudaError_t gemm_sm90(const Sm90Cut &cut, const bf16 *x, const bf16 *w, void *y,
                       Output output, cudaStream_t stream) {
 	cudaError_t error = cudaErrorInvalidValue;
 	GemmArgs a = {};
-	a.y = y, a.n = n, a.rows = rows, a.cols = cols, a.parts = cut.parts;
+	a.y = y, a.n = n, a.rows = rows, a.cols = cols, a.parts = cut.splits;
 	with_shape(cut.tile, output, [&](auto shape) { error = run<decltype(shape)>(a, x, w, stream); });
 	return error;
 }

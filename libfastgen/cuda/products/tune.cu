@@ -81,7 +81,8 @@ class ChoiceFile {
 	/* A failure to write is no error: the choices are made anew the next time. */
 	void save() const {
 		if (!changed || path.empty()) return;
-		const std::string part = path + "." + std::to_string(getpid()) + "-" + std::to_string((uintptr_t)this) + ".part";
+		const std::string part =
+			path + "." + std::to_string(getpid()) + "-" + std::to_string((uintptr_t)this) + ".part";
 		FILE *f = fopen(part.c_str(), "w");
 		if (!f) return;
 		for (auto &[key, choice] : choices)
@@ -198,7 +199,7 @@ class Timer {
 		}
 		/* The norm that adds what is pending reads it from the L2 cache, at about this speed. */
 		constexpr double BYTES_PER_MS = 3e9;
-		const int pending = key.output == Output::PARTS ? choice.parts() : 0;
+		const int pending = key.output == Output::SPLITS ? choice.splits() : 0;
 		return ms / (float)calls + (float)((double)pending * key.n * key.rows * sizeof(bf16) / BYTES_PER_MS);
 	}
 
@@ -209,7 +210,8 @@ class Timer {
 		fg_pending pending = {};
 		return enqueued([&] {
 			for (int i = 0; i < count; i++)
-				fg_forward_layer(&products_only, &c->base, &batch, i % c->base.config->shape.n_layers, &pending, nullptr);
+				fg_forward_layer(&products_only, &c->base, &batch, i % c->base.config->shape.n_layers, &pending,
+				                 nullptr);
 		});
 	}
 
@@ -354,7 +356,7 @@ fg_status tune_layer(Tuner *tuner, int32_t n) {
 	const size_t stride = layers > 1 ? data(w.layers[1].qkv) - data(l.qkv) : 0;
 	/* What o and down give: of several ranks, each makes a term of a sum. */
 	const bool alone = c->ranks.count() == 1;
-	const Output sum_output = alone ? Output::PARTS : Output::BF16;
+	const Output sum_output = alone ? Output::SPLITS : Output::BF16;
 	void *sum = alone ? b.residual : c->delta;
 	/* The slowest first: the others are then timed beside its choice. */
 	const struct {

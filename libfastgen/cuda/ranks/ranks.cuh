@@ -1,8 +1,8 @@
 /*
  * ranks.cuh - what the ranks of a tensor-parallel engine have in common: where they meet, and how they add up. Each
  * holds some heads and some of the intermediate features (Megatron-LM, arXiv:1909.08053), so that what o and down give
- * is a part of a sum over the ranks. Embedding, norms, logits and sampling are not split: rank 0 samples, and tells the
- * others.
+ * is one term of a sum over the ranks. Embedding, norms, logits and sampling are not split: rank 0 samples, and tells
+ * the others.
  */
 #ifndef FG_RANKS_CUH
 #define FG_RANKS_CUH
@@ -36,11 +36,11 @@ class Ranks {
 	int32_t count() const {
 		return n;
 	}
-	/* The next part of a sum goes to the first addend again: all ranks must agree on the turn. */
+	/* The next term goes to the first addend again: all ranks must agree on the turn. */
 	void first_turn() {
 		turn = 1;
 	}
-	/* Where this rank's part of the next sum goes. */
+	/* Where this rank's term of the next sum goes. */
 	bf16 *next_addend() {
 		return own.addend[turn ^= 1];
 	}
