@@ -137,7 +137,7 @@ FG_API fg_status fg_open(const fg_shape *shape, const fg_options *options, fg_en
 			}
 			/* fg_close clears up what has started, and must leave the message */
 			char text[FG_ERROR_BYTES];
-			snprintf(text, sizeof text, "%s", fg_error_text());
+			snprintf(text, sizeof text, "%s", fg_error());
 			fg_close(e);
 			return fg_fail(status, "%s", text);
 		}

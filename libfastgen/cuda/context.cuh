@@ -35,6 +35,14 @@ struct StepLayout {
 	int32_t max_tiles;
 };
 
+/* What a step returns, in one piece: offsets in bytes. */
+struct ResultLayout {
+	size_t sampled;      /* Sampled [T] */
+	size_t top_ids;      /* int32 [T][FG_MAX_LOGPROBS] */
+	size_t top_logprobs; /* float [T][FG_MAX_LOGPROBS] */
+	size_t bytes;
+};
+
 /* How much of each there is in the step being enqueued. While a graph is captured: the most that its replays may have.
  */
 struct StepExtent {
@@ -46,7 +54,7 @@ struct StepBuffers {
 	char *host; /* pinned, StepLayout.bytes */
 	char *tail; /* pinned: page updates, masks, fills; grows as needed */
 	size_t tail_bytes;
-	char *out; /* pinned: Sampled [T], then alternatives */
+	char *out; /* pinned, ResultLayout.bytes */
 	cudaEvent_t start, end;
 	const fg_batch *batch; /* whose results these are, until step_wait */
 	fg_status failure;
@@ -101,6 +109,7 @@ struct Context {
 	float *rope; /* [head_dim / 2]: frequencies */
 
 	StepLayout layout;
+	ResultLayout results;
 	StepExtent extent;
 	StepBuffers ring[RING];
 	uint64_t n_steps;
@@ -108,9 +117,8 @@ struct Context {
 	char *tail; /* device */
 	size_t tail_bytes;
 	const uint32_t *masks; /* device, of this step, in tail */
-	char *out;             /* device: as StepBuffers.out */
-	size_t out_top; /* where the alternatives begin in out: int32 ids [T][FG_MAX_LOGPROBS], then their float logprobs */
-	bf16 *delta;    /* what linear_add leaves to add to the residual stream: [Gemm::split_rows][H] */
+	char *out;             /* device, results.bytes */
+	bf16 *delta;           /* what linear_add leaves to add to the residual stream: [Gemm::split_rows][H] */
 	bool capturing;
 
 	std::vector<Graph> graphs; /* by n_seqs, ascending */
@@ -122,6 +130,13 @@ struct Context {
 	fg_status failure; /* the first, until step_wait returns it */
 	char failure_text[FG_ERROR_BYTES];
 
+	/* The most tokens and sequences of a step, rounded up to what a product may read and write. */
+	size_t most_tokens() const {
+		return (size_t)Gemm::bucket(base.config->options.max_step_tokens);
+	}
+	size_t most_seqs() const {
+		return (size_t)Gemm::bucket(base.config->options.max_seqs);
+	}
 	/* Query heads that share a KV head. */
 	int32_t group() const {
 		return heads / kv_heads;

@@ -21,7 +21,7 @@ void note(Context *ctx, cudaError_t error, const char *what) {
 void note(Context *ctx, fg_status status) {
 	if (status == FG_OK || ctx->failure) return;
 	ctx->failure = status;
-	snprintf(ctx->failure_text, sizeof ctx->failure_text, "%s", fg_error_text());
+	snprintf(ctx->failure_text, sizeof ctx->failure_text, "%s", fg_error());
 }
 
 fg_status cuda_fail(cudaError_t error, const char *what) {
@@ -104,15 +104,14 @@ fg_status open_device(Context *c) {
 fg_status open(const fg_config *config, int32_t rank, fg_ctx **out) {
 	fg_status status = check_config(config);
 	if (status) return status;
-	const int32_t ranks = config->options.n_devices, *devices = config->options.devices;
 	Context *c = new (std::nothrow) Context();
 	if (!c) {
 		status = fg_fail(FG_OUT_OF_MEMORY, "no memory for an op context");
-		return Ranks().open(config, devices, ranks, rank, status);
+		return Ranks().open(config, rank, status);
 	}
 	*out = &c->base;
 	c->base.config = config, c->base.rank = rank;
-	return c->ranks.open(config, devices, ranks, rank, open_device(c));
+	return c->ranks.open(config, rank, open_device(c));
 }
 
 void close(fg_ctx *ctx) {
@@ -136,8 +135,8 @@ fg_status make_buffers(Context *c) {
 	const fg_shape &s = c->base.config->shape;
 	const fg_options &o = c->base.config->options;
 	fg_buffers &b = c->base.buf;
-	size_t T = (size_t)Gemm::bucket(o.max_step_tokens), D = (size_t)s.head_dim, H = (size_t)s.hidden_size,
-		   I = (size_t)c->intermediate, split_rows = (size_t)Gemm::split_rows(o.max_step_tokens);
+	size_t T = c->most_tokens(), D = (size_t)s.head_dim, H = (size_t)s.hidden_size, I = (size_t)c->intermediate,
+		   split_rows = (size_t)Gemm::split_rows(o.max_step_tokens);
 	size_t rows = std::max<size_t>(
 		std::min<size_t>(LOGITS_BYTES / ((size_t)s.vocab_size * sizeof(float)), (size_t)o.max_seqs), 1);
 	b.logit_rows = (int32_t)rows;
@@ -158,11 +157,10 @@ fg_status make_buffers(Context *c) {
 /* What the other ranks see of this one. */
 fg_status share_memory(Context *c) {
 	if (c->ranks.count() == 1) return FG_OK;
-	const size_t T = (size_t)Gemm::bucket(c->base.config->options.max_step_tokens);
 	SharedMemory own = {};
 	own.addend[0] = c->delta, own.tokens = c->last_token;
-	own.addend[1] =
-		(bf16 *)device_alloc(c, T * (size_t)c->base.config->shape.hidden_size * sizeof(bf16), "activations");
+	own.addend[1] = (bf16 *)device_alloc(c, c->most_tokens() * (size_t)c->base.config->shape.hidden_size * sizeof(bf16),
+	                                     "activations");
 	own.flags = (uint32_t *)device_alloc(c, PEER_FLAGS * sizeof(uint32_t), "what the devices tell each other");
 	if (!own.addend[1] || !own.flags) return FG_OUT_OF_MEMORY;
 	c->ranks.share(own);
@@ -172,7 +170,7 @@ fg_status share_memory(Context *c) {
 fg_status make_state(Context *c) {
 	const fg_config *config = c->base.config;
 	const fg_shape &s = config->shape;
-	size_t S = (size_t)Gemm::bucket(config->options.max_seqs);
+	size_t S = c->most_seqs();
 	for (int32_t i = 0; i < s.n_layers; i++) {
 		auto found = std::find(c->windows.begin(), c->windows.end(), s.layer_window[i]);
 		c->layer_window.push_back((int32_t)(found - c->windows.begin()));
@@ -308,8 +306,8 @@ uint64_t mark_ns(fg_ctx *ctx, uint64_t mark) {
 
 void sample(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, const float *logits) {
 	Context *c = context(ctx);
-	size_t T = (size_t)Gemm::bucket(ctx->config->options.max_step_tokens), top = (size_t)first * FG_MAX_LOGPROBS;
-	Sampled *out = (Sampled *)c->out + first;
+	size_t top = (size_t)first * FG_MAX_LOGPROBS;
+	Sampled *out = (Sampled *)(c->out + c->results.sampled) + first;
 	SampleArgs a = {logits,
 	                (const fg_row *)(c->step + c->layout.rows) + first,
 	                c->capturing ? nullptr : c->masks,
@@ -317,8 +315,8 @@ void sample(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, const 
 	                &out->id,
 	                &out->logprob,
 	                sizeof(Sampled) / sizeof(int32_t),
-	                (int32_t *)(c->out + c->out_top) + top,
-	                (float *)(c->out + c->out_top) + T * FG_MAX_LOGPROBS + top,
+	                (int32_t *)(c->out + c->results.top_ids) + top,
+	                (float *)(c->out + c->results.top_logprobs) + top,
 	                n};
 	if (ctx->rank == 0) note(c, c->sampler.run(a, c->stream), "sampling");
 	if (c->ranks.count() > 1) note(c, c->ranks.follow_first(ctx->config->options.max_seqs, c->stream));

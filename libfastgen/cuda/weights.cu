@@ -293,7 +293,7 @@ struct Reading {
 
 	void fail(fg_status s) {
 		std::lock_guard<std::mutex> lock(mutex);
-		if (status == FG_OK) status = s, text = fg_error_text();
+		if (status == FG_OK) status = s, text = fg_error();
 		stop = true;
 	}
 };

@@ -11,14 +11,11 @@
 #include "../cuda/context.cuh"
 #include "../cuda/elementwise.cuh"
 #include "../sample_math.h"
+#include "array.cuh"
 #include "ops_bench.cuh"
 
-#include <memory>
 #include <random>
 #include <vector>
-
-/* Not std::vector: nvcc 13.0 fails on vectors of C's unnamed structures. */
-template <class T> using Array = std::unique_ptr<T[]>;
 
 /* ---- Ops in a context of their own ---- */
 

@@ -33,7 +33,7 @@ extern "C" {
 	} while (0)
 #define FG(call)                                                                                                       \
 	do {                                                                                                               \
-		if ((call) != FG_OK) die(#call, fg_error_text());                                                              \
+		if ((call) != FG_OK) die(#call, fg_error());                                                                   \
 	} while (0)
 
 static cudaStream_t stream; /* of whatever is being timed */

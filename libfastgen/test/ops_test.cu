@@ -281,16 +281,15 @@ static Values run_sample(Twins &t) {
 static void check_samples(const Twins &t, const Values &logits) {
 	const fg_batch *a = t.cpu_batch, *b = t.cuda_batch;
 	const size_t V = (size_t)t.shape().vocab_size;
-	/* Rounding of the sum of exponentials, and of the result to float32. */
-	auto near = [](float x, float y) { return x == y || std::fabs(x - y) <= 5e-7f * std::fmax(1.0f, std::fabs(y)); };
 	size_t ids = 0, logprobs = 0, tops = 0, copied = 0;
 	for (int32_t r = 0; r < a->n_rows; r++) {
 		const fg_row &row = a->rows[r];
 		ids += a->out.ids[r] != b->out.ids[r];
-		logprobs += row.n_logprobs >= 0 && !near(b->out.logprobs[r], a->out.logprobs[r]);
+		logprobs += row.n_logprobs >= 0 && !same_logprob(b->out.logprobs[r], a->out.logprobs[r]);
 		for (int32_t i = 0; i < row.n_logprobs; i++) {
 			size_t at = (size_t)r * FG_MAX_LOGPROBS + i;
-			tops += a->out.top_ids[at] != b->out.top_ids[at] || !near(b->out.top_logprobs[at], a->out.top_logprobs[at]);
+			tops += a->out.top_ids[at] != b->out.top_ids[at] ||
+			        !same_logprob(b->out.top_logprobs[at], a->out.top_logprobs[at]);
 		}
 		for (const fg_batch *either : {a, b})
 			copied += row.logits_row >= 0 &&

@@ -10,6 +10,7 @@
 
 #include "../cuda/context.cuh"
 #include "../cuda/products/tune.cuh"
+#include "array.cuh"
 #include "compare.cuh"
 
 extern "C" {
@@ -23,19 +24,16 @@ extern const fg_ops fg_cpu_ops; /* the CPU's fg_device_ops, renamed by objcopy (
 
 #include <algorithm>
 #include <cstring>
-#include <memory>
 #include <vector>
 
 #define MUST(call)                                                                                                     \
 	do {                                                                                                               \
 		if ((call) != FG_OK) {                                                                                         \
-			printf("FAILED: %s:%d: %s: %s\n", __FILE__, __LINE__, #call, fg_error_text());                             \
+			printf("FAILED: %s:%d: %s: %s\n", __FILE__, __LINE__, #call, fg_error());                                  \
 			exit(1);                                                                                                   \
 		}                                                                                                              \
 	} while (0)
 
-/* Not std::vector: nvcc 13.0 fails on vectors of C's unnamed structures. */
-template <class T> using Array = std::unique_ptr<T[]>;
 /* ---- both sides ---- */
 
 /* The same matrix on both sides: float32 on the CPU, `dtype` on the device. */

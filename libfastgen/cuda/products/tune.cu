@@ -330,7 +330,7 @@ const char *data(const fg_matrix &m) {
 fg_status fill_inputs(Context *c) {
 	const fg_buffers &b = c->base.buf;
 	const fg_shape &s = c->base.config->shape;
-	const uint64_t T = (uint64_t)Gemm::bucket(c->base.config->options.max_step_tokens);
+	const uint64_t T = c->most_tokens();
 	const uint64_t H = (uint64_t)s.hidden_size;
 	struct {
 		void *to;
