@@ -94,7 +94,8 @@ static void copy_array(void *to, const void *from, size_t bytes) {
 	if (bytes) memcpy(to, from, bytes);
 }
 
-static void plan(arrays x, const fg_step *s) {
+/* Fills in what the step implies: where each sequence's tokens are, what each token is of, and the rows of logits. */
+static void expand(arrays x, const fg_step *s) {
 	int32_t token = 0, row = 0, logits_row = 0;
 	for (int32_t i = 0; i < s->n_seqs; i++) {
 		const fg_step_seq *q = &s->seqs[i];
@@ -139,7 +140,7 @@ fg_batch *fg_batch_new(const fg_ops *ops, const fg_config *config, const fg_step
 	copy_array(x.tokens, s->tokens, (size_t)s->n_tokens * sizeof *x.tokens);
 	copy_array(x.page_updates, s->page_updates, (size_t)s->n_page_updates * sizeof *x.page_updates);
 	copy_array(x.masks, s->masks, (size_t)s->n_masks * ((vocab + 31) / 32) * sizeof *x.masks);
-	plan(x, s);
+	expand(x, s);
 	for (int32_t i = 0; i < s->n_fills; i++) {
 		fg_fill *fill = &x.batch->fills[i];
 		fill->slot = s->fills[i].slot;

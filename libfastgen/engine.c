@@ -11,10 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct engine engine;
-
 typedef struct {
-	engine *engine;
+	fg_engine *engine;
 	fg_ctx *ctx;
 	fg_trace *trace;
 	fg_capacity capacity;
@@ -22,7 +20,7 @@ typedef struct {
 	int32_t rank;
 } rank_state;
 
-struct engine {
+struct fg_engine {
 	const fg_ops *ops;
 	fg_config config;
 	fg_slots slots;
@@ -61,7 +59,7 @@ static void run_step(rank_state *r, fg_command *c) {
 }
 
 static fg_status run_load(rank_state *r) {
-	engine *e = r->engine;
+	fg_engine *e = r->engine;
 	atomic_ullong ignored = 0;
 	atomic_ullong *done = r->rank == 0 ? &e->load_done : &ignored;
 	fg_status status = e->random ? e->ops->load_random(r->ctx, e->random_seed, done, &e->load_cancel)
@@ -72,7 +70,7 @@ static fg_status run_load(rank_state *r) {
 
 static void *rank_main(void *argument) {
 	rank_state *r = argument;
-	engine *e = r->engine;
+	fg_engine *e = r->engine;
 	for (;;) {
 		fg_command *c = fg_queue_take(&e->queue, r->rank);
 		fg_command_kind kind = c->kind; /* the command may be gone once it is finished */
@@ -94,7 +92,7 @@ static void *rank_main(void *argument) {
 }
 
 /* Runs one command on every rank and waits for it. */
-static fg_status run(engine *e, fg_command_kind kind) {
+static fg_status run(fg_engine *e, fg_command_kind kind) {
 	fg_command *c = fg_command_new(kind);
 	if (!c) return FG_OUT_OF_MEMORY;
 	fg_queue_push(&e->queue, c);
@@ -109,7 +107,7 @@ FG_API int32_t fg_abi_version(void) {
 	return FG_ABI_VERSION;
 }
 
-static fg_status start(engine *e) {
+static fg_status start(fg_engine *e) {
 	int32_t n_ranks = e->config.options.n_devices;
 	for (; e->n_started < n_ranks; e->n_started++) {
 		rank_state *r = &e->ranks[e->n_started];
@@ -121,10 +119,10 @@ static fg_status start(engine *e) {
 	return run(e, FG_CMD_OPEN);
 }
 
-FG_API fg_status fg_open(const fg_shape *shape, const fg_options *options, void **out) {
+FG_API fg_status fg_open(const fg_shape *shape, const fg_options *options, fg_engine **out) {
 	if (!out) return fg_fail(FG_INVALID, "engine is NULL; it must point to where the engine goes");
 	*out = NULL;
-	engine *e = calloc(1, sizeof *e);
+	fg_engine *e = calloc(1, sizeof *e);
 	if (!e) return fg_fail(FG_OUT_OF_MEMORY, "no memory for an engine");
 	e->ops = &fg_device_ops;
 	fg_status status = fg_config_init(&e->config, shape, options);
@@ -139,7 +137,7 @@ FG_API fg_status fg_open(const fg_shape *shape, const fg_options *options, void 
 			}
 			/* fg_close clears up what has started, and must leave the message */
 			char text[FG_ERROR_BYTES];
-			snprintf(text, sizeof text, "%s", fg_error_text());
+			snprintf(text, sizeof text, "%s", fg_error());
 			fg_close(e);
 			return fg_fail(status, "%s", text);
 		}
@@ -150,7 +148,7 @@ FG_API fg_status fg_open(const fg_shape *shape, const fg_options *options, void 
 	return status;
 }
 
-static void drop_step(engine *e) {
+static void drop_step(fg_engine *e) {
 	fg_command *c = e->steps[0];
 	fg_batch_free(e->ops, c->batch);
 	fg_command_free(c);
@@ -158,8 +156,7 @@ static void drop_step(engine *e) {
 	memmove(e->steps, e->steps + 1, (size_t)e->n_steps * sizeof *e->steps);
 }
 
-FG_API void fg_close(void *handle) {
-	engine *e = handle;
+FG_API void fg_close(fg_engine *e) {
 	if (!e) return;
 	atomic_store(&e->load_cancel, 1);
 	fg_queue_drain(&e->queue);
@@ -188,7 +185,7 @@ FG_API void fg_close(void *handle) {
 
 /* ---- loading ---- */
 
-static fg_status start_load(engine *e) {
+static fg_status start_load(fg_engine *e) {
 	fg_command *c = fg_command_new(FG_CMD_LOAD);
 	if (!c) return FG_OUT_OF_MEMORY;
 	e->load = c;
@@ -197,14 +194,13 @@ static fg_status start_load(engine *e) {
 	return FG_OK;
 }
 
-static fg_status check_unloaded(engine *e) {
+static fg_status check_unloaded(fg_engine *e) {
 	if (!e) return fg_fail(FG_INVALID, "engine is NULL");
 	if (e->load) return fg_fail(FG_INVALID, "this engine has been loaded before; open another one");
 	return FG_OK;
 }
 
-FG_API fg_status fg_load(void *handle, const fg_tensor *tensors, int32_t n_tensors) {
-	engine *e = handle;
+FG_API fg_status fg_load(fg_engine *e, const fg_tensor *tensors, int32_t n_tensors) {
 	fg_status status = check_unloaded(e);
 	if (status) return status;
 	status = fg_table_init(&e->table, &e->config, tensors, n_tensors);
@@ -216,8 +212,7 @@ FG_API fg_status fg_load(void *handle, const fg_tensor *tensors, int32_t n_tenso
 	return status;
 }
 
-FG_API fg_status fg_load_random(void *handle, uint64_t seed) {
-	engine *e = handle;
+FG_API fg_status fg_load_random(fg_engine *e, uint64_t seed) {
 	fg_status status = check_unloaded(e);
 	if (status) return status;
 	e->random = 1;
@@ -226,8 +221,7 @@ FG_API fg_status fg_load_random(void *handle, uint64_t seed) {
 	return start_load(e);
 }
 
-FG_API fg_status fg_progress(void *handle, fg_load_progress *progress) {
-	engine *e = handle;
+FG_API fg_status fg_progress(fg_engine *e, fg_load_progress *progress) {
 	if (!e || !progress) return fg_fail(FG_INVALID, "engine or progress is NULL");
 	*progress = (fg_load_progress){
 		.done = atomic_load(&e->load_done),
@@ -237,8 +231,7 @@ FG_API fg_status fg_progress(void *handle, fg_load_progress *progress) {
 	return FG_OK;
 }
 
-FG_API fg_status fg_ready(void *handle, fg_capacity *capacity) {
-	engine *e = handle;
+FG_API fg_status fg_ready(fg_engine *e, fg_capacity *capacity) {
 	if (!e || !capacity) return fg_fail(FG_INVALID, "engine or capacity is NULL");
 	if (!e->load) return fg_fail(FG_INVALID, "the engine has no weights; call fg_load or fg_load_random first");
 	fg_status status = fg_queue_wait(&e->queue, e->load);
@@ -260,7 +253,7 @@ FG_API fg_status fg_ready(void *handle, fg_capacity *capacity) {
 
 /* ---- steps ---- */
 
-static fg_status check_ready(engine *e) {
+static fg_status check_ready(fg_engine *e) {
 	if (!e) return fg_fail(FG_INVALID, "engine is NULL");
 	if (e->ready) return FG_OK;
 	if (!e->load) return fg_fail(FG_INVALID, "the engine has no weights; call fg_load or fg_load_random first");
@@ -268,8 +261,7 @@ static fg_status check_ready(engine *e) {
 	return fg_fail(FG_INVALID, "call fg_ready before the first step");
 }
 
-FG_API fg_status fg_submit(void *handle, const fg_step *step) {
-	engine *e = handle;
+FG_API fg_status fg_submit(fg_engine *e, const fg_step *step) {
 	fg_status status = check_ready(e);
 	if (status) return status;
 	if (e->n_steps == FG_STEPS_IN_FLIGHT) {
@@ -332,8 +324,7 @@ static void copy_result(const fg_batch *b, const fg_config *config, fg_result *r
 	}
 }
 
-FG_API fg_status fg_wait(void *handle, fg_result *result) {
-	engine *e = handle;
+FG_API fg_status fg_wait(fg_engine *e, fg_result *result) {
 	if (!e) return fg_fail(FG_INVALID, "engine is NULL");
 	if (!e->n_steps) return fg_fail(FG_INVALID, "no step is out; call fg_submit first");
 	fg_command *c = e->steps[0];
@@ -351,8 +342,7 @@ FG_API fg_status fg_wait(void *handle, fg_result *result) {
 	return status;
 }
 
-FG_API fg_status fg_copy_pages(void *handle, const fg_page_copy *copies, int32_t n_copies) {
-	engine *e = handle;
+FG_API fg_status fg_copy_pages(fg_engine *e, const fg_page_copy *copies, int32_t n_copies) {
 	fg_status status = check_ready(e);
 	if (status) return status;
 	if (n_copies < 0 || (n_copies && !copies)) return fg_fail(FG_INVALID, "copies is NULL or n_copies negative");
@@ -387,8 +377,7 @@ FG_API fg_status fg_copy_pages(void *handle, const fg_page_copy *copies, int32_t
 
 /* ---- tracing ---- */
 
-FG_API fg_status fg_trace_start(void *handle) {
-	engine *e = handle;
+FG_API fg_status fg_trace_start(fg_engine *e) {
 	if (!e) return fg_fail(FG_INVALID, "engine is NULL");
 	if (e->tracing) return fg_fail(FG_INVALID, "a trace is running; stop it first");
 	for (int32_t r = 0; r < e->n_started; r++) {
@@ -399,8 +388,7 @@ FG_API fg_status fg_trace_start(void *handle) {
 	return FG_OK;
 }
 
-FG_API fg_status fg_trace_stop(void *handle, const char *path) {
-	engine *e = handle;
+FG_API fg_status fg_trace_stop(fg_engine *e, const char *path) {
 	if (!e || !path) return fg_fail(FG_INVALID, "engine or path is NULL");
 	if (!e->tracing) return fg_fail(FG_INVALID, "no trace is running; start one first");
 	FILE *file = fopen(path, "w");

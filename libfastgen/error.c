@@ -13,10 +13,6 @@ fg_status fg_fail(fg_status status, const char *format, ...) {
 	return status;
 }
 
-const char *fg_error_text(void) {
-	return text;
-}
-
 FG_API const char *fg_error(void) {
 	return text;
 }

@@ -8,11 +8,8 @@
 
 enum { FG_ERROR_BYTES = 512 };
 
-/* Sets this thread's message and returns `status`, so that a check reads `return fg_fail(FG_INVALID, "...", ...)`. */
+/* Sets this thread's message and returns `status`, so that a check reads `return fg_fail(FG_INVALID, "...", ...)`. A
+ * thread that reports another's failure copies the text that fg_error returned there. */
 fg_status fg_fail(fg_status status, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-/* This thread's message, to carry it to another one: the rank threads' failures are reported by fg_wait and fg_ready.
- */
-const char *fg_error_text(void);
 
 #endif

@@ -258,6 +258,9 @@ typedef struct {
 	int32_t direction; /* fg_direction */
 } fg_page_copy;
 
+/* A model and all that runs it: weights, slots, KV pages, rank threads. From fg_open to fg_close. */
+typedef struct fg_engine fg_engine;
+
 /* The ABI that the library was built with, FG_ABI_VERSION: a mismatch must be refused before any other call. */
 FG_API int32_t fg_abi_version(void);
 
@@ -270,40 +273,40 @@ FG_API fg_status fg_devices(int32_t *count);
 FG_API fg_status fg_device(int32_t device, fg_device_info *info);
 
 /* Makes an engine. *engine is NULL on error. */
-FG_API fg_status fg_open(const fg_shape *shape, const fg_options *options, void **engine);
+FG_API fg_status fg_open(const fg_shape *shape, const fg_options *options, fg_engine **engine);
 
 /* Checks that the table holds every tensor that the shape needs, once, with its shape, then starts to load and returns.
  * fg_progress follows it; fg_ready waits for its end. Once per engine. */
-FG_API fg_status fg_load(void *engine, const fg_tensor *tensors, int32_t n_tensors);
+FG_API fg_status fg_load(fg_engine *engine, const fg_tensor *tensors, int32_t n_tensors);
 
 /* The same with random weights made on the device: each linear layer uniform with the variance 1 / fan_in, norms 1,
  * biases small. The same seed gives the same weights. */
-FG_API fg_status fg_load_random(void *engine, uint64_t seed);
+FG_API fg_status fg_load_random(fg_engine *engine, uint64_t seed);
 
-FG_API fg_status fg_progress(void *engine, fg_load_progress *progress);
+FG_API fg_status fg_progress(fg_engine *engine, fg_load_progress *progress);
 
 /* Waits until the weights are in place, allocates the KV cache (and captures graphs), and says what fits. */
-FG_API fg_status fg_ready(void *engine, fg_capacity *capacity);
+FG_API fg_status fg_ready(fg_engine *engine, fg_capacity *capacity);
 
 /* Queues a step and returns at once. FG_BUSY when FG_STEPS_IN_FLIGHT steps are out already. */
-FG_API fg_status fg_submit(void *engine, const fg_step *step);
+FG_API fg_status fg_submit(fg_engine *engine, const fg_step *step);
 
 /* Waits for the oldest step out and fills in its result. FG_INVALID when none is out. When the step itself failed, its
  * status is returned; the steps after it still run. */
-FG_API fg_status fg_wait(void *engine, fg_result *result);
+FG_API fg_status fg_wait(fg_engine *engine, fg_result *result);
 
 /* Copies KV pages between device and host, before the next step submitted, in the list's order: a page or host page may
  * be the source of one copy and the target of a later one. Copies to the device come after the steps already submitted.
  * Copies to the host may run beside those that have not been waited for, which may read such a page and must not write
  * to it. */
-FG_API fg_status fg_copy_pages(void *engine, const fg_page_copy *copies, int32_t n_copies);
+FG_API fg_status fg_copy_pages(fg_engine *engine, const fg_page_copy *copies, int32_t n_copies);
 
 /* Records every op from the next step on; stop writes them to `path` in Chrome's trace event format (JSON). */
-FG_API fg_status fg_trace_start(void *engine);
-FG_API fg_status fg_trace_stop(void *engine, const char *path);
+FG_API fg_status fg_trace_start(fg_engine *engine);
+FG_API fg_status fg_trace_stop(fg_engine *engine, const char *path);
 
 /* Waits for the steps out, then frees everything. NULL is allowed. */
-FG_API void fg_close(void *engine);
+FG_API void fg_close(fg_engine *engine);
 
 #ifdef __cplusplus
 }

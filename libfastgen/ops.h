@@ -112,7 +112,7 @@ typedef struct {
 	double idle_seconds;
 } fg_output;
 
-/* A step, checked, copied and planned by the engine. Lives until after step_wait. */
+/* A step, checked, copied and expanded by the engine. Lives until after step_wait. */
 typedef struct {
 	int32_t n_seqs, n_tokens, n_rows, n_page_updates, n_fills, n_masks;
 	const fg_step_seq *seqs;            /* [n_seqs] */
@@ -137,9 +137,18 @@ typedef struct {
 	void *gate_up;      /* [T][2 * I]: gate_up's scratch */
 	void *act;          /* [T][I]: a linear input */
 	void *rows;         /* [logit_rows][H]: likewise, of the rows that need logits */
-	void *logits;       /* [logit_rows][V]: a linear output */
+	float *logits;      /* [logit_rows][V] */
 	int32_t logit_rows; /* rows of logits made at once */
 } fg_buffers;
+
+/* What the residual stream [T][H] still lacks: the sum of `count` matrices [T][H] in the library's own format, `stride`
+ * elements apart, which no op has added to it yet. linear_add and all_reduce leave it where adding would cost a pass of
+ * its own; the next op that reads the stream is given it and adds it on the way. */
+typedef struct {
+	const void *data;
+	int32_t count; /* 0: the stream is whole, as always on the CPU */
+	int64_t stride;
+} fg_pending;
 
 /* The part of an op context that the shared code sees: first member of each library's own. */
 typedef struct {
@@ -176,15 +185,15 @@ typedef struct {
 
 	/* residual[t] = embed[tokens[t]] */
 	void (*embed)(fg_ctx *ctx, const fg_batch *batch, void *residual);
-	/* x = RMSNorm(residual) * weight, over n rows of H. Adds what linear_add and all_reduce left pending, if anything.
-	 */
-	void (*add_norm)(fg_ctx *ctx, void *residual, const float *weight, int32_t n, void *x);
-	/* y[n][w.rows] = x[n][w.cols] * w^T */
+	/* residual += pending; x = RMSNorm(residual) * weight, over n rows of H */
+	void (*add_norm)(fg_ctx *ctx, void *residual, fg_pending pending, const float *weight, int32_t n, void *x);
+	/* y[n][w.rows] = x[n][w.cols] * w^T, in the library's own format for activations */
 	void (*linear)(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, void *y);
-	/* residual[n][w.rows] += x[n][w.cols] * w^T, of which this is the rank's part: whole once all_reduce has run. It
-	 * may stay pending until the next op that reads the residual stream (add_norm, gather). */
-	void (*linear_add)(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, void *residual);
-	void (*all_reduce)(fg_ctx *ctx, void *residual, int32_t n);
+	/* residual[n][w.rows] += x[n][w.cols] * w^T, or the product is left in *pending, which is set either way. It is the
+	 * rank's term of a sum over the ranks, which all_reduce completes. */
+	void (*linear_add)(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, void *residual, fg_pending *pending);
+	/* Completes linear_add: the sum over the ranks is in the stream, or left in *pending. */
+	void (*all_reduce)(fg_ctx *ctx, void *residual, int32_t n, fg_pending *pending);
 	/* Bias, norm of each head of q and k, RoPE; q stays in qkv, k and v go to their pages. */
 	void (*qkv_rope)(fg_ctx *ctx, const fg_batch *batch, int32_t layer, void *qkv);
 	/* out[t][heads * D] = attention of token t over its sequence's pages, up to itself, within the layer's window. */
@@ -192,11 +201,14 @@ typedef struct {
 	/* act[n][I] = silu(gate) * up, gate and up being the halves of x[n][H] * w^T. scratch[n][2 * I] may be overwritten.
 	 */
 	void (*gate_up)(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, void *scratch, void *act);
-	/* out[i] = residual[rows[first + i].token], n rows of H */
-	void (*gather)(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, void *residual, void *out);
+	/* out[i] = (residual + pending)[rows[first + i].token], n rows of H */
+	void (*gather)(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, const void *residual,
+	               fg_pending pending, void *out);
+	/* logits[n][V] = x[n][H] * w^T in float32. On rank 0 alone, which samples: elsewhere logits stay undefined. */
+	void (*logits)(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, float *logits);
 	/* Samples or scores rows [first, first + n) from their logits [n][V], into batch->out and the slots' last tokens.
 	 */
-	void (*sample)(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, const void *logits);
+	void (*sample)(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, const float *logits);
 
 	/* A point in the order of ops, and its time in nanoseconds once the steps up to it are over: for tracing. */
 	uint64_t (*mark)(fg_ctx *ctx);

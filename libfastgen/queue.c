@@ -70,7 +70,7 @@ void fg_queue_finish(fg_queue *q, fg_command *c, fg_status status) {
 	pthread_mutex_lock(&q->lock);
 	if (status && !c->status) {
 		c->status = status;
-		snprintf(c->error, sizeof c->error, "%s", fg_error_text());
+		snprintf(c->error, sizeof c->error, "%s", fg_error());
 	}
 	int last = --c->ranks_left == 0, owned = last && c->detached;
 	if (last) {

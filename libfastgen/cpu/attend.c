@@ -15,10 +15,11 @@ typedef struct {
 	float *qkv; /* [T][row] */
 	char *out;
 	int32_t row, heads, kv_heads, group, head_dim; /* row: width of qkv */
-	int32_t chunks, chunk_heads;                   /* a group of more heads than FG_ATTENTION_ROWS is cut up */
-	int32_t block_tokens;                          /* query tokens of one item */
-	int32_t rope_tokens;                           /* of one item of qkv_rope */
-	int32_t n_splits;                              /* when items are single splits: of the longest sequence; else 0 */
+	int32_t item_heads, items_per_group; /* a group of more heads than FG_ATTENTION_ROWS takes several items */
+	int32_t items_per_block;             /* of query tokens: those of all groups */
+	int32_t block_tokens;                /* query tokens of one item */
+	int32_t rope_tokens;                 /* of one item of qkv_rope */
+	int32_t n_spans;                     /* when items are single spans: of the longest sequence; else 0 */
 } job;
 
 static job make_job(cpu_ctx *ctx, const fg_batch *batch, int32_t layer, const void *qkv, void *out) {
@@ -29,17 +30,18 @@ static job make_job(cpu_ctx *ctx, const fg_batch *batch, int32_t layer, const vo
 	j.group = s->n_heads / s->n_kv_heads;
 	j.head_dim = s->head_dim;
 	j.row = (s->n_heads + 2 * s->n_kv_heads) * s->head_dim;
-	j.chunks = (j.group + FG_ATTENTION_ROWS - 1) / FG_ATTENTION_ROWS;
-	j.chunk_heads = (j.group + j.chunks - 1) / j.chunks;
-	j.block_tokens = FG_ATTENTION_ROWS / j.chunk_heads;
+	j.items_per_group = (j.group + FG_ATTENTION_ROWS - 1) / FG_ATTENTION_ROWS;
+	j.items_per_block = j.kv_heads * j.items_per_group;
+	j.item_heads = (j.group + j.items_per_group - 1) / j.items_per_group;
+	j.block_tokens = FG_ATTENTION_ROWS / j.item_heads;
 	return j;
 }
 
 /* Bytes from the start of a page to K (which = 0) or V (1) of a layer's KV head. */
 static size_t page_offset(const job *j, int which, int32_t kv_head) {
-	size_t tile = (size_t)FG_PAGE_TOKENS * (size_t)j->head_dim;
-	size_t tiles = ((size_t)j->layer * 2 + (size_t)which) * (size_t)j->kv_heads + (size_t)kv_head;
-	return tiles * tile * (size_t)fg_dtype_bytes(j->ctx->base.config->options.kv_dtype);
+	size_t panel = (size_t)FG_PAGE_TOKENS * (size_t)j->head_dim;
+	size_t before = ((size_t)j->layer * 2 + (size_t)which) * (size_t)j->kv_heads + (size_t)kv_head;
+	return before * panel * (size_t)fg_dtype_bytes(j->ctx->base.config->options.kv_dtype);
 }
 
 static const int32_t *page_table(const job *j, int32_t slot) {
@@ -114,23 +116,24 @@ void cpu_qkv_rope(fg_ctx *base, const fg_batch *batch, int32_t layer, void *qkv)
 
 /* ---- attention ---- */
 
-/* One item: some query tokens of a sequence with a chunk of a group's heads. */
+/* One item: some query tokens of a sequence, and the heads of a group or some of them. */
 typedef struct {
 	int32_t seq, first, n_tokens; /* tokens: of the step */
 	int32_t kv_head, head, n_heads;
 	int32_t low[FG_ATTENTION_ROWS], high[FG_ATTENTION_ROWS];
-	int32_t first_split, last_split;
+	int32_t first_span, last_span;
 	fg_attention_args args;
 } item;
 
-static item make_item(const job *j, cpu_block block, int32_t part) {
+static item make_item(const job *j, int32_t index) {
 	const cpu_ctx *ctx = j->ctx;
 	const fg_config *config = ctx->base.config;
+	cpu_block block = ctx->blocks[index / j->items_per_block];
 	item it = {.seq = block.seq, .first = block.first, .n_tokens = block.n_tokens};
-	it.kv_head = part / j->chunks;
-	int32_t in_group = part % j->chunks * j->chunk_heads;
+	it.kv_head = index % j->items_per_block / j->items_per_group;
+	int32_t in_group = index % j->items_per_group * j->item_heads;
 	it.head = it.kv_head * j->group + in_group;
-	it.n_heads = j->group - in_group < j->chunk_heads ? j->group - in_group : j->chunk_heads;
+	it.n_heads = j->group - in_group < j->item_heads ? j->group - in_group : j->item_heads;
 	int32_t window = config->shape.layer_window[j->layer];
 	for (int32_t t = 0; t < it.n_tokens; t++) {
 		int32_t position = j->batch->positions[it.first + t];
@@ -141,8 +144,8 @@ static item make_item(const job *j, cpu_block block, int32_t part) {
 		}
 	}
 	int32_t n_rows = it.n_tokens * it.n_heads;
-	it.first_split = it.low[0] / FG_SPLIT_TOKENS; /* positions rise with the rows */
-	it.last_split = (it.high[n_rows - 1] - 1) / FG_SPLIT_TOKENS;
+	it.first_span = it.low[0] / FG_SPAN_TOKENS; /* positions rise with the rows */
+	it.last_span = (it.high[n_rows - 1] - 1) / FG_SPAN_TOKENS;
 	it.args = (fg_attention_args){
 		.kv = ctx->kv,
 		.page_bytes = ctx->page_bytes,
@@ -182,37 +185,36 @@ static void clear(fg_softmax *s, int32_t n_rows) {
 
 static void whole_item(void *argument, int32_t index, int32_t thread) {
 	const job *j = argument;
-	int32_t parts = j->kv_heads * j->chunks;
-	index = j->ctx->n_blocks * parts - 1 - index; /* the last blocks of a prompt see most keys: start with them */
-	item it = make_item(j, j->ctx->blocks[index / parts], index % parts);
+	/* The last blocks of a prompt see most keys: start with them. */
+	item it = make_item(j, j->ctx->n_blocks * j->items_per_block - 1 - index);
 	fg_attention_scratch *s = &j->ctx->attention_scratch[thread];
 	it.args.low = it.low;
 	it.args.high = it.high;
 	load_queries(j, &it, s);
-	if (it.first_split == it.last_split) { /* merging one run into nothing would copy it */
-		j->ctx->kernels->attend(&it.args, it.first_split, s);
+	if (it.first_span == it.last_span) { /* merging one run into nothing would copy it */
+		j->ctx->kernels->attend(&it.args, it.first_span, s);
 		store_result(j, &it, &s->run);
 		return;
 	}
 	clear(&s->total, it.args.n_rows);
-	for (int32_t split = it.first_split; split <= it.last_split; split++) {
-		j->ctx->kernels->attend(&it.args, split, s);
+	for (int32_t span = it.first_span; span <= it.last_span; span++) {
+		j->ctx->kernels->attend(&it.args, span, s);
 		j->ctx->kernels->merge(&s->total, &s->run, it.args.n_rows, j->head_dim);
 	}
 	store_result(j, &it, &s->total);
 }
 
-/* The same, with every split an item of its own: for few and long sequences. */
-static void split_item(void *argument, int32_t index, int32_t thread) {
+/* The same, with every span an item of its own: for few and long sequences. */
+static void span_item(void *argument, int32_t index, int32_t thread) {
 	const job *j = argument;
-	int32_t parts = j->kv_heads * j->chunks, split = index % j->n_splits, whole = index / j->n_splits;
-	item it = make_item(j, j->ctx->blocks[whole / parts], whole % parts);
-	if (split < it.first_split || split > it.last_split) return;
+	int32_t span = index % j->n_spans;
+	item it = make_item(j, index / j->n_spans);
+	if (span < it.first_span || span > it.last_span) return;
 	fg_attention_scratch *s = &j->ctx->attention_scratch[thread];
 	it.args.low = it.low;
 	it.args.high = it.high;
 	load_queries(j, &it, s);
-	j->ctx->kernels->attend(&it.args, split, s);
+	j->ctx->kernels->attend(&it.args, span, s);
 	fg_softmax *partial = &j->ctx->partials[index];
 	clear(partial, it.args.n_rows);
 	j->ctx->kernels->merge(partial, &s->run, it.args.n_rows, j->head_dim);
@@ -220,17 +222,16 @@ static void split_item(void *argument, int32_t index, int32_t thread) {
 
 static void merge_item(void *argument, int32_t whole, int32_t thread) {
 	const job *j = argument;
-	int32_t parts = j->kv_heads * j->chunks;
-	item it = make_item(j, j->ctx->blocks[whole / parts], whole % parts);
+	item it = make_item(j, whole);
 	fg_softmax *total = &j->ctx->attention_scratch[thread].total;
 	clear(total, it.args.n_rows);
-	for (int32_t split = it.first_split; split <= it.last_split; split++) {
-		j->ctx->kernels->merge(total, &j->ctx->partials[whole * j->n_splits + split], it.args.n_rows, j->head_dim);
+	for (int32_t span = it.first_span; span <= it.last_span; span++) {
+		j->ctx->kernels->merge(total, &j->ctx->partials[whole * j->n_spans + span], it.args.n_rows, j->head_dim);
 	}
 	store_result(j, &it, total);
 }
 
-void cpu_plan_attention(cpu_ctx *ctx, const fg_batch *batch) {
+void cpu_list_blocks(cpu_ctx *ctx, const fg_batch *batch) {
 	job j = make_job(ctx, batch, 0, NULL, NULL);
 	ctx->n_blocks = 0;
 	ctx->longest = 0;
@@ -247,11 +248,11 @@ void cpu_plan_attention(cpu_ctx *ctx, const fg_batch *batch) {
 void cpu_attention(fg_ctx *base, const fg_batch *batch, int32_t layer, const void *qkv, void *out) {
 	cpu_ctx *ctx = (cpu_ctx *)base;
 	job j = make_job(ctx, batch, layer, qkv, out);
-	int32_t items = ctx->n_blocks * j.kv_heads * j.chunks, threads = fg_pool_threads(ctx->pool);
-	int32_t n_splits = (ctx->longest + FG_SPLIT_TOKENS - 1) / FG_SPLIT_TOKENS;
-	if (threads > 1 && n_splits > 1 && items < 4 * threads && (int64_t)items * n_splits <= CPU_PARTIALS) {
-		j.n_splits = n_splits;
-		fg_parallel(ctx->pool, items * n_splits, split_item, &j);
+	int32_t items = ctx->n_blocks * j.items_per_block, threads = fg_pool_threads(ctx->pool);
+	int32_t n_spans = (ctx->longest + FG_SPAN_TOKENS - 1) / FG_SPAN_TOKENS;
+	if (threads > 1 && n_spans > 1 && items < 4 * threads && (int64_t)items * n_spans <= CPU_PARTIALS) {
+		j.n_spans = n_spans;
+		fg_parallel(ctx->pool, items * n_spans, span_item, &j);
 		for (int32_t i = 0; i < items; i++) merge_item(&j, i, 0);
 	} else if ((int64_t)items * j.block_tokens * ctx->longest * j.head_dim < FG_SMALL) {
 		for (int32_t i = 0; i < items; i++) whole_item(&j, i, 0);

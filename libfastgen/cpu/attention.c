@@ -3,7 +3,7 @@
  * running softmax (Milakov and Gimelshein, arXiv:1805.02867), scores and sums in float32.
  *
  * A row's result depends on its own query and keys alone: pages are visited in order, their edges and those of the
- * splits lie at absolute positions, and keys that a row does not see never enter its sums, not even times 0.
+ * spans lie at absolute positions, and keys that a row does not see never enter its sums, not even times 0.
  *
  * K is stored [head_dim][64] within a page, so that both products are the same operation: a row of scalars times a
  * matrix whose rows are contiguous vectors.
@@ -161,7 +161,7 @@ INLINE void attend_page(const fg_attention_args *a, int32_t page, int more, cons
 	}
 }
 
-void FG_ISA(fg_attend)(const fg_attention_args *a, int32_t split, fg_attention_scratch *s) {
+void FG_ISA(fg_attend)(const fg_attention_args *a, int32_t span, fg_attention_scratch *s) {
 	int32_t low = a->low[0], high = a->high[0];
 	for (int row = 0; row < a->n_rows; row++) {
 		if (a->low[row] < low) low = a->low[row];
@@ -170,7 +170,7 @@ void FG_ISA(fg_attend)(const fg_attention_args *a, int32_t split, fg_attention_s
 		s->run.sum[row] = 0;
 		memset(s->run.acc[row], 0, (size_t)a->head_dim * sizeof(float));
 	}
-	int32_t start = split * FG_SPLIT_TOKENS, end = start + FG_SPLIT_TOKENS;
+	int32_t start = span * FG_SPAN_TOKENS, end = start + FG_SPAN_TOKENS;
 	if (low < start) low = start;
 	if (high > end) high = end;
 	for (int32_t page = low / FG_PAGE_TOKENS; page * FG_PAGE_TOKENS < high; page++) {

@@ -12,7 +12,7 @@
 enum {
 	/* Loops over fewer values than this run on the calling thread: to share them out takes longer. */
 	FG_SMALL = 1 << 14,
-	CPU_PARTIALS = 4096, /* splits of long sequences in one layer that may be computed apart */
+	CPU_PARTIALS = 4096, /* spans of long sequences in one layer that may be computed apart */
 	CPU_LOGIT_ROWS = 64, /* rows of logits made at once: bounds the memory of a step that scores a long prompt */
 };
 
@@ -71,11 +71,12 @@ fg_status cpu_load_random(fg_ctx *ctx, uint64_t seed, atomic_ullong *done, atomi
 
 /* matmul.c */
 void cpu_linear(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, void *y);
-void cpu_linear_add(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, void *residual);
+void cpu_linear_add(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, void *residual, fg_pending *pending);
+void cpu_logits(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, float *logits);
 
 /* attend.c */
 void cpu_qkv_rope(fg_ctx *ctx, const fg_batch *batch, int32_t layer, void *qkv);
-void cpu_plan_attention(cpu_ctx *ctx, const fg_batch *batch); /* in step_begin */
+void cpu_list_blocks(cpu_ctx *ctx, const fg_batch *batch); /* in step_begin */
 void cpu_attention(fg_ctx *ctx, const fg_batch *batch, int32_t layer, const void *qkv, void *out);
 
 #endif

@@ -48,7 +48,7 @@ void FG_ISA(fg_load)(const void *in, int32_t n, int32_t dtype, float *out) {
 }
 
 void FG_ISA(fg_linear)(const fg_linear_args *args);
-void FG_ISA(fg_attend)(const fg_attention_args *args, int32_t split, fg_attention_scratch *scratch);
+void FG_ISA(fg_attend)(const fg_attention_args *args, int32_t span, fg_attention_scratch *scratch);
 void FG_ISA(fg_merge)(fg_softmax *total, const fg_softmax *run, int32_t n_rows, int32_t head_dim);
 void FG_ISA(fg_finish)(const fg_softmax *total, int32_t row, int32_t head_dim, fg_x_format format, void *out);
 

@@ -33,7 +33,7 @@ typedef struct {
 
 enum {
 	FG_ATTENTION_ROWS = 32, /* most query rows of one call */
-	FG_SPLIT_TOKENS = 512,  /* keys are summed up in runs of this many, at absolute positions, then the runs' sums */
+	FG_SPAN_TOKENS = 512,   /* keys are summed up in spans of this many, at absolute positions, then the spans' sums */
 	FG_MAX_HEAD_DIM = 128,
 };
 
@@ -46,8 +46,8 @@ typedef struct {
 
 /* Scratch of one thread. */
 typedef struct {
-	fg_softmax run;   /* the split at hand */
-	fg_softmax total; /* the splits before it */
+	fg_softmax run;   /* the span at hand */
+	fg_softmax total; /* the spans before it */
 	_Alignas(64) float q[FG_ATTENTION_ROWS][FG_MAX_HEAD_DIM];
 	_Alignas(64) float scores[FG_ATTENTION_ROWS][FG_PAGE_TOKENS];
 } fg_attention_scratch;
@@ -68,8 +68,8 @@ typedef struct {
 	const char *isa;
 	int32_t bf16_dot;
 	void (*linear)(const fg_linear_args *args);
-	/* scratch->run = attention over the keys of split `split` (positions [split * 512, split * 512 + 512)) alone */
-	void (*attend)(const fg_attention_args *args, int32_t split, fg_attention_scratch *scratch);
+	/* scratch->run = attention over the keys of span `span` (positions [span * 512, span * 512 + 512)) alone */
+	void (*attend)(const fg_attention_args *args, int32_t span, fg_attention_scratch *scratch);
 	/* total = total merged with run, row by row */
 	void (*merge)(fg_softmax *total, const fg_softmax *run, int32_t n_rows, int32_t head_dim);
 	/* out[row] = total / its sum; out is the first of head_dim values in `format` */

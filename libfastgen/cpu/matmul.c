@@ -70,6 +70,11 @@ void cpu_linear(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, void 
 	multiply(ctx, x, w, n, y, 0);
 }
 
-void cpu_linear_add(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, void *residual) {
+void cpu_linear_add(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, void *residual, fg_pending *pending) {
 	multiply(ctx, x, w, n, residual, 1);
+	*pending = (fg_pending){0};
+}
+
+void cpu_logits(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, float *logits) {
+	multiply(ctx, x, w, n, logits, 0);
 }

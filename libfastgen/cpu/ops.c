@@ -206,7 +206,7 @@ static void cpu_step_begin(fg_ctx *base, fg_batch *batch) {
 		const fg_page_update *u = &batch->page_updates[i];
 		ctx->page_table[(size_t)u->slot * (size_t)base->config->pages_per_seq + (size_t)u->index] = u->page;
 	}
-	cpu_plan_attention(ctx, batch);
+	cpu_list_blocks(ctx, batch);
 	token_job job = {.ctx = ctx, .batch = batch, .run = rope_table_token};
 	for_tokens(&job, batch->n_tokens, base->config->shape.head_dim * 16);
 }
@@ -261,7 +261,8 @@ static void norm_token(token_job *j, int32_t t, int32_t thread) {
 	                          (char *)j->out + at * fg_x_bytes(j->ctx->x_format));
 }
 
-static void cpu_add_norm(fg_ctx *base, void *residual, const float *weight, int32_t n, void *x) {
+static void cpu_add_norm(fg_ctx *base, void *residual, fg_pending pending, const float *weight, int32_t n, void *x) {
+	(void)pending; /* nothing: linear_add adds at once */
 	token_job job = {.ctx = (cpu_ctx *)base, .in = residual, .weight = weight, .out = x, .run = norm_token};
 	for_tokens(&job, n, base->config->shape.hidden_size);
 }
@@ -280,14 +281,17 @@ static void cpu_gate_up(fg_ctx *base, const void *x, const fg_matrix *w, int32_t
 	for_tokens(&job, n, base->config->shape.intermediate_size * 4);
 }
 
-static void cpu_all_reduce(fg_ctx *base, void *residual, int32_t n) {
-	(void)base, (void)residual, (void)n; /* one rank */
+static void cpu_all_reduce(fg_ctx *base, void *residual, int32_t n, fg_pending *pending) {
+	(void)base, (void)residual, (void)n, (void)pending; /* one rank */
 }
 
-static void cpu_gather(fg_ctx *base, const fg_batch *batch, int32_t first, int32_t n, void *residual, void *out) {
+static void cpu_gather(fg_ctx *base, const fg_batch *batch, int32_t first, int32_t n, const void *residual,
+                       fg_pending pending, void *out) {
+	(void)pending; /* nothing: linear_add adds at once */
 	size_t bytes = (size_t)base->config->shape.hidden_size * sizeof(float);
 	for (int32_t i = 0; i < n; i++)
-		memcpy((char *)out + (size_t)i * bytes, (char *)residual + (size_t)batch->rows[first + i].token * bytes, bytes);
+		memcpy((char *)out + (size_t)i * bytes, (const char *)residual + (size_t)batch->rows[first + i].token * bytes,
+		       bytes);
 }
 
 static void sample_row(token_job *j, int32_t i, int32_t thread) {
@@ -317,7 +321,7 @@ static void sample_row(token_job *j, int32_t i, int32_t thread) {
 	}
 }
 
-static void cpu_sample(fg_ctx *base, const fg_batch *batch, int32_t first, int32_t n, const void *logits) {
+static void cpu_sample(fg_ctx *base, const fg_batch *batch, int32_t first, int32_t n, const float *logits) {
 	token_job job = {.ctx = (cpu_ctx *)base, .batch = batch, .in = logits, .first = first, .run = sample_row};
 	for_tokens(&job, n, base->config->shape.vocab_size);
 }
@@ -353,6 +357,7 @@ const fg_ops fg_device_ops = {
 	.gate_up = cpu_gate_up,
 	.all_reduce = cpu_all_reduce,
 	.gather = cpu_gather,
+	.logits = cpu_logits,
 	.sample = cpu_sample,
 	.mark = cpu_mark,
 	.mark_ns = cpu_mark_ns,

@@ -5,16 +5,11 @@
 #ifndef FG_CONTEXT_CUH
 #define FG_CONTEXT_CUH
 
-#include <atomic>
-using std::atomic_int, std::atomic_ullong; /* what ops.h finds in C's stdatomic.h */
-extern "C" {
-#include "../ops.h"
-}
-
 #include "attention/decode.cuh"
 #include "attention/prefill.cuh"
-#include "products/gemm.cuh"
+#include "ops.cuh"
 #include "pinned.cuh"
+#include "products/gemm.cuh"
 #include "ranks/ranks.cuh"
 #include "sampling/sample.cuh"
 
@@ -34,10 +29,18 @@ struct StepLayout {
 	size_t rows;      /* fg_row [T] */
 	size_t seqs;      /* AttnSeq [S]: decoding sequences first, then the others */
 	size_t tiles;     /* PrefillTile [...]*/
-	size_t plans;     /* DecodeShare [decode_blocks] per distinct window, plan_bytes apart */
-	size_t plan_bytes;
+	size_t shares;    /* DecodeShare [decode_blocks] per distinct window, share_bytes apart */
+	size_t share_bytes;
 	size_t bytes;
 	int32_t max_tiles;
+};
+
+/* What a step returns, in one piece: offsets in bytes. */
+struct ResultLayout {
+	size_t sampled;      /* Sampled [T] */
+	size_t top_ids;      /* int32 [T][FG_MAX_LOGPROBS] */
+	size_t top_logprobs; /* float [T][FG_MAX_LOGPROBS] */
+	size_t bytes;
 };
 
 /* How much of each there is in the step being enqueued. While a graph is captured: the most that its replays may have.
@@ -51,7 +54,7 @@ struct StepBuffers {
 	char *host; /* pinned, StepLayout.bytes */
 	char *tail; /* pinned: page updates, masks, fills; grows as needed */
 	size_t tail_bytes;
-	char *out; /* pinned: Sampled [T], then alternatives */
+	char *out; /* pinned, ResultLayout.bytes */
 	cudaEvent_t start, end;
 	const fg_batch *batch; /* whose results these are, until step_wait */
 	fg_status failure;
@@ -80,7 +83,7 @@ struct Context {
 	Gemm gemm;
 
 	Ranks ranks;
-	/* This rank's share. */
+	/* This rank's shard. */
 	int32_t heads, kv_heads, intermediate;
 
 	bf16 *weights; /* all matrices, in one block */
@@ -106,6 +109,7 @@ struct Context {
 	float *rope; /* [head_dim / 2]: frequencies */
 
 	StepLayout layout;
+	ResultLayout results;
 	StepExtent extent;
 	StepBuffers ring[RING];
 	uint64_t n_steps;
@@ -113,10 +117,8 @@ struct Context {
 	char *tail; /* device */
 	size_t tail_bytes;
 	const uint32_t *masks; /* device, of this step, in tail */
-	char *out;             /* device: as StepBuffers.out */
-	size_t out_top; /* where the alternatives begin in out: int32 ids [T][FG_MAX_LOGPROBS], then their float logprobs */
-	bf16 *delta;    /* what linear_add left to add to the residual stream: [Gemm::part_rows][H] */
-	Parts pending;  /* of it; none = nothing is to be added */
+	char *out;             /* device, results.bytes */
+	bf16 *delta;           /* what linear_add leaves to add to the residual stream: [Gemm::split_rows][H] */
 	bool capturing;
 
 	std::vector<Graph> graphs; /* by n_seqs, ascending */
@@ -128,9 +130,16 @@ struct Context {
 	fg_status failure; /* the first, until step_wait returns it */
 	char failure_text[FG_ERROR_BYTES];
 
-	/* What o and down give: of several ranks, a part of a sum. */
-	Output sum_output() const {
-		return ranks.count() == 1 ? Output::PARTS : Output::BF16;
+	/* The most tokens and sequences of a step, rounded up to what a product may read and write. */
+	size_t most_tokens() const {
+		return (size_t)Gemm::bucket(base.config->options.max_step_tokens);
+	}
+	size_t most_seqs() const {
+		return (size_t)Gemm::bucket(base.config->options.max_seqs);
+	}
+	/* Query heads that share a KV head. */
+	int32_t group() const {
+		return heads / kv_heads;
 	}
 };
 
@@ -165,16 +174,14 @@ fg_status load_random(fg_ctx *ctx, uint64_t seed, atomic_ullong *done, atomic_in
 /* bf16 numbers, even in [-range, range): of a random stream (../random.h), launched on `stream`. */
 cudaError_t fill_random(bf16 *to, uint64_t n, uint64_t random_stream, float range, cudaStream_t stream);
 
-/* ---- products/plan_products.cu ---- */
-fg_status plan_products(Context *ctx);
-
 /* ---- elementwise.cu, attention.cu, linear in ops.cu: see ops.h ---- */
 void embed(fg_ctx *ctx, const fg_batch *batch, void *residual);
-void add_norm(fg_ctx *ctx, void *residual, const float *weight, int32_t n, void *x);
+void add_norm(fg_ctx *ctx, void *residual, fg_pending pending, const float *weight, int32_t n, void *x);
 void qkv_rope(fg_ctx *ctx, const fg_batch *batch, int32_t layer, void *qkv);
-void gather(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, void *residual, void *out);
+void gather(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, const void *residual, fg_pending pending,
+            void *out);
 void attention(fg_ctx *ctx, const fg_batch *batch, int32_t layer, const void *qkv, void *out);
-void sample(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, const void *logits);
+void sample(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, const float *logits);
 
 } // namespace fg
 

@@ -26,8 +26,8 @@ struct KvPool {
 	int32_t kv_heads;
 	int32_t head_dim;
 
-	/* Where the PAGE x head_dim tile of one page begins, in tiles. kv: 0 = K, 1 = V. */
-	__device__ __forceinline__ int64_t tile(int32_t page, int32_t layer, int32_t kv, int32_t head) const {
+	/* Where the panel [PAGE][head_dim] of a page begins, counted in panels. kv: 0 = K, 1 = V. */
+	__device__ __forceinline__ int64_t panel(int32_t page, int32_t layer, int32_t kv, int32_t head) const {
 		return (((int64_t)page * n_layers + layer) * 2 + kv) * kv_heads + head;
 	}
 };

@@ -19,27 +19,27 @@ namespace {
 
 constexpr int THREADS = 256;
 
-/* Eight elements of the stream and of what is pending, read at once: as many parts as there are of PARTS at most, 0 =
- * nothing is pending. */
-template <int PARTS> struct Pending {
-	uint4 stream, part[PARTS > 0 ? PARTS : 1];
-	int count; /* of the parts */
+/* Eight elements of the stream and of what is pending, MOST matrices or fewer: all read at once. */
+template <int MOST> struct Sum {
+	uint4 stream, term[MOST > 0 ? MOST : 1];
+	int count; /* of the terms */
 
-	__device__ __forceinline__ void load(const bf16 *residual, const bf16 *delta, const Parts &pending) {
+	/* Eight elements from `residual` on, in the stream, and from `first` on, in the first matrix. */
+	__device__ __forceinline__ void load(const bf16 *residual, const bf16 *first, const fg_pending &pending) {
 		stream = *(const uint4 *)residual;
-		count = PARTS > 1 ? pending.count : PARTS;
+		count = MOST > 1 ? pending.count : MOST;
 #pragma unroll
-		for (int p = 0; p < PARTS; p++)
-			if (p < count) part[p] = *(const uint4 *)(delta + p * pending.stride);
+		for (int p = 0; p < MOST; p++)
+			if (p < count) term[p] = *(const uint4 *)(first + p * pending.stride);
 	}
 
-	/* As it will be read again. */
-	__device__ __forceinline__ Floats rounded_sum() const {
+	/* As it will be read again: rounded to bf16. */
+	__device__ __forceinline__ Floats rounded() const {
 		Floats sum = floats(stream);
 #pragma unroll
-		for (int p = 0; p < PARTS; p++) {
+		for (int p = 0; p < MOST; p++) {
 			if (p >= count) continue;
-			Floats f = floats(part[p]);
+			Floats f = floats(term[p]);
 #pragma unroll
 			for (int i = 0; i < VECTOR; i++) sum.v[i] += f.v[i];
 		}
@@ -57,13 +57,13 @@ __device__ __forceinline__ float warp_sum(float x) {
 
 /* Sum over the block, in every thread. */
 __device__ __forceinline__ float block_sum(float x) {
-	__shared__ float part[THREADS / WARP];
+	__shared__ float of_warp[THREADS / WARP];
 	x = warp_sum(x);
-	if (threadIdx.x % WARP == 0) part[threadIdx.x / WARP] = x;
+	if (threadIdx.x % WARP == 0) of_warp[threadIdx.x / WARP] = x;
 	__syncthreads();
 	x = 0;
 #pragma unroll
-	for (int i = 0; i < THREADS / WARP; i++) x += part[i];
+	for (int i = 0; i < THREADS / WARP; i++) x += of_warp[i];
 	return x;
 }
 
@@ -81,9 +81,9 @@ __global__ void __launch_bounds__(THREADS) embed_kernel(const bf16 *table, const
 }
 
 /* A row a block, held in registers between the sum of squares and the scaling. */
-template <int VECTORS, int PARTS>
-__global__ void __launch_bounds__(THREADS) add_norm_kernel(bf16 *residual, const bf16 *delta, Parts parts,
-                                                           const float *weight, bf16 *x, int hidden, float eps) {
+template <int VECTORS, int MOST>
+__global__ void __launch_bounds__(THREADS)
+	add_norm_kernel(bf16 *residual, fg_pending pending, const float *weight, bf16 *x, int hidden, float eps) {
 	let_next_start();
 	int64_t row = (int64_t)blockIdx.x * hidden;
 	Floats r[VECTORS], w[VECTORS];
@@ -93,19 +93,19 @@ __global__ void __launch_bounds__(THREADS) add_norm_kernel(bf16 *residual, const
 		if (i < hidden) w[k] = load_float(weight + i);
 	}
 	await_previous();
-	Pending<PARTS> pending[VECTORS];
+	Sum<MOST> sum[VECTORS];
 #pragma unroll
 	for (int k = 0; k < VECTORS; k++) {
 		int i = (threadIdx.x + k * THREADS) * VECTOR;
-		if (i < hidden) pending[k].load(residual + row + i, delta + row + i, parts);
+		if (i < hidden) sum[k].load(residual + row + i, (const bf16 *)pending.data + row + i, pending);
 	}
 	float squares = 0;
 #pragma unroll
 	for (int k = 0; k < VECTORS; k++) {
 		int i = (threadIdx.x + k * THREADS) * VECTOR;
 		if (i >= hidden) break;
-		r[k] = pending[k].rounded_sum();
-		if (PARTS > 0) store_bf16(residual + row + i, r[k]);
+		r[k] = sum[k].rounded();
+		if (MOST > 0) store_bf16(residual + row + i, r[k]);
 #pragma unroll
 		for (int j = 0; j < VECTOR; j++) squares += r[k].v[j] * r[k].v[j];
 	}
@@ -149,16 +149,16 @@ struct RopeArgs {
 	const float *inv_freq;        /* [D / 2] */
 	const int32_t *positions, *slots;
 	int32_t heads, layer;
-	int32_t splits; /* blocks a token */
+	int32_t blocks_per_token;
 	float rope_scale, eps;
 };
 
-/* A token for every `splits` blocks, heads over their warps. A lane holds elements 2 * lane and the next one of each
- * half of the head, the pairs that RoPE turns. */
+/* A token for every `blocks_per_token` blocks, heads over their warps. A lane holds elements 2 * lane and the next one
+ * of each half of the head, the pairs that RoPE turns. */
 template <int D> __global__ void __launch_bounds__(THREADS) qkv_rope_kernel(const __grid_constant__ RopeArgs a) {
 	let_next_start();
 	constexpr int HALF = D / 2, PAIRS = HALF / WARP > 0 ? HALF / WARP : 1; /* pairs a lane */
-	int token = blockIdx.x / a.splits, slot = a.slots[token];
+	int token = blockIdx.x / a.blocks_per_token, slot = a.slots[token];
 	int position = a.positions[token], lane = threadIdx.x % WARP;
 	int first = lane * PAIRS;
 	bool active = first < HALF;
@@ -174,8 +174,8 @@ template <int D> __global__ void __launch_bounds__(THREADS) qkv_rope_kernel(cons
 	if (slot < 0) return; /* padding */
 	int kv_heads = a.kv.kv_heads, all = a.heads + 2 * kv_heads;
 	bf16 *row = a.qkv + (int64_t)token * all * D;
-	int first_head = blockIdx.x % a.splits * (THREADS / WARP) + threadIdx.x / WARP;
-	for (int h = first_head; h < all; h += a.splits * (THREADS / WARP)) {
+	int first_head = blockIdx.x % a.blocks_per_token * (THREADS / WARP) + threadIdx.x / WARP;
+	for (int h = first_head; h < all; h += a.blocks_per_token * (THREADS / WARP)) {
 		bf16 *head = row + h * D;
 		float low[PAIRS], high[PAIRS];
 		if (active) load_few(head + first, low), load_few(head + HALF + first, high);
@@ -206,7 +206,7 @@ template <int D> __global__ void __launch_bounds__(THREADS) qkv_rope_kernel(cons
 		bf16 *to = head;
 		if (!is_q) {
 			int kv_head = (h - a.heads) % kv_heads;
-			to = a.kv.data + (a.kv.tile(page, a.layer, is_v, kv_head) * PAGE + position % PAGE) * D;
+			to = a.kv.data + (a.kv.panel(page, a.layer, is_v, kv_head) * PAGE + position % PAGE) * D;
 		}
 		/* What a page keeps of an earlier owner is multiplied by 0, and must be finite for that. */
 #pragma unroll
@@ -230,30 +230,30 @@ __global__ void __launch_bounds__(THREADS)
 }
 
 /* A row a block. */
-template <int PARTS>
+template <int MOST>
 __global__ void __launch_bounds__(THREADS)
-	gather_kernel(const fg_row *rows, const bf16 *residual, const bf16 *delta, Parts parts, bf16 *out, int hidden) {
+	gather_kernel(const fg_row *rows, const bf16 *residual, const __grid_constant__ fg_pending pending, bf16 *out,
+	              int hidden) {
 	await_previous();
 	int64_t from = (int64_t)rows[blockIdx.x].token * hidden, to = (int64_t)blockIdx.x * hidden;
 	for (int i = threadIdx.x * VECTOR; i < hidden; i += THREADS * VECTOR) {
-		Pending<PARTS> pending;
-		pending.load(residual + from + i, delta + from + i, parts);
-		store_bf16(out + to + i, pending.rounded_sum());
+		Sum<MOST> sum;
+		sum.load(residual + from + i, (const bf16 *)pending.data + from + i, pending);
+		store_bf16(out + to + i, sum.rounded());
 	}
 }
 
-/* The kernel for what is pending: nothing, a whole, or parts, which take registers. */
-template <class F> auto for_parts(int parts, F pick) {
-	return parts == 0   ? pick(std::integral_constant<int, 0>())
-	       : parts == 1 ? pick(std::integral_constant<int, 1>())
-	                    : pick(std::integral_constant<int, SM90_MOST_PARTS>());
+/* The kernel for what is pending: nothing, one matrix or several, each of which takes registers. */
+template <class F> auto for_pending(int count, F pick) {
+	return count == 0   ? pick(std::integral_constant<int, 0>())
+	       : count == 1 ? pick(std::integral_constant<int, 1>())
+	                    : pick(std::integral_constant<int, SM90_MOST_SPLITS>());
 }
 
 } // namespace
 
 void embed(fg_ctx *ctx, const fg_batch *, void *residual) {
 	Context *c = context(ctx);
-	c->pending = {};
 	c->ranks.first_turn();
 	cudaError_t error =
 		launch(embed_kernel, c->extent.n_tokens, THREADS, 0, c->stream, (const bf16 *)ctx->weights.embed.part[0].data,
@@ -262,22 +262,19 @@ void embed(fg_ctx *ctx, const fg_batch *, void *residual) {
 	note(c, error, "embed");
 }
 
-void add_norm(fg_ctx *ctx, void *residual, const float *weight, int32_t n, void *x) {
+void add_norm(fg_ctx *ctx, void *residual, fg_pending pending, const float *weight, int32_t n, void *x) {
 	Context *c = context(ctx);
-	const Parts pending = residual == ctx->buf.residual ? c->pending : Parts{};
-	if (residual == ctx->buf.residual) c->pending = {};
 	int hidden = ctx->config->shape.hidden_size, vectors = (hidden / VECTOR + THREADS - 1) / THREADS;
 	float eps = ctx->config->shape.rms_norm_eps;
-	auto pick = [&](auto parts) {
-		constexpr int PARTS = decltype(parts)::value;
-		return vectors <= 1   ? add_norm_kernel<1, PARTS>
-		       : vectors <= 2 ? add_norm_kernel<2, PARTS>
-		       : vectors <= 4 ? add_norm_kernel<4, PARTS>
-		                      : add_norm_kernel<8, PARTS>;
+	auto pick = [&](auto most) {
+		constexpr int MOST = decltype(most)::value;
+		return vectors <= 1   ? add_norm_kernel<1, MOST>
+		       : vectors <= 2 ? add_norm_kernel<2, MOST>
+		       : vectors <= 4 ? add_norm_kernel<4, MOST>
+		                      : add_norm_kernel<8, MOST>;
 	};
-	auto kernel = for_parts(pending.count, pick);
-	note(c,
-	     launch(kernel, n, THREADS, 0, c->stream, (bf16 *)residual, c->delta, pending, weight, (bf16 *)x, hidden, eps),
+	auto kernel = for_pending(pending.count, pick);
+	note(c, launch(kernel, n, THREADS, 0, c->stream, (bf16 *)residual, pending, weight, (bf16 *)x, hidden, eps),
 	     "add_norm");
 }
 
@@ -287,7 +284,7 @@ void qkv_rope(fg_ctx *ctx, const fg_batch *, int32_t layer, void *qkv) {
 	const fg_shape &s = ctx->config->shape;
 	/* While tokens are few, a head a warp: what counts is how soon the last is done. */
 	constexpr int FEW = 256, WARPS = THREADS / WARP;
-	int splits = c->extent.n_tokens <= FEW ? (c->heads + 2 * c->kv_heads + WARPS - 1) / WARPS : 1;
+	int blocks_per_token = c->extent.n_tokens <= FEW ? (c->heads + 2 * c->kv_heads + WARPS - 1) / WARPS : 1;
 	RopeArgs a = {c->kv,
 	              (bf16 *)qkv,
 	              l.qkv_bias,
@@ -298,13 +295,13 @@ void qkv_rope(fg_ctx *ctx, const fg_batch *, int32_t layer, void *qkv) {
 	              (const int32_t *)(c->step + c->layout.slots),
 	              c->heads,
 	              layer,
-	              splits,
+	              blocks_per_token,
 	              s.rope_scale,
 	              s.rms_norm_eps};
 	auto kernel = s.head_dim == 32   ? qkv_rope_kernel<32>
 	              : s.head_dim == 64 ? qkv_rope_kernel<64>
 	                                 : qkv_rope_kernel<128>;
-	note(c, launch(kernel, (unsigned)(c->extent.n_tokens * splits), THREADS, 0, c->stream, a), "qkv_rope");
+	note(c, launch(kernel, (unsigned)(c->extent.n_tokens * blocks_per_token), THREADS, 0, c->stream, a), "qkv_rope");
 }
 
 cudaError_t silu_mul(const bf16 *gate_up, bf16 *act, int32_t n, int32_t width, cudaStream_t stream) {
@@ -312,12 +309,13 @@ cudaError_t silu_mul(const bf16 *gate_up, bf16 *act, int32_t n, int32_t width, c
 	return launch(silu_mul_kernel, (unsigned)(n * per_row), THREADS, 0, stream, gate_up, act, width, per_row);
 }
 
-void gather(fg_ctx *ctx, const fg_batch *, int32_t first, int32_t n, void *residual, void *out) {
+void gather(fg_ctx *ctx, const fg_batch *, int32_t first, int32_t n, const void *residual, fg_pending pending,
+            void *out) {
 	Context *c = context(ctx);
 	const fg_row *rows = (const fg_row *)(c->step + c->layout.rows) + first;
-	auto kernel = for_parts(c->pending.count, [](auto parts) { return gather_kernel<decltype(parts)::value>; });
+	auto kernel = for_pending(pending.count, [](auto most) { return gather_kernel<decltype(most)::value>; });
 	note(c,
-	     launch(kernel, n, THREADS, 0, c->stream, rows, (const bf16 *)residual, c->delta, c->pending, (bf16 *)out,
+	     launch(kernel, n, THREADS, 0, c->stream, rows, (const bf16 *)residual, pending, (bf16 *)out,
 	            ctx->config->shape.hidden_size),
 	     "gather");
 }

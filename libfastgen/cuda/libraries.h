@@ -8,9 +8,6 @@
 extern "C" {
 #endif
 
-/* What has cuBLASLt, for fg_open_library. */
-#define FG_CUBLASLT "CUDA 12.9 or newer (or `pip install nvidia-cublas`)"
-
 /* A function wanted of a library, and where its address goes. */
 typedef struct {
 	void **address;

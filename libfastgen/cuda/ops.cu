@@ -3,6 +3,7 @@
  * ../ops.h.
  */
 #include "context.cuh"
+#include "products/tune.cuh"
 #include "tensor_map.cuh"
 
 #include <algorithm>
@@ -20,7 +21,7 @@ void note(Context *ctx, cudaError_t error, const char *what) {
 void note(Context *ctx, fg_status status) {
 	if (status == FG_OK || ctx->failure) return;
 	ctx->failure = status;
-	snprintf(ctx->failure_text, sizeof ctx->failure_text, "%s", fg_error_text());
+	snprintf(ctx->failure_text, sizeof ctx->failure_text, "%s", fg_error());
 }
 
 fg_status cuda_fail(cudaError_t error, const char *what) {
@@ -97,21 +98,20 @@ fg_status open_device(Context *c) {
 	if (!c->host_memory.start((size_t)c->n_host_pages * c->page_bytes, c->page_bytes, c->device))
 		return fg_fail(FG_OUT_OF_MEMORY, "%.1f GiB of host memory for KV pages are not free; lower swap_space",
 		               (double)config->options.host_kv_bytes / (1 << 30));
-	return c->gemm.open(c->name, c->arch);
+	return c->gemm.open();
 }
 
 fg_status open(const fg_config *config, int32_t rank, fg_ctx **out) {
 	fg_status status = check_config(config);
 	if (status) return status;
-	const int32_t ranks = config->options.n_devices, *devices = config->options.devices;
 	Context *c = new (std::nothrow) Context();
 	if (!c) {
 		status = fg_fail(FG_OUT_OF_MEMORY, "no memory for an op context");
-		return Ranks().open(config, devices, ranks, rank, status);
+		return Ranks().open(config, rank, status);
 	}
 	*out = &c->base;
 	c->base.config = config, c->base.rank = rank;
-	return c->ranks.open(config, devices, ranks, rank, open_device(c));
+	return c->ranks.open(config, rank, open_device(c));
 }
 
 void close(fg_ctx *ctx) {
@@ -135,8 +135,8 @@ fg_status make_buffers(Context *c) {
 	const fg_shape &s = c->base.config->shape;
 	const fg_options &o = c->base.config->options;
 	fg_buffers &b = c->base.buf;
-	size_t T = (size_t)Gemm::bucket(o.max_step_tokens), D = (size_t)s.head_dim, H = (size_t)s.hidden_size,
-		   I = (size_t)c->intermediate, parts = (size_t)Gemm::part_rows(o.max_step_tokens);
+	size_t T = c->most_tokens(), D = (size_t)s.head_dim, H = (size_t)s.hidden_size, I = (size_t)c->intermediate,
+		   split_rows = (size_t)Gemm::split_rows(o.max_step_tokens);
 	size_t rows = std::max<size_t>(
 		std::min<size_t>(LOGITS_BYTES / ((size_t)s.vocab_size * sizeof(float)), (size_t)o.max_seqs), 1);
 	b.logit_rows = (int32_t)rows;
@@ -148,20 +148,19 @@ fg_status make_buffers(Context *c) {
 	b.gate_up = device_alloc(c, T * 2 * I * sizeof(bf16), "activations");
 	b.act = device_alloc(c, T * I * sizeof(bf16), "activations");
 	b.rows = device_alloc(c, rows * H * sizeof(bf16), "activations");
-	b.logits = device_alloc(c, rows * (size_t)s.vocab_size * sizeof(float), "logits");
-	c->delta = (bf16 *)device_alloc(c, parts * H * sizeof(bf16), "activations");
+	b.logits = (float *)device_alloc(c, rows * (size_t)s.vocab_size * sizeof(float), "logits");
+	c->delta = (bf16 *)device_alloc(c, split_rows * H * sizeof(bf16), "activations");
 	bool all = b.residual && b.x && b.qkv && b.attn && b.gate_up && b.act && b.rows && b.logits && c->delta;
 	return all ? FG_OK : FG_OUT_OF_MEMORY;
 }
 
 /* What the other ranks see of this one. */
-fg_status share(Context *c) {
+fg_status share_memory(Context *c) {
 	if (c->ranks.count() == 1) return FG_OK;
-	const size_t T = (size_t)Gemm::bucket(c->base.config->options.max_step_tokens);
 	SharedMemory own = {};
 	own.addend[0] = c->delta, own.tokens = c->last_token;
-	own.addend[1] =
-		(bf16 *)device_alloc(c, T * (size_t)c->base.config->shape.hidden_size * sizeof(bf16), "activations");
+	own.addend[1] = (bf16 *)device_alloc(c, c->most_tokens() * (size_t)c->base.config->shape.hidden_size * sizeof(bf16),
+	                                     "activations");
 	own.flags = (uint32_t *)device_alloc(c, PEER_FLAGS * sizeof(uint32_t), "what the devices tell each other");
 	if (!own.addend[1] || !own.flags) return FG_OUT_OF_MEMORY;
 	c->ranks.share(own);
@@ -171,14 +170,14 @@ fg_status share(Context *c) {
 fg_status make_state(Context *c) {
 	const fg_config *config = c->base.config;
 	const fg_shape &s = config->shape;
-	size_t S = (size_t)Gemm::bucket(config->options.max_seqs);
+	size_t S = c->most_seqs();
 	for (int32_t i = 0; i < s.n_layers; i++) {
 		auto found = std::find(c->windows.begin(), c->windows.end(), s.layer_window[i]);
 		c->layer_window.push_back((int32_t)(found - c->windows.begin()));
 		if (found == c->windows.end()) c->windows.push_back(s.layer_window[i]);
 	}
 	c->decode_blocks = decode_blocks(c->multiprocessors, c->kv_heads, s.head_dim);
-	size_t partial = (size_t)2 * c->decode_blocks * (c->heads / c->kv_heads) * (s.head_dim + 2) * sizeof(float);
+	size_t partial = (size_t)2 * c->decode_blocks * c->group() * (s.head_dim + 2) * sizeof(float);
 	c->decode_partial = (float *)device_alloc(c, partial, "attention's partial results");
 	c->decode_arrived = (int32_t *)device_alloc(c, S * c->kv_heads * sizeof(int32_t), "attention's counters");
 	c->page_table = (int32_t *)device_alloc(c, S * config->pages_per_seq * sizeof(int32_t), "page tables");
@@ -186,7 +185,7 @@ fg_status make_state(Context *c) {
 	c->rope = (float *)device_alloc(c, s.head_dim / 2 * sizeof(float), "RoPE's frequencies");
 	if (!c->decode_partial || !c->decode_arrived || !c->page_table || !c->last_token || !c->rope)
 		return FG_OUT_OF_MEMORY;
-	fg_status status = share(c);
+	fg_status status = share_memory(c);
 	if (status) return status;
 	cudaError_t error =
 		cudaMemcpyAsync(c->rope, s.rope_inv_freq, s.head_dim / 2 * sizeof(float), cudaMemcpyHostToDevice, c->stream);
@@ -231,7 +230,7 @@ fg_status ready(fg_ctx *ctx, fg_capacity *capacity) {
 	Context *c = context(ctx);
 	fg_status status = make_buffers(c);
 	if (!status) status = make_state(c);
-	if (!status) status = plan_products(c);
+	if (!status) status = tune_products(c);
 	if (!status) status = make_cache(c);
 	if (c->ranks.count() > 1)
 		c->host_memory.wait(); /* pinning is over; whether it went well is asked when it is used */
@@ -249,37 +248,39 @@ fg_status ready(fg_ctx *ctx, fg_capacity *capacity) {
 
 /* ---- matrix products ---- */
 
+void multiply(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, Output output, void *y,
+              void *scratch = nullptr, fg_pending *pending = nullptr) {
+	Context *c = context(ctx);
+	note(c, c->gemm.run(x, w->part[0].data, y, w->rows, w->cols, n, output, scratch, pending, c->stream),
+	     "a matrix product");
+}
+
 void linear(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, void *y) {
-	Context *c = context(ctx);
-	const bool logits = y == ctx->buf.logits;
-	if (logits && ctx->rank > 0) return; /* rank 0 samples */
-	note(c,
-	     c->gemm.run(x, w->part[0].data, y, w->rows, w->cols, n, logits ? Output::F32 : Output::BF16, nullptr, nullptr,
-	                 c->stream),
-	     "a matrix product");
+	multiply(ctx, x, w, n, Output::BF16, y);
 }
 
-void linear_add(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, void *residual) {
+void linear_add(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, void *residual, fg_pending *pending) {
 	Context *c = context(ctx);
-	if (c->ranks.count() > 1) residual = c->delta = c->ranks.next_addend();
-	note(c,
-	     c->gemm.run(x, w->part[0].data, residual, w->rows, w->cols, n, c->sum_output(), c->delta, &c->pending,
-	                 c->stream),
-	     "a matrix product");
+	if (c->ranks.count() == 1) return multiply(ctx, x, w, n, Output::SPLITS, residual, c->delta, pending);
+	bf16 *addend = c->ranks.next_addend();
+	multiply(ctx, x, w, n, Output::BF16, addend);
+	*pending = {addend, 1, 0};
 }
 
-void gate_up(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, void *scratch, void *act) {
-	Context *c = context(ctx);
-	note(c, c->gemm.run(x, w->part[0].data, act, w->rows, w->cols, n, Output::SILU_MUL, scratch, nullptr, c->stream),
-	     "a matrix product");
-}
-
-void all_reduce(fg_ctx *ctx, void *residual, int32_t n) {
+void all_reduce(fg_ctx *ctx, void *residual, int32_t n, fg_pending *pending) {
 	Context *c = context(ctx);
 	if (c->ranks.count() == 1) return;
 	bool added = false;
 	note(c, c->ranks.sum((bf16 *)residual, (size_t)n * (size_t)ctx->config->shape.hidden_size, &added, c->stream));
-	c->pending = {added ? 0 : 1, 0};
+	if (added) *pending = {};
+}
+
+void gate_up(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, void *scratch, void *act) {
+	multiply(ctx, x, w, n, Output::SILU_MUL, act, scratch);
+}
+
+void logits(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, float *logits) {
+	if (ctx->rank == 0) multiply(ctx, x, w, n, Output::F32, logits);
 }
 
 /* ---- tracing ---- */
@@ -303,19 +304,19 @@ uint64_t mark_ns(fg_ctx *ctx, uint64_t mark) {
 
 } // namespace
 
-void sample(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, const void *logits) {
+void sample(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, const float *logits) {
 	Context *c = context(ctx);
-	size_t T = (size_t)Gemm::bucket(ctx->config->options.max_step_tokens), top = (size_t)first * FG_MAX_LOGPROBS;
-	Sampled *out = (Sampled *)c->out + first;
-	SampleArgs a = {(const float *)logits,
+	size_t top = (size_t)first * FG_MAX_LOGPROBS;
+	Sampled *out = (Sampled *)(c->out + c->results.sampled) + first;
+	SampleArgs a = {logits,
 	                (const fg_row *)(c->step + c->layout.rows) + first,
 	                c->capturing ? nullptr : c->masks,
 	                c->last_token,
 	                &out->id,
 	                &out->logprob,
 	                sizeof(Sampled) / sizeof(int32_t),
-	                (int32_t *)(c->out + c->out_top) + top,
-	                (float *)(c->out + c->out_top) + T * FG_MAX_LOGPROBS + top,
+	                (int32_t *)(c->out + c->results.top_ids) + top,
+	                (float *)(c->out + c->results.top_logprobs) + top,
 	                n};
 	if (ctx->rank == 0) note(c, c->sampler.run(a, c->stream), "sampling");
 	if (c->ranks.count() > 1) note(c, c->ranks.follow_first(ctx->config->options.max_seqs, c->stream));
@@ -325,8 +326,8 @@ void sample(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, const 
 		int32_t row = batch->rows[first + i].logits_row;
 		if (row < 0) continue;
 		note(c,
-		     cudaMemcpyAsync(batch->out.logits + (size_t)row * vocab, (const float *)logits + (size_t)i * vocab,
-		                     vocab * sizeof(float), cudaMemcpyDeviceToHost, c->stream),
+		     cudaMemcpyAsync(batch->out.logits + (size_t)row * vocab, logits + (size_t)i * vocab, vocab * sizeof(float),
+		                     cudaMemcpyDeviceToHost, c->stream),
 		     "copying logits");
 	}
 }
@@ -381,6 +382,7 @@ const fg_ops fg_device_ops = {
 	.attention = fg::attention,
 	.gate_up = fg::gate_up,
 	.gather = fg::gather,
+	.logits = fg::logits,
 	.sample = fg::sample,
 	.mark = fg::mark,
 	.mark_ns = fg::mark_ns,

@@ -14,7 +14,7 @@ NVCCFLAGS += -Werror all-warnings -Xcompiler -Werror
 endif
 
 CUDA_SOURCES := elementwise ops pinned step tensor_map weights \
-	$(addprefix attention/,attention decode prefill) $(addprefix products/,gemm gemv plan_products) \
+	$(addprefix attention/,attention decode prefill) $(addprefix products/,cublaslt gemm gemv tune) \
 	$(addprefix ranks/,nccl peers ranks) $(addprefix sampling/,sample slots)
 SM90_SOURCES := attention/prefill_sm90 products/gemm_sm90
 CUDA_OBJECTS := $(patsubst %,$(OBJ)/cuda/%.o,$(CUDA_SOURCES) $(SM90_SOURCES) libraries) $(patsubst %,$(OBJ)/%.o,$(SHARED))

@@ -22,29 +22,33 @@ size_t aligned(size_t bytes) {
 	return (bytes + ALIGN - 1) / ALIGN * ALIGN;
 }
 
-int32_t group(const Context *c) {
-	return c->heads / c->kv_heads;
-}
-
 StepLayout make_layout(const Context *c) {
-	const fg_options &o = c->base.config->options;
-	size_t T = (size_t)Gemm::bucket(o.max_step_tokens), S = (size_t)Gemm::bucket(o.max_seqs);
+	const size_t T = c->most_tokens(), S = c->most_seqs();
 	StepLayout l = {};
 	auto take = [&](size_t bytes) {
 		size_t at = l.bytes;
 		l.bytes += aligned(bytes);
 		return at;
 	};
-	l.max_tiles = (int32_t)(T * group(c) / PREFILL_ROWS + S);
-	l.plan_bytes = aligned(c->decode_blocks * sizeof(DecodeShare));
+	l.max_tiles = (int32_t)(T * c->group() / PREFILL_ROWS + S);
+	l.share_bytes = aligned(c->decode_blocks * sizeof(DecodeShare));
 	l.tokens = take(T * sizeof(int32_t));
 	l.positions = take(T * sizeof(int32_t));
 	l.slots = take(T * sizeof(int32_t));
 	l.seqs = take(S * sizeof(AttnSeq));
-	l.plans = take(l.plan_bytes * c->windows.size());
+	l.shares = take(l.share_bytes * c->windows.size());
 	l.rows = take(T * sizeof(fg_row));
 	l.tiles = take(l.max_tiles * sizeof(PrefillTile));
 	return l;
+}
+
+ResultLayout make_results(const Context *c) {
+	const size_t T = c->most_tokens(), top = T * FG_MAX_LOGPROBS;
+	ResultLayout r = {};
+	r.top_ids = aligned(T * sizeof(Sampled));
+	r.top_logprobs = r.top_ids + top * sizeof(int32_t);
+	r.bytes = r.top_logprobs + top * sizeof(float);
+	return r;
 }
 
 /* A recorded pass can stand for this step: every sequence decodes and samples one row, in order. */
@@ -151,10 +155,10 @@ void describe(Context *c, StepBuffers &b, const fg_batch *batch, int32_t padded)
 	if (padded) c->extent.n_tokens = c->extent.n_decode = padded;
 
 	for (size_t w = 0; w < c->windows.size(); w++)
-		plan_decode(seqs, c->extent.n_decode, c->kv_heads, c->windows[w], c->decode_blocks,
-		            (DecodeShare *)(b.host + l.plans + w * l.plan_bytes));
-	c->extent.n_tiles =
-		plan_prefill(seqs + c->extent.n_decode, c->extent.n_prefill, group(c), (PrefillTile *)(b.host + l.tiles));
+		list_decode_shares(seqs, c->extent.n_decode, c->kv_heads, c->windows[w], c->decode_blocks,
+		                   (DecodeShare *)(b.host + l.shares + w * l.share_bytes));
+	c->extent.n_tiles = list_prefill_tiles(seqs + c->extent.n_decode, c->extent.n_prefill, c->group(),
+	                                       (PrefillTile *)(b.host + l.tiles));
 }
 
 } // namespace
@@ -162,14 +166,12 @@ void describe(Context *c, StepBuffers &b, const fg_batch *batch, int32_t padded)
 fg_status step_open(Context *c) {
 	c->layout = make_layout(c);
 	c->step = (char *)device_alloc(c, c->layout.bytes, "the description of a step");
-	size_t T = (size_t)Gemm::bucket(c->base.config->options.max_step_tokens);
-	c->out_top = aligned(T * sizeof(Sampled));
-	size_t out_bytes = c->out_top + T * FG_MAX_LOGPROBS * (sizeof(int32_t) + sizeof(float));
-	c->out = (char *)device_alloc(c, out_bytes, "the results of a step");
+	c->results = make_results(c);
+	c->out = (char *)device_alloc(c, c->results.bytes, "the results of a step");
 	if (!c->step || !c->out) return FG_OUT_OF_MEMORY;
 	for (StepBuffers &b : c->ring) {
 		cudaError_t error = cudaMallocHost(&b.host, c->layout.bytes);
-		if (error == cudaSuccess) error = cudaMallocHost(&b.out, out_bytes);
+		if (error == cudaSuccess) error = cudaMallocHost(&b.out, c->results.bytes);
 		if (error == cudaSuccess) error = cudaEventCreate(&b.start);
 		if (error == cudaSuccess) error = cudaEventCreate(&b.end);
 		if (error != cudaSuccess) return cuda_fail(error, "pinned memory for steps");
@@ -238,17 +240,16 @@ int replay(fg_ctx *ctx, const fg_batch *) {
 void step_end(fg_ctx *ctx, fg_batch *batch) {
 	Context *c = context(ctx);
 	StepBuffers &b = c->ring[c->n_steps++ % RING];
-	size_t T = (size_t)Gemm::bucket(ctx->config->options.max_step_tokens),
-		   top = (size_t)batch->n_rows * FG_MAX_LOGPROBS;
+	const size_t top = (size_t)batch->n_rows * FG_MAX_LOGPROBS;
 	auto fetch = [&](size_t at, size_t bytes) {
 		if (bytes)
 			note(c, cudaMemcpyAsync(b.out + at, c->out + at, bytes, cudaMemcpyDeviceToHost, c->stream),
 			     "copying results");
 	};
-	fetch(0, batch->n_rows * sizeof(Sampled));
+	fetch(c->results.sampled, batch->n_rows * sizeof(Sampled));
 	if (batch->out.top_ids) {
-		fetch(c->out_top, top * sizeof(int32_t));
-		fetch(c->out_top + T * FG_MAX_LOGPROBS * sizeof(int32_t), top * sizeof(float));
+		fetch(c->results.top_ids, top * sizeof(int32_t));
+		fetch(c->results.top_logprobs, top * sizeof(float));
 	}
 	note(c, cudaEventRecord(b.end, c->stream), "recording an event");
 	b.failure = c->failure;
@@ -267,15 +268,13 @@ fg_status step_wait(fg_ctx *ctx, fg_batch *batch) {
 	b.batch = nullptr;
 	if (b.failure) return fg_fail(b.failure, "%s", b.failure_text);
 	if (error != cudaSuccess) return cuda_fail(error, "a step");
-	const Sampled *sampled = (const Sampled *)b.out;
+	const Sampled *sampled = (const Sampled *)(b.out + c->results.sampled);
 	for (int32_t r = 0; r < batch->n_rows; r++)
 		batch->out.ids[r] = sampled[r].id, batch->out.logprobs[r] = sampled[r].logprob;
 	if (batch->out.top_ids) {
-		size_t T = (size_t)Gemm::bucket(ctx->config->options.max_step_tokens),
-			   top = (size_t)batch->n_rows * FG_MAX_LOGPROBS;
-		memcpy(batch->out.top_ids, b.out + c->out_top, top * sizeof(int32_t));
-		memcpy(batch->out.top_logprobs, b.out + c->out_top + T * FG_MAX_LOGPROBS * sizeof(int32_t),
-		       top * sizeof(float));
+		const size_t top = (size_t)batch->n_rows * FG_MAX_LOGPROBS;
+		memcpy(batch->out.top_ids, b.out + c->results.top_ids, top * sizeof(int32_t));
+		memcpy(batch->out.top_logprobs, b.out + c->results.top_logprobs, top * sizeof(float));
 	}
 	float run = 0, idle = 0;
 	cudaEventElapsedTime(&run, b.start, b.end);

@@ -1,6 +1,6 @@
 /*
  * weights.cu - checkpoints to the device, in bf16: q|k|v and gate|up as one matrix each; of several ranks each has its
- * share of the heads and of the intermediate features.
+ * shard: some of the heads and of the intermediate features.
  *
  * Reader threads take pieces of the files in turn, read each into pinned memory and start its copy; a thread has two
  * buffers, so that it reads one while the other is on its way. Bytes of another dtype are converted in between.
@@ -34,7 +34,7 @@ constexpr unsigned MAX_READERS = 16;
 constexpr size_t PIECE = 4 << 20;
 constexpr size_t ALIGN = 256;
 
-/* A rank's share of a tensor. */
+/* A rank's shard of a tensor. */
 struct Shard {
 	int32_t rows, cols, first_row, first_col;
 	int32_t all_cols; /* of the tensor */
@@ -293,7 +293,7 @@ struct Reading {
 
 	void fail(fg_status s) {
 		std::lock_guard<std::mutex> lock(mutex);
-		if (status == FG_OK) status = s, text = fg_error_text();
+		if (status == FG_OK) status = s, text = fg_error();
 		stop = true;
 	}
 };

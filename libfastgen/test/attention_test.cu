@@ -99,8 +99,8 @@ struct Run {
 	}
 
 	double kv_value(int page, int which, int head, int token, int d) const {
-		uint64_t tile = (((uint64_t)page * kv.n_layers + layer) * 2 + which) * kv.kv_heads + head;
-		return value_at((tile * PAGE + token) * c.head_dim + d, 1);
+		uint64_t panel = (((uint64_t)page * kv.n_layers + layer) * 2 + which) * kv.kv_heads + head;
+		return value_at((panel * PAGE + token) * c.head_dim + d, 1);
 	}
 
 	/* Relative error of one (token, head) of the output. */
@@ -161,8 +161,8 @@ struct Decode {
 	explicit Decode(Run &r) : r(r) {
 		int n = (int)r.seqs.size(), blocks = decode_blocks(r.multiprocessors, r.c.kv_heads, r.c.head_dim);
 		std::vector<DecodeShare> shares(blocks);
-		plan_decode(r.seqs.data(), n, r.c.kv_heads, r.c.window, blocks, shares.data());
-		a.kv = r.kv, a.plan = {r.d_seqs, upload(shares), blocks};
+		list_decode_shares(r.seqs.data(), n, r.c.kv_heads, r.c.window, blocks, shares.data());
+		a.kv = r.kv, a.seqs = r.d_seqs, a.shares = upload(shares), a.n_blocks = blocks;
 		a.q = r.q, a.out = r.out, a.layer = r.layer, a.group = r.c.group, a.q_stride = r.stride, a.window = r.c.window,
 		a.scale = r.scale();
 		CUDA(cudaMalloc(&a.partial, (size_t)2 * blocks * 16 * (r.c.head_dim + 2) * sizeof(float)));
@@ -170,7 +170,7 @@ struct Decode {
 	}
 
 	~Decode() {
-		cudaFree((void *)a.plan.shares), cudaFree(a.partial), cudaFree(a.arrived);
+		cudaFree((void *)a.shares), cudaFree(a.partial), cudaFree(a.arrived);
 	}
 
 	void run() {
@@ -186,7 +186,7 @@ struct Prefill {
 		size_t most = r.seqs.size();
 		for (const AttnSeq &s : r.seqs) most += (size_t)(s.n_new * r.c.group / PREFILL_ROWS);
 		std::vector<PrefillTile> tiles(most);
-		tiles.resize((size_t)plan_prefill(r.seqs.data(), (int32_t)r.seqs.size(), r.c.group, tiles.data()));
+		tiles.resize((size_t)list_prefill_tiles(r.seqs.data(), (int32_t)r.seqs.size(), r.c.group, tiles.data()));
 		a.kv = r.kv, a.tiles = upload(tiles), a.n_tiles = (int)tiles.size();
 		a.q = r.q, a.out = r.out, a.layer = r.layer, a.group = r.c.group, a.q_stride = r.stride, a.window = r.c.window,
 		a.scale = r.scale();

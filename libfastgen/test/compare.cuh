@@ -152,12 +152,13 @@ static inline Values gate_inputs(int32_t n, size_t cols) {
 	return x;
 }
 
-/* Columns [from, to) that a part of a product is over: parts are whole runs of 64. */
-struct PartColumns {
+/* Columns [from, to) that one split of a product sums over: whole runs of 64. */
+struct SplitColumns {
 	size_t from, to;
 
-	PartColumns(size_t cols, size_t part, size_t parts)
-		: from((cols + 63) / 64 * part / parts * 64), to(std::min((cols + 63) / 64 * (part + 1) / parts * 64, cols)) {
+	SplitColumns(size_t cols, size_t split, size_t splits)
+		: from((cols + 63) / 64 * split / splits * 64),
+		  to(std::min((cols + 63) / 64 * (split + 1) / splits * 64, cols)) {
 	}
 };
 

@@ -35,7 +35,7 @@ static fg_shape small_shape(void) {
 static void test_open(void) {
 	fg_options good = test_options(), o;
 	fg_shape s;
-	void *e = &m;
+	fg_engine *e;
 	int32_t count = 0;
 	fg_device_info info;
 	CHECK(fg_abi_version() == FG_ABI_VERSION && fg_error(), "abi");
@@ -47,7 +47,7 @@ static void test_open(void) {
 #define BAD_OPTIONS(status, text, change) (o = good, o.change, REFUSED_OPEN(status, text, &m.shape, &o))
 #define REFUSED_OPEN(status, text, shape, options)                                                                     \
 	__extension__({                                                                                                    \
-		e = &m;                                                                                                        \
+		e = (fg_engine *)&m;                                                                                           \
 		REFUSED(status, text, fg_open(shape, options, &e));                                                            \
 		CHECK(!e, "the engine is not NULL");                                                                           \
 	})
@@ -94,7 +94,7 @@ static void test_bad_tables(void) {
 	fg_options options = test_options();
 	fg_capacity capacity;
 	fg_step step = {0};
-	void *e;
+	fg_engine *e;
 	MUST(fg_open(&m.shape, &options, &e));
 	REFUSED(FG_INVALID, "fg_load", fg_ready(e, &capacity));
 	REFUSED(FG_INVALID, "fg_load", fg_submit(e, &step));
@@ -162,7 +162,7 @@ static void test_files(const float *want) {
 	fg_capacity capacity;
 	FILE *file[2];
 	uint64_t at[2] = {1, 8}; /* an odd place: such tensors cannot be read where they are */
-	void *e;
+	fg_engine *e;
 	for (int i = 0; i < 2; i++) {
 		snprintf(path[i], sizeof path[i], "/tmp/fastgen-engine-test-%d-%d", (int)getpid(), i);
 		file[i] = fopen(path[i], "w");
@@ -219,7 +219,7 @@ static void test_refused(void) {
 	options.max_context = 300;
 	options.host_kv_bytes = 1 << 20;
 	fg_capacity capacity;
-	void *e = open_model(&m, options, &capacity);
+	fg_engine *e = open_model(&m, options, &capacity);
 	outcome *o = new_outcome(&m, 4);
 	int32_t tokens[200];
 	float want[2 * VOCAB];
@@ -321,7 +321,7 @@ static void test_refused(void) {
 
 static void test_results(void) {
 	fg_options options = test_options();
-	void *e = open_model(&m, options, NULL);
+	fg_engine *e = open_model(&m, options, NULL);
 	outcome *o = new_outcome(&m, 30);
 	int32_t tokens[10] = {4, 8, 15, 16, 23, 42, 9, 9, 9, 1};
 	uint32_t mask[2] = {1u << 7, 0}; /* token 7 alone */
@@ -380,7 +380,7 @@ static void test_in_flight(void) {
 	fg_sampling sampling = {
 		.seed = 12, .temperature = 1, .top_p = 0.9f, .repetition_penalty = 1.2f, .history = prompt, .n_prompt = 6};
 	for (int pass = 0; pass < 2; pass++) {
-		void *e = open_model(&m, options, NULL);
+		fg_engine *e = open_model(&m, options, NULL);
 		begin_step(&b);
 		fill_slot(&b, 4, sampling);
 		map_pages(&b, 4, 0, 1, 0, 1);
@@ -419,7 +419,7 @@ static void test_loading(void) {
 	options.compute_dtype = FG_BF16;
 	fg_load_progress p;
 	fg_capacity capacity;
-	void *e;
+	fg_engine *e;
 	MUST(fg_open(&shape, &options, &e));
 	MUST(fg_progress(e, &p));
 	CHECK(!p.finished && p.total == 0, "progress before loading");
@@ -442,7 +442,7 @@ static void test_loading(void) {
 }
 
 static void test_trace(void) {
-	void *e = open_model(&m, test_options(), NULL);
+	fg_engine *e = open_model(&m, test_options(), NULL);
 	outcome *o = new_outcome(&m, 1);
 	int32_t tokens[3] = {1, 2, 3};
 	char path[64], text[1 << 14];
@@ -473,7 +473,7 @@ int main(void) {
 	make_model(&m, small_shape(), 0, FG_F32, 3);
 	test_open();
 	test_bad_tables();
-	void *e = open_model(&m, test_options(), NULL);
+	fg_engine *e = open_model(&m, test_options(), NULL);
 	outcome *o = new_outcome(&m, 1);
 	static const int32_t tokens[5] = {1, 2, 3, 4, 5};
 	begin_step(&b);

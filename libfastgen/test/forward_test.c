@@ -25,7 +25,7 @@ static int32_t prompt[TOKENS];
 static void score(const model *m, fg_options options, int32_t n, float *logits) {
 	static step_builder b;
 	outcome *o = new_outcome(m, n);
-	void *engine = open_model(m, options, NULL);
+	fg_engine *engine = open_model(m, options, NULL);
 	begin_step(&b);
 	fill_slot(&b, 0, GREEDY);
 	map_pages(&b, 0, 0, 3, 0, 1);
@@ -120,7 +120,7 @@ static void run_way(const model *m, fg_options options, const way *w, float *log
 	outcome *o = new_outcome(m, 8 * KEEP + 8);
 	options.n_threads = w->n_threads;
 	options.host_kv_bytes = 16 << 20;
-	void *engine = open_model(m, options, NULL);
+	fg_engine *engine = open_model(m, options, NULL);
 	int32_t n_prompt = LONG - w->decoded, n_pages = (LONG + 63) / 64, other_tokens[8] = {0}, first = w->first_page;
 	size_t kept = 0;
 	for (int32_t at = 0, step = 0; at < LONG; step++) {

@@ -32,7 +32,7 @@ struct Case {
 	Case(int rows, int cols, int n)
 		: rows(rows), cols(cols), n(n), x(gate_inputs(n, (size_t)cols)),
 		  w(random_values((size_t)rows * cols, FG_BF16, 0.3f)),
-		  y_bytes((size_t)n * rows * sizeof(float) * fg::SM90_MOST_PARTS) {
+		  y_bytes((size_t)n * rows * sizeof(float) * fg::SM90_MOST_SPLITS) {
 		d_x = upload(x), d_w = upload(w);
 		CUDA(cudaMalloc(&d_y, y_bytes));
 	}
@@ -41,9 +41,9 @@ struct Case {
 	}
 	Case(const Case &) = delete;
 
-	/* x * w^T, or a part of it. */
-	Values product(size_t part = 0, size_t parts = 1) const {
-		const auto [from, to] = PartColumns((size_t)cols, part, parts);
+	/* x * w^T, or one split of it. */
+	Values product(size_t split = 0, size_t splits = 1) const {
+		const auto [from, to] = SplitColumns((size_t)cols, split, splits);
 		Values y((size_t)n * rows);
 		for (size_t t = 0; t < (size_t)n; t++)
 			for (size_t r = 0; r < (size_t)rows; r++) {
@@ -83,11 +83,11 @@ struct Expected {
 	const Case &c;
 	Values product, gated;
 	Tolerance exact, rounded, of_gated;
-	std::vector<std::vector<Values>> part; /* [parts][part] */
+	std::vector<std::vector<Values>> split; /* [splits][split] */
 
 	explicit Expected(const Case &c)
 		: c(c), product(c.product()), exact((size_t)c.n, (size_t)c.rows), rounded(product, (size_t)c.n, (size_t)c.rows),
-		  of_gated(1, 1), part((size_t)fg::SM90_MOST_PARTS + 1) {
+		  of_gated(1, 1), split((size_t)fg::SM90_MOST_SPLITS + 1) {
 		c.slack(exact);
 		rounded += exact;
 		const size_t I = (size_t)c.rows / 2;
@@ -99,23 +99,23 @@ struct Expected {
 		Tolerance halves(2 * (size_t)c.n, I);
 		c.slack(halves);
 		of_gated = gated_tolerance(product, halves, false, gated);
-		for (size_t parts = 2; parts < part.size(); parts++)
-			for (size_t p = 0; p < parts; p++) part[parts].push_back(c.product(p, parts));
+		for (size_t splits = 2; splits < split.size(); splits++)
+			for (size_t s = 0; s < splits; s++) split[splits].push_back(c.product(s, splits));
 	}
 
-	template <class F> void check(const char *name, Output output, size_t parts, F kernel) const {
+	template <class F> void check(const char *name, Output output, size_t splits, F kernel) const {
 		const size_t n = (size_t)c.n, all = n * (size_t)c.rows;
 		switch (output) {
 		case Output::F32: compare(name, c.run(all, true, kernel), product, exact); break;
 		case Output::BF16: compare(name, c.run(all, false, kernel), product, rounded); break;
 		case Output::SILU_MUL: compare(name, c.run(all / 2, false, kernel), gated, of_gated); break;
-		case Output::PARTS:
-			const Values got = c.run(parts * all, false, kernel);
-			for (size_t p = 0; p < parts; p++) {
-				const Values &want = parts == 1 ? product : part[parts][p];
+		case Output::SPLITS:
+			const Values got = c.run(splits * all, false, kernel);
+			for (size_t s = 0; s < splits; s++) {
+				const Values &want = splits == 1 ? product : split[splits][s];
 				Tolerance tolerance(want, n, (size_t)c.rows);
 				tolerance += exact;
-				compare(name, Values(got.begin() + p * all, got.begin() + (p + 1) * all), want, tolerance);
+				compare(name, Values(got.begin() + s * all, got.begin() + (s + 1) * all), want, tolerance);
 			}
 		}
 	}
@@ -127,7 +127,7 @@ static void test_case(int rows, int cols, int n, bool hopper) {
 	shape_text = text;
 	const Case c(rows, cols, n);
 	const Expected expected(c);
-	constexpr Output OUTPUTS[] = {Output::BF16, Output::F32, Output::SILU_MUL, Output::PARTS};
+	constexpr Output OUTPUTS[] = {Output::BF16, Output::F32, Output::SILU_MUL, Output::SPLITS};
 	for (int shape = 0; n <= fg::GEMV_MOST && shape < fg::GEMV_SHAPES_COUNT; shape++)
 		for (Output output : OUTPUTS)
 			expected.check(("gemv " + std::to_string(shape)).c_str(), output, 1, [&](auto x, auto w, void *y) {
@@ -137,9 +137,10 @@ static void test_case(int rows, int cols, int n, bool hopper) {
 		for (Output output : OUTPUTS) {
 			const fg::Sm90Tile &t = fg::SM90_TILES[tile];
 			if (!(t.outputs >> (int)output & 1)) continue;
-			for (int parts = 1; parts <= (output == Output::PARTS && !t.split ? fg::SM90_MOST_PARTS : 1); parts++) {
-				const fg::Sm90Cut cut = {tile, parts};
-				expected.check(("gemm_sm90 " + cut.name()).c_str(), output, (size_t)parts,
+			for (int splits = 1; splits <= (output == Output::SPLITS && !t.split ? fg::SM90_MOST_SPLITS : 1);
+			     splits++) {
+				const fg::Sm90Cut cut = {tile, splits};
+				expected.check(("gemm_sm90 " + cut.name()).c_str(), output, (size_t)splits,
 				               [&](auto x, auto w, void *y) {
 								   return fg::gemm_sm90(cut, x, w, y, rows, cols, n, output, nullptr);
 							   });

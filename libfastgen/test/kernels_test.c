@@ -207,8 +207,9 @@ typedef struct {
 } attention_case;
 
 static double kv_read(const attention_case *a, int which, int key, int d) {
-	size_t tile = (size_t)64 * (size_t)a->head_dim;
-	size_t at = which ? tile + (size_t)(key % 64) * (size_t)a->head_dim + (size_t)d : (size_t)d * 64 + (size_t)key % 64;
+	size_t panel = (size_t)64 * (size_t)a->head_dim;
+	size_t at =
+		which ? panel + (size_t)(key % 64) * (size_t)a->head_dim + (size_t)d : (size_t)d * 64 + (size_t)key % 64;
 	return (double)fg_read(a->kv + (size_t)a->pages[key / 64] * a->page_bytes, a->kv_dtype, at);
 }
 
@@ -233,7 +234,7 @@ static void attend_plainly(const attention_case *a, int row, int single, double 
 #undef STEP
 }
 
-/* What the op does with the kernels: splits in order, merged. */
+/* What the op does with the kernels: spans in order, merged. */
 static void attend_with(const fg_kernels *k, attention_case *a, int first_row, int n_rows, fg_attention_scratch *s,
                         float out[][FG_MAX_HEAD_DIM]) {
 	fg_attention_args args = {.kv = a->kv,
@@ -249,8 +250,8 @@ static void attend_with(const fg_kernels *k, attention_case *a, int first_row, i
 	                          .kv_dtype = a->kv_dtype};
 	memcpy(s->q, a->q[first_row], (size_t)n_rows * sizeof *s->q);
 	memset(&s->total, 0, sizeof s->total);
-	for (int split = 0; split * FG_SPLIT_TOKENS < KEYS; split++) {
-		k->attend(&args, split, s);
+	for (int span = 0; span * FG_SPAN_TOKENS < KEYS; span++) {
+		k->attend(&args, span, s);
 		k->merge(&s->total, &s->run, n_rows, a->head_dim);
 	}
 	for (int r = 0; r < n_rows; r++) k->finish(&s->total, r, a->head_dim, FG_X_F32, out[r]);
@@ -276,11 +277,11 @@ static void test_attention_case(const fg_kernels *k, int group, int n_tokens, in
 	}
 	/* what no row sees may be anything */
 	for (int key = last + 1; key < KEYS; key++) {
-		size_t tile = (size_t)64 * (size_t)head_dim, j = (size_t)key % 64;
+		size_t panel = (size_t)64 * (size_t)head_dim, j = (size_t)key % 64;
 		char *page = a.kv + (size_t)a.pages[key / 64] * a.page_bytes;
 		for (size_t d = 0; d < (size_t)head_dim; d++) {
 			fg_write(page, kv_dtype, d * 64 + j, NAN);
-			fg_write(page, kv_dtype, tile + j * (size_t)head_dim + d, INFINITY);
+			fg_write(page, kv_dtype, panel + j * (size_t)head_dim + d, INFINITY);
 		}
 	}
 	attend_with(k, &a, 0, a.n_rows, s, out);

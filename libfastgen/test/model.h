@@ -236,8 +236,8 @@ static inline fg_options test_options(void) {
 	                    .kv_bytes = 64 << 20};
 }
 
-static inline void *open_model(const model *m, fg_options options, fg_capacity *capacity) {
-	void *engine;
+static inline fg_engine *open_model(const model *m, fg_options options, fg_capacity *capacity) {
+	fg_engine *engine;
 	fg_capacity ignored;
 	MUST(fg_open(&m->shape, &options, &engine));
 	MUST(fg_load(engine, m->tensors, m->n_tensors));
@@ -307,7 +307,7 @@ static inline void free_outcome(outcome *o) {
 	free(o);
 }
 
-static inline fg_status wait_for(void *engine, outcome *o) {
+static inline fg_status wait_for(fg_engine *engine, outcome *o) {
 	o->result = (fg_result){.row_capacity = 1024,
 	                        .ids = o->ids,
 	                        .logprobs = o->logprobs,
@@ -318,7 +318,7 @@ static inline fg_status wait_for(void *engine, outcome *o) {
 	return fg_wait(engine, &o->result);
 }
 
-static inline void run_step(void *engine, step_builder *b, outcome *o) {
+static inline void run_step(fg_engine *engine, step_builder *b, outcome *o) {
 	MUST(fg_submit(engine, &b->step));
 	MUST(wait_for(engine, o));
 }

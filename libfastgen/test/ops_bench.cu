@@ -11,14 +11,11 @@
 #include "../cuda/context.cuh"
 #include "../cuda/elementwise.cuh"
 #include "../sample_math.h"
+#include "array.cuh"
 #include "ops_bench.cuh"
 
-#include <memory>
 #include <random>
 #include <vector>
-
-/* Not std::vector: nvcc 13.0 fails on vectors of C's unnamed structures. */
-template <class T> using Array = std::unique_ptr<T[]>;
 
 /* ---- Ops in a context of their own ---- */
 
@@ -78,24 +75,26 @@ static void bench_products(Model &m) {
 			const fg_matrix *const all[] = {&l.qkv, &l.o, &l.gate_up, &l.down, &w.lm_head};
 			return all[i];
 		};
-		const void *const from[] = {b.x, b.attn, b.x, b.act, b.x};
-		void *const to[] = {b.qkv, nullptr, b.gate_up, nullptr, b.logits}; /* linear_add goes to the residual stream */
+		fg_pending pending;
+		auto run = [&](const fg_matrix *matrix, int n) {
+			switch (i) {
+			case QKV_PRODUCT: return m.ops.linear(m.ctx, b.x, matrix, n, b.qkv);
+			case O_PRODUCT: return m.ops.linear_add(m.ctx, b.attn, matrix, n, b.residual, &pending);
+			case GATE_UP_PRODUCT: return m.ops.gate_up(m.ctx, b.x, matrix, n, b.gate_up, b.act);
+			case DOWN_PRODUCT: return m.ops.linear_add(m.ctx, b.act, matrix, n, b.residual, &pending);
+			default: return m.ops.logits(m.ctx, b.x, matrix, n, b.logits);
+			}
+		};
 		for (int n : {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096}) {
 			if (n > p.most) continue;
 			size_t k = 0; /* below 512 tokens a product has no ceiling of its own: that of 512 is above it */
 			while (LARGE[k] < n) k++;
-			const bool gated = i == GATE_UP;               /* together with SiLU: half as much comes out */
+			const bool gated = i == GATE_UP_PRODUCT;       /* together with SiLU: half as much comes out */
 			const double each = p.f32 ? 4 : gated ? 1 : 2; /* bytes that come out, for a row of w and a token */
 			const double bytes = 2.0 * p.rows * p.cols + 2.0 * n * p.cols + each * n * p.rows;
 			const double flops = product_flops(p, n), ceiling = product_ceiling[i][k];
 			const bool memory = bytes / read_ceiling / 1e9 > flops / ceiling / 1e12;
-			const double t = seconds(
-				[&](int call) {
-					if (gated) m.ops.gate_up(m.ctx, b.x, matrix(call), n, b.gate_up, b.act);
-					else if (!to[i]) m.ops.linear_add(m.ctx, from[i], matrix(call), n, b.residual);
-					else m.ops.linear(m.ctx, from[i], matrix(call), n, to[i]);
-				},
-				!memory);
+			const double t = seconds([&](int call) { run(matrix(call), n); }, !memory);
 			m.check(p.name);
 			if (memory) result(p.name, {{"tokens", n}}, t, bytes / t / 1e9, GBS, read_ceiling);
 			else result(p.name, {{"tokens", n}}, t, flops / t / 1e12, TFLOPS, ceiling);
@@ -137,8 +136,7 @@ static void bench_elementwise(Model &m) {
 		c->extent = {n, 0, 0, 0};
 
 		bench_elementwise(m, "add_norm", n, (int)(8 * H), [&](char *p) {
-			ctx->buf.residual = p, c->delta = (bf16 *)(p + n * 2 * H), c->pending = {1, 0};
-			m.ops.add_norm(ctx, ctx->buf.residual, ctx->weights.layers[0].attn_norm, n, p + n * 4 * H);
+			m.ops.add_norm(ctx, p, {p + n * 2 * H, 1, 0}, ctx->weights.layers[0].attn_norm, n, p + n * 4 * H);
 		});
 		bench_elementwise(m, "qkv_rope", n, 4 * QKV, [&](char *p) {
 			c->kv.data = (bf16 *)(p + (size_t)n * 2 * QKV), c->kv.n_layers = 1;
@@ -147,10 +145,8 @@ static void bench_elementwise(Model &m) {
 		bench_elementwise(m, "silu_mul", n, (int)(6 * I), [&](char *p) {
 			CUDA(fg::silu_mul((const bf16 *)p, (bf16 *)(p + n * 4 * I), n, (int)I, stream));
 		});
-		bench_elementwise(m, "gather", n, (int)(6 * H), [&](char *p) {
-			c->delta = (bf16 *)(p + n * 2 * H), c->pending = {1, 0};
-			m.ops.gather(ctx, &none, 0, n, p, p + n * 4 * H);
-		});
+		bench_elementwise(m, "gather", n, (int)(6 * H),
+		                  [&](char *p) { m.ops.gather(ctx, &none, 0, n, p, {p + n * 2 * H, 1, 0}, p + n * 4 * H); });
 		bench_elementwise(m, "embed", n, (int)(4 * H), [&](char *p) {
 			ctx->weights.embed.part[0].data = p;
 			m.ops.embed(ctx, &none, p + n * 2 * H);

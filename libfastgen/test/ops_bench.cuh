@@ -8,7 +8,6 @@
 #include "../cuda/products/gemm.cuh"
 
 extern "C" {
-#include "../cuda/libraries.h"
 #include "../error.h"
 }
 
@@ -34,11 +33,7 @@ extern "C" {
 	} while (0)
 #define FG(call)                                                                                                       \
 	do {                                                                                                               \
-		if ((call) != FG_OK) die(#call, fg_error_text());                                                              \
-	} while (0)
-#define LT(call)                                                                                                       \
-	do {                                                                                                               \
-		if ((call) != CUBLAS_STATUS_SUCCESS) die(#call, "cuBLASLt failed");                                            \
+		if ((call) != FG_OK) die(#call, fg_error());                                                                   \
 	} while (0)
 
 static cudaStream_t stream; /* of whatever is being timed */
@@ -215,65 +210,36 @@ struct Products {
 	static constexpr size_t WORKSPACE = (size_t)64 << 20;
 	static constexpr int SUGGESTIONS = 32;
 
-	void *library, *workspace;
-	fg::CublasLt lt = {};
-	cublasLtHandle_t handle;
+	fg::CublasLt lt;
 
 	Products() {
-		static const char *const names[] = {"libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so", nullptr};
-		const fg_function functions[] = {
-			{(void **)&lt.create, "cublasLtCreate"},
-			{(void **)&lt.matmul, "cublasLtMatmul"},
-			{(void **)&lt.desc_create, "cublasLtMatmulDescCreate"},
-			{(void **)&lt.desc_set, "cublasLtMatmulDescSetAttribute"},
-			{(void **)&lt.layout_create, "cublasLtMatrixLayoutCreate"},
-			{(void **)&lt.preference_create, "cublasLtMatmulPreferenceCreate"},
-			{(void **)&lt.preference_set, "cublasLtMatmulPreferenceSetAttribute"},
-			{(void **)&lt.heuristic, "cublasLtMatmulAlgoGetHeuristic"},
-		};
-		library = fg_open_library(names, FG_CUBLASLT, functions, (int)std::size(functions));
-		if (!library) die("cuBLASLt", fg_error_text());
-		LT(lt.create(&handle));
-		CUDA(cudaMalloc(&workspace, WORKSPACE));
+		FG(lt.open(WORKSPACE));
 	}
 
 	/* y [n][rows] = x [n][cols] * w [rows][cols]^T. In a burst: on a rested device, before its clock has come down. */
 	double time(int rows, int cols, int n, bool f32, bool burst = false) {
-		cublasLtMatmulDesc_t desc;
-		cublasLtMatrixLayout_t w, x, y;
-		cublasLtMatmulPreference_t preference;
-		cublasOperation_t transpose = CUBLAS_OP_T;
-		size_t bytes = WORKSPACE;
-		LT(lt.desc_create(&desc, CUBLAS_COMPUTE_32F, CUDA_R_32F));
-		LT(lt.desc_set(desc, CUBLASLT_MATMUL_DESC_TRANSA, &transpose, sizeof transpose));
-		LT(lt.layout_create(&w, CUDA_R_16BF, cols, rows, cols));
-		LT(lt.layout_create(&x, CUDA_R_16BF, cols, n, cols));
-		LT(lt.layout_create(&y, f32 ? CUDA_R_32F : CUDA_R_16BF, rows, n, rows));
-		LT(lt.preference_create(&preference));
-		LT(lt.preference_set(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &bytes, sizeof bytes));
-		cublasLtMatmulHeuristicResult_t found[SUGGESTIONS];
-		int n_found = 0, chosen = 0;
-		LT(lt.heuristic(handle, desc, w, x, y, y, preference, SUGGESTIONS, found, &n_found));
+		fg::LtProduct product = {};
+		FG(lt.describe(rows, cols, n, f32, &product));
+		cublasLtMatmulAlgo_t found[SUGGESTIONS];
+		const int n_found = lt.suggest(product, CUBLASLT_REDUCTION_SCHEME_MASK, found, SUGGESTIONS);
 		if (n_found == 0) die("cuBLASLt", "no such product");
 
-		const bf16 *w_data = (const bf16 *)arena, *x_data = w_data + (size_t)rows * cols;
-		void *y_data = arena + ARENA / 2; /* apart from all inputs: sums are not what inputs look like */
-		const float one = 1, zero = 0;
-		cublasStatus_t status = CUBLAS_STATUS_SUCCESS;
-		auto run = [&](int) {
-			status = lt.matmul(handle, desc, &one, w_data, w, x_data, x, &zero, y_data, y, y_data, y,
-			                   &found[chosen].algo, workspace, WORKSPACE, stream);
-		};
+		const bf16 *w = (const bf16 *)arena, *x = w + (size_t)rows * cols;
+		void *y = arena + ARENA / 2; /* apart from all inputs: sums are not what inputs look like */
+		int chosen = 0;
+		bool works = true;
+		auto run = [&](int) { works = lt.multiply(product, found[chosen], x, w, 0, y, stream); };
 		double least = INFINITY;
 		int best = 0;
 		for (chosen = 0; chosen < n_found; chosen++) {
 			double t = least_seconds(run, 3);
-			if (status == CUBLAS_STATUS_SUCCESS && t < least) least = t, best = chosen;
+			if (works && t < least) least = t, best = chosen;
 		}
 		chosen = best;
 		if (burst) sleep(1);
 		const double t = burst ? least_seconds(run, 10) : seconds(run, true);
-		LT(status);
+		if (!works) die("cuBLASLt", "a product failed");
+		lt.forget(product);
 		return t;
 	}
 };
@@ -288,7 +254,7 @@ constexpr Product PRODUCTS[] = {
 	{"gate_up 28672x4096", 28672, 4096, 4096, false}, {"down 4096x14336", 4096, 14336, 4096, false},
 	{"lm_head 32768x4096", 32768, 4096, 512, true},
 };
-constexpr int GATE_UP = 2, LM_HEAD = 4;
+enum { QKV_PRODUCT, O_PRODUCT, GATE_UP_PRODUCT, DOWN_PRODUCT, LM_HEAD_PRODUCT }; /* indices into PRODUCTS */
 constexpr int LARGE[] = {512, 1024, 2048, 4096};
 static double product_ceiling[std::size(PRODUCTS)][std::size(LARGE)]; /* TFLOP/s */
 
@@ -317,7 +283,7 @@ static void product_ceilings() {
 			const double t = products.time(p.rows, p.cols, n, p.f32);
 			product_ceiling[i][k] = product_flops(p, n) / t / 1e12;
 			result(name, {{"tokens", n}}, t, product_ceiling[i][k], TFLOPS, 0);
-			if (i != LM_HEAD) flops += product_flops(p, n), time += t;
+			if (i != LM_HEAD_PRODUCT) flops += product_flops(p, n), time += t;
 		}
 		result("ceiling layer products", {{"tokens", n}}, time, flops / time / 1e12, TFLOPS, 0);
 		gemm_ceiling = std::max(gemm_ceiling, flops / time / 1e12);

@@ -9,6 +9,8 @@
 #define FG_OPS_TEST_CUH
 
 #include "../cuda/context.cuh"
+#include "../cuda/products/tune.cuh"
+#include "array.cuh"
 #include "compare.cuh"
 
 extern "C" {
@@ -22,19 +24,16 @@ extern const fg_ops fg_cpu_ops; /* the CPU's fg_device_ops, renamed by objcopy (
 
 #include <algorithm>
 #include <cstring>
-#include <memory>
 #include <vector>
 
 #define MUST(call)                                                                                                     \
 	do {                                                                                                               \
 		if ((call) != FG_OK) {                                                                                         \
-			printf("FAILED: %s:%d: %s: %s\n", __FILE__, __LINE__, #call, fg_error_text());                             \
+			printf("FAILED: %s:%d: %s: %s\n", __FILE__, __LINE__, #call, fg_error());                                  \
 			exit(1);                                                                                                   \
 		}                                                                                                              \
 	} while (0)
 
-/* Not std::vector: nvcc 13.0 fails on vectors of C's unnamed structures. */
-template <class T> using Array = std::unique_ptr<T[]>;
 /* ---- both sides ---- */
 
 /* The same matrix on both sides: float32 on the CPU, `dtype` on the device. */
@@ -179,16 +178,16 @@ struct Twins {
 
 	/* Where the CPU has element i: its K is [head_dim][64]. */
 	size_t cpu_index(size_t i) const {
-		size_t D = (size_t)shape().head_dim, token = i / D % FG_PAGE_TOKENS, tile = i / (D * FG_PAGE_TOKENS);
-		bool is_v = tile / (size_t)shape().n_kv_heads % 2;
-		return is_v ? i : tile * D * FG_PAGE_TOKENS + i % D * FG_PAGE_TOKENS + token;
+		size_t D = (size_t)shape().head_dim, token = i / D % FG_PAGE_TOKENS, panel = i / (D * FG_PAGE_TOKENS);
+		bool is_v = panel / (size_t)shape().n_kv_heads % 2;
+		return is_v ? i : panel * D * FG_PAGE_TOKENS + i % D * FG_PAGE_TOKENS + token;
 	}
 
 	/* Where (page, layer, K|V, head, token) begins in CUDA's layout. */
 	size_t pool_index(int32_t page, int32_t layer, int32_t v, int32_t head, int32_t token) const {
 		const fg_shape &s = shape();
-		size_t tile = (((size_t)page * s.n_layers + layer) * 2 + v) * s.n_kv_heads + head;
-		return (tile * FG_PAGE_TOKENS + token) * s.head_dim;
+		size_t panel = (((size_t)page * s.n_layers + layer) * 2 + v) * s.n_kv_heads + head;
+		return (panel * FG_PAGE_TOKENS + token) * s.head_dim;
 	}
 
 	void put_pool(const std::vector<uint16_t> &bits) const {

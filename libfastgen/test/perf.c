@@ -78,7 +78,7 @@ static double bandwidth(int n_threads) {
 
 enum { MAX_SEQS = 16, STEP_TOKENS = 1024, CONTEXT = 2048 };
 
-static void *open_engine(int small, int threads, fg_capacity *capacity) {
+static fg_engine *open_engine(int small, int threads, fg_capacity *capacity) {
 	static float inv_freq[32];
 	static int32_t window[64];
 	static const int32_t device = 0;
@@ -108,7 +108,7 @@ static void *open_engine(int small, int threads, fg_capacity *capacity) {
 	                      .compute_dtype = FG_BF16,
 	                      .kv_dtype = FG_BF16,
 	                      .kv_bytes = 1 << 30};
-	void *engine;
+	fg_engine *engine;
 	check(fg_open(&shape, &options, &engine));
 	check(fg_load_random(engine, 1));
 	check(fg_ready(engine, capacity));
@@ -118,13 +118,13 @@ static void *open_engine(int small, int threads, fg_capacity *capacity) {
 static int32_t ids[STEP_TOKENS];
 static float logprobs[STEP_TOKENS];
 
-static void wait_step(void *engine) {
+static void wait_step(fg_engine *engine) {
 	fg_result result = {.ids = ids, .logprobs = logprobs, .row_capacity = STEP_TOKENS};
 	check(fg_wait(engine, &result));
 }
 
 /* Fills slot and gives it all its pages; then a prompt of n tokens. Seconds. */
-static double prefill(void *engine, int32_t slot, int32_t n) {
+static double prefill(fg_engine *engine, int32_t slot, int32_t n) {
 	fg_page_update pages[CONTEXT / FG_PAGE_TOKENS];
 	int32_t tokens[STEP_TOKENS];
 	for (int32_t i = 0; i < CONTEXT / FG_PAGE_TOKENS; i++) {
@@ -147,7 +147,7 @@ static double prefill(void *engine, int32_t slot, int32_t n) {
 	return now() - start;
 }
 
-static void submit_decode(void *engine, int32_t n_seqs, int32_t context) {
+static void submit_decode(fg_engine *engine, int32_t n_seqs, int32_t context) {
 	fg_step_seq seqs[MAX_SEQS];
 	int32_t tokens[MAX_SEQS];
 	for (int32_t i = 0; i < n_seqs; i++) {
@@ -160,7 +160,7 @@ static void submit_decode(void *engine, int32_t n_seqs, int32_t context) {
 }
 
 /* Tokens a second of each sequence, two steps in flight. */
-static double decode(void *engine, int32_t n_seqs, int32_t context, int32_t steps) {
+static double decode(fg_engine *engine, int32_t n_seqs, int32_t context, int32_t steps) {
 	submit_decode(engine, n_seqs, ++context);
 	double start = now();
 	for (int32_t i = 0; i < steps; i++) {
@@ -178,7 +178,7 @@ int main(int argc, char **argv) {
 	fg_device_info info;
 	fg_capacity capacity;
 	check(fg_device(0, &info));
-	void *engine = open_engine(small, threads, &capacity);
+	fg_engine *engine = open_engine(small, threads, &capacity);
 	double gb = bandwidth(capacity.n_threads), best[3] = {0};
 	printf("%s, %d threads, reads %.1f GB/s\n", info.name, capacity.n_threads, gb);
 	if (trace) check(fg_trace_start(engine));

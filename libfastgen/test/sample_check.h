@@ -28,7 +28,7 @@ static inline void make_logits(float *logits, int32_t vocab, int kind) {
 static inline fg_sampler *make(const fg_sampling *s, int32_t vocab) {
 	fg_sampler *sampler;
 	if (fg_sampler_new(s, vocab, &sampler) == FG_OK) return sampler;
-	printf("fg_sampler_new: %s\n", fg_error_text());
+	printf("fg_sampler_new: %s\n", fg_error());
 	exit(1);
 }
 

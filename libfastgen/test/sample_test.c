@@ -460,7 +460,7 @@ static void test_validation(void) {
 		sampler = (fg_sampler *)&s;                                                                                    \
 		const fg_status status = fg_sampler_new(&s, 10, &sampler);                                                     \
 		CHECK(status == FG_INVALID && !sampler, "%s: status %d", #__VA_ARGS__, status);                                \
-		CHECK(strstr(fg_error_text(), word), "%s: %s", #__VA_ARGS__, fg_error_text());                                 \
+		CHECK(strstr(fg_error(), word), "%s: %s", #__VA_ARGS__, fg_error());                                           \
 	} while (0)
 	REFUSED("temperature", s.temperature = -0.1f);
 	REFUSED("temperature", s.temperature = NAN);
@@ -499,7 +499,7 @@ static void test_validation(void) {
 	fg_sampling s = PLAIN; /* without a penalty the history is not read */
 	s.n_prompt = 1 << 30;
 	s.n_output = 1 << 30;
-	CHECK(fg_sampler_new(&s, 10, &sampler) == FG_OK, "%s", fg_error_text());
+	CHECK(fg_sampler_new(&s, 10, &sampler) == FG_OK, "%s", fg_error());
 	fg_sampler_free(sampler);
 	fg_sampler_free(NULL);
 }

@@ -6,22 +6,19 @@
  * says so and passes. ops_bench.cu times it.
  */
 #include "../cuda/sampling/sample.cuh"
+#include "array.cuh"
 #include "check_cuda.cuh"
 
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <memory>
 #include <vector>
 
 #pragma GCC diagnostic ignored "-Wmissing-field-initializers"
 extern "C" {
 #include "sample_check.h"
 }
-
-/* Not std::vector: nvcc 13.0 fails on vectors of C's unnamed structures. */
-template <class T> using Array = std::unique_ptr<T[]>;
 
 template <class T> struct OnDevice {
 	T *data = nullptr;
@@ -124,7 +121,7 @@ static void test_rows(int32_t vocab, int32_t n, int rounds, int tokens, Counts &
 	const fg_config config = make_config(vocab, slots);
 	fg::Sampler sampler = {};
 	if (sampler.open(&config) != FG_OK) {
-		printf("open: %s\n", fg_error_text());
+		printf("open: %s\n", fg_error());
 		exit(1);
 	}
 	cudaStream_t stream;
@@ -150,7 +147,7 @@ static void test_rows(int32_t vocab, int32_t n, int rounds, int tokens, Counts &
 			params[slot].randomize(vocab, on);
 			twins[slot] = make(&params[slot].s, vocab);
 			fills[slot].slot = slot;
-			CHECK(fg::sampler_new(&config, &params[slot].s, &fills[slot].sampler) == FG_OK, "%s", fg_error_text());
+			CHECK(fg::sampler_new(&config, &params[slot].s, &fills[slot].sampler) == FG_OK, "%s", fg_error());
 		}
 		fill(sampler, fills.get(), slots, stream);
 		for (int32_t slot = 0; slot < slots; slot++) fg::sampler_free(fills[slot].sampler);
@@ -228,15 +225,13 @@ static void test_rows(int32_t vocab, int32_t n, int rounds, int tokens, Counts &
 				int32_t tokens_of[FG_MAX_LOGPROBS];
 				fg_logprobs(z, vocab, want < 0 ? 0 : want, r.n_logprobs, &logprob, tokens_of, tops, scratch);
 				if (want < 0) logprob = -INFINITY;
-				/* Rounding of the sum of exponentials, and of the result to float32. */
-				auto near = [](float a, float b) { return a == b || fabsf(a - b) <= 5e-7f * fmaxf(1, fabsf(b)); };
 				counts.logprobs++;
-				CHECK(near(logprobs[2 * i], logprob), "vocab %d row %d id %d: log probability %.9g, not %.9g", vocab, i,
-				      want, (double)logprobs[2 * i], (double)logprob);
+				CHECK(same_logprob(logprobs[2 * i], logprob), "vocab %d row %d id %d: log probability %.9g, not %.9g",
+				      vocab, i, want, (double)logprobs[2 * i], (double)logprob);
 				for (int t = 0; t < r.n_logprobs; t++) {
 					const size_t at = (size_t)i * FG_MAX_LOGPROBS + t;
 					counts.tops++;
-					CHECK(top_ids[at] == tokens_of[t] && near(top_logprobs[at], tops[t]),
+					CHECK(top_ids[at] == tokens_of[t] && same_logprob(top_logprobs[at], tops[t]),
 					      "vocab %d row %d top %d: %d %g, not %d %g", vocab, i, t, top_ids[at],
 					      (double)top_logprobs[at], tokens_of[t], (double)tops[t]);
 				}

@@ -20,7 +20,9 @@ const STAND_IN = `
 #include "fastgen.h"
 /* fg_error's text: the log of what was received, or the reason of a failure. */
 static char text[1 << 16];
-static int failing, engine_, copies_seen;
+static int failing, copies_seen;
+struct fg_engine { int unused; };
+static fg_engine engine_;
 static fg_step last;
 static void put(const char *format, ...)
 {
@@ -46,7 +48,7 @@ fg_status fg_device(int32_t device, fg_device_info *info)
 	info->free_bytes = 12345;
 	return FG_OK;
 }
-fg_status fg_open(const fg_shape *s, const fg_options *o, void **engine)
+fg_status fg_open(const fg_shape *s, const fg_options *o, fg_engine **engine)
 {
 	text[0] = 0;
 	put("open %d %d %d %d %d %d %d %d %d %d %g %g %g %d", s->n_layers, s->hidden_size, s->n_heads, s->n_kv_heads,
@@ -58,7 +60,7 @@ fg_status fg_open(const fg_shape *s, const fg_options *o, void **engine)
 	*engine = &engine_;
 	return FG_OK;
 }
-fg_status fg_load(void *engine, const fg_tensor *t, int32_t n)
+fg_status fg_load(fg_engine *engine, const fg_tensor *t, int32_t n)
 {
 	text[0] = 0;
 	for (int i = 0; i < n; i++) {
@@ -68,23 +70,23 @@ fg_status fg_load(void *engine, const fg_tensor *t, int32_t n)
 	}
 	return FG_IO;
 }
-fg_status fg_load_random(void *engine, uint64_t seed)
+fg_status fg_load_random(fg_engine *engine, uint64_t seed)
 {
 	text[0] = 0;
 	put("seed %llu", (unsigned long long)seed);
 	return FG_INVALID;
 }
-fg_status fg_progress(void *engine, fg_load_progress *p)
+fg_status fg_progress(fg_engine *engine, fg_load_progress *p)
 {
 	*p = (fg_load_progress){.done = 5000000000ull, .total = 6000000000ull, .finished = 1};
 	return FG_OK;
 }
-fg_status fg_ready(void *engine, fg_capacity *c)
+fg_status fg_ready(fg_engine *engine, fg_capacity *c)
 {
 	*c = (fg_capacity){.n_pages = 7, .n_host_pages = 8, .page_bytes = 1 << 23, .weight_bytes = 14500000000ull, .graphs = 3, .n_threads = 2};
 	return FG_OK;
 }
-fg_status fg_submit(void *engine, const fg_step *s)
+fg_status fg_submit(fg_engine *engine, const fg_step *s)
 {
 	text[0] = 0;
 	last = *s;
@@ -109,7 +111,7 @@ fg_status fg_submit(void *engine, const fg_step *s)
 	for (int i = 0; i < s->n_masks; i++) put(" mask %x", s->masks[i]);
 	return failing ? FG_INVALID : FG_OK;
 }
-fg_status fg_wait(void *engine, fg_result *r)
+fg_status fg_wait(fg_engine *engine, fg_result *r)
 {
 	if (last.n_tokens == 13) {
 		text[0] = 0;
@@ -129,19 +131,19 @@ fg_status fg_wait(void *engine, fg_result *r)
 	r->idle_seconds = 0.125;
 	return FG_OK;
 }
-fg_status fg_copy_pages(void *engine, const fg_page_copy *c, int32_t n)
+fg_status fg_copy_pages(fg_engine *engine, const fg_page_copy *c, int32_t n)
 {
 	for (int i = 0; i < n; i++) copies_seen += c[i].page * 100 + c[i].host_page * 10 + c[i].direction;
 	return FG_OK;
 }
-fg_status fg_trace_start(void *engine) { return FG_OK; }
-fg_status fg_trace_stop(void *engine, const char *path)
+fg_status fg_trace_start(fg_engine *engine) { return FG_OK; }
+fg_status fg_trace_stop(fg_engine *engine, const char *path)
 {
 	text[0] = 0;
 	put("cannot write %s", path);
 	return FG_INVALID;
 }
-void fg_close(void *engine) { failing = 0; }
+void fg_close(fg_engine *engine) { failing = 0; }
 `;
 
 const folder = mkdtempSync(join(tmpdir(), "fastgen-ffi-"));

@@ -12,18 +12,20 @@ void attention(fg_ctx *ctx, const fg_batch *, int32_t layer, const void *qkv, vo
 	const StepLayout &l = c->layout;
 	const int32_t D = ctx->config->shape.head_dim, which = c->layer_window[layer];
 	const AttnSeq *seqs = (const AttnSeq *)(c->step + l.seqs);
-	const int32_t stride = (c->heads + 2 * c->kv_heads) * D, group = c->heads / c->kv_heads;
+	const int32_t stride = (c->heads + 2 * c->kv_heads) * D;
 	const float scale = (float)(M_LOG2E / std::sqrt((double)D));
 	if (c->extent.n_decode > 0) {
-		const DecodeShare *shares = (const DecodeShare *)(c->step + l.plans + which * l.plan_bytes);
+		const DecodeShare *shares = (const DecodeShare *)(c->step + l.shares + which * l.share_bytes);
 		DecodeArgs a = {c->kv,
-		                {seqs, shares, c->decode_blocks},
+		                seqs,
+		                shares,
+		                c->decode_blocks,
 		                (const bf16 *)qkv,
 		                (bf16 *)out,
 		                c->decode_partial,
 		                c->decode_arrived,
 		                layer,
-		                group,
+		                c->group(),
 		                stride,
 		                c->windows[which],
 		                scale};
@@ -37,7 +39,7 @@ void attention(fg_ctx *ctx, const fg_batch *, int32_t layer, const void *qkv, vo
 		                 (const bf16 *)qkv,
 		                 (bf16 *)out,
 		                 layer,
-		                 group,
+		                 c->group(),
 		                 stride,
 		                 c->windows[which],
 		                 scale};

@@ -53,7 +53,7 @@ template <int D> cudaError_t run(const DecodeArgs &args, int n_seqs, cudaStream_
 	cudaError_t error =
 		cudaFuncSetAttribute(decode_kernel<D>, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes<D>());
 	if (error != cudaSuccess) return error;
-	return launch(decode_kernel<D>, args.plan.n_blocks, THREADS, shared_bytes<D>(), stream, args, n_seqs);
+	return launch(decode_kernel<D>, args.n_blocks, THREADS, shared_bytes<D>(), stream, args, n_seqs);
 }
 
 } // namespace
@@ -64,8 +64,8 @@ int decode_blocks(int multiprocessors, int kv_heads, int head_dim) {
 	return min(2 * multiprocessors, (most_blocks(head_dim) - 2) * kv_heads);
 }
 
-void plan_decode(const AttnSeq *seqs, int32_t n_seqs, int32_t kv_heads, int32_t window, int32_t n_blocks,
-                 DecodeShare *shares) {
+void list_decode_shares(const AttnSeq *seqs, int32_t n_seqs, int32_t kv_heads, int32_t window, int32_t n_blocks,
+                        DecodeShare *shares) {
 	auto pages_of = [&](int32_t s) { return (int64_t)pages_read(seqs[s].context, window) * kv_heads; };
 	int64_t total = 0;
 	for (int32_t s = 0; s < n_seqs; s++) total += pages_of(s);

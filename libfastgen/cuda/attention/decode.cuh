@@ -14,8 +14,8 @@
 
 namespace fg {
 
-/* One block's share of a step's decode work: where it begins. Made once a step by plan_decode and read by every layer
- * with that window. */
+/* One block's share of a step's decode work: where it begins. Made once a step by list_decode_shares and read by every
+ * layer with that window. */
 struct DecodeShare {
 	AttnSeq seq;    /* in which it begins, n_new == 1 */
 	int32_t index;  /* of that sequence */
@@ -24,15 +24,11 @@ struct DecodeShare {
 	int32_t reserved;
 };
 
-struct DecodePlan {
-	const AttnSeq *seqs;       /* [n_seqs] */
-	const DecodeShare *shares; /* [n_blocks] */
-	int32_t n_blocks;
-};
-
 struct DecodeArgs {
 	KvPool kv;
-	DecodePlan plan;
+	const AttnSeq *seqs;       /* [n_seqs] */
+	const DecodeShare *shares; /* [n_blocks], as list_decode_shares made them */
+	int32_t n_blocks;
 	const bf16 *q;    /* [n_tokens][q_stride], head h at h * head_dim */
 	bf16 *out;        /* [n_tokens][n_heads * head_dim] */
 	float *partial;   /* [2 * n_blocks][group][head_dim + 2]: unnormalised output, then maximum and sum */
@@ -44,12 +40,12 @@ struct DecodeArgs {
 	float scale;      /* of the scores, times log2(e) */
 };
 
-/* Blocks that plan_decode should cut for. */
+/* Blocks that list_decode_shares should cut for. */
 int decode_blocks(int multiprocessors, int kv_heads, int head_dim);
 
-/* Attention of n_seqs sequences, launched on `stream`. The plan, the page table and every page but the one that holds a
- * sequence's newest token must be in place before the kernel that precedes this one begins: they are read while it
- * runs. Returns the launch's error. head_dim 32, 64 or 128; sm_80 and later. */
+/* Attention of n_seqs sequences, launched on `stream`. seqs, shares, the page table and every page but the one that
+ * holds a sequence's newest token must be in place before the kernel that precedes this one begins: they are read while
+ * it runs. Returns the launch's error. head_dim 32, 64 or 128; sm_80 and later. */
 cudaError_t decode_attention(const DecodeArgs &args, int n_seqs, cudaStream_t stream);
 
 /* First page a query at position context - 1 can see. */
@@ -64,8 +60,8 @@ __host__ __device__ inline int32_t pages_read(int32_t context, int32_t window) {
 
 /* Cuts the pages that n_seqs sequences read, over kv_heads, into n_blocks equal shares; those past the first `units`
  * are empty. Sequences of context 0 have none. On the host. */
-void plan_decode(const AttnSeq *seqs, int32_t n_seqs, int32_t kv_heads, int32_t window, int32_t n_blocks,
-                 DecodeShare *shares);
+void list_decode_shares(const AttnSeq *seqs, int32_t n_seqs, int32_t kv_heads, int32_t window, int32_t n_blocks,
+                        DecodeShare *shares);
 
 } // namespace fg
 

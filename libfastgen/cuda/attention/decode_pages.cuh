@@ -36,7 +36,7 @@ struct Cursor {
 		if (++head == a.kv.kv_heads) {
 			head = 0;
 			if (++index == n_seqs) return;
-			seq = a.plan.seqs[index];
+			seq = a.seqs[index];
 		}
 		page = first_page(seq.context, a.window);
 		end = page + pages_read(seq.context, a.window);
@@ -51,7 +51,7 @@ struct Share {
 	Cursor begin = {}; /* at page `first` */
 
 	__device__ __forceinline__ explicit Share(const DecodeArgs &a) {
-		const DecodeShare share = a.plan.shares[blockIdx.x];
+		const DecodeShare share = a.shares[blockIdx.x];
 		total = share.units;
 		n_blocks = min((int64_t)gridDim.x, total);
 		begin.seq = share.seq;
@@ -118,7 +118,7 @@ template <int D> struct KvPipeline {
 		int keys = at.seq.context - at.page * PAGE; /* rows past the last key are not read but set to zero */
 #pragma unroll
 		for (int kv = 0; kv < 2; kv++) {
-			const char *from = (const char *)a.kv.data + a.kv.tile(page, a.layer, kv, at.head) * Page::BYTES;
+			const char *from = (const char *)a.kv.data + a.kv.panel(page, a.layer, kv, at.head) * Page::BYTES;
 			uint32_t to = ring + stage * S::STAGE_BYTES + kv * Page::BYTES;
 #pragma unroll
 			for (int i = 0; i < PAGE * Page::VECTORS / THREADS; i++) {

@@ -65,7 +65,7 @@ template <int D> struct KvPipeline {
 		int page = a.kv.page_table[(int64_t)tile.slot * a.kv.pages_per_seq + index];
 #pragma unroll
 		for (int kv = 0; kv < 2; kv++) {
-			const char *from = (const char *)a.kv.data + a.kv.tile(page, a.layer, kv, head) * Page::BYTES;
+			const char *from = (const char *)a.kv.data + a.kv.panel(page, a.layer, kv, head) * Page::BYTES;
 			uint32_t to = stage_of(index) + kv * Page::BYTES;
 #pragma unroll
 			for (int n = threadIdx.x; n < PAGE * Page::VECTORS; n += THREADS)
@@ -231,7 +231,7 @@ PrefillTile tile_of(const AttnSeq &s, int32_t first_row, int32_t group) {
 
 } // namespace
 
-int32_t plan_prefill(const AttnSeq *seqs, int32_t n_seqs, int32_t group, PrefillTile *tiles) {
+int32_t list_prefill_tiles(const AttnSeq *seqs, int32_t n_seqs, int32_t group, PrefillTile *tiles) {
 	int32_t n = 0;
 	for (int32_t i = 0; i < n_seqs; i++)
 		for (int32_t row = 0; row < seqs[i].n_new * group; row += PREFILL_ROWS)

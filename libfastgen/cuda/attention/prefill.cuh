@@ -30,7 +30,7 @@ struct alignas(16) PrefillTile {
 
 /* The tiles of n_seqs chunks, most work first; returns how many, at most one for every PREFILL_ROWS rows and one for
  * every chunk. On the host. */
-int32_t plan_prefill(const AttnSeq *seqs, int32_t n_seqs, int32_t group, PrefillTile *tiles);
+int32_t list_prefill_tiles(const AttnSeq *seqs, int32_t n_seqs, int32_t group, PrefillTile *tiles);
 
 struct PrefillArgs {
 	KvPool kv;

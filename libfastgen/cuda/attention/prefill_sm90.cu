@@ -98,7 +98,7 @@ template <int D> struct Producer {
 #pragma unroll
 			for (int half = 0; half < S::HALVES; half++)
 				tma_load(to + (half * SPAN + p * PAGE) * LINE, &a.map, &full[ring.stage], half * 64,
-				         (int)(a.kv.tile(p ? pages.y : pages.x, a.layer, kv, head) * PAGE));
+				         (int)(a.kv.panel(p ? pages.y : pages.x, a.layer, kv, head) * PAGE));
 	}
 };
 

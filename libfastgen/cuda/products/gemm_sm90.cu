@@ -232,7 +232,7 @@ template <int TILE, class F> void with_shape(Output output, F f) {
 	constexpr Sm90Tile T = SM90_TILES[TILE];
 	constexpr auto CAN = [](Output wanted) { return (T.outputs >> (int)wanted & 1) != 0; };
 	if constexpr (CAN(Output::BF16))
-		if (output == Output::BF16 || output == Output::PARTS) f(GemmShape<T.tokens, T.rows, T.split, Output::BF16>());
+		if (output == Output::BF16 || output == Output::SPLITS) f(GemmShape<T.tokens, T.rows, T.split, Output::BF16>());
 	if constexpr (CAN(Output::F32))
 		if (output == Output::F32) f(GemmShape<T.tokens, T.rows, T.split, Output::F32>());
 	if constexpr (CAN(Output::SILU_MUL))
@@ -250,7 +250,7 @@ template <class F> void with_shape(int tile, Output output, F f) {
 
 std::string Sm90Cut::name() const {
 	const Sm90Tile &t = SM90_TILES[tile];
-	return std::to_string(t.tokens) + "x" + std::to_string(t.rows) + "/" + std::to_string(parts);
+	return std::to_string(t.tokens) + "x" + std::to_string(t.rows) + "/" + std::to_string(splits);
 }
 
 std::vector<Sm90Cut> gemm_sm90_cuts(int rows, int n, Output output, double enough) {
@@ -265,12 +265,12 @@ std::vector<Sm90Cut> gemm_sm90_cuts(int rows, int n, Output output, double enoug
 				return;
 			}
 			if (n <= S::TOKENS || room<S>() == 0) return;
-			int most = output == Output::PARTS ? std::clamp(SM90_PART_ROWS / n, 1, SM90_MOST_PARTS) : 1;
-			for (int parts = 1; parts <= most; parts++) {
+			int most = output == Output::SPLITS ? std::clamp(SM90_SPLIT_ROWS / n, 1, SM90_MOST_SPLITS) : 1;
+			for (int splits = 1; splits <= most; splits++) {
 				GemmArgs a = {};
-				a.n = n, a.rows = rows, a.splits = parts;
-				double cost = plan<S>(a) * (S::ROWS + S::TOKENS) / parts;
-				cuts.push_back({cost, {i, parts}});
+				a.n = n, a.rows = rows, a.splits = splits;
+				double cost = plan<S>(a) * (S::ROWS + S::TOKENS) / splits;
+				cuts.push_back({cost, {i, splits}});
 				best = std::min(best, cost);
 			}
 		});
@@ -284,7 +284,7 @@ cudaError_t gemm_sm90(const Sm90Cut &cut, const bf16 *x, const bf16 *w, void *y,
                       Output output, cudaStream_t stream) {
 	cudaError_t error = cudaErrorInvalidValue;
 	GemmArgs a = {};
-	a.y = y, a.n = n, a.rows = rows, a.cols = cols, a.splits = cut.parts;
+	a.y = y, a.n = n, a.rows = rows, a.cols = cols, a.splits = cut.splits;
 	with_shape(cut.tile, output, [&](auto shape) { error = run<decltype(shape)>(a, x, w, stream); });
 	return error;
 }

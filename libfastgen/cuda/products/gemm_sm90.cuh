@@ -5,7 +5,7 @@
  * A warp brings tiles of x and w in by TMA, warpgroups of 64 tokens each multiply them (wgmma). The first tiles of w
  * are read while the kernel before this one still runs. Blocks work in clusters of two: for many tokens side by side,
  * sharing every tile of w; for few, they take half of k each, and add up in each other's shared memory. In between,
- * when there are not enough tiles for all multiprocessors, a product can be left in parts over k for its reader to add.
+ * when there are not enough tiles for all multiprocessors, a product can be left in splits of k for its reader to add.
  */
 #ifndef FG_GEMM_SM90_CUH
 #define FG_GEMM_SM90_CUH
@@ -22,7 +22,7 @@ struct Sm90Tile {
 	bool split;       /* the two blocks of a cluster take half of k each; else they lie side by side along the tokens */
 	unsigned outputs; /* it can make: bits 1 << Output */
 };
-constexpr unsigned SM90_PLAIN = 1u << (int)Output::BF16 | 1u << (int)Output::PARTS,
+constexpr unsigned SM90_PLAIN = 1u << (int)Output::BF16 | 1u << (int)Output::SPLITS,
 				   SM90_GATED = 1u << (int)Output::SILU_MUL,
 				   SM90_ALL = SM90_PLAIN | SM90_GATED | 1u << (int)Output::F32;
 /* Rows in fine steps, so that a product comes out even among the multiprocessors. */
@@ -46,14 +46,14 @@ constexpr int SM90_TILES_COUNT = sizeof SM90_TILES / sizeof *SM90_TILES;
 
 /* How a product is cut. */
 struct Sm90Cut {
-	int tile;  /* index into SM90_TILES */
-	int parts; /* 1, but with PARTS and a tile that is not split */
+	int tile;   /* index into SM90_TILES */
+	int splits; /* 1, unless with SPLITS and a tile that is not split */
 
-	/* Such as "128x256/2": tokens and rows of the tile, parts. */
+	/* Such as "128x256/2": tokens and rows of the tile, splits. */
 	std::string name() const;
 };
-constexpr int SM90_MOST_PARTS = 4;
-constexpr int SM90_PART_ROWS = 2048; /* rows of all parts together, at most */
+constexpr int SM90_MOST_SPLITS = 4;
+constexpr int SM90_SPLIT_ROWS = 2048; /* rows of all splits together, at most */
 
 /* Whether tiles of n tokens hold few rows of no token. */
 constexpr bool gemm_sm90_even(int n) {

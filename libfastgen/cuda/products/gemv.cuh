@@ -24,7 +24,7 @@ enum class Output : int32_t {
 	BF16 = 0,
 	F32 = 1,
 	SILU_MUL = 2, /* bf16 silu(first half of the columns) * second half: [n][rows / 2] */
-	PARTS = 3,    /* bf16 sums over a part of k each, [parts][n][rows]: what they add up to is the product */
+	SPLITS = 3,   /* bf16 sums over one split of k each, [splits][n][rows], which add up to the product */
 };
 
 /* y [n][rows] = x [n][cols] * w [rows][cols]^T. 1 <= n <= GEMV_MOST, cols a multiple of 8. */

@@ -55,15 +55,15 @@ __global__ void __launch_bounds__(THREADS)
 	meet(peers);
 	for (size_t i = ((size_t)blockIdx.x * THREADS + threadIdx.x) * VECTOR; i < n;
 	     i += (size_t)gridDim.x * THREADS * VECTOR) {
-		uint4 part[MOST];
+		uint4 term[MOST];
 #pragma unroll
 		for (int r = 0; r < MOST; r++)
-			if (r < peers.count) part[r] = *(const uint4 *)(peers.memory[r].addend[turn] + i);
+			if (r < peers.count) term[r] = *(const uint4 *)(peers.memory[r].addend[turn] + i);
 		Floats sum = load_bf16(residual + i);
 #pragma unroll
 		for (int r = 0; r < MOST; r++) {
 			if (r >= peers.count) continue;
-			const Floats f = floats(part[r]);
+			const Floats f = floats(term[r]);
 #pragma unroll
 			for (int j = 0; j < VECTOR; j++) sum.v[j] += f.v[j];
 		}

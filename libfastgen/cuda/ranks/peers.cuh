@@ -17,7 +17,7 @@ constexpr int MOST_PEERS = 8; /* ranks, this one included */
 
 /* What others see of a rank, in its device memory. */
 struct SharedMemory {
-	bf16 *addend[2]; /* parts of sums, used in turn: [the most that is summed] */
+	bf16 *addend[2]; /* this rank's terms of sums, used in turn: [the most that is summed] */
 	int32_t *tokens; /* what was sampled last: [slots] */
 	/* [PEER_FLAGS], zeroed: the last meeting that each rank has come to; how many there were, as this rank counts them;
 	 * the blocks that have counted the current one */

@@ -38,7 +38,7 @@ struct Meeting {
 		std::unique_lock<std::mutex> lock(mutex);
 		if (status && !failure.status) {
 			failure.status = status;
-			snprintf(failure.text, sizeof failure.text, "%s", fg_error_text());
+			snprintf(failure.text, sizeof failure.text, "%s", fg_error());
 		}
 		if (++here == (int)devices.size()) {
 			result = failure, failure = {};
@@ -51,12 +51,14 @@ struct Meeting {
 		return result.status ? fg_fail(result.status, "%s", result.text) : FG_OK;
 	}
 
-	static std::shared_ptr<Meeting> of(const void *engine, const int32_t *devices, int32_t n) {
+	/* That of an engine, whose ranks all have the same configuration in hand. */
+	static std::shared_ptr<Meeting> of(const fg_config *config) {
 		static std::mutex mutex;
-		static std::map<const void *, std::weak_ptr<Meeting>> meetings;
+		static std::map<const fg_config *, std::weak_ptr<Meeting>> meetings;
 		std::lock_guard<std::mutex> lock(mutex);
-		std::shared_ptr<Meeting> meeting = meetings[engine].lock();
-		if (!meeting) meetings[engine] = meeting = std::make_shared<Meeting>(devices, n);
+		std::shared_ptr<Meeting> meeting = meetings[config].lock();
+		if (!meeting)
+			meetings[config] = meeting = std::make_shared<Meeting>(config->options.devices, config->options.n_devices);
 		return meeting;
 	}
 };
@@ -65,11 +67,11 @@ fg_status Ranks::meet(fg_status status) {
 	return n == 1 ? status : meeting->meet(status);
 }
 
-fg_status Ranks::open(const void *engine, const int32_t *devices, int32_t count, int32_t of, fg_status status) {
-	n = count, rank = of;
+fg_status Ranks::open(const fg_config *config, int32_t of, fg_status status) {
+	n = config->options.n_devices, rank = of;
 	if (n == 1) return status;
-	meeting = Meeting::of(engine, devices, n);
-	through_peers = can_be_peers(devices, n);
+	meeting = Meeting::of(config);
+	through_peers = can_be_peers(config->options.devices, n);
 	through_nccl = !through_peers || n > 2;
 	if (through_nccl) {
 		if (!status) status = nccl.open();

@@ -1,12 +1,13 @@
 /*
  * ranks.cuh - what the ranks of a tensor-parallel engine have in common: where they meet, and how they add up. Each
  * holds some heads and some of the intermediate features (Megatron-LM, arXiv:1909.08053), so that what o and down give
- * is a part of a sum over the ranks. Embedding, norms, logits and sampling are not split: rank 0 samples, and tells the
- * others.
+ * is one term of a sum over the ranks. Embedding, norms, logits and sampling are not split: rank 0 samples, and tells
+ * the others.
  */
 #ifndef FG_RANKS_CUH
 #define FG_RANKS_CUH
 
+#include "../ops.cuh"
 #include "nccl.cuh"
 #include "peers.cuh"
 
@@ -19,10 +20,10 @@ struct Meeting;
 /* One rank's view of all. On the rank's thread. */
 class Ranks {
   public:
-	/* Joins the other ranks of the engine that `engine` stands for, on devices [count], once they are all here;
-	 * `status`: whether this rank has got so far. Opens NCCL where it is needed. Where one rank fails they all do, with
-	 * its message. One rank alone needs none of this. */
-	fg_status open(const void *engine, const int32_t *devices, int32_t count, int32_t rank, fg_status status);
+	/* Joins the other ranks of the engine that has this configuration, one for each of its devices, once they are all
+	 * here; `status`: whether this rank has got so far. Opens NCCL where it is needed. Where one rank fails they all
+	 * do, with its message. One rank alone needs none of this. */
+	fg_status open(const fg_config *config, int32_t rank, fg_status status);
 	/* This rank's memory, which must live until close is over. Before connect. */
 	void share(const SharedMemory &memory);
 	/* Makes the ranks known to each other; `status` as for open. Whatever waits for a device to be idle, as allocating
@@ -36,11 +37,11 @@ class Ranks {
 	int32_t count() const {
 		return n;
 	}
-	/* The next part of a sum goes to the first addend again: all ranks must agree on the turn. */
+	/* The next term goes to the first addend again: all ranks must agree on the turn. */
 	void first_turn() {
 		turn = 1;
 	}
-	/* Where this rank's part of the next sum goes. */
+	/* Where this rank's term of the next sum goes. */
 	bf16 *next_addend() {
 		return own.addend[turn ^= 1];
 	}

@@ -8,11 +8,7 @@
 #ifndef FG_SAMPLE_CUH
 #define FG_SAMPLE_CUH
 
-#include <atomic>
-using std::atomic_int, std::atomic_ullong; /* what ops.h finds in C's stdatomic.h */
-extern "C" {
-#include "../../ops.h"
-}
+#include "../ops.cuh"
 
 #include <cuda_runtime.h>
 

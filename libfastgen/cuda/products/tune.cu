@@ -1,0 +1,404 @@
+/* See tune.cuh. */
+#include "../context.cuh"
+#include "tune.cuh"
+
+extern "C" {
+#include "../../forward.h"
+}
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace fg {
+
+namespace {
+
+/* Products of so many tokens and more are bound by the power that the device may draw. A short trial of a product alone
+ * says too little about that, so its fastest candidates are timed again within a layer, on a loaded device. */
+constexpr int32_t MANY_TOKENS = 1024;
+
+/* ---- the file of choices ---- */
+
+/* A choice as it is in the file: "gemv:INDEX", "sm90:" and a cut's name, or the bytes of cuBLASLt's algorithm in
+ * hexadecimal. */
+std::string text(const GemmChoice &choice) {
+	if (choice.method == Method::GEMV) return "gemv:" + std::to_string(choice.gemv_shape);
+	if (choice.method == Method::SM90) return "sm90:" + choice.cut.name();
+	std::string bytes;
+	for (size_t i = 0; i < sizeof choice.algorithm; i++) {
+		char hex[3];
+		snprintf(hex, sizeof hex, "%02x", ((const uint8_t *)&choice.algorithm)[i]);
+		bytes += hex;
+	}
+	return bytes;
+}
+
+/* ${XDG_CACHE_HOME:-~/.cache}/fastgen, made where missing. Empty when there is no such place. */
+std::string cache_folder() {
+	const char *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+	std::string folder = xdg && *xdg ? xdg : home && *home ? std::string(home) + "/.cache" : "";
+	if (folder.empty()) return folder;
+	mkdir(folder.c_str(), 0755);
+	folder += "/fastgen";
+	mkdir(folder.c_str(), 0755);
+	return folder;
+}
+
+/* One line for each choice: rows cols n output choice. */
+class ChoiceFile {
+  public:
+	/* Reads what there is. A line that does not read as one is skipped: that choice is then made anew. */
+	ChoiceFile(std::string device, size_t version) {
+		for (char &c : device)
+			if (!isalnum((unsigned char)c)) c = '-';
+		const std::string folder = cache_folder();
+		if (!folder.empty()) path = folder + "/products-" + device + "-" + std::to_string(version) + ".txt";
+		FILE *f = path.empty() ? nullptr : fopen(path.c_str(), "r");
+		char line[512], choice[256];
+		GemmKey key;
+		int32_t output;
+		while (f && fgets(line, sizeof line, f))
+			if (sscanf(line, "%d %d %d %d %255s", &key.rows, &key.cols, &key.n, &output, choice) == 5)
+				key.output = (Output)output, choices[key] = choice;
+		if (f) fclose(f);
+	}
+
+	/* NULL where the file holds none. */
+	const std::string *find(const GemmKey &key) const {
+		auto found = choices.find(key);
+		return found == choices.end() ? nullptr : &found->second;
+	}
+
+	void set(const GemmKey &key, const GemmChoice &choice) {
+		choices[key] = text(choice), changed = true;
+	}
+
+	/* A failure to write is no error: the choices are made anew the next time. */
+	void save() const {
+		if (!changed || path.empty()) return;
+		const std::string part =
+			path + "." + std::to_string(getpid()) + "-" + std::to_string((uintptr_t)this) + ".part";
+		FILE *f = fopen(part.c_str(), "w");
+		if (!f) return;
+		for (auto &[key, choice] : choices)
+			fprintf(f, "%d %d %d %d %s\n", key.rows, key.cols, key.n, (int32_t)key.output, choice.c_str());
+		if (fclose(f) == 0) rename(part.c_str(), path.c_str());
+	}
+
+  private:
+	std::string path; /* empty: nothing is remembered */
+	std::map<GemmKey, std::string> choices;
+	bool changed = false;
+};
+
+/* ---- candidates ---- */
+
+std::vector<Sm90Cut> cuts(const Context *c, const GemmKey &key) {
+	if (c->arch != 90) return {};
+	/* Where power is the limit, how much a cut brings in tells more than a short trial does. */
+	return gemm_sm90_cuts(key.rows, key.n, key.output, key.n >= MANY_TOKENS ? 1.03 : 1.15);
+}
+
+/* The choice that a line of the file names; false where it is none for this product on this device. */
+bool parse(const Context *c, const GemmKey &key, const std::string &line, GemmChoice *choice) {
+	if (sscanf(line.c_str(), "gemv:%d", &choice->gemv_shape) == 1) {
+		choice->method = Method::GEMV;
+		return choice->gemv_shape >= 0 && choice->gemv_shape < GEMV_SHAPES_COUNT && key.n <= GEMV_MOST;
+	}
+	if (line.starts_with("sm90:")) {
+		choice->method = Method::SM90;
+		for (const Sm90Cut &cut : cuts(c, key)) {
+			choice->cut = cut;
+			if (line == text(*choice)) return true;
+		}
+		return false;
+	}
+	choice->method = Method::CUBLASLT;
+	if (line.size() != 2 * sizeof choice->algorithm) return false;
+	for (size_t i = 0; i < sizeof choice->algorithm; i++) {
+		unsigned byte = 0;
+		if (sscanf(line.c_str() + 2 * i, "%2x", &byte) != 1) return false;
+		((uint8_t *)&choice->algorithm)[i] = (uint8_t)byte;
+	}
+	return c->gemm.cublaslt().has(c->gemm.lt_product(key), choice->algorithm);
+}
+
+std::vector<GemmChoice> candidates(const Context *c, const GemmKey &key) {
+	std::vector<GemmChoice> all;
+	/* SiLU·mul takes a further pass with cuBLASLt. Where our own tiles come out even, that pass costs more than
+	 * cuBLASLt's product is faster by. */
+	const bool own_is_better =
+		c->arch == 90 && key.output == Output::SILU_MUL && key.n > GEMV_MOST && gemm_sm90_even(key.n);
+	if (try_cublaslt && !own_is_better) {
+		constexpr int MOST = 16;
+		cublasLtMatmulAlgo_t found[MOST];
+		/* What is split over k must not be rounded to bf16 before it is added up. */
+		const uint32_t reductions = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
+		const int n = c->gemm.cublaslt().suggest(c->gemm.lt_product(key), reductions, found, MOST);
+		for (int i = 0; i < n; i++) all.push_back({Method::CUBLASLT, found[i], 0, {}});
+	}
+	for (int shape = 0; key.n <= GEMV_MOST && shape < GEMV_SHAPES_COUNT; shape++)
+		all.push_back({Method::GEMV, {}, shape, {}});
+	for (const Sm90Cut &cut : cuts(c, key)) all.push_back({Method::SM90, {}, 0, cut});
+	return all;
+}
+
+/* ---- timing ---- */
+
+/* Device memory that candidates are timed on, which is overwritten. Weights are taken in turn, as a step takes them, so
+ * that none is found in the L2 cache. */
+struct Trial {
+	const void *x;
+	const void *w; /* the first of n_w matrices, w_stride bytes apart */
+	size_t w_stride;
+	int32_t n_w;
+	void *y, *scratch; /* as Gemm::run's */
+};
+
+struct Timed {
+	GemmChoice choice;
+	float ms; /* INFINITY: it does not work */
+};
+
+void sort_by_time(std::vector<Timed> *timed) {
+	std::stable_sort(timed->begin(), timed->end(), [](const Timed &a, const Timed &b) { return a.ms < b.ms; });
+}
+
+class Timer {
+  public:
+	explicit Timer(Context *c) : c(c), products_only(fg_device_ops) {
+		note(c, cudaEventCreate(&from), "creating an event");
+		note(c, cudaEventCreate(&to), "creating an event");
+		/* Attention takes the same time whichever kernels make the products; and no rank may wait for another. */
+		products_only.qkv_rope = [](fg_ctx *, const fg_batch *, int32_t, void *) {};
+		products_only.attention = [](fg_ctx *, const fg_batch *, int32_t, const void *, void *) {};
+		products_only.all_reduce = [](fg_ctx *, void *, int32_t, fg_pending *) {};
+	}
+	~Timer() {
+		cudaEventDestroy(from), cudaEventDestroy(to);
+	}
+	Timer(const Timer &) = delete;
+
+	/* Milliseconds of a call, of several in a row, as in a step: one call's end runs beside the next one's begin. */
+	float call(const GemmKey &key, const GemmChoice &choice, const Trial &trial, int calls) {
+		bool works = true;
+		const float ms = enqueued([&] {
+			for (int i = 0; i < calls && works; i++) {
+				const char *w = (const char *)trial.w + trial.w_stride * (size_t)(turn++ % trial.n_w);
+				works = c->gemm.run(key, choice, trial.x, w, trial.y, trial.scratch, c->stream) == cudaSuccess;
+			}
+		});
+		if (!works) {
+			cudaGetLastError(); /* a refused launch must not show up in the next check */
+			return INFINITY;
+		}
+		/* The norm that adds what is pending reads it from the L2 cache, at about this speed. */
+		constexpr double BYTES_PER_MS = 3e9;
+		const int pending = key.output == Output::SPLITS ? choice.splits() : 0;
+		return ms / (float)calls + (float)((double)pending * key.n * key.rows * sizeof(bf16) / BYTES_PER_MS);
+	}
+
+	/* Milliseconds of `count` layers of n tokens, without their attention. */
+	float layers(int32_t n, int count) {
+		fg_batch batch = {};
+		batch.n_tokens = n;
+		fg_pending pending = {};
+		return enqueued([&] {
+			for (int i = 0; i < count; i++)
+				fg_forward_layer(&products_only, &c->base, &batch, i % c->base.config->shape.n_layers, &pending,
+				                 nullptr);
+		});
+	}
+
+  private:
+	/* Milliseconds of what f enqueues; INFINITY when the device fails, which is noted. */
+	template <class F> float enqueued(F f) {
+		note(c, cudaEventRecord(from, c->stream), "recording an event");
+		f();
+		note(c, cudaEventRecord(to, c->stream), "recording an event");
+		note(c, cudaEventSynchronize(to), "timing products");
+		float ms = INFINITY;
+		if (!c->failure) cudaEventElapsedTime(&ms, from, to);
+		return ms;
+	}
+
+	Context *c;
+	fg_ops products_only;
+	cudaEvent_t from = nullptr, to = nullptr;
+	int turn = 0; /* of the weights */
+};
+
+/* ---- choosing ---- */
+
+/* The fastest of the candidates that work, best first. Each is timed over a few calls, and the finalists over rounds of
+ * more, in turn, so that all of them find the clock as high. */
+std::vector<Timed> fastest(Timer *timer, const GemmKey &key, const Trial &trial, const std::vector<GemmChoice> &all) {
+	constexpr int TRIALS = 2, ROUNDS = 3, CALLS = 3;
+	constexpr size_t FINALISTS = 5;
+	std::vector<Timed> timed;
+	for (const GemmChoice &choice : all) {
+		timer->call(key, choice, trial, 1); /* the first call loads the kernel */
+		timed.push_back({choice, timer->call(key, choice, trial, TRIALS)});
+	}
+	std::erase_if(timed, [](const Timed &t) { return t.ms == INFINITY; });
+	sort_by_time(&timed);
+	if (key.n >= MANY_TOKENS) return timed;
+	timed.resize(std::min(timed.size(), FINALISTS));
+	for (Timed &t : timed) t.ms = 0;
+	for (int round = 0; round < ROUNDS; round++)
+		for (Timed &t : timed) t.ms += timer->call(key, t.choice, trial, CALLS);
+	sort_by_time(&timed);
+	return timed;
+}
+
+fg_status failure_of(const Context *c) {
+	return c->failure ? fg_fail(c->failure, "%s", c->failure_text) : FG_OK;
+}
+
+struct Tuner {
+	Context *c;
+	ChoiceFile file;
+	Timer timer;
+	bool settled = false; /* the device is under load, at the clock that its power sustains */
+
+	explicit Tuner(Context *c) : c(c), file(c->name, c->gemm.cublaslt().version()), timer(c) {
+	}
+
+	void choose(const GemmKey &key, const GemmChoice &choice) {
+		c->gemm.choose(key, choice);
+		file.set(key, choice);
+	}
+
+	/* Chooses for one product. *rivals: the fastest, best first, where they should be timed within a layer too. */
+	fg_status tune(const GemmKey &key, const Trial &trial, std::vector<Timed> *rivals) {
+		constexpr size_t RIVALS = 3;
+		rivals->clear();
+		if (c->gemm.has_chosen(key)) return FG_OK;
+		fg_status status = c->gemm.add(key);
+		if (status) return status;
+		GemmChoice recalled = {};
+		const std::string *line = file.find(key);
+		if (line && parse(c, key, *line, &recalled)) {
+			c->gemm.choose(key, recalled);
+			return FG_OK;
+		}
+		const std::vector<GemmChoice> all = candidates(c, key);
+		if (all.size() == 1 || (!try_cublaslt && !all.empty())) {
+			choose(key, all[0]);
+			return FG_OK;
+		}
+		std::vector<Timed> best = fastest(&timer, key, trial, all);
+		if (c->failure) return failure_of(c);
+		if (best.empty())
+			return fg_fail(FG_UNSUPPORTED, "there is no product of [%d][%d] with [%d][%d]^T", key.n, key.cols, key.rows,
+			               key.cols);
+		choose(key, best[0].choice);
+		best.resize(std::min(best.size(), RIVALS));
+		if (key.n >= MANY_TOKENS) *rivals = best;
+		return FG_OK;
+	}
+
+	/* Chooses again, among a product's rivals: by the time of whole layers, after half a second of load. */
+	void tune_in_layer(const GemmKey &key, std::vector<Timed> rivals) {
+		constexpr int TOKENS = 8192, ROUNDS = 3; /* tokens of a round: so many layers */
+		constexpr float SETTLED_MS = 500;
+		const int count = std::max(1, TOKENS / key.n);
+		if (rivals.size() < 2) return;
+		for (float ms = 0; !settled && ms < SETTLED_MS;) ms += timer.layers(key.n, count);
+		settled = true;
+		for (Timed &rival : rivals) rival.ms = 0;
+		for (int round = 0; round < ROUNDS; round++)
+			for (Timed &rival : rivals) {
+				c->gemm.choose(key, rival.choice);
+				rival.ms += timer.layers(key.n, count);
+			}
+		sort_by_time(&rivals);
+		choose(key, rivals[0].choice);
+	}
+};
+
+const char *data(const fg_matrix &m) {
+	return (const char *)m.part[0].data;
+}
+
+/* Products must be timed on what looks like activations: zeros take less power. */
+fg_status fill_inputs(Context *c) {
+	const fg_buffers &b = c->base.buf;
+	const fg_shape &s = c->base.config->shape;
+	const uint64_t T = c->most_tokens();
+	const uint64_t H = (uint64_t)s.hidden_size;
+	struct {
+		void *to;
+		uint64_t width;
+	} inputs[] = {
+		{b.residual, H}, {b.x, H}, {b.attn, (uint64_t)c->heads * s.head_dim}, {b.act, (uint64_t)c->intermediate}};
+	uint64_t random_stream = 0;
+	for (auto &in : inputs) {
+		cudaError_t error = fill_random((bf16 *)in.to, T * in.width, random_stream++, 1, c->stream);
+		if (error != cudaSuccess) return cuda_fail(error, "filling activations");
+	}
+	return FG_OK;
+}
+
+/* The products of a layer, for n tokens. */
+fg_status tune_layer(Tuner *tuner, int32_t n) {
+	const Context *c = tuner->c;
+	const fg_weights &w = c->base.weights;
+	const fg_buffers &b = c->base.buf;
+	const fg_layer &l = w.layers[0];
+	const int32_t layers = c->base.config->shape.n_layers;
+	/* weights.cu lays all layers out alike. */
+	const size_t stride = layers > 1 ? data(w.layers[1].qkv) - data(l.qkv) : 0;
+	/* What o and down give: of several ranks, each makes a term of a sum. */
+	const bool alone = c->ranks.count() == 1;
+	const Output sum_output = alone ? Output::SPLITS : Output::BF16;
+	void *sum = alone ? b.residual : c->delta;
+	/* The slowest first: the others are then timed beside its choice. */
+	const struct {
+		const fg_matrix &w;
+		Output output;
+		const void *x;
+		void *y, *scratch;
+	} products[] = {{l.gate_up, Output::SILU_MUL, b.x, b.act, b.gate_up},
+	                {l.down, sum_output, b.act, sum, c->delta},
+	                {l.qkv, Output::BF16, b.x, b.qkv, nullptr},
+	                {l.o, sum_output, b.attn, sum, c->delta}};
+	std::vector<std::pair<GemmKey, std::vector<Timed>>> contests;
+	for (const auto &p : products) {
+		const GemmKey key = {p.w.rows, p.w.cols, n, p.output};
+		std::vector<Timed> rivals;
+		fg_status status = tuner->tune(key, {p.x, data(p.w), stride, layers, p.y, p.scratch}, &rivals);
+		if (status) return status;
+		contests.push_back({key, rivals});
+	}
+	for (const auto &[key, rivals] : contests) tuner->tune_in_layer(key, rivals);
+	return failure_of(c);
+}
+
+} // namespace
+
+fg_status tune_products(Context *c) {
+	const fg_matrix &lm_head = c->base.weights.lm_head;
+	const fg_buffers &b = c->base.buf;
+	fg_status status = fill_inputs(c);
+	if (status) return status;
+	Tuner tuner(c);
+	std::vector<int32_t> sizes = Gemm::buckets(c->base.config->options.max_step_tokens);
+	std::reverse(sizes.begin(), sizes.end()); /* the large ones together, so that the device settles but once */
+	for (int32_t n : sizes)
+		if (!status) status = tune_layer(&tuner, n);
+	std::vector<Timed> none;
+	for (int32_t n : Gemm::buckets(b.logit_rows))
+		if (!status)
+			status = tuner.tune({lm_head.rows, lm_head.cols, n, Output::F32},
+			                    {b.x, data(lm_head), 0, 1, b.logits, nullptr}, &none);
+	if (!status) tuner.file.save();
+	return status;
+}
+
+} // namespace fg
