@@ -210,7 +210,7 @@ template <class S> int room() {
 }
 
 /* Halves the items of the last round if it is at most half full. Returns the number of rounds, a halved one as 0.5. */
-template <class S> double plan(GemmArgs &a) {
+template <class S> double halve_last_round(GemmArgs &a) {
 	int items = S::whole_items(a), last = items % room<S>();
 	bool halve = !S::SPLIT && last > 0 && 2 * last <= room<S>();
 	a.whole = halve ? items - last : items;
@@ -219,7 +219,7 @@ template <class S> double plan(GemmArgs &a) {
 
 template <class S> cudaError_t run(GemmArgs &a, const bf16 *x, const bf16 *w, cudaStream_t stream) {
 	if (room<S>() == 0) return cudaErrorInvalidConfiguration;
-	plan<S>(a);
+	halve_last_round<S>(a);
 	cudaError_t error = allow_shared<S>();
 	if (error == cudaSuccess) error = tensor_map(&a.x, x, (uint64_t)a.n, (uint64_t)a.cols, S::TOKENS);
 	if (error == cudaSuccess) error = tensor_map(&a.w, w, (uint64_t)a.rows, (uint64_t)a.cols, S::W_BOX);
@@ -269,7 +269,7 @@ std::vector<Sm90Cut> gemm_sm90_cuts(int rows, int n, Output output, double enoug
 			for (int splits = 1; splits <= most; splits++) {
 				GemmArgs a = {};
 				a.n = n, a.rows = rows, a.splits = splits;
-				double cost = plan<S>(a) * (S::ROWS + S::TOKENS) / splits;
+				double cost = halve_last_round<S>(a) * (S::ROWS + S::TOKENS) / splits;
 				cuts.push_back({cost, {i, splits}});
 				best = std::min(best, cost);
 			}
