@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A batch is one block of memory: the struct, then its arrays. Two passes over `layout`, one that measures and one that
- * hands out addresses. */
+/* A batch is one block of memory: the struct, then its arrays. `layout` runs twice: once to measure, once to hand out
+ * addresses. */
 typedef struct {
 	char *base; /* NULL while measuring */
 	size_t used;
@@ -94,7 +94,7 @@ static void copy_array(void *to, const void *from, size_t bytes) {
 	if (bytes) memcpy(to, from, bytes);
 }
 
-/* Fills in what the step implies: where each sequence's tokens are, what each token is of, and the rows of logits. */
+/* Fills in the arrays by token and by row, and where each sequence's tokens begin. */
 static void expand(arrays x, const fg_step *s) {
 	int32_t token = 0, row = 0, logits_row = 0;
 	for (int32_t i = 0; i < s->n_seqs; i++) {

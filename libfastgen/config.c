@@ -43,8 +43,7 @@ static fg_status check_shape(const fg_shape *s) {
 		return fg_fail(FG_INVALID, "rms_norm_eps is %g; it must be a finite number >= 0", (double)s->rms_norm_eps);
 	}
 	if (!isfinite(s->rope_scale)) {
-		return fg_fail(FG_INVALID, "rope_scale is %g; it must be finite, and 1 where a model scales nothing",
-		               (double)s->rope_scale);
+		return fg_fail(FG_INVALID, "rope_scale is %g; it must be finite (1 = no scaling)", (double)s->rope_scale);
 	}
 	if (!s->rope_inv_freq) return fg_fail(FG_INVALID, "rope_inv_freq is NULL; it must hold head_dim / 2 frequencies");
 	if (!s->layer_window) return fg_fail(FG_INVALID, "layer_window is NULL; it must hold n_layers windows (0 = none)");

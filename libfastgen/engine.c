@@ -1,6 +1,6 @@
 /*
- * engine.c - the calls of fastgen.h over the op table. Each rank has one thread that takes commands in order; what a
- * command's ops enqueue may still be running when the thread goes on to the next one (CUDA).
+ * engine.c - the calls of fastgen.h over the op table. Each rank has one thread, which takes commands in order. What a
+ * command's ops enqueue may still be running when the thread takes the next command (CUDA).
  */
 #include "engine.h"
 #include "forward.h"
@@ -135,7 +135,7 @@ FG_API fg_status fg_open(const fg_shape *shape, const fg_options *options, fg_en
 				*out = e;
 				return FG_OK;
 			}
-			/* fg_close clears up what has started, and must leave the message */
+			/* fg_close cleans up what has started, and must not change the message */
 			char text[FG_ERROR_BYTES];
 			snprintf(text, sizeof text, "%s", fg_error());
 			fg_close(e);
@@ -165,7 +165,7 @@ FG_API void fg_close(fg_engine *e) {
 	}
 	while (e->n_steps) drop_step(e);
 	static const fg_command quit = {.kind = FG_CMD_QUIT};
-	fg_command c = quit; /* on the stack: leaving must not fail for want of memory */
+	fg_command c = quit; /* on the stack: closing must not fail for lack of memory */
 	e->queue.n_ranks = e->n_started;
 	if (e->n_started) {
 		fg_queue_push(&e->queue, &c);
@@ -196,7 +196,7 @@ static fg_status start_load(fg_engine *e) {
 
 static fg_status check_unloaded(fg_engine *e) {
 	if (!e) return fg_fail(FG_INVALID, "engine is NULL");
-	if (e->load) return fg_fail(FG_INVALID, "this engine has been loaded before; open another one");
+	if (e->load) return fg_fail(FG_INVALID, "this engine has been loaded before; open another engine");
 	return FG_OK;
 }
 
@@ -240,7 +240,7 @@ FG_API fg_status fg_ready(fg_engine *e, fg_capacity *capacity) {
 		status = run(e, FG_CMD_READY);
 		if (status) return status;
 		e->capacity = e->ranks[0].capacity;
-		for (int32_t r = 1; r < e->n_started; r++) { /* a page exists only where every rank has it */
+		for (int32_t r = 1; r < e->n_started; r++) { /* a page exists only if every rank has it */
 			const fg_capacity *other = &e->ranks[r].capacity;
 			if (other->n_pages < e->capacity.n_pages) e->capacity.n_pages = other->n_pages;
 			if (other->n_host_pages < e->capacity.n_host_pages) e->capacity.n_host_pages = other->n_host_pages;
@@ -265,7 +265,7 @@ FG_API fg_status fg_submit(fg_engine *e, const fg_step *step) {
 	fg_status status = check_ready(e);
 	if (status) return status;
 	if (e->n_steps == FG_STEPS_IN_FLIGHT) {
-		return fg_fail(FG_BUSY, "%d steps are out already; call fg_wait first", FG_STEPS_IN_FLIGHT);
+		return fg_fail(FG_BUSY, "%d steps are in flight already; call fg_wait first", FG_STEPS_IN_FLIGHT);
 	}
 	status = fg_slots_check(&e->slots, &e->config, e->capacity.n_pages, step);
 	if (status) return status;
@@ -326,7 +326,7 @@ static void copy_result(const fg_batch *b, const fg_config *config, fg_result *r
 
 FG_API fg_status fg_wait(fg_engine *e, fg_result *result) {
 	if (!e) return fg_fail(FG_INVALID, "engine is NULL");
-	if (!e->n_steps) return fg_fail(FG_INVALID, "no step is out; call fg_submit first");
+	if (!e->n_steps) return fg_fail(FG_INVALID, "no step is in flight; call fg_submit first");
 	fg_command *c = e->steps[0];
 	fg_status status = check_result(c->batch, &e->config, result);
 	if (status) return status;
@@ -345,7 +345,7 @@ FG_API fg_status fg_wait(fg_engine *e, fg_result *result) {
 FG_API fg_status fg_copy_pages(fg_engine *e, const fg_page_copy *copies, int32_t n_copies) {
 	fg_status status = check_ready(e);
 	if (status) return status;
-	if (n_copies < 0 || (n_copies && !copies)) return fg_fail(FG_INVALID, "copies is NULL or n_copies negative");
+	if (n_copies < 0 || (n_copies && !copies)) return fg_fail(FG_INVALID, "copies is NULL or n_copies is negative");
 	for (int32_t i = 0; i < n_copies; i++) {
 		const fg_page_copy *p = &copies[i];
 		if (p->page < 0 || p->page >= e->capacity.n_pages) {

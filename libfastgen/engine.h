@@ -8,20 +8,21 @@
 
 /* ---- config.c ---- */
 
-/* Checks and copies what was passed to fg_open. Free with fg_config_free, after failure too. */
+/* Checks and copies what was passed to fg_open. Free with fg_config_free, also after a failure. */
 fg_status fg_config_init(fg_config *config, const fg_shape *shape, const fg_options *options);
 void fg_config_free(fg_config *config);
 
 /* ---- load.c ---- */
 
-/* Checks `tensors` against the shape and copies them. Free with fg_table_free, after failure too. */
+/* Checks `tensors` against the shape and copies them. Free with fg_table_free, also after a failure. */
 fg_status fg_table_init(fg_tensor_table *table, const fg_config *config, const fg_tensor *tensors, int32_t n_tensors);
 void fg_table_free(fg_tensor_table *table);
 
-/* Dimensions that a role has in this shape; rows 0 = the shape has no such tensor. cols is 1 for vectors. */
+/* Dimensions that a role has in this shape; rows is 0 where the shape has no such tensor, cols is 1 for
+ * vectors. */
 void fg_role_dims(const fg_shape *shape, fg_role role, int32_t *rows, int32_t *cols);
 
-/* Bytes of random weights: every tensor in compute_dtype, norms and biases in float32. */
+/* Bytes of random weights: matrices in compute_dtype, norms and biases in float32. */
 uint64_t fg_random_bytes(const fg_config *config);
 
 /* "q of layer 3": for messages. `text` holds at least 64 bytes and is returned. */
@@ -49,7 +50,7 @@ void fg_slots_free(fg_slots *slots);
 /* Refuses a step that cannot run. Changes nothing that a later check could see. */
 fg_status fg_slots_check(fg_slots *slots, const fg_config *config, int32_t n_pages, const fg_step *step);
 
-/* Applies a step that fg_slots_check let pass. */
+/* Applies a step that fg_slots_check has accepted. */
 void fg_slots_apply(fg_slots *slots, const fg_config *config, const fg_step *step);
 
 /* ---- batch.c ---- */

@@ -8,8 +8,8 @@
 
 enum { FG_ERROR_BYTES = 512 };
 
-/* Sets this thread's message and returns `status`, so that a check reads `return fg_fail(FG_INVALID, "...", ...)`. A
- * thread that reports another's failure copies the text that fg_error returned there. */
+/* Sets this thread's message and returns `status`, so that a check reads `return fg_fail(FG_INVALID, "...", ...)`. To
+ * report a failure on another thread, copy what fg_error returns on this one. */
 fg_status fg_fail(fg_status status, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

@@ -50,8 +50,8 @@ typedef enum {
 	FG_OUT_OF_MEMORY = 2, /* of the host or the device */
 	FG_IO = 3,            /* a file could not be read */
 	FG_DEVICE = 4,        /* the device or its driver failed */
-	FG_UNSUPPORTED = 5,   /* valid, and not implemented by this library */
-	FG_BUSY = 6,          /* FG_STEPS_IN_FLIGHT steps are out, or the engine is still loading */
+	FG_UNSUPPORTED = 5,   /* valid, but not implemented by this library */
+	FG_BUSY = 6,          /* FG_STEPS_IN_FLIGHT steps are in flight, or the engine is still loading */
 } fg_status;
 
 typedef enum { FG_F32 = 0, FG_F16 = 1, FG_BF16 = 2, FG_FP8_E4M3 = 3 } fg_dtype;
@@ -61,7 +61,7 @@ typedef enum {
 	FG_EMBED = 0,      /* [vocab_size][hidden_size] */
 	FG_FINAL_NORM = 1, /* [hidden_size] */
 	FG_LM_HEAD = 2,    /* [vocab_size][hidden_size]; absent when tied_embeddings */
-	/* below: one for each layer */
+	/* below: one per layer */
 	FG_ATTN_NORM = 3, /* [hidden_size] */
 	FG_Q = 4,         /* [n_heads * head_dim][hidden_size] */
 	FG_K = 5,         /* [n_kv_heads * head_dim][hidden_size] */
@@ -80,7 +80,7 @@ typedef enum {
 } fg_role;
 
 /*
- * The architecture: pre-norm decoder, RMSNorm, rotary embeddings (the two halves of a head apart, as Hugging Face
+ * The architecture: pre-norm decoder, RMSNorm, rotary embeddings (on the two halves of a head, as Hugging Face
  * stores them), grouped-query attention, SwiGLU. Biases and norms that a family lacks are switched off.
  */
 typedef struct {
@@ -103,7 +103,7 @@ typedef struct {
 typedef struct {
 	const int32_t *devices;  /* [n_devices]: device numbers, one tensor-parallel rank each; copied by fg_open */
 	int32_t n_devices;       /* 1 on the CPU */
-	int32_t n_threads;       /* CPU library: worker threads; 0 = one a core this process may use */
+	int32_t n_threads;       /* CPU library: worker threads; 0 = one per core that this process may use */
 	int32_t max_seqs;        /* slots */
 	int32_t max_step_tokens; /* most tokens in one step, >= max_seqs */
 	int32_t max_context;     /* most tokens in one sequence */
@@ -136,7 +136,7 @@ typedef struct {
 typedef struct {
 	uint64_t done;    /* bytes read so far */
 	uint64_t total;   /* bytes to read; 0 before fg_load */
-	int32_t finished; /* 1 once loading has ended, well or badly: fg_ready then returns at once */
+	int32_t finished; /* 1 once loading has succeeded or failed: fg_ready then returns at once */
 	int32_t reserved;
 } fg_load_progress;
 
@@ -182,7 +182,7 @@ typedef struct {
 } fg_sampling;
 
 /* A slot is filled before its sequence's first step, and again when another sequence takes the slot. Filling it forgets
- * its pages and its last sampled token: the new sequence's pages are all given anew, in the same step or a later one.
+ * its pages and its last sampled token: all pages of the new sequence must be given, in the same step or a later one.
  */
 typedef struct {
 	int32_t slot;
@@ -214,8 +214,8 @@ typedef struct {
 	int32_t mask;       /* row of fg_step.masks that applies to the sampled token, or -1 */
 } fg_step_seq;
 
-/* One ragged batch. By convention the sequences with n_new == 1 come first. A page that one sequence of a step writes
- * to is no other's in that step. */
+/* One ragged batch. By convention the sequences with n_new == 1 come first. While one sequence of a
+ * step writes to a page, no other sequence of that step may use the page. */
 typedef struct {
 	int32_t n_seqs;
 	int32_t n_tokens; /* sum of n_new, 1 .. max_step_tokens */
@@ -233,7 +233,7 @@ typedef struct {
 /*
  * What fg_wait fills in. The arrays are the caller's. Rows follow the step's sequences: n_new rows for one with
  * FG_SCORE, else one row for one with FG_SAMPLE, else none. A sampled row holds the sampled id, or -1 when no token
- * could be sampled (the mask leaves none, or every logit is NaN or -inf); a scored one the id that follows. Log
+ * could be sampled (the mask leaves none, or every logit is NaN or -inf). A scored row holds the id that follows. Log
  * probabilities are of the raw distribution (log_softmax of the logits, before every sampling parameter).
  */
 typedef struct {
@@ -243,7 +243,7 @@ typedef struct {
 	int32_t *ids;         /* out [n_rows]; -1 = nothing could be sampled: mask, min_tokens or NaN left no token */
 	float *logprobs;      /* out [n_rows]; not written where n_logprobs was -1 */
 	int32_t *top_ids;     /* out [n_rows][FG_MAX_LOGPROBS], most probable first; may be NULL when none were asked for */
-	float *top_logprobs;  /* out [n_rows][FG_MAX_LOGPROBS]; likewise */
+	float *top_logprobs;  /* out [n_rows][FG_MAX_LOGPROBS], of top_ids; may be NULL when none were asked for */
 	float *logits;        /* out [rows with FG_LOGITS][vocab_size]; may be NULL when none were asked for */
 	int64_t logits_capacity; /* in: floats that `logits` holds */
 	double run_seconds;      /* out: time the device spent on the step */
@@ -275,7 +275,7 @@ FG_API fg_status fg_device(int32_t device, fg_device_info *info);
 /* Makes an engine. *engine is NULL on error. */
 FG_API fg_status fg_open(const fg_shape *shape, const fg_options *options, fg_engine **engine);
 
-/* Checks that the table holds every tensor that the shape needs, once, with its shape, then starts to load and returns.
+/* Checks that the table holds every tensor that the shape needs, once, with its shape, then starts loading and returns.
  * fg_progress follows it; fg_ready waits for its end. Once per engine. */
 FG_API fg_status fg_load(fg_engine *engine, const fg_tensor *tensors, int32_t n_tensors);
 
@@ -288,24 +288,24 @@ FG_API fg_status fg_progress(fg_engine *engine, fg_load_progress *progress);
 /* Waits until the weights are in place, allocates the KV cache (and captures graphs), and says what fits. */
 FG_API fg_status fg_ready(fg_engine *engine, fg_capacity *capacity);
 
-/* Queues a step and returns at once. FG_BUSY when FG_STEPS_IN_FLIGHT steps are out already. */
+/* Queues a step and returns at once. FG_BUSY when FG_STEPS_IN_FLIGHT steps are in flight already. */
 FG_API fg_status fg_submit(fg_engine *engine, const fg_step *step);
 
-/* Waits for the oldest step out and fills in its result. FG_INVALID when none is out. When the step itself failed, its
- * status is returned; the steps after it still run. */
+/* Waits for the oldest step in flight and fills in its result. FG_INVALID when none is in flight. When the step itself
+ * failed, its status is returned; the steps after it still run. */
 FG_API fg_status fg_wait(fg_engine *engine, fg_result *result);
 
-/* Copies KV pages between device and host, before the next step submitted, in the list's order: a page or host page may
- * be the source of one copy and the target of a later one. Copies to the device come after the steps already submitted.
- * Copies to the host may run beside those that have not been waited for, which may read such a page and must not write
- * to it. */
+/* Copies KV pages between device and host, before the next step submitted, in the order of the list: a page or host
+ * page may be the source of one copy and the target of a later one. Copies to the device come after the steps already
+ * submitted. Copies to the host may run beside those that have not been waited for, which may read such a page and must
+ * not write to it. */
 FG_API fg_status fg_copy_pages(fg_engine *engine, const fg_page_copy *copies, int32_t n_copies);
 
-/* Records every op from the next step on; stop writes them to `path` in Chrome's trace event format (JSON). */
+/* Records every op from the next step on; fg_trace_stop writes them to `path` in Chrome's trace event format (JSON). */
 FG_API fg_status fg_trace_start(fg_engine *engine);
 FG_API fg_status fg_trace_stop(fg_engine *engine, const char *path);
 
-/* Waits for the steps out, then frees everything. NULL is allowed. */
+/* Waits for the steps in flight, then frees everything. NULL is allowed. */
 FG_API void fg_close(fg_engine *engine);
 
 #ifdef __cplusplus

@@ -96,9 +96,9 @@ static fg_status check_tensor(fg_tensor_table *table, const fg_config *config, i
 	if (*index >= 0) return fg_fail(FG_INVALID, "%s is in the table twice", name);
 	*index = i;
 	fg_role_dims(&config->shape, (fg_role)t->role, &rows, &cols);
-	if (!rows) return fg_fail(FG_INVALID, "%s is in the table, and the shape has no such tensor", name);
+	if (!rows) return fg_fail(FG_INVALID, "%s is in the table, but the shape has no such tensor", name);
 	if (t->rows != rows || t->cols != cols) {
-		return fg_fail(FG_INVALID, "%s is [%d][%d]; the shape makes it [%d][%d]", name, t->rows, t->cols, rows, cols);
+		return fg_fail(FG_INVALID, "%s is [%d][%d]; the shape needs [%d][%d]", name, t->rows, t->cols, rows, cols);
 	}
 	if (t->dtype != FG_F32 && t->dtype != FG_F16 && t->dtype != FG_BF16) {
 		return fg_fail(FG_UNSUPPORTED, "%s has dtype %d; weights are float32, float16 or bfloat16", name, t->dtype);

@@ -26,7 +26,8 @@ static inline float fg_from_bf16(uint16_t h) {
 
 static inline uint16_t fg_to_bf16(float f) {
 	uint32_t u = fg_float_bits(f);
-	if ((u & 0x7fffffff) > 0x7f800000) return (uint16_t)(u >> 16 | 0x40); /* stays a NaN when its low bits go */
+	if ((u & 0x7fffffff) > 0x7f800000)
+		return (uint16_t)(u >> 16 | 0x40); /* remains a NaN when its low bits are dropped */
 	return (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
 }
 

@@ -29,8 +29,8 @@ typedef struct {
 
 /* ---- weights ---- */
 
-/* The rows of a matrix may come from up to three tensors (q|k|v, gate|up), one below the other: the CPU reads each
- * where its file is mapped, CUDA may make one of them. */
+/* The rows of a matrix may come from up to three tensors (q|k|v, gate|up), one below the other. The CPU reads each
+ * where its file is mapped; CUDA makes one matrix of them. */
 typedef struct {
 	const void *data; /* [rows][cols] */
 	int32_t rows;
@@ -101,12 +101,12 @@ typedef struct {
 	void *sampler;
 } fg_fill;
 
-/* What a step returns: host memory that step_wait has filled in when it returns. Layouts as fg_result's. */
+/* What a step returns: host memory, laid out as in fg_result, that step_wait fills in. */
 typedef struct {
 	int32_t *ids;
 	float *logprobs;
 	int32_t *top_ids;    /* NULL when no row asks for alternatives */
-	float *top_logprobs; /* likewise */
+	float *top_logprobs; /* NULL when top_ids is */
 	float *logits;       /* NULL when no row asks for logits */
 	double run_seconds;
 	double idle_seconds;
@@ -136,21 +136,21 @@ typedef struct {
 	void *attn;         /* [T][heads * D]: a linear input */
 	void *gate_up;      /* [T][2 * I]: gate_up's scratch */
 	void *act;          /* [T][I]: a linear input */
-	void *rows;         /* [logit_rows][H]: likewise, of the rows that need logits */
+	void *rows;         /* [logit_rows][H]: the residual stream, of the rows that need logits */
 	float *logits;      /* [logit_rows][V] */
 	int32_t logit_rows; /* rows of logits made at once */
 } fg_buffers;
 
 /* What the residual stream [T][H] still lacks: the sum of `count` matrices [T][H] in the library's own format, `stride`
  * elements apart, which no op has added to it yet. linear_add and all_reduce leave it where adding would cost a pass of
- * its own; the next op that reads the stream is given it and adds it on the way. */
+ * its own; the next op that reads the stream takes it as an argument, and adds it on the way. */
 typedef struct {
 	const void *data;
 	int32_t count; /* 0: the stream is whole, as always on the CPU */
 	int64_t stride;
 } fg_pending;
 
-/* The part of an op context that the shared code sees: first member of each library's own. */
+/* What the shared code sees of an op context: the first member of each library's own. */
 typedef struct {
 	const fg_config *config;
 	int32_t rank;
@@ -160,27 +160,28 @@ typedef struct {
 
 typedef struct {
 	/* Life of a context. On the rank thread, in this order; each returns a status and sets fg_error's text. `done`
-	 * counts the bytes loaded so far, of the table's; load stops early, with any status, once *cancel is set. */
+	 * counts the table's bytes loaded so far. Once *cancel is set, load stops early, with any status. */
 	fg_status (*open)(const fg_config *config, int32_t rank, fg_ctx **ctx);
 	fg_status (*load)(fg_ctx *ctx, const fg_tensor_table *table, atomic_ullong *done, atomic_int *cancel);
 	fg_status (*load_random)(fg_ctx *ctx, uint64_t seed, atomic_ullong *done, atomic_int *cancel);
 	fg_status (*ready)(fg_ctx *ctx, fg_capacity *capacity);
-	void (*close)(fg_ctx *ctx); /* frees whatever there is, after any failure too */
+	void (*close)(fg_ctx *ctx); /* frees everything, also after a failure */
 
 	/* Checks sampling parameters and makes what step_begin puts in a slot. Any thread. */
 	fg_status (*sampler_new)(const fg_config *config, const fg_sampling *sampling, void **sampler);
 	void (*sampler_free)(void *sampler);
 
-	/* Around the ops of a step, on the rank thread: apply fills and page updates, then (at the end) publish the
+	/* Around the ops of a step, on the rank thread: step_begin applies fills and page updates, step_end publishes the
 	 * results. */
 	void (*step_begin)(fg_ctx *ctx, fg_batch *batch);
-	/* Runs the whole pass in place of the ops below where the device has recorded one for such a step (a CUDA graph): 1
-	 * if it did. NULL for a library that records none. */
+	/* Runs the whole pass in place of the ops below, if the device has recorded one for such a step (a CUDA graph).
+	 * Returns 1 if it did. NULL in a library that records none. */
 	int (*replay)(fg_ctx *ctx, const fg_batch *batch);
 	void (*step_end)(fg_ctx *ctx, fg_batch *batch);
-	/* Waits until the step's results are in batch->out. On the thread that calls fg_wait, after step_end returned. */
+	/* Waits until the step's results are in batch->out. On the thread that calls fg_wait, after step_end has returned.
+	 */
 	fg_status (*step_wait)(fg_ctx *ctx, fg_batch *batch);
-	/* KV pages between device and host, ordered among the steps. On the rank thread. */
+	/* Copies KV pages between device and host, in order with the steps. On the rank thread. */
 	void (*copy_pages)(fg_ctx *ctx, const fg_page_copy *copies, int32_t n_copies);
 
 	/* residual[t] = embed[tokens[t]] */
@@ -204,18 +205,18 @@ typedef struct {
 	/* out[i] = (residual + pending)[rows[first + i].token], n rows of H */
 	void (*gather)(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, const void *residual,
 	               fg_pending pending, void *out);
-	/* logits[n][V] = x[n][H] * w^T in float32. On rank 0 alone, which samples: elsewhere logits stay undefined. */
+	/* logits[n][V] = x[n][H] * w^T in float32. On rank 0 alone, which samples; elsewhere logits stay undefined. */
 	void (*logits)(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, float *logits);
 	/* Samples or scores rows [first, first + n) from their logits [n][V], into batch->out and the slots' last tokens.
 	 */
 	void (*sample)(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, const float *logits);
 
-	/* A point in the order of ops, and its time in nanoseconds once the steps up to it are over: for tracing. */
+	/* For tracing: a point in the order of ops, and its time in nanoseconds, once the steps up to it are over. */
 	uint64_t (*mark)(fg_ctx *ctx);
 	uint64_t (*mark_ns)(fg_ctx *ctx, uint64_t mark);
 } fg_ops;
 
-/* The one table of the library this is linked into. */
+/* The table of the library that this is linked into. */
 extern const fg_ops fg_device_ops;
 
 #endif

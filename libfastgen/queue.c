@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* How long a rank thread looks for its next command before it sleeps: a little over what waking it would take. */
+/* How long a rank thread polls for its next command before it sleeps: a little longer than waking it takes. */
 enum { SPIN_NS = 30000 };
 
 fg_status fg_queue_init(fg_queue *q, int32_t n_ranks) {
@@ -40,7 +40,7 @@ void fg_command_free(fg_command *c) {
 void fg_queue_push(fg_queue *q, fg_command *c) {
 	pthread_mutex_lock(&q->lock);
 	c->ranks_left = q->n_ranks;
-	q->pending++;
+	q->unfinished++;
 	for (int32_t i = 0; i < q->n_ranks; i++) {
 		if (q->rank[i].tail) q->rank[i].tail->next[i] = c;
 		else q->rank[i].head = c;
@@ -74,7 +74,7 @@ void fg_queue_finish(fg_queue *q, fg_command *c, fg_status status) {
 	}
 	int last = --c->ranks_left == 0, owned = last && c->detached;
 	if (last) {
-		q->pending--;
+		q->unfinished--;
 		pthread_cond_broadcast(&q->done);
 	}
 	pthread_mutex_unlock(&q->lock);
@@ -90,6 +90,6 @@ fg_status fg_queue_wait(fg_queue *q, fg_command *c) {
 
 void fg_queue_drain(fg_queue *q) {
 	pthread_mutex_lock(&q->lock);
-	while (q->pending) pthread_cond_wait(&q->done, &q->lock);
+	while (q->unfinished) pthread_cond_wait(&q->done, &q->lock);
 	pthread_mutex_unlock(&q->lock);
 }

@@ -28,7 +28,7 @@ typedef struct {
 	pthread_mutex_t lock;
 	pthread_cond_t work, done;
 	int32_t n_ranks;
-	int32_t pending; /* commands pushed that some rank has not finished */
+	int32_t unfinished; /* commands that some rank has not finished */
 	struct {
 		fg_command *head, *tail;
 		atomic_int queued;
@@ -44,11 +44,12 @@ void fg_command_free(fg_command *command); /* not its batch */
 
 void fg_queue_push(fg_queue *queue, fg_command *command);
 
-/* For a rank thread: waits for its next command; says that it is done with one (its status and fg_error's text). */
+/* For a rank thread: take waits for its next command; finish reports one as done, with its status and fg_error's text.
+ */
 fg_command *fg_queue_take(fg_queue *queue, int32_t rank);
 void fg_queue_finish(fg_queue *queue, fg_command *command, fg_status status);
 
-/* Waits until every rank has finished the command (all commands), and returns its status with its message. */
+/* Waits until every rank has finished the command, and returns its status with its message; drain: all commands. */
 fg_status fg_queue_wait(fg_queue *queue, fg_command *command);
 void fg_queue_drain(fg_queue *queue);
 

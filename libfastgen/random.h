@@ -1,6 +1,6 @@
 /*
  * random.h - counter-based random numbers: element i of stream s under a seed is a pure function of the three, so that
- * weights can be made in any order, in parallel, and the same on every device. Also compiled as CUDA.
+ * weights can be made in any order and in parallel, and are the same on every device. Also compiled as CUDA.
  */
 #ifndef FG_RANDOM_H
 #define FG_RANDOM_H
@@ -21,7 +21,7 @@ static inline FG_HOST_DEVICE uint64_t fg_mix64(uint64_t z) {
 	return z ^ z >> 31;
 }
 
-/* One stream for each tensor. */
+/* One stream per tensor. */
 static inline FG_HOST_DEVICE uint64_t fg_random_stream(uint64_t seed, int32_t role, int32_t layer) {
 	return fg_mix64(seed + 0x9e3779b97f4a7c15u * (1 + (uint64_t)role + 64 * (uint64_t)layer));
 }

@@ -4,7 +4,7 @@
  * One row, logits z[vocab], in this order; every step is float32, rounded to nearest, subnormals kept:
  *
  *   1. Allowed-token mask: z = -inf where not allowed.
- *   2. Logit bias: z += bias, entry after entry, so that an id given twice gets both.
+ *   2. Logit bias: z += bias, entry after entry, so that an id that is given twice gets both.
  *   3. Stop ids: z = -inf where position < min_context.
  *   4. fg_penalize() once for each distinct token in prompt or output.
  *   5. fg_clean().
@@ -23,13 +23,13 @@
  *               the sums are exact in any order.
  *   9. Draw: the kept token with the greatest score fg_gumbel(random word) - d, the lowest id of equals. The random
  *      word of token i is word i % 4 of fg_philox(seed, position, i / 4). A token whose d is inf never wins.
- *   What is drawn counts as output from then on.
+ *   The drawn token counts as output from then on.
  *
  * `position` is where the token goes, from the start of the sequence. test/sample_reference.h has all this as plain
  * code (twin_sample).
  *
- * Nothing here may be reassociated or fused differently: where a multiplication meets an addition, fmaf() says that
- * they fuse, and wherever else one does, the product is exact: a compiler that contracts changes nothing. CUDA: compile
+ * Nothing here may be reassociated or fused differently: where a multiplication meets an addition, either fmaf()
+ * says that they fuse, or the product is exact, so that a compiler that contracts changes nothing. CUDA: compile
  * without --use_fast_math, -ftz, -prec-div=false; -fmad does not matter.
  */
 #ifndef FG_SAMPLE_MATH_H
@@ -80,7 +80,7 @@ FG_FN float fg_distance(float zmax, float logit, float temperature) {
 	return (zmax - logit) / temperature;
 }
 
-/* exp(-d) >= min_p is d <= -log(min_p). Computed once, on the host. */
+/* exp(-d) >= min_p means d <= -log(min_p). Computed once, on the host. */
 static inline float fg_min_p_limit(float min_p) {
 	return min_p > 0 ? fabsf((float)log((double)min_p)) : INFINITY;
 }
@@ -119,9 +119,9 @@ FG_FN float fg_log(float x) {
 	return fmaf((float)e, 0.693145752f, f + p);
 }
 
-/* A standard Gumbel number, -log(-log(1 - v)), from 32 random bits: v = (bits + 1/2) / 2^32 in float32. Up to 255 is
- * taken from large `bits`, less than v's rounding, which keeps v below 1. v runs from 2^-33 to 1 - 2^-24, for small v
- * are the draws that win and float32 is densest there; the result lies in [-2.82, FG_GUMBEL_MAX]. */
+/* A standard Gumbel number, -log(-log(1 - v)), from 32 random bits: v = (bits + 1/2) / 2^32 in float32. Large `bits`
+ * are reduced by up to 255, which is less than v's rounding and keeps v below 1. v runs from 2^-33 to 1 - 2^-24: draws
+ * with a small v win, and float32 is densest there. The result lies in [-2.82, FG_GUMBEL_MAX]. */
 FG_FN float fg_gumbel(uint32_t bits) {
 	float v = ((float)(bits - (bits >> 24)) + 0.5f) * 0x1p-32f;
 	float u = 1.0f - v;

@@ -61,7 +61,7 @@ static fg_status check_counts(const fg_config *config, const fg_step *s) {
 	}
 	if (!s->seqs || !s->tokens || (s->n_page_updates && !s->page_updates) || (s->n_fills && !s->fills) ||
 	    (s->n_masks && !s->masks)) {
-		return fg_fail(FG_INVALID, "an array of the step is NULL and its count is not 0");
+		return fg_fail(FG_INVALID, "an array of the step is NULL but its count is not 0");
 	}
 	return FG_OK;
 }
@@ -125,7 +125,7 @@ static fg_status check_pages(const fg_slots *slots, const fg_config *config, con
 		if (slots->stamp[row + (size_t)i] == slots->check) continue;
 		if (!refilled && slots->mapped[row + (size_t)i]) continue;
 		return fg_fail(FG_INVALID,
-		               "slot %d needs positions up to %d, and its page %d (positions %d to %d) was never given",
+		               "slot %d needs positions up to %d, but its page %d (positions %d to %d) was never given",
 		               q->slot, q->context - 1, i, i * FG_PAGE_TOKENS, i * FG_PAGE_TOKENS + FG_PAGE_TOKENS - 1);
 	}
 	return FG_OK;
@@ -137,7 +137,7 @@ static fg_status check_seq(fg_slots *slots, const fg_config *config, const fg_st
 	if (status) return status;
 	if (slots->in_step[q->slot] == slots->check) return fg_fail(FG_INVALID, "slot %d is in the step twice", q->slot);
 	slots->in_step[q->slot] = slots->check;
-	if (!is_filled(slots, q->slot)) return fg_fail(FG_INVALID, "slot %d runs and was never filled", q->slot);
+	if (!is_filled(slots, q->slot)) return fg_fail(FG_INVALID, "slot %d runs but was never filled", q->slot);
 	if (q->context < 1 || q->context > config->options.max_context) {
 		return fg_fail(FG_INVALID, "slot %d has a context of %d tokens; it must be 1 to max_context = %d", q->slot,
 		               q->context, config->options.max_context);
@@ -170,11 +170,12 @@ static fg_status check_tokens(const fg_slots *slots, const fg_config *config, co
 	for (int32_t i = 0; i < q->n_new; i++) {
 		if (tokens[i] == FG_LAST_SAMPLED) {
 			if (q->n_new != 1) {
-				return fg_fail(FG_INVALID, "slot %d has %d new tokens, one of them FG_LAST_SAMPLED; that stands alone",
-				               q->slot, q->n_new);
+				return fg_fail(FG_INVALID,
+				               "slot %d has %d new tokens, one of them FG_LAST_SAMPLED, which needs n_new = 1", q->slot,
+				               q->n_new);
 			}
 			if (!sampled)
-				return fg_fail(FG_INVALID, "slot %d takes FG_LAST_SAMPLED and has sampled nothing yet", q->slot);
+				return fg_fail(FG_INVALID, "slot %d takes FG_LAST_SAMPLED but has sampled nothing yet", q->slot);
 		} else if (tokens[i] < 0 || tokens[i] >= config->shape.vocab_size) {
 			return fg_fail(FG_INVALID, "slot %d has token %d; token ids go from 0 to %d", q->slot, tokens[i],
 			               config->shape.vocab_size - 1);

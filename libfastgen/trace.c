@@ -2,7 +2,7 @@
 
 #include <stdlib.h>
 
-enum { MAX_EVENTS = 4 << 20 }; /* 128 MiB: some minutes of steps; a trace left on must not eat the machine */
+enum { MAX_EVENTS = 4 << 20 }; /* 128 MiB: a few minutes of steps; a trace that is left on must not use up the memory */
 
 typedef struct {
 	const char *name;

@@ -1,12 +1,12 @@
 /*
- * attend.c - where attention's inputs come from and who computes which part of it.
+ * attend.c - attention, shared out over threads: its inputs, the write into the cache, and the items of its loops.
  */
 #include "../numeric.h"
 #include "cpu.h"
 
 #include <string.h>
 
-enum { ROPE_TOKENS = 16 }; /* most of one item: half a cache line of a row of K */
+enum { ROPE_TOKENS = 16 }; /* at most, of one item: half a cache line of a row of K */
 
 typedef struct {
 	cpu_ctx *ctx;
@@ -19,7 +19,7 @@ typedef struct {
 	int32_t items_per_block;             /* of query tokens: those of all groups */
 	int32_t block_tokens;                /* query tokens of one item */
 	int32_t rope_tokens;                 /* of one item of qkv_rope */
-	int32_t n_spans;                     /* when items are single spans: of the longest sequence; else 0 */
+	int32_t n_spans;                     /* of the longest sequence, when each span is an item of its own; else 0 */
 } job;
 
 static job make_job(cpu_ctx *ctx, const fg_batch *batch, int32_t layer, const void *qkv, void *out) {
@@ -37,7 +37,7 @@ static job make_job(cpu_ctx *ctx, const fg_batch *batch, int32_t layer, const vo
 	return j;
 }
 
-/* Bytes from the start of a page to K (which = 0) or V (1) of a layer's KV head. */
+/* Where K (which = 0) or V (1) of a layer's KV head begins in a page, in bytes. */
 static size_t page_offset(const job *j, int which, int32_t kv_head) {
 	size_t panel = (size_t)FG_PAGE_TOKENS * (size_t)j->head_dim;
 	size_t before = ((size_t)j->layer * 2 + (size_t)which) * (size_t)j->kv_heads + (size_t)kv_head;
@@ -50,7 +50,7 @@ static const int32_t *page_table(const job *j, int32_t slot) {
 
 /* ---- bias, norm, RoPE, and the write into the cache ---- */
 
-/* Writes k and v of n tokens of one sequence that lie in one page. Rows of K in the page are along the tokens. */
+/* Writes k and v of n tokens of one sequence that lie in one page. A row of K in the page runs along the tokens. */
 static void write_kv(const job *j, int32_t first, int32_t n) {
 	int32_t dtype = j->ctx->base.config->options.kv_dtype, position = j->batch->positions[first];
 	int32_t slot = j->batch->seqs[j->batch->seq_of[first]].slot;
@@ -144,7 +144,7 @@ static item make_item(const job *j, int32_t index) {
 		}
 	}
 	int32_t n_rows = it.n_tokens * it.n_heads;
-	it.first_span = it.low[0] / FG_SPAN_TOKENS; /* positions rise with the rows */
+	it.first_span = it.low[0] / FG_SPAN_TOKENS; /* positions ascend with the rows */
 	it.last_span = (it.high[n_rows - 1] - 1) / FG_SPAN_TOKENS;
 	it.args = (fg_attention_args){
 		.kv = ctx->kv,
@@ -185,7 +185,7 @@ static void clear(fg_softmax *s, int32_t n_rows) {
 
 static void whole_item(void *argument, int32_t index, int32_t thread) {
 	const job *j = argument;
-	/* The last blocks of a prompt see most keys: start with them. */
+	/* The last blocks of a prompt see the most keys: start with them. */
 	item it = make_item(j, j->ctx->n_blocks * j->items_per_block - 1 - index);
 	fg_attention_scratch *s = &j->ctx->attention_scratch[thread];
 	it.args.low = it.low;

@@ -2,8 +2,8 @@
  * attention.c - attention of some query rows over one KV head of a paged cache, a page (64 keys) at a time with a
  * running softmax (Milakov and Gimelshein, arXiv:1805.02867), scores and sums in float32.
  *
- * A row's result depends on its own query and keys alone: pages are visited in order, their edges and those of the
- * spans lie at absolute positions, and keys that a row does not see never enter its sums, not even times 0.
+ * A row's result depends on its own query and keys alone: pages are visited in order, pages and spans begin at
+ * absolute positions, and keys that a row does not see never enter its sums, not even multiplied by 0.
  *
  * K is stored [head_dim][64] within a page, so that both products are the same operation: a row of scalars times a
  * matrix whose rows are contiguous vectors.
@@ -24,8 +24,8 @@
 #define UNROLL _Pragma("GCC unroll 8")
 
 /* out[r][c] += sum over j in [from, to), in order, of a[r][j] * b[j][c], for R rows and n_cols columns, C vectors of
- * them at a time. R, C and dtype are constants where it is inlined. `next`, if not NULL, is a matrix like b to fetch
- * meanwhile. */
+ * them at a time. R, C and dtype are constants where it is inlined. `next`, if not NULL, is a matrix like b, to be
+ * prefetched meanwhile. */
 INLINE void product_tile(const int R, const int C, const int32_t dtype, const float *a, size_t a_stride, const char *b,
                          const char *next, int n_cols, int from, int to, float *out, size_t out_stride) {
 	size_t row_bytes = (size_t)n_cols * (dtype == FG_F32 ? 4 : 2);
@@ -79,14 +79,14 @@ INLINE void product(int rows, const int32_t dtype, const float *a, size_t a_stri
 	}
 }
 
-/* Keys of the page that begins at position `start` which a row sees: [*from, *to), empty when *from >= *to. */
+/* The keys that a row sees of the page that begins at position `start`: [*from, *to), empty when *from >= *to. */
 INLINE void visible(const fg_attention_args *a, int row, int32_t start, int *from, int *to) {
 	int32_t low = a->low[row] - start, high = a->high[row] - start;
 	*from = low > 0 ? low : 0;
 	*to = high < FG_PAGE_TOKENS ? high : FG_PAGE_TOKENS;
 }
 
-/* Takes one row's raw scores of a page into its running softmax; the scores become weights. */
+/* Adds one row's raw scores of a page to its running softmax; the scores become weights. */
 INLINE void soften(fg_softmax *run, int row, float *scores, int from, int to, float scale, int head_dim) {
 	vi lane, see[FG_PAGE_TOKENS / LANES];
 	vf s[FG_PAGE_TOKENS / LANES], max = vf_set(-INFINITY);
@@ -121,7 +121,7 @@ INLINE void add_values(fg_attention_scratch *s, int row, int rows, const char *v
 		if (from[r] > first) first = from[r];
 		if (to[r] < last) last = to[r];
 	}
-	if (first >= last) { /* nothing in common */
+	if (first >= last) { /* no key that all rows see */
 		for (int r = row; r < row + rows; r++) {
 			product(1, dtype, s->scores[r], 0, v, NULL, head_dim, from[r - row], to[r - row], s->run.acc[r], 0);
 		}

@@ -1,14 +1,15 @@
 /*
- * chunk.h - walking a row of logits in chunks that the compiler turns into vector code.
+ * chunk.h - reads a row of logits in chunks, with loops that the compiler turns into vector code.
  */
 #ifndef FG_CHUNK_H
 #define FG_CHUNK_H
 
 #include "../sample_math.h"
 
-/* One function compiled for several instruction sets, picked when the library is loaded. All give the same bits. */
+/* Marks a function to be compiled for several instruction sets; the loader of the library picks one. All give the same
+ * bits. */
 #if defined(FG_SIMD)
-/* set by whoever compiles, to test one of them */
+/* set on the command line, to test one of them */
 #elif defined(__x86_64__) && defined(__gnu_linux__) && !defined(__clang__)
 #define FG_SIMD __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
@@ -38,7 +39,7 @@ FG_INLINE void load_chunk(const float *logits, int32_t vocab_size, int32_t chunk
 	}
 }
 
-/* The greatest of x, ignoring NaN; -inf when there is none. Overwrites nothing. */
+/* The greatest of x, ignoring NaN; -inf when there is none. */
 FG_INLINE float max_of_chunk(const float x[CHUNK]) {
 	float m[16];
 	for (int j = 0; j < 16; j++) m[j] = -INFINITY;

@@ -10,9 +10,9 @@
 #include "threads.h"
 
 enum {
-	/* Loops over fewer values than this run on the calling thread: to share them out takes longer. */
+	/* Loops over fewer values than this run on the calling thread: sharing them out would take longer. */
 	FG_SMALL = 1 << 14,
-	CPU_PARTIALS = 4096, /* spans of long sequences in one layer that may be computed apart */
+	CPU_PARTIALS = 4096, /* spans that may be items of their own, in one layer */
 	CPU_LOGIT_ROWS = 64, /* rows of logits made at once: bounds the memory of a step that scores a long prompt */
 };
 
@@ -38,7 +38,7 @@ typedef struct {
 	int32_t n_mappings;
 
 	char *kv;      /* [n_pages][n_layers][K|V][n_kv_heads][64 * head_dim]; K is [head_dim][64], V [64][head_dim] */
-	char *host_kv; /* [n_host_pages], likewise */
+	char *host_kv; /* [n_host_pages], laid out as kv */
 	size_t page_bytes;
 	int32_t n_pages, n_host_pages;
 
@@ -46,10 +46,10 @@ typedef struct {
 	int32_t *last_token;   /* [max_seqs]; FG_NO_TOKEN where none could be sampled */
 	fg_sampler **samplers; /* [max_seqs] */
 
-	/* of the step at hand */
+	/* of the current step */
 	cpu_block *blocks; /* [n_blocks], up to max_step_tokens */
 	int32_t n_blocks;
-	int32_t longest;               /* context */
+	int32_t longest;               /* the longest context */
 	float *rope_cos, *rope_sin;    /* [max_step_tokens][head_dim / 2] */
 	uint64_t step_start, last_end; /* ns */
 
@@ -59,8 +59,8 @@ typedef struct {
 	fg_softmax *partials;                    /* [CPU_PARTIALS] */
 } cpu_ctx;
 
-/* memory.c: zeroed memory that is taken as it is touched; freed by close. NULL, with fg_error's text set, on failure.
- */
+/* memory.c: zeroed memory, which takes up space only as it is touched; freed by close. NULL, with fg_error's text set,
+ * on failure. */
 void *cpu_alloc(cpu_ctx *ctx, size_t bytes, const char *what);
 /* Takes over a mapping that close will unmap. */
 fg_status cpu_keep_mapping(cpu_ctx *ctx, void *data, size_t bytes);

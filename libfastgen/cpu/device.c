@@ -1,5 +1,5 @@
 /*
- * device.c - what fg_devices says about the CPU.
+ * device.c - fg_devices and fg_device of the CPU library.
  */
 #include "../error.h"
 #include "kernels.h"
@@ -33,7 +33,7 @@ static void read_field(const char *path, const char *key, char *value, size_t by
 }
 
 FG_API fg_status fg_device(int32_t device, fg_device_info *info) {
-	if (device != 0 || !info) return fg_fail(FG_INVALID, "device is %d or info NULL; the CPU is device 0", device);
+	if (device != 0 || !info) return fg_fail(FG_INVALID, "device is %d or info is NULL; the CPU is device 0", device);
 	const fg_kernels *kernels = fg_kernels_choose();
 	if (!kernels) return FG_INVALID;
 	char model[96], available[64];

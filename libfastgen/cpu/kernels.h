@@ -1,9 +1,9 @@
 /*
- * kernels.h - the inner loops, compiled once for each instruction set from the same sources (linear.c, attention.c,
+ * kernels.h - the inner loops, compiled once per instruction set from the same sources (linear.c, attention.c,
  * elementwise.c) and chosen at run time.
  *
- * On one instruction set every function is bitwise invariant: what it computes for a token does not depend on how many
- * other tokens or rows the call has, nor on which of them it is.
+ * On one instruction set every function is bitwise invariant: what it computes for a token depends neither on how many
+ * other tokens or rows the call has, nor on the token's place among them.
  */
 #ifndef FG_KERNELS_H
 #define FG_KERNELS_H
@@ -46,7 +46,7 @@ typedef struct {
 
 /* Scratch of one thread. */
 typedef struct {
-	fg_softmax run;   /* the span at hand */
+	fg_softmax run;   /* the current span */
 	fg_softmax total; /* the spans before it */
 	_Alignas(64) float q[FG_ATTENTION_ROWS][FG_MAX_HEAD_DIM];
 	_Alignas(64) float scores[FG_ATTENTION_ROWS][FG_PAGE_TOKENS];
@@ -57,7 +57,7 @@ typedef struct {
 	const char *kv; /* the page pool */
 	size_t page_bytes;
 	size_t k_offset;      /* in a page: K of this layer and head, [head_dim][64] */
-	size_t v_offset;      /* likewise V, [64][head_dim] */
+	size_t v_offset;      /* in a page: V of this layer and head, [64][head_dim] */
 	const int32_t *pages; /* the sequence's page table */
 	const int32_t *low, *high;
 	float scale; /* of the scores */
@@ -80,17 +80,17 @@ typedef struct {
 	void (*silu_mul)(const float *gate, const float *up, int32_t n, fg_x_format format, void *x);
 	/* One head: v[head_dim] in place; cos, sin: [head_dim / 2] */
 	void (*rope)(float *v, const float *cos, const float *sin, int32_t head_dim);
-	/* out[n] = in[n] in dtype */
+	/* out[n] = in[n], converted to dtype */
 	void (*store)(const float *in, int32_t n, int32_t dtype, void *out);
-	/* out[n] = in[n] of dtype */
+	/* out[n] = in[n], converted from dtype */
 	void (*load)(const void *in, int32_t n, int32_t dtype, float *out);
 } fg_kernels;
 
-/* The best of this CPU, or what FASTGEN_CPU_ISA names (scalar, avx2, avx512, avx512bf16). NULL, with fg_error's text
+/* The best for this CPU, or what FASTGEN_CPU_ISA names (scalar, avx2, avx512, avx512bf16). NULL, with fg_error's text
  * set, when it names one that the CPU lacks. */
 const fg_kernels *fg_kernels_choose(void);
 
-/* The instruction sets built in that this CPU has, worst first: n of them in list[0 .. 4). */
+/* The instruction sets that are built in and that this CPU has, worst first, in list. Returns how many. */
 int32_t fg_kernels_all(const fg_kernels *list[4]);
 
 #endif

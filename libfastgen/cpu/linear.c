@@ -2,12 +2,12 @@
  * linear.c - y[t][r] = sum over k of x[t][k] * w[r][k].
  *
  * Weights are read in place, row-major, so each output is a dot product: LANES partial sums (of every LANES-th product,
- * in order of k), folded at the end. That is the same for every tile, so an output does not depend on the tile it falls
+ * in order of k), folded at the end. Every tile sums in this way, so an output does not depend on the tile it falls
  * in.
  */
 #include "simd.h"
 
-/* Register tile: 4 weight rows by up to TILE_TOKENS tokens of accumulators, and the operands beside them. */
+/* Register tile: accumulators for 4 weight rows by up to TILE_TOKENS tokens, and the operands beside them. */
 #define TILE_ROWS 4
 #if LANES == 16
 #define TILE_TOKENS 6
@@ -53,11 +53,11 @@ INLINE void accumulate(vf acc[TILE_ROWS][TILE_TOKENS], const char *w, const char
 	}
 }
 
-/* Bytes between a weight and the one to fetch into the second-level cache while it is used. Left to the hardware, four
- * rows side by side stream at a third of the speed. A core drops such hints while its queue of misses is full, so one
- * that does little else asks for each line four times, a little nearer every time: asked for once, weights arrive at
- * two thirds of the speed. With more than one tile of tokens there is time, and once in each of the first two does
- * best. */
+/* How far ahead of their use weights are prefetched into the second-level cache, in bytes. Without prefetching, four
+ * rows side by side stream at a third of the speed. A core drops prefetches while its queue of misses is full. So with
+ * one tile of tokens, when a core does little else, each line is asked for four times, each time a little nearer:
+ * asked for once, weights arrive at two thirds of the speed. With several tiles of tokens it is best to ask once in
+ * each of the first two. */
 #define AHEAD 16384
 
 /* One tile. R (1 or TILE_ROWS), T, w_dtype, format and fetch (times to ask for each line ahead) are constants where it
@@ -72,7 +72,7 @@ INLINE void tile(const fg_linear_args *a, int row, int token, const int R, const
 	UNROLL for (int r = 0; r < R; r++) {
 		UNROLL for (int t = 0; t < T; t++) acc[r][t] = (vf){0};
 	}
-	const int wanted = (int)(step * w_bytes) * fetch, times = wanted < 64 ? 1 : wanted / 64; /* in one step, a row */
+	const int wanted = (int)(step * w_bytes) * fetch, times = wanted < 64 ? 1 : wanted / 64; /* in one step, per row */
 	size_t k = 0;
 	for (; k + step <= k_size; k += step) {
 		if (fetch) {

@@ -7,7 +7,7 @@
 
 #include <stdbool.h>
 
-/* log(sum exp(x - greatest)). Chunks that add less than float32 can show are left out. */
+/* log(sum exp(x - greatest)). Chunks whose share is too small for float32 are left out. */
 FG_INLINE double log_of_sum(const float *logits, int32_t vocab_size, const float *maxima, float greatest) {
 	const float negligible = 40.0f; /* exp(-40) * 2^20 tokens = 4e-12 */
 	double sum = 0;
@@ -23,7 +23,7 @@ FG_INLINE double log_of_sum(const float *logits, int32_t vocab_size, const float
 	return log(sum);
 }
 
-/* The n_top greatest logits in order, equals by lower id; returns how many are above -inf. */
+/* The n_top greatest logits in order, of equal ones the lower id first; returns how many are above -inf. */
 FG_INLINE int32_t top_logits(const float *logits, int32_t vocab_size, const float *maxima, int32_t n_top, int32_t *ids,
                              float *values) {
 	int32_t n = 0;
@@ -58,7 +58,8 @@ FG_SIMD static void logprobs_simd(const float *logits, int32_t vocab_size, int32
 	if (n_top == 0) return;
 	int32_t n = top_logits(logits, vocab_size, maxima, n_top, top_ids, top_logprobs);
 	for (int32_t i = 0; i < n; i++) top_logprobs[i] = (float)((double)top_logprobs[i] - greatest - log_sum);
-	for (int32_t i = 0; i < vocab_size && n < n_top; i++) { /* few tokens are possible at all: then the lowest ids */
+	/* Where fewer than n_top tokens are possible, the lowest of the other ids follow. */
+	for (int32_t i = 0; i < vocab_size && n < n_top; i++) {
 		if (logits[i] > -INFINITY) continue;
 		top_ids[n] = i;
 		top_logprobs[n++] = -INFINITY;

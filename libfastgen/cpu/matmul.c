@@ -5,8 +5,8 @@
 #include "cpu.h"
 
 enum {
-	MIN_ROWS = 16,           /* of an item: a cache line of outputs */
-	ITEMS_PER_THREAD = 4,    /* so that a thread that lost its core for a while holds up little */
+	MIN_ROWS = 16,           /* per item: a cache line of outputs */
+	ITEMS_PER_THREAD = 4,    /* so that a thread that loses its core for a while delays the others little */
 	BLOCK_BYTES = 256 << 10, /* inputs of one item, to stay in the second-level cache */
 	TOKEN_STEP = 24,         /* a multiple of every kernel's tile */
 };

@@ -26,7 +26,7 @@ void *cpu_alloc(cpu_ctx *ctx, size_t bytes, const char *what) {
 		return NULL;
 	}
 #ifdef MADV_HUGEPAGE
-	if (bytes >= 8 << 20) madvise(p, bytes, MADV_HUGEPAGE); /* fewer TLB misses; where refused, nothing is lost */
+	if (bytes >= 8 << 20) madvise(p, bytes, MADV_HUGEPAGE); /* fewer TLB misses; it may be refused */
 #endif
 	return cpu_keep_mapping(ctx, p, bytes) ? NULL : p;
 }

@@ -48,7 +48,7 @@ static void cpu_close(fg_ctx *base) {
 static fg_status make_cache(cpu_ctx *ctx, const char *what, uint64_t bytes, char **pool, int32_t *n_pages) {
 	uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE), n = bytes / ctx->page_bytes;
 	if (bytes > memory) {
-		return fg_fail(FG_OUT_OF_MEMORY, "%s is %.1f GiB and the machine has %.1f GiB of memory; ask for less", what,
+		return fg_fail(FG_OUT_OF_MEMORY, "%s is %.1f GiB but the machine has %.1f GiB of memory; ask for less", what,
 		               (double)bytes / (1 << 30), (double)memory / (1 << 30));
 	}
 	*n_pages = (int32_t)(n > INT32_MAX ? INT32_MAX : n);
@@ -123,7 +123,7 @@ static fg_status cpu_ready(fg_ctx *base, fg_capacity *capacity) {
 	ctx->page_bytes = (size_t)s->n_layers * 2 * (size_t)s->n_kv_heads * FG_PAGE_TOKENS * (size_t)s->head_dim *
 	                  (size_t)fg_dtype_bytes(o->kv_dtype);
 	if (o->kv_bytes < ctx->page_bytes) {
-		return fg_fail(FG_INVALID, "kv_bytes is %llu and one page takes %zu; give the KV cache at least that",
+		return fg_fail(FG_INVALID, "kv_bytes is %llu but one page takes %zu; give the KV cache at least that",
 		               (unsigned long long)o->kv_bytes, ctx->page_bytes);
 	}
 	fg_status status = make_cache(ctx, "kv_bytes", o->kv_bytes, &ctx->kv, &ctx->n_pages);
@@ -171,8 +171,8 @@ struct token_job {
 	const float *weight;
 	void *out;
 	void (*run)(token_job *job, int32_t t, int32_t thread);
-	int32_t first;    /* row of the step, when the op is about rows */
-	int32_t n, grain; /* tokens in all, and in one item */
+	int32_t first;    /* row of the step, for an op on rows */
+	int32_t n, grain; /* tokens in all, and per item */
 };
 
 static void run_tokens(void *argument, int32_t item, int32_t thread) {
@@ -181,7 +181,7 @@ static void run_tokens(void *argument, int32_t item, int32_t thread) {
 	for (int32_t t = item * j->grain; t < end; t++) j->run(j, t, thread);
 }
 
-/* `width`: about how many values' worth of work a token is. */
+/* `width`: roughly the work of one token, in values. */
 static void for_tokens(token_job *job, int32_t n, int32_t width) {
 	job->n = n;
 	job->grain = FG_SMALL / width + 1;
@@ -242,7 +242,7 @@ static void embed_token(token_job *j, int32_t t, int32_t thread) {
 	int32_t hidden = j->ctx->base.config->shape.hidden_size, token = j->batch->tokens[t];
 	if (token == FG_LAST_SAMPLED) {
 		token = j->ctx->last_token[j->batch->seqs[j->batch->seq_of[t]].slot];
-		if (token < 0) token = 0; /* nothing could be sampled: the row said so, what follows it means nothing */
+		if (token < 0) token = 0; /* nothing could be sampled, as the row has said: any token does */
 	}
 	const char *row = (const char *)part->data + (size_t)token * (size_t)hidden * (size_t)fg_dtype_bytes(part->dtype);
 	j->ctx->kernels->load(row, hidden, part->dtype, (float *)j->out + (size_t)t * (size_t)hidden);

@@ -1,8 +1,8 @@
 /*
- * sample.c - one row of logits to one token. What is computed is defined in ../sample_math.h; this file is how.
+ * sample.c - one row of logits to one token. ../sample_math.h defines what is computed, this file how.
  *
  * The vocabulary is walked in chunks of CHUNK tokens. One pass finds the least distance of each chunk; all later passes
- * visit only the chunks that can hold what they look for, which is few of them for most real distributions.
+ * visit only the chunks that can hold what they look for: for most real distributions, these are few.
  */
 #include "sample.h"
 
@@ -143,8 +143,8 @@ FG_INLINE int32_t gather(const row *r, float limit, bool weigh) {
 	return n;
 }
 
-/* The least key such that the weights (1 each, without `weights`) of the keys up to it reach `target`, which must be at
- * most the sum of all. Radix selection, 8 bits at a time; reorders both arrays. */
+/* The least key such that the weights of the keys up to it reach `target`. Without `weights` each weighs 1. `target`
+ * must be at most the sum of all weights. Radix selection, 8 bits at a time; reorders both arrays. */
 static uint32_t select_key(uint32_t *keys, uint32_t *weights, int32_t n, uint64_t target) {
 	uint32_t prefix = 0;
 	for (int shift = 24; shift >= 0; shift -= 8) {
@@ -181,7 +181,7 @@ FG_INLINE float limit_top_k(const row *r, int32_t top_k, float limit) {
 
 /* The limit on d after top_p, given the one so far. */
 FG_INLINE float limit_top_p(const row *r, float top_p, float limit) {
-	limit = fminf(limit, FG_WEIGHT_LIMIT); /* tokens beyond weigh nothing, so top_p never keeps them */
+	limit = fminf(limit, FG_WEIGHT_LIMIT); /* tokens beyond it weigh nothing, so top_p never keeps them */
 	uint64_t total = 0;
 	float d[CHUNK];
 	uint32_t weight[CHUNK];
@@ -192,7 +192,7 @@ FG_INLINE float limit_top_p(const row *r, float top_p, float limit) {
 		for (int j = 0; j < CHUNK; j++) total += d[j] <= limit ? weight[j] : 0;
 	}
 	const uint64_t target = fg_top_p_target(top_p, total);
-	/* The likeliest tokens mostly suffice: exp(-8) is 1/3000 of the greatest probability. */
+	/* The likeliest tokens usually suffice: exp(-8) is 1/3000 of the greatest probability. */
 	for (float bound = fminf(limit, 8.0f);; bound = limit) {
 		const int32_t n = gather(r, bound, true);
 		uint64_t sum = 0;
@@ -242,7 +242,7 @@ FG_INLINE int32_t draw(const row *r, int32_t first_chunk, float limit, uint64_t 
 	int32_t best_id = FG_NO_TOKEN;
 	float d[CHUNK], score[CHUNK];
 	uint32_t random[CHUNK];
-	/* The chunk of the likeliest token first: a good score early rules out most of the others unseen. */
+	/* The chunk of the likeliest token first: a good score early rules out most other chunks unseen. */
 	for (int32_t i = -1; i < r->n_chunks; i++) {
 		const int32_t c = i < 0 ? first_chunk : i;
 		if (i == first_chunk || !(r->nearest[c] <= limit) || FG_GUMBEL_MAX - r->nearest[c] < best) continue;
@@ -271,7 +271,7 @@ FG_INLINE int32_t sample(const fg_sampler *sampler, const float *logits, const u
 	uint32_t *keys = (uint32_t *)nearest + n_chunks * CHUNK, *weights = keys + n_chunks * CHUNK;
 
 	const float *adjusted = adjust(sampler, logits, mask, position, z);
-	const float zmax = chunk_maxima(adjusted, vocab_size, nearest) + 0.0f; /* not -0, so that no distance is */
+	const float zmax = chunk_maxima(adjusted, vocab_size, nearest) + 0.0f; /* never -0, so that no distance is -0 */
 	if (zmax == -INFINITY) return FG_NO_TOKEN;
 	int32_t first_chunk = 0;
 	while (nearest[first_chunk] != zmax) first_chunk++;

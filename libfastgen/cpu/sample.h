@@ -13,13 +13,13 @@
 #include <stddef.h>
 
 /* Returned instead of a token id when no token can be sampled: the mask (or min_tokens) leaves none, or each token left
- * has the logit NaN or -inf. Nothing is counted then. It is a failure of this row alone. The engine reports it as the
+ * has the logit NaN or -inf. Nothing is counted then. Only this row fails. The engine reports it as the
  * row's id, and must not use it to index anything. */
 enum { FG_NO_TOKEN = -1 };
 
 /* One sequence's sampling state: its parameters, owned copies of its lists, and its penalty counts (only when a
  * penalty is on: 8 bytes per vocabulary entry). Independent of the slot: make one when a step that fills the slot is
- * submitted, put it in place when that step runs, free the one before. */
+ * submitted, put it in place when that step runs, and free the one it replaces. */
 typedef struct fg_sampler fg_sampler;
 
 /* Checks every parameter and copies what it needs. On error *sampler is NULL, and fg_error() says which parameter is
@@ -40,8 +40,8 @@ int32_t fg_sampler_sample(fg_sampler *sampler, const float *logits, const uint32
                           void *scratch);
 
 /* Log probabilities of the raw distribution, log_softmax(logits) over the whole vocabulary.
- * logprob: that of token `id`. top_ids, top_logprobs: [n_top], most probable first, equals by lower id first; both may
- * be NULL when n_top is 0. 0 <= n_top <= FG_MAX_LOGPROBS; entries past the vocabulary are id -1, -INFINITY.
+ * logprob: that of token `id`. top_ids, top_logprobs: [n_top], most probable first, of equal ones the lower id first;
+ * both may be NULL when n_top is 0. 0 <= n_top <= FG_MAX_LOGPROBS; entries past the vocabulary are id -1, -INFINITY.
  * NaN logits count as -inf, +inf as FLT_MAX; when every logit is -inf, every log probability is. */
 void fg_logprobs(const float *logits, int32_t vocab_size, int32_t id, int32_t n_top, float *logprob, int32_t *top_ids,
                  float *top_logprobs, void *scratch);

@@ -1,7 +1,7 @@
 /*
- * simd.h - float vectors as wide as the instruction set a file is compiled for: GCC's vector extension, and intrinsics
- * where it has no word for something. Everything is static: nothing compiled for one instruction set may be linked into
- * code for another.
+ * simd.h - float vectors as wide as those of the instruction set that a file is compiled for: GCC's vector extension,
+ * and intrinsics for what it cannot express. Everything is static: code that was compiled for one instruction set must
+ * not be linked into code for another.
  */
 #ifndef FG_SIMD_H
 #define FG_SIMD_H
@@ -76,13 +76,12 @@ INLINE vf vf_fma(vf a, vf b, vf c) {
 
 typedef float vf4 __attribute__((vector_size(16)));
 
-/* Sums of the lanes of four vectors, each by folding halves onto each other: lanes 16 -> 8 -> 4 -> (0 + 2) + (1 + 3).
- */
+/* Sums of the lanes of four vectors. Each vector is folded in halves: lanes 16 -> 8 -> 4 -> (0 + 2) + (1 + 3). */
 INLINE vf4 vf_sum4(vf a, vf b, vf c, vf d) {
 #if defined(__AVX512F__)
 	vf ab = _mm512_shuffle_f32x4(a, b, 0x44) + _mm512_shuffle_f32x4(a, b, 0xee);
 	vf cd = _mm512_shuffle_f32x4(c, d, 0x44) + _mm512_shuffle_f32x4(c, d, 0xee);
-	vf s = _mm512_shuffle_f32x4(ab, cd, 0x88) + _mm512_shuffle_f32x4(ab, cd, 0xdd); /* a quarter of it each */
+	vf s = _mm512_shuffle_f32x4(ab, cd, 0x88) + _mm512_shuffle_f32x4(ab, cd, 0xdd); /* a quarter of each */
 	s += _mm512_shuffle_ps(s, s, 0x4e);
 	s += _mm512_shuffle_ps(s, s, 0xb1);
 	return _mm512_castps512_ps128(_mm512_maskz_compress_ps(0x1111, s));
@@ -143,7 +142,7 @@ INLINE vf vf_from_f16(const void *p) {
 #endif
 }
 
-/* LANES values of dtype from element i of p. */
+/* LANES values of dtype, from element i of p on. */
 INLINE vf vf_read(const void *p, int32_t dtype, size_t i) {
 	const char *at = (const char *)p + i * (dtype == FG_F32 ? 4 : 2);
 	if (dtype == FG_F32) return vf_load((const float *)(const void *)at);
@@ -210,10 +209,10 @@ static inline void write_x(void *x, fg_x_format format, size_t i, float f) {
 }
 
 /* e^v: 2^n * p(r), v = n ln 2 + r, |r| <= ln 2 / 2. p is the minimax polynomial of Cephes' expf (Moshier); error about
- * one unit in the last place. 0 and infinity where float32 ends (or where its normal numbers do); NaN stays. */
+ * one unit in the last place. 0 and infinity beyond float32's range (or that of its normal numbers); NaN stays NaN. */
 INLINE vf vf_exp(vf v) {
 #if defined(__AVX512F__)
-	/* the second operand is the one that a NaN comes through */
+	/* a NaN passes only as the second operand */
 	vf clamped = _mm512_min_ps(vf_set(89.0f), _mm512_max_ps(vf_set(-104.0f), v));
 #else
 	vf clamped = vf_select(v < -87.33654f, vf_set(-87.33654f), vf_select(v > 88.72283f, vf_set(88.72283f), v));
@@ -232,7 +231,7 @@ INLINE vf vf_exp(vf v) {
 #if defined(__AVX512F__)
 	return _mm512_scalef_ps(p, n);
 #else
-	/* n may be 128: two factors, so that none overflows */
+	/* n may be 128: two factors, neither of which overflows */
 	vi whole = (vi)shifted - (vi)vf_set(0x1.8p23f), half = whole >> 1;
 	p = p * (vf)((half + 127) << 23) * (vf)((whole - half + 127) << 23);
 	p = vf_select(v < -87.33654f, (vf){0}, p);

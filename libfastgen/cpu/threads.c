@@ -10,15 +10,16 @@
 #include <string.h>
 #include <unistd.h>
 
-/* How long a worker looks for the next loop before it sleeps. The gaps between the loops of a step are a few
- * microseconds; to wake a sleeping thread takes about 50. */
+/* How long a worker polls for the next loop before it sleeps. The gaps between the loops of a step are a few
+ * microseconds; waking a sleeping thread takes about 50. */
 enum { SPIN_NS = 40000 };
 
-/* A loop is published by closing the one before (INT32_MAX: no item is left), writing its fields, then its number and
- * item 0 into `ticket`. Were the old ticket still open, a worker late to its loop could take one more, by the new n.
- * A thread takes an item by raising the ticket from a value of the loop it knows, which fails once that loop is closed.
- * Taking one also proves that the fields it read were that loop's, because the loop cannot end before the item does. A
- * worker that sleeps or was descheduled holds nobody up: the others take its items. */
+/* To publish a loop, the caller closes the one before (INT32_MAX: no item is left), writes the new loop's fields, and
+ * then writes its number and item 0 into `ticket`. If the old ticket were still open, a worker that is late to the old
+ * loop could take one more item of it, by the new n. A thread takes an item by raising the ticket from a value of the
+ * loop that it knows, which fails once that loop is closed. Taking an item also proves that the fields it read were
+ * that loop's, because the loop cannot end before the item does. A worker that sleeps or was descheduled delays nobody:
+ * the others take its items. */
 struct fg_pool {
 	_Alignas(64) atomic_ullong ticket; /* loop number << 32 | next item */
 	_Alignas(64) atomic_int left;      /* items of the loop that have not ended */
@@ -114,7 +115,7 @@ void fg_parallel(fg_pool *p, int32_t n, fg_item *run, void *argument) {
 	while (atomic_load_explicit(&p->left, memory_order_acquire)) {
 		for (int i = 0; i < 32 && atomic_load_explicit(&p->left, memory_order_acquire); i++) fg_relax();
 		if (fg_clock_ns() - start < SPIN_NS) continue;
-		pthread_mutex_lock(&p->lock); /* a worker lost its core in the middle of an item: let it have this one */
+		pthread_mutex_lock(&p->lock); /* a worker has lost its core in the middle of an item: let it have this core */
 		atomic_store(&p->waiting, 1);
 		while (atomic_load(&p->left)) pthread_cond_wait(&p->done, &p->lock);
 		atomic_store(&p->waiting, 0);

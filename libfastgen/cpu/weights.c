@@ -1,6 +1,6 @@
 /*
- * weights.c - the checkpoint's matrices where their files are mapped, or converted copies where they cannot be computed
- * with in place; norms and biases as float32.
+ * weights.c - loads the weights: matrices stay where their files are mapped, or are converted into copies where the CPU
+ * cannot compute with them in place; norms and biases become float32.
  */
 #define _GNU_SOURCE
 #include "../engine.h"
@@ -20,7 +20,7 @@
 #define MADV_POPULATE_READ 22 /* Linux 5.14 */
 #endif
 
-enum { CHUNK = 16 << 20 }; /* bytes between two steps of the progress */
+enum { PROGRESS_BYTES = 16 << 20 }; /* between two updates of the progress */
 
 typedef struct {
 	int fd;
@@ -55,7 +55,7 @@ static fg_status map_file(loader *l, const fg_file *file) {
 	void *map = mmap(NULL, file->bytes, PROT_READ, MAP_SHARED, f->fd, 0);
 	if (map == MAP_FAILED) return fg_fail(FG_IO, "cannot map %s: %s", file->path, strerror(errno));
 #ifdef MADV_HUGEPAGE
-	/* What is not in memory yet then comes in large pages, where the file system has them: fewer TLB misses. */
+	/* What is not in memory yet then arrives in large pages, if the file system has them: fewer TLB misses. */
 	madvise(map, file->bytes, MADV_HUGEPAGE);
 #endif
 	f->map = map;
@@ -79,7 +79,7 @@ static fg_status populate(const fg_file *file, open_file *f, uint64_t offset, ui
 	return FG_OK;
 }
 
-/* The tensor's bytes, in memory. Counts no progress. */
+/* Maps the tensor's bytes. Counts no progress. */
 static fg_status find_bytes(loader *l, const fg_tensor *t, const fg_file *file, const char **data) {
 	if (!file) {
 		*data = t->data;
@@ -109,13 +109,13 @@ static void convert_item(void *argument, int32_t item, int32_t thread) {
 	c->kernels->store(buffer, (int32_t)n, c->to_dtype, c->to + at * (size_t)fg_dtype_bytes(c->to_dtype));
 }
 
-/* Reads a tensor: populates it where it is when `to` is NULL, else converts it into `to`. */
+/* Reads a tensor: in place when `to` is NULL, else converting it into `to`. */
 static fg_status read_tensor(loader *l, const fg_tensor *t, const fg_file *file, const char *data, char *to,
                              int32_t to_dtype) {
 	size_t size = (size_t)fg_dtype_bytes(t->dtype), to_size = (size_t)fg_dtype_bytes(to_dtype);
-	for (uint64_t at = 0; at < t->bytes; at += CHUNK) {
+	for (uint64_t at = 0; at < t->bytes; at += PROGRESS_BYTES) {
 		if (atomic_load(l->cancel)) return cancelled();
-		uint64_t n = t->bytes - at < CHUNK ? t->bytes - at : CHUNK;
+		uint64_t n = t->bytes - at < PROGRESS_BYTES ? t->bytes - at : PROGRESS_BYTES;
 		fg_status status = file ? populate(file, &l->files[file - l->table->files], t->offset + at, n) : FG_OK;
 		if (status) return status;
 		if (to) {
@@ -163,7 +163,7 @@ static fg_status make_tensor(loader *l, fg_role role, int32_t layer, size_t rows
 
 /* ---- weights ---- */
 
-/* A vector as float32 into to[rows]. */
+/* Loads a vector into to[rows], as float32. */
 static fg_status load_vector(loader *l, fg_role role, int32_t layer, float *to) {
 	int32_t rows, cols;
 	fg_role_dims(&l->ctx->base.config->shape, role, &rows, &cols);
@@ -216,7 +216,7 @@ static fg_status load_part(loader *l, fg_role role, int32_t layer, fg_matrix_par
 		t = fg_table_find(l->table, layer, role, &file);
 		fg_status status = find_bytes(l, t, file, &data);
 		if (status) return status;
-		/* bf16 arithmetic rounds float32 weights anyway; everything else is widened as it is read */
+		/* bf16 arithmetic would round float32 weights anyway; all other dtypes are widened as they are read */
 		part->dtype = compute == FG_BF16 && t->dtype == FG_F32 ? FG_BF16 : t->dtype;
 		int aligned = (uintptr_t)data % (uintptr_t)fg_dtype_bytes(t->dtype) == 0;
 		if (file && part->dtype == t->dtype && aligned) {
@@ -269,7 +269,7 @@ static int all_bf16(const fg_matrix *m) {
 	return 1;
 }
 
-/* Activations are kept as bf16 where every product is one of bf16 and the CPU has instructions for it. */
+/* Activations are kept as bf16 if every product has bf16 weights and the CPU has instructions for it. */
 static fg_x_format choose_format(const cpu_ctx *ctx) {
 	const fg_weights *w = &ctx->base.weights;
 	int32_t compute = ctx->base.config->options.compute_dtype;

@@ -230,7 +230,7 @@ static void test_refused(void) {
 	add_seq(&b, 0, tokens, 70, 70, 0), add_seq(&b, 1, tokens, 5, 5, 0);
 	run_step(e, &b, o);
 	CHECK(o->result.step == 0 && o->result.n_rows == 0, "step %d", (int)o->result.step);
-	REFUSED(FG_INVALID, "no step is out", wait_for(e, o));
+	REFUSED(FG_INVALID, "no step is in flight", wait_for(e, o));
 
 	/* what the good step gives: run it in twin slots, for comparison with slots 0 and 1 after all the refusals */
 	begin_step(&b);
@@ -277,7 +277,7 @@ static void test_refused(void) {
 	BAD_STEP("mask", b.seqs[0].mask = 0);
 	BAD_STEP("token 50", b.tokens[3] = VOCAB);
 	BAD_STEP("token -2", b.tokens[0] = -2);
-	BAD_STEP("stands alone", b.tokens[3] = FG_LAST_SAMPLED);
+	BAD_STEP("n_new = 1", b.tokens[3] = FG_LAST_SAMPLED);
 	BAD_STEP("sampled nothing", b.tokens[0] = FG_LAST_SAMPLED);
 	BAD_STEP("page 5000", (map_pages(&b, 0, 2, 1, 5000, 1)));
 	BAD_STEP("page 5 of slot 0", (map_pages(&b, 0, 5, 1, 5, 1)));
