@@ -1,6 +1,6 @@
 /*
- * context.cuh - the CUDA op context: one device of an engine. Everything here belongs to the rank's thread, except
- * where a function says otherwise.
+ * context.cuh - the CUDA op context: one device of an engine. Everything here belongs to the rank's thread, unless a
+ * function says otherwise.
  */
 #ifndef FG_CONTEXT_CUH
 #define FG_CONTEXT_CUH
@@ -17,25 +17,26 @@
 
 namespace fg {
 
-/* Steps whose host buffers may be in use at once: those in flight and the one being made. */
+/* Steps whose host buffers may be in use at once: those in flight and the one being described. */
 constexpr int RING = FG_STEPS_IN_FLIGHT + 1;
 
-/* What the kernels of a step read, in one piece that is copied to the device at once: offsets in bytes, the same for
- * every step. What has no useful bound (page updates, masks, fills) is copied apart, before it. */
+/* The description of a step, which its kernels read: offsets in bytes, the same for every step. It goes to the device
+ * in one copy. Page updates, masks and fills have no useful bound: they are copied before it, on their own. T and S:
+ * most_tokens and most_seqs. */
 struct StepLayout {
 	size_t tokens;    /* int32 [T]: ids, or FG_LAST_SAMPLED */
 	size_t positions; /* int32 [T] */
 	size_t slots;     /* int32 [T]: the token's slot, -1 = padding */
 	size_t rows;      /* fg_row [T] */
 	size_t seqs;      /* AttnSeq [S]: decoding sequences first, then the others */
-	size_t tiles;     /* PrefillTile [...]*/
+	size_t tiles;     /* PrefillTile [max_tiles] */
 	size_t shares;    /* DecodeShare [decode_blocks] per distinct window, share_bytes apart */
 	size_t share_bytes;
 	size_t bytes;
 	int32_t max_tiles;
 };
 
-/* What a step returns, in one piece: offsets in bytes. */
+/* The results of a step: offsets in bytes. */
 struct ResultLayout {
 	size_t sampled;      /* Sampled [T] */
 	size_t top_ids;      /* int32 [T][FG_MAX_LOGPROBS] */
@@ -43,8 +44,7 @@ struct ResultLayout {
 	size_t bytes;
 };
 
-/* How much of each there is in the step being enqueued. While a graph is captured: the most that its replays may have.
- */
+/* Sizes of the step that is being enqueued. While a graph is captured: the most that its replays may have. */
 struct StepExtent {
 	int32_t n_tokens, n_decode, n_prefill, n_tiles;
 };
@@ -56,12 +56,12 @@ struct StepBuffers {
 	size_t tail_bytes;
 	char *out; /* pinned, ResultLayout.bytes */
 	cudaEvent_t start, end;
-	const fg_batch *batch; /* whose results these are, until step_wait */
+	const fg_batch *batch; /* whose results these are; NULL after step_wait */
 	fg_status failure;
 	char failure_text[FG_ERROR_BYTES];
 };
 
-/* What comes back for a row, besides alternatives. */
+/* The result of a row, without alternatives. */
 struct Sampled {
 	int32_t id;
 	float logprob;
@@ -73,12 +73,12 @@ struct Graph {
 };
 
 struct Context {
-	fg_ctx base; /* first: the shared code sees a Context as this */
+	fg_ctx base; /* first: all that the shared code sees of a Context */
 
 	int32_t device, multiprocessors, arch; /* arch: 90 for sm_90 */
 	char name[128];
 	cudaStream_t stream;
-	cudaStream_t copy_stream; /* of page copies, beside the steps */
+	cudaStream_t copy_stream; /* for page copies, beside the steps */
 	cudaEvent_t steps_enqueued, copies_done;
 	Gemm gemm;
 
@@ -86,27 +86,26 @@ struct Context {
 	/* This rank's shard. */
 	int32_t heads, kv_heads, intermediate;
 
-	bf16 *weights; /* all matrices, in one block */
-	size_t weight_bytes;
+	size_t weight_bytes; /* of all matrices */
 
 	KvPool kv;
 	CUtensorMap kv_map;
 	size_t page_bytes;
 	int32_t n_pages;
 	PinnedMemory host_memory;
-	char *host_kv; /* in it, once it was needed: [n_host_pages][page_bytes] */
+	char *host_kv; /* [n_host_pages][page_bytes], in host_memory; NULL until it is first needed */
 	int32_t n_host_pages;
 
 	int32_t *page_table; /* [max_seqs][pages_per_seq] */
 	int32_t *last_token; /* [max_seqs] */
 	Sampler sampler;
 
-	std::vector<int32_t> windows;      /* the distinct ones */
+	std::vector<int32_t> windows;      /* of the layers, each once */
 	std::vector<int32_t> layer_window; /* [n_layers]: index into windows */
 	int32_t decode_blocks;
-	float *decode_partial;
-	int32_t *decode_arrived;
-	float *rope; /* [head_dim / 2]: frequencies */
+	float *decode_partial;   /* as DecodeArgs.partial */
+	int32_t *decode_arrived; /* as DecodeArgs.arrived */
+	float *rope;             /* [head_dim / 2]: frequencies */
 
 	StepLayout layout;
 	ResultLayout results;
@@ -116,21 +115,21 @@ struct Context {
 	char *step; /* device, layout.bytes */
 	char *tail; /* device */
 	size_t tail_bytes;
-	const uint32_t *masks; /* device, of this step, in tail */
+	const uint32_t *masks; /* device, in tail: this step's [n_masks][(vocab_size + 31) / 32], or NULL */
 	char *out;             /* device, results.bytes */
-	bf16 *delta;           /* what linear_add leaves to add to the residual stream: [Gemm::split_rows][H] */
+	bf16 *delta;           /* [Gemm::split_rows][H]: what linear_add leaves pending */
 	bool capturing;
 
 	std::vector<Graph> graphs; /* by n_seqs, ascending */
-	const Graph *graph;        /* that this step will be replayed with, or NULL */
-	uint64_t waited_steps;     /* of the thread that waits */
+	const Graph *graph;        /* which will replay this step, or NULL */
+	uint64_t waited_steps;     /* belongs to the thread that calls step_wait */
 	std::vector<void *> owned; /* device memory that close frees */
 	std::vector<cudaEvent_t> marks;
 
-	fg_status failure; /* the first, until step_wait returns it */
+	fg_status failure; /* the first of the step being enqueued; step_end passes it on to step_wait */
 	char failure_text[FG_ERROR_BYTES];
 
-	/* The most tokens and sequences of a step, rounded up to what a product may read and write. */
+	/* The most tokens and sequences of a step, rounded up to a product's bucket. */
 	size_t most_tokens() const {
 		return (size_t)Gemm::bucket(base.config->options.max_step_tokens);
 	}
@@ -147,14 +146,14 @@ inline Context *context(fg_ctx *ctx) {
 	return (Context *)ctx;
 }
 
-/* Remembers a CUDA error, or a failure whose text is set, as the context's failure. */
+/* Remembers a CUDA error, or a failure whose text is set, as the context's failure, unless it has one. */
 void note(Context *ctx, cudaError_t error, const char *what);
 void note(Context *ctx, fg_status status);
 
-/* Device memory, freed by close; NULL with fg_error's text set on failure. Zeroed. */
+/* Zeroed device memory, freed by close; NULL, with fg_error's text set, on failure. */
 void *device_alloc(Context *ctx, size_t bytes, const char *what);
 
-/* fg_fail with CUDA's own words. */
+/* Fails with CUDA's own words; `what`: during what, such as "copying results". */
 fg_status cuda_fail(cudaError_t error, const char *what);
 
 /* ---- step.cu ---- */
@@ -171,10 +170,10 @@ void copy_pages(fg_ctx *ctx, const fg_page_copy *copies, int32_t n_copies);
 fg_status load(fg_ctx *ctx, const fg_tensor_table *table, atomic_ullong *done, atomic_int *cancel);
 fg_status load_random(fg_ctx *ctx, uint64_t seed, atomic_ullong *done, atomic_int *cancel);
 
-/* bf16 numbers, even in [-range, range): of a random stream (../random.h), launched on `stream`. */
+/* Fills to [n] with a random stream's numbers (../random.h), uniform in [-range, range); launched on `stream`. */
 cudaError_t fill_random(bf16 *to, uint64_t n, uint64_t random_stream, float range, cudaStream_t stream);
 
-/* ---- elementwise.cu, attention.cu, linear in ops.cu: see ops.h ---- */
+/* ---- elementwise.cu, attention/attention.cu, sample in ops.cu: see ops.h ---- */
 void embed(fg_ctx *ctx, const fg_batch *batch, void *residual);
 void add_norm(fg_ctx *ctx, void *residual, fg_pending pending, const float *weight, int32_t n, void *x);
 void qkv_rope(fg_ctx *ctx, const fg_batch *batch, int32_t layer, void *qkv);

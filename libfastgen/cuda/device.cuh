@@ -1,5 +1,5 @@
 /*
- * device.cuh - the few PTX instructions that CUDA C++ has no spelling for, and the KV pool as kernels see it.
+ * device.cuh - the KV pool as kernels see it, and PTX instructions that CUDA C++ cannot express.
  */
 #ifndef FG_DEVICE_CUH
 #define FG_DEVICE_CUH
@@ -40,10 +40,10 @@ struct AttnSeq {
 	int32_t first_token; /* row of the first query in q and out */
 };
 
-/* Division by a number that is known at launch, of those whose product with it is below 2^32. */
+/* Division of n by a number that is known at launch, without dividing. n * divisor must be below 2^32. */
 struct Divider {
 	int32_t divisor;
-	uint32_t inverse; /* ceil(2^32 / divisor), of which 1 has no use */
+	uint32_t inverse; /* ceil(2^32 / divisor); not used for 1 */
 
 	Divider() = default;
 	explicit Divider(int32_t divisor)
@@ -58,7 +58,7 @@ __device__ __forceinline__ uint32_t shared_address(const void *p) {
 	return (uint32_t)__cvta_generic_to_shared(p);
 }
 
-/* 16 bytes from global to shared memory, past L1; zeros when !valid. */
+/* Copies 16 bytes from global to shared memory, bypassing L1; zeros when !valid. */
 __device__ __forceinline__ void copy_async(uint32_t to, const void *from, bool valid = true) {
 	int bytes = valid ? 16 : 0;
 	asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;\n" ::"r"(to), "l"(from), "r"(bytes));
@@ -73,7 +73,7 @@ template <int N> __device__ __forceinline__ void copy_async_wait() {
 	asm volatile("cp.async.wait_group %0;\n" ::"n"(N));
 }
 
-/* Four 8x8 bf16 matrices from shared memory, one row address a lane. */
+/* Loads four 8x8 bf16 matrices from shared memory; each lane gives the address of one row. */
 __device__ __forceinline__ void load_matrices(uint32_t (&r)[4], uint32_t address) {
 	asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];\n"
 	             : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
@@ -94,7 +94,7 @@ __device__ __forceinline__ void mma(float (&c)[4], const uint32_t (&a)[4], uint3
 	             : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
-/* Two floats as packed bf16, `low` in the low half. */
+/* Two floats, rounded to bf16 and packed: `low` in the low half. */
 __device__ __forceinline__ uint32_t pack_bf16(float low, float high) {
 	uint32_t r;
 	asm("cvt.rn.bf16x2.f32 %0, %1, %2;\n" : "=r"(r) : "f"(high), "f"(low));
@@ -112,8 +112,8 @@ __device__ __forceinline__ float silu(float x) {
 	return __fdividef(x, 1 + __expf(-x));
 }
 
-/* Of two numbers: with one reciprocal, of what the special function unit is slow at. The exponentials are bounded so
- * that their product is finite; where they are, SiLU is below 1e-16. */
+/* SiLU of two numbers with a single reciprocal, as the special function unit is slow. The exponentials are bounded so
+ * that their product is finite; where a bound takes effect, SiLU is below 1e-16 anyway. */
 __device__ __forceinline__ float2 silu(float2 x) {
 	constexpr float LOG2_E = 1.44269504f, MOST = 62;
 	float a = 1 + exp2_fast(fminf(x.x * -LOG2_E, MOST)), b = 1 + exp2_fast(fminf(x.y * -LOG2_E, MOST)), inverse;

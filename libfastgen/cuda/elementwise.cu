@@ -2,9 +2,9 @@
  * elementwise.cu - the ops between the matrix products, each one pass over its data with 16-byte accesses. See ops.h
  * for what each computes.
  *
- * The residual stream is bf16, as it is where models are trained and served in bf16: of float32 every norm of a long
- * prompt would read and write twice as much. A linear_add that cannot add its product to the stream leaves it in
- * `delta`, rounded to bf16; the next op that reads the stream adds it, so that the sum costs no pass of its own.
+ * The residual stream is bf16, as in training and serving in bf16: in float32, every norm of a long prompt would read
+ * and write twice as much. What linear_add leaves pending is bf16 too; the next op that reads the stream adds it, so
+ * that the sum costs no pass of its own.
  */
 #include "context.cuh"
 #include "elementwise.cuh"
@@ -55,7 +55,7 @@ __device__ __forceinline__ float warp_sum(float x) {
 	return x;
 }
 
-/* Sum over the block, in every thread. */
+/* Returns the sum over the block to every thread. */
 __device__ __forceinline__ float block_sum(float x) {
 	__shared__ float of_warp[THREADS / WARP];
 	x = warp_sum(x);
@@ -67,7 +67,7 @@ __device__ __forceinline__ float block_sum(float x) {
 	return x;
 }
 
-/* A row a block. */
+/* One block per row. */
 __global__ void __launch_bounds__(THREADS) embed_kernel(const bf16 *table, const int32_t *tokens, const int32_t *slots,
                                                         const int32_t *last_token, bf16 *residual, int hidden) {
 	await_previous();
@@ -80,7 +80,7 @@ __global__ void __launch_bounds__(THREADS) embed_kernel(const bf16 *table, const
 		*(uint4 *)(to + i) = *(const uint4 *)(from + i);
 }
 
-/* A row a block, held in registers between the sum of squares and the scaling. */
+/* One block per row. The row stays in registers between the sum of squares and the scaling. */
 template <int VECTORS, int MOST>
 __global__ void __launch_bounds__(THREADS)
 	add_norm_kernel(bf16 *residual, fg_pending pending, const float *weight, bf16 *x, int hidden, float eps) {
@@ -120,7 +120,7 @@ __global__ void __launch_bounds__(THREADS)
 	}
 }
 
-/* One or two elements, in one access. */
+/* Loads one or two elements in one access. */
 template <int N> __device__ __forceinline__ void load_few(const bf16 *p, float (&f)[N]) {
 	static_assert(N == 1 || N == 2);
 	if constexpr (N == 1) {
@@ -136,7 +136,7 @@ template <int N> __device__ __forceinline__ void store_few(bf16 *p, const float 
 	else *(uint32_t *)p = pack_bf16(f[0], f[1]);
 }
 
-/* Not a number and beyond bf16's range: the ends of that. */
+/* Clamps to bf16's finite range; NaN becomes its lower end. */
 __device__ __forceinline__ float finite(float x) {
 	return fminf(fmaxf(x, -0x1.fep127f), 0x1.fep127f);
 }
@@ -153,11 +153,11 @@ struct RopeArgs {
 	float rope_scale, eps;
 };
 
-/* A token for every `blocks_per_token` blocks, heads over their warps. A lane holds elements 2 * lane and the next one
- * of each half of the head, the pairs that RoPE turns. */
+/* The warps of `blocks_per_token` blocks share a token's heads. Of a head of 128, a lane holds elements 2 * lane and
+ * 2 * lane + 1 of either half, which are the pairs that RoPE rotates. */
 template <int D> __global__ void __launch_bounds__(THREADS) qkv_rope_kernel(const __grid_constant__ RopeArgs a) {
 	let_next_start();
-	constexpr int HALF = D / 2, PAIRS = HALF / WARP > 0 ? HALF / WARP : 1; /* pairs a lane */
+	constexpr int HALF = D / 2, PAIRS = HALF / WARP > 0 ? HALF / WARP : 1; /* pairs per lane */
 	int token = blockIdx.x / a.blocks_per_token, slot = a.slots[token];
 	int position = a.positions[token], lane = threadIdx.x % WARP;
 	int first = lane * PAIRS;
@@ -168,7 +168,7 @@ template <int D> __global__ void __launch_bounds__(THREADS) qkv_rope_kernel(cons
 		sincosf((float)position * (active ? a.inv_freq[first + i] : 0), &sine[i], &cosine[i]);
 		sine[i] *= a.rope_scale, cosine[i] *= a.rope_scale;
 	}
-	/* So far nothing that a step's kernels write was read. */
+	/* Nothing that has been read so far is written by a kernel of the step. */
 	int page = slot < 0 ? 0 : a.kv.page_table[(int64_t)slot * a.kv.pages_per_seq + position / PAGE];
 	await_previous();
 	if (slot < 0) return; /* padding */
@@ -208,7 +208,7 @@ template <int D> __global__ void __launch_bounds__(THREADS) qkv_rope_kernel(cons
 			int kv_head = (h - a.heads) % kv_heads;
 			to = a.kv.data + (a.kv.panel(page, a.layer, is_v, kv_head) * PAGE + position % PAGE) * D;
 		}
-		/* What a page keeps of an earlier owner is multiplied by 0, and must be finite for that. */
+		/* Whatever a page still holds of an earlier owner is multiplied by 0, and so must be finite. */
 #pragma unroll
 		for (int i = 0; i < PAIRS; i++)
 			if (!is_q) low[i] = finite(low[i]), high[i] = finite(high[i]);
@@ -216,7 +216,7 @@ template <int D> __global__ void __launch_bounds__(THREADS) qkv_rope_kernel(cons
 	}
 }
 
-/* A piece of a row a block. */
+/* `blocks_per_row` blocks per row. */
 __global__ void __launch_bounds__(THREADS)
 	silu_mul_kernel(const bf16 *gate_up, bf16 *act, int width, int blocks_per_row) {
 	await_previous();
@@ -229,7 +229,7 @@ __global__ void __launch_bounds__(THREADS)
 	store_bf16(act + row * width + i, g);
 }
 
-/* A row a block. */
+/* One block per row. */
 template <int MOST>
 __global__ void __launch_bounds__(THREADS)
 	gather_kernel(const fg_row *rows, const bf16 *residual, const __grid_constant__ fg_pending pending, bf16 *out,
@@ -282,7 +282,7 @@ void qkv_rope(fg_ctx *ctx, const fg_batch *, int32_t layer, void *qkv) {
 	Context *c = context(ctx);
 	const fg_layer &l = ctx->weights.layers[layer];
 	const fg_shape &s = ctx->config->shape;
-	/* While tokens are few, a head a warp: what counts is how soon the last is done. */
+	/* For few tokens one head per warp: what counts is when the last one is done. */
 	constexpr int FEW = 256, WARPS = THREADS / WARP;
 	int blocks_per_token = c->extent.n_tokens <= FEW ? (c->heads + 2 * c->kv_heads + WARPS - 1) / WARPS : 1;
 	RopeArgs a = {c->kv,

@@ -1,5 +1,5 @@
 /*
- * elementwise.cuh - what elementwise.cu does for others than the op table.
+ * elementwise.cuh - what elementwise.cu offers besides ops.
  */
 #ifndef FG_ELEMENTWISE_CUH
 #define FG_ELEMENTWISE_CUH

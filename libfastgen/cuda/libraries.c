@@ -25,7 +25,7 @@ static void *try_list(const char *folders, const char *name) {
 	return NULL;
 }
 
-/* root + pattern names folders, as a shell would expand it. */
+/* Tries the folders that a shell would expand root + pattern to. */
 static void *try_glob(const char *root, const char *pattern, const char *name) {
 	if (!root || !*root) return NULL;
 	char full[4096];
@@ -63,15 +63,15 @@ void *fg_open_library(const char *const *names, const char *what, const fg_funct
 	if (!library) {
 		fg_fail(
 			FG_UNSUPPORTED,
-			"%s was not found. Install %s, and set FASTGEN_CUDA_LIBS to the folder that holds it if it is not one of "
-			"the system's, of CUDA_HOME's or of a Python environment's",
+			"%s was not found. Install %s, and set FASTGEN_CUDA_LIBS to the folder that holds it, unless that is one "
+			"of the system's, CUDA_HOME's or a Python environment's",
 			names[0], what);
 		return NULL;
 	}
 	for (int i = 0; i < n_functions; i++) {
 		*functions[i].address = dlsym(library, functions[i].name);
 		if (*functions[i].address) continue;
-		fg_fail(FG_UNSUPPORTED, "the %s that was found has no %s; install %s", names[0], functions[i].name, what);
+		fg_fail(FG_UNSUPPORTED, "the %s that was found lacks %s; install %s", names[0], functions[i].name, what);
 		dlclose(library);
 		return NULL;
 	}

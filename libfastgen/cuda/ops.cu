@@ -1,6 +1,6 @@
 /*
- * ops.cu - the CUDA library's op table; a context's life; matrix products; tracing marks. What is asked of each:
- * ../ops.h.
+ * ops.cu - the CUDA library's op table; a context's life; matrix products; tracing marks. See ../ops.h for what each op
+ * does.
  */
 #include "context.cuh"
 #include "products/tune.cuh"
@@ -48,8 +48,8 @@ void *device_alloc(Context *ctx, size_t bytes, const char *what) {
 
 namespace {
 
-constexpr size_t GRAPH_RESERVE = 256 << 20; /* bytes left for graphs and the driver's own */
-constexpr size_t LOGITS_BYTES = 256 << 20;  /* of logits made at once, at most */
+constexpr size_t GRAPH_RESERVE = 256 << 20; /* bytes left for graphs and for the driver */
+constexpr size_t LOGITS_BYTES = 256 << 20;  /* the most bytes of logits made at once */
 
 fg_status check_config(const fg_config *config) {
 	const fg_options &o = config->options;
@@ -62,7 +62,7 @@ fg_status check_config(const fg_config *config) {
 	if (o.compute_dtype != FG_BF16 || o.kv_dtype != FG_BF16)
 		return fg_fail(FG_UNSUPPORTED, "the CUDA library computes in bfloat16; ask for that dtype");
 	if (s.n_heads / s.n_kv_heads > 16)
-		return fg_fail(FG_UNSUPPORTED, "%d query heads share a KV head; the CUDA library has room for 16",
+		return fg_fail(FG_UNSUPPORTED, "%d query heads share a KV head; the CUDA library supports at most 16",
 		               s.n_heads / s.n_kv_heads);
 	if (s.hidden_size % 8 || s.intermediate_size % 8 || s.hidden_size > 16384)
 		return fg_fail(FG_UNSUPPORTED,
@@ -76,7 +76,7 @@ fg_status open_device(Context *c) {
 	c->device = config->options.devices[c->base.rank];
 	int n_devices = 0;
 	if (cudaGetDeviceCount(&n_devices) == cudaSuccess && c->device >= n_devices)
-		return fg_fail(FG_INVALID, "device %d was asked for, and there are %d; lower tensor_parallel_size", c->device,
+		return fg_fail(FG_INVALID, "device %d was asked for, but there are %d; lower tensor_parallel_size", c->device,
 		               n_devices);
 	cudaDeviceProp p;
 	cudaError_t error = cudaSetDevice(c->device);
@@ -94,9 +94,9 @@ fg_status open_device(Context *c) {
 	c->heads = s.n_heads / ranks, c->kv_heads = s.n_kv_heads / ranks, c->intermediate = s.intermediate_size / ranks;
 	c->page_bytes = (size_t)s.n_layers * 2 * c->kv_heads * FG_PAGE_TOKENS * s.head_dim * sizeof(bf16);
 	c->n_host_pages = (int32_t)(config->options.host_kv_bytes / c->page_bytes);
-	/* Beside the loading of weights: while memory is pinned other calls to the driver wait, requests' too. */
+	/* During the loading of weights: while memory is pinned, other calls to the driver wait, those of requests too. */
 	if (!c->host_memory.start((size_t)c->n_host_pages * c->page_bytes, c->page_bytes, c->device))
-		return fg_fail(FG_OUT_OF_MEMORY, "%.1f GiB of host memory for KV pages are not free; lower swap_space",
+		return fg_fail(FG_OUT_OF_MEMORY, "%.1f GiB of host memory for KV pages are not available; lower swap_space",
 		               (double)config->options.host_kv_bytes / (1 << 30));
 	return c->gemm.open();
 }
@@ -117,7 +117,7 @@ fg_status open(const fg_config *config, int32_t rank, fg_ctx **out) {
 void close(fg_ctx *ctx) {
 	Context *c = context(ctx);
 	if (c->stream) cudaStreamSynchronize(c->stream);
-	step_close(c); /* graphs first: they may hold on to the communicator */
+	step_close(c); /* graphs first: they may use the communicator */
 	c->ranks.close();
 	c->sampler.close();
 	c->gemm.close();
@@ -154,14 +154,14 @@ fg_status make_buffers(Context *c) {
 	return all ? FG_OK : FG_OUT_OF_MEMORY;
 }
 
-/* What the other ranks see of this one. */
+/* Shares the memory that other ranks read. */
 fg_status share_memory(Context *c) {
 	if (c->ranks.count() == 1) return FG_OK;
 	SharedMemory own = {};
 	own.addend[0] = c->delta, own.tokens = c->last_token;
 	own.addend[1] = (bf16 *)device_alloc(c, c->most_tokens() * (size_t)c->base.config->shape.hidden_size * sizeof(bf16),
 	                                     "activations");
-	own.flags = (uint32_t *)device_alloc(c, PEER_FLAGS * sizeof(uint32_t), "what the devices tell each other");
+	own.flags = (uint32_t *)device_alloc(c, PEER_FLAGS * sizeof(uint32_t), "flags between the devices");
 	if (!own.addend[1] || !own.flags) return FG_OUT_OF_MEMORY;
 	c->ranks.share(own);
 	return FG_OK;
@@ -209,7 +209,7 @@ fg_status make_cache(Context *c) {
 		return fg_fail(FG_OUT_OF_MEMORY,
 		               "no room for a KV cache: weights and activations leave %.2f GiB of %.1f GiB at "
 		               "gpu_memory_utilization %.2f. Raise it, or lower "
-		               "max_num_batched_tokens or max_num_seqs, or end what else uses the GPU",
+		               "max_num_batched_tokens or max_num_seqs, or end other programs that use the GPU",
 		               (double)bytes / (1 << 30), (double)total / (1 << 30), o.memory_utilization);
 	c->n_pages = (int32_t)std::min<size_t>(bytes / c->page_bytes, INT32_MAX / 4096);
 	bytes = (size_t)c->n_pages * c->page_bytes;
@@ -233,7 +233,7 @@ fg_status ready(fg_ctx *ctx, fg_capacity *capacity) {
 	if (!status) status = tune_products(c);
 	if (!status) status = make_cache(c);
 	if (c->ranks.count() > 1)
-		c->host_memory.wait(); /* pinning is over; whether it went well is asked when it is used */
+		c->host_memory.wait(); /* until pinning is over; whether it succeeded is checked at its first use */
 	status = c->ranks.connect(status, c->stream);
 	if (!status) status = capture_graphs(c);
 	if (status) return status;
@@ -339,7 +339,7 @@ extern "C" {
 FG_API fg_status fg_devices(int32_t *count) {
 	if (!count) return fg_fail(FG_INVALID, "count is NULL");
 	int n = 0;
-	/* No driver, or one that is too old, is a machine without usable devices. */
+	/* A machine with no driver, or one that is too old, has no usable devices. */
 	if (cudaGetDeviceCount(&n) != cudaSuccess) n = 0;
 	cudaGetLastError();
 	*count = n;

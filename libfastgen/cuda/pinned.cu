@@ -12,13 +12,13 @@ namespace fg {
 
 namespace {
 
-constexpr size_t TOUCHED = 64 << 20; /* bytes that a thread touches at a time */
-/* Bytes that are pinned at a time: while the driver does so, it lets nobody else in. */
+constexpr size_t TOUCHED = 64 << 20; /* bytes that a thread touches in one go */
+/* Bytes that are pinned by one call: during it, the driver blocks all other calls. */
 constexpr size_t PINNED = 512 << 20;
 constexpr size_t SMALL_PAGE = 4096;
 constexpr unsigned MOST_THREADS = 8;
 
-/* Bytes that can be had without swapping, by the kernel's own estimate; SIZE_MAX where it gives none. */
+/* Bytes that are available without swapping, by the kernel's own estimate; SIZE_MAX where it gives none. */
 size_t available() {
 	FILE *f = fopen("/proc/meminfo", "r");
 	size_t kib = SIZE_MAX >> 10;
@@ -39,7 +39,7 @@ bool PinnedMemory::start(size_t wanted, size_t unit, int device) {
 	return true;
 }
 
-/* Huge pages, where the machine has them, are fewer to touch and to pin. */
+/* With huge pages, where the machine has them, there are fewer pages to touch and to pin. */
 void PinnedMemory::make(int device) {
 	void *p = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (p == MAP_FAILED) return;
@@ -58,7 +58,7 @@ void PinnedMemory::make(int device) {
 	for (; works && pinned < bytes; pinned += std::min(piece, bytes - pinned))
 		if (cudaHostRegister(data + pinned, std::min(piece, bytes - pinned), cudaHostRegisterDefault) != cudaSuccess)
 			break;
-	cudaGetLastError(); /* a failure is wait's to tell */
+	cudaGetLastError(); /* wait reports a failure */
 }
 
 char *PinnedMemory::wait() {

@@ -7,7 +7,7 @@ CUDA_ROOT = $(patsubst %/bin/,%,$(dir $(realpath $(NVCC))))
 CUDA_ARCHS ?= 80 89 90a 100
 gencode = $(foreach arch,$(1),-gencode=arch=compute_$(arch),code=sm_$(arch))
 NVCCFLAGS = -std=c++20 -O3 -lineinfo -I$(CUDA_ROOT)/include -Xcompiler -fPIC,-fvisibility=hidden,-Wall,-Wextra -MMD -MP
-# As sample_math.h demands: sampling is the same to the bit as the CPU's.
+# As sample_math.h demands, so that sampling gives the same bits as on the CPU.
 NVCCFLAGS += -ftz=false -prec-div=true
 ifdef WERROR
 NVCCFLAGS += -Werror all-warnings -Xcompiler -Werror
@@ -39,7 +39,7 @@ $(OBJ)/cuda/%.o: cuda/%.cu Makefile cuda/rules.mk | need-nvcc
 	@mkdir -p $(@D)
 	$(NVCC) $(NVCCFLAGS) $(call gencode,$(CUDA_ARCHS)) -c -o $@ $<
 
-# Programs that test single ops on a GPU; they are run there, by hand or by `bun test`.
+# Programs that test single ops on a GPU, run there by hand or by `bun test`.
 define link-cuda-test
 $(NVCC) $(NVCCFLAGS) $(call gencode,$(CUDA_ARCHS)) -MF $(OBJ)/$(@F).d -o $@ $(filter %.cu %.o,$^) -cudart static \
 	-L$(CUDA_ROOT)/lib64 -L$(CUDA_ROOT)/lib -lpthread -ldl -lrt
@@ -56,7 +56,7 @@ $(BUILD)/gemm_test: test/gemm_test.cu test/compare.cuh $(patsubst %,$(OBJ)/cuda/
 $(BUILD)/peers_test: test/peers_test.cu test/check_cuda.cuh $(OBJ)/cuda/ranks/peers.o cuda/rules.mk
 	$(link-cuda-test)
 
-# Beside the CPU's sampler, which it is compared with.
+# Linked with the CPU's sampler, which it is compared with.
 $(BUILD)/sample_test_cuda: test/sample_test.cu $(patsubst %,$(OBJ)/%.o,cuda/sampling/sample cuda/sampling/slots cpu/sample cpu/logprobs sampling error) cuda/rules.mk
 	$(link-cuda-test)
 
@@ -64,8 +64,8 @@ $(BUILD)/sample_test_cuda: test/sample_test.cu $(patsubst %,$(OBJ)/%.o,cuda/samp
 $(BUILD)/ops_bench: test/ops_bench.cu $(CUDA_OBJECTS) cuda/rules.mk
 	$(link-cuda-test)
 
-# Every op beside its twin in the CPU library. Both call their table fg_device_ops, so the CPU's gets another name here;
-# device.o is left out because each library has one.
+# Every op beside its twin in the CPU library. Both libraries name their table fg_device_ops, so the CPU's gets another
+# name here. Its device.o is left out, because each library has one.
 $(OBJ)/cpu/ops_twin.o: $(OBJ)/cpu/ops.o cuda/rules.mk
 	objcopy --redefine-sym fg_device_ops=fg_cpu_ops $< $@
 

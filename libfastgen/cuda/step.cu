@@ -1,6 +1,6 @@
 /*
- * step.cu - what surrounds the ops of a step: its description goes to the device in one copy, its results come back in
- * one, and a step of decoding sequences alone is replayed as a CUDA graph.
+ * step.cu - what surrounds the ops of a step: its description goes to the device in one copy, and its results come
+ * back. A step in which all sequences decode is replayed as a CUDA graph.
  */
 #include "context.cuh"
 
@@ -51,7 +51,7 @@ ResultLayout make_results(const Context *c) {
 	return r;
 }
 
-/* A recorded pass can stand for this step: every sequence decodes and samples one row, in order. */
+/* Whether a recorded pass can stand for this step: every sequence decodes and samples one row, in order. */
 bool replayable(const fg_batch *b) {
 	if (b->n_tokens != b->n_seqs || b->n_rows != b->n_seqs || b->n_masks > 0 || b->out.logits) return false;
 	for (int32_t i = 0; i < b->n_rows; i++)
@@ -88,20 +88,20 @@ fg_status grow_tail(Context *c, StepBuffers &b, size_t bytes) {
 	return error == cudaSuccess ? FG_OK : cuda_fail(error, "memory for page updates and sampling parameters");
 }
 
-/* Room for `bytes` in the tail buffers, which only grow: once the steps that read them are over, and while no rank has
- * a sum under way, as such calls wait for other devices too. */
+/* Makes room for `bytes` in the tail buffers, which only grow. First it waits for the steps that read them, and for all
+ * ranks: allocating waits for the devices, and must not meet a sum for which another rank is waiting. */
 bool reserve_tail(Context *c, StepBuffers &b, size_t bytes) {
 	if (b.tail_bytes >= bytes && c->tail_bytes >= bytes) return true;
 	cudaError_t error = cudaStreamSynchronize(c->stream);
 	fg_status status = c->ranks.meet(error == cudaSuccess ? FG_OK : cuda_fail(error, "a step"));
 	if (!status) status = grow_tail(c, b, bytes);
 	status = c->ranks.meet(status);
-	if (status) b.tail_bytes = c->tail_bytes = 0; /* on every rank: they must meet at the same steps */
+	if (status) b.tail_bytes = c->tail_bytes = 0; /* on every rank: all must meet at the same steps */
 	note(c, status);
 	return status == FG_OK;
 }
 
-/* Page updates, masks and fills: copied, and the first and the last applied. */
+/* Copies page updates, masks and fills to the device, and applies page updates and fills. */
 void apply_changes(Context *c, StepBuffers &b, fg_batch *batch) {
 	size_t words = ((size_t)c->base.config->shape.vocab_size + 31) / 32;
 	size_t updates = 0, masks = aligned(batch->n_page_updates * sizeof(fg_page_update));
@@ -126,7 +126,8 @@ void apply_changes(Context *c, StepBuffers &b, fg_batch *batch) {
 		     "sampling parameters");
 }
 
-/* Describes the step in b.host; `padded` sequences are described, those past the real ones as doing nothing. */
+/* Describes the step in b.host. padded: sequences of the graph that replays it, or 0; those past the step's own do
+ * nothing. */
 void describe(Context *c, StepBuffers &b, const fg_batch *batch, int32_t padded) {
 	const StepLayout &l = c->layout;
 	int32_t *tokens = (int32_t *)(b.host + l.tokens), *positions = (int32_t *)(b.host + l.positions),
@@ -146,8 +147,8 @@ void describe(Context *c, StepBuffers &b, const fg_batch *batch, int32_t padded)
 			seqs[c->extent.n_decode + (decode ? 0 : n++)] = {s.slot, s.context, s.n_new, batch->first_token[i]};
 			decode ? c->extent.n_decode++ : c->extent.n_prefill++;
 		}
-	for (int32_t i = batch->n_seqs; i < padded;
-	     i++) { /* a graph's padding: decoding sequences, as many tokens and rows */
+	/* The graph's padding: decoding sequences, each with a token and a row. */
+	for (int32_t i = batch->n_seqs; i < padded; i++) {
 		tokens[i] = positions[i] = 0, slots[i] = -1;
 		rows[i] = {i, -1, 0, -1, -1, -1, -1};
 		seqs[i] = {0, 0, 0, i};
@@ -225,7 +226,7 @@ void step_begin(fg_ctx *ctx, fg_batch *batch) {
 	describe(c, b, batch, c->graph ? c->graph->n_seqs : 0);
 	note(c, cudaEventRecord(b.start, c->stream), "recording an event");
 	apply_changes(c, b, batch);
-	/* The tiles come last, and only as many as there are. */
+	/* The tiles come last, so that only as many are copied as there are. */
 	size_t bytes = c->layout.tiles + c->extent.n_tiles * sizeof(PrefillTile);
 	note(c, cudaMemcpyAsync(c->step, b.host, bytes, cudaMemcpyHostToDevice, c->stream), "copying a step's description");
 }
@@ -283,8 +284,8 @@ fg_status step_wait(fg_ctx *ctx, fg_batch *batch) {
 	return FG_OK;
 }
 
-/* On a stream of their own. A page to save was last written by a step that is over; only a page to be overwritten has
- * to wait for the steps that may still read what it holds. */
+/* On a stream of their own. A page that goes to the host was last written by a step that is over. Only a copy to the
+ * device must wait, for the steps that may still read what the page holds. */
 void copy_pages(fg_ctx *ctx, const fg_page_copy *copies, int32_t n_copies) {
 	Context *c = context(ctx);
 	if (n_copies == 0) return;
@@ -308,7 +309,7 @@ void copy_pages(fg_ctx *ctx, const fg_page_copy *copies, int32_t n_copies) {
 	}
 	if (error == cudaSuccess) error = cudaEventRecord(c->copies_done, c->copy_stream);
 	if (error == cudaSuccess) error = cudaStreamWaitEvent(c->stream, c->copies_done);
-	note(c, error, "copying KV pages to or from the host; lower swap_space if it cannot be pinned");
+	note(c, error, "copying KV pages to or from the host; lower swap_space if that much memory cannot be pinned");
 }
 
 } // namespace fg

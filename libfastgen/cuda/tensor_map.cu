@@ -7,7 +7,7 @@ namespace {
 
 using Encode = decltype(&cuTensorMapEncodeTiled);
 
-/* The driver's function, looked up through the runtime so that libcuda need not be linked. NULL where it has none. */
+/* The driver's function, found through the runtime so that libcuda need not be linked. NULL if the driver lacks it. */
 Encode encoder() {
 	void *function = nullptr;
 	cudaDriverEntryPointQueryResult found;

@@ -1,6 +1,6 @@
 /*
- * vectors.cuh - eight elements at once, as float32: what a thread of the kernels that pass over activations moves in
- * one access of 16 bytes.
+ * vectors.cuh - eight elements as float32: what a thread of an elementwise kernel loads or stores at once, 16 bytes of
+ * bf16.
  */
 #ifndef FG_VECTORS_CUH
 #define FG_VECTORS_CUH

@@ -1,9 +1,9 @@
 /*
- * weights.cu - checkpoints to the device, in bf16: q|k|v and gate|up as one matrix each; of several ranks each has its
- * shard: some of the heads and of the intermediate features.
+ * weights.cu - loads checkpoints to the device, in bf16: q|k|v and gate|up become one matrix each. Each of several
+ * ranks loads its shard: some of the heads and of the intermediate features.
  *
- * Reader threads take pieces of the files in turn, read each into pinned memory and start its copy; a thread has two
- * buffers, so that it reads one while the other is on its way. Bytes of another dtype are converted in between.
+ * Reader threads take pieces of the files in turn, read each into pinned memory and start its copy. A thread has two
+ * buffers, so that it reads into one while the other is being copied. Other dtypes are converted in between.
  */
 #include "context.cuh"
 
@@ -27,7 +27,7 @@ namespace fg {
 
 namespace {
 
-/* A core copies 5 GB/s or so out of the page cache, so it takes many to fill the link. */
+/* A core copies about 5 GB/s out of the page cache, so it takes many to fill the link. */
 constexpr unsigned MAX_READERS = 16;
 /* Bytes of a file read at once: large enough to keep the link busy, small enough that pinning the buffers takes no
  * time. */
@@ -38,7 +38,7 @@ constexpr size_t ALIGN = 256;
 struct Shard {
 	int32_t rows, cols, first_row, first_col;
 	int32_t all_cols; /* of the tensor */
-	int32_t ranks;    /* that it is split over */
+	int32_t ranks;    /* that the tensor is split over */
 
 	static Shard of(const Context *c, fg_role role) {
 		Shard s = {};
@@ -63,7 +63,7 @@ struct Shard {
 	size_t elements() const {
 		return (size_t)rows * (size_t)cols;
 	}
-	size_t first() const { /* element of the tensor */
+	size_t first() const { /* index in the tensor of the shard's first element */
 		return (size_t)first_row * (size_t)all_cols + (size_t)first_col;
 	}
 	bool whole_rows() const {
@@ -78,8 +78,8 @@ struct Part {
 	Shard shard;
 };
 
-/* Walks every matrix in the order of the checkpoint's layers, with the place of its parts in the one block of weights;
- * `base` NULL only measures. Returns the bytes. */
+/* Places every matrix in one block of memory, in the order of the checkpoint's layers, and lists the parts that it is
+ * loaded from. With `base` NULL it only measures: `used` is then the block's size. */
 struct Placer {
 	Context *c;
 	char *base;
@@ -131,8 +131,8 @@ fg_status place(Context *c, std::vector<Part> *parts) {
 	if (placer.used > free)
 		return fg_fail(
 			FG_OUT_OF_MEMORY,
-			"the weights take %.1f GiB, and %.1f of the %.1f GiB of device %d (%s) are free. End what else uses "
-			"it, choose a smaller model, or split it over more devices (tensor_parallel_size)",
+			"the weights take %.1f GiB, and %.1f of the %.1f GiB of device %d (%s) are free. End other programs that "
+			"use it, choose a smaller model, or split it over more devices (tensor_parallel_size)",
 			(double)placer.used / GIB, (double)free / GIB, (double)total / GIB, c->device, c->name);
 	placer.base = (char *)device_alloc(c, placer.used, "the weights");
 	if (!placer.base) return FG_OUT_OF_MEMORY;
@@ -141,7 +141,7 @@ fg_status place(Context *c, std::vector<Part> *parts) {
 	return FG_OK;
 }
 
-/* The file being read: tensors of one file mostly come together. */
+/* Keeps the last file open: most tensors of one file follow each other. */
 struct OpenFile {
 	const fg_file *file = nullptr;
 	int fd = -1;
@@ -170,15 +170,16 @@ struct OpenFile {
 
 /* ---- norms and biases ---- */
 
-/* All of them lie in one block, which is made on the host and copied at once: of many small copies, each would cost
- * more than its bytes. */
+/* They lie in one block, which is made on the host and copied at once: a small copy costs more than its bytes, and
+ * there would be many. */
 struct Vectors {
 	Context *c;
 	const fg_tensor_table *table; /* NULL: random */
 	uint64_t seed;
 	atomic_ullong *done;
 	std::vector<float> host = {};
-	std::vector<std::pair<const float **, size_t>> places = {}; /* who points to which element of the block */
+	std::vector<std::pair<const float **, size_t>> places =
+		{}; /* pointers to set, and the element of the block that each points to */
 	OpenFile file = {};
 
 	fg_status read(fg_role role, int32_t layer, const Shard &shard, float *to) {
@@ -206,7 +207,7 @@ struct Vectors {
 		return FG_OK;
 	}
 
-	/* The vectors of `roles`, one after the other; *out stays NULL where the family has none. */
+	/* Adds the vectors of `roles`, one after the other; *out stays NULL where the family has none. */
 	fg_status add(int32_t layer, std::initializer_list<fg_role> roles, const float **out) {
 		constexpr size_t FLOATS = ALIGN / sizeof(float);
 		size_t begin = (host.size() + FLOATS - 1) / FLOATS * FLOATS;
@@ -240,7 +241,7 @@ struct Vectors {
 	fg_status copy() {
 		float *to = (float *)device_alloc(c, host.size() * sizeof(float), "norms and biases");
 		if (!to) return FG_OUT_OF_MEMORY;
-		/* On the stream that zeroes what is allocated: a copy on another one could come before its zeros. */
+		/* On the stream that zeroes new memory: a copy on another stream could come before the zeros. */
 		cudaError_t error =
 			cudaMemcpyAsync(to, host.data(), host.size() * sizeof(float), cudaMemcpyHostToDevice, c->stream);
 		if (error == cudaSuccess) error = cudaStreamSynchronize(c->stream);
@@ -255,14 +256,14 @@ struct Vectors {
 struct Piece {
 	const fg_tensor *tensor;
 	const fg_file *file; /* NULL: in memory */
-	uint64_t at;         /* bytes from the tensor's begin */
+	uint64_t at;         /* bytes from the beginning of the tensor */
 	size_t bytes;
-	bf16 *to;           /* of the piece's first element */
-	const Shard *shard; /* whose columns alone are wanted, of whole rows; NULL = all */
-	size_t progress;    /* bytes that it counts for: on every rank a tensor counts whole */
+	bf16 *to;           /* where the piece's first element goes */
+	const Shard *shard; /* of the piece's rows, only the columns of this shard are copied; NULL = all columns */
+	size_t progress;    /* bytes that it counts as: on every rank, the pieces of a tensor add up to all of it */
 };
 
-/* The pieces of a part. */
+/* Cuts a part into pieces. */
 void cut(const Part &part, const fg_tensor *t, const fg_file *file, std::vector<Piece> *pieces) {
 	const Shard &s = part.shard;
 	const size_t size = (size_t)fg_dtype_bytes(t->dtype), row = (size_t)s.all_cols * size;
@@ -298,7 +299,7 @@ struct Reading {
 	}
 };
 
-/* Two pinned buffers, allocated as one, and the stream that empties them. */
+/* Two pinned buffers, allocated as one, and the stream that copies them to the device. */
 struct Stage {
 	char *buffer[2] = {};
 	cudaEvent_t free[2] = {};
@@ -326,13 +327,13 @@ fg_status read_piece(const Piece &p, OpenFile *file, char *to) {
 	if (!p.file) memcpy(to, (const char *)p.tensor->data + p.at, p.bytes);
 	else if (fg_status status = file->read(p.file, p.tensor->offset + p.at, to, p.bytes)) return status;
 	if (p.tensor->dtype == FG_BF16) return FG_OK;
-	/* Elements only shrink, so the conversion can run over its own input. */
+	/* Elements only shrink, so they can be converted in place. */
 	size_t n = p.bytes / (size_t)fg_dtype_bytes(p.tensor->dtype);
 	for (size_t i = 0; i < n; i++) fg_write(to, FG_BF16, i, fg_read(to, p.tensor->dtype, i));
 	return FG_OK;
 }
 
-/* From bf16 in pinned memory. */
+/* Starts copying a piece from pinned memory, where it is bf16. */
 cudaError_t copy_piece(const Piece &p, const char *from, cudaStream_t stream) {
 	const size_t elements = p.bytes / (size_t)fg_dtype_bytes(p.tensor->dtype);
 	if (!p.shard) return cudaMemcpyAsync(p.to, from, elements * sizeof(bf16), cudaMemcpyHostToDevice, stream);
@@ -372,7 +373,7 @@ void read_pieces(Reading *r) {
 	if (error != cudaSuccess) r->fail(cuda_fail(error, "copying weights"));
 }
 
-/* Elements [.][cols] of a tensor of all_cols columns, from its element `first` on. */
+/* Random elements [n / cols][cols], as those of a tensor of all_cols columns from its element `first` on. */
 __global__ void random_kernel(bf16 *to, uint64_t n, uint64_t first, uint32_t cols, uint32_t all_cols, uint64_t stream,
                               float range) {
 	for (uint64_t i = blockIdx.x * (uint64_t)blockDim.x + threadIdx.x; i < n; i += (uint64_t)gridDim.x * blockDim.x) {
@@ -394,7 +395,7 @@ fg_status load(fg_ctx *ctx, const fg_tensor_table *table, atomic_ullong *done, a
 	Context *c = context(ctx);
 	std::vector<Part> parts;
 	fg_status status = place(c, &parts);
-	/* This waits for the stream that zeroes the weights, too: the readers' streams don't. */
+	/* This also waits for the stream that zeroes the weights; the readers' streams do not. */
 	if (!status) status = Vectors{c, table, 0, done}.all();
 	if (status) return status;
 	std::vector<Piece> pieces;
@@ -403,7 +404,7 @@ fg_status load(fg_ctx *ctx, const fg_tensor_table *table, atomic_ullong *done, a
 		const fg_tensor *t = fg_table_find(table, part.layer, part.role, &file);
 		cut(part, t, file, &pieces);
 	}
-	/* In the order of the files: a disk then reads ahead of us. */
+	/* In file order, so that a disk reads ahead. */
 	std::sort(pieces.begin(), pieces.end(), [](const Piece &a, const Piece &b) {
 		return a.file != b.file ? a.file < b.file : a.tensor->offset + a.at < b.tensor->offset + b.at;
 	});

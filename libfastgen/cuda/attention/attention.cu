@@ -1,5 +1,5 @@
 /*
- * attention.cu - the attention op: decoding sequences and prompt chunks of a step each by their own kernel.
+ * attention.cu - the attention op: one kernel for a step's decoding sequences, another one for its prompt chunks.
  */
 #include "../context.cuh"
 

@@ -64,8 +64,8 @@ size_t CublasLt::version() const {
 	return lt.version();
 }
 
-/* cuBLASLt counts columns first: y^T [rows x n] = w [rows x cols] * x^T, where each row-major matrix of ours is its
- * transpose. */
+/* cuBLASLt's matrices are column-major: y^T [rows x n] = w [rows x cols] * x^T. A row-major matrix of ours is the
+ * transpose of one of cuBLASLt's. */
 fg_status CublasLt::describe(int32_t rows, int32_t cols, int32_t n, bool f32, LtProduct *p) const {
 	cublasOperation_t transpose = CUBLAS_OP_T;
 	LT(lt.desc_create(&p->desc, CUBLAS_COMPUTE_32F, CUDA_R_32F));

@@ -1,5 +1,5 @@
 /*
- * cublaslt.cuh - cuBLASLt, opened at run time: products of bf16 matrices, and which of its algorithms it suggests.
+ * cublaslt.cuh - cuBLASLt, opened at run time: products of bf16 matrices, and the algorithms that it suggests for them.
  */
 #ifndef FG_CUBLASLT_CUH
 #define FG_CUBLASLT_CUH
@@ -29,9 +29,9 @@ class CublasLt {
 	void forget(const LtProduct &product) const;
 
 	/* Writes at most `most` algorithms to found [most], the most promising first, and returns how many. `reductions`:
-	 * how an algorithm may add up what it splits over k (cublasLtReductionScheme_t, bits). */
+	 * how an algorithm may add up its splits over k (bits of cublasLtReductionScheme_t). */
 	int suggest(const LtProduct &product, uint32_t reductions, cublasLtMatmulAlgo_t *found, int most) const;
-	/* Whether this version, on this device, has the algorithm and the workspace suffices for it. */
+	/* Whether this version has the algorithm on this device, and the workspace is large enough for it. */
 	bool has(const LtProduct &product, const cublasLtMatmulAlgo_t &algorithm) const;
 
 	/* y = x * w^T + before * y, enqueued. False when cuBLASLt refuses. */

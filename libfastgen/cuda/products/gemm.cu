@@ -47,12 +47,12 @@ bool Gemm::has_chosen(const GemmKey &key) const {
 cudaError_t Gemm::run(const GemmKey &key, const GemmChoice &choice, const void *x, const void *w, void *y,
                       void *scratch, cudaStream_t stream) const {
 	const bf16 *from = (const bf16 *)x, *weights = (const bf16 *)w;
-	void *left = key.output == Output::SPLITS ? scratch : y; /* by a kernel of our own */
+	void *left = key.output == Output::SPLITS ? scratch : y; /* where a kernel of our own writes */
 	if (choice.method == Method::GEMV)
 		return gemv(choice.gemv_shape, from, weights, left, key.rows, key.cols, key.n, key.output, stream);
 	if (choice.method == Method::SM90)
 		return gemm_sm90(choice.cut, from, weights, left, key.rows, key.cols, key.n, key.output, stream);
-	const float before = key.output == Output::SPLITS ? 1 : 0; /* what y is multiplied by first */
+	const float before = key.output == Output::SPLITS ? 1 : 0; /* the factor of what y holds before */
 	const bool gated = key.output == Output::SILU_MUL;         /* cuBLASLt has no such epilogue */
 	if (!lt.multiply(lt_product(key), choice.algorithm, x, w, before, gated ? scratch : y, stream))
 		return cudaErrorUnknown;

@@ -18,7 +18,7 @@ namespace fg {
 
 /* A product's size and result. */
 struct GemmKey {
-	int32_t rows, cols, n; /* w [rows][cols], x [n][cols], y [n][rows] or as Output says; n is a bucket */
+	int32_t rows, cols, n; /* w [rows][cols], x [n][cols], y [n][rows] or as Output says; n is one of the buckets */
 	Output output;
 	auto operator<=>(const GemmKey &) const = default;
 };
@@ -32,8 +32,8 @@ struct GemmChoice {
 	int gemv_shape;                 /* index into GEMV_SHAPES */
 	Sm90Cut cut;
 
-	/* Matrices that a product with Output::SPLITS is left in. 0: it is added to the stream at once, which cuBLASLt does
-	 * for nothing. */
+	/* How many matrices a product with Output::SPLITS is left in. 0: it is added to the stream at once, which costs
+	 * cuBLASLt nothing. */
 	int splits() const {
 		return method == Method::CUBLASLT ? 0 : method == Method::SM90 ? cut.splits : 1;
 	}
@@ -49,20 +49,20 @@ class Gemm {
 	static int32_t bucket(int32_t n);
 	/* All of them up to `most`, ascending. */
 	static std::vector<int32_t> buckets(int32_t most);
-	/* Rows that scratch must have room for with SPLITS, for n up to `most`. */
+	/* Rows that scratch must have with SPLITS, for n up to `most`. */
 	static int32_t split_rows(int32_t most) {
 		return std::max(bucket(most), SM90_SPLIT_ROWS);
 	}
 
-	/* y = x * w^T as was chosen, enqueued. Rows of x, y and scratch up to bucket(n) are read and written.
-	 * `scratch`: with SILU_MUL [n][rows], left undefined. With SPLITS y is the residual stream, which the product is
-	 * added to, or it is left in scratch [split_rows][rows]: *pending says which. */
+	/* y = x * w^T by the chosen kernel, enqueued. Rows of x, y and scratch up to bucket(n) are read and written.
+	 * `scratch`: with SILU_MUL [n][rows], left undefined. With SPLITS y is the residual stream: the product is added to
+	 * it, or left in scratch [split_rows][rows]. *pending says which. */
 	cudaError_t run(const void *x, const void *w, void *y, int32_t rows, int32_t cols, int32_t n, Output output,
 	                void *scratch, fg_pending *pending, cudaStream_t stream) const;
 
-	/* ---- for those who choose: tune.cu ---- */
+	/* ---- for tune.cu, which chooses ---- */
 
-	/* Makes a product known, which comes before all else about it. */
+	/* Makes a product known. Before all other calls about it. */
 	fg_status add(const GemmKey &key);
 	void choose(const GemmKey &key, const GemmChoice &choice);
 	bool has_chosen(const GemmKey &key) const;

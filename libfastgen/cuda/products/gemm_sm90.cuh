@@ -1,11 +1,12 @@
 /*
  * gemm_sm90.cuh - y = x * w^T on Hopper's own instructions: for steps that wait for the weights, and for products with
- * an epilogue that cuBLASLt has not.
+ * an epilogue that cuBLASLt lacks.
  *
- * A warp brings tiles of x and w in by TMA, warpgroups of 64 tokens each multiply them (wgmma). The first tiles of w
- * are read while the kernel before this one still runs. Blocks work in clusters of two: for many tokens side by side,
- * sharing every tile of w; for few, they take half of k each, and add up in each other's shared memory. In between,
- * when there are not enough tiles for all multiprocessors, a product can be left in splits of k for its reader to add.
+ * One warp brings in tiles of x and w by TMA; warpgroups multiply them (wgmma), 64 tokens each. The first tiles of w
+ * are read while the preceding kernel still runs. Blocks work in clusters of two. For many tokens, they lie side by
+ * side and share every tile of w. For few, each takes half of k, and they add up in each other's shared memory. In
+ * between, where there are not enough tiles for all multiprocessors, a product can be left in splits over k, for its
+ * reader to add.
  */
 #ifndef FG_GEMM_SM90_CUH
 #define FG_GEMM_SM90_CUH
@@ -18,14 +19,14 @@
 namespace fg {
 
 struct Sm90Tile {
-	int tokens, rows; /* of x and w, that a block multiplies at once */
-	bool split;       /* the two blocks of a cluster take half of k each; else they lie side by side along the tokens */
-	unsigned outputs; /* it can make: bits 1 << Output */
+	int tokens, rows; /* of x and of w, that a block multiplies at once */
+	bool split;       /* each of a cluster's two blocks takes half of k; else they lie side by side along the tokens */
+	unsigned outputs; /* that it can make: bits 1 << Output */
 };
 constexpr unsigned SM90_PLAIN = 1u << (int)Output::BF16 | 1u << (int)Output::SPLITS,
 				   SM90_GATED = 1u << (int)Output::SILU_MUL,
 				   SM90_ALL = SM90_PLAIN | SM90_GATED | 1u << (int)Output::F32;
-/* Rows in fine steps, so that a product comes out even among the multiprocessors. */
+/* Rows in fine steps, so that the tiles of a product can be shared evenly by the multiprocessors. */
 constexpr Sm90Tile SM90_TILES[] = {
 	{64, 64, true, SM90_ALL},
 	{64, 80, true, SM90_PLAIN},
@@ -47,26 +48,26 @@ constexpr int SM90_TILES_COUNT = sizeof SM90_TILES / sizeof *SM90_TILES;
 /* How a product is cut. */
 struct Sm90Cut {
 	int tile;   /* index into SM90_TILES */
-	int splits; /* 1, unless with SPLITS and a tile that is not split */
+	int splits; /* more than 1 only with Output::SPLITS and a tile that is not split itself */
 
-	/* Such as "128x256/2": tokens and rows of the tile, splits. */
+	/* Such as "128x256/2": the tile's tokens x its rows / splits. */
 	std::string name() const;
 };
 constexpr int SM90_MOST_SPLITS = 4;
-constexpr int SM90_SPLIT_ROWS = 2048; /* rows of all splits together, at most */
+constexpr int SM90_SPLIT_ROWS = 2048; /* the most rows of all splits together */
 
-/* Whether tiles of n tokens hold few rows of no token. */
+/* Whether the tiles of n tokens have few rows without a token. */
 constexpr bool gemm_sm90_even(int n) {
 	return n <= 128 || n % 256 == 0;
 }
 
-/* The cuts that are worth a try: those that leave few multiprocessors idle and bring in little. That is at most
- * `enough` times what the best of them does. */
+/* The cuts that are worth a trial: those whose rounds of tiles bring in at most `enough` times as many bytes as those
+ * of the best cut. */
 std::vector<Sm90Cut> gemm_sm90_cuts(int rows, int n, Output output, double enough);
 
-/* y [n][rows], or as Output says, = x [n][cols] * w [rows][cols]^T, launched on `stream`. cols and, but with F32, the
- * width of y are multiples of 8; x, w and y are 16-byte aligned. w must be in place before the kernel that precedes
- * this one begins. Any n, for a tile that can make the output. sm_90 only. Returns the launch's error. */
+/* y [n][rows], or as Output says, = x [n][cols] * w [rows][cols]^T, launched on `stream`. cols is a multiple of 8,
+ * and so is the width of y, except with F32; x, w and y are aligned to 16 bytes. The tile must be able to make the
+ * output. w must be in place before the preceding kernel begins. sm_90 only. Returns the launch's error. */
 cudaError_t gemm_sm90(const Sm90Cut &cut, const bf16 *x, const bf16 *w, void *y, int rows, int cols, int n,
                       Output output, cudaStream_t stream);
 

@@ -1,7 +1,7 @@
 /*
- * gemv.cuh - y = x * w^T for one to four rows of x: bound by reading w once. A warp reads a few rows of w, or a part of
- * each when several warps share them, 16 bytes a lane at a time; the first of them before the kernel that makes x is
- * over.
+ * gemv.cuh - y = x * w^T for one to four rows of x: bound by reading w once. A warp reads a few rows of w, or a split
+ * of each if several warps share them; a lane reads 16 bytes at a time. The first reads come before the kernel that
+ * makes x is over.
  */
 #ifndef FG_GEMV_CUH
 #define FG_GEMV_CUH
@@ -12,14 +12,14 @@ namespace fg {
 
 constexpr int GEMV_MOST = 4; /* rows of x */
 
-/* How a product is cut: rows of w a warp, and warps that share them. The fastest is found by timing. */
+/* How a product is cut: the rows of w per warp, and how many warps share them. tune.cuh chooses by timing. */
 struct GemvShape {
 	int rows, split;
 };
 constexpr GemvShape GEMV_SHAPES[] = {{1, 1}, {2, 1}, {4, 1}, {1, 4}, {2, 4}, {4, 4}};
 constexpr int GEMV_SHAPES_COUNT = sizeof GEMV_SHAPES / sizeof *GEMV_SHAPES;
 
-/* What a product leaves. */
+/* The result of a product. */
 enum class Output : int32_t {
 	BF16 = 0,
 	F32 = 1,

@@ -24,7 +24,7 @@ constexpr int32_t MANY_TOKENS = 1024;
 
 /* ---- the file of choices ---- */
 
-/* A choice as it is in the file: "gemv:INDEX", "sm90:" and a cut's name, or the bytes of cuBLASLt's algorithm in
+/* A choice as the file has it: "gemv:INDEX", "sm90:" and the cut's name, or the bytes of cuBLASLt's algorithm in
  * hexadecimal. */
 std::string text(const GemmChoice &choice) {
 	if (choice.method == Method::GEMV) return "gemv:" + std::to_string(choice.gemv_shape);
@@ -38,7 +38,7 @@ std::string text(const GemmChoice &choice) {
 	return bytes;
 }
 
-/* ${XDG_CACHE_HOME:-~/.cache}/fastgen, made where missing. Empty when there is no such place. */
+/* ${XDG_CACHE_HOME:-~/.cache}/fastgen, which is made if missing. Empty if neither variable is set. */
 std::string cache_folder() {
 	const char *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
 	std::string folder = xdg && *xdg ? xdg : home && *home ? std::string(home) + "/.cache" : "";
@@ -49,10 +49,10 @@ std::string cache_folder() {
 	return folder;
 }
 
-/* One line for each choice: rows cols n output choice. */
+/* A file with one line per choice: rows cols n output choice. */
 class ChoiceFile {
   public:
-	/* Reads what there is. A line that does not read as one is skipped: that choice is then made anew. */
+	/* Reads the file, if there is one. A line that cannot be read is skipped; its choice is made anew. */
 	ChoiceFile(std::string device, size_t version) {
 		for (char &c : device)
 			if (!isalnum((unsigned char)c)) c = '-';
@@ -68,7 +68,7 @@ class ChoiceFile {
 		if (f) fclose(f);
 	}
 
-	/* NULL where the file holds none. */
+	/* NULL if the file holds none. */
 	const std::string *find(const GemmKey &key) const {
 		auto found = choices.find(key);
 		return found == choices.end() ? nullptr : &found->second;
@@ -78,7 +78,7 @@ class ChoiceFile {
 		choices[key] = text(choice), changed = true;
 	}
 
-	/* A failure to write is no error: the choices are made anew the next time. */
+	/* A failure to write is no error: the next start makes the choices anew. */
 	void save() const {
 		if (!changed || path.empty()) return;
 		const std::string part =
@@ -100,11 +100,11 @@ class ChoiceFile {
 
 std::vector<Sm90Cut> cuts(const Context *c, const GemmKey &key) {
 	if (c->arch != 90) return {};
-	/* Where power is the limit, how much a cut brings in tells more than a short trial does. */
+	/* Where power is the limit, the bytes that a cut brings in say more than a short trial. */
 	return gemm_sm90_cuts(key.rows, key.n, key.output, key.n >= MANY_TOKENS ? 1.03 : 1.15);
 }
 
-/* The choice that a line of the file names; false where it is none for this product on this device. */
+/* Reads a line's choice; false if it is not one for this product on this device. */
 bool parse(const Context *c, const GemmKey &key, const std::string &line, GemmChoice *choice) {
 	if (sscanf(line.c_str(), "gemv:%d", &choice->gemv_shape) == 1) {
 		choice->method = Method::GEMV;
@@ -130,14 +130,14 @@ bool parse(const Context *c, const GemmKey &key, const std::string &line, GemmCh
 
 std::vector<GemmChoice> candidates(const Context *c, const GemmKey &key) {
 	std::vector<GemmChoice> all;
-	/* SiLU·mul takes a further pass with cuBLASLt. Where our own tiles come out even, that pass costs more than
-	 * cuBLASLt's product is faster by. */
+	/* With cuBLASLt, SiLU·mul takes another pass. Where our own tiles come out even, that pass costs more time than a
+	 * faster product can save. */
 	const bool own_is_better =
 		c->arch == 90 && key.output == Output::SILU_MUL && key.n > GEMV_MOST && gemm_sm90_even(key.n);
 	if (try_cublaslt && !own_is_better) {
 		constexpr int MOST = 16;
 		cublasLtMatmulAlgo_t found[MOST];
-		/* What is split over k must not be rounded to bf16 before it is added up. */
+		/* Splits must not be rounded to bf16 before they are added up. */
 		const uint32_t reductions = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
 		const int n = c->gemm.cublaslt().suggest(c->gemm.lt_product(key), reductions, found, MOST);
 		for (int i = 0; i < n; i++) all.push_back({Method::CUBLASLT, found[i], 0, {}});
@@ -150,8 +150,8 @@ std::vector<GemmChoice> candidates(const Context *c, const GemmKey &key) {
 
 /* ---- timing ---- */
 
-/* Device memory that candidates are timed on, which is overwritten. Weights are taken in turn, as a step takes them, so
- * that none is found in the L2 cache. */
+/* Device memory that candidates are timed on. y and scratch are overwritten. Weights are used in turn, as a step uses
+ * them, so that none is in the L2 cache. */
 struct Trial {
 	const void *x;
 	const void *w; /* the first of n_w matrices, w_stride bytes apart */
@@ -174,7 +174,7 @@ class Timer {
 	explicit Timer(Context *c) : c(c), products_only(fg_device_ops) {
 		note(c, cudaEventCreate(&from), "creating an event");
 		note(c, cudaEventCreate(&to), "creating an event");
-		/* Attention takes the same time whichever kernels make the products; and no rank may wait for another. */
+		/* Attention takes the same time whichever kernels make the products. all_reduce would wait for other ranks. */
 		products_only.qkv_rope = [](fg_ctx *, const fg_batch *, int32_t, void *) {};
 		products_only.attention = [](fg_ctx *, const fg_batch *, int32_t, const void *, void *) {};
 		products_only.all_reduce = [](fg_ctx *, void *, int32_t, fg_pending *) {};
@@ -184,7 +184,7 @@ class Timer {
 	}
 	Timer(const Timer &) = delete;
 
-	/* Milliseconds of a call, of several in a row, as in a step: one call's end runs beside the next one's begin. */
+	/* Milliseconds per call, of several calls in a row: as in a step, a call begins while the one before it ends. */
 	float call(const GemmKey &key, const GemmChoice &choice, const Trial &trial, int calls) {
 		bool works = true;
 		const float ms = enqueued([&] {
@@ -197,7 +197,7 @@ class Timer {
 			cudaGetLastError(); /* a refused launch must not show up in the next check */
 			return INFINITY;
 		}
-		/* The norm that adds what is pending reads it from the L2 cache, at about this speed. */
+		/* The next norm reads what is pending from the L2 cache, at about this speed. */
 		constexpr double BYTES_PER_MS = 3e9;
 		const int pending = key.output == Output::SPLITS ? choice.splits() : 0;
 		return ms / (float)calls + (float)((double)pending * key.n * key.rows * sizeof(bf16) / BYTES_PER_MS);
@@ -230,13 +230,13 @@ class Timer {
 	Context *c;
 	fg_ops products_only;
 	cudaEvent_t from = nullptr, to = nullptr;
-	int turn = 0; /* of the weights */
+	int turn = 0; /* index, without bound, of the next weights */
 };
 
 /* ---- choosing ---- */
 
-/* The fastest of the candidates that work, best first. Each is timed over a few calls, and the finalists over rounds of
- * more, in turn, so that all of them find the clock as high. */
+/* The fastest of the candidates that work, best first. Each is timed over a few calls. The best are timed again, in
+ * turn over several rounds, so that all of them run at the same clock. */
 std::vector<Timed> fastest(Timer *timer, const GemmKey &key, const Trial &trial, const std::vector<GemmChoice> &all) {
 	constexpr int TRIALS = 2, ROUNDS = 3, CALLS = 3;
 	constexpr size_t FINALISTS = 5;
@@ -264,7 +264,7 @@ struct Tuner {
 	Context *c;
 	ChoiceFile file;
 	Timer timer;
-	bool settled = false; /* the device is under load, at the clock that its power sustains */
+	bool settled = false; /* the device has been loaded until its clock was what its power sustains */
 
 	explicit Tuner(Context *c) : c(c), file(c->name, c->gemm.cublaslt().version()), timer(c) {
 	}
@@ -274,7 +274,7 @@ struct Tuner {
 		file.set(key, choice);
 	}
 
-	/* Chooses for one product. *rivals: the fastest, best first, where they should be timed within a layer too. */
+	/* Chooses for one product. *rivals: the fastest, best first, if they should be timed within a layer too. */
 	fg_status tune(const GemmKey &key, const Trial &trial, std::vector<Timed> *rivals) {
 		constexpr size_t RIVALS = 3;
 		rivals->clear();
@@ -303,9 +303,9 @@ struct Tuner {
 		return FG_OK;
 	}
 
-	/* Chooses again, among a product's rivals: by the time of whole layers, after half a second of load. */
+	/* Chooses again, among a product's rivals, by the time of whole layers under load. */
 	void tune_in_layer(const GemmKey &key, std::vector<Timed> rivals) {
-		constexpr int TOKENS = 8192, ROUNDS = 3; /* tokens of a round: so many layers */
+		constexpr int TOKENS = 8192, ROUNDS = 3; /* a round has as many layers as make TOKENS tokens */
 		constexpr float SETTLED_MS = 500;
 		const int count = std::max(1, TOKENS / key.n);
 		if (rivals.size() < 2) return;
@@ -326,7 +326,7 @@ const char *data(const fg_matrix &m) {
 	return (const char *)m.part[0].data;
 }
 
-/* Products must be timed on what looks like activations: zeros take less power. */
+/* Fills what products are timed on with numbers that look like activations: zeros would take less power. */
 fg_status fill_inputs(Context *c) {
 	const fg_buffers &b = c->base.buf;
 	const fg_shape &s = c->base.config->shape;
@@ -345,7 +345,7 @@ fg_status fill_inputs(Context *c) {
 	return FG_OK;
 }
 
-/* The products of a layer, for n tokens. */
+/* Tunes the products of a layer, for n tokens. */
 fg_status tune_layer(Tuner *tuner, int32_t n) {
 	const Context *c = tuner->c;
 	const fg_weights &w = c->base.weights;
@@ -354,7 +354,7 @@ fg_status tune_layer(Tuner *tuner, int32_t n) {
 	const int32_t layers = c->base.config->shape.n_layers;
 	/* weights.cu lays all layers out alike. */
 	const size_t stride = layers > 1 ? data(w.layers[1].qkv) - data(l.qkv) : 0;
-	/* What o and down give: of several ranks, each makes a term of a sum. */
+	/* Each of several ranks makes one term of a sum of o's and down's products. */
 	const bool alone = c->ranks.count() == 1;
 	const Output sum_output = alone ? Output::SPLITS : Output::BF16;
 	void *sum = alone ? b.residual : c->delta;
@@ -389,7 +389,7 @@ fg_status tune_products(Context *c) {
 	if (status) return status;
 	Tuner tuner(c);
 	std::vector<int32_t> sizes = Gemm::buckets(c->base.config->options.max_step_tokens);
-	std::reverse(sizes.begin(), sizes.end()); /* the large ones together, so that the device settles but once */
+	std::reverse(sizes.begin(), sizes.end()); /* large sizes follow each other, so that the device settles only once */
 	for (int32_t n : sizes)
 		if (!status) status = tune_layer(&tuner, n);
 	std::vector<Timed> none;

@@ -10,10 +10,10 @@ namespace fg {
 
 namespace {
 
-/* The part of NCCL's ABI that is used, which has been the same since 2.10. */
+/* Of NCCL's ABI what is used here, which has been the same since 2.10. */
 constexpr int OK = 0, INT32 = 2, BF16 = 9, SUM = 0;
 const char *const WHAT = "NCCL 2.18 or newer (`pip install nvidia-nccl-cu13`)";
-constexpr int OLDEST = 21800; /* 2.18: graphs of several ranks in one process */
+constexpr int OLDEST = 21800; /* 2.18: graphs that span several ranks of one process */
 
 } // namespace
 
@@ -35,7 +35,7 @@ fg_status Nccl::open() {
 	if (version(&found) != OK || found < OLDEST)
 		return fg_fail(FG_UNSUPPORTED, "the NCCL that was found is version %d.%d; install %s", found / 10000,
 		               found / 100 % 100, WHAT);
-	/* Multicast in the switch has brought down drivers, and small sums are no faster for it. */
+	/* Multicast in the switch has crashed drivers, and does not speed up small sums. */
 	setenv("NCCL_NVLS_ENABLE", "0", 0);
 	return FG_OK;
 }

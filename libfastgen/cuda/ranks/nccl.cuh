@@ -12,7 +12,7 @@ extern "C" {
 
 namespace fg {
 
-/* ncclUniqueId: what the ranks of one communicator know each other by. */
+/* ncclUniqueId: by which the ranks of a communicator find each other. */
 struct NcclId {
 	char internal[128];
 };
@@ -20,17 +20,17 @@ struct NcclId {
 /* One rank of a communicator. On the rank's thread; errors are NCCL's own words. */
 class Nccl {
   public:
-	/* Finds the library; fails with what to install where it is absent or too old. */
+	/* Finds the library. FG_UNSUPPORTED, saying what to install, if it is absent or too old. */
 	fg_status open();
 	fg_status make_id(NcclId *id);
-	/* Returns when all ranks have called it. */
+	/* Returns once all ranks have called it. */
 	fg_status join(int32_t ranks, int32_t rank, const NcclId &id);
-	/* All ranks call it. */
+	/* To be called by all ranks. */
 	void close();
 
-	/* data [n] becomes the sum over the ranks, the same bits in each; enqueued. */
+	/* data [n] becomes the sum over the ranks, with the same bits on each; enqueued. */
 	fg_status sum(bf16 *data, size_t n, cudaStream_t stream);
-	/* data [n] becomes rank 0's; enqueued. */
+	/* data [n] becomes that of rank 0; enqueued. */
 	fg_status follow_first(int32_t *data, size_t n, cudaStream_t stream);
 
   private:

@@ -12,9 +12,9 @@ namespace fg {
 namespace {
 
 constexpr int THREADS = 256;
-/* Enough to keep the link busy; all of them have to be on the device at once, as they wait for other devices. */
+/* Enough to keep the link busy. All blocks must be on the device at once, because they wait for other devices. */
 constexpr size_t MOST_BLOCKS = 256;
-/* After which a rank that does not come is taken for dead: an error, for which nobody waits for ever. */
+/* A rank that does not come for so long is taken for dead: an error is better than waiting for ever. */
 constexpr uint64_t PATIENCE_NS = 60ull * 1000 * 1000 * 1000;
 
 __device__ __forceinline__ void tell(uint32_t *flag, uint32_t value) {
@@ -33,7 +33,8 @@ __device__ __forceinline__ uint64_t nanoseconds() {
 	return t;
 }
 
-/* Waits until this kernel has begun on all ranks. Counted in memory: a kernel in a graph is told nothing new. */
+/* Waits until this kernel has begun on all ranks. Meetings are counted in memory, because the arguments of a kernel in
+ * a graph never change. */
 __device__ __forceinline__ void meet(const Peers &peers) {
 	uint32_t *own = peers.memory[peers.rank].flags, *times = own + MOST_PEERS, *blocks = times + 1;
 	if (threadIdx.x < peers.count) {
@@ -44,7 +45,7 @@ __device__ __forceinline__ void meet(const Peers &peers) {
 			if (nanoseconds() - began > PATIENCE_NS) __trap();
 	}
 	__syncthreads();
-	/* Once all blocks have read how many there were. */
+	/* Counts this meeting, once all blocks have read the count. */
 	if (threadIdx.x == 0 && atomicInc(blocks, gridDim.x - 1) == gridDim.x - 1) *times += 1;
 }
 

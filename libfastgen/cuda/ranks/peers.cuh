@@ -1,10 +1,10 @@
 /*
- * peers.cuh - sums over the memory of the other GPUs of an engine, which each reads for itself: one kernel and one
- * crossing of the link ("one-shot" all-reduce), where NCCL's rings and trees take several.
+ * peers.cuh - sums over the GPUs of an engine, in which each GPU reads the others' memory itself: one kernel and one
+ * crossing of the link ("one-shot" all-reduce), where NCCL's rings and trees need several.
  *
- * The kernels meet: each tells the others through a flag in their memory how often it has come, and waits for theirs.
- * Whoever leaves a meeting knows that all have ended what they did before it. So what a rank shares for a meeting it
- * may write again after the next one, and shares two buffers in turn.
+ * The kernels meet: each writes into a flag in the others' memory how many meetings it has come to, and waits for their
+ * flags. A kernel that leaves a meeting knows that all ranks have finished what they did before it. So a rank may write
+ * to what it shared for one meeting after the next meeting; it shares two buffers in turn.
  */
 #ifndef FG_PEERS_CUH
 #define FG_PEERS_CUH
@@ -15,12 +15,12 @@ namespace fg {
 
 constexpr int MOST_PEERS = 8; /* ranks, this one included */
 
-/* What others see of a rank, in its device memory. */
+/* What other ranks read of a rank's device memory. */
 struct SharedMemory {
-	bf16 *addend[2]; /* this rank's terms of sums, used in turn: [the most that is summed] */
-	int32_t *tokens; /* what was sampled last: [slots] */
-	/* [PEER_FLAGS], zeroed: the last meeting that each rank has come to; how many there were, as this rank counts them;
-	 * the blocks that have counted the current one */
+	bf16 *addend[2]; /* [most elements of a sum]: this rank's terms, used in turn */
+	int32_t *tokens; /* [slots]: what was sampled last */
+	/* [PEER_FLAGS], zeroed at first: [MOST_PEERS] how many meetings each rank has come to; the meetings that this rank
+	 * has counted; how many blocks have read that count in the current meeting */
 	uint32_t *flags;
 };
 constexpr int PEER_FLAGS = MOST_PEERS + 2;
@@ -30,16 +30,16 @@ struct Peers {
 	int32_t count, rank;
 };
 
-/* Whether there may be kernels that meet: each of these devices can read every other's memory, and NCCL_P2P_DISABLE=1,
- * which tells NCCL not to, does not say that it must not. */
+/* Whether kernels on these devices can meet: each device can read every other's memory, and NCCL_P2P_DISABLE=1, by
+ * which NCCL is told not to, is not set. */
 bool can_be_peers(const int32_t *devices, int32_t count);
 
 /* On every rank, in the same order. residual [n] += the sum over the ranks of addend[turn] [n], in float32 and in the
- * order of the ranks, so that it is the same to the bit on each; n: a multiple of 8. Enqueued; returns the launch's
+ * order of the ranks, so that all ranks have the same bits. n is a multiple of 8. Enqueued; returns the launch's
  * error. */
 cudaError_t add_peers(const Peers &peers, int turn, bf16 *residual, size_t n, cudaStream_t stream);
 
-/* On every rank, in the same order. tokens [n] become rank 0's. Enqueued; returns the launch's error. */
+/* On every rank, in the same order. tokens [n] become those of rank 0. Enqueued; returns the launch's error. */
 cudaError_t follow_first_peer(const Peers &peers, int32_t n, cudaStream_t stream);
 
 } // namespace fg

@@ -11,13 +11,13 @@ namespace fg {
 
 namespace {
 
-/* Of what three and more ranks add up, bytes that each reads from every other one: of more than this NCCL reads less.
- * Two ranks read the same either way. */
+/* The most bytes of a sum of three or more ranks that each reads from every other one: for larger sums NCCL moves less.
+ * Two ranks move the same either way. */
 constexpr size_t MOST_FROM_EACH = 512 << 10;
 
 } // namespace
 
-/* Where the threads of an engine's ranks wait for each other, and what they leave there. */
+/* Where the threads of an engine's ranks wait for each other, and what they leave for each other. */
 struct Meeting {
 	std::mutex mutex;
 	std::condition_variable all_here;
@@ -25,7 +25,7 @@ struct Meeting {
 	struct {
 		fg_status status;
 		char text[FG_ERROR_BYTES];
-	} failure = {}, result = {}; /* the first of those who are here, and that of the last time */
+	} failure = {}, result = {}; /* the first failure of those who are here; that of the last meeting */
 
 	std::vector<int32_t> devices;
 	std::vector<SharedMemory> memory; /* each rank writes its own */
@@ -51,7 +51,7 @@ struct Meeting {
 		return result.status ? fg_fail(result.status, "%s", result.text) : FG_OK;
 	}
 
-	/* That of an engine, whose ranks all have the same configuration in hand. */
+	/* The one of an engine: all its ranks hold the same configuration. */
 	static std::shared_ptr<Meeting> of(const fg_config *config) {
 		static std::mutex mutex;
 		static std::map<const fg_config *, std::weak_ptr<Meeting>> meetings;
@@ -89,7 +89,7 @@ void Ranks::share(const SharedMemory &memory) {
 
 fg_status Ranks::connect(fg_status status, cudaStream_t stream) {
 	if (n == 1) return status;
-	cudaError_t error = cudaStreamSynchronize(stream); /* what is shared is zeroed */
+	cudaError_t error = cudaStreamSynchronize(stream); /* until the shared memory is zeroed */
 	for (int32_t r = 0; r < n && through_peers && error == cudaSuccess; r++) {
 		if (r != rank) error = cudaDeviceEnablePeerAccess(meeting->devices[(size_t)r], 0);
 		if (error == cudaErrorPeerAccessAlreadyEnabled) error = cudaSuccess, cudaGetLastError();
@@ -98,7 +98,7 @@ fg_status Ranks::connect(fg_status status, cudaStream_t stream) {
 	status = meet(status);
 	peers.count = n, peers.rank = rank;
 	for (int32_t r = 0; r < n && through_peers; r++) peers.memory[r] = meeting->memory[(size_t)r];
-	/* NCCL's first calls connect it, which must not happen while a graph is captured. */
+	/* NCCL connects in its first calls, which must not happen while a graph is captured. */
 	if (!status && through_nccl) {
 		status = nccl.sum(own.addend[0], 1, stream);
 		if (!status) status = nccl.follow_first(own.tokens, 1, stream);
@@ -112,7 +112,7 @@ fg_status Ranks::connect(fg_status status, cudaStream_t stream) {
 
 void Ranks::close() {
 	nccl.close();
-	/* Kernels of another rank may still look at this one's memory. */
+	/* Kernels of other ranks may still read this one's memory. */
 	if (connected) meet(FG_OK);
 }
 
@@ -126,7 +126,7 @@ fg_status Ranks::sum(bf16 *residual, size_t count, bool *added, cudaStream_t str
 fg_status Ranks::follow_first(int32_t count, cudaStream_t stream) {
 	if (!through_peers) return nccl.follow_first(own.tokens, (size_t)count, stream);
 	cudaError_t error = follow_first_peer(peers, count, stream);
-	return error == cudaSuccess ? FG_OK : cuda_fail(error, "telling what was sampled");
+	return error == cudaSuccess ? FG_OK : cuda_fail(error, "passing on what was sampled");
 }
 
 } // namespace fg
