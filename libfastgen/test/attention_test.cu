@@ -1,8 +1,11 @@
 /*
- * Attention kernels against a double-precision reference, over random pages, lengths and shapes.
+ * attention_test.cu - compares the attention kernels with a double-precision reference, over random pages, lengths and
+ * shapes.
  *
- * Prints counts; exit status 1 on a failure. With the argument `quick`, a few small cases, for compute-sanitizer.
- * ops_bench.cu times the same kernels.
+ *   attention_test         everything; exit status 1 on a failure
+ *   attention_test quick   a few small cases, for compute-sanitizer
+ *
+ * Without a device it says so and passes. ops_bench.cu times the same kernels.
  *
  * The tolerance is what bf16 costs: the output is rounded to bf16 (2^-9 of a value) and so are the softmax weights
  * (2^-9 of each, averaging out), so that twice bf16's unit roundoff of the row's norm bounds both.

@@ -45,8 +45,7 @@ static inline float uniform(float low, float high) {
 	return low + (high - low) * (float)(next_random() >> 40) * 0x1p-24f;
 }
 
-/* Whether two log probabilities are the same, but for rounding: of the sum of exponentials, and of the result to
- * float32.
+/* Whether two log probabilities are the same up to rounding, of the sum of exponentials and of the result to float32.
  */
 static inline bool same_logprob(float got, float want) {
 	return got == want || fabsf(got - want) <= 5e-7f * fmaxf(1, fabsf(want));

@@ -1,5 +1,5 @@
 /*
- * check_cuda.cuh - CUDA(call): a test ends where a call to the runtime fails; and one without a device says so.
+ * check_cuda.cuh - CUDA(call), which ends a test when a call to the runtime fails; and no_device, which skips it.
  */
 #ifndef FG_CHECK_CUDA_CUH
 #define FG_CHECK_CUDA_CUH
@@ -17,7 +17,7 @@
 		}                                                                                                              \
 	} while (0)
 
-/* Whether there is none; then the test of this name is skipped, which is said. */
+/* Whether there is no device. If so, says that the test of this name is skipped. */
 inline bool no_device(const char *test) {
 	int devices = 0;
 	if (cudaGetDeviceCount(&devices) == cudaSuccess && devices > 0) return false;

@@ -1,12 +1,12 @@
 /*
- * compare.cuh - what tests of the CUDA library compare results with: counting, and the two bounds that hold a result
- * which was computed in float32 and rounded to bf16, both from the data:
+ * compare.cuh - how tests of the CUDA library count and compare. Two bounds, both computed from the data, apply to a
+ * result that was computed in float32 and rounded to bf16:
  *
- * - of an element: one unit in the last place of bf16, twice what rounding costs at the worst;
- * - of a row's norm: twice what rounding to bf16 costs on average, an error spread evenly over a unit in the last
- *   place: sqrt(sum of ulp^2 / 12). (Rounding alone cannot cost more than sqrt(3) times that.)
+ * - for an element: one unit in the last place of bf16, which is twice what rounding costs at worst;
+ * - for a row's norm: twice what rounding to bf16 costs on average, if errors are spread evenly over a unit in the last
+ *   place: sqrt(sum of ulp^2 / 12). (Rounding alone cannot cost more than sqrt(3) times that average.)
  *
- * Each op adds to both what its sums may lose in float32 when added up in another order.
+ * To both, each op adds what its sums may lose in float32 when they are added up in another order.
  */
 #ifndef FG_COMPARE_CUH
 #define FG_COMPARE_CUH
@@ -30,7 +30,7 @@ typedef std::vector<float> Values;
 /* ---- counting and comparing ---- */
 
 static int passed, failed;
-static std::string shape_text; /* of the contexts at hand, for messages */
+static std::string shape_text; /* what is being tested, for messages */
 
 static inline void count(bool ok) {
 	ok ? passed++ : failed++;
@@ -41,9 +41,9 @@ static inline void expect(bool ok, const char *what) {
 	if (!ok) printf("FAILED: %s, %s\n", what, shape_text.c_str());
 }
 
-constexpr double EPS = 0x1p-24; /* what rounding to float32 costs at most, of the value */
+constexpr double EPS = 0x1p-24; /* the most that rounding to float32 costs, relative to the value */
 
-/* The distance of bf16's neighbours at v. */
+/* A unit in the last place of bf16 at v. */
 static inline double ulp(double v) {
 	return v == 0 || !std::isfinite(v) ? 0 : std::ldexp(1, std::max(std::ilogb(v), -126) - 7);
 }
@@ -53,7 +53,7 @@ struct Tolerance {
 	size_t rows, cols;
 	std::vector<double> element, row; /* [rows][cols]; [rows]: of the norm of the row's difference */
 
-	/* Nothing: equal to the bit. */
+	/* None: results must be equal to the bit. */
 	Tolerance(size_t rows, size_t cols) : rows(rows), cols(cols), element(rows * cols), row(rows) {
 	}
 
@@ -93,7 +93,7 @@ static inline double largest(const float *v, size_t n) {
 	return most;
 }
 
-/* What was poisoned and not written is NaN, and fails whatever the tolerance. */
+/* Elements that were poisoned and not written are NaN, and fail whatever the tolerance. */
 static inline void compare(const char *what, const Values &got, const Values &want, const Tolerance &t) {
 	size_t bad_elements = 0, bad_rows = 0, unwritten = 0, at = 0, at_row = 0;
 	double worst = 0;
@@ -127,7 +127,7 @@ static inline void compare(const char *what, const Values &got, const Values &wa
 
 /* ---- inputs ---- */
 
-/* About normal with deviation 1, and never past 3.5. */
+/* Roughly normal with deviation 1, and never beyond 3.5. */
 static inline float normal() {
 	uint64_t bits = next_random();
 	float sum = 0;
@@ -135,14 +135,14 @@ static inline float normal() {
 	return (sum * 0x1p-16f - 2) * 1.7320508f;
 }
 
-/* In float32, or in float32 that is exact in bf16. */
+/* Random float32 numbers that are exact in `dtype`. */
 static inline Values random_values(size_t n, int32_t dtype, float deviation = 1) {
 	Values v(n);
 	for (float &x : v) x = fg_round(deviation * normal(), dtype);
 	return v;
 }
 
-/* Rows of a product with SiLU, exact in bf16: some reach where its exponential over- and underflows. */
+/* Inputs of a product with SiLU, exact in bf16. With some of them SiLU's exponential over- or underflows. */
 static inline Values gate_inputs(int32_t n, size_t cols) {
 	Values x;
 	for (int32_t r = 0; r < n; r++) {
@@ -164,27 +164,27 @@ struct SplitColumns {
 
 /* ---- what sums may lose ---- */
 
-/* Of a product, of either order of summation, for an element of x [cols] and w, whose longest row is given. A tensor
- * core adds at least 8 products at a time to a sum, and may cut off what falls below its last bit; a CPU adds in lanes.
- * Every partial sum is at most |x| |w| (Cauchy-Schwarz), so each of about cols / 8 additions loses at most 2 EPS of
- * that, on both sides. */
+/* What an element of a product of x [cols] and w may lose, in either order of summation. longest_row: the greatest norm
+ * of w's rows. A tensor core adds at least 8 products at a time to a sum, and may cut off what falls below the sum's
+ * last bit; a CPU adds in lanes. Every partial sum is at most |x| |w| (Cauchy-Schwarz), so each of about cols / 8
+ * additions loses at most 2 EPS of that, on both sides. */
 static inline double summation_loss(const float *x, size_t cols, double longest_row) {
 	return 4 * EPS * ((double)cols / 8 + 16) * longest_row * norm(x, cols);
 }
 
-/* Of silu(gate) * up [n][I], `want`, when the halves [n][2][I] are off by `product`, a row of it a half, and by what
- * rounding them to bf16 costs if `rounded`. */
+/* The tolerance of silu(gate) * up [n][I], which should be `want`. The halves [n][2][I], gate and up, are off by
+ * `product`, which has a row per half, and if `rounded` by what rounding them to bf16 costs. */
 static inline Tolerance gated_tolerance(const Values &halves, const Tolerance &product, bool rounded,
                                         const Values &want) {
 	const size_t n = product.rows / 2, I = product.cols;
 	Tolerance tolerance(want, n, I);
 	for (size_t r = 0; r < n; r++) {
-		/* __expf(x) is off by 2 + 1.2 |x| units in the last place, and the quotient vanishes where it leaves float32's
-		 * range. */
+		/* __expf(x) is off by 2 + 1.2 |x| units in the last place. Where it leaves float32's range the quotient
+		 * vanishes. */
 		const float *gate = &halves[2 * r * I], *up = gate + I;
 		tolerance.slack(r, (16 + 3 * largest(gate, I)) * 2 * EPS * largest(&want[r * I], I) + 0x1p-100);
-		/* Rounding moves a half by half a unit in the last place, at most 2^-8 of it. SiLU's slope is at most 1.1, and
-		 * SiLU itself at most its argument. */
+		/* Rounding changes a half by at most half a unit in the last place: 2^-8 of it. SiLU's slope is at most 1.1,
+		 * and SiLU itself is at most its argument. */
 		double squares = 0;
 		for (size_t i = 0; i < I; i++) {
 			const double g = std::fabs(gate[i]), u = std::fabs(up[i]), share = rounded ? 0x1p-8 : 0;

@@ -1,5 +1,5 @@
 /*
- * engine_test.c - what the engine accepts, what it refuses and says, and what it returns.
+ * engine_test.c - what the engine accepts, what it refuses with which message, and what it returns.
  */
 #include "model.h"
 
@@ -153,7 +153,7 @@ static void test_bad_tables(void) {
 	fg_close(e);
 }
 
-/* The same weights out of files: at an odd offset, across two files, and truncated. */
+/* The same weights from files: at an odd offset, across two files, and truncated. */
 static void test_files(const float *want) {
 	char path[2][64];
 	static fg_tensor t[MAX_TENSORS];
@@ -161,7 +161,7 @@ static void test_files(const float *want) {
 	fg_load_progress progress;
 	fg_capacity capacity;
 	FILE *file[2];
-	uint64_t at[2] = {1, 8}; /* an odd place: such tensors cannot be read where they are */
+	uint64_t at[2] = {1, 8}; /* one is odd: such tensors cannot be used in place */
 	fg_engine *e;
 	for (int i = 0; i < 2; i++) {
 		snprintf(path[i], sizeof path[i], "/tmp/fastgen-engine-test-%d-%d", (int)getpid(), i);
@@ -192,7 +192,7 @@ static void test_files(const float *want) {
 	map_pages(&b, 0, 0, 1, 0, 1);
 	add_seq(&b, 0, tokens, 5, 5, FG_SAMPLE | FG_LOGITS);
 	run_step(e, &b, o);
-	CHECK(!memcmp(o->logits, want, VOCAB * sizeof *want), "logits of weights out of files");
+	CHECK(!memcmp(o->logits, want, VOCAB * sizeof *want), "logits of weights from files");
 	fg_close(e);
 	free_outcome(o);
 	if (truncate(path[1], (off_t)at[1] - 1)) exit(1);
@@ -232,7 +232,7 @@ static void test_refused(void) {
 	CHECK(o->result.step == 0 && o->result.n_rows == 0, "step %d", (int)o->result.step);
 	REFUSED(FG_INVALID, "no step is in flight", wait_for(e, o));
 
-	/* what the good step gives: run it in twin slots, for comparison with slots 0 and 1 after all the refusals */
+	/* what the good step returns: run it in twin slots, to compare slots 0 and 1 with after all the refusals */
 	begin_step(&b);
 	fill_slot(&b, 6, GREEDY), fill_slot(&b, 7, GREEDY);
 	map_pages(&b, 6, 0, 2, 6, 1), map_pages(&b, 7, 0, 1, 9, 1);
@@ -283,7 +283,7 @@ static void test_refused(void) {
 	BAD_STEP("page 5 of slot 0", (map_pages(&b, 0, 5, 1, 5, 1)));
 	BAD_STEP("never filled", (map_pages(&b, 3, 0, 1, 5, 1)));
 	BAD_STEP("updated twice", (map_pages(&b, 0, 2, 1, 5, 1), map_pages(&b, 0, 2, 1, 6, 1)));
-	BAD_STEP("its page 0", fill_slot(&b, 0, GREEDY)); /* filled again: its pages are another sequence's */
+	BAD_STEP("its page 0", fill_slot(&b, 0, GREEDY)); /* filled again: its pages belong to another sequence */
 	BAD_STEP("filled twice", (fill_slot(&b, 2, GREEDY), fill_slot(&b, 2, GREEDY)));
 	BAD_STEP("temperature", (fill_slot(&b, 2, GREEDY), fill_slot(&b, 3, GREEDY), b.fills[1].sampling.temperature = -1));
 	/* pages, and a fill, of steps that were refused for another reason must be forgotten */
@@ -305,7 +305,7 @@ static void test_refused(void) {
 	good_step();
 	b.seqs[0].flags = b.seqs[1].flags = FG_SAMPLE | FG_LOGITS;
 	MUST(fg_submit(e, &b.step));
-	/* a result that does not fit is refused, and the step stays */
+	/* a result that does not fit is refused, and the step can still be waited for */
 	fg_result small = {.row_capacity = 1, .ids = o->ids, .logprobs = o->logprobs};
 	REFUSED(FG_INVALID, "room for 1", fg_wait(e, &small));
 	small.row_capacity = 2;
@@ -356,7 +356,7 @@ static void test_results(void) {
 	CHECK(!memcmp(o->logits + 9 * VOCAB, o->logits + 10 * VOCAB, VOCAB * sizeof(float)),
 	      "the same prompt, other logits");
 	CHECK(o->result.run_seconds > 0 && o->result.idle_seconds >= 0, "times");
-	/* a chunk that goes on in the next step is scored up to next_token */
+	/* a chunk that continues in the next step is scored up to next_token */
 	begin_step(&b);
 	fill_slot(&b, 1, GREEDY);
 	map_pages(&b, 1, 0, 1, 1, 1);
@@ -371,7 +371,7 @@ static void test_results(void) {
 	free_outcome(o);
 }
 
-/* Two steps in flight, the second with what the first samples; sequences come and go. */
+/* Two steps in flight, the second with tokens that the first samples; sequences come and go. */
 static void test_in_flight(void) {
 	enum { STEPS = 30 };
 	fg_options options = test_options();
@@ -390,7 +390,7 @@ static void test_in_flight(void) {
 		int wrong = 0;
 		int32_t token = 0;
 		for (int i = 0; i < STEPS; i++) {
-			if (pass == 0) { /* one at a time, tokens through the host */
+			if (pass == 0) { /* one step at a time, with tokens from the host */
 				MUST(wait_for(e, o));
 				CHECK(o->result.step == (uint64_t)i, "step %d", (int)o->result.step);
 				alone[i] = token = o->ids[0];
@@ -405,7 +405,7 @@ static void test_in_flight(void) {
 			}
 		}
 		CHECK(wrong == 0, "%d tokens differ with two steps in flight", wrong);
-		fg_close(e); /* with a step out */
+		fg_close(e); /* with a step in flight */
 	}
 	free_outcome(o);
 }

@@ -1,6 +1,6 @@
 /*
- * forward_test.c - whole models of every kind against a plain reference; and that a sequence's logits are the same bits
- * in any batch, however its prompt is cut up, on any number of threads, in any pages.
+ * forward_test.c - compares whole models of every kind with a plain reference; and checks that a sequence's logits have
+ * the same bits in any batch, with any chunks of its prompt, on any number of threads, in any pages.
  */
 #include "model.h"
 
@@ -21,7 +21,7 @@ static void find_isas(void) {
 
 static int32_t prompt[TOKENS];
 
-/* Logits of every position, the prompt in one step. */
+/* The logits of every position, with the prompt in one step. */
 static void score(const model *m, fg_options options, int32_t n, float *logits) {
 	static step_builder b;
 	outcome *o = new_outcome(m, n);
@@ -59,7 +59,7 @@ static void test_shape(const char *name, fg_shape shape, int32_t window, int32_t
 			double error = fabs((double)logits[i] - exact[i]);
 			worst = isnan(error) ? INFINITY : fmax(worst, error);
 		}
-		/* what rounding in a plain order of the same precision costs on this input, and no more than twice that */
+		/* at most twice what rounding costs a plain implementation of the same precision on this input */
 		CHECK(worst <= 2 * naive, "%s, %s: error %.3g, a plain implementation has %.3g", name, isas[isa], worst, naive);
 	}
 	free(exact), free(plain);
@@ -112,7 +112,7 @@ typedef struct {
 	const char *name;
 	int32_t n_threads, chunk, first_page, page_stride, decoded;
 	int others; /* sequences beside it in every step */
-	int swap;   /* its pages go to the host and come back elsewhere, half way */
+	int swap;   /* half way, its pages go to the host and come back elsewhere */
 } way;
 
 static void run_way(const model *m, fg_options options, const way *w, float *logits) {
@@ -130,7 +130,7 @@ static void run_way(const model *m, fg_options options, const way *w, float *log
 			fill_slot(&b, 3, GREEDY);
 			map_pages(&b, 3, 0, n_pages, first, w->page_stride);
 		}
-		for (int32_t s = 0; s < w->others; s++) { /* slots 0 to 2, one token a step, or a few */
+		for (int32_t s = 0; s < w->others; s++) { /* slots 0 to 2, one to five tokens per step */
 			int32_t other[5] = {s, step % VOCAB, 7, 8, 9}, count = 1 + (s + step) % 5;
 			if (other_tokens[s] + count > 128) continue;
 			if (step == 0) fill_slot(&b, s, GREEDY), map_pages(&b, s, 0, 2, 120 + 2 * s, 1);
@@ -146,7 +146,7 @@ static void run_way(const model *m, fg_options options, const way *w, float *log
 			MUST(fg_copy_pages(engine, copies, n_pages));
 			map_pages(&b, 3, 0, n_pages, 60, 1);
 		}
-		/* only the last positions' logits, so that both prefill and decode give some */
+		/* only the logits of the last positions, so that both prefill and decode make some */
 		int32_t flags = at + n > LONG - KEEP ? FG_SCORE | FG_LOGITS : 0;
 		if (flags && at < LONG - KEEP) n = LONG - KEEP - at, flags = 0;
 		add_seq(&b, 3, text + at, n, at + n, flags)->next_token = 0;

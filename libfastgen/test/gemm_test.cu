@@ -1,11 +1,11 @@
 /*
- * gemm_test.cu - every product of our own (gemv, gemm_sm90), of every cut and output, against sums in double precision
- * on the host. Without cuBLASLt, so that compute-sanitizer's racecheck can look at it.
+ * gemm_test.cu - compares our own product kernels (gemv, gemm_sm90), with every cut and output, with sums in double
+ * precision on the host. It does not use cuBLASLt, so that it runs under compute-sanitizer's racecheck.
  *
  *   gemm_test          everything; exit status 1 on a difference
  *   gemm_test quick    one small shape, for compute-sanitizer
  *
- * Without a device says so and passes.
+ * Without a device it says so and passes.
  */
 #include "../cuda/products/gemm_sm90.cuh"
 #include "../cuda/products/gemv.cuh"
@@ -13,7 +13,7 @@
 
 using fg::Output;
 
-/* A product's inputs, on the device too, and what it should be. */
+/* A product's inputs, on the host and on the device, and what it should be. */
 struct Case {
 	int rows, cols, n;
 	Values x, w;
@@ -65,7 +65,7 @@ struct Case {
 			tolerance.slack(r, summation_loss(&x[r / each * cols], (size_t)cols, longest));
 	}
 
-	/* What a kernel makes of y, [count] of bf16 or float32; places that it leaves alone are NaN. */
+	/* The y [count] that a kernel makes, bf16 or float32. Elements that it does not write are NaN. */
 	template <class F> Values run(size_t count, bool f32, F kernel) const {
 		CUDA(cudaMemset(d_y, 0xff, y_bytes));
 		CUDA(kernel((const bf16 *)d_x, (const bf16 *)d_w, d_y));

@@ -1,6 +1,6 @@
 /*
- * kernels_test.c - the inner loops on every instruction set of this CPU, against double precision; and that what they
- * compute for a token does not depend, to the bit, on what else is in the call.
+ * kernels_test.c - compares the inner loops on every instruction set of this CPU with double precision; and checks that
+ * not a bit of what they compute for a token depends on what else is in the call.
  */
 #include "../cpu/kernels.h"
 #include "../numeric.h"
@@ -104,7 +104,7 @@ static void test_linear_case(const fg_kernels *k, int n_tokens, int n_rows, int 
 			}
 			/* any order of summation in float32 stays within n units of roundoff of the sum of magnitudes */
 			off += !(fabs((double)y[at] - want) <= (double)(cols + 2) * 0x1p-24 * size + 1e-37);
-			/* alone, the same bits */
+			/* the same bits when computed alone */
 			float alone[1] = {before[at]};
 			fg_linear_args one = args;
 			one.x = (const char *)x + (size_t)t * (size_t)cols * fg_x_bytes(format);
@@ -159,7 +159,7 @@ static void test_elementwise(const fg_kernels *k) {
 			k->rms_norm(in, other, n, 1e-5f, formats[f], out);
 			for (int i = 0; i < n; i++) {
 				double want = (double)in[i] / sqrt(squares / n + (double)1e-5f) * (double)other[i];
-				/* each of the n squares, the root and two products may round */
+				/* each of the n squares, the root and two products may be rounded */
 				double slack = fabs(want) * ((n + 8) * 0x1p-24 + unit) + 0x1p-25;
 				norm_off += !(fabs((double)read_x(out, formats[f], (size_t)i) - want) <= slack);
 			}
@@ -213,7 +213,7 @@ static double kv_read(const attention_case *a, int which, int key, int d) {
 	return (double)fg_read(a->kv + (size_t)a->pages[key / 64] * a->page_bytes, a->kv_dtype, at);
 }
 
-/* Softmax attention of one row, in double precision, or rounding every step to float32. */
+/* Softmax attention of one row, in double precision or with every operation rounded to float32. */
 static void attend_plainly(const attention_case *a, int row, int single, double *out) {
 #define STEP(e) (single ? (double)(float)(e) : (e))
 	static double score[KEYS];
@@ -234,7 +234,7 @@ static void attend_plainly(const attention_case *a, int row, int single, double 
 #undef STEP
 }
 
-/* What the op does with the kernels: spans in order, merged. */
+/* What the op does with the kernels: attends span by span, and merges in order. */
 static void attend_with(const fg_kernels *k, attention_case *a, int first_row, int n_rows, fg_attention_scratch *s,
                         float out[][FG_MAX_HEAD_DIM]) {
 	fg_attention_args args = {.kv = a->kv,
@@ -275,7 +275,7 @@ static void test_attention_case(const fg_kernels *k, int group, int n_tokens, in
 		a.high[r] = position + 1;
 		for (int d = 0; d < head_dim; d++) a.q[r][d] = bell(2);
 	}
-	/* what no row sees may be anything */
+	/* keys that no row sees may hold anything */
 	for (int key = last + 1; key < KEYS; key++) {
 		size_t panel = (size_t)64 * (size_t)head_dim, j = (size_t)key % 64;
 		char *page = a.kv + (size_t)a.pages[key / 64] * a.page_bytes;
@@ -326,7 +326,7 @@ int main(void) {
 	const fg_kernels *list[4];
 	int32_t n = fg_kernels_all(list);
 	for (int32_t i = 0; i < n; i++) {
-		random_state = 7; /* the same inputs on each */
+		random_state = 7; /* the same inputs for each */
 		test_conversions(list[i]);
 		test_linear(list[i]);
 		test_elementwise(list[i]);

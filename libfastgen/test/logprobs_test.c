@@ -1,5 +1,5 @@
 /*
- * logprobs_test.c - log probabilities against double precision and a plain search.
+ * logprobs_test.c - compares log probabilities with double precision and a plain search.
  */
 #include "sample_check.h"
 
@@ -31,14 +31,15 @@ int main(void) {
 				CHECK(ids[n] == -1 && top[n] == -INFINITY, "round %d: entry %d past the vocabulary", round, n);
 				continue;
 			}
-			int32_t best = -1; /* the greatest not yet taken, the lowest id of equals */
+			int32_t best = -1; /* the greatest not yet taken; of equal ones the lowest id */
 			for (int32_t i = 0; i < vocab; i++)
 				if (!taken[i] && (best < 0 || WANT(i) > WANT(best))) best = i;
 			taken[best] = true;
 			CHECK(ids[n] == best, "round %d entry %d: %d, not %d", round, n, ids[n], best);
 			if (WANT(best) == -INFINITY) CHECK(top[n] == -INFINITY, "round %d: %g", round, (double)top[n]);
 			else worst = fmax(worst, fabs((double)top[n] - WANT(best)));
-			if (ids[n] == id) CHECK(top[n] == logprob || logprob == -INFINITY, "round %d: two values of one", round);
+			if (ids[n] == id)
+				CHECK(top[n] == logprob || logprob == -INFINITY, "round %d: two values for one token", round);
 		}
 #undef WANT
 	}

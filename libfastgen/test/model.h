@@ -1,5 +1,6 @@
 /*
- * model.h - small models with random weights for the tests, driven through fastgen.h alone, and their plain reference.
+ * model.h - small models with random weights, which tests drive through fastgen.h alone, and a plain reference for
+ * them.
  */
 #ifndef FG_TEST_MODEL_H
 #define FG_TEST_MODEL_H
@@ -47,7 +48,7 @@ static inline void make_model(model *m, fg_shape shape, int32_t window, int32_t 
 	add_tensor(m, FG_FINAL_NORM, 0, h, 1);
 	if (!shape.tied_embeddings) add_tensor(m, FG_LM_HEAD, 0, shape.vocab_size, h);
 	for (int32_t l = 0; l < shape.n_layers; l++) {
-		m->window[l] = window < 0 ? (l & 1 ? -window : 0) : window; /* negative: in every other layer */
+		m->window[l] = window < 0 ? (l & 1 ? -window : 0) : window; /* negative: in every second layer */
 		add_tensor(m, FG_ATTN_NORM, l, h, 1);
 		add_tensor(m, FG_Q, l, q, h);
 		add_tensor(m, FG_K, l, kv, h);
@@ -73,10 +74,10 @@ static inline void free_model(model *m) {
 	for (int32_t i = 0; i < m->n_tensors; i++) free((void *)m->tensors[i].data);
 }
 
-/* ---- the reference: one sequence, every position, nothing clever ---- */
+/* ---- the reference: one sequence, all positions, no optimisation ---- */
 
-/* How numbers are rounded: 0 = double precision throughout; 1 = every operation to float32; 2 = that, and the inputs of
- * linear layers to compute_dtype and keys and values to kv_dtype. */
+/* rounding: 0 = double precision throughout; 1 = every operation is rounded to float32; 2 = also the inputs of linear
+ * layers to compute_dtype, and keys and values to kv_dtype. */
 typedef struct {
 	const model *m;
 	int rounding;
@@ -126,7 +127,7 @@ static inline void ref_heads(const reference *r, double *v, int32_t n_heads, fg_
 	for (int32_t h = 0; h < n_heads; h++, v += s->head_dim) {
 		if (s->qk_norm) ref_norm(r, tensor_of(r->m, norm, layer), v, s->head_dim, v);
 		for (int32_t i = 0; i < half; i++) {
-			/* the angle is float32 in the definition of the model, not an approximation of it */
+			/* the model defines the angle in float32: it is no approximation */
 			float angle = (float)position * s->rope_inv_freq[i];
 			double c = step_of(r, cos((double)angle) * (double)s->rope_scale);
 			double n = step_of(r, sin((double)angle) * (double)s->rope_scale);
@@ -247,7 +248,7 @@ static inline fg_engine *open_model(const model *m, fg_options options, fg_capac
 
 #define GREEDY (fg_sampling){.top_p = 1, .repetition_penalty = 1}
 
-/* Fills a slot and maps n pages of it, page i to first + i * stride, before whatever `step` does. */
+/* A step, and the arrays that it points to. */
 typedef struct {
 	fg_slot_fill fills[8];
 	fg_page_update updates[8 * 32];

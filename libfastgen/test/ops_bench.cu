@@ -1,10 +1,11 @@
 /*
- * ops_bench.cu - what this device can do, and how near each op comes to it: a table on stderr, JSON lines on stdout.
+ * ops_bench.cu - measures what this device can do, and how near each op comes to it: a table on stderr, JSON lines on
+ * stdout.
  *
- * First the ceilings, measured in the same run: memory bandwidth, cuBLASLt's best for the products of a 7B model once
- * the clock has settled under load, the link to the host. Then every op at the shapes of that model, each against the
- * ceiling that binds it: bytes (every input read once, every output written once) or floating-point operations. What is
- * bound by memory goes through more buffers than the L2 cache holds.
+ * First it measures the ceilings: memory bandwidth, cuBLASLt's best for the products of a 7B model once the clock has
+ * settled under load, and the link to the host. Then it measures every op with the shapes of that model, and compares
+ * it with the ceiling that limits it: bytes (every input read once, every output written once) or floating-point
+ * operations. Ops that are limited by memory use more buffers than the L2 cache holds.
  *
  * Needs a GPU with 16 GB; without a device it says so and passes.
  */
@@ -17,7 +18,7 @@
 #include <random>
 #include <vector>
 
-/* ---- Ops in a context of their own ---- */
+/* ---- Ops, in a context ---- */
 
 constexpr int HEADS = 32, KV_HEADS = 8, HEAD_DIM = 128, QKV = (HEADS + 2 * KV_HEADS) * HEAD_DIM;
 constexpr int MAX_SEQS = 512;
@@ -57,7 +58,7 @@ struct Model {
 		ops.close(ctx);
 	}
 
-	/* An op's error stays with its context. */
+	/* Ends the program if an op has failed, as its context remembers. */
 	void check(const char *op) const {
 		if (c->failure) die(op, c->failure_text);
 	}
@@ -87,10 +88,10 @@ static void bench_products(Model &m) {
 		};
 		for (int n : {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096}) {
 			if (n > p.most) continue;
-			size_t k = 0; /* below 512 tokens a product has no ceiling of its own: that of 512 is above it */
+			size_t k = 0; /* below 512 tokens no ceiling was measured: that of 512 is higher */
 			while (LARGE[k] < n) k++;
-			const bool gated = i == GATE_UP_PRODUCT;       /* together with SiLU: half as much comes out */
-			const double each = p.f32 ? 4 : gated ? 1 : 2; /* bytes that come out, for a row of w and a token */
+			const bool gated = i == GATE_UP_PRODUCT;       /* with SiLU·mul: half as much is written */
+			const double each = p.f32 ? 4 : gated ? 1 : 2; /* bytes written per row of w and token */
 			const double bytes = 2.0 * p.rows * p.cols + 2.0 * n * p.cols + each * n * p.rows;
 			const double flops = product_flops(p, n), ceiling = product_ceiling[i][k];
 			const bool memory = bytes / read_ceiling / 1e9 > flops / ceiling / 1e12;
@@ -102,7 +103,7 @@ static void bench_products(Model &m) {
 	}
 }
 
-/* Times an op whose inputs and outputs lie in a piece of the arena, another piece each call. */
+/* Times an op whose inputs and outputs lie in a piece of the arena, a different piece in each call. */
 template <class F> static void bench_elementwise(Model &m, const char *op, int n, int token_bytes, F f) {
 	const size_t bytes = (size_t)n * token_bytes, pieces = ARENA / bytes;
 	const double t = seconds([&](int call) { f(arena + call % pieces * bytes); });
@@ -117,7 +118,7 @@ static void bench_elementwise(Model &m) {
 	const fg::KvPool pool = c->kv;
 	const size_t H = (size_t)m.config.shape.hidden_size, I = (size_t)m.config.shape.intermediate_size;
 	for (int n : {64, 256, 2048}) {
-		/* What the ops read of a step: tokens and rows in random order, each sequence a page of its own. */
+		/* What the ops read of a step: tokens and rows in random order; each sequence has a page. */
 		std::vector<int32_t> order(n), positions(n), slots(n), table((size_t)MAX_SEQS * m.config.pages_per_seq);
 		const Array<fg_row> rows(new fg_row[n]);
 		for (int i = 0; i < n; i++) order[i] = i, positions[i] = i % FG_PAGE_TOKENS, slots[i] = i / FG_PAGE_TOKENS;
@@ -155,8 +156,8 @@ static void bench_elementwise(Model &m) {
 	c->kv = pool;
 }
 
-/* Prepares a step of n sequences of `context` tokens, n_new of them new, on pages in random order; returns the pages.
- */
+/* Prepares a step of n sequences of `context` tokens, n_new of them new, on pages in random order. Returns the number
+ * of pages. */
 static int begin_step(Model &m, int n, int context, int n_new) {
 	const int pages_each = (context + FG_PAGE_TOKENS - 1) / FG_PAGE_TOKENS, pages = n * pages_each, tokens = n * n_new;
 	std::vector<int32_t> order(pages), first(n), zeros(tokens), positions(tokens), seq_of(tokens);
@@ -179,7 +180,7 @@ static int begin_step(Model &m, int n, int context, int n_new) {
 
 static void bench_attention() {
 	constexpr int PAGES = MAX_SEQS * 1024 / FG_PAGE_TOKENS, STEP = 16384, CONTEXT = 32768;
-	/* Small but for attention; what is chosen for such products is not worth keeping. */
+	/* Small, apart from attention. The choices for such products are not worth keeping. */
 	unsetenv("XDG_CACHE_HOME"), unsetenv("HOME");
 	Model m(1, 256, 256, 1024, STEP, CONTEXT, PAGES);
 	fg::Context *c = m.c;
@@ -299,9 +300,9 @@ int main() {
 	result("ceiling memory", {}, 0, (double)device.totalGlobalMem / 1e9, "GB", 0);
 	memory_ceilings();
 	fill(arena,
-	     ARENA / sizeof(bf16)); /* what the link brought is one number over and over, which costs a product less */
+	     ARENA / sizeof(bf16)); /* what came over the link is a single number, which takes a product less power */
 	product_ceilings();
-	fill(arena + ARENA / 2, ARENA / 2 / sizeof(bf16)); /* the products wrote into it */
+	fill(arena + ARENA / 2, ARENA / 2 / sizeof(bf16)); /* the products have written to it */
 	{
 		Model m(LAYERS, 4096, 14336, 32768, 4096, 4096, 1024);
 		bench_products(m);

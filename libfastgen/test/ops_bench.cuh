@@ -36,14 +36,14 @@ extern "C" {
 		if ((call) != FG_OK) die(#call, fg_error());                                                                   \
 	} while (0)
 
-static cudaStream_t stream; /* of whatever is being timed */
+static cudaStream_t stream; /* of what is being timed */
 static int multiprocessors;
 
-/* Random bf16 numbers that everything reads from, far more than the L2 cache holds. As float32 they are random too. */
+/* Random bf16 numbers that everything reads, far more than the L2 cache holds. They are random as float32 too. */
 static char *arena;
 constexpr size_t ARENA = (size_t)4 << 30;
 
-/* Uniform in [-1, 1): zeros would cost a product less power, and so flatter it. */
+/* Uniform in [-1, 1): zeros would take a product less power, and so flatter it. */
 __global__ static void fill_kernel(bf16 *p, size_t n) {
 	for (size_t i = blockIdx.x * (size_t)blockDim.x + threadIdx.x; i < n; i += (size_t)gridDim.x * blockDim.x) {
 		uint64_t x = (i + 1) * 0x9E3779B97F4A7C15ull;
@@ -60,7 +60,7 @@ static void fill(void *p, size_t n) {
 
 /* ---- Timing ---- */
 
-/* The least of a few single runs, after one to warm up: for choosing, and for what is not to heat up. */
+/* The least time of a few single runs after one to warm up: for choosing, and where the device must not heat up. */
 template <class F> static double least_seconds(F f, int runs) {
 	cudaEvent_t from, to;
 	CUDA(cudaEventCreate(&from));
@@ -80,8 +80,8 @@ template <class F> static double least_seconds(F f, int runs) {
 	return least * 1e-3;
 }
 
-/* Median of f's time, where f(i) enqueues the i-th call. Calls are replayed as a graph, as decode steps are, so that
- * the host's launches are not what is timed. `hot`: after the clock has settled under this very load. */
+/* The median time of a call, where f(i) enqueues the i-th. Calls are replayed as a graph, as decode steps are, so that
+ * the host's launches are not timed. `hot`: only after the clock has settled under this load. */
 template <class F> static double seconds(F f, bool hot = false) {
 	constexpr int REPEATS = 20;
 	constexpr double SETTLED = 0.3;
@@ -118,7 +118,7 @@ template <class F> static double seconds(F f, bool hot = false) {
 using Shape = std::initializer_list<std::pair<const char *, int>>;
 constexpr const char *GBS = "GB/s", *TFLOPS = "TFLOP/s";
 
-/* One result. `ceiling` 0: it is one itself. */
+/* Prints one result. ceiling: 0 for a result that is a ceiling itself. */
 static void result(const char *op, Shape shape, double seconds, double value, const char *unit, double ceiling) {
 	char text[128] = "", json[192] = "", bound[64] = "null, \"share\": null", percent[16] = "";
 	for (auto [name, size] : shape) {
@@ -136,7 +136,7 @@ static void result(const char *op, Shape shape, double seconds, double value, co
 
 /* ---- Ceilings ---- */
 
-/* What bounds the ops below: GB/s, TFLOP/s. */
+/* The ceilings that ops are compared with: GB/s, GB/s, TFLOP/s. */
 static double read_ceiling, copy_ceiling, gemm_ceiling;
 
 __global__ static void read_kernel(const uint4 *p, size_t n, uint32_t *sink) {
@@ -151,7 +151,7 @@ __global__ static void read_kernel(const uint4 *p, size_t n, uint32_t *sink) {
 #pragma unroll
 		for (int j = 0; j < LOADS; j++) sum ^= v[j].x ^ v[j].y ^ v[j].z ^ v[j].w;
 	}
-	if (sum == 0x9E3779B9u) *sink = sum; /* or the loads would be left out */
+	if (sum == 0x9E3779B9u) *sink = sum; /* or the compiler would leave out the loads */
 }
 
 __global__ static void copy_kernel(const uint4 *from, uint4 *to, size_t n) {
@@ -168,7 +168,7 @@ __global__ static void copy_kernel(const uint4 *from, uint4 *to, size_t n) {
 	}
 }
 
-/* The best of a few grids, and of the driver's own copy. */
+/* The best of a few grids and of the driver's own copy. */
 static void memory_ceilings() {
 	constexpr size_t HALF = ARENA / 2;
 	uint32_t *sink;
@@ -216,7 +216,8 @@ struct Products {
 		FG(lt.open(WORKSPACE));
 	}
 
-	/* y [n][rows] = x [n][cols] * w [rows][cols]^T. In a burst: on a rested device, before its clock has come down. */
+	/* y [n][rows] = x [n][cols] * w [rows][cols]^T. burst: on a rested device, before its
+	 * clock has gone down. */
 	double time(int rows, int cols, int n, bool f32, bool burst = false) {
 		fg::LtProduct product = {};
 		FG(lt.describe(rows, cols, n, f32, &product));
@@ -225,7 +226,7 @@ struct Products {
 		if (n_found == 0) die("cuBLASLt", "no such product");
 
 		const bf16 *w = (const bf16 *)arena, *x = w + (size_t)rows * cols;
-		void *y = arena + ARENA / 2; /* apart from all inputs: sums are not what inputs look like */
+		void *y = arena + ARENA / 2; /* away from all inputs: sums do not look like inputs */
 		int chosen = 0;
 		bool works = true;
 		auto run = [&](int) { works = lt.multiply(product, found[chosen], x, w, 0, y, stream); };

@@ -1,13 +1,14 @@
 /*
- * ops_test.cu - every op of the CUDA library's table against its twin in the CPU's: the same weights, the same step,
- * and for each op the same inputs, over random shapes. Tolerances: compare.cuh. Every kernel that may make a product:
- * gemm_test.cu.
+ * ops_test.cu - compares every op of the CUDA library's table with its twin in the CPU's: with the same weights, the
+ * same step and the same inputs, over random shapes. Tolerances are in compare.cuh. gemm_test.cu tests every kernel
+ * that may make a product.
  *
  *   ops_test          everything; exit status 1 on a difference
  *   ops_test quick    a few small shapes, for compute-sanitizer's memcheck
- *   ops_test own      the same without cuBLASLt, for its racecheck, which those kernels do not run under; sm_90
+ *   ops_test own      the same without cuBLASLt, for racecheck, under which cuBLASLt's kernels do not run; sm_90
  *
- * Also: a step replayed from a graph against the same one launched op by op. Without a device says so and passes.
+ * It also compares a step that is replayed from a graph with the same step launched op by op. Without a device it says
+ * so and passes.
  */
 #include "ops_test.cuh"
 
@@ -27,8 +28,8 @@ static void test_embed(Twins &t) {
 	compare("embed", t.residual.from_cuda(n * H), t.residual.from_cpu(n * H), Tolerance(n, H));
 }
 
-/* x against the CPU's norm of the rows that CUDA has, so that what those rows have lost is not counted twice. `pick`
- * names the weight of either side. */
+/* Compares x with the CPU's norm of CUDA's rows, so that what those rows have lost is not counted twice. `pick` returns
+ * the weight of either side. */
 template <class F> static void check_norm(Twins &t, const char *what, const Buffer &in, int32_t n, F pick) {
 	size_t H = (size_t)t.shape().hidden_size, all = (size_t)n * H;
 	Values rows = in.from_cuda(all), got = t.x.from_cuda(all);
@@ -36,8 +37,8 @@ template <class F> static void check_norm(Twins &t, const char *what, const Buff
 	fg_cpu_ops.add_norm(t.cpu, in.cpu, {}, pick(t.cpu), n, t.x.cpu);
 	Values want = t.x.from_cpu(all);
 	Tolerance tolerance(want, (size_t)n, H);
-	/* The sum of squares is of one sign, and its roundings, about H of them, lose like a random walk; the root, the
-	 * quotient and the products a few more. On both sides. */
+	/* The terms of the sum of squares have one sign, and its roundings, about H of them, add up like a random walk; the
+	 * root, the quotient and the products add a few more. On both sides. */
 	for (size_t r = 0; r < (size_t)n; r++)
 		tolerance.slack(r, 2 * (8 + std::sqrt((double)H)) * EPS * largest(&want[r * H], H));
 	compare(what, got, want, tolerance);
@@ -67,7 +68,7 @@ static double largest_row(const fg_matrix &w) {
 	return std::sqrt(most);
 }
 
-/* rows_each: rows of the tolerance that belong to one row of x. */
+/* rows_each: rows of the tolerance per row of x. */
 static void summation_slack(Tolerance &tolerance, const Values &x, const fg_matrix &w, size_t rows_each = 1) {
 	const size_t cols = (size_t)w.cols;
 	const double longest = largest_row(w);
@@ -83,7 +84,7 @@ static Values split_of(Values x, size_t cols, size_t split, size_t splits) {
 	return x;
 }
 
-/* A product x * w^T that `run` makes from t.x in `out`, on either side. Logits alone are not rounded. */
+/* Compares a product x * w^T that `run` makes from t.x in `out`. Only logits are not rounded. */
 template <class F>
 static void test_product(Twins &t, const char *what, const fg_matrix &w, const Buffer &out, int32_t n, F run) {
 	Values x = random_values((size_t)n * w.cols, FG_BF16);
@@ -108,7 +109,7 @@ static void test_logits(Twins &t, int32_t n) {
 	             [&](const fg_ops &ops, fg_ctx *c) { ops.logits(c, c->buf.x, &c->weights.lm_head, n, c->buf.logits); });
 }
 
-/* linear_add and the ops that add what it leaves pending: gather on its way, add_norm to the stream. */
+/* linear_add, and the ops that add what it leaves pending: gather to its output, add_norm to the stream. */
 template <class F> static void test_linear_add(Twins &t, const char *what, const Buffer &in, F pick) {
 	const fg_batch *b = t.cpu_batch;
 	const int32_t n = b->n_tokens, m = std::min(b->n_rows, t.logit_rows), first = b->n_rows - m;
@@ -188,8 +189,9 @@ static void test_qkv_rope(Twins &t, int32_t layer) {
 	t.put_pool(std::vector<uint16_t>((size_t)t.n_pages * t.page_values, 0xffff));
 	t.both([&](const fg_ops &ops, fg_ctx *c, fg_batch *b) { ops.qkv_rope(c, b, layer, c->buf.qkv); });
 
-	/* Each head is a row. The sum of a norm loses as in add_norm; sine, cosine and the rotation a few roundings, of
-	 * both elements of a pair, neither of which was larger than sqrt(2) times the largest is. */
+	/* Each head is a row. The sum of a norm loses as much as in add_norm. Sine, cosine and the rotation add a few
+	 * roundings of both elements of a pair; before the rotation, neither was more than sqrt(2) times the largest
+	 * element after it. */
 	auto check = [&](const char *what, const Values &got, const Values &want) {
 		size_t n_rows = want.size() / D;
 		Tolerance tolerance(want, n_rows, D);
@@ -204,7 +206,7 @@ static void test_qkv_rope(Twins &t, int32_t layer) {
 	}
 	check("qkv_rope's queries", got, want);
 
-	/* Every place of the pool that either side wrote: where only one did, the other has NaN. */
+	/* All that either side has written to the pool: where only one has, the other has NaN. */
 	std::vector<uint16_t> pool = t.pool_of_cuda(), cpu_pool = t.pool_of_cpu();
 	got.clear(), want.clear();
 	for (size_t i = 0; i < pool.size(); i += D)
@@ -228,9 +230,10 @@ static void test_attention(Twins &t, const RandomStep &step) {
 		t.both([&](const fg_ops &ops, fg_ctx *c, fg_batch *b) { ops.attention(c, b, layer, c->buf.qkv, c->buf.attn); });
 		got[layer] = t.attn.from_cuda(all), want[layer] = t.attn.from_cpu(all);
 	}
-	/* Besides the result CUDA rounds the softmax weights, each by at most 2^-9 of itself: an element loses at most
+	/* Besides the result, CUDA rounds the softmax weights, each by at most 2^-9 of itself. So an element loses at most
 	 * 2^-9 of the sum of weight * |value|, which is the CPU's attention over absolute values. The values here are
-	 * independent and about 0, so that of a row's norm this is on average at most 2^-9 too. Twice that, as ever. */
+	 * independent and have mean 0, so on average a row's norm loses at most 2^-9 of itself too. Both are allowed twice
+	 * that. */
 	for (size_t i = 0; i < (size_t)t.n_pages * t.page_values; i++)
 		if (i / (FG_PAGE_TOKENS * D) / (size_t)s.n_kv_heads % 2) t.cpu_pool()[i] &= 0x7fff;
 	for (int32_t layer = 0; layer < 2; layer++) {
@@ -240,8 +243,8 @@ static void test_attention(Twins &t, const RandomStep &step) {
 		for (size_t r = 0; r < n * heads; r++) {
 			for (size_t i = r * D; i < (r + 1) * D; i++) tolerance.element[i] += 2 * 0x1p-9 * absolute[i];
 			tolerance.row[r] += 2 * 0x1p-9 * norm(&want[layer][r * D], D);
-			/* A weight is the exponential of a score, and moves by what the score does: roundings of at most
-			 * |q| |k| / sqrt(D). */
+			/* A weight is the exponential of a score. It changes in proportion to the score's roundings, which are
+			 * relative to at most |q| |k| / sqrt(D). */
 			double score = norm(&qkv[r / heads * width + r % heads * D], D) * longest_key / std::sqrt((double)D);
 			tolerance.slack(r, 8 * EPS * (1 + score) * largest(&absolute[r * D], D));
 		}
@@ -264,7 +267,8 @@ static void test_gate_up(Twins &t, int32_t layer, int32_t n) {
 	        gated_tolerance(t.gate_up.from_cpu(2 * n * I), product, true, want));
 }
 
-/* Enqueues the sampling of all rows, from the same logits; check_samples looks once the step is over. */
+/* Enqueues the sampling of all rows, from the same logits on both sides; check_samples compares once the step is over.
+ */
 static Values run_sample(Twins &t) {
 	const size_t V = (size_t)t.shape().vocab_size, n = (size_t)t.cpu_batch->n_rows;
 	fg::Context *c = fg::context(t.cuda);
@@ -301,7 +305,7 @@ static void check_samples(const Twins &t, const Values &logits) {
 	expect(copied == 0, "sample: copies of the logits");
 }
 
-/* What the slots sampled last, seen by the next step's embed. */
+/* The next step's embed reads what the slots sampled last. */
 static void test_last_sampled(Twins &t, const RandomStep &before) {
 	Array<fg_step_seq> seqs(new fg_step_seq[before.step.n_seqs]);
 	fg_step step = {};
@@ -318,7 +322,7 @@ static void test_last_sampled(Twins &t, const RandomStep &before) {
 	t.forget();
 }
 
-/* A page to the host and back into another, within one list. */
+/* In one list, two pages go to the host and come back in each other's place. */
 static void test_copy_pages(Twins &t) {
 	std::vector<uint16_t> bits((size_t)t.n_pages * t.page_values);
 	for (uint16_t &x : bits) x = (uint16_t)next_random();
@@ -390,7 +394,7 @@ static Sampled run_pass(Twins &t, fg_step step, fg_step_seq *seqs, bool replayed
 	const fg_shape &s = t.shape();
 	fg_ctx *c = t.cuda;
 	fg_status status = FG_OK;
-	/* No graph returns logits, so that asking for some makes the library launch the ops. */
+	/* Graphs return no logits, so a step that asks for logits is launched op by op. */
 	seqs[0].flags = replayed ? FG_SAMPLE : FG_SAMPLE | FG_LOGITS;
 	fg_batch *batch = fg_batch_new(&fg_device_ops, &t.config, &step, &status);
 	MUST(status);
@@ -432,7 +436,7 @@ static void test_replay(Twins &t, int32_t n) {
 		second[replayed] = run_pass(t, next, seqs.get(), replayed);
 	}
 	expect(first[0].ids == first[1].ids && second[0].ids == second[1].ids, "replayed: ids");
-	/* The same kernels, chosen alike whatever the padding: the same bits. */
+	/* The same kernels run, whatever the padding, so the bits are the same. */
 	expect(first[0].logprobs == first[1].logprobs && second[0].logprobs == second[1].logprobs,
 	       "replayed: log probabilities");
 	for (int32_t id : second[0].ids) expect(id >= 0 && id < t.shape().vocab_size, "replayed: an id of the vocabulary");
@@ -481,8 +485,8 @@ static void test_shape(const Size &z) {
 
 int main(int argc, char **argv) {
 	if (no_device("ops")) return 0;
-	/* Products are timed anew, so that what is tested does not hang on an older run, and no choice for these odd sizes
-	 * stays in the user's cache: without a home there is no file of choices. */
+	/* Without a home there is no file of choices. So products are timed anew, what is tested does not depend on an
+	 * older run, and no choice for these odd sizes stays in the user's cache. */
 	unsetenv("XDG_CACHE_HOME"), unsetenv("HOME");
 	random_state = 1;
 	const bool own = argc > 1 && !strcmp(argv[1], "own");
@@ -498,12 +502,12 @@ int main(int argc, char **argv) {
 				test_shape({head_dim, group, 1 + below(group > 4 ? 2 : 4), 8 * (5 + below(60)), 8 * (3 + below(80)),
 				            20 + below(2000), max_seqs, max_seqs + below(300), 64});
 			}
-		/* Rows wider than a block, of an odd number of its 16-byte pieces too. */
+		/* Rows wider than a block, also with an odd number of 16-byte pieces. */
 		for (int32_t width : {2056, 4104, 8200, 16384}) test_shape({64, 2, 1, width, 88, 100 + below(100), 4, 12, 8});
 		test_shape({128, 4, 1, 96, 6008, 32000, 8, 40, 16});
 		/* Products of many tiles, each long enough to be shared by several blocks. */
 		test_shape({128, 4, 2, 1032, 1160, 777, 300, 320, 64});
-		/* And of more tiles than there are multiprocessors: whole ones, then halves. */
+		/* Products of more tiles than there are multiprocessors: whole ones, then halves. */
 		test_shape({128, 8, 8, 264, 9000, 17000, 300, 320, 64});
 	}
 	printf("ops: %d passed, %d failed\n", passed, failed);

@@ -1,9 +1,9 @@
 /*
- * ops_test.cuh - what ops_test.cu stands on: a context of each library with the same weights, buffers that are written
- * and read on both sides, and random steps.
+ * ops_test.cuh - the foundations of ops_test.cu: a context of each library with the same weights, buffers that are
+ * written and read on both sides, and random steps.
  *
- * What is compared is CUDA's result with the CPU's, which here is float32 throughout: nothing that the CPU hands on is
- * rounded to bf16, so that a difference is CUDA's own error. The bounds that hold it: compare.cuh.
+ * CUDA's results are compared with the CPU's. Here the CPU computes in float32 throughout and rounds nothing to bf16,
+ * so that a difference is CUDA's own error. Its bounds are in compare.cuh.
  */
 #ifndef FG_OPS_TEST_CUH
 #define FG_OPS_TEST_CUH
@@ -118,10 +118,10 @@ struct Twins {
 		return config.shape;
 	}
 
-	/* Random weights have norms of 1, which would hide one that is not applied, or another's. */
+	/* Random weights have norms of 1, which would hide a norm that is not applied, or that of another layer. */
 	void set_vector(const float *on_cpu, const float *on_cuda, int32_t n, float low, float high) {
 		if (!on_cpu && !on_cuda) return;
-		expect(on_cpu && on_cuda, "a vector that one library has and the other has not");
+		expect(on_cpu && on_cuda, "a vector that only one library has");
 		for (int32_t i = 0; i < n; i++) ((float *)on_cpu)[i] = uniform(low, high);
 		CUDA(cudaMemcpy((void *)on_cuda, on_cpu, (size_t)n * sizeof(float), cudaMemcpyHostToDevice));
 	}
@@ -140,7 +140,7 @@ struct Twins {
 		CUDA(cudaDeviceSynchronize());
 	}
 
-	/* Calls f for either side; then both are done. */
+	/* Calls f for either side, and waits for both. */
 	template <class F> void both(F f) {
 		f(fg_cpu_ops, cpu, cpu_batch);
 		f(fg_device_ops, cuda, cuda_batch);
@@ -281,8 +281,8 @@ struct RandomStep {
 	}
 };
 
-/* Keys and values of every position of the step's sequences; everywhere else what would ruin a result that it leaked
- * into. Returns the largest norm of a key. */
+/* Fills the pools with keys and values for every position of the step's sequences, and elsewhere with numbers that
+ * would ruin a result that they leak into. Returns the largest norm of a key. */
 static double fill_pool(const Twins &t, const RandomStep &s) {
 	const fg_shape &shape = t.shape();
 	std::vector<uint16_t> bits((size_t)t.n_pages * t.page_values);

@@ -1,11 +1,11 @@
 /*
- * peers_test.cu - sums and tokens over ranks (peers.cuh), many in a row without waiting, each rank now and then late.
- * The ranks are streams of one device, whose memory they all can read: what it takes is that they meet.
+ * peers_test.cu - tests sums and tokens over ranks (peers.cuh), many in a row without waiting, with ranks that are late
+ * now and then. The ranks are streams of one device, and so can read each other's memory; that they meet is tested.
  *
  *   peers_test         exit status 1 on a difference
- *   peers_test quick   two ranks, for compute-sanitizer, with which few streams run at once
+ *   peers_test quick   two ranks, for compute-sanitizer, under which few streams run at once
  *
- * Without a device says so and passes.
+ * Without a device it says so and passes.
  */
 #include "../cuda/ranks/peers.cuh"
 #include "check_cuda.cuh"
@@ -21,7 +21,7 @@ __host__ __device__ inline int number(int rank, int round, size_t i) {
 	return (rank + 1) * (int)((i + (size_t)round * 7) % 5);
 }
 
-/* Takes its time, another one each round. */
+/* Takes its time, a different one each round. */
 __global__ void fill_kernel(bf16 *addend, bf16 *residual, size_t n, int rank, int round) {
 	for (unsigned late = ((unsigned)round * 2654435761u + (unsigned)rank * 40503u) >> 22 & 15; late > 0; late--)
 		__nanosleep(1000);
@@ -96,7 +96,7 @@ int main(int argc, char **argv) {
 	const bool quick = argc > 1 && !strcmp(argv[1], "quick");
 	if (no_device("peers")) return 0;
 	int failed = 0, checks = 0;
-	/* One rank first: where a kernel is launched for the first time, what runs may have to end, and must not wait. */
+	/* One rank first: the first launch of a kernel may wait for kernels that run, and these must not wait for it. */
 	for (int ranks : {1, 2, 3, 4, 8})
 		for (size_t n : {8, 4096, 5000, 64 * 1024}) {
 			if (quick && (ranks > 2 || n > 5000)) continue;

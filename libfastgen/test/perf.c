@@ -1,6 +1,6 @@
 /*
- * perf.c - speed of the CPU library on random weights, beside the machine's memory bandwidth. Not a test: it fails on
- * nothing but errors. Usage: perf [small] [threads] [trace.json]
+ * perf.c - speed of the CPU library on random weights, beside the machine's memory bandwidth. Not a test: it fails
+ * only on errors. Usage: perf [small] [threads] [trace.json]
  */
 #include "../fastgen.h"
 
@@ -17,8 +17,7 @@ static void check(fg_status status) {
 	exit(1);
 }
 
-/* The clock that rates are measured by. With PERF_CPU=1 it is the CPU time of this process, which other processes
- * disturb less: meant for one thread. */
+/* The clock. With PERF_CPU=1 it is the CPU time of this process, which other processes disturb less; for one thread. */
 static double now(void) {
 	struct timespec t;
 	const char *cpu = getenv("PERF_CPU");
@@ -26,7 +25,7 @@ static double now(void) {
 	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-/* ---- memory bandwidth: every thread sums up its part of a buffer far larger than the caches ---- */
+/* ---- memory bandwidth: each thread sums up its piece of a buffer that is far larger than the caches ---- */
 
 enum { BUFFER = 512 << 20 };
 
@@ -123,7 +122,7 @@ static void wait_step(fg_engine *engine) {
 	check(fg_wait(engine, &result));
 }
 
-/* Fills slot and gives it all its pages; then a prompt of n tokens. Seconds. */
+/* Fills a slot, gives it all its pages, and runs a prompt of n tokens. Seconds. */
 static double prefill(fg_engine *engine, int32_t slot, int32_t n) {
 	fg_page_update pages[CONTEXT / FG_PAGE_TOKENS];
 	int32_t tokens[STEP_TOKENS];
@@ -159,7 +158,7 @@ static void submit_decode(fg_engine *engine, int32_t n_seqs, int32_t context) {
 	check(fg_submit(engine, &step));
 }
 
-/* Tokens a second of each sequence, two steps in flight. */
+/* Tokens per second and sequence, with two steps in flight. */
 static double decode(fg_engine *engine, int32_t n_seqs, int32_t context, int32_t steps) {
 	submit_decode(engine, n_seqs, ++context);
 	double start = now();

@@ -1,5 +1,5 @@
 /*
- * sample_bench.c - microseconds to sample one row, on one core.
+ * sample_bench.c - how long sampling a row takes on one core.
  */
 #include "sample_check.h"
 
@@ -11,7 +11,7 @@ static double seconds(void) {
 	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* Microseconds a row, median of 201, on logits shaped like a language model's: a bell and a few likely tokens. */
+/* Microseconds per row, median of 201, for logits shaped like a language model's: a bell and a few likely tokens. */
 static void bench(int32_t vocab) {
 	static const struct {
 		const char *name;

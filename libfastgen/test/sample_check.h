@@ -1,5 +1,5 @@
 /*
- * sample_check.h - what the tests of sampling share: making logits and samplers.
+ * sample_check.h - logits and samplers for the tests of sampling.
  */
 #ifndef FG_SAMPLE_CHECK_H
 #define FG_SAMPLE_CHECK_H
@@ -35,7 +35,7 @@ static inline fg_sampler *make(const fg_sampling *s, int32_t vocab) {
 static inline void *scratch_for(int32_t vocab) {
 	void *scratch = aligned_alloc(64, fg_sample_scratch_bytes(vocab));
 	if (!scratch) exit(1);
-	memset(scratch, 0xff, fg_sample_scratch_bytes(vocab)); /* NaN: what it holds must not matter */
+	memset(scratch, 0xff, fg_sample_scratch_bytes(vocab)); /* NaN: its contents must not matter */
 	return scratch;
 }
 

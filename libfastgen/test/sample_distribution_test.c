@@ -1,6 +1,6 @@
 /*
- * sample_distribution_test.c - draws of the CPU sampler against exact probabilities, by chi-square tests. The seeds are
- * fixed, and the thresholds are what chance would exceed once in a million.
+ * sample_distribution_test.c - compares draws of the CPU sampler with exact probabilities, by chi-square tests. The
+ * seeds are fixed, and chance exceeds a threshold once in a million times.
  */
 #include "sample_check.h"
 #include "sample_reference.h"
@@ -11,7 +11,7 @@ static double chi_square_limit(int freedom) {
 	return freedom * pow(1 - a + 4.753 * sqrt(a), 3);
 }
 
-/* Categories that are expected less than 5 times are pooled. */
+/* Pools categories that are expected fewer than 5 times. */
 static void check_chi_square(const char *name, const long *counts, const double *p, int n, long total) {
 	double chi = 0, pooled = 0;
 	long pooled_count = 0;
@@ -65,7 +65,7 @@ static void test_parameters(void) {
 		long by_position[VOCAB] = {0}, by_seed[VOCAB] = {0};
 		run_model(&m, &s, logits, VOCAB, NULL, 0);
 		CHECK(!m.close, "%s: the case is at an edge", cases[c].name);
-		/* Penalties would count the draws: a fresh sampler each time keeps the distribution. */
+		/* Penalties count the draws: a new sampler each time keeps the distribution the same. */
 		fg_sampler *sampler = make(&s, VOCAB);
 		for (int32_t i = 0; i < DRAWS; i++) {
 			if (s.repetition_penalty != 1) {
@@ -75,7 +75,7 @@ static void test_parameters(void) {
 			by_position[fg_sampler_sample(sampler, logits, NULL, i, scratch)]++;
 		}
 		fg_sampler_free(sampler);
-		for (int32_t i = 0; i < DRAWS; i++) { /* neighbouring seeds at one position, as the choices of `n` use */
+		for (int32_t i = 0; i < DRAWS; i++) { /* neighbouring seeds at one position, as the choices of an `n` have */
 			s.seed = (uint64_t)i;
 			sampler = make(&s, VOCAB);
 			by_seed[fg_sampler_sample(sampler, logits, NULL, 17, scratch)]++;
@@ -112,7 +112,7 @@ static void test_pairs(void) {
 	free(scratch);
 }
 
-/* A large flat vocabulary: every part of it is drawn alike, by place and by lane. */
+/* A large flat vocabulary: every place and every lane is drawn equally often. */
 static void test_flat(void) {
 	enum { LARGE = 16384, LARGE_DRAWS = 20000 };
 	static float flat[LARGE];

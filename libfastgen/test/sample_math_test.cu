@@ -1,9 +1,9 @@
 /*
- * sample_math_test.cu - sample_math.h gives the same bits on the device as on the host.
+ * sample_math_test.cu - checks that sample_math.h computes the same bits on the device as on the host.
  *
  *   nvcc -O3 -std=c++17 -arch=native sample_math_test.cu -o sample_math_test && ./sample_math_test
  *
- * Exit status 1 on a difference; without a device says so and passes.
+ * Exit status 1 on a difference. Without a device it says so and passes.
  */
 #include "../sample_math.h"
 #include "check_cuda.cuh"
@@ -33,7 +33,7 @@ __host__ __device__ static void compute(uint64_t i, uint32_t out[N_FUNCTIONS]) {
 	out[2] = fg_as_bits(fg_gumbel(i % 3 == 0 ? a : i % 3 == 1 ? a & 0xffff : ~(a & 0xffff)));
 	out[3] = fg_weight(i % 2 ? fabsf(any) : (float)a * 0x1p-27f);
 	out[4] = fg_as_bits(fg_distance(fg_clean(any), fg_clean(other), temperature > 0 ? temperature : 1));
-	/* Moderate values, one function's result the next one's argument: nothing may fuse across them. */
+	/* Moderate values; one function's result is the next one's argument, as nothing may fuse across functions. */
 	const float logit = (float)(int32_t)a * 0x1p-26f, penalty = (float)(b >> 8) * 0x1p-23f;
 	const float adjusted = fg_penalize(logit, penalty + 0.5f, penalty - 1, penalty - 0.7f, c & 3);
 	const float d = fg_distance(40, fg_clean(adjusted), penalty + 0.1f);

@@ -1,8 +1,9 @@
 /*
  * sample_reference.h - two slow references for sampling.
  *
- * `model` is the definition of fastgen.h in double precision with a full sort: it knows nothing of any implementation.
- * `twin` follows sample_math.h word by word in float32: implementations must agree with it to the bit.
+ * `model` computes what fastgen.h defines, in double precision with a full sort; it is independent of any
+ * implementation. `twin` follows sample_math.h to the letter, in float32: implementations must agree with it to the
+ * bit.
  */
 #ifndef FG_SAMPLE_REFERENCE_H
 #define FG_SAMPLE_REFERENCE_H
@@ -20,11 +21,11 @@ enum { MAX_VOCAB = 20000 };
 typedef struct {
 	double p[MAX_VOCAB]; /* probability; 0 = filtered out or impossible */
 	double z[MAX_VOCAB]; /* adjusted logit over temperature */
-	double tolerance;    /* error that float32 may make in z */
-	bool close;          /* a filter's edge is nearer than that: float32 may decide otherwise */
+	double tolerance;    /* the error that float32 may cause in z */
+	bool close;          /* a filter's edge is nearer than that, so that float32 may decide differently */
 	bool empty;
 	int32_t greedy;
-	double greedy_margin; /* to the greatest logit that differs */
+	double greedy_margin; /* the distance to the greatest logit that differs */
 } model;
 
 static const double *sort_key;
@@ -135,7 +136,7 @@ static inline int32_t model_draw(const model *m, int32_t vocab, uint64_t seed, i
 	return best - second < m->tolerance + 1e-5 ? -1 : best_id;
 }
 
-/* ---- The twin: sample_math.h word by word ---- */
+/* ---- The twin: sample_math.h to the letter ---- */
 
 static int by_bits(const void *a, const void *b) {
 	const uint32_t x = fg_as_bits(*(const float *)a), y = fg_as_bits(*(const float *)b);

@@ -1,11 +1,11 @@
 /*
- * sample_test.c - the CPU sampler against the references of sample_reference.h.
+ * sample_test.c - compares the CPU sampler with the references of sample_reference.h.
  */
 #include "sample_check.h"
 #include "sample_reference.h"
 
-/* Of the bits of sample_math.h over many inputs, and of every id that test_parameters draws: neither may depend on the
- * compiler, its options or the machine, and the same seed must go on to give the same text. */
+/* Digests of the bits of sample_math.h over many inputs, and of every id that test_parameters draws. Neither may depend
+ * on the compiler, its options or the machine, and the same seed must give the same text in every version. */
 #define MATH_DIGEST 0xf2f11c2131c6c990u
 #define STREAM_DIGEST 0xb43b8813e4c70f49u
 
@@ -20,7 +20,7 @@ static double ulps(float got, double want) {
 }
 
 static void test_arithmetic(void) {
-	/* Known answers from the authors' distribution (Random123, kat_vectors), where the counter has two zero words. */
+	/* Known answers from the authors' distribution (Random123, kat_vectors), for counters with two zero words. */
 	uint32_t words[4];
 	fg_philox(0, 0, 0, words);
 	CHECK(words[0] == 0x6627e8d5 && words[1] == 0xe169c58d && words[2] == 0xbc57ac4c && words[3] == 0x9b00dbd8,
@@ -171,7 +171,7 @@ static void test_greedy(void) {
 			CHECK(sample_once(&alone[i], logits, 200, NULL, position) == 77, "case %d position %d", i, position);
 }
 
-/* Tokens that tie with the last one kept stay: all of them are drawn, and none of the rest. */
+/* Tokens that tie with the last one kept stay: all of them are drawn, and no others. */
 static void test_ties(void) {
 	float logits[100];
 	for (int i = 0; i < 100; i++) logits[i] = i < 30 ? 1 : -1;
@@ -185,7 +185,7 @@ static void test_ties(void) {
 			drawn[sample_once(&cases[c], logits, 100, NULL, position)] = true;
 		for (int i = 0; i < 100; i++) CHECK(drawn[i] == (i < 30 || i == 50), "case %d: token %d", c, i);
 	}
-	/* -0 and +0 are equal too: half of each, above the rest. */
+	/* -0 and +0 are equal too: 30 of each, above the rest. */
 	for (int i = 0; i < 100; i++) logits[i] = i < 30 ? -0.0f : i < 60 ? 0.0f : -1;
 	const fg_sampling zeros[] = {{.temperature = 1, .top_p = 1, .top_k = 50, .repetition_penalty = 1},
 	                             {.temperature = 1, .top_p = 0.55f, .repetition_penalty = 1},
@@ -208,7 +208,7 @@ static void test_rare_draws(void) {
 	fg_sampling s = PLAIN;
 	uint32_t words[4];
 
-	/* Token b is 2^-24 likelier than token a, so its chunk is looked at first; their scores are equal. */
+	/* Token b is 2^-24 likelier than token a, so its chunk is visited first; their scores are equal. */
 	const float d = 0x1p-24f;
 	int found = 0;
 	for (int32_t position = 0; position < 400000 && found < 3; position++) {
@@ -235,9 +235,9 @@ static void test_rare_draws(void) {
 			if (words[0] >= 256) continue; /* a Gumbel number above 16.6 */
 			for (int i = 0; i < VOCAB; i++) logits[i] = -INFINITY;
 			fg_philox(s.seed, (uint32_t)position, 0, words);
-			logits[0] = 15 - fg_gumbel(words[0]); /* its score is 15, that of `id` more */
+			logits[0] = 15 - fg_gumbel(words[0]); /* its score is 15; that of `id` is greater */
 			logits[id] = 0;
-			const bool first = logits[0] < 0; /* then `id` is the likelier one */
+			const bool first = logits[0] < 0; /* `id` is the likelier one */
 			CHECK(sample_once(&s, logits, VOCAB, NULL, position) == id, "%d at %d", id, position);
 			found += !first;
 		}
@@ -262,9 +262,9 @@ static void test_penalties(void) {
 		{2, 0, 0, {-0.9f, -1, -1, -1.9f}, 0},        /* -1.8 > -1.9 */
 		{0.5f, 0, 0, {-1, -2, -3, -0.6f}, 0},        /* below 1 it rewards: -0.5 */
 		{2, 0, 0, {0, 0, 0, -0.1f}, 0},              /* zero stays zero */
-		{1, 1, 0, {-9, 2.5f, 2.4f, 1.6f}, 3},        /* presence: once, however often */
+		{1, 1, 0, {-9, 2.5f, 2.4f, 1.6f}, 3},        /* presence: once, however often it occurs */
 		{1, 1, 0, {1.7f, 2.5f, 2.4f, 1.6f}, 0},      /* the prompt does not count for it */
-		{1, 0, 1, {-9, 2.5f, 2.4f, 1.3f}, 2},        /* frequency: once each time: 0.5, 1.4, 1.3 */
+		{1, 0, 1, {-9, 2.5f, 2.4f, 1.3f}, 2},        /* frequency: every time: 0.5, 1.4, 1.3 */
 		{1, -1, -1, {1, 1, 1, 2}, 1},                /* negative ones reward: 1 + 2 + 1 */
 		{2, 0.25f, 0.25f, {1.9f, 4, 2.8f, 1.2f}, 1}, /* repetition first: 0.95, 2 - 0.75, 1.4 - 0.5, 1.2 */
 	};
@@ -275,7 +275,7 @@ static void test_penalties(void) {
 		const int32_t id = sample_once(&s, cases[i].logits, 4, NULL, 5);
 		CHECK(id == cases[i].want, "case %zu: %d, not %d", i, id, cases[i].want);
 	}
-	/* What is sampled counts: alternation. */
+	/* Sampled tokens count, so two tokens alternate. */
 	fg_sampling t = PLAIN;
 	t.temperature = 0;
 	t.frequency_penalty = 1;
@@ -295,7 +295,7 @@ static void test_masks_and_min_tokens(void) {
 	const int32_t stops[] = {40, 41};
 	const float bias[] = {50, 50};
 	fg_sampling s = PLAIN;
-	uint32_t mask[3] = {0, 1u << 8 | 1u << 20, 0xffffffc0u}; /* 40, 52, and bits that mean nothing */
+	uint32_t mask[3] = {0, 1u << 8 | 1u << 20, 0xffffffc0u}; /* 40, 52, and meaningless bits */
 	for (int32_t position = 0; position < 200; position++) {
 		const int32_t id = sample_once(&s, logits, VOCAB, mask, position);
 		CHECK(id == 40 || id == 52, "%d is not allowed", id);
@@ -319,7 +319,8 @@ static void test_masks_and_min_tokens(void) {
 	CHECK(sample_once(&s, logits, VOCAB, none, 20) == FG_NO_TOKEN, "an empty mask, greedily");
 }
 
-/* A preempted sequence goes on as if it had not been: its new sampler is made from prompt and output so far. */
+/* A preempted sequence continues as if it had not been: its new sampler is made from its prompt and its output so far.
+ */
 static void test_preemption(void) {
 	enum { VOCAB = 300, PROMPT = 20, TOTAL = 120 };
 	static float logits[TOTAL][VOCAB];
@@ -340,7 +341,7 @@ static void test_preemption(void) {
 	fg_sampler *sampler = make(&s, VOCAB);
 	int32_t copied[PROMPT];
 	memcpy(copied, history, sizeof copied);
-	for (int i = 0; i < PROMPT; i++) history[i] = -5; /* the sampler owns what it needs */
+	for (int i = 0; i < PROMPT; i++) history[i] = -5; /* the sampler has copied what it needs */
 	for (int i = PROMPT; i < TOTAL; i++) history[i] = fg_sampler_sample(sampler, logits[i], NULL, i, scratch);
 	fg_sampler_free(sampler);
 	memcpy(history, copied, sizeof copied);
@@ -354,7 +355,7 @@ static void test_preemption(void) {
 	free(scratch);
 }
 
-/* Rows do not touch each other: interleaved samplers on one scratch give what each gives alone. */
+/* Rows are independent: interleaved samplers on one scratch draw what each draws alone. */
 static void test_independence(void) {
 	enum { VOCAB = 500, ROWS = 8, STEPS = 50 };
 	static float logits[ROWS][VOCAB];

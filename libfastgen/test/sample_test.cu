@@ -1,9 +1,9 @@
 /*
- * sample_test.cu - the CUDA sampler against the CPU's: the same tokens to the bit, the same log probabilities to
- * rounding.
+ * sample_test.cu - compares the CUDA sampler with the CPU's: the same tokens to the bit, the same log probabilities up
+ * to rounding.
  *
- * Exit status 1 on a difference. With the argument `quick`, a few small cases, for compute-sanitizer. Without a device
- * says so and passes. ops_bench.cu times it.
+ * Exit status 1 on a difference. With the argument `quick` it runs a few small cases, for compute-sanitizer. Without a
+ * device it says so and passes. ops_bench.cu times the sampler.
  */
 #include "../cuda/sampling/sample.cuh"
 #include "array.cuh"
@@ -115,7 +115,7 @@ struct Counts {
 	long rows, drawn, empty, logprobs, tops, differ;
 };
 
-/* n rows of vocab, each round with fresh parameters in every slot, then `tokens` tokens. */
+/* n rows of vocab logits. In each round every slot gets new parameters and then samples `tokens` tokens. */
 static void test_rows(int32_t vocab, int32_t n, int rounds, int tokens, Counts &counts) {
 	const int32_t slots = n + 3, words = (vocab + 31) / 32;
 	const fg_config config = make_config(vocab, slots);

@@ -1,5 +1,5 @@
 /*
- * threads_test.c - the pool runs every item once, whatever the loops' sizes and the gaps between them.
+ * threads_test.c - checks that the pool runs every item once, whatever the loops' sizes and the gaps between them.
  */
 #include "../cpu/threads.h"
 #include "../clock.h"
@@ -30,7 +30,7 @@ static void count(void *argument, int32_t i, int32_t thread) {
 	atomic_fetch_add((atomic_long *)argument, 1);
 }
 
-/* Loops of nothing, one right after the other, each larger than the one before or smaller: a worker is late to most. */
+/* Loops that do nothing, one right after the other and of varying size: workers are late to most of them. */
 static void check_late_workers(int32_t n_threads) {
 	fg_pool *pool;
 	if (fg_pool_new(n_threads, &pool)) abort();
@@ -60,7 +60,7 @@ int main(void) {
 			fg_parallel(pool, n, item, &l);
 			for (int32_t i = 0; i < MAX_ITEMS; i++) wrong += atomic_load(&l.ran[i]) != (i < n);
 			wrong += atomic_load(&l.bad_thread);
-			/* long enough, now and then, for the workers to fall asleep */
+			/* now and then, long enough for the workers to fall asleep */
 			if (round % 100 == 0) nanosleep(&(struct timespec){.tv_nsec = 200000}, NULL);
 		}
 		CHECK(wrong == 0, "%d threads: %ld items", n_threads, wrong);
