@@ -65,9 +65,9 @@ constexpr bool gemm_sm90_even(int n) {
  * of the best cut. */
 std::vector<Sm90Cut> gemm_sm90_cuts(int rows, int n, Output output, double enough);
 
-/* y [n][rows], or as Output says, = x [n][cols] * w [rows][cols]^T, launched on `stream`. cols is a multiple of 8,
- * and so is the width of y, except with F32; x, w and y are aligned to 16 bytes. The tile must be able to make the
- * output. w must be in place before the preceding kernel begins. sm_90 only. Returns the launch's error. */
+/* y [n][rows], or as Output says, = x [n][cols] * w [rows][cols]^T, launched on `stream`. cols and, except with F32,
+ * the width of y are multiples of 8; x, w and y are aligned to 16 bytes. The tile must be able to make the output. w
+ * must be in place before the preceding kernel begins. sm_90 only. Returns the launch's error. */
 cudaError_t gemm_sm90(const Sm90Cut &cut, const bf16 *x, const bf16 *w, void *y, int rows, int cols, int n,
                       Output output, cudaStream_t stream);
 

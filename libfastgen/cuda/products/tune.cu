@@ -18,8 +18,8 @@ namespace fg {
 
 namespace {
 
-/* Products of so many tokens and more are bound by the power that the device may draw. A short trial of a product alone
- * says too little about that, so its fastest candidates are timed again within a layer, on a loaded device. */
+/* Products of this many tokens or more are limited by the power that the device may draw. A short trial of a product
+ * alone says too little about that, so its fastest candidates are timed again within a layer, on a loaded device. */
 constexpr int32_t MANY_TOKENS = 1024;
 
 /* ---- the file of choices ---- */
