@@ -11,6 +11,10 @@ enum { FG_ERROR_BYTES = 512 };
 /* Sets this thread's message and returns `status`, so that a check reads `return fg_fail(FG_INVALID, "...", ...)`. */
 fg_status fg_fail(fg_status status, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* Notes that a failure is this slot's alone, for fg_error_slot, and returns `status`. Call it after fg_fail; FG_OK
+ * passes. */
+fg_status fg_fail_slot(fg_status status, int32_t slot);
+
 /* This thread's message, to carry it to another one: the rank threads' failures are reported by fg_wait and fg_ready.
  */
 const char *fg_error_text(void);
