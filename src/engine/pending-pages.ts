@@ -25,22 +25,25 @@ export class PendingPages {
 
   /**
    * The page to wait for when another sequence computes page `first` of `seq`: the last one that both have in common, because
-   * pages are computed in order. Also how many pages were looked at to find it. Null when no sequence computes page `first`.
+   * pages are computed in order. Also how many pages they have in common. Null when no sequence computes page `first`.
    */
-  awaited(seq: Sequence, first: number): { key: bigint; pages: number } | null {
+  awaited(seq: Sequence, first: number): { key: bigint; common: number } | null {
     const other = first < seq.sharablePages ? this.computedBy.get(seq.key(first)) : undefined;
-    if (!other) return null;
-    const common = commonPages(seq, other, first);
-    const key = other.key(Math.max(first, common - 1));
+    if (!other || other.root !== seq.root) return null;
+    const common = commonPages(seq, other);
+    // The hashes are the same, and the tokens are not.
+    if (common <= first) return null;
+    seq.adoptKeys(other, common);
+    const key = seq.key(common - 1);
     // Where hashes collide, that page may be another sequence's to compute.
-    return { key: this.computedBy.get(key) === other ? key : seq.key(first), pages: 1 + common };
+    return { key: this.computedBy.get(key) === other ? key : seq.key(first), common };
   }
 }
 
-/** How many leading full pages `seq` and the prompt of `other` have in common. It is known of the first `known`. */
-function commonPages(seq: Sequence, other: Sequence, known: number): number {
+/** How many leading full pages `seq` and the prompt of `other` have in common. */
+function commonPages(seq: Sequence, other: Sequence): number {
   const same = (from: number, to: number) => bytesOf(seq.tokens, from, to).equals(bytesOf(other.tokens, from, to));
-  let low = known;
+  let low = 0;
   let high = Math.min(seq.sharablePages, other.promptPages);
   if (low < high && same(low, high)) return high;
   while (low + 1 < high) {

@@ -1,4 +1,4 @@
-/** The scheduler against the fake library: whatever is thrown at it, each sequence ends with what it would say alone. */
+/** The scheduler against the fake library: whatever is thrown at it, each sequence generates what it would generate alone. */
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { GREEDY } from "../engine-config.ts";
@@ -101,7 +101,7 @@ function rigFor(s: typeof settings extends fc.Arbitrary<infer T> ? T : never): R
   return rig;
 }
 
-test("every sequence ends with what it gives alone, whatever runs beside it", () => {
+test("every sequence generates what it would alone, whatever runs beside it", () => {
   let preemptions = 0;
   let copies = 0;
   let hits = 0;

@@ -32,8 +32,10 @@ import { WaitingQueue } from "./waiting-queue.ts";
 
 /** Steps that pass before a sequence that did not fit is looked at again. The running ones are closer to their ends then. */
 const AGING_STEPS = 7;
-/** Pages that one plan looks up or compares for sequences that it then parks: a millisecond or two, however many wait. */
-export const MOST_PARKING_PAGES = 4096;
+/** Page lookups that one plan spends on sequences that it then parks: about a millisecond, however many wait. */
+export const MOST_PARKING_LOOKUPS = 1024;
+/** Pages that are compared in the time of one lookup. */
+const COMPARED_PER_LOOKUP = 16;
 
 export interface SchedulerConfig {
   maxSeqs: number;
@@ -271,8 +273,8 @@ export class Scheduler {
     }
     let left = budget;
     let forecastReady = false;
-    let parkingPages = 0;
-    while (left > 0 && this.freeSlots.length > 0 && parkingPages < MOST_PARKING_PAGES) {
+    let parkingLookups = 0;
+    while (left > 0 && this.freeSlots.length > 0 && parkingLookups < MOST_PARKING_LOOKUPS) {
       const seq = this.queue.oldestReady();
       // A sequence whose last token is still being sampled goes on after the next commit.
       if (!seq || seq.pendingSamples > 0) break;
@@ -280,7 +282,7 @@ export class Scheduler {
       const awaited = this.pendingPages.awaited(seq, nodes.length);
       if (awaited) {
         this.queue.park(seq, awaited.key);
-        parkingPages += awaited.pages;
+        parkingLookups += 1 + nodes.length + awaited.common / COMPARED_PER_LOOKUP;
         continue;
       }
       if (!forecastReady) {
@@ -368,16 +370,16 @@ export class Scheduler {
     this.freeSlots.push(seq.slot);
     seq.slot = -1;
     for (let i = seq.pages.length - 1; i >= 0; i--) this.cache.release(seq.pages[i]!);
-    for (let i = seq.nodes.length; i < seq.promptPages; i++) this.stopAwaiting(seq, i);
+    for (let i = seq.nodes.length; i < seq.promptPages; i++) this.stopAwaiting(seq, i, null);
     seq.pages.length = seq.nodes.length = 0;
     seq.sentPages = seq.scheduled = seq.computed = 0;
     this.blockedSteps = 0;
   }
 
-  /** `seq` has computed page `index`, or never will: the sequences that wait for it are ready. */
-  private stopAwaiting(seq: Sequence, index: number): void {
+  /** `seq` has computed page `index`, which is `node` now, or never will (null): the sequences that wait for it are ready. */
+  private stopAwaiting(seq: Sequence, index: number, node: PageNode | null): void {
     if (!this.pendingPages.remove(seq, index)) return;
-    this.queue.unpark(seq.key(index));
+    this.queue.unpark(seq.key(index), node);
     this.blockedSteps = 0;
   }
 
@@ -438,8 +440,8 @@ export class Scheduler {
     while ((seq.nodes.length + 1) * PAGE_TOKENS <= seq.computed) {
       const i = seq.nodes.length;
       const parent = i === 0 ? seq.root : seq.nodes[i - 1]!;
-      this.stopAwaiting(seq, i);
       const node = cache.register(parent, seq.key(i), seq.tokens, i * PAGE_TOKENS, seq.pages[i]!);
+      this.stopAwaiting(seq, i, node);
       if (!node) return;
       if (seq.isPrivate) seq.privateNodes.push(node);
       seq.nodes.push(node);

@@ -37,7 +37,7 @@ export class Sequence {
   promptLogprobs: TokenLogprobs | null = null;
   /** Every node made below a private root, to be forgotten with the sequence. */
   readonly privateNodes: PageNode[] = [];
-  /** While it waits: the last of the cached pages that it was found to share. */
+  /** While it waits: the last of the leading pages that are known to be its own content in the cache. */
   lastMatch: PageNode | null = null;
   /** While it is parked: the key of the page that it waits for, which another sequence computes. */
   awaitedKey: bigint | null = null;
@@ -113,6 +113,11 @@ export class Sequence {
       this.keys.push(pageKey(parent, this.tokens.subarray(i * PAGE_TOKENS, (i + 1) * PAGE_TOKENS)));
     }
     return this.keys[index]!;
+  }
+
+  /** Takes over the keys of the first `count` pages from a sequence with the same root and the same tokens in them. */
+  adoptKeys(other: Sequence, count: number): void {
+    for (let i = this.keys.length; i < count; i++) this.keys.push(other.key(i));
   }
 
   /**

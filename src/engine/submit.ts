@@ -22,11 +22,10 @@ export function submitStep(engine: StepTaker, scheduler: Scheduler, plan: StepPl
       return true;
     } catch (thrown) {
       const error = asFastgenError(thrown);
-      const slot = engine.refusedSlot;
-      // Copies that cannot be made would come back with every later step: the page cache counts on them.
-      const isCopyFault = slot < 0 && error.kind === "internal" && plan.copyCount > 0;
+      // Copies that the library does not accept would come back with every later step: the page cache counts on them.
+      const isCopyFault = error.kind === "internal" && plan.copyCount > 0;
       if (error.kind === "device" || isCopyFault) throw error;
-      scheduler.refuse(plan, slot, error);
+      scheduler.refuse(plan, engine.refusedSlot, error);
     }
   }
   return false;

@@ -31,7 +31,7 @@ test("whatever is added, parked, unparked and removed, the oldest that is not pa
           queue.park(first, key);
           inside.set(first, key);
         } else if (kind === "unpark") {
-          queue.unpark(key);
+          queue.unpark(key, null);
           for (const [seq, awaited] of inside) if (awaited === key) inside.set(seq, null);
         } else if (kind === "take" && first) {
           queue.remove(first);

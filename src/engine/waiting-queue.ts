@@ -3,6 +3,7 @@
  * one is parked under the last of them: planning does not look at it again until that page is computed, or nobody
  * computes it any longer. It then returns to its place in the order of arrival.
  */
+import type { PageNode } from "./page-cache.ts";
 import type { Sequence } from "./sequence.ts";
 
 export class WaitingQueue {
@@ -41,7 +42,7 @@ export class WaitingQueue {
     return this.ready[0];
   }
 
-  /** Parks a ready sequence until unpark(key). */
+  /** Parks a ready sequence until unpark(key). It has all tokens up to that page in common with whoever computes it. */
   park(seq: Sequence, key: bigint): void {
     this.sort();
     this.ready.splice(placeOf(this.ready, seq), 1);
@@ -51,13 +52,14 @@ export class WaitingQueue {
     else this.parked.set(key, new Set([seq]));
   }
 
-  /** Makes the sequences ready that are parked under `key`. */
-  unpark(key: bigint): void {
+  /** Makes the sequences ready that are parked under `key`. `node` is that page, when it has been computed. */
+  unpark(key: bigint, node: PageNode | null): void {
     const group = this.parked.get(key);
     if (!group) return;
     this.parked.delete(key);
     for (const seq of group) {
       seq.awaitedKey = null;
+      if (node) seq.lastMatch = node;
       this.makeReady(seq);
     }
   }
