@@ -59,6 +59,8 @@ export async function main(args: string[]): Promise<StepRecord[]> {
   });
   engine.loadRandom(0);
   const { pages, hostPages } = engine.ready();
+  // The library may make host memory in the background.
+  while (engine.progress().hostPages < hostPages) Bun.sleepSync(10);
   const scheduler = new Scheduler({
     maxSeqs,
     maxStepTokens,
