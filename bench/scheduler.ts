@@ -54,7 +54,7 @@ export function timeSteps(sequences: number, output: number, steps: number): Rec
     scheduler.plan(plan);
     const planned = performance.now();
     const full = plan.seqCount === sequences && plan.tokenCount === sequences;
-    if (scheduler.stepsOut < FG.STEPS_IN_FLIGHT) continue;
+    if (scheduler.stepsInFlight < FG.STEPS_IN_FLIGHT) continue;
     const before = performance.now();
     scheduler.commit(result);
     const committed = performance.now();

@@ -75,9 +75,10 @@ export function simulate(setting: Setting): Simulation {
   const rowsOut: number[] = [];
   let microseconds = 0;
   while (scheduler.aliveCount > 0) {
-    while (scheduler.stepsOut < FG.STEPS_IN_FLIGHT && scheduler.plan(plan)) {
+    while (scheduler.stepsInFlight < FG.STEPS_IN_FLIGHT && scheduler.plan(plan)) {
       microseconds += stepTime(plan);
       rowsOut.push(plan.rowCount);
+      plan.submitted();
     }
     const rows = rowsOut.shift()!;
     for (let i = 0; i < rows; i++) ids[i] = ends > 0 && random() < 1 / ends ? STOP_ID : STOP_ID + 1;

@@ -59,6 +59,8 @@ export async function main(args: string[]): Promise<StepRecord[]> {
   });
   engine.loadRandom(0);
   const { pages, hostPages } = engine.ready();
+  // The library may make host memory in the background.
+  while (engine.progress().hostPages < hostPages) Bun.sleepSync(10);
   const scheduler = new Scheduler({
     maxSeqs,
     maxStepTokens,
@@ -74,13 +76,15 @@ export async function main(args: string[]): Promise<StepRecord[]> {
   const done: StepRecord[] = [];
   const out: StepRecord[] = [];
   const start = performance.now();
-  while (scheduler.aliveCount > 0 || scheduler.stepsOut > 0) {
-    while (scheduler.stepsOut < FG.STEPS_IN_FLIGHT) {
+  while (scheduler.aliveCount > 0 || scheduler.stepsInFlight > 0) {
+    while (scheduler.stepsInFlight < FG.STEPS_IN_FLIGHT) {
       const before = performance.now();
       if (!scheduler.plan(plan)) break;
       const planned = performance.now();
+      const record = describe(plan);
+      const described = performance.now();
       engine.submit(plan);
-      out.push({ ...describe(plan), plan: planned - before, submit: performance.now() - planned });
+      out.push({ ...record, plan: planned - before, submit: performance.now() - described });
     }
     const result = engine.wait();
     const waited = performance.now();

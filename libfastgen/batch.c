@@ -146,6 +146,7 @@ fg_batch *fg_batch_new(const fg_ops *ops, const fg_config *config, const fg_step
 		fill->slot = s->fills[i].slot;
 		*status = ops->sampler_new(config, &s->fills[i].sampling, &fill->sampler);
 		if (*status) {
+			fg_fail_slot(*status, fill->slot);
 			fg_batch_free(ops, x.batch);
 			return NULL;
 		}

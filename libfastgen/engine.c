@@ -37,7 +37,7 @@ struct fg_engine {
 	atomic_int load_cancel;
 	atomic_int load_left; /* ranks that are still loading */
 
-	int32_t ready;
+	atomic_int ready; /* 1: the capacity is known */
 	fg_capacity capacity;
 	int32_t tracing;
 	fg_command *steps[FG_STEPS_IN_FLIGHT]; /* submitted and not waited for, oldest first */
@@ -50,6 +50,7 @@ struct fg_engine {
 static void run_step(rank_state *r, fg_command *c) {
 	const fg_ops *ops = r->engine->ops;
 	fg_trace *trace = c->traced ? r->trace : NULL;
+	if (c->n_copies) ops->copy_pages(r->ctx, c->copies, c->n_copies);
 	uint64_t start = trace ? ops->mark(r->ctx) : 0;
 	ops->step_begin(r->ctx, c->batch);
 	/* A trace needs to see every op. */
@@ -80,7 +81,6 @@ static void *rank_main(void *argument) {
 		case FG_CMD_LOAD: status = run_load(r); break;
 		case FG_CMD_READY: status = e->ops->ready(r->ctx, &r->capacity); break;
 		case FG_CMD_STEP: run_step(r, c); break;
-		case FG_CMD_COPY: e->ops->copy_pages(r->ctx, c->copies, c->n_copies); break;
 		case FG_CMD_QUIT:
 			if (r->ctx) e->ops->close(r->ctx);
 			r->ctx = NULL;
@@ -221,12 +221,22 @@ FG_API fg_status fg_load_random(fg_engine *e, uint64_t seed) {
 	return start_load(e);
 }
 
+static int32_t host_pages(const fg_engine *e) {
+	int32_t n = e->capacity.n_host_pages;
+	for (int32_t r = 0; e->ops->host_pages && r < e->n_started; r++) {
+		int32_t made = e->ops->host_pages(e->ranks[r].ctx);
+		if (made < n) n = made;
+	}
+	return n;
+}
+
 FG_API fg_status fg_progress(fg_engine *e, fg_load_progress *progress) {
 	if (!e || !progress) return fg_fail(FG_INVALID, "engine or progress is NULL");
 	*progress = (fg_load_progress){
 		.done = atomic_load(&e->load_done),
 		.total = e->load_total,
 		.finished = e->load && !atomic_load(&e->load_left),
+		.n_host_pages = e->ready ? host_pages(e) : 0,
 	};
 	return FG_OK;
 }
@@ -261,21 +271,40 @@ static fg_status check_ready(fg_engine *e) {
 	return fg_fail(FG_INVALID, "call fg_ready before the first step");
 }
 
+/* The step as a command that owns all it needs. NULL, with fg_error's text set, on failure. */
+static fg_command *new_step(fg_engine *e, const fg_step *step, fg_status *status) {
+	fg_command *c = fg_command_new(FG_CMD_STEP);
+	if (!c) {
+		*status = FG_OUT_OF_MEMORY;
+		return NULL;
+	}
+	size_t bytes = (size_t)step->n_copies * sizeof *step->copies;
+	if (bytes) {
+		c->copies = malloc(bytes);
+		if (!c->copies) {
+			*status = fg_fail(FG_OUT_OF_MEMORY, "no memory for a list of %d page copies", step->n_copies);
+			fg_command_free(c);
+			return NULL;
+		}
+		memcpy(c->copies, step->copies, bytes);
+		c->n_copies = step->n_copies;
+	}
+	c->batch = fg_batch_new(e->ops, &e->config, step, status);
+	if (c->batch) return c;
+	fg_command_free(c);
+	return NULL;
+}
+
 FG_API fg_status fg_submit(fg_engine *e, const fg_step *step) {
 	fg_status status = check_ready(e);
 	if (status) return status;
 	if (e->n_steps == FG_STEPS_IN_FLIGHT) {
 		return fg_fail(FG_BUSY, "%d steps are in flight already; call fg_wait first", FG_STEPS_IN_FLIGHT);
 	}
-	status = fg_slots_check(&e->slots, &e->config, e->capacity.n_pages, step);
+	status = fg_slots_check(&e->slots, &e->config, e->capacity.n_pages, host_pages(e), step);
 	if (status) return status;
-	fg_command *c = fg_command_new(FG_CMD_STEP);
-	if (!c) return FG_OUT_OF_MEMORY;
-	c->batch = fg_batch_new(e->ops, &e->config, step, &status);
-	if (!c->batch) {
-		fg_command_free(c);
-		return status;
-	}
+	fg_command *c = new_step(e, step, &status);
+	if (!c) return status;
 	fg_slots_apply(&e->slots, &e->config, step);
 	c->step = e->next_step++;
 	c->traced = e->tracing;
@@ -340,39 +369,6 @@ FG_API fg_status fg_wait(fg_engine *e, fg_result *result) {
 	if (!status) copy_result(c->batch, &e->config, result);
 	drop_step(e);
 	return status;
-}
-
-FG_API fg_status fg_copy_pages(fg_engine *e, const fg_page_copy *copies, int32_t n_copies) {
-	fg_status status = check_ready(e);
-	if (status) return status;
-	if (n_copies < 0 || (n_copies && !copies)) return fg_fail(FG_INVALID, "copies is NULL or n_copies is negative");
-	for (int32_t i = 0; i < n_copies; i++) {
-		const fg_page_copy *p = &copies[i];
-		if (p->page < 0 || p->page >= e->capacity.n_pages) {
-			return fg_fail(FG_INVALID, "copy %d names page %d; there are %d", i, p->page, e->capacity.n_pages);
-		}
-		if (p->host_page < 0 || p->host_page >= e->capacity.n_host_pages) {
-			return fg_fail(FG_INVALID, "copy %d names host page %d; there are %d", i, p->host_page,
-			               e->capacity.n_host_pages);
-		}
-		if (p->direction != FG_TO_HOST && p->direction != FG_TO_DEVICE) {
-			return fg_fail(FG_INVALID, "copy %d has direction %d; it must be FG_TO_HOST or FG_TO_DEVICE", i,
-			               p->direction);
-		}
-	}
-	if (!n_copies) return FG_OK;
-	fg_command *c = fg_command_new(FG_CMD_COPY);
-	if (!c) return FG_OUT_OF_MEMORY;
-	c->copies = malloc((size_t)n_copies * sizeof *copies);
-	if (!c->copies) {
-		fg_command_free(c);
-		return fg_fail(FG_OUT_OF_MEMORY, "no memory for a list of %d page copies", n_copies);
-	}
-	memcpy(c->copies, copies, (size_t)n_copies * sizeof *copies);
-	c->n_copies = n_copies;
-	c->detached = 1;
-	fg_queue_push(&e->queue, c);
-	return FG_OK;
 }
 
 /* ---- tracing ---- */

@@ -48,7 +48,8 @@ fg_status fg_slots_init(fg_slots *slots, const fg_config *config);
 void fg_slots_free(fg_slots *slots);
 
 /* Refuses a step that cannot run. Changes nothing that a later check could see. */
-fg_status fg_slots_check(fg_slots *slots, const fg_config *config, int32_t n_pages, const fg_step *step);
+fg_status fg_slots_check(fg_slots *slots, const fg_config *config, int32_t n_pages, int32_t n_host_pages,
+                         const fg_step *step);
 
 /* Applies a step that fg_slots_check has accepted. */
 void fg_slots_apply(fg_slots *slots, const fg_config *config, const fg_step *step);

@@ -35,7 +35,7 @@ extern "C" {
 #endif
 
 enum {
-	FG_ABI_VERSION = 1,
+	FG_ABI_VERSION = 2,
 	FG_PAGE_TOKENS = 64,      /* tokens in one KV page */
 	FG_STEPS_IN_FLIGHT = 2,   /* steps that may be submitted and not yet waited for */
 	FG_MAX_LOGPROBS = 20,     /* most alternatives returned for one row */
@@ -137,7 +137,10 @@ typedef struct {
 	uint64_t done;    /* bytes read so far */
 	uint64_t total;   /* bytes to read; 0 before fg_load */
 	int32_t finished; /* 1 once loading has succeeded or failed: fg_ready then returns at once */
-	int32_t reserved;
+	/* The number of host pages that copies may name by now, from page 0 on; 0 before fg_ready. It grows to
+	 * fg_capacity.n_host_pages as the library makes the memory, or stays below that where the machine gives no more. It
+	 * never falls. */
+	int32_t n_host_pages;
 } fg_load_progress;
 
 typedef struct {
@@ -214,6 +217,14 @@ typedef struct {
 	int32_t mask;       /* row of fg_step.masks that applies to the sampled token, or -1 */
 } fg_step_seq;
 
+typedef enum { FG_TO_HOST = 0, FG_TO_DEVICE = 1 } fg_direction;
+
+typedef struct {
+	int32_t page; /* device page */
+	int32_t host_page;
+	int32_t direction; /* fg_direction */
+} fg_page_copy;
+
 /* One ragged batch. By convention the sequences with n_new == 1 come first. While one sequence of a
  * step writes to a page, no other sequence of that step may use the page. */
 typedef struct {
@@ -222,12 +233,17 @@ typedef struct {
 	int32_t n_page_updates;
 	int32_t n_fills;
 	int32_t n_masks;
-	int32_t reserved;
+	int32_t n_copies;
 	const fg_step_seq *seqs;            /* [n_seqs] */
 	const int32_t *tokens;              /* [n_tokens], sequence after sequence; FG_LAST_SAMPLED where n_new == 1 */
 	const fg_page_update *page_updates; /* [n_page_updates], applied before the step */
 	const fg_slot_fill *fills;          /* [n_fills], applied before the step */
 	const uint32_t *masks;              /* [n_masks][(vocab_size + 31) / 32]: bit i set = token i is allowed */
+	/* [n_copies]: KV pages to copy between device and host before the step, in this order: a page or host page may be
+	 * the source of one copy and the target of a later one. Copies to the device come after the steps already
+	 * submitted. Copies to the host may run beside those that have not been waited for, which may read such a page and
+	 * must not write to it. */
+	const fg_page_copy *copies;
 } fg_step;
 
 /*
@@ -250,14 +266,6 @@ typedef struct {
 	double idle_seconds;     /* out: time the device had nothing to do before it */
 } fg_result;
 
-typedef enum { FG_TO_HOST = 0, FG_TO_DEVICE = 1 } fg_direction;
-
-typedef struct {
-	int32_t page; /* device page */
-	int32_t host_page;
-	int32_t direction; /* fg_direction */
-} fg_page_copy;
-
 /* A model and all that runs it: weights, slots, KV pages, rank threads. From fg_open to fg_close. */
 typedef struct fg_engine fg_engine;
 
@@ -267,6 +275,11 @@ FG_API int32_t fg_abi_version(void);
 /* Why the last failing call on this thread failed: one sentence that names the cause and the cure. Never NULL. Valid
  * until the next call on this thread. */
 FG_API const char *fg_error(void);
+
+/* The slot that the last failing fg_submit on this thread was refused for: without this slot's sequence, fill and page
+ * updates the rest of the step may be accepted. -1 when no single slot was at fault. Valid as long as fg_error's text.
+ */
+FG_API int32_t fg_error_slot(void);
 
 /* Devices this library can use. 0 devices is FG_OK. */
 FG_API fg_status fg_devices(int32_t *count);
@@ -288,18 +301,14 @@ FG_API fg_status fg_progress(fg_engine *engine, fg_load_progress *progress);
 /* Waits until the weights are in place, allocates the KV cache (and captures graphs), and says what fits. */
 FG_API fg_status fg_ready(fg_engine *engine, fg_capacity *capacity);
 
-/* Queues a step and returns at once. FG_BUSY when FG_STEPS_IN_FLIGHT steps are in flight already. */
+/* Queues a step, with its page copies before it, and returns at once. FG_BUSY when FG_STEPS_IN_FLIGHT steps are in
+ * flight already. When the step is refused, none of its copies is made; fg_error_slot says whether one slot is the
+ * reason. */
 FG_API fg_status fg_submit(fg_engine *engine, const fg_step *step);
 
 /* Waits for the oldest step in flight and fills in its result. FG_INVALID when none is in flight. When the step itself
  * failed, its status is returned; the steps after it still run. */
 FG_API fg_status fg_wait(fg_engine *engine, fg_result *result);
-
-/* Copies KV pages between device and host, before the next step submitted, in the order of the list: a page or host
- * page may be the source of one copy and the target of a later one. Copies to the device come after the steps already
- * submitted. Copies to the host may run beside those that have not been waited for, which may read such a page and must
- * not write to it. */
-FG_API fg_status fg_copy_pages(fg_engine *engine, const fg_page_copy *copies, int32_t n_copies);
 
 /* Records every op from the next step on; fg_trace_stop writes them to `path` in Chrome's trace event format (JSON). */
 FG_API fg_status fg_trace_start(fg_engine *engine);

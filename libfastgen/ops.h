@@ -183,6 +183,9 @@ typedef struct {
 	fg_status (*step_wait)(fg_ctx *ctx, fg_batch *batch);
 	/* Copies KV pages between device and host, in order with the steps. On the rank thread. */
 	void (*copy_pages)(fg_ctx *ctx, const fg_page_copy *copies, int32_t n_copies);
+	/* Host pages that copies may name by now, of the capacity's: never fewer than before. Any thread, after ready. NULL
+	 * for a library whose ready makes them all. */
+	int32_t (*host_pages)(fg_ctx *ctx);
 
 	/* residual[t] = embed[tokens[t]] */
 	void (*embed)(fg_ctx *ctx, const fg_batch *batch, void *residual);

@@ -72,13 +72,11 @@ void fg_queue_finish(fg_queue *q, fg_command *c, fg_status status) {
 		c->status = status;
 		snprintf(c->error, sizeof c->error, "%s", fg_error());
 	}
-	int last = --c->ranks_left == 0, owned = last && c->detached;
-	if (last) {
+	if (--c->ranks_left == 0) {
 		q->unfinished--;
 		pthread_cond_broadcast(&q->done);
 	}
 	pthread_mutex_unlock(&q->lock);
-	if (owned) fg_command_free(c);
 }
 
 fg_status fg_queue_wait(fg_queue *q, fg_command *c) {

@@ -8,20 +8,19 @@
 
 #include <pthread.h>
 
-typedef enum { FG_CMD_OPEN, FG_CMD_LOAD, FG_CMD_READY, FG_CMD_STEP, FG_CMD_COPY, FG_CMD_QUIT } fg_command_kind;
+typedef enum { FG_CMD_OPEN, FG_CMD_LOAD, FG_CMD_READY, FG_CMD_STEP, FG_CMD_QUIT } fg_command_kind;
 
 typedef struct fg_command {
 	struct fg_command *next[FG_MAX_RANKS];
 	fg_command_kind kind;
 	int32_t ranks_left;         /* that have not finished it */
-	int32_t detached;           /* nobody waits for it: the last rank frees it */
 	fg_status status;           /* of the first rank that failed */
 	char error[FG_ERROR_BYTES]; /* and its message */
 	fg_batch *batch;            /* STEP */
 	uint64_t step;              /* STEP: its number */
 	int32_t traced;             /* STEP */
-	int32_t n_copies;           /* COPY */
-	fg_page_copy *copies;       /* COPY; freed with the command */
+	int32_t n_copies;           /* STEP */
+	fg_page_copy *copies;       /* STEP: made before it; freed with the command */
 } fg_command;
 
 typedef struct {

@@ -42,7 +42,6 @@ void fg_slots_free(fg_slots *slots) {
 
 static fg_status check_counts(const fg_config *config, const fg_step *s) {
 	if (!s) return fg_fail(FG_INVALID, "the step is NULL");
-	if (s->reserved) return fg_fail(FG_INVALID, "the step's reserved is %d; it must be 0", s->reserved);
 	if (s->n_seqs < 1 || s->n_seqs > config->options.max_seqs) {
 		return fg_fail(FG_INVALID, "the step has %d sequences; it must have 1 to max_seqs = %d", s->n_seqs,
 		               config->options.max_seqs);
@@ -51,17 +50,33 @@ static fg_status check_counts(const fg_config *config, const fg_step *s) {
 		return fg_fail(FG_INVALID, "the step has %d tokens; it must have 1 to max_step_tokens = %d", s->n_tokens,
 		               config->options.max_step_tokens);
 	}
-	if (s->n_page_updates < 0 || s->n_fills < 0 || s->n_masks < 0 || s->n_fills > config->options.max_seqs ||
-	    s->n_masks > s->n_seqs) {
-		return fg_fail(
-			FG_INVALID,
-			"the step has %d page updates, %d fills and %d masks; none may be negative, fills at most max_seqs = "
-			"%d, masks at most n_seqs = %d",
-			s->n_page_updates, s->n_fills, s->n_masks, config->options.max_seqs, s->n_seqs);
+	if (s->n_page_updates < 0 || s->n_fills < 0 || s->n_masks < 0 || s->n_copies < 0 ||
+	    s->n_fills > config->options.max_seqs || s->n_masks > s->n_seqs) {
+		return fg_fail(FG_INVALID,
+		               "the step has %d page updates, %d fills, %d masks and %d copies; none may be negative, fills at "
+		               "most max_seqs = %d, masks at most n_seqs = %d",
+		               s->n_page_updates, s->n_fills, s->n_masks, s->n_copies, config->options.max_seqs, s->n_seqs);
 	}
 	if (!s->seqs || !s->tokens || (s->n_page_updates && !s->page_updates) || (s->n_fills && !s->fills) ||
-	    (s->n_masks && !s->masks)) {
+	    (s->n_masks && !s->masks) || (s->n_copies && !s->copies)) {
 		return fg_fail(FG_INVALID, "an array of the step is NULL but its count is not 0");
+	}
+	return FG_OK;
+}
+
+static fg_status check_copies(int32_t n_pages, int32_t n_host_pages, const fg_step *s) {
+	for (int32_t i = 0; i < s->n_copies; i++) {
+		const fg_page_copy *p = &s->copies[i];
+		if (p->page < 0 || p->page >= n_pages) {
+			return fg_fail(FG_INVALID, "copy %d names page %d; there are %d", i, p->page, n_pages);
+		}
+		if (p->host_page < 0 || p->host_page >= n_host_pages) {
+			return fg_fail(FG_INVALID, "copy %d names host page %d; there are %d", i, p->host_page, n_host_pages);
+		}
+		if (p->direction != FG_TO_HOST && p->direction != FG_TO_DEVICE) {
+			return fg_fail(FG_INVALID, "copy %d has direction %d; it must be FG_TO_HOST or FG_TO_DEVICE", i,
+			               p->direction);
+		}
 	}
 	return FG_OK;
 }
@@ -184,18 +199,22 @@ static fg_status check_tokens(const fg_slots *slots, const fg_config *config, co
 	return FG_OK;
 }
 
-fg_status fg_slots_check(fg_slots *slots, const fg_config *config, int32_t n_pages, const fg_step *s) {
+fg_status fg_slots_check(fg_slots *slots, const fg_config *config, int32_t n_pages, int32_t n_host_pages,
+                         const fg_step *s) {
 	slots->check++;
 	fg_status status = check_counts(config, s);
+	if (!status) status = check_copies(n_pages, n_host_pages, s);
 	if (!status) status = check_fills(slots, config, s);
 	if (!status) status = check_updates(slots, config, n_pages, s);
 	int64_t n_tokens = 0;
 	for (int32_t i = 0; !status && i < s->n_seqs; i++) {
+		const fg_step_seq *q = &s->seqs[i];
 		status = check_seq(slots, config, s, i);
-		if (!status && n_tokens + s->seqs[i].n_new <= s->n_tokens) {
-			status = check_tokens(slots, config, &s->seqs[i], s->tokens + n_tokens);
+		if (!status && n_tokens + q->n_new <= s->n_tokens) {
+			status = check_tokens(slots, config, q, s->tokens + n_tokens);
 		}
-		n_tokens += s->seqs[i].n_new;
+		fg_fail_slot(status, q->slot);
+		n_tokens += q->n_new;
 	}
 	if (!status && n_tokens != s->n_tokens) {
 		status = fg_fail(FG_INVALID, "n_tokens is %d and the sequences have %lld new tokens", s->n_tokens,

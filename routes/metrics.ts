@@ -56,7 +56,7 @@ export class Metrics {
     gauge("vllm:num_requests_running", "Sequences in the running batch.", ({ stats }) => stats.running);
     gauge("vllm:num_requests_waiting", "Sequences waiting for a slot.", ({ stats }) => stats.waiting);
     gauge("vllm:num_requests_swapped", "Sequences whose KV pages are on the host.", ({ stats }) => stats.swapped);
-    gauge("vllm:kv_cache_usage_perc", "KV cache in use; 1 = all of it.", ({ stats }) =>
+    gauge("vllm:kv_cache_usage_perc", "KV cache that running sequences use; 1 = all of it.", ({ stats }) =>
       stats.pages > 0 ? stats.pages_used / stats.pages : 0,
     );
     total("vllm:prompt_tokens_total", "Prefill tokens processed.", ({ stats }) => stats.prompt_tokens);

@@ -42,7 +42,7 @@ export interface EngineCapacity {
   deviceName: string;
 }
 
-/** Sampling parameters as the engine takes them: one sequence, everything resolved against the model. */
+/** Sampling parameters of one sequence, resolved against the model. Numbers are float32. */
 export interface EngineSampling {
   seed: bigint;
   temperature: number;

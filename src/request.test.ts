@@ -35,6 +35,27 @@ test("a wrong or unknown parameter is refused by name", () => {
   expect(unknown.message).toContain("best_of");
 });
 
+test("numbers are float32: one too small for it is 0, or stays above 0 where it must be", () => {
+  const { sampling } = requests({ temperature: 0.7, min_p: 0.1, presence_penalty: -1.9, logit_bias: { 4: 0.3 } })[0]!;
+  expect(sampling).toMatchObject({
+    temperature: Math.fround(0.7),
+    minP: Math.fround(0.1),
+    presencePenalty: Math.fround(-1.9),
+    bias: Float32Array.of(0.3),
+  });
+  for (const tiny of [1e-46, 2 ** -149, 2 ** -127]) {
+    const small = { temperature: tiny, min_p: tiny, frequency_penalty: -tiny, top_p: tiny, repetition_penalty: tiny };
+    expect(requests(small)[0]!.sampling).toMatchObject({
+      temperature: 0,
+      minP: 0,
+      frequencyPenalty: 0,
+      topP: 2 ** -126,
+      repetitionPenalty: 2 ** -126,
+    });
+  }
+  expect(requests({ top_p: 1 - 2 ** -30 })[0]!.sampling.topP).toBe(1);
+});
+
 test("ids outside the vocabulary are refused", () => {
   expect(refusal(() => requests({ stop_token_ids: [100] })).param).toBe("stop_token_ids");
   expect(refusal(() => requests({ logit_bias: { 4000000000: 1 } })).param).toBe("logit_bias");

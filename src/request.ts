@@ -37,6 +37,19 @@ function checkIds(ids: Iterable<number>, vocabSize: number, param: string) {
   }
 }
 
+/** The least positive number that float32 holds at full precision. */
+const LEAST_FLOAT32 = 2 ** -126;
+
+/** The float32 that libfastgen computes with. A number too small for it counts as 0. */
+function float32(value: number): number {
+  return Math.abs(value) < LEAST_FLOAT32 ? 0 : Math.fround(value);
+}
+
+/** The same of a number above 0, which stays above 0: libfastgen refuses 0 where the schema does. */
+function positiveFloat32(value: number): number {
+  return Math.max(float32(value), LEAST_FLOAT32);
+}
+
 /** A tokenizer's normaliser may shorten a text; canonical composition (NFC), by a factor of three at most. */
 const NORMALISER_SHRINKS = 3;
 
@@ -114,13 +127,13 @@ export function engineRequests(
   checkIds(biasIds, limits.vocabSize, "logit_bias");
 
   const sampling: Omit<EngineSampling, "seed"> = {
-    temperature: params.temperature,
-    topP: params.top_p,
+    temperature: float32(params.temperature),
+    topP: positiveFloat32(params.top_p),
     topK: Math.min(Math.max(params.top_k, 0), limits.vocabSize),
-    minP: params.min_p,
-    repetitionPenalty: params.repetition_penalty,
-    presencePenalty: params.presence_penalty,
-    frequencyPenalty: params.frequency_penalty,
+    minP: float32(params.min_p),
+    repetitionPenalty: positiveFloat32(params.repetition_penalty),
+    presencePenalty: float32(params.presence_penalty),
+    frequencyPenalty: float32(params.frequency_penalty),
     biasIds: Int32Array.from(biasIds),
     bias: Float32Array.from(Object.values(params.logit_bias)),
   };

@@ -181,7 +181,7 @@ export interface Stats {
   waiting: number;
   /** Sequences whose pages are on the host now. */
   swapped: number;
-  /** Pages, out of `pages`, that hold live or cached KV now. */
+  /** Of `pages`, those that running sequences refer to now. Cached pages that none refers to count as free. */
   pages_used: number;
   pages: number;
   preemptions: number;

@@ -95,7 +95,10 @@ export class Runner {
       shape,
     });
     engine.load(model.tensors);
-    return new Runner(engine, shape, engine.ready(), maxStepTokens);
+    const capacity = engine.ready();
+    // The library may make host memory in the background.
+    while (engine.progress().hostPages < capacity.hostPages) Bun.sleepSync(10);
+    return new Runner(engine, shape, capacity, maxStepTokens);
   }
 
   close(): void {

@@ -257,7 +257,8 @@ static void test_refused(void) {
 	BAD_STEP("n_tokens", b.step.n_tokens = 5);
 	BAD_STEP("n_tokens", b.step.n_tokens = 7);
 	BAD_STEP("max_step_tokens", b.step.n_tokens = 201);
-	BAD_STEP("reserved", b.step.reserved = 1);
+	BAD_STEP("copies", b.step.n_copies = -1);
+	BAD_STEP("NULL", b.step.n_copies = 1);
 	BAD_STEP("NULL", b.step.tokens = NULL);
 	BAD_STEP("page updates", b.step.n_page_updates = -1);
 	BAD_STEP("slots go", b.seqs[0].slot = 8);
@@ -291,16 +292,24 @@ static void test_refused(void) {
 	BAD_STEP("its page 1", b.seqs[1].context = 65);
 	BAD_STEP("never filled", b.seqs[0].slot = 2);
 
-	fg_page_copy copy = {0, 0, FG_TO_HOST};
-#define BAD_COPY(text, change) (copy = (fg_page_copy){0, 0, FG_TO_HOST}, copy.change)
-	BAD_COPY("page", page = capacity.n_pages);
-	REFUSED(FG_INVALID, "page", fg_copy_pages(e, &copy, 1));
+	fg_page_copy copy;
+#define BAD_COPY(text, change)                                                                                         \
+	BAD_STEP(text, (copy = (fg_page_copy){0, 0, FG_TO_HOST}, copy.change, b.step.copies = &copy, b.step.n_copies = 1))
+	BAD_COPY("names page", page = capacity.n_pages);
+	BAD_COPY("names page", page = -1);
 	BAD_COPY("host page", host_page = capacity.n_host_pages);
-	REFUSED(FG_INVALID, "host page", fg_copy_pages(e, &copy, 1));
 	BAD_COPY("direction", direction = 2);
-	REFUSED(FG_INVALID, "direction", fg_copy_pages(e, &copy, 1));
-	REFUSED(FG_INVALID, "NULL", fg_copy_pages(e, NULL, 1));
-	MUST(fg_copy_pages(e, NULL, 0));
+
+	/* where one slot is at fault, it is named */
+#define BAD_SLOT(slot, text, change)                                                                                   \
+	do {                                                                                                               \
+		BAD_STEP(text, change);                                                                                        \
+		CHECK(fg_error_slot() == (slot), "slot %d", fg_error_slot());                                                  \
+	} while (0)
+	BAD_SLOT(2, "top_p", (fill_slot(&b, 3, GREEDY), fill_slot(&b, 2, GREEDY), b.fills[1].sampling.top_p = 0));
+	BAD_SLOT(1, "token 50", b.tokens[3] = VOCAB);
+	BAD_SLOT(0, "flags", b.seqs[0].flags = 8);
+	BAD_SLOT(-1, "n_tokens", b.step.n_tokens = 5);
 
 	good_step();
 	b.seqs[0].flags = b.seqs[1].flags = FG_SAMPLE | FG_LOGITS;

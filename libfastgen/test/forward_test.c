@@ -123,6 +123,7 @@ static void run_way(const model *m, fg_options options, const way *w, float *log
 	fg_engine *engine = open_model(m, options, NULL);
 	int32_t n_prompt = LONG - w->decoded, n_pages = (LONG + 63) / 64, other_tokens[8] = {0}, first = w->first_page;
 	size_t kept = 0;
+	fg_page_copy copies[64];
 	for (int32_t at = 0, step = 0; at < LONG; step++) {
 		int32_t n = at < n_prompt ? (n_prompt - at < w->chunk ? n_prompt - at : w->chunk) : 1;
 		begin_step(&b);
@@ -138,12 +139,12 @@ static void run_way(const model *m, fg_options options, const way *w, float *log
 			add_seq(&b, s, other, count, other_tokens[s], FG_SAMPLE);
 		}
 		if (w->swap && step == 2) {
-			fg_page_copy copies[32];
-			for (int32_t i = 0; i < n_pages; i++)
+			for (int32_t i = 0; i < n_pages; i++) {
 				copies[i] = (fg_page_copy){first + i * w->page_stride, n_pages - i, FG_TO_HOST};
-			MUST(fg_copy_pages(engine, copies, n_pages));
-			for (int32_t i = 0; i < n_pages; i++) copies[i] = (fg_page_copy){60 + i, n_pages - i, FG_TO_DEVICE};
-			MUST(fg_copy_pages(engine, copies, n_pages));
+				copies[n_pages + i] = (fg_page_copy){60 + i, n_pages - i, FG_TO_DEVICE};
+			}
+			b.step.copies = copies;
+			b.step.n_copies = 2 * n_pages;
 			map_pages(&b, 3, 0, n_pages, 60, 1);
 		}
 		/* only the logits of the last positions, so that both prefill and decode make some */

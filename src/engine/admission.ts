@@ -1,7 +1,7 @@
 /**
- * Admission answers one question: may this waiting sequence start now? It may when its pages, and those it is expected to
- * add, will last beside those of the running sequences until they end; when the batch tile that it would open is worth its
- * time; and when enough steps have passed since the last start.
+ * Admission answers one question: may this waiting sequence start now? It may when three things hold. The pool is expected to
+ * hold its pages, and those it will add, beside those of the running sequences until they end. The tile of the batch that
+ * it would open, if any, is worth its time. Enough steps have passed since the last start.
  *
  * Staggered starts: sequences that grow side by side fill the pool only at their end. Sequences that start one after another
  * keep it full all the time, so more of them run. But while starts are spread out, and later the ends, fewer run. So starts
@@ -21,7 +21,7 @@ import { STEP_TILE, WORTH_A_TILE } from "./step-size.ts";
 const OVERCOMMIT = 1.05;
 /** A sequence with fewer outputs than this counts as young. */
 export const YOUNG_TOKENS = 128;
-/** Waiting sequences that are looked at, on behalf of all, to decide how far apart to start them. */
+/** How many of the waiting sequences are looked at, as a sample of all, to decide how far apart to start them. */
 const SAMPLE = 128;
 
 export class Admission {
@@ -44,7 +44,7 @@ export class Admission {
     this.pool = new PoolForecast(limits.maxSeqs + WORTH_A_TILE);
   }
 
-  /** Starts a new forecast from the running sequences. Call it once per step, before the first admits(). */
+  /** Starts a new forecast, of the running sequences. Call it once per step, before the first admits(). */
   refresh(): void {
     this.pool.clear();
     this.backlog = this.youngGrowth = 0;
@@ -59,33 +59,33 @@ export class Admission {
     return this.fits(seq, nodes) && this.fillsTile(seq, nodes);
   }
 
-  /** Whether a waiting sequence can have its pages now and is expected to find those it will need. Adds it if so. */
+  /** Whether the pool has the pages that a waiting sequence needs now and is expected to need later. Adds it to the forecast. */
   private fits(seq: Sequence, nodes: readonly PageNode[]): boolean {
     const { cache, youngGrowth } = this;
-    const more = this.addWaiting(seq, nodes, 1);
-    if (more > cache.available) return false;
+    const newPages = this.addWaiting(seq, nodes, 1);
+    if (newPages > cache.available) return false;
     // Alone it always fits, because the context is no longer than the pool.
     if (this.running.length === 0) return true;
-    if (!this.pagesLast(more)) return false;
-    this.youngLimit ??= this.limitYoung(more / pagesFor(seq.target));
+    if (!this.pagesLast(newPages)) return false;
+    this.youngLimit ??= this.limitYoung(newPages / pagesFor(seq.target));
     return youngGrowth < this.youngLimit || this.allFit();
   }
 
   /**
-   * Whether the tile that a sequence would open, if it opens one, will be filled well enough: whether the pages would last
-   * for enough others like it, waiting now or later. Leaves the forecast as it was.
+   * Whether the tile that a sequence would open, if it opens one, will be filled well enough: whether the pool would hold
+   * enough other sequences like it, which wait now or arrive later. Leaves the forecast as it was.
    */
   private fillsTile(seq: Sequence, nodes: readonly PageNode[]): boolean {
     const { length } = this.running;
     if (length === 0 || length % STEP_TILE !== 0) return true;
-    const more = this.addWaiting(seq, nodes, WORTH_A_TILE - 1);
-    const worth = this.pagesLast(more * WORTH_A_TILE);
+    const newPages = this.addWaiting(seq, nodes, WORTH_A_TILE - 1);
+    const isWorthIt = this.pagesLast(newPages * WORTH_A_TILE);
     this.refresh();
     this.addWaiting(seq, nodes, 1);
-    return worth;
+    return isWorthIt;
   }
 
-  /** Whether everything that waits would fit at full length beside the sequences in the forecast. */
+  /** Whether all waiting sequences would fit at full length beside the sequences in the forecast. */
   private allFit(): boolean {
     let left = this.cache.pages - this.cache.referenced - this.pool.growth;
     for (let i = 0; i < this.waiting.length && left >= 0; i++) {
@@ -95,26 +95,26 @@ export class Admission {
     return left >= 0;
   }
 
-  /** Whether the pages last for the whole forecast when its waiting sequences take `more` pages at once. */
-  private pagesLast(more: number): boolean {
+  /** Whether the pages last for the whole forecast when its waiting sequences take `newPages` unused pages now. */
+  private pagesLast(newPages: number): boolean {
     const { cache } = this;
-    return this.pool.fits(cache.referenced + more, Math.floor(cache.pages * OVERCOMMIT));
+    return this.pool.fits(cache.referenced + newPages, Math.floor(cache.pages * OVERCOMMIT));
   }
 
-  /** youngLimit() for this queue. `own`: the share of a waiting sequence's first pages that it shares with nobody. */
-  private limitYoung(own: number): number {
+  /** youngLimit() for this queue. `unshared`: of a waiting sequence's first pages, the fraction that no other one uses. */
+  private limitYoung(unshared: number): number {
     const sample = this.waiting.slice(0, SAMPLE);
     const starters = sample.map(({ request, outputs, target }, i) => {
       const longest = this.estimate.expected(request.maxTokens, outputs) - outputs;
-      // Some will be short; nobody knows which. Without stop ids none can be.
+      // Some will end early, but it is not known which. Without stop ids none can.
       const least = request.stopIds.length === 0 ? 1 : this.estimate.leastShare(request.maxTokens);
-      return { start: target * own, growth: longest * (least + ((1 - least) * (i + 0.5)) / sample.length) };
+      return { start: target * unshared, growth: longest * (least + ((1 - least) * (i + 0.5)) / sample.length) };
     });
     const most = Math.min(this.limits.maxSeqs, this.running.length + this.waiting.length);
     return youngLimit(starters, this.cache.pages, most);
   }
 
-  /** Adds a waiting sequence to the forecast `count` times. Returns how many unused pages each one takes. */
+  /** Adds a waiting sequence to the forecast `count` times. Returns how many unused pages it takes when it starts. */
   private addWaiting(seq: Sequence, nodes: readonly PageNode[], count: number): number {
     const pages = pagesFor(seq.target);
     let inUse = 0;
@@ -123,11 +123,11 @@ export class Admission {
     return pages - inUse;
   }
 
-  /** Adds a sequence that has `scheduled` tokens and `pages`, of which `own` become free when it ends. */
-  private addSequence(seq: Sequence, scheduled: number, pages: number, own: number): void {
+  /** Adds a sequence that has `scheduled` tokens and `pages`, of which `freed` become free when it ends. */
+  private addSequence(seq: Sequence, scheduled: number, pages: number, freed: number): void {
     const todo = seq.pendingSamples > 0 ? 0 : seq.target - scheduled;
     this.backlog += todo;
-    // Prompts are computed one after another from the budget that decoding leaves. A long one gets half of it.
+    // Prompts are computed one after another, from the budget that decoding leaves. A long prompt gets half of it.
     const { maxStepTokens } = this.limits;
     const prefillTokens = Math.max(1, maxStepTokens - this.running.length) / (todo > maxStepTokens ? 2 : 1);
     // An end is noticed when its step is committed. By then the next steps are planned.
@@ -138,10 +138,10 @@ export class Admission {
     if (outputs < YOUNG_TOKENS) this.youngGrowth += (expected - outputs) / PAGE_TOKENS;
     const final = seq.promptLength + expected - 1;
     const slack = Math.max(0, Math.min(pages * PAGE_TOKENS - kv, PAGE_TOKENS - 1));
-    this.pool.add(Math.max(0, final - kv), delay, slack, own);
+    this.pool.add(Math.max(0, final - kv), delay, slack, freed);
   }
 
-  /** Pages of a running sequence that others refer to as well. They come first, so a binary search finds where they end. */
+  /** Pages of a running sequence that others refer to too. They come first, so a binary search finds where they end. */
   private sharedPages(seq: Sequence): number {
     let low = 0;
     let high = seq.pages.length;
@@ -192,6 +192,6 @@ export function youngLimit(waiting: readonly Starter[], pages: number, most: num
   }
   const steps = Math.min(growths / count, 2 * (sideBySide - pool / running));
   if (!(steps > 0)) return Number.POSITIVE_INFINITY;
-  // Starts per step, times the steps for which a sequence is young, times what it has yet to add meanwhile.
+  // Starts per step, times the steps during which a sequence is young, times the pages that it has yet to add meanwhile.
   return ((running / steps) * youths) / count / PAGE_TOKENS;
 }

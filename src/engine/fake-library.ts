@@ -1,8 +1,9 @@
 /**
- * libfastgen's contract in TypeScript, for tests: KV pages hold token ids, and the next token is a hash of all tokens of the
- * sequence, read back through the slot's page table. A wrong page, a stale one, a lost or doubled token, a copy out of
- * order or a wrong slot state changes what comes out, or throws.
+ * libfastgen's contract in TypeScript, for tests. KV pages hold token ids, and the next token is a hash of all tokens of the
+ * sequence, read back through the slot's page table. A wrong or stale page, a lost or repeated token, a copy out of order or
+ * a wrong slot state changes the output, or throws.
  */
+import { FastgenError } from "../errors.ts";
 import { FG } from "../ffi/layout.ts";
 import type { StepResult } from "../ffi/step.ts";
 import type { SlotFill, StepPlan } from "../ffi/step-plan.ts";
@@ -18,18 +19,18 @@ export interface FakeConfig {
   vocabSize: number;
 }
 
-/** A token that no model samples: what memory holds before it is written. */
+/** What memory holds before it is written: a token that no model samples. */
 const GARBAGE = -7;
 
 interface Slot {
   fill: SlotFill;
   table: number[];
   lastSampled: number;
-  /** What penalties count: the history it was filled with, then what it sampled itself. */
+  /** The tokens that penalties count: the history that the slot was filled with, then the tokens that it sampled. */
   history: number[] | null;
 }
 
-/** The fake model: what follows `tokens`, under a sequence's sampling state. Stop ids are held back below minContext. */
+/** The fake model: the token that follows `tokens[0, length)`. Stop ids are held back below minContext. */
 function nextToken(
   tokens: ArrayLike<number>,
   length: number,
@@ -43,7 +44,7 @@ function nextToken(
   return token;
 }
 
-/** Penalties see the history: it changes the token, so a wrong one shows. */
+/** A penalty makes the token depend on the history, so that a wrong history shows. */
 function penalised(token: number, history: readonly number[] | null, vocabSize: number): number {
   return history === null ? token : (token + history.reduce((sum, id) => sum + id, 0)) % vocabSize;
 }
@@ -52,12 +53,12 @@ function mix(hash: number, value: number): number {
   return Math.imul(hash ^ (value + 0x9e3779b9), 0x85ebca6b) ^ (hash >>> 13);
 }
 
-/** Log probability of `token` after `length` tokens: any function will do, so long as position and token show in it. */
+/** Log probability of `token` after `length` tokens. Any function of both will do. */
 function logprob(token: number, length: number): number {
   return -token - length / 1024;
 }
 
-/** What a request must generate, worked out without engine or pages. */
+/** What a request must generate, computed without engine or pages. */
 export function expectedOutput(
   request: EngineRequest,
   vocabSize: number,
@@ -79,7 +80,7 @@ export function expectedOutput(
   return { tokens, finish: "length" };
 }
 
-/** What a request with promptLogprobs must get: for every prompt token but the first. */
+/** What a request with promptLogprobs must get, for every prompt token but the first. */
 export function expectedPromptLogprobs(request: EngineRequest): { ids: number[]; logprobs: number[] } {
   const ids = [...request.prompt.subarray(1)];
   return { ids, logprobs: ids.map((id, i) => Math.fround(logprob(id, i + 1))) };
@@ -90,17 +91,19 @@ export function expectedLogprob(token: number, length: number): number {
 }
 
 export class FakeLibrary {
-  /** Tokens computed, over all steps. */
+  /** Tokens computed in all steps. */
   computedTokens = 0;
   /** Pages copied back from the host. */
   pagesReturned = 0;
-  /** Sequence length at which no token can be sampled, as with damaged weights; 0 = never. */
+  /** Sequence length at which no token can be sampled, as with damaged weights. 0 = never. */
   barrenLength = 0;
+  /** As LibraryEngine's. A fill with topP 0 is refused. */
+  refusedSlot = -1;
   private readonly kv: Int32Array;
   private readonly hostKv: Int32Array;
   private readonly slots = new Map<number, Slot>();
   private readonly queue: StepResult[] = [];
-  /** Pages that each step of the queue wrote to. */
+  /** The pages that each step of the queue wrote to. */
   private readonly written: Set<number>[] = [];
   private steps = 0;
 
@@ -112,7 +115,9 @@ export class FakeLibrary {
   /** Runs the step at once and keeps its result for wait(): steps run in the order they are submitted. */
   submit(plan: StepPlan): void {
     const { config } = this;
-    check(this.queue.length < FG.STEPS_IN_FLIGHT, "too many steps are out");
+    this.refusedSlot = plan.fills.find(({ sampling }) => sampling.topP === 0)?.slot ?? -1;
+    if (this.refusedSlot >= 0) throw new FastgenError("invalid_request", "top_p is 0");
+    check(this.queue.length < FG.STEPS_IN_FLIGHT, "too many steps are in flight");
     check(plan.seqCount >= 1 && plan.seqCount <= config.maxSeqs, `${plan.seqCount} sequences`);
     check(plan.tokenCount >= 1 && plan.tokenCount <= config.maxStepTokens, `${plan.tokenCount} tokens`);
     this.copyPages(plan);
@@ -129,12 +134,13 @@ export class FakeLibrary {
       this.slots.get(slot)!.table[index] = page;
     }
     this.queue.push(this.run(plan));
+    plan.submitted();
   }
 
   wait(): StepResult {
     const result = this.queue.shift();
     this.written.shift();
-    check(result !== undefined, "no step is out");
+    check(result !== undefined, "no step is in flight");
     return result!;
   }
 
@@ -144,7 +150,7 @@ export class FakeLibrary {
       const host = plan.copies[i * 3 + 1]! * PAGE_TOKENS;
       check(page >= 0 && page < this.kv.length && host >= 0 && host < this.hostKv.length, "a copy out of bounds");
       if (plan.copies[i * 3 + 2] === FG.TO_HOST) {
-        check(!this.written.some((pages) => pages.has(page)), "a copy to the host of a page that a step out writes to");
+        check(!this.written.some((pages) => pages.has(page)), "a copy to the host of a page that a step is writing to");
         this.hostKv.set(this.kv.subarray(page, page + PAGE_TOKENS), host);
       } else {
         this.kv.set(this.hostKv.subarray(host, host + PAGE_TOKENS), page);

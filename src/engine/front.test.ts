@@ -4,8 +4,11 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Worker } from "node:worker_threads";
-import type { EngineConfig } from "../engine-config.ts";
+import fc from "fast-check";
+import { type EngineConfig, type EngineSampling, GREEDY } from "../engine-config.ts";
 import { FastgenError } from "../errors.ts";
+import { samplingSchema } from "../params.ts";
+import { engineRequests, resolveParams } from "../request.ts";
 import { failure } from "../testing.ts";
 import { EngineFront, type SequenceEvent } from "./front.ts";
 import type { EngineRequest, TokenLogprobs } from "./protocol.ts";
@@ -57,13 +60,18 @@ afterEach(async () => {
   await Promise.all(fronts.splice(0).map((front) => front.close()));
 });
 
-async function start(more: Partial<EngineConfig> = {}): Promise<EngineFront> {
-  const front = await EngineFront.start({ ...config, ...more });
+async function start(overrides: Partial<EngineConfig> = {}): Promise<EngineFront> {
+  const front = await EngineFront.start({ ...config, ...overrides });
   fronts.push(front);
   return front;
 }
 
-function request(length: number, flavour: number, maxTokens: number, more: Partial<EngineRequest> = {}): EngineRequest {
+function request(
+  length: number,
+  flavour: number,
+  maxTokens: number,
+  overrides: Partial<EngineRequest> = {},
+): EngineRequest {
   return {
     id: 0,
     prompt: Int32Array.from({ length }, (_, i) => (i * 7 + flavour * 31) % VOCAB),
@@ -84,7 +92,7 @@ function request(length: number, flavour: number, maxTokens: number, more: Parti
     stopIds: new Int32Array(0),
     logprobs: 1,
     promptLogprobs: -1,
-    ...more,
+    ...overrides,
   };
 }
 
@@ -160,6 +168,94 @@ engineTest(
   },
   60_000,
 );
+
+/** Numbers at which float32 rounds, overflows, loses precision or ends. */
+const edges = [0, 1e-46, 2 ** -150, 2 ** -149, 1e-40, 2 ** -126, 1e-7, 0.3, 1, 1 + 2 ** -24, 2, 100, 2 ** 127, 3.5e38];
+const edge = fc.oneof(
+  fc.constantFrom(...edges, ...edges.map((x) => -x), 1 - 2 ** -26, Number.NaN, Number.POSITIVE_INFINITY),
+  fc.double(),
+);
+
+const rawSampling: fc.Arbitrary<EngineSampling> = fc
+  .record({
+    temperature: edge,
+    topP: edge,
+    topK: fc.constantFrom(-1, 0, 1, VOCAB, 2 ** 31 - 1),
+    minP: edge,
+    repetitionPenalty: edge,
+    presencePenalty: edge,
+    frequencyPenalty: edge,
+    bias: fc.array(edge, { maxLength: 2 }),
+  })
+  // Most are sound in all fields but a few: one bad field is what hides best.
+  .chain((wild) => fc.subarray(Object.entries(wild), { maxLength: 3 }))
+  .map((some) => {
+    const { bias, ...rest } = Object.fromEntries(some) as { bias?: number[] } & Partial<EngineSampling>;
+    const biasIds = Int32Array.from(bias ?? [], (_, i) => i * 7);
+    return { ...GREEDY, temperature: 1, ...rest, biasIds, bias: Float32Array.from(bias ?? []) };
+  });
+
+engineTest(
+  "sampling parameters at the edges of float32 end their own sequence at most, also while pages are copied",
+  async () => {
+    const bystanders = () => mixed().slice(0, 5);
+    const alone = await outputsOf(await start({ prefixCaching: false }), bystanders());
+    const front = await start({ kvBytes: 9 * PAGE_BYTES, hostKvBytes: 12 * PAGE_BYTES });
+    const outcomes = new Map<string, number>();
+    await fc.assert(
+      fc.asyncProperty(fc.array(rawSampling, { minLength: 4, maxLength: 12 }), async (list) => {
+        const wild = list.map((sampling, i) => run(front, request(20 + 37 * i, i, 40, { sampling })));
+        expect(await outputsOf(front, bystanders())).toEqual(alone);
+        for (const { last, tokens } of await Promise.all(wild)) {
+          const { finish, error } = last;
+          outcomes.set(finish, (outcomes.get(finish) ?? 0) + 1);
+          if (finish === "length") expect(tokens.length).toBe(40);
+          else expect([finish, error?.kind, tokens.length]).toEqual(["error", "invalid_request", 0]);
+        }
+        expect(front.alive).toBe(true);
+      }),
+      { numRuns: 12 },
+    );
+    expect(Math.min(outcomes.get("length")!, outcomes.get("error")!)).toBeGreaterThan(5);
+  },
+  60_000,
+);
+
+engineTest("whatever the schema lets pass, the library accepts", async () => {
+  const front = await start();
+  const number = (least: number, most: number) =>
+    fc.oneof(
+      fc.constantFrom(...edges, ...edges.map((x) => -x), least, most, most - 2 ** -24, least + 2 ** -24),
+      fc.double({ noNaN: true, min: least, max: most }),
+    );
+  const params = fc.record(
+    {
+      temperature: number(0, 100),
+      top_p: number(0, 1),
+      min_p: number(0, 1),
+      top_k: fc.integer({ min: -1 }),
+      repetition_penalty: number(0, 100),
+      presence_penalty: number(-2, 2),
+      frequency_penalty: number(-2, 2),
+      logit_bias: fc.dictionary(fc.nat(VOCAB - 1).map(String), number(-100, 100), { maxKeys: 3 }),
+      seed: fc.maxSafeInteger(),
+    },
+    { requiredKeys: [] },
+  );
+  const passes = params.filter((one) => samplingSchema.safeParse(one).success);
+  const limits = { vocabSize: VOCAB, maxContext: config.maxContext, stopIds: [] };
+  await fc.assert(
+    fc.asyncProperty(fc.array(passes, { minLength: 8, maxLength: 8 }), async (list) => {
+      const requests = list.flatMap((one) =>
+        engineRequests(resolveParams({ ...one, max_tokens: 5 }, {}), request(9, 1, 1).prompt, limits, "prompt"),
+      );
+      for (const { last } of await Promise.all(requests.map((one) => run(front, one)))) {
+        expect(last).toMatchObject({ finish: "length", error: null });
+      }
+    }),
+    { numRuns: 40 },
+  );
+});
 
 engineTest("prompt log probabilities agree with those of the same tokens when generated", async () => {
   const front = await start();
@@ -248,8 +344,8 @@ engineTest("a thread that dies fails what runs, and says so", async () => {
 });
 
 engineTest("a start that cannot succeed says why", async () => {
-  const reason = async (more: Partial<EngineConfig>) => {
-    const error = await start(more).catch((thrown) => thrown);
+  const reason = async (overrides: Partial<EngineConfig>) => {
+    const error = await start(overrides).catch((thrown) => thrown);
     expect(error).toBeInstanceOf(FastgenError);
     return error as FastgenError;
   };

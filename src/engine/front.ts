@@ -1,4 +1,4 @@
-/** The engine as the main thread sees it: requests go to the worker in, events of sequences come out. Never blocks. */
+/** The engine as the main thread sees it: requests go in to the worker, events of sequences come out. Never blocks. */
 import { extname } from "node:path";
 import { Worker } from "node:worker_threads";
 import type { EngineCapacity, EngineConfig } from "../engine-config.ts";
@@ -15,22 +15,22 @@ import {
   type ToWorker,
 } from "./protocol.ts";
 
-/** One step's news of one sequence. */
+/** What one step brought for one sequence. */
 export interface SequenceEvent {
   /** -1 where the event only ends the sequence. */
   token: number;
   /** "" while it runs. */
   finish: FinishReason | "";
   logprobs: TokenLogprobs | null;
-  /** Of prompt[1] and on, all in one; with the first event. */
+  /** Of all prompt tokens but the first, with the first event; null when the request did not ask for them. */
   promptLogprobs: TokenLogprobs | null;
-  /** Prompt tokens found in the prefix cache; with the first event, null when there were none. */
+  /** The number of prompt tokens found in the prefix cache, with the first event; null when there were none. */
   cachedTokens: number | null;
   /** Set when finish is "error". */
   error: FastgenError | null;
 }
 
-/** Called for every event of the sequence that is `index` in the array given to add(). */
+/** Called for every event of the sequence with this index in the array given to add(). */
 export type SequenceListener = (index: number, event: SequenceEvent) => void;
 
 export interface StartOptions {
@@ -56,14 +56,14 @@ const WORKER_URL = import.meta.url.startsWith("file:///$bunfs/")
 export class EngineFront {
   readonly capacity: EngineCapacity;
   readonly loadSeconds: number;
-  /** Of the newest step. */
+  /** As of the newest step. */
   stats: EngineStats;
-  /** Resolves with the reason if the engine fails by itself; never otherwise. */
+  /** Resolves with the reason when the engine fails by itself, and never otherwise. */
   readonly failed: Promise<FastgenError>;
   private readonly tellFailed: (error: FastgenError) => void;
   private readonly sequences = new Map<number, Alive>();
   private nextId = 0;
-  /** Why no request is taken any more, or null. */
+  /** Why the engine takes no more requests, or null while it does. */
   private ended: FastgenError | null = null;
   private readonly traces: { resolve: () => void; reject: (error: FastgenError) => void }[] = [];
   private tracing = false;
@@ -103,7 +103,7 @@ export class EngineFront {
       else if (message.type === "progress") onProgress?.({ stage: "load", done: message.done, total: message.total });
       else if (message.type === "failed") fail(new FastgenError(message.kind, message.message));
       else if (message.type === "closed") fail(new FastgenError("aborted", "loading was aborted"));
-      // Ready just before it heard of the abort: "closed" follows.
+      // When it became ready just before it heard of the abort, "closed" follows.
       else if (message.type === "ready" && !signal?.aborted) {
         signal?.removeEventListener("abort", abort);
         front = new EngineFront(worker, message);
@@ -131,9 +131,8 @@ export class EngineFront {
   }
 
   /**
-   * Queues sequences, all or none; their `id` is set here. The listener is called once a step for each that got a token,
-   * and for the last time with `finish` set. Returns the ids, for abort().
-   * How many may wait is for the caller to bound.
+   * Queues sequences, all or none, and sets their ids. The listener is called once per step for each sequence that got a
+   * token, and for the last time with `finish` set. Returns the ids, for abort(). The caller bounds how many may wait.
    * @throws FastgenError "unavailable" when the engine has ended.
    */
   add(requests: EngineRequest[], listener: SequenceListener): number[] {
@@ -147,13 +146,13 @@ export class EngineFront {
     return ids;
   }
 
-  /** Ends sequences within a step; each still gets its last event, "abort". Ids that have ended are ignored. */
+  /** Ends sequences within a step. Each gets one last event, "abort". Ids of sequences that have ended are ignored. */
   abort(ids: number[]): void {
     const alive = ids.filter((id) => this.sequences.has(id));
     if (alive.length > 0 && this.alive) this.send({ type: "abort", ids: alive });
   }
 
-  /** Records every op from the next step on. @throws FastgenError "invalid_request" when a trace runs already. */
+  /** Records every op from the next step on. @throws FastgenError "invalid_request" when a trace is running. */
   startTrace(): void {
     if (this.ended) throw this.ended;
     if (this.tracing) throw new FastgenError("invalid_request", "a trace is running: stop it first");
@@ -161,7 +160,7 @@ export class EngineFront {
     this.send({ type: "trace_start" });
   }
 
-  /** Writes what was recorded to `path` in Chrome's trace event format. */
+  /** Ends the trace and writes it to `path`, in Chrome's trace event format. */
   stopTrace(path: string): Promise<void> {
     if (this.ended) return Promise.reject(this.ended);
     if (!this.tracing)
@@ -240,7 +239,7 @@ export class EngineFront {
     }
   }
 
-  /** A listener that throws loses its sequence; the others go on. */
+  /** When a listener throws, its sequence is aborted. The others go on. */
   private notify(id: number, { index, listener }: Alive, event: SequenceEvent): void {
     try {
       listener(index, event);
@@ -262,7 +261,7 @@ export class EngineFront {
     this.ended = error;
     const sequences = [...this.sequences];
     this.sequences.clear();
-    this.stats = { ...this.stats, running: 0, waiting: 0, swapped: 0 };
+    this.stats = { ...this.stats, running: 0, waiting: 0, swapped: 0, pagesUsed: 0 };
     for (const [id, alive] of sequences) {
       this.notify(id, alive, {
         token: -1,

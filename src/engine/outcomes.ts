@@ -1,4 +1,4 @@
-/** Gathers what happened to sequences since the last message, and makes the next StepMessage of it. */
+/** Collects what has happened to sequences since the last message, and builds the next StepMessage from it. */
 import type { FastgenError } from "../errors.ts";
 import { FG } from "../ffi/layout.ts";
 import type { StepResult } from "../ffi/step.ts";
@@ -18,7 +18,7 @@ export class Outcomes {
     return this.ids.length;
   }
 
-  /** One entry: a token (or -1) and, when it ended, why. At most one a sequence between two messages. */
+  /** One entry: a token (or -1), and why the sequence ended if it did. At most one per sequence between two messages. */
   add(seq: Sequence, token: number, finish: FinishReason | ""): void {
     const entry = this.ids.length;
     this.ids.push(seq.request.id);
@@ -38,7 +38,7 @@ export class Outcomes {
     }
   }
 
-  /** The log probabilities of the newest entry's token: row `row` of the result. */
+  /** The log probabilities of the newest entry's token, from row `row` of the result. */
   addLogprobs(topN: number, result: StepResult, row: number): void {
     const one: TokenLogprobs = emptyLogprobs(1, topN);
     const at = row * FG.MAX_LOGPROBS;

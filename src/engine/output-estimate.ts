@@ -1,26 +1,26 @@
 /**
- * How many tokens a request will generate. max_tokens is an upper bound; where requests usually stop far below it, the ones
- * that ended recently say how far.
+ * How many tokens a request will generate. max_tokens is an upper bound. Where requests usually stop far below it, those
+ * that ended recently show how far.
  */
 import { PAGE_TOKENS } from "./page-cache.ts";
 
-/** Outputs assumed of a request with a larger max_tokens while too few like it have ended to know better. */
+/** Outputs assumed for a request with a larger max_tokens while too few requests like it have ended. */
 const COLD_OUTPUTS = 2048;
-/** Ends needed before a class of requests is believed. */
+/** Ends in a class of requests before its averages are used. */
 const ENOUGH_ENDS = 16;
 /** Weight of the newest end in the averages. */
 const NEWEST = 1 / 32;
 const MAX_CAUTION = 16;
 
 /**
- * How many tokens a request will generate: the share of max_tokens that recent requests used, by classes of max_tokens a
- * factor of two wide (short limits tend to be reached, long ones not).
+ * Averages the share of max_tokens that recent requests used, in classes of max_tokens a factor of two wide: short limits
+ * tend to be reached, long ones do not.
  */
 export class OutputEstimate {
   private readonly ends = new Float64Array(32);
   private readonly mean = new Float64Array(32);
   private readonly deviation = new Float64Array(32);
-  /** Mean deviations above the mean to assume. Doubles when pages ran out, and falls back slowly. */
+  /** How many mean deviations above the mean to assume. Doubles when pages run out, and falls back slowly. */
   private caution = 1;
 
   ended(maxTokens: number, outputs: number): void {
@@ -37,18 +37,18 @@ export class OutputEstimate {
     this.caution = Math.min(MAX_CAUTION, this.caution * 2);
   }
 
-  /** Tokens that a request will have generated when it ends; it has `outputs` now. */
+  /** The number of tokens that a request is expected to have generated when it ends. It has generated `outputs` so far. */
   expected(maxTokens: number, outputs: number): number {
     const c = classOf(maxTokens);
     const usual =
       this.ends[c]! < ENOUGH_ENDS
         ? COLD_OUTPUTS * this.caution
         : maxTokens * (this.mean[c]! + this.caution * this.deviation[c]!);
-    // One that has outlived the estimate is expected to go on for half as long again.
+    // A request that has outlived the estimate is expected to go on for half as long again.
     return Math.min(maxTokens, Math.ceil(Math.max(usual, outputs * 1.5 + PAGE_TOKENS)));
   }
 
-  /** Of the tokens expected of such requests, the share that a short one has; 0 while too few have ended to know. */
+  /** The length of a short output, as a share of the expected length. 0 while too few requests like it have ended. */
   leastShare(maxTokens: number): number {
     const c = classOf(maxTokens);
     if (this.ends[c]! < ENOUGH_ENDS) return 0;

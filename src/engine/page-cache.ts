@@ -1,12 +1,12 @@
 /**
  * KV pages: who holds which, and which of them can be found again by content.
  *
- * A full page is known by its tokens and everything before it, so the pages of all sequences form a forest of nodes. A node
- * may be on the device, in host memory, or in both. Pages that no sequence refers to stay until their room is needed; the
- * least recently used goes first, to the host when there is room, else for good. Steps and copies run in the order they are
- * submitted, so a page may be given to another sequence while a step that used it is still out.
+ * A full page is identified by its tokens and everything before them, so the pages of all sequences form a forest of nodes.
+ * A node may be on the device, in host memory, or in both. Pages that no sequence refers to stay until their room is needed.
+ * The least recently used goes first: to the host when there is room, else for good. Steps and copies run in the order they
+ * are submitted, so a page may be given to another sequence while a step that used it is still in flight.
  *
- * Pure: no FFI, no clock. Copies are only written down, in the plan of the step that they precede.
+ * Pure: no FFI, no clock. Copies are only recorded, in the plan of the step that they precede.
  */
 import { FG } from "../ffi/layout.ts";
 
@@ -15,7 +15,7 @@ export const PAGE_TOKENS = FG.PAGE_TOKENS;
 /** One full page of tokens. A root stands for the empty prefix and has no page. */
 export interface PageNode {
   readonly parent: PageNode | null;
-  /** Chained hash of all tokens up to here: finds the node. Its tokens and parent then prove that it is the right one. */
+  /** Chained hash of all tokens up to here. It finds the node; tokens and parent then prove that it is the right one. */
   readonly key: bigint;
   /** [PAGE_TOKENS] */
   readonly tokens: Int32Array;
@@ -25,7 +25,7 @@ export interface PageNode {
   hostPage: number;
 }
 
-/** Where page copies are written down: a StepPlan. */
+/** Where page copies are recorded: a StepPlan. */
 export interface CopyList {
   copyPage(page: number, hostPage: number, direction: number): void;
 }
@@ -34,49 +34,61 @@ export function pagesFor(tokens: number): number {
   return Math.ceil(tokens / PAGE_TOKENS);
 }
 
-/** The key of the page that follows `parentKey`; `tokens` is that page's [PAGE_TOKENS]. */
+/** The key of the page that follows `parentKey` and holds `tokens`, [PAGE_TOKENS]. */
 export function pageKey(parentKey: bigint, tokens: Int32Array): bigint {
   return Bun.hash.wyhash(tokens, parentKey);
 }
 
 export class PageCache {
-  /** The prefix shared by all sequences: the empty one. */
+  /** The empty prefix, which all sequences share. */
   readonly root = PageCache.makeRoot(0n);
-  /** [pages]: sequences that refer to each device page. Along one sequence the counts never rise. */
+  /** [pages]: the number of sequences that refer to each device page. Along one sequence it never rises. */
   readonly refs: Int32Array;
   private readonly nodeOf: (PageNode | null)[];
   private readonly free: number[];
-  private readonly hostFree: number[];
+  private readonly hostFree: number[] = [];
   private readonly index = new Map<bigint, PageNode>();
-  /** Nodes on the device that nobody refers to, least recently used first. */
+  /** Nodes on the device that no sequence refers to, least recently used first. */
   private readonly idle = new Set<PageNode>();
   /** Nodes with a host page, least recently evicted from the device first. */
   private readonly onHost = new Set<PageNode>();
 
+  private usableHostPages = 0;
+
   constructor(
     readonly pages: number,
-    readonly hostPages: number,
+    hostPages: number,
   ) {
     this.refs = new Int32Array(pages);
     this.nodeOf = new Array(pages).fill(null);
     this.free = Array.from({ length: pages }, (_, i) => pages - 1 - i);
-    this.hostFree = Array.from({ length: hostPages }, (_, i) => hostPages - 1 - i);
+    this.setHostPages(hostPages);
   }
 
-  /** A prefix of its own: pages below it are found only through it. `key` sets it apart. */
+  /** Host pages that can be used. */
+  get hostPages(): number {
+    return this.usableHostPages;
+  }
+
+  /** Host pages [0, count) can be used from now on. Never fewer than before. */
+  setHostPages(count: number): void {
+    while (this.usableHostPages < count) this.hostFree.push(this.usableHostPages++);
+  }
+
+  /** An empty prefix that no other sequence shares: pages below it are found only through it. `key` sets it apart. */
   static makeRoot(key: bigint): PageNode {
     return { parent: null, key, tokens: new Int32Array(0), page: -1, hostPage: -1 };
   }
 
-  /** Pages that can be had now: free ones and cached ones that nobody refers to. */
+  /** Pages that can be allocated now: empty ones, and cached ones that no sequence refers to. */
   get available(): number {
     return this.free.length + this.idle.size;
   }
-  /** Pages that a sequence refers to. */
+  /** Pages that sequences refer to. */
   get referenced(): number {
     return this.pages - this.available;
   }
-  /** Pages that hold nothing, not even something that may be asked for again. */
+  /** Pages that hold nothing, not even content that a sequence may ask for again. */
   get empty(): number {
     return this.free.length;
   }
@@ -84,13 +96,22 @@ export class PageCache {
     return this.hostFree.length;
   }
 
-  /** The node of `tokens[from, from + PAGE_TOKENS)` after `parent`, if it is cached. */
+  /** The node of `tokens[from, from + PAGE_TOKENS)` after `parent`, or null when it is not cached. */
   find(parent: PageNode, key: bigint, tokens: Int32Array, from: number): PageNode | null {
     const node = this.index.get(key);
     return node !== undefined && isPage(node, parent, tokens, from) ? node : null;
   }
 
-  /** A page for one sequence, or -1 when none is available. Evicts, and so may add copies. */
+  /** The nodes from the first page of a sequence to `last`, up to the first that is no longer cached. */
+  cachedPath(last: PageNode | null): PageNode[] {
+    const path: PageNode[] = [];
+    for (let node = last; node?.parent; node = node.parent) path.push(node);
+    path.reverse();
+    const gone = path.findIndex((node) => node.page < 0 && node.hostPage < 0);
+    return gone < 0 ? path : path.slice(0, gone);
+  }
+
+  /** A page for one sequence, or -1 when none is available. May evict a page, and so record a copy. */
   allocate(copies: CopyList): number {
     const page = this.free.pop() ?? this.evict(copies);
     if (page >= 0) this.refs[page] = 1;
@@ -98,11 +119,11 @@ export class PageCache {
   }
 
   /**
-   * Refers to the pages of `nodes` for one sequence and brings those that are on the host back. The caller has checked that
-   * enough are available. Writes the device pages to `pages`.
+   * Makes one sequence refer to the pages of `nodes`, and brings those back that are on the host. The caller has checked
+   * that enough pages are available. Appends the device pages to `pages`.
    */
   acquire(nodes: readonly PageNode[], pages: number[], copies: CopyList): void {
-    // All are held before the first allocation, which could otherwise evict one of them.
+    // They are all held before the first allocation, which could otherwise evict one of them.
     for (const node of nodes) {
       if (node.page >= 0) this.hold(node);
       else this.onHost.delete(node);
@@ -124,8 +145,8 @@ export class PageCache {
 
   /**
    * Makes a full page findable: `page` holds `tokens[from, from + PAGE_TOKENS)` after `parent`, and the caller refers to it.
-   * Returns its node, whose page may be another one with the same content: the caller then refers to that one and no
-   * longer to `page`. Null when other content in use has the same hash; the page then stays the caller's own.
+   * Returns its node. When another page has the same content, that is the node's page: the caller then refers to it, and no
+   * longer to `page`. Null when other content in use has the same hash: the page is then not findable.
    */
   register(parent: PageNode, key: bigint, tokens: Int32Array, from: number, page: number): PageNode | null {
     let known = this.index.get(key);
@@ -151,7 +172,7 @@ export class PageCache {
     return known;
   }
 
-  /** One sequence no longer refers to `page`. Release a sequence's pages last to first, so that prefixes outlive their ends. */
+  /** One sequence stops referring to `page`. Release its pages last to first, so that prefixes outlive what follows them. */
   release(page: number): void {
     if (--this.refs[page]! > 0) return;
     const node = this.nodeOf[page]!;
@@ -159,13 +180,13 @@ export class PageCache {
     else this.idle.add(node);
   }
 
-  /** Forgets a node that no sequence refers to, wherever it is: nobody will ask for it again. */
+  /** Forgets a node that no sequence refers to, on the device and the host. */
   forget(node: PageNode): void {
     if (this.idle.delete(node)) this.free.push(node.page);
     this.drop(node);
   }
 
-  /** Takes the least recently used page from the cache: -1 when every page is in use. */
+  /** Takes the least recently used page from the cache. -1 when sequences refer to every page. */
   private evict(copies: CopyList): number {
     const node = first(this.idle);
     if (node === undefined) return -1;
@@ -198,7 +219,7 @@ export class PageCache {
     return hostPage;
   }
 
-  /** Removes a node from the index and from both memories. Its device page, if any, is the caller's. */
+  /** Removes a node from the index and from both memories. The caller takes over its device page, if it has one. */
   private drop(node: PageNode): void {
     if (this.index.get(node.key) === node) this.index.delete(node.key);
     if (node.page >= 0) this.nodeOf[node.page] = null;

@@ -7,7 +7,7 @@ interface Grower {
   remaining: number;
   delay: number;
   slack: number;
-  own: number;
+  freed: number;
 }
 
 /** The forecast's question, answered by stepping through time. */
@@ -19,7 +19,7 @@ function simulate(sequences: Grower[], used: number, pages: number): boolean {
     let held = used;
     for (const s of sequences) {
       // At the step of its end a sequence still holds everything.
-      if (step > s.remaining + s.delay) held -= s.own;
+      if (step > s.remaining + s.delay) held -= s.freed;
       else held += grown(s, step);
     }
     if (held > pages) return false;
@@ -32,17 +32,17 @@ test("the forecast agrees with a simulation, step by step", () => {
     remaining: fc.nat(400),
     delay: fc.nat(20),
     slack: fc.nat(PAGE_TOKENS - 1),
-    own: fc.nat(8),
+    freed: fc.nat(8),
   });
   let tight = 0;
   fc.assert(
     fc.property(fc.array(grower, { maxLength: 12 }), fc.nat(60), (sequences, spare) => {
-      const used = sequences.reduce((sum, s) => sum + s.own, 3);
+      const used = sequences.reduce((sum, s) => sum + s.freed, 3);
       const forecast = new PoolForecast(12);
-      // What an earlier question left behind must not matter.
+      // What an earlier forecast left behind must not matter.
       forecast.add(100, 0, 0, 1);
       forecast.clear();
-      for (const s of sequences) forecast.add(s.remaining, s.delay, s.slack, s.own);
+      for (const s of sequences) forecast.add(s.remaining, s.delay, s.slack, s.freed);
       const fits = forecast.fits(used, used + spare);
       expect(fits).toBe(simulate(sequences, used, used + spare));
       const total = sequences.reduce((sum, s) => sum + Math.ceil(Math.max(0, s.remaining - s.slack) / PAGE_TOKENS), 0);

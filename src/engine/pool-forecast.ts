@@ -1,17 +1,17 @@
 /**
- * The pool of device pages over time. Sequences grow by one token per step and give their pages back when they end: does the
+ * The pool of device pages over time. Sequences grow by one token per step and give their pages back when they end. Does the
  * pool hold them at every moment until then?
  */
 import { PAGE_TOKENS } from "./page-cache.ts";
 
 export class PoolForecast {
   private count = 0;
-  /** Pages that all would add if nobody ended before all had reached their full length. */
+  /** Pages that all sequences would add if none ended before all had reached their full length. */
   private totalGrowth = 0;
   private readonly remaining: Int32Array;
   private readonly end: Int32Array;
   private readonly slack: Uint8Array;
-  private readonly own: Int32Array;
+  private readonly freed: Int32Array;
   private readonly events: Float64Array;
   private readonly growing = new Int32Array(PAGE_TOKENS);
 
@@ -20,11 +20,11 @@ export class PoolForecast {
     this.remaining = new Int32Array(room);
     this.end = new Int32Array(room);
     this.slack = new Uint8Array(room);
-    this.own = new Int32Array(room);
+    this.freed = new Int32Array(room);
     this.events = new Float64Array(2 * room);
   }
 
-  /** Pages that all sequences added would still add if nobody ended before. */
+  /** Pages that the sequences of the forecast would add if none ended before all had reached their full length. */
   get growth(): number {
     return this.totalGrowth;
   }
@@ -35,15 +35,15 @@ export class PoolForecast {
   }
 
   /**
-   * A sequence that will compute `remaining` more tokens, of which `slack` fit in the pages that it has, and that ends
-   * `delay` steps later than those take. `own` of the pages it has are then free.
+   * Adds a sequence that will compute `remaining` more tokens, of which `slack` fit in the pages that it has, and that ends
+   * `delay` steps after the last of them. `freed` of the pages that it has now are free then.
    */
-  add(remaining: number, delay: number, slack: number, own: number): void {
+  add(remaining: number, delay: number, slack: number, freed: number): void {
     const i = this.count++;
     this.remaining[i] = remaining;
     this.end[i] = remaining + delay;
     this.slack[i] = slack;
-    this.own[i] = own;
+    this.freed[i] = freed;
     this.totalGrowth += growth(remaining, slack);
   }
 
@@ -51,8 +51,8 @@ export class PoolForecast {
   fits(used: number, pages: number): boolean {
     if (used > pages) return false;
     if (used + this.totalGrowth <= pages) return true;
-    // Usage only rises between ends, so it is enough to look just before each. Those that still grow are told apart by
-    // their slack alone: how far they have grown depends on nothing else.
+    // Usage only rises between ends, so it is enough to look just before each end. Sequences that still grow are counted by
+    // their slack: how far they have grown depends on nothing else.
     const { growing, slack, remaining } = this;
     growing.fill(0);
     for (let i = 0; i < this.count; i++) growing[slack[i]!]!++;
@@ -69,12 +69,12 @@ export class PoolForecast {
       let grown = 0;
       for (let s = 0; s < PAGE_TOKENS; s++) grown += growing[s]! * growth(step, s);
       if (held + grown > pages) return false;
-      held -= full + this.own[i]!;
+      held -= full + this.freed[i]!;
     }
     return true;
   }
 
-  /** In order of time: step * EVENT_STRIDE + 2 * sequence, + 1 when it ends, + 0 when it stops growing. */
+  /** In order of time: step * EVENT_STRIDE + 2 * sequence, plus 1 when it ends and 0 when it stops growing. */
   private sortedEvents(): Float64Array {
     for (let i = 0; i < this.count; i++) {
       this.events[2 * i] = this.remaining[i]! * EVENT_STRIDE + 2 * i;
@@ -86,7 +86,7 @@ export class PoolForecast {
 
 const EVENT_STRIDE = 2 ** 20;
 
-/** Pages that `tokens` more need when `slack` of them still fit. */
+/** Pages that `tokens` more tokens need when `slack` of them still fit. */
 function growth(tokens: number, slack: number): number {
   return tokens <= slack ? 0 : Math.ceil((tokens - slack) / PAGE_TOKENS);
 }

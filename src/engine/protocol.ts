@@ -1,6 +1,6 @@
 /**
- * What crosses between the main thread (front.ts) and the engine worker (worker.ts): token ids and small structs, one
- * message a step each way. Plain data only; typed arrays are copied by structured clone.
+ * What crosses between the main thread (front.ts) and the engine worker (worker.ts): token ids and small structs, one message
+ * per step in each direction. Plain data only; structured clone copies typed arrays.
  */
 import type { EngineCapacity, EngineSampling } from "../engine-config.ts";
 import type { ErrorKind } from "../errors.ts";
@@ -11,18 +11,18 @@ export interface EngineRequest {
   id: number;
   prompt: Int32Array;
   sampling: EngineSampling;
-  /** >= 0, and prompt + maxTokens <= maxContext: the front has checked. 0 only with promptLogprobs. */
+  /** >= 0, and prompt + maxTokens <= maxContext: request.ts has checked that. 0 only with promptLogprobs. */
   maxTokens: number;
   minTokens: number;
-  /** Generation ends when one of these is sampled; the id is reported. */
+  /** Generation ends when one of these is sampled. That id is still reported. */
   stopIds: Int32Array;
-  /** Alternatives a token; 0 = the sampled one's log probability only; -1 = none. */
+  /** Alternatives per token. 0 = only the sampled token's own log probability; -1 = not even that. */
   logprobs: number;
-  /** Likewise for each prompt token; such a request does not use the prefix cache. */
+  /** The same for each prompt token. Unless it is -1, the request does not use the prefix cache. */
   promptLogprobs: number;
 }
 
-/** Why a sequence ended; the index is what crosses in StepMessage.finish, 0 = still running. */
+/** Why a sequence ended. Its index is what crosses in StepMessage.finish; 0 = it still runs. */
 export const FINISH = ["", "stop", "length", "abort", "error"] as const;
 export type FinishReason = Exclude<(typeof FINISH)[number], "">;
 
@@ -48,7 +48,7 @@ export interface EngineStats {
   waiting: number;
   /** Sequences whose pages are on the host. */
   swapped: number;
-  /** Pages holding live or cached data, of `pages`. */
+  /** Of `pages`, those that running sequences refer to. Cached pages that no sequence refers to count as free. */
   pagesUsed: number;
   pages: number;
   /** Since start. */
@@ -76,23 +76,23 @@ export const NO_STATS: EngineStats = {
 };
 
 /**
- * What one step produced. Entry i belongs to request requestIds[i]; a request appears at most once. Columns, not
- * objects: 512 sequences are one message of a few arrays.
+ * What one step produced. Entry i belongs to request requestIds[i]; a request appears at most once. Columns rather than
+ * objects: 512 sequences make one message of a few arrays.
  */
 export interface StepMessage {
   type: "step";
   requestIds: Int32Array;
-  /** The sampled token, or -1 for an entry that only ends (abort, error, maxTokens 0). */
+  /** The sampled token, or -1 for an entry that only ends a sequence (abort, error, maxTokens 0). */
   tokens: Int32Array;
   /** Index into FINISH. */
   finish: Uint8Array;
-  /** By entry index, only where asked for. */
+  /** By entry index, only where the request asked for them. */
   logprobs: Map<number, TokenLogprobs> | null;
-  /** Of prompt[1] and on, whole, on a request's first entry. */
+  /** By entry index: those of all prompt tokens but the first, on a request's first entry. */
   promptLogprobs: Map<number, TokenLogprobs> | null;
-  /** By entry index: prompt tokens found in the prefix cache; on a request's first entry only. */
+  /** By entry index: the number of prompt tokens found in the prefix cache, on a request's first entry. */
   cachedTokens: Map<number, number> | null;
-  /** By entry index: why, where finish says "error". */
+  /** By entry index: the reason, where finish says "error". */
   errors: Map<number, { kind: ErrorKind; message: string }> | null;
   stats: EngineStats;
 }
@@ -100,7 +100,7 @@ export interface StepMessage {
 export type FromWorker =
   | { type: "progress"; done: number; total: number }
   | { type: "ready"; capacity: EngineCapacity; loadSeconds: number }
-  /** The engine cannot go on: every request alive has failed with this. */
+  /** The engine cannot go on. Every request that is alive fails with this. */
   | { type: "failed"; kind: ErrorKind; message: string }
   | { type: "traced"; path: string; error: string | null }
   | { type: "closed" }

@@ -1,225 +1,14 @@
-/** The scheduler against the fake library: whatever is thrown at it, each sequence ends with what it would say alone. */
+/** The scheduler against the fake library: whatever is thrown at it, each sequence generates what it would generate alone. */
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { GREEDY } from "../engine-config.ts";
 import { FastgenError } from "../errors.ts";
-import { FG } from "../ffi/layout.ts";
-import { StepPlan } from "../ffi/step-plan.ts";
-import {
-  expectedLogprob,
-  expectedOutput,
-  expectedPromptLogprobs,
-  type FakeConfig,
-  FakeLibrary,
-} from "./fake-library.ts";
-import type { OutputEstimate } from "./output-estimate.ts";
-import { PAGE_TOKENS, type PageCache } from "./page-cache.ts";
-import { type EngineRequest, FINISH, type StepMessage, type TokenLogprobs } from "./protocol.ts";
-import { Scheduler, type SchedulerConfig } from "./scheduler.ts";
-import type { Sequence } from "./sequence.ts";
+import { expectedOutput } from "./fake-library.ts";
+import { PAGE_TOKENS } from "./page-cache.ts";
+import type { EngineRequest } from "./protocol.ts";
+import { Scheduler } from "./scheduler.ts";
+import { config, expectTooLittle, internals, prompt, Rig, request, VOCAB } from "./scheduler-rig.ts";
 import { STEP_TILE, WORTH_A_TILE } from "./step-size.ts";
-
-const VOCAB = 50;
-
-interface Received {
-  request: EngineRequest;
-  tokens: number[];
-  logprobs: (TokenLogprobs | null)[];
-  promptLogprobs: TokenLogprobs | null;
-  cachedTokens: number;
-  finish: string;
-  error: string | null;
-  /** Number of the commit that ended it. */
-  endedAt: number;
-}
-
-/** A scheduler and a fake library driven as the worker drives the real ones. */
-class Rig {
-  readonly scheduler: Scheduler;
-  readonly library: FakeLibrary;
-  readonly received = new Map<number, Received>();
-  readonly plan: StepPlan;
-  commits = 0;
-  maxRunning = 0;
-
-  constructor(
-    readonly config: SchedulerConfig,
-    readonly depth = FG.STEPS_IN_FLIGHT as number,
-  ) {
-    const fake: FakeConfig = { ...config, vocabSize: VOCAB };
-    this.scheduler = new Scheduler(config);
-    this.library = new FakeLibrary(fake);
-    this.plan = new StepPlan(config.maxSeqs, config.maxStepTokens);
-  }
-
-  add(...requests: EngineRequest[]): void {
-    for (const request of requests) {
-      this.received.set(request.id, {
-        request,
-        tokens: [],
-        logprobs: [],
-        promptLogprobs: null,
-        cachedTokens: 0,
-        finish: "",
-        error: null,
-        endedAt: -1,
-      });
-      this.scheduler.add(request);
-    }
-  }
-
-  /** One turn of the worker's loop; false when nothing is left to do. */
-  step(fail: FastgenError | null = null): boolean {
-    const { scheduler } = this;
-    while (scheduler.stepsOut < this.depth && scheduler.plan(this.plan)) this.library.submit(this.plan);
-    this.checkConsistency();
-    if (scheduler.stepsOut === 0) {
-      this.take(scheduler.takeMessage());
-      return scheduler.aliveCount > 0;
-    }
-    const result = this.library.wait();
-    scheduler.commit(fail ?? result);
-    this.commits++;
-    this.take(scheduler.takeMessage());
-    this.checkConsistency();
-    return true;
-  }
-
-  finish(limit = 20_000): void {
-    let idle = 0;
-    for (let i = 0; i < limit; i++) {
-      const before = this.commits;
-      if (!this.step()) return;
-      idle = this.commits === before ? idle + 1 : 0;
-      if (idle > 2) throw new Error("sequences wait and none can run");
-    }
-    throw new Error(`not finished after ${limit} steps`);
-  }
-
-  private take(message: StepMessage): void {
-    expect(new Set(message.requestIds).size).toBe(message.requestIds.length);
-    this.maxRunning = Math.max(this.maxRunning, message.stats.running);
-    for (const [i, id] of message.requestIds.entries()) {
-      const got = this.received.get(id)!;
-      if (got.finish !== "") throw new Error(`request ${id} got news after its end`);
-      if (message.tokens[i]! >= 0) {
-        got.tokens.push(message.tokens[i]!);
-        got.logprobs.push(message.logprobs?.get(i) ?? null);
-      }
-      got.promptLogprobs = message.promptLogprobs?.get(i) ?? got.promptLogprobs;
-      got.cachedTokens = message.cachedTokens?.get(i) ?? got.cachedTokens;
-      got.finish = FINISH[message.finish[i]!]!;
-      got.error = message.errors?.get(i)?.message ?? null;
-      if (got.finish !== "") got.endedAt = this.commits;
-    }
-  }
-
-  /** Reference counts are those of the running sequences' page lists; slots are used once; nothing is lost. */
-  checkConsistency(): void {
-    const { cache, running, waiting, freeSlots, computing } = internals(this.scheduler);
-    const refs = new Int32Array(cache.pages);
-    for (const seq of running) {
-      for (const page of seq.pages) refs[page]!++;
-      for (const [i, node] of seq.nodes.entries()) {
-        if (node.page !== seq.pages[i]) throw new Error("a sequence's node is on another page");
-      }
-    }
-    if (!same(refs, cache.refs)) throw new Error("reference counts are wrong");
-    const unreferenced = refs.reduce((count, n) => count + (n === 0 ? 1 : 0), 0);
-    if (unreferenced !== cache.available) throw new Error("a page is lost, or free twice");
-    const slots = new Set([...freeSlots, ...running.map((seq) => seq.slot)]);
-    if (slots.size !== this.config.maxSeqs) throw new Error("a slot is lost, or used twice");
-    for (let i = 1; i < running.length; i++) {
-      if (running[i - 1]!.arrival >= running[i]!.arrival) throw new Error("running sequences are out of order");
-    }
-    if (waiting.some((seq) => seq.pages.length > 0)) throw new Error("a waiting sequence holds pages");
-    for (const seq of computing.values()) {
-      if (seq.state !== "running") throw new Error("a page is awaited from a sequence that does not run");
-    }
-  }
-
-  /** All pages are free or cached, and every result is what the sequence gives alone. */
-  checkEnd(): void {
-    const { cache, freeSlots } = internals(this.scheduler);
-    expect(cache.available).toBe(cache.pages);
-    expect(freeSlots.length).toBe(this.config.maxSeqs);
-    expect(this.scheduler.stats()).toMatchObject({ running: 0, waiting: 0, swapped: 0 });
-    if (!this.config.prefixCaching) {
-      expect([cache.empty, cache.emptyHost]).toEqual([cache.pages, cache.hostPages]);
-    }
-    for (const got of this.received.values()) {
-      const { request } = got;
-      const alone = expectedOutput(request, VOCAB);
-      if (got.finish === "abort" || got.finish === "error") {
-        expect(got.tokens).toEqual(alone.tokens.slice(0, got.tokens.length));
-        continue;
-      }
-      expect({ tokens: got.tokens, finish: got.finish }).toEqual(alone);
-      if (request.logprobs >= 0) checkLogprobs(got);
-      else expect(got.logprobs.every((one) => one === null)).toBe(true);
-      if (request.promptLogprobs >= 0) {
-        const { ids, logprobs } = got.promptLogprobs!;
-        expect({ ids: [...ids], logprobs: [...logprobs] }).toEqual(expectedPromptLogprobs(request));
-      }
-    }
-  }
-}
-
-function checkLogprobs({ request, tokens, logprobs }: Received): void {
-  for (const [i, token] of tokens.entries()) {
-    const one = logprobs[i]!;
-    expect([...one.ids, ...one.logprobs]).toEqual([token, expectedLogprob(token, request.prompt.length + i)]);
-    expect([...one.topIds]).toEqual(Array.from({ length: request.logprobs }, (_, n) => token + n));
-  }
-}
-
-interface Internals {
-  cache: PageCache;
-  running: Sequence[];
-  waiting: Sequence[];
-  freeSlots: number[];
-  computing: Map<bigint, Sequence>;
-  estimate: OutputEstimate;
-}
-
-/** The invariants are about what is inside; no caller needs to see it. */
-function internals(scheduler: Scheduler): Internals {
-  return scheduler as unknown as Internals;
-}
-
-function same(a: Int32Array, b: Int32Array): boolean {
-  return a.every((value, i) => value === b[i]);
-}
-
-let lastId = 0;
-
-function request(prompt: ArrayLike<number>, maxTokens: number, more: Partial<EngineRequest> = {}): EngineRequest {
-  return {
-    id: ++lastId,
-    prompt: Int32Array.from(prompt),
-    sampling: { ...GREEDY, temperature: 1 },
-    maxTokens,
-    minTokens: 0,
-    stopIds: new Int32Array(0),
-    logprobs: -1,
-    promptLogprobs: -1,
-    ...more,
-  };
-}
-
-/** Tokens that differ by `flavour`. */
-function prompt(length: number, flavour = 0): number[] {
-  return Array.from({ length }, (_, i) => (i * 7 + flavour * 13 + (i >> 3)) % VOCAB);
-}
-
-const config: SchedulerConfig = {
-  maxSeqs: 8,
-  maxStepTokens: 128,
-  maxContext: 640,
-  pages: 40,
-  hostPages: 0,
-  prefixCaching: true,
-};
 
 // Properties
 
@@ -234,6 +23,8 @@ const arrivals = fc.record({
   stops: fc.nat(2),
   seed: fc.nat(3),
   penalty: fc.boolean(),
+  /** Whether the library refuses its sampling parameters. */
+  refused: fc.constantFrom(false, false, false, false, true),
   logprobs: fc.constantFrom(-1, -1, 0, 2),
   promptLogprobs: fc.constantFrom(-1, -1, -1, 0, 2),
   choices: fc.constantFrom(1, 1, 1, 3),
@@ -248,6 +39,7 @@ const settings = fc.record({
   extraTokens: fc.oneof(fc.nat(4), fc.nat(200)),
   spare: fc.integer({ min: 0, max: 20 }),
   hostPages: fc.constantFrom(0, 0, 3, 12),
+  lateHostPages: fc.boolean(),
   prefixCaching: fc.boolean(),
   depth: fc.constantFrom(1, 2, 2),
   /** Outputs that admission expects beyond those there are; 0 = its own estimate, which is never too low here. */
@@ -269,6 +61,7 @@ function build(arrival: Arrival): EngineRequest[] {
     });
     made.sampling.seed = BigInt(arrival.seed + choice);
     if (arrival.penalty) made.sampling.presencePenalty = 1;
+    if (arrival.refused) made.sampling.topP = 0;
     return made;
   });
 }
@@ -302,20 +95,17 @@ function rigFor(s: typeof settings extends fc.Arbitrary<infer T> ? T : never): R
       prefixCaching: s.prefixCaching,
     },
     s.depth,
+    s.lateHostPages ? 0 : s.hostPages,
   );
   if (s.shortSight > 0) expectTooLittle(rig.scheduler, s.shortSight);
   return rig;
 }
 
-/** Makes admission look ahead by only so many tokens: it then admits too many, and pages run out. */
-function expectTooLittle(scheduler: Scheduler, outputs: number): void {
-  internals(scheduler).estimate.expected = (maxTokens, soFar) => Math.min(maxTokens, soFar + outputs);
-}
-
-test("every sequence ends with what it gives alone, whatever runs beside it", () => {
+test("every sequence generates what it would alone, whatever runs beside it", () => {
   let preemptions = 0;
   let copies = 0;
   let hits = 0;
+  let refusals = 0;
   fc.assert(
     fc.property(fc.array(arrivals, { minLength: 1, maxLength: 30, size: "max" }), settings, (list, s) => {
       const rig = rigFor(s);
@@ -325,11 +115,12 @@ test("every sequence ends with what it gives alone, whatever runs beside it", ()
       preemptions += stats.preemptions;
       copies += rig.library.pagesReturned;
       hits += stats.prefixHitTokens;
+      for (const { error } of rig.received.values()) refusals += Number(error !== null);
     }),
     { numRuns: 120 },
   );
   // The cases that matter did occur.
-  expect(Math.min(preemptions, copies, hits)).toBeGreaterThan(0);
+  expect(Math.min(preemptions, copies, hits, refusals)).toBeGreaterThan(0);
 }, 60_000);
 
 // One thing at a time
@@ -447,6 +238,7 @@ test("first come, first served", () => {
 
 test("a step that fails ends the sequences in it and no others", () => {
   const rig = new Rig({ ...config, maxSeqs: 2 });
+  rig.expectedErrors = ["an ECC error"];
   const doomed = [request(prompt(30, 1), 50), request(prompt(30, 2), 50)];
   const spared = request(prompt(200, 3), 10);
   rig.add(...doomed, spared);
@@ -462,6 +254,7 @@ test("a sequence for which no token can be sampled ends with an error, and no ot
   const rig = new Rig(config);
   const [barren, fine] = [request(prompt(30, 1), 50), request(prompt(90, 2), 20)];
   rig.library.barrenLength = 35;
+  rig.expectedErrors = [expect.stringContaining("no token")];
   rig.add(barren, fine);
   rig.finish();
   rig.checkEnd();
@@ -471,6 +264,7 @@ test("a sequence for which no token can be sampled ends with an error, and no ot
 
 test("a step that is refused ends the sequences in it, while the one before it still counts", () => {
   const rig = new Rig({ ...config, maxSeqs: 2 });
+  rig.expectedErrors = ["no such page"];
   const [running, spared] = [request(prompt(30, 1), 50), request(prompt(200, 2), 10)];
   const late = request(prompt(20, 3), 10);
   rig.add(running, late);
@@ -478,7 +272,8 @@ test("a step that is refused ends the sequences in it, while the one before it s
   rig.add(spared);
   const before = rig.received.get(running.id)!.tokens.length;
   expect(rig.scheduler.plan(rig.plan)).toBe(true);
-  rig.scheduler.dropLast(new FastgenError("internal", "no such page"));
+  rig.scheduler.refuse(rig.plan, -1, new FastgenError("internal", "no such page"));
+  expect(rig.plan.seqCount).toBe(0);
   rig.finish();
   rig.checkEnd();
   for (const { id } of [running, late]) expect(rig.received.get(id)).toMatchObject({ error: "no such page" });
@@ -488,6 +283,7 @@ test("a step that is refused ends the sequences in it, while the one before it s
 
 test("requests that cannot run are refused with the reason, one by one", () => {
   const rig = new Rig(config);
+  rig.expectedErrors = [expect.stringContaining("do not fit the context")];
   const fine = request(prompt(5), 3);
   const tooLong = request(prompt(600), 41);
   const empty = request([], 4);
@@ -580,4 +376,53 @@ test("admission passes a tile's edge when pages would last for many beyond it, h
     rig.checkEnd();
     expect(rig.maxRunning).toBe(STEP_TILE + 1);
   }
+});
+
+test("the pages in use are those that sequences refer to: cached ones count as free", () => {
+  const rig = new Rig(config);
+  rig.add(request(prompt(300), 20), request([...prompt(300), 1], 20));
+  for (let i = 0; i < 6; i++) rig.step();
+  expect(rig.scheduler.stats().pagesUsed).toBe(6);
+  rig.finish();
+  const { cache } = internals(rig.scheduler);
+  expect([rig.scheduler.stats().pagesUsed, cache.pages - cache.empty]).toEqual([0, 5]);
+  const again = request(prompt(300), 1);
+  rig.add(again);
+  rig.finish();
+  rig.checkEnd();
+  expect(rig.received.get(again.id)!.cachedTokens).toBe(256);
+});
+
+test("a sequence that the library refuses ends alone, also when it is all of a step that copies pages", () => {
+  const rig = new Rig({ ...config, maxSeqs: 4, pages: 10, hostPages: 20 });
+  const bad = () => request(prompt(600, 9), 1, { sampling: { ...GREEDY, topP: 0 } });
+  const first = request(prompt(400, 1), 3);
+  rig.add(first);
+  rig.finish();
+  // It evicts what the first one left in the cache, and is refused.
+  rig.add(bad());
+  rig.finish();
+  const beside = request([...prompt(400, 1), 5], 3);
+  rig.add(beside, bad());
+  rig.finish();
+  rig.checkEnd();
+  expect(rig.received.get(beside.id)!.cachedTokens).toBe(384);
+  expect(rig.library.pagesReturned).toBeGreaterThan(0);
+});
+
+test("host pages that come late are used from then on, and until then evicted pages are dropped", () => {
+  const rig = new Rig({ ...config, maxSeqs: 1, pages: 10, hostPages: 30 }, 1, 0);
+  const run = (flavour: number) => {
+    const one = request(prompt(600, flavour), 1);
+    rig.add(one);
+    rig.finish();
+    return rig.received.get(one.id)!.cachedTokens;
+  };
+  run(1);
+  run(2);
+  // It was evicted when there were few host pages.
+  expect(run(1)).toBeLessThan(576);
+  run(2);
+  expect(run(1)).toBe(576);
+  rig.checkEnd();
 });

@@ -1,18 +1,19 @@
 /**
  * Continuous batching: which sequences run in the next step, with how many tokens, on which pages.
  *
- * plan() fills in a step; commit() takes the result of the oldest step planned. Up to FG.STEPS_IN_FLIGHT steps may be out:
- * the next one is planned before the last one's tokens are known, with FG.LAST_SAMPLED in their place. Ends that can be
- * known (max_tokens) are planned for; a stop id is found out one step late, and the token sampled after it is dropped.
+ * plan() fills in a step; commit() takes the result of the oldest step in flight. Up to FG.STEPS_IN_FLIGHT steps may be in
+ * flight: the next one is planned before the tokens of the last one are known, with FG.LAST_SAMPLED in their place. Ends
+ * that are known beforehand (max_tokens) are planned for. A stop id is noticed one step late, and the token sampled after
+ * it is dropped.
  *
- * Order: running sequences decode first; then prompts are computed, oldest first, in chunks of what the token budget
- * leaves; then waiting sequences are admitted, in the order they came. When pages run out, the youngest running sequence
- * gives its own back: its full pages stay cached, on the device or on the host, for as long as there is room, and it goes on
- * later from what is left of them. A step in which sequences decode takes in few prompt tokens while few are to be computed,
- * so that nobody's next token waits long. Both chunks and the number of sequences that run stop at a tile's edge rather than
- * a little past it. What a sequence generates depends on none of this.
+ * Order: running sequences decode first. Then prompts are computed, oldest first, in chunks, from what is left of the token
+ * budget. Then waiting sequences are admitted in the order they arrived. When pages run out, the youngest running sequence
+ * gives its pages back. Its full pages stay cached, on the device or the host, while there is room; it resumes later from
+ * those that are still there. Beside decoding sequences, a step takes only a part of a short backlog of prompt tokens, so
+ * that no sequence waits long for its next token. Chunks and the number of running sequences end at a tile's edge rather
+ * than a little past it. None of this changes what a sequence generates.
  *
- * Pure: no FFI, no clock, no I/O. Every loop is over the running sequences, a step's tokens, or the head of the queue.
+ * Pure: no FFI, no clock, no I/O. Every loop is over the running sequences, a step's tokens, or a bounded part of the queue.
  */
 import { FastgenError } from "../errors.ts";
 import { FG } from "../ffi/layout.ts";
@@ -22,13 +23,19 @@ import { Admission } from "./admission.ts";
 import { Outcomes } from "./outcomes.ts";
 import { OutputEstimate } from "./output-estimate.ts";
 import { PAGE_TOKENS, PageCache, type PageNode, pagesFor } from "./page-cache.ts";
+import { PendingPages } from "./pending-pages.ts";
 import type { EngineRequest, EngineStats, FinishReason, StepMessage } from "./protocol.ts";
 import { Sequence } from "./sequence.ts";
 import { StepInFlight } from "./step-in-flight.ts";
 import { backlogForAll, chunkTokens } from "./step-size.ts";
+import { WaitingQueue } from "./waiting-queue.ts";
 
-/** Steps that pass before a sequence that did not fit is looked at again: others have aged by then. */
+/** Steps that pass before a sequence that did not fit is looked at again. The running ones are closer to their ends then. */
 const AGING_STEPS = 7;
+/** Page lookups that one plan spends on sequences that it then parks: about a millisecond, however many wait. */
+export const MOST_PARKING_LOOKUPS = 1024;
+/** Pages that are compared in the time of one lookup. */
+const COMPARED_PER_LOOKUP = 16;
 
 export interface SchedulerConfig {
   maxSeqs: number;
@@ -37,6 +44,7 @@ export interface SchedulerConfig {
   /** Tokens in one sequence; at most pages * PAGE_TOKENS. */
   maxContext: number;
   pages: number;
+  /** Those that can be used from the start; setHostPages() says when there are more. */
   hostPages: number;
   prefixCaching: boolean;
 }
@@ -49,18 +57,16 @@ export class Scheduler {
   private readonly alive = new Map<number, Sequence>();
   /** Oldest first. */
   private readonly running: Sequence[] = [];
-  /** Oldest first; sequences that gave their pages back are older than those never admitted. */
-  private readonly waiting: Sequence[] = [];
+  private readonly queue = new WaitingQueue();
   private readonly freeSlots: number[];
   /** Steps planned and not committed, oldest first, and those ready for reuse. */
-  private readonly out: StepInFlight[] = [];
+  private readonly inFlight: StepInFlight[] = [];
   private readonly spare: StepInFlight[] = [];
-  /** Prompt pages being computed now, by key, and by whom: a sequence that needs the same page waits for it. */
-  private readonly computing = new Map<bigint, Sequence>();
+  private readonly pendingPages = new PendingPages();
   /** This step's prompt chunks: sequences and token counts. */
   private readonly chunkSeqs: Sequence[] = [];
   private readonly chunkCounts: number[] = [];
-  /** Steps until the oldest waiting sequence, which did not fit, is looked at again; 0 once pages have been given back. */
+  /** Steps until the oldest waiting sequence, which did not fit, is looked at again. 0 once pages have been given back. */
   private blockedSteps = 0;
   private arrivals = 0;
   private swapped = 0;
@@ -86,18 +92,23 @@ export class Scheduler {
       );
     }
     this.cache = new PageCache(pages, config.hostPages);
-    this.admission = new Admission(config, this.cache, this.estimate, this.running, this.waiting);
+    this.admission = new Admission(config, this.cache, this.estimate, this.running, this.queue.all);
     this.freeSlots = Array.from({ length: maxSeqs }, (_, i) => maxSeqs - 1 - i);
   }
 
   /** Steps planned and not yet committed. */
-  get stepsOut(): number {
-    return this.out.length;
+  get stepsInFlight(): number {
+    return this.inFlight.length;
   }
 
   /** Sequences that have not ended. */
   get aliveCount(): number {
     return this.alive.size;
+  }
+
+  /** Host pages [0, count) can be used from now on. Never fewer than before. */
+  setHostPages(count: number): void {
+    this.cache.setHostPages(count);
   }
 
   add(request: EngineRequest): void {
@@ -108,22 +119,22 @@ export class Scheduler {
     this.alive.set(request.id, seq);
     const { length } = request.prompt;
     if (length < 1 || length + request.maxTokens > this.config.maxContext) {
-      const reason = `a prompt of ${length} tokens and max_tokens ${request.maxTokens} do not fit the context of ${this.config.maxContext}`;
+      const reason = `a prompt of ${length} tokens and max_tokens ${request.maxTokens} do not fit the context of ${this.config.maxContext} tokens`;
       this.fail(seq, new FastgenError("invalid_request", reason));
     } else if (seq.target < 1) {
       this.end(seq, -1, "length");
     } else {
-      this.waiting.push(seq);
+      this.queue.add(seq);
     }
   }
 
-  /** Ends a sequence now; its pages are free for the next step. Does nothing when it has ended already. */
+  /** Ends a sequence now. Its pages are free for the next step. Does nothing when it has ended already. */
   abort(id: number): void {
     const seq = this.alive.get(id);
     if (seq) this.end(seq, -1, "abort");
   }
 
-  /** Plans the next step into `plan`; false when there is nothing to run now. Submit it, or call dropLast(). */
+  /** Plans the next step into `plan`. False when nothing can run now. Submit the plan, or call refuse(). */
   plan(plan: StepPlan): boolean {
     plan.clear();
     const step = this.spare.pop() ?? new StepInFlight();
@@ -132,7 +143,7 @@ export class Scheduler {
     const { maxStepTokens } = this.config;
     let left = decodes > 0 ? chunkTokens(maxStepTokens, decodes, this.countBacklog()) : maxStepTokens;
     left = this.planChunks(left);
-    // Pages ran out: whoever gave some back must not take them again in the same step.
+    // When pages ran out, the sequence that gave some back must not take them again in the same step.
     if (this.preemptions === preemptions) left = this.admit(plan, left);
     this.shareLeftover(left);
     this.writeChunks(plan, step);
@@ -140,11 +151,11 @@ export class Scheduler {
       this.spare.push(step);
       return false;
     }
-    this.out.push(step);
+    this.inFlight.push(step);
     return true;
   }
 
-  /** Running sequences whose next token is the one sampled last. Returns the tokens used. */
+  /** Plans the running sequences whose next token is the one sampled last. Returns the tokens used. */
   private planDecodes(plan: StepPlan, step: StepInFlight): number {
     const { running } = this;
     // The length is read anew each time: a preemption shortens the list, from its end.
@@ -163,7 +174,7 @@ export class Scheduler {
     return plan.tokenCount;
   }
 
-  /** One more page for a running sequence, at the cost of the youngest if need be; false when that was itself. */
+  /** Gives a running sequence one more page, taken from the youngest if need be. False when that was `seq` itself. */
   private addPage(seq: Sequence, plan: StepPlan): boolean {
     let page = this.cache.allocate(plan);
     while (page < 0) {
@@ -176,16 +187,17 @@ export class Scheduler {
     return true;
   }
 
-  /** Prompt tokens to compute, of the sequences that run and those that wait; counted only until more would not matter. */
+  /** Prompt tokens that running and waiting sequences have yet to compute, counted only as far as they matter. */
   private countBacklog(): number {
     const enough = backlogForAll(this.config.maxStepTokens);
     let backlog = 0;
     for (const seq of this.running) if (seq.pendingSamples === 0) backlog += seq.target - seq.scheduled;
-    for (let i = 0; i < this.waiting.length && backlog < enough; i++) backlog += this.waiting[i]!.target;
+    const { all } = this.queue;
+    for (let i = 0; i < all.length && backlog < enough; i++) backlog += all[i]!.target;
     return backlog;
   }
 
-  /** Chunks for sequences whose known tokens are not all computed. Returns what is left of the budget. */
+  /** Chooses chunks for running sequences whose known tokens are not all computed. Returns what is left of the budget. */
   private planChunks(budget: number): number {
     this.chunkSeqs.length = this.chunkCounts.length = 0;
     let left = budget;
@@ -198,7 +210,7 @@ export class Scheduler {
     return left;
   }
 
-  /** A prompt too long for one step leaves half of the budget to those behind it; what they do not use returns to it. */
+  /** A prompt too long for one step leaves half of the budget to those behind it. It gets back what they do not use. */
   private addChunk(seq: Sequence, todo: number, left: number): number {
     const share = todo > this.config.maxStepTokens ? Math.ceil(left / 2) : left;
     const count = Math.min(seq.chunkLimit, share);
@@ -210,13 +222,13 @@ export class Scheduler {
   private shareLeftover(budget: number): void {
     let left = budget;
     for (let i = 0; i < this.chunkSeqs.length && left > 0; i++) {
-      const more = Math.min(this.chunkSeqs[i]!.chunkLimit - this.chunkCounts[i]!, left);
-      this.chunkCounts[i]! += more;
-      left -= more;
+      const extra = Math.min(this.chunkSeqs[i]!.chunkLimit - this.chunkCounts[i]!, left);
+      this.chunkCounts[i]! += extra;
+      left -= extra;
     }
   }
 
-  /** Writes the chunks into the plan, those of one token first: next to the decode rows, which they are like. */
+  /** Writes the chunks into the plan, those of one token first: they stand with the decodes, which also have one. */
   private writeChunks(plan: StepPlan, step: StepInFlight): void {
     const { chunkSeqs, chunkCounts } = this;
     for (let i = 0; i < chunkSeqs.length; i++) if (chunkCounts[i] === 1) this.writeChunk(chunkSeqs[i]!, 1, plan, step);
@@ -255,24 +267,22 @@ export class Scheduler {
 
   /** Admits waiting sequences, oldest first, while slots, budget and pages last. Returns the rest of the budget. */
   private admit(plan: StepPlan, budget: number): number {
-    if (this.waiting.length === 0 || this.blockedSteps > 0) {
+    if (this.queue.all.length === 0 || this.blockedSteps > 0) {
       this.blockedSteps = Math.max(0, this.blockedSteps - 1);
       return budget;
     }
     let left = budget;
     let forecastReady = false;
-    let i = 0;
-    while (i < this.waiting.length && left > 0 && this.freeSlots.length > 0) {
-      const seq = this.waiting[i]!;
-      // Its last token is still being sampled: known after the next commit.
-      if (seq.pendingSamples > 0) break;
-      if (seq.awaitedKey !== null && this.computing.has(seq.awaitedKey)) {
-        i++;
-        continue;
-      }
+    let parkingLookups = 0;
+    while (left > 0 && this.freeSlots.length > 0 && parkingLookups < MOST_PARKING_LOOKUPS) {
+      const seq = this.queue.oldestReady();
+      // A sequence whose last token is still being sampled goes on after the next commit.
+      if (!seq || seq.pendingSamples > 0) break;
       const nodes = this.match(seq);
-      if (seq.awaitedKey !== null) {
-        i++;
+      const awaited = this.pendingPages.awaited(seq, nodes.length);
+      if (awaited) {
+        this.queue.park(seq, awaited.key);
+        parkingLookups += 1 + nodes.length + awaited.common / COMPARED_PER_LOOKUP;
         continue;
       }
       if (!forecastReady) {
@@ -283,36 +293,29 @@ export class Scheduler {
         this.blockedSteps = AGING_STEPS;
         break;
       }
-      this.waiting.splice(i, 1);
+      this.queue.remove(seq);
       this.start(seq, nodes, plan);
       left -= this.addChunk(seq, seq.target - seq.scheduled, left);
     }
     return left;
   }
 
-  /** The cached pages that a waiting sequence starts with. Sets awaitedKey when the next one is being computed by another. */
+  /** The cached pages that a waiting sequence would start with. Goes on from what it found the last time. */
   private match(seq: Sequence): PageNode[] {
-    const nodes: PageNode[] = [];
-    seq.awaitedKey = null;
-    // At least one token must be left to compute: its logits are what is sampled from.
-    const limit = Math.floor((seq.length - 1) / PAGE_TOKENS);
-    let parent = seq.root;
-    for (let i = 0; i < limit; i++) {
-      const key = seq.key(i);
-      const node = this.cache.find(parent, key, seq.tokens, i * PAGE_TOKENS);
-      if (!node) {
-        if (this.computing.has(key)) seq.awaitedKey = key;
-        break;
-      }
+    const nodes = this.cache.cachedPath(seq.lastMatch);
+    for (let i = nodes.length; i < seq.sharablePages; i++) {
+      const parent = i === 0 ? seq.root : nodes[i - 1]!;
+      const node = this.cache.find(parent, seq.key(i), seq.tokens, i * PAGE_TOKENS);
+      if (!node) break;
       nodes.push(node);
-      parent = node;
     }
+    seq.lastMatch = nodes.at(-1) ?? null;
     return nodes;
   }
 
   /** Gives a waiting sequence its slot and the pages for all tokens it has. */
   private start(seq: Sequence, nodes: readonly PageNode[], plan: StepPlan): void {
-    const { cache, config } = this;
+    const { cache } = this;
     const { request } = seq;
     cache.acquire(nodes, seq.pages, plan);
     for (const node of nodes) seq.nodes.push(node);
@@ -325,13 +328,9 @@ export class Scheduler {
         this.prefixQueriedTokens += seq.promptLength;
         this.prefixHitTokens += seq.scheduled;
       }
-    } else if (config.hostPages > 0) {
-      this.swapped--;
     }
-    const fullPromptPages = Math.floor(seq.promptLength / PAGE_TOKENS);
-    for (let i = nodes.length; i < fullPromptPages; i++) {
-      if (!this.computing.has(seq.key(i))) this.computing.set(seq.key(i), seq);
-    }
+    this.setSwapped(seq, false);
+    this.pendingPages.add(seq, nodes.length);
     seq.slot = this.freeSlots.pop()!;
     seq.state = "running";
     let at = this.running.length;
@@ -347,45 +346,46 @@ export class Scheduler {
     });
   }
 
-  /** Sends the youngest running sequence back to the queue. A sample still out is kept when it arrives. */
+  /** Sends the youngest running sequence back to the queue. A sample still in flight is kept when it arrives. */
   private preempt(seq: Sequence): void {
     this.leave(seq);
     seq.state = "waiting";
     seq.residence++;
-    let at = 0;
-    while (at < this.waiting.length && this.waiting[at]!.arrival < seq.arrival) at++;
-    this.waiting.splice(at, 0, seq);
+    this.queue.add(seq);
     this.preemptions++;
-    if (this.config.hostPages > 0) this.swapped++;
+    this.setSwapped(seq, this.cache.hostPages > 0);
     this.estimate.ranOut();
+  }
+
+  private setSwapped(seq: Sequence, swapped: boolean): void {
+    this.swapped += Number(swapped) - Number(seq.swapped);
+    seq.swapped = swapped;
   }
 
   /** Takes a running sequence off its slot and its pages. */
   private leave(seq: Sequence): void {
     const { running } = this;
-    // From the end: that is where preemption looks.
+    // Searched from the end, which is where preempted sequences are.
     running.splice(running.lastIndexOf(seq), 1);
     this.freeSlots.push(seq.slot);
     seq.slot = -1;
     for (let i = seq.pages.length - 1; i >= 0; i--) this.cache.release(seq.pages[i]!);
-    const promptPages = Math.floor(seq.promptLength / PAGE_TOKENS);
-    for (let i = seq.nodes.length; i < promptPages; i++) this.pageComputed(seq, i);
+    for (let i = seq.nodes.length; i < seq.promptPages; i++) this.stopAwaiting(seq, i, null);
     seq.pages.length = seq.nodes.length = 0;
     seq.sentPages = seq.scheduled = seq.computed = 0;
     this.blockedSteps = 0;
   }
 
-  /** Nobody needs to wait for page `index` of this sequence any longer. */
-  private pageComputed(seq: Sequence, index: number): void {
-    const key = seq.key(index);
-    if (this.computing.get(key) !== seq) return;
-    this.computing.delete(key);
+  /** `seq` has computed page `index`, which is `node` now, or never will (null): the sequences that wait for it are ready. */
+  private stopAwaiting(seq: Sequence, index: number, node: PageNode | null): void {
+    if (!this.pendingPages.remove(seq, index)) return;
+    this.queue.unpark(seq.key(index), node);
     this.blockedSteps = 0;
   }
 
-  /** Takes the result of the oldest step out, or why it failed: that ends the sequences that were in it. */
+  /** Takes the result of the oldest step in flight, or the reason why it failed, which ends the sequences that were in it. */
   commit(result: StepResult | FastgenError): void {
-    const step = this.out.shift();
+    const step = this.inFlight.shift();
     if (!step) throw new FastgenError("internal", "a result arrived for a step that was never planned");
     if (result instanceof FastgenError) {
       this.failStep(step, result);
@@ -440,13 +440,13 @@ export class Scheduler {
     while ((seq.nodes.length + 1) * PAGE_TOKENS <= seq.computed) {
       const i = seq.nodes.length;
       const parent = i === 0 ? seq.root : seq.nodes[i - 1]!;
-      this.pageComputed(seq, i);
       const node = cache.register(parent, seq.key(i), seq.tokens, i * PAGE_TOKENS, seq.pages[i]!);
+      this.stopAwaiting(seq, i, node);
       if (!node) return;
       if (seq.isPrivate) seq.privateNodes.push(node);
       seq.nodes.push(node);
       if (node.page !== seq.pages[i]) {
-        // Another sequence computed the same page first: this one goes on with that.
+        // Another sequence computed the same page first. Both use that one from now on.
         seq.pages[i] = node.page;
         seq.sentPages = Math.min(seq.sentPages, i);
         this.blockedSteps = 0;
@@ -454,10 +454,22 @@ export class Scheduler {
     }
   }
 
-  /** The newest planned step could not be submitted: the sequences in it end. */
-  dropLast(error: FastgenError): void {
-    const step = this.out.pop();
-    if (step) this.failStep(step, error);
+  /**
+   * The library refused the newest step, which `plan` holds, with `error`. When that was on account of `slot`, its sequence
+   * ends, and the plan goes on without it; otherwise (-1) all sequences of the step end and the plan is empty.
+   */
+  refuse(plan: StepPlan, slot: number, error: FastgenError): void {
+    const step = this.inFlight.at(-1);
+    if (!step) throw new FastgenError("internal", "a step was refused that was never planned");
+    const index = step.seqs.findIndex((seq) => seq.slot === slot);
+    if (index >= 0 && slot >= 0) {
+      plan.remove(index);
+      this.fail(step.remove(index), error);
+      if (plan.seqCount > 0) return;
+    }
+    plan.clear();
+    this.inFlight.pop();
+    this.failStep(step, error);
   }
 
   private failStep(step: StepInFlight, error: FastgenError): void {
@@ -485,22 +497,21 @@ export class Scheduler {
     if (seq.state === "running") {
       this.leave(seq);
     } else {
-      const at = this.waiting.indexOf(seq);
-      if (at >= 0) this.waiting.splice(at, 1);
+      this.queue.remove(seq);
       this.blockedSteps = 0;
-      if (seq.cachedTokens >= 0 && this.config.hostPages > 0) this.swapped--;
+      this.setSwapped(seq, false);
     }
     for (const node of seq.privateNodes) this.cache.forget(node);
     seq.state = "finished";
     this.alive.delete(seq.request.id);
   }
 
-  /** Whether something has happened that no message has told yet. */
+  /** Whether something has happened that no message has reported yet. */
   get hasOutcomes(): boolean {
     return this.outcomes.count > 0;
   }
 
-  /** What happened since the last message. Call after every commit: a sequence has at most one entry. */
+  /** What happened since the last message. Call it after every commit: a sequence has at most one entry in a message. */
   takeMessage(): StepMessage {
     return this.outcomes.take(this.stats());
   }
@@ -508,9 +519,9 @@ export class Scheduler {
   stats(): EngineStats {
     return {
       running: this.running.length,
-      waiting: this.waiting.length - this.swapped,
+      waiting: this.queue.all.length - this.swapped,
       swapped: this.swapped,
-      pagesUsed: this.cache.pages - this.cache.empty,
+      pagesUsed: this.cache.referenced,
       pages: this.cache.pages,
       preemptions: this.preemptions,
       prefixQueriedTokens: this.prefixQueriedTokens,

@@ -16,25 +16,30 @@ export class Sequence {
   readonly pages: number[] = [];
   /** Of these, the leading ones that are findable by content. */
   readonly nodes: PageNode[] = [];
-  /** Page-table entries that the library has been told: [0, sentPages). */
+  /** Pages that have been sent to the library: [0, sentPages). */
   sentPages = 0;
-  /** Tokens whose KV is there once every submitted step has run, and once the finished ones have. */
+  /** Tokens whose KV exists once every submitted step has run. */
   scheduled = 0;
+  /** Tokens whose KV exists now: those of the committed steps. */
   computed = 0;
-  /** Samples asked for in submitted steps and not yet known. */
+  /** Samples that submitted steps will bring. */
   pendingSamples = 0;
-  /** Counts preemptions: what a step computed for an earlier residence is gone. */
+  /** Counts preemptions. What a step computed during an earlier residence is gone. */
   residence = 0;
-  /** Prompt tokens found in the cache when first admitted; -1 before. */
+  /** Whether it waits with its pages on the host. */
+  swapped = false;
+  /** Prompt tokens found in the cache when it was first admitted; -1 before. */
   cachedTokens = -1;
-  /** The first entry for this request is still to be posted. */
+  /** Whether the first entry for this request is yet to be posted. */
   unreported = true;
   /** Prompt positions [0, scored) have their log probabilities, or will have once the submitted steps have run. */
   scored = 0;
   promptLogprobs: TokenLogprobs | null = null;
   /** Every node made below a private root, to be forgotten with the sequence. */
   readonly privateNodes: PageNode[] = [];
-  /** The page whose computation by another sequence this one waits for. */
+  /** While it waits: the last of the leading pages that are known to be its own content in the cache. */
+  lastMatch: PageNode | null = null;
+  /** While it is parked: the key of the page that it waits for, which another sequence computes. */
   awaitedKey: bigint | null = null;
   private readonly keys: bigint[] = [];
 
@@ -42,7 +47,7 @@ export class Sequence {
     readonly request: EngineRequest,
     /** Order of arrival: smaller is older. */
     readonly arrival: number,
-    /** Under which its pages are found: the cache's, or its own when it shares none. */
+    /** Its pages are found below this root: the cache's, or its own when it shares none. */
     readonly root: PageNode,
     /** True when `root` is this sequence's own. */
     readonly isPrivate: boolean,
@@ -56,21 +61,31 @@ export class Sequence {
     return this.length - this.promptLength;
   }
 
-  /** Tokens to compute of those known. A request that only scores its prompt needs no KV for the last token. */
+  /** Full pages of the prompt. */
+  get promptPages(): number {
+    return Math.floor(this.promptLength / PAGE_TOKENS);
+  }
+
+  /** Leading pages that may come from the cache. At least one token must be computed, for the logits to sample from. */
+  get sharablePages(): number {
+    return Math.floor((this.length - 1) / PAGE_TOKENS);
+  }
+
+  /** Known tokens that need KV. A request that only scores its prompt needs none for the last token. */
   get target(): number {
     return this.request.maxTokens === 0 ? this.length - 1 : this.length;
   }
 
-  /** Tokens that its next chunk may have. */
+  /** The most tokens that its next chunk may have. */
   get chunkLimit(): number {
     const todo = this.target - this.scheduled;
-    // After a preemption: positions that are scored already and those that are not cannot share a chunk.
+    // After a preemption, a chunk cannot hold both positions that are scored already and positions that are not.
     const rescans =
       this.request.promptLogprobs >= 0 && this.scheduled < this.scored && this.scored < this.promptLength - 1;
     return rescans ? Math.min(todo, this.scored - this.scheduled) : todo;
   }
 
-  /** Whether a step may still sample for it: the samples already asked for count. */
+  /** Whether another step may sample for it, beside those submitted. */
   get wantsMore(): boolean {
     return this.outputs + this.pendingSamples < this.request.maxTokens;
   }
@@ -82,7 +97,7 @@ export class Sequence {
 
   append(token: number): void {
     if (this.length === this.tokens.length) {
-      // The prompt's array is the request's, and its siblings may share it: the first growth makes a copy.
+      // The prompt's array belongs to the request, whose other choices may share it: the first growth makes a copy.
       const room = Math.max(FIRST_OUTPUTS, this.length - this.promptLength);
       const larger = new Int32Array(this.length + Math.min(room, this.request.maxTokens - this.outputs));
       larger.set(this.tokens);
@@ -91,7 +106,7 @@ export class Sequence {
     this.tokens[this.length++] = token;
   }
 
-  /** Key of page `index`, which must be full of known tokens. */
+  /** The key of page `index`, all of whose tokens must be known. */
   key(index: number): bigint {
     for (let i = this.keys.length; i <= index; i++) {
       const parent = i === 0 ? this.root.key : this.keys[i - 1]!;
@@ -100,7 +115,15 @@ export class Sequence {
     return this.keys[index]!;
   }
 
-  /** Copies result rows of prompt positions [from, from + count) into promptLogprobs. `width` is a row of the top arrays. */
+  /** Takes over the keys of the first `count` pages from a sequence with the same root and the same tokens in them. */
+  adoptKeys(other: Sequence, count: number): void {
+    for (let i = this.keys.length; i < count; i++) this.keys.push(other.key(i));
+  }
+
+  /**
+   * Copies the result rows [row, row + count) into promptLogprobs, as those of prompt positions [from, from + count). `width`
+   * is the length of a row of topIds and topLogprobs.
+   */
   addPromptRows(
     from: number,
     count: number,
@@ -110,13 +133,13 @@ export class Sequence {
   ): void {
     const topN = this.request.promptLogprobs;
     this.promptLogprobs ??= emptyLogprobs(this.promptLength - 1, topN);
-    const out = this.promptLogprobs;
-    out.ids.set(rows.ids.subarray(row, row + count), from);
-    out.logprobs.set(rows.logprobs.subarray(row, row + count), from);
+    const target = this.promptLogprobs;
+    target.ids.set(rows.ids.subarray(row, row + count), from);
+    target.logprobs.set(rows.logprobs.subarray(row, row + count), from);
     for (let i = 0; i < count; i++) {
       const at = (row + i) * width;
-      out.topIds.set(rows.topIds.subarray(at, at + topN), (from + i) * topN);
-      out.topLogprobs.set(rows.topLogprobs.subarray(at, at + topN), (from + i) * topN);
+      target.topIds.set(rows.topIds.subarray(at, at + topN), (from + i) * topN);
+      target.topLogprobs.set(rows.topLogprobs.subarray(at, at + topN), (from + i) * topN);
     }
   }
 }

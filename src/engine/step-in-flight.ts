@@ -1,13 +1,14 @@
-/** A step that was planned and whose result is not there yet. */
+/** A step that has been planned and whose result has not arrived. */
 import type { Sequence } from "./sequence.ts";
 
-/** What a planned step will bring, column by column; entry i is the step's sequence i. */
+/** What a planned step will bring, column by column. Entry i belongs to the step's sequence i. */
 export class StepInFlight {
   readonly seqs: Sequence[] = [];
-  /** Sequence.residence when planned. */
+  /** Sequence.residence at the time of planning. */
   readonly residences: number[] = [];
-  /** Tokens in the sequence after the step, and how many of them are new. */
+  /** Tokens in the sequence after the step. */
   readonly contexts: number[] = [];
+  /** How many of them are new. */
   readonly counts: number[] = [];
   /** FG.SAMPLE | FG.SCORE */
   readonly flags: number[] = [];
@@ -18,6 +19,12 @@ export class StepInFlight {
     this.contexts.push(seq.scheduled);
     this.counts.push(count);
     this.flags.push(flags);
+  }
+
+  /** Takes entry `i` out. Returns its sequence. */
+  remove(i: number): Sequence {
+    for (const column of [this.residences, this.contexts, this.counts, this.flags]) column.splice(i, 1);
+    return this.seqs.splice(i, 1)[0]!;
   }
 
   clear(): void {

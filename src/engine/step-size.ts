@@ -1,25 +1,26 @@
 /**
- * How many tokens a step takes in. Matrix products are made in tiles of tokens, so that a step's time rises in stairs: one
+ * How many tokens a step takes. Matrix products are computed in tiles of tokens, so a step's time rises in stairs: a step
  * that ends a little past a tile's edge pays for a whole tile that is almost empty. Pure: numbers in, numbers out.
  */
 
 /** Tokens in a tile. */
 export const STEP_TILE = 256;
-/** Tokens in the last tile from which on it is worth its time. */
+/** The fewest tokens that make the last tile worth its time. */
 export const WORTH_A_TILE = Math.ceil(STEP_TILE / 3);
-/** A step beside decoding sequences takes this share of the prompt tokens to compute, and at least that of its budget. */
+/** Beside decoding sequences, a step takes this share of the backlog of prompt tokens, and at least this share of its budget. */
 const [BACKLOG_SHARE, LEAST_CHUNK] = [0.45, 1 / 4];
-/** To end at a tile's edge, a step gives up prompt tokens as long as it keeps this share of them. */
+/** To end at a tile's edge, a step gives up prompt tokens, but keeps at least this share of them. */
 const LEAST_KEPT = 1 / 3;
 
-/** Prompt tokens to compute from which on a step takes all that it can hold. */
+/** The backlog of prompt tokens from which on a step takes as many as it can hold. */
 export function backlogForAll(maxStepTokens: number): number {
   return maxStepTokens / BACKLOG_SHARE;
 }
 
 /**
- * Prompt tokens for a step in which `decodes` sequences decode, who wait that much longer for their next token: few while
- * few are to be computed, the more the longer the backlog, and up to a tile's edge where that leaves enough of them.
+ * Prompt tokens for a step in which `decodes` sequences decode. These wait longer for their next token the more prompt tokens
+ * the step takes. So it takes few while the backlog is short and more as it grows, and ends at a tile's edge where that
+ * leaves enough of them.
  */
 export function chunkTokens(maxStepTokens: number, decodes: number, backlog: number): number {
   const wanted = Math.ceil(Math.max(maxStepTokens * LEAST_CHUNK, backlog * BACKLOG_SHARE));

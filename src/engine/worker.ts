@@ -1,7 +1,7 @@
 /**
- * The engine's own thread: it alone calls libfastgen, and blocks in fg_wait. Its first message is the EngineConfig; then
- * ToWorker comes in and FromWorker goes out. While steps run, mail is read between them; while none do, it sleeps in the
- * event loop.
+ * The engine's own thread. It alone calls libfastgen, and it blocks in fg_wait. Its first message is the EngineConfig. After
+ * that, ToWorker messages come in and FromWorker messages go out. While steps run, it reads its mail between them. While none
+ * run, it sleeps in the event loop.
  */
 import { type MessagePort, parentPort, receiveMessageOnPort } from "node:worker_threads";
 import type { EngineCapacity, EngineConfig } from "../engine-config.ts";
@@ -13,43 +13,48 @@ import { Pacer } from "./pacer.ts";
 import { PAGE_TOKENS } from "./page-cache.ts";
 import type { FromWorker, ToWorker } from "./protocol.ts";
 import { Scheduler } from "./scheduler.ts";
+import { submitStep } from "./submit.ts";
 
-/** Milliseconds between two looks at the loading, each reported: what a start is late by at most. */
+/** Milliseconds between two reports of progress while weights load. A start is late by at most this. */
 const PROGRESS_INTERVAL = 10;
 
 class EngineWorker {
   private readonly scheduler: Scheduler;
   private readonly plan: StepPlan;
   private readonly pacer = new Pacer();
-  /** Nobody wakes it: waiting for it is sleeping. */
+  /** Nothing ever notifies it: waiting for it is a sleep. */
   private readonly alarm = new Int32Array(new SharedArrayBuffer(4));
   private closed = false;
-  /** Why the trace could not be started: the answer to its stop. */
+  /** Host pages that the library has so far, of the capacity's. */
+  private hostPages: number;
+  /** Why the trace could not be started: trace_stop answers with it. */
   private traceError: string | null = null;
 
   constructor(
     private readonly port: MessagePort,
     private readonly engine: LibraryEngine,
     config: EngineConfig,
-    capacity: EngineCapacity,
+    private readonly capacity: EngineCapacity,
   ) {
     const { maxSeqs, maxStepTokens, prefixCaching } = config;
-    const { pages, hostPages } = capacity;
-    // A pool whose size was left to the library: the caller learns from the capacity whether the context still fits.
+    const { pages } = capacity;
+    this.hostPages = engine.progress().hostPages;
+    const { hostPages } = this;
+    // When the pool's size was left to the library, the caller learns from the capacity whether the context still fits.
     const fits = config.kvBytes === 0 ? pages * PAGE_TOKENS : Number.POSITIVE_INFINITY;
     const maxContext = Math.min(config.maxContext, fits);
     this.scheduler = new Scheduler({ maxSeqs, maxStepTokens, maxContext, pages, hostPages, prefixCaching });
     this.plan = new StepPlan(maxSeqs, maxStepTokens);
   }
 
-  /** One message that arrived while nothing ran; then runs until nothing is left to run. */
+  /** Takes one message that arrived while nothing ran, then runs steps until nothing is left to run. */
   wake(message: ToWorker): void {
     if (this.closed) return;
     try {
       this.handle(message);
       while (!this.closed && this.step());
     } catch (error) {
-      // A step that fails is handled below. This is a fault of the device or of this program: nothing can go on.
+      // A step that fails is handled below. This is a fault of the device or of this program, and nothing can go on.
       this.close();
       const { kind, message } = asFastgenError(error);
       this.post({ type: "failed", kind, message });
@@ -103,19 +108,27 @@ class EngineWorker {
     }
   }
 
-  /** Reads mail, submits steps until enough are out, and waits for the oldest. False when nothing runs. */
+  /** The library may make host memory in the background: its pages are used as they come. */
+  private countHostPages(): void {
+    if (this.hostPages === this.capacity.hostPages) return;
+    this.hostPages = this.engine.progress().hostPages;
+    this.scheduler.setHostPages(this.hostPages);
+  }
+
+  /** Reads mail, submits steps until enough are in flight, and waits for the oldest. False when nothing runs. */
   private step(): boolean {
     const { scheduler } = this;
     this.readMail();
-    // With nobody waiting, the next step is planned as late as can be, so that whoever arrives meanwhile is in it.
+    // While no sequence waits, the next step is planned as late as possible: requests that arrive meanwhile are then in it.
     const slack = scheduler.stats().waiting === 0 ? this.pacer.slack(performance.now()) : 0;
     if (slack > 0 && !this.closed) {
       Atomics.wait(this.alarm, 0, 0, slack);
       this.readMail();
     }
     if (this.closed) return false;
-    while (scheduler.stepsOut < FG.STEPS_IN_FLIGHT && this.submit());
-    if (scheduler.stepsOut > 0) {
+    this.countHostPages();
+    while (scheduler.stepsInFlight < FG.STEPS_IN_FLIGHT && this.submit());
+    if (scheduler.stepsInFlight > 0) {
       this.commitOldest();
       this.post(scheduler.takeMessage());
       return true;
@@ -124,23 +137,16 @@ class EngineWorker {
     return scheduler.aliveCount > 0;
   }
 
+  /** Plans a step and submits it. False when nothing can run now. */
   private submit(): boolean {
-    const { scheduler, plan } = this;
+    const { engine, scheduler, plan } = this;
     if (!scheduler.plan(plan)) {
-      if (scheduler.stepsOut === 0 && scheduler.aliveCount > 0 && !scheduler.hasOutcomes) {
+      if (scheduler.stepsInFlight === 0 && scheduler.aliveCount > 0 && !scheduler.hasOutcomes) {
         throw new FastgenError("internal", `${scheduler.aliveCount} sequences wait and none can run`);
       }
       return false;
     }
-    try {
-      this.engine.submit(plan);
-      this.pacer.submitted(plan.tokenCount, performance.now());
-    } catch (thrown) {
-      const error = asFastgenError(thrown);
-      // Copies may have been made or not: the cache would no longer know what is in its pages.
-      if (error.kind === "device" || plan.copyCount > 0) throw error;
-      scheduler.dropLast(error);
-    }
+    if (submitStep(engine, scheduler, plan)) this.pacer.submitted(plan.tokenCount, performance.now());
     return true;
   }
 
@@ -168,7 +174,7 @@ class EngineWorker {
   }
 }
 
-/** Opens the library and loads the weights, reporting progress. Null when `stopped` says so in the meantime. */
+/** Opens the library and loads the weights, reporting progress. Null when `stopped` became true meanwhile. */
 async function load(config: EngineConfig, post: (message: FromWorker) => void, stopped: () => boolean) {
   const started = performance.now();
   const engine = LibraryEngine.open(config);

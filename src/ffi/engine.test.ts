@@ -20,7 +20,7 @@ const STAND_IN = `
 #include "fastgen.h"
 /* fg_error's text: the log of what was received, or the reason of a failure. */
 static char text[1 << 16];
-static int failing, copies_seen;
+static int failing, refused = -1;
 struct fg_engine { int unused; };
 static fg_engine engine_;
 static fg_step last;
@@ -39,6 +39,7 @@ static void ints(const char *name, const int32_t *v, int n)
 }
 int32_t fg_abi_version(void) { return ABI; }
 const char *fg_error(void) { return text; }
+int32_t fg_error_slot(void) { return refused; }
 fg_status fg_devices(int32_t *count) { *count = 2; return FG_OK; }
 fg_status fg_device(int32_t device, fg_device_info *info)
 {
@@ -78,7 +79,7 @@ fg_status fg_load_random(fg_engine *engine, uint64_t seed)
 }
 fg_status fg_progress(fg_engine *engine, fg_load_progress *p)
 {
-	*p = (fg_load_progress){.done = 5000000000ull, .total = 6000000000ull, .finished = 1};
+	*p = (fg_load_progress){.done = 5000000000ull, .total = 6000000000ull, .finished = 1, .n_host_pages = 4};
 	return FG_OK;
 }
 fg_status fg_ready(fg_engine *engine, fg_capacity *c)
@@ -90,7 +91,12 @@ fg_status fg_submit(fg_engine *engine, const fg_step *s)
 {
 	text[0] = 0;
 	last = *s;
-	put("copies %d;", copies_seen);
+	refused = s->seqs[0].context == 99 ? s->seqs[0].slot : -1;
+	if (refused >= 0) {
+		put("a bad slot");
+		return FG_INVALID;
+	}
+	for (int i = 0; i < s->n_copies; i++) put("copy %d %d %d;", s->copies[i].page, s->copies[i].host_page, s->copies[i].direction);
 	for (int i = 0, t = 0; i < s->n_seqs; t += s->seqs[i++].n_new) {
 		const fg_step_seq *q = &s->seqs[i];
 		put(" seq %d %d %d %d %d %d %d", q->slot, q->n_new, q->context, q->flags, q->next_token, q->n_logprobs, q->mask);
@@ -129,11 +135,6 @@ fg_status fg_wait(fg_engine *engine, fg_result *r)
 	r->logits[r->logits_capacity - 1] = 4.25f;
 	r->run_seconds = 0.25;
 	r->idle_seconds = 0.125;
-	return FG_OK;
-}
-fg_status fg_copy_pages(fg_engine *engine, const fg_page_copy *c, int32_t n)
-{
-	for (int i = 0; i < n; i++) copies_seen += c[i].page * 100 + c[i].host_page * 10 + c[i].direction;
 	return FG_OK;
 }
 fg_status fg_trace_start(fg_engine *engine) { return FG_OK; }
@@ -250,7 +251,7 @@ test("shape, options, tensors, progress and capacity cross unchanged", () => {
       "memory 9 0+2 role 16 layer 1 dtype 0 [64, 1];",
   );
   expect(failure(() => engine.loadRandom(-1)).message).toBe("fg_load_random: seed 18446744073709551615");
-  expect(engine.progress()).toEqual({ done: 5e9, total: 6e9, finished: true });
+  expect(engine.progress()).toEqual({ done: 5e9, total: 6e9, finished: true, hostPages: 4 });
   expect(engine.ready()).toEqual({
     pages: 7,
     hostPages: 8,
@@ -273,6 +274,7 @@ test("a step and its result cross unchanged, also after the buffers have grown",
   for (let round = 0; round < 3; round++) {
     plan.clear();
     plan.copyPage(1, 2, FG.TO_DEVICE);
+    plan.copyPage(3, 4, FG.TO_HOST);
     plan.addDecode(2, FG.LAST_SAMPLED, 65, -1);
     plan.add(
       { slot: 1, context: 67, flags: FG.SCORE | FG.LOGITS, nextToken: 31, logprobs: 20, mask: 0 },
@@ -291,10 +293,11 @@ test("a step and its result cross unchanged, also after the buffers have grown",
     plan.maskCount = 1;
     expect(plan.rowCount).toBe(4);
     engine.submit(plan);
+    expect(plan.copyCount).toBe(0);
     const fill = "18446744073709551615 0.5 0.75 0.25 40 1.5 -2 2 70";
     const log = logOf(good);
     expect(log).toStartWith(
-      `log: copies ${(round + 1) * 121}; seq 2 1 65 1 0 -1 -1 tokens=-1 seq 1 3 67 6 31 20 0 tokens=8,7,6 page 1[0]=6`,
+      `log: copy 1 2 1;copy 3 4 0; seq 2 1 65 1 0 -1 -1 tokens=-1 seq 1 3 67 6 31 20 0 tokens=8,7,6 page 1[0]=6`,
     );
     if (pages > 39) expect(log).toContain(" page 1[39]=5");
     expect(log).toContain(` fill 0 ${fill} stop=1,2 bias_ids=5,6 bias=-100 history=4,5,6 n_prompt=2`);
@@ -307,6 +310,21 @@ test("a step and its result cross unchanged, also after the buffers have grown",
     expect([result.topIds[21], result.topLogprobs[21]]).toEqual([21, -1.5]);
     expect(result.logits[3 * config.shape.vocabSize - 1]).toBe(4.25);
   }
+  engine.close();
+});
+
+test("a refused step names the slot at fault, and keeps its copies for the next", () => {
+  const engine = LibraryEngine.open({ ...config, libraryPath: good });
+  const plan = new StepPlan(config.maxSeqs, config.maxStepTokens);
+  plan.copyPage(1, 2, FG.TO_DEVICE);
+  plan.addDecode(3, 5, 99, -1);
+  const error = failure(() => engine.submit(plan));
+  expect([error.kind, error.message, engine.refusedSlot]).toEqual(["invalid_request", "fg_submit: a bad slot", 3]);
+  plan.clear();
+  plan.addDecode(2, 5, 9, -1);
+  engine.submit(plan);
+  expect(engine.refusedSlot).toBe(-1);
+  expect(logOf(good)).toStartWith("log: copy 1 2 1; seq 2 1 9");
   engine.close();
 });
 

@@ -3,7 +3,7 @@ import { type Pointer, ptr } from "bun:ffi";
 import type { EngineCapacity, EngineConfig } from "../engine-config.ts";
 import { FastgenError } from "../errors.ts";
 import type { ModelShape, TensorSource } from "../model/shape.ts";
-import { DTYPES, roleNumber, STRUCTS, StructArray } from "./layout.ts";
+import { DTYPES, FG, roleNumber, STRUCTS, StructArray } from "./layout.ts";
 import { address, cstring, Library } from "./library.ts";
 import { ResultReader, StepPacker, type StepResult } from "./step.ts";
 import type { StepPlan } from "./step-plan.ts";
@@ -13,20 +13,24 @@ export interface LoadState {
   done: number;
   total: number;
   finished: boolean;
+  /** Host pages that copies may name by now: grows after ready() while the library makes the memory. */
+  hostPages: number;
 }
 
-/** What of EngineConfig the library itself needs. */
+/** The part of EngineConfig that the library itself needs. */
 export type LibraryConfig = Omit<EngineConfig, "prefixCaching" | "tensors" | "seed">;
 
 export class LibraryEngine {
   private readonly packer = new StepPacker();
   private readonly reader: ResultReader;
   private readonly progressStruct = new StructArray(STRUCTS.fg_load_progress);
-  /** Rows with logits of each step out, oldest first: fg_wait needs room for them. */
+  /** For each step in flight, oldest first, its number of rows with logits: fg_wait needs room for them. */
   private readonly logitsRows: number[] = [];
   /** Tensors whose bytes the library reads until ready() returns. */
   private pinned: Uint8Array[] = [];
   private handle: Pointer | null;
+  /** The slot that the last refused step was refused for: without its sequence, the step may be accepted. -1 = no slot. */
+  refusedSlot = -1;
 
   private constructor(
     private readonly library: Library,
@@ -37,7 +41,7 @@ export class LibraryEngine {
     this.reader = new ResultReader(config.maxStepTokens);
   }
 
-  /** Opens the library and makes an engine in it. Follow with load() or loadRandom(), then ready(). Throws FastgenError. */
+  /** Opens the library and makes an engine. Then call load() or loadRandom(), and ready(). Throws FastgenError. */
   static open(config: LibraryConfig): LibraryEngine {
     const library = Library.open(config.libraryPath);
     const shape = packShape(config.shape);
@@ -54,7 +58,7 @@ export class LibraryEngine {
     return this.handle;
   }
 
-  /** Starts to load the checkpoint and returns. Bytes in memory stay referenced until ready(). */
+  /** Starts loading the checkpoint and returns. Tensors in memory stay referenced until ready(). */
   load(tensors: readonly TensorSource[]): void {
     const table = new StructArray(STRUCTS.fg_tensor, tensors.length);
     const paths = new Map<string, Uint8Array>();
@@ -82,7 +86,7 @@ export class LibraryEngine {
     this.library.check(status, "fg_load", "model");
   }
 
-  /** Random weights, made on the device; the same seed gives the same weights. */
+  /** Starts making random weights on the device and returns. The same seed gives the same weights. */
   loadRandom(seed: number | bigint): void {
     this.library.check(
       this.library.calls.fg_load_random(this.open, BigInt.asUintN(64, BigInt(seed))),
@@ -94,21 +98,26 @@ export class LibraryEngine {
   progress(): LoadState {
     const { progressStruct: p } = this;
     this.library.check(this.library.calls.fg_progress(this.open, ptr(p.bytes)), "fg_progress", "internal");
-    return { done: p.getU64("done"), total: p.getU64("total"), finished: p.getI32("finished") !== 0 };
+    return {
+      done: p.getU64("done"),
+      total: p.getU64("total"),
+      finished: p.getI32("finished") !== 0,
+      hostPages: p.getI32("n_host_pages"),
+    };
   }
 
   /** Blocks until the weights are in place, then allocates the KV cache. */
   ready(): EngineCapacity {
-    const out = new StructArray(STRUCTS.fg_capacity);
-    this.library.check(this.library.calls.fg_ready(this.open, ptr(out.bytes)), "fg_ready", "model");
+    const capacity = new StructArray(STRUCTS.fg_capacity);
+    this.library.check(this.library.calls.fg_ready(this.open, ptr(capacity.bytes)), "fg_ready", "model");
     this.pinned = [];
     return {
-      pages: out.getI32("n_pages"),
-      hostPages: out.getI32("n_host_pages"),
-      pageBytes: out.getU64("page_bytes"),
-      weightBytes: out.getU64("weight_bytes"),
-      graphs: out.getI32("graphs"),
-      threads: out.getI32("n_threads"),
+      pages: capacity.getI32("n_pages"),
+      hostPages: capacity.getI32("n_host_pages"),
+      pageBytes: capacity.getU64("page_bytes"),
+      weightBytes: capacity.getU64("weight_bytes"),
+      graphs: capacity.getI32("graphs"),
+      threads: capacity.getI32("n_threads"),
       deviceName: this.deviceName(),
     };
   }
@@ -119,19 +128,24 @@ export class LibraryEngine {
     return devices.length > 1 ? `${devices.length} × ${name}` : name;
   }
 
-  /** Queues the plan's page copies and then its step; returns at once. The plan may be reused afterwards. */
+  /**
+   * Queues the plan's page copies and its step, and returns at once. The plan may then be reused. Throws when the step is
+   * refused, and nothing has changed then; `refusedSlot` says whether one slot is the reason.
+   */
   submit(plan: StepPlan): void {
-    if (plan.copyCount > 0) this.copyPages(plan.copies, plan.copyCount);
+    const { calls } = this.library;
     this.packer.pack(plan);
-    const status = this.library.calls.fg_submit(this.open, this.packer.address);
+    const status = calls.fg_submit(this.open, this.packer.address);
     keepAlive(plan);
-    this.library.check(status, "fg_submit", "internal");
+    this.refusedSlot = status === FG.OK ? -1 : calls.fg_error_slot();
+    this.library.check(status, "fg_submit", this.refusedSlot < 0 ? "internal" : "invalid_request");
+    plan.submitted();
     this.logitsRows.push(plan.logitsRowCount);
   }
 
   /**
-   * Blocks until the oldest step is done. The result is overwritten by the next wait. Throws when that step failed; it
-   * then counts as waited for.
+   * Blocks until the oldest step in flight is done. The next wait overwrites the result. Throws when that step failed, which
+   * also takes it out of flight.
    */
   wait(): StepResult {
     const rows = this.logitsRows.shift() ?? 0;
@@ -140,25 +154,18 @@ export class LibraryEngine {
     return this.reader;
   }
 
-  /** `copies` is fg_page_copy[count]: page, host page, direction. Done after the steps submitted and before the next. */
-  copyPages(copies: Int32Array, count = copies.length / 3): void {
-    const status = this.library.calls.fg_copy_pages(this.open, address(copies), count);
-    keepAlive(copies);
-    this.library.check(status, "fg_copy_pages", "internal");
-  }
-
   /** Records every op from the next step on. */
   traceStart(): void {
     this.library.check(this.library.calls.fg_trace_start(this.open), "fg_trace_start", "invalid_request");
   }
 
-  /** Writes what was recorded to `path` in Chrome's trace event format. */
+  /** Ends the trace and writes it to `path`, in Chrome's trace event format. */
   traceStop(path: string): void {
     const text = cstring(path);
     this.library.check(this.library.calls.fg_trace_stop(this.open, ptr(text)), "fg_trace_stop", "invalid_request");
   }
 
-  /** Waits for the steps out, then frees everything. A second call does nothing. */
+  /** Waits for the steps in flight, then frees everything. A second call does nothing. */
   close(): void {
     if (this.handle === null) return;
     this.library.calls.fg_close(this.handle);
@@ -167,7 +174,7 @@ export class LibraryEngine {
   }
 }
 
-/** Called after a native call with what its arguments point at: a use that keeps the collector off it until then. */
+/** Keeps values from being collected before this call. Call it after a native call, with what its arguments point at. */
 const keptAlive: { last: unknown } = { last: null };
 function keepAlive(...values: unknown[]): void {
   keptAlive.last = values;

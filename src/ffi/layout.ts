@@ -1,13 +1,13 @@
 /**
- * fastgen.h in TypeScript: its constants, and the layout of each struct as a 64-bit C compiler lays it out. layout.test.ts
- * compares every one of them with what the compiler says.
+ * fastgen.h in TypeScript: its constants, and the layout that a 64-bit C compiler gives each struct. layout.test.ts compares
+ * all of them with the compiler's.
  */
 import type { Dtype } from "../model/shape.ts";
 import { ROLES, type Role } from "../model/shape.ts";
 
-/** The enum values of fastgen.h, without their FG_ prefix; roles and dtypes are below. */
+/** The enum values of fastgen.h, without their FG_ prefix. Roles and dtypes are below. */
 export const FG = {
-  ABI_VERSION: 1,
+  ABI_VERSION: 2,
   PAGE_TOKENS: 64,
   STEPS_IN_FLIGHT: 2,
   MAX_LOGPROBS: 20,
@@ -52,7 +52,7 @@ export interface Struct<Names extends string = string> {
 
 const SCALAR_BYTES: Record<Scalar, number> = { i32: 4, f32: 4, i64: 8, u64: 8, f64: 8, ptr: 8 };
 
-/** Lays fields out in order, each at its natural alignment: the System V and AAPCS64 rule, pointers of 8 bytes. */
+/** Lays fields out in order, each at its natural alignment: the rule of System V and AAPCS64, with pointers of 8 bytes. */
 function struct<F extends Record<string, Field>>(fields: F): Struct<Extract<keyof F, string>> {
   const at: Record<string, number> = {};
   let end = 0;
@@ -121,7 +121,7 @@ const tensor = struct({
   reserved: "i32",
 });
 
-const loadProgress = struct({ done: "u64", total: "u64", finished: "i32", reserved: "i32" });
+const loadProgress = struct({ done: "u64", total: "u64", finished: "i32", n_host_pages: "i32" });
 
 const capacity = struct({
   n_pages: "i32",
@@ -174,12 +174,13 @@ const step = struct({
   n_page_updates: "i32",
   n_fills: "i32",
   n_masks: "i32",
-  reserved: "i32",
+  n_copies: "i32",
   seqs: "ptr",
   tokens: "ptr",
   page_updates: "ptr",
   fills: "ptr",
   masks: "ptr",
+  copies: "ptr",
 });
 
 const result = struct({
@@ -216,8 +217,8 @@ export const STRUCTS = {
 } as const;
 
 /**
- * One or more structs in memory, fields written and read by offset. The buffer is an explicit ArrayBuffer: the storage of a
- * small typed array without one may move when its `buffer` is first asked for, and C would keep the old address.
+ * One or more structs in memory, whose fields are written and read by offset. The buffer is an explicit ArrayBuffer: without
+ * one, the storage of a small typed array may move when its `buffer` is first read, and C would keep the old address.
  */
 export class StructArray<Names extends string> {
   readonly bytes: Uint8Array<ArrayBuffer>;
@@ -244,7 +245,7 @@ export class StructArray<Names extends string> {
   f64(name: Names, value: number, index = 0): void {
     this.view.setFloat64(this.at(name, index), value, true);
   }
-  /** Also for pointers and for counts that a double holds exactly. */
+  /** Also for pointers, and for counts that a double holds exactly. */
   u64(name: Names, value: number | bigint, index = 0): void {
     this.view.setBigUint64(this.at(name, index), BigInt(value), true);
   }

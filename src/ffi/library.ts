@@ -1,6 +1,6 @@
 /**
- * libfastgen, opened by path: the only dlopen of the project. Every status becomes a FastgenError with the library's own
- * sentence. The engine's calls belong to one thread at a time (fastgen.h); fg_ready and fg_wait block that thread.
+ * libfastgen, opened by path: the only dlopen of the project. Every failing status becomes a FastgenError with the library's
+ * own message. Calls on one engine come from one thread at a time (fastgen.h); fg_ready and fg_wait block that thread.
  */
 import { CString, dlopen, FFIType, type Pointer, ptr } from "bun:ffi";
 import { type ErrorKind, FastgenError } from "../errors.ts";
@@ -11,6 +11,7 @@ const { ptr: P, i32: I32, u64: U64, void: VOID } = FFIType;
 const SYMBOLS = {
   fg_abi_version: { args: [], returns: I32 },
   fg_error: { args: [], returns: P },
+  fg_error_slot: { args: [], returns: I32 },
   fg_devices: { args: [P], returns: I32 },
   fg_device: { args: [I32, P], returns: I32 },
   fg_open: { args: [P, P, P], returns: I32 },
@@ -20,7 +21,6 @@ const SYMBOLS = {
   fg_ready: { args: [P, P], returns: I32 },
   fg_submit: { args: [P, P], returns: I32 },
   fg_wait: { args: [P, P], returns: I32 },
-  fg_copy_pages: { args: [P, P, I32], returns: I32 },
   fg_trace_start: { args: [P], returns: I32 },
   fg_trace_stop: { args: [P, P], returns: I32 },
   fg_close: { args: [P], returns: VOID },
@@ -32,7 +32,7 @@ export interface DeviceInfo {
   freeBytes: number;
 }
 
-/** What FG_INVALID and FG_UNSUPPORTED mean depends on the call: a bad model, a bad option, or our own bug. */
+/** FG_INVALID and FG_UNSUPPORTED are missing: the call decides whether they mean a bad model, a bad option or our own bug. */
 const STATUS_KINDS: Record<number, ErrorKind> = {
   [FG.OUT_OF_MEMORY]: "out_of_memory",
   [FG.IO]: "model",
@@ -73,7 +73,7 @@ export class Library {
     return library;
   }
 
-  /** Throws unless `status` is FG_OK. `fault` is whose fault FG_INVALID and FG_UNSUPPORTED are in this call. */
+  /** Throws unless `status` is FG_OK. `fault` is the kind of error that FG_INVALID and FG_UNSUPPORTED mean in this call. */
   check(status: number, call: string, fault: ErrorKind): void {
     if (status === FG.OK) return;
     const text = this.calls.fg_error();
@@ -81,14 +81,14 @@ export class Library {
     throw new FastgenError(STATUS_KINDS[status] ?? fault, `${call}: ${message}`);
   }
 
-  /** How many devices this library can use; 0 where there is no usable one. Opens none of them. */
+  /** The number of devices that this library can use. Opens none of them. */
   deviceCount(): number {
     const count = new Int32Array(new ArrayBuffer(4));
     this.check(this.calls.fg_devices(ptr(count)), "fg_devices", "device");
     return count[0]!;
   }
 
-  /** All of them, each opened: on GPUs that takes a while. */
+  /** All devices that this library can use. Opens each of them, which takes a while on GPUs. */
   devices(): DeviceInfo[] {
     return Array.from({ length: this.deviceCount() }, (_, index) => this.device(index));
   }
@@ -104,7 +104,7 @@ export class Library {
   }
 }
 
-/** The address of a typed array's bytes; null for an empty one. The array must stay referenced while C uses the address. */
+/** The address of a typed array's bytes, or null for an empty one. The array must stay referenced while C uses the address. */
 export function address(array: NodeJS.TypedArray | null): Pointer | null {
   return array === null || array.byteLength === 0 ? null : ptr(array);
 }

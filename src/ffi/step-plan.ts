@@ -1,20 +1,20 @@
 /**
- * One step as plain data: what a scheduler decides and libfastgen runs. The columns already have fastgen.h's layout, so
- * that submitting one costs no conversion. No FFI here: schedulers and tests use it without a library.
+ * One step as plain data: what a scheduler decides and libfastgen runs. Its arrays already have fastgen.h's layout, so that
+ * submitting a step needs no conversion. No FFI here: schedulers and tests use it without a library.
  */
 import { type EngineSampling, GREEDY } from "../engine-config.ts";
 import { FG, STRUCTS } from "./layout.ts";
 
-/** A slot's sampling state, given before its sequence's first step and again after a preemption (fg_slot_fill). */
+/** A slot's sampling state, sent with the first step of its sequence, and again after a preemption (fg_slot_fill). */
 export interface SlotFill {
   slot: number;
   sampling: EngineSampling;
-  /** Held back from positions below minContext (prompt + min_tokens). */
+  /** Ids that are not sampled into positions below minContext (prompt + min_tokens). */
   stopIds: Int32Array;
   minContext: number;
-  /** Prompt and output so far; null unless a penalty is on. */
+  /** Prompt and output so far. Null unless a penalty is on. */
   history: Int32Array | null;
-  /** Tokens of history that are prompt. */
+  /** How many tokens of the history are prompt. */
   promptLength: number;
 }
 
@@ -31,9 +31,9 @@ export interface StepSequence {
   flags: number;
   /** With SCORE and without SAMPLE: the token after the last new one. */
   nextToken?: number;
-  /** Alternatives for each row; -1 = none and no log probability of the chosen one either. */
+  /** Alternatives for each row. -1 = none, and no log probability of the chosen token either. */
   logprobs?: number;
-  /** Row of the masks, -1 = unmasked. */
+  /** Row of the masks. -1 = no mask. */
   mask?: number;
 }
 
@@ -51,7 +51,7 @@ const FIELD = {
   mask: at.mask / 4,
 };
 
-/** A ragged batch, refilled for every step: clear(), then add(). Buffers are kept; `pageUpdates` and `copies` grow. */
+/** A ragged batch, refilled for every step: clear(), then add(). Its buffers are reused; `pageUpdates` and `copies` grow. */
 export class StepPlan {
   seqCount = 0;
   tokenCount = 0;
@@ -60,14 +60,14 @@ export class StepPlan {
   maskCount = 0;
   /** Rows that the step's result will have. */
   rowCount = 0;
-  /** Of them, rows with logits. */
+  /** How many of these rows have logits. */
   logitsRowCount = 0;
   /** fg_step_seq[seqCount] */
   readonly seqs: Int32Array<ArrayBuffer>;
   readonly tokens: Int32Array<ArrayBuffer>;
   /** fg_page_update[pageUpdateCount] */
   pageUpdates: Int32Array<ArrayBuffer>;
-  /** fg_page_copy[copyCount], to be done before the step. */
+  /** fg_page_copy[copyCount], to be made before the step. They stay until a step takes them along: see submitted(). */
   copies: Int32Array<ArrayBuffer>;
   readonly fills: SlotFill[] = [];
   /** [maskCount][ceil(vocab / 32)] */
@@ -83,32 +83,61 @@ export class StepPlan {
     this.copies = int32s(64 * 3);
   }
 
+  /** Begins another step. Copies that no step has taken along stay: whoever recorded them counts on them. */
   clear(): void {
     this.seqCount = 0;
     this.tokenCount = 0;
     this.pageUpdateCount = 0;
-    this.copyCount = 0;
     this.maskCount = 0;
     this.rowCount = 0;
     this.logitsRowCount = 0;
     this.fills.length = 0;
   }
 
-  /** One decode row; `token` may be FG.LAST_SAMPLED. Positional arguments: this runs for every sequence of every step. */
+  /** The library has accepted the step: its copies will be made. */
+  submitted(): void {
+    this.copyCount = 0;
+  }
+
+  /** Adds a decode. `token` may be FG.LAST_SAMPLED. Positional arguments, because every sequence of every step gets here. */
   addDecode(slot: number, token: number, context: number, logprobs: number): void {
     this.tokens[this.tokenCount++] = token;
     this.writeSeq(slot, 1, context, FG.SAMPLE, 0, logprobs, -1);
     this.rowCount++;
   }
 
-  /** `source[from, to)` at the positions [context - (to - from), context). */
+  /** Adds a sequence with the tokens `source[from, to)`, at the positions [context - (to - from), context). */
   add(seq: StepSequence, source: ArrayLike<number>, from: number, to: number): void {
     const count = to - from;
     for (let i = from; i < to; i++) this.tokens[this.tokenCount++] = source[i]!;
     this.writeSeq(seq.slot, count, seq.context, seq.flags, seq.nextToken ?? 0, seq.logprobs ?? -1, seq.mask ?? -1);
-    const rows = seq.flags & FG.SCORE ? count : seq.flags & FG.SAMPLE ? 1 : 0;
+    this.countRows(seq.flags, count, 1);
+  }
+
+  private countRows(flags: number, count: number, sign: 1 | -1): void {
+    const rows = sign * (flags & FG.SCORE ? count : flags & FG.SAMPLE ? 1 : 0);
     this.rowCount += rows;
-    if (seq.flags & FG.LOGITS) this.logitsRowCount += rows;
+    if (flags & FG.LOGITS) this.logitsRowCount += rows;
+  }
+
+  /** Takes sequence `i` out, with its slot's fill and page updates. Copies stay, and so does its row of the masks. */
+  remove(i: number): void {
+    const { slot, count, flags } = this.sequence(i);
+    let first = 0;
+    for (let j = 0; j < i; j++) first += this.seqs[j * SEQ_INTS + FIELD.count]!;
+    this.tokens.copyWithin(first, first + count, this.tokenCount);
+    this.tokenCount -= count;
+    this.seqs.copyWithin(i * SEQ_INTS, (i + 1) * SEQ_INTS, this.seqCount * SEQ_INTS);
+    this.seqCount--;
+    this.countRows(flags, count, -1);
+    const fill = this.fills.findIndex((one) => one.slot === slot);
+    if (fill >= 0) this.fills.splice(fill, 1);
+    const { pageUpdates, pageUpdateCount } = this;
+    this.pageUpdateCount = 0;
+    for (let j = 0; j < pageUpdateCount; j++) {
+      const [updated, index, page] = [pageUpdates[j * 3]!, pageUpdates[j * 3 + 1]!, pageUpdates[j * 3 + 2]!];
+      if (updated !== slot) this.setPage(updated, index, page);
+    }
   }
 
   private writeSeq(
@@ -140,7 +169,7 @@ export class StepPlan {
     this.pageUpdates[at + 2] = page;
   }
 
-  /** A page copy before this step, after those already in the plan. `direction` is FG.TO_HOST or FG.TO_DEVICE. */
+  /** Adds a page copy, after those already in the plan. `direction` is FG.TO_HOST or FG.TO_DEVICE. */
   copyPage(page: number, hostPage: number, direction: number): void {
     const at = this.copyCount++ * 3;
     if (at >= this.copies.length) this.copies = grown(this.copies);
@@ -149,7 +178,7 @@ export class StepPlan {
     this.copies[at + 2] = direction;
   }
 
-  /** Sequence `i` as it was added, for readers. */
+  /** Sequence `i`, as it was added. */
   sequence(i: number): Required<StepSequence> & { count: number } {
     const read = (field: number) => this.seqs[i * SEQ_INTS + field]!;
     return {

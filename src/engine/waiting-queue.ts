@@ -1,0 +1,89 @@
+/**
+ * The sequences that wait for a slot, in the order they arrived. A sequence whose next pages are being computed by another
+ * one is parked under the last of them: planning does not look at it again until that page is computed, or nobody
+ * computes it any longer. It then returns to its place in the order of arrival.
+ */
+import type { PageNode } from "./page-cache.ts";
+import type { Sequence } from "./sequence.ts";
+
+export class WaitingQueue {
+  /** Every waiting sequence, oldest first. Sequences that gave their pages back are older than those never admitted. */
+  readonly all: Sequence[] = [];
+  /** Those that are not parked, oldest first once `sorted`. */
+  private readonly ready: Sequence[] = [];
+  private sorted = true;
+  /** Those that are parked, by the key of the page that they wait for. */
+  private readonly parked = new Map<bigint, Set<Sequence>>();
+
+  add(seq: Sequence): void {
+    this.all.splice(placeOf(this.all, seq), 0, seq);
+    this.makeReady(seq);
+  }
+
+  /** Does nothing when `seq` is not in the queue. */
+  remove(seq: Sequence): void {
+    const at = placeOf(this.all, seq);
+    if (this.all[at] !== seq) return;
+    this.all.splice(at, 1);
+    if (seq.awaitedKey === null) {
+      this.sort();
+      this.ready.splice(placeOf(this.ready, seq), 1);
+      return;
+    }
+    const group = this.parked.get(seq.awaitedKey)!;
+    group.delete(seq);
+    if (group.size === 0) this.parked.delete(seq.awaitedKey);
+    seq.awaitedKey = null;
+  }
+
+  /** The oldest sequence that is not parked. */
+  oldestReady(): Sequence | undefined {
+    this.sort();
+    return this.ready[0];
+  }
+
+  /** Parks a ready sequence until unpark(key). It has all tokens up to that page in common with whoever computes it. */
+  park(seq: Sequence, key: bigint): void {
+    this.sort();
+    this.ready.splice(placeOf(this.ready, seq), 1);
+    seq.awaitedKey = key;
+    const group = this.parked.get(key);
+    if (group) group.add(seq);
+    else this.parked.set(key, new Set([seq]));
+  }
+
+  /** Makes the sequences ready that are parked under `key`. `node` is that page, when it has been computed. */
+  unpark(key: bigint, node: PageNode | null): void {
+    const group = this.parked.get(key);
+    if (!group) return;
+    this.parked.delete(key);
+    for (const seq of group) {
+      seq.awaitedKey = null;
+      if (node) seq.lastMatch = node;
+      this.makeReady(seq);
+    }
+  }
+
+  private makeReady(seq: Sequence): void {
+    const newest = this.ready.at(-1);
+    if (newest && newest.arrival > seq.arrival) this.sorted = false;
+    this.ready.push(seq);
+  }
+
+  private sort(): void {
+    if (!this.sorted) this.ready.sort((a, b) => a.arrival - b.arrival);
+    this.sorted = true;
+  }
+}
+
+/** Where `seq` stands in a list that is sorted by arrival, or would stand. */
+function placeOf(list: readonly Sequence[], seq: Sequence): number {
+  let low = 0;
+  let high = list.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (list[middle]!.arrival < seq.arrival) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
