@@ -1,6 +1,7 @@
 /** POST /tokenize and /detokenize, in vLLM's shapes. */
 import type { Context } from "hono";
 import { FastgenError } from "../src/errors.ts";
+import { MAX_DETOKENIZE_IDS } from "../src/limits.ts";
 import type { Prompt } from "../src/types.ts";
 import { readBody } from "./body.ts";
 import type { Env } from "./context.ts";
@@ -35,7 +36,7 @@ export function detokenize(service: Service) {
     const { fastgen } = service;
     const { fields } = await readBody(c, service, detokenizeSchema);
     const { skip_special_tokens = false } = fields;
-    const ids = tokenIds(fields.tokens, "tokens");
+    const ids = tokenIds(fields.tokens, "tokens", MAX_DETOKENIZE_IDS);
     const wrong = ids.findIndex((id) => id >= fastgen.model.vocab_size);
     if (wrong >= 0) {
       const message = `tokens[${wrong}]: ${ids[wrong]} is not below the vocabulary's ${fastgen.model.vocab_size}`;
