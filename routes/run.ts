@@ -128,12 +128,12 @@ export class Run {
     this.#ended = true;
     this.#controller.abort();
     this.#service.release(this.#open);
-    const kind = error === undefined ? null : asFastgenError(error).kind;
-    this.#timer.cut(this.#open, kind === null || kind === "aborted" ? "abort" : "error");
+    const failure = error === undefined ? null : asFastgenError(error);
+    this.#timer.cut(this.#open, failure === null || failure.kind === "aborted" ? "abort" : "error");
     const { prompt_tokens, completion_tokens } = this.usage();
     this.record.promptTokens = prompt_tokens;
     this.record.completionTokens = completion_tokens;
-    this.record.error = kind;
+    this.record.error = failure;
     for (const { usage } of this.generations) this.#service.metrics.requestDone(usage, this.n);
   }
 }

@@ -6,7 +6,7 @@
  */
 export const MAX_BODY_BYTES = 16 * 1024 * 1024;
 
-/** Bytes of all HTTP bodies being read and answered at once (--max-total-body-bytes). They are held in memory. */
+/** Bytes of all HTTP bodies that are being read, parsed and tokenised at once (--max-total-body-bytes). */
 export const MAX_TOTAL_BODY_BYTES = 256 * 1024 * 1024;
 
 /** Bytes of a body that is small: it does not count towards MAX_TOTAL_BODY_BYTES, so that large ones never crowd it out. */
@@ -84,8 +84,11 @@ export const STREAM_WRITE_SECONDS = 60;
 /** Seconds that SIGTERM waits for running requests before they are cut off. */
 export const DRAIN_SECONDS = 30;
 
-/** Seconds that a request may take between two of its bytes, and that a connection may be idle between requests. */
+/** Seconds that a connection may be idle, within a request that arrives and between requests. */
 export const IDLE_SECONDS = 60;
+
+/** Seconds in which a body must arrive whole: a client that sends in drops would hold memory and a connection. */
+export const BODY_SECONDS = 120;
 
 /** Bytes of log lines that wait for a slow reader of stderr; lines beyond it are dropped and counted. */
 export const MAX_LOG_BACKLOG_BYTES = 1024 * 1024;
