@@ -18,11 +18,15 @@ function inert(...values: unknown[]) {
 
 /** Deep equality of JSON values. It looks at no more of `given` than `value` holds. */
 function sameJson(given: unknown, value: unknown): boolean {
-  if (typeof value !== "object" || value === null) return given === value;
-  if (typeof given !== "object" || given === null || Array.isArray(given) !== Array.isArray(value)) return false;
-  const [givenEntries, entries] = [given as Record<string, unknown>, Object.entries(value)];
-  if (Object.keys(given).length !== entries.length) return false;
-  return entries.every(([key, entry]) => Object.hasOwn(given, key) && sameJson(givenEntries[key], entry));
+  if (Array.isArray(value)) {
+    return (
+      Array.isArray(given) && given.length === value.length && value.every((entry, i) => sameJson(given[i], entry))
+    );
+  }
+  if (!isObject(value)) return given === value;
+  const keys = Object.keys(value);
+  if (!isObject(given) || Object.keys(given).length !== keys.length) return false;
+  return keys.every((key) => Object.hasOwn(given, key) && sameJson(given[key], value[key]));
 }
 
 const flag = z.boolean().optional();

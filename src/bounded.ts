@@ -44,9 +44,8 @@ export function holdsAtMost(value: unknown, most: number): boolean {
   let left = most;
   const visit = (at: unknown): boolean => {
     if (--left < 0) return false;
-    if (typeof at !== "object" || at === null) return true;
-    for (const key in at) if (!visit((at as Record<string, unknown>)[key])) return false;
-    return true;
+    if (Array.isArray(at)) return at.length <= left && at.every(visit);
+    return !isObject(at) || Object.values(at).every(visit);
   };
   return visit(value);
 }

@@ -7,12 +7,12 @@ const root = path.dirname(import.meta.dir);
 const executable = path.join(root, "fgserve");
 export const model = process.env.FASTGEN_TEST_MODEL ?? path.join(root, ".cache/models/SmolLM2-135M-Instruct");
 
-/** What keeps these tests from running, or null; for a skipped test's name. */
-export const missing = !existsSync(executable)
-  ? "needs ./fgserve: npm run build"
-  : !existsSync(path.join(model, "config.json"))
-    ? "needs the model of FASTGEN_TEST_MODEL"
-    : null;
+/** What keeps the tests of the executable from running, or null; for a skipped test's name. */
+export const missingExecutable = existsSync(executable) ? null : "needs ./fgserve: npm run build";
+
+/** What keeps the tests with the model from running, or null. */
+export const missing =
+  missingExecutable ?? (existsSync(path.join(model, "config.json")) ? null : "needs the model of FASTGEN_TEST_MODEL");
 
 export interface RunningServer {
   /** http://127.0.0.1:PORT */
@@ -46,9 +46,16 @@ export function spawnServer(args: string[]) {
   return { child, output, exited: ended.then(([, , code]) => code) };
 }
 
-/** Starts a server on a port of its own and waits until it is ready. */
-export async function startServer(args: string[] = []): Promise<RunningServer> {
-  const { child, output, exited } = spawnServer([model, "--port", "0", "--device", "cpu", ...args]);
+/** Starts a server of `served` (null = the built-in model) on a port of its own and waits until it is ready. */
+export async function startServer(args: string[] = [], served: string | null = model): Promise<RunningServer> {
+  const { child, output, exited } = spawnServer([
+    ...(served === null ? [] : [served]),
+    "--port",
+    "0",
+    "--device",
+    "cpu",
+    ...args,
+  ]);
   let running = true;
   void exited.then(() => {
     running = false;
