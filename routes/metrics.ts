@@ -54,7 +54,11 @@ export class Metrics {
       new Histogram({ name, help, buckets, registers });
 
     gauge("vllm:num_requests_running", "Sequences in the running batch.", ({ stats }) => stats.running);
-    gauge("vllm:num_requests_waiting", "Sequences waiting for a slot.", ({ stats }) => stats.waiting);
+    gauge(
+      "vllm:num_requests_waiting",
+      "Sequences waiting for a slot, or for a client to read what they have.",
+      ({ stats }) => stats.waiting + stats.paused,
+    );
     gauge("vllm:num_requests_swapped", "Sequences whose KV pages are on the host.", ({ stats }) => stats.swapped);
     gauge("vllm:kv_cache_usage_perc", "KV cache in use; 1 = all of it.", ({ stats }) =>
       stats.pages > 0 ? stats.pages_used / stats.pages : 0,

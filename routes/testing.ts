@@ -75,6 +75,7 @@ export class FakeFastgen implements FastgenApi {
     running: 0,
     waiting: 0,
     swapped: 0,
+    paused: 0,
     pages_used: 16,
     pages: 64,
     preemptions: 0,

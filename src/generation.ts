@@ -5,6 +5,7 @@
 import type { SequenceEvent } from "./engine/front.ts";
 import type { TokenLogprobs } from "./engine/protocol.ts";
 import { FastgenError } from "./errors.ts";
+import { MAX_UNREAD_BYTES } from "./limits.ts";
 import type { ResolvedParams } from "./params.ts";
 import type { Detokenizer } from "./text/detokenizer.ts";
 import { StopStrings } from "./text/stop-strings.ts";
@@ -14,10 +15,16 @@ import type { Choice, Chunk, Completion, Generation, PositionLogprobs, TokenLogp
 interface ChoiceState {
   decoder: Detokenizer;
   stop: StopStrings;
+  /** For completion(); of a stream only the fields that do not grow. */
   whole: Chunk;
-  /** Not yet taken by the iteration. Pieces that nobody has taken yet are joined, so a slow reader holds no more. */
+  /** Tokens so far. */
+  tokens: number;
+  /** Not yet taken by the iteration. Pieces that nobody has taken yet are joined. */
   pending: Chunk | null;
 }
+
+/** A TokenLogprob: an object, its text, and its array of bytes. */
+const LOGPROB_BYTES = 150;
 
 export interface GenerationSetup {
   prompt: Int32Array;
@@ -25,8 +32,13 @@ export interface GenerationSetup {
   tokenizer: Tokenizer;
   /** The model's own stop ids: they end an output without being a stop_reason. */
   modelStopIds: ReadonlySet<number>;
+  /** The output is only iterated (GenerateOptions.stream). */
+  stream: boolean;
   /** Ends the sequence of a choice in the engine, at any time. */
   abortChoice(choice: number): void;
+  /** Holds the sequences of some choices back in the engine, and lets them go on. */
+  pause(choices: number[]): void;
+  resume(choices: number[]): void;
 }
 
 export class RunningGeneration implements Generation {
@@ -38,6 +50,9 @@ export class RunningGeneration implements Generation {
   readonly #choices: ChoiceState[];
   /** Choices with something pending, in the order it came. */
   readonly #ready: ChoiceState[] = [];
+  /** Bytes of all that is pending, as they lie in memory. */
+  #unread = 0;
+  #paused = false;
   #running: number;
   #failure: FastgenError | null = null;
   /** Wakes whoever waits for news; there may be an iteration and several completion() calls. */
@@ -53,6 +68,7 @@ export class RunningGeneration implements Generation {
       decoder: setup.tokenizer.detokenizer({ skipSpecialTokens: setup.params.skip_special_tokens }),
       stop: new StopStrings(setup.params.stop, { includeStop: setup.params.include_stop_str_in_output }),
       whole: emptyChunk(index, setup.params.logprobs !== null),
+      tokens: 0,
       pending: null,
     }));
   }
@@ -91,6 +107,7 @@ export class RunningGeneration implements Generation {
   #token(choice: ChoiceState, chunk: Chunk, event: SequenceEvent): void {
     const { params, modelStopIds } = this.#setup;
     chunk.token_ids.push(event.token);
+    choice.tokens++;
     this.usage.completion_tokens++;
     if (event.logprobs && chunk.logprobs) chunk.logprobs = this.#positions(event.logprobs);
     const isStopId = event.finish === "stop";
@@ -99,7 +116,7 @@ export class RunningGeneration implements Generation {
     if (isStopId && !params.include_stop_str_in_output) return;
     const piece = choice.decoder.pushOne(event.token);
     // min_tokens holds stop strings back too: what comes before cannot be part of one.
-    if (isStopId || choice.whole.token_ids.length < params.min_tokens) {
+    if (isStopId || choice.tokens - 1 < params.min_tokens) {
       chunk.text = choice.stop.flush() + piece;
       return;
     }
@@ -113,7 +130,9 @@ export class RunningGeneration implements Generation {
   }
 
   #emit(choice: ChoiceState, chunk: Chunk): void {
-    appendChunk(choice.whole, chunk);
+    if (this.#setup.stream) choice.whole.finish_reason = chunk.finish_reason;
+    else appendChunk(choice.whole, chunk);
+    this.#unread += chunkBytes(chunk);
     if (choice.pending) appendChunk(choice.pending, chunk);
     else {
       choice.pending = chunk;
@@ -121,15 +140,37 @@ export class RunningGeneration implements Generation {
     }
     if (chunk.finish_reason !== null && --this.#running === 0) this.#end();
     this.#notify();
+    if (this.#setup.stream && !this.#paused && this.#unread > MAX_UNREAD_BYTES && !this.ended) {
+      this.#paused = true;
+      this.#setup.pause(this.#open());
+    }
+  }
+
+  /** The next piece for the iteration, or null where there is none. */
+  #take(): Chunk | null {
+    const choice = this.#ready.shift();
+    if (!choice) return null;
+    const chunk = choice.pending!;
+    choice.pending = null;
+    this.#unread -= chunkBytes(chunk);
+    // Not at once below the bound: going on costs the engine a little each time.
+    if (this.#paused && this.#unread <= MAX_UNREAD_BYTES / 2) {
+      this.#paused = false;
+      if (!this.ended) this.#setup.resume(this.#open());
+    }
+    return chunk;
+  }
+
+  /** Choices that have not ended. */
+  #open(): number[] {
+    return this.#choices.filter(({ whole }) => whole.finish_reason === null).map(({ whole }) => whole.index);
   }
 
   /** Ends the generation with an error; the engine's sequences are given up. The first failure stays. */
   fail(error: FastgenError): void {
     if (this.ended) return;
     this.#failure = error;
-    for (const choice of this.#choices) {
-      if (choice.whole.finish_reason === null) this.#setup.abortChoice(choice.whole.index);
-    }
+    for (const choice of this.#open()) this.#setup.abortChoice(choice);
     this.#end();
     this.#notify();
   }
@@ -157,12 +198,9 @@ export class RunningGeneration implements Generation {
   async *[Symbol.asyncIterator](): AsyncGenerator<Chunk, void, void> {
     try {
       while (true) {
-        const ready = this.#ready.shift();
-        if (ready) {
-          const chunk = ready.pending!;
-          ready.pending = null;
-          yield chunk;
-        } else if (this.#failure) throw this.#failure;
+        const chunk = this.#take();
+        if (chunk) yield chunk;
+        else if (this.#failure) throw this.#failure;
         else if (this.#running === 0) return;
         else await this.#news();
       }
@@ -172,6 +210,9 @@ export class RunningGeneration implements Generation {
   }
 
   async completion(): Promise<Completion> {
+    if (this.#setup.stream) {
+      throw new FastgenError("invalid_request", "this generation was started with stream: true; iterate it");
+    }
     while (!this.ended) await this.#news();
     if (this.#failure) throw this.#failure;
     return {
@@ -199,6 +240,12 @@ export class RunningGeneration implements Generation {
 
 function emptyChunk(index: number, logprobs: boolean): Chunk {
   return { index, text: "", token_ids: [], logprobs: logprobs ? [] : null, finish_reason: null, stop_reason: null };
+}
+
+/** A chunk's size in memory: a rough sum over its parts, so that two chunks together are as large as their join. */
+function chunkBytes({ text, token_ids, logprobs }: Chunk): number {
+  const entries = logprobs?.reduce((count, { top }) => count + 1 + top.length, 0) ?? 0;
+  return 2 * text.length + 8 * token_ids.length + LOGPROB_BYTES * entries;
 }
 
 /** Joins the piece `from` of the same choice to `to`, which comes right before it. */

@@ -73,6 +73,11 @@ export interface GenerateOptions {
   add_special_tokens?: boolean;
   /** max_tokens where neither the params nor default_params have one. */
   default_max_tokens?: number;
+  /**
+   * The output is only iterated: no whole is kept for completion(), and the sequences pause, leaving their slots to others,
+   * while about 1 MiB of output waits to be read.
+   */
+  stream?: boolean;
 }
 
 export interface TokenLogprob {
@@ -127,6 +132,7 @@ export interface Generation extends AsyncIterable<Chunk> {
   /** Complete once the iteration has ended. */
   readonly usage: Usage;
   readonly prompt_logprobs: (PositionLogprobs | null)[] | null;
+  /** Rejects with FastgenError "invalid_request" where the generation was started with `stream: true`. */
   completion(): Promise<Completion>;
   abort(): void;
 }
@@ -177,6 +183,8 @@ export interface Stats {
   waiting: number;
   /** Sequences whose pages are on the host now. */
   swapped: number;
+  /** Sequences that pause now because their output is not read. */
+  paused: number;
   /** Of `pages`, those that hold live or cached KV now. */
   pages_used: number;
   pages: number;

@@ -64,6 +64,7 @@ export class Scheduler {
   private blockedSteps = 0;
   private arrivals = 0;
   private swapped = 0;
+  private paused = 0;
   private preemptions = 0;
   private prefixQueriedTokens = 0;
   private prefixHitTokens = 0;
@@ -100,6 +101,11 @@ export class Scheduler {
     return this.alive.size;
   }
 
+  /** Of these, the ones that are not paused. */
+  get activeCount(): number {
+    return this.alive.size - this.paused;
+  }
+
   add(request: EngineRequest): void {
     const isPrivate = !this.config.prefixCaching || request.promptLogprobs >= 0;
     const arrival = this.arrivals++;
@@ -121,6 +127,25 @@ export class Scheduler {
   abort(id: number): void {
     const seq = this.alive.get(id);
     if (seq) this.end(seq, -1, "abort");
+  }
+
+  /** Takes a sequence off its slot until resume(). A sample still out is kept when it arrives. */
+  pause(id: number): void {
+    const seq = this.alive.get(id);
+    if (!seq || seq.state === "paused") return;
+    if (seq.state === "running") this.leave(seq);
+    else this.dequeue(seq);
+    seq.state = "paused";
+    seq.residence++;
+    this.paused++;
+  }
+
+  /** Puts a paused sequence back into the queue, where its age belongs. */
+  resume(id: number): void {
+    const seq = this.alive.get(id);
+    if (seq?.state !== "paused") return;
+    this.paused--;
+    this.enqueue(seq);
   }
 
   /** Plans the next step into `plan`; false when there is nothing to run now. Submit it, or call dropLast(). */
@@ -350,14 +375,27 @@ export class Scheduler {
   /** Sends the youngest running sequence back to the queue. A sample still out is kept when it arrives. */
   private preempt(seq: Sequence): void {
     this.leave(seq);
-    seq.state = "waiting";
     seq.residence++;
+    this.enqueue(seq);
+    this.preemptions++;
+    this.estimate.ranOut();
+  }
+
+  /** Puts a sequence into the queue by its age. */
+  private enqueue(seq: Sequence): void {
+    seq.state = "waiting";
     let at = 0;
     while (at < this.waiting.length && this.waiting[at]!.arrival < seq.arrival) at++;
     this.waiting.splice(at, 0, seq);
-    this.preemptions++;
-    if (this.config.hostPages > 0) this.swapped++;
-    this.estimate.ranOut();
+    if (seq.cachedTokens >= 0 && this.config.hostPages > 0) this.swapped++;
+    this.blockedSteps = 0;
+  }
+
+  private dequeue(seq: Sequence): void {
+    const at = this.waiting.indexOf(seq);
+    if (at >= 0) this.waiting.splice(at, 1);
+    this.blockedSteps = 0;
+    if (seq.cachedTokens >= 0 && this.config.hostPages > 0) this.swapped--;
   }
 
   /** Takes a running sequence off its slot and its pages. */
@@ -482,14 +520,9 @@ export class Scheduler {
   }
 
   private remove(seq: Sequence): void {
-    if (seq.state === "running") {
-      this.leave(seq);
-    } else {
-      const at = this.waiting.indexOf(seq);
-      if (at >= 0) this.waiting.splice(at, 1);
-      this.blockedSteps = 0;
-      if (seq.cachedTokens >= 0 && this.config.hostPages > 0) this.swapped--;
-    }
+    if (seq.state === "running") this.leave(seq);
+    else if (seq.state === "paused") this.paused--;
+    else this.dequeue(seq);
     for (const node of seq.privateNodes) this.cache.forget(node);
     seq.state = "finished";
     this.alive.delete(seq.request.id);
@@ -510,6 +543,7 @@ export class Scheduler {
       running: this.running.length,
       waiting: this.waiting.length - this.swapped,
       swapped: this.swapped,
+      paused: this.paused,
       pagesUsed: this.cache.pages - this.cache.empty,
       pages: this.cache.pages,
       preemptions: this.preemptions,

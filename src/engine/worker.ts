@@ -65,6 +65,12 @@ class EngineWorker {
       case "abort":
         for (const id of message.ids) scheduler.abort(id);
         break;
+      case "pause":
+        for (const id of message.ids) scheduler.pause(id);
+        break;
+      case "resume":
+        for (const id of message.ids) scheduler.resume(id);
+        break;
       case "trace_start":
         this.startTrace();
         break;
@@ -121,14 +127,14 @@ class EngineWorker {
       return true;
     }
     if (scheduler.hasOutcomes) this.post(scheduler.takeMessage());
-    return scheduler.aliveCount > 0;
+    return scheduler.activeCount > 0;
   }
 
   private submit(): boolean {
     const { scheduler, plan } = this;
     if (!scheduler.plan(plan)) {
-      if (scheduler.stepsOut === 0 && scheduler.aliveCount > 0 && !scheduler.hasOutcomes) {
-        throw new FastgenError("internal", `${scheduler.aliveCount} sequences wait and none can run`);
+      if (scheduler.stepsOut === 0 && scheduler.activeCount > 0 && !scheduler.hasOutcomes) {
+        throw new FastgenError("internal", `${scheduler.activeCount} sequences wait and none can run`);
       }
       return false;
     }
