@@ -19,7 +19,7 @@ export function chat(service: Service) {
     const { fields, given } = await readBody(c, service, chatSchema);
     checkStreamOptions(fields);
     const params = chatParams(fields, given);
-    const run = await Run.start(c, service, [chatPrompt(fields)], params);
+    const run = await Run.start(c, service, [chatPrompt(fields)], params, { stream: fields.stream });
     const envelope = {
       id: `chatcmpl-${crypto.randomUUID().replaceAll("-", "")}`,
       object: fields.stream ? "chat.completion.chunk" : "chat.completion",
@@ -48,7 +48,7 @@ export function chat(service: Service) {
   };
 }
 
-/** Chat's own spellings put into the common ones. */
+/** Translates chat's own spellings into the common ones. */
 function chatParams(fields: Fields, given: Record<string, unknown>): SamplingParams {
   const { max_tokens, max_completion_tokens, logprobs, top_logprobs } = fields;
   const refuse = (param: string, message: string) =>
@@ -70,7 +70,7 @@ function chatParams(fields: Fields, given: Record<string, unknown>): SamplingPar
   return params;
 }
 
-/** With `echo`, what the answer begins with: the last message, where that is the assistant's. */
+/** With `echo`, what the answer begins with: the last message if that is the assistant's. */
 function echoed({ echo, messages }: Fields): string {
   const last = messages.at(-1);
   return echo && last?.role === "assistant" ? (last.content ?? "") : "";

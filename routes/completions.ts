@@ -23,7 +23,8 @@ export function completions(service: Service) {
     checkStreamOptions(fields);
     const prompts = promptList(fields.prompt);
     const params = completionParams(fields, given);
-    const options = { add_special_tokens: fields.add_special_tokens, default_max_tokens: DEFAULT_MAX_TOKENS };
+    const { add_special_tokens, stream } = fields;
+    const options = { add_special_tokens, default_max_tokens: DEFAULT_MAX_TOKENS, stream };
     const run = await Run.start(c, service, prompts, params, options);
     const envelope = {
       id: `cmpl-${crypto.randomUUID().replaceAll("-", "")}`,
@@ -67,12 +68,12 @@ function completionParams(fields: Fields, given: Record<string, unknown>): Sampl
   if (params.max_tokens === 0 && !echo) {
     throw new FastgenError("invalid_request", "max_tokens: 0 needs echo: true", { param: "max_tokens" });
   }
-  // An echoed prompt has its own log probabilities, and without new tokens they are all there is to compute.
+  // An echoed prompt has log probabilities too. Without new tokens they are all there is to compute.
   if (echo && (logprobs !== null || params.max_tokens === 0)) params.prompt_logprobs ??= logprobs ?? 0;
   return params;
 }
 
-/** The prompts as `echo` puts them before the answers. */
+/** With `echo`: the prompts, which begin the answers. */
 class Echo {
   readonly #run: Run;
   readonly #texts: string[];
@@ -98,7 +99,7 @@ class Echo {
     return this.#withLogprobs ? (this.#run.generations[Math.floor(index / this.#run.n)]!.prompt_logprobs ?? []) : [];
   }
 
-  /** The prompt's log probabilities were asked for and have not come: one choice brings them for all of its prompt. */
+  /** Whether the prompt's log probabilities are still to come. One choice brings them for all choices of its prompt. */
   waits(index: number): boolean {
     return this.#withLogprobs && this.#run.generations[Math.floor(index / this.#run.n)]!.prompt_logprobs === null;
   }
@@ -121,7 +122,7 @@ class CompletionFrames implements Frames {
   readonly #echo: Echo | null;
   readonly #envelope: string;
   readonly #choices: ChoiceState[] = [];
-  /** Pieces whose echo is not complete. */
+  /** Pieces that wait for their prompt's log probabilities. */
   #held: Chunk[] = [];
   readonly #tail: string;
   readonly #includeUsage: boolean;
@@ -161,7 +162,7 @@ class CompletionFrames implements Frames {
     return out + this.#tail;
   }
 
-  /** A choice's first frame, where there is something to say before its first token: the echo, the prompt's ids. */
+  /** A choice's first frame if there is something to say before its first token: the echo, the prompt's ids. */
   #opening(index: number, choice: ChoiceState): string {
     if (!this.#echo && !this.#fields.return_token_ids) return "";
     const positions = this.#echo?.positions(index) ?? [];

@@ -1,4 +1,4 @@
-/** One request's generations: admitted, started, merged into one stream of pieces, timed, and accounted for. */
+/** One request's generations: admitted, started, merged into one stream of pieces, timed and accounted for. */
 import type { Context } from "hono";
 import { asFastgenError } from "../src/errors.ts";
 import type { SamplingParams } from "../src/params.ts";
@@ -58,6 +58,7 @@ export class Run {
     const started = await Promise.allSettled(
       prompts.map((prompt) => fastgen.start(prompt, params, { ...options, signal })),
     );
+    c.get("record").releaseBody();
     const generations: Generation[] = [];
     for (const result of started) {
       if (result.status === "fulfilled") generations.push(result.value);
@@ -97,7 +98,7 @@ export class Run {
   /** Waits for every choice to end. Returns the choices of the first prompt, then those of the second, and so on. */
   async collect(): Promise<Choice[]> {
     try {
-      // Iterated for the timing and the accounts; the generations put the answers together.
+      // The iteration does the timing and the accounts; the generations put the answers together.
       for await (const _ of this.chunks());
       const completions = await Promise.all(this.generations.map((generation) => generation.completion()));
       this.end();
@@ -138,7 +139,7 @@ export class Run {
   }
 }
 
-/** Items of several iterables as they come, each asked for its next only once its last was taken. */
+/** Items of several iterables as they come. Each is asked for its next item once its last one was taken. */
 export async function* merge<T>(sources: readonly AsyncIterable<T>[]): AsyncGenerator<[number, T]> {
   const iterators = sources.map((source) => source[Symbol.asyncIterator]());
   const ready: (() => [number, IteratorResult<T>])[] = [];

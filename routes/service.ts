@@ -30,7 +30,7 @@ export interface ServiceOptions {
   maxBodyBytes: number;
   /** Bytes of all bodies that are being read, parsed and tokenised. */
   maxTotalBodyBytes: number;
-  /** Seconds that a stream's reader may leave everything unread; at most 255. */
+  /** Seconds for which nothing more can be sent to a stream's reader before its connection closes; at most 255. */
   streamWriteSeconds: number;
 }
 
@@ -141,10 +141,15 @@ export class Service {
     this.#sequences -= count;
   }
 
+  /** Requests being read or answered. */
+  get open(): number {
+    return this.#requests.size;
+  }
+
   /** Throws FastgenError "overloaded" when too many requests are open. */
   requireRoom(): void {
     const { maxRequests } = this.options;
-    if (this.#requests.size <= maxRequests) return;
+    if (this.open <= maxRequests) return;
     throw new FastgenError(
       "overloaded",
       `${maxRequests} requests are open, as many as the server takes; try again later`,

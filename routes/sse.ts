@@ -1,5 +1,5 @@
 /**
- * Server-sent events. A request's frames differ only in a few values: their constant parts are built once, and a token
+ * Server-sent events. The frames of a request differ only in a few values: their constant parts are built once, and a token
  * costs one escape of its text, one concatenation and one encoding.
  */
 import { asFastgenError, FastgenError } from "../src/errors.ts";
@@ -28,20 +28,27 @@ const HEADERS = {
 };
 
 /**
- * The pieces of `run` as an event stream. The stream is pulled, so a slow client holds back only itself; when it goes
- * away, the generation is aborted. An error after the headers is an error event, without [DONE].
+ * The pieces of `run` as an event stream. The stream is pulled, so a slow client holds back only itself: its sequences pause.
+ * When it goes away, or nothing more can be sent for --stream-write-timeout seconds, the generation is aborted. An error
+ * after the headers is an error event, without [DONE].
  */
 export function eventStream(service: Service, run: Run, frames: Frames): Response {
+  const { streamWriteSeconds } = service.options;
+  const { record } = run;
   const encoder = new TextEncoder();
   const chunks = run.chunks();
-  run.record.streaming = true;
+  record.streaming = true;
   let gone = false;
+  /** When the last frame was handed over; performance.now(). */
+  let handedOver = 0;
   const end = (error?: FastgenError) => {
     run.end(error);
-    run.record.end(200);
+    record.end(200);
   };
   const stream = new ReadableStream<Uint8Array>({
     async pull(controller) {
+      // Generating may take as long as it takes.
+      record.socketTimeout(0);
       try {
         for (;;) {
           const { done, value } = await chunks.next();
@@ -51,20 +58,24 @@ export function eventStream(service: Service, run: Run, frames: Frames): Respons
             end();
             controller.close();
           }
-          if (done || text !== "") return;
+          if (done || text !== "") break;
         }
+        handedOver = performance.now();
+        if (!gone) record.socketTimeout(streamWriteSeconds);
       } catch (thrown) {
         const error = asFastgenError(thrown);
         end(error);
         if (gone) return;
-        service.report(run.record.id, error);
+        service.report(record.id, error);
         controller.enqueue(encoder.encode(`event: error\n${frame(JSON.stringify(errorBody(error)))}`));
         controller.close();
       }
     },
     cancel() {
       gone = true;
-      end(new FastgenError("aborted", "the client went away"));
+      const unread = performance.now() - handedOver >= streamWriteSeconds * 1000;
+      const why = unread ? `the client read nothing for ${streamWriteSeconds} seconds` : "the client went away";
+      end(new FastgenError("aborted", why));
     },
   });
   return new Response(stream, { headers: HEADERS });

@@ -255,12 +255,12 @@ export function startServer(fake: FastgenApi | null, options: Partial<ServiceOpt
   };
 }
 
-/** Waits until `condition` holds; fails after two seconds. */
-export async function until(condition: () => boolean): Promise<void> {
-  const deadline = performance.now() + 2000;
+/** Waits until `condition` holds, looking every `interval` milliseconds; fails after ten seconds. */
+export async function until(condition: () => boolean, interval = 2): Promise<void> {
+  const deadline = performance.now() + 10_000;
   while (!condition()) {
-    if (performance.now() > deadline) throw new Error("the condition did not come to hold within two seconds");
-    await Bun.sleep(2);
+    if (performance.now() > deadline) throw new Error("the condition did not come to hold within ten seconds");
+    await Bun.sleep(interval);
   }
 }
 

@@ -78,7 +78,7 @@ export const MAX_TEMPLATE_LENGTH = 1_000_000;
  */
 export const MAX_UNREAD_BYTES = 1024 * 1024;
 
-/** Seconds that a stream's reader may leave everything unread before the connection is closed (--stream-write-timeout). */
+/** Seconds for which nothing more can be sent to a stream's reader before its connection closes (--stream-write-timeout). */
 export const STREAM_WRITE_SECONDS = 60;
 
 /** Seconds that SIGTERM waits for running requests before they are cut off. */
