@@ -4,11 +4,12 @@ import { listen } from "../routes/listen.ts";
 import { Service } from "../routes/service.ts";
 import { asFastgenError } from "../src/errors.ts";
 import { Fastgen } from "../src/fastgen.ts";
-import { DRAIN_SECONDS } from "../src/limits.ts";
+import * as limits from "../src/limits.ts";
 import type { FastgenApi } from "../src/types.ts";
 import { VERSION } from "../src/version.ts";
 import { builtInNotice } from "./built-in.ts";
-import { addModelFlags, integer, loadOptions, type ModelFlags, parseFlags } from "./flags.ts";
+import { addModelFlags, bytes, integer, loadOptions, type ModelFlags, parseFlags } from "./flags.ts";
+import { Log } from "./log.ts";
 import { ProgressBar } from "./progress.ts";
 
 interface ServeFlags extends ModelFlags {
@@ -17,7 +18,19 @@ interface ServeFlags extends ModelFlags {
   apiKey?: string;
   servedModelName?: string;
   disableLogRequests?: boolean;
+  maxBodyBytes?: number;
+  maxTotalBodyBytes?: number;
+  maxQueuedSeqs: number;
+  streamWriteTimeout: number;
+  timeoutKeepAlive: number;
+  shutdownTimeout: number;
 }
+
+/** Milliseconds that the end waits for the log's reader. */
+const LOG_PATIENCE = 1000;
+
+/** Bun's server knows no longer timeout. */
+const MAX_TIMEOUT_SECONDS = 255;
 
 function command(): Command {
   const nonEmpty = (text: string) => {
@@ -35,14 +48,46 @@ function command(): Command {
         .argParser(nonEmpty),
     )
     .option("--served-model-name <name>", "the model's name in replies (default: as given)", nonEmpty)
-    .option("--disable-log-requests", "no access log on stderr (default: one JSON line a request)");
+    .option("--disable-log-requests", "no access log on stderr (default: one JSON line per request)");
+  addLimitFlags(command);
   return addModelFlags(command).addHelpText(
     "after",
     `
 The server answers /v1/chat/completions, /v1/completions, /v1/models, /tokenize, /detokenize, /version, /health and
-/metrics, each with and without /v1. SIGTERM and SIGINT let running requests finish, for at most ${DRAIN_SECONDS} seconds; a
-second signal ends it at once.`,
+/metrics, each with and without /v1. SIGTERM and SIGINT let running requests finish, for at most the
+seconds of --shutdown-timeout; a second signal ends it at once.`,
   );
+}
+
+function addLimitFlags(command: Command): void {
+  const mebibytes = (value: number) => `default: ${value / 2 ** 20}M`;
+  const seconds = integer(1, MAX_TIMEOUT_SECONDS);
+  command
+    .option("--max-body-bytes <bytes>", `largest body of a request (${mebibytes(limits.MAX_BODY_BYTES)})`, bytes)
+    .option(
+      "--max-total-body-bytes <bytes>",
+      `bodies being read, parsed and tokenised at once (${mebibytes(limits.MAX_TOTAL_BODY_BYTES)})`,
+      bytes,
+    )
+    .option("--max-queued-seqs <n>", "sequences that may wait for a slot", integer(1), limits.MAX_QUEUED_SEQUENCES)
+    .option(
+      "--stream-write-timeout <seconds>",
+      "close a stream whose client reads nothing for so long",
+      seconds,
+      limits.STREAM_WRITE_SECONDS,
+    )
+    .option(
+      "--timeout-keep-alive <seconds>",
+      "close a connection that is idle for so long",
+      seconds,
+      limits.IDLE_SECONDS,
+    )
+    .option(
+      "--shutdown-timeout <seconds>",
+      "time that running requests have to finish after SIGTERM",
+      integer(0),
+      limits.DRAIN_SECONDS,
+    );
 }
 
 /**
@@ -55,12 +100,20 @@ export async function run(args: string[]): Promise<number> {
   if (code !== null) return code;
   const flags = parser.opts<ServeFlags>();
   const options = loadOptions(flags);
-  const log = (line: string) => process.stderr.write(`${line}\n`);
+  const log = new Log();
+  const write = (line: string) => log.line(line);
+  // Whoever reads the banner may leave after it.
+  process.stdout.on("error", () => {});
   const service = new Service({
     apiKey: flags.apiKey ?? null,
     servedModelName: flags.servedModelName ?? null,
-    accessLog: flags.disableLogRequests ? null : log,
-    errorLog: log,
+    accessLog: flags.disableLogRequests ? null : write,
+    errorLog: write,
+    maxQueued: flags.maxQueuedSeqs,
+    maxBodyBytes: flags.maxBodyBytes,
+    maxTotalBodyBytes: flags.maxTotalBodyBytes,
+    streamWriteSeconds: flags.streamWriteTimeout,
+    idleSeconds: flags.timeoutKeepAlive,
   });
   // The port is open while the model loads: /health says so, and a port in use is found before the wait.
   const server = listen(service, flags.host, flags.port);
@@ -73,7 +126,7 @@ export async function run(args: string[]): Promise<number> {
     if (fastgen) {
       process.stdout.write(banner(fastgen, service.modelName, baseUrl(server), flags));
       const failure = await Promise.race([aborted(stopping.signal), fastgen.failed]);
-      await drain(service, fastgen, log);
+      await drain(service, fastgen, flags.shutdownTimeout, write);
       // Whoever supervises the server can then start it anew.
       if (failure) throw failure;
     }
@@ -81,6 +134,8 @@ export async function run(args: string[]): Promise<number> {
   } finally {
     unhook();
     await server.stop(true);
+    // A log that nobody reads would keep the program alive. main.ts sets the exit code before this fires.
+    if (!(await log.flush(LOG_PATIENCE))) setTimeout(() => process.exit(), 100);
   }
 }
 
@@ -126,10 +181,10 @@ function aborted(signal: AbortSignal): Promise<null> {
   return new Promise((resolve) => signal.addEventListener("abort", () => resolve(null), { once: true }));
 }
 
-async function drain(service: Service, fastgen: FastgenApi, log: (line: string) => void): Promise<void> {
+async function drain(service: Service, fastgen: FastgenApi, seconds: number, log: (line: string) => void) {
   log("fgserve: shutting down; running requests may finish");
-  const finished = await service.drain(DRAIN_SECONDS);
-  if (!finished) log(`fgserve: requests still running after ${DRAIN_SECONDS} seconds are cut off`);
+  const finished = await service.drain(seconds);
+  if (!finished) log(`fgserve: requests still running after ${seconds} seconds are cut off`);
   await fastgen.close();
   // Those cut off are told so before their connections close.
   if (!finished) await service.drain(1);

@@ -1,13 +1,7 @@
 /** What a request carries through the routes: its record, which becomes one line of the access log. */
 import type { Context } from "hono";
 import { FastgenError } from "../src/errors.ts";
-import {
-  BODY_SECONDS,
-  IDLE_SECONDS,
-  MAX_LOGGED_MESSAGE_LENGTH,
-  MAX_REQUEST_ID_LENGTH,
-  SMALL_BODY_BYTES,
-} from "../src/limits.ts";
+import { BODY_SECONDS, MAX_LOGGED_MESSAGE_LENGTH, MAX_REQUEST_ID_LENGTH, SMALL_BODY_BYTES } from "../src/limits.ts";
 import { HttpError } from "./errors.ts";
 import type { Service } from "./service.ts";
 
@@ -108,7 +102,7 @@ export class RequestRecord {
     this.#ended = true;
     this.#endReading();
     this.releaseBody();
-    this.socketTimeout(IDLE_SECONDS);
+    this.socketTimeout(this.#service.options.idleSeconds);
     this.#log(status);
     this.#service.requestEnded(this);
   }

@@ -1,6 +1,5 @@
 /** The socket: the app behind Bun's HTTP server. */
 import { FastgenError } from "../src/errors.ts";
-import { IDLE_SECONDS } from "../src/limits.ts";
 import { createApp } from "./app.ts";
 import type { Service } from "./service.ts";
 
@@ -13,7 +12,7 @@ export function listen(service: Service, hostname: string, port: number): Bun.Se
       port,
       // Without this, a second server on the same port would start and take half of the requests.
       reusePort: false,
-      idleTimeout: IDLE_SECONDS,
+      idleTimeout: service.options.idleSeconds,
       development: false,
       // The app bounds bodies itself, so that the refusal is in the API's own shape.
       maxRequestBodySize: Number.MAX_SAFE_INTEGER,

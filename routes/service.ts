@@ -2,6 +2,7 @@
 import { createHash } from "node:crypto";
 import { FastgenError } from "../src/errors.ts";
 import {
+  IDLE_SECONDS,
   MAX_BODY_BYTES,
   MAX_QUEUED_SEQUENCES,
   MAX_REQUESTS,
@@ -32,6 +33,8 @@ export interface ServiceOptions {
   maxTotalBodyBytes: number;
   /** Seconds for which nothing more can be sent to a stream's reader before its connection closes; at most 255. */
   streamWriteSeconds: number;
+  /** Seconds that a connection may be idle; at most 255. */
+  idleSeconds: number;
 }
 
 const DEFAULTS: ServiceOptions = {
@@ -44,6 +47,7 @@ const DEFAULTS: ServiceOptions = {
   maxBodyBytes: MAX_BODY_BYTES,
   maxTotalBodyBytes: MAX_TOTAL_BODY_BYTES,
   streamWriteSeconds: STREAM_WRITE_SECONDS,
+  idleSeconds: IDLE_SECONDS,
 };
 
 /** Asked every second or so by whoever watches the server. */
@@ -69,7 +73,8 @@ export class Service {
   #idle: (() => void) | null = null;
 
   constructor(options: Partial<ServiceOptions> = {}) {
-    this.options = { ...DEFAULTS, ...options };
+    const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
+    this.options = { ...DEFAULTS, ...given };
     this.#modelName = this.options.servedModelName ?? "";
     this.metrics = new Metrics(() => this.#fastgen);
   }

@@ -27,7 +27,7 @@ export const MAX_JSON_VALUES = 1_200_000;
 /** Requests being read or answered at once. One that runs holds a connection, and so a file descriptor. */
 export const MAX_REQUESTS = 8192;
 
-/** Requests waiting for a slot, each choice of `n` counted (--max-waiting-seqs). Beyond it: 429, before tokenising. */
+/** Requests waiting for a slot, each choice of `n` counted (--max-queued-seqs). Beyond it: 429, before tokenising. */
 export const MAX_QUEUED_SEQUENCES = 4096;
 
 /** Prompts in one `completions` request. */
@@ -81,10 +81,10 @@ export const MAX_UNREAD_BYTES = 1024 * 1024;
 /** Seconds for which nothing more can be sent to a stream's reader before its connection closes (--stream-write-timeout). */
 export const STREAM_WRITE_SECONDS = 60;
 
-/** Seconds that SIGTERM waits for running requests before they are cut off. */
+/** Seconds that SIGTERM waits for running requests before they are cut off (--shutdown-timeout). */
 export const DRAIN_SECONDS = 30;
 
-/** Seconds that a connection may be idle, within a request that arrives and between requests. */
+/** Seconds that a connection may be idle, while a request arrives and between requests (--timeout-keep-alive). */
 export const IDLE_SECONDS = 60;
 
 /** Seconds in which a body must arrive whole: a client that sends in drops would hold memory and a connection. */
