@@ -72,13 +72,13 @@ function addLimitFlags(command: Command): void {
     .option("--max-queued-seqs <n>", "sequences that may wait for a slot", integer(1), limits.MAX_QUEUED_SEQUENCES)
     .option(
       "--stream-write-timeout <seconds>",
-      "close a stream whose client reads nothing for so long",
+      "close a stream whose client has read nothing for this long",
       seconds,
       limits.STREAM_WRITE_SECONDS,
     )
     .option(
       "--timeout-keep-alive <seconds>",
-      "close a connection that is idle for so long",
+      "close a connection that has been idle for this long",
       seconds,
       limits.IDLE_SECONDS,
     )

@@ -74,7 +74,9 @@ export class Service {
 
   constructor(options: Partial<ServiceOptions> = {}) {
     const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
-    this.options = { ...DEFAULTS, ...given };
+    const all = { ...DEFAULTS, ...given };
+    // One body of the largest size must be possible.
+    this.options = { ...all, maxTotalBodyBytes: Math.max(all.maxTotalBodyBytes, all.maxBodyBytes) };
     this.#modelName = this.options.servedModelName ?? "";
     this.metrics = new Metrics(() => this.#fastgen);
   }

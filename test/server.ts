@@ -27,35 +27,38 @@ export interface RunningServer {
   stop: () => Promise<void>;
 }
 
-/** Runs `fgserve args`; nothing of this checkout or of the caller's environment is in its reach but the model. */
-export function spawnServer(args: string[]) {
+/**
+ * Runs `fgserve args`; of this checkout and of the caller's environment it sees only the model. Its stderr is kept, or goes to
+ * the file descriptor `stderr`.
+ */
+export function spawnServer(args: string[], stderr: "pipe" | number = "pipe") {
   const folder = mkdtempSync(path.join(tmpdir(), "fgserve-"));
   const child = Bun.spawn([executable, ...args], {
     cwd: folder,
     env: { PATH: "/usr/bin:/bin", HOME: folder, TMPDIR: process.env.TMPDIR },
     stdin: "ignore",
     stdout: "pipe",
-    stderr: "pipe",
+    stderr,
   });
   void child.exited.then(() => rmSync(folder, { recursive: true, force: true }));
   const output = { stdout: "", stderr: "" };
   const read = async (name: keyof typeof output) => {
-    for await (const text of child[name].pipeThrough(new TextDecoderStream())) output[name] += text;
+    const stream = child[name];
+    if (!(stream instanceof ReadableStream)) return;
+    for await (const text of stream.pipeThrough(new TextDecoderStream())) output[name] += text;
   };
   const ended = Promise.all([read("stdout"), read("stderr"), child.exited]);
   return { child, output, exited: ended.then(([, , code]) => code) };
 }
 
 /** Starts a server of `served` (null = the built-in model) on a port of its own and waits until it is ready. */
-export async function startServer(args: string[] = [], served: string | null = model): Promise<RunningServer> {
-  const { child, output, exited } = spawnServer([
-    ...(served === null ? [] : [served]),
-    "--port",
-    "0",
-    "--device",
-    "cpu",
-    ...args,
-  ]);
+export async function startServer(
+  args: string[] = [],
+  served: string | null = model,
+  stderr: "pipe" | number = "pipe",
+): Promise<RunningServer> {
+  const positional = served === null ? [] : [served];
+  const { child, output, exited } = spawnServer([...positional, "--port", "0", "--device", "cpu", ...args], stderr);
   let running = true;
   void exited.then(() => {
     running = false;
