@@ -30,7 +30,10 @@ interface ServeFlags extends ModelFlags {
 const LOG_PATIENCE = 1000;
 
 /** Bun's server knows no longer timeout. */
-const MAX_TIMEOUT_SECONDS = 255;
+const MAX_IDLE_SECONDS = 255;
+
+/** setTimeout takes at most 2^31 milliseconds. */
+const MAX_TIMER_SECONDS = 2_000_000;
 
 function command(): Command {
   const nonEmpty = (text: string) => {
@@ -61,7 +64,6 @@ seconds of --shutdown-timeout; a second signal ends it at once.`,
 
 function addLimitFlags(command: Command): void {
   const mebibytes = (value: number) => `default: ${value / 2 ** 20}M`;
-  const seconds = integer(1, MAX_TIMEOUT_SECONDS);
   command
     .option("--max-body-bytes <bytes>", `largest body of a request (${mebibytes(limits.MAX_BODY_BYTES)})`, bytes)
     .option(
@@ -73,19 +75,19 @@ function addLimitFlags(command: Command): void {
     .option(
       "--stream-write-timeout <seconds>",
       "close a stream whose client has read nothing for this long",
-      seconds,
+      integer(1, MAX_TIMER_SECONDS),
       limits.STREAM_WRITE_SECONDS,
     )
     .option(
       "--timeout-keep-alive <seconds>",
       "close a connection that has been idle for this long",
-      seconds,
+      integer(1, MAX_IDLE_SECONDS),
       limits.IDLE_SECONDS,
     )
     .option(
       "--shutdown-timeout <seconds>",
       "time that running requests have to finish after SIGTERM",
-      integer(0),
+      integer(0, MAX_TIMER_SECONDS),
       limits.DRAIN_SECONDS,
     );
 }

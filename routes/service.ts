@@ -31,7 +31,7 @@ export interface ServiceOptions {
   maxBodyBytes: number;
   /** Bytes of all bodies that are being read, parsed and tokenised. */
   maxTotalBodyBytes: number;
-  /** Seconds for which nothing more can be sent to a stream's reader before its connection closes; at most 255. */
+  /** Seconds for which nothing more can be sent to a stream's reader before its connection closes. */
   streamWriteSeconds: number;
   /** Seconds that a connection may be idle; at most 255. */
   idleSeconds: number;

@@ -33,22 +33,27 @@ const HEADERS = {
  * after the headers is an error event, without [DONE].
  */
 export function eventStream(service: Service, run: Run, frames: Frames): Response {
-  const { streamWriteSeconds } = service.options;
   const { record } = run;
   const encoder = new TextEncoder();
   const chunks = run.chunks();
   record.streaming = true;
+  // Generating may take as long as it takes.
+  record.socketTimeout(0);
   let gone = false;
-  /** When the last frame was handed over; performance.now(). */
-  let handedOver = 0;
   const end = (error?: FastgenError) => {
+    watch.stop();
     run.end(error);
     record.end(200);
   };
+  const watch = new ReaderWatch(service.options.streamWriteSeconds, (error) => {
+    gone = true;
+    end(error);
+    // Bun closes a connection by its timeout only.
+    record.socketTimeout(1);
+  });
   const stream = new ReadableStream<Uint8Array>({
     async pull(controller) {
-      // Generating may take as long as it takes.
-      record.socketTimeout(0);
+      watch.reads();
       try {
         for (;;) {
           const { done, value } = await chunks.next();
@@ -57,11 +62,11 @@ export function eventStream(service: Service, run: Run, frames: Frames): Respons
           if (done) {
             end();
             controller.close();
+            return;
           }
-          if (done || text !== "") break;
+          if (text !== "") break;
         }
-        handedOver = performance.now();
-        if (!gone) record.socketTimeout(streamWriteSeconds);
+        if (!gone) watch.waits();
       } catch (thrown) {
         const error = asFastgenError(thrown);
         end(error);
@@ -73,10 +78,34 @@ export function eventStream(service: Service, run: Run, frames: Frames): Respons
     },
     cancel() {
       gone = true;
-      const unread = performance.now() - handedOver >= streamWriteSeconds * 1000;
-      const why = unread ? `the client read nothing for ${streamWriteSeconds} seconds` : "the client went away";
-      end(new FastgenError("aborted", why));
+      end(new FastgenError("aborted", "the client went away"));
     },
   });
   return new Response(stream, { headers: HEADERS });
+}
+
+/** Notices a reader that takes nothing for `seconds` while there is something for it to take. */
+class ReaderWatch {
+  readonly #timer: Timer;
+  #waiting = false;
+
+  constructor(seconds: number, tell: (error: FastgenError) => void) {
+    this.#timer = setTimeout(() => {
+      if (this.#waiting) tell(new FastgenError("aborted", `the client read nothing for ${seconds} seconds`));
+    }, seconds * 1000);
+  }
+
+  /** A frame was handed over; the next call of reads() says that there is room for another. */
+  waits(): void {
+    this.#waiting = true;
+    this.#timer.refresh();
+  }
+
+  reads(): void {
+    this.#waiting = false;
+  }
+
+  stop(): void {
+    clearTimeout(this.#timer);
+  }
 }
