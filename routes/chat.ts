@@ -6,7 +6,8 @@ import type { SamplingParams } from "../src/params.ts";
 import type { Chunk } from "../src/types.ts";
 import { readBody } from "./body.ts";
 import type { Env } from "./context.ts";
-import { chatLogprobs, promptLogprobs } from "./logprobs.ts";
+import { chatLogprobs, longChatLogprobs, promptLogprobs } from "./logprobs.ts";
+import { longJson } from "./long-json.ts";
 import { Run } from "./run.ts";
 import { chatPrompt, chatSchema, checkStreamOptions, samplingParams } from "./schemas.ts";
 import type { Service } from "./service.ts";
@@ -32,13 +33,13 @@ export function chat(service: Service) {
     const choices = (await run.collect()).map((choice, index) => ({
       index,
       message: { role: "assistant", content: prefix + choice.text, refusal: null },
-      logprobs: chatLogprobs(choice.logprobs),
+      logprobs: longChatLogprobs(choice.logprobs),
       finish_reason: choice.finish_reason,
       stop_reason: choice.stop_reason,
       ...(fields.return_token_ids && { token_ids: choice.token_ids }),
     }));
     const generation = run.generations[0]!;
-    return Response.json({
+    return longJson(run.record, {
       ...envelope,
       choices,
       usage: run.usage(),

@@ -2,11 +2,13 @@
 import type { Context } from "hono";
 import type { z } from "zod";
 import { FastgenError } from "../src/errors.ts";
+import { MAX_STREAMED_PROMPT_LOGPROBS } from "../src/limits.ts";
 import type { SamplingParams } from "../src/params.ts";
-import type { Chunk, Prompt } from "../src/types.ts";
+import type { Chunk, PositionLogprobs, Prompt } from "../src/types.ts";
 import { readBody } from "./body.ts";
 import type { Env } from "./context.ts";
-import { CompletionLogprobsWriter, promptLogprobs } from "./logprobs.ts";
+import { CompletionLogprobsWriter, longCompletionLogprobs, promptLogprobs } from "./logprobs.ts";
+import { longJson } from "./long-json.ts";
 import { Run } from "./run.ts";
 import { checkStreamOptions, completionSchema, promptList, samplingParams } from "./schemas.ts";
 import type { Service } from "./service.ts";
@@ -33,16 +35,17 @@ export function completions(service: Service) {
       model: service.modelName,
       system_fingerprint: service.fingerprint,
     };
+    if (fields.stream) checkEchoedLogprobs(run, fields);
     const echo = fields.echo ? new Echo(run, prompts, fields) : null;
     if (fields.stream) return eventStream(service, run, new CompletionFrames(envelope, run, fields, echo));
     const choices = (await run.collect()).map((choice, index) => {
       const generation = run.generations[Math.floor(index / run.n)]!;
-      const positions = choice.logprobs ?? (fields.logprobs == null ? null : []);
-      const writer = new CompletionLogprobsWriter();
+      const own = choice.logprobs ?? (fields.logprobs == null ? null : []);
+      const positions = own && joined(echo?.positions(index) ?? [], own);
       return {
         index,
         text: (echo?.text(index) ?? "") + choice.text,
-        logprobs: positions && writer.write([...(echo?.positions(index) ?? []), ...positions], echo?.firstToken(index)),
+        logprobs: positions && longCompletionLogprobs(positions, echo?.firstToken(index)),
         finish_reason: choice.finish_reason,
         stop_reason: choice.stop_reason,
         ...(given.prompt_logprobs !== undefined && {
@@ -54,7 +57,29 @@ export function completions(service: Service) {
         }),
       };
     });
-    return Response.json({ ...envelope, choices, usage: run.usage() });
+    return longJson(run.record, { ...envelope, choices, usage: run.usage() });
+  };
+}
+
+/** Ends the run where the first frame of its stream would be too much at once. */
+function checkEchoedLogprobs(run: Run, { echo, logprobs }: Fields): void {
+  if (!echo || logprobs === null) return;
+  for (const { prompt_token_ids } of run.generations) {
+    if (prompt_token_ids.length * (1 + logprobs) <= MAX_STREAMED_PROMPT_LOGPROBS) continue;
+    const message = `logprobs: with echo, those of ${prompt_token_ids.length} prompt tokens are too many for a stream; leave out stream`;
+    const error = new FastgenError("invalid_request", message, { param: "logprobs" });
+    run.end(error);
+    throw error;
+  }
+}
+
+/** One after the other, however often they are iterated. */
+function joined<T>(first: Iterable<T>, second: Iterable<T>): Iterable<T> {
+  return {
+    *[Symbol.iterator]() {
+      yield* first;
+      yield* second;
+    },
   };
 }
 
@@ -95,7 +120,7 @@ class Echo {
   }
 
   /** Empty unless log probabilities were asked for. */
-  positions(index: number) {
+  positions(index: number): Iterable<PositionLogprobs | null> {
     return this.#withLogprobs ? (this.#run.generations[Math.floor(index / this.#run.n)]!.prompt_logprobs ?? []) : [];
   }
 
@@ -165,7 +190,7 @@ class CompletionFrames implements Frames {
   /** A choice's first frame if there is something to say before its first token: the echo, the prompt's ids. */
   #opening(index: number, choice: ChoiceState): string {
     if (!this.#echo && !this.#fields.return_token_ids) return "";
-    const positions = this.#echo?.positions(index) ?? [];
+    const positions = Array.from(this.#echo?.positions(index) ?? []);
     const logprobs = positions.length > 0 ? choice.logprobs.write(positions, this.#echo?.firstToken(index)) : null;
     const { prompt_token_ids } = this.#run.generations[Math.floor(index / this.#run.n)]!;
     const ids = this.#fields.return_token_ids

@@ -7,6 +7,9 @@ import type { Env, RequestRecord } from "./context.ts";
 import { TokenTimer } from "./metrics.ts";
 import type { Service } from "./service.ts";
 
+/** Prompts of one request that are tokenised at once. */
+const PROMPTS_AT_ONCE = 8;
+
 export class Run {
   readonly fastgen: FastgenApi;
   readonly record: RequestRecord;
@@ -55,19 +58,23 @@ export class Run {
     if (gone.aborted) controller.abort();
     else gone.addEventListener("abort", () => controller.abort(), { once: true });
     const { signal } = controller;
-    const started = await Promise.allSettled(
-      prompts.map((prompt) => fastgen.start(prompt, params, { ...options, signal })),
-    );
-    c.get("record").releaseBody();
     const generations: Generation[] = [];
-    for (const result of started) {
-      if (result.status === "fulfilled") generations.push(result.value);
-      else {
-        controller.abort();
-        service.release(prompts.length * n);
-        throw result.reason;
+    // A few at a time: tokenising thousands at once would keep everybody else's prompts waiting.
+    for (let i = 0; i < prompts.length; i += PROMPTS_AT_ONCE) {
+      const some = prompts.slice(i, i + PROMPTS_AT_ONCE);
+      const started = await Promise.allSettled(
+        some.map((prompt) => fastgen.start(prompt, params, { ...options, signal })),
+      );
+      for (const result of started) {
+        if (result.status === "fulfilled") generations.push(result.value);
+        else {
+          controller.abort();
+          service.release(prompts.length * n);
+          throw result.reason;
+        }
       }
     }
+    c.get("record").releaseBody();
     return new Run(service, fastgen, c.get("record"), generations, n, controller);
   }
 

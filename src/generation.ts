@@ -44,12 +44,13 @@ export interface GenerationSetup {
 export class RunningGeneration implements Generation {
   readonly prompt_token_ids: Int32Array;
   readonly usage: Usage;
-  prompt_logprobs: (PositionLogprobs | null)[] | null = null;
 
   readonly #setup: GenerationSetup;
   readonly #choices: ChoiceState[];
   /** Choices with something pending, in the order it came. */
   readonly #ready: ChoiceState[] = [];
+  /** As the engine gave them: a long prompt's would take gigabytes as objects. */
+  #promptLogprobs: TokenLogprobs | null = null;
   /** Bytes of all that is pending, as they lie in memory. */
   #unread = 0;
   #paused = false;
@@ -73,6 +74,18 @@ export class RunningGeneration implements Generation {
     }));
   }
 
+  get prompt_logprobs(): Iterable<PositionLogprobs | null> | null {
+    const from = this.#promptLogprobs;
+    if (!from) return null;
+    const position = (i: number) => this.#position(from, i);
+    return {
+      *[Symbol.iterator]() {
+        yield null;
+        for (let i = 0; i < from.ids.length; i++) yield position(i);
+      },
+    };
+  }
+
   /** True once nothing more will come. */
   get ended(): boolean {
     return this.#running === 0 || this.#failure !== null;
@@ -93,7 +106,7 @@ export class RunningGeneration implements Generation {
       return;
     }
     if (event.cachedTokens !== null && index === 0) this.usage.cached_tokens = event.cachedTokens;
-    if (event.promptLogprobs) this.prompt_logprobs = [null, ...this.#positions(event.promptLogprobs)];
+    if (event.promptLogprobs) this.#promptLogprobs = event.promptLogprobs;
     const chunk = emptyChunk(index, choice.whole.logprobs !== null);
     if (event.token >= 0) this.#token(choice, chunk, event);
     if (event.finish !== "" && chunk.finish_reason === null) {
@@ -109,7 +122,7 @@ export class RunningGeneration implements Generation {
     chunk.token_ids.push(event.token);
     choice.tokens++;
     this.usage.completion_tokens++;
-    if (event.logprobs && chunk.logprobs) chunk.logprobs = this.#positions(event.logprobs);
+    if (event.logprobs && chunk.logprobs) chunk.logprobs.push(this.#position(event.logprobs, 0));
     const isStopId = event.finish === "stop";
     if (isStopId && (params.ignore_eos || !modelStopIds.has(event.token))) chunk.stop_reason = event.token;
     // A stop id is reported among the ids; its text, if it has any, is shown where stop strings are.
@@ -215,21 +228,27 @@ export class RunningGeneration implements Generation {
     }
     while (!this.ended) await this.#news();
     if (this.#failure) throw this.#failure;
+    const { prompt_logprobs } = this;
+    let made: Completion["prompt_logprobs"] = null;
     return {
       prompt_token_ids: Array.from(this.prompt_token_ids),
-      prompt_logprobs: this.prompt_logprobs,
+      /** Made when first asked for: there may be millions. */
+      get prompt_logprobs() {
+        made ??= prompt_logprobs && Array.from(prompt_logprobs);
+        return made;
+      },
       choices: this.#choices.map((choice) => choice.whole as Choice),
       usage: this.usage,
     };
   }
 
-  #positions(from: TokenLogprobs): PositionLogprobs[] {
-    return Array.from(from.ids, (id, i) => ({
-      ...this.#logprob(id, from.logprobs[i]!),
+  #position(from: TokenLogprobs, i: number): PositionLogprobs {
+    return {
+      ...this.#logprob(from.ids[i]!, from.logprobs[i]!),
       top: Array.from({ length: from.topN }, (_, k) =>
         this.#logprob(from.topIds[i * from.topN + k]!, from.topLogprobs[i * from.topN + k]!),
       ),
-    }));
+    };
   }
 
   #logprob(id: number, logprob: number): TokenLogprob {

@@ -45,6 +45,9 @@ export const MAX_STOP_STRING_LENGTH = 256;
 /** Alternatives per token (`top_logprobs`): FG_MAX_LOGPROBS of fastgen.h. */
 export const MAX_LOGPROBS = 20;
 
+/** Log probabilities of an echoed prompt in a stream, alternatives counted: they are one frame. Else there is no bound. */
+export const MAX_STREAMED_PROMPT_LOGPROBS = 65_536;
+
 /** Extra stop ids per request; with the model's own they stay below FG_MAX_STOP_IDS of fastgen.h. */
 export const MAX_STOP_TOKEN_IDS = 64;
 

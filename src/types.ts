@@ -131,7 +131,8 @@ export interface Generation extends AsyncIterable<Chunk> {
   readonly prompt_token_ids: Int32Array;
   /** Complete once the iteration has ended. */
   readonly usage: Usage;
-  readonly prompt_logprobs: (PositionLogprobs | null)[] | null;
+  /** One entry per prompt token, null for the first; made anew by each iteration. null until there, or if not asked for. */
+  readonly prompt_logprobs: Iterable<PositionLogprobs | null> | null;
   /** Rejects with FastgenError "invalid_request" where the generation was started with `stream: true`. */
   completion(): Promise<Completion>;
   abort(): void;
