@@ -78,20 +78,21 @@ function echoed({ echo, messages }: Fields): string {
 }
 
 class ChatFrames implements Frames {
-  readonly #fields: Fields;
+  /** Of the request only this is kept: its text may be large, and a stream may last long. */
+  readonly #returnIds: boolean;
   readonly #run: Run;
   readonly #prefix: string;
   /** `{"id":…,"system_fingerprint":…` */
   readonly #envelope: string;
-  /** By choice: the frame up to its delta. Present once the role has been sent. */
+  /** By choice: the start of its frames, up to the delta. Set once the role has been sent. */
   readonly #heads: string[] = [];
-  /** After the choice. */
+  /** The end of a frame, after the choice. */
   readonly #tail: string;
   readonly #includeUsage: boolean;
 
   constructor(envelope: object, run: Run, fields: Fields, prefix: string) {
     this.#run = run;
-    this.#fields = fields;
+    this.#returnIds = fields.return_token_ids ?? false;
     this.#prefix = prefix;
     this.#envelope = JSON.stringify(envelope).slice(0, -1);
     this.#includeUsage = fields.stream_options?.include_usage ?? false;
@@ -107,7 +108,7 @@ class ChatFrames implements Frames {
       out = this.#opening(head);
     }
     const { text, finish_reason, logprobs } = chunk;
-    const ids = this.#fields.return_token_ids ? chunk.token_ids : null;
+    const ids = this.#returnIds ? chunk.token_ids : null;
     if (text === "" && finish_reason === null && !logprobs && !ids) return out;
     const delta = text === "" ? "{}" : `{"content":${JSON.stringify(text)}}`;
     const probabilities = logprobs ? JSON.stringify(chatLogprobs(logprobs)) : "null";
@@ -121,9 +122,7 @@ class ChatFrames implements Frames {
   #opening(head: string): string {
     const delta = { role: "assistant", content: this.#prefix, refusal: null };
     const { prompt_token_ids } = this.#run.generations[0]!;
-    const ids = this.#fields.return_token_ids
-      ? `,"prompt_token_ids":${JSON.stringify(Array.from(prompt_token_ids))}`
-      : "";
+    const ids = this.#returnIds ? `,"prompt_token_ids":${JSON.stringify(Array.from(prompt_token_ids))}` : "";
     return `${head}${JSON.stringify(delta)},"logprobs":null,"finish_reason":null${ids}${this.#tail}`;
   }
 

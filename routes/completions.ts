@@ -16,7 +16,7 @@ import { eventStream, type Frames, frame } from "./sse.ts";
 
 type Fields = z.output<typeof completionSchema>;
 
-/** OpenAI's; chat has none. */
+/** OpenAI's default for completions; chat has none. */
 const DEFAULT_MAX_TOKENS = 16;
 
 export function completions(service: Service) {
@@ -61,7 +61,7 @@ export function completions(service: Service) {
   };
 }
 
-/** Ends the run where the first frame of its stream would be too much at once. */
+/** Refuses a stream whose first frame would be too large, and ends its run. */
 function checkEchoedLogprobs(run: Run, { echo, logprobs }: Fields): void {
   if (!echo || logprobs === null) return;
   for (const { prompt_token_ids } of run.generations) {
@@ -73,7 +73,7 @@ function checkEchoedLogprobs(run: Run, { echo, logprobs }: Fields): void {
   }
 }
 
-/** One after the other, however often they are iterated. */
+/** `first`, then `second`; may be iterated again. */
 function joined<T>(first: Iterable<T>, second: Iterable<T>): Iterable<T> {
   return {
     *[Symbol.iterator]() {
@@ -136,13 +136,14 @@ class Echo {
 }
 
 interface ChoiceState {
-  /** The frame up to its text. */
+  /** The start of its frames, up to the text. */
   head: string;
   logprobs: CompletionLogprobsWriter;
 }
 
 class CompletionFrames implements Frames {
-  readonly #fields: Fields;
+  /** Of the request only this is kept: its text may be large, and a stream may last long. */
+  readonly #returnIds: boolean;
   readonly #run: Run;
   readonly #echo: Echo | null;
   readonly #envelope: string;
@@ -154,7 +155,7 @@ class CompletionFrames implements Frames {
 
   constructor(envelope: object, run: Run, fields: Fields, echo: Echo | null) {
     this.#run = run;
-    this.#fields = fields;
+    this.#returnIds = fields.return_token_ids ?? false;
     this.#echo = echo;
     this.#envelope = JSON.stringify(envelope).slice(0, -1);
     this.#includeUsage = fields.stream_options?.include_usage ?? false;
@@ -178,7 +179,7 @@ class CompletionFrames implements Frames {
       this.#choices[index] = choice;
       out = this.#opening(index, choice);
     }
-    const ids = this.#fields.return_token_ids ? chunk.token_ids : null;
+    const ids = this.#returnIds ? chunk.token_ids : null;
     if (text === "" && finish_reason === null && !chunk.logprobs && !ids) return out;
     const logprobs = chunk.logprobs ? JSON.stringify(choice.logprobs.write(chunk.logprobs)) : "null";
     out += `${choice.head}${JSON.stringify(text)},"logprobs":${logprobs},"finish_reason":`;
@@ -189,13 +190,11 @@ class CompletionFrames implements Frames {
 
   /** A choice's first frame if there is something to say before its first token: the echo, the prompt's ids. */
   #opening(index: number, choice: ChoiceState): string {
-    if (!this.#echo && !this.#fields.return_token_ids) return "";
+    if (!this.#echo && !this.#returnIds) return "";
     const positions = Array.from(this.#echo?.positions(index) ?? []);
     const logprobs = positions.length > 0 ? choice.logprobs.write(positions, this.#echo?.firstToken(index)) : null;
     const { prompt_token_ids } = this.#run.generations[Math.floor(index / this.#run.n)]!;
-    const ids = this.#fields.return_token_ids
-      ? `,"prompt_token_ids":${JSON.stringify(Array.from(prompt_token_ids))}`
-      : "";
+    const ids = this.#returnIds ? `,"prompt_token_ids":${JSON.stringify(Array.from(prompt_token_ids))}` : "";
     const text = JSON.stringify(this.#echo?.text(index) ?? "");
     return `${choice.head}${text},"logprobs":${JSON.stringify(logprobs)},"finish_reason":null${ids}${this.#tail}`;
   }

@@ -42,7 +42,7 @@ export class Run {
     this.#open = generations.length * n;
   }
 
-  /** Takes places in the queue, then tokenises and starts every prompt; all or none. Throws FastgenError. */
+  /** Takes places in the queue, then tokenises and starts every prompt, all or none. Throws FastgenError. */
   static async start(
     c: Context<Env>,
     service: Service,
@@ -78,7 +78,7 @@ export class Run {
     return new Run(service, fastgen, c.get("record"), generations, n, controller);
   }
 
-  /** The pieces of every choice as they come. Whoever iterates calls end(). */
+  /** The pieces of every choice as they come. The caller calls end(). */
   async *chunks(): AsyncGenerator<Chunk> {
     const [only] = this.generations;
     if (only && this.generations.length === 1) {
@@ -130,7 +130,7 @@ export class Run {
     return { prompt_tokens, completion_tokens, total_tokens, prompt_tokens_details: { cached_tokens } };
   }
 
-  /** The request is over, by itself or by an error. What still runs is aborted. Further calls do nothing. */
+  /** Ends the request, after `error` if there was one. Aborts what still runs. Further calls do nothing. */
   end(error?: unknown): void {
     if (this.#ended) return;
     this.#ended = true;

@@ -1,6 +1,6 @@
 /**
- * What a request may say. Every field is known: one that is not supported is accepted only at the value that asks for
- * nothing, and refused by name otherwise. The sampling fields are those of src/params.ts.
+ * What a request may say. Every field of OpenAI's and vLLM's API is listed. One that is not supported is accepted only at a
+ * value that asks for nothing, and otherwise refused by name. The sampling fields are those of src/params.ts.
  */
 import { z } from "zod";
 import { boundedArray, boundedRecord, holdsAtMost, isObject, passOn } from "../src/bounded.ts";
@@ -35,7 +35,7 @@ const chatTemplate = z.string().max(limits.MAX_TEMPLATE_LENGTH).optional();
 
 /** What is asked of the server rather than the model; the same in chat and completions. */
 const common = {
-  /** Any name is taken; the reply names the served model. */
+  /** Any name is accepted; the reply names the served model. */
   model: hint,
   stream: flag,
   stream_options: z
@@ -47,7 +47,7 @@ const common = {
   metadata: boundedRecord(z.string(), z.string(), limits.MAX_METADATA_ENTRIES).optional(),
   service_tier: z.enum(["auto", "default"], 'only "auto" and "default" are supported').optional(),
   store: inert(false),
-  // vLLM's, at the values that ask for nothing.
+  // vLLM's fields, only at the values that ask for nothing.
   allowed_token_ids: inert([]),
   bad_words: inert([]),
   length_penalty: inert(1),
@@ -68,7 +68,7 @@ const textPart = z.strictObject({
 
 const textParts = boundedArray(textPart, limits.MAX_CONTENT_PARTS);
 
-/** Parts become one text, a line each. */
+/** Parts become one text, one per line. */
 const content = z
   .custom<string | z.input<typeof textParts> | null>(
     (value) => value === null || typeof value === "string" || Array.isArray(value),

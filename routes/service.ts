@@ -18,7 +18,7 @@ import { Metrics } from "./metrics.ts";
 export interface ServiceOptions {
   /** Required of every request but /health and /metrics; null = none. */
   apiKey: string | null;
-  /** The model's name in replies; default: as it was named at load. */
+  /** The model's name in replies; null = the name it was loaded by. */
   servedModelName: string | null;
   /** Takes one line of JSON per request; null = no access log. */
   accessLog: ((line: string) => void) | null;
@@ -50,7 +50,7 @@ const DEFAULTS: ServiceOptions = {
   idleSeconds: IDLE_SECONDS,
 };
 
-/** Asked every second or so by whoever watches the server. */
+/** Paths that load balancers and monitors ask for every second or so. */
 const PROBES = /^(\/v1)?\/(health|metrics)\/?$/;
 
 export class Service {
@@ -64,7 +64,7 @@ export class Service {
   #modelName = "";
   #fingerprint = "";
   #draining = false;
-  /** Sequences started here and not ended: running, waiting, or on their way to the engine. */
+  /** Sequences that have been started and have not ended: running, waiting, or on their way to the engine. */
   #sequences = 0;
   readonly #requests = new Set<RequestRecord>();
   #bodyBytes = 0;
@@ -81,7 +81,7 @@ export class Service {
     this.metrics = new Metrics(() => this.#fastgen);
   }
 
-  /** The model is loaded: from here on requests are served. */
+  /** Call once the model is loaded: from then on requests are served. */
   ready(fastgen: FastgenApi): void {
     const { model } = fastgen;
     this.#modelName = this.options.servedModelName ?? model.name;
@@ -163,7 +163,7 @@ export class Service {
     );
   }
 
-  /** `bytes` more of bodies are in memory. Throws FastgenError "overloaded" when that is too many. */
+  /** Counts `bytes` more of bodies in memory. Throws FastgenError "overloaded" when that is too many. */
   holdBodies(bytes: number): void {
     const { maxTotalBodyBytes } = this.options;
     if (this.#bodyBytes + bytes > maxTotalBodyBytes) {
@@ -177,7 +177,7 @@ export class Service {
     this.#bodyBytes -= bytes;
   }
 
-  /** Whether a request belongs in the access log: all but the probes whose answer is the same as last time. */
+  /** Whether a request belongs in the access log: every request but a probe that gets the same status as the last one. */
   worthLogging(path: string, status: number): boolean {
     if (!PROBES.test(path)) return true;
     const last = this.#probes.get(path) ?? 200;

@@ -8,7 +8,7 @@ import { errorBody } from "./errors.ts";
 import type { Run } from "./run.ts";
 import type { Service } from "./service.ts";
 
-/** A resource's frames. */
+/** The frames of one kind of reply. */
 export interface Frames {
   /** The frames of one piece; "" while there is nothing to say. */
   chunk(chunk: Chunk): string;
@@ -23,7 +23,7 @@ export function frame(json: string): string {
 const HEADERS = {
   "content-type": "text/event-stream; charset=utf-8",
   "cache-control": "no-cache",
-  // nginx would hold frames back.
+  // nginx would otherwise hold frames back.
   "x-accel-buffering": "no",
 };
 
@@ -37,7 +37,7 @@ export function eventStream(service: Service, run: Run, frames: Frames): Respons
   const encoder = new TextEncoder();
   const chunks = run.chunks();
   record.streaming = true;
-  // Generating may take as long as it takes.
+  // However long the next token takes, the connection stays.
   record.socketTimeout(0);
   let gone = false;
   const end = (error?: FastgenError) => {
@@ -48,7 +48,7 @@ export function eventStream(service: Service, run: Run, frames: Frames): Respons
   const watch = new ReaderWatch(service.options.streamWriteSeconds, (error) => {
     gone = true;
     end(error);
-    // Bun closes a connection by its timeout only.
+    // Only its timeout makes Bun close a connection.
     record.socketTimeout(1);
   });
   const stream = new ReadableStream<Uint8Array>({

@@ -1,6 +1,6 @@
 /**
- * A FastgenApi without a model, for tests of the routes: one token a UTF-16 code unit, the same answer every time, and
- * the timing and the errors that a test asks for. It keeps what it was asked, and whether it was aborted.
+ * A FastgenApi without a model, for tests of the routes: one token per UTF-16 code unit, the same answer every time, and
+ * the timing and errors that a test asks for. It records what it was asked, and whether it was aborted.
  */
 import { FastgenError } from "../src/errors.ts";
 import { appendChunk } from "../src/generation.ts";
@@ -106,7 +106,7 @@ export class FakeFastgen implements FastgenApi {
   }
 
   async start(prompt: Prompt, given: SamplingParams = {}, options: GenerateOptions = {}): Promise<Generation> {
-    // Filled up as the library does.
+    // Defaults are filled in as the library does it.
     const params = { max_tokens: options.default_max_tokens, ...this.default_params, ...given };
     const call: FakeCall = { prompt, params, options, aborted: false, tokens: 0 };
     this.calls.push(call);

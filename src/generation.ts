@@ -1,5 +1,5 @@
 /**
- * One request on the main thread: token ids come in from the engine, text, log probabilities and chunks go out. A request
+ * One request on the main thread: token ids come in from the engine; text, log probabilities and chunks go out. A request
  * with n choices is n sequences of the engine.
  */
 import type { SequenceEvent } from "./engine/front.ts";
@@ -15,7 +15,7 @@ import type { Choice, Chunk, Completion, Generation, PositionLogprobs, TokenLogp
 interface ChoiceState {
   decoder: Detokenizer;
   stop: StopStrings;
-  /** For completion(); of a stream only the fields that do not grow. */
+  /** The whole answer, for completion(). A stream keeps only the fields that do not grow. */
   whole: Chunk;
   /** Tokens so far. */
   tokens: number;
@@ -36,7 +36,7 @@ export interface GenerationSetup {
   stream: boolean;
   /** Ends the sequence of a choice in the engine, at any time. */
   abortChoice(choice: number): void;
-  /** Holds the sequences of some choices back in the engine, and lets them go on. */
+  /** Pause the sequences of some choices in the engine, and let them go on. */
   pause(choices: number[]): void;
   resume(choices: number[]): void;
 }
@@ -91,13 +91,13 @@ export class RunningGeneration implements Generation {
     return this.#running === 0 || this.#failure !== null;
   }
 
-  /** Calls back once, when the generation has ended, well or badly. */
+  /** Calls back once, when the generation has ended, with or without an error. */
   onEnd(callback: () => void): void {
     if (this.ended) callback();
     else this.#onEnd.push(callback);
   }
 
-  /** The engine's news of one choice. What still arrives for a choice that has ended is dropped. */
+  /** Takes the engine's news of one choice. News of a choice that has ended is dropped. */
   accept(index: number, event: SequenceEvent): void {
     const choice = this.#choices[index]!;
     if (this.ended || choice.whole.finish_reason !== null) return;
@@ -125,7 +125,7 @@ export class RunningGeneration implements Generation {
     if (event.logprobs && chunk.logprobs) chunk.logprobs.push(this.#position(event.logprobs, 0));
     const isStopId = event.finish === "stop";
     if (isStopId && (params.ignore_eos || !modelStopIds.has(event.token))) chunk.stop_reason = event.token;
-    // A stop id is reported among the ids; its text, if it has any, is shown where stop strings are.
+    // A stop id is reported among the ids. Its text, if it has any, is shown only if stop strings are.
     if (isStopId && !params.include_stop_str_in_output) return;
     const piece = choice.decoder.pushOne(event.token);
     // min_tokens holds stop strings back too: what comes before cannot be part of one.
@@ -166,7 +166,7 @@ export class RunningGeneration implements Generation {
     const chunk = choice.pending!;
     choice.pending = null;
     this.#unread -= chunkBytes(chunk);
-    // Not at once below the bound: going on costs the engine a little each time.
+    // Well below the bound, so that sequences do not pause and go on all the time: each time costs the engine a little.
     if (this.#paused && this.#unread <= MAX_UNREAD_BYTES / 2) {
       this.#paused = false;
       if (!this.ended) this.#setup.resume(this.#open());
@@ -179,7 +179,7 @@ export class RunningGeneration implements Generation {
     return this.#choices.filter(({ whole }) => whole.finish_reason === null).map(({ whole }) => whole.index);
   }
 
-  /** Ends the generation with an error; the engine's sequences are given up. The first failure stays. */
+  /** Ends the generation with an error and aborts its sequences in the engine. The first failure stays. */
   fail(error: FastgenError): void {
     if (this.ended) return;
     this.#failure = error;
