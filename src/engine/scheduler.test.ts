@@ -344,44 +344,6 @@ test("every sequence ends with what it gives alone, whatever runs beside it", ()
 
 // One thing at a time
 
-test("a paused sequence gives its slot and pages to others, and goes on from its cached pages", () => {
-  const rig = new Rig({ ...config, maxSeqs: 1, pages: 12 });
-  const slow = request(prompt(150), 100);
-  const other = request(prompt(70, 1), 20);
-  rig.add(slow, other);
-  for (let i = 0; i < 10; i++) rig.step();
-  rig.scheduler.pause(slow.id);
-  rig.scheduler.pause(slow.id);
-  rig.scheduler.resume(other.id);
-  const had = rig.received.get(slow.id)!.tokens.length;
-  for (let i = 0; i < 60; i++) rig.step();
-  expect(rig.received.get(other.id)!.finish).toBe("length");
-  // What was already being computed is kept; then nothing comes.
-  expect(rig.received.get(slow.id)!.tokens.length).toBeLessThanOrEqual(had + FG.STEPS_IN_FLIGHT);
-  expect(rig.scheduler.stats()).toMatchObject({ running: 0, waiting: 0, paused: 1 });
-  expect([rig.scheduler.aliveCount, rig.scheduler.activeCount]).toEqual([1, 0]);
-  const before = rig.library.computedTokens;
-  rig.scheduler.resume(slow.id);
-  rig.finish();
-  rig.checkEnd();
-  // At most the page that was not full is computed again.
-  expect(rig.library.computedTokens - before).toBeLessThan(100 - had + PAGE_TOKENS);
-});
-
-test("a paused sequence can be ended", () => {
-  const rig = new Rig(config);
-  const [one, two] = [request(prompt(20), 50), request(prompt(20), 50)];
-  rig.add(one, two);
-  rig.step();
-  for (const { id } of [one, two]) rig.scheduler.pause(id);
-  rig.scheduler.abort(one.id);
-  rig.scheduler.resume(one.id);
-  rig.scheduler.resume(two.id);
-  rig.finish();
-  rig.checkEnd();
-  expect([one, two].map(({ id }) => rig.received.get(id)!.finish)).toEqual(["abort", "length"]);
-});
-
 test("ends known beforehand cost no extra step; an end found late drops the token after it", () => {
   const rig = new Rig(config);
   const known = request(prompt(70), 9);
