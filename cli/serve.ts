@@ -3,12 +3,11 @@ import { Command, InvalidArgumentError, Option } from "commander";
 import { listen } from "../routes/listen.ts";
 import { Service } from "../routes/service.ts";
 import { asFastgenError } from "../src/errors.ts";
-import { Fastgen } from "../src/fastgen.ts";
 import * as limits from "../src/limits.ts";
 import type { FastgenApi } from "../src/types.ts";
 import { VERSION } from "../src/version.ts";
 import { builtInNotice } from "./built-in.ts";
-import { addModelFlags, bytes, integer, loadOptions, type ModelFlags, parseFlags } from "./flags.ts";
+import { addModelFlags, bytes, integer, loadModel, loadOptions, type ModelFlags, parseFlags } from "./flags.ts";
 import { Log } from "./log.ts";
 import { ProgressBar } from "./progress.ts";
 
@@ -44,21 +43,21 @@ function command(): Command {
     .description("Serves a model over OpenAI's API.")
     .version(VERSION)
     .option("--host <address>", "address to listen on; 0.0.0.0 = all", nonEmpty, "127.0.0.1")
-    .option("--port <n>", "port to listen on; 0 = any that is free", integer(0, 65_535), 5678)
+    .option("--port <n>", "port to listen on; 0 = any free port", integer(0, 65_535), 5678)
     .addOption(
-      new Option("--api-key <key>", "key that every request but /health and /metrics must bear (default: none)")
+      new Option("--api-key <key>", "key that every request except /health and /metrics must carry (default: none)")
         .env("FASTGEN_API_KEY")
         .argParser(nonEmpty),
     )
     .option("--served-model-name <name>", "the model's name in replies (default: as given)", nonEmpty)
-    .option("--disable-log-requests", "no access log on stderr (default: one JSON line per request)");
+    .option("--disable-log-requests", "no access log (default: one JSON line per request on stderr)");
   addLimitFlags(command);
   return addModelFlags(command).addHelpText(
     "after",
     `
 The server answers /v1/chat/completions, /v1/completions, /v1/models, /tokenize, /detokenize, /version, /health and
-/metrics, each with and without /v1. SIGTERM and SIGINT let running requests finish, for at most the
-seconds of --shutdown-timeout; a second signal ends it at once.`,
+/metrics, each with and without /v1. After SIGTERM or SIGINT, running requests may finish, for at most the seconds of
+--shutdown-timeout; a second signal ends the server at once.`,
   );
 }
 
@@ -94,7 +93,7 @@ function addLimitFlags(command: Command): void {
 
 /**
  * Serves until a signal. Resolves to the exit code: 0 after a signal or --help, 2 for wrong usage. Throws FastgenError
- * where the port or the model cannot be had.
+ * if the port is taken or the model cannot be loaded.
  */
 export async function run(args: string[]): Promise<number> {
   const parser = command();
@@ -117,7 +116,7 @@ export async function run(args: string[]): Promise<number> {
     streamWriteSeconds: flags.streamWriteTimeout,
     idleSeconds: flags.timeoutKeepAlive,
   });
-  // The port is open while the model loads: /health says so, and a port in use is found before the wait.
+  // The port opens before the model loads: /health can say so, and a port in use is reported at once.
   const server = listen(service, flags.host, flags.port);
   const stopping = new AbortController();
   const unhook = onSignals(stopping);
@@ -129,7 +128,7 @@ export async function run(args: string[]): Promise<number> {
       process.stdout.write(banner(fastgen, service.modelName, baseUrl(server), flags));
       const failure = await Promise.race([aborted(stopping.signal), fastgen.failed]);
       await drain(service, fastgen, flags.shutdownTimeout, write);
-      // Whoever supervises the server can then start it anew.
+      // The exit code tells a supervisor to start the server again.
       if (failure) throw failure;
     }
     return 0;
@@ -141,7 +140,7 @@ export async function run(args: string[]): Promise<number> {
   }
 }
 
-/** The loaded model, or null when a signal came first. */
+/** The loaded model, or null if a signal came first. */
 async function load(
   model: string | undefined,
   options: ReturnType<typeof loadOptions>,
@@ -154,7 +153,7 @@ async function load(
     bar.update(progress);
   };
   try {
-    const fastgen = await Fastgen.load(model, { ...options, onProgress, signal });
+    const fastgen = await loadModel(model, { ...options, onProgress, signal });
     service.ready(fastgen);
     return fastgen;
   } catch (error) {
@@ -165,7 +164,7 @@ async function load(
   }
 }
 
-/** The first SIGTERM or SIGINT stops in order, the second at once. Returns what undoes this. */
+/** The first SIGTERM or SIGINT aborts `stopping`, the second ends the process. Returns a function that undoes this. */
 function onSignals(stopping: AbortController): () => void {
   const numbers = { SIGINT: 2, SIGTERM: 15 };
   const handler = (signal: NodeJS.Signals) => {
@@ -188,25 +187,25 @@ async function drain(service: Service, fastgen: FastgenApi, seconds: number, log
   const finished = await service.drain(seconds);
   if (!finished) log(`fgserve: requests still running after ${seconds} seconds are cut off`);
   await fastgen.close();
-  // Those cut off are told so before their connections close.
+  // Clients that were cut off get an error before their connections close.
   if (!finished) await service.drain(1);
 }
 
-/** Where to ask: what listens everywhere is asked on this machine. */
+/** The server's URL on this machine. */
 function baseUrl(server: Bun.Server<undefined>): string {
   const { hostname } = server.url;
   const host = ["0.0.0.0", "[::]", "::"].includes(hostname) ? "127.0.0.1" : hostname;
   return `http://${host}:${server.port}`;
 }
 
-/** What is served, what it holds, where, and how to ask it. */
+/** What is served, the size of its KV cache, its address, and a first request. */
 function banner(fastgen: FastgenApi, name: string, base: string, flags: ServeFlags): string {
   const { model, capacity, load_seconds } = fastgen;
   const count = (value: number) => value.toLocaleString("en-US");
   const key = flags.apiKey === undefined ? "" : ' -H "Authorization: Bearer $FASTGEN_API_KEY"';
   const hostPages = capacity.host_pages > 0 ? `, ${count(capacity.host_pages)} more on the host` : "";
   return `fgserve ${VERSION}: ${name} (${model.architecture}, ${model.dtype}) on ${capacity.device_name}, loaded in ${load_seconds.toFixed(1)} s
-KV cache: ${count(capacity.pages * capacity.page_tokens)} tokens in ${count(capacity.pages)} pages${hostPages}; up to ${count(model.max_model_len)} tokens a sequence
+KV cache: ${count(capacity.pages * capacity.page_tokens)} tokens in ${count(capacity.pages)} pages${hostPages}; up to ${count(model.max_model_len)} tokens per sequence
 Ready: ${base}
 
   curl ${base}/v1/chat/completions -H 'Content-Type: application/json'${key} \\

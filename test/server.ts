@@ -1,4 +1,4 @@
-/** fgserve as it is shipped: the compiled executable at the root, run from an empty folder. */
+/** fgserve as users get it: the compiled executable at the root, run from an empty folder. */
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import * as path from "node:path";
@@ -18,7 +18,7 @@ export interface RunningServer {
   /** http://127.0.0.1:PORT */
   url: string;
   port: number;
-  /** What it printed when it was ready. */
+  /** What it printed to stdout until it was ready. */
   banner: string;
   /** stderr so far. */
   log: () => string;
@@ -87,7 +87,7 @@ export async function startServer(
   };
 }
 
-/** A raw connection: what was received, and whether the other side has closed. */
+/** A raw connection: what was received, and whether the server has closed it. */
 export async function connect(port: number) {
   const state = { received: "", closed: false };
   const decoder = new TextDecoder();
@@ -108,7 +108,7 @@ export async function connect(port: number) {
     state,
     send: (text: string) => socket.write(text),
     drop: () => socket.terminate(),
-    /** Waits until what was received fits. */
+    /** Waits until what was received matches. */
     see: (pattern: RegExp, milliseconds = 20_000) => until(() => pattern.test(state.received), milliseconds),
   };
 }
