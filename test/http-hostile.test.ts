@@ -5,8 +5,11 @@ import { missingExecutable, type RunningServer, startServer } from "./server.ts"
 
 /** Milliseconds that one request may keep another's /health waiting. */
 const LONGEST_HEALTH = 100;
-/** A busy machine delays /health by itself: the quietest of this many tries counts. */
-const TRIES = 4;
+/**
+ * A busy machine delays /health by itself: what it was just before, with nothing to do, is added; and the best of this many
+ * tries counts.
+ */
+const TRIES = 6;
 
 const CHAT = "/v1/chat/completions";
 const COMPLETIONS = "/v1/completions";
@@ -93,30 +96,33 @@ const TABLE: [name: string, path: string, body: () => string, status: number, sa
   ["no JSON", CHAT, () => fill("", "a,", "", ""), 400, "values"],
 ];
 
-/** Asks for /health over and over from another process; stop() says how long the slowest answer took, in milliseconds. */
-function watchHealth(url: string) {
+/** Asks for /health over and over from another process while `action` runs: milliseconds of the slowest answer. */
+async function longestHealth(url: string, action: () => Promise<void>): Promise<number> {
   const code = `
     let longest = 0;
     process.stdin.once("data", () => { console.log(longest); process.exit(0); });
-    console.log("ready");
-    for (;;) {
+    const ask = async () => {
       const start = performance.now();
       await (await fetch("${url}/health")).text();
-      longest = Math.max(longest, performance.now() - start);
+      return performance.now() - start;
+    };
+    await ask();
+    console.log("ready");
+    for (;;) {
+      longest = Math.max(longest, await ask());
       await Bun.sleep(1);
     }`;
-  const child = Bun.spawn([process.execPath, "-e", code], { stdin: "pipe", stdout: "pipe" });
-  const reader = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
-  return {
-    ready: reader.read(),
-    stop: async () => {
-      child.stdin.write("stop\n");
-      await child.stdin.flush();
-      const { value } = await reader.read();
-      await child.exited;
-      return Number(value);
-    },
-  };
+  const child = Bun.spawn([process.execPath, "-e", code], { stdin: "pipe", stdout: "pipe", stderr: "inherit" });
+  try {
+    const reader = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
+    await reader.read();
+    await action();
+    child.stdin.write("stop\n");
+    await child.stdin.flush();
+    return Number((await reader.read()).value);
+  } finally {
+    child.kill();
+  }
 }
 
 describe.skipIf(missingExecutable !== null)(`hostile requests (${missingExecutable ?? "executable"})`, () => {
@@ -129,19 +135,19 @@ describe.skipIf(missingExecutable !== null)(`hostile requests (${missingExecutab
   for (const [name, path, body, status, says] of TABLE) {
     test(`${name}, to ${path}: ${status}, and /health within ${LONGEST_HEALTH} ms`, async () => {
       const bytes = Buffer.from(body());
-      const waits: number[] = [];
-      while (waits.length < TRIES && !(Math.min(...waits) <= LONGEST_HEALTH)) {
-        const watch = watchHealth(server.url);
-        await watch.ready;
-        const headers = { "content-type": "application/json" };
-        const reply = await fetch(server.url + path, { method: "POST", headers, body: bytes });
-        const text = await reply.text();
-        expect([reply.status, text.slice(0, 300)]).toEqual([status, expect.stringContaining(says)]);
-        await Bun.sleep(20);
-        waits.push(await watch.stop());
+      const headers = { "content-type": "application/json" };
+      const excesses: number[] = [];
+      while (excesses.length < TRIES && !(Math.min(...excesses) <= LONGEST_HEALTH)) {
+        const quiet = await longestHealth(server.url, () => Bun.sleep(100));
+        const hostile = await longestHealth(server.url, async () => {
+          const reply = await fetch(server.url + path, { method: "POST", headers, body: bytes });
+          const text = await reply.text();
+          expect([reply.status, text.slice(0, 300)]).toEqual([status, expect.stringContaining(says)]);
+          await Bun.sleep(20);
+        });
+        excesses.push(hostile - quiet);
       }
-      if (process.env.VERBOSE) console.log(name.padEnd(40), waits.map(Math.round).join(" "));
-      expect(Math.min(...waits)).toBeLessThanOrEqual(LONGEST_HEALTH);
+      expect(Math.min(...excesses)).toBeLessThanOrEqual(LONGEST_HEALTH);
     }, 60_000);
   }
 });
