@@ -3,11 +3,12 @@ import { Command, InvalidArgumentError, Option } from "commander";
 import { listen } from "../routes/listen.ts";
 import { Service } from "../routes/service.ts";
 import { asFastgenError } from "../src/errors.ts";
-import { DRAIN_SECONDS } from "../src/limits.ts";
+import * as limits from "../src/limits.ts";
 import type { FastgenApi } from "../src/types.ts";
 import { VERSION } from "../src/version.ts";
 import { builtInNotice } from "./built-in.ts";
-import { addModelFlags, integer, loadModel, loadOptions, type ModelFlags, parseFlags } from "./flags.ts";
+import { addModelFlags, bytes, integer, loadModel, loadOptions, type ModelFlags, parseFlags } from "./flags.ts";
+import { Log } from "./log.ts";
 import { ProgressBar } from "./progress.ts";
 
 interface ServeFlags extends ModelFlags {
@@ -16,7 +17,22 @@ interface ServeFlags extends ModelFlags {
   apiKey?: string;
   servedModelName?: string;
   disableLogRequests?: boolean;
+  maxBodyBytes?: number;
+  maxTotalBodyBytes?: number;
+  maxQueuedSeqs: number;
+  streamWriteTimeout: number;
+  timeoutKeepAlive: number;
+  shutdownTimeout: number;
 }
+
+/** Milliseconds that the end waits for the log's reader. */
+const LOG_PATIENCE = 1000;
+
+/** Bun's server knows no longer timeout. */
+const MAX_IDLE_SECONDS = 255;
+
+/** setTimeout takes at most 2^31 milliseconds. */
+const MAX_TIMER_SECONDS = 2_000_000;
 
 function command(): Command {
   const nonEmpty = (text: string) => {
@@ -35,13 +51,44 @@ function command(): Command {
     )
     .option("--served-model-name <name>", "the model's name in replies (default: as given)", nonEmpty)
     .option("--disable-log-requests", "no access log (default: one JSON line per request on stderr)");
+  addLimitFlags(command);
   return addModelFlags(command).addHelpText(
     "after",
     `
 The server answers /v1/chat/completions, /v1/completions, /v1/models, /tokenize, /detokenize, /version, /health and
-/metrics, each with and without /v1. After SIGTERM or SIGINT, running requests may finish, for at most ${DRAIN_SECONDS}
-seconds; a second signal ends the server at once.`,
+/metrics, each with and without /v1. After SIGTERM or SIGINT, running requests may finish, for at most the seconds of
+--shutdown-timeout; a second signal ends the server at once.`,
   );
+}
+
+function addLimitFlags(command: Command): void {
+  const mebibytes = (value: number) => `default: ${value / 2 ** 20}M`;
+  command
+    .option("--max-body-bytes <bytes>", `largest body of a request (${mebibytes(limits.MAX_BODY_BYTES)})`, bytes)
+    .option(
+      "--max-total-body-bytes <bytes>",
+      `bodies being read, parsed and tokenised at once (${mebibytes(limits.MAX_TOTAL_BODY_BYTES)})`,
+      bytes,
+    )
+    .option("--max-queued-seqs <n>", "sequences that may wait for a slot", integer(1), limits.MAX_QUEUED_SEQUENCES)
+    .option(
+      "--stream-write-timeout <seconds>",
+      "close a stream whose client has read nothing for this long",
+      integer(1, MAX_TIMER_SECONDS),
+      limits.STREAM_WRITE_SECONDS,
+    )
+    .option(
+      "--timeout-keep-alive <seconds>",
+      "close a connection that has been idle for this long",
+      integer(1, MAX_IDLE_SECONDS),
+      limits.IDLE_SECONDS,
+    )
+    .option(
+      "--shutdown-timeout <seconds>",
+      "time that running requests have to finish after SIGTERM",
+      integer(0, MAX_TIMER_SECONDS),
+      limits.DRAIN_SECONDS,
+    );
 }
 
 /**
@@ -54,12 +101,20 @@ export async function run(args: string[]): Promise<number> {
   if (code !== null) return code;
   const flags = parser.opts<ServeFlags>();
   const options = loadOptions(flags);
-  const log = (line: string) => process.stderr.write(`${line}\n`);
+  const log = new Log();
+  const write = (line: string) => log.line(line);
+  // Whoever reads the banner may leave after it.
+  process.stdout.on("error", () => {});
   const service = new Service({
     apiKey: flags.apiKey ?? null,
     servedModelName: flags.servedModelName ?? null,
-    accessLog: flags.disableLogRequests ? null : log,
-    errorLog: log,
+    accessLog: flags.disableLogRequests ? null : write,
+    errorLog: write,
+    maxQueued: flags.maxQueuedSeqs,
+    maxBodyBytes: flags.maxBodyBytes,
+    maxTotalBodyBytes: flags.maxTotalBodyBytes,
+    streamWriteSeconds: flags.streamWriteTimeout,
+    idleSeconds: flags.timeoutKeepAlive,
   });
   // The port opens before the model loads: /health can say so, and a port in use is reported at once.
   const server = listen(service, flags.host, flags.port);
@@ -72,7 +127,7 @@ export async function run(args: string[]): Promise<number> {
     if (fastgen) {
       process.stdout.write(banner(fastgen, service.modelName, baseUrl(server), flags));
       const failure = await Promise.race([aborted(stopping.signal), fastgen.failed]);
-      await drain(service, fastgen, log);
+      await drain(service, fastgen, flags.shutdownTimeout, write);
       // The exit code tells a supervisor to start the server again.
       if (failure) throw failure;
     }
@@ -80,6 +135,8 @@ export async function run(args: string[]): Promise<number> {
   } finally {
     unhook();
     await server.stop(true);
+    // A log that nobody reads would keep the program alive. main.ts sets the exit code before this fires.
+    if (!(await log.flush(LOG_PATIENCE))) setTimeout(() => process.exit(), 100);
   }
 }
 
@@ -125,10 +182,10 @@ function aborted(signal: AbortSignal): Promise<null> {
   return new Promise((resolve) => signal.addEventListener("abort", () => resolve(null), { once: true }));
 }
 
-async function drain(service: Service, fastgen: FastgenApi, log: (line: string) => void): Promise<void> {
+async function drain(service: Service, fastgen: FastgenApi, seconds: number, log: (line: string) => void) {
   log("fgserve: shutting down; running requests may finish");
-  const finished = await service.drain(DRAIN_SECONDS);
-  if (!finished) log(`fgserve: requests still running after ${DRAIN_SECONDS} seconds are cut off`);
+  const finished = await service.drain(seconds);
+  if (!finished) log(`fgserve: requests still running after ${seconds} seconds are cut off`);
   await fastgen.close();
   // Clients that were cut off get an error before their connections close.
   if (!finished) await service.drain(1);

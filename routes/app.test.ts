@@ -1,6 +1,6 @@
 /** What is common to all routes: paths, methods, bodies, keys, ids, the log, the queue, loading and draining. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { FastgenError } from "../src/errors.ts";
+import { asFastgenError, FastgenError } from "../src/errors.ts";
 import { errorReply } from "./errors.ts";
 import { FakeFastgen, json, startServer, until } from "./testing.ts";
 
@@ -309,9 +309,8 @@ describe("the access log", () => {
     await (await logged.post(CHAT, { messages }, { "x-request-id": "one" })).text();
     await (await logged.post(COMPLETIONS, { prompt: ["a", "bc"], stream: true })).text();
     await (await logged.post(CHAT, { messages, n: 0 })).text();
-    await fetch(`${logged.url}/health`);
-    await until(() => logged.accessLog.length === 4);
-    const [whole, stream, refused, health] = logged.accessLog;
+    await until(() => logged.accessLog.length === 3);
+    const [whole, stream, refused] = logged.accessLog;
     expect(whole).toEqual({
       time: expect.stringMatching(/^\d{4}-\d\d-\d\dT/),
       method: "POST",
@@ -324,8 +323,41 @@ describe("the access log", () => {
       request_id: "one",
     });
     expect(stream).toMatchObject({ path: COMPLETIONS, prompt_tokens: 3, completion_tokens: 6 });
-    expect(refused).toMatchObject({ status: 400, error: "invalid_request", prompt_tokens: null });
-    expect(health).toMatchObject({ method: "GET", path: "/health", status: 200 });
+    expect(refused).toMatchObject({
+      status: 400,
+      error: "invalid_request",
+      param: "n",
+      message: expect.stringContaining("n:"),
+      prompt_tokens: null,
+    });
+    logged.stop();
+  });
+
+  test("a refusal is logged with its reason, cut to a bounded length", async () => {
+    const logged = startServer(new FakeFastgen());
+    await fetch(`${logged.url}/v1/nothing?${"x".repeat(5000)}`);
+    await logged.post(CHAT, { messages: [{ role: "x".repeat(5000), content: "a" }], ["y".repeat(5000)]: 1 });
+    await until(() => logged.accessLog.length === 2);
+    const [unknown, wrong] = logged.accessLog;
+    expect(unknown).toMatchObject({ status: 404, message: expect.stringContaining("no such path: /v1/nothing") });
+    expect(wrong).toMatchObject({ status: 400, error: "invalid_request", param: expect.any(String) });
+    for (const line of logged.accessLog) expect(JSON.stringify(line).length).toBeLessThan(2000);
+    logged.stop();
+  });
+
+  test("a probe is logged when its answer changes", async () => {
+    const logged = startServer(null);
+    const probe = () => Promise.all(["/health", "/metrics"].map((path) => fetch(logged.url + path)));
+    for (let i = 0; i < 3; i++) await probe();
+    logged.service.ready(new FakeFastgen());
+    for (let i = 0; i < 3; i++) await probe();
+    await fetch(`${logged.url}/version`);
+    await until(() => logged.accessLog.at(-1)?.path === "/version");
+    expect(logged.accessLog.map(({ path, status }) => [path, status])).toEqual([
+      ["/health", 503],
+      ["/health", 200],
+      ["/version", 200],
+    ]);
     logged.stop();
   });
 });
@@ -451,5 +483,5 @@ test("every kind of error has its status", async () => {
   expect(status("internal")).toBe(500);
   expect(status("unavailable")).toBe(503);
   expect(status("out_of_memory")).toBe(503);
-  expect(errorReply("not even an Error").status).toBe(500);
+  expect(errorReply(asFastgenError("not even an Error")).status).toBe(500);
 });

@@ -1,13 +1,12 @@
-/** The HTTP API: which path is whose, each with and without /v1. It is built on FastgenApi and nothing beneath it. */
+/** The HTTP API: the handler of each path, with and without /v1. It is built on FastgenApi and nothing beneath it. */
 import { type Handler, Hono } from "hono";
-import { HTTPException } from "hono/http-exception";
 import { asFastgenError } from "../src/errors.ts";
 import { chat } from "./chat.ts";
 import { completions } from "./completions.ts";
 import type { Env } from "./context.ts";
-import { errorReply, httpError } from "./errors.ts";
+import { errorReply, HttpError } from "./errors.ts";
 import { health } from "./health.ts";
-import { apiKey, record } from "./middleware.ts";
+import { apiKey, concurrency, host, record } from "./middleware.ts";
 import { getModel, listModels } from "./models.ts";
 import type { Service } from "./service.ts";
 import { detokenize, tokenize } from "./tokenize.ts";
@@ -22,17 +21,19 @@ export function createApp(service: Service): Hono<Env> {
     const allow = method === "GET" ? "GET, HEAD" : "POST";
     for (const full of [path, `/v1${path}`]) {
       app.on(method, full, handler);
-      app.all(full, (c) =>
-        httpError(405, `${c.req.path} takes ${allow}, not ${c.req.method}`, "method_not_allowed", { allow }),
-      );
+      app.all(full, (c) => {
+        throw new HttpError(405, `${c.req.path} takes ${allow}, not ${c.req.method}`, "method_not_allowed", { allow });
+      });
     }
   };
 
   app.use(record(service));
+  app.use(host);
   route("GET", "/health", health(service));
   route("GET", "/metrics", () => service.metrics.reply());
   const { apiKey: key } = service.options;
   if (key !== null) app.use(apiKey(key));
+  app.use(concurrency(service));
   route("GET", "/version", version);
   route("GET", "/models", listModels(service));
   route("GET", "/models/:name{.+}", getModel(service));
@@ -41,14 +42,13 @@ export function createApp(service: Service): Hono<Env> {
   route("POST", "/tokenize", tokenize(service));
   route("POST", "/detokenize", detokenize(service));
 
-  app.notFound((c) =>
-    httpError(404, `no such path: ${c.req.path}; see /v1/models and /v1/chat/completions`, "not_found"),
-  );
+  app.notFound((c) => {
+    throw new HttpError(404, `no such path: ${c.req.path}; see /v1/models and /v1/chat/completions`, "not_found");
+  });
   app.onError((thrown, c) => {
-    if (thrown instanceof HTTPException) return thrown.getResponse();
     const error = asFastgenError(thrown);
     const record = c.get("record");
-    record.error = error.kind;
+    record.error = error;
     service.report(record.id, error);
     return errorReply(error);
   });

@@ -1,21 +1,25 @@
-/** A request's body: bounded bytes, valid UTF-8, a JSON object, and what a schema makes of it. */
+/** A request's body: bounded bytes, valid UTF-8, a bounded JSON object, and what a schema makes of it. */
 import type { Context } from "hono";
-import { HTTPException } from "hono/http-exception";
 import type { z } from "zod";
 import { FastgenError } from "../src/errors.ts";
+import { SMALL_BODY_BYTES } from "../src/limits.ts";
 import { schemaError } from "../src/schema-error.ts";
 import type { Env } from "./context.ts";
-import { httpError } from "./errors.ts";
+import { HttpError } from "./errors.ts";
+import { JsonScan } from "./json-scan.ts";
 import type { Service } from "./service.ts";
 
-/** A body as its schema sees it, and as it was sent. */
+/** A body after its schema, and as it was sent. */
 export interface Parsed<S extends z.ZodObject> {
   fields: z.output<S>;
   /** What the caller wrote, without the nulls: null means the default. */
   given: Record<string, unknown>;
 }
 
-/** Reads and checks a JSON body. Throws FastgenError "unavailable" or "invalid_request", or HTTPException 413. */
+/**
+ * Reads and checks a JSON body. Work on a large one is done in steps, others being served between them.
+ * @throws FastgenError "unavailable", "overloaded", "invalid_request", "aborted", or an HttpError (408, 413, 415).
+ */
 export async function readBody<S extends z.ZodObject>(
   c: Context<Env>,
   service: Service,
@@ -23,43 +27,65 @@ export async function readBody<S extends z.ZodObject>(
 ): Promise<Parsed<S>> {
   // A body that nothing can answer is not read.
   service.requireModel();
-  const given = parseObject(decode(await readBytes(c, service.options.maxBodyBytes)));
+  checkHeaders(c);
+  const bytes = await readBytes(c, service.options.maxBodyBytes);
   c.get("record").bodyRead();
+  const isLarge = bytes.byteLength > SMALL_BODY_BYTES;
+  const text = decode(bytes);
+  if (isLarge) await nextTurn();
+  const given = parseObject(text);
+  if (isLarge) await nextTurn();
   for (const key of Object.keys(given)) if (given[key] === null && key in schema.shape) delete given[key];
   const result = schema.safeParse(given);
   if (!result.success) throw schemaError(result.error);
   return { fields: result.data, given };
 }
 
-async function readBytes(c: Context<Env>, limit: number): Promise<Uint8Array> {
-  const type = c.req.header("content-type") ?? "";
-  // Demanding JSON also keeps web pages of other origins from sending requests without a preflight.
-  if (!/^application\/([\w.-]+\+)?json\s*(;|$)/i.test(type)) {
-    const found = type === "" ? "no Content-Type" : `Content-Type '${type}'`;
-    throw new FastgenError("invalid_request", `${found}: send the body with 'Content-Type: application/json'`);
-  }
-  const declared = c.req.header("content-length");
-  if (Number(declared ?? 0) > limit) throw tooLarge(limit);
-  try {
-    if (declared !== undefined) return new Uint8Array(await c.req.raw.arrayBuffer());
-    const pieces: Uint8Array[] = [];
-    let total = 0;
-    for await (const piece of c.req.raw.body ?? []) {
-      total += piece.byteLength;
-      if (total > limit) throw tooLarge(limit);
-      pieces.push(piece);
-    }
-    return Buffer.concat(pieces, total);
-  } catch (error) {
-    if (error instanceof HTTPException) throw error;
-    throw new FastgenError("aborted", "the connection closed before the body was complete", { cause: error });
-  }
+/** Lets other requests be served. */
+export function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
 }
 
-function tooLarge(limit: number): HTTPException {
-  const message = `the body is larger than the ${limit} bytes that the server takes; send less at a time`;
-  // The rest of the body is not worth reading.
-  return new HTTPException(413, { res: httpError(413, message, "request_too_large", { connection: "close" }) });
+function checkHeaders(c: Context<Env>): void {
+  const encoding = c.req.header("content-encoding") ?? "identity";
+  if (encoding.trim().toLowerCase() !== "identity") {
+    const message = `Content-Encoding '${encoding}' is not supported: send the body uncompressed`;
+    throw new HttpError(415, message, "unsupported_media_type", { "accept-encoding": "identity" });
+  }
+  const type = c.req.header("content-type") ?? "";
+  // Demanding JSON also keeps web pages of other origins from sending requests without a preflight.
+  if (/^application\/([\w.-]+\+)?json\s*(;|$)/i.test(type)) return;
+  const found = type === "" ? "no Content-Type" : `Content-Type '${type}'`;
+  throw new FastgenError("invalid_request", `${found}: send the body with 'Content-Type: application/json'`);
+}
+
+/** The whole body, its JSON scanned as it arrives. */
+async function readBytes(c: Context<Env>, limit: number): Promise<Uint8Array> {
+  const record = c.get("record");
+  const declared = c.req.header("content-length");
+  if (Number(declared ?? 0) > limit) throw tooLarge(limit, Number(declared));
+  const scan = new JsonScan();
+  const pieces: Uint8Array[] = [];
+  let total = 0;
+  const reader = c.req.raw.body?.getReader();
+  while (reader) {
+    const { done, value } = await record.bodyPiece(reader.read());
+    if (done) break;
+    total += value.byteLength;
+    if (total > limit) throw tooLarge(limit, null);
+    record.holdBody(total);
+    scan.push(value);
+    pieces.push(value);
+  }
+  return pieces.length === 1 ? pieces[0]! : Buffer.concat(pieces, total);
+}
+
+/** `declared` is the body's length where the request says it. */
+function tooLarge(limit: number, declared: number | null): HttpError {
+  const message = `the body is larger than the ${limit} bytes that the server takes (--max-body-bytes); send less at a time`;
+  // What is left of a body is received and dropped, so that the client gets to read this; unless that is too much.
+  const close = declared === null || declared > 4 * limit;
+  return new HttpError(413, message, "request_too_large", close ? { connection: "close" } : {});
 }
 
 function decode(bytes: Uint8Array): string {

@@ -6,7 +6,8 @@ import type { SamplingParams } from "../src/params.ts";
 import type { Chunk } from "../src/types.ts";
 import { readBody } from "./body.ts";
 import type { Env } from "./context.ts";
-import { chatLogprobs, promptLogprobs } from "./logprobs.ts";
+import { chatLogprobs, longChatLogprobs, promptLogprobs } from "./logprobs.ts";
+import { longJson } from "./long-json.ts";
 import { Run } from "./run.ts";
 import { chatPrompt, chatSchema, checkStreamOptions, samplingParams } from "./schemas.ts";
 import type { Service } from "./service.ts";
@@ -19,7 +20,7 @@ export function chat(service: Service) {
     const { fields, given } = await readBody(c, service, chatSchema);
     checkStreamOptions(fields);
     const params = chatParams(fields, given);
-    const run = await Run.start(c, service, [chatPrompt(fields)], params);
+    const run = await Run.start(c, service, [chatPrompt(fields)], params, { stream: fields.stream });
     const envelope = {
       id: `chatcmpl-${crypto.randomUUID().replaceAll("-", "")}`,
       object: fields.stream ? "chat.completion.chunk" : "chat.completion",
@@ -32,13 +33,13 @@ export function chat(service: Service) {
     const choices = (await run.collect()).map((choice, index) => ({
       index,
       message: { role: "assistant", content: prefix + choice.text, refusal: null },
-      logprobs: chatLogprobs(choice.logprobs),
+      logprobs: longChatLogprobs(choice.logprobs),
       finish_reason: choice.finish_reason,
       stop_reason: choice.stop_reason,
       ...(fields.return_token_ids && { token_ids: choice.token_ids }),
     }));
     const generation = run.generations[0]!;
-    return Response.json({
+    return longJson(run.record, {
       ...envelope,
       choices,
       usage: run.usage(),
@@ -48,7 +49,7 @@ export function chat(service: Service) {
   };
 }
 
-/** Chat's own spellings put into the common ones. */
+/** Translates chat's own spellings into the common ones. */
 function chatParams(fields: Fields, given: Record<string, unknown>): SamplingParams {
   const { max_tokens, max_completion_tokens, logprobs, top_logprobs } = fields;
   const refuse = (param: string, message: string) =>
@@ -70,27 +71,28 @@ function chatParams(fields: Fields, given: Record<string, unknown>): SamplingPar
   return params;
 }
 
-/** With `echo`, what the answer begins with: the last message, where that is the assistant's. */
+/** With `echo`, what the answer begins with: the last message if that is the assistant's. */
 function echoed({ echo, messages }: Fields): string {
   const last = messages.at(-1);
   return echo && last?.role === "assistant" ? (last.content ?? "") : "";
 }
 
 class ChatFrames implements Frames {
-  readonly #fields: Fields;
+  /** Of the request only this is kept: its text may be large, and a stream may last long. */
+  readonly #returnIds: boolean;
   readonly #run: Run;
   readonly #prefix: string;
   /** `{"id":…,"system_fingerprint":…` */
   readonly #envelope: string;
-  /** By choice: the frame up to its delta. Present once the role has been sent. */
+  /** By choice: the start of its frames, up to the delta. Set once the role has been sent. */
   readonly #heads: string[] = [];
-  /** After the choice. */
+  /** The end of a frame, after the choice. */
   readonly #tail: string;
   readonly #includeUsage: boolean;
 
   constructor(envelope: object, run: Run, fields: Fields, prefix: string) {
     this.#run = run;
-    this.#fields = fields;
+    this.#returnIds = fields.return_token_ids ?? false;
     this.#prefix = prefix;
     this.#envelope = JSON.stringify(envelope).slice(0, -1);
     this.#includeUsage = fields.stream_options?.include_usage ?? false;
@@ -106,7 +108,7 @@ class ChatFrames implements Frames {
       out = this.#opening(head);
     }
     const { text, finish_reason, logprobs } = chunk;
-    const ids = this.#fields.return_token_ids ? chunk.token_ids : null;
+    const ids = this.#returnIds ? chunk.token_ids : null;
     if (text === "" && finish_reason === null && !logprobs && !ids) return out;
     const delta = text === "" ? "{}" : `{"content":${JSON.stringify(text)}}`;
     const probabilities = logprobs ? JSON.stringify(chatLogprobs(logprobs)) : "null";
@@ -120,9 +122,7 @@ class ChatFrames implements Frames {
   #opening(head: string): string {
     const delta = { role: "assistant", content: this.#prefix, refusal: null };
     const { prompt_token_ids } = this.#run.generations[0]!;
-    const ids = this.#fields.return_token_ids
-      ? `,"prompt_token_ids":${JSON.stringify(Array.from(prompt_token_ids))}`
-      : "";
+    const ids = this.#returnIds ? `,"prompt_token_ids":${JSON.stringify(Array.from(prompt_token_ids))}` : "";
     return `${head}${JSON.stringify(delta)},"logprobs":null,"finish_reason":null${ids}${this.#tail}`;
   }
 

@@ -2,11 +2,13 @@
 import type { Context } from "hono";
 import type { z } from "zod";
 import { FastgenError } from "../src/errors.ts";
+import { MAX_STREAMED_PROMPT_LOGPROBS } from "../src/limits.ts";
 import type { SamplingParams } from "../src/params.ts";
-import type { Chunk, Prompt } from "../src/types.ts";
+import type { Chunk, PositionLogprobs, Prompt } from "../src/types.ts";
 import { readBody } from "./body.ts";
 import type { Env } from "./context.ts";
-import { CompletionLogprobsWriter, promptLogprobs } from "./logprobs.ts";
+import { CompletionLogprobsWriter, longCompletionLogprobs, promptLogprobs } from "./logprobs.ts";
+import { longJson } from "./long-json.ts";
 import { Run } from "./run.ts";
 import { checkStreamOptions, completionSchema, promptList, samplingParams } from "./schemas.ts";
 import type { Service } from "./service.ts";
@@ -14,7 +16,7 @@ import { eventStream, type Frames, frame } from "./sse.ts";
 
 type Fields = z.output<typeof completionSchema>;
 
-/** OpenAI's; chat has none. */
+/** OpenAI's default for completions; chat has none. */
 const DEFAULT_MAX_TOKENS = 16;
 
 export function completions(service: Service) {
@@ -23,7 +25,8 @@ export function completions(service: Service) {
     checkStreamOptions(fields);
     const prompts = promptList(fields.prompt);
     const params = completionParams(fields, given);
-    const options = { add_special_tokens: fields.add_special_tokens, default_max_tokens: DEFAULT_MAX_TOKENS };
+    const { add_special_tokens, stream } = fields;
+    const options = { add_special_tokens, default_max_tokens: DEFAULT_MAX_TOKENS, stream };
     const run = await Run.start(c, service, prompts, params, options);
     const envelope = {
       id: `cmpl-${crypto.randomUUID().replaceAll("-", "")}`,
@@ -32,16 +35,17 @@ export function completions(service: Service) {
       model: service.modelName,
       system_fingerprint: service.fingerprint,
     };
+    if (fields.stream) checkEchoedLogprobs(run, fields);
     const echo = fields.echo ? new Echo(run, prompts, fields) : null;
     if (fields.stream) return eventStream(service, run, new CompletionFrames(envelope, run, fields, echo));
     const choices = (await run.collect()).map((choice, index) => {
       const generation = run.generations[Math.floor(index / run.n)]!;
-      const positions = choice.logprobs ?? (fields.logprobs == null ? null : []);
-      const writer = new CompletionLogprobsWriter();
+      const own = choice.logprobs ?? (fields.logprobs == null ? null : []);
+      const positions = own && joined(echo?.positions(index) ?? [], own);
       return {
         index,
         text: (echo?.text(index) ?? "") + choice.text,
-        logprobs: positions && writer.write([...(echo?.positions(index) ?? []), ...positions], echo?.firstToken(index)),
+        logprobs: positions && longCompletionLogprobs(positions, echo?.firstToken(index)),
         finish_reason: choice.finish_reason,
         stop_reason: choice.stop_reason,
         ...(given.prompt_logprobs !== undefined && {
@@ -53,7 +57,29 @@ export function completions(service: Service) {
         }),
       };
     });
-    return Response.json({ ...envelope, choices, usage: run.usage() });
+    return longJson(run.record, { ...envelope, choices, usage: run.usage() });
+  };
+}
+
+/** Refuses a stream whose first frame would be too large, and ends its run. */
+function checkEchoedLogprobs(run: Run, { echo, logprobs }: Fields): void {
+  if (!echo || logprobs === null) return;
+  for (const { prompt_token_ids } of run.generations) {
+    if (prompt_token_ids.length * (1 + logprobs) <= MAX_STREAMED_PROMPT_LOGPROBS) continue;
+    const message = `logprobs: with echo, those of ${prompt_token_ids.length} prompt tokens are too many for a stream; leave out stream`;
+    const error = new FastgenError("invalid_request", message, { param: "logprobs" });
+    run.end(error);
+    throw error;
+  }
+}
+
+/** `first`, then `second`; may be iterated again. */
+function joined<T>(first: Iterable<T>, second: Iterable<T>): Iterable<T> {
+  return {
+    *[Symbol.iterator]() {
+      yield* first;
+      yield* second;
+    },
   };
 }
 
@@ -67,12 +93,12 @@ function completionParams(fields: Fields, given: Record<string, unknown>): Sampl
   if (params.max_tokens === 0 && !echo) {
     throw new FastgenError("invalid_request", "max_tokens: 0 needs echo: true", { param: "max_tokens" });
   }
-  // An echoed prompt has its own log probabilities, and without new tokens they are all there is to compute.
+  // An echoed prompt has log probabilities too. Without new tokens they are all there is to compute.
   if (echo && (logprobs !== null || params.max_tokens === 0)) params.prompt_logprobs ??= logprobs ?? 0;
   return params;
 }
 
-/** The prompts as `echo` puts them before the answers. */
+/** With `echo`: the prompts, which begin the answers. */
 class Echo {
   readonly #run: Run;
   readonly #texts: string[];
@@ -94,11 +120,11 @@ class Echo {
   }
 
   /** Empty unless log probabilities were asked for. */
-  positions(index: number) {
+  positions(index: number): Iterable<PositionLogprobs | null> {
     return this.#withLogprobs ? (this.#run.generations[Math.floor(index / this.#run.n)]!.prompt_logprobs ?? []) : [];
   }
 
-  /** The prompt's log probabilities were asked for and have not come: one choice brings them for all of its prompt. */
+  /** Whether the prompt's log probabilities are still to come. One choice brings them for all choices of its prompt. */
   waits(index: number): boolean {
     return this.#withLogprobs && this.#run.generations[Math.floor(index / this.#run.n)]!.prompt_logprobs === null;
   }
@@ -110,25 +136,26 @@ class Echo {
 }
 
 interface ChoiceState {
-  /** The frame up to its text. */
+  /** The start of its frames, up to the text. */
   head: string;
   logprobs: CompletionLogprobsWriter;
 }
 
 class CompletionFrames implements Frames {
-  readonly #fields: Fields;
+  /** Of the request only this is kept: its text may be large, and a stream may last long. */
+  readonly #returnIds: boolean;
   readonly #run: Run;
   readonly #echo: Echo | null;
   readonly #envelope: string;
   readonly #choices: ChoiceState[] = [];
-  /** Pieces whose echo is not complete. */
+  /** Pieces that wait for their prompt's log probabilities. */
   #held: Chunk[] = [];
   readonly #tail: string;
   readonly #includeUsage: boolean;
 
   constructor(envelope: object, run: Run, fields: Fields, echo: Echo | null) {
     this.#run = run;
-    this.#fields = fields;
+    this.#returnIds = fields.return_token_ids ?? false;
     this.#echo = echo;
     this.#envelope = JSON.stringify(envelope).slice(0, -1);
     this.#includeUsage = fields.stream_options?.include_usage ?? false;
@@ -152,7 +179,7 @@ class CompletionFrames implements Frames {
       this.#choices[index] = choice;
       out = this.#opening(index, choice);
     }
-    const ids = this.#fields.return_token_ids ? chunk.token_ids : null;
+    const ids = this.#returnIds ? chunk.token_ids : null;
     if (text === "" && finish_reason === null && !chunk.logprobs && !ids) return out;
     const logprobs = chunk.logprobs ? JSON.stringify(choice.logprobs.write(chunk.logprobs)) : "null";
     out += `${choice.head}${JSON.stringify(text)},"logprobs":${logprobs},"finish_reason":`;
@@ -161,15 +188,13 @@ class CompletionFrames implements Frames {
     return out + this.#tail;
   }
 
-  /** A choice's first frame, where there is something to say before its first token: the echo, the prompt's ids. */
+  /** A choice's first frame if there is something to say before its first token: the echo, the prompt's ids. */
   #opening(index: number, choice: ChoiceState): string {
-    if (!this.#echo && !this.#fields.return_token_ids) return "";
-    const positions = this.#echo?.positions(index) ?? [];
+    if (!this.#echo && !this.#returnIds) return "";
+    const positions = Array.from(this.#echo?.positions(index) ?? []);
     const logprobs = positions.length > 0 ? choice.logprobs.write(positions, this.#echo?.firstToken(index)) : null;
     const { prompt_token_ids } = this.#run.generations[Math.floor(index / this.#run.n)]!;
-    const ids = this.#fields.return_token_ids
-      ? `,"prompt_token_ids":${JSON.stringify(Array.from(prompt_token_ids))}`
-      : "";
+    const ids = this.#returnIds ? `,"prompt_token_ids":${JSON.stringify(Array.from(prompt_token_ids))}` : "";
     const text = JSON.stringify(this.#echo?.text(index) ?? "");
     return `${choice.head}${text},"logprobs":${JSON.stringify(logprobs)},"finish_reason":null${ids}${this.#tail}`;
   }

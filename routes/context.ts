@@ -1,15 +1,13 @@
 /** What a request carries through the routes: its record, which becomes one line of the access log. */
 import type { Context } from "hono";
-import { IDLE_SECONDS, MAX_REQUEST_ID_LENGTH } from "../src/limits.ts";
+import { FastgenError } from "../src/errors.ts";
+import { BODY_SECONDS, MAX_LOGGED_MESSAGE_LENGTH, MAX_REQUEST_ID_LENGTH, SMALL_BODY_BYTES } from "../src/limits.ts";
+import { HttpError } from "./errors.ts";
 import type { Service } from "./service.ts";
 
-/** The part of Bun.Server that routes use; absent where the app is called without a socket. */
-export interface SocketControl {
-  timeout(request: Request, seconds: number): void;
-}
-
 export interface Env {
-  Bindings: { server?: SocketControl } | undefined;
+  /** Closes the request's connection after `seconds` without a byte; 0 = never. Absent where there is no socket. */
+  Bindings: { timeout?: (seconds: number) => void } | undefined;
   Variables: { record: RequestRecord };
 }
 
@@ -20,12 +18,18 @@ export class RequestRecord {
   readonly started = performance.now();
   promptTokens: number | null = null;
   completionTokens: number | null = null;
-  /** Kind of the error it ended with. */
-  error: string | null = null;
+  /** The error it ended with. */
+  error: FastgenError | null = null;
   /** The reply goes on after the handler has returned: whoever writes it calls end(). */
   streaming = false;
   readonly #context: Context<Env>;
   readonly #service: Service;
+  /** Bytes of its body that count towards the server's total. */
+  #bodyBytes = 0;
+  /** While the body arrives: why nobody waits for the rest of it any more, and how to tell who waits now. */
+  #cutOff: FastgenError | null = null;
+  #tell: ((error: FastgenError) => void) | null = null;
+  #deadline: Timer | null = null;
   #ended = false;
 
   constructor(context: Context<Env>, service: Service) {
@@ -34,32 +38,95 @@ export class RequestRecord {
     const given = context.req.header("x-request-id") ?? "";
     const usable = given.length <= MAX_REQUEST_ID_LENGTH && /^[\x21-\x7e]+$/.test(given);
     this.id = usable ? given : crypto.randomUUID();
-    service.requestStarted();
+    service.requestStarted(this);
+  }
+
+  /** Waits for the next piece of the body. Throws FastgenError "aborted", "unavailable" (draining), or HttpError 408. */
+  bodyPiece<T>(reading: Promise<T>): Promise<T> {
+    this.#deadline ??= setTimeout(() => {
+      const message = `the body did not arrive within ${BODY_SECONDS} seconds; send it faster or in smaller requests`;
+      this.#cutBody(new HttpError(408, message, "request_timeout", { connection: "close" }));
+    }, BODY_SECONDS * 1000);
+    return new Promise((resolve, reject) => {
+      if (this.#cutOff) reject(this.#cutOff);
+      this.#tell = reject;
+      const lost = (cause: unknown) =>
+        reject(new FastgenError("aborted", "the connection closed before the body was complete", { cause }));
+      reading.then(resolve, lost);
+    });
+  }
+
+  /** The server drains: what has not arrived yet is not waited for. */
+  drain(): void {
+    this.#cutBody(new FastgenError("unavailable", "the server is shutting down; send the request elsewhere"));
+  }
+
+  #cutBody(error: FastgenError): void {
+    this.#cutOff = error;
+    this.#tell?.(error);
+  }
+
+  /** `bytes` of the body are in memory now. Throws FastgenError "overloaded" where all bodies together are too many. */
+  holdBody(bytes: number): void {
+    if (bytes <= SMALL_BODY_BYTES) return;
+    this.#service.holdBodies(bytes - this.#bodyBytes);
+    this.#bodyBytes = bytes;
+  }
+
+  /** The body's text is not needed any more. */
+  releaseBody(): void {
+    this.#service.releaseBodies(this.#bodyBytes);
+    this.#bodyBytes = 0;
   }
 
   /** The body has been read whole: generating may take as long as it takes. */
   bodyRead(): void {
-    this.#context.env?.server?.timeout(this.#context.req.raw, 0);
+    this.#endReading();
+    this.socketTimeout(0);
   }
 
+  #endReading(): void {
+    this.#tell = null;
+    if (this.#deadline) clearTimeout(this.#deadline);
+    this.#deadline = null;
+  }
+
+  /** Closes the connection after `seconds` in which no byte goes either way; 0 = never. */
+  socketTimeout(seconds: number): void {
+    this.#context.env?.timeout?.(seconds);
+  }
+
+  /** The reply is complete, or as complete as it will be. Further calls do nothing. */
   end(status: number): void {
     if (this.#ended) return;
     this.#ended = true;
-    const { req, env } = this.#context;
-    env?.server?.timeout(req.raw, IDLE_SECONDS);
-    this.#service.options.accessLog?.(
-      JSON.stringify({
-        time: new Date().toISOString(),
-        method: req.method,
-        path: req.path,
-        status,
-        ms: Math.round((performance.now() - this.started) * 10) / 10,
-        prompt_tokens: this.promptTokens,
-        completion_tokens: this.completionTokens,
-        error: this.error,
-        request_id: this.id,
+    this.#endReading();
+    this.releaseBody();
+    this.socketTimeout(this.#service.options.idleSeconds);
+    this.#log(status);
+    this.#service.requestEnded(this);
+  }
+
+  #log(status: number): void {
+    const { accessLog } = this.#service.options;
+    const { method, path } = this.#context.req;
+    if (!accessLog || !this.#service.worthLogging(path, status)) return;
+    const { error } = this;
+    const entry = {
+      time: new Date().toISOString(),
+      method,
+      path,
+      status,
+      ms: Math.round((performance.now() - this.started) * 10) / 10,
+      prompt_tokens: this.promptTokens,
+      completion_tokens: this.completionTokens,
+      error: error?.kind ?? null,
+      ...(error && {
+        message: error.message.slice(0, MAX_LOGGED_MESSAGE_LENGTH),
+        param: error.param?.slice(0, MAX_LOGGED_MESSAGE_LENGTH) ?? null,
       }),
-    );
-    this.#service.requestEnded();
+      request_id: this.id,
+    };
+    accessLog(JSON.stringify(entry));
   }
 }

@@ -1,6 +1,6 @@
 /** The one place that turns an error into a reply: HTTP status, and OpenAI's error shape. */
 import type { ContentfulStatusCode } from "hono/utils/http-status";
-import { asFastgenError, type ErrorKind, type FastgenError } from "../src/errors.ts";
+import { type ErrorKind, FastgenError } from "../src/errors.ts";
 
 export interface ErrorBody {
   error: { message: string; type: string; param: string | null; code: string | null };
@@ -14,7 +14,7 @@ interface Mapping {
   retryAfter?: number;
 }
 
-/** Not in any standard, but what proxies log for it; nobody is left to read it. */
+/** Not in any standard, but what proxies log for it. Nobody is left to read it. */
 const CLIENT_CLOSED_REQUEST = 499 as ContentfulStatusCode;
 
 const MAPPING: Record<ErrorKind, Mapping> = {
@@ -28,8 +28,20 @@ const MAPPING: Record<ErrorKind, Mapping> = {
   internal: { status: 500, type: "server_error", code: "internal_error" },
 };
 
-export function errorStatus(error: FastgenError): ContentfulStatusCode {
-  return MAPPING[error.kind].status;
+/** A refusal that exists only in HTTP's terms: 401, 404, 405, 408, 413, 415. `code` is a word for the error's `code` field. */
+export class HttpError extends FastgenError {
+  readonly status: number;
+  readonly headers: Record<string, string>;
+
+  constructor(status: number, message: string, code: string, headers: Record<string, string> = {}) {
+    super("invalid_request", message, { code });
+    this.status = status;
+    this.headers = headers;
+  }
+}
+
+export function errorStatus(error: FastgenError): number {
+  return error instanceof HttpError ? error.status : MAPPING[error.kind].status;
 }
 
 export function errorBody(error: FastgenError): ErrorBody {
@@ -39,16 +51,9 @@ export function errorBody(error: FastgenError): ErrorBody {
   return { error: { message, type, param: error.param, code: error.code ?? code } };
 }
 
-/** Any thrown value as a reply. */
-export function errorReply(thrown: unknown): Response {
-  const error = asFastgenError(thrown);
-  const { status, retryAfter } = MAPPING[error.kind];
-  const headers = retryAfter === undefined ? undefined : { "retry-after": String(retryAfter) };
-  return Response.json(errorBody(error), { status, headers });
-}
-
-/** A refusal that exists only in HTTP's terms: 401, 404, 405, 413. */
-export function httpError(status: number, message: string, code: string, headers?: Record<string, string>): Response {
-  const body: ErrorBody = { error: { message, type: "invalid_request_error", param: null, code } };
-  return Response.json(body, { status, headers });
+export function errorReply(error: FastgenError): Response {
+  const headers = new Headers(error instanceof HttpError ? error.headers : undefined);
+  const { retryAfter } = MAPPING[error.kind];
+  if (retryAfter !== undefined) headers.set("retry-after", String(retryAfter));
+  return Response.json(errorBody(error), { status: errorStatus(error), headers });
 }

@@ -1,9 +1,9 @@
-/** GET /health: 200 when requests are served; 503 while the model loads, while draining, and once the engine failed. */
+/** GET /health: 200 while requests are served; 503 while the model loads, while draining, and once the engine has failed. */
 import type { Service } from "./service.ts";
 
 export function health(service: Service) {
   return (): Response => {
-    // Throws FastgenError "unavailable", which is the 503 with its reason.
+    // Throws FastgenError "unavailable": the 503, with its reason.
     const { model } = service.fastgen;
     return Response.json({ status: "ok", model: service.modelName, device: model.device });
   };

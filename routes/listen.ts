@@ -1,6 +1,5 @@
 /** The socket: the app behind Bun's HTTP server. */
 import { FastgenError } from "../src/errors.ts";
-import { IDLE_SECONDS } from "../src/limits.ts";
 import { createApp } from "./app.ts";
 import type { Service } from "./service.ts";
 
@@ -11,17 +10,27 @@ export function listen(service: Service, hostname: string, port: number): Bun.Se
     return Bun.serve({
       hostname,
       port,
-      idleTimeout: IDLE_SECONDS,
+      // Without this, a second server on the same port would start and take half of the requests.
+      reusePort: false,
+      idleTimeout: service.options.idleSeconds,
       development: false,
       // The app bounds bodies itself, so that the refusal is in the API's own shape.
       maxRequestBodySize: Number.MAX_SAFE_INTEGER,
-      fetch: (request, server) => app.fetch(request, { server }),
+      fetch(request, server) {
+        const timeout = (seconds: number) => server.timeout(request, seconds);
+        return app.fetch(withHost(request), { timeout });
+      },
     });
   } catch (error) {
     throw new FastgenError("unavailable", `cannot listen on ${hostname}:${port}: ${reason(error, port)}`, {
       cause: error,
     });
   }
+}
+
+/** HTTP/1.0 has no Host header, and load balancers probe with it: Bun's URL is then a path alone. */
+function withHost(request: Request): Request {
+  return request.url.startsWith("/") ? new Request(`http://localhost${request.url}`, request) : request;
 }
 
 function reason(error: unknown, port: number): string {

@@ -54,7 +54,11 @@ export class Metrics {
       new Histogram({ name, help, buckets, registers });
 
     gauge("vllm:num_requests_running", "Sequences in the running batch.", ({ stats }) => stats.running);
-    gauge("vllm:num_requests_waiting", "Sequences waiting for a slot.", ({ stats }) => stats.waiting);
+    gauge(
+      "vllm:num_requests_waiting",
+      "Sequences waiting for a slot, or for a client to read what they have.",
+      ({ stats }) => stats.waiting + stats.paused,
+    );
     gauge("vllm:num_requests_swapped", "Sequences whose KV pages are on the host.", ({ stats }) => stats.swapped);
     gauge("vllm:kv_cache_usage_perc", "KV cache that running sequences use; 1 = all of it.", ({ stats }) =>
       stats.pages > 0 ? stats.pages_used / stats.pages : 0,
@@ -78,7 +82,7 @@ export class Metrics {
     for (const finished_reason of ["stop", "length", "abort", "error"]) this.success.inc({ finished_reason }, 0);
     this.firstToken = histogram(
       "vllm:time_to_first_token_seconds",
-      "From the request to its first token.",
+      "From the request's arrival to its first token.",
       FIRST_TOKEN,
     );
     this.interToken = histogram("vllm:inter_token_latency_seconds", "Between two tokens of a sequence.", LATENCY);
@@ -87,13 +91,17 @@ export class Metrics {
       "Mean time per token after the first, by sequence.",
       LATENCY,
     );
-    this.endToEnd = histogram("vllm:e2e_request_latency_seconds", "From the request to its last token.", REQUEST);
+    this.endToEnd = histogram(
+      "vllm:e2e_request_latency_seconds",
+      "From the request's arrival to its last token.",
+      REQUEST,
+    );
     this.#promptTokens = histogram("vllm:request_prompt_tokens", "Prompt tokens, by request.", TOKENS);
     this.#generationTokens = histogram("vllm:request_generation_tokens", "Tokens generated, by request.", TOKENS);
     this.#choices = histogram("vllm:request_params_n", "The request parameter n.", COUNTS);
   }
 
-  /** Once the model is loaded: its name labels every series, its cache is described. */
+  /** Call once the model is loaded: labels every series with its name, and describes its cache. */
   setModel(name: string, { capacity, model }: FastgenApi): void {
     this.#registry.setDefaultLabels({ model_name: name });
     const info = new Gauge({
@@ -125,7 +133,7 @@ export class Metrics {
 export class TokenTimer {
   readonly #metrics: Metrics;
   readonly #start: number;
-  /** By choice: when its first and newest tokens came, and how many. */
+  /** By choice: when its first and newest tokens came, and how many tokens there are. */
   readonly #choices: ({ first: number; newest: number; tokens: number } | undefined)[] = [];
 
   /** `start` is performance.now() when the request came in. */

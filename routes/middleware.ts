@@ -1,8 +1,8 @@
-/** What happens to every request before its route: its record, its id, its key. */
+/** What happens to every request before its route: its record, its id, its host, its key. */
 import { createHash, timingSafeEqual } from "node:crypto";
 import type { MiddlewareHandler } from "hono";
 import { type Env, RequestRecord } from "./context.ts";
-import { httpError } from "./errors.ts";
+import { HttpError } from "./errors.ts";
 import type { Service } from "./service.ts";
 
 /** Opens the record, echoes x-request-id, and logs the request once its reply is complete. */
@@ -11,9 +11,28 @@ export function record(service: Service): MiddlewareHandler<Env> {
     const record = new RequestRecord(c, service);
     c.set("record", record);
     await next();
-    c.res.headers.set("x-request-id", record.id);
-    if (service.draining) c.res.headers.set("connection", "close");
+    const { headers } = c.res;
+    headers.set("x-request-id", record.id);
+    if (service.draining) headers.set("connection", "close");
+    // The body of a reply to HEAD is dropped after this; its length is what GET's would be.
+    if (c.req.method === "HEAD") headers.set("content-length", String((await c.res.clone().arrayBuffer()).byteLength));
     if (!record.streaming) record.end(c.res.status);
+  };
+}
+
+/** Several Host headers, which a proxy in front may have read otherwise, or one that names no host: RFC 9112, 3.2. */
+export const host: MiddlewareHandler<Env> = (c, next) => {
+  const name = c.req.header("host") ?? "";
+  // Headers of one name arrive joined by a comma.
+  if (/^[^\s,/?#@]*$/.test(name)) return next();
+  throw new HttpError(400, "the Host header must be one host name", "bad_host", { connection: "close" });
+};
+
+/** Refuses requests beyond what the server can have open at once. */
+export function concurrency(service: Service): MiddlewareHandler<Env> {
+  return (_, next) => {
+    service.requireRoom();
+    return next();
   };
 }
 
@@ -29,6 +48,6 @@ export function apiKey(key: string): MiddlewareHandler<Env> {
       given === undefined
         ? "no API key: send the header 'Authorization: Bearer KEY' with the server's --api-key"
         : "the API key is wrong: send the server's --api-key";
-    return httpError(401, message, "invalid_api_key", { "www-authenticate": "Bearer" });
+    throw new HttpError(401, message, "invalid_api_key", { "www-authenticate": "Bearer" });
   };
 }

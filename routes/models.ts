@@ -1,7 +1,7 @@
 /** GET /models and /models/NAME: the one model that is served. */
 import type { Context } from "hono";
 import type { Env } from "./context.ts";
-import { httpError } from "./errors.ts";
+import { HttpError } from "./errors.ts";
 import type { Service } from "./service.ts";
 
 function card(service: Service) {
@@ -26,6 +26,6 @@ export function getModel(service: Service) {
     const found = card(service);
     const name = c.req.param("name") ?? "";
     if (name === found.id) return Response.json(found);
-    return httpError(404, `the model '${name}' is not served here; '${found.id}' is`, "model_not_found");
+    throw new HttpError(404, `the model '${name}' is not served here; '${found.id}' is`, "model_not_found");
   };
 }

@@ -1,4 +1,4 @@
-/** One request's generations: admitted, started, merged into one stream of pieces, timed, and accounted for. */
+/** One request's generations: admitted, started, merged into one stream of pieces, timed and accounted for. */
 import type { Context } from "hono";
 import { asFastgenError } from "../src/errors.ts";
 import type { SamplingParams } from "../src/params.ts";
@@ -6,6 +6,9 @@ import type { Choice, Chunk, FastgenApi, GenerateOptions, Generation, Prompt } f
 import type { Env, RequestRecord } from "./context.ts";
 import { TokenTimer } from "./metrics.ts";
 import type { Service } from "./service.ts";
+
+/** Prompts of one request that are tokenised at once. */
+const PROMPTS_AT_ONCE = 8;
 
 export class Run {
   readonly fastgen: FastgenApi;
@@ -39,7 +42,7 @@ export class Run {
     this.#open = generations.length * n;
   }
 
-  /** Takes places in the queue, then tokenises and starts every prompt; all or none. Throws FastgenError. */
+  /** Takes places in the queue, then tokenises and starts every prompt, all or none. Throws FastgenError. */
   static async start(
     c: Context<Env>,
     service: Service,
@@ -55,22 +58,27 @@ export class Run {
     if (gone.aborted) controller.abort();
     else gone.addEventListener("abort", () => controller.abort(), { once: true });
     const { signal } = controller;
-    const started = await Promise.allSettled(
-      prompts.map((prompt) => fastgen.start(prompt, params, { ...options, signal })),
-    );
     const generations: Generation[] = [];
-    for (const result of started) {
-      if (result.status === "fulfilled") generations.push(result.value);
-      else {
-        controller.abort();
-        service.release(prompts.length * n);
-        throw result.reason;
+    // A few at a time: tokenising thousands at once would keep everybody else's prompts waiting.
+    for (let i = 0; i < prompts.length; i += PROMPTS_AT_ONCE) {
+      const some = prompts.slice(i, i + PROMPTS_AT_ONCE);
+      const started = await Promise.allSettled(
+        some.map((prompt) => fastgen.start(prompt, params, { ...options, signal })),
+      );
+      for (const result of started) {
+        if (result.status === "fulfilled") generations.push(result.value);
+        else {
+          controller.abort();
+          service.release(prompts.length * n);
+          throw result.reason;
+        }
       }
     }
+    c.get("record").releaseBody();
     return new Run(service, fastgen, c.get("record"), generations, n, controller);
   }
 
-  /** The pieces of every choice as they come. Whoever iterates calls end(). */
+  /** The pieces of every choice as they come. The caller calls end(). */
   async *chunks(): AsyncGenerator<Chunk> {
     const [only] = this.generations;
     if (only && this.generations.length === 1) {
@@ -97,7 +105,7 @@ export class Run {
   /** Waits for every choice to end. Returns the choices of the first prompt, then those of the second, and so on. */
   async collect(): Promise<Choice[]> {
     try {
-      // Iterated for the timing and the accounts; the generations put the answers together.
+      // The iteration does the timing and the accounts; the generations put the answers together.
       for await (const _ of this.chunks());
       const completions = await Promise.all(this.generations.map((generation) => generation.completion()));
       this.end();
@@ -122,23 +130,23 @@ export class Run {
     return { prompt_tokens, completion_tokens, total_tokens, prompt_tokens_details: { cached_tokens } };
   }
 
-  /** The request is over, by itself or by an error. What still runs is aborted. Further calls do nothing. */
+  /** Ends the request, after `error` if there was one. Aborts what still runs. Further calls do nothing. */
   end(error?: unknown): void {
     if (this.#ended) return;
     this.#ended = true;
     this.#controller.abort();
     this.#service.release(this.#open);
-    const kind = error === undefined ? null : asFastgenError(error).kind;
-    this.#timer.cut(this.#open, kind === null || kind === "aborted" ? "abort" : "error");
+    const failure = error === undefined ? null : asFastgenError(error);
+    this.#timer.cut(this.#open, failure === null || failure.kind === "aborted" ? "abort" : "error");
     const { prompt_tokens, completion_tokens } = this.usage();
     this.record.promptTokens = prompt_tokens;
     this.record.completionTokens = completion_tokens;
-    this.record.error = kind;
+    this.record.error = failure;
     for (const { usage } of this.generations) this.#service.metrics.requestDone(usage, this.n);
   }
 }
 
-/** Items of several iterables as they come, each asked for its next only once its last was taken. */
+/** Items of several iterables as they come. Each is asked for its next item once its last one was taken. */
 export async function* merge<T>(sources: readonly AsyncIterable<T>[]): AsyncGenerator<[number, T]> {
   const iterators = sources.map((source) => source[Symbol.asyncIterator]());
   const ready: (() => [number, IteratorResult<T>])[] = [];

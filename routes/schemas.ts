@@ -1,39 +1,53 @@
 /**
- * What a request may say. Every field is known: one that is not supported is accepted only at the value that asks for
- * nothing, and refused by name otherwise. The sampling fields are those of src/params.ts.
+ * What a request may say. Every field of OpenAI's and vLLM's API is listed. One that is not supported is accepted only at a
+ * value that asks for nothing, and otherwise refused by name. The sampling fields are those of src/params.ts.
  */
 import { z } from "zod";
+import { boundedArray, boundedRecord, holdsAtMost, isObject, passOn } from "../src/bounded.ts";
 import { FastgenError } from "../src/errors.ts";
 import * as limits from "../src/limits.ts";
 import { type SamplingParams, samplingSchema } from "../src/params.ts";
 import type { ChatMessage, ChatOptions, Prompt } from "../src/types.ts";
 
-/** A field that is not supported: only `values`, which ask for nothing, pass (deep equality by their JSON). */
+/** A field that is not supported: only `values`, which ask for nothing, pass. */
 function inert(...values: unknown[]) {
   const allowed = values.map((value) => JSON.stringify(value));
   const message = `not supported; leave it out${allowed.length > 0 ? ` or send ${allowed.join(" or ")}` : ""}`;
-  return z.custom<unknown>((value) => allowed.includes(JSON.stringify(value)), message).optional();
+  return z.custom<unknown>((given) => values.some((value) => sameJson(given, value)), message).optional();
+}
+
+/** Deep equality of JSON values. It looks at no more of `given` than `value` holds. */
+function sameJson(given: unknown, value: unknown): boolean {
+  if (Array.isArray(value)) {
+    return (
+      Array.isArray(given) && given.length === value.length && value.every((entry, i) => sameJson(given[i], entry))
+    );
+  }
+  if (!isObject(value)) return given === value;
+  const keys = Object.keys(value);
+  if (!isObject(given) || Object.keys(given).length !== keys.length) return false;
+  return keys.every((key) => Object.hasOwn(given, key) && sameJson(given[key], value[key]));
 }
 
 const flag = z.boolean().optional();
 const hint = z.string().optional();
 const chatTemplate = z.string().max(limits.MAX_TEMPLATE_LENGTH).optional();
 
-/** Asked of the server and not of the model, alike in chat and completions. */
+/** What is asked of the server rather than the model; the same in chat and completions. */
 const common = {
-  /** Any name is taken; the reply names the served model. */
+  /** Any name is accepted; the reply names the served model. */
   model: hint,
   stream: flag,
   stream_options: z
     .strictObject({ include_usage: flag, include_obfuscation: inert(false), continuous_usage_stats: inert(false) })
     .optional(),
   return_token_ids: flag,
-  // Said about the request, without effect on the answer.
+  // About the request; no effect on the answer.
   user: hint,
-  metadata: z.record(z.string(), z.string()).optional(),
+  metadata: boundedRecord(z.string(), z.string(), limits.MAX_METADATA_ENTRIES).optional(),
   service_tier: z.enum(["auto", "default"], 'only "auto" and "default" are supported').optional(),
   store: inert(false),
-  // vLLM's, at the values that ask for nothing.
+  // vLLM's fields, only at the values that ask for nothing.
   allowed_token_ids: inert([]),
   bad_words: inert([]),
   length_penalty: inert(1),
@@ -52,20 +66,20 @@ const textPart = z.strictObject({
   text: z.string(),
 });
 
-/** Parts become one text, a line each. */
+const textParts = boundedArray(textPart, limits.MAX_CONTENT_PARTS);
+
+/** Parts become one text, one per line. */
 const content = z
-  .union([z.string(), z.array(z.unknown())], "must be a string or an array of text parts")
-  .nullish()
+  .custom<string | z.input<typeof textParts> | null>(
+    (value) => value === null || typeof value === "string" || Array.isArray(value),
+    "must be a string or an array of text parts",
+  )
   .transform((value, context) => {
-    if (!Array.isArray(value)) return value ?? null;
-    const texts: string[] = [];
-    for (const [i, part] of value.entries()) {
-      const result = textPart.safeParse(part);
-      if (result.success) texts.push(result.data.text);
-      else for (const issue of result.error.issues) context.addIssue({ ...issue, path: [i, ...issue.path] } as never);
-    }
-    return texts.join("\n");
-  });
+    if (!Array.isArray(value)) return value;
+    const parts = textParts.safeParse(value);
+    return parts.success ? parts.data.map(({ text }) => text).join("\n") : passOn(context, value, parts.error);
+  })
+  .optional();
 
 const message = z
   .strictObject({
@@ -74,16 +88,16 @@ const message = z
     name: z.string().nullish(),
     /** Kept for templates that show it. */
     reasoning_content: z.string().nullish(),
-    // In an assistant's message as a reply brought it; tools are not supported.
+    // An assistant's message may come straight from a reply, which has these; tools are not supported.
     refusal: inert(null),
     annotations: inert(null, []),
     audio: inert(null),
     function_call: inert(null),
     tool_calls: inert(null, []),
   })
-  .refine(({ role, content }) => content !== null || role === "assistant", { path: ["content"], error: "required" })
-  .transform(({ role, content, name, reasoning_content }): ChatMessage => {
-    // Templates know OpenAI's newer name for the system's role under the older one.
+  .refine(({ role, content }) => content != null || role === "assistant", { path: ["content"], error: "required" })
+  .transform(({ role, content = null, name, reasoning_content }): ChatMessage => {
+    // Templates know the system's role only by its older name.
     const message: ChatMessage = { role: role === "developer" ? "system" : role, content };
     if (name != null) message.name = name;
     if (reasoning_content != null) message.reasoning_content = reasoning_content;
@@ -91,11 +105,14 @@ const message = z
   });
 
 const conversation = {
-  messages: z.array(message).min(1).max(limits.MAX_MESSAGES),
+  messages: boundedArray(message, limits.MAX_MESSAGES, 1),
   add_generation_prompt: flag,
   continue_final_message: flag,
   chat_template: chatTemplate,
-  chat_template_kwargs: z.record(z.string(), z.unknown()).optional(),
+  chat_template_kwargs: z
+    .custom<Record<string, unknown>>(isObject, "must be an object")
+    .refine((kwargs) => holdsAtMost(kwargs, limits.MAX_TEMPLATE_KWARGS), `at most ${limits.MAX_TEMPLATE_KWARGS} values`)
+    .optional(),
   documents: inert([]),
   tools: inert([]),
 };
@@ -110,7 +127,7 @@ export const chatSchema = z.strictObject({
   top_logprobs: z.int().min(0).max(limits.MAX_LOGPROBS).optional(),
   // A template writes the special tokens itself.
   add_special_tokens: inert(false),
-  /** vLLM's: the answer begins with the last message, where that is the assistant's. */
+  /** vLLM's: the answer begins with the last message if that is the assistant's. */
   echo: flag,
   parallel_tool_calls: flag,
   prompt_cache_key: hint,
@@ -154,12 +171,12 @@ export const tokenizeSchema = z.strictObject({
 
 export const detokenizeSchema = z.strictObject({
   model: hint,
-  /** Checked by tokenIds: as long as a prompt. */
+  /** Checked by tokenIds: there may be as many as in a prompt. */
   tokens: z.unknown(),
   skip_special_tokens: flag,
 });
 
-/** What the schema cannot say about one field alone. */
+/** Rules about two fields together, which the schema cannot express. */
 export function checkStreamOptions(fields: {
   stream?: boolean;
   stream_options?: object;
@@ -186,7 +203,7 @@ interface ConversationFields extends Omit<ChatOptions, "tools"> {
   messages: ChatMessage[];
 }
 
-/** A conversation as the library takes it. */
+/** A conversation in the library's form. */
 export function chatPrompt(fields: ConversationFields): { messages: ChatMessage[] } & ChatOptions {
   const { messages, add_generation_prompt, continue_final_message, chat_template, chat_template_kwargs } = fields;
   if (add_generation_prompt && continue_final_message) {
@@ -202,8 +219,12 @@ function isIds(value: unknown): value is number[] {
   );
 }
 
-/** Token ids, checked by hand: a schema would spend a millisecond on every few thousand. */
-export function tokenIds(value: unknown, param: string): number[] {
+/** Token ids, at most `most`. Checked by hand: a schema would spend a millisecond on every few thousand. */
+export function tokenIds(value: unknown, param: string, most = Number.POSITIVE_INFINITY): number[] {
+  if (Array.isArray(value) && value.length > most) {
+    const message = `${param}: has ${value.length} ids; at most ${most} are allowed`;
+    throw new FastgenError("invalid_request", message, { param });
+  }
   if (isIds(value)) return value;
   throw new FastgenError("invalid_request", `${param}: must be a non-empty array of token ids`, { param });
 }

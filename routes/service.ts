@@ -1,24 +1,40 @@
-/** What all routes share: the model once it is loaded, the queue's bound, and whether the server is draining. */
+/** What all routes share: the model once it is loaded, the bounds of the queue and of what is open, and draining. */
 import { createHash } from "node:crypto";
 import { FastgenError } from "../src/errors.ts";
-import { MAX_BODY_BYTES, MAX_QUEUED_SEQUENCES } from "../src/limits.ts";
+import {
+  IDLE_SECONDS,
+  MAX_BODY_BYTES,
+  MAX_QUEUED_SEQUENCES,
+  MAX_REQUESTS,
+  MAX_TOTAL_BODY_BYTES,
+  STREAM_WRITE_SECONDS,
+} from "../src/limits.ts";
 import type { FastgenApi, LoadProgress } from "../src/types.ts";
 import { VERSION } from "../src/version.ts";
+import type { RequestRecord } from "./context.ts";
 import { errorStatus } from "./errors.ts";
 import { Metrics } from "./metrics.ts";
 
 export interface ServiceOptions {
   /** Required of every request but /health and /metrics; null = none. */
   apiKey: string | null;
-  /** The model's name in replies; default: as it was named at load. */
+  /** The model's name in replies; null = the name it was loaded by. */
   servedModelName: string | null;
-  /** Takes one line of JSON a request; null = no access log. */
+  /** Takes one line of JSON per request; null = no access log. */
   accessLog: ((line: string) => void) | null;
-  /** Takes the text of an error that no caller can mend. */
+  /** Takes the text of an error that no caller can fix. */
   errorLog: (text: string) => void;
   /** Sequences that may wait for a slot. */
   maxQueued: number;
+  /** Requests that may be open. */
+  maxRequests: number;
   maxBodyBytes: number;
+  /** Bytes of all bodies that are being read, parsed and tokenised. */
+  maxTotalBodyBytes: number;
+  /** Seconds for which nothing more can be sent to a stream's reader before its connection closes. */
+  streamWriteSeconds: number;
+  /** Seconds that a connection may be idle; at most 255. */
+  idleSeconds: number;
 }
 
 const DEFAULTS: ServiceOptions = {
@@ -27,32 +43,45 @@ const DEFAULTS: ServiceOptions = {
   accessLog: null,
   errorLog: (text) => console.error(text),
   maxQueued: MAX_QUEUED_SEQUENCES,
+  maxRequests: MAX_REQUESTS,
   maxBodyBytes: MAX_BODY_BYTES,
+  maxTotalBodyBytes: MAX_TOTAL_BODY_BYTES,
+  streamWriteSeconds: STREAM_WRITE_SECONDS,
+  idleSeconds: IDLE_SECONDS,
 };
+
+/** Paths that load balancers and monitors ask for every second or so. */
+const PROBES = /^(\/v1)?\/(health|metrics)\/?$/;
 
 export class Service {
   readonly options: ServiceOptions;
   readonly metrics: Metrics;
   /** Unix seconds. */
   readonly created = Math.floor(Date.now() / 1000);
-  /** While loading: how far it has come. */
+  /** How far loading has come, while it lasts. */
   progress: LoadProgress | null = null;
   #fastgen: FastgenApi | null = null;
   #modelName = "";
   #fingerprint = "";
   #draining = false;
-  /** Sequences started here and not ended: running, waiting, or on their way to the engine. */
+  /** Sequences that have been started and have not ended: running, waiting, or on their way to the engine. */
   #sequences = 0;
-  #requests = 0;
+  readonly #requests = new Set<RequestRecord>();
+  #bodyBytes = 0;
+  /** By path: the status of a probe's last reply. */
+  readonly #probes = new Map<string, number>();
   #idle: (() => void) | null = null;
 
   constructor(options: Partial<ServiceOptions> = {}) {
-    this.options = { ...DEFAULTS, ...options };
+    const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
+    const all = { ...DEFAULTS, ...given };
+    // One body of the largest size must be possible.
+    this.options = { ...all, maxTotalBodyBytes: Math.max(all.maxTotalBodyBytes, all.maxBodyBytes) };
     this.#modelName = this.options.servedModelName ?? "";
     this.metrics = new Metrics(() => this.#fastgen);
   }
 
-  /** The model is loaded: from here on requests are served. */
+  /** Call once the model is loaded: from then on requests are served. */
   ready(fastgen: FastgenApi): void {
     const { model } = fastgen;
     this.#modelName = this.options.servedModelName ?? model.name;
@@ -77,12 +106,12 @@ export class Service {
       throw new FastgenError("unavailable", "the engine has failed; the server must be restarted");
   }
 
-  /** The served model's name, which every reply bears whatever name the request bore. */
+  /** The served model's name: every reply has it, whatever name the request gave. */
   get modelName(): string {
     return this.#modelName;
   }
 
-  /** OpenAI's system_fingerprint: changes with whatever may change a seeded answer. */
+  /** OpenAI's system_fingerprint: it changes with everything that may change a seeded answer. */
   get fingerprint(): string {
     return this.#fingerprint;
   }
@@ -104,7 +133,7 @@ export class Service {
       const message = `the request asks for ${count} sequences (prompts x n), more than the queue holds (${maxQueued}); split it`;
       throw new FastgenError("invalid_request", message, { param: "n" });
     }
-    // The engine's count is of its newest step; what it has not seen yet counts as waiting.
+    // The engine's count is of its newest step; sequences that it has not seen yet count as waiting.
     const waiting = Math.max(0, this.#sequences - this.fastgen.stats.running);
     if (waiting + count > maxQueued) {
       throw new FastgenError(
@@ -119,25 +148,67 @@ export class Service {
     this.#sequences -= count;
   }
 
-  /** Logs an error that the caller of request `id` cannot mend. */
+  /** Requests being read or answered. */
+  get open(): number {
+    return this.#requests.size;
+  }
+
+  /** Throws FastgenError "overloaded" when too many requests are open. */
+  requireRoom(): void {
+    const { maxRequests } = this.options;
+    if (this.open <= maxRequests) return;
+    throw new FastgenError(
+      "overloaded",
+      `${maxRequests} requests are open, as many as the server takes; try again later`,
+    );
+  }
+
+  /** Counts `bytes` more of bodies in memory. Throws FastgenError "overloaded" when that is too many. */
+  holdBodies(bytes: number): void {
+    const { maxTotalBodyBytes } = this.options;
+    if (this.#bodyBytes + bytes > maxTotalBodyBytes) {
+      const message = `request bodies of ${maxTotalBodyBytes} bytes (--max-total-body-bytes) are being read; try again later`;
+      throw new FastgenError("overloaded", message);
+    }
+    this.#bodyBytes += bytes;
+  }
+
+  releaseBodies(bytes: number): void {
+    this.#bodyBytes -= bytes;
+  }
+
+  /** Whether a request belongs in the access log: every request but a probe that gets the same status as the last one. */
+  worthLogging(path: string, status: number): boolean {
+    if (!PROBES.test(path)) return true;
+    const last = this.#probes.get(path) ?? 200;
+    this.#probes.set(path, status);
+    return status !== last;
+  }
+
+  /** Logs an error that the caller of request `id` cannot fix. */
   report(id: string, error: FastgenError): void {
     if (errorStatus(error) !== 500) return;
     const text = error.kind === "internal" ? error.stack : error.message;
     this.options.errorLog(`request ${id}: ${error.kind} error: ${text}`);
   }
 
-  requestStarted(): void {
-    this.#requests++;
+  requestStarted(record: RequestRecord): void {
+    this.#requests.add(record);
   }
 
-  requestEnded(): void {
-    if (--this.#requests === 0) this.#idle?.();
+  requestEnded(record: RequestRecord): void {
+    this.#requests.delete(record);
+    if (this.#requests.size === 0) this.#idle?.();
   }
 
-  /** Refuses new requests from now on; resolves true when the running ones have ended, false after `seconds`. */
+  /**
+   * Refuses new requests from now on, and those whose body has not arrived. Resolves true when the others have ended, false
+   * after `seconds`.
+   */
   drain(seconds: number): Promise<boolean> {
     this.#draining = true;
-    if (this.#requests === 0) return Promise.resolve(true);
+    for (const record of this.#requests) record.drain();
+    if (this.#requests.size === 0) return Promise.resolve(true);
     const { promise, resolve } = Promise.withResolvers<boolean>();
     const timer = setTimeout(resolve, seconds * 1000, false);
     this.#idle = () => {

@@ -1,5 +1,5 @@
 /**
- * Server-sent events. A request's frames differ only in a few values: their constant parts are built once, and a token
+ * Server-sent events. The frames of a request differ only in a few values: their constant parts are built once, and a token
  * costs one escape of its text, one concatenation and one encoding.
  */
 import { asFastgenError, FastgenError } from "../src/errors.ts";
@@ -8,7 +8,7 @@ import { errorBody } from "./errors.ts";
 import type { Run } from "./run.ts";
 import type { Service } from "./service.ts";
 
-/** A resource's frames. */
+/** The frames of one kind of reply. */
 export interface Frames {
   /** The frames of one piece; "" while there is nothing to say. */
   chunk(chunk: Chunk): string;
@@ -23,25 +23,37 @@ export function frame(json: string): string {
 const HEADERS = {
   "content-type": "text/event-stream; charset=utf-8",
   "cache-control": "no-cache",
-  // nginx would hold frames back.
+  // nginx would otherwise hold frames back.
   "x-accel-buffering": "no",
 };
 
 /**
- * The pieces of `run` as an event stream. The stream is pulled, so a slow client holds back only itself; when it goes
- * away, the generation is aborted. An error after the headers is an error event, without [DONE].
+ * The pieces of `run` as an event stream. The stream is pulled, so a slow client holds back only itself: its sequences pause.
+ * When it goes away, or nothing more can be sent for --stream-write-timeout seconds, the generation is aborted. An error
+ * after the headers is an error event, without [DONE].
  */
 export function eventStream(service: Service, run: Run, frames: Frames): Response {
+  const { record } = run;
   const encoder = new TextEncoder();
   const chunks = run.chunks();
-  run.record.streaming = true;
+  record.streaming = true;
+  // However long the next token takes, the connection stays.
+  record.socketTimeout(0);
   let gone = false;
   const end = (error?: FastgenError) => {
+    watch.stop();
     run.end(error);
-    run.record.end(200);
+    record.end(200);
   };
+  const watch = new ReaderWatch(service.options.streamWriteSeconds, (error) => {
+    gone = true;
+    end(error);
+    // Only its timeout makes Bun close a connection.
+    record.socketTimeout(1);
+  });
   const stream = new ReadableStream<Uint8Array>({
     async pull(controller) {
+      watch.reads();
       try {
         for (;;) {
           const { done, value } = await chunks.next();
@@ -50,14 +62,16 @@ export function eventStream(service: Service, run: Run, frames: Frames): Respons
           if (done) {
             end();
             controller.close();
+            return;
           }
-          if (done || text !== "") return;
+          if (text !== "") break;
         }
+        if (!gone) watch.waits();
       } catch (thrown) {
         const error = asFastgenError(thrown);
         end(error);
         if (gone) return;
-        service.report(run.record.id, error);
+        service.report(record.id, error);
         controller.enqueue(encoder.encode(`event: error\n${frame(JSON.stringify(errorBody(error)))}`));
         controller.close();
       }
@@ -68,4 +82,30 @@ export function eventStream(service: Service, run: Run, frames: Frames): Respons
     },
   });
   return new Response(stream, { headers: HEADERS });
+}
+
+/** Notices a reader that takes nothing for `seconds` while there is something for it to take. */
+class ReaderWatch {
+  readonly #timer: Timer;
+  #waiting = false;
+
+  constructor(seconds: number, tell: (error: FastgenError) => void) {
+    this.#timer = setTimeout(() => {
+      if (this.#waiting) tell(new FastgenError("aborted", `the client read nothing for ${seconds} seconds`));
+    }, seconds * 1000);
+  }
+
+  /** A frame was handed over; the next call of reads() says that there is room for another. */
+  waits(): void {
+    this.#waiting = true;
+    this.#timer.refresh();
+  }
+
+  reads(): void {
+    this.#waiting = false;
+  }
+
+  stop(): void {
+    clearTimeout(this.#timer);
+  }
 }

@@ -1,6 +1,6 @@
 /**
- * A FastgenApi without a model, for tests of the routes: one token a UTF-16 code unit, the same answer every time, and
- * the timing and the errors that a test asks for. It keeps what it was asked, and whether it was aborted.
+ * A FastgenApi without a model, for tests of the routes: one token per UTF-16 code unit, the same answer every time, and
+ * the timing and errors that a test asks for. It records what it was asked, and whether it was aborted.
  */
 import { FastgenError } from "../src/errors.ts";
 import { appendChunk } from "../src/generation.ts";
@@ -75,6 +75,7 @@ export class FakeFastgen implements FastgenApi {
     running: 0,
     waiting: 0,
     swapped: 0,
+    paused: 0,
     pages_used: 16,
     pages: 64,
     preemptions: 0,
@@ -105,7 +106,7 @@ export class FakeFastgen implements FastgenApi {
   }
 
   async start(prompt: Prompt, given: SamplingParams = {}, options: GenerateOptions = {}): Promise<Generation> {
-    // Filled up as the library does.
+    // Defaults are filled in as the library does it.
     const params = { max_tokens: options.default_max_tokens, ...this.default_params, ...given };
     const call: FakeCall = { prompt, params, options, aborted: false, tokens: 0 };
     this.calls.push(call);
@@ -254,12 +255,12 @@ export function startServer(fake: FastgenApi | null, options: Partial<ServiceOpt
   };
 }
 
-/** Waits until `condition` holds; fails after two seconds. */
-export async function until(condition: () => boolean): Promise<void> {
-  const deadline = performance.now() + 2000;
+/** Waits until `condition` holds, looking every `interval` milliseconds; fails after ten seconds. */
+export async function until(condition: () => boolean, interval = 2): Promise<void> {
+  const deadline = performance.now() + 10_000;
   while (!condition()) {
-    if (performance.now() > deadline) throw new Error("the condition did not come to hold within two seconds");
-    await Bun.sleep(2);
+    if (performance.now() > deadline) throw new Error("the condition did not come to hold within ten seconds");
+    await Bun.sleep(interval);
   }
 }
 

@@ -1,9 +1,11 @@
 /** POST /tokenize and /detokenize, in vLLM's shapes. */
 import type { Context } from "hono";
 import { FastgenError } from "../src/errors.ts";
+import { MAX_DETOKENIZE_IDS } from "../src/limits.ts";
 import type { Prompt } from "../src/types.ts";
 import { readBody } from "./body.ts";
 import type { Env } from "./context.ts";
+import { JsonList, longJson } from "./long-json.ts";
 import { chatPrompt, detokenizeSchema, tokenIds, tokenizeSchema } from "./schemas.ts";
 import type { Service } from "./service.ts";
 
@@ -21,11 +23,14 @@ export function tokenize(service: Service) {
     }
     const input: Prompt = messages ? chatPrompt({ ...fields, messages }) : prompt!;
     const ids = await fastgen.tokenize(input, { add_special_tokens });
-    return Response.json({
+    const texts = function* () {
+      for (const id of ids) yield fastgen.tokenText(id);
+    };
+    return longJson(c.get("record"), {
       count: ids.length,
       max_model_len: fastgen.model.max_model_len,
-      tokens: Array.from(ids),
-      token_strs: fields.return_token_strs ? Array.from(ids, (id) => fastgen.tokenText(id)) : null,
+      tokens: new JsonList(ids),
+      token_strs: fields.return_token_strs ? new JsonList(texts()) : null,
     });
   };
 }
@@ -35,7 +40,7 @@ export function detokenize(service: Service) {
     const { fastgen } = service;
     const { fields } = await readBody(c, service, detokenizeSchema);
     const { skip_special_tokens = false } = fields;
-    const ids = tokenIds(fields.tokens, "tokens");
+    const ids = tokenIds(fields.tokens, "tokens", MAX_DETOKENIZE_IDS);
     const wrong = ids.findIndex((id) => id >= fastgen.model.vocab_size);
     if (wrong >= 0) {
       const message = `tokens[${wrong}]: ${ids[wrong]} is not below the vocabulary's ${fastgen.model.vocab_size}`;

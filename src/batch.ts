@@ -1,24 +1,24 @@
-/** Many jobs from a lazily read input, a bounded number at once, results as they finish. */
+/** Runs many jobs from a lazily read input, a bounded number at a time, and yields results as they finish. */
 
 export interface BatchJob<R> {
-  /** What it takes of the limit. */
+  /** How much of the limit it takes. */
   weight: number;
   run(): Promise<R>;
-  /** Gives up a job that runs; its result no longer matters. */
+  /** Stops a running job. Its result no longer matters. */
   abort(): void;
 }
 
 export interface Finished<R> {
-  /** The input's place. */
+  /** The input's position. */
   index: number;
   outcome: PromiseSettledResult<R>;
-  /** Of its job. */
+  /** The weight of its job. */
   weight: number;
 }
 
 /**
- * Starts a job for each input, together weighing at most `limit` (one that weighs more runs alone); the input is read only
- * as room frees up, so it may be endless. `prepare` makes the job; its run() starts it.
+ * Starts a job for each input. The running jobs weigh at most `limit` together; a job that weighs more runs alone. The input
+ * is read only as room frees up, so it may be endless. `prepare` makes the job; its run() starts it.
  * When the input itself fails, the jobs already started are finished first. Leaving the iteration early aborts them and
  * closes the input.
  */
@@ -36,7 +36,7 @@ export async function* runBounded<I, R>(
     wake = null;
   };
   let index = 0;
-  /** Of the jobs that run, and of the results not yet taken: a slow reader slows the input down. */
+  /** The weight of the running jobs and of the results not yet taken: a slow reader slows the input down. */
   let load = 0;
   let next: BatchJob<R> | null = null;
   let reading = false;
@@ -92,7 +92,7 @@ export async function* runBounded<I, R>(
     for (const job of running.values()) job.abort();
     if (!exhausted && failure === null) {
       const closing = Promise.resolve(source.return?.());
-      // An input that is still waiting for its next item answers only after it: that may be never.
+      // An input that is waiting for its next item closes only after it arrives, which may be never.
       if (reading) closing.catch(() => {});
       else await closing;
     }

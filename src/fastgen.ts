@@ -156,14 +156,18 @@ export class Fastgen implements FastgenApi {
       params: resolved,
       tokenizer,
       modelStopIds: this.#modelStopIds,
+      stream: options.stream ?? false,
       abortChoice: (choice) => front.abort([sequences[choice]!]),
+      pause: (choices) => front.pause(choices.map((choice) => sequences[choice]!)),
+      resume: (choices) => front.resume(choices.map((choice) => sequences[choice]!)),
     });
+    // Before anything is hung on the signal: this may refuse.
+    sequences.push(...front.add(requests, (choice, event) => generation.accept(choice, event)));
     if (signal) {
       const onAbort = () => generation.abort();
       signal.addEventListener("abort", onAbort, { once: true });
       generation.onEnd(() => signal.removeEventListener("abort", onAbort));
     }
-    sequences.push(...front.add(requests, (choice, event) => generation.accept(choice, event)));
     return generation;
   }
 

@@ -1,10 +1,11 @@
 /**
- * One request on the main thread: token ids come in from the engine, text, log probabilities and chunks go out. A request
+ * One request on the main thread: token ids come in from the engine; text, log probabilities and chunks go out. A request
  * with n choices is n sequences of the engine.
  */
 import type { SequenceEvent } from "./engine/front.ts";
 import type { TokenLogprobs } from "./engine/protocol.ts";
 import { FastgenError } from "./errors.ts";
+import { MAX_UNREAD_BYTES } from "./limits.ts";
 import type { ResolvedParams } from "./params.ts";
 import type { Detokenizer } from "./text/detokenizer.ts";
 import { StopStrings } from "./text/stop-strings.ts";
@@ -14,10 +15,16 @@ import type { Choice, Chunk, Completion, Generation, PositionLogprobs, TokenLogp
 interface ChoiceState {
   decoder: Detokenizer;
   stop: StopStrings;
+  /** The whole answer, for completion(). A stream keeps only the fields that do not grow. */
   whole: Chunk;
-  /** Not yet taken by the iteration. Pieces that nobody has taken yet are joined, so a slow reader holds no more. */
+  /** Tokens so far. */
+  tokens: number;
+  /** Not yet taken by the iteration. Pieces that nobody has taken yet are joined. */
   pending: Chunk | null;
 }
+
+/** A TokenLogprob: an object, its text, and its array of bytes. */
+const LOGPROB_BYTES = 150;
 
 export interface GenerationSetup {
   prompt: Int32Array;
@@ -25,19 +32,28 @@ export interface GenerationSetup {
   tokenizer: Tokenizer;
   /** The model's own stop ids: they end an output without being a stop_reason. */
   modelStopIds: ReadonlySet<number>;
+  /** The output is only iterated (GenerateOptions.stream). */
+  stream: boolean;
   /** Ends the sequence of a choice in the engine, at any time. */
   abortChoice(choice: number): void;
+  /** Pause the sequences of some choices in the engine, and let them go on. */
+  pause(choices: number[]): void;
+  resume(choices: number[]): void;
 }
 
 export class RunningGeneration implements Generation {
   readonly prompt_token_ids: Int32Array;
   readonly usage: Usage;
-  prompt_logprobs: (PositionLogprobs | null)[] | null = null;
 
   readonly #setup: GenerationSetup;
   readonly #choices: ChoiceState[];
   /** Choices with something pending, in the order it came. */
   readonly #ready: ChoiceState[] = [];
+  /** As the engine gave them: a long prompt's would take gigabytes as objects. */
+  #promptLogprobs: TokenLogprobs | null = null;
+  /** Bytes of all that is pending, as they lie in memory. */
+  #unread = 0;
+  #paused = false;
   #running: number;
   #failure: FastgenError | null = null;
   /** Wakes whoever waits for news; there may be an iteration and several completion() calls. */
@@ -53,8 +69,21 @@ export class RunningGeneration implements Generation {
       decoder: setup.tokenizer.detokenizer({ skipSpecialTokens: setup.params.skip_special_tokens }),
       stop: new StopStrings(setup.params.stop, { includeStop: setup.params.include_stop_str_in_output }),
       whole: emptyChunk(index, setup.params.logprobs !== null),
+      tokens: 0,
       pending: null,
     }));
+  }
+
+  get prompt_logprobs(): Iterable<PositionLogprobs | null> | null {
+    const from = this.#promptLogprobs;
+    if (!from) return null;
+    const position = (i: number) => this.#position(from, i);
+    return {
+      *[Symbol.iterator]() {
+        yield null;
+        for (let i = 0; i < from.ids.length; i++) yield position(i);
+      },
+    };
   }
 
   /** True once nothing more will come. */
@@ -62,13 +91,13 @@ export class RunningGeneration implements Generation {
     return this.#running === 0 || this.#failure !== null;
   }
 
-  /** Calls back once, when the generation has ended, well or badly. */
+  /** Calls back once, when the generation has ended, with or without an error. */
   onEnd(callback: () => void): void {
     if (this.ended) callback();
     else this.#onEnd.push(callback);
   }
 
-  /** The engine's news of one choice. What still arrives for a choice that has ended is dropped. */
+  /** Takes the engine's news of one choice. News of a choice that has ended is dropped. */
   accept(index: number, event: SequenceEvent): void {
     const choice = this.#choices[index]!;
     if (this.ended || choice.whole.finish_reason !== null) return;
@@ -77,7 +106,7 @@ export class RunningGeneration implements Generation {
       return;
     }
     if (event.cachedTokens !== null && index === 0) this.usage.cached_tokens = event.cachedTokens;
-    if (event.promptLogprobs) this.prompt_logprobs = [null, ...this.#positions(event.promptLogprobs)];
+    if (event.promptLogprobs) this.#promptLogprobs = event.promptLogprobs;
     const chunk = emptyChunk(index, choice.whole.logprobs !== null);
     if (event.token >= 0) this.#token(choice, chunk, event);
     if (event.finish !== "" && chunk.finish_reason === null) {
@@ -91,15 +120,16 @@ export class RunningGeneration implements Generation {
   #token(choice: ChoiceState, chunk: Chunk, event: SequenceEvent): void {
     const { params, modelStopIds } = this.#setup;
     chunk.token_ids.push(event.token);
+    choice.tokens++;
     this.usage.completion_tokens++;
-    if (event.logprobs && chunk.logprobs) chunk.logprobs = this.#positions(event.logprobs);
+    if (event.logprobs && chunk.logprobs) chunk.logprobs.push(this.#position(event.logprobs, 0));
     const isStopId = event.finish === "stop";
     if (isStopId && (params.ignore_eos || !modelStopIds.has(event.token))) chunk.stop_reason = event.token;
-    // A stop id is reported among the ids; its text, if it has any, is shown where stop strings are.
+    // A stop id is reported among the ids. Its text, if it has any, is shown only if stop strings are.
     if (isStopId && !params.include_stop_str_in_output) return;
     const piece = choice.decoder.pushOne(event.token);
     // min_tokens holds stop strings back too: what comes before cannot be part of one.
-    if (isStopId || choice.whole.token_ids.length < params.min_tokens) {
+    if (isStopId || choice.tokens - 1 < params.min_tokens) {
       chunk.text = choice.stop.flush() + piece;
       return;
     }
@@ -113,7 +143,9 @@ export class RunningGeneration implements Generation {
   }
 
   #emit(choice: ChoiceState, chunk: Chunk): void {
-    appendChunk(choice.whole, chunk);
+    if (this.#setup.stream) choice.whole.finish_reason = chunk.finish_reason;
+    else appendChunk(choice.whole, chunk);
+    this.#unread += chunkBytes(chunk);
     if (choice.pending) appendChunk(choice.pending, chunk);
     else {
       choice.pending = chunk;
@@ -121,15 +153,37 @@ export class RunningGeneration implements Generation {
     }
     if (chunk.finish_reason !== null && --this.#running === 0) this.#end();
     this.#notify();
+    if (this.#setup.stream && !this.#paused && this.#unread > MAX_UNREAD_BYTES && !this.ended) {
+      this.#paused = true;
+      this.#setup.pause(this.#open());
+    }
   }
 
-  /** Ends the generation with an error; the engine's sequences are given up. The first failure stays. */
+  /** The next piece for the iteration, or null where there is none. */
+  #take(): Chunk | null {
+    const choice = this.#ready.shift();
+    if (!choice) return null;
+    const chunk = choice.pending!;
+    choice.pending = null;
+    this.#unread -= chunkBytes(chunk);
+    // Well below the bound, so that sequences do not pause and go on all the time: each time costs the engine a little.
+    if (this.#paused && this.#unread <= MAX_UNREAD_BYTES / 2) {
+      this.#paused = false;
+      if (!this.ended) this.#setup.resume(this.#open());
+    }
+    return chunk;
+  }
+
+  /** Choices that have not ended. */
+  #open(): number[] {
+    return this.#choices.filter(({ whole }) => whole.finish_reason === null).map(({ whole }) => whole.index);
+  }
+
+  /** Ends the generation with an error and aborts its sequences in the engine. The first failure stays. */
   fail(error: FastgenError): void {
     if (this.ended) return;
     this.#failure = error;
-    for (const choice of this.#choices) {
-      if (choice.whole.finish_reason === null) this.#setup.abortChoice(choice.whole.index);
-    }
+    for (const choice of this.#open()) this.#setup.abortChoice(choice);
     this.#end();
     this.#notify();
   }
@@ -157,12 +211,9 @@ export class RunningGeneration implements Generation {
   async *[Symbol.asyncIterator](): AsyncGenerator<Chunk, void, void> {
     try {
       while (true) {
-        const ready = this.#ready.shift();
-        if (ready) {
-          const chunk = ready.pending!;
-          ready.pending = null;
-          yield chunk;
-        } else if (this.#failure) throw this.#failure;
+        const chunk = this.#take();
+        if (chunk) yield chunk;
+        else if (this.#failure) throw this.#failure;
         else if (this.#running === 0) return;
         else await this.#news();
       }
@@ -172,23 +223,32 @@ export class RunningGeneration implements Generation {
   }
 
   async completion(): Promise<Completion> {
+    if (this.#setup.stream) {
+      throw new FastgenError("invalid_request", "this generation was started with stream: true; iterate it");
+    }
     while (!this.ended) await this.#news();
     if (this.#failure) throw this.#failure;
+    const { prompt_logprobs } = this;
+    let made: Completion["prompt_logprobs"] = null;
     return {
       prompt_token_ids: Array.from(this.prompt_token_ids),
-      prompt_logprobs: this.prompt_logprobs,
+      /** Made when first asked for: there may be millions. */
+      get prompt_logprobs() {
+        made ??= prompt_logprobs && Array.from(prompt_logprobs);
+        return made;
+      },
       choices: this.#choices.map((choice) => choice.whole as Choice),
       usage: this.usage,
     };
   }
 
-  #positions(from: TokenLogprobs): PositionLogprobs[] {
-    return Array.from(from.ids, (id, i) => ({
-      ...this.#logprob(id, from.logprobs[i]!),
+  #position(from: TokenLogprobs, i: number): PositionLogprobs {
+    return {
+      ...this.#logprob(from.ids[i]!, from.logprobs[i]!),
       top: Array.from({ length: from.topN }, (_, k) =>
         this.#logprob(from.topIds[i * from.topN + k]!, from.topLogprobs[i * from.topN + k]!),
       ),
-    }));
+    };
   }
 
   #logprob(id: number, logprob: number): TokenLogprob {
@@ -199,6 +259,12 @@ export class RunningGeneration implements Generation {
 
 function emptyChunk(index: number, logprobs: boolean): Chunk {
   return { index, text: "", token_ids: [], logprobs: logprobs ? [] : null, finish_reason: null, stop_reason: null };
+}
+
+/** A chunk's size in memory: a rough sum over its parts, so that two chunks together are as large as their join. */
+function chunkBytes({ text, token_ids, logprobs }: Chunk): number {
+  const entries = logprobs?.reduce((count, { top }) => count + 1 + top.length, 0) ?? 0;
+  return 2 * text.length + 8 * token_ids.length + LOGPROB_BYTES * entries;
 }
 
 /** Joins the piece `from` of the same choice to `to`, which comes right before it. */

@@ -1,9 +1,33 @@
 /** Every bound on what a caller may send or hold, with its unit and reason. libfastgen's own are in fastgen.h. */
 
-/** Bytes of one HTTP body. A 128k-token prompt sent as ids is under 1 MiB; this leaves room for large batches. */
-export const MAX_BODY_BYTES = 32 * 1024 * 1024;
+/**
+ * Bytes of one HTTP body (--max-body-bytes). A 128k-token prompt is under 1 MiB, as text or as ids. JSON.parse runs in one go,
+ * and nothing else is served meanwhile: 8 MiB of the slowest text (escapes) take about 40 ms.
+ */
+export const MAX_BODY_BYTES = 8 * 1024 * 1024;
 
-/** Requests waiting for a slot, each choice of `n` counted. Beyond it the server answers 429 before tokenising. */
+/** Bytes of all HTTP bodies that are being read, parsed and tokenised at once (--max-total-body-bytes). */
+export const MAX_TOTAL_BODY_BYTES = 256 * 1024 * 1024;
+
+/** Bytes of a body that is small: it does not count towards MAX_TOTAL_BODY_BYTES, so that large ones never crowd it out. */
+export const SMALL_BODY_BYTES = 64 * 1024;
+
+/** Nesting of arrays and objects in a JSON body. Whatever walks the values recursively is safe below it. */
+export const MAX_JSON_DEPTH = 64;
+
+/** Arrays and objects in a JSON body; parsing one costs 0.2 microseconds. MAX_MESSAGES of several parts each fit. */
+export const MAX_JSON_CONTAINERS = 65_536;
+
+/** Object keys in a JSON body; parsing a new one costs 0.5 microseconds. */
+export const MAX_JSON_KEYS = 65_536;
+
+/** Values in a JSON body, which are token ids where there are many. */
+export const MAX_JSON_VALUES = 1_200_000;
+
+/** Requests being read or answered at once. One that runs holds a connection, and so a file descriptor. */
+export const MAX_REQUESTS = 8192;
+
+/** Requests waiting for a slot, each choice of `n` counted (--max-queued-seqs). Beyond it: 429, before tokenising. */
 export const MAX_QUEUED_SEQUENCES = 4096;
 
 /** Prompts in one `completions` request. */
@@ -12,16 +36,19 @@ export const MAX_PROMPTS_PER_REQUEST = 2048;
 /** Choices for one prompt (`n`). OpenAI's bound. */
 export const MAX_CHOICES = 128;
 
-/** Stop strings for one request. OpenAI allows 4, vLLM any number; each is searched for in every piece of output. */
+/** Stop strings per request. OpenAI allows 4, vLLM any number; each is searched for in every piece of output. */
 export const MAX_STOP_STRINGS = 16;
 
-/** UTF-16 code units of one stop string: as much output as may be held back from a stream. */
+/** UTF-16 code units of one stop string: a stream may hold back as much output. */
 export const MAX_STOP_STRING_LENGTH = 256;
 
 /** Alternatives per token (`top_logprobs`): FG_MAX_LOGPROBS of fastgen.h. */
 export const MAX_LOGPROBS = 20;
 
-/** Extra stop ids of one request; with the model's own they stay below FG_MAX_STOP_IDS of fastgen.h. */
+/** Log probabilities of an echoed prompt in a stream, alternatives counted: they are one frame. Else there is no bound. */
+export const MAX_STREAMED_PROMPT_LOGPROBS = 65_536;
+
+/** Extra stop ids per request; with the model's own they stay below FG_MAX_STOP_IDS of fastgen.h. */
 export const MAX_STOP_TOKEN_IDS = 64;
 
 /** Entries of logit_bias: FG_MAX_LOGIT_BIAS of fastgen.h. */
@@ -30,17 +57,47 @@ export const MAX_LOGIT_BIAS = 1024;
 /** Messages in one chat request. */
 export const MAX_MESSAGES = 4096;
 
+/** Text parts in one message. */
+export const MAX_CONTENT_PARTS = 4096;
+
+/** Entries of `metadata`. OpenAI's bound. */
+export const MAX_METADATA_ENTRIES = 16;
+
+/** Values in chat_template_kwargs, nested ones counted: the template engine converts each for every request. */
+export const MAX_TEMPLATE_KWARGS = 4096;
+
+/** Ids in one `detokenize` request: turning them into text takes about 25 ms. */
+export const MAX_DETOKENIZE_IDS = 262_144;
+
 /** Bytes of a safetensors header; the format's own bound is 100 MB, real ones are under 1 MB. */
 export const MAX_SAFETENSORS_HEADER_BYTES = 100_000_000;
 
 /** Characters of a chat template. Real ones are under 20,000. */
 export const MAX_TEMPLATE_LENGTH = 1_000_000;
 
-/** Seconds that SIGTERM waits for running requests before they are cut off. */
+/**
+ * Bytes of output that may wait for a stream's reader before its sequences pause, estimated as they lie in memory. The
+ * kernel's socket buffers hold up to about 4 MB before that.
+ */
+export const MAX_UNREAD_BYTES = 1024 * 1024;
+
+/** Seconds for which nothing more can be sent to a stream's reader before its connection closes (--stream-write-timeout). */
+export const STREAM_WRITE_SECONDS = 60;
+
+/** Seconds that SIGTERM waits for running requests before they are cut off (--shutdown-timeout). */
 export const DRAIN_SECONDS = 30;
 
-/** Seconds that a request may take to arrive whole, and that a connection may be idle between requests. */
+/** Seconds that a connection may be idle, while a request arrives and between requests (--timeout-keep-alive). */
 export const IDLE_SECONDS = 60;
+
+/** Seconds in which a body must arrive whole: a client that sends in drops would hold memory and a connection. */
+export const BODY_SECONDS = 120;
+
+/** Bytes of log lines that wait for a slow reader of stderr; lines beyond it are dropped and counted. */
+export const MAX_LOG_BACKLOG_BYTES = 1024 * 1024;
+
+/** Characters of an error message in the access log. It may quote what the caller sent. */
+export const MAX_LOGGED_MESSAGE_LENGTH = 500;
 
 /** Characters of an x-request-id; a longer one is replaced. It is copied to the reply and to the log. */
 export const MAX_REQUEST_ID_LENGTH = 128;

@@ -3,6 +3,7 @@
  * The schema is the boundary: what passed it needs no second check, except against the model (vocabulary, context).
  */
 import { z } from "zod";
+import { boundedArray, boundedRecord } from "./bounded.ts";
 import * as limits from "./limits.ts";
 
 const finite = z.number();
@@ -25,21 +26,21 @@ export const samplingSchema = z.strictObject({
   presence_penalty: finite.min(-2).max(2).default(0),
   frequency_penalty: finite.min(-2).max(2).default(0),
   /** Token id → value added to its logit. */
-  logit_bias: z
-    .record(z.string().regex(/^\d+$/, "keys are token ids"), finite.min(-100).max(100))
-    .refine((bias) => Object.keys(bias).length <= limits.MAX_LOGIT_BIAS, `at most ${limits.MAX_LOGIT_BIAS} entries`)
-    .default({}),
+  logit_bias: boundedRecord(
+    z.string().regex(/^\d+$/, "keys are token ids"),
+    finite.min(-100).max(100),
+    limits.MAX_LOGIT_BIAS,
+  ).default({}),
   /** The draw depends on (seed, position) alone; null = a fresh random seed. Choice i uses seed + i. */
   seed: z.int().nullable().default(null),
   /** Text that ends the output and is left out of it. */
   stop: z
-    .union([z.string(), z.array(z.string())])
-    .nullable()
+    .custom<string | string[] | null>()
     .default(null)
     .transform((stop) => (stop === null ? [] : typeof stop === "string" ? [stop] : stop))
-    .pipe(z.array(z.string().min(1).max(limits.MAX_STOP_STRING_LENGTH)).max(limits.MAX_STOP_STRINGS)),
+    .pipe(boundedArray(z.string().min(1).max(limits.MAX_STOP_STRING_LENGTH), limits.MAX_STOP_STRINGS)),
   /** Ids that end the output, beside the model's own. */
-  stop_token_ids: z.array(tokenId).max(limits.MAX_STOP_TOKEN_IDS).default([]),
+  stop_token_ids: boundedArray(tokenId, limits.MAX_STOP_TOKEN_IDS).default([]),
   /** Generate on past the model's stop ids. */
   ignore_eos: z.boolean().default(false),
   /** Keep the stop string in the output. */

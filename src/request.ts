@@ -11,13 +11,13 @@ import { schemaError } from "./schema-error.ts";
 
 export interface ModelLimits {
   vocabSize: number;
-  /** Most tokens in one sequence, prompt and output together. */
+  /** The largest number of tokens in one sequence, prompt and output together. */
   maxContext: number;
   /** The model's own stop ids; ignore_eos sets them aside. */
   stopIds: readonly number[];
 }
 
-/** Validates `params` over `defaults` (an explicit value wins, also a falsy one). Throws FastgenError naming the field. */
+/** Validates `params` over `defaults`; any explicit value wins, even a falsy one. Throws FastgenError naming the field. */
 export function resolveParams(params: SamplingParams | undefined, defaults: SamplingParams): ResolvedParams {
   const given = Object.entries(params ?? {}).filter(([, value]) => value !== undefined);
   const result = samplingSchema.safeParse({ ...defaults, ...Object.fromEntries(given) });
@@ -50,10 +50,10 @@ function positiveFloat32(value: number): number {
   return Math.max(float32(value), LEAST_FLOAT32);
 }
 
-/** A tokenizer's normaliser may shorten a text; canonical composition (NFC), by a factor of three at most. */
+/** A tokenizer's normaliser may shorten a text: canonical composition (NFC) by a factor of at most three. */
 const NORMALISER_SHRINKS = 3;
 
-/** Refuses a text that cannot fit the context whatever its tokens are, before time is spent on tokenising it. */
+/** Refuses a text that cannot fit the context whatever its tokens are, before any time is spent on tokenising it. */
 export function checkTextLength(text: string, longestToken: number, limits: ModelLimits, param: string): void {
   const most = limits.maxContext * longestToken * NORMALISER_SHRINKS;
   // A UTF-16 unit is at least one byte of UTF-8.
@@ -73,7 +73,7 @@ export function checkPrompt(ids: readonly number[] | Int32Array, limits: ModelLi
   return ids instanceof Int32Array ? ids : Int32Array.from(ids);
 }
 
-/** How many tokens may be generated after a prompt of `promptLength`. Throws where the request cannot fit. */
+/** How many tokens may be generated after a prompt of `promptLength`. Throws if the request cannot fit. */
 function outputRoom(
   params: ResolvedParams,
   promptLength: number,
@@ -105,8 +105,8 @@ function outputRoom(
 }
 
 /**
- * One EngineRequest for each choice, their ids still 0. `params` came from resolveParams, `prompt` from checkPrompt. A
- * max_tokens that is only a default is cut to what the context has room for; any other is refused.
+ * One EngineRequest per choice, with id 0. `params` must come from resolveParams and `prompt` from checkPrompt. A max_tokens
+ * that exceeds the context is cut to what fits if it is only a default, and refused otherwise.
  */
 export function engineRequests(
   params: ResolvedParams,
@@ -147,7 +147,7 @@ export function engineRequests(
     minTokens: params.min_tokens,
     stopIds,
     logprobs: params.logprobs ?? -1,
-    // Every choice has the same prompt: one of them reports it.
+    // Every choice has the same prompt: only the first reports it.
     promptLogprobs: choice === 0 ? (params.prompt_logprobs ?? -1) : -1,
   }));
 }

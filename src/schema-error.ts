@@ -12,7 +12,7 @@ function fieldName(path: readonly PropertyKey[]): string {
 /** FastgenError "invalid_request" for the first issue of `error`. */
 export function schemaError(error: z.ZodError): FastgenError {
   const issue = error.issues[0];
-  if (!issue) return new FastgenError("invalid_request", "the body does not fit the schema");
+  if (!issue) return new FastgenError("invalid_request", "the request does not fit the schema");
   if (issue.code === "unrecognized_keys") {
     const param = fieldName([...issue.path, issue.keys[0] ?? ""]);
     return new FastgenError("invalid_request", `${param}: unknown or unsupported field; leave it out`, { param });

@@ -77,6 +77,11 @@ export interface GenerateOptions {
   add_special_tokens?: boolean;
   /** max_tokens if neither the params nor default_params have one. */
   default_max_tokens?: number;
+  /**
+   * The output is only iterated: no whole is kept for completion(), and the sequences pause, leaving their slots to others,
+   * while about 1 MiB of output waits to be read.
+   */
+  stream?: boolean;
 }
 
 export interface TokenLogprob {
@@ -130,7 +135,9 @@ export interface Generation extends AsyncIterable<Chunk> {
   readonly prompt_token_ids: Int32Array;
   /** Final once the iteration has ended. */
   readonly usage: Usage;
-  readonly prompt_logprobs: (PositionLogprobs | null)[] | null;
+  /** One entry per prompt token, null for the first; made anew by each iteration. null until there, or if not asked for. */
+  readonly prompt_logprobs: Iterable<PositionLogprobs | null> | null;
+  /** Rejects with FastgenError "invalid_request" where the generation was started with `stream: true`. */
   completion(): Promise<Completion>;
   abort(): void;
 }
@@ -181,6 +188,8 @@ export interface Stats {
   waiting: number;
   /** Sequences whose pages are on the host now. */
   swapped: number;
+  /** Sequences that pause now because their output is not read. */
+  paused: number;
   /** Of `pages`, those that running sequences refer to now. Cached pages that none refers to count as free. */
   pages_used: number;
   pages: number;

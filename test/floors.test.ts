@@ -7,6 +7,7 @@ const root = path.dirname(import.meta.dir);
 /** Files straight below src/ that every room may use. The other files there are the library's own top floor. */
 const COMMON = [
   "assets",
+  "bounded",
   "engine-config",
   "errors",
   "limits",

@@ -7,12 +7,12 @@ const root = path.dirname(import.meta.dir);
 const executable = path.join(root, "fgserve");
 export const model = process.env.FASTGEN_TEST_MODEL ?? path.join(root, ".cache/models/SmolLM2-135M-Instruct");
 
-/** Why these tests cannot run, or null; for the names of skipped tests. */
-export const missing = !existsSync(executable)
-  ? "needs ./fgserve: npm run build"
-  : !existsSync(path.join(model, "config.json"))
-    ? "needs the model of FASTGEN_TEST_MODEL"
-    : null;
+/** What keeps the tests of the executable from running, or null; for a skipped test's name. */
+export const missingExecutable = existsSync(executable) ? null : "needs ./fgserve: npm run build";
+
+/** What keeps the tests with the model from running, or null. */
+export const missing =
+  missingExecutable ?? (existsSync(path.join(model, "config.json")) ? null : "needs the model of FASTGEN_TEST_MODEL");
 
 export interface RunningServer {
   /** http://127.0.0.1:PORT */
@@ -27,28 +27,38 @@ export interface RunningServer {
   stop: () => Promise<void>;
 }
 
-/** Runs `fgserve args` without access to this checkout or the caller's environment, except for the model. */
-export function spawnServer(args: string[]) {
+/**
+ * Runs `fgserve args`; of this checkout and of the caller's environment it sees only the model. Its stderr is kept, or goes to
+ * the file descriptor `stderr`.
+ */
+export function spawnServer(args: string[], stderr: "pipe" | number = "pipe") {
   const folder = mkdtempSync(path.join(tmpdir(), "fgserve-"));
   const child = Bun.spawn([executable, ...args], {
     cwd: folder,
     env: { PATH: "/usr/bin:/bin", HOME: folder, TMPDIR: process.env.TMPDIR },
     stdin: "ignore",
     stdout: "pipe",
-    stderr: "pipe",
+    stderr,
   });
   void child.exited.then(() => rmSync(folder, { recursive: true, force: true }));
   const output = { stdout: "", stderr: "" };
   const read = async (name: keyof typeof output) => {
-    for await (const text of child[name].pipeThrough(new TextDecoderStream())) output[name] += text;
+    const stream = child[name];
+    if (!(stream instanceof ReadableStream)) return;
+    for await (const text of stream.pipeThrough(new TextDecoderStream())) output[name] += text;
   };
   const ended = Promise.all([read("stdout"), read("stderr"), child.exited]);
   return { child, output, exited: ended.then(([, , code]) => code) };
 }
 
-/** Starts a server on a port of its own and waits until it is ready. */
-export async function startServer(args: string[] = []): Promise<RunningServer> {
-  const { child, output, exited } = spawnServer([model, "--port", "0", "--device", "cpu", ...args]);
+/** Starts a server of `served` (null = the built-in model) on a port of its own and waits until it is ready. */
+export async function startServer(
+  args: string[] = [],
+  served: string | null = model,
+  stderr: "pipe" | number = "pipe",
+): Promise<RunningServer> {
+  const positional = served === null ? [] : [served];
+  const { child, output, exited } = spawnServer([...positional, "--port", "0", "--device", "cpu", ...args], stderr);
   let running = true;
   void exited.then(() => {
     running = false;

@@ -148,8 +148,25 @@ export class EngineFront {
 
   /** Ends sequences within a step. Each gets one last event, "abort". Ids of sequences that have ended are ignored. */
   abort(ids: number[]): void {
+    this.tellOf("abort", ids);
+  }
+
+  /**
+   * Holds sequences back: within a step they leave their slots to others. Their pages stay cached for as long as there is
+   * room, so resume() goes on where they stopped. Ids that have ended are ignored.
+   */
+  pause(ids: number[]): void {
+    this.tellOf("pause", ids);
+  }
+
+  /** Lets paused sequences go on, at their old place in the queue. Ids that have ended, or do not pause, are ignored. */
+  resume(ids: number[]): void {
+    this.tellOf("resume", ids);
+  }
+
+  private tellOf(type: "abort" | "pause" | "resume", ids: number[]): void {
     const alive = ids.filter((id) => this.sequences.has(id));
-    if (alive.length > 0 && this.alive) this.send({ type: "abort", ids: alive });
+    if (alive.length > 0 && this.alive) this.send({ type, ids: alive });
   }
 
   /** Records every op from the next step on. @throws FastgenError "invalid_request" when a trace is running. */
@@ -261,7 +278,7 @@ export class EngineFront {
     this.ended = error;
     const sequences = [...this.sequences];
     this.sequences.clear();
-    this.stats = { ...this.stats, running: 0, waiting: 0, swapped: 0, pagesUsed: 0 };
+    this.stats = { ...this.stats, running: 0, waiting: 0, swapped: 0, paused: 0, pagesUsed: 0 };
     for (const [id, alive] of sequences) {
       this.notify(id, alive, {
         token: -1,

@@ -39,6 +39,8 @@ export interface TokenLogprobs {
 export type ToWorker =
   | { type: "add"; requests: EngineRequest[] }
   | { type: "abort"; ids: number[] }
+  | { type: "pause"; ids: number[] }
+  | { type: "resume"; ids: number[] }
   | { type: "trace_start" }
   | { type: "trace_stop"; path: string }
   | { type: "close" };
@@ -48,6 +50,8 @@ export interface EngineStats {
   waiting: number;
   /** Sequences whose pages are on the host. */
   swapped: number;
+  /** Sequences that pause because nobody reads their output. */
+  paused: number;
   /** Of `pages`, those that running sequences refer to. Cached pages that no sequence refers to count as free. */
   pagesUsed: number;
   pages: number;
@@ -65,6 +69,7 @@ export const NO_STATS: EngineStats = {
   running: 0,
   waiting: 0,
   swapped: 0,
+  paused: 0,
   pagesUsed: 0,
   pages: 0,
   preemptions: 0,

@@ -3,6 +3,7 @@ import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { GREEDY } from "../engine-config.ts";
 import { FastgenError } from "../errors.ts";
+import { FG } from "../ffi/layout.ts";
 import { expectedOutput } from "./fake-library.ts";
 import { PAGE_TOKENS } from "./page-cache.ts";
 import type { EngineRequest } from "./protocol.ts";
@@ -30,6 +31,9 @@ const arrivals = fc.record({
   choices: fc.constantFrom(1, 1, 1, 3),
   /** Steps after its arrival at which it is cancelled; 0 = never. */
   abortAfter: fc.oneof(fc.constant(0), fc.constant(0), fc.integer({ min: 1, max: 40 })),
+  /** Steps after its arrival at which it pauses, 0 = never, and for how many. */
+  pauseAfter: fc.oneof(fc.constant(0), fc.constant(0), fc.integer({ min: 1, max: 40 })),
+  pausedFor: fc.nat(20),
 });
 
 type Arrival = typeof arrivals extends fc.Arbitrary<infer T> ? T : never;
@@ -74,6 +78,13 @@ function play(arrivals: Arrival[], rig: Rig): void {
     at(arrival.at, () => rig.add(...made));
     if (arrival.abortAfter > 0) {
       for (const { id } of made) at(arrival.at + arrival.abortAfter, () => rig.scheduler.abort(id));
+    }
+    if (arrival.pauseAfter > 0) {
+      const from = arrival.at + arrival.pauseAfter;
+      for (const { id } of made) {
+        at(from, () => rig.scheduler.pause(id));
+        at(from + arrival.pausedFor, () => rig.scheduler.resume(id));
+      }
     }
   }
   const last = Math.max(0, ...events.keys());
@@ -124,6 +135,44 @@ test("every sequence generates what it would alone, whatever runs beside it", ()
 }, 60_000);
 
 // One thing at a time
+
+test("a paused sequence gives its slot and pages to others, and goes on from its cached pages", () => {
+  const rig = new Rig({ ...config, maxSeqs: 1, pages: 12 });
+  const slow = request(prompt(150), 100);
+  const other = request(prompt(70, 1), 20);
+  rig.add(slow, other);
+  for (let i = 0; i < 10; i++) rig.step();
+  rig.scheduler.pause(slow.id);
+  rig.scheduler.pause(slow.id);
+  rig.scheduler.resume(other.id);
+  const had = rig.received.get(slow.id)!.tokens.length;
+  for (let i = 0; i < 60; i++) rig.step();
+  expect(rig.received.get(other.id)!.finish).toBe("length");
+  // What was already being computed is kept; then nothing comes.
+  expect(rig.received.get(slow.id)!.tokens.length).toBeLessThanOrEqual(had + FG.STEPS_IN_FLIGHT);
+  expect(rig.scheduler.stats()).toMatchObject({ running: 0, waiting: 0, paused: 1 });
+  expect([rig.scheduler.aliveCount, rig.scheduler.activeCount]).toEqual([1, 0]);
+  const before = rig.library.computedTokens;
+  rig.scheduler.resume(slow.id);
+  rig.finish();
+  rig.checkEnd();
+  // At most the page that was not full is computed again.
+  expect(rig.library.computedTokens - before).toBeLessThan(100 - had + PAGE_TOKENS);
+});
+
+test("a paused sequence can be ended", () => {
+  const rig = new Rig(config);
+  const [one, two] = [request(prompt(20), 50), request(prompt(20), 50)];
+  rig.add(one, two);
+  rig.step();
+  for (const { id } of [one, two]) rig.scheduler.pause(id);
+  rig.scheduler.abort(one.id);
+  rig.scheduler.resume(one.id);
+  rig.scheduler.resume(two.id);
+  rig.finish();
+  rig.checkEnd();
+  expect([one, two].map(({ id }) => rig.received.get(id)!.finish)).toEqual(["abort", "length"]);
+});
 
 test("ends known beforehand cost no extra step; an end found late drops the token after it", () => {
   const rig = new Rig(config);

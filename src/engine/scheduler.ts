@@ -70,6 +70,7 @@ export class Scheduler {
   private blockedSteps = 0;
   private arrivals = 0;
   private swapped = 0;
+  private paused = 0;
   private preemptions = 0;
   private prefixQueriedTokens = 0;
   private prefixHitTokens = 0;
@@ -106,6 +107,11 @@ export class Scheduler {
     return this.alive.size;
   }
 
+  /** Of these, the ones that are not paused. */
+  get activeCount(): number {
+    return this.alive.size - this.paused;
+  }
+
   /** Host pages [0, count) can be used from now on. Never fewer than before. */
   setHostPages(count: number): void {
     this.cache.setHostPages(count);
@@ -132,6 +138,25 @@ export class Scheduler {
   abort(id: number): void {
     const seq = this.alive.get(id);
     if (seq) this.end(seq, -1, "abort");
+  }
+
+  /** Takes a sequence off its slot until resume(). A sample still in flight is kept when it arrives. */
+  pause(id: number): void {
+    const seq = this.alive.get(id);
+    if (!seq || seq.state === "paused") return;
+    if (seq.state === "running") this.leave(seq);
+    else this.dequeue(seq);
+    seq.state = "paused";
+    seq.residence++;
+    this.paused++;
+  }
+
+  /** Puts a paused sequence back into the queue, at its place in the order of arrival. */
+  resume(id: number): void {
+    const seq = this.alive.get(id);
+    if (seq?.state !== "paused") return;
+    this.paused--;
+    this.enqueue(seq);
   }
 
   /** Plans the next step into `plan`. False when nothing can run now. Submit the plan, or call refuse(). */
@@ -349,12 +374,24 @@ export class Scheduler {
   /** Sends the youngest running sequence back to the queue. A sample still in flight is kept when it arrives. */
   private preempt(seq: Sequence): void {
     this.leave(seq);
-    seq.state = "waiting";
     seq.residence++;
-    this.queue.add(seq);
+    this.enqueue(seq);
     this.preemptions++;
-    this.setSwapped(seq, this.cache.hostPages > 0);
     this.estimate.ranOut();
+  }
+
+  /** Puts a sequence into the queue. The pages of one that has run may be on the host. */
+  private enqueue(seq: Sequence): void {
+    seq.state = "waiting";
+    this.queue.add(seq);
+    this.setSwapped(seq, seq.cachedTokens >= 0 && this.cache.hostPages > 0);
+    this.blockedSteps = 0;
+  }
+
+  private dequeue(seq: Sequence): void {
+    this.queue.remove(seq);
+    this.blockedSteps = 0;
+    this.setSwapped(seq, false);
   }
 
   private setSwapped(seq: Sequence, swapped: boolean): void {
@@ -494,13 +531,9 @@ export class Scheduler {
   }
 
   private remove(seq: Sequence): void {
-    if (seq.state === "running") {
-      this.leave(seq);
-    } else {
-      this.queue.remove(seq);
-      this.blockedSteps = 0;
-      this.setSwapped(seq, false);
-    }
+    if (seq.state === "running") this.leave(seq);
+    else if (seq.state === "paused") this.paused--;
+    else this.dequeue(seq);
     for (const node of seq.privateNodes) this.cache.forget(node);
     seq.state = "finished";
     this.alive.delete(seq.request.id);
@@ -521,6 +554,7 @@ export class Scheduler {
       running: this.running.length,
       waiting: this.queue.all.length - this.swapped,
       swapped: this.swapped,
+      paused: this.paused,
       pagesUsed: this.cache.referenced,
       pages: this.cache.pages,
       preemptions: this.preemptions,

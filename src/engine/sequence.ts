@@ -7,7 +7,7 @@ const FIRST_OUTPUTS = 128;
 
 export class Sequence {
   readonly promptLength: number;
-  state: "waiting" | "running" | "finished" = "waiting";
+  state: "waiting" | "running" | "paused" | "finished" = "waiting";
   /** Prompt, then the outputs known so far: [0, length). */
   tokens: Int32Array;
   length: number;

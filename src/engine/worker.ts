@@ -70,6 +70,12 @@ class EngineWorker {
       case "abort":
         for (const id of message.ids) scheduler.abort(id);
         break;
+      case "pause":
+        for (const id of message.ids) scheduler.pause(id);
+        break;
+      case "resume":
+        for (const id of message.ids) scheduler.resume(id);
+        break;
       case "trace_start":
         this.startTrace();
         break;
@@ -134,15 +140,15 @@ class EngineWorker {
       return true;
     }
     if (scheduler.hasOutcomes) this.post(scheduler.takeMessage());
-    return scheduler.aliveCount > 0;
+    return scheduler.activeCount > 0;
   }
 
   /** Plans a step and submits it. False when nothing can run now. */
   private submit(): boolean {
     const { engine, scheduler, plan } = this;
     if (!scheduler.plan(plan)) {
-      if (scheduler.stepsInFlight === 0 && scheduler.aliveCount > 0 && !scheduler.hasOutcomes) {
-        throw new FastgenError("internal", `${scheduler.aliveCount} sequences wait and none can run`);
+      if (scheduler.stepsInFlight === 0 && scheduler.activeCount > 0 && !scheduler.hasOutcomes) {
+        throw new FastgenError("internal", `${scheduler.activeCount} sequences wait and none can run`);
       }
       return false;
     }

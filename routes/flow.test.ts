@@ -1,0 +1,216 @@
+/** Streams and bodies over real sockets: clients that do not read, do not finish, or go away. */
+import { afterEach, describe, expect, test } from "bun:test";
+import * as net from "node:net";
+import { SMALL_BODY_BYTES } from "../src/limits.ts";
+import { FakeFastgen, startServer, until } from "./testing.ts";
+
+const PATH = "/v1/completions";
+const cleanUp: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const undo of cleanUp.splice(0)) await undo();
+});
+
+function serve(fake: FakeFastgen, options: Parameters<typeof startServer>[1] = {}) {
+  const server = startServer(fake, options);
+  cleanUp.push(server.stop);
+  return server;
+}
+
+/** A connection that sends `text`, and reads only if asked to. */
+function connect(port: number, text: string, { reads = true } = {}) {
+  const state = { received: "", closed: false };
+  const socket = net.connect(port, "127.0.0.1", () => socket.write(text));
+  socket.on("error", () => {});
+  socket.on("close", () => {
+    state.closed = true;
+  });
+  if (reads) socket.on("data", (bytes) => (state.received += bytes.toString("latin1")));
+  else socket.pause();
+  cleanUp.push(() => socket.destroy());
+  return { state, socket };
+}
+
+function head(length: number, more = ""): string {
+  return `POST ${PATH} HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n${more}Content-Length: ${length}\r\n\r\n`;
+}
+
+function post(body: object): string {
+  const json = JSON.stringify(body);
+  return head(Buffer.byteLength(json)) + json;
+}
+
+const endless = { prompt: "a", max_tokens: 10_000_000, stream: true };
+/** An answer that overflows every buffer on its way, many tokens between two turns of the event loop. */
+function talkative() {
+  let tokens = 0;
+  return new FakeFastgen({
+    answer: "x".repeat(10_000_000),
+    max_model_len: 100_000_000,
+    pace: () => (++tokens % 64 === 0 ? new Promise<void>((resolve) => setImmediate(resolve)) : undefined),
+  });
+}
+
+describe("a stream that nobody reads", () => {
+  test("is pulled no further, is ended after its time, and holds up nobody else", async () => {
+    const fake = talkative();
+    const server = serve(fake, { streamWriteSeconds: 1, maxQueued: 2 });
+    const client = connect(server.port, post(endless), { reads: false });
+    let last = -1;
+    await until(() => {
+      const tokens = fake.calls[0]?.tokens ?? 0;
+      const stalled = tokens > 0 && tokens === last;
+      last = tokens;
+      return stalled;
+    }, 100);
+    // The sockets' buffers hold about 4 MB: this much is read ahead and no more.
+    expect(last).toBeLessThan(100_000);
+    expect((await server.post(PATH, { prompt: "b", max_tokens: 1 })).status).toBe(200);
+    await until(() => fake.calls[0]!.aborted);
+    await until(() => server.accessLog.some(({ error }) => error === "aborted"));
+    expect(server.accessLog.find(({ error }) => error === "aborted")).toMatchObject({
+      message: "the client read nothing for 1 seconds",
+    });
+    client.socket.resume();
+    await until(() => client.state.closed);
+    // Its place in the queue is free again.
+    expect((await server.post(PATH, { prompt: ["b", "c"], max_tokens: 1 })).status).toBe(200);
+  }, 30_000);
+
+  test("goes on when it is read", async () => {
+    const fake = talkative();
+    const server = serve(fake, { streamWriteSeconds: 30 });
+    const client = connect(server.port, post({ ...endless, max_tokens: 40_000 }), { reads: false });
+    let last = -1;
+    await until(() => {
+      const tokens = fake.calls[0]?.tokens ?? 0;
+      const stalled = tokens > 0 && tokens === last;
+      last = tokens;
+      return stalled;
+    }, 100);
+    expect(last).toBeLessThan(40_000);
+    client.socket.on("data", (bytes) => (client.state.received += bytes.toString("latin1")));
+    client.socket.resume();
+    await until(() => client.state.received.includes("[DONE]"));
+    expect(client.state.received.match(/"text":"x"/g)).toHaveLength(40_000);
+  }, 30_000);
+
+  test("a generation that takes its time is not ended for that", async () => {
+    const gate = Promise.withResolvers<void>();
+    const fake = new FakeFastgen({ answer: "ab", pace: () => gate.promise });
+    const server = serve(fake, { streamWriteSeconds: 1 });
+    const client = connect(server.port, post(endless));
+    await Bun.sleep(6000);
+    gate.resolve();
+    await until(() => client.state.received.includes("[DONE]"));
+    expect(client.state.closed).toBe(false);
+  }, 30_000);
+});
+
+describe("bodies", () => {
+  test("draining does not wait for one that has not arrived, and answers it", async () => {
+    const fake = new FakeFastgen();
+    const server = serve(fake);
+    const half = connect(server.port, `${head(1000)}{"prompt":`);
+    const chunked = connect(
+      server.port,
+      `POST ${PATH} HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{"pro\r\n`,
+    );
+    await until(() => server.service.open === 2);
+    expect(await server.service.drain(10)).toBe(true);
+    for (const { state } of [half, chunked]) {
+      await until(() => state.received.includes("shutting down"));
+      expect(state.received).toStartWith("HTTP/1.1 503");
+    }
+    expect(fake.calls).toHaveLength(0);
+  });
+
+  test("large ones are bounded together; small ones always pass; room comes back", async () => {
+    const server = serve(new FakeFastgen({ max_model_len: 10_000_000 }), {
+      maxBodyBytes: 300_000,
+      maxTotalBodyBytes: 400_000,
+    });
+    const prompt = "x".repeat(250_000);
+    const json = JSON.stringify({ prompt, max_tokens: 1 });
+    const first = connect(server.port, head(json.length) + json.slice(0, -10));
+    await until(() => server.service.open === 1);
+    const small = { prompt: "x".repeat(SMALL_BODY_BYTES - 100), max_tokens: 1 };
+    let refused: Response | null = null;
+    // The first one's bytes may still be on their way.
+    for (let i = 0; i < 50 && refused?.status !== 429; i++) refused = await server.post(PATH, json);
+    expect(refused!.status).toBe(429);
+    expect(await refused!.text()).toContain("--max-total-body-bytes");
+    expect((await server.post(PATH, small)).status).toBe(200);
+    first.socket.write(json.slice(-10));
+    await until(() => first.state.received.startsWith("HTTP/1.1 200"));
+    expect((await server.post(PATH, json)).status).toBe(200);
+    // One that goes away gives its room back too.
+    const gone = connect(server.port, head(json.length) + json.slice(0, -10));
+    await until(() => server.service.open === 1);
+    gone.socket.destroy();
+    await until(() => server.service.open === 0);
+    expect((await server.post(PATH, json)).status).toBe(200);
+  });
+
+  test("compressed ones are refused", async () => {
+    const server = serve(new FakeFastgen());
+    const body = Bun.gzipSync(Buffer.from(JSON.stringify({ prompt: "a" })));
+    const reply = await server.post(PATH, body, { "content-encoding": "gzip" });
+    expect(reply.status).toBe(415);
+    expect(await reply.text()).toContain("Content-Encoding 'gzip'");
+    expect((await server.post(PATH, { prompt: "a" }, { "content-encoding": "identity" })).status).toBe(200);
+  });
+
+  test("a client still sending a body that is refused gets to read why", async () => {
+    const server = serve(new FakeFastgen());
+    const bytes = `{"prompt":"a","user":${"[".repeat(1_000_000)}`;
+    const client = connect(server.port, head(bytes.length) + bytes);
+    await until(() => client.state.received.includes("levels of nesting"));
+    expect(client.state.received).toStartWith("HTTP/1.1 400");
+  });
+});
+
+describe("requests", () => {
+  const bounded = { maxRequests: 1 };
+
+  test("open at once are bounded; probes are not", async () => {
+    const gate = Promise.withResolvers<void>();
+    const server = serve(new FakeFastgen({ pace: () => gate.promise }), bounded);
+    const running = server.post(PATH, { prompt: "a", max_tokens: 1 });
+    await until(() => server.service.open === 1);
+    const refused = await server.post(PATH, { prompt: "a", max_tokens: 1 });
+    expect(refused.status).toBe(429);
+    expect(await refused.text()).toContain("1 requests are open");
+    expect((await fetch(`${server.url}/health`)).status).toBe(200);
+    gate.resolve();
+    expect((await running).status).toBe(200);
+    expect((await server.post(PATH, { prompt: "a", max_tokens: 1 })).status).toBe(200);
+  });
+
+  const get = (lines: string) => `GET /health HTTP/1.${lines}\r\n\r\n`;
+  test.each([
+    ["HTTP/1.0 without Host", get("0"), 200],
+    ["HTTP/1.0 with Host", get("0\r\nHost: a"), 200],
+    ["HTTP/1.1 without Host", get("1"), 400],
+    ["two Host headers", get("1\r\nHost: a\r\nHost: b"), 400],
+    ["two equal Host headers", get("1\r\nHost: a\r\nHost: a"), 400],
+    ["a Host with a path", get("1\r\nHost: a/b"), 400],
+    ["a Host with a port", get("1\r\nHost: [::1]:80"), 200],
+    ["an empty Host", get("1\r\nHost:"), 200],
+    ["a POST of HTTP/1.0", post({ prompt: "a", max_tokens: 1 }).replace("1.1\r\nHost: test", "1.0"), 200],
+  ])("%s: %p is a %d", async (_, text, status) => {
+    const server = serve(new FakeFastgen());
+    const client = connect(server.port, text);
+    await until(() => client.state.received.includes("\r\n\r\n"));
+    expect(client.state.received).toStartWith(`HTTP/1.1 ${status}`);
+  });
+
+  test("HEAD has GET's length", async () => {
+    const server = serve(new FakeFastgen());
+    for (const path of ["/health", "/version", "/v1/models", "/nothing"]) {
+      const length = (await (await fetch(server.url + path)).arrayBuffer()).byteLength;
+      const client = connect(server.port, `HEAD ${path} HTTP/1.1\r\nHost: a\r\n\r\n`);
+      await until(() => client.state.received.endsWith("\r\n\r\n"));
+      expect(/content-length: (\d+)/i.exec(client.state.received)?.[1]).toBe(String(length));
+    }
+  });
+});
