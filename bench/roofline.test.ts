@@ -56,7 +56,16 @@ test("a cache that holds few sequences makes more steps", () => {
 test("ceilings are the newest of their GPU", () => {
   const line = (op: string, value: number, shape = {}, unit = "GB/s") =>
     measurement({ op, shape, us: 1, value, unit, ceiling: null, share: null });
-  const facts = { commit: "", driver: null, model: "ops", dtype: "bfloat16", load: {}, command: "", floor: null };
+  const facts = {
+    commit: "",
+    driver: null,
+    model: "ops",
+    dtype: "bfloat16",
+    load: {},
+    gpus: 1,
+    command: "",
+    floor: null,
+  };
   const lines = [
     line("ceiling layer products", 631, { tokens: 512 }),
     line("ceiling layer products", 678, { tokens: 2048 }),

@@ -15,9 +15,10 @@
 import { Command } from "commander";
 import { parseConfig } from "../src/model/config.ts";
 import type { ModelShape } from "../src/model/shape.ts";
+import { describeLoad } from "./format.ts";
 import { type LoadOptions, planLoad } from "./load.ts";
 import { type Result, readResultsFile } from "./record.ts";
-import { describeLoad } from "./report.ts";
+
 import { SHAPES } from "./shapes.ts";
 
 /** Of one GPU, in FLOP/s, bytes/s and bytes. */
@@ -125,7 +126,8 @@ if (import.meta.main) {
   const newest = new Map<string, Result>();
   for (const result of readResultsFile("serve")) {
     const key = `${result.model}, ${describeLoad(result.load)}`;
-    if (result.gpu === name && result.model in SHAPES) newest.set(`${key}: ${result.metric}`, result);
+    if (result.gpu === name && result.gpus === 1 && result.model in SHAPES)
+      newest.set(`${key}: ${result.metric}`, result);
   }
   for (const [key, { model, load, metric, value, unit }] of newest) {
     const { shape } = parseConfig(JSON.stringify(SHAPES[model]));
