@@ -1,6 +1,6 @@
 #!/bin/sh
-# Builds llama.cpp for the CPU of this machine, from the source package of llama-cpp-python, into a virtual environment of
-# its own under .cache. Prints that environment's Python. Done once: what is there is kept.
+# Builds llama.cpp for this machine's CPU, from the source package of llama-cpp-python, in a virtual environment under
+# .cache. Prints that environment's Python. Does nothing more if the environment is there already.
 #   usage: bench/build-llama-cpp.sh
 set -eu
 cd "$(dirname "$0")/.."
@@ -11,7 +11,7 @@ packages="
 scikit-build-core==1.1.2 packaging==26.4 pathspec==1.1.1 cmake==4.4.5 ninja==1.13.2
 numpy==2.4.6 typing-extensions==4.16.0 diskcache==5.6.3 jinja2==3.1.6 markupsafe==3.0.4
 "
-# For this CPU, with llamafile's bf16 matrix products; without image models, programs and tests, which the bench never runs.
+# For the instructions of this CPU, with llamafile's bf16 matrix products, without image models (never run here).
 flags="-DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=ON -DGGML_LLAMAFILE=ON -DGGML_OPENMP=ON -DLLAVA_BUILD=OFF"
 
 home=.cache/llama-cpp-python-$version

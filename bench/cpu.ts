@@ -201,7 +201,7 @@ async function measure(model: Model, flags: Flags): Promise<Rounds> {
   const { batch, input, output, threads } = flags;
   const context = Math.ceil((input + output) / 64) * 64;
   const ours = TimedLibrary.open(model, { sequences: batch, context, threads, dtype: DTYPE, stepTokens: 512 });
-  const theirs = flags.llamaCpp ? await LlamaCpp.start(model, threads, batch, context) : null;
+  const theirs = flags.llamaCpp ? await LlamaCpp.start(model, threads, context) : null;
   try {
     return await new Comparison(model, flags, ours, theirs).run();
   } finally {

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Everything that needs a GPU, in one go: tests of single ops, the numerics tests, loads through fgserve with random weights.
-# Logs and results go to the folder OUT. Build the libraries and test programs first: make -C libfastgen all cuda cuda-tests
+# Everything that needs a GPU, in one go: tests of single ops, the numerics tests, loads through fgserve with random
+# weights. Logs and results go to the folder OUT. Build first: make -C libfastgen all cuda cuda-tests
 #   usage: bench/gpu.sh OUT STEP...      steps: ops ops-bench numerics startup MODEL[@GPUS]:LOAD[:TEMPERATURE]
 #   models: mistral-7b qwen2.5-14b ... (bench/shapes.ts)
 #   loads: reference long mixed short prompts-4k prompts-24k stream one first poisson poisson-24 (bench/named-loads.ts)

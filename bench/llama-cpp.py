@@ -1,8 +1,9 @@
 """
 llama.cpp for bench/cpu.ts: a process that reads one JSON request per line and answers each with one line. It keeps the
-model and a context for each setting, and sleeps between requests. bench/build-llama-cpp.sh makes the Python to run it with.
+model, and a context for each setting and number of sequences, and sleeps between requests. bench/build-llama-cpp.sh
+makes the Python to run it with.
 
-    python llama-cpp.py MODEL.gguf THREADS SEQUENCES CONTEXT
+    python llama-cpp.py MODEL.gguf THREADS CONTEXT      (most tokens of a sequence)
 
 Its first line describes the build: {"version", "flags", "system"}. Each request
 {"prompts": [[ids]], "count": n, "setting": {"batch", "ubatch", "flash"}} evaluates all prompts together, then continues
@@ -15,24 +16,18 @@ import time
 
 import llama_cpp as lib
 import numpy as np
+from llama_cpp._logger import set_verbose
 
-MODEL, THREADS, SEQUENCES, CONTEXT = sys.argv[1], *map(int, sys.argv[2:])
-
-
-@lib.llama_log_callback
-def log(level, text, _):
-    """Passes warnings and errors on; the rest is the model's whole description."""
-    if level in (lib.GGML_LOG_LEVEL_WARN, lib.GGML_LOG_LEVEL_ERROR):
-        print(text.decode(), end="", file=sys.stderr)
+MODEL, THREADS, CONTEXT = sys.argv[1], *map(int, sys.argv[2:])
 
 
 class Runner:
-    """A context with one setting, and the batch that feeds it."""
+    """A context for a number of sequences, and the batch that feeds it."""
 
-    def __init__(self, model, setting):
+    def __init__(self, model, setting, sequences):
         params = lib.llama_context_default_params()
-        params.n_ctx = SEQUENCES * CONTEXT
-        params.n_seq_max = SEQUENCES
+        params.n_ctx = sequences * CONTEXT
+        params.n_seq_max = sequences
         params.n_batch = setting["batch"]
         params.n_ubatch = setting["ubatch"]
         params.flash_attn_type = int(setting["flash"])
@@ -85,7 +80,7 @@ def answer(value):
 
 
 def main():
-    lib.llama_log_set(log, None)
+    set_verbose(False)  # errors only
     lib.llama_backend_init()
     params = lib.llama_model_default_params()
     params.n_gpu_layers = 0
@@ -98,11 +93,11 @@ def main():
     runners = {}
     for line in sys.stdin:
         request = json.loads(line)
-        setting = request["setting"]
-        key = json.dumps(setting)
+        setting, prompts = request["setting"], request["prompts"]
+        key = json.dumps([setting, len(prompts)])
         if key not in runners:
-            runners[key] = Runner(model, setting)
-        answer(runners[key].run(request["prompts"], request["count"]))
+            runners[key] = Runner(model, setting, len(prompts))
+        answer(runners[key].run(prompts, request["count"]))
 
 
 main()

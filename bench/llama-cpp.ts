@@ -38,12 +38,14 @@ export class LlamaCpp {
   ) {}
 
   /** Builds llama.cpp unless that was done before, writes `model` as GGUF, and loads it. */
-  static async start(model: Model, threads: number, sequences: number, context: number): Promise<LlamaCpp> {
+  static async start(model: Model, threads: number, context: number): Promise<LlamaCpp> {
     const python = checked(join(import.meta.dir, "build-llama-cpp.sh"), [], "inherit").trim();
     mkdirSync(BUILD, { recursive: true });
     const path = join(BUILD, `${basename(resolve(model.directory ?? model.name))}.gguf`);
     writeGguf(model, path);
-    const args = [join(import.meta.dir, "llama-cpp.py"), path, `${threads}`, `${sequences}`, `${context}`];
+    // llama.cpp keeps its contexts in multiples of 256 tokens.
+    const tokens = Math.ceil(context / 256) * 256;
+    const args = [join(import.meta.dir, "llama-cpp.py"), path, `${threads}`, `${tokens}`];
     const child = spawn(python, args, { stdio: "pipe" });
     child.stderr.pipe(process.stderr);
     const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();

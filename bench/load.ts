@@ -19,7 +19,7 @@ export interface LoadOptions {
   spread: number;
   /** Requests per second, Poisson arrivals; null = all at once. */
   rate: number | null;
-  /** Most requests out at a time; null = no bound. */
+  /** Most requests in flight at a time; null = no bound. */
   concurrency: number | null;
   stream: boolean;
   /** chat sends one word of text per id: its prompt lengths are approximate. */
@@ -36,7 +36,7 @@ export interface LoadOptions {
 export interface PlannedRequest {
   promptIds: number[];
   maxTokens: number;
-  /** Seconds after the start. */
+  /** Seconds after the start of the load. */
   arrival: number;
 }
 

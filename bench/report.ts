@@ -1,7 +1,7 @@
 #!/usr/bin/env bun
 /**
  * Tables of measurements, from results/*.jsonl: the newest value of each metric of each load. --write puts them between
- * the markers of README.md and BENCHMARKS.md, --check fails when a page says something else; without either, prints them.
+ * the markers of README.md and BENCHMARKS.md, --check fails when a page says something else. Prints them otherwise.
  */
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";

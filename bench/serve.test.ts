@@ -1,4 +1,4 @@
-/** The load generator against a stand-in server: it must send what was planned and report what it saw. */
+/** The load generator with a stand-in server: it must send what was planned and report what it saw. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -10,7 +10,7 @@ import { NAMED_LOADS } from "./named-loads.ts";
 import { machineFacts, readResultsFile, record } from "./record.ts";
 import { loadFloor, readCeilings } from "./roofline.ts";
 
-const positive = number((n) => n > 0 && Number.isFinite(n), "A number above 0");
+const positive = number((n) => n > 0 && Number.isFinite(n), "a number above 0");
 
 const program = new Command("bun bench/serve.ts")
   .description("Sends random prompts to an OpenAI server and reports throughput and latency.")
@@ -24,20 +24,20 @@ const program = new Command("bun bench/serve.ts")
   .option("--prompts <n>", "requests", count, 512)
   .option("--input <tokens>", "mean length of a prompt", count, 1024)
   .option("--output <tokens>", "mean length of an answer", count, 128)
-  .option("--spread <share>", "lengths vary by this share around their mean", share, 0)
+  .option("--spread <share>", "lengths vary by up to this share around their mean", share, 0)
   .option("--rate <r>", "requests per second, as a Poisson process; default: all at once", positive)
-  .option("--concurrency <n>", "most requests out at a time", count)
+  .option("--concurrency <n>", "most requests in flight at a time", count)
   .option("--stream", "stream the answers, and report TTFT, TPOT and ITL", false)
-  .option("--token-ids", "ask for return_token_ids, so that tokens without text are timed too", false)
+  .option("--token-ids", "ask for return_token_ids, so that tokens that yield no text are timed too", false)
   .addOption(new Option("--endpoint <name>").choices(["completions", "chat"]).default("completions"))
   .option(
     "--temperature <t>",
     "",
-    number((n) => n >= 0, "A number from 0 on"),
+    number((n) => n >= 0, "a number of 0 or more"),
     0,
   )
-  .option("--seed <n>", "of the prompts, lengths and arrivals", number(Number.isInteger, "A whole number"), 0)
-  .option("--vocab <n>", "prompt ids are drawn below this", count, 32000)
+  .option("--seed <n>", "of the prompts, lengths and arrivals", number(Number.isInteger, "a whole number"), 0)
+  .option("--vocab <n>", "prompt ids are drawn from 1 to below this", count, 32000)
   .option("--api-key <key>")
   .option("--gpus <n>", "how many the server uses, for the record", count, 1)
   .option("--dtype <name>", "what the server computes in, for the record", "auto")
