@@ -16,7 +16,7 @@ export interface Setting {
 }
 
 /** The settings worth trying; which is the fastest depends on the phase and the number of sequences. */
-export const SETTINGS: readonly Setting[] = [512, 2048].flatMap((ubatch) =>
+export const SETTINGS: readonly Setting[] = [256, 512, 2048].flatMap((ubatch) =>
   [false, true].map((flash) => ({ batch: ubatch, ubatch, flash })),
 );
 
