@@ -131,7 +131,7 @@ class Comparison {
   }
 
   async run(): Promise<Rounds> {
-    // Uncounted first runs: pages are touched, clocks settle, and llama.cpp's fastest settings are found.
+    // First runs, which touch pages and let clocks settle, and find llama.cpp's fastest settings: they give no figures.
     for (const n of this.batches) {
       this.ours.run(this.prompts.slice(0, n), this.flags.output);
       await this.chooseSettings(n);
@@ -169,7 +169,7 @@ class Comparison {
     const prompts = this.prompts.slice(0, n);
     const best = new Map<Key, number>();
     for (const setting of [...SETTINGS, ...SETTINGS]) {
-      const timing = await theirs.run(prompts, this.flags.output, setting);
+      const timing = await this.timed(() => theirs.run(prompts, this.flags.output, setting));
       for (const phase of PHASES) {
         const [key, speed] = [keyOf(phase, n), this.speed(phase, n, timing)];
         console.log(`llama.cpp, ${key}: ${speed.toFixed(0)} tokens/s with ${describeSetting(setting)}`);
