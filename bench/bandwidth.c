@@ -1,7 +1,8 @@
 /*
  * Measures how fast this machine reads memory: bandwidth GIB THREADS REPEATS. Each thread reads its own part of a
- * buffer much larger than the caches, as one run of addresses and as eight at once (which of them suits the prefetchers
- * differs from CPU to CPU), on huge pages where they can be had. Prints the best repeat's bytes per second.
+ * buffer that is much larger than the caches, on huge pages if there are any. It reads one run of addresses, then
+ * eight runs at once: CPUs differ in which of the two suits their prefetchers. Prints the bytes per second of the best
+ * repeat.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -76,7 +77,7 @@ int main(int argc, char **argv) {
 	for (int i = 0; i < threads; i++) {
 		parts[i] = (part){.data = aligned_alloc(huge, bytes), .count = count};
 		if (!parts[i].data) {
-			fprintf(stderr, "bandwidth: no %g GiB of memory\n", gib);
+			fprintf(stderr, "bandwidth: cannot allocate %g GiB of memory\n", gib);
 			return 1;
 		}
 		madvise(parts[i].data, bytes, MADV_HUGEPAGE);
@@ -92,7 +93,7 @@ int main(int argc, char **argv) {
 		if (rate > best) best = rate;
 		for (int t = 0; t < threads; t++) sum += parts[t].sum[0];
 	}
-	/* The sum is printed so that the reads cannot be left out. */
+	/* Printing the sum keeps the compiler from removing the reads. */
 	printf("%.0f %016llx\n", best, (unsigned long long)sum);
 	return 0;
 }

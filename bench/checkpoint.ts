@@ -7,7 +7,7 @@ import { INDEX_FILE } from "../src/model/tensors.ts";
 import { randomFrom } from "./stats.ts";
 
 const SHARD_BYTES = 5e9;
-/** Values made; they are written over and over. Odd, so that no two rows of a matrix are the same. */
+/** Values that are made, then written repeatedly. The number is odd, so that no two rows of a matrix are equal. */
 const BLOCK = 2 ** 25 + 9;
 const ONE = 0x3f80;
 
@@ -58,13 +58,13 @@ function randomBlock(length: number, range: number): Uint16Array {
   });
 }
 
-/** Writes the shards of a model into `directory`, unless they are there: the index, written last, says so. */
+/** Writes a model's shards into `directory`, unless its index is there: the index is written last. */
 export async function writeCheckpoint(directory: string, shape: ModelShape): Promise<void> {
   const index = join(directory, INDEX_FILE);
   if (existsSync(index)) return;
   const tensors = listTensors(shape);
   const total = tensors.reduce((sum, tensor) => sum + bytesOf(tensor), 0);
-  // Linear layers then keep the scale of their inputs, as libfastgen's own random weights do.
+  // With this range linear layers keep the scale of their inputs; libfastgen's own random weights do the same.
   const values = randomBlock(Math.min(BLOCK, total / 2), Math.sqrt(3 / shape.hiddenSize));
   const block = new Uint8Array(values.buffer);
   const ones = new Uint8Array(new Uint16Array(Math.max(shape.hiddenSize, shape.headDim)).fill(ONE).buffer);

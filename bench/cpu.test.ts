@@ -1,6 +1,6 @@
-/** A tiny size of the benches that need the CPU library: what they measure must be recorded, whatever it is. */
+/** Tiny runs of the benches that need the CPU library: they must record what they measure. */
 import { afterAll, expect, test } from "bun:test";
-import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { MODELS_DIRECTORY } from "../test/golden/expected.ts";
@@ -24,26 +24,19 @@ async function bench(script: string, ...flags: string[]): Promise<{ output: stri
     .trim()
     .split("\n")
     .map((line) => JSON.parse(line));
-  return { output, results: new Map(lines.map((line) => [line.metric, line])) };
+  return {
+    output,
+    results: new Map(lines.map((line) => [line.server ? `${line.server}: ${line.metric}` : line.metric, line])),
+  };
 }
+
+const sizes = ["--batch", "3", "--input", "40", "--output", "5", "--rounds", "1", "--memory", "0.05", "--anyway"];
 
 test.skipIf(!library)(
   "bench/cpu.ts",
   async () => {
-    const flags = [
-      "--batch",
-      "3",
-      "--input",
-      "40",
-      "--output",
-      "5",
-      "--rounds",
-      "1",
-      "--memory",
-      "0.05",
-      "--no-llama-cpp",
-    ];
-    const { results } = await bench("cpu.ts", join(MODELS_DIRECTORY, "llama3-rope"), ...flags);
+    const model = join(MODELS_DIRECTORY, "llama3-rope");
+    const { results } = await bench("cpu.ts", model, ...sizes, "--no-llama-cpp");
     for (const metric of [
       "memory bandwidth, best",
       "prefill, batch 1",
@@ -56,6 +49,24 @@ test.skipIf(!library)(
     expect(results.get("decode, batch 1")!.load).toMatchObject({ input: 40, output: 5, rounds: 1 });
   },
   60_000,
+);
+
+const cache = join(import.meta.dir, "..", ".cache");
+const built = existsSync(cache) && readdirSync(cache).some((name) => name.startsWith("llama-cpp-python-"));
+if (!built) console.log("skipped: no llama.cpp in .cache (bench/build-llama-cpp.sh)");
+
+test.skipIf(!library || !built)(
+  "bench/cpu.ts beside llama.cpp: the same tokens, and a record of how llama.cpp was built and set",
+  async () => {
+    const model = join(MODELS_DIRECTORY, "llama3-rope");
+    const { output, results } = await bench("cpu.ts", model, ...sizes);
+    expect(output).toContain("the first 100 % of the greedy tokens are llama.cpp's too");
+    expect(results.get("decode, batch 3: ratio to llama.cpp")!.value).toBeGreaterThan(0);
+    const theirs = results.get("llama.cpp: decode, batch 3")!;
+    expect(theirs.build).toContain("GGML_NATIVE=ON");
+    expect(theirs.setting).toContain("n_ubatch");
+  },
+  120_000,
 );
 
 test.skipIf(!library)(

@@ -13,7 +13,7 @@ interface Tensor {
   offset: number;
 }
 
-/** A reader of its own, of the parts of the format that the writer uses. */
+/** An independent reader for the parts of the format that the writer uses. */
 function readGguf(bytes: Buffer) {
   let at = 0;
   const take = (length: number) => {

@@ -1,6 +1,6 @@
 /**
- * Writes a model's weights as bf16 GGUF, so that llama.cpp can run what libfastgen runs. For the bench only: the
- * vocabulary has made-up texts, prompts are token ids. Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+ * Writes a model's weights as bf16 GGUF, so that llama.cpp can run what libfastgen runs. For the bench only: prompts are
+ * token ids, and the texts of the vocabulary are made up. Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
  */
 import { closeSync, openSync, readSync, writeSync } from "node:fs";
 import type { Model, Role, TensorSource } from "../src/model/shape.ts";
@@ -44,7 +44,7 @@ interface Entry {
   read: () => Uint8Array;
 }
 
-/** Writes `model` to `path`. Throws for what llama.cpp would compute differently: sliding windows, other dtypes. */
+/** Writes `model` to `path`. Throws for what llama.cpp would compute differently: sliding windows, YaRN, other dtypes. */
 export function writeGguf(model: Model, path: string): void {
   const { shape } = model;
   const arch = ARCHITECTURES[model.architecture];
@@ -123,11 +123,11 @@ export function writeGguf(model: Model, path: string): void {
 function tensorEntry(tensor: TensorSource, model: Model, arch: string): Entry {
   const { shape } = model;
   const matrix = tensor.dims.length === 2;
-  if (matrix && tensor.dtype !== "bfloat16") throw new Error(`the comparison is of bf16 weights, not ${tensor.dtype}`);
+  if (matrix && tensor.dtype !== "bfloat16") throw new Error(`the bench compares bf16 weights, not ${tensor.dtype}`);
   const name = (GLOBAL.includes(tensor.role) ? "" : `blk.${tensor.layer}.`) + NAMES[tensor.role];
   const elements = tensor.dims.reduce((a, b) => a * b, 1);
   const heads = tensor.role === "q" ? shape.heads : tensor.role === "k" ? shape.kvHeads : 0;
-  // llama.cpp keeps the norms and biases in float32, and for "llama" rotates neighbouring rows, not halves of a head.
+  // llama.cpp keeps norms and biases in float32. For "llama" its RoPE pairs neighbouring rows, not the halves of a head.
   const read = () => {
     const bytes = readTensor(tensor);
     if (!matrix) return toFloat32(bytes, tensor);
@@ -154,13 +154,13 @@ function readTensor({ where }: TensorSource): Uint8Array {
 
 function toFloat32(bytes: Uint8Array, tensor: TensorSource): Uint8Array {
   if (tensor.dtype === "float32") return bytes;
-  if (tensor.dtype !== "bfloat16") throw new Error(`the comparison is of bf16 weights, not ${tensor.dtype}`);
+  if (tensor.dtype !== "bfloat16") throw new Error(`the bench compares bf16 weights, not ${tensor.dtype}`);
   const out = new Uint8Array(bytes.length * 2);
   for (let i = 0; i < bytes.length; i += 2) out.set(bytes.subarray(i, i + 2), i * 2 + 2);
   return out;
 }
 
-/** Rows of each head from [first half, second half] to [0 of the first, 0 of the second, 1 of the first, ...]. */
+/** Reorders the rows of each head: the first and second half alternate, row by row. */
 function interleaveHalves(bytes: Uint8Array, heads: number, headDim: number): Uint8Array {
   const row = bytes.length / (heads * headDim);
   const out = new Uint8Array(bytes.length);
@@ -181,7 +181,7 @@ function padded(bytes: number): number {
   return Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
 }
 
-/** Little-endian bytes, as many as come. */
+/** A growing buffer of little-endian values. */
 class Bytes {
   private readonly parts: Uint8Array[] = [];
   private length = 0;

@@ -1,9 +1,10 @@
 #!/bin/sh
-# Everything that needs a GPU, in one go: tests of single ops, the numerics tests, loads through fgserve with random weights.
-# Logs and results go to a folder. Needs the built libraries and test programs (make -C libfastgen all cuda cuda-tests).
+# Everything that needs a GPU, in one go: tests of single ops, the numerics tests, loads through fgserve with random
+# weights. Logs and results go to the folder OUT. Build first: make -C libfastgen all cuda cuda-tests
 #   usage: bench/gpu.sh OUT STEP...      steps: ops ops-bench numerics startup MODEL[@GPUS]:LOAD[:TEMPERATURE]
-#   models: mistral-7b qwen2.5-14b ... (bench/shapes.ts)      loads: reference long mixed stream one first poisson
-#   With ops-bench before them, loads of one GPU are recorded with their floors.
+#   models: mistral-7b qwen2.5-14b ... (bench/shapes.ts)
+#   loads: reference long mixed short prompts-4k prompts-24k stream one first poisson poisson-24 (bench/named-loads.ts)
+#   Results of one GPU have floors, from this run's ops-bench if it came first, else from bench/results.
 set -u
 out=$1
 shift
@@ -27,7 +28,7 @@ trap stop_server EXIT
 model_of() { echo "${1%@*}"; }
 gpus_of() { case $1 in *@*) echo "${1#*@}" ;; *) echo 1 ;; esac; }
 
-# Starts a server of random weights, if another model is being served; prints the seconds until it answers.
+# Serves a model with random weights, unless it is being served already; prints the seconds until the server answers.
 serve() {
 	[ "$serving" != "$1" ] || return 0
 	stop_server
@@ -45,32 +46,22 @@ serve() {
 	echo "$started $(date +%s.%N)" | awk '{ print "seconds from launch to ready:", $2 - $1 }'
 }
 
-# usage: load MODEL LOAD TEMPERATURE
+# usage: load MODEL[@GPUS] LOAD TEMPERATURE
 load() {
-	name=$2 temperature=$3
-	case $name in
-	reference) set -- "$1" --prompts 512 --input 1024 --output 128 ;;
-	long) set -- "$1" --prompts 512 --input 128 --output 2048 ;;
-	mixed) set -- "$1" --prompts 1000 --input 220 --output 200 --spread 0.9 ;;
-	stream) set -- "$1" --prompts 64 --input 1024 --output 512 --stream --token-ids ;;
-	one) set -- "$1" --prompts 1 --input 128 --output 512 --stream --token-ids ;;
-	first) set -- "$1" --prompts 8 --input 1024 --output 8 --stream --token-ids --concurrency 1 ;;
-	poisson) set -- "$1" --prompts 320 --input 1024 --output 128 --rate 16 --stream --token-ids ;;
-	*) echo "no load named $2"; return 1 ;;
-	esac
-	model=$1
-	shift
-	[ ! -f "$out/ops.jsonl" ] || [ "$(gpus_of "$model")" != 1 ] || set -- "$@" --ceilings "$out/ops.jsonl"
-	# Prompts of its own for each load and temperature: none may be found in the prefix cache of one before.
-	seed=$(printf '%s' "$name:$temperature" | cksum | cut -d' ' -f1)
-	bun bench/serve.ts --seed "$seed" --url http://127.0.0.1:5679 --dtype bfloat16 --results "$out/$(model_of "$model").jsonl" \
-		--floor-model "$out/shapes/$(model_of "$model")" --temperature "$temperature" "$@"
+	model=$(model_of "$1")
+	# Each load and temperature gets prompts of its own: none may be in the prefix cache from an earlier load.
+	seed=$(printf '%s' "$2:$3" | cksum | cut -d' ' -f1)
+	[ ! -f "$out/ops.jsonl" ] || set -- "$@" --ceilings "$out/ops.jsonl"
+	gpus=$(gpus_of "$1") name=$2 temperature=$3
+	shift 3
+	bun bench/serve.ts --load "$name" --seed "$seed" --temperature "$temperature" --gpus "$gpus" --dtype bfloat16 \
+		--url http://127.0.0.1:5679 --results "$out/$model.jsonl" --floor-model "$out/shapes/$model" "$@"
 }
 
 for what in "$@"; do
 	case $what in
 	*:*) ;;
-	*) stop_server ;; # whose memory the others need
+	*) stop_server ;; # the other steps need its memory
 	esac
 	case $what in
 	ops)

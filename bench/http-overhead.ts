@@ -19,11 +19,11 @@ const program = new Command("bun bench/http-overhead.ts")
   .option("--streams <n>", "streams at once", count, 32)
   .option("--input <tokens>", "prompt", count, 64)
   .option("--output <tokens>", "new tokens", count, 64)
-  .option("--rounds <n>", "times each is run", count, 5)
+  .option("--rounds <n>", "how often each is run", count, 5)
   .option("--device <name>", "auto, cpu or cuda", "auto")
   .option("--results <file>", "where to append: a path, or a name in bench/results; none = nowhere", "http");
 
-/** The load's requests as streams of the library; seconds until the last has ended. */
+/** Runs the load's requests as streams of the library. Returns the seconds until the last one has ended. */
 async function inProcess(fastgen: Fastgen, load: LoadOptions): Promise<number> {
   const start = performance.now();
   await Promise.all(
@@ -31,7 +31,7 @@ async function inProcess(fastgen: Fastgen, load: LoadOptions): Promise<number> {
       const params = { max_tokens: maxTokens, temperature: load.temperature, ignore_eos: true };
       let tokens = 0;
       for await (const chunk of await fastgen.start(promptIds, params)) tokens += chunk.token_ids.length;
-      if (tokens !== maxTokens) throw new Error(`${tokens} tokens came, ${maxTokens} were asked for`);
+      if (tokens !== maxTokens) throw new Error(`${tokens} tokens came instead of ${maxTokens}`);
     }),
   );
   return (performance.now() - start) / 1000;

@@ -1,4 +1,4 @@
-/** Times libfastgen itself, without the engine: prompts in, then greedy tokens, one step ahead as the engine runs it. */
+/** Times libfastgen without the engine: prompts, then greedy tokens, submitted one step ahead as the engine does. */
 import { join } from "node:path";
 import { DEFAULTS, pageBytes } from "../src/device.ts";
 import type { DeviceKind, EngineCapacity } from "../src/engine-config.ts";
@@ -9,7 +9,7 @@ import type { Dtype, Model, ModelShape } from "../src/model/shape.ts";
 
 export const LIBRARY_PATH = join(import.meta.dir, "..", "build", "libfastgen_cpu.so");
 
-/** An engine of this checkout's library, without weights yet; its KV cache and activations are of one type. */
+/** Opens this checkout's library, without weights yet; KV cache and activations have the same dtype. */
 export function openLibrary(
   shape: ModelShape,
   device: DeviceKind,
@@ -31,15 +31,15 @@ export function openLibrary(
 }
 
 export interface Timing {
-  /** All of the prompts but their last tokens. */
+  /** For the prompts, excluding their last tokens. */
   prefillSeconds: number;
-  /** From the prompts' last tokens to the last new one. */
+  /** From the prompts' last tokens to the last new token. */
   decodeSeconds: number;
   ids: number[][];
 }
 
 export interface LibraryOptions {
-  /** Most sequences, and most tokens of each. */
+  /** Most sequences, and most tokens in each. */
   sequences: number;
   context: number;
   /** 0 = all cores. */

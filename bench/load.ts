@@ -1,6 +1,6 @@
 /**
- * A load of random prompts against an OpenAI server: who sends what when, and what each request saw. Prompts are token
- * ids, so that their length is exact for any model; ignore_eos makes the output's length exact too.
+ * A load of random prompts for an OpenAI server: what is sent when, and what each request saw. Prompts are token ids, so
+ * that their length is exact for any model; ignore_eos makes the output's length exact too.
  */
 
 import type { EngineRequest } from "../src/engine/protocol.ts";
@@ -17,18 +17,18 @@ export interface LoadOptions {
   output: number;
   /** Lengths are uniform in mean × [1 - spread, 1 + spread]. */
   spread: number;
-  /** Requests a second, Poisson arrivals; null = all at once. */
+  /** Requests per second, Poisson arrivals; null = all at once. */
   rate: number | null;
-  /** Most requests out at a time; null = no bound. */
+  /** Most requests in flight at a time; null = no bound. */
   concurrency: number | null;
   stream: boolean;
-  /** chat sends the ids as text of that many words: its prompt lengths are approximate. */
+  /** chat sends one word of text per id: its prompt lengths are approximate. */
   endpoint: "completions" | "chat";
   temperature: number;
   seed: number;
   /** Token ids are drawn from [1, vocab). */
   vocab: number;
-  /** Ask for return_token_ids (fgserve, vLLM): a token that is no text by itself then still shows when it comes. */
+  /** Ask for return_token_ids (fgserve, vLLM): then a token that yields no text is timed too. */
   tokenIds?: boolean;
   apiKey?: string;
 }
@@ -36,19 +36,26 @@ export interface LoadOptions {
 export interface PlannedRequest {
   promptIds: number[];
   maxTokens: number;
-  /** Seconds after the start. */
+  /** Seconds after the start of the load. */
   arrival: number;
 }
 
 export interface RequestOutcome {
   promptTokens: number;
   outputTokens: number;
-  /** Seconds; from being sent. */
+  /** Seconds since the request was sent; NaN without a stream. */
   firstToken: number;
   total: number;
   /** Seconds between successive pieces of a stream. */
   gaps: number[];
 }
+
+/** Time as the load sees it, in milliseconds. */
+export interface Clock {
+  now(): number;
+  sleep(ms: number): Promise<void>;
+}
+const CLOCK: Clock = { now: () => performance.now(), sleep: Bun.sleep };
 
 export interface LoadSummary {
   outcomes: RequestOutcome[];
@@ -57,13 +64,13 @@ export interface LoadSummary {
   seconds: number;
 }
 
-/** What is sent when. */
+/** What the requests and their arrivals follow from. */
 export type LoadPlan = Pick<LoadOptions, "prompts" | "input" | "output" | "spread" | "rate" | "seed" | "vocab">;
 
 /** How much is sent. */
 export type LoadSizes = Pick<LoadPlan, "prompts" | "input" | "output" | "spread">;
 
-/** The requests of a load; depends on the options alone. */
+/** The requests of a load. The same options give the same requests. */
 export function planLoad(options: LoadPlan): PlannedRequest[] {
   const random = randomFrom(options.seed);
   const length = (mean: number) => Math.max(1, Math.round(mean * (1 + options.spread * (2 * random() - 1))));
@@ -79,7 +86,7 @@ export function planLoad(options: LoadPlan): PlannedRequest[] {
   });
 }
 
-/** A load's requests as the engine takes them: all at once, greedy, and none ends before max_tokens. */
+/** A load's requests as the engine takes them: all at once, greedy, each as long as maxTokens says. */
 export function engineRequests({ prompts, input, output, spread }: LoadSizes, vocab: number): EngineRequest[] {
   const planned = planLoad({ prompts, input, output, spread, rate: null, seed: 0, vocab });
   return planned.map(({ promptIds, maxTokens }, id) => ({
@@ -95,18 +102,18 @@ export function engineRequests({ prompts, input, output, spread }: LoadSizes, vo
 }
 
 /** Sends the load and waits for every answer. A failed request is counted, never retried. */
-export async function runLoad(options: LoadOptions): Promise<LoadSummary> {
+export async function runLoad(options: LoadOptions, clock: Clock = CLOCK): Promise<LoadSummary> {
   const planned = planLoad(options);
   const outcomes: RequestOutcome[] = [];
   const errors: string[] = [];
-  const start = performance.now();
+  const start = clock.now();
   let next = 0;
   async function client(): Promise<void> {
     for (let request = planned[next++]; request; request = planned[next++]) {
-      const wait = request.arrival * 1000 - (performance.now() - start);
-      if (wait > 0) await Bun.sleep(wait);
+      const wait = request.arrival * 1000 - (clock.now() - start);
+      if (wait > 0) await clock.sleep(wait);
       try {
-        outcomes.push(await send(options, request));
+        outcomes.push(await send(options, request, clock));
       } catch (error) {
         errors.push(error instanceof Error ? error.message : String(error));
       }
@@ -114,7 +121,7 @@ export async function runLoad(options: LoadOptions): Promise<LoadSummary> {
   }
   const clients = Math.min(options.concurrency ?? planned.length, planned.length);
   await Promise.all(Array.from({ length: clients }, client));
-  return { outcomes, errors, seconds: (performance.now() - start) / 1000 };
+  return { outcomes, errors, seconds: (clock.now() - start) / 1000 };
 }
 
 interface Body {
@@ -123,7 +130,7 @@ interface Body {
   error?: { message: string };
 }
 
-async function send(options: LoadOptions, request: PlannedRequest): Promise<RequestOutcome> {
+async function send(options: LoadOptions, request: PlannedRequest, clock: Clock): Promise<RequestOutcome> {
   const { stream, temperature, model } = options;
   const chat = options.endpoint === "chat";
   const body = {
@@ -140,36 +147,42 @@ async function send(options: LoadOptions, request: PlannedRequest): Promise<Requ
   };
   const headers: Record<string, string> = { "content-type": "application/json" };
   if (options.apiKey) headers.authorization = `Bearer ${options.apiKey}`;
-  const start = performance.now();
-  const since = () => (performance.now() - start) / 1000;
+  const start = clock.now();
   const url = `${options.url.replace(/\/+$/, "")}/v1/${chat ? "chat/completions" : "completions"}`;
   const response = await fetch(url, { method: "POST", headers, body: JSON.stringify(body) });
   if (!response.ok) throw new Error(`HTTP ${response.status}: ${(await response.text()).slice(0, 200)}`);
+  const since = () => (clock.now() - start) / 1000;
+  return stream ? readStream(response.body!, since) : readWhole((await response.json()) as Body, since);
+}
 
+function readWhole({ usage }: Body, since: () => number): RequestOutcome {
+  return outcome(usage, { firstToken: Number.NaN, gaps: [], total: since() });
+}
+
+/** Takes a streamed answer in; `since` gives the seconds since its request was sent. */
+export async function readStream(body: ReadableStream<Uint8Array>, since: () => number): Promise<RequestOutcome> {
   let usage: Body["usage"] = null;
-  let firstToken = Number.NaN;
+  let [firstToken, last] = [Number.NaN, Number.NaN];
   const gaps: number[] = [];
-  if (stream) {
-    let last = Number.NaN;
-    for await (const event of serverSentEvents(response.body!)) {
-      const piece: Body = JSON.parse(event);
-      if (piece.error) throw new Error(piece.error.message);
-      usage = piece.usage ?? usage;
-      if (!piece.choices?.length) continue;
-      const now = since();
-      if (Number.isNaN(firstToken)) {
-        // Servers may open a chat stream with the role alone, before any token.
-        if (chat && !piece.choices[0]!.delta?.content) continue;
-        firstToken = now;
-      } else gaps.push(now - last);
-      last = now;
-    }
-  } else {
-    usage = ((await response.json()) as Body).usage ?? null;
+  for await (const event of serverSentEvents(body)) {
+    const piece: Body = JSON.parse(event);
+    if (piece.error) throw new Error(piece.error.message);
+    usage = piece.usage ?? usage;
+    const choice = piece.choices?.[0];
+    if (!choice) continue;
+    // A server may open a chat stream with the role alone, before any token.
+    if (Number.isNaN(firstToken) && choice.delta && !choice.delta.content) continue;
+    const now = since();
+    if (Number.isNaN(firstToken)) firstToken = now;
+    else gaps.push(now - last);
+    last = now;
   }
-  const total = since();
-  if (!usage) throw new Error("the answer says no usage: was it cut off?");
-  return { promptTokens: usage.prompt_tokens, outputTokens: usage.completion_tokens, firstToken, total, gaps };
+  return outcome(usage, { firstToken, gaps, total: since() });
+}
+
+function outcome(usage: Body["usage"], times: Pick<RequestOutcome, "firstToken" | "gaps" | "total">): RequestOutcome {
+  if (!usage) throw new Error("the answer has no usage: was it cut off?");
+  return { promptTokens: usage.prompt_tokens, outputTokens: usage.completion_tokens, ...times };
 }
 
 /** The data of each event, up to [DONE]. */
@@ -193,7 +206,7 @@ async function* serverSentEvents(body: ReadableStream<Uint8Array>): AsyncGenerat
   throw new Error("the stream ended without [DONE]");
 }
 
-/** The figures of a load, in seconds and tokens a second. */
+/** The figures of a load, in seconds and tokens per second. */
 export function summarize(summary: LoadSummary, stream: boolean) {
   const { outcomes, seconds } = summary;
   const sum = (values: number[]) => values.reduce((a, b) => a + b, 0);

@@ -1,11 +1,11 @@
 #!/usr/bin/env bun
-/** Every op beside what the GPU can do, as build/ops_bench measures it (make -C libfastgen cuda-tests); to results/ops.jsonl. */
+/** Runs build/ops_bench, which times every op and what the GPU can do; appends its figures to results/ops.jsonl. */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { Command } from "commander";
 import { type Measurement, record } from "./record.ts";
 
-/** A line of ops_bench. What is itself a ceiling has none. */
+/** A line of ops_bench. A line that measures a ceiling has no ceiling itself. */
 export interface OpLine {
   op: string;
   shape: Record<string, number>;
@@ -33,7 +33,7 @@ if (import.meta.main) {
   const { stdout, exitCode } = Bun.spawnSync([program], { stderr: "inherit" });
   const lines = stdout.toString().split("\n");
   const measured = lines.filter((line) => line !== "").map((line) => measurement(JSON.parse(line)));
-  // None where there is no GPU.
+  // Without a GPU nothing is measured.
   if (exitCode === 0 && measured.length > 0 && results !== "none") {
     record(results, { model: "ops", dtype: "bfloat16", load: {} }, measured);
   }

@@ -1,7 +1,8 @@
 #!/usr/bin/env bun
 /**
- * Where the time of a step goes, by op: decode steps of several batch sizes and one step of prefill, with random weights of
- * a model's shape. Beside it the same step untraced, as a server runs it (on CUDA: as a graph), and the gap between steps.
+ * Where a step's time goes, by op: decode steps of several batch sizes and steps of prefill, with random weights of a
+ * model's shape. Also times the same steps untraced, as a server runs them (on CUDA: as a graph), and the gaps between
+ * them.
  */
 import { mkdtempSync, readFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -51,7 +52,7 @@ engine.loadRandom(0);
 engine.ready();
 const plan = new StepPlan(maxSeqs, maxStepTokens);
 
-/** Fills slots [0, n) and gives them all their pages. */
+/** Fills the slots from 0 to below n, and gives each all its pages. */
 function place(n: number): void {
   for (let slot = 0; slot < n; slot++) {
     plan.fills.push(greedyFill(slot));
@@ -59,7 +60,7 @@ function place(n: number): void {
   }
 }
 
-/** Submits step after step, two in flight, and returns the seconds each ran and waited. */
+/** Submits step after step, two in flight. Returns the seconds that each ran, and that the device was idle before it. */
 function run(steps: number, add: (at: number) => void): { run: number[]; idle: number[] } {
   const times = { run: [] as number[], idle: [] as number[] };
   const collect = () => {
@@ -77,7 +78,7 @@ function run(steps: number, add: (at: number) => void): { run: number[]; idle: n
   return times;
 }
 
-/** Milliseconds a step by op. */
+/** Milliseconds per step, by op. */
 function traced(add: (at: number) => void): Map<string, number> {
   const file = join(mkdtempSync(join(tmpdir(), "fastgen-profile-")), "trace.json");
   engine.traceStart();
@@ -95,7 +96,7 @@ function show(title: string, add: (at: number) => void): void {
   const step = ops.get("step")!;
   const settled = (values: number[]) => 1000 * median(values.slice(values.length / 2));
   const gap = settled(idle) / (settled(ran) + settled(idle));
-  console.log(`\n${title}: ${settled(ran).toFixed(3)} ms a step, idle ${(100 * gap).toFixed(1)} %`);
+  console.log(`\n${title}: ${settled(ran).toFixed(3)} ms per step, idle ${(100 * gap).toFixed(1)} %`);
   for (const [name, ms] of [...ops].sort((a, b) => b[1] - a[1])) {
     if (name !== "step")
       console.log(

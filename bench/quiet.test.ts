@@ -15,7 +15,7 @@ function spin(ms: number): void {
 }
 
 test.skipIf(!existsSync("/proc/stat"))(
-  "work that another program disturbs is done again",
+  "work that another program disturbs is repeated",
   async () => {
     let runs = 0;
     const { result } = await undisturbed([process.pid], () => {
@@ -28,7 +28,7 @@ test.skipIf(!existsSync("/proc/stat"))(
   60_000,
 );
 
-test.skipIf(!existsSync("/proc/stat"))("but not for ever, and what was disturbed is said to be", async () => {
+test.skipIf(!existsSync("/proc/stat"))("the repeats end, and the result says that it was disturbed", async () => {
   let runs = 0;
   const work = () => {
     spin(100);

@@ -1,11 +1,11 @@
-/** Whether other programs disturbed a measurement: the CPU time that they, or the hypervisor, took meanwhile. Linux only. */
+/** Tells from CPU times whether other programs or the hypervisor disturbed a measurement. Linux only. */
 import { existsSync, readFileSync } from "node:fs";
 import { cpus } from "node:os";
 
-/** Share of one core that others may take before a measurement is run again: threads that meet at barriers all wait for it. */
+/** Share of one core that others may take before a measurement is repeated. One late thread delays a barrier for all. */
 const TOLERATED = 0.1;
 
-/** Jiffies: of all CPUs in all states, of those at work or stolen, and of the processes `pids`. */
+/** CPU time in jiffies: all of it, the part that was busy or stolen, and the part that the processes `pids` used. */
 function cpuTime(pids: readonly number[]) {
   const [user, nice, system, idle, iowait, irq, softirq, steal] = readFileSync("/proc/stat", "utf8")
     .split("\n", 1)[0]!
@@ -16,7 +16,7 @@ function cpuTime(pids: readonly number[]) {
   const busy = user + nice + system + irq + softirq + steal;
   let own = 0;
   for (const pid of pids) {
-    // The fields after the program's name, which may hold anything in its parentheses: utime and stime are the 14th and 15th.
+    // utime and stime are fields 14 and 15. The program's name, field 2, may contain spaces: count from its end.
     const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ").at(-1)!.split(" ");
     own += Number(fields[11]) + Number(fields[12]);
   }
@@ -24,8 +24,8 @@ function cpuTime(pids: readonly number[]) {
 }
 
 /**
- * Runs `work` until others, meaning every process but `pids`, have left it in peace; at most `attempts` times. Returns its last
- * result and whether that was disturbed.
+ * Repeats `work` until no process other than `pids` disturbs it, at most `attempts` times. Returns the last result, and
+ * whether that was disturbed.
  */
 export async function undisturbed<T>(
   pids: readonly number[],

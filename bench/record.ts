@@ -1,10 +1,10 @@
-/** One measurement a line in results/*.jsonl: what was measured, where, of what, and how to do it again. */
+/** results/*.jsonl holds one measurement per line: what was measured, where, of what, and how to repeat it. */
 import { spawnSync } from "node:child_process";
-import { appendFileSync, existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
+import { appendFileSync, existsSync, mkdirSync, readFileSync } from "node:fs";
 import { cpus } from "node:os";
 import { basename, join, resolve } from "node:path";
 
-export const RESULTS_DIRECTORY = join(import.meta.dir, "results");
+const RESULTS_DIRECTORY = join(import.meta.dir, "results");
 
 export interface Measurement {
   metric: string;
@@ -12,28 +12,34 @@ export interface Measurement {
   unit: string;
   /** What the hardware allows, in the same unit; null where no bound is known. */
   floor?: number | null;
+  /** What answered, where it was not Fastgen; how it was built, and how it was set up for this measurement. */
+  server?: string;
+  build?: string;
+  setting?: string;
 }
 
 export interface Subject {
-  /** "org/name" or a directory, of which the last part is kept. */
+  /** "org/name", or a directory, whose last part is kept. */
   model: string;
   dtype: string;
   /** The parameters of the load: batch, lengths, rate, ... */
   load: Record<string, unknown>;
+  /** GPUs that serve; 1 by default. */
+  gpus?: number;
 }
 
-export interface Result extends Required<Measurement>, Subject {
+type Recorded = Measurement & Required<Pick<Measurement, "floor">> & Required<Subject>;
+
+export interface Result extends Recorded {
   /** Short hash, with "+" where the checkout had changes. */
   commit: string;
   /** ISO 8601, UTC. */
   date: string;
-  /** The GPU's name, or the CPU's where there is none. */
+  /** The GPU's name, or the CPU's where there is none. `gpus` says how many of it served. */
   gpu: string;
   /** NVIDIA's, or null. */
   driver: string | null;
   command: string;
-  /** What answered, where it was not Fastgen. */
-  server?: string;
 }
 
 /** Appends to results/`name`.jsonl, or to another file. */
@@ -44,11 +50,11 @@ export function record(file: string, subject: Subject, measurements: readonly Me
     const value = Number(m.value.toPrecision(6));
     return {
       ...facts,
+      gpus: 1,
       ...subject,
       model,
-      metric: m.metric,
+      ...m,
       value,
-      unit: m.unit,
       floor: m.floor ?? null,
       command: command(),
     };
@@ -63,14 +69,7 @@ function resultsPath(file: string): string {
   return file.includes("/") ? file : join(RESULTS_DIRECTORY, `${file}.jsonl`);
 }
 
-/** All results, oldest first within a file. */
-export function readResults(directory = RESULTS_DIRECTORY): Result[] {
-  if (!existsSync(directory)) return [];
-  const files = readdirSync(directory).filter((name) => name.endsWith(".jsonl"));
-  return files.sort().flatMap((name) => readResultsFile(join(directory, name)));
-}
-
-/** The results of one file, which is named as for record(); none where there is no such file. */
+/** The results of one file, oldest first; none where there is no such file. The file is named as for record(). */
 export function readResultsFile(file: string): Result[] {
   const path = resultsPath(file);
   if (!existsSync(path)) return [];
@@ -78,7 +77,8 @@ export function readResultsFile(file: string): Result[] {
   return lines.flatMap((line, i) => {
     if (line.trim() === "") return [];
     try {
-      return [JSON.parse(line) as Result];
+      // Older records do not say how many GPUs served: it was one.
+      return [{ gpus: 1, ...JSON.parse(line) } as Result];
     } catch {
       throw new Error(`${path}:${i + 1} is not JSON`);
     }
@@ -86,16 +86,16 @@ export function readResultsFile(file: string): Result[] {
 }
 
 export function machineFacts(): Pick<Result, "commit" | "date" | "gpu" | "driver"> {
-  // FASTGEN_COMMIT: for a copy of a checkout that came without its history.
+  // FASTGEN_COMMIT names the commit of a copy that has no .git.
   const head = process.env.FASTGEN_COMMIT ?? run("git", ["rev-parse", "--short", "HEAD"]) ?? "unknown";
   const dirty = !process.env.FASTGEN_COMMIT && run("git", ["status", "--porcelain", "--untracked-files=no"]);
-  const smi = run("nvidia-smi", ["--query-gpu=name,driver_version", "--format=csv,noheader"])?.split("\n") ?? [];
-  const [gpu, driver] = smi[0]?.split(", ") ?? [];
+  const smi = run("nvidia-smi", ["--query-gpu=name,driver_version", "--format=csv,noheader"]);
+  const [gpu, driver] = smi?.split("\n")[0]?.split(", ") ?? [];
   const cpu = `${cpus()[0]?.model.trim() ?? "CPU"}, ${cpus().length} cores`;
   return {
     commit: head + (dirty ? "+" : ""),
     date: new Date().toISOString(),
-    gpu: gpu ? (smi.length > 1 ? `${smi.length} × ${gpu}` : gpu) : cpu,
+    gpu: gpu || cpu,
     driver: driver ?? null,
   };
 }
@@ -105,7 +105,7 @@ function run(program: string, args: string[]): string | null {
   return result.status === 0 ? result.stdout.trim() : null;
 }
 
-/** The command line, as typed from the root of a checkout, without the flags that only say where things are. */
+/** The command line as typed in the root of a checkout, without the flags that only say where things are. */
 function command(): string {
   const script = (process.argv[1] ?? "").replace(`${join(import.meta.dir, "..")}/`, "");
   const places = ["--url", "--results", "--ceilings", "--floor-model"];

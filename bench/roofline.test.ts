@@ -1,4 +1,4 @@
-/** The model of floors against figures worked out by hand, for an H100's ceilings. */
+/** Floors are compared with figures worked out by hand, for an H100's ceilings. */
 import { expect, test } from "bun:test";
 import { parseConfig } from "../src/model/config.ts";
 import { measurement } from "./ops.ts";
@@ -29,7 +29,7 @@ test("the reference load: 11.9 s of products, 3.0 s of KV reads, 0.3 s of attent
 
 test("loads that read more than they compute", () => {
   near(floor("mistral-7b", { prompts: 64, output: 512 }).metrics.output, 5830, 0.03);
-  // 14,700 takes the mean context for 1088 tokens; it is 1152.
+  // 14,700 is for a mean context of 1088 tokens; it is 1152.
   near(floor("mistral-7b", { input: 128, output: 2048 }).metrics.output, 14_700, 0.05);
 });
 
@@ -56,7 +56,16 @@ test("a cache that holds few sequences makes more steps", () => {
 test("ceilings are the newest of their GPU", () => {
   const line = (op: string, value: number, shape = {}, unit = "GB/s") =>
     measurement({ op, shape, us: 1, value, unit, ceiling: null, share: null });
-  const facts = { commit: "", driver: null, model: "ops", dtype: "bfloat16", load: {}, command: "", floor: null };
+  const facts = {
+    commit: "",
+    driver: null,
+    model: "ops",
+    dtype: "bfloat16",
+    load: {},
+    gpus: 1,
+    command: "",
+    floor: null,
+  };
   const lines = [
     line("ceiling layer products", 631, { tokens: 512 }),
     line("ceiling layer products", 678, { tokens: 2048 }),

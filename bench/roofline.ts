@@ -1,52 +1,53 @@
 #!/usr/bin/env bun
 /**
- * The least time that a load can take on a GPU, from the ceilings that bench/ops.ts measured there: what is left when
- * products run at cuBLASLt's best, every byte is read once at full bandwidth, and nothing else costs anything. A floor that
- * no schedule beats, as long as the kernels of a step run one after the other:
+ * The least time that a load can take on a GPU, from the ceilings that bench/ops.ts measured there: products run at
+ * cuBLASLt's best, every byte is read once at full bandwidth, and nothing else costs time. No schedule beats this floor,
+ * as long as the kernels of a step run one after the other. It is the sum of:
  *
- * - Prompts: the products of all their tokens, and attention, whose arithmetic cannot run faster than a product's.
- * - New tokens: products again, but each step reads all weights, and there are at least as many steps as the longest
- *   answer, the bound on requests, and the KV cache that fits in memory demand. The longer of the two, plus the KV reads.
+ * - Prompts: the products of all their tokens, and attention, whose arithmetic is no faster than that of a product.
+ * - New tokens: the longer of their products and the reads of all weights, one read per step; and their KV reads. The
+ *   longest answer, the bound on requests in flight, and the KV cache that fits in memory each demand a number of steps.
  *
- * Prompts and new tokens add up: the prompt that is computed last still has all of its answer before it.
+ * The two add up, because the prompt that is computed last still has its whole answer to come.
  *
- *   bun bench/roofline.ts [--gpu H100]      beside each load in bench/results/serve.jsonl
+ *   bun bench/roofline.ts [--gpu H100]      compares each load in bench/results/serve.jsonl with its floor
  */
 import { Command } from "commander";
 import { parseConfig } from "../src/model/config.ts";
 import type { ModelShape } from "../src/model/shape.ts";
+import { describeLoad } from "./format.ts";
 import { type LoadOptions, planLoad } from "./load.ts";
 import { type Result, readResultsFile } from "./record.ts";
-import { describeLoad } from "./report.ts";
+
 import { SHAPES } from "./shapes.ts";
 
 /** Of one GPU, in FLOP/s, bytes/s and bytes. */
 export interface Ceilings {
-  /** Products of a layer, sustained: the best of the measured sizes. */
+  /** Products of a layer, sustained: the best over the measured sizes. */
   gemm: number;
-  /** A large product on a rested device, for what is over before its clock comes down. */
+  /** A large product on a rested device: for loads that end before the clock drops. */
   burst: number;
   read: number;
   memory: number;
 }
 
-/** What a plan of a load follows from. */
+/** What the requests of a load follow from. */
 export type Load = Pick<LoadOptions, "prompts" | "input" | "output" | "spread" | "rate" | "concurrency" | "seed">;
 
 export interface Floor {
-  /** Seconds, and what they are made of. */
+  /** Seconds, and the parts that they are the sum of. */
   seconds: number;
   prompts: number;
   newTokens: number;
   kvReads: number;
   attention: number;
-  /** Floors of summarize()'s metrics, in their units. */
+  /** Floors of the metrics that summarize() (load.ts) reports, in the same units. */
   metrics: Record<string, number>;
 }
 
 const BYTES = 2; // of a weight, and of a value in the KV cache: bf16
 
-/** The newest measured on this GPU; null where there are none. */
+/** The newest ceilings measured on this GPU; null where there are none. */
 export function readCeilings(results: readonly Result[], gpu: string): Ceilings | null {
   const measured = results.filter((r) => r.model === "ops" && r.gpu === gpu);
   const date = measured.at(-1)?.date;
@@ -69,7 +70,7 @@ export function loadFloor(load: Load, shape: ModelShape, ceilings: Ceilings): Fl
   const head = vocabSize * hiddenSize;
   const weights = (layers * layer + head) * BYTES;
   const kvOfLayer = 2 * kvHeads * headDim * BYTES;
-  /** Keys that the token at this place sees, summed over the layers. */
+  /** Keys that a token sees with this many tokens up to and including itself, summed over the layers. */
   const windows = [...shape.layerWindow];
   const seen = windows.some((window) => window > 0)
     ? (context: number) => windows.reduce((sum, window) => sum + Math.min(context, window || context), 0)
@@ -102,7 +103,7 @@ export function loadFloor(load: Load, shape: ModelShape, ceilings: Ceilings): Fl
   const attention = (4 * sum.scores * heads * headDim) / gemm;
   const seconds = prompts + newTokens + kvReads + attention;
   const metrics: Record<string, number> = {};
-  // Where requests come at a given rate, that rate is what bounds the output.
+  // Where requests come at a given rate, that rate bounds the output.
   if (load.rate === null) metrics.output = sum.output / seconds;
   if (load.rate === null && atOnce === 1 && load.spread === 0) {
     metrics["TTFT p50"] = (prompts + attention) / load.prompts;
@@ -112,7 +113,7 @@ export function loadFloor(load: Load, shape: ModelShape, ceilings: Ceilings): Fl
 
 if (import.meta.main) {
   const { gpu, ceilings: file } = new Command("bun bench/roofline.ts")
-    .description("What each load of bench/results/serve.jsonl reached, of what the GPU allows.")
+    .description("Compares each load of bench/results/serve.jsonl with the least time that the GPU allows.")
     .option("--gpu <name>", "or a part of it; default: the one that bench/ops.ts measured last")
     .option("--ceilings <file>", "what bench/ops.ts appended to: a path, or a name in bench/results", "ops")
     .parse()
@@ -125,7 +126,8 @@ if (import.meta.main) {
   const newest = new Map<string, Result>();
   for (const result of readResultsFile("serve")) {
     const key = `${result.model}, ${describeLoad(result.load)}`;
-    if (result.gpu === name && result.model in SHAPES) newest.set(`${key}: ${result.metric}`, result);
+    if (result.gpu === name && result.gpus === 1 && result.model in SHAPES)
+      newest.set(`${key}: ${result.metric}`, result);
   }
   for (const [key, { model, load, metric, value, unit }] of newest) {
     const { shape } = parseConfig(JSON.stringify(SHAPES[model]));

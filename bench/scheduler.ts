@@ -1,7 +1,7 @@
 #!/usr/bin/env bun
 /**
- * The engine's own work on a step of many decoding sequences, without a library: planning it, taking its result in, and
- * making the message. Prints microseconds.
+ * The engine's own work on a step in which many sequences decode, without a library: planning the step, committing its
+ * result, and making the message. Prints microseconds.
  */
 import { Command } from "commander";
 import type { EngineRequest } from "../src/engine/protocol.ts";
@@ -13,10 +13,10 @@ import { StepPlan } from "../src/ffi/step-plan.ts";
 const program = new Command("bun bench/scheduler.ts")
   .description("Times planning and committing steps in which every slot decodes.")
   .option("--sequences <n>", "sequences that run", Number, 512)
-  .option("--output <tokens>", "new tokens each", Number, 1000)
-  .option("--steps <n>", "steps timed, after a tenth as many that are not", Number, 5000);
+  .option("--output <tokens>", "mean new tokens per sequence", Number, 1000)
+  .option("--steps <n>", "steps to time, after a tenth as many to warm up", Number, 5000);
 
-/** Microseconds of each part, one entry a step. */
+/** Microseconds of each part, one entry per step. */
 export function timeSteps(sequences: number, output: number, steps: number): Record<string, number[]> {
   const maxStepTokens = Math.max(2048, sequences);
   const maxContext = 2 * output + 64;
@@ -73,7 +73,7 @@ function decoding(id: number, maxTokens: number): EngineRequest {
     id,
     prompt: Int32Array.of(id % 1000, 1, 2, 3),
     sampling: GREEDY,
-    // Ends spread over time, as they are in a server.
+    // Sequences end at different times, as they do in a server.
     maxTokens: maxTokens / 2 + ((id * 7919) % maxTokens),
     minTokens: 0,
     stopIds: Int32Array.of(2),

@@ -1,42 +1,51 @@
 #!/usr/bin/env bun
-/** Load generator for any OpenAI server. Prints what the requests saw, and appends it to results/serve.jsonl. */
+/** Sends a load to any OpenAI server. Prints what the requests saw, and appends it to results/serve.jsonl. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Command, Option } from "commander";
 import { parseConfig } from "../src/model/config.ts";
-import { number, share } from "./flags.ts";
+import { count, number, share } from "./flags.ts";
 import { type LoadOptions, runLoad, summarize } from "./load.ts";
+import { NAMED_LOADS } from "./named-loads.ts";
 import { machineFacts, readResultsFile, record } from "./record.ts";
 import { loadFloor, readCeilings } from "./roofline.ts";
 
-const count = number((n) => Number.isInteger(n) && n > 0, "A whole number above 0");
-const positive = number((n) => n > 0 && Number.isFinite(n), "A number above 0");
+const positive = number((n) => n > 0 && Number.isFinite(n), "a number above 0");
 
 const program = new Command("bun bench/serve.ts")
   .description("Sends random prompts to an OpenAI server and reports throughput and latency.")
   .option("--url <url>", "root of the server", "http://127.0.0.1:5678")
   .option("--model <name>", "default: the first that the server lists")
+  .addOption(
+    new Option("--load <name>", "a load of bench/named-loads.ts, in place of the flags that describe one").choices(
+      Object.keys(NAMED_LOADS),
+    ),
+  )
   .option("--prompts <n>", "requests", count, 512)
   .option("--input <tokens>", "mean length of a prompt", count, 1024)
   .option("--output <tokens>", "mean length of an answer", count, 128)
-  .option("--spread <share>", "lengths vary by this share around their mean", share, 0)
-  .option("--rate <r>", "requests a second, as a Poisson process; default: all at once", positive)
-  .option("--concurrency <n>", "most requests out at a time", count)
+  .option("--spread <share>", "lengths vary by up to this share around their mean", share, 0)
+  .option("--rate <r>", "requests per second, as a Poisson process; default: all at once", positive)
+  .option("--concurrency <n>", "most requests in flight at a time", count)
   .option("--stream", "stream the answers, and report TTFT, TPOT and ITL", false)
-  .option("--token-ids", "ask for return_token_ids, so that tokens without text are timed too", false)
+  .option("--token-ids", "ask for return_token_ids, so that tokens that yield no text are timed too", false)
   .addOption(new Option("--endpoint <name>").choices(["completions", "chat"]).default("completions"))
   .option(
     "--temperature <t>",
     "",
-    number((n) => n >= 0, "A number from 0 on"),
+    number((n) => n >= 0, "a number of 0 or more"),
     0,
   )
-  .option("--seed <n>", "of the prompts, lengths and arrivals", number(Number.isInteger, "A whole number"), 0)
-  .option("--vocab <n>", "prompt ids are drawn below this", count, 32000)
+  .option("--seed <n>", "of the prompts, lengths and arrivals", number(Number.isInteger, "a whole number"), 0)
+  .option("--vocab <n>", "prompt ids are drawn from 1 to below this", count, 32000)
   .option("--api-key <key>")
+  .option("--gpus <n>", "how many the server uses, for the record", count, 1)
   .option("--dtype <name>", "what the server computes in, for the record", "auto")
   .option("--results <file>", "where to append: a path, or a name in bench/results; none = nowhere", "serve")
-  .option("--floor-model <dir>", "the served model's folder: its shape says what this machine's GPU allows at best")
+  .option(
+    "--floor-model <dir>",
+    "the served model's folder: its shape says what one GPU of this machine allows at best",
+  )
   .option("--ceilings <file>", "what bench/ops.ts measured of the GPU: a path, or a name in bench/results", "ops");
 
 async function firstModel(url: string, apiKey?: string): Promise<string> {
@@ -48,20 +57,27 @@ async function firstModel(url: string, apiKey?: string): Promise<string> {
   return data[0].id;
 }
 
-/** What this machine's GPU allows; empty where that is not known. */
-function floors(options: LoadOptions, directory: string | undefined, file: string): Record<string, number> {
-  const ceilings = directory === undefined ? null : readCeilings(readResultsFile(file), machineFacts().gpu);
+/** Its streams ask for token ids, so that every token is timed. */
+function namedLoad(name: string): Partial<LoadOptions> {
+  const { title: _, ...load } = NAMED_LOADS[name]!;
+  return load.stream ? { ...load, tokenIds: true } : load;
+}
+
+/** What a GPU of this machine allows; empty where that is not known. */
+function floors(options: LoadOptions, directory: string, file: string): Record<string, number> {
+  const ceilings = readCeilings(readResultsFile(file), machineFacts().gpu);
   if (!ceilings) return {};
-  const { shape } = parseConfig(readFileSync(join(directory!, "config.json"), "utf8"));
+  const { shape } = parseConfig(readFileSync(join(directory, "config.json"), "utf8"));
   return loadFloor(options, shape, ceilings).metrics;
 }
 
 export async function main(args: string[]): Promise<number> {
   const flags = program.parse(args, { from: "user" }).opts();
   const model: string = flags.model ?? (await firstModel(flags.url, flags.apiKey));
-  const options = { rate: null, concurrency: null, ...flags, model } as unknown as LoadOptions;
+  const named = flags.load ? namedLoad(flags.load) : {};
+  const options = { rate: null, concurrency: null, ...flags, ...named, model } as unknown as LoadOptions;
   const summary = await runLoad(options);
-  const bounds = floors(options, flags.floorModel, flags.ceilings);
+  const bounds = flags.floorModel && flags.gpus === 1 ? floors(options, flags.floorModel, flags.ceilings) : {};
   const measured = summarize(summary, options.stream).map((m) => ({ ...m, floor: bounds[m.metric] ?? null }));
   for (const { metric, value, unit, floor } of measured) {
     const bound = floor === null ? "" : `, floor ${floor.toPrecision(5)}`;
@@ -73,12 +89,12 @@ export async function main(args: string[]): Promise<number> {
   if (flags.results !== "none" && summary.errors.length === 0) {
     const { prompts, input, output, spread, rate, concurrency, stream, endpoint, temperature, seed } = options;
     const load = { prompts, input, output, spread, rate, concurrency, stream, endpoint, temperature, seed };
-    record(flags.results, { model, dtype: flags.dtype, load }, measured);
+    record(flags.results, { model, dtype: flags.dtype, load, gpus: flags.gpus }, measured);
   }
   return summary.errors.length > 0 ? 1 : 0;
 }
 
-/** Bun's fetch has at most 256 requests out at a time, unless this says otherwise when the process starts. */
+/** Bun's fetch sends at most 256 requests at a time, unless this is set when the process starts. */
 const FETCH_LIMIT = "BUN_CONFIG_MAX_HTTP_REQUESTS";
 
 if (import.meta.main) {

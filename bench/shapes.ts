@@ -1,7 +1,7 @@
 #!/usr/bin/env bun
 /**
  * Folders with the config.json of well-known models, for runs with random weights (--load-format dummy): speed depends on
- * a model's shape and not on its weights. The tokenizer is the built-in model's, filled up with made-up words to the
+ * a model's shape, not on its weights. The tokenizer is the built-in model's, filled up with made-up words to the
  * model's vocabulary, so that every token is some text.
  *
  *   bun bench/shapes.ts DIR      makes DIR/mistral-7b, DIR/qwen2.5-7b, DIR/qwen2.5-14b, DIR/llama-3.1-8b
@@ -76,6 +76,13 @@ export const SHAPES: Record<string, Record<string, unknown>> = {
     rope_scaling: llama3Scaling,
     vocab_size: 128256,
   },
+};
+
+export const MODEL_NAMES: Record<string, string> = {
+  "mistral-7b": "Mistral 7B",
+  "qwen2.5-7b": "Qwen2.5 7B",
+  "qwen2.5-14b": "Qwen2.5 14B",
+  "llama-3.1-8b": "Llama 3.1 8B",
 };
 
 export function writeShapes(directory: string): void {

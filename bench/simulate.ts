@@ -1,8 +1,9 @@
 #!/usr/bin/env bun
 /**
- * A load through the scheduler alone, with the time of each step worked out from measured costs of Mistral 7B on an H100
- * under load: what a policy is worth, in a second and without a GPU. fgserve itself came within 1 % of it with
- * 512 x (1024 -> 128) and 512 x (128 -> 2048), and to 4 % less with 1000 x (220 -> 200, each +- 90 %).
+ * Runs a load through the scheduler alone. The time of each step is computed from the measured costs of Mistral 7B on
+ * an H100 under load. That tells in a second, and without a GPU, what a scheduling policy is worth. fgserve's own
+ * throughput was within 1 % of the simulation for 512 × 1024 → 128 and 512 × 128 → 2048, and 4 % below it for
+ * 1000 × 220 → 200 ± 90 %.
  */
 import { Command } from "commander";
 import { Scheduler } from "../src/engine/scheduler.ts";
@@ -16,16 +17,16 @@ import { describe } from "./steps.ts";
 const STOP_ID = 2;
 const LAYERS = 32;
 
-/** Tokens in a step, and microseconds of a layer's products (results/ops.jsonl; from 272 to 448 by one measured stair). */
+/** Tokens in a step, and microseconds of a layer's products (results/ops.jsonl; 272 to 448: from one separate run). */
 const TOKENS = [1, 64, 128, 256, 272, 320, 384, 448, 512, 576, 768, 1024, 2048];
 const PRODUCTS = [150, 153, 164, 198, 253, 265, 295, 325, 355, 420, 510, 650, 1330];
-/** Of a layer's other kernels: of a step, and of each token. */
+/** Microseconds of a layer's other kernels: per step, and per token. */
 const [OTHERS, OTHERS_TOKEN] = [12, 0.02];
-/** Bytes of a token's KV in all layers, and bytes a microsecond at which decode attention reads it. */
+/** Bytes of a token's KV in all layers, and bytes per microsecond at which decode attention reads them. */
 const [KV_BYTES, KV_RATE] = [2 * LAYERS * 8 * 128 * 2, 2.96e6];
-/** Operations of a query and a key in all layers, and operations a microsecond of prefill attention. */
+/** Operations per pair of query and key in all layers, and operations per microsecond of prefill attention. */
 const [SCORE, SCORE_RATE] = [4 * 4096 * LAYERS, 370e6];
-/** Microseconds of embedding, logits and sampling: of a step, and of each row once rows bound it. */
+/** Microseconds of embedding, logits and sampling: the least per step, and per row once rows dominate. */
 const [ENDS, ENDS_ROW] = [150, 0.47];
 
 export interface Simulation {
@@ -36,7 +37,7 @@ export interface Simulation {
 }
 
 export interface Setting extends LoadSizes {
-  /** Mean tokens of answers that end at random before `output`; 0 = none does. */
+  /** Mean tokens after which answers end at random before `output`; 0 = none does. */
   ends: number;
   pages: number;
   hostPages: number;
@@ -46,7 +47,7 @@ export interface Setting extends LoadSizes {
 
 function productsTime(tokens: number): number {
   const found = TOKENS.findIndex((n) => n >= Math.max(2, tokens));
-  const above = found < 0 ? TOKENS.length - 1 : found; // past the last, as before it
+  const above = found < 0 ? TOKENS.length - 1 : found; // extrapolated past the last
   const [low, high] = [TOKENS[above - 1]!, TOKENS[above]!];
   const [from, to] = [PRODUCTS[above - 1]!, PRODUCTS[above]!];
   return from + ((tokens - low) / (high - low)) * (to - from);
@@ -92,14 +93,14 @@ export function simulate(setting: Setting): Simulation {
 
 const program = loadSizes(
   new Command("bun bench/simulate.ts").description(
-    "What the scheduler would make of a load on an H100 with Mistral 7B, from the measured costs of steps.",
+    "Simulates a load of Mistral 7B on an H100, from the measured costs of steps.",
   ),
 )
-  .option("--ends <tokens>", "answers end at random after so many on average; 0 = at their length", Number, 0)
-  .option("--pages <n>", "of the KV cache", count, 7432)
-  .option("--host-pages <n>", "", Number, 512)
-  .option("--max-num-seqs <n>", "", count, 1024)
-  .option("--max-num-batched-tokens <n>", "", count, 2048);
+  .option("--ends <tokens>", "mean tokens after which answers end at random; 0 = all have their full length", Number, 0)
+  .option("--pages <n>", "pages of the KV cache", count, 7432)
+  .option("--host-pages <n>", "pages of the KV cache in host memory", Number, 512)
+  .option("--max-num-seqs <n>", "sequences that run at once", count, 1024)
+  .option("--max-num-batched-tokens <n>", "tokens in one step", count, 2048);
 
 if (import.meta.main) {
   const { seconds, tokensPerSecond, steps, preemptions } = simulate(program.parse().opts<Setting>());

@@ -1,4 +1,4 @@
-/** A tiny size of the start-up bench: weights of a shape are written, loaded and served. */
+/** A tiny run of the start-up bench: weights of a shape are written, loaded and served. */
 import { afterAll, expect, test } from "bun:test";
 import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";

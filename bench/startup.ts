@@ -1,8 +1,9 @@
 #!/usr/bin/env bun
 /**
- * How long fgserve takes from its launch to /health saying ready and to the first token of a stream, with weights in the
- * page cache; and how fast libfastgen loads them. A GPU's first start on a machine also times matrix products and keeps the
- * choices: starts with and without them are told apart. Prints medians; appends them to results/startup.jsonl.
+ * How long fgserve takes from its launch until /health says ready, and until the first token of a stream, with weights
+ * in the page cache; and how fast libfastgen loads the weights. The first start on a GPU also times matrix products and
+ * stores which are the fastest: starts with and without these choices are reported apart. Prints medians; appends them to
+ * results/startup.jsonl.
  */
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { open } from "node:fs/promises";
@@ -29,10 +30,10 @@ const LINK_GB_PER_SECOND = 50;
 
 const program = new Command("bun bench/startup.ts")
   .description("Times fgserve's start.")
-  .argument("<model>", "a shape of bench/shapes.ts, or a directory; random weights are written where it has none")
-  .option("--folder <dir>", "where the models of bench/shapes.ts are made", join(tmpdir(), "fastgen-startup"))
+  .argument("<model>", "a name in bench/shapes.ts, or a directory; random weights are written if it has no weights")
+  .option("--folder <dir>", "where the models of bench/shapes.ts are written", join(tmpdir(), "fastgen-startup"))
   .addOption(new Option("--device <name>").choices(["cpu", "cuda"]).default("cuda"))
-  .option("--launches <n>", "with the choices kept; there is one more without them", count, 3)
+  .option("--launches <n>", "launches that find the stored choices; one more launch has none", count, 3)
   .option("--results <file>", "where to append: a path, or a name in bench/results; none = nowhere", "startup");
 
 const since = (start: number) => (performance.now() - start) / 1000;
@@ -45,7 +46,7 @@ async function makeModel(name: string, folder: string): Promise<string> {
   return directory;
 }
 
-/** Reads the model's files from begin to end, so that they are in the page cache. */
+/** Reads the model's files from beginning to end, so that they are in the page cache. */
 async function readOnce(model: Model): Promise<void> {
   const paths = new Set(model.tensors.flatMap(({ where }) => ("path" in where ? [where.path] : [])));
   await Promise.all(
@@ -63,11 +64,11 @@ interface Launch {
   firstToken: number;
 }
 
-/** The compiled program where there is one, else this checkout's sources. */
+/** The compiled program if there is one, else this checkout's sources. */
 const compiled = existsSync(join(ROOT, "fgserve"));
-const fgserve = compiled ? [join(ROOT, "fgserve")] : [process.execPath, join(ROOT, "src", "main.ts"), "serve"];
+const fgserve = compiled ? [join(ROOT, "fgserve")] : [process.execPath, join(ROOT, "cli", "main.ts"), "serve"];
 
-/** One life of a server. `cache` is the folder that keeps the choices of matrix products. */
+/** Starts a server, gets one token, and stops it. `cache` is the folder that stores the choices of matrix products. */
 async function launch(directory: string, model: Model, device: DeviceKind, cache: string): Promise<Launch> {
   const port = freePort();
   const url = `http://127.0.0.1:${port}`;

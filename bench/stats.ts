@@ -1,6 +1,6 @@
 /** Order statistics of measurements. */
 
-/** The value below which the share `p` (0..1) of `values` lies, interpolated between neighbours. NaN of nothing. */
+/** The value below which the share `p` (0 to 1) of `values` lies, interpolated between neighbours; NaN of no values. */
 export function percentile(values: readonly number[], p: number): number {
   if (values.length === 0) return Number.NaN;
   const sorted = values.toSorted((a, b) => a - b);
@@ -11,7 +11,7 @@ export function percentile(values: readonly number[], p: number): number {
 
 export const median = (values: readonly number[]): number => percentile(values, 0.5);
 
-/** Uniform numbers in [0, 1) from a seed (splitmix32): the same load for the same seed, on every machine. */
+/** Uniform numbers in [0, 1) from a seed (splitmix32): the same seed gives the same load on every machine. */
 export function randomFrom(seed: number): () => number {
   let state = seed >>> 0;
   return () => {

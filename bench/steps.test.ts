@@ -5,7 +5,7 @@ import { LIBRARY_PATH } from "./library.ts";
 import { main } from "./steps.ts";
 
 test.skipIf(!existsSync(LIBRARY_PATH))(
-  "a small load on the CPU: every token is in some step, and what steps took is told",
+  "a small load on the CPU: every token is in some step, and the times of steps are printed",
   async () => {
     const log = spyOn(console, "log").mockImplementation(() => {});
     const model = join(import.meta.dir, "..", "models", "fastgen-tiny");
@@ -14,7 +14,7 @@ test.skipIf(!existsSync(LIBRARY_PATH))(
     const steps = await main([model, "--device", "cpu", ...sizes, ...limits]);
     const printed = log.mock.calls.map(([line]) => line).join("\n");
     log.mockRestore();
-    // A prompt's last token brings the first new one: the last new one is not computed.
+    // A prompt's last token yields the first new one, and the last new token is never computed.
     expect(steps.reduce((sum, { tokens }) => sum + tokens, 0)).toBe(6 * (40 + 10 - 1));
     expect(steps.every(({ run, decodes, decodeContext }) => run > 0 && decodeContext >= decodes)).toBe(true);
     expect(printed).toContain("tokens/s");

@@ -1,7 +1,7 @@
 #!/usr/bin/env bun
 /**
- * A load through the scheduler and the library alone, without HTTP, in one thread: what the device does in each step, how
- * long it waits between steps, and so what a server of the same load loses to everything else. Random weights.
+ * Runs a load through scheduler and library in one thread, without HTTP and with random weights. Prints what the device
+ * does in each step, and how long it waits between steps. What a server takes longer is lost outside of these.
  */
 import { writeFileSync } from "node:fs";
 import { Command, Option } from "commander";
@@ -18,13 +18,13 @@ const GIB = 2 ** 30;
 
 export interface StepRecord {
   tokens: number;
-  /** Sequences that decode, and the tokens in their caches. */
+  /** Sequences that decode, and the sum of the tokens in their caches. */
   decodes: number;
   decodeContext: number;
-  /** Pairs of query and key in what prompts are computed. */
+  /** Pairs of query and key in the parts of prompts that this step computes. */
   promptScores: number;
   copies: number;
-  /** Milliseconds: the device's, and this thread's. */
+  /** Milliseconds: the device's (run, idle), and this thread's. */
   run: number;
   idle: number;
   plan: number;
@@ -38,10 +38,10 @@ const program = loadSizes(
     .argument("<model>", "directory or org/name; its weights are not read")
     .addOption(new Option("--device <name>").choices(["cpu", "cuda"]).default("cuda")),
 )
-  .option("--max-num-seqs <n>", "", count, 512)
-  .option("--max-num-batched-tokens <n>", "", count, 2048)
-  .option("--swap-space <GiB>", "", Number, 4)
-  .option("--kv-cache <GiB>", "default: what the GPU's memory leaves", Number, 0)
+  .option("--max-num-seqs <n>", "sequences that run at once", count, 512)
+  .option("--max-num-batched-tokens <n>", "tokens in one step", count, 2048)
+  .option("--swap-space <GiB>", "host memory for KV pages", Number, 4)
+  .option("--kv-cache <GiB>", "default: the rest of the GPU's memory", Number, 0)
   .option("--log <file>", "every step, as JSON lines");
 
 export async function main(args: string[]): Promise<StepRecord[]> {
@@ -131,7 +131,7 @@ export async function main(args: string[]): Promise<StepRecord[]> {
   return done;
 }
 
-/** What is planned; its times are 0. */
+/** What a planned step computes; its times are 0. */
 export function describe(plan: StepPlan): StepRecord {
   const ints = STRUCTS.fg_step_seq.size / 4;
   const { n_new, context } = STRUCTS.fg_step_seq.at;

@@ -1,0 +1,33 @@
+/** The loads that are measured over HTTP, by the names that bench/serve.ts and bench/gpu.sh take. */
+import type { LoadOptions } from "./load.ts";
+
+export interface NamedLoad
+  extends Pick<LoadOptions, "prompts" | "input" | "output" | "spread" | "rate" | "concurrency" | "stream"> {
+  title: string;
+}
+
+/** Everything at once, of equal lengths, answered in one piece, unless `changes` says otherwise. */
+function load(title: string, prompts: number, input: number, output: number, changes: Partial<NamedLoad> = {}) {
+  const common = { spread: 0, rate: null, concurrency: null, stream: false };
+  return { title, prompts, input, output, ...common, ...changes };
+}
+
+export const NAMED_LOADS: Record<string, NamedLoad> = {
+  reference: load("reference", 512, 1024, 128),
+  long: load("long answers", 512, 128, 2048),
+  mixed: load("mixed lengths", 1000, 220, 200, { spread: 0.9 }),
+  short: load("short requests", 2000, 32, 16),
+  "prompts-4k": load("long prompts", 256, 4096, 256),
+  "prompts-24k": load("very long prompts", 16, 24_000, 128),
+  stream: load("64 streams", 64, 1024, 512, { stream: true }),
+  one: load("one stream", 1, 128, 512, { stream: true }),
+  first: load("one request at a time", 8, 1024, 8, { stream: true, concurrency: 1 }),
+  poisson: load("16 requests per second", 320, 1024, 128, { stream: true, rate: 16 }),
+  "poisson-24": load("24 requests per second", 480, 1024, 128, { stream: true, rate: 24 }),
+};
+
+/** The load's name; null where it has none. Temperature and seed are no part of it. */
+export function nameOf(sent: Record<string, unknown>): string | null {
+  const same = ({ title, ...load }: NamedLoad) => Object.entries(load).every(([key, value]) => sent[key] === value);
+  return Object.entries(NAMED_LOADS).find(([, load]) => same(load))?.[0] ?? null;
+}
