@@ -102,6 +102,7 @@ async function connect(model: string | undefined, flags: ChatFlags): Promise<Cha
   const fastgen = await Fastgen.load(model, {
     ...loadOptions(flags),
     onProgress: (progress) => bar.update(progress),
+    onWarning: (message) => void process.stderr.write(`fgchat: ${message}\n`),
   }).finally(() => bar.end());
   // The model's own limit stays a default, which gives way to the room that is left.
   const { max_tokens: _, ...defaults } = fastgen.default_params;

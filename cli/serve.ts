@@ -17,6 +17,7 @@ interface ServeFlags extends ModelFlags {
   apiKey?: string;
   servedModelName?: string;
   disableLogRequests?: boolean;
+  trustRequestChatTemplate?: boolean;
 }
 
 function command(): Command {
@@ -35,7 +36,11 @@ function command(): Command {
         .argParser(nonEmpty),
     )
     .option("--served-model-name <name>", "the model's name in replies (default: as given)", nonEmpty)
-    .option("--disable-log-requests", "no access log on stderr (default: one JSON line a request)");
+    .option("--disable-log-requests", "no access log on stderr (default: one JSON line a request)")
+    .option(
+      "--trust-request-chat-template",
+      "let requests bring chat templates, which are programs (default: refused)",
+    );
   return addModelFlags(command).addHelpText(
     "after",
     `
@@ -61,6 +66,7 @@ export async function run(args: string[]): Promise<number> {
     servedModelName: flags.servedModelName ?? null,
     accessLog: flags.disableLogRequests ? null : log,
     errorLog: log,
+    trustRequestChatTemplate: flags.trustRequestChatTemplate ?? false,
   });
   // The port is open while the model loads: /health says so, and a port in use is found before the wait.
   const server = listen(service, flags.host, flags.port);
@@ -97,7 +103,8 @@ async function load(
     bar.update(progress);
   };
   try {
-    const fastgen = await Fastgen.load(model, { ...options, onProgress, signal });
+    const onWarning = (message: string) => process.stderr.write(`fgserve: ${message}\n`);
+    const fastgen = await Fastgen.load(model, { ...options, onProgress, onWarning, signal });
     service.ready(fastgen);
     return fastgen;
   } catch (error) {

@@ -8,7 +8,7 @@ const messages = [{ role: "user" as const, content: "Hi" }];
 
 function start(options: FakeOptions = {}) {
   const fake = new FakeFastgen(options);
-  const server = startServer(fake, { servedModelName: "served" });
+  const server = startServer(fake, { servedModelName: "served", trustRequestChatTemplate: true });
   const client = new OpenAI({ baseURL: `${server.url}/v1`, apiKey: "any", maxRetries: 0 });
   return { fake, server, client, chat: (body: object) => server.post("/v1/chat/completions", { messages, ...body }) };
 }
@@ -153,7 +153,7 @@ describe("what reaches the library", () => {
     expect(asked().params.logprobs).toBeUndefined();
   });
 
-  test("messages: parts become lines, developer becomes system, inert fields fall away", async () => {
+  test("messages: parts stay parts, developer becomes system, inert fields fall away", async () => {
     await t.chat({
       messages: [
         { role: "developer", content: "Be brief." },
@@ -175,7 +175,14 @@ describe("what reaches the library", () => {
     expect(asked().prompt).toEqual({
       messages: [
         { role: "system", content: "Be brief." },
-        { role: "user", content: "a\nb", name: "ann" },
+        {
+          role: "user",
+          content: [
+            { type: "text", text: "a" },
+            { type: "text", text: "b" },
+          ],
+          name: "ann",
+        },
         { role: "assistant", content: null },
         { role: "user", content: "" },
       ],
@@ -348,5 +355,38 @@ describe("streams", () => {
     socket.terminate();
     await until(() => first.aborted);
     fast.server.stop();
+  });
+});
+
+describe("templates from requests", () => {
+  const template = "{{ messages }}";
+  const inKwargs = { chat_template_kwargs: { chat_template: template } };
+
+  test("are refused, wherever they stand, unless the server trusts them", async () => {
+    const fake = new FakeFastgen();
+    const server = startServer(fake);
+    for (const route of ["/v1/chat/completions", "/tokenize"]) {
+      for (const [param, body] of [
+        ["chat_template", { chat_template: template }],
+        ["chat_template_kwargs.chat_template", inKwargs],
+      ] as const) {
+        const reply = await server.post(route, { messages, ...body });
+        expect(reply.status).toBe(400);
+        const { error } = await json(reply);
+        expect(error).toMatchObject({ type: "invalid_request_error", param });
+        expect(error.message).toContain("--trust-request-chat-template");
+      }
+    }
+    expect(fake.calls).toEqual([]);
+    await server.stop();
+  });
+
+  test("are taken by a server that trusts them; those of chat_template_kwargs come first", async () => {
+    await t.chat(inKwargs);
+    expect(asked().prompt).toMatchObject({ chat_template: template });
+    await t.chat({ chat_template: "other", ...inKwargs });
+    expect(asked().prompt).toMatchObject({ chat_template: template });
+    const reply = await t.chat({ chat_template_kwargs: { chat_template: 1 } });
+    expect(reply.status).toBe(400);
   });
 });

@@ -19,7 +19,7 @@ export function chat(service: Service) {
     const { fields, given } = await readBody(c, service, chatSchema);
     checkStreamOptions(fields);
     const params = chatParams(fields, given);
-    const run = await Run.start(c, service, [chatPrompt(fields)], params);
+    const run = await Run.start(c, service, [chatPrompt(fields, service.options.trustRequestChatTemplate)], params);
     const envelope = {
       id: `chatcmpl-${crypto.randomUUID().replaceAll("-", "")}`,
       object: fields.stream ? "chat.completion.chunk" : "chat.completion",
@@ -73,7 +73,9 @@ function chatParams(fields: Fields, given: Record<string, unknown>): SamplingPar
 /** With `echo`, what the answer begins with: the last message, where that is the assistant's. */
 function echoed({ echo, messages }: Fields): string {
   const last = messages.at(-1);
-  return echo && last?.role === "assistant" ? (last.content ?? "") : "";
+  if (!echo || last?.role !== "assistant") return "";
+  const { content } = last;
+  return typeof content === "string" ? content : (content ?? []).map(({ text }) => text).join("\n");
 }
 
 class ChatFrames implements Frames {

@@ -52,19 +52,19 @@ const textPart = z.strictObject({
   text: z.string(),
 });
 
-/** Parts become one text, a line each. */
+/** A text, or text parts: the chat template decides what becomes of them. */
 const content = z
   .union([z.string(), z.array(z.unknown())], "must be a string or an array of text parts")
   .nullish()
   .transform((value, context) => {
     if (!Array.isArray(value)) return value ?? null;
-    const texts: string[] = [];
+    const parts: z.output<typeof textPart>[] = [];
     for (const [i, part] of value.entries()) {
       const result = textPart.safeParse(part);
-      if (result.success) texts.push(result.data.text);
+      if (result.success) parts.push(result.data);
       else for (const issue of result.error.issues) context.addIssue({ ...issue, path: [i, ...issue.path] } as never);
     }
-    return texts.join("\n");
+    return parts;
   });
 
 const message = z
@@ -182,13 +182,29 @@ export function samplingParams(given: Record<string, unknown>): SamplingParams {
   return params as SamplingParams;
 }
 
-interface ConversationFields extends Omit<ChatOptions, "tools"> {
+interface ConversationFields extends Omit<ChatOptions, "tools" | "documents"> {
   messages: ChatMessage[];
 }
 
-/** A conversation as the library takes it. */
-export function chatPrompt(fields: ConversationFields): { messages: ChatMessage[] } & ChatOptions {
-  const { messages, add_generation_prompt, continue_final_message, chat_template, chat_template_kwargs } = fields;
+/**
+ * The template that a request brings, also in chat_template_kwargs, where vLLM takes it too.
+ * @throws FastgenError "invalid_request": requests are not trusted with templates.
+ */
+function requestTemplate({ chat_template, chat_template_kwargs }: ConversationFields, trusted: boolean) {
+  const inKwargs = chat_template_kwargs?.chat_template ?? undefined;
+  const [template, param] =
+    inKwargs === undefined ? [chat_template, "chat_template"] : [inKwargs, "chat_template_kwargs.chat_template"];
+  if (template === undefined) return undefined;
+  const refuse = (message: string) => new FastgenError("invalid_request", `${param}: ${message}`, { param });
+  if (!trusted) throw refuse("refused, since the server was started without --trust-request-chat-template");
+  if (typeof template !== "string") throw refuse("must be a string");
+  return template;
+}
+
+/** A conversation as the library takes it. `trusted`: may the request bring a template of its own? */
+export function chatPrompt(fields: ConversationFields, trusted: boolean): { messages: ChatMessage[] } & ChatOptions {
+  const { messages, add_generation_prompt, continue_final_message, chat_template_kwargs } = fields;
+  const chat_template = requestTemplate(fields, trusted);
   if (add_generation_prompt && continue_final_message) {
     const message = "continue_final_message: cannot be true together with add_generation_prompt";
     throw new FastgenError("invalid_request", message, { param: "continue_final_message" });

@@ -19,6 +19,8 @@ export interface ServiceOptions {
   /** Sequences that may wait for a slot. */
   maxQueued: number;
   maxBodyBytes: number;
+  /** May requests bring chat templates? A template is a program. */
+  trustRequestChatTemplate: boolean;
 }
 
 const DEFAULTS: ServiceOptions = {
@@ -28,6 +30,7 @@ const DEFAULTS: ServiceOptions = {
   errorLog: (text) => console.error(text),
   maxQueued: MAX_QUEUED_SEQUENCES,
   maxBodyBytes: MAX_BODY_BYTES,
+  trustRequestChatTemplate: false,
 };
 
 export class Service {

@@ -6,7 +6,7 @@ import { COLLECTION_METHODS } from "./collection-methods.ts";
 import { fail } from "./errors.ts";
 import type { Native } from "./native.ts";
 import { quote, repr } from "./print.ts";
-import { describeType, itemAt, Slice, sliced } from "./slices.ts";
+import { describeType, itemAt } from "./slices.ts";
 import { STRING_METHODS } from "./string-methods.ts";
 import {
   Attributes,
@@ -28,6 +28,9 @@ const MUTATING: Record<string, ReadonlySet<string>> = {
   dict: new Set(["clear", "pop", "popitem", "setdefault", "update"]),
 };
 
+/** Attributes that even an Undefined has. */
+const OF_ANY_OBJECT = /^__(class|doc|init|module|str|repr|eq|hash|len|iter|bool|call|getitem)__$/;
+
 /** object.name: the attribute, else the item of that name. */
 export function getAttribute(object: Value, name: string): Value {
   if (object instanceof Dict) {
@@ -38,7 +41,7 @@ export function getAttribute(object: Value, name: string): Value {
       return isPrivate(name) ? unsafe(object, name) : missing(object, name);
     }
   }
-  if (object instanceof Undefined) object.fail();
+  if (object instanceof Undefined) return OF_ANY_OBJECT.test(name) ? unsafe(object, name) : object.fail();
   let found = attribute(object, name);
   if (found === undefined) found = item(object, name);
   return found === undefined ? missing(object, name) : found;
@@ -81,7 +84,7 @@ function unsafe(object: Value, name: string): Undefined {
 /** Python's object[key] where it succeeds. */
 function item(object: Value, key: Value): Value | undefined {
   if (object instanceof Dict) return Array.isArray(key) || key instanceof Dict ? undefined : object.get(key);
-  return key instanceof Slice ? sliced(object, key) : itemAt(object, key);
+  return itemAt(object, key);
 }
 
 function attribute(object: Value, name: string): Value | undefined {
@@ -129,7 +132,7 @@ function numberAttribute(object: Value, name: string): Value | undefined {
   if (name === "conjugate") return method(() => whole);
   if (name !== "bit_length" && name !== "bit_count") return undefined;
   const bits = BigInt(whole).toString(2).replace("-", "");
-  return method(() => (name === "bit_count" ? bits.replaceAll("0", "").length : whole == 0 ? 0 : bits.length));
+  return method(() => (name === "bit_count" ? bits.replaceAll("0", "").length : whole === 0 ? 0 : bits.length));
 }
 
 function rangeAttribute(object: Value, name: string): Value | undefined {

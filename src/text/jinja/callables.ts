@@ -1,8 +1,9 @@
 /** What templates call and runs template code: macros, recursive loops, blocks. And the object `loop`. */
+
+import { fail } from "./errors.ts";
 import type { Code, Scope } from "./machine.ts";
 import type { MacroBody } from "./nodes.ts";
 import { equal } from "./operators.ts";
-import { fail } from "./errors.ts";
 import { Attributes, Func, Tuple, Undefined, type Value } from "./values.ts";
 
 export class Macro extends Attributes {

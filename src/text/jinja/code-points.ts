@@ -1,12 +1,11 @@
 /** Strings as Python counts them: by code points. JavaScript's count UTF-16 code units. */
-import { chargeText } from "./budget.ts";
+import { chargeCopy, chargeItems, chargeText } from "./budget.ts";
 
 /** str.isspace(), as the inside of a regular expression's class. JavaScript's \s has U+FEFF, and lacks U+001C and others. */
 export const SPACE = "\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000";
 
 const SPACES = new RegExp(`[${SPACE}]`);
 const ALL_SPACES = new RegExp(`[${SPACE}]+`, "g");
-const ASCII_ONLY_SPACE = /[\t-\r\x1c-\x20]/;
 const SURROGATE = /[\ud800-\udfff]/;
 
 /** Has `text` a character outside the BMP? Where it has none, code units are code points. */
@@ -17,6 +16,7 @@ export function isWide(text: string): boolean {
 
 /** The characters of `text`. A surrogate without its other half is one too. */
 export function characters(text: string): string[] {
+  chargeItems(text.length);
   return isWide(text) ? Array.from(text) : text.split("");
 }
 
@@ -24,7 +24,7 @@ export function characters(text: string): string[] {
 export function length(text: string): number {
   if (!isWide(text)) return text.length;
   let pairs = 0;
-  for (let i = 0; i + 1 < text.length; i++) if (isPair(text, i)) pairs++, i++;
+  for (let unit = 0; unit < text.length; unit += isPair(text, unit) ? 2 : 1) if (isPair(text, unit)) pairs++;
   return text.length - pairs;
 }
 
@@ -46,7 +46,9 @@ export function characterIndex(text: string, unit: number): number {
 }
 
 export function isSpace(character: string): boolean {
-  return character.charCodeAt(0) < 128 ? ASCII_ONLY_SPACE.test(character) : SPACES.test(character);
+  const code = character.charCodeAt(0);
+  if (code < 128) return code === 32 || (code >= 9 && code <= 13) || (code >= 28 && code <= 31);
+  return SPACES.test(character);
 }
 
 /** str.split() without a separator. */
@@ -57,7 +59,7 @@ export function words(text: string): string[] {
 
 /** str.strip(chars), on the sides asked for. Without `chars`, white space. */
 export function strip(text: string, chars: string | null, sides: { left: boolean; right: boolean }): string {
-  chargeText(text.length);
+  chargeCopy(text.length);
   const set = chars === null ? null : new Set(chars);
   const drop = (character: string) => (set === null ? isSpace(character) : set.has(character));
   let start = 0;
@@ -72,6 +74,7 @@ export function strip(text: string, chars: string | null, sides: { left: boolean
     if (!drop(text.slice(end - size, end))) break;
     end -= size;
   }
+  chargeText(text.length - (end - start));
   return text.slice(start, end);
 }
 
@@ -80,12 +83,12 @@ export function compareText(a: string, b: string): number {
   chargeText(Math.min(a.length, b.length));
   if (a === b) return 0;
   if (!SURROGATE.test(a) && !SURROGATE.test(b)) return a < b ? -1 : 1;
-  const [x, y] = [Array.from(a), Array.from(b)];
-  for (let i = 0; i < x.length && i < y.length; i++) {
-    const difference = x[i]!.codePointAt(0)! - y[i]!.codePointAt(0)!;
-    if (difference !== 0) return difference;
-  }
-  return x.length - y.length;
+  let at = 0;
+  while (at < a.length && at < b.length && a.charCodeAt(at) === b.charCodeAt(at)) at++;
+  if (at === a.length || at === b.length) return a.length - b.length;
+  // Surrogates stand for the highest code points.
+  const rank = (unit: number) => ((unit & 0xf800) === 0xd800 ? unit + 0x10000 : unit);
+  return rank(a.charCodeAt(at)) - rank(b.charCodeAt(at));
 }
 
 /** Letters whose title case is neither their upper case nor themselves: the digraphs, such as U+01C6, and Greek's. */
@@ -125,7 +128,7 @@ export function capitalize(text: string): string {
 
 /** str.title(): letters after anything but a letter in title case, the others in lower case. */
 export function title(text: string): string {
-  chargeText(text.length * 4);
+  chargeItems(text.length);
   const lowered = text.toLowerCase();
   const sameShape = lowered.length === text.length;
   let out = "";
@@ -147,7 +150,7 @@ export function isCased(character: string): boolean {
 
 /** str.swapcase() */
 export function swapCase(text: string): string {
-  chargeText(text.length * 4);
+  chargeItems(text.length);
   let out = "";
   for (const character of text) {
     const lower = character.toLowerCase();

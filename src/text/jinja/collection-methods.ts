@@ -1,12 +1,18 @@
 /** The methods of list, tuple, dict and range that do not change their object: the others are forbidden. */
-import { allowList } from "./budget.ts";
+import { allowList, chargeItems } from "./budget.ts";
 import { fail } from "./errors.ts";
 import { type Native, natives } from "./native.ts";
 import { equal, index, iterate, list } from "./operators.ts";
 import { repr } from "./print.ts";
 import { Dict, DictView, type Range, type Tuple, type Value } from "./values.ts";
 
-function position(items: readonly Value[], wanted: Value, start: Value | undefined, end: Value | undefined, type: string) {
+function position(
+  items: readonly Value[],
+  wanted: Value,
+  start: Value | undefined,
+  end: Value | undefined,
+  type: string,
+) {
   const place = (value: Value | undefined, fallback: number) => {
     const at = (value === undefined ? fallback : index(value)) ?? fallback;
     return Math.max(0, at < 0 ? at + items.length : at);
@@ -26,7 +32,8 @@ const LIST_METHODS = natives({
     return [...self];
   },
   "count _self _value": count,
-  "index _self _value _start? _stop?": (self: Value[], wanted, start, stop) => position(self, wanted, start, stop, "list"),
+  "index _self _value _start? _stop?": (self: Value[], wanted, start, stop) =>
+    position(self, wanted, start, stop, "list"),
 });
 
 const TUPLE_METHODS = natives({
@@ -58,7 +65,10 @@ const DICT_METHODS = natives({
 /** dict.fromkeys(keys, value) */
 export function dictFromKeys(keys: Value, value: Value): Dict {
   const dict = new Dict();
-  for (const key of iterate(keys)) dict.set(key, value);
+  for (const key of iterate(keys)) {
+    chargeItems(8);
+    dict.set(key, value);
+  }
   return dict;
 }
 

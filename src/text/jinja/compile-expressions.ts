@@ -1,14 +1,14 @@
 /** Expressions → operations that leave one value on the machine's stack. */
 import { getAttribute, getItem } from "./attributes.ts";
-import { allowText, chargeItems } from "./budget.ts";
+import { allowJoined } from "./budget.ts";
 import { fail } from "./errors.ts";
 import { FILTERS } from "./filters.ts";
 import type { Code, Machine, Operation } from "./machine.ts";
-import { NO_KWARGS, type Native } from "./native.ts";
+import { type Native, NO_KWARGS } from "./native.ts";
 import type { Arguments, Comparison, Expression, Filter } from "./nodes.ts";
 import { arithmetic, contains, equal, list, ordered, signed, truth } from "./operators.ts";
 import { quote, str } from "./print.ts";
-import { Slice } from "./slices.ts";
+import { Slice, sliced } from "./slices.ts";
 import { TESTS } from "./tests.ts";
 import { Dict, type Kwargs, Tuple, textOf, typeName, Undefined, type Value } from "./values.ts";
 
@@ -47,53 +47,73 @@ export class ExpressionCompiler {
     switch (node.type) {
       case "constant": {
         const { value } = node;
-        return this.emit((machine) => machine.push(value));
+        this.emit((machine) => machine.push(value));
+        break;
       }
       case "name": {
         const { name } = node;
-        return this.emit((machine) => machine.push(machine.scope.get(name)));
+        this.emit((machine) => machine.push(machine.scope.get(name)));
+        break;
       }
       case "attribute": {
         const { object, name } = node;
         this.expression(object);
-        return this.emit((machine) => machine.push(getAttribute(machine.pop(), name)));
+        this.emit((machine) => machine.push(getAttribute(machine.pop(), name)));
+        break;
       }
       case "item":
-        return this.#binary(node.object, node.key, getItem);
+        if (node.key.type === "slice")
+          this.#binary(node.object, node.key, (object, key) => sliced(object, key as Slice));
+        else this.#binary(node.object, node.key, getItem);
+        break;
       case "slice":
-        return this.#slice([node.start, node.stop, node.step]);
+        this.#slice([node.start, node.stop, node.step]);
+        break;
       case "list":
-        return this.#collect(node.items, (items) => items);
+        this.#collect(node.items, (items) => items);
+        break;
       case "tuple":
-        return this.#collect(node.items, (items) => new Tuple(items));
+        this.#collect(node.items, (items) => new Tuple(items));
+        break;
       case "dict":
-        return this.#dict(node.entries);
+        this.#dict(node.entries);
+        break;
       case "call":
-        return this.call(node.callee, node.arguments);
+        this.call(node.callee, node.arguments);
+        break;
       case "filter":
-        return this.filter(node);
+        this.filter(node);
+        break;
       case "test":
         this.expression(node.value);
-        return this.#apply("test", node.name, TESTS.get(node.name), node.arguments, (result) => truth(result));
+        this.#apply("test", node.name, TESTS.get(node.name), node.arguments, (result) => truth(result));
+        break;
       case "sign": {
         const { sign } = node;
-        return this.#unary(node.value, (value) => signed(sign, value));
+        this.#unary(node.value, (value) => signed(sign, value));
+        break;
       }
       case "not":
-        return this.#unary(node.value, (value) => !truth(value));
+        this.#unary(node.value, (value) => !truth(value));
+        break;
       case "arithmetic": {
         const { operator } = node;
-        return this.#binary(node.left, node.right, (left, right) => arithmetic(operator, left, right));
+        this.#binary(node.left, node.right, (left, right) => arithmetic(operator, left, right));
+        break;
       }
       case "concat":
-        return this.#collect(node.parts, concatenated);
+        this.#collect(node.parts, concatenated);
+        break;
       case "compare":
-        return this.#compare(node.first, node.rest);
+        this.#compare(node.first, node.rest);
+        break;
       case "and":
       case "or":
-        return this.#logical(node.left, node.right, node.type === "or");
+        this.#logical(node.left, node.right, node.type === "or");
+        break;
       case "condition":
-        return this.#condition(node.test, node.yes, node.no);
+        this.#condition(node.test, node.yes, node.no);
+        break;
     }
   }
 
@@ -216,7 +236,8 @@ export class ExpressionCompiler {
     if (restKeywords !== null) this.expression(restKeywords);
     caller?.();
     const names = keywords.map(({ name }) => name);
-    const repeated = names.find((name, i) => names.indexOf(name) !== i);
+    const seen = new Set<string>();
+    const repeated = names.find((name) => seen.size === seen.add(name).size);
     if (repeated !== undefined) fail("TemplateSyntaxError", `keyword argument repeated: ${repeated}`);
     if (names.length === 0 && rest === null && restKeywords === null && !caller) {
       return (machine) => ({ args: machine.popMany(positional.length), kwargs: NO_KWARGS });
@@ -240,9 +261,9 @@ const NO_ELSE = "the inline if-expression evaluated to false and no else section
 function concatenated(parts: Value[]): string {
   const texts = parts.map(str);
   const length = texts.reduce((sum, text) => sum + text.length, 0);
-  if (length > 1 << 16) allowText(length);
-  chargeItems(texts.length);
-  return texts.join("");
+  allowJoined(length);
+  // Not join(): what + makes shares the memory of its parts, and templates grow texts piece by piece.
+  return texts.reduce((joined, text) => joined + text, "");
 }
 
 function compared(operator: Comparison, left: Value, right: Value): boolean {

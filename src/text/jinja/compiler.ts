@@ -6,7 +6,7 @@ import type { Code, Machine } from "./machine.ts";
 import type { Expression, Filter, For, MacroBody, Statement, Target } from "./nodes.ts";
 import { iterate, iterator, requireNamespace, truth } from "./operators.ts";
 import { quote, str } from "./print.ts";
-import { typeName, Undefined, type Value } from "./values.ts";
+import { textOf, typeName, Undefined, type Value } from "./values.ts";
 
 /** The operations of a template. @throws TemplateError TemplateSyntaxError; RangeError where it nests too deeply. */
 export function compile(statements: Statement[]): Code {
@@ -57,60 +57,86 @@ class Compiler extends ExpressionCompiler {
     switch (node.type) {
       case "data": {
         const { text } = node;
-        return this.emit((machine) => machine.write(text));
+        this.emit((machine) => machine.write(text));
+        break;
       }
       case "output":
         this.expression(node.value);
-        return this.#output();
+        this.#output();
+        break;
       case "if":
-        return this.#if(node.branches, node.otherwise);
+        this.#if(node.branches, node.otherwise);
+        break;
       case "for":
-        return node.recursive ? this.#recursiveFor(node) : this.#for(node);
+        if (node.recursive) this.#recursiveFor(node);
+        else this.#for(node);
+        break;
       case "break":
         this.#loops.at(-1)!.breaks.push(this.jump());
-        return;
+        break;
       case "continue": {
         const { next } = this.#loops.at(-1)!;
-        return this.emit((machine) => machine.jump(next));
+        this.emit((machine) => machine.jump(next));
+        break;
       }
       case "set":
         this.#checkNamespaces(node.target);
         this.expression(node.value);
-        return this.#assign(node.target);
+        this.#assign(node.target);
+        break;
       case "set block":
         this.#captured(node.body);
         if (node.filter) this.#filterCaptured(node.filter);
-        return this.#assign(node.target);
+        this.#assign(node.target);
+        break;
       case "with":
-        return this.#with(node.targets, node.values, node.body);
+        this.#with(node.targets, node.values, node.body);
+        break;
       case "filter block":
         this.#captured(node.body);
         this.#filterCaptured(node.filter);
-        return this.#output();
+        this.#outputText();
+        break;
       case "macro": {
         this.#macro(node.macro);
-        return this.#assign({ type: "name", name: node.macro.name! });
+        this.#assign({ type: "name", name: node.macro.name! });
+        break;
       }
       case "call block":
         this.call(node.call.callee, node.call.arguments, () => this.#macro(node.macro));
-        return this.#output();
+        this.#outputText();
+        break;
       case "generation":
-        return this.#scoped(node.body);
+        this.#scoped(node.body);
+        break;
       case "block":
-        return this.#block(node.name, node.scoped, node.body);
+        this.#block(node.name, node.scoped, node.body);
+        break;
       case "autoescape":
         this.expression(node.value);
         this.emit((machine) => {
           if (truth(machine.pop())) fail("TemplateRuntimeError", "autoescape is not supported: a prompt is no HTML");
         });
-        return this.#scoped(node.body);
+        this.#scoped(node.body);
+        break;
       case "other template":
-        return this.emit(() => fail("TypeError", "no loader for this environment specified"));
+        this.emit(() => fail("TypeError", "no loader for this environment specified"));
+        break;
     }
   }
 
   #output(): void {
     this.emit((machine) => machine.write(str(machine.pop())));
+  }
+
+  /** Writes what must be text: Jinja2 does not convert it here. */
+  #outputText(): void {
+    this.emit((machine) => {
+      const value = machine.pop();
+      const text = textOf(value);
+      if (text === undefined) fail("TypeError", `expected str instance, ${typeName(value)} found`);
+      machine.write(text);
+    });
   }
 
   #if(branches: { test: Expression; body: Statement[] }[], otherwise: Statement[]): void {
@@ -229,15 +255,18 @@ class Compiler extends ExpressionCompiler {
         if (!truth(machine.pop())) machine.jump(next);
       });
     }
-    this.emit(enterBody);
+    this.emit((machine) => machine.scope.set("loop", machine.loop.loop));
     this.#loops.push(labels);
     this.statements(node.body);
     this.#loops.pop();
-    this.emit((machine) => machine.jump(labels.next));
+    this.emit((machine) => {
+      machine.loop.completed = true;
+      machine.jump(labels.next);
+    });
     end();
     for (const setBreak of labels.breaks) setBreak();
     const entered = this.emitJump((target) => (machine) => {
-      if (machine.closeLoop().entered) machine.jump(target());
+      if (machine.closeLoop().completed) machine.jump(target());
     });
     if (node.otherwise.length > 0) this.#scoped(node.otherwise);
     entered();
@@ -273,12 +302,6 @@ class Compiler extends ExpressionCompiler {
     end();
     this.emit((machine) => machine.push(machine.closeLoop().kept));
   }
-}
-
-function enterBody(machine: Machine): void {
-  const running = machine.loop;
-  running.entered = true;
-  machine.scope.set("loop", running.loop);
 }
 
 function assigner(target: Target): (machine: Machine, value: Value) => void {

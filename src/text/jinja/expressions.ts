@@ -296,7 +296,10 @@ export class ExpressionParser {
   #testArguments(): Arguments {
     if (this.stream.isOperator("(")) return this.#arguments();
     const begins =
-      this.stream.is("name") || this.stream.is("string") || this.stream.is("number") || this.stream.isOperator("[", "{");
+      this.stream.is("name") ||
+      this.stream.is("string") ||
+      this.stream.is("number") ||
+      this.stream.isOperator("[", "{");
     if (!begins || this.stream.isName("else", "or", "and")) return NO_ARGUMENTS;
     if (this.stream.isName("is")) this.stream.fail("You cannot chain multiple tests with is");
     return { ...NO_ARGUMENTS, positional: [this.#postfix(this.#primary())] };

@@ -1,6 +1,7 @@
 /** Filters on lists and dicts. */
-import { allowList, chargeItems, MAX_OPERATION_STEPS, BudgetError } from "./budget.ts";
+
 import { attributePath } from "./attributes.ts";
+import { allowList, BudgetError, chargeItems, MAX_OPERATION_STEPS } from "./budget.ts";
 import { characters } from "./code-points.ts";
 import { fail } from "./errors.ts";
 import { natives, notAnInteger } from "./native.ts";
@@ -59,6 +60,7 @@ function* unique(value: Value, caseSensitive: Value = false, attribute: Value = 
   const look = attributePath(attribute);
   const seen = new Dict();
   for (const item of iterate(value)) {
+    chargeItems(16);
     const key = folded(look(item), caseSensitive);
     if (seen.has(key)) continue;
     seen.set(key, true);
@@ -111,7 +113,7 @@ function* slices(value: Value, count: Value, fill: Value = null): Generator<Valu
   const [size, extra] = [Math.floor(items.length / parts), items.length % parts];
   let start = 0;
   for (let i = 0; i < parts; i++) {
-    chargeItems(1);
+    chargeItems(8);
     const end = start + size + (i < extra ? 1 : 0);
     const part = items.slice(start, end);
     if (fill !== null && i >= extra) part.push(fill);
@@ -142,10 +144,10 @@ function last(value: Value): Value {
   return item === undefined ? new Undefined("No last item, sequence was empty.") : item;
 }
 
-function items(value: Value): Value {
-  if (value instanceof Undefined) return new Iter([].values());
-  if (!(value instanceof Dict)) return fail("TypeError", "Can only get item pairs from a mapping.");
-  return new Iter(new DictView(value, "dict_items")[Symbol.iterator]());
+function* items(value: Value): Generator<Value> {
+  if (value instanceof Undefined) return;
+  if (!(value instanceof Dict)) fail("TypeError", "Can only get item pairs from a mapping.");
+  yield* new DictView(value, "dict_items");
 }
 
 export const LIST_FILTERS = natives({
@@ -153,7 +155,7 @@ export const LIST_FILTERS = natives({
   "dictsort value case_sensitive? by? reverse?": dictSort,
   "first seq": first,
   "groupby value attribute default? case_sensitive?": groupBy,
-  "items value": items,
+  "items value": (value) => new Iter(items(value)),
   "last seq": last,
   "length object": len,
   "list value": list,

@@ -1,5 +1,6 @@
 /** Filters that apply another filter, or a test, to each item: map, select and their kin. They work as they are read. */
 import { attributePath } from "./attributes.ts";
+import { chargeItems } from "./budget.ts";
 import { fail } from "./errors.ts";
 import { requireFilter } from "./filters.ts";
 import { NO_KWARGS, natives } from "./native.ts";
@@ -10,7 +11,10 @@ import { Iter, type Kwargs, type Value } from "./values.ts";
 function* map(value: Value, args: Value[], kwargs: Kwargs): Generator<Value> {
   if (!truth(value)) return;
   const convert = mapping(args, kwargs);
-  for (const item of iterate(value)) yield convert(item);
+  for (const item of iterate(value)) {
+    chargeItems(16);
+    yield convert(item);
+  }
 }
 
 function mapping([name, ...rest]: Value[], kwargs: Kwargs): (item: Value) => Value {
@@ -36,6 +40,7 @@ function chooser(keep: boolean, byAttribute: boolean) {
     const [name, ...rest] = byAttribute ? args.slice(1) : args;
     const test = name === undefined ? null : requireTest(name);
     for (const item of iterate(value)) {
+      chargeItems(8);
       const subject = look(item);
       const passes = test === null ? truth(subject) : truth(test.call([subject, ...rest], kwargs ?? NO_KWARGS));
       if (passes === keep) yield item;

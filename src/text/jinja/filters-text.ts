@@ -1,18 +1,18 @@
 /** Filters that make text. */
-import { allowText, chargeText } from "./budget.ts";
+
+import { attributePath } from "./attributes.ts";
+import { allowText, chargeCopy, chargeItems, MAX_TEXT_LENGTH } from "./budget.ts";
 import * as points from "./code-points.ts";
 import { fail } from "./errors.ts";
-import { type JsonStyle, jsonText } from "./json-text.ts";
-import { natives, notAnInteger } from "./native.ts";
-import { fixedText, repr, str } from "./print.ts";
-import { width } from "./number-format.ts";
-import { escapeHtml, index, iterate, truth, arithmetic } from "./operators.ts";
-import { pprint } from "./pretty-print.ts";
-import { attributePath } from "./attributes.ts";
-import { center, lines, replace, STRING_METHODS, stripTags } from "./string-methods.ts";
 import { toFloat } from "./filters-values.ts";
+import { type JsonStyle, jsonText } from "./json-text.ts";
+import { NO_KWARGS, natives, notAnInteger } from "./native.ts";
+import { width } from "./number-format.ts";
+import { arithmetic, escapeHtml, index, iterate, len, truth } from "./operators.ts";
+import { pprint } from "./pretty-print.ts";
+import { fixedText, repr, str } from "./print.ts";
+import { center, lines, replace, STRING_METHODS, stripTags } from "./string-methods.ts";
 import { Dict, type Kwargs, Markup, Tuple, textOf, typeName, Undefined, type Value } from "./values.ts";
-import { NO_KWARGS } from "./native.ts";
 import { wordWrap } from "./word-wrap.ts";
 
 /** soft_str(value): a Markup stays one. */
@@ -45,9 +45,10 @@ function join(value: Value, by: Value = "", attribute: Value = null): string {
   for (const item of iterate(value)) {
     const part = str(look(item));
     length += part.length + separator.length;
-    if (length > 1 << 20) allowText(length);
+    if (length > MAX_TEXT_LENGTH) allowText(length);
     parts.push(part);
   }
+  chargeCopy(length);
   return parts.join(separator);
 }
 
@@ -66,7 +67,7 @@ const WORD_START = new RegExp(`([-${points.SPACE}({[<]+)`);
 /** The filter title, which knows words by other ends than str.title() does. */
 function title(value: Value): string {
   const source = str(value);
-  chargeText(source.length * 2);
+  chargeItems(source.length);
   return source
     .split(WORD_START)
     .map((part) => {
@@ -76,12 +77,18 @@ function title(value: Value): string {
     .join("");
 }
 
-function truncate(value: Value, size: Value = 255, killWords: Value = false, end: Value = "...", leeway: Value = null): Value {
-  const source = text(value, "truncate");
+function truncate(
+  value: Value,
+  size: Value = 255,
+  killWords: Value = false,
+  end: Value = "...",
+  leeway: Value = null,
+): Value {
   const [most, tail, slack] = [int(size), str(end), leeway === null ? 5 : int(leeway)];
   const tailLength = points.length(tail);
   if (most < tailLength) fail("ValueError", `expected length >= ${tailLength}, got ${most}`);
-  if (points.length(source) <= most + slack) return value;
+  if (len(value) <= most + slack) return value;
+  const source = text(value, "truncate");
   const cut = source.slice(0, points.unitIndex(source, most - tailLength));
   const space = truth(killWords) ? -1 : cut.lastIndexOf(" ");
   return (space < 0 ? cut : cut.slice(0, space)) + tail;
@@ -90,7 +97,7 @@ function truncate(value: Value, size: Value = 255, killWords: Value = false, end
 /** urllib.parse.quote */
 function urlQuote(value: Value, safe: string): string {
   const source = str(value);
-  allowText(source.length * 9);
+  chargeItems(source.length);
   let out = "";
   for (const byte of new TextEncoder().encode(source)) {
     const character = String.fromCharCode(byte);
@@ -100,11 +107,17 @@ function urlQuote(value: Value, safe: string): string {
   return out;
 }
 
+function pair(item: Value): [Value, Value] {
+  const [key, value, ...more] = iterate(item);
+  if (key !== undefined && value !== undefined && more.length === 0) return [key, value];
+  return fail("ValueError", "a pair of a key and a value is needed");
+}
+
 function urlEncode(value: Value): string {
   const pairs = value instanceof Dict ? Array.from(value.entries()) : null;
   if (pairs === null && !Array.isArray(value) && !(value instanceof Tuple)) return urlQuote(value, "/");
   const quoted = (part: Value) => urlQuote(part, "").replaceAll("%20", "+");
-  const items = pairs ?? Array.from(iterate(value), (item) => [...iterate(item)] as [Value, Value]);
+  const items = pairs ?? Array.from(iterate(value), pair);
   return items.map(([key, item]) => `${quoted(key)}=${quoted(item)}`).join("&");
 }
 
@@ -124,7 +137,9 @@ function fileSize(value: Value, binary: Value = false): string {
   const base = truth(binary) ? 1024 : 1000;
   if (bytes === 1) return "1 Byte";
   if (bytes < base) return `${Math.trunc(bytes)} Bytes`;
-  const prefixes = truth(binary) ? ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB", "YiB"] : ["kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB"];
+  const prefixes = truth(binary)
+    ? ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB", "YiB"]
+    : ["kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB"];
   for (const [i, prefix] of prefixes.entries()) {
     const unit = base ** (i + 2);
     if (bytes < unit || i === prefixes.length - 1) return `${fixedText((base * bytes) / unit, 1)} ${prefix}`;
@@ -140,7 +155,8 @@ function format(value: Value, args: Value[], kwargs: Kwargs): Value {
 }
 
 function jsonStyle(ensureAscii: Value, indent: Value, separators: Value, sortKeys: Value): JsonStyle {
-  const level = indent === null ? null : (textOf(indent) ?? " ".repeat(Math.max(0, width(String(Math.max(0, int(indent)))))));
+  const level =
+    indent === null ? null : (textOf(indent) ?? " ".repeat(Math.max(0, width(String(Math.max(0, int(indent)))))));
   const pair = separators === null ? null : Array.from(iterate(separators), (part) => text(part, "separators"));
   if (pair !== null && pair.length !== 2) fail("ValueError", "tojson: separators needs two texts");
   return {
@@ -152,7 +168,13 @@ function jsonStyle(ensureAscii: Value, indent: Value, separators: Value, sortKey
 }
 
 /** transformers' tojson: json.dumps, without Jinja2's escaping of HTML. */
-function toJson(value: Value, ensureAscii: Value = false, indent: Value = null, separators: Value = null, sortKeys: Value = false): string {
+function toJson(
+  value: Value,
+  ensureAscii: Value = false,
+  indent: Value = null,
+  separators: Value = null,
+  sortKeys: Value = false,
+): string {
   return jsonText(value, jsonStyle(ensureAscii, indent, separators, sortKeys));
 }
 
@@ -184,7 +206,7 @@ export const TEXT_FILTERS = natives({
   "urlize *args **kwargs": () => fail("FilterArgumentError", "the filter urlize is not supported"),
   "wordcount s": (value) => {
     const source = str(value);
-    chargeText(source.length * 2);
+    chargeItems(source.length);
     return source.match(/[\p{L}\p{N}\p{M}_]+/gu)?.length ?? 0;
   },
   "wordwrap s width? break_long_words? wrapstring? break_on_hyphens?": (

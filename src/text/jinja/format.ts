@@ -1,6 +1,7 @@
 /** str.format(): replacement fields, and the language of their format specifications. */
-import { allowText } from "./budget.ts";
+
 import { getAttribute, getItem } from "./attributes.ts";
+import { allowText } from "./budget.ts";
 import { fail } from "./errors.ts";
 import { asFloat, floatIn, integerIn, pad, width } from "./number-format.ts";
 import { escapeHtml, integer } from "./operators.ts";
@@ -10,9 +11,9 @@ import { Float, type Kwargs, Markup, textOf, typeName, type Value } from "./valu
 /** `format` is the str or Markup itself, and decides what comes out. */
 export function formatText(format: Value, args: readonly Value[], kwargs: Kwargs): Value {
   const text = textOf(format)!;
-  const escape = format instanceof Markup;
-  const formatted = new Formatter(args, kwargs, escape).format(text, 2);
-  return escape ? new Markup(formatted) : formatted;
+  const isMarkup = format instanceof Markup;
+  const formatted = new Formatter(args, kwargs, isMarkup).format(text, 2);
+  return isMarkup ? new Markup(formatted) : formatted;
 }
 
 class Formatter {
@@ -23,7 +24,7 @@ class Formatter {
   constructor(
     readonly args: readonly Value[],
     readonly kwargs: Kwargs,
-    readonly escape: boolean,
+    readonly isMarkup: boolean,
   ) {}
 
   /** `depth`: fields may stand in the specification of a field, but no deeper. */
@@ -56,18 +57,19 @@ class Formatter {
   }
 
   #field(field: string, depth: number): string {
-    const [, name = "", conversion, spec = ""] = /^((?:[^[!:]|\[[^\]]*\]?)*)(?:!([^:]*))?(?::(.*))?$/s.exec(field) ?? [];
+    const [, name = "", conversion, spec = ""] =
+      /^((?:[^[!:]|\[[^\]]*\]?)*)(?:!([^:]*))?(?::(.*))?$/s.exec(field) ?? [];
     let value = this.#lookUp(name);
     if (conversion !== undefined) value = convert(value, conversion);
     const wanted = this.format(spec, depth - 1 || (spec.includes("{") ? 0 : 1));
-    if (!this.escape) return formatValue(value, wanted);
+    if (!this.isMarkup) return formatValue(value, wanted);
     return value instanceof Markup ? value.text : escapeHtml(formatValue(value, wanted));
   }
 
   #lookUp(name: string): Value {
     const [, first = "", rest = ""] = /^([^.[]*)(.*)$/s.exec(name)!;
     let value = this.#first(first);
-    for (const [whole, attribute, key] of rest.matchAll(/\.([^.[]*)|\[([^\]]*)\]|[^]/g)) {
+    for (const [whole, attribute, key] of rest.matchAll(/\.([^.[]*)|\[([^\]]*)\]|./gs)) {
       if (attribute) value = getAttribute(value, attribute);
       else if (key) value = getItem(value, /^\d+$/.test(key) ? Number(key) : key);
       else fail("ValueError", whole === "[" ? "Missing ']' in format string" : "Empty attribute in format string");
@@ -101,7 +103,10 @@ function closingBrace(text: string, open: number): number {
     if (text[i] === "{") depth++;
     else if (text[i] === "}" && --depth === 0) return i;
   }
-  return fail("ValueError", open === text.length - 1 ? "Single '{' encountered in format string" : "expected '}' before end of string");
+  return fail(
+    "ValueError",
+    open === text.length - 1 ? "Single '{' encountered in format string" : "expected '}' before end of string",
+  );
 }
 
 function convert(value: Value, conversion: string): Value {
@@ -122,12 +127,13 @@ interface Spec {
   type: string;
 }
 
-const SPEC = /^(?:([^])?([<>=^]))?([-+ ]?)(z?)(#?)(0?)(\d*)([,_]?)(?:\.(\d+))?([bcdeEfFgGnosxX%]?)$/u;
+const SPEC = /^(?:(.)?([<>=^]))?([-+ ]?)(z?)(#?)(0?)(\d*)([,_]?)(?:\.(\d+))?([bcdeEfFgGnosxX%]?)$/su;
 
 function parseSpec(text: string, value: Value): Spec {
   const match = SPEC.exec(text);
   if (!match) fail("ValueError", `Invalid format specifier '${text}' for object of type '${typeName(value)}'`);
-  const [, fill = " ", align = "", sign = "", , alternate, zero, places = "", grouping = "", precision, type = ""] = match;
+  const [, fill = " ", align = "", sign = "", , alternate, zero, places = "", grouping = "", precision, type = ""] =
+    match;
   return {
     fill: zero && match[1] === undefined ? "0" : fill,
     align: align || (zero ? "=" : ""),
@@ -151,7 +157,6 @@ export function formatValue(value: Value, specification: string): string {
   }
   const spec = parseSpec(specification, value);
   if (text !== undefined) return formattedText(text, spec);
-  if (typeof value === "boolean" && spec.type === "") return formattedText(str(value), spec);
   if (whole !== undefined && /^[bcdnoxX]?$/.test(spec.type)) return formattedInteger(whole, spec);
   return formattedFloat(asFloat(value)!, spec, value);
 }
@@ -162,6 +167,7 @@ function unknownCode(type: string, name: string): never {
 
 function formattedText(text: string, spec: Spec): string {
   if (spec.type !== "" && spec.type !== "s") unknownCode(spec.type, "str");
+  if (spec.grouping !== "") fail("ValueError", `Cannot specify '${spec.grouping}' with 's'.`);
   if (spec.sign !== "") fail("ValueError", "Sign not allowed in string format specifier");
   if (spec.align === "=" && !spec.zero) fail("ValueError", "'=' alignment not allowed in string format specifier");
   const cut = spec.precision === null ? text : Array.from(text).slice(0, spec.precision).join("");
@@ -174,7 +180,8 @@ function alignment(align: string, fallback: "left" | "right"): "left" | "right" 
 
 function formattedInteger(value: number | bigint, spec: Spec): string {
   if (spec.precision !== null) fail("ValueError", "Precision not allowed in integer format specifier");
-  if (spec.type === "c") return pad(String.fromCodePoint(Number(value)), spec.width, alignment(spec.align, "left"), spec.fill);
+  if (spec.type === "c")
+    return pad(String.fromCodePoint(Number(value)), spec.width, alignment(spec.align, "left"), spec.fill);
   const size = integerIn(value < 0 ? -BigInt(value) : value, spec.type, spec.alternate);
   return number(value < 0, size, spec, /^[box]$/i.test(spec.type) ? 4 : 3);
 }

@@ -1,4 +1,5 @@
 /** The functions that every template has: Jinja2's, and those that transformers adds. */
+import { chargeItems } from "./budget.ts";
 import { dictFromKeys } from "./collection-methods.ts";
 import { fail, TemplateRefusal } from "./errors.ts";
 import { Scope } from "./machine.ts";
@@ -10,6 +11,9 @@ import { Attributes, Dict, Func, type Kwargs, Namespace, Range, textOf, typeName
 
 /** The sandbox allows no longer range. */
 const MAX_RANGE = 100_000;
+
+/** Characters of a format for strftime_now. */
+const MAX_DATE_FORMAT = 1000;
 
 function func(signature: string, run: Run): Func {
   const { name, call } = native(signature, run);
@@ -38,9 +42,13 @@ function makeDict(args: readonly Value[], kwargs: Kwargs): Dict {
 
 function pairs(value: Value): [Value, Value][] {
   return Array.from(iterate(value), (pair, i) => {
+    chargeItems(8);
     const [key, item, ...more] = list(pair);
     if (key !== undefined && item !== undefined && more.length === 0) return [key, item];
-    return fail("ValueError", `dictionary update sequence element #${i} has length ${list(pair).length}; 2 is required`);
+    return fail(
+      "ValueError",
+      `dictionary update sequence element #${i} has length ${list(pair).length}; 2 is required`,
+    );
   });
 }
 
@@ -70,8 +78,14 @@ class Cycler extends Attributes {
   attribute(name: string): Value | undefined {
     if (name === "current") return this.items[this.#at];
     if (name === "pos") return this.#at;
-    if (name === "next") return new Func("next", () => this.items[this.#at++ % this.items.length]!);
+    if (name === "next") return new Func("next", () => this.#next());
     return name === "reset" ? new Func("reset", () => this.#reset()) : undefined;
+  }
+
+  #next(): Value {
+    const item = this.items[this.#at]!;
+    this.#at = (this.#at + 1) % this.items.length;
+    return item;
   }
 
   #reset(): null {
@@ -109,9 +123,9 @@ export function globals(now: () => Date): Scope {
     notSupported("lipsum"),
     func("strftime_now format", (format) => {
       const text = textOf(format);
-      return text === undefined
-        ? fail("TypeError", `strftime() argument 1 must be str, not ${typeName(format)}`)
-        : strftime(now(), text);
+      if (text === undefined) fail("TypeError", `strftime() argument 1 must be str, not ${typeName(format)}`);
+      if (text.length > MAX_DATE_FORMAT) fail("ValueError", `a date format has at most ${MAX_DATE_FORMAT} characters`);
+      return strftime(now(), text);
     }),
     func("raise_exception message", (message) => {
       throw new TemplateRefusal(str(message));

@@ -1,5 +1,5 @@
 /** json.dumps(), as the filter tojson calls it. */
-import { allowText, chargeItems, chargeText } from "./budget.ts";
+import { allowText, chargeItems, chargeText, MAX_TEXT_LENGTH } from "./budget.ts";
 import { fail } from "./errors.ts";
 import { asFloat } from "./number-format.ts";
 import { compare } from "./operators.ts";
@@ -29,9 +29,9 @@ class JsonWriter {
   constructor(readonly style: JsonStyle) {}
 
   #add(text: string): void {
-    chargeItems(1);
+    chargeItems(2);
     this.#length += text.length;
-    if (this.#length > 1 << 20) allowText(this.#length);
+    if (this.#length > MAX_TEXT_LENGTH) allowText(this.#length);
     this.out.push(text);
   }
 
@@ -46,14 +46,12 @@ class JsonWriter {
   }
 
   #list(items: readonly Value[], newline: string): void {
-    if (items.length === 0) return this.#add("[]");
     this.#add("[");
     this.#items(items, newline, (item, inner) => this.write(item, inner));
     this.#add("]");
   }
 
   #dict(dict: Dict, newline: string): void {
-    if (dict.size === 0) return this.#add("{}");
     const entries = [...dict.entries()];
     if (this.style.sortKeys) entries.sort(([a], [b]) => compare(a, b));
     this.#add("{");
@@ -71,7 +69,7 @@ class JsonWriter {
       this.#add(i === 0 ? inner : separators[0] + inner);
       write(item, inner);
     }
-    if (indent !== null) this.#add(newline);
+    if (indent !== null && items.length > 0) this.#add(newline);
   }
 
   #string(text: string): string {
@@ -101,8 +99,6 @@ function jsonFloat(value: number): string {
 
 function keyText(key: Value): string {
   return (
-    textOf(key) ??
-    scalar(key) ??
-    fail("TypeError", `keys must be str, int, float, bool or None, not ${typeName(key)}`)
+    textOf(key) ?? scalar(key) ?? fail("TypeError", `keys must be str, int, float, bool or None, not ${typeName(key)}`)
   );
 }

@@ -98,11 +98,14 @@ class Lexer {
     const mark = this.#source[tag.index + 2] ?? "";
     const kept = this.#beforeTag(data, start, mark, tag[0] !== "{{");
     if (kept !== "") this.#push("data", kept);
-    if (tag[0] === "{#") return this.#comment();
-    if (tag[0] === "{%" && this.#take(RAW) !== null) return this.#raw();
-    this.#at += mark === "-" || mark === "+" ? 3 : 2;
-    this.#push("begin", tag[0]);
-    this.#inside(tag[0] === "{{" ? END_VARIABLE : END_BLOCK, tag[0] === "{{" ? "}}" : "%}");
+    if (tag[0] === "{#") this.#comment();
+    else if (tag[0] === "{%" && this.#take(RAW) !== null) this.#raw();
+    else {
+      this.#at += mark === "-" || mark === "+" ? 3 : 2;
+      this.#push("begin", tag[0]);
+      if (tag[0] === "{{") this.#inside(END_VARIABLE, "}}");
+      else this.#inside(END_BLOCK, "%}");
+    }
   }
 
   /** What remains of the text before a tag. */
@@ -117,7 +120,12 @@ class Lexer {
   #comment(): void {
     END_COMMENT.lastIndex = this.#at + 2;
     const end = END_COMMENT.exec(this.#source);
-    if (!end) this.#fail("Missing end of comment tag");
+    if (!end) {
+      // Nothing at all after the tag is no error in Jinja2.
+      if (this.#at + 2 < this.#source.length) this.#fail("Missing end of comment tag");
+      this.#at = this.#source.length;
+      return;
+    }
     this.#at = end.index + end[0].length;
   }
 
@@ -126,7 +134,10 @@ class Lexer {
     const start = this.#at;
     END_RAW.lastIndex = start;
     const end = END_RAW.exec(this.#source);
-    if (!end) this.#fail("Missing end of raw directive");
+    if (!end) {
+      if (start < this.#source.length) this.#fail("Missing end of raw directive");
+      return;
+    }
     const data = this.#beforeTag(this.#source.slice(start, end.index), start, end[1]!, true);
     if (data !== "") this.#push("data", data);
     this.#at = end.index + end[0].length;
@@ -135,8 +146,7 @@ class Lexer {
   /** The tokens of a tag, and its end. While a bracket is open, the end's characters are operators. */
   #inside(end: RegExp, name: string): void {
     const open: string[] = [];
-    for (;;) {
-      if (open.length === 0 && this.#take(end) !== null) return this.#push("end", name);
+    while (open.length > 0 || this.#take(end) === null) {
       if (this.#at >= this.#source.length) this.#fail(`unexpected end of template, '${name}' is missing`);
       if (this.#take(BLANK) !== null || this.#number() || this.#name() || this.#string()) continue;
       const operator = this.#take(OPERATOR);
@@ -144,6 +154,7 @@ class Lexer {
       this.#balance(open, operator);
       this.#push("operator", operator);
     }
+    this.#push("end", name);
   }
 
   #balance(open: string[], operator: string): void {
@@ -198,15 +209,19 @@ class Lexer {
 
   /** Python's escapes. One that it does not know stays as it is. */
   #unescape(text: string): string {
-    return text.replace(/\\(?:([0-7]{1,3})|x(.{0,2})|u(.{0,4})|U(.{0,8})|N(?:\{[^}]*\})?|([^]))/gu, (whole, octal, x, u, long, other) => {
-      if (octal !== undefined) return String.fromCodePoint(Number.parseInt(octal, 8));
-      if (other !== undefined) return SIMPLE_ESCAPES[other] ?? whole;
-      const hex = x ?? u ?? long;
-      const size = x !== undefined ? 2 : u !== undefined ? 4 : 8;
-      if (hex === undefined || hex.length !== size || /[^\da-fA-F]/.test(hex)) this.#fail(`unknown escape ${whole} in a string`);
-      const code = Number.parseInt(hex, 16);
-      return code <= 0x10ffff ? String.fromCodePoint(code) : this.#fail(`unknown escape ${whole} in a string`);
-    });
+    return text.replace(
+      /\\(?:([0-7]{1,3})|x(.{0,2})|u(.{0,4})|U(.{0,8})|N(?:\{[^}]*\})?|(.))/gsu,
+      (whole, octal, x, u, long, other) => {
+        if (octal !== undefined) return String.fromCodePoint(Number.parseInt(octal, 8));
+        if (other !== undefined) return SIMPLE_ESCAPES[other] ?? whole;
+        const hex = x ?? u ?? long;
+        const size = x !== undefined ? 2 : u !== undefined ? 4 : 8;
+        if (hex === undefined || hex.length !== size || /[^\da-fA-F]/.test(hex))
+          this.#fail(`unknown escape ${whole} in a string`);
+        const code = Number.parseInt(hex, 16);
+        return code <= 0x10ffff ? String.fromCodePoint(code) : this.#fail(`unknown escape ${whole} in a string`);
+      },
+    );
   }
 }
 

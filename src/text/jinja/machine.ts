@@ -4,7 +4,7 @@
  * and depth is a number.
  */
 import { callNative } from "./attributes.ts";
-import { allowText, type Budget, BudgetError, chargeText, MAX_CALL_DEPTH, MAX_TEXT_LENGTH, spend } from "./budget.ts";
+import { allowText, type Budget, BudgetError, chargeCopy, MAX_CALL_DEPTH, MAX_TEXT_LENGTH, spend } from "./budget.ts";
 import { BlockReference, LoopContext, Macro } from "./callables.ts";
 import { fail } from "./errors.ts";
 import { iterator, size } from "./operators.ts";
@@ -48,8 +48,8 @@ interface RunningLoop {
   scope: Scope;
   /** Outputs that were open when it began: break and continue drop the later ones. */
   outputs: number;
-  /** Has its body run? */
-  entered: boolean;
+  /** Has its body run to the end? Otherwise what follows `else` runs: Jinja2 counts break and continue as not run. */
+  completed: boolean;
   /** The items that passed its filter, where they are found before the loop begins. */
   kept: Value[];
 }
@@ -192,7 +192,8 @@ export class Machine {
       if (i >= args.length) named.delete(parameter.name);
       if (value !== undefined) inner.set(parameter.name, value);
     }
-    const takes = (special: string) => mentions.has(special) && !parameters.some((parameter) => parameter.name === special);
+    const takes = (special: string) =>
+      mentions.has(special) && !parameters.some((parameter) => parameter.name === special);
     if (takes("caller")) {
       inner.set("caller", named.get("caller") ?? new Undefined("No caller defined"));
       named.delete("caller");
@@ -204,7 +205,10 @@ export class Machine {
     }
     if (takes("varargs")) inner.set("varargs", new Tuple(args.slice(parameters.length)));
     else if (args.length > parameters.length) {
-      fail("TypeError", `macro ${name === null ? "None" : quote(name)} takes not more than ${parameters.length} argument(s)`);
+      fail(
+        "TypeError",
+        `macro ${name === null ? "None" : quote(name)} takes not more than ${parameters.length} argument(s)`,
+      );
     }
     this.enter(code, inner);
   }
@@ -225,7 +229,7 @@ export class Machine {
     if (items === undefined) fail("TypeError", `'${typeName(value)}' object is not iterable`);
     const { scope, code, loopDepth, outputs, loops } = this.#frame;
     const loop = new LoopContext(items, size(value), recursive ? { code, scope } : null, loopDepth);
-    loops.push({ loop, scope, outputs: outputs.length, entered: false, kept: [] });
+    loops.push({ loop, scope, outputs: outputs.length, completed: false, kept: [] });
   }
 
   get loop(): RunningLoop {
@@ -251,6 +255,6 @@ export class Machine {
 }
 
 function textOfOutput({ parts, length }: Output): string {
-  chargeText(length);
+  chargeCopy(length);
   return parts.join("");
 }

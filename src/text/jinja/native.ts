@@ -29,7 +29,8 @@ export function native(signature: string, run: Run): Native {
   return {
     name,
     call(args, kwargs) {
-      if (simple && kwargs.size === 0 && args.length >= required && args.length <= parameters.length) return run(...args);
+      if (simple && kwargs.size === 0 && args.length >= required && args.length <= parameters.length)
+        return run(...args);
       return run(...bind(name, parameters, args, kwargs));
     },
   };
@@ -80,7 +81,8 @@ function bind(name: string, parameters: Parameter[], args: readonly Value[], kwa
     fail("TypeError", `${name}() takes at most ${most} argument${most === 1 ? "" : "s"} (${args.length} given)`);
   }
   const [unknown] = left.keys();
-  if (unknown !== undefined && !takesAll) fail("TypeError", `${name}() got an unexpected keyword argument '${unknown}'`);
+  if (unknown !== undefined && !takesAll)
+    fail("TypeError", `${name}() got an unexpected keyword argument '${unknown}'`);
   return bound;
 }
 

@@ -11,7 +11,8 @@ const MAX_WIDTH = 100_000;
 /** @throws TemplateError ValueError where `text` is more than any sensible width. */
 export function width(text: string): number {
   const value = Number(text);
-  if (value > MAX_WIDTH) fail("ValueError", `a format of the chat template asks for ${text} places, the most is ${MAX_WIDTH}`);
+  if (value > MAX_WIDTH)
+    fail("ValueError", `a format of the chat template asks for ${text} places, the most is ${MAX_WIDTH}`);
   return value;
 }
 

@@ -1,5 +1,5 @@
 /** Python's operators and the protocols beneath them: truth, length, iteration, equality, order, arithmetic. */
-import { allowList, allowText, chargeItems, chargeText, MAX_INTEGER_BITS, MAX_TEXT_LENGTH } from "./budget.ts";
+import { allowJoined, allowList, allowText, chargeCopy, chargeItems, chargeText, MAX_INTEGER_BITS } from "./budget.ts";
 import { characters, compareText, length } from "./code-points.ts";
 import { fail } from "./errors.ts";
 import { percentFormat } from "./percent-format.ts";
@@ -112,7 +112,7 @@ export function equal(a: Value, b: Value): boolean {
   const [s, t] = [textOf(a), textOf(b)];
   if (s !== undefined || t !== undefined) {
     if (s === undefined || t === undefined || s.length !== t.length) return false;
-    chargeText(s.length);
+    chargeCopy(s.length);
     return s === t;
   }
   if (Array.isArray(a)) return Array.isArray(b) && equalItems(a, b);
@@ -147,8 +147,8 @@ function equalViews(a: DictView, b: DictView): boolean {
 function compareNumbers(a: Numeric, b: Numeric): number {
   const [x, y] = [a instanceof Float ? a.value : a, b instanceof Float ? b.value : b];
   if (typeof x === "number" && typeof y === "number") return x < y ? -1 : x > y ? 1 : x === y ? 0 : Number.NaN;
-  // JavaScript compares a bigint and a number by their exact values.
-  return x < y ? -1 : x > y ? 1 : x == y ? 0 : Number.NaN;
+  // JavaScript compares a bigint and a number by their exact values. A bigint beyond 2^53 may equal a float.
+  return x < y ? -1 : x > y ? 1 : Number.isNaN(x) || Number.isNaN(y) ? Number.NaN : 0;
 }
 
 export type Order = "<" | "<=" | ">" | ">=";
@@ -192,7 +192,7 @@ export function contains(container: Value, item: Value): boolean {
       if (item instanceof Undefined) fail("TypeError", "'in <string>' requires string as left operand, not Undefined");
       fail("TypeError", `'in <string>' requires string as left operand, not ${typeName(item)}`);
     }
-    chargeText(text.length);
+    chargeCopy(4 * text.length);
     return text.includes(part);
   }
   if (container instanceof Dict) return container.has(item);
@@ -228,7 +228,7 @@ function unsupported(operator: string, a: Value, b: Value): never {
 function concatenate(a: Value, b: Value): Value {
   const [s, t] = [textOf(a), textOf(b)];
   if (s !== undefined && t !== undefined) {
-    if (s.length + t.length > MAX_TEXT_LENGTH) allowText(s.length + t.length);
+    allowJoined(s.length + t.length);
     if (a instanceof Markup) return new Markup(s + escapeHtml(b));
     return b instanceof Markup ? new Markup(escapeHtml(a) + t) : s + t;
   }
@@ -274,7 +274,8 @@ function floats(operator: Arithmetic, a: number, b: number): Value {
   if (operator === "*") return new Float(a * b);
   if (operator === "**") return floatPower(a, b);
   if (b === 0) {
-    const what = operator === "/" ? "float division by zero" : operator === "//" ? "float floor division by zero" : "float modulo";
+    const what =
+      operator === "/" ? "float division by zero" : operator === "//" ? "float floor division by zero" : "float modulo";
     fail("ZeroDivisionError", what);
   }
   if (operator === "/") return new Float(a / b);
@@ -296,7 +297,7 @@ function floatPower(a: number, b: number): Value {
 
 function integers(operator: Arithmetic, a: number | bigint, b: number | bigint): Value {
   if (operator === "/") {
-    if (b == 0) fail("ZeroDivisionError", "division by zero");
+    if (b === 0) fail("ZeroDivisionError", "division by zero");
     return new Float(toFloat(a) / toFloat(b));
   }
   if (operator === "**") return integerPower(a, b);
@@ -318,17 +319,18 @@ function safeIntegers(operator: Arithmetic, a: number, b: number): number {
   if (operator === "+") return a + b;
   if (operator === "-") return a - b;
   if (operator === "*") return a * b;
-  if (b === 0) fail("ZeroDivisionError", operator === "%" ? "integer modulo by zero" : "integer division or modulo by zero");
+  if (b === 0)
+    fail("ZeroDivisionError", operator === "%" ? "integer modulo by zero" : "integer division or modulo by zero");
   const rest = ((a % b) + b) % b;
   return operator === "%" ? rest : (a - rest) / b;
 }
 
 function integerPower(a: number | bigint, b: number | bigint): Value {
   if (b < 0) return floatPower(toFloat(a), toFloat(b));
-  const bits = a == 0 || a == 1 || a == -1 ? 1 : BigInt(a).toString(2).length;
+  const bits = a === 0 || a === 1 || a === -1 ? 1 : BigInt(a).toString(2).length;
   if (bits * Number(b) > MAX_INTEGER_BITS) {
     if (bits > 1) tooBig();
-    return a == -1 && BigInt(b) % 2n === 0n ? 1 : normalInt(BigInt(a));
+    return a === -1 && BigInt(b) % 2n === 0n ? 1 : normalInt(BigInt(a));
   }
   return normalInt(BigInt(a) ** BigInt(b));
 }

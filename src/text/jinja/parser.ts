@@ -10,6 +10,8 @@ export function parse(source: string): Statement[] {
 class Parser extends ExpressionParser {
   /** Loops around the current place, as far as the innermost macro. */
   #loops = 0;
+  /** All loops around the current place. */
+  #fors = 0;
   readonly #blocks = new Set<string>();
 
   template(): Statement[] {
@@ -22,7 +24,8 @@ class Parser extends ExpressionParser {
     for (;;) {
       const token = this.stream.current;
       if (token.kind === "eof") {
-        if (ends.length > 0) this.stream.fail(`Unexpected end of template: ${ends.map((end) => `'${end}'`).join(" or ")} is missing`);
+        if (ends.length > 0)
+          this.stream.fail(`Unexpected end of template: ${ends.map((end) => `'${end}'`).join(" or ")} is missing`);
         return out;
       }
       this.stream.next();
@@ -86,7 +89,8 @@ class Parser extends ExpressionParser {
       case "from":
         return [this.#otherTemplate(text)];
       default: {
-        const expected = ends.length > 0 ? ` The innermost block needs ${ends.map((end) => `'${end}'`).join(" or ")}.` : "";
+        const expected =
+          ends.length > 0 ? ` The innermost block needs ${ends.map((end) => `'${end}'`).join(" or ")}.` : "";
         return this.stream.fail(`Encountered unknown tag '${text}'.${expected}`, line);
       }
     }
@@ -105,6 +109,7 @@ class Parser extends ExpressionParser {
   }
 
   #for(): For {
+    this.#fors++;
     const target = this.target(false, ["in"]);
     this.stream.expect("name", "in");
     const items = this.tuple({ withCondition: false, ends: ["recursive"] });
@@ -119,11 +124,12 @@ class Parser extends ExpressionParser {
     for (const name of this.mentions) around.add(name);
     this.mentions = around;
     const otherwise = this.stream.next().text === "else" ? this.#body("endfor") : [];
+    this.#fors--;
     return { type: "for", target, items, filter, recursive, body, otherwise, usesLoop };
   }
 
   protected override nameTarget(): string {
-    if (this.#loops > 0 && this.stream.isName("loop")) {
+    if (this.#fors > 0 && this.stream.isName("loop")) {
       this.stream.fail("Can't assign to special loop variable in for-loop target");
     }
     return super.nameTarget();
@@ -162,7 +168,8 @@ class Parser extends ExpressionParser {
       if (parameters.length > 0) this.stream.expect("operator", ",");
       const name = super.nameTarget();
       const fallback = this.stream.skip("operator", "=") ? this.expression() : null;
-      if (fallback === null && parameters.at(-1)?.fallback) this.stream.fail("non-default argument follows default argument");
+      if (fallback === null && parameters.at(-1)?.fallback)
+        this.stream.fail("non-default argument follows default argument");
       parameters.push({ name, fallback });
     }
     this.stream.expect("operator", ")");
@@ -185,7 +192,9 @@ class Parser extends ExpressionParser {
     this.#loops = loops;
     const caller = parameters.find((parameter) => parameter.name === "caller");
     if (caller && caller.fallback === null && mentions.has("caller")) {
-      this.stream.fail('When defining macros or call blocks the special "caller" argument must be omitted or be given a default.');
+      this.stream.fail(
+        'When defining macros or call blocks the special "caller" argument must be omitted or be given a default.',
+      );
     }
     return { name, parameters, body, mentions };
   }

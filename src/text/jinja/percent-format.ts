@@ -4,14 +4,14 @@ import { fail } from "./errors.ts";
 import { asFloat, floatIn, integerIn, pad, width } from "./number-format.ts";
 import { escapeHtml, index, integer } from "./operators.ts";
 import { repr, str } from "./print.ts";
-import { Dict, Float, Markup, Tuple, textOf, typeName, Undefined, type Value } from "./values.ts";
+import { Dict, Float, Markup, Range, Tuple, textOf, typeName, Undefined, type Value } from "./values.ts";
 
-const CONVERSION = /%(?:\(([^)]*)\))?([-+ #0]*)(\*|\d*)(?:\.(\*|\d*))?[hlL]?([^]?)/gu;
+const CONVERSION = /%(?:\(([^)]*)\))?([-+ #0]*)(\*|\d*)(?:\.(\*|\d*))?[hlL]?(.?)/gsu;
 
 /** `format % values`; `format` is the str or Markup itself, and decides what comes out. */
 export function percentFormat(format: Value, text: string, values: Value): Value {
-  const escape = format instanceof Markup ? escapeHtml : str;
-  const formatted = new PercentFormat(values, escape).format(text);
+  const textOfValue = format instanceof Markup ? escapeHtml : str;
+  const formatted = new PercentFormat(values, textOfValue).format(text);
   return format instanceof Markup ? new Markup(formatted) : formatted;
 }
 
@@ -38,8 +38,7 @@ class PercentFormat {
       allowText(length);
       end = match.index + match[0].length;
     }
-    const named = this.given instanceof Dict || (typeof this.given === "object" && Array.isArray(this.given));
-    if (this.#next < this.#values.length && !named) {
+    if (this.#next < this.#values.length && !hasItems(this.given)) {
       fail("TypeError", "not all arguments converted during string formatting");
     }
     out.push(text.slice(end));
@@ -100,6 +99,11 @@ class PercentFormat {
     const text = integerIn(value < 0 ? -BigInt(value) : value, type, flags.includes("#"));
     return sign(value < 0, flags) + (precision === null ? text : pad(text, precision, "zero", "0"));
   }
+}
+
+/** Python minds values left over only where they have no items by key. */
+function hasItems(value: Value): boolean {
+  return Array.isArray(value) || value instanceof Dict || value instanceof Range || value instanceof Undefined;
 }
 
 function sign(negative: boolean, flags: string): string {

@@ -1,4 +1,5 @@
 /** pprint.pformat(), as the filter pprint calls it: dicts sorted by key, and wrapped at 80 columns. */
+import { chargeItems } from "./budget.ts";
 import { compare } from "./operators.ts";
 import { repr } from "./print.ts";
 import { Dict, Tuple, type Value } from "./values.ts";
@@ -11,6 +12,7 @@ export function pprint(value: Value): string {
 
 /** `indent`: the column that `value` begins at; `allowance`: what follows its last line. */
 function pretty(value: Value, indent: number, allowance: number): string {
+  // Every level is written whole once more to see whether it fits.
   const flat = repr(sorted(value));
   if (flat.length <= WIDTH - indent - allowance) return flat;
   if (value instanceof Dict && value.size > 0) return prettyDict(value, indent, allowance);
@@ -42,6 +44,7 @@ function sortedEntries(dict: Dict): [Value, Value][] {
 
 /** `value` with all its dicts in the order of their keys. */
 function sorted(value: Value): Value {
+  chargeItems(1);
   if (Array.isArray(value)) return value.map(sorted);
   if (value instanceof Tuple) return new Tuple(value.items.map(sorted));
   return value instanceof Dict ? new Dict(sortedEntries(value).map(([key, item]) => [key, sorted(item)])) : value;

@@ -1,5 +1,5 @@
 /** Values as text: str(), repr(), and numbers as Python prints them. */
-import { allowText, chargeItems, chargeText, MAX_INTEGER_BITS } from "./budget.ts";
+import { allowText, chargeItems, chargeText, MAX_INTEGER_BITS, MAX_TEXT_LENGTH } from "./budget.ts";
 import { fail } from "./errors.ts";
 import {
   Attributes,
@@ -9,7 +9,7 @@ import {
   Func,
   Iter,
   Markup,
-  PyObject,
+  type PyObject,
   Range,
   Tuple,
   Undefined,
@@ -41,9 +41,9 @@ class Representation {
   }
 
   #grow(length: number): void {
-    chargeItems(1);
+    chargeItems(4);
     this.#length += length;
-    allowText(this.#length);
+    if (this.#length > MAX_TEXT_LENGTH) allowText(this.#length);
   }
 
   #write(value: Value): string {
@@ -99,7 +99,7 @@ function isContainer(value: Value): boolean {
 }
 
 const NOT_PRINTABLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Cn}\p{Zl}\p{Zp}\p{Zs}]/u;
-const NEEDS_ESCAPE = /[\\'\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Cn}\p{Zl}\p{Zp}\p{Zs}]/u;
+const NEEDS_ESCAPE = /[\\'\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Cn}\p{Zl}\p{Zp}]|(?! )\p{Zs}/u;
 const ESCAPES: Record<string, string> = { "\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": "\\\\" };
 
 /** str.isprintable() of one character. */
@@ -109,11 +109,11 @@ export function isPrintable(character: string): boolean {
 
 /** repr() of a str: single quotes, unless it holds one and no double quote. */
 export function quote(text: string): string {
-  chargeText(text.length * 2);
+  chargeText(text.length * 4);
   const mark = text.includes("'") && !text.includes('"') ? '"' : "'";
-  if (!NEEDS_ESCAPE.test(text.replaceAll(" ", ""))) return mark + text + mark;
+  if (!NEEDS_ESCAPE.test(text)) return mark + text + mark;
   let out = mark;
-  chargeText(text.length * 16);
+  chargeItems(text.length);
   for (const character of text) {
     if (character === mark) out += `\\${mark}`;
     else if (ESCAPES[character] !== undefined) out += ESCAPES[character];

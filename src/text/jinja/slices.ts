@@ -1,9 +1,9 @@
 /** x[i] and x[start:stop:step], as Python indexes sequences. */
-import { allowList, allowText } from "./budget.ts";
-import { characters, isWide } from "./code-points.ts";
+import { allowList } from "./budget.ts";
+import { characters, isWide, length, unitIndex } from "./code-points.ts";
 import { fail } from "./errors.ts";
 import { index } from "./operators.ts";
-import { Float, Markup, PyObject, Range, Tuple, textOf, typeName, type Value } from "./values.ts";
+import { Dict, Float, Markup, PyObject, Range, Tuple, textOf, typeName, Undefined, type Value } from "./values.ts";
 
 /** start:stop:step, between square brackets. */
 export class Slice extends PyObject {
@@ -21,6 +21,8 @@ export class Slice extends PyObject {
 /** The positions that a slice takes of a sequence of `length`: `count` of them from `first` on, `step` apart. */
 interface Positions {
   first: number;
+  /** The end that was asked for, within the sequence. */
+  end: number;
   step: number;
   count: number;
 }
@@ -43,16 +45,16 @@ function positions({ start, stop, step }: Slice, length: number): Positions {
   };
   const first = place(start, stride > 0 ? lowest : highest);
   const end = place(stop, stride > 0 ? highest : lowest);
-  return { first, step: stride, count: Math.max(0, Math.ceil((end - first) / stride)) };
+  return { first, end, step: stride, count: Math.max(0, Math.ceil((end - first) / stride)) };
 }
 
-function pick<T>(items: readonly T[], { first, step, count }: Positions): T[] {
+function pick<T>(items: readonly T[], { first, step, count }: Omit<Positions, "end">): T[] {
   if (step === 1) return items.slice(first, first + count);
   return Array.from({ length: count }, (_, i) => items[first + i * step]!);
 }
 
-/** value[slice] of a sequence; undefined for what cannot be sliced. */
-export function sliced(value: Value, slice: Slice): Value | undefined {
+/** value[slice]. @throws TemplateError TypeError for what is no sequence: Jinja2 leaves this to Python. */
+export function sliced(value: Value, slice: Slice): Value {
   const text = textOf(value);
   if (text !== undefined) {
     const part = slicedText(text, slice);
@@ -64,10 +66,13 @@ export function sliced(value: Value, slice: Slice): Value | undefined {
     return pick(value, part);
   }
   if (value instanceof Tuple) return new Tuple(pick(value.items, positions(slice, value.items.length)));
-  if (!(value instanceof Range)) return undefined;
-  const { first, step, count } = positions(slice, value.length);
-  const start = value.at(first);
-  return new Range(start, start + count * step * value.step, step * value.step);
+  if (value instanceof Range) {
+    const { first, end, step } = positions(slice, value.length);
+    return new Range(value.at(first), value.at(end), step * value.step);
+  }
+  if (value instanceof Undefined) value.fail();
+  if (value instanceof Dict) fail("TypeError", "unhashable type: 'slice'");
+  return fail("TypeError", `'${typeName(value)}' object is not subscriptable`);
 }
 
 function slicedText(text: string, slice: Slice): string {
@@ -75,10 +80,11 @@ function slicedText(text: string, slice: Slice): string {
     const { first, step, count } = positions(slice, text.length);
     if (step === 1) return text.slice(first, first + count);
   }
-  const all = characters(text);
-  const part = positions(slice, all.length);
-  allowText(part.count);
-  return pick(all, part).join("");
+  const part = positions(slice, length(text));
+  if (part.step === 1) {
+    return text.slice(unitIndex(text, part.first), unitIndex(text, part.first + part.count));
+  }
+  return pick(characters(text), part).join("");
 }
 
 /** value[at] of a sequence; undefined where there is no such item, or for what is no sequence. */
@@ -87,7 +93,7 @@ export function itemAt(value: Value, at: Value): Value | undefined {
   if (position === undefined) return undefined;
   const text = textOf(value);
   if (text !== undefined) {
-    const item = isWide(text) ? characters(text).at(position) : text.at(position);
+    const item = characterAt(text, position);
     return value instanceof Markup && item !== undefined ? new Markup(item) : item;
   }
   if (Array.isArray(value)) return value.at(position);
@@ -95,6 +101,13 @@ export function itemAt(value: Value, at: Value): Value | undefined {
   if (!(value instanceof Range)) return undefined;
   const wanted = position < 0 ? position + value.length : position;
   return wanted >= 0 && wanted < value.length ? value.at(wanted) : undefined;
+}
+
+function characterAt(text: string, position: number): string | undefined {
+  if (!isWide(text)) return text.at(position);
+  const wanted = position < 0 ? position + length(text) : position;
+  const unit = wanted < 0 ? text.length : unitIndex(text, wanted);
+  return unit < text.length ? String.fromCodePoint(text.codePointAt(unit)!) : undefined;
 }
 
 /** "int object" and the like: how Jinja2 names a value's type where an attribute is missing. */

@@ -1,16 +1,27 @@
 /** The methods of str. On a Markup they give a Markup, and escape the texts that they are given. */
-import { allowList, allowText, chargeText } from "./budget.ts";
+import {
+  allowList,
+  allowText,
+  chargeCopy,
+  chargeItems,
+  chargeText,
+  MAX_LIST_LENGTH,
+  MAX_TEXT_LENGTH,
+} from "./budget.ts";
 import * as points from "./code-points.ts";
 import { fail } from "./errors.ts";
 import { formatText } from "./format.ts";
-import { type Native, type Run, native, notAnInteger } from "./native.ts";
+import { type Native, native, notAnInteger, type Run } from "./native.ts";
 import { pad, width } from "./number-format.ts";
 import { escapeHtml, index, iterate, truth } from "./operators.ts";
 import { isPrintable, str } from "./print.ts";
 import { Dict, Float, type Kwargs, Markup, Tuple, textOf, typeName, type Value } from "./values.ts";
 
-const LINE_END = /\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]/g;
-const DIGIT = /^[\p{Nd}\xb2\xb3\xb9\u2070\u2074-\u2079\u2080-\u2089\u2460-\u2468\u2474-\u247c\u2488-\u2490\u24ea\u24f5-\u24fd\u24ff\u2776-\u277e\u2780-\u2788\u278a-\u2792]*$/u;
+/** Where str.splitlines() splits, as the inside of a regular expression's class. */
+const LINE_ENDS = "\\n\\r\\v\\f\\x1c-\\x1e\\x85\\u2028\\u2029";
+const LINE_END = new RegExp(`\\r\\n|[${LINE_ENDS}]`, "g");
+const DIGIT =
+  /^[\p{Nd}\xb2\xb3\xb9\u2070\u2074-\u2079\u2080-\u2089\u2460-\u2468\u2474-\u247c\u2488-\u2490\u24ea\u24f5-\u24fd\u24ff\u2776-\u277e\u2780-\u2788\u278a-\u2792]*$/u;
 
 /** An argument that must be text. */
 function text(value: Value, what = "argument"): string {
@@ -23,7 +34,11 @@ function whole(value: Value | undefined, fallback: number): number {
 }
 
 /** The text between the characters `start` and `end`, and where it begins; null where `start` is past the end. */
-function range(self: string, start: Value | undefined, end: Value | undefined): { part: string; offset: number } | null {
+function range(
+  self: string,
+  start: Value | undefined,
+  end: Value | undefined,
+): { part: string; offset: number } | null {
   if (start === undefined && end === undefined) return { part: self, offset: 0 };
   const length = points.length(self);
   const place = (value: Value | undefined, fallback: number) => {
@@ -54,12 +69,21 @@ function count(self: string, part: Value, start?: Value, end?: Value): number {
   const wanted = text(part);
   if (within === null) return 0;
   if (wanted === "") return points.length(within.part) + 1;
-  return pieces(within.part, wanted).length - 1;
+  return occurrences(within.part, wanted);
+}
+
+/** How often `part`, which is not empty, stands in `self`. */
+function occurrences(self: string, part: string): number {
+  chargeText(self.length);
+  let count = 0;
+  for (let at = self.indexOf(part); at >= 0; at = self.indexOf(part, at + part.length)) count++;
+  chargeItems(count);
+  return count;
 }
 
 function pieces(self: string, separator: string): string[] {
   chargeText(self.length);
-  const parts = self.split(separator);
+  const parts = self.split(separator, MAX_LIST_LENGTH + 1);
   allowList(parts.length);
   return parts;
 }
@@ -70,6 +94,7 @@ function fits(name: "startswith" | "endswith") {
     const within = range(self, start, end);
     const test = (value: Value) => {
       const part = text(value, `${name} first arg`);
+      chargeCopy(self.length);
       return within !== null && (name === "startswith" ? within.part.startsWith(part) : within.part.endsWith(part));
     };
     return wanted instanceof Tuple ? wanted.items.some(test) : test(wanted);
@@ -79,13 +104,11 @@ function fits(name: "startswith" | "endswith") {
 export function replace(self: string, old: string, by: string, most: number): string {
   chargeText(self.length);
   if (most < 0 && old !== "") {
-    if (by.length > old.length) allowText(self.length + (pieces(self, old).length - 1) * (by.length - old.length));
+    if (by.length > old.length) allowText(self.length + occurrences(self, old) * (by.length - old.length));
     return self.replaceAll(old, () => by);
   }
   const limit = most < 0 ? Number.POSITIVE_INFINITY : most;
   const parts = old === "" ? ["", ...points.characters(self), ""] : pieces(self, old);
-  // Between an empty text's ends there is one place, not two.
-  if (old === "" && self === "") parts.pop();
   const times = Math.min(limit, parts.length - 1);
   allowText(self.length + times * by.length);
   return parts.slice(0, times + 1).join(by) + (times + 1 < parts.length ? old + parts.slice(times + 1).join(old) : "");
@@ -112,24 +135,22 @@ function splitSpaces(self: string, limit: number, fromRight: boolean): string[] 
     allowList(all.length);
     return all;
   }
+  const side = { left: !fromRight, right: fromRight };
   const out: string[] = [];
-  let rest = points.strip(self, null, { left: true, right: true });
+  let rest = points.strip(self, null, side);
   while (rest !== "" && out.length < limit) {
     allowList(1);
-    const at = fromRight ? lastSpace(rest) : rest.search(new RegExp(`[${points.SPACE}]`));
+    const at = fromRight ? lastSpace(rest) : rest.search(FIRST_SPACE);
     if (at < 0) break;
     out.push(fromRight ? rest.slice(at + 1) : rest.slice(0, at));
-    rest = points.strip(fromRight ? rest.slice(0, at) : rest.slice(at), null, { left: !fromRight, right: fromRight });
+    rest = points.strip(fromRight ? rest.slice(0, at) : rest.slice(at), null, side);
   }
-  if (rest !== "") {
-    const kept = points.strip(self, null, { left: !fromRight || out.length === 0, right: fromRight });
-    const untouched = fromRight ? points.strip(rest, null, { left: false, right: true }) : rest;
-    // The side that was not split keeps its white space.
-    const tail = fromRight ? kept.slice(0, kept.indexOf(untouched) + untouched.length) : kept.slice(kept.length - rest.length);
-    out.push(out.length === 0 && limit > 0 ? rest : tail);
-  }
+  // The last part keeps the white space of its other side.
+  if (rest !== "") out.push(rest);
   return fromRight ? out.reverse() : out;
 }
+
+const FIRST_SPACE = new RegExp(`[${points.SPACE}]`);
 
 function lastSpace(value: string): number {
   for (let i = value.length - 1; i >= 0; i--) if (points.isSpace(value[i]!)) return i;
@@ -144,6 +165,7 @@ export function lines(self: string, keepEnds: boolean): string[] {
   for (const match of self.matchAll(LINE_END)) {
     const end = match.index + match[0].length;
     out.push(self.slice(start, keepEnds ? end : match.index));
+    if (out.length > MAX_LIST_LENGTH) break;
     start = end;
   }
   if (start < self.length) out.push(self.slice(start));
@@ -160,19 +182,21 @@ function partition(self: string, separator: Value, last: boolean): string[] {
   return [self.slice(0, at), by, self.slice(at + by.length)];
 }
 
+/** The character that a field is filled with. */
+function filler(fill: Value | undefined): string {
+  const character = fill === undefined ? " " : text(fill);
+  if (Array.from(character).length === 1) return character;
+  return fail("TypeError", "The fill character must be exactly one character long");
+}
+
 function justify(align: "left" | "right") {
-  return (self: string, size: Value, fill?: Value): string => {
-    const character = fill === undefined ? " " : text(fill);
-    if (Array.from(character).length !== 1) {
-      fail("TypeError", "The fill character must be exactly one character long");
-    }
-    return pad(self, width(String(whole(size, 0))), align, character);
-  };
+  return (self: string, size: Value, fill?: Value): string =>
+    pad(self, width(String(Math.max(0, whole(size, 0)))), align, filler(fill));
 }
 
 /** str.center(): the odd space goes to the left where the width is odd. */
 export function center(self: string, size: number, fill = " "): string {
-  const missing = width(String(size)) - points.length(self);
+  const missing = width(String(Math.max(0, size))) - points.length(self);
   if (missing <= 0) return self;
   const left = Math.floor(missing / 2) + (missing & size & 1);
   return fill.repeat(left) + self + fill.repeat(missing - left);
@@ -193,7 +217,8 @@ function expandTabs(self: string, size?: Value): string {
   for (const character of points.characters(self)) {
     const spaces = stop > 0 ? stop - (column % stop) : 0;
     if (character === "\t") {
-      allowText((length += spaces));
+      length += spaces;
+      allowText(length);
       out.push(" ".repeat(spaces));
       column += spaces;
     } else {
@@ -207,14 +232,14 @@ function expandTabs(self: string, size?: Value): string {
 /** str.isalpha() and the like: true of no empty text. */
 function every(pattern: RegExp) {
   return (self: string): boolean => {
-    chargeText(self.length * 4);
+    chargeText(self.length * 8);
     return self !== "" && pattern.test(self);
   };
 }
 
 function caseTest(mine: RegExp, other: RegExp) {
   return (self: string): boolean => {
-    chargeText(self.length * 4);
+    chargeText(self.length * 8);
     return mine.test(self) && !other.test(self);
   };
 }
@@ -235,7 +260,7 @@ function isTitle(self: string): boolean {
 }
 
 function join(self: Value, items: Value): Value {
-  const escape = self instanceof Markup;
+  const isMarkup = self instanceof Markup;
   const parts: string[] = [];
   const by = text(self);
   let total = 0;
@@ -244,17 +269,18 @@ function join(self: Value, items: Value): Value {
     if (part === undefined) {
       fail("TypeError", `sequence item ${parts.length}: expected str instance, ${typeName(item)} found`);
     }
-    parts.push(escape ? escapeHtml(item) : part);
+    parts.push(isMarkup ? escapeHtml(item) : part);
     total += parts.at(-1)!.length + by.length;
-    if (total > 1 << 20) allowText(total);
+    if (total > MAX_TEXT_LENGTH) allowText(total);
   }
-  chargeText(total);
+  chargeCopy(total);
   const joined = parts.join(by);
-  return escape ? new Markup(joined) : joined;
+  return isMarkup ? new Markup(joined) : joined;
 }
 
 function removeAffix(self: string, affix: Value, prefix: boolean): string {
   const part = text(affix);
+  chargeCopy(self.length);
   if (part === "") return self;
   if (prefix) return self.startsWith(part) ? self.slice(part.length) : self;
   return self.endsWith(part) ? self.slice(0, -part.length) : self;
@@ -295,9 +321,9 @@ const stripper = (sides: { left: boolean; right: boolean }) => (self: string, ch
 const ON_TEXT: Record<string, Run> = {
   "capitalize _self": points.capitalize,
   "casefold _self": (self: string) => self.replaceAll("\u1e9e", "ss").replaceAll("\xdf", "ss").toLowerCase(),
-  "center _self _width _fill?": (self: string, size: Value, fill?: Value) =>
-    center(self, whole(size, 0), fill === undefined ? " " : text(fill)),
+  "center _self _width _fill?": (self: string, size: Value, fill?: Value) => center(self, whole(size, 0), filler(fill)),
   "count _self _sub _start? _end?": count,
+  "encode _self encoding? errors?": () => fail("TypeError", "bytes are not supported"),
   "endswith _self _suffix _start? _end?": fits("endswith"),
   "expandtabs _self tabsize?": expandTabs,
   "find _self _sub _start? _end?": (self, part, start, end) => find(self, part, start, end, false),
@@ -306,7 +332,7 @@ const ON_TEXT: Record<string, Run> = {
   "isalpha _self": every(/^\p{L}*$/u),
   "isascii _self": (self: string) => {
     chargeText(self.length);
-    return !/[^\0-\x7f]/.test(self);
+    return !/\P{ASCII}/u.test(self);
   },
   "isdecimal _self": every(/^\p{Nd}*$/u),
   "isdigit _self": every(DIGIT),
@@ -326,7 +352,8 @@ const ON_TEXT: Record<string, Run> = {
   "partition _self _sep": (self, separator) => new Tuple(partition(self, separator, false)),
   "removeprefix _self _prefix": (self, prefix) => removeAffix(self, prefix, true),
   "removesuffix _self _suffix": (self, suffix) => removeAffix(self, suffix, false),
-  "replace _self _old _new _count?": (self, old, by, most?: Value) => replace(self, text(old), text(by), whole(most, -1)),
+  "replace _self _old _new _count?": (self, old, by, most?: Value) =>
+    replace(self, text(old), text(by), whole(most, -1)),
   "rfind _self _sub _start? _end?": (self, part, start, end) => find(self, part, start, end, true),
   "rindex _self _sub _start? _end?": (self, part, start, end) => findOrFail(self, part, start, end, true),
   "rjust _self _width _fill?": justify("right"),
@@ -386,7 +413,8 @@ function unescapeHtml(markup: string): string {
   });
 }
 
-const RETURNS_TEXT = /^(casefold|center|expandtabs|ljust|replace|rjust|zfill|.*strip|capitalize|lower|swapcase|title|translate|upper|remove.*)$/;
+const RETURNS_TEXT =
+  /^(casefold|center|expandtabs|ljust|replace|rjust|zfill|.*strip|capitalize|lower|swapcase|title|translate|upper|remove.*)$/;
 
 /** Calls `run` with the text of a str or Markup; texts that come out of a Markup are Markups. */
 function onText(signature: string, run: Run): Native {

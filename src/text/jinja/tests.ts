@@ -9,6 +9,11 @@ import { Attributes, Dict, Float, Func, Markup, PyObject, textOf, Undefined, typ
 
 const remainder = (value: Value, by: Value) => arithmetic("%", value, by);
 
+/** A value that cannot be a key is an error, as where Jinja2 looks it up. */
+function isName(table: ReadonlyMap<string, Native>, value: Value): boolean {
+  return new Dict([[value, null]]).size > 0 && table.has(textOf(value) ?? "");
+}
+
 function isCallable(value: Value): boolean {
   return value instanceof Func || value instanceof Undefined || (value instanceof Attributes && value.callable);
 }
@@ -27,8 +32,8 @@ const TABLE: Record<string, Run> = {
   "divisibleby value num": (value, by) => equal(remainder(value, by), 0),
   "defined value": (value) => !(value instanceof Undefined),
   "undefined value": (value) => value instanceof Undefined,
-  "filter value": (value) => FILTERS.has(textOf(value) ?? ""),
-  "test value": (value) => TESTS.has(textOf(value) ?? ""),
+  "filter value": (value) => isName(FILTERS, value),
+  "test value": (value) => isName(TESTS, value),
   "none value": (value) => value === null,
   "boolean value": (value) => typeof value === "boolean",
   "false value": (value) => value === false,

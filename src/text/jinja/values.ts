@@ -5,6 +5,7 @@
  * it is safe (|n| < 2^53) and a bigint beyond; a float is a Float, since 1.0 and 1 print differently. A list is an array.
  * Everything else is an object of a class below. JavaScript's undefined is no value: it stands for an argument not given.
  */
+import { chargeItems } from "./budget.ts";
 import { fail } from "./errors.ts";
 
 export type Value = null | boolean | number | bigint | string | Value[] | PyObject;
@@ -249,6 +250,7 @@ function scalarKey(value: Exclude<Value, string | null | boolean>): Exclude<Key,
 
 /** Equal tuples have equal texts, and only they. */
 function tupleKey({ items }: Tuple): string {
+  chargeItems(items.length);
   const parts = items.map((item) => {
     if (typeof item === "string") return JSON.stringify(item);
     if (item instanceof Markup) return JSON.stringify(item.text);
