@@ -108,9 +108,9 @@ export class CompiledTemplate {
   }
 }
 
-/** Is `text` there as a content, and not as part of a part that was printed whole? */
+/** Is `text` there as a content? A template that knows no parts prints them as Python's dicts. */
 function isContent(prompt: string, text: string): boolean {
-  return prompt.includes(text) && !/['"]type['"]: ?['"]text['"]/.test(prompt);
+  return prompt.includes(text) && !prompt.includes("{'type'");
 }
 
 function asRequestError(error: unknown): unknown {

@@ -1,7 +1,7 @@
 /** Filters that make text. */
 
 import { attributePath } from "./attributes.ts";
-import { allowText, chargeCopy, chargeItems, MAX_TEXT_LENGTH } from "./budget.ts";
+import { allowText, chargeItems } from "./budget.ts";
 import * as points from "./code-points.ts";
 import { fail } from "./errors.ts";
 import { toFloat } from "./filters-values.ts";
@@ -11,7 +11,7 @@ import { width } from "./number-format.ts";
 import { arithmetic, escapeHtml, index, iterate, len, truth } from "./operators.ts";
 import { pprint } from "./pretty-print.ts";
 import { fixedText, repr, str } from "./print.ts";
-import { center, lines, replace, STRING_METHODS, stripTags } from "./string-methods.ts";
+import { center, joinedText, lines, replace, STRING_METHODS, stripTags } from "./string-methods.ts";
 import { Dict, type Kwargs, Markup, Tuple, textOf, typeName, Undefined, type Value } from "./values.ts";
 import { wordWrap } from "./word-wrap.ts";
 
@@ -39,17 +39,7 @@ function text(value: Value, what: string): string {
 
 function join(value: Value, by: Value = "", attribute: Value = null): string {
   const look = attribute === null ? (item: Value) => item : attributePath(attribute);
-  const separator = str(by);
-  const parts: string[] = [];
-  let length = 0;
-  for (const item of iterate(value)) {
-    const part = str(look(item));
-    length += part.length + separator.length;
-    if (length > MAX_TEXT_LENGTH) allowText(length);
-    parts.push(part);
-  }
-  chargeCopy(length);
-  return parts.join(separator);
+  return joinedText(str(by), value, (item) => str(look(item)));
 }
 
 function indent(value: Value, by: Value = 4, first: Value = false, blank: Value = false): Value {
@@ -126,7 +116,8 @@ function xmlAttributes(value: Value, autospace: Value = true): string {
   const parts: string[] = [];
   for (const [key, item] of value.entries()) {
     if (item === null || item instanceof Undefined) continue;
-    if (/[\s/>=]/.test(str(key))) fail("ValueError", `Invalid character in attribute name: ${repr(key)}`);
+    if (/[\s/>=]/.test(text(key, "an attribute name")))
+      fail("ValueError", `Invalid character in attribute name: ${repr(key)}`);
     parts.push(`${escapeHtml(key)}="${escapeHtml(item)}"`);
   }
   return (truth(autospace) && parts.length > 0 ? " " : "") + parts.join(" ");

@@ -1,11 +1,11 @@
 /** str.format(): replacement fields, and the language of their format specifications. */
 
 import { getAttribute, getItem } from "./attributes.ts";
-import { allowText } from "./budget.ts";
 import { fail } from "./errors.ts";
 import { asFloat, floatIn, integerIn, pad, width } from "./number-format.ts";
 import { escapeHtml, integer } from "./operators.ts";
 import { floatText, repr, str } from "./print.ts";
+import { TextBuilder } from "./text-builder.ts";
 import { Float, type Kwargs, Markup, textOf, typeName, type Value } from "./values.ts";
 
 /** `format` is the str or Markup itself, and decides what comes out. */
@@ -19,7 +19,6 @@ export function formatText(format: Value, args: readonly Value[], kwargs: Kwargs
 class Formatter {
   /** The next automatic field; null once fields are numbered by hand. */
   #next: number | null = 0;
-  #length = 0;
 
   constructor(
     readonly args: readonly Value[],
@@ -29,31 +28,25 @@ class Formatter {
 
   /** `depth`: fields may stand in the specification of a field, but no deeper. */
   format(text: string, depth: number): string {
-    if (depth === 0) fail("ValueError", "Max string recursion exceeded");
-    const out: string[] = [];
-    const add = (piece: string) => {
-      this.#length += piece.length;
-      allowText(this.#length);
-      out.push(piece);
-    };
-    let at = 0;
-    while (at < text.length) {
-      const brace = text.slice(at).search(/[{}]/);
-      if (brace < 0) break;
-      add(text.slice(at, at + brace));
-      at += brace;
+    if (depth < 0) fail("ValueError", "Max string recursion exceeded");
+    const out = new TextBuilder();
+    const brace = /[{}]/g;
+    let end = 0;
+    for (let found = brace.exec(text); found !== null; found = brace.exec(text)) {
+      const at = found.index;
+      out.add(text.slice(end, at));
       if (text[at + 1] === text[at]) {
-        add(text[at]!);
-        at += 2;
+        out.add(text[at]!);
+        end = at + 2;
       } else if (text[at] === "}") fail("ValueError", "Single '}' encountered in format string");
       else {
-        const end = closingBrace(text, at);
-        add(this.#field(text.slice(at + 1, end), depth));
-        at = end + 1;
+        end = closingBrace(text, at) + 1;
+        out.add(this.#field(text.slice(at + 1, end - 1), depth));
       }
+      brace.lastIndex = end;
     }
-    add(text.slice(at));
-    return out.join("");
+    out.add(text.slice(end));
+    return out.text();
   }
 
   #field(field: string, depth: number): string {
@@ -61,7 +54,7 @@ class Formatter {
       /^((?:[^[!:]|\[[^\]]*\]?)*)(?:!([^:]*))?(?::(.*))?$/s.exec(field) ?? [];
     let value = this.#lookUp(name);
     if (conversion !== undefined) value = convert(value, conversion);
-    const wanted = this.format(spec, depth - 1 || (spec.includes("{") ? 0 : 1));
+    const wanted = this.format(spec, depth - 1);
     if (!this.isMarkup) return formatValue(value, wanted);
     return value instanceof Markup ? value.text : escapeHtml(formatValue(value, wanted));
   }

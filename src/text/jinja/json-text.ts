@@ -1,9 +1,10 @@
 /** json.dumps(), as the filter tojson calls it. */
-import { allowText, chargeItems, chargeText, MAX_TEXT_LENGTH } from "./budget.ts";
+import { chargeText } from "./budget.ts";
 import { fail } from "./errors.ts";
 import { asFloat } from "./number-format.ts";
 import { compare } from "./operators.ts";
 import { floatText, integerText } from "./print.ts";
+import { TextBuilder } from "./text-builder.ts";
 import { Dict, Float, Tuple, textOf, typeName, type Value } from "./values.ts";
 
 export interface JsonStyle {
@@ -19,20 +20,16 @@ export interface JsonStyle {
 export function jsonText(value: Value, style: JsonStyle): string {
   const writer = new JsonWriter(style);
   writer.write(value, "\n");
-  return writer.out.join("");
+  return writer.out.text();
 }
 
 class JsonWriter {
-  readonly out: string[] = [];
-  #length = 0;
+  readonly out = new TextBuilder();
 
   constructor(readonly style: JsonStyle) {}
 
   #add(text: string): void {
-    chargeItems(2);
-    this.#length += text.length;
-    if (this.#length > MAX_TEXT_LENGTH) allowText(this.#length);
-    this.out.push(text);
+    this.out.add(text);
   }
 
   /** `newline` is the line end and the indentation of the level that holds `value`. */

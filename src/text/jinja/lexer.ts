@@ -31,6 +31,7 @@ const BLANK = sticky(`[${SPACE}]+`);
 const FLOAT = sticky("(?:\\d+_)*\\d+(?:(?:\\.(?:\\d+_)*\\d+)?[eE][+-]?(?:\\d+_)*\\d+|\\.(?:\\d+_)*\\d+)");
 const INTEGER = sticky("0[bB](?:_?[01])+|0[oO](?:_?[0-7])+|0[xX](?:_?[\\da-fA-F])+|[1-9](?:_?\\d)*|0(?:_?0)*");
 const NAME = sticky("[\\p{L}\\p{N}\\p{M}\\p{Pc}]+");
+const ASCII_NAME = /[A-Za-z_]\w*(?![^\0-\x7f])/y;
 const IDENTIFIER = /^[\p{XID_Start}_][\p{XID_Continue}]*$/u;
 const OPERATOR = sticky("//|\\*\\*|[=!<>]=|[-+/*%~[\\](){}<>=.:|,;]");
 
@@ -187,9 +188,10 @@ class Lexer {
   }
 
   #name(): boolean {
-    const name = this.#take(NAME);
+    const plain = this.#take(ASCII_NAME);
+    const name = plain ?? this.#take(NAME);
     if (name === null) return false;
-    if (!IDENTIFIER.test(name)) this.#fail("Invalid character in identifier");
+    if (plain === null && !IDENTIFIER.test(name)) this.#fail("Invalid character in identifier");
     this.#push("name", name);
     return true;
   }

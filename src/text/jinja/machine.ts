@@ -4,11 +4,12 @@
  * and depth is a number.
  */
 import { callNative } from "./attributes.ts";
-import { allowText, type Budget, BudgetError, chargeCopy, MAX_CALL_DEPTH, MAX_TEXT_LENGTH, spend } from "./budget.ts";
+import { type Budget, BudgetError, MAX_CALL_DEPTH, spend } from "./budget.ts";
 import { BlockReference, LoopContext, Macro } from "./callables.ts";
 import { fail } from "./errors.ts";
 import { iterator, size } from "./operators.ts";
 import { quote } from "./print.ts";
+import { TextBuilder } from "./text-builder.ts";
 import { Dict, type Kwargs, Tuple, typeName, Undefined, type Value } from "./values.ts";
 
 export type Operation = (machine: Machine) => void;
@@ -35,12 +36,6 @@ export class Scope {
   }
 }
 
-/** Text that is being written. */
-class Output {
-  readonly parts: string[] = [];
-  length = 0;
-}
-
 /** A loop that is running. */
 interface RunningLoop {
   loop: LoopContext;
@@ -59,7 +54,7 @@ class Frame {
   next = 0;
   readonly loops: RunningLoop[] = [];
   /** The innermost is the last; a frame's text is in the first. */
-  readonly outputs: Output[] = [new Output()];
+  readonly outputs: TextBuilder[] = [new TextBuilder()];
 
   constructor(
     readonly code: Code,
@@ -136,19 +131,16 @@ export class Machine {
   }
 
   write(text: string): void {
-    const output = this.#frame.outputs.at(-1)!;
-    output.parts.push(text);
-    output.length += text.length;
-    if (output.length > MAX_TEXT_LENGTH) allowText(output.length);
+    this.#frame.outputs.at(-1)!.add(text);
   }
 
   /** From here on, text is kept until closeOutput. */
   openOutput(): void {
-    this.#frame.outputs.push(new Output());
+    this.#frame.outputs.push(new TextBuilder());
   }
 
   closeOutput(): string {
-    return textOfOutput(this.#frame.outputs.pop()!);
+    return this.#frame.outputs.pop()!.text();
   }
 
   /** Begins to run `code`; its text is pushed when it ends. */
@@ -166,7 +158,7 @@ export class Machine {
   }
 
   #leave(): void {
-    const text = textOfOutput(this.#frames.pop()!.outputs[0]!);
+    const text = this.#frames.pop()!.outputs[0]!.text();
     const caller = this.#frames.at(-1);
     if (caller === undefined) this.#text = text;
     else {
@@ -252,9 +244,4 @@ export class Machine {
     this.#frame.scope = ended.scope;
     return ended;
   }
-}
-
-function textOfOutput({ parts, length }: Output): string {
-  chargeCopy(length);
-  return parts.join("");
 }

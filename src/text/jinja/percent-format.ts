@@ -1,9 +1,9 @@
 /** text % values, as printf writes them. */
-import { allowText } from "./budget.ts";
 import { fail } from "./errors.ts";
 import { asFloat, floatIn, integerIn, pad, width } from "./number-format.ts";
 import { escapeHtml, index, integer } from "./operators.ts";
 import { repr, str } from "./print.ts";
+import { TextBuilder } from "./text-builder.ts";
 import { Dict, Float, Markup, Range, Tuple, textOf, typeName, Undefined, type Value } from "./values.ts";
 
 const CONVERSION = /%(?:\(([^)]*)\))?([-+ #0]*)(\*|\d*)(?:\.(\*|\d*))?[hlL]?(.?)/gsu;
@@ -27,22 +27,18 @@ class PercentFormat {
   }
 
   format(text: string): string {
-    allowText(text.length * 4);
-    const out: string[] = [];
-    let length = 0;
+    const out = new TextBuilder();
     let end = 0;
     for (const match of text.matchAll(CONVERSION)) {
-      const piece = this.#convert(match);
-      out.push(text.slice(end, match.index), piece);
-      length += piece.length;
-      allowText(length);
+      out.add(text.slice(end, match.index));
+      out.add(this.#convert(match));
       end = match.index + match[0].length;
     }
     if (this.#next < this.#values.length && !hasItems(this.given)) {
       fail("TypeError", "not all arguments converted during string formatting");
     }
-    out.push(text.slice(end));
-    return out.join("");
+    out.add(text.slice(end));
+    return out.text();
   }
 
   #convert([, key, flags = "", widthText = "", precisionText, type = ""]: RegExpExecArray): string {

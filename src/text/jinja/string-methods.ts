@@ -1,13 +1,5 @@
 /** The methods of str. On a Markup they give a Markup, and escape the texts that they are given. */
-import {
-  allowList,
-  allowText,
-  chargeCopy,
-  chargeItems,
-  chargeText,
-  MAX_LIST_LENGTH,
-  MAX_TEXT_LENGTH,
-} from "./budget.ts";
+import { allowList, allowText, chargeCopy, chargeItems, chargeText, MAX_LIST_LENGTH } from "./budget.ts";
 import * as points from "./code-points.ts";
 import { fail } from "./errors.ts";
 import { formatText } from "./format.ts";
@@ -15,6 +7,7 @@ import { type Native, native, notAnInteger, type Run } from "./native.ts";
 import { pad, width } from "./number-format.ts";
 import { escapeHtml, index, iterate, truth } from "./operators.ts";
 import { isPrintable, str } from "./print.ts";
+import { TextBuilder } from "./text-builder.ts";
 import { Dict, Float, type Kwargs, Markup, Tuple, textOf, typeName, type Value } from "./values.ts";
 
 /** Where str.splitlines() splits, as the inside of a regular expression's class. */
@@ -261,21 +254,23 @@ function isTitle(self: string): boolean {
 
 function join(self: Value, items: Value): Value {
   const isMarkup = self instanceof Markup;
-  const parts: string[] = [];
-  const by = text(self);
-  let total = 0;
-  for (const item of iterate(items)) {
+  const joined = joinedText(text(self), items, (item, i) => {
     const part = textOf(item);
-    if (part === undefined) {
-      fail("TypeError", `sequence item ${parts.length}: expected str instance, ${typeName(item)} found`);
-    }
-    parts.push(isMarkup ? escapeHtml(item) : part);
-    total += parts.at(-1)!.length + by.length;
-    if (total > MAX_TEXT_LENGTH) allowText(total);
-  }
-  chargeCopy(total);
-  const joined = parts.join(by);
+    if (part === undefined) fail("TypeError", `sequence item ${i}: expected str instance, ${typeName(item)} found`);
+    return isMarkup ? escapeHtml(item) : part;
+  });
   return isMarkup ? new Markup(joined) : joined;
+}
+
+/** The texts that `convert` makes of the items, with `by` between two. */
+export function joinedText(by: string, items: Value, convert: (item: Value, index: number) => string): string {
+  const out = new TextBuilder();
+  let count = 0;
+  for (const item of iterate(items)) {
+    if (count > 0 && by !== "") out.add(by);
+    out.add(convert(item, count++));
+  }
+  return out.text();
 }
 
 function removeAffix(self: string, affix: Value, prefix: boolean): string {

@@ -24,29 +24,30 @@ export class TokenStream {
     return token;
   }
 
-  is(kind: TokenKind, ...texts: string[]): boolean {
-    const { current } = this;
-    return current.kind === kind && (texts.length === 0 || texts.includes(current.text));
+  is(kind: TokenKind): boolean {
+    return this.current.kind === kind;
   }
 
   isName(...names: string[]): boolean {
-    return this.is("name", ...names);
+    return this.current.kind === "name" && names.includes(this.current.text);
   }
 
   isOperator(...operators: string[]): boolean {
-    return this.is("operator", ...operators);
+    return this.current.kind === "operator" && operators.includes(this.current.text);
   }
 
   /** Goes past the current token if it is this one. */
   skip(kind: TokenKind, text: string): boolean {
-    const found = this.is(kind, text);
+    const { current } = this;
+    const found = current.kind === kind && current.text === text;
     if (found) this.#at++;
     return found;
   }
 
   expect(kind: TokenKind, text?: string): Token {
-    if (text === undefined ? this.is(kind) : this.is(kind, text)) return this.next();
-    return this.fail(`expected ${text === undefined ? `a ${kind}` : `'${text}'`}, got ${describe(this.current)}`);
+    const { current } = this;
+    if (current.kind === kind && (text === undefined || current.text === text)) return this.next();
+    return this.fail(`expected ${text === undefined ? `a ${kind}` : `'${text}'`}, got ${describe(current)}`);
   }
 
   fail(message: string, line = this.current.line): never {
