@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import OpenAI from "openai";
 import { FastgenError } from "../src/errors.ts";
+import { parseJson } from "../src/index.ts";
 import { events, FakeFastgen, type FakeOptions, json, startServer, until } from "./testing.ts";
 
 const ANSWER = "Hello, wörld 👋";
@@ -191,6 +192,33 @@ describe("what reaches the library", () => {
       add_generation_prompt: false,
       continue_final_message: undefined,
     });
+  });
+
+  test("roles, fields, tools and documents reach the library, their numbers as they were written", async () => {
+    const body = `{
+      "messages": [
+        {"role": "critic", "content": null, "mood": 1.0},
+        {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]},
+        {"role": "tool", "content": "4", "tool_call_id": "1"}
+      ],
+      "tools": [{"type": "function", "function": {"minimum": 1e3, "maximum": 12345678901234567890}}],
+      "documents": [{"title": "T"}],
+      "temperature": 1.0
+    }`;
+    const headers = { "content-type": "application/json" };
+    const reply = await fetch(`${t.server.url}/v1/chat/completions`, { method: "POST", headers, body });
+    expect(reply.status).toBe(200);
+    const prompt = asked().prompt as { messages: object[]; tools: object[]; documents: object[] };
+    expect(prompt.messages).toEqual([
+      { role: "critic", content: null, mood: parseJson("1.0") },
+      { role: "assistant", content: null, tool_calls: [{ function: { name: "f", arguments: "{}" } }] },
+      { role: "tool", content: "4", tool_call_id: "1" },
+    ]);
+    expect(prompt.tools).toEqual([
+      { type: "function", function: { minimum: parseJson("1e3"), maximum: 12345678901234567890n } },
+    ]);
+    expect(prompt.documents).toEqual([{ title: "T" }]);
+    expect(asked().params.temperature).toBe(1);
   });
 
   test("fields that ask for nothing are accepted", async () => {

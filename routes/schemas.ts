@@ -52,12 +52,12 @@ const textPart = z.strictObject({
   text: z.string(),
 });
 
-/** A text, or text parts: the chat template decides what becomes of them. */
+/** A text, or text parts: the chat template decides what becomes of them. null is the empty text. */
 const content = z
   .union([z.string(), z.array(z.unknown())], "must be a string or an array of text parts")
-  .nullish()
+  .nullable()
   .transform((value, context) => {
-    if (!Array.isArray(value)) return value ?? null;
+    if (!Array.isArray(value)) return value;
     const parts: z.output<typeof textPart>[] = [];
     for (const [i, part] of value.entries()) {
       const result = textPart.safeParse(part);
@@ -65,28 +65,28 @@ const content = z
       else for (const issue of result.error.issues) context.addIssue({ ...issue, path: [i, ...issue.path] } as never);
     }
     return parts;
-  });
+  })
+  .optional();
 
+/** Any role and any field: what they mean is the chat template's business. */
 const message = z
-  .strictObject({
-    role: z.enum(["system", "developer", "user", "assistant"], "must be 'system', 'developer', 'user' or 'assistant'"),
+  .looseObject({
+    role: z.string().min(1),
     content,
     name: z.string().nullish(),
-    /** Kept for templates that show it. */
     reasoning_content: z.string().nullish(),
-    // In an assistant's message as a reply brought it; tools are not supported.
-    refusal: inert(null),
-    annotations: inert(null, []),
-    audio: inert(null),
-    function_call: inert(null),
-    tool_calls: inert(null, []),
+    tool_calls: z.array(z.looseObject({})).nullish(),
   })
-  .refine(({ role, content }) => content !== null || role === "assistant", { path: ["content"], error: "required" })
-  .transform(({ role, content, name, reasoning_content }): ChatMessage => {
+  .refine(({ role, content }) => content !== undefined || role === "assistant", {
+    path: ["content"],
+    error: "required",
+  })
+  .transform(({ role, content = null, ...fields }): ChatMessage => {
     // Templates know OpenAI's newer name for the system's role under the older one.
     const message: ChatMessage = { role: role === "developer" ? "system" : role, content };
-    if (name != null) message.name = name;
-    if (reasoning_content != null) message.reasoning_content = reasoning_content;
+    // A field that says nothing, as replies bring them, is as good as none: templates ask whether a field is there.
+    const isNothing = (value: unknown) => value == null || (Array.isArray(value) && value.length === 0);
+    for (const [name, value] of Object.entries(fields)) if (!isNothing(value)) message[name] = value;
     return message;
   });
 
@@ -96,8 +96,9 @@ const conversation = {
   continue_final_message: flag,
   chat_template: chatTemplate,
   chat_template_kwargs: z.record(z.string(), z.unknown()).optional(),
-  documents: inert([]),
-  tools: inert([]),
+  /** For templates that take them. Calls in the answer stay text. */
+  documents: z.array(z.looseObject({})).optional(),
+  tools: z.array(z.looseObject({})).optional(),
 };
 
 export const chatSchema = z.strictObject({
@@ -182,7 +183,7 @@ export function samplingParams(given: Record<string, unknown>): SamplingParams {
   return params as SamplingParams;
 }
 
-interface ConversationFields extends Omit<ChatOptions, "tools" | "documents"> {
+interface ConversationFields extends ChatOptions {
   messages: ChatMessage[];
 }
 
@@ -203,13 +204,14 @@ function requestTemplate({ chat_template, chat_template_kwargs }: ConversationFi
 
 /** A conversation as the library takes it. `trusted`: may the request bring a template of its own? */
 export function chatPrompt(fields: ConversationFields, trusted: boolean): { messages: ChatMessage[] } & ChatOptions {
-  const { messages, add_generation_prompt, continue_final_message, chat_template_kwargs } = fields;
+  const { messages, add_generation_prompt, continue_final_message, chat_template_kwargs, tools, documents } = fields;
   const chat_template = requestTemplate(fields, trusted);
   if (add_generation_prompt && continue_final_message) {
     const message = "continue_final_message: cannot be true together with add_generation_prompt";
     throw new FastgenError("invalid_request", message, { param: "continue_final_message" });
   }
-  return { messages, add_generation_prompt, continue_final_message, chat_template, chat_template_kwargs };
+  const options = { add_generation_prompt, continue_final_message, chat_template, chat_template_kwargs };
+  return { messages, ...options, tools, documents };
 }
 
 function isIds(value: unknown): value is number[] {

@@ -1,8 +1,8 @@
 /** JSON with its numbers kept: 1.0 is a float, and an integer of any size is exact. */
 import { Float, normalInt } from "./jinja/values.ts";
 
-/** A number that a double, or JavaScript's way to print one, would change. */
-const CHANGED_NUMBER = /[\d.][eE.]|\d\.|\d{16}/;
+/** Where a number may stand that a double, or JavaScript's way to print one, would change. */
+const CHANGED_NUMBER = /\d\.0|\d[eE][+-]?\d|\d{16}/;
 
 /**
  * JSON.parse, but for numbers that JavaScript would change: a float that is a whole number becomes a Float, an integer
