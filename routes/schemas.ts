@@ -17,7 +17,7 @@ function inert(...values: unknown[]) {
 
 const flag = z.boolean().optional();
 const hint = z.string().optional();
-const chatTemplate = z.string().max(limits.MAX_TEMPLATE_LENGTH).optional();
+const chatTemplate = z.string().max(limits.MAX_REQUEST_TEMPLATE_LENGTH).optional();
 
 /** Asked of the server and not of the model, alike in chat and completions. */
 const common = {

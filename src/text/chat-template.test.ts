@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { MAX_TEMPLATE_LENGTH } from "../limits.ts";
+import { MAX_REQUEST_TEMPLATE_LENGTH, MAX_TEMPLATE_LENGTH } from "../limits.ts";
 import type { ChatMessage } from "../types.ts";
 import { ChatTemplate, type TemplateOptions } from "./chat-template.ts";
 
@@ -72,6 +72,10 @@ describe("which template", () => {
   test("a request's damaged one is the request's fault", () => {
     expect(load(SIMPLE).render([user], { chat_template: "{% if %}" })).rejects.toThrow(
       expect.objectContaining({ kind: "invalid_request", param: "chat_template" }),
+    );
+    const long = "x".repeat(MAX_REQUEST_TEMPLATE_LENGTH + 1);
+    expect(load(SIMPLE).render([user], { chat_template: long })).rejects.toThrow(
+      `at most ${MAX_REQUEST_TEMPLATE_LENGTH} are allowed`,
     );
   });
 });

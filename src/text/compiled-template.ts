@@ -1,6 +1,6 @@
 /** One chat template, compiled: renders under its budget, and knows which contents it takes. */
 import { FastgenError } from "../errors.ts";
-import { MAX_TEMPLATE_LENGTH } from "../limits.ts";
+import { MAX_REQUEST_TEMPLATE_LENGTH, MAX_TEMPLATE_LENGTH } from "../limits.ts";
 import type { ChatMessage } from "../types.ts";
 import type { ContentShape } from "./chat-messages.ts";
 import { BudgetError } from "./jinja/budget.ts";
@@ -39,8 +39,9 @@ export class CompiledTemplate {
   constructor(source: string, kind: "model" | "invalid_request", probeVariables: Variables) {
     this.#probeVariables = probeVariables;
     const param = kind === "invalid_request" ? "chat_template" : null;
-    if (source.length > MAX_TEMPLATE_LENGTH) {
-      const message = `the chat template has ${source.length} characters; at most ${MAX_TEMPLATE_LENGTH} are allowed`;
+    const most = kind === "model" ? MAX_TEMPLATE_LENGTH : MAX_REQUEST_TEMPLATE_LENGTH;
+    if (source.length > most) {
+      const message = `the chat template has ${source.length} characters; at most ${most} are allowed`;
       throw new FastgenError(kind, message, { param });
     }
     try {

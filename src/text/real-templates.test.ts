@@ -1,4 +1,4 @@
-/** Real templates, as in transformers: alone, and through everything that a request's conversation goes through. */
+/** Real templates, as in transformers: alone, and with all that is done to a request's conversation. */
 import { afterAll, beforeAll, describe, expect, setSystemTime, test } from "bun:test";
 import { difference, NOW, type RealCase, realCases, SPECIAL_TOKENS } from "../../test/real-templates.ts";
 import { ChatTemplate } from "./chat-template.ts";
@@ -39,7 +39,7 @@ describe.skipIf(cases === null)("real chat templates", () => {
     expect(cases!.flatMap((found) => difference(found) ?? [])).toEqual([]);
   });
 
-  test("and so through the messages of a request", async () => {
+  test("a request's conversation makes the same prompt", async () => {
     const wrong: string[] = [];
     for (const found of cases!.filter(({ ok }) => ok !== undefined)) {
       const { ok, error } = await render(found);

@@ -1,4 +1,4 @@
-/** Filters that apply another filter, or a test, to each item: map, select and their kin. They work as they are read. */
+/** Filters that apply another filter, or a test, to each item: map, select and the like. Each item is computed when it is read. */
 import { attributePath } from "./attributes.ts";
 import { chargeItems } from "./budget.ts";
 import { fail } from "./errors.ts";

@@ -9,7 +9,7 @@ import { Attributes, Dict, Float, Func, Markup, PyObject, textOf, Undefined, typ
 
 const remainder = (value: Value, by: Value) => arithmetic("%", value, by);
 
-/** A value that cannot be a key is an error, as where Jinja2 looks it up. */
+/** Jinja2 looks the value up as a key: one that cannot be a key is an error. */
 function isName(table: ReadonlyMap<string, Native>, value: Value): boolean {
   return new Dict([[value, null]]).size > 0 && table.has(textOf(value) ?? "");
 }
@@ -19,7 +19,7 @@ function isCallable(value: Value): boolean {
 }
 
 function isSequence(value: Value): boolean {
-  // A set of keys has a length, but no items by position; neither has an iterator.
+  // Views of dicts have a length, but no items by position.
   const name = value instanceof PyObject ? value.typeName : "";
   return size(value) !== undefined && !name.startsWith("dict_");
 }
