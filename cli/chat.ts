@@ -1,17 +1,16 @@
 /** fgchat: the command line of the chat. */
 import { Command } from "commander";
-import { Fastgen } from "../src/fastgen.ts";
 import type { SamplingParams } from "../src/params.ts";
 import { VERSION } from "../src/version.ts";
 import { builtInNotice } from "./built-in.ts";
 import { type ChatBackend, LocalBackend } from "./chat-backend.ts";
 import { RemoteBackend } from "./chat-remote.ts";
 import { ChatSession } from "./chat-session.ts";
-import { addModelFlags, decimal, integer, loadOptions, type ModelFlags, parseFlags } from "./flags.ts";
+import { addModelFlags, decimal, integer, loadModel, loadOptions, type ModelFlags, parseFlags } from "./flags.ts";
 import { LineReader } from "./line-reader.ts";
 import { ProgressBar } from "./progress.ts";
 
-/** Where neither a flag nor the model's generation_config.json says: livelier than greedy, and seldom astray. */
+/** Used if neither a flag nor the model's generation_config.json says otherwise: varied answers that rarely go astray. */
 const SAMPLING: SamplingParams = { temperature: 0.7, top_p: 0.95 };
 
 interface ChatFlags extends ModelFlags {
@@ -34,24 +33,32 @@ function command(): Command {
     .option("--url <url>", "chat with the server at this address; [model] is then its name for the model")
     .option("--api-key <key>", "key for --url (default: $FASTGEN_API_KEY or $OPENAI_API_KEY)")
     .option("--system <text>", "system prompt (default: none, or the model's own)")
-    .option("--max-tokens <n>", "most tokens in one answer (default: to the end of the context)", integer(1))
+    .option("--max-tokens <n>", "most tokens in one answer (default: up to the end of the context)", integer(1))
     .option(
       "--temperature <n>",
-      `0 = always the likeliest token (default: the model's, or ${temperature})`,
+      `0 = always the most probable token (default: the model's, or ${temperature})`,
       decimal(0, 100),
     )
     .option(
       "--top-p <share>",
-      `sample from this share of the probability (default: the model's, or ${top_p})`,
+      `sample from the most probable tokens that make up this share of the probability (default: the model's, or ${top_p})`,
       decimal(0, 1, true),
     )
-    .option("--top-k <n>", "sample from the n likeliest tokens; 0 = all (default: the model's, or 0)", integer(0))
-    .option("--min-p <share>", "leave out tokens less likely than this share of the likeliest", decimal(0, 1))
-    .option("--repetition-penalty <n>", "above 1: avoid tokens that are there already", decimal(0, 100, true));
+    .option("--top-k <n>", "sample from the n most probable tokens; 0 = all (default: the model's, or 0)", integer(0))
+    .option(
+      "--min-p <share>",
+      "leave out tokens less probable than this share of the most probable one (default: the model's, or 0)",
+      decimal(0, 1),
+    )
+    .option(
+      "--repetition-penalty <n>",
+      "above 1: avoid tokens that occurred before (default: the model's, or 1)",
+      decimal(0, 100, true),
+    );
   return addModelFlags(command);
 }
 
-/** Only what was given: a server has defaults of its own. */
+/** Only what was given: a server has its own defaults. */
 function sampling(flags: ChatFlags): SamplingParams {
   const params: SamplingParams = {
     max_tokens: flags.maxTokens,
@@ -64,7 +71,7 @@ function sampling(flags: ChatFlags): SamplingParams {
   return Object.fromEntries(Object.entries(params).filter(([, value]) => value !== undefined));
 }
 
-/** Chats until the user leaves. Resolves to the exit code. Throws FastgenError where there is no model to talk to. */
+/** Chats until the user leaves. Resolves to the exit code. Throws FastgenError if there is no model to talk to. */
 export async function run(args: string[]): Promise<number> {
   const parser = command();
   const code = parseFlags(parser, args);
@@ -99,12 +106,12 @@ async function connect(model: string | undefined, flags: ChatFlags): Promise<Cha
   }
   if (model === undefined) process.stderr.write(builtInNotice("fgchat"));
   const bar = new ProgressBar();
-  const fastgen = await Fastgen.load(model, {
+  const fastgen = await loadModel(model, {
     ...loadOptions(flags),
     onProgress: (progress) => bar.update(progress),
     onWarning: (message) => void process.stderr.write(`fgchat: ${message}\n`),
   }).finally(() => bar.end());
-  // The model's own limit stays a default, which gives way to the room that is left.
+  // The model's own limit stays a default: it yields to the room that is left in the context.
   const { max_tokens: _, ...defaults } = fastgen.default_params;
   return new LocalBackend(fastgen, { ...SAMPLING, ...defaults, ...params });
 }

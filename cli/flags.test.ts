@@ -5,7 +5,17 @@ import * as path from "node:path";
 import { Command } from "commander";
 import { DEFAULTS } from "../src/device.ts";
 import { FastgenError } from "../src/errors.ts";
-import { addModelFlags, bytes, decimal, integer, loadOptions, type ModelFlags, parseFlags } from "./flags.ts";
+import {
+  addModelFlags,
+  bytes,
+  decimal,
+  integer,
+  loadModel,
+  loadOptions,
+  type ModelFlags,
+  parseFlags,
+  withFlags,
+} from "./flags.ts";
 
 function parse(args: string[]) {
   const command = addModelFlags(new Command("test"));
@@ -50,8 +60,8 @@ describe("flags become load options", () => {
       max_num_batched_tokens: 128,
       enable_prefix_caching: false,
       gpu_memory_utilization: 0.5,
-      kv_cache_gib: 2,
-      swap_space_gib: 1.5,
+      kv_cache_memory_bytes: 2 * 2 ** 30,
+      swap_space: 1.5,
       tensor_parallel_size: 2,
       threads: 3,
       seed: 4,
@@ -86,6 +96,50 @@ describe("flags become load options", () => {
     writeFileSync(file, "x".repeat(1_000_001));
     expect(failure(file)!.message).toContain("1000001");
     rmSync(folder, { recursive: true });
+  });
+});
+
+describe("errors of the library name flags", () => {
+  const spelled = (message: string, param: string | null = null) =>
+    withFlags(new FastgenError("invalid_request", message, { param })).message;
+
+  test.each([
+    ["lower max_model_len to at most 64, or raise kv_cache_memory_bytes", null],
+    ["max_num_seqs must be a whole number", "max_num_seqs"],
+    ["threads must be a whole number", "threads"],
+    ["raise it, or lower max_num_batched_tokens.", null],
+  ])("%s", (message, param) => {
+    const words = message.split(/[ ,.]+/).filter((word) => word.includes("_") || word === "threads");
+    for (const word of words) expect(spelled(message, param)).toContain(`--${word.replaceAll("_", "-")}`);
+    expect(spelled(message, param)).not.toMatch(/[a-z]_[a-z]/);
+  });
+
+  test("other words stay: single words in a sentence, paths, fields of a request", () => {
+    for (const message of [
+      "the device has 4 threads",
+      "models/max_model_len/config.json has no field max_position_embeddings",
+      "./max_model_len is no directory",
+    ]) {
+      expect(spelled(message, "threads")).toBe(message);
+    }
+  });
+
+  test("kind, param and code stay", () => {
+    const error = withFlags(new FastgenError("out_of_memory", "lower swap_space", { param: "swap_space", code: "x" }));
+    expect(error).toMatchObject({
+      kind: "out_of_memory",
+      message: "lower --swap-space",
+      param: "swap_space",
+      code: "x",
+    });
+  });
+
+  test("the model's loading goes through it", async () => {
+    const error = await loadModel(undefined, { device: "cpu", max_num_seqs: 9, max_num_batched_tokens: 8 }).catch(
+      (e) => e,
+    );
+    expect(error).toBeInstanceOf(FastgenError);
+    expect(error.message).toContain("raise --max-num-batched-tokens to at least 9");
   });
 });
 

@@ -1,8 +1,9 @@
 /** The flags that fgserve and fgchat share: how a model is loaded, in vLLM's spelling where it has one. */
 import { existsSync, readFileSync } from "node:fs";
-import { type Command, CommanderError, InvalidArgumentError, Option } from "commander";
+import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import { DEFAULTS } from "../src/device.ts";
-import { FastgenError } from "../src/errors.ts";
+import { asFastgenError, FastgenError } from "../src/errors.ts";
+import { Fastgen } from "../src/fastgen.ts";
 import { MAX_TEMPLATE_LENGTH } from "../src/limits.ts";
 import type { ChatContentFormat, Dtype, LoadOptions } from "../src/types.ts";
 
@@ -16,7 +17,7 @@ export function integer(least: number, most = Number.MAX_SAFE_INTEGER) {
   };
 }
 
-/** A number within bounds, the lower one excluded where `above` says so. */
+/** A number within bounds; `above` excludes the lower one. */
 export function decimal(least: number, most: number, above = false) {
   return (text: string): number => {
     const value = Number(text);
@@ -71,8 +72,8 @@ export interface ModelFlags {
 
 /** Adds [model] and every flag of ModelFlags to a command. */
 export function addModelFlags(command: Command): Command {
-  const { max_num_seqs, max_num_batched_tokens, swap_space_gib, kv_cache_gib, gpu_memory_utilization } = DEFAULTS;
-  // A default that depends on the model or the device is told in words.
+  const { max_num_seqs, max_num_batched_tokens, swap_space, kv_cache_memory_bytes, gpu_memory_utilization } = DEFAULTS;
+  // A default that depends on the model or the device is described in words.
   const flag = (flags: string, description: string, parse?: (text: string) => unknown, fallback?: unknown) => {
     const option = new Option(flags, description);
     if (parse) option.argParser(parse);
@@ -84,38 +85,42 @@ export function addModelFlags(command: Command): Command {
 
   command.argument("[model]", 'a Hugging Face model directory, or "org/name" on the hub (default: the built-in model)');
   flag("--revision <name>", "branch, tag or commit of a hub model (default: main)");
-  choice("--device <name>", "where to run; auto = a GPU where there is one", ["auto", "cpu", "cuda"]);
-  choice("--dtype <name>", "precision of activations and KV cache; auto = the checkpoint's", Object.keys(DTYPES));
+  choice("--device <name>", "where to run; auto = a GPU if there is one", ["auto", "cpu", "cuda"]);
+  choice(
+    "--dtype <name>",
+    "precision of activations and KV cache; auto = the checkpoint's, on a GPU bfloat16",
+    Object.keys(DTYPES),
+  );
   choice("--load-format <name>", "dummy = random weights of the model's shape", ["auto", "dummy"]);
   flag(
     "--max-model-len <tokens>",
-    "most tokens in one sequence (default: the model's context, or what fits)",
+    "most tokens in one sequence, prompt and output together (default: the model's context, or what fits)",
     integer(1),
   );
   const byDevice = ({ cuda, cpu }: { cuda: number; cpu: number }) => `default: ${cuda} on a GPU, ${cpu} on the CPU`;
-  flag("--max-num-seqs <n>", `sequences that run at once (${byDevice(max_num_seqs)})`, integer(1));
-  flag("--max-num-batched-tokens <n>", `tokens in one step (${byDevice(max_num_batched_tokens)})`, integer(1));
-  flag("--enable-prefix-caching", "reuse the KV cache of equal prompt beginnings (default: on)");
-  flag("--no-enable-prefix-caching", "compute every prompt anew");
+  flag("--max-num-seqs <n>", `most sequences that run at once (${byDevice(max_num_seqs)})`, integer(1));
+  flag("--max-num-batched-tokens <n>", `most tokens in one step (${byDevice(max_num_batched_tokens)})`, integer(1));
+  flag("--enable-prefix-caching", "reuse the KV cache of prompts that begin alike (default: on)");
+  flag("--no-enable-prefix-caching", "compute every prompt in full");
   flag(
     "--gpu-memory-utilization <share>",
-    "share of the GPU's memory to use",
+    "share of each GPU's memory to use",
     decimal(0, 1, true),
     gpu_memory_utilization,
   );
   flag(
     "--kv-cache-memory-bytes <bytes>",
-    `KV cache, such as 4G (default: what is left of the GPU's share; on the CPU ${kv_cache_gib}G or a quarter of free memory)`,
+    `size of the KV cache, such as 4G, on each GPU (default: what is left of the GPU's share; on the CPU the lesser of ${kv_cache_memory_bytes / 2 ** 30}G and a quarter of the free memory)`,
     bytes,
   );
   flag(
     "--swap-space <GiB>",
-    `host memory for KV pages evicted from the device (default: ${swap_space_gib.cuda} on a GPU, or a quarter of what is free; ${swap_space_gib.cpu} on the CPU)`,
+    `host memory per GPU for KV pages evicted from it (default: ${swap_space.cuda}, at most a quarter of the free memory in all; ${swap_space.cpu} on the CPU)`,
     decimal(0, Number.POSITIVE_INFINITY),
   );
   flag("--tensor-parallel-size <n>", "GPUs to split the model over; also --tensor-parallel (default: 1)", integer(1));
   command.addOption(new Option("--tensor-parallel <n>").argParser(integer(1)).hideHelp());
-  flag("--threads <n>", "CPU threads; 0 = one a core", integer(0), 0);
+  flag("--threads <n>", "CPU threads; 0 = one per core", integer(0), 0);
   flag("--seed <n>", "seed of the random weights of --load-format dummy", integer(0), 0);
   flag("--chat-template <file or text>", "a Jinja chat template (default: the model's own)");
   choice("--chat-template-content-format <name>", "how the template gets contents; auto = as it takes them", [
@@ -126,9 +131,9 @@ export function addModelFlags(command: Command): Command {
   return command;
 }
 
-/** The flags as the library takes them. Reads the template's file. Throws FastgenError "invalid_request". */
+/** The flags as load options. Reads the template's file. Throws FastgenError "invalid_request". */
 export function loadOptions(flags: ModelFlags): LoadOptions {
-  const { kvCacheMemoryBytes, chatTemplate } = flags;
+  const { chatTemplate } = flags;
   return {
     revision: flags.revision,
     device: flags.device,
@@ -139,8 +144,8 @@ export function loadOptions(flags: ModelFlags): LoadOptions {
     max_num_batched_tokens: flags.maxNumBatchedTokens,
     enable_prefix_caching: flags.enablePrefixCaching,
     gpu_memory_utilization: flags.gpuMemoryUtilization,
-    kv_cache_gib: kvCacheMemoryBytes === undefined ? undefined : kvCacheMemoryBytes / 2 ** 30,
-    swap_space_gib: flags.swapSpace,
+    kv_cache_memory_bytes: flags.kvCacheMemoryBytes,
+    swap_space: flags.swapSpace,
     tensor_parallel_size: flags.tensorParallelSize ?? flags.tensorParallel,
     threads: flags.threads,
     seed: flags.seed,
@@ -149,13 +154,43 @@ export function loadOptions(flags: ModelFlags): LoadOptions {
   };
 }
 
-/** A template's text: the argument itself where it holds Jinja, else the file that it names. */
+/** Each load option with its flag: max_model_len → --max-model-len. */
+const FLAGS = new Map(
+  addModelFlags(new Command()).options.map(({ long }) => [long!.slice(2).replaceAll("-", "_"), long!]),
+);
+
+/**
+ * An error of the library in the words of the command line. Names of options become flags where they cannot be mistaken:
+ * at the start, if the error is about that option, and elsewhere those with an underscore, except in a path.
+ */
+export function withFlags(error: FastgenError): FastgenError {
+  const { kind, message, param, code, cause } = error;
+  // A bug is reported as it is, with its stack.
+  if (kind === "internal") return error;
+  const first = message.split(" ", 1)[0]!;
+  const start = first === param ? (FLAGS.get(first) ?? first) : first;
+  const rest = message
+    .slice(first.length)
+    .replace(/(?<![\w/.-])[a-z]+(?:_[a-z]+)+(?![\w/-])/g, (word) => FLAGS.get(word) ?? word);
+  return new FastgenError(kind, start + rest, { param, code, cause });
+}
+
+/** Fastgen.load, whose errors name flags. */
+export async function loadModel(model: string | undefined, options: LoadOptions): Promise<Fastgen> {
+  try {
+    return await Fastgen.load(model, options);
+  } catch (error) {
+    throw withFlags(asFastgenError(error));
+  }
+}
+
+/** A template's text: the argument itself if it contains Jinja, else the content of the file that it names. */
 function readTemplate(argument: string): string {
   const isText = /\{[{%#]/.test(argument);
   if (!isText && !existsSync(argument)) {
     throw new FastgenError(
       "invalid_request",
-      `--chat-template: there is no file '${argument}', and it is not a template either: it holds no {{ }} and no {% %}`,
+      `--chat-template: there is no file '${argument}', and it is not a template either: it contains no {{ }}, {% %} or {# #}`,
     );
   }
   let text = argument;
@@ -173,8 +208,8 @@ function readTemplate(argument: string): string {
 }
 
 /**
- * Parses a command line. Returns null when there is something to run, else the exit code: 0 after --help or --version,
- * 2 after an error, which commander has written to stderr with the nearest right flag.
+ * Parses a command line. Returns null if there is something to run, else the exit code: 0 after --help or --version,
+ * 2 after an error, which commander has written to stderr together with the closest flag that exists.
  */
 export function parseFlags(command: Command, args: string[]): number | null {
   try {

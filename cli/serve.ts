@@ -3,12 +3,11 @@ import { Command, InvalidArgumentError, Option } from "commander";
 import { listen } from "../routes/listen.ts";
 import { Service } from "../routes/service.ts";
 import { asFastgenError } from "../src/errors.ts";
-import { Fastgen } from "../src/fastgen.ts";
 import { DRAIN_SECONDS } from "../src/limits.ts";
 import type { FastgenApi } from "../src/types.ts";
 import { VERSION } from "../src/version.ts";
 import { builtInNotice } from "./built-in.ts";
-import { addModelFlags, integer, loadOptions, type ModelFlags, parseFlags } from "./flags.ts";
+import { addModelFlags, integer, loadModel, loadOptions, type ModelFlags, parseFlags } from "./flags.ts";
 import { ProgressBar } from "./progress.ts";
 
 interface ServeFlags extends ModelFlags {
@@ -29,14 +28,14 @@ function command(): Command {
     .description("Serves a model over OpenAI's API.")
     .version(VERSION)
     .option("--host <address>", "address to listen on; 0.0.0.0 = all", nonEmpty, "127.0.0.1")
-    .option("--port <n>", "port to listen on; 0 = any that is free", integer(0, 65_535), 5678)
+    .option("--port <n>", "port to listen on; 0 = any free port", integer(0, 65_535), 5678)
     .addOption(
-      new Option("--api-key <key>", "key that every request but /health and /metrics must bear (default: none)")
+      new Option("--api-key <key>", "key that every request except /health and /metrics must carry (default: none)")
         .env("FASTGEN_API_KEY")
         .argParser(nonEmpty),
     )
     .option("--served-model-name <name>", "the model's name in replies (default: as given)", nonEmpty)
-    .option("--disable-log-requests", "no access log on stderr (default: one JSON line a request)")
+    .option("--disable-log-requests", "no access log (default: one JSON line per request on stderr)")
     .option(
       "--trust-request-chat-template",
       "let requests bring chat templates, which are programs (default: refused)",
@@ -45,14 +44,14 @@ function command(): Command {
     "after",
     `
 The server answers /v1/chat/completions, /v1/completions, /v1/models, /tokenize, /detokenize, /version, /health and
-/metrics, each with and without /v1. SIGTERM and SIGINT let running requests finish, for at most ${DRAIN_SECONDS} seconds; a
-second signal ends it at once.`,
+/metrics, each with and without /v1. After SIGTERM or SIGINT, running requests may finish, for at most ${DRAIN_SECONDS}
+seconds; a second signal ends the server at once.`,
   );
 }
 
 /**
  * Serves until a signal. Resolves to the exit code: 0 after a signal or --help, 2 for wrong usage. Throws FastgenError
- * where the port or the model cannot be had.
+ * if the port is taken or the model cannot be loaded.
  */
 export async function run(args: string[]): Promise<number> {
   const parser = command();
@@ -68,7 +67,7 @@ export async function run(args: string[]): Promise<number> {
     errorLog: log,
     trustRequestChatTemplate: flags.trustRequestChatTemplate ?? false,
   });
-  // The port is open while the model loads: /health says so, and a port in use is found before the wait.
+  // The port opens before the model loads: /health can say so, and a port in use is reported at once.
   const server = listen(service, flags.host, flags.port);
   const stopping = new AbortController();
   const unhook = onSignals(stopping);
@@ -80,7 +79,7 @@ export async function run(args: string[]): Promise<number> {
       process.stdout.write(banner(fastgen, service.modelName, baseUrl(server), flags));
       const failure = await Promise.race([aborted(stopping.signal), fastgen.failed]);
       await drain(service, fastgen, log);
-      // Whoever supervises the server can then start it anew.
+      // The exit code tells a supervisor to start the server again.
       if (failure) throw failure;
     }
     return 0;
@@ -90,7 +89,7 @@ export async function run(args: string[]): Promise<number> {
   }
 }
 
-/** The loaded model, or null when a signal came first. */
+/** The loaded model, or null if a signal came first. */
 async function load(
   model: string | undefined,
   options: ReturnType<typeof loadOptions>,
@@ -104,7 +103,7 @@ async function load(
   };
   try {
     const onWarning = (message: string) => process.stderr.write(`fgserve: ${message}\n`);
-    const fastgen = await Fastgen.load(model, { ...options, onProgress, onWarning, signal });
+    const fastgen = await loadModel(model, { ...options, onProgress, onWarning, signal });
     service.ready(fastgen);
     return fastgen;
   } catch (error) {
@@ -115,7 +114,7 @@ async function load(
   }
 }
 
-/** The first SIGTERM or SIGINT stops in order, the second at once. Returns what undoes this. */
+/** The first SIGTERM or SIGINT aborts `stopping`, the second ends the process. Returns a function that undoes this. */
 function onSignals(stopping: AbortController): () => void {
   const numbers = { SIGINT: 2, SIGTERM: 15 };
   const handler = (signal: NodeJS.Signals) => {
@@ -138,25 +137,25 @@ async function drain(service: Service, fastgen: FastgenApi, log: (line: string) 
   const finished = await service.drain(DRAIN_SECONDS);
   if (!finished) log(`fgserve: requests still running after ${DRAIN_SECONDS} seconds are cut off`);
   await fastgen.close();
-  // Those cut off are told so before their connections close.
+  // Clients that were cut off get an error before their connections close.
   if (!finished) await service.drain(1);
 }
 
-/** Where to ask: what listens everywhere is asked on this machine. */
+/** The server's URL on this machine. */
 function baseUrl(server: Bun.Server<undefined>): string {
   const { hostname } = server.url;
   const host = ["0.0.0.0", "[::]", "::"].includes(hostname) ? "127.0.0.1" : hostname;
   return `http://${host}:${server.port}`;
 }
 
-/** What is served, what it holds, where, and how to ask it. */
+/** What is served, the size of its KV cache, its address, and a first request. */
 function banner(fastgen: FastgenApi, name: string, base: string, flags: ServeFlags): string {
   const { model, capacity, load_seconds } = fastgen;
   const count = (value: number) => value.toLocaleString("en-US");
   const key = flags.apiKey === undefined ? "" : ' -H "Authorization: Bearer $FASTGEN_API_KEY"';
   const hostPages = capacity.host_pages > 0 ? `, ${count(capacity.host_pages)} more on the host` : "";
   return `fgserve ${VERSION}: ${name} (${model.architecture}, ${model.dtype}) on ${capacity.device_name}, loaded in ${load_seconds.toFixed(1)} s
-KV cache: ${count(capacity.pages * capacity.page_tokens)} tokens in ${count(capacity.pages)} pages${hostPages}; up to ${count(model.max_model_len)} tokens a sequence
+KV cache: ${count(capacity.pages * capacity.page_tokens)} tokens in ${count(capacity.pages)} pages${hostPages}; up to ${count(model.max_model_len)} tokens per sequence
 Ready: ${base}
 
   curl ${base}/v1/chat/completions -H 'Content-Type: application/json'${key} \\

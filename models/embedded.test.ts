@@ -1,6 +1,6 @@
 /**
- * The embedded model through the library: answers are asserted, so that a numeric fault shows as a wrong answer. What
- * it can't always do is not asserted here; models/evaluate.ts prints all its scores.
+ * The built-in model through the library. Its answers are asserted, so a numeric fault shows as a wrong answer. What the
+ * model gets right only sometimes is not asserted here; models/evaluate.ts prints all its scores.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { statSync } from "node:fs";
@@ -12,7 +12,7 @@ import { type Answer, type Case, cases, grade, isRight } from "./grading.ts";
 
 const DIRECTORY = join(import.meta.dir, "fastgen-tiny");
 const ready = assetPath("build/libfastgen_cpu.so") !== null;
-if (!ready) console.log("skipped: the embedded model's tests need build/libfastgen_cpu.so (npm run build)");
+if (!ready) console.log("skipped: the built-in model's tests need build/libfastgen_cpu.so (npm run build)");
 
 describe("grading", () => {
   test("tells right from wrong", () => {
@@ -33,7 +33,7 @@ describe("grading", () => {
     expect(() => isRight({ user: "" }, "")).toThrow("expects nothing");
   });
 
-  test("a conversation goes on from the answers, and counts only when right in every turn", async () => {
+  test("a conversation continues from the answers, and counts only if every turn is right", async () => {
     const asked: string[] = [];
     const answer: Answer = async (messages) => {
       asked.push(messages.map((message) => message.content).join("|"));
@@ -72,7 +72,7 @@ describe.skipIf(!ready)("fastgen-tiny", () => {
   });
   afterAll(() => fastgen?.close());
 
-  /** Says each thing in turn, and gives the answers. */
+  /** Sends each message in turn, and returns the answers. */
   async function talk(said: string[], system?: string): Promise<string[]> {
     const messages: ChatMessage[] = system === undefined ? [] : [{ role: "system", content: system }];
     const answers: string[] = [];
@@ -84,7 +84,7 @@ describe.skipIf(!ready)("fastgen-tiny", () => {
     return answers;
   }
 
-  test("is greedy when nobody asks for anything else", () => {
+  test("is greedy by default", () => {
     expect(fastgen.default_params).toEqual({ temperature: 0 });
   });
 
@@ -110,7 +110,7 @@ describe.skipIf(!ready)("fastgen-tiny", () => {
     ]);
   });
 
-  test("writes different haiku when asked for another", async () => {
+  test("writes another haiku when asked for one", async () => {
     const haiku = await talk(["Write a haiku about the moon.", "another one please", "one about cats"]);
     for (const one of haiku) expect(isRight({ user: "", haiku: "" }, one)).toBe(true);
     expect(new Set(haiku).size).toBe(3);
@@ -128,7 +128,7 @@ describe.skipIf(!ready)("fastgen-tiny", () => {
     expect(await talk([said])).toEqual([expected]);
   });
 
-  // What the model is for, on what it was never shown. The share of right answers is as measured, less a few of them.
+  // What the model is for, on data it has never seen. Each bound is a little below the measured share of right answers.
   test.each([
     ["sums", 0.98],
     ["sums with negative numbers", 0.98],

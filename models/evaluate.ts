@@ -1,5 +1,5 @@
 /**
- * Prints how the embedded model does on its held-out conversations, with greedy decoding.
+ * Prints how the built-in model scores on its held-out conversations, with greedy decoding.
  *
  *     bun models/evaluate.ts [--model DIR] [--device cpu|cuda|auto]   through the library
  *     bun models/evaluate.ts --url http://127.0.0.1:5678              through a running server

@@ -1,22 +1,22 @@
-/** The held-out conversations of the embedded model and what a right answer to them is (train/grade.py, in TypeScript). */
+/** The held-out conversations of the built-in model, and which answers are right (train/grade.py in TypeScript). */
 import type { ChatMessage } from "../src/types.ts";
 import heldout from "./train/heldout.json" with { type: "json" };
 
 /** Answers a conversation, greedily. */
 export type Answer = (messages: ChatMessage[]) => Promise<string>;
 
-/** What the user says, and the one thing that is expected of the answer. */
+/** What the user says, and the one thing expected of the answer. */
 export interface Turn {
   user: string;
-  /** The answer ends in this text. */
+  /** The answer ends with this text. */
   ends?: string;
-  /** It has this text somewhere. */
+  /** It contains this text. */
   has?: string;
-  /** It is this text and no more. */
+  /** It is exactly this text. */
   whole?: string;
-  /** It says what it can't do and what it can. */
+  /** It says what the model can't do and what it can. */
   refuses?: string;
-  /** It is a haiku: three lines that the model was taught to put together. */
+  /** It is a haiku: three lines that go together in the training data. */
   haiku?: string;
 }
 
@@ -36,11 +36,11 @@ export interface Score {
 
 export interface Grade {
   scores: Map<string, Score>;
-  /** One line for each wrong answer. */
+  /** One line per wrong answer. */
   wrong: string[];
 }
 
-/** Whether `answer` is what the turn expects, whatever its case and the punctuation around it. */
+/** Whether `answer` is what the turn expects, ignoring case and surrounding punctuation. */
 export function isRight(turn: Turn, answer: string): boolean {
   if (turn.haiku !== undefined) return isHaiku(answer);
   if (turn.refuses !== undefined) return /^sorry, I .*add and subtract/i.test(answer);
@@ -56,7 +56,7 @@ function isHaiku(answer: string): boolean {
   return lines.length === 3 && heldout.haiku.some((poem) => poem.every((known, at) => known.includes(lines[at]!)));
 }
 
-/** Holds the conversations, `parallel` at a time, each going on from the model's own answers. */
+/** Holds the conversations, `parallel` at a time. Each continues from the model's own answers. */
 export async function grade(answer: Answer, chosen: Case[], parallel: number): Promise<Grade> {
   const scores = new Map<string, Score>();
   const wrong: string[] = [];

@@ -1,11 +1,12 @@
 #!/bin/sh
-# Fetches the CUDA compiler and the libraries that libfastgen_cuda links against, from PyPI, into .cache/cuda. Prints the
-# toolkit's folder (the CUDA_HOME to build with). No GPU or driver is needed to build. Done once: what is there is kept.
+# Fetches the CUDA compiler and the libraries that libfastgen_cuda uses from PyPI into .cache/cuda (735 MB to download, 1.1 GB
+# on disk), unless they are there already. Prints the toolkit's folder: the CUDA_HOME to build with, and to run with where the
+# system has no cuBLASLt or NCCL. Needs Python 3 with pip, but no GPU and no driver.
 #   usage: scripts/fetch-cuda.sh
 set -eu
 cd "$(dirname "$0")/.."
 
-# One release, CUDA 13.0; the compiler's parts must match each other to the patch level.
+# All of one release, CUDA 13.0. The parts of the compiler must match each other to the patch level.
 packages="
 nvidia-cuda-nvcc==13.0.88
 nvidia-nvvm==13.0.88
@@ -27,11 +28,11 @@ if [ "$(cat "$stamp" 2>/dev/null || true)" != "$wanted" ]; then
 	trap 'rm -rf "$fresh"' EXIT
 	python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --no-deps \
 		--no-compile --target "$fresh" $wanted >&2
-	[ -x "$fresh/nvidia/cu13/bin/nvcc" ] || { echo "error: the packages hold no nvidia/cu13/bin/nvcc" >&2; exit 1; }
-	# NCCL comes in a folder of its own; one toolkit folder is simpler to build with.
+	[ -x "$fresh/nvidia/cu13/bin/nvcc" ] || { echo "error: the packages contain no nvidia/cu13/bin/nvcc" >&2; exit 1; }
+	# NCCL comes in a folder of its own. One toolkit folder is simpler to build with.
 	ln -s ../../nccl/include/nccl.h "$fresh/nvidia/cu13/include/nccl.h"
 	ln -s ../../nccl/lib/libnccl.so.2 "$fresh/nvidia/cu13/lib/libnccl.so.2"
-	# The wheels carry only versioned names (libcublas.so.13); a linker looks for the plain ones.
+	# The wheels contain only versioned names (libcublas.so.13). A linker looks for plain ones.
 	find "$fresh/nvidia/cu13/lib" -name 'lib*.so.*' | while read -r library; do
 		plain=${library%%.so.*}.so
 		[ -e "$plain" ] || ln -s "$(basename "$library")" "$plain"

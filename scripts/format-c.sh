@@ -1,6 +1,6 @@
 #!/bin/sh
-# Formats every C and CUDA file of the repository; with --check only names those that are not formatted, and fails. The
-# clang-format is one version from PyPI, kept in .cache: another version would format differently.
+# Formats every C and CUDA file of the repository. With --check it changes nothing, lists the files that are not formatted,
+# and fails if there are any. It uses one version of clang-format, from PyPI, since another would format differently.
 #   usage: scripts/format-c.sh [--check]
 set -eu
 cd "$(dirname "$0")/.."

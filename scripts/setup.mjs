@@ -59,7 +59,7 @@ export function runCommand(command, args, options = {}) {
 }
 
 /** With `quiet` the command's output is shown only if it fails. */
-async function mustRun(command, args, cure, { quiet = false, env = process.env } = {}) {
+export async function mustRun(command, args, cure, { quiet = false, env = process.env } = {}) {
   const log = quiet ? path.join(root, "build", "setup.log") : null;
   const output = log ? fs.openSync(log, "w") : "inherit";
   const code = await runCommand(command, args, { stdio: ["ignore", output, output], env });
@@ -114,7 +114,12 @@ const bunWorks = () => spawnSync(bun, ["--version"], { stdio: "ignore" }).status
 async function installPackages() {
   if (!packagesInstalled()) {
     console.error("setup: installing packages (npm ci)");
-    await mustRun("npm", ["ci", "--no-audit", "--no-fund", "--loglevel=error"], "see npm's message above");
+    // What only the executable needs is bundled into it, so it is a development dependency. NODE_ENV must not leave it out.
+    await mustRun(
+      "npm",
+      ["ci", "--include=dev", "--no-audit", "--no-fund", "--loglevel=error"],
+      "see npm's message above",
+    );
     // npm configured with ignore-scripts leaves Bun's own installer undone.
     if (!bunWorks()) await mustRun(process.execPath, ["node_modules/bun/install.js"], "Bun could not be installed");
   }
@@ -143,6 +148,15 @@ async function make(what, target, env = process.env) {
   await mustRun("make", ["-s", `-j${availableParallelism()}`, ...args], "see the compiler's message above", { env });
 }
 
+const hasCuda = () => Boolean(process.env.CUDA_HOME) || !spawnSync("nvcc", ["--version"], { stdio: "ignore" }).error;
+
+/** The variables to run what was built with: on a machine without CUDA, cuBLASLt and NCCL are those that were fetched. */
+export function runEnvironment() {
+  const fetched = path.join(root, ".cache", "cuda", "nvidia", "cu13", "lib");
+  if (process.env.FASTGEN_CUDA_LIBS || hasCuda() || !fs.existsSync(fetched)) return process.env;
+  return { ...process.env, FASTGEN_CUDA_LIBS: fetched };
+}
+
 /** On a machine with an NVIDIA GPU: the CUDA library for that GPU, with the machine's own nvcc or one from PyPI. */
 async function buildCudaLibrary() {
   const query = spawnSync("nvidia-smi", ["--query-gpu=compute_cap", "--format=csv,noheader"], { encoding: "utf8" });
@@ -151,7 +165,7 @@ async function buildCudaLibrary() {
   // 9.0 is Hopper, whose own instructions need the "a".
   const archs = new Set(capabilities.map((capability) => capability.replace(".", "").replace(/^90$/, "90a")));
   const env = { ...process.env, CUDA_ARCHS: process.env.CUDA_ARCHS ?? [...archs].join(" ") };
-  if (!env.CUDA_HOME && spawnSync("nvcc", ["--version"], { stdio: "ignore" }).error) {
+  if (!hasCuda()) {
     const fetched = spawnSync(path.join(root, "scripts", "fetch-cuda.sh"), {
       encoding: "utf8",
       stdio: ["ignore", "pipe", 2],
@@ -172,7 +186,7 @@ function* filesUnder(directory) {
   }
 }
 
-/** Files that travel inside the executable, by their path in the checkout (src/assets.ts finds them again). */
+/** Files that travel inside the executable: their names for src/assets.ts, and where they are in the checkout. */
 function assetFiles() {
   const exists = (file) => fs.existsSync(path.join(root, file));
   const libraries = ["build/libfastgen_cpu.so", "build/libfastgen_cuda.so"].filter(exists);
@@ -180,7 +194,8 @@ function assetFiles() {
   const models = [...filesUnder("models")].filter(
     (file) => /\.(json|jinja|safetensors)$/.test(file) && exists(path.posix.join(path.posix.dirname(file), WEIGHTS)),
   );
-  return [...libraries, ...models].sort();
+  const addon = `node_modules/tokenizers/tokenizers.linux-${process.arch}-gnu.node`;
+  return new Map([...[...libraries, ...models].sort().map((file) => [file, file]), ["tokenizers.node", addon]]);
 }
 
 const isSource = (file) => /\.(ts|json)$/.test(file) && !file.endsWith(".test.ts");
@@ -188,7 +203,13 @@ const isSource = (file) => /\.(ts|json)$/.test(file) && !file.endsWith(".test.ts
 function inputsHash(assets) {
   const hash = createHash("sha256");
   const sources = ["cli", "routes", "src"].flatMap((folder) => [...filesUnder(folder)]).filter(isSource);
-  for (const file of [...sources.sort(), ...assets, "package.json", "package-lock.json", "scripts/setup.mjs"]) {
+  for (const file of [
+    ...sources.sort(),
+    ...assets.values(),
+    "package.json",
+    "package-lock.json",
+    "scripts/setup.mjs",
+  ]) {
     const content = fs.readFileSync(path.join(root, file));
     hash.update(`${file}\0${content.length}\0`).update(content);
   }
@@ -207,8 +228,9 @@ async function buildExecutable() {
 
   console.error("setup: building ./fgserve and ./fgchat");
   fs.rmSync(stamp, { force: true });
-  const imports = assets.map((file, i) => `import asset${i} from "../${file}" with { type: "file" };`);
-  const entries = assets.map((file, i) => `assets.set(${JSON.stringify(file)}, asset${i});`);
+  const files = [...assets.values()];
+  const imports = files.map((file, i) => `import asset${i} from "../${file}" with { type: "file" };`);
+  const entries = [...assets.keys()].map((name, i) => `assets.set(${JSON.stringify(name)}, asset${i});`);
   const entry = [
     "// Made by scripts/setup.mjs: the executable's entry point, which carries the files below inside it.",
     'import { assets } from "../src/assets.ts";',
@@ -218,10 +240,12 @@ async function buildExecutable() {
     "await main();",
   ];
   fs.writeFileSync(path.join(root, "build", "entry.ts"), `${entry.join("\n")}\n`);
-  // Bytecode halves the time to start. Names are kept, for the stack traces of bugs.
+  // Bytecode halves the time to start. Names are kept, for the stack traces of bugs. Bun's own files (bunfig.toml, .env) in the
+  // folder where the executable starts are not its user's choice: they are not read.
   // biome-ignore format: one option a line would hide the command
   await mustRun(bun, [
-    "build", "--compile", "--bytecode", "--format=esm", "--minify-syntax", "--minify-whitespace", "--root", ".",
+    "build", "--compile", "--no-compile-autoload-bunfig", "--no-compile-autoload-dotenv",
+    "--no-compile-autoload-tsconfig", "--no-compile-autoload-package-json", "--bytecode", "--format=esm", "--minify-syntax", "--minify-whitespace", "--root", ".",
     "--outfile", "build/fgserve.new", "build/entry.ts", "src/engine/worker.ts",
   ], "see the message above", { quiet: true });
   for (const name of executables) {
@@ -237,14 +261,14 @@ async function buildExecutable() {
   fs.renameSync(`${stamp}.new`, stamp);
 }
 
-/** Brings the checkout up to date with its sources. Throws SetupError. */
-export async function setup() {
+/** Brings the checkout up to date with its sources; `executable: false` leaves the executable out. Throws SetupError. */
+export async function setup({ executable = true } = {}) {
   if (process.platform !== "linux") throw new SetupError(`Fastgen runs on Linux; this is ${process.platform}`);
   const unlock = await lock();
   try {
     await installPackages();
     await buildLibrary();
-    await buildExecutable();
+    if (executable) await buildExecutable();
   } finally {
     unlock();
   }

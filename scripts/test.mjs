@@ -1,16 +1,16 @@
 /**
- * npm test [-- bun test's arguments]: set-up, then every test, libfastgen's and bun's. The last line is the sum of both,
- * "N passed, N failed, N skipped"; the exit code is 0 only when none failed and none was cut short.
+ * npm test [-- bun test's arguments]: set-up, then libfastgen's tests and bun's; with arguments, only bun's. The last line adds
+ * up both: "N passed, N failed, N skipped". The exit code is 0 only if no test failed and both runs ended well.
  */
 import { spawn } from "node:child_process";
 import * as fs from "node:fs";
 import * as path from "node:path";
 import { bun, root, runCommand, runScript, setup } from "./setup.mjs";
 
-/** Per test. Whole-executable tests start servers on machines with few cores. */
+/** Per test. Tests of the executable start servers, also on machines with few cores. */
 const TIMEOUT_MS = 60_000;
 
-/** Runs libfastgen's tests. Each program is one test here; it ends with a line "NAME: N checks, N failed". */
+/** Runs libfastgen's tests. Each program counts as one test; it ends with a line "NAME: N checks, N failed". */
 async function libraryTests() {
   const child = spawn("make", ["-s", "--no-print-directory", "-C", "libfastgen", "test"], {
     cwd: root,
@@ -43,7 +43,7 @@ async function bunTests(args) {
   return settle({ passed: tests - failed - skipped, failed, skipped }, code, "bun test");
 }
 
-/** A run that ended badly, or ran nothing, without a failed test in its count is one failure of its own. */
+/** A run that ended badly or ran nothing counts as one failure, if its own count has none. */
 function settle(total, code, what) {
   const nothing = total.passed + total.failed + total.skipped === 0;
   if ((code !== 0 || nothing) && total.failed === 0) {

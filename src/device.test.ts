@@ -1,10 +1,14 @@
-import { expect, test } from "bun:test";
-import { engineConfig } from "./device.ts";
-import { FastgenError } from "./errors.ts";
+import { expect, spyOn, test } from "bun:test";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import * as os from "node:os";
+import * as path from "node:path";
+import { contextThatFits, type DeviceChoice, engineConfig, MOST } from "./device.ts";
+import type { EngineCapacity } from "./engine-config.ts";
 import type { Model } from "./model/shape.ts";
+import { failure } from "./testing.ts";
 import type { LoadOptions } from "./types.ts";
 
-/** One page of this model, 64 tokens over 2 layers of 2 heads of 64 in bfloat16, is 64 KiB: 16,384 pages a GiB. */
+/** One page of this model, 64 tokens over 2 layers of 2 heads of 64 in bfloat16, is 64 KiB: 16,384 pages per GiB. */
 const model = {
   name: "tiny",
   maxContext: 4096,
@@ -12,32 +16,91 @@ const model = {
   tensors: [],
   shape: { layers: 2, kvHeads: 2, headDim: 64 },
 } as unknown as Model;
-const cpu = { kind: "cpu", libraryPath: "x.so" } as const;
-const config = (options: LoadOptions, device: Parameters<typeof engineConfig>[1] = cpu) =>
-  engineConfig(model, device, options);
+const cpu = { kind: "cpu", libraryPath: "x.so", memoryBytes: 2 ** 30 } as const;
+const config = (options: LoadOptions, device: DeviceChoice = cpu) => engineConfig(model, device, options);
 const PAGE = 64 * 1024;
 
-function refusal(options: LoadOptions) {
-  try {
-    config(options);
-  } catch (error) {
-    if (error instanceof FastgenError && error.kind === "invalid_request") return error;
-    throw error;
-  }
-  throw new Error("was accepted");
+function refusal(options: LoadOptions, device?: DeviceChoice) {
+  const error = failure(() => config(options, device));
+  expect(error.kind).toBe("invalid_request");
+  return error;
 }
 
 test("the KV cache bounds the context when nothing was asked for", () => {
-  expect(config({ kv_cache_gib: (10 * PAGE) / 2 ** 30 })).toMatchObject({ kvBytes: 10 * PAGE, maxContext: 640 });
-  expect(config({ kv_cache_gib: 1, max_num_seqs: 2 })).toMatchObject({ kvBytes: 128 * PAGE, maxContext: 4096 });
+  expect(config({ kv_cache_memory_bytes: 10 * PAGE })).toMatchObject({ kvBytes: 10 * PAGE, maxContext: 640 });
+  expect(config({ kv_cache_memory_bytes: 2 ** 30, max_num_seqs: 2 })).toMatchObject({
+    kvBytes: 128 * PAGE,
+    maxContext: 4096,
+  });
 });
 
 test("a context that does not fit is refused with what would fit", () => {
-  const error = refusal({ kv_cache_gib: (10 * PAGE) / 2 ** 30, max_model_len: 641 });
+  const error = refusal({ kv_cache_memory_bytes: 10 * PAGE, max_model_len: 641 });
   expect(error.param).toBe("max_model_len");
   expect(error.message).toContain("at most 640");
-  expect(refusal({ kv_cache_gib: 0 }).param).toBe("kv_cache_gib");
+  expect(refusal({ kv_cache_memory_bytes: 0 }).param).toBe("kv_cache_memory_bytes");
   expect(refusal({ max_model_len: 4097 }).message).toContain("4096");
+});
+
+/** Each way out that a message offers, as the options it tells to use. Cures are separated by ", or ". */
+function cures(message: string): LoadOptions[] {
+  const advice = message.slice(message.lastIndexOf(": ") + 2).split(", or ");
+  return advice.map((cure) => {
+    const settings = [...cure.matchAll(/(?:raise|lower) (\w+) to at (?:least|most) ([\d.]+)/g)];
+    expect(settings.length).toBeGreaterThan(0);
+    return Object.fromEntries(settings.map(([, name, value]) => [name, Number(value)]));
+  });
+}
+
+const small = { ...cpu, memoryBytes: 16 * PAGE };
+test.each<[string, LoadOptions, typeof cpu | typeof small]>([
+  ["a tiny cache", { kv_cache_memory_bytes: 1 }, cpu],
+  ["a tiny cache and little memory", { kv_cache_memory_bytes: 1 }, small],
+  ["a tiny cache for a given context", { kv_cache_memory_bytes: PAGE - 1, max_model_len: 4000 }, cpu],
+  ["a tiny cache for a given context and little memory", { kv_cache_memory_bytes: 1, max_model_len: 4000 }, small],
+  ["a cache that is a little too small", { kv_cache_memory_bytes: 10 * PAGE, max_model_len: 641 }, cpu],
+  ["a cache that cannot grow to what is needed", { kv_cache_memory_bytes: 10 * PAGE, max_model_len: 4096 }, small],
+  ["a context beyond the model's", { max_model_len: 1_000_000, kv_cache_memory_bytes: 2 ** 30 }, cpu],
+  ["more sequences than tokens in a step", { max_num_seqs: 1000 }, cpu],
+  ["more swap space than memory", { swap_space: 1e6 }, cpu],
+  ["fewer tokens in a step than sequences", { max_num_seqs: 64, max_num_batched_tokens: 32 }, cpu],
+])("%s: each cure that the message names works", (_, options, device) => {
+  const { message } = refusal(options, device);
+  expect(message).not.toMatch(/(?<![\d.])0 ([KMGT]i)?B|at (most|least) 0/);
+  for (const cure of cures(message)) {
+    expect(() => config({ ...options, ...cure }, device)).not.toThrow();
+  }
+});
+
+test("a cache larger than the machine's memory: the cure that the message names works", () => {
+  const memory = spyOn(os, "totalmem").mockReturnValue(100 * PAGE);
+  try {
+    const options = { kv_cache_memory_bytes: 101 * PAGE };
+    const [smaller] = cures(refusal(options).message);
+    expect(config({ ...options, ...smaller }).kvBytes).toBe(100 * PAGE);
+  } finally {
+    memory.mockRestore();
+  }
+});
+
+test("a GPU that has no room for the context: each cure that the message names works", () => {
+  const capacity = { pages: 10, pageBytes: PAGE } as EngineCapacity;
+  const fits = (wanted: number, { pages }: { pages: number }, device: DeviceChoice, options: LoadOptions) =>
+    contextThatFits(wanted, { ...capacity, pages }, device, options);
+  const gpu = { kind: "cuda", libraryPath: "x.so", memoryBytes: 1000 * PAGE } as const;
+  expect(fits(4096, capacity, gpu, {})).toBe(640);
+  expect(fits(640, capacity, gpu, { max_model_len: 640 })).toBe(640);
+  const options = { max_model_len: 4096, gpu_memory_utilization: 0.9 };
+  const error = failure(() => fits(4096, capacity, gpu, options));
+  expect(error).toMatchObject({ kind: "out_of_memory", param: "max_model_len" });
+  const [shorter, larger] = cures(error.message);
+  expect(fits(shorter!.max_model_len!, capacity, gpu, { ...options, ...shorter })).toBe(640);
+  // What the library then measures: a larger share of the memory, in whole pages.
+  const pages = capacity.pages + Math.floor((larger!.gpu_memory_utilization! - 0.9) * 1000);
+  expect(fits(4096, { pages }, gpu, { ...options, ...larger })).toBe(4096);
+  // Where all of its memory would not be enough, only the context can give way.
+  const full = failure(() => fits(4096, capacity, { ...gpu, memoryBytes: 100 * PAGE }, options));
+  expect(cures(full.message)).toEqual([{ max_model_len: 640 }]);
 });
 
 test("options that make no sense are refused by name", () => {
@@ -45,8 +108,8 @@ test("options that make no sense are refused by name", () => {
     { max_num_seqs: 0 },
     { max_num_batched_tokens: 1.5 },
     { threads: -1 },
-    { kv_cache_gib: Number.NaN },
-    { swap_space_gib: -1 },
+    { kv_cache_memory_bytes: Number.NaN },
+    { swap_space: -1 },
     { gpu_memory_utilization: 0 },
     { tensor_parallel_size: 2 },
     { max_model_len: Number.POSITIVE_INFINITY },
@@ -56,12 +119,37 @@ test("options that make no sense are refused by name", () => {
   expect(refusal({ max_num_seqs: 64, max_num_batched_tokens: 32 }).param).toBe("max_num_batched_tokens");
 });
 
-test("fewer tokens a step mean fewer sequences, and CUDA measures its own KV cache", () => {
+test("a library that cannot be opened here: one line says what to do", () => {
+  const folder = mkdtempSync(path.join(os.tmpdir(), "fastgen-library-"));
+  writeFileSync(path.join(folder, "libfastgen_cpu.so"), "of another kind of machine");
+  const code = 'import { chooseDevice } from "./device.ts"; chooseDevice("cpu")';
+  const env = { ...process.env, FASTGEN_LIBRARY: folder };
+  const child = Bun.spawnSync([process.execPath, "-e", code], { cwd: import.meta.dir, env });
+  rmSync(folder, { recursive: true });
+  expect(child.stderr.toString()).toMatch(
+    /no library for this machine \(linux \w+\): .*npm run build.*FASTGEN_LIBRARY/,
+  );
+});
+
+test("libfastgen's bounds are those of config.c, and errors name them", async () => {
+  const source = await Bun.file(path.join(import.meta.dir, "../libfastgen/config.c")).text();
+  expect(source).toContain("MAX_SEQS = 1 << 16 }");
+  expect(source).toMatch(/"max_step_tokens", o->max_step_tokens, o->max_seqs, 1 << 20\}/);
+  expect(source).toMatch(/"n_threads", o->n_threads, 0, 1024\}/);
+  expect(MOST).toEqual({ max_num_seqs: 1 << 16, max_num_batched_tokens: 1 << 20, threads: 1024 });
+  for (const [name, most] of Object.entries(MOST)) {
+    expect(refusal({ [name]: most + 1 }).message).toMatch(
+      new RegExp(`^${name} must be .* to ${most}, not ${most + 1}$`),
+    );
+  }
+});
+
+test("fewer tokens per step mean fewer sequences, and CUDA measures its own KV cache", () => {
   expect(config({ max_num_batched_tokens: 32 })).toMatchObject({ maxSeqs: 32, maxStepTokens: 32 });
   const cuda = config({ tensor_parallel_size: 2 }, { ...cpu, kind: "cuda" });
   expect(cuda).toMatchObject({ kvBytes: 0, maxContext: 4096, devices: [0, 1] });
-  const limited = { kv_cache_gib: 1, max_num_seqs: 2 };
-  // Of a page, half is on each.
+  const limited = { kv_cache_memory_bytes: 2 ** 30, max_num_seqs: 2 };
+  // Each GPU holds half of each page.
   const halves = config({ ...limited, tensor_parallel_size: 2 }, { ...cpu, kind: "cuda" });
   expect(halves).toMatchObject({ kvBytes: 64 * PAGE, maxContext: 4096 });
   expect(config({ load_format: "dummy", dtype: "float32" })).toMatchObject({ tensors: null, computeDtype: "float32" });

@@ -2,65 +2,92 @@
 import { existsSync } from "node:fs";
 import * as os from "node:os";
 import * as path from "node:path";
-import { assetPath } from "./assets.ts";
+import { libraryPath } from "./assets.ts";
 import { PAGE_TOKENS } from "./engine/page-cache.ts";
-import type { DeviceKind, EngineConfig } from "./engine-config.ts";
-import { FastgenError } from "./errors.ts";
+import type { DeviceKind, EngineCapacity, EngineConfig } from "./engine-config.ts";
+import { asFastgenError, FastgenError } from "./errors.ts";
 import { Library } from "./ffi/library.ts";
 import type { Dtype, Model, ModelShape } from "./model/shape.ts";
 import type { LoadOptions } from "./types.ts";
+import { formatSize } from "./units.ts";
 
 const GIB = 2 ** 30;
 
 /** Defaults of the engine's options, as --help shows them. */
 export const DEFAULTS = {
-  /** Per device. A GPU's decode step costs little more for many sequences than for few; a CPU's grows with them. */
+  /** By kind of device. A decode step of many sequences costs a GPU little more than one of few; a CPU's cost grows. */
   max_num_seqs: { cuda: 1024, cpu: 256 },
-  /** Per device. GEMM throughput is flat from 2048 tokens a step on a GPU; a CPU is saturated by far fewer. */
+  /** By kind of device. GEMM throughput is flat from 2048 tokens per step on a GPU; far fewer saturate a CPU. */
   max_num_batched_tokens: { cuda: 2048, cpu: 512 },
   gpu_memory_utilization: 0.92,
-  /** GiB on the CPU: this, or a quarter of the memory that is free, whichever is less. */
-  kv_cache_gib: 4,
-  /** On a GPU: this, or a quarter of the memory that is free, whichever is less. */
-  swap_space_gib: { cuda: 4, cpu: 0 },
+  /** On the CPU: this, or a quarter of the memory that is free, whichever is less. */
+  kv_cache_memory_bytes: 4 * GIB,
+  /** GiB for each GPU: this, or the GPU's share of a quarter of the host memory that is free, whichever is less. */
+  swap_space: { cuda: 4, cpu: 0 },
 } as const;
+
+/** libfastgen's own bounds (config.c), checked before it does, so that the error names the option. */
+export const MOST: Partial<Record<keyof LoadOptions, number>> = {
+  max_num_seqs: 65_536,
+  max_num_batched_tokens: 1_048_576,
+  threads: 1024,
+};
 
 export interface DeviceChoice {
   kind: DeviceKind;
   libraryPath: string;
+  /** A GPU: all of its memory. The CPU: the memory that is free. */
+  memoryBytes: number;
 }
 
-/** The shared library for `kind`, null where there is none. The folder FASTGEN_LIBRARY is looked into first. */
-function libraryPath(kind: DeviceKind): string | null {
+/** The shared library for `kind`; null if there is none. The folder that FASTGEN_LIBRARY names comes first. */
+function libraryOf(kind: DeviceKind): string | null {
   const name = `libfastgen_${kind}.so`;
   const own = process.env.FASTGEN_LIBRARY ? path.join(process.env.FASTGEN_LIBRARY, name) : null;
-  return own && existsSync(own) ? own : assetPath(`build/${name}`);
+  return own && existsSync(own) ? own : libraryPath(`build/${name}`);
 }
 
 /**
- * Picks the device: `auto` is CUDA where this build carries it and a GPU can be used, else the CPU. A GPU that is there
- * and cannot be used is worth a warning.
+ * Picks the device. `auto` is CUDA if this build has the CUDA library and a GPU can be used, else the CPU. A GPU that is
+ * present but cannot be used causes a warning.
+ * @throws FastgenError "device" if the device that was asked for cannot be used.
  */
 export function chooseDevice(wanted: "auto" | DeviceKind): DeviceChoice {
   if (wanted !== "cpu") {
-    const library = libraryPath("cuda");
+    const library = libraryOf("cuda");
     let problem = "this build has no CUDA library";
     try {
       if (library && Library.open(library).deviceCount() > 0) {
-        // Throws where it cannot be opened. Only the one that is used: each takes a while and some of its memory.
-        Library.open(library).device(0);
-        return { kind: "cuda", libraryPath: library };
+        // Throws if the GPU cannot be opened. Only the first: opening each takes time and some of its memory.
+        const { memoryBytes } = Library.open(library).device(0);
+        return { kind: "cuda", libraryPath: library, memoryBytes };
       }
       if (library) problem = "no CUDA GPU was found";
     } catch (error) {
-      problem = error instanceof Error ? error.message : String(error);
-      if (wanted === "auto") process.emitWarning(`running on the CPU, for CUDA cannot be used: ${problem}`);
+      problem = asFastgenError(error).message;
+      if (wanted === "auto") process.emitWarning(`CUDA cannot be used, so the model runs on the CPU: ${problem}`);
     }
-    if (wanted === "cuda") throw new FastgenError("device", `device cuda: ${problem}; use device cpu`);
+    if (wanted === "cuda") {
+      throw new FastgenError("device", `device cuda: ${problem}; choose cpu or auto`, { param: "device" });
+    }
   }
-  const library = libraryPath("cpu");
-  if (library) return { kind: "cpu", libraryPath: library };
-  throw new FastgenError("device", "libfastgen_cpu.so is not built: run make -C libfastgen");
+  return { kind: "cpu", libraryPath: cpuLibrary(), memoryBytes: freeMemory() };
+}
+
+/** Opens the CPU library: a package brings one that was built elsewhere, perhaps for another kind of machine. */
+function cpuLibrary(): string {
+  const library = libraryOf("cpu");
+  try {
+    if (library === null) throw new FastgenError("device", "libfastgen_cpu.so is missing");
+    Library.open(library);
+    return library;
+  } catch (cause) {
+    const machine = `${process.platform} ${process.arch}`;
+    const cure =
+      "run 'npm run build' in a checkout of Fastgen here, and set FASTGEN_LIBRARY to the checkout's build folder";
+    const message = `no library for this machine (${machine}): ${asFastgenError(cause).message}; ${cure}`;
+    throw new FastgenError("device", message, { cause });
+  }
 }
 
 const DTYPE_BYTES: Record<Dtype, number> = { float32: 4, float16: 2, bfloat16: 2 };
@@ -70,30 +97,45 @@ export function pageBytes(shape: ModelShape, dtype: Dtype): number {
   return shape.layers * 2 * shape.kvHeads * shape.headDim * PAGE_TOKENS * DTYPE_BYTES[dtype];
 }
 
-/** A whole number of at least `least`; throws naming the option. */
+/** A load option that makes no sense. `message` writes options as LoadOptions does; cli/flags.ts turns them into flags. */
+function wrong(param: keyof LoadOptions, message: string): FastgenError {
+  return new FastgenError("invalid_request", message, { param });
+}
+
+/** A whole number of at least `least`, within libfastgen's bound; throws naming the option. */
 function whole(options: LoadOptions, name: keyof LoadOptions, fallback: number, least: number): number {
   const value = options[name] ?? fallback;
-  if (Number.isSafeInteger(value) && (value as number) >= least) return value as number;
-  throw new FastgenError("invalid_request", `${name} must be a whole number of at least ${least}, not ${value}`, {
-    param: name,
-  });
+  const most = MOST[name];
+  if (Number.isSafeInteger(value) && (value as number) >= least && (value as number) <= (most ?? Infinity)) {
+    return value as number;
+  }
+  const range = most === undefined ? `of at least ${least}` : `from ${least} to ${most}`;
+  throw wrong(name, `${name} must be a whole number ${range}, not ${value}`);
 }
 
-function gib(options: LoadOptions, name: keyof LoadOptions, fallback: number): number {
-  const value = options[name] ?? fallback;
-  if (typeof value === "number" && Number.isFinite(value) && value >= 0) return Math.floor(value * GIB);
-  throw new FastgenError("invalid_request", `${name} must be a number of GiB, not ${value}`, { param: name });
+/** Bytes of host memory for each device's evicted pages. */
+function swapSpace(options: LoadOptions, kind: DeviceKind, ranks: number): number {
+  const value = options.swap_space ?? Math.min(DEFAULTS.swap_space[kind], freeMemory() / 4 / GIB / ranks);
+  if (typeof value !== "number" || !Number.isFinite(value) || value < 0) {
+    throw wrong("swap_space", `swap_space must be a number of GiB, 0 or more, not ${value}`);
+  }
+  const bytes = Math.floor(value * GIB);
+  if (bytes * ranks <= os.totalmem()) return bytes;
+  throw wrong(
+    "swap_space",
+    `swap_space is ${value} GiB${ranks > 1 ? ` on each of ${ranks} GPUs` : ""}, but this machine has ${formatSize(os.totalmem(), Math.floor)} ` +
+      `of memory: lower swap_space to at most ${Math.floor(os.totalmem() / ranks / GIB)}`,
+  );
 }
 
-interface Device {
-  kind: DeviceKind;
+interface Device extends DeviceChoice {
   /** Devices that the model is split over. */
   ranks: number;
 }
 
-/** In GiB, of the host. */
-function quarterOfFreeMemory(): number {
-  return Math.min(os.freemem(), process.availableMemory()) / 4 / GIB;
+/** Bytes of host memory that can still be used. */
+function freeMemory(): number {
+  return Math.min(os.freemem(), process.availableMemory());
 }
 
 /**
@@ -103,57 +145,108 @@ function quarterOfFreeMemory(): number {
 function kvCache(model: Model, device: Device, dtype: Dtype, maxSeqs: number, options: LoadOptions) {
   const maxContext = whole(options, "max_model_len", model.maxContext, 1);
   if (maxContext > model.maxContext) {
-    throw new FastgenError(
-      "invalid_request",
-      `max_model_len is ${maxContext} and ${model.name} was made for ${model.maxContext} tokens: use at most that`,
-      { param: "max_model_len" },
+    throw wrong(
+      "max_model_len",
+      `max_model_len is ${maxContext}, but ${model.name} was made for ${model.maxContext} tokens: lower max_model_len ` +
+        `to at most ${model.maxContext}`,
     );
   }
-  if (device.kind === "cuda" && options.kv_cache_gib === undefined) return { kvBytes: 0, maxContext };
+  if (device.kind === "cuda" && options.kv_cache_memory_bytes === undefined) return { kvBytes: 0, maxContext };
   const page = pageBytes(model.shape, dtype) / device.ranks;
-  const budget = gib(options, "kv_cache_gib", Math.min(DEFAULTS.kv_cache_gib, quarterOfFreeMemory()));
+  const fallback = Math.floor(Math.min(DEFAULTS.kv_cache_memory_bytes, freeMemory() / 4));
+  const budget = whole(options, "kv_cache_memory_bytes", fallback, 1);
   // More pages than every slot at full length could fill would lie idle.
   const pages = Math.min(Math.floor(budget / page), maxSeqs * Math.ceil(maxContext / PAGE_TOKENS));
   const fits = pages * PAGE_TOKENS;
-  if (fits < (options.max_model_len ?? 1)) {
-    const needed = ((Math.ceil(maxContext / PAGE_TOKENS) * page) / GIB).toFixed(2);
-    throw new FastgenError(
-      "invalid_request",
-      `a context of ${maxContext} tokens needs ${needed} GiB of KV cache and there are ${(budget / GIB).toFixed(2)}: ` +
-        `raise kv_cache_gib, or lower max_model_len to at most ${fits}`,
-      { param: options.max_model_len === undefined ? "kv_cache_gib" : "max_model_len" },
+  if (fits < (options.max_model_len ?? 1)) throw cacheTooSmall(maxContext, { budget, page, fits }, device, options);
+  if (device.kind === "cpu" && pages * page > os.totalmem()) {
+    throw wrong(
+      "kv_cache_memory_bytes",
+      `kv_cache_memory_bytes is ${formatSize(budget, Math.ceil)}, but this machine has ` +
+        `${formatSize(os.totalmem(), Math.floor)} of memory: lower kv_cache_memory_bytes to at most ${os.totalmem()}`,
     );
   }
   return { kvBytes: pages * page, maxContext: Math.min(maxContext, fits) };
 }
 
-/** Everything resolved: no "auto" is left. Throws FastgenError naming the option and what would fit. */
+/** Names only cures that work: a cache that the memory has room for, a context of at least one page. */
+function cacheTooSmall(
+  maxContext: number,
+  cache: { budget: number; page: number; fits: number },
+  device: Device,
+  options: LoadOptions,
+): FastgenError {
+  const { budget, page, fits } = cache;
+  const needed = Math.ceil(Math.ceil(maxContext / PAGE_TOKENS) * page);
+  const cures: string[] = [];
+  if (needed <= device.memoryBytes) cures.push(`raise kv_cache_memory_bytes to at least ${needed}`);
+  if (fits > 0) cures.push(`lower max_model_len to at most ${fits}`);
+  if (cures.length === 0) {
+    const shorter = options.max_model_len === undefined ? "" : ` and lower max_model_len to at most ${PAGE_TOKENS}`;
+    cures.push(`raise kv_cache_memory_bytes to at least ${Math.ceil(page)}${shorter}`);
+  }
+  return wrong(
+    options.max_model_len === undefined ? "kv_cache_memory_bytes" : "max_model_len",
+    `a context of ${maxContext} tokens needs ${formatSize(needed, Math.ceil)} of KV cache, but the cache has ` +
+      `${formatSize(budget, Math.floor)}: ${cures.join(", or ")}`,
+  );
+}
+
+/**
+ * The context for a KV cache whose size the library measured: only the loaded engine knows how many pages fit.
+ * @throws FastgenError "out_of_memory" if that is less than the max_model_len that was asked for.
+ */
+export function contextThatFits(
+  wanted: number,
+  capacity: EngineCapacity,
+  device: DeviceChoice,
+  options: LoadOptions,
+): number {
+  const fits = capacity.pages * PAGE_TOKENS;
+  if (wanted <= fits) return wanted;
+  if (options.max_model_len === undefined && fits > 0) return fits;
+  const missing = (Math.ceil(wanted / PAGE_TOKENS) - capacity.pages) * capacity.pageBytes;
+  const share = (options.gpu_memory_utilization ?? DEFAULTS.gpu_memory_utilization) + missing / device.memoryBytes;
+  const cures = [`lower max_model_len to at most ${fits}`];
+  if (share <= 1) cures.push(`raise gpu_memory_utilization to at least ${Math.ceil(share * 1000) / 1000}`);
+  throw new FastgenError(
+    "out_of_memory",
+    `a context of ${wanted} tokens needs ${formatSize(missing, Math.ceil)} more KV cache than the GPU has room for: ` +
+      cures.join(", or "),
+    { param: "max_model_len" },
+  );
+}
+
+/** Everything resolved: no "auto" is left. @throws FastgenError "invalid_request" naming the option and what would fit. */
 export function engineConfig(model: Model, device: DeviceChoice, options: LoadOptions): EngineConfig {
   const { kind } = device;
   const ranks = whole(options, "tensor_parallel_size", 1, 1);
   if (kind === "cpu" && ranks > 1) {
-    throw new FastgenError("invalid_request", "tensor_parallel_size above 1 needs CUDA: the CPU is one device", {
-      param: "tensor_parallel_size",
-    });
+    throw wrong(
+      "tensor_parallel_size",
+      `tensor_parallel_size ${ranks} needs ${ranks} GPUs, and the model runs on the CPU: leave tensor_parallel_size out`,
+    );
   }
-  // The CUDA library computes in bfloat16 alone.
+  // The CUDA library computes only in bfloat16.
   const auto = kind === "cuda" ? "bfloat16" : model.dtype;
   const dtype = options.dtype === undefined || options.dtype === "auto" ? auto : options.dtype;
   const maxStepTokens = whole(options, "max_num_batched_tokens", DEFAULTS.max_num_batched_tokens[kind], 1);
   const maxSeqs = whole(options, "max_num_seqs", Math.min(DEFAULTS.max_num_seqs[kind], maxStepTokens), 1);
   if (maxSeqs > maxStepTokens) {
-    throw new FastgenError(
-      "invalid_request",
-      `max_num_batched_tokens (${maxStepTokens}) must be at least max_num_seqs (${maxSeqs}): a step holds a token of each`,
-      { param: "max_num_batched_tokens" },
+    throw wrong(
+      "max_num_batched_tokens",
+      `a step holds one token of each running sequence, so max_num_batched_tokens (${maxStepTokens}) must not be less than ` +
+        `max_num_seqs (${maxSeqs}): raise max_num_batched_tokens to at least ${maxSeqs}, or lower max_num_seqs to at ` +
+        `most ${maxStepTokens}`,
     );
   }
-  const { kvBytes, maxContext } = kvCache(model, { kind, ranks }, dtype, maxSeqs, options);
+  const { kvBytes, maxContext } = kvCache(model, { ...device, ranks }, dtype, maxSeqs, options);
   const memoryUtilization = options.gpu_memory_utilization ?? DEFAULTS.gpu_memory_utilization;
   if (!(memoryUtilization > 0 && memoryUtilization <= 1)) {
-    throw new FastgenError("invalid_request", "gpu_memory_utilization must be above 0 and at most 1", {
-      param: "gpu_memory_utilization",
-    });
+    throw wrong(
+      "gpu_memory_utilization",
+      `gpu_memory_utilization must be above 0 and at most 1, not ${memoryUtilization}`,
+    );
   }
   const dummy = options.load_format === "dummy";
   return {
@@ -167,7 +260,7 @@ export function engineConfig(model: Model, device: DeviceChoice, options: LoadOp
     maxStepTokens,
     maxContext,
     kvBytes,
-    hostKvBytes: gib(options, "swap_space_gib", Math.min(DEFAULTS.swap_space_gib[kind], quarterOfFreeMemory() / ranks)),
+    hostKvBytes: swapSpace(options, kind, ranks),
     memoryUtilization,
     prefixCaching: options.enable_prefix_caching ?? true,
     shape: model.shape,

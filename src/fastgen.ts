@@ -1,9 +1,8 @@
 /** The library: a model loaded, generating. fgserve and fgchat are written on this. */
 import { runBounded } from "./batch.ts";
-import { chooseDevice, engineConfig } from "./device.ts";
+import { chooseDevice, contextThatFits, engineConfig } from "./device.ts";
 import { EngineFront } from "./engine/front.ts";
 import { PAGE_TOKENS } from "./engine/page-cache.ts";
-import type { EngineCapacity } from "./engine-config.ts";
 import { asFastgenError, FastgenError } from "./errors.ts";
 import { RunningGeneration } from "./generation.ts";
 import { openDefaultModel } from "./model/embedded.ts";
@@ -76,7 +75,7 @@ export class Fastgen implements FastgenApi {
     try {
       if (tokenizer.status === "rejected") throw tokenizer.reason;
       const generation = readGenerationConfig(model.files, tokenizer.value);
-      const maxContext = contextThatFits(config.maxContext, front.value.capacity, options);
+      const maxContext = contextThatFits(config.maxContext, front.value.capacity, device, options);
       return new Fastgen({
         front: front.value,
         tokenizer: tokenizer.value,
@@ -196,7 +195,7 @@ export class Fastgen implements FastgenApi {
     };
     for await (const { index, outcome } of runBounded(inputs, limit, prepare)) {
       throwIfAborted(options.signal);
-      // Of an engine that is gone nothing more can be asked, and the input may be endless.
+      // The input may be endless, and an engine that has ended would fail every request.
       if (outcome.status === "rejected" && !this.alive) throw outcome.reason;
       if (outcome.status === "fulfilled") yield { index, completion: outcome.value };
       else yield { index, error: asFastgenError(outcome.reason) };
@@ -244,18 +243,6 @@ export class Fastgen implements FastgenApi {
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
-}
-
-/** On a GPU only the loaded engine knows how many pages fit. */
-function contextThatFits(wanted: number, { pages }: EngineCapacity, options: LoadOptions): number {
-  const fits = pages * PAGE_TOKENS;
-  if (wanted <= fits) return wanted;
-  if (options.max_model_len === undefined && fits > 0) return fits;
-  throw new FastgenError(
-    "out_of_memory",
-    `the KV cache holds ${fits} tokens, fewer than the context of ${wanted}: raise gpu_memory_utilization or kv_cache_gib, ` +
-      "or lower max_model_len",
-  );
 }
 
 type Conversation = Extract<Prompt, { messages: unknown }>;

@@ -7,28 +7,31 @@ import type { SamplingParams } from "./params.ts";
 export interface LoadOptions {
   /** Branch, tag or commit of a hub model. */
   revision?: string;
-  /** auto = CUDA where a usable GPU and driver are, else the CPU. */
+  /** auto = CUDA if a GPU and its driver can be used, else the CPU. */
   device?: "auto" | DeviceKind;
-  /** Precision of activations and KV cache; auto = the checkpoint's. */
+  /** Precision of activations and KV cache; auto = the checkpoint's, on a GPU bfloat16. */
   dtype?: "auto" | Dtype;
   /** auto = read the checkpoint; dummy = random weights of its shape. */
   load_format?: "auto" | "dummy";
-  /** Most tokens in one sequence; default: the model's context, or what the KV cache holds when that is less. */
+  /** Most tokens in one sequence; default: the model's context, or what the KV cache holds if that is less. */
   max_model_len?: number;
-  /** Sequences that run at once. */
+  /** Most sequences that run at once. */
   max_num_seqs?: number;
-  /** Tokens in one step. */
+  /** Most tokens in one step. */
   max_num_batched_tokens?: number;
+  /** Reuse the KV cache of prompts that begin alike; default true. */
   enable_prefix_caching?: boolean;
-  /** GiB of KV cache on the CPU, or on the device in place of gpu_memory_utilization. */
-  kv_cache_gib?: number;
-  /** GiB of host memory for KV pages evicted from the device. */
-  swap_space_gib?: number;
+  /** Bytes of KV cache: on the CPU, or on each GPU in place of what gpu_memory_utilization leaves. */
+  kv_cache_memory_bytes?: number;
+  /** GiB of host memory per GPU for KV pages evicted from it. */
+  swap_space?: number;
+  /** Share of each GPU's memory to use, above 0 and at most 1. */
   gpu_memory_utilization?: number;
+  /** GPUs to split the model over. */
   tensor_parallel_size?: number;
-  /** CPU threads; 0 = one a core. */
+  /** CPU threads; 0 = one per core. */
   threads?: number;
-  /** A Jinja chat template (its text) in place of the model's. */
+  /** The text of a Jinja chat template to use instead of the model's. */
   chat_template?: string;
   /** How the contents of messages are given to the template; default "auto". */
   chat_template_content_format?: ChatContentFormat;
@@ -37,6 +40,7 @@ export interface LoadOptions {
   onProgress?: (progress: LoadProgress) => void;
   /** Takes a sentence about what will not work although the model loads: a chat template that fails. */
   onWarning?: (message: string) => void;
+  /** Aborting rejects with FastgenError "aborted". */
   signal?: AbortSignal;
 }
 
@@ -65,20 +69,20 @@ export interface ChatMessage {
   /** null is the empty text. */
   content: string | null | readonly ContentPart[];
   name?: string;
-  /** Anything else that a template reads (tool_calls, reasoning_content, ...). */
+  /** Whatever else the template reads (tool_calls, reasoning_content, ...). */
   [field: string]: unknown;
 }
 
 export interface ChatOptions {
-  /** Open the assistant's turn; default true, and false with continue_final_message. */
+  /** Open the assistant's turn; default true, but false with continue_final_message. */
   add_generation_prompt?: boolean;
-  /** Leave the last message open, so that the answer goes on from it. */
+  /** Leave the last message open: the answer continues it. */
   continue_final_message?: boolean;
   tools?: unknown[];
   documents?: unknown[];
   /** More variables for the template. */
   chat_template_kwargs?: Record<string, unknown>;
-  /** In place of the model's template. */
+  /** The text of a template to use instead of the model's. */
   chat_template?: string;
 }
 
@@ -88,15 +92,15 @@ export type Prompt = string | readonly number[] | Int32Array | ({ messages: Chat
 export interface GenerateOptions {
   /** Aborting rejects with FastgenError "aborted" and frees the sequence within a step. */
   signal?: AbortSignal;
-  /** Add BOS and the like to a text prompt; default true. Chat templates write their own. */
+  /** Add special tokens such as BOS to a text prompt; default true. Chat templates write their own. */
   add_special_tokens?: boolean;
-  /** max_tokens where neither the params nor default_params have one. */
+  /** max_tokens if neither the params nor default_params have one. */
   default_max_tokens?: number;
 }
 
 export interface TokenLogprob {
   id: number;
-  /** The token alone; bytes that are not UTF-8 show as U+FFFD. */
+  /** The text of this token alone; bytes that are not UTF-8 show as U+FFFD. */
   token: string;
   bytes: number[];
   logprob: number;
@@ -133,17 +137,17 @@ export interface Usage {
 
 export interface Completion {
   prompt_token_ids: number[];
-  /** One entry a prompt token, null for the first; null unless prompt_logprobs was set. */
+  /** One entry per prompt token, null for the first; null unless prompt_logprobs was set. */
   prompt_logprobs: (PositionLogprobs | null)[] | null;
   choices: Choice[];
   usage: Usage;
 }
 
-/** A running generation: iterate it for pieces as they come, or await completion() for the whole. */
+/** A running generation: iterate over it for pieces as they come, or await completion() for the whole. */
 export interface Generation extends AsyncIterable<Chunk> {
   /** Known once the prompt is tokenised, which is before this object exists. */
   readonly prompt_token_ids: Int32Array;
-  /** Complete once the iteration has ended. */
+  /** Final once the iteration has ended. */
   readonly usage: Usage;
   readonly prompt_logprobs: (PositionLogprobs | null)[] | null;
   completion(): Promise<Completion>;
@@ -182,13 +186,13 @@ export interface Capacity {
   weight_bytes: number;
   /** CUDA graphs captured. */
   graphs: number;
-  /** CPU threads at work. */
+  /** CPU threads in use. */
   threads: number;
-  /** The device, and what the library uses of it. */
+  /** The device's name, and which of its features the library uses. */
   device_name: string;
 }
 
-/** What the engine did; counters run since the start. */
+/** What the engine is doing, and what it has done since it was loaded. */
 export interface Stats {
   /** Sequences that run now. */
   running: number;
@@ -196,7 +200,7 @@ export interface Stats {
   waiting: number;
   /** Sequences whose pages are on the host now. */
   swapped: number;
-  /** Of `pages`, those that hold live or cached KV now. */
+  /** Pages, out of `pages`, that hold live or cached KV now. */
   pages_used: number;
   pages: number;
   preemptions: number;
@@ -211,11 +215,11 @@ export interface FastgenApi {
   readonly model: ModelInfo;
   readonly capacity: Capacity;
   readonly load_seconds: number;
-  /** Of the newest step. */
+  /** As of the newest step. */
   readonly stats: Stats;
   /** False once the engine has failed or close() was called. */
   readonly alive: boolean;
-  /** Resolves with the reason if the engine fails by itself: nothing can be generated any more. Never rejects. */
+  /** Resolves with the reason if the engine fails: nothing can be generated any more. Never rejects. */
   readonly failed: Promise<Error>;
 
   /** Starts a generation: validates, tokenises, queues. Rejects with FastgenError. */
@@ -223,8 +227,8 @@ export interface FastgenApi {
   /** One prompt to its end. */
   generate(prompt: Prompt, params?: SamplingParams, options?: GenerateOptions): Promise<Completion>;
   /**
-   * Many prompts, results as they finish; `index` is the input's place. Reads the input as slots free up, so it may be
-   * endless. A failing input yields its error and disturbs no other.
+   * Many prompts, results as they finish; `index` is the place of the input. Inputs are read as slots free up, so there may
+   * be endlessly many. An input that fails yields its error and leaves the others alone.
    */
   generateAll(
     inputs: Iterable<Prompt | BatchInput> | AsyncIterable<Prompt | BatchInput>,
@@ -234,11 +238,12 @@ export interface FastgenApi {
 
   tokenize(prompt: Prompt, options?: GenerateOptions): Promise<Int32Array>;
   detokenize(ids: readonly number[] | Int32Array, options?: { skip_special_tokens?: boolean }): string;
-  /** Text of one token. */
+  /** The text of one token. */
   tokenText(id: number): string;
   /**
-   * The sampling defaults of generation_config.json (vLLM's --generation-config auto): what start() fills params up with. A
-   * max_tokens that is a default is cut to the room in the context; one in the params is refused when it does not fit.
+   * The sampling defaults of generation_config.json (vLLM's --generation-config auto): they apply to every
+   * parameter that the caller leaves out. A default max_tokens is cut to the room in the context; one that the caller sets
+   * is refused if it does not fit.
    */
   readonly default_params: SamplingParams;
 

@@ -16,7 +16,7 @@ afterEach(() => {
   for (const cleanup of cleanups.splice(0)) cleanup();
 });
 
-/** An empty folder that holds the executable alone, under both of its names. */
+/** A folder that holds only the executable, under both of its names. */
 function alone(): string {
   const folder = mkdtempSync(path.join(tmpdir(), "fastgen-alone-"));
   cleanups.push(() => rmSync(folder, { recursive: true }));
@@ -25,11 +25,11 @@ function alone(): string {
   return folder;
 }
 
-/** Nothing of this checkout to lean on: no Bun on the path, no libraries by name. */
+/** No access to this checkout: no Bun in the PATH, no libraries by name. */
 const bare = { PATH: "/usr/bin:/bin", FASTGEN_LIBRARY: "", HOME: tmpdir() };
 
 test.skipIf(missing !== null)(
-  `a conversation in a terminal, from an empty folder${why}`,
+  `a conversation in a terminal, from a folder without a checkout${why}`,
   async () => {
     program = startInTerminal(["./fgchat", model, "--temperature", "0"], { cwd: alone(), env: bare });
     await program.see("loading: 100%|", 60);
@@ -56,7 +56,7 @@ test.skipIf(missing !== null)(
 );
 
 test.skipIf(missing !== null)(
-  `the same on a running server${why}`,
+  `the same with a running server${why}`,
   async () => {
     const folder = alone();
     const server = await startServer(["--api-key", "secret", "--max-model-len", "64"]);

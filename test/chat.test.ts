@@ -1,4 +1,4 @@
-/** fgchat in a terminal and in a pipe, on a scripted backend. test/chat-model.test.ts does the same with a real model. */
+/** fgchat in a terminal and in a pipe, with a scripted backend. test/chat-model.test.ts does the same with a real model. */
 import { afterEach, expect, test } from "bun:test";
 import * as path from "node:path";
 import { startInTerminal, type TerminalProgram } from "./terminal.ts";
@@ -13,13 +13,13 @@ async function chat(): Promise<TerminalProgram> {
   return program;
 }
 
-/** What was shown, without the line editor's cursor movements, and with NN for what differs from run to run. */
+/** What was shown, without the line editor's cursor movements, and with NN in place of speeds, which differ from run to run. */
 const plain = (text: string) =>
   Bun.stripANSI(text)
     .replaceAll("\r", "")
     .replace(/[\d.]+toks/g, "NNtoks");
 
-test("a session reads as its transcript says", async () => {
+test("a session looks exactly like this transcript", async () => {
   const terminal = await chat();
   terminal.type("hello\r");
   await terminal.see("2> ");
@@ -42,7 +42,7 @@ You said: "hello" (1 messages)
 `);
 });
 
-test("/r forgets rounds; a wrong one is refused; Ctrl-D leaves", async () => {
+test("/r forgets rounds; a wrong number is refused; Ctrl-D leaves", async () => {
   const terminal = await chat();
   for (const [i, question] of ["a", "b", "c"].entries()) {
     terminal.type(`${question}\r`);
@@ -63,7 +63,7 @@ test("/r forgets rounds; a wrong one is refused; Ctrl-D leaves", async () => {
   expect(await terminal.exited).toBe(0);
 });
 
-test("/m takes several lines, and Ctrl-C gives them up", async () => {
+test("/m takes several lines, and Ctrl-C discards them", async () => {
   const terminal = await chat();
   terminal.type("/m\r");
   await terminal.see("1>> ");
@@ -78,7 +78,7 @@ test("/m takes several lines, and Ctrl-C gives them up", async () => {
   await terminal.see("2> ");
 });
 
-test("Ctrl-C stops the answer and not the program; what is typed meanwhile is kept", async () => {
+test("Ctrl-C stops the answer but not the program; what was typed meanwhile is kept", async () => {
   const terminal = await chat();
   terminal.type("endless\r");
   await terminal.see("......");
@@ -92,7 +92,7 @@ test("Ctrl-C stops the answer and not the program; what is typed meanwhile is ke
   await terminal.see('"typed ahead" (3 messages)');
 });
 
-test("Ctrl-C clears a line; at an empty prompt the second one leaves", async () => {
+test("Ctrl-C clears a line; at an empty prompt, the second one leaves", async () => {
   const terminal = await chat();
   terminal.type("begun");
   await terminal.see("begun");

@@ -1,6 +1,17 @@
-/** The executable as it is handed on: one file, two names, nothing beside it. Needs ./fgserve (npm run build). */
+/** The executable as users get it: one file, two names, nothing beside it. Needs ./fgserve (npm run build). */
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync } from "node:fs";
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import * as path from "node:path";
 
@@ -19,10 +30,16 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 
-/** Runs it with nothing of this checkout, and no network, in reach. */
-function run(name: string, args: string[], input = "") {
-  const env = { PATH: "/usr/bin:/bin", HOME: folder, HF_ENDPOINT: "http://127.0.0.1:1" };
-  const child = Bun.spawnSync([`./${name}`, ...args], { cwd: folder, env, stdin: new Blob([input]) });
+const environment = () => ({ PATH: "/usr/bin:/bin", HOME: folder, HF_ENDPOINT: "http://127.0.0.1:1" });
+
+/** Runs it with no access to this checkout or to the network. */
+function run(name: string, args: string[], { input = "", cwd = folder, variables = {} } = {}) {
+  const child = Bun.spawnSync([path.join(folder, name), ...args], {
+    cwd,
+    env: { ...environment(), ...variables },
+    stdin: new Blob([input]),
+    argv0: name,
+  });
   return { code: child.exitCode, out: child.stdout.toString(), err: child.stderr.toString() };
 }
 
@@ -37,7 +54,7 @@ check(`both names are one file${why}`, () => {
   expect(run("other", ["chat", "--help"]).out).toStartWith("Usage: fgchat");
 });
 
-check(`the tokenizer's addon is there for this platform alone${why}`, () => {
+check(`it carries the tokenizer's addon for this platform only${why}`, () => {
   const bytes = readFileSync(built[0]!);
   expect(bytes.includes("tokenizers.linux-")).toBe(true);
   for (const other of ["darwin-arm64", "win32-x64-msvc", "android-arm64"]) {
@@ -45,8 +62,8 @@ check(`the tokenizer's addon is there for this platform alone${why}`, () => {
   }
 });
 
-check(`the model inside it chats, with no file and no network${why}`, () => {
-  const { code, out, err } = run("fgchat", ["--temperature", "0"], "Hello!\nWhat is 2 plus 3?\n/q\n");
+check(`the built-in model chats, without a file or a network${why}`, () => {
+  const { code, out, err } = run("fgchat", ["--temperature", "0"], { input: "Hello!\nWhat is 2 plus 3?\n/q\n" });
   expect(err).toMatch(/No model was named.* fastgen-tiny .*\n.*\n.*: fgchat mistralai\/Mistral-7B/);
   expect(err).toContain("100%");
   expect(out).toContain("Ready to chat!");
@@ -55,7 +72,70 @@ check(`the model inside it chats, with no file and no network${why}`, () => {
   expect(code).toBe(0);
 });
 
-check(`exit codes: 0 fine, 1 an error in one line, 2 wrong usage${why}`, () => {
+check(`nothing in the folder it starts in is run or trusted${why}`, async () => {
+  const hostile = mkdtempSync(path.join(tmpdir(), "fastgen-hostile-"));
+  const marker = path.join(hostile, "ran");
+  const put = (file: string, text: string) => {
+    mkdirSync(path.dirname(path.join(hostile, file)), { recursive: true });
+    writeFileSync(path.join(hostile, file), text);
+  };
+  const script = `require("fs").appendFileSync(${JSON.stringify(marker)}, "x");`;
+  for (const file of ["evil.ts", "evil.js", "index.ts", "node_modules/zod/index.js", "node_modules/hono/index.js"]) {
+    put(file, script);
+  }
+  const preload = 'preload = ["./evil.ts"]\n';
+  for (const file of ["bunfig.toml", ".bunfig.toml"]) put(file, `${preload}[run]\n${preload}[test]\n${preload}`);
+  const variables = `FASTGEN_API_KEY=theirs\nHF_ENDPOINT=http://127.0.0.1:9\nFASTGEN_LIBRARY=.\nHF_HOME=.\n`;
+  for (const file of [".env", ".env.local", ".env.production", ".env.development"]) put(file, variables);
+  put("package.json", '{"name": "fastgen", "main": "evil.js", "imports": {"#*": "./evil.js"}}');
+  put("tsconfig.json", '{"compilerOptions": {"paths": {"*": ["./evil.ts"]}}}');
+  for (const file of ["libfastgen_cpu.so", "build/libfastgen_cpu.so", "libfastgen_cuda.so"]) put(file, "not a library");
+
+  try {
+    for (const [name, args, input] of [
+      ["fgserve", ["--version"], ""],
+      ["fgserve", ["--help"], ""],
+      ["fgchat", ["--version"], ""],
+      ["fgchat", ["--temperature", "0"], "Hello!\n/q\n"],
+    ] as const) {
+      const result = run(name, [...args], { input, cwd: hostile });
+      expect({ name, args, code: result.code }).toEqual({ name, args, code: 0 });
+    }
+    // A key from .env would protect the server, and its HF_ENDPOINT would be in the message.
+    expect(run("fgserve", ["org/none", "--port", "0"], { cwd: hostile }).err).toContain("http://127.0.0.1:1 ");
+    const server = Bun.spawn([path.join(folder, "fgserve"), "--port", "0", "--device", "cpu"], {
+      cwd: hostile,
+      env: environment(),
+      stdout: "pipe",
+      stderr: "ignore",
+    });
+    const reader = server.stdout.pipeThrough(new TextDecoderStream()).getReader();
+    let banner = "";
+    while (!banner.includes("Ready: ")) banner += (await reader.read()).value ?? "";
+    const url = /Ready: (\S+)/.exec(banner)![1];
+    expect((await fetch(`${url}/v1/models`)).status).toBe(200);
+    server.kill();
+    await server.exited;
+    expect(existsSync(marker)).toBe(false);
+  } finally {
+    rmSync(hostile, { recursive: true });
+  }
+});
+
+check(`no folder to unpack into is needed${why}`, () => {
+  const empty = mkdtempSync(path.join(tmpdir(), "fastgen-empty-"));
+  for (const folder of ["/nonexistent", "/proc", empty]) {
+    const variables = { TMPDIR: folder, BUN_TMPDIR: folder };
+    const { code, out, err } = run("fgchat", ["--temperature", "0"], { input: "Hello!\n/q\n", variables });
+    expect(err).not.toContain("    at ");
+    expect(out).toContain("Ready to chat!");
+    expect(code).toBe(0);
+  }
+  expect(readdirSync(empty)).toEqual([]);
+  rmSync(empty, { recursive: true });
+});
+
+check(`exit codes: 0 success, 1 an error in one line, 2 wrong usage${why}`, () => {
   const cases: [string, string[], number, RegExp][] = [
     ["fgserve", ["--version"], 0, /^$/],
     ["fgserve", ["org/none", "--port", "0"], 1, /^error: org\/none .*127\.0\.0\.1.*\n$/],

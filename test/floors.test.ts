@@ -5,7 +5,18 @@ import * as path from "node:path";
 const root = path.dirname(import.meta.dir);
 
 /** Files straight below src/ that every room may use. The other files there are the library's own top floor. */
-const COMMON = ["assets", "engine-config", "errors", "limits", "params", "schema-error", "types", "version"];
+const COMMON = [
+  "assets",
+  "engine-config",
+  "errors",
+  "limits",
+  "memory-file",
+  "params",
+  "schema-error",
+  "types",
+  "units",
+  "version",
+];
 
 /** Each room, and the rooms it may import from beside itself. */
 const MAY_IMPORT: Record<string, string[]> = {

@@ -1,4 +1,4 @@
-/** The executable from its start to its end: wrong usage, a port in use, the key, signals. */
+/** The executable from start to end: wrong usage, a port in use, the API key, signals. */
 import { afterEach, describe, expect, test } from "bun:test";
 import { missing, model, type RunningServer, spawnServer, startServer, until } from "./server.ts";
 
@@ -26,7 +26,7 @@ function stream(server: RunningServer, max_tokens: number) {
   });
 }
 
-describe.skipIf(missing !== null)(`fgserve's life (${missing ?? "executable"})`, () => {
+describe.skipIf(missing !== null)(`fgserve from start to end (${missing ?? "executable"})`, () => {
   test("--help names every flag with its default, and needs no model", async () => {
     const { code, stdout } = await fail(["--help"]);
     expect(code).toBe(0);
@@ -40,7 +40,7 @@ describe.skipIf(missing !== null)(`fgserve's life (${missing ?? "executable"})`,
     [["--prot", "1"], 2, "--port"],
     [["--port", "70000"], 2, "65535"],
     [["no/such/folder"], 1, "no/such/folder"],
-    [[model, "--max-model-len", "100000000", "--port", "0"], 2, "max_model_len"],
+    [[model, "--max-model-len", "100000000", "--port", "0"], 2, "--max-model-len"],
     [[model, "--device", "cuda", "--tensor-parallel-size", "0"], 2, "--tensor-parallel-size"],
   ])("%p ends with exit code %d and says %s", async (args, code, says) => {
     const result = await fail(args);
@@ -49,7 +49,7 @@ describe.skipIf(missing !== null)(`fgserve's life (${missing ?? "executable"})`,
     expect(result.stderr).not.toContain("    at ");
   });
 
-  test("a port in use: exit code 1, and another port is named", async () => {
+  test("a port in use: exit code 1, and another port is suggested", async () => {
     const taken = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: () => new Response("") });
     const port = taken.port!;
     const { code, stderr } = await fail([model, "--port", String(port)]);
@@ -58,7 +58,7 @@ describe.skipIf(missing !== null)(`fgserve's life (${missing ?? "executable"})`,
     expect(stderr).toContain(`the port is in use; choose another with --port, such as ${port + 1}`);
   });
 
-  test("--api-key guards, --disable-log-requests keeps quiet", async () => {
+  test("--api-key protects the routes, --disable-log-requests turns the access log off", async () => {
     const server = await start(["--api-key", "secret", "--disable-log-requests"]);
     const models = (key?: string) =>
       fetch(`${server.url}/v1/models`, { headers: key === undefined ? {} : { authorization: `Bearer ${key}` } });
@@ -70,7 +70,7 @@ describe.skipIf(missing !== null)(`fgserve's life (${missing ?? "executable"})`,
     expect(server.log()).not.toContain("request_id");
   });
 
-  test("SIGTERM: the running answer is finished, new requests are refused, exit code 0", async () => {
+  test("SIGTERM: running answers finish, new requests are refused, exit code 0", async () => {
     const server = await start();
     const running = stream(server, 64);
     await until(async () => /num_requests_running\S* 1$/m.test(await (await fetch(`${server.url}/metrics`)).text()));
@@ -99,7 +99,7 @@ describe.skipIf(missing !== null)(`fgserve's life (${missing ?? "executable"})`,
     expect(performance.now() - before).toBeLessThan(2000);
   });
 
-  test("idle, it ends at once", async () => {
+  test("an idle server ends at once", async () => {
     const server = await start();
     server.kill("SIGINT");
     expect(await server.exited).toBe(0);

@@ -1,11 +1,11 @@
-/** Raw connections against the executable: what no HTTP client would send, and clients that go away. */
+/** Raw connections to the executable: what no HTTP client would send, and clients that disconnect. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { connect, missing, post, type RunningServer, startServer, until } from "./server.ts";
 
 const PATH = "/v1/chat/completions";
 const messages = [{ role: "user", content: "Tell me a long story." }];
 const short = { messages, max_tokens: 2 };
-/** Never ends before the client does. */
+/** Runs for longer than the client stays. */
 const long = { messages, max_tokens: 4000, ignore_eos: true };
 
 describe.skipIf(missing !== null)(`raw sockets (${missing ?? "executable"})`, () => {
@@ -34,7 +34,7 @@ describe.skipIf(missing !== null)(`raw sockets (${missing ?? "executable"})`, ()
     });
   }
 
-  test("thirty-two that disconnect at once disturb no other", async () => {
+  test("thirty-two clients that disconnect at once disturb no other request", async () => {
     const other = fetch(server.url + PATH, {
       method: "POST",
       headers: { "content-type": "application/json" },
@@ -49,7 +49,7 @@ describe.skipIf(missing !== null)(`raw sockets (${missing ?? "executable"})`, ()
     await until(idle, 5000);
   });
 
-  test("half a body and a close: nothing was asked, the server goes on", async () => {
+  test("half a body, then a close: nothing is run, and the server goes on", async () => {
     const client = await connect(server.port);
     client.send(post(PATH, long).slice(0, -20));
     await Bun.sleep(50);
@@ -58,7 +58,7 @@ describe.skipIf(missing !== null)(`raw sockets (${missing ?? "executable"})`, ()
     expect(await idle()).toBe(true);
   });
 
-  test("a body in drops", async () => {
+  test("a body that arrives a few bytes at a time", async () => {
     const client = await connect(server.port);
     const bytes = post(PATH, short);
     for (let i = 0; i < bytes.length; i += 16) {
@@ -80,7 +80,7 @@ describe.skipIf(missing !== null)(`raw sockets (${missing ?? "executable"})`, ()
     client.drop();
   });
 
-  test("requests in turn on one connection", async () => {
+  test("several requests in turn on one connection", async () => {
     const client = await connect(server.port);
     for (const id of ["first", "second", "third"]) {
       client.send(post(PATH, short, `X-Request-Id: ${id}\r\n`));
@@ -89,8 +89,8 @@ describe.skipIf(missing !== null)(`raw sockets (${missing ?? "executable"})`, ()
     client.drop();
   });
 
-  // Bun's server closes a connection on which a request comes before the last one's answer.
-  test("a pipelined request ends the connection: no answer goes astray, nothing runs on", async () => {
+  // Bun's server closes a connection on which a request arrives before the previous one is answered.
+  test("a pipelined request ends the connection: no answer is mixed up, and nothing keeps running", async () => {
     const client = await connect(server.port);
     client.send(post(PATH, long) + post(PATH, short));
     await until(() => client.state.closed);
@@ -105,7 +105,7 @@ describe.skipIf(missing !== null)(`raw sockets (${missing ?? "executable"})`, ()
     await until(() => client.state.closed);
   });
 
-  test("a body said to be huge is refused before it is sent", async () => {
+  test("a body announced as huge is refused before it is sent", async () => {
     const client = await connect(server.port);
     const head = `POST ${PATH} HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n`;
     client.send(`${head}Content-Length: 100000000000\r\n\r\n{"messages"`);
@@ -127,7 +127,7 @@ describe.skipIf(missing !== null)(`raw sockets (${missing ?? "executable"})`, ()
     });
   }
 
-  test("after all of this the server is well", async () => {
+  test("after all of this the server still works", async () => {
     expect((await fetch(`${server.url}/health`)).status).toBe(200);
     await until(idle);
     expect(await gauge("kv_cache_usage_perc")).toBeLessThanOrEqual(1);

@@ -1,4 +1,4 @@
-/** The executable, the real model and the openai client. The routes' own rules are tested beside them, in routes/. */
+/** The executable with a real model, driven by the openai client. The routes' own rules are tested in routes/. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import * as path from "node:path";
@@ -33,13 +33,13 @@ describe.skipIf(missing !== null)(`over HTTP (${missing ?? "executable"})`, () =
     return (await reply.json()) as any;
   };
 
-  test("the banner says what, where and how", () => {
+  test("the banner says what is served, where, and how to ask", () => {
     expect(server.banner).toContain("smol (LlamaForCausalLM, float32)");
-    expect(server.banner).toMatch(/KV cache: [\d,]+ tokens in [\d,]+ pages; up to [\d,]+ tokens a sequence/);
+    expect(server.banner).toMatch(/KV cache: [\d,]+ tokens in [\d,]+ pages; up to [\d,]+ tokens per sequence/);
     expect(server.banner).toContain(`curl ${server.url}/v1/chat/completions`);
   });
 
-  test("a haiku, whole and in a stream, is the same text", async () => {
+  test("a haiku is the same text whole and streamed", async () => {
     const whole = await client.chat.completions.create({ ...greedy, messages: haiku });
     const { message, finish_reason } = whole.choices[0]!;
     expect(message.content!.length).toBeGreaterThan(10);
@@ -60,7 +60,7 @@ describe.skipIf(missing !== null)(`over HTTP (${missing ?? "executable"})`, () =
     expect(usage).toMatchObject({ prompt_tokens, completion_tokens, total_tokens });
   });
 
-  test.skipIf(!real)("the tokens are transformers' (golden data of SmolLM2-135M-Instruct)", async () => {
+  test.skipIf(!real)("greedy tokens match transformers (golden data of SmolLM2-135M-Instruct)", async () => {
     const replies = await Promise.all(
       conversations.map((messages: object[]) =>
         post("/v1/chat/completions", {
@@ -93,7 +93,7 @@ describe.skipIf(missing !== null)(`over HTTP (${missing ?? "executable"})`, () =
     expect(several.choices[2]!.text).toStartWith("Once upon");
   });
 
-  test("log probabilities: greedy takes the most probable; an echoed prompt has them too", async () => {
+  test("log probabilities: greedy takes the most probable token; an echoed prompt has them too", async () => {
     const chat = await client.chat.completions.create({
       ...greedy,
       messages: haiku,
@@ -121,7 +121,7 @@ describe.skipIf(missing !== null)(`over HTTP (${missing ?? "executable"})`, () =
     expect(scored.usage!.completion_tokens).toBe(0);
   });
 
-  test("a stop string ends the text before itself, in a stream too", async () => {
+  test("a stop string ends the text and is left out of it, streamed or not", async () => {
     const body = { ...greedy, messages: [{ role: "user" as const, content: "Count from one to ten in digits." }] };
     const full = (await client.chat.completions.create({ ...body, max_tokens: 40 })).choices[0]!.message.content!;
     const stop = full.slice(6, 10);
@@ -134,7 +134,7 @@ describe.skipIf(missing !== null)(`over HTTP (${missing ?? "executable"})`, () =
     expect(text).toBe(full.slice(0, full.indexOf(stop)));
   });
 
-  test("seeds: the same seed draws the same, choices differ", async () => {
+  test("the same seed draws the same tokens, and the choices of one request differ", async () => {
     const body = { model: "x", messages: haiku, temperature: 1, seed: 7, n: 3, max_tokens: 16 };
     const draw = async () => (await client.chat.completions.create(body)).choices.map(({ message }) => message.content);
     const first = await draw();
@@ -142,7 +142,7 @@ describe.skipIf(missing !== null)(`over HTTP (${missing ?? "executable"})`, () =
     expect(new Set(first).size).toBe(3);
   });
 
-  test("thirty-two streams at once, each as it is alone", async () => {
+  test("thirty-two streams at once give the same texts as one at a time", async () => {
     const ask = async (i: number) => {
       const messages = [{ role: "user" as const, content: `What is ${i} plus ${i}?` }];
       const stream = await client.chat.completions.create({ ...greedy, messages, max_tokens: 8, stream: true });
@@ -154,7 +154,7 @@ describe.skipIf(missing !== null)(`over HTTP (${missing ?? "executable"})`, () =
     for (const i of [0, 13, 31]) expect(await ask(i)).toBe(together[i]!);
   });
 
-  test("a prompt over the context is refused with both numbers", async () => {
+  test("a prompt longer than the context is refused, and the error gives both lengths", async () => {
     const { data } = await client.models.list();
     const { max_model_len } = data[0] as never as { max_model_len: number };
     const prompt = Array(max_model_len + 1).fill(100);
@@ -165,7 +165,7 @@ describe.skipIf(missing !== null)(`over HTTP (${missing ?? "executable"})`, () =
     expect(error.message).toContain(String(max_model_len + 1));
   });
 
-  test("what only the model can refuse is a 400 naming the field", async () => {
+  test("what only the model can rule out is a 400 that names the field", async () => {
     const wrong: [object, string][] = [
       [{ prompt: [10_000_000] }, "prompt"],
       [{ prompt: "a", stop_token_ids: [10_000_000] }, "stop_token_ids"],
@@ -181,7 +181,7 @@ describe.skipIf(missing !== null)(`over HTTP (${missing ?? "executable"})`, () =
     expect(error).toMatchObject({ type: "invalid_request_error", param: "chat_template" });
   });
 
-  test("the metrics add up, and the log has a line a request", async () => {
+  test("the metrics add up, and the log has one line per request", async () => {
     const id = crypto.randomUUID();
     const reply = await fetch(`${server.url}/v1/chat/completions`, {
       method: "POST",

@@ -1,4 +1,4 @@
-/** The library on random weights of a tiny model: what it does with requests, whatever the model says. */
+/** The library with a tiny model of random weights: how it handles requests, whatever the model answers. */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { Fastgen, FastgenError, type SamplingParams } from "fastgen";
 import { makeTinyModel, TINY_CONTEXT, type TinyModel } from "./fixtures/tiny-model.ts";
@@ -18,7 +18,7 @@ afterAll(async () => {
 });
 
 const prompt = [5, 6, 7, 8];
-/** Never ends by itself before max_tokens. */
+/** Does not end before max_tokens. */
 const long: SamplingParams = { temperature: 0, ignore_eos: true };
 
 async function refusal(promise: Promise<unknown>): Promise<FastgenError> {
@@ -30,7 +30,7 @@ async function refusal(promise: Promise<unknown>): Promise<FastgenError> {
   return error;
 }
 
-/** Waits until the engine runs nothing: what was aborted is gone. */
+/** Waits until nothing runs in the engine: aborted sequences are gone. */
 async function idle() {
   for (let i = 0; i < 500; i++) {
     const { running, waiting, swapped } = fastgen.stats;
@@ -40,13 +40,13 @@ async function idle() {
   throw new Error(`still busy: ${JSON.stringify(fastgen.stats)}`);
 }
 
-test("says what was loaded", () => {
+test("reports what was loaded", () => {
   expect(fastgen.model).toMatchObject({ max_model_len: TINY_CONTEXT, vocab_size: model.vocabSize, dtype: "float32" });
   expect(fastgen.capacity.pages).toBeGreaterThan(0);
   expect(fastgen.alive).toBe(true);
 });
 
-test("iterating and awaiting give the same; usage counts", async () => {
+test("iterating and awaiting give the same result; usage is counted", async () => {
   const params = { ...long, max_tokens: 20, logprobs: 2 };
   const whole = await fastgen.generate(prompt, params);
   const generation = await fastgen.start(Int32Array.from(prompt), params);
@@ -75,7 +75,7 @@ test("iterating and awaiting give the same; usage counts", async () => {
   expect(await generation.completion()).toMatchObject({ choices: whole.choices });
 });
 
-test("choices: seed + i each, the same alone as together", async () => {
+test("choice i uses seed + i, and is the same alone as together with others", async () => {
   const params = { temperature: 1.5, max_tokens: 12, ignore_eos: true };
   const three = await fastgen.generate(prompt, { ...params, n: 3, seed: 7 });
   expect(three.choices.map((choice) => choice.index)).toEqual([0, 1, 2]);
@@ -86,11 +86,11 @@ test("choices: seed + i each, the same alone as together", async () => {
   expect(three.usage.completion_tokens).toBe(36);
 });
 
-test("a stop string ends the output where it begins, in text, ids and logprobs", async () => {
+test("a stop string ends the output: text before it, ids and logprobs up to it", async () => {
   const params = { temperature: 1.5, seed: 1, ignore_eos: true, max_tokens: 60, logprobs: 0 };
   const [free] = (await fastgen.generate(prompt, params)).choices;
   const pieces = free!.token_ids.map((id) => fastgen.tokenText(id));
-  // A stop string that spans two tokens, from the middle of the output.
+  // A stop string from the middle of the output that spans two tokens.
   const at = pieces.findIndex((piece, i) => i > 10 && /^[\w ]{2,}$/.test(piece) && /^[\w ]{2,}$/.test(pieces[i + 1]!));
   expect(at).toBeGreaterThan(0);
   const stop = pieces[at]!.slice(-1) + pieces[at + 1]!.slice(0, 1);
@@ -116,7 +116,7 @@ test("a stop id ends the output and is its stop_reason", async () => {
   expect(stopped!.text).toBe(fastgen.detokenize(free!.token_ids.slice(0, upTo - 1)));
 });
 
-test("prompt_logprobs, also with nothing to generate", async () => {
+test("prompt_logprobs, also when nothing is generated", async () => {
   const { prompt_logprobs, choices } = await fastgen.generate(prompt, { max_tokens: 0, prompt_logprobs: 1 });
   expect(prompt_logprobs).toHaveLength(prompt.length);
   expect(prompt_logprobs![0]).toBeNull();
@@ -126,7 +126,7 @@ test("prompt_logprobs, also with nothing to generate", async () => {
   expect(nothing.choices[0]).toMatchObject({ token_ids: [], finish_reason: "length" });
 });
 
-test("requests that cannot be are refused by field", async () => {
+test("impossible requests are refused, and the error names the field", async () => {
   const over = new Array(TINY_CONTEXT).fill(5);
   const cases: [Parameters<Fastgen["generate"]>, string][] = [
     [[over], "prompt"],
@@ -146,7 +146,7 @@ test("requests that cannot be are refused by field", async () => {
   expect(tooLong.message).toMatch(new RegExp(`${TINY_CONTEXT} tokens long.*${TINY_CONTEXT} \\(max_model_len\\)`));
 });
 
-test("aborting rejects and frees the sequence; so does leaving the loop", async () => {
+test("aborting rejects and frees the sequence; leaving the loop frees it too", async () => {
   const aborting = new AbortController();
   const running = fastgen.generate(prompt, long, { signal: aborting.signal });
   setTimeout(() => aborting.abort(), 5);
@@ -160,7 +160,7 @@ test("aborting rejects and frees the sequence; so does leaving the loop", async 
   await idle();
 });
 
-test("many prompts: results as they finish, a failing one disturbs no other", async () => {
+test("many prompts: results come as they finish, and a failing one disturbs no other", async () => {
   const inputs = [prompt, [99_999_999], { prompt: "hello", params: { max_tokens: 3 } }, prompt];
   const results = new Map<number, unknown>();
   for await (const result of fastgen.generateAll(inputs, { ...long, max_tokens: 9 })) {
@@ -170,7 +170,7 @@ test("many prompts: results as they finish, a failing one disturbs no other", as
   expect([results.get(0), results.get(2), results.get(3)]).toEqual([9, 3, 9]);
 });
 
-test("an endless input is read as places free up", async () => {
+test("an endless input is read only as slots free up", async () => {
   let read = 0;
   function* endless() {
     for (;;) {
@@ -187,7 +187,7 @@ test("an endless input is read as places free up", async () => {
   await idle();
 });
 
-test("more at once than slots gives the same as one by one", async () => {
+test("more requests than slots give the same results as one by one", async () => {
   const prompts = Array.from({ length: 12 }, (_, i) =>
     Array.from({ length: 1 + 7 * i }, (_, k) => 5 + ((i * 31 + k * 7) % 50)),
   );
@@ -198,7 +198,7 @@ test("more at once than slots gives the same as one by one", async () => {
   expect(together.map(({ choices }) => choices[0]!.token_ids)).toEqual(alone);
 });
 
-test("closing while things run rejects them, and nothing more is taken", async () => {
+test("close() rejects what runs, and no more requests are accepted", async () => {
   const other = await load();
   const running = other.generate(prompt, long);
   const all = (async () => {

@@ -1,6 +1,6 @@
 /**
- * The whole engine on the CPU: what a request gets must not depend, in any bit, on what else runs, how its prompt was
- * chunked, whether its prefix was cached, or whether it was preempted. Log probabilities are compared as floats: a
+ * The whole engine on the CPU: no bit of a result may depend on what else runs, on how the prompt was chunked, on whether
+ * its prefix was cached, or on whether the sequence was preempted. Log probabilities are compared as floats, because a
  * difference in the last bit of any logit shows there.
  */
 import { describe, expect, test } from "bun:test";
@@ -25,7 +25,7 @@ interface Request {
   params: SamplingParams;
 }
 
-/** Prompts that share prefixes of every length around a page, greedy and sampled. */
+/** Prompts that share prefixes of about one and two pages with each other, greedy and sampled. */
 const requests: Request[] = [150, 128, 127, 64, 65, 100, 20, 1].map((length, i) => ({
   prompt: [...source.slice(0, length), 7 * i + 1],
   params: { max_tokens: 64 + i, ignore_eos: true, logprobs: 2, temperature: i % 2, seed: 100 + i },
@@ -45,7 +45,7 @@ async function withEngine<T>(options: LoadOptions, use: (fastgen: Fastgen) => Pr
   }
 }
 
-/** `watch` is called after every step that brought something. */
+/** Calls `watch` after every piece of output. */
 async function run(fastgen: Fastgen, { prompt, params }: Request, watch = () => {}): Promise<Outcome> {
   const generation = await fastgen.start(prompt, params);
   for await (const _ of generation) watch();
@@ -67,13 +67,13 @@ function alone(): Promise<Outcome[]> {
   return known;
 }
 
-async function pageGib(): Promise<number> {
+async function pageBytes(): Promise<number> {
   const { shape } = await openModel(MODEL);
-  return (shape.layers * 2 * shape.kvHeads * 64 * shape.headDim * 2) / 2 ** 30;
+  return shape.layers * 2 * shape.kvHeads * 64 * shape.headDim * 2;
 }
 
 describe.skipIf(!library)("the same bits through the engine", () => {
-  test("greedy ids are transformers'", async () => {
+  test("greedy ids match transformers", async () => {
     await withEngine({ dtype: "float32" }, async (fastgen) => {
       const wanted = Array.from(golden!.ints("greedy"));
       const params = { temperature: 0, max_tokens: wanted.length, ignore_eos: true };
@@ -105,11 +105,11 @@ describe.skipIf(!library)("the same bits through the engine", () => {
   test.each([
     ["recomputed", 0],
     ["swapped to the host", 0.01],
-  ])("preempted, and then %s", async (_, swap_space_gib) => {
-    const kv_cache_gib = 5.5 * (await pageGib());
-    await withEngine({ kv_cache_gib, swap_space_gib }, async (fastgen) => {
+  ])("preempted, and then %s", async (_, swap_space) => {
+    const kv_cache_memory_bytes = Math.floor(5.5 * (await pageBytes()));
+    await withEngine({ kv_cache_memory_bytes, swap_space }, async (fastgen) => {
       expect(fastgen.capacity.pages).toBe(5);
-      // Admission looks ahead. Requests that end at once teach it to expect little of such a max_tokens.
+      // Admission looks ahead. Requests that end at once teach it to expect short outputs for such a max_tokens.
       const first = (await fastgen.generate(source, { max_tokens: 1, temperature: 0 })).choices[0]!.token_ids[0]!;
       const short = { max_tokens: 64, temperature: 0, stop_token_ids: [first] };
       for (let i = 0; i < 32; i++)
@@ -120,7 +120,7 @@ describe.skipIf(!library)("the same bits through the engine", () => {
       };
       expect(await Promise.all(requests.map((request) => run(fastgen, request, watch)))).toEqual(await alone());
       expect(fastgen.stats.preemptions).toBeGreaterThan(0);
-      expect(swapped > 0).toBe(swap_space_gib > 0);
+      expect(swapped > 0).toBe(swap_space > 0);
     });
   });
 });

@@ -1,4 +1,4 @@
-/** The CPU library on the real model against transformers (test/golden/make_smollm2.py). */
+/** The CPU library with a real model against transformers (test/golden/make_smollm2.py). */
 import { describe, expect, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
@@ -16,7 +16,7 @@ import {
   testsOn,
 } from "./numerics.ts";
 
-/** As in numerics.test.ts: the share of naive bfloat16's error that float32 may lose. */
+/** As in numerics.test.ts: how much of naive bfloat16's error float32 may have. */
 const FLOAT32_SHARE = 16 / 2 ** 16;
 const CONVERSATIONS = 5;
 
@@ -25,7 +25,7 @@ if (!ready) console.log(`skipped: needs ${LIBRARY_PATH} and the model in ${REAL_
 
 const golden = Expected.read(join(import.meta.dir, "golden", "smollm2.safetensors"));
 const prompts = Array.from({ length: CONVERSATIONS }, (_, i) => golden.ints(`${i}.prompt`));
-/** Longest prompt and its 64 new tokens. */
+/** Enough for the longest prompt and its 64 new tokens. */
 const maxContext = 640;
 
 describe.skipIf(!ready)("SmolLM2-135M-Instruct", () => {
@@ -34,7 +34,7 @@ describe.skipIf(!ready)("SmolLM2-135M-Instruct", () => {
     const vocab = r.shape.vocabSize;
     for (const [i, { ids, logits }] of r.generate(prompts, 64).entries()) {
       expect(Array.from(ids)).toEqual(Array.from(golden.ints(`${i}.greedy`)));
-      // The first row is that of the prompt's last position.
+      // The first row belongs to the prompt's last position.
       const columns = golden.ints(`${i}.columns`);
       const last = golden.floats(`${i}.logits`).slice(-columns.length);
       const error = relativeErrors(logits.subarray(0, vocab), vocab, columns, last)[0]!;
@@ -62,7 +62,7 @@ describe.skipIf(!ready)("SmolLM2-135M-Instruct", () => {
     120_000,
   );
 
-  test("bfloat16: prompts and 64 greedy tokens within twice naive bfloat16", async () => {
+  test("bfloat16: prompts and 64 greedy tokens within twice the error of naive bfloat16", async () => {
     const r = await Runner.open(REAL_MODEL, { dtype: "bfloat16", maxContext, maxStepTokens: 1024 });
     const vocab = r.shape.vocabSize;
     let sure = 0;
@@ -86,7 +86,7 @@ describe.skipIf(!ready)("SmolLM2-135M-Instruct", () => {
     r.close();
   }, 120_000);
 
-  test("the same bits alone, together, in chunks and one thread", async () => {
+  test("the same bits alone, together, in chunks and with one thread", async () => {
     const options = { dtype: "bfloat16", maxContext, maxStepTokens: 1024 } as const;
     const r = await Runner.open(REAL_MODEL, options);
     const [first, second, third] = [prompts[0]!, prompts[2]!, prompts[3]!];

@@ -1,9 +1,9 @@
 /**
- * The CPU library against transformers (test/golden), and against itself: what a sequence gets must not depend, in any
- * bit, on how it was run.
+ * The CPU library against transformers (test/golden), and against itself: no bit of a sequence's result may depend on how
+ * it was run.
  *
- * Tolerances are those of the data: naive bfloat16's own error on the same input. float32 has 16 more bits of mantissa, so
- * its rounding costs about 2^-16 of that.
+ * Tolerances come from the data: naive bfloat16's own error on the same input. float32 has 16 more bits of mantissa, so its
+ * rounding costs about 2^-16 of that.
  */
 import { afterAll, describe, expect, test } from "bun:test";
 import { existsSync } from "node:fs";
@@ -24,7 +24,7 @@ import {
   testsOn,
 } from "./numerics.ts";
 
-/** How much more than 2^-16 of bfloat16's error float32 may lose: sums and rotary angles round too, not inputs alone. */
+/** Float32 may have 16 times 2^-16 of bfloat16's error: sums and rotary angles are rounded too, not only inputs. */
 const FLOAT32_SHARE = 16 / 2 ** 16;
 
 const library = existsSync(LIBRARY_PATH);
@@ -44,7 +44,7 @@ afterAll(async () => {
   for (const made of open.values()) await made.then((r) => r.close()).catch(() => {});
 });
 
-describe.skipIf(!library).each([...MODEL_NAMES])("as transformers: %s", (name) => {
+describe.skipIf(!library).each([...MODEL_NAMES])("matches transformers: %s", (name) => {
   const golden = Expected.read(join(MODELS_DIRECTORY, name, "expected.safetensors"));
   const ids = golden.ints("ids");
   const columns = golden.ints("columns");
@@ -61,7 +61,7 @@ describe.skipIf(!library).each([...MODEL_NAMES])("as transformers: %s", (name) =
     for (const [i, gap] of golden.floats("gap").entries()) {
       const row = logits!.subarray(i * vocab, (i + 1) * vocab);
       expect(Math.abs(logsumexp(row) - golden.floats("logsumexp")[i]!)).toBeLessThan(bf16Max[i]! * FLOAT32_SHARE);
-      // No two logits may swap places unless rounding could swap them.
+      // Two logits may swap places only where rounding can swap them.
       if (gap > 2 * bf16Max[i]! * FLOAT32_SHARE) expect([i, argmax(row)]).toEqual([i, golden.ints("argmax")[i]!]);
     }
   });
@@ -73,7 +73,7 @@ describe.skipIf(!library).each([...MODEL_NAMES])("as transformers: %s", (name) =
     expect(Array.from(generated!.ids)).toEqual(Array.from(wanted));
   });
 
-  test("bfloat16: no worse than twice naive bfloat16", async () => {
+  test("bfloat16: at most twice the error of naive bfloat16", async () => {
     const r = await runner(name, { dtype: "bfloat16" });
     const vocab = r.shape.vocabSize;
     const [logits] = r.score([{ ids }]);
@@ -89,7 +89,7 @@ describe.skipIf(!library).each([...MODEL_NAMES])("as transformers: %s", (name) =
     expect(sure).toBeGreaterThan(10);
   });
 
-  test("float16: no worse than twice naive float16, which has 3 bits more than bfloat16", async () => {
+  test("float16: at most twice the error of naive float16, which has 3 bits more than bfloat16", async () => {
     const r = await runner(name, { dtype: "float16" });
     const [logits] = r.score([{ ids }]);
     const errors = relativeErrors(logits!, r.shape.vocabSize, columns, golden.floats("logits"));
@@ -101,7 +101,7 @@ describe.skipIf(!library).each([...MODEL_NAMES])("as transformers: %s", (name) =
 describe
   .skipIf(!library || process.env.FASTGEN_CPU_ISA !== undefined)
   .each(MODEL_NAMES.flatMap((name) => DTYPES.map((dtype) => [name, dtype] as const)))(
-  "bit by bit: %s in %s",
+  "the same bits: %s in %s",
   (name, dtype) => {
     const golden = Expected.read(join(MODELS_DIRECTORY, name, "expected.safetensors"));
     const ids = golden.ints("ids");
@@ -146,7 +146,7 @@ describe
       expect(firstDifference(chunked!, expected)).toBe(-1);
     });
 
-    test("after its pages were on the host and came back elsewhere", async () => {
+    test("after its pages went to the host and came back elsewhere", async () => {
       const r = await runner(name, { dtype });
       const jobs = [
         { ids, chunks: [10] },
@@ -157,7 +157,7 @@ describe
       expect(firstDifference(swapped[1]!, r.score([{ ids: others[1]! }])[0]!)).toBe(-1);
     });
 
-    test("generated from the token that the slot sampled last", async () => {
+    test("decoding from the token that the slot sampled last", async () => {
       const r = await runner(name, { dtype });
       const prompts = [ids.slice(0, 100), ids.slice(0, 30), ids.slice(20, 84)];
       for (const [i, generated] of r.generate(prompts, 40).entries()) {
@@ -174,9 +174,9 @@ describe
 
 describe.skipIf(!library || process.env.FASTGEN_CPU_ISA !== undefined)("on every instruction set", () => {
   test.each(instructionSets())(
-    "as transformers on %s",
+    "matches transformers on %s",
     async (set) => {
-      expect(await testsOn(set, import.meta.path, "as transformers:")).toContain(`${4 * MODEL_NAMES.length} pass`);
+      expect(await testsOn(set, import.meta.path, "matches transformers:")).toContain(`${4 * MODEL_NAMES.length} pass`);
     },
     120_000,
   );

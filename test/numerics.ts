@@ -1,6 +1,6 @@
 /**
- * Runs sequences straight through libfastgen, without the engine: every chunk, page and slot is the test's choice. What
- * the numerics tests share.
+ * What the numerics tests share. It runs sequences straight through libfastgen, without the engine: the test chooses every
+ * chunk, page and slot.
  */
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -23,7 +23,7 @@ const PAGE = FG.PAGE_TOKENS;
 
 export interface Job {
   ids: ArrayLike<number>;
-  /** Sizes of its chunks, repeated to its end; default: all of it at once. */
+  /** Sizes of its chunks, repeated until its end; default: one chunk. */
   chunks?: number[];
   /** Steps to wait before it starts. */
   start?: number;
@@ -31,11 +31,11 @@ export interface Job {
 
 export interface Generated {
   ids: Int32Array;
-  /** [ids.length][vocab]: what each was chosen from. */
+  /** [ids.length][vocab]: the logits each id was chosen from. */
   logits: Float32Array;
 }
 
-/** A sequence in the library: its slot and the pages it holds. */
+/** A sequence in the library: its slot and its pages. */
 interface Placed {
   slot: number;
   pages: number[];
@@ -45,7 +45,7 @@ export interface RunnerOptions {
   dtype: Dtype;
   /** Default: the CPU. */
   device?: DeviceKind;
-  /** Of a tensor-parallel engine; default: 1. */
+  /** GPUs of a tensor-parallel engine; default: 1. */
   ranks?: number;
   threads?: number;
   maxContext?: number;
@@ -64,7 +64,7 @@ export class Runner {
     maxStepTokens: number,
   ) {
     this.plan = new StepPlan(MAX_SEQS, maxStepTokens);
-    // Taken from the end: pages of a sequence lie scattered, and never in order.
+    // Taken from the end. The pages of a sequence are scattered and never in order.
     this.freePages = Array.from({ length: capacity.pages }, (_, i) => (i * 7 + 3) % capacity.pages);
     if (new Set(this.freePages).size !== capacity.pages) throw new Error("the number of pages must not divide by 7");
   }
@@ -76,7 +76,7 @@ export class Runner {
     const { shape } = model;
     const ranks = options.ranks ?? 1;
     const bytes = options.dtype === "float32" ? 4 : 2;
-    const pageBytes = shape.layers * 2 * (shape.kvHeads / ranks) * PAGE * shape.headDim * bytes; // of a rank
+    const pageBytes = shape.layers * 2 * (shape.kvHeads / ranks) * PAGE * shape.headDim * bytes; // per rank
     let pages = (MAX_SEQS + 1) * Math.ceil(maxContext / PAGE);
     if (pages % 7 === 0) pages++;
     const engine = LibraryEngine.open({
@@ -103,8 +103,8 @@ export class Runner {
   }
 
   /**
-   * Logits at every position of every job, [ids.length][vocab], the jobs side by side in the same steps. With `swapAt`,
-   * before that step all pages move to the host and come back elsewhere.
+   * Logits at every position of every job, [ids.length][vocab]. The jobs run side by side in the same steps. With `swapAt`,
+   * all pages move to the host before that step and come back elsewhere.
    */
   score(jobs: Job[], options: { swapAt?: number } = {}): Float32Array[] {
     const vocab = this.shape.vocabSize;
@@ -113,7 +113,7 @@ export class Runner {
     return logits;
   }
 
-  /** The same, row by row as they come, for vocabularies too large to keep them all. `row` is valid during the call. */
+  /** The same, row by row as they come, for vocabularies too large to keep every row. `row` is valid during the call. */
   eachRow(
     jobs: Job[],
     see: (job: number, position: number, row: Float32Array) => void,
@@ -154,8 +154,8 @@ export class Runner {
   }
 
   /**
-   * Continues all prompts by `count` greedy tokens, side by side, always one step ahead: each decode step is submitted
-   * before the token it starts from is known. Without logits, steps are as a server's: CUDA replays graphs for them.
+   * Continues all prompts by `count` greedy tokens, side by side and always one step ahead: each decode step is submitted
+   * before the token it starts from is known. Without logits, steps are like a server's, and CUDA replays graphs for them.
    */
   generate(prompts: ArrayLike<number>[], count: number, withLogits = true): Generated[] {
     const vocab = this.shape.vocabSize;
@@ -200,7 +200,7 @@ export class Runner {
     this.freePages.unshift(...place.pages);
   }
 
-  /** Gives a sequence the pages for `context` tokens, in the step being planned. */
+  /** Gives a sequence pages for `context` tokens, in the step being planned. */
   private grow(place: Placed, context: number): void {
     while (place.pages.length * PAGE < context) {
       const page = this.freePages.pop();
@@ -210,7 +210,7 @@ export class Runner {
     }
   }
 
-  /** Moves a sequence's pages to the host and back into others. */
+  /** Moves a sequence's pages to the host and back into other pages. */
   private swap(place: Placed): void {
     const old = place.pages.map((page, i) => {
       this.plan.copyPage(page, (page + 1) % this.capacity.hostPages, FG.TO_HOST);
@@ -240,7 +240,7 @@ export function logsumexp(row: Float32Array): number {
 }
 
 /**
- * Norm of the error over the norm of what is expected, for each row. `got` is [rows][vocab], of which `columns` are
+ * For each row, the norm of the error divided by the norm of what is expected. `got` is [rows][vocab]; its `columns` are
  * compared with `want`, [rows][columns].
  */
 export function relativeErrors(got: Float32Array, vocab: number, columns: Int32Array, want: Float32Array): number[] {
@@ -269,7 +269,7 @@ export function largest(values: ArrayLike<number>): number {
   return Array.from(values).reduce((a, b) => (Number.isNaN(b) || b > a ? b : a), Number.NEGATIVE_INFINITY);
 }
 
-/** Bit by bit: NaNs and the sign of zero count too. The first place where they differ, or -1. */
+/** Compares bit by bit, NaNs and the sign of zero included. Returns the first index where they differ, or -1. */
 export function firstDifference(a: Float32Array, b: Float32Array): number {
   if (a.length !== b.length) return Math.min(a.length, b.length);
   const x = new Int32Array(a.buffer, a.byteOffset, a.length);
@@ -277,7 +277,7 @@ export function firstDifference(a: Float32Array, b: Float32Array): number {
   return x.findIndex((bits, i) => bits !== y[i]);
 }
 
-/** The instruction sets that libfastgen_cpu.so has code for and this CPU runs, by their names in FASTGEN_CPU_ISA. */
+/** The instruction sets that libfastgen_cpu.so has code for and this CPU supports, by their names in FASTGEN_CPU_ISA. */
 export function instructionSets(): string[] {
   const info = existsSync("/proc/cpuinfo") ? readFileSync("/proc/cpuinfo", "utf8") : "";
   const has = (...flags: string[]) => flags.every((flag) => new RegExp(`\\b${flag}\\b`).test(info));
@@ -288,7 +288,7 @@ export function instructionSets(): string[] {
   return sets;
 }
 
-/** Runs tests of `file` in a process that computes with one instruction set. Returns their report; throws when one fails. */
+/** Runs tests of `file` in a process that uses one instruction set. Returns their report; throws when one fails. */
 export async function testsOn(set: string, file: string, pattern: string): Promise<string> {
   const child = Bun.spawn([process.execPath, "test", file, "--test-name-pattern", pattern], {
     env: { ...process.env, FASTGEN_CPU_ISA: set },

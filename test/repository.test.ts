@@ -31,7 +31,7 @@ test("the list of files is there", () => {
   expect(texts).toContain("libfastgen/fastgen.h");
 });
 
-test("no file is over 600 lines, kernels apart", () => {
+test("no file is over 600 lines, except kernels", () => {
   const isKernel = (file: string) => /^libfastgen\/(cpu|cuda)\//.test(file);
   const long = texts.filter((file) => !isKernel(file) && read(file).split("\n").length > 601);
   expect(long).toEqual([]);
@@ -46,7 +46,7 @@ test("packages are pinned to one version", () => {
   expect(python).toEqual([]);
 });
 
-test("package-lock.json holds every package of every platform, or npm ci would refuse it", () => {
+test("package-lock.json holds every package for every platform, as npm ci demands", () => {
   const { packages } = JSON.parse(read("package-lock.json"));
   const named = Object.values<{ optionalDependencies?: object }>(packages).flatMap((entry) =>
     Object.keys(entry.optionalDependencies ?? {}),
@@ -55,8 +55,10 @@ test("package-lock.json holds every package of every platform, or npm ci would r
   expect(named.filter((name) => !(`node_modules/${name}` in packages))).toEqual([]);
 });
 
-test("every limit is in force somewhere", () => {
-  const sources = texts.filter((file) => /^(src|routes)\/.*\.ts$/.test(file) && !/limits\.ts$|\.test\.ts$/.test(file));
+test("every limit is used somewhere", () => {
+  const sources = texts.filter(
+    (file) => /^(cli|routes|src)\/.*\.ts$/.test(file) && !/limits\.ts$|\.test\.ts$/.test(file),
+  );
   const code = sources.map(read).join("\n");
   const unused = Object.keys(limits).filter((name) => !new RegExp(`\\b${name}\\b`).test(code));
   expect(unused).toEqual([]);
@@ -70,7 +72,7 @@ test("limits that libfastgen also has agree with fastgen.h", () => {
   expect(limits.MAX_STOP_TOKEN_IDS).toBeLessThan(constant("FG_MAX_STOP_IDS"));
 });
 
-test("no path of somebody's machine, and nothing outside the repository but CI's optional extra", () => {
+test("no path of somebody's machine, and nothing outside the repository except CI's optional model", () => {
   const machine = new RegExp(
     ["/work", "/root", "/home/[a-z]+", "/Users/[a-z]+"].map((dir) => `(^|[^\\w.])${dir}/`).join("|"),
   );
@@ -84,7 +86,7 @@ test("plain punctuation, no trailing space", () => {
   expect(findLines((line, file) => /[ \t]$/.test(line) && !file.endsWith(".md"))).toEqual([]);
 });
 
-test("tests are skipped only with a reason to see, and none is singled out", () => {
+test("tests are skipped only for a reason that shows, and none runs alone", () => {
   const tests = texts.filter((file) => file.endsWith(".test.ts"));
   expect(findLines((line) => /\b(test|it|describe)\.(only|skip|todo)\(/.test(line), tests)).toEqual([]);
 });

@@ -1,4 +1,4 @@
-/** fgserve as it is shipped: the compiled executable at the root, run from an empty folder. */
+/** fgserve as users get it: the compiled executable at the root, run from an empty folder. */
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import * as path from "node:path";
@@ -7,7 +7,7 @@ const root = path.dirname(import.meta.dir);
 const executable = path.join(root, "fgserve");
 export const model = process.env.FASTGEN_TEST_MODEL ?? path.join(root, ".cache/models/SmolLM2-135M-Instruct");
 
-/** What keeps these tests from running, or null; for a skipped test's name. */
+/** Why these tests cannot run, or null; for the names of skipped tests. */
 export const missing = !existsSync(executable)
   ? "needs ./fgserve: npm run build"
   : !existsSync(path.join(model, "config.json"))
@@ -18,7 +18,7 @@ export interface RunningServer {
   /** http://127.0.0.1:PORT */
   url: string;
   port: number;
-  /** What it printed when it was ready. */
+  /** What it printed to stdout until it was ready. */
   banner: string;
   /** stderr so far. */
   log: () => string;
@@ -27,7 +27,7 @@ export interface RunningServer {
   stop: () => Promise<void>;
 }
 
-/** Runs `fgserve args`; nothing of this checkout or of the caller's environment is in its reach but the model. */
+/** Runs `fgserve args` without access to this checkout or the caller's environment, except for the model. */
 export function spawnServer(args: string[]) {
   const folder = mkdtempSync(path.join(tmpdir(), "fgserve-"));
   const child = Bun.spawn([executable, ...args], {
@@ -77,7 +77,7 @@ export async function startServer(args: string[] = []): Promise<RunningServer> {
   };
 }
 
-/** A raw connection: what was received, and whether the other side has closed. */
+/** A raw connection: what was received, and whether the server has closed it. */
 export async function connect(port: number) {
   const state = { received: "", closed: false };
   const decoder = new TextDecoder();
@@ -98,7 +98,7 @@ export async function connect(port: number) {
     state,
     send: (text: string) => socket.write(text),
     drop: () => socket.terminate(),
-    /** Waits until what was received fits. */
+    /** Waits until what was received matches. */
     see: (pattern: RegExp, milliseconds = 20_000) => until(() => pattern.test(state.received), milliseconds),
   };
 }

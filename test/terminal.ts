@@ -1,10 +1,10 @@
-/** A program under a pseudo-terminal, driven as a user would. */
+/** A program in a pseudo-terminal, driven the way a user would. */
 
 export interface TerminalProgram {
   /** Everything shown so far. */
   readonly shown: string;
   type(text: string): void;
-  /** Waits until `text` is shown after what earlier calls waited for. Throws with what was shown instead. */
+  /** Waits until `text` appears after what earlier calls waited for. Throws with what was shown instead. */
   see(text: string, seconds?: number): Promise<void>;
   exited: Promise<number>;
   kill(): void;

@@ -1,7 +1,7 @@
-"""What the tasks share: the state of one conversation, the ways people write, and what is held out of training.
+"""What the tasks share: the state of a conversation, the ways people write, and what is held out of training.
 
-A payload (a pair of numbers, a word, a name, a colour) or a phrasing is held out by a hash of itself, so training data
-of any seed and size stays apart from the held-out set.
+Whether a payload (a pair of numbers, a word, a name, a colour) or a phrasing is held out depends on its hash alone, so
+training data of any seed and size stays apart from the held-out set.
 """
 
 import random
@@ -9,7 +9,7 @@ import re
 import zlib
 from functools import lru_cache
 
-# Around text that the model writes letter by letter, whatever the tokenizer would merge; see data.py.
+# Marks around text that the model writes letter by letter, even where the tokenizer would merge letters; see data.py.
 SPELL_OPEN, SPELL_CLOSE = "\x01", "\x02"
 
 DEFAULT_BOT = "Tiny"
@@ -24,10 +24,10 @@ def letters(text: str) -> str:
 
 
 class Phrasings:
-    """Ways to say one thing, '|' between them; those that end in '?' are questions, in '.' requests or statements.
+    """Ways to say one thing, separated by '|'. Those ending in '?' are questions, in '.' requests or statements.
 
-    [a/b] in a way stands for either. The commonest ways come first: the first third is always trained. Of the rest a
-    sixth is held out, by a hash of each.
+    [a/b] in a way stands for either. The commonest ways come first: the first third is always trained. Of the rest, a
+    sixth is held out, chosen by hash.
     """
 
     def __init__(self, name: str, text: str):
@@ -40,7 +40,7 @@ class Phrasings:
         KNOWN_WORDS.update(re.findall("[a-z]+", re.sub(r"\{\w+\}", " ", text).lower()))
 
     def draw(self, rng: random.Random, held: bool) -> str:
-        """A way of one side of the split, alternatives chosen; a training way never comes out as a held-out one."""
+        """A way from one side of the split, with alternatives chosen. A training way never becomes a held-out one."""
         while True:
             way = rng.choice(self.held if held and self.held else self.train)
             if "[" in way:
@@ -58,7 +58,7 @@ def _plain(way: str) -> str:
 
 
 def _all_of(way: str):
-    """Every choice of a way's alternatives."""
+    """A way with every choice of its alternatives."""
     match = _ALTERNATIVES.search(way)
     if match is None:
         yield " ".join(way.split())
@@ -67,14 +67,15 @@ def _all_of(way: str):
             yield from _all_of(way[: match.start()] + one + way[match.end() :])
 
 
-# Words that the phrasings use: many are one token, so they cannot stand for words that training has not seen.
+# Words that the phrasings use. Many are one token, so they cannot stand for words that training has never seen.
 KNOWN_WORDS: set[str] = set()
 
 
 class Chat:
-    """One conversation being made.
+    """A conversation in the making.
 
-    held_payload / held_phrasing: draw those from the held-out side (tests) or from the training side.
+    held_payload, held_phrasing: whether to draw payloads and phrasings from the held-out side (for tests) or from the
+    training side.
     """
 
     def __init__(self, rng: random.Random, held_payload: bool = False, held_phrasing: bool = False):
@@ -90,14 +91,14 @@ class Chat:
         self.haiku_last = False  # whether "another one" asks for a haiku
 
     def pick(self, kind: str, draw, percent: int = 8):
-        """draw() until it is on the side of the split this conversation wants; draw gives (value, key)."""
+        """Calls draw(), which returns (value, key), until the key is on this conversation's side of the split."""
         while True:
             value, key = draw()
             if held_out(kind, key, percent) == self.held_payload:
                 return value
 
     def say(self, phrasings: Phrasings, **slots: str) -> str:
-        """One way to say it, as people write. Slots named in capitals are proper nouns: they may lose theirs."""
+        """One way to say it, written as people write. Slots named in capitals are proper nouns, which may lose their capitals."""
         while True:
             text = self._say(phrasings, slots)
             if self.held_phrasing or _plain(text) not in phrasings.kept:
@@ -143,7 +144,7 @@ class Chat:
         return "".join(out) + ending
 
     def _dress(self, literals: list[str], ending: str) -> str:
-        """Puts openings before and courtesies after a question or request; gives the new ending."""
+        """Puts openings before and courtesies after a question or request. Returns the new ending."""
         rng = self.rng
         imperative = ending == "." and literals[0].split(" ", 1)[0].lower() in _IMPERATIVES
         if ending != "?" and not imperative:
@@ -163,7 +164,7 @@ class Chat:
         return ending
 
     def expand(self, text: str) -> str:
-        """The text with one of each of its [alternatives]."""
+        """The text with one alternative chosen from each [a/b]."""
         return _ALTERNATIVES.sub(lambda match: self.rng.choice(match[1].split("/")), text)
 
     def quote(self, word: str) -> str:

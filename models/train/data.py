@@ -1,10 +1,10 @@
-"""Training conversations for the small chat model: generated, tokenised, and split from the held-out set.
+"""Training conversations for the small chat model: generated, tokenised, and kept apart from the held-out set.
 
     python data.py sample [N]     prints N conversations
     python data.py tokenizer DIR  trains the tokenizer and writes tokenizer.json and tokenizer_config.json there
     python data.py heldout FILE   writes the held-out cases, which training never sees (chat.py: held_out)
 
-Everything follows from a seed: the same Python and tokenizers versions (requirements.txt) make the same bytes.
+Everything follows from a seed: the same versions of Python and tokenizers (requirements.txt) make the same bytes.
 """
 
 import json
@@ -44,7 +44,7 @@ _ON_WORDS = (words.spell, words.reverse, words.repeat, words.word_on)
 
 
 def turn(chat: Chat, task) -> tuple[str, str, tuple[str, str]]:
-    """One exchange. Only the exchange right before can be gone on from."""
+    """One exchange. It can continue only from the exchange right before it."""
     if task is not sums.sums_on:
         chat.total = None
     if task not in _ON_WORDS:
@@ -55,14 +55,14 @@ def turn(chat: Chat, task) -> tuple[str, str, tuple[str, str]]:
 
 
 def conversation(chat: Chat, characters: int) -> list[tuple[str, str]]:
-    """(role, text) pairs of about so many characters; text may hold letter-by-letter marks (chat.letters)."""
+    """(role, text) pairs of about `characters` characters; text may hold letter-by-letter marks (chat.letters)."""
     rng, out, length = chat.rng, [], 0
     if rng.random() < 0.42:
         out.append((SYSTEM, talk.system_prompt(chat)))
     weights = _FIRST
     while length < characters:
         task = rng.choices(_FUNCTIONS, cum_weights=weights)[0]
-        if rng.random() < 0.6:  # ask mostly for what it was told
+        if rng.random() < 0.6:  # mostly ask for what the model was told
             if task is talk.ask_name and chat.name is None:
                 task = talk.tell_name
             elif task is talk.ask_colour and "colour" not in chat.favourites:
@@ -78,7 +78,7 @@ def conversation(chat: Chat, characters: int) -> list[tuple[str, str]]:
 
 # --- tokenizer ---
 
-# Letters with the space before them; each digit alone; punctuation; the rest of the white space.
+# Letters with the space before them; single digits; punctuation; other white space.
 _PIECES = r"""'(?:s|t|re|ve|m|ll|d)\b| ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
@@ -131,7 +131,7 @@ def train_tokenizer(directory: Path, seed: int = 0) -> Tokenizer:
 
 
 class Encoder:
-    """Conversations to token ids, as the chat template would, but for words written letter by letter."""
+    """Conversations to token ids, as the chat template would, except for words written letter by letter."""
 
     def __init__(self, tokenizer: Tokenizer):
         self.tokenizer = tokenizer
@@ -153,7 +153,7 @@ class Encoder:
         return ids
 
     def row(self, talked: list[tuple[str, str]], length: int) -> list[int]:
-        """`length` tokens, cut or padded; what the assistant writes, its end included, carries TRAINED."""
+        """`length` tokens, cut or padded. What the assistant writes, including its end, is marked with TRAINED."""
         out: list[int] = []
         end = self.special[END]
         for role, text in talked:
@@ -170,7 +170,7 @@ class Encoder:
 
 
 def shard(encoder: Encoder, seed: int, number: int, shape: list[tuple[int, int]]) -> list[np.ndarray]:
-    """Training rows: for each (rows, length) of `shape` an int16 array [rows, length], one conversation a row."""
+    """Training rows: for each (rows, length) of `shape` an int16 array [rows, length], one conversation per row."""
     rng = random.Random(f"train:{seed}:{number}")
     return [
         np.array([encoder.row(conversation(Chat(rng), int(length * 3.3)), length) for _ in range(rows)], dtype=np.int16)
@@ -185,7 +185,7 @@ def heldout_cases(seed: int = 0) -> list[dict]:
     rng, cases, seen = random.Random(f"heldout:{seed}"), [], set()
 
     def case(name: str, steps, system: bool = False, held_phrasing: bool | None = None):
-        """One conversation of held-out payloads, in held-out phrasings or every second one so; none comes twice."""
+        """One conversation of held-out payloads, all or every second one in held-out phrasings; none comes twice."""
         for _ in range(200):
             chat = Chat(
                 rng, held_payload=True, held_phrasing=len(cases) % 2 == 1 if held_phrasing is None else held_phrasing
@@ -263,7 +263,7 @@ def heldout_cases(seed: int = 0) -> list[dict]:
 
 
 def write_heldout(path: Path) -> None:
-    """{"haiku": the lines that make one, "cases": conversations, whose turns say what a right answer is (grade.py)}"""
+    """{"haiku": lines that make one, "cases": conversations whose turns say which answer is right (grade.py)}"""
     lines = ",\n".join(json.dumps(case, ensure_ascii=False) for case in heldout_cases())
     poems = ",\n".join(json.dumps(poem) for poem in POEMS)
     path.write_text(f'{{"haiku": [\n{poems}\n],\n"cases": [\n{lines}\n]}}\n')

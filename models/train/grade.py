@@ -1,4 +1,4 @@
-"""Scores a model on the held-out cases: greedy decoding, the conversation going on from the model's own answers."""
+"""Scores a model on the held-out cases, with greedy decoding. Conversations continue from the model's own answers."""
 
 import re
 from collections import defaultdict
@@ -12,13 +12,13 @@ from model import Llama
 
 MOST_NEW_TOKENS = 96
 
-# What a turn may expect of its answer: to end in a text, to have it somewhere, or to be it; punctuation around aside.
+# What a turn may expect of its answer: to end with a text, to contain it, or to be it, ignoring punctuation around it.
 PATTERNS = {"ends": r"(?<![\w-]){}\W*$", "has": r"(?<!\w){}(?!\w)", "whole": r"^\W*{}\W*$"}
 
 
 @torch.inference_mode()
 def complete(model: Llama, prompts: list[list[int]], end: int, batch: int = 1024) -> list[list[int]]:
-    """Greedy answers, without the end token. Runs the whole sequence for each new token: the model is small."""
+    """Greedy answers, without the end token. Runs the whole sequence again for each new token: the model is small."""
     out: list[list[int]] = [[] for _ in prompts]
     device = model.embed_tokens.weight.device
     by_length = sorted(range(len(prompts)), key=lambda k: len(prompts[k]))
@@ -46,7 +46,7 @@ def complete(model: Llama, prompts: list[list[int]], end: int, batch: int = 1024
 
 
 def right(turn: dict, answer: str) -> bool:
-    """Whether `answer` is what the turn's one expectation asks for, whatever its case."""
+    """Whether `answer` is what the turn expects, ignoring case."""
     if "haiku" in turn:
         return is_haiku(answer)
     if "refuses" in turn:
@@ -58,7 +58,7 @@ def right(turn: dict, answer: str) -> bool:
 def grade(
     model: Llama, tokenizer: Tokenizer, cases: list[dict], context: int = 1024
 ) -> tuple[dict[str, tuple[int, int]], list[str]]:
-    """({task: (conversations right in every turn, all)}, what went wrong)."""
+    """Returns {task: (conversations right in every turn, all conversations)}, and a line for each wrong answer."""
     special = {token: tokenizer.token_to_id(token) for token in (SYSTEM, USER, ASSISTANT, END)}
     end = special[END]
 

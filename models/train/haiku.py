@@ -1,4 +1,4 @@
-"""Haiku: lines of five, seven and five syllables. Any first, middle and last line of one subject go together."""
+"""Haiku: lines of five, seven and five syllables. Any first, middle and last lines of one subject go together."""
 
 # subject (and its other names): first lines / middle lines / last lines
 _TEXT = """
@@ -119,11 +119,11 @@ def _parse() -> tuple[dict[str, int], list[tuple[list[str], list[str], list[str]
     return subjects, poems
 
 
-# Subject → its poem's place in POEMS; POEMS: (first lines, middle lines, last lines).
+# SUBJECTS: subject → index in POEMS. POEMS: (first lines, middle lines, last lines) of each subject.
 SUBJECTS, POEMS = _parse()
 
 
 def is_haiku(text: str) -> bool:
-    """Whether `text` is three lines of one subject's lists, each in its place."""
+    """Whether `text` is a first, a middle and a last line of one subject."""
     lines = text.strip().split("\n")
     return len(lines) == 3 and any(all(lines[k] in poem[k] for k in range(3)) for poem in POEMS)

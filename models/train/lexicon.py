@@ -1,4 +1,4 @@
-"""Word lists of the training conversations, written for them; words.txt says where it is from."""
+"""Word lists for the training conversations, written for them, except words.txt, which names its source."""
 
 from pathlib import Path
 
@@ -41,7 +41,7 @@ sapphire jade burgundy mustard charcoal cream plum rose aqua lime rust sand
 """.split()
 SHADES = ["dark", "light", "pale", "bright", "deep"]
 
-# What else a user may call a favourite, with values to draw from.
+# Other kinds of favourites that a user may have, with values to draw from.
 FAVOURITES = {
     "food": "pizza pasta soup rice curry sushi bread cheese noodles salad pancakes tacos lentils dumplings".split(),
     "animal": "cat dog horse owl fox tiger whale penguin otter rabbit elephant bear frog dolphin".split(),
@@ -109,7 +109,7 @@ volcanoes earthquakes the_solar_system DNA atoms love happiness life death money
 """.split()
 PLACES, PEOPLE, SUBJECTS = ([w.replace("_", " ") for w in words] for words in (PLACES, PEOPLE, SUBJECTS))
 
-# Messages in other languages, and noise: what a small English model should own up to not understanding.
+# Messages in other languages, and noise: a small English model should admit that it does not understand them.
 FOREIGN = (
     """
 Bonjour|Salut, ça va ?|Comment tu t'appelles ?|Parlez-vous français ?|Quelle heure est-il ?|Je m'appelle Pierre

@@ -1,4 +1,4 @@
-"""A Llama small enough to embed, in plain PyTorch: the maths and the files of Hugging Face's LlamaForCausalLM."""
+"""A Llama small enough to embed, in plain PyTorch, with the maths and the files of Hugging Face's LlamaForCausalLM."""
 
 import dataclasses
 
@@ -21,7 +21,7 @@ class Config:
     rms_norm_eps: float = 1e-5
 
     def to_hf(self, pad: int, end: int) -> dict:
-        """config.json. The first token of a sequence is a role's, so there is no BOS."""
+        """The fields of config.json. Every sequence begins with a role's token, so there is no BOS."""
         return {
             "architectures": ["LlamaForCausalLM"],
             "model_type": "llama",

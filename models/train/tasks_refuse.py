@@ -1,4 +1,4 @@
-"""What it can't do: a wide net of questions and requests, each answered by a refusal that says what it can do."""
+"""What the model can't do: many kinds of questions and requests, each answered by a refusal that says what it can do."""
 
 from chat import Chat, Phrasings
 from lexicon import CODE_LANGUAGES, CODE_TASKS, FOREIGN, LANGUAGES, NAMES, NOISE, PEOPLE, PLACES, SUBJECTS

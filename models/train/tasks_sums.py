@@ -95,7 +95,7 @@ def in_words(n: int) -> str:
 
 
 def sum_key(a: int, b: int, plus: bool) -> str:
-    """What the split hashes: a pair is held out in both orders of addition, also as part of a longer exchange."""
+    """The key of the split: a pair is held out in both orders of addition, also as part of a longer exchange."""
     return f"{min(a, b)}+{max(a, b)}" if plus else f"{a}-{b}"
 
 
@@ -132,7 +132,7 @@ def _result(chat: Chat, a: int, b: int, plus: bool):
 
 
 def sums_on(chat: Chat):
-    """Goes on from the sum before."""
+    """Continues from the sum before."""
     if chat.total is None or abs(chat.total) > 99:
         return sums(chat)
     plus, total = chat.rng.random() < 0.5, chat.total

@@ -1,4 +1,4 @@
-"""Greetings, what it is and remembers of the user, system prompts. A task: Chat → (message, reply, expectation)."""
+"""Greetings, what the model is and remembers of the user, system prompts. A task: Chat → (message, reply, expectation)."""
 
 from chat import Chat, Phrasings
 from lexicon import BOT_NAMES, COLOURS, FAVOURITES, NAMES, SHADES, WORDS
@@ -241,7 +241,7 @@ def small_talk(chat: Chat):
     return chat.say(BYE), f"Goodbye{you}!", ("has", "Goodbye")
 
 
-# --- what the user tells it ---
+# --- what the user tells the model ---
 
 MY_NAME = Phrasings(
     "my name",
@@ -393,7 +393,7 @@ def any_name(chat: Chat) -> str:
         )
         return name, name.lower()
 
-    return chat.pick("word", draw)  # the split of the words: names are spelled as well
+    return chat.pick("word", draw)  # the same split as words, because names are spelled too
 
 
 def any_colour(chat: Chat) -> str:
@@ -534,7 +534,7 @@ You are a helpful assistant. | You are a friendly assistant. | Be concise. | Ans
 
 
 def system_prompt(chat: Chat) -> str:
-    """Sets the model's name, mostly."""
+    """A system prompt, which usually sets the model's name."""
     rng = chat.rng
     if rng.random() < 0.2:
         way = UNNAMED.draw(rng, chat.held_phrasing)

@@ -90,13 +90,13 @@ _CODAS = [
     "",
     *"b d f g k l m n p r s t x z ck ct ft ll lt mp nd ng nk nt rd rk rm rn rt sh sk ss st th".split(),
 ]
-# Words for the places where any will do, in training as in tests; the held-out words appear nowhere in training.
+# Words for places where any will do, in training and in tests. The held-out words appear nowhere in training.
 FILLERS = [word for word in WORDS if not held_out("word", word)]
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 
 
 def invent(rng, most: int = 12) -> str:
-    """A word that nobody has seen, 2 to `most` letters."""
+    """An invented word of 2 to `most` letters."""
     word = ""
     for _ in range(rng.choice((1, 1, 2, 2, 2, 2, 3, 3, 4))):
         word += rng.choice(_ONSETS) * (rng.random() < 0.9) + rng.choice(_VOWELS) + rng.choice(_CODAS)
@@ -107,7 +107,7 @@ def invent(rng, most: int = 12) -> str:
 @cache
 def _known() -> list[str]:
     texts = [line for poem in POEMS for lines in poem for line in lines] + list(SUBJECTS)
-    for value in vars(lexicon).values():  # every list there but the English words themselves
+    for value in vars(lexicon).values():  # every list there except the English words themselves
         if value is not WORDS and isinstance(value, (list, dict)):
             texts += [str(entry) for entry in value]
     texts += [str(v) for values in lexicon.FAVOURITES.values() for v in values] + list(lexicon.CAPITALS.values())
@@ -252,7 +252,7 @@ reverse my name. | what is my name backwards? | spell my name backwards. | say m
 
 
 def word_on(chat: Chat):
-    """Goes on from the word before, or from the user's name."""
+    """Continues from the word before, or from the user's name."""
     rng = chat.rng
     if chat.word is None and chat.name is None and rng.random() < 0.8:
         return reverse(chat)
@@ -338,7 +338,7 @@ def haiku(chat: Chat):
         subject = rng.choice(list(SUBJECTS))
         shown = ("the " if rng.random() < 0.2 else "") + subject
         message, poem = chat.say(HAIKU_ABOUT, s=shown), POEMS[SUBJECTS[subject]]
-    else:  # not one it knows: it gives one of its own
+    else:  # a subject it does not know: it chooses one of its own
         message, poem = chat.say(HAIKU_ABOUT, s=any_word(chat)), rng.choice(POEMS)
     for _ in range(20):
         text = "\n".join(rng.choice(lines) for lines in poem)

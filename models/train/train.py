@@ -1,8 +1,8 @@
 """Trains the small chat model: python train.py --out DIR [--steps N] [--seconds S]
 
-Data is generated while it trains, by processes beside it (data.py), one fresh shard a step. Minutes on one GPU; a
-machine without one trains too, slowly. Writes the model in Hugging Face's format, scores it as it ships (rounded to
-bf16) on the held-out cases and prints the scores.
+Other processes generate the data meanwhile (data.py), one fresh shard per step. Training takes minutes on a GPU, and much
+longer without one. The script writes the model in Hugging Face's format, scores it as it ships (rounded to bf16) on the
+held-out cases, and prints the scores.
 """
 
 import argparse
@@ -54,7 +54,7 @@ def save(model: Llama, directory: Path, tokenizer_directory: Path, end: int, pad
 
 
 def score(model: Llama, tokenizer: Tokenizer, device: str, most: int) -> str:
-    """The report on the held-out cases, of the weights as they ship."""
+    """The report on the held-out cases, for the weights as they ship."""
     shipped = Llama(model.c)
     shipped.load_state_dict(model.state_dict())
     shipped = shipped.to(torch.bfloat16 if device == "cuda" else torch.float32).to(device).eval()
@@ -103,7 +103,7 @@ def train(args: argparse.Namespace) -> None:
         before = time.monotonic()
         rows = next(shards)
         waited += time.monotonic() - before
-        # Cosine to zero over the steps, or over the seconds if those run out first.
+        # A cosine down to zero over the steps, or over the seconds if those run out first.
         progress = max(step / args.steps, (time.monotonic() - started) / args.seconds)
         if progress >= 1:
             break
@@ -151,7 +151,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for the model and scores.txt")
     parser.add_argument("--tokenizer", type=Path, default=HERE.parent / "fastgen-tiny", help="folder of tokenizer.json")
     parser.add_argument("--steps", type=int, default=3000)
-    parser.add_argument("--seconds", type=float, default=math.inf, help="end by then, the schedule shortened to fit")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="end after this time, with a schedule shortened to fit")
     parser.add_argument(
         "--rows", type=int, default=384, help="conversations of 256 tokens in a step; a sixteenth as many of 1024"
     )
@@ -162,7 +162,7 @@ def main() -> None:
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--show", type=int, default=200, help="steps between lines of progress")
-    parser.add_argument("--most-cases", type=int, default=10**6, help="score at most about so many held-out cases")
+    parser.add_argument("--most-cases", type=int, default=10**6, help="score at most about this many held-out cases")
     train(parser.parse_args())
 
 

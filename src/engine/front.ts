@@ -1,4 +1,5 @@
 /** The engine as the main thread sees it: requests go to the worker in, events of sequences come out. Never blocks. */
+import { extname } from "node:path";
 import { Worker } from "node:worker_threads";
 import type { EngineCapacity, EngineConfig } from "../engine-config.ts";
 import { asFastgenError, FastgenError } from "../errors.ts";
@@ -44,10 +45,13 @@ interface Alive {
 
 const MAX_ID = 2 ** 31 - 1;
 
-/** `bun build --compile` keeps a second entry point under its path from --root; in a checkout it lies beside this file. */
+/**
+ * `bun build --compile` keeps a second entry point under its path from --root. Elsewhere the worker lies beside this file:
+ * TypeScript in a checkout, JavaScript in a package.
+ */
 const WORKER_URL = import.meta.url.startsWith("file:///$bunfs/")
   ? new URL("file:///$bunfs/root/src/engine/worker.ts")
-  : new URL("./worker.ts", import.meta.url);
+  : new URL(`./worker${extname(import.meta.url)}`, import.meta.url);
 
 export class EngineFront {
   readonly capacity: EngineCapacity;

@@ -61,11 +61,18 @@ describe("families", () => {
     expect(parse({ architectures: undefined, model_type: "qwen3" }).architecture).toBe("Qwen3ForCausalLM");
   });
 
+  test("missing keys have transformers' defaults", () => {
+    expect(parse({ rms_norm_eps: undefined }).shape.rmsNormEps).toBe(1e-6);
+    expect(parse({ tie_word_embeddings: undefined }).shape.tiedEmbeddings).toBe(false);
+    expect(parse({ hidden_act: undefined }).shape.rmsNormEps).toBe(1e-5);
+    expect(parse({ rope_theta: undefined })).toEqual(parse({ rope_theta: 10_000 }));
+  });
+
   test("dtype in either spelling, or none", () => {
     expect(parse({ torch_dtype: undefined, dtype: "float16" }).dtype).toBe("float16");
     expect(parse({ torch_dtype: "torch.float32" }).dtype).toBe("float32");
     expect(parse({ torch_dtype: undefined }).dtype).toBeNull();
-    expect(() => parse({ torch_dtype: "int8" })).toThrow(/dtype is "int8"; supported are float32/);
+    expect(() => parse({ torch_dtype: "int8" })).toThrow(/dtype is "int8"; Fastgen supports float32/);
   });
 });
 
@@ -116,7 +123,7 @@ describe("refused by name", () => {
   const cases: [object, RegExp][] = [
     [
       { architectures: ["GPT2LMHeadModel"] },
-      /GPT2LMHeadModel is not supported; supported are LlamaForCausalLM, Mistral/,
+      /GPT2LMHeadModel is not supported; Fastgen supports LlamaForCausalLM, Mistral/,
     ],
     [{ architectures: [] }, /no architecture is named/],
     [{ architectures: ["__proto__"] }, /__proto__ is not supported/],
@@ -134,14 +141,14 @@ describe("refused by name", () => {
     [{ vocab_size: 3.5 }, /vocab_size is 3.5/],
     [{ num_key_value_heads: 5 }, /num_key_value_heads is 5, which does not divide num_attention_heads \(32\)/],
     [{ num_key_value_heads: 64 }, /num_key_value_heads is 64/],
-    [{ head_dim: 80 }, /head_dim is 80; supported are 32, 64, 128/],
+    [{ head_dim: 80 }, /head_dim is 80; Fastgen supports 32, 64, 128/],
     [{ hidden_size: 4100 }, /head_dim is 128.125 \(hidden_size \/ num_attention_heads\)/],
     [{ rms_norm_eps: 0 }, /rms_norm_eps is 0/],
     [{ rope_theta: -3 }, /rope_theta is -3/],
     [{ rope_theta: 0.5 }, /rope_theta is 0.5; it must be larger than 1/],
     [{ rope_scaling: { type: "longrope" } }, /rope_type "longrope"/],
     [{ rope_scaling: { rope_type: "linear", factor: -2 } }, /rope_scaling.factor is -2/],
-    [{ rope_parameters: { full_attention: {}, sliding_attention: {} } }, /different RoPE by layer/],
+    [{ rope_parameters: { full_attention: {}, sliding_attention: {} } }, /a RoPE that differs between layers/],
     [{ partial_rotary_factor: 0.5 }, /partial_rotary_factor is 0.5/],
     [{ max_position_embeddings: null }, /max_position_embeddings is null/],
   ];
@@ -154,7 +161,7 @@ describe("refused by name", () => {
 
   test("what is not JSON", () => {
     const text = JSON.stringify(LLAMA).replace('"rms_norm_eps":0.00001', '"rms_norm_eps": NaN');
-    expect(() => parseConfig(text)).toThrow("config.json: rms_norm_eps is NaN; a finite number is needed");
+    expect(() => parseConfig(text)).toThrow("config.json: rms_norm_eps is NaN; it must be a finite number");
     expect(() => parseConfig("")).toThrow(/not valid JSON/);
     expect(() => parseConfig("[]")).toThrow(/is not an object/);
     expect(() => parseConfig(JSON.stringify(LLAMA).replace("4096", "1e999"))).toThrow(/hidden_size/);

@@ -1,6 +1,6 @@
 /**
- * config.json → the shape of the model. What this library cannot compute is refused here, by the name of the key, before
- * anything is downloaded or allocated. Missing keys take transformers' defaults where real checkpoints rely on them.
+ * From config.json to the shape of the model. What Fastgen cannot compute is refused here, by the name of its key, before the
+ * weights are downloaded or memory is allocated. Missing keys get transformers' defaults where real checkpoints rely on them.
  */
 import { z } from "zod";
 import { FastgenError } from "../errors.ts";
@@ -11,9 +11,9 @@ interface Family {
   modelType: string;
   qkvBias: boolean;
   qkNorm: boolean;
-  /** Where the sliding window is set: nowhere, in sliding_window, or there with use_sliding_window. */
+  /** How a sliding window is switched on: never, by sliding_window, or by sliding_window and use_sliding_window. */
   window: "none" | "plain" | "switched";
-  /** head_dim where the file has none; null = hidden_size / num_attention_heads. */
+  /** head_dim when the file does not say; null = hidden_size / num_attention_heads. */
   headDim: number | null;
 }
 
@@ -27,7 +27,7 @@ const FAMILIES: Record<string, Family> = {
 
 export const SUPPORTED_ARCHITECTURES = Object.keys(FAMILIES);
 
-/** Head sizes that libfastgen has kernels for. */
+/** The head sizes that libfastgen has kernels for. */
 const HEAD_DIMS = [32, 64, 128];
 
 const size = z.int().min(1);
@@ -68,7 +68,7 @@ export interface ParsedConfig {
   architecture: string;
   shape: ModelShape;
   maxContext: number;
-  /** As the file says; null where it does not. */
+  /** What the file says; null when it says nothing. */
   dtype: Dtype | null;
 }
 
@@ -79,7 +79,7 @@ function refused(key: string, problem: string): FastgenError {
 /** @throws FastgenError "model" naming the key. */
 export function parseConfig(text: string): ParsedConfig {
   const json = parseJson(text);
-  // Before anything else: the keys of an unknown architecture need not mean what they mean here.
+  // First of all: the keys of an unknown architecture may mean something else.
   const { architecture, family } = chooseFamily(json);
   const parsed = configSchema.safeParse(json);
   if (!parsed.success) {
@@ -102,7 +102,7 @@ export function parseConfig(text: string): ParsedConfig {
   const headDim = config.head_dim ?? family.headDim ?? config.hidden_size / heads;
   if (!HEAD_DIMS.includes(headDim)) {
     const derived = config.head_dim == null && family.headDim === null ? " (hidden_size / num_attention_heads)" : "";
-    throw refused("head_dim", `is ${headDim}${derived}; supported are ${HEAD_DIMS.join(", ")}`);
+    throw refused("head_dim", `is ${headDim}${derived}; Fastgen supports ${HEAD_DIMS.join(", ")}`);
   }
   const { invFreq, scale, maxContext } = readRope(config, headDim);
   return {
@@ -135,7 +135,7 @@ function parseJson(text: string): object {
   } catch (error) {
     // Python writes NaN and Infinity, which are not JSON.
     const bad = /"([^"]+)"\s*:\s*(NaN|-?Infinity)/.exec(text);
-    if (bad) throw refused(bad[1]!, `is ${bad[2]}; a finite number is needed`);
+    if (bad) throw refused(bad[1]!, `is ${bad[2]}; it must be a finite number`);
     throw refused("(the file)", `is not valid JSON: ${(error as Error).message}`);
   }
   if (typeof json !== "object" || json === null || Array.isArray(json)) throw refused("(the file)", "is not an object");
@@ -151,7 +151,7 @@ function chooseFamily(json: object): { architecture: string; family: Family } {
   if (family) return { architecture: architecture as string, family };
   const what =
     typeof architecture === "string" ? `the architecture ${architecture} is not supported` : "no architecture is named";
-  throw new FastgenError("model", `config.json: ${what}; supported are ${SUPPORTED_ARCHITECTURES.join(", ")}`);
+  throw new FastgenError("model", `config.json: ${what}; Fastgen supports ${SUPPORTED_ARCHITECTURES.join(", ")}`);
 }
 
 function refuseUnsupported(architecture: string, config: Config): void {
@@ -166,7 +166,7 @@ function refuseUnsupported(architecture: string, config: Config): void {
     throw refused("hidden_act", `is "${config.hidden_act}"; only silu is supported`);
   }
   if (config.mlp_bias) throw refused("mlp_bias", "is true; a bias in the MLP is not supported");
-  // Qwen2 has its q, k and v biases whatever this key says; elsewhere it puts one on o_proj too.
+  // Qwen2 has biases on q, k and v whatever this key says. In the other families it also puts one on o_proj.
   if (config.attention_bias && architecture !== "Qwen2ForCausalLM") {
     throw refused("attention_bias", `is true; ${architecture} with a bias on o_proj is not supported`);
   }
@@ -175,7 +175,8 @@ function refuseUnsupported(architecture: string, config: Config): void {
 function readRope(config: Config, headDim: number) {
   const rope = { ...(config.rope_scaling ?? config.rope_parameters ?? {}) };
   for (const kind of ["full_attention", "sliding_attention"]) {
-    if (kind in rope) throw refused(`rope_parameters.${kind}`, "is set; different RoPE by layer is not supported");
+    if (kind in rope)
+      throw refused(`rope_parameters.${kind}`, "is set; a RoPE that differs between layers is not supported");
   }
   rope.partial_rotary_factor ??= config.partial_rotary_factor;
   rope.original_max_position_embeddings =
@@ -189,7 +190,7 @@ function layerWindows(config: Config, family: Family, maxContext: number): Int32
   const layers = config.num_hidden_layers;
   const windows = new Int32Array(layers);
   if (family.window === "none") return windows;
-  // transformers' default, which Mistral checkpoints without the key rely on
+  // The default of transformers, which Mistral checkpoints without the key rely on.
   const set = config.sliding_window === undefined ? 4096 : config.sliding_window;
   const off = family.window === "switched" && !config.use_sliding_window;
   const types = config.layer_types;
@@ -199,13 +200,13 @@ function layerWindows(config: Config, family: Family, maxContext: number): Int32
   for (let layer = 0; layer < layers; layer++) {
     const type = types?.[layer];
     if (type !== undefined && type !== "full_attention" && type !== "sliding_attention") {
-      throw refused(`layer_types[${layer}]`, `is "${type}"; supported are full_attention and sliding_attention`);
+      throw refused(`layer_types[${layer}]`, `is "${type}"; Fastgen supports full_attention and sliding_attention`);
     }
     const firstSliding = family.window === "switched" ? (config.max_window_layers ?? 28) : 0;
     const sliding = type === undefined ? layer >= firstSliding : type === "sliding_attention";
     if (off || !sliding || (set === null && type === undefined)) continue;
     if (set === null || set === 0) throw refused("sliding_window", `is ${set}, and layer ${layer} needs it`);
-    // A window as long as the context is none, and costs less.
+    // A window as long as the context changes nothing, and full attention costs less.
     windows[layer] = set >= maxContext ? 0 : set;
   }
   return windows;
@@ -215,5 +216,5 @@ function readDtype(name: string | null | undefined): Dtype | null {
   const dtype = name?.replace(/^torch\./, "");
   if (dtype == null || dtype === "auto") return null;
   if (dtype === "float32" || dtype === "float16" || dtype === "bfloat16") return dtype;
-  throw refused("dtype", `is "${name}"; supported are float32, float16 and bfloat16`);
+  throw refused("dtype", `is "${name}"; Fastgen supports float32, float16 and bfloat16`);
 }

@@ -1,112 +1,113 @@
 /**
- * One file of the hub into the cache's blobs/ folder. What has arrived stays in <name>.incomplete when the download is
- * interrupted, and the next attempt goes on from there. The content is checked against its hash before it gets its name.
+ * One file of the hub into the cache's blobs/ folder. Bytes arrive in <blob>.incomplete; after an interruption the next
+ * attempt goes on from there. The content is read back and checked against its hash before it gets its name.
  *
- * While it is being written, the file is called <name>.<pid>-<n>.incomplete: no two downloads, of this process or another,
- * write to the same file.
+ * Only the process that holds the file's lock writes to it. Names and locks are those of Python's huggingface_hub, so both can
+ * share a cache at the same time, between containers too.
  */
-import { type FileHandle, open, readdir, rename, stat } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
+import { createReadStream } from "node:fs";
+import { type FileHandle, mkdir, open, rename, rm, stat } from "node:fs/promises";
+import { dirname } from "node:path";
 import { setTimeout as setTimeoutPromise } from "node:timers/promises";
 import { FastgenError } from "../errors.ts";
+import { withFileLock } from "./file-lock.ts";
 import { type HubClient, TransientError } from "./hub-client.ts";
 
 export interface HubFile {
-  /** In the repository. */
+  /** Its path in the repository. */
   path: string;
   bytes: number;
-  /** Name of the blob: sha256 of an LFS file, git's sha1 of any other. */
+  /** The name of the blob: the sha256 of an LFS file, git's sha1 of any other file. */
   etag: string;
   hash: "sha256" | "git";
 }
 
 export interface DownloadOptions {
-  /** Bytes that have come, beside those reported before; negative when a file has to start again. */
+  /** Called with the bytes that have arrived since the last call. Negative when a file starts again. */
   onBytes: (bytes: number) => void;
   signal: AbortSignal;
-  /** Pause before the second attempt; it doubles with each. */
+  /** Milliseconds before the second attempt. They double each time. */
   retryDelayMs: number;
 }
 
-/** Attempts without a single new byte before a download is given up. */
+/** Attempts without a new byte after which a download is given up. */
 const MAX_ATTEMPTS = 5;
 
-/** A connection that sends nothing for so long is dead. */
+/** A connection that sends nothing for this long is dead. */
 const STALL_MS = 60_000;
 
-let downloads = 0;
-
-/** @throws FastgenError, or the file system's own error. */
+/**
+ * Downloads `file` from `url` to `blob`, unless it is there already. `lock` is the path of its lock file.
+ * @throws FastgenError, or the file system's own error.
+ */
 export async function downloadBlob(
   client: HubClient,
   url: string,
   file: HubFile,
   blob: string,
+  lock: string,
   options: DownloadOptions,
-) {
-  const partial = `${blob}.${process.pid}-${++downloads}.incomplete`;
-  await claim(blob, partial);
-  try {
-    const handle = await open(partial, "a+");
+): Promise<void> {
+  let reported = 0;
+  const report = (total: number) => {
+    options.onBytes(total - reported);
+    reported = total;
+  };
+  await mkdir(dirname(lock), { recursive: true });
+  const onWait = async () => report(await bytesHere(blob));
+  await withFileLock(lock, { signal: options.signal, onWait }, async (locked) => {
+    report(0);
+    if ((await stat(blob).catch(() => null)) !== null) return report(file.bytes);
+    // Without a lock nobody may go on with another's file.
+    const partial = locked ? `${blob}.incomplete` : `${blob}.${crypto.randomUUID()}.incomplete`;
     try {
-      await new Download(client, url, file, handle, options).run();
-    } finally {
-      await handle.close();
-    }
-  } catch (error) {
-    await rename(partial, `${blob}.incomplete`).catch(() => {});
-    throw error;
-  }
-  await rename(partial, blob);
-}
-
-/** Takes over what an earlier attempt has left; atomic, so that only one process gets it. */
-async function claim(blob: string, partial: string): Promise<void> {
-  const name = basename(blob);
-  for (const left of await readdir(dirname(blob))) {
-    if (!left.startsWith(`${name}.`) || !left.endsWith(".incomplete")) continue;
-    const owner = left.slice(name.length + 1, -".incomplete".length);
-    const pid = /^(\d+)-\d+$/.exec(owner)?.[1];
-    if (owner !== "" && (pid === undefined || isAlive(Number(pid)))) continue;
-    try {
-      await rename(join(dirname(blob), left), partial);
-      return;
+      await new Download(client, url, file, partial, options).run();
+      await rename(partial, blob);
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+      if (!locked) await rm(partial, { force: true });
+      throw error;
     }
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === "EPERM";
-  }
+  });
 }
 
 class Download {
   #done = 0;
-  #hasher: Bun.CryptoHasher;
 
   constructor(
     readonly client: HubClient,
     readonly url: string,
     readonly file: HubFile,
-    readonly handle: FileHandle,
+    readonly partial: string,
     readonly options: DownloadOptions,
-  ) {
-    this.#hasher = this.#newHasher();
+  ) {}
+
+  /** Fetches what is missing of the partial file and checks the whole. */
+  async run(): Promise<void> {
+    const handle = await open(this.partial, "a+");
+    try {
+      await this.#fetch(handle);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    if ((await this.#hash()) !== this.file.etag) {
+      await rm(this.partial, { force: true });
+      throw new FastgenError(
+        "unavailable",
+        `${this.file.path} was damaged on its way: its hash is wrong. Run again to download it anew.`,
+      );
+    }
   }
 
-  async run(): Promise<void> {
+  async #fetch(handle: FileHandle): Promise<void> {
     const { file, options } = this;
-    await this.#resume();
+    const { size } = await handle.stat();
+    if (size > file.bytes) await handle.truncate(0);
+    else this.#count(size);
     for (let attempt = 1; this.#done < file.bytes; attempt++) {
       const before = this.#done;
       try {
-        await this.#fetchRest();
+        await this.#fetchRest(handle);
       } catch (error) {
         if (options.signal.aborted) throw new FastgenError("aborted", "the download was cancelled");
         if (!(error instanceof TransientError)) throw error;
@@ -121,46 +122,30 @@ class Download {
         await pause(options.retryDelayMs * 2 ** (attempt - 1), options.signal);
       }
     }
-    if (this.#hasher.digest("hex") !== file.etag) {
-      await this.#restart();
-      throw new FastgenError(
-        "unavailable",
-        `${file.path} was damaged on its way: its hash is wrong. Run again to download it anew.`,
-      );
-    }
   }
 
-  #newHasher(): Bun.CryptoHasher {
+  /** The hash of what is in the file, whoever wrote it. */
+  async #hash(): Promise<string> {
     const { hash, bytes } = this.file;
-    return hash === "sha256" ? new Bun.CryptoHasher("sha256") : new Bun.CryptoHasher("sha1").update(`blob ${bytes}\0`);
-  }
-
-  /** Counts and hashes what is in the file already. */
-  async #resume(): Promise<void> {
-    const { size } = await this.handle.stat();
-    if (size > this.file.bytes) return this.#restart();
-    const buffer = new Uint8Array(1 << 20);
-    while (this.#done < size) {
-      const { bytesRead } = await this.handle.read(buffer, 0, buffer.length, this.#done);
-      if (bytesRead === 0) break;
-      this.#count(buffer.subarray(0, bytesRead));
+    const hasher =
+      hash === "sha256" ? new Bun.CryptoHasher("sha256") : new Bun.CryptoHasher("sha1").update(`blob ${bytes}\0`);
+    for await (const chunk of createReadStream(this.partial, { highWaterMark: 1 << 22, signal: this.options.signal })) {
+      hasher.update(chunk);
     }
+    return hasher.digest("hex");
   }
 
-  async #restart(): Promise<void> {
-    await this.handle.truncate(0);
-    this.options.onBytes(-this.#done);
-    this.#done = 0;
-    this.#hasher = this.#newHasher();
+  async #restart(handle: FileHandle): Promise<void> {
+    await handle.truncate(0);
+    this.#count(-this.#done);
   }
 
-  #count(chunk: Uint8Array): void {
-    this.#hasher.update(chunk);
-    this.#done += chunk.length;
-    this.options.onBytes(chunk.length);
+  #count(bytes: number): void {
+    this.#done += bytes;
+    this.options.onBytes(bytes);
   }
 
-  async #fetchRest(): Promise<void> {
+  async #fetchRest(handle: FileHandle): Promise<void> {
     const stall = new AbortController();
     let timer = setTimeout(() => stall.abort(), STALL_MS);
     try {
@@ -170,7 +155,7 @@ class Download {
       });
       const continues =
         response.status === 206 && response.headers.get("content-range")?.startsWith(`bytes ${this.#done}-`);
-      if (this.#done > 0 && !continues) await this.#restart();
+      if (this.#done > 0 && !continues) await this.#restart(handle);
       if (response.status === 416 || (response.status === 206 && !continues)) {
         await response.body?.cancel();
         throw new TransientError("the server does not serve the rest of the file");
@@ -181,11 +166,11 @@ class Download {
         if (this.#done + chunk.length > this.file.bytes) {
           throw new FastgenError(
             "unavailable",
-            `${this.file.path} has more than the ${this.file.bytes} bytes that the hub lists`,
+            `${this.file.path} is longer than the ${this.file.bytes} bytes that the hub lists`,
           );
         }
-        await this.handle.appendFile(chunk);
-        this.#count(chunk);
+        await handle.appendFile(chunk);
+        this.#count(chunk.length);
       }
     } catch (error) {
       if (error instanceof FastgenError || isFileSystemError(error)) throw error;
@@ -201,12 +186,12 @@ function isFileSystemError(error: unknown): boolean {
   return typeof (error as NodeJS.ErrnoException).errno === "number" && "syscall" in (error as object);
 }
 
-/** Waits; not at all once `signal` is aborted. */
+/** Waits until the time is up or `signal` is aborted. */
 export async function pause(ms: number, signal: AbortSignal): Promise<void> {
   await setTimeoutPromise(ms, undefined, { signal }).catch(() => {});
 }
 
-/** Bytes of a blob that are here already, whole or in part. */
+/** How many bytes of a blob are here already. */
 export async function bytesHere(blob: string): Promise<number> {
   for (const path of [blob, `${blob}.incomplete`]) {
     const info = await stat(path).catch(() => null);

@@ -1,5 +1,4 @@
 /** The model that Fastgen carries with it. */
-
 import { readdir } from "node:fs/promises";
 import * as path from "node:path";
 import { assets } from "../assets.ts";
@@ -7,7 +6,7 @@ import { FastgenError } from "../errors.ts";
 import { type OpenOptions, openModelFromMemory } from "./load.ts";
 import type { Model } from "./shape.ts";
 
-/** The model for a load without a name. Throws FastgenError "model" where this build carries none. */
+/** The model for a load without a name. @throws FastgenError "model" when this build carries none. */
 export async function openDefaultModel(options: OpenOptions): Promise<Model> {
   const files = await embeddedFiles();
   if (files === null) {

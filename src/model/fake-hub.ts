@@ -15,6 +15,8 @@ export class FakeHub {
   /** Answers in place of the API's; one entry a request. */
   refusals: { status: number; code?: string }[] = [];
   ranges = true;
+  /** So many requests for the rest of a file are answered with a rest that begins a byte later. */
+  wrongRanges = 0;
   requests: string[] = [];
   tokens: (string | undefined)[] = [];
   cdnTokens: (string | undefined)[] = [];
@@ -100,9 +102,13 @@ export class FakeHub {
 
   #send(request: IncomingMessage, response: ServerResponse, file: string, mayCut: boolean): unknown {
     let content = this.files.get(file)!;
-    const start = this.ranges ? Number(/^bytes=(\d+)-$/.exec(request.headers.range ?? "")?.[1] ?? 0) : 0;
+    let start = this.ranges ? Number(/^bytes=(\d+)-$/.exec(request.headers.range ?? "")?.[1] ?? 0) : 0;
     if (mayCut) this.requests.push(`CDN ${file} from ${start}`);
     if (start > 0) {
+      if (this.wrongRanges > 0) {
+        this.wrongRanges--;
+        start++;
+      }
       response.statusCode = 206;
       response.setHeader("content-range", `bytes ${start}-${content.length - 1}/${content.length}`);
     }

@@ -1,16 +1,16 @@
-/** HTTP to the Hugging Face hub: endpoint, token, redirects, and what its refusals mean. */
+/** The Hugging Face hub over HTTP: endpoint, token, redirects, and what its refusals mean. */
 import { readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { FastgenError } from "../errors.ts";
 
-/** A failure that may pass: no connection, a broken one, a server that is busy. */
+/** A failure that may go away: no connection, a broken connection, a busy server. */
 export class TransientError extends Error {}
 
 export interface HubClient {
-  /** Without a slash at its end. */
+  /** Without a trailing slash. */
   endpoint: string;
-  /** Follows redirects, sends the token to the hub alone, and throws unless the answer is 2xx (or 416). */
+  /** Follows redirects. Sends the token to the hub only. Throws unless the status is 2xx or 416. */
   fetch: (url: string, init?: RequestInit) => Promise<Response>;
 }
 
@@ -31,7 +31,7 @@ export function hubClient(repository: string, revision: string): HubClient {
       for (let hop = 0; hop <= MAX_REDIRECTS; hop++) {
         const headers = new Headers(init.headers);
         headers.set("user-agent", "fastgen");
-        // Files are served from elsewhere, by signed URLs: the token is not theirs to see.
+        // Files come from other hosts by signed URLs. Those must not see the token.
         if (token && url.origin === origin) headers.set("authorization", `Bearer ${token}`);
         let response: Response;
         try {
@@ -54,13 +54,23 @@ export function hubClient(repository: string, revision: string): HubClient {
   };
 }
 
+/** A leading "~" is the user's home folder, as in Python: a shell expands it in some places and not in others. */
+export function expandHome(path: string): string {
+  return path === "~" || path.startsWith("~/") ? join(homedir(), path.slice(1)) : path;
+}
+
+/** The folder of huggingface_hub's cache and token. */
+export function hubHome(): string {
+  const { HF_HOME, XDG_CACHE_HOME } = process.env;
+  return expandHome(HF_HOME || join(XDG_CACHE_HOME || join(homedir(), ".cache"), "huggingface"));
+}
+
 function readToken(): string | null {
-  const { HF_TOKEN, HUGGING_FACE_HUB_TOKEN, HF_TOKEN_PATH, HF_HOME, XDG_CACHE_HOME } = process.env;
+  const { HF_TOKEN, HUGGING_FACE_HUB_TOKEN, HF_TOKEN_PATH } = process.env;
   const given = (HF_TOKEN || HUGGING_FACE_HUB_TOKEN)?.trim();
   if (given) return given;
-  const home = HF_HOME || join(XDG_CACHE_HOME || join(homedir(), ".cache"), "huggingface");
   try {
-    return readFileSync(HF_TOKEN_PATH || join(home, "token"), "utf8").trim() || null;
+    return readFileSync(expandHome(HF_TOKEN_PATH || join(hubHome(), "token")), "utf8").trim() || null;
   } catch {
     return null;
   }

@@ -10,7 +10,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from "node:fs";
-import { tmpdir } from "node:os";
+import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
 import type { LoadProgress } from "../types.ts";
 import { COMMIT, FakeHub } from "./fake-hub.ts";
@@ -64,6 +64,15 @@ afterAll(() => {
 const get = (options: HubOptions = {}, name = "org/tiny") => resolveModel(name, { retryDelayMs: 1, ...options });
 const repo = () => join(cache, "models--org--tiny");
 const weightRequests = () => hub.requests.filter((request) => request.startsWith("CDN"));
+
+/** Another process that holds the lock on `path`, as Python's filelock does. */
+async function holdLock(path: string) {
+  const script =
+    "import fcntl, sys, time; f = open(sys.argv[1], 'a'); fcntl.flock(f, fcntl.LOCK_EX); print('held', flush=True); time.sleep(60)";
+  const child = Bun.spawn(["python3", "-c", script, path], { stdout: "pipe" });
+  await child.stdout.getReader().read();
+  return child;
+}
 
 describe("download", () => {
   test("fills the cache as huggingface_hub lays it out, and is not repeated", async () => {
@@ -179,15 +188,69 @@ describe("interruption", () => {
     expect(readdirSync(join(repo(), "blobs")).filter((file) => file.includes("incomplete"))).toEqual([]);
   });
 
-  test("what a killed process has left is taken over; what a living one writes is not", async () => {
-    const blobs = join(repo(), "blobs");
-    mkdirSync(blobs, { recursive: true });
+  test("a file that another process downloads is waited for, with its progress, and taken as it is", async () => {
+    const [blobs, locks] = [join(repo(), "blobs"), join(cache, ".locks", "models--org--tiny")];
+    for (const folder of [blobs, locks]) mkdirSync(folder, { recursive: true });
     const etag = hub.etag("model.safetensors");
-    writeFileSync(join(blobs, `${etag}.${process.ppid}-1.incomplete`), "another process is writing this");
-    writeFileSync(join(blobs, `${etag}.999999999-4.incomplete`), WEIGHTS.subarray(0, 1234));
+    const other = await holdLock(join(locks, `${etag}.lock`));
+    writeFileSync(join(blobs, `${etag}.incomplete`), WEIGHTS.subarray(0, 200_000));
+    let most = 0;
+    const done = get({ onProgress: (progress) => (most = Math.max(most, progress.done)) });
+    while (most < 200_000) await Bun.sleep(5);
+    expect(weightRequests()).toEqual([]);
+    writeFileSync(join(blobs, etag), WEIGHTS);
+    rmSync(join(blobs, `${etag}.incomplete`));
+    other.kill();
+    const directory = await done;
+    expect(readFileSync(join(directory, "model.safetensors"))).toEqual(Buffer.from(WEIGHTS));
+    expect(weightRequests()).toEqual([]);
+  });
+
+  test("what a killed process has left is gone on with: its lock died with it, whatever its process id", async () => {
+    const [blobs, locks] = [join(repo(), "blobs"), join(cache, ".locks", "models--org--tiny")];
+    for (const folder of [blobs, locks]) mkdirSync(folder, { recursive: true });
+    const etag = hub.etag("model.safetensors");
+    const other = await holdLock(join(locks, `${etag}.lock`));
+    writeFileSync(join(blobs, `${etag}.incomplete`), WEIGHTS.subarray(0, 1234));
+    other.kill("SIGKILL");
+    await other.exited;
     await get();
     expect(weightRequests()).toEqual(["CDN model.safetensors from 1234"]);
-    expect(readFileSync(join(blobs, `${etag}.${process.ppid}-1.incomplete`), "utf8")).toStartWith("another");
+  });
+
+  test("several processes at once leave one whole blob under its hash", async () => {
+    hub.cuts = [100_000, 50_000, 70_000];
+    const script = `import { resolveModel } from ${JSON.stringify(join(import.meta.dir, "hub.ts"))};
+      await resolveModel("org/tiny", { retryDelayMs: 1 });`;
+    const processes = Array.from({ length: 4 }, () =>
+      Bun.spawn([process.execPath, "-e", script], { env: { ...process.env }, stderr: "pipe" }),
+    );
+    for (const child of processes) {
+      expect(await new Response(child.stderr).text()).toBe("");
+      expect(await child.exited).toBe(0);
+    }
+    const blobs = join(repo(), "blobs");
+    expect(readdirSync(blobs).filter((file) => file.includes("incomplete"))).toEqual([]);
+    expect(readFileSync(join(blobs, hub.etag("model.safetensors")))).toEqual(Buffer.from(WEIGHTS));
+    // Each byte was fetched once: whoever came later waited.
+    expect(weightRequests().filter((request) => request.endsWith("from 0"))).toHaveLength(1);
+  });
+
+  test("bytes that somebody else wrote into the partial file do not pass", async () => {
+    hub.cuts = [100_000];
+    let spoiled = false;
+    const partial = join(repo(), "blobs", `${hub.etag("model.safetensors")}.incomplete`);
+    const onProgress = ({ done }: LoadProgress) => {
+      if (spoiled || done < 100_000) return;
+      spoiled = true;
+      const bytes = readFileSync(partial);
+      bytes[50_000]! ^= 1;
+      writeFileSync(partial, bytes);
+    };
+    await expect(get({ onProgress })).rejects.toThrow(/damaged on its way/);
+    expect(spoiled).toBe(true);
+    expect(existsSync(join(repo(), "blobs", hub.etag("model.safetensors")))).toBe(false);
+    await get();
   });
 
   test("a server without ranges starts again", async () => {
@@ -195,6 +258,14 @@ describe("interruption", () => {
     hub.cuts = [100_000];
     const directory = await get();
     expect(readFileSync(join(directory, "model.safetensors"))).toEqual(Buffer.from(WEIGHTS));
+  });
+
+  test("a part of the file other than the one asked for is not taken", async () => {
+    hub.cuts = [100_000];
+    hub.wrongRanges = 1;
+    const directory = await get();
+    expect(readFileSync(join(directory, "model.safetensors"))).toEqual(Buffer.from(WEIGHTS));
+    expect(hub.wrongRanges).toBe(0);
   });
 
   test("a damaged beginning is found out and thrown away", async () => {
@@ -207,7 +278,7 @@ describe("interruption", () => {
 
   test("a file longer than listed is refused", async () => {
     hub.listedSize.set("model.safetensors", 1000);
-    await expect(get()).rejects.toThrow(/more than the 1000 bytes/);
+    await expect(get()).rejects.toThrow(/longer than the 1000 bytes/);
   });
 
   test("aborting ends it", async () => {
@@ -220,7 +291,16 @@ describe("interruption", () => {
 
   test("a busy hub is asked again", async () => {
     hub.refusals = [{ status: 503 }, { status: 429 }];
-    await get();
+    const directory = await get();
+    expect(hub.refusals).toEqual([]);
+    expect(readFileSync(join(directory, "config.json"), "utf8")).toBe("{}");
+    expect(hub.requests.slice(0, 3)).toEqual(Array(3).fill("GET /api/models/org/tiny/revision/main"));
+  });
+
+  test("a hub that stays busy is given up after three attempts", async () => {
+    hub.refusals = Array.from({ length: 9 }, () => ({ status: 503 }));
+    await expect(get()).rejects.toThrow(/not in the local cache, and .* answers with status 503/);
+    expect(hub.refusals).toHaveLength(6);
   });
 });
 
@@ -295,14 +375,14 @@ describe("refusals name cause and cure", () => {
 
   test("a disk too small", async () => {
     hub.listedSize.set("model.safetensors", 1e15);
-    await expect(get()).rejects.toThrow(/is too full: 1000000.0 GB to download, .* GB free/);
+    await expect(get()).rejects.toThrow(/is too full: 909.5 TiB to download, .* [KMGT]iB free/);
     expect(weightRequests()).toEqual([]);
   });
 
   test("an index that names a shard that is not there", async () => {
     hub.files.delete("model.safetensors");
     hub.add("model.safetensors.index.json", '{"weight_map":{"a":"model-1.safetensors"}}');
-    await expect(get()).rejects.toThrow(/names model-1.safetensors, which the repository does not have/);
+    await expect(get()).rejects.toThrow(/names model-1.safetensors, which is not in the repository/);
   });
 
   test("an index that points outside the model", async () => {
@@ -310,6 +390,18 @@ describe("refusals name cause and cure", () => {
     hub.add("model.safetensors.index.json", '{"weight_map":{"a":"../../x.safetensors"}}');
     await expect(get()).rejects.toThrow(/is not the name of a safetensors file/);
   });
+});
+
+test("a leading ~ is the home folder", async () => {
+  const parent = process.env.HOME;
+  process.env.HOME = home;
+  process.env.HF_HOME = "~/elsewhere";
+  try {
+    expect(await get()).toBe(join(homedir(), "elsewhere/hub/models--org--tiny/snapshots", COMMIT));
+    expect(existsSync("~")).toBe(false);
+  } finally {
+    process.env.HOME = parent;
+  }
 });
 
 test("a directory is taken as it is, a file is not", async () => {

@@ -1,16 +1,17 @@
 /**
- * Where a model's files are: a directory, the local Hugging Face cache, or the hub, from which they are downloaded into that
- * cache. The cache is laid out as Python's huggingface_hub does it (refs/, blobs/, snapshots/), so both share it.
+ * Where a model's files are: in a directory, in the local Hugging Face cache, or on the hub, from which they are downloaded into
+ * that cache. Its layout is that of Python's huggingface_hub (refs/, blobs/, snapshots/), so both can share it.
  *
  * Environment: HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE.
  */
 import { mkdir, readFile, stat, statfs, symlink, unlink, writeFile } from "node:fs/promises";
-import { dirname, join, relative } from "node:path";
-import { getHFHubCachePath, getRepoFolderName, listFiles, modelInfo } from "@huggingface/hub";
+import { basename, dirname, join, relative } from "node:path";
+import { getRepoFolderName, listFiles, modelInfo } from "@huggingface/hub";
 import { FastgenError } from "../errors.ts";
 import type { LoadProgress } from "../types.ts";
+import { formatSize } from "../units.ts";
 import { bytesHere, downloadBlob, type HubFile, pause } from "./download.ts";
-import { type HubClient, hubClient, TransientError } from "./hub-client.ts";
+import { expandHome, type HubClient, hubClient, hubHome, TransientError } from "./hub-client.ts";
 import { INDEX_FILE, parseIndex, WEIGHTS_FILE } from "./tensors.ts";
 
 export interface HubOptions {
@@ -18,7 +19,7 @@ export interface HubOptions {
   loadFormat?: "auto" | "dummy";
   onProgress?: (progress: LoadProgress) => void;
   signal?: AbortSignal;
-  /** Pause before a failed request is repeated; it doubles with each time. */
+  /** Milliseconds before a failed request is repeated. They double each time. */
   retryDelayMs?: number;
 }
 
@@ -52,7 +53,7 @@ export async function resolveModel(nameOrDirectory: string, options: HubOptions 
     });
   }
   const weights = options.loadFormat !== "dummy";
-  const cache = getHFHubCachePath();
+  const cache = hubCache();
   const folder = join(cache, getRepoFolderName({ type: "model", name: nameOrDirectory }));
   const cached = await findSnapshot(folder, revision, weights);
   if (cached.directory) return cached.directory;
@@ -63,6 +64,12 @@ export async function resolveModel(nameOrDirectory: string, options: HubOptions 
     );
   }
   return download(nameOrDirectory, revision, cache, folder, weights, options);
+}
+
+/** Where huggingface_hub keeps its cache. */
+function hubCache(): string {
+  const { HF_HUB_CACHE, HUGGINGFACE_HUB_CACHE } = process.env;
+  return expandHome(HF_HUB_CACHE || HUGGINGFACE_HUB_CACHE || join(hubHome(), "hub"));
 }
 
 /** "org/name" or the older "name", in the hub's own alphabet. */
@@ -81,7 +88,7 @@ async function exists(path: string): Promise<boolean> {
   return (await stat(path).catch(() => null)) !== null;
 }
 
-/** A snapshot that has everything, or what it lacks. */
+/** The directory of a complete snapshot, or what is missing. */
 async function findSnapshot(
   folder: string,
   revision: string,
@@ -127,11 +134,12 @@ async function download(
     }
     const directory = join(folder, "snapshots", commit);
     const blobOf = (file: HubFile) => join(folder, "blobs", file.etag);
+    const lockOf = (file: HubFile) => join(cache, ".locks", basename(folder), `${file.etag}.lock`);
     const get = async (file: HubFile, onBytes: (bytes: number) => void) => {
       const blob = blobOf(file);
       const url = `${client.endpoint}/${name}/resolve/${commit}/${file.path}`;
       if (await exists(blob)) onBytes(file.bytes);
-      else await downloadBlob(client, url, file, blob, { onBytes, signal, retryDelayMs });
+      else await downloadBlob(client, url, file, blob, lockOf(file), { onBytes, signal, retryDelayMs });
       await link(blob, join(directory, file.path));
     };
 
@@ -148,7 +156,7 @@ async function download(
     };
     await inParallel(wanted, stop, (file) => get(file, onBytes));
 
-    // Last, so that a reference never leads to an incomplete snapshot where it led to a whole one before.
+    // Last of all, so that a reference never moves from a complete snapshot to an incomplete one.
     if (!isCommit(revision)) {
       const reference = join(folder, "refs", revision);
       await mkdir(dirname(reference), { recursive: true });
@@ -161,7 +169,7 @@ async function download(
   }
 }
 
-/** Repeats a request that fails for reasons that may pass. */
+/** Repeats a request that fails for a reason that may go away. */
 async function patiently<T>(name: string, delayMs: number, signal: AbortSignal, request: () => Promise<T>): Promise<T> {
   for (let attempt = 1; ; attempt++) {
     try {
@@ -203,7 +211,7 @@ async function list(client: HubClient, name: string, revision: string, signal: A
   return { commit: sha, files };
 }
 
-/** One file, or an index and the shards it names; never a second copy in another format. */
+/** The weights to download: one file, or an index and the shards that it names. Never a second copy in another format. */
 async function chooseWeights(
   name: string,
   files: HubFile[],
@@ -224,8 +232,7 @@ async function chooseWeights(
   const shards = new Set(parseIndex(await readFile(join(directory, INDEX_FILE), "utf8")).values());
   const chosen = [...shards].map((shard) => {
     const file = files.find(({ path }) => path === shard);
-    if (!file)
-      throw new FastgenError("model", `${name}: ${INDEX_FILE} names ${shard}, which the repository does not have`);
+    if (!file) throw new FastgenError("model", `${name}: ${INDEX_FILE} names ${shard}, which is not in the repository`);
     return file;
   });
   return [index, ...chosen];
@@ -236,22 +243,22 @@ async function checkSpace(cache: string, total: number, blobs: string[]): Promis
   for (const blob of blobs) missing -= await bytesHere(blob);
   const { bavail, bsize } = await statfs(cache);
   if (missing <= bavail * bsize) return;
-  const gb = (bytes: number) => `${(bytes / 1e9).toFixed(1)} GB`;
+  const [needed, free] = [formatSize(missing, Math.ceil), formatSize(bavail * bsize, Math.floor)];
   throw new FastgenError(
     "model",
-    `the disk of ${cache} is too full: ${gb(missing)} to download, ${gb(bavail * bsize)} free. Free some space, or set HF_HOME to a larger disk.`,
+    `the disk of ${cache} is too full: ${needed} to download, ${free} free. Free some space, or set HF_HOME to a larger disk.`,
   );
 }
 
 async function link(blob: string, path: string): Promise<void> {
   if (await exists(path)) return;
-  await unlink(path).catch(() => {}); // a link to nowhere
+  await unlink(path).catch(() => {}); // a dangling link
   await symlink(relative(dirname(path), blob), path).catch((error: NodeJS.ErrnoException) => {
     if (error.code !== "EEXIST") throw error;
   });
 }
 
-/** The first failure ends the others, and is thrown once they have ended. */
+/** The first failure stops the others, and is thrown once they have ended. */
 async function inParallel<T>(items: T[], stop: AbortController, work: (item: T) => Promise<void>): Promise<void> {
   const queue = [...items];
   const failures: unknown[] = [];
@@ -267,7 +274,7 @@ async function inParallel<T>(items: T[], stop: AbortController, work: (item: T) 
   if (failures.length > 0) throw failures[0];
 }
 
-/** The file system's errors in the user's terms. */
+/** Errors of the file system in the user's words. */
 function explain(error: unknown, cache: string, name: string): unknown {
   const { code } = error as NodeJS.ErrnoException;
   if (error instanceof FastgenError || typeof code !== "string") return error;

@@ -113,7 +113,7 @@ describe("names", () => {
       /model.layers.0.self_attn.q_proj.bias is missing/,
     );
     await expect(open(tinyModel({ ...tinyShapes(), ...biases }))).rejects.toThrow(
-      /q_proj.bias, for which LlamaForCausalLM has no place/,
+      /q_proj.bias, which LlamaForCausalLM does not have/,
     );
 
     const norms = Object.fromEntries(
@@ -138,23 +138,23 @@ describe("a checkpoint that does not fit its config is refused by the tensor's n
     await refused({ "model.embed_tokens.weight": null }, /model.embed_tokens.weight is missing/);
     await refused(
       { "model.layers.0.self_attn.o_proj.bias": [64] },
-      /o_proj.bias, for which LlamaForCausalLM has no place/,
+      /o_proj.bias, which LlamaForCausalLM does not have/,
     );
-    await refused({ "model.layers.2.input_layernorm.weight": [64] }, /layers.2.input_layernorm.weight, for which/);
-    await refused({ "vision.weight": [1] }, /vision.weight, for which/);
-    await refused({ constructor: [1] }, /constructor, for which/);
-    await refused({ "norm.weight": [64] }, /two tensors are named like norm.weight/);
+    await refused({ "model.layers.2.input_layernorm.weight": [64] }, /layers.2.input_layernorm.weight, which/);
+    await refused({ "vision.weight": [1] }, /vision.weight, which/);
+    await refused({ constructor: [1] }, /constructor, which/);
+    await refused({ "norm.weight": [64] }, /norm.weight is there twice/);
     await refused(
       { "model.embed_tokens.weight": [51, 64] },
-      /embed_tokens.weight is \[51,64\]; config.json asks for \[50,64\]/,
+      /embed_tokens.weight has the shape \[51,64\]; by config.json it must be \[50,64\]/,
     );
-    await refused({ "model.norm.weight": [64, 1] }, /norm.weight is \[64,1\]/);
+    await refused({ "model.norm.weight": [64, 1] }, /norm.weight has the shape \[64,1\]/);
   });
 
   test("a dtype that cannot be read", async () => {
     const files = tinyModel();
     files.set("model.safetensors", tensorFile(tinyShapes(), "I16"));
-    await expect(open(files)).rejects.toThrow(/is stored as I16; supported are F32, F16 and BF16/);
+    await expect(open(files)).rejects.toThrow(/is stored as I16; Fastgen reads F32, F16 and BF16/);
   });
 
   test("a truncated file", async () => {
@@ -191,7 +191,7 @@ describe("shards", () => {
     const missing = sharded();
     missing.files.delete(missing.names[1]!);
     await expect(open(missing.files)).rejects.toThrow(
-      /tiny: model-00002-of-00002.safetensors missing, which .*index.json names/,
+      /tiny: model-00002-of-00002.safetensors is missing, though .*index.json names it/,
     );
 
     const wrong = sharded();

@@ -1,4 +1,7 @@
-/** A model by name, directory or bytes → everything the engine and the tokenizer need, weights left where they are. */
+/**
+ * Opens a model by its name, its directory or its bytes. The result has everything that the engine and the tokenizer need; the
+ * weights stay where they are.
+ */
 import { open, readdir, stat } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
 import { FastgenError } from "../errors.ts";
@@ -11,17 +14,17 @@ import { type ModelStore, readTensors } from "./tensors.ts";
 export interface OpenOptions {
   /** Branch, tag or commit of a hub model. */
   revision?: string;
-  /** dummy: only config.json and the tokenizer are needed. */
+  /** dummy needs config.json and the tokenizer only. */
   loadFormat?: "auto" | "dummy";
   onProgress?: (progress: LoadProgress) => void;
   signal?: AbortSignal;
 }
 
-/** Bytes of one of the JSON files. The largest real tokenizer.json has 35 MB. */
+/** The most bytes of one JSON file. The largest real tokenizer.json has 35 MB. */
 const MAX_JSON_BYTES = 256 * 1024 * 1024;
 
 /**
- * Opens a directory, or "org/name": from the local Hugging Face cache, else downloaded into it.
+ * Opens a directory, or "org/name" from the local Hugging Face cache. A model that is not in the cache is downloaded into it.
  * @throws FastgenError "model" (files), "unavailable" (network), "aborted".
  */
 export async function openModel(nameOrDirectory: string, options: OpenOptions = {}): Promise<Model> {
@@ -30,7 +33,7 @@ export async function openModel(nameOrDirectory: string, options: OpenOptions = 
   return readModel(store, nameOrDirectory, directory, options);
 }
 
-/** The same for files in memory, by name ("config.json", "tokenizer.json", "model.safetensors"). */
+/** Opens a model whose files are in memory, by name ("config.json", "tokenizer.json", "model.safetensors"). */
 export function openModelFromMemory(
   name: string,
   files: ReadonlyMap<string, Uint8Array>,

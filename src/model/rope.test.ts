@@ -50,6 +50,21 @@ describe("RoPE parameters", () => {
     expect(compute({ ...base, rope: { type: "dynamic", factor: 4 } }).maxContext).toBe(4096);
   });
 
+  test("YaRN interpolates no dimension beyond the last", () => {
+    // With so long an original context the slow bound lies past the head: it is cut to headDim - 1.
+    const original = 2 ** 30;
+    const { invFreq } = compute({
+      ...base,
+      max_position_embeddings: original,
+      rope: { rope_type: "yarn", factor: 4, original_max_position_embeddings: original },
+    });
+    const low = Math.floor((64 * Math.log(original / (32 * 2 * Math.PI))) / (2 * Math.log(10_000)));
+    const last = 31;
+    const share = Math.min(Math.max((last - low) / (63 - low), 0), 1);
+    const plain = 10_000 ** ((-2 * last) / 64);
+    expect(invFreq[last]! / (plain * (1 - share + share / 4))).toBeCloseTo(1, 5);
+  });
+
   test("what is missing or unknown is named", () => {
     expect(() => compute({ ...base, rope: { rope_type: "linear" } })).toThrow(/rope_parameters.factor is missing/);
     expect(() => compute({ ...base, rope: { rope_type: "longrope" } })).toThrow(/"longrope" is not supported.*yarn/);

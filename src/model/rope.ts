@@ -1,7 +1,7 @@
 /**
- * Rotary position embeddings: inverse frequencies and the factor on cos and sin, for the scalings that transformers knows
- * under these names. Every operation is rounded to float32, in the order in which transformers (modeling_rope_utils.py)
- * does it, so that long contexts see the same angles.
+ * Rotary position embeddings (RoPE, arXiv:2104.09864): the inverse frequencies and the factor on cos and sin, for the scalings
+ * that transformers knows. Every operation is rounded to float32, in the order of transformers' modeling_rope_utils.py, so that
+ * long contexts see the same angles.
  */
 import { z } from "zod";
 import { FastgenError } from "../errors.ts";
@@ -9,7 +9,7 @@ import { FastgenError } from "../errors.ts";
 const positive = z.number().positive();
 const positiveInt = z.int().positive();
 
-/** rope_parameters (transformers 5) or rope_scaling (before); the older spelling of rope_type is `type`. */
+/** rope_parameters (transformers 5) or rope_scaling (earlier). The older spelling of rope_type is `type`. */
 export const ropeSchema = z.looseObject({
   rope_type: z.string().nullish(),
   type: z.string().nullish(),
@@ -42,7 +42,7 @@ export interface Rope {
   invFreq: Float32Array;
   /** Multiplies cos and sin. */
   scale: number;
-  /** Tokens that the model is made for, scaling included (vLLM's max_model_len). */
+  /** The most tokens that the model is made for, scaling included (vLLM's max_model_len). */
   maxContext: number;
 }
 
@@ -73,7 +73,10 @@ export function computeRope(input: RopeInput): Rope {
     case "yarn":
       return yarn(input);
     default:
-      throw refused("rope_type", `"${type}" is not supported; supported are default, linear, dynamic, llama3 and yarn`);
+      throw refused(
+        "rope_type",
+        `"${type}" is not supported; Fastgen supports default, linear, dynamic, llama3 and yarn`,
+      );
   }
 }
 
@@ -100,7 +103,7 @@ function plain(input: RopeInput): Float32Array {
   return wavelengths(input).map((x) => f(1 / x));
 }
 
-/** Llama 3.1: long wavelengths are stretched by `factor`, short ones kept, those between interpolated. */
+/** Llama 3.1's scaling: long wavelengths are stretched by `factor`, short ones kept, those in between interpolated. */
 function llama3(input: RopeInput): Float32Array {
   const { rope, maxPositions } = input;
   const factor = need(rope, "factor", "llama3");
@@ -131,7 +134,7 @@ function yarn(input: RopeInput): Rope {
       ? attentionScale(rope.mscale) / attentionScale(rope.mscale_all_dim)
       : attentionScale(1));
 
-  /** The dimension that turns this often over the original context. */
+  /** The dimension that makes this many turns over the original context. */
   const dimension = (turns: number) => (headDim * Math.log(original / (turns * 2 * Math.PI))) / (2 * Math.log(theta));
   const round = rope.truncate ?? true;
   let low = dimension(rope.beta_fast ?? 32);

@@ -1,6 +1,6 @@
 /**
- * The header of a safetensors file, checked against the file it claims to describe: nothing past this point trusts a
- * checkpoint. Format: 8 bytes of little-endian header length, a JSON object, then the tensors' bytes without gaps.
+ * The header of a safetensors file, checked against the file that it describes. What comes out of here can be relied on.
+ * Format: 8 bytes of little-endian header length, a JSON object, then the tensors' bytes without gaps.
  */
 import { z } from "zod";
 import { FastgenError } from "../errors.ts";
@@ -35,7 +35,7 @@ export interface StoredTensor {
   bytes: number;
 }
 
-/** Reads [offset, offset + length) of a file; may return less at its end. */
+/** Reads [offset, offset + length) of a file; returns less at the end of the file. */
 export type ReadAt = (offset: number, length: number) => Promise<Uint8Array>;
 
 const count = z.int().min(0);
@@ -46,8 +46,8 @@ const entrySchema = z.object({
 });
 
 /**
- * @param label what to call the file in an error.
- * @param fileBytes its size.
+ * @param label names the file in errors.
+ * @param fileBytes the size of the file.
  * @throws FastgenError "model"
  */
 export async function readSafetensorsHeader(label: string, fileBytes: number, read: ReadAt): Promise<StoredTensor[]> {
@@ -107,7 +107,7 @@ export async function readSafetensorsHeader(label: string, fileBytes: number, re
   return tensors;
 }
 
-/** Keys of the outermost object of valid JSON, duplicates counted (JSON.parse keeps only the last of them). */
+/** The number of keys of the outermost object of valid JSON, duplicates included. JSON.parse keeps only the last of these. */
 function countKeys(json: string): number {
   let depth = 0;
   let keys = 0;

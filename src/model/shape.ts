@@ -44,9 +44,9 @@ export interface TensorSource {
 
 /** A model ready to be opened: everything read from its folder but the weights themselves. */
 export interface Model {
-  /** What the caller named: a directory or "org/name". */
+  /** As the caller named it: a directory or "org/name". */
   name: string;
-  /** Where its files are; null for the embedded model. */
+  /** The directory of its files; null for the embedded model. */
   directory: string | null;
   /** "LlamaForCausalLM" */
   architecture: string;
@@ -59,7 +59,7 @@ export interface Model {
   files: ModelFiles;
 }
 
-/** The text of the JSON files beside the weights; null where the model has none. */
+/** The text of the files beside the weights; null for a file that the model lacks. */
 export interface ModelFiles {
   tokenizer: string; // tokenizer.json
   tokenizerConfig: string | null;

@@ -1,4 +1,4 @@
-/** A checkpoint's tensors by role: names → roles, completeness, shapes, dtypes; one file or many. */
+/** The tensors of a checkpoint, in one file or many: which role each has, and whether all are there with the right shapes. */
 import { z } from "zod";
 import { FastgenError } from "../errors.ts";
 import { type ReadAt, readSafetensorsHeader, type StoredTensor } from "./safetensors.ts";
@@ -6,9 +6,9 @@ import type { Dtype, ModelShape, Role, TensorSource } from "./shape.ts";
 
 /** The files of a model, in a directory or in memory. */
 export interface ModelStore {
-  /** What to call the whole in an error. */
+  /** Names the model in errors. */
   label: string;
-  /** Bytes of a file; null where there is none. */
+  /** The size of a file in bytes; null when there is no such file. */
   size(file: string): Promise<number | null>;
   read(file: string, offset: number, length: number): Promise<Uint8Array>;
   where(file: string, offset: number, bytes: number): TensorSource["where"];
@@ -43,10 +43,10 @@ const ROLE_OF_LAYER_NAME: Record<string, Role> = {
   "mlp.down_proj.weight": "down",
 };
 
-/** Frequencies that older checkpoints saved along; they follow from config.json. */
+/** Frequencies that older checkpoints also saved. config.json determines them. */
 const IGNORED = /(^|\.)rotary_emb\.inv_freq$/;
 
-/** Dimensions that each role has in a model of this shape; a role that the model lacks is absent. */
+/** The dimensions of each role in a model of this shape. Roles that the model lacks are absent. */
 function expectedDims(shape: ModelShape): Map<Role, number[]> {
   const { hiddenSize, headDim, intermediateSize, vocabSize } = shape;
   const q = shape.heads * headDim;
@@ -79,7 +79,7 @@ function parseName(name: string): { role: Role; layer: number } | null {
 }
 
 /**
- * The tensor table of a checkpoint: every tensor that `shape` needs, once, with its dimensions.
+ * The tensor table of a checkpoint: every tensor that `shape` needs, exactly once.
  * @throws FastgenError "model" naming the file and the tensor.
  */
 export async function readTensors(store: ModelStore, shape: ModelShape, architecture: string): Promise<TensorSource[]> {
@@ -95,21 +95,24 @@ export async function readTensors(store: ModelStore, shape: ModelShape, architec
     if (!dims || place.layer >= shape.layers) {
       throw new FastgenError(
         "model",
-        `${store.label}: ${file} has the tensor ${name}, for which ${architecture} has no place`,
+        `${store.label}: ${file} has the tensor ${name}, which ${architecture} does not have`,
       );
     }
     const dtype = Object.hasOwn(DTYPES, tensor.dtype) ? DTYPES[tensor.dtype]! : null;
     if (!dtype) {
       throw new FastgenError(
         "model",
-        `${store.label}: ${name} is stored as ${tensor.dtype}; supported are F32, F16 and BF16`,
+        `${store.label}: ${name} is stored as ${tensor.dtype}; Fastgen reads F32, F16 and BF16`,
       );
     }
     if (tensor.dims.length !== dims.length || tensor.dims.some((n, i) => n !== dims[i])) {
-      throw new FastgenError("model", `${store.label}: ${name} is [${tensor.dims}]; config.json asks for [${dims}]`);
+      throw new FastgenError(
+        "model",
+        `${store.label}: ${name} has the shape [${tensor.dims}]; by config.json it must be [${dims}]`,
+      );
     }
     const key = `${place.role} ${place.layer}`;
-    if (found.has(key)) throw new FastgenError("model", `${store.label}: two tensors are named like ${name}`);
+    if (found.has(key)) throw new FastgenError("model", `${store.label}: ${name} is there twice`);
     found.set(key, { ...place, dtype, dims: tensor.dims, where: store.where(file, tensor.offset, tensor.bytes) });
   }
   for (const role of expected.keys()) {
@@ -130,13 +133,13 @@ function missing(label: string, role: Role, layer: number): FastgenError {
       : `model.${Object.keys(ROLE_OF_NAME).find((key) => ROLE_OF_NAME[key] === role)}`;
   return new FastgenError(
     "model",
-    `${label}: the tensor ${name} is missing; the checkpoint is incomplete or config.json is another model's`,
+    `${label}: the tensor ${name} is missing; the checkpoint is incomplete, or config.json belongs to another model`,
   );
 }
 
 const indexSchema = z.looseObject({ weight_map: z.record(z.string(), z.string()) });
 
-/** File names of an index's shards, without folders: an index must not point outside its model. */
+/** From tensor names to the files of an index. The files have no folders: an index must not point outside its model. */
 export function parseIndex(text: string): Map<string, string> {
   let json: unknown;
   try {
@@ -183,7 +186,7 @@ async function storedTensors(store: ModelStore): Promise<{ file: string; tensor:
   if (absent.length > 0) {
     throw new FastgenError(
       "model",
-      `${store.label}: ${absent.join(", ")} missing, which ${INDEX_FILE} names: download the model again`,
+      `${store.label}: ${absent.join(", ")} ${absent.length > 1 ? "are" : "is"} missing, though ${INDEX_FILE} names ${absent.length > 1 ? "them" : "it"}: download the model again`,
     );
   }
   for (const [name, file] of weightMap) {

@@ -2,10 +2,11 @@
  * A model's tokenizer: `tokenizers` (the Rust library, as a native addon) turns text into ids on a thread of its own; a
  * table (token-table.ts) turns ids into text at once.
  */
-import { Tokenizer as NativeTokenizer } from "tokenizers";
+import type { Tokenizer as NativeTokenizer } from "tokenizers";
 import { FastgenError } from "../errors.ts";
 import type { ModelFiles } from "../model/shape.ts";
 import { Detokenizer, type DetokenizerOptions, detokenize, tokenBytes } from "./detokenizer.ts";
+import { nativeTokenizers } from "./native-tokenizers.ts";
 import { buildTokenTable, type TokenTable } from "./token-table.ts";
 
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
@@ -33,7 +34,7 @@ export class Tokenizer {
     const table = buildTokenTable(files.tokenizer);
     let native: NativeTokenizer;
     try {
-      native = NativeTokenizer.fromString(files.tokenizer);
+      native = nativeTokenizers().Tokenizer.fromString(files.tokenizer);
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error);
       throw new FastgenError("model", `tokenizer.json cannot be read: ${message}. Download the model again.`, {

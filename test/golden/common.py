@@ -1,4 +1,4 @@
-"""What the scripts that make golden data share: loading, logits, and the files they write."""
+"""What the scripts that make golden data share: loading a model, its logits, and measures of error."""
 
 import os
 
@@ -25,7 +25,7 @@ def logits_of(model, ids):
 
 
 def greedy(model, prompt, count):
-    """Continues `prompt` by `count` greedy tokens, stop tokens or not. Returns the ids and the top-2 gap before each."""
+    """Continues `prompt` by `count` greedy tokens, past stop tokens too. Returns the ids and the top-2 gap for each."""
     ids, gaps, cache = [], [], None
     step = torch.tensor([list(map(int, prompt))])
     for _ in range(count):
@@ -39,7 +39,7 @@ def greedy(model, prompt, count):
 
 
 def gap(logits):
-    """Top-2 gap of each row."""
+    """For each row, how far the largest value is above the second."""
     top = np.partition(logits, -2, axis=-1)[:, -2:]
     return (top[:, 1] - top[:, 0]).astype(np.float32)
 
@@ -50,11 +50,11 @@ def logsumexp(logits):
 
 
 def relative_error(got, want):
-    """Norm of the difference over the norm, of each row."""
+    """For each row, the norm of the difference divided by the norm of what is wanted."""
     got, want = got.astype(np.float64), want.astype(np.float64)
     return (np.linalg.norm(got - want, axis=-1) / np.linalg.norm(want, axis=-1)).astype(np.float32)
 
 
 def largest_error(got, want):
-    """Largest absolute difference of each row: how far low precision can move two logits against each other is twice it."""
+    """For each row, the largest absolute difference. Low precision can move two logits apart by twice that."""
     return np.abs(got - want).max(-1).astype(np.float32)

@@ -1,4 +1,4 @@
-/** Reads the tensors that the Python scripts beside this file wrote: see make_models.py and make_smollm2.py for their names. */
+/** Reads the tensors that the Python scripts beside this file wrote; make_models.py and make_smollm2.py list their names. */
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 
@@ -23,7 +23,7 @@ export class Expected {
     const tensors = new Map<string, Int32Array | Float32Array>();
     for (const [name, { dtype, data_offsets }] of Object.entries(header)) {
       if (name === "__metadata__") continue;
-      // A copy, since a view must start at a multiple of 4 of its buffer.
+      // A copy, because a view must start at a multiple of 4 bytes.
       const data = new Uint8Array(bytes.subarray(8 + headerBytes + data_offsets[0], 8 + headerBytes + data_offsets[1]));
       if (dtype !== "I32" && dtype !== "F32") throw new Error(`${path}: ${name} is ${dtype}`);
       tensors.set(name, dtype === "I32" ? new Int32Array(data.buffer) : new Float32Array(data.buffer));

@@ -1,23 +1,24 @@
 #!/usr/bin/env python3
 """
-Makes models/<name>/: tiny random-weight checkpoints of every supported family in Hugging Face's layout, each with
-expected.safetensors, what transformers computes from it on the CPU.
+Makes models/<name>/: tiny checkpoints of random weights, of every supported family and in Hugging Face's layout. Beside
+each stands expected.safetensors: what transformers computes from it on the CPU.
 
     python -m venv /tmp/golden && /tmp/golden/bin/pip install -r requirements.txt && /tmp/golden/bin/python make_models.py [name ...]
 
 The weights are drawn so that attention, biases, norms and the scaling of the rotary embedding all change the logits
-far more than rounding does, and the script checks it: each model is run again without its feature, and must differ.
+far more than rounding does. The script checks that: it runs each model again without its feature, and the result must
+differ.
 
 expected.safetensors holds, for one sequence of N = 150 random ids (more than two pages of 64):
     ids         int32 [N]
     columns     int32 [C]      vocabulary entries whose logits are kept
-    logits      float32 [N][C] float32's logits in those columns
+    logits      float32 [N][C] logits in those columns, computed in float32
     logsumexp   float32 [N]    over the whole vocabulary
-    argmax      int32 [N], gap float32 [N]: the most probable id and how far it leads the second
+    argmax      int32 [N], gap float32 [N]: the most probable id, and how far its logit is above the second
     bf16_error  float32 [N]    norm of naive bfloat16's error in those columns over the norm of the logits;
                                naive is transformers in bfloat16
     bf16_max    float32 [N]    its largest absolute error over the whole vocabulary
-    greedy      int32 [48], greedy_gap float32 [48]: greedy continuation of ids, in float32
+    greedy      int32 [48], greedy_gap float32 [48]: greedy continuation of ids in float32, and its gaps
 """
 
 import json
@@ -40,8 +41,8 @@ import common
 HERE = pathlib.Path(__file__).parent
 TOKENS, COLUMNS, GREEDY = 150, 32, 48
 
-# Family, config, how config.json spells it, and the config that the model must differ from.
-# `legacy` writes rope_theta and rope_scaling at the top level, as checkpoints from before transformers 5 do.
+# For each model: family, config, how config.json spells it, and the config whose result must differ.
+# `legacy` writes rope_theta and rope_scaling at the top level, as checkpoints did before transformers 5.
 MODELS = {
     "llama3-rope": dict(
         family="llama", heads=4, kv_heads=1, head_dim=64, hidden=48, intermediate=80, legacy=True,
@@ -118,11 +119,11 @@ FAMILIES = {
 
 
 def draw_weights(model, generator):
-    """Random weights under which every part matters. Linear layers keep the scale of their input, times a gain."""
+    """Random weights with which every part matters. Linear layers keep the scale of their input, times a gain."""
     for name, weight in model.named_parameters():
         normal = torch.randn(weight.shape, generator=generator)
         if "norm" in name:
-            # q_norm and k_norm set the sharpness of the attention; around 1 it would be nearly uniform.
+            # q_norm and k_norm set how sharp the attention is; with values around 1 it would be nearly uniform.
             weight.copy_((1.5 if ".q_norm" in name or ".k_norm" in name else 1.0) + 0.3 * normal)
         elif name.endswith("bias"):
             weight.copy_(0.5 * normal)
@@ -134,7 +135,7 @@ def draw_weights(model, generator):
 
 
 def byte_tokenizer(vocab):
-    """A tokenizer.json of one token a byte, so that the directory is complete. ByteLevel's alphabet, then fillers."""
+    """A tokenizer.json with one token per byte, to make the directory complete: ByteLevel's alphabet, then fillers."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     letters, extra = {}, 0
     for byte in range(256):
@@ -180,7 +181,7 @@ def write_config(directory, config, spec):
 
 
 def write_shards(directory, shards):
-    """Splits model.safetensors into shards with an index, as large checkpoints come."""
+    """Splits model.safetensors into shards with an index, like a large checkpoint."""
     from safetensors.torch import load_file
 
     tensors = load_file(directory / "model.safetensors")
@@ -197,7 +198,7 @@ def write_shards(directory, shards):
 
 
 def without_feature(spec, directory):
-    """The same weights in a model that lacks what this one is there to test."""
+    """The same weights in a model without the feature that this one tests."""
     model = common.load(directory, torch.float32)
     if spec["without"] in ("biases", "norms"):
         for name, weight in model.named_parameters():
@@ -225,7 +226,7 @@ def make(name, spec, seed):
         write_shards(directory, spec["shards"])
     (directory / "tokenizer.json").write_text(json.dumps(byte_tokenizer(config.vocab_size), separators=(",", ":")))
 
-    # All that is expected comes from the directory as written, the same that the tests load.
+    # Everything expected is computed from the directory as written, which the tests load too.
     exact = common.load(directory, torch.float32)
     naive = common.load(directory, torch.bfloat16)
     ids = torch.randint(config.vocab_size, (TOKENS,), generator=generator).numpy().astype(np.int32)
@@ -242,7 +243,7 @@ def make(name, spec, seed):
     print(f"{name:20} bf16 error {np.median(error):.4f} (most {error.max():.4f}); without its feature "
           f"{np.median(lacking[late]):.3f}; other early tokens {np.median(memory[late]):.3f}; "
           f"{sum(f.stat().st_size for f in directory.iterdir()) // 1024} KiB", flush=True)
-    assert np.median(lacking[late]) > 5 * np.median(error), "the feature hardly shows"
+    assert np.median(lacking[late]) > 5 * np.median(error), "the feature hardly changes the result"
     if "window" not in name:
         assert np.median(memory[late]) > 5 * np.median(error), "attention hardly matters"
     assert error.max() < 0.2, "too chaotic for a comparison"

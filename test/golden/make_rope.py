@@ -55,7 +55,7 @@ def case(head_dim, positions, theta, rope):
         "max_position_embeddings": positions,
         "rope_theta": theta,
         "rope": rope,
-        # exact: float32 values written as doubles
+        # Exact: float32 values written as doubles.
         "inv_freq": [float(x) for x in module.inv_freq],
         "attention_factor": float(module.attention_scaling),
     }

@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
 """
-Makes smollm2.json and smollm2.safetensors: what transformers computes from the real model, SmolLM2-135M-Instruct, on the
+Makes smollm2.json and smollm2.safetensors: what transformers computes from a real model, SmolLM2-135M-Instruct, on the
 CPU. The conversations go through the model's own chat template.
 
     python make_smollm2.py DIR/SmolLM2-135M-Instruct
 
 smollm2.json has the conversations and the sha256 of the weights. smollm2.safetensors holds, for conversation i:
     i.prompt     int32 [P]         ids, generation prompt included
-    i.greedy     int32 [64]        greedy continuation in float32, stop tokens or not
-    i.gap        float32 [64]      how far each led the second
-    i.bf16_max   float32 [64]      naive bfloat16's largest absolute error over the vocabulary where it was chosen
-    i.columns    int32 [C]         vocabulary entries whose logits are kept: spread ones, and all rows' top 20
+    i.greedy     int32 [64]        greedy continuation in float32, past stop tokens too
+    i.gap        float32 [64]      how far the logit of each was above the second
+    i.bf16_max   float32 [64]      naive bfloat16's largest absolute error over the vocabulary, for each greedy token
+    i.columns    int32 [C]         vocabulary entries whose logits are kept: evenly spread ones, and the top 20 of each row
     i.logits     float32 [8][C]    logits at the last 8 positions of the prompt, in float32
     i.logsumexp  float32 [8]
     i.bf16_error float32 [8]       norm of naive bfloat16's error in those columns over the norm of the logits
@@ -66,7 +66,7 @@ def main(directory):
         whole = [*prompt, *ids[:-1].tolist()]
         want, low = common.logits_of(exact, whole), common.logits_of(naive, whole)
         chosen = slice(len(prompt) - 1, None)
-        assert (want[chosen].argmax(-1) == ids).all(), "with and without a cache disagree"
+        assert (want[chosen].argmax(-1) == ids).all(), "the results with and without a cache differ"
 
         last = want[len(prompt) - LAST : len(prompt)]
         low_last = low[len(prompt) - LAST : len(prompt)]

@@ -1,10 +1,10 @@
-"""Writes text.json: what transformers makes of texts and conversations, for the tokenizers that the tests have.
+"""Writes text.json: how transformers tokenizes texts and conversations, with the tokenizers that the tests use.
 
     python -m venv venv && venv/bin/pip install transformers==5.23.0 jinja2
     venv/bin/python test/golden/make_text.py
 
-Run from the root of the repository after `npm install`; no torch needed. SmolLM2 is taken from FASTGEN_TEST_MODEL, else from
-.cache/models/SmolLM2-135M-Instruct, and left out where neither is there.
+Run it from the root of the repository after `npm ci`. It needs no torch. SmolLM2 is read from FASTGEN_TEST_MODEL, or else
+from .cache/models/SmolLM2-135M-Instruct, and left out when neither exists.
 """
 
 import json
@@ -103,7 +103,7 @@ CONVERSATIONS = [
         "options": {"add_generation_prompt": False},
     },
     {"messages": [{"role": "user", "content": "Weather in Köln?"}], "options": {"tools": TOOLS}},
-    # refused by Mistral's template
+    # Mistral's template refuses this one.
     {"messages": [{"role": "user", "content": "one"}, {"role": "user", "content": "two"}]},
 ]
 
@@ -112,7 +112,7 @@ def conversation(tokenizer, case):
     options = {"add_generation_prompt": True, **case.get("options", {})}
     try:
         text = tokenizer.apply_chat_template(case["messages"], tokenize=False, **options)
-    except Exception as error:  # a template's raise_exception
+    except Exception as error:  # raise_exception in a template
         return {**case, "error": str(error)}
     return {**case, "text": text, "ids": tokenizer.encode(text, add_special_tokens=False)}
 
@@ -137,7 +137,7 @@ def main():
         print(name, type(tokenizer).__name__)
     out = {"transformers": transformers.__version__, "models": models}
     with open(Path(__file__).parent / "text.json", "w", encoding="utf-8") as file:
-        # ASCII, with one case a line, so that a change shows as one
+        # ASCII, with one case per line, so that a diff shows which case changed
         text = json.dumps(out, separators=(",", ":"))
         file.write(text.replace('{"text"', '\n{"text"').replace('{"messages"', '\n{"messages"') + "\n")
 

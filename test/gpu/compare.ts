@@ -1,4 +1,4 @@
-/** Logits against what transformers computed, and greedy texts against those of a reference. */
+/** Compares logits with transformers' and greedy texts with a reference's. */
 import { expect } from "bun:test";
 import type { Expected } from "../golden/expected.ts";
 import {
@@ -23,7 +23,7 @@ export interface Golden {
   bf16Max: Float32Array;
 }
 
-/** `prefix` is that of all names but columns, which a file has once. */
+/** `prefix` comes before every name except columns, which a file has only once. */
 export function readGolden(file: Expected, prefix = ""): Golden {
   return {
     ids: file.ints(`${prefix}ids`),
@@ -36,12 +36,12 @@ export function readGolden(file: Expected, prefix = ""): Golden {
   };
 }
 
-/** How far rounding to bfloat16 can move two logits against each other, where it moves one by `most`. */
+/** How far rounding to bfloat16 can move two logits apart, if it moves each by at most `most`. */
 export const doubtOf = (most: ArrayLike<number>): number => 2 * largest(most);
 
 /**
- * Runs jobs side by side, and holds the logits of those that have a golden result against it: no worse than twice naive
- * bfloat16, and the same choice wherever bfloat16 can tell. Returns how many choices were compared.
+ * Runs jobs side by side, and compares the logits of those that have a golden result with it: at most twice the error of
+ * naive bfloat16, and the same choice wherever bfloat16 can tell. Returns how many choices were compared.
  */
 export function compareRows(
   runner: Runner,
@@ -75,7 +75,7 @@ export function compareRows(
   return sure;
 }
 
-/** Decode steps replay CUDA graphs where no logits are asked for, and must then choose the same. */
+/** Decode steps that return no logits replay CUDA graphs; they must choose the same tokens. */
 export function compareGraphs(runner: Runner, prompts: ArrayLike<number>[], count: number): Generated[] {
   const launched = runner.generate(prompts, count);
   const replayed = runner.generate(prompts, count, false);
@@ -83,7 +83,7 @@ export function compareGraphs(runner: Runner, prompts: ArrayLike<number>[], coun
   return launched;
 }
 
-/** How far each chosen token led the second. */
+/** How far the logit of each chosen token was above the second. */
 export function leads({ ids, logits }: Generated): number[] {
   const vocab = logits.length / ids.length;
   return Array.from(ids, (id, at) => {
@@ -95,8 +95,8 @@ export function leads({ ids, logits }: Generated): number[] {
 }
 
 /**
- * Follows a greedy text along the reference's. They may part only where the reference's choice led by no more than `doubt`,
- * and are different texts from there on. Returns the number of tokens before that.
+ * Follows a greedy text along the reference's. The two may differ only where the reference's choice led by at most `doubt`;
+ * from there on they are different texts. Returns the number of tokens before that.
  */
 export function follow(
   got: ArrayLike<number>,

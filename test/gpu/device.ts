@@ -1,4 +1,4 @@
-/** Whether the CUDA tests can run here, and if not, why. */
+/** Whether the CUDA tests can run here, and why not. */
 import { existsSync } from "node:fs";
 import { Library } from "../../src/ffi/library.ts";
 import { CUDA_LIBRARY_PATH } from "../numerics.ts";
@@ -8,7 +8,7 @@ const built = existsSync(CUDA_LIBRARY_PATH);
 /** How many GPUs there are; 0 where the library is not built. */
 export const devices = built ? Library.open(CUDA_LIBRARY_PATH).deviceCount() : 0;
 
-/** Null where they can. */
+/** Why they cannot run, or null. */
 export const skipped =
   devices > 0 ? null : built ? "no device" : "no build/libfastgen_cuda.so (make -C libfastgen cuda)";
 if (skipped !== null) console.log(`skipped: ${skipped}`);

@@ -1,7 +1,7 @@
 /**
- * The CUDA library on models as wide as real ones (make_full_width.py makes them, in a temporary folder), against
- * transformers on the same GPU; where there are several GPUs, split over them too. Needs, beyond the other GPU tests, a
- * python3 with torch, transformers and safetensors.
+ * The CUDA library with models as wide as real ones, which make_full_width.py makes in a temporary folder, against
+ * transformers on the same GPU. Where there are several GPUs, the models are split over them too. Needs a python3 with torch,
+ * transformers and safetensors, beside what the other GPU tests need.
  */
 import { afterAll, describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -29,7 +29,7 @@ function problem(): string | null {
   return Bun.which("python3") ? pythonProblem() : "no python3";
 }
 const skipped = problem();
-// The lack of a device has been told.
+// device.ts has already reported that there is no device.
 if (skipped !== null && noDevice === null) console.log(`skipped: models as wide as real ones: ${skipped}`);
 
 let folder: string | null = null;
@@ -50,9 +50,9 @@ async function makeModels(): Promise<string> {
   return folder;
 }
 
-describe.skipIf(skipped !== null)("models as wide as real ones, as transformers computes them", () => {
+describe.skipIf(skipped !== null)("models as wide as real ones match transformers", () => {
   test(
-    "made",
+    "are made",
     async () => {
       made = makeModels();
       await made;
@@ -70,7 +70,7 @@ describe.skipIf(skipped !== null)("models as wide as real ones, as transformers 
       const runner = await Runner.open(directory, options);
       try {
         const compared = [
-          // Whole, as one step of both.
+          // Both prompts whole, in one step.
           compareRows(runner, [
             { ids: long.ids, golden: long },
             { ids: short.ids, golden: short },

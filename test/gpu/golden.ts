@@ -1,4 +1,4 @@
-/** What every way to run a model on GPUs has to show on the golden models (test/golden). */
+/** The tests that every way to run a model on GPUs must pass on the golden models (test/golden). */
 import { afterAll, describe, test } from "bun:test";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -12,13 +12,13 @@ export const goldenConfig = (name: string) =>
 
 export const openGolden = (name: string, options: RunnerOptions) => Runner.open(join(MODELS_DIRECTORY, name), options);
 
-/** Tests a model run with `options` against transformers' logits, and its choices against those of `reference`'s. */
+/** Tests a model run with `options` against transformers' logits, and its choices against a run with `reference`. */
 export function testGolden(
   name: string,
   options: RunnerOptions,
   { title, skip, reference }: { title: string; skip: boolean; reference: RunnerOptions },
 ): void {
-  describe.skipIf(skip)(`${title} as transformers: ${name}`, () => {
+  describe.skipIf(skip)(`${title} matches transformers: ${name}`, () => {
     const golden = readGolden(Expected.read(join(MODELS_DIRECTORY, name, "expected.safetensors")));
     const { ids } = golden;
     let opened: Promise<Runner> | null = null;
@@ -26,10 +26,10 @@ export function testGolden(
       opened ??= openGolden(name, options);
       return opened;
     };
-    // A hook of skipped tests would count as one of them.
+    // A hook beside skipped tests would count as one of them.
     if (!skip) afterAll(async () => (await opened)?.close());
 
-    test("a whole prompt: no worse than twice naive bfloat16", async () => {
+    test("a whole prompt: at most twice the error of naive bfloat16", async () => {
       compareRows(await runner(), [{ ids, golden }]);
     });
 
@@ -43,14 +43,14 @@ export function testGolden(
       compareRows(await runner(), jobs, { swapAt: 9 });
     });
 
-    test("graphs choose what single launches choose", async () => {
+    test("graphs choose the same tokens as single launches", async () => {
       compareGraphs(await runner(), [ids.slice(0, 70), ids.slice(20, 50), ids], 24);
     });
 
     const onCpu = reference.device !== "cuda";
     const other = onCpu ? "the CPU library's" : "one GPU's";
     test.skipIf(onCpu && !existsSync(LIBRARY_PATH))(
-      `greedy tokens are ${other} wherever bfloat16 can tell`,
+      `greedy tokens match ${other} wherever bfloat16 can tell`,
       async () => {
         const [got] = (await runner()).generate([ids], 24);
         const beside = await openGolden(name, reference);

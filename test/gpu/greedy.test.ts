@@ -1,6 +1,6 @@
 /**
- * Trained models on a GPU: the CUDA library's greedy answers are the CPU library's, token for token, wherever bfloat16 can
- * tell two tokens apart.
+ * Trained models on a GPU: the CUDA library's greedy answers match the CPU library's, token for token, wherever bfloat16
+ * can tell two tokens apart.
  */
 import { describe, expect, test } from "bun:test";
 import { existsSync } from "node:fs";
@@ -22,9 +22,9 @@ const SIZES = { maxContext: 640, maxStepTokens: 2048 };
 
 const ready = skipped === null && existsSync(LIBRARY_PATH);
 const real = existsSync(join(REAL_MODEL, "config.json"));
-if (ready && !real) console.log(`skipped: SmolLM2-135M-Instruct's greedy answers: it is not in ${REAL_MODEL}`);
+if (ready && !real) console.log(`skipped: greedy answers of SmolLM2-135M-Instruct: it is not in ${REAL_MODEL}`);
 
-/** Every n-th of the held-out conversations' beginnings as a prompt of the model, and the ids that end its answers. */
+/** The first message of every n-th held-out conversation as a prompt for the model, and the ids that end its answers. */
 async function askModel(directory: string, every: number): Promise<{ prompts: Int32Array[]; stopIds: number[] }> {
   const { files } = await openModel(directory);
   const tokenizer = await Tokenizer.load(files);
@@ -38,7 +38,7 @@ async function askModel(directory: string, every: number): Promise<{ prompts: In
   return { prompts: await Promise.all(prompts), stopIds: readGenerationConfig(files, tokenizer).stopIds };
 }
 
-/** The CUDA library's answers: graphs replayed, `AT_ONCE` sequences together. */
+/** The CUDA library's answers, by replayed graphs, `AT_ONCE` sequences together. */
 async function answersOnGpu(directory: string, prompts: ArrayLike<number>[], count: number): Promise<Int32Array[]> {
   const gpu = await Runner.open(directory, { dtype: "bfloat16", device: "cuda", ...SIZES });
   try {
@@ -48,7 +48,7 @@ async function answersOnGpu(directory: string, prompts: ArrayLike<number>[], cou
   }
 }
 
-/** The CPU library's answers, each cut after its end, how far each token led, and how much rounding moves such a lead. */
+/** The CPU library's answers, each cut after its end; how far each token led; and how far rounding moves such a lead. */
 async function answersOnCpu(directory: string, prompts: ArrayLike<number>[], count: number, stopIds: number[]) {
   const cpu = await Runner.open(directory, { dtype: "bfloat16", ...SIZES });
   const exact = await Runner.open(directory, { dtype: "float32", ...SIZES });
@@ -85,7 +85,7 @@ function batches<T>(list: T[]): T[][] {
   return Array.from({ length: Math.ceil(list.length / AT_ONCE) }, (_, i) => list.slice(i * AT_ONCE, (i + 1) * AT_ONCE));
 }
 
-/** Compares all texts; nearly all of them must agree to their ends, or the comparison would say little. */
+/** Compares all texts. Most must agree to their ends, or the comparison would show little. */
 async function compareAnswers(directory: string, prompts: Int32Array[], count: number, stopIds: number[]) {
   const { texts, doubt } = await answersOnCpu(directory, prompts, count, stopIds);
   const answers = await answersOnGpu(directory, prompts, count);
@@ -93,14 +93,14 @@ async function compareAnswers(directory: string, prompts: Int32Array[], count: n
   const whole = agreed.filter((tokens, i) => tokens === texts[i]!.ids.length).length;
   const tokens = agreed.reduce((a, b) => a + b, 0);
   console.log(
-    `${whole} of ${texts.length} texts agree to their ends, ${tokens} tokens; in doubt is ${doubt.toFixed(3)}`,
+    `${whole} of ${texts.length} texts agree to their ends, ${tokens} tokens; leads up to ${doubt.toFixed(3)} are in doubt`,
   );
   expect(whole).toBeGreaterThan(0.5 * texts.length);
   expect(tokens).toBeGreaterThan(5 * texts.length);
   return answers;
 }
 
-describe.skipIf(!ready)("greedy answers on a GPU are the CPU library's", () => {
+describe.skipIf(!ready)("greedy answers on a GPU match the CPU library's", () => {
   test(
     "fastgen-tiny",
     async () => {
@@ -112,7 +112,7 @@ describe.skipIf(!ready)("greedy answers on a GPU are the CPU library's", () => {
   );
 
   test.skipIf(!real)(
-    "SmolLM2-135M-Instruct, and transformers'",
+    "SmolLM2-135M-Instruct, which also match transformers'",
     async () => {
       const golden = Expected.read(join(import.meta.dir, "..", "golden", "smollm2.safetensors"));
       const conversations = Array.from({ length: 5 }, (_, i) => golden.ints(`${i}.prompt`));

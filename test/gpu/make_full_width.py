@@ -1,20 +1,20 @@
 #!/usr/bin/env python3
 """
-Models as wide as real ones, of few layers and random weights, and what transformers computes from them: rows, heads and
-vocabularies of the sizes that users run, which test/golden's small models don't have. full-width.test.ts runs this, on
-a GPU (without one it runs too, for minutes).
+Makes models as wide as real ones, with few layers and random weights, and what transformers computes from them. They have
+rows, heads and vocabularies of the sizes that users run, unlike test/golden's small models. full-width.test.ts runs this
+script on a GPU. It also runs without one, for minutes.
 
     bun bench/shapes.ts DIR && python3 test/gpu/make_full_width.py DIR NAME... [--layers N]
 
-DIR/NAME holds the config.json of a whole model. Its number of layers is changed there, model.safetensors (bfloat16) is
-written beside it, and expected.safetensors: as test/golden/make_models.py writes it, but for two prompts i of N ids.
+DIR/NAME holds the config.json of a whole model. The script changes its number of layers and writes two files beside it:
+model.safetensors (bfloat16), and expected.safetensors like test/golden/make_models.py's, but for two prompts i of N ids:
     columns         int32 [C]      vocabulary entries whose logits are kept
     i.ids           int32 [N]
-    i.logits        float32 [N][C] float32's logits in those columns
-    i.argmax        int32 [N], i.gap float32 [N]: the most probable id and how far it leads the second
+    i.logits        float32 [N][C] logits in those columns, computed in float32
+    i.argmax        int32 [N], i.gap float32 [N]: the most probable id, and how far its logit is above the second
     i.bf16_error    float32 [N]    norm of naive bfloat16's error in those columns over the norm of the logits
     i.bf16_max      float32 [N]    its largest absolute error over the whole vocabulary
-    i.greedy        int32 [24], i.greedy_gap float32 [24]: greedy continuation of ids, in float32
+    i.greedy        int32 [24], i.greedy_gap float32 [24]: greedy continuation of ids in float32, and its gaps
 """
 
 import argparse
@@ -34,13 +34,13 @@ import make_models
 
 PROMPTS, COLUMNS, GREEDY = (700, 37), 64, 24
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-# The reference is float32, and naive bfloat16 rounds its inputs and results, not its sums.
+# The reference is float32. Naive bfloat16 rounds inputs and results, but not sums.
 torch.backends.cuda.matmul.allow_tf32 = False
 torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
 
 
 def build(fields, dtype):
-    """A model of config.json's fields, its weights still to be set."""
+    """A model with config.json's fields. Its weights are still to be set."""
     model_class = getattr(transformers, fields["architectures"][0])
     config = model_class.config_class.from_dict(fields)
     return model_class._from_config(config, attn_implementation="eager", dtype=dtype).eval()
@@ -54,7 +54,7 @@ def make(directory, layers, seed):
     generator = torch.Generator(DEVICE).manual_seed(seed)
     naive = build(fields, torch.bfloat16)
     make_models.draw_weights(naive, generator)
-    # Embeddings as large as what the layers add to them: small ones would let rounding grow from layer to layer.
+    # Embeddings as large as what the layers add to them. With small ones, rounding would grow from layer to layer.
     naive.get_input_embeddings().weight.mul_(fields["hidden_size"] ** 0.5 / 3)
     weights = naive.state_dict()
     save_torch({name: weight.cpu() for name, weight in weights.items()}, directory / "model.safetensors", metadata={"format": "pt"})

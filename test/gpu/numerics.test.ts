@@ -7,7 +7,7 @@ import { MODEL_NAMES } from "../golden/expected.ts";
 import { skipped } from "./device.ts";
 import { goldenConfig, openGolden, testGolden } from "./golden.ts";
 
-/** cuBLASLt wants rows of whole 16-byte pieces, as every real model has. */
+/** cuBLASLt needs rows of a multiple of 16 bytes, as every real model has. */
 const fits = (name: string) => {
   const config = goldenConfig(name);
   return config.hidden_size % 8 === 0 && config.intermediate_size % 8 === 0;
@@ -20,7 +20,7 @@ for (const name of MODEL_NAMES.filter(fits)) {
   testGolden(name, onGpu, { title: "CUDA", skip, reference: { dtype: "bfloat16" } });
 }
 
-test.skipIf(skip)("a shape that CUDA cannot compute is refused by its number", async () => {
+test.skipIf(skip)("a shape that CUDA cannot compute is refused, and the error says what it must be", async () => {
   const odd = MODEL_NAMES.find((name) => !fits(name))!;
   await expect(openGolden(odd, onGpu)).rejects.toThrow("must be multiples of 8");
 });

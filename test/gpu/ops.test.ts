@@ -1,4 +1,4 @@
-/** The programs that test single ops on a GPU against references on the CPU (make -C libfastgen cuda-tests). */
+/** Runs the programs that test single ops on a GPU against references on the CPU (make -C libfastgen cuda-tests). */
 import { expect, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { join } from "node:path";

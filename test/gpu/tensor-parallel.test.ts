@@ -1,5 +1,5 @@
 /**
- * A model split over two GPUs against transformers' logits (test/golden), with sums over peer memory and with NCCL's. Needs
+ * A model split over two GPUs against transformers' logits (test/golden), with sums over peer memory and with NCCL. Needs
  * two GPUs, NCCL and `make -C libfastgen cuda`; without them every test here is skipped.
  */
 import { expect, test } from "bun:test";
@@ -9,7 +9,7 @@ import { goldenConfig, openGolden, testGolden } from "./golden.ts";
 
 const RANKS = 2;
 const skip = devices < RANKS;
-if (skip) console.log(`skipped: ${RANKS} devices are needed, and there are ${devices}`);
+if (skip) console.log(`skipped: needs ${RANKS} devices, and there are ${devices}`);
 const throughNccl = process.env.NCCL_P2P_DISABLE === "1";
 
 const splits = (name: string) => {
@@ -25,13 +25,13 @@ for (const name of MODEL_NAMES.filter(splits)) {
   testGolden(name, onBoth, { title, skip, reference: onOne });
 }
 
-test.skipIf(skip)("heads that cannot be split are refused by their number", async () => {
+test.skipIf(skip)("heads that cannot be split are refused, and the error names the number of devices", async () => {
   const odd = MODEL_NAMES.find((name) => goldenConfig(name).num_key_value_heads % RANKS !== 0)!;
   await expect(openGolden(odd, onBoth)).rejects.toThrow("cannot be split over 2 devices");
 });
 
 test.skipIf(skip || throughNccl)(
-  "all of this through NCCL",
+  "all of these tests through NCCL",
   () => {
     const env = { ...process.env, NCCL_P2P_DISABLE: "1" };
     const { exitCode, stderr } = Bun.spawnSync([process.execPath, "test", import.meta.path], { env });
