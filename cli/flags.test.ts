@@ -37,6 +37,7 @@ describe("flags become load options", () => {
       gpu_memory_utilization: DEFAULTS.gpu_memory_utilization,
       threads: 0,
       seed: 0,
+      chat_template_content_format: "auto",
     });
   });
 
@@ -44,7 +45,8 @@ describe("flags become load options", () => {
     const line =
       "org/name --revision v1 --device cpu --dtype half --load-format dummy --max-model-len 4096 --max-num-seqs 8 " +
       "--max-num-batched-tokens 128 --no-enable-prefix-caching --gpu-memory-utilization 0.5 --kv-cache-memory-bytes 2G " +
-      "--swap-space 1.5 --tensor-parallel-size 2 --threads 3 --seed 4 --chat-template {{messages}}";
+      "--swap-space 1.5 --tensor-parallel-size 2 --threads 3 --seed 4 --chat-template {{messages}} " +
+      "--chat-template-content-format openai";
     const { flags, args, code } = parse(line.split(" "));
     expect(code).toBeNull();
     expect(args).toEqual(["org/name"]);
@@ -64,6 +66,7 @@ describe("flags become load options", () => {
       threads: 3,
       seed: 4,
       chat_template: "{{messages}}",
+      chat_template_content_format: "openai",
     });
   });
 

@@ -5,7 +5,7 @@ import { DEFAULTS } from "../src/device.ts";
 import { asFastgenError, FastgenError } from "../src/errors.ts";
 import { Fastgen } from "../src/fastgen.ts";
 import { MAX_TEMPLATE_LENGTH } from "../src/limits.ts";
-import type { Dtype, LoadOptions } from "../src/types.ts";
+import type { ChatContentFormat, Dtype, LoadOptions } from "../src/types.ts";
 
 /** A whole number within bounds. */
 export function integer(least: number, most = Number.MAX_SAFE_INTEGER) {
@@ -67,6 +67,7 @@ export interface ModelFlags {
   threads: number;
   seed: number;
   chatTemplate?: string;
+  chatTemplateContentFormat: ChatContentFormat;
 }
 
 /** Adds [model] and every flag of ModelFlags to a command. */
@@ -122,6 +123,11 @@ export function addModelFlags(command: Command): Command {
   flag("--threads <n>", "CPU threads; 0 = one per core", integer(0), 0);
   flag("--seed <n>", "seed of the random weights of --load-format dummy", integer(0), 0);
   flag("--chat-template <file or text>", "a Jinja chat template (default: the model's own)");
+  choice("--chat-template-content-format <name>", "how the template gets contents; auto = as it takes them", [
+    "auto",
+    "string",
+    "openai",
+  ]);
   return command;
 }
 
@@ -144,6 +150,7 @@ export function loadOptions(flags: ModelFlags): LoadOptions {
     threads: flags.threads,
     seed: flags.seed,
     chat_template: chatTemplate === undefined ? undefined : readTemplate(chatTemplate),
+    chat_template_content_format: flags.chatTemplateContentFormat,
   };
 }
 

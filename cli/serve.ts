@@ -23,6 +23,7 @@ interface ServeFlags extends ModelFlags {
   streamWriteTimeout: number;
   timeoutKeepAlive: number;
   shutdownTimeout: number;
+  trustRequestChatTemplate?: boolean;
 }
 
 /** Milliseconds that the end waits for the log's reader. */
@@ -50,7 +51,11 @@ function command(): Command {
         .argParser(nonEmpty),
     )
     .option("--served-model-name <name>", "the model's name in replies (default: as given)", nonEmpty)
-    .option("--disable-log-requests", "no access log (default: one JSON line per request on stderr)");
+    .option("--disable-log-requests", "no access log (default: one JSON line per request on stderr)")
+    .option(
+      "--trust-request-chat-template",
+      "let requests bring chat templates, which are programs (default: refused)",
+    );
   addLimitFlags(command);
   return addModelFlags(command).addHelpText(
     "after",
@@ -110,6 +115,7 @@ export async function run(args: string[]): Promise<number> {
     servedModelName: flags.servedModelName ?? null,
     accessLog: flags.disableLogRequests ? null : write,
     errorLog: write,
+    trustRequestChatTemplate: flags.trustRequestChatTemplate ?? false,
     maxQueued: flags.maxQueuedSeqs,
     maxBodyBytes: flags.maxBodyBytes,
     maxTotalBodyBytes: flags.maxTotalBodyBytes,
@@ -153,7 +159,8 @@ async function load(
     bar.update(progress);
   };
   try {
-    const fastgen = await loadModel(model, { ...options, onProgress, signal });
+    const onWarning = (message: string) => process.stderr.write(`fgserve: ${message}\n`);
+    const fastgen = await loadModel(model, { ...options, onProgress, onWarning, signal });
     service.ready(fastgen);
     return fastgen;
   } catch (error) {

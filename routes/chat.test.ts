@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import OpenAI from "openai";
 import { FastgenError } from "../src/errors.ts";
+import { parseJson } from "../src/index.ts";
 import { events, FakeFastgen, type FakeOptions, json, startServer, until } from "./testing.ts";
 
 const ANSWER = "Hello, wörld 👋";
@@ -8,7 +9,7 @@ const messages = [{ role: "user" as const, content: "Hi" }];
 
 function start(options: FakeOptions = {}) {
   const fake = new FakeFastgen(options);
-  const server = startServer(fake, { servedModelName: "served" });
+  const server = startServer(fake, { servedModelName: "served", trustRequestChatTemplate: true });
   const client = new OpenAI({ baseURL: `${server.url}/v1`, apiKey: "any", maxRetries: 0 });
   return { fake, server, client, chat: (body: object) => server.post("/v1/chat/completions", { messages, ...body }) };
 }
@@ -153,7 +154,7 @@ describe("what reaches the library", () => {
     expect(asked().params.logprobs).toBeUndefined();
   });
 
-  test("messages: parts become lines, developer becomes system, inert fields fall away", async () => {
+  test("messages: parts stay parts, developer becomes system, inert fields fall away", async () => {
     await t.chat({
       messages: [
         { role: "developer", content: "Be brief." },
@@ -175,7 +176,14 @@ describe("what reaches the library", () => {
     expect(asked().prompt).toEqual({
       messages: [
         { role: "system", content: "Be brief." },
-        { role: "user", content: "a\nb", name: "ann" },
+        {
+          role: "user",
+          content: [
+            { type: "text", text: "a" },
+            { type: "text", text: "b" },
+          ],
+          name: "ann",
+        },
         { role: "assistant", content: null },
         { role: "user", content: "" },
       ],
@@ -184,6 +192,33 @@ describe("what reaches the library", () => {
       add_generation_prompt: false,
       continue_final_message: undefined,
     });
+  });
+
+  test("roles, fields, tools and documents reach the library, their numbers as they were written", async () => {
+    const body = `{
+      "messages": [
+        {"role": "critic", "content": null, "mood": 1.0},
+        {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]},
+        {"role": "tool", "content": "4", "tool_call_id": "1"}
+      ],
+      "tools": [{"type": "function", "function": {"minimum": 1e3, "maximum": 12345678901234567890}}],
+      "documents": [{"title": "T"}],
+      "temperature": 1.0
+    }`;
+    const headers = { "content-type": "application/json" };
+    const reply = await fetch(`${t.server.url}/v1/chat/completions`, { method: "POST", headers, body });
+    expect(reply.status).toBe(200);
+    const prompt = asked().prompt as { messages: object[]; tools: object[]; documents: object[] };
+    expect(prompt.messages).toEqual([
+      { role: "critic", content: null, mood: parseJson("1.0") },
+      { role: "assistant", content: null, tool_calls: [{ function: { name: "f", arguments: "{}" } }] },
+      { role: "tool", content: "4", tool_call_id: "1" },
+    ]);
+    expect(prompt.tools).toEqual([
+      { type: "function", function: { minimum: parseJson("1e3"), maximum: 12345678901234567890n } },
+    ]);
+    expect(prompt.documents).toEqual([{ title: "T" }]);
+    expect(asked().params.temperature).toBe(1);
   });
 
   test("fields that ask for nothing are accepted", async () => {
@@ -348,5 +383,38 @@ describe("streams", () => {
     socket.terminate();
     await until(() => first.aborted);
     fast.server.stop();
+  });
+});
+
+describe("templates from requests", () => {
+  const template = "{{ messages }}";
+  const inKwargs = { chat_template_kwargs: { chat_template: template } };
+
+  test("are refused, wherever they stand, unless the server trusts them", async () => {
+    const fake = new FakeFastgen();
+    const server = startServer(fake);
+    for (const route of ["/v1/chat/completions", "/tokenize"]) {
+      for (const [param, body] of [
+        ["chat_template", { chat_template: template }],
+        ["chat_template_kwargs.chat_template", inKwargs],
+      ] as const) {
+        const reply = await server.post(route, { messages, ...body });
+        expect(reply.status).toBe(400);
+        const { error } = await json(reply);
+        expect(error).toMatchObject({ type: "invalid_request_error", param });
+        expect(error.message).toContain("--trust-request-chat-template");
+      }
+    }
+    expect(fake.calls).toEqual([]);
+    await server.stop();
+  });
+
+  test("are taken by a server that trusts them; those of chat_template_kwargs come first", async () => {
+    await t.chat(inKwargs);
+    expect(asked().prompt).toMatchObject({ chat_template: template });
+    await t.chat({ chat_template: "other", ...inKwargs });
+    expect(asked().prompt).toMatchObject({ chat_template: template });
+    const reply = await t.chat({ chat_template_kwargs: { chat_template: 1 } });
+    expect(reply.status).toBe(400);
   });
 });

@@ -20,7 +20,8 @@ export function chat(service: Service) {
     const { fields, given } = await readBody(c, service, chatSchema);
     checkStreamOptions(fields);
     const params = chatParams(fields, given);
-    const run = await Run.start(c, service, [chatPrompt(fields)], params, { stream: fields.stream });
+    const prompt = chatPrompt(fields, service.options.trustRequestChatTemplate);
+    const run = await Run.start(c, service, [prompt], params, { stream: fields.stream });
     const envelope = {
       id: `chatcmpl-${crypto.randomUUID().replaceAll("-", "")}`,
       object: fields.stream ? "chat.completion.chunk" : "chat.completion",
@@ -74,7 +75,9 @@ function chatParams(fields: Fields, given: Record<string, unknown>): SamplingPar
 /** With `echo`, what the answer begins with: the last message if that is the assistant's. */
 function echoed({ echo, messages }: Fields): string {
   const last = messages.at(-1);
-  return echo && last?.role === "assistant" ? (last.content ?? "") : "";
+  if (!echo || last?.role !== "assistant") return "";
+  const { content } = last;
+  return typeof content === "string" ? content : (content ?? []).map(({ text }) => text).join("\n");
 }
 
 class ChatFrames implements Frames {

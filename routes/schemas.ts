@@ -31,7 +31,7 @@ function sameJson(given: unknown, value: unknown): boolean {
 
 const flag = z.boolean().optional();
 const hint = z.string().optional();
-const chatTemplate = z.string().max(limits.MAX_TEMPLATE_LENGTH).optional();
+const chatTemplate = z.string().max(limits.MAX_REQUEST_TEMPLATE_LENGTH).optional();
 
 /** What is asked of the server rather than the model; the same in chat and completions. */
 const common = {
@@ -68,7 +68,7 @@ const textPart = z.strictObject({
 
 const textParts = boundedArray(textPart, limits.MAX_CONTENT_PARTS);
 
-/** Parts become one text, one per line. */
+/** A text, or text parts: the chat template decides what becomes of them. null is the empty text. */
 const content = z
   .custom<string | z.input<typeof textParts> | null>(
     (value) => value === null || typeof value === "string" || Array.isArray(value),
@@ -77,30 +77,29 @@ const content = z
   .transform((value, context) => {
     if (!Array.isArray(value)) return value;
     const parts = textParts.safeParse(value);
-    return parts.success ? parts.data.map(({ text }) => text).join("\n") : passOn(context, value, parts.error);
+    return parts.success ? parts.data : passOn(context, value, parts.error);
   })
   .optional();
 
+/** Any role and any field: what they mean is the chat template's business. */
 const message = z
-  .strictObject({
-    role: z.enum(["system", "developer", "user", "assistant"], "must be 'system', 'developer', 'user' or 'assistant'"),
+  .looseObject({
+    role: z.string().min(1),
     content,
     name: z.string().nullish(),
-    /** Kept for templates that show it. */
     reasoning_content: z.string().nullish(),
-    // An assistant's message may come straight from a reply, which has these; tools are not supported.
-    refusal: inert(null),
-    annotations: inert(null, []),
-    audio: inert(null),
-    function_call: inert(null),
-    tool_calls: inert(null, []),
+    tool_calls: boundedArray(z.looseObject({}), limits.MAX_CONTENT_PARTS).nullish(),
   })
-  .refine(({ role, content }) => content != null || role === "assistant", { path: ["content"], error: "required" })
-  .transform(({ role, content = null, name, reasoning_content }): ChatMessage => {
+  .refine(({ role, content }) => content !== undefined || role === "assistant", {
+    path: ["content"],
+    error: "required",
+  })
+  .transform(({ role, content = null, ...fields }): ChatMessage => {
     // Templates know the system's role only by its older name.
     const message: ChatMessage = { role: role === "developer" ? "system" : role, content };
-    if (name != null) message.name = name;
-    if (reasoning_content != null) message.reasoning_content = reasoning_content;
+    // A field that says nothing, as replies bring them, is as good as none: templates ask whether a field is there.
+    const isNothing = (value: unknown) => value == null || (Array.isArray(value) && value.length === 0);
+    for (const [name, value] of Object.entries(fields)) if (!isNothing(value)) message[name] = value;
     return message;
   });
 
@@ -113,8 +112,9 @@ const conversation = {
     .custom<Record<string, unknown>>(isObject, "must be an object")
     .refine((kwargs) => holdsAtMost(kwargs, limits.MAX_TEMPLATE_KWARGS), `at most ${limits.MAX_TEMPLATE_KWARGS} values`)
     .optional(),
-  documents: inert([]),
-  tools: inert([]),
+  /** For templates that take them. Calls in the answer stay text. */
+  documents: boundedArray(z.looseObject({}), limits.MAX_CONTENT_PARTS).optional(),
+  tools: boundedArray(z.looseObject({}), limits.MAX_CONTENT_PARTS).optional(),
 };
 
 export const chatSchema = z.strictObject({
@@ -199,18 +199,35 @@ export function samplingParams(given: Record<string, unknown>): SamplingParams {
   return params as SamplingParams;
 }
 
-interface ConversationFields extends Omit<ChatOptions, "tools"> {
+interface ConversationFields extends ChatOptions {
   messages: ChatMessage[];
 }
 
-/** A conversation in the library's form. */
-export function chatPrompt(fields: ConversationFields): { messages: ChatMessage[] } & ChatOptions {
-  const { messages, add_generation_prompt, continue_final_message, chat_template, chat_template_kwargs } = fields;
+/**
+ * The template that a request brings, also in chat_template_kwargs, where vLLM takes it too.
+ * @throws FastgenError "invalid_request": requests are not trusted with templates.
+ */
+function requestTemplate({ chat_template, chat_template_kwargs }: ConversationFields, trusted: boolean) {
+  const inKwargs = chat_template_kwargs?.chat_template ?? undefined;
+  const [template, param] =
+    inKwargs === undefined ? [chat_template, "chat_template"] : [inKwargs, "chat_template_kwargs.chat_template"];
+  if (template === undefined) return undefined;
+  const refuse = (message: string) => new FastgenError("invalid_request", `${param}: ${message}`, { param });
+  if (!trusted) throw refuse("refused, since the server was started without --trust-request-chat-template");
+  if (typeof template !== "string") throw refuse("must be a string");
+  return template;
+}
+
+/** A conversation as the library takes it. `trusted`: may the request bring a template of its own? */
+export function chatPrompt(fields: ConversationFields, trusted: boolean): { messages: ChatMessage[] } & ChatOptions {
+  const { messages, add_generation_prompt, continue_final_message, chat_template_kwargs, tools, documents } = fields;
+  const chat_template = requestTemplate(fields, trusted);
   if (add_generation_prompt && continue_final_message) {
     const message = "continue_final_message: cannot be true together with add_generation_prompt";
     throw new FastgenError("invalid_request", message, { param: "continue_final_message" });
   }
-  return { messages, add_generation_prompt, continue_final_message, chat_template, chat_template_kwargs };
+  const options = { add_generation_prompt, continue_final_message, chat_template, chat_template_kwargs };
+  return { messages, ...options, tools, documents };
 }
 
 function isIds(value: unknown): value is number[] {

@@ -35,6 +35,8 @@ export interface ServiceOptions {
   streamWriteSeconds: number;
   /** Seconds that a connection may be idle; at most 255. */
   idleSeconds: number;
+  /** May requests bring chat templates? A template is a program. */
+  trustRequestChatTemplate: boolean;
 }
 
 const DEFAULTS: ServiceOptions = {
@@ -48,6 +50,7 @@ const DEFAULTS: ServiceOptions = {
   maxTotalBodyBytes: MAX_TOTAL_BODY_BYTES,
   streamWriteSeconds: STREAM_WRITE_SECONDS,
   idleSeconds: IDLE_SECONDS,
+  trustRequestChatTemplate: false,
 };
 
 /** Paths that load balancers and monitors ask for every second or so. */

@@ -21,7 +21,9 @@ export function tokenize(service: Service) {
       const message = "add_special_tokens: a conversation's template writes the special tokens itself; leave it out";
       throw new FastgenError("invalid_request", message, { param: "add_special_tokens" });
     }
-    const input: Prompt = messages ? chatPrompt({ ...fields, messages }) : prompt!;
+    const input: Prompt = messages
+      ? chatPrompt({ ...fields, messages }, service.options.trustRequestChatTemplate)
+      : prompt!;
     const ids = await fastgen.tokenize(input, { add_special_tokens });
     const texts = function* () {
       for (const id of ids) yield fastgen.tokenText(id);

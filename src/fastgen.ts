@@ -62,7 +62,11 @@ export class Fastgen implements FastgenApi {
     };
     const model = await (name === undefined ? openDefaultModel(opening) : openModel(name, opening));
     const config = engineConfig(model, device, options);
-    const template = ChatTemplate.load(model.files, options.chat_template);
+    const template = ChatTemplate.load(model.files, {
+      override: options.chat_template,
+      contentFormat: options.chat_template_content_format,
+    });
+    for (const problem of await template.problems()) options.onWarning?.(problem);
     // The tokenizer and the weights load side by side.
     const starting = EngineFront.start(config, { onProgress: options.onProgress, signal });
     const tokenizing = Tokenizer.load(model.files);
@@ -215,7 +219,7 @@ export class Fastgen implements FastgenApi {
     if (isConversation(prompt)) {
       const { messages, ...chat } = prompt;
       // The template writes the special tokens itself.
-      return encode(template.render(messages, chat), false);
+      return encode(await template.render(messages, chat, options.signal), false);
     }
     return checkPrompt(prompt, limits, field);
   }

@@ -72,8 +72,11 @@ export const MAX_DETOKENIZE_IDS = 262_144;
 /** Bytes of a safetensors header; the format's own bound is 100 MB, real ones are under 1 MB. */
 export const MAX_SAFETENSORS_HEADER_BYTES = 100_000_000;
 
-/** Characters of a chat template. Real ones are under 20,000. */
-export const MAX_TEMPLATE_LENGTH = 1_000_000;
+/** Characters of a model's chat template, or of --chat-template. Real ones are under 20,000. */
+export const MAX_TEMPLATE_LENGTH = 200_000;
+
+/** Characters of a chat template in a request: others wait while it is parsed, for about 50 ms at most. */
+export const MAX_REQUEST_TEMPLATE_LENGTH = 50_000;
 
 /**
  * Bytes of output that may wait for a stream's reader before its sequences pause, estimated as they lie in memory. The

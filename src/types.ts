@@ -33,9 +33,13 @@ export interface LoadOptions {
   threads?: number;
   /** The text of a Jinja chat template to use instead of the model's. */
   chat_template?: string;
+  /** How the contents of messages are given to the template; default "auto". */
+  chat_template_content_format?: ChatContentFormat;
   /** Seed of dummy weights. */
   seed?: number;
   onProgress?: (progress: LoadProgress) => void;
+  /** Takes a sentence about what will not work although the model loads: a chat template that fails. */
+  onWarning?: (message: string) => void;
   /** Aborting rejects with FastgenError "aborted". */
   signal?: AbortSignal;
 }
@@ -47,9 +51,23 @@ export interface LoadProgress {
   total: number;
 }
 
+/**
+ * string: as text, parts joined by line ends. openai: as parts. auto: text stays text and parts stay parts where the
+ * template takes them; else in the shape that it takes, which is found by trying.
+ */
+export type ChatContentFormat = "auto" | "string" | "openai";
+
+/** A part of a content, such as { type: "text", text }. */
+export interface ContentPart {
+  type: string;
+  text?: string;
+  [field: string]: unknown;
+}
+
 export interface ChatMessage {
   role: string;
-  content: string | null;
+  /** null is the empty text. */
+  content: string | null | readonly ContentPart[];
   name?: string;
   /** Whatever else the template reads (tool_calls, reasoning_content, ...). */
   [field: string]: unknown;
@@ -61,6 +79,7 @@ export interface ChatOptions {
   /** Leave the last message open: the answer continues it. */
   continue_final_message?: boolean;
   tools?: unknown[];
+  documents?: unknown[];
   /** More variables for the template. */
   chat_template_kwargs?: Record<string, unknown>;
   /** The text of a template to use instead of the model's. */

@@ -1,14 +1,10 @@
-/**
- * A conversation → the text of the prompt, by the model's own Jinja template (transformers' `apply_chat_template`).
- * Contents are strings here: arrays of parts are joined by the HTTP routes.
- */
-import { Environment, Interpreter, Template } from "@huggingface/jinja";
+/** A conversation → the text of the prompt, by the model's own Jinja template (transformers' `apply_chat_template`). */
 import { z } from "zod";
 import { FastgenError } from "../errors.ts";
-import { MAX_TEMPLATE_LENGTH } from "../limits.ts";
 import type { ModelFiles } from "../model/shape.ts";
-import type { ChatMessage, ChatOptions } from "../types.ts";
-import { TEMPLATE_GLOBALS, TemplateRefusal } from "./template-globals.ts";
+import type { ChatContentFormat, ChatMessage, ChatOptions } from "../types.ts";
+import { type ContentShape, cutAtTag, tagFinalMessage, templateMessages } from "./chat-messages.ts";
+import { CompiledTemplate } from "./compiled-template.ts";
 
 /** A special token in tokenizer_config.json: its text, or an AddedToken. */
 const tokenText = z.union([z.string(), z.looseObject({ content: z.string() }).transform((token) => token.content)]);
@@ -19,51 +15,66 @@ const configSchema = z.looseObject({
 
 const SPECIAL_TOKENS = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 
-const CONTINUE_TAG = "CONTINUE_FINAL_MESSAGE_TAG ";
+/** What a template sees unless the request says otherwise. */
+const NOTHING_GIVEN = { tools: null, documents: null, add_generation_prompt: true };
 
-/**
- * selectattr("x", "undefined"), by which Mistral's templates check that roles alternate. @huggingface/jinja 0.5 lets no
- * item through it; rejectattr("x", "defined") says the same and works.
- */
-const UNDEFINED_FILTER = /\b(select|reject)attr\(\s*("\w+"|'\w+')\s*,\s*(?:"undefined"|'undefined')\s*\)/g;
-const definedFilter = (_: string, verb: string, attribute: string) =>
-  `${verb === "select" ? "reject" : "select"}attr(${attribute}, "defined")`;
+export interface TemplateOptions {
+  /** The text of a template in place of the model's (--chat-template). */
+  override?: string | null;
+  /** How contents are given to the template (--chat-template-content-format). */
+  contentFormat?: ChatContentFormat;
+}
 
 export class ChatTemplate {
-  /** By name; "default" is the usual one, "tool_use" is taken when there are tools. */
-  readonly #templates: Map<string, string>;
+  /** By name; "default" is the usual one, "tool_use" is taken when there are tools. One that does not parse is an error. */
+  readonly #templates = new Map<string, CompiledTemplate | FastgenError>();
   readonly #specialTokens: Record<string, string>;
-  /** Compiled on first use. A bounded number: the model's own and the newest given with a request. */
-  readonly #compiled = new Map<string, Template>();
+  readonly #contentFormat: ChatContentFormat;
+  /** The newest template given with a request. */
+  #requested: { source: string; template: CompiledTemplate } | null = null;
 
-  private constructor(templates: Map<string, string>, specialTokens: Record<string, string>) {
-    this.#templates = templates;
+  private constructor(specialTokens: Record<string, string>, contentFormat: ChatContentFormat) {
     this.#specialTokens = specialTokens;
+    this.#contentFormat = contentFormat;
   }
 
   /**
-   * @param override the text of a template to use in place of the model's (--chat-template).
-   * @throws FastgenError "model" for a damaged tokenizer_config.json, or a template that does not parse.
+   * A template of the model that does not parse is told by problems(), and refuses the conversations that need it.
+   * @throws FastgenError "model" for a damaged tokenizer_config.json, or an override that does not parse.
    */
-  static load(files: Pick<ModelFiles, "tokenizerConfig" | "chatTemplate">, override?: string | null): ChatTemplate {
+  static load(
+    files: Pick<ModelFiles, "tokenizerConfig" | "chatTemplate">,
+    options: TemplateOptions = {},
+  ): ChatTemplate {
     const config = parseConfig(files.tokenizerConfig);
-    const templates = new Map<string, string>();
-    const own = config.chat_template;
-    if (typeof own === "string") templates.set("default", own);
-    else for (const { name, template } of own ?? []) templates.set(name, template);
-    if (files.chatTemplate !== null) templates.set("default", files.chatTemplate);
-    if (override != null) {
-      templates.clear();
-      templates.set("default", override);
-    }
     const specialTokens: Record<string, string> = {};
     for (const name of SPECIAL_TOKENS) {
       const token = tokenText.safeParse(config[name]);
       if (token.success) specialTokens[name] = token.data;
     }
-    const chat = new ChatTemplate(templates, specialTokens);
-    for (const template of templates.values()) chat.#compile(template, "model");
+    const chat = new ChatTemplate(specialTokens, options.contentFormat ?? "auto");
+    if (options.override != null) {
+      chat.#templates.set("default", chat.#compile(options.override, "model"));
+      return chat;
+    }
+    const own = config.chat_template;
+    const sources = typeof own === "string" ? [{ name: "default", template: own }] : [...(own ?? [])];
+    if (files.chatTemplate !== null) sources.push({ name: "default", template: files.chatTemplate });
+    for (const { name, template } of sources) chat.#add(name, template);
     return chat;
+  }
+
+  #add(name: string, source: string): void {
+    try {
+      this.#templates.set(name, this.#compile(source, "model"));
+    } catch (error) {
+      if (!(error instanceof FastgenError)) throw error;
+      this.#templates.set(name, error);
+    }
+  }
+
+  #compile(source: string, kind: "model" | "invalid_request"): CompiledTemplate {
+    return new CompiledTemplate(source, kind, { ...this.#specialTokens, ...NOTHING_GIVEN });
   }
 
   /** Has the model a template? Without one, render() needs options.chat_template. */
@@ -71,83 +82,82 @@ export class ChatTemplate {
     return this.#templates.size > 0;
   }
 
+  /** What is wrong with the model's templates, found by trying simple conversations; a sentence each. */
+  async problems(): Promise<string[]> {
+    const found: string[] = [];
+    for (const [name, template] of this.#templates) {
+      const isDefault = name === "default";
+      if (template instanceof FastgenError) {
+        const hurt = isDefault
+          ? "chat is refused; pass another with --chat-template FILE"
+          : `it serves no request ("${name}")`;
+        found.push(`${template.message}: ${hurt}`);
+      } else if (isDefault) {
+        const fault = await template.fault();
+        if (fault !== null)
+          found.push(`${fault}: chat may be refused; pass another template with --chat-template FILE`);
+      }
+    }
+    return found;
+  }
+
   /**
    * The prompt's text, special tokens written out: encode it without adding any.
-   * @throws FastgenError "invalid_request": the template refuses the conversation, or the model has none.
+   * @throws FastgenError "invalid_request": the template refuses the conversation, or the model has none; "aborted".
    */
-  render(messages: readonly ChatMessage[], options: ChatOptions = {}): string {
-    const source = options.chat_template ?? this.#choose(options.tools);
-    const template = this.#compile(source, options.chat_template === undefined ? "model" : "invalid_request");
+  async render(messages: readonly ChatMessage[], options: ChatOptions = {}, signal?: AbortSignal): Promise<string> {
+    const template =
+      options.chat_template === undefined
+        ? this.#choose(options.tools)
+        : this.#requestedTemplate(options.chat_template);
     const goOn = options.continue_final_message ?? false;
     const addPrompt = options.add_generation_prompt ?? !goOn;
     if (goOn && addPrompt) {
       throw new FastgenError(
         "invalid_request",
-        "continue_final_message and add_generation_prompt exclude each other: the one leaves the last message open, the other opens a new one",
+        "continue_final_message and add_generation_prompt exclude each other: the first leaves the last message open, the second opens a new one",
         { param: "continue_final_message" },
       );
     }
-    const variables: Record<string, unknown> = {
-      ...TEMPLATE_GLOBALS,
+    const shaped = templateMessages(messages, await this.#contentShape(template));
+    const variables = {
       ...this.#specialTokens,
       ...options.chat_template_kwargs,
-      messages: goOn ? tagFinalMessage(messages) : messages,
+      messages: goOn ? tagFinalMessage(shaped) : shaped,
       tools: options.tools && options.tools.length > 0 ? options.tools : null,
-      documents: options.chat_template_kwargs?.documents ?? null,
+      documents: options.documents ?? options.chat_template_kwargs?.documents ?? null,
       add_generation_prompt: addPrompt,
     };
-    let text: string;
-    try {
-      const environment = new Environment();
-      for (const [name, value] of Object.entries(variables)) environment.set(name, value);
-      text = String((new Interpreter(environment).run(template.parsed) as { value: unknown }).value);
-    } catch (error) {
-      const message = error instanceof Error ? error.message : String(error);
-      throw new FastgenError(
-        "invalid_request",
-        error instanceof TemplateRefusal ? message : `the chat template failed on these messages: ${message}`,
-        { param: "messages", cause: error },
-      );
-    }
+    const text = await template.render(variables, { signal });
     return goOn ? cutAtTag(text) : text;
   }
 
-  #choose(tools: unknown[] | undefined): string {
-    const named = tools && tools.length > 0 ? this.#templates.get("tool_use") : undefined;
-    const template = named ?? this.#templates.get("default");
-    if (template !== undefined) return template;
-    const names = [...this.#templates.keys()];
-    throw new FastgenError(
-      "invalid_request",
-      names.length === 0
-        ? "this model has no chat template: pass one with --chat-template FILE, or use plain text completions"
-        : `this model has no default chat template, only ${names.join(", ")}: pass one with --chat-template FILE`,
-    );
+  #contentShape(template: CompiledTemplate): ContentShape | Promise<ContentShape> {
+    if (this.#contentFormat === "string") return { text: "text", parts: "text" };
+    if (this.#contentFormat === "openai") return { text: "parts", parts: "parts" };
+    return template.contentShape();
   }
 
-  #compile(source: string, kind: "model" | "invalid_request"): Template {
-    const known = this.#compiled.get(source);
-    if (known) return known;
-    const param = kind === "invalid_request" ? "chat_template" : null;
-    if (source.length > MAX_TEMPLATE_LENGTH) {
-      throw new FastgenError(
-        kind,
-        `the chat template has ${source.length} characters; at most ${MAX_TEMPLATE_LENGTH} are allowed`,
-        { param },
-      );
+  #choose(tools: unknown[] | undefined): CompiledTemplate {
+    const named = tools && tools.length > 0 ? this.#templates.get("tool_use") : undefined;
+    const template = named ?? this.#templates.get("default");
+    if (template instanceof CompiledTemplate) return template;
+    throw new FastgenError("invalid_request", template?.message ?? this.#whyNone());
+  }
+
+  #whyNone(): string {
+    const names = [...this.#templates.keys()];
+    if (names.length === 0) {
+      return "this model has no chat template: pass one with --chat-template FILE, or use plain text completions";
     }
-    let template: Template;
-    try {
-      template = new Template(source.replace(UNDEFINED_FILTER, definedFilter));
-    } catch (error) {
-      const message = error instanceof Error ? error.message : String(error);
-      throw new FastgenError(kind, `the chat template does not parse: ${message}`, { param, cause: error });
+    return `this model has no default chat template, only ${names.join(", ")}: pass one with --chat-template FILE`;
+  }
+
+  #requestedTemplate(source: string): CompiledTemplate {
+    if (this.#requested?.source !== source) {
+      this.#requested = { source, template: this.#compile(source, "invalid_request") };
     }
-    // The newest one given with a request takes the place of the one before.
-    const own = new Set(this.#templates.values());
-    if (!own.has(source)) for (const key of this.#compiled.keys()) if (!own.has(key)) this.#compiled.delete(key);
-    this.#compiled.set(source, template);
-    return template;
+    return this.#requested.template;
   }
 }
 
@@ -163,29 +173,4 @@ function parseConfig(text: string | null): z.infer<typeof configSchema> {
   if (parsed.success) return parsed.data;
   const issue = parsed.error.issues[0]!;
   throw new FastgenError("model", `tokenizer_config.json: ${issue.path.join(".")}: ${issue.message}`);
-}
-
-/** Marks where the last message ends: the template may write anything after it, and trim it. As transformers does. */
-function tagFinalMessage(messages: readonly ChatMessage[]): ChatMessage[] {
-  const last = messages.at(-1);
-  if (typeof last?.content !== "string") {
-    throw new FastgenError("invalid_request", "continue_final_message needs a last message whose content is text", {
-      param: "messages",
-    });
-  }
-  return [...messages.slice(0, -1), { ...last, content: last.content + CONTINUE_TAG }];
-}
-
-function cutAtTag(text: string): string {
-  const at = text.lastIndexOf(CONTINUE_TAG.trimEnd());
-  if (at < 0) {
-    throw new FastgenError(
-      "invalid_request",
-      "continue_final_message: the chat template does not write the last message out, so it cannot be continued",
-      { param: "continue_final_message" },
-    );
-  }
-  const whole = text.startsWith(CONTINUE_TAG, at);
-  // A template that trims its messages has not kept the space of the tag: trim the message likewise.
-  return whole ? text.slice(0, at) : text.slice(0, at).trimEnd();
 }

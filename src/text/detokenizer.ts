@@ -1,6 +1,6 @@
 /**
  * Token ids → text, as the ids come. What is returned never ends within a character: the first bytes of one are held back
- * until the rest arrives, and become U+FFFD only when they turn out not to be UTF-8. Well under a microsecond a token.
+ * until the rest arrives, and become U+FFFD only when they turn out not to be UTF-8. Well under a microsecond per token.
  */
 import type { TokenTable } from "./token-table.ts";
 
@@ -50,8 +50,8 @@ export interface DetokenizerOptions {
   /** Leave special tokens out; default true. */
   skipSpecialTokens?: boolean;
   /**
-   * The ids are a whole text, not the continuation of one; default false. Decoders that take off the space which the
-   * tokenizer had put before a text (Llama 2, Mistral v0.3) do so only then.
+   * The ids are a whole text, not the continuation of one; default false. Decoders that remove the space which the
+   * tokenizer put before a text (Llama 2, Mistral v0.3) do so only then.
    */
   wholeText?: boolean;
 }
@@ -61,7 +61,7 @@ export class Detokenizer {
   readonly #texts: (string | null | undefined)[];
   readonly #skipSpecial: boolean;
   #pending = new Uint8Array(0);
-  /** Still before the first byte of a whole text? */
+  /** Is the first byte of a whole text still to come? */
   #atStart: boolean;
   #toStrip: number;
 

@@ -2,7 +2,7 @@
  * generation_config.json: the ids that end an answer, and the model's sampling defaults.
  *
  * Defaults follow vLLM's `--generation-config auto`: temperature, top_p, top_k, min_p, repetition_penalty and max_new_tokens
- * are taken where the file has them; do_sample is not looked at.
+ * are taken where the file has them; do_sample is ignored.
  */
 import { z } from "zod";
 import { FastgenError } from "../errors.ts";

@@ -30,10 +30,10 @@ for (const name of TEST_TOKENIZERS) {
       expect(model!.conversations.length).toBeGreaterThanOrEqual(5);
       for (const { messages, options, text, ids, error } of model!.conversations) {
         if (error !== undefined) {
-          expect(() => template.render(messages, options)).toThrow(new FastgenError("invalid_request", error));
+          expect(template.render(messages, options)).rejects.toThrow(new FastgenError("invalid_request", error));
           continue;
         }
-        const prompt = template.render(messages, options);
+        const prompt = await template.render(messages, options);
         expect(prompt).toBe(text!);
         expect([...(await tokenizer.encode(prompt, false))]).toEqual(ids!);
       }

@@ -1,9 +1,9 @@
 /**
- * Stop strings over a stream of text, however it is cut. Text is let out as soon as it cannot be part of a stop string; a
- * stop string itself is never let out (unless asked for). The first one to be complete wins; of two that end at the same
+ * Stop strings over a stream of text, however it is cut. Text is released as soon as it cannot be part of a stop string; a
+ * stop string itself is never released (unless asked for). The first one to be complete wins; of two that end at the same
  * place, the longer.
  *
- * Each stop string is followed by its Knuth-Morris-Pratt automaton, so the cost is a few operations a character, whatever
+ * Each stop string is followed by its Knuth-Morris-Pratt automaton, so the cost is a few operations per character, whatever
  * the stop strings are.
  */
 import { FastgenError } from "../errors.ts";
@@ -11,7 +11,7 @@ import { FastgenError } from "../errors.ts";
 export interface StopResult {
   /** Text that may be shown. */
   text: string;
-  /** The stop string that was found; the text after it is dropped, and so is all further input. */
+  /** The stop string that was found; the text after it and all further input are dropped. */
   stop: string | null;
 }
 

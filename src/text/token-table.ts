@@ -1,8 +1,8 @@
 /**
  * Token id → bytes, built once from tokenizer.json. It does what the tokenizer's decoder does to one token, so that text
  * can be made token by token without a call into the tokenizer: the bytes of consecutive tokens, one after the other, are
- * the UTF-8 of the text. Only the start of a text is special in some decoders (the space that the tokenizer itself had put
- * there is taken off again): `start` says how.
+ * the UTF-8 of the text. Only the start of a text is special in some decoders (the space that the tokenizer itself put
+ * there is removed): `start` says how.
  *
  * One difference from `tokenizers`: where a run of <0xNN> tokens is not valid UTF-8 as a whole, `tokenizers` shows U+FFFD for
  * every byte of the run; here the valid characters in it stay, since a stream cannot wait for a run to end.

@@ -93,7 +93,7 @@ export class Tokenizer {
     return new Detokenizer(this.table, options);
   }
 
-  /** The reference that the table stands in for: 20 to 50 microseconds a call, so for checks only. */
+  /** The reference that the table stands in for: 20 to 50 microseconds per call, so for checks only. */
   nativeDecode(ids: number[], skipSpecialTokens: boolean): Promise<string> {
     return this.#native.decode(ids, skipSpecialTokens);
   }

@@ -30,10 +30,10 @@ async function askModel(directory: string, every: number): Promise<{ prompts: In
   const tokenizer = await Tokenizer.load(files);
   const template = ChatTemplate.load(files);
   const chosen = cases.filter((_, i) => i % every === 0);
-  const prompts = chosen.map(({ system, turns }) => {
+  const prompts = chosen.map(async ({ system, turns }) => {
     const messages = [{ role: "user" as const, content: turns[0]!.user }];
     const all = system === undefined ? messages : [{ role: "system" as const, content: system }, ...messages];
-    return tokenizer.encode(template.render(all, {}), false);
+    return tokenizer.encode(await template.render(all, {}), false);
   });
   return { prompts: await Promise.all(prompts), stopIds: readGenerationConfig(files, tokenizer).stopIds };
 }
