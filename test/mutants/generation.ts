@@ -1,0 +1,3 @@
+import type { PlantedBug } from "./bugs.ts";
+
+export const generationBugs: PlantedBug[] = [];
