@@ -84,9 +84,7 @@ describe("a file that cannot be used", () => {
       decoder: { type: "Sequence", decoders: [...bytes, { type: "ByteFallback" }, { type: "Fuse" }] },
       model: { type: "BPE", vocab: { X: 0, Y: 1, Z: 2 }, merges: [] },
     };
-    await expect(load(changes)).rejects.toThrow(
-      /its decoder gives other text/,
-    );
+    await expect(load(changes)).rejects.toThrow(/its decoder gives other text/);
   });
 });
 

@@ -62,14 +62,7 @@ export function shares(results: Result[]): Map<string, { caught: number; all: nu
   return parts;
 }
 
-export const allBugs = [
-  ...engineBugs,
-  ...generationBugs,
-  ...routeBugs,
-  ...modelBugs,
-  ...textBugs,
-  ...libraryBugs,
-];
+export const allBugs = [...engineBugs, ...generationBugs, ...routeBugs, ...modelBugs, ...textBugs, ...libraryBugs];
 
 async function main(): Promise<number> {
   const { values, positionals } = parseArgs({ options: { jobs: { type: "string" } }, allowPositionals: true });

@@ -52,7 +52,10 @@ export class TreeCopy {
       this.#sound.add(key);
     }
     // Written, not copied back: make goes by the time of the change.
-    writeFileSync(place, text.replace(find, () => replace));
+    writeFileSync(
+      place,
+      text.replace(find, () => replace),
+    );
     try {
       return (await this.#run(tests)).passed ? "survived" : "caught";
     } finally {
