@@ -273,6 +273,13 @@ describe("log probabilities", () => {
   });
 });
 
+test("token 0 is a token", async () => {
+  const { generation, give } = setUp();
+  give(0, 0);
+  give(0, 0, { finish: "length" });
+  expect((await generation.completion()).choices[0]).toMatchObject({ text: "\0\0", token_ids: [0, 0] });
+});
+
 test("cached tokens are counted once, whichever choice the news is of", async () => {
   const { generation, say, give } = setUp({ n: 2 });
   give(1, 65, { cachedTokens: 2, finish: "length" });
