@@ -32,7 +32,6 @@ export const engineBugs: PlantedBug[] = [
       "left = this.admit(plan, left);",
       "who gave pages back takes them again in the same step",
     ],
-    ["if (seq.pendingSamples > 0) break;", "", "a sequence is admitted while its last token is unknown"],
     ["todo > this.config.maxStepTokens ? Math.ceil(left / 2) : left", "left", "a long prompt takes the whole budget"],
     ["this.shareLeftover(left);", "", "what the others leave of the budget is not used"],
     [
@@ -45,7 +44,6 @@ export const engineBugs: PlantedBug[] = [
       "{\n      seq.cachedTokens = seq.scheduled;",
       "what comes back after a preemption counts as a hit",
     ],
-    ["this.promptTokens += seq.promptLength;", "this.promptTokens += seq.length;", "outputs count as prompt tokens"],
     [
       "this.prefixHitTokens += seq.scheduled;",
       "this.prefixHitTokens += seq.promptLength;",
@@ -111,7 +109,6 @@ export const engineBugs: PlantedBug[] = [
       "const step = this.out.shift();",
       "a step that is refused ends those in the one before it",
     ],
-    ["if (this.computing.get(key) !== seq) return;", "", "another's page counts as computed"],
     ["this.blockedSteps = AGING_STEPS;", "this.blockedSteps = 1e6;", "who did not fit is not looked at again"],
     ["if (scores) seq.scored = Math.min(to, seq.promptLength - 1);", "", "a preempted prompt is scored twice"],
     [
@@ -175,7 +172,7 @@ export const engineBugs: PlantedBug[] = [
   ]),
   ...inFile(
     "src/engine/page-cache.ts",
-    [beside("page-cache"), ...SCHEDULING],
+    [beside("page-cache"), beside("page-cache-order"), ...SCHEDULING],
     [
       ["if (--this.refs[page]! > 0) return;", "--this.refs[page]!;", "a shared page is free for whoever asks"],
       ["else this.onHost.delete(node);", "", "a page on its way back may be thrown out of the host"],
@@ -238,7 +235,6 @@ export const engineBugs: PlantedBug[] = [
   ]),
   ...inFile("src/engine/admission.ts", FORECAST, [
     ["if (more > cache.available) return false;", "", "a sequence is admitted without pages"],
-    ["if (this.running.length === 0) return true;", "", "a sequence alone may wait for ever"],
     ["if (!this.pagesLast(more)) return false;", "", "the forecast is not asked"],
     ["return youngGrowth < this.youngLimit || this.allFit();", "return true;", "all start side by side"],
     [
@@ -279,11 +275,6 @@ export const engineBugs: PlantedBug[] = [
     "src/engine/pacer.ts",
     [beside("pacer")],
     [
-      [
-        "if (this.out.length === 0) this.began = now;",
-        "this.began = now;",
-        "a step submitted behind another seems to begin now",
-      ],
       [
         "if (this.out.length !== 1) return 0;",
         "if (this.out.length === 0) return 0;",
