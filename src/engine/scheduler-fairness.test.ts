@@ -46,7 +46,10 @@ class Drive {
   private readonly plan: StepPlan;
   private readonly requests: EngineRequest[] = [];
 
-  constructor(more: Partial<SchedulerConfig> = {}) {
+  constructor(
+    more: Partial<SchedulerConfig> = {},
+    readonly depth = FG.STEPS_IN_FLIGHT as number,
+  ) {
     const all = { ...config, ...more };
     this.scheduler = new Scheduler(all);
     this.library = new FakeLibrary({ ...all, vocabSize: VOCAB });
@@ -74,6 +77,8 @@ class Drive {
     const planned = this.scheduler.plan(this.plan);
     const gone = before.filter((seq) => seq.state === "waiting").length;
     this.preempted += gone;
+    // They are the youngest.
+    expect(before.slice(before.length - gone).every((seq) => seq.state === "waiting")).toBe(true);
     if (!planned) return false;
     const { fills } = this.plan;
     // Pages that were just taken from the youngest are for those they were taken for.
@@ -107,7 +112,7 @@ class Drive {
 
   /** One turn of the worker's loop; false when nothing is left. */
   step(): boolean {
-    while (this.scheduler.stepsOut < FG.STEPS_IN_FLIGHT && this.submit());
+    while (this.scheduler.stepsOut < this.depth && this.submit());
     if (this.scheduler.stepsOut > 0) this.commit();
     else this.take();
     return this.scheduler.aliveCount > 0;
@@ -145,28 +150,38 @@ function prompt(length: number, flavour = 0): number[] {
   return Array.from({ length }, (_, i) => (i * 7 + flavour * 13 + (i >> 3)) % VOCAB);
 }
 
-test("whoever gives pages back keeps its place in the queue, and gets none in the same step", () => {
+test("the youngest gives pages back, keeps its place in the queue, and gets none in the same step", () => {
   const arrival = fc.record({ length: fc.integer({ min: 1, max: 200 }), maxTokens: fc.integer({ min: 1, max: 150 }) });
+  const settings = fc.record({
+    hostPages: fc.constantFrom(0, 4, 30),
+    sight: fc.constantFrom(1, 20),
+    depth: fc.constantFrom(1, 2),
+    /** Steps after which somebody who waits is aborted. */
+    abortAfter: fc.integer({ min: 1, max: 60 }),
+  });
   let preempted = 0;
   let swapped = 0;
   fc.assert(
-    fc.property(
-      fc.array(arrival, { minLength: 6, maxLength: 16, size: "max" }),
-      fc.constantFrom(0, 4, 30),
-      fc.constantFrom(1, 20),
-      (arrivals, hostPages, sight) => {
-        const drive = new Drive({ maxSeqs: 6, maxContext: 640, pages: 12, hostPages }).seeOnly(sight);
-        const requests = arrivals.map(({ length, maxTokens }, i) => request(prompt(length, i), maxTokens));
-        drive.add(...requests.slice(0, 5));
-        for (let i = 0; i < 10; i++) drive.step();
-        drive.add(...requests.slice(5));
-        while (drive.step()) swapped += drive.scheduler.stats().swapped;
-        expect(drive.scheduler.stats().preemptions).toBe(drive.preempted);
-        expect([...drive.ends.values()].every((end) => end === "length")).toBe(true);
-        preempted += drive.preempted;
-      },
-    ),
-    { numRuns: 100 },
+    fc.property(fc.array(arrival, { minLength: 6, maxLength: 16, size: "max" }), settings, (arrivals, s) => {
+      const drive = new Drive({ maxSeqs: 6, maxContext: 640, pages: 12, hostPages: s.hostPages }, s.depth);
+      drive.seeOnly(s.sight);
+      const requests = arrivals.map(({ length, maxTokens }, i) => request(prompt(length, i), maxTokens));
+      drive.add(...requests.slice(0, 5));
+      for (let i = 0; i < 10; i++) drive.step();
+      drive.add(...requests.slice(5));
+      for (let i = 0; drive.step(); i++) {
+        const { waiting } = drive.inside;
+        const back = waiting.filter(({ cachedTokens }) => cachedTokens >= 0);
+        expect(drive.scheduler.stats().swapped).toBe(s.hostPages > 0 ? back.length : 0);
+        swapped += back.length;
+        if (i % s.abortAfter === s.abortAfter - 1 && waiting[0]) drive.scheduler.abort(waiting[0].request.id);
+      }
+      expect(drive.scheduler.stats()).toMatchObject({ running: 0, waiting: 0, swapped: 0 });
+      expect(drive.scheduler.stats().preemptions).toBe(drive.preempted);
+      expect(drive.ends.size).toBe(requests.length);
+      preempted += drive.preempted;
+    }),
+    { numRuns: 150 },
   );
   expect(Math.min(preempted, swapped)).toBeGreaterThan(20);
 });
