@@ -38,8 +38,8 @@ static void run_prompt(void *engine, const model *of, float *logits) {
 /* ---- hostile tables ---- */
 
 /* Values at the edges of what a field can hold, and around what the shape makes of it. */
-static const int64_t edges[] = {INT64_MIN, INT32_MIN, -(1 << 24), -1,        0,         1,        2,        15,       16,
-                                17,        63,        64,         65,        1 << 24,   INT32_MAX, UINT32_MAX, INT64_MAX};
+static const int64_t edges[] = {INT64_MIN, INT32_MIN, -(1 << 24), -1, 0,       1,         2,          15,       16,
+                                17,        63,        64,         65, 1 << 24, INT32_MAX, UINT32_MAX, INT64_MAX};
 
 enum { N_EDGES = sizeof edges / sizeof *edges, N_FIELDS = 8 };
 
@@ -238,6 +238,21 @@ static void test_copies(void) {
 	fg_close(e);
 }
 
+/* What no machine can do is refused before it is tried. */
+static void test_impossible(void) {
+	fg_options options = test_options();
+	fg_shape shape = m.shape;
+	fg_capacity capacity;
+	void *e;
+	shape.rms_norm_eps = INFINITY;
+	CHECK(fg_open(&shape, &options, &e) == FG_INVALID && strstr(fg_error(), "rms_norm_eps"), "%s", fg_error());
+	options.kv_bytes = 2 * (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+	MUST(fg_open(&m.shape, &options, &e));
+	MUST(fg_load_random(e, 1));
+	CHECK(fg_ready(e, &capacity) == FG_OUT_OF_MEMORY && strstr(fg_error(), "ask for less"), "%s", fg_error());
+	fg_close(e);
+}
+
 /* ---- what is left ---- */
 
 static int open_files(void) {
@@ -300,6 +315,7 @@ int main(void) {
 	test_large_conversion();
 	test_random_weights();
 	test_copies();
+	test_impossible();
 	test_nothing_stays();
 	free_model(&m);
 	return report("load_test");

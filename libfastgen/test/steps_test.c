@@ -139,8 +139,8 @@ static void test_last_page(void) {
 	start(e, o, 5, 300, FG_SAMPLE);
 	CHECK(capacity.n_host_pages == (3 << 20) / (int)capacity.page_bytes, "%d host pages", capacity.n_host_pages);
 	CHECK(capacity.page_bytes == 2 * 2 * 2 * 64 * 32 * 4, "a page of %d bytes", (int)capacity.page_bytes);
-	REFUSED("page 5", (begin_step(&b), map_pages(&b, 0, 5, 1, 5, 1), add_seq(&b, 0, text, 1, 300, 0),
-	                   fg_submit(e, &b.step)));
+	REFUSED("page 5",
+	        (begin_step(&b), map_pages(&b, 0, 5, 1, 5, 1), add_seq(&b, 0, text, 1, 300, 0), fg_submit(e, &b.step)));
 	fg_close(e);
 	free_outcome(o);
 }
@@ -153,8 +153,7 @@ static void test_counts(void) {
 	outcome *o = new_outcome(&m, 1);
 	start(e, o, 1, 10, FG_SAMPLE);
 #define BAD(what, change) (begin_step(&b), add_seq(&b, 0, text, 1, 11, 0), change, REFUSED_STEP(what))
-#define REFUSED_STEP(what)                                                                                             \
-	__extension__({ REFUSED(what, fg_submit(e, &b.step)); })
+#define REFUSED_STEP(what) __extension__({ REFUSED(what, fg_submit(e, &b.step)); })
 	BAD("masks", (b.step.n_masks = 2, b.step.masks = masks));
 	BAD("masks", b.step.n_masks = -1);
 	BAD("fills", b.step.n_fills = 9);
@@ -171,6 +170,10 @@ static void test_counts(void) {
 	BAD("names page -1", (map_pages(&b, 0, 1, 1, -1, 1)));
 	BAD("names mask -2", b.seqs[0].mask = -2);
 	BAD("next_token -1", (b.seqs[0].flags = FG_SCORE, b.seqs[0].next_token = -1));
+	/* the second of three fills is refused: the first is undone, the third was never made */
+	fg_sampling bad = GREEDY;
+	bad.temperature = -1;
+	BAD("temperature", (fill_slot(&b, 1, GREEDY), fill_slot(&b, 2, bad), fill_slot(&b, 3, GREEDY)));
 	fg_page_copy copy = {-1, 0, FG_TO_HOST};
 	REFUSED("page -1", fg_copy_pages(e, &copy, 1));
 	copy = (fg_page_copy){0, -1, FG_TO_HOST};
@@ -184,6 +187,41 @@ static void test_counts(void) {
 	REFUSED("alternatives", fg_wait(e, &small));
 	MUST(wait_for(e, o));
 	fg_close(e);
+	free_outcome(o);
+}
+
+/* One alternative, asked for by one sequence alone. */
+static void test_one_alternative(void) {
+	void *e = open_model(&m, test_options(), NULL);
+	outcome *o = new_outcome(&m, 1);
+	begin_step(&b);
+	fill_slot(&b, 0, GREEDY);
+	map_pages(&b, 0, 0, 1, 0, 1);
+	add_seq(&b, 0, text, 10, 10, FG_SAMPLE)->n_logprobs = 1;
+	run_step(e, &b, o);
+	CHECK(o->top_ids[0] == o->ids[0] && o->top_logprobs[0] == o->logprobs[0], "token %d, %d", o->ids[0], o->top_ids[0]);
+	fg_close(e);
+	free_outcome(o);
+}
+
+/* A page goes to the host and comes back elsewhere with what it held. */
+static void test_copies(void) {
+	fg_options options = test_options();
+	options.host_kv_bytes = 1 << 20;
+	void *e = open_model(&m, options, NULL);
+	outcome *o = new_outcome(&m, 1);
+	start(e, o, 1, 10, FG_SAMPLE);
+	int32_t sampled = o->ids[0];
+	const fg_page_copy out = {0, 3, FG_TO_HOST}, in = {7, 3, FG_TO_DEVICE};
+	MUST(fg_copy_pages(e, &out, 1));
+	MUST(fg_copy_pages(e, &in, 1));
+	begin_step(&b);
+	map_pages(&b, 0, 0, 1, 7, 1);
+	add_seq(&b, 0, text + 9, 1, 10, FG_SAMPLE);
+	run_step(e, &b, o);
+	CHECK(o->ids[0] == sampled, "token %d, not %d", o->ids[0], sampled);
+	MUST(fg_copy_pages(e, &out, 1));
+	fg_close(e); /* with a copy on its way */
 	free_outcome(o);
 }
 
@@ -231,9 +269,16 @@ static void test_nothing_to_sample(void) {
 	CHECK(o->ids[0] == -1 && o->logprobs[0] == -INFINITY, "token %d, %g", o->ids[0], (double)o->logprobs[0]);
 	CHECK(o->ids[1] >= 0 && o->logprobs[1] < 0 && o->logprobs[1] > -20, "token %d", o->ids[1]);
 	CHECK(o->top_ids[0] == o->ids[1] && o->top_logprobs[0] == o->logprobs[1], "the alternatives are of the raw logits");
-	MUST(fg_submit(e, decode(11)));
-	MUST(wait_for(e, o));
-	CHECK(o->ids[0] >= 0, "token %d", o->ids[0]);
+	static const int32_t last = FG_LAST_SAMPLED, zero = 0;
+	float logits[2][VOCAB];
+	for (int i = 0; i < 2; i++) { /* it stands in for a token that exists */
+		begin_step(&b);
+		add_seq(&b, 0, i ? &zero : &last, 1, 11, FG_SAMPLE | FG_LOGITS);
+		run_step(e, &b, o);
+		CHECK(o->ids[0] >= 0, "token %d", o->ids[0]);
+		memcpy(logits[i], o->logits, sizeof *logits);
+	}
+	CHECK(!memcmp(logits[0], logits[1], sizeof *logits), "another token than 0");
 	fg_close(e);
 	free_outcome(o);
 }
@@ -263,16 +308,19 @@ static void test_mask(void) {
 	void *e = open_model(&m, test_options(), NULL);
 	outcome *o = new_outcome(&m, 1);
 	for (int32_t only = 0; only < VOCAB; only += 7) {
-		uint32_t mask[2] = {0};
-		mask[only / 32] = 1u << only % 32;
+		uint32_t mask[4] = {0};
+		int32_t other = (only + 20) % VOCAB;
+		mask[only / 32] = 1u << only % 32, mask[2 + other / 32] = 1u << other % 32;
 		begin_step(&b);
-		fill_slot(&b, 0, GREEDY);
-		map_pages(&b, 0, 0, 1, 0, 1);
+		fill_slot(&b, 0, GREEDY), fill_slot(&b, 1, GREEDY);
+		map_pages(&b, 0, 0, 1, 0, 1), map_pages(&b, 1, 0, 1, 1, 1);
 		fg_step_seq *q = add_seq(&b, 0, text, 10, 10, FG_SAMPLE | FG_SCORE);
 		q->mask = 0, q->n_logprobs = 0;
-		b.step.n_masks = 1, b.step.masks = mask;
+		add_seq(&b, 1, text, 10, 10, FG_SAMPLE)->mask = 1;
+		b.step.n_masks = 2, b.step.masks = mask;
 		run_step(e, &b, o);
-		CHECK(o->ids[9] == only, "token %d, not %d", o->ids[9], only);
+		CHECK(o->ids[9] == only && o->ids[10] == other, "tokens %d, %d, not %d, %d", o->ids[9], o->ids[10], only,
+		      other);
 		for (int i = 0; i < 9; i++)
 			CHECK(o->ids[i] == text[i + 1] && o->logprobs[i] > -INFINITY, "row %d: token %d", i, o->ids[i]);
 	}
@@ -323,18 +371,18 @@ static void test_traces(void) {
 		for (const char *at = trace; (at = strstr(at, "{\"name\":\"")); at++) {
 			char name[32];
 			double ts, dur;
-			int fields = sscanf(at, "{\"name\":\"%31[^\"]\",\"ph\":\"X\",\"pid\":0,\"tid\":0,\"ts\":%lf,\"dur\":%lf", name,
-			                    &ts, &dur);
+			int fields = sscanf(at, "{\"name\":\"%31[^\"]\",\"ph\":\"X\",\"pid\":0,\"tid\":0,\"ts\":%lf,\"dur\":%lf",
+			                    name, &ts, &dur);
 			CHECK(fields == 3 && dur >= 0, "%.60s", at);
 			if (!strcmp(name, "step")) step_time += dur, step_start = fmin(step_start, ts);
 			else op_time += dur, first_start = fmin(first_start, ts);
 		}
-		CHECK(op_time > 0 && op_time <= step_time && step_start <= first_start, "%g us of ops in %g us of steps", op_time,
-		      step_time);
+		CHECK(op_time > 0 && op_time <= step_time && step_start <= first_start, "%g us of ops in %g us of steps",
+		      op_time, step_time);
 	}
 	MUST(fg_trace_start(e));
-	start(e, o, 1, 10, FG_SAMPLE);
-	fg_close(e); /* with a trace running */
+	for (int i = 0; i < 400; i++) start(e, o, 1, 10, FG_SAMPLE); /* more events than a trace has room for at first */
+	fg_close(e);                                                 /* with a trace running */
 	free_outcome(o);
 }
 
@@ -346,6 +394,8 @@ int main(void) {
 	test_windows();
 	test_last_page();
 	test_counts();
+	test_one_alternative();
+	test_copies();
 	test_not_ready();
 	test_nothing_to_sample();
 	test_min_context();
