@@ -343,3 +343,41 @@ test("a stream's log probabilities come with the token, also while its text is h
   expect(tokens).toHaveLength(2);
   expect(lines.at(-1)).toBe("[DONE]");
 });
+
+/** Ends every choice by a stop string. */
+class Stopping extends FakeFastgen {
+  override async start(...args: Parameters<FakeFastgen["start"]>) {
+    const generation = await super.start(...args);
+    const pieces = generation[Symbol.asyncIterator].bind(generation);
+    generation[Symbol.asyncIterator] = async function* () {
+      for await (const chunk of { [Symbol.asyncIterator]: pieces }) {
+        yield chunk.finish_reason === null ? chunk : { ...chunk, stop_reason: "END" };
+      }
+    };
+    return generation;
+  }
+}
+
+test("a stream's last frame says what stopped it", async () => {
+  const server = startServer(new Stopping({ answer: "xy" }));
+  servers.push(server);
+  const messages = [{ role: "user", content: "Hi" }];
+  for (const [path, body] of [
+    ["/chat/completions", { messages }],
+    ["/completions", { prompt: "a" }],
+  ] as const) {
+    const lines = await events(await server.post(path, { ...body, stream: true }));
+    const frames = lines.slice(0, -1).map((line) => JSON.parse(line).choices[0]);
+    expect(frames.at(-1)).toMatchObject({ finish_reason: "stop", stop_reason: "END" });
+    expect(frames.slice(0, -1).every(({ finish_reason }) => finish_reason === null)).toBe(true);
+  }
+});
+
+test("what callers do wrong is not in the error log; what they cannot mend is", async () => {
+  const { errors, post } = serve({ failAfter: 0, error: new FastgenError("device", "the device fell off the bus") });
+  await post("/completions", { prompt: "a", temperature: -1 });
+  await post("/completions", "{");
+  expect(errors).toEqual([]);
+  await post("/completions", { prompt: "a" });
+  expect(errors).toEqual([expect.stringMatching(/^request \S+: device error: the device fell off the bus/)]);
+});

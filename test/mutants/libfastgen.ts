@@ -303,7 +303,6 @@ export const libraryBugs: PlantedBug[] = [
         "window && position > window ? position - window : 0",
         "a window one token too long",
       ],
-      ["it.low[0] / FG_SPLIT_TOKENS;", "0;", "splits before the window are visited"],
       ["b->seq_of[t] == b->seq_of[first] &&", "", "keys of two sequences are written to one's pages"],
       [
         "const float *norm = h < j->heads ? layer->q_norm : layer->k_norm;",

@@ -171,8 +171,6 @@ export const routeBugs: PlantedBug[] = [
   ]),
   ...inFile("routes/sse.ts", ALL, [
     ["run.record.end(200);", "", "a stream is not in the log"],
-    ["if (gone) return;", "", "a client that went away is reported"],
-    ["gone = true;\n      end(", "gone = true;\n      void (", "a client that goes away leaves its sequences running"],
     ["data: [DONE]", "data: [END]", "a stream has no [DONE]"],
   ]),
   ...inFile("routes/body.ts", ALL, [
