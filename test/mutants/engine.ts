@@ -27,11 +27,6 @@ export const engineBugs: PlantedBug[] = [
       "",
       "who comes back counts as the youngest",
     ],
-    [
-      "if (this.preemptions === preemptions) left = this.admit(plan, left);",
-      "left = this.admit(plan, left);",
-      "who gave pages back takes them again in the same step",
-    ],
     ["todo > this.config.maxStepTokens ? Math.ceil(left / 2) : left", "left", "a long prompt takes the whole budget"],
     ["this.shareLeftover(left);", "", "what the others leave of the budget is not used"],
     [

@@ -319,7 +319,6 @@ export const libraryBugs: PlantedBug[] = [
       ["(int32_t)(uint32_t)ticket < n)", "(int32_t)(uint32_t)ticket <= n)", "a loop has one item more"],
       ["SPIN_NS = 40000 }", "SPIN_NS = 400000000 }", "idle threads use the processor"],
       ["take_items(w->pool, loop, w->thread);", "take_items(w->pool, loop, 0);", "two threads share one number"],
-      ["p->n_started++;", "", "threads are not waited for"],
     ],
   ),
   ...inFile(
@@ -327,7 +326,6 @@ export const libraryBugs: PlantedBug[] = [
     ["sample_test", "sample_distribution_test"],
     [
       ["if (n < top_k) return limit;", "if (n <= top_k) return limit;", "top_k over just so many tokens is off"],
-      ["limit = fminf(limit, FG_WEIGHT_LIMIT);", "", "tokens that weigh nothing count for top_p"],
       ["total += d[j] <= limit ? weight[j] : 0;", "total += weight[j];", "top_p counts what top_k has left out"],
       ["top > best || id < best_id", "top > best", "of equals the first chunk looked at wins"],
       ["position < s->min_context", "position <= s->min_context", "stop ids are held back one position longer"],
