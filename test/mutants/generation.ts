@@ -4,7 +4,7 @@ import { inFile, type PlantedBug } from "./bugs.ts";
 const beside = (name: string) => [`src/${name}.test.ts`];
 
 export const generationBugs: PlantedBug[] = [
-  ...inFile("src/generation.ts", beside("generation"), [
+  ...inFile("src/generation.ts", beside("generation-answers"), [
     [
       "return this.#running === 0 || this.#failure !== null;",
       "return this.#running === 0;",

@@ -30,13 +30,17 @@ beforeAll(async () => {
 
 function setUp(params: SamplingParams = {}) {
   const aborted: number[] = [];
-  const generation = new RunningGeneration({
+  const setup = {
     prompt: PROMPT,
     params: resolveParams(params, {}),
     tokenizer,
     modelStopIds: new Set([EOS]),
-    abortChoice: (choice) => aborted.push(choice),
-  });
+    stream: false,
+    abortChoice: (choice: number) => aborted.push(choice),
+    pause() {},
+    resume() {},
+  };
+  const generation = new RunningGeneration(setup);
   /** Gives choice `index` its next token, or an end without one. */
   const give = (index: number, token: number, more: Partial<SequenceEvent> = {}) =>
     generation.accept(index, {
