@@ -1,6 +1,7 @@
 /**
- * bun test/mutants/run.ts [filter] [--jobs N]: plants one bug at a time in a copy of the tree, runs the tests that should
- * notice it, and prints which did not. A filter keeps the bugs whose file or description contains it.
+ * bun test/mutants/run.ts [filter ...] [--jobs N]: plants one bug at a time in a copy of the tree, runs the tests that should
+ * notice it, and prints which did not. Filters keep the bugs whose file or
+ * description contains one of them.
  *
  * The exit code is 1 when fewer than 90 % of a part's bugs are caught. A bug whose code has changed is "stale": it does not
  * count as caught, so the list has to keep up with the code.
@@ -71,8 +72,8 @@ export const allBugs = [...engineBugs, ...generationBugs, ...routeBugs, ...model
 
 async function main(): Promise<number> {
   const { values, positionals } = parseArgs({ options: { jobs: { type: "string" } }, allowPositionals: true });
-  const [filter = ""] = positionals;
-  const bugs = allBugs.filter(({ file, why }) => `${file}: ${why}`.includes(filter));
+  const filters = positionals.length > 0 ? positionals : [""];
+  const bugs = allBugs.filter(({ file, why }) => filters.some((filter) => `${file}: ${why}`.includes(filter)));
   const jobs = values.jobs === undefined ? availableParallelism() : Number(values.jobs);
   const results = await tryBugs(`${import.meta.dir}/../..`, bugs, jobs, ({ bug, outcome }) =>
     console.log(`${outcome.padEnd(8)} ${bug.file}: ${bug.why}`),
