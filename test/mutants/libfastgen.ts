@@ -338,11 +338,6 @@ export const libraryBugs: PlantedBug[] = [
       ],
       ["id >= 0 && sampler->penalties", "sampler->penalties", "a token that could not be sampled is counted"],
       ["free(sampler->seen);", "", "a sampler's list of tokens leaks"],
-      [
-        "i == first_chunk || !(r->nearest[c] <= limit)",
-        "!(r->nearest[c] <= limit)",
-        "the likeliest chunk is drawn from twice",
-      ],
       ["if (s->top_k > 0 && s->top_k < vocab_size)", "if (s->top_k > 1 && s->top_k < vocab_size)", "top_k 1 is off"],
     ],
   ),

@@ -1,7 +1,6 @@
 /**
  * bun test/mutants/run.ts [filter ...] [--jobs N]: plants one bug at a time in a copy of the tree, runs the tests that should
- * notice it, and prints which did not. Filters keep the bugs whose file or
- * description contains one of them.
+ * notice it, and prints which did not. Filters keep the bugs whose file or description contains one of them.
  *
  * The exit code is 1 when fewer than 90 % of a part's bugs are caught. A bug whose code has changed is "stale": it does not
  * count as caught, so the list has to keep up with the code.
