@@ -95,3 +95,63 @@ test("weights add up to the limit; what weighs more runs alone", async () => {
   expect(Math.max(...seen.filter((at) => at !== 9))).toBeLessThanOrEqual(4);
   expect(seen).toContain(9);
 });
+
+/** A job that ends when the test says so. */
+function manual(log: string[]) {
+  const ends = new Map<number, () => void>();
+  const prepare = (value: number): BatchJob<number> => ({
+    weight: 1,
+    run: () => {
+      log.push(`run ${value}`);
+      return new Promise((resolve) => ends.set(value, () => resolve(value)));
+    },
+    abort: () => log.push(`abort ${value}`),
+  });
+  return { prepare, end: (value: number) => ends.get(value)!() };
+}
+
+test("the limit is used to the full, and one input more is read than fits, never two", async () => {
+  const log: string[] = [];
+  const { prepare, end } = manual(log);
+  let read = 0;
+  function* inputs() {
+    for (;;) yield read++;
+  }
+  const results = runBounded(inputs(), 3, prepare);
+  const first = results.next();
+  for (let i = 0; i < 20; i++) await null;
+  expect(log).toEqual(["run 0", "run 1", "run 2"]);
+  expect(read).toBe(3);
+  end(1);
+  expect((await first).value).toMatchObject({ index: 1 });
+  // A result that was handed out and not yet come back for still counts.
+  for (let i = 0; i < 20; i++) await null;
+  expect(log).toHaveLength(3);
+  const second = results.next();
+  for (let i = 0; i < 20; i++) await null;
+  expect(log).toEqual(["run 0", "run 1", "run 2", "run 3"]);
+  end(0);
+  expect((await second).value).toMatchObject({ index: 0 });
+  await results.return();
+  expect(log.slice(4)).toEqual(["abort 2", "abort 3"]);
+});
+
+test("leaving early aborts what runs and nothing else, and waits until the input has closed", async () => {
+  const log: string[] = [];
+  const { prepare, end } = manual(log);
+  async function* inputs() {
+    try {
+      yield* [0, 1, 2, 3];
+    } finally {
+      await Bun.sleep(5);
+      log.push("closed");
+    }
+  }
+  const results = runBounded(inputs(), 2, prepare);
+  const first = results.next();
+  await Bun.sleep(1);
+  end(0);
+  await first;
+  await results.return();
+  expect(log).toEqual(["run 0", "run 1", "abort 1", "closed"]);
+});

@@ -38,7 +38,7 @@ test.skipIf(missing !== null)(
     program.type("What is the capital of France?\r");
     await program.see("The capital of France is Paris.", 60);
     await program.see("toks/s]");
-    expect(program.shown).toMatch(/--- \[8 tokens, \d+\.\d{3}toks\/s\]/);
+    expect(program.shown).toMatch(/--- \[\d+ tokens, \d+\.\d{3}toks\/s\]/);
     await program.see("2> ");
     program.type("Count from 1 to 1000, one number a line.\r");
     await program.see("\r\n", 60);
@@ -70,9 +70,9 @@ test.skipIf(missing !== null)(
     await program.see("1> ", 30);
     program.type("What is the capital of France?\r");
     await program.see("The capital of France is Paris.", 60);
-    await program.see("--- [8 tokens, ");
+    await program.see(" tokens, ");
     await program.see("2> ");
-    program.type("And which rivers flow through it, and where do they end?\r");
+    program.type(`${"And which rivers flow through it, and where do they end? ".repeat(4)}\r`);
     await program.see("error:", 60);
     await program.see("/r <N> makes room");
     program.type("/q\r");

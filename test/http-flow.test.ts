@@ -1,7 +1,7 @@
 /** The executable and clients that do not read: their sequences wait, nobody else does, and their time ends. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import * as net from "node:net";
-import { missingExecutable, post, type RunningServer, startServer, until } from "./server.ts";
+import { missing, post, type RunningServer, startServer, until } from "./server.ts";
 
 const PATH = "/v1/chat/completions";
 const messages = [{ role: "user", content: "hello" }];
@@ -9,7 +9,7 @@ const messages = [{ role: "user", content: "hello" }];
 const loud = { messages, n: 40, stream: true, ignore_eos: true, logprobs: true, top_logprobs: 20 };
 const CLIENTS = 6;
 
-describe.skipIf(missingExecutable !== null)(`unread streams (${missingExecutable ?? "executable"})`, () => {
+describe.skipIf(missing !== null)(`unread streams (${missing ?? "executable"})`, () => {
   let server: RunningServer;
   beforeAll(async () => {
     server = await startServer(["--stream-write-timeout", "20", "--kv-cache-memory-bytes", "512M"], null);

@@ -1,7 +1,7 @@
 /** Requests that ask for as much work as a body can hold: each is answered, and nobody else waits long for it. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { MAX_BODY_BYTES } from "../src/limits.ts";
-import { missingExecutable, type RunningServer, startServer } from "./server.ts";
+import { missing, type RunningServer, startServer } from "./server.ts";
 
 /** Milliseconds that one request may keep another's /health waiting. */
 const LONGEST_HEALTH = 100;
@@ -125,7 +125,7 @@ async function longestHealth(url: string, action: () => Promise<void>): Promise<
   }
 }
 
-describe.skipIf(missingExecutable !== null)(`hostile requests (${missingExecutable ?? "executable"})`, () => {
+describe.skipIf(missing !== null)(`hostile requests (${missing ?? "executable"})`, () => {
   let server: RunningServer;
   beforeAll(async () => {
     server = await startServer(["--disable-log-requests"], null);

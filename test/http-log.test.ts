@@ -3,7 +3,7 @@ import { afterEach, describe, expect, test } from "bun:test";
 import { closeSync, constants, mkdtempSync, openSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import * as path from "node:path";
-import { connect, missingExecutable, type RunningServer, startServer, until } from "./server.ts";
+import { connect, missing, type RunningServer, startServer, until } from "./server.ts";
 
 const folder = mkdtempSync(path.join(tmpdir(), "fgserve-log-"));
 const servers: RunningServer[] = [];
@@ -42,7 +42,7 @@ async function endsWell(server: RunningServer): Promise<void> {
   expect(performance.now() - before).toBeLessThan(10_000);
 }
 
-describe.skipIf(missingExecutable !== null)(`fgserve's log (${missingExecutable ?? "executable"})`, () => {
+describe.skipIf(missing !== null)(`fgserve's log (${missing ?? "executable"})`, () => {
   test("a pipe that nobody reads", async () => {
     const [reader, writer] = pipe("unread");
     const server = await start([], writer);

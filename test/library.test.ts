@@ -147,17 +147,37 @@ test("impossible requests are refused, and the error names the field", async () 
 });
 
 test("aborting rejects and frees the sequence; leaving the loop frees it too", async () => {
+  /** Tokens that were generated meanwhile: far fewer than the sequences would give if they went on to their ends. */
+  const generated = async (body: () => Promise<void>) => {
+    const before = fastgen.stats.generated_tokens;
+    await body();
+    await idle();
+    return fastgen.stats.generated_tokens - before;
+  };
+  // Many more than run at once: a second's work, of which next to nothing is done.
+  const many = { ...long, n: 64 };
+  const whole = many.n * (TINY_CONTEXT - prompt.length);
   const aborting = new AbortController();
-  const running = fastgen.generate(prompt, long, { signal: aborting.signal });
-  setTimeout(() => aborting.abort(), 5);
-  expect((await refusal(running)).kind).toBe("aborted");
-  for await (const chunk of await fastgen.start(prompt, { ...long, n: 4 })) if (chunk.token_ids.length > 0) break;
-  const byHand = await fastgen.start(prompt, long);
-  byHand.abort();
-  expect((await refusal(byHand.completion())).kind).toBe("aborted");
+  const signalled = await generated(async () => {
+    const generation = await fastgen.start(prompt, many, { signal: aborting.signal });
+    const first = await generation[Symbol.asyncIterator]().next();
+    expect(first.done).toBe(false);
+    aborting.abort();
+    expect((await refusal(generation.completion())).kind).toBe("aborted");
+  });
+  expect(signalled).toBeLessThan(whole / 2);
+  const left = await generated(async () => {
+    for await (const chunk of await fastgen.start(prompt, many)) if (chunk.token_ids.length > 0) break;
+  });
+  expect(left).toBeLessThan(whole / 2);
+  const byHand = await generated(async () => {
+    const generation = await fastgen.start(prompt, many);
+    generation.abort();
+    expect((await refusal(generation.completion())).kind).toBe("aborted");
+  });
+  expect(byHand).toBeLessThan(whole / 2);
   const before = AbortSignal.abort();
   expect((await refusal(fastgen.start(prompt, long, { signal: before }))).kind).toBe("aborted");
-  await idle();
 });
 
 test("many prompts: results come as they finish, and a failing one disturbs no other", async () => {

@@ -1,18 +1,30 @@
 /** fgserve as users get it: the compiled executable at the root, run from an empty folder. */
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import * as path from "node:path";
 
 const root = path.dirname(import.meta.dir);
 const executable = path.join(root, "fgserve");
-export const model = process.env.FASTGEN_TEST_MODEL ?? path.join(root, ".cache/models/SmolLM2-135M-Instruct");
+const real = process.env.FASTGEN_TEST_MODEL ?? path.join(root, ".cache/models/SmolLM2-135M-Instruct");
+/** A real model where there is one, else the built-in one: sockets, flags and signals are the same with both. */
+export const model = existsSync(path.join(real, "config.json")) ? real : builtInModel();
 
-/** What keeps the tests of the executable from running, or null; for a skipped test's name. */
-export const missingExecutable = existsSync(executable) ? null : "needs ./fgserve: npm run build";
+/** The built-in model with a context in which an answer may go on for as long as these tests want it to. */
+function builtInModel(): string {
+  const files = path.join(root, "models/fastgen-tiny");
+  const folder = path.join(root, "build/test-model");
+  mkdirSync(folder, { recursive: true });
+  const config = JSON.parse(readFileSync(path.join(files, "config.json"), "utf8"));
+  const longer = JSON.stringify({ ...config, max_position_embeddings: 16_384 });
+  for (const file of readdirSync(files)) {
+    const content = file === "config.json" ? longer : readFileSync(path.join(files, file));
+    writeFileSync(path.join(folder, file), content);
+  }
+  return folder;
+}
 
-/** What keeps the tests with the model from running, or null. */
-export const missing =
-  missingExecutable ?? (existsSync(path.join(model, "config.json")) ? null : "needs the model of FASTGEN_TEST_MODEL");
+/** Why these tests cannot run, or null; for the names of skipped tests. */
+export const missing = existsSync(executable) ? null : "needs ./fgserve: npm run build";
 
 export interface RunningServer {
   /** http://127.0.0.1:PORT */

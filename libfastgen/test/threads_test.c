@@ -24,6 +24,21 @@ static void item(void *argument, int32_t i, int32_t thread) {
 	atomic_fetch_add(&l->ran[i], 1);
 }
 
+enum { MAX_THREADS = 8 };
+
+typedef struct {
+	atomic_int busy[MAX_THREADS], shared;
+} owners;
+
+/* A thread's number is its own while its item runs: scratch is handed out by it. */
+static void own(void *argument, int32_t i, int32_t thread) {
+	owners *o = argument;
+	(void)i;
+	if (atomic_exchange(&o->busy[thread], 1)) atomic_store(&o->shared, 1);
+	for (volatile int w = 0; w < 20000; w++) continue;
+	atomic_store(&o->busy[thread], 0);
+}
+
 static void count(void *argument, int32_t i, int32_t thread) {
 	(void)thread;
 	if (i < 0 || i >= MAX_ITEMS) abort();
@@ -64,6 +79,14 @@ int main(void) {
 			if (round % 100 == 0) nanosleep(&(struct timespec){.tv_nsec = 200000}, NULL);
 		}
 		CHECK(wrong == 0, "%d threads: %ld items", n_threads, wrong);
+		fg_pool_free(pool);
+	}
+	for (int32_t n_threads = 2; n_threads <= MAX_THREADS; n_threads++) {
+		static owners o;
+		fg_pool *pool;
+		if (fg_pool_new(n_threads, &pool)) return 1;
+		for (int round = 0; round < 20; round++) fg_parallel(pool, 50, own, &o);
+		CHECK(!atomic_load(&o.shared), "%d threads: two items at once have one number", n_threads);
 		fg_pool_free(pool);
 	}
 	check_late_workers(2);

@@ -40,3 +40,25 @@ test("how much the outputs of a class differ is learned too", () => {
   expect(estimate.leastShare(4000)).toBeWithin(0.3, 0.4);
   expect(estimate.leastShare(1000)).toBeWithin(0.99, 1.01);
 });
+
+test("a few ends are not enough to go by, and requests without output say nothing", () => {
+  const estimate = new OutputEstimate();
+  const cold = estimate.expected(1_000_000, 0);
+  for (let i = 0; i < 10; i++) estimate.ended(1_000_000, 10);
+  expect(estimate.expected(1_000_000, 0)).toBe(cold);
+  for (let i = 0; i < 40; i++) estimate.ended(0, 0);
+  expect(estimate.expected(1, 0)).toBe(1);
+  expect(estimate.leastShare(1)).toBe(0);
+});
+
+test("care grows with every time that pages run out, also while little is known, and has a bound", () => {
+  const estimate = new OutputEstimate();
+  const cold = estimate.expected(1_000_000, 0);
+  estimate.ranOut();
+  expect(estimate.expected(1_000_000, 0)).toBe(2 * cold);
+  for (let i = 0; i < 30; i++) estimate.ranOut();
+  const most = estimate.expected(1_000_000, 0);
+  expect(most).toBeLessThan(1_000_000);
+  estimate.ranOut();
+  expect(estimate.expected(1_000_000, 0)).toBe(most);
+});

@@ -35,3 +35,23 @@ test("other sizes, short steps and old runs do not count", () => {
   pacer.submitted(16, 0);
   expect(pacer.slack(0)).toBe(0);
 });
+
+test("with two steps out there is nothing to put off, however long the first still runs", () => {
+  const pacer = new Pacer();
+  pacer.submitted(64, 0);
+  pacer.finished(40, 40);
+  pacer.submitted(64, 40);
+  expect(pacer.slack(41)).toBeCloseTo(29);
+  pacer.submitted(64, 41);
+  expect(pacer.slack(41)).toBe(0);
+});
+
+test("a step that failed says nothing about how long steps take", () => {
+  const pacer = new Pacer();
+  pacer.submitted(8, 0);
+  pacer.finished(40, 0);
+  pacer.submitted(8, 0);
+  pacer.finished(null, 0);
+  pacer.submitted(8, 0);
+  expect(pacer.slack(0)).toBeCloseTo(30);
+});

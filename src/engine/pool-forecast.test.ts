@@ -53,3 +53,15 @@ test("the forecast agrees with a simulation, step by step", () => {
   // Cases in which pages given back early are what makes room.
   expect(tight).toBeGreaterThan(20);
 });
+
+test("growth is of the sequences since the last clear, and too many pages in use never fit", () => {
+  const forecast = new PoolForecast(4);
+  forecast.add(200, 0, 10, 1);
+  expect(forecast.growth).toBe(3);
+  forecast.clear();
+  expect(forecast.growth).toBe(0);
+  forecast.add(64, 0, 0, 1);
+  expect(forecast.growth).toBe(1);
+  forecast.clear();
+  expect([forecast.fits(4, 4), forecast.fits(5, 4)]).toEqual([true, false]);
+});

@@ -55,6 +55,8 @@ describe("families", () => {
     expect(parse({ hidden_size: 5120, head_dim: 128 }).shape.headDim).toBe(128);
     expect(parse({ num_key_value_heads: undefined }).shape.kvHeads).toBe(32);
     expect(parse({ head_dim: null }).shape.headDim).toBe(128);
+    const qwen3 = { architectures: ["Qwen3ForCausalLM"], hidden_size: 1024 };
+    expect(parse({ ...qwen3, head_dim: 64 }).shape.headDim).toBe(64);
   });
 
   test("the architecture is known by model_type where none is named", () => {
@@ -66,12 +68,28 @@ describe("families", () => {
     expect(parse({ tie_word_embeddings: undefined }).shape.tiedEmbeddings).toBe(false);
     expect(parse({ hidden_act: undefined }).shape.rmsNormEps).toBe(1e-5);
     expect(parse({ rope_theta: undefined })).toEqual(parse({ rope_theta: 10_000 }));
+    const qwen = { architectures: ["Qwen2ForCausalLM"], sliding_window: 512, use_sliding_window: true };
+    expect(windows({ ...qwen, num_hidden_layers: 30 })).toEqual([...Array(28).fill(0), 512, 512]);
+  });
+
+  test("of two keys for one thing, the newer counts", () => {
+    const theta = { rope_theta: 10_000, rope_parameters: { rope_theta: 500_000 } };
+    expect(parse(theta)).toEqual(parse({ rope_theta: 500_000 }));
+    expect(parse({ torch_dtype: "bfloat16", dtype: "float16" }).dtype).toBe("float16");
+    const yarn = { rope_type: "yarn", factor: 4, original_max_position_embeddings: 4096 };
+    expect(parse({ rope_scaling: yarn }).maxContext).toBe(4 * 4096);
+    expect(parse({ rope_scaling: yarn, original_max_position_embeddings: 8192 }).maxContext).toBe(4 * 8192);
+  });
+
+  test("silu's other name", () => {
+    expect(parse({ hidden_act: "swish" })).toEqual(parse());
   });
 
   test("dtype in either spelling, or none", () => {
     expect(parse({ torch_dtype: undefined, dtype: "float16" }).dtype).toBe("float16");
     expect(parse({ torch_dtype: "torch.float32" }).dtype).toBe("float32");
     expect(parse({ torch_dtype: undefined }).dtype).toBeNull();
+    expect(parse({ torch_dtype: "auto" }).dtype).toBeNull();
     expect(() => parse({ torch_dtype: "int8" })).toThrow(/dtype is "int8"; Fastgen supports float32/);
   });
 });
@@ -144,6 +162,7 @@ describe("refused by name", () => {
     [{ head_dim: 80 }, /head_dim is 80; Fastgen supports 32, 64, 128/],
     [{ hidden_size: 4100 }, /head_dim is 128.125 \(hidden_size \/ num_attention_heads\)/],
     [{ rms_norm_eps: 0 }, /rms_norm_eps is 0/],
+    [{ rms_norm_eps: 1.5 }, /rms_norm_eps is 1.5/],
     [{ rope_theta: -3 }, /rope_theta is -3/],
     [{ rope_theta: 0.5 }, /rope_theta is 0.5; it must be larger than 1/],
     [{ rope_scaling: { type: "longrope" } }, /rope_type "longrope"/],

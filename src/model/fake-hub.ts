@@ -15,6 +15,10 @@ export class FakeHub {
   /** Answers in place of the API's; one entry a request. */
   refusals: { status: number; code?: string }[] = [];
   ranges = true;
+  /** Large files are answered with nothing, as if that were all. */
+  empty = false;
+  /** A large file whose bytes never come. */
+  stalled = "";
   /** So many requests for the rest of a file are answered with a rest that begins a byte later. */
   wrongRanges = 0;
   requests: string[] = [];
@@ -112,6 +116,8 @@ export class FakeHub {
       response.statusCode = 206;
       response.setHeader("content-range", `bytes ${start}-${content.length - 1}/${content.length}`);
     }
+    if (mayCut && file === this.stalled) return response.writeHead(200).flushHeaders();
+    if (mayCut && this.empty) return response.end();
     content = content.subarray(start);
     response.setHeader("content-length", content.length);
     const cut = mayCut ? this.cuts.shift() : undefined;

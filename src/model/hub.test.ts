@@ -7,7 +7,9 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  statfsSync,
   symlinkSync,
+  truncateSync,
   writeFileSync,
 } from "node:fs";
 import { homedir, tmpdir } from "node:os";
@@ -145,6 +147,13 @@ describe("download", () => {
     expect(readFileSync(join(directory, "model-00002-of-00002.safetensors")).length).toBe(2000);
   });
 
+  test("of two copies of the weights the one by its usual name is taken", async () => {
+    hub.add("consolidated.safetensors", WEIGHTS);
+    hub.add("model.safetensors.index.json", JSON.stringify({ weight_map: { a: "consolidated.safetensors" } }));
+    const directory = await get();
+    expect(readdirSync(directory).filter((file) => file.includes("safetensors"))).toEqual(["model.safetensors"]);
+  });
+
   test("the token goes to the hub and to nobody else", async () => {
     process.env.HF_TOKEN = "hf_secret";
     await get();
@@ -171,6 +180,54 @@ describe("interruption", () => {
     expect(readFileSync(join(directory, "model.safetensors"))).toEqual(Buffer.from(WEIGHTS));
   });
 
+  test("only attempts that bring nothing count", async () => {
+    hub.cuts = Array(9).fill(30_000);
+    const directory = await get();
+    expect(readFileSync(join(directory, "model.safetensors"))).toEqual(Buffer.from(WEIGHTS));
+    expect(weightRequests()).toHaveLength(10);
+  });
+
+  test("five attempts that bring nothing are enough", async () => {
+    hub.cuts = Array(9).fill(0);
+    await expect(get()).rejects.toThrow(/model.safetensors could not be downloaded.* from 0 of 300000 bytes/);
+    expect(weightRequests()).toHaveLength(5);
+  });
+
+  test("an answer that ends early without a fault is a cut connection too", async () => {
+    hub.empty = true;
+    await expect(get()).rejects.toThrow(/could not be downloaded: the connection was cut/);
+  });
+
+  test("a partial file longer than the whole is begun anew", async () => {
+    const blobs = join(repo(), "blobs");
+    mkdirSync(blobs, { recursive: true });
+    writeFileSync(join(blobs, `${hub.etag("model.safetensors")}.incomplete`), new Uint8Array(WEIGHTS.length + 1));
+    const directory = await get();
+    expect(readFileSync(join(directory, "model.safetensors"))).toEqual(Buffer.from(WEIGHTS));
+  });
+
+  test("a file that cannot be had stops the others", async () => {
+    hub.files.delete("model.safetensors");
+    hub.add("model-1.safetensors", WEIGHTS);
+    hub.add("model-2.safetensors", WEIGHTS.subarray(1));
+    hub.add("model.safetensors.index.json", '{"weight_map":{"a":"model-1.safetensors","b":"model-2.safetensors"}}');
+    hub.stalled = "model-1.safetensors";
+    hub.listedSize.set("model-2.safetensors", 1000);
+    await expect(get()).rejects.toThrow(/model-2.safetensors is longer/);
+  });
+
+  test("aborting ends the wait for another process", async () => {
+    const locks = join(cache, ".locks", "models--org--tiny");
+    mkdirSync(locks, { recursive: true });
+    const other = await holdLock(join(locks, `${hub.etag("model.safetensors")}.lock`));
+    const abort = new AbortController();
+    const running = get({ signal: abort.signal });
+    setTimeout(() => abort.abort(), 300);
+    await expect(running).rejects.toMatchObject({ kind: "aborted" });
+    other.kill();
+    await other.exited;
+  });
+
   test("a download given up is resumed by the next run, progress included", async () => {
     hub.cuts = [200_000, 0, 0, 0, 0, 0, 0];
     await expect(get()).rejects.toThrow(/model.safetensors could not be downloaded.*200000 of 300000 bytes/);
@@ -195,7 +252,12 @@ describe("interruption", () => {
     const other = await holdLock(join(locks, `${etag}.lock`));
     writeFileSync(join(blobs, `${etag}.incomplete`), WEIGHTS.subarray(0, 200_000));
     let most = 0;
-    const done = get({ onProgress: (progress) => (most = Math.max(most, progress.done)) });
+    let last: LoadProgress | undefined;
+    const onProgress = (progress: LoadProgress) => {
+      last = { ...progress };
+      most = Math.max(most, progress.done);
+    };
+    const done = get({ onProgress });
     while (most < 200_000) await Bun.sleep(5);
     expect(weightRequests()).toEqual([]);
     writeFileSync(join(blobs, etag), WEIGHTS);
@@ -204,6 +266,7 @@ describe("interruption", () => {
     const directory = await done;
     expect(readFileSync(join(directory, "model.safetensors"))).toEqual(Buffer.from(WEIGHTS));
     expect(weightRequests()).toEqual([]);
+    expect(last!.done).toBe(last!.total);
   });
 
   test("what a killed process has left is gone on with: its lock died with it, whatever its process id", async () => {
@@ -256,8 +319,10 @@ describe("interruption", () => {
   test("a server without ranges starts again", async () => {
     hub.ranges = false;
     hub.cuts = [100_000];
-    const directory = await get();
+    let last: LoadProgress | undefined;
+    const directory = await get({ onProgress: (progress) => (last = { ...progress }) });
     expect(readFileSync(join(directory, "model.safetensors"))).toEqual(Buffer.from(WEIGHTS));
+    expect(last!.done).toBe(last!.total);
   });
 
   test("a part of the file other than the one asked for is not taken", async () => {
@@ -279,6 +344,8 @@ describe("interruption", () => {
   test("a file longer than listed is refused", async () => {
     hub.listedSize.set("model.safetensors", 1000);
     await expect(get()).rejects.toThrow(/longer than the 1000 bytes/);
+    const partial = join(repo(), "blobs", `${hub.etag("model.safetensors")}.incomplete`);
+    expect(lstatSync(partial).size).toBeLessThanOrEqual(1000);
   });
 
   test("aborting ends it", async () => {
@@ -346,6 +413,9 @@ describe("refusals name cause and cure", () => {
   test("offline", async () => {
     process.env.HF_HUB_OFFLINE = "1";
     await expect(get()).rejects.toThrow(/not in the cache.*HF_HUB_OFFLINE forbids/);
+    delete process.env.HF_HUB_OFFLINE;
+    process.env.TRANSFORMERS_OFFLINE = "1";
+    await expect(get()).rejects.toThrow(/HF_HUB_OFFLINE forbids/);
     expect(hub.requests).toEqual([]);
   });
 
@@ -379,6 +449,18 @@ describe("refusals name cause and cure", () => {
     expect(weightRequests()).toEqual([]);
   });
 
+  test("what is there already need not fit the disk again", async () => {
+    const { bavail, bsize } = statfsSync(home);
+    const listed = bavail * bsize + 1e9;
+    hub.listedSize.set("model.safetensors", listed);
+    mkdirSync(join(repo(), "blobs"), { recursive: true });
+    const partial = join(repo(), "blobs", `${hub.etag("model.safetensors")}.incomplete`);
+    writeFileSync(partial, "");
+    truncateSync(partial, listed - 1000); // sparse: it takes no space
+    hub.empty = true;
+    await expect(get()).rejects.toThrow(/could not be downloaded/);
+  });
+
   test("an index that names a shard that is not there", async () => {
     hub.files.delete("model.safetensors");
     hub.add("model.safetensors.index.json", '{"weight_map":{"a":"model-1.safetensors"}}');
@@ -402,6 +484,13 @@ test("a leading ~ is the home folder", async () => {
   } finally {
     process.env.HOME = parent;
   }
+});
+
+test("the cache's older name", async () => {
+  process.env.HUGGINGFACE_HUB_CACHE = join(home, "older");
+  expect(await get()).toBe(join(home, "older/models--org--tiny/snapshots", COMMIT));
+  process.env.HF_HUB_CACHE = join(home, "newer");
+  expect(await get()).toBe(join(home, "newer/models--org--tiny/snapshots", COMMIT));
 });
 
 test("a directory is taken as it is, a file is not", async () => {

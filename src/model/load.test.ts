@@ -1,5 +1,5 @@
 import { afterAll, beforeEach, describe, expect, test } from "bun:test";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openModel, openModelFromMemory } from "./load.ts";
@@ -67,6 +67,18 @@ test("the files beside the weights", async () => {
     tokenizerConfig: '{"b":1}',
     chatTemplate: "é",
   });
+});
+
+test("the dtype is config.json's, and without one the tensors'", async () => {
+  expect((await open(tinyModel(tinyShapes(), { torch_dtype: "bfloat16" }))).dtype).toBe("bfloat16");
+  expect((await open(tinyModel(tinyShapes(), { torch_dtype: undefined }))).dtype).toBe("float16");
+});
+
+test("a JSON file of absurd size is refused before it is read", async () => {
+  write(tinyModel());
+  // Sparse: it takes no space.
+  truncateSync(join(directory, "tokenizer.json"), 2 ** 30);
+  await expect(openModel(directory)).rejects.toThrow(/tokenizer.json has 1073741824 bytes; at most/);
 });
 
 test("random weights need config.json and the tokenizer alone", async () => {
@@ -149,6 +161,7 @@ describe("a checkpoint that does not fit its config is refused by the tensor's n
       /embed_tokens.weight has the shape \[51,64\]; by config.json it must be \[50,64\]/,
     );
     await refused({ "model.norm.weight": [64, 1] }, /norm.weight has the shape \[64,1\]/);
+    await refused({ "model.embed_tokens.weight": [50] }, /embed_tokens.weight has the shape \[50\]/);
   });
 
   test("a dtype that cannot be read", async () => {
@@ -185,6 +198,18 @@ describe("shards", () => {
     expect(model.tensors.length).toBe(21);
     const lmHead = model.tensors.find((tensor) => tensor.role === "lmHead")!;
     expect(lmHead.where).toMatchObject({ path: join(directory, weight_map["lm_head.weight"]!) });
+  });
+
+  test("a tensor that the index forgot is still found, and one that a shard holds beside its owner is not taken twice", async () => {
+    const forgetful = sharded();
+    const { "lm_head.weight": _, ...weight_map } = forgetful.weight_map;
+    forgetful.files.set("model.safetensors.index.json", text({ weight_map }));
+    expect((await open(forgetful.files)).tensors.length).toBe(21);
+
+    const twice = sharded();
+    twice.files.set(twice.names[0]!, tensorFile(Object.fromEntries(shapes)));
+    const model = await open(twice.files);
+    expect(model.tensors.length).toBe(21);
   });
 
   test("a missing shard, a tensor that is not where the index says, a path outside", async () => {

@@ -65,6 +65,30 @@ describe("RoPE parameters", () => {
     expect(invFreq[last]! / (plain * (1 - share + share / 4))).toBeCloseTo(1, 5);
   });
 
+  test("what YaRN does not say", () => {
+    const yarn = { rope_type: "yarn", original_max_position_embeddings: 1024 };
+    expect(compute({ ...base, rope: yarn })).toEqual(compute({ ...base, rope: { ...yarn, factor: 4 } }));
+    const scale = (rope: object) => compute({ ...base, rope: { ...yarn, factor: 4, ...rope } }).scale;
+    // mscale counts only beside mscale_all_dim.
+    expect(scale({ mscale: 2 })).toBe(scale({}));
+    expect(scale({ mscale: 2, mscale_all_dim: 1 })).toBeCloseTo((1 + 0.2 * Math.log(4)) / (1 + 0.1 * Math.log(4)), 12);
+    expect(scale({ factor: 0.5 })).toBe(1);
+  });
+
+  test("YaRN over a very short original context keeps the first dimension and divides by no zero", () => {
+    const frequencies = (original: number) =>
+      compute({ ...base, rope: { rope_type: "yarn", factor: 4, original_max_position_embeddings: original } }).invFreq;
+    expect(frequencies(64)[0]).toBe(1);
+    // Both bounds are 0: every dimension but the first is interpolated whole.
+    const none = frequencies(6);
+    expect(none[0]).toBe(1);
+    for (let i = 1; i < 32; i++) expect(none[i]! * 4 * 10_000 ** ((2 * i) / 64)).toBeCloseTo(1, 5);
+  });
+
+  test("no scaling makes a context that int32 cannot hold", () => {
+    expect(compute({ ...base, rope: { type: "linear", factor: 1e9 } }).maxContext).toBe(2 ** 31 - 1);
+  });
+
   test("what is missing or unknown is named", () => {
     expect(() => compute({ ...base, rope: { rope_type: "linear" } })).toThrow(/rope_parameters.factor is missing/);
     expect(() => compute({ ...base, rope: { rope_type: "longrope" } })).toThrow(/"longrope" is not supported.*yarn/);

@@ -32,6 +32,9 @@ test("scalars and empty tensors", async () => {
     e: { dtype: "F32", shape: [0, 5], data_offsets: [4, 4] },
   };
   expect((await read(safetensors(header, 4))).map((tensor) => tensor.bytes)).toEqual([4, 0]);
+  // An empty tensor may share its place with the one that begins there, whichever is named first.
+  const shared = { a: A, e: { dtype: "F32", shape: [0], data_offsets: [0, 0] } };
+  expect((await read(safetensors(shared, 24))).map((tensor) => tensor.bytes)).toEqual([24, 0]);
 });
 
 describe("damaged files are refused with what is wrong", () => {
@@ -48,8 +51,14 @@ describe("damaged files are refused with what is wrong", () => {
       Uint8Array.from([0, 0, 0, 0, 1, 0, 0, 0, 0x7b]),
       /header claims 4294967296 bytes; at most/,
     ],
+    [
+      "header longer than the file by less than its length field",
+      Uint8Array.from([6, 0, 0, 0, 0, 0, 0, 0, 0x7b, 0x7d]),
+      /header claims 6 bytes, the file has 10/,
+    ],
     ["not JSON", safetensors("{nonsense", 0), /not valid JSON/],
     ["not UTF-8", safetensors("{}", 0).with(8, 0xff), /not valid JSON/],
+    ["a name that is not UTF-8", safetensors({ aa: A }, 24).with(10, 0xff), /not valid JSON/],
     ["a list", safetensors("[]", 0), /not an object/],
     ["truncated", safetensors({ a: A, b: B }, 31), /should have \d+ bytes and has \d+\. .*download it again/],
     ["bytes left over", safetensors({ a: A }, 25), /1 bytes after its last tensor/],
@@ -59,6 +68,11 @@ describe("damaged files are refused with what is wrong", () => {
       "size and shape disagree",
       safetensors({ a: { ...A, shape: [2, 4] } }, 24),
       /F32 \[2,4\] takes 32 bytes, its offsets \[0, 24\]/,
+    ],
+    [
+      "more bytes than the shape takes",
+      safetensors({ a: { ...A, shape: [2, 2] } }, 24),
+      /F32 \[2,2\] takes 16 bytes, its offsets \[0, 24\]/,
     ],
     ["offsets reversed", safetensors({ a: { ...A, data_offsets: [24, 0] } }, 24), /offsets \[24, 0\] say otherwise/],
     ["negative offset", safetensors({ a: { ...A, data_offsets: [-24, 0] } }, 24), /a: data_offsets.0/],

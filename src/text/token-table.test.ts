@@ -36,6 +36,26 @@ test("a Unigram vocabulary is a list", () => {
   expect(new TextDecoder().decode(tokenBytes(table, 1))).toBe(" a");
 });
 
+test("a token with a character outside the byte alphabet stands for its own UTF-8", () => {
+  const table = build({ added_tokens: [{ id: 2, content: "a b", special: false }] });
+  expect(new TextDecoder().decode(tokenBytes(table, 2))).toBe("a b");
+  expect(new TextDecoder().decode(tokenBytes(table, 1))).toBe(" b");
+});
+
+test("what a decoder takes off the start of a text", () => {
+  const metaspace = (more: object) => build({ decoder: { type: "Metaspace", replacement: "▁", ...more } }).start;
+  expect(metaspace({})).toEqual({ kind: "metaspace", replacement: "▁" });
+  expect(metaspace({ add_prefix_space: false })).toEqual({ kind: "keep" });
+  expect(metaspace({ add_prefix_space: true })).toEqual({ kind: "metaspace", replacement: "▁" });
+  expect(metaspace({ add_prefix_space: true, prepend_scheme: "never" })).toEqual({ kind: "keep" });
+  const strip = (start: number) => {
+    const decoders = [{ type: "Fuse" }, { type: "Strip", content: " ", start, stop: 0 }];
+    return build({ decoder: { type: "Sequence", decoders } }).start;
+  };
+  expect(strip(2)).toEqual({ kind: "strip", byte: 0x20, count: 2 });
+  expect(strip(0)).toEqual({ kind: "keep" });
+});
+
 test("an unsupported decoder is refused by its name", () => {
   expect(() => build({ decoder: { type: "WordPiece" } })).toThrow(
     /decoder WordPiece is not supported; supported are ByteLevel/,

@@ -1,0 +1,207 @@
+/** What the front owes its callers when things end: ids, listeners, traces and signals. The engine is a small real one. */
+import { afterEach, expect, spyOn, test } from "bun:test";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import type { Worker } from "node:worker_threads";
+import { type EngineConfig, GREEDY } from "../engine-config.ts";
+import { EngineFront, type SequenceEvent } from "./front.ts";
+import type { EngineRequest, ToWorker } from "./protocol.ts";
+
+const libraryPath = join(import.meta.dir, "../../build/libfastgen_cpu.so");
+const noLibrary = !existsSync(libraryPath);
+if (noLibrary) console.log(`skipped: ${libraryPath} is not built (make -C libfastgen)`);
+const engineTest = test.skipIf(noLibrary);
+
+const VOCAB = 100;
+const PAGE_BYTES = 2 * 32 * 64 * 4;
+
+const config: EngineConfig = {
+  device: "cpu",
+  libraryPath,
+  devices: [0],
+  threads: 1,
+  computeDtype: "float32",
+  kvDtype: "float32",
+  maxSeqs: 4,
+  maxStepTokens: 256,
+  maxContext: 1024,
+  kvBytes: 32 * PAGE_BYTES,
+  hostKvBytes: 0,
+  memoryUtilization: 0.9,
+  prefixCaching: true,
+  shape: {
+    layers: 1,
+    hiddenSize: 32,
+    heads: 1,
+    kvHeads: 1,
+    headDim: 32,
+    intermediateSize: 32,
+    vocabSize: VOCAB,
+    qkvBias: false,
+    qkNorm: false,
+    tiedEmbeddings: true,
+    rmsNormEps: 1e-5,
+    ropeScale: 1,
+    ropeInvFreq: Float32Array.from({ length: 16 }, (_, i) => 10000 ** (-i / 16)),
+    layerWindow: new Int32Array(1),
+  },
+  tensors: null,
+  seed: 7,
+};
+
+interface Internals {
+  worker: Worker;
+  nextId: number;
+}
+
+const fronts: EngineFront[] = [];
+afterEach(async () => {
+  await Promise.all(fronts.splice(0).map((front) => front.close()));
+});
+
+async function start(signal?: AbortSignal): Promise<EngineFront> {
+  const front = await EngineFront.start(config, { signal });
+  fronts.push(front);
+  return front;
+}
+
+const inside = (front: EngineFront) => front as unknown as Internals;
+
+function request(length: number, maxTokens: number, more: Partial<EngineRequest> = {}): EngineRequest {
+  return {
+    id: 0,
+    prompt: Int32Array.from({ length }, (_, i) => (i * 7) % VOCAB),
+    sampling: GREEDY,
+    maxTokens,
+    minTokens: 0,
+    stopIds: new Int32Array(0),
+    logprobs: -1,
+    promptLogprobs: -1,
+    ...more,
+  };
+}
+
+/** Adds requests as one and gives their events, by request, once all have ended. */
+async function run(front: EngineFront, ...requests: EngineRequest[]): Promise<SequenceEvent[][]> {
+  const events = requests.map(() => [] as SequenceEvent[]);
+  const { promise, resolve } = Promise.withResolvers<void>();
+  let left = requests.length;
+  front.add(requests, (index, event) => {
+    events[index]!.push(event);
+    if (event.finish !== "" && --left === 0) resolve();
+  });
+  await promise;
+  return events;
+}
+
+/** Starts a request that does not end for a while; resolves when it has its first token. */
+async function runLong(front: EngineFront): Promise<number> {
+  const begun = Promise.withResolvers<void>();
+  const [id] = front.add([request(10, 1000)], () => begun.resolve());
+  await begun.promise;
+  return id!;
+}
+
+/** What was sent to the worker of one kind since the spy began. */
+const sent = (spy: { mock: { calls: unknown[][] } }, type: ToWorker["type"]) =>
+  spy.mock.calls.map(([message]) => message as ToWorker).filter((message) => message.type === type);
+
+engineTest("an id is given out again only when its sequence has ended", async () => {
+  const front = await start();
+  const alive = await runLong(front);
+  inside(front).nextId = alive - 1;
+  const [next] = front.add([request(4, 1)], () => {});
+  expect(next).not.toBe(alive);
+  const largest = 2 ** 31 - 1;
+  inside(front).nextId = largest - 1;
+  const ids = front.add([request(4, 1), request(4, 1)], () => {});
+  expect(ids[0]).toBe(largest);
+  expect(ids[1]).toBeGreaterThanOrEqual(0);
+  expect(ids[1]).toBeLessThan(largest);
+});
+
+engineTest("what has ended is not aborted: nothing is sent for it", async () => {
+  const front = await start();
+  await run(front, request(4, 1));
+  const spy = spyOn(inside(front).worker, "postMessage");
+  front.abort([1, 2, 99]);
+  expect(sent(spy, "abort")).toEqual([]);
+  const alive = await runLong(front);
+  front.abort([99, alive]);
+  expect(sent(spy, "abort")).toEqual([{ type: "abort", ids: [alive] }]);
+});
+
+engineTest("a listener that throws has its sequence ended in the engine too", async () => {
+  const front = await start();
+  const onWarning = () => {};
+  process.on("warning", onWarning);
+  const spy = spyOn(inside(front).worker, "postMessage");
+  const [id] = front.add([request(10, 1000)], () => {
+    throw new Error("a listener's bug");
+  });
+  await run(front, request(10, 30));
+  process.off("warning", onWarning);
+  expect(sent(spy, "abort")).toEqual([{ type: "abort", ids: [id!] }]);
+  await run(front, request(4, 1));
+  expect(front.stats.running).toBe(0);
+  expect(front.stats.generatedTokens).toBeLessThan(500);
+});
+
+engineTest("each of several sequences gets its own news", async () => {
+  const front = await start();
+  await run(front, request(70, 1));
+  const [silent, told] = await run(
+    front,
+    request(5, 3),
+    request(70, 3, { prompt: request(70, 0).prompt, logprobs: 2 }),
+  );
+  expect(silent!.map(({ logprobs, cachedTokens }) => [logprobs, cachedTokens])).toEqual(Array(3).fill([null, null]));
+  expect(told!.map(({ token, logprobs }) => [token, logprobs!.ids[0], logprobs!.topN])).toEqual(
+    told!.map(({ token }) => [token, token, 2]),
+  );
+  expect(told!.map(({ cachedTokens }) => cachedTokens)).toEqual([64, null, null]);
+  expect(told!.map(({ finish }) => finish)).toEqual(["", "", "length"]);
+});
+
+engineTest("close() is one, ends the counts of what runs, and is no failure", async () => {
+  const front = await start();
+  await runLong(front);
+  const closing = front.close();
+  expect(front.close()).toBe(closing);
+  expect(front.stats).toMatchObject({ running: 0, waiting: 0, swapped: 0 });
+  await closing;
+  expect(front.size).toBe(0);
+  const failed = await Promise.race([front.failed, Bun.sleep(20).then(() => null)]);
+  expect(failed).toBeNull();
+});
+
+engineTest("a trace that can no longer be written is told of", async () => {
+  const front = await start();
+  front.startTrace();
+  // The stop never reaches the worker: its answer is still awaited when the engine goes.
+  spyOn(inside(front).worker, "postMessage").mockImplementationOnce(() => {});
+  const stopped = front.stopTrace("never written").then(
+    () => "written",
+    (error) => error.kind,
+  );
+  await front.close();
+  expect(await stopped).toBe("unavailable");
+});
+
+engineTest("a second trace may follow the first", async () => {
+  const front = await start();
+  for (let i = 0; i < 2; i++) {
+    front.startTrace();
+    await run(front, request(4, 2));
+    await front.stopTrace("/dev/null");
+  }
+});
+
+engineTest("the signal of the start is let go of once the engine is there", async () => {
+  const { signal } = new AbortController();
+  const added = spyOn(signal, "addEventListener");
+  const removed = spyOn(signal, "removeEventListener");
+  await start(signal);
+  expect(added.mock.calls.length).toBe(1);
+  expect(removed.mock.calls.map(([type, listener]) => [type, listener])).toEqual([["abort", added.mock.calls[0]![1]]]);
+});

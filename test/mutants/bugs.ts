@@ -1,0 +1,32 @@
+/** A planted bug: one change of the code that some test must notice. */
+export interface PlantedBug {
+  file: string;
+  /** Code that stands in the file exactly once, and what it becomes. */
+  find: string;
+  replace: string;
+  /** What goes wrong with it. */
+  why: string;
+  /** Files of bun tests, or names of libfastgen's test programs ("engine_test"). */
+  tests: string[];
+}
+
+type Change = [find: string, replace: string, why: string];
+
+/** The bugs of one file, which the same tests should notice. */
+export function inFile(file: string, tests: string[], changes: Change[]): PlantedBug[] {
+  return changes.map(([find, replace, why]) => ({ file, find, replace, why, tests }));
+}
+
+/** Parts of the code that have a share of their own. The first that matches a file is its part. */
+const PARTS: [part: string, pattern: RegExp][] = [
+  ["src/engine", /^src\/engine\//],
+  ["src/generation", /^src\/(generation|request|batch)\.ts$/],
+  ["routes", /^routes\//],
+  ["src/model", /^src\/model\//],
+  ["src/text", /^src\/text\//],
+  ["libfastgen", /^libfastgen\//],
+];
+
+export function partOf(file: string): string {
+  return PARTS.find(([, pattern]) => pattern.test(file))?.[0] ?? "other";
+}

@@ -1,0 +1,338 @@
+/** Bugs planted in src/engine. */
+import { inFile, type PlantedBug } from "./bugs.ts";
+
+const beside = (name: string) => `src/engine/${name}.test.ts`;
+const SCHEDULING = [beside("scheduler"), beside("scheduler-fairness")];
+const FORECAST = [beside("pool-forecast"), beside("admission"), ...SCHEDULING];
+
+export const engineBugs: PlantedBug[] = [
+  ...inFile("src/engine/scheduler.ts", SCHEDULING, [
+    [
+      "while (at < this.waiting.length && this.waiting[at]!.arrival < seq.arrival) at++;",
+      "at = this.waiting.length;",
+      "a preempted sequence goes to the queue's end",
+    ],
+    [
+      "for (let i = seq.pages.length - 1; i >= 0; i--) this.cache.release(seq.pages[i]!);",
+      "for (const page of seq.pages) this.cache.release(page);",
+      "pages are released from the front",
+    ],
+    [
+      "const youngest = this.running[this.running.length - 1]!;",
+      "const youngest = this.running[0]!;",
+      "the oldest sequence gives its pages back",
+    ],
+    [
+      "while (at > 0 && this.running[at - 1]!.arrival > seq.arrival) at--;",
+      "",
+      "who comes back counts as the youngest",
+    ],
+    ["todo > this.config.maxStepTokens ? Math.ceil(left / 2) : left", "left", "a long prompt takes the whole budget"],
+    ["this.shareLeftover(left);", "", "what the others leave of the budget is not used"],
+    [
+      "Math.floor((seq.length - 1) / PAGE_TOKENS)",
+      "Math.floor(seq.length / PAGE_TOKENS)",
+      "a prompt that is cached whole leaves nothing to compute",
+    ],
+    [
+      "if (seq.cachedTokens < 0) {\n      seq.cachedTokens = seq.scheduled;",
+      "{\n      seq.cachedTokens = seq.scheduled;",
+      "what comes back after a preemption counts as a hit",
+    ],
+    [
+      "this.prefixHitTokens += seq.scheduled;",
+      "this.prefixHitTokens += seq.promptLength;",
+      "every prompt token counts as a hit",
+    ],
+    [
+      "if (!seq.isPrivate) {\n        this.prefixQueriedTokens",
+      "{\n        this.prefixQueriedTokens",
+      "prompts that share nothing count as looked up",
+    ],
+    ["this.generatedTokens++;", "", "generated tokens are not counted"],
+    ["this.steps++;", "", "steps are not counted"],
+    ["this.preemptions++;", "this.preemptions += 2;", "preemptions count twice"],
+    ["waiting: this.waiting.length - this.swapped", "waiting: this.waiting.length", "the swapped count as waiting too"],
+    [
+      "if (seq.cachedTokens >= 0 && this.config.hostPages > 0) this.swapped--;",
+      "",
+      "a swapped sequence that is aborted stays swapped",
+    ],
+    [
+      "} else if (config.hostPages > 0) {\n      this.swapped--;",
+      "} else if (config.hostPages > 0) {",
+      "a sequence that comes back stays swapped",
+    ],
+    ["for (const node of seq.privateNodes) this.cache.forget(node);", "", "pages that nobody can ask for stay cached"],
+    [
+      "for (let i = seq.nodes.length; i < promptPages; i++) this.pageComputed(seq, i);",
+      "",
+      "who waits for an aborted sequence's pages waits for ever",
+    ],
+    ['if (reason !== "abort") this.estimate.ended', "this.estimate.ended", "aborted sequences count for the estimate"],
+    ["this.estimate.ranOut();", "", "running out of pages does not make admission careful"],
+    [
+      "if (seq.pendingSamples === 0) backlog += seq.target - seq.scheduled;",
+      "",
+      "running prompts do not count as backlog",
+    ],
+    ["backlog += this.waiting[i]!.target;", "", "waiting prompts do not count as backlog"],
+    [
+      "minContext: seq.promptLength + request.minTokens",
+      "minContext: seq.length + request.minTokens",
+      "min_tokens begins anew after a preemption",
+    ],
+    [
+      "seq.usesPenalty ? seq.tokens.slice(0, seq.length) : null",
+      "seq.usesPenalty ? seq.tokens.slice(0, seq.promptLength) : null",
+      "penalties forget the output after a preemption",
+    ],
+    ["promptLength: seq.promptLength,", "promptLength: seq.length,", "the output counts as prompt after a preemption"],
+    [
+      "if (stopped || seq.outputs === request.maxTokens)",
+      "if (stopped || seq.outputs > request.maxTokens)",
+      "max_tokens is passed by one",
+    ],
+    ['stopped ? "stop" : "length"', '"length"', "a stop id is no stop"],
+    [
+      'for (const seq of step.seqs) if (seq.state !== "finished") this.fail(seq, error);',
+      "for (const seq of this.alive.values()) this.fail(seq, error);",
+      "a step that fails ends everybody",
+    ],
+    [
+      "const step = this.out.pop();",
+      "const step = this.out.shift();",
+      "a step that is refused ends those in the one before it",
+    ],
+    ["this.blockedSteps = AGING_STEPS;", "this.blockedSteps = 1e6;", "who did not fit is not looked at again"],
+    ["if (scores) seq.scored = Math.min(to, seq.promptLength - 1);", "", "a preempted prompt is scored twice"],
+    [
+      "length + request.maxTokens > this.config.maxContext",
+      "length > this.config.maxContext",
+      "a request longer than the context is accepted",
+    ],
+    [
+      "!this.config.prefixCaching || request.promptLogprobs >= 0",
+      "!this.config.prefixCaching",
+      "a prompt to be scored is taken from the cache",
+    ],
+    [
+      "pagesUsed: this.cache.pages - this.cache.",
+      "pagesUsed: 1 + this.cache.pages - this.cache.",
+      "one page too many counts as used",
+    ],
+  ]),
+  ...inFile("src/engine/outcomes.ts", SCHEDULING, [
+    ["seq.unreported = false;", "", "cached tokens are told with every token"],
+    ["if (seq.cachedTokens > 0) {", "if (seq.cachedTokens > 64) {", "a single cached page is not told"],
+    [
+      "this.cachedTokens.set(entry, seq.cachedTokens);",
+      "this.cachedTokens.set(entry, 64);",
+      "cached tokens are told wrongly",
+    ],
+    [
+      "this.logprobs = this.promptLogprobs = this.cachedTokens = this.errors = null;",
+      "this.logprobs = this.promptLogprobs = this.errors = null;",
+      "cached tokens are told again with the next message",
+    ],
+    ['&& finish !== "abort" && finish !== "error"', "", "an aborted prompt has log probabilities"],
+    [
+      "this.logprobs.set(this.ids.length - 1, one);",
+      "this.logprobs.set(0, one);",
+      "log probabilities go to the first entry",
+    ],
+    ["at, at + topN));\n    one.topLogprobs", "0, topN));\n    one.topLogprobs", "alternatives are the first row's"],
+  ]),
+  ...inFile("src/engine/sequence.ts", SCHEDULING, [
+    [
+      "return this.request.maxTokens === 0 ? this.length - 1 : this.length;",
+      "return this.length;",
+      "a prompt that is only scored computes its last token",
+    ],
+    [
+      "this.outputs + this.pendingSamples < this.request.maxTokens",
+      "this.outputs < this.request.maxTokens",
+      "a sample too many is asked for",
+    ],
+    [
+      "repetitionPenalty !== 1 || presencePenalty !== 0 || frequencyPenalty !== 0",
+      "repetitionPenalty !== 1 || frequencyPenalty !== 0",
+      "a presence penalty alone has no history",
+    ],
+    [
+      "rescans ? Math.min(todo, this.scored - this.scheduled) : todo",
+      "todo",
+      "a preempted prompt is scored in one chunk with what was scored before",
+    ],
+  ]),
+  ...inFile(
+    "src/engine/page-cache.ts",
+    [beside("page-cache"), beside("page-cache-order"), ...SCHEDULING],
+    [
+      ["if (--this.refs[page]! > 0) return;", "--this.refs[page]!;", "a shared page is free for whoever asks"],
+      ["else this.onHost.delete(node);", "", "a page on its way back may be thrown out of the host"],
+      [
+        "this.onHost.delete(node);\n      this.onHost.add(node);",
+        "this.onHost.add(node);",
+        "host pages lose their order",
+      ],
+      [
+        "this.refs[known.page]! > 0) return null;",
+        "this.refs[known.page]! > 0) return known;",
+        "other content with the same hash is served",
+      ],
+      ["if (node.parent !== parent) return false;", "", "a page is found below another prefix"],
+      [
+        "for (let i = 0; i < PAGE_TOKENS; i++) if (node.tokens[i] !== tokens[from + i]) return false;",
+        "",
+        "a hash that collides is believed",
+      ],
+      ["if (node.page < 0) this.drop(node);", "", "a page that is nowhere is found"],
+      ["if (this.idle.delete(node)) this.free.push(node.page);", "this.idle.delete(node);", "a forgotten page is lost"],
+      ["copies.copyPage(node.page, node.hostPage, FG.TO_DEVICE);", "", "a page comes back without its content"],
+      [
+        "if (node.hostPage >= 0) copies.copyPage(page, node.hostPage, FG.TO_HOST);",
+        "",
+        "a page goes to the host without its content",
+      ],
+      [
+        "if (node.hostPage < 0) {\n      node.hostPage = this.takeHostPage();",
+        "{\n      node.hostPage = this.takeHostPage();",
+        "a page that is on the host takes a second place there",
+      ],
+      ["this.hostFree.push(node.hostPage);", "", "host pages are lost"],
+      ["this.free.length + this.idle.size", "this.free.length", "cached pages do not count as available"],
+      ["this.hold(known);\n      this.release(page);", "this.hold(known);", "a page computed twice is lost"],
+      [
+        "if (node === null) this.free.push(page);\n    else this.idle.add(node);",
+        "this.free.push(page);",
+        "a page that is let go is not kept for others",
+      ],
+      ["const node = first(this.idle);", "const node = [...this.idle].at(-1);", "the page used last is evicted first"],
+    ],
+  ),
+  ...inFile("src/engine/pool-forecast.ts", FORECAST, [
+    ["this.totalGrowth = 0;\n  }", "}", "a forecast adds to the one before"],
+    [
+      "Math.ceil((tokens - slack) / PAGE_TOKENS)",
+      "Math.floor((tokens - slack) / PAGE_TOKENS)",
+      "a page that is begun is not counted",
+    ],
+    ["held -= full + this.own[i]!;", "held -= full;", "the pages that a sequence had are not given back at its end"],
+    ["this.end[i] = remaining + delay;", "this.end[i] = remaining;", "an end counts before it is noticed"],
+    [
+      "if (held + grown > pages) return false;",
+      "if (held > pages) return false;",
+      "growth until an end is not counted",
+    ],
+    ["growing[slack[i]!]!--;", "", "a sequence that is full grows on"],
+    ["if (used > pages) return false;", "", "more pages are in use than there are"],
+  ]),
+  ...inFile("src/engine/admission.ts", FORECAST, [
+    ["if (more > cache.available) return false;", "", "a sequence is admitted without pages"],
+    ["if (!this.pagesLast(more)) return false;", "", "the forecast is not asked"],
+    ["return youngGrowth < this.youngLimit || this.allFit();", "return true;", "all start side by side"],
+    [
+      "this.refresh();\n    this.addWaiting(seq, nodes, 1);\n    return worth;",
+      "return worth;",
+      "the forecast is polluted by sequences that were only imagined",
+    ],
+    ["length % STEP_TILE !== 0) return true;", "length % STEP_TILE === 0) return true;", "a tile is opened for a few"],
+    ["if (node.page >= 0 && this.cache.refs[node.page]! > 0) inUse++;", "", "pages in use by others count as new ones"],
+    ["pages.length - this.sharedPages(seq)", "pages.length", "shared pages count as free at the first one's end"],
+    [
+      "if (this.cache.refs[seq.pages[middle]!]! > 1) low = middle + 1;",
+      "if (this.cache.refs[seq.pages[middle]!]! > 0) low = middle + 1;",
+      "a sequence's own pages count as shared",
+    ],
+    ["seq.promptLength + expected - 1", "seq.promptLength + expected + 127", "a forecast two pages too long"],
+    ["const outputs = seq.outputs + seq.pendingSamples;", "const outputs = 0;", "outputs so far do not count"],
+    ["mixed - (mixed % STEP_TILE)", "mixed", "the number to run is not rounded to tiles"],
+    ["starts += start + PAGE_TOKENS / 2;", "starts += start;", "half a page too little for each sequence"],
+    ["sort((a, b) => b - a)", "sort((a, b) => a - b)", "the shortest count as the longest"],
+  ]),
+  ...inFile(
+    "src/engine/output-estimate.ts",
+    [beside("output-estimate")],
+    [
+      ["Math.max(NEWEST, 1 / ++this.ends[c]!)", "1 / ++this.ends[c]!", "old ends count as much as new ones"],
+      ["Math.max(1, this.caution * 0.98)", "this.caution", "caution stays for ever"],
+      ["Math.min(MAX_CAUTION, this.caution * 2)", "this.caution * 2", "caution has no bound"],
+      ["this.ends[c]! < ENOUGH_ENDS\n        ?", "this.ends[c]! < 1\n        ?", "one end is believed"],
+      ["outputs * 1.5 + PAGE_TOKENS", "outputs", "one that has outlived the estimate is expected to end at once"],
+      ["Math.max(0, mean - deviation)", "mean", "no request is expected to be short"],
+      ["if (maxTokens === 0) return;", "", "requests without output count"],
+      ["COLD_OUTPUTS * this.caution", "COLD_OUTPUTS", "running out of pages does not count while little is known"],
+      ["31 - Math.clz32(Math.max(1, maxTokens))", "0", "all requests are of one class"],
+    ],
+  ),
+  ...inFile(
+    "src/engine/pacer.ts",
+    [beside("pacer")],
+    [
+      [
+        "if (this.out.length !== 1) return 0;",
+        "if (this.out.length === 0) return 0;",
+        "a plan is put off though two steps are out",
+      ],
+      ["Math.min(...runs)", "Math.max(...runs)", "the slowest run is expected"],
+      ["Math.max(LEAST_MARGIN, expected * MARGIN_SHARE)", "expected * MARGIN_SHARE", "short steps have no margin"],
+      ["this.began = now;\n    if (run", "if (run", "the next step seems to have begun with the last"],
+      ["% RECENT] = run", "] = run", "old runs count for ever"],
+      ["if (run !== null)", "", "a failed step counts as a run"],
+    ],
+  ),
+  ...inFile(
+    "src/engine/step-size.ts",
+    [beside("step-size"), ...SCHEDULING],
+    [
+      ["toEdge >= most * LEAST_KEPT ? toEdge : most", "most", "a step ends past a tile's edge"],
+      ["toEdge >= most * LEAST_KEPT ? toEdge : most", "toEdge", "a step may take no prompt token at all"],
+      [
+        "Math.max(maxStepTokens * LEAST_CHUNK, backlog * BACKLOG_SHARE)",
+        "maxStepTokens * LEAST_CHUNK",
+        "a long backlog is computed in small chunks",
+      ],
+      ["Math.min(wanted, maxStepTokens - decodes)", "wanted", "a step is larger than it may be"],
+    ],
+  ),
+  ...inFile(
+    "src/engine/front.ts",
+    [beside("front"), beside("front-events")],
+    [
+      ["if (finish[i] !== 0) this.sequences.delete(id);", "", "ended sequences are kept"],
+      ["while (this.sequences.has(this.nextId));", "while (false);", "an id that is alive is given out again"],
+      ["ids.filter((id) => this.sequences.has(id))", "ids", "ended sequences are aborted again"],
+      [
+        "this.abort([id]);\n      this.sequences.delete(id);",
+        "this.sequences.delete(id);",
+        "a listener that throws leaves its sequence running",
+      ],
+      ["running: 0, waiting: 0, swapped: 0", "", "an engine that is gone still runs sequences"],
+      [
+        "for (const trace of this.traces.splice(0)) trace.reject(error);",
+        "",
+        "a trace waits for ever on an engine that is gone",
+      ],
+      ["if (!this.ended) this.tellFailed(error);", "this.tellFailed(error);", "close() counts as a failure"],
+      ["this.tracing = false;\n", "\n", "a second trace is refused"],
+      [
+        'if (this.ended) throw new FastgenError("unavailable", this.ended.message',
+        'if (false) throw new FastgenError("unavailable", this.ended!.message',
+        "an engine that is gone takes requests",
+      ],
+      ["this.closing ??= this.shutDown();", "this.closing = this.shutDown();", "a second close shuts down again"],
+      [
+        "logprobs?.get(i) ?? null,\n        promptLogprobs",
+        "logprobs?.get(0) ?? null,\n        promptLogprobs",
+        "every sequence has the first one's log probabilities",
+      ],
+      ["cachedTokens?.get(i) ?? null", "null", "cached tokens are not told"],
+      [
+        'signal?.removeEventListener("abort", abort);\n        front',
+        "front",
+        "a listener stays on the signal of the load",
+      ],
+    ],
+  ),
+];

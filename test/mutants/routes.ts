@@ -1,0 +1,187 @@
+/** Bugs planted in routes. */
+import { inFile, type PlantedBug } from "./bugs.ts";
+
+const ALL = ["run", "app", "chat", "completions", "metrics"].map((name) => `routes/${name}.test.ts`);
+
+export const routeBugs: PlantedBug[] = [
+  ...inFile("routes/run.ts", ALL, [
+    [
+      "if (gone.aborted) controller.abort();",
+      "if (false) controller.abort();",
+      "a client gone before the start is not noticed",
+    ],
+    [
+      "controller.abort();\n        service.release(prompts.length * n);",
+      "service.release(prompts.length * n);",
+      "a prompt that is refused leaves the others running",
+    ],
+    [
+      "controller.abort();\n        service.release(prompts.length * n);",
+      "controller.abort();",
+      "a refused request keeps its places in the queue",
+    ],
+    ["service.admit(prompts.length * n);", "service.admit(prompts.length);", "choices take no place in the queue"],
+    ["chunk.index += prompt * this.n;", "chunk.index += prompt;", "choices of two prompts share an index"],
+    [
+      "this.#open--;\n    this.#service.release(1);",
+      "this.#open--;",
+      "a choice that ends keeps its place in the queue",
+    ],
+    ["this.#service.release(this.#open);", "", "an aborted request keeps its places in the queue"],
+    [
+      "this.#ended = true;\n    this.#controller.abort();",
+      "this.#ended = true;",
+      "the end of a request leaves its sequences running",
+    ],
+    ["if (this.#ended) return;", "", "a request ends twice"],
+    ['kind === null || kind === "aborted" ? "abort" : "error"', '"abort"', "failures count as aborts"],
+    [
+      'kind === null || kind === "aborted" ? "abort" : "error"',
+      'kind === null ? "abort" : "error"',
+      "aborts count as failures",
+    ],
+    [
+      "prompt_tokens += usage.prompt_tokens;",
+      "prompt_tokens = usage.prompt_tokens;",
+      "usage has the last prompt's tokens only",
+    ],
+    [
+      "completion_tokens += usage.completion_tokens;",
+      "completion_tokens = usage.completion_tokens;",
+      "usage has the last prompt's output only",
+    ],
+    ["cached_tokens += usage.cached_tokens;", "", "usage has no cached tokens"],
+    [
+      "const total_tokens = prompt_tokens + completion_tokens;",
+      "const total_tokens = completion_tokens;",
+      "the total leaves the prompt out",
+    ],
+    ["this.record.error = kind;", "", "the log does not say how a request failed"],
+    [
+      "for (const { usage } of this.generations) this.#service.metrics.requestDone(usage, this.n);",
+      "",
+      "requests are not counted",
+    ],
+    ["this.end(error);\n      throw error;", "throw error;", "a failed answer keeps its places"],
+    ["if (result.done) open--;", "if (result.done) open = 0;", "the first prompt to end ends the answer"],
+    [
+      'else gone.addEventListener("abort", () => controller.abort(), { once: true });',
+      "",
+      "a client that goes away is not noticed",
+    ],
+  ]),
+  ...inFile("routes/service.ts", ALL, [
+    ["if (count > maxQueued) {", "if (count > 2 * maxQueued) {", "a request larger than the queue is told to wait"],
+    [
+      "if (waiting + count > maxQueued) {",
+      "if (waiting > maxQueued) {",
+      "the queue holds a request more than it should",
+    ],
+    ["this.#sequences - this.fastgen.stats.running", "this.#sequences", "running sequences count as waiting"],
+    ["this.#sequences -= count;", "", "places in the queue are never given back"],
+    ["if (--this.#requests === 0) this.#idle?.();", "this.#requests--;", "draining waits for nobody's end"],
+    ["this.#draining = true;\n", "\n", "a server that drains takes requests"],
+    ["if (errorStatus(error) !== 500) return;", "", "a caller's fault is in the error log"],
+    ["if (!this.#fastgen.alive)", "if (false)", "an engine that failed looks healthy"],
+    ["this.options.servedModelName ?? model.name", "model.name", "the served name is not used"],
+  ]),
+  ...inFile("routes/metrics.ts", ALL, [
+    ["choice.tokens += chunk.token_ids.length;", "choice.tokens++;", "joined pieces count as one token"],
+    ["/ 1000 / (choice.tokens - 1)", "/ 1000 / choice.tokens", "the time per token counts the first token too"],
+    ["if (choice && choice.tokens > 1)", "if (choice)", "a single token has a time per token"],
+    ["choice.newest = now;\n", "\n", "gaps between tokens are measured from the first"],
+    [
+      "this.#metrics.firstToken.observe((now - this.#start) / 1000);",
+      "this.#metrics.firstToken.observe(now - this.#start);",
+      "the first token's time is in milliseconds",
+    ],
+    [
+      "if (open > 0) this.#metrics.success.inc({ finished_reason: reason }, open);",
+      "if (open > 0) this.#metrics.success.inc({ finished_reason: reason });",
+      "several aborted choices count as one",
+    ],
+    ["this.reset();\n", "\n", "totals grow with every scrape"],
+    [
+      "({ stats }) => stats.prompt_tokens)",
+      "({ stats }) => stats.generated_tokens)",
+      "prompt tokens are generated tokens",
+    ],
+    [
+      "this.#generationTokens.observe(usage.completion_tokens);",
+      "this.#generationTokens.observe(usage.prompt_tokens);",
+      "generated tokens of a request are its prompt's",
+    ],
+    ["this.#choices.observe(choices);", "this.#choices.observe(1);", "n is always 1"],
+    ["this.#metrics.endToEnd.observe((now - this.#start) / 1000);", "", "the whole time of a request is not measured"],
+  ]),
+  ...inFile("routes/logprobs.ts", ALL, [
+    ["findIndex(({ id }) => id === position.id) + 1", "findIndex(({ id }) => id === position.id)", "ranks begin at 0"],
+    ["rank: rank || null", "rank", "a token beyond the alternatives has a rank"],
+    ["rank: i + 1, decoded_token: token", "rank: i, decoded_token: token", "alternatives' ranks begin at 0"],
+    ["Math.max(logprob, -9999)", "logprob", "an impossible token has null for its log probability"],
+    ["position?.token ?? firstToken", 'position?.token ?? ""', "an echo's first token has no text"],
+    ["this.#offset += token.length;", "this.#offset++;", "offsets count tokens"],
+    ["top[position.token] ??= finite(position.logprob);", "", "the sampled token is not among its alternatives"],
+    ["if (id !== position.id) entries.push", "entries.push", "the token's own entry is replaced by an alternative's"],
+  ]),
+  ...inFile("routes/chat.ts", ALL, [
+    [
+      "const limit = max_completion_tokens ?? max_tokens;",
+      "const limit = max_tokens;",
+      "max_completion_tokens is not heard",
+    ],
+    [
+      "if (logprobs) params.logprobs = top_logprobs ?? 0;",
+      "if (logprobs) params.logprobs = top_logprobs || 1;",
+      "logprobs without alternatives has one",
+    ],
+    ['echo && last?.role === "assistant"', "echo", "a user's message is echoed"],
+    ["max_tokens !== max_completion_tokens) {", "max_tokens < max_completion_tokens) {", "two limits that differ"],
+    [
+      "finish_reason === null && !logprobs && !ids) return out;",
+      "finish_reason === null && !ids) return out;",
+      "log probabilities of text held back are lost",
+    ],
+    ["JSON.stringify(chunk.stop_reason)}`", "JSON.stringify(null)}`", "a stream has no stop_reason"],
+  ]),
+  ...inFile("routes/completions.ts", ALL, [
+    [
+      "const generation = run.generations[Math.floor(index / run.n)]!;",
+      "const generation = run.generations[0]!;",
+      "every prompt has the first one's prompt_logprobs",
+    ],
+    [
+      "return this.#texts[Math.floor(index / this.#run.n)]!;",
+      "return this.#texts[index]!;",
+      "echoes are another prompt's",
+    ],
+    ["if (params.max_tokens === 0 && !echo)", "if (false)", "max_tokens 0 without echo"],
+    [
+      "params.prompt_logprobs ??= logprobs ?? 0;",
+      "params.prompt_logprobs = 0;",
+      "an echoed prompt has no alternatives",
+    ],
+    [
+      "this.#held = held.filter(({ index }) => this.#echo?.waits(index));",
+      "this.#held = [];",
+      "pieces whose echo is not complete come before it",
+    ],
+    ["DEFAULT_MAX_TOKENS = 16", "DEFAULT_MAX_TOKENS = 17", "another default of max_tokens"],
+    ["best_of !== undefined && best_of !== n", "best_of !== undefined && best_of < n", "best_of above n is accepted"],
+  ]),
+  ...inFile("routes/sse.ts", ALL, [
+    ["run.record.end(200);", "", "a stream is not in the log"],
+    ["data: [DONE]", "data: [END]", "a stream has no [DONE]"],
+  ]),
+  ...inFile("routes/body.ts", ALL, [
+    ["if (Number(declared ?? 0) > limit) throw tooLarge(limit);", "", "a body that declares too much is read"],
+    ["if (total > limit) throw tooLarge(limit);", "", "a chunked body has no bound"],
+    ["if (given[key] === null && key in schema.shape) delete given[key];", "", "null is not the default"],
+    ["fatal: true", "fatal: false", "a body that is not UTF-8"],
+  ]),
+  ...inFile("routes/errors.ts", ALL, [
+    ['error.kind === "internal" ?', "false ?", "a bug's message is told to the caller"],
+    ["error.code ?? code", "code", "an error's own code is lost"],
+    ["overloaded: { status: 429", "overloaded: { status: 503", "a full queue is another status"],
+  ]),
+];
