@@ -7,6 +7,9 @@ const root = path.dirname(import.meta.dir);
 const executable = path.join(root, "fgserve");
 export const model = process.env.FASTGEN_TEST_MODEL ?? path.join(root, ".cache/models/SmolLM2-135M-Instruct");
 
+/** Why the executable cannot be tested, or null; for a skipped test's name. */
+export const missingExecutable = existsSync(executable) ? null : "skipped: needs ./fgserve: npm run build";
+
 /** What keeps these tests from running, or null; for a skipped test's name. */
 export const missing = !existsSync(executable)
   ? "needs ./fgserve: npm run build"
@@ -15,6 +18,7 @@ export const missing = !existsSync(executable)
     : null;
 
 export interface RunningServer {
+  pid: number;
   /** http://127.0.0.1:PORT */
   url: string;
   port: number;
@@ -46,9 +50,14 @@ export function spawnServer(args: string[]) {
   return { child, output, exited: ended.then(([, , code]) => code) };
 }
 
-/** Starts a server on a port of its own and waits until it is ready. */
-export async function startServer(args: string[] = []): Promise<RunningServer> {
-  const { child, output, exited } = spawnServer([model, "--port", "0", "--device", "cpu", ...args]);
+/** Starts a server of the test model on a port of its own and waits until it is ready. */
+export function startServer(args: string[] = []): Promise<RunningServer> {
+  return waitUntilReady(spawnServer([model, "--port", "0", "--device", "cpu", ...args]));
+}
+
+/** Waits until a server just spawned is ready. Throws, with its output, when it ends first or takes too long. */
+export async function waitUntilReady(spawned: ReturnType<typeof spawnServer>): Promise<RunningServer> {
+  const { child, output, exited } = spawned;
   let running = true;
   void exited.then(() => {
     running = false;
@@ -64,6 +73,7 @@ export async function startServer(args: string[] = []): Promise<RunningServer> {
   }
   const url = /Ready: (http:\S+)/.exec(output.stdout)![1]!;
   return {
+    pid: child.pid,
     url,
     port: Number(new URL(url).port),
     banner: output.stdout,
