@@ -27,6 +27,7 @@ function builtInModel(): string {
 export const missing = existsSync(executable) ? null : "needs ./fgserve: npm run build";
 
 export interface RunningServer {
+  pid: number;
   /** http://127.0.0.1:PORT */
   url: string;
   port: number;
@@ -86,6 +87,7 @@ export async function startServer(
   }
   const url = /Ready: (http:\S+)/.exec(output.stdout)![1]!;
   return {
+    pid: child.pid,
     url,
     port: Number(new URL(url).port),
     banner: output.stdout,

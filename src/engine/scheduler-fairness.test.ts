@@ -26,7 +26,7 @@ const config: SchedulerConfig = {
 
 /** What the tests look at inside; no caller needs to see it. */
 interface Internals {
-  waiting: Sequence[];
+  queue: { all: Sequence[] };
   running: Sequence[];
   estimate: OutputEstimate;
 }
@@ -106,14 +106,14 @@ class Drive {
     }
     const { running, waiting, swapped } = message.stats;
     expect(running + waiting + swapped).toBe(this.scheduler.aliveCount);
-    const queue = this.inside.waiting.map(({ arrival }) => arrival);
+    const queue = this.inside.queue.all.map(({ arrival }) => arrival);
     expect(queue).toEqual(queue.toSorted((a, b) => a - b));
   }
 
   /** One turn of the worker's loop; false when nothing is left. */
   step(): boolean {
-    while (this.scheduler.stepsOut < this.depth && this.submit());
-    if (this.scheduler.stepsOut > 0) this.commit();
+    while (this.scheduler.stepsInFlight < this.depth && this.submit());
+    if (this.scheduler.stepsInFlight > 0) this.commit();
     else this.take();
     return this.scheduler.aliveCount > 0;
   }
@@ -170,7 +170,7 @@ test("the youngest gives pages back, keeps its place in the queue, and gets none
       for (let i = 0; i < 10; i++) drive.step();
       drive.add(...requests.slice(5));
       for (let i = 0; drive.step(); i++) {
-        const { waiting } = drive.inside;
+        const waiting = drive.inside.queue.all;
         const back = waiting.filter(({ cachedTokens }) => cachedTokens >= 0);
         expect(drive.scheduler.stats().swapped).toBe(s.hostPages > 0 ? back.length : 0);
         swapped += back.length;
@@ -251,7 +251,7 @@ test("a step that is refused ends those in it, and not those in the one before",
   drive.add(second);
   const plan = new StepPlan(config.maxSeqs, config.maxStepTokens);
   expect(drive.scheduler.plan(plan)).toBe(true);
-  drive.scheduler.dropLast(new FastgenError("internal", "refused"));
+  drive.scheduler.refuse(plan, -1, new FastgenError("internal", "refused"));
   drive.commit();
   drive.finish();
   expect([drive.ends.get(first.id), drive.ends.get(second.id)]).toEqual(["length", "error"]);
