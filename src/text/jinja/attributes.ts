@@ -11,11 +11,13 @@ import { STRING_METHODS } from "./string-methods.ts";
 import {
   Attributes,
   Dict,
+  DictView,
   Float,
   Func,
   GroupTuple,
   normalInt,
   Range,
+  Tuple,
   textOf,
   typeName,
   Undefined,
@@ -83,8 +85,13 @@ function unsafe(object: Value, name: string): Undefined {
 
 /** Python's object[key] where it succeeds. */
 function item(object: Value, key: Value): Value | undefined {
-  if (object instanceof Dict) return Array.isArray(key) || key instanceof Dict ? undefined : object.get(key);
+  if (object instanceof Dict) return isHashable(key) ? object.get(key) : undefined;
   return itemAt(object, key);
+}
+
+function isHashable(key: Value): boolean {
+  if (key instanceof Tuple) return key.items.every(isHashable);
+  return !Array.isArray(key) && !(key instanceof Dict) && !(key instanceof DictView);
 }
 
 function attribute(object: Value, name: string): Value | undefined {

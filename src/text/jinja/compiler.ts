@@ -6,14 +6,15 @@ import type { Code, Machine } from "./machine.ts";
 import type { Expression, Filter, For, MacroBody, Statement, Target } from "./nodes.ts";
 import { iterate, iterator, requireNamespace, truth } from "./operators.ts";
 import { quote, str } from "./print.ts";
+import { Symbols } from "./symbols.ts";
 import { textOf, typeName, Undefined, type Value } from "./values.ts";
 
 /** The operations of a template. @throws TemplateError TemplateSyntaxError; RangeError where it nests too deeply. */
 export function compile(statements: Statement[]): Code {
   const blocks = new Map<string, Code>();
-  const compiler = new Compiler(blocks);
+  const compiler = new Compiler(blocks, Symbols.of(statements, null));
   compiler.prelude();
-  compiler.statements(statements);
+  compiler.scope(statements);
   return compiler.code;
 }
 
@@ -27,10 +28,13 @@ interface LoopLabels {
 class Compiler extends ExpressionCompiler {
   readonly #blocks: Map<string, Code>;
   readonly #loops: LoopLabels[] = [];
+  #symbols: Symbols;
 
-  constructor(blocks: Map<string, Code>) {
+  /** @param symbols of the scope that is compiled. */
+  constructor(blocks: Map<string, Code>, symbols: Symbols) {
     super();
     this.#blocks = blocks;
+    this.#symbols = symbols;
   }
 
   /** `self`, which every template has. */
@@ -43,14 +47,30 @@ class Compiler extends ExpressionCompiler {
     for (const statement of statements) this.#statement(statement);
   }
 
+  /** The statements of the scope that has just begun. */
+  scope(statements: Statement[]): void {
+    for (const name of this.#symbols.hidden) {
+      this.emit((machine) => machine.scope.set(name, new Undefined(`${quote(name)} is undefined`)));
+    }
+    this.statements(statements);
+  }
+
+  /** The statements of a scope inside. @param parameters names that it has from the start. */
+  #inside(statements: Statement[], parameters: string[] = []): void {
+    const { soft } = this;
+    const around = this.#symbols;
+    this.soft = false;
+    this.#symbols = Symbols.of(statements, around, parameters);
+    this.scope(statements);
+    this.#symbols = around;
+    this.soft = soft;
+  }
+
   /** The statements of a block with a scope of its own. */
   #scoped(body: Statement[]): void {
-    const { soft } = this;
-    this.soft = false;
     this.emit((machine) => machine.openScope());
-    this.statements(body);
+    this.#inside(body);
     this.emit((machine) => machine.closeScope());
-    this.soft = soft;
   }
 
   #statement(node: Statement): void {
@@ -173,7 +193,7 @@ class Compiler extends ExpressionCompiler {
     for (const value of values) this.expression(value);
     this.emit((machine) => machine.openScope());
     for (const target of targets.toReversed()) this.#assign(target);
-    this.#scoped(body);
+    this.#inside(body, targets.flatMap(namesOf));
     this.emit((machine) => machine.closeScope());
   }
 
@@ -191,17 +211,19 @@ class Compiler extends ExpressionCompiler {
   }
 
   /** Compiles code that runs in a frame of its own. */
-  #separate(emit: (compiler: Compiler) => void): Code {
-    const compiler = new Compiler(this.#blocks);
+  #separate(symbols: Symbols, emit: (compiler: Compiler) => void): Code {
+    const compiler = new Compiler(this.#blocks, symbols);
     emit(compiler);
     return compiler.code;
   }
 
   /** Pushes a macro. */
   #macro(macro: MacroBody): void {
-    const code = this.#separate((compiler) => {
+    const parameters = macro.parameters.map(({ name }) => name);
+    const symbols = Symbols.of(macro.body, this.#symbols, [...parameters, "caller", "kwargs", "varargs"]);
+    const code = this.#separate(symbols, (compiler) => {
       for (const { name, fallback } of macro.parameters) compiler.#parameter(name, fallback);
-      compiler.statements(macro.body);
+      compiler.scope(macro.body);
     });
     this.emit((machine) => machine.push(new Macro(macro, code, machine.scope)));
   }
@@ -218,7 +240,8 @@ class Compiler extends ExpressionCompiler {
   }
 
   #block(name: string, scoped: boolean, body: Statement[]): void {
-    const code = this.#separate((compiler) => compiler.statements(body));
+    const symbols = Symbols.of(body, scoped ? this.#symbols : null);
+    const code = this.#separate(symbols, (compiler) => compiler.scope(body));
     this.#blocks.set(name, code);
     this.emit((machine) => machine.enterBlock(code, scoped));
     this.#output();
@@ -232,7 +255,7 @@ class Compiler extends ExpressionCompiler {
   }
 
   #recursiveFor(node: For): void {
-    const code = this.#separate((compiler) => {
+    const code = this.#separate(this.#symbols, (compiler) => {
       if (node.filter) compiler.#filterItems(node);
       compiler.#loop(node, true);
     });
@@ -257,7 +280,7 @@ class Compiler extends ExpressionCompiler {
     }
     this.emit((machine) => machine.scope.set("loop", machine.loop.loop));
     this.#loops.push(labels);
-    this.statements(node.body);
+    this.#inside(node.body, [...namesOf(node.target), "loop"]);
     this.#loops.pop();
     this.emit((machine) => {
       machine.loop.completed = true;
@@ -302,6 +325,12 @@ class Compiler extends ExpressionCompiler {
     end();
     this.emit((machine) => machine.push(machine.closeLoop().kept));
   }
+}
+
+/** The names that a target assigns. */
+function namesOf(target: Target): string[] {
+  if (target.type === "name") return [target.name];
+  return target.type === "targets" ? target.targets.flatMap(namesOf) : [];
 }
 
 function assigner(target: Target): (machine: Machine, value: Value) => void {

@@ -8,7 +8,7 @@ import { toFloat } from "./filters-values.ts";
 import { type JsonStyle, jsonText } from "./json-text.ts";
 import { NO_KWARGS, natives, notAnInteger } from "./native.ts";
 import { width } from "./number-format.ts";
-import { arithmetic, escapeHtml, index, iterate, len, truth } from "./operators.ts";
+import { arithmetic, escapeHtml, index, iterate, iterator, len, truth } from "./operators.ts";
 import { pprint } from "./pretty-print.ts";
 import { fixedText, repr, str } from "./print.ts";
 import { center, joinedText, lines, replace, STRING_METHODS, stripTags } from "./string-methods.ts";
@@ -105,7 +105,7 @@ function pair(item: Value): [Value, Value] {
 
 function urlEncode(value: Value): string {
   const pairs = value instanceof Dict ? Array.from(value.entries()) : null;
-  if (pairs === null && !Array.isArray(value) && !(value instanceof Tuple)) return urlQuote(value, "/");
+  if (textOf(value) !== undefined || iterator(value) === undefined) return urlQuote(value, "/");
   const quoted = (part: Value) => urlQuote(part, "").replaceAll("%20", "+");
   const items = pairs ?? Array.from(iterate(value), pair);
   return items.map(([key, item]) => `${quoted(key)}=${quoted(item)}`).join("&");

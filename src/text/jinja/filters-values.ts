@@ -58,9 +58,11 @@ function round(value: Value, precision: Value = 0, method: Value = "common"): Va
   if (value instanceof Undefined) value.fail();
   if (method === "common") return rounded(value, places);
   const scale = arithmetic("**", 10, places);
-  const scaled = asFloat(arithmetic("*", value, scale));
-  if (scaled === undefined) fail("TypeError", `must be real number, not ${typeName(value)}`);
-  return arithmetic("/", truncated(method === "ceil" ? Math.ceil(scaled) : Math.floor(scaled)), scale);
+  const scaled = arithmetic("*", value, scale);
+  const whole = integer(scaled);
+  if (whole !== undefined) return arithmetic("/", whole, scale);
+  if (!(scaled instanceof Float)) fail("TypeError", `must be real number, not ${typeName(value)}`);
+  return arithmetic("/", truncated(method === "ceil" ? Math.ceil(scaled.value) : Math.floor(scaled.value)), scale);
 }
 
 function rounded(value: Value, places: number): Value {

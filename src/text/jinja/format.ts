@@ -2,7 +2,7 @@
 
 import { getAttribute, getItem } from "./attributes.ts";
 import { fail } from "./errors.ts";
-import { asFloat, floatIn, integerIn, pad, width } from "./number-format.ts";
+import { asFloat, floatIn, floatWithDigits, integerIn, pad, width } from "./number-format.ts";
 import { escapeHtml, integer } from "./operators.ts";
 import { floatText, repr, str } from "./print.ts";
 import { TextBuilder } from "./text-builder.ts";
@@ -189,8 +189,7 @@ function floatBody(value: number, { type, precision, alternate }: Spec): string 
   if (type === "%") return `${floatIn(value * 100, "f", precision ?? 6, alternate)}%`;
   if (type !== "") return floatIn(value, type === "n" ? "g" : type, precision ?? 6, alternate);
   if (precision === null) return floatText(Math.abs(value));
-  const text = floatIn(value, "g", precision, alternate);
-  return /[.en]/.test(text) ? text : `${text}.0`;
+  return floatWithDigits(value, precision);
 }
 
 /** Puts sign, groups and padding around the digits of a number. */

@@ -34,7 +34,19 @@ export function integerIn(value: number | bigint, type: string, prefix: boolean)
   return (negative ? "-" : "") + digits;
 }
 
-/** |value| in the style e, f or g (capitals likewise) with `precision` digits; `alternate` is the flag #. */
+/** |value| with `precision` digits and no type, as format() writes it: g with one digit at least after the point. */
+export function floatWithDigits(value: number, precision: number): string {
+  const size = Math.abs(value);
+  if (!Number.isFinite(size)) return floatText(size);
+  const digits = Math.max(1, precision);
+  const [mantissa = "", power = ""] = scientific(size, digits - 1).split("e");
+  const exponent = Number(power);
+  if (exponent < -4 || exponent >= digits - 1) return `${withoutZeros(mantissa)}e${power}`;
+  const plain = withoutZeros(fixedText(size, Math.max(0, digits - 1 - exponent)));
+  return plain.includes(".") ? plain : `${plain}.0`;
+}
+
+/** |value| in the style e, f or g, or their capitals, with `precision` digits; `alternate` is the flag #. */
 export function floatIn(value: number, type: string, precision: number, alternate: boolean): string {
   allowText(precision);
   const text = floatStyle(Math.abs(value), type.toLowerCase(), precision, alternate);

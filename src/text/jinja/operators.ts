@@ -298,7 +298,7 @@ function floatPower(a: number, b: number): Value {
 function integers(operator: Arithmetic, a: number | bigint, b: number | bigint): Value {
   if (operator === "/") {
     if (b === 0) fail("ZeroDivisionError", "division by zero");
-    return new Float(toFloat(a) / toFloat(b));
+    return new Float(quotient(a, b));
   }
   if (operator === "**") return integerPower(a, b);
   if (typeof a === "number" && typeof b === "number") {
@@ -313,6 +313,19 @@ function integers(operator: Arithmetic, a: number | bigint, b: number | bigint):
   if (y === 0n) fail("ZeroDivisionError", "integer division or modulo by zero");
   const rest = ((x % y) + y) % y;
   return normalInt(operator === "%" ? rest : (x - rest) / y);
+}
+
+/** a / b as the nearest double, also where a or b is none. */
+function quotient(a: number | bigint, b: number | bigint): number {
+  if (typeof a === "number" && typeof b === "number") return a / b;
+  const [x, y] = [BigInt(a), BigInt(b)];
+  const [top, bottom] = [x < 0n ? -x : x, y < 0n ? -y : y];
+  // 70 bits of the result or more, and a last one for the rest: enough to round right.
+  const shift = Math.max(0, 70 + bitLength(bottom) - bitLength(top) + 8);
+  const scaled = top << BigInt(shift);
+  const digits = ((scaled / bottom) << 1n) | (scaled % bottom === 0n ? 0n : 1n);
+  const size = toFloat(digits) / 2 ** (shift + 1);
+  return x < 0n === y < 0n ? size : -size;
 }
 
 function safeIntegers(operator: Arithmetic, a: number, b: number): number {

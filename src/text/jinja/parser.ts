@@ -7,12 +7,17 @@ export function parse(source: string): Statement[] {
   return new Parser(source).template();
 }
 
+/** Blocks in blocks. Python, which Jinja2 compiles to, allows about 100. */
+const MAX_DEPTH = 100;
+
 class Parser extends ExpressionParser {
   /** Loops around the current place, as far as the innermost macro. */
   #loops = 0;
   /** All loops around the current place. */
   #fors = 0;
   readonly #blocks = new Set<string>();
+  /** Blocks around the current place. */
+  #depth = 0;
 
   template(): Statement[] {
     return this.#statements([]);
@@ -20,6 +25,13 @@ class Parser extends ExpressionParser {
 
   /** Statements up to one of the tags `ends`, which is the current token afterwards; up to the end where there are none. */
   #statements(ends: string[]): Statement[] {
+    if (++this.#depth > MAX_DEPTH) this.stream.fail("blocks nest too deeply");
+    const statements = this.#statementsAt(ends);
+    this.#depth--;
+    return statements;
+  }
+
+  #statementsAt(ends: string[]): Statement[] {
     const out: Statement[] = [];
     for (;;) {
       const token = this.stream.current;
