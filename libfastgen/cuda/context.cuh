@@ -92,8 +92,7 @@ struct Context {
 	CUtensorMap kv_map;
 	size_t page_bytes;
 	int32_t n_pages;
-	PinnedMemory host_memory;
-	char *host_kv; /* [n_host_pages][page_bytes], in host_memory; NULL until it is first needed */
+	PinnedMemory host_memory; /* [n_host_pages][page_bytes] */
 	int32_t n_host_pages;
 
 	int32_t *page_table; /* [max_seqs][pages_per_seq] */
@@ -165,6 +164,7 @@ int replay(fg_ctx *ctx, const fg_batch *batch);
 void step_end(fg_ctx *ctx, fg_batch *batch);
 fg_status step_wait(fg_ctx *ctx, fg_batch *batch);
 void copy_pages(fg_ctx *ctx, const fg_page_copy *copies, int32_t n_copies);
+int32_t host_pages(fg_ctx *ctx);
 
 /* ---- weights.cu ---- */
 fg_status load(fg_ctx *ctx, const fg_tensor_table *table, atomic_ullong *done, atomic_int *cancel);

@@ -233,7 +233,7 @@ fg_status ready(fg_ctx *ctx, fg_capacity *capacity) {
 	if (!status) status = tune_products(c);
 	if (!status) status = make_cache(c);
 	if (c->ranks.count() > 1)
-		c->host_memory.wait(); /* until pinning is over; whether it succeeded is checked at its first use */
+		c->host_memory.settle(); /* pinning blocks calls of the driver, and with them other ranks */
 	status = c->ranks.connect(status, c->stream);
 	if (!status) status = capture_graphs(c);
 	if (status) return status;
@@ -373,6 +373,7 @@ const fg_ops fg_device_ops = {
 	.step_end = fg::step_end,
 	.step_wait = fg::step_wait,
 	.copy_pages = fg::copy_pages,
+	.host_pages = fg::host_pages,
 	.embed = fg::embed,
 	.add_norm = fg::add_norm,
 	.linear = fg::linear,

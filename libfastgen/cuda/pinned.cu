@@ -5,8 +5,8 @@
 #include <cstdint>
 #include <cstdio>
 #include <cuda_runtime.h>
+#include <exception>
 #include <sys/mman.h>
-#include <vector>
 
 namespace fg {
 
@@ -34,40 +34,56 @@ size_t available() {
 bool PinnedMemory::start(size_t wanted, size_t unit, int device) {
 	if (wanted == 0) return true;
 	if (wanted > available()) return false;
-	bytes = wanted, piece = (PINNED + unit - 1) / unit * unit;
-	maker = std::thread([this, device] { make(device); });
+	void *p = mmap(nullptr, wanted, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (p == MAP_FAILED) return false;
+	data = (char *)p, bytes = wanted, piece = (PINNED + unit - 1) / unit * unit;
+	try {
+		maker = std::thread([this, device] { make(device); });
+	} catch (const std::exception &) {
+		/* Without a thread none of it becomes usable. */
+	}
 	return true;
+}
+
+/* Writes to every page, by several threads where these can be had. */
+void PinnedMemory::touch() {
+	auto touch_some = [this](unsigned t, unsigned n) {
+		for (size_t from = t * TOUCHED; from < bytes; from += n * TOUCHED)
+			for (size_t i = from; i < std::min(from + TOUCHED, bytes); i += SMALL_PAGE) ((volatile char *)data)[i] = 0;
+	};
+	unsigned n = std::clamp(std::thread::hardware_concurrency() / 2, 1u, MOST_THREADS);
+	std::thread threads[MOST_THREADS];
+	for (unsigned t = 1; t < n; t++) {
+		try {
+			threads[t] = std::thread(touch_some, t, n);
+		} catch (const std::exception &) {
+			touch_some(t, n);
+		}
+	}
+	touch_some(0, n);
+	for (std::thread &t : threads)
+		if (t.joinable()) t.join();
 }
 
 /* With huge pages, where the machine has them, there are fewer pages to touch and to pin. */
 void PinnedMemory::make(int device) {
-	void *p = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (p == MAP_FAILED) return;
-	data = (char *)p;
 	madvise(data, bytes, MADV_HUGEPAGE);
-	std::vector<std::thread> threads;
-	unsigned n = std::clamp(std::thread::hardware_concurrency() / 2, 1u, MOST_THREADS);
-	for (unsigned t = 0; t < n; t++)
-		threads.emplace_back([this, t, n] {
-			for (size_t from = t * TOUCHED; from < bytes; from += n * TOUCHED)
-				for (size_t i = from; i < std::min(from + TOUCHED, bytes); i += SMALL_PAGE)
-					((volatile char *)data)[i] = 0;
-		});
-	for (std::thread &t : threads) t.join();
+	touch();
 	bool works = cudaSetDevice(device) == cudaSuccess;
-	for (; works && pinned < bytes; pinned += std::min(piece, bytes - pinned))
-		if (cudaHostRegister(data + pinned, std::min(piece, bytes - pinned), cudaHostRegisterDefault) != cudaSuccess)
-			break;
-	cudaGetLastError(); /* wait reports a failure */
+	for (size_t at = 0; works && at < bytes; at += std::min(piece, bytes - at)) {
+		size_t n = std::min(piece, bytes - at);
+		if (cudaHostRegister(data + at, n, cudaHostRegisterDefault) != cudaSuccess) break;
+		pinned = at + n;
+	}
+	cudaGetLastError(); /* usable() tells how far it came */
 }
 
-char *PinnedMemory::wait() {
+void PinnedMemory::settle() {
 	if (maker.joinable()) maker.join();
-	return pinned == bytes ? data : nullptr;
 }
 
 void PinnedMemory::close() {
-	if (maker.joinable()) maker.join();
+	settle();
 	for (size_t i = 0; i < pinned; i += piece) cudaHostUnregister(data + i);
 	if (data) munmap(data, bytes);
 	data = nullptr, pinned = 0;

@@ -5,6 +5,7 @@
 #ifndef FG_PINNED_CUH
 #define FG_PINNED_CUH
 
+#include <atomic>
 #include <cstddef>
 #include <thread>
 
@@ -15,18 +16,28 @@ class PinnedMemory {
 	/* Starts making `bytes` of it, for transfers with this device of `unit` bytes each or a multiple; 0 = none. False
 	 * if not that much memory is available. Once. */
 	bool start(size_t bytes, size_t unit, int device);
-	/* Waits until it is there. Zeroed; NULL if the machine does not pin that much. */
-	char *wait();
+	/* How many bytes from the start of it can be used by now, in whole units. It never falls, and stays below what was
+	 * asked for if the machine does not pin that much. Any thread. */
+	size_t usable() const {
+		return pinned;
+	}
+	/* Waits until no more of it will become usable. */
+	void settle();
+	/* Where it begins. Zeroed. Only the first usable() bytes may be used. */
+	char *begin() const {
+		return data;
+	}
 	void close();
 
   private:
+	void touch();
 	void make(int device);
 
 	std::thread maker;
 	char *data = nullptr;
 	size_t bytes = 0;
-	size_t piece = 0;  /* bytes pinned by one call */
-	size_t pinned = 0; /* bytes pinned so far */
+	size_t piece = 0;              /* bytes pinned by one call */
+	std::atomic<size_t> pinned{0}; /* bytes pinned so far */
 };
 
 } // namespace fg

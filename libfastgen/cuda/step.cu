@@ -289,12 +289,11 @@ fg_status step_wait(fg_ctx *ctx, fg_batch *batch) {
 void copy_pages(fg_ctx *ctx, const fg_page_copy *copies, int32_t n_copies) {
 	Context *c = context(ctx);
 	if (n_copies == 0) return;
-	if (!c->host_kv) c->host_kv = c->host_memory.wait();
-	cudaError_t error = c->host_kv ? cudaSuccess : cudaErrorHostMemoryNotRegistered;
+	cudaError_t error = cudaSuccess;
 	bool waits = false;
 	for (int32_t i = 0; i < n_copies && error == cudaSuccess; i++) {
 		char *page = (char *)c->kv.data + (size_t)copies[i].page * c->page_bytes,
-			 *host = c->host_kv + (size_t)copies[i].host_page * c->page_bytes;
+			 *host = c->host_memory.begin() + (size_t)copies[i].host_page * c->page_bytes;
 		if (copies[i].direction == FG_TO_HOST) {
 			error = cudaMemcpyAsync(host, page, c->page_bytes, cudaMemcpyDeviceToHost, c->copy_stream);
 			continue;
@@ -309,7 +308,13 @@ void copy_pages(fg_ctx *ctx, const fg_page_copy *copies, int32_t n_copies) {
 	}
 	if (error == cudaSuccess) error = cudaEventRecord(c->copies_done, c->copy_stream);
 	if (error == cudaSuccess) error = cudaStreamWaitEvent(c->stream, c->copies_done);
-	note(c, error, "copying KV pages to or from the host; lower swap_space if that much memory cannot be pinned");
+	note(c, error, "copying KV pages to or from the host");
+}
+
+/* The engine accepts no copy that names a host page beyond these. */
+int32_t host_pages(fg_ctx *ctx) {
+	Context *c = context(ctx);
+	return (int32_t)(c->host_memory.usable() / c->page_bytes);
 }
 
 } // namespace fg

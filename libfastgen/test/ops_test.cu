@@ -12,6 +12,8 @@
  */
 #include "ops_test.cuh"
 
+#include <thread>
+
 /* ---- the ops ---- */
 
 static Values gather_rows(const Values &v, const fg_batch *batch, int32_t first, int32_t m, size_t width) {
@@ -330,7 +332,10 @@ static void test_copy_pages(Twins &t) {
 	const int32_t from = below(t.n_pages), to = (from + 1 + below(t.n_pages - 1)) % t.n_pages;
 	const fg_page_copy copies[] = {
 		{from, 1, FG_TO_HOST}, {to, 0, FG_TO_HOST}, {to, 1, FG_TO_DEVICE}, {from, 0, FG_TO_DEVICE}};
-	t.both([&](const fg_ops &ops, fg_ctx *c, fg_batch *) { ops.copy_pages(c, copies, 4); });
+	t.both([&](const fg_ops &ops, fg_ctx *c, fg_batch *) {
+		while (ops.host_pages && ops.host_pages(c) < 2) std::this_thread::yield(); /* made in the background */
+		ops.copy_pages(c, copies, 4);
+	});
 	std::swap_ranges(&bits[from * t.page_values], &bits[from * t.page_values] + t.page_values,
 	                 &bits[to * t.page_values]);
 	expect(t.pool_of_cuda() == bits && t.pool_of_cpu() == bits, "copy_pages");
