@@ -69,7 +69,7 @@ static void test_hostile_tables(void) {
 	fclose(file);
 	fg_options options = test_options();
 	fg_capacity capacity;
-	void *e;
+	fg_engine *e;
 	long accepted = 0, tried = 0;
 	MUST(fg_open(&m.shape, &options, &e));
 	for (int in_file = 0; in_file < 2; in_file++) {
@@ -112,7 +112,7 @@ static void test_random_tables(void) {
 	static fg_tensor t[2 * MAX_TENSORS];
 	fg_options options = test_options();
 	fg_capacity capacity;
-	void *e;
+	fg_engine *e;
 	MUST(fg_open(&m.shape, &options, &e));
 	random_state = 77;
 	long refused = 0;
@@ -171,7 +171,7 @@ static void test_large_conversion(void) {
 	size_t bytes = (size_t)shape.vocab_size * sizeof(float);
 	float *want = malloc(bytes), *got = malloc(bytes);
 	fg_capacity plain, converted;
-	void *e = open_model(&rounded, options, &plain);
+	fg_engine *e = open_model(&rounded, options, &plain);
 	run_prompt(e, &rounded, want);
 	fg_close(e);
 	e = open_model(&large, options, &converted);
@@ -194,7 +194,7 @@ static void test_random_weights(void) {
 		for (int i = 0; i < 3; i++) {
 			fg_capacity capacity;
 			fg_load_progress p;
-			void *e;
+			fg_engine *e;
 			MUST(fg_open(&other.shape, &options, &e));
 			MUST(fg_load_random(e, i == 2 ? 8 : 7));
 			MUST(fg_ready(e, &capacity));
@@ -218,7 +218,7 @@ static void test_copies(void) {
 	fg_options options = test_options();
 	fg_shape shape = m.shape;
 	float want[VOCAB], got[VOCAB];
-	void *e = open_model(&m, options, NULL);
+	fg_engine *e = open_model(&m, options, NULL);
 	run_prompt(e, &m, want);
 	fg_close(e);
 	int32_t *device = calloc(1, sizeof *device), *windows = calloc(MAX_LAYERS, sizeof *windows);
@@ -243,7 +243,7 @@ static void test_impossible(void) {
 	fg_options options = test_options();
 	fg_shape shape = m.shape;
 	fg_capacity capacity;
-	void *e;
+	fg_engine *e;
 	shape.rms_norm_eps = INFINITY;
 	CHECK(fg_open(&shape, &options, &e) == FG_INVALID && strstr(fg_error(), "rms_norm_eps"), "%s", fg_error());
 	options.kv_bytes = 2 * (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
@@ -291,7 +291,7 @@ static void test_nothing_stays(void) {
 	int files = 0;
 	long bytes = 0;
 	for (int round = 0; round < 12; round++) {
-		void *e;
+		fg_engine *e;
 		float logits[VOCAB];
 		MUST(fg_open(&m.shape, &options, &e));
 		MUST(fg_load(e, t, m.n_tensors));

@@ -31,7 +31,7 @@ static fg_shape small_shape(void) {
 
 /* ---- a slot that is filled again ---- */
 
-static void start(void *e, outcome *o, int32_t pages, int32_t n, int32_t flags) {
+static void start(fg_engine *e, outcome *o, int32_t pages, int32_t n, int32_t flags) {
 	begin_step(&b);
 	fill_slot(&b, 0, GREEDY);
 	map_pages(&b, 0, 0, pages, 0, 1);
@@ -48,7 +48,7 @@ static fg_step *decode(int32_t context) {
 
 /* The last sampled token and the pages of the sequence before are forgotten, at once and for good. */
 static void test_refill(void) {
-	void *e = open_model(&m, test_options(), NULL);
+	fg_engine *e = open_model(&m, test_options(), NULL);
 	outcome *o = new_outcome(&m, 1);
 	start(e, o, 3, 100, FG_SAMPLE);
 	MUST(fg_submit(e, decode(101)));
@@ -75,7 +75,7 @@ static void test_refill(void) {
 
 /* Pages may come in any order; only all of them together make a sequence whole. */
 static void test_pages_in_any_order(void) {
-	void *e = open_model(&m, test_options(), NULL);
+	fg_engine *e = open_model(&m, test_options(), NULL);
 	outcome *o = new_outcome(&m, 1);
 	start(e, o, 1, 10, 0);
 	begin_step(&b);
@@ -96,7 +96,7 @@ static void test_pages_in_any_order(void) {
 /* Asks for one new token at `context` in a slot whose pages from `first` on are mapped. */
 static fg_status ask(const model *of, int32_t context, int32_t first) {
 	fg_options options = test_options();
-	void *e = open_model(of, options, NULL);
+	fg_engine *e = open_model(of, options, NULL);
 	outcome *o = new_outcome(of, 1);
 	begin_step(&b);
 	fill_slot(&b, 0, GREEDY);
@@ -134,7 +134,7 @@ static void test_last_page(void) {
 	options.max_step_tokens = 300;
 	options.host_kv_bytes = 3 << 20;
 	fg_capacity capacity;
-	void *e = open_model(&m, options, &capacity);
+	fg_engine *e = open_model(&m, options, &capacity);
 	outcome *o = new_outcome(&m, 1);
 	start(e, o, 5, 300, FG_SAMPLE);
 	CHECK(capacity.n_host_pages == (3 << 20) / (int)capacity.page_bytes, "%d host pages", capacity.n_host_pages);
@@ -149,7 +149,7 @@ static void test_last_page(void) {
 
 static void test_counts(void) {
 	static uint32_t masks[4];
-	void *e = open_model(&m, test_options(), NULL);
+	fg_engine *e = open_model(&m, test_options(), NULL);
 	outcome *o = new_outcome(&m, 1);
 	start(e, o, 1, 10, FG_SAMPLE);
 #define BAD(what, change) (begin_step(&b), add_seq(&b, 0, text, 1, 11, 0), change, REFUSED_STEP(what))
@@ -174,11 +174,10 @@ static void test_counts(void) {
 	fg_sampling bad = GREEDY;
 	bad.temperature = -1;
 	BAD("temperature", (fill_slot(&b, 1, GREEDY), fill_slot(&b, 2, bad), fill_slot(&b, 3, GREEDY)));
-	fg_page_copy copy = {-1, 0, FG_TO_HOST};
-	REFUSED("page -1", fg_copy_pages(e, &copy, 1));
-	copy = (fg_page_copy){0, -1, FG_TO_HOST};
-	REFUSED("host page -1", fg_copy_pages(e, &copy, 1));
-	REFUSED("negative", fg_copy_pages(e, &copy, -1));
+	const fg_page_copy no_page = {-1, 0, FG_TO_HOST}, no_host_page = {0, -1, FG_TO_HOST};
+	BAD("page -1", (b.step.n_copies = 1, b.step.copies = &no_page));
+	BAD("host page -1", (b.step.n_copies = 1, b.step.copies = &no_host_page));
+	BAD("copies", b.step.n_copies = -1);
 	/* alternatives without room for them */
 	begin_step(&b);
 	add_seq(&b, 0, text, 1, 11, FG_SAMPLE)->n_logprobs = 2;
@@ -192,7 +191,7 @@ static void test_counts(void) {
 
 /* One alternative, asked for by one sequence alone. */
 static void test_one_alternative(void) {
-	void *e = open_model(&m, test_options(), NULL);
+	fg_engine *e = open_model(&m, test_options(), NULL);
 	outcome *o = new_outcome(&m, 1);
 	begin_step(&b);
 	fill_slot(&b, 0, GREEDY);
@@ -208,20 +207,22 @@ static void test_one_alternative(void) {
 static void test_copies(void) {
 	fg_options options = test_options();
 	options.host_kv_bytes = 1 << 20;
-	void *e = open_model(&m, options, NULL);
+	fg_engine *e = open_model(&m, options, NULL);
 	outcome *o = new_outcome(&m, 1);
 	start(e, o, 1, 10, FG_SAMPLE);
 	int32_t sampled = o->ids[0];
-	const fg_page_copy out = {0, 3, FG_TO_HOST}, in = {7, 3, FG_TO_DEVICE};
-	MUST(fg_copy_pages(e, &out, 1));
-	MUST(fg_copy_pages(e, &in, 1));
+	const fg_page_copy copies[] = {{0, 3, FG_TO_HOST}, {7, 3, FG_TO_DEVICE}};
 	begin_step(&b);
+	b.step.n_copies = 2, b.step.copies = copies;
 	map_pages(&b, 0, 0, 1, 7, 1);
 	add_seq(&b, 0, text + 9, 1, 10, FG_SAMPLE);
 	run_step(e, &b, o);
 	CHECK(o->ids[0] == sampled, "token %d, not %d", o->ids[0], sampled);
-	MUST(fg_copy_pages(e, &out, 1));
-	fg_close(e); /* with a copy on its way */
+	begin_step(&b);
+	b.step.n_copies = 1, b.step.copies = copies;
+	add_seq(&b, 0, text + 9, 1, 10, FG_SAMPLE);
+	MUST(fg_submit(e, &b.step));
+	fg_close(e); /* with a step and its copy on their way */
 	free_outcome(o);
 }
 
@@ -229,7 +230,7 @@ static void test_not_ready(void) {
 	fg_options options = test_options();
 	fg_capacity first, again;
 	fg_load_progress p = {0};
-	void *e;
+	fg_engine *e;
 	MUST(fg_open(&m.shape, &options, &e));
 	MUST(fg_load(e, m.tensors, m.n_tensors));
 	while (!p.finished) MUST(fg_progress(e, &p));
@@ -256,7 +257,7 @@ static void test_not_ready(void) {
 /* A token where none can be sampled is -1 for that row alone; what follows it means nothing and breaks nothing. */
 static void test_nothing_to_sample(void) {
 	static const uint32_t none[2];
-	void *e = open_model(&m, test_options(), NULL);
+	fg_engine *e = open_model(&m, test_options(), NULL);
 	outcome *o = new_outcome(&m, 1);
 	begin_step(&b);
 	fill_slot(&b, 0, GREEDY), fill_slot(&b, 1, GREEDY);
@@ -285,7 +286,7 @@ static void test_nothing_to_sample(void) {
 
 /* Stop ids are held back from positions before min_context, and from no other. */
 static void test_min_context(void) {
-	void *e = open_model(&m, test_options(), NULL);
+	fg_engine *e = open_model(&m, test_options(), NULL);
 	outcome *o = new_outcome(&m, 1);
 	start(e, o, 1, 10, FG_SAMPLE);
 	int32_t likeliest = o->ids[0];
@@ -305,7 +306,7 @@ static void test_min_context(void) {
 
 /* A mask is of the token that is sampled, whatever word of it its bit is in; scored rows do not see it. */
 static void test_mask(void) {
-	void *e = open_model(&m, test_options(), NULL);
+	fg_engine *e = open_model(&m, test_options(), NULL);
 	outcome *o = new_outcome(&m, 1);
 	for (int32_t only = 0; only < VOCAB; only += 7) {
 		uint32_t mask[4] = {0};
@@ -336,7 +337,7 @@ static int count(const char *in, const char *what) {
 	return n;
 }
 
-static char *stop_trace(void *e) {
+static char *stop_trace(fg_engine *e) {
 	static char trace[1 << 16];
 	char path[64];
 	snprintf(path, sizeof path, "/tmp/fastgen-steps-test-%d.json", (int)getpid());
@@ -352,7 +353,7 @@ static char *stop_trace(void *e) {
 
 /* A trace holds the steps between its start and its stop, every op of them with its layer, within its step. */
 static void test_traces(void) {
-	void *e = open_model(&m, test_options(), NULL);
+	fg_engine *e = open_model(&m, test_options(), NULL);
 	outcome *o = new_outcome(&m, 1);
 	for (int round = 1; round <= 3; round++) {
 		start(e, o, 1, 10, FG_SAMPLE); /* not in the trace */
