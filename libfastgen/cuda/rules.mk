@@ -19,11 +19,11 @@ CUDA_SOURCES := elementwise ops pinned step tensor_map weights \
 SM90_SOURCES := attention/prefill_sm90 products/gemm_sm90
 CUDA_OBJECTS := $(patsubst %,$(OBJ)/cuda/%.o,$(CUDA_SOURCES) $(SM90_SOURCES) libraries) $(patsubst %,$(OBJ)/%.o,$(SHARED))
 
-.PHONY: cuda cuda-tests need-nvcc
+.PHONY: cuda cuda-tests
 cuda: $(BUILD)/libfastgen_cuda.so
 
-need-nvcc:
-	@test -n "$(NVCC)" || { echo "error: no nvcc. Install CUDA 12.9 or newer and set CUDA_HOME, or run scripts/fetch-cuda.sh and set CUDA_HOME to what it prints"; exit 1; }
+# Not a target: a phony one would make everything look out of date.
+need-nvcc = test -n "$(NVCC)" || { echo "error: no nvcc. Install CUDA 12.9 or newer and set CUDA_HOME, or run scripts/fetch-cuda.sh and set CUDA_HOME to what it prints"; exit 1; }
 
 $(BUILD)/libfastgen_cuda.so: $(CUDA_OBJECTS) cuda/rules.mk
 	$(NVCC) -shared -cudart static -o $@.new $(filter %.o,$^) -L$(CUDA_ROOT)/lib64 -L$(CUDA_ROOT)/lib -lpthread -ldl -lrt \
@@ -35,7 +35,8 @@ $(OBJ)/cuda/libraries.o: cuda/libraries.c Makefile
 	$(CC) $(CFLAGS) -c -o $@ $<
 
 $(patsubst %,$(OBJ)/cuda/%.o,$(SM90_SOURCES)): CUDA_ARCHS := 90a
-$(OBJ)/cuda/%.o: cuda/%.cu Makefile cuda/rules.mk | need-nvcc
+$(OBJ)/cuda/%.o: cuda/%.cu Makefile cuda/rules.mk
+	@$(need-nvcc)
 	@mkdir -p $(@D)
 	$(NVCC) $(NVCCFLAGS) $(call gencode,$(CUDA_ARCHS)) -c -o $@ $<
 

@@ -178,6 +178,26 @@ describe("refused by name", () => {
     });
   }
 
+  test("in a message of bounded length, whatever the file holds", () => {
+    const long = "x".repeat(3_000_000);
+    for (const changes of [
+      { architectures: [long] },
+      { hidden_act: long },
+      { dtype: long },
+      { [long]: NaN },
+      { vocab_size: long },
+    ]) {
+      const text = JSON.stringify({ ...LLAMA, ...changes });
+      let message = "";
+      try {
+        parseConfig(text);
+      } catch (error) {
+        message = (error as Error).message;
+      }
+      expect(message.length).toBeLessThan(1000);
+    }
+  });
+
   test("what is not JSON", () => {
     const text = JSON.stringify(LLAMA).replace('"rms_norm_eps":0.00001', '"rms_norm_eps": NaN');
     expect(() => parseConfig(text)).toThrow("config.json: rms_norm_eps is NaN; it must be a finite number");

@@ -72,8 +72,16 @@ export interface ParsedConfig {
   dtype: Dtype | null;
 }
 
+/** Characters of a message that a file's own values fill: they may be of any length. */
+const MAX_MESSAGE = 400;
+
+function damaged(message: string): FastgenError {
+  const text = `config.json: ${message}`;
+  return new FastgenError("model", text.length <= MAX_MESSAGE ? text : `${text.slice(0, MAX_MESSAGE)}...`);
+}
+
 function refused(key: string, problem: string): FastgenError {
-  return new FastgenError("model", `config.json: ${key} ${problem}`);
+  return damaged(`${key} ${problem}`);
 }
 
 /** @throws FastgenError "model" naming the key. */
@@ -151,7 +159,7 @@ function chooseFamily(json: object): { architecture: string; family: Family } {
   if (family) return { architecture: architecture as string, family };
   const what =
     typeof architecture === "string" ? `the architecture ${architecture} is not supported` : "no architecture is named";
-  throw new FastgenError("model", `config.json: ${what}; Fastgen supports ${SUPPORTED_ARCHITECTURES.join(", ")}`);
+  throw damaged(`${what}; Fastgen supports ${SUPPORTED_ARCHITECTURES.join(", ")}`);
 }
 
 function refuseUnsupported(architecture: string, config: Config): void {
