@@ -1,7 +1,6 @@
 /** Order, fairness and accounts of the scheduler: who goes first, what is kept, and what is counted. */
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { GREEDY } from "../engine-config.ts";
 import { FastgenError } from "../errors.ts";
 import { FG } from "../ffi/layout.ts";
 import { StepPlan } from "../ffi/step-plan.ts";
@@ -10,6 +9,7 @@ import type { OutputEstimate } from "./output-estimate.ts";
 import { PAGE_TOKENS } from "./page-cache.ts";
 import { type EngineRequest, FINISH, type StepMessage } from "./protocol.ts";
 import { Scheduler, type SchedulerConfig } from "./scheduler.ts";
+import { prompt, request } from "./scheduler-rig.ts";
 import type { Sequence } from "./sequence.ts";
 import { STEP_TILE, WORTH_A_TILE } from "./step-size.ts";
 
@@ -127,27 +127,6 @@ class Drive {
   told<T>(field: (message: StepMessage) => Map<number, T> | null): T[] {
     return this.messages.flatMap((message) => [...(field(message)?.values() ?? [])]);
   }
-}
-
-let lastId = 0;
-
-function request(prompt: ArrayLike<number>, maxTokens: number, more: Partial<EngineRequest> = {}): EngineRequest {
-  return {
-    id: ++lastId,
-    prompt: Int32Array.from(prompt),
-    sampling: { ...GREEDY, temperature: 1 },
-    maxTokens,
-    minTokens: 0,
-    stopIds: new Int32Array(0),
-    logprobs: -1,
-    promptLogprobs: -1,
-    ...more,
-  };
-}
-
-/** Tokens that differ by `flavour`. */
-function prompt(length: number, flavour = 0): number[] {
-  return Array.from({ length }, (_, i) => (i * 7 + flavour * 13 + (i >> 3)) % VOCAB);
 }
 
 test("the youngest gives pages back, keeps its place in the queue, and gets none in the same step", () => {
