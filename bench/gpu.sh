@@ -1,8 +1,8 @@
 #!/bin/sh
 # Everything that needs a GPU, in one go: tests of single ops, the numerics tests, loads through fgserve with random
 # weights. Logs and results go to the folder OUT. Build first: make -C libfastgen all cuda cuda-tests
-#   usage: bench/gpu.sh OUT STEP...      steps: ops ops-bench numerics startup MODEL[@GPUS]:LOAD[:TEMPERATURE]
-#   models: mistral-7b qwen2.5-14b ... (bench/shapes.ts)
+#   usage: bench/gpu.sh OUT STEP...      steps: ops ops-bench numerics startup MODEL[+fp8][@GPUS]:LOAD[:TEMPERATURE]
+#   models: mistral-7b qwen2.5-14b ... (bench/shapes.ts); +fp8: its weights, activations and KV cache in FP8
 #   loads: reference long mixed short prompts-4k prompts-24k stream one first poisson poisson-24 (bench/named-loads.ts)
 #   Results of one GPU have floors, from this run's ops-bench if it came first, else from bench/results.
 set -u
@@ -25,7 +25,8 @@ stop_server() {
 }
 trap stop_server EXIT
 
-model_of() { echo "${1%@*}"; }
+model_of() { name=${1%@*}; echo "${name%+*}"; }
+dtype_of() { case $1 in *+fp8*) echo fp8 ;; *) echo bfloat16 ;; esac; }
 gpus_of() { case $1 in *@*) echo "${1#*@}" ;; *) echo 1 ;; esac; }
 
 # Serves a model with random weights, unless it is being served already; prints the seconds until the server answers.
@@ -33,8 +34,11 @@ serve() {
 	[ "$serving" != "$1" ] || return 0
 	stop_server
 	bun bench/shapes.ts "$out/shapes"
+	precision=
+	[ "$(dtype_of "$1")" != fp8 ] || precision="--quantization fp8 --kv-cache-dtype fp8"
 	started=$(date +%s.%N)
-	bun cli/main.ts serve "$out/shapes/$(model_of "$1")" --load-format dummy --device cuda --port 5679 \
+	# shellcheck disable=SC2086 # two flags and their values
+	bun cli/main.ts serve "$out/shapes/$(model_of "$1")" --load-format dummy --device cuda --port 5679 $precision \
 		--tensor-parallel-size "$(gpus_of "$1")" --disable-log-requests >"$out/server-$1.log" 2>&1 &
 	server=$!
 	serving=$1
@@ -46,15 +50,15 @@ serve() {
 	echo "$started $(date +%s.%N)" | awk '{ print "seconds from launch to ready:", $2 - $1 }'
 }
 
-# usage: load MODEL[@GPUS] LOAD TEMPERATURE
+# usage: load MODEL[+fp8][@GPUS] LOAD TEMPERATURE
 load() {
-	model=$(model_of "$1")
+	model=$(model_of "$1") dtype=$(dtype_of "$1")
 	# Each load and temperature gets prompts of its own: none may be in the prefix cache from an earlier load.
 	seed=$(printf '%s' "$2:$3" | cksum | cut -d' ' -f1)
 	[ ! -f "$out/ops.jsonl" ] || set -- "$@" --ceilings "$out/ops.jsonl"
 	gpus=$(gpus_of "$1") name=$2 temperature=$3
 	shift 3
-	bun bench/serve.ts --load "$name" --seed "$seed" --temperature "$temperature" --gpus "$gpus" --dtype bfloat16 \
+	bun bench/serve.ts --load "$name" --seed "$seed" --temperature "$temperature" --gpus "$gpus" --dtype "$dtype" \
 		--url http://127.0.0.1:5679 --results "$out/$model.jsonl" --floor-model "$out/shapes/$model" "$@"
 }
 

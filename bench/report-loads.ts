@@ -9,7 +9,7 @@ const LATENCIES = ["TTFT p50", "TTFT p99", "TPOT p50", "ITL p99"];
 
 const serverOf = ({ server }: Result) => server ?? FASTGEN;
 const temperatureOf = ({ load }: Result) => Number(load.temperature ?? 0);
-const modelOf = ({ model }: Result) => MODEL_NAMES[model] ?? model;
+const modelOf = ({ model, dtype }: Result) => (MODEL_NAMES[model] ?? model) + (dtype === "fp8" ? " in FP8" : "");
 const machineOf = ({ gpu, gpus }: Result) => `${gpus === 1 ? "one" : gpus} ${gpu.replace(/^NVIDIA /, "")}`;
 
 /** "reference: 512 × 1024 → 128"; the temperature is left out. */
@@ -29,14 +29,14 @@ function place({ load }: Result): number {
 /** A heading and tables for each model on each machine. */
 export function loadsReport(results: readonly Result[]): string {
   const sorted = comparable(results).toSorted((a, b) => place(a) - place(b) || 0);
-  const groups = groupBy(sorted, (r) => `${r.model} ${r.gpu} ${r.gpus}`);
+  const groups = groupBy(sorted, (r) => `${modelOf(r)} ${r.gpu} ${r.gpus}`);
   return groups.map(groupReport).join("\n\n");
 }
 
 /** Leaves out what Fastgen did on other GPUs, where it was also measured on the GPU of the other servers. */
 function comparable(results: readonly Result[]): Result[] {
   const gpus = new Set(results.filter((r) => r.server !== undefined).map((r) => r.gpu));
-  const key = (r: Result) => [r.model, r.gpus, describeLoad(r.load)].join();
+  const key = (r: Result) => [modelOf(r), r.gpus, describeLoad(r.load)].join();
   const own = results.filter((r) => r.server === undefined && gpus.has(r.gpu));
   const known = new Set(own.map(key));
   return results.filter((r) => gpus.has(r.gpu) || !known.has(key(r)));
@@ -110,7 +110,7 @@ function latencyTable(results: readonly Result[]): string | null {
 }
 
 /** The most telling loads, for a reader who is new here. */
-const SUMMARY: readonly { model: string; load: string; metric: string; label?: string }[] = [
+const SUMMARY: readonly { model: string; dtype?: string; load: string; metric: string; label?: string }[] = [
   { model: "mistral-7b", load: "reference", metric: "output" },
   { model: "mistral-7b", load: "long", metric: "output" },
   { model: "mistral-7b", load: "mixed", metric: "output" },
@@ -118,6 +118,8 @@ const SUMMARY: readonly { model: string; load: string; metric: string; label?: s
   { model: "mistral-7b", load: "one", metric: "output" },
   { model: "mistral-7b", load: "poisson", metric: "TTFT p50", label: "median time to first token" },
   { model: "qwen2.5-14b", load: "reference", metric: "output" },
+  { model: "mistral-7b", dtype: "fp8", load: "reference", metric: "output" },
+  { model: "mistral-7b", dtype: "fp8", load: "one", metric: "output" },
 ];
 const LAUNCH = "launch to first token";
 
@@ -125,10 +127,9 @@ const LAUNCH = "launch to first token";
 export function summaryReport(loads: readonly Result[], starts: readonly Result[]): string {
   const theirs = [...new Set(loads.flatMap(({ server }) => server ?? []))];
   const gpu = loads.find((r) => r.server !== undefined)?.gpu;
-  const rows = SUMMARY.flatMap(({ model, load, metric, label }) => {
-    const found = loads.filter(
-      (r) => r.model === model && r.gpu === gpu && r.gpus === 1 && r.metric === metric && nameOf(r.load) === load,
-    );
+  const rows = SUMMARY.flatMap(({ model, dtype = "bfloat16", load, metric, label }) => {
+    const same = (r: Result) => r.model === model && r.dtype === dtype && r.gpu === gpu && r.gpus === 1;
+    const found = loads.filter((r) => same(r) && r.metric === metric && nameOf(r.load) === load);
     const own = findOwn(found, 0);
     if (!own) return [];
     const cell = (r: Result | undefined) => (r ? quantity(r.value, r.unit) : "");

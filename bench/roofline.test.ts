@@ -6,11 +6,12 @@ import type { Result } from "./record.ts";
 import { type Load, loadFloor, readCeilings } from "./roofline.ts";
 import { SHAPES } from "./shapes.ts";
 
-const H100 = { gemm: 678e12, burst: 785e12, read: 3.1e12, memory: 85e9 };
+const fp8 = { gemm: 1360e12, burst: 1600e12 };
+const H100 = { gemm: 678e12, burst: 785e12, fp8, read: 3.1e12, memory: 85e9 };
 const all: Load = { prompts: 512, input: 1024, output: 128, spread: 0, rate: null, concurrency: null, seed: 0 };
 
 function floor(model: string, changes: Partial<Load> = {}) {
-  return loadFloor({ ...all, ...changes }, parseConfig(JSON.stringify(SHAPES[model])).shape, H100);
+  return loadFloor({ ...all, ...changes }, parseConfig(JSON.stringify(SHAPES[model])).shape, H100)!;
 }
 
 /** Within this share of `wanted`. */
@@ -45,12 +46,26 @@ test("lengths that vary are the plan's own; a rate leaves no floor", () => {
   expect(floor("mistral-7b", { rate: 16 }).metrics).toEqual({});
 });
 
+test("FP8 halves what is computed and read, but for the head and the scales", () => {
+  const { shape } = parseConfig(JSON.stringify(SHAPES["mistral-7b"]));
+  const bf16 = loadFloor(all, shape, H100)!;
+  const half = loadFloor(all, shape, H100, "fp8")!;
+  near(half.prompts, bf16.prompts / (1360 / 678), 0.01);
+  near(half.kvReads, bf16.kvReads * ((128 + 4) / 256), 1e-9);
+  expect(half.attention).toBe(bf16.attention);
+  near(half.metrics.output, 8200, 0.04);
+  const one = { ...all, prompts: 1, input: 128, output: 512 };
+  // 6.98 GB of the layers' weights, 0.27 GB of the head's.
+  near(loadFloor(one, shape, H100, "fp8")!.newTokens, (511 * (6.98e9 + 0.27e9)) / 3.1e12, 0.01);
+  expect(loadFloor(all, shape, { ...H100, fp8: null }, "fp8")).toBeNull();
+});
+
 test("a cache that holds few sequences makes more steps", () => {
   const { shape } = parseConfig(JSON.stringify(SHAPES["mistral-7b"]));
   const long = { ...all, prompts: 64, input: 16_384, output: 512 };
   const weights = 14.23e9;
   const steps = (64 * 511 * (16_384 + 256)) / ((24e9 - weights) / 131_072);
-  near(loadFloor(long, shape, { ...H100, memory: 24e9 }).newTokens, (steps * weights) / H100.read, 0.01);
+  near(loadFloor(long, shape, { ...H100, memory: 24e9 })!.newTokens, (steps * weights) / H100.read, 0.01);
 });
 
 test("ceilings are the newest of their GPU", () => {
@@ -70,6 +85,8 @@ test("ceilings are the newest of their GPU", () => {
     line("ceiling layer products", 631, { tokens: 512 }),
     line("ceiling layer products", 678, { tokens: 2048 }),
     line("ceiling square product, burst", 785, { size: 8192 }),
+    line("ceiling FP8 layer products", 1360, { tokens: 2048 }),
+    line("ceiling FP8 square product, burst", 1600, { size: 8192 }),
     line("ceiling read", 3100),
     line("ceiling memory", 85),
   ];
@@ -78,4 +95,6 @@ test("ceilings are the newest of their GPU", () => {
   const results = [...on("A", "2026-01-01", 2), ...on("A", "2026-01-02"), ...on("B", "2026-01-03", 3)];
   expect(readCeilings(results, "A")).toEqual(H100);
   expect(readCeilings(results, "C")).toBeNull();
+  const older = results.filter((r) => !r.metric.includes("FP8"));
+  expect(readCeilings(older, "A")).toEqual({ ...H100, fp8: null });
 });

@@ -4,7 +4,7 @@
  * cuBLASLt's best, every byte is read once at full bandwidth, and nothing else costs time. No schedule beats this floor,
  * as long as the kernels of a step run one after the other. It is the sum of:
  *
- * - Prompts: the products of all their tokens, and attention, whose arithmetic is no faster than that of a product.
+ * - Prompts: the products of all their tokens, and attention, whose arithmetic is no faster than that of a bf16 product.
  * - New tokens: the longer of their products and the reads of all weights, one read per step; and their KV reads. The
  *   longest answer, the bound on requests in flight, and the KV cache that fits in memory each demand a number of steps.
  *
@@ -27,6 +27,8 @@ export interface Ceilings {
   gemm: number;
   /** A large product on a rested device: for loads that end before the clock drops. */
   burst: number;
+  /** The same two of FP8 products; null where they were not measured. */
+  fp8: { gemm: number; burst: number } | null;
   read: number;
   memory: number;
 }
@@ -45,7 +47,15 @@ export interface Floor {
   metrics: Record<string, number>;
 }
 
-const BYTES = 2; // of a weight, and of a value in the KV cache: bf16
+/** What a server computes in: of the weights of its layers and of its KV cache. The LM head is bf16 in both. */
+export type Precision = "bfloat16" | "fp8";
+
+const BF16_BYTES = 2;
+
+/** Bytes of a weight, and of a head's key or value of one token: FP8 has a float32 scale for each. */
+function bytesOf(precision: Precision, headDim: number): { weight: number; head: number } {
+  return precision === "fp8" ? { weight: 1, head: headDim + 4 } : { weight: BF16_BYTES, head: headDim * BF16_BYTES };
+}
 
 /** The newest ceilings measured on this GPU; null where there are none. */
 export function readCeilings(results: readonly Result[], gpu: string): Ceilings | null {
@@ -61,15 +71,27 @@ export function readCeilings(results: readonly Result[], gpu: string): Ceilings 
     read: best("ceiling read") * 1e9,
     memory: best("ceiling memory") * 1e9,
   };
-  return Object.values(ceilings).every((value) => value > 0) ? ceilings : null;
+  if (!Object.values(ceilings).every((value) => value > 0)) return null;
+  const gemm = best("ceiling FP8 layer products") * 1e12;
+  const burst = best("ceiling FP8 square product, burst") * 1e12;
+  return { ...ceilings, fp8: gemm > 0 && burst > 0 ? { gemm, burst } : null };
 }
 
-export function loadFloor(load: Load, shape: ModelShape, ceilings: Ceilings): Floor {
+/** The floor of a load on one GPU; null where the ceilings of the precision were not measured. */
+export function loadFloor(
+  load: Load,
+  shape: ModelShape,
+  ceilings: Ceilings,
+  precision: Precision = "bfloat16",
+): Floor | null {
+  const products = precision === "fp8" ? ceilings.fp8 : ceilings;
+  if (!products) return null;
   const { layers, hiddenSize, heads, kvHeads, headDim, intermediateSize, vocabSize } = shape;
   const layer = ((2 * heads + 2 * kvHeads) * headDim + 3 * intermediateSize) * hiddenSize;
   const head = vocabSize * hiddenSize;
-  const weights = (layers * layer + head) * BYTES;
-  const kvOfLayer = 2 * kvHeads * headDim * BYTES;
+  const bytes = bytesOf(precision, headDim);
+  const weights = layers * layer * bytes.weight + head * BF16_BYTES;
+  const kvOfLayer = 2 * kvHeads * bytes.head;
   /** Keys that a token sees with this many tokens up to and including itself, summed over the layers. */
   const windows = [...shape.layerWindow];
   const seen = windows.some((window) => window > 0)
@@ -90,17 +112,19 @@ export function loadFloor(load: Load, shape: ModelShape, ceilings: Ceilings): Fl
     }
   }
   const atOnce = Math.min(load.prompts, load.concurrency ?? load.prompts);
-  const gemm = atOnce === 1 ? ceilings.burst : ceilings.gemm;
+  const [ofLayers, ofHead] = atOnce === 1 ? [products.burst, ceilings.burst] : [products.gemm, ceilings.gemm];
   const readWeights = weights / ceilings.read;
   const fits = (ceilings.memory - weights) / (layers * kvOfLayer);
 
   const decoded = sum.output - load.prompts;
   const steps = Math.max(sum.longest - 1, decoded / atOnce, sum.contexts / fits);
-  const promptFlops = 2 * (sum.input * layers * layer + load.prompts * head);
-  const prompts = Math.max(promptFlops / gemm, (load.prompts / atOnce) * readWeights);
-  const newTokens = Math.max((2 * decoded * (layers * layer + head)) / gemm, steps * readWeights);
+  /** Seconds of the layers' products for `tokens` and of the head's for `rows`. */
+  const compute = (tokens: number, rows: number) =>
+    (2 * tokens * layers * layer) / ofLayers + (2 * rows * head) / ofHead;
+  const prompts = Math.max(compute(sum.input, load.prompts), (load.prompts / atOnce) * readWeights);
+  const newTokens = Math.max(compute(decoded, decoded), steps * readWeights);
   const kvReads = (sum.keys * kvOfLayer) / ceilings.read;
-  const attention = (4 * sum.scores * heads * headDim) / gemm;
+  const attention = (4 * sum.scores * heads * headDim) / ofHead;
   const seconds = prompts + newTokens + kvReads + attention;
   const metrics: Record<string, number> = {};
   // Where requests come at a given rate, that rate bounds the output.
@@ -125,15 +149,15 @@ if (import.meta.main) {
   console.log(`${name}: ${JSON.stringify(ceilings)}`);
   const newest = new Map<string, Result>();
   for (const result of readResultsFile("serve")) {
-    const key = `${result.model}, ${describeLoad(result.load)}`;
+    const key = `${result.model} in ${result.dtype}, ${describeLoad(result.load)}`;
     if (result.gpu === name && result.gpus === 1 && result.model in SHAPES)
       newest.set(`${key}: ${result.metric}`, result);
   }
-  for (const [key, { model, load, metric, value, unit }] of newest) {
+  for (const [key, { model, dtype, load, metric, value, unit }] of newest) {
     const { shape } = parseConfig(JSON.stringify(SHAPES[model]));
-    const floor = loadFloor(load as unknown as Load, shape, ceilings);
-    const bound = floor.metrics[metric];
-    if (bound === undefined) continue;
+    const floor = loadFloor(load as unknown as Load, shape, ceilings, dtype === "fp8" ? "fp8" : "bfloat16");
+    const bound = floor?.metrics[metric];
+    if (!floor || bound === undefined) continue;
     const share = unit === "s" ? bound / value : value / bound;
     const { seconds, prompts, newTokens, kvReads, attention } = floor;
     const parts = Object.entries({ prompts, "new tokens": newTokens, "KV reads": kvReads, attention });

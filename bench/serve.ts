@@ -8,7 +8,7 @@ import { count, number, share } from "./flags.ts";
 import { type LoadOptions, runLoad, summarize } from "./load.ts";
 import { NAMED_LOADS } from "./named-loads.ts";
 import { machineFacts, readResultsFile, record } from "./record.ts";
-import { loadFloor, readCeilings } from "./roofline.ts";
+import { loadFloor, type Precision, readCeilings } from "./roofline.ts";
 
 const positive = number((n) => n > 0 && Number.isFinite(n), "a number above 0");
 
@@ -40,7 +40,11 @@ const program = new Command("bun bench/serve.ts")
   .option("--vocab <n>", "prompt ids are drawn from 1 to below this", count, 32000)
   .option("--api-key <key>")
   .option("--gpus <n>", "how many the server uses, for the record", count, 1)
-  .option("--dtype <name>", "what the server computes in, for the record", "auto")
+  .option(
+    "--dtype <name>",
+    "what the server computes in, for the record and the floor: fp8 = weights, activations and KV",
+    "auto",
+  )
   .option("--results <file>", "where to append: a path, or a name in bench/results; none = nowhere", "serve")
   .option(
     "--floor-model <dir>",
@@ -64,11 +68,11 @@ function namedLoad(name: string): Partial<LoadOptions> {
 }
 
 /** What a GPU of this machine allows; empty where that is not known. */
-function floors(options: LoadOptions, directory: string, file: string): Record<string, number> {
+function floors(options: LoadOptions, directory: string, file: string, precision: Precision): Record<string, number> {
   const ceilings = readCeilings(readResultsFile(file), machineFacts().gpu);
   if (!ceilings) return {};
   const { shape } = parseConfig(readFileSync(join(directory, "config.json"), "utf8"));
-  return loadFloor(options, shape, ceilings).metrics;
+  return loadFloor(options, shape, ceilings, precision)?.metrics ?? {};
 }
 
 export async function main(args: string[]): Promise<number> {
@@ -77,7 +81,9 @@ export async function main(args: string[]): Promise<number> {
   const named = flags.load ? namedLoad(flags.load) : {};
   const options = { rate: null, concurrency: null, ...flags, ...named, model } as unknown as LoadOptions;
   const summary = await runLoad(options);
-  const bounds = flags.floorModel && flags.gpus === 1 ? floors(options, flags.floorModel, flags.ceilings) : {};
+  const precision = flags.dtype === "fp8" ? "fp8" : "bfloat16";
+  const bounds =
+    flags.floorModel && flags.gpus === 1 ? floors(options, flags.floorModel, flags.ceilings, precision) : {};
   const measured = summarize(summary, options.stream).map((m) => ({ ...m, floor: bounds[m.metric] ?? null }));
   for (const { metric, value, unit, floor } of measured) {
     const bound = floor === null ? "" : `, floor ${floor.toPrecision(5)}`;

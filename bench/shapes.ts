@@ -4,7 +4,7 @@
  * a model's shape, not on its weights. The tokenizer is the built-in model's, filled up with made-up words to the
  * model's vocabulary, so that every token is some text.
  *
- *   bun bench/shapes.ts DIR      makes DIR/mistral-7b, DIR/qwen2.5-7b, DIR/qwen2.5-14b, DIR/llama-3.1-8b
+ *   bun bench/shapes.ts DIR      makes DIR/mistral-7b, DIR/llama-3.1-8b and the others below
  */
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -18,7 +18,7 @@ const llama3Scaling = {
   original_max_position_embeddings: 8192,
 };
 
-/** As published with mistralai/Mistral-7B-Instruct-v0.3, Qwen/Qwen2.5-*-Instruct and meta-llama/Llama-3.1-8B-Instruct. */
+/** As published with mistralai/Mistral-7B-Instruct-v0.3, Qwen/Qwen2.5-*-Instruct and meta-llama/Llama-3.1-*-Instruct. */
 export const SHAPES: Record<string, Record<string, unknown>> = {
   "mistral-7b": {
     ...common,
@@ -76,6 +76,20 @@ export const SHAPES: Record<string, Record<string, unknown>> = {
     rope_scaling: llama3Scaling,
     vocab_size: 128256,
   },
+  "llama-3.1-70b": {
+    ...common,
+    architectures: ["LlamaForCausalLM"],
+    hidden_size: 8192,
+    intermediate_size: 28672,
+    max_position_embeddings: 131072,
+    num_attention_heads: 64,
+    num_hidden_layers: 80,
+    num_key_value_heads: 8,
+    rms_norm_eps: 1e-5,
+    rope_theta: 500000,
+    rope_scaling: llama3Scaling,
+    vocab_size: 128256,
+  },
 };
 
 export const MODEL_NAMES: Record<string, string> = {
@@ -83,6 +97,7 @@ export const MODEL_NAMES: Record<string, string> = {
   "qwen2.5-7b": "Qwen2.5 7B",
   "qwen2.5-14b": "Qwen2.5 14B",
   "llama-3.1-8b": "Llama 3.1 8B",
+  "llama-3.1-70b": "Llama 3.1 70B",
 };
 
 export function writeShapes(directory: string): void {
