@@ -77,6 +77,11 @@ function refused(key: string, problem: string): FastgenError {
   return fileError("config.json", `${key} ${problem}`);
 }
 
+/** @throws FastgenError "model" for a config.json of a model that is not supported, whatever else it says. */
+export function checkArchitecture(text: string): void {
+  chooseFamily(parseConfigJson("config.json", text));
+}
+
 /** @throws FastgenError "model" naming the key. */
 export function parseConfig(text: string): ParsedConfig {
   const json = parseConfigJson("config.json", text);

@@ -12,7 +12,7 @@ import type { LoadProgress } from "../types.ts";
 import { formatSize } from "../units.ts";
 import { bytesHere, downloadBlob, type HubFile, pause } from "./download.ts";
 import { expandHome, type HubClient, hubClient, hubHome, TransientError } from "./hub-client.ts";
-import { INDEX_FILE, parseIndex, WEIGHTS_FILE } from "./tensors.ts";
+import { INDEX_FILE, parseIndex, WEIGHTS_FILE } from "./weight-files.ts";
 
 export interface HubOptions {
   revision?: string;
