@@ -25,7 +25,7 @@ const good = Object.fromEntries(tinyModel()) as Files;
 const { "model.safetensors": weights, ...noWeights } = good;
 const { "config.json": config, ...noConfig } = good;
 const text = JSON.stringify;
-const ORIGINAL = /Fastgen reads safetensors: use the model that it was made from/;
+const ORIGINAL = /Fastgen reads safetensors; use the model that it was made from/;
 
 /** What is in the folder, what it is called, and what its user is told to do. */
 const KINDS: [name: string, files: Files, what: RegExp, cure: RegExp][] = [

@@ -9,7 +9,7 @@ interface Kind {
   cure: string;
 }
 
-const ORIGINAL = "Fastgen reads safetensors: use the model that it was made from";
+const ORIGINAL = "Fastgen reads safetensors; use the model that it was made from";
 
 /** The first that fits counts. Files of one kind often lie beside those of another: the telling ones come first. */
 const KINDS: Kind[] = [
@@ -51,7 +51,7 @@ const KINDS: Kind[] = [
     // What a Trainer leaves beside the weights is not weights.
     files: /^(?!training_args\.|optimizer|scheduler|rng_state).*\.(bin|pth|pt|ckpt|pkl)$/,
     what: "has its weights as PyTorch pickles alone (%)",
-    cure: "Fastgen reads safetensors: choose a revision that has them, or convert with transformers: AutoModelForCausalLM.from_pretrained(MODEL).save_pretrained(FOLDER)",
+    cure: "Fastgen reads safetensors; choose a revision that has them, or convert with transformers: AutoModelForCausalLM.from_pretrained(MODEL).save_pretrained(FOLDER)",
   },
   { files: /\.onnx$|^onnx\/$/, what: "holds an ONNX model (%)", cure: ORIGINAL },
   { files: /\.h5$|\.pb$|\.ckpt\.index$/, what: "holds a TensorFlow model (%)", cure: ORIGINAL },

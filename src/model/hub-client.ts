@@ -5,7 +5,15 @@ import { join } from "node:path";
 import { FastgenError } from "../errors.ts";
 
 /** A failure that may go away: no connection, a broken connection, a busy server. */
-export class TransientError extends Error {}
+export class TransientError extends Error {
+  /** @param answered whether the server was reached and said something. */
+  constructor(
+    message: string,
+    readonly answered = false,
+  ) {
+    super(message);
+  }
+}
 
 export interface HubClient {
   /** Without a trailing slash. */
@@ -80,7 +88,7 @@ function refusal(response: Response, url: URL, repository: string, revision: str
   const { status } = response;
   const code = response.headers.get("x-error-code");
   const page = `https://huggingface.co/${repository}`;
-  if (status === 429 || status >= 500) return new TransientError(`${url.origin} answers with status ${status}`);
+  if (status === 429 || status >= 500) return new TransientError(`${url.origin} answers with status ${status}`, true);
   if (code === "GatedRepo") {
     return new FastgenError(
       "model",
