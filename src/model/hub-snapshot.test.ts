@@ -164,6 +164,15 @@ describe("a hub in reach", () => {
     expectWhole();
   });
 
+  test("mends a link to the blob of another file", async () => {
+    fill();
+    unlinkSync(join(snapshot, "tokenizer_config.json"));
+    symlinkSync(join(folder, "blobs", hub.etag("config.json")), join(snapshot, "tokenizer_config.json"));
+    await get();
+    expectWhole();
+    expect(fetched()).toEqual([]);
+  });
+
   test("mends shards, and an index that was cut short", async () => {
     hub.files.delete("model.safetensors");
     const index = "model.safetensors.index.json";
@@ -232,6 +241,22 @@ describe("served as it is, with a warning", () => {
     delete process.env.HF_HUB_OFFLINE;
     await get();
     expectWhole();
+  });
+
+  test("offline, a file that was cut short is not taken, were it one that can be missing", async () => {
+    await get();
+    process.env.HF_HUB_OFFLINE = "1";
+    truncateSync(join(snapshot, "generation_config.json"), 5);
+    await expect(get()).rejects.toThrow(/generation_config.json has 5 of 19 bytes, and HF_HUB_OFFLINE forbids/);
+  });
+
+  test("offline, what a load needs must be there", async () => {
+    process.env.HF_HUB_OFFLINE = "1";
+    for (const file of ["model.safetensors", "tokenizer.json", "config.json"]) {
+      fill({ without: [file] });
+      await expect(get()).rejects.toThrow(`${file} is missing, and HF_HUB_OFFLINE forbids`);
+      rmSync(folder, { recursive: true });
+    }
   });
 
   test("offline, a snapshot of another kind is named for what it is", async () => {

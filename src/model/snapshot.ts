@@ -57,11 +57,11 @@ export interface Fault {
   file: HubFile;
   /** "generation_config.json is missing" */
   what: string;
-  /** Whether the model can be loaded all the same: what is missing is no must. What is damaged is not taken. */
+  /** Whether the model can be loaded all the same. What is damaged is not taken. */
   bearable: boolean;
 }
 
-/** Where a snapshot differs in its files, or in their sizes, from what the hub lists. */
+/** Where a snapshot that lacks nothing of its own differs in its files, or in their sizes, from what the hub lists. */
 export async function findFaults(directory: string, listing: readonly HubFile[], weights: boolean): Promise<Fault[]> {
   const wanted = smallFiles(listing);
   if (weights) {
@@ -69,13 +69,11 @@ export async function findFaults(directory: string, listing: readonly HubFile[],
     const of = await weightNames(names, () => indexOf(directory));
     wanted.push(...listing.filter((file) => of.includes(file.path)));
   }
-  const optional = new Set(smallFiles(listing).map((file) => file.path));
-  for (const file of NEEDED) optional.delete(file);
   const sizes = await Promise.all(wanted.map((file) => sizeOf(join(directory, file.path))));
   return wanted.flatMap((file, i) => {
     const size = sizes[i]!;
     if (size === file.bytes) return [];
     const what = size === null ? `${file.path} is missing` : `${file.path} has ${size} of ${file.bytes} bytes`;
-    return [{ file, what, bearable: size === null && optional.has(file.path) }];
+    return [{ file, what, bearable: size === null }];
   });
 }
