@@ -23,7 +23,6 @@ test("only whole words are numbers", () => {
 describe("a file that is something else is named for what it is", () => {
   const cases: [string, string, RegExp][] = [
     ["nothing", "", /is empty, so it is not valid JSON: replace it/],
-    ["a pointer of git LFS", "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n", /git lfs pull/],
     ["a web page", "\n<!DOCTYPE html><html>", /is a web page: .*resolve\/main/],
     ["a list", "[]", /is not an object/],
     ["cut short", '{"a": 1', /is not valid JSON \(.*\): correct or replace it/],

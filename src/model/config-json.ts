@@ -54,15 +54,14 @@ export function parseConfigJson(file: string, text: string): Record<string, unkn
 /** What a file with this beginning is instead, and the cure; null when it may be what its name says. */
 function notJson(text: string): string | null {
   if (text.trim() === "") return "is empty, so it is not valid JSON: replace it with the model's own";
-  if (text.startsWith(LFS_POINTER_START)) return LFS_POINTER;
   if (/^\s*<(!doctype|html)/i.test(text)) {
     return "is a web page: replace it with the file itself, which the hub serves at .../resolve/main/...";
   }
   return null;
 }
 
-/** The first bytes of the pointer that git leaves in place of a large file, and what to say of it. */
-export const LFS_POINTER_START = "version ";
+/** How the pointer begins that git leaves in place of a large file, and what to say of it. */
+export const LFS_POINTER_START = "version https://git-lfs.github.com/spec/";
 export const LFS_POINTER =
   "is a pointer of git LFS, not the file itself: run `git lfs pull` in the folder that was cloned";
 

@@ -207,17 +207,20 @@ describe("a checkpoint that does not fit its config is refused by the tensor's n
     await refused({ "model.layers.0.mlp.up_proj.scales": [1] }, /quantised \(MLX: .*use the original model/);
   });
 
-  test("a pointer of git LFS in place of the weights", async () => {
-    const files = tinyModel();
-    const pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 7\n";
-    files.set("model.safetensors", new TextEncoder().encode(pointer));
-    await expect(open(files)).rejects.toThrow(/tiny: model.safetensors is a pointer of git LFS.*run `git lfs pull`/);
+  test("a pointer of git LFS in place of a file", async () => {
+    const pointer = new TextEncoder().encode("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 7\n");
+    for (const file of ["model.safetensors", "tokenizer.json", "config.json"]) {
+      const files = tinyModel().set(file, pointer);
+      await expect(open(files)).rejects.toThrow(`tiny: ${file} is a pointer of git LFS, not the file itself: run`);
+    }
   });
 
   test("a truncated file", async () => {
     const files = tinyModel();
     files.set("model.safetensors", files.get("model.safetensors")!.subarray(0, -1));
-    await expect(open(files)).rejects.toThrow(/tiny: model.safetensors: it should have .* bytes.*download it again/);
+    await expect(open(files)).rejects.toThrow(
+      /tiny: model.safetensors: it should have .* bytes.*cut short: replace it/,
+    );
   });
 });
 

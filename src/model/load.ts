@@ -6,6 +6,7 @@ import { open, readdir, stat } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
 import { FastgenError } from "../errors.ts";
 import type { LoadProgress } from "../types.ts";
+import { LFS_POINTER, LFS_POINTER_START, modelError } from "./config-json.ts";
 import { checkFolder } from "./folder-check.ts";
 import { resolveModel } from "./hub.ts";
 import type { Model, ModelFiles, TensorSource } from "./shape.ts";
@@ -58,7 +59,9 @@ async function readModel(
         "model",
         `${store.label}: ${file} has ${bytes} bytes; at most ${MAX_JSON_BYTES} are allowed`,
       );
-    return new TextDecoder().decode(await store.read(file, 0, bytes));
+    const content = new TextDecoder().decode(await store.read(file, 0, bytes));
+    if (content.startsWith(LFS_POINTER_START)) throw modelError(`${store.label}: ${file} ${LFS_POINTER}`);
+    return content;
   };
   const names = await store.list();
   const withWeights = options.loadFormat !== "dummy";

@@ -53,11 +53,11 @@ const entrySchema = z.object({
  */
 export async function readSafetensorsHeader(label: string, fileBytes: number, read: ReadAt): Promise<StoredTensor[]> {
   const damaged = (problem: string) =>
-    new FastgenError("model", `${label}: ${problem}. The file is damaged or incomplete: download it again.`);
+    new FastgenError("model", `${label}: ${problem}. The file is damaged or was cut short: replace it by a whole one.`);
   if (fileBytes < 8) throw damaged(`${fileBytes} bytes are too few for a safetensors file`);
   const prefix = await read(0, 8);
   if (prefix.length < 8) throw damaged("the file ended while its header was read");
-  if (new TextDecoder().decode(prefix) === LFS_POINTER_START)
+  if (LFS_POINTER_START.startsWith(new TextDecoder().decode(prefix)))
     throw new FastgenError("model", `${label} ${LFS_POINTER}`);
   const declared = new DataView(prefix.buffer, prefix.byteOffset, 8).getBigUint64(0, true);
   if (declared > BigInt(MAX_SAFETENSORS_HEADER_BYTES)) {
