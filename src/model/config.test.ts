@@ -177,6 +177,7 @@ describe("refused by name", () => {
     [{ architectures: ["__proto__"] }, /__proto__ is not supported/],
     [{ quantization_config: { quant_method: "gptq" } }, /quantization_config.*"gptq".*use the original model/],
     [{ quantization_config: { quant_method: "bitsandbytes", load_in_4bit: true } }, /"bitsandbytes"/],
+    [{ quantization_config: { load_in_8bit: true } }, /"bitsandbytes"/],
     [{ quantization: { group_size: 64, bits: 4 } }, /quantization \(MLX's format\).*use the original model/],
     [{ quantization_config: { group_size: 64, bits: 4 } }, /quantization_config \(MLX's format\)/],
     [{ compression_config: { format: "pack-quantized" } }, /compression_config.*quantised checkpoints/],

@@ -1,5 +1,5 @@
 import { afterAll, beforeEach, expect, test } from "bun:test";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { openModel } from "./load.ts";
@@ -32,7 +32,7 @@ const KINDS: [name: string, files: Files, what: RegExp, cure: RegExp][] = [
   [
     "an adapter",
     { "adapter_config.json": text({ base_model_name_or_path: "org/base" }), "adapter_model.safetensors": "x" },
-    /holds an adapter such as LoRA \(adapter_config.json\), not a whole model/,
+    /holds an adapter such as LoRA \(adapter_config.json, adapter_model.safetensors\), not a whole model/,
     /merge it into its base model.*Its base model is org\/base$/,
   ],
   [
@@ -66,6 +66,8 @@ const KINDS: [name: string, files: Files, what: RegExp, cure: RegExp][] = [
     /GGUF/,
     ORIGINAL,
   ],
+  ["an adapter's weights alone", { ...noWeights, "adapter_model.safetensors": "x" }, /holds an adapter/, /merge it/],
+  ["MLX, older names", { ...noWeights, "weights.00.safetensors": "x" }, /MLX's format \(weights.00/, ORIGINAL],
   ["MLX, npz", { ...noWeights, "weights.npz": "x" }, /MLX's format \(weights.npz\)/, ORIGINAL],
   [
     "MLX, quantised",
@@ -88,7 +90,7 @@ const KINDS: [name: string, files: Files, what: RegExp, cure: RegExp][] = [
   ["one pickle", { "model.pth": "x" }, /PyTorch pickles alone \(model.pth\)/, /choose a revision/],
   ["ONNX", { ...noWeights, "onnx/model.onnx": "x" }, /an ONNX model \(onnx\/\)/, ORIGINAL],
   ["TensorFlow", { ...noWeights, "tf_model.h5": "x" }, /a TensorFlow model/, ORIGINAL],
-  ["Flax", { ...noWeights, "flax_model.msgpack": "x" }, /a Flax model/, ORIGINAL],
+  ["Flax", { ...noWeights, "flax_model.msgpack": "x" }, /a Flax or JAX model/, ORIGINAL],
   ["OpenVINO", { ...noWeights, "openvino_model.xml": "x" }, /an OpenVINO model/, ORIGINAL],
   ["Core ML", { "a.mlpackage/Manifest.json": "{}" }, /a Core ML model/, ORIGINAL],
   ["TensorRT", { ...noWeights, "rank0.engine": "x" }, /a TensorRT engine/, ORIGINAL],
@@ -128,8 +130,8 @@ const KINDS: [name: string, files: Files, what: RegExp, cure: RegExp][] = [
   [
     "weights alone",
     { "model.safetensors": weights!, "pytorch_model.bin": "x" },
-    /has no config.json/,
-    /Copy config.json here/,
+    /has no config.json: is it/,
+    /config.json, tokenizer.json and the weights are needed/,
   ],
   [
     "no tokenizer",
@@ -150,7 +152,12 @@ const KINDS: [name: string, files: Files, what: RegExp, cure: RegExp][] = [
     /only llama.safetensors/,
     /the name model.safetensors/,
   ],
-  ["no config.json", noConfig, /has no config.json: is it a Hugging Face model folder/, /Copy config.json/],
+  [
+    "no config.json",
+    noConfig,
+    /has no config.json: is it a Hugging Face model\? It has model.safetensors, tokenizer.json;/,
+    /are needed/,
+  ],
   [
     "a model of images with pickles",
     { "config.json": text({ architectures: ["ViTModel"] }), "a.bin": "" },
@@ -172,6 +179,14 @@ for (const [name, files, what, cure] of KINDS) {
     expect(message.length).toBeLessThan(450);
   });
 }
+
+test("links to files that are not there are told", async () => {
+  write(noWeights);
+  symlinkSync("../blobs/0", join(directory, "model.safetensors"));
+  await expect(openModel(directory)).rejects.toThrow(
+    /has no weights: neither.*dummy for random weights. Links to files that are not there: model.safetensors$/,
+  );
+});
 
 test("what lies beside a whole model does not matter", async () => {
   write({

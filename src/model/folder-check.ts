@@ -7,7 +7,7 @@ import { hasWeights, noWeights } from "./weight-files.ts";
 export interface Folder {
   /** Names it in errors. */
   label: string;
-  /** What is at its top level; names of folders end in "/". */
+  /** What is at its top level; names of folders end in "/", those of broken links in "@". */
   names: readonly string[];
   /** The text of a file; null when there is no such file. */
   read(file: string): Promise<string | null>;
@@ -23,7 +23,9 @@ export async function checkFolder(
   weights: boolean,
 ): Promise<{ config: string; tokenizer: string; parsed: ParsedConfig }> {
   const { label, names } = folder;
-  const refused = (what: string) => new FastgenError("model", `${label} ${what}`);
+  const broken = names.filter((name) => name.endsWith("@")).map((name) => name.slice(0, -1));
+  const links = broken.length > 0 ? `. Links to files that are not there: ${someNames(broken)}` : "";
+  const refused = (what: string) => new FastgenError("model", `${label} ${what}${links}`);
   const embedder = describeEmbedder(names);
   if (embedder) throw refused(embedder);
   const config = await folder.read("config.json");
@@ -50,7 +52,7 @@ async function whatItIs(folder: Folder): Promise<string> {
   }
   if (models.length === 1) return `is no model itself, but has one in its folder ${models[0]}: give that one`;
   if (models.length > 1) return `has several models, in its folders ${someNames(models)}: give one of them`;
-  return "has no config.json: is it a Hugging Face model folder? Copy config.json here from where the model came from";
+  return `has no config.json: is it a Hugging Face model? It has ${someNames(names)}; config.json, tokenizer.json and the weights are needed`;
 }
 
 /** The base model of an adapter, where its file names it. */

@@ -14,12 +14,12 @@ const ORIGINAL = "Fastgen reads safetensors; use the model that it was made from
 /** The first that fits counts. Files of one kind often lie beside those of another: the telling ones come first. */
 const KINDS: Kind[] = [
   {
-    files: /^adapter_config\.json$/,
+    files: /^adapter_(config\.json|model\..+)$/,
     what: "holds an adapter such as LoRA (%), not a whole model",
     cure: "merge it into its base model with peft (merge_and_unload, then save_pretrained of the model and the tokenizer) and give the result",
   },
   {
-    files: /^model_index\.json$/,
+    files: /^(model_index\.json|diffusion_pytorch_model.*)$/,
     what: "holds a diffusers pipeline (%)",
     cure: "Fastgen serves language models; use diffusers",
   },
@@ -39,8 +39,8 @@ const KINDS: Kind[] = [
     what: "holds a model in Meta's own format (%)",
     cure: "use the repository with Hugging Face's files, or convert it with transformers' convert_llama_weights_to_hf.py",
   },
-  { files: /\.(gguf|ggml)$/, what: "holds GGUF, llama.cpp's format (%)", cure: ORIGINAL },
-  { files: /\.npz$/, what: "holds weights in MLX's format (%)", cure: ORIGINAL },
+  { files: /\.(gguf|ggml|llamafile)$|^ggml-.*\.bin$/i, what: "holds GGUF, llama.cpp's format (%)", cure: ORIGINAL },
+  { files: /^weights(\.\d+)?\.safetensors$|\.npz$/, what: "holds weights in MLX's format (%)", cure: ORIGINAL },
   {
     files:
       /\.(distcp|nemo)$|^(zero_to_fp32\.py|latest_checkpointed_iteration\.txt|(global_step|mp_rank_|pytorch_model_fsdp).*\/)$/,
@@ -55,7 +55,11 @@ const KINDS: Kind[] = [
   },
   { files: /\.onnx$|^onnx\/$/, what: "holds an ONNX model (%)", cure: ORIGINAL },
   { files: /\.h5$|\.pb$|\.ckpt\.index$/, what: "holds a TensorFlow model (%)", cure: ORIGINAL },
-  { files: /\.msgpack$/, what: "holds a Flax model (%)", cure: ORIGINAL },
+  {
+    files: /\.msgpack$|^(_CHECKPOINT_METADATA|manifest\.ocdbt)$/,
+    what: "holds a Flax or JAX model (%)",
+    cure: ORIGINAL,
+  },
   { files: /^openvino_/, what: "holds an OpenVINO model (%)", cure: ORIGINAL },
   { files: /\.ml(package|modelc)\/$|\.mlmodel$/, what: "holds a Core ML model (%)", cure: ORIGINAL },
   { files: /\.(engine|plan|trt)$/, what: "holds a TensorRT engine (%)", cure: ORIGINAL },
@@ -86,7 +90,7 @@ export function someNames(names: readonly string[]): string {
 
 /**
  * What a folder without the usual files of a model is: the end of a sentence that its name begins. null when nothing tells.
- * @param names what it has at its top level; names of folders end in "/".
+ * @param names what it has at its top level; names of folders end in "/", those of broken links in "@".
  */
 export function describeOtherKind(names: readonly string[]): string | null {
   return describe(names, KINDS);

@@ -46,7 +46,7 @@ export function hubClient(repository: string, revision: string): HubClient {
           response = await fetch(url, { ...init, headers, redirect: "manual" });
         } catch (error) {
           if (init.signal?.aborted) throw error;
-          throw new TransientError(`${url.origin} cannot be reached (${(error as Error).message})`);
+          throw new TransientError(`${url.origin} cannot be reached (${reason(error as NodeJS.ErrnoException)})`);
         }
         const location = response.headers.get("location");
         if (response.status < 300 || response.status > 399 || location === null) {
@@ -60,6 +60,11 @@ export function hubClient(repository: string, revision: string): HubClient {
       throw new TransientError(`${origin} redirects in a circle`);
     },
   };
+}
+
+/** Why a connection failed, without the advice that Bun adds to its code. */
+function reason({ code, message }: NodeJS.ErrnoException): string {
+  return code ?? message;
 }
 
 /** A leading "~" is the user's home folder, as in Python: a shell expands it in some places and not in others. */

@@ -208,7 +208,8 @@ async function askHub<T>(
     const cause = { cause: error };
     if (late?.aborted) throw new FastgenError("unavailable", "the hub takes too long to answer", cause);
     if (!(error instanceof TransientError)) throw error;
-    if (hasCopy) throw new FastgenError("unavailable", `${error.message} (HF_HUB_OFFLINE=1 does not ask)`, cause);
+    if (hasCopy)
+      throw new FastgenError("unavailable", `${error.message}; HF_HUB_OFFLINE=1 starts without asking`, cause);
     throw new FastgenError(
       "unavailable",
       `${name} is not in the local cache, and ${error.message}: check the network, set HF_ENDPOINT to a mirror, or give a directory`,

@@ -127,8 +127,12 @@ function directoryStore(label: string, directory: string): ModelStore {
     },
     where: (file, offset, bytes): TensorSource["where"] => ({ path: resolve(directory, file), offset, bytes }),
     async list() {
-      const entries = await readdir(directory, { withFileTypes: true });
-      return entries.map((entry) => (entry.isDirectory() ? `${entry.name}/` : entry.name));
+      const entries = await readdir(directory);
+      const kind = async (name: string) => {
+        const info = await stat(join(directory, name)).catch(() => null);
+        return info?.isDirectory() ? "/" : info ? "" : "@";
+      };
+      return Promise.all(entries.map(async (name) => `${name}${await kind(name)}`));
     },
   };
 }

@@ -8,9 +8,10 @@ export function refuseQuantised(config: Record<string, unknown>): void {
   for (const key of ["quantization_config", "quantization", "compression_config"]) {
     const section = config[key];
     if (typeof section !== "object" || section === null || Object.keys(section).length === 0) continue;
-    const { quant_method, group_size, bits } = section as Record<string, unknown>;
+    const { quant_method, group_size, bits, ...rest } = section as Record<string, unknown>;
     const isMlx = quant_method == null && group_size !== undefined && bits !== undefined;
-    const format = isMlx ? "MLX's format" : `quant_method ${JSON.stringify(quant_method ?? "unknown")}`;
+    const unnamed = "load_in_4bit" in rest || "load_in_8bit" in rest ? "bitsandbytes" : "unknown";
+    const format = isMlx ? "MLX's format" : `quant_method ${JSON.stringify(quant_method ?? unnamed)}`;
     throw fileError("config.json", `${key} (${format}): ${CURE}`);
   }
 }

@@ -13,7 +13,7 @@ export interface ModelStore {
   size(file: string): Promise<number | null>;
   read(file: string, offset: number, length: number): Promise<Uint8Array>;
   where(file: string, offset: number, bytes: number): TensorSource["where"];
-  /** What is at the top level; names of folders end in "/". */
+  /** What is at the top level; names of folders end in "/", those of broken links in "@". */
   list(): Promise<string[]>;
 }
 
@@ -140,7 +140,10 @@ function place(
     throw refused(`${file} has the tensor ${name}, which ${architecture} does not have`);
   }
   const dtype = Object.hasOwn(DTYPES, tensor.dtype) ? DTYPES[tensor.dtype]! : null;
-  if (!dtype) throw refused(`${name} is stored as ${tensor.dtype}; Fastgen reads F32, F16 and BF16`);
+  if (!dtype)
+    throw refused(
+      `${name} is stored as ${tensor.dtype}; Fastgen reads F32, F16 and BF16: use the original model in one of these`,
+    );
   if (tensor.dims.length !== dims.length || tensor.dims.some((n, i) => n !== dims[i])) {
     throw refused(`${name} has the shape [${tensor.dims}]; by config.json it must be [${dims}]`);
   }
