@@ -296,6 +296,17 @@ describe("served as it is, with a warning", () => {
     await portal.stop(true);
   });
 
+  test("a small file with other bytes is not forgotten when it cannot be had at once", async () => {
+    fill();
+    writeFileSync(join(snapshot, "tokenizer.json"), '{"a":2}');
+    // A file where the locks' folder should be.
+    writeFileSync(join(fixture.cache, ".locks"), "");
+    await expect(get()).rejects.toThrow(/cannot be stored/);
+    rmSync(join(fixture.cache, ".locks"));
+    await get();
+    expectWhole();
+  });
+
   test("a busy hub is asked again", async () => {
     fill({ without: ["chat_template.jinja"] });
     hub.refusals = [{ status: 503 }, { status: 429 }];
@@ -319,6 +330,13 @@ describe("served as it is, with a warning", () => {
     rmSync(join(fixture.cache, ".locks"));
     await get();
     expectWhole();
+  });
+
+  test("a whole snapshot of a model that cannot be served is refused, not warned of", async () => {
+    hub.add("config.json", JSON.stringify({ ...TINY_CONFIG, architectures: ["T5ForConditionalGeneration"] }));
+    fill();
+    await expect(get()).rejects.toThrow(/T5ForConditionalGeneration is not supported/);
+    expect(warnings).toEqual([]);
   });
 
   test("aborting is no reason to serve", async () => {

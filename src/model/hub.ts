@@ -87,15 +87,21 @@ async function checkedSnapshot(wanted: Wanted, commit: string): Promise<string> 
     options.onWarning?.(faults ? withoutFiles(name, faults, why) : unchecked(name, why));
     return directory;
   }
+  let known: readonly HubFile[] | null = null;
   try {
-    return await download(wanted, commit, { completes: true });
+    return await download(wanted, commit, (files) => {
+      known = files;
+    });
   } catch (error) {
     if (options.signal?.aborted || !(error instanceof FastgenError)) throw error;
-    const known = listing ?? (await cached.listing(commit));
-    const left = known && (await findFaults(directory, known, weights));
-    if (left?.some((fault) => !fault.bearable)) throw error;
-    const isShort = left !== null && left.length > 0;
-    options.onWarning?.(isShort ? withoutFiles(name, left, error.message) : unchecked(name, error.message));
+    if (known === null) {
+      options.onWarning?.(unchecked(name, error.message));
+      return directory;
+    }
+    const left = await findFaults(directory, known, weights);
+    // Where nothing is missing, something else is wrong with the model.
+    if (left.length === 0 || left.some((fault) => !fault.bearable)) throw error;
+    options.onWarning?.(withoutFiles(name, left, error.message));
     return directory;
   }
 }
@@ -136,20 +142,24 @@ function isOffline(): boolean {
 
 /**
  * Brings the files of a revision into the cache.
- * @param completes whether `revision` is the commit of a snapshot that can be loaded as it is.
+ * @param onListing given where `revision` is the commit of a snapshot that can be loaded as it is: takes what the hub lists.
  */
-async function download(wanted: Wanted, revision: string, { completes = false } = {}): Promise<string> {
+async function download(
+  wanted: Wanted,
+  revision: string,
+  onListing?: (files: readonly HubFile[]) => void,
+): Promise<string> {
   const { name, cached, weights, options } = wanted;
   const client = hubClient(name, wanted.revision);
   const retryDelayMs = options.retryDelayMs ?? 1000;
   const stop = new AbortController();
   const signal = options.signal ? AbortSignal.any([options.signal, stop.signal]) : stop.signal;
   try {
-    const { commit, files, names } = await askHub(wanted, completes, signal, (bounded) =>
+    const { commit, files, names } = await askHub(wanted, onListing !== undefined, signal, (bounded) =>
       listRepository(client, name, revision, bounded),
     );
     const directory = cached.snapshot(commit);
-    if (completes) await cached.keepListing(commit, files);
+    onListing?.(files);
     const get = async (file: HubFile, onBytes: (bytes: number) => void) => {
       if (await isIntact(join(directory, file.path), file)) return onBytes(file.bytes);
       const blob = cached.blob(file);
@@ -169,11 +179,7 @@ async function download(wanted: Wanted, revision: string, { completes = false } 
     const all = smallFiles(files);
     if (weights) all.push(...(await chooseWeights(name, files, read)));
     const total = all.reduce((sum, file) => sum + file.bytes, 0);
-    await checkSpace(
-      cached.cache,
-      total,
-      all.map((file) => cached.blob(file)),
-    );
+    await checkSpace(cached, await findFaults(directory, files, weights));
     let done = 0;
     const onBytes = (bytes: number) => {
       done += bytes;
@@ -183,7 +189,7 @@ async function download(wanted: Wanted, revision: string, { completes = false } 
 
     // Last of all, so that a reference never moves from a complete snapshot to an incomplete one.
     await cached.keepListing(commit, files);
-    if (!completes) await cached.setCommit(revision, commit);
+    if (!onListing) await cached.setCommit(revision, commit);
     return directory;
   } catch (error) {
     if (options.signal?.aborted) throw new FastgenError("aborted", "the download was cancelled");
@@ -193,6 +199,8 @@ async function download(wanted: Wanted, revision: string, { completes = false } 
 
 /** Milliseconds that a hub may take to answer where one can do without. */
 const HUB_PATIENCE_MS = 5000;
+
+const HINT = "HF_HUB_OFFLINE=1 starts without asking";
 
 async function askHub<T>(
   { name, options }: Wanted,
@@ -206,10 +214,9 @@ async function askHub<T>(
     return await patiently(options.retryDelayMs ?? 1000, bounded, hasCopy, () => request(bounded));
   } catch (error) {
     const cause = { cause: error };
-    if (late?.aborted) throw new FastgenError("unavailable", "the hub takes too long to answer", cause);
+    if (late?.aborted) throw new FastgenError("unavailable", `the hub takes too long to answer; ${HINT}`, cause);
     if (!(error instanceof TransientError)) throw error;
-    if (hasCopy)
-      throw new FastgenError("unavailable", `${error.message}; HF_HUB_OFFLINE=1 starts without asking`, cause);
+    if (hasCopy) throw new FastgenError("unavailable", `${error.message}; ${HINT}`, cause);
     throw new FastgenError(
       "unavailable",
       `${name} is not in the local cache, and ${error.message}: check the network, set HF_ENDPOINT to a mirror, or give a directory`,
@@ -237,9 +244,10 @@ async function chooseWeights(
   });
 }
 
-async function checkSpace(cache: string, total: number, blobs: string[]): Promise<void> {
-  let missing = total;
-  for (const blob of blobs) missing -= await bytesHere(blob);
+async function checkSpace(cached: CachedRepository, faults: readonly Fault[]): Promise<void> {
+  let missing = 0;
+  for (const { file } of faults) missing += file.bytes - (await bytesHere(cached.blob(file)));
+  const { cache } = cached;
   const { bavail, bsize } = await statfs(cache);
   if (missing <= bavail * bsize) return;
   const [needed, free] = [formatSize(missing, Math.ceil), formatSize(bavail * bsize, Math.floor)];

@@ -211,19 +211,19 @@ export const modelBugs: PlantedBug[] = [
         "if (missing <= 2 ** 60) return;",
         "the disk's space is not looked at",
       ],
+      ["- (await bytesHere(cached.blob(file)))", "", "what is there already counts as to be downloaded"],
+      ["if (!onListing) await cached.setCommit(revision, commit);", "", "the reference is not written"],
       [
-        "missing -= await bytesHere(blob)",
-        "missing -= 0 * (await bytesHere(blob))",
-        "what is there already counts as to be downloaded",
-      ],
-      ["if (!completes) await cached.setCommit(revision, commit);", "", "the reference is not written"],
-      [
-        "    await cached.keepListing(commit, files);\n    if (!completes)",
-        "    if (!completes)",
+        "    await cached.keepListing(commit, files);\n    if (!onListing)",
+        "    if (!onListing)",
         "the hub is asked at each start",
       ],
       ["if (faults?.length === 0) return directory;", "if (faults) return directory;", "a known fault is not mended"],
-      ["if (left?.some((fault) => !fault.bearable)) throw error;", "", "a file that was cut short is served"],
+      [
+        "if (left.length === 0 || left.some((fault) => !fault.bearable)) throw error;",
+        "",
+        "a file that was cut short is served",
+      ],
       [
         "if (worst) throw await notHere(wanted, commit, worst.what);",
         "",
