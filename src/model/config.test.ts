@@ -211,7 +211,7 @@ describe("refused by name", () => {
     [{ rope_scaling: "yarn" }, /rope_scaling is "yarn"/],
     [{ rope_parameters: { rope_theta: "1e6" } }, /rope_parameters.rope_theta is "1e6"/],
     [
-      { rope_scaling: { type: "yarn", factor: 4, attn_factor: 1, attention_factor: 1 } },
+      { rope_scaling: { type: "yarn", factor: 4, attn_factor: 0.5, attention_factor: 1 } },
       /attn_factor stands beside attention_factor/,
     ],
     [{ rope_scaling: { type: "yarn", factor: 4, attn_factor: -1 } }, /rope_scaling.attn_factor is -1/],

@@ -85,6 +85,8 @@ describe("RoPE parameters", () => {
     expect(scale({ apply_yarn_scaling: false, attn_factor: 0.5 })).toBe(0.5);
     expect(scale({ apply_yarn_scaling: true, extrapolation_factor: 1 })).toBe(scale({}));
     expect(scale({ attention_factor: 0.5 })).toBe(0.5);
+    // A factor of 1 asks for nothing.
+    expect(scale({ attention_factor: 0.5, attn_factor: 1 })).toBe(0.5);
   });
 
   test("YaRN over a very short original context keeps the first dimension and divides by no zero", () => {

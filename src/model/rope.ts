@@ -216,7 +216,7 @@ function yarnScale(input: Scaling, rope: z.output<typeof yarnSchema>, factor: nu
   if (rope.extrapolation_factor != null && rope.extrapolation_factor !== 1) {
     throw refused(input, "extrapolation_factor", `is ${rope.extrapolation_factor}; only 1 is supported`);
   }
-  if (attention_factor != null && attn_factor != null) {
+  if (attention_factor != null && attn_factor != null && attn_factor !== 1) {
     throw refused(input, "attn_factor", "stands beside attention_factor: keep the one that the model was made with");
   }
   if (attention_factor != null) return attention_factor;

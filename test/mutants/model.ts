@@ -73,7 +73,7 @@ export const modelBugs: PlantedBug[] = [
       ["* (attn_factor ?? 1)", "", "vLLM's attn_factor is not read"],
       ["return attn_factor ?? 1;", "return 1;", "attn_factor does not stand alone"],
       [
-        "if (attention_factor != null && attn_factor != null) {",
+        "if (attention_factor != null && attn_factor != null && attn_factor !== 1) {",
         "if (attn_factor === -1) {",
         "two factors of attention are accepted",
       ],
