@@ -81,6 +81,14 @@ test("a JSON file of absurd size is refused before it is read", async () => {
   await expect(openModel(directory)).rejects.toThrow(/tokenizer.json has 1073741824 bytes; at most/);
 });
 
+test("an index of absurd size is refused before it is read", async () => {
+  const files = tinyModel();
+  files.delete("model.safetensors");
+  write(files.set("model.safetensors.index.json", text({})));
+  truncateSync(join(directory, "model.safetensors.index.json"), 2 ** 30);
+  await expect(openModel(directory)).rejects.toThrow(/index.json has 1073741824 bytes; at most 100000000/);
+});
+
 test("random weights need config.json and the tokenizer alone", async () => {
   const files = tinyModel();
   files.delete("model.safetensors");

@@ -1,5 +1,6 @@
 /** The tensors of a checkpoint, in one file or many: which role each has, and whether all are there with the right shapes. */
 import { FastgenError } from "../errors.ts";
+import { MAX_SAFETENSORS_HEADER_BYTES } from "../limits.ts";
 import { quantisedTensor } from "./quantised.ts";
 import { type ReadAt, readSafetensorsHeader, type StoredTensor } from "./safetensors.ts";
 import type { Dtype, ModelShape, Role, TensorSource } from "./shape.ts";
@@ -226,6 +227,12 @@ async function storedTensors(store: ModelStore): Promise<Stored[]> {
     const shards = numberedShards(await store.list());
     if (!shards) throw new FastgenError("model", `${store.label} ${noWeights(await store.list())}`);
     return headers(shards, "their numbers name");
+  }
+  if (indexBytes > MAX_SAFETENSORS_HEADER_BYTES) {
+    throw new FastgenError(
+      "model",
+      `${store.label}: ${INDEX_FILE} has ${indexBytes} bytes; at most ${MAX_SAFETENSORS_HEADER_BYTES} are allowed`,
+    );
   }
   const weightMap = parseIndex(new TextDecoder().decode(await store.read(INDEX_FILE, 0, indexBytes)));
   const stored = await headers([...new Set(weightMap.values())], `${INDEX_FILE} names`);
