@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import { type FileHandle, open, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { ModelShape } from "../src/model/shape.ts";
-import { INDEX_FILE } from "../src/model/tensors.ts";
+import { INDEX_FILE } from "../src/model/weight-files.ts";
 import { randomFrom } from "./stats.ts";
 
 const SHARD_BYTES = 5e9;

@@ -58,6 +58,7 @@ export class Fastgen implements FastgenApi {
       revision: options.revision,
       loadFormat: options.load_format,
       onProgress: options.onProgress,
+      onWarning: options.onWarning,
       signal,
     };
     const model = await (name === undefined ? openDefaultModel(opening) : openModel(name, opening));

@@ -69,7 +69,7 @@ export const MAX_TEMPLATE_KWARGS = 4096;
 /** Ids in one `detokenize` request: turning them into text takes about 25 ms. */
 export const MAX_DETOKENIZE_IDS = 262_144;
 
-/** Bytes of a safetensors header; the format's own bound is 100 MB, real ones are under 1 MB. */
+/** Bytes of a safetensors header, and of an index of several; the format's own bound is 100 MB, real ones are under 1 MB. */
 export const MAX_SAFETENSORS_HEADER_BYTES = 100_000_000;
 
 /** Characters of a model's chat template, or of --chat-template. Real ones are under 20,000. */

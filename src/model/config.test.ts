@@ -81,6 +81,36 @@ describe("families", () => {
     expect(parse({ rope_scaling: yarn, original_max_position_embeddings: 8192 }).maxContext).toBe(4 * 8192);
   });
 
+  test("RoPE with a scaling, in all spellings", () => {
+    const scalings = {
+      yarn: { factor: 4, original_max_position_embeddings: 32768, attention_factor: 1.5 },
+      linear: { factor: 2 },
+      llama3: { factor: 8, low_freq_factor: 1, high_freq_factor: 4, original_max_position_embeddings: 8192 },
+    };
+    for (const [name, scaling] of Object.entries(scalings)) {
+      const now = parse({ rope_parameters: { rope_type: name, rope_theta: 1e6, ...scaling } });
+      expect(now.shape.ropeInvFreq).not.toEqual(parse({ rope_theta: 1e6 }).shape.ropeInvFreq);
+      const others = [
+        { rope_theta: 1e6, rope_scaling: { rope_type: name, ...scaling } },
+        { rope_theta: 1e6, rope_scaling: { type: name, ...scaling } },
+        { rope_theta: 1e6, rope_scaling: { type: name, rope_type: name, ...scaling } },
+        { rope_theta: 1e6, rope_parameters: { type: name, ...scaling } },
+        { rope_theta: 5, rope_scaling: {}, rope_parameters: { rope_type: name, rope_theta: 1e6, ...scaling } },
+        { rope_theta: 1e6, rope_scaling: { rope_type: name, ...scaling }, rope_parameters: { rope_type: "default" } },
+      ];
+      for (const other of others) expect(parse(other)).toEqual(now);
+    }
+  });
+
+  test("a section of RoPE that asks for no scaling needs no type", () => {
+    const plain = parse({ rope_theta: 1e6 });
+    for (const section of [{ rope_theta: 1e6 }, { rope_theta: 1e6, factor: null }]) {
+      expect(parse({ rope_parameters: section })).toEqual(plain);
+      expect(parse({ rope_scaling: section })).toEqual(plain);
+    }
+    expect(parse({ rope_theta: 1e6, rope_scaling: {}, rope_parameters: null })).toEqual(plain);
+  });
+
   test("silu's other name", () => {
     expect(parse({ hidden_act: "swish" })).toEqual(parse());
   });
@@ -146,6 +176,11 @@ describe("refused by name", () => {
     [{ architectures: [] }, /no architecture is named/],
     [{ architectures: ["__proto__"] }, /__proto__ is not supported/],
     [{ quantization_config: { quant_method: "gptq" } }, /quantization_config.*"gptq".*use the original model/],
+    [{ quantization_config: { quant_method: "bitsandbytes", load_in_4bit: true } }, /"bitsandbytes"/],
+    [{ quantization_config: { load_in_8bit: true } }, /"bitsandbytes"/],
+    [{ quantization: { group_size: 64, bits: 4 } }, /quantization \(MLX's format\).*use the original model/],
+    [{ quantization_config: { group_size: 64, bits: 4 } }, /quantization_config \(MLX's format\)/],
+    [{ compression_config: { format: "pack-quantized" } }, /compression_config.*quantised checkpoints/],
     [{ hidden_act: "gelu" }, /hidden_act is "gelu"; only silu/],
     [{ mlp_bias: true }, /mlp_bias is true/],
     [{ attention_bias: true }, /attention_bias is true.*o_proj/],
@@ -166,6 +201,21 @@ describe("refused by name", () => {
     [{ rope_theta: -3 }, /rope_theta is -3/],
     [{ rope_theta: 0.5 }, /rope_theta is 0.5; it must be larger than 1/],
     [{ rope_scaling: { type: "longrope" } }, /rope_type "longrope"/],
+    [{ rope_scaling: { factor: 4 } }, /rope_scaling has factor but neither rope_type nor type: add "rope_type"/],
+    [
+      { rope_parameters: { rope_theta: 1e6, beta_fast: 2 } },
+      /rope_parameters has beta_fast but neither rope_type nor type/,
+    ],
+    [{ rope_scaling: { type: "yarn", rope_type: "default" } }, /rope_type is "default" and .*type is "yarn"/],
+    [{ rope_scaling: { type: 3 } }, /rope_scaling.type is 3/],
+    [{ rope_scaling: "yarn" }, /rope_scaling is "yarn"/],
+    [{ rope_parameters: { rope_theta: "1e6" } }, /rope_parameters.rope_theta is "1e6"/],
+    [
+      { rope_scaling: { type: "yarn", factor: 4, attn_factor: 0.5, attention_factor: 1 } },
+      /attn_factor stands beside attention_factor/,
+    ],
+    [{ rope_scaling: { type: "yarn", factor: 4, attn_factor: -1 } }, /rope_scaling.attn_factor is -1/],
+    [{ rope_scaling: { type: "yarn", factor: 4, extrapolation_factor: 0.5 } }, /extrapolation_factor is 0.5; only 1/],
     [{ rope_scaling: { rope_type: "linear", factor: -2 } }, /rope_scaling.factor is -2/],
     [{ rope_parameters: { full_attention: {}, sliding_attention: {} } }, /a RoPE that differs between layers/],
     [{ partial_rotary_factor: 0.5 }, /partial_rotary_factor is 0.5/],
@@ -198,6 +248,34 @@ describe("refused by name", () => {
     }
   });
 
+  test("an unsupported architecture, for what it is", () => {
+    const kinds: [string, object, string][] = [
+      ["T5ForConditionalGeneration", { is_encoder_decoder: true }, "an encoder-decoder"],
+      ["LlavaForConditionalGeneration", { vision_config: {} }, "a model of images"],
+      ["Qwen2_5_VLForConditionalGeneration", {}, "a model of images"],
+      ["ViTForImageClassification", {}, "a model of images"],
+      ["WhisperForConditionalGeneration", { is_encoder_decoder: true }, "a model of sound"],
+      ["BertForMaskedLM", {}, "an encoder, which writes no text"],
+      ["XLMRobertaModel", {}, "an encoder, which writes no text"],
+      ["LlamaForSequenceClassification", {}, "a classifier or reward model, which writes no text"],
+      ["Qwen3Model", {}, "a model without a language-model head, which writes no text"],
+      ["MixtralForCausalLM", { num_local_experts: 8 }, "a mixture of experts"],
+      ["Qwen3MoeForCausalLM", {}, "a mixture of experts"],
+      ["MambaForCausalLM", {}, "a state-space or recurrent model"],
+    ];
+    for (const [name, config, kind] of kinds) {
+      expect(() => parse({ architectures: [name], ...config })).toThrow(
+        `config.json: this is ${kind}: the architecture ${name} is not supported; Fastgen supports LlamaForCausalLM`,
+      );
+    }
+    expect(() => parse({ architectures: undefined, _class_name: "UNet2DConditionModel" })).toThrow(
+      "this is a diffusion model: no architecture is named",
+    );
+    expect(() => parse({ architectures: ["FalconForCausalLM"] })).toThrow(
+      "config.json: the architecture FalconForCausalLM is not supported",
+    );
+  });
+
   test("what is not JSON", () => {
     const text = JSON.stringify(LLAMA).replace('"rms_norm_eps":0.00001', '"rms_norm_eps": NaN');
     expect(() => parseConfig(text)).toThrow("config.json: rms_norm_eps is NaN; it must be a finite number");
@@ -209,6 +287,33 @@ describe("refused by name", () => {
   test("a biased Qwen2 is what Qwen2 is", () => {
     expect(parse({ architectures: ["Qwen2ForCausalLM"], attention_bias: true }).shape.qkvBias).toBe(true);
   });
+});
+
+test("keys that are not used may hold anything", () => {
+  const plain = parse();
+  const anything = ["NaN", "-Infinity", "1e999", "123456789012345678901234567890", "null", '"x"', "[[]]", '{"a":NaN}'];
+  const unused = [
+    "initializer_range",
+    "transformers_version",
+    "model_type",
+    "sliding_window", // Llama has none
+    "max_window_layers",
+    "layer_types",
+    "use_sliding_window",
+    "original_max_position_embeddings", // a scaling needs it
+    "bos_token_id",
+  ];
+  for (const value of anything) {
+    for (const key of unused) {
+      expect(parseConfig(`${JSON.stringify(LLAMA).slice(0, -1)}, "${key}": ${value}}`)).toEqual(plain);
+    }
+    const qwen = (key: string) =>
+      `${JSON.stringify({ ...LLAMA, architectures: ["Qwen2ForCausalLM"], use_sliding_window: false }).slice(0, -1)}, "${key}": ${value}}`;
+    expect([...parseConfig(qwen("sliding_window")).shape.layerWindow]).toEqual([0, 0, 0, 0]);
+    const rope = JSON.stringify({ ...LLAMA, rope_scaling: { rope_type: "linear", factor: 2 } });
+    const more = rope.replace('"factor":2', `"factor":2,"beta_fast":${value},"attn_factor":${value}`);
+    expect(parseConfig(more)).toEqual(parseConfig(rope));
+  }
 });
 
 test("any value for any key gives a sound shape or a FastgenError", () => {

@@ -3,8 +3,11 @@
  * weights are downloaded or memory is allocated. Missing keys get transformers' defaults where real checkpoints rely on them.
  */
 import { z } from "zod";
-import { FastgenError } from "../errors.ts";
-import { computeRope, ropeSchema } from "./rope.ts";
+import type { FastgenError } from "../errors.ts";
+import { architectureKind } from "./architecture-kind.ts";
+import { fileError, parseConfigJson, readKeys } from "./config-json.ts";
+import { refuseQuantised } from "./quantised.ts";
+import { computeRope, type Rope } from "./rope.ts";
 import type { Dtype, ModelShape } from "./shape.ts";
 
 interface Family {
@@ -32,9 +35,8 @@ const HEAD_DIMS = [32, 64, 128];
 
 const size = z.int().min(1);
 
+/** What every model uses. Keys that it does not use may hold anything. */
 const configSchema = z.looseObject({
-  architectures: z.array(z.string()).nullish(),
-  model_type: z.string().nullish(),
   hidden_size: size.max(1 << 17),
   num_hidden_layers: size.max(1024),
   num_attention_heads: size.max(4096),
@@ -43,23 +45,22 @@ const configSchema = z.looseObject({
   intermediate_size: size.max(1 << 20),
   vocab_size: size.max(1 << 22),
   max_position_embeddings: size.max(2 ** 31 - 1),
-  original_max_position_embeddings: size.nullish(),
   rms_norm_eps: z.number().positive().max(1).default(1e-6),
   hidden_act: z.string().default("silu"),
-  tie_word_embeddings: z.boolean().default(false),
-  attention_bias: z.boolean().nullish(),
-  mlp_bias: z.boolean().nullish(),
-  rope_theta: z.number().positive().nullish(),
-  rope_scaling: ropeSchema.nullish(),
-  rope_parameters: ropeSchema.nullish(),
-  partial_rotary_factor: z.number().nullish(),
-  sliding_window: z.int().min(0).nullable().optional(),
-  use_sliding_window: z.boolean().nullish(),
-  max_window_layers: z.int().min(0).nullish(),
-  layer_types: z.array(z.string()).nullish(),
+  tie_word_embeddings: z.boolean().nullish(),
   dtype: z.string().nullish(),
   torch_dtype: z.string().nullish(),
-  quantization_config: z.looseObject({ quant_method: z.string().nullish() }).nullish(),
+});
+
+const ropeSections = z.looseObject({
+  rope_scaling: z.looseObject({}).nullish(),
+  rope_parameters: z.looseObject({}).nullish(),
+});
+
+const windowSchema = z.looseObject({
+  sliding_window: z.int().min(0).nullable().optional(),
+  max_window_layers: z.int().min(0).nullish(),
+  layer_types: z.array(z.string()).nullish(),
 });
 
 type Config = z.output<typeof configSchema>;
@@ -72,34 +73,22 @@ export interface ParsedConfig {
   dtype: Dtype | null;
 }
 
-/** Characters of a message that a file's own values fill: they may be of any length. */
-const MAX_MESSAGE = 400;
-
-function damaged(message: string): FastgenError {
-  const text = `config.json: ${message}`;
-  return new FastgenError("model", text.length <= MAX_MESSAGE ? text : `${text.slice(0, MAX_MESSAGE)}...`);
+function refused(key: string, problem: string): FastgenError {
+  return fileError("config.json", `${key} ${problem}`);
 }
 
-function refused(key: string, problem: string): FastgenError {
-  return damaged(`${key} ${problem}`);
+/** @throws FastgenError "model" for a config.json of a model that is not supported, whatever else it says. */
+export function checkArchitecture(text: string): void {
+  chooseFamily(parseConfigJson("config.json", text));
 }
 
 /** @throws FastgenError "model" naming the key. */
 export function parseConfig(text: string): ParsedConfig {
-  const json = parseJson(text);
+  const json = parseConfigJson("config.json", text);
   // First of all: the keys of an unknown architecture may mean something else.
   const { architecture, family } = chooseFamily(json);
-  const parsed = configSchema.safeParse(json);
-  if (!parsed.success) {
-    const issue = parsed.error.issues[0]!;
-    const key = issue.path.join(".");
-    const value = issue.path.reduce<unknown>((at, part) => (at as Record<PropertyKey, unknown>)?.[part], json);
-    throw refused(
-      key || "(the file)",
-      value === undefined ? "is missing" : `is ${JSON.stringify(value)}: ${issue.message}`,
-    );
-  }
-  const config = parsed.data;
+  refuseQuantised(json);
+  const config = readKeys("config.json", json, configSchema);
   refuseUnsupported(architecture, config);
 
   const heads = config.num_attention_heads;
@@ -127,7 +116,7 @@ export function parseConfig(text: string): ParsedConfig {
       vocabSize: config.vocab_size,
       qkvBias: family.qkvBias,
       qkNorm: family.qkNorm,
-      tiedEmbeddings: config.tie_word_embeddings,
+      tiedEmbeddings: config.tie_word_embeddings ?? false,
       rmsNormEps: config.rms_norm_eps,
       ropeScale: scale,
       ropeInvFreq: invFreq,
@@ -136,40 +125,21 @@ export function parseConfig(text: string): ParsedConfig {
   };
 }
 
-function parseJson(text: string): object {
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch (error) {
-    // Python writes NaN and Infinity, which are not JSON.
-    const bad = /"([^"]+)"\s*:\s*(NaN|-?Infinity)/.exec(text);
-    if (bad) throw refused(bad[1]!, `is ${bad[2]}; it must be a finite number`);
-    throw refused("(the file)", `is not valid JSON: ${(error as Error).message}`);
-  }
-  if (typeof json !== "object" || json === null || Array.isArray(json)) throw refused("(the file)", "is not an object");
-  return json;
-}
-
-function chooseFamily(json: object): { architecture: string; family: Family } {
-  const { architectures, model_type } = json as { architectures?: unknown; model_type?: unknown };
+function chooseFamily(json: Record<string, unknown>): { architecture: string; family: Family } {
+  const { architectures, model_type } = json;
   const named = Array.isArray(architectures) ? architectures[0] : undefined;
   const architecture =
     named ?? SUPPORTED_ARCHITECTURES.find((name) => FAMILIES[name]!.modelType === model_type) ?? model_type;
   const family = typeof architecture === "string" && Object.hasOwn(FAMILIES, architecture) && FAMILIES[architecture];
   if (family) return { architecture: architecture as string, family };
-  const what =
-    typeof architecture === "string" ? `the architecture ${architecture} is not supported` : "no architecture is named";
-  throw damaged(`${what}; Fastgen supports ${SUPPORTED_ARCHITECTURES.join(", ")}`);
+  const name = typeof architecture === "string" ? architecture : "";
+  const kind = architectureKind(name, json);
+  const what = name ? `the architecture ${name} is not supported` : "no architecture is named";
+  const known = SUPPORTED_ARCHITECTURES.join(", ");
+  throw fileError("config.json", `${kind ? `this is ${kind}: ` : ""}${what}; Fastgen supports ${known}`);
 }
 
 function refuseUnsupported(architecture: string, config: Config): void {
-  if (config.quantization_config) {
-    const method = config.quantization_config.quant_method ?? "unknown";
-    throw refused(
-      "quantization_config",
-      `(quant_method "${method}"): quantised checkpoints are not supported; use the original model in bfloat16, float16 or float32`,
-    );
-  }
   if (config.hidden_act !== "silu" && config.hidden_act !== "swish") {
     throw refused("hidden_act", `is "${config.hidden_act}"; only silu is supported`);
   }
@@ -180,28 +150,21 @@ function refuseUnsupported(architecture: string, config: Config): void {
   }
 }
 
-function readRope(config: Config, headDim: number) {
-  const rope = { ...(config.rope_scaling ?? config.rope_parameters ?? {}) };
-  for (const kind of ["full_attention", "sliding_attention"]) {
-    if (kind in rope)
-      throw refused(`rope_parameters.${kind}`, "is set; a RoPE that differs between layers is not supported");
-  }
-  rope.partial_rotary_factor ??= config.partial_rotary_factor;
-  rope.original_max_position_embeddings =
-    config.original_max_position_embeddings ?? rope.original_max_position_embeddings;
-  const theta = rope.rope_theta ?? config.rope_theta ?? 10_000;
-  if (theta <= 1) throw refused("rope_theta", `is ${theta}; it must be larger than 1`);
-  return computeRope({ headDim, theta, maxPositions: config.max_position_embeddings, rope });
+function readRope(config: Config, headDim: number): Rope {
+  const sections = readKeys("config.json", config, ropeSections);
+  // As in transformers, an older rope_scaling that says something comes first.
+  const section = Object.keys(sections.rope_scaling ?? {}).length > 0 ? "rope_scaling" : "rope_parameters";
+  const rope = sections[section] ?? {};
+  return computeRope({ headDim, maxPositions: config.max_position_embeddings, section, rope, beside: config });
 }
 
 function layerWindows(config: Config, family: Family, maxContext: number): Int32Array {
   const layers = config.num_hidden_layers;
   const windows = new Int32Array(layers);
-  if (family.window === "none") return windows;
+  if (family.window === "none" || (family.window === "switched" && !config.use_sliding_window)) return windows;
+  const { sliding_window, max_window_layers, layer_types: types } = readKeys("config.json", config, windowSchema);
   // The default of transformers, which Mistral checkpoints without the key rely on.
-  const set = config.sliding_window === undefined ? 4096 : config.sliding_window;
-  const off = family.window === "switched" && !config.use_sliding_window;
-  const types = config.layer_types;
+  const set = sliding_window === undefined ? 4096 : sliding_window;
   if (types && types.length !== layers) {
     throw refused("layer_types", `has ${types.length} entries for ${layers} layers (num_hidden_layers)`);
   }
@@ -210,9 +173,9 @@ function layerWindows(config: Config, family: Family, maxContext: number): Int32
     if (type !== undefined && type !== "full_attention" && type !== "sliding_attention") {
       throw refused(`layer_types[${layer}]`, `is "${type}"; Fastgen supports full_attention and sliding_attention`);
     }
-    const firstSliding = family.window === "switched" ? (config.max_window_layers ?? 28) : 0;
+    const firstSliding = family.window === "switched" ? (max_window_layers ?? 28) : 0;
     const sliding = type === undefined ? layer >= firstSliding : type === "sliding_attention";
-    if (off || !sliding || (set === null && type === undefined)) continue;
+    if (!sliding || (set === null && type === undefined)) continue;
     if (set === null || set === 0) throw refused("sliding_window", `is ${set}, and layer ${layer} needs it`);
     // A window as long as the context changes nothing, and full attention costs less.
     windows[layer] = set >= maxContext ? 0 : set;

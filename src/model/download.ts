@@ -30,14 +30,25 @@ export interface DownloadOptions {
   retryDelayMs: number;
 }
 
+/** Files up to this size are known by their hash, which takes milliseconds; larger ones that are here, by their size. */
+const MAX_HASHED_BYTES = 64 * 1024 * 1024;
+
 /** Attempts without a new byte after which a download is given up. */
 const MAX_ATTEMPTS = 5;
 
 /** A connection that sends nothing for this long is dead. */
 const STALL_MS = 60_000;
 
+/** Whether `path` holds `file`, as far as it costs no time to know. */
+export async function isIntact(path: string, file: HubFile): Promise<boolean> {
+  const info = await stat(path).catch(() => null);
+  if (!info?.isFile() || info.size !== file.bytes) return false;
+  return file.bytes > MAX_HASHED_BYTES || (await hashOf(path, file)) === file.etag;
+}
+
 /**
- * Downloads `file` from `url` to `blob`, unless it is there already. `lock` is the path of its lock file.
+ * Downloads `file` from `url` to `blob`, unless it is there whole already. Of a blob that was cut short the rest is fetched;
+ * one that is damaged is replaced. `lock` is the path of its lock file.
  * @throws FastgenError, or the file system's own error.
  */
 export async function downloadBlob(
@@ -57,9 +68,10 @@ export async function downloadBlob(
   const onWait = async () => report(await bytesHere(blob));
   await withFileLock(lock, { signal: options.signal, onWait }, async (locked) => {
     report(0);
-    if ((await stat(blob).catch(() => null)) !== null) return report(file.bytes);
+    if (await isIntact(blob, file)) return report(file.bytes);
     // Without a lock nobody may go on with another's file.
     const partial = locked ? `${blob}.incomplete` : `${blob}.${crypto.randomUUID()}.incomplete`;
+    if (locked) await goOnWith(blob, partial, file);
     try {
       await new Download(client, url, file, partial, options).run();
       await rename(partial, blob);
@@ -68,6 +80,20 @@ export async function downloadBlob(
       throw error;
     }
   });
+}
+
+/** Makes a blob that was cut short the partial file of its download, unless there is one. */
+async function goOnWith(blob: string, partial: string, file: HubFile): Promise<void> {
+  const [cut, begun] = await Promise.all([blob, partial].map((path) => stat(path).catch(() => null)));
+  if (cut && !begun && cut.size < file.bytes) await rename(blob, partial);
+}
+
+/** The hash of what is in the file `path`, of the kind that `file` is named by. */
+async function hashOf(path: string, { hash, bytes }: HubFile, signal?: AbortSignal): Promise<string> {
+  const hasher =
+    hash === "sha256" ? new Bun.CryptoHasher("sha256") : new Bun.CryptoHasher("sha1").update(`blob ${bytes}\0`);
+  for await (const chunk of createReadStream(path, { highWaterMark: 1 << 22, signal })) hasher.update(chunk);
+  return hasher.digest("hex");
 }
 
 class Download {
@@ -83,20 +109,25 @@ class Download {
 
   /** Fetches what is missing of the partial file and checks the whole. */
   async run(): Promise<void> {
-    const handle = await open(this.partial, "a+");
-    try {
-      await this.#fetch(handle);
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-    if ((await this.#hash()) !== this.file.etag) {
+    // What somebody else has left may be damaged: then the file is fetched once more, from its start.
+    const attempts = (await stat(this.partial).catch(() => null))?.size ? 2 : 1;
+    for (let attempt = 1; attempt <= attempts; attempt++) {
+      this.#count(-this.#done);
+      const handle = await open(this.partial, "a+");
+      try {
+        await this.#fetch(handle);
+        await handle.sync();
+      } finally {
+        await handle.close();
+      }
+      // Of all that is in the file, whoever wrote it.
+      if ((await hashOf(this.partial, this.file, this.options.signal)) === this.file.etag) return;
       await rm(this.partial, { force: true });
-      throw new FastgenError(
-        "unavailable",
-        `${this.file.path} was damaged on its way: its hash is wrong. Run again to download it anew.`,
-      );
     }
+    throw new FastgenError(
+      "unavailable",
+      `${this.file.path} was damaged on its way: its hash is wrong. Run again to download it anew.`,
+    );
   }
 
   async #fetch(handle: FileHandle): Promise<void> {
@@ -122,17 +153,6 @@ class Download {
         await pause(options.retryDelayMs * 2 ** (attempt - 1), options.signal);
       }
     }
-  }
-
-  /** The hash of what is in the file, whoever wrote it. */
-  async #hash(): Promise<string> {
-    const { hash, bytes } = this.file;
-    const hasher =
-      hash === "sha256" ? new Bun.CryptoHasher("sha256") : new Bun.CryptoHasher("sha1").update(`blob ${bytes}\0`);
-    for await (const chunk of createReadStream(this.partial, { highWaterMark: 1 << 22, signal: this.options.signal })) {
-      hasher.update(chunk);
-    }
-    return hasher.digest("hex");
   }
 
   async #restart(handle: FileHandle): Promise<void> {

@@ -87,21 +87,31 @@ export class FakeHub {
         return refuse(404, "RevisionNotFound");
       return json({ _id: "1", id: "org/tiny", sha: COMMIT, lastModified: new Date(0).toISOString() });
     }
-    if (api && path === `tree/${COMMIT}`) {
-      return json(
-        [...this.files].map(([path, content]) => {
-          const size = this.listedSize.get(path) ?? content.length;
-          const lfs = this.#isLarge(path) ? { lfs: { oid: this.etag(path), size, pointerSize: 130 } } : {};
-          return { type: "file", path, size, oid: this.#isLarge(path) ? "0".repeat(40) : this.etag(path), ...lfs };
-        }),
-      );
-    }
-    const file = path.startsWith(`resolve/${COMMIT}/`) ? path.slice(`resolve/${COMMIT}/`.length) : "";
+    if (api && path.startsWith(`tree/${COMMIT}`)) return json(this.#tree(path.slice(`tree/${COMMIT}/`.length)));
+    const file = path.startsWith(`resolve/${COMMIT}/`)
+      ? decodeURIComponent(path.slice(`resolve/${COMMIT}/`.length))
+      : "";
     if (!this.files.has(file)) return refuse(404, "EntryNotFound");
     if (!this.#isLarge(file)) return this.#send(request, response, file, false);
     response.statusCode = 302;
     response.setHeader("location", `http://127.0.0.1:${(this.#cdn.address() as AddressInfo).port}/${file}`);
     response.end();
+  }
+
+  /** The entries of a folder; "" is the top level. */
+  #tree(folder: string): object[] {
+    const prefix = folder === "" ? "" : `${folder}/`;
+    const below = [...this.files].filter(([path]) => path.startsWith(prefix));
+    const isFile = ([path]: [string, Uint8Array]) => !path.slice(prefix.length).includes("/");
+    const folders = new Set(below.filter((entry) => !isFile(entry)).map(([path]) => path.slice(0, path.indexOf("/"))));
+    return [
+      ...[...folders].map((path) => ({ type: "directory", path, size: 0, oid: "0".repeat(40) })),
+      ...below.filter(isFile).map(([path, content]) => {
+        const size = this.listedSize.get(path) ?? content.length;
+        const lfs = this.#isLarge(path) ? { lfs: { oid: this.etag(path), size, pointerSize: 130 } } : {};
+        return { type: "file", path, size, oid: this.#isLarge(path) ? "0".repeat(40) : this.etag(path), ...lfs };
+      }),
+    ];
   }
 
   #send(request: IncomingMessage, response: ServerResponse, file: string, mayCut: boolean): unknown {

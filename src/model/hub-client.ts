@@ -5,7 +5,15 @@ import { join } from "node:path";
 import { FastgenError } from "../errors.ts";
 
 /** A failure that may go away: no connection, a broken connection, a busy server. */
-export class TransientError extends Error {}
+export class TransientError extends Error {
+  /** @param answered whether the server was reached and said something. */
+  constructor(
+    message: string,
+    readonly answered = false,
+  ) {
+    super(message);
+  }
+}
 
 export interface HubClient {
   /** Without a trailing slash. */
@@ -38,7 +46,7 @@ export function hubClient(repository: string, revision: string): HubClient {
           response = await fetch(url, { ...init, headers, redirect: "manual" });
         } catch (error) {
           if (init.signal?.aborted) throw error;
-          throw new TransientError(`${url.origin} cannot be reached (${(error as Error).message})`);
+          throw new TransientError(`${url.origin} cannot be reached (${reason(error as NodeJS.ErrnoException)})`);
         }
         const location = response.headers.get("location");
         if (response.status < 300 || response.status > 399 || location === null) {
@@ -52,6 +60,11 @@ export function hubClient(repository: string, revision: string): HubClient {
       throw new TransientError(`${origin} redirects in a circle`);
     },
   };
+}
+
+/** Why a connection failed, without the advice that Bun adds to its code. */
+function reason({ code, message }: NodeJS.ErrnoException): string {
+  return code ?? message;
 }
 
 /** A leading "~" is the user's home folder, as in Python: a shell expands it in some places and not in others. */
@@ -80,7 +93,7 @@ function refusal(response: Response, url: URL, repository: string, revision: str
   const { status } = response;
   const code = response.headers.get("x-error-code");
   const page = `https://huggingface.co/${repository}`;
-  if (status === 429 || status >= 500) return new TransientError(`${url.origin} answers with status ${status}`);
+  if (status === 429 || status >= 500) return new TransientError(`${url.origin} answers with status ${status}`, true);
   if (code === "GatedRepo") {
     return new FastgenError(
       "model",

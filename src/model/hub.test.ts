@@ -1,66 +1,37 @@
-import { afterAll, afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { beforeEach, describe, expect, test } from "bun:test";
 import {
   existsSync,
   lstatSync,
   mkdirSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
   rmSync,
   statfsSync,
-  symlinkSync,
   truncateSync,
   writeFileSync,
 } from "node:fs";
-import { homedir, tmpdir } from "node:os";
+import { homedir } from "node:os";
 import { join } from "node:path";
 import type { LoadProgress } from "../types.ts";
-import { COMMIT, FakeHub } from "./fake-hub.ts";
+import { COMMIT, type FakeHub } from "./fake-hub.ts";
 import { type HubOptions, resolveModel } from "./hub.ts";
+import { TINY_CONFIG } from "./test-files.ts";
+import { useFakeHub } from "./test-hub.ts";
 
+const CONFIG = JSON.stringify(TINY_CONFIG);
 const WEIGHTS = new Uint8Array(300_000).map((_, i) => (i * 7919) >> 3);
-const VARIABLES = [
-  "HF_HOME",
-  "HF_HUB_CACHE",
-  "HUGGINGFACE_HUB_CACHE",
-  "HF_ENDPOINT",
-  "HF_TOKEN",
-  "HF_HUB_OFFLINE",
-  "HUGGING_FACE_HUB_TOKEN",
-  "HF_TOKEN_PATH",
-  "TRANSFORMERS_OFFLINE",
-];
-const saved = Object.fromEntries(VARIABLES.map((name) => [name, process.env[name]]));
-
+const fixture = useFakeHub();
 let hub: FakeHub;
 let home: string;
 let cache: string;
 
-beforeEach(async () => {
-  home = mkdtempSync(join(tmpdir(), "fastgen-hub-"));
-  cache = join(home, "hub");
-  for (const name of VARIABLES) delete process.env[name];
-  hub = new FakeHub();
-  await hub.start();
-  process.env.HF_HOME = home;
-  process.env.HF_ENDPOINT = `${hub.url}/`;
-  hub.add("config.json", "{}");
+beforeEach(() => {
+  ({ hub, home, cache } = fixture);
+  hub.add("config.json", CONFIG);
   hub.add("tokenizer.json", '{"a":1}');
   hub.add("README.md", "# no");
   hub.add("pytorch_model.bin", "no");
   hub.add("model.safetensors", WEIGHTS);
-});
-
-afterEach(() => {
-  hub.stop();
-  rmSync(home, { recursive: true, force: true });
-});
-
-afterAll(() => {
-  for (const name of VARIABLES) {
-    if (saved[name] === undefined) delete process.env[name];
-    else process.env[name] = saved[name];
-  }
 });
 
 const get = (options: HubOptions = {}, name = "org/tiny") => resolveModel(name, { retryDelayMs: 1, ...options });
@@ -88,7 +59,7 @@ describe("download", () => {
     expect(readdirSync(join(repo(), "blobs")).sort()).toEqual(blobs.sort());
     expect(readFileSync(join(repo(), "refs/main"), "utf8")).toBe(COMMIT);
 
-    const total = WEIGHTS.length + 2 + 7;
+    const total = WEIGHTS.length + CONFIG.length + 7;
     expect(seen.at(-1)).toEqual({ stage: "download", done: total, total });
     for (let i = 1; i < seen.length; i++) expect(seen[i]!.done).toBeGreaterThanOrEqual(seen[i - 1]!.done);
 
@@ -103,11 +74,11 @@ describe("download", () => {
     hub.add("generation_config.json", "{}");
     const [directory, same] = await Promise.all([get(), get()]);
     expect(same).toBe(directory);
-    for (const file of ["config.json", "tokenizer_config.json", "generation_config.json"]) {
+    for (const file of ["tokenizer_config.json", "generation_config.json"]) {
       expect(readFileSync(join(directory, file), "utf8")).toBe("{}");
     }
     expect(readFileSync(join(directory, "model.safetensors"))).toEqual(Buffer.from(WEIGHTS));
-    expect(readdirSync(join(repo(), "blobs")).length).toBe(3);
+    expect(readdirSync(join(repo(), "blobs")).length).toBe(4);
   });
 
   test("a tag, and a commit", async () => {
@@ -337,8 +308,11 @@ describe("interruption", () => {
     const blobs = join(repo(), "blobs");
     mkdirSync(blobs, { recursive: true });
     writeFileSync(join(blobs, `${hub.etag("model.safetensors")}.incomplete`), new Uint8Array(1000).fill(1));
-    await expect(get()).rejects.toThrow(/damaged on its way/);
-    await get();
+    let last: LoadProgress | undefined;
+    const directory = await get({ onProgress: (progress) => (last = { ...progress }) });
+    expect(weightRequests()).toEqual(["CDN model.safetensors from 1000", "CDN model.safetensors from 0"]);
+    expect(readFileSync(join(directory, "model.safetensors"))).toEqual(Buffer.from(WEIGHTS));
+    expect(last!.done).toBe(last!.total);
   });
 
   test("a file longer than listed is refused", async () => {
@@ -360,7 +334,7 @@ describe("interruption", () => {
     hub.refusals = [{ status: 503 }, { status: 429 }];
     const directory = await get();
     expect(hub.refusals).toEqual([]);
-    expect(readFileSync(join(directory, "config.json"), "utf8")).toBe("{}");
+    expect(readFileSync(join(directory, "config.json"), "utf8")).toBe(CONFIG);
     expect(hub.requests.slice(0, 3)).toEqual(Array(3).fill("GET /api/models/org/tiny/revision/main"));
   });
 
@@ -424,12 +398,32 @@ describe("refusals name cause and cure", () => {
     await expect(get()).rejects.toThrow(/HF_ENDPOINT is "nonsense"/);
   });
 
-  test("no safetensors, or no tokenizer: before anything is downloaded", async () => {
+  test("what is no model that can be served: before its weights are downloaded", async () => {
+    const refused = async (message: RegExp) => {
+      await expect(get()).rejects.toThrow(message);
+      expect(hub.requests.filter((request) => /resolve.*(safetensors|tokenizer|bin)/.test(request))).toEqual([]);
+      expect(existsSync(join(repo(), "refs/main"))).toBe(false);
+    };
+    hub.add("modules.json", "[]");
+    await refused(/org\/tiny \(main\) is an embedding model of sentence-transformers/);
+    hub.files.delete("modules.json");
+    hub.add("config.json", JSON.stringify({ ...TINY_CONFIG, architectures: ["T5ForConditionalGeneration"] }));
+    await refused(/T5ForConditionalGeneration is not supported/);
+    hub.add("config.json", JSON.stringify({ ...TINY_CONFIG, quantization_config: { quant_method: "awq" } }));
+    await refused(/quantization_config \(quant_method "awq"\)/);
+    hub.add("config.json", CONFIG);
     hub.files.delete("model.safetensors");
-    await expect(get()).rejects.toThrow(/only pytorch_model.bin: choose a model or a --revision with safetensors/);
+    await refused(/has its weights as PyTorch pickles alone \(pytorch_model.bin\).*choose a revision/);
+    hub.files.delete("pytorch_model.bin");
+    hub.add("model.Q4_K_M.gguf", "GGUF");
+    await refused(/org\/tiny \(main\) holds GGUF/);
+    hub.add("model.safetensors", WEIGHTS);
     hub.files.delete("tokenizer.json");
-    await expect(get()).rejects.toThrow(/has no tokenizer.json/);
-    expect(hub.requests.filter((request) => request.includes("resolve"))).toEqual([]);
+    await refused(/has no tokenizer.json/);
+    hub.files.clear();
+    hub.add("adapter_config.json", JSON.stringify({ base_model_name_or_path: "org/base" }));
+    hub.add("adapter_model.safetensors", WEIGHTS);
+    await refused(/holds an adapter such as LoRA.*Its base model is org\/base/);
   });
 
   test("a cache that cannot be written", async () => {
@@ -491,24 +485,4 @@ test("the cache's older name", async () => {
   expect(await get()).toBe(join(home, "older/models--org--tiny/snapshots", COMMIT));
   process.env.HF_HUB_CACHE = join(home, "newer");
   expect(await get()).toBe(join(home, "newer/models--org--tiny/snapshots", COMMIT));
-});
-
-test("a directory is taken as it is, a file is not", async () => {
-  expect(await resolveModel(home)).toBe(home);
-  writeFileSync(join(home, "model.gguf"), "");
-  await expect(resolveModel(join(home, "model.gguf"))).rejects.toThrow(/is a file: give the folder/);
-});
-
-test("a cache written by huggingface_hub is used without the network", async () => {
-  process.env.HF_ENDPOINT = "http://127.0.0.1:9";
-  const snapshot = join(repo(), "snapshots", COMMIT);
-  mkdirSync(join(repo(), "blobs"), { recursive: true });
-  mkdirSync(join(repo(), "refs"), { recursive: true });
-  mkdirSync(snapshot, { recursive: true });
-  for (const file of ["config.json", "tokenizer.json", "model.safetensors"]) {
-    writeFileSync(join(repo(), "blobs", `b-${file}`), "x");
-    symlinkSync(`../../blobs/b-${file}`, join(snapshot, file));
-  }
-  writeFileSync(join(repo(), "refs/main"), COMMIT);
-  expect(await get()).toBe(snapshot);
 });

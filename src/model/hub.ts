@@ -4,66 +4,129 @@
  *
  * Environment: HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE.
  */
-import { mkdir, readFile, stat, statfs, symlink, unlink, writeFile } from "node:fs/promises";
-import { basename, dirname, join, relative } from "node:path";
-import { getRepoFolderName, listFiles, modelInfo } from "@huggingface/hub";
+import { mkdir, readdir, readFile, statfs } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { FastgenError } from "../errors.ts";
 import type { LoadProgress } from "../types.ts";
 import { formatSize } from "../units.ts";
-import { bytesHere, downloadBlob, type HubFile, pause } from "./download.ts";
-import { expandHome, type HubClient, hubClient, hubHome, TransientError } from "./hub-client.ts";
-import { INDEX_FILE, parseIndex, WEIGHTS_FILE } from "./tensors.ts";
+import { CachedRepository } from "./cached-repository.ts";
+import { bytesHere, downloadBlob, type HubFile, isIntact } from "./download.ts";
+import { checkFolder } from "./folder-check.ts";
+import { describeOtherKind, someNames } from "./folder-kind.ts";
+import { expandHome, hubClient, hubHome, TransientError } from "./hub-client.ts";
+import { localFolder } from "./local-folder.ts";
+import { listRepository, patiently } from "./repository.ts";
+import { type Fault, findFaults, lacking, smallFiles, weightNames } from "./snapshot.ts";
+import { hasWeights, INDEX_FILE, parseIndex } from "./weight-files.ts";
 
 export interface HubOptions {
   revision?: string;
   loadFormat?: "auto" | "dummy";
   onProgress?: (progress: LoadProgress) => void;
+  /** Takes a sentence about what could not be checked or fetched of a model that is there all the same. */
+  onWarning?: (message: string) => void;
   signal?: AbortSignal;
   /** Milliseconds before a failed request is repeated. They double each time. */
   retryDelayMs?: number;
 }
 
-/** Files beside the weights. Everything else (other formats, pictures, original/) stays on the hub. */
-const SMALL_FILES =
-  /^(config|generation_config|special_tokens_map|added_tokens|tokenizer.*)\.json$|^tokenizer\.model$|^chat_template(\.jinja|\.json)$/;
-
 /** Files downloaded at once. */
 const CONCURRENCY = 4;
 
-/** @throws FastgenError "model", "unavailable" (network), "aborted". */
+/** A model on the hub and what is wanted of it. */
+interface Wanted {
+  name: string;
+  revision: string;
+  weights: boolean;
+  cached: CachedRepository;
+  options: HubOptions;
+}
+
+/**
+ * The directory of a model's files. A snapshot in the cache is checked against what the hub lists for its commit, which is
+ * asked once, and completed. It is served as it is, with a warning, where it can be loaded but not completed.
+ * @throws FastgenError "model", "unavailable" (network), "aborted".
+ */
 export async function resolveModel(nameOrDirectory: string, options: HubOptions = {}): Promise<string> {
-  const info = await stat(nameOrDirectory).catch(() => null);
-  if (info?.isDirectory()) return nameOrDirectory;
-  if (info) {
-    throw new FastgenError(
-      "model",
-      `${nameOrDirectory} is a file: give the folder that has config.json and the weights`,
-    );
-  }
-  if (!isRepository(nameOrDirectory)) {
-    throw new FastgenError(
-      "model",
-      `${nameOrDirectory} is neither a directory nor the name of a hub model (as in "org/name"): check the path`,
-    );
-  }
+  const local = await localFolder(nameOrDirectory);
+  if (local !== null) return local;
   const revision = options.revision ?? "main";
   if (!/^[\w.][\w./-]*$/.test(revision) || revision.includes("..")) {
     throw new FastgenError("invalid_request", `${JSON.stringify(revision)} is not a branch, tag or commit`, {
       param: "revision",
     });
   }
-  const weights = options.loadFormat !== "dummy";
-  const cache = hubCache();
-  const folder = join(cache, getRepoFolderName({ type: "model", name: nameOrDirectory }));
-  const cached = await findSnapshot(folder, revision, weights);
-  if (cached.directory) return cached.directory;
-  if (isOffline()) {
-    throw new FastgenError(
-      "unavailable",
-      `${nameOrDirectory} (${revision}) is not in the cache at ${cache}: ${cached.missing}, and HF_HUB_OFFLINE forbids the download. Unset it, or give a directory.`,
-    );
+  const cached = new CachedRepository(hubCache(), nameOrDirectory);
+  const wanted: Wanted = {
+    name: nameOrDirectory,
+    revision,
+    weights: options.loadFormat !== "dummy",
+    cached,
+    options,
+  };
+  const commit = await cached.commitOf(revision);
+  const missing = commit === null ? null : await lacking(cached.snapshot(commit), wanted.weights);
+  if (commit === null || missing !== null) {
+    if (isOffline()) throw await notHere(wanted, commit, missing);
+    return download(wanted, revision);
   }
-  return download(nameOrDirectory, revision, cache, folder, weights, options);
+  return checkedSnapshot(wanted, commit);
+}
+
+/** A snapshot that can be loaded, as far as it tells itself. */
+async function checkedSnapshot(wanted: Wanted, commit: string): Promise<string> {
+  const { name, weights, cached, options } = wanted;
+  const directory = cached.snapshot(commit);
+  const listing = await cached.listing(commit);
+  const faults = listing && (await findFaults(directory, listing, weights));
+  if (faults?.length === 0) return directory;
+  if (isOffline()) {
+    const worst = faults?.find((fault) => !fault.bearable);
+    if (worst) throw await notHere(wanted, commit, worst.what);
+    const why = "HF_HUB_OFFLINE is set";
+    options.onWarning?.(faults ? withoutFiles(name, faults, why) : unchecked(name, why));
+    return directory;
+  }
+  let known: readonly HubFile[] | null = null;
+  try {
+    return await download(wanted, commit, (files) => {
+      known = files;
+    });
+  } catch (error) {
+    if (options.signal?.aborted || !(error instanceof FastgenError)) throw error;
+    if (known === null) {
+      options.onWarning?.(unchecked(name, error.message));
+      return directory;
+    }
+    const left = await findFaults(directory, known, weights);
+    // Where nothing is missing, something else is wrong with the model.
+    if (left.length === 0 || left.some((fault) => !fault.bearable)) throw error;
+    options.onWarning?.(withoutFiles(name, left, error.message));
+    return directory;
+  }
+}
+
+function unchecked(name: string, why: string): string {
+  return `${name} is served from the cache as it is; whether its files are complete could not be checked: ${why}`;
+}
+
+function withoutFiles(name: string, faults: readonly Fault[], why: string): string {
+  const files = someNames(faults.map(({ file }) => file.path));
+  return `${name} is served without ${files}, which the cache lacks and which could not be fetched: ${why}`;
+}
+
+/** What is said where HF_HUB_OFFLINE keeps a model from being downloaded or completed. */
+async function notHere(wanted: Wanted, commit: string | null, missing: string | null): Promise<FastgenError> {
+  const { name, revision, cached, weights } = wanted;
+  const where = `in the cache at ${cached.cache}`;
+  const cure = "and HF_HUB_OFFLINE forbids the download. Unset it, or give a directory.";
+  if (commit === null) {
+    return new FastgenError("unavailable", `${name} (${revision}) is not ${where}: no such revision there, ${cure}`);
+  }
+  const names = await readdir(cached.snapshot(commit)).catch(() => []);
+  const other = weights && !hasWeights(names) ? describeOtherKind(names) : null;
+  if (other) return new FastgenError("model", `${name} (${revision}) ${other}`);
+  return new FastgenError("unavailable", `${name} (${revision}) is not complete ${where}: ${missing}, ${cure}`);
 }
 
 /** Where huggingface_hub keeps its cache. */
@@ -72,175 +135,119 @@ function hubCache(): string {
   return expandHome(HF_HUB_CACHE || HUGGINGFACE_HUB_CACHE || join(hubHome(), "hub"));
 }
 
-/** "org/name" or the older "name", in the hub's own alphabet. */
-function isRepository(name: string): boolean {
-  return /^(?:[\w-][\w.-]*\/)?[\w-][\w.-]*$/.test(name) && !name.includes("--") && !name.includes("..");
-}
-
 function isOffline(): boolean {
   const on = (value: string | undefined) => /^(1|on|yes|true)$/i.test(value ?? "");
   return on(process.env.HF_HUB_OFFLINE) || on(process.env.TRANSFORMERS_OFFLINE);
 }
 
-const isCommit = (revision: string) => /^[0-9a-f]{40}$/.test(revision);
-
-async function exists(path: string): Promise<boolean> {
-  return (await stat(path).catch(() => null)) !== null;
-}
-
-/** The directory of a complete snapshot, or what is missing. */
-async function findSnapshot(
-  folder: string,
-  revision: string,
-  weights: boolean,
-): Promise<{ directory: string; missing?: undefined } | { directory?: undefined; missing: string }> {
-  const reference = isCommit(revision)
-    ? revision
-    : await readFile(join(folder, "refs", revision), "utf8").catch(() => null);
-  const commit = reference?.trim();
-  if (!commit || !isCommit(commit)) return { missing: "no such revision there" };
-  const directory = join(folder, "snapshots", commit);
-  const lacks = async (file: string) => !(await exists(join(directory, file)));
-  for (const file of ["config.json", "tokenizer.json"]) if (await lacks(file)) return { missing: `${file} is missing` };
-  if (!weights || !(await lacks(WEIGHTS_FILE))) return { directory };
-  const index = await readFile(join(directory, INDEX_FILE), "utf8").catch(() => null);
-  if (index === null) return { missing: `${WEIGHTS_FILE} is missing` };
-  for (const file of new Set(parseIndex(index).values()))
-    if (await lacks(file)) return { missing: `${file} is missing` };
-  return { directory };
-}
-
+/**
+ * Brings the files of a revision into the cache.
+ * @param onListing given where `revision` is the commit of a snapshot that can be loaded as it is: takes what the hub lists.
+ */
 async function download(
-  name: string,
+  wanted: Wanted,
   revision: string,
-  cache: string,
-  folder: string,
-  weights: boolean,
-  options: HubOptions,
+  onListing?: (files: readonly HubFile[]) => void,
 ): Promise<string> {
-  const client = hubClient(name, revision);
+  const { name, cached, weights, options } = wanted;
+  const client = hubClient(name, wanted.revision);
   const retryDelayMs = options.retryDelayMs ?? 1000;
   const stop = new AbortController();
   const signal = options.signal ? AbortSignal.any([options.signal, stop.signal]) : stop.signal;
   try {
-    const { commit, files } = await patiently(name, retryDelayMs, signal, () => list(client, name, revision, signal));
-    for (const needed of ["config.json", "tokenizer.json"]) {
-      if (!files.some((file) => file.path === needed)) {
-        throw new FastgenError(
-          "model",
-          `${name} (${revision}) has no ${needed}, which Fastgen needs: choose another model or --revision`,
-        );
-      }
-    }
-    const directory = join(folder, "snapshots", commit);
-    const blobOf = (file: HubFile) => join(folder, "blobs", file.etag);
-    const lockOf = (file: HubFile) => join(cache, ".locks", basename(folder), `${file.etag}.lock`);
+    const { commit, files, names } = await askHub(wanted, onListing !== undefined, signal, (bounded) =>
+      listRepository(client, name, revision, bounded),
+    );
+    const directory = cached.snapshot(commit);
+    onListing?.(files);
     const get = async (file: HubFile, onBytes: (bytes: number) => void) => {
-      const blob = blobOf(file);
+      if (await isIntact(join(directory, file.path), file)) return onBytes(file.bytes);
+      const blob = cached.blob(file);
+      await mkdir(dirname(blob), { recursive: true });
       const url = `${client.endpoint}/${name}/resolve/${commit}/${file.path}`;
-      if (await exists(blob)) onBytes(file.bytes);
-      else await downloadBlob(client, url, file, blob, lockOf(file), { onBytes, signal, retryDelayMs });
-      await link(blob, join(directory, file.path));
+      await downloadBlob(client, url, file, blob, cached.lock(file), { onBytes, signal, retryDelayMs });
+      await cached.link(file, commit);
+    };
+    const read = async (path: string) => {
+      const file = files.find((file) => file.path === path);
+      if (!file) return null;
+      await get(file, () => {});
+      return readFile(join(directory, path), "utf8");
     };
 
-    await mkdir(join(folder, "blobs"), { recursive: true });
-    await mkdir(directory, { recursive: true });
-    let wanted = files.filter((file) => SMALL_FILES.test(file.path));
-    if (weights) wanted = wanted.concat(await chooseWeights(name, files, directory, get));
-    const total = wanted.reduce((sum, file) => sum + file.bytes, 0);
-    await checkSpace(cache, total, wanted.map(blobOf));
+    await checkFolder({ label: `${name} (${wanted.revision})`, names, read }, weights);
+    const all = smallFiles(files);
+    if (weights) all.push(...(await chooseWeights(name, files, read)));
+    const total = all.reduce((sum, file) => sum + file.bytes, 0);
+    await checkSpace(cached, await findFaults(directory, files, weights));
     let done = 0;
     const onBytes = (bytes: number) => {
       done += bytes;
       options.onProgress?.({ stage: "download", done, total });
     };
-    await inParallel(wanted, stop, (file) => get(file, onBytes));
+    await inParallel(all, stop, (file) => get(file, onBytes));
 
     // Last of all, so that a reference never moves from a complete snapshot to an incomplete one.
-    if (!isCommit(revision)) {
-      const reference = join(folder, "refs", revision);
-      await mkdir(dirname(reference), { recursive: true });
-      await writeFile(reference, commit);
-    }
+    await cached.keepListing(commit, files);
+    if (!onListing) await cached.setCommit(revision, commit);
     return directory;
   } catch (error) {
     if (options.signal?.aborted) throw new FastgenError("aborted", "the download was cancelled");
-    throw explain(error, cache, name);
+    throw explain(error, cached.cache, name);
   }
 }
 
-/** Repeats a request that fails for a reason that may go away. */
-async function patiently<T>(name: string, delayMs: number, signal: AbortSignal, request: () => Promise<T>): Promise<T> {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      return await request();
-    } catch (error) {
-      if (!(error instanceof TransientError) || signal.aborted) throw error;
-      if (attempt === 3) {
-        throw new FastgenError(
-          "unavailable",
-          `${name} is not in the local cache, and ${error.message}: check the network, set HF_ENDPOINT to a mirror, or give a directory`,
-          { cause: error },
-        );
-      }
-      await pause(delayMs * 2 ** (attempt - 1), signal);
-    }
+/** Milliseconds that a hub may take to answer where one can do without. */
+const HUB_PATIENCE_MS = 5000;
+
+const HINT = "HF_HUB_OFFLINE=1 starts without asking";
+
+async function askHub<T>(
+  { name, options }: Wanted,
+  hasCopy: boolean,
+  signal: AbortSignal,
+  request: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const late = hasCopy ? AbortSignal.timeout(HUB_PATIENCE_MS) : null;
+  const bounded = late ? AbortSignal.any([signal, late]) : signal;
+  try {
+    return await patiently(options.retryDelayMs ?? 1000, bounded, hasCopy, () => request(bounded));
+  } catch (error) {
+    const cause = { cause: error };
+    if (late?.aborted) throw new FastgenError("unavailable", `the hub takes too long to answer; ${HINT}`, cause);
+    if (!(error instanceof TransientError)) throw error;
+    if (hasCopy) throw new FastgenError("unavailable", `${error.message}; ${HINT}`, cause);
+    throw new FastgenError(
+      "unavailable",
+      `${name} is not in the local cache, and ${error.message}: check the network, set HF_ENDPOINT to a mirror, or give a directory`,
+      cause,
+    );
   }
 }
 
-/** The commit that a revision stands for, and the files at its top level. */
-async function list(client: HubClient, name: string, revision: string, signal: AbortSignal) {
-  const at = {
-    hubUrl: client.endpoint,
-    fetch: ((url: string, init?: RequestInit) => client.fetch(url, { ...init, signal })) as typeof fetch,
-  };
-  const { sha } = await modelInfo({ ...at, name, revision, additionalFields: ["sha"] });
-  if (!isCommit(sha))
-    throw new FastgenError("unavailable", `${client.endpoint} is not a Hugging Face hub: check HF_ENDPOINT`);
-  const files: HubFile[] = [];
-  for await (const { type, path, size, oid, lfs } of listFiles({
-    ...at,
-    repo: { type: "model", name },
-    revision: sha,
-  })) {
-    const etag = lfs?.oid ?? oid;
-    // The names become paths of ours.
-    if (type !== "file" || !/^[\w-][\w.-]*$/.test(path) || !/^[0-9a-f]{40,64}$/.test(etag ?? "")) continue;
-    files.push({ path, bytes: lfs?.size ?? size, etag: etag!, hash: lfs ? "sha256" : "git" });
-  }
-  return { commit: sha, files };
-}
-
-/** The weights to download: one file, or an index and the shards that it names. Never a second copy in another format. */
+/** The files of weights to download, of those that the repository has. */
 async function chooseWeights(
   name: string,
   files: HubFile[],
-  directory: string,
-  get: (file: HubFile, onBytes: (bytes: number) => void) => Promise<void>,
+  read: (path: string) => Promise<string | null>,
 ): Promise<HubFile[]> {
-  const single = files.find((file) => file.path === WEIGHTS_FILE);
-  if (single) return [single];
-  const index = files.find((file) => file.path === INDEX_FILE);
-  if (!index) {
-    const others = files.filter((file) => /\.(bin|pth|pt|gguf|safetensors)$/.test(file.path)).map((file) => file.path);
+  const byPath = new Map(files.map((file) => [file.path, file]));
+  const names = await weightNames([...byPath.keys()], async () => parseIndex((await read(INDEX_FILE))!));
+  const by = names.includes(INDEX_FILE) ? `${INDEX_FILE} names` : "the number of its shards names";
+  return names.map((path) => {
+    const file = byPath.get(path);
+    if (file) return file;
     throw new FastgenError(
       "model",
-      `${name} has neither ${WEIGHTS_FILE} nor ${INDEX_FILE}${others.length > 0 ? `, only ${others.slice(0, 3).join(", ")}` : ""}: choose a model or a --revision with safetensors`,
+      `${name}: ${by} ${path}, which is not in the repository: choose another model or --revision`,
     );
-  }
-  await get(index, () => {});
-  const shards = new Set(parseIndex(await readFile(join(directory, INDEX_FILE), "utf8")).values());
-  const chosen = [...shards].map((shard) => {
-    const file = files.find(({ path }) => path === shard);
-    if (!file) throw new FastgenError("model", `${name}: ${INDEX_FILE} names ${shard}, which is not in the repository`);
-    return file;
   });
-  return [index, ...chosen];
 }
 
-async function checkSpace(cache: string, total: number, blobs: string[]): Promise<void> {
-  let missing = total;
-  for (const blob of blobs) missing -= await bytesHere(blob);
+async function checkSpace(cached: CachedRepository, faults: readonly Fault[]): Promise<void> {
+  let missing = 0;
+  for (const { file } of faults) missing += file.bytes - (await bytesHere(cached.blob(file)));
+  const { cache } = cached;
   const { bavail, bsize } = await statfs(cache);
   if (missing <= bavail * bsize) return;
   const [needed, free] = [formatSize(missing, Math.ceil), formatSize(bavail * bsize, Math.floor)];
@@ -248,14 +255,6 @@ async function checkSpace(cache: string, total: number, blobs: string[]): Promis
     "model",
     `the disk of ${cache} is too full: ${needed} to download, ${free} free. Free some space, or set HF_HOME to a larger disk.`,
   );
-}
-
-async function link(blob: string, path: string): Promise<void> {
-  if (await exists(path)) return;
-  await unlink(path).catch(() => {}); // a dangling link
-  await symlink(relative(dirname(path), blob), path).catch((error: NodeJS.ErrnoException) => {
-    if (error.code !== "EEXIST") throw error;
-  });
 }
 
 /** The first failure stops the others, and is thrown once they have ended. */

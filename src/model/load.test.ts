@@ -81,6 +81,14 @@ test("a JSON file of absurd size is refused before it is read", async () => {
   await expect(openModel(directory)).rejects.toThrow(/tokenizer.json has 1073741824 bytes; at most/);
 });
 
+test("an index of absurd size is refused before it is read", async () => {
+  const files = tinyModel();
+  files.delete("model.safetensors");
+  write(files.set("model.safetensors.index.json", text({})));
+  truncateSync(join(directory, "model.safetensors.index.json"), 2 ** 30);
+  await expect(openModel(directory)).rejects.toThrow(/index.json has 1073741824 bytes; at most 100000000/);
+});
+
 test("random weights need config.json and the tokenizer alone", async () => {
   const files = tinyModel();
   files.delete("model.safetensors");
@@ -100,13 +108,42 @@ describe("names", () => {
     expect((await open(tinyModel(shapes))).tensors.length).toBe(21);
   });
 
-  test("tied embeddings: an LM head that is there all the same is not read", async () => {
-    const tied = await open(tinyModel(tinyShapes(), { tie_word_embeddings: true }));
+  test("tied embeddings: an LM head that is there all the same, and the same, is not taken", async () => {
+    const notices: string[] = [];
+    const onWarning = (notice: string) => notices.push(notice);
+    const files = tinyModel(tinyShapes(), { tie_word_embeddings: true });
+    const tied = await openModelFromMemory("tiny", files, { onWarning });
     expect(tied.tensors.some((tensor) => tensor.role === "lmHead")).toBe(false);
     expect(tied.tensors.length).toBe(20);
+    expect(tied.shape.tiedEmbeddings).toBe(true);
+    expect(notices).toEqual([]);
     const { "lm_head.weight": _, ...shapes } = tinyShapes();
     expect((await open(tinyModel(shapes, { tie_word_embeddings: true }))).tensors.length).toBe(20);
     await expect(open(tinyModel(shapes))).rejects.toThrow(/the tensor lm_head.weight is missing/);
+  });
+
+  test("an LM head with other values than the tied embedding is taken, and said", async () => {
+    const files = tinyModel(tinyShapes(), { tie_word_embeddings: true });
+    const { where } = (await open(tinyModel())).tensors.find((tensor) => tensor.role === "lmHead")!;
+    const weights = files.get("model.safetensors")!;
+    const end = "data" in where ? where.data.byteOffset + where.data.length : 0;
+    weights[end - 1] = 1; // the last of its values
+    write(files);
+    const notices: string[] = [];
+    const model = await openModel(directory, { onWarning: (notice) => notices.push(notice) });
+    expect(model.tensors.length).toBe(21);
+    expect(model.shape.tiedEmbeddings).toBe(false);
+    expect(notices).toEqual([
+      expect.stringMatching(/tie_word_embeddings.*lm_head.weight with other values: lm_head.weight is taken/),
+    ]);
+  });
+
+  test("of a tied pair, one alone is taken for both", async () => {
+    const { "model.embed_tokens.weight": _, ...shapes } = tinyShapes();
+    const model = await open(tinyModel(shapes, { tie_word_embeddings: true }));
+    expect(model.tensors.filter((tensor) => tensor.role === "embed").length).toBe(1);
+    expect(model.tensors.length).toBe(20);
+    await expect(open(tinyModel(shapes))).rejects.toThrow(/embed_tokens.weight is missing/);
   });
 
   test("Qwen2's biases and Qwen3's norms", async () => {
@@ -170,10 +207,28 @@ describe("a checkpoint that does not fit its config is refused by the tensor's n
     await expect(open(files)).rejects.toThrow(/is stored as I16; Fastgen reads F32, F16 and BF16/);
   });
 
+  test("tensors of a quantised checkpoint", async () => {
+    await refused(
+      { "model.layers.0.mlp.up_proj.qweight": [1] },
+      /tiny is quantised \(GPTQ or AWQ: it has model.*qweight/,
+    );
+    await refused({ "model.layers.0.mlp.up_proj.scales": [1] }, /quantised \(MLX: .*use the original model/);
+  });
+
+  test("a pointer of git LFS in place of a file", async () => {
+    const pointer = new TextEncoder().encode("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 7\n");
+    for (const file of ["model.safetensors", "tokenizer.json", "config.json"]) {
+      const files = tinyModel().set(file, pointer);
+      await expect(open(files)).rejects.toThrow(`tiny: ${file} is a pointer of git LFS, not the file itself: run`);
+    }
+  });
+
   test("a truncated file", async () => {
     const files = tinyModel();
     files.set("model.safetensors", files.get("model.safetensors")!.subarray(0, -1));
-    await expect(open(files)).rejects.toThrow(/tiny: model.safetensors: it should have .* bytes.*download it again/);
+    await expect(open(files)).rejects.toThrow(
+      /tiny: model.safetensors: it should have .* bytes.*cut short: replace it/,
+    );
   });
 });
 
@@ -235,20 +290,53 @@ describe("shards", () => {
   });
 });
 
-describe("folders that are no model", () => {
-  test("empty", async () => {
-    await expect(openModel(directory)).rejects.toThrow(/has no config.json: is it a Hugging Face model folder/);
-  });
-
-  test("weights in another format", async () => {
+describe("shards without an index", () => {
+  const shapes = Object.entries(tinyShapes());
+  const shards = (prefix = "model") => {
     const files = tinyModel();
     files.delete("model.safetensors");
-    files.set("pytorch_model.bin", new Uint8Array(1));
+    for (let n = 0; n < 3; n++) {
+      const part = shapes.filter((_, i) => i % 3 === n);
+      files.set(`${prefix}-0000${n + 1}-of-00003.safetensors`, tensorFile(Object.fromEntries(part)));
+    }
+    return files;
+  };
+
+  test("are read by their numbers", async () => {
+    write(shards());
+    expect((await openModel(directory)).tensors.length).toBe(21);
+    expect((await open(shards("pytorch_model"))).tensors.length).toBe(21);
+    const both = new Map([...shards("older"), ...shards()]);
+    const { where } = (await open(both)).tensors[0]!;
+    expect("data" in where && where.data.buffer).toBe(both.get("model-00001-of-00003.safetensors")!.buffer);
+  });
+
+  test("one that is not there is named", async () => {
+    const files = shards();
+    files.delete("model-00002-of-00003.safetensors");
     await expect(open(files)).rejects.toThrow(
-      /neither model.safetensors nor .*; pytorch_model.bin is there, but only safetensors/,
+      /tiny: model-00002-of-00003.safetensors is missing, though their numbers name it: copy it here/,
     );
-    files.delete("pytorch_model.bin");
-    await expect(open(files)).rejects.toThrow(/--load-format dummy/);
+  });
+
+  test("those of two checkpoints are not mixed", async () => {
+    await expect(open(new Map([...shards("a"), ...shards("b")]))).rejects.toThrow(/only a-00001-of-00003.safetensors/);
+  });
+
+  test("an index alone", async () => {
+    const files = tinyModel();
+    files.delete("model.safetensors");
+    const weight_map = { a: "model-00001-of-00002.safetensors", b: "model-00002-of-00002.safetensors" };
+    files.set("model.safetensors.index.json", text({ weight_map }));
+    await expect(open(files)).rejects.toThrow(
+      /none of the 2 files of weights that model.safetensors.index.json names is there \(model-00001.*\): copy them here/,
+    );
+  });
+});
+
+describe("folders that are no model", () => {
+  test("empty", async () => {
+    await expect(openModel(directory)).rejects.toThrow(/has no config.json: the folder is empty/);
   });
 
   test("a folder where a file should be", async () => {

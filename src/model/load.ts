@@ -6,10 +6,11 @@ import { open, readdir, stat } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
 import { FastgenError } from "../errors.ts";
 import type { LoadProgress } from "../types.ts";
-import { parseConfig } from "./config.ts";
+import { LFS_POINTER, LFS_POINTER_START, modelError } from "./config-json.ts";
+import { checkFolder } from "./folder-check.ts";
 import { resolveModel } from "./hub.ts";
 import type { Model, ModelFiles, TensorSource } from "./shape.ts";
-import { type ModelStore, readTensors } from "./tensors.ts";
+import { type ModelStore, readTensors, type Tensors } from "./tensors.ts";
 
 export interface OpenOptions {
   /** Branch, tag or commit of a hub model. */
@@ -17,6 +18,8 @@ export interface OpenOptions {
   /** dummy needs config.json and the tokenizer only. */
   loadFormat?: "auto" | "dummy";
   onProgress?: (progress: LoadProgress) => void;
+  /** Takes a sentence about what the user should know of a model that loads all the same. */
+  onWarning?: (message: string) => void;
   signal?: AbortSignal;
 }
 
@@ -37,7 +40,7 @@ export async function openModel(nameOrDirectory: string, options: OpenOptions = 
 export function openModelFromMemory(
   name: string,
   files: ReadonlyMap<string, Uint8Array>,
-  options: Pick<OpenOptions, "loadFormat"> = {},
+  options: Pick<OpenOptions, "loadFormat" | "onWarning"> = {},
 ): Promise<Model> {
   return readModel(memoryStore(name, files), name, null, options);
 }
@@ -56,27 +59,35 @@ async function readModel(
         "model",
         `${store.label}: ${file} has ${bytes} bytes; at most ${MAX_JSON_BYTES} are allowed`,
       );
-    return new TextDecoder().decode(await store.read(file, 0, bytes));
-  };
-  const need = async (file: string, cure: string): Promise<string> => {
-    const content = await text(file);
-    if (content === null) throw new FastgenError("model", `${store.label} has no ${file}: ${cure}`);
+    const content = new TextDecoder().decode(await store.read(file, 0, bytes));
+    if (content.startsWith(LFS_POINTER_START)) throw modelError(`${store.label}: ${file} ${LFS_POINTER}`);
     return content;
   };
+  const names = await store.list();
+  const withWeights = options.loadFormat !== "dummy";
+  const checked = await checkFolder({ label: store.label, names, read: text }, withWeights);
   const files: ModelFiles = {
-    config: await need("config.json", "is it a Hugging Face model folder?"),
-    tokenizer: await need(
-      "tokenizer.json",
-      "write one with transformers: AutoTokenizer.from_pretrained(MODEL).save_pretrained(MODEL)",
-    ),
+    config: checked.config,
+    tokenizer: checked.tokenizer,
     tokenizerConfig: await text("tokenizer_config.json"),
     generationConfig: await text("generation_config.json"),
     chatTemplate: await text("chat_template.jinja"),
   };
-  const { architecture, shape, maxContext, dtype } = parseConfig(files.config);
-  const tensors = options.loadFormat === "dummy" ? [] : await readTensors(store, shape, architecture);
+  const { architecture, maxContext, dtype, shape } = checked.parsed;
+  const none: Tensors = { tensors: [], tied: shape.tiedEmbeddings, notices: [] };
+  const { tensors, tied, notices } = withWeights ? await readTensors(store, shape, architecture) : none;
+  for (const notice of notices) options.onWarning?.(notice);
   const stored = tensors.find((tensor) => tensor.role === "embed")?.dtype;
-  return { name, directory, architecture, shape, maxContext, dtype: dtype ?? stored ?? "bfloat16", tensors, files };
+  return {
+    name,
+    directory,
+    architecture,
+    shape: { ...shape, tiedEmbeddings: tied },
+    maxContext,
+    dtype: dtype ?? stored ?? "bfloat16",
+    tensors,
+    files,
+  };
 }
 
 function directoryStore(label: string, directory: string): ModelStore {
@@ -115,7 +126,14 @@ function directoryStore(label: string, directory: string): ModelStore {
       }
     },
     where: (file, offset, bytes): TensorSource["where"] => ({ path: resolve(directory, file), offset, bytes }),
-    list: () => readdir(directory),
+    async list() {
+      const entries = await readdir(directory);
+      const kind = async (name: string) => {
+        const info = await stat(join(directory, name)).catch(() => null);
+        return info?.isDirectory() ? "/" : info ? "" : "@";
+      };
+      return Promise.all(entries.map(async (name) => `${name}${await kind(name)}`));
+    },
   };
 }
 

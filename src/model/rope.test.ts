@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import golden from "../../test/golden/rope.json";
-import { computeRope, ropeSchema } from "./rope.ts";
+import { computeRope } from "./rope.ts";
 
 interface Case {
   head_dim: number;
@@ -20,9 +20,10 @@ function ulps(a: number, b: number): number {
 const compute = (c: Omit<Case, "inv_freq" | "attention_factor">) =>
   computeRope({
     headDim: c.head_dim,
-    theta: c.rope_theta,
     maxPositions: c.max_position_embeddings,
-    rope: ropeSchema.parse(c.rope),
+    section: "rope_parameters",
+    rope: { ...c.rope },
+    beside: { rope_theta: c.rope_theta },
   });
 
 describe("inverse frequencies as in transformers (test/golden/make_rope.py)", () => {
@@ -73,6 +74,19 @@ describe("RoPE parameters", () => {
     expect(scale({ mscale: 2 })).toBe(scale({}));
     expect(scale({ mscale: 2, mscale_all_dim: 1 })).toBeCloseTo((1 + 0.2 * Math.log(4)) / (1 + 0.1 * Math.log(4)), 12);
     expect(scale({ factor: 0.5 })).toBe(1);
+  });
+
+  test("vLLM's factor of attention multiplies what follows from the scaling, or stands alone", () => {
+    const scale = (rope: object) => compute({ ...base, rope: { rope_type: "yarn", factor: 4, ...rope } }).scale;
+    const derived = 1 + 0.1 * Math.log(4);
+    expect(scale({ attn_factor: 0.5 })).toBeCloseTo(derived * 0.5, 12);
+    expect(scale({ attn_factor: 1 / derived })).toBeCloseTo(1, 12);
+    expect(scale({ apply_yarn_scaling: false })).toBe(1);
+    expect(scale({ apply_yarn_scaling: false, attn_factor: 0.5 })).toBe(0.5);
+    expect(scale({ apply_yarn_scaling: true, extrapolation_factor: 1 })).toBe(scale({}));
+    expect(scale({ attention_factor: 0.5 })).toBe(0.5);
+    // A factor of 1 asks for nothing.
+    expect(scale({ attention_factor: 0.5, attn_factor: 1 })).toBe(0.5);
   });
 
   test("YaRN over a very short original context keeps the first dimension and divides by no zero", () => {

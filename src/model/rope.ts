@@ -4,37 +4,47 @@
  * long contexts see the same angles.
  */
 import { z } from "zod";
-import { FastgenError } from "../errors.ts";
+import type { FastgenError } from "../errors.ts";
+import { fileError, readKeys } from "./config-json.ts";
 
 const positive = z.number().positive();
-const positiveInt = z.int().positive();
+const optional = positive.nullish();
 
-/** rope_parameters (transformers 5) or rope_scaling (earlier). The older spelling of rope_type is `type`. */
-export const ropeSchema = z.looseObject({
-  rope_type: z.string().nullish(),
-  type: z.string().nullish(),
-  rope_theta: positive.nullish(),
-  partial_rotary_factor: z.number().nullish(),
-  factor: positive.nullish(),
-  original_max_position_embeddings: positiveInt.nullish(),
-  low_freq_factor: positive.nullish(),
-  high_freq_factor: positive.nullish(),
-  attention_factor: positive.nullish(),
-  beta_fast: positive.nullish(),
-  beta_slow: positive.nullish(),
+const originalContext = z.int().positive().nullish();
+
+const typeSchema = z.looseObject({ rope_type: z.string().nullish(), type: z.string().nullish() });
+
+/** What each scaling uses. Other keys may hold anything. */
+const factorSchema = z.looseObject({ factor: positive });
+const llama3Schema = z.looseObject({
+  factor: positive,
+  low_freq_factor: positive,
+  high_freq_factor: positive,
+  original_max_position_embeddings: originalContext,
+});
+const yarnSchema = z.looseObject({
+  factor: optional,
+  original_max_position_embeddings: originalContext,
+  beta_fast: z.number().min(0).nullish(),
+  beta_slow: z.number().min(0).nullish(),
   mscale: z.number().min(0).nullish(),
   mscale_all_dim: z.number().min(0).nullish(),
   truncate: z.boolean().nullish(),
+  attention_factor: optional,
+  attn_factor: optional,
+  apply_yarn_scaling: z.boolean().nullish(),
+  extrapolation_factor: z.number().nullish(),
 });
-
-export type RopeConfig = z.output<typeof ropeSchema>;
 
 export interface RopeInput {
   headDim: number;
-  theta: number;
   /** The model's max_position_embeddings. */
   maxPositions: number;
-  rope: RopeConfig;
+  /** rope_parameters (transformers 5) or rope_scaling (earlier), and which of the two. */
+  rope: Record<string, unknown>;
+  section: "rope_parameters" | "rope_scaling";
+  /** The whole of config.json. */
+  beside: Record<string, unknown>;
 }
 
 export interface Rope {
@@ -46,48 +56,82 @@ export interface Rope {
   maxContext: number;
 }
 
+/** What a scaling is computed from. */
+interface Scaling extends RopeInput {
+  theta: number;
+}
+
+const FILE = "config.json";
+
 const f = Math.fround;
 
-/** @throws FastgenError "model" for an unknown rope_type or a missing parameter. */
+/** @throws FastgenError "model" for an unknown rope_type, or a parameter that is missing or wrong. */
 export function computeRope(input: RopeInput): Rope {
-  const { rope, maxPositions } = input;
-  if (rope.partial_rotary_factor != null && rope.partial_rotary_factor !== 1) {
-    throw refused("partial_rotary_factor", `is ${rope.partial_rotary_factor}; only 1 is supported`);
+  const { rope, section, maxPositions } = input;
+  for (const kind of ["full_attention", "sliding_attention"]) {
+    if (kind in rope) throw refused(input, kind, "is set; a RoPE that differs between layers is not supported");
   }
-  const type = rope.rope_type ?? rope.type ?? "default";
+  const theta = inOrBeside(input, "rope_theta", positive) ?? 10_000;
+  if (theta <= 1) throw fileError(FILE, `rope_theta is ${theta}; it must be larger than 1`);
+  const rotated = inOrBeside(input, "partial_rotary_factor", z.number()) ?? 1;
+  if (rotated !== 1) throw refused(input, "partial_rotary_factor", `is ${rotated}; only 1 is supported`);
+  const scaling = { ...input, theta };
+  const type = ropeType(input);
   switch (type) {
     case "default":
     // Dynamic NTK changes the frequencies only past max_position_embeddings, where Fastgen does not go.
     case "dynamic":
-      return { invFreq: plain(input), scale: 1, maxContext: maxPositions };
+      return { invFreq: plain(scaling), scale: 1, maxContext: maxPositions };
     case "linear": {
-      const factor = need(rope, "factor", type);
+      const { factor } = readKeys(FILE, rope, factorSchema, `${section}.`);
       return {
-        invFreq: plain(input).map((x) => f(x / f(factor))),
+        invFreq: plain(scaling).map((x) => f(x / f(factor))),
         scale: 1,
         maxContext: context(maxPositions * factor),
       };
     }
     case "llama3":
-      return { invFreq: llama3(input), scale: 1, maxContext: maxPositions };
+      return { invFreq: llama3(scaling), scale: 1, maxContext: maxPositions };
     case "yarn":
-      return yarn(input);
+      return yarn(scaling);
     default:
       throw refused(
+        input,
         "rope_type",
         `"${type}" is not supported; Fastgen supports default, linear, dynamic, llama3 and yarn`,
       );
   }
 }
 
-function refused(key: string, problem: string): FastgenError {
-  return new FastgenError("model", `config.json: rope_parameters.${key} ${problem}`);
+/** A key of the section, or else the key beside it, where older files have it. */
+function inOrBeside<T>({ rope, beside, section }: RopeInput, key: string, schema: z.ZodType<T>): T | null | undefined {
+  const [place, within] = rope[key] == null ? [beside, ""] : [rope, `${section}.`];
+  return readKeys(FILE, place, z.object({ [key]: schema.nullish() }), within)[key];
 }
 
-function need(rope: RopeConfig, key: "factor" | "low_freq_factor" | "high_freq_factor", type: string): number {
-  const value = rope[key];
-  if (value == null) throw refused(key, `is missing; rope_type "${type}" needs it`);
-  return value;
+/** The type of the scaling, under its newer or its older name. */
+function ropeType({ rope, section }: RopeInput): string {
+  const { rope_type, type } = readKeys(FILE, rope, typeSchema, `${section}.`);
+  if (rope_type != null && type != null && rope_type !== type) {
+    throw fileError(
+      FILE,
+      `${section}.rope_type is "${rope_type}" and ${section}.type is "${type}": keep the right one`,
+    );
+  }
+  const named = rope_type ?? type;
+  if (named != null) return named;
+  const scaling = Object.keys(rope).find(
+    (key) => rope[key] !== null && key !== "rope_theta" && key !== "partial_rotary_factor",
+  );
+  if (scaling === undefined) return "default";
+  throw fileError(
+    FILE,
+    `${section} has ${scaling} but neither rope_type nor type: add "rope_type" (default, linear, dynamic, llama3 or yarn)`,
+  );
+}
+
+function refused({ section }: Pick<RopeInput, "section">, key: string, problem: string): FastgenError {
+  return fileError(FILE, `${section}.${key} ${problem}`);
 }
 
 function context(tokens: number): number {
@@ -95,22 +139,23 @@ function context(tokens: number): number {
 }
 
 /** theta^(2i / headDim), i < headDim / 2: wavelength of each pair of dimensions, over 2 pi. */
-function wavelengths({ headDim, theta }: RopeInput): Float32Array {
+function wavelengths({ headDim, theta }: Scaling): Float32Array {
   return Float32Array.from({ length: headDim / 2 }, (_, i) => theta ** f((2 * i) / headDim));
 }
 
-function plain(input: RopeInput): Float32Array {
+function plain(input: Scaling): Float32Array {
   return wavelengths(input).map((x) => f(1 / x));
 }
 
 /** Llama 3.1's scaling: long wavelengths are stretched by `factor`, short ones kept, those in between interpolated. */
-function llama3(input: RopeInput): Float32Array {
-  const { rope, maxPositions } = input;
-  const factor = need(rope, "factor", "llama3");
-  const low = need(rope, "low_freq_factor", "llama3");
-  const high = need(rope, "high_freq_factor", "llama3");
-  if (high <= low) throw refused("high_freq_factor", `is ${high}; it must be larger than low_freq_factor (${low})`);
-  const original = rope.original_max_position_embeddings ?? maxPositions;
+function llama3(input: Scaling): Float32Array {
+  const { rope, section } = input;
+  const keys = readKeys(FILE, rope, llama3Schema, `${section}.`);
+  const { factor, low_freq_factor: low, high_freq_factor: high } = keys;
+  if (high <= low) {
+    throw refused(input, "high_freq_factor", `is ${high}; it must be larger than low_freq_factor (${low})`);
+  }
+  const original = originalPositions(input, keys);
   const longest = f(original / low);
   const shortest = f(original / high);
   return plain(input).map((freq) => {
@@ -122,23 +167,28 @@ function llama3(input: RopeInput): Float32Array {
   });
 }
 
+/** Positions before scaling. As in transformers, a key beside the section comes first. */
+function originalPositions(
+  { beside, maxPositions }: Scaling,
+  keys: { original_max_position_embeddings?: number | null },
+) {
+  const outer = readKeys(FILE, beside, z.looseObject({ original_max_position_embeddings: originalContext }));
+  return outer.original_max_position_embeddings ?? keys.original_max_position_embeddings ?? maxPositions;
+}
+
 /** YaRN (arXiv:2309.00071). */
-function yarn(input: RopeInput): Rope {
-  const { rope, headDim, theta, maxPositions } = input;
-  const original = rope.original_max_position_embeddings ?? maxPositions;
+function yarn(input: Scaling): Rope {
+  const { headDim, theta, section, maxPositions } = input;
+  const rope = readKeys(FILE, input.rope, yarnSchema, `${section}.`);
+  const original = originalPositions(input, rope);
   const factor = rope.factor ?? maxPositions / original;
-  const attentionScale = (mscale: number) => (factor <= 1 ? 1 : 0.1 * mscale * Math.log(factor) + 1);
-  const scale =
-    rope.attention_factor ??
-    (rope.mscale && rope.mscale_all_dim
-      ? attentionScale(rope.mscale) / attentionScale(rope.mscale_all_dim)
-      : attentionScale(1));
+  const scale = yarnScale(input, rope, factor);
 
   /** The dimension that makes this many turns over the original context. */
   const dimension = (turns: number) => (headDim * Math.log(original / (turns * 2 * Math.PI))) / (2 * Math.log(theta));
   const round = rope.truncate ?? true;
-  let low = dimension(rope.beta_fast ?? 32);
-  let high = dimension(rope.beta_slow ?? 1);
+  let low = dimension(rope.beta_fast || 32);
+  let high = dimension(rope.beta_slow || 1);
   if (round) {
     low = Math.floor(low);
     high = Math.ceil(high);
@@ -155,4 +205,23 @@ function yarn(input: RopeInput): Rope {
     return f(f(interpolated * f(1 - keep)) + f(extrapolated * keep));
   });
   return { invFreq, scale, maxContext: context(original * factor) };
+}
+
+/**
+ * The factor on cos and sin. attention_factor is the whole of it, as in transformers. attn_factor is vLLM's, which transformers
+ * does not know: it multiplies what follows from `factor`, or stands alone where apply_yarn_scaling is false.
+ */
+function yarnScale(input: Scaling, rope: z.output<typeof yarnSchema>, factor: number): number {
+  const { attention_factor, attn_factor, mscale, mscale_all_dim } = rope;
+  if (rope.extrapolation_factor != null && rope.extrapolation_factor !== 1) {
+    throw refused(input, "extrapolation_factor", `is ${rope.extrapolation_factor}; only 1 is supported`);
+  }
+  if (attention_factor != null && attn_factor != null && attn_factor !== 1) {
+    throw refused(input, "attn_factor", "stands beside attention_factor: keep the one that the model was made with");
+  }
+  if (attention_factor != null) return attention_factor;
+  if (rope.apply_yarn_scaling === false) return attn_factor ?? 1;
+  const magnitude = (m: number) => (factor <= 1 ? 1 : 0.1 * m * Math.log(factor) + 1);
+  const derived = mscale && mscale_all_dim ? magnitude(mscale) / magnitude(mscale_all_dim) : magnitude(1);
+  return derived * (attn_factor ?? 1);
 }

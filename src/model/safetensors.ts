@@ -5,6 +5,7 @@
 import { z } from "zod";
 import { FastgenError } from "../errors.ts";
 import { MAX_SAFETENSORS_HEADER_BYTES } from "../limits.ts";
+import { LFS_POINTER, LFS_POINTER_START } from "./config-json.ts";
 
 /** Bytes of one element. */
 const DTYPE_BYTES: Record<string, number> = {
@@ -52,10 +53,12 @@ const entrySchema = z.object({
  */
 export async function readSafetensorsHeader(label: string, fileBytes: number, read: ReadAt): Promise<StoredTensor[]> {
   const damaged = (problem: string) =>
-    new FastgenError("model", `${label}: ${problem}. The file is damaged or incomplete: download it again.`);
+    new FastgenError("model", `${label}: ${problem}. The file is damaged or was cut short: replace it by a whole one.`);
   if (fileBytes < 8) throw damaged(`${fileBytes} bytes are too few for a safetensors file`);
   const prefix = await read(0, 8);
   if (prefix.length < 8) throw damaged("the file ended while its header was read");
+  if (LFS_POINTER_START.startsWith(new TextDecoder().decode(prefix)))
+    throw new FastgenError("model", `${label} ${LFS_POINTER}`);
   const declared = new DataView(prefix.buffer, prefix.byteOffset, 8).getBigUint64(0, true);
   if (declared > BigInt(MAX_SAFETENSORS_HEADER_BYTES)) {
     throw damaged(`its header claims ${declared} bytes; at most ${MAX_SAFETENSORS_HEADER_BYTES} are allowed`);

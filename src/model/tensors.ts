@@ -1,8 +1,10 @@
 /** The tensors of a checkpoint, in one file or many: which role each has, and whether all are there with the right shapes. */
-import { z } from "zod";
 import { FastgenError } from "../errors.ts";
+import { MAX_SAFETENSORS_HEADER_BYTES } from "../limits.ts";
+import { quantisedTensor } from "./quantised.ts";
 import { type ReadAt, readSafetensorsHeader, type StoredTensor } from "./safetensors.ts";
 import type { Dtype, ModelShape, Role, TensorSource } from "./shape.ts";
+import { INDEX_FILE, missingWeights, noWeights, numberedShards, parseIndex, WEIGHTS_FILE } from "./weight-files.ts";
 
 /** The files of a model, in a directory or in memory. */
 export interface ModelStore {
@@ -12,11 +14,9 @@ export interface ModelStore {
   size(file: string): Promise<number | null>;
   read(file: string, offset: number, length: number): Promise<Uint8Array>;
   where(file: string, offset: number, bytes: number): TensorSource["where"];
+  /** What is at the top level; names of folders end in "/", those of broken links in "@". */
   list(): Promise<string[]>;
 }
-
-export const WEIGHTS_FILE = "model.safetensors";
-export const INDEX_FILE = "model.safetensors.index.json";
 
 const DTYPES: Record<string, Dtype> = { F32: "float32", F16: "float16", BF16: "bfloat16" };
 
@@ -53,6 +53,7 @@ function expectedDims(shape: ModelShape): Map<Role, number[]> {
   const kv = shape.kvHeads * headDim;
   const dims: [Role, number[]][] = [
     ["embed", [vocabSize, hiddenSize]],
+    ["lmHead", [vocabSize, hiddenSize]],
     ["finalNorm", [hiddenSize]],
     ["attnNorm", [hiddenSize]],
     ["q", [q, hiddenSize]],
@@ -64,7 +65,6 @@ function expectedDims(shape: ModelShape): Map<Role, number[]> {
     ["up", [intermediateSize, hiddenSize]],
     ["down", [hiddenSize, intermediateSize]],
   ];
-  if (!shape.tiedEmbeddings) dims.push(["lmHead", [vocabSize, hiddenSize]]);
   if (shape.qkvBias) dims.push(["qBias", [q]], ["kBias", [kv]], ["vBias", [kv]]);
   if (shape.qkNorm) dims.push(["qNorm", [headDim]], ["kNorm", [headDim]]);
   return new Map(dims);
@@ -78,50 +78,112 @@ function parseName(name: string): { role: Role; layer: number } | null {
   return role ? { role, layer: match ? Number(match[1]) : 0 } : null;
 }
 
+export interface Tensors {
+  tensors: TensorSource[];
+  /** Whether the embedding is also the LM head: what config.json says, unless the checkpoint says otherwise. */
+  tied: boolean;
+  /** What the user should know of the checkpoint. */
+  notices: string[];
+}
+
 /**
  * The tensor table of a checkpoint: every tensor that `shape` needs, exactly once.
  * @throws FastgenError "model" naming the file and the tensor.
  */
-export async function readTensors(store: ModelStore, shape: ModelShape, architecture: string): Promise<TensorSource[]> {
+export async function readTensors(store: ModelStore, shape: ModelShape, architecture: string): Promise<Tensors> {
   const expected = expectedDims(shape);
-  const perLayer = new Set(Object.values(ROLE_OF_LAYER_NAME));
-  const found = new Map<string, TensorSource>();
-  for (const { file, tensor } of await storedTensors(store)) {
-    const { name } = tensor;
-    if (IGNORED.test(name)) continue;
-    const place = parseName(name);
-    if (place?.role === "lmHead" && shape.tiedEmbeddings) continue;
-    const dims = place && expected.get(place.role);
-    if (!dims || place.layer >= shape.layers) {
-      throw new FastgenError(
-        "model",
-        `${store.label}: ${file} has the tensor ${name}, which ${architecture} does not have`,
-      );
-    }
-    const dtype = Object.hasOwn(DTYPES, tensor.dtype) ? DTYPES[tensor.dtype]! : null;
-    if (!dtype) {
-      throw new FastgenError(
-        "model",
-        `${store.label}: ${name} is stored as ${tensor.dtype}; Fastgen reads F32, F16 and BF16`,
-      );
-    }
-    if (tensor.dims.length !== dims.length || tensor.dims.some((n, i) => n !== dims[i])) {
-      throw new FastgenError(
-        "model",
-        `${store.label}: ${name} has the shape [${tensor.dims}]; by config.json it must be [${dims}]`,
-      );
-    }
-    const key = `${place.role} ${place.layer}`;
-    if (found.has(key)) throw new FastgenError("model", `${store.label}: ${name} is there twice`);
-    found.set(key, { ...place, dtype, dims: tensor.dims, where: store.where(file, tensor.offset, tensor.bytes) });
+  const found = new Map<string, PlacedTensor>();
+  for (const stored of await storedTensors(store)) {
+    if (IGNORED.test(stored.tensor.name)) continue;
+    const placed = place(store, shape, architecture, expected, stored);
+    const key = `${placed.role} ${placed.layer}`;
+    if (found.has(key)) throw new FastgenError("model", `${store.label}: ${stored.tensor.name} is there twice`);
+    found.set(key, placed);
   }
+  const { tied, notices } = await settleHead(store, shape, found);
+  if (tied) expected.delete("lmHead");
+  const perLayer = new Set(Object.values(ROLE_OF_LAYER_NAME));
   for (const role of expected.keys()) {
     const layers = perLayer.has(role) ? shape.layers : 1;
     for (let layer = 0; layer < layers; layer++) {
       if (!found.has(`${role} ${layer}`)) throw missing(store.label, role, layer);
     }
   }
-  return [...found.values()];
+  const tensors = [...found.values()].map(({ file, offset, bytes, ...rest }) => ({
+    ...rest,
+    where: store.where(file, offset, bytes),
+  }));
+  return { tensors, tied, notices };
+}
+
+/** A tensor of the model and its place in a file. */
+interface PlacedTensor extends Omit<TensorSource, "where"> {
+  file: string;
+  offset: number;
+  bytes: number;
+}
+
+/** The role of a stored tensor. @throws FastgenError "model" for one that the model does not have in this form. */
+function place(
+  store: ModelStore,
+  shape: ModelShape,
+  architecture: string,
+  expected: Map<Role, number[]>,
+  { file, tensor }: Stored,
+): PlacedTensor {
+  const { name, offset, bytes } = tensor;
+  const refused = (problem: string) => new FastgenError("model", `${store.label}: ${problem}`);
+  const where = parseName(name);
+  const dims = where && expected.get(where.role);
+  if (!dims || where.layer >= shape.layers) {
+    const quantised = quantisedTensor(name);
+    if (quantised) throw new FastgenError("model", `${store.label} ${quantised}`);
+    throw refused(`${file} has the tensor ${name}, which ${architecture} does not have`);
+  }
+  const dtype = Object.hasOwn(DTYPES, tensor.dtype) ? DTYPES[tensor.dtype]! : null;
+  if (!dtype)
+    throw refused(
+      `${name} is stored as ${tensor.dtype}; Fastgen reads F32, F16 and BF16: use the original model in one of these`,
+    );
+  if (tensor.dims.length !== dims.length || tensor.dims.some((n, i) => n !== dims[i])) {
+    throw refused(`${name} has the shape [${tensor.dims}]; by config.json it must be [${dims}]`);
+  }
+  return { ...where, dtype, dims: tensor.dims, file, offset, bytes };
+}
+
+/**
+ * Whether an embedding that config.json ties to the LM head is. As in transformers, both stored with different values are
+ * both taken, and one alone is taken for both.
+ */
+async function settleHead(store: ModelStore, shape: ModelShape, found: Map<string, PlacedTensor>) {
+  const [embed, head] = [found.get("embed 0"), found.get("lmHead 0")];
+  const notices: string[] = [];
+  if (!shape.tiedEmbeddings || !head) return { tied: shape.tiedEmbeddings, notices };
+  if (embed && !(await sameValues(store, embed, head))) {
+    notices.push(
+      `${store.label}: config.json ties the LM head to the embedding (tie_word_embeddings), but the weights have an lm_head.weight with other values: lm_head.weight is taken, as in transformers 5. To tie them, remove it; else set tie_word_embeddings to false.`,
+    );
+    return { tied: false, notices };
+  }
+  found.delete("lmHead 0");
+  if (!embed) found.set("embed 0", { ...head, role: "embed" });
+  return { tied: true, notices };
+}
+
+/** Places at which two tensors are compared. A trained LM head differs nearly everywhere. */
+const SAMPLES = 64;
+const SAMPLE_BYTES = 4096;
+
+/** Whether two tensors of one shape hold the same, by samples from the first byte to the last. */
+async function sameValues(store: ModelStore, a: PlacedTensor, b: PlacedTensor): Promise<boolean> {
+  if (a.dtype !== b.dtype) return false;
+  const length = Math.min(SAMPLE_BYTES, a.bytes);
+  const same = async (_: unknown, i: number) => {
+    const at = Math.floor(((a.bytes - length) * i) / (SAMPLES - 1));
+    const [x, y] = await Promise.all([a, b].map(({ file, offset }) => store.read(file, offset + at, length)));
+    return Buffer.compare(x!, y!) === 0;
+  };
+  return (await Promise.all(Array.from({ length: SAMPLES }, same))).every(Boolean);
 }
 
 function missing(label: string, role: Role, layer: number): FastgenError {
@@ -137,72 +199,49 @@ function missing(label: string, role: Role, layer: number): FastgenError {
   );
 }
 
-const indexSchema = z.looseObject({ weight_map: z.record(z.string(), z.string()) });
-
-/** From tensor names to the files of an index. The files have no folders: an index must not point outside its model. */
-export function parseIndex(text: string): Map<string, string> {
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch (error) {
-    throw new FastgenError("model", `${INDEX_FILE} is not valid JSON: ${(error as Error).message}`);
-  }
-  const parsed = indexSchema.safeParse(json);
-  if (!parsed.success) throw new FastgenError("model", `${INDEX_FILE}: weight_map: ${parsed.error.issues[0]!.message}`);
-  for (const file of Object.values(parsed.data.weight_map)) {
-    if (!/^[\w.-]+\.safetensors$/.test(file)) {
-      throw new FastgenError("model", `${INDEX_FILE}: ${JSON.stringify(file)} is not the name of a safetensors file`);
-    }
-  }
-  return new Map(Object.entries(parsed.data.weight_map));
+interface Stored {
+  file: string;
+  tensor: StoredTensor;
 }
 
-async function storedTensors(store: ModelStore): Promise<{ file: string; tensor: StoredTensor }[]> {
-  const header = async (file: string) => {
+/** Every tensor in the files of weights. */
+async function storedTensors(store: ModelStore): Promise<Stored[]> {
+  const header = async (file: string): Promise<Stored[] | null> => {
     const bytes = await store.size(file);
     if (bytes === null) return null;
     const read: ReadAt = (offset, length) => store.read(file, offset, length);
-    return readSafetensorsHeader(`${store.label}: ${file}`, bytes, read);
+    const tensors = await readSafetensorsHeader(`${store.label}: ${file}`, bytes, read);
+    return tensors.map((tensor) => ({ file, tensor }));
   };
-  const single = await header(WEIGHTS_FILE);
-  if (single) return single.map((tensor) => ({ file: WEIGHTS_FILE, tensor }));
+  const headers = async (files: readonly string[], named: string): Promise<Stored[]> => {
+    const read = await Promise.all(files.map(header));
+    const absent = files.filter((_, i) => read[i] === null);
+    if (absent.length > 0) throw missingWeights(store.label, absent, files.length, named);
+    return read.flatMap((tensors) => tensors ?? []);
+  };
 
+  const single = await header(WEIGHTS_FILE);
+  if (single) return single;
   const indexBytes = await store.size(INDEX_FILE);
-  if (indexBytes === null) throw noWeights(store.label, await store.list());
-  const weightMap = parseIndex(new TextDecoder().decode(await store.read(INDEX_FILE, 0, indexBytes)));
-  const result: { file: string; tensor: StoredTensor }[] = [];
-  const absent: string[] = [];
-  const seen = new Set<string>();
-  for (const file of new Set(weightMap.values())) {
-    const tensors = await header(file);
-    if (!tensors) absent.push(file);
-    for (const tensor of tensors ?? []) {
-      const owner = weightMap.get(tensor.name);
-      if (owner !== undefined && owner !== file) continue;
-      seen.add(tensor.name);
-      result.push({ file, tensor });
-    }
+  if (indexBytes === null) {
+    const shards = numberedShards(await store.list());
+    if (!shards) throw new FastgenError("model", `${store.label} ${noWeights(await store.list())}`);
+    return headers(shards, "their numbers name");
   }
-  if (absent.length > 0) {
+  if (indexBytes > MAX_SAFETENSORS_HEADER_BYTES) {
     throw new FastgenError(
       "model",
-      `${store.label}: ${absent.join(", ")} ${absent.length > 1 ? "are" : "is"} missing, though ${INDEX_FILE} names ${absent.length > 1 ? "them" : "it"}: download the model again`,
+      `${store.label}: ${INDEX_FILE} has ${indexBytes} bytes; at most ${MAX_SAFETENSORS_HEADER_BYTES} are allowed`,
     );
   }
+  const weightMap = parseIndex(new TextDecoder().decode(await store.read(INDEX_FILE, 0, indexBytes)));
+  const stored = await headers([...new Set(weightMap.values())], `${INDEX_FILE} names`);
+  // A shard may hold a tensor that the index places in another one.
+  const owned = stored.filter(({ file, tensor }) => (weightMap.get(tensor.name) ?? file) === file);
+  const seen = new Set(owned.map(({ tensor }) => tensor.name));
   for (const [name, file] of weightMap) {
-    if (!seen.has(name))
-      throw new FastgenError(
-        "model",
-        `${store.label}: ${INDEX_FILE} places ${name} in ${file}, which does not have it`,
-      );
+    if (seen.has(name)) continue;
+    throw new FastgenError("model", `${store.label}: ${INDEX_FILE} places ${name} in ${file}, which does not have it`);
   }
-  return result;
-}
-
-function noWeights(label: string, files: string[]): FastgenError {
-  const other = files.find((file) => /\.(bin|pth|pt|gguf)$/.test(file));
-  const hint = other
-    ? `; ${other} is there, but only safetensors can be read: use a revision of the model that has them`
-    : ": download the model again, or use --load-format dummy for random weights";
-  return new FastgenError("model", `${label}: neither ${WEIGHTS_FILE} nor ${INDEX_FILE} is there${hint}`);
+  return owned;
 }

@@ -1,6 +1,7 @@
 /** A conversation → the text of the prompt, by the model's own Jinja template (transformers' `apply_chat_template`). */
 import { z } from "zod";
 import { FastgenError } from "../errors.ts";
+import { parseConfigJson } from "../model/config-json.ts";
 import type { ModelFiles } from "../model/shape.ts";
 import type { ChatContentFormat, ChatMessage, ChatOptions } from "../types.ts";
 import { type ContentShape, cutAtTag, tagFinalMessage, templateMessages } from "./chat-messages.ts";
@@ -163,13 +164,7 @@ export class ChatTemplate {
 
 function parseConfig(text: string | null): z.infer<typeof configSchema> {
   if (text === null) return {};
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch (error) {
-    throw new FastgenError("model", `tokenizer_config.json is not valid JSON: ${(error as Error).message}`);
-  }
-  const parsed = configSchema.safeParse(json);
+  const parsed = configSchema.safeParse(parseConfigJson("tokenizer_config.json", text));
   if (parsed.success) return parsed.data;
   const issue = parsed.error.issues[0]!;
   throw new FastgenError("model", `tokenizer_config.json: ${issue.path.join(".")}: ${issue.message}`);

@@ -6,6 +6,7 @@
  */
 import { z } from "zod";
 import { FastgenError } from "../errors.ts";
+import { parseConfigJson } from "../model/config-json.ts";
 import type { ModelFiles } from "../model/shape.ts";
 import { type SamplingParams, samplingSchema } from "../params.ts";
 import type { Tokenizer } from "./tokenizer.ts";
@@ -59,12 +60,7 @@ export function readGenerationConfig(
 }
 
 function parse<T extends z.ZodType>(name: string, text: string | null, schema: T): z.output<T> {
-  let json: unknown;
-  try {
-    json = JSON.parse(text ?? "{}");
-  } catch (error) {
-    throw new FastgenError("model", `${name} is not valid JSON: ${(error as Error).message}`);
-  }
+  const json = text === null ? {} : parseConfigJson(name, text);
   const parsed = schema.safeParse(json);
   if (parsed.success) return parsed.data;
   const issue = parsed.error.issues[0]!;

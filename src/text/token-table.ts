@@ -60,7 +60,7 @@ function isObject(value: unknown): boolean {
 }
 
 function damaged(message: string): FastgenError {
-  return new FastgenError("model", `tokenizer.json: ${message}. Download the model again.`);
+  return new FastgenError("model", `tokenizer.json: ${message}. The file is damaged: replace it by the model's own.`);
 }
 
 /** @throws FastgenError "model": not a tokenizer.json, or a decoder this table cannot stand in for. */

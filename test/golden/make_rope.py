@@ -5,6 +5,7 @@
 """
 
 import json
+import math
 from pathlib import Path
 
 import torch
@@ -36,8 +37,25 @@ CASES = {
     "YaRN, attention_factor": (128, 131072, 1_000_000.0, {**YARN, "attention_factor": 1.25}),
     "YaRN, betas": (64, 131072, 10_000.0, {**YARN, "beta_fast": 16.0, "beta_slow": 2.0, "factor": 3.5}),
     "YaRN, mscale": (64, 163840, 10_000.0, {**YARN, "mscale": 0.707, "mscale_all_dim": 1.1, "factor": 40.0}),
+    "YaRN, mscale without mscale_all_dim": (128, 131072, 1_000_000.0, {**YARN, "mscale": 0.707}),
+    "YaRN, betas of 0": (64, 131072, 10_000.0, {**YARN, "beta_fast": 0, "beta_slow": 0}),
+    "YaRN, attention_factor beside mscale": (
+        128,
+        131072,
+        1_000_000.0,
+        {**YARN, "attention_factor": 0.9, "mscale": 0.707, "mscale_all_dim": 1.1},
+    ),
+    "DeepSeek-R1-0528-Qwen3-8B": (128, 131072, 1_000_000.0, {**YARN, "attn_factor": 0.8782488562869419}),
     "YaRN, not truncated": (128, 131072, 150_000.0, {**YARN, "truncate": False}),
 }
+
+
+def as_transformers_has_it(rope):
+    """transformers does not know attn_factor, a multiplier of vLLM's; its attention_factor is the whole product."""
+    if "attn_factor" not in rope:
+        return rope
+    rest = {key: value for key, value in rope.items() if key != "attn_factor"}
+    return {**rest, "attention_factor": rope["attn_factor"] * (0.1 * math.log(rope["factor"]) + 1)}
 
 
 def case(head_dim, positions, theta, rope):
@@ -46,7 +64,7 @@ def case(head_dim, positions, theta, rope):
         num_attention_heads=2,
         head_dim=head_dim,
         max_position_embeddings=positions,
-        rope_parameters={**rope, "rope_theta": theta},
+        rope_parameters={**as_transformers_has_it(rope), "rope_theta": theta},
     )
     module = LlamaRotaryEmbedding(config)
     assert module.inv_freq.dtype == torch.float32
