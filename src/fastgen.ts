@@ -74,7 +74,7 @@ export class Fastgen implements FastgenApi {
     if (front.status === "rejected") throw front.reason;
     try {
       if (tokenizer.status === "rejected") throw tokenizer.reason;
-      const generation = readGenerationConfig(model.files, tokenizer.value);
+      const generation = readGenerationConfig(model.files, tokenizer.value, await template.afterAnswer());
       const maxContext = contextThatFits(config.maxContext, front.value.capacity, device, options);
       return new Fastgen({
         front: front.value,

@@ -20,6 +20,9 @@ export interface OpenOptions {
   signal?: AbortSignal;
 }
 
+/** Where transformers keeps templates with a name, each in a file of its own. */
+const TEMPLATES_FOLDER = "additional_chat_templates";
+
 /** The most bytes of one JSON file. The largest real tokenizer.json has 35 MB. */
 const MAX_JSON_BYTES = 256 * 1024 * 1024;
 
@@ -72,7 +75,12 @@ async function readModel(
     tokenizerConfig: await text("tokenizer_config.json"),
     generationConfig: await text("generation_config.json"),
     chatTemplate: await text("chat_template.jinja"),
+    chatTemplateJson: await text("chat_template.json"),
+    specialTokensMap: await text("special_tokens_map.json"),
+    addedTokens: await text("added_tokens.json"),
+    namedTemplates: {},
   };
+  for (const path of await store.templates()) files.namedTemplates[basename(path, ".jinja")] = (await text(path)) ?? "";
   const { architecture, shape, maxContext, dtype } = parseConfig(files.config);
   const tensors = options.loadFormat === "dummy" ? [] : await readTensors(store, shape, architecture);
   const stored = tensors.find((tensor) => tensor.role === "embed")?.dtype;
@@ -116,6 +124,10 @@ function directoryStore(label: string, directory: string): ModelStore {
     },
     where: (file, offset, bytes): TensorSource["where"] => ({ path: resolve(directory, file), offset, bytes }),
     list: () => readdir(directory),
+    async templates() {
+      const names = await readdir(join(directory, TEMPLATES_FOLDER)).catch(() => []);
+      return names.filter((name) => name.endsWith(".jinja")).map((name) => `${TEMPLATES_FOLDER}/${name}`);
+    },
   };
 }
 
@@ -127,5 +139,6 @@ function memoryStore(label: string, files: ReadonlyMap<string, Uint8Array>): Mod
     read: async (file, offset, length) => get(file).subarray(offset, offset + length),
     where: (file, offset, bytes) => ({ data: get(file).subarray(offset, offset + bytes) }),
     list: async () => [...files.keys()].map((file) => basename(file)),
+    templates: async () => [],
   };
 }

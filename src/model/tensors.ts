@@ -13,6 +13,8 @@ export interface ModelStore {
   read(file: string, offset: number, length: number): Promise<Uint8Array>;
   where(file: string, offset: number, bytes: number): TensorSource["where"];
   list(): Promise<string[]>;
+  /** Paths of the chat templates that have a name. */
+  templates(): Promise<string[]>;
 }
 
 export const WEIGHTS_FILE = "model.safetensors";
