@@ -91,7 +91,7 @@ describe.each(Object.keys(TOKENIZERS))("%s", (name) => {
     expect(tokenizer.lengths.length).toBeGreaterThan(2 * texts);
   });
 
-  const LENGTH = 4 * PIECE_LENGTH;
+  const LENGTH = 3 * PIECE_LENGTH;
   const long: Record<string, string> = {
     "one letter": "a",
     spaces: " ",
@@ -101,7 +101,6 @@ describe.each(Object.keys(TOKENIZERS))("%s", (name) => {
     emoji: "👩",
     prose: PROSE,
     code: CODE,
-    digits: "1234567890",
     letters: "acgt",
   };
   test.each(Object.keys(long))(
@@ -122,6 +121,18 @@ describe.each(Object.keys(TOKENIZERS))("%s", (name) => {
 describe("a long text", () => {
   const tokenizer = new Counting(JSON.stringify(golden.tokenizers.byte_level));
   const text = PROSE.repeat(Math.ceil((8 * PIECE_LENGTH) / PROSE.length));
+
+  test("may join a run to the word before it by what comes after the run", async () => {
+    const { model, ...rest } = golden.tokenizers.byte_level;
+    const vocab = { ...model.vocab, ĊĠ: 900 };
+    const changed = { ...rest, model: { ...model, vocab, merges: [["Ċ", "Ġ"], ...model.merges] } };
+    const tokenizer = new Counting(JSON.stringify(changed));
+    // The pattern takes line ends with all the spaces between them as one word.
+    const between = `one\n${" ".repeat(3000)}\ntwo`;
+    const ids = await tokenizer.whole(between);
+    expect(ids).toContain(900);
+    expect(await tokenizer.inPieces(between, {}, 600)).toEqual(ids);
+  });
 
   test("is given up before the next piece when the request is aborted", async () => {
     const stop = new AbortController();

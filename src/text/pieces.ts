@@ -28,8 +28,8 @@ const MOST_SCANNED = 8192;
 /** A longer piece is encoded only when no other long one is, so that threads are left for everybody else. */
 const LONG_PIECE = 4 * PIECE_LENGTH;
 
-/** Stand before a piece where the tokenizer puts a space before a text: the space meets them, and not the piece. */
-const LEADS = ["\n", "a"] as const;
+/** Stands before a piece where the tokenizer puts a space before a text: the space meets this, and not the piece. */
+const leadBefore = (text: string) => (/^\s/.test(text) ? "a" : "\n");
 
 export interface EncodeOptions {
   /** Aborting rejects with FastgenError "aborted" before the next piece. */
@@ -88,8 +88,9 @@ export async function encodeInPieces(
   let length = rules.cuts ? pieceLength : text.length;
   while (true) {
     const end = pieceEnd(text, start + length);
-    const lead = start > 0 && rules.prefixes ? LEADS[text[start] === LEADS[0] ? 1 : 0] : "";
-    const piece = await encode(lead + text.slice(start, end));
+    const part = text.slice(start, end);
+    const lead = start > 0 && rules.prefixes ? leadBefore(part) : "";
+    const piece = await encode(lead + part);
     const join: Join | null = left === null ? { left: 0, right: 0 } : findJoin(left, piece, lead.length);
     if (join === null) return Int32Array.from((await encode(text)).ids);
     const boundaries: Boundary[] = end === text.length ? [] : findBoundaries(piece, rules, join.right);
@@ -170,7 +171,7 @@ function countFinalSpaces(text: string): number {
 }
 
 /** A word of characters of one kind: wherever it is cut, the rest of it is such a word, with the same end. */
-const ONE_KIND = /^ ?(?:(.)\1*|\p{Ll}+|\p{Lu}+|\p{Lo}+)$/su;
+const ONE_KIND = /^ ?(?:(.)\1*|\p{Ll}+|\p{Lu}+|\p{Lo}+|\p{M}+)$/su;
 
 /** The character from which on cuts may be within words; infinity for none. */
 function firstWithinWords({ text, encoding }: Piece, rules: CutRules, lastWord: number | null): number {
@@ -178,8 +179,19 @@ function firstWithinWords({ text, encoding }: Piece, rules: CutRules, lastWord: 
   if (rules.sameWordsAnywhere) return 0;
   const [begins, ends] = (lastWord !== null && encoding.wordToChars(lastWord)) || [0, 0];
   if (ends - begins < OVERLAP) return Number.POSITIVE_INFINITY;
+  const offset = new Backwards(text).to(begins);
+  // Where the word before has such characters too, later text may make the two one word.
+  if (offset > 0 && kindBefore(text, offset) === kindBefore(text, text.length)) {
+    return Number.POSITIVE_INFINITY;
+  }
   // Past the space, and not before the first character after it.
-  return ONE_KIND.test(text.slice(new Backwards(text).to(begins))) ? begins + 2 : Number.POSITIVE_INFINITY;
+  return ONE_KIND.test(text.slice(offset)) ? begins + 2 : Number.POSITIVE_INFINITY;
+}
+
+/** What the patterns of pre-tokenizers tell apart: spaces, letters with their marks, numbers, and all else. */
+function kindBefore(text: string, offset: number): number {
+  const character = text.slice(offset - widthBefore(text, offset), offset);
+  return [/\s/, /[\p{L}\p{M}]/u, /\p{N}/u].findIndex((pattern) => pattern.test(character));
 }
 
 /** Turns positions in characters into offsets in UTF-16 units, from the end of a text backwards. */

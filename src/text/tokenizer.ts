@@ -66,7 +66,12 @@ export class Tokenizer {
     const { native, cutRules, textEnds } = this.#parts;
     const ids = text === "" ? new Int32Array(0) : await encodeInPieces(native, cutRules, text, options);
     if (!addSpecialTokens) return ids;
-    return Int32Array.from([...textEnds.before, ...ids, ...textEnds.after]);
+    const { before, after } = textEnds;
+    const all = new Int32Array(before.length + ids.length + after.length);
+    all.set(before);
+    all.set(ids, before.length);
+    all.set(after, before.length + ids.length);
+    return all;
   }
 
   /** Highest id + 1. The model's own vocabulary may be larger (padded) or smaller. */
