@@ -128,6 +128,8 @@ FOLDERS = [
         "705": token("<|far|>", special=True)}}}),
     ("added_tokens_decoder changes a token", "byte_level", {"tokenizer_config.json": {**PLAIN, "added_tokens_decoder": {
         "2": token("</s>", special=True, lstrip=True), "400": token("the", special=False, single_word=True)}}}),
+    ("a special token that added_tokens_decoder calls an ordinary one", "byte_level", {"tokenizer_config.json": {
+        **PLAIN, "eos_token": "<|far|>", "added_tokens_decoder": {"700": token("<|far|>", special=False)}}}),
     ("special tokens that no file adds", "byte_level", {"tokenizer_config.json": {
         **PLAIN, "pad_token": "<|pad|>", "additional_special_tokens": ["<|a|>", {"__type": "AddedToken", **token("<|b|>", special=True)}]}}),
     ("a special token that is a plain word", "byte_level", {"tokenizer_config.json": {**PLAIN, "pad_token": "the"}}),
