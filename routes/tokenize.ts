@@ -24,7 +24,7 @@ export function tokenize(service: Service) {
     const input: Prompt = messages
       ? chatPrompt({ ...fields, messages }, service.options.trustRequestChatTemplate)
       : prompt!;
-    const ids = await fastgen.tokenize(input, { add_special_tokens });
+    const ids = await fastgen.tokenize(input, { add_special_tokens, signal: c.req.raw.signal });
     const texts = function* () {
       for (const id of ids) yield fastgen.tokenText(id);
     };

@@ -75,7 +75,7 @@ export class Fastgen implements FastgenApi {
     if (front.status === "rejected") throw front.reason;
     try {
       if (tokenizer.status === "rejected") throw tokenizer.reason;
-      const generation = readGenerationConfig(model.files, tokenizer.value);
+      const generation = readGenerationConfig(model.files, tokenizer.value, await template.afterAnswer());
       const maxContext = contextThatFits(config.maxContext, front.value.capacity, device, options);
       return new Fastgen({
         front: front.value,
@@ -151,7 +151,7 @@ export class Fastgen implements FastgenApi {
     const { signal } = options;
     throwIfAborted(signal);
     const resolved = resolveParams(params, { max_tokens: options.default_max_tokens, ...defaults });
-    const ids = await this.tokenize(prompt, options);
+    const ids = await this.#ids(prompt, options, limits.maxContext);
     throwIfAborted(signal);
     const isDefault = params?.max_tokens === undefined;
     const requests = engineRequests(resolved, ids, limits, promptField(prompt), isDefault);
@@ -208,19 +208,28 @@ export class Fastgen implements FastgenApi {
     throwIfAborted(options.signal);
   }
 
-  async tokenize(prompt: Prompt, options: GenerateOptions = {}): Promise<Int32Array> {
+  tokenize(prompt: Prompt, options: GenerateOptions = {}): Promise<Int32Array> {
+    return this.#ids(prompt, options);
+  }
+
+  /**
+   * The one way from a prompt to its ids. Of a text that has more than `most` there need not be all.
+   * @throws FastgenError "invalid_request", "aborted".
+   */
+  async #ids(prompt: Prompt, options: GenerateOptions, most?: number): Promise<Int32Array> {
     const { template, limits } = this.#loaded;
+    const { signal } = options;
     const field = promptField(prompt);
     const encode = async (text: string, addSpecialTokens: boolean) => {
       const { tokenizer } = this.#loaded;
       checkTextLength(text, tokenizer.longestToken, limits, field);
-      return checkPrompt(await tokenizer.encode(text, addSpecialTokens), limits, field);
+      return checkPrompt(await tokenizer.encode(text, addSpecialTokens, { signal, most }), limits, field);
     };
     if (typeof prompt === "string") return encode(prompt, options.add_special_tokens ?? true);
     if (isConversation(prompt)) {
       const { messages, ...chat } = prompt;
       // The template writes the special tokens itself.
-      return encode(await template.render(messages, chat, options.signal), false);
+      return encode(await template.render(messages, chat, signal), false);
     }
     return checkPrompt(prompt, limits, field);
   }

@@ -86,7 +86,8 @@ function outputRoom(
   if (promptLength + least > maxContext) {
     invalid(
       promptParam,
-      `the prompt is ${promptLength} tokens long and this model's context holds ${maxContext} (max_model_len), ` +
+      // Of a long text no more has been tokenised than it takes to know.
+      `the prompt is ${promptLength > maxContext ? "at least " : ""}${promptLength} tokens long and this model's context holds ${maxContext} (max_model_len), ` +
         "output included: shorten the prompt",
       "context_length_exceeded",
     );

@@ -69,6 +69,23 @@ test("the files beside the weights", async () => {
   });
 });
 
+test("the files of older versions of transformers, and templates with names", async () => {
+  const files = tinyModel();
+  files.set("special_tokens_map.json", text({ a: 1 }));
+  files.set("added_tokens.json", text({ b: 1 }));
+  files.set("chat_template.json", text({ c: 1 }));
+  write(files);
+  mkdirSync(join(directory, "additional_chat_templates"));
+  writeFileSync(join(directory, "additional_chat_templates/tool_use.jinja"), "tools");
+  writeFileSync(join(directory, "additional_chat_templates/notes.txt"), "other");
+  expect((await openModel(directory)).files).toMatchObject({
+    specialTokensMap: '{"a":1}',
+    addedTokens: '{"b":1}',
+    chatTemplateJson: '{"c":1}',
+    namedTemplates: { tool_use: "tools" },
+  });
+});
+
 test("the dtype is config.json's, and without one the tensors'", async () => {
   expect((await open(tinyModel(tinyShapes(), { torch_dtype: "bfloat16" }))).dtype).toBe("bfloat16");
   expect((await open(tinyModel(tinyShapes(), { torch_dtype: undefined }))).dtype).toBe("float16");

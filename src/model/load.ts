@@ -23,6 +23,9 @@ export interface OpenOptions {
   signal?: AbortSignal;
 }
 
+/** Where transformers keeps templates with a name, each in a file of its own. */
+const TEMPLATES_FOLDER = "additional_chat_templates";
+
 /** The most bytes of one JSON file. The largest real tokenizer.json has 35 MB. */
 const MAX_JSON_BYTES = 256 * 1024 * 1024;
 
@@ -72,7 +75,12 @@ async function readModel(
     tokenizerConfig: await text("tokenizer_config.json"),
     generationConfig: await text("generation_config.json"),
     chatTemplate: await text("chat_template.jinja"),
+    chatTemplateJson: await text("chat_template.json"),
+    specialTokensMap: await text("special_tokens_map.json"),
+    addedTokens: await text("added_tokens.json"),
+    namedTemplates: {},
   };
+  for (const path of await store.templates()) files.namedTemplates[basename(path, ".jinja")] = (await text(path)) ?? "";
   const { architecture, maxContext, dtype, shape } = checked.parsed;
   const none: Tensors = { tensors: [], tied: shape.tiedEmbeddings, notices: [] };
   const { tensors, tied, notices } = withWeights ? await readTensors(store, shape, architecture) : none;
@@ -134,6 +142,10 @@ function directoryStore(label: string, directory: string): ModelStore {
       };
       return Promise.all(entries.map(async (name) => `${name}${await kind(name)}`));
     },
+    async templates() {
+      const names = await readdir(join(directory, TEMPLATES_FOLDER)).catch(() => []);
+      return names.filter((name) => name.endsWith(".jinja")).map((name) => `${TEMPLATES_FOLDER}/${name}`);
+    },
   };
 }
 
@@ -145,5 +157,6 @@ function memoryStore(label: string, files: ReadonlyMap<string, Uint8Array>): Mod
     read: async (file, offset, length) => get(file).subarray(offset, offset + length),
     where: (file, offset, bytes) => ({ data: get(file).subarray(offset, offset + bytes) }),
     list: async () => [...files.keys()].map((file) => basename(file)),
+    templates: async () => [],
   };
 }

@@ -66,4 +66,10 @@ export interface ModelFiles {
   generationConfig: string | null;
   config: string;
   chatTemplate: string | null; // chat_template.jinja
+  /** The files of older versions of transformers, beside which newer ones need not be there. */
+  chatTemplateJson: string | null; // chat_template.json
+  specialTokensMap: string | null; // special_tokens_map.json
+  addedTokens: string | null; // added_tokens.json
+  /** additional_chat_templates/NAME.jinja, by NAME. */
+  namedTemplates: Record<string, string>;
 }

@@ -16,6 +16,8 @@ export interface ModelStore {
   where(file: string, offset: number, bytes: number): TensorSource["where"];
   /** What is at the top level; names of folders end in "/", those of broken links in "@". */
   list(): Promise<string[]>;
+  /** Paths of the chat templates that have a name. */
+  templates(): Promise<string[]>;
 }
 
 const DTYPES: Record<string, Dtype> = { F32: "float32", F16: "float16", BF16: "bfloat16" };

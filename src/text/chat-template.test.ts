@@ -54,6 +54,38 @@ describe("which template", () => {
     expect(await asked).toBe("request");
   });
 
+  test("the files beside it: chat_template.jinja first, the older chat_template.json last", async () => {
+    const files = { tokenizerConfig: null, chatTemplate: null };
+    const older = JSON.stringify({ chat_template: "json" });
+    expect(await ChatTemplate.load({ ...files, chatTemplateJson: older }).render([user])).toBe("json");
+    const own = { ...files, tokenizerConfig: JSON.stringify({ chat_template: "config" }), chatTemplateJson: older };
+    expect(await ChatTemplate.load(own).render([user])).toBe("config");
+    expect(await ChatTemplate.load({ ...own, chatTemplate: "jinja" }).render([user])).toBe("jinja");
+    const several = JSON.stringify({ chat_template: { default: "one", tool_use: "two" } });
+    expect(await ChatTemplate.load({ ...files, chatTemplateJson: several }).render([user], { tools: [{}] })).toBe(
+      "two",
+    );
+    expect(() => ChatTemplate.load({ ...files, chatTemplateJson: "{" })).toThrow(
+      /chat_template.json is not valid JSON/,
+    );
+  });
+
+  test("additional_chat_templates stand beside the default, and in for older ones of their names", async () => {
+    const named = { tool_use: "file" };
+    const config = (chat_template: unknown) => JSON.stringify({ chat_template });
+    const load = (chat_template: unknown) =>
+      ChatTemplate.load({ tokenizerConfig: config(chat_template), chatTemplate: null, namedTemplates: named });
+    expect(await load("default").render([user])).toBe("default");
+    expect(await load("default").render([user], { tools: [{}] })).toBe("file");
+    expect(await load([{ name: "tool_use", template: "config" }]).render([user], { tools: [{}] })).toBe("file");
+  });
+
+  test("special_tokens_map.json has the tokens that the template writes", async () => {
+    const specialTokensMap = JSON.stringify({ bos_token: "<B>", eos_token: { content: "<E>" } });
+    const template = ChatTemplate.load({ tokenizerConfig: null, chatTemplate: SIMPLE, specialTokensMap });
+    expect(await template.render([user])).toBe("<B>[user]Hi<E>[assistant]");
+  });
+
   test("none at all", () => {
     const template = load(undefined);
     expect(template.available).toBe(false);
@@ -115,6 +147,20 @@ describe("problems", () => {
       "{% for i in range(10000) %}{% for j in range(10000) %}{% endfor %}{% endfor %}",
     ).problems();
     expect(endless).toMatch(/steps/);
+  });
+});
+
+describe("what ends an answer", () => {
+  test("is what the template writes after it", async () => {
+    expect(await load(SIMPLE).afterAnswer()).toBe("</s>");
+    expect(await load(PARTS).afterAnswer()).toBe("></s>");
+    expect(await load("{% for m in messages %}{{ m.content }}<|end|>\n{% endfor %}").afterAnswer()).toBe("<|end|>\n");
+  });
+
+  test("is not known where the template fails, or does not write the answer", async () => {
+    for (const template of [undefined, "{% if %}", "{{ raise_exception('No!') }}", "nothing"]) {
+      expect(await load(template).afterAnswer()).toBe("");
+    }
   });
 });
 

@@ -1,20 +1,30 @@
 /** A conversation → the text of the prompt, by the model's own Jinja template (transformers' `apply_chat_template`). */
 import { z } from "zod";
 import { FastgenError } from "../errors.ts";
-import { parseConfigJson } from "../model/config-json.ts";
 import type { ModelFiles } from "../model/shape.ts";
 import type { ChatContentFormat, ChatMessage, ChatOptions } from "../types.ts";
 import { type ContentShape, cutAtTag, tagFinalMessage, templateMessages } from "./chat-messages.ts";
-import { CompiledTemplate } from "./compiled-template.ts";
+import { CompiledTemplate, MARK } from "./compiled-template.ts";
+import { parseModelJson } from "./model-json.ts";
+import { readTokenizerSettings, type SettingsFiles } from "./tokenizer-settings.ts";
 
-/** A special token in tokenizer_config.json: its text, or an AddedToken. */
-const tokenText = z.union([z.string(), z.looseObject({ content: z.string() }).transform((token) => token.content)]);
-
-const configSchema = z.looseObject({
-  chat_template: z.union([z.string(), z.array(z.looseObject({ name: z.string(), template: z.string() }))]).nullish(),
+/** tokenizer_config.json, and chat_template.json: one template, or several by name in either of two forms. */
+const templatesSchema = z.looseObject({
+  chat_template: z
+    .union([
+      z.string().transform((template) => [{ name: "default", template }]),
+      z.array(z.looseObject({ name: z.string(), template: z.string() })),
+      z
+        .record(z.string(), z.string())
+        .transform((all) => Object.entries(all).map(([name, template]) => ({ name, template }))),
+    ])
+    .nullish()
+    .transform((templates) => templates ?? []),
 });
 
-const SPECIAL_TOKENS = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+type TemplateFiles = Pick<ModelFiles, "tokenizerConfig" | "chatTemplate"> &
+  Partial<Pick<ModelFiles, "chatTemplateJson" | "namedTemplates">> &
+  SettingsFiles;
 
 /** What a template sees unless the request says otherwise. */
 const NOTHING_GIVEN = { tools: null, documents: null, add_generation_prompt: true };
@@ -43,25 +53,14 @@ export class ChatTemplate {
    * A template of the model that does not parse is told by problems(), and refuses the conversations that need it.
    * @throws FastgenError "model" for a damaged tokenizer_config.json, or an override that does not parse.
    */
-  static load(
-    files: Pick<ModelFiles, "tokenizerConfig" | "chatTemplate">,
-    options: TemplateOptions = {},
-  ): ChatTemplate {
-    const config = parseConfig(files.tokenizerConfig);
-    const specialTokens: Record<string, string> = {};
-    for (const name of SPECIAL_TOKENS) {
-      const token = tokenText.safeParse(config[name]);
-      if (token.success) specialTokens[name] = token.data;
-    }
+  static load(files: TemplateFiles, options: TemplateOptions = {}): ChatTemplate {
+    const { specialTokens } = readTokenizerSettings(files);
     const chat = new ChatTemplate(specialTokens, options.contentFormat ?? "auto");
     if (options.override != null) {
       chat.#templates.set("default", chat.#compile(options.override, "model"));
       return chat;
     }
-    const own = config.chat_template;
-    const sources = typeof own === "string" ? [{ name: "default", template: own }] : [...(own ?? [])];
-    if (files.chatTemplate !== null) sources.push({ name: "default", template: files.chatTemplate });
-    for (const { name, template } of sources) chat.#add(name, template);
+    for (const { name, template } of templateSources(files)) chat.#add(name, template);
     return chat;
   }
 
@@ -133,6 +132,15 @@ export class ChatTemplate {
     return goOn ? cutAtTag(text) : text;
   }
 
+  /** What the template writes after an answer, the end of the turn; "" where that cannot be told. */
+  async afterAnswer(): Promise<string> {
+    const question = { role: "user", content: MARK };
+    const answer = { role: "assistant", content: MARK };
+    const text = await this.render([question, answer], { add_generation_prompt: false }).catch(() => "");
+    const at = text.lastIndexOf(MARK);
+    return at < 0 ? "" : text.slice(at + MARK.length);
+  }
+
   #contentShape(template: CompiledTemplate): ContentShape | Promise<ContentShape> {
     if (this.#contentFormat === "string") return { text: "text", parts: "text" };
     if (this.#contentFormat === "openai") return { text: "parts", parts: "parts" };
@@ -162,10 +170,12 @@ export class ChatTemplate {
   }
 }
 
-function parseConfig(text: string | null): z.infer<typeof configSchema> {
-  if (text === null) return {};
-  const parsed = configSchema.safeParse(parseConfigJson("tokenizer_config.json", text));
-  if (parsed.success) return parsed.data;
-  const issue = parsed.error.issues[0]!;
-  throw new FastgenError("model", `tokenizer_config.json: ${issue.path.join(".")}: ${issue.message}`);
+/** The model's templates; a later one stands in for an earlier one of its name. */
+function templateSources(files: TemplateFiles): { name: string; template: string }[] {
+  const own = parseModelJson("tokenizer_config.json", files.tokenizerConfig, templatesSchema).chat_template;
+  const sources =
+    own.length > 0 ? own : parseModelJson("chat_template.json", files.chatTemplateJson, templatesSchema).chat_template;
+  const named = Object.entries(files.namedTemplates ?? {}).map(([name, template]) => ({ name, template }));
+  const file = files.chatTemplate == null ? [] : [{ name: "default", template: files.chatTemplate }];
+  return [...sources, ...named, ...file];
 }

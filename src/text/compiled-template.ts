@@ -11,7 +11,7 @@ import { turn } from "./turns.ts";
 type Variables = Record<string, unknown>;
 
 /** A text that no template writes by itself. */
-const MARK = "fgprobe";
+export const MARK = "fgprobe";
 
 /** Steps of a probe, which is short. */
 const PROBE_STEPS = 1_000_000;

@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { Detokenizer, incompleteSuffix } from "./detokenizer.ts";
 import { TEST_TOKENIZERS, testTokenizer, testTokenizerFiles } from "./test-tokenizers.ts";
-import { buildTokenTable, type TokenTable } from "./token-table.ts";
+import { buildTokenTable, readTokenizerJson, type TokenTable } from "./token-table.ts";
 import { Tokenizer } from "./tokenizer.ts";
 
 const lossy = (bytes: Uint8Array) => new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes);
@@ -16,9 +16,8 @@ function byteTable(added: { content: string; special: boolean }[] = []): TokenTa
     vocab[String.fromCharCode(printable ? b : next++)] = b;
   }
   const added_tokens = added.map((token, i) => ({ id: 256 + i, ...token }));
-  return buildTokenTable(
-    JSON.stringify({ added_tokens, decoder: { type: "ByteLevel" }, model: { type: "BPE", vocab, merges: [] } }),
-  );
+  const json = { added_tokens, decoder: { type: "ByteLevel" }, model: { type: "BPE", vocab, merges: [] } };
+  return buildTokenTable(readTokenizerJson(JSON.stringify(json)));
 }
 
 const table = byteTable([

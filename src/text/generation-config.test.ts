@@ -1,25 +1,55 @@
-import { expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { readGenerationConfig } from "./generation-config.ts";
 
-const tokenizer = { tokenToId: (token: string) => (token === "</s>" ? 7 : null) };
-const read = (generation: object | string | null, config: object = {}, tokenizerConfig: object | null = null) =>
+const IDS: Record<string, number> = { "</s>": 7, "<|turn|>": 8 };
+const tokenizer = {
+  tokenToId: (token: string) => IDS[token] ?? null,
+  leadingSpecial: (text: string) => IDS[Object.keys(IDS).find((token) => text.startsWith(token)) ?? ""] ?? null,
+};
+const asText = (value: object | string | null) => (typeof value === "object" && value ? JSON.stringify(value) : value);
+const read = (
+  generation: object | string | null,
+  config: object = {},
+  tokenizerConfig: object | null = null,
+  more: { specialTokensMap?: string; afterAnswer?: string } = {},
+) =>
   readGenerationConfig(
     {
-      generationConfig: typeof generation === "string" || generation === null ? generation : JSON.stringify(generation),
+      generationConfig: asText(generation) as string | null,
       config: JSON.stringify(config),
-      tokenizerConfig: tokenizerConfig && JSON.stringify(tokenizerConfig),
+      tokenizerConfig: asText(tokenizerConfig) as string | null,
+      specialTokensMap: more.specialTokensMap ?? null,
     },
     tokenizer,
+    more.afterAnswer,
   );
 
-test("stop ids come from all three files", () => {
-  // Each file has one that the others lack, and all share one; as numbers they are in another order than as text.
-  expect(read({ eos_token_id: [9, 3] }, { eos_token_id: [10, 3] }, { eos_token: "</s>" }).stopIds).toEqual([
-    3, 7, 9, 10,
-  ]);
-  expect(read({ eos_token_id: 0 }).stopIds).toEqual([0]);
-  expect(read(null, { eos_token_id: null }, { eos_token: { content: "</s>" } }).stopIds).toEqual([7]);
-  expect(read(null, {}, { eos_token: "<unknown>" }).stopIds).toEqual([]);
+describe("stop ids", () => {
+  test("of generation_config.json stand in for those of config.json", () => {
+    // As numbers they are in another order than as text.
+    expect(read({ eos_token_id: [9, 10, 3] }, { eos_token_id: [4, 3] }).stopIds).toEqual([3, 9, 10]);
+    expect(read({ eos_token_id: 0 }, { eos_token_id: 4 }).stopIds).toEqual([0]);
+  });
+
+  test("of config.json count where generation_config.json has none", () => {
+    expect(read(null, { eos_token_id: 4 }).stopIds).toEqual([4]);
+    for (const generation of [{}, { eos_token_id: null }, { eos_token_id: [] }]) {
+      expect(read(generation, { eos_token_id: [5, 4] }).stopIds).toEqual([4, 5]);
+    }
+    expect(read(null, { eos_token_id: null }).stopIds).toEqual([]);
+  });
+
+  test("have the tokenizer's own eos_token among them", () => {
+    expect(read({ eos_token_id: 9 }, { eos_token_id: 4 }, { eos_token: "</s>" }).stopIds).toEqual([7, 9]);
+    expect(read(null, {}, { eos_token: { content: "</s>" } }).stopIds).toEqual([7]);
+    expect(read(null, {}, { eos_token: "<unknown>" }).stopIds).toEqual([]);
+    expect(read(null, {}, null, { specialTokensMap: '{"eos_token":"</s>"}' }).stopIds).toEqual([7]);
+  });
+
+  test("have the token among them that ends a turn in the chat template", () => {
+    expect(read({ eos_token_id: 9 }, { eos_token_id: 8 }, null, { afterAnswer: "<|turn|>\n" }).stopIds).toEqual([8, 9]);
+    expect(read({ eos_token_id: 9 }, {}, null, { afterAnswer: "\n<|turn|>" }).stopIds).toEqual([9]);
+  });
 });
 
 test("sampling defaults are what the file sets, and no more", () => {

@@ -5,11 +5,11 @@
  * are taken where the file has them; do_sample is ignored.
  */
 import { z } from "zod";
-import { FastgenError } from "../errors.ts";
-import { parseConfigJson } from "../model/config-json.ts";
 import type { ModelFiles } from "../model/shape.ts";
 import { type SamplingParams, samplingSchema } from "../params.ts";
+import { parseModelJson } from "./model-json.ts";
 import type { Tokenizer } from "./tokenizer.ts";
+import { readTokenizerSettings, type SettingsFiles } from "./tokenizer-settings.ts";
 
 const tokenIds = z
   .union([z.int().min(0), z.array(z.int().min(0)).max(64)])
@@ -27,10 +27,6 @@ const generationSchema = eosSchema.extend({
   max_new_tokens: z.int().min(1).nullish(),
 });
 
-const tokenizerConfigSchema = z.looseObject({
-  eos_token: z.union([z.string(), z.looseObject({ content: z.string() }).transform((t) => t.content)]).nullish(),
-});
-
 export interface GenerationDefaults {
   /** Ids that end an answer, ascending. */
   stopIds: number[];
@@ -38,17 +34,23 @@ export interface GenerationDefaults {
   params: SamplingParams;
 }
 
-/** @throws FastgenError "model" naming the file and the key that is wrong. */
+/**
+ * The ids that end an answer are those of generation_config.json; where it has none, those of config.json. The tokenizer's
+ * eos_token ends one too, and so does the special token that the chat template writes after an answer.
+ * @param afterAnswer what the chat template writes after an answer (ChatTemplate.afterAnswer).
+ * @throws FastgenError "model" naming the file and the key that is wrong.
+ */
 export function readGenerationConfig(
-  files: Pick<ModelFiles, "config" | "generationConfig" | "tokenizerConfig">,
-  tokenizer: Pick<Tokenizer, "tokenToId">,
+  files: Pick<ModelFiles, "config" | "generationConfig"> & SettingsFiles,
+  tokenizer: Pick<Tokenizer, "tokenToId" | "leadingSpecial">,
+  afterAnswer = "",
 ): GenerationDefaults {
-  const generation = parse("generation_config.json", files.generationConfig, generationSchema);
-  const config = parse("config.json", files.config, eosSchema);
-  const { eos_token } = parse("tokenizer_config.json", files.tokenizerConfig, tokenizerConfigSchema);
-  const stopIds = new Set([...generation.eos_token_id, ...config.eos_token_id]);
-  const eos = typeof eos_token === "string" ? tokenizer.tokenToId(eos_token) : null;
-  if (eos !== null) stopIds.add(eos);
+  const generation = parseModelJson("generation_config.json", files.generationConfig, generationSchema);
+  const config = parseModelJson("config.json", files.config, eosSchema);
+  const { eos_token } = readTokenizerSettings(files).specialTokens;
+  const stopIds = new Set(generation.eos_token_id.length > 0 ? generation.eos_token_id : config.eos_token_id);
+  const eos = eos_token === undefined ? null : tokenizer.tokenToId(eos_token);
+  for (const id of [eos, tokenizer.leadingSpecial(afterAnswer)]) if (id !== null) stopIds.add(id);
 
   const params: SamplingParams = {};
   for (const key of ["temperature", "top_p", "top_k", "min_p", "repetition_penalty"] as const) {
@@ -57,12 +59,4 @@ export function readGenerationConfig(
   }
   if (generation.max_new_tokens != null) params.max_tokens = generation.max_new_tokens;
   return { stopIds: [...stopIds].sort((a, b) => a - b), params };
-}
-
-function parse<T extends z.ZodType>(name: string, text: string | null, schema: T): z.output<T> {
-  const json = text === null ? {} : parseConfigJson(name, text);
-  const parsed = schema.safeParse(json);
-  if (parsed.success) return parsed.data;
-  const issue = parsed.error.issues[0]!;
-  throw new FastgenError("model", `${name}: ${issue.path.join(".") || "the file"}: ${issue.message}`);
 }

@@ -31,6 +31,10 @@ export function testTokenizerFiles(name: string): ModelFiles | null {
     generationConfig: read("generation_config.json"),
     config: read("config.json") ?? "{}",
     chatTemplate: read("chat_template.jinja"),
+    chatTemplateJson: read("chat_template.json"),
+    specialTokensMap: read("special_tokens_map.json"),
+    addedTokens: read("added_tokens.json"),
+    namedTemplates: {},
   };
 }
 

@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { FastgenError } from "../errors.ts";
 import { tokenBytes } from "./detokenizer.ts";
-import { buildTokenTable } from "./token-table.ts";
+import { buildTokenTable, readTokenizerJson } from "./token-table.ts";
 import { Tokenizer } from "./tokenizer.ts";
 
 const file = (changes: object = {}) => ({
@@ -11,7 +11,7 @@ const file = (changes: object = {}) => ({
   model: { type: "BPE", vocab: { a: 0, Ġb: 1 }, merges: [] },
   ...changes,
 });
-const build = (changes: object = {}) => buildTokenTable(JSON.stringify(file(changes)));
+const build = (changes: object = {}) => buildTokenTable(readTokenizerJson(JSON.stringify(file(changes))));
 
 test("ids may have holes; the highest id decides the size", () => {
   const table = build({ added_tokens: [{ id: 5, content: "<x>", special: true }] });
@@ -106,7 +106,7 @@ test("no file makes it throw anything but FastgenError", () => {
   fc.assert(
     fc.property(json, (value) => {
       try {
-        buildTokenTable(JSON.stringify(value));
+        buildTokenTable(readTokenizerJson(JSON.stringify(value)));
       } catch (error) {
         expect(error).toBeInstanceOf(FastgenError);
       }
@@ -116,6 +116,7 @@ test("no file makes it throw anything but FastgenError", () => {
 });
 
 test("a vocabulary may hold names of Object.prototype", () => {
-  const table = buildTokenTable('{"decoder":{"type":"ByteLevel"},"model":{"vocab":{"__proto__":0,"constructor":1}}}');
+  const json = '{"decoder":{"type":"ByteLevel"},"model":{"vocab":{"__proto__":0,"constructor":1}}}';
+  const table = buildTokenTable(readTokenizerJson(json));
   expect(table.tokens).toEqual(["__proto__", "constructor"]);
 });

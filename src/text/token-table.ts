@@ -33,16 +33,36 @@ export interface TokenTable {
   byteFallback: boolean;
 }
 
+/** A token with its id. */
+export interface TableToken {
+  id: number;
+  content: string;
+  special: boolean;
+}
+
 /** Real vocabularies stay under 300k; this bounds the memory that a damaged file can ask for. */
 const MAX_ID = 1 << 22;
 
 const SUPPORTED = "ByteLevel, Metaspace, or a Sequence of Replace, ByteFallback, Fuse and Strip";
 
-const addedTokenSchema = z.object({ id: z.int().min(0).max(MAX_ID), content: z.string(), special: z.boolean() });
+const flag = z.boolean().default(false);
+
+const addedTokenSchema = z.object({
+  id: z.int().min(0).max(MAX_ID),
+  content: z.string(),
+  special: z.boolean(),
+  single_word: flag,
+  lstrip: flag,
+  rstrip: flag,
+  normalized: flag,
+});
 
 type DecoderJson = { type: string; [key: string]: unknown };
 
 const decoderSchema: z.ZodType<DecoderJson> = z.looseObject({ type: z.string() });
+
+/** tokenizer.json, as far as the table reads it. */
+export type TokenizerJson = z.output<typeof tokenizerSchema>;
 
 const tokenizerSchema = z.looseObject({
   added_tokens: z.array(addedTokenSchema).default([]),
@@ -63,11 +83,11 @@ function damaged(message: string): FastgenError {
   return new FastgenError("model", `tokenizer.json: ${message}. The file is damaged: replace it by the model's own.`);
 }
 
-/** @throws FastgenError "model": not a tokenizer.json, or a decoder this table cannot stand in for. */
-export function buildTokenTable(tokenizerJson: string): TokenTable {
+/** @throws FastgenError "model": not a tokenizer.json. */
+export function readTokenizerJson(text: string): TokenizerJson {
   let json: unknown;
   try {
-    json = JSON.parse(tokenizerJson);
+    json = JSON.parse(text);
   } catch (error) {
     throw damaged(`not valid JSON (${(error as Error).message})`);
   }
@@ -76,8 +96,16 @@ export function buildTokenTable(tokenizerJson: string): TokenTable {
     const issue = parsed.error.issues[0]!;
     throw damaged(`${issue.path.join(".") || "the file"}: ${issue.message}`);
   }
-  const { model, added_tokens, decoder } = parsed.data;
-  const { tokens, special } = readVocabulary(model.vocab, added_tokens);
+  return parsed.data;
+}
+
+/**
+ * @param added tokens that the tokenizer has beside those of tokenizer.json.
+ * @throws FastgenError "model": ids that cannot be, or a decoder this table cannot stand in for.
+ */
+export function buildTokenTable(json: TokenizerJson, added: readonly TableToken[] = []): TokenTable {
+  const { model, added_tokens, decoder } = json;
+  const { tokens, special } = readVocabulary(model.vocab, [...added_tokens, ...added]);
   const rule = readDecoder(decoder ?? null);
   return {
     size: tokens.length,
@@ -89,7 +117,7 @@ export function buildTokenTable(tokenizerJson: string): TokenTable {
   };
 }
 
-function readVocabulary(vocab: Vocab | unknown[], added: z.infer<typeof addedTokenSchema>[]) {
+function readVocabulary(vocab: Vocab | unknown[], added: readonly TableToken[]) {
   const tokens: (string | undefined)[] = [];
   const set = (id: unknown, token: unknown) => {
     if (typeof id !== "number" || !Number.isInteger(id) || id < 0 || id > MAX_ID || typeof token !== "string") {

@@ -66,6 +66,25 @@ test("what it says of its tokens", async () => {
   expect(tokenizer.decode([3, 0, 1], { skipSpecialTokens: false })).toBe("<s>ab");
 });
 
+test("ids that no token has, below and above those of the vocabulary, are no text", async () => {
+  const tokenizer = await load({ model: { type: "BPE", vocab: { a: 0, b: 1, ab: 2, c: 6 }, merges: ["a b"] } });
+  expect(tokenizer.vocabSize).toBe(7);
+  for (const id of [4, 5, 7, 100_000]) {
+    expect([tokenizer.idToToken(id), tokenizer.tokenText(id), tokenizer.isSpecial(id)]).toEqual([null, "", false]);
+    expect(tokenizer.decode([0, id, 1], { skipSpecialTokens: false })).toBe("ab");
+    const stream = tokenizer.detokenizer();
+    expect(stream.push([0, id, 6]) + stream.flush()).toBe("ac");
+  }
+});
+
+test("the special token that a text begins with, the longest of them", async () => {
+  const flags = { single_word: false, lstrip: false, rstrip: false, normalized: false };
+  const token = (id: number, content: string, special = true) => ({ id, content, special, ...flags });
+  const tokenizer = await load({ added_tokens: [token(3, "<s>"), token(4, "<s>>"), token(5, "<t>", false)] });
+  const texts = ["<s>", "<s>> and more", " <s>", "<t>", ""];
+  expect(texts.map((text) => tokenizer.leadingSpecial(text))).toEqual([3, 4, null, null, null]);
+});
+
 describe("a file that cannot be used", () => {
   test("is refused as the model's fault", async () => {
     await expect(load({ model: { type: "BPE", vocab: { a: 0 }, merges: ["x y"] } })).rejects.toThrow(

@@ -43,17 +43,15 @@ export const textBugs: PlantedBug[] = [
     ["let i = this.#held.length; i", "let i = 0; i", "held text is matched twice"],
   ]),
   ...inFile("src/text/generation-config.ts", beside("generation-config"), [
+    ["generation.eos_token_id.length > 0", "true", "config.json's stop ids are not read"],
+    ["generation.eos_token_id.length > 0", "false", "generation_config.json's stop ids are not read"],
     [
+      "generation.eos_token_id.length > 0 ? generation.eos_token_id : config.eos_token_id",
       "[...generation.eos_token_id, ...config.eos_token_id]",
-      "generation.eos_token_id",
-      "config.json's stop ids are not read",
+      "the stop ids of both files add up",
     ],
-    [
-      "[...generation.eos_token_id, ...config.eos_token_id]",
-      "config.eos_token_id",
-      "generation_config.json's stop ids are not read",
-    ],
-    ["if (eos !== null) stopIds.add(eos);", "", "tokenizer_config.json's stop id is not read"],
+    ["[eos, tokenizer.leading", "[tokenizer.leading", "tokenizer_config.json's stop id is not read"],
+    ["[eos, tokenizer.leadingSpecial(afterAnswer)]", "[eos]", "the template's end of a turn ends no answer"],
     ['"top_p", "top_k", "min_p"', '"top_p", "top_k"', "min_p is not read"],
     [
       "params.max_tokens = generation.max_new_tokens",
@@ -90,7 +88,13 @@ export const textBugs: PlantedBug[] = [
     [
       ["native.disableTruncation();", "", "a prompt is cut as the file's author had it"],
       ["native.disablePadding();", "", "a prompt is padded as the file's author had it"],
-      ["{ addSpecialTokens })", "{ addSpecialTokens: true })", "special tokens are always added"],
+      ["if (!addSpecialTokens) return ids;", "", "special tokens are always added"],
+      ["all.set(ids, before.length);", "all.set(ids);", "the text takes the place of BOS"],
+      [
+        "text.startsWith(token) && token.length >",
+        "text.startsWith(token) && 0 <",
+        "a special token that another begins with",
+      ],
       ["await tokenizer.#check();", "", "a table that decodes wrongly is not noticed"],
       [
         "longest = Math.max(longest, offsets[id + 1]! - offsets[id]!)",
@@ -100,4 +104,47 @@ export const textBugs: PlantedBug[] = [
       ["{ wholeText: true, ...options }", "options", "a whole text is decoded as a continuation"],
     ],
   ),
+  ...inFile(
+    "src/text/pieces.ts",
+    [...beside("pieces")],
+    [
+      ["const lead = start > 0 && rules.prefixes", "const lead = false", "a piece begins with a space of its own"],
+      [
+        "if (!boundary || left.ids[boundary.token] !== ids[token]) continue;",
+        "if (!boundary) continue;",
+        "pieces meet at any token",
+      ],
+      ["if (isWord || !boundary.word)", "if (true)", "pieces meet within a word"],
+      ["word === lastWord || ", "", "a piece's last word is taken for whole"],
+      ["(rules.joinsCharacters && joinsTo(text, offset))", "false", "a cut goes before a combining mark"],
+      ["rules.takesSpaces ? countFinalSpaces(text) + 1 : 0", "0", "spaces are cut from the token that takes them"],
+      ["if (rules.sameWordsAnywhere) return 0;", "return 0;", "any word is cut"],
+      ["return Number.POSITIVE_INFINITY;\n  }", "}", "a run is cut that may be part of a longer word"],
+      ["if (signal?.aborted) throw", "if (false) throw", "an aborted request goes on being tokenised"],
+      ["|| count > most)", ")", "a text is tokenised though it cannot fit"],
+      ["if (text.length <= LONG_PIECE)", "if (true)", "long pieces take every thread"],
+      ["length *= 2;", "length = text.length;", "one long word makes one piece of the text"],
+    ],
+  ),
+  ...inFile("src/text/tokenizer-settings.ts", beside("tokenizer-folders"), [
+    [
+      "const isLegacy = config.added_tokens_decoder == null;",
+      "const isLegacy = true;",
+      "the older files are always read",
+    ],
+    ["map[name] ?? config[name]", "config[name] ?? map[name]", "special_tokens_map.json goes last"],
+    [
+      "!known.has(asKey(each))",
+      "!present.some(({ content }) => content === each.content)",
+      "a changed token stays as it was",
+    ],
+    ["Number(a) - Number(b)", "Number(b) - Number(a)", "tokens are added in another order"],
+    ["special: each.special || special.has(each.content)", "special: each.special", "a named token is no special one"],
+    ["if (byDefault === undefined) return { addBos: false, addEos: false };", "", "every class heeds add_bos_token"],
+    ["add_bos_token ?? byDefault", "add_bos_token ?? false", "a class's default is not known"],
+  ]),
+  ...inFile("src/text/text-ends.ts", beside("tokenizer-folders"), [
+    ["before.length > 0 ? before : ", "", "the post-processor's BOS is not read"],
+    ["after.length > 0 ? after : asked(addEos, specialTokens.eos_token)", "after", "add_eos_token is not heard"],
+  ]),
 ];
