@@ -6,12 +6,13 @@ import { asFastgenError } from "../src/errors.ts";
 import * as limits from "../src/limits.ts";
 import type { FastgenApi } from "../src/types.ts";
 import { VERSION } from "../src/version.ts";
+import { type AccessFlags, accessOptions, addAccessFlags } from "./access-flags.ts";
 import { builtInNotice } from "./built-in.ts";
 import { addModelFlags, bytes, integer, loadModel, loadOptions, type ModelFlags, parseFlags } from "./flags.ts";
 import { Log } from "./log.ts";
 import { ProgressBar } from "./progress.ts";
 
-interface ServeFlags extends ModelFlags {
+interface ServeFlags extends ModelFlags, AccessFlags {
   host: string;
   port: number;
   apiKey?: string;
@@ -56,6 +57,7 @@ function command(): Command {
       "--trust-request-chat-template",
       "let requests bring chat templates, which are programs (default: refused)",
     );
+  addAccessFlags(command);
   addLimitFlags(command);
   return addModelFlags(command).addHelpText(
     "after",
@@ -112,6 +114,8 @@ export async function run(args: string[]): Promise<number> {
   process.stdout.on("error", () => {});
   const service = new Service({
     apiKey: flags.apiKey ?? null,
+    host: flags.host,
+    ...accessOptions(flags),
     servedModelName: flags.servedModelName ?? null,
     accessLog: flags.disableLogRequests ? null : write,
     errorLog: write,

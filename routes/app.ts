@@ -8,6 +8,7 @@ import { errorReply, HttpError } from "./errors.ts";
 import { health } from "./health.ts";
 import { apiKey, concurrency, host, record } from "./middleware.ts";
 import { getModel, listModels } from "./models.ts";
+import { cors, guardHost, guardOrigin } from "./origins.ts";
 import type { Service } from "./service.ts";
 import { detokenize, tokenize } from "./tokenize.ts";
 import { version } from "./version.ts";
@@ -29,6 +30,9 @@ export function createApp(service: Service): Hono<Env> {
 
   app.use(record(service));
   app.use(host);
+  app.use(guardHost(service.options));
+  app.use(guardOrigin(service.options));
+  app.use(cors(service.options));
   route("GET", "/health", health(service));
   route("GET", "/metrics", () => service.metrics.reply());
   const { apiKey: key } = service.options;

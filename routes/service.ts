@@ -14,10 +14,9 @@ import { VERSION } from "../src/version.ts";
 import type { RequestRecord } from "./context.ts";
 import { errorStatus } from "./errors.ts";
 import { Metrics } from "./metrics.ts";
+import type { BrowserOptions } from "./origins.ts";
 
-export interface ServiceOptions {
-  /** Required of every request but /health and /metrics; null = none. */
-  apiKey: string | null;
+export interface ServiceOptions extends BrowserOptions {
   /** The model's name in replies; null = the name it was loaded by. */
   servedModelName: string | null;
   /** Takes one line of JSON per request; null = no access log. */
@@ -41,6 +40,12 @@ export interface ServiceOptions {
 
 const DEFAULTS: ServiceOptions = {
   apiKey: null,
+  host: null,
+  allowedHosts: null,
+  allowedOrigins: null,
+  allowedMethods: ["*"],
+  allowedHeaders: ["*"],
+  allowCredentials: false,
   servedModelName: null,
   accessLog: null,
   errorLog: (text) => console.error(text),

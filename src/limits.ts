@@ -104,3 +104,6 @@ export const MAX_LOGGED_MESSAGE_LENGTH = 500;
 
 /** Characters of an x-request-id; a longer one is replaced. It is copied to the reply and to the log. */
 export const MAX_REQUEST_ID_LENGTH = 128;
+
+/** Seconds for which a browser may keep the answer to a preflight. */
+export const PREFLIGHT_SECONDS = 600;

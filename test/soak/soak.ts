@@ -165,7 +165,7 @@ class Soak {
   async #halfSent(random: Random): Promise<void> {
     const { hostname, port } = new URL(this.url);
     const body = JSON.stringify({ prompt: "Hi", max_tokens: 3 });
-    const head = `POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n`;
+    const head = `POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n`;
     const text = head + body;
     const socket = await Bun.connect({ hostname, port: Number(port), socket: { data() {}, error() {} } }).catch(
       () => null,
