@@ -131,8 +131,8 @@ export const engineBugs: PlantedBug[] = [
       "cached tokens are told wrongly",
     ],
     [
-      "this.logprobs = this.promptLogprobs = this.cachedTokens = this.errors = null;",
-      "this.logprobs = this.promptLogprobs = this.errors = null;",
+      "this.logprobs = this.promptLogprobs = this.cachedTokens = this.starts = this.errors = null;",
+      "this.logprobs = this.promptLogprobs = this.starts = this.errors = null;",
       "cached tokens are told again with the next message",
     ],
     ['&& finish !== "abort" && finish !== "error"', "", "an aborted prompt has log probabilities"],
