@@ -25,6 +25,7 @@ interface ServeFlags extends ModelFlags, AccessFlags {
   timeoutKeepAlive: number;
   shutdownTimeout: number;
   trustRequestChatTemplate?: boolean;
+  enableTokenizerInfoEndpoint?: boolean;
 }
 
 /** Milliseconds that the end waits for the log's reader. */
@@ -47,24 +48,26 @@ function command(): Command {
     .option("--host <address>", "address to listen on; 0.0.0.0 = all", nonEmpty, "127.0.0.1")
     .option("--port <n>", "port to listen on; 0 = any free port", integer(0, 65_535), 5678)
     .addOption(
-      new Option("--api-key <key>", "key that every request except /health and /metrics must carry (default: none)")
+      new Option(
+        "--api-key <key>",
+        "key that every request must carry, except /health, /ping, /load, /metrics and /version (default: none)",
+      )
         .env("FASTGEN_API_KEY")
         .argParser(nonEmpty),
     )
     .option("--served-model-name <name>", "the model's name in replies (default: as given)", nonEmpty)
     .option("--disable-log-requests", "no access log (default: one JSON line per request on stderr)")
-    .option(
-      "--trust-request-chat-template",
-      "let requests bring chat templates, which are programs (default: refused)",
-    );
+    .option("--trust-request-chat-template", "let requests bring chat templates, which are programs (default: refused)")
+    .option("--enable-tokenizer-info-endpoint", "answer /tokenizer_info with the model's tokenizer_config.json");
   addAccessFlags(command);
   addLimitFlags(command);
   return addModelFlags(command).addHelpText(
     "after",
     `
-The server answers /v1/chat/completions, /v1/completions, /v1/models, /tokenize, /detokenize, /version, /health and
-/metrics, each with and without /v1. After SIGTERM or SIGINT, running requests may finish, for at most the seconds of
---shutdown-timeout; a second signal ends the server at once.`,
+The server answers /v1/chat/completions and /v1/completions (with /render after it: what the model would be given),
+/v1/models, /tokenize, /detokenize, /server_info, /version, /health, /ping, /load and /metrics, each with and without
+/v1. After SIGTERM or SIGINT, running requests may finish, for at most the seconds of --shutdown-timeout; a second
+signal ends the server at once.`,
   );
 }
 
@@ -120,6 +123,7 @@ export async function run(args: string[]): Promise<number> {
     accessLog: flags.disableLogRequests ? null : write,
     errorLog: write,
     trustRequestChatTemplate: flags.trustRequestChatTemplate ?? false,
+    tokenizerInfo: flags.enableTokenizerInfoEndpoint ?? false,
     maxQueued: flags.maxQueuedSeqs,
     maxBodyBytes: flags.maxBodyBytes,
     maxTotalBodyBytes: flags.maxTotalBodyBytes,

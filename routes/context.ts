@@ -18,6 +18,8 @@ export class RequestRecord {
   readonly started = performance.now();
   promptTokens: number | null = null;
   completionTokens: number | null = null;
+  /** Has its body been read, and asks it for tokens? */
+  generates = false;
   /** The error it ended with. */
   error: FastgenError | null = null;
   /** The reply goes on after the handler has returned: whoever writes it calls end(). */

@@ -55,13 +55,14 @@ export class Run {
     const n = params.n ?? 1;
     const { fastgen } = service;
     service.admit(prompts.length * n);
+    const record = c.get("record");
+    record.generates = true;
     const controller = new AbortController();
     const gone = c.req.raw.signal;
     if (gone.aborted) controller.abort();
     else gone.addEventListener("abort", () => controller.abort(), { once: true });
     const { signal } = controller;
     const generations: Generation[] = [];
-    const record = c.get("record");
     const timers = prompts.map(() => new GenerationTimer(service.metrics.requests, record.started));
     // A few at a time: tokenising thousands at once would keep everybody else's prompts waiting.
     for (let i = 0; i < prompts.length; i += PROMPTS_AT_ONCE) {

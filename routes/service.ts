@@ -36,6 +36,8 @@ export interface ServiceOptions extends BrowserOptions {
   idleSeconds: number;
   /** May requests bring chat templates? A template is a program. */
   trustRequestChatTemplate: boolean;
+  /** Answer /tokenizer_info? */
+  tokenizerInfo: boolean;
 }
 
 const DEFAULTS: ServiceOptions = {
@@ -56,10 +58,11 @@ const DEFAULTS: ServiceOptions = {
   streamWriteSeconds: STREAM_WRITE_SECONDS,
   idleSeconds: IDLE_SECONDS,
   trustRequestChatTemplate: false,
+  tokenizerInfo: false,
 };
 
 /** Paths that load balancers and monitors ask for every second or so. */
-const PROBES = /^(\/v1)?\/(health|metrics)\/?$/;
+const PROBES = /^(\/v1)?\/(health|ping|load|metrics)\/?$/;
 
 export class Service {
   readonly options: ServiceOptions;
@@ -159,6 +162,13 @@ export class Service {
   /** Requests being read or answered. */
   get open(): number {
     return this.#requests.size;
+  }
+
+  /** Of these, the ones that are generated for. */
+  get load(): number {
+    let count = 0;
+    for (const { generates } of this.#requests) count += Number(generates);
+    return count;
   }
 
   /** Throws FastgenError "overloaded" when too many requests are open. */
