@@ -1,11 +1,12 @@
 /** One request's generations: admitted, started, merged into one stream of pieces, timed and accounted for. */
 import type { Context } from "hono";
-import { asFastgenError } from "../src/errors.ts";
+import { asFastgenError, type FastgenError } from "../src/errors.ts";
 import type { SamplingParams } from "../src/params.ts";
 import type { Choice, Chunk, FastgenApi, GenerateOptions, Generation, Prompt } from "../src/types.ts";
 import type { Env, RequestRecord } from "./context.ts";
 import { GenerationTimer } from "./request-metrics.ts";
 import type { Service } from "./service.ts";
+import type { RequestTracer } from "./tracing.ts";
 
 /** Prompts of one request that are tokenised at once. */
 const PROMPTS_AT_ONCE = 8;
@@ -150,6 +151,21 @@ export class Run {
     this.record.completionTokens = completion_tokens;
     this.record.error = failure;
     for (const [i, generation] of this.generations.entries()) requests.promptDone(generation, this.#timers[i]!);
+    if (this.#service.options.tracer) this.#trace(this.#service.options.tracer, failure);
+  }
+
+  #trace(tracer: RequestTracer, error: FastgenError | null): void {
+    const { id, started, traceHeaders } = this.record;
+    tracer.requestDone({
+      id,
+      headers: traceHeaders,
+      started,
+      model: this.#service.modelName,
+      params: this.generations[0]!.params,
+      usage: this.usage(),
+      times: this.#timers.flatMap(({ times }) => [...times.values()]),
+      error,
+    });
   }
 }
 

@@ -15,6 +15,7 @@ import type { RequestRecord } from "./context.ts";
 import { errorStatus } from "./errors.ts";
 import { Metrics } from "./metrics.ts";
 import type { BrowserOptions } from "./origins.ts";
+import type { RequestTracer } from "./tracing.ts";
 
 export interface ServiceOptions extends BrowserOptions {
   /** The model's name in replies; null = the name it was loaded by. */
@@ -36,6 +37,8 @@ export interface ServiceOptions extends BrowserOptions {
   idleSeconds: number;
   /** May requests bring chat templates? A template is a program. */
   trustRequestChatTemplate: boolean;
+  /** Hears of every request for tokens; null = no traces. */
+  tracer: RequestTracer | null;
   /** Answer /tokenizer_info? */
   tokenizerInfo: boolean;
 }
@@ -58,6 +61,7 @@ const DEFAULTS: ServiceOptions = {
   streamWriteSeconds: STREAM_WRITE_SECONDS,
   idleSeconds: IDLE_SECONDS,
   trustRequestChatTemplate: false,
+  tracer: null,
   tokenizerInfo: false,
 };
 
