@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
 import { FakeFastgen, PREFILL_SECONDS, QUEUED_SECONDS, startServer, until } from "./testing.ts";
 
 /** Series → value. */
@@ -147,6 +148,19 @@ test("each query of vLLM's dashboards and routers finds its names and labels", a
   }
   const info = all.find((one) => one.startsWith("vllm:cache_config_info"))!;
   expect(info).toContain('block_size="64",num_gpu_blocks="64"');
+  server.stop();
+});
+
+test("docs/operations.md has every metric, with its type", async () => {
+  const server = startServer(new FakeFastgen());
+  const text = await (await fetch(`${server.url}/metrics`)).text();
+  const table = readFileSync(`${import.meta.dir}/../docs/operations.md`, "utf8").split("\n");
+  const types = [...text.matchAll(/^# TYPE vllm:(\S+) (\S+)$/gm)];
+  expect(types.length).toBeGreaterThan(20);
+  for (const [, name, type] of types) {
+    const row = table.find((line) => line.startsWith("|") && line.includes(`\`${name}\``));
+    expect([name, row?.split("|")[2]?.trim()]).toEqual([name, type]);
+  }
   server.stop();
 });
 
