@@ -43,12 +43,15 @@ test("vLLM's names; gauges follow the engine, histograms the requests", async ()
   const series = await scrape(server.url);
   const value = (name: string, labels = "") => series.get(`vllm:${name}{${labels}engine="0",model_name="m"}`);
   expect(value("num_requests_running")).toBe(3);
-  expect(value("num_requests_waiting")).toBe(5);
+  expect(value("num_requests_waiting")).toBe(5 + 1);
   expect(value("num_requests_swapped")).toBe(1);
   expect(value("num_preemptions_total")).toBe(2);
   expect(value("kv_cache_usage_perc")).toBe(0.25);
   expect(value("prefix_cache_queries_total")).toBe(64);
   expect(value("prefix_cache_hits_total")).toBe(4);
+  expect(value("gpu_cache_usage_perc")).toBe(0.25);
+  expect(value("gpu_prefix_cache_queries_total")).toBe(64);
+  expect(value("gpu_prefix_cache_hits_total")).toBe(4);
   expect(value("prompt_tokens_total")).toBe(10);
   expect(value("prompt_tokens_cached_total")).toBe(4);
   expect(value("prompt_tokens_by_source_total", 'source="local_compute",')).toBe(6);

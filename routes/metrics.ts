@@ -43,22 +43,31 @@ export class Metrics {
     gauge(
       "vllm:num_requests_waiting",
       "Sequences waiting for a slot, or for a client to read what they have.",
-      ({ stats }) => stats.waiting + stats.paused,
+      ({ stats }) => stats.waiting + stats.swapped + stats.paused,
     );
-    gauge("vllm:num_requests_swapped", "Sequences whose KV pages are on the host.", ({ stats }) => stats.swapped);
-    gauge("vllm:kv_cache_usage_perc", "KV cache that running sequences use; 1 = all of it.", ({ stats }) =>
-      stats.pages > 0 ? stats.pages_used / stats.pages : 0,
-    );
+    gauge("vllm:num_requests_swapped", "Of these, with KV pages on the host.", ({ stats }) => stats.swapped);
     total("vllm:prompt_tokens_total", "Prompt tokens processed.", ({ stats }) => stats.prompt_tokens);
     total("vllm:prompt_tokens_cached_total", "Of these, found in the cache.", ({ stats }) => stats.prefix_hit_tokens);
     total("vllm:generation_tokens_total", "Tokens generated.", ({ stats }) => stats.generated_tokens);
     total("vllm:num_preemptions_total", "Preemptions since start.", ({ stats }) => stats.preemptions);
-    total(
-      "vllm:prefix_cache_queries_total",
-      "Tokens looked up in the prefix cache.",
-      ({ stats }) => stats.prefix_queried_tokens,
-    );
-    total("vllm:prefix_cache_hits_total", "Tokens found in the prefix cache.", ({ stats }) => stats.prefix_hit_tokens);
+    // vLLM's older names have "gpu_" before them; its own router still reads those.
+    for (const usage of ["kv_cache_usage_perc", "gpu_cache_usage_perc"]) {
+      gauge(`vllm:${usage}`, "KV cache that running sequences use; 1 = all of it.", ({ stats }) =>
+        stats.pages > 0 ? stats.pages_used / stats.pages : 0,
+      );
+    }
+    for (const old of ["", "gpu_"]) {
+      total(
+        `vllm:${old}prefix_cache_queries_total`,
+        "Tokens looked up in the prefix cache.",
+        ({ stats }) => stats.prefix_queried_tokens,
+      );
+      total(
+        `vllm:${old}prefix_cache_hits_total`,
+        "Tokens found in the prefix cache.",
+        ({ stats }) => stats.prefix_hit_tokens,
+      );
+    }
     new Counter({
       name: "vllm:prompt_tokens_by_source_total",
       help: "Prompt tokens, by where their KV came from.",

@@ -207,7 +207,8 @@ class FakeGeneration implements Generation {
     const { answer = "Hello, wörld 👋", pace, failAfter, error } = this.#options;
     const { params } = this;
     const { observer } = this.#call.options;
-    const limit = Math.min(params.max_tokens!, answer.length);
+    // Its context does not end an answer: some tests want longer ones.
+    const limit = Math.min(this.#call.params.max_tokens ?? Number.POSITIVE_INFINITY, answer.length);
     const finish_reason = limit < answer.length ? "length" : "stop";
     const end = { finish_reason, stop_reason: null } as const;
     const nothing = { token_ids: [], logprobs: null };

@@ -53,7 +53,7 @@ async function resources(url: string, pid: number): Promise<Resources> {
   return {
     descriptors: readdirSync(`/proc/${pid}/fd`).length,
     memory: Math.round(Number(/^VmRSS:\s+(\d+)/m.exec(status)![1]) / 1024),
-    sequences: gauge("num_requests_running") + gauge("num_requests_waiting") + gauge("num_requests_swapped"),
+    sequences: gauge("num_requests_running") + gauge("num_requests_waiting"),
   };
 }
 
