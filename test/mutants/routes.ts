@@ -86,7 +86,7 @@ export const routeBugs: PlantedBug[] = [
     ["this.options.servedModelName ?? model.name", "model.name", "the served name is not used"],
   ]),
   ...inFile("routes/metrics.ts", ALL, [
-    ["this.reset();\n", "\n", "totals grow with every scrape"],
+    ["this.reset();\n          this", "this", "totals grow with every scrape"],
     [
       "({ stats }) => stats.prompt_tokens)",
       "({ stats }) => stats.generated_tokens)",
@@ -123,6 +123,27 @@ export const routeBugs: PlantedBug[] = [
     ],
     ["this.done++;", "", "a sequence that ended counts as aborted too"],
   ]),
+  ...inFile(
+    "routes/origins.ts",
+    ["routes/origins.test.ts"],
+    [
+      ['if (open || value === "") return next();', "return next();", "a rebound name reaches a loopback address"],
+      [
+        "hostname.endsWith(wanted.slice(1))",
+        "hostname.endsWith(wanted.slice(2))",
+        "*.name covers names that end alike",
+      ],
+      ["(allowedOrigins === null && apiKey !== null)", "allowedOrigins === null", "without a key, any page may"],
+      [
+        "[^/?#@\\\\]+$/i.test(origin) && isLoopback(",
+        "[^/?#@\\\\]+$/i.test(origin) || isLoopback(",
+        "every http origin counts as this machine's",
+      ],
+      ['if (request.header("sec-fetch-site") !== "cross-site") return false;', "return false;", "an image may ask"],
+      ["maxAge: PREFLIGHT_SECONDS,", "", "browsers ask before every request"],
+      ["&& !allowCredentials;", ";", "any origin and credentials exclude each other"],
+    ],
+  ),
   ...inFile("routes/logprobs.ts", ALL, [
     ["findIndex(({ id }) => id === position.id) + 1", "findIndex(({ id }) => id === position.id)", "ranks begin at 0"],
     ["rank: rank || null", "rank", "a token beyond the alternatives has a rank"],
