@@ -10,6 +10,7 @@ import {
   bytes,
   decimal,
   integer,
+  list,
   loadModel,
   loadOptions,
   type ModelFlags,
@@ -184,4 +185,12 @@ test("numbers and sizes", () => {
   expect(bytes("1.5k")).toBe(1536);
   expect(bytes("4GiB")).toBe(4 * 2 ** 30);
   expect(bytes("2T")).toBe(2 * 2 ** 40);
+});
+
+test("lists: JSON as vLLM takes it, or words between commas", () => {
+  expect(list('["a", "b,c"]')).toEqual(["a", "b,c"]);
+  expect(list("a, b")).toEqual(["a", "b"]);
+  expect(list("*")).toEqual(["*"]);
+  expect(list("[]")).toEqual([]);
+  for (const wrong of ["", "a,,b", "[1]", '["a"', '[""]', '["a", null]']) expect(() => list(wrong)).toThrow("a list");
 });

@@ -40,6 +40,21 @@ export function bytes(text: string): number {
   throw new InvalidArgumentError("It must be a number of bytes above 0, such as 4294967296, 512M or 4G.");
 }
 
+/** Several texts: a JSON list, as vLLM takes it, or words between commas. */
+export function list(text: string): string[] {
+  const words = text.trimStart().startsWith("[") ? parseJsonList(text) : text.split(",").map((word) => word.trim());
+  if (words?.every((word) => typeof word === "string" && word !== "")) return words as string[];
+  throw new InvalidArgumentError(`It must be a list, such as '["a", "b"]' or a,b.`);
+}
+
+function parseJsonList(text: string): unknown[] | null {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
 const DTYPES: Record<string, "auto" | Dtype> = {
   auto: "auto",
   bfloat16: "bfloat16",

@@ -2,16 +2,18 @@
 import { Command, InvalidArgumentError, Option } from "commander";
 import { listen } from "../routes/listen.ts";
 import { Service } from "../routes/service.ts";
+import type { RequestTracer } from "../routes/tracing.ts";
 import { asFastgenError } from "../src/errors.ts";
 import * as limits from "../src/limits.ts";
 import type { FastgenApi } from "../src/types.ts";
 import { VERSION } from "../src/version.ts";
+import { type AccessFlags, accessOptions, addAccessFlags } from "./access-flags.ts";
 import { builtInNotice } from "./built-in.ts";
 import { addModelFlags, bytes, integer, loadModel, loadOptions, type ModelFlags, parseFlags } from "./flags.ts";
 import { Log } from "./log.ts";
 import { ProgressBar } from "./progress.ts";
 
-interface ServeFlags extends ModelFlags {
+interface ServeFlags extends ModelFlags, AccessFlags {
   host: string;
   port: number;
   apiKey?: string;
@@ -24,6 +26,8 @@ interface ServeFlags extends ModelFlags {
   timeoutKeepAlive: number;
   shutdownTimeout: number;
   trustRequestChatTemplate?: boolean;
+  enableTokenizerInfoEndpoint?: boolean;
+  otlpTracesEndpoint?: string;
 }
 
 /** Milliseconds that the end waits for the log's reader. */
@@ -46,24 +50,42 @@ function command(): Command {
     .option("--host <address>", "address to listen on; 0.0.0.0 = all", nonEmpty, "127.0.0.1")
     .option("--port <n>", "port to listen on; 0 = any free port", integer(0, 65_535), 5678)
     .addOption(
-      new Option("--api-key <key>", "key that every request except /health and /metrics must carry (default: none)")
+      new Option(
+        "--api-key <key>",
+        "key that every request must carry, except /health, /ping, /load, /metrics and /version (default: none)",
+      )
         .env("FASTGEN_API_KEY")
         .argParser(nonEmpty),
     )
     .option("--served-model-name <name>", "the model's name in replies (default: as given)", nonEmpty)
     .option("--disable-log-requests", "no access log (default: one JSON line per request on stderr)")
+    .option("--trust-request-chat-template", "let requests bring chat templates, which are programs (default: refused)")
+    .option("--enable-tokenizer-info-endpoint", "answer /tokenizer_info with the model's tokenizer_config.json")
     .option(
-      "--trust-request-chat-template",
-      "let requests bring chat templates, which are programs (default: refused)",
+      "--otlp-traces-endpoint <url>",
+      "send a trace of every request to this OTLP collector, over HTTP; such as http://localhost:4318 (default: no traces)",
+      tracesEndpoint,
     );
+  addAccessFlags(command);
   addLimitFlags(command);
   return addModelFlags(command).addHelpText(
     "after",
     `
-The server answers /v1/chat/completions, /v1/completions, /v1/models, /tokenize, /detokenize, /version, /health and
-/metrics, each with and without /v1. After SIGTERM or SIGINT, running requests may finish, for at most the seconds of
---shutdown-timeout; a second signal ends the server at once.`,
+The server answers /v1/chat/completions and /v1/completions (with /render after it: what the model would be given),
+/v1/models, /tokenize, /detokenize, /server_info, /version, /health, /ping, /load and /metrics, each with and without
+/v1. After SIGTERM or SIGINT, running requests may finish, for at most the seconds of --shutdown-timeout; a second
+signal ends the server at once.`,
   );
+}
+
+/** A collector's URL, with the path that collectors take traces at unless there is another. */
+function tracesEndpoint(text: string): string {
+  const url = URL.parse(text);
+  if (!url || !/^https?:$/.test(url.protocol)) {
+    throw new InvalidArgumentError("It must be an http:// or https:// URL, such as http://localhost:4318.");
+  }
+  if (url.pathname === "/") url.pathname = "/v1/traces";
+  return url.href;
 }
 
 function addLimitFlags(command: Command): void {
@@ -110,12 +132,17 @@ export async function run(args: string[]): Promise<number> {
   const write = (line: string) => log.line(line);
   // Whoever reads the banner may leave after it.
   process.stdout.on("error", () => {});
+  const tracer = await openTracer(flags.otlpTracesEndpoint, write);
   const service = new Service({
     apiKey: flags.apiKey ?? null,
+    host: flags.host,
+    ...accessOptions(flags),
     servedModelName: flags.servedModelName ?? null,
     accessLog: flags.disableLogRequests ? null : write,
     errorLog: write,
     trustRequestChatTemplate: flags.trustRequestChatTemplate ?? false,
+    tracer,
+    tokenizerInfo: flags.enableTokenizerInfoEndpoint ?? false,
     maxQueued: flags.maxQueuedSeqs,
     maxBodyBytes: flags.maxBodyBytes,
     maxTotalBodyBytes: flags.maxTotalBodyBytes,
@@ -141,9 +168,18 @@ export async function run(args: string[]): Promise<number> {
   } finally {
     unhook();
     await server.stop(true);
-    // A log that nobody reads would keep the program alive. main.ts sets the exit code before this fires.
-    if (!(await log.flush(LOG_PATIENCE))) setTimeout(() => process.exit(), 100);
+    const traced = (await tracer?.close()) ?? true;
+    const logged = await log.flush(LOG_PATIENCE);
+    // A log that nobody reads, or a dead collector, would keep the program alive. main.ts sets the exit code before this.
+    if (!logged || !traced) setTimeout(() => process.exit(), 100);
   }
+}
+
+/** OpenTelemetry's SDK is loaded only where traces are wanted. */
+async function openTracer(endpoint: string | undefined, log: (line: string) => void): Promise<RequestTracer | null> {
+  if (endpoint === undefined) return null;
+  const { otlpTracer } = await import("../routes/otlp.ts");
+  return otlpTracer(endpoint, (message) => log(`fgserve: ${message}`));
 }
 
 /** The loaded model, or null if a signal came first. */

@@ -266,11 +266,12 @@ describe("the key", () => {
   afterAll(() => keyed.stop());
   const bearer = (key: string) => ({ authorization: Buffer.from(`Bearer ${key}`).toString("latin1") });
 
-  test("guards every route but /health and /metrics", async () => {
-    for (const path of ["/health", "/metrics", "/v1/health", "/v1/metrics"]) {
+  test("guards every route but those that tell nothing of requests", async () => {
+    const open = ["/health", "/ping", "/load", "/metrics", "/version"];
+    for (const path of [...open, ...open.map((path) => `/v1${path}`)]) {
       expect((await fetch(keyed.url + path)).status).toBe(200);
     }
-    for (const path of ["/version", "/v1/models", "/models/org/fake", "/nothing", "/"]) {
+    for (const path of ["/server_info", "/tokenizer_info", "/v1/models", "/models/org/fake", "/nothing", "/"]) {
       const reply = await fetch(keyed.url + path);
       expect(reply.status).toBe(401);
       expect(await refusal(reply)).toMatchObject({ code: "invalid_api_key" });

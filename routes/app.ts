@@ -5,11 +5,15 @@ import { chat } from "./chat.ts";
 import { completions } from "./completions.ts";
 import type { Env } from "./context.ts";
 import { errorReply, HttpError } from "./errors.ts";
-import { health } from "./health.ts";
+import { health, load } from "./health.ts";
 import { apiKey, concurrency, host, record } from "./middleware.ts";
 import { getModel, listModels } from "./models.ts";
+import { cors, guardHost, guardOrigin } from "./origins.ts";
+import { renderChat, renderCompletions } from "./render.ts";
+import { serverInfo } from "./server-info.ts";
 import type { Service } from "./service.ts";
 import { detokenize, tokenize } from "./tokenize.ts";
+import { tokenizerInfo } from "./tokenizer-info.ts";
 import { version } from "./version.ts";
 
 type Method = "GET" | "POST";
@@ -17,10 +21,11 @@ type Method = "GET" | "POST";
 export function createApp(service: Service): Hono<Env> {
   const app = new Hono<Env>({ strict: false });
 
-  const route = (method: Method, path: string, handler: Handler<Env>) => {
-    const allow = method === "GET" ? "GET, HEAD" : "POST";
+  const route = (methods: Method | Method[], path: string, handler: Handler<Env>) => {
+    const taken = [methods].flat();
+    const allow = taken.map((method) => (method === "GET" ? "GET, HEAD" : method)).join(", ");
     for (const full of [path, `/v1${path}`]) {
-      app.on(method, full, handler);
+      app.on(taken, full, handler);
       app.all(full, (c) => {
         throw new HttpError(405, `${c.req.path} takes ${allow}, not ${c.req.method}`, "method_not_allowed", { allow });
       });
@@ -29,16 +34,25 @@ export function createApp(service: Service): Hono<Env> {
 
   app.use(record(service));
   app.use(host);
+  app.use(guardHost(service.options));
+  app.use(guardOrigin(service.options));
+  app.use(cors(service.options));
   route("GET", "/health", health(service));
+  route(["GET", "POST"], "/ping", health(service));
+  route("GET", "/load", load(service));
   route("GET", "/metrics", () => service.metrics.reply());
+  route("GET", "/version", version);
   const { apiKey: key } = service.options;
   if (key !== null) app.use(apiKey(key));
   app.use(concurrency(service));
-  route("GET", "/version", version);
+  route("GET", "/server_info", serverInfo(service));
   route("GET", "/models", listModels(service));
   route("GET", "/models/:name{.+}", getModel(service));
   route("POST", "/chat/completions", chat(service));
   route("POST", "/completions", completions(service));
+  route("POST", "/chat/completions/render", renderChat(service));
+  route("POST", "/completions/render", renderCompletions(service));
+  route("GET", "/tokenizer_info", tokenizerInfo(service));
   route("POST", "/tokenize", tokenize(service));
   route("POST", "/detokenize", detokenize(service));
 

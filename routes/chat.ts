@@ -51,7 +51,7 @@ export function chat(service: Service) {
 }
 
 /** Translates chat's own spellings into the common ones. */
-function chatParams(fields: Fields, given: Record<string, unknown>): SamplingParams {
+export function chatParams(fields: Fields, given: Record<string, unknown>): SamplingParams {
   const { max_tokens, max_completion_tokens, logprobs, top_logprobs } = fields;
   const refuse = (param: string, message: string) =>
     new FastgenError("invalid_request", `${param}: ${message}`, { param });

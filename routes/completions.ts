@@ -17,7 +17,7 @@ import { eventStream, type Frames, frame } from "./sse.ts";
 type Fields = z.output<typeof completionSchema>;
 
 /** OpenAI's default for completions; chat has none. */
-const DEFAULT_MAX_TOKENS = 16;
+export const DEFAULT_MAX_TOKENS = 16;
 
 export function completions(service: Service) {
   return async (c: Context<Env>): Promise<Response> => {
@@ -83,7 +83,7 @@ function joined<T>(first: Iterable<T>, second: Iterable<T>): Iterable<T> {
   };
 }
 
-function completionParams(fields: Fields, given: Record<string, unknown>): SamplingParams {
+export function completionParams(fields: Fields, given: Record<string, unknown>): SamplingParams {
   const { best_of, echo, logprobs, n } = fields;
   if (best_of !== undefined && best_of !== n) {
     const message = `best_of: only the value of n (${n}) is supported; leave it out`;

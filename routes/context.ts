@@ -4,6 +4,7 @@ import { FastgenError } from "../src/errors.ts";
 import { BODY_SECONDS, MAX_LOGGED_MESSAGE_LENGTH, MAX_REQUEST_ID_LENGTH, SMALL_BODY_BYTES } from "../src/limits.ts";
 import { HttpError } from "./errors.ts";
 import type { Service } from "./service.ts";
+import type { TracedRequest } from "./tracing.ts";
 
 export interface Env {
   /** Closes the request's connection after `seconds` without a byte; 0 = never. Absent where there is no socket. */
@@ -18,6 +19,8 @@ export class RequestRecord {
   readonly started = performance.now();
   promptTokens: number | null = null;
   completionTokens: number | null = null;
+  /** Has its body been read, and asks it for tokens? */
+  generates = false;
   /** The error it ended with. */
   error: FastgenError | null = null;
   /** The reply goes on after the handler has returned: whoever writes it calls end(). */
@@ -39,6 +42,12 @@ export class RequestRecord {
     const usable = given.length <= MAX_REQUEST_ID_LENGTH && /^[\x21-\x7e]+$/.test(given);
     this.id = usable ? given : crypto.randomUUID();
     service.requestStarted(this);
+  }
+
+  /** The trace that the caller says the request belongs to. */
+  get traceHeaders(): TracedRequest["headers"] {
+    const { req } = this.#context;
+    return { traceparent: req.header("traceparent"), tracestate: req.header("tracestate") };
   }
 
   /** Waits for the next piece of the body. Throws FastgenError "aborted", "unavailable" (draining), or HttpError 408. */

@@ -2,10 +2,10 @@
 import { afterEach, expect, test } from "bun:test";
 import type { Context } from "hono";
 import { FastgenError } from "../src/errors.ts";
-import type { Chunk, FastgenApi, PositionLogprobs } from "../src/types.ts";
+import type { FastgenApi, PositionLogprobs } from "../src/types.ts";
 import type { Env } from "./context.ts";
 import { CompletionLogprobsWriter, promptLogprobs } from "./logprobs.ts";
-import { Metrics, TokenTimer } from "./metrics.ts";
+import { Metrics } from "./metrics.ts";
 import { merge, Run } from "./run.ts";
 import { Service } from "./service.ts";
 import { events, FakeFastgen, type FakeOptions, json, startServer, until } from "./testing.ts";
@@ -205,51 +205,10 @@ test("items of several sources come as they are there; an error of one is the wh
   await expect(failing()).rejects.toThrow("no more");
 });
 
-test("times are per token: joined pieces count all of theirs, the first token none", () => {
-  const observed: Record<string, number[]> = { firstToken: [], interToken: [], perOutputToken: [], endToEnd: [] };
-  const histogram = (name: string) => ({ observe: (value: number) => observed[name]!.push(value) });
-  const metrics = { success: { inc() {} } } as unknown as Record<string, unknown>;
-  for (const name of Object.keys(observed)) metrics[name] = histogram(name);
-  const clock = performance.now;
-  let now = 1000;
-  performance.now = () => now;
-  try {
-    const timer = new TokenTimer(metrics as unknown as Metrics, 500);
-    const piece = (index: number, count: number, finish_reason: Chunk["finish_reason"] = null) =>
-      timer.chunk({
-        index,
-        text: "",
-        token_ids: Array(count).fill(1),
-        logprobs: null,
-        finish_reason,
-        stop_reason: null,
-      });
-    piece(0, 1);
-    now = 1300;
-    piece(0, 3);
-    now = 1400;
-    piece(0, 0);
-    now = 1600;
-    piece(0, 2, "stop");
-    piece(1, 1, "length");
-    piece(2, 0, "length");
-  } finally {
-    performance.now = clock;
-  }
-  const close = (name: string, want: number[]) => {
-    expect(observed[name]).toHaveLength(want.length);
-    for (const [i, value] of want.entries()) expect(observed[name]![i]!).toBeCloseTo(value, 9);
-  };
-  close("firstToken", [0.5, 1.1]);
-  close("interToken", [0.3, 0.3]);
-  close("perOutputToken", [0.6 / 5]);
-  close("endToEnd", [1.1, 1.1, 1.1]);
-});
-
 test("totals of the engine have their own names", async () => {
   const fake = new FakeFastgen();
   Object.assign(fake.stats, {
-    prompt_tokens: 11,
+    prompt_tokens: 55,
     generated_tokens: 22,
     prefix_hit_tokens: 33,
     prefix_queried_tokens: 44,
@@ -258,10 +217,10 @@ test("totals of the engine have their own names", async () => {
   for (let scrape = 0; scrape < 2; scrape++) {
     const text = await (await metrics.reply()).text();
     for (const line of [
-      "vllm:prompt_tokens_total 11",
-      "vllm:generation_tokens_total 22",
-      "vllm:prefix_cache_hits_total 33",
-      "vllm:prefix_cache_queries_total 44",
+      'vllm:prompt_tokens_total{engine="0"} 55',
+      'vllm:generation_tokens_total{engine="0"} 22',
+      'vllm:prefix_cache_hits_total{engine="0"} 33',
+      'vllm:prefix_cache_queries_total{engine="0"} 44',
     ]) {
       expect(text).toContain(`\n${line}\n`);
     }

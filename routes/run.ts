@@ -1,11 +1,12 @@
 /** One request's generations: admitted, started, merged into one stream of pieces, timed and accounted for. */
 import type { Context } from "hono";
-import { asFastgenError } from "../src/errors.ts";
+import { asFastgenError, type FastgenError } from "../src/errors.ts";
 import type { SamplingParams } from "../src/params.ts";
 import type { Choice, Chunk, FastgenApi, GenerateOptions, Generation, Prompt } from "../src/types.ts";
 import type { Env, RequestRecord } from "./context.ts";
-import { TokenTimer } from "./metrics.ts";
+import { GenerationTimer } from "./request-metrics.ts";
 import type { Service } from "./service.ts";
+import type { RequestTracer } from "./tracing.ts";
 
 /** Prompts of one request that are tokenised at once. */
 const PROMPTS_AT_ONCE = 8;
@@ -19,7 +20,8 @@ export class Run {
   readonly n: number;
   readonly #service: Service;
   readonly #controller: AbortController;
-  readonly #timer: TokenTimer;
+  /** By prompt. */
+  readonly #timers: GenerationTimer[];
   /** Choices that have not ended; each holds a place in the queue. */
   #open: number;
   #ended = false;
@@ -29,6 +31,7 @@ export class Run {
     fastgen: FastgenApi,
     record: RequestRecord,
     generations: Generation[],
+    timers: GenerationTimer[],
     n: number,
     controller: AbortController,
   ) {
@@ -38,7 +41,7 @@ export class Run {
     this.n = n;
     this.#service = service;
     this.#controller = controller;
-    this.#timer = new TokenTimer(service.metrics, record.started);
+    this.#timers = timers;
     this.#open = generations.length * n;
   }
 
@@ -53,17 +56,20 @@ export class Run {
     const n = params.n ?? 1;
     const { fastgen } = service;
     service.admit(prompts.length * n);
+    const record = c.get("record");
+    record.generates = true;
     const controller = new AbortController();
     const gone = c.req.raw.signal;
     if (gone.aborted) controller.abort();
     else gone.addEventListener("abort", () => controller.abort(), { once: true });
     const { signal } = controller;
     const generations: Generation[] = [];
+    const timers = prompts.map(() => new GenerationTimer(service.metrics.requests, record.started));
     // A few at a time: tokenising thousands at once would keep everybody else's prompts waiting.
     for (let i = 0; i < prompts.length; i += PROMPTS_AT_ONCE) {
       const some = prompts.slice(i, i + PROMPTS_AT_ONCE);
       const started = await Promise.allSettled(
-        some.map((prompt) => fastgen.start(prompt, params, { ...options, signal })),
+        some.map((prompt, j) => fastgen.start(prompt, params, { ...options, signal, observer: timers[i + j] })),
       );
       for (const result of started) {
         if (result.status === "fulfilled") generations.push(result.value);
@@ -74,8 +80,8 @@ export class Run {
         }
       }
     }
-    c.get("record").releaseBody();
-    return new Run(service, fastgen, c.get("record"), generations, n, controller);
+    record.releaseBody();
+    return new Run(service, fastgen, record, generations, timers, n, controller);
   }
 
   /** The pieces of every choice as they come. The caller calls end(). */
@@ -96,7 +102,6 @@ export class Run {
   }
 
   #account(chunk: Chunk): void {
-    this.#timer.chunk(chunk);
     if (chunk.finish_reason === null) return;
     this.#open--;
     this.#service.release(1);
@@ -137,12 +142,30 @@ export class Run {
     this.#controller.abort();
     this.#service.release(this.#open);
     const failure = error === undefined ? null : asFastgenError(error);
-    this.#timer.cut(this.#open, failure === null || failure.kind === "aborted" ? "abort" : "error");
+    const { requests } = this.#service.metrics;
+    // What the engine has ended counts as ended, also where its last piece was never read.
+    const open = this.#timers.reduce((sum, { done }) => sum + this.n - done, 0);
+    requests.cut(open, failure === null || failure.kind === "aborted" ? "abort" : "error");
     const { prompt_tokens, completion_tokens } = this.usage();
     this.record.promptTokens = prompt_tokens;
     this.record.completionTokens = completion_tokens;
     this.record.error = failure;
-    for (const { usage } of this.generations) this.#service.metrics.requestDone(usage, this.n);
+    for (const [i, generation] of this.generations.entries()) requests.promptDone(generation, this.#timers[i]!);
+    if (this.#service.options.tracer) this.#trace(this.#service.options.tracer, failure);
+  }
+
+  #trace(tracer: RequestTracer, error: FastgenError | null): void {
+    const { id, started, traceHeaders } = this.record;
+    tracer.requestDone({
+      id,
+      headers: traceHeaders,
+      started,
+      model: this.#service.modelName,
+      params: this.generations[0]!.params,
+      usage: this.usage(),
+      times: this.#timers.flatMap(({ times }) => [...times.values()]),
+      error,
+    });
   }
 }
 

@@ -14,10 +14,10 @@ import { VERSION } from "../src/version.ts";
 import type { RequestRecord } from "./context.ts";
 import { errorStatus } from "./errors.ts";
 import { Metrics } from "./metrics.ts";
+import type { BrowserOptions } from "./origins.ts";
+import type { RequestTracer } from "./tracing.ts";
 
-export interface ServiceOptions {
-  /** Required of every request but /health and /metrics; null = none. */
-  apiKey: string | null;
+export interface ServiceOptions extends BrowserOptions {
   /** The model's name in replies; null = the name it was loaded by. */
   servedModelName: string | null;
   /** Takes one line of JSON per request; null = no access log. */
@@ -37,10 +37,20 @@ export interface ServiceOptions {
   idleSeconds: number;
   /** May requests bring chat templates? A template is a program. */
   trustRequestChatTemplate: boolean;
+  /** Hears of every request for tokens; null = no traces. */
+  tracer: RequestTracer | null;
+  /** Answer /tokenizer_info? */
+  tokenizerInfo: boolean;
 }
 
 const DEFAULTS: ServiceOptions = {
   apiKey: null,
+  host: null,
+  allowedHosts: null,
+  allowedOrigins: null,
+  allowedMethods: ["*"],
+  allowedHeaders: ["*"],
+  allowCredentials: false,
   servedModelName: null,
   accessLog: null,
   errorLog: (text) => console.error(text),
@@ -51,10 +61,12 @@ const DEFAULTS: ServiceOptions = {
   streamWriteSeconds: STREAM_WRITE_SECONDS,
   idleSeconds: IDLE_SECONDS,
   trustRequestChatTemplate: false,
+  tracer: null,
+  tokenizerInfo: false,
 };
 
 /** Paths that load balancers and monitors ask for every second or so. */
-const PROBES = /^(\/v1)?\/(health|metrics)\/?$/;
+const PROBES = /^(\/v1)?\/(health|ping|load|metrics)\/?$/;
 
 export class Service {
   readonly options: ServiceOptions;
@@ -154,6 +166,13 @@ export class Service {
   /** Requests being read or answered. */
   get open(): number {
     return this.#requests.size;
+  }
+
+  /** Of these, the ones that are generated for. */
+  get load(): number {
+    let count = 0;
+    for (const { generates } of this.#requests) count += Number(generates);
+    return count;
   }
 
   /** Throws FastgenError "overloaded" when too many requests are open. */

@@ -4,7 +4,7 @@
  */
 import { FastgenError } from "../src/errors.ts";
 import { appendChunk } from "../src/generation.ts";
-import { type SamplingParams, samplingSchema } from "../src/params.ts";
+import { type ResolvedParams, type SamplingParams, samplingSchema } from "../src/params.ts";
 import type {
   BatchResult,
   Capacity,
@@ -48,6 +48,10 @@ export interface FakeCall {
   tokens: number;
 }
 
+/** What every sequence of the fake waits and computes its prompt for. */
+export const QUEUED_SECONDS = 0.5;
+export const PREFILL_SECONDS = 0.25;
+
 function logprob(id: number, top: number): PositionLogprobs {
   const one = (shift: number): TokenLogprob => {
     const token = String.fromCharCode(id + shift);
@@ -65,6 +69,10 @@ export class FakeFastgen implements FastgenApi {
     host_pages: 0,
     page_tokens: 64,
     page_bytes: 1024,
+    prefix_caching: true,
+    max_num_seqs: 8,
+    max_num_batched_tokens: 512,
+    tensor_parallel_size: 1,
     weight_bytes: 1,
     graphs: 0,
     threads: 1,
@@ -84,7 +92,11 @@ export class FakeFastgen implements FastgenApi {
     prompt_tokens: 0,
     generated_tokens: 0,
     steps: 0,
+    step_tokens: 0,
   };
+  readonly tokenizer_config = { tokenizer_class: "FakeTokenizer", model_max_length: 1024 };
+  /** What onStep() was given: a test calls it as the engine would. */
+  step: (tokens: number) => void = () => {};
   readonly default_params: SamplingParams;
   readonly calls: FakeCall[] = [];
   alive = true;
@@ -141,6 +153,10 @@ export class FakeFastgen implements FastgenApi {
     return String.fromCharCode(id);
   }
 
+  onStep(listener: (tokens: number) => void): void {
+    this.step = listener;
+  }
+
   startTrace(): void {}
 
   async stopTrace(): Promise<void> {}
@@ -152,6 +168,7 @@ export class FakeFastgen implements FastgenApi {
 
 class FakeGeneration implements Generation {
   readonly prompt_token_ids: Int32Array;
+  readonly params: ResolvedParams;
   readonly usage: Usage;
   readonly #fake: FakeFastgen;
   readonly #call: FakeCall;
@@ -163,6 +180,8 @@ class FakeGeneration implements Generation {
     this.#call = call;
     this.#options = options;
     this.prompt_token_ids = ids;
+    this.params = samplingSchema.parse(call.params);
+    this.params.max_tokens ??= fake.model.max_model_len - ids.length;
     this.usage = { prompt_tokens: ids.length, completion_tokens: 0, cached_tokens: 0 };
     fake.stats.prompt_tokens += ids.length;
     call.options.signal?.addEventListener("abort", () => this.abort());
@@ -186,13 +205,19 @@ class FakeGeneration implements Generation {
 
   async *#chunks(): AsyncGenerator<Chunk> {
     const { answer = "Hello, wörld 👋", pace, failAfter, error } = this.#options;
-    const params = samplingSchema.parse(this.#call.params);
-    const limit = Math.min(params.max_tokens ?? Number.POSITIVE_INFINITY, answer.length);
+    const { params } = this;
+    const { observer } = this.#call.options;
+    // Its context does not end an answer: some tests want longer ones.
+    const limit = Math.min(this.#call.params.max_tokens ?? Number.POSITIVE_INFINITY, answer.length);
     const finish_reason = limit < answer.length ? "length" : "stop";
     const end = { finish_reason, stop_reason: null } as const;
     const nothing = { token_ids: [], logprobs: null };
     if (limit === 0) {
-      for (let index = 0; index < params.n; index++) yield { index, text: "", ...nothing, ...end };
+      for (let index = 0; index < params.n; index++) {
+        observer?.started(index, QUEUED_SECONDS, PREFILL_SECONDS);
+        observer?.ended(index, finish_reason, performance.now());
+        yield { index, text: "", ...nothing, ...end };
+      }
       return;
     }
     let held = "";
@@ -210,6 +235,9 @@ class FakeGeneration implements Generation {
         this.usage.completion_tokens++;
         this.#fake.stats.generated_tokens++;
         this.#call.tokens++;
+        if (i === 0) observer?.started(index, QUEUED_SECONDS, PREFILL_SECONDS);
+        observer?.token(index, performance.now());
+        if (last) observer?.ended(index, finish_reason, performance.now());
         const logprobs = params.logprobs === null ? null : [logprob(id, params.logprobs)];
         const running = { finish_reason: null, stop_reason: null };
         yield { index, text, token_ids: [id], logprobs, ...(last ? end : running) };

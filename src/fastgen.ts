@@ -3,6 +3,7 @@ import { runBounded } from "./batch.ts";
 import { chooseDevice, contextThatFits, engineConfig } from "./device.ts";
 import { EngineFront } from "./engine/front.ts";
 import { PAGE_TOKENS } from "./engine/page-cache.ts";
+import type { EngineConfig } from "./engine-config.ts";
 import { asFastgenError, FastgenError } from "./errors.ts";
 import { RunningGeneration } from "./generation.ts";
 import { openDefaultModel } from "./model/embedded.ts";
@@ -12,6 +13,7 @@ import { checkPrompt, checkTextLength, engineRequests, type ModelLimits, resolve
 import { ChatTemplate } from "./text/chat-template.ts";
 import { readGenerationConfig } from "./text/generation-config.ts";
 import { Tokenizer } from "./text/tokenizer.ts";
+import { tokenizerConfig } from "./text/tokenizer-config.ts";
 import type {
   BatchInput,
   BatchResult,
@@ -34,7 +36,8 @@ interface Loaded {
   model: ModelInfo;
   limits: ModelLimits;
   defaults: SamplingParams;
-  maxSeqs: number;
+  config: Pick<EngineConfig, "prefixCaching" | "maxSeqs" | "maxStepTokens" | "devices">;
+  tokenizerConfig: Record<string, unknown>;
 }
 
 export class Fastgen implements FastgenApi {
@@ -76,6 +79,7 @@ export class Fastgen implements FastgenApi {
     try {
       if (tokenizer.status === "rejected") throw tokenizer.reason;
       const generation = readGenerationConfig(model.files, tokenizer.value, await template.afterAnswer());
+      const { prefixCaching, maxSeqs, maxStepTokens, devices } = config;
       const maxContext = contextThatFits(config.maxContext, front.value.capacity, device, options);
       return new Fastgen({
         front: front.value,
@@ -91,7 +95,8 @@ export class Fastgen implements FastgenApi {
         },
         limits: { vocabSize: model.shape.vocabSize, maxContext, stopIds: generation.stopIds },
         defaults: generation.params,
-        maxSeqs: config.maxSeqs,
+        config: { prefixCaching, maxSeqs, maxStepTokens, devices },
+        tokenizerConfig: tokenizerConfig(model.files, options.chat_template),
       });
     } catch (error) {
       await front.value.close();
@@ -104,11 +109,16 @@ export class Fastgen implements FastgenApi {
   }
 
   get capacity(): Capacity {
-    const { pages, hostPages, pageBytes, weightBytes, graphs, threads, deviceName } = this.#loaded.front.capacity;
+    const { front, config } = this.#loaded;
+    const { pages, hostPages, pageBytes, weightBytes, graphs, threads, deviceName } = front.capacity;
     return {
       pages,
       host_pages: hostPages,
       page_tokens: PAGE_TOKENS,
+      prefix_caching: config.prefixCaching,
+      max_num_seqs: config.maxSeqs,
+      max_num_batched_tokens: config.maxStepTokens,
+      tensor_parallel_size: config.devices.length,
       page_bytes: pageBytes,
       weight_bytes: weightBytes,
       graphs,
@@ -122,7 +132,7 @@ export class Fastgen implements FastgenApi {
   }
 
   get stats(): Stats {
-    const { pagesUsed, prefixQueriedTokens, prefixHitTokens, promptTokens, generatedTokens, ...same } =
+    const { pagesUsed, prefixQueriedTokens, prefixHitTokens, promptTokens, generatedTokens, stepTokens, ...same } =
       this.#loaded.front.stats;
     return {
       ...same,
@@ -131,11 +141,16 @@ export class Fastgen implements FastgenApi {
       prefix_hit_tokens: prefixHitTokens,
       prompt_tokens: promptTokens,
       generated_tokens: generatedTokens,
+      step_tokens: stepTokens,
     };
   }
 
   get alive(): boolean {
     return this.#loaded.front.alive;
+  }
+
+  onStep(listener: (tokens: number) => void): void {
+    this.#loaded.front.onStep = listener;
   }
 
   get failed(): Promise<FastgenError> {
@@ -158,10 +173,11 @@ export class Fastgen implements FastgenApi {
     const sequences: number[] = [];
     const generation = new RunningGeneration({
       prompt: ids,
-      params: resolved,
+      params: { ...resolved, max_tokens: requests[0]!.maxTokens },
       tokenizer,
       modelStopIds: this.#modelStopIds,
       stream: options.stream ?? false,
+      observer: options.observer,
       abortChoice: (choice) => front.abort([sequences[choice]!]),
       pause: (choices) => front.pause(choices.map((choice) => sequences[choice]!)),
       resume: (choices) => front.resume(choices.map((choice) => sequences[choice]!)),
@@ -186,7 +202,7 @@ export class Fastgen implements FastgenApi {
     options: GenerateOptions = {},
   ): AsyncGenerator<BatchResult, void, void> {
     // Twice what runs at once: a sequence that ends finds the next one waiting in the engine.
-    const limit = 2 * this.#loaded.maxSeqs;
+    const limit = 2 * this.#loaded.config.maxSeqs;
     const prepare = (input: Prompt | BatchInput) => {
       const stop = new AbortController();
       const signal = options.signal ? AbortSignal.any([options.signal, stop.signal]) : stop.signal;
@@ -240,6 +256,10 @@ export class Fastgen implements FastgenApi {
 
   tokenText(id: number): string {
     return this.#loaded.tokenizer.tokenText(id);
+  }
+
+  get tokenizer_config(): Record<string, unknown> {
+    return this.#loaded.tokenizerConfig;
   }
 
   startTrace(): void {

@@ -49,6 +49,8 @@ function setUp(params: SamplingParams = {}) {
       logprobs: null,
       promptLogprobs: null,
       cachedTokens: null,
+      start: null,
+      time: 0,
       error: null,
       ...more,
     });

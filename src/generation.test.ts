@@ -8,6 +8,7 @@ import { MAX_UNREAD_BYTES } from "./limits.ts";
 import type { SamplingParams } from "./params.ts";
 import { resolveParams } from "./request.ts";
 import type { Tokenizer } from "./text/tokenizer.ts";
+import type { GenerationObserver } from "./types.ts";
 
 /** One token, one character: its id's. */
 const tokenizer = {
@@ -18,7 +19,7 @@ const tokenizer = {
 
 const EOS = 4;
 
-function start(params: SamplingParams = {}, stream = false) {
+function start(params: SamplingParams = {}, stream = false, observer?: GenerationObserver) {
   const calls: [what: string, choices: number | number[]][] = [];
   const generation = new RunningGeneration({
     prompt: Int32Array.of(1, 2, 3),
@@ -26,6 +27,7 @@ function start(params: SamplingParams = {}, stream = false) {
     tokenizer,
     modelStopIds: new Set([EOS]),
     stream,
+    observer,
     abortChoice: (choice) => calls.push(["abort", choice]),
     pause: (choices) => calls.push(["pause", choices]),
     resume: (choices) => calls.push(["resume", choices]),
@@ -37,6 +39,8 @@ function start(params: SamplingParams = {}, stream = false) {
       logprobs: null,
       promptLogprobs: null,
       cachedTokens: null,
+      start: null,
+      time: 0,
       error: null,
       ...more,
     });
@@ -165,4 +169,37 @@ test("an error of one choice ends them all, and tells once", async () => {
   expect(await generation.completion().catch(({ message }) => message)).toBe("gone");
   generation.onEnd(() => ends++);
   expect(ends).toBe(2);
+});
+
+test("an observer hears of every token when the engine brings it, though nobody reads, and of each end once", () => {
+  const heard: unknown[] = [];
+  const observer: GenerationObserver = {
+    started: (...what) => heard.push(["started", ...what]),
+    token: (...what) => heard.push(["token", ...what]),
+    ended: (...what) => heard.push(["ended", ...what]),
+  };
+  const { generation, calls, say } = start({ n: 3, stop: "b" }, true, observer);
+  const begun = { queuedSeconds: 2, prefillSeconds: 3 };
+  say(0, A, { time: 10, start: begun });
+  say(1, A, { time: 20, start: begun });
+  // A stop string ends a sequence that the engine would go on with.
+  say(0, A + 1, { time: 30 });
+  say(0, A, { time: 40 });
+  say(1, A, { time: 50, finish: "length" });
+  generation.abort();
+  say(2, A, { time: 60, start: begun });
+  expect(heard).toEqual([
+    ["started", 0, 2, 3],
+    ["token", 0, 10],
+    ["started", 1, 2, 3],
+    ["token", 1, 20],
+    ["token", 0, 30],
+    ["ended", 0, "stop", 30],
+    ["token", 1, 50],
+    ["ended", 1, "length", 50],
+  ]);
+  expect(calls).toEqual([
+    ["abort", 0],
+    ["abort", 2],
+  ]);
 });

@@ -10,7 +10,16 @@ import type { ResolvedParams } from "./params.ts";
 import type { Detokenizer } from "./text/detokenizer.ts";
 import { StopStrings } from "./text/stop-strings.ts";
 import type { Tokenizer } from "./text/tokenizer.ts";
-import type { Choice, Chunk, Completion, Generation, PositionLogprobs, TokenLogprob, Usage } from "./types.ts";
+import type {
+  Choice,
+  Chunk,
+  Completion,
+  Generation,
+  GenerationObserver,
+  PositionLogprobs,
+  TokenLogprob,
+  Usage,
+} from "./types.ts";
 
 interface ChoiceState {
   decoder: Detokenizer;
@@ -34,6 +43,7 @@ export interface GenerationSetup {
   modelStopIds: ReadonlySet<number>;
   /** The output is only iterated (GenerateOptions.stream). */
   stream: boolean;
+  observer?: GenerationObserver;
   /** Ends the sequence of a choice in the engine, at any time. */
   abortChoice(choice: number): void;
   /** Pause the sequences of some choices in the engine, and let them go on. */
@@ -43,6 +53,7 @@ export interface GenerationSetup {
 
 export class RunningGeneration implements Generation {
   readonly prompt_token_ids: Int32Array;
+  readonly params: ResolvedParams;
   readonly usage: Usage;
 
   readonly #setup: GenerationSetup;
@@ -63,6 +74,7 @@ export class RunningGeneration implements Generation {
   constructor(setup: GenerationSetup) {
     this.#setup = setup;
     this.prompt_token_ids = setup.prompt;
+    this.params = setup.params;
     this.usage = { prompt_tokens: setup.prompt.length, completion_tokens: 0, cached_tokens: 0 };
     this.#running = setup.params.n;
     this.#choices = Array.from({ length: setup.params.n }, (_, index) => ({
@@ -107,12 +119,16 @@ export class RunningGeneration implements Generation {
     }
     if (event.cachedTokens !== null && index === 0) this.usage.cached_tokens = event.cachedTokens;
     if (event.promptLogprobs) this.#promptLogprobs = event.promptLogprobs;
+    const { observer } = this.#setup;
+    if (event.start) observer?.started(index, event.start.queuedSeconds, event.start.prefillSeconds);
+    if (event.token >= 0) observer?.token(index, event.time);
     const chunk = emptyChunk(index, choice.whole.logprobs !== null);
     if (event.token >= 0) this.#token(choice, chunk, event);
     if (event.finish !== "" && chunk.finish_reason === null) {
       chunk.finish_reason = event.finish;
       chunk.text += choice.stop.flush() + choice.decoder.flush();
     }
+    if (chunk.finish_reason !== null) observer?.ended(index, chunk.finish_reason, event.time);
     this.#emit(choice, chunk);
   }
 

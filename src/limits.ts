@@ -104,3 +104,12 @@ export const MAX_LOGGED_MESSAGE_LENGTH = 500;
 
 /** Characters of an x-request-id; a longer one is replaced. It is copied to the reply and to the log. */
 export const MAX_REQUEST_ID_LENGTH = 128;
+
+/** Seconds for which a browser may keep the answer to a preflight. */
+export const PREFLIGHT_SECONDS = 600;
+
+/** Spans that wait for a trace collector; those beyond it are dropped. One is about a kilobyte. */
+export const MAX_QUEUED_SPANS = 2048;
+
+/** Seconds that the end of the server waits for a trace collector to take the last spans. */
+export const TRACE_FLUSH_SECONDS = 3;

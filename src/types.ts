@@ -2,7 +2,7 @@
 
 import type { DeviceKind } from "./engine-config.ts";
 import type { Dtype } from "./model/shape.ts";
-import type { SamplingParams } from "./params.ts";
+import type { ResolvedParams, SamplingParams } from "./params.ts";
 
 export interface LoadOptions {
   /** Branch, tag or commit of a hub model. */
@@ -89,6 +89,17 @@ export interface ChatOptions {
 /** Text (tokenised with the model's special tokens), token ids, or a conversation. */
 export type Prompt = string | readonly number[] | Int32Array | ({ messages: ChatMessage[] } & ChatOptions);
 
+/**
+ * Hears what the engine does for a generation as it happens, before and whether or not the pieces are read. Times are those
+ * of performance.now().
+ */
+export interface GenerationObserver {
+  /** A choice's sequence waited so long for a slot, and then computed its prompt for so long. Its first token follows. */
+  started(choice: number, queuedSeconds: number, prefillSeconds: number): void;
+  token(choice: number, time: number): void;
+  ended(choice: number, reason: "stop" | "length", time: number): void;
+}
+
 export interface GenerateOptions {
   /** Aborting rejects with FastgenError "aborted" and frees the sequence within a step. */
   signal?: AbortSignal;
@@ -101,6 +112,7 @@ export interface GenerateOptions {
    * while about 1 MiB of output waits to be read.
    */
   stream?: boolean;
+  observer?: GenerationObserver;
 }
 
 export interface TokenLogprob {
@@ -152,6 +164,8 @@ export interface Completion {
 export interface Generation extends AsyncIterable<Chunk> {
   /** Known once the prompt is tokenised, which is before this object exists. */
   readonly prompt_token_ids: Int32Array;
+  /** With every default filled in; max_tokens is what each choice may have. */
+  readonly params: ResolvedParams;
   /** Final once the iteration has ended. */
   readonly usage: Usage;
   /** One entry per prompt token, null for the first; made anew by each iteration. null until there, or if not asked for. */
@@ -187,6 +201,13 @@ export interface Capacity {
   host_pages: number;
   /** Tokens in a page. */
   page_tokens: number;
+  /** Are the pages of prompts that begin alike shared? */
+  prefix_caching: boolean;
+  /** Most sequences that run at once, and most tokens in one step. */
+  max_num_seqs: number;
+  max_num_batched_tokens: number;
+  /** GPUs that the model is split over; 1 on the CPU. */
+  tensor_parallel_size: number;
   /** Bytes of a page on each device. */
   page_bytes: number;
   /** Bytes of the weights on each device. */
@@ -218,6 +239,8 @@ export interface Stats {
   prompt_tokens: number;
   generated_tokens: number;
   steps: number;
+  /** Tokens of the newest step. */
+  step_tokens: number;
 }
 
 export interface FastgenApi {
@@ -228,6 +251,8 @@ export interface FastgenApi {
   readonly stats: Stats;
   /** False once the engine has failed or close() was called. */
   readonly alive: boolean;
+  /** Called after every step with the number of its tokens. A second listener replaces the first. */
+  onStep(listener: (tokens: number) => void): void;
   /** Resolves with the reason if the engine fails: nothing can be generated any more. Never rejects. */
   readonly failed: Promise<Error>;
 
@@ -249,6 +274,8 @@ export interface FastgenApi {
   detokenize(ids: readonly number[] | Int32Array, options?: { skip_special_tokens?: boolean }): string;
   /** The text of one token. */
   tokenText(id: number): string;
+  /** The model's tokenizer_config.json, with the chat template in use. */
+  readonly tokenizer_config: Record<string, unknown>;
   /**
    * The sampling defaults of generation_config.json (vLLM's --generation-config auto): they apply to every
    * parameter that the caller leaves out. A default max_tokens is cut to the room in the context; one that the caller sets

@@ -73,7 +73,7 @@ describe.skipIf(missing !== null)(`fgserve's log (${missing ?? "executable"})`, 
     const server = await start();
     const client = await connect(server.port);
     client.send(
-      "POST /v1/completions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{",
+      "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{",
     );
     // Its record is open once another request, sent later, has been answered.
     await until(async () => (await fetch(`${server.url}/version`)).status === 200);

@@ -72,7 +72,7 @@ describe.skipIf(missing !== null)(`raw sockets (${missing ?? "executable"})`, ()
   test("a chunked body", async () => {
     const client = await connect(server.port);
     const json = JSON.stringify(short);
-    const head = `POST ${PATH} HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n`;
+    const head = `POST ${PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n`;
     client.send(
       `${head}5\r\n${json.slice(0, 5)}\r\n${(json.length - 5).toString(16)}\r\n${json.slice(5)}\r\n0\r\n\r\n`,
     );
@@ -100,14 +100,14 @@ describe.skipIf(missing !== null)(`raw sockets (${missing ?? "executable"})`, ()
 
   test("oversized headers are a 431", async () => {
     const client = await connect(server.port);
-    client.send(`GET /health HTTP/1.1\r\nHost: test\r\nX-Long: ${"x".repeat(200_000)}\r\n\r\n`);
+    client.send(`GET /health HTTP/1.1\r\nHost: localhost\r\nX-Long: ${"x".repeat(200_000)}\r\n\r\n`);
     await client.see(/^HTTP\/1\.1 431 /);
     await until(() => client.state.closed);
   });
 
   test("a body announced as huge is refused before it is sent", async () => {
     const client = await connect(server.port);
-    const head = `POST ${PATH} HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n`;
+    const head = `POST ${PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n`;
     client.send(`${head}Content-Length: 100000000000\r\n\r\n{"messages"`);
     await client.see(/^HTTP\/1\.1 413 [\s\S]*"request_too_large"/);
     await until(() => client.state.closed);
@@ -115,9 +115,9 @@ describe.skipIf(missing !== null)(`raw sockets (${missing ?? "executable"})`, ()
 
   for (const [name, bytes] of [
     ["noise", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n"],
-    ["a bad version", "GET / HTTP/9.9\r\nHost: test\r\n\r\n"],
-    ["two lengths", `POST ${PATH} HTTP/1.1\r\nHost: test\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}x`],
-    ["a negative length", `POST ${PATH} HTTP/1.1\r\nHost: test\r\nContent-Length: -5\r\n\r\n{}`],
+    ["a bad version", "GET / HTTP/9.9\r\nHost: localhost\r\n\r\n"],
+    ["two lengths", `POST ${PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}x`],
+    ["a negative length", `POST ${PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n{}`],
   ] as const) {
     test(`${name}: refused, and the connection closed`, async () => {
       const client = await connect(server.port);

@@ -198,7 +198,7 @@ describe.skipIf(missing !== null)(`over HTTP (${missing ?? "executable"})`, () =
     expect(JSON.parse(line)).toMatchObject({ status: 200, completion_tokens: 5, path: "/v1/chat/completions" });
     const text = await (await fetch(`${server.url}/metrics`)).text();
     const value = (name: string) =>
-      Number(new RegExp(`^vllm:${name}\\{model_name="smol"\\} (\\S+)$`, "m").exec(text)![1]);
+      Number(new RegExp(`^vllm:${name}\\{engine="0",model_name="smol"\\} (\\S+)$`, "m").exec(text)![1]);
     expect(value("generation_tokens_total")).toBeGreaterThan(32);
     expect(value("prompt_tokens_total")).toBeGreaterThan(32);
     expect(value("prefix_cache_queries_total")).toBeGreaterThan(0);

@@ -131,7 +131,7 @@ export async function connect(port: number) {
 export function post(target: string, body: object, headers = ""): string {
   const json = JSON.stringify(body);
   const length = Buffer.byteLength(json);
-  return `POST ${target} HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n${headers}Content-Length: ${length}\r\n\r\n${json}`;
+  return `POST ${target} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n${headers}Content-Length: ${length}\r\n\r\n${json}`;
 }
 
 export async function until(condition: () => boolean | Promise<boolean>, milliseconds = 20_000): Promise<void> {

@@ -205,3 +205,24 @@ engineTest("the signal of the start is let go of once the engine is there", asyn
   expect(added.mock.calls.length).toBe(1);
   expect(removed.mock.calls.map(([type, listener]) => [type, listener])).toEqual([["abort", added.mock.calls[0]![1]]]);
 });
+
+engineTest("the start of each sequence comes with its first news, and every step tells its tokens", async () => {
+  const front = await start();
+  const steps: number[] = [];
+  front.onStep = (tokens) => steps.push(tokens);
+  const before = performance.now();
+  const all = await run(front, request(70, 3), request(5, 2));
+  const now = performance.now();
+  for (const events of all) {
+    expect(events.map((event) => event.start !== null)).toEqual(events.map((_, i) => i === 0));
+    const { queuedSeconds, prefillSeconds } = events[0]!.start!;
+    expect(queuedSeconds).toBeGreaterThanOrEqual(0);
+    expect(prefillSeconds).toBeGreaterThan(0);
+    const times = events.map(({ time }) => time);
+    expect([before, ...times, now]).toEqual([before, ...times, now].toSorted((a, b) => a - b));
+  }
+  // Prompts, and each output but the last, which nobody computes further. The engine may run one token past an end.
+  const tokens = steps.reduce((sum, step) => sum + step, 0);
+  expect(steps).toHaveLength(front.stats.steps);
+  expect(tokens).toBeGreaterThanOrEqual(70 + 2 + 5 + 1);
+});

@@ -10,6 +10,7 @@ import {
   type FinishReason,
   type FromWorker,
   NO_STATS,
+  type SequenceStart,
   type StepMessage,
   type TokenLogprobs,
   type ToWorker,
@@ -26,6 +27,10 @@ export interface SequenceEvent {
   promptLogprobs: TokenLogprobs | null;
   /** The number of prompt tokens found in the prefix cache, with the first event; null when there were none. */
   cachedTokens: number | null;
+  /** How the sequence began, with the first event of one that neither failed nor was aborted. */
+  start: SequenceStart | null;
+  /** performance.now() when the step's news came. */
+  time: number;
   /** Set when finish is "error". */
   error: FastgenError | null;
 }
@@ -58,6 +63,8 @@ export class EngineFront {
   readonly loadSeconds: number;
   /** As of the newest step. */
   stats: EngineStats;
+  /** Called after every step with the number of its tokens. */
+  onStep: ((tokens: number) => void) | null = null;
   /** Resolves with the reason when the engine fails by itself, and never otherwise. */
   readonly failed: Promise<FastgenError>;
   private readonly tellFailed: (error: FastgenError) => void;
@@ -237,8 +244,11 @@ export class EngineFront {
   }
 
   private deliver(step: StepMessage): void {
+    const isStep = step.stats.steps > this.stats.steps;
     this.stats = step.stats;
-    const { requestIds, tokens, finish, logprobs, promptLogprobs, cachedTokens, errors } = step;
+    if (isStep) this.onStep?.(step.stats.stepTokens);
+    const { requestIds, tokens, finish, logprobs, promptLogprobs, cachedTokens, starts, errors } = step;
+    const time = performance.now();
     for (let i = 0; i < requestIds.length; i++) {
       const id = requestIds[i]!;
       const alive = this.sequences.get(id);
@@ -251,6 +261,8 @@ export class EngineFront {
         logprobs: logprobs?.get(i) ?? null,
         promptLogprobs: promptLogprobs?.get(i) ?? null,
         cachedTokens: cachedTokens?.get(i) ?? null,
+        start: starts?.get(i) ?? null,
+        time,
         error: error ? new FastgenError(error.kind, error.message) : null,
       });
     }
@@ -286,6 +298,8 @@ export class EngineFront {
         logprobs: null,
         promptLogprobs: null,
         cachedTokens: null,
+        start: null,
+        time: performance.now(),
         error,
       });
     }

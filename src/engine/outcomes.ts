@@ -12,7 +12,11 @@ export class Outcomes {
   private logprobs: StepMessage["logprobs"] = null;
   private promptLogprobs: StepMessage["promptLogprobs"] = null;
   private cachedTokens: StepMessage["cachedTokens"] = null;
+  private starts: StepMessage["starts"] = null;
   private errors: StepMessage["errors"] = null;
+
+  /** `clock` gives milliseconds. */
+  constructor(private readonly clock: () => number) {}
 
   get count(): number {
     return this.ids.length;
@@ -30,8 +34,17 @@ export class Outcomes {
       this.cachedTokens ??= new Map();
       this.cachedTokens.set(entry, seq.cachedTokens);
     }
+    if (finish === "abort" || finish === "error") return;
+    const now = this.clock();
+    // One that has nothing to compute ends without a slot.
+    const startedAt = seq.startedAt < 0 ? now : seq.startedAt;
+    this.starts ??= new Map();
+    this.starts.set(entry, {
+      queuedSeconds: (startedAt - seq.addedAt) / 1000,
+      prefillSeconds: (now - startedAt) / 1000,
+    });
     const { promptLogprobs } = seq.request;
-    if (promptLogprobs >= 0 && finish !== "abort" && finish !== "error") {
+    if (promptLogprobs >= 0) {
       this.promptLogprobs ??= new Map();
       this.promptLogprobs.set(entry, seq.promptLogprobs ?? emptyLogprobs(0, promptLogprobs));
       seq.promptLogprobs = null;
@@ -65,11 +78,12 @@ export class Outcomes {
       logprobs: this.logprobs,
       promptLogprobs: this.promptLogprobs,
       cachedTokens: this.cachedTokens,
+      starts: this.starts,
       errors: this.errors,
       stats,
     };
     this.ids.length = this.tokens.length = this.finish.length = 0;
-    this.logprobs = this.promptLogprobs = this.cachedTokens = this.errors = null;
+    this.logprobs = this.promptLogprobs = this.cachedTokens = this.starts = this.errors = null;
     return message;
   }
 }

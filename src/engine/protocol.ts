@@ -45,6 +45,14 @@ export type ToWorker =
   | { type: "trace_stop"; path: string }
   | { type: "close" };
 
+/** How a sequence began, by the engine's clock. */
+export interface SequenceStart {
+  /** From its arrival until it first got a slot. */
+  queuedSeconds: number;
+  /** From then until its first token, or its end if it has none. */
+  prefillSeconds: number;
+}
+
 export interface EngineStats {
   running: number;
   waiting: number;
@@ -62,6 +70,8 @@ export interface EngineStats {
   promptTokens: number;
   generatedTokens: number;
   steps: number;
+  /** Of the newest step. */
+  stepTokens: number;
 }
 
 /** Before the first step. */
@@ -78,6 +88,7 @@ export const NO_STATS: EngineStats = {
   promptTokens: 0,
   generatedTokens: 0,
   steps: 0,
+  stepTokens: 0,
 };
 
 /**
@@ -97,6 +108,8 @@ export interface StepMessage {
   promptLogprobs: Map<number, TokenLogprobs> | null;
   /** By entry index: the number of prompt tokens found in the prefix cache, on a request's first entry. */
   cachedTokens: Map<number, number> | null;
+  /** By entry index: how the sequence began, on a request's first entry, unless it failed or was aborted. */
+  starts: Map<number, SequenceStart> | null;
   /** By entry index: the reason, where finish says "error". */
   errors: Map<number, { kind: ErrorKind; message: string }> | null;
   stats: EngineStats;

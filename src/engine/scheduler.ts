@@ -13,7 +13,7 @@
  * that no sequence waits long for its next token. Chunks and the number of running sequences end at a tile's edge rather
  * than a little past it. None of this changes what a sequence generates.
  *
- * Pure: no FFI, no clock, no I/O. Every loop is over the running sequences, a step's tokens, or a bounded part of the queue.
+ * Pure: no FFI, no I/O, and a clock that only measures. Every loop is over the running sequences, a step's tokens, or a bounded part of the queue.
  */
 import { FastgenError } from "../errors.ts";
 import { FG } from "../ffi/layout.ts";
@@ -51,7 +51,7 @@ export interface SchedulerConfig {
 
 export class Scheduler {
   private readonly cache: PageCache;
-  private readonly outcomes = new Outcomes();
+  private readonly outcomes: Outcomes;
   private readonly estimate = new OutputEstimate();
   private readonly admission: Admission;
   private readonly alive = new Map<number, Sequence>();
@@ -77,8 +77,14 @@ export class Scheduler {
   private promptTokens = 0;
   private generatedTokens = 0;
   private steps = 0;
+  private stepTokens = 0;
 
-  constructor(private readonly config: SchedulerConfig) {
+  /** `clock` gives milliseconds. Nothing is decided by it. */
+  constructor(
+    private readonly config: SchedulerConfig,
+    private readonly clock = () => performance.now(),
+  ) {
+    this.outcomes = new Outcomes(clock);
     const { maxSeqs, maxStepTokens, maxContext, pages } = config;
     if (maxStepTokens < maxSeqs) {
       throw new FastgenError(
@@ -121,7 +127,7 @@ export class Scheduler {
     const isPrivate = !this.config.prefixCaching || request.promptLogprobs >= 0;
     const arrival = this.arrivals++;
     const root = isPrivate ? PageCache.makeRoot(BigInt(arrival + 1)) : this.cache.root;
-    const seq = new Sequence(request, arrival, root, isPrivate);
+    const seq = new Sequence(request, arrival, root, isPrivate, this.clock());
     this.alive.set(request.id, seq);
     const { length } = request.prompt;
     if (length < 1 || length + request.maxTokens > this.config.maxContext) {
@@ -348,6 +354,7 @@ export class Scheduler {
     seq.scheduled = seq.computed = nodes.length * PAGE_TOKENS;
     if (seq.cachedTokens < 0) {
       seq.cachedTokens = seq.scheduled;
+      seq.startedAt = this.clock();
       this.promptTokens += seq.promptLength;
       if (!seq.isPrivate) {
         this.prefixQueriedTokens += seq.promptLength;
@@ -429,6 +436,7 @@ export class Scheduler {
       return;
     }
     this.steps++;
+    this.stepTokens = step.tokenCount;
     let row = 0;
     for (let i = 0; i < step.seqs.length; i++) {
       const seq = step.seqs[i]!;
@@ -563,6 +571,7 @@ export class Scheduler {
       promptTokens: this.promptTokens,
       generatedTokens: this.generatedTokens,
       steps: this.steps,
+      stepTokens: this.stepTokens,
     };
   }
 }

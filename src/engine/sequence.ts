@@ -30,6 +30,9 @@ export class Sequence {
   swapped = false;
   /** Prompt tokens found in the cache when it was first admitted; -1 before. */
   cachedTokens = -1;
+  /** When it arrived and when it first got a slot, by the scheduler's clock; the latter is -1 before. */
+  readonly addedAt: number;
+  startedAt = -1;
   /** Whether the first entry for this request is yet to be posted. */
   unreported = true;
   /** Prompt positions [0, scored) have their log probabilities, or will have once the submitted steps have run. */
@@ -51,7 +54,10 @@ export class Sequence {
     readonly root: PageNode,
     /** True when `root` is this sequence's own. */
     readonly isPrivate: boolean,
+    /** Milliseconds. */
+    now: number,
   ) {
+    this.addedAt = now;
     this.tokens = request.prompt;
     this.length = request.prompt.length;
     this.promptLength = this.length;

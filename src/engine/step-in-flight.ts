@@ -21,6 +21,11 @@ export class StepInFlight {
     this.flags.push(flags);
   }
 
+  /** Tokens that it computes. */
+  get tokenCount(): number {
+    return this.counts.reduce((sum, count) => sum + count, 0);
+  }
+
   /** Takes entry `i` out. Returns its sequence. */
   remove(i: number): Sequence {
     for (const column of [this.residences, this.contexts, this.counts, this.flags]) column.splice(i, 1);

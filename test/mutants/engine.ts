@@ -2,7 +2,7 @@
 import { inFile, type PlantedBug } from "./bugs.ts";
 
 const beside = (name: string) => `src/engine/${name}.test.ts`;
-const SCHEDULING = [beside("scheduler"), beside("scheduler-fairness")];
+const SCHEDULING = [beside("scheduler"), beside("scheduler-fairness"), beside("sequence-start")];
 const FORECAST = [beside("pool-forecast"), beside("admission"), ...SCHEDULING];
 
 export const engineBugs: PlantedBug[] = [
@@ -131,11 +131,13 @@ export const engineBugs: PlantedBug[] = [
       "cached tokens are told wrongly",
     ],
     [
-      "this.logprobs = this.promptLogprobs = this.cachedTokens = this.errors = null;",
-      "this.logprobs = this.promptLogprobs = this.errors = null;",
+      "this.logprobs = this.promptLogprobs = this.cachedTokens = this.starts = this.errors = null;",
+      "this.logprobs = this.promptLogprobs = this.starts = this.errors = null;",
       "cached tokens are told again with the next message",
     ],
-    ['&& finish !== "abort" && finish !== "error"', "", "an aborted prompt has log probabilities"],
+    ['if (finish === "abort" || finish === "error") return;', "", "an aborted prompt has log probabilities"],
+    ["(startedAt - seq.addedAt) / 1000", "0", "nobody has ever waited for a slot"],
+    ["(now - startedAt) / 1000", "now - startedAt", "the time of a prompt is in milliseconds"],
     [
       "this.logprobs.set(this.ids.length - 1, one);",
       "this.logprobs.set(0, one);",

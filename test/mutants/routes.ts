@@ -1,7 +1,7 @@
 /** Bugs planted in routes. */
 import { inFile, type PlantedBug } from "./bugs.ts";
 
-const ALL = ["run", "app", "chat", "completions", "metrics"].map((name) => `routes/${name}.test.ts`);
+const ALL = ["run", "app", "chat", "completions", "metrics", "request-metrics"].map((name) => `routes/${name}.test.ts`);
 
 export const routeBugs: PlantedBug[] = [
   ...inFile("routes/run.ts", ALL, [
@@ -58,7 +58,7 @@ export const routeBugs: PlantedBug[] = [
     ],
     ["this.record.error = kind;", "", "the log does not say how a request failed"],
     [
-      "for (const { usage } of this.generations) this.#service.metrics.requestDone(usage, this.n);",
+      "for (const [i, generation] of this.generations.entries()) requests.promptDone(generation, this.#timers[i]!);",
       "",
       "requests are not counted",
     ],
@@ -86,34 +86,64 @@ export const routeBugs: PlantedBug[] = [
     ["this.options.servedModelName ?? model.name", "model.name", "the served name is not used"],
   ]),
   ...inFile("routes/metrics.ts", ALL, [
-    ["choice.tokens += chunk.token_ids.length;", "choice.tokens++;", "joined pieces count as one token"],
-    ["/ 1000 / (choice.tokens - 1)", "/ 1000 / choice.tokens", "the time per token counts the first token too"],
-    ["if (choice && choice.tokens > 1)", "if (choice)", "a single token has a time per token"],
-    ["choice.newest = now;\n", "\n", "gaps between tokens are measured from the first"],
-    [
-      "this.#metrics.firstToken.observe((now - this.#start) / 1000);",
-      "this.#metrics.firstToken.observe(now - this.#start);",
-      "the first token's time is in milliseconds",
-    ],
-    [
-      "if (open > 0) this.#metrics.success.inc({ finished_reason: reason }, open);",
-      "if (open > 0) this.#metrics.success.inc({ finished_reason: reason });",
-      "several aborted choices count as one",
-    ],
-    ["this.reset();\n", "\n", "totals grow with every scrape"],
+    ["this.reset();\n          this", "this", "totals grow with every scrape"],
     [
       "({ stats }) => stats.prompt_tokens)",
       "({ stats }) => stats.generated_tokens)",
       "prompt tokens are generated tokens",
+    ],
+    ["fastgen.onStep((tokens) => steps.observe(tokens));", "", "steps are not counted"],
+    ["prompt_tokens - prefix_hit_tokens", "prompt_tokens", "cached tokens count as computed"],
+  ]),
+  ...inFile("routes/request-metrics.ts", ALL, [
+    ["decode / (tokens - 1)", "decode / tokens", "the time per token counts the first token too"],
+    ["if (tokens > 1) this", "this", "a single token has a time per token"],
+    ["times.newest = time;\n", "\n", "gaps between tokens are measured from the first"],
+    [
+      "this.#metrics.firstToken((time - this.#start) / 1000);",
+      "this.#metrics.firstToken(time - this.#start);",
+      "the first token's time is in milliseconds",
+    ],
+    [
+      "if (open > 0) this.#success.inc({ finished_reason: reason }, open);",
+      "if (open > 0) this.#success.inc({ finished_reason: reason });",
+      "several aborted choices count as one",
     ],
     [
       "this.#generationTokens.observe(usage.completion_tokens);",
       "this.#generationTokens.observe(usage.prompt_tokens);",
       "generated tokens of a request are its prompt's",
     ],
-    ["this.#choices.observe(choices);", "this.#choices.observe(1);", "n is always 1"],
-    ["this.#metrics.endToEnd.observe((now - this.#start) / 1000);", "", "the whole time of a request is not measured"],
+    ["this.#choices.observe(params.n);", "this.#choices.observe(1);", "n is always 1"],
+    ["this.#endToEnd.observe(endToEnd);", "", "the whole time of a request is not measured"],
+    [
+      "this.#inference.observe(prefill + decode);",
+      "this.#inference.observe(decode);",
+      "inference leaves the prompt out",
+    ],
+    ["this.done++;", "", "a sequence that ended counts as aborted too"],
   ]),
+  ...inFile(
+    "routes/origins.ts",
+    ["routes/origins.test.ts"],
+    [
+      ['if (open || value === "") return next();', "return next();", "a rebound name reaches a loopback address"],
+      [
+        "hostname.endsWith(wanted.slice(1))",
+        "hostname.endsWith(wanted.slice(2))",
+        "*.name covers names that end alike",
+      ],
+      ["(allowedOrigins === null && apiKey !== null)", "allowedOrigins === null", "without a key, any page may"],
+      [
+        "[^/?#@\\\\]+$/i.test(origin) && isLoopback(",
+        "[^/?#@\\\\]+$/i.test(origin) || isLoopback(",
+        "every http origin counts as this machine's",
+      ],
+      ['if (request.header("sec-fetch-site") !== "cross-site") return false;', "return false;", "an image may ask"],
+      ["maxAge: PREFLIGHT_SECONDS,", "", "browsers ask before every request"],
+      ["&& !allowCredentials;", ";", "any origin and credentials exclude each other"],
+    ],
+  ),
   ...inFile("routes/logprobs.ts", ALL, [
     ["findIndex(({ id }) => id === position.id) + 1", "findIndex(({ id }) => id === position.id)", "ranks begin at 0"],
     ["rank: rank || null", "rank", "a token beyond the alternatives has a rank"],

@@ -53,7 +53,7 @@ async function resources(url: string, pid: number): Promise<Resources> {
   return {
     descriptors: readdirSync(`/proc/${pid}/fd`).length,
     memory: Math.round(Number(/^VmRSS:\s+(\d+)/m.exec(status)![1]) / 1024),
-    sequences: gauge("num_requests_running") + gauge("num_requests_waiting") + gauge("num_requests_swapped"),
+    sequences: gauge("num_requests_running") + gauge("num_requests_waiting"),
   };
 }
 
@@ -165,7 +165,7 @@ class Soak {
   async #halfSent(random: Random): Promise<void> {
     const { hostname, port } = new URL(this.url);
     const body = JSON.stringify({ prompt: "Hi", max_tokens: 3 });
-    const head = `POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n`;
+    const head = `POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n`;
     const text = head + body;
     const socket = await Bun.connect({ hostname, port: Number(port), socket: { data() {}, error() {} } }).catch(
       () => null,

@@ -1,0 +1,121 @@
+/** Routes for operators and routers, in vLLM's shapes. */
+import { afterEach, describe, expect, test } from "bun:test";
+import { FakeFastgen, type FakeOptions, json, startServer, until } from "./testing.ts";
+
+const started: ReturnType<typeof startServer>[] = [];
+function start(options: Parameters<typeof startServer>[1] = {}, fake: FakeOptions | null = {}) {
+  const server = startServer(fake && new FakeFastgen(fake), options);
+  started.push(server);
+  return server;
+}
+afterEach(() => {
+  for (const server of started.splice(0)) server.stop();
+});
+
+const messages = [{ role: "user", content: "Hi" }];
+const get = (server: { url: string }, path: string) => fetch(server.url + path);
+
+test("/ping is /health, by GET and POST", async () => {
+  const server = start();
+  for (const method of ["GET", "POST", "HEAD"]) {
+    expect((await fetch(`${server.url}/ping`, { method })).status).toBe(200);
+  }
+  expect(await json(await get(server, "/ping"))).toEqual(await json(await get(server, "/health")));
+  const wrong = await fetch(`${server.url}/ping`, { method: "PUT" });
+  expect([wrong.status, wrong.headers.get("allow")]).toEqual([405, "GET, HEAD, POST"]);
+  expect((await get(start({}, null), "/ping")).status).toBe(503);
+});
+
+test("/load counts requests that are generated for, streams until their end", async () => {
+  const gate = Promise.withResolvers<void>();
+  const server = start({}, { pace: () => gate.promise });
+  const load = async () => (await json(await get(server, "/load"))).server_load;
+  expect(await load()).toBe(0);
+  const whole = server.post("/v1/chat/completions", { messages, n: 3 });
+  const stream = server.post("/v1/completions", { prompt: ["a", "b"], stream: true });
+  // Bun sends a stream's head with its first frame.
+  await until(() => server.service.load === 2);
+  expect(await load()).toBe(2);
+  gate.resolve();
+  await (await whole).text();
+  await (await stream).text();
+  await until(() => server.service.load === 0);
+  await (await server.post("/tokenize", { prompt: "a" })).text();
+  expect(await load()).toBe(0);
+});
+
+test("/server_info: text as vLLM's default, JSON for programs", async () => {
+  const server = start({ servedModelName: "m" });
+  const info = await json(await get(server, "/server_info?config_format=json"));
+  expect(info).toMatchObject({
+    version: expect.stringMatching(/^\d+\.\d+\.\d+/),
+    vllm_config: {
+      model_config: { model: "org/fake", served_model_name: "m", max_model_len: 1024 },
+      cache_config: { block_size: 64, num_gpu_blocks: 64, enable_prefix_caching: true },
+      scheduler_config: { max_num_seqs: 8, max_num_batched_tokens: 512 },
+      parallel_config: { tensor_parallel_size: 1 },
+    },
+    vllm_env: {},
+    system_env: expect.any(Object),
+  });
+  const { vllm_config } = await json(await get(server, "/server_info"));
+  expect(vllm_config).toContain("served_model_name='m'");
+  expect(vllm_config).toContain("max_num_seqs=8");
+  expect((await get(start({}, null), "/server_info")).status).toBe(503);
+});
+
+test("/tokenizer_info is there with its flag only", async () => {
+  const info = await get(start({ tokenizerInfo: true }), "/tokenizer_info");
+  expect(await json(info)).toMatchObject({ tokenizer_class: "FakeTokenizer" });
+  const refused = await get(start(), "/tokenizer_info");
+  expect(refused.status).toBe(404);
+  expect((await json(refused)).error.message).toContain("--enable-tokenizer-info-endpoint");
+});
+
+test("/v1/models/{id}: also a name with slashes, written out or not", async () => {
+  const server = start();
+  for (const path of ["/v1/models/org/fake", "/v1/models/org%2Ffake"]) {
+    expect(await json(await get(server, path))).toMatchObject({ id: "org/fake", object: "model", max_model_len: 1024 });
+  }
+  expect((await get(server, "/v1/models/other")).status).toBe(404);
+});
+
+describe("/render", () => {
+  test("a conversation: its tokens, their text, and the parameters with every default filled in", async () => {
+    const server = start({}, { default_params: { top_p: 0.5 } });
+    const fields = { messages, temperature: 0, max_completion_tokens: 7, stop: "x", stream: true };
+    const rendered = await json(await server.post("/v1/chat/completions/render", fields));
+    const text = "<user>Hi";
+    expect(rendered).toMatchObject({
+      request_id: expect.stringMatching(/^chatcmpl-[0-9a-f]{32}$/),
+      prompt: text,
+      token_ids: [...Buffer.from(text)],
+      features: null,
+      sampling_params: { temperature: 0, top_p: 0.5, max_tokens: 7, stop: ["x"], n: 1 },
+      model: "org/fake",
+      stream: true,
+    });
+    const free = await json(await server.post("/v1/chat/completions/render", { messages, model: "any" }));
+    expect(free).toMatchObject({ model: "any", stream: false, sampling_params: { max_tokens: 1024 - text.length } });
+  });
+
+  test("completions: one for each prompt", async () => {
+    const server = start();
+    const rendered = await json(await server.post("/v1/completions/render", { prompt: ["ab", "c"] }));
+    expect(rendered).toHaveLength(2);
+    expect(rendered[0]).toMatchObject({ prompt: "ab", token_ids: [97, 98], sampling_params: { max_tokens: 16 } });
+    expect(rendered[1]).toMatchObject({ prompt: "c", token_ids: [99] });
+  });
+
+  test("refuses what the route itself refuses, and generates nothing", async () => {
+    const server = start();
+    const wrong = await server.post("/v1/chat/completions/render", { messages, n: 0 });
+    expect(wrong.status).toBe(400);
+    expect((await json(wrong)).error.param).toBe("n");
+    expect((await server.post("/chat/completions/render", { messages, logprobs: false, top_logprobs: 2 })).status).toBe(
+      400,
+    );
+    await server.post("/v1/completions/render", { prompt: "a" });
+    expect((server.service.fastgen as FakeFastgen).calls).toHaveLength(0);
+  });
+});

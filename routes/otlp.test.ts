@@ -1,0 +1,162 @@
+import { afterEach, describe, expect, test } from "bun:test";
+import { MAX_QUEUED_SPANS } from "../src/limits.ts";
+import { samplingSchema } from "../src/params.ts";
+import { startCollector } from "../test/otlp-collector.ts";
+import { otlpTracer } from "./otlp.ts";
+import { FakeFastgen, type FakeOptions, PREFILL_SECONDS, QUEUED_SECONDS, startServer, until } from "./testing.ts";
+import type { TracedRequest } from "./tracing.ts";
+
+const stops: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const stop of stops.splice(0)) await stop();
+});
+
+function trace(fake: FakeOptions = {}, collector = startCollector()) {
+  const errors: string[] = [];
+  const tracer = otlpTracer(`${collector.url}/v1/traces`, (message) => errors.push(message));
+  const server = startServer(new FakeFastgen({ answer: "abcd", ...fake }), { tracer, servedModelName: "m" });
+  stops.push(server.stop, collector.stop, () => tracer.close());
+  return { server, tracer, errors, ...collector };
+}
+
+const messages = [{ role: "user", content: "Hi" }];
+
+describe("a span for each request", () => {
+  test("with vLLM's name and attributes", async () => {
+    const before = BigInt(Date.now()) * 1_000_000n;
+    const { server, tracer, spans, paths } = trace();
+    const body = { messages, n: 2, temperature: 0.5, top_p: 0.9, max_tokens: 3 };
+    await (await server.post("/v1/chat/completions", body, { "x-request-id": "one" })).text();
+    expect(await tracer.close()).toBe(true);
+    expect(paths).toEqual(["/v1/traces"]);
+    const [span, ...more] = spans;
+    expect(more).toEqual([]);
+    expect(span).toMatchObject({ name: "llm_request", kind: 2, parentId: "", status: 0 });
+    expect(span!.resource).toMatchObject({ "service.name": "fastgen" });
+    expect(span!.attributes).toEqual({
+      "gen_ai.request.id": "one",
+      "gen_ai.response.model": "m",
+      "gen_ai.request.n": 2,
+      "gen_ai.request.temperature": 0.5,
+      "gen_ai.request.top_p": 0.9,
+      "gen_ai.request.max_tokens": 3,
+      "gen_ai.usage.prompt_tokens": 8,
+      "gen_ai.usage.completion_tokens": 6,
+      "gen_ai.latency.time_in_queue": QUEUED_SECONDS,
+      "gen_ai.latency.time_to_first_token": expect.any(Number),
+      "gen_ai.latency.time_in_model_prefill": PREFILL_SECONDS,
+      "gen_ai.latency.time_in_model_decode": expect.any(Number),
+      "gen_ai.latency.time_in_model_inference": expect.any(Number),
+      "gen_ai.latency.e2e": expect.any(Number),
+    });
+    const { attributes, start, end } = span!;
+    expect(attributes["gen_ai.latency.e2e"]).toBeGreaterThanOrEqual(
+      attributes["gen_ai.latency.time_to_first_token"] as number,
+    );
+    // A millisecond for the two clocks that Date and performance are.
+    expect(start).toBeGreaterThan(before - 1_000_000n);
+    expect(end).toBeGreaterThan(start);
+  });
+
+  test("within the trace that the request names", async () => {
+    const { server, tracer, spans } = trace();
+    const traceId = "0af7651916cd43dd8448eb211c80319c";
+    const send = (traceparent: string) =>
+      server.post("/v1/completions", { prompt: "a" }, { traceparent }).then((reply) => reply.text());
+    await send(`00-${traceId}-b7ad6b7169203331-01`);
+    await tracer.close();
+    expect(spans).toHaveLength(1);
+    expect(spans[0]).toMatchObject({ traceId, parentId: "b7ad6b7169203331" });
+  });
+
+  test("of its own, where the header is garbled; none, where the caller does not sample", async () => {
+    const { server, tracer, spans } = trace();
+    for (const traceparent of [
+      "",
+      "00-0-0-01",
+      "x".repeat(5000),
+      "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+    ]) {
+      await (await server.post("/v1/completions", { prompt: "a" }, { traceparent })).text();
+    }
+    const unsampled = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
+    await (await server.post("/v1/completions", { prompt: "a" }, { traceparent: unsampled })).text();
+    await tracer.close();
+    expect(spans.map(({ parentId }) => parentId)).toEqual(["", "", "", ""]);
+    expect(new Set(spans.map(({ traceId }) => traceId)).size).toBe(4);
+  });
+
+  test("also for streams, and for requests that fail or are abandoned", async () => {
+    const { server, tracer, spans } = trace({ pace: () => Bun.sleep(1), failAfter: 3 });
+    await (await server.post("/v1/completions", { prompt: "a", stream: true, max_tokens: 2 })).text();
+    await (await server.post("/v1/completions", { prompt: "a" })).text();
+    await (await server.post("/v1/completions", { prompt: "x".repeat(2000) })).text();
+    await (await fetch(`${server.url}/v1/models`)).text();
+    await tracer.close();
+    expect(spans.map(({ status, attributes }) => [status, attributes["error.type"]])).toEqual([
+      [0, undefined],
+      [2, "device"],
+    ]);
+    expect(spans[0]!.attributes["gen_ai.usage.completion_tokens"]).toBe(2);
+  });
+});
+
+describe("a collector that is no help", () => {
+  const request: TracedRequest = {
+    id: "one",
+    headers: {},
+    started: performance.now(),
+    model: "m",
+    params: samplingSchema.parse({}),
+    usage: { prompt_tokens: 1, completion_tokens: 1 },
+    times: [],
+    error: null,
+  };
+  const served = async (server: { post: ReturnType<typeof startServer>["post"] }) =>
+    (await server.post("/v1/completions", { prompt: "a" })).status;
+
+  test("is gone: requests go on, and the end does not wait for it", async () => {
+    const collector = startCollector();
+    collector.stop();
+    const { server, tracer } = trace({}, collector);
+    expect(await served(server)).toBe(200);
+    expect(await tracer.close()).toBe(false);
+    expect(await served(server)).toBe(200);
+  });
+
+  test("never answers: alike", async () => {
+    const gate = Promise.withResolvers<Response>();
+    const collector = startCollector(() => gate.promise);
+    const { server, tracer, spans } = trace({}, collector);
+    expect(await served(server)).toBe(200);
+    expect(await tracer.close()).toBe(false);
+    expect(spans).toEqual([]);
+    gate.resolve(new Response());
+  });
+
+  test("refuses: that is said once", async () => {
+    const collector = startCollector(() => new Response("no", { status: 400 }));
+    const { tracer, errors, paths } = trace({}, collector);
+    for (let batch = 1; batch <= 3; batch++) {
+      // As many as a batch holds are sent at once.
+      for (let i = 0; i < 512; i++) tracer.requestDone(request);
+      await until(() => paths.length === batch);
+    }
+    await until(() => errors.length > 0);
+    await tracer.close();
+    expect(errors).toHaveLength(1);
+    expect(errors[0]).toContain(`${collector.url}/v1/traces`);
+  });
+
+  test("is slow: only so many spans wait for it", async () => {
+    const gate = Promise.withResolvers<void>();
+    const collector = startCollector(() => gate.promise.then(() => new Response()));
+    const { tracer, spans, paths } = trace({}, collector);
+    for (let i = 0; i < 512; i++) tracer.requestDone(request);
+    await until(() => paths.length === 1);
+    for (let i = 0; i < 2 * MAX_QUEUED_SPANS; i++) tracer.requestDone(request);
+    gate.resolve();
+    await tracer.close();
+    expect(spans).toHaveLength(512 + MAX_QUEUED_SPANS);
+  });
+});
