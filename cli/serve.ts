@@ -1,12 +1,13 @@
 /** fgserve: the command line of the server, and its life from the open port to the last answer. */
 import { Command, InvalidArgumentError, Option } from "commander";
-import { listen } from "../routes/listen.ts";
+import { type Listener, listen } from "../routes/listen.ts";
 import { Service } from "../routes/service.ts";
 import { asFastgenError } from "../src/errors.ts";
 import * as limits from "../src/limits.ts";
 import type { FastgenApi } from "../src/types.ts";
 import { VERSION } from "../src/version.ts";
 import { builtInNotice } from "./built-in.ts";
+import { maxConnections } from "./descriptors.ts";
 import { addModelFlags, bytes, integer, loadModel, loadOptions, type ModelFlags, parseFlags } from "./flags.ts";
 import { Log } from "./log.ts";
 import { ProgressBar } from "./progress.ts";
@@ -19,6 +20,7 @@ interface ServeFlags extends ModelFlags {
   disableLogRequests?: boolean;
   maxBodyBytes?: number;
   maxTotalBodyBytes?: number;
+  maxConnections?: number;
   maxQueuedSeqs: number;
   streamWriteTimeout: number;
   timeoutKeepAlive: number;
@@ -28,9 +30,6 @@ interface ServeFlags extends ModelFlags {
 
 /** Milliseconds that the end waits for the log's reader. */
 const LOG_PATIENCE = 1000;
-
-/** Bun's server knows no longer timeout. */
-const MAX_IDLE_SECONDS = 255;
 
 /** setTimeout takes at most 2^31 milliseconds. */
 const MAX_TIMER_SECONDS = 2_000_000;
@@ -75,6 +74,11 @@ function addLimitFlags(command: Command): void {
       `bodies being read, parsed and tokenised at once (${mebibytes(limits.MAX_TOTAL_BODY_BYTES)})`,
       bytes,
     )
+    .option(
+      "--max-connections <n>",
+      `connections at once (default: ${limits.MAX_CONNECTIONS}, or what ulimit -n allows)`,
+      integer(1),
+    )
     .option("--max-queued-seqs <n>", "sequences that may wait for a slot", integer(1), limits.MAX_QUEUED_SEQUENCES)
     .option(
       "--stream-write-timeout <seconds>",
@@ -84,8 +88,8 @@ function addLimitFlags(command: Command): void {
     )
     .option(
       "--timeout-keep-alive <seconds>",
-      "close a connection that has been idle for this long",
-      integer(1, MAX_IDLE_SECONDS),
+      "close a connection that is idle, or whose headers have not arrived, for this long",
+      integer(1, MAX_TIMER_SECONDS),
       limits.IDLE_SECONDS,
     )
     .option(
@@ -116,6 +120,7 @@ export async function run(args: string[]): Promise<number> {
     accessLog: flags.disableLogRequests ? null : write,
     errorLog: write,
     trustRequestChatTemplate: flags.trustRequestChatTemplate ?? false,
+    maxConnections: maxConnections(flags.maxConnections),
     maxQueued: flags.maxQueuedSeqs,
     maxBodyBytes: flags.maxBodyBytes,
     maxTotalBodyBytes: flags.maxTotalBodyBytes,
@@ -123,7 +128,7 @@ export async function run(args: string[]): Promise<number> {
     idleSeconds: flags.timeoutKeepAlive,
   });
   // The port opens before the model loads: /health can say so, and a port in use is reported at once.
-  const server = listen(service, flags.host, flags.port);
+  const server = await listen(service, flags.host, flags.port);
   const stopping = new AbortController();
   const unhook = onSignals(stopping);
   let fastgen: FastgenApi | null = null;
@@ -140,7 +145,7 @@ export async function run(args: string[]): Promise<number> {
     return 0;
   } finally {
     unhook();
-    await server.stop(true);
+    await server.stop();
     // A log that nobody reads would keep the program alive. main.ts sets the exit code before this fires.
     if (!(await log.flush(LOG_PATIENCE))) setTimeout(() => process.exit(), 100);
   }
@@ -199,10 +204,9 @@ async function drain(service: Service, fastgen: FastgenApi, seconds: number, log
 }
 
 /** The server's URL on this machine. */
-function baseUrl(server: Bun.Server<undefined>): string {
-  const { hostname } = server.url;
-  const host = ["0.0.0.0", "[::]", "::"].includes(hostname) ? "127.0.0.1" : hostname;
-  return `http://${host}:${server.port}`;
+function baseUrl({ url, port }: Listener): string {
+  const host = ["0.0.0.0", "[::]"].includes(url.hostname) ? "127.0.0.1" : url.hostname;
+  return `http://${host}:${port}`;
 }
 
 /** What is served, the size of its KV cache, its address, and a first request. */

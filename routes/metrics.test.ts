@@ -13,7 +13,7 @@ async function scrape(url: string): Promise<Map<string, number>> {
 
 test("vLLM's names; gauges follow the engine, histograms the requests", async () => {
   const fake = new FakeFastgen({ answer: "abcd", pace: () => Bun.sleep(1) });
-  const server = startServer(fake, { servedModelName: "m" });
+  const server = await startServer(fake, { servedModelName: "m" });
   Object.assign(fake.stats, {
     running: 3,
     waiting: 5,
@@ -64,7 +64,7 @@ test("vLLM's names; gauges follow the engine, histograms the requests", async ()
 });
 
 test("totals are not doubled by a second scrape, and are 0 while the model loads", async () => {
-  const loading = startServer(null);
+  const loading = await startServer(null);
   expect(
     [...(await scrape(loading.url)).entries()].find(([name]) => name.startsWith("vllm:prompt_tokens_total"))?.[1],
   ).toBe(0);

@@ -42,11 +42,12 @@ export interface RunningServer {
 
 /**
  * Runs `fgserve args`; of this checkout and of the caller's environment it sees only the model. Its stderr is kept, or goes to
- * the file descriptor `stderr`.
+ * the file descriptor `stderr`. It may open at most `descriptors` files.
  */
-export function spawnServer(args: string[], stderr: "pipe" | number = "pipe") {
+export function spawnServer(args: string[], stderr: "pipe" | number = "pipe", descriptors?: number) {
   const folder = mkdtempSync(path.join(tmpdir(), "fgserve-"));
-  const child = Bun.spawn([executable, ...args], {
+  const bounded = ["sh", "-c", `ulimit -n ${descriptors}; exec "$@"`, "sh"];
+  const child = Bun.spawn([...(descriptors === undefined ? [] : bounded), executable, ...args], {
     cwd: folder,
     env: { PATH: "/usr/bin:/bin", HOME: folder, TMPDIR: process.env.TMPDIR },
     stdin: "ignore",
@@ -69,9 +70,14 @@ export async function startServer(
   args: string[] = [],
   served: string | null = model,
   stderr: "pipe" | number = "pipe",
+  descriptors?: number,
 ): Promise<RunningServer> {
   const positional = served === null ? [] : [served];
-  const { child, output, exited } = spawnServer([...positional, "--port", "0", "--device", "cpu", ...args], stderr);
+  const { child, output, exited } = spawnServer(
+    [...positional, "--port", "0", "--device", "cpu", ...args],
+    stderr,
+    descriptors,
+  );
   let running = true;
   void exited.then(() => {
     running = false;
@@ -122,6 +128,8 @@ export async function connect(port: number) {
     state,
     send: (text: string) => socket.write(text),
     drop: () => socket.terminate(),
+    /** Says that nothing more will be sent. */
+    shut: () => socket.shutdown(),
     /** Waits until what was received matches. */
     see: (pattern: RegExp, milliseconds = 20_000) => until(() => pattern.test(state.received), milliseconds),
   };
