@@ -11,6 +11,7 @@ import { maxConnections } from "./descriptors.ts";
 import { addModelFlags, bytes, integer, loadModel, loadOptions, type ModelFlags, parseFlags } from "./flags.ts";
 import { Log } from "./log.ts";
 import { ProgressBar } from "./progress.ts";
+import { outliveReaders } from "./readers.ts";
 
 interface ServeFlags extends ModelFlags {
   host: string;
@@ -101,8 +102,8 @@ function addLimitFlags(command: Command): void {
 }
 
 /**
- * Serves until a signal. Resolves to the exit code: 0 after a signal or --help, 2 for wrong usage. Throws FastgenError
- * if the port is taken or the model cannot be loaded.
+ * Serves until a signal. Resolves to the exit code: 0 after a signal or --help, 128 + the signal's number where it came before
+ * the model was loaded, 2 for wrong usage. Throws FastgenError if the port is taken or the model cannot be loaded.
  */
 export async function run(args: string[]): Promise<number> {
   const parser = command();
@@ -112,8 +113,7 @@ export async function run(args: string[]): Promise<number> {
   const options = loadOptions(flags);
   const log = new Log();
   const write = (line: string) => log.line(line);
-  // Whoever reads the banner may leave after it.
-  process.stdout.on("error", () => {});
+  outliveReaders();
   const service = new Service({
     apiKey: flags.apiKey ?? null,
     servedModelName: flags.servedModelName ?? null,
@@ -142,7 +142,8 @@ export async function run(args: string[]): Promise<number> {
       // The exit code tells a supervisor to start the server again.
       if (failure) throw failure;
     }
-    return 0;
+    // An interrupted start is no success, an ended server is.
+    return fastgen ? 0 : 128 + SIGNALS[stopping.signal.reason as Signal];
   } finally {
     unhook();
     await server.stop();
@@ -176,16 +177,18 @@ async function load(
   }
 }
 
-/** The first SIGTERM or SIGINT aborts `stopping`, the second ends the process. Returns a function that undoes this. */
+const SIGNALS = { SIGINT: 2, SIGTERM: 15 };
+type Signal = keyof typeof SIGNALS;
+
+/** The first SIGTERM or SIGINT aborts `stopping` with its name, the second ends the process. Returns a function that undoes this. */
 function onSignals(stopping: AbortController): () => void {
-  const numbers = { SIGINT: 2, SIGTERM: 15 };
   const handler = (signal: NodeJS.Signals) => {
-    if (stopping.signal.aborted) process.exit(128 + numbers[signal as keyof typeof numbers]);
-    stopping.abort();
+    if (stopping.signal.aborted) process.exit(128 + SIGNALS[signal as Signal]);
+    stopping.abort(signal);
   };
-  for (const signal of Object.keys(numbers)) process.on(signal, handler);
+  for (const signal of Object.keys(SIGNALS)) process.on(signal, handler);
   return () => {
-    for (const signal of Object.keys(numbers)) process.off(signal, handler);
+    for (const signal of Object.keys(SIGNALS)) process.off(signal, handler);
   };
 }
 

@@ -10,7 +10,7 @@ afterEach(async () => {
 });
 
 async function start(args: string[], descriptors?: number): Promise<RunningServer> {
-  const server = await startServer(args, model, "pipe", descriptors);
+  const server = await startServer(args, model, { descriptors });
   cleanUp.push(server.stop);
   return server;
 }

@@ -1,5 +1,8 @@
 /** The executable from start to end: wrong usage, a port in use, the API key, signals. */
 import { afterEach, describe, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import * as path from "node:path";
+import { FakeHub } from "../src/model/fake-hub.ts";
 import { missing, model, type RunningServer, spawnServer, startServer, until } from "./server.ts";
 
 const started: RunningServer[] = [];
@@ -56,6 +59,33 @@ describe.skipIf(missing !== null)(`fgserve from start to end (${missing ?? "exec
     taken.stop(true);
     expect(code).toBe(1);
     expect(stderr).toContain(`the port is in use; choose another with --port, such as ${port + 1}`);
+  });
+
+  test("a second fgserve on the same port: exit code 1, and the first one serves on", async () => {
+    const first = await start();
+    for (const host of ["127.0.0.1", "0.0.0.0"]) {
+      const { code, stdout, stderr } = await fail(["--port", String(first.port), "--host", host]);
+      expect({ host, code, stdout }).toEqual({ host, code: 1, stdout: "" });
+      expect(stderr).toContain("the port is in use");
+    }
+    expect((await fetch(`${first.url}/health`)).status).toBe(200);
+  });
+
+  test.each([
+    ["SIGINT", 130],
+    ["SIGTERM", 143],
+  ] as const)("%s while the model is being downloaded: exit code %d", async (signal, code) => {
+    const hub = new FakeHub();
+    for (const file of ["config.json", "tokenizer.json"]) hub.add(file, readFileSync(path.join(model, file)));
+    hub.add("model.safetensors", new Uint8Array(1_000_000));
+    hub.stalled = "model.safetensors";
+    await hub.start();
+    const { child, output, exited } = spawnServer(["org/tiny", "--port", "0"], { variables: { HF_ENDPOINT: hub.url } });
+    await until(() => hub.requests.some((request) => request.startsWith("CDN model.safetensors")));
+    child.kill(signal);
+    expect(await exited).toBe(code);
+    expect(output.stderr).not.toContain("    at ");
+    hub.stop();
   });
 
   test("--api-key protects the routes, --disable-log-requests turns the access log off", async () => {
