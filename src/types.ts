@@ -38,7 +38,7 @@ export interface LoadOptions {
   /** Seed of dummy weights. */
   seed?: number;
   onProgress?: (progress: LoadProgress) => void;
-  /** Takes a sentence about what will not work although the model loads: a chat template that fails. */
+  /** Takes a sentence about what will not work although the model loads: a chat template that fails, host pages that are missing. */
   onWarning?: (message: string) => void;
   /** Aborting rejects with FastgenError "aborted". */
   signal?: AbortSignal;
