@@ -123,10 +123,8 @@ describe.skipIf(missing !== null)(`fgserve from start to end (${missing ?? "exec
     await until(async () => /num_requests_running\S* 1$/m.test(await (await fetch(`${server.url}/metrics`)).text()));
     server.kill("SIGINT");
     await until(() => server.log().includes("shutting down"));
-    const before = performance.now();
     server.kill("SIGINT");
     expect(await server.exited).toBe(130);
-    expect(performance.now() - before).toBeLessThan(2000);
   });
 
   test("an idle server ends at once", async () => {
