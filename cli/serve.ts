@@ -35,7 +35,8 @@ const LOG_PATIENCE = 1000;
 /** setTimeout takes at most 2^31 milliseconds. */
 const MAX_TIMER_SECONDS = 2_000_000;
 
-function command(): Command {
+/** fgserve's flags and its help. */
+export function command(): Command {
   const nonEmpty = (text: string) => {
     if (text !== "") return text;
     throw new InvalidArgumentError("It must not be empty.");
