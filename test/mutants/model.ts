@@ -173,8 +173,8 @@ export const modelBugs: PlantedBug[] = [
       "a snapshot without weights passes for whole",
     ],
     [
-      ".values())\n    if (await lacks(file))",
-      ".values())\n    if (false)",
+      ".values()))\n    if (await lacks(file))",
+      ".values()))\n    if (false)",
       "a snapshot with a missing shard passes for whole",
     ],
     [
