@@ -1,7 +1,9 @@
 /** Connections over real sockets: what follows a request on its connection, and bounds on how many there are. */
 import { afterEach, expect, test } from "bun:test";
+import * as http from "node:http";
 import * as net from "node:net";
 import { SPARE_CONNECTIONS } from "../src/limits.ts";
+import { Connection } from "./connection.ts";
 import { FakeFastgen, startServer, until } from "./testing.ts";
 
 const PATH = "/v1/completions";
@@ -96,3 +98,41 @@ test("connections: beyond the bound a 503 or a probe's answer, far beyond it non
   kept[0]!.socket.write(get("/health"));
   await until(() => kept[0]!.state.received.includes('"status":"ok"'));
 });
+
+test("the rest of a refused body is dropped, and the connection goes on", async () => {
+  const server = await serve({ maxBodyBytes: 200_000 });
+  const body = "x".repeat(600_000);
+  const { state } = connect(server.port, `${head}Content-Length: ${body.length}\r\n\r\n${body}${get("/health")}`);
+  await until(() => state.received.includes('"status":"ok"'));
+  expect(state.received.match(/HTTP\/1\.1 \d+/g)).toEqual(["HTTP/1.1 413", "HTTP/1.1 200"]);
+});
+
+test("a body waits outside until it is asked for", async () => {
+  const gate = Promise.withResolvers<void>();
+  const answer = async (request: Request) => {
+    await gate.promise;
+    return new Response(String((await request.arrayBuffer()).byteLength));
+  };
+  const server = http.createServer();
+  server.on("connection", (socket) => {
+    const connection = new Connection(socket, { answer, writeSeconds: 60, last: false });
+    server.on("request", (incoming, outgoing) => connection.answer(incoming, outgoing));
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  cleanUp.push(() => server.close());
+  const piece = "x".repeat(1024 * 1024);
+  const length = 64 * piece.length;
+  const { port } = server.address() as net.AddressInfo;
+  const { state, socket } = connect(port, `${head}Content-Length: ${length}\r\n\r\n`);
+  for (let i = 0; i < 64; i++) socket.write(piece);
+  let left = -1;
+  await until(() => {
+    const stalled = socket.writableLength === left;
+    left = socket.writableLength;
+    return stalled && left > 0;
+  }, 200);
+  // The sockets' buffers hold some MB.
+  expect(left).toBeGreaterThan(length / 2);
+  gate.resolve();
+  await until(() => state.received.endsWith(String(length)));
+}, 30_000);

@@ -1,6 +1,7 @@
 /** The executable from start to end: wrong usage, a port in use, the API key, signals. */
 import { afterEach, describe, expect, test } from "bun:test";
-import { readFileSync } from "node:fs";
+import { cpSync, mkdtempSync, readFileSync, rmSync, truncateSync } from "node:fs";
+import { tmpdir } from "node:os";
 import * as path from "node:path";
 import { FakeHub } from "../src/model/fake-hub.ts";
 import { missing, model, type RunningServer, spawnServer, startServer, until } from "./server.ts";
@@ -86,6 +87,19 @@ describe.skipIf(missing !== null)(`fgserve from start to end (${missing ?? "exec
     expect(await exited).toBe(code);
     expect(output.stderr).not.toContain("    at ");
     hub.stop();
+  });
+
+  test("weights that are cut short while they are served end it in words", async () => {
+    const folder = mkdtempSync(path.join(tmpdir(), "fastgen-cut-"));
+    cpSync(model, folder, { recursive: true });
+    const server = await startServer([], folder);
+    started.push(server);
+    truncateSync(path.join(folder, "model.safetensors"), 0);
+    const lost = stream(server, 8).then((reply) => reply.text());
+    expect(await lost.catch(() => "")).not.toContain("[DONE]");
+    expect(await server.exited).toBe(1);
+    expect(server.log()).toMatch(/^error: .*model\.safetensors has become shorter while it was served: .*renaming/m);
+    rmSync(folder, { recursive: true });
   });
 
   test("--api-key protects the routes, --disable-log-requests turns the access log off", async () => {
