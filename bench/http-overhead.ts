@@ -51,7 +51,7 @@ export async function main(args: string[]): Promise<void> {
   await using fastgen = await Fastgen.load(name, options);
   const service = new Service();
   service.ready(fastgen);
-  const server = listen(service, "127.0.0.1", 0);
+  const server = await listen(service, "127.0.0.1", 0);
   try {
     const load: LoadOptions = {
       url: server.url.href,
@@ -95,7 +95,7 @@ export async function main(args: string[]): Promise<void> {
       ]);
     }
   } finally {
-    await server.stop(true);
+    await server.stop();
   }
 }
 

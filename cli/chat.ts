@@ -25,7 +25,8 @@ interface ChatFlags extends ModelFlags {
   repetitionPenalty?: number;
 }
 
-function command(): Command {
+/** fgchat's flags and its help. */
+export function command(): Command {
   const { temperature, top_p } = SAMPLING;
   const command = new Command("fgchat")
     .description("Chats with a model in the terminal, loaded here or, with --url, on a running server.")

@@ -190,10 +190,11 @@ export function withFlags(error: FastgenError): FastgenError {
   return new FastgenError(kind, start + rest, { param, code, cause });
 }
 
-/** Fastgen.load, whose errors name flags. */
+/** Fastgen.load, whose errors and warnings name flags. */
 export async function loadModel(model: string | undefined, options: LoadOptions): Promise<Fastgen> {
+  const onWarning = (message: string) => options.onWarning?.(withFlags(new FastgenError("device", message)).message);
   try {
-    return await Fastgen.load(model, options);
+    return await Fastgen.load(model, { ...options, onWarning });
   } catch (error) {
     throw withFlags(asFastgenError(error));
   }

@@ -1,6 +1,7 @@
 /** The executable: fgserve or fgchat, by the name it was called. */
 import * as path from "node:path";
 import { asFastgenError, FastgenError } from "../src/errors.ts";
+import { endWithReaders } from "./readers.ts";
 
 const TOOLS = ["fgserve", "fgchat"] as const;
 type Tool = (typeof TOOLS)[number];
@@ -18,8 +19,9 @@ function pickTool(calledAs: string, args: string[]): { tool: Tool; args: string[
   );
 }
 
-/** Exit codes: 0, 1 an error (one line on stderr; a bug with its stack), 2 wrong usage. */
+/** Exit codes: 0, 1 an error (one line on stderr; a bug with its stack), 2 wrong usage, 128 + n ended by signal n. */
 export async function main(): Promise<void> {
+  endWithReaders();
   try {
     const { tool, args } = pickTool(process.argv0, process.argv.slice(2));
     const { run } = tool === "fgserve" ? await import("./serve.ts") : await import("./chat.ts");

@@ -1,6 +1,6 @@
 /** fgserve: the command line of the server, and its life from the open port to the last answer. */
 import { Command, InvalidArgumentError, Option } from "commander";
-import { listen } from "../routes/listen.ts";
+import { type Listener, listen } from "../routes/listen.ts";
 import { Service } from "../routes/service.ts";
 import type { RequestTracer } from "../routes/tracing.ts";
 import { asFastgenError } from "../src/errors.ts";
@@ -9,9 +9,11 @@ import type { FastgenApi } from "../src/types.ts";
 import { VERSION } from "../src/version.ts";
 import { type AccessFlags, accessOptions, addAccessFlags } from "./access-flags.ts";
 import { builtInNotice } from "./built-in.ts";
+import { maxConnections } from "./descriptors.ts";
 import { addModelFlags, bytes, integer, loadModel, loadOptions, type ModelFlags, parseFlags } from "./flags.ts";
 import { Log } from "./log.ts";
 import { ProgressBar } from "./progress.ts";
+import { outliveReaders } from "./readers.ts";
 
 interface ServeFlags extends ModelFlags, AccessFlags {
   host: string;
@@ -21,6 +23,7 @@ interface ServeFlags extends ModelFlags, AccessFlags {
   disableLogRequests?: boolean;
   maxBodyBytes?: number;
   maxTotalBodyBytes?: number;
+  maxConnections?: number;
   maxQueuedSeqs: number;
   streamWriteTimeout: number;
   timeoutKeepAlive: number;
@@ -33,13 +36,11 @@ interface ServeFlags extends ModelFlags, AccessFlags {
 /** Milliseconds that the end waits for the log's reader. */
 const LOG_PATIENCE = 1000;
 
-/** Bun's server knows no longer timeout. */
-const MAX_IDLE_SECONDS = 255;
-
 /** setTimeout takes at most 2^31 milliseconds. */
 const MAX_TIMER_SECONDS = 2_000_000;
 
-function command(): Command {
+/** fgserve's flags and its help. */
+export function command(): Command {
   const nonEmpty = (text: string) => {
     if (text !== "") return text;
     throw new InvalidArgumentError("It must not be empty.");
@@ -97,6 +98,11 @@ function addLimitFlags(command: Command): void {
       `bodies being read, parsed and tokenised at once (${mebibytes(limits.MAX_TOTAL_BODY_BYTES)})`,
       bytes,
     )
+    .option(
+      "--max-connections <n>",
+      `connections at once (default: ${limits.MAX_CONNECTIONS}, or what ulimit -n allows)`,
+      integer(1),
+    )
     .option("--max-queued-seqs <n>", "sequences that may wait for a slot", integer(1), limits.MAX_QUEUED_SEQUENCES)
     .option(
       "--stream-write-timeout <seconds>",
@@ -106,8 +112,8 @@ function addLimitFlags(command: Command): void {
     )
     .option(
       "--timeout-keep-alive <seconds>",
-      "close a connection that has been idle for this long",
-      integer(1, MAX_IDLE_SECONDS),
+      "close a connection that is idle, or whose headers have not arrived, for this long",
+      integer(1, MAX_TIMER_SECONDS),
       limits.IDLE_SECONDS,
     )
     .option(
@@ -119,8 +125,8 @@ function addLimitFlags(command: Command): void {
 }
 
 /**
- * Serves until a signal. Resolves to the exit code: 0 after a signal or --help, 2 for wrong usage. Throws FastgenError
- * if the port is taken or the model cannot be loaded.
+ * Serves until a signal. Resolves to the exit code: 0 after a signal or --help, 128 + the signal's number where it came before
+ * the model was loaded, 2 for wrong usage. Throws FastgenError if the port is taken or the model cannot be loaded.
  */
 export async function run(args: string[]): Promise<number> {
   const parser = command();
@@ -130,8 +136,7 @@ export async function run(args: string[]): Promise<number> {
   const options = loadOptions(flags);
   const log = new Log();
   const write = (line: string) => log.line(line);
-  // Whoever reads the banner may leave after it.
-  process.stdout.on("error", () => {});
+  outliveReaders();
   const tracer = await openTracer(flags.otlpTracesEndpoint, write);
   const service = new Service({
     apiKey: flags.apiKey ?? null,
@@ -143,6 +148,7 @@ export async function run(args: string[]): Promise<number> {
     trustRequestChatTemplate: flags.trustRequestChatTemplate ?? false,
     tracer,
     tokenizerInfo: flags.enableTokenizerInfoEndpoint ?? false,
+    maxConnections: maxConnections(flags.maxConnections),
     maxQueued: flags.maxQueuedSeqs,
     maxBodyBytes: flags.maxBodyBytes,
     maxTotalBodyBytes: flags.maxTotalBodyBytes,
@@ -150,7 +156,7 @@ export async function run(args: string[]): Promise<number> {
     idleSeconds: flags.timeoutKeepAlive,
   });
   // The port opens before the model loads: /health can say so, and a port in use is reported at once.
-  const server = listen(service, flags.host, flags.port);
+  const server = await listen(service, flags.host, flags.port);
   const stopping = new AbortController();
   const unhook = onSignals(stopping);
   let fastgen: FastgenApi | null = null;
@@ -164,10 +170,11 @@ export async function run(args: string[]): Promise<number> {
       // The exit code tells a supervisor to start the server again.
       if (failure) throw failure;
     }
-    return 0;
+    // An interrupted start is no success, an ended server is.
+    return fastgen ? 0 : 128 + SIGNALS[stopping.signal.reason as Signal];
   } finally {
     unhook();
-    await server.stop(true);
+    await server.stop();
     const traced = (await tracer?.close()) ?? true;
     const logged = await log.flush(LOG_PATIENCE);
     // A log that nobody reads, or a dead collector, would keep the program alive. main.ts sets the exit code before this.
@@ -207,16 +214,18 @@ async function load(
   }
 }
 
-/** The first SIGTERM or SIGINT aborts `stopping`, the second ends the process. Returns a function that undoes this. */
+const SIGNALS = { SIGINT: 2, SIGTERM: 15 };
+type Signal = keyof typeof SIGNALS;
+
+/** The first SIGTERM or SIGINT aborts `stopping` with its name, the second ends the process. Returns a function that undoes this. */
 function onSignals(stopping: AbortController): () => void {
-  const numbers = { SIGINT: 2, SIGTERM: 15 };
   const handler = (signal: NodeJS.Signals) => {
-    if (stopping.signal.aborted) process.exit(128 + numbers[signal as keyof typeof numbers]);
-    stopping.abort();
+    if (stopping.signal.aborted) process.exit(128 + SIGNALS[signal as Signal]);
+    stopping.abort(signal);
   };
-  for (const signal of Object.keys(numbers)) process.on(signal, handler);
+  for (const signal of Object.keys(SIGNALS)) process.on(signal, handler);
   return () => {
-    for (const signal of Object.keys(numbers)) process.off(signal, handler);
+    for (const signal of Object.keys(SIGNALS)) process.off(signal, handler);
   };
 }
 
@@ -235,10 +244,9 @@ async function drain(service: Service, fastgen: FastgenApi, seconds: number, log
 }
 
 /** The server's URL on this machine. */
-function baseUrl(server: Bun.Server<undefined>): string {
-  const { hostname } = server.url;
-  const host = ["0.0.0.0", "[::]", "::"].includes(hostname) ? "127.0.0.1" : hostname;
-  return `http://${host}:${server.port}`;
+function baseUrl({ url, port }: Listener): string {
+  const host = ["0.0.0.0", "[::]"].includes(url.hostname) ? "127.0.0.1" : url.hostname;
+  return `http://${host}:${port}`;
 }
 
 /** What is served, the size of its KV cache, its address, and a first request. */

@@ -2,17 +2,17 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { asFastgenError, FastgenError } from "../src/errors.ts";
 import { errorReply } from "./errors.ts";
-import { FakeFastgen, json, startServer, until } from "./testing.ts";
+import { FakeFastgen, json, startServer, type TestServer, until } from "./testing.ts";
 
 const messages = [{ role: "user", content: "Hi" }];
 const CHAT = "/v1/chat/completions";
 const COMPLETIONS = "/v1/completions";
 
 let fake: FakeFastgen;
-let server: ReturnType<typeof startServer>;
-beforeAll(() => {
+let server: TestServer;
+beforeAll(async () => {
   fake = new FakeFastgen();
-  server = startServer(fake, { maxBodyBytes: 100_000 });
+  server = await startServer(fake, { maxBodyBytes: 100_000 });
 });
 afterAll(() => server.stop());
 
@@ -261,8 +261,8 @@ describe("fields", () => {
   }
 });
 
-describe("the key", () => {
-  const keyed = startServer(new FakeFastgen(), { apiKey: "sécret" });
+describe("the key", async () => {
+  const keyed = await startServer(new FakeFastgen(), { apiKey: "sécret" });
   afterAll(() => keyed.stop());
   const bearer = (key: string) => ({ authorization: Buffer.from(`Bearer ${key}`).toString("latin1") });
 
@@ -281,7 +281,7 @@ describe("the key", () => {
   });
 
   test("must be right to the last character", async () => {
-    const plain = startServer(new FakeFastgen(), { apiKey: "secret" });
+    const plain = await startServer(new FakeFastgen(), { apiKey: "secret" });
     for (const wrong of ["", "secre", "secret1", "Secret", "secret "]) {
       expect((await plain.post(CHAT, { messages }, { authorization: `Bearer x${wrong}` })).status).toBe(401);
     }
@@ -306,7 +306,7 @@ describe("the request's id", () => {
 
 describe("the access log", () => {
   test("one line a request, with its tokens, once the reply is complete", async () => {
-    const logged = startServer(new FakeFastgen({ answer: "abc" }));
+    const logged = await startServer(new FakeFastgen({ answer: "abc" }));
     await (await logged.post(CHAT, { messages }, { "x-request-id": "one" })).text();
     await (await logged.post(COMPLETIONS, { prompt: ["a", "bc"], stream: true })).text();
     await (await logged.post(CHAT, { messages, n: 0 })).text();
@@ -335,7 +335,7 @@ describe("the access log", () => {
   });
 
   test("a refusal is logged with its reason, cut to a bounded length", async () => {
-    const logged = startServer(new FakeFastgen());
+    const logged = await startServer(new FakeFastgen());
     await fetch(`${logged.url}/v1/nothing?${"x".repeat(5000)}`);
     await logged.post(CHAT, { messages: [{ role: "x".repeat(5000), content: "a" }], ["y".repeat(5000)]: 1 });
     await until(() => logged.accessLog.length === 2);
@@ -347,7 +347,7 @@ describe("the access log", () => {
   });
 
   test("a probe is logged when its answer changes", async () => {
-    const logged = startServer(null);
+    const logged = await startServer(null);
     const probe = () => Promise.all(["/health", "/metrics"].map((path) => fetch(logged.url + path)));
     for (let i = 0; i < 3; i++) await probe();
     logged.service.ready(new FakeFastgen());
@@ -367,7 +367,7 @@ describe("the queue", () => {
   test("is bounded: 429 with Retry-After, before any tokenisation; places come back", async () => {
     const gate = Promise.withResolvers<void>();
     const held = new FakeFastgen({ pace: () => gate.promise });
-    const small = startServer(held, { maxQueued: 3 });
+    const small = await startServer(held, { maxQueued: 3 });
     const first = small.post(CHAT, { messages, n: 2 });
     await until(() => held.calls.length === 1);
     const refused = await small.post(COMPLETIONS, { prompt: ["a", "b"] });
@@ -388,7 +388,7 @@ describe("the queue", () => {
   });
 
   test("a request larger than the whole queue is told to split", async () => {
-    const small = startServer(new FakeFastgen(), { maxQueued: 3 });
+    const small = await startServer(new FakeFastgen(), { maxQueued: 3 });
     const reply = await small.post(CHAT, { messages, n: 4 });
     expect(reply.status).toBe(400);
     expect((await refusal(reply)).param).toBe("n");
@@ -397,7 +397,7 @@ describe("the queue", () => {
 
   test("failed and abandoned requests give their places back", async () => {
     const failing = new FakeFastgen({ failAfter: 1 });
-    const small = startServer(failing, { maxQueued: 2 });
+    const small = await startServer(failing, { maxQueued: 2 });
     for (let i = 0; i < 5; i++) {
       expect((await small.post(CHAT, { messages, n: 2 })).status).toBe(500);
       await (await small.post(CHAT, { messages, n: 2, stream: true })).text();
@@ -409,7 +409,7 @@ describe("the queue", () => {
 
 describe("a life", () => {
   test("loading: the port is open, /health says 503, requests are refused until the model is there", async () => {
-    const loading = startServer(null);
+    const loading = await startServer(null);
     loading.service.progress = { stage: "load", done: 43, total: 100 };
     for (const reply of [
       await fetch(`${loading.url}/health`),
@@ -433,7 +433,7 @@ describe("a life", () => {
   test("draining: running requests finish, new ones are refused and their connections closed", async () => {
     const gate = Promise.withResolvers<void>();
     const held = new FakeFastgen({ answer: "abc", pace: () => gate.promise });
-    const draining = startServer(held);
+    const draining = await startServer(held);
     // Bun sends the head of a reply with its first frame, so this one is not awaited here.
     const stream = draining.post(CHAT, { messages, stream: true });
     const whole = draining.post(CHAT, { messages });
@@ -453,18 +453,18 @@ describe("a life", () => {
 
   test("draining gives up after its time", async () => {
     const held = new FakeFastgen({ pace: () => Bun.sleep(50) });
-    const draining = startServer(held);
+    const draining = await startServer(held);
     const reply = draining.post(CHAT, { messages }).catch(() => null);
     await until(() => held.calls.length === 1);
     expect(await draining.service.drain(0.05)).toBe(false);
     draining.stop();
     await reply;
-    expect(await startServer(new FakeFastgen()).service.drain(1)).toBe(true);
+    expect(await (await startServer(new FakeFastgen())).service.drain(1)).toBe(true);
   });
 
   test("an engine that failed makes the server unhealthy", async () => {
     const broken = new FakeFastgen();
-    const dead = startServer(broken);
+    const dead = await startServer(broken);
     broken.alive = false;
     const reply = await fetch(`${dead.url}/health`);
     expect(reply.status).toBe(503);

@@ -7,16 +7,16 @@ import { events, FakeFastgen, type FakeOptions, json, startServer, until } from 
 const ANSWER = "Hello, wörld 👋";
 const messages = [{ role: "user" as const, content: "Hi" }];
 
-function start(options: FakeOptions = {}) {
+async function start(options: FakeOptions = {}) {
   const fake = new FakeFastgen(options);
-  const server = startServer(fake, { servedModelName: "served", trustRequestChatTemplate: true });
+  const server = await startServer(fake, { servedModelName: "served", trustRequestChatTemplate: true });
   const client = new OpenAI({ baseURL: `${server.url}/v1`, apiKey: "any", maxRetries: 0 });
   return { fake, server, client, chat: (body: object) => server.post("/v1/chat/completions", { messages, ...body }) };
 }
 
-let t: ReturnType<typeof start>;
-beforeAll(() => {
-  t = start({ default_params: { temperature: 0.6, top_p: 0.9 } });
+let t: Awaited<ReturnType<typeof start>>;
+beforeAll(async () => {
+  t = await start({ default_params: { temperature: 0.6, top_p: 0.9 } });
 });
 afterAll(() => t.server.stop());
 
@@ -287,7 +287,7 @@ describe("streams", () => {
   });
 
   test("an error in the middle is an error event, and nothing looks like an end", async () => {
-    const broken = start({ failAfter: 3 });
+    const broken = await start({ failAfter: 3 });
     const reply = await broken.chat({ stream: true, stream_options: { include_usage: true } });
     expect(reply.status).toBe(200);
     const text = await reply.text();
@@ -314,7 +314,7 @@ describe("streams", () => {
   });
 
   test("an error before the end of a whole answer is its status", async () => {
-    const broken = start({ failAfter: 3, error: new FastgenError("out_of_memory", "no page is free") });
+    const broken = await start({ failAfter: 3, error: new FastgenError("out_of_memory", "no page is free") });
     const reply = await broken.chat({});
     expect(reply.status).toBe(503);
     expect((await json(reply)).error).toMatchObject({ message: "no page is free", code: "out_of_memory" });
@@ -322,7 +322,7 @@ describe("streams", () => {
   });
 
   test("a bug's message stays in the log", async () => {
-    const broken = start({ failAfter: 0, error: new Error("secret") });
+    const broken = await start({ failAfter: 0, error: new Error("secret") });
     const reply = await broken.chat({});
     expect(reply.status).toBe(500);
     expect(JSON.stringify(await json(reply))).not.toContain("secret");
@@ -334,7 +334,7 @@ describe("streams", () => {
 
   for (const stream of [true, false]) {
     test(`a client that goes away aborts its generation (stream: ${stream})`, async () => {
-      const slow = start({ answer: "x".repeat(1000), pace: () => Bun.sleep(2) });
+      const slow = await start({ answer: "x".repeat(1000), pace: () => Bun.sleep(2) });
       const controller = new AbortController();
       const { signal } = controller;
       const reply = fetch(`${slow.server.url}/chat/completions`, {
@@ -359,7 +359,7 @@ describe("streams", () => {
   test("a client that stops reading holds back its own generation and no other", async () => {
     // More frames than the socket's buffers on both sides hold.
     const answer = "x".repeat(100_000);
-    const fast = start({ answer });
+    const fast = await start({ answer });
     const body = JSON.stringify({ messages, stream: true });
     const head = `POST /chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n`;
     const socket = await Bun.connect({
@@ -392,7 +392,7 @@ describe("templates from requests", () => {
 
   test("are refused, wherever they stand, unless the server trusts them", async () => {
     const fake = new FakeFastgen();
-    const server = startServer(fake);
+    const server = await startServer(fake);
     for (const route of ["/v1/chat/completions", "/tokenize"]) {
       for (const [param, body] of [
         ["chat_template", { chat_template: template }],

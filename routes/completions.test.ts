@@ -1,14 +1,14 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import OpenAI from "openai";
-import { events, FakeFastgen, json, startServer } from "./testing.ts";
+import { events, FakeFastgen, json, startServer, type TestServer } from "./testing.ts";
 
 let fake: FakeFastgen;
-let server: ReturnType<typeof startServer>;
+let server: TestServer;
 let client: OpenAI;
 
-beforeAll(() => {
+beforeAll(async () => {
   fake = new FakeFastgen({ answer: "abc" });
-  server = startServer(fake, { servedModelName: "served" });
+  server = await startServer(fake, { servedModelName: "served" });
   client = new OpenAI({ baseURL: server.url, apiKey: "any", maxRetries: 0 });
 });
 afterAll(() => server.stop());
@@ -149,7 +149,7 @@ describe("log probabilities", () => {
   });
 
   test("a stream waits for the echoed prompt's, whichever choice comes first", async () => {
-    const late = startServer(new FakeFastgen({ answer: "abc", promptLogprobsAfter: 4 }));
+    const late = await startServer(new FakeFastgen({ answer: "abc", promptLogprobsAfter: 4 }));
     const body = { prompt: "Hi", logprobs: 2, echo: true, stream: true, n: 2 };
     const frames = (await events(await late.post("/completions", body))).slice(0, -1);
     for (const index of [0, 1]) {

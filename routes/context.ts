@@ -7,8 +7,8 @@ import type { Service } from "./service.ts";
 import type { TracedRequest } from "./tracing.ts";
 
 export interface Env {
-  /** Closes the request's connection after `seconds` without a byte; 0 = never. Absent where there is no socket. */
-  Bindings: { timeout?: (seconds: number) => void } | undefined;
+  /** `crowded`: the request came on a connection beyond the limit. Absent where there is no connection. */
+  Bindings: { crowded: boolean } | undefined;
   Variables: { record: RequestRecord };
 }
 
@@ -59,9 +59,7 @@ export class RequestRecord {
     return new Promise((resolve, reject) => {
       if (this.#cutOff) reject(this.#cutOff);
       this.#tell = reject;
-      const lost = (cause: unknown) =>
-        reject(new FastgenError("aborted", "the connection closed before the body was complete", { cause }));
-      reading.then(resolve, lost);
+      reading.then(resolve, reject);
     });
   }
 
@@ -90,28 +88,17 @@ export class RequestRecord {
 
   /** The body has been read whole: generating may take as long as it takes. */
   bodyRead(): void {
-    this.#endReading();
-    this.socketTimeout(0);
-  }
-
-  #endReading(): void {
     this.#tell = null;
     if (this.#deadline) clearTimeout(this.#deadline);
     this.#deadline = null;
-  }
-
-  /** Closes the connection after `seconds` in which no byte goes either way; 0 = never. */
-  socketTimeout(seconds: number): void {
-    this.#context.env?.timeout?.(seconds);
   }
 
   /** The reply is complete, or as complete as it will be. Further calls do nothing. */
   end(status: number): void {
     if (this.#ended) return;
     this.#ended = true;
-    this.#endReading();
+    this.bodyRead();
     this.releaseBody();
-    this.socketTimeout(this.#service.options.idleSeconds);
     this.#log(status);
     this.#service.requestEnded(this);
   }

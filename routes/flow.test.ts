@@ -10,8 +10,8 @@ afterEach(async () => {
   for (const undo of cleanUp.splice(0)) await undo();
 });
 
-function serve(fake: FakeFastgen, options: Parameters<typeof startServer>[1] = {}) {
-  const server = startServer(fake, options);
+async function serve(fake: FakeFastgen, options: Parameters<typeof startServer>[1] = {}) {
+  const server = await startServer(fake, options);
   cleanUp.push(server.stop);
   return server;
 }
@@ -53,7 +53,7 @@ function talkative() {
 describe("a stream that nobody reads", () => {
   test("is pulled no further, is ended after its time, and holds up nobody else", async () => {
     const fake = talkative();
-    const server = serve(fake, { streamWriteSeconds: 1, maxQueued: 2 });
+    const server = await serve(fake, { streamWriteSeconds: 1, maxQueued: 2 });
     const client = connect(server.port, post(endless), { reads: false });
     let last = -1;
     await until(() => {
@@ -78,7 +78,7 @@ describe("a stream that nobody reads", () => {
 
   test("goes on when it is read", async () => {
     const fake = talkative();
-    const server = serve(fake, { streamWriteSeconds: 30 });
+    const server = await serve(fake, { streamWriteSeconds: 30 });
     const client = connect(server.port, post({ ...endless, max_tokens: 40_000 }), { reads: false });
     let last = -1;
     await until(() => {
@@ -94,10 +94,30 @@ describe("a stream that nobody reads", () => {
     expect(client.state.received.match(/"text":"x"/g)).toHaveLength(40_000);
   }, 30_000);
 
+  test("that is pipelined behind another waits in bounds too", async () => {
+    const fake = talkative();
+    const server = await serve(fake, { streamWriteSeconds: 1 });
+    const client = connect(server.port, post(endless) + post(endless), { reads: false });
+    await until(() => fake.calls.length === 2 && fake.calls.every((call) => call.aborted));
+    for (const { tokens } of fake.calls) expect(tokens).toBeLessThan(100_000);
+    client.socket.resume();
+    await until(() => client.state.closed);
+    expect(server.service.open).toBe(0);
+  }, 30_000);
+
+  test("begins before its first token", async () => {
+    const gate = Promise.withResolvers<void>();
+    const server = await serve(new FakeFastgen({ answer: "ab", pace: () => gate.promise }));
+    const reply = await server.post(PATH, { prompt: "a", stream: true });
+    expect(reply.status).toBe(200);
+    gate.resolve();
+    expect(await reply.text()).toEndWith("[DONE]\n\n");
+  });
+
   test("a generation that takes its time is not ended for that", async () => {
     const gate = Promise.withResolvers<void>();
     const fake = new FakeFastgen({ answer: "ab", pace: () => gate.promise });
-    const server = serve(fake, { streamWriteSeconds: 1 });
+    const server = await serve(fake, { streamWriteSeconds: 1 });
     const client = connect(server.port, post(endless));
     await Bun.sleep(6000);
     gate.resolve();
@@ -109,7 +129,7 @@ describe("a stream that nobody reads", () => {
 describe("bodies", () => {
   test("draining does not wait for one that has not arrived, and answers it", async () => {
     const fake = new FakeFastgen();
-    const server = serve(fake);
+    const server = await serve(fake);
     const half = connect(server.port, `${head(1000)}{"prompt":`);
     const chunked = connect(
       server.port,
@@ -125,7 +145,7 @@ describe("bodies", () => {
   });
 
   test("large ones are bounded together; small ones always pass; room comes back", async () => {
-    const server = serve(new FakeFastgen({ max_model_len: 10_000_000 }), {
+    const server = await serve(new FakeFastgen({ max_model_len: 10_000_000 }), {
       maxBodyBytes: 300_000,
       maxTotalBodyBytes: 400_000,
     });
@@ -152,7 +172,7 @@ describe("bodies", () => {
   });
 
   test("compressed ones are refused", async () => {
-    const server = serve(new FakeFastgen());
+    const server = await serve(new FakeFastgen());
     const body = Bun.gzipSync(Buffer.from(JSON.stringify({ prompt: "a" })));
     const reply = await server.post(PATH, body, { "content-encoding": "gzip" });
     expect(reply.status).toBe(415);
@@ -161,7 +181,7 @@ describe("bodies", () => {
   });
 
   test("a client still sending a body that is refused gets to read why", async () => {
-    const server = serve(new FakeFastgen());
+    const server = await serve(new FakeFastgen());
     const bytes = `{"prompt":"a","user":${"[".repeat(1_000_000)}`;
     const client = connect(server.port, head(bytes.length) + bytes);
     await until(() => client.state.received.includes("levels of nesting"));
@@ -174,7 +194,7 @@ describe("requests", () => {
 
   test("open at once are bounded; probes are not", async () => {
     const gate = Promise.withResolvers<void>();
-    const server = serve(new FakeFastgen({ pace: () => gate.promise }), bounded);
+    const server = await serve(new FakeFastgen({ pace: () => gate.promise }), bounded);
     const running = server.post(PATH, { prompt: "a", max_tokens: 1 });
     await until(() => server.service.open === 1);
     const refused = await server.post(PATH, { prompt: "a", max_tokens: 1 });
@@ -196,16 +216,20 @@ describe("requests", () => {
     ["a Host with a path", get("1\r\nHost: a/b"), 400],
     ["a Host with a port", get("1\r\nHost: [::1]:80"), 200],
     ["an empty Host", get("1\r\nHost:"), 200],
+    ["an absolute target", get("1\r\nHost: a").replace("/health", "http://b/health"), 200],
+    ["a target that is no URL", get("1\r\nHost: a").replace("/health", "http://["), 400],
+    ["a method that no route takes", get("1\r\nHost: a").replace("GET", "TRACE"), 405],
+    ["an upgrade to HTTP/2", get("1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c"), 200],
     ["a POST of HTTP/1.0", post({ prompt: "a", max_tokens: 1 }).replace("1.1\r\nHost: test", "1.0"), 200],
   ])("%s: %p is a %d", async (_, text, status) => {
-    const server = serve(new FakeFastgen());
+    const server = await serve(new FakeFastgen());
     const client = connect(server.port, text);
     await until(() => client.state.received.includes("\r\n\r\n"));
     expect(client.state.received).toStartWith(`HTTP/1.1 ${status}`);
   });
 
   test("HEAD has GET's length", async () => {
-    const server = serve(new FakeFastgen());
+    const server = await serve(new FakeFastgen());
     for (const path of ["/health", "/version", "/v1/models", "/nothing"]) {
       const length = (await (await fetch(server.url + path)).arrayBuffer()).byteLength;
       const client = connect(server.port, `HEAD ${path} HTTP/1.1\r\nHost: a\r\n\r\n`);

@@ -1,36 +1,69 @@
-/** The socket: the app behind Bun's HTTP server. */
+/** The port: node:http, whose parser answers pipelined requests in turn, and bounds on what a connection may hold. */
+import * as http from "node:http";
+import { type AddressInfo, isIPv6, type Socket } from "node:net";
 import { FastgenError } from "../src/errors.ts";
+import { BODY_SECONDS, MAX_HEADER_BYTES, SPARE_CONNECTIONS } from "../src/limits.ts";
 import { createApp } from "./app.ts";
+import { Connection } from "./connection.ts";
 import type { Service } from "./service.ts";
 
-/** Opens the port; 0 = one that the system picks. Throws FastgenError where it cannot be had. */
-export function listen(service: Service, hostname: string, port: number): Bun.Server<undefined> {
-  const app = createApp(service);
-  try {
-    return Bun.serve({
-      hostname,
-      port,
-      // Without this, a second server on the same port would start and take half of the requests.
-      reusePort: false,
-      idleTimeout: service.options.idleSeconds,
-      development: false,
-      // The app bounds bodies itself, so that the refusal is in the API's own shape.
-      maxRequestBodySize: Number.MAX_SAFE_INTEGER,
-      fetch(request, server) {
-        const timeout = (seconds: number) => server.timeout(request, seconds);
-        return app.fetch(withHost(request), { timeout });
-      },
-    });
-  } catch (error) {
-    throw new FastgenError("unavailable", `cannot listen on ${hostname}:${port}: ${reason(error, port)}`, {
-      cause: error,
-    });
-  }
+export interface Listener {
+  /** As it was bound: http://0.0.0.0:PORT */
+  url: URL;
+  port: number;
+  /** Closes the port and every connection. */
+  stop(): Promise<void>;
 }
 
-/** HTTP/1.0 has no Host header, and load balancers probe with it: Bun's URL is then a path alone. */
-function withHost(request: Request): Request {
-  return request.url.startsWith("/") ? new Request(`http://localhost${request.url}`, request) : request;
+/** Opens the port; 0 = one that the system picks. Throws FastgenError where it cannot be had. */
+export async function listen(service: Service, host: string, port: number): Promise<Listener> {
+  const server = createServer(service);
+  try {
+    await new Promise<void>((resolve, reject) => {
+      server.once("error", reject);
+      // exclusive: a second server on the same port is refused, not given half of the requests.
+      server.listen({ host, port, exclusive: true }, resolve);
+    });
+  } catch (error) {
+    throw new FastgenError("unavailable", `cannot listen on ${host}:${port}: ${reason(error, port)}`, { cause: error });
+  }
+  server.on("error", (error) => service.options.errorLog(`the port: ${error.message}`));
+  const bound = server.address() as AddressInfo;
+  return {
+    url: new URL(`http://${isIPv6(bound.address) ? `[${bound.address}]` : bound.address}:${bound.port}`),
+    port: bound.port,
+    async stop() {
+      const closed = new Promise((resolve) => server.close(resolve));
+      server.closeAllConnections();
+      await closed;
+    },
+  };
+}
+
+function createServer(service: Service): http.Server {
+  const { idleSeconds, streamWriteSeconds: writeSeconds, maxConnections } = service.options;
+  const app = createApp(service);
+  const server = http.createServer({
+    maxHeaderSize: MAX_HEADER_BYTES,
+    headersTimeout: idleSeconds * 1000,
+    keepAliveTimeout: idleSeconds * 1000,
+    // The app says 408 at BODY_SECONDS; this ends the connection of a client that does not hear it.
+    requestTimeout: (Math.max(BODY_SECONDS, idleSeconds) + 5) * 1000,
+    connectionsCheckingInterval: 1000,
+  });
+  // Requests on connections beyond the limit are refused in words. Far beyond it connections close as soon as they open.
+  server.maxConnections = maxConnections + SPARE_CONNECTIONS;
+  const connections = new WeakMap<Socket, Connection>();
+  let open = 0;
+  server.on("connection", (socket) => {
+    const crowded = ++open > maxConnections;
+    const answer = (request: Request) => app.fetch(request, { crowded });
+    connections.set(socket, new Connection(socket, { answer, writeSeconds, last: crowded }));
+    socket.on("close", () => open--);
+  });
+  server.on("request", (incoming, outgoing) => connections.get(incoming.socket)?.answer(incoming, outgoing));
+  server.on("clientError", (error, socket) => connections.get(socket as Socket)?.refuse(error));
+  return server;
 }
 
 function reason(error: unknown, port: number): string {

@@ -18,7 +18,7 @@ test("the parts are the JSON of the value", () => {
   expect([...jsonParts({ a: new JsonList([]), b: [], c: {} })].join("")).toBe('{"a":[],"b":[],"c":{}}');
 });
 
-const server = startServer(new FakeFastgen({ max_model_len: 100_000 }));
+const server = await startServer(new FakeFastgen({ max_model_len: 100_000 }));
 afterAll(() => server.stop());
 const scored = { prompt: "ab".repeat(20_000), max_tokens: 1, prompt_logprobs: 20 };
 
@@ -38,7 +38,7 @@ test("a long reply is whole, and others are served while it is written", async (
 }, 30_000);
 
 test("the server drains once it is written; a client that leaves is noticed", async () => {
-  const own = startServer(new FakeFastgen({ max_model_len: 100_000 }));
+  const own = await startServer(new FakeFastgen({ max_model_len: 100_000 }));
   const reply = await own.post("/v1/completions", scored);
   expect(own.service.open).toBe(1);
   const drained = own.service.drain(20);
@@ -46,7 +46,7 @@ test("the server drains once it is written; a client that leaves is noticed", as
   expect(await drained).toBe(true);
   expect(own.accessLog.at(-1)).toMatchObject({ status: 200, error: null });
   own.stop();
-  const left = startServer(new FakeFastgen({ max_model_len: 100_000 }));
+  const left = await startServer(new FakeFastgen({ max_model_len: 100_000 }));
   const gone = await left.post("/v1/completions", scored);
   await gone.body!.cancel();
   await until(() => left.service.open === 0);

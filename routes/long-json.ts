@@ -63,8 +63,8 @@ export function longJson(record: RequestRecord, value: unknown): Response {
       await nextTurn();
       piece = nextPiece(parts);
     },
-    cancel() {
-      record.error = new FastgenError("aborted", "the client went away");
+    cancel(reason: unknown) {
+      record.error = reason instanceof FastgenError ? reason : new FastgenError("aborted", "the client went away");
       record.end(200);
     },
   });

@@ -16,7 +16,7 @@ const messages = [{ role: "user", content: "Hi" }];
 
 test("vLLM's names; gauges follow the engine, histograms the requests", async () => {
   const fake = new FakeFastgen({ answer: "abcd", pace: () => Bun.sleep(1) });
-  const server = startServer(fake, { servedModelName: "m" });
+  const server = await startServer(fake, { servedModelName: "m" });
   Object.assign(fake.stats, {
     running: 3,
     waiting: 5,
@@ -140,7 +140,7 @@ const ASKED_FOR: [name: string, labels: string[]][] = [
 ];
 
 test("each query of vLLM's dashboards and routers finds its names and labels", async () => {
-  const server = startServer(new FakeFastgen());
+  const server = await startServer(new FakeFastgen());
   const all = [...(await scrape(server.url)).keys()];
   for (const [name, labels] of ASKED_FOR) {
     const found = all.filter((one) => one.startsWith(`vllm:${name}{`));
@@ -155,7 +155,7 @@ test("each query of vLLM's dashboards and routers finds its names and labels", a
 });
 
 test("docs/operations.md has every metric, with its type", async () => {
-  const server = startServer(new FakeFastgen());
+  const server = await startServer(new FakeFastgen());
   const text = await (await fetch(`${server.url}/metrics`)).text();
   const table = readFileSync(`${import.meta.dir}/../docs/operations.md`, "utf8").split("\n");
   const types = [...text.matchAll(/^# TYPE vllm:(\S+) (\S+)$/gm)];
@@ -168,7 +168,7 @@ test("docs/operations.md has every metric, with its type", async () => {
 });
 
 test("buckets are vLLM's, those of tokens up to the longest sequence", async () => {
-  const server = startServer(new FakeFastgen({ max_model_len: 1024 }));
+  const server = await startServer(new FakeFastgen({ max_model_len: 1024 }));
   const all = [...(await scrape(server.url)).keys()];
   const buckets = (name: string) =>
     all.filter((one) => one.startsWith(`vllm:${name}_bucket{`)).map((one) => Number(/le="([^"]+)"/.exec(one)![1]));
@@ -191,7 +191,7 @@ test("buckets are vLLM's, those of tokens up to the longest sequence", async () 
 });
 
 test("totals are not doubled by a second scrape, and are 0 while the model loads", async () => {
-  const loading = startServer(null);
+  const loading = await startServer(null);
   expect((await scrape(loading.url)).get('vllm:prompt_tokens_total{engine="0"}')).toBe(0);
   const fake = new FakeFastgen();
   fake.stats.prompt_tokens = 7;

@@ -30,8 +30,8 @@ export const host: MiddlewareHandler<Env> = (c, next) => {
 
 /** Refuses requests beyond what the server can have open at once. */
 export function concurrency(service: Service): MiddlewareHandler<Env> {
-  return (_, next) => {
-    service.requireRoom();
+  return (c, next) => {
+    service.requireRoom(c.env?.crowded === true);
     return next();
   };
 }

@@ -2,9 +2,9 @@
 import { afterEach, describe, expect, test } from "bun:test";
 import { FakeFastgen, type FakeOptions, json, startServer, until } from "./testing.ts";
 
-const started: ReturnType<typeof startServer>[] = [];
-function start(options: Parameters<typeof startServer>[1] = {}, fake: FakeOptions | null = {}) {
-  const server = startServer(fake && new FakeFastgen(fake), options);
+const started: Awaited<ReturnType<typeof startServer>>[] = [];
+async function start(options: Parameters<typeof startServer>[1] = {}, fake: FakeOptions | null = {}) {
+  const server = await startServer(fake && new FakeFastgen(fake), options);
   started.push(server);
   return server;
 }
@@ -16,19 +16,19 @@ const messages = [{ role: "user", content: "Hi" }];
 const get = (server: { url: string }, path: string) => fetch(server.url + path);
 
 test("/ping is /health, by GET and POST", async () => {
-  const server = start();
+  const server = await start();
   for (const method of ["GET", "POST", "HEAD"]) {
     expect((await fetch(`${server.url}/ping`, { method })).status).toBe(200);
   }
   expect(await json(await get(server, "/ping"))).toEqual(await json(await get(server, "/health")));
   const wrong = await fetch(`${server.url}/ping`, { method: "PUT" });
   expect([wrong.status, wrong.headers.get("allow")]).toEqual([405, "GET, HEAD, POST"]);
-  expect((await get(start({}, null), "/ping")).status).toBe(503);
+  expect((await get(await start({}, null), "/ping")).status).toBe(503);
 });
 
 test("/load counts requests that are generated for, streams until their end", async () => {
   const gate = Promise.withResolvers<void>();
-  const server = start({}, { pace: () => gate.promise });
+  const server = await start({}, { pace: () => gate.promise });
   const load = async () => (await json(await get(server, "/load"))).server_load;
   expect(await load()).toBe(0);
   const whole = server.post("/v1/chat/completions", { messages, n: 3 });
@@ -45,7 +45,7 @@ test("/load counts requests that are generated for, streams until their end", as
 });
 
 test("/server_info: text as vLLM's default, JSON for programs", async () => {
-  const server = start({ servedModelName: "m" });
+  const server = await start({ servedModelName: "m" });
   const info = await json(await get(server, "/server_info?config_format=json"));
   expect(info).toMatchObject({
     version: expect.stringMatching(/^\d+\.\d+\.\d+/),
@@ -61,19 +61,19 @@ test("/server_info: text as vLLM's default, JSON for programs", async () => {
   const { vllm_config } = await json(await get(server, "/server_info"));
   expect(vllm_config).toContain("served_model_name='m'");
   expect(vllm_config).toContain("max_num_seqs=8");
-  expect((await get(start({}, null), "/server_info")).status).toBe(503);
+  expect((await get(await start({}, null), "/server_info")).status).toBe(503);
 });
 
 test("/tokenizer_info is there with its flag only", async () => {
-  const info = await get(start({ tokenizerInfo: true }), "/tokenizer_info");
+  const info = await get(await start({ tokenizerInfo: true }), "/tokenizer_info");
   expect(await json(info)).toMatchObject({ tokenizer_class: "FakeTokenizer" });
-  const refused = await get(start(), "/tokenizer_info");
+  const refused = await get(await start(), "/tokenizer_info");
   expect(refused.status).toBe(404);
   expect((await json(refused)).error.message).toContain("--enable-tokenizer-info-endpoint");
 });
 
 test("/v1/models/{id}: also a name with slashes, written out or not", async () => {
-  const server = start();
+  const server = await start();
   for (const path of ["/v1/models/org/fake", "/v1/models/org%2Ffake"]) {
     expect(await json(await get(server, path))).toMatchObject({ id: "org/fake", object: "model", max_model_len: 1024 });
   }
@@ -82,7 +82,7 @@ test("/v1/models/{id}: also a name with slashes, written out or not", async () =
 
 describe("/render", () => {
   test("a conversation: its tokens, their text, and the parameters with every default filled in", async () => {
-    const server = start({}, { default_params: { top_p: 0.5 } });
+    const server = await start({}, { default_params: { top_p: 0.5 } });
     const fields = { messages, temperature: 0, max_completion_tokens: 7, stop: "x", stream: true };
     const rendered = await json(await server.post("/v1/chat/completions/render", fields));
     const text = "<user>Hi";
@@ -100,7 +100,7 @@ describe("/render", () => {
   });
 
   test("completions: one for each prompt", async () => {
-    const server = start();
+    const server = await start();
     const rendered = await json(await server.post("/v1/completions/render", { prompt: ["ab", "c"] }));
     expect(rendered).toHaveLength(2);
     expect(rendered[0]).toMatchObject({ prompt: "ab", token_ids: [97, 98], sampling_params: { max_tokens: 16 } });
@@ -108,7 +108,7 @@ describe("/render", () => {
   });
 
   test("refuses what the route itself refuses, and generates nothing", async () => {
-    const server = start();
+    const server = await start();
     const wrong = await server.post("/v1/chat/completions/render", { messages, n: 0 });
     expect(wrong.status).toBe(400);
     expect((await json(wrong)).error.param).toBe("n");

@@ -3,12 +3,12 @@ import { afterAll, afterEach, describe, expect, test } from "bun:test";
 import { isLoopback } from "./origins.ts";
 import { FakeFastgen, json, startServer, until } from "./testing.ts";
 
-type Started = ReturnType<typeof startServer>;
+type Started = Awaited<ReturnType<typeof startServer>>;
 type Options = Parameters<typeof startServer>[1];
 
 const started: Started[] = [];
-const start = (options: Options = {}, fake: FakeFastgen | null = new FakeFastgen()) => {
-  const server = startServer(fake, options);
+const start = async (options: Options = {}, fake: FakeFastgen | null = new FakeFastgen()) => {
+  const server = await startServer(fake, options);
   started.push(server);
   return server;
 };
@@ -89,7 +89,7 @@ describe("origins", () => {
   ];
   test.each(cases)("%s (%j): '%s' may: %p", async (_, options, origin, may) => {
     const fake = new FakeFastgen();
-    const server = start(options, fake);
+    const server = await start(options, fake);
     // A simple request, as a form or a fetch without CORS makes it, must not reach the model either.
     const plain = await server.post(CHAT, body, { ...KEY, origin, "content-type": "text/plain" });
     const reply = await server.post(CHAT, body, { ...KEY, origin });
@@ -112,7 +112,7 @@ describe("origins", () => {
 
   test("requests of pages that bear no Origin are refused too; a link to the server is not", async () => {
     const fake = new FakeFastgen();
-    const server = start({}, fake);
+    const server = await start({}, fake);
     const site = (headers: Record<string, string>, method = "GET") =>
       fetch(`${server.url}/v1/models`, { method, headers });
     const foreign = { "sec-fetch-site": "cross-site" };
@@ -128,7 +128,7 @@ describe("origins", () => {
     // localhost and 127.0.0.1 are different sites to a browser, but the Origin says what counts.
     const near = { ...foreign, origin: "http://localhost:3000" };
     expect((await server.post(CHAT, body, near)).status).toBe(200);
-    expect((await start({ apiKey: "k" }).post(CHAT, body, { ...foreign, ...KEY })).status).toBe(200);
+    expect((await (await start({ apiKey: "k" })).post(CHAT, body, { ...foreign, ...KEY })).status).toBe(200);
   });
 });
 
@@ -170,7 +170,7 @@ describe("the Host header", () => {
   ];
   test.each(cases)("%j: '%s' may: %p", async (options, host, may) => {
     const fake = new FakeFastgen();
-    const server = start(options, fake);
+    const server = await start(options, fake);
     const reply = await server.post(CHAT, body, { ...KEY, host });
     expect(reply.status).toBe(may ? 200 : 403);
     if (may) return;
@@ -185,7 +185,7 @@ describe("the Host header", () => {
 
 describe("preflights", () => {
   test("are answered before the key is asked for, while the model loads, and whatever the path", async () => {
-    const server = start({ apiKey: "k" }, null);
+    const server = await start({ apiKey: "k" }, null);
     for (const path of [CHAT, "/v1/models", "/health", "/nothing"]) {
       const asked = await fetch(server.url + path, {
         method: "OPTIONS",
@@ -206,13 +206,13 @@ describe("preflights", () => {
   test("a page may reach into a private network where its origin may use the server", async () => {
     const asks = { "access-control-request-private-network": "true" };
     const name = "access-control-allow-private-network";
-    expect((await preflight(start(), "http://localhost:1", asks)).headers.get(name)).toBe("true");
-    expect((await preflight(start(), page, asks)).headers.get(name)).toBeNull();
-    expect((await preflight(start({ apiKey: "k" }), page)).headers.get(name)).toBeNull();
+    expect((await preflight(await start(), "http://localhost:1", asks)).headers.get(name)).toBe("true");
+    expect((await preflight(await start(), page, asks)).headers.get(name)).toBeNull();
+    expect((await preflight(await start({ apiKey: "k" }), page)).headers.get(name)).toBeNull();
   });
 
   test("methods, headers and credentials are as the flags say", async () => {
-    const server = start({
+    const server = await start({
       allowedOrigins: [page],
       allowedMethods: ["POST"],
       allowedHeaders: ["authorization", "content-type"],
@@ -225,12 +225,12 @@ describe("preflights", () => {
     expect(headers.get("access-control-allow-credentials")).toBe("true");
     expect(headers.get("vary")).toContain("Origin");
     // "*" and credentials do not go together in a browser.
-    const any = start({ allowedOrigins: ["*"], allowCredentials: true });
+    const any = await start({ allowedOrigins: ["*"], allowCredentials: true });
     expect((await preflight(any, page)).headers.get("access-control-allow-origin")).toBe(page);
   });
 
   test("OPTIONS that asks nothing is a method that the path does not take", async () => {
-    expect((await fetch(start().url + CHAT, { method: "OPTIONS" })).status).toBe(405);
+    expect((await fetch((await start()).url + CHAT, { method: "OPTIONS" })).status).toBe(405);
   });
 });
 
@@ -243,7 +243,7 @@ describe("every reply can be read by a page that may send requests", () => {
   const origin = { origin: page };
 
   test("streams and errors too", async () => {
-    const server = start({ apiKey: "k", maxBodyBytes: 1000, maxQueued: 1 });
+    const server = await start({ apiKey: "k", maxBodyBytes: 1000, maxQueued: 1 });
     const post = (path: string, content: unknown, headers = {}) =>
       server.post(path, content, { ...KEY, ...origin, ...headers });
     expect(readable(await post(CHAT, body))).toBe(200);
@@ -262,11 +262,11 @@ describe("every reply can be read by a page that may send requests", () => {
 
   test("refusals for lack of room, of a model, of an engine", async () => {
     const failing = new FakeFastgen({ failAfter: 0 });
-    expect(readable(await start({ allowedOrigins: ["*"] }, failing).post(CHAT, body, origin))).toBe(500);
-    expect(readable(await start({ allowedOrigins: ["*"] }, null).post(CHAT, body, origin))).toBe(503);
+    expect(readable(await (await start({ allowedOrigins: ["*"] }, failing)).post(CHAT, body, origin))).toBe(500);
+    expect(readable(await (await start({ allowedOrigins: ["*"] }, null)).post(CHAT, body, origin))).toBe(503);
     const gate = Promise.withResolvers<void>();
     const held = new FakeFastgen({ pace: () => gate.promise });
-    const full = start({ allowedOrigins: ["*"], maxQueued: 1 }, held);
+    const full = await start({ allowedOrigins: ["*"], maxQueued: 1 }, held);
     const first = full.post(CHAT, body, origin);
     await until(() => held.calls.length === 1);
     expect(readable(await full.post(CHAT, body, origin))).toBe(429);
@@ -275,7 +275,7 @@ describe("every reply can be read by a page that may send requests", () => {
   });
 
   test("a client that is no page gets no CORS headers", async () => {
-    const reply = await start({ apiKey: "k" }).post(CHAT, body, KEY);
+    const reply = await (await start({ apiKey: "k" })).post(CHAT, body, KEY);
     expect([...reply.headers.keys()].filter((name) => name.startsWith("access-control"))).toEqual([]);
   });
 });

@@ -11,10 +11,10 @@ afterEach(async () => {
   for (const stop of stops.splice(0)) await stop();
 });
 
-function trace(fake: FakeOptions = {}, collector = startCollector()) {
+async function trace(fake: FakeOptions = {}, collector = startCollector()) {
   const errors: string[] = [];
   const tracer = otlpTracer(`${collector.url}/v1/traces`, (message) => errors.push(message));
-  const server = startServer(new FakeFastgen({ answer: "abcd", ...fake }), { tracer, servedModelName: "m" });
+  const server = await startServer(new FakeFastgen({ answer: "abcd", ...fake }), { tracer, servedModelName: "m" });
   stops.push(server.stop, collector.stop, () => tracer.close());
   return { server, tracer, errors, ...collector };
 }
@@ -24,7 +24,7 @@ const messages = [{ role: "user", content: "Hi" }];
 describe("a span for each request", () => {
   test("with vLLM's name and attributes", async () => {
     const before = BigInt(Date.now()) * 1_000_000n;
-    const { server, tracer, spans, paths } = trace();
+    const { server, tracer, spans, paths } = await trace();
     const body = { messages, n: 2, temperature: 0.5, top_p: 0.9, max_tokens: 3 };
     await (await server.post("/v1/chat/completions", body, { "x-request-id": "one" })).text();
     expect(await tracer.close()).toBe(true);
@@ -59,7 +59,7 @@ describe("a span for each request", () => {
   });
 
   test("within the trace that the request names", async () => {
-    const { server, tracer, spans } = trace();
+    const { server, tracer, spans } = await trace();
     const traceId = "0af7651916cd43dd8448eb211c80319c";
     const send = (traceparent: string) =>
       server.post("/v1/completions", { prompt: "a" }, { traceparent }).then((reply) => reply.text());
@@ -70,7 +70,7 @@ describe("a span for each request", () => {
   });
 
   test("of its own, where the header is garbled; none, where the caller does not sample", async () => {
-    const { server, tracer, spans } = trace();
+    const { server, tracer, spans } = await trace();
     for (const traceparent of [
       "",
       "00-0-0-01",
@@ -87,7 +87,7 @@ describe("a span for each request", () => {
   });
 
   test("also for streams, and for requests that fail or are abandoned", async () => {
-    const { server, tracer, spans } = trace({ pace: () => Bun.sleep(1), failAfter: 3 });
+    const { server, tracer, spans } = await trace({ pace: () => Bun.sleep(1), failAfter: 3 });
     await (await server.post("/v1/completions", { prompt: "a", stream: true, max_tokens: 2 })).text();
     await (await server.post("/v1/completions", { prompt: "a" })).text();
     await (await server.post("/v1/completions", { prompt: "x".repeat(2000) })).text();
@@ -112,13 +112,13 @@ describe("a collector that is no help", () => {
     times: [],
     error: null,
   };
-  const served = async (server: { post: ReturnType<typeof startServer>["post"] }) =>
+  const served = async (server: { post: Awaited<ReturnType<typeof startServer>>["post"] }) =>
     (await server.post("/v1/completions", { prompt: "a" })).status;
 
   test("is gone: requests go on, and the end does not wait for it", async () => {
     const collector = startCollector();
     collector.stop();
-    const { server, tracer } = trace({}, collector);
+    const { server, tracer } = await trace({}, collector);
     expect(await served(server)).toBe(200);
     expect(await tracer.close()).toBe(false);
     expect(await served(server)).toBe(200);
@@ -127,7 +127,7 @@ describe("a collector that is no help", () => {
   test("never answers: alike", async () => {
     const gate = Promise.withResolvers<Response>();
     const collector = startCollector(() => gate.promise);
-    const { server, tracer, spans } = trace({}, collector);
+    const { server, tracer, spans } = await trace({}, collector);
     expect(await served(server)).toBe(200);
     expect(await tracer.close()).toBe(false);
     expect(spans).toEqual([]);
@@ -136,7 +136,7 @@ describe("a collector that is no help", () => {
 
   test("refuses: that is said once", async () => {
     const collector = startCollector(() => new Response("no", { status: 400 }));
-    const { tracer, errors, paths } = trace({}, collector);
+    const { tracer, errors, paths } = await trace({}, collector);
     for (let batch = 1; batch <= 3; batch++) {
       // As many as a batch holds are sent at once.
       for (let i = 0; i < 512; i++) tracer.requestDone(request);
@@ -151,7 +151,7 @@ describe("a collector that is no help", () => {
   test("is slow: only so many spans wait for it", async () => {
     const gate = Promise.withResolvers<void>();
     const collector = startCollector(() => gate.promise.then(() => new Response()));
-    const { tracer, spans, paths } = trace({}, collector);
+    const { tracer, spans, paths } = await trace({}, collector);
     for (let i = 0; i < 512; i++) tracer.requestDone(request);
     await until(() => paths.length === 1);
     for (let i = 0; i < 2 * MAX_QUEUED_SPANS; i++) tracer.requestDone(request);

@@ -8,16 +8,16 @@ import { CompletionLogprobsWriter, promptLogprobs } from "./logprobs.ts";
 import { Metrics } from "./metrics.ts";
 import { merge, Run } from "./run.ts";
 import { Service } from "./service.ts";
-import { events, FakeFastgen, type FakeOptions, json, startServer, until } from "./testing.ts";
+import { events, FakeFastgen, type FakeOptions, json, startServer, type TestServer, until } from "./testing.ts";
 
-const servers: ReturnType<typeof startServer>[] = [];
+const servers: TestServer[] = [];
 afterEach(() => {
   for (const server of servers.splice(0)) server.stop();
 });
 
-function serve(fakeOptions: FakeOptions = {}, options: Parameters<typeof startServer>[1] = {}) {
+async function serve(fakeOptions: FakeOptions = {}, options: Parameters<typeof startServer>[1] = {}) {
   const fake = new FakeFastgen(fakeOptions);
-  const server = startServer(fake, options);
+  const server = await startServer(fake, options);
   servers.push(server);
   return { fake, ...server };
 }
@@ -264,7 +264,7 @@ test("prompt log probabilities: ranks from 1, none beyond the alternatives, the 
 });
 
 test("echoes and prompt log probabilities are those of each choice's own prompt", async () => {
-  const { post } = serve({ answer: "xy" });
+  const { post } = await serve({ answer: "xy" });
   const body = { prompt: ["ab", "cde"], n: 2, max_tokens: 1, echo: true, logprobs: 1, prompt_logprobs: 1 };
   const { choices } = await json(await post("/completions", body));
   expect(choices.map(({ text }: { text: string }) => text)).toEqual(["abx", "abx", "cdex", "cdex"]);
@@ -275,13 +275,13 @@ test("echoes and prompt log probabilities are those of each choice's own prompt"
 });
 
 test("an echo's log probabilities have as many alternatives as the answer's", async () => {
-  const { fake, post } = serve({ answer: "xy" });
+  const { fake, post } = await serve({ answer: "xy" });
   await post("/completions", { prompt: "ab", max_tokens: 1, echo: true, logprobs: 3 });
   expect(fake.calls[0]!.params).toMatchObject({ logprobs: 3, prompt_logprobs: 3 });
 });
 
 test("what a request may not say", async () => {
-  const { post } = serve();
+  const { post } = await serve();
   const refusal = async (path: string, body: object) => (await json(await post(path, body))).error?.param;
   const messages = [{ role: "user", content: "Hi" }];
   expect(await refusal("/completions", { prompt: "a", n: 2, best_of: 3 })).toBe("best_of");
@@ -292,14 +292,14 @@ test("what a request may not say", async () => {
 });
 
 test("a user's last message is not echoed", async () => {
-  const { post } = serve({ answer: "x" });
+  const { post } = await serve({ answer: "x" });
   const messages = [{ role: "user", content: "Hi" }];
   const { choices } = await json(await post("/chat/completions", { messages, echo: true }));
   expect(choices[0].message.content).toBe("x");
 });
 
 test("a stream's log probabilities come with the token, also while its text is held back", async () => {
-  const { post } = serve({ answer: "👋" });
+  const { post } = await serve({ answer: "👋" });
   const messages = [{ role: "user", content: "Hi" }];
   const lines = await events(await post("/chat/completions", { messages, stream: true, logprobs: true }));
   const frames = lines.slice(0, -1).map((line) => JSON.parse(line));
@@ -323,7 +323,7 @@ class Stopping extends FakeFastgen {
 }
 
 test("a stream's last frame says what stopped it", async () => {
-  const server = startServer(new Stopping({ answer: "xy" }));
+  const server = await startServer(new Stopping({ answer: "xy" }));
   servers.push(server);
   const messages = [{ role: "user", content: "Hi" }];
   for (const [path, body] of [
@@ -338,7 +338,10 @@ test("a stream's last frame says what stopped it", async () => {
 });
 
 test("what callers do wrong is not in the error log; what they cannot mend is", async () => {
-  const { errors, post } = serve({ failAfter: 0, error: new FastgenError("device", "the device fell off the bus") });
+  const { errors, post } = await serve({
+    failAfter: 0,
+    error: new FastgenError("device", "the device fell off the bus"),
+  });
   await post("/completions", { prompt: "a", temperature: -1 });
   await post("/completions", "{");
   expect(errors).toEqual([]);

@@ -4,6 +4,7 @@ import { FastgenError } from "../src/errors.ts";
 import {
   IDLE_SECONDS,
   MAX_BODY_BYTES,
+  MAX_CONNECTIONS,
   MAX_QUEUED_SEQUENCES,
   MAX_REQUESTS,
   MAX_TOTAL_BODY_BYTES,
@@ -26,6 +27,8 @@ export interface ServiceOptions extends BrowserOptions {
   errorLog: (text: string) => void;
   /** Sequences that may wait for a slot. */
   maxQueued: number;
+  /** Connections that may be open; requests on others are refused. */
+  maxConnections: number;
   /** Requests that may be open. */
   maxRequests: number;
   maxBodyBytes: number;
@@ -33,7 +36,7 @@ export interface ServiceOptions extends BrowserOptions {
   maxTotalBodyBytes: number;
   /** Seconds for which nothing more can be sent to a stream's reader before its connection closes. */
   streamWriteSeconds: number;
-  /** Seconds that a connection may be idle; at most 255. */
+  /** Seconds that a connection may be idle, and that headers may take. */
   idleSeconds: number;
   /** May requests bring chat templates? A template is a program. */
   trustRequestChatTemplate: boolean;
@@ -55,6 +58,7 @@ const DEFAULTS: ServiceOptions = {
   accessLog: null,
   errorLog: (text) => console.error(text),
   maxQueued: MAX_QUEUED_SEQUENCES,
+  maxConnections: MAX_CONNECTIONS,
   maxRequests: MAX_REQUESTS,
   maxBodyBytes: MAX_BODY_BYTES,
   maxTotalBodyBytes: MAX_TOTAL_BODY_BYTES,
@@ -175,9 +179,13 @@ export class Service {
     return count;
   }
 
-  /** Throws FastgenError "overloaded" when too many requests are open. */
-  requireRoom(): void {
-    const { maxRequests } = this.options;
+  /** Throws FastgenError when too many requests are open, or the connection is one too many (`crowded`). */
+  requireRoom(crowded: boolean): void {
+    const { maxConnections, maxRequests } = this.options;
+    if (crowded) {
+      const message = `${maxConnections} connections are open, as many as the server takes (--max-connections); try again later`;
+      throw new FastgenError("unavailable", message, { code: "too_many_connections" });
+    }
     if (this.open <= maxRequests) return;
     throw new FastgenError(
       "overloaded",

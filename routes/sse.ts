@@ -29,31 +29,20 @@ const HEADERS = {
 
 /**
  * The pieces of `run` as an event stream. The stream is pulled, so a slow client holds back only itself: its sequences pause.
- * When it goes away, or nothing more can be sent for --stream-write-timeout seconds, the generation is aborted. An error
- * after the headers is an error event, without [DONE].
+ * When the stream is cancelled, the generation is aborted. An error after the headers is an error event, without [DONE].
  */
 export function eventStream(service: Service, run: Run, frames: Frames): Response {
   const { record } = run;
   const encoder = new TextEncoder();
   const chunks = run.chunks();
   record.streaming = true;
-  // However long the next token takes, the connection stays.
-  record.socketTimeout(0);
   let gone = false;
   const end = (error?: FastgenError) => {
-    watch.stop();
     run.end(error);
     record.end(200);
   };
-  const watch = new ReaderWatch(service.options.streamWriteSeconds, (error) => {
-    gone = true;
-    end(error);
-    // Only its timeout makes Bun close a connection.
-    record.socketTimeout(1);
-  });
   const stream = new ReadableStream<Uint8Array>({
     async pull(controller) {
-      watch.reads();
       try {
         for (;;) {
           const { done, value } = await chunks.next();
@@ -66,7 +55,6 @@ export function eventStream(service: Service, run: Run, frames: Frames): Respons
           }
           if (text !== "") break;
         }
-        if (!gone) watch.waits();
       } catch (thrown) {
         const error = asFastgenError(thrown);
         end(error);
@@ -76,36 +64,10 @@ export function eventStream(service: Service, run: Run, frames: Frames): Respons
         controller.close();
       }
     },
-    cancel() {
+    cancel(reason: unknown) {
       gone = true;
-      end(new FastgenError("aborted", "the client went away"));
+      end(reason instanceof FastgenError ? reason : new FastgenError("aborted", "the client went away"));
     },
   });
   return new Response(stream, { headers: HEADERS });
-}
-
-/** Notices a reader that takes nothing for `seconds` while there is something for it to take. */
-class ReaderWatch {
-  readonly #timer: Timer;
-  #waiting = false;
-
-  constructor(seconds: number, tell: (error: FastgenError) => void) {
-    this.#timer = setTimeout(() => {
-      if (this.#waiting) tell(new FastgenError("aborted", `the client read nothing for ${seconds} seconds`));
-    }, seconds * 1000);
-  }
-
-  /** A frame was handed over; the next call of reads() says that there is room for another. */
-  waits(): void {
-    this.#waiting = true;
-    this.#timer.refresh();
-  }
-
-  reads(): void {
-    this.#waiting = false;
-  }
-
-  stop(): void {
-    clearTimeout(this.#timer);
-  }
 }

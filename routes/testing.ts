@@ -256,7 +256,7 @@ class FakeGeneration implements Generation {
 }
 
 /** A server on a port of its own over `fake` (null = still loading), and the lines of its access log. */
-export function startServer(fake: FastgenApi | null, options: Partial<ServiceOptions> = {}) {
+export async function startServer(fake: FastgenApi | null, options: Partial<ServiceOptions> = {}) {
   const accessLog: Record<string, unknown>[] = [];
   const errors: string[] = [];
   const service = new Service({
@@ -265,23 +265,25 @@ export function startServer(fake: FastgenApi | null, options: Partial<ServiceOpt
     ...options,
   });
   if (fake) service.ready(fake);
-  const server = listen(service, "127.0.0.1", 0);
+  const server = await listen(service, "127.0.0.1", 0);
   const url = `http://127.0.0.1:${server.port}`;
   return {
     service,
     accessLog,
     errors,
     url,
-    port: server.port!,
+    port: server.port,
     post: (path: string, body: unknown, headers: Record<string, string> = {}) =>
       fetch(url + path, {
         method: "POST",
         headers: { "content-type": "application/json", ...headers },
         body: typeof body === "string" || body instanceof Uint8Array ? body : JSON.stringify(body),
       }),
-    stop: () => server.stop(true),
+    stop: () => server.stop(),
   };
 }
+
+export type TestServer = Awaited<ReturnType<typeof startServer>>;
 
 /** Waits until `condition` holds, looking every `interval` milliseconds; fails after ten seconds. */
 export async function until(condition: () => boolean, interval = 2): Promise<void> {

@@ -72,7 +72,11 @@ export class Fastgen implements FastgenApi {
     });
     for (const problem of await template.problems()) options.onWarning?.(problem);
     // The tokenizer and the weights load side by side.
-    const starting = EngineFront.start(config, { onProgress: options.onProgress, signal });
+    const starting = EngineFront.start(config, {
+      onProgress: options.onProgress,
+      onWarning: options.onWarning,
+      signal,
+    });
     const tokenizing = Tokenizer.load(model.files);
     const [front, tokenizer] = await Promise.allSettled([starting, tokenizing]);
     if (front.status === "rejected") throw front.reason;

@@ -24,7 +24,19 @@ export const MAX_JSON_KEYS = 65_536;
 /** Values in a JSON body, which are token ids where there are many. */
 export const MAX_JSON_VALUES = 1_200_000;
 
-/** Requests being read or answered at once. One that runs holds a connection, and so a file descriptor. */
+/** Connections (--max-connections), each a file descriptor; fewer where the process may open fewer files. */
+export const MAX_CONNECTIONS = 16_384;
+
+/** Connections beyond the limit that are still heard: their requests are refused in words, and probes are answered. */
+export const SPARE_CONNECTIONS = 64;
+
+/** File descriptors that no connection takes: the model's files, libraries, pipes, the GPUs' device files. */
+export const RESERVED_DESCRIPTORS = 128;
+
+/** Bytes of a request's line and headers together; beyond it 431. Node's own bound. */
+export const MAX_HEADER_BYTES = 16 * 1024;
+
+/** Requests being read or answered at once. */
 export const MAX_REQUESTS = 8192;
 
 /** Requests waiting for a slot, each choice of `n` counted (--max-queued-seqs). Beyond it: 429, before tokenising. */
@@ -90,7 +102,7 @@ export const STREAM_WRITE_SECONDS = 60;
 /** Seconds that SIGTERM waits for running requests before they are cut off (--shutdown-timeout). */
 export const DRAIN_SECONDS = 30;
 
-/** Seconds that a connection may be idle, while a request arrives and between requests (--timeout-keep-alive). */
+/** Seconds that a connection may be idle between requests, and that headers may take to arrive (--timeout-keep-alive). */
 export const IDLE_SECONDS = 60;
 
 /** Seconds in which a body must arrive whole: a client that sends in drops would hold memory and a connection. */

@@ -2,8 +2,9 @@
  * Files that exist in memory only (memfd_create(2)). The executable opens the shared libraries that it carries from such files:
  * it needs no folder to unpack them into, and nobody else can put a file in their place.
  */
-import { dlopen, FFIType, ptr } from "bun:ffi";
+import { FFIType, ptr } from "bun:ffi";
 import { closeSync, writeSync } from "node:fs";
+import { openLibrary } from "./dynamic-library.ts";
 
 const CLOSE_ON_EXEC = 1;
 /** Linux 6.3 and newer: says that the file holds code, where the system asks for that. Older kernels refuse the flag. */
@@ -14,7 +15,7 @@ const EXECUTABLE = 16;
  * shows in /proc. Null when the system allows no such files.
  */
 export function memoryFile(name: string, bytes: Uint8Array): string | null {
-  const libc = dlopen("libc.so.6", {
+  const libc = openLibrary("libc.so.6", {
     memfd_create: { args: [FFIType.ptr, FFIType.u32], returns: FFIType.i32 },
   });
   const text = new TextEncoder().encode(`${name}\0`);

@@ -135,6 +135,30 @@ check(`no folder to unpack into is needed${why}`, () => {
   rmSync(empty, { recursive: true });
 });
 
+check(`a reader that leaves early ends it without a word${why}`, () => {
+  for (const command of ["fgserve --help 2>err", "fgchat --help 2>err", "fgchat 2>err", "fgchat 2>&1"]) {
+    const child = Bun.spawnSync(["sh", "-c", `: >err; ./${command} | head -n 1; cat err`], {
+      cwd: folder,
+      env: environment(),
+      stdin: new Blob(["Hello!\n".repeat(20)]),
+    });
+    const output = child.stdout.toString();
+    expect(output.trim()).not.toBe("");
+    expect(output).not.toMatch(/EPIPE|^ {4,}at /m);
+  }
+  const full = Bun.spawnSync(["sh", "-c", "./fgserve --help >/dev/full"], { cwd: folder, env: environment() });
+  expect(full.stderr.toString()).toMatch(/^error: the output cannot be written: .*\n$/);
+  expect(full.exitCode).toBe(1);
+});
+
+check(`a limit on address space is named${why}`, () => {
+  const script = "ulimit -v 2000000; exec ./fgserve --port 0 --device cpu";
+  const child = Bun.spawnSync(["sh", "-c", script], { cwd: folder, env: environment() });
+  expect(child.stderr.toString()).toMatch(/^error: .*ulimit -v unlimited.*$/m);
+  expect(child.stderr.toString()).not.toContain("    at ");
+  expect(child.exitCode).toBe(1);
+});
+
 check(`exit codes: 0 success, 1 an error in one line, 2 wrong usage${why}`, () => {
   const cases: [string, string[], number, RegExp][] = [
     ["fgserve", ["--version"], 0, /^$/],

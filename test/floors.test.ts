@@ -8,6 +8,7 @@ const root = path.dirname(import.meta.dir);
 const COMMON = [
   "assets",
   "bounded",
+  "dynamic-library",
   "engine-config",
   "errors",
   "limits",

@@ -1,5 +1,9 @@
 /** The executable from start to end: wrong usage, a port in use, the API key, signals. */
 import { afterEach, describe, expect, test } from "bun:test";
+import { cpSync, mkdtempSync, readFileSync, rmSync, truncateSync } from "node:fs";
+import { tmpdir } from "node:os";
+import * as path from "node:path";
+import { FakeHub } from "../src/model/fake-hub.ts";
 import { missing, model, type RunningServer, spawnServer, startServer, until } from "./server.ts";
 
 const started: RunningServer[] = [];
@@ -58,6 +62,46 @@ describe.skipIf(missing !== null)(`fgserve from start to end (${missing ?? "exec
     expect(stderr).toContain(`the port is in use; choose another with --port, such as ${port + 1}`);
   });
 
+  test("a second fgserve on the same port: exit code 1, and the first one serves on", async () => {
+    const first = await start();
+    for (const host of ["127.0.0.1", "0.0.0.0"]) {
+      const { code, stdout, stderr } = await fail(["--port", String(first.port), "--host", host]);
+      expect({ host, code, stdout }).toEqual({ host, code: 1, stdout: "" });
+      expect(stderr).toContain("the port is in use");
+    }
+    expect((await fetch(`${first.url}/health`)).status).toBe(200);
+  });
+
+  test.each([
+    ["SIGINT", 130],
+    ["SIGTERM", 143],
+  ] as const)("%s while the model is being downloaded: exit code %d", async (signal, code) => {
+    const hub = new FakeHub();
+    for (const file of ["config.json", "tokenizer.json"]) hub.add(file, readFileSync(path.join(model, file)));
+    hub.add("model.safetensors", new Uint8Array(1_000_000));
+    hub.stalled = "model.safetensors";
+    await hub.start();
+    const { child, output, exited } = spawnServer(["org/tiny", "--port", "0"], { variables: { HF_ENDPOINT: hub.url } });
+    await until(() => hub.requests.some((request) => request.startsWith("CDN model.safetensors")));
+    child.kill(signal);
+    expect(await exited).toBe(code);
+    expect(output.stderr).not.toContain("    at ");
+    hub.stop();
+  });
+
+  test("weights that are cut short while they are served end it in words", async () => {
+    const folder = mkdtempSync(path.join(tmpdir(), "fastgen-cut-"));
+    cpSync(model, folder, { recursive: true });
+    const server = await startServer([], folder);
+    started.push(server);
+    truncateSync(path.join(folder, "model.safetensors"), 0);
+    const lost = stream(server, 8).then((reply) => reply.text());
+    expect(await lost.catch(() => "")).not.toContain("[DONE]");
+    expect(await server.exited).toBe(1);
+    expect(server.log()).toMatch(/^error: .*model\.safetensors has become shorter while it was served: .*renaming/m);
+    rmSync(folder, { recursive: true });
+  });
+
   test("--api-key protects the routes, --disable-log-requests turns the access log off", async () => {
     const server = await start(["--api-key", "secret", "--disable-log-requests"]);
     const models = (key?: string) =>
@@ -93,10 +137,8 @@ describe.skipIf(missing !== null)(`fgserve from start to end (${missing ?? "exec
     await until(async () => /num_requests_running\S* 1$/m.test(await (await fetch(`${server.url}/metrics`)).text()));
     server.kill("SIGINT");
     await until(() => server.log().includes("shutting down"));
-    const before = performance.now();
     server.kill("SIGINT");
     expect(await server.exited).toBe(130);
-    expect(performance.now() - before).toBeLessThan(2000);
   });
 
   test("an idle server ends at once", async () => {

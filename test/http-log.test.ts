@@ -13,7 +13,7 @@ afterEach(async () => {
 process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
 
 async function start(args: string[] = [], stderr: "pipe" | number = "pipe"): Promise<RunningServer> {
-  const server = await startServer(args, null, stderr);
+  const server = await startServer(args, null, { stderr });
   servers.push(server);
   return server;
 }

@@ -40,15 +40,22 @@ export interface RunningServer {
   stop: () => Promise<void>;
 }
 
-/**
- * Runs `fgserve args`; of this checkout and of the caller's environment it sees only the model. Its stderr is kept, or goes to
- * the file descriptor `stderr`.
- */
-export function spawnServer(args: string[], stderr: "pipe" | number = "pipe") {
+export interface SpawnOptions {
+  /** Its stderr is kept, or goes to this file descriptor. */
+  stderr?: "pipe" | number;
+  /** How many files it may open. */
+  descriptors?: number;
+  /** Of its environment. */
+  variables?: Record<string, string>;
+}
+
+/** Runs `fgserve args`; of this checkout and of the caller's environment it sees only the model. */
+export function spawnServer(args: string[], { stderr = "pipe", descriptors, variables }: SpawnOptions = {}) {
   const folder = mkdtempSync(path.join(tmpdir(), "fgserve-"));
-  const child = Bun.spawn([executable, ...args], {
+  const bounded = ["sh", "-c", `ulimit -n ${descriptors}; exec "$@"`, "sh"];
+  const child = Bun.spawn([...(descriptors === undefined ? [] : bounded), executable, ...args], {
     cwd: folder,
-    env: { PATH: "/usr/bin:/bin", HOME: folder, TMPDIR: process.env.TMPDIR },
+    env: { PATH: "/usr/bin:/bin", HOME: folder, TMPDIR: process.env.TMPDIR, ...variables },
     stdin: "ignore",
     stdout: "pipe",
     stderr,
@@ -68,10 +75,10 @@ export function spawnServer(args: string[], stderr: "pipe" | number = "pipe") {
 export async function startServer(
   args: string[] = [],
   served: string | null = model,
-  stderr: "pipe" | number = "pipe",
+  options: SpawnOptions = {},
 ): Promise<RunningServer> {
   const positional = served === null ? [] : [served];
-  const { child, output, exited } = spawnServer([...positional, "--port", "0", "--device", "cpu", ...args], stderr);
+  const { child, output, exited } = spawnServer([...positional, "--port", "0", "--device", "cpu", ...args], options);
   let running = true;
   void exited.then(() => {
     running = false;
@@ -122,6 +129,8 @@ export async function connect(port: number) {
     state,
     send: (text: string) => socket.write(text),
     drop: () => socket.terminate(),
+    /** Says that nothing more will be sent. */
+    shut: () => socket.shutdown(),
     /** Waits until what was received matches. */
     see: (pattern: RegExp, milliseconds = 20_000) => until(() => pattern.test(state.received), milliseconds),
   };

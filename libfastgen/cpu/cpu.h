@@ -65,6 +65,12 @@ void *cpu_alloc(cpu_ctx *ctx, size_t bytes, const char *what);
 /* Takes over a mapping that close will unmap. */
 fg_status cpu_keep_mapping(cpu_ctx *ctx, void *data, size_t bytes);
 
+/* bus_error.c: from now on a read of what is missing from the mapped file `path` (cut where it is longer) ends the
+ * process with a message that names it, not with a signal. cpu_unwatch_file() comes before the mapping at `start` ends;
+ * it does nothing where none is watched. Both may be called from any thread. */
+void cpu_watch_file(const char *path, const void *start, size_t bytes);
+void cpu_unwatch_file(const void *start);
+
 /* weights.c */
 fg_status cpu_load(fg_ctx *ctx, const fg_tensor_table *table, atomic_ullong *done, atomic_int *cancel);
 fg_status cpu_load_random(fg_ctx *ctx, uint64_t seed, atomic_ullong *done, atomic_int *cancel);

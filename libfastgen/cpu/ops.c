@@ -40,7 +40,10 @@ static void cpu_close(fg_ctx *base) {
 	cpu_ctx *ctx = (cpu_ctx *)base;
 	fg_pool_free(ctx->pool);
 	for (int32_t i = 0; ctx->samplers && i < base->config->options.max_seqs; i++) fg_sampler_free(ctx->samplers[i]);
-	for (int32_t i = 0; i < ctx->n_mappings; i++) munmap(ctx->mappings[i].data, ctx->mappings[i].bytes);
+	for (int32_t i = 0; i < ctx->n_mappings; i++) {
+		cpu_unwatch_file(ctx->mappings[i].data);
+		munmap(ctx->mappings[i].data, ctx->mappings[i].bytes);
+	}
 	free(ctx->mappings);
 	free(ctx);
 }

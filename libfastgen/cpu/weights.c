@@ -59,7 +59,9 @@ static fg_status map_file(loader *l, const fg_file *file) {
 	madvise(map, file->bytes, MADV_HUGEPAGE);
 #endif
 	f->map = map;
-	return cpu_keep_mapping(l->ctx, map, file->bytes);
+	fg_status status = cpu_keep_mapping(l->ctx, map, file->bytes);
+	if (!status) cpu_watch_file(file->path, map, file->bytes);
+	return status;
 }
 
 /* Brings bytes of a mapped file into memory, so that no step waits for the disk and an unreadable file is an error here

@@ -40,6 +40,8 @@ export type SequenceListener = (index: number, event: SequenceEvent) => void;
 
 export interface StartOptions {
   onProgress?: (progress: { stage: "load"; done: number; total: number }) => void;
+  /** Called with a sentence about what is not as it was asked for, also later. */
+  onWarning?: (message: string) => void;
   signal?: AbortSignal;
 }
 
@@ -94,7 +96,7 @@ export class EngineFront {
    * @throws FastgenError "model", "invalid_request", "device", "out_of_memory", "aborted".
    */
   static start(config: EngineConfig, options: StartOptions = {}): Promise<EngineFront> {
-    const { onProgress, signal } = options;
+    const { onProgress, onWarning, signal } = options;
     const { promise, resolve, reject } = Promise.withResolvers<EngineFront>();
     const worker = new Worker(WORKER_URL);
     let front: EngineFront | null = null;
@@ -106,7 +108,8 @@ export class EngineFront {
       void worker.terminate();
     };
     worker.on("message", (message: FromWorker) => {
-      if (front) front.receive(message);
+      if (message.type === "warning") onWarning?.(message.message);
+      else if (front) front.receive(message);
       else if (message.type === "progress") onProgress?.({ stage: "load", done: message.done, total: message.total });
       else if (message.type === "failed") fail(new FastgenError(message.kind, message.message));
       else if (message.type === "closed") fail(new FastgenError("aborted", "loading was aborted"));

@@ -118,6 +118,8 @@ export interface StepMessage {
 export type FromWorker =
   | { type: "progress"; done: number; total: number }
   | { type: "ready"; capacity: EngineCapacity; loadSeconds: number }
+  /** Something is not as it was asked for; the engine goes on. */
+  | { type: "warning"; message: string }
   /** The engine cannot go on. Every request that is alive fails with this. */
   | { type: "failed"; kind: ErrorKind; message: string }
   | { type: "traced"; path: string; error: string | null }

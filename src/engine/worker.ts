@@ -9,6 +9,7 @@ import { asFastgenError, FastgenError } from "../errors.ts";
 import { LibraryEngine } from "../ffi/engine.ts";
 import { FG } from "../ffi/layout.ts";
 import { StepPlan } from "../ffi/step-plan.ts";
+import { HostPages } from "./host-pages.ts";
 import { Pacer } from "./pacer.ts";
 import { PAGE_TOKENS } from "./page-cache.ts";
 import type { FromWorker, ToWorker } from "./protocol.ts";
@@ -18,28 +19,38 @@ import { submitStep } from "./submit.ts";
 /** Milliseconds between two reports of progress while weights load. A start is late by at most this. */
 const PROGRESS_INTERVAL = 10;
 
-class EngineWorker {
+/** Milliseconds between two looks at the host pages while nothing runs. */
+const HOST_PAGES_INTERVAL = 1000;
+
+/** What the worker needs of the library once it is loaded. */
+export type LoadedEngine = Pick<
+  LibraryEngine,
+  "progress" | "submit" | "refusedSlot" | "wait" | "traceStart" | "traceStop" | "close"
+>;
+
+export class EngineWorker {
   private readonly scheduler: Scheduler;
   private readonly plan: StepPlan;
   private readonly pacer = new Pacer();
   /** Nothing ever notifies it: waiting for it is a sleep. */
   private readonly alarm = new Int32Array(new SharedArrayBuffer(4));
   private closed = false;
-  /** Host pages that the library has so far, of the capacity's. */
-  private hostPages: number;
+  private readonly hostPages: HostPages;
+  private readonly hostPagesTimer: Timer;
   /** Why the trace could not be started: trace_stop answers with it. */
   private traceError: string | null = null;
 
   constructor(
     private readonly port: MessagePort,
-    private readonly engine: LibraryEngine,
-    config: EngineConfig,
-    private readonly capacity: EngineCapacity,
+    private readonly engine: LoadedEngine,
+    config: Pick<EngineConfig, "maxSeqs" | "maxStepTokens" | "maxContext" | "prefixCaching" | "kvBytes">,
+    capacity: Pick<EngineCapacity, "pages" | "hostPages">,
   ) {
     const { maxSeqs, maxStepTokens, prefixCaching } = config;
     const { pages } = capacity;
-    this.hostPages = engine.progress().hostPages;
-    const { hostPages } = this;
+    const hostPages = engine.progress().hostPages;
+    this.hostPages = new HostPages(capacity.hostPages, hostPages, performance.now());
+    this.hostPagesTimer = setInterval(() => this.countHostPages(), HOST_PAGES_INTERVAL).unref();
     // When the pool's size was left to the library, the caller learns from the capacity whether the context still fits.
     const fits = config.kvBytes === 0 ? pages * PAGE_TOKENS : Number.POSITIVE_INFINITY;
     const maxContext = Math.min(config.maxContext, fits);
@@ -116,9 +127,13 @@ class EngineWorker {
 
   /** The library may make host memory in the background: its pages are used as they come. */
   private countHostPages(): void {
-    if (this.hostPages === this.capacity.hostPages) return;
-    this.hostPages = this.engine.progress().hostPages;
-    this.scheduler.setHostPages(this.hostPages);
+    if (this.hostPages.complete) {
+      clearInterval(this.hostPagesTimer);
+      return;
+    }
+    const message = this.hostPages.update(this.engine.progress().hostPages, performance.now());
+    this.scheduler.setHostPages(this.hostPages.count);
+    if (message !== null) this.post({ type: "warning", message });
   }
 
   /** Reads mail, submits steps until enough are in flight, and waits for the oldest. False when nothing runs. */
@@ -172,6 +187,7 @@ class EngineWorker {
 
   private close(): void {
     this.closed = true;
+    clearInterval(this.hostPagesTimer);
     this.engine.close();
   }
 

@@ -1,8 +1,9 @@
 /**
- * libfastgen, opened by path: the only dlopen of the project. Every failing status becomes a FastgenError with the library's
+ * libfastgen, opened by path. Every failing status becomes a FastgenError with the library's
  * own message. Calls on one engine come from one thread at a time (fastgen.h); fg_ready and fg_wait block that thread.
  */
-import { CString, dlopen, FFIType, type Pointer, ptr } from "bun:ffi";
+import { CString, FFIType, type Pointer, ptr } from "bun:ffi";
+import { openLibrary } from "../dynamic-library.ts";
 import { type ErrorKind, FastgenError } from "../errors.ts";
 import { FG, STRUCTS, StructArray } from "./layout.ts";
 
@@ -41,17 +42,10 @@ const STATUS_KINDS: Record<number, ErrorKind> = {
 };
 
 export class Library {
-  readonly calls: ReturnType<typeof dlopen<typeof SYMBOLS>>["symbols"];
+  readonly calls: ReturnType<typeof openLibrary<typeof SYMBOLS>>["symbols"];
 
   private constructor(readonly path: string) {
-    let opened: ReturnType<typeof dlopen<typeof SYMBOLS>>;
-    try {
-      opened = dlopen(path, SYMBOLS);
-    } catch (cause) {
-      const reason = cause instanceof Error ? cause.message : String(cause);
-      throw new FastgenError("device", `cannot open ${path}: ${reason}`, { cause });
-    }
-    this.calls = opened.symbols;
+    this.calls = openLibrary(path, SYMBOLS).symbols;
     const version = this.calls.fg_abi_version();
     if (version !== FG.ABI_VERSION) {
       throw new FastgenError(

@@ -2,9 +2,10 @@
  * A lock between processes that ends with its owner: flock(2) on a file that stays. The kernel holds it, so it works between
  * containers that share a folder, whatever their process ids, and nobody has to clean up after a process that was killed.
  */
-import { dlopen, FFIType, read } from "bun:ffi";
+import { FFIType, read } from "bun:ffi";
 import { type FileHandle, open, stat } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
+import { openLibrary } from "../dynamic-library.ts";
 
 const LOCK_EXCLUSIVE = 2;
 const LOCK_NON_BLOCKING = 4;
@@ -15,7 +16,7 @@ const EWOULDBLOCK = 11;
 const INTERVAL = 100;
 
 const openLibc = () =>
-  dlopen("libc.so.6", {
+  openLibrary("libc.so.6", {
     flock: { args: [FFIType.i32, FFIType.i32], returns: FFIType.i32 },
     __errno_location: { args: [], returns: FFIType.ptr },
   }).symbols;

@@ -200,21 +200,5 @@ for (const name of TEST_TOKENIZERS) {
         { numRuns: 200 },
       );
     });
-
-    test("loading is quick, and a token takes about a microsecond or less", async () => {
-      const start = performance.now();
-      const tokenizer = await Tokenizer.load(files!);
-      // Measured: 0.2 to 0.9 s on two shared cores; the bound leaves room for a loaded machine.
-      expect(performance.now() - start).toBeLessThan(5000);
-      const ids = Int32Array.from({ length: 50_000 }, (_, i) => (i * 7919) % tokenizer.vocabSize);
-      const detokenizer = tokenizer.detokenizer();
-      let best = Number.POSITIVE_INFINITY;
-      for (let round = 0; round < 5; round++) {
-        const before = performance.now();
-        for (const id of ids) detokenizer.pushOne(id);
-        best = Math.min(best, ((performance.now() - before) * 1000) / ids.length);
-      }
-      expect(best).toBeLessThan(2);
-    });
   });
 }

@@ -85,8 +85,17 @@ function batches<T>(list: T[]): T[][] {
   return Array.from({ length: Math.ceil(list.length / AT_ONCE) }, (_, i) => list.slice(i * AT_ONCE, (i + 1) * AT_ONCE));
 }
 
-/** Compares all texts. Most must agree to their ends, or the comparison would show little. */
-async function compareAnswers(directory: string, prompts: Int32Array[], count: number, stopIds: number[]) {
+/**
+ * Compares all texts as far as bfloat16 decides them. More than `share` of them must agree to their ends, or the comparison
+ * would show little.
+ */
+async function compareAnswers(
+  directory: string,
+  prompts: Int32Array[],
+  count: number,
+  stopIds: number[],
+  share: number,
+) {
   const { texts, doubt } = await answersOnCpu(directory, prompts, count, stopIds);
   const answers = await answersOnGpu(directory, prompts, count);
   const agreed = texts.map(({ ids, lead }, i) => follow(answers[i]!, ids, lead, doubt));
@@ -95,7 +104,7 @@ async function compareAnswers(directory: string, prompts: Int32Array[], count: n
   console.log(
     `${whole} of ${texts.length} texts agree to their ends, ${tokens} tokens; leads up to ${doubt.toFixed(3)} are in doubt`,
   );
-  expect(whole).toBeGreaterThan(0.5 * texts.length);
+  expect(whole).toBeGreaterThan(share * texts.length);
   expect(tokens).toBeGreaterThan(5 * texts.length);
   return answers;
 }
@@ -106,7 +115,8 @@ describe.skipIf(!ready)("greedy answers on a GPU match the CPU library's", () =>
     async () => {
       const { prompts, stopIds } = await askModel(EMBEDDED_MODEL, 20);
       expect(prompts.length).toBeGreaterThan(50);
-      await compareAnswers(EMBEDDED_MODEL, prompts, 48, stopIds);
+      // It was trained to answer in one way: bfloat16 decides every token of nearly all texts.
+      await compareAnswers(EMBEDDED_MODEL, prompts, 48, stopIds, 0.9);
     },
     TIMEOUT_MS,
   );
@@ -117,7 +127,8 @@ describe.skipIf(!ready)("greedy answers on a GPU match the CPU library's", () =>
       const golden = Expected.read(join(import.meta.dir, "..", "golden", "smollm2.safetensors"));
       const conversations = Array.from({ length: 5 }, (_, i) => golden.ints(`${i}.prompt`));
       const { prompts, stopIds } = await askModel(REAL_MODEL, 150);
-      const answers = await compareAnswers(REAL_MODEL, [...conversations, ...prompts], 64, stopIds);
+      // Its texts are free: in each, some choice is too close for bfloat16, and yet most go the same way.
+      const answers = await compareAnswers(REAL_MODEL, [...conversations, ...prompts], 64, stopIds, 0.5);
       for (const i of conversations.keys()) {
         const doubt = doubtOf(golden.floats(`${i}.bf16_max`));
         follow(answers[i]!, golden.ints(`${i}.greedy`), golden.floats(`${i}.gap`), doubt);

@@ -1,3 +1,6 @@
+import { existsSync, readFileSync } from "node:fs";
+import * as path from "node:path";
+
 /** A planted bug: one change of the code that some test must notice. */
 export interface PlantedBug {
   file: string;
@@ -15,6 +18,21 @@ type Change = [find: string, replace: string, why: string];
 /** The bugs of one file, which the same tests should notice. */
 export function inFile(file: string, tests: string[], changes: Change[]): PlantedBug[] {
   return changes.map(([find, replace, why]) => ({ file, find, replace, why, tests }));
+}
+
+/** Whether the bug's code has changed: `text` of its file does not hold it exactly once. */
+export function isStale({ find }: PlantedBug, text: string): boolean {
+  return text.split(find).length !== 2;
+}
+
+/** The bugs whose code in the tree at `root` has changed. */
+export function staleBugs(root: string, bugs: PlantedBug[]): PlantedBug[] {
+  const texts = new Map<string, string>();
+  return bugs.filter((bug) => {
+    const place = path.join(root, bug.file);
+    if (!texts.has(place)) texts.set(place, existsSync(place) ? readFileSync(place, "utf8") : "");
+    return isStale(bug, texts.get(place)!);
+  });
 }
 
 /** Parts of the code that have a share of their own. The first that matches a file is its part. */

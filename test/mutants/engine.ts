@@ -8,11 +8,6 @@ const FORECAST = [beside("pool-forecast"), beside("admission"), ...SCHEDULING];
 export const engineBugs: PlantedBug[] = [
   ...inFile("src/engine/scheduler.ts", SCHEDULING, [
     [
-      "while (at < this.waiting.length && this.waiting[at]!.arrival < seq.arrival) at++;",
-      "at = this.waiting.length;",
-      "a preempted sequence goes to the queue's end",
-    ],
-    [
       "for (let i = seq.pages.length - 1; i >= 0; i--) this.cache.release(seq.pages[i]!);",
       "for (const page of seq.pages) this.cache.release(page);",
       "pages are released from the front",
@@ -29,11 +24,6 @@ export const engineBugs: PlantedBug[] = [
     ],
     ["todo > this.config.maxStepTokens ? Math.ceil(left / 2) : left", "left", "a long prompt takes the whole budget"],
     ["this.shareLeftover(left);", "", "what the others leave of the budget is not used"],
-    [
-      "Math.floor((seq.length - 1) / PAGE_TOKENS)",
-      "Math.floor(seq.length / PAGE_TOKENS)",
-      "a prompt that is cached whole leaves nothing to compute",
-    ],
     [
       "if (seq.cachedTokens < 0) {\n      seq.cachedTokens = seq.scheduled;",
       "{\n      seq.cachedTokens = seq.scheduled;",
@@ -52,20 +42,24 @@ export const engineBugs: PlantedBug[] = [
     ["this.generatedTokens++;", "", "generated tokens are not counted"],
     ["this.steps++;", "", "steps are not counted"],
     ["this.preemptions++;", "this.preemptions += 2;", "preemptions count twice"],
-    ["waiting: this.waiting.length - this.swapped", "waiting: this.waiting.length", "the swapped count as waiting too"],
     [
-      "if (seq.cachedTokens >= 0 && this.config.hostPages > 0) this.swapped--;",
-      "",
+      "waiting: this.queue.all.length - this.swapped",
+      "waiting: this.queue.all.length",
+      "the swapped count as waiting too",
+    ],
+    [
+      "this.blockedSteps = 0;\n    this.setSwapped(seq, false);",
+      "this.blockedSteps = 0;",
       "a swapped sequence that is aborted stays swapped",
     ],
     [
-      "} else if (config.hostPages > 0) {\n      this.swapped--;",
-      "} else if (config.hostPages > 0) {",
+      "this.setSwapped(seq, false);\n    this.pendingPages",
+      "this.pendingPages",
       "a sequence that comes back stays swapped",
     ],
     ["for (const node of seq.privateNodes) this.cache.forget(node);", "", "pages that nobody can ask for stay cached"],
     [
-      "for (let i = seq.nodes.length; i < promptPages; i++) this.pageComputed(seq, i);",
+      "for (let i = seq.nodes.length; i < seq.promptPages; i++) this.stopAwaiting(seq, i, null);",
       "",
       "who waits for an aborted sequence's pages waits for ever",
     ],
@@ -76,7 +70,7 @@ export const engineBugs: PlantedBug[] = [
       "",
       "running prompts do not count as backlog",
     ],
-    ["backlog += this.waiting[i]!.target;", "", "waiting prompts do not count as backlog"],
+    ["backlog += all[i]!.target;", "", "waiting prompts do not count as backlog"],
     [
       "minContext: seq.promptLength + request.minTokens",
       "minContext: seq.length + request.minTokens",
@@ -100,8 +94,8 @@ export const engineBugs: PlantedBug[] = [
       "a step that fails ends everybody",
     ],
     [
-      "const step = this.out.pop();",
-      "const step = this.out.shift();",
+      "const step = this.inFlight.at(-1);",
+      "const step = this.inFlight[0];",
       "a step that is refused ends those in the one before it",
     ],
     ["this.blockedSteps = AGING_STEPS;", "this.blockedSteps = 1e6;", "who did not fit is not looked at again"],
@@ -116,11 +110,7 @@ export const engineBugs: PlantedBug[] = [
       "!this.config.prefixCaching",
       "a prompt to be scored is taken from the cache",
     ],
-    [
-      "pagesUsed: this.cache.pages - this.cache.",
-      "pagesUsed: 1 + this.cache.pages - this.cache.",
-      "one page too many counts as used",
-    ],
+    ["pagesUsed: this.cache.referenced", "pagesUsed: 1 + this.cache.referenced", "one page too many counts as used"],
   ]),
   ...inFile("src/engine/outcomes.ts", SCHEDULING, [
     ["seq.unreported = false;", "", "cached tokens are told with every token"],
@@ -145,7 +135,19 @@ export const engineBugs: PlantedBug[] = [
     ],
     ["at, at + topN));\n    one.topLogprobs", "0, topN));\n    one.topLogprobs", "alternatives are the first row's"],
   ]),
+  ...inFile("src/engine/waiting-queue.ts", SCHEDULING, [
+    [
+      "this.all.splice(placeOf(this.all, seq), 0, seq);",
+      "this.all.push(seq);",
+      "a preempted sequence goes to the queue's end",
+    ],
+  ]),
   ...inFile("src/engine/sequence.ts", SCHEDULING, [
+    [
+      "Math.floor((this.length - 1) / PAGE_TOKENS)",
+      "Math.floor(this.length / PAGE_TOKENS)",
+      "a prompt that is cached whole leaves nothing to compute",
+    ],
     [
       "return this.request.maxTokens === 0 ? this.length - 1 : this.length;",
       "return this.length;",
@@ -220,7 +222,7 @@ export const engineBugs: PlantedBug[] = [
       "Math.floor((tokens - slack) / PAGE_TOKENS)",
       "a page that is begun is not counted",
     ],
-    ["held -= full + this.own[i]!;", "held -= full;", "the pages that a sequence had are not given back at its end"],
+    ["held -= full + this.freed[i]!;", "held -= full;", "the pages that a sequence had are not given back at its end"],
     ["this.end[i] = remaining + delay;", "this.end[i] = remaining;", "an end counts before it is noticed"],
     [
       "if (held + grown > pages) return false;",
@@ -231,12 +233,12 @@ export const engineBugs: PlantedBug[] = [
     ["if (used > pages) return false;", "", "more pages are in use than there are"],
   ]),
   ...inFile("src/engine/admission.ts", FORECAST, [
-    ["if (more > cache.available) return false;", "", "a sequence is admitted without pages"],
-    ["if (!this.pagesLast(more)) return false;", "", "the forecast is not asked"],
+    ["if (newPages > cache.available) return false;", "", "a sequence is admitted without pages"],
+    ["if (!this.pagesLast(newPages)) return false;", "", "the forecast is not asked"],
     ["return youngGrowth < this.youngLimit || this.allFit();", "return true;", "all start side by side"],
     [
-      "this.refresh();\n    this.addWaiting(seq, nodes, 1);\n    return worth;",
-      "return worth;",
+      "this.refresh();\n    this.addWaiting(seq, nodes, 1);\n    return isWorthIt;",
+      "return isWorthIt;",
       "the forecast is polluted by sequences that were only imagined",
     ],
     ["length % STEP_TILE !== 0) return true;", "length % STEP_TILE === 0) return true;", "a tile is opened for a few"],
@@ -269,12 +271,29 @@ export const engineBugs: PlantedBug[] = [
     ],
   ),
   ...inFile(
+    "src/engine/host-pages.ts",
+    [beside("host-pages"), beside("worker")],
+    [
+      ["if (count > this.#count) this.#grown = now;", "", "pages that come slowly are warned of"],
+      ["this.#told = true;", "", "missing pages are told again and again"],
+      ["this.#told || this.complete ||", "this.#told ||", "the last page makes a warning"],
+    ],
+  ),
+  ...inFile(
+    "src/engine/worker.ts",
+    [beside("worker")],
+    [
+      ["this.scheduler.setHostPages(this.hostPages.count);", "", "host pages that come later are not used"],
+      ['if (message !== null) this.post({ type: "warning", message });', "", "missing host pages are not told"],
+    ],
+  ),
+  ...inFile(
     "src/engine/pacer.ts",
     [beside("pacer")],
     [
       [
-        "if (this.out.length !== 1) return 0;",
-        "if (this.out.length === 0) return 0;",
+        "if (this.inFlight.length !== 1) return 0;",
+        "if (this.inFlight.length === 0) return 0;",
         "a plan is put off though two steps are out",
       ],
       ["Math.min(...runs)", "Math.max(...runs)", "the slowest run is expected"],

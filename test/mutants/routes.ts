@@ -3,6 +3,8 @@ import { inFile, type PlantedBug } from "./bugs.ts";
 
 const ALL = ["run", "app", "chat", "completions", "metrics", "request-metrics"].map((name) => `routes/${name}.test.ts`);
 
+const SOCKETS = ["routes/flow.test.ts", "routes/chat.test.ts", "routes/connection.test.ts"];
+
 export const routeBugs: PlantedBug[] = [
   ...inFile("routes/run.ts", ALL, [
     [
@@ -11,12 +13,12 @@ export const routeBugs: PlantedBug[] = [
       "a client gone before the start is not noticed",
     ],
     [
-      "controller.abort();\n        service.release(prompts.length * n);",
+      "controller.abort();\n          service.release(prompts.length * n);",
       "service.release(prompts.length * n);",
       "a prompt that is refused leaves the others running",
     ],
     [
-      "controller.abort();\n        service.release(prompts.length * n);",
+      "controller.abort();\n          service.release(prompts.length * n);",
       "controller.abort();",
       "a refused request keeps its places in the queue",
     ],
@@ -34,10 +36,10 @@ export const routeBugs: PlantedBug[] = [
       "the end of a request leaves its sequences running",
     ],
     ["if (this.#ended) return;", "", "a request ends twice"],
-    ['kind === null || kind === "aborted" ? "abort" : "error"', '"abort"', "failures count as aborts"],
+    ['failure === null || failure.kind === "aborted" ? "abort" : "error"', '"abort"', "failures count as aborts"],
     [
-      'kind === null || kind === "aborted" ? "abort" : "error"',
-      'kind === null ? "abort" : "error"',
+      'failure === null || failure.kind === "aborted" ? "abort" : "error"',
+      'failure === null ? "abort" : "error"',
       "aborts count as failures",
     ],
     [
@@ -56,7 +58,7 @@ export const routeBugs: PlantedBug[] = [
       "const total_tokens = completion_tokens;",
       "the total leaves the prompt out",
     ],
-    ["this.record.error = kind;", "", "the log does not say how a request failed"],
+    ["this.record.error = failure;", "", "the log does not say how a request failed"],
     [
       "for (const [i, generation] of this.generations.entries()) requests.promptDone(generation, this.#timers[i]!);",
       "",
@@ -79,7 +81,7 @@ export const routeBugs: PlantedBug[] = [
     ],
     ["this.#sequences - this.fastgen.stats.running", "this.#sequences", "running sequences count as waiting"],
     ["this.#sequences -= count;", "", "places in the queue are never given back"],
-    ["if (--this.#requests === 0) this.#idle?.();", "this.#requests--;", "draining waits for nobody's end"],
+    ["if (this.#requests.size === 0) this.#idle?.();", "", "draining waits for nobody's end"],
     ["this.#draining = true;\n", "\n", "a server that drains takes requests"],
     ["if (errorStatus(error) !== 500) return;", "", "a caller's fault is in the error log"],
     ["if (!this.#fastgen.alive)", "if (false)", "an engine that failed looks healthy"],
@@ -165,7 +167,11 @@ export const routeBugs: PlantedBug[] = [
       "if (logprobs) params.logprobs = top_logprobs || 1;",
       "logprobs without alternatives has one",
     ],
-    ['echo && last?.role === "assistant"', "echo", "a user's message is echoed"],
+    [
+      'if (!echo || last?.role !== "assistant") return "";',
+      'if (!echo || !last) return "";',
+      "a user's message is echoed",
+    ],
     ["max_tokens !== max_completion_tokens) {", "max_tokens < max_completion_tokens) {", "two limits that differ"],
     [
       "finish_reason === null && !logprobs && !ids) return out;",
@@ -200,12 +206,16 @@ export const routeBugs: PlantedBug[] = [
     ["best_of !== undefined && best_of !== n", "best_of !== undefined && best_of < n", "best_of above n is accepted"],
   ]),
   ...inFile("routes/sse.ts", ALL, [
-    ["run.record.end(200);", "", "a stream is not in the log"],
+    ["record.end(200);", "", "a stream is not in the log"],
     ["data: [DONE]", "data: [END]", "a stream has no [DONE]"],
   ]),
   ...inFile("routes/body.ts", ALL, [
-    ["if (Number(declared ?? 0) > limit) throw tooLarge(limit);", "", "a body that declares too much is read"],
-    ["if (total > limit) throw tooLarge(limit);", "", "a chunked body has no bound"],
+    [
+      "if (Number(declared ?? 0) > limit) throw tooLarge(limit, Number(declared));",
+      "",
+      "a body that declares too much is read",
+    ],
+    ["if (total > limit) throw tooLarge(limit, null);", "", "a chunked body has no bound"],
     ["if (given[key] === null && key in schema.shape) delete given[key];", "", "null is not the default"],
     ["fatal: true", "fatal: false", "a body that is not UTF-8"],
   ]),
@@ -213,5 +223,23 @@ export const routeBugs: PlantedBug[] = [
     ['error.kind === "internal" ?', "false ?", "a bug's message is told to the caller"],
     ["error.code ?? code", "code", "an error's own code is lost"],
     ["overloaded: { status: 429", "overloaded: { status: 503", "a full queue is another status"],
+  ]),
+  ...inFile("routes/exchange.ts", SOCKETS, [
+    ["if (!outgoing.writableFinished) this.#gone.abort();", "", "nobody notices that a client has gone"],
+    ["incoming.pause();\n    });", "});", "a body is read ahead of its reader"],
+    ["if (this.#open) this.#controller.error(error);", "", "a body that breaks off is waited for"],
+    ["this.#open = false;\n    this.#incoming.resume();", "this.#open = false;", "the rest of a refused body stays"],
+    ["this.#outgoing.flushHeaders();\n", "\n", "a stream begins with its first token"],
+    ['this.#cancel(new FastgenError("aborted", message));', "", "a reply that nobody reads goes on"],
+    [
+      "this.#outgoing.destroyed || this.#outgoing.write(piece)",
+      "(this.#outgoing.write(piece), true)",
+      "no reply waits for its reader",
+    ],
+  ]),
+  ...inFile("routes/connection.ts", SOCKETS, [
+    ["if (this.#broken && this.#exchanges.size === 0) this.#socket.end();", "", "a broken connection stays open"],
+    ["for (const exchange of this.#exchanges) exchange.breakOff(error);", "", "a broken body is waited for"],
+    ["if (this.#exchanges.size > 0 && this.#socket.writable) return;", "", "noise cuts the answer before it off"],
   ]),
 ];

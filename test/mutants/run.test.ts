@@ -3,7 +3,7 @@ import { afterEach, expect, test } from "bun:test";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import * as path from "node:path";
-import { inFile, partOf } from "./bugs.ts";
+import { inFile, partOf, staleBugs } from "./bugs.ts";
 import { allBugs, isGoodEnough, shares, tryBugs } from "./run.ts";
 
 const root = path.join(import.meta.dir, "../..");
@@ -72,6 +72,17 @@ test("nine in ten of every part must be caught", () => {
     false,
   ]);
   expect(isGoodEnough(new Map([...share(10, 10), ["other", { caught: 1, all: 2 }]]))).toBe(false);
+});
+
+test("no bug on the list is stale: its code stands in its file exactly once", () => {
+  const stale = staleBugs(root, allBugs).map(({ file, why, find }) => `${file}: ${why}: ${find}`);
+  const cure = "mend or remove these entries of test/mutants; bun test/mutants/run.ts --stale lists them";
+  expect({ stale, cure }).toEqual({ stale: [], cure });
+});
+
+test("stale bugs are found without running a test", () => {
+  const reasons = staleBugs(tree(GOOD_TEST), BUGS).map(({ why }) => why);
+  expect(reasons).toEqual(["half is a third", "not one place"]);
 });
 
 test("every bug on the list has files, tests and a reason of its own", () => {

@@ -1,13 +1,14 @@
 /**
- * bun test/mutants/run.ts [filter ...] [--jobs N]: plants one bug at a time in a copy of the tree, runs the tests that should
+ * bun test/mutants/run.ts [filter ...] [--jobs N] [--stale]: plants one bug at a time in a copy of the tree, runs the tests that should
  * notice it, and prints which did not. Filters keep the bugs whose file or description contains one of them.
  *
  * The exit code is 1 when fewer than 90 % of a part's bugs are caught. A bug whose code has changed is "stale": it does not
- * count as caught, so the list has to keep up with the code.
+ * count as caught, so the list has to keep up with the code. --stale lists those, and runs no tests.
  */
 import { availableParallelism } from "node:os";
+import * as path from "node:path";
 import { parseArgs } from "node:util";
-import { type PlantedBug, partOf } from "./bugs.ts";
+import { type PlantedBug, partOf, staleBugs } from "./bugs.ts";
 import { engineBugs } from "./engine.ts";
 import { generationBugs } from "./generation.ts";
 import { libraryBugs } from "./libfastgen.ts";
@@ -70,11 +71,21 @@ export function isGoodEnough(parts: Map<string, { caught: number; all: number }>
 export const allBugs = [...engineBugs, ...generationBugs, ...routeBugs, ...modelBugs, ...textBugs, ...libraryBugs];
 
 async function main(): Promise<number> {
-  const { values, positionals } = parseArgs({ options: { jobs: { type: "string" } }, allowPositionals: true });
+  const { values, positionals } = parseArgs({
+    options: { jobs: { type: "string" }, stale: { type: "boolean" } },
+    allowPositionals: true,
+  });
   const filters = positionals.length > 0 ? positionals : [""];
   const bugs = allBugs.filter(({ file, why }) => filters.some((filter) => `${file}: ${why}`.includes(filter)));
+  const root = path.join(import.meta.dir, "../..");
+  if (values.stale) {
+    const stale = staleBugs(root, bugs);
+    for (const { file, why, find } of stale) console.log(`${file}: ${why}\n${find}\n`);
+    console.log(`${stale.length} of ${bugs.length} are stale`);
+    return stale.length > 0 ? 1 : 0;
+  }
   const jobs = values.jobs === undefined ? availableParallelism() : Number(values.jobs);
-  const results = await tryBugs(`${import.meta.dir}/../..`, bugs, jobs, ({ bug, outcome }) =>
+  const results = await tryBugs(root, bugs, jobs, ({ bug, outcome }) =>
     console.log(`${outcome.padEnd(8)} ${bug.file}: ${bug.why}`),
   );
   const table = [...shares(results)].map(([part, { caught, all }]) => ({

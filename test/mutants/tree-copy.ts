@@ -2,7 +2,7 @@
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import * as path from "node:path";
-import type { PlantedBug } from "./bugs.ts";
+import { isStale, type PlantedBug } from "./bugs.ts";
 
 /** "stale": the code that the bug changes is not there any more, or more than once. */
 export type Outcome = "caught" | "survived" | "stale";
@@ -44,10 +44,11 @@ export class TreeCopy {
   }
 
   /** Plants a bug, runs its tests, and mends the file again. Throws when the tests fail without it. */
-  async plant({ file, find, replace, tests }: PlantedBug): Promise<Outcome> {
+  async plant(bug: PlantedBug): Promise<Outcome> {
+    const { file, find, replace, tests } = bug;
     const place = path.join(this.folder, file);
     const text = existsSync(place) ? readFileSync(place, "utf8") : "";
-    if (text.split(find).length !== 2) return "stale";
+    if (isStale(bug, text)) return "stale";
     const key = tests.join(" ");
     if (!this.#sound.has(key)) {
       const { passed, output } = await this.#run(tests);

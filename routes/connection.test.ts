@@ -1,0 +1,138 @@
+/** Connections over real sockets: what follows a request on its connection, and bounds on how many there are. */
+import { afterEach, expect, test } from "bun:test";
+import * as http from "node:http";
+import * as net from "node:net";
+import { SPARE_CONNECTIONS } from "../src/limits.ts";
+import { Connection } from "./connection.ts";
+import { FakeFastgen, startServer, until } from "./testing.ts";
+
+const PATH = "/v1/completions";
+const cleanUp: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const undo of cleanUp.splice(0)) await undo();
+});
+
+async function serve(options: Parameters<typeof startServer>[1] = {}, fake = new FakeFastgen()) {
+  const server = await startServer(fake, options);
+  cleanUp.push(server.stop);
+  return server;
+}
+
+function connect(port: number, text: string) {
+  const state = { received: "", closed: false };
+  const socket = net.connect(port, "127.0.0.1", () => socket.write(text));
+  socket.on("error", () => {});
+  socket.on("close", () => {
+    state.closed = true;
+  });
+  socket.on("data", (bytes) => {
+    state.received += bytes.toString("latin1");
+  });
+  cleanUp.push(() => socket.destroy());
+  return { state, socket };
+}
+
+const head = `POST ${PATH} HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n`;
+function post(body: object): string {
+  const json = JSON.stringify(body);
+  return `${head}Content-Length: ${json.length}\r\n\r\n${json}`;
+}
+const get = (path: string) => `GET ${path} HTTP/1.1\r\nHost: test\r\n\r\n`;
+
+test("pipelined requests are answered in their order, however long each takes", async () => {
+  const gate = Promise.withResolvers<void>();
+  const server = await serve({}, new FakeFastgen({ answer: "ab", pace: () => gate.promise }));
+  const { state } = connect(server.port, post({ prompt: "a", stream: true }) + get("/v1/models") + get("/nothing"));
+  await until(() => server.accessLog.length === 2);
+  expect(state.received).not.toContain("HTTP/1.1 404");
+  gate.resolve();
+  await until(() => state.received.includes("no such path"));
+  expect(state.received.match(/HTTP\/1\.1 \d+/g)).toEqual(["HTTP/1.1 200", "HTTP/1.1 200", "HTTP/1.1 404"]);
+  expect(state.received.indexOf("[DONE]")).toBeLessThan(state.received.lastIndexOf("HTTP/1.1 200"));
+});
+
+test("noise after a request: its answer comes whole, then the connection ends", async () => {
+  const gate = Promise.withResolvers<void>();
+  const fake = new FakeFastgen({ answer: "ab", pace: () => gate.promise });
+  const server = await serve({}, fake);
+  const { state } = connect(server.port, `${post({ prompt: "a", stream: true })}\x16\x03\r\n\r\n`);
+  await until(() => fake.calls.length === 1);
+  gate.resolve();
+  await until(() => state.closed);
+  expect(state.received.match(/HTTP\/1\.1 \d+/g)).toEqual(["HTTP/1.1 200"]);
+  expect(state.received).toContain("[DONE]");
+});
+
+test("noise in a body: the request is refused at once, and the connection ends", async () => {
+  const server = await serve();
+  const { state } = connect(server.port, `${head}Transfer-Encoding: chunked\r\n\r\n5\r\n{"pro\r\nzz\r\n`);
+  await until(() => state.closed);
+  expect(state.received).toMatch(/^HTTP\/1\.1 400 [\s\S]*"invalid_request_error"/);
+  expect(server.service.open).toBe(0);
+});
+
+test("trailers are ignored, and the connection goes on", async () => {
+  const server = await serve();
+  const body = '{"prompt":"a","max_tokens":1}';
+  const chunked = `${head}Transfer-Encoding: chunked\r\n\r\n${body.length.toString(16)}\r\n${body}\r\n0\r\nX-Sum: 1\r\n\r\n`;
+  const { state } = connect(server.port, chunked + get("/health"));
+  await until(() => state.received.includes('"status":"ok"'));
+  expect(state.received.match(/HTTP\/1\.1 \d+/g)).toEqual(["HTTP/1.1 200", "HTTP/1.1 200"]);
+});
+
+test("connections: beyond the bound a 503 or a probe's answer, far beyond it none", async () => {
+  const server = await serve({ maxConnections: 2 });
+  const kept = [connect(server.port, get("/v1/models")), connect(server.port, get("/v1/models"))];
+  await until(() => kept.every(({ state }) => state.received.includes('"list"')));
+  const refused = connect(server.port, get("/v1/models"));
+  await until(() => refused.state.closed);
+  expect(refused.state.received).toMatch(/^HTTP\/1\.1 503 [\s\S]*connection: close[\s\S]*too_many_connections/i);
+  const probe = connect(server.port, get("/health"));
+  await until(() => probe.state.closed);
+  expect(probe.state.received).toStartWith("HTTP/1.1 200");
+  // Those that say nothing whole hold their places, as far as there are any.
+  const half = Array.from({ length: SPARE_CONNECTIONS + 8 }, () => connect(server.port, "GET /health HTTP/1.1\r\n"));
+  await until(() => half.filter(({ state }) => state.closed).length === 8);
+  expect(half.every(({ state }) => state.received === "")).toBe(true);
+  for (const { socket } of half) socket.destroy();
+  kept[0]!.socket.write(get("/health"));
+  await until(() => kept[0]!.state.received.includes('"status":"ok"'));
+});
+
+test("the rest of a refused body is dropped, and the connection goes on", async () => {
+  const server = await serve({ maxBodyBytes: 200_000 });
+  const body = "x".repeat(600_000);
+  const { state } = connect(server.port, `${head}Content-Length: ${body.length}\r\n\r\n${body}${get("/health")}`);
+  await until(() => state.received.includes('"status":"ok"'));
+  expect(state.received.match(/HTTP\/1\.1 \d+/g)).toEqual(["HTTP/1.1 413", "HTTP/1.1 200"]);
+});
+
+test("a body waits outside until it is asked for", async () => {
+  const gate = Promise.withResolvers<void>();
+  const answer = async (request: Request) => {
+    await gate.promise;
+    return new Response(String((await request.arrayBuffer()).byteLength));
+  };
+  const server = http.createServer();
+  server.on("connection", (socket) => {
+    const connection = new Connection(socket, { answer, writeSeconds: 60, last: false });
+    server.on("request", (incoming, outgoing) => connection.answer(incoming, outgoing));
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  cleanUp.push(() => server.close());
+  const piece = "x".repeat(1024 * 1024);
+  const length = 64 * piece.length;
+  const { port } = server.address() as net.AddressInfo;
+  const { state, socket } = connect(port, `${head}Content-Length: ${length}\r\n\r\n`);
+  for (let i = 0; i < 64; i++) socket.write(piece);
+  let left = -1;
+  await until(() => {
+    const stalled = socket.writableLength === left;
+    left = socket.writableLength;
+    return stalled && left > 0;
+  }, 200);
+  // The sockets' buffers hold some MB.
+  expect(left).toBeGreaterThan(length / 2);
+  gate.resolve();
+  await until(() => state.received.endsWith(String(length)));
+}, 30_000);

@@ -1,0 +1,18 @@
+/** Shared libraries, opened with bun:ffi: the only dlopen of the project beside Node addons. */
+import { dlopen, type FFIFunction } from "bun:ffi";
+import { FastgenError } from "./errors.ts";
+
+/** Opens a library by path or name. Throws FastgenError "device", with the cure where it is known. */
+export function openLibrary<Symbols extends Record<string, FFIFunction>>(path: string, symbols: Symbols) {
+  try {
+    return dlopen(path, symbols);
+  } catch (cause) {
+    throw new FastgenError("device", `cannot open ${path}: ${reason(cause)}`, { cause });
+  }
+}
+
+function reason(cause: unknown): string {
+  const message = cause instanceof Error ? cause.message : String(cause);
+  if (!message.includes("requires the JIT")) return message;
+  return "there is no address space for compiled code; run without a limit on it (ulimit -v unlimited), and limit memory with a cgroup instead";
+}

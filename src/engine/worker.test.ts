@@ -1,0 +1,62 @@
+import { expect, spyOn, test } from "bun:test";
+import { MessageChannel } from "node:worker_threads";
+import { FakeLibrary } from "./fake-library.ts";
+import { HOST_PAGES_PATIENCE } from "./host-pages.ts";
+import type { FromWorker } from "./protocol.ts";
+import type { Scheduler } from "./scheduler.ts";
+import { config, internals, prompt, request } from "./scheduler-rig.ts";
+import { EngineWorker, type LoadedEngine } from "./worker.ts";
+
+/** A worker over the fake library, whose host pages are what `made` says: one number a look, the last one for ever. */
+function workerOf(wanted: number, made: number[]) {
+  const capacity = { pages: config.pages, hostPages: wanted };
+  const library = new FakeLibrary({ ...config, hostPages: wanted, vocabSize: 97 });
+  const looks = { count: 0 };
+  const engine: LoadedEngine = {
+    progress: () => ({ done: 1, total: 1, finished: true, hostPages: made[Math.min(looks.count++, made.length - 1)]! }),
+    submit: (plan) => library.submit(plan),
+    refusedSlot: -1,
+    wait: () => ({ ...library.wait(), runSeconds: 0 }),
+    traceStart() {},
+    traceStop() {},
+    close() {},
+  };
+  const { port1, port2 } = new MessageChannel();
+  const messages: FromWorker[] = [];
+  port1.postMessage = (message: FromWorker) => void messages.push(message);
+  const worker = new EngineWorker(port1, engine, { ...config, kvBytes: 1 }, capacity);
+  const { cache } = internals((worker as unknown as { scheduler: Scheduler }).scheduler);
+  const close = () => {
+    worker.wake({ type: "close" });
+    port1.close();
+    port2.close();
+  };
+  return { worker, messages, cache, looks, close };
+}
+
+test("host pages are used as the library makes them, and looked at no more once all are there", () => {
+  const { worker, messages, cache, looks, close } = workerOf(8, [2, 2, 3, 8]);
+  expect([cache.hostPages, looks.count]).toEqual([2, 1]);
+  worker.wake({ type: "add", requests: [request(prompt(9), 2)] });
+  expect(cache.hostPages).toBeGreaterThanOrEqual(3);
+  worker.wake({ type: "add", requests: [request(prompt(9), 20)] });
+  expect([cache.hostPages, looks.count]).toEqual([8, 4]);
+  expect(messages.some(({ type }) => type === "warning")).toBe(false);
+  close();
+});
+
+test("fewer host pages than wanted are told once, as a warning", () => {
+  const now = spyOn(performance, "now");
+  const { worker, messages, close } = workerOf(8, [2]);
+  const start = performance.now();
+  for (let i = 0; i < 3; i++) {
+    worker.wake({ type: "add", requests: [request(prompt(9), 2)] });
+    expect(messages.filter(({ type }) => type === "warning")).toHaveLength(i === 0 ? 0 : 1);
+    now.mockReturnValue(start + (i + 1) * 2 * HOST_PAGES_PATIENCE);
+  }
+  expect(messages.find(({ type }) => type === "warning")).toMatchObject({
+    message: expect.stringContaining("gives 2"),
+  });
+  now.mockRestore();
+  close();
+});

@@ -1,0 +1,52 @@
+/** The pages' tables of flags against --help: none is missing, none is made up, and every default is the same. */
+import { expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import * as path from "node:path";
+import { command as chat } from "../cli/chat.ts";
+import { command as serve } from "../cli/serve.ts";
+import { type FlagRow, flagRows, flagsPage, PAGE } from "../scripts/flags-page.ts";
+
+const root = path.dirname(import.meta.dir);
+const UPDATE = "run node_modules/.bin/bun scripts/flags-page.ts";
+const served = flagRows(serve());
+const all = [...served, ...flagRows(chat())];
+
+/** The rows of a page's tables whose first cell names flags of fgserve: those flags, and the default's cell. */
+function tableRows(page: string): { flags: FlagRow[]; fallback: string }[] {
+  const lines = readFileSync(path.join(root, page), "utf8").split("\n");
+  return lines.flatMap((line) => {
+    const [, first, second] = /^\| (`--.*?`) \| (.*?) \|/.exec(line) ?? [];
+    if (first === undefined) return [];
+    const names = first.match(/--[a-z][a-z-]*/g)!;
+    const flags = names.map((name) => {
+      const flag = served.find(({ long }) => long === name);
+      if (!flag) throw new Error(`${page}: fgserve has no ${name}`);
+      return flag;
+    });
+    return [{ flags, fallback: second! }];
+  });
+}
+
+/** Those numbers and single words of a default that a page may not leave out or change. */
+const essence = (fallback: string) =>
+  /^\S+$/.test(fallback) ? [fallback] : (fallback.match(/\d[\d.]*[KMGT]?\b/g) ?? []);
+
+test("docs/flags.md has every flag of --help with its default", () => {
+  const page = readFileSync(PAGE, "utf8");
+  const missing = all.filter(({ usage }) => !page.includes(`| \`${usage}\` |`)).map(({ long }) => long);
+  expect({ missing, cure: UPDATE }).toEqual({ missing: [], cure: UPDATE });
+  if (page !== flagsPage()) throw new Error(`docs/flags.md is not what --help says: ${UPDATE}`);
+});
+
+test.each(["README.md", "SECURITY.md"])("%s: its flags exist, with the defaults of --help", (page) => {
+  const rows = tableRows(page);
+  expect(rows.length).toBeGreaterThan(5);
+  for (const { flags, fallback } of rows) {
+    const lacking = flags.flatMap((flag) => essence(flag.fallback).filter((word) => !fallback.includes(word)));
+    expect({ flags: flags.map(({ long }) => long), fallback, lacking }).toMatchObject({ lacking: [] });
+  }
+});
+
+test("README says where all flags are", () => {
+  expect(readFileSync(path.join(root, "README.md"), "utf8")).toContain("(docs/flags.md)");
+});
