@@ -51,7 +51,11 @@ export const textBugs: PlantedBug[] = [
       "the stop ids of both files add up",
     ],
     ["[eos, tokenizer.leading", "[tokenizer.leading", "tokenizer_config.json's stop id is not read"],
-    ["[eos, tokenizer.leadingSpecial(afterAnswer)]", "[eos]", "the template's end of a turn ends no answer"],
+    [
+      "[eos, tokenizer.leadingSpecial(afterAnswer.trimStart())]",
+      "[eos]",
+      "the template's end of a turn ends no answer",
+    ],
     ['"top_p", "top_k", "min_p"', '"top_p", "top_k"', "min_p is not read"],
     [
       "params.max_tokens = generation.max_new_tokens",
