@@ -15,8 +15,19 @@ const root = join(import.meta.dir, "../..");
 const PROSE = readFileSync(join(root, "ARCHITECTURE.md"), "utf8");
 const CODE = readFileSync(join(import.meta.dir, "pieces.ts"), "utf8");
 
+const withPreTokenizer = (json: object, pre_tokenizer: object) => JSON.stringify({ ...json, pre_tokenizer });
+
 /** tokenizer.json of every kind of tokenizer at hand, by name. */
 const TOKENIZERS: Record<string, () => string> = {
+  "GPT-2's pattern, and a space before every text": () =>
+    withPreTokenizer(golden.tokenizers.byte_level, { type: "ByteLevel", add_prefix_space: true, trim_offsets: true }),
+  "a word at each space": () =>
+    withPreTokenizer(golden.tokenizers.metaspace, {
+      type: "Metaspace",
+      replacement: "▁",
+      prepend_scheme: "always",
+      split: true,
+    }),
   "built-in model": () => readFileSync(join(root, "models/fastgen-tiny/tokenizer.json"), "utf8"),
   ...Object.fromEntries(Object.entries(golden.tokenizers).map(([name, json]) => [name, () => JSON.stringify(json)])),
   ...Object.fromEntries(

@@ -113,12 +113,6 @@ export const textBugs: PlantedBug[] = [
     [...beside("pieces")],
     [
       ["const lead = start > 0 && rules.prefixes", "const lead = false", "a piece begins with a space of its own"],
-      [
-        "if (!boundary || left.ids[boundary.token] !== ids[token]) continue;",
-        "if (!boundary) continue;",
-        "pieces meet at any token",
-      ],
-      ["if (isWord || !boundary.word)", "if (true)", "pieces meet within a word"],
       ["word === lastWord || ", "", "a piece's last word is taken for whole"],
       ["(rules.joinsCharacters && joinsTo(text, offset))", "false", "a cut goes before a combining mark"],
       ["rules.takesSpaces ? countFinalSpaces(text) + 1 : 0", "0", "spaces are cut from the token that takes them"],
