@@ -113,9 +113,8 @@ export const textBugs: PlantedBug[] = [
     [...beside("pieces")],
     [
       ["const lead = start > 0 && rules.prefixes", "const lead = false", "a piece begins with a space of its own"],
-      ["word === lastWord || ", "", "a piece's last word is taken for whole"],
+      ["? lastWordBegins : ids.length", "? ids.length : ids.length", "a piece's last word is taken for whole"],
       ["(rules.joinsCharacters && joinsTo(text, offset))", "false", "a cut goes before a combining mark"],
-      ["rules.takesSpaces ? countFinalSpaces(text) + 1 : 0", "0", "spaces are cut from the token that takes them"],
       ["if (rules.sameWordsAnywhere) return 0;", "return 0;", "any word is cut"],
       ["return Number.POSITIVE_INFINITY;\n  }", "}", "a run is cut that may be part of a longer word"],
       ["if (signal?.aborted) throw", "if (false) throw", "an aborted request goes on being tokenised"],
