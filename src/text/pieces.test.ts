@@ -131,6 +131,15 @@ describe("a long text", () => {
   const tokenizer = new Counting(JSON.stringify(golden.tokenizers.byte_level));
   const text = PROSE.repeat(Math.ceil((8 * PIECE_LENGTH) / PROSE.length));
 
+  test("that has a word too long for a piece goes on in short ones", async () => {
+    tokenizer.lengths = [];
+    const word = "aB".repeat(0.75 * PIECE_LENGTH);
+    const ids = await tokenizer.inPieces(word + text);
+    expect(tokenizer.lengths.slice(0, 3)).toEqual([PIECE_LENGTH, 2 * PIECE_LENGTH, PIECE_LENGTH]);
+    expect(Math.max(...tokenizer.lengths)).toBe(2 * PIECE_LENGTH);
+    expect(Bun.deepEquals(ids, await tokenizer.whole(word + text))).toBe(true);
+  });
+
   test("may join a run to the word before it by what comes after the run", async () => {
     const { model, ...rest } = golden.tokenizers.byte_level;
     const vocab = { ...model.vocab, ĊĠ: 900 };
