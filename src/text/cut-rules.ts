@@ -13,8 +13,6 @@ export interface CutRules {
   sameWordsAnywhere: boolean;
   /** May a normaliser join or reorder characters, so that no cut goes before a combining mark? */
   joinsCharacters: boolean;
-  /** Is there an added token that takes the spaces before it? It may lie behind any number of them. */
-  takesSpaces: boolean;
   /** Does the tokenizer put a space before a text? */
   prefixes: boolean;
   /** UTF-16 units before the end of a piece in which an added token may begin that the piece does not show whole. */
@@ -27,7 +25,7 @@ type Part = z.infer<typeof partSchema>;
 const schema = z.looseObject({
   normalizer: partSchema.nullish(),
   pre_tokenizer: partSchema.nullish(),
-  added_tokens: z.array(z.looseObject({ content: z.string(), lstrip: z.boolean().default(false) })).default([]),
+  added_tokens: z.array(z.looseObject({ content: z.string() })).default([]),
   model: z.looseObject({
     type: z.string().nullish(),
     dropout: z.number().nullish(),
@@ -56,7 +54,6 @@ export function readCutRules(json: unknown): CutRules {
     withinWords: (model.type ?? "BPE") === "BPE" && pure,
     sameWordsAnywhere: preTokenizers.every(splitsAtOneCharacter),
     joinsCharacters: normalizers.some(({ type }) => type.startsWith("NF")),
-    takesSpaces: added_tokens.some(({ lstrip }) => lstrip),
     prefixes: [...normalizers, ...preTokenizers].some(prefixes),
     guard: added_tokens.reduce((most, { content }) => Math.max(most, content.length), LEAST_GUARD),
   };
@@ -67,7 +64,6 @@ const NO_CUTS: CutRules = {
   withinWords: false,
   sameWordsAnywhere: false,
   joinsCharacters: true,
-  takesSpaces: true,
   prefixes: true,
   guard: LEAST_GUARD,
 };

@@ -48,7 +48,8 @@ describe("stop ids", () => {
 
   test("have the token among them that ends a turn in the chat template", () => {
     expect(read({ eos_token_id: 9 }, { eos_token_id: 8 }, null, { afterAnswer: "<|turn|>\n" }).stopIds).toEqual([8, 9]);
-    expect(read({ eos_token_id: 9 }, {}, null, { afterAnswer: "\n<|turn|>" }).stopIds).toEqual([9]);
+    expect(read({ eos_token_id: 9 }, {}, null, { afterAnswer: "\n<|turn|>" }).stopIds).toEqual([8, 9]);
+    expect(read({ eos_token_id: 9 }, {}, null, { afterAnswer: "\nUser: <|turn|>" }).stopIds).toEqual([9]);
   });
 });
 

@@ -36,7 +36,7 @@ export interface GenerationDefaults {
 
 /**
  * The ids that end an answer are those of generation_config.json; where it has none, those of config.json. The tokenizer's
- * eos_token ends one too, and so does the special token that the chat template writes after an answer.
+ * eos_token ends one too, and so does the special token that the chat template writes next after an answer.
  * @param afterAnswer what the chat template writes after an answer (ChatTemplate.afterAnswer).
  * @throws FastgenError "model" naming the file and the key that is wrong.
  */
@@ -50,7 +50,7 @@ export function readGenerationConfig(
   const { eos_token } = readTokenizerSettings(files).specialTokens;
   const stopIds = new Set(generation.eos_token_id.length > 0 ? generation.eos_token_id : config.eos_token_id);
   const eos = eos_token === undefined ? null : tokenizer.tokenToId(eos_token);
-  for (const id of [eos, tokenizer.leadingSpecial(afterAnswer)]) if (id !== null) stopIds.add(id);
+  for (const id of [eos, tokenizer.leadingSpecial(afterAnswer.trimStart())]) if (id !== null) stopIds.add(id);
 
   const params: SamplingParams = {};
   for (const key of ["temperature", "top_p", "top_k", "min_p", "repetition_penalty"] as const) {

@@ -15,8 +15,19 @@ const root = join(import.meta.dir, "../..");
 const PROSE = readFileSync(join(root, "ARCHITECTURE.md"), "utf8");
 const CODE = readFileSync(join(import.meta.dir, "pieces.ts"), "utf8");
 
+const withPreTokenizer = (json: object, pre_tokenizer: object) => JSON.stringify({ ...json, pre_tokenizer });
+
 /** tokenizer.json of every kind of tokenizer at hand, by name. */
 const TOKENIZERS: Record<string, () => string> = {
+  "GPT-2's pattern, and a space before every text": () =>
+    withPreTokenizer(golden.tokenizers.byte_level, { type: "ByteLevel", add_prefix_space: true, trim_offsets: true }),
+  "a word at each space": () =>
+    withPreTokenizer(golden.tokenizers.metaspace, {
+      type: "Metaspace",
+      replacement: "▁",
+      prepend_scheme: "always",
+      split: true,
+    }),
   "built-in model": () => readFileSync(join(root, "models/fastgen-tiny/tokenizer.json"), "utf8"),
   ...Object.fromEntries(Object.entries(golden.tokenizers).map(([name, json]) => [name, () => JSON.stringify(json)])),
   ...Object.fromEntries(
@@ -109,10 +120,8 @@ describe.each(Object.keys(TOKENIZERS))("%s", (name) => {
       const text = long[kind]!.repeat(Math.ceil(LENGTH / long[kind]!.length)).slice(0, LENGTH);
       tokenizer.lengths = [];
       const ids = await tokenizer.inPieces(text);
-      // Spaces before a token that takes them are that token's, however many there are.
-      const taken = tokenizer.rules.takesSpaces && text.trim() === "";
-      expect(Math.max(...tokenizer.lengths)).toBeLessThanOrEqual(taken ? LENGTH : 2 * PIECE_LENGTH);
-      expect(tokenizer.lengths.reduce((sum, length) => sum + length)).toBeLessThan((taken ? 2 : 1.5) * LENGTH);
+      expect(Math.max(...tokenizer.lengths)).toBeLessThanOrEqual(2 * PIECE_LENGTH);
+      expect(tokenizer.lengths.reduce((sum, length) => sum + length)).toBeLessThanOrEqual(1.5 * LENGTH);
       expect(Bun.deepEquals(ids, await tokenizer.whole(text))).toBe(true);
     },
   );
@@ -122,16 +131,35 @@ describe("a long text", () => {
   const tokenizer = new Counting(JSON.stringify(golden.tokenizers.byte_level));
   const text = PROSE.repeat(Math.ceil((8 * PIECE_LENGTH) / PROSE.length));
 
+  test("that has a word too long for a piece goes on in short ones", async () => {
+    tokenizer.lengths = [];
+    const word = "aB".repeat(0.75 * PIECE_LENGTH);
+    const ids = await tokenizer.inPieces(word + text);
+    expect(tokenizer.lengths.slice(0, 3)).toEqual([PIECE_LENGTH, 2 * PIECE_LENGTH, PIECE_LENGTH]);
+    expect(Math.max(...tokenizer.lengths)).toBe(2 * PIECE_LENGTH);
+    expect(Bun.deepEquals(ids, await tokenizer.whole(word + text))).toBe(true);
+  });
+
   test("may join a run to the word before it by what comes after the run", async () => {
     const { model, ...rest } = golden.tokenizers.byte_level;
     const vocab = { ...model.vocab, ĊĠ: 900 };
     const changed = { ...rest, model: { ...model, vocab, merges: [["Ċ", "Ġ"], ...model.merges] } };
     const tokenizer = new Counting(JSON.stringify(changed));
     // The pattern takes line ends with all the spaces between them as one word.
-    const between = `one\n${" ".repeat(3000)}\ntwo`;
-    const ids = await tokenizer.whole(between);
-    expect(ids).toContain(900);
-    expect(await tokenizer.inPieces(between, {}, 600)).toEqual(ids);
+    for (const before of ["one", ""]) {
+      const between = `${before}\n${" ".repeat(3000)}\ntwo`;
+      const ids = await tokenizer.whole(between);
+      expect(ids).toContain(900);
+      expect(await tokenizer.inPieces(between, {}, 600)).toEqual(ids);
+    }
+  });
+
+  test("may have a token that takes all the spaces before it", async () => {
+    const tokenizer = new Counting(JSON.stringify(golden.tokenizers.stripping));
+    const before = `one${" ".repeat(3000)}<mask> two`;
+    const ids = await tokenizer.whole(before);
+    expect(ids.length).toBeLessThan(8);
+    expect(await tokenizer.inPieces(before, {}, 600)).toEqual(ids);
   });
 
   test("is given up before the next piece when the request is aborted", async () => {
@@ -194,11 +222,6 @@ describe("rules", () => {
     expect(rules({ model: { type: "Unigram" } }).withinWords).toBe(false);
     expect(rules({ model: { type: "BPE", end_of_word_suffix: "</w>" } }).withinWords).toBe(false);
     expect(rules({ model: { type: "BPE", dropout: 0.1 } }).withinWords).toBe(false);
-  });
-
-  test("added tokens that take the spaces before them are known", () => {
-    expect(rules({ added_tokens: [{ content: "<mask>", lstrip: true }] }).takesSpaces).toBe(true);
-    expect(rules({ added_tokens: [{ content: "<sep>", rstrip: true }] }).takesSpaces).toBe(false);
   });
 
   test("the guard covers the longest added token", () => {

@@ -10,7 +10,8 @@
  *   pair encoding gives those tokens of which any two neighbours stay apart when only they are encoded; and all neighbours
  *   in the result are neighbours in a piece.
  *
- * A piece without such a boundary grows until it has one.
+ * A piece without such a boundary grows until it has one. Pieces that do not meet, as beside an added token that takes all the
+ * spaces before it, are given up for the text as one piece.
  */
 import type { Encoding, Tokenizer as NativeTokenizer } from "tokenizers";
 import { FastgenError } from "../errors.ts";
@@ -148,26 +149,18 @@ function findBoundaries(piece: Piece, rules: CutRules, head: number): Boundary[]
   const withinFrom = firstWithinWords(piece, rules, lastWord);
   const [lastWordBegins] = (lastWord !== null && encoding.wordToTokens(lastWord)) || [0];
   const from = withinFrom === Number.POSITIVE_INFINITY ? lastWordBegins : ids.length;
-  const safe = text.length - Math.max(rules.guard, rules.takesSpaces ? countFinalSpaces(text) + 1 : 0);
   const found: Boundary[] = [];
   for (let token = from - 1; token > Math.max(head, from - MOST_SCANNED); token--) {
     const position = beginning(encoding, token);
     if (position === null) continue;
     const offset = back.to(position);
-    if (offset > safe || (rules.joinsCharacters && joinsTo(text, offset))) continue;
-    const word = encoding.tokenToWord(token);
+    if (offset > text.length - rules.guard || (rules.joinsCharacters && joinsTo(text, offset))) continue;
     const within = position >= withinFrom;
-    if (!within && (word === lastWord || word === encoding.tokenToWord(token - 1))) continue;
+    if (!within && encoding.tokenToWord(token) === encoding.tokenToWord(token - 1)) continue;
     found.push({ position, offset, token, word: !within });
     if (found[0]!.position - position >= OVERLAP) break;
   }
   return found.reverse();
-}
-
-function countFinalSpaces(text: string): number {
-  let count = 0;
-  while (count < text.length && /[\s\u0085]/.test(text[text.length - 1 - count]!)) count++;
-  return count;
 }
 
 /** A word of characters of one kind: wherever it is cut, the rest of it is such a word, with the same end. */

@@ -51,7 +51,11 @@ export const textBugs: PlantedBug[] = [
       "the stop ids of both files add up",
     ],
     ["[eos, tokenizer.leading", "[tokenizer.leading", "tokenizer_config.json's stop id is not read"],
-    ["[eos, tokenizer.leadingSpecial(afterAnswer)]", "[eos]", "the template's end of a turn ends no answer"],
+    [
+      "[eos, tokenizer.leadingSpecial(afterAnswer.trimStart())]",
+      "[eos]",
+      "the template's end of a turn ends no answer",
+    ],
     ['"top_p", "top_k", "min_p"', '"top_p", "top_k"', "min_p is not read"],
     [
       "params.max_tokens = generation.max_new_tokens",
@@ -109,15 +113,8 @@ export const textBugs: PlantedBug[] = [
     [...beside("pieces")],
     [
       ["const lead = start > 0 && rules.prefixes", "const lead = false", "a piece begins with a space of its own"],
-      [
-        "if (!boundary || left.ids[boundary.token] !== ids[token]) continue;",
-        "if (!boundary) continue;",
-        "pieces meet at any token",
-      ],
-      ["if (isWord || !boundary.word)", "if (true)", "pieces meet within a word"],
-      ["word === lastWord || ", "", "a piece's last word is taken for whole"],
+      ["? lastWordBegins : ids.length", "? ids.length : ids.length", "a piece's last word is taken for whole"],
       ["(rules.joinsCharacters && joinsTo(text, offset))", "false", "a cut goes before a combining mark"],
-      ["rules.takesSpaces ? countFinalSpaces(text) + 1 : 0", "0", "spaces are cut from the token that takes them"],
       ["if (rules.sameWordsAnywhere) return 0;", "return 0;", "any word is cut"],
       ["return Number.POSITIVE_INFINITY;\n  }", "}", "a run is cut that may be part of a longer word"],
       ["if (signal?.aborted) throw", "if (false) throw", "an aborted request goes on being tokenised"],
