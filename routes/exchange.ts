@@ -147,8 +147,11 @@ class Reply {
     outgoing.on("drain", () => this.#wake());
     outgoing.statusCode = this.#reply.status;
     for (const [name, value] of this.#reply.headers) outgoing.setHeader(name, value);
-    for (const piece of await this.#begin()) await this.#write(piece);
-    for (let piece = await this.#read(); piece; piece = await this.#read()) await this.#write(piece);
+    for (const piece of await this.#begin()) if (!this.#write(piece)) await this.#drained();
+    // A token passes here: what can be done without waiting is.
+    for (let next = await this.#reader?.read(); next?.value; next = await this.#reader?.read()) {
+      if (!this.#write(next.value)) await this.#drained();
+    }
     outgoing.end();
   }
 
@@ -161,23 +164,21 @@ class Reply {
       this.#outgoing.flushHeaders();
       return [];
     }
-    const first = await this.#read();
+    const first = (await this.#reader?.read())?.value;
     if (!first) return [];
-    const second = await this.#read();
+    const second = (await this.#reader?.read())?.value;
     if (second) return [first, second];
     this.#outgoing.setHeader("content-length", first.byteLength);
     return [first];
   }
 
-  /** The next piece; null after the last one, and once the reply is cancelled. */
-  async #read(): Promise<Uint8Array | null> {
-    const next = await this.#reader?.read();
-    return next?.value ?? null;
+  /** False when the client must take some of it before more is written. */
+  #write(piece: Uint8Array): boolean {
+    return this.#outgoing.destroyed || this.#outgoing.write(piece);
   }
 
-  /** Resolves when the client can take more. */
-  async #write(piece: Uint8Array): Promise<void> {
-    if (this.#outgoing.destroyed || this.#outgoing.write(piece)) return;
+  /** Resolves when the client has taken what was written, or has gone. */
+  async #drained(): Promise<void> {
     const timer = setTimeout(() => {
       const message = `the client read nothing for ${this.#writeSeconds} seconds`;
       this.#cancel(new FastgenError("aborted", message));

@@ -5,6 +5,7 @@ import * as path from "node:path";
 import { command as chat } from "../cli/chat.ts";
 import { command as serve } from "../cli/serve.ts";
 import { type FlagRow, flagRows, flagsPage, PAGE } from "../scripts/flags-page.ts";
+import * as limits from "../src/limits.ts";
 
 const root = path.dirname(import.meta.dir);
 const UPDATE = "run node_modules/.bin/bun scripts/flags-page.ts";
@@ -49,4 +50,27 @@ test.each(["README.md", "SECURITY.md"])("%s: its flags exist, with the defaults 
 
 test("README says where all flags are", () => {
   expect(readFileSync(path.join(root, "README.md"), "utf8")).toContain("(docs/flags.md)");
+});
+
+test("SECURITY.md has every limit of src/limits.ts with its value, and the flag of those that have one", () => {
+  const [, section] = readFileSync(path.join(root, "SECURITY.md"), "utf8").split("## Limits");
+  const source = readFileSync(path.join(root, "src/limits.ts"), "utf8");
+  const flags = [...source.matchAll(/\((--[a-z-]+)\)/g)].map((match) => match[1]!);
+  expect(flags.length).toBeGreaterThan(5);
+  const unlisted = flags.filter((flag) => !section!.includes(`| \`${flag}\` |`));
+  expect({ unlisted, cure: "give each a row in SECURITY.md" }).toMatchObject({ unlisted: [] });
+  const values = Object.entries<number>(limits).map(([name, value]) => {
+    const written = [
+      value,
+      value.toLocaleString("en-US"),
+      `${value / 2 ** 10} KiB`,
+      `${value / 2 ** 20} MiB`,
+      `${value / 2 ** 20}M`,
+    ];
+    return { name, written: written.map(String) };
+  });
+  const isThere = (text: string) => new RegExp(`(?<![\\d,.])${text}(?![\\d,.]\\d)`).test(section!);
+  const missing = values.filter(({ written }) => !written.some(isThere)).map(({ name }) => name);
+  const cure = "give each a row in SECURITY.md's tables of limits, with its value";
+  expect({ missing, cure }).toEqual({ missing: [], cure });
 });
