@@ -173,7 +173,9 @@ describe("interruption", () => {
     const blobs = join(repo(), "blobs");
     mkdirSync(blobs, { recursive: true });
     writeFileSync(join(blobs, `${hub.etag("model.safetensors")}.incomplete`), new Uint8Array(WEIGHTS.length + 1));
-    const directory = await get();
+    let most = 0;
+    const directory = await get({ onProgress: ({ done, total }) => (most = Math.max(most, done / total)) });
+    expect(most).toBe(1);
     expect(readFileSync(join(directory, "model.safetensors"))).toEqual(Buffer.from(WEIGHTS));
   });
 
