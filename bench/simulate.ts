@@ -64,7 +64,8 @@ export function simulate(setting: Setting): Simulation {
   const { ends, pages, hostPages, maxNumSeqs: maxSeqs, maxNumBatchedTokens: maxStepTokens } = setting;
   const requests = engineRequests(setting, 32_000);
   const maxContext = pages * FG.PAGE_TOKENS;
-  const scheduler = new Scheduler({ maxSeqs, maxStepTokens, maxContext, pages, hostPages, prefixCaching: true });
+  const limits = { maxSeqs, maxStepTokens, maxContext, pages, hostPages };
+  const scheduler = new Scheduler({ ...limits, prefixCaching: true, vocabSize: 1 });
   const stopIds = Int32Array.from(ends > 0 ? [STOP_ID] : []);
   for (const request of requests) scheduler.add({ ...request, stopIds });
 

@@ -24,6 +24,7 @@ interface ServeFlags extends ModelFlags {
   timeoutKeepAlive: number;
   shutdownTimeout: number;
   trustRequestChatTemplate?: boolean;
+  allowExtraFields?: boolean;
 }
 
 /** Milliseconds that the end waits for the log's reader. */
@@ -52,9 +53,10 @@ function command(): Command {
     )
     .option("--served-model-name <name>", "the model's name in replies (default: as given)", nonEmpty)
     .option("--disable-log-requests", "no access log (default: one JSON line per request on stderr)")
+    .option("--trust-request-chat-template", "let requests bring chat templates, which are programs (default: refused)")
     .option(
-      "--trust-request-chat-template",
-      "let requests bring chat templates, which are programs (default: refused)",
+      "--allow-extra-fields",
+      "ignore unsupported fields even where they would change the answer (default: refused)",
     );
   addLimitFlags(command);
   return addModelFlags(command).addHelpText(
@@ -116,6 +118,7 @@ export async function run(args: string[]): Promise<number> {
     accessLog: flags.disableLogRequests ? null : write,
     errorLog: write,
     trustRequestChatTemplate: flags.trustRequestChatTemplate ?? false,
+    allowExtraFields: flags.allowExtraFields ?? false,
     maxQueued: flags.maxQueuedSeqs,
     maxBodyBytes: flags.maxBodyBytes,
     maxTotalBodyBytes: flags.maxTotalBodyBytes,

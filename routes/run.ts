@@ -95,6 +95,11 @@ export class Run {
     }
   }
 
+  /** The generation that a choice belongs to. */
+  generationOf(index: number): Generation {
+    return this.generations[Math.floor(index / this.n)]!;
+  }
+
   #account(chunk: Chunk): void {
     this.#timer.chunk(chunk);
     if (chunk.finish_reason === null) return;

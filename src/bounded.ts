@@ -3,6 +3,7 @@
  * zod's own types check every entry and gather every fault, which takes minutes where there are millions.
  */
 import { z } from "zod";
+import { parseWith } from "./schema-error.ts";
 
 /** An array of `least` to `most` entries. */
 export function boundedArray<S extends z.ZodType>(entry: S, most: number, least = 0) {
@@ -15,7 +16,7 @@ export function boundedArray<S extends z.ZodType>(entry: S, most: number, least 
       }
       const out: z.output<S>[] = [];
       for (const [i, value] of values.entries()) {
-        const result = entry.safeParse(value);
+        const result = parseWith(entry, value);
         if (!result.success) return passOn(context, values, result.error, i);
         out.push(result.data);
       }
@@ -31,7 +32,7 @@ export function boundedRecord<V>(key: z.ZodType<string>, entry: z.ZodType<unknow
       return refuse(context, object, `has ${names.length} entries; at most ${most} are allowed`);
     }
     for (const name of names) {
-      for (const result of [key.safeParse(name), entry.safeParse(object[name])]) {
+      for (const result of [parseWith(key, name), parseWith(entry, object[name])]) {
         if (!result.success) return passOn(context, object, result.error, name);
       }
     }

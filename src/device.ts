@@ -263,6 +263,7 @@ export function engineConfig(model: Model, device: DeviceChoice, options: LoadOp
     hostKvBytes: swapSpace(options, kind, ranks),
     memoryUtilization,
     prefixCaching: options.enable_prefix_caching ?? true,
+    schedulingPolicy: options.scheduling_policy ?? "fcfs",
     shape: model.shape,
     tensors: dummy ? null : model.tensors,
     seed: whole(options, "seed", 0, 0),

@@ -6,6 +6,9 @@ import type { Dtype, ModelShape, TensorSource } from "./model/shape.ts";
 
 export type DeviceKind = "cpu" | "cuda";
 
+/** Which waiting sequence starts first: the oldest; or, of those with the lowest priority number, the oldest. */
+export type SchedulingPolicy = "fcfs" | "priority";
+
 /** How the engine is set up. All resolved: no "auto" beyond this point, except kvBytes 0 on CUDA. */
 export interface EngineConfig {
   device: DeviceKind;
@@ -25,6 +28,7 @@ export interface EngineConfig {
   hostKvBytes: number;
   memoryUtilization: number;
   prefixCaching: boolean;
+  schedulingPolicy: SchedulingPolicy;
   shape: ModelShape;
   /** The checkpoint's tensors, or null for random weights from `seed` (--load-format dummy). */
   tensors: TensorSource[] | null;

@@ -1,4 +1,5 @@
 /** The library: a model loaded, generating. fgserve and fgchat are written on this. */
+import { badWordIds } from "./bad-words.ts";
 import { runBounded } from "./batch.ts";
 import { chooseDevice, contextThatFits, engineConfig } from "./device.ts";
 import { EngineFront } from "./engine/front.ts";
@@ -8,7 +9,14 @@ import { RunningGeneration } from "./generation.ts";
 import { openDefaultModel } from "./model/embedded.ts";
 import { openModel } from "./model/load.ts";
 import type { SamplingParams } from "./params.ts";
-import { checkPrompt, checkTextLength, engineRequests, type ModelLimits, resolveParams } from "./request.ts";
+import {
+  checkPrompt,
+  checkTextLength,
+  engineRequests,
+  type ModelLimits,
+  mostCharacters,
+  resolveParams,
+} from "./request.ts";
 import { ChatTemplate } from "./text/chat-template.ts";
 import { readGenerationConfig } from "./text/generation-config.ts";
 import { Tokenizer } from "./text/tokenizer.ts";
@@ -35,6 +43,8 @@ interface Loaded {
   limits: ModelLimits;
   defaults: SamplingParams;
   maxSeqs: number;
+  /** Whether requests may have a priority. */
+  byPriority: boolean;
 }
 
 export class Fastgen implements FastgenApi {
@@ -91,6 +101,7 @@ export class Fastgen implements FastgenApi {
         limits: { vocabSize: model.shape.vocabSize, maxContext, stopIds: generation.stopIds },
         defaults: generation.params,
         maxSeqs: config.maxSeqs,
+        byPriority: config.schedulingPolicy === "priority",
       });
     } catch (error) {
       await front.value.close();
@@ -146,18 +157,28 @@ export class Fastgen implements FastgenApi {
   }
 
   async start(prompt: Prompt, params?: SamplingParams, options: GenerateOptions = {}): Promise<Generation> {
-    const { front, tokenizer, limits, defaults } = this.#loaded;
-    const { signal } = options;
+    const { front, tokenizer, limits, defaults, byPriority } = this.#loaded;
+    const { signal, cache_salt: cacheSalt, priority = 0 } = options;
     throwIfAborted(signal);
+    if (priority !== 0 && !byPriority) {
+      const message = `priority must be 0, not ${priority}, unless the model is served with --scheduling-policy priority`;
+      throw new FastgenError("invalid_request", message, { param: "priority" });
+    }
     const resolved = resolveParams(params, { max_tokens: options.default_max_tokens, ...defaults });
-    const ids = await this.tokenize(prompt, options);
+    const room = limits.maxContext - (resolved.max_tokens ?? 1);
+    const { ids, isWhole } = await this.#encode(prompt, options, room);
+    const stopTexts = specialStops(resolved.stop, tokenizer);
+    const badWords = await badWordIds(resolved.bad_words ?? [], (text) => tokenizer.encode(text, false));
     throwIfAborted(signal);
     const isDefault = params?.max_tokens === undefined;
-    const requests = engineRequests(resolved, ids, limits, promptField(prompt), isDefault);
+    const extras = { stopIds: stopTexts.keys(), badWords, cacheSalt, priority };
+    const requests = engineRequests(resolved, ids, limits, promptField(prompt), isDefault, extras);
     const sequences: number[] = [];
     const generation = new RunningGeneration({
       prompt: ids,
+      promptText: typeof prompt === "string" && isWhole ? prompt : null,
       params: resolved,
+      stopTexts,
       tokenizer,
       modelStopIds: this.#modelStopIds,
       stream: options.stream ?? false,
@@ -208,20 +229,38 @@ export class Fastgen implements FastgenApi {
   }
 
   async tokenize(prompt: Prompt, options: GenerateOptions = {}): Promise<Int32Array> {
-    const { template, limits } = this.#loaded;
-    const field = promptField(prompt);
-    const encode = async (text: string, addSpecialTokens: boolean) => {
-      const { tokenizer } = this.#loaded;
-      checkTextLength(text, tokenizer.longestToken, limits, field);
-      return checkPrompt(await tokenizer.encode(text, addSpecialTokens), limits, field);
+    return (await this.#encode(prompt, options, this.#loaded.limits.maxContext)).ids;
+  }
+
+  /** The prompt's ids, cut to truncate_prompt_tokens, where -1 stands for `room`; and whether they are all of them. */
+  async #encode(prompt: Prompt, options: GenerateOptions, room: number) {
+    const { limits } = this.#loaded;
+    const wanted = options.truncate_prompt_tokens;
+    if (wanted !== undefined && (!Number.isInteger(wanted) || wanted < -1 || wanted === 0)) {
+      const message = `truncate_prompt_tokens must be a whole number above 0, or -1, not ${wanted}`;
+      throw new FastgenError("invalid_request", message, { param: "truncate_prompt_tokens" });
+    }
+    const most = wanted === undefined ? Number.POSITIVE_INFINITY : wanted === -1 ? Math.max(room, 1) : wanted;
+    const fromStart = options.truncation_side === "right";
+    const ids = checkPrompt(await this.#allIds(prompt, options, most, fromStart), limits, promptField(prompt));
+    if (ids.length <= most) return { ids, isWhole: true };
+    return { ids: fromStart ? ids.slice(0, most) : ids.slice(-most), isWhole: false };
+  }
+
+  /** Only `most` ids at one end matter: of a text far longer than that, no more than they can need is tokenised. */
+  async #allIds(prompt: Prompt, options: GenerateOptions, most: number, fromStart: boolean) {
+    const { template, limits, tokenizer } = this.#loaded;
+    const encode = (whole: string, addSpecialTokens: boolean) => {
+      const characters = mostCharacters(most, tokenizer.longestToken);
+      const text = fromStart ? whole.slice(0, characters) : whole.slice(-characters);
+      checkTextLength(text, tokenizer.longestToken, limits, promptField(prompt));
+      return tokenizer.encode(text, addSpecialTokens);
     };
     if (typeof prompt === "string") return encode(prompt, options.add_special_tokens ?? true);
-    if (isConversation(prompt)) {
-      const { messages, ...chat } = prompt;
-      // The template writes the special tokens itself.
-      return encode(await template.render(messages, chat, options.signal), false);
-    }
-    return checkPrompt(prompt, limits, field);
+    if (!isConversation(prompt)) return prompt;
+    const { messages, ...chat } = prompt;
+    // The template writes the special tokens itself.
+    return encode(await template.render(messages, chat, options.signal), options.add_special_tokens ?? false);
   }
 
   detokenize(ids: readonly number[] | Int32Array, options: { skip_special_tokens?: boolean } = {}): string {
@@ -253,6 +292,16 @@ type Conversation = Extract<Prompt, { messages: unknown }>;
 
 function isConversation(prompt: Prompt): prompt is Conversation {
   return typeof prompt === "object" && "messages" in prompt;
+}
+
+/** Stop strings that are a special token's text, by its id: such a token is left out of the text where they are looked for. */
+function specialStops(stops: readonly string[], tokenizer: Tokenizer): Map<number, string> {
+  const byId = new Map<number, string>();
+  for (const stop of stops) {
+    const id = tokenizer.tokenToId(stop);
+    if (id !== null && tokenizer.isSpecial(id)) byId.set(id, stop);
+  }
+  return byId;
 }
 
 function isBatchInput(input: Prompt | BatchInput): input is BatchInput {

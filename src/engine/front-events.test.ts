@@ -5,7 +5,7 @@ import { join } from "node:path";
 import type { Worker } from "node:worker_threads";
 import { type EngineConfig, GREEDY } from "../engine-config.ts";
 import { EngineFront, type SequenceEvent } from "./front.ts";
-import type { EngineRequest, ToWorker } from "./protocol.ts";
+import { type EngineRequest, PLAIN, type ToWorker } from "./protocol.ts";
 
 const libraryPath = join(import.meta.dir, "../../build/libfastgen_cpu.so");
 const noLibrary = !existsSync(libraryPath);
@@ -29,6 +29,7 @@ const config: EngineConfig = {
   hostKvBytes: 0,
   memoryUtilization: 0.9,
   prefixCaching: true,
+  schedulingPolicy: "fcfs",
   shape: {
     layers: 1,
     hiddenSize: 32,
@@ -77,6 +78,7 @@ function request(length: number, maxTokens: number, more: Partial<EngineRequest>
     stopIds: new Int32Array(0),
     logprobs: -1,
     promptLogprobs: -1,
+    ...PLAIN,
     ...more,
   };
 }

@@ -13,7 +13,7 @@ import {
 } from "./fake-library.ts";
 import type { OutputEstimate } from "./output-estimate.ts";
 import type { PageCache } from "./page-cache.ts";
-import { type EngineRequest, FINISH, type StepMessage, type TokenLogprobs } from "./protocol.ts";
+import { type EngineRequest, FINISH, PLAIN, type StepMessage, type TokenLogprobs } from "./protocol.ts";
 import { Scheduler, type SchedulerConfig } from "./scheduler.ts";
 import type { Sequence } from "./sequence.ts";
 import { submitStep } from "./submit.ts";
@@ -50,7 +50,7 @@ export class Rig {
     /** Host pages that are there at the start. With every step comes one more, up to the config's. */
     private hostPages = config.hostPages,
   ) {
-    const fake: FakeConfig = { ...config, vocabSize: VOCAB };
+    const fake: FakeConfig = config;
     this.scheduler = new Scheduler({ ...config, hostPages });
     this.library = new FakeLibrary(fake);
     this.plan = new StepPlan(config.maxSeqs, config.maxStepTokens);
@@ -226,6 +226,7 @@ export function request(
     stopIds: new Int32Array(0),
     logprobs: -1,
     promptLogprobs: -1,
+    ...PLAIN,
     ...overrides,
   };
 }
@@ -242,6 +243,7 @@ export const config: SchedulerConfig = {
   pages: 40,
   hostPages: 0,
   prefixCaching: true,
+  vocabSize: VOCAB,
 };
 
 /** Makes admission look ahead by only so many tokens: it then admits too many, and pages run out. */

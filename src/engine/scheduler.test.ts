@@ -104,6 +104,7 @@ function rigFor(s: typeof settings extends fc.Arbitrary<infer T> ? T : never): R
       pages: 10 + s.spare,
       hostPages: s.hostPages,
       prefixCaching: s.prefixCaching,
+      vocabSize: VOCAB,
     },
     s.depth,
     s.lateHostPages ? 0 : s.hostPages,

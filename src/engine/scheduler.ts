@@ -8,7 +8,7 @@
  *
  * Order: running sequences decode first. Then prompts are computed, oldest first, in chunks, from what is left of the token
  * budget. Then waiting sequences are admitted in the order they arrived. When pages run out, the youngest running sequence
- * gives its pages back. Its full pages stay cached, on the device or the host, while there is room; it resumes later from
+ * gives its pages back. Where requests have priorities, "older" means of a lower priority number, or of the same and older. Its full pages stay cached, on the device or the host, while there is room; it resumes later from
  * those that are still there. Beside decoding sequences, a step takes only a part of a short backlog of prompt tokens, so
  * that no sequence waits long for its next token. Chunks and the number of running sequences end at a tile's edge rather
  * than a little past it. None of this changes what a sequence generates.
@@ -25,9 +25,10 @@ import { OutputEstimate } from "./output-estimate.ts";
 import { PAGE_TOKENS, PageCache, type PageNode, pagesFor } from "./page-cache.ts";
 import { PendingPages } from "./pending-pages.ts";
 import type { EngineRequest, EngineStats, FinishReason, StepMessage } from "./protocol.ts";
-import { Sequence } from "./sequence.ts";
+import { precedes, Sequence } from "./sequence.ts";
 import { StepInFlight } from "./step-in-flight.ts";
 import { backlogForAll, chunkTokens } from "./step-size.ts";
+import { TokenMask } from "./token-mask.ts";
 import { WaitingQueue } from "./waiting-queue.ts";
 
 /** Steps that pass before a sequence that did not fit is looked at again. The running ones are closer to their ends then. */
@@ -47,6 +48,8 @@ export interface SchedulerConfig {
   /** Those that can be used from the start; setHostPages() says when there are more. */
   hostPages: number;
   prefixCaching: boolean;
+  /** Ids that can be sampled. */
+  vocabSize: number;
 }
 
 export class Scheduler {
@@ -55,7 +58,7 @@ export class Scheduler {
   private readonly estimate = new OutputEstimate();
   private readonly admission: Admission;
   private readonly alive = new Map<number, Sequence>();
-  /** Oldest first. */
+  /** In the order of precedes: oldest first, within one priority. */
   private readonly running: Sequence[] = [];
   private readonly queue = new WaitingQueue();
   private readonly freeSlots: number[];
@@ -120,8 +123,8 @@ export class Scheduler {
   add(request: EngineRequest): void {
     const isPrivate = !this.config.prefixCaching || request.promptLogprobs >= 0;
     const arrival = this.arrivals++;
-    const root = isPrivate ? PageCache.makeRoot(BigInt(arrival + 1)) : this.cache.root;
-    const seq = new Sequence(request, arrival, root, isPrivate);
+    const root = isPrivate ? PageCache.makeRoot(BigInt(arrival + 1)) : this.cache.rootOf(request.cacheSalt);
+    const seq = new Sequence(request, arrival, root, isPrivate, this.maskOf(request));
     this.alive.set(request.id, seq);
     const { length } = request.prompt;
     if (length < 1 || length + request.maxTokens > this.config.maxContext) {
@@ -132,6 +135,10 @@ export class Scheduler {
     } else {
       this.queue.add(seq);
     }
+  }
+
+  private maskOf({ allowedIds, badWords }: EngineRequest): TokenMask | null {
+    return allowedIds || badWords.length > 0 ? new TokenMask(this.config.vocabSize, allowedIds, badWords) : null;
   }
 
   /** Ends a sequence now. Its pages are free for the next step. Does nothing when it has ended already. */
@@ -188,13 +195,16 @@ export class Scheduler {
       const seq = running[i]!;
       const known = seq.length - seq.scheduled;
       if (!seq.wantsMore || (seq.pendingSamples === 0 && (known !== 1 || seq.outputs === 0))) continue;
+      // What may follow depends on a token that the step in flight is sampling: this sequence waits for it, no other does.
+      if (seq.pendingSamples > 0 && seq.mask?.needsLastToken) continue;
       if (seq.scheduled === seq.pages.length * PAGE_TOKENS && !this.addPage(seq, plan)) continue;
       this.sendPages(seq, plan);
       const token = seq.pendingSamples > 0 ? FG.LAST_SAMPLED : seq.tokens[seq.scheduled]!;
       seq.scheduled++;
       seq.pendingSamples++;
-      plan.addDecode(seq.slot, token, seq.scheduled, seq.request.logprobs);
-      step.add(seq, 1, FG.SAMPLE);
+      const flags = sampleFlags(seq);
+      plan.addDecode(seq.slot, token, seq.scheduled, seq.request.logprobs, flags, plan.addMask(seq.nextMask()));
+      step.add(seq, 1, flags);
     }
     return plan.tokenCount;
   }
@@ -269,11 +279,18 @@ export class Scheduler {
     const to = from + count;
     const samples = to === seq.length;
     const scores = request.promptLogprobs >= 0 && from >= seq.scored && from < seq.promptLength - 1;
-    const flags = (samples ? FG.SAMPLE : 0) | (scores ? FG.SCORE : 0);
+    const flags = (samples ? sampleFlags(seq) : 0) | (scores ? FG.SCORE : 0);
     const logprobs = Math.max(samples ? request.logprobs : -1, scores ? request.promptLogprobs : -1);
     this.sendPages(seq, plan);
     plan.add(
-      { slot: seq.slot, context: to, flags, nextToken: samples ? 0 : seq.tokens[to]!, logprobs },
+      {
+        slot: seq.slot,
+        context: to,
+        flags,
+        nextToken: samples ? 0 : seq.tokens[to]!,
+        logprobs,
+        mask: samples ? plan.addMask(seq.nextMask()) : -1,
+      },
       seq.tokens,
       from,
       to,
@@ -359,7 +376,7 @@ export class Scheduler {
     seq.slot = this.freeSlots.pop()!;
     seq.state = "running";
     let at = this.running.length;
-    while (at > 0 && this.running[at - 1]!.arrival > seq.arrival) at--;
+    while (at > 0 && precedes(seq, this.running[at - 1]!)) at--;
     this.running.splice(at, 0, seq);
     plan.fills.push({
       slot: seq.slot,
@@ -430,17 +447,27 @@ export class Scheduler {
     }
     this.steps++;
     let row = 0;
+    let logitsRow = 0;
     for (let i = 0; i < step.seqs.length; i++) {
       const seq = step.seqs[i]!;
       const flags = step.flags[i]!;
       const rows = flags & FG.SCORE ? step.counts[i]! : flags & FG.SAMPLE ? 1 : 0;
-      if (seq.state !== "finished") this.commitSequence(seq, step, i, result, row, rows);
+      if (seq.state !== "finished") this.commitSequence(seq, step, i, result, row, rows, logitsRow);
       row += rows;
+      if (flags & FG.LOGITS) logitsRow += rows;
     }
     this.retire(step);
   }
 
-  private commitSequence(seq: Sequence, step: StepInFlight, i: number, result: StepResult, row: number, rows: number) {
+  private commitSequence(
+    seq: Sequence,
+    step: StepInFlight,
+    i: number,
+    result: StepResult,
+    row: number,
+    rows: number,
+    logitsRow: number,
+  ) {
     const flags = step.flags[i]!;
     const sampled = (flags & FG.SAMPLE) !== 0;
     if (step.residences[i] === seq.residence) {
@@ -457,7 +484,7 @@ export class Scheduler {
       const token = result.ids[last]!;
       const { request } = seq;
       if (token < 0) {
-        this.fail(seq, noToken());
+        this.fail(seq, noToken(seq));
         return;
       }
       seq.append(token);
@@ -465,7 +492,9 @@ export class Scheduler {
       const stopped = request.stopIds.includes(token);
       if (stopped || seq.outputs === request.maxTokens) this.end(seq, token, stopped ? "stop" : "length");
       else this.outcomes.add(seq, token, "");
-      if (request.logprobs >= 0) this.outcomes.addLogprobs(request.logprobs, result, last);
+      if (request.logprobIds.length > 0) {
+        this.outcomes.addLogprobsOf(request.logprobIds, result, last, logitsRow * this.config.vocabSize);
+      } else if (request.logprobs >= 0) this.outcomes.addLogprobs(request.logprobs, result, last);
     } else if (seq.request.maxTokens === 0 && seq.computed === seq.target) {
       this.end(seq, -1, "length");
     }
@@ -569,7 +598,16 @@ export class Scheduler {
 
 const NO_IDS = new Int32Array(0);
 
-function noToken(): FastgenError {
+/** The flags of a row that is sampled. Log probabilities of chosen ids are made from the row's logits. */
+function sampleFlags({ request }: Sequence): number {
+  return request.logprobIds.length > 0 ? FG.SAMPLE | FG.LOGITS : FG.SAMPLE;
+}
+
+function noToken(seq: Sequence): FastgenError {
+  if (seq.mask) {
+    const reason = "no token is left to sample: allowed_token_ids, bad_words and min_tokens exclude every one";
+    return new FastgenError("invalid_request", reason);
+  }
   const reason = "no token could be sampled: every logit left is NaN or -inf. Are the model's weights damaged?";
   return new FastgenError("model", reason);
 }

@@ -1,12 +1,19 @@
 /** The state of one sequence in the engine: its tokens, how far they are computed, and the pages that hold their KV. */
 import { PAGE_TOKENS, type PageNode, pageKey } from "./page-cache.ts";
 import type { EngineRequest, TokenLogprobs } from "./protocol.ts";
+import type { TokenMask } from "./token-mask.ts";
 
 /** Room for outputs that a sequence gets at first; it then doubles. */
 const FIRST_OUTPUTS = 128;
 
+/** Whether `a` runs before `b`: lower priority numbers first, then older ones. */
+export function precedes(a: Sequence, b: Sequence): boolean {
+  return a.priority !== b.priority ? a.priority < b.priority : a.arrival < b.arrival;
+}
+
 export class Sequence {
   readonly promptLength: number;
+  readonly priority: number;
   state: "waiting" | "running" | "paused" | "finished" = "waiting";
   /** Prompt, then the outputs known so far: [0, length). */
   tokens: Int32Array;
@@ -51,10 +58,18 @@ export class Sequence {
     readonly root: PageNode,
     /** True when `root` is this sequence's own. */
     readonly isPrivate: boolean,
+    /** Restricts what is sampled; null where every token is always allowed. */
+    readonly mask: TokenMask | null = null,
   ) {
     this.tokens = request.prompt;
     this.length = request.prompt.length;
     this.promptLength = this.length;
+    this.priority = request.priority;
+  }
+
+  /** The mask of the next token to sample; null = every token is allowed. All tokens must be known if it depends on them. */
+  nextMask(): Uint32Array | null {
+    return this.mask?.after(this.tokens.subarray(this.promptLength, this.length)) ?? null;
   }
 
   get outputs(): number {

@@ -71,7 +71,9 @@ export class StepPlan {
   copies: Int32Array<ArrayBuffer>;
   readonly fills: SlotFill[] = [];
   /** [maskCount][ceil(vocab / 32)] */
-  masks: Uint32Array = new Uint32Array(0);
+  masks: Uint32Array<ArrayBuffer> = new Uint32Array(new ArrayBuffer(4));
+  /** By mask: its row in this step. Sequences of one request may share a mask. */
+  private readonly maskRows = new Map<Uint32Array, number>();
 
   constructor(
     readonly maxSeqs: number,
@@ -89,6 +91,7 @@ export class StepPlan {
     this.tokenCount = 0;
     this.pageUpdateCount = 0;
     this.maskCount = 0;
+    this.maskRows.clear();
     this.rowCount = 0;
     this.logitsRowCount = 0;
     this.fills.length = 0;
@@ -100,10 +103,34 @@ export class StepPlan {
   }
 
   /** Adds a decode. `token` may be FG.LAST_SAMPLED. Positional arguments, because every sequence of every step gets here. */
-  addDecode(slot: number, token: number, context: number, logprobs: number): void {
+  addDecode(
+    slot: number,
+    token: number,
+    context: number,
+    logprobs: number,
+    flags: number = FG.SAMPLE,
+    mask = -1,
+  ): void {
     this.tokens[this.tokenCount++] = token;
-    this.writeSeq(slot, 1, context, FG.SAMPLE, 0, logprobs, -1);
-    this.rowCount++;
+    this.writeSeq(slot, 1, context, flags, 0, logprobs, mask);
+    this.countRows(flags, 1, 1);
+  }
+
+  /** The row of `mask` ([ceil(vocab / 32)], copied) among the step's masks; -1 for null. All masks have one length. */
+  addMask(mask: Uint32Array | null): number {
+    if (mask === null) return -1;
+    let row = this.maskRows.get(mask);
+    if (row !== undefined) return row;
+    row = this.maskCount++;
+    this.maskRows.set(mask, row);
+    const end = (row + 1) * mask.length;
+    if (end > this.masks.length) {
+      const larger = new Uint32Array(new ArrayBuffer(2 * end * 4));
+      larger.set(this.masks);
+      this.masks = larger;
+    }
+    this.masks.set(mask, row * mask.length);
+    return row;
   }
 
   /** Adds a sequence with the tokens `source[from, to)`, at the positions [context - (to - from), context). */
