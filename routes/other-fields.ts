@@ -97,11 +97,17 @@ function hasNoKeys(value: object): boolean {
   return true;
 }
 
-/** Whether an unsupported field leaves the answer as it is. It looks at no more of `value` than the defaults hold. */
+/** An object's keys that say something. */
+function withoutNulls(value: unknown): unknown {
+  if (!isObject(value)) return value;
+  return Object.fromEntries(Object.entries(value).filter(([, entry]) => entry !== null));
+}
+
+/** Whether an unsupported field leaves the answer as it is. */
 export function asksForNothing(name: string, value: unknown): boolean {
   if (value === null || IGNORED.has(name)) return true;
   const inert = INERT.get(name);
-  if (inert?.some((one) => Bun.deepEquals(value, one))) return true;
+  if (inert?.some((one) => Bun.deepEquals(withoutNulls(value), one))) return true;
   // A switch that is on by default asks for something when it is off.
   return inert?.[0] !== true && !NEVER_EMPTY.has(name) && isEmpty(value);
 }

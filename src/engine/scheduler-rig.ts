@@ -15,7 +15,7 @@ import type { OutputEstimate } from "./output-estimate.ts";
 import type { PageCache } from "./page-cache.ts";
 import { type EngineRequest, FINISH, PLAIN, type StepMessage, type TokenLogprobs } from "./protocol.ts";
 import { Scheduler, type SchedulerConfig } from "./scheduler.ts";
-import type { Sequence } from "./sequence.ts";
+import { precedes, type Sequence } from "./sequence.ts";
 import { submitStep } from "./submit.ts";
 import type { WaitingQueue } from "./waiting-queue.ts";
 
@@ -137,11 +137,11 @@ export class Rig {
     const slots = new Set([...freeSlots, ...running.map((seq) => seq.slot)]);
     if (slots.size !== this.config.maxSeqs) throw new Error("a slot is lost, or used twice");
     for (let i = 1; i < running.length; i++) {
-      if (running[i - 1]!.arrival >= running[i]!.arrival) throw new Error("running sequences are out of order");
+      if (!precedes(running[i - 1]!, running[i]!)) throw new Error("running sequences are out of order");
     }
     for (const [i, seq] of queue.all.entries()) {
       if (seq.pages.length > 0) throw new Error("a waiting sequence holds pages");
-      if (i > 0 && queue.all[i - 1]!.arrival >= seq.arrival) throw new Error("waiting sequences are out of order");
+      if (i > 0 && !precedes(queue.all[i - 1]!, seq)) throw new Error("waiting sequences are out of order");
       if (seq.awaitedKey !== null && !pendingPages.has(seq.awaitedKey))
         throw new Error("parked for a page that nobody computes");
     }
@@ -188,7 +188,11 @@ function checkLogprobs({ request, tokens, logprobs }: Received): void {
   for (const [i, token] of tokens.entries()) {
     const one = logprobs[i]!;
     expect([...one.ids, ...one.logprobs]).toEqual([token, expectedLogprob(token, request.prompt.length + i)]);
-    expect([...one.topIds]).toEqual(Array.from({ length: request.logprobs }, (_, n) => token + n));
+    if (request.logprobIds.length > 0) {
+      expect(one.topIds).toEqual(request.logprobIds);
+      const length = request.prompt.length + i;
+      expect([...one.topLogprobs]).toEqual(Array.from(request.logprobIds, (id) => expectedLogprob(id, length)));
+    } else expect([...one.topIds]).toEqual(Array.from({ length: request.logprobs }, (_, n) => token + n));
   }
 }
 
