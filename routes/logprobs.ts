@@ -91,15 +91,14 @@ function topByName(position: PositionLogprobs, nameOf: TokenNames): Record<strin
   return top;
 }
 
-/** vLLM's, by position: token id → its log probability, rank (1 = most probable, null = beyond the alternatives) and text. */
+/** vLLM's, by position: token id → its log probability, its rank (1 = the most probable of all tokens) and its text. */
 export function promptLogprobs(positions: Iterable<PositionLogprobs | null>): JsonList {
   return new JsonList(each(positions, promptPosition));
 }
 
 function promptPosition(position: PositionLogprobs | null) {
   if (!position) return null;
-  const rank = position.top.findIndex(({ id }) => id === position.id) + 1;
-  const own = { logprob: finite(position.logprob), rank: rank || null, decoded_token: position.token };
+  const own = { logprob: finite(position.logprob), rank: position.rank, decoded_token: position.token };
   const entries: [number, typeof own][] = [[position.id, own]];
   for (const [i, { id, logprob, token }] of position.top.entries()) {
     if (id !== position.id) entries.push([id, { logprob: finite(logprob), rank: i + 1, decoded_token: token }]);

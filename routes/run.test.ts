@@ -268,20 +268,21 @@ test("totals of the engine have their own names", async () => {
   }
 });
 
-test("prompt log probabilities: ranks from 1, none beyond the alternatives, the token's own entry kept", () => {
+test("prompt log probabilities: a token's rank is among all tokens, also beyond the alternatives", () => {
   const one = (id: number, logprob: number) => ({ id, logprob, token: `t${id}`, bytes: [] });
-  const position = (id: number, logprob: number, top: [number, number][]): PositionLogprobs => ({
+  const position = (id: number, logprob: number, rank: number, top: [number, number][]): PositionLogprobs => ({
     ...one(id, logprob),
+    rank,
     top: top.map(([id, logprob]) => one(id, logprob)),
     text_offset: 5,
   });
   const { entries } = promptLogprobs([
     null,
-    position(5, -1.5, [
+    position(5, -1.5, 2, [
       [7, -0.5],
       [5, -1.25],
     ]),
-    position(8, Number.NEGATIVE_INFINITY, [[7, -0.5]]),
+    position(8, Number.NEGATIVE_INFINITY, 31_000, [[7, -0.5]]),
   ]);
   expect([...entries]).toEqual([
     null,
@@ -291,14 +292,14 @@ test("prompt log probabilities: ranks from 1, none beyond the alternatives, the 
     },
     {
       "7": { logprob: -0.5, rank: 1, decoded_token: "t7" },
-      "8": { logprob: -9999, rank: null, decoded_token: "t8" },
+      "8": { logprob: -9999, rank: 31_000, decoded_token: "t8" },
     },
   ]);
 });
 
 test("completions' lists: a prompt's first token has no log probability, tokens are named by text or by id", () => {
   const one = (id: number, logprob: number) => ({ id, logprob, token: `t${id}`, bytes: [] });
-  const position = { ...one(5, -1.5), top: [one(7, -0.5)], text_offset: 5 };
+  const position = { ...one(5, -1.5), top: [one(7, -0.5)], rank: 2, text_offset: 5 };
   const positions = [
     { token: "first", position: null, offset: 0 },
     { token: "second", position, offset: 5 },

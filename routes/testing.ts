@@ -54,7 +54,7 @@ function logprob(id: number, top: number, text_offset: number): PositionLogprobs
     const token = String.fromCharCode(id + shift);
     return { id: id + shift, token, bytes: [...Buffer.from(token)], logprob: -0.5 - shift };
   };
-  return { ...one(0), top: Array.from({ length: top }, (_, i) => one(i)), text_offset };
+  return { ...one(0), top: Array.from({ length: top }, (_, i) => one(i)), rank: 1, text_offset };
 }
 
 const codeUnits = (text: string) => Array.from({ length: text.length }, (_, i) => text.charCodeAt(i));

@@ -262,6 +262,7 @@ export class RunningGeneration implements Generation {
   #position(from: TokenLogprobs, i: number, text_offset: number): PositionLogprobs {
     return {
       ...this.#logprob(from.ids[i]!, from.logprobs[i]!),
+      rank: from.ranks[i]!,
       text_offset,
       top: Array.from({ length: from.topN }, (_, k) =>
         this.#logprob(from.topIds[i * from.topN + k]!, from.topLogprobs[i * from.topN + k]!),

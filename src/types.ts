@@ -124,6 +124,8 @@ export interface TokenLogprob {
 export interface PositionLogprobs extends TokenLogprob {
   /** The most probable tokens first; or those of logprob_token_ids, in their order. */
   top: TokenLogprob[];
+  /** Its place among all tokens by their probability: 1 = the most probable. */
+  rank: number;
   /** Where the token begins in its text (the choice's, or the prompt's), in characters: Unicode code points. */
   text_offset: number;
 }

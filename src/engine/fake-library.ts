@@ -104,6 +104,11 @@ export function expectedLogprob(token: number, length: number): number {
   return Math.fround(logprob(token, length));
 }
 
+/** Of every row that asks for log probabilities. */
+export function expectedRank(token: number): number {
+  return 1 + (token % 5);
+}
+
 export class FakeLibrary {
   /** Tokens computed in all steps. */
   computedTokens = 0;
@@ -177,6 +182,7 @@ export class FakeLibrary {
     const ids: number[] = [];
     const logprobs: number[] = [];
     const logits: number[] = [];
+    const ranks: number[] = [];
     const seen = new Set<number>();
     let at = 0;
     let sawChunk = false;
@@ -204,6 +210,7 @@ export class FakeLibrary {
           for (let other = 0; other < this.config.vocabSize; other++) logits.push(logprob(other, length) + length);
         }
         logprobs.push(sequence.logprobs >= 0 ? logprob(id, length) : Number.NaN);
+        ranks.push(sequence.logprobs >= 0 ? expectedRank(id) : -1);
       }
     }
     check(at === plan.tokenCount, "token counts disagree");
@@ -217,6 +224,7 @@ export class FakeLibrary {
       rows: ids.length,
       ids: Int32Array.from(ids),
       logprobs: Float32Array.from(logprobs),
+      ranks: Int32Array.from(ranks),
       topIds: top,
       topLogprobs: new Float32Array(top.length),
       logits: Float32Array.from(logits),

@@ -44,6 +44,7 @@ export class Outcomes {
     const at = row * FG.MAX_LOGPROBS;
     one.ids[0] = result.ids[row]!;
     one.logprobs[0] = result.logprobs[row]!;
+    one.ranks[0] = result.ranks[row]!;
     one.topIds.set(result.topIds.subarray(at, at + topN));
     one.topLogprobs.set(result.topLogprobs.subarray(at, at + topN));
     this.logprobs ??= new Map();
@@ -59,6 +60,7 @@ export class Outcomes {
     const token = result.ids[row]!;
     one.ids[0] = token;
     one.logprobs[0] = result.logprobs[row]!;
+    one.ranks[0] = result.ranks[row]!;
     one.topIds.set(ids);
     // Two log probabilities of one row differ by as much as their logits.
     const shift = result.logprobs[row]! - result.logits[from + token]!;

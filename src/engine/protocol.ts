@@ -49,6 +49,8 @@ export type FinishReason = Exclude<(typeof FINISH)[number], "">;
 export interface TokenLogprobs {
   ids: Int32Array;
   logprobs: Float32Array;
+  /** 1 = the most probable of the vocabulary. */
+  ranks: Int32Array;
   /** Alternatives, most probable first: [ids.length][topN] flattened. */
   topN: number;
   topIds: Int32Array;

@@ -8,6 +8,7 @@ import {
   expectedLogprob,
   expectedOutput,
   expectedPromptLogprobs,
+  expectedRank,
   type FakeConfig,
   FakeLibrary,
 } from "./fake-library.ts";
@@ -163,7 +164,9 @@ export class Rig {
     for (const got of this.received.values()) {
       const { request } = got;
       const alone = expectedOutput(request, VOCAB);
-      if (request.sampling.topP === 0) {
+      // A prompt of one token has nothing to score, and so nothing to refuse.
+      const isNothing = request.maxTokens === 0 && request.prompt.length === 1;
+      if (request.sampling.topP === 0 && !isNothing) {
         expect(got.tokens).toEqual([]);
         expect(["abort", "error"]).toContain(got.finish);
         continue;
@@ -177,7 +180,8 @@ export class Rig {
       if (request.logprobs >= 0) checkLogprobs(got);
       else expect(got.logprobs.every((one) => one === null)).toBe(true);
       if (request.promptLogprobs >= 0) {
-        const { ids, logprobs } = got.promptLogprobs!;
+        const { ids, logprobs, ranks } = got.promptLogprobs!;
+        expect([...ranks]).toEqual(Array.from(ids, expectedRank));
         expect({ ids: [...ids], logprobs: [...logprobs] }).toEqual(expectedPromptLogprobs(request));
       }
     }
@@ -188,6 +192,7 @@ function checkLogprobs({ request, tokens, logprobs }: Received): void {
   for (const [i, token] of tokens.entries()) {
     const one = logprobs[i]!;
     expect([...one.ids, ...one.logprobs]).toEqual([token, expectedLogprob(token, request.prompt.length + i)]);
+    expect([...one.ranks]).toEqual([expectedRank(token)]);
     if (request.logprobIds.length > 0) {
       expect(one.topIds).toEqual(request.logprobIds);
       const length = request.prompt.length + i;

@@ -1,4 +1,5 @@
 /** The state of one sequence in the engine: its tokens, how far they are computed, and the pages that hold their KV. */
+import type { StepResult } from "../ffi/step.ts";
 import { PAGE_TOKENS, type PageNode, pageKey } from "./page-cache.ts";
 import type { EngineRequest, TokenLogprobs } from "./protocol.ts";
 import type { TokenMask } from "./token-mask.ts";
@@ -142,7 +143,7 @@ export class Sequence {
   addPromptRows(
     from: number,
     count: number,
-    rows: { ids: Int32Array; logprobs: Float32Array; topIds: Int32Array; topLogprobs: Float32Array },
+    rows: Pick<StepResult, "ids" | "logprobs" | "ranks" | "topIds" | "topLogprobs">,
     row: number,
     width: number,
   ): void {
@@ -151,6 +152,7 @@ export class Sequence {
     const target = this.promptLogprobs;
     target.ids.set(rows.ids.subarray(row, row + count), from);
     target.logprobs.set(rows.logprobs.subarray(row, row + count), from);
+    target.ranks.set(rows.ranks.subarray(row, row + count), from);
     for (let i = 0; i < count; i++) {
       const at = (row + i) * width;
       target.topIds.set(rows.topIds.subarray(at, at + topN), (from + i) * topN);
@@ -163,6 +165,7 @@ export function emptyLogprobs(count: number, topN: number): TokenLogprobs {
   return {
     ids: new Int32Array(count),
     logprobs: new Float32Array(count),
+    ranks: new Int32Array(count),
     topN,
     topIds: new Int32Array(count * topN),
     topLogprobs: new Float32Array(count * topN),
