@@ -1,6 +1,7 @@
 /** The socket: the app behind Bun's HTTP server. */
-import { FastgenError } from "../src/errors.ts";
+import { asFastgenError, FastgenError } from "../src/errors.ts";
 import { createApp } from "./app.ts";
+import { errorReply } from "./errors.ts";
 import type { Service } from "./service.ts";
 
 /** Opens the port; 0 = one that the system picks. Throws FastgenError where it cannot be had. */
@@ -19,6 +20,11 @@ export function listen(service: Service, hostname: string, port: number): Bun.Se
       fetch(request, server) {
         const timeout = (seconds: number) => server.timeout(request, seconds);
         return app.fetch(withHost(request), { timeout });
+      },
+      // What goes wrong before the app or in its own error handling.
+      error: (thrown) => {
+        service.report("unknown", asFastgenError(thrown));
+        return errorReply(asFastgenError(thrown));
       },
     });
   } catch (error) {
