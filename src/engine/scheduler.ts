@@ -24,6 +24,7 @@ import { Outcomes } from "./outcomes.ts";
 import { OutputEstimate } from "./output-estimate.ts";
 import { PAGE_TOKENS, PageCache, type PageNode, pagesFor } from "./page-cache.ts";
 import { PendingPages } from "./pending-pages.ts";
+import { PromptChunks } from "./prompt-chunks.ts";
 import type { EngineRequest, EngineStats, FinishReason, StepMessage } from "./protocol.ts";
 import { precedes, Sequence } from "./sequence.ts";
 import { StepInFlight } from "./step-in-flight.ts";
@@ -66,9 +67,7 @@ export class Scheduler {
   private readonly inFlight: StepInFlight[] = [];
   private readonly spare: StepInFlight[] = [];
   private readonly pendingPages = new PendingPages();
-  /** This step's prompt chunks: sequences and token counts. */
-  private readonly chunkSeqs: Sequence[] = [];
-  private readonly chunkCounts: number[] = [];
+  private readonly chunks: PromptChunks;
   /** Steps until the oldest waiting sequence, which did not fit, is looked at again. 0 once pages have been given back. */
   private blockedSteps = 0;
   private arrivals = 0;
@@ -97,6 +96,7 @@ export class Scheduler {
     }
     this.cache = new PageCache(pages, config.hostPages);
     this.admission = new Admission(config, this.cache, this.estimate, this.running, this.queue.all);
+    this.chunks = new PromptChunks(maxStepTokens);
     this.freeSlots = Array.from({ length: maxSeqs }, (_, i) => maxSeqs - 1 - i);
   }
 
@@ -124,7 +124,7 @@ export class Scheduler {
     const isPrivate = !this.config.prefixCaching || request.promptLogprobs >= 0;
     const arrival = this.arrivals++;
     const root = isPrivate ? PageCache.makeRoot(BigInt(arrival + 1)) : this.cache.rootOf(request.cacheSalt);
-    const seq = new Sequence(request, arrival, root, isPrivate, this.maskOf(request));
+    const seq = new Sequence(request, arrival, root, isPrivate, TokenMask.of(request, this.config.vocabSize));
     this.alive.set(request.id, seq);
     const { length } = request.prompt;
     if (length < 1 || length + request.maxTokens > this.config.maxContext) {
@@ -135,10 +135,6 @@ export class Scheduler {
     } else {
       this.queue.add(seq);
     }
-  }
-
-  private maskOf({ allowedIds, badWords }: EngineRequest): TokenMask | null {
-    return allowedIds || badWords.length > 0 ? new TokenMask(this.config.vocabSize, allowedIds, badWords) : null;
   }
 
   /** Ends a sequence now. Its pages are free for the next step. Does nothing when it has ended already. */
@@ -174,11 +170,11 @@ export class Scheduler {
     const decodes = this.planDecodes(plan, step);
     const { maxStepTokens } = this.config;
     let left = decodes > 0 ? chunkTokens(maxStepTokens, decodes, this.countBacklog()) : maxStepTokens;
-    left = this.planChunks(left);
+    left = this.chunks.choose(this.running, left);
     // When pages ran out, the sequence that gave some back must not take them again in the same step.
     if (this.preemptions === preemptions) left = this.admit(plan, left);
-    this.shareLeftover(left);
-    this.writeChunks(plan, step);
+    this.chunks.shareLeftover(left);
+    this.chunks.forEach((seq, count) => this.writeChunk(seq, count, plan, step));
     if (plan.seqCount === 0) {
       this.spare.push(step);
       return false;
@@ -202,7 +198,7 @@ export class Scheduler {
       const token = seq.pendingSamples > 0 ? FG.LAST_SAMPLED : seq.tokens[seq.scheduled]!;
       seq.scheduled++;
       seq.pendingSamples++;
-      const flags = sampleFlags(seq);
+      const flags = seq.sampleFlags;
       plan.addDecode(seq.slot, token, seq.scheduled, seq.request.logprobs, flags, plan.addMask(seq.nextMask()));
       step.add(seq, 1, flags);
     }
@@ -232,54 +228,13 @@ export class Scheduler {
     return backlog;
   }
 
-  /** Chooses chunks for running sequences whose known tokens are not all computed. Returns what is left of the budget. */
-  private planChunks(budget: number): number {
-    this.chunkSeqs.length = this.chunkCounts.length = 0;
-    let left = budget;
-    for (const seq of this.running) {
-      if (left === 0) break;
-      const todo = seq.target - seq.scheduled;
-      // A token that planDecodes took counts as scheduled already.
-      if (seq.pendingSamples === 0 && todo > 0) left -= this.addChunk(seq, todo, left);
-    }
-    return left;
-  }
-
-  /** A prompt too long for one step leaves half of the budget to those behind it. It gets back what they do not use. */
-  private addChunk(seq: Sequence, todo: number, left: number): number {
-    const share = todo > this.config.maxStepTokens ? Math.ceil(left / 2) : left;
-    const count = Math.min(seq.chunkLimit, share);
-    this.chunkSeqs.push(seq);
-    this.chunkCounts.push(count);
-    return count;
-  }
-
-  private shareLeftover(budget: number): void {
-    let left = budget;
-    for (let i = 0; i < this.chunkSeqs.length && left > 0; i++) {
-      const extra = Math.min(this.chunkSeqs[i]!.chunkLimit - this.chunkCounts[i]!, left);
-      this.chunkCounts[i]! += extra;
-      left -= extra;
-    }
-  }
-
-  /** Writes the chunks into the plan, those of one token first: they stand with the decodes, which also have one. */
-  private writeChunks(plan: StepPlan, step: StepInFlight): void {
-    const { chunkSeqs, chunkCounts } = this;
-    for (let i = 0; i < chunkSeqs.length; i++) if (chunkCounts[i] === 1) this.writeChunk(chunkSeqs[i]!, 1, plan, step);
-    for (let i = 0; i < chunkSeqs.length; i++) {
-      if (chunkCounts[i]! > 1) this.writeChunk(chunkSeqs[i]!, chunkCounts[i]!, plan, step);
-    }
-    chunkSeqs.length = chunkCounts.length = 0;
-  }
-
   private writeChunk(seq: Sequence, count: number, plan: StepPlan, step: StepInFlight): void {
     const { request } = seq;
     const from = seq.scheduled;
     const to = from + count;
     const samples = to === seq.length;
     const scores = request.promptLogprobs >= 0 && from >= seq.scored && from < seq.promptLength - 1;
-    const flags = (samples ? sampleFlags(seq) : 0) | (scores ? FG.SCORE : 0);
+    const flags = (samples ? seq.sampleFlags : 0) | (scores ? FG.SCORE : 0);
     const logprobs = Math.max(samples ? request.logprobs : -1, scores ? request.promptLogprobs : -1);
     this.sendPages(seq, plan);
     plan.add(
@@ -337,7 +292,7 @@ export class Scheduler {
       }
       this.queue.remove(seq);
       this.start(seq, nodes, plan);
-      left -= this.addChunk(seq, seq.target - seq.scheduled, left);
+      left -= this.chunks.add(seq, seq.target - seq.scheduled, left);
     }
     return left;
   }
@@ -597,11 +552,6 @@ export class Scheduler {
 }
 
 const NO_IDS = new Int32Array(0);
-
-/** The flags of a row that is sampled. Log probabilities of chosen ids are made from the row's logits. */
-function sampleFlags({ request }: Sequence): number {
-  return request.logprobIds.length > 0 ? FG.SAMPLE | FG.LOGITS : FG.SAMPLE;
-}
 
 function noToken(seq: Sequence): FastgenError {
   if (seq.mask) {

@@ -1,4 +1,5 @@
 /** The state of one sequence in the engine: its tokens, how far they are computed, and the pages that hold their KV. */
+import { FG } from "../ffi/layout.ts";
 import type { StepResult } from "../ffi/step.ts";
 import { PAGE_TOKENS, type PageNode, pageKey } from "./page-cache.ts";
 import type { EngineRequest, TokenLogprobs } from "./protocol.ts";
@@ -104,6 +105,11 @@ export class Sequence {
   /** Whether another step may sample for it, beside those submitted. */
   get wantsMore(): boolean {
     return this.outputs + this.pendingSamples < this.request.maxTokens;
+  }
+
+  /** The flags of a row that is sampled. Log probabilities of chosen ids are made from the row's logits. */
+  get sampleFlags(): number {
+    return this.request.logprobIds.length > 0 ? FG.SAMPLE | FG.LOGITS : FG.SAMPLE;
   }
 
   get usesPenalty(): boolean {

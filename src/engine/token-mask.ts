@@ -1,9 +1,5 @@
 /** Which tokens a sequence may sample next: its allowed ids, without those that would complete one of its bad words. */
-
-/** 32-bit words of a mask over the vocabulary. */
-export function maskWords(vocabSize: number): number {
-  return Math.ceil(vocabSize / 32);
-}
+import type { EngineRequest } from "./protocol.ts";
 
 function forbid(mask: Uint32Array, id: number): void {
   mask[id >> 5]! &= ~(1 << (id & 31));
@@ -14,11 +10,12 @@ export class TokenMask {
   private readonly always: Uint32Array | null;
   /** Words of several tokens. */
   private readonly words: readonly Int32Array[];
+  /** Of a mask, in 32-bit words. */
   private readonly size: number;
 
   /** Ids of `allowedIds` and `badWords` are below `vocabSize`; null allows every id. */
   constructor(vocabSize: number, allowedIds: Int32Array | null, badWords: readonly Int32Array[]) {
-    this.size = maskWords(vocabSize);
+    this.size = Math.ceil(vocabSize / 32);
     this.words = badWords.filter((ids) => ids.length > 1);
     const single = badWords.filter((ids) => ids.length === 1);
     if (allowedIds === null && single.length === 0) {
@@ -29,6 +26,11 @@ export class TokenMask {
     for (const id of allowedIds ?? []) mask[id >> 5]! |= 1 << (id & 31);
     for (const [id] of single) forbid(mask, id!);
     this.always = mask;
+  }
+
+  /** The mask of a request; null where it restricts nothing. */
+  static of({ allowedIds, badWords }: EngineRequest, vocabSize: number): TokenMask | null {
+    return allowedIds || badWords.length > 0 ? new TokenMask(vocabSize, allowedIds, badWords) : null;
   }
 
   /** Whether it depends on the tokens before: the next one cannot be sampled while the last one is not known. */
