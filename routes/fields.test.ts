@@ -1,5 +1,6 @@
 /** The fields of other servers' requests: at their defaults they are taken, at other values they are refused by name. */
 import { afterAll, describe, expect, test } from "bun:test";
+import { chatSchema, completionSchema } from "./schemas.ts";
 import { events, FakeFastgen, json, startServer } from "./testing.ts";
 
 const CHAT = "/v1/chat/completions";
@@ -434,4 +435,40 @@ test("as many prompts and choices as fit the queue are one request", async () =>
   const refused = await json(await small.post(COMPLETIONS, { prompt: prompt.slice(0, 3), n: 3 }));
   expect(refused.error).toMatchObject({ param: "n", message: expect.stringContaining("--max-queued-seqs") });
   small.stop();
+});
+
+describe("docs/api.md", async () => {
+  const page = await Bun.file(new URL("../docs/api.md", import.meta.url)).text();
+  /** The fields in the first column of a section's table. */
+  const listed = (title: string) => {
+    const section = page.split("\n## ").find((part) => part.startsWith(title))!;
+    const rows = section.split("\n").filter((line) => line.startsWith("| `"));
+    return rows.flatMap((row) => [...row.split(" | ")[0]!.matchAll(/`([a-z_]+)`/g)].map((match) => match[1]!));
+  };
+
+  test("fields that it lists as refused are refused by name", async () => {
+    const fields = listed("Refused");
+    expect(fields.length).toBeGreaterThan(40);
+    for (const field of fields) {
+      const { error } = await json(await chat({ [field]: { a: 1 } }));
+      expect(error?.param).toBe(field);
+    }
+  });
+
+  test("fields that it lists as ignored are taken at values that are not their defaults", async () => {
+    const fields = listed("Ignored");
+    expect(fields.length).toBeGreaterThan(20);
+    for (const field of fields) {
+      const replies = await Promise.all(["flex", true, { a: "b" }].map((value) => chat({ [field]: value })));
+      expect([field, replies.some(({ status }) => status === 200)]).toEqual([field, true]);
+    }
+  });
+
+  test("fields that it lists as supported are those of the schemas", () => {
+    const known = new Set([...Object.keys(chatSchema.shape), ...Object.keys(completionSchema.shape)]);
+    const supported = listed("Supported");
+    expect(supported.filter((field) => !known.has(field))).toEqual([]);
+    const described = new Set([...supported, ...listed("Ignored")]);
+    expect([...known].filter((field) => !described.has(field))).toEqual([]);
+  });
 });

@@ -38,10 +38,10 @@ export class PromptChunks {
     }
   }
 
-  /** Calls back for each chunk, those of one token first: they stand with the decodes, which also have one. */
-  forEach(write: (seq: Sequence, count: number) => void): void {
+  /** The chunks, those of one token first: they stand with the decodes, which also have one. */
+  *chosen(): Generator<[seq: Sequence, count: number]> {
     const { seqs, counts } = this;
-    for (let i = 0; i < seqs.length; i++) if (counts[i] === 1) write(seqs[i]!, 1);
-    for (let i = 0; i < seqs.length; i++) if (counts[i]! > 1) write(seqs[i]!, counts[i]!);
+    for (let i = 0; i < seqs.length; i++) if (counts[i] === 1) yield [seqs[i]!, 1];
+    for (let i = 0; i < seqs.length; i++) if (counts[i]! > 1) yield [seqs[i]!, counts[i]!];
   }
 }

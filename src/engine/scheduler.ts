@@ -174,7 +174,7 @@ export class Scheduler {
     // When pages ran out, the sequence that gave some back must not take them again in the same step.
     if (this.preemptions === preemptions) left = this.admit(plan, left);
     this.chunks.shareLeftover(left);
-    this.chunks.forEach((seq, count) => this.writeChunk(seq, count, plan, step));
+    for (const [seq, count] of this.chunks.chosen()) this.writeChunk(seq, count, plan, step);
     if (plan.seqCount === 0) {
       this.spare.push(step);
       return false;
