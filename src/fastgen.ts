@@ -50,6 +50,8 @@ interface Loaded {
 export class Fastgen implements FastgenApi {
   readonly #loaded: Loaded;
   readonly #modelStopIds: ReadonlySet<number>;
+  /** The newest bad_words, as text and as ids. */
+  #badWords: { key: string; ids: Int32Array[] } = { key: "[]", ids: [] };
 
   private constructor(loaded: Loaded) {
     this.#loaded = loaded;
@@ -168,7 +170,7 @@ export class Fastgen implements FastgenApi {
     const room = limits.maxContext - (resolved.max_tokens ?? 1);
     const { ids, isWhole } = await this.#encode(prompt, options, room);
     const stopTexts = specialStops(resolved.stop, tokenizer);
-    const badWords = await badWordIds(resolved.bad_words ?? [], (text) => tokenizer.encode(text, false));
+    const badWords = await this.#badWordIds(resolved.bad_words ?? []);
     throwIfAborted(signal);
     const isDefault = params?.max_tokens === undefined;
     const extras = { stopIds: stopTexts.keys(), badWords, cacheSalt, priority };
@@ -245,6 +247,17 @@ export class Fastgen implements FastgenApi {
     const ids = checkPrompt(await this.#allIds(prompt, options, most, fromStart), limits, promptField(prompt));
     if (ids.length <= most) return { ids, isWhole: true };
     return { ids: fromStart ? ids.slice(0, most) : ids.slice(-most), isWhole: false };
+  }
+
+  /** Requests of many prompts have the same words for all of them. */
+  async #badWordIds(words: readonly string[]): Promise<Int32Array[]> {
+    const key = JSON.stringify(words);
+    const known = this.#badWords;
+    if (known.key === key) return known.ids;
+    const { tokenizer } = this.#loaded;
+    const ids = await badWordIds(words, (text) => tokenizer.encode(text, false));
+    this.#badWords = { key, ids };
+    return ids;
   }
 
   /** Only `most` ids at one end matter: of a text far longer than that, no more than they can need is tokenised. */

@@ -116,8 +116,10 @@ test("messages are sentences about the field", () => {
 });
 
 test("ids: allowed ones and those whose log probabilities are reported are the model's", () => {
-  expect(requests({ allowed_token_ids: [5, 99] })[0]!.allowedIds).toEqual(Int32Array.of(5, 99));
-  for (const none of [null, []]) expect(requests({ allowed_token_ids: none })[0]!.allowedIds).toBeNull();
+  const [one, two] = requests({ allowed_token_ids: [5, 99], n: 2 });
+  expect(one!.allowed).toEqual(Uint32Array.of(1 << 5, 0, 0, 1 << 3));
+  expect(two!.allowed).toBe(one!.allowed);
+  for (const none of [null, []]) expect(requests({ allowed_token_ids: none })[0]!.allowed).toBeNull();
   expect(refusal(() => requests({ allowed_token_ids: [100] })).param).toBe("allowed_token_ids");
   expect(requests({ logprobs: 0, logprob_token_ids: [7] })[0]!.logprobIds).toEqual(Int32Array.of(7));
   expect(refusal(() => requests({ logprobs: 0, logprob_token_ids: [100] })).param).toBe("logprob_token_ids");

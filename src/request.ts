@@ -4,6 +4,7 @@
  */
 import { randomBytes } from "node:crypto";
 import type { EngineRequest } from "./engine/protocol.ts";
+import { maskOf } from "./engine/token-mask.ts";
 import type { EngineSampling } from "./engine-config.ts";
 import { FastgenError } from "./errors.ts";
 import { type ResolvedParams, type SamplingParams, samplingSchema } from "./params.ts";
@@ -144,8 +145,9 @@ export function engineRequests(
   }
   checkTogether(params);
   checkIds(params.stop_token_ids, limits.vocabSize, "stop_token_ids");
-  const allowedIds = params.allowed_token_ids?.length ? Int32Array.from(params.allowed_token_ids) : null;
-  if (allowedIds) checkIds(allowedIds, limits.vocabSize, "allowed_token_ids");
+  const allowedIds = params.allowed_token_ids ?? [];
+  checkIds(allowedIds, limits.vocabSize, "allowed_token_ids");
+  const allowed = allowedIds.length > 0 ? maskOf(allowedIds, limits.vocabSize) : null;
   const logprobIds = Int32Array.from(params.logprob_token_ids ?? []);
   checkIds(logprobIds, limits.vocabSize, "logprob_token_ids");
   const biasIds = Object.keys(params.logit_bias).map(Number);
@@ -176,7 +178,7 @@ export function engineRequests(
     stopIds,
     logprobs: params.logprobs ?? -1,
     logprobIds,
-    allowedIds,
+    allowed,
     badWords: extras.badWords ?? [],
     cacheSalt: extras.cacheSalt ?? "",
     priority: extras.priority ?? 0,

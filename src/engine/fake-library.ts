@@ -60,8 +60,8 @@ function allowed(token: number, vocabSize: number, isAllowed: (id: number) => bo
 }
 
 /** Whether a request may generate `id` after `tokens`, of which the first are its prompt. */
-function mayFollow({ prompt, allowedIds, badWords }: EngineRequest, tokens: readonly number[], id: number): boolean {
-  if (allowedIds && !allowedIds.includes(id)) return false;
+function mayFollow({ prompt, allowed, badWords }: EngineRequest, tokens: readonly number[], id: number): boolean {
+  if (allowed && !hasBit(allowed, id)) return false;
   const text = [...tokens.slice(prompt.length), id].join(" ");
   return !badWords.some((word) => ` ${text}`.endsWith(` ${word.join(" ")}`));
 }
@@ -272,12 +272,16 @@ export class FakeLibrary {
   }
 }
 
+function hasBit(mask: Uint32Array, id: number): boolean {
+  return ((mask[id >> 5]! >>> (id & 31)) & 1) === 1;
+}
+
 /** Which tokens row `row` of the plan's masks allows; -1 = all. */
 function maskOf(plan: StepPlan, row: number, vocabSize: number): (id: number) => boolean {
   if (row < 0) return () => true;
   check(row < plan.maskCount && plan.maskCount <= plan.seqCount, "a mask that the step does not have");
   const from = row * Math.ceil(vocabSize / 32);
-  return (id) => ((plan.masks[from + (id >> 5)]! >>> (id & 31)) & 1) === 1;
+  return (id) => hasBit(plan.masks.subarray(from), id);
 }
 
 function check(condition: boolean, message: string): void {

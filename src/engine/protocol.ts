@@ -16,8 +16,8 @@ export interface EngineRequest {
   minTokens: number;
   /** Generation ends when one of these is sampled. That id is still reported. */
   stopIds: Int32Array;
-  /** Ids to sample from, shared by the choices of a request; null = all. */
-  allowedIds: Int32Array | null;
+  /** Which ids to sample from (token-mask.ts), shared by the choices of a request; null = all. */
+  allowed: Uint32Array | null;
   /** Token sequences that must not be generated: the last token of one is not sampled after the others. */
   badWords: Int32Array[];
   /** Its pages are found only by requests with the same salt. */
@@ -34,7 +34,7 @@ export interface EngineRequest {
 
 /** The fields of a request that asks for none of this. */
 export const PLAIN = {
-  allowedIds: null,
+  allowed: null,
   badWords: [],
   cacheSalt: "",
   priority: 0,

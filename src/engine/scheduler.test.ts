@@ -10,6 +10,7 @@ import type { EngineRequest } from "./protocol.ts";
 import { Scheduler } from "./scheduler.ts";
 import { config, expectTooLittle, internals, prompt, Rig, request, VOCAB } from "./scheduler-rig.ts";
 import { STEP_TILE, WORTH_A_TILE } from "./step-size.ts";
+import { maskOf } from "./token-mask.ts";
 
 // Properties
 
@@ -70,7 +71,13 @@ function build(arrival: Arrival): EngineRequest[] {
       stopIds: Int32Array.from({ length: arrival.stops }, (_, i) => 3 + 11 * i),
       logprobs: arrival.logprobs,
       promptLogprobs: scoring ? Math.max(0, arrival.promptLogprobs) : arrival.promptLogprobs,
-      allowedIds: arrival.allowedFrom < 0 ? null : Int32Array.from({ length: 10 }, (_, i) => arrival.allowedFrom + i),
+      allowed:
+        arrival.allowedFrom < 0
+          ? null
+          : maskOf(
+              Array.from({ length: 10 }, (_, i) => arrival.allowedFrom + i),
+              VOCAB,
+            ),
       badWords: arrival.badWords.map((ids) => Int32Array.from(ids)),
       logprobIds: chosen ? Int32Array.of(0, 7, 49) : new Int32Array(0),
       cacheSalt: arrival.salt,

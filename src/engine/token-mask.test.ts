@@ -5,7 +5,7 @@ import { StepPlan } from "../ffi/step-plan.ts";
 import { FakeLibrary } from "./fake-library.ts";
 import { Scheduler } from "./scheduler.ts";
 import { config, prompt, Rig, request } from "./scheduler-rig.ts";
-import { TokenMask } from "./token-mask.ts";
+import { maskOf, TokenMask } from "./token-mask.ts";
 
 const VOCAB = 70;
 
@@ -19,7 +19,7 @@ test("a mask allows the allowed ids, but not the last id of a bad word whose oth
     fc.property(ids, words, allowed, (outputs, badWords, allowedIds) => {
       const mask = new TokenMask(
         VOCAB,
-        allowedIds && Int32Array.from(allowedIds),
+        allowedIds && maskOf(allowedIds, VOCAB),
         badWords.map((word) => Int32Array.from(word)),
       ).after(Int32Array.from(outputs));
       for (let id = 0; id < VOCAB; id++) {
@@ -32,14 +32,14 @@ test("a mask allows the allowed ids, but not the last id of a bad word whose oth
 });
 
 test("a mask is made once where nothing changes it", () => {
-  const mask = new TokenMask(VOCAB, Int32Array.of(1, 2), [Int32Array.of(5, 2)]);
+  const mask = new TokenMask(VOCAB, maskOf([1, 2], VOCAB), [Int32Array.of(5, 2)]);
   const plain = mask.after(Int32Array.of(1));
   expect(mask.after(Int32Array.of(1, 1))).toBe(plain!);
   const after5 = mask.after(Int32Array.of(5));
   expect([isAllowed(plain, 2), isAllowed(after5, 2), isAllowed(after5, 1)]).toEqual([true, false, true]);
   expect(isAllowed(mask.after(Int32Array.of(1)), 2)).toBe(true);
   expect(mask.needsLastToken).toBe(true);
-  expect(new TokenMask(VOCAB, Int32Array.of(1), [Int32Array.of(5)]).needsLastToken).toBe(false);
+  expect(new TokenMask(VOCAB, maskOf([1], VOCAB), [Int32Array.of(5)]).needsLastToken).toBe(false);
   expect(new TokenMask(VOCAB, null, [Int32Array.of(5, 2)]).after(Int32Array.of(1))).toBeNull();
 });
 
@@ -48,7 +48,10 @@ test("a word of several tokens lets its own sequence run one step at a time, and
   const library = new FakeLibrary(config);
   const plan = new StepPlan(config.maxSeqs, config.maxStepTokens);
   const word = request(prompt(3, 1), 40, { badWords: [Int32Array.of(1, 2)] });
-  const single = request(prompt(3, 2), 40, { badWords: [Int32Array.of(3)], allowedIds: Int32Array.of(3, 4, 5) });
+  const single = request(prompt(3, 2), 40, {
+    badWords: [Int32Array.of(3)],
+    allowed: maskOf([3, 4, 5], config.vocabSize),
+  });
   const free = request(prompt(3, 3), 40);
   for (const one of [word, single, free]) scheduler.add(one);
   const sizes: number[] = [];
@@ -67,7 +70,7 @@ test("a word of several tokens lets its own sequence run one step at a time, and
 
 test("a request that leaves no token ends with an error that says why; the others go on", () => {
   const rig = new Rig(config);
-  const none = request(prompt(3, 1), 5, { allowedIds: Int32Array.of(7), badWords: [Int32Array.of(7)] });
+  const none = request(prompt(3, 1), 5, { allowed: maskOf([7], config.vocabSize), badWords: [Int32Array.of(7)] });
   const other = request(prompt(3, 2), 5);
   rig.add(none, other);
   rig.finish();

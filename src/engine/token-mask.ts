@@ -1,36 +1,40 @@
-/** Which tokens a sequence may sample next: its allowed ids, without those that would complete one of its bad words. */
+/**
+ * Which tokens a sequence may sample next: its allowed ids, without those that would complete one of its bad words. A mask
+ * has a bit for each id, in words of 32: bit i % 32 of word i / 32 is set where id i is allowed.
+ */
 import type { EngineRequest } from "./protocol.ts";
+
+/** The mask that allows `ids`, all below `vocabSize`. */
+export function maskOf(ids: Iterable<number>, vocabSize: number): Uint32Array {
+  const mask = new Uint32Array(Math.ceil(vocabSize / 32));
+  for (const id of ids) mask[id >> 5]! |= 1 << (id & 31);
+  return mask;
+}
 
 function forbid(mask: Uint32Array, id: number): void {
   mask[id >> 5]! &= ~(1 << (id & 31));
 }
 
 export class TokenMask {
-  /** Bit i of word i / 32 is set where token i is allowed, whatever came before. Null: all tokens are. */
+  /** What is allowed whatever came before; null = every id. */
   private readonly always: Uint32Array | null;
   /** Words of several tokens. */
   private readonly words: readonly Int32Array[];
   /** Of a mask, in 32-bit words. */
   private readonly size: number;
 
-  /** Ids of `allowedIds` and `badWords` are below `vocabSize`; null allows every id. */
-  constructor(vocabSize: number, allowedIds: Int32Array | null, badWords: readonly Int32Array[]) {
+  /** `allowed`: a mask over the vocabulary; null allows every id. Ids of `badWords` are below `vocabSize`. */
+  constructor(vocabSize: number, allowed: Uint32Array | null, badWords: readonly Int32Array[]) {
     this.size = Math.ceil(vocabSize / 32);
     this.words = badWords.filter((ids) => ids.length > 1);
     const single = badWords.filter((ids) => ids.length === 1);
-    if (allowedIds === null && single.length === 0) {
-      this.always = null;
-      return;
-    }
-    const mask = new Uint32Array(this.size).fill(allowedIds === null ? 0xffffffff : 0);
-    for (const id of allowedIds ?? []) mask[id >> 5]! |= 1 << (id & 31);
-    for (const [id] of single) forbid(mask, id!);
-    this.always = mask;
+    this.always = single.length === 0 ? allowed : this.copy(allowed);
+    for (const [id] of single) forbid(this.always!, id!);
   }
 
   /** The mask of a request; null where it restricts nothing. */
-  static of({ allowedIds, badWords }: EngineRequest, vocabSize: number): TokenMask | null {
-    return allowedIds || badWords.length > 0 ? new TokenMask(vocabSize, allowedIds, badWords) : null;
+  static of({ allowed, badWords }: EngineRequest, vocabSize: number): TokenMask | null {
+    return allowed || badWords.length > 0 ? new TokenMask(vocabSize, allowed, badWords) : null;
   }
 
   /** Whether it depends on the tokens before: the next one cannot be sampled while the last one is not known. */
@@ -43,10 +47,14 @@ export class TokenMask {
     let mask = this.always;
     for (const word of this.words) {
       if (!endsWith(outputs, word, word.length - 1)) continue;
-      if (mask === this.always) mask = this.always?.slice() ?? new Uint32Array(this.size).fill(0xffffffff);
+      if (mask === this.always) mask = this.copy(mask);
       forbid(mask!, word.at(-1)!);
     }
     return mask;
+  }
+
+  private copy(mask: Uint32Array | null): Uint32Array {
+    return mask?.slice() ?? new Uint32Array(this.size).fill(0xffffffff);
   }
 }
 

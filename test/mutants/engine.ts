@@ -342,7 +342,7 @@ export const engineBugs: PlantedBug[] = [
     "src/engine/token-mask.ts",
     [beside("token-mask"), ...SCHEDULING],
     [
-      ["fill(allowedIds === null ? 0xffffffff : 0)", "fill(0)", "bad words alone leave no token"],
+      ["fill(0xffffffff)", "fill(0)", "bad words alone leave no token"],
       ["word.length - 1)) continue;", "0)) continue;", "the last id of a bad word is always forbidden"],
       ["return this.words.length > 0;", "return false;", "a bad word is compared before the last token is known"],
     ],
