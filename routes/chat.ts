@@ -24,7 +24,9 @@ export function chat(service: Service) {
     if (fields.request_id !== undefined) c.get("record").nameBy(fields.request_id);
     const params = chatParams(fields, given);
     const prompt = chatPrompt(fields, service.options.trustRequestChatTemplate);
-    const run = await Run.start(c, service, [prompt], params, generateOptions(fields));
+    const run = await Run.start(c, service, [prompt], params, generateOptions(fields)).catch((error) => {
+      throw fields.max_completion_tokens === undefined ? error : inNewerWords(error);
+    });
     const envelope = {
       id: replyId("chatcmpl", fields),
       object: fields.stream ? "chat.completion.chunk" : "chat.completion",
@@ -52,6 +54,13 @@ export function chat(service: Service) {
       ...(fields.return_token_ids && { prompt_token_ids: Array.from(generation.prompt_token_ids) }),
     });
   };
+}
+
+/** An error about max_tokens of a request that calls it max_completion_tokens. */
+function inNewerWords(error: unknown): unknown {
+  if (!(error instanceof FastgenError) || error.param !== "max_tokens") return error;
+  const message = error.message.replaceAll("max_tokens", "max_completion_tokens");
+  return new FastgenError(error.kind, message, { param: "max_completion_tokens", code: error.code });
 }
 
 /** Translates chat's own spellings into the common ones. */

@@ -206,6 +206,12 @@ describe("the prompt", () => {
     }
   });
 
+  test("an error names the limit as the request does", async () => {
+    const { error } = await chat({ max_tokens: 1, max_completion_tokens: 1_000_000 });
+    expect(error).toMatchObject({ param: "max_completion_tokens", code: "context_length_exceeded" });
+    expect(error.message).toContain("as max_completion_tokens says");
+  });
+
   test("cache_salt keeps cached pages apart", async () => {
     const prompt = Array.from({ length: 200 }, (_, i) => 10 + (i % 90));
     const cached: number[] = [];

@@ -352,9 +352,4 @@ export const engineBugs: PlantedBug[] = [
     [beside("scheduling")],
     [['if (salt === "") return this.root;', "return this.root;", "salts share pages"]],
   ),
-  ...inFile(
-    "src/ffi/step-plan.ts",
-    ["src/ffi/step-plan.test.ts", ...SCHEDULING],
-    [["this.removeMask(mask);", "", "a refused sequence leaves its mask in the step"]],
-  ),
 ];
