@@ -25,12 +25,15 @@ export function frame(json: string): string {
 export class FrameEnds {
   readonly #run: Run;
   readonly #usage: StreamUsage;
+  /** The end of a frame that tells no usage. */
+  readonly #plain: string;
   /** By choice: tokens so far. */
   readonly #tokens: number[] = [];
 
   constructor(run: Run, usage: StreamUsage) {
     this.#run = run;
     this.#usage = usage;
+    this.#plain = usage.final ? '}],"usage":null}\n\n' : "}]}\n\n";
   }
 
   /** Counts new tokens of a choice. */
@@ -40,8 +43,7 @@ export class FrameEnds {
 
   /** From the end of the one choice to the end of the frame. `extra`: more fields of the frame, each after a comma. */
   after(index: number, extra = ""): string {
-    if (!this.#usage.final) return `}]${extra}}\n\n`;
-    if (!this.#usage.continuous) return `}]${extra},"usage":null}\n\n`;
+    if (!this.#usage.continuous) return extra === "" ? this.#plain : `}]${extra}${this.#plain.slice(2)}`;
     const prompt_tokens = this.#run.generationOf(index).prompt_token_ids.length;
     const completion_tokens = this.#tokens[index] ?? 0;
     const usage = { prompt_tokens, completion_tokens, total_tokens: prompt_tokens + completion_tokens };

@@ -138,12 +138,12 @@ export class RunningGeneration implements Generation {
     this.usage.completion_tokens++;
     if (event.logprobs && chunk.logprobs) chunk.logprobs.push(this.#position(event.logprobs, 0, choice.characters));
     const isStopId = event.finish === "stop";
-    const stopText = stopTexts.get(event.token);
+    const stopText = isStopId ? stopTexts.get(event.token) : undefined;
     if (isStopId && (params.ignore_eos || !modelStopIds.has(event.token))) chunk.stop_reason = stopText ?? event.token;
     // A stop id is reported among the ids. Its text, if it has any, is shown only if stop strings are.
     if (isStopId && !params.include_stop_str_in_output) return;
-    const isShownStop = isStopId && stopText !== undefined;
-    const piece = isShownStop ? choice.decoder.flush() + stopText : choice.decoder.pushOne(event.token);
+    const { decoder } = choice;
+    const piece = stopText === undefined ? decoder.pushOne(event.token) : decoder.flush() + stopText;
     if (chunk.logprobs) choice.characters += codePoints(piece);
     // min_tokens holds stop strings back too: what comes before cannot be part of one.
     if (isStopId || choice.tokens - 1 < params.min_tokens) {
