@@ -134,6 +134,8 @@ export class Scheduler {
       this.end(seq, -1, "length");
     } else {
       this.queue.add(seq);
+      // Who is first now has not been looked at yet.
+      if (this.queue.all[0] === seq) this.blockedSteps = 0;
     }
   }
 

@@ -37,6 +37,24 @@ test("when pages run out, the running sequence of the highest number gives its p
   rig.checkEnd();
 });
 
+test("who comes first by priority starts at once, although the one that was first does not fit", () => {
+  const rig = new Rig({ ...config, pages: 10 });
+  rig.add(request(prompt(4 * PAGE, 1), 200));
+  for (let i = 0; i < 4; i++) rig.step();
+  const large = request(prompt(6 * PAGE, 2), 100);
+  rig.add(large);
+  rig.step();
+  rig.step();
+  const urgent = request(prompt(10, 3), 5, { priority: -1 });
+  rig.add(urgent);
+  rig.step();
+  const { running, queue } = internals(rig.scheduler);
+  expect(running.map((seq) => seq.request.id)).toContain(urgent.id);
+  expect(queue.all.map((seq) => seq.request.id)).toEqual([large.id]);
+  rig.finish();
+  rig.checkEnd();
+});
+
 test("cached pages are found by prompts of the same salt alone", () => {
   const rig = new Rig(config);
   const tokens = prompt(3 * PAGE);
