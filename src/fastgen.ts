@@ -1,5 +1,5 @@
 /** The library: a model loaded, generating. fgserve and fgchat are written on this. */
-import { badWordIds } from "./bad-words.ts";
+import { BadWords } from "./bad-words.ts";
 import { runBounded } from "./batch.ts";
 import { chooseDevice, contextThatFits, engineConfig } from "./device.ts";
 import { EngineFront } from "./engine/front.ts";
@@ -9,14 +9,8 @@ import { RunningGeneration } from "./generation.ts";
 import { openDefaultModel } from "./model/embedded.ts";
 import { openModel } from "./model/load.ts";
 import type { SamplingParams } from "./params.ts";
-import {
-  checkPrompt,
-  checkTextLength,
-  engineRequests,
-  type ModelLimits,
-  mostCharacters,
-  resolveParams,
-} from "./request.ts";
+import { PromptEncoder, promptField, specialStops } from "./prompt-encoder.ts";
+import { engineRequests, type ModelLimits, resolveParams } from "./request.ts";
 import { ChatTemplate } from "./text/chat-template.ts";
 import { readGenerationConfig } from "./text/generation-config.ts";
 import { Tokenizer } from "./text/tokenizer.ts";
@@ -50,12 +44,15 @@ interface Loaded {
 export class Fastgen implements FastgenApi {
   readonly #loaded: Loaded;
   readonly #modelStopIds: ReadonlySet<number>;
-  /** The newest bad_words, as text and as ids. */
-  #badWords: { key: string; ids: Int32Array[] } = { key: "[]", ids: [] };
+  readonly #encoder: PromptEncoder;
+  readonly #badWords: BadWords;
 
   private constructor(loaded: Loaded) {
     this.#loaded = loaded;
     this.#modelStopIds = new Set(loaded.limits.stopIds);
+    const { template, tokenizer, limits } = loaded;
+    this.#encoder = new PromptEncoder(template, tokenizer, limits);
+    this.#badWords = new BadWords((text) => tokenizer.encode(text, false));
   }
 
   /**
@@ -168,9 +165,9 @@ export class Fastgen implements FastgenApi {
     }
     const resolved = resolveParams(params, { max_tokens: options.default_max_tokens, ...defaults });
     const room = limits.maxContext - (resolved.max_tokens ?? 1);
-    const { ids, isWhole } = await this.#encode(prompt, options, room);
+    const { ids, isWhole } = await this.#encoder.encode(prompt, options, room);
     const stopTexts = specialStops(resolved.stop, tokenizer);
-    const badWords = await this.#badWordIds(resolved.bad_words ?? []);
+    const badWords = await this.#badWords.idsOf(resolved.bad_words ?? []);
     throwIfAborted(signal);
     const isDefault = params?.max_tokens === undefined;
     const extras = { stopIds: stopTexts.keys(), badWords, cacheSalt, priority };
@@ -231,49 +228,7 @@ export class Fastgen implements FastgenApi {
   }
 
   async tokenize(prompt: Prompt, options: GenerateOptions = {}): Promise<Int32Array> {
-    return (await this.#encode(prompt, options, this.#loaded.limits.maxContext)).ids;
-  }
-
-  /** The prompt's ids, cut to truncate_prompt_tokens, where -1 stands for `room`; and whether they are all of them. */
-  async #encode(prompt: Prompt, options: GenerateOptions, room: number) {
-    const { limits } = this.#loaded;
-    const wanted = options.truncate_prompt_tokens;
-    if (wanted !== undefined && (!Number.isInteger(wanted) || wanted < -1 || wanted === 0)) {
-      const message = `truncate_prompt_tokens must be a whole number above 0, or -1, not ${wanted}`;
-      throw new FastgenError("invalid_request", message, { param: "truncate_prompt_tokens" });
-    }
-    const most = wanted === undefined ? Number.POSITIVE_INFINITY : wanted === -1 ? Math.max(room, 1) : wanted;
-    const fromStart = options.truncation_side === "right";
-    const ids = checkPrompt(await this.#allIds(prompt, options, most, fromStart), limits, promptField(prompt));
-    if (ids.length <= most) return { ids, isWhole: true };
-    return { ids: fromStart ? ids.slice(0, most) : ids.slice(-most), isWhole: false };
-  }
-
-  /** Requests of many prompts have the same words for all of them. */
-  async #badWordIds(words: readonly string[]): Promise<Int32Array[]> {
-    const key = JSON.stringify(words);
-    const known = this.#badWords;
-    if (known.key === key) return known.ids;
-    const { tokenizer } = this.#loaded;
-    const ids = await badWordIds(words, (text) => tokenizer.encode(text, false));
-    this.#badWords = { key, ids };
-    return ids;
-  }
-
-  /** Only `most` ids at one end matter: of a text far longer than that, no more than they can need is tokenised. */
-  async #allIds(prompt: Prompt, options: GenerateOptions, most: number, fromStart: boolean) {
-    const { template, limits, tokenizer } = this.#loaded;
-    const encode = (whole: string, addSpecialTokens: boolean) => {
-      const characters = mostCharacters(most, tokenizer.longestToken);
-      const text = fromStart ? whole.slice(0, characters) : whole.slice(-characters);
-      checkTextLength(text, tokenizer.longestToken, limits, promptField(prompt));
-      return tokenizer.encode(text, addSpecialTokens);
-    };
-    if (typeof prompt === "string") return encode(prompt, options.add_special_tokens ?? true);
-    if (!isConversation(prompt)) return prompt;
-    const { messages, ...chat } = prompt;
-    // The template writes the special tokens itself.
-    return encode(await template.render(messages, chat, options.signal), options.add_special_tokens ?? false);
+    return (await this.#encoder.encode(prompt, options, this.#loaded.limits.maxContext)).ids;
   }
 
   detokenize(ids: readonly number[] | Int32Array, options: { skip_special_tokens?: boolean } = {}): string {
@@ -301,29 +256,8 @@ export class Fastgen implements FastgenApi {
   }
 }
 
-type Conversation = Extract<Prompt, { messages: unknown }>;
-
-function isConversation(prompt: Prompt): prompt is Conversation {
-  return typeof prompt === "object" && "messages" in prompt;
-}
-
-/** Stop strings that are a special token's text, by its id: such a token is left out of the text where they are looked for. */
-function specialStops(stops: readonly string[], tokenizer: Tokenizer): Map<number, string> {
-  const byId = new Map<number, string>();
-  for (const stop of stops) {
-    const id = tokenizer.tokenToId(stop);
-    if (id !== null && tokenizer.isSpecial(id)) byId.set(id, stop);
-  }
-  return byId;
-}
-
 function isBatchInput(input: Prompt | BatchInput): input is BatchInput {
   return typeof input === "object" && "prompt" in input;
-}
-
-/** The request field that a prompt's error names. */
-function promptField(prompt: Prompt): string {
-  return isConversation(prompt) ? "messages" : "prompt";
 }
 
 function throwIfAborted(signal: AbortSignal | undefined): void {
