@@ -227,6 +227,13 @@ describe("fields that are not supported", () => {
     });
   }
 
+  test("an object whose entries are null or false asks for nothing; an empty schema in it does", async () => {
+    const defaults = { json: null, regex: null, disable_fallback: false };
+    expect((await chat({ structured_outputs: defaults, features: { web_search: false } })).status).toBe(200);
+    const reply = await chat({ structured_outputs: { ...defaults, json: {} } });
+    expect((await json(reply)).error.param).toBe("structured_outputs");
+  });
+
   test("a switch that is on by default is refused when it is off", async () => {
     expect((await chat({ include_reasoning: false })).status).toBe(400);
     // Reasoning stays in the text: what this asks for.

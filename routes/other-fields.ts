@@ -86,14 +86,12 @@ const INERT = new Map<string, readonly unknown[]>([
 /** Fields that ask for something even when they are empty. */
 const NEVER_EMPTY = new Set(["audio", "web_search_options"]);
 
+/** false, "", [], {}, and an object whose entries are all null or false: clients send their own defaults so. */
 function isEmpty(value: unknown): boolean {
   if (value === false || value === "") return true;
   if (Array.isArray(value)) return value.length === 0;
-  return isObject(value) && hasNoKeys(value);
-}
-
-function hasNoKeys(value: object): boolean {
-  for (const _ in value) return false;
+  if (!isObject(value)) return false;
+  for (const key in value) if (value[key] !== null && value[key] !== false) return false;
   return true;
 }
 
