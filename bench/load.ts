@@ -3,7 +3,7 @@
  * that their length is exact for any model; ignore_eos makes the output's length exact too.
  */
 
-import type { EngineRequest } from "../src/engine/protocol.ts";
+import { type EngineRequest, PLAIN } from "../src/engine/protocol.ts";
 import { GREEDY } from "../src/engine-config.ts";
 import { percentile, randomFrom } from "./stats.ts";
 
@@ -98,6 +98,7 @@ export function engineRequests({ prompts, input, output, spread }: LoadSizes, vo
     stopIds: new Int32Array(0),
     logprobs: -1,
     promptLogprobs: -1,
+    ...PLAIN,
   }));
 }
 

@@ -4,7 +4,7 @@
  * result, and making the message. Prints microseconds.
  */
 import { Command } from "commander";
-import type { EngineRequest } from "../src/engine/protocol.ts";
+import { type EngineRequest, PLAIN } from "../src/engine/protocol.ts";
 import { Scheduler } from "../src/engine/scheduler.ts";
 import { GREEDY } from "../src/engine-config.ts";
 import { FG } from "../src/ffi/layout.ts";
@@ -28,6 +28,7 @@ export function timeSteps(sequences: number, output: number, steps: number): Rec
     pages,
     hostPages: 0,
     prefixCaching: true,
+    vocabSize: 1,
   });
   const plan = new StepPlan(sequences, maxStepTokens);
   const rows = (width: number) => ({
@@ -40,6 +41,7 @@ export function timeSteps(sequences: number, output: number, steps: number): Rec
     rows: sequences,
     ids: one.i.fill(5),
     logprobs: one.f,
+    ranks: one.i,
     topIds: top.i,
     topLogprobs: top.f,
     logits: one.f,
@@ -79,6 +81,7 @@ function decoding(id: number, maxTokens: number): EngineRequest {
     stopIds: Int32Array.of(2),
     logprobs: -1,
     promptLogprobs: -1,
+    ...PLAIN,
   };
 }
 

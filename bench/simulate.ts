@@ -64,14 +64,15 @@ export function simulate(setting: Setting): Simulation {
   const { ends, pages, hostPages, maxNumSeqs: maxSeqs, maxNumBatchedTokens: maxStepTokens } = setting;
   const requests = engineRequests(setting, 32_000);
   const maxContext = pages * FG.PAGE_TOKENS;
-  const scheduler = new Scheduler({ maxSeqs, maxStepTokens, maxContext, pages, hostPages, prefixCaching: true });
+  const limits = { maxSeqs, maxStepTokens, maxContext, pages, hostPages };
+  const scheduler = new Scheduler({ ...limits, prefixCaching: true, vocabSize: 1 });
   const stopIds = Int32Array.from(ends > 0 ? [STOP_ID] : []);
   for (const request of requests) scheduler.add({ ...request, stopIds });
 
   const plan = new StepPlan(maxSeqs, maxStepTokens);
   const floats = new Float32Array(maxStepTokens);
   const ids = new Int32Array(maxStepTokens);
-  const result = { step: 0, ids, logprobs: floats, topIds: ids, topLogprobs: floats, logits: floats };
+  const result = { step: 0, ids, logprobs: floats, ranks: ids, topIds: ids, topLogprobs: floats, logits: floats };
   const random = randomFrom(0);
   const rowsOut: number[] = [];
   let microseconds = 0;

@@ -68,6 +68,7 @@ export async function main(args: string[]): Promise<StepRecord[]> {
     pages,
     hostPages,
     prefixCaching: true,
+    vocabSize: 1,
   });
   const requests = engineRequests(flags as LoadSizes, Math.min(32000, shape.vocabSize));
   for (const request of requests) scheduler.add(request);

@@ -35,6 +35,7 @@ describe("flags become load options", () => {
       device: "auto",
       dtype: "auto",
       load_format: "auto",
+      scheduling_policy: "fcfs",
       gpu_memory_utilization: DEFAULTS.gpu_memory_utilization,
       threads: 0,
       seed: 0,
@@ -47,7 +48,7 @@ describe("flags become load options", () => {
       "org/name --revision v1 --device cpu --dtype half --load-format dummy --max-model-len 4096 --max-num-seqs 8 " +
       "--max-num-batched-tokens 128 --no-enable-prefix-caching --gpu-memory-utilization 0.5 --kv-cache-memory-bytes 2G " +
       "--swap-space 1.5 --tensor-parallel-size 2 --threads 3 --seed 4 --chat-template {{messages}} " +
-      "--chat-template-content-format openai";
+      "--chat-template-content-format openai --scheduling-policy priority";
     const { flags, args, code } = parse(line.split(" "));
     expect(code).toBeNull();
     expect(args).toEqual(["org/name"]);
@@ -60,6 +61,7 @@ describe("flags become load options", () => {
       max_num_seqs: 8,
       max_num_batched_tokens: 128,
       enable_prefix_caching: false,
+      scheduling_policy: "priority",
       gpu_memory_utilization: 0.5,
       kv_cache_memory_bytes: 2 * 2 ** 30,
       swap_space: 1.5,

@@ -5,7 +5,7 @@ import { DEFAULTS } from "../src/device.ts";
 import { asFastgenError, FastgenError } from "../src/errors.ts";
 import { Fastgen } from "../src/fastgen.ts";
 import { MAX_TEMPLATE_LENGTH } from "../src/limits.ts";
-import type { ChatContentFormat, Dtype, LoadOptions } from "../src/types.ts";
+import type { ChatContentFormat, Dtype, LoadOptions, SchedulingPolicy } from "../src/types.ts";
 
 /** A whole number within bounds. */
 export function integer(least: number, most = Number.MAX_SAFE_INTEGER) {
@@ -74,6 +74,7 @@ export interface ModelFlags {
   maxNumSeqs?: number;
   maxNumBatchedTokens?: number;
   enablePrefixCaching?: boolean;
+  schedulingPolicy: SchedulingPolicy;
   gpuMemoryUtilization: number;
   kvCacheMemoryBytes?: number;
   swapSpace?: number;
@@ -117,6 +118,10 @@ export function addModelFlags(command: Command): Command {
   flag("--max-num-batched-tokens <n>", `most tokens in one step (${byDevice(max_num_batched_tokens)})`, integer(1));
   flag("--enable-prefix-caching", "reuse the KV cache of prompts that begin alike (default: on)");
   flag("--no-enable-prefix-caching", "compute every prompt in full");
+  choice("--scheduling-policy <name>", "who runs first: who came first, or requests with a lower priority number", [
+    "fcfs",
+    "priority",
+  ]);
   flag(
     "--gpu-memory-utilization <share>",
     "share of each GPU's memory to use",
@@ -158,6 +163,7 @@ export function loadOptions(flags: ModelFlags): LoadOptions {
     max_num_seqs: flags.maxNumSeqs,
     max_num_batched_tokens: flags.maxNumBatchedTokens,
     enable_prefix_caching: flags.enablePrefixCaching,
+    scheduling_policy: flags.schedulingPolicy,
     gpu_memory_utilization: flags.gpuMemoryUtilization,
     kv_cache_memory_bytes: flags.kvCacheMemoryBytes,
     swap_space: flags.swapSpace,

@@ -31,6 +31,7 @@ interface ServeFlags extends ModelFlags, AccessFlags {
   trustRequestChatTemplate?: boolean;
   enableTokenizerInfoEndpoint?: boolean;
   otlpTracesEndpoint?: string;
+  allowExtraFields?: boolean;
 }
 
 /** Milliseconds that the end waits for the log's reader. */
@@ -66,6 +67,10 @@ export function command(): Command {
       "--otlp-traces-endpoint <url>",
       "send a trace of every request to this OTLP collector, over HTTP; such as http://localhost:4318 (default: no traces)",
       tracesEndpoint,
+    )
+    .option(
+      "--allow-extra-fields",
+      "ignore unsupported fields even where they would change the answer (default: refused)",
     );
   addAccessFlags(command);
   addLimitFlags(command);
@@ -149,6 +154,7 @@ export async function run(args: string[]): Promise<number> {
     tracer,
     tokenizerInfo: flags.enableTokenizerInfoEndpoint ?? false,
     maxConnections: maxConnections(flags.maxConnections),
+    allowExtraFields: flags.allowExtraFields ?? false,
     maxQueued: flags.maxQueuedSeqs,
     maxBodyBytes: flags.maxBodyBytes,
     maxTotalBodyBytes: flags.maxTotalBodyBytes,

@@ -1,19 +1,23 @@
 /** A request's body: bounded bytes, valid UTF-8, a bounded JSON object, and what a schema makes of it. */
 import type { Context } from "hono";
 import type { z } from "zod";
+import { isObject } from "../src/bounded.ts";
 import { FastgenError } from "../src/errors.ts";
 import { parseJson } from "../src/index.ts";
 import { SMALL_BODY_BYTES } from "../src/limits.ts";
-import { schemaError } from "../src/schema-error.ts";
+import { parseWith, schemaError } from "../src/schema-error.ts";
 import type { Env } from "./context.ts";
 import { HttpError } from "./errors.ts";
+import { exactInteger } from "./exact-integer.ts";
 import { JsonScan } from "./json-scan.ts";
+import { takeKnown } from "./other-fields.ts";
+import { streamOptions } from "./schemas.ts";
 import type { Service } from "./service.ts";
 
 /** A body after its schema, and as it was sent. */
 export interface Parsed<S extends z.ZodObject> {
   fields: z.output<S>;
-  /** What the caller wrote, without the nulls: null means the default. */
+  /** What the caller wrote, without nulls, which mean the default, and without fields that the schema does not have. */
   given: Record<string, unknown>;
 }
 
@@ -34,13 +38,32 @@ export async function readBody<S extends z.ZodObject>(
   const isLarge = bytes.byteLength > SMALL_BODY_BYTES;
   const text = decode(bytes);
   if (isLarge) await nextTurn();
-  const given = parseObject(text);
-  if ("messages" in schema.shape && text.length <= MAX_EXACT_LENGTH) keepNumbers(given, text);
+  const body = parseObject(text);
+  if ("messages" in schema.shape && text.length <= MAX_EXACT_LENGTH) keepNumbers(body, text);
   if (isLarge) await nextTurn();
-  for (const key of Object.keys(given)) if (given[key] === null && key in schema.shape) delete given[key];
-  const result = schema.safeParse(given);
+  const given = takeFields(c, service, schema.shape, body);
+  if (typeof given.seed === "number" && !Number.isSafeInteger(given.seed)) {
+    given.seed = exactInteger(text, "seed") ?? given.seed;
+  }
+  const result = parseWith(schema, given);
   if (!result.success) throw schemaError(result.error);
   return { fields: result.data, given };
+}
+
+/** The fields that `shape` has, of `body` and of its stream_options. The record and the log name those that are ignored. */
+function takeFields(c: Context<Env>, service: Service, shape: z.ZodRawShape, body: Record<string, unknown>) {
+  const { allowExtraFields } = service.options;
+  const { known, ignored } = takeKnown(body, shape, allowExtraFields);
+  if (isObject(known.stream_options)) {
+    const options = takeKnown(known.stream_options, streamOptions, allowExtraFields, "stream_options.");
+    known.stream_options = options.known;
+    ignored.push(...options.ignored);
+  }
+  if (ignored.length > 0) {
+    c.get("record").ignoredFields = ignored;
+    service.noteIgnored(ignored);
+  }
+  return known;
 }
 
 /** Characters of a body whose numbers are kept: keeping them takes ten times as long as parsing. */

@@ -258,7 +258,12 @@ describe("vLLM's extras", () => {
     const frames = await events(await t.chat({ return_token_ids: true, stream: true }));
     expect(frames.pop()).toBe("[DONE]");
     const chunks = frames.map((frame) => JSON.parse(frame));
-    expect(chunks[0].choices[0].prompt_token_ids).toHaveLength(8);
+    // Beside the choices, and once.
+    expect(chunks[0].prompt_token_ids).toHaveLength(8);
+    const withIds = (frame: string) => frame.includes("prompt_token_ids");
+    expect(frames.filter(withIds)).toHaveLength(1);
+    const two = await events(await t.chat({ return_token_ids: true, stream: true, n: 2 }));
+    expect([two.filter(withIds).length, withIds(two[0]!)]).toEqual([1, true]);
     expect(chunks.flatMap((chunk) => chunk.choices[0].token_ids ?? [])).toHaveLength(15);
   });
 

@@ -6,24 +6,29 @@ import type { SamplingParams } from "../src/params.ts";
 import type { Chunk } from "../src/types.ts";
 import { readBody } from "./body.ts";
 import type { Env } from "./context.ts";
-import { chatLogprobs, longChatLogprobs, promptLogprobs } from "./logprobs.ts";
+import { checkTogether, generateOptions, replyId, samplingParams, streamUsage } from "./fields.ts";
+import { chatLogprobs, longChatLogprobs, promptLogprobs, type TokenNames, tokenNames } from "./logprobs.ts";
 import { longJson } from "./long-json.ts";
+import { chatPrompt } from "./messages.ts";
 import { Run } from "./run.ts";
-import { chatPrompt, chatSchema, checkStreamOptions, samplingParams } from "./schemas.ts";
+import { chatSchema } from "./schemas.ts";
 import type { Service } from "./service.ts";
-import { eventStream, type Frames, frame } from "./sse.ts";
+import { eventStream, FrameEnds, type Frames } from "./sse.ts";
 
 type Fields = z.output<typeof chatSchema>;
 
 export function chat(service: Service) {
   return async (c: Context<Env>): Promise<Response> => {
     const { fields, given } = await readBody(c, service, chatSchema);
-    checkStreamOptions(fields);
+    checkTogether(fields, fields.logprobs ?? false);
+    if (fields.request_id !== undefined) c.get("record").nameBy(fields.request_id);
     const params = chatParams(fields, given);
     const prompt = chatPrompt(fields, service.options.trustRequestChatTemplate);
-    const run = await Run.start(c, service, [prompt], params, { stream: fields.stream });
+    const run = await Run.start(c, service, [prompt], params, generateOptions(fields)).catch((error) => {
+      throw fields.max_completion_tokens === undefined ? error : inNewerWords(error);
+    });
     const envelope = {
-      id: `chatcmpl-${crypto.randomUUID().replaceAll("-", "")}`,
+      id: replyId("chatcmpl", fields),
       object: fields.stream ? "chat.completion.chunk" : "chat.completion",
       created: Math.floor(Date.now() / 1000),
       model: service.modelName,
@@ -31,10 +36,11 @@ export function chat(service: Service) {
     };
     const prefix = echoed(fields);
     if (fields.stream) return eventStream(service, run, new ChatFrames(envelope, run, fields, prefix));
+    const nameOf = tokenNames(fields.return_tokens_as_token_ids);
     const choices = (await run.collect()).map((choice, index) => ({
       index,
       message: { role: "assistant", content: prefix + choice.text, refusal: null },
-      logprobs: longChatLogprobs(choice.logprobs),
+      logprobs: longChatLogprobs(choice.logprobs, nameOf),
       finish_reason: choice.finish_reason,
       stop_reason: choice.stop_reason,
       ...(fields.return_token_ids && { token_ids: choice.token_ids }),
@@ -50,17 +56,18 @@ export function chat(service: Service) {
   };
 }
 
+/** An error about max_tokens of a request that calls it max_completion_tokens. */
+function inNewerWords(error: unknown): unknown {
+  if (!(error instanceof FastgenError) || error.param !== "max_tokens") return error;
+  const message = error.message.replaceAll("max_tokens", "max_completion_tokens");
+  return new FastgenError(error.kind, message, { param: "max_completion_tokens", code: error.code });
+}
+
 /** Translates chat's own spellings into the common ones. */
 export function chatParams(fields: Fields, given: Record<string, unknown>): SamplingParams {
   const { max_tokens, max_completion_tokens, logprobs, top_logprobs } = fields;
   const refuse = (param: string, message: string) =>
-    new FastgenError("invalid_request", `${param}: ${message}`, { param });
-  if (max_tokens !== undefined && max_completion_tokens !== undefined && max_tokens !== max_completion_tokens) {
-    throw refuse(
-      "max_tokens",
-      `differs from max_completion_tokens (${max_tokens}, ${max_completion_tokens}); send one`,
-    );
-  }
+    new FastgenError("invalid_request", `${param} ${message}`, { param });
   if (top_logprobs !== undefined && top_logprobs > 0 && !logprobs) {
     throw refuse("top_logprobs", "needs logprobs: true");
   }
@@ -83,54 +90,57 @@ function echoed({ echo, messages }: Fields): string {
 class ChatFrames implements Frames {
   /** Of the request only this is kept: its text may be large, and a stream may last long. */
   readonly #returnIds: boolean;
+  readonly #nameOf: TokenNames;
   readonly #run: Run;
   readonly #prefix: string;
   /** `{"id":…,"system_fingerprint":…` */
   readonly #envelope: string;
   /** By choice: the start of its frames, up to the delta. Set once the role has been sent. */
   readonly #heads: string[] = [];
-  /** The end of a frame, after the choice. */
-  readonly #tail: string;
-  readonly #includeUsage: boolean;
+  readonly #ends: FrameEnds;
+  /** The first frame of all has yet to be written. */
+  #isFirst = true;
 
   constructor(envelope: object, run: Run, fields: Fields, prefix: string) {
     this.#run = run;
     this.#returnIds = fields.return_token_ids ?? false;
+    this.#nameOf = tokenNames(fields.return_tokens_as_token_ids);
     this.#prefix = prefix;
     this.#envelope = JSON.stringify(envelope).slice(0, -1);
-    this.#includeUsage = fields.stream_options?.include_usage ?? false;
-    this.#tail = this.#includeUsage ? '}],"usage":null}\n\n' : "}]}\n\n";
+    this.#ends = new FrameEnds(run, streamUsage(fields));
   }
 
   chunk(chunk: Chunk): string {
+    const { index, text, finish_reason, logprobs } = chunk;
     let out = "";
-    let head = this.#heads[chunk.index];
+    let head = this.#heads[index];
     if (head === undefined) {
-      head = `data: ${this.#envelope},"choices":[{"index":${chunk.index},"delta":`;
-      this.#heads[chunk.index] = head;
-      out = this.#opening(head);
+      head = `data: ${this.#envelope},"choices":[{"index":${index},"delta":`;
+      this.#heads[index] = head;
+      out = this.#opening(head, index);
     }
-    const { text, finish_reason, logprobs } = chunk;
+    this.#ends.count(index, chunk.token_ids.length);
     const ids = this.#returnIds ? chunk.token_ids : null;
     if (text === "" && finish_reason === null && !logprobs && !ids) return out;
     const delta = text === "" ? "{}" : `{"content":${JSON.stringify(text)}}`;
-    const probabilities = logprobs ? JSON.stringify(chatLogprobs(logprobs)) : "null";
+    const probabilities = logprobs ? JSON.stringify(chatLogprobs(logprobs, this.#nameOf)) : "null";
     out += `${head}${delta},"logprobs":${probabilities},"finish_reason":`;
     out += finish_reason === null ? "null" : `"${finish_reason}","stop_reason":${JSON.stringify(chunk.stop_reason)}`;
     if (ids) out += `,"token_ids":${JSON.stringify(ids)}`;
-    return out + this.#tail;
+    return out + this.#ends.after(index);
   }
 
-  /** A choice's first frame: its role, and the echo. */
-  #opening(head: string): string {
+  /** A choice's first frame: its role, and the echo. The prompt's ids stand beside the choices, once in a stream. */
+  #opening(head: string, index: number): string {
     const delta = { role: "assistant", content: this.#prefix, refusal: null };
     const { prompt_token_ids } = this.#run.generations[0]!;
-    const ids = this.#returnIds ? `,"prompt_token_ids":${JSON.stringify(Array.from(prompt_token_ids))}` : "";
-    return `${head}${JSON.stringify(delta)},"logprobs":null,"finish_reason":null${ids}${this.#tail}`;
+    const withIds = this.#returnIds && this.#isFirst;
+    this.#isFirst = false;
+    const ids = withIds ? `,"prompt_token_ids":${JSON.stringify(Array.from(prompt_token_ids))}` : "";
+    return `${head}${JSON.stringify(delta)},"logprobs":null,"finish_reason":null${this.#ends.after(index, ids)}`;
   }
 
   end(): string {
-    if (!this.#includeUsage) return "";
-    return frame(`${this.#envelope},"choices":[],"usage":${JSON.stringify(this.#run.usage())}}`);
+    return this.#ends.last(this.#envelope);
   }
 }

@@ -104,7 +104,7 @@ describe("parameters", () => {
 
   test("prompt_logprobs", async () => {
     const { choices } = await complete({ prompt: "Hi", prompt_logprobs: 0 });
-    expect(choices[0].prompt_logprobs).toEqual([null, { "105": { logprob: -0.5, rank: null, decoded_token: "i" } }]);
+    expect(choices[0].prompt_logprobs).toEqual([null, { "105": { logprob: -0.5, rank: 1, decoded_token: "i" } }]);
   });
 });
 

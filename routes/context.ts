@@ -12,9 +12,14 @@ export interface Env {
   Variables: { record: RequestRecord };
 }
 
+/** Whether a text can be copied into headers and logs. */
+function isRequestId(text: string): boolean {
+  return text.length <= MAX_REQUEST_ID_LENGTH && /^[\x21-\x7e]+$/.test(text);
+}
+
 export class RequestRecord {
-  /** x-request-id: the caller's, or a fresh one. */
-  readonly id: string;
+  /** x-request-id: the caller's, or the body's request_id, or a fresh one. */
+  id: string;
   /** performance.now() when it came in. */
   readonly started = performance.now();
   promptTokens: number | null = null;
@@ -23,8 +28,11 @@ export class RequestRecord {
   generates = false;
   /** The error it ended with. */
   error: FastgenError | null = null;
+  /** Fields that would change the answer and were ignored (--allow-extra-fields). */
+  ignoredFields: readonly string[] = [];
   /** The reply goes on after the handler has returned: whoever writes it calls end(). */
   streaming = false;
+  readonly #hasOwnId: boolean;
   readonly #context: Context<Env>;
   readonly #service: Service;
   /** Bytes of its body that count towards the server's total. */
@@ -39,8 +47,8 @@ export class RequestRecord {
     this.#context = context;
     this.#service = service;
     const given = context.req.header("x-request-id") ?? "";
-    const usable = given.length <= MAX_REQUEST_ID_LENGTH && /^[\x21-\x7e]+$/.test(given);
-    this.id = usable ? given : crypto.randomUUID();
+    this.#hasOwnId = isRequestId(given);
+    this.id = this.#hasOwnId ? given : crypto.randomUUID();
     service.requestStarted(this);
   }
 
@@ -48,6 +56,11 @@ export class RequestRecord {
   get traceHeaders(): TracedRequest["headers"] {
     const { req } = this.#context;
     return { traceparent: req.header("traceparent"), tracestate: req.header("tracestate") };
+  }
+
+  /** The body's request_id, which counts where no header has named the request. */
+  nameBy(id: string): void {
+    if (!this.#hasOwnId && isRequestId(id)) this.id = id;
   }
 
   /** Waits for the next piece of the body. Throws FastgenError "aborted", "unavailable" (draining), or HttpError 408. */

@@ -1,10 +1,11 @@
 /** The port: node:http, whose parser answers pipelined requests in turn, and bounds on what a connection may hold. */
 import * as http from "node:http";
 import { type AddressInfo, isIPv6, type Socket } from "node:net";
-import { FastgenError } from "../src/errors.ts";
+import { asFastgenError, FastgenError } from "../src/errors.ts";
 import { BODY_SECONDS, MAX_HEADER_BYTES, SPARE_CONNECTIONS } from "../src/limits.ts";
 import { createApp } from "./app.ts";
 import { Connection } from "./connection.ts";
+import { errorReply } from "./errors.ts";
 import type { Service } from "./service.ts";
 
 export interface Listener {
@@ -57,7 +58,16 @@ function createServer(service: Service): http.Server {
   let open = 0;
   server.on("connection", (socket) => {
     const crowded = ++open > maxConnections;
-    const answer = (request: Request) => app.fetch(request, { crowded });
+    const answer = async (request: Request) => {
+      try {
+        return await app.fetch(request, { crowded });
+      } catch (thrown) {
+        // A fault before the app's own error handling, or in it.
+        const error = asFastgenError(thrown);
+        service.report("unknown", error);
+        return errorReply(error);
+      }
+    };
     connections.set(socket, new Connection(socket, { answer, writeSeconds, last: crowded }));
     socket.on("close", () => open--);
   });

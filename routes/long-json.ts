@@ -40,7 +40,7 @@ export function* jsonParts(value: unknown): Generator<string, void, void> {
       separator = ",";
     }
     yield separator === "{" ? "{}" : "}";
-  } else yield JSON.stringify(value);
+  } else yield typeof value === "bigint" ? String(value) : JSON.stringify(value);
 }
 
 /** `value` as a reply: whole where it is one piece, else as a stream, during which `record` stays open. */

@@ -5,6 +5,15 @@ import { type Env, RequestRecord } from "./context.ts";
 import { HttpError } from "./errors.ts";
 import type { Service } from "./service.ts";
 
+/** Bytes of a header that lists fields. */
+const MAX_LIST_LENGTH = 1024;
+
+/** Names of fields for a header: what is not plain is percent-encoded. */
+function fieldList(names: readonly string[]): string {
+  const encoded = names.map((name) => encodeURIComponent(name.slice(0, MAX_LIST_LENGTH).toWellFormed()));
+  return encoded.join(", ").slice(0, MAX_LIST_LENGTH);
+}
+
 /** Opens the record, echoes x-request-id, and logs the request once its reply is complete. */
 export function record(service: Service): MiddlewareHandler<Env> {
   return async (c, next) => {
@@ -13,6 +22,7 @@ export function record(service: Service): MiddlewareHandler<Env> {
     await next();
     const { headers } = c.res;
     headers.set("x-request-id", record.id);
+    if (record.ignoredFields.length > 0) headers.set("x-ignored-fields", fieldList(record.ignoredFields));
     if (service.draining) headers.set("connection", "close");
     // The body of a reply to HEAD is dropped after this; its length is what GET's would be.
     if (c.req.method === "HEAD") headers.set("content-length", String((await c.res.clone().arrayBuffer()).byteLength));

@@ -9,8 +9,11 @@ import { readBody } from "./body.ts";
 import { chatParams } from "./chat.ts";
 import { completionParams, DEFAULT_MAX_TOKENS } from "./completions.ts";
 import type { Env } from "./context.ts";
+import { checkTogether, generateOptions, replyId } from "./fields.ts";
 import { JsonList, longJson } from "./long-json.ts";
-import { chatPrompt, chatSchema, checkStreamOptions, completionSchema, promptList } from "./schemas.ts";
+import { chatPrompt } from "./messages.ts";
+import { promptList } from "./prompts.ts";
+import { chatSchema, completionSchema } from "./schemas.ts";
 import type { Service } from "./service.ts";
 
 interface Rendering {
@@ -19,18 +22,18 @@ interface Rendering {
   options: GenerateOptions;
   id: string;
   model: string | undefined;
-  stream: boolean | undefined;
   stream_options: object | undefined;
 }
 
 export function renderChat(service: Service) {
   return async (c: Context<Env>): Promise<Response> => {
     const { fields, given } = await readBody(c, service, chatSchema);
-    checkStreamOptions(fields);
+    checkTogether(fields, fields.logprobs ?? false);
     const prompt = chatPrompt(fields, service.options.trustRequestChatTemplate);
-    const { model, stream, stream_options } = fields;
+    const { model, stream_options } = fields;
     const params = chatParams(fields, given);
-    const rendering = { prompt, params, options: {}, id: "chatcmpl", model, stream, stream_options };
+    const options = generateOptions(fields);
+    const rendering = { prompt, params, options, id: replyId("chatcmpl", fields), model, stream_options };
     return longJson(c.get("record"), await render(service, rendering));
   };
 }
@@ -38,14 +41,15 @@ export function renderChat(service: Service) {
 export function renderCompletions(service: Service) {
   return async (c: Context<Env>): Promise<Response> => {
     const { fields, given } = await readBody(c, service, completionSchema);
-    checkStreamOptions(fields);
-    const { model, stream, stream_options, add_special_tokens } = fields;
+    checkTogether(fields, fields.logprobs !== null);
+    const { model, stream_options } = fields;
     const params = completionParams(fields, given);
-    const options = { add_special_tokens, default_max_tokens: DEFAULT_MAX_TOKENS };
+    const options = { ...generateOptions(fields), default_max_tokens: DEFAULT_MAX_TOKENS };
     const rendered: object[] = [];
     // One after another: a request may bring thousands.
     for (const prompt of promptList(fields.prompt)) {
-      rendered.push(await render(service, { prompt, params, options, id: "cmpl", model, stream, stream_options }));
+      const id = replyId("cmpl", fields);
+      rendered.push(await render(service, { prompt, params, options, id, model, stream_options }));
     }
     return longJson(c.get("record"), rendered);
   };
@@ -54,21 +58,21 @@ export function renderCompletions(service: Service) {
 async function render(service: Service, { prompt, params, options, id, ...request }: Rendering): Promise<object> {
   const { fastgen } = service;
   const ids = await fastgen.tokenize(prompt, options);
-  const { default_max_tokens } = options;
+  const { default_max_tokens, stream, cache_salt, priority } = options;
   const resolved = samplingSchema.parse({ max_tokens: default_max_tokens, ...fastgen.default_params, ...params });
   const room = fastgen.model.max_model_len - ids.length;
   return {
-    request_id: `${id}-${crypto.randomUUID().replaceAll("-", "")}`,
+    request_id: id,
     /** Not vLLM's: the same as text. */
     prompt: fastgen.detokenize(ids, { skip_special_tokens: false }),
     token_ids: new JsonList(ids),
     features: null,
     sampling_params: { ...resolved, max_tokens: Math.min(resolved.max_tokens ?? room, room) },
     model: request.model ?? service.modelName,
-    stream: request.stream ?? false,
+    stream: stream ?? false,
     stream_options: request.stream_options ?? null,
-    cache_salt: null,
-    priority: 0,
+    cache_salt: cache_salt ?? null,
+    priority: priority ?? 0,
     kv_transfer_params: null,
   };
 }

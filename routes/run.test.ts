@@ -4,7 +4,7 @@ import type { Context } from "hono";
 import { FastgenError } from "../src/errors.ts";
 import type { FastgenApi, PositionLogprobs } from "../src/types.ts";
 import type { Env } from "./context.ts";
-import { CompletionLogprobsWriter, promptLogprobs } from "./logprobs.ts";
+import { completionLogprobs, promptLogprobs, tokenNames } from "./logprobs.ts";
 import { Metrics } from "./metrics.ts";
 import { merge, Run } from "./run.ts";
 import { Service } from "./service.ts";
@@ -227,19 +227,21 @@ test("totals of the engine have their own names", async () => {
   }
 });
 
-test("prompt log probabilities: ranks from 1, none beyond the alternatives, the token's own entry kept", () => {
+test("prompt log probabilities: a token's rank is among all tokens, also beyond the alternatives", () => {
   const one = (id: number, logprob: number) => ({ id, logprob, token: `t${id}`, bytes: [] });
-  const position = (id: number, logprob: number, top: [number, number][]): PositionLogprobs => ({
+  const position = (id: number, logprob: number, rank: number, top: [number, number][]): PositionLogprobs => ({
     ...one(id, logprob),
+    rank,
     top: top.map(([id, logprob]) => one(id, logprob)),
+    text_offset: 5,
   });
   const { entries } = promptLogprobs([
     null,
-    position(5, -1.5, [
+    position(5, -1.5, 2, [
       [7, -0.5],
       [5, -1.25],
     ]),
-    position(8, Number.NEGATIVE_INFINITY, [[7, -0.5]]),
+    position(8, Number.NEGATIVE_INFINITY, 31_000, [[7, -0.5]]),
   ]);
   expect([...entries]).toEqual([
     null,
@@ -249,18 +251,27 @@ test("prompt log probabilities: ranks from 1, none beyond the alternatives, the 
     },
     {
       "7": { logprob: -0.5, rank: 1, decoded_token: "t7" },
-      "8": { logprob: -9999, rank: null, decoded_token: "t8" },
+      "8": { logprob: -9999, rank: 31_000, decoded_token: "t8" },
     },
   ]);
-  const writer = new CompletionLogprobsWriter();
-  const first = writer.write([null, position(5, -1.5, [[7, -0.5]])], "first");
-  expect(first).toEqual({
-    tokens: ["first", "t5"],
-    token_logprobs: [null, -1.5],
+});
+
+test("completions' lists: a prompt's first token has no log probability, tokens are named by text or by id", () => {
+  const one = (id: number, logprob: number) => ({ id, logprob, token: `t${id}`, bytes: [] });
+  const position = { ...one(5, -1.5), top: [one(7, -0.5)], rank: 2, text_offset: 5 };
+  const positions = [
+    { token: "first", position: null, offset: 0 },
+    { token: "second", position, offset: 5 },
+  ];
+  const lists = { tokens: ["first", "second"], token_logprobs: [null, -1.5], text_offset: [0, 5] };
+  expect(completionLogprobs(positions, tokenNames(false))).toEqual({
+    ...lists,
     top_logprobs: [null, { t7: -0.5, t5: -1.5 }],
-    text_offset: [0, 5],
   });
-  expect(writer.write([position(6, -2, [])]).text_offset).toEqual([7]);
+  expect(completionLogprobs(positions, tokenNames(true)).top_logprobs).toEqual([
+    null,
+    { "token_id:7": -0.5, "token_id:5": -1.5 },
+  ]);
 });
 
 test("echoes and prompt log probabilities are those of each choice's own prompt", async () => {
@@ -285,10 +296,9 @@ test("what a request may not say", async () => {
   const refusal = async (path: string, body: object) => (await json(await post(path, body))).error?.param;
   const messages = [{ role: "user", content: "Hi" }];
   expect(await refusal("/completions", { prompt: "a", n: 2, best_of: 3 })).toBe("best_of");
-  expect(await refusal("/completions", { prompt: "a", n: 2, best_of: 1 })).toBe("best_of");
+  expect(await refusal("/completions", { prompt: "a", n: 2, best_of: 1 })).toBeUndefined();
   expect(await refusal("/completions", { prompt: "a", max_tokens: 0 })).toBe("max_tokens");
-  expect(await refusal("/chat/completions", { messages, max_tokens: 5, max_completion_tokens: 4 })).toBe("max_tokens");
-  expect(await refusal("/chat/completions", { messages, max_tokens: 4, max_completion_tokens: 5 })).toBe("max_tokens");
+  expect(await refusal("/chat/completions", { messages, max_tokens: 0 })).toBe("max_tokens");
 });
 
 test("a user's last message is not echoed", async () => {

@@ -101,6 +101,11 @@ export class Run {
     }
   }
 
+  /** The generation that a choice belongs to. */
+  generationOf(index: number): Generation {
+    return this.generations[Math.floor(index / this.n)]!;
+  }
+
   #account(chunk: Chunk): void {
     if (chunk.finish_reason === null) return;
     this.#open--;

@@ -5,6 +5,7 @@ import {
   IDLE_SECONDS,
   MAX_BODY_BYTES,
   MAX_CONNECTIONS,
+  MAX_NAMED_FIELDS,
   MAX_QUEUED_SEQUENCES,
   MAX_REQUESTS,
   MAX_TOTAL_BODY_BYTES,
@@ -44,6 +45,8 @@ export interface ServiceOptions extends BrowserOptions {
   tracer: RequestTracer | null;
   /** Answer /tokenizer_info? */
   tokenizerInfo: boolean;
+  /** Are unsupported fields ignored where they would change the answer? */
+  allowExtraFields: boolean;
 }
 
 const DEFAULTS: ServiceOptions = {
@@ -67,7 +70,11 @@ const DEFAULTS: ServiceOptions = {
   trustRequestChatTemplate: false,
   tracer: null,
   tokenizerInfo: false,
+  allowExtraFields: false,
 };
+
+/** Characters of a field's name in the log. */
+const MAX_LOGGED_NAME = 64;
 
 /** Paths that load balancers and monitors ask for every second or so. */
 const PROBES = /^(\/v1)?\/(health|ping|load|metrics)\/?$/;
@@ -87,6 +94,8 @@ export class Service {
   #sequences = 0;
   readonly #requests = new Set<RequestRecord>();
   #bodyBytes = 0;
+  /** Ignored fields that the log has named. */
+  readonly #namedFields = new Set<string>();
   /** By path: the status of a probe's last reply. */
   readonly #probes = new Map<string, number>();
   #idle: (() => void) | null = null;
@@ -149,7 +158,7 @@ export class Service {
   admit(count: number): void {
     const { maxQueued } = this.options;
     if (count > maxQueued) {
-      const message = `the request asks for ${count} sequences (prompts x n), more than the queue holds (${maxQueued}); split it`;
+      const message = `the request asks for ${count} sequences (prompts x n), more than the ${maxQueued} that may wait (--max-queued-seqs); split it`;
       throw new FastgenError("invalid_request", message, { param: "n" });
     }
     // The engine's count is of its newest step; sequences that it has not seen yet count as waiting.
@@ -213,6 +222,19 @@ export class Service {
     const last = this.#probes.get(path) ?? 200;
     this.#probes.set(path, status);
     return status !== last;
+  }
+
+  /** Says once in the log that fields of these names are ignored. */
+  noteIgnored(names: readonly string[]): void {
+    const news = names
+      .filter((name) => !this.#namedFields.has(name))
+      .slice(0, MAX_NAMED_FIELDS - this.#namedFields.size);
+    if (news.length === 0) return;
+    for (const name of news) this.#namedFields.add(name);
+    const list = news.map((name) => JSON.stringify(name.slice(0, MAX_LOGGED_NAME))).join(", ");
+    this.options.errorLog(
+      `fgserve: ignored in requests, although the answer may differ (--allow-extra-fields): ${list}`,
+    );
   }
 
   /** Logs an error that the caller of request `id` cannot fix. */

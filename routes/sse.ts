@@ -5,6 +5,7 @@
 import { asFastgenError, FastgenError } from "../src/errors.ts";
 import type { Chunk } from "../src/types.ts";
 import { errorBody } from "./errors.ts";
+import type { StreamUsage } from "./fields.ts";
 import type { Run } from "./run.ts";
 import type { Service } from "./service.ts";
 
@@ -18,6 +19,41 @@ export interface Frames {
 
 export function frame(json: string): string {
   return `data: ${json}\n\n`;
+}
+
+/** How frames end: with the usage of their choice so far, with none, or without the field. */
+export class FrameEnds {
+  readonly #run: Run;
+  readonly #usage: StreamUsage;
+  /** The end of a frame that tells no usage. */
+  readonly #plain: string;
+  /** By choice: tokens so far. */
+  readonly #tokens: number[] = [];
+
+  constructor(run: Run, usage: StreamUsage) {
+    this.#run = run;
+    this.#usage = usage;
+    this.#plain = usage.final ? '}],"usage":null}\n\n' : "}]}\n\n";
+  }
+
+  /** Counts new tokens of a choice. */
+  count(index: number, tokens: number): void {
+    this.#tokens[index] = (this.#tokens[index] ?? 0) + tokens;
+  }
+
+  /** From the end of the one choice to the end of the frame. `extra`: more fields of the frame, each after a comma. */
+  after(index: number, extra = ""): string {
+    if (!this.#usage.continuous) return extra === "" ? this.#plain : `}]${extra}${this.#plain.slice(2)}`;
+    const prompt_tokens = this.#run.generationOf(index).prompt_token_ids.length;
+    const completion_tokens = this.#tokens[index] ?? 0;
+    const usage = { prompt_tokens, completion_tokens, total_tokens: prompt_tokens + completion_tokens };
+    return `}]${extra},"usage":${JSON.stringify(usage)}}\n\n`;
+  }
+
+  /** The frame after the last piece: the request's usage; "" where nobody asked for it. */
+  last(envelope: string): string {
+    return this.#usage.final ? frame(`${envelope},"choices":[],"usage":${JSON.stringify(this.#run.usage())}}`) : "";
+  }
 }
 
 const HEADERS = {

@@ -5,6 +5,7 @@
 import { FastgenError } from "../src/errors.ts";
 import { appendChunk } from "../src/generation.ts";
 import { type ResolvedParams, type SamplingParams, samplingSchema } from "../src/params.ts";
+import { codePoints } from "../src/text-offsets.ts";
 import type {
   BatchResult,
   Capacity,
@@ -52,12 +53,12 @@ export interface FakeCall {
 export const QUEUED_SECONDS = 0.5;
 export const PREFILL_SECONDS = 0.25;
 
-function logprob(id: number, top: number): PositionLogprobs {
+function logprob(id: number, top: number, text_offset: number): PositionLogprobs {
   const one = (shift: number): TokenLogprob => {
     const token = String.fromCharCode(id + shift);
     return { id: id + shift, token, bytes: [...Buffer.from(token)], logprob: -0.5 - shift };
   };
-  return { ...one(0), top: Array.from({ length: top }, (_, i) => one(i)) };
+  return { ...one(0), top: Array.from({ length: top }, (_, i) => one(i)), rank: 1, text_offset };
 }
 
 const codeUnits = (text: string) => Array.from({ length: text.length }, (_, i) => text.charCodeAt(i));
@@ -169,6 +170,7 @@ export class FakeFastgen implements FastgenApi {
 class FakeGeneration implements Generation {
   readonly prompt_token_ids: Int32Array;
   readonly params: ResolvedParams;
+  readonly prompt_text: string | null;
   readonly usage: Usage;
   readonly #fake: FakeFastgen;
   readonly #call: FakeCall;
@@ -182,6 +184,7 @@ class FakeGeneration implements Generation {
     this.prompt_token_ids = ids;
     this.params = samplingSchema.parse(call.params);
     this.params.max_tokens ??= fake.model.max_model_len - ids.length;
+    this.prompt_text = typeof call.prompt === "string" ? call.prompt : null;
     this.usage = { prompt_tokens: ids.length, completion_tokens: 0, cached_tokens: 0 };
     fake.stats.prompt_tokens += ids.length;
     call.options.signal?.addEventListener("abort", () => this.abort());
@@ -191,7 +194,7 @@ class FakeGeneration implements Generation {
   get prompt_logprobs(): (PositionLogprobs | null)[] | null {
     const top = this.#call.params.prompt_logprobs;
     if (top == null || this.#call.tokens < (this.#options.promptLogprobsAfter ?? 0)) return null;
-    return Array.from(this.prompt_token_ids, (id, i) => (i === 0 ? null : logprob(id, top)));
+    return Array.from(this.prompt_token_ids, (id, i) => (i === 0 ? null : logprob(id, top, i)));
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Chunk> {
@@ -238,7 +241,8 @@ class FakeGeneration implements Generation {
         if (i === 0) observer?.started(index, QUEUED_SECONDS, PREFILL_SECONDS);
         observer?.token(index, performance.now());
         if (last) observer?.ended(index, finish_reason, performance.now());
-        const logprobs = params.logprobs === null ? null : [logprob(id, params.logprobs)];
+        const logprobs =
+          params.logprobs === null ? null : [logprob(id, params.logprobs, codePoints(answer.slice(0, i)))];
         const running = { finish_reason: null, stop_reason: null };
         yield { index, text, token_ids: [id], logprobs, ...(last ? end : running) };
       }

@@ -6,7 +6,9 @@ import type { Prompt } from "../src/types.ts";
 import { readBody } from "./body.ts";
 import type { Env } from "./context.ts";
 import { JsonList, longJson } from "./long-json.ts";
-import { chatPrompt, detokenizeSchema, tokenIds, tokenizeSchema } from "./schemas.ts";
+import { chatPrompt } from "./messages.ts";
+import { tokenIds } from "./prompts.ts";
+import { detokenizeSchema, tokenizeSchema } from "./schemas.ts";
 import type { Service } from "./service.ts";
 
 export function tokenize(service: Service) {
@@ -15,11 +17,8 @@ export function tokenize(service: Service) {
     const { fields } = await readBody(c, service, tokenizeSchema);
     const { prompt, messages, add_special_tokens } = fields;
     if ((prompt === undefined) === (messages === undefined)) {
-      throw new FastgenError("invalid_request", "prompt: send either prompt or messages", { param: "prompt" });
-    }
-    if (messages && add_special_tokens) {
-      const message = "add_special_tokens: a conversation's template writes the special tokens itself; leave it out";
-      throw new FastgenError("invalid_request", message, { param: "add_special_tokens" });
+      const message = "prompt and messages exclude each other, and one of them is needed";
+      throw new FastgenError("invalid_request", message, { param: "prompt" });
     }
     const input: Prompt = messages
       ? chatPrompt({ ...fields, messages }, service.options.trustRequestChatTemplate)
@@ -45,7 +44,7 @@ export function detokenize(service: Service) {
     const ids = tokenIds(fields.tokens, "tokens", MAX_DETOKENIZE_IDS);
     const wrong = ids.findIndex((id) => id >= fastgen.model.vocab_size);
     if (wrong >= 0) {
-      const message = `tokens[${wrong}]: ${ids[wrong]} is not below the vocabulary's ${fastgen.model.vocab_size}`;
+      const message = `tokens[${wrong}] is ${ids[wrong]}, which is not below the vocabulary's ${fastgen.model.vocab_size}`;
       throw new FastgenError("invalid_request", message, { param: `tokens[${wrong}]` });
     }
     return Response.json({ prompt: fastgen.detokenize(ids, { skip_special_tokens }) });

@@ -2,9 +2,12 @@
  * How an engine is set up, what it then holds, and how one sequence is sampled: the types that src/ffi and src/engine share.
  * Plain data only; it crosses from the main thread to the engine worker.
  */
-import type { Dtype, ModelShape, TensorSource } from "./model/shape.ts";
+import type { Dtype, ModelShape, StoredDtype, TensorSource } from "./model/shape.ts";
 
 export type DeviceKind = "cpu" | "cuda";
+
+/** Which waiting sequence starts first: the oldest; or, of those with the lowest priority number, the oldest. */
+export type SchedulingPolicy = "fcfs" | "priority";
 
 /** How the engine is set up. All resolved: no "auto" beyond this point, except kvBytes 0 on CUDA. */
 export interface EngineConfig {
@@ -15,7 +18,9 @@ export interface EngineConfig {
   /** CPU threads; 0 = one a core. */
   threads: number;
   computeDtype: Dtype;
-  kvDtype: Dtype;
+  kvDtype: StoredDtype;
+  /** fp8: linear layers are quantised while they load. */
+  quantization: "none" | "fp8";
   maxSeqs: number;
   maxStepTokens: number;
   /** Most tokens in one sequence, prompt and output together. */
@@ -25,6 +30,7 @@ export interface EngineConfig {
   hostKvBytes: number;
   memoryUtilization: number;
   prefixCaching: boolean;
+  schedulingPolicy: SchedulingPolicy;
   shape: ModelShape;
   /** The checkpoint's tensors, or null for random weights from `seed` (--load-format dummy). */
   tensors: TensorSource[] | null;

@@ -1,4 +1,5 @@
 /** The library: a model loaded, generating. fgserve and fgchat are written on this. */
+import { BadWords } from "./bad-words.ts";
 import { runBounded } from "./batch.ts";
 import { chooseDevice, contextThatFits, engineConfig } from "./device.ts";
 import { EngineFront } from "./engine/front.ts";
@@ -9,7 +10,8 @@ import { RunningGeneration } from "./generation.ts";
 import { openDefaultModel } from "./model/embedded.ts";
 import { openModel } from "./model/load.ts";
 import type { SamplingParams } from "./params.ts";
-import { checkPrompt, checkTextLength, engineRequests, type ModelLimits, resolveParams } from "./request.ts";
+import { PromptEncoder, promptField, specialStops } from "./prompt-encoder.ts";
+import { engineRequests, type ModelLimits, resolveParams } from "./request.ts";
 import { ChatTemplate } from "./text/chat-template.ts";
 import { readGenerationConfig } from "./text/generation-config.ts";
 import { Tokenizer } from "./text/tokenizer.ts";
@@ -38,15 +40,22 @@ interface Loaded {
   defaults: SamplingParams;
   config: Pick<EngineConfig, "prefixCaching" | "maxSeqs" | "maxStepTokens" | "devices">;
   tokenizerConfig: Record<string, unknown>;
+  /** Whether requests may have a priority. */
+  byPriority: boolean;
 }
 
 export class Fastgen implements FastgenApi {
   readonly #loaded: Loaded;
   readonly #modelStopIds: ReadonlySet<number>;
+  readonly #encoder: PromptEncoder;
+  readonly #badWords: BadWords;
 
   private constructor(loaded: Loaded) {
     this.#loaded = loaded;
     this.#modelStopIds = new Set(loaded.limits.stopIds);
+    const { template, tokenizer, limits } = loaded;
+    this.#encoder = new PromptEncoder(template, tokenizer, limits);
+    this.#badWords = new BadWords((text) => tokenizer.encode(text, false));
   }
 
   /**
@@ -101,6 +110,7 @@ export class Fastgen implements FastgenApi {
         defaults: generation.params,
         config: { prefixCaching, maxSeqs, maxStepTokens, devices },
         tokenizerConfig: tokenizerConfig(model.files, options.chat_template),
+        byPriority: config.schedulingPolicy === "priority",
       });
     } catch (error) {
       await front.value.close();
@@ -166,18 +176,28 @@ export class Fastgen implements FastgenApi {
   }
 
   async start(prompt: Prompt, params?: SamplingParams, options: GenerateOptions = {}): Promise<Generation> {
-    const { front, tokenizer, limits, defaults } = this.#loaded;
-    const { signal } = options;
+    const { front, tokenizer, limits, defaults, byPriority } = this.#loaded;
+    const { signal, cache_salt: cacheSalt, priority = 0 } = options;
     throwIfAborted(signal);
+    if (priority !== 0 && !byPriority) {
+      const message = `priority must be 0, not ${priority}, unless the model is served with --scheduling-policy priority`;
+      throw new FastgenError("invalid_request", message, { param: "priority" });
+    }
     const resolved = resolveParams(params, { max_tokens: options.default_max_tokens, ...defaults });
-    const ids = await this.#ids(prompt, options, limits.maxContext);
+    const room = limits.maxContext - (resolved.max_tokens ?? 1);
+    const { ids, isWhole } = await this.#encoder.encode(prompt, options, room, limits.maxContext);
+    const stopTexts = specialStops(resolved.stop, tokenizer);
+    const badWords = await this.#badWords.idsOf(resolved.bad_words ?? []);
     throwIfAborted(signal);
     const isDefault = params?.max_tokens === undefined;
-    const requests = engineRequests(resolved, ids, limits, promptField(prompt), isDefault);
+    const extras = { stopIds: stopTexts.keys(), badWords, cacheSalt, priority };
+    const requests = engineRequests(resolved, ids, limits, promptField(prompt), isDefault, extras);
     const sequences: number[] = [];
     const generation = new RunningGeneration({
       prompt: ids,
+      promptText: typeof prompt === "string" && isWhole ? prompt : null,
       params: { ...resolved, max_tokens: requests[0]!.maxTokens },
+      stopTexts,
       tokenizer,
       modelStopIds: this.#modelStopIds,
       stream: options.stream ?? false,
@@ -228,30 +248,8 @@ export class Fastgen implements FastgenApi {
     throwIfAborted(options.signal);
   }
 
-  tokenize(prompt: Prompt, options: GenerateOptions = {}): Promise<Int32Array> {
-    return this.#ids(prompt, options);
-  }
-
-  /**
-   * The one way from a prompt to its ids. Of a text that has more than `most` there need not be all.
-   * @throws FastgenError "invalid_request", "aborted".
-   */
-  async #ids(prompt: Prompt, options: GenerateOptions, most?: number): Promise<Int32Array> {
-    const { template, limits } = this.#loaded;
-    const { signal } = options;
-    const field = promptField(prompt);
-    const encode = async (text: string, addSpecialTokens: boolean) => {
-      const { tokenizer } = this.#loaded;
-      checkTextLength(text, tokenizer.longestToken, limits, field);
-      return checkPrompt(await tokenizer.encode(text, addSpecialTokens, { signal, most }), limits, field);
-    };
-    if (typeof prompt === "string") return encode(prompt, options.add_special_tokens ?? true);
-    if (isConversation(prompt)) {
-      const { messages, ...chat } = prompt;
-      // The template writes the special tokens itself.
-      return encode(await template.render(messages, chat, signal), false);
-    }
-    return checkPrompt(prompt, limits, field);
+  async tokenize(prompt: Prompt, options: GenerateOptions = {}): Promise<Int32Array> {
+    return (await this.#encoder.encode(prompt, options, this.#loaded.limits.maxContext, null)).ids;
   }
 
   detokenize(ids: readonly number[] | Int32Array, options: { skip_special_tokens?: boolean } = {}): string {
@@ -283,19 +281,8 @@ export class Fastgen implements FastgenApi {
   }
 }
 
-type Conversation = Extract<Prompt, { messages: unknown }>;
-
-function isConversation(prompt: Prompt): prompt is Conversation {
-  return typeof prompt === "object" && "messages" in prompt;
-}
-
 function isBatchInput(input: Prompt | BatchInput): input is BatchInput {
   return typeof input === "object" && "prompt" in input;
-}
-
-/** The request field that a prompt's error names. */
-function promptField(prompt: Prompt): string {
-  return isConversation(prompt) ? "messages" : "prompt";
 }
 
 function throwIfAborted(signal: AbortSignal | undefined): void {

@@ -32,6 +32,8 @@ function setUp(params: SamplingParams = {}) {
   const aborted: number[] = [];
   const setup = {
     prompt: PROMPT,
+    promptText: null,
+    stopTexts: new Map<number, string>(),
     params: resolveParams(params, {}),
     tokenizer,
     modelStopIds: new Set([EOS]),
@@ -240,6 +242,7 @@ describe("log probabilities", () => {
   const logprobs = (ids: number[], topN: number): TokenLogprobs => ({
     ids: Int32Array.from(ids),
     logprobs: Float32Array.from(ids, (id) => -id),
+    ranks: Int32Array.from(ids, (id) => id + 1),
     topN,
     topIds: Int32Array.from({ length: ids.length * topN }, (_, i) => 65 + i),
     topLogprobs: Float32Array.from({ length: ids.length * topN }, (_, i) => -1 - i),
@@ -254,8 +257,15 @@ describe("log probabilities", () => {
       {
         ...one(HELLO, "Hello", [72, 101, 108, 108, 111], -HELLO),
         top: [one(65, "A", [65], -1), one(66, "B", [66], -2)],
+        rank: HELLO + 1,
+        text_offset: 0,
       },
-      { ...one(0xff, "\ufffd", [0xff], -255), top: [one(65, "A", [65], -1), one(66, "B", [66], -2)] },
+      {
+        ...one(0xff, "\ufffd", [0xff], -255),
+        top: [one(65, "A", [65], -1), one(66, "B", [66], -2)],
+        rank: 256,
+        text_offset: 5,
+      },
     ]);
   });
 
@@ -272,8 +282,8 @@ describe("log probabilities", () => {
     const { prompt_logprobs, choices } = await generation.completion();
     expect(prompt_logprobs).toEqual([
       null,
-      { ...one(105, "i", [105], -105), top: [one(65, "A", [65], -1)] },
-      { ...one(33, "!", [33], -33), top: [one(66, "B", [66], -2)] },
+      { ...one(105, "i", [105], -105), top: [one(65, "A", [65], -1)], rank: 106, text_offset: 1 },
+      { ...one(33, "!", [33], -33), top: [one(66, "B", [66], -2)], rank: 34, text_offset: 2 },
     ]);
     expect(choices[0]!.logprobs).toBeNull();
   });

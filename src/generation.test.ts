@@ -23,6 +23,8 @@ function start(params: SamplingParams = {}, stream = false, observer?: Generatio
   const calls: [what: string, choices: number | number[]][] = [];
   const generation = new RunningGeneration({
     prompt: Int32Array.of(1, 2, 3),
+    promptText: null,
+    stopTexts: new Map(),
     params: resolveParams(params, {}),
     tokenizer,
     modelStopIds: new Set([EOS]),

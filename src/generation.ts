@@ -10,6 +10,7 @@ import type { ResolvedParams } from "./params.ts";
 import type { Detokenizer } from "./text/detokenizer.ts";
 import { StopStrings } from "./text/stop-strings.ts";
 import type { Tokenizer } from "./text/tokenizer.ts";
+import { codePoints, PromptOffsets } from "./text-offsets.ts";
 import type {
   Choice,
   Chunk,
@@ -28,6 +29,8 @@ interface ChoiceState {
   whole: Chunk;
   /** Tokens so far. */
   tokens: number;
+  /** Characters of the text that they have completed; counted where log probabilities are reported. */
+  characters: number;
   /** Not yet taken by the iteration. Pieces that nobody has taken yet are joined. */
   pending: Chunk | null;
 }
@@ -37,10 +40,14 @@ const LOGPROB_BYTES = 150;
 
 export interface GenerationSetup {
   prompt: Int32Array;
+  /** What the prompt's ids were made from, where that was a text and they are all of it. */
+  promptText: string | null;
   params: ResolvedParams;
   tokenizer: Tokenizer;
   /** The model's own stop ids: they end an output without being a stop_reason. */
   modelStopIds: ReadonlySet<number>;
+  /** By the id of a special token: the stop string that is its text. */
+  stopTexts: ReadonlyMap<number, string>;
   /** The output is only iterated (GenerateOptions.stream). */
   stream: boolean;
   observer?: GenerationObserver;
@@ -54,6 +61,7 @@ export interface GenerationSetup {
 export class RunningGeneration implements Generation {
   readonly prompt_token_ids: Int32Array;
   readonly params: ResolvedParams;
+  readonly prompt_text: string | null;
   readonly usage: Usage;
 
   readonly #setup: GenerationSetup;
@@ -75,6 +83,7 @@ export class RunningGeneration implements Generation {
     this.#setup = setup;
     this.prompt_token_ids = setup.prompt;
     this.params = setup.params;
+    this.prompt_text = setup.promptText;
     this.usage = { prompt_tokens: setup.prompt.length, completion_tokens: 0, cached_tokens: 0 };
     this.#running = setup.params.n;
     this.#choices = Array.from({ length: setup.params.n }, (_, index) => ({
@@ -82,6 +91,7 @@ export class RunningGeneration implements Generation {
       stop: new StopStrings(setup.params.stop, { includeStop: setup.params.include_stop_str_in_output }),
       whole: emptyChunk(index, setup.params.logprobs !== null),
       tokens: 0,
+      characters: 0,
       pending: null,
     }));
   }
@@ -89,11 +99,15 @@ export class RunningGeneration implements Generation {
   get prompt_logprobs(): Iterable<PositionLogprobs | null> | null {
     const from = this.#promptLogprobs;
     if (!from) return null;
-    const position = (i: number) => this.#position(from, i);
+    const { tokenizer, params } = this.#setup;
+    const { prompt_token_ids, prompt_text } = this;
+    const position = (i: number, offset: number) => this.#position(from, i, offset);
     return {
       *[Symbol.iterator]() {
+        const offsets = new PromptOffsets(tokenizer, prompt_text, params.skip_special_tokens);
+        offsets.next(prompt_token_ids[0]!);
         yield null;
-        for (let i = 0; i < from.ids.length; i++) yield position(i);
+        for (let i = 0; i < from.ids.length; i++) yield position(i, offsets.next(prompt_token_ids[i + 1]!));
       },
     };
   }
@@ -134,16 +148,19 @@ export class RunningGeneration implements Generation {
 
   /** Decodes one sampled token into `chunk` and looks for stop strings. */
   #token(choice: ChoiceState, chunk: Chunk, event: SequenceEvent): void {
-    const { params, modelStopIds } = this.#setup;
+    const { params, modelStopIds, stopTexts } = this.#setup;
     chunk.token_ids.push(event.token);
     choice.tokens++;
     this.usage.completion_tokens++;
-    if (event.logprobs && chunk.logprobs) chunk.logprobs.push(this.#position(event.logprobs, 0));
+    if (event.logprobs && chunk.logprobs) chunk.logprobs.push(this.#position(event.logprobs, 0, choice.characters));
     const isStopId = event.finish === "stop";
-    if (isStopId && (params.ignore_eos || !modelStopIds.has(event.token))) chunk.stop_reason = event.token;
+    const stopText = isStopId ? stopTexts.get(event.token) : undefined;
+    if (isStopId && (params.ignore_eos || !modelStopIds.has(event.token))) chunk.stop_reason = stopText ?? event.token;
     // A stop id is reported among the ids. Its text, if it has any, is shown only if stop strings are.
     if (isStopId && !params.include_stop_str_in_output) return;
-    const piece = choice.decoder.pushOne(event.token);
+    const { decoder } = choice;
+    const piece = stopText === undefined ? decoder.pushOne(event.token) : decoder.flush() + stopText;
+    if (chunk.logprobs) choice.characters += codePoints(piece);
     // min_tokens holds stop strings back too: what comes before cannot be part of one.
     if (isStopId || choice.tokens - 1 < params.min_tokens) {
       chunk.text = choice.stop.flush() + piece;
@@ -258,9 +275,11 @@ export class RunningGeneration implements Generation {
     };
   }
 
-  #position(from: TokenLogprobs, i: number): PositionLogprobs {
+  #position(from: TokenLogprobs, i: number, text_offset: number): PositionLogprobs {
     return {
       ...this.#logprob(from.ids[i]!, from.logprobs[i]!),
+      rank: from.ranks[i]!,
+      text_offset,
       top: Array.from({ length: from.topN }, (_, k) =>
         this.#logprob(from.topIds[i * from.topN + k]!, from.topLogprobs[i * from.topN + k]!),
       ),

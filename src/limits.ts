@@ -40,7 +40,7 @@ export const MAX_HEADER_BYTES = 16 * 1024;
 export const MAX_REQUESTS = 8192;
 
 /** Requests waiting for a slot, each choice of `n` counted (--max-queued-seqs). Beyond it: 429, before tokenising. */
-export const MAX_QUEUED_SEQUENCES = 4096;
+export const MAX_QUEUED_SEQUENCES = 16_384;
 
 /** Prompts in one `completions` request. */
 export const MAX_PROMPTS_PER_REQUEST = 2048;
@@ -63,6 +63,18 @@ export const MAX_STREAMED_PROMPT_LOGPROBS = 65_536;
 /** Extra stop ids per request; with the model's own they stay below FG_MAX_STOP_IDS of fastgen.h. */
 export const MAX_STOP_TOKEN_IDS = 64;
 
+/** Entries of allowed_token_ids: the largest vocabularies have 262,144 ids. */
+export const MAX_ALLOWED_TOKEN_IDS = 524_288;
+
+/** Entries of bad_words. Each is compared with the newest tokens at every step. */
+export const MAX_BAD_WORDS = 256;
+
+/** UTF-16 code units of one of them. */
+export const MAX_BAD_WORD_LENGTH = 256;
+
+/** Entries of logprob_token_ids: a line of logits comes back from the device for each token that asks for some. */
+export const MAX_LOGPROB_TOKEN_IDS = 1024;
+
 /** Entries of logit_bias: FG_MAX_LOGIT_BIAS of fastgen.h. */
 export const MAX_LOGIT_BIAS = 1024;
 
@@ -72,8 +84,14 @@ export const MAX_MESSAGES = 4096;
 /** Text parts in one message. */
 export const MAX_CONTENT_PARTS = 4096;
 
-/** Entries of `metadata`. OpenAI's bound. */
-export const MAX_METADATA_ENTRIES = 16;
+/** Entries of `metadata`. OpenAI allows 16; some clients keep more there. */
+export const MAX_METADATA_ENTRIES = 64;
+
+/** Ignored fields of one request that a reply names (--allow-extra-fields), and the ones that the log names in all. */
+export const MAX_NAMED_FIELDS = 64;
+
+/** Characters of a cache_salt. vLLM's bound. */
+export const MAX_CACHE_SALT_LENGTH = 1024;
 
 /** Values in chat_template_kwargs, nested ones counted: the template engine converts each for every request. */
 export const MAX_TEMPLATE_KWARGS = 4096;
@@ -114,7 +132,7 @@ export const MAX_LOG_BACKLOG_BYTES = 1024 * 1024;
 /** Characters of an error message in the access log. It may quote what the caller sent. */
 export const MAX_LOGGED_MESSAGE_LENGTH = 500;
 
-/** Characters of an x-request-id; a longer one is replaced. It is copied to the reply and to the log. */
+/** Characters of an x-request-id, where a longer one is replaced, and of request_id. It is copied to the reply and to the log. */
 export const MAX_REQUEST_ID_LENGTH = 128;
 
 /** Seconds for which a browser may keep the answer to a preflight. */

@@ -9,6 +9,22 @@ import * as limits from "./limits.ts";
 const finite = z.number();
 const tokenId = z.int().min(0);
 
+const LEAST_INT64 = -(2n ** 63n);
+
+/** A whole number of 64 bits: a bigint where a double would round it. */
+const int64 = z.custom<number | bigint>(
+  (value) => (typeof value === "bigint" ? value >= LEAST_INT64 && value < -LEAST_INT64 : Number.isSafeInteger(value)),
+  "must be a whole number from -2^63 to 2^63 - 1",
+);
+
+/** Ids, checked by hand: there may be as many as the vocabulary has, and a schema takes a millisecond for a few thousand. */
+function tokenIds(most: number) {
+  return z.custom<readonly number[]>(
+    (value) => Array.isArray(value) && value.length <= most && value.every((id) => Number.isInteger(id) && id >= 0),
+    `must be an array of at most ${most} token ids`,
+  );
+}
+
 export const samplingSchema = z.strictObject({
   /** Choices to generate for each prompt. */
   n: z.int().min(1).max(limits.MAX_CHOICES).default(1),
@@ -27,12 +43,15 @@ export const samplingSchema = z.strictObject({
   frequency_penalty: finite.min(-2).max(2).default(0),
   /** Token id → value added to its logit. */
   logit_bias: boundedRecord(
-    z.string().regex(/^\d+$/, "keys are token ids"),
+    z.string().regex(/^\d+$/, "must be a token id"),
     finite.min(-100).max(100),
     limits.MAX_LOGIT_BIAS,
   ).default({}),
-  /** The draw depends on (seed, position) alone; null = a fresh random seed. Choice i uses seed + i. */
-  seed: z.int().nullable().default(null),
+  /**
+   * The draw depends on (seed, position) alone; null or -1 = a fresh random seed. Choice i uses seed + i. A bigint where a
+   * double would round it.
+   */
+  seed: int64.nullable().default(null),
   /** Text that ends the output and is left out of it. */
   stop: z
     .custom<string | string[] | null>()
@@ -41,13 +60,21 @@ export const samplingSchema = z.strictObject({
     .pipe(boundedArray(z.string().min(1).max(limits.MAX_STOP_STRING_LENGTH), limits.MAX_STOP_STRINGS)),
   /** Ids that end the output, beside the model's own. */
   stop_token_ids: boundedArray(tokenId, limits.MAX_STOP_TOKEN_IDS).default([]),
+  /** Ids to sample from; null or none = all. */
+  allowed_token_ids: tokenIds(limits.MAX_ALLOWED_TOKEN_IDS).nullable().default(null),
+  /** Words that are never generated, with and without a space before them. */
+  bad_words: boundedArray(z.string().min(1).max(limits.MAX_BAD_WORD_LENGTH), limits.MAX_BAD_WORDS)
+    .nullable()
+    .default(null),
   /** Generate on past the model's stop ids. */
   ignore_eos: z.boolean().default(false),
   /** Keep the stop string in the output. */
   include_stop_str_in_output: z.boolean().default(false),
   /** Alternatives to report for each generated token; 0 = the sampled token's own log probability; null = none. */
   logprobs: z.int().min(0).max(limits.MAX_LOGPROBS).nullable().default(null),
-  /** The same for every prompt token. */
+  /** Ids whose log probabilities are reported for each generated token, in place of the most probable ones; needs logprobs. */
+  logprob_token_ids: tokenIds(limits.MAX_LOGPROB_TOKEN_IDS).nullable().default(null),
+  /** As `logprobs`, for every prompt token. */
   prompt_logprobs: z.int().min(0).max(limits.MAX_LOGPROBS).nullable().default(null),
   /** Leave special tokens out of the text. */
   skip_special_tokens: z.boolean().default(true),

@@ -1,5 +1,6 @@
 /** Every sampling parameter arrives at the engine where it belongs. */
 import { expect, test } from "bun:test";
+import { PLAIN } from "./engine/protocol.ts";
 import { GREEDY } from "./engine-config.ts";
 import type { SamplingParams } from "./params.ts";
 import { engineRequests, resolveParams } from "./request.ts";
@@ -47,6 +48,7 @@ test("each field by itself", () => {
     stopIds: Int32Array.of(2, 3, 11),
     logprobs: 3,
     promptLogprobs: 2,
+    ...PLAIN,
   });
 });
 

@@ -72,16 +72,60 @@ test("max_tokens null reaches to the end of the context; a request over it is re
   expect(tooMany.message).toContain("at most 29");
   const tooLong = refusal(() => requests({}, new Int32Array(32).fill(1)));
   expect(tooLong.param).toBe("prompt");
-  expect(tooLong.message).toMatch(/32 tokens.* 32 /);
+  expect(tooLong.message).toStartWith(
+    "This model's maximum context length is 32 tokens. However, the prompt is 32 tokens",
+  );
+  for (const error of [tooMany, tooLong]) {
+    expect(error.message).toStartWith("This model's maximum context length is 32 tokens. ");
+    expect(error.code).toBe("context_length_exceeded");
+  }
   expect(requests({ max_tokens: 0, prompt_logprobs: 0 }, new Int32Array(32).fill(1))[0]!.maxTokens).toBe(0);
   expect(refusal(() => requests({ max_tokens: 3, min_tokens: 4 })).param).toBe("min_tokens");
 });
 
 test("choices differ by their seed only, and the first one reports the prompt", () => {
-  const [a, b] = requests({ n: 2, seed: -1, prompt_logprobs: 3, logprobs: 0 });
-  expect([a!.sampling.seed, b!.sampling.seed]).toEqual([2n ** 64n - 1n, 0n]);
+  const [a, b] = requests({ n: 2, seed: -2, prompt_logprobs: 3, logprobs: 0 });
+  expect([a!.sampling.seed, b!.sampling.seed]).toEqual([2n ** 64n - 2n, 2n ** 64n - 1n]);
   expect([a!.promptLogprobs, b!.promptLogprobs, a!.logprobs]).toEqual([3, -1, 0]);
-  expect(requests({})[0]!.sampling.seed).not.toBe(requests({})[0]!.sampling.seed);
+  for (const random of [{}, { seed: null }, { seed: -1 }, { seed: -1n }]) {
+    expect(requests(random)[0]!.sampling.seed).not.toBe(requests(random)[0]!.sampling.seed);
+  }
+});
+
+test("seeds are exact over the whole range of 64 bits, and nothing beyond it is one", () => {
+  for (const seed of [2n ** 63n - 1n, -(2n ** 63n), 2n ** 53n + 1n, 5n]) {
+    expect(requests({ seed })[0]!.sampling.seed).toBe(BigInt.asUintN(64, seed));
+  }
+  for (const seed of [2n ** 63n, -(2n ** 63n) - 1n, 2 ** 60, 1.5, Number.NaN, "1"]) {
+    const error = refusal(() => requests({ seed } as SamplingParams));
+    expect([error.param, error.message]).toEqual(["seed", "seed must be a whole number from -2^63 to 2^63 - 1"]);
+  }
+});
+
+test("messages are sentences about the field", () => {
+  const says = (params: object) => refusal(() => resolveParams(params as SamplingParams, {})).message;
+  expect(says({ temperature: "hot" })).toBe('temperature must be a number, not "hot"');
+  expect(says({ top_p: 0 })).toBe("top_p must be above 0, not 0");
+  expect(says({ top_p: 1.5 })).toBe("top_p must be at most 1, not 1.5");
+  expect(says({ n: 1.5 })).toBe("n must be a whole number, not 1.5");
+  expect(says({ ignore_eos: "yes" })).toBe('ignore_eos must be true or false, not "yes"');
+  expect(says({ stop: ["a", ""] })).toBe("stop[1] must not be empty");
+  expect(says({ stop: ["a", 5] })).toBe("stop[1] must be a string, not 5");
+  expect(says({ logit_bias: { a: 1 } })).toBe("logit_bias.a must be a token id");
+  expect(says({ temprature: 1 })).toBe("temprature is an unknown or unsupported field; leave it out");
+});
+
+test("ids: allowed ones and those whose log probabilities are reported are the model's", () => {
+  const [one, two] = requests({ allowed_token_ids: [5, 99], n: 2 });
+  expect(one!.allowed).toEqual(Uint32Array.of(1 << 5, 0, 0, 1 << 3));
+  expect(two!.allowed).toBe(one!.allowed);
+  for (const none of [null, []]) expect(requests({ allowed_token_ids: none })[0]!.allowed).toBeNull();
+  expect(refusal(() => requests({ allowed_token_ids: [100] })).param).toBe("allowed_token_ids");
+  expect(requests({ logprobs: 0, logprob_token_ids: [7] })[0]!.logprobIds).toEqual(Int32Array.of(7));
+  expect(refusal(() => requests({ logprobs: 0, logprob_token_ids: [100] })).param).toBe("logprob_token_ids");
+  expect(refusal(() => requests({ logprob_token_ids: [7] })).message).toContain("needs logprobs");
+  const both = { logprobs: 0, prompt_logprobs: 0, logprob_token_ids: [7] };
+  expect(refusal(() => requests(both)).param).toBe("logprob_token_ids");
 });
 
 test("ignore_eos sets the model's stop ids aside, not the caller's", () => {
@@ -95,7 +139,7 @@ test("a text that no tokenisation could fit is refused before it is tokenised", 
   checkTextLength("x".repeat(most), longest, limits, "prompt");
   const error = refusal(() => checkTextLength("x".repeat(most + 1), longest, limits, "prompt"));
   expect(error).toMatchObject({ param: "prompt", code: "context_length_exceeded" });
-  expect(error.message).toContain("32 tokens");
+  expect(error.message).toStartWith("This model's maximum context length is 32 tokens. ");
 });
 
 test("max_tokens that nobody asked for is cut to the context, one that was asked for is refused", () => {

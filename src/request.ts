@@ -4,10 +4,11 @@
  */
 import { randomBytes } from "node:crypto";
 import type { EngineRequest } from "./engine/protocol.ts";
+import { maskOf } from "./engine/token-mask.ts";
 import type { EngineSampling } from "./engine-config.ts";
 import { FastgenError } from "./errors.ts";
 import { type ResolvedParams, type SamplingParams, samplingSchema } from "./params.ts";
-import { schemaError } from "./schema-error.ts";
+import { parseWith, schemaError } from "./schema-error.ts";
 
 export interface ModelLimits {
   vocabSize: number;
@@ -20,7 +21,7 @@ export interface ModelLimits {
 /** Validates `params` over `defaults`; any explicit value wins, even a falsy one. Throws FastgenError naming the field. */
 export function resolveParams(params: SamplingParams | undefined, defaults: SamplingParams): ResolvedParams {
   const given = Object.entries(params ?? {}).filter(([, value]) => value !== undefined);
-  const result = samplingSchema.safeParse({ ...defaults, ...Object.fromEntries(given) });
+  const result = parseWith(samplingSchema, { ...defaults, ...Object.fromEntries(given) });
   if (result.success) return result.data;
   throw schemaError(result.error);
 }
@@ -55,20 +56,25 @@ const NORMALISER_SHRINKS = 3;
 
 /** Refuses a text that cannot fit the context whatever its tokens are, before any time is spent on tokenising it. */
 export function checkTextLength(text: string, longestToken: number, limits: ModelLimits, param: string): void {
-  const most = limits.maxContext * longestToken * NORMALISER_SHRINKS;
   // A UTF-16 unit is at least one byte of UTF-8.
-  if (text.length <= most) return;
-  invalid(
-    param,
-    `the prompt has ${text.length} characters, more than this model's context of ${limits.maxContext} tokens ` +
-      "(max_model_len) can hold: shorten the prompt",
-    "context_length_exceeded",
-  );
+  if (text.length <= mostCharacters(limits.maxContext, longestToken)) return;
+  tooLong(param, limits.maxContext, `the prompt has ${text.length} characters, more than they can hold: shorten it`);
+}
+
+/** Characters of a text, at most, that so many tokens can be made from. */
+export function mostCharacters(tokens: number, longestToken: number): number {
+  return tokens * longestToken * NORMALISER_SHRINKS;
+}
+
+/** Clients know these words: they then shorten the conversation. */
+function tooLong(param: string, maxContext: number, what: string): never {
+  const message = `This model's maximum context length is ${maxContext} tokens. However, ${what}`;
+  invalid(param, message, "context_length_exceeded");
 }
 
 /** Checks a prompt given as ids. `param` is the field to name. */
 export function checkPrompt(ids: readonly number[] | Int32Array, limits: ModelLimits, param: string): Int32Array {
-  if (ids.length === 0) invalid(param, "the prompt is empty: it needs at least one token");
+  if (ids.length === 0) invalid(param, `${param} is empty: it needs at least one token`);
   checkIds(ids, limits.vocabSize, param);
   return ids instanceof Int32Array ? ids : Int32Array.from(ids);
 }
@@ -84,25 +90,40 @@ function outputRoom(
   const wanted = params.max_tokens;
   const least = wanted === 0 ? 0 : 1;
   if (promptLength + least > maxContext) {
-    invalid(
-      promptParam,
-      // Of a long text no more has been tokenised than it takes to know.
-      `the prompt is ${promptLength > maxContext ? "at least " : ""}${promptLength} tokens long and this model's context holds ${maxContext} (max_model_len), ` +
-        "output included: shorten the prompt",
-      "context_length_exceeded",
-    );
+    // Of a long text no more has been tokenised than it takes to know.
+    const count = `${promptLength > maxContext ? "at least " : ""}${promptLength}`;
+    const what = `the prompt is ${count} tokens long, and the output needs at least ${least}: shorten the prompt`;
+    tooLong(promptParam, maxContext, what);
   }
   if (wanted === null) return maxContext - promptLength;
   if (promptLength + wanted > maxContext) {
     if (isDefault) return maxContext - promptLength;
-    invalid(
-      "max_tokens",
-      `max_tokens is ${wanted} and the prompt is ${promptLength} tokens long, but this model's context holds ` +
-        `${maxContext} (max_model_len): use at most ${maxContext - promptLength}`,
-      "context_length_exceeded",
-    );
+    const what =
+      `you requested ${promptLength + wanted} tokens (${promptLength} in the prompt, ${wanted} in the completion, as ` +
+      `max_tokens says): use at most ${maxContext - promptLength}, or shorten the prompt`;
+    tooLong("max_tokens", maxContext, what);
   }
   return wanted;
+}
+
+/** What an engine request needs beside its parameters. */
+export interface RequestExtras {
+  /** Further ids that end the output: those of stop strings that are special tokens. */
+  stopIds?: Iterable<number>;
+  /** bad_words as ids. */
+  badWords?: Int32Array[];
+  cacheSalt?: string;
+  priority?: number;
+}
+
+/** Refuses parameters that exclude each other. */
+function checkTogether({ logprob_token_ids, logprobs, prompt_logprobs }: ResolvedParams): void {
+  if (!logprob_token_ids?.length) return;
+  if (logprobs === null) invalid("logprob_token_ids", "logprob_token_ids needs logprobs");
+  // The logits of every row of a prompt would come back from the device.
+  if (prompt_logprobs !== null) {
+    invalid("logprob_token_ids", "logprob_token_ids cannot be combined with log probabilities of the prompt");
+  }
 }
 
 /**
@@ -115,6 +136,7 @@ export function engineRequests(
   limits: ModelLimits,
   promptParam: string,
   maxTokensIsDefault = false,
+  extras: RequestExtras = {},
 ): EngineRequest[] {
   const maxTokens = outputRoom(params, prompt.length, limits.maxContext, promptParam, maxTokensIsDefault);
   if (params.min_tokens > maxTokens) {
@@ -123,7 +145,13 @@ export function engineRequests(
       `min_tokens is ${params.min_tokens}, more than the ${maxTokens} tokens that may be generated`,
     );
   }
+  checkTogether(params);
   checkIds(params.stop_token_ids, limits.vocabSize, "stop_token_ids");
+  const allowedIds = params.allowed_token_ids ?? [];
+  checkIds(allowedIds, limits.vocabSize, "allowed_token_ids");
+  const allowed = allowedIds.length > 0 ? maskOf(allowedIds, limits.vocabSize) : null;
+  const logprobIds = Int32Array.from(params.logprob_token_ids ?? []);
+  checkIds(logprobIds, limits.vocabSize, "logprob_token_ids");
   const biasIds = Object.keys(params.logit_bias).map(Number);
   checkIds(biasIds, limits.vocabSize, "logit_bias");
 
@@ -138,8 +166,11 @@ export function engineRequests(
     biasIds: Int32Array.from(biasIds),
     bias: Float32Array.from(Object.values(params.logit_bias)),
   };
-  const stopIds = Int32Array.from(new Set([...(params.ignore_eos ? [] : limits.stopIds), ...params.stop_token_ids]));
-  const seed = params.seed === null ? randomBytes(8).readBigUInt64LE() : BigInt(params.seed);
+  const ownStopIds = params.ignore_eos ? [] : limits.stopIds;
+  const stopIds = Int32Array.from(new Set([...ownStopIds, ...params.stop_token_ids, ...(extras.stopIds ?? [])]));
+  // -1 asks for a random seed, as in vLLM. Other negative seeds are seeds.
+  const isRandom = params.seed === null || Number(params.seed) === -1;
+  const seed = isRandom ? randomBytes(8).readBigUInt64LE() : BigInt(params.seed!);
   return Array.from({ length: params.n }, (_, choice) => ({
     id: 0,
     prompt,
@@ -148,6 +179,11 @@ export function engineRequests(
     minTokens: params.min_tokens,
     stopIds,
     logprobs: params.logprobs ?? -1,
+    logprobIds,
+    allowed,
+    badWords: extras.badWords ?? [],
+    cacheSalt: extras.cacheSalt ?? "",
+    priority: extras.priority ?? 0,
     // Every choice has the same prompt: only the first reports it.
     promptLogprobs: choice === 0 ? (params.prompt_logprobs ?? -1) : -1,
   }));

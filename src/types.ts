@@ -1,6 +1,6 @@
 /** The library's public types: what Fastgen (fastgen.ts) takes and returns. Field names follow vLLM's and OpenAI's. */
 
-import type { DeviceKind } from "./engine-config.ts";
+import type { DeviceKind, SchedulingPolicy } from "./engine-config.ts";
 import type { Dtype } from "./model/shape.ts";
 import type { ResolvedParams, SamplingParams } from "./params.ts";
 
@@ -35,6 +35,8 @@ export interface LoadOptions {
   chat_template?: string;
   /** How the contents of messages are given to the template; default "auto". */
   chat_template_content_format?: ChatContentFormat;
+  /** fcfs = sequences run in the order they arrive; priority = those of lower priority numbers first. */
+  scheduling_policy?: SchedulingPolicy;
   /** Seed of dummy weights. */
   seed?: number;
   onProgress?: (progress: LoadProgress) => void;
@@ -103,8 +105,16 @@ export interface GenerationObserver {
 export interface GenerateOptions {
   /** Aborting rejects with FastgenError "aborted" and frees the sequence within a step. */
   signal?: AbortSignal;
-  /** Add special tokens such as BOS to a text prompt; default true. Chat templates write their own. */
+  /** Add special tokens such as BOS: default true for a text, false for a conversation, whose template writes its own. */
   add_special_tokens?: boolean;
+  /** Use only so many of the prompt's tokens; -1 = as many as fit beside max_tokens. */
+  truncate_prompt_tokens?: number;
+  /** The side on which the prompt is cut off; default "left": its end stays. */
+  truncation_side?: "left" | "right";
+  /** Prompts share cached pages only with prompts of the same salt. */
+  cache_salt?: string;
+  /** Lower is sooner; default 0. Another value needs LoadOptions.scheduling_policy "priority". */
+  priority?: number;
   /** max_tokens if neither the params nor default_params have one. */
   default_max_tokens?: number;
   /**
@@ -124,8 +134,12 @@ export interface TokenLogprob {
 }
 
 export interface PositionLogprobs extends TokenLogprob {
-  /** Most probable first. */
+  /** The most probable tokens first; or those of logprob_token_ids, in their order. */
   top: TokenLogprob[];
+  /** Its place among all tokens by their probability: 1 = the most probable. */
+  rank: number;
+  /** Where the token begins in its text (the choice's, or the prompt's), in characters: Unicode code points. */
+  text_offset: number;
 }
 
 /** A piece of one choice. Pieces come in order; the last one of a choice carries finish_reason. */
@@ -166,6 +180,8 @@ export interface Generation extends AsyncIterable<Chunk> {
   readonly prompt_token_ids: Int32Array;
   /** With every default filled in; max_tokens is what each choice may have. */
   readonly params: ResolvedParams;
+  /** The prompt where it was given as a text and is used whole; else null. */
+  readonly prompt_text: string | null;
   /** Final once the iteration has ended. */
   readonly usage: Usage;
   /** One entry per prompt token, null for the first; made anew by each iteration. null until there, or if not asked for. */
@@ -290,4 +306,4 @@ export interface FastgenApi {
   close(): Promise<void>;
 }
 
-export type { DeviceKind, Dtype };
+export type { DeviceKind, Dtype, SchedulingPolicy };

@@ -62,7 +62,7 @@ const checks: Record<string, () => void> = {
     expect(results.slice(items).map(({ error }) => error)).toEqual([
       expect.stringContaining("JSON"),
       expect.stringContaining('"messages" must be an array'),
-      expect.stringContaining("context holds 1024"),
+      expect.stringContaining("maximum context length is 1024"),
     ]);
     expect(err).toMatch(/\d+ tokens generated/);
   },

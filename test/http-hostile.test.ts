@@ -61,6 +61,35 @@ const TABLE: [name: string, path: string, body: () => string, status: number, sa
   ["metadata", CHAT, () => keys(`${hi}"metadata":{`, "}}", 60_000), 400, "metadata"],
   ["logit_bias", CHAT, () => keys(`${hi}"logit_bias":{`, "}}", 60_000), 400, "logit_bias"],
   ["unknown fields", CHAT, () => keys(hi, "}", 60_000), 400, "k0"],
+  ["unknown fields that ask for nothing", CHAT, () => keys(hi, "}", 60_000).replaceAll(":1,", ":null,"), 400, "k59999"],
+  ["unknown stream options", CHAT, () => keys(`${hi}"stream":true,"stream_options":{`, "}}", 60_000), 400, "k0"],
+  ["an inert field of many keys", CHAT, () => keys(`${hi}"response_format":{`, "}}", 60_000), 400, "response_format"],
+  ["allowed ids", CHAT, () => `${hi}"allowed_token_ids":[${Array(1_000_000).fill("1").join()}]}`, 400, "allowed"],
+  [
+    "as many allowed ids as may be",
+    CHAT,
+    () => `${hi}"allowed_token_ids":[${Array(524_288).fill("9").join()}]}`,
+    200,
+    "",
+  ],
+  ["bad words", CHAT, () => `${hi}"bad_words":[${Array(1_000_000).fill('"a"').join()}]}`, 400, "bad_words"],
+  [
+    "as many bad words as may be",
+    CHAT,
+    () =>
+      `${hi}"bad_words":[${Array(256)
+        .fill(`"${"ab ".repeat(85)}"`)
+        .join()}]}`,
+    200,
+    "",
+  ],
+  [
+    "a seed after a long text",
+    COMPLETIONS,
+    () => fill('{"prompt":"', "a ", '","seed":9007199254740993}', ""),
+    400,
+    "prompt",
+  ],
   ["stop strings", CHAT, () => `${hi}"stop":[${Array(1_000_000).fill('"a"').join()}]}`, 400, "stop"],
   ["stop ids", CHAT, () => `${hi}"stop_token_ids":[${Array(1_000_000).fill("1").join()}]}`, 400, "stop_token_ids"],
   [

@@ -143,7 +143,7 @@ test("impossible requests are refused, and the error names the field", async () 
     expect({ kind: error.kind, param: error.param }).toEqual({ kind: "invalid_request", param });
   }
   const tooLong = await refusal(fastgen.generate(over));
-  expect(tooLong.message).toMatch(new RegExp(`${TINY_CONTEXT} tokens long.*${TINY_CONTEXT} \\(max_model_len\\)`));
+  expect(tooLong.message).toMatch(new RegExp(`context length is ${TINY_CONTEXT} tokens.*${TINY_CONTEXT} tokens long`));
 });
 
 test("aborting rejects and frees the sequence; leaving the loop frees it too", async () => {

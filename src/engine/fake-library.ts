@@ -53,6 +53,19 @@ function mix(hash: number, value: number): number {
   return Math.imul(hash ^ (value + 0x9e3779b9), 0x85ebca6b) ^ (hash >>> 13);
 }
 
+/** The next token that a mask allows; -1 when it allows none. */
+function allowed(token: number, vocabSize: number, isAllowed: (id: number) => boolean): number {
+  for (let i = 0; i < vocabSize; i++) if (isAllowed((token + i) % vocabSize)) return (token + i) % vocabSize;
+  return -1;
+}
+
+/** Whether a request may generate `id` after `tokens`, of which the first are its prompt. */
+function mayFollow({ prompt, allowed, badWords }: EngineRequest, tokens: readonly number[], id: number): boolean {
+  if (allowed && !hasBit(allowed, id)) return false;
+  const text = [...tokens.slice(prompt.length), id].join(" ");
+  return !badWords.some((word) => ` ${text}`.endsWith(` ${word.join(" ")}`));
+}
+
 /** Log probability of `token` after `length` tokens. Any function of both will do. */
 function logprob(token: number, length: number): number {
   return -token - length / 1024;
@@ -72,7 +85,8 @@ export function expectedOutput(
   const tokens: number[] = [];
   while (tokens.length < request.maxTokens) {
     const history = request.sampling.presencePenalty !== 0 ? all : null;
-    const token = penalised(nextToken(all, all.length, fill, vocabSize), history, vocabSize);
+    const free = penalised(nextToken(all, all.length, fill, vocabSize), history, vocabSize);
+    const token = allowed(free, vocabSize, (id) => mayFollow(request, all, id));
     tokens.push(token);
     all.push(token);
     if (request.stopIds.includes(token)) return { tokens, finish: "stop" };
@@ -88,6 +102,11 @@ export function expectedPromptLogprobs(request: EngineRequest): { ids: number[];
 
 export function expectedLogprob(token: number, length: number): number {
   return Math.fround(logprob(token, length));
+}
+
+/** Of every row that asks for log probabilities. */
+export function expectedRank(token: number): number {
+  return 1 + (token % 5);
 }
 
 export class FakeLibrary {
@@ -162,6 +181,8 @@ export class FakeLibrary {
   private run(plan: StepPlan): StepResult {
     const ids: number[] = [];
     const logprobs: number[] = [];
+    const logits: number[] = [];
+    const ranks: number[] = [];
     const seen = new Set<number>();
     let at = 0;
     let sawChunk = false;
@@ -181,14 +202,20 @@ export class FakeLibrary {
       for (let j = scores ? 0 : count - 1; j < count; j++) {
         const length = context - count + j + 1;
         let id = j + 1 < count ? tokens[length]! : sequence.nextToken;
-        if (samples && j + 1 === count) id = this.sample(slot, tokens, length);
+        if (samples && j + 1 === count)
+          id = this.sample(slot, tokens, length, maskOf(plan, sequence.mask, this.config.vocabSize));
         else if (!scores) break;
         ids.push(id);
+        if (flags & FG.LOGITS) {
+          for (let other = 0; other < this.config.vocabSize; other++) logits.push(logprob(other, length) + length);
+        }
         logprobs.push(sequence.logprobs >= 0 ? logprob(id, length) : Number.NaN);
+        ranks.push(sequence.logprobs >= 0 ? expectedRank(id) : -1);
       }
     }
     check(at === plan.tokenCount, "token counts disagree");
     check(ids.length === plan.rowCount, "row counts disagree");
+    check(logits.length === plan.logitsRowCount * this.config.vocabSize, "counts of rows with logits disagree");
     this.computedTokens += at;
     const top = new Int32Array(ids.length * FG.MAX_LOGPROBS);
     for (let i = 0; i < top.length; i++) top[i] = ids[Math.floor(i / FG.MAX_LOGPROBS)]! + (i % FG.MAX_LOGPROBS);
@@ -197,9 +224,10 @@ export class FakeLibrary {
       rows: ids.length,
       ids: Int32Array.from(ids),
       logprobs: Float32Array.from(logprobs),
+      ranks: Int32Array.from(ranks),
       topIds: top,
       topLogprobs: new Float32Array(top.length),
-      logits: new Float32Array(0),
+      logits: Float32Array.from(logits),
       runSeconds: 0,
       idleSeconds: 0,
     };
@@ -225,7 +253,7 @@ export class FakeLibrary {
     return Int32Array.from({ length: context }, (_, position) => this.kv[where(position)]!);
   }
 
-  private sample(slot: Slot, tokens: Int32Array, length: number): number {
+  private sample(slot: Slot, tokens: Int32Array, length: number, isAllowed: (id: number) => boolean): number {
     const { fill, history } = slot;
     const { vocabSize } = this.config;
     check(history === null || history.length === length, "the history is not the sequence");
@@ -233,11 +261,27 @@ export class FakeLibrary {
       slot.lastSampled = 0;
       return -1;
     }
-    const token = penalised(nextToken(tokens, length, fill, vocabSize), history, vocabSize);
+    const token = allowed(
+      penalised(nextToken(tokens, length, fill, vocabSize), history, vocabSize),
+      vocabSize,
+      isAllowed,
+    );
     slot.lastSampled = token;
     history?.push(token);
     return token;
   }
+}
+
+function hasBit(mask: Uint32Array, id: number): boolean {
+  return ((mask[id >> 5]! >>> (id & 31)) & 1) === 1;
+}
+
+/** Which tokens row `row` of the plan's masks allows; -1 = all. */
+function maskOf(plan: StepPlan, row: number, vocabSize: number): (id: number) => boolean {
+  if (row < 0) return () => true;
+  check(row < plan.maskCount && plan.maskCount <= plan.seqCount, "a mask that the step does not have");
+  const from = row * Math.ceil(vocabSize / 32);
+  return (id) => hasBit(plan.masks.subarray(from), id);
 }
 
 function check(condition: boolean, message: string): void {

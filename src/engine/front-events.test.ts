@@ -5,7 +5,7 @@ import { join } from "node:path";
 import type { Worker } from "node:worker_threads";
 import { type EngineConfig, GREEDY } from "../engine-config.ts";
 import { EngineFront, type SequenceEvent } from "./front.ts";
-import type { EngineRequest, ToWorker } from "./protocol.ts";
+import { type EngineRequest, PLAIN, type ToWorker } from "./protocol.ts";
 
 const libraryPath = join(import.meta.dir, "../../build/libfastgen_cpu.so");
 const noLibrary = !existsSync(libraryPath);
@@ -22,6 +22,7 @@ const config: EngineConfig = {
   threads: 1,
   computeDtype: "float32",
   kvDtype: "float32",
+  quantization: "none",
   maxSeqs: 4,
   maxStepTokens: 256,
   maxContext: 1024,
@@ -29,6 +30,7 @@ const config: EngineConfig = {
   hostKvBytes: 0,
   memoryUtilization: 0.9,
   prefixCaching: true,
+  schedulingPolicy: "fcfs",
   shape: {
     layers: 1,
     hiddenSize: 32,
@@ -77,6 +79,7 @@ function request(length: number, maxTokens: number, more: Partial<EngineRequest>
     stopIds: new Int32Array(0),
     logprobs: -1,
     promptLogprobs: -1,
+    ...PLAIN,
     ...more,
   };
 }

@@ -11,7 +11,7 @@ import { samplingSchema } from "../params.ts";
 import { engineRequests, resolveParams } from "../request.ts";
 import { failure } from "../testing.ts";
 import { EngineFront, type SequenceEvent } from "./front.ts";
-import type { EngineRequest, TokenLogprobs } from "./protocol.ts";
+import { type EngineRequest, PLAIN, type TokenLogprobs } from "./protocol.ts";
 
 const libraryPath = join(import.meta.dir, "../../build/libfastgen_cpu.so");
 const noLibrary = !existsSync(libraryPath);
@@ -28,6 +28,7 @@ const config: EngineConfig = {
   threads: 2,
   computeDtype: "float32",
   kvDtype: "float32",
+  quantization: "none",
   maxSeqs: 8,
   maxStepTokens: 64,
   maxContext: 512,
@@ -35,6 +36,7 @@ const config: EngineConfig = {
   hostKvBytes: 0,
   memoryUtilization: 0.9,
   prefixCaching: true,
+  schedulingPolicy: "fcfs",
   shape: {
     layers: 2,
     hiddenSize: 64,
@@ -92,6 +94,7 @@ function request(
     stopIds: new Int32Array(0),
     logprobs: 1,
     promptLogprobs: -1,
+    ...PLAIN,
     ...overrides,
   };
 }

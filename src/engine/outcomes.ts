@@ -57,8 +57,27 @@ export class Outcomes {
     const at = row * FG.MAX_LOGPROBS;
     one.ids[0] = result.ids[row]!;
     one.logprobs[0] = result.logprobs[row]!;
+    one.ranks[0] = result.ranks[row]!;
     one.topIds.set(result.topIds.subarray(at, at + topN));
     one.topLogprobs.set(result.topLogprobs.subarray(at, at + topN));
+    this.logprobs ??= new Map();
+    this.logprobs.set(this.ids.length - 1, one);
+  }
+
+  /**
+   * The log probabilities of the newest entry's token and of the tokens `ids`, from row `row` of the result, whose logits
+   * begin at `from`.
+   */
+  addLogprobsOf(ids: Int32Array, result: StepResult, row: number, from: number): void {
+    const one: TokenLogprobs = emptyLogprobs(1, ids.length);
+    const token = result.ids[row]!;
+    one.ids[0] = token;
+    one.logprobs[0] = result.logprobs[row]!;
+    one.ranks[0] = result.ranks[row]!;
+    one.topIds.set(ids);
+    // Two log probabilities of one row differ by as much as their logits.
+    const shift = result.logprobs[row]! - result.logits[from + token]!;
+    for (const [i, id] of ids.entries()) one.topLogprobs[i] = result.logits[from + id]! + shift;
     this.logprobs ??= new Map();
     this.logprobs.set(this.ids.length - 1, one);
   }

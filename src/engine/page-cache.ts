@@ -40,8 +40,10 @@ export function pageKey(parentKey: bigint, tokens: Int32Array): bigint {
 }
 
 export class PageCache {
-  /** The empty prefix, which all sequences share. */
+  /** The empty prefix of all sequences without a salt. */
   readonly root = PageCache.makeRoot(0n);
+  /** By salt: the empty prefix that its sequences share, most recently used last. */
+  private readonly roots = new Map<string, PageNode>();
   /** [pages]: the number of sequences that refer to each device page. Along one sequence it never rises. */
   readonly refs: Int32Array;
   private readonly nodeOf: (PageNode | null)[];
@@ -78,6 +80,19 @@ export class PageCache {
   /** An empty prefix that no other sequence shares: pages below it are found only through it. `key` sets it apart. */
   static makeRoot(key: bigint): PageNode {
     return { parent: null, key, tokens: new Int32Array(0), page: -1, hostPage: -1 };
+  }
+
+  /**
+   * The empty prefix of all sequences with this salt; "" = none. At most as many are kept as there are pages; the pages below one that is
+   * no longer kept are not found again.
+   */
+  rootOf(salt: string): PageNode {
+    if (salt === "") return this.root;
+    const root = this.roots.get(salt) ?? PageCache.makeRoot(Bun.hash.wyhash(salt, 1n));
+    this.roots.delete(salt);
+    this.roots.set(salt, root);
+    if (this.roots.size > this.pages) this.roots.delete(this.roots.keys().next().value!);
+    return root;
   }
 
   /** Pages that can be allocated now: empty ones, and cached ones that no sequence refers to. */

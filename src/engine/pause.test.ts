@@ -5,10 +5,11 @@ import { FG } from "../ffi/layout.ts";
 import { StepPlan } from "../ffi/step-plan.ts";
 import { FakeLibrary } from "./fake-library.ts";
 import { PAGE_TOKENS } from "./page-cache.ts";
-import { type EngineRequest, FINISH } from "./protocol.ts";
+import { type EngineRequest, FINISH, PLAIN } from "./protocol.ts";
 import { Scheduler } from "./scheduler.ts";
 
-const CONFIG = { maxSeqs: 1, maxStepTokens: 128, maxContext: 640, pages: 12, hostPages: 3, prefixCaching: true };
+const LIMITS = { maxSeqs: 1, maxStepTokens: 128, maxContext: 640, pages: 12, hostPages: 3 };
+const CONFIG = { ...LIMITS, prefixCaching: true, vocabSize: 50 };
 
 function request(id: number, promptLength: number, maxTokens: number): EngineRequest {
   return {
@@ -20,13 +21,14 @@ function request(id: number, promptLength: number, maxTokens: number): EngineReq
     stopIds: new Int32Array(0),
     logprobs: -1,
     promptLogprobs: -1,
+    ...PLAIN,
   };
 }
 
 /** A scheduler with its library; `run` takes steps until nothing runs, or `steps` of them. */
 function start(...requests: EngineRequest[]) {
   const scheduler = new Scheduler(CONFIG);
-  const library = new FakeLibrary({ ...CONFIG, vocabSize: 50 });
+  const library = new FakeLibrary(CONFIG);
   const plan = new StepPlan(CONFIG.maxSeqs, CONFIG.maxStepTokens);
   const tokens = new Map(requests.map(({ id }) => [id, 0]));
   const ends = new Map<number, string>();

@@ -16,11 +16,30 @@ export interface EngineRequest {
   minTokens: number;
   /** Generation ends when one of these is sampled. That id is still reported. */
   stopIds: Int32Array;
+  /** Which ids to sample from (token-mask.ts), shared by the choices of a request; null = all. */
+  allowed: Uint32Array | null;
+  /** Token sequences that must not be generated: the last token of one is not sampled after the others. */
+  badWords: Int32Array[];
+  /** Its pages are found only by requests with the same salt. */
+  cacheSalt: string;
+  /** Lower is sooner. Equal for all unless the scheduling policy is "priority". */
+  priority: number;
+  /** Ids to report for each generated token in place of the most probable ones; empty = none. Needs logprobs >= 0. */
+  logprobIds: Int32Array;
   /** Alternatives per token. 0 = only the sampled token's own log probability; -1 = not even that. */
   logprobs: number;
   /** The same for each prompt token. Unless it is -1, the request does not use the prefix cache. */
   promptLogprobs: number;
 }
+
+/** The fields of a request that asks for none of this. */
+export const PLAIN = {
+  allowed: null,
+  badWords: [],
+  cacheSalt: "",
+  priority: 0,
+  logprobIds: new Int32Array(0),
+} satisfies Partial<EngineRequest>;
 
 /** Why a sequence ended. Its index is what crosses in StepMessage.finish; 0 = it still runs. */
 export const FINISH = ["", "stop", "length", "abort", "error"] as const;
@@ -30,6 +49,8 @@ export type FinishReason = Exclude<(typeof FINISH)[number], "">;
 export interface TokenLogprobs {
   ids: Int32Array;
   logprobs: Float32Array;
+  /** 1 = the most probable of the vocabulary. */
+  ranks: Int32Array;
   /** Alternatives, most probable first: [ids.length][topN] flattened. */
   topN: number;
   topIds: Int32Array;

@@ -22,6 +22,7 @@ const config: SchedulerConfig = {
   pages: 40,
   hostPages: 0,
   prefixCaching: true,
+  vocabSize: VOCAB,
 };
 
 /** What the tests look at inside; no caller needs to see it. */
@@ -52,7 +53,7 @@ class Drive {
   ) {
     const all = { ...config, ...more };
     this.scheduler = new Scheduler(all);
-    this.library = new FakeLibrary({ ...all, vocabSize: VOCAB });
+    this.library = new FakeLibrary(all);
     this.plan = new StepPlan(all.maxSeqs, all.maxStepTokens);
   }
 

@@ -8,14 +8,15 @@ import {
   expectedLogprob,
   expectedOutput,
   expectedPromptLogprobs,
+  expectedRank,
   type FakeConfig,
   FakeLibrary,
 } from "./fake-library.ts";
 import type { OutputEstimate } from "./output-estimate.ts";
 import type { PageCache } from "./page-cache.ts";
-import { type EngineRequest, FINISH, type StepMessage, type TokenLogprobs } from "./protocol.ts";
+import { type EngineRequest, FINISH, PLAIN, type StepMessage, type TokenLogprobs } from "./protocol.ts";
 import { Scheduler, type SchedulerConfig } from "./scheduler.ts";
-import type { Sequence } from "./sequence.ts";
+import { precedes, type Sequence } from "./sequence.ts";
 import { submitStep } from "./submit.ts";
 import type { WaitingQueue } from "./waiting-queue.ts";
 
@@ -50,7 +51,7 @@ export class Rig {
     /** Host pages that are there at the start. With every step comes one more, up to the config's. */
     private hostPages = config.hostPages,
   ) {
-    const fake: FakeConfig = { ...config, vocabSize: VOCAB };
+    const fake: FakeConfig = config;
     this.scheduler = new Scheduler({ ...config, hostPages });
     this.library = new FakeLibrary(fake);
     this.plan = new StepPlan(config.maxSeqs, config.maxStepTokens);
@@ -137,11 +138,11 @@ export class Rig {
     const slots = new Set([...freeSlots, ...running.map((seq) => seq.slot)]);
     if (slots.size !== this.config.maxSeqs) throw new Error("a slot is lost, or used twice");
     for (let i = 1; i < running.length; i++) {
-      if (running[i - 1]!.arrival >= running[i]!.arrival) throw new Error("running sequences are out of order");
+      if (!precedes(running[i - 1]!, running[i]!)) throw new Error("running sequences are out of order");
     }
     for (const [i, seq] of queue.all.entries()) {
       if (seq.pages.length > 0) throw new Error("a waiting sequence holds pages");
-      if (i > 0 && queue.all[i - 1]!.arrival >= seq.arrival) throw new Error("waiting sequences are out of order");
+      if (i > 0 && !precedes(queue.all[i - 1]!, seq)) throw new Error("waiting sequences are out of order");
       if (seq.awaitedKey !== null && !pendingPages.has(seq.awaitedKey))
         throw new Error("parked for a page that nobody computes");
     }
@@ -163,7 +164,9 @@ export class Rig {
     for (const got of this.received.values()) {
       const { request } = got;
       const alone = expectedOutput(request, VOCAB);
-      if (request.sampling.topP === 0) {
+      // A prompt of one token has nothing to score, and so nothing to refuse.
+      const isNothing = request.maxTokens === 0 && request.prompt.length === 1;
+      if (request.sampling.topP === 0 && !isNothing) {
         expect(got.tokens).toEqual([]);
         expect(["abort", "error"]).toContain(got.finish);
         continue;
@@ -177,7 +180,8 @@ export class Rig {
       if (request.logprobs >= 0) checkLogprobs(got);
       else expect(got.logprobs.every((one) => one === null)).toBe(true);
       if (request.promptLogprobs >= 0) {
-        const { ids, logprobs } = got.promptLogprobs!;
+        const { ids, logprobs, ranks } = got.promptLogprobs!;
+        expect([...ranks]).toEqual(Array.from(ids, expectedRank));
         expect({ ids: [...ids], logprobs: [...logprobs] }).toEqual(expectedPromptLogprobs(request));
       }
     }
@@ -188,7 +192,12 @@ function checkLogprobs({ request, tokens, logprobs }: Received): void {
   for (const [i, token] of tokens.entries()) {
     const one = logprobs[i]!;
     expect([...one.ids, ...one.logprobs]).toEqual([token, expectedLogprob(token, request.prompt.length + i)]);
-    expect([...one.topIds]).toEqual(Array.from({ length: request.logprobs }, (_, n) => token + n));
+    expect([...one.ranks]).toEqual([expectedRank(token)]);
+    if (request.logprobIds.length > 0) {
+      expect(one.topIds).toEqual(request.logprobIds);
+      const length = request.prompt.length + i;
+      expect([...one.topLogprobs]).toEqual(Array.from(request.logprobIds, (id) => expectedLogprob(id, length)));
+    } else expect([...one.topIds]).toEqual(Array.from({ length: request.logprobs }, (_, n) => token + n));
   }
 }
 
@@ -226,6 +235,7 @@ export function request(
     stopIds: new Int32Array(0),
     logprobs: -1,
     promptLogprobs: -1,
+    ...PLAIN,
     ...overrides,
   };
 }
@@ -242,6 +252,7 @@ export const config: SchedulerConfig = {
   pages: 40,
   hostPages: 0,
   prefixCaching: true,
+  vocabSize: VOCAB,
 };
 
 /** Makes admission look ahead by only so many tokens: it then admits too many, and pages run out. */

@@ -10,6 +10,7 @@ import type { EngineRequest } from "./protocol.ts";
 import { Scheduler } from "./scheduler.ts";
 import { config, expectTooLittle, internals, prompt, Rig, request, VOCAB } from "./scheduler-rig.ts";
 import { STEP_TILE, WORTH_A_TILE } from "./step-size.ts";
+import { maskOf } from "./token-mask.ts";
 
 // Properties
 
@@ -29,6 +30,13 @@ const arrivals = fc.record({
   logprobs: fc.constantFrom(-1, -1, 0, 2),
   promptLogprobs: fc.constantFrom(-1, -1, -1, 0, 2),
   choices: fc.constantFrom(1, 1, 1, 3),
+  /** The first of the ids that are allowed, of which there are ten; -1 = all are. */
+  allowedFrom: fc.oneof(fc.constant(-1), fc.nat(VOCAB - 10)),
+  /** Of so many tokens each. */
+  badWords: fc.array(fc.array(fc.nat(VOCAB - 1), { minLength: 1, maxLength: 3 }), { maxLength: 3 }),
+  chosenLogprobs: fc.boolean(),
+  salt: fc.constantFrom("", "", "a", "b"),
+  priority: fc.constantFrom(0, 0, 1, -1),
   /** Steps after its arrival at which it is cancelled; 0 = never. */
   abortAfter: fc.oneof(fc.constant(0), fc.constant(0), fc.integer({ min: 1, max: 40 })),
   /** Steps after its arrival at which it pauses, 0 = never, and for how many. */
@@ -56,12 +64,24 @@ function build(arrival: Arrival): EngineRequest[] {
     ...prompt(arrival.own, arrival.flavour + 5 + arrival.seed),
   ];
   const scoring = arrival.maxTokens === 0;
+  const chosen = arrival.chosenLogprobs && arrival.logprobs >= 0 && arrival.promptLogprobs < 0 && !scoring;
   return Array.from({ length: arrival.choices }, (_, choice) => {
     const made = request(tokens, arrival.maxTokens, {
       minTokens: Math.min(arrival.minTokens, arrival.maxTokens),
       stopIds: Int32Array.from({ length: arrival.stops }, (_, i) => 3 + 11 * i),
       logprobs: arrival.logprobs,
       promptLogprobs: scoring ? Math.max(0, arrival.promptLogprobs) : arrival.promptLogprobs,
+      allowed:
+        arrival.allowedFrom < 0
+          ? null
+          : maskOf(
+              Array.from({ length: 10 }, (_, i) => arrival.allowedFrom + i),
+              VOCAB,
+            ),
+      badWords: arrival.badWords.map((ids) => Int32Array.from(ids)),
+      logprobIds: chosen ? Int32Array.of(0, 7, 49) : new Int32Array(0),
+      cacheSalt: arrival.salt,
+      priority: arrival.priority,
     });
     made.sampling.seed = BigInt(arrival.seed + choice);
     if (arrival.penalty) made.sampling.presencePenalty = 1;
@@ -104,6 +124,7 @@ function rigFor(s: typeof settings extends fc.Arbitrary<infer T> ? T : never): R
       pages: 10 + s.spare,
       hostPages: s.hostPages,
       prefixCaching: s.prefixCaching,
+      vocabSize: VOCAB,
     },
     s.depth,
     s.lateHostPages ? 0 : s.hostPages,

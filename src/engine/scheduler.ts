@@ -8,7 +8,7 @@
  *
  * Order: running sequences decode first. Then prompts are computed, oldest first, in chunks, from what is left of the token
  * budget. Then waiting sequences are admitted in the order they arrived. When pages run out, the youngest running sequence
- * gives its pages back. Its full pages stay cached, on the device or the host, while there is room; it resumes later from
+ * gives its pages back. Where requests have priorities, "older" means of a lower priority number, or of the same and older. Its full pages stay cached, on the device or the host, while there is room; it resumes later from
  * those that are still there. Beside decoding sequences, a step takes only a part of a short backlog of prompt tokens, so
  * that no sequence waits long for its next token. Chunks and the number of running sequences end at a tile's edge rather
  * than a little past it. None of this changes what a sequence generates.
@@ -24,10 +24,12 @@ import { Outcomes } from "./outcomes.ts";
 import { OutputEstimate } from "./output-estimate.ts";
 import { PAGE_TOKENS, PageCache, type PageNode, pagesFor } from "./page-cache.ts";
 import { PendingPages } from "./pending-pages.ts";
+import { PromptChunks } from "./prompt-chunks.ts";
 import type { EngineRequest, EngineStats, FinishReason, StepMessage } from "./protocol.ts";
-import { Sequence } from "./sequence.ts";
+import { precedes, Sequence } from "./sequence.ts";
 import { StepInFlight } from "./step-in-flight.ts";
 import { backlogForAll, chunkTokens } from "./step-size.ts";
+import { TokenMask } from "./token-mask.ts";
 import { WaitingQueue } from "./waiting-queue.ts";
 
 /** Steps that pass before a sequence that did not fit is looked at again. The running ones are closer to their ends then. */
@@ -47,6 +49,8 @@ export interface SchedulerConfig {
   /** Those that can be used from the start; setHostPages() says when there are more. */
   hostPages: number;
   prefixCaching: boolean;
+  /** Ids that can be sampled. */
+  vocabSize: number;
 }
 
 export class Scheduler {
@@ -55,7 +59,7 @@ export class Scheduler {
   private readonly estimate = new OutputEstimate();
   private readonly admission: Admission;
   private readonly alive = new Map<number, Sequence>();
-  /** Oldest first. */
+  /** In the order of precedes: oldest first, within one priority. */
   private readonly running: Sequence[] = [];
   private readonly queue = new WaitingQueue();
   private readonly freeSlots: number[];
@@ -63,9 +67,7 @@ export class Scheduler {
   private readonly inFlight: StepInFlight[] = [];
   private readonly spare: StepInFlight[] = [];
   private readonly pendingPages = new PendingPages();
-  /** This step's prompt chunks: sequences and token counts. */
-  private readonly chunkSeqs: Sequence[] = [];
-  private readonly chunkCounts: number[] = [];
+  private readonly chunks: PromptChunks;
   /** Steps until the oldest waiting sequence, which did not fit, is looked at again. 0 once pages have been given back. */
   private blockedSteps = 0;
   private arrivals = 0;
@@ -100,6 +102,7 @@ export class Scheduler {
     }
     this.cache = new PageCache(pages, config.hostPages);
     this.admission = new Admission(config, this.cache, this.estimate, this.running, this.queue.all);
+    this.chunks = new PromptChunks(maxStepTokens);
     this.freeSlots = Array.from({ length: maxSeqs }, (_, i) => maxSeqs - 1 - i);
   }
 
@@ -126,8 +129,9 @@ export class Scheduler {
   add(request: EngineRequest): void {
     const isPrivate = !this.config.prefixCaching || request.promptLogprobs >= 0;
     const arrival = this.arrivals++;
-    const root = isPrivate ? PageCache.makeRoot(BigInt(arrival + 1)) : this.cache.root;
-    const seq = new Sequence(request, arrival, root, isPrivate, this.clock());
+    const root = isPrivate ? PageCache.makeRoot(BigInt(arrival + 1)) : this.cache.rootOf(request.cacheSalt);
+    const mask = TokenMask.of(request, this.config.vocabSize);
+    const seq = new Sequence(request, arrival, root, isPrivate, this.clock(), mask);
     this.alive.set(request.id, seq);
     const { length } = request.prompt;
     if (length < 1 || length + request.maxTokens > this.config.maxContext) {
@@ -137,6 +141,8 @@ export class Scheduler {
       this.end(seq, -1, "length");
     } else {
       this.queue.add(seq);
+      // Who is first now has not been looked at yet.
+      if (this.queue.all[0] === seq) this.blockedSteps = 0;
     }
   }
 
@@ -173,11 +179,11 @@ export class Scheduler {
     const decodes = this.planDecodes(plan, step);
     const { maxStepTokens } = this.config;
     let left = decodes > 0 ? chunkTokens(maxStepTokens, decodes, this.countBacklog()) : maxStepTokens;
-    left = this.planChunks(left);
+    left = this.chunks.choose(this.running, left);
     // When pages ran out, the sequence that gave some back must not take them again in the same step.
     if (this.preemptions === preemptions) left = this.admit(plan, left);
-    this.shareLeftover(left);
-    this.writeChunks(plan, step);
+    this.chunks.shareLeftover(left);
+    for (const [seq, count] of this.chunks.chosen()) this.writeChunk(seq, count, plan, step);
     if (plan.seqCount === 0) {
       this.spare.push(step);
       return false;
@@ -194,13 +200,16 @@ export class Scheduler {
       const seq = running[i]!;
       const known = seq.length - seq.scheduled;
       if (!seq.wantsMore || (seq.pendingSamples === 0 && (known !== 1 || seq.outputs === 0))) continue;
+      // What may follow depends on a token that the step in flight is sampling: this sequence waits for it, no other does.
+      if (seq.pendingSamples > 0 && seq.mask?.needsLastToken) continue;
       if (seq.scheduled === seq.pages.length * PAGE_TOKENS && !this.addPage(seq, plan)) continue;
       this.sendPages(seq, plan);
       const token = seq.pendingSamples > 0 ? FG.LAST_SAMPLED : seq.tokens[seq.scheduled]!;
       seq.scheduled++;
       seq.pendingSamples++;
-      plan.addDecode(seq.slot, token, seq.scheduled, seq.request.logprobs);
-      step.add(seq, 1, FG.SAMPLE);
+      const flags = seq.sampleFlags;
+      plan.addDecode(seq.slot, token, seq.scheduled, seq.request.logprobs, flags, plan.addMask(seq.nextMask()));
+      step.add(seq, 1, flags);
     }
     return plan.tokenCount;
   }
@@ -228,58 +237,24 @@ export class Scheduler {
     return backlog;
   }
 
-  /** Chooses chunks for running sequences whose known tokens are not all computed. Returns what is left of the budget. */
-  private planChunks(budget: number): number {
-    this.chunkSeqs.length = this.chunkCounts.length = 0;
-    let left = budget;
-    for (const seq of this.running) {
-      if (left === 0) break;
-      const todo = seq.target - seq.scheduled;
-      // A token that planDecodes took counts as scheduled already.
-      if (seq.pendingSamples === 0 && todo > 0) left -= this.addChunk(seq, todo, left);
-    }
-    return left;
-  }
-
-  /** A prompt too long for one step leaves half of the budget to those behind it. It gets back what they do not use. */
-  private addChunk(seq: Sequence, todo: number, left: number): number {
-    const share = todo > this.config.maxStepTokens ? Math.ceil(left / 2) : left;
-    const count = Math.min(seq.chunkLimit, share);
-    this.chunkSeqs.push(seq);
-    this.chunkCounts.push(count);
-    return count;
-  }
-
-  private shareLeftover(budget: number): void {
-    let left = budget;
-    for (let i = 0; i < this.chunkSeqs.length && left > 0; i++) {
-      const extra = Math.min(this.chunkSeqs[i]!.chunkLimit - this.chunkCounts[i]!, left);
-      this.chunkCounts[i]! += extra;
-      left -= extra;
-    }
-  }
-
-  /** Writes the chunks into the plan, those of one token first: they stand with the decodes, which also have one. */
-  private writeChunks(plan: StepPlan, step: StepInFlight): void {
-    const { chunkSeqs, chunkCounts } = this;
-    for (let i = 0; i < chunkSeqs.length; i++) if (chunkCounts[i] === 1) this.writeChunk(chunkSeqs[i]!, 1, plan, step);
-    for (let i = 0; i < chunkSeqs.length; i++) {
-      if (chunkCounts[i]! > 1) this.writeChunk(chunkSeqs[i]!, chunkCounts[i]!, plan, step);
-    }
-    chunkSeqs.length = chunkCounts.length = 0;
-  }
-
   private writeChunk(seq: Sequence, count: number, plan: StepPlan, step: StepInFlight): void {
     const { request } = seq;
     const from = seq.scheduled;
     const to = from + count;
     const samples = to === seq.length;
     const scores = request.promptLogprobs >= 0 && from >= seq.scored && from < seq.promptLength - 1;
-    const flags = (samples ? FG.SAMPLE : 0) | (scores ? FG.SCORE : 0);
+    const flags = (samples ? seq.sampleFlags : 0) | (scores ? FG.SCORE : 0);
     const logprobs = Math.max(samples ? request.logprobs : -1, scores ? request.promptLogprobs : -1);
     this.sendPages(seq, plan);
     plan.add(
-      { slot: seq.slot, context: to, flags, nextToken: samples ? 0 : seq.tokens[to]!, logprobs },
+      {
+        slot: seq.slot,
+        context: to,
+        flags,
+        nextToken: samples ? 0 : seq.tokens[to]!,
+        logprobs,
+        mask: samples ? plan.addMask(seq.nextMask()) : -1,
+      },
       seq.tokens,
       from,
       to,
@@ -326,7 +301,7 @@ export class Scheduler {
       }
       this.queue.remove(seq);
       this.start(seq, nodes, plan);
-      left -= this.addChunk(seq, seq.target - seq.scheduled, left);
+      left -= this.chunks.add(seq, seq.target - seq.scheduled, left);
     }
     return left;
   }
@@ -366,7 +341,7 @@ export class Scheduler {
     seq.slot = this.freeSlots.pop()!;
     seq.state = "running";
     let at = this.running.length;
-    while (at > 0 && this.running[at - 1]!.arrival > seq.arrival) at--;
+    while (at > 0 && precedes(seq, this.running[at - 1]!)) at--;
     this.running.splice(at, 0, seq);
     plan.fills.push({
       slot: seq.slot,
@@ -438,17 +413,27 @@ export class Scheduler {
     this.steps++;
     this.stepTokens = step.tokenCount;
     let row = 0;
+    let logitsRow = 0;
     for (let i = 0; i < step.seqs.length; i++) {
       const seq = step.seqs[i]!;
       const flags = step.flags[i]!;
       const rows = flags & FG.SCORE ? step.counts[i]! : flags & FG.SAMPLE ? 1 : 0;
-      if (seq.state !== "finished") this.commitSequence(seq, step, i, result, row, rows);
+      if (seq.state !== "finished") this.commitSequence(seq, step, i, result, row, rows, logitsRow);
       row += rows;
+      if (flags & FG.LOGITS) logitsRow += rows;
     }
     this.retire(step);
   }
 
-  private commitSequence(seq: Sequence, step: StepInFlight, i: number, result: StepResult, row: number, rows: number) {
+  private commitSequence(
+    seq: Sequence,
+    step: StepInFlight,
+    i: number,
+    result: StepResult,
+    row: number,
+    rows: number,
+    logitsRow: number,
+  ) {
     const flags = step.flags[i]!;
     const sampled = (flags & FG.SAMPLE) !== 0;
     if (step.residences[i] === seq.residence) {
@@ -465,7 +450,7 @@ export class Scheduler {
       const token = result.ids[last]!;
       const { request } = seq;
       if (token < 0) {
-        this.fail(seq, noToken());
+        this.fail(seq, noToken(seq));
         return;
       }
       seq.append(token);
@@ -473,7 +458,9 @@ export class Scheduler {
       const stopped = request.stopIds.includes(token);
       if (stopped || seq.outputs === request.maxTokens) this.end(seq, token, stopped ? "stop" : "length");
       else this.outcomes.add(seq, token, "");
-      if (request.logprobs >= 0) this.outcomes.addLogprobs(request.logprobs, result, last);
+      if (request.logprobIds.length > 0) {
+        this.outcomes.addLogprobsOf(request.logprobIds, result, last, logitsRow * this.config.vocabSize);
+      } else if (request.logprobs >= 0) this.outcomes.addLogprobs(request.logprobs, result, last);
     } else if (seq.request.maxTokens === 0 && seq.computed === seq.target) {
       this.end(seq, -1, "length");
     }
@@ -578,7 +565,11 @@ export class Scheduler {
 
 const NO_IDS = new Int32Array(0);
 
-function noToken(): FastgenError {
+function noToken(seq: Sequence): FastgenError {
+  if (seq.mask) {
+    const reason = "no token is left to sample: allowed_token_ids, bad_words and min_tokens exclude every one";
+    return new FastgenError("invalid_request", reason);
+  }
   const reason = "no token could be sampled: every logit left is NaN or -inf. Are the model's weights damaged?";
   return new FastgenError("model", reason);
 }

@@ -3,7 +3,7 @@ import { expect, test } from "bun:test";
 import { GREEDY } from "../engine-config.ts";
 import { StepPlan } from "../ffi/step-plan.ts";
 import { FakeLibrary } from "./fake-library.ts";
-import type { EngineRequest, EngineStats, SequenceStart } from "./protocol.ts";
+import { type EngineRequest, type EngineStats, PLAIN, type SequenceStart } from "./protocol.ts";
 import { Scheduler } from "./scheduler.ts";
 
 const CONFIG = {
@@ -13,12 +13,14 @@ const CONFIG = {
   pages: 16,
   hostPages: 0,
   prefixCaching: true,
+  vocabSize: 50,
 };
 /** Milliseconds that each step takes. */
 const STEP = 100;
 
 function request(id: number, promptLength: number, maxTokens: number): EngineRequest {
   return {
+    ...PLAIN,
     id,
     prompt: Int32Array.from({ length: promptLength }, (_, i) => (7 * i + id) % 50),
     sampling: GREEDY,
@@ -34,7 +36,7 @@ function request(id: number, promptLength: number, maxTokens: number): EngineReq
 function start(...requests: EngineRequest[]) {
   let now = 5000;
   const scheduler = new Scheduler(CONFIG, () => now);
-  const library = new FakeLibrary({ ...CONFIG, vocabSize: 50 });
+  const library = new FakeLibrary(CONFIG);
   const plan = new StepPlan(CONFIG.maxSeqs, CONFIG.maxStepTokens);
   const starts = new Map<number, SequenceStart[]>(requests.map(({ id }) => [id, []]));
   const stats: EngineStats[] = [];

@@ -1,12 +1,21 @@
 /** The state of one sequence in the engine: its tokens, how far they are computed, and the pages that hold their KV. */
+import { FG } from "../ffi/layout.ts";
+import type { StepResult } from "../ffi/step.ts";
 import { PAGE_TOKENS, type PageNode, pageKey } from "./page-cache.ts";
 import type { EngineRequest, TokenLogprobs } from "./protocol.ts";
+import type { TokenMask } from "./token-mask.ts";
 
 /** Room for outputs that a sequence gets at first; it then doubles. */
 const FIRST_OUTPUTS = 128;
 
+/** Whether `a` runs before `b`: lower priority numbers first, then older ones. */
+export function precedes(a: Sequence, b: Sequence): boolean {
+  return a.priority !== b.priority ? a.priority < b.priority : a.arrival < b.arrival;
+}
+
 export class Sequence {
   readonly promptLength: number;
+  readonly priority: number;
   state: "waiting" | "running" | "paused" | "finished" = "waiting";
   /** Prompt, then the outputs known so far: [0, length). */
   tokens: Int32Array;
@@ -56,11 +65,19 @@ export class Sequence {
     readonly isPrivate: boolean,
     /** Milliseconds. */
     now: number,
+    /** Restricts what is sampled; null where every token is always allowed. */
+    readonly mask: TokenMask | null = null,
   ) {
     this.addedAt = now;
     this.tokens = request.prompt;
     this.length = request.prompt.length;
     this.promptLength = this.length;
+    this.priority = request.priority;
+  }
+
+  /** The mask of the next token to sample; null = every token is allowed. All tokens must be known if it depends on them. */
+  nextMask(): Uint32Array | null {
+    return this.mask?.after(this.tokens.subarray(this.promptLength, this.length)) ?? null;
   }
 
   get outputs(): number {
@@ -94,6 +111,11 @@ export class Sequence {
   /** Whether another step may sample for it, beside those submitted. */
   get wantsMore(): boolean {
     return this.outputs + this.pendingSamples < this.request.maxTokens;
+  }
+
+  /** The flags of a row that is sampled. Log probabilities of chosen ids are made from the row's logits. */
+  get sampleFlags(): number {
+    return this.request.logprobIds.length > 0 ? FG.SAMPLE | FG.LOGITS : FG.SAMPLE;
   }
 
   get usesPenalty(): boolean {
@@ -133,7 +155,7 @@ export class Sequence {
   addPromptRows(
     from: number,
     count: number,
-    rows: { ids: Int32Array; logprobs: Float32Array; topIds: Int32Array; topLogprobs: Float32Array },
+    rows: Pick<StepResult, "ids" | "logprobs" | "ranks" | "topIds" | "topLogprobs">,
     row: number,
     width: number,
   ): void {
@@ -142,6 +164,7 @@ export class Sequence {
     const target = this.promptLogprobs;
     target.ids.set(rows.ids.subarray(row, row + count), from);
     target.logprobs.set(rows.logprobs.subarray(row, row + count), from);
+    target.ranks.set(rows.ranks.subarray(row, row + count), from);
     for (let i = 0; i < count; i++) {
       const at = (row + i) * width;
       target.topIds.set(rows.topIds.subarray(at, at + topN), (from + i) * topN);
@@ -154,6 +177,7 @@ export function emptyLogprobs(count: number, topN: number): TokenLogprobs {
   return {
     ids: new Int32Array(count),
     logprobs: new Float32Array(count),
+    ranks: new Int32Array(count),
     topN,
     topIds: new Int32Array(count * topN),
     topLogprobs: new Float32Array(count * topN),

@@ -4,9 +4,9 @@ import type { Sequence } from "./sequence.ts";
 import { WaitingQueue } from "./waiting-queue.ts";
 
 /** All of a sequence that the queue looks at. */
-const sequence = (arrival: number) => ({ arrival, awaitedKey: null }) as unknown as Sequence;
+const sequence = (arrival: number, priority = 0) => ({ arrival, priority, awaitedKey: null }) as unknown as Sequence;
 
-test("whatever is added, parked, unparked and removed, the oldest that is not parked comes first", () => {
+test("whatever is added, parked, unparked and removed, the oldest of the first priority that is not parked comes first", () => {
   const arrivals = fc.uniqueArray(fc.nat(100), { minLength: 1, maxLength: 30 });
   const action = fc.record({
     kind: fc.constantFrom("add", "take", "park", "unpark", "remove"),
@@ -14,40 +14,46 @@ test("whatever is added, parked, unparked and removed, the oldest that is not pa
     key: fc.bigInt(0n, 3n),
   });
   fc.assert(
-    fc.property(arrivals, fc.array(action, { maxLength: 100 }), (order, actions) => {
-      const queue = new WaitingQueue();
-      const outside = order.map(sequence);
-      const inside = new Map<Sequence, bigint | null>();
-      const oldest = (of: Iterable<Sequence>) => [...of].toSorted((a, b) => a.arrival - b.arrival);
-      const ready = () => oldest([...inside.keys()].filter((seq) => inside.get(seq) === null));
-      for (const { kind, which, key } of actions) {
-        const any = [...inside.keys()][which % Math.max(1, inside.size)];
-        const first = ready()[0];
-        if (kind === "add" && outside.length > 0) {
-          const [seq] = outside.splice(which % outside.length, 1);
-          queue.add(seq!);
-          inside.set(seq!, null);
-        } else if (kind === "park" && first) {
-          queue.park(first, key);
-          inside.set(first, key);
-        } else if (kind === "unpark") {
-          queue.unpark(key, null);
-          for (const [seq, awaited] of inside) if (awaited === key) inside.set(seq, null);
-        } else if (kind === "take" && first) {
-          queue.remove(first);
-          inside.delete(first);
-          outside.push(first);
-        } else if (kind === "remove" && any) {
-          queue.remove(any);
-          queue.remove(any);
-          inside.delete(any);
-          outside.push(any);
+    fc.property(
+      arrivals,
+      fc.array(action, { maxLength: 100 }),
+      fc.integer({ min: 1, max: 3 }),
+      (order, actions, priorities) => {
+        const queue = new WaitingQueue();
+        const outside = order.map((arrival) => sequence(arrival, arrival % priorities));
+        const inside = new Map<Sequence, bigint | null>();
+        const oldest = (of: Iterable<Sequence>) =>
+          [...of].toSorted((a, b) => a.priority - b.priority || a.arrival - b.arrival);
+        const ready = () => oldest([...inside.keys()].filter((seq) => inside.get(seq) === null));
+        for (const { kind, which, key } of actions) {
+          const any = [...inside.keys()][which % Math.max(1, inside.size)];
+          const first = ready()[0];
+          if (kind === "add" && outside.length > 0) {
+            const [seq] = outside.splice(which % outside.length, 1);
+            queue.add(seq!);
+            inside.set(seq!, null);
+          } else if (kind === "park" && first) {
+            queue.park(first, key);
+            inside.set(first, key);
+          } else if (kind === "unpark") {
+            queue.unpark(key, null);
+            for (const [seq, awaited] of inside) if (awaited === key) inside.set(seq, null);
+          } else if (kind === "take" && first) {
+            queue.remove(first);
+            inside.delete(first);
+            outside.push(first);
+          } else if (kind === "remove" && any) {
+            queue.remove(any);
+            queue.remove(any);
+            inside.delete(any);
+            outside.push(any);
+          }
+          expect(queue.oldestReady()).toBe(ready()[0]);
+          expect(queue.all).toEqual(oldest(inside.keys()));
+          for (const seq of outside) expect(seq.awaitedKey).toBeNull();
         }
-        expect(queue.oldestReady()).toBe(ready()[0]);
-        expect(queue.all).toEqual(oldest(inside.keys()));
-        for (const seq of outside) expect(seq.awaitedKey).toBeNull();
-      }
-    }),
+      },
+    ),
     { numRuns: 300 },
   );
 });

@@ -1,15 +1,15 @@
 /**
- * The sequences that wait for a slot, in the order they arrived. A sequence whose next pages are being computed by another
+ * The sequences that wait for a slot, in the order they run: that of their arrival, within one priority. A sequence whose next pages are being computed by another
  * one is parked under the last of them: planning does not look at it again until that page is computed, or nobody
- * computes it any longer. It then returns to its place in the order of arrival.
+ * computes it any longer. It then returns to its place in that order.
  */
 import type { PageNode } from "./page-cache.ts";
-import type { Sequence } from "./sequence.ts";
+import { precedes, type Sequence } from "./sequence.ts";
 
 export class WaitingQueue {
-  /** Every waiting sequence, oldest first. Sequences that gave their pages back are older than those never admitted. */
+  /** Every waiting sequence, first things first. */
   readonly all: Sequence[] = [];
-  /** Those that are not parked, oldest first once `sorted`. */
+  /** Those that are not parked, in order once `sorted`. */
   private readonly ready: Sequence[] = [];
   private sorted = true;
   /** Those that are parked, by the key of the page that they wait for. */
@@ -36,7 +36,7 @@ export class WaitingQueue {
     seq.awaitedKey = null;
   }
 
-  /** The oldest sequence that is not parked. */
+  /** The first sequence that is not parked. */
   oldestReady(): Sequence | undefined {
     this.sort();
     return this.ready[0];
@@ -66,23 +66,23 @@ export class WaitingQueue {
 
   private makeReady(seq: Sequence): void {
     const newest = this.ready.at(-1);
-    if (newest && newest.arrival > seq.arrival) this.sorted = false;
+    if (newest && precedes(seq, newest)) this.sorted = false;
     this.ready.push(seq);
   }
 
   private sort(): void {
-    if (!this.sorted) this.ready.sort((a, b) => a.arrival - b.arrival);
+    if (!this.sorted) this.ready.sort((a, b) => (precedes(a, b) ? -1 : 1));
     this.sorted = true;
   }
 }
 
-/** Where `seq` stands in a list that is sorted by arrival, or would stand. */
+/** Where `seq` stands in a sorted list, or would stand. */
 function placeOf(list: readonly Sequence[], seq: Sequence): number {
   let low = 0;
   let high = list.length;
   while (low < high) {
     const middle = (low + high) >> 1;
-    if (list[middle]!.arrival < seq.arrival) low = middle + 1;
+    if (precedes(list[middle]!, seq)) low = middle + 1;
     else high = middle;
   }
   return low;

@@ -24,7 +24,7 @@ function workerOf(wanted: number, made: number[]) {
   const { port1, port2 } = new MessageChannel();
   const messages: FromWorker[] = [];
   port1.postMessage = (message: FromWorker) => void messages.push(message);
-  const worker = new EngineWorker(port1, engine, { ...config, kvBytes: 1 }, capacity);
+  const worker = new EngineWorker(port1, engine, { ...config, kvBytes: 1, shape: { vocabSize: 97 } }, capacity);
   const { cache } = internals((worker as unknown as { scheduler: Scheduler }).scheduler);
   const close = () => {
     worker.wake({ type: "close" });

@@ -43,7 +43,9 @@ export class EngineWorker {
   constructor(
     private readonly port: MessagePort,
     private readonly engine: LoadedEngine,
-    config: Pick<EngineConfig, "maxSeqs" | "maxStepTokens" | "maxContext" | "prefixCaching" | "kvBytes">,
+    config: Pick<EngineConfig, "maxSeqs" | "maxStepTokens" | "maxContext" | "prefixCaching" | "kvBytes"> & {
+      shape: Pick<EngineConfig["shape"], "vocabSize">;
+    },
     capacity: Pick<EngineCapacity, "pages" | "hostPages">,
   ) {
     const { maxSeqs, maxStepTokens, prefixCaching } = config;
@@ -54,7 +56,8 @@ export class EngineWorker {
     // When the pool's size was left to the library, the caller learns from the capacity whether the context still fits.
     const fits = config.kvBytes === 0 ? pages * PAGE_TOKENS : Number.POSITIVE_INFINITY;
     const maxContext = Math.min(config.maxContext, fits);
-    this.scheduler = new Scheduler({ maxSeqs, maxStepTokens, maxContext, pages, hostPages, prefixCaching });
+    const { vocabSize } = config.shape;
+    this.scheduler = new Scheduler({ maxSeqs, maxStepTokens, maxContext, pages, hostPages, prefixCaching, vocabSize });
     this.plan = new StepPlan(maxSeqs, maxStepTokens);
   }
 

@@ -8,7 +8,10 @@ const planned = fc.record({
   flags: fc.integer({ min: 0, max: 7 }),
   pages: fc.nat(40),
   isFilled: fc.boolean(),
+  mask: fc.option(fc.nat(3)),
 });
+
+const MASKS = Array.from({ length: 4 }, (_, i) => Uint32Array.of(i, 10 * i, 100 * i));
 
 type Planned = typeof planned extends fc.Arbitrary<infer T> ? T : never;
 
@@ -19,17 +22,22 @@ function build(list: Planned[], without: number): StepPlan {
   const rest = [...list.entries()].filter(([i]) => i !== without);
   // The order of the page updates does not follow the sequences'.
   for (const [i, { pages }] of rest.toReversed()) for (let j = 0; j < pages; j++) plan.setPage(i, j, 100 * i + j);
-  for (const [i, { count, flags, isFilled }] of rest) {
+  for (const [i, { count, flags, isFilled, mask }] of rest) {
     if (isFilled) plan.fills.push(greedyFill(i));
     const tokens = Array.from({ length: count }, (_, j) => 10 * i + j);
-    plan.add({ slot: i, context: 20 + i, flags, logprobs: i }, tokens, 0, count);
+    const row = plan.addMask(mask === null ? null : MASKS[mask]!);
+    plan.add({ slot: i, context: 20 + i, flags, logprobs: i, mask: row }, tokens, 0, count);
   }
   return plan;
 }
 
 function contents(plan: StepPlan) {
   return {
-    sequences: Array.from({ length: plan.seqCount }, (_, i) => plan.sequence(i)),
+    sequences: Array.from({ length: plan.seqCount }, (_, i) => {
+      const { mask, ...sequence } = plan.sequence(i);
+      return { ...sequence, mask: mask < 0 ? null : plan.masks.slice(3 * mask, 3 * mask + 3) };
+    }),
+    masks: plan.maskCount,
     tokens: plan.tokens.slice(0, plan.tokenCount),
     pageUpdates: plan.pageUpdates.slice(0, 3 * plan.pageUpdateCount),
     copies: plan.copies.slice(0, 3 * plan.copyCount),

@@ -71,7 +71,11 @@ export class StepPlan {
   copies: Int32Array<ArrayBuffer>;
   readonly fills: SlotFill[] = [];
   /** [maskCount][ceil(vocab / 32)] */
-  masks: Uint32Array = new Uint32Array(0);
+  masks: Uint32Array<ArrayBuffer> = new Uint32Array(new ArrayBuffer(4));
+  /** Words of one mask. */
+  private maskLength = 0;
+  /** By mask: its row in this step. Sequences of one request may share a mask. */
+  private readonly maskRows = new Map<Uint32Array, number>();
 
   constructor(
     readonly maxSeqs: number,
@@ -89,6 +93,7 @@ export class StepPlan {
     this.tokenCount = 0;
     this.pageUpdateCount = 0;
     this.maskCount = 0;
+    this.maskRows.clear();
     this.rowCount = 0;
     this.logitsRowCount = 0;
     this.fills.length = 0;
@@ -100,10 +105,35 @@ export class StepPlan {
   }
 
   /** Adds a decode. `token` may be FG.LAST_SAMPLED. Positional arguments, because every sequence of every step gets here. */
-  addDecode(slot: number, token: number, context: number, logprobs: number): void {
+  addDecode(
+    slot: number,
+    token: number,
+    context: number,
+    logprobs: number,
+    flags: number = FG.SAMPLE,
+    mask = -1,
+  ): void {
     this.tokens[this.tokenCount++] = token;
-    this.writeSeq(slot, 1, context, FG.SAMPLE, 0, logprobs, -1);
-    this.rowCount++;
+    this.writeSeq(slot, 1, context, flags, 0, logprobs, mask);
+    this.countRows(flags, 1, 1);
+  }
+
+  /** The row of `mask` ([ceil(vocab / 32)], copied) among the step's masks; -1 for null. All masks have one length. */
+  addMask(mask: Uint32Array | null): number {
+    if (mask === null) return -1;
+    let row = this.maskRows.get(mask);
+    if (row !== undefined) return row;
+    row = this.maskCount++;
+    this.maskRows.set(mask, row);
+    this.maskLength = mask.length;
+    const end = (row + 1) * mask.length;
+    if (end > this.masks.length) {
+      const larger = new Uint32Array(new ArrayBuffer(2 * end * 4));
+      larger.set(this.masks);
+      this.masks = larger;
+    }
+    this.masks.set(mask, row * mask.length);
+    return row;
   }
 
   /** Adds a sequence with the tokens `source[from, to)`, at the positions [context - (to - from), context). */
@@ -120,15 +150,16 @@ export class StepPlan {
     if (flags & FG.LOGITS) this.logitsRowCount += rows;
   }
 
-  /** Takes sequence `i` out, with its slot's fill and page updates. Copies stay, and so does its row of the masks. */
+  /** Takes sequence `i` out, with its mask and its slot's fill and page updates. Copies stay. */
   remove(i: number): void {
-    const { slot, count, flags } = this.sequence(i);
+    const { slot, count, flags, mask } = this.sequence(i);
     let first = 0;
     for (let j = 0; j < i; j++) first += this.seqs[j * SEQ_INTS + FIELD.count]!;
     this.tokens.copyWithin(first, first + count, this.tokenCount);
     this.tokenCount -= count;
     this.seqs.copyWithin(i * SEQ_INTS, (i + 1) * SEQ_INTS, this.seqCount * SEQ_INTS);
     this.seqCount--;
+    this.removeMask(mask);
     this.countRows(flags, count, -1);
     const fill = this.fills.findIndex((one) => one.slot === slot);
     if (fill >= 0) this.fills.splice(fill, 1);
@@ -138,6 +169,17 @@ export class StepPlan {
       const [updated, index, page] = [pageUpdates[j * 3]!, pageUpdates[j * 3 + 1]!, pageUpdates[j * 3 + 2]!];
       if (updated !== slot) this.setPage(updated, index, page);
     }
+  }
+
+  /** Takes a row of the masks out, unless a sequence still has it. The last row takes its place. */
+  private removeMask(row: number): void {
+    const at = (i: number) => i * SEQ_INTS + FIELD.mask;
+    for (let i = 0; i < this.seqCount; i++) if (this.seqs[at(i)] === row) return;
+    if (row < 0) return;
+    const last = --this.maskCount;
+    const { maskLength } = this;
+    this.masks.copyWithin(row * maskLength, last * maskLength, (last + 1) * maskLength);
+    for (let i = 0; i < this.seqCount; i++) if (this.seqs[at(i)] === last) this.seqs[at(i)] = row;
   }
 
   private writeSeq(

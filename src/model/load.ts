@@ -92,7 +92,8 @@ async function readModel(
     architecture,
     shape: { ...shape, tiedEmbeddings: tied },
     maxContext,
-    dtype: dtype ?? stored ?? "bfloat16",
+    // Weights in FP8 are computed with in bfloat16.
+    dtype: dtype ?? (stored === "float8_e4m3" ? "bfloat16" : stored) ?? "bfloat16",
     tensors,
     files,
   };

@@ -17,13 +17,8 @@ export const engineBugs: PlantedBug[] = [
       "const youngest = this.running[0]!;",
       "the oldest sequence gives its pages back",
     ],
-    [
-      "while (at > 0 && this.running[at - 1]!.arrival > seq.arrival) at--;",
-      "",
-      "who comes back counts as the youngest",
-    ],
-    ["todo > this.config.maxStepTokens ? Math.ceil(left / 2) : left", "left", "a long prompt takes the whole budget"],
-    ["this.shareLeftover(left);", "", "what the others leave of the budget is not used"],
+    ["while (at > 0 && precedes(seq, this.running[at - 1]!)) at--;", "", "who comes back counts as the youngest"],
+    ["this.chunks.shareLeftover(left);", "", "what the others leave of the budget is not used"],
     [
       "if (seq.cachedTokens < 0) {\n      seq.cachedTokens = seq.scheduled;",
       "{\n      seq.cachedTokens = seq.scheduled;",
@@ -355,5 +350,27 @@ export const engineBugs: PlantedBug[] = [
         "a listener stays on the signal of the load",
       ],
     ],
+  ),
+  ...inFile("src/engine/prompt-chunks.ts", SCHEDULING, [
+    ["todo > this.maxStepTokens ? Math.ceil(left / 2) : left", "left", "a long prompt takes the whole budget"],
+  ]),
+  ...inFile(
+    "src/engine/sequence.ts",
+    [...SCHEDULING, beside("scheduling")],
+    [["a.priority < b.priority", "a.priority > b.priority", "higher numbers run first"]],
+  ),
+  ...inFile(
+    "src/engine/token-mask.ts",
+    [beside("token-mask"), ...SCHEDULING],
+    [
+      ["fill(0xffffffff)", "fill(0)", "bad words alone leave no token"],
+      ["word.length - 1)) continue;", "0)) continue;", "the last id of a bad word is always forbidden"],
+      ["return this.words.length > 0;", "return false;", "a bad word is compared before the last token is known"],
+    ],
+  ),
+  ...inFile(
+    "src/engine/page-cache.ts",
+    [beside("scheduling")],
+    [['if (salt === "") return this.root;', "return this.root;", "salts share pages"]],
   ),
 ];

@@ -150,11 +150,7 @@ export const generationBugs: PlantedBug[] = [
         "top_k -1 is passed on",
       ],
       ["params.ignore_eos ? [] : limits.stopIds", "limits.stopIds", "ignore_eos is not heard"],
-      [
-        "params.seed === null ? randomBytes(8).readBigUInt64LE()",
-        "params.seed === null ? 0n",
-        "no seed is always the same seed",
-      ],
+      ["isRandom ? randomBytes(8).readBigUInt64LE()", "isRandom ? 0n", "no seed is always the same seed"],
       ["seed + BigInt(choice)", "seed", "all choices draw the same"],
       [
         "choice === 0 ? (params.prompt_logprobs ?? -1) : -1",
@@ -170,8 +166,8 @@ export const generationBugs: PlantedBug[] = [
       ],
       ["Float32Array.from(Object.values(params.logit_bias))", "new Float32Array(biasIds.length)", "biases are 0"],
       [
-        "limits.maxContext * longestToken * NORMALISER_SHRINKS",
-        "limits.maxContext * longestToken",
+        "tokens * longestToken * NORMALISER_SHRINKS",
+        "tokens * longestToken",
         "a text that its normaliser shortens is refused",
       ],
       ["minTokens: params.min_tokens", "minTokens: 0", "min_tokens is not passed on"],

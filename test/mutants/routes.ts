@@ -1,7 +1,9 @@
 /** Bugs planted in routes. */
 import { inFile, type PlantedBug } from "./bugs.ts";
 
-const ALL = ["run", "app", "chat", "completions", "metrics", "request-metrics"].map((name) => `routes/${name}.test.ts`);
+const ALL = ["run", "app", "chat", "completions", "fields", "metrics", "request-metrics"].map(
+  (name) => `routes/${name}.test.ts`,
+);
 
 const SOCKETS = ["routes/flow.test.ts", "routes/chat.test.ts", "routes/connection.test.ts"];
 
@@ -147,13 +149,11 @@ export const routeBugs: PlantedBug[] = [
     ],
   ),
   ...inFile("routes/logprobs.ts", ALL, [
-    ["findIndex(({ id }) => id === position.id) + 1", "findIndex(({ id }) => id === position.id)", "ranks begin at 0"],
-    ["rank: rank || null", "rank", "a token beyond the alternatives has a rank"],
+    ["rank: position.rank, decoded", "rank: 1, decoded", "every prompt token is the most probable"],
     ["rank: i + 1, decoded_token: token", "rank: i, decoded_token: token", "alternatives' ranks begin at 0"],
     ["Math.max(logprob, -9999)", "logprob", "an impossible token has null for its log probability"],
-    ["position?.token ?? firstToken", 'position?.token ?? ""', "an echo's first token has no text"],
-    ["this.#offset += token.length;", "this.#offset++;", "offsets count tokens"],
-    ["top[position.token] ??= finite(position.logprob);", "", "the sampled token is not among its alternatives"],
+    ["top[nameOf(position)] ??= finite(position.logprob);", "", "the sampled token is not among its alternatives"],
+    ["asIds ? ({ id }) =>", "false ? ({ id }) =>", "return_tokens_as_token_ids is not heard"],
     ["if (id !== position.id) entries.push", "entries.push", "the token's own entry is replaced by an alternative's"],
   ]),
   ...inFile("routes/chat.ts", ALL, [
@@ -167,12 +167,8 @@ export const routeBugs: PlantedBug[] = [
       "if (logprobs) params.logprobs = top_logprobs || 1;",
       "logprobs without alternatives has one",
     ],
-    [
-      'if (!echo || last?.role !== "assistant") return "";',
-      'if (!echo || !last) return "";',
-      "a user's message is echoed",
-    ],
-    ["max_tokens !== max_completion_tokens) {", "max_tokens < max_completion_tokens) {", "two limits that differ"],
+    ['!echo || last?.role !== "assistant"', "!echo || !last", "a user's message is echoed"],
+    ["this.#returnIds && this.#isFirst", "this.#returnIds", "the prompt's ids stand on each choice's first frame"],
     [
       "finish_reason === null && !logprobs && !ids) return out;",
       "finish_reason === null && !ids) return out;",
@@ -182,14 +178,9 @@ export const routeBugs: PlantedBug[] = [
   ]),
   ...inFile("routes/completions.ts", ALL, [
     [
-      "const generation = run.generations[Math.floor(index / run.n)]!;",
+      "const generation = run.generationOf(index);",
       "const generation = run.generations[0]!;",
       "every prompt has the first one's prompt_logprobs",
-    ],
-    [
-      "return this.#texts[Math.floor(index / this.#run.n)]!;",
-      "return this.#texts[index]!;",
-      "echoes are another prompt's",
     ],
     ["if (params.max_tokens === 0 && !echo)", "if (false)", "max_tokens 0 without echo"],
     [
@@ -197,14 +188,37 @@ export const routeBugs: PlantedBug[] = [
       "params.prompt_logprobs = 0;",
       "an echoed prompt has no alternatives",
     ],
+    ["DEFAULT_MAX_TOKENS = 16", "DEFAULT_MAX_TOKENS = 17", "another default of max_tokens"],
+    ["best_of !== 1 && best_of !== n", "best_of < n", "best_of above n is accepted"],
+  ]),
+  ...inFile("routes/completion-frames.ts", ALL, [
     [
       "this.#held = held.filter(({ index }) => this.#echo?.waits(index));",
       "this.#held = [];",
       "pieces whose echo is not complete come before it",
     ],
-    ["DEFAULT_MAX_TOKENS = 16", "DEFAULT_MAX_TOKENS = 17", "another default of max_tokens"],
-    ["best_of !== undefined && best_of !== n", "best_of !== undefined && best_of < n", "best_of above n is accepted"],
   ]),
+  ...inFile("routes/echo.ts", ALL, [
+    [
+      "return this.#texts[Math.floor(index / this.#run.n)]!;",
+      "return this.#texts[index]!;",
+      "echoes are another prompt's",
+    ],
+    ["this.#echoLength + position.text_offset", "position.text_offset", "an answer's offsets do not count the echo"],
+  ]),
+  ...inFile("routes/other-fields.ts", ALL, [
+    ["inert?.[0] !== true && ", "", "a switch that is on by default may be off"],
+    ["if (value !== null) known[name] = value;", "known[name] = value;", "null is not the default"],
+    ["else if (!allowExtra) {", "else if (false) {", "unsupported fields are always ignored"],
+  ]),
+  ...inFile(
+    "routes/exact-integer.ts",
+    [...ALL, "routes/exact-integer.test.ts"],
+    [
+      ["if (depth === 1 && ", "if (", "a field of an inner object counts"],
+      ["if (match) found = match[1];", "if (match) found ??= match[1];", "the first of two fields counts"],
+    ],
+  ),
   ...inFile("routes/sse.ts", ALL, [
     ["record.end(200);", "", "a stream is not in the log"],
     ["data: [DONE]", "data: [END]", "a stream has no [DONE]"],
@@ -216,7 +230,6 @@ export const routeBugs: PlantedBug[] = [
       "a body that declares too much is read",
     ],
     ["if (total > limit) throw tooLarge(limit, null);", "", "a chunked body has no bound"],
-    ["if (given[key] === null && key in schema.shape) delete given[key];", "", "null is not the default"],
     ["fatal: true", "fatal: false", "a body that is not UTF-8"],
   ]),
   ...inFile("routes/errors.ts", ALL, [

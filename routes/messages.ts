@@ -1,0 +1,124 @@
+/** The conversation of a request: its messages, and what else reaches the chat template. */
+import { z } from "zod";
+import { boundedArray, holdsAtMost, isObject, passOn } from "../src/bounded.ts";
+import { FastgenError } from "../src/errors.ts";
+import * as limits from "../src/limits.ts";
+import { parseWith } from "../src/schema-error.ts";
+import type { ChatMessage, ChatOptions } from "../src/types.ts";
+
+/** Any further key is the template's business. */
+const textPart = z.looseObject({
+  type: z.literal("text", 'must be "text": images, audio and the like are not supported'),
+  text: z.string(),
+});
+
+const textParts = boundedArray(textPart, limits.MAX_CONTENT_PARTS);
+
+/** A text, or text parts: the chat template decides what becomes of them. null is the empty text. */
+const content = z
+  .custom<string | z.input<typeof textParts> | null>(
+    (value) => value === null || typeof value === "string" || Array.isArray(value),
+    "must be a string or an array of text parts",
+  )
+  .transform((value, context) => {
+    if (!Array.isArray(value)) return value;
+    const parts = parseWith(textParts, value);
+    return parts.success ? parts.data : passOn(context, value, parts.error);
+  })
+  .optional();
+
+/** Any role and any field: what they mean is the chat template's business. */
+const message = z
+  .looseObject({
+    role: z.string().min(1),
+    content,
+    name: z.string().nullish(),
+    reasoning_content: z.string().nullish(),
+    tool_calls: boundedArray(z.looseObject({}), limits.MAX_CONTENT_PARTS).nullish(),
+  })
+  .refine(({ role, content }) => content !== undefined || role === "assistant", {
+    path: ["content"],
+    error: "is required",
+  })
+  .transform(({ role, content = null, ...fields }): ChatMessage => {
+    // Templates know the system's role only by its older name.
+    const message: ChatMessage = { role: role === "developer" ? "system" : role, content };
+    // A field that says nothing, as replies bring them, is as good as none: templates ask whether a field is there.
+    const isNothing = (value: unknown) => value == null || (Array.isArray(value) && value.length === 0);
+    for (const [name, value] of Object.entries(fields)) if (!isNothing(value)) message[name] = value;
+    return message;
+  });
+
+const flag = z.boolean().optional();
+
+/** OpenAI's words and those of templates, or a share of the full effort (SGLang). */
+const reasoningEffort = z.union(
+  [z.enum(["none", "minimal", "low", "medium", "high", "xhigh", "max"]), z.number().min(0).max(1)],
+  'must be "none", "minimal", "low", "medium", "high", "xhigh", "max", or a number from 0 to 1',
+);
+
+export const conversation = {
+  messages: boundedArray(message, limits.MAX_MESSAGES, 1),
+  add_generation_prompt: flag,
+  continue_final_message: flag,
+  chat_template: z.string().max(limits.MAX_REQUEST_TEMPLATE_LENGTH).optional(),
+  chat_template_kwargs: z
+    .custom<Record<string, unknown>>(isObject, "must be an object")
+    .refine(
+      (kwargs) => holdsAtMost(kwargs, limits.MAX_TEMPLATE_KWARGS),
+      `must hold at most ${limits.MAX_TEMPLATE_KWARGS} values`,
+    )
+    .optional(),
+  /** For templates that take them. Calls in the answer stay text. */
+  documents: boundedArray(z.looseObject({}), limits.MAX_CONTENT_PARTS).optional(),
+  tools: boundedArray(z.looseObject({}), limits.MAX_CONTENT_PARTS).optional(),
+  /** Variables of the template. */
+  reasoning_effort: reasoningEffort.optional(),
+  verbosity: z.enum(["low", "medium", "high"]).optional(),
+};
+
+interface ConversationFields extends ChatOptions {
+  messages: ChatMessage[];
+  reasoning_effort?: string | number;
+  verbosity?: string;
+}
+
+/**
+ * The template that a request brings, also in chat_template_kwargs, where vLLM takes it too.
+ * @throws FastgenError "invalid_request": requests are not trusted with templates.
+ */
+function requestTemplate({ chat_template, chat_template_kwargs }: ConversationFields, trusted: boolean) {
+  const inKwargs = chat_template_kwargs?.chat_template ?? undefined;
+  const [template, param] =
+    inKwargs === undefined ? [chat_template, "chat_template"] : [inKwargs, "chat_template_kwargs.chat_template"];
+  if (template === undefined) return undefined;
+  const refuse = (message: string) => new FastgenError("invalid_request", `${param} ${message}`, { param });
+  if (!trusted) throw refuse("is refused, since the server was started without --trust-request-chat-template");
+  if (typeof template !== "string") throw refuse("must be a string");
+  return template;
+}
+
+/** The template's variables. Asking for some effort of reasoning switches it on in templates that have a switch, as in vLLM. */
+function templateVariables({ chat_template_kwargs, reasoning_effort, verbosity }: ConversationFields) {
+  if (reasoning_effort === undefined && verbosity === undefined) return chat_template_kwargs;
+  const own = chat_template_kwargs ?? {};
+  return {
+    ...(reasoning_effort !== undefined && { enable_thinking: reasoning_effort !== "none" }),
+    ...own,
+    ...(reasoning_effort !== undefined && { reasoning_effort }),
+    ...(verbosity !== undefined && { verbosity }),
+  };
+}
+
+/** A conversation as the library takes it. `trusted`: may the request bring a template of its own? */
+export function chatPrompt(fields: ConversationFields, trusted: boolean): { messages: ChatMessage[] } & ChatOptions {
+  const { messages, add_generation_prompt, continue_final_message, tools, documents } = fields;
+  const chat_template = requestTemplate(fields, trusted);
+  if (add_generation_prompt && continue_final_message) {
+    const message = "continue_final_message cannot be true together with add_generation_prompt";
+    throw new FastgenError("invalid_request", message, { param: "continue_final_message" });
+  }
+  const chat_template_kwargs = templateVariables(fields);
+  const options = { add_generation_prompt, continue_final_message, chat_template, chat_template_kwargs };
+  return { messages, ...options, tools, documents };
+}

@@ -1,0 +1,36 @@
+import { expect, test } from "bun:test";
+import { BadWords } from "./bad-words.ts";
+
+/** A tokenizer that has "sea" and " sea", but only the bare form of "of the" and "x". */
+function encoder() {
+  const texts: string[] = [];
+  const ids: Record<string, number[]> = {
+    sea: [1],
+    " sea": [2],
+    "of the": [3, 4],
+    " of the": [5, 4],
+    x: [6],
+    " x": [7, 6],
+    " ": [7],
+  };
+  const encode = (text: string) => {
+    texts.push(text);
+    return Promise.resolve(Int32Array.from(ids[text] ?? []));
+  };
+  return { texts, words: new BadWords(encode) };
+}
+
+test("a word counts as it is and after a space, unless the space is a token of its own", async () => {
+  const { words } = encoder();
+  const found = await words.idsOf(["sea", " of the", "x", "   ", ""]);
+  expect(found.map((ids) => [...ids])).toEqual([[1], [2], [3, 4], [5, 4], [6]]);
+});
+
+test("the same words are tokenised once in a row", async () => {
+  const { texts, words } = encoder();
+  expect(await words.idsOf([])).toEqual([]);
+  const first = await words.idsOf(["sea"]);
+  expect(await words.idsOf(["sea"])).toBe(first);
+  expect(texts).toEqual(["sea", " sea"]);
+  expect((await words.idsOf(["x"])).map((ids) => [...ids])).toEqual([[6]]);
+});

@@ -1,0 +1,47 @@
+/** One step's prompt chunks while they are chosen: which sequences compute how many of their known tokens. */
+import type { Sequence } from "./sequence.ts";
+
+export class PromptChunks {
+  private readonly seqs: Sequence[] = [];
+  private readonly counts: number[] = [];
+
+  constructor(private readonly maxStepTokens: number) {}
+
+  /** Begins another step with the running sequences whose known tokens are not all computed. Returns what is left of the budget. */
+  choose(running: readonly Sequence[], budget: number): number {
+    this.seqs.length = this.counts.length = 0;
+    let left = budget;
+    for (const seq of running) {
+      if (left === 0) break;
+      const todo = seq.target - seq.scheduled;
+      // A token that a decode took counts as scheduled already.
+      if (seq.pendingSamples === 0 && todo > 0) left -= this.add(seq, todo, left);
+    }
+    return left;
+  }
+
+  /** A prompt too long for one step leaves half of the budget to those behind it. It gets back what they do not use. */
+  add(seq: Sequence, todo: number, left: number): number {
+    const share = todo > this.maxStepTokens ? Math.ceil(left / 2) : left;
+    const count = Math.min(seq.chunkLimit, share);
+    this.seqs.push(seq);
+    this.counts.push(count);
+    return count;
+  }
+
+  shareLeftover(budget: number): void {
+    let left = budget;
+    for (let i = 0; i < this.seqs.length && left > 0; i++) {
+      const extra = Math.min(this.seqs[i]!.chunkLimit - this.counts[i]!, left);
+      this.counts[i]! += extra;
+      left -= extra;
+    }
+  }
+
+  /** The chunks, those of one token first: they stand with the decodes, which also have one. */
+  *chosen(): Generator<[seq: Sequence, count: number]> {
+    const { seqs, counts } = this;
+    for (let i = 0; i < seqs.length; i++) if (counts[i] === 1) yield [seqs[i]!, 1];
+    for (let i = 0; i < seqs.length; i++) if (counts[i]! > 1) yield [seqs[i]!, counts[i]!];
+  }
+}
