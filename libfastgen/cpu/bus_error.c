@@ -1,5 +1,6 @@
-/* Weights are read where their file is mapped. When the file is cut short meanwhile, the next read of what is gone raises
- * SIGBUS. The handler here tells that in words and ends the process; any other SIGBUS goes to whoever handled it before. */
+/* Weights are read where their file is mapped. When the file is cut short meanwhile, the next read of what is gone
+ * raises SIGBUS. The handler here tells that in words and ends the process; any other SIGBUS goes to whoever handled it
+ * before. */
 #define _GNU_SOURCE
 #include "cpu.h"
 

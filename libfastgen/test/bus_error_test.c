@@ -31,8 +31,8 @@ static volatile char *map_file(const char *path, int *fd) {
 	return map;
 }
 
-/* Reads what is gone of a file in a child, which watches it or has stopped to. Returns the child's status, and what it wrote
- * to stderr. */
+/* Reads what is gone of a file in a child, which watches it or has stopped to. Returns the child's status, and what it
+ * wrote to stderr. */
 static int read_missing(bool watched, char *text, size_t size) {
 	char path[64];
 	snprintf(path, sizeof path, "/tmp/fastgen-bus-error-%d", (int)getpid());

@@ -265,8 +265,8 @@ export const libraryBugs: PlantedBug[] = [
       ],
       ["ctx->samplers && i < base->config->options.max_seqs", "ctx->samplers && i < 0", "samplers leak at close"],
       [
-        "for (int32_t i = 0; i < ctx->n_mappings; i++) munmap",
-        "for (int32_t i = 0; i < 1; i++) munmap",
+        "for (int32_t i = 0; i < ctx->n_mappings; i++) {",
+        "for (int32_t i = 0; i < 1; i++) {",
         "memory stays mapped after close",
       ],
       ["fg_pool_free(ctx->pool);\n", "", "threads stay after close"],
