@@ -1,0 +1,81 @@
+/**
+ * Programs that people have, unchanged, against the executable with the built-in model: each is a script in this folder, run in
+ * an environment of its own that scripts/fetch-clients.sh makes. docs/clients.md has the table.
+ */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { existsSync } from "node:fs";
+import { availableParallelism } from "node:os";
+import * as path from "node:path";
+import { missing, type RunningServer, startServer } from "../server.ts";
+
+const here = import.meta.dir;
+const root = path.dirname(path.dirname(here));
+const environments = path.join(root, ".cache/clients");
+const tokenizer = path.join(root, "models/fastgen-tiny");
+/** Milliseconds. Some of these programs start a dozen processes of their own. */
+const PATIENCE = 180_000;
+
+/** The script of each client, the environment that it runs in, and what it wants beside the server's URL and the model's name. */
+const CLIENTS: { name: string; environment: string; script: string; args?: string[]; env?: Record<string, string> }[] =
+  [
+    { name: "openai", environment: "openai", script: "openai_client.py" },
+    { name: "litellm", environment: "litellm", script: "litellm_client.py" },
+    { name: "langchain-openai", environment: "langchain", script: "langchain_client.py" },
+    { name: "llama-index", environment: "llama_index", script: "llama_index_client.py" },
+    { name: "prometheus_client", environment: "prometheus", script: "prometheus_client_reads.py" },
+    { name: "lm-eval", environment: "lm_eval", script: "lm_eval_client.py", args: [tokenizer] },
+    { name: "trl", environment: "trl", script: "trl_client.py" },
+    {
+      name: "guidellm",
+      environment: "guidellm",
+      script: "guidellm_client.py",
+      args: [tokenizer],
+      // PyTorch's place is taken by a few lines, and the datasets library must not look for the rest of it.
+      env: { PYTHONPATH: path.join(here, "stubs"), USE_TORCH: "0" },
+    },
+    { name: "aiperf", environment: "aiperf", script: "aiperf_client.py", args: [tokenizer] },
+    { name: "vllm-router", environment: "vllm_router", script: "routers.py", args: ["vllm-router"] },
+    { name: "smg", environment: "smg", script: "routers.py", args: ["smg"] },
+    { name: "vercel ai", environment: "node", script: "node/vercel_ai.mjs", args: [path.join(environments, "node")] },
+  ];
+
+describe.skipIf(missing !== null)(`clients (${missing ?? "executable"})`, () => {
+  let server: RunningServer;
+  beforeAll(async () => {
+    server = await startServer(["--served-model-name", "tiny"], null);
+  });
+  afterAll(() => server?.stop());
+
+  for (const { name, environment, script, args = [], env = {} } of CLIENTS) {
+    const folder = path.join(environments, environment);
+    const installed = existsSync(path.join(folder, environment === "node" ? "installed.json" : "installed.txt"));
+    const title = installed ? name : `${name} (needs scripts/fetch-clients.sh)`;
+    test.skipIf(!installed)(
+      title,
+      async () => {
+        const program = environment === "node" ? "node" : path.join(folder, "bin/python");
+        const child = Bun.spawn([program, path.join(here, script), server.url, "tiny", ...args], {
+          env: { ...process.env, PYTHONWARNINGS: "ignore", ...env },
+          stdout: "pipe",
+          stderr: "pipe",
+        });
+        const [stdout, stderr, code] = await Promise.all([
+          new Response(child.stdout).text(),
+          new Response(child.stderr).text(),
+          child.exited,
+        ]);
+        expect({ code, ...(code !== 0 && { stdout: stdout.slice(-2000), stderr: stderr.slice(-3000) }) }).toEqual({
+          code: 0,
+        });
+        expect(stdout).not.toBe("");
+      },
+      PATIENCE * Math.max(1, 4 / availableParallelism()),
+    );
+  }
+
+  test("every script of this folder is run", async () => {
+    const scripts = await Array.fromAsync(new Bun.Glob("**/*.{py,mjs}").scan(here));
+    const run = new Set(CLIENTS.map(({ script }) => script));
+    expect(scripts.filter((file) => !file.startsWith("stubs/") && !run.has(file))).toEqual([]);
+  });
+});

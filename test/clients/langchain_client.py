@@ -1,0 +1,42 @@
+"""LangChain's ChatOpenAI and OpenAI: invoke, stream, batch, async, usage, log probabilities, and an overlong prompt."""
+
+import asyncio
+import sys
+
+import openai
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+from langchain_core.prompts import ChatPromptTemplate
+from langchain_openai import ChatOpenAI, OpenAI
+
+url, model = sys.argv[1:3]
+chat = ChatOpenAI(model=model, base_url=f"{url}/v1", api_key="none", temperature=0, max_tokens=12, max_retries=0)
+messages = [SystemMessage("Be brief."), HumanMessage("Hi"), AIMessage("Hello!"), HumanMessage("Say hello again.")]
+
+whole = chat.invoke(messages)
+assert whole.content and whole.usage_metadata["output_tokens"] > 0
+assert "".join(piece.content for piece in chat.stream(messages)) == whole.content
+usage = [piece.usage_metadata for piece in chat.stream(messages, stream_usage=True) if piece.usage_metadata]
+assert usage and usage[-1]["output_tokens"] == whole.usage_metadata["output_tokens"]
+assert len(chat.batch([messages] * 3)) == 3
+chain = ChatPromptTemplate([("system", "Answer in {language}."), ("human", "{question}")]) | chat
+assert chain.invoke({"language": "English", "question": "Who are you?"}).content
+scored = chat.bind(logprobs=True, top_logprobs=2).invoke(messages)
+assert len(scored.response_metadata["logprobs"]["content"][0]["top_logprobs"]) == 2
+
+
+async def several():
+    replies = await asyncio.gather(*(chat.ainvoke(messages) for _ in range(8)))
+    assert {reply.content for reply in replies} == {whole.content}
+    assert "".join([piece.content async for piece in chat.astream(messages)]) == whole.content
+
+
+asyncio.run(several())
+completion = OpenAI(model=model, base_url=f"{url}/v1", api_key="none", temperature=0, max_tokens=4, max_retries=0)
+assert completion.invoke("One, two,") == "".join(completion.stream("One, two,"))
+assert len(completion.generate(["One, two,", "A, B,"]).generations) == 2
+try:
+    chat.invoke("word " * 100_000)
+    raise AssertionError("a prompt past the context was taken")
+except openai.BadRequestError as error:
+    assert "context_length" in str(error) or "maximum context length" in str(error), error
+print("langchain-openai", "done")

@@ -1,0 +1,105 @@
+"""TRL's two clients of a vLLM server, from its own files, without torch: GRPO's generate and chat, and async GRPO's rollouts."""
+
+import asyncio
+import importlib.util
+import random
+import sys
+import types
+
+url, model = sys.argv[1:3]
+
+
+class Stub(types.ModuleType):
+    """A module that is imported and not used here."""
+
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        value = Stub(f"{self.__name__}.{name}") if name == "nn" else type(name, (), {})
+        setattr(self, name, value)
+        return value
+
+
+for name in ("torch", "torch.nn", "transformers", "transformers.utils", "accelerate", "accelerate.logging"):
+    sys.modules[name] = Stub(name)
+import logging  # noqa: E402
+
+sys.modules["accelerate.logging"].get_logger = logging.getLogger
+sys.modules["transformers.utils"].get_json_schema = lambda tool: tool
+root = importlib.util.find_spec("trl").submodule_search_locations[0]
+
+
+def load(name, path):
+    """A module of TRL by its file: its package would import the trainers, which need torch."""
+    module = types.ModuleType(name)
+    module.__package__ = name.rpartition(".")[0]
+    with open(f"{root}/{path}") as file:
+        exec(compile(file.read(), path, "exec"), module.__dict__)
+    return module
+
+
+for package in ("trl", "trl.generation", "trl.experimental", "trl.experimental.async_grpo"):
+    module = sys.modules[package] = types.ModuleType(package)
+    module.__path__ = []
+checks = sys.modules["trl.import_utils"] = types.ModuleType("trl.import_utils")
+checks.is_requests_available = lambda: True
+checks.is_vllm_available = lambda min_version=None: False
+grpo = load("trl.generation.vllm_client", "generation/vllm_client.py")
+rollouts = load("trl.experimental.async_grpo.vllm_client", "experimental/async_grpo/vllm_client.py")
+
+# It asks whether vLLM is installed, for the transfer of weights; generating needs nothing of it.
+grpo.is_vllm_available = lambda: True
+client = grpo.VLLMClient(base_url=url, connection_timeout=10)
+assert client.model == model
+
+prompts = ["The sky is", "One, two,", "Hello"]
+texts = client.generate(prompts, n=4, max_tokens=8, temperature=0.9, top_p=0.95, logprobs=2)
+assert len(texts["prompt_ids"]) == 3 and len(texts["completion_ids"]) == 12
+for ids, logprobs, alternatives in zip(texts["completion_ids"], texts["logprobs"], texts["logprob_token_ids"]):
+    assert len(ids) == len(logprobs) == len(alternatives)
+    assert all(chosen in among for chosen, among in zip(ids, alternatives))
+many = client.generate([texts["prompt_ids"][0]] * 256, n=4, max_tokens=2, generation_kwargs={"seed": 2**62 + 3})
+assert len(many["completion_ids"]) == 1024
+conversations = [[{"role": "user", "content": f"Say {word}."}] for word in ("yes", "no")]
+chats = client.chat(conversations, n=2, max_tokens=4)
+assert len(chats["completion_ids"]) == 4 and all(chats["prompt_ids"])
+
+served = rollouts.VLLMClient(url, server_timeout=10)
+served.wait_for_server_ready()
+assert served.get_max_model_len() > 0
+assert served.get_dtype().startswith("torch.")
+assert served.get_world_size() == 1
+
+
+async def async_rollouts():
+    """The payload of async GRPO's worker, which draws a seed of 63 bits for each."""
+    import aiohttp
+
+    def payload():
+        return {
+            "model": model,
+            "prompt": texts["prompt_ids"][0],
+            "max_tokens": 8,
+            "temperature": 1.0,
+            "top_p": 1.0,
+            "top_k": 0,
+            "repetition_penalty": 1.0,
+            "n": 1,
+            "return_token_ids": True,
+            "logprobs": 0,
+            "seed": random.getrandbits(63),
+        }
+
+    async with aiohttp.ClientSession(url) as session:
+
+        async def one():
+            async with session.post("/v1/completions", json=payload()) as reply:
+                assert reply.status == 200, await reply.text()
+                choice = (await reply.json())["choices"][0]
+                assert len(choice["token_ids"]) == len(choice["logprobs"]["token_logprobs"])
+
+        await asyncio.gather(*(one() for _ in range(20)))
+
+
+asyncio.run(async_rollouts())
+print("trl", "done")
