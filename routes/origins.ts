@@ -28,7 +28,7 @@ export interface BrowserOptions {
 const METHODS = ["GET", "HEAD", "POST", "OPTIONS"];
 
 /** Headers of replies that a page may read, beside those that it always may. */
-const EXPOSED = ["x-request-id", "retry-after"];
+const EXPOSED = ["x-request-id", "retry-after", "x-ignored-fields"];
 
 /** Is `name` this machine's own, whatever DNS says? `name` is a host name, or an address; IPv6 with or without brackets. */
 export function isLoopback(name: string): boolean {

@@ -8,7 +8,7 @@ import { readTokenizerSettings } from "./tokenizer-settings.ts";
 test("bad values are refused by file and key", () => {
   const cases: [Parameters<typeof readTokenizerSettings>[0], RegExp][] = [
     [{ tokenizerConfig: "{" }, /^tokenizer_config.json is not valid JSON/],
-    [{ tokenizerConfig: "[]" }, /^tokenizer_config.json: the file/],
+    [{ tokenizerConfig: "[]" }, /^tokenizer_config.json is not an object/],
     [{ tokenizerConfig: '{"add_bos_token":"yes"}' }, /^tokenizer_config.json: add_bos_token/],
     [{ tokenizerConfig: '{"added_tokens_decoder":{"1":{}}}' }, /added_tokens_decoder.1.content/],
     [{ specialTokensMap: '{"additional_special_tokens":[1]}' }, /^special_tokens_map.json: additional_special_tokens/],
