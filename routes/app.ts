@@ -10,7 +10,7 @@ import { apiKey, concurrency, host, record } from "./middleware.ts";
 import { getModel, listModels } from "./models.ts";
 import { cors, guardHost, guardOrigin } from "./origins.ts";
 import { renderChat, renderCompletions } from "./render.ts";
-import { serverInfo } from "./server-info.ts";
+import { serverInfo, worldSize } from "./server-info.ts";
 import type { Service } from "./service.ts";
 import { detokenize, tokenize } from "./tokenize.ts";
 import { tokenizerInfo } from "./tokenizer-info.ts";
@@ -46,6 +46,7 @@ export function createApp(service: Service): Hono<Env> {
   if (key !== null) app.use(apiKey(key));
   app.use(concurrency(service));
   route("GET", "/server_info", serverInfo(service));
+  route("GET", "/get_world_size", worldSize(service));
   route("GET", "/models", listModels(service));
   route("GET", "/models/:name{.+}", getModel(service));
   route("POST", "/chat/completions", chat(service));

@@ -50,7 +50,12 @@ test("/server_info: text as vLLM's default, JSON for programs", async () => {
   expect(info).toMatchObject({
     version: expect.stringMatching(/^\d+\.\d+\.\d+/),
     vllm_config: {
-      model_config: { model: "org/fake", served_model_name: "m", max_model_len: 1024 },
+      model_config: {
+        model: "org/fake",
+        served_model_name: "m",
+        max_model_len: 1024,
+        dtype: expect.stringMatching(/^torch\.\w+$/),
+      },
       cache_config: { block_size: 64, num_gpu_blocks: 64, enable_prefix_caching: true },
       scheduler_config: { max_num_seqs: 8, max_num_batched_tokens: 512 },
       parallel_config: { tensor_parallel_size: 1 },
@@ -61,7 +66,10 @@ test("/server_info: text as vLLM's default, JSON for programs", async () => {
   const { vllm_config } = await json(await get(server, "/server_info"));
   expect(vllm_config).toContain("served_model_name='m'");
   expect(vllm_config).toContain("max_num_seqs=8");
-  expect((await get(await start({}, null), "/server_info")).status).toBe(503);
+  expect(await json(await get(server, "/get_world_size"))).toEqual({ world_size: 1 });
+  for (const path of ["/server_info", "/get_world_size"]) {
+    expect((await get(await start({}, null), path)).status).toBe(503);
+  }
 });
 
 test("/tokenizer_info is there with its flag only", async () => {

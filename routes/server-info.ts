@@ -1,4 +1,7 @@
-/** GET /server_info, in vLLM's shape: what is served, how, and on what. `config_format=json` for programs, else text. */
+/**
+ * GET /server_info and /get_world_size, in vLLM's shapes: what is served, how, and on what. `config_format=json` for programs,
+ * else text.
+ */
 import type { Context } from "hono";
 import { VERSION } from "../src/version.ts";
 import type { Env } from "./context.ts";
@@ -17,6 +20,11 @@ export function serverInfo(service: Service) {
   };
 }
 
+/** How many devices hold the model together. */
+export function worldSize(service: Service) {
+  return (): Response => Response.json({ world_size: service.fastgen.capacity.tensor_parallel_size });
+}
+
 type Config = Record<string, Record<string, string | number | boolean>>;
 
 function configOf({ fastgen, modelName }: Service): Config {
@@ -26,7 +34,8 @@ function configOf({ fastgen, modelName }: Service): Config {
       model: model.name,
       served_model_name: modelName,
       architecture: model.architecture,
-      dtype: model.dtype,
+      // As PyTorch writes it, which trainers read it for.
+      dtype: `torch.${model.dtype}`,
       max_model_len: model.max_model_len,
       vocab_size: model.vocab_size,
     },

@@ -95,7 +95,7 @@ def chat(**fields):
 
 long = refused(openai.BadRequestError, lambda: chat(messages=[{"role": "user", "content": "word " * 100_000}]))
 assert long.code == "context_length_exceeded" and "This model's maximum context length is " in long.message, long
-wrong = refused(openai.BadRequestError, lambda: chat(temperature=9))
+wrong = refused(openai.BadRequestError, lambda: chat(temperature=-1))
 assert wrong.param == "temperature", wrong
 refused(openai.BadRequestError, lambda: chat(modalities=["audio"]))
 refused(openai.NotFoundError, lambda: client.models.retrieve("no-such-model"))
