@@ -87,7 +87,7 @@ export const MAX_CONTENT_PARTS = 4096;
 /** Entries of `metadata`. OpenAI allows 16; some clients keep more there. */
 export const MAX_METADATA_ENTRIES = 64;
 
-/** Ignored fields of one request that a reply names (--allow-extra-fields), and the ones that the log names in all. */
+/** Fields that --allow-extra-fields ignores: of one request, those that a reply names, and the ones that the log names in all. */
 export const MAX_NAMED_FIELDS = 64;
 
 /** Characters of a cache_salt. vLLM's bound. */

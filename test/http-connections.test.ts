@@ -23,7 +23,7 @@ async function open(server: RunningServer, count: number): Promise<Client[]> {
   return clients;
 }
 
-const get = (path: string) => `GET ${path} HTTP/1.1\r\nHost: test\r\n\r\n`;
+const get = (path: string) => `GET ${path} HTTP/1.1\r\nHost: localhost\r\n\r\n`;
 const answered = ({ state }: Client) => state.closed || /^HTTP\/1\.1 .*\r\n[\s\S]*}$/.test(state.received);
 /** The statuses of the last request that each was asked; null = closed without an answer. */
 async function ask(clients: Client[], path: string): Promise<(number | null)[]> {
