@@ -24,7 +24,12 @@ void note(Context *ctx, fg_status status) {
 	snprintf(ctx->failure_text, sizeof ctx->failure_text, "%s", fg_error());
 }
 
+fg_status failure_of(const Context *ctx) {
+	return ctx->failure ? fg_fail(ctx->failure, "%s", ctx->failure_text) : FG_OK;
+}
+
 fg_status cuda_fail(cudaError_t error, const char *what) {
+	cudaGetLastError();
 	if (error == cudaErrorMemoryAllocation)
 		return fg_fail(
 			FG_OUT_OF_MEMORY,
@@ -41,7 +46,6 @@ void *device_alloc(Context *ctx, size_t bytes, const char *what) {
 		error = cudaMemsetAsync(p, 0, std::max<size_t>(bytes, 1), ctx->stream);
 	}
 	if (error == cudaSuccess) return p;
-	cudaGetLastError(); /* a failed allocation must not show up in the next check */
 	cuda_fail(error, what);
 	return nullptr;
 }
@@ -87,6 +91,14 @@ fg_status open_device(Context *c) {
 		return fg_fail(FG_UNSUPPORTED, "%s has compute capability %d.%d; 8.0 or newer is needed", p.name, p.major,
 		               p.minor);
 	snprintf(c->name, sizeof c->name, "%.*s", (int)sizeof c->name - 1, p.name);
+	error = find_code();
+	if (error != cudaSuccess)
+		return fg_fail(FG_UNSUPPORTED,
+		               "this build has no code for %s (compute capability %d.%d), and its driver makes none: %s. Build "
+		               "on the machine that has the device, or with CUDA_ARCHS=%d, or update its driver",
+		               p.name, p.major, p.minor, cudaGetErrorString(error), c->arch);
+	error = shared_limits(c->device, &c->shared);
+	if (error != cudaSuccess) return cuda_fail(error, "opening the device");
 	error = cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking);
 	if (error != cudaSuccess) return cuda_fail(error, "creating a stream");
 	const fg_shape &s = config->shape;
@@ -111,7 +123,7 @@ fg_status open(const fg_config *config, int32_t rank, fg_ctx **out) {
 	}
 	*out = &c->base;
 	c->base.config = config, c->base.rank = rank;
-	return c->ranks.open(config, rank, open_device(c));
+	return c->ranks.open(config, rank, guarded([&] { return open_device(c); }));
 }
 
 void close(fg_ctx *ctx) {
@@ -123,7 +135,7 @@ void close(fg_ctx *ctx) {
 	c->gemm.close();
 	for (void *p : c->owned) cudaFree(p);
 	c->host_memory.close();
-	for (cudaEvent_t e : c->marks) cudaEventDestroy(e);
+	c->marks.clear();
 	if (c->stream) cudaStreamDestroy(c->stream);
 	free(ctx->weights.layers);
 	delete c;
@@ -177,6 +189,10 @@ fg_status make_state(Context *c) {
 		if (found == c->windows.end()) c->windows.push_back(s.layer_window[i]);
 	}
 	c->decode_blocks = decode_blocks(c->multiprocessors, c->kv_heads, s.head_dim);
+	c->decode_stages = decode_stages(s.head_dim, c->shared);
+	if (c->decode_stages == 0)
+		return fg_fail(FG_UNSUPPORTED, "%s has too little shared memory for attention with head_dim %d", c->name,
+		               s.head_dim);
 	size_t partial = (size_t)2 * c->decode_blocks * c->group() * (s.head_dim + 2) * sizeof(float);
 	c->decode_partial = (float *)device_alloc(c, partial, "attention's partial results");
 	c->decode_arrived = (int32_t *)device_alloc(c, S * c->kv_heads * sizeof(int32_t), "attention's counters");
@@ -228,10 +244,12 @@ fg_status make_cache(Context *c) {
 
 fg_status ready(fg_ctx *ctx, fg_capacity *capacity) {
 	Context *c = context(ctx);
-	fg_status status = make_buffers(c);
-	if (!status) status = make_state(c);
-	if (!status) status = tune_products(c);
-	if (!status) status = make_cache(c);
+	fg_status status = guarded([&] {
+		fg_status made = make_buffers(c);
+		if (!made) made = make_state(c);
+		if (!made) made = tune_products(c);
+		return made ? made : make_cache(c);
+	});
 	if (c->ranks.count() > 1)
 		c->host_memory.settle(); /* pinning blocks calls of the driver, and with them other ranks */
 	status = c->ranks.connect(status, c->stream);
@@ -287,19 +305,24 @@ void logits(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, float *lo
 
 uint64_t mark(fg_ctx *ctx) {
 	Context *c = context(ctx);
-	cudaEvent_t event;
-	note(c, cudaEventCreate(&event), "recording an event");
-	note(c, cudaEventRecord(event, c->stream), "recording an event");
-	c->marks.push_back(event);
-	return c->marks.size() - 1;
+	uint64_t mark = 0;
+	note(c, guarded([&] {
+			 cudaError_t error = c->marks.record(c->stream, &mark);
+			 return error == cudaSuccess ? FG_OK : cuda_fail(error, "recording an event");
+		 }));
+	return mark;
 }
 
 uint64_t mark_ns(fg_ctx *ctx, uint64_t mark) {
+	uint64_t ns = 0;
+	guarded([&] { return ns = context(ctx)->marks.ns(mark), FG_OK; });
+	return ns;
+}
+
+void forget_marks(fg_ctx *ctx) {
 	Context *c = context(ctx);
-	float ms = 0;
-	cudaEventSynchronize(c->marks[mark]);
-	cudaEventElapsedTime(&ms, c->marks[0], c->marks[mark]);
-	return (uint64_t)((double)ms * 1e6);
+	cudaSetDevice(c->device);
+	c->marks.clear();
 }
 
 } // namespace
@@ -361,17 +384,17 @@ FG_API fg_status fg_device(int32_t device, fg_device_info *info) {
 }
 
 const fg_ops fg_device_ops = {
-	.open = fg::open,
-	.load = fg::load,
-	.load_random = fg::load_random,
-	.ready = fg::ready,
+	.open = fg::guard<fg::open>,
+	.load = fg::guard<fg::load>,
+	.load_random = fg::guard<fg::load_random>,
+	.ready = fg::guard<fg::ready>,
 	.close = fg::close,
 	.sampler_new = fg::sampler_new,
 	.sampler_free = fg::sampler_free,
 	.step_begin = fg::step_begin,
 	.replay = fg::replay,
 	.step_end = fg::step_end,
-	.step_wait = fg::step_wait,
+	.step_wait = fg::guard<fg::step_wait>,
 	.copy_pages = fg::copy_pages,
 	.host_pages = fg::host_pages,
 	.embed = fg::embed,
@@ -387,5 +410,6 @@ const fg_ops fg_device_ops = {
 	.sample = fg::sample,
 	.mark = fg::mark,
 	.mark_ns = fg::mark_ns,
+	.forget_marks = fg::forget_marks,
 };
 }

@@ -57,6 +57,7 @@ struct Run {
 	Case c;
 	KvPool kv;
 	int layer = 1, n_tokens = 0, stride, multiprocessors;
+	SharedLimits shared;
 	std::vector<AttnSeq> seqs;
 	std::vector<int32_t> table;
 	bf16 *q, *out;
@@ -91,6 +92,7 @@ struct Run {
 		kv.page_table = upload(table);
 		d_seqs = upload(seqs);
 		CUDA(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, 0));
+		CUDA(shared_limits(0, &shared));
 	}
 
 	~Run() {
@@ -161,13 +163,14 @@ struct Decode {
 	Run &r;
 	DecodeArgs a;
 
-	explicit Decode(Run &r) : r(r) {
+	/* limits: of the card that the kernel is chosen for. */
+	Decode(Run &r, const SharedLimits &limits) : r(r) {
 		int n = (int)r.seqs.size(), blocks = decode_blocks(r.multiprocessors, r.c.kv_heads, r.c.head_dim);
 		std::vector<DecodeShare> shares(blocks);
 		list_decode_shares(r.seqs.data(), n, r.c.kv_heads, r.c.window, blocks, shares.data());
 		a.kv = r.kv, a.seqs = r.d_seqs, a.shares = upload(shares), a.n_blocks = blocks;
 		a.q = r.q, a.out = r.out, a.layer = r.layer, a.group = r.c.group, a.q_stride = r.stride, a.window = r.c.window,
-		a.scale = r.scale();
+		a.scale = r.scale(), a.stages = decode_stages(r.c.head_dim, limits);
 		CUDA(cudaMalloc(&a.partial, (size_t)2 * blocks * 16 * (r.c.head_dim + 2) * sizeof(float)));
 		a.arrived = upload(std::vector<int32_t>((size_t)n * r.c.kv_heads, 0));
 	}
@@ -222,9 +225,13 @@ int main(int argc, char **argv) {
 					for (int i = 0; i < n; i++)
 						c.context.push_back(between(1, quick ? 400 : n == 1 ? 5000 : 700)), c.n_new.push_back(1);
 					Run r(c);
-					Decode d(r);
-					for (int again = 0; again < 3; again++) d.run(); /* `arrived` must return to zero */
-					r.check("decode", 80);
+					const SharedLimits small = {99 << 10, 100 << 10, 1 << 10}; /* compute capability 8.6 */
+					for (const SharedLimits &limits : {r.shared, small}) {
+						Decode d(r, limits);
+						CUDA(cudaMemset(r.out, 0xff, (size_t)r.n_tokens * group * c.kv_heads * D * sizeof(bf16)));
+						for (int again = 0; again < 3; again++) d.run(); /* `arrived` must return to zero */
+						r.check("decode", 80);
+					}
 				}
 				for (int n : {1, quick ? 2 : 5}) {
 					Case c{{}, {}, between(1, quick ? 2 : 4), group, D, window};

@@ -6,15 +6,15 @@ namespace fg {
 
 namespace {
 
-template <int D>
+template <int D, int STAGES>
 __global__ void __launch_bounds__(THREADS, 2) decode_kernel(const __grid_constant__ DecodeArgs a, int n_seqs) {
 	let_next_start();
 	extern __shared__ __align__(128) char shared[];
 	/* While warps merge, pages are loaded into the ring, so the merge has a place of its own. */
-	WarpMerge<D> &merge = *(WarpMerge<D> *)(shared + DecodeShape<D>::RING_BYTES);
+	WarpMerge<D> &merge = *(WarpMerge<D> *)(shared + DecodeRing<D, STAGES>::BYTES);
 	const Share share(a);
 	Cursor at = share.begin;
-	KvPipeline<D> pipeline(a, n_seqs, shared, share);
+	KvPipeline<D, STAGES> pipeline(a, n_seqs, shared, share);
 	pipeline.fill(false);
 	await_previous();
 	pipeline.fill(true);
@@ -44,16 +44,39 @@ __global__ void __launch_bounds__(THREADS, 2) decode_kernel(const __grid_constan
 	copy_async_wait<0>();
 }
 
-template <int D> constexpr int shared_bytes() {
-	return DecodeShape<D>::RING_BYTES + (int)sizeof(WarpMerge<D>);
+/* Stages that keep an H100's memory busy, and those that suffice where a multiprocessor has less to itself. */
+template <int D> constexpr int MOST_STAGES = D == 128 ? 3 : D == 64 ? 4 : 6;
+template <int D> constexpr int FEW_STAGES = (MOST_STAGES<D> + 1) / 2;
+
+template <int D, int STAGES> constexpr int dynamic_bytes() {
+	return DecodeRing<D, STAGES>::BYTES + (int)sizeof(WarpMerge<D>);
+}
+
+template <int D> int stages(const SharedLimits &limits) {
+	auto fit = [&](int bytes, int blocks) {
+		constexpr int STATIC = 256; /* the kernel's own variables, at most */
+		return bytes + STATIC <= limits.block && blocks * (bytes + STATIC + limits.reserved) <= limits.multiprocessor;
+	};
+	constexpr int MOST = dynamic_bytes<D, MOST_STAGES<D>>(), FEW = dynamic_bytes<D, FEW_STAGES<D>>();
+	for (int blocks = 2; blocks > 0; blocks--) {
+		if (fit(MOST, blocks)) return MOST_STAGES<D>;
+		if (fit(FEW, blocks)) return FEW_STAGES<D>;
+	}
+	return 0;
+}
+
+template <int D, int STAGES> cudaError_t run(const DecodeArgs &args, int n_seqs, cudaStream_t stream) {
+	constexpr int BYTES = dynamic_bytes<D, STAGES>();
+	cudaError_t error =
+		cudaFuncSetAttribute(decode_kernel<D, STAGES>, cudaFuncAttributeMaxDynamicSharedMemorySize, BYTES);
+	if (error != cudaSuccess) return error;
+	return launch(decode_kernel<D, STAGES>, args.n_blocks, THREADS, BYTES, stream, args, n_seqs);
 }
 
 template <int D> cudaError_t run(const DecodeArgs &args, int n_seqs, cudaStream_t stream) {
-	static_assert(shared_bytes<D>() < 113 * 1024, "two blocks per multiprocessor");
-	cudaError_t error =
-		cudaFuncSetAttribute(decode_kernel<D>, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes<D>());
-	if (error != cudaSuccess) return error;
-	return launch(decode_kernel<D>, args.n_blocks, THREADS, shared_bytes<D>(), stream, args, n_seqs);
+	if (args.stages == MOST_STAGES<D>) return run<D, MOST_STAGES<D>>(args, n_seqs, stream);
+	if (args.stages == FEW_STAGES<D>) return run<D, FEW_STAGES<D>>(args, n_seqs, stream);
+	return cudaErrorInvalidValue;
 }
 
 } // namespace
@@ -62,6 +85,15 @@ int decode_blocks(int multiprocessors, int kv_heads, int head_dim) {
 	/* A pair has at most 1 / kv_heads of all pages. The blocks with its first and its last page may have other pairs
 	 * too, hence the two. */
 	return min(2 * multiprocessors, (most_blocks(head_dim) - 2) * kv_heads);
+}
+
+int decode_stages(int head_dim, const SharedLimits &limits) {
+	switch (head_dim) {
+	case 32: return stages<32>(limits);
+	case 64: return stages<64>(limits);
+	case 128: return stages<128>(limits);
+	default: return 0;
+	}
 }
 
 void list_decode_shares(const AttnSeq *seqs, int32_t n_seqs, int32_t kv_heads, int32_t window, int32_t n_blocks,

@@ -11,6 +11,7 @@
 #define FG_ATTENTION_DECODE_CUH
 
 #include "../device.cuh"
+#include "../launch.cuh"
 
 namespace fg {
 
@@ -33,6 +34,7 @@ struct DecodeArgs {
 	bf16 *out;        /* [n_tokens][n_heads * head_dim] */
 	float *partial;   /* [2 * n_blocks][group][head_dim + 2]: unnormalised output, then maximum and sum */
 	int32_t *arrived; /* [n_seqs][kv_heads]: zero before and after */
+	int32_t stages;   /* as decode_stages says */
 	int32_t layer;
 	int32_t group;    /* query heads per kv head, 1 .. 16 */
 	int32_t q_stride; /* elements */
@@ -42,6 +44,11 @@ struct DecodeArgs {
 
 /* How many shares list_decode_shares should cut: one per block. */
 int decode_blocks(int multiprocessors, int kv_heads, int head_dim);
+
+/* How many pages a block should have in shared memory at once: as many as let two blocks run on a multiprocessor; where
+ * there is too little for two, as many as one block can have. 0 if head_dim is none of decode_attention's, or the
+ * device has too little for one. */
+int decode_stages(int head_dim, const SharedLimits &limits);
 
 /* Attention of n_seqs sequences, launched on `stream`. seqs, shares, the page table and all pages except those that
  * hold a sequence's newest token must be in place before the preceding kernel begins: they are read while it runs.

@@ -12,10 +12,11 @@ namespace fg {
 constexpr int WARPS = 4;
 constexpr int THREADS = WARPS * WARP;
 
-template <int D> struct DecodeShape {
-	static constexpr int STAGES = D == 128 ? 3 : D == 64 ? 4 : 6;
+/* A block's ring in shared memory. */
+template <int D, int STAGES_> struct DecodeRing {
+	static constexpr int STAGES = STAGES_;
 	static constexpr int STAGE_BYTES = 2 * SharedPage<D>::BYTES; /* a page of K, then its V */
-	static constexpr int RING_BYTES = STAGES * STAGE_BYTES;
+	static constexpr int BYTES = STAGES * STAGE_BYTES;
 };
 
 /* A place among the pages that all pairs (sequence, kv head) read, laid end to end. A sequence's pairs follow each
@@ -69,10 +70,10 @@ struct Share {
 };
 
 /* Brings the pages of a share into a ring of stages in shared memory, ahead of their use. All threads take part. */
-template <int D> struct KvPipeline {
-	using S = DecodeShape<D>;
+template <int D, int STAGES> struct KvPipeline {
+	using Ring = DecodeRing<D, STAGES>;
 	using Page = SharedPage<D>;
-	static constexpr int AHEAD = S::STAGES - 1;
+	static constexpr int AHEAD = STAGES - 1;
 
 	const DecodeArgs &a;
 	const int n_seqs;
@@ -104,11 +105,11 @@ template <int D> struct KvPipeline {
 	__device__ __forceinline__ uint32_t next() {
 		copy_async_wait<AHEAD - 1>();
 		__syncthreads();
-		if (loading < stop) load((stage + AHEAD) % S::STAGES);
+		if (loading < stop) load((stage + AHEAD) % STAGES);
 		loading++;
 		copy_async_commit();
-		uint32_t page = ring + stage * S::STAGE_BYTES;
-		stage = (stage + 1) % S::STAGES;
+		uint32_t page = ring + stage * Ring::STAGE_BYTES;
+		stage = (stage + 1) % STAGES;
 		return page;
 	}
 
@@ -119,7 +120,7 @@ template <int D> struct KvPipeline {
 #pragma unroll
 		for (int kv = 0; kv < 2; kv++) {
 			const char *from = (const char *)a.kv.data + a.kv.panel(page, a.layer, kv, at.head) * Page::BYTES;
-			uint32_t to = ring + stage * S::STAGE_BYTES + kv * Page::BYTES;
+			uint32_t to = ring + stage * Ring::STAGE_BYTES + kv * Page::BYTES;
 #pragma unroll
 			for (int i = 0; i < PAGE * Page::VECTORS / THREADS; i++) {
 				int n = threadIdx.x + i * THREADS, row = n / Page::VECTORS;

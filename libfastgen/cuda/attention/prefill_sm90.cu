@@ -266,7 +266,7 @@ template <int D> struct Consumer {
 			bool valid = row < tile.n_rows;
 			int token = group.quotient(valid ? row : 0), head = valid ? row - token * a.group : 0;
 			copy_async(to + (vector / 8) * WARPGROUP_ROWS * LINE + r * LINE + (((vector & 7) ^ (r & 7)) << 4),
-			           from + token * a.q_stride + head * D + vector * 8, valid);
+			           from + (int64_t)token * a.q_stride + head * D + vector * 8, valid);
 		}
 		copy_async_commit();
 	}
