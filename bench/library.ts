@@ -23,6 +23,7 @@ export function openLibrary(
     threads: 0,
     computeDtype: dtype,
     kvDtype: dtype,
+    quantization: "none",
     hostKvBytes: 0,
     memoryUtilization: DEFAULTS.gpu_memory_utilization,
     shape,

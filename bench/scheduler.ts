@@ -40,6 +40,7 @@ export function timeSteps(sequences: number, output: number, steps: number): Rec
     rows: sequences,
     ids: one.i.fill(5),
     logprobs: one.f,
+    ranks: one.i,
     topIds: top.i,
     topLogprobs: top.f,
     logits: one.f,

@@ -71,7 +71,7 @@ export function simulate(setting: Setting): Simulation {
   const plan = new StepPlan(maxSeqs, maxStepTokens);
   const floats = new Float32Array(maxStepTokens);
   const ids = new Int32Array(maxStepTokens);
-  const result = { step: 0, ids, logprobs: floats, topIds: ids, topLogprobs: floats, logits: floats };
+  const result = { step: 0, ids, logprobs: floats, ranks: ids, topIds: ids, topLogprobs: floats, logits: floats };
   const random = randomFrom(0);
   const rowsOut: number[] = [];
   let microseconds = 0;

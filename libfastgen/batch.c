@@ -61,6 +61,7 @@ static arrays layout(arena *a, const fg_step *s, row_counts c, size_t vocab) {
 	fg_output out = {0};
 	out.ids = take(a, c.rows, sizeof(int32_t));
 	out.logprobs = take(a, c.rows, sizeof(float));
+	out.ranks = take(a, c.rows, sizeof(int32_t));
 	size_t top = c.any_top ? c.rows * FG_MAX_LOGPROBS : 0;
 	out.top_ids = take(a, top, sizeof(int32_t));
 	out.top_logprobs = take(a, top, sizeof(float));

@@ -67,10 +67,14 @@ static fg_status check_options(const fg_options *o) {
 		const char *name;
 		int64_t value, low, high;
 	} range[] = {
-		{"n_devices", o->n_devices, 1, FG_MAX_RANKS},   {"n_threads", o->n_threads, 0, 1024},
-		{"max_seqs", o->max_seqs, 1, MAX_SEQS},         {"max_step_tokens", o->max_step_tokens, o->max_seqs, 1 << 20},
-		{"max_context", o->max_context, 1, MAX_DIM},    {"compute_dtype", o->compute_dtype, FG_F32, FG_FP8_E4M3},
-		{"kv_dtype", o->kv_dtype, FG_F32, FG_FP8_E4M3}, {"options.reserved", o->reserved, 0, 0},
+		{"n_devices", o->n_devices, 1, FG_MAX_RANKS},
+		{"n_threads", o->n_threads, 0, 1024},
+		{"max_seqs", o->max_seqs, 1, MAX_SEQS},
+		{"max_step_tokens", o->max_step_tokens, o->max_seqs, 1 << 20},
+		{"max_context", o->max_context, 1, MAX_DIM},
+		{"compute_dtype", o->compute_dtype, FG_F32, FG_BF16},
+		{"kv_dtype", o->kv_dtype, FG_F32, FG_FP8_E4M3},
+		{"quantization", o->quantization, FG_QUANTIZE_NONE, FG_QUANTIZE_FP8},
 	};
 	for (size_t i = 0; i < sizeof range / sizeof *range; i++) {
 		fg_status status = in_range(range[i].name, range[i].value, range[i].low, range[i].high);

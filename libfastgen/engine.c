@@ -314,8 +314,8 @@ FG_API fg_status fg_submit(fg_engine *e, const fg_step *step) {
 }
 
 static fg_status check_result(const fg_batch *b, const fg_config *config, const fg_result *r) {
-	if (!r || (b->n_rows && (!r->ids || !r->logprobs))) {
-		return fg_fail(FG_INVALID, "the result, its ids or its logprobs are NULL");
+	if (!r || (b->n_rows && (!r->ids || !r->logprobs || !r->ranks))) {
+		return fg_fail(FG_INVALID, "the result, its ids, logprobs or ranks are NULL");
 	}
 	if (r->row_capacity < b->n_rows) {
 		return fg_fail(FG_INVALID, "the step has %d rows and the result has room for %d", b->n_rows, r->row_capacity);
@@ -340,7 +340,10 @@ static void copy_result(const fg_batch *b, const fg_config *config, fg_result *r
 	for (int32_t i = 0; i < b->n_rows; i++) {
 		const fg_row *row = &b->rows[i];
 		r->ids[i] = b->out.ids[i];
-		if (row->n_logprobs >= 0) r->logprobs[i] = b->out.logprobs[i];
+		if (row->n_logprobs >= 0) {
+			r->logprobs[i] = b->out.logprobs[i];
+			r->ranks[i] = b->out.ranks[i];
+		}
 		if (row->n_logprobs > 0) {
 			size_t at = (size_t)i * FG_MAX_LOGPROBS, n = (size_t)row->n_logprobs;
 			memcpy(r->top_ids + at, b->out.top_ids + at, n * sizeof *r->top_ids);

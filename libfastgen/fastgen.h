@@ -35,8 +35,9 @@ extern "C" {
 #endif
 
 enum {
-	FG_ABI_VERSION = 2,
+	FG_ABI_VERSION = 3,
 	FG_PAGE_TOKENS = 64,      /* tokens in one KV page */
+	FG_SCALE_BLOCK = 128,     /* rows, and columns, of a weight that share a scale when scales are by block */
 	FG_STEPS_IN_FLIGHT = 2,   /* steps that may be submitted and not yet waited for */
 	FG_MAX_LOGPROBS = 20,     /* most alternatives returned for one row */
 	FG_MAX_STOP_IDS = 128,    /* most stop ids held back by min_tokens, per slot */
@@ -54,7 +55,13 @@ typedef enum {
 	FG_BUSY = 6,          /* FG_STEPS_IN_FLIGHT steps are in flight, or the engine is still loading */
 } fg_status;
 
+/* FG_FP8_E4M3: the format that has no infinities, largest value 448, NaN 0x7f and 0xff. */
 typedef enum { FG_F32 = 0, FG_F16 = 1, FG_BF16 = 2, FG_FP8_E4M3 = 3 } fg_dtype;
+
+/* What is done to the weights of the linear layers (not embed and lm_head) that are not FP8 in the checkpoint.
+ * FG_QUANTIZE_FP8: they are quantised while they load, one scale per output channel (its amax / 448), and their inputs
+ * one scale per token. */
+typedef enum { FG_QUANTIZE_NONE = 0, FG_QUANTIZE_FP8 = 1 } fg_quantization;
 
 /* The model's tensors by role. Shapes are those of the checkpoint: a linear layer is [out][in], row-major. */
 typedef enum {
@@ -101,17 +108,18 @@ typedef struct {
 } fg_shape;
 
 typedef struct {
-	const int32_t *devices;  /* [n_devices]: device numbers, one tensor-parallel rank each; copied by fg_open */
-	int32_t n_devices;       /* 1 on the CPU */
-	int32_t n_threads;       /* CPU library: worker threads; 0 = one per core that this process may use */
-	int32_t max_seqs;        /* slots */
-	int32_t max_step_tokens; /* most tokens in one step, >= max_seqs */
-	int32_t max_context;     /* most tokens in one sequence */
-	int32_t compute_dtype;   /* fg_dtype. The CPU rounds the inputs of linear layers to it and accumulates in float32 */
-	int32_t kv_dtype;        /* fg_dtype of the KV cache */
-	int32_t reserved;        /* 0 */
-	uint64_t kv_bytes;       /* KV cache on each device; 0 = what memory_utilization leaves (CUDA only) */
-	uint64_t host_kv_bytes;  /* KV cache in host memory for each device, 0 = none */
+	const int32_t *devices;    /* [n_devices]: device numbers, one tensor-parallel rank each; copied by fg_open */
+	int32_t n_devices;         /* 1 on the CPU */
+	int32_t n_threads;         /* CPU library: worker threads; 0 = one per core that this process may use */
+	int32_t max_seqs;          /* slots */
+	int32_t max_step_tokens;   /* most tokens in one step, >= max_seqs */
+	int32_t max_context;       /* most tokens in one sequence */
+	int32_t compute_dtype;     /* fg_dtype but FP8. The CPU rounds the inputs of linear layers to it and accumulates in
+	                              float32 */
+	int32_t kv_dtype;          /* fg_dtype of the KV cache. FP8: with a float32 scale per token, head, and K or V */
+	int32_t quantization;      /* fg_quantization */
+	uint64_t kv_bytes;         /* KV cache on each device; 0 = what memory_utilization leaves (CUDA only) */
+	uint64_t host_kv_bytes;    /* KV cache in host memory for each device, 0 = none */
 	double memory_utilization; /* share of the device's memory the engine may use, in (0, 1]; CUDA only */
 } fg_options;
 
@@ -119,18 +127,29 @@ typedef struct {
  * One tensor of the checkpoint. Either `path` names a file and [offset, offset + bytes) lies in it, or path is NULL and
  * `data` points at the bytes, which must live until fg_ready returns. The CPU library maps files whose dtype it can
  * compute with and reads them in place: such a file must not be changed or truncated before fg_close.
+ *
+ * A matrix of FG_FP8_E4M3 comes with its scales: weight = fp8 * scale. scale_rows x scale_cols is 1 x 1 (per tensor),
+ * rows x 1 (per output channel), or ceil(rows / 128) x ceil(cols / 128) (by block). The inputs of such a linear layer
+ * are quantised too: by block, with a scale per token and 128 inputs; else with a scale per token, or with input_scale
+ * alone.
  */
 typedef struct {
 	const char *path; /* UTF-8, NUL-terminated */
 	const void *data;
+	const float *scale; /* [scale_rows][scale_cols], finite and > 0, until fg_ready returns; NULL unless FP8 */
 	uint64_t offset;
 	uint64_t bytes;
-	int32_t role;     /* fg_role */
-	int32_t layer;    /* 0 for the tensors that belong to no layer */
-	int32_t dtype;    /* FG_F32, FG_F16 or FG_BF16 */
-	int32_t rows;     /* first dimension */
-	int32_t cols;     /* second dimension; 1 for vectors */
-	int32_t reserved; /* 0 */
+	int32_t role;  /* fg_role */
+	int32_t layer; /* 0 for the tensors that belong to no layer */
+	int32_t dtype; /* fg_dtype; FP8 for matrices only */
+	int32_t rows;  /* first dimension */
+	int32_t cols;  /* second dimension; 1 for vectors */
+	int32_t scale_rows;
+	int32_t scale_cols;
+	float input_scale; /* the scale of every input (static); 0 = each token's own (dynamic), as always by block */
+	float input_bound; /* > 0: a token's scale comes from min(amax, input_bound) (fbgemm's activation_scale_ub); 0 =
+	                      none */
+	int32_t reserved;  /* 0 */
 } fg_tensor;
 
 typedef struct {
@@ -258,9 +277,12 @@ typedef struct {
 	int32_t row_capacity; /* in: rows that the arrays below hold; max_step_tokens always suffices */
 	int32_t *ids;         /* out [n_rows]; -1 = nothing could be sampled: mask, min_tokens or NaN left no token */
 	float *logprobs;      /* out [n_rows]; not written where n_logprobs was -1 */
-	int32_t *top_ids;     /* out [n_rows][FG_MAX_LOGPROBS], most probable first; may be NULL when none were asked for */
-	float *top_logprobs;  /* out [n_rows][FG_MAX_LOGPROBS], of top_ids; may be NULL when none were asked for */
-	float *logits;        /* out [rows with FG_LOGITS][vocab_size]; may be NULL when none were asked for */
+	/* out [n_rows]: 1 + the number of tokens whose raw logit is greater than the id's, so 1 = the most probable; 0
+	 * where the id is -1; not written where n_logprobs was -1. NaN logits count as -inf. */
+	int32_t *ranks;
+	int32_t *top_ids;    /* out [n_rows][FG_MAX_LOGPROBS], most probable first; may be NULL when none were asked for */
+	float *top_logprobs; /* out [n_rows][FG_MAX_LOGPROBS], of top_ids; may be NULL when none were asked for */
+	float *logits;       /* out [rows with FG_LOGITS][vocab_size]; may be NULL when none were asked for */
 	int64_t logits_capacity; /* in: floats that `logits` holds */
 	double run_seconds;      /* out: time the device spent on the step */
 	double idle_seconds;     /* out: time the device had nothing to do before it */

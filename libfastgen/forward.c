@@ -14,14 +14,14 @@ void fg_forward_layer(const fg_ops *ops, fg_ctx *ctx, const fg_batch *batch, int
 	const fg_layer *l = &ctx->weights.layers[layer];
 	int32_t n = batch->n_tokens;
 
-	RUN(add_norm, b->residual, *pending, l->attn_norm, n, b->x);
+	RUN(add_norm, b->residual, *pending, l->attn_norm, n, &l->qkv, b->x);
 	RUN(linear, b->x, &l->qkv, n, b->qkv);
 	RUN(qkv_rope, batch, layer, b->qkv);
-	RUN(attention, batch, layer, b->qkv, b->attn);
+	RUN(attention, batch, layer, b->qkv, &l->o, b->attn);
 	RUN(linear_add, b->attn, &l->o, n, b->residual, pending);
 	RUN(all_reduce, b->residual, n, pending);
-	RUN(add_norm, b->residual, *pending, l->mlp_norm, n, b->x);
-	RUN(gate_up, b->x, &l->gate_up, n, b->gate_up, b->act);
+	RUN(add_norm, b->residual, *pending, l->mlp_norm, n, &l->gate_up, b->x);
+	RUN(gate_up, b->x, &l->gate_up, n, &l->down, b->gate_up, b->act);
 	RUN(linear_add, b->act, &l->down, n, b->residual, pending);
 	RUN(all_reduce, b->residual, n, pending);
 }
@@ -40,7 +40,7 @@ void fg_forward(const fg_ops *ops, fg_ctx *ctx, const fg_batch *batch, fg_trace 
 	for (int32_t first = 0; first < batch->n_rows; first += b->logit_rows) {
 		int32_t m = batch->n_rows - first < b->logit_rows ? batch->n_rows - first : b->logit_rows;
 		RUN(gather, batch, first, m, b->residual, pending, b->rows);
-		RUN(add_norm, b->rows, nothing, w->final_norm, m, b->x);
+		RUN(add_norm, b->rows, nothing, w->final_norm, m, &w->lm_head, b->x);
 		RUN(logits, b->x, &w->lm_head, m, b->logits);
 		RUN(sample, batch, first, m, b->logits);
 	}

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -79,6 +80,52 @@ static fg_status find_file(fg_tensor_table *table, const char *path, int32_t *fi
 	return FG_OK;
 }
 
+static int is_matrix(fg_role role) {
+	return role == FG_EMBED || role == FG_LM_HEAD || (role >= FG_Q && role <= FG_O) || role >= FG_GATE;
+}
+
+static int32_t blocks(int32_t n) {
+	return n / FG_SCALE_BLOCK + (n % FG_SCALE_BLOCK != 0);
+}
+
+/* Whether an FP8 tensor's scales are those of an FG_ROWS matrix, or of an FG_BLOCKS one. A small tensor's may be both.
+ */
+static int scaled_by_rows(const fg_tensor *t) {
+	return t->scale_cols == 1 && (t->scale_rows == 1 || t->scale_rows == t->rows);
+}
+
+static int scaled_by_blocks(const fg_tensor *t) {
+	return t->scale_rows == blocks(t->rows) && t->scale_cols == blocks(t->cols) && t->input_scale == 0 &&
+	       t->input_bound == 0;
+}
+
+static fg_status check_scale(const fg_tensor *t, const char *name) {
+	if (t->dtype != FG_FP8_E4M3) {
+		if (!t->scale && !t->scale_rows && !t->scale_cols && t->input_scale == 0 && t->input_bound == 0) return FG_OK;
+		return fg_fail(FG_INVALID, "%s has scales, which only FP8 tensors have", name);
+	}
+	if (!is_matrix((fg_role)t->role)) return fg_fail(FG_UNSUPPORTED, "%s is FP8; only matrices may be", name);
+	if (!t->scale) return fg_fail(FG_INVALID, "%s is FP8 and has no scale", name);
+	if (!(t->input_scale >= 0 && t->input_bound >= 0) || isinf(t->input_scale) || isinf(t->input_bound)) {
+		return fg_fail(FG_INVALID, "%s: input_scale is %g and input_bound %g; both must be finite and not negative",
+		               name, (double)t->input_scale, (double)t->input_bound);
+	}
+	if (!scaled_by_rows(t) && !scaled_by_blocks(t)) {
+		return fg_fail(
+			FG_INVALID,
+			"%s has scales [%d][%d]; [1][1], [%d][1], or [%d][%d] with no input_scale or input_bound, is needed", name,
+			t->scale_rows, t->scale_cols, t->rows, blocks(t->rows), blocks(t->cols));
+	}
+	size_t n = (size_t)t->scale_rows * (size_t)t->scale_cols;
+	for (size_t i = 0; i < n; i++) {
+		if (!(t->scale[i] > 0) || isinf(t->scale[i])) {
+			return fg_fail(FG_INVALID, "%s: scale %zu is %g; scales must be finite and above 0", name, i,
+			               (double)t->scale[i]);
+		}
+	}
+	return FG_OK;
+}
+
 static fg_status check_tensor(fg_tensor_table *table, const fg_config *config, int32_t i) {
 	const fg_tensor *t = &table->tensors[i];
 	if (t->role < 0 || t->role >= FG_ROLES) {
@@ -100,9 +147,12 @@ static fg_status check_tensor(fg_tensor_table *table, const fg_config *config, i
 	if (t->rows != rows || t->cols != cols) {
 		return fg_fail(FG_INVALID, "%s is [%d][%d]; the shape needs [%d][%d]", name, t->rows, t->cols, rows, cols);
 	}
-	if (t->dtype != FG_F32 && t->dtype != FG_F16 && t->dtype != FG_BF16) {
-		return fg_fail(FG_UNSUPPORTED, "%s has dtype %d; weights are float32, float16 or bfloat16", name, t->dtype);
+	if (t->dtype != FG_F32 && t->dtype != FG_F16 && t->dtype != FG_BF16 && t->dtype != FG_FP8_E4M3) {
+		return fg_fail(FG_UNSUPPORTED, "%s has dtype %d; weights are float32, float16, bfloat16 or FP8 (E4M3)", name,
+		               t->dtype);
 	}
+	fg_status status = check_scale(t, name);
+	if (status) return status;
 	uint64_t bytes = (uint64_t)rows * (uint64_t)cols * (uint64_t)fg_dtype_bytes(t->dtype);
 	if (t->bytes != bytes) {
 		return fg_fail(FG_INVALID, "%s has %" PRIu64 " bytes; [%d][%d] of its dtype takes %" PRIu64, name, t->bytes,
@@ -111,7 +161,7 @@ static fg_status check_tensor(fg_tensor_table *table, const fg_config *config, i
 	table->bytes += bytes;
 	table->file_of[i] = -1;
 	if (!t->path) return t->data ? FG_OK : fg_fail(FG_INVALID, "%s has neither a path nor data", name);
-	fg_status status = find_file(table, t->path, &table->file_of[i]);
+	status = find_file(table, t->path, &table->file_of[i]);
 	if (status) return status;
 	const fg_file *file = &table->files[table->file_of[i]];
 	if (t->offset > file->bytes || bytes > file->bytes - t->offset) {
@@ -168,4 +218,25 @@ const fg_tensor *fg_table_find(const fg_tensor_table *table, int32_t layer, fg_r
 	int32_t i = table->index[(size_t)layer * FG_ROLES + (size_t)role];
 	*file = i >= 0 && table->file_of[i] >= 0 ? &table->files[table->file_of[i]] : NULL;
 	return i >= 0 ? &table->tensors[i] : NULL;
+}
+
+fg_scheme fg_table_scheme(const fg_tensor_table *table, const fg_config *config, int32_t layer, int32_t n,
+                          const fg_role *roles) {
+	int quantize = config->options.quantization == FG_QUANTIZE_FP8;
+	if (roles[0] < FG_ATTN_NORM) return (fg_scheme){.scaling = FG_PLAIN};
+	if (!table) return (fg_scheme){.scaling = quantize ? FG_ROWS : FG_PLAIN};
+	int32_t by_rows = 0, by_blocks = 0, n_static = 0;
+	float input_scale = 0, input_bound = 0;
+	for (int32_t i = 0; i < n; i++) {
+		const fg_file *file;
+		const fg_tensor *t = fg_table_find(table, layer, roles[i], &file);
+		int fp8 = t->dtype == FG_FP8_E4M3;
+		by_rows += fp8 ? scaled_by_rows(t) : quantize;
+		by_blocks += fp8 && scaled_by_blocks(t);
+		n_static += t->input_scale > 0;
+		if (t->input_scale > input_scale) input_scale = t->input_scale;
+		if (t->input_bound > input_bound) input_bound = t->input_bound;
+	}
+	if (by_rows == n) return (fg_scheme){FG_ROWS, n_static == n ? input_scale : 0, input_bound};
+	return (fg_scheme){.scaling = by_blocks == n ? FG_BLOCKS : FG_PLAIN};
 }

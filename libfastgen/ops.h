@@ -32,16 +32,34 @@ typedef struct {
 /* The rows of a matrix may come from up to three tensors (q|k|v, gate|up), one below the other. The CPU reads each
  * where its file is mapped; CUDA makes one matrix of them. */
 typedef struct {
-	const void *data; /* [rows][cols] */
+	const void *data;   /* [rows][cols] */
+	const float *scale; /* FG_ROWS: [rows]; FG_BLOCKS: [ceil(rows / 128)][ceil(cols / 128)]; FG_PLAIN: NULL */
 	int32_t rows;
-	int32_t dtype; /* fg_dtype */
+	int32_t dtype; /* fg_dtype; FG_FP8_E4M3 unless FG_PLAIN */
 } fg_matrix_part;
+
+/* How a matrix and its inputs are scaled. An op that makes inputs for a matrix is told which (`next`), and quantises
+ * them itself, from its float32 results (numeric.h: fg_fp8_scale, fg_to_e4m3):
+ *
+ * FG_PLAIN   inputs as compute_dtype says.
+ * FG_ROWS    y[t][r] = input_scale[t] * scale[r] * sum over k of x8[t][k] * w8[r][k]; x8 = x / input_scale, in FP8.
+ * FG_BLOCKS  the same for each block of 128 columns, with the scales of the block, summed up in float32.
+ *
+ * All parts of a matrix are FG_PLAIN, or none. */
+typedef enum { FG_PLAIN = 0, FG_ROWS = 1, FG_BLOCKS = 2 } fg_scaling;
+
+typedef struct {
+	int32_t scaling;   /* fg_scaling */
+	float input_scale; /* FG_ROWS: > 0: of every token, instead of the token's own */
+	float input_bound; /* FG_ROWS: > 0: a token's scale comes from min(amax, input_bound) */
+} fg_scheme;
 
 typedef struct {
 	fg_matrix_part part[3];
 	int32_t n_parts;
 	int32_t rows; /* output features: sum over the parts */
 	int32_t cols; /* input features */
+	fg_scheme scheme;
 } fg_matrix;
 
 typedef struct {
@@ -82,6 +100,23 @@ typedef struct {
 /* The tensor of (layer, role), NULL where the table has none; *file is its file or NULL. */
 const fg_tensor *fg_table_find(const fg_tensor_table *table, int32_t layer, fg_role role, const fg_file **file);
 
+/* The scheme of a matrix whose parts are the tensors of n roles of a layer. `table` is NULL for random weights. Where
+ * the parts are scaled in different ways it is FG_PLAIN, and their FP8 values are multiplied by their scales as they
+ * are loaded; so always for embed and lm_head. Where a plain part is in an FG_ROWS matrix, it is to be quantised. */
+fg_scheme fg_table_scheme(const fg_tensor_table *table, const fg_config *config, int32_t layer, int32_t n,
+                          const fg_role *roles);
+
+/* ---- pages ---- */
+
+/* Bytes of one layer in a page: keys and values of kv_heads, then, if they are FP8, a float32 scale each:
+ * [K|V][kv_heads][64]. Scales are written with the keys and values (qkv_rope), from a head's head_dim float32 values
+ * (numeric.h: fg_fp8_scale). */
+static inline size_t fg_page_layer_bytes(int32_t kv_heads, int32_t head_dim, int32_t kv_dtype) {
+	size_t of_head =
+		kv_dtype == FG_FP8_E4M3 ? (size_t)head_dim + sizeof(float) : (size_t)head_dim * (kv_dtype == FG_F32 ? 4 : 2);
+	return (size_t)2 * (size_t)kv_heads * FG_PAGE_TOKENS * of_head;
+}
+
 /* ---- a step ---- */
 
 /* One row of logits that a step needs. */
@@ -105,6 +140,7 @@ typedef struct {
 typedef struct {
 	int32_t *ids;
 	float *logprobs;
+	int32_t *ranks;
 	int32_t *top_ids;    /* NULL when no row asks for alternatives */
 	float *top_logprobs; /* NULL when top_ids is */
 	float *logits;       /* NULL when no row asks for logits */
@@ -127,8 +163,9 @@ typedef struct {
 	fg_output out;
 } fg_batch;
 
-/* Activations of one step. Matrices that linear reads are in the library's own format for its inputs (CPU: float32
- * rounded to compute_dtype, or bf16). */
+/* Activations of one step. Matrices that linear reads are in the library's own format for its inputs, which the matrix
+ * that will read them decides (CPU: float32 rounded to compute_dtype, or bf16; FP8 values in the same, then the
+ * scales). */
 typedef struct {
 	void *residual;     /* [T][H]: the residual stream, in the library's own format (CPU: float32, CUDA: bf16) */
 	void *x;            /* [T][H]: a norm's output, a linear input */
@@ -189,8 +226,9 @@ typedef struct {
 
 	/* residual[t] = embed[tokens[t]] */
 	void (*embed)(fg_ctx *ctx, const fg_batch *batch, void *residual);
-	/* residual += pending; x = RMSNorm(residual) * weight, over n rows of H */
-	void (*add_norm)(fg_ctx *ctx, void *residual, fg_pending pending, const float *weight, int32_t n, void *x);
+	/* residual += pending; x = RMSNorm(residual) * weight, over n rows of H, as input for `next` */
+	void (*add_norm)(fg_ctx *ctx, void *residual, fg_pending pending, const float *weight, int32_t n,
+	                 const fg_matrix *next, void *x);
 	/* y[n][w.rows] = x[n][w.cols] * w^T, in the library's own format for activations */
 	void (*linear)(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, void *y);
 	/* residual[n][w.rows] += x[n][w.cols] * w^T, or the product is left in *pending, which is set either way. It is the
@@ -200,11 +238,14 @@ typedef struct {
 	void (*all_reduce)(fg_ctx *ctx, void *residual, int32_t n, fg_pending *pending);
 	/* Bias, norm of each head of q and k, RoPE; q stays in qkv, k and v go to their pages. */
 	void (*qkv_rope)(fg_ctx *ctx, const fg_batch *batch, int32_t layer, void *qkv);
-	/* out[t][heads * D] = attention of token t over its sequence's pages, up to itself, within the layer's window. */
-	void (*attention)(fg_ctx *ctx, const fg_batch *batch, int32_t layer, const void *qkv, void *out);
-	/* act[n][I] = silu(gate) * up, gate and up being the halves of x[n][H] * w^T. scratch[n][2 * I] may be overwritten.
-	 */
-	void (*gate_up)(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, void *scratch, void *act);
+	/* out[t][heads * D] = attention of token t over its sequence's pages, up to itself, within the layer's window, as
+	 * input for `next`. */
+	void (*attention)(fg_ctx *ctx, const fg_batch *batch, int32_t layer, const void *qkv, const fg_matrix *next,
+	                  void *out);
+	/* act[n][I] = silu(gate) * up, gate and up being the halves of x[n][H] * w^T, as input for `next`.
+	 * scratch[n][2 * I] may be overwritten. */
+	void (*gate_up)(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, const fg_matrix *next, void *scratch,
+	                void *act);
 	/* out[i] = (residual + pending)[rows[first + i].token], n rows of H */
 	void (*gather)(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, const void *residual,
 	               fg_pending pending, void *out);

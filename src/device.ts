@@ -256,6 +256,7 @@ export function engineConfig(model: Model, device: DeviceChoice, options: LoadOp
     threads: whole(options, "threads", 0, 0),
     computeDtype: dtype,
     kvDtype: dtype,
+    quantization: "none",
     maxSeqs,
     maxStepTokens,
     maxContext,

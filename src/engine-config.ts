@@ -2,7 +2,7 @@
  * How an engine is set up, what it then holds, and how one sequence is sampled: the types that src/ffi and src/engine share.
  * Plain data only; it crosses from the main thread to the engine worker.
  */
-import type { Dtype, ModelShape, TensorSource } from "./model/shape.ts";
+import type { Dtype, ModelShape, StoredDtype, TensorSource } from "./model/shape.ts";
 
 export type DeviceKind = "cpu" | "cuda";
 
@@ -15,7 +15,9 @@ export interface EngineConfig {
   /** CPU threads; 0 = one a core. */
   threads: number;
   computeDtype: Dtype;
-  kvDtype: Dtype;
+  kvDtype: StoredDtype;
+  /** fp8: linear layers are quantised while they load. */
+  quantization: "none" | "fp8";
   maxSeqs: number;
   maxStepTokens: number;
   /** Most tokens in one sequence, prompt and output together. */

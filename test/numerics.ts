@@ -86,6 +86,7 @@ export class Runner {
       threads: options.threads ?? 0,
       computeDtype: options.dtype,
       kvDtype: options.dtype,
+      quantization: "none",
       maxSeqs: MAX_SEQS,
       maxStepTokens,
       maxContext,

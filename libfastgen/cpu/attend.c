@@ -245,7 +245,9 @@ void cpu_list_blocks(cpu_ctx *ctx, const fg_batch *batch) {
 	}
 }
 
-void cpu_attention(fg_ctx *base, const fg_batch *batch, int32_t layer, const void *qkv, void *out) {
+void cpu_attention(fg_ctx *base, const fg_batch *batch, int32_t layer, const void *qkv, const fg_matrix *next,
+                   void *out) {
+	(void)next;
 	cpu_ctx *ctx = (cpu_ctx *)base;
 	job j = make_job(ctx, batch, layer, qkv, out);
 	int32_t items = ctx->n_blocks * j.items_per_block, threads = fg_pool_threads(ctx->pool);

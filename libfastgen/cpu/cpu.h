@@ -77,6 +77,7 @@ void cpu_logits(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, float
 /* attend.c */
 void cpu_qkv_rope(fg_ctx *ctx, const fg_batch *batch, int32_t layer, void *qkv);
 void cpu_list_blocks(cpu_ctx *ctx, const fg_batch *batch); /* in step_begin */
-void cpu_attention(fg_ctx *ctx, const fg_batch *batch, int32_t layer, const void *qkv, void *out);
+void cpu_attention(fg_ctx *ctx, const fg_batch *batch, int32_t layer, const void *qkv, const fg_matrix *next,
+                   void *out);
 
 #endif

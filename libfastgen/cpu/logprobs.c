@@ -47,12 +47,25 @@ FG_INLINE int32_t top_logits(const float *logits, int32_t vocab_size, const floa
 	return n;
 }
 
+/* How many logits are greater than `than`. */
+FG_INLINE int32_t count_greater(const float *logits, int32_t vocab_size, const float *maxima, float than) {
+	int32_t count = 0;
+	float x[CHUNK];
+	for (int32_t c = 0; c < chunk_count(vocab_size); c++) {
+		if (!(maxima[c] > than)) continue;
+		load_chunk(logits, vocab_size, c, x);
+		for (int j = 0; j < CHUNK; j++) count += x[j] > than;
+	}
+	return count;
+}
+
 FG_SIMD static void logprobs_simd(const float *logits, int32_t vocab_size, int32_t id, int32_t n_top, float *logprob,
-                                  int32_t *top_ids, float *top_logprobs, float *maxima) {
+                                  int32_t *rank, int32_t *top_ids, float *top_logprobs, float *maxima) {
 	const float greatest = chunk_maxima(logits, vocab_size, maxima);
 	const bool empty = greatest == -INFINITY;
 	const double log_sum = empty ? 0 : log_of_sum(logits, vocab_size, maxima, greatest);
-	const float chosen = fg_clean(logits[id]);
+	const float chosen = id >= 0 && logits[id] > -INFINITY ? fg_clean(logits[id]) : -INFINITY; /* NaN too */
+	*rank = id < 0 ? 0 : 1 + count_greater(logits, vocab_size, maxima, chosen);
 	*logprob = chosen > -INFINITY ? (float)((double)chosen - greatest - log_sum) : -INFINITY;
 
 	if (n_top == 0) return;
@@ -70,7 +83,7 @@ FG_SIMD static void logprobs_simd(const float *logits, int32_t vocab_size, int32
 	}
 }
 
-void fg_logprobs(const float *logits, int32_t vocab_size, int32_t id, int32_t n_top, float *logprob, int32_t *top_ids,
-                 float *top_logprobs, void *scratch) {
-	logprobs_simd(logits, vocab_size, id, n_top, logprob, top_ids, top_logprobs, scratch);
+void fg_logprobs(const float *logits, int32_t vocab_size, int32_t id, int32_t n_top, float *logprob, int32_t *rank,
+                 int32_t *top_ids, float *top_logprobs, void *scratch) {
+	logprobs_simd(logits, vocab_size, id, n_top, logprob, rank, top_ids, top_logprobs, scratch);
 }

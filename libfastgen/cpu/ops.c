@@ -19,7 +19,7 @@ static fg_status cpu_open(const fg_config *config, int32_t rank, fg_ctx **out) {
 	if (o->n_devices != 1 || o->devices[0] != 0) {
 		return fg_fail(FG_UNSUPPORTED, "the CPU is one device, number 0; ask for that");
 	}
-	if (o->compute_dtype == FG_FP8_E4M3 || o->kv_dtype == FG_FP8_E4M3) {
+	if (o->kv_dtype == FG_FP8_E4M3 || o->quantization) {
 		return fg_fail(FG_UNSUPPORTED, "the CPU library has no FP8; use float32, float16 or bfloat16");
 	}
 	if (!o->kv_bytes)
@@ -261,7 +261,9 @@ static void norm_token(token_job *j, int32_t t, int32_t thread) {
 	                          (char *)j->out + at * fg_x_bytes(j->ctx->x_format));
 }
 
-static void cpu_add_norm(fg_ctx *base, void *residual, fg_pending pending, const float *weight, int32_t n, void *x) {
+static void cpu_add_norm(fg_ctx *base, void *residual, fg_pending pending, const float *weight, int32_t n,
+                         const fg_matrix *next, void *x) {
+	(void)next;
 	(void)pending; /* nothing: linear_add adds at once */
 	token_job job = {.ctx = (cpu_ctx *)base, .in = residual, .weight = weight, .out = x, .run = norm_token};
 	for_tokens(&job, n, base->config->shape.hidden_size);
@@ -275,7 +277,9 @@ static void silu_token(token_job *j, int32_t t, int32_t thread) {
 	                          (char *)j->out + (size_t)t * inter * fg_x_bytes(j->ctx->x_format));
 }
 
-static void cpu_gate_up(fg_ctx *base, const void *x, const fg_matrix *w, int32_t n, void *scratch, void *act) {
+static void cpu_gate_up(fg_ctx *base, const void *x, const fg_matrix *w, int32_t n, const fg_matrix *next,
+                        void *scratch, void *act) {
+	(void)next;
 	cpu_linear(base, x, w, n, scratch);
 	token_job job = {.ctx = (cpu_ctx *)base, .in = scratch, .out = act, .run = silu_token};
 	for_tokens(&job, n, base->config->shape.intermediate_size * 4);
@@ -310,11 +314,9 @@ static void sample_row(token_job *j, int32_t i, int32_t thread) {
 	batch->out.ids[r] = id;
 	if (row->n_logprobs >= 0) {
 		size_t at = (size_t)r * FG_MAX_LOGPROBS;
-		float none;
-		fg_logprobs(logits, vocab, id < 0 ? 0 : id, row->n_logprobs, id < 0 ? &none : &batch->out.logprobs[r],
+		fg_logprobs(logits, vocab, id, row->n_logprobs, &batch->out.logprobs[r], &batch->out.ranks[r],
 		            row->n_logprobs ? batch->out.top_ids + at : NULL,
 		            row->n_logprobs ? batch->out.top_logprobs + at : NULL, scratch);
-		if (id < 0) batch->out.logprobs[r] = -INFINITY;
 	}
 	if (row->logits_row >= 0) {
 		memcpy(batch->out.logits + (size_t)row->logits_row * (size_t)vocab, logits, (size_t)vocab * sizeof *logits);

@@ -40,10 +40,11 @@ int32_t fg_sampler_sample(fg_sampler *sampler, const float *logits, const uint32
                           void *scratch);
 
 /* Log probabilities of the raw distribution, log_softmax(logits) over the whole vocabulary.
- * logprob: that of token `id`. top_ids, top_logprobs: [n_top], most probable first, of equal ones the lower id first;
+ * logprob: that of token `id`; *rank: 1 + the number of tokens with a greater logit. With id FG_NO_TOKEN they are
+ * -INFINITY and 0. top_ids, top_logprobs: [n_top], most probable first, of equal ones the lower id first;
  * both may be NULL when n_top is 0. 0 <= n_top <= FG_MAX_LOGPROBS; entries past the vocabulary are id -1, -INFINITY.
  * NaN logits count as -inf, +inf as FLT_MAX; when every logit is -inf, every log probability is. */
-void fg_logprobs(const float *logits, int32_t vocab_size, int32_t id, int32_t n_top, float *logprob, int32_t *top_ids,
-                 float *top_logprobs, void *scratch);
+void fg_logprobs(const float *logits, int32_t vocab_size, int32_t id, int32_t n_top, float *logprob, int32_t *rank,
+                 int32_t *top_ids, float *top_logprobs, void *scratch);
 
 #endif

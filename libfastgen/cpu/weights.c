@@ -223,6 +223,7 @@ static fg_status load_part(loader *l, fg_role role, int32_t layer, fg_matrix_par
 		t = fg_table_find(l->table, layer, role, &file);
 		fg_status status = find_bytes(l, t, file, &data);
 		if (status) return status;
+		if (t->dtype == FG_FP8_E4M3) return fg_fail(FG_UNSUPPORTED, "the CPU library has no FP8 yet");
 		/* bf16 arithmetic would round float32 weights anyway; all other dtypes are widened as they are read */
 		part->dtype = compute == FG_BF16 && t->dtype == FG_F32 ? FG_BF16 : t->dtype;
 		int aligned = (uintptr_t)data % (uintptr_t)fg_dtype_bytes(t->dtype) == 0;

@@ -67,6 +67,7 @@ struct StepBuffers {
 struct Sampled {
 	int32_t id;
 	float logprob;
+	int32_t rank;
 };
 
 struct Graph {
@@ -186,11 +187,12 @@ cudaError_t fill_random(bf16 *to, uint64_t n, uint64_t random_stream, float rang
 
 /* ---- elementwise.cu, attention/attention.cu, sample in ops.cu: see ops.h ---- */
 void embed(fg_ctx *ctx, const fg_batch *batch, void *residual);
-void add_norm(fg_ctx *ctx, void *residual, fg_pending pending, const float *weight, int32_t n, void *x);
+void add_norm(fg_ctx *ctx, void *residual, fg_pending pending, const float *weight, int32_t n, const fg_matrix *next,
+              void *x);
 void qkv_rope(fg_ctx *ctx, const fg_batch *batch, int32_t layer, void *qkv);
 void gather(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, const void *residual, fg_pending pending,
             void *out);
-void attention(fg_ctx *ctx, const fg_batch *batch, int32_t layer, const void *qkv, void *out);
+void attention(fg_ctx *ctx, const fg_batch *batch, int32_t layer, const void *qkv, const fg_matrix *next, void *out);
 void sample(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, const float *logits);
 
 } // namespace fg

@@ -262,7 +262,8 @@ void embed(fg_ctx *ctx, const fg_batch *, void *residual) {
 	note(c, error, "embed");
 }
 
-void add_norm(fg_ctx *ctx, void *residual, fg_pending pending, const float *weight, int32_t n, void *x) {
+void add_norm(fg_ctx *ctx, void *residual, fg_pending pending, const float *weight, int32_t n, const fg_matrix *,
+              void *x) {
 	Context *c = context(ctx);
 	int hidden = ctx->config->shape.hidden_size, vectors = (hidden / VECTOR + THREADS - 1) / THREADS;
 	float eps = ctx->config->shape.rms_norm_eps;

@@ -63,6 +63,8 @@ fg_status check_config(const fg_config *config) {
 		               "%d KV heads and %d intermediate features (in eights) cannot be split over %d devices; choose a "
 		               "tensor_parallel_size that divides both",
 		               s.n_kv_heads, s.intermediate_size, o.n_devices);
+	if (o.kv_dtype == FG_FP8_E4M3 || o.quantization)
+		return fg_fail(FG_UNSUPPORTED, "FP8 is not supported on CUDA yet; run the model on the CPU, or in bfloat16");
 	if (o.compute_dtype != FG_BF16 || o.kv_dtype != FG_BF16)
 		return fg_fail(FG_UNSUPPORTED, "the CUDA library computes in bfloat16; ask for that dtype");
 	if (s.n_heads / s.n_kv_heads > 16)
@@ -293,7 +295,7 @@ void all_reduce(fg_ctx *ctx, void *residual, int32_t n, fg_pending *pending) {
 	if (added) *pending = {};
 }
 
-void gate_up(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, void *scratch, void *act) {
+void gate_up(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, const fg_matrix *, void *scratch, void *act) {
 	multiply(ctx, x, w, n, Output::SILU_MUL, act, scratch);
 }
 
@@ -337,6 +339,7 @@ void sample(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, const 
 	                c->last_token,
 	                &out->id,
 	                &out->logprob,
+	                &out->rank,
 	                sizeof(Sampled) / sizeof(int32_t),
 	                (int32_t *)(c->out + c->results.top_ids) + top,
 	                (float *)(c->out + c->results.top_logprobs) + top,

@@ -294,7 +294,8 @@ fg_status step_wait(fg_ctx *ctx, fg_batch *batch) {
 	if (error != cudaSuccess) return cuda_fail(error, "a step");
 	const Sampled *sampled = (const Sampled *)(b.out + c->results.sampled);
 	for (int32_t r = 0; r < batch->n_rows; r++)
-		batch->out.ids[r] = sampled[r].id, batch->out.logprobs[r] = sampled[r].logprob;
+		batch->out.ids[r] = sampled[r].id, batch->out.logprobs[r] = sampled[r].logprob,
+		batch->out.ranks[r] = sampled[r].rank;
 	if (batch->out.top_ids) {
 		const size_t top = (size_t)batch->n_rows * FG_MAX_LOGPROBS;
 		memcpy(batch->out.top_ids, b.out + c->results.top_ids, top * sizeof(int32_t));

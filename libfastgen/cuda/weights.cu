@@ -402,6 +402,8 @@ fg_status load(fg_ctx *ctx, const fg_tensor_table *table, atomic_ullong *done, a
 	for (const Part &part : parts) {
 		const fg_file *file;
 		const fg_tensor *t = fg_table_find(table, part.layer, part.role, &file);
+		if (t->dtype == FG_FP8_E4M3)
+			return fg_fail(FG_UNSUPPORTED, "FP8 weights are not supported on CUDA yet; run the model on the CPU");
 		cut(part, t, file, &pieces);
 	}
 	/* In file order, so that a disk reads ahead. */

@@ -19,12 +19,14 @@ int main(void) {
 		void *scratch = scratch_for(vocab);
 		const int32_t id = below(vocab), n_top = below(FG_MAX_LOGPROBS + 1);
 		float logprob, top[FG_MAX_LOGPROBS];
-		int32_t ids[FG_MAX_LOGPROBS];
-		fg_logprobs(logits, vocab, id, n_top, &logprob, ids, top, scratch);
+		int32_t rank, above = 0, ids[FG_MAX_LOGPROBS];
+		fg_logprobs(logits, vocab, id, n_top, &logprob, &rank, ids, top, scratch);
 		free(scratch);
 #define WANT(i) (isnan(logits[i]) ? -INFINITY : (double)logits[i] - zmax - log(sum))
 		if (WANT(id) == -INFINITY) CHECK(logprob == -INFINITY, "round %d: %g", round, (double)logprob);
 		else worst = fmax(worst, fabs((double)logprob - WANT(id)));
+		for (int32_t i = 0; i < vocab; i++) above += logits[i] > (isnan(logits[id]) ? -INFINITY : logits[id]);
+		CHECK(rank == 1 + above, "round %d: rank %d, not %d", round, rank, 1 + above);
 		bool taken[20000] = {false};
 		for (int32_t n = 0; n < n_top; n++) {
 			if (n >= vocab) {
@@ -46,11 +48,13 @@ int main(void) {
 	CHECK(worst < 2e-6, "off by %g", worst);
 	const float nothing[3] = {-INFINITY, NAN, -INFINITY};
 	float logprob, top[2];
-	int32_t ids[2];
+	int32_t rank, ids[2];
 	void *scratch = scratch_for(3);
-	fg_logprobs(nothing, 3, 1, 2, &logprob, ids, top, scratch);
-	CHECK(logprob == -INFINITY && ids[0] == 0 && ids[1] == 1 && top[0] == -INFINITY, "nothing is possible");
-	fg_logprobs(nothing, 3, 1, 0, &logprob, NULL, NULL, scratch);
+	fg_logprobs(nothing, 3, 1, 2, &logprob, &rank, ids, top, scratch);
+	CHECK(logprob == -INFINITY && ids[0] == 0 && ids[1] == 1 && top[0] == -INFINITY && rank == 1,
+	      "nothing is possible");
+	fg_logprobs(nothing, 3, FG_NO_TOKEN, 0, &logprob, &rank, NULL, NULL, scratch);
+	CHECK(logprob == -INFINITY && rank == 0, "no token");
 	free(scratch);
 	printf("  log probabilities within %.1e\n", worst);
 	return report("logprobs_test");

@@ -299,6 +299,7 @@ static inline fg_step_seq *add_seq(step_builder *b, int32_t slot, const int32_t 
 typedef struct {
 	int32_t ids[1024];
 	float logprobs[1024];
+	int32_t ranks[1024];
 	int32_t top_ids[1024 * FG_MAX_LOGPROBS];
 	float top_logprobs[1024 * FG_MAX_LOGPROBS];
 	float *logits;
@@ -324,6 +325,7 @@ static inline fg_status wait_for(fg_engine *engine, outcome *o) {
 	o->result = (fg_result){.row_capacity = 1024,
 	                        .ids = o->ids,
 	                        .logprobs = o->logprobs,
+	                        .ranks = o->ranks,
 	                        .top_ids = o->top_ids,
 	                        .top_logprobs = o->top_logprobs,
 	                        .logits = o->logits,

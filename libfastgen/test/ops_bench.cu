@@ -81,7 +81,7 @@ static void bench_products(Model &m) {
 			switch (i) {
 			case QKV_PRODUCT: return m.ops.linear(m.ctx, b.x, matrix, n, b.qkv);
 			case O_PRODUCT: return m.ops.linear_add(m.ctx, b.attn, matrix, n, b.residual, &pending);
-			case GATE_UP_PRODUCT: return m.ops.gate_up(m.ctx, b.x, matrix, n, b.gate_up, b.act);
+			case GATE_UP_PRODUCT: return m.ops.gate_up(m.ctx, b.x, matrix, n, &w.layers[0].down, b.gate_up, b.act);
 			case DOWN_PRODUCT: return m.ops.linear_add(m.ctx, b.act, matrix, n, b.residual, &pending);
 			default: return m.ops.logits(m.ctx, b.x, matrix, n, b.logits);
 			}
@@ -137,7 +137,8 @@ static void bench_elementwise(Model &m) {
 		c->extent = {n, 0, 0, 0};
 
 		bench_elementwise(m, "add_norm", n, (int)(8 * H), [&](char *p) {
-			m.ops.add_norm(ctx, p, {p + n * 2 * H, 1, 0}, ctx->weights.layers[0].attn_norm, n, p + n * 4 * H);
+			m.ops.add_norm(ctx, p, {p + n * 2 * H, 1, 0}, ctx->weights.layers[0].attn_norm, n, &ctx->weights.lm_head,
+			               p + n * 4 * H);
 		});
 		bench_elementwise(m, "qkv_rope", n, 4 * QKV, [&](char *p) {
 			c->kv.data = (bf16 *)(p + (size_t)n * 2 * QKV), c->kv.n_layers = 1;
@@ -188,7 +189,9 @@ static void bench_attention() {
 	const size_t page = c->page_bytes / sizeof(bf16);
 	fill(pool, PAGES * page), fill(m.ctx->buf.qkv, (size_t)STEP * QKV);
 	const fg_batch none = {};
-	auto attend = [&] { m.ops.attention(m.ctx, &none, 0, m.ctx->buf.qkv, m.ctx->buf.attn); };
+	auto attend = [&] {
+		m.ops.attention(m.ctx, &none, 0, m.ctx->buf.qkv, &m.ctx->weights.layers[0].o, m.ctx->buf.attn);
+	};
 	for (auto [n, context] :
 	     {std::pair{1, 1024}, {16, 1024}, {64, 1024}, {256, 1024}, {512, 1024}, {64, 8192}, {1, 32768}}) {
 		const int pages = begin_step(m, n, context, 1), sets = PAGES / pages;
@@ -235,11 +238,12 @@ static void bench_sampling() {
 	} modes[] = {{"sampling, greedy", greedy, -1},        {"sampling, greedy, 20 logprobs", greedy, 20},
 	             {"sampling, temperature 0.8", warm, -1}, {"sampling, top_p 0.95", top_p, -1},
 	             {"sampling, top_k 50", top_k, -1},       {"sampling, repetition penalty", penalty, -1}};
-	int32_t *last, *ids, *top_ids;
+	int32_t *last, *ids, *ranks, *top_ids;
 	float *logprobs, *top_logprobs;
 	fg_row *rows;
 	CUDA(cudaMalloc(&last, MAX_SEQS * sizeof *last));
 	CUDA(cudaMalloc(&ids, MAX_SEQS * sizeof *ids));
+	CUDA(cudaMalloc(&ranks, MAX_SEQS * sizeof *ranks));
 	CUDA(cudaMalloc(&logprobs, MAX_SEQS * sizeof *logprobs));
 	CUDA(cudaMalloc(&top_ids, MAX_SEQS * FG_MAX_LOGPROBS * sizeof *top_ids));
 	CUDA(cudaMalloc(&top_logprobs, MAX_SEQS * FG_MAX_LOGPROBS * sizeof *top_logprobs));
@@ -276,8 +280,8 @@ static void bench_sampling() {
 				const size_t piece = (size_t)n * vocab * sizeof(float), pieces = BYTES / piece;
 				const double t = seconds([&](int call) {
 					const float *logits = (const float *)(arena + call % pieces * piece);
-					CUDA(
-						sampler.run({logits, rows, nullptr, last, ids, logprobs, 1, top_ids, top_logprobs, n}, stream));
+					CUDA(sampler.run({logits, rows, nullptr, last, ids, logprobs, ranks, 1, top_ids, top_logprobs, n},
+					                 stream));
 				});
 				result(mode.name, {{"rows", n}, {"vocab", vocab}}, t, piece / t / 1e9, GBS, read_ceiling);
 			}

@@ -36,7 +36,7 @@ template <class F> static void check_norm(Twins &t, const char *what, const Buff
 	size_t H = (size_t)t.shape().hidden_size, all = (size_t)n * H;
 	Values rows = in.from_cuda(all), got = t.x.from_cuda(all);
 	std::copy(rows.begin(), rows.end(), in.cpu);
-	fg_cpu_ops.add_norm(t.cpu, in.cpu, {}, pick(t.cpu), n, t.x.cpu);
+	fg_cpu_ops.add_norm(t.cpu, in.cpu, {}, pick(t.cpu), n, &t.cpu->weights.lm_head, t.x.cpu);
 	Values want = t.x.from_cpu(all);
 	Tolerance tolerance(want, (size_t)n, H);
 	/* The terms of the sum of squares have one sign, and its roundings, about H of them, add up like a random walk; the
@@ -52,7 +52,7 @@ static void test_add_norm(Twins &t, int32_t n) {
 	auto weight = [](fg_ctx *c) { return c->weights.layers[0].attn_norm; };
 	t.residual.put(in), t.x.poison(all);
 	t.both([&](const fg_ops &ops, fg_ctx *c, fg_batch *) {
-		ops.add_norm(c, c->buf.residual, {}, weight(c), n, c->buf.x);
+		ops.add_norm(c, c->buf.residual, {}, weight(c), n, &c->weights.lm_head, c->buf.x);
 	});
 	compare("add_norm's residual", t.residual.from_cuda(all), in, Tolerance((size_t)n, all / n));
 	check_norm(t, "add_norm", t.residual, n, weight);
@@ -153,14 +153,14 @@ template <class F> static void test_linear_add(Twins &t, const char *what, const
 		        of_rows);
 		auto final_norm = [](fg_ctx *c) { return c->weights.final_norm; };
 		t.both([&](const fg_ops &ops, fg_ctx *c, fg_batch *) {
-			ops.add_norm(c, c->buf.rows, {}, final_norm(c), m, c->buf.x);
+			ops.add_norm(c, c->buf.rows, {}, final_norm(c), m, &c->weights.lm_head, c->buf.x);
 		});
 		check_norm(t, "add_norm of rows", t.rows, m, final_norm);
 		t.x.poison(all);
 	}
 	auto mlp_norm = [](fg_ctx *c) { return c->weights.layers[1].mlp_norm; };
-	fg_cpu_ops.add_norm(t.cpu, t.residual.cpu, on_cpu, mlp_norm(t.cpu), n, t.x.cpu);
-	fg_device_ops.add_norm(t.cuda, t.residual.cuda, on_cuda, mlp_norm(t.cuda), n, t.x.cuda);
+	fg_cpu_ops.add_norm(t.cpu, t.residual.cpu, on_cpu, mlp_norm(t.cpu), n, &t.cpu->weights.lm_head, t.x.cpu);
+	fg_device_ops.add_norm(t.cuda, t.residual.cuda, on_cuda, mlp_norm(t.cuda), n, &t.cuda->weights.lm_head, t.x.cuda);
 	CUDA(cudaDeviceSynchronize());
 	compare(what, t.residual.from_cuda(all), want, tolerance);
 	check_norm(t, "add_norm with a pending product", t.residual, n, mlp_norm);
@@ -229,7 +229,9 @@ static void test_attention(Twins &t, const RandomStep &step) {
 	t.qkv.put(qkv);
 	for (int32_t layer = 0; layer < 2; layer++) {
 		t.attn.poison(all);
-		t.both([&](const fg_ops &ops, fg_ctx *c, fg_batch *b) { ops.attention(c, b, layer, c->buf.qkv, c->buf.attn); });
+		t.both([&](const fg_ops &ops, fg_ctx *c, fg_batch *b) {
+			ops.attention(c, b, layer, c->buf.qkv, &c->weights.layers[layer].o, c->buf.attn);
+		});
 		got[layer] = t.attn.from_cuda(all), want[layer] = t.attn.from_cpu(all);
 	}
 	/* Besides the result, CUDA rounds the softmax weights, each by at most 2^-9 of itself. So an element loses at most
@@ -239,7 +241,7 @@ static void test_attention(Twins &t, const RandomStep &step) {
 	for (size_t i = 0; i < (size_t)t.n_pages * t.page_values; i++)
 		if (i / (FG_PAGE_TOKENS * D) / (size_t)s.n_kv_heads % 2) t.cpu_pool()[i] &= 0x7fff;
 	for (int32_t layer = 0; layer < 2; layer++) {
-		fg_cpu_ops.attention(t.cpu, t.cpu_batch, layer, t.qkv.cpu, t.attn.cpu);
+		fg_cpu_ops.attention(t.cpu, t.cpu_batch, layer, t.qkv.cpu, &t.cpu->weights.layers[layer].o, t.attn.cpu);
 		Values absolute = t.attn.from_cpu(all);
 		Tolerance tolerance(want[layer], n * heads, D);
 		for (size_t r = 0; r < n * heads; r++) {
@@ -255,12 +257,13 @@ static void test_attention(Twins &t, const RandomStep &step) {
 }
 
 static void test_gate_up(Twins &t, int32_t layer, int32_t n) {
-	const fg_matrix &w = t.cpu->weights.layers[layer].gate_up;
+	const fg_layer &on_cpu = t.cpu->weights.layers[layer], &on_cuda = t.cuda->weights.layers[layer];
+	const fg_matrix &w = on_cpu.gate_up;
 	const size_t I = (size_t)t.shape().intermediate_size, H = (size_t)w.cols;
 	const Values x = gate_inputs(n, H);
 	t.x.put(x), t.gate_up.poison(2 * n * I), t.act.poison(n * I);
-	fg_cpu_ops.gate_up(t.cpu, t.x.cpu, &w, n, t.gate_up.cpu, t.act.cpu);
-	fg_device_ops.gate_up(t.cuda, t.x.cuda, &t.cuda->weights.layers[layer].gate_up, n, t.gate_up.cuda, t.act.cuda);
+	fg_cpu_ops.gate_up(t.cpu, t.x.cpu, &w, n, &on_cpu.down, t.gate_up.cpu, t.act.cpu);
+	fg_device_ops.gate_up(t.cuda, t.x.cuda, &on_cuda.gate_up, n, &on_cuda.down, t.gate_up.cuda, t.act.cuda);
 	CUDA(cudaDeviceSynchronize());
 	Values want = t.act.from_cpu(n * I);
 	Tolerance product(2 * (size_t)n, I);
@@ -287,11 +290,12 @@ static Values run_sample(Twins &t) {
 static void check_samples(const Twins &t, const Values &logits) {
 	const fg_batch *a = t.cpu_batch, *b = t.cuda_batch;
 	const size_t V = (size_t)t.shape().vocab_size;
-	size_t ids = 0, logprobs = 0, tops = 0, copied = 0;
+	size_t ids = 0, logprobs = 0, ranks = 0, tops = 0, copied = 0;
 	for (int32_t r = 0; r < a->n_rows; r++) {
 		const fg_row &row = a->rows[r];
 		ids += a->out.ids[r] != b->out.ids[r];
 		logprobs += row.n_logprobs >= 0 && !same_logprob(b->out.logprobs[r], a->out.logprobs[r]);
+		ranks += row.n_logprobs >= 0 && b->out.ranks[r] != a->out.ranks[r];
 		for (int32_t i = 0; i < row.n_logprobs; i++) {
 			size_t at = (size_t)r * FG_MAX_LOGPROBS + i;
 			tops += a->out.top_ids[at] != b->out.top_ids[at] ||
@@ -303,6 +307,7 @@ static void check_samples(const Twins &t, const Values &logits) {
 	}
 	expect(ids == 0, "sample: ids");
 	expect(logprobs == 0, "sample: log probabilities");
+	expect(ranks == 0, "sample: ranks");
 	expect(tops == 0, "sample: alternatives");
 	expect(copied == 0, "sample: copies of the logits");
 }

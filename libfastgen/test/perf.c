@@ -116,9 +116,10 @@ static fg_engine *open_engine(int small, int threads, fg_capacity *capacity) {
 
 static int32_t ids[STEP_TOKENS];
 static float logprobs[STEP_TOKENS];
+static int32_t ranks[STEP_TOKENS];
 
 static void wait_step(fg_engine *engine) {
-	fg_result result = {.ids = ids, .logprobs = logprobs, .row_capacity = STEP_TOKENS};
+	fg_result result = {.ids = ids, .logprobs = logprobs, .ranks = ranks, .row_capacity = STEP_TOKENS};
 	check(fg_wait(engine, &result));
 }
 

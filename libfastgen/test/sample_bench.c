@@ -30,7 +30,7 @@ static void bench(int32_t vocab) {
 	enum { REPEATS = 201 };
 	float *logits = aligned_alloc(64, (size_t)vocab * sizeof(float));
 	void *scratch = scratch_for(vocab);
-	int32_t history[1000], ids[FG_MAX_LOGPROBS];
+	int32_t history[1000], rank, ids[FG_MAX_LOGPROBS];
 	float logprob, top[FG_MAX_LOGPROBS];
 	double times[REPEATS];
 	if (!logits) exit(1);
@@ -45,7 +45,7 @@ static void bench(int32_t vocab) {
 		for (int32_t i = 0; i < REPEATS; i++) {
 			const double start = seconds();
 			if (sampler) fg_sampler_sample(sampler, logits, NULL, i, scratch);
-			else fg_logprobs(logits, vocab, 7, cases[c].n_logprobs, &logprob, ids, top, scratch);
+			else fg_logprobs(logits, vocab, 7, cases[c].n_logprobs, &logprob, &rank, ids, top, scratch);
 			times[i] = seconds() - start;
 		}
 		for (int i = 1; i < REPEATS; i++) /* insertion sort */

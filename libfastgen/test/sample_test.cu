@@ -132,13 +132,14 @@ static void test_rows(int32_t vocab, int32_t n, int rounds, int tokens, Counts &
 	OnDevice<float> d_logits((size_t)n * vocab), d_logprobs(2 * n), d_top_logprobs((size_t)n * FG_MAX_LOGPROBS);
 	OnDevice<uint32_t> d_masks((size_t)n * words);
 	OnDevice<fg_row> d_rows(n);
-	OnDevice<int32_t> d_last(slots), d_ids(2 * n), d_top_ids((size_t)n * FG_MAX_LOGPROBS);
+	OnDevice<int32_t> d_last(slots), d_ids(2 * n), d_ranks(2 * n), d_top_ids((size_t)n * FG_MAX_LOGPROBS);
 	void *scratch = scratch_for(vocab);
 	const Array<Params> params(new Params[slots]);
 	std::vector<fg_sampler *> twins(slots);
 	const Array<fg_fill> fills(new fg_fill[slots]);
-	const fg::SampleArgs args = {d_logits.data,   d_rows.data, d_masks.data,   d_last.data,         d_ids.data,
-	                             d_logprobs.data, 2,           d_top_ids.data, d_top_logprobs.data, n};
+	const fg::SampleArgs args = {
+		d_logits.data, d_rows.data, d_masks.data,   d_last.data,         d_ids.data, d_logprobs.data,
+		d_ranks.data,  2,           d_top_ids.data, d_top_logprobs.data, n};
 
 	for (int round = 0; round < rounds; round++) {
 		for (int32_t slot = 0; slot < slots; slot++) {
@@ -191,7 +192,7 @@ static void test_rows(int32_t vocab, int32_t n, int rounds, int tokens, Counts &
 				CUDA(sampler.run(args, stream));
 				CUDA(cudaStreamSynchronize(stream));
 			}
-			const auto ids = d_ids.get(), last = d_last.get(), top_ids = d_top_ids.get();
+			const auto ids = d_ids.get(), ranks = d_ranks.get(), last = d_last.get(), top_ids = d_top_ids.get();
 			const auto logprobs = d_logprobs.get(), top_logprobs = d_top_logprobs.get();
 
 			for (int32_t i = 0; i < n; i++) {
@@ -222,9 +223,10 @@ static void test_rows(int32_t vocab, int32_t n, int rounds, int tokens, Counts &
 				      (double)s.frequency_penalty, s.n_bias, s.n_stop_ids, r.mask);
 				if (r.n_logprobs < 0) continue;
 				float logprob, tops[FG_MAX_LOGPROBS];
-				int32_t tokens_of[FG_MAX_LOGPROBS];
-				fg_logprobs(z, vocab, want < 0 ? 0 : want, r.n_logprobs, &logprob, tokens_of, tops, scratch);
-				if (want < 0) logprob = -INFINITY;
+				int32_t rank, tokens_of[FG_MAX_LOGPROBS];
+				fg_logprobs(z, vocab, want, r.n_logprobs, &logprob, &rank, tokens_of, tops, scratch);
+				CHECK(ranks[2 * i] == rank, "vocab %d row %d id %d: rank %d, not %d", vocab, i, want, ranks[2 * i],
+				      rank);
 				counts.logprobs++;
 				CHECK(same_logprob(logprobs[2 * i], logprob), "vocab %d row %d id %d: log probability %.9g, not %.9g",
 				      vocab, i, want, (double)logprobs[2 * i], (double)logprob);

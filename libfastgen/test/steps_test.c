@@ -172,7 +172,7 @@ static void test_counts(void) {
 	begin_step(&b);
 	add_seq(&b, 0, text, 1, 11, FG_SAMPLE)->n_logprobs = 2;
 	MUST(fg_submit(e, &b.step));
-	fg_result small = {.row_capacity = 1, .ids = o->ids, .logprobs = o->logprobs};
+	fg_result small = {.row_capacity = 1, .ids = o->ids, .logprobs = o->logprobs, .ranks = o->ranks};
 	REFUSED("alternatives", fg_wait(e, &small));
 	MUST(wait_for(e, o));
 	fg_close(e);

@@ -90,6 +90,11 @@ export function expectedLogprob(token: number, length: number): number {
   return Math.fround(logprob(token, length));
 }
 
+/** Of every row that asks for log probabilities. */
+export function expectedRank(token: number): number {
+  return 1 + (token % 5);
+}
+
 export class FakeLibrary {
   /** Tokens computed in all steps. */
   computedTokens = 0;
@@ -162,6 +167,7 @@ export class FakeLibrary {
   private run(plan: StepPlan): StepResult {
     const ids: number[] = [];
     const logprobs: number[] = [];
+    const ranks: number[] = [];
     const seen = new Set<number>();
     let at = 0;
     let sawChunk = false;
@@ -185,6 +191,7 @@ export class FakeLibrary {
         else if (!scores) break;
         ids.push(id);
         logprobs.push(sequence.logprobs >= 0 ? logprob(id, length) : Number.NaN);
+        ranks.push(sequence.logprobs >= 0 ? expectedRank(id) : -1);
       }
     }
     check(at === plan.tokenCount, "token counts disagree");
@@ -197,6 +204,7 @@ export class FakeLibrary {
       rows: ids.length,
       ids: Int32Array.from(ids),
       logprobs: Float32Array.from(logprobs),
+      ranks: Int32Array.from(ranks),
       topIds: top,
       topLogprobs: new Float32Array(top.length),
       logits: new Float32Array(0),

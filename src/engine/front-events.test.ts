@@ -22,6 +22,7 @@ const config: EngineConfig = {
   threads: 1,
   computeDtype: "float32",
   kvDtype: "float32",
+  quantization: "none",
   maxSeqs: 4,
   maxStepTokens: 256,
   maxContext: 1024,

@@ -28,6 +28,7 @@ const config: EngineConfig = {
   threads: 2,
   computeDtype: "float32",
   kvDtype: "float32",
+  quantization: "none",
   maxSeqs: 8,
   maxStepTokens: 64,
   maxContext: 512,

@@ -55,8 +55,8 @@ fg_status fg_open(const fg_shape *s, const fg_options *o, fg_engine **engine)
 	put("open %d %d %d %d %d %d %d %d %d %d %g %g %g %d", s->n_layers, s->hidden_size, s->n_heads, s->n_kv_heads,
 	    s->head_dim, s->intermediate_size, s->vocab_size, s->qkv_bias, s->qk_norm, s->tied_embeddings, s->rms_norm_eps,
 	    s->rope_scale, s->rope_inv_freq[s->head_dim / 2 - 1], s->layer_window[s->n_layers - 1]);
-	put(" | %d/%d %d %d %d %d %d %d %llu %llu %g", o->devices[0], o->n_devices, o->n_threads, o->max_seqs,
-	    o->max_step_tokens, o->max_context, o->compute_dtype, o->kv_dtype, (unsigned long long)o->kv_bytes,
+	put(" | %d/%d %d %d %d %d %d %d %d %llu %llu %g", o->devices[0], o->n_devices, o->n_threads, o->max_seqs,
+	    o->max_step_tokens, o->max_context, o->compute_dtype, o->kv_dtype, o->quantization, (unsigned long long)o->kv_bytes,
 	    (unsigned long long)o->host_kv_bytes, o->memory_utilization);
 	*engine = &engine_;
 	return FG_OK;
@@ -68,6 +68,9 @@ fg_status fg_load(fg_engine *engine, const fg_tensor *t, int32_t n)
 		put("%s %d %llu+%llu role %d layer %d dtype %d [%d, %d];", t[i].path ? t[i].path : "memory",
 		    t[i].data ? *(const unsigned char *)t[i].data : -1, (unsigned long long)t[i].offset,
 		    (unsigned long long)t[i].bytes, t[i].role, t[i].layer, t[i].dtype, t[i].rows, t[i].cols);
+		if (t[i].scale)
+			put(" scale %g [%d, %d] input %g %g;", t[i].scale[t[i].scale_rows * t[i].scale_cols - 1], t[i].scale_rows,
+			    t[i].scale_cols, t[i].input_scale, t[i].input_bound);
 	}
 	return FG_IO;
 }
@@ -129,6 +132,7 @@ fg_status fg_wait(fg_engine *engine, fg_result *r)
 	for (int i = 0; i < 2; i++) {
 		r->ids[i] = 10 + i;
 		r->logprobs[i] = -0.5f * i;
+		r->ranks[i] = 3 + i;
 		r->top_ids[i * FG_MAX_LOGPROBS + 1] = 20 + i;
 		r->top_logprobs[i * FG_MAX_LOGPROBS + 1] = -1.5f;
 	}
@@ -171,7 +175,8 @@ const config = {
   devices: [3],
   threads: 2,
   computeDtype: "bfloat16" as const,
-  kvDtype: "float16" as const,
+  kvDtype: "float8_e4m3" as const,
+  quantization: "fp8" as const,
   maxSeqs: 4,
   maxStepTokens: 16,
   maxContext: 128,
@@ -231,7 +236,7 @@ test("devices are listed", () => {
 test("shape, options, tensors, progress and capacity cross unchanged", () => {
   const engine = LibraryEngine.open({ ...config, libraryPath: good });
   expect(logOf(good)).toBe(
-    "log: open 2 64 4 2 32 96 32 1 0 1 0.25 1.5 7.5 77 | 3/1 2 4 16 128 2 1 5000000000 6000000000 0.5",
+    "log: open 2 64 4 2 32 96 32 1 0 1 0.25 1.5 7.5 77 | 3/1 2 4 16 128 2 3 1 5000000000 6000000000 0.5",
   );
   const error = failure(() =>
     engine.load([
@@ -243,12 +248,21 @@ test("shape, options, tensors, progress and capacity cross unchanged", () => {
         where: { path: "/ä.safetensors", offset: 5e9, bytes: 4096 },
       },
       { role: "down", layer: 1, dtype: "float32", dims: [64], where: { data: Uint8Array.from([9, 8]) } },
+      {
+        role: "q",
+        layer: 1,
+        dtype: "float8_e4m3",
+        dims: [64, 2],
+        scale: { values: Float32Array.of(0.5, 0.125), rows: 2, cols: 1, input: 0.75, inputBound: 1200 },
+        where: { data: Uint8Array.from([7]) },
+      },
     ]),
   );
   expect(error.kind).toBe("model");
   expect(error.message).toBe(
     "fg_load: /ä.safetensors -1 5000000000+4096 role 0 layer 0 dtype 2 [32, 64];" +
-      "memory 9 0+2 role 16 layer 1 dtype 0 [64, 1];",
+      "memory 9 0+2 role 16 layer 1 dtype 0 [64, 1];" +
+      "memory 7 0+1 role 4 layer 1 dtype 3 [64, 2]; scale 0.125 [2, 1] input 0.75 1200;",
   );
   expect(failure(() => engine.loadRandom(-1)).message).toBe("fg_load_random: seed 18446744073709551615");
   expect(engine.progress()).toEqual({ done: 5e9, total: 6e9, finished: true, hostPages: 4 });
@@ -307,6 +321,7 @@ test("a step and its result cross unchanged, also after the buffers have grown",
     expect([result.step, result.rows, result.runSeconds, result.idleSeconds]).toEqual([2 ** 33, 2, 0.25, 0.125]);
     expect([...result.ids.subarray(0, 2)]).toEqual([10, 11]);
     expect([...result.logprobs.subarray(0, 2)]).toEqual([-0, -0.5]);
+    expect([...result.ranks.subarray(0, 2)]).toEqual([3, 4]);
     expect([result.topIds[21], result.topLogprobs[21]]).toEqual([21, -1.5]);
     expect(result.logits[3 * config.shape.vocabSize - 1]).toBe(4.25);
   }

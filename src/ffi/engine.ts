@@ -26,8 +26,8 @@ export class LibraryEngine {
   private readonly progressStruct = new StructArray(STRUCTS.fg_load_progress);
   /** For each step in flight, oldest first, its number of rows with logits: fg_wait needs room for them. */
   private readonly logitsRows: number[] = [];
-  /** Tensors whose bytes the library reads until ready() returns. */
-  private pinned: Uint8Array[] = [];
+  /** Tensors and scales whose bytes the library reads until ready() returns. */
+  private pinned: (Uint8Array | Float32Array)[] = [];
   private handle: Pointer | null;
   /** The slot that the last refused step was refused for: without its sequence, the step may be accepted. -1 = no slot. */
   refusedSlot = -1;
@@ -80,6 +80,14 @@ export class LibraryEngine {
       table.i32("dtype", DTYPES[tensor.dtype], i);
       table.i32("rows", tensor.dims[0] ?? 0, i);
       table.i32("cols", tensor.dims[1] ?? 1, i);
+      const { scale } = tensor;
+      if (!scale) continue;
+      this.pinned.push(scale.values);
+      table.u64("scale", address(scale.values) ?? 0, i);
+      table.i32("scale_rows", scale.rows, i);
+      table.i32("scale_cols", scale.cols, i);
+      table.f32("input_scale", scale.input, i);
+      table.f32("input_bound", scale.inputBound, i);
     }
     const status = this.library.calls.fg_load(this.open, ptr(table.bytes), tensors.length);
     keepAlive(paths, table);
@@ -211,6 +219,7 @@ function packOptions(config: LibraryConfig) {
   struct.i32("max_context", config.maxContext);
   struct.i32("compute_dtype", DTYPES[config.computeDtype]);
   struct.i32("kv_dtype", DTYPES[config.kvDtype]);
+  struct.i32("quantization", config.quantization === "fp8" ? FG.QUANTIZE_FP8 : FG.QUANTIZE_NONE);
   struct.u64("kv_bytes", Math.floor(config.kvBytes));
   struct.u64("host_kv_bytes", Math.floor(config.hostKvBytes));
   struct.f64("memory_utilization", config.memoryUtilization);

@@ -2,13 +2,13 @@
  * fastgen.h in TypeScript: its constants, and the layout that a 64-bit C compiler gives each struct. layout.test.ts compares
  * all of them with the compiler's.
  */
-import type { Dtype } from "../model/shape.ts";
-import { ROLES, type Role } from "../model/shape.ts";
+import { ROLES, type Role, type StoredDtype } from "../model/shape.ts";
 
 /** The enum values of fastgen.h, without their FG_ prefix. Roles and dtypes are below. */
 export const FG = {
-  ABI_VERSION: 2,
+  ABI_VERSION: 3,
   PAGE_TOKENS: 64,
+  SCALE_BLOCK: 128,
   STEPS_IN_FLIGHT: 2,
   MAX_LOGPROBS: 20,
   MAX_STOP_IDS: 128,
@@ -26,13 +26,16 @@ export const FG = {
   SAMPLE: 1,
   SCORE: 2,
   LOGITS: 4,
+  // fg_quantization
+  QUANTIZE_NONE: 0,
+  QUANTIZE_FP8: 1,
   // fg_direction
   TO_HOST: 0,
   TO_DEVICE: 1,
 } as const;
 
 /** fg_dtype. */
-export const DTYPES: Record<Dtype | "float8_e4m3", number> = { float32: 0, float16: 1, bfloat16: 2, float8_e4m3: 3 };
+export const DTYPES: Record<StoredDtype, number> = { float32: 0, float16: 1, bfloat16: 2, float8_e4m3: 3 };
 
 /** fg_role. */
 export function roleNumber(role: Role): number {
@@ -102,7 +105,7 @@ const options = struct({
   max_context: "i32",
   compute_dtype: "i32",
   kv_dtype: "i32",
-  reserved: "i32",
+  quantization: "i32",
   kv_bytes: "u64",
   host_kv_bytes: "u64",
   memory_utilization: "f64",
@@ -111,6 +114,7 @@ const options = struct({
 const tensor = struct({
   path: "ptr",
   data: "ptr",
+  scale: "ptr",
   offset: "u64",
   bytes: "u64",
   role: "i32",
@@ -118,6 +122,10 @@ const tensor = struct({
   dtype: "i32",
   rows: "i32",
   cols: "i32",
+  scale_rows: "i32",
+  scale_cols: "i32",
+  input_scale: "f32",
+  input_bound: "f32",
   reserved: "i32",
 });
 
@@ -189,6 +197,7 @@ const result = struct({
   row_capacity: "i32",
   ids: "ptr",
   logprobs: "ptr",
+  ranks: "ptr",
   top_ids: "ptr",
   top_logprobs: "ptr",
   logits: "ptr",

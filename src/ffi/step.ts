@@ -68,6 +68,8 @@ export interface StepResult {
   readonly ids: Int32Array;
   /** [rows]. A row that asked for no log probability holds an old value. */
   readonly logprobs: Float32Array;
+  /** [rows]: 1 = the most probable token of the raw distribution, 0 = no token. Written where logprobs are. */
+  readonly ranks: Int32Array;
   /** [rows][FG.MAX_LOGPROBS] */
   readonly topIds: Int32Array;
   readonly topLogprobs: Float32Array;
@@ -84,6 +86,7 @@ export class ResultReader implements StepResult {
   readonly address = ptr(this.result.bytes);
   readonly ids: Int32Array<ArrayBuffer>;
   readonly logprobs: Float32Array<ArrayBuffer>;
+  readonly ranks: Int32Array<ArrayBuffer>;
   readonly topIds: Int32Array<ArrayBuffer>;
   readonly topLogprobs: Float32Array<ArrayBuffer>;
   logits = new Float32Array(new ArrayBuffer(4));
@@ -92,11 +95,13 @@ export class ResultReader implements StepResult {
   constructor(rows: number) {
     this.ids = new Int32Array(new ArrayBuffer(rows * 4));
     this.logprobs = new Float32Array(new ArrayBuffer(rows * 4));
+    this.ranks = new Int32Array(new ArrayBuffer(rows * 4));
     this.topIds = new Int32Array(new ArrayBuffer(rows * FG.MAX_LOGPROBS * 4));
     this.topLogprobs = new Float32Array(new ArrayBuffer(rows * FG.MAX_LOGPROBS * 4));
     this.result.i32("row_capacity", rows);
     this.result.u64("ids", ptr(this.ids));
     this.result.u64("logprobs", ptr(this.logprobs));
+    this.result.u64("ranks", ptr(this.ranks));
     this.result.u64("top_ids", ptr(this.topIds));
     this.result.u64("top_logprobs", ptr(this.topLogprobs));
     this.setLogits();

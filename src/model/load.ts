@@ -76,7 +76,8 @@ async function readModel(
   const { architecture, shape, maxContext, dtype } = parseConfig(files.config);
   const tensors = options.loadFormat === "dummy" ? [] : await readTensors(store, shape, architecture);
   const stored = tensors.find((tensor) => tensor.role === "embed")?.dtype;
-  return { name, directory, architecture, shape, maxContext, dtype: dtype ?? stored ?? "bfloat16", tensors, files };
+  const own = stored === "float8_e4m3" ? "bfloat16" : stored;
+  return { name, directory, architecture, shape, maxContext, dtype: dtype ?? own ?? "bfloat16", tensors, files };
 }
 
 function directoryStore(label: string, directory: string): ModelStore {

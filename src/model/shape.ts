@@ -2,6 +2,21 @@
 
 export type Dtype = "float32" | "float16" | "bfloat16";
 
+/** What tensors of a checkpoint, and a KV cache, may be stored as. */
+export type StoredDtype = Dtype | "float8_e4m3";
+
+/** The scales of an FP8 matrix, as fg_tensor has them: weight = fp8 * scale. */
+export interface Scale {
+  /** [rows][cols] */
+  values: Float32Array;
+  rows: number;
+  cols: number;
+  /** The scale of every input; 0 = each token's own. */
+  input: number;
+  /** A token's scale comes from the lesser of its greatest magnitude and this; 0 = none. */
+  inputBound: number;
+}
+
 export interface ModelShape {
   layers: number;
   hiddenSize: number;
@@ -35,7 +50,9 @@ export interface TensorSource {
   role: Role;
   /** 0 for the tensors that belong to no layer. */
   layer: number;
-  dtype: Dtype;
+  dtype: StoredDtype;
+  /** Of float8_e4m3, and of nothing else. */
+  scale?: Scale;
   /** [rows] or [rows, cols]. */
   dims: number[];
   /** A file and the place in it, or bytes in memory (the embedded model). */

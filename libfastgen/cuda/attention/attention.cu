@@ -7,7 +7,7 @@
 
 namespace fg {
 
-void attention(fg_ctx *ctx, const fg_batch *, int32_t layer, const void *qkv, void *out) {
+void attention(fg_ctx *ctx, const fg_batch *, int32_t layer, const void *qkv, const fg_matrix *, void *out) {
 	Context *c = context(ctx);
 	const StepLayout &l = c->layout;
 	const int32_t D = ctx->config->shape.head_dim, which = c->layer_window[layer];

@@ -176,7 +176,7 @@ class Timer {
 		note(c, cudaEventCreate(&to), "creating an event");
 		/* Attention takes the same time whichever kernels make the products. all_reduce would wait for other ranks. */
 		products_only.qkv_rope = [](fg_ctx *, const fg_batch *, int32_t, void *) {};
-		products_only.attention = [](fg_ctx *, const fg_batch *, int32_t, const void *, void *) {};
+		products_only.attention = [](fg_ctx *, const fg_batch *, int32_t, const void *, const fg_matrix *, void *) {};
 		products_only.all_reduce = [](fg_ctx *, void *, int32_t, fg_pending *) {};
 	}
 	~Timer() {

@@ -134,24 +134,28 @@ __device__ void take(const Team &team, const Row &row, const Chunks &chunks, uin
 	__syncwarp();
 }
 
-/* log_softmax of the raw logits: of `id` (-1: none), and of the n_top greatest. `chunks` and `top` are the raw row's;
- * `greatest` is overwritten. */
+/* log_softmax of the raw logits: of `id` (-1: none), with its rank, and of the n_top greatest. `chunks` and `top` are
+ * the raw row's; `greatest` is overwritten. */
 __device__ void log_probabilities(Team &team, const Row &row, const Chunks &chunks, uint64_t top, int32_t id,
-                                  int32_t n_top, float *logprob, int32_t *top_ids, float *top_logprobs) {
+                                  int32_t n_top, float *logprob, int32_t *rank, int32_t *top_ids, float *top_logprobs) {
 	const float greatest = ranked_value(top), negligible = 40.0f; /* exp(-40) * 2^20 tokens = 4e-12 */
-	double sum = 0;
+	const float own = id < 0 ? INFINITY : row.logits[id], chosen = own > -INFINITY ? fg_clean(own) : -INFINITY;
+	double sum = 0, above = 0; /* above: tokens with a greater logit than the chosen one */
 	chunks.each(
-		team, row, [&](float most) { return greatest - most < negligible; },
+		team, row, [&](float most) { return greatest - most < negligible || most > chosen; },
 		[&](int32_t, const float x[LANE_TOKENS]) {
 			float e[LANE_TOKENS];
-			for (int j = 0; j < LANE_TOKENS; j++) e[j] = fg_exp_neg(greatest - x[j]);
+			for (int j = 0; j < LANE_TOKENS; j++) e[j] = fg_exp_neg(greatest - x[j]), above += x[j] > chosen;
 			sum += (double)((e[0] + e[1]) + (e[2] + e[3]));
 		});
-	sum = team.sum(sum);
+	sum = team.sum(sum), above = team.sum(above);
 	const bool writes = team.rank == 0 && threadIdx.x == 0;
 	const double log_sum = greatest == -INFINITY || !(writes || n_top) ? 0 : log(sum);
 	auto of = [&](float x) { return x > -INFINITY ? (float)((double)x - greatest - log_sum) : -INFINITY; };
-	if (writes) *logprob = id < 0 ? -INFINITY : of(fg_clean(row.logits[id]));
+	if (writes) {
+		*logprob = id < 0 ? -INFINITY : of(chosen);
+		*rank = id < 0 ? 0 : 1 + (int32_t)above;
+	}
 
 	/* Each warp offers its best logit. The best of all is taken, and its warp looks for its next one. */
 	uint64_t held = n_top ? best_below(team, row, chunks, ~0ull) : 0;
@@ -211,8 +215,8 @@ __global__ void __launch_bounds__(MAX_THREADS, 2) sample_kernel(SampleArgs a, Sa
 	if (r.n_logprobs < 0) return;
 	if (!scanned) top = chunks.scan(team, raw);
 	const size_t at = (size_t)i * FG_MAX_LOGPROBS;
-	log_probabilities(team, raw, chunks, top, id, r.n_logprobs, a.logprobs + (size_t)i * a.stride, a.top_ids + at,
-	                  a.top_logprobs + at);
+	log_probabilities(team, raw, chunks, top, id, r.n_logprobs, a.logprobs + (size_t)i * a.stride,
+	                  a.ranks + (size_t)i * a.stride, a.top_ids + at, a.top_logprobs + at);
 }
 
 /* The launch of n teams. Its shared memory is not set. */

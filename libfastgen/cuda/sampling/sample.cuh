@@ -23,6 +23,7 @@ struct SampleArgs {
 	int32_t *last_token;   /* out [max_seqs]: by slot, the sampled id, or -1 if none could be sampled */
 	int32_t *ids;          /* out, row i at ids[i * stride]: the sampled id, the target, or -1 */
 	float *logprobs;       /* out, row i at logprobs[i * stride]: of that id; not written where n_logprobs is -1 */
+	int32_t *ranks;        /* out, row i at ranks[i * stride]: its rank, as fg_result says; written where logprobs is */
 	int32_t stride;
 	int32_t *top_ids;    /* out [n][FG_MAX_LOGPROBS] */
 	float *top_logprobs; /* out [n][FG_MAX_LOGPROBS] */
