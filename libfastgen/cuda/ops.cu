@@ -63,10 +63,12 @@ fg_status check_config(const fg_config *config) {
 		               "%d KV heads and %d intermediate features (in eights) cannot be split over %d devices; choose a "
 		               "tensor_parallel_size that divides both",
 		               s.n_kv_heads, s.intermediate_size, o.n_devices);
-	if (o.kv_dtype == FG_FP8_E4M3 || o.quantization)
+	if (o.quantization)
 		return fg_fail(FG_UNSUPPORTED, "FP8 is not supported on CUDA yet; run the model on the CPU, or in bfloat16");
-	if (o.compute_dtype != FG_BF16 || o.kv_dtype != FG_BF16)
+	if (o.compute_dtype != FG_BF16)
 		return fg_fail(FG_UNSUPPORTED, "the CUDA library computes in bfloat16; ask for that dtype");
+	if (o.kv_dtype != FG_BF16 && o.kv_dtype != FG_FP8_E4M3)
+		return fg_fail(FG_UNSUPPORTED, "the CUDA library's KV cache is bfloat16 or FP8; ask for one of these");
 	if (s.n_heads / s.n_kv_heads > 16)
 		return fg_fail(FG_UNSUPPORTED, "%d query heads share a KV head; the CUDA library supports at most 16",
 		               s.n_heads / s.n_kv_heads);
@@ -106,7 +108,7 @@ fg_status open_device(Context *c) {
 	const fg_shape &s = config->shape;
 	const int32_t ranks = config->options.n_devices;
 	c->heads = s.n_heads / ranks, c->kv_heads = s.n_kv_heads / ranks, c->intermediate = s.intermediate_size / ranks;
-	c->page_bytes = (size_t)s.n_layers * 2 * c->kv_heads * FG_PAGE_TOKENS * s.head_dim * sizeof(bf16);
+	c->page_bytes = (size_t)s.n_layers * fg_page_layer_bytes(c->kv_heads, s.head_dim, config->options.kv_dtype);
 	c->n_host_pages = (int32_t)(config->options.host_kv_bytes / c->page_bytes);
 	/* During the loading of weights: while memory is pinned, other calls to the driver wait, those of requests too. */
 	if (!c->host_memory.start((size_t)c->n_host_pages * c->page_bytes, c->page_bytes, c->device))
@@ -191,7 +193,7 @@ fg_status make_state(Context *c) {
 		if (found == c->windows.end()) c->windows.push_back(s.layer_window[i]);
 	}
 	c->decode_blocks = decode_blocks(c->multiprocessors, c->kv_heads, s.head_dim);
-	c->decode_stages = decode_stages(s.head_dim, c->shared);
+	c->decode_stages = decode_stages(s.head_dim, config->options.kv_dtype == FG_FP8_E4M3, c->shared);
 	if (c->decode_stages == 0)
 		return fg_fail(FG_UNSUPPORTED, "%s has too little shared memory for attention with head_dim %d", c->name,
 		               s.head_dim);
@@ -231,16 +233,20 @@ fg_status make_cache(Context *c) {
 		               (double)bytes / (1 << 30), (double)total / (1 << 30), o.memory_utilization);
 	c->n_pages = (int32_t)std::min<size_t>(bytes / c->page_bytes, INT32_MAX / 4096);
 	bytes = (size_t)c->n_pages * c->page_bytes;
-	c->kv = {(bf16 *)device_alloc(c, bytes, "the KV cache"),
+	const bool fp8 = o.kv_dtype == FG_FP8_E4M3;
+	c->kv = {(char *)device_alloc(c, bytes, "the KV cache"),
 	         c->page_table,
 	         c->base.config->pages_per_seq,
 	         s.n_layers,
 	         c->kv_heads,
-	         s.head_dim};
+	         s.head_dim,
+	         fp8,
+	         KvPool::rows_of_layer(c->kv_heads, s.head_dim, fp8)};
 	if (!c->kv.data) return FG_OUT_OF_MEMORY;
 
-	if (c->arch != 90 || s.head_dim == 32) return FG_OK;
-	error = tensor_map(&c->kv_map, c->kv.data, bytes / (s.head_dim * sizeof(bf16)), (uint64_t)s.head_dim, PAGE);
+	if (c->arch != 90 || s.head_dim == 32 || fp8) return FG_OK;
+	error = tensor_map(&c->kv_map, (const bf16 *)c->kv.data, bytes / (s.head_dim * sizeof(bf16)), (uint64_t)s.head_dim,
+	                   PAGE);
 	return error == cudaSuccess ? FG_OK : cuda_fail(error, "describing the KV cache to the copy engine");
 }
 

@@ -236,7 +236,8 @@ fg_status capture_graphs(Context *c) {
 	}
 	cudaGraphExec_t prompts = nullptr;
 	const fg_buffers &b = c->base.buf;
-	fg_status status = capture(c, {1, 0, 1, 1}, &prompts, [&] { attention(&c->base, &batch, 0, b.qkv, b.attn); });
+	fg_status status = capture(c, {1, 0, 1, 1}, &prompts,
+	                           [&] { attention(&c->base, &batch, 0, b.qkv, &c->base.weights.layers[0].o, b.attn); });
 	if (prompts) cudaGraphExecDestroy(prompts);
 	return status;
 }
@@ -316,7 +317,7 @@ void copy_pages(fg_ctx *ctx, const fg_page_copy *copies, int32_t n_copies) {
 	cudaError_t error = cudaSuccess;
 	bool waits = false;
 	for (int32_t i = 0; i < n_copies && error == cudaSuccess; i++) {
-		char *page = (char *)c->kv.data + (size_t)copies[i].page * c->page_bytes,
+		char *page = c->kv.data + (size_t)copies[i].page * c->page_bytes,
 			 *host = c->host_memory.begin() + (size_t)copies[i].host_page * c->page_bytes;
 		if (copies[i].direction == FG_TO_HOST) {
 			error = cudaMemcpyAsync(host, page, c->page_bytes, cudaMemcpyDeviceToHost, c->copy_stream);

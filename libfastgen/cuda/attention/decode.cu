@@ -6,34 +6,35 @@ namespace fg {
 
 namespace {
 
-template <int D, int STAGES>
+template <class Page, int STAGES>
 __global__ void __launch_bounds__(THREADS, 2) decode_kernel(const __grid_constant__ DecodeArgs a, int n_seqs) {
+	constexpr int D = Page::HEAD_DIM;
 	let_next_start();
 	extern __shared__ __align__(128) char shared[];
 	/* While warps merge, pages are loaded into the ring, so the merge has a place of its own. */
-	WarpMerge<D> &merge = *(WarpMerge<D> *)(shared + DecodeRing<D, STAGES>::BYTES);
+	WarpMerge<D> &merge = *(WarpMerge<D> *)(shared + DecodeRing<Page, STAGES>::BYTES);
 	const Share share(a);
 	Cursor at = share.begin;
-	KvPipeline<D, STAGES> pipeline(a, n_seqs, shared, share);
+	KvPipeline<Page, STAGES> pipeline(a, n_seqs, shared, share);
 	pipeline.fill(false);
 	await_previous();
 	pipeline.fill(true);
 
-	OnlineSoftmax<D> softmax;
-	uint32_t q[D / 16][4];
+	OnlineSoftmax<Page> softmax;
+	Queries<Page> q;
 	bool new_pair = true;
 	int64_t first = share.first; /* page of this pair in the share */
 	for (int64_t page = share.first; page < share.stop; page++) {
 		if (new_pair) {
 			softmax.clear();
-			load_queries<D>(q, a, at);
+			q.load(a, at);
 			first = page, new_pair = false;
 		}
 		const uint32_t kv = pipeline.next();
 		const int context = at.seq.context - at.page * PAGE; /* keys from this page on */
-		softmax.attend(q, kv, a.window > 0 ? context - a.window : 0, context, a.scale);
+		softmax.attend(q, kv, a.window > 0 ? context - a.window : 0, context);
 		if (at.at_last_page() || page + 1 == share.stop) {
-			merge_warps<D>(softmax, merge);
+			merge_warps(softmax, merge);
 			__syncthreads();
 			store<D>(a, share, at, PairPart(a, at, first, page), merge);
 			__syncthreads(); /* before the next pair's results overwrite these */
@@ -45,38 +46,32 @@ __global__ void __launch_bounds__(THREADS, 2) decode_kernel(const __grid_constan
 }
 
 /* Stages that keep an H100's memory busy, and those that suffice where a multiprocessor has less to itself. */
-template <int D> constexpr int MOST_STAGES = D == 128 ? 3 : D == 64 ? 4 : 6;
-template <int D> constexpr int FEW_STAGES = (MOST_STAGES<D> + 1) / 2;
+template <class Page> constexpr int MOST_STAGES = Page::BYTES >= 16384 ? 3 : Page::BYTES >= 8192 ? 4 + Page::SCALED : 6;
+template <class Page> constexpr int FEW_STAGES = (MOST_STAGES<Page> + 1) / 2;
 
-template <int D, int STAGES> constexpr int dynamic_bytes() {
-	return DecodeRing<D, STAGES>::BYTES + (int)sizeof(WarpMerge<D>);
+template <class Page, int STAGES> constexpr int dynamic_bytes() {
+	return DecodeRing<Page, STAGES>::BYTES + (int)sizeof(WarpMerge<Page::HEAD_DIM>);
 }
 
-template <int D> int stages(const SharedLimits &limits) {
+template <class Page> int stages(const SharedLimits &limits) {
 	auto fit = [&](int bytes, int blocks) {
 		constexpr int STATIC = 256; /* the kernel's own variables, at most */
 		return bytes + STATIC <= limits.block && blocks * (bytes + STATIC + limits.reserved) <= limits.multiprocessor;
 	};
-	constexpr int MOST = dynamic_bytes<D, MOST_STAGES<D>>(), FEW = dynamic_bytes<D, FEW_STAGES<D>>();
+	constexpr int MOST = dynamic_bytes<Page, MOST_STAGES<Page>>(), FEW = dynamic_bytes<Page, FEW_STAGES<Page>>();
 	for (int blocks = 2; blocks > 0; blocks--) {
-		if (fit(MOST, blocks)) return MOST_STAGES<D>;
-		if (fit(FEW, blocks)) return FEW_STAGES<D>;
+		if (fit(MOST, blocks)) return MOST_STAGES<Page>;
+		if (fit(FEW, blocks)) return FEW_STAGES<Page>;
 	}
 	return 0;
 }
 
-template <int D, int STAGES> cudaError_t run(const DecodeArgs &args, int n_seqs, cudaStream_t stream) {
-	constexpr int BYTES = dynamic_bytes<D, STAGES>();
-	cudaError_t error =
-		cudaFuncSetAttribute(decode_kernel<D, STAGES>, cudaFuncAttributeMaxDynamicSharedMemorySize, BYTES);
+template <class Page, int STAGES> cudaError_t run(const DecodeArgs &args, int n_seqs, cudaStream_t stream) {
+	constexpr int BYTES = dynamic_bytes<Page, STAGES>();
+	auto kernel = decode_kernel<Page, STAGES>;
+	cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, BYTES);
 	if (error != cudaSuccess) return error;
-	return launch(decode_kernel<D, STAGES>, args.n_blocks, THREADS, BYTES, stream, args, n_seqs);
-}
-
-template <int D> cudaError_t run(const DecodeArgs &args, int n_seqs, cudaStream_t stream) {
-	if (args.stages == MOST_STAGES<D>) return run<D, MOST_STAGES<D>>(args, n_seqs, stream);
-	if (args.stages == FEW_STAGES<D>) return run<D, FEW_STAGES<D>>(args, n_seqs, stream);
-	return cudaErrorInvalidValue;
+	return launch(kernel, args.n_blocks, THREADS, BYTES, stream, args, n_seqs);
 }
 
 } // namespace
@@ -87,13 +82,8 @@ int decode_blocks(int multiprocessors, int kv_heads, int head_dim) {
 	return min(2 * multiprocessors, (most_blocks(head_dim) - 2) * kv_heads);
 }
 
-int decode_stages(int head_dim, const SharedLimits &limits) {
-	switch (head_dim) {
-	case 32: return stages<32>(limits);
-	case 64: return stages<64>(limits);
-	case 128: return stages<128>(limits);
-	default: return 0;
-	}
+int decode_stages(int head_dim, bool fp8, const SharedLimits &limits) {
+	return with_page(head_dim, fp8, 0, [&](auto page) { return stages<decltype(page)>(limits); });
 }
 
 void list_decode_shares(const AttnSeq *seqs, int32_t n_seqs, int32_t kv_heads, int32_t window, int32_t n_blocks,
@@ -115,12 +105,12 @@ void list_decode_shares(const AttnSeq *seqs, int32_t n_seqs, int32_t kv_heads, i
 }
 
 cudaError_t decode_attention(const DecodeArgs &args, int n_seqs, cudaStream_t stream) {
-	switch (args.kv.head_dim) {
-	case 32: return run<32>(args, n_seqs, stream);
-	case 64: return run<64>(args, n_seqs, stream);
-	case 128: return run<128>(args, n_seqs, stream);
-	default: return cudaErrorInvalidValue;
-	}
+	return with_page(args.kv.head_dim, args.kv.fp8, cudaErrorInvalidValue, [&](auto page) {
+		using Page = decltype(page);
+		if (args.stages == MOST_STAGES<Page>) return run<Page, MOST_STAGES<Page>>(args, n_seqs, stream);
+		if (args.stages == FEW_STAGES<Page>) return run<Page, FEW_STAGES<Page>>(args, n_seqs, stream);
+		return cudaErrorInvalidValue;
+	});
 }
 
 } // namespace fg

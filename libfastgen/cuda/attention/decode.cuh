@@ -48,7 +48,7 @@ int decode_blocks(int multiprocessors, int kv_heads, int head_dim);
 /* How many pages a block should have in shared memory at once: as many as let two blocks run on a multiprocessor; where
  * there is too little for two, as many as one block can have. 0 if head_dim is none of decode_attention's, or the
  * device has too little for one. */
-int decode_stages(int head_dim, const SharedLimits &limits);
+int decode_stages(int head_dim, bool fp8, const SharedLimits &limits);
 
 /* Attention of n_seqs sequences, launched on `stream`. seqs, shares, the page table and all pages except those that
  * hold a sequence's newest token must be in place before the preceding kernel begins: they are read while it runs.
