@@ -105,7 +105,8 @@ struct Context {
 
 	std::vector<int32_t> windows;      /* of the layers, each once */
 	std::vector<int32_t> layer_window; /* [n_layers]: index into windows */
-	int32_t decode_blocks, decode_stages;
+	DecodePlan decode_plan;
+	int32_t decode_blocks;
 	float *decode_partial;   /* as DecodeArgs.partial */
 	int32_t *decode_arrived; /* as DecodeArgs.arrived */
 	float *rope;             /* [head_dim / 2]: frequencies */

@@ -192,9 +192,9 @@ fg_status make_state(Context *c) {
 		c->layer_window.push_back((int32_t)(found - c->windows.begin()));
 		if (found == c->windows.end()) c->windows.push_back(s.layer_window[i]);
 	}
-	c->decode_blocks = decode_blocks(c->multiprocessors, c->kv_heads, s.head_dim);
-	c->decode_stages = decode_stages(s.head_dim, config->options.kv_dtype == FG_FP8_E4M3, c->shared);
-	if (c->decode_stages == 0)
+	c->decode_plan = decode_plan(s.head_dim, config->options.kv_dtype == FG_FP8_E4M3, c->shared);
+	c->decode_blocks = decode_blocks(c->decode_plan, c->multiprocessors, c->kv_heads, s.head_dim);
+	if (c->decode_plan.stages == 0)
 		return fg_fail(FG_UNSUPPORTED, "%s has too little shared memory for attention with head_dim %d", c->name,
 		               s.head_dim);
 	size_t partial = (size_t)2 * c->decode_blocks * c->group() * (s.head_dim + 2) * sizeof(float);

@@ -8,7 +8,8 @@
  * Without a device it says so and passes. ops_bench.cu times the same kernels.
  *
  * The tolerance is what bf16 costs: the output is rounded to bf16 (2^-9 of a value) and so are the softmax weights
- * (2^-9 of each, averaging out), so that twice bf16's unit roundoff of the row's norm bounds both.
+ * (2^-9 of each, averaging out), so that twice bf16's unit roundoff of the row's norm bounds both. Where pages of e4m3
+ * are widened to bf16, it is twice what that rounding and bf16's cost together.
  */
 #include "../cuda/attention/decode.cuh"
 #include "../cuda/attention/fp8_write.cuh"
@@ -146,39 +147,58 @@ struct Run {
 		return (float)(1 / std::sqrt((double)c.head_dim) * 1.4426950408889634);
 	}
 
-	double kv_value(int page, int which, int head, int token, int d) const {
+	/* Sets values [head_dim] to a token's K (0) or V (1). rounded: to bf16, as where pages of e4m3 are widened. */
+	void kv_values(int page, int which, int head, int token, bool rounded, std::vector<double> *values) const {
 		const uint64_t of_layer = (uint64_t)page * kv.n_layers + layer;
 		const uint64_t row = (uint64_t)(which * kv.kv_heads + head) * PAGE + token;
-		const uint64_t at = (of_layer * kv.layer_rows + row) * c.head_dim + d;
-		if (!c.fp8) return value_at(at, 1);
-		return (double)fg_from_e4m3(code_at(at)) * scale_at(of_layer * 2 * kv.kv_heads * PAGE + row, which);
+		const uint64_t at = (of_layer * kv.layer_rows + row) * c.head_dim;
+		const float scale = c.fp8 ? scale_at(of_layer * 2 * kv.kv_heads * PAGE + row, which) : 1;
+		for (int d = 0; d < c.head_dim; d++) {
+			const float x = c.fp8 ? fg_from_e4m3(code_at(at + d)) : value_at(at + d, 1);
+			(*values)[d] = rounded ? fg_round(x * scale, FG_BF16) : (double)x * scale;
+		}
 	}
 
-	/* Relative error of one (token, head) of the output. */
-	double error(const std::vector<bf16> &result, int seq, int token, int head) const {
+	/* The output of one (token, head): [head_dim]. */
+	std::vector<double> reference(int seq, int token, int head, bool rounded) const {
 		const AttnSeq &s = seqs[seq];
 		int D = c.head_dim, position = s.context - s.n_new + token, row = s.first_token + token;
 		int low = c.window > 0 ? std::max(0, position - c.window + 1) : 0;
-		std::vector<double> w(position + 1 - low), o(D, 0.0);
+		std::vector<double> w(position + 1 - low), o(D, 0.0), q(D), x(D);
+		for (int d = 0; d < D; d++) q[d] = value_at((uint64_t)row * stride + head * D + d, 2);
 		double max = -1e300, sum = 0;
+		auto load = [&](int k, int which) {
+			const int page = table[(size_t)s.slot * kv.pages_per_seq + k / PAGE];
+			kv_values(page, which, head / c.group, k % PAGE, rounded, &x);
+		};
 		for (int k = low; k <= position; k++) {
-			int page = table[(size_t)s.slot * kv.pages_per_seq + k / PAGE];
+			load(k, 0);
 			double dot = 0;
-			for (int d = 0; d < D; d++)
-				dot += (double)value_at((uint64_t)row * stride + head * D + d, 2) *
-				       kv_value(page, 0, head / c.group, k % PAGE, d);
+			for (int d = 0; d < D; d++) dot += q[d] * x[d];
 			w[k - low] = dot / std::sqrt((double)D), max = std::max(max, w[k - low]);
 		}
-		for (double &x : w) x = std::exp(x - max), sum += x;
+		for (double &weight : w) weight = std::exp(weight - max), sum += weight;
 		for (int k = low; k <= position; k++) {
-			int page = table[(size_t)s.slot * kv.pages_per_seq + k / PAGE];
-			for (int d = 0; d < D; d++) o[d] += w[k - low] / sum * kv_value(page, 1, head / c.group, k % PAGE, d);
+			load(k, 1);
+			for (int d = 0; d < D; d++) o[d] += w[k - low] / sum * x[d];
 		}
+		return o;
+	}
+
+	/* The error of one (token, head) of the output, as a part of what is tolerated. */
+	double error(const std::vector<bf16> &result, int seq, int token, int head, bool widened) const {
+		const std::vector<double> want = reference(seq, token, head, false);
+		std::vector<double> got, naive = want;
+		const size_t at = (size_t)(seqs[seq].first_token + token) * c.group * c.kv_heads + head;
+		for (int d = 0; d < c.head_dim; d++) got.push_back(__bfloat162float(result[at * c.head_dim + d]));
+		if (widened && c.fp8) naive = reference(seq, token, head, true);
+		return distance(got, want) / (2 * std::hypot(0.00390625, distance(naive, want)));
+	}
+
+	/* Of two vectors, relative to the second one's norm. */
+	static double distance(const std::vector<double> &a, const std::vector<double> &b) {
 		double wrong = 0, norm = 0;
-		for (int d = 0; d < D; d++) {
-			double got = __bfloat162float(result[((size_t)row * c.group * c.kv_heads + head) * D + d]);
-			wrong += (got - o[d]) * (got - o[d]), norm += o[d] * o[d];
-		}
+		for (size_t d = 0; d < a.size(); d++) wrong += (a[d] - b[d]) * (a[d] - b[d]), norm += b[d] * b[d];
 		return std::sqrt(wrong / norm);
 	}
 
@@ -187,7 +207,8 @@ struct Run {
 		CUDA(cudaMemset(out, 0xff, (size_t)n_tokens * c.group * c.kv_heads * c.head_dim * sizeof(bf16)));
 	}
 
-	void check(const char *what, int samples) {
+	/* widened: whether the kernel widens pages of e4m3 to bf16. */
+	void check(const char *what, int samples, bool widened) {
 		CUDA(cudaDeviceSynchronize());
 		std::vector<bf16> result((size_t)n_tokens * c.group * c.kv_heads * c.head_dim);
 		CUDA(cudaMemcpy(result.data(), out, result.size() * sizeof(bf16), cudaMemcpyDeviceToHost));
@@ -197,13 +218,14 @@ struct Run {
 		for (int i = 0; i < samples; i++) {
 			int seq = i < (int)seqs.size() ? i : (int)(rng() % seqs.size());
 			int token = i % 3 == 0 ? seqs[seq].n_new - 1 : (int)(rng() % seqs[seq].n_new);
-			double e = error(result, seq, token, (int)(rng() % (c.group * c.kv_heads)));
+			double e = error(result, seq, token, (int)(rng() % (c.group * c.kv_heads)), widened);
 			if (!(e <= worst)) worst = e;
 		}
-		bool ok = unwritten == 0 && worst < 2 * 0.00390625;
+		bool ok = unwritten == 0 && worst < 1;
 		ok ? passed++ : failed++;
 		if (!ok)
-			printf("FAILED %s: %s, kv_heads %d group %d head_dim %d window %d, %zu sequences, first %d/%d: error %g, "
+			printf("FAILED %s: %s, kv_heads %d group %d head_dim %d window %d, %zu sequences, first %d/%d: error %g of "
+			       "what is tolerated, "
 			       "%zu NaN\n",
 			       what, c.fp8 ? "fp8" : "bf16", c.kv_heads, c.group, c.head_dim, c.window, seqs.size(), c.n_new[0],
 			       c.context[0], worst, unwritten);
@@ -216,12 +238,13 @@ struct Decode {
 
 	/* limits: of the card that the kernel is chosen for. */
 	Decode(Run &r, const SharedLimits &limits) : r(r) {
-		int n = (int)r.seqs.size(), blocks = decode_blocks(r.multiprocessors, r.c.kv_heads, r.c.head_dim);
+		const DecodePlan plan = decode_plan(r.c.head_dim, r.c.fp8, limits);
+		int n = (int)r.seqs.size(), blocks = decode_blocks(plan, r.multiprocessors, r.c.kv_heads, r.c.head_dim);
 		std::vector<DecodeShare> shares(blocks);
 		list_decode_shares(r.seqs.data(), n, r.c.kv_heads, r.c.window, blocks, shares.data());
 		a.kv = r.kv, a.seqs = r.d_seqs, a.shares = upload(shares), a.n_blocks = blocks;
 		a.q = r.q, a.out = r.out, a.layer = r.layer, a.group = r.c.group, a.q_stride = r.stride, a.window = r.c.window,
-		a.scale = r.scale(), a.stages = decode_stages(r.c.head_dim, r.c.fp8, limits);
+		a.scale = r.scale(), a.stages = plan.stages;
 		CUDA(cudaMalloc(&a.partial, (size_t)2 * blocks * 16 * (r.c.head_dim + 2) * sizeof(float)));
 		a.arrived = upload(std::vector<int32_t>((size_t)n * r.c.kv_heads, 0));
 	}
@@ -318,7 +341,7 @@ static void test_decode(const Case &c) {
 		Decode d(r, limits);
 		r.forget();
 		for (int again = 0; again < 3; again++) d.run(); /* `arrived` must return to zero */
-		r.check("decode", 80);
+		r.check("decode", 30, false);
 	}
 }
 
@@ -326,11 +349,11 @@ static void test_prefill(const Case &c) {
 	Run r(c);
 	Prefill p(r);
 	p.run(false);
-	r.check("prefill", 40);
+	r.check("prefill", 20, true);
 	if (c.head_dim == 32) return; /* not on wgmma */
 	r.forget();
 	p.run();
-	r.check("prefill, sm_90", 40);
+	r.check("prefill, sm_90", 20, true);
 }
 
 /* Cases of one kind, with sequences of random lengths. */
@@ -358,7 +381,7 @@ int main(int argc, char **argv) {
 		for (int D : {32, 64, 128})
 			for (int group : {1, 2, 3, 4, 5, 6, 7, 8, 16})
 				for (int window : {0, 100})
-					if (!quick || group == 4) test_kind(D, group, window, fp8, quick);
+					if (quick ? group == 4 : !fp8 || group % 4 != 2) test_kind(D, group, window, fp8, quick);
 	test_write<32>(), test_write<64>(), test_write<128>();
 	/* A chunk whose queries are more than 2^31 elements. */
 	if (!quick) test_prefill({{40000}, {40000}, 1, 1, 128, 100, false, 65536});

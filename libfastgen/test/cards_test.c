@@ -41,10 +41,12 @@ static fg_shape shape_of(int32_t head_dim, int32_t hidden, int32_t vocab) {
 	                  .layer_window = windows};
 }
 
+static int32_t kv_dtype = FG_BF16; /* of the engines that follow */
+
 static fg_options options_of(int32_t n_devices) {
 	fg_options options = test_options();
 	options.devices = devices, options.n_devices = n_devices;
-	options.compute_dtype = options.kv_dtype = FG_BF16;
+	options.compute_dtype = FG_BF16, options.kv_dtype = kv_dtype;
 	options.memory_utilization = 0.9;
 	return options;
 }
@@ -109,7 +111,8 @@ static void run_rare(void) {
 	MUST(fg_device_ops.ready(ctx, &capacity));
 	for (int count = 0; count <= 4; count++) {
 		const fg_pending pending = {ctx->buf.x, count, 64};
-		fg_device_ops.add_norm(ctx, ctx->buf.residual, pending, ctx->weights.final_norm, 1, ctx->buf.x);
+		fg_device_ops.add_norm(ctx, ctx->buf.residual, pending, ctx->weights.final_norm, 1, &ctx->weights.lm_head,
+		                       ctx->buf.x);
 		fg_device_ops.gather(ctx, &batch, 0, 1, ctx->buf.residual, pending, ctx->buf.rows);
 	}
 	fg_device_ops.close(ctx);
@@ -126,7 +129,11 @@ static void test_card(const card *c, int all) {
 	}
 	last = c;
 	static const int32_t head_dims[] = {32, 64, 128}, hidden[] = {64, 4096, 8192, 16384};
-	for (int i = 0; i < 3; i++) run_engine(shape_of(head_dims[i], 64, 50), 1);
+	for (int fp8 = 0; fp8 < 2; fp8++) {
+		kv_dtype = fp8 ? FG_FP8_E4M3 : FG_BF16;
+		for (int i = 0; i < 3; i++) run_engine(shape_of(head_dims[i], 64, 50), 1);
+	}
+	kv_dtype = FG_BF16;
 	for (int i = 0; i < 4; i++) run_engine(shape_of(64, hidden[i], 50), 1);
 	for (int32_t ranks = 2; ranks <= 8; ranks *= 2) run_engine(shape_of(64, 64, 50), ranks);
 	run_engine(shape_of(64, 64, 262144), 1);

@@ -6,8 +6,12 @@ namespace fg {
 
 namespace {
 
+/* Blocks that a multiprocessor should run: one computes while another begins or ends a pair. */
+constexpr int MOST_BLOCKS = 2;
+
 template <class Page, int STAGES>
-__global__ void __launch_bounds__(THREADS, 2) decode_kernel(const __grid_constant__ DecodeArgs a, int n_seqs) {
+__global__ void __launch_bounds__(THREADS, MOST_BLOCKS)
+	decode_kernel(const __grid_constant__ DecodeArgs a, int n_seqs) {
 	constexpr int D = Page::HEAD_DIM;
 	let_next_start();
 	extern __shared__ __align__(128) char shared[];
@@ -22,25 +26,27 @@ __global__ void __launch_bounds__(THREADS, 2) decode_kernel(const __grid_constan
 
 	OnlineSoftmax<Page> softmax;
 	Queries<Page> q;
-	bool new_pair = true;
+	if (share.first == share.stop) return;
+	q.load(a, at);
+	softmax.clear(), q.prepare(a);
 	int64_t first = share.first; /* page of this pair in the share */
 	for (int64_t page = share.first; page < share.stop; page++) {
-		if (new_pair) {
-			softmax.clear();
-			q.load(a, at);
-			first = page, new_pair = false;
-		}
 		const uint32_t kv = pipeline.next();
 		const int context = at.seq.context - at.page * PAGE; /* keys from this page on */
 		softmax.attend(q, kv, a.window > 0 ? context - a.window : 0, context);
-		if (at.at_last_page() || page + 1 == share.stop) {
-			merge_warps(softmax, merge);
-			__syncthreads();
-			store<D>(a, share, at, PairPart(a, at, first, page), merge);
-			__syncthreads(); /* before the next pair's results overwrite these */
-			new_pair = true;
+		if (!at.at_last_page() && page + 1 < share.stop) {
+			at.next(a, n_seqs);
+			continue;
 		}
+		const Cursor done = at;
 		at.next(a, n_seqs);
+		if (page + 1 < share.stop) q.load(a, at); /* on their way while warps merge */
+		merge_warps(softmax, merge);
+		__syncthreads();
+		store<D>(a, share, done, PairPart(a, done, first, page), merge);
+		__syncthreads(); /* before the next pair's results overwrite these */
+		softmax.clear(), q.prepare(a);
+		first = page + 1;
 	}
 	copy_async_wait<0>();
 }
@@ -53,17 +59,17 @@ template <class Page, int STAGES> constexpr int dynamic_bytes() {
 	return DecodeRing<Page, STAGES>::BYTES + (int)sizeof(WarpMerge<Page::HEAD_DIM>);
 }
 
-template <class Page> int stages(const SharedLimits &limits) {
+template <class Page> DecodePlan plan(const SharedLimits &limits) {
 	auto fit = [&](int bytes, int blocks) {
 		constexpr int STATIC = 256; /* the kernel's own variables, at most */
 		return bytes + STATIC <= limits.block && blocks * (bytes + STATIC + limits.reserved) <= limits.multiprocessor;
 	};
 	constexpr int MOST = dynamic_bytes<Page, MOST_STAGES<Page>>(), FEW = dynamic_bytes<Page, FEW_STAGES<Page>>();
-	for (int blocks = 2; blocks > 0; blocks--) {
-		if (fit(MOST, blocks)) return MOST_STAGES<Page>;
-		if (fit(FEW, blocks)) return FEW_STAGES<Page>;
+	for (int blocks = MOST_BLOCKS; blocks > 0; blocks--) {
+		if (fit(MOST, blocks)) return {MOST_STAGES<Page>, blocks};
+		if (fit(FEW, blocks)) return {FEW_STAGES<Page>, blocks};
 	}
-	return 0;
+	return {0, 0};
 }
 
 template <class Page, int STAGES> cudaError_t run(const DecodeArgs &args, int n_seqs, cudaStream_t stream) {
@@ -76,14 +82,14 @@ template <class Page, int STAGES> cudaError_t run(const DecodeArgs &args, int n_
 
 } // namespace
 
-int decode_blocks(int multiprocessors, int kv_heads, int head_dim) {
-	/* A pair has at most 1 / kv_heads of all pages. The blocks with its first and its last page may have other pairs
-	 * too, hence the two. */
-	return min(2 * multiprocessors, (most_blocks(head_dim) - 2) * kv_heads);
+DecodePlan decode_plan(int head_dim, bool fp8, const SharedLimits &limits) {
+	return with_page(head_dim, fp8, DecodePlan{0, 0}, [&](auto page) { return plan<decltype(page)>(limits); });
 }
 
-int decode_stages(int head_dim, bool fp8, const SharedLimits &limits) {
-	return with_page(head_dim, fp8, 0, [&](auto page) { return stages<decltype(page)>(limits); });
+int decode_blocks(const DecodePlan &plan, int multiprocessors, int kv_heads, int head_dim) {
+	/* A pair has at most 1 / kv_heads of all pages. The blocks with its first and its last page may have other pairs
+	 * too, hence the two. */
+	return min(plan.blocks * multiprocessors, (most_blocks(head_dim) - 2) * kv_heads);
 }
 
 void list_decode_shares(const AttnSeq *seqs, int32_t n_seqs, int32_t kv_heads, int32_t window, int32_t n_blocks,

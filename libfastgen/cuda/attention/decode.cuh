@@ -34,7 +34,7 @@ struct DecodeArgs {
 	bf16 *out;        /* [n_tokens][n_heads * head_dim] */
 	float *partial;   /* [2 * n_blocks][group][head_dim + 2]: unnormalised output, then maximum and sum */
 	int32_t *arrived; /* [n_seqs][kv_heads]: zero before and after */
-	int32_t stages;   /* as decode_stages says */
+	int32_t stages;   /* as decode_plan says */
 	int32_t layer;
 	int32_t group;    /* query heads per kv head, 1 .. 16 */
 	int32_t q_stride; /* elements */
@@ -42,13 +42,19 @@ struct DecodeArgs {
 	float scale;      /* of the scores, times log2(e) */
 };
 
-/* How many shares list_decode_shares should cut: one per block. */
-int decode_blocks(int multiprocessors, int kv_heads, int head_dim);
+/* How the kernel uses a device. */
+struct DecodePlan {
+	int stages; /* pages that a block has in shared memory at once; 0 if one block finds no room, or for a head_dim that
+	               is none of decode_attention's */
+	int blocks; /* of a multiprocessor, that run at once */
+};
 
-/* How many pages a block should have in shared memory at once: as many as let two blocks run on a multiprocessor; where
- * there is too little for two, as many as one block can have. 0 if head_dim is none of decode_attention's, or the
- * device has too little for one. */
-int decode_stages(int head_dim, bool fp8, const SharedLimits &limits);
+/* As many blocks as should run on a multiprocessor, or as there is shared memory for; of the numbers of stages that the
+ * kernel is made for, the largest for which there is room. */
+DecodePlan decode_plan(int head_dim, bool fp8, const SharedLimits &limits);
+
+/* How many shares list_decode_shares should cut: one per block. */
+int decode_blocks(const DecodePlan &plan, int multiprocessors, int kv_heads, int head_dim);
 
 /* Attention of n_seqs sequences, launched on `stream`. seqs, shares, the page table and all pages except those that
  * hold a sequence's newest token must be in place before the preceding kernel begins: they are read while it runs.

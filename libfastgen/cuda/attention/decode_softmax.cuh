@@ -27,6 +27,7 @@ template <class Page> struct Queries {
 	uint32_t a[D / 16][4];
 	float scale[2]; /* of the rows' scores, times log2(e) */
 
+	/* Starts loading them. prepare comes before their use. */
 	__device__ __forceinline__ void load(const DecodeArgs &args, const Cursor &at) {
 		const int lane = threadIdx.x % WARP;
 		const bf16 *from = args.q + (int64_t)at.seq.first_token * args.q_stride + at.head * args.group * D;
@@ -39,6 +40,9 @@ template <class Page> struct Queries {
 				else column = d * 16 + (i >> 1) * 8 + lane % 4 * 2;
 				a[d][i] = row < args.group ? *(const uint32_t *)(from + row * D + column) : 0;
 			}
+	}
+
+	__device__ __forceinline__ void prepare(const DecodeArgs &args) {
 		scale[0] = scale[1] = args.scale;
 		if constexpr (Page::SCALED) to_half();
 	}

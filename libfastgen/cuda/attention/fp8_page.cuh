@@ -49,7 +49,9 @@ __device__ __forceinline__ void mma_half(float (&c)[4], const uint32_t (&a)[4], 
 
 __device__ __forceinline__ uint4 load_shared(uint32_t address, uint4) {
 	uint4 v;
-	asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];\n" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "r"(address));
+	asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];\n"
+	             : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+	             : "r"(address));
 	return v;
 }
 
@@ -88,11 +90,12 @@ template <int D> struct Fp8Page {
 		return (step / WORDS * 4 + in_quad) * (int)sizeof(Piece) + step % WORDS * 4;
 	}
 
-	/* Adds to the scores of 16 rows, for the keys [first, first + 16) of the page at address k. s[0]: of the first eight
-	 * keys; s[1]: of the others. */
+	/* Adds to the scores of 16 rows, for the keys [first, first + 16) of the page at address k. s[0]: of the first
+	 * eight keys; s[1]: of the others. */
 	static __device__ __forceinline__ void add_scores(float (&s)[2][4], const uint32_t (&q)[D / 16][4], uint32_t k,
 	                                                  int first) {
 		const int row = first + threadIdx.x % WARP / 4;
+		float odd[2][4] = {}; /* of every other step: a sum waits for the one before it */
 #pragma unroll
 		for (int step = 0; step < D / 16; step += WORDS)
 #pragma unroll
@@ -101,8 +104,13 @@ template <int D> struct Fp8Page {
 				const Piece piece = load_shared(k + offset(row + n * 8, vector) + at % 16, Piece());
 				const uint32_t *words = (const uint32_t *)&piece;
 #pragma unroll
-				for (int i = 0; i < WORDS; i++) mma_half(s[n], q[step + i], halves(words[i]), halves(words[i] >> 16));
+				for (int i = 0; i < WORDS; i++)
+					mma_half(i % 2 ? odd[n] : s[n], q[step + i], halves(words[i]), halves(words[i] >> 16));
 			}
+#pragma unroll
+		for (int n = 0; n < 2; n++)
+#pragma unroll
+			for (int i = 0; i < 4; i++) s[n][i] += odd[n][i];
 	}
 
 	/* Adds the values of the keys [first, first + 16) of the page at address v to the output o of 16 rows. low: weights

@@ -11,7 +11,8 @@
 namespace fg {
 
 /* Writes a head's D elements and their scale, amax / 448, as ../../numeric.h defines both. The warp's lanes hold N
- * elements each from `first` on (low) and from D / 2 + first on (high), those with first < D / 2. token: in the page. */
+ * elements each from `first` on (low) and from D / 2 + first on (high), those with first < D / 2. token: in the page.
+ */
 template <int D, int N>
 __device__ __forceinline__ void write_fp8(const KvPool &kv, int page, int layer, int which, int head, int token,
                                           int first, const float (&low)[N], const float (&high)[N]) {
@@ -27,7 +28,8 @@ __device__ __forceinline__ void write_fp8(const KvPool &kv, int page, int layer,
 	if (!active) return;
 	__nv_fp8_e4m3 *to = (__nv_fp8_e4m3 *)kv.data + (kv.row(page, layer, which, head) + token) * D + first;
 #pragma unroll
-	for (int i = 0; i < N; i++) to[i] = __nv_fp8_e4m3(low[i] * inverse), to[D / 2 + i] = __nv_fp8_e4m3(high[i] * inverse);
+	for (int i = 0; i < N; i++)
+		to[i] = __nv_fp8_e4m3(low[i] * inverse), to[D / 2 + i] = __nv_fp8_e4m3(high[i] * inverse);
 }
 
 } // namespace fg

@@ -178,7 +178,7 @@ template <int D> struct Widener {
 		barrier_wait(&s.narrow_full[kv], phase);
 		const float scale = s.narrow[kv].scales[key];
 		const uint32_t from = shared_address(s.narrow[kv].rows[key]), wide = shared_address(to) + key * LINE;
-#pragma unroll 2
+#pragma unroll 4
 		for (int i = 0; i < VECTORS; i++) {
 			const int vector = (i + key) % VECTORS, column = 2 * vector % 8; /* turned by the key: no bank conflicts */
 			const uint32_t line = wide + vector / 4 * SPAN * LINE;
@@ -483,11 +483,18 @@ __global__ void __launch_bounds__(THREADS, 1)
 	const int n_items = a.n_tiles * a.kv.kv_heads;
 	const int warpgroup = __shfl_sync(~0u, threadIdx.x / GROUP_THREADS, 0); /* uniform, as the compiler can see */
 	if (warpgroup == 0) {
-		registers_give<40>();
-		if constexpr (FP8) Widener<D>{a, s}.run(kv_heads, n_items);
-		else if (threadIdx.x == 0) Producer<D>{a, s}.run(kv_heads, n_items);
+		registers_give<FP8 ? 56 : 40>();
+		if constexpr (FP8) {
+			Widener<D>{a, s}.run(kv_heads, n_items);
+			/* Where this path joins the consumers' again, the compiler gives these no more registers than a block
+			 * starts with, and their products no longer overlap. */
+			__syncwarp();
+			asm volatile("exit;\n");
+		} else if (threadIdx.x == 0) {
+			Producer<D>{a, s}.run(kv_heads, n_items);
+		}
 	} else {
-		registers_take<232>();
+		registers_take<FP8 ? 224 : 232>();
 		Consumer<D, FP8>(a, kv_heads, group, s, warpgroup - 1, n_items).run();
 	}
 }

@@ -1,7 +1,7 @@
 /*
- * widen.cuh - pages of e4m3 become bf16 in shared memory, for the kernels that read a page many times: those of prompts.
- * The tokens' scales are multiplied in, which costs one more rounding to bf16, as small as that of a bf16 cache beside
- * e4m3's own.
+ * widen.cuh - pages of e4m3 become bf16 in shared memory, for the kernels that read a page many times: those of
+ * prompts. The tokens' scales are multiplied in, which costs one more rounding to bf16, as small as that of a bf16
+ * cache beside e4m3's own.
  */
 #ifndef FG_ATTENTION_WIDEN_CUH
 #define FG_ATTENTION_WIDEN_CUH
