@@ -53,7 +53,8 @@ __global__ void __launch_bounds__(THREADS, MOST_BLOCKS)
 
 /* Stages that keep an H100's memory busy, and those that suffice where a multiprocessor has less to itself. */
 template <class Page> constexpr int MOST_STAGES = Page::BYTES >= 16384 ? 3 : Page::BYTES >= 8192 ? 4 + Page::SCALED : 6;
-template <class Page> constexpr int FEW_STAGES = (MOST_STAGES<Page> + 1) / 2;
+/* The smallest pages fit everywhere. */
+template <class Page> constexpr int FEW_STAGES = Page::BYTES > 2048 ? (MOST_STAGES<Page> + 1) / 2 : MOST_STAGES<Page>;
 
 template <class Page, int STAGES> constexpr int dynamic_bytes() {
 	return DecodeRing<Page, STAGES>::BYTES + (int)sizeof(WarpMerge<Page::HEAD_DIM>);
