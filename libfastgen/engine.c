@@ -399,6 +399,7 @@ FG_API fg_status fg_trace_stop(fg_engine *e, const char *path) {
 		fg_trace_write(e->ranks[r].trace, e->ops, e->ranks[r].ctx, file, &first);
 		fg_trace_free(e->ranks[r].trace);
 		e->ranks[r].trace = NULL;
+		if (e->ops->forget_marks) e->ops->forget_marks(e->ranks[r].ctx);
 	}
 	fputs("\n]}\n", file);
 	e->tracing = 0;

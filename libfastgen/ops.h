@@ -258,6 +258,8 @@ typedef struct {
 	/* For tracing: a point in the order of ops, and its time in nanoseconds, once the steps up to it are over. */
 	uint64_t (*mark)(fg_ctx *ctx);
 	uint64_t (*mark_ns)(fg_ctx *ctx, uint64_t mark);
+	/* Forgets all marks and frees what they took. NULL for a library whose marks take nothing. */
+	void (*forget_marks)(fg_ctx *ctx);
 } fg_ops;
 
 /* The table of the library that this is linked into. */

@@ -13,7 +13,7 @@ const files = listed.stdout
 const read = (file: string) => readFileSync(path.join(root, file), "utf8");
 const isData = (file: string) => /^(models|test\/golden|test\/data|bench\/results)\/|package-lock\.json$/.test(file);
 const isText = (file: string) =>
-  /\.(ts|mjs|js|json|toml|md|c|h|cu|cuh|py|sh)$|Makefile$|^\.ci\/run$|LICENSE$/.test(file);
+  /\.(ts|mjs|js|json|toml|md|c|h|cu|cuh|cpp|hpp|py|sh)$|Makefile$|^\.ci\/run$|LICENSE$/.test(file);
 const texts = files.filter((file) => isText(file) && !isData(file));
 
 /** The lines of all text files for which `wrong` is true, as "file:line: text". */

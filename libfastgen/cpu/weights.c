@@ -142,25 +142,32 @@ typedef struct {
 	uint64_t stream;
 	float range;
 	int32_t dtype;
+	atomic_ullong *done;
+	atomic_int *cancel;
 } making;
 
 static void make_item(void *argument, int32_t item, int32_t thread) {
 	(void)thread;
 	making *m = argument;
-	size_t end = ((size_t)item + 1) * CONVERT < m->n ? ((size_t)item + 1) * CONVERT : m->n;
-	for (size_t i = (size_t)item * CONVERT; i < end; i++) {
+	if (atomic_load(m->cancel)) return; /* a tensor may be large */
+	size_t begin = (size_t)item * CONVERT, end = begin + CONVERT < m->n ? begin + CONVERT : m->n;
+	for (size_t i = begin; i < end; i++) {
 		fg_write(m->to, m->dtype, i, fg_random_uniform(m->stream, i) * m->range);
 	}
+	atomic_fetch_add(m->done, (end - begin) * (size_t)fg_dtype_bytes(m->dtype));
 }
 
 static fg_status make_tensor(loader *l, fg_role role, int32_t layer, size_t rows, size_t cols, int32_t dtype,
                              char *to) {
-	if (atomic_load(l->cancel)) return cancelled();
-	making m = {.to = to, .n = rows * cols, .stream = fg_random_stream(l->seed, role, layer), .dtype = dtype};
-	m.range = fg_random_range((int32_t)cols);
+	making m = {.to = to,
+	            .n = rows * cols,
+	            .stream = fg_random_stream(l->seed, role, layer),
+	            .range = fg_random_range((int32_t)cols),
+	            .dtype = dtype,
+	            .done = l->done,
+	            .cancel = l->cancel};
 	fg_parallel(l->ctx->pool, (int32_t)((m.n + CONVERT - 1) / CONVERT), make_item, &m);
-	atomic_fetch_add(l->done, m.n * (size_t)fg_dtype_bytes(dtype));
-	return FG_OK;
+	return atomic_load(l->cancel) ? cancelled() : FG_OK;
 }
 
 /* ---- weights ---- */

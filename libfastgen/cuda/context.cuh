@@ -7,6 +7,8 @@
 
 #include "attention/decode.cuh"
 #include "attention/prefill.cuh"
+#include "guard.cuh"
+#include "marks.cuh"
 #include "ops.cuh"
 #include "pinned.cuh"
 #include "products/gemm.cuh"
@@ -77,6 +79,7 @@ struct Context {
 	fg_ctx base; /* first: all that the shared code sees of a Context */
 
 	int32_t device, multiprocessors, arch; /* arch: 90 for sm_90 */
+	SharedLimits shared;
 	char name[128];
 	cudaStream_t stream;
 	cudaStream_t copy_stream; /* for page copies, beside the steps */
@@ -102,6 +105,7 @@ struct Context {
 
 	std::vector<int32_t> windows;      /* of the layers, each once */
 	std::vector<int32_t> layer_window; /* [n_layers]: index into windows */
+	DecodePlan decode_plan;
 	int32_t decode_blocks;
 	float *decode_partial;   /* as DecodeArgs.partial */
 	int32_t *decode_arrived; /* as DecodeArgs.arrived */
@@ -124,7 +128,7 @@ struct Context {
 	const Graph *graph;        /* which will replay this step, or NULL */
 	uint64_t waited_steps;     /* belongs to the thread that calls step_wait */
 	std::vector<void *> owned; /* device memory that close frees */
-	std::vector<cudaEvent_t> marks;
+	Marks marks;
 
 	fg_status failure; /* the first of the step being enqueued; step_end passes it on to step_wait */
 	char failure_text[FG_ERROR_BYTES];
@@ -150,15 +154,23 @@ inline Context *context(fg_ctx *ctx) {
 void note(Context *ctx, cudaError_t error, const char *what);
 void note(Context *ctx, fg_status status);
 
+/* The failure that the context remembers, with fg_error's text set, or FG_OK. */
+fg_status failure_of(const Context *ctx);
+
 /* Zeroed device memory, freed by close; NULL, with fg_error's text set, on failure. */
 void *device_alloc(Context *ctx, size_t bytes, const char *what);
 
-/* Fails with CUDA's own words; `what`: during what, such as "copying results". */
+/* Fails with CUDA's own words; `what`: during what, such as "copying results". The error is over with then: it does not
+ * show up in a later check. */
 fg_status cuda_fail(cudaError_t error, const char *what);
 
 /* ---- step.cu ---- */
 fg_status step_open(Context *ctx);
 void step_close(Context *ctx);
+/* Whether this library has code for the current device. */
+cudaError_t find_code();
+/* Records a pass for each bucket of decoding sequences, and tries the kernels that only prompts need. Fails with what
+ * would fail in a step. */
 fg_status capture_graphs(Context *ctx);
 void step_begin(fg_ctx *ctx, fg_batch *batch);
 int replay(fg_ctx *ctx, const fg_batch *batch);

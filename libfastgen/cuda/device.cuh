@@ -17,18 +17,29 @@ namespace fg {
 constexpr int PAGE = FG_PAGE_TOKENS;
 constexpr int WARP = 32;
 
-/* The paged KV cache of one rank: bf16 [page][layer][K|V][kv_head][PAGE][head_dim]. */
+/* The paged KV cache of one rank: of each page and layer [K|V][kv_head][PAGE][head_dim] in bf16; or in e4m3, followed
+ * by the tokens' scales, float [K|V][kv_head][PAGE]. */
 struct KvPool {
-	bf16 *data;
+	char *data;
 	const int32_t *page_table; /* [max_seqs][pages_per_seq] */
 	int32_t pages_per_seq;
 	int32_t n_layers;
 	int32_t kv_heads;
 	int32_t head_dim;
+	int32_t fp8;        /* 1: e4m3 */
+	int32_t layer_rows; /* as rows_of_layer says */
 
-	/* Where the panel [PAGE][head_dim] of a page begins, counted in panels. kv: 0 = K, 1 = V. */
-	__device__ __forceinline__ int64_t panel(int32_t page, int32_t layer, int32_t kv, int32_t head) const {
-		return (((int64_t)page * n_layers + layer) * 2 + kv) * kv_heads + head;
+	/* Rows of head_dim elements that a layer of a page takes, its scales included. */
+	static int32_t rows_of_layer(int32_t kv_heads, int32_t head_dim, bool fp8) {
+		return 2 * kv_heads * PAGE + (fp8 ? 2 * kv_heads * PAGE * (int32_t)sizeof(float) / head_dim : 0);
+	}
+	/* Where the rows [PAGE][head_dim] of a page begin, counted in rows. kv: 0 = K, 1 = V. */
+	__device__ __forceinline__ int64_t row(int32_t page, int32_t layer, int32_t kv, int32_t head) const {
+		return ((int64_t)page * n_layers + layer) * layer_rows + (kv * kv_heads + head) * PAGE;
+	}
+	/* The scales [PAGE] of these rows. */
+	__device__ __forceinline__ float *scales(int32_t page, int32_t layer, int32_t kv, int32_t head) const {
+		return (float *)(data + row(page, layer, 2, 0) * head_dim) + (kv * kv_heads + head) * PAGE;
 	}
 };
 

@@ -6,6 +6,7 @@
  * and write twice as much. What linear_add leaves pending is bf16 too; the next op that reads the stream adds it, so
  * that the sum costs no pass of its own.
  */
+#include "attention/fp8_write.cuh"
 #include "context.cuh"
 #include "elementwise.cuh"
 #include "launch.cuh"
@@ -155,7 +156,8 @@ struct RopeArgs {
 
 /* The warps of `blocks_per_token` blocks share a token's heads. Of a head of 128, a lane holds elements 2 * lane and
  * 2 * lane + 1 of either half, which are the pairs that RoPE rotates. */
-template <int D> __global__ void __launch_bounds__(THREADS) qkv_rope_kernel(const __grid_constant__ RopeArgs a) {
+template <int D, bool FP8>
+__global__ void __launch_bounds__(THREADS) qkv_rope_kernel(const __grid_constant__ RopeArgs a) {
 	let_next_start();
 	constexpr int HALF = D / 2, PAIRS = HALF / WARP > 0 ? HALF / WARP : 1; /* pairs per lane */
 	int token = blockIdx.x / a.blocks_per_token, slot = a.slots[token];
@@ -203,15 +205,16 @@ template <int D> __global__ void __launch_bounds__(THREADS) qkv_rope_kernel(cons
 				low[i] = l;
 			}
 		}
-		bf16 *to = head;
-		if (!is_q) {
-			int kv_head = (h - a.heads) % kv_heads;
-			to = a.kv.data + (a.kv.panel(page, a.layer, is_v, kv_head) * PAGE + position % PAGE) * D;
-		}
 		/* Whatever a page still holds of an earlier owner is multiplied by 0, and so must be finite. */
 #pragma unroll
 		for (int i = 0; i < PAIRS; i++)
 			if (!is_q) low[i] = finite(low[i]), high[i] = finite(high[i]);
+		const int kv_head = is_q ? 0 : (h - a.heads) % kv_heads;
+		if (FP8 && !is_q) {
+			write_fp8<D>(a.kv, page, a.layer, is_v, kv_head, position % PAGE, first, low, high);
+			continue;
+		}
+		bf16 *to = is_q ? head : (bf16 *)a.kv.data + (a.kv.row(page, a.layer, is_v, kv_head) + position % PAGE) * D;
 		if (active) store_few(to + first, low), store_few(to + HALF + first, high);
 	}
 }
@@ -299,9 +302,13 @@ void qkv_rope(fg_ctx *ctx, const fg_batch *, int32_t layer, void *qkv) {
 	              blocks_per_token,
 	              s.rope_scale,
 	              s.rms_norm_eps};
-	auto kernel = s.head_dim == 32   ? qkv_rope_kernel<32>
-	              : s.head_dim == 64 ? qkv_rope_kernel<64>
-	                                 : qkv_rope_kernel<128>;
+	auto pick = [&](auto fp8) {
+		constexpr bool FP8 = decltype(fp8)::value;
+		return s.head_dim == 32   ? qkv_rope_kernel<32, FP8>
+		       : s.head_dim == 64 ? qkv_rope_kernel<64, FP8>
+		                          : qkv_rope_kernel<128, FP8>;
+	};
+	auto kernel = c->kv.fp8 ? pick(std::true_type()) : pick(std::false_type());
 	note(c, launch(kernel, (unsigned)(c->extent.n_tokens * blocks_per_token), THREADS, 0, c->stream, a), "qkv_rope");
 }
 

@@ -1,8 +1,9 @@
 /*
- * launch.cuh - programmatic dependent launch (sm_90 and later): a kernel's blocks are put in place while the kernel
- * before it is still running, so that the gap between two kernels shrinks. A kernel launched so must call
- * await_previous() before it touches anything that an earlier kernel wrote, or writes what an earlier one reads; it may
- * read weights before.
+ * launch.cuh - what a device offers to a launch: its shared memory, and programmatic dependent launch.
+ *
+ * Programmatic dependent launch (sm_90 and later): a kernel's blocks are put in place while the kernel before it is
+ * still running, so that the gap between two kernels shrinks. A kernel launched so must call await_previous() before it
+ * touches anything that an earlier kernel wrote, or writes what an earlier one reads; it may read weights before.
  */
 #ifndef FG_LAUNCH_CUH
 #define FG_LAUNCH_CUH
@@ -34,6 +35,22 @@ inline bool can_overlap() {
 	if (major == 0 && cudaGetDevice(&device) == cudaSuccess)
 		cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
 	return major >= 9;
+}
+
+/* The shared memory of a device, in bytes. */
+struct SharedLimits {
+	int block;          /* the most that a block can have, static and dynamic together */
+	int multiprocessor; /* that all blocks on a multiprocessor share */
+	int reserved;       /* that the system takes of it for each block */
+};
+
+inline cudaError_t shared_limits(int device, SharedLimits *limits) {
+	cudaError_t error = cudaDeviceGetAttribute(&limits->block, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+	if (error == cudaSuccess)
+		error = cudaDeviceGetAttribute(&limits->multiprocessor, cudaDevAttrMaxSharedMemoryPerMultiprocessor, device);
+	if (error == cudaSuccess)
+		error = cudaDeviceGetAttribute(&limits->reserved, cudaDevAttrReservedSharedMemoryPerBlock, device);
+	return error;
 }
 
 /* Launches a kernel that calls await_previous(). `shared`: bytes of dynamic shared memory. */

@@ -24,7 +24,12 @@ void note(Context *ctx, fg_status status) {
 	snprintf(ctx->failure_text, sizeof ctx->failure_text, "%s", fg_error());
 }
 
+fg_status failure_of(const Context *ctx) {
+	return ctx->failure ? fg_fail(ctx->failure, "%s", ctx->failure_text) : FG_OK;
+}
+
 fg_status cuda_fail(cudaError_t error, const char *what) {
+	cudaGetLastError();
 	if (error == cudaErrorMemoryAllocation)
 		return fg_fail(
 			FG_OUT_OF_MEMORY,
@@ -41,7 +46,6 @@ void *device_alloc(Context *ctx, size_t bytes, const char *what) {
 		error = cudaMemsetAsync(p, 0, std::max<size_t>(bytes, 1), ctx->stream);
 	}
 	if (error == cudaSuccess) return p;
-	cudaGetLastError(); /* a failed allocation must not show up in the next check */
 	cuda_fail(error, what);
 	return nullptr;
 }
@@ -59,10 +63,12 @@ fg_status check_config(const fg_config *config) {
 		               "%d KV heads and %d intermediate features (in eights) cannot be split over %d devices; choose a "
 		               "tensor_parallel_size that divides both",
 		               s.n_kv_heads, s.intermediate_size, o.n_devices);
-	if (o.kv_dtype == FG_FP8_E4M3 || o.quantization)
+	if (o.quantization)
 		return fg_fail(FG_UNSUPPORTED, "FP8 is not supported on CUDA yet; run the model on the CPU, or in bfloat16");
-	if (o.compute_dtype != FG_BF16 || o.kv_dtype != FG_BF16)
+	if (o.compute_dtype != FG_BF16)
 		return fg_fail(FG_UNSUPPORTED, "the CUDA library computes in bfloat16; ask for that dtype");
+	if (o.kv_dtype != FG_BF16 && o.kv_dtype != FG_FP8_E4M3)
+		return fg_fail(FG_UNSUPPORTED, "the CUDA library's KV cache is bfloat16 or FP8; ask for one of these");
 	if (s.n_heads / s.n_kv_heads > 16)
 		return fg_fail(FG_UNSUPPORTED, "%d query heads share a KV head; the CUDA library supports at most 16",
 		               s.n_heads / s.n_kv_heads);
@@ -89,12 +95,20 @@ fg_status open_device(Context *c) {
 		return fg_fail(FG_UNSUPPORTED, "%s has compute capability %d.%d; 8.0 or newer is needed", p.name, p.major,
 		               p.minor);
 	snprintf(c->name, sizeof c->name, "%.*s", (int)sizeof c->name - 1, p.name);
+	error = find_code();
+	if (error != cudaSuccess)
+		return fg_fail(FG_UNSUPPORTED,
+		               "this build has no code for %s (compute capability %d.%d), and its driver makes none: %s. Build "
+		               "on the machine that has the device, or with CUDA_ARCHS=%d, or update its driver",
+		               p.name, p.major, p.minor, cudaGetErrorString(error), c->arch);
+	error = shared_limits(c->device, &c->shared);
+	if (error != cudaSuccess) return cuda_fail(error, "opening the device");
 	error = cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking);
 	if (error != cudaSuccess) return cuda_fail(error, "creating a stream");
 	const fg_shape &s = config->shape;
 	const int32_t ranks = config->options.n_devices;
 	c->heads = s.n_heads / ranks, c->kv_heads = s.n_kv_heads / ranks, c->intermediate = s.intermediate_size / ranks;
-	c->page_bytes = (size_t)s.n_layers * 2 * c->kv_heads * FG_PAGE_TOKENS * s.head_dim * sizeof(bf16);
+	c->page_bytes = (size_t)s.n_layers * fg_page_layer_bytes(c->kv_heads, s.head_dim, config->options.kv_dtype);
 	c->n_host_pages = (int32_t)(config->options.host_kv_bytes / c->page_bytes);
 	/* During the loading of weights: while memory is pinned, other calls to the driver wait, those of requests too. */
 	if (!c->host_memory.start((size_t)c->n_host_pages * c->page_bytes, c->page_bytes, c->device))
@@ -113,7 +127,7 @@ fg_status open(const fg_config *config, int32_t rank, fg_ctx **out) {
 	}
 	*out = &c->base;
 	c->base.config = config, c->base.rank = rank;
-	return c->ranks.open(config, rank, open_device(c));
+	return c->ranks.open(config, rank, guarded([&] { return open_device(c); }));
 }
 
 void close(fg_ctx *ctx) {
@@ -125,7 +139,7 @@ void close(fg_ctx *ctx) {
 	c->gemm.close();
 	for (void *p : c->owned) cudaFree(p);
 	c->host_memory.close();
-	for (cudaEvent_t e : c->marks) cudaEventDestroy(e);
+	c->marks.clear();
 	if (c->stream) cudaStreamDestroy(c->stream);
 	free(ctx->weights.layers);
 	delete c;
@@ -178,7 +192,11 @@ fg_status make_state(Context *c) {
 		c->layer_window.push_back((int32_t)(found - c->windows.begin()));
 		if (found == c->windows.end()) c->windows.push_back(s.layer_window[i]);
 	}
-	c->decode_blocks = decode_blocks(c->multiprocessors, c->kv_heads, s.head_dim);
+	c->decode_plan = decode_plan(s.head_dim, config->options.kv_dtype == FG_FP8_E4M3, c->shared);
+	c->decode_blocks = decode_blocks(c->decode_plan, c->multiprocessors, c->kv_heads, s.head_dim);
+	if (c->decode_plan.stages == 0)
+		return fg_fail(FG_UNSUPPORTED, "%s has too little shared memory for attention with head_dim %d", c->name,
+		               s.head_dim);
 	size_t partial = (size_t)2 * c->decode_blocks * c->group() * (s.head_dim + 2) * sizeof(float);
 	c->decode_partial = (float *)device_alloc(c, partial, "attention's partial results");
 	c->decode_arrived = (int32_t *)device_alloc(c, S * c->kv_heads * sizeof(int32_t), "attention's counters");
@@ -215,25 +233,31 @@ fg_status make_cache(Context *c) {
 		               (double)bytes / (1 << 30), (double)total / (1 << 30), o.memory_utilization);
 	c->n_pages = (int32_t)std::min<size_t>(bytes / c->page_bytes, INT32_MAX / 4096);
 	bytes = (size_t)c->n_pages * c->page_bytes;
-	c->kv = {(bf16 *)device_alloc(c, bytes, "the KV cache"),
+	const bool fp8 = o.kv_dtype == FG_FP8_E4M3;
+	c->kv = {(char *)device_alloc(c, bytes, "the KV cache"),
 	         c->page_table,
 	         c->base.config->pages_per_seq,
 	         s.n_layers,
 	         c->kv_heads,
-	         s.head_dim};
+	         s.head_dim,
+	         fp8,
+	         KvPool::rows_of_layer(c->kv_heads, s.head_dim, fp8)};
 	if (!c->kv.data) return FG_OUT_OF_MEMORY;
 
-	if (c->arch != 90 || s.head_dim == 32) return FG_OK;
-	error = tensor_map(&c->kv_map, c->kv.data, bytes / (s.head_dim * sizeof(bf16)), (uint64_t)s.head_dim, PAGE);
+	if (c->arch != 90 || s.head_dim == 32 || fp8) return FG_OK;
+	error = tensor_map(&c->kv_map, (const bf16 *)c->kv.data, bytes / (s.head_dim * sizeof(bf16)), (uint64_t)s.head_dim,
+	                   PAGE);
 	return error == cudaSuccess ? FG_OK : cuda_fail(error, "describing the KV cache to the copy engine");
 }
 
 fg_status ready(fg_ctx *ctx, fg_capacity *capacity) {
 	Context *c = context(ctx);
-	fg_status status = make_buffers(c);
-	if (!status) status = make_state(c);
-	if (!status) status = tune_products(c);
-	if (!status) status = make_cache(c);
+	fg_status status = guarded([&] {
+		fg_status made = make_buffers(c);
+		if (!made) made = make_state(c);
+		if (!made) made = tune_products(c);
+		return made ? made : make_cache(c);
+	});
 	if (c->ranks.count() > 1)
 		c->host_memory.settle(); /* pinning blocks calls of the driver, and with them other ranks */
 	status = c->ranks.connect(status, c->stream);
@@ -289,19 +313,24 @@ void logits(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, float *lo
 
 uint64_t mark(fg_ctx *ctx) {
 	Context *c = context(ctx);
-	cudaEvent_t event;
-	note(c, cudaEventCreate(&event), "recording an event");
-	note(c, cudaEventRecord(event, c->stream), "recording an event");
-	c->marks.push_back(event);
-	return c->marks.size() - 1;
+	uint64_t mark = 0;
+	note(c, guarded([&] {
+			 cudaError_t error = c->marks.record(c->stream, &mark);
+			 return error == cudaSuccess ? FG_OK : cuda_fail(error, "recording an event");
+		 }));
+	return mark;
 }
 
 uint64_t mark_ns(fg_ctx *ctx, uint64_t mark) {
+	uint64_t ns = 0;
+	guarded([&] { return ns = context(ctx)->marks.ns(mark), FG_OK; });
+	return ns;
+}
+
+void forget_marks(fg_ctx *ctx) {
 	Context *c = context(ctx);
-	float ms = 0;
-	cudaEventSynchronize(c->marks[mark]);
-	cudaEventElapsedTime(&ms, c->marks[0], c->marks[mark]);
-	return (uint64_t)((double)ms * 1e6);
+	cudaSetDevice(c->device);
+	c->marks.clear();
 }
 
 } // namespace
@@ -364,17 +393,17 @@ FG_API fg_status fg_device(int32_t device, fg_device_info *info) {
 }
 
 const fg_ops fg_device_ops = {
-	.open = fg::open,
-	.load = fg::load,
-	.load_random = fg::load_random,
-	.ready = fg::ready,
+	.open = fg::guard<fg::open>,
+	.load = fg::guard<fg::load>,
+	.load_random = fg::guard<fg::load_random>,
+	.ready = fg::guard<fg::ready>,
 	.close = fg::close,
 	.sampler_new = fg::sampler_new,
 	.sampler_free = fg::sampler_free,
 	.step_begin = fg::step_begin,
 	.replay = fg::replay,
 	.step_end = fg::step_end,
-	.step_wait = fg::step_wait,
+	.step_wait = fg::guard<fg::step_wait>,
 	.copy_pages = fg::copy_pages,
 	.host_pages = fg::host_pages,
 	.embed = fg::embed,
@@ -390,5 +419,6 @@ const fg_ops fg_device_ops = {
 	.sample = fg::sample,
 	.mark = fg::mark,
 	.mark_ns = fg::mark_ns,
+	.forget_marks = fg::forget_marks,
 };
 }

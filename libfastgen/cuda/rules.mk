@@ -5,7 +5,10 @@ NVCC ?= $(firstword $(wildcard $(CUDA_HOME)/bin/nvcc) $(shell command -v nvcc 2>
 CUDA_ROOT = $(patsubst %/bin/,%,$(dir $(realpath $(NVCC))))
 # Compute capabilities to build for; 90a has Hopper's own instructions.
 CUDA_ARCHS ?= 80 89 90a 100
-gencode = $(foreach arch,$(1),-gencode=arch=compute_$(arch),code=sm_$(arch))
+# PTX for devices that come after these: their driver compiles it when it is first used (12.x and later). Empty: none.
+CUDA_PTX ?= 90
+gencode = $(foreach arch,$(1),-gencode=arch=compute_$(arch),code=sm_$(arch)) \
+	$(foreach arch,$(2),-gencode=arch=compute_$(arch),code=compute_$(arch))
 NVCCFLAGS = -std=c++20 -O3 -lineinfo -I$(CUDA_ROOT)/include -Xcompiler -fPIC,-fvisibility=hidden,-Wall,-Wextra -MMD -MP
 # As sample_math.h demands, so that sampling gives the same bits as on the CPU.
 NVCCFLAGS += -ftz=false -prec-div=true
@@ -13,13 +16,13 @@ ifdef WERROR
 NVCCFLAGS += -Werror all-warnings -Xcompiler -Werror
 endif
 
-CUDA_SOURCES := elementwise ops pinned step tensor_map weights \
+CUDA_SOURCES := elementwise marks ops pinned step tensor_map weights \
 	$(addprefix attention/,attention decode prefill) $(addprefix products/,cublaslt gemm gemv tune) \
 	$(addprefix ranks/,nccl peers ranks) $(addprefix sampling/,sample slots)
 SM90_SOURCES := attention/prefill_sm90 products/gemm_sm90
 CUDA_OBJECTS := $(patsubst %,$(OBJ)/cuda/%.o,$(CUDA_SOURCES) $(SM90_SOURCES) libraries) $(patsubst %,$(OBJ)/%.o,$(SHARED))
 
-.PHONY: cuda cuda-tests
+.PHONY: cuda cuda-tests cards
 cuda: $(BUILD)/libfastgen_cuda.so
 
 # Not a target: a phony one would make everything look out of date.
@@ -35,10 +38,14 @@ $(OBJ)/cuda/libraries.o: cuda/libraries.c Makefile
 	$(CC) $(CFLAGS) -c -o $@ $<
 
 $(patsubst %,$(OBJ)/cuda/%.o,$(SM90_SOURCES)): CUDA_ARCHS := 90a
+$(patsubst %,$(OBJ)/cuda/%.o,$(SM90_SOURCES)): CUDA_PTX :=
 $(OBJ)/cuda/%.o: cuda/%.cu Makefile cuda/rules.mk
 	@$(need-nvcc)
 	@mkdir -p $(@D)
-	$(NVCC) $(NVCCFLAGS) $(call gencode,$(CUDA_ARCHS)) -c -o $@ $<
+	@# What ptxas says of each kernel is kept for cards_test; warnings are shown.
+	$(NVCC) $(NVCCFLAGS) $(call gencode,$(CUDA_ARCHS),$(CUDA_PTX)) -Xptxas -v -c -o $@ $< 2>$(@:.o=.ptxas) || \
+		{ cat $(@:.o=.ptxas) >&2; rm -f $@; exit 1; }
+	@grep -v -e '^ptxas info' -e '^ *[0-9]* bytes stack frame' $(@:.o=.ptxas) >&2 || true
 
 # Programs that test single ops on a GPU, run there by hand or by `bun test`.
 define link-cuda-test
@@ -73,3 +80,18 @@ $(OBJ)/cpu/ops_twin.o: $(OBJ)/cpu/ops.o cuda/rules.mk
 $(BUILD)/ops_test: test/ops_test.cu test/ops_test.cuh test/compare.cuh $(CUDA_OBJECTS) $(OBJ)/cpu/ops_twin.o \
 		$(filter-out %/cpu/ops.o %/cpu/device.o,$(CPU_OBJECTS)) cuda/rules.mk
 	$(link-cuda-test)
+
+# The library on cards that exist on paper: needs no GPU. Where the library is built for every architecture, all cards of the
+# test's table must have code.
+CARD_OBJECTS := $(filter-out %/cuda/libraries.o,$(CUDA_OBJECTS))
+cards: $(OBJ)/cards_test
+	$< $(if $(filter file,$(origin CUDA_ARCHS)),all) $(patsubst %.o,%.ptxas,$(filter %.o,$(CARD_OBJECTS)))
+
+$(OBJ)/card.o $(OBJ)/card_runtime.o: $(OBJ)/%.o: test/%.cpp Makefile
+	$(CXX) -std=c++20 -O1 -g1 -Wall -Wextra $(WERROR) -I$(CUDA_ROOT)/include -MMD -MP -c -o $@ $<
+
+$(OBJ)/cards_test.o: test/cards_test.c Makefile
+	$(CC) $(CFLAGS) -c -o $@ $<
+
+$(OBJ)/cards_test: $(OBJ)/cards_test.o $(OBJ)/card.o $(OBJ)/card_runtime.o $(CARD_OBJECTS)
+	$(CXX) -o $@ $^ -pthread -ldl -lrt

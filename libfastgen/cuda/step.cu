@@ -164,6 +164,11 @@ void describe(Context *c, StepBuffers &b, const fg_batch *batch, int32_t padded)
 
 } // namespace
 
+cudaError_t find_code() {
+	cudaFuncAttributes ignored;
+	return cudaFuncGetAttributes(&ignored, page_update_kernel);
+}
+
 fg_status step_open(Context *c) {
 	c->layout = make_layout(c);
 	c->step = (char *)device_alloc(c, c->layout.bytes, "the description of a step");
@@ -184,7 +189,8 @@ fg_status step_open(Context *c) {
 }
 
 void step_close(Context *c) {
-	for (Graph &g : c->graphs) cudaGraphExecDestroy(g.exec);
+	for (Graph &g : c->graphs)
+		if (g.exec) cudaGraphExecDestroy(g.exec);
 	for (StepBuffers &b : c->ring) {
 		cudaFreeHost(b.host), cudaFreeHost(b.tail), cudaFreeHost(b.out);
 		if (b.start) cudaEventDestroy(b.start);
@@ -196,26 +202,44 @@ void step_close(Context *c) {
 	if (c->copies_done) cudaEventDestroy(c->copies_done);
 }
 
-fg_status capture_graphs(Context *c) {
-	for (int32_t n : Gemm::buckets(c->base.config->options.max_seqs)) {
-		fg_batch batch = {};
-		batch.n_seqs = batch.n_tokens = batch.n_rows = n;
-		c->extent = {n, n, 0, 0};
-		c->capturing = true;
-		cudaError_t error = cudaStreamBeginCapture(c->stream, cudaStreamCaptureModeThreadLocal);
-		if (error == cudaSuccess) {
-			fg_forward(&fg_device_ops, &c->base, &batch, NULL);
-			cudaGraph_t graph = nullptr;
-			error = cudaStreamEndCapture(c->stream, &graph);
-			Graph g = {n, nullptr};
-			if (error == cudaSuccess) error = cudaGraphInstantiate(&g.exec, graph, 0);
-			if (graph) cudaGraphDestroy(graph);
-			if (error == cudaSuccess) c->graphs.push_back(g);
-		}
-		c->capturing = false;
-		if (error != cudaSuccess) return cuda_fail(error, "capturing the decode graphs");
+namespace {
+
+/* Records what `ops` enqueue for a step of this extent. Free *exec with cudaGraphExecDestroy. */
+template <class Ops> fg_status capture(Context *c, const StepExtent &extent, cudaGraphExec_t *exec, Ops ops) {
+	cudaGraph_t graph = nullptr;
+	c->extent = extent;
+	c->capturing = true;
+	cudaError_t error = cudaStreamBeginCapture(c->stream, cudaStreamCaptureModeThreadLocal);
+	if (error == cudaSuccess) {
+		ops();
+		error = cudaStreamEndCapture(c->stream, &graph);
 	}
-	return FG_OK;
+	c->capturing = false;
+	if (error == cudaSuccess && !c->failure) error = cudaGraphInstantiate(exec, graph, 0);
+	if (graph) cudaGraphDestroy(graph);
+	note(c, error, "recording a step"); /* unless an op has failed, whose error says more */
+	if (!c->failure) return FG_OK;
+	return fg_fail(c->failure, "steps cannot run on %s (compute capability %d.%d): %s", c->name, c->arch / 10,
+	               c->arch % 10, c->failure_text);
+}
+
+} // namespace
+
+fg_status capture_graphs(Context *c) {
+	fg_batch batch = {};
+	for (int32_t n : Gemm::buckets(c->base.config->options.max_seqs)) {
+		batch.n_seqs = batch.n_tokens = batch.n_rows = n;
+		c->graphs.push_back({n, nullptr});
+		fg_status status = capture(c, {n, n, 0, 0}, &c->graphs.back().exec,
+		                           [&] { fg_forward(&fg_device_ops, &c->base, &batch, nullptr); });
+		if (status) return status;
+	}
+	cudaGraphExec_t prompts = nullptr;
+	const fg_buffers &b = c->base.buf;
+	fg_status status = capture(c, {1, 0, 1, 1}, &prompts,
+	                           [&] { attention(&c->base, &batch, 0, b.qkv, &c->base.weights.layers[0].o, b.attn); });
+	if (prompts) cudaGraphExecDestroy(prompts);
+	return status;
 }
 
 void step_begin(fg_ctx *ctx, fg_batch *batch) {
@@ -293,7 +317,7 @@ void copy_pages(fg_ctx *ctx, const fg_page_copy *copies, int32_t n_copies) {
 	cudaError_t error = cudaSuccess;
 	bool waits = false;
 	for (int32_t i = 0; i < n_copies && error == cudaSuccess; i++) {
-		char *page = (char *)c->kv.data + (size_t)copies[i].page * c->page_bytes,
+		char *page = c->kv.data + (size_t)copies[i].page * c->page_bytes,
 			 *host = c->host_memory.begin() + (size_t)copies[i].host_page * c->page_bytes;
 		if (copies[i].direction == FG_TO_HOST) {
 			error = cudaMemcpyAsync(host, page, c->page_bytes, cudaMemcpyDeviceToHost, c->copy_stream);

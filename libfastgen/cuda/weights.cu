@@ -286,7 +286,7 @@ struct Reading {
 	std::atomic<bool> stop{false};
 	std::mutex mutex;
 	fg_status status = FG_OK;
-	std::string text;
+	char text[FG_ERROR_BYTES];
 
 	Reading(Context *c, const std::vector<Piece> &pieces, atomic_ullong *done, atomic_int *cancel)
 		: c(c), pieces(pieces), done(done), cancel(cancel) {
@@ -294,7 +294,7 @@ struct Reading {
 
 	void fail(fg_status s) {
 		std::lock_guard<std::mutex> lock(mutex);
-		if (status == FG_OK) status = s, text = fg_error();
+		if (status == FG_OK) status = s, snprintf(text, sizeof text, "%s", fg_error());
 		stop = true;
 	}
 };
@@ -411,12 +411,18 @@ fg_status load(fg_ctx *ctx, const fg_tensor_table *table, atomic_ullong *done, a
 		return a.file != b.file ? a.file < b.file : a.tensor->offset + a.at < b.tensor->offset + b.at;
 	});
 	Reading reading(c, pieces, done, cancel);
-	size_t n_readers =
+	const size_t wanted =
 		std::min<size_t>(std::clamp(std::thread::hardware_concurrency(), 2u, MAX_READERS), pieces.size());
-	std::vector<std::thread> readers;
-	for (size_t i = 0; i < n_readers; i++) readers.emplace_back(read_pieces, &reading);
-	for (std::thread &t : readers) t.join();
-	return reading.status ? fg_fail(reading.status, "%s", reading.text.c_str()) : FG_OK;
+	std::thread others[MAX_READERS];
+	try {
+		for (size_t i = 1; i < wanted; i++) others[i] = std::thread(read_pieces, &reading);
+	} catch (const std::exception &) {
+		/* As many as can be had. */
+	}
+	read_pieces(&reading);
+	for (std::thread &t : others)
+		if (t.joinable()) t.join();
+	return reading.status ? fg_fail(reading.status, "%s", reading.text) : FG_OK;
 }
 
 cudaError_t fill_random(bf16 *to, uint64_t n, uint64_t random_stream, float range, cudaStream_t stream) {

@@ -7,20 +7,10 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { VOCAB = 50 };
+enum { VOCAB = SMALL_VOCAB };
 
 static model m;
 static step_builder b;
-
-static fg_shape small_shape(void) {
-	return (fg_shape){.n_layers = 2,
-	                  .hidden_size = 64,
-	                  .n_heads = 4,
-	                  .n_kv_heads = 2,
-	                  .head_dim = 32,
-	                  .intermediate_size = 96,
-	                  .vocab_size = VOCAB};
-}
 
 /* The call must fail with this status, and the message must contain `text`. */
 #define REFUSED(status, text, call)                                                                                    \

@@ -3,24 +3,15 @@
  * whatever their dtype, size and place; and loading leaves nothing behind.
  */
 #include "model.h"
+#include "../ops.h"
 
 #include <dirent.h>
 #include <unistd.h>
 
-enum { VOCAB = 50 };
+enum { VOCAB = SMALL_VOCAB };
 
 static model m;
 static step_builder b;
-
-static fg_shape small_shape(void) {
-	return (fg_shape){.n_layers = 2,
-	                  .hidden_size = 64,
-	                  .n_heads = 4,
-	                  .n_kv_heads = 2,
-	                  .head_dim = 32,
-	                  .intermediate_size = 96,
-	                  .vocab_size = VOCAB};
-}
 
 /* The logits [vocab_size] after a short prompt. */
 static void run_prompt(void *engine, const model *of, float *logits) {
@@ -213,6 +204,24 @@ static void test_random_weights(void) {
 	}
 }
 
+/* Random weights stop within a tensor. Here whatever has been made is itself the order to stop: `done` and `cancel` are
+ * one number. So at most one item of each thread is made, of a tensor of thousands. */
+static void test_stopping_random_weights(void) {
+	union {
+		atomic_ullong done;
+		atomic_int cancel;
+	} both = {0};
+	fg_config config = {.shape = small_shape(), .options = test_options(), .pages_per_seq = 1};
+	config.shape.vocab_size = 500000;
+	fg_ctx *ctx;
+	MUST(fg_device_ops.open(&config, 0, &ctx));
+	CHECK(fg_device_ops.load_random(ctx, 1, &both.done, &both.cancel) == FG_INVALID && strstr(fg_error(), "stopped"),
+	      "not stopped: %s", fg_error());
+	uint64_t embedding = 500000ull * 64 * sizeof(float), done = atomic_load(&both.done);
+	CHECK(done > 0 && done < embedding / 100, "%d of %d bytes", (int)done, (int)embedding);
+	fg_device_ops.close(ctx);
+}
+
 /* What the caller passed may be gone once the call has returned. */
 static void test_copies(void) {
 	fg_options options = test_options();
@@ -314,6 +323,7 @@ int main(void) {
 	test_random_tables();
 	test_large_conversion();
 	test_random_weights();
+	test_stopping_random_weights();
 	test_copies();
 	test_impossible();
 	test_nothing_stays();

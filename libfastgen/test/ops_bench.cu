@@ -7,6 +7,9 @@
  * it with the ceiling that limits it: bytes (every input read once, every output written once) or floating-point
  * operations. Ops that are limited by memory use more buffers than the L2 cache holds.
  *
+ *   ops_bench             everything
+ *   ops_bench attention   the ceilings and attention
+ *
  * Needs a GPU with 16 GB; without a device it says so and passes.
  */
 #include "../cuda/context.cuh"
@@ -15,6 +18,7 @@
 #include "array.cuh"
 #include "ops_bench.cuh"
 
+#include <cstring>
 #include <random>
 #include <vector>
 
@@ -33,7 +37,8 @@ struct Model {
 	fg::Context *c;
 	const fg_ops &ops = fg_device_ops;
 
-	Model(int layers, int hidden, int intermediate, int vocab, int step_tokens, int context, int pages) {
+	Model(int layers, int hidden, int intermediate, int vocab, int step_tokens, int context, int pages,
+	      int kv_dtype = FG_BF16) {
 		for (int i = 0; i < HEAD_DIM / 2; i++) inv_freq[i] = powf(1e6f, -2.0f * i / HEAD_DIM);
 		fg_shape &s = config.shape;
 		s.n_layers = layers, s.hidden_size = hidden, s.n_heads = HEADS, s.n_kv_heads = KV_HEADS, s.head_dim = HEAD_DIM;
@@ -41,8 +46,8 @@ struct Model {
 		s.rope_inv_freq = inv_freq, s.layer_window = windows;
 		fg_options &o = config.options;
 		o.devices = &device, o.n_devices = 1, o.max_seqs = MAX_SEQS, o.max_step_tokens = step_tokens;
-		o.max_context = context, o.compute_dtype = FG_BF16, o.kv_dtype = FG_BF16;
-		o.kv_bytes = (uint64_t)pages * layers * 2 * KV_HEADS * FG_PAGE_TOKENS * HEAD_DIM * sizeof(bf16);
+		o.max_context = context, o.compute_dtype = FG_BF16, o.kv_dtype = kv_dtype;
+		o.kv_bytes = (uint64_t)pages * layers * fg_page_layer_bytes(KV_HEADS, HEAD_DIM, kv_dtype);
 		config.pages_per_seq = (context + FG_PAGE_TOKENS - 1) / FG_PAGE_TOKENS;
 		atomic_ullong done{0};
 		atomic_int cancel{0};
@@ -141,7 +146,7 @@ static void bench_elementwise(Model &m) {
 			               p + n * 4 * H);
 		});
 		bench_elementwise(m, "qkv_rope", n, 4 * QKV, [&](char *p) {
-			c->kv.data = (bf16 *)(p + (size_t)n * 2 * QKV), c->kv.n_layers = 1;
+			c->kv.data = p + (size_t)n * 2 * QKV, c->kv.n_layers = 1;
 			m.ops.qkv_rope(ctx, &none, 0, p);
 		});
 		bench_elementwise(m, "silu_mul", n, (int)(6 * I), [&](char *p) {
@@ -179,15 +184,31 @@ static int begin_step(Model &m, int n, int context, int n_new) {
 	return pages;
 }
 
-static void bench_attention() {
+/* Numbers between 0.5 and 2 as e4m3, and positive ones where they are read as scales. */
+__global__ static void fp8_kernel(char *p, size_t n) {
+	for (size_t i = blockIdx.x * (size_t)blockDim.x + threadIdx.x; i < n; i += (size_t)gridDim.x * blockDim.x)
+		p[i] = (char)(0x30 | (i * 0x9E3779B97F4A7C15ull) >> 60);
+}
+
+static void fill_fp8(char *p, size_t n) {
+	fp8_kernel<<<1024, 256>>>(p, n);
+	CUDA(cudaGetLastError());
+	CUDA(cudaDeviceSynchronize());
+}
+
+static void bench_attention(int kv_dtype) {
 	constexpr int PAGES = MAX_SEQS * 1024 / FG_PAGE_TOKENS, STEP = 16384, CONTEXT = 32768;
 	/* Small, apart from attention. The choices for such products are not worth keeping. */
 	unsetenv("XDG_CACHE_HOME"), unsetenv("HOME");
-	Model m(1, 256, 256, 1024, STEP, CONTEXT, PAGES);
+	Model m(1, 256, 256, 1024, STEP, CONTEXT, PAGES, kv_dtype);
+	const bool fp8 = kv_dtype == FG_FP8_E4M3;
+	const char *const decode = fp8 ? "decode attention, FP8 pages" : "decode attention";
+	const char *const prefill = fp8 ? "prefill attention, FP8 pages" : "prefill attention";
 	fg::Context *c = m.c;
-	bf16 *const pool = c->kv.data;
-	const size_t page = c->page_bytes / sizeof(bf16);
-	fill(pool, PAGES * page), fill(m.ctx->buf.qkv, (size_t)STEP * QKV);
+	char *const pool = c->kv.data;
+	const size_t page = c->page_bytes;
+	fp8 ? fill_fp8(pool, PAGES * page) : fill(pool, PAGES * page / sizeof(bf16));
+	fill(m.ctx->buf.qkv, (size_t)STEP * QKV);
 	const fg_batch none = {};
 	auto attend = [&] {
 		m.ops.attention(m.ctx, &none, 0, m.ctx->buf.qkv, &m.ctx->weights.layers[0].o, m.ctx->buf.attn);
@@ -195,18 +216,18 @@ static void bench_attention() {
 	for (auto [n, context] :
 	     {std::pair{1, 1024}, {16, 1024}, {64, 1024}, {256, 1024}, {512, 1024}, {64, 8192}, {1, 32768}}) {
 		const int pages = begin_step(m, n, context, 1), sets = PAGES / pages;
-		const double bytes = 2.0 * n * context * KV_HEADS * HEAD_DIM * sizeof(bf16);
+		const double bytes = (double)page * n * context / (double)FG_PAGE_TOKENS;
 		const double t = seconds([&](int call) { c->kv.data = pool + call % sets * pages * page, attend(); });
-		m.check("decode attention");
-		result("decode attention", {{"batch", n}, {"context", context}}, t, bytes / t / 1e9, GBS, read_ceiling);
+		m.check(decode);
+		result(decode, {{"batch", n}, {"context", context}}, t, bytes / t / 1e9, GBS, read_ceiling);
 	}
 	c->kv.data = pool;
 	for (auto [n, length] : {std::pair{8, 1024}, {2, 1024}, {1, 1024}, {2, 4096}, {1, 16384}}) {
 		begin_step(m, n, length, length);
 		const double flops = 4.0 * n * length * (length + 1.0) / 2 * HEADS * HEAD_DIM;
 		const double t = seconds([&](int) { attend(); }, true);
-		m.check("prefill attention");
-		result("prefill attention", {{"batch", n}, {"length", length}}, t, flops / t / 1e12, TFLOPS, gemm_ceiling);
+		m.check(prefill);
+		result(prefill, {{"batch", n}, {"length", length}}, t, flops / t / 1e12, TFLOPS, gemm_ceiling);
 	}
 }
 
@@ -290,7 +311,8 @@ static void bench_sampling() {
 	}
 }
 
-int main() {
+int main(int argc, char **argv) {
+	const bool all = argc < 2 || strcmp(argv[1], "attention") != 0;
 	cudaDeviceProp device;
 	if (cudaGetDeviceProperties(&device, 0) != cudaSuccess) {
 		fprintf(stderr, "ops_bench: skipped: no device\n");
@@ -307,12 +329,12 @@ int main() {
 	     ARENA / sizeof(bf16)); /* what came over the link is a single number, which takes a product less power */
 	product_ceilings();
 	fill(arena + ARENA / 2, ARENA / 2 / sizeof(bf16)); /* the products have written to it */
-	{
+	if (all) {
 		Model m(LAYERS, 4096, 14336, 32768, 4096, 4096, 1024);
 		bench_products(m);
 		bench_elementwise(m);
 	}
-	bench_attention();
-	bench_sampling();
+	bench_attention(FG_BF16), bench_attention(FG_FP8_E4M3);
+	if (all) bench_sampling();
 	return 0;
 }

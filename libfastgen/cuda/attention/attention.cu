@@ -24,6 +24,7 @@ void attention(fg_ctx *ctx, const fg_batch *, int32_t layer, const void *qkv, co
 		                (bf16 *)out,
 		                c->decode_partial,
 		                c->decode_arrived,
+		                c->decode_plan.stages,
 		                layer,
 		                c->group(),
 		                stride,

@@ -6,62 +6,91 @@ namespace fg {
 
 namespace {
 
-template <int D>
-__global__ void __launch_bounds__(THREADS, 2) decode_kernel(const __grid_constant__ DecodeArgs a, int n_seqs) {
+/* Blocks that a multiprocessor should run: one computes while another begins or ends a pair. */
+constexpr int MOST_BLOCKS = 2;
+
+template <class Page, int STAGES>
+__global__ void __launch_bounds__(THREADS, MOST_BLOCKS)
+	decode_kernel(const __grid_constant__ DecodeArgs a, int n_seqs) {
+	constexpr int D = Page::HEAD_DIM;
 	let_next_start();
 	extern __shared__ __align__(128) char shared[];
 	/* While warps merge, pages are loaded into the ring, so the merge has a place of its own. */
-	WarpMerge<D> &merge = *(WarpMerge<D> *)(shared + DecodeShape<D>::RING_BYTES);
+	WarpMerge<D> &merge = *(WarpMerge<D> *)(shared + DecodeRing<Page, STAGES>::BYTES);
 	const Share share(a);
 	Cursor at = share.begin;
-	KvPipeline<D> pipeline(a, n_seqs, shared, share);
+	KvPipeline<Page, STAGES> pipeline(a, n_seqs, shared, share);
 	pipeline.fill(false);
 	await_previous();
 	pipeline.fill(true);
 
-	OnlineSoftmax<D> softmax;
-	uint32_t q[D / 16][4];
-	bool new_pair = true;
+	OnlineSoftmax<Page> softmax;
+	Queries<Page> q;
+	if (share.first == share.stop) return;
+	q.load(a, at);
+	softmax.clear(), q.prepare(a);
 	int64_t first = share.first; /* page of this pair in the share */
 	for (int64_t page = share.first; page < share.stop; page++) {
-		if (new_pair) {
-			softmax.clear();
-			load_queries<D>(q, a, at);
-			first = page, new_pair = false;
-		}
 		const uint32_t kv = pipeline.next();
 		const int context = at.seq.context - at.page * PAGE; /* keys from this page on */
-		softmax.attend(q, kv, a.window > 0 ? context - a.window : 0, context, a.scale);
-		if (at.at_last_page() || page + 1 == share.stop) {
-			merge_warps<D>(softmax, merge);
-			__syncthreads();
-			store<D>(a, share, at, PairPart(a, at, first, page), merge);
-			__syncthreads(); /* before the next pair's results overwrite these */
-			new_pair = true;
+		softmax.attend(q, kv, a.window > 0 ? context - a.window : 0, context);
+		if (!at.at_last_page() && page + 1 < share.stop) {
+			at.next(a, n_seqs);
+			continue;
 		}
+		const Cursor done = at;
 		at.next(a, n_seqs);
+		if (page + 1 < share.stop) q.load(a, at); /* on their way while warps merge */
+		merge_warps(softmax, merge);
+		__syncthreads();
+		store<D>(a, share, done, PairPart(a, done, first, page), merge);
+		__syncthreads(); /* before the next pair's results overwrite these */
+		softmax.clear(), q.prepare(a);
+		first = page + 1;
 	}
 	copy_async_wait<0>();
 }
 
-template <int D> constexpr int shared_bytes() {
-	return DecodeShape<D>::RING_BYTES + (int)sizeof(WarpMerge<D>);
+/* Stages that keep an H100's memory busy, and those that suffice where a multiprocessor has less to itself. */
+template <class Page> constexpr int MOST_STAGES = Page::BYTES >= 16384 ? 3 : Page::BYTES >= 8192 ? 4 + Page::SCALED : 6;
+/* The smallest pages fit everywhere. */
+template <class Page> constexpr int FEW_STAGES = Page::BYTES > 2048 ? (MOST_STAGES<Page> + 1) / 2 : MOST_STAGES<Page>;
+
+template <class Page, int STAGES> constexpr int dynamic_bytes() {
+	return DecodeRing<Page, STAGES>::BYTES + (int)sizeof(WarpMerge<Page::HEAD_DIM>);
 }
 
-template <int D> cudaError_t run(const DecodeArgs &args, int n_seqs, cudaStream_t stream) {
-	static_assert(shared_bytes<D>() < 113 * 1024, "two blocks per multiprocessor");
-	cudaError_t error =
-		cudaFuncSetAttribute(decode_kernel<D>, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes<D>());
+template <class Page> DecodePlan plan(const SharedLimits &limits) {
+	auto fit = [&](int bytes, int blocks) {
+		constexpr int STATIC = 256; /* the kernel's own variables, at most */
+		return bytes + STATIC <= limits.block && blocks * (bytes + STATIC + limits.reserved) <= limits.multiprocessor;
+	};
+	constexpr int MOST = dynamic_bytes<Page, MOST_STAGES<Page>>(), FEW = dynamic_bytes<Page, FEW_STAGES<Page>>();
+	for (int blocks = MOST_BLOCKS; blocks > 0; blocks--) {
+		if (fit(MOST, blocks)) return {MOST_STAGES<Page>, blocks};
+		if (fit(FEW, blocks)) return {FEW_STAGES<Page>, blocks};
+	}
+	return {0, 0};
+}
+
+template <class Page, int STAGES> cudaError_t run(const DecodeArgs &args, int n_seqs, cudaStream_t stream) {
+	constexpr int BYTES = dynamic_bytes<Page, STAGES>();
+	auto kernel = decode_kernel<Page, STAGES>;
+	cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, BYTES);
 	if (error != cudaSuccess) return error;
-	return launch(decode_kernel<D>, args.n_blocks, THREADS, shared_bytes<D>(), stream, args, n_seqs);
+	return launch(kernel, args.n_blocks, THREADS, BYTES, stream, args, n_seqs);
 }
 
 } // namespace
 
-int decode_blocks(int multiprocessors, int kv_heads, int head_dim) {
+DecodePlan decode_plan(int head_dim, bool fp8, const SharedLimits &limits) {
+	return with_page(head_dim, fp8, DecodePlan{0, 0}, [&](auto page) { return plan<decltype(page)>(limits); });
+}
+
+int decode_blocks(const DecodePlan &plan, int multiprocessors, int kv_heads, int head_dim) {
 	/* A pair has at most 1 / kv_heads of all pages. The blocks with its first and its last page may have other pairs
 	 * too, hence the two. */
-	return min(2 * multiprocessors, (most_blocks(head_dim) - 2) * kv_heads);
+	return min(plan.blocks * multiprocessors, (most_blocks(head_dim) - 2) * kv_heads);
 }
 
 void list_decode_shares(const AttnSeq *seqs, int32_t n_seqs, int32_t kv_heads, int32_t window, int32_t n_blocks,
@@ -83,12 +112,12 @@ void list_decode_shares(const AttnSeq *seqs, int32_t n_seqs, int32_t kv_heads, i
 }
 
 cudaError_t decode_attention(const DecodeArgs &args, int n_seqs, cudaStream_t stream) {
-	switch (args.kv.head_dim) {
-	case 32: return run<32>(args, n_seqs, stream);
-	case 64: return run<64>(args, n_seqs, stream);
-	case 128: return run<128>(args, n_seqs, stream);
-	default: return cudaErrorInvalidValue;
-	}
+	return with_page(args.kv.head_dim, args.kv.fp8, cudaErrorInvalidValue, [&](auto page) {
+		using Page = decltype(page);
+		if (args.stages == MOST_STAGES<Page>) return run<Page, MOST_STAGES<Page>>(args, n_seqs, stream);
+		if (args.stages == FEW_STAGES<Page>) return run<Page, FEW_STAGES<Page>>(args, n_seqs, stream);
+		return cudaErrorInvalidValue;
+	});
 }
 
 } // namespace fg

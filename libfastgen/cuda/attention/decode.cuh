@@ -11,6 +11,7 @@
 #define FG_ATTENTION_DECODE_CUH
 
 #include "../device.cuh"
+#include "../launch.cuh"
 
 namespace fg {
 
@@ -33,6 +34,7 @@ struct DecodeArgs {
 	bf16 *out;        /* [n_tokens][n_heads * head_dim] */
 	float *partial;   /* [2 * n_blocks][group][head_dim + 2]: unnormalised output, then maximum and sum */
 	int32_t *arrived; /* [n_seqs][kv_heads]: zero before and after */
+	int32_t stages;   /* as decode_plan says */
 	int32_t layer;
 	int32_t group;    /* query heads per kv head, 1 .. 16 */
 	int32_t q_stride; /* elements */
@@ -40,8 +42,19 @@ struct DecodeArgs {
 	float scale;      /* of the scores, times log2(e) */
 };
 
+/* How the kernel uses a device. */
+struct DecodePlan {
+	int stages; /* pages that a block has in shared memory at once; 0 if one block finds no room, or for a head_dim that
+	               is none of decode_attention's */
+	int blocks; /* of a multiprocessor, that run at once */
+};
+
+/* As many blocks as should run on a multiprocessor, or as there is shared memory for; of the numbers of stages that the
+ * kernel is made for, the largest for which there is room. */
+DecodePlan decode_plan(int head_dim, bool fp8, const SharedLimits &limits);
+
 /* How many shares list_decode_shares should cut: one per block. */
-int decode_blocks(int multiprocessors, int kv_heads, int head_dim);
+int decode_blocks(const DecodePlan &plan, int multiprocessors, int kv_heads, int head_dim);
 
 /* Attention of n_seqs sequences, launched on `stream`. seqs, shares, the page table and all pages except those that
  * hold a sequence's newest token must be in place before the preceding kernel begins: they are read while it runs.

@@ -5,6 +5,7 @@
 #define FG_ATTENTION_DECODE_PAGES_CUH
 
 #include "decode.cuh"
+#include "fp8_page.cuh"
 #include "page.cuh"
 
 namespace fg {
@@ -12,10 +13,10 @@ namespace fg {
 constexpr int WARPS = 4;
 constexpr int THREADS = WARPS * WARP;
 
-template <int D> struct DecodeShape {
-	static constexpr int STAGES = D == 128 ? 3 : D == 64 ? 4 : 6;
-	static constexpr int STAGE_BYTES = 2 * SharedPage<D>::BYTES; /* a page of K, then its V */
-	static constexpr int RING_BYTES = STAGES * STAGE_BYTES;
+/* A block's ring in shared memory. */
+template <class Page, int STAGES> struct DecodeRing {
+	static constexpr int STAGE_BYTES = 2 * Page::BYTES + Page::SCALE_BYTES; /* a page of K, its V, the scales of both */
+	static constexpr int BYTES = STAGES * STAGE_BYTES;
 };
 
 /* A place among the pages that all pairs (sequence, kv head) read, laid end to end. A sequence's pairs follow each
@@ -69,14 +70,13 @@ struct Share {
 };
 
 /* Brings the pages of a share into a ring of stages in shared memory, ahead of their use. All threads take part. */
-template <int D> struct KvPipeline {
-	using S = DecodeShape<D>;
-	using Page = SharedPage<D>;
-	static constexpr int AHEAD = S::STAGES - 1;
+template <class Page, int STAGES> struct KvPipeline {
+	using Ring = DecodeRing<Page, STAGES>;
+	static constexpr int AHEAD = STAGES - 1;
 
 	const DecodeArgs &a;
 	const int n_seqs;
-	const uint32_t ring;       /* shared memory address of [STAGES][K, V] */
+	const uint32_t ring;       /* shared memory address of [STAGES] */
 	const int64_t first, stop; /* of the share */
 	Cursor at;                 /* at the next page to load */
 	int64_t loading;           /* that page, counted as in Share */
@@ -100,15 +100,15 @@ template <int D> struct KvPipeline {
 	}
 
 	/* Waits for the next page, and starts loading one into the stage of the page before it. Returns the shared memory
-	 * address of the page's K; its V follows. */
+	 * address of the page's K; its V and their scales follow. */
 	__device__ __forceinline__ uint32_t next() {
 		copy_async_wait<AHEAD - 1>();
 		__syncthreads();
-		if (loading < stop) load((stage + AHEAD) % S::STAGES);
+		if (loading < stop) load((stage + AHEAD) % STAGES);
 		loading++;
 		copy_async_commit();
-		uint32_t page = ring + stage * S::STAGE_BYTES;
-		stage = (stage + 1) % S::STAGES;
+		uint32_t page = ring + stage * Ring::STAGE_BYTES;
+		stage = (stage + 1) % STAGES;
 		return page;
 	}
 
@@ -118,15 +118,24 @@ template <int D> struct KvPipeline {
 		int keys = at.seq.context - at.page * PAGE; /* rows past the last key are not read but set to zero */
 #pragma unroll
 		for (int kv = 0; kv < 2; kv++) {
-			const char *from = (const char *)a.kv.data + a.kv.panel(page, a.layer, kv, at.head) * Page::BYTES;
-			uint32_t to = ring + stage * S::STAGE_BYTES + kv * Page::BYTES;
+			const char *from = a.kv.data + a.kv.row(page, a.layer, kv, at.head) * Page::ROW_BYTES;
+			uint32_t to = ring + stage * Ring::STAGE_BYTES + kv * Page::BYTES;
 #pragma unroll
 			for (int i = 0; i < PAGE * Page::VECTORS / THREADS; i++) {
 				int n = threadIdx.x + i * THREADS, row = n / Page::VECTORS;
 				copy_async(to + Page::offset(row, n % Page::VECTORS), from + n * 16, row < keys);
 			}
 		}
+		if constexpr (Page::SCALED) load_scales(page, ring + stage * Ring::STAGE_BYTES + 2 * Page::BYTES, keys);
 		at.next(a, n_seqs);
+	}
+
+	__device__ __forceinline__ void load_scales(int page, uint32_t to, int keys) {
+		constexpr int EACH = 16 / sizeof(float), LOADS = PAGE / EACH; /* scales of a load; loads of K's, and of V's */
+		if (threadIdx.x >= 2 * LOADS) return;
+		const int key = threadIdx.x % LOADS * EACH;
+		const float *from = a.kv.scales(page, a.layer, threadIdx.x / LOADS, at.head) + key;
+		copy_async(to + threadIdx.x * 16, from, key < keys);
 	}
 };
 

@@ -14,6 +14,9 @@ namespace fg {
 
 /* bf16 [PAGE][D], swizzled. */
 template <int D> struct SharedPage {
+	static constexpr int HEAD_DIM = D;
+	static constexpr bool SCALED = false;
+	static constexpr int SCALE_BYTES = 0;
 	static constexpr int ROW_BYTES = D * (int)sizeof(bf16);
 	static constexpr int BYTES = PAGE * ROW_BYTES;
 	static constexpr int VECTORS = ROW_BYTES / 16; /* 16-byte vectors per row */
@@ -36,6 +39,18 @@ template <int D> struct SharedPage {
 		load_matrices(b, k + offset(first + (lane & 7) + (lane >> 4) * 8, d * 2 + ((lane >> 3) & 1)));
 		mma(low, q, b[0], b[1]);
 		mma(high, q, b[2], b[3]);
+	}
+
+	/* The same for all dimensions, of 16 keys: s[0] for the first eight, s[1] for the others. */
+	static __device__ __forceinline__ void add_scores(float (&s)[2][4], const uint32_t (&q)[D / 16][4], uint32_t k,
+	                                                  int first) {
+#pragma unroll
+		for (int d = 0; d < D / 16; d++) add_scores(s[0], s[1], q[d], k, first, d);
+	}
+
+	/* The element of a head that o[i][0] and o[i][2] hold; the next one is in o[i][1] and o[i][3]. */
+	static __device__ __forceinline__ int column(int i) {
+		return i * 8 + threadIdx.x % 4 * 2;
 	}
 
 	/* Adds the values of the keys [first, first + 16) to the output o of 16 rows. v: address of the page. low: weights

@@ -2,10 +2,12 @@
  * prefill.cu - prompt attention for devices without wgmma, and for head_dim 32: FlashAttention-2 (arXiv:2307.08691) on
  * mma.sync; and the plan of a step's tiles, for either kernel.
  *
- * Each of a block's eight warps has 16 rows of a tile. Pages of K and V are loaded one ahead of their use.
+ * Each of a block's eight warps has 16 rows of a tile. Pages of K and V are loaded one ahead of their use. Those of
+ * e4m3 are widened to bf16 before they are used.
  */
 #include "prefill.cuh"
 #include "page.cuh"
+#include "widen.cuh"
 
 #include <algorithm>
 
@@ -16,22 +18,24 @@ namespace {
 constexpr int WARPS = PREFILL_ROWS / 16;
 constexpr int THREADS = WARPS * WARP;
 
-template <int D> struct PrefillShape {
+/* Page: as pages are loaded. */
+template <class Page> struct PrefillShape {
 	static constexpr int STAGES = 2;
-	static constexpr int STAGE_BYTES = 2 * SharedPage<D>::BYTES; /* a page of K, then its V */
+	static constexpr int STAGE_BYTES = 2 * Page::BYTES + Page::SCALE_BYTES; /* a page of K, its V, the scales of both */
 	static constexpr int RING_BYTES = STAGES * STAGE_BYTES;
+	static constexpr int BYTES = RING_BYTES + (Page::SCALED ? 2 * SharedPage<Page::HEAD_DIM>::BYTES : 0);
 };
 
 /* Brings the pages that a tile attends to into a ring of stages in shared memory, one ahead of its use. All threads
  * take part. */
-template <int D> struct KvPipeline {
-	using S = PrefillShape<D>;
-	using Page = SharedPage<D>;
+template <class Page> struct KvPipeline {
+	using S = PrefillShape<Page>;
+	using Wide = SharedPage<Page::HEAD_DIM>;
 
 	const PrefillArgs &a;
 	const PrefillTile &tile;
 	const int head;
-	const uint32_t ring;   /* shared memory address of [STAGES][K, V] */
+	const uint32_t ring;   /* shared memory address of [STAGES], then of K and V widened */
 	const int first, last; /* pages that some row sees, as indexes into the sequence's page table */
 
 	__device__ __forceinline__ KvPipeline(const PrefillArgs &a, const PrefillTile &tile, int head, const char *ring)
@@ -41,14 +45,17 @@ template <int D> struct KvPipeline {
 		copy_async_commit();
 	}
 
-	/* Waits for a page and starts loading the one that follows it. Returns the shared memory address of its K; its V
-	 * follows. */
+	/* Waits for a page and starts loading the one that follows it. Returns the shared memory address of its K in bf16;
+	 * its V follows. */
 	__device__ __forceinline__ uint32_t acquire(int page) const {
 		if (page < last) load(page + 1);
 		copy_async_commit();
 		copy_async_wait<1>();
 		__syncthreads();
-		return stage_of(page);
+		if constexpr (!Page::SCALED) return stage_of(page);
+		widen_page(stage_of(page));
+		__syncthreads();
+		return ring + S::RING_BYTES;
 	}
 
 	/* Lets the page's stage be overwritten, once all threads are done with it. */
@@ -65,11 +72,29 @@ template <int D> struct KvPipeline {
 		int page = a.kv.page_table[(int64_t)tile.slot * a.kv.pages_per_seq + index];
 #pragma unroll
 		for (int kv = 0; kv < 2; kv++) {
-			const char *from = (const char *)a.kv.data + a.kv.panel(page, a.layer, kv, head) * Page::BYTES;
+			const char *from = a.kv.data + a.kv.row(page, a.layer, kv, head) * Page::ROW_BYTES;
 			uint32_t to = stage_of(index) + kv * Page::BYTES;
 #pragma unroll
 			for (int n = threadIdx.x; n < PAGE * Page::VECTORS; n += THREADS)
 				copy_async(to + Page::offset(n / Page::VECTORS, n % Page::VECTORS), from + n * 16);
+		}
+		if constexpr (Page::SCALED) {
+			constexpr int EACH = 16 / sizeof(float),
+						  LOADS = PAGE / EACH; /* scales of a load; loads of K's, and of V's */
+			if (threadIdx.x >= 2 * LOADS) return;
+			const float *from = a.kv.scales(page, a.layer, threadIdx.x / LOADS, head) + threadIdx.x % LOADS * EACH;
+			copy_async(stage_of(index) + 2 * Page::BYTES + threadIdx.x * 16, from);
+		}
+	}
+
+	__device__ __forceinline__ void widen_page(uint32_t stage) const {
+		for (int n = threadIdx.x; n < 2 * PAGE * Page::VECTORS; n += THREADS) {
+			const int row = n / Page::VECTORS, kv = row / PAGE, key = row % PAGE, vector = n % Page::VECTORS;
+			const uint32_t to = ring + S::RING_BYTES + kv * Wide::BYTES;
+			float scale;
+			asm volatile("ld.shared.f32 %0, [%1];\n" : "=f"(scale) : "r"(stage + 2 * Page::BYTES + row * 4));
+			widen(stage + kv * Page::BYTES + Page::offset(key, vector), scale, to + Wide::offset(key, 2 * vector),
+			      to + Wide::offset(key, 2 * vector + 1));
 		}
 	}
 };
@@ -190,7 +215,8 @@ __device__ __forceinline__ void store(const PrefillArgs &a, const PrefillTile &t
 }
 
 /* One block for each tile and kv head. */
-template <int D> __global__ void __launch_bounds__(THREADS) prefill_kernel(const __grid_constant__ PrefillArgs a) {
+template <class Page> __global__ void __launch_bounds__(THREADS) prefill_kernel(const __grid_constant__ PrefillArgs a) {
+	constexpr int D = Page::HEAD_DIM;
 	extern __shared__ __align__(128) char shared[];
 	const PrefillTile tile = a.tiles[blockIdx.x / a.kv.kv_heads];
 	const int head = blockIdx.x % a.kv.kv_heads;
@@ -198,7 +224,7 @@ template <int D> __global__ void __launch_bounds__(THREADS) prefill_kernel(const
 	uint32_t q[D / 16][4];
 	load_queries<D>(q, a, tile, head, rows);
 	OnlineSoftmax<D> softmax;
-	const KvPipeline<D> pipeline(a, tile, head, shared);
+	const KvPipeline<Page> pipeline(a, tile, head, shared);
 	for (int page = pipeline.first; page <= pipeline.last; page++) {
 		const uint32_t kv = pipeline.acquire(page);
 		softmax.attend(a, q, rows, kv, page * PAGE);
@@ -208,11 +234,11 @@ template <int D> __global__ void __launch_bounds__(THREADS) prefill_kernel(const
 	store<D>(a, tile, head, rows, softmax);
 }
 
-template <int D> cudaError_t run(const PrefillArgs &args, cudaStream_t stream) {
-	cudaError_t error = cudaFuncSetAttribute(prefill_kernel<D>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-	                                         PrefillShape<D>::RING_BYTES);
+template <class Page> cudaError_t run(const PrefillArgs &args, cudaStream_t stream) {
+	constexpr int BYTES = PrefillShape<Page>::BYTES;
+	cudaError_t error = cudaFuncSetAttribute(prefill_kernel<Page>, cudaFuncAttributeMaxDynamicSharedMemorySize, BYTES);
 	if (error != cudaSuccess) return error;
-	prefill_kernel<D><<<args.n_tiles * args.kv.kv_heads, THREADS, PrefillShape<D>::RING_BYTES, stream>>>(args);
+	prefill_kernel<Page><<<args.n_tiles * args.kv.kv_heads, THREADS, BYTES, stream>>>(args);
 	return cudaGetLastError();
 }
 
@@ -241,12 +267,8 @@ int32_t list_prefill_tiles(const AttnSeq *seqs, int32_t n_seqs, int32_t group, P
 }
 
 cudaError_t prefill_attention(const PrefillArgs &args, cudaStream_t stream) {
-	switch (args.kv.head_dim) {
-	case 32: return run<32>(args, stream);
-	case 64: return run<64>(args, stream);
-	case 128: return run<128>(args, stream);
-	default: return cudaErrorInvalidValue;
-	}
+	return with_page(args.kv.head_dim, args.kv.fp8, cudaErrorInvalidValue,
+	                 [&](auto page) { return run<decltype(page)>(args, stream); });
 }
 
 } // namespace fg

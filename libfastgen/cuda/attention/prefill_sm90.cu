@@ -1,5 +1,6 @@
 /* See prefill.cuh. */
 #include "prefill.cuh"
+#include "widen.cuh"
 #include "../hopper.cuh"
 #include "../launch.cuh"
 #include "../ring.cuh"
@@ -11,21 +12,31 @@ namespace {
 constexpr int CONSUMERS = 2;       /* warpgroups that multiply */
 constexpr int WARPGROUP_ROWS = 64; /* of a tile: wgmma's m */
 constexpr int THREADS = (1 + CONSUMERS) * GROUP_THREADS;
-constexpr int SPAN = 2 * PAGE; /* keys that are attended to at once: a span */
-constexpr int STAGES = 2;      /* of a span each */
-constexpr int LINE = 128;      /* bytes of a swizzled row: 64 columns */
+constexpr int SPAN = 2 * PAGE;             /* keys that are attended to at once: a span */
+constexpr int STAGES = 2;                  /* of a span each */
+constexpr int LINE = 128;                  /* bytes of a swizzled row: 64 columns */
+constexpr int WIDENED = 1 + 2 * CONSUMERS; /* a named barrier, after the consumers' */
 static_assert(CONSUMERS * WARPGROUP_ROWS == PREFILL_ROWS);
 
-template <int D> struct PrefillShape {
+/* A span of K or V as it is in a page of e4m3. */
+template <int D> struct Fp8Span {
+	char rows[SPAN][D];
+	float scales[SPAN];
+};
+struct Nothing {};
+
+template <int D, bool FP8> struct PrefillShape {
 	static constexpr int HALVES = D / 64; /* of a row: 64 columns each */
 	static constexpr int Q_BYTES = WARPGROUP_ROWS * LINE * HALVES;
 	static constexpr int KV_BYTES = SPAN * LINE * HALVES;
 
 	struct Shared {
-		char k[STAGES][KV_BYTES];      /* [half][key][64] */
-		char v[STAGES][KV_BYTES];      /* [half][key][64] */
-		char q[CONSUMERS][2][Q_BYTES]; /* [half][row][64], of this item and of the next */
+		char k[STAGES][KV_BYTES];                               /* [half][key][64] */
+		char v[STAGES][KV_BYTES];                               /* [half][key][64] */
+		char q[CONSUMERS][2][Q_BYTES];                          /* [half][row][64], of this item and of the next */
+		std::conditional_t<FP8, Fp8Span<D>, Nothing> narrow[2]; /* K and V, before they are widened */
 		uint64_t k_full[STAGES], k_empty[STAGES], v_full[STAGES], v_empty[STAGES];
+		uint64_t narrow_full[2];
 	};
 };
 
@@ -56,39 +67,49 @@ struct PrefillItem {
 	}
 };
 
-/* One thread, which keeps the stages filled: span after span, from an item's last to its first. */
+/* The pages of a span. A span may reach past the last page. That page is read again instead, and masked. */
+__device__ __forceinline__ int2 look_up(const PrefillArgs &a, const PrefillItem &item, int span) {
+	const int32_t *pages = a.kv.page_table + (int64_t)item.tile.slot * a.kv.pages_per_seq;
+	return make_int2(pages[2 * span], pages[min(2 * span + 1, item.tile.last_page)]);
+}
+
+/* Calls each(pages, head, next_pages, next_head) for the spans of the block's items: span after span, from an item's
+ * last to its first. Pages are looked up one span ahead, while the stages are still full: consumers must not wait for
+ * page tables. After the last span, the next one is some span that can be read. */
+template <class F>
+__device__ __forceinline__ void for_spans(const PrefillArgs &a, const Divider &kv_heads, int n_items, F each) {
+	PrefillItem item(a, kv_heads, item_of(0));
+	int2 pages = look_up(a, item, item.last_span());
+	for (int round = 0; item_of(round) < n_items; round++) {
+		const PrefillItem next(a, kv_heads, min(item_of(round + 1), n_items - 1));
+		const int first_span = item.first_span(a);
+		for (int span = item.last_span(); span >= first_span; span--) {
+			const bool inside = span > first_span;
+			const int2 next_pages = inside ? look_up(a, item, span - 1) : look_up(a, next, next.last_span());
+			each(pages, item.head, next_pages, inside ? item.head : next.head);
+			pages = next_pages;
+		}
+		item = next;
+	}
+}
+
+/* One thread, which keeps the stages filled. */
 template <int D> struct Producer {
-	using S = PrefillShape<D>;
+	using S = PrefillShape<D, false>;
 
 	const PrefillArgs &a;
 	typename S::Shared &s;
 	Ring<STAGES> ring;
 
-	/* Pages are looked up one span ahead, while the stages are still full: consumers must not wait for page tables. */
 	__device__ __forceinline__ void run(const Divider &kv_heads, int n_items) {
-		PrefillItem item(a, kv_heads, item_of(0));
-		int2 pages = look_up(item, item.last_span());
-		for (int round = 0; item_of(round) < n_items; round++) {
-			const PrefillItem next(a, kv_heads, min(item_of(round + 1), n_items - 1));
-			const int first_span = item.first_span(a);
-			for (int span = item.last_span(); span >= first_span; span--) {
-				const int2 next_pages = span > first_span ? look_up(item, span - 1) : look_up(next, next.last_span());
-				load(s.k[ring.stage], s.k_full, s.k_empty, pages, 0, item.head);
-				load(s.v[ring.stage], s.v_full, s.v_empty, pages, 1, item.head);
-				ring.next();
-				pages = next_pages;
-			}
-			item = next;
-		}
+		for_spans(a, kv_heads, n_items, [&](int2 pages, int head, int2, int) {
+			load(s.k[ring.stage], s.k_full, s.k_empty, pages, 0, head);
+			load(s.v[ring.stage], s.v_full, s.v_empty, pages, 1, head);
+			ring.next();
+		});
 	}
 
   private:
-	__device__ __forceinline__ int2 look_up(const PrefillItem &item, int span) const {
-		const int32_t *pages = a.kv.page_table + (int64_t)item.tile.slot * a.kv.pages_per_seq;
-		/* A span may reach past the last page. That page is read again instead, and masked. */
-		return make_int2(pages[2 * span], pages[min(2 * span + 1, item.tile.last_page)]);
-	}
-
 	/* Loads K (kv = 0) or V (1) of a span, once its stage is empty. */
 	__device__ __forceinline__ void load(char *to, uint64_t *full, uint64_t *empty, int2 pages, int kv, int head) {
 		barrier_wait(&empty[ring.stage], ring.phase ^ 1);
@@ -98,7 +119,76 @@ template <int D> struct Producer {
 #pragma unroll
 			for (int half = 0; half < S::HALVES; half++)
 				tma_load(to + (half * SPAN + p * PAGE) * LINE, &a.map, &full[ring.stage], half * 64,
-				         (int)(a.kv.panel(p ? pages.y : pages.x, a.layer, kv, head) * PAGE));
+				         (int)a.kv.row(p ? pages.y : pages.x, a.layer, kv, head));
+	}
+};
+
+/* Copies `bytes` that follow each other, a multiple of 16, completing on `barrier`. One thread. */
+__device__ __forceinline__ void bulk_load(void *to, const void *from, int bytes, uint64_t *barrier) {
+	asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];\n" ::"r"(
+					 shared_address(to)),
+	             "l"(from), "r"(bytes), "r"(shared_address(barrier))
+	             : "memory");
+}
+
+/* One warpgroup, which keeps the stages filled from pages of e4m3: while a span of K or V is on its way, it widens the
+ * span before it. Each thread has one key. */
+template <int D> struct Widener {
+	using S = PrefillShape<D, true>;
+
+	const PrefillArgs &a;
+	typename S::Shared &s;
+	Ring<STAGES> ring;
+	int phase = 0; /* of narrow_full */
+
+	__device__ __forceinline__ void run(const Divider &kv_heads, int n_items) {
+		bool first = true;
+		for_spans(a, kv_heads, n_items, [&](int2 pages, int head, int2 next_pages, int next_head) {
+			if (first) load(pages, 0, head), load(pages, 1, head);
+			first = false;
+			widen_span(s.k[ring.stage], s.k_full, s.k_empty, next_pages, 0, next_head);
+			widen_span(s.v[ring.stage], s.v_full, s.v_empty, next_pages, 1, next_head);
+			ring.next(), phase ^= 1;
+		});
+		/* The block must not end while a copy into its memory is under way. */
+		barrier_wait(&s.narrow_full[0], phase), barrier_wait(&s.narrow_full[1], phase);
+	}
+
+  private:
+	/* Starts loading K (kv = 0) or V (1) of a span. */
+	__device__ __forceinline__ void load(int2 pages, int kv, int head) {
+		if (threadIdx.x != 0) return;
+		Fp8Span<D> &to = s.narrow[kv];
+		uint64_t *full = &s.narrow_full[kv];
+		barrier_expect(full, (int)sizeof to);
+#pragma unroll
+		for (int p = 0; p < 2; p++) {
+			const int page = p ? pages.y : pages.x;
+			bulk_load(to.rows[p * PAGE], a.kv.data + a.kv.row(page, a.layer, kv, head) * D, PAGE * D, full);
+			bulk_load(&to.scales[p * PAGE], a.kv.scales(page, a.layer, kv, head), PAGE * (int)sizeof(float), full);
+		}
+	}
+
+	/* Widens the span that has been loaded into its stage, once that is empty, and starts loading the next one. */
+	__device__ __forceinline__ void widen_span(char *to, uint64_t *full, uint64_t *empty, int2 next_pages, int kv,
+	                                           int next_head) {
+		constexpr int VECTORS = D / 16; /* 16 elements each: one vector of e4m3, two of bf16 */
+		const int key = threadIdx.x;
+		barrier_wait(&empty[ring.stage], ring.phase ^ 1);
+		barrier_wait(&s.narrow_full[kv], phase);
+		const float scale = s.narrow[kv].scales[key];
+		const uint32_t from = shared_address(s.narrow[kv].rows[key]), wide = shared_address(to) + key * LINE;
+#pragma unroll 4
+		for (int i = 0; i < VECTORS; i++) {
+			const int vector = (i + key) % VECTORS, column = 2 * vector % 8; /* turned by the key: no bank conflicts */
+			const uint32_t line = wide + vector / 4 * SPAN * LINE;
+			widen(from + vector * 16, scale, line + ((column ^ (key & 7)) << 4),
+			      line + (((column + 1) ^ (key & 7)) << 4));
+		}
+		async_proxy_fence();
+		named_barrier(WIDENED, GROUP_THREADS);
+		if (threadIdx.x == 0) barrier_arrive(&full[ring.stage]);
+		load(next_pages, kv, next_head);
 	}
 };
 
@@ -174,8 +264,8 @@ struct OnlineSoftmax {
 };
 
 /* One warpgroup, which computes the attention of its rows of every item. */
-template <int D> struct Consumer {
-	using S = PrefillShape<D>;
+template <int D, bool FP8> struct Consumer {
+	using S = PrefillShape<D, FP8>;
 
 	const PrefillArgs &a;
 	const Divider &kv_heads, &group; /* group: the number of query heads */
@@ -266,7 +356,7 @@ template <int D> struct Consumer {
 			bool valid = row < tile.n_rows;
 			int token = group.quotient(valid ? row : 0), head = valid ? row - token * a.group : 0;
 			copy_async(to + (vector / 8) * WARPGROUP_ROWS * LINE + r * LINE + (((vector & 7) ^ (r & 7)) << 4),
-			           from + token * a.q_stride + head * D + vector * 8, valid);
+			           from + (int64_t)token * a.q_stride + head * D + vector * 8, valid);
 		}
 		copy_async_commit();
 	}
@@ -374,10 +464,10 @@ template <int D> struct Consumer {
 	}
 };
 
-template <int D>
+template <int D, bool FP8>
 __global__ void __launch_bounds__(THREADS, 1)
 	prefill_kernel(const __grid_constant__ PrefillArgs a, Divider kv_heads, Divider group) {
-	using Shared = typename PrefillShape<D>::Shared;
+	using Shared = typename PrefillShape<D, FP8>::Shared;
 	extern __shared__ char raw[];
 	Shared &s = *(Shared *)(((uintptr_t)raw + 1023) & ~(uintptr_t)1023); /* swizzled tiles: 1024-byte aligned */
 	if (threadIdx.x == 0) {
@@ -385,36 +475,50 @@ __global__ void __launch_bounds__(THREADS, 1)
 			barrier_init(&s.k_full[i], 1), barrier_init(&s.v_full[i], 1);
 			barrier_init(&s.k_empty[i], CONSUMERS), barrier_init(&s.v_empty[i], CONSUMERS);
 		}
+		barrier_init(&s.narrow_full[0], 1), barrier_init(&s.narrow_full[1], 1);
 		barrier_init_fence();
 	}
 	__syncthreads();
 	await_previous();
 	const int n_items = a.n_tiles * a.kv.kv_heads;
-	const int warpgroup = threadIdx.x / GROUP_THREADS;
+	const int warpgroup = __shfl_sync(~0u, threadIdx.x / GROUP_THREADS, 0); /* uniform, as the compiler can see */
 	if (warpgroup == 0) {
-		registers_give<40>();
-		if (threadIdx.x == 0) Producer<D>{a, s}.run(kv_heads, n_items);
+		registers_give<FP8 ? 56 : 40>();
+		if constexpr (FP8) {
+			Widener<D>{a, s}.run(kv_heads, n_items);
+			/* Where this path joins the consumers' again, the compiler gives these no more registers than a block
+			 * starts with, and their products no longer overlap. */
+			__syncwarp();
+			asm volatile("exit;\n");
+		} else if (threadIdx.x == 0) {
+			Producer<D>{a, s}.run(kv_heads, n_items);
+		}
 	} else {
-		registers_take<232>();
-		Consumer<D>(a, kv_heads, group, s, warpgroup - 1, n_items).run();
+		registers_take<FP8 ? 224 : 232>();
+		Consumer<D, FP8>(a, kv_heads, group, s, warpgroup - 1, n_items).run();
 	}
 }
 
-template <int D> cudaError_t run(const PrefillArgs &args, int multiprocessors, cudaStream_t stream) {
-	constexpr int BYTES = (int)sizeof(typename PrefillShape<D>::Shared) + 1024;
-	cudaError_t error = cudaFuncSetAttribute(prefill_kernel<D>, cudaFuncAttributeMaxDynamicSharedMemorySize, BYTES);
+template <int D, bool FP8> cudaError_t run(const PrefillArgs &args, int multiprocessors, cudaStream_t stream) {
+	constexpr int BYTES = (int)sizeof(typename PrefillShape<D, FP8>::Shared) + 1024;
+	static_assert(BYTES <= 227 * 1024);
+	auto kernel = prefill_kernel<D, FP8>;
+	cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, BYTES);
 	if (error != cudaSuccess) return error;
 	int blocks = min(args.n_tiles * args.kv.kv_heads, multiprocessors);
-	return launch(prefill_kernel<D>, blocks, THREADS, BYTES, stream, args, Divider(args.kv.kv_heads),
-	              Divider(args.group));
+	return launch(kernel, blocks, THREADS, BYTES, stream, args, Divider(args.kv.kv_heads), Divider(args.group));
 }
 
 } // namespace
 
 cudaError_t prefill_attention_sm90(const PrefillArgs &args, int multiprocessors, cudaStream_t stream) {
 	switch (args.kv.head_dim) {
-	case 64: return run<64>(args, multiprocessors, stream);
-	case 128: return run<128>(args, multiprocessors, stream);
+	case 64:
+		return args.kv.fp8 ? run<64, true>(args, multiprocessors, stream)
+		                   : run<64, false>(args, multiprocessors, stream);
+	case 128:
+		return args.kv.fp8 ? run<128, true>(args, multiprocessors, stream)
+		                   : run<128, false>(args, multiprocessors, stream);
 	default: return cudaErrorInvalidValue;
 	}
 }

@@ -47,8 +47,10 @@ fg_status CublasLt::open(size_t bytes) {
 	                          (int)std::size(functions));
 	if (!library) return FG_UNSUPPORTED;
 	LT(lt.create(&handle));
-	if (cudaMalloc(&workspace, bytes) != cudaSuccess)
+	if (cudaMalloc(&workspace, bytes) != cudaSuccess) {
+		cudaGetLastError(); /* it must not show up in a later check */
 		return fg_fail(FG_OUT_OF_MEMORY, "no device memory for cuBLASLt's workspace");
+	}
 	workspace_bytes = bytes;
 	return FG_OK;
 }

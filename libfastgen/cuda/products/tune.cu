@@ -256,10 +256,6 @@ std::vector<Timed> fastest(Timer *timer, const GemmKey &key, const Trial &trial,
 	return timed;
 }
 
-fg_status failure_of(const Context *c) {
-	return c->failure ? fg_fail(c->failure, "%s", c->failure_text) : FG_OK;
-}
-
 struct Tuner {
 	Context *c;
 	ChoiceFile file;

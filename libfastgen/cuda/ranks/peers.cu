@@ -87,7 +87,9 @@ bool can_be_peers(const int32_t *devices, int32_t count) {
 	for (int32_t a = 0; a < count; a++)
 		for (int32_t b = 0; b < count; b++) {
 			int can = 0;
-			if (a != b && (cudaDeviceCanAccessPeer(&can, devices[a], devices[b]) != cudaSuccess || !can)) return false;
+			if (a == b) continue;
+			if (cudaDeviceCanAccessPeer(&can, devices[a], devices[b]) != cudaSuccess) can = 0, cudaGetLastError();
+			if (!can) return false;
 		}
 	return true;
 }

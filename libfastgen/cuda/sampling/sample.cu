@@ -219,6 +219,19 @@ __global__ void __launch_bounds__(MAX_THREADS, 2) sample_kernel(SampleArgs a, Sa
 	                  a.ranks + (size_t)i * a.stride, a.top_ids + at, a.top_logprobs + at);
 }
 
+/* The launch of n teams. Its shared memory is not set. */
+cudaLaunchConfig_t teams_of(int32_t blocks, int32_t n, int threads, cudaLaunchAttribute *cluster) {
+	*cluster = {};
+	cluster->id = cudaLaunchAttributeClusterDimension;
+	cluster->val.clusterDim = {(unsigned)blocks, 1, 1};
+	cudaLaunchConfig_t config = {};
+	config.gridDim = dim3((unsigned)(n * blocks));
+	config.blockDim = dim3((unsigned)threads);
+	config.attrs = cluster;
+	config.numAttrs = blocks > 1;
+	return config;
+}
+
 } // namespace
 
 cudaError_t Sampler::run(const SampleArgs &args, cudaStream_t stream) const {
@@ -230,24 +243,25 @@ cudaError_t Sampler::run(const SampleArgs &args, cudaStream_t stream) const {
 	while (blocks < state->max_team && args.n * blocks * 2 <= resident) blocks *= 2;
 	const int32_t chunks = (state->vocab_size + CHUNK - 1) / CHUNK, warps = blocks * threads / 32;
 
-	cudaLaunchAttribute cluster = {};
-	cluster.id = cudaLaunchAttributeClusterDimension;
-	cluster.val.clusterDim = {(unsigned)blocks, 1, 1};
-	cudaLaunchConfig_t config = {};
-	config.gridDim = dim3((unsigned)(args.n * blocks));
-	config.blockDim = dim3((unsigned)threads);
+	cudaLaunchAttribute cluster;
+	cudaLaunchConfig_t config = teams_of(blocks, args.n, threads, &cluster);
 	config.dynamicSmemBytes = (size_t)((chunks + warps - 1) / warps * (threads / 32)) * sizeof(uint32_t);
 	config.stream = stream;
-	config.attrs = &cluster;
-	config.numAttrs = blocks > 1;
 	return cudaLaunchKernelEx(&config, sample_kernel, args, *state);
 }
 
-/* Lets blocks have the shared memory that rows of this vocabulary need. */
-cudaError_t sample_kernel_prepare(int32_t vocab_size) {
+cudaError_t sample_kernel_prepare(int32_t vocab_size, int32_t *max_team) {
 	const int32_t chunks = (vocab_size + CHUNK - 1) / CHUNK;
-	return cudaFuncSetAttribute(sample_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-	                            (chunks + MAX_WARPS) * (int)sizeof(uint32_t));
+	cudaError_t error = cudaFuncSetAttribute(sample_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+	                                         (chunks + MAX_WARPS) * (int)sizeof(uint32_t));
+	for (; error == cudaSuccess && *max_team > 1; *max_team /= 2) {
+		cudaLaunchAttribute cluster;
+		const cudaLaunchConfig_t config = teams_of(*max_team, 1, MAX_THREADS, &cluster);
+		int at_once = 0;
+		if (cudaOccupancyMaxActiveClusters(&at_once, sample_kernel, &config) == cudaSuccess && at_once > 0) break;
+		cudaGetLastError(); /* too large a cluster is no failure */
+	}
+	return error;
 }
 
 } // namespace fg

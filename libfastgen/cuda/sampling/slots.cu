@@ -138,7 +138,8 @@ fg_status Sampler::open(const fg_config *config) {
 	if (!error) error = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
 	if (!error) error = cudaDeviceGetAttribute(&state->multiprocessors, cudaDevAttrMultiProcessorCount, device);
 	state->max_team = major >= 9 ? MAX_TEAM : 1;
-	if (!error) error = sample_kernel_prepare(state->vocab_size);
+	if (!error) error = sample_kernel_prepare(state->vocab_size, &state->max_team);
+	cudaGetLastError(); /* a failure must not show up in a later check */
 	if (error)
 		return fg_fail(FG_DEVICE, "the sampler cannot run with a vocabulary of %d: %s", state->vocab_size,
 		               cudaGetErrorString(error));
@@ -147,6 +148,7 @@ fg_status Sampler::open(const fg_config *config) {
 	if (!error) error = cudaMalloc(&state->marks, mark_bytes);
 	if (!error) error = cudaMemset(state->slots, 0, n * sizeof(Slot));
 	if (!error) error = cudaDeviceSynchronize(); /* the context's stream does not wait for the memset */
+	cudaGetLastError();
 	if (error)
 		return fg_fail(FG_OUT_OF_MEMORY,
 		               "no device memory for the sampling state of %zu slots (%zu MB): lower max_seqs (%s)", n,

@@ -44,12 +44,13 @@ struct SamplerState {
 	uint16_t *marks; /* [max_seqs][mark_stride] */
 	int32_t vocab_size;
 	int32_t mark_stride; /* vocab_size, rounded up so that a slot's marks are a multiple of 16 bytes */
-	int32_t max_team;    /* blocks per row: 1 if the device has no clusters */
+	int32_t max_team;    /* the most blocks per row: 1 if the device has no clusters */
 	int32_t multiprocessors;
 };
 
-/* In sample.cu. Call once before the first Sampler::run with this vocabulary. */
-cudaError_t sample_kernel_prepare(int32_t vocab_size);
+/* In sample.cu. Call once before the first Sampler::run with this vocabulary: lets blocks have the shared memory that
+ * its rows need, and lowers *max_team to what the device can run as a cluster. */
+cudaError_t sample_kernel_prepare(int32_t vocab_size, int32_t *max_team);
 
 } // namespace fg
 

@@ -1,0 +1,251 @@
+/* See card.h. What else libfastgen calls: the runtime's functions for devices, memory, streams and graphs, and the
+ * libraries that it opens. Everything is done at once, in host memory. */
+#include "../cuda/libraries.h"
+#include "card.hpp"
+
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <dlfcn.h>
+#include <new>
+#include <pthread.h>
+#include <string>
+
+int card_events;
+double card_clock_ms;
+
+static thread_local cudaError_t last = cudaSuccess;
+
+cudaError_t card_error(cudaError_t error) {
+	if (error != cudaSuccess) last = error;
+	return error;
+}
+
+/* ---- the host ---- */
+
+[[gnu::noinline]] void *operator new(size_t bytes) {
+	if (OwnMemory::depth == 0 && card_fail.n_news > 0 && --card_fail.n_news == 0) throw std::bad_alloc();
+	void *p = malloc(bytes ? bytes : 1);
+	if (!p) throw std::bad_alloc();
+	return p;
+}
+[[gnu::noinline]] void operator delete(void *p) noexcept {
+	free(p);
+}
+[[gnu::noinline]] void operator delete(void *p, size_t) noexcept {
+	free(p);
+}
+
+extern "C" int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *),
+                              void *argument) noexcept {
+	static const auto real = (decltype(&pthread_create))dlsym(RTLD_NEXT, "pthread_create");
+	return card_fail.threads ? EAGAIN : real(thread, attributes, run, argument);
+}
+
+extern "C" {
+
+/* ---- the device ---- */
+
+cudaError_t cudaGetDeviceCount(int *count) {
+	*count = 8;
+	return cudaSuccess;
+}
+cudaError_t cudaGetDevice(int *device) {
+	*device = 0;
+	return cudaSuccess;
+}
+cudaError_t cudaSetDevice(int) {
+	return cudaSuccess;
+}
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int) {
+	memset(p, 0, sizeof *p);
+	snprintf(p->name, sizeof p->name, "%s", current_card.name);
+	p->major = current_card.arch / 10, p->minor = current_card.arch % 10,
+	p->multiProcessorCount = current_card.multiprocessors;
+	return cudaSuccess;
+}
+cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int) {
+	switch (attribute) {
+	case cudaDevAttrComputeCapabilityMajor: *value = current_card.arch / 10; break;
+	case cudaDevAttrComputeCapabilityMinor: *value = current_card.arch % 10; break;
+	case cudaDevAttrMultiProcessorCount: *value = current_card.multiprocessors; break;
+	case cudaDevAttrMaxSharedMemoryPerBlockOptin: *value = current_card.block << 10; break;
+	case cudaDevAttrMaxSharedMemoryPerMultiprocessor: *value = current_card.multiprocessor << 10; break;
+	case cudaDevAttrReservedSharedMemoryPerBlock: *value = 1 << 10; break;
+	default: return card_error(cudaErrorInvalidValue);
+	}
+	return cudaSuccess;
+}
+cudaError_t cudaDeviceCanAccessPeer(int *can, int, int) {
+	*can = 1;
+	return cudaSuccess;
+}
+cudaError_t cudaDeviceEnablePeerAccess(int, unsigned) {
+	return cudaSuccess;
+}
+cudaError_t cudaDeviceSynchronize(void) {
+	return cudaSuccess;
+}
+cudaError_t cudaGetLastError(void) {
+	cudaError_t error = last;
+	last = cudaSuccess;
+	return error;
+}
+const char *cudaGetErrorName(cudaError_t error) {
+	return error == cudaErrorLaunchOutOfResources ? "cudaErrorLaunchOutOfResources" : "an error";
+}
+const char *cudaGetErrorString(cudaError_t) {
+	return "as the card's table has it";
+}
+
+/* Stands for cuTensorMapEncodeTiled. */
+static int describe(void) {
+	return 0;
+}
+cudaError_t cudaGetDriverEntryPointByVersion(const char *, void **function, unsigned, unsigned long long,
+                                             cudaDriverEntryPointQueryResult *result) {
+	*function = (void *)describe, *result = cudaDriverEntryPointSuccess;
+	return cudaSuccess;
+}
+
+/* ---- memory ---- */
+
+static cudaError_t allocate(void **p, size_t bytes) {
+	*p = card_fail.memory ? nullptr : calloc(bytes, 1);
+	return *p ? cudaSuccess : card_error(cudaErrorMemoryAllocation);
+}
+cudaError_t cudaMalloc(void **p, size_t bytes) {
+	return allocate(p, bytes);
+}
+cudaError_t cudaHostAlloc(void **p, size_t bytes, unsigned) {
+	return allocate(p, bytes);
+}
+cudaError_t cudaMallocHost(void **p, size_t bytes) {
+	return allocate(p, bytes);
+}
+cudaError_t cudaFree(void *p) {
+	free(p);
+	return cudaSuccess;
+}
+cudaError_t cudaFreeHost(void *p) {
+	free(p);
+	return cudaSuccess;
+}
+cudaError_t cudaHostRegister(void *, size_t, unsigned) {
+	return cudaSuccess;
+}
+cudaError_t cudaHostUnregister(void *) {
+	return cudaSuccess;
+}
+cudaError_t cudaMemGetInfo(size_t *left, size_t *total) {
+	*left = *total = (size_t)24 << 30;
+	return cudaSuccess;
+}
+cudaError_t cudaMemset(void *p, int value, size_t bytes) {
+	memset(p, value, bytes);
+	return cudaSuccess;
+}
+/* Memory is zeroed already, and large: to write to it would take it from the machine. */
+cudaError_t cudaMemsetAsync(void *, int value, size_t, cudaStream_t) {
+	return value == 0 ? cudaSuccess : card_error(cudaErrorInvalidValue);
+}
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind, cudaStream_t) {
+	memcpy(to, from, bytes);
+	return cudaSuccess;
+}
+cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_t from_pitch, size_t width,
+                              size_t height, cudaMemcpyKind, cudaStream_t) {
+	for (size_t i = 0; i < height; i++) memcpy((char *)to + i * to_pitch, (const char *)from + i * from_pitch, width);
+	return cudaSuccess;
+}
+
+/* ---- streams, events and graphs ---- */
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) {
+	*stream = (cudaStream_t)malloc(1);
+	return cudaSuccess;
+}
+cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+	free(stream);
+	return cudaSuccess;
+}
+cudaError_t cudaStreamSynchronize(cudaStream_t) {
+	return cudaSuccess;
+}
+cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) {
+	return cudaSuccess;
+}
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned) {
+	*event = (cudaEvent_t)calloc(1, sizeof(double));
+	card_events++;
+	return cudaSuccess;
+}
+cudaError_t cudaEventCreate(cudaEvent_t *event) {
+	return cudaEventCreateWithFlags(event, 0);
+}
+cudaError_t cudaEventDestroy(cudaEvent_t event) {
+	free(event);
+	card_events--;
+	return cudaSuccess;
+}
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t) {
+	*(double *)event = card_clock_ms += 0.005;
+	return cudaSuccess;
+}
+cudaError_t cudaEventQuery(cudaEvent_t) {
+	return cudaSuccess;
+}
+cudaError_t cudaEventSynchronize(cudaEvent_t) {
+	return cudaSuccess;
+}
+cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to) {
+	*ms = (float)(*(double *)to - *(double *)from);
+	return cudaSuccess;
+}
+cudaError_t cudaStreamBeginCapture(cudaStream_t, cudaStreamCaptureMode) {
+	return cudaSuccess;
+}
+cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t *graph) {
+	*graph = (cudaGraph_t)malloc(1);
+	return cudaSuccess;
+}
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t, unsigned long long) {
+	*exec = (cudaGraphExec_t)malloc(1);
+	return cudaSuccess;
+}
+cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+	free(graph);
+	return cudaSuccess;
+}
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) {
+	free(exec);
+	return cudaSuccess;
+}
+cudaError_t cudaGraphLaunch(cudaGraphExec_t, cudaStream_t) {
+	return cudaSuccess;
+}
+
+/* ---- libraries.h: cuBLASLt, with one algorithm for every product, and NCCL ---- */
+
+static int done(void) {
+	return 0;
+}
+static int suggest(void *, void *, void *, void *, void *, void *, void *, int, void *, int *found) {
+	*found = 1;
+	return 0;
+}
+static int version(int *version) {
+	*version = 99999;
+	return 0;
+}
+void *fg_open_library(const char *const *, const char *, const fg_function *functions, int n_functions) {
+	for (int i = 0; i < n_functions; i++) {
+		const std::string name = functions[i].name;
+		*functions[i].address = name == "cublasLtMatmulAlgoGetHeuristic" ? (void *)suggest
+		                        : name == "ncclGetVersion"               ? (void *)version
+		                                                                 : (void *)done;
+	}
+	return dlopen(nullptr, RTLD_NOW);
+}
+}

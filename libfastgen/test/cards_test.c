@@ -1,0 +1,270 @@
+/*
+ * cards_test.c - the CUDA library on every card of a table, without a GPU (card.h): whether each kernel fits, and what
+ * the library does when a call fails.
+ *
+ *   cards_test FILE...         what the compiler said of each object (*.ptxas)
+ *   cards_test all FILE...     likewise; a card that the library has no code for is a failure
+ */
+#include "card.h"
+#include "../ops.h"
+#include "model.h"
+
+#include <unistd.h>
+
+/* Cards of a generation that only differ in size are one. */
+static const card cards[] = {
+	{"A100", 80, 163, 164, 108},  {"A10G", 86, 99, 100, 80},       {"AGX Orin", 87, 163, 164, 16},
+	{"L40S", 89, 99, 100, 142},   {"H100", 90, 227, 228, 132},     {"B200", 100, 227, 228, 148},
+	{"B300", 103, 227, 228, 160}, {"RTX 5090", 120, 99, 100, 170}, {"GB10", 121, 99, 100, 48},
+};
+enum { CARDS = sizeof cards / sizeof *cards };
+static const card *last; /* one that the library has code for */
+
+static const int32_t devices[8] = {0, 1, 2, 3, 4, 5, 6, 7};
+static float inv_freq[64];
+static int32_t windows[MAX_LAYERS];
+static int32_t tokens[300];
+static step_builder b;
+static outcome *o;
+
+static fg_shape shape_of(int32_t head_dim, int32_t hidden, int32_t vocab) {
+	return (fg_shape){.n_layers = 2,
+	                  .hidden_size = hidden,
+	                  .n_heads = 16,
+	                  .n_kv_heads = 8,
+	                  .head_dim = head_dim,
+	                  .intermediate_size = 512,
+	                  .vocab_size = vocab,
+	                  .rms_norm_eps = 1e-5f,
+	                  .rope_scale = 1,
+	                  .rope_inv_freq = inv_freq,
+	                  .layer_window = windows};
+}
+
+static int32_t kv_dtype = FG_BF16; /* of the engines that follow */
+
+static fg_options options_of(int32_t n_devices) {
+	fg_options options = test_options();
+	options.devices = devices, options.n_devices = n_devices;
+	options.compute_dtype = FG_BF16, options.kv_dtype = kv_dtype;
+	options.memory_utilization = 0.9;
+	return options;
+}
+
+/* An engine with random weights, up to fg_ready's status. Close it. */
+static fg_status start(fg_shape shape, int32_t n_devices, fg_engine **e) {
+	fg_options options = options_of(n_devices);
+	fg_capacity capacity;
+	fg_status status = fg_open(&shape, &options, e);
+	if (!status) status = fg_load_random(*e, 1);
+	return status ? status : fg_ready(*e, &capacity);
+}
+
+/* A step of one sequence in slot 0, filled anew with `sampling` unless NULL. */
+static fg_status step(fg_engine *e, const fg_sampling *sampling, int32_t n, int32_t context, int32_t flags) {
+	begin_step(&b);
+	if (sampling) {
+		fill_slot(&b, 0, *sampling);
+		map_pages(&b, 0, 0, 5, 0, 1);
+	}
+	add_seq(&b, 0, tokens, n, context, flags)->n_logprobs = 3;
+	MUST(fg_submit(e, &b.step));
+	return wait_for(e, o);
+}
+
+/* A prompt, then a token. */
+static void run_steps(fg_engine *e) {
+	const fg_sampling sampling = {.temperature = 1, .top_p = 0.9f, .top_k = 3, .repetition_penalty = 1};
+	MUST(step(e, &sampling, 260, 260, FG_SAMPLE));
+	MUST(step(e, NULL, 1, 261, FG_SAMPLE));
+}
+
+#define FAILS(status, text, call)                                                                                      \
+	do {                                                                                                               \
+		fg_status got_ = (call);                                                                                       \
+		CHECK(got_ == (status) && strstr(fg_error(), text), "status %d: %s", (int)got_,                                \
+		      got_ ? fg_error() : "accepted");                                                                         \
+	} while (0)
+
+/* ---- every kernel on every card ---- */
+
+static void run_engine(fg_shape shape, int32_t n_devices) {
+	fg_engine *e = NULL;
+	fg_status status = start(shape, n_devices, &e);
+	CHECK(!status, "%s", fg_error());
+	if (!status) run_steps(e);
+	fg_close(e);
+}
+
+/* Kernels to which a small engine may not come: of many logits, of wide layers, and the ops that read what a product
+ * has left, in one matrix or in several, as timing decides. */
+static void run_rare(void) {
+	fg_config config = {.shape = shape_of(64, 64, 50), .options = options_of(1), .pages_per_seq = 16};
+	fg_batch batch = {.n_tokens = 1};
+	fg_capacity capacity;
+	fg_ctx *ctx;
+	atomic_ullong done = 0;
+	atomic_int cancel = 0;
+	config.options.max_seqs = 256, config.shape.intermediate_size = 14336;
+	MUST(fg_device_ops.open(&config, 0, &ctx));
+	MUST(fg_device_ops.load_random(ctx, 1, &done, &cancel));
+	MUST(fg_device_ops.ready(ctx, &capacity));
+	for (int count = 0; count <= 4; count++) {
+		const fg_pending pending = {ctx->buf.x, count, 64};
+		fg_device_ops.add_norm(ctx, ctx->buf.residual, pending, ctx->weights.final_norm, 1, &ctx->weights.lm_head,
+		                       ctx->buf.x);
+		fg_device_ops.gather(ctx, &batch, 0, 1, ctx->buf.residual, pending, ctx->buf.rows);
+	}
+	fg_device_ops.close(ctx);
+}
+
+static void test_card(const card *c, int all) {
+	fg_engine *e = NULL;
+	card_insert(c);
+	if (!card_has_code()) {
+		CHECK(!all, "no code for %s", c->name);
+		FAILS(FG_UNSUPPORTED, "no code for", start(shape_of(64, 64, 50), 1, &e));
+		fg_close(e);
+		return;
+	}
+	last = c;
+	static const int32_t head_dims[] = {32, 64, 128}, hidden[] = {64, 4096, 8192, 16384};
+	for (int fp8 = 0; fp8 < 2; fp8++) {
+		kv_dtype = fp8 ? FG_FP8_E4M3 : FG_BF16;
+		for (int i = 0; i < 3; i++) run_engine(shape_of(head_dims[i], 64, 50), 1);
+	}
+	kv_dtype = FG_BF16;
+	for (int i = 0; i < 4; i++) run_engine(shape_of(64, hidden[i], 50), 1);
+	for (int32_t ranks = 2; ranks <= 8; ranks *= 2) run_engine(shape_of(64, 64, 50), ranks);
+	run_engine(shape_of(64, 64, 262144), 1);
+	run_rare();
+	CHECK(card_refusals == 0, "%d refusals, the last of them: %s", card_refusals, card_refusal);
+}
+
+/* ---- what fails ---- */
+
+static void test_start_failures(void) {
+	static const char *const kernels[] = {"embed_kernel",  "add_norm_kernel", "qkv_rope_kernel", "decode_kernel",
+	                                      "gather_kernel", "sample_kernel",   "prefill_kernel"};
+	fg_engine *e;
+	for (size_t i = 0; i < sizeof kernels / sizeof *kernels; i++) {
+		card_fail.launch = kernels[i];
+		FAILS(FG_DEVICE, "cudaErrorLaunchOutOfResources", start(shape_of(128, 64, 50), 1, &e));
+		card_fail.launch = NULL;
+		fg_close(e);
+	}
+	card_fail.code = 1;
+	FAILS(FG_UNSUPPORTED, "no code for", start(shape_of(128, 64, 50), 1, &e));
+	card_fail.code = 0;
+	fg_close(e);
+}
+
+/* A step that finds no memory fails alone. */
+static void test_no_memory(void) {
+	static const int32_t history[200];
+	const fg_sampling plain = GREEDY;
+	fg_sampling large = {.top_p = 1, .repetition_penalty = 2, .history = history, .n_prompt = 200};
+	fg_engine *e;
+	MUST(start(shape_of(64, 64, 50), 1, &e));
+	MUST(step(e, &plain, 1, 1, FG_SAMPLE));
+	card_fail.memory = 1;
+	FAILS(FG_OUT_OF_MEMORY, "no memory", step(e, &large, 1, 1, FG_SAMPLE));
+	card_fail.memory = 0;
+	CHECK(!step(e, &plain, 1, 1, FG_SAMPLE), "the step after it: %s", fg_error());
+	CHECK(!step(e, &large, 1, 1, FG_SAMPLE), "the step again: %s", fg_error());
+	fg_close(e);
+}
+
+/* Starts an engine with weights in memory, of which the n-th `new` of the CUDA library fails. Returns whether there
+ * were as many. */
+static int start_without(const model *m, int n) {
+	fg_options options = options_of(1);
+	fg_capacity capacity;
+	fg_engine *e;
+	card_fail.n_news = n;
+	fg_status status = fg_open(&m->shape, &options, &e);
+	if (!status) status = fg_load(e, m->tensors, m->n_tensors);
+	if (!status) status = fg_ready(e, &capacity);
+	const int came = card_fail.n_news == 0;
+	card_fail.n_news = 0;
+	CHECK(!status || (status == FG_OUT_OF_MEMORY && came), "status %d at %d: %s", (int)status, n, fg_error());
+	fg_close(e);
+	return came;
+}
+
+static void test_exceptions(void) {
+	static model m;
+	make_model(&m, small_shape(), 0, FG_F32, 3);
+	int n = 1;
+	while (start_without(&m, n)) n++;
+	CHECK(n > 50, "only %d uses of new", n);
+	fg_options options = options_of(1);
+	fg_capacity capacity;
+	fg_engine *e;
+	MUST(fg_open(&m.shape, &options, &e));
+	card_fail.threads = 1;
+	MUST(fg_load(e, m.tensors, m.n_tensors));
+	CHECK(!fg_ready(e, &capacity), "without threads: %s", fg_error());
+	card_fail.threads = 0;
+	fg_close(e);
+	free_model(&m);
+}
+
+/* ---- traces ---- */
+
+/* The longest of a trace's events, in microseconds. */
+static double longest_event(const char *path) {
+	double longest = 0, us;
+	char line[512];
+	FILE *file = fopen(path, "r");
+	while (file && fgets(line, sizeof line, file)) {
+		const char *at = strstr(line, "\"dur\":");
+		if (at && !strstr(line, "\"step\"") && sscanf(at, "\"dur\":%lf", &us) == 1 && us > longest) longest = us;
+	}
+	if (file) fclose(file);
+	return longest;
+}
+
+/* An op takes the card two records, or 5 us, however long the trace has been running; and nothing stays. */
+static void test_trace(void) {
+	char path[64];
+	snprintf(path, sizeof path, "/tmp/fastgen-cards-test-%d", (int)getpid());
+	fg_engine *e;
+	MUST(start(shape_of(64, 64, 50), 1, &e));
+	run_steps(e);
+	const int before = card_events;
+	MUST(fg_trace_start(e));
+	for (int i = 0; i < 300; i++) {
+		if (i == 150) card_clock_ms += 1e6; /* a quiet time of 1,000 s */
+		MUST(step(e, NULL, 1, 262, FG_SAMPLE));
+	}
+	const int most = card_events;
+	MUST(fg_trace_stop(e, path));
+	CHECK(fabs(longest_event(path) - 5) < 0.01, "an op of %g us", longest_event(path));
+	CHECK(most - before < 2000, "%d events for 300 steps", most - before);
+	CHECK(card_events == before, "%d events before, %d after", before, card_events);
+	unlink(path);
+	fg_close(e);
+}
+
+int main(int argc, char **argv) {
+	const int all = argc > 1 && !strcmp(argv[1], "all");
+	for (int i = 1 + all; i < argc; i++) card_read_compiler(argv[i]);
+	setenv("XDG_CACHE_HOME", "", 1), unsetenv("HOME"); /* no choices from an earlier run */
+	static model small;
+	make_model(&small, small_shape(), 0, FG_F32, 3);
+	o = new_outcome(&small, 1);
+	for (int i = 0; i < CARDS; i++) test_card(&cards[i], all);
+	CHECK(last, "no code for any card");
+	if (last) {
+		const char *kernel = card_never_launched();
+		CHECK(!all || !kernel, "never launched, of %d kernels: %s", card_kernels(), kernel);
+		card_insert(last);
+		test_start_failures();
+		test_no_memory();
+		test_exceptions();
+		test_trace();
+	}
+	free_outcome(o), free_model(&small);
+	return report("cards_test");
+}
