@@ -13,8 +13,8 @@ ifdef WERROR
 NVCCFLAGS += -Werror all-warnings -Xcompiler -Werror
 endif
 
-CUDA_SOURCES := elementwise ops pinned step tensor_map weights \
-	$(addprefix attention/,attention decode prefill) $(addprefix products/,cublaslt gemm gemv tune) \
+CUDA_SOURCES := elementwise ops pinned quantise step tensor_map weights \
+	$(addprefix attention/,attention decode prefill) $(addprefix products/,cublaslt gemm gemv gemv_fp8 tune) \
 	$(addprefix ranks/,nccl peers ranks) $(addprefix sampling/,sample slots)
 SM90_SOURCES := attention/prefill_sm90 products/gemm_sm90
 CUDA_OBJECTS := $(patsubst %,$(OBJ)/cuda/%.o,$(CUDA_SOURCES) $(SM90_SOURCES) libraries) $(patsubst %,$(OBJ)/%.o,$(SHARED))
@@ -51,7 +51,7 @@ cuda-tests: $(BUILD)/attention_test $(BUILD)/gemm_test $(BUILD)/peers_test $(BUI
 $(BUILD)/attention_test: test/attention_test.cu $(patsubst %,$(OBJ)/cuda/%.o,attention/decode attention/prefill attention/prefill_sm90 tensor_map) cuda/rules.mk
 	$(link-cuda-test)
 
-$(BUILD)/gemm_test: test/gemm_test.cu test/compare.cuh $(patsubst %,$(OBJ)/cuda/%.o,products/gemv products/gemm_sm90 tensor_map) cuda/rules.mk
+$(BUILD)/gemm_test: test/gemm_test.cu test/compare.cuh $(patsubst %,$(OBJ)/cuda/%.o,products/gemv products/gemv_fp8 products/gemm_sm90 tensor_map) cuda/rules.mk
 	$(link-cuda-test)
 
 $(BUILD)/peers_test: test/peers_test.cu test/check_cuda.cuh $(OBJ)/cuda/ranks/peers.o cuda/rules.mk
