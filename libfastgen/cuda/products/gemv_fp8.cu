@@ -13,7 +13,7 @@ constexpr int SIDE = 8;            /* rows of w of which a lane reads one: mma's
 constexpr int SLICE = SCALE_BLOCK; /* columns of x and w that a warp reads at once */
 constexpr int LANE_BYTES = 16;     /* of a row, that a lane reads in one access; four lanes read a piece of it */
 constexpr int PIECE = 4 * LANE_BYTES, PIECES = SLICE / PIECE;
-constexpr int DEPTH = 2; /* slices in flight */
+constexpr int DEPTH = 3; /* slices in flight */
 
 /* c[16x8] += a[16x32] * b[32x8] in e4m3 with float32 accumulation. */
 __device__ __forceinline__ void mma_fp8(float (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0,
@@ -37,9 +37,9 @@ template <Scaling SCALING, int SPLITS, bool GATED> struct Product {
 	const Operands &in;
 	const int rows, cols, n;
 	const int split = threadIdx.x / WARP % SPLITS, side = threadIdx.x % WARP / 4, quarter = threadIdx.x % 4;
-	const int width = GATED ? rows / 2 : rows;                 /* columns of y */
-	const int first = group() * (GATED ? SIDE : 2 * SIDE);     /* column of y */
-	const int row[2] = {min(first + side, width - 1),          /* instead of rows past the end the last one is read */
+	const int width = GATED ? rows / 2 : rows;             /* columns of y */
+	const int first = group() * (GATED ? SIDE : 2 * SIDE); /* column of y */
+	const int row[2] = {min(first + side, width - 1),      /* instead of rows past the end the last one is read */
 	                    GATED ? width + min(first + side, width - 1) : min(first + SIDE + side, width - 1)};
 	uint4 next[DEPTH][2][PIECES], next_x[DEPTH][PIECES];
 	float sum[4] = {}; /* [row of w][token]: of tokens 2 * quarter and the next */
@@ -56,12 +56,9 @@ template <Scaling SCALING, int SPLITS, bool GATED> struct Product {
 		for (int i = 0; i < slices; i += DEPTH) {
 #pragma unroll
 			for (int d = 0; d < DEPTH; d++) {
-				uint4 w[2][PIECES], x[PIECES];
-#pragma unroll
-				for (int p = 0; p < PIECES; p++) w[0][p] = next[d][0][p], w[1][p] = next[d][1][p], x[p] = next_x[d][p];
+				multiply(i + d, next[d], next_x[d]);
 				load(i + d + DEPTH, next[d]);
 				load_x(i + d + DEPTH, next_x[d]);
-				multiply(i + d, w, x);
 			}
 		}
 		if constexpr (SCALING == Scaling::ROWS) scale(sum, [&](int r) { return in.w_scale[row[r]]; }, in.x_scale);
@@ -131,7 +128,7 @@ template <Scaling SCALING, int SPLITS, bool GATED> struct Product {
 		const int block = i * SPLITS + split;
 		if (block * SLICE >= cols) return;
 		float acc[4] = {};
-		float(&to)[4] = SCALING == Scaling::ROWS ? sum : acc;
+		float (&to)[4] = SCALING == Scaling::ROWS ? sum : acc;
 #pragma unroll
 		for (int p = 0; p < PIECES; p++) {
 			mma_fp8(to, w[0][p].x, w[1][p].x, w[0][p].y, w[1][p].y, x[p].x, x[p].y);
@@ -139,7 +136,8 @@ template <Scaling SCALING, int SPLITS, bool GATED> struct Product {
 		}
 		if constexpr (SCALING == Scaling::BLOCKS) {
 			const int stride = block_scale_stride(cols);
-			scale(acc, [&](int r) { return in.w_scale[row[r] / SCALE_BLOCK * stride + block]; }, in.x_scale + block * n);
+			scale(
+				acc, [&](int r) { return in.w_scale[row[r] / SCALE_BLOCK * stride + block]; }, in.x_scale + block * n);
 #pragma unroll
 			for (int j = 0; j < 4; j++) sum[j] += acc[j];
 		}
@@ -170,13 +168,17 @@ cudaError_t run(const Operands &in, void *y, int rows, int cols, int n, Output o
 	const bool gated = output == Output::SILU_MUL;
 	const int per_block = WARPS / SPLITS * 2 * SIDE; /* rows of w */
 	auto kernel = gated ? gemv_fp8_kernel<SCALING, SPLITS, true> : gemv_fp8_kernel<SCALING, SPLITS, false>;
+	/* Not beside a kernel with much shared memory, for which a multiprocessor keeps little L1: until it is idle, it
+	 * would have room for few loads in flight. */
+	constexpr int SHARED_PERCENT = 16;
+	cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, SHARED_PERCENT);
+	if (error != cudaSuccess) return error;
 	return launch(kernel, (unsigned)((rows + per_block - 1) / per_block), THREADS, 0, stream, in, (bf16 *)y, rows, cols,
 	              n);
 }
 
 template <Scaling SCALING>
-cudaError_t run(int shape, const Operands &in, void *y, int rows, int cols, int n, Output output,
-                cudaStream_t stream) {
+cudaError_t run(int shape, const Operands &in, void *y, int rows, int cols, int n, Output output, cudaStream_t stream) {
 	switch (shape) {
 	case 0: return run<SCALING, GEMV_FP8_SHAPES[0]>(in, y, rows, cols, n, output, stream);
 	case 1: return run<SCALING, GEMV_FP8_SHAPES[1]>(in, y, rows, cols, n, output, stream);

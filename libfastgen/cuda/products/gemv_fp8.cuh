@@ -1,8 +1,8 @@
 /*
- * gemv_fp8.cuh - y = x * w^T in e4m3 for one to eight rows of x: bound by reading w once. A warp multiplies 16 rows of w,
- * or a split of their columns if several warps share them, with all rows of x by tensor cores: they take up to eight at
- * once, and converting w for other units would take longer than reading it. The first reads come before the kernel that
- * makes x is over.
+ * gemv_fp8.cuh - y = x * w^T in e4m3 for one to eight rows of x: bound by reading w once. A warp multiplies 16 rows of
+ * w, or a split of their columns if several warps share them, with all rows of x by tensor cores: they take up to eight
+ * at once, and converting w for other units would take longer than reading it. The first reads come before the kernel
+ * that makes x is over.
  */
 #ifndef FG_GEMV_FP8_CUH
 #define FG_GEMV_FP8_CUH
