@@ -180,8 +180,9 @@ static void check_input(const char *what, const Input &got, const Values &want, 
 		for (size_t from = 0; from < cols; from += group) {
 			const size_t at = r * cols + from, width = std::min(group, cols - from);
 			const float most = (float)largest(&want[at], width);
-			const float scale = s.input_scale > 0 ? s.input_scale
-			                                      : fg_fp8_scale(s.input_bound > 0 ? std::min(most, s.input_bound) : most);
+			const float scale = s.input_scale > 0
+			                        ? s.input_scale
+			                        : fg_fp8_scale(s.input_bound > 0 ? std::min(most, s.input_bound) : most);
 			const bool plain = s.scaling == FG_PLAIN;
 			wrong_scales += !plain && !(std::fabs(got.scale[at] / scale - 1) <= slack);
 			for (size_t i = at; i < at + width; i++) {
@@ -189,7 +190,8 @@ static void check_input(const char *what, const Input &got, const Values &want, 
 							 value = std::clamp((double)want[i], -limit, limit);
 				/* Half a unit in the last place of FP8: of a normal number, or the smallest. */
 				const double step = plain ? ulp(value) : std::max(std::fabs(value) * 0x1p-4, 0x1p-10 * got.scale[i]);
-				wrong += !(std::fabs(got.x[i] - value) <= step * (1 + 0x1p-6) + slack * (std::fabs(value) + 0x1p-5 * most));
+				wrong +=
+					!(std::fabs(got.x[i] - value) <= step * (1 + 0x1p-6) + slack * (std::fabs(value) + 0x1p-5 * most));
 			}
 		}
 	expect(wrong_scales == 0, (std::string(what) + ": scales").c_str());

@@ -1,6 +1,6 @@
 /*
- * gemm_sm90.cuh - y = x * w^T on Hopper's own instructions: for steps that wait for the weights, and for products with
- * an epilogue that cuBLASLt lacks.
+ * gemm_sm90.cuh - y = x * w^T on Hopper's own instructions, in bf16 or FP8: for steps that wait for the weights, and
+ * for products with an epilogue that cuBLASLt lacks.
  *
  * One warp brings in tiles of x and w by TMA; warpgroups multiply them (wgmma), 64 tokens each. The first tiles of w
  * are read while the preceding kernel still runs. Blocks work in clusters of two. For many tokens, they lie side by

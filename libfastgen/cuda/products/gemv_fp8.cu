@@ -168,8 +168,8 @@ cudaError_t run(const Operands &in, void *y, int rows, int cols, int n, Output o
 	const bool gated = output == Output::SILU_MUL;
 	const int per_block = WARPS / SPLITS * 2 * SIDE; /* rows of w */
 	auto kernel = gated ? gemv_fp8_kernel<SCALING, SPLITS, true> : gemv_fp8_kernel<SCALING, SPLITS, false>;
-	/* Not beside a kernel with much shared memory, for which a multiprocessor keeps little L1: until it is idle, it
-	 * would have room for few loads in flight. */
+	/* Not on a multiprocessor that is still set up for a kernel with much shared memory, and so has little L1: loads
+	 * would wait for room in it (../NOTES.md). */
 	constexpr int SHARED_PERCENT = 16;
 	cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, SHARED_PERCENT);
 	if (error != cudaSuccess) return error;

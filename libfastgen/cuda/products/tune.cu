@@ -138,7 +138,7 @@ bool parse(const Context *c, const GemmKey &key, const std::string &line, GemmCh
 std::vector<GemmChoice> candidates(const Context *c, const GemmKey &key) {
 	std::vector<GemmChoice> all;
 	/* With cuBLASLt, SiLU·mul takes another pass. Where our own tiles come out even, that pass costs more time than a
-	 * faster product can save. */
+	 * faster product can save. In FP8 either takes a pass, which quantises. */
 	const bool own_is_better = c->arch == 90 && key.scaling == Scaling::PLAIN && key.output == Output::SILU_MUL &&
 	                           key.n > GEMV_MOST && gemm_sm90_even(key.n);
 	if (try_cublaslt && !own_is_better) {
