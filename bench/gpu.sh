@@ -70,6 +70,7 @@ for what in "$@"; do
 	case $what in
 	ops)
 		step build/attention_test
+		step build/fp8_test
 		step build/gemm_test
 		step build/ops_test
 		step build/peers_test

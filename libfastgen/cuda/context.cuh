@@ -12,6 +12,7 @@
 #include "ops.cuh"
 #include "pinned.cuh"
 #include "products/gemm.cuh"
+#include "quantise.cuh"
 #include "ranks/ranks.cuh"
 #include "sampling/sample.cuh"
 
@@ -150,6 +151,24 @@ inline Context *context(fg_ctx *ctx) {
 	return (Context *)ctx;
 }
 
+/* A buffer [most_tokens][matrix.cols] of fg_buffers holds an input of a matrix: bf16, or e4m3 and then the scales,
+ * which fit because bf16 would take twice the bytes. */
+inline float *input_scales(const Context *ctx, const void *buffer, const fg_matrix &matrix) {
+	const bool plain = matrix.scheme.scaling == FG_PLAIN;
+	return plain ? nullptr : (float *)((char *)buffer + ctx->most_tokens() * (size_t)matrix.cols);
+}
+
+/* The buffer as an op writes it, of n tokens for matrix `next`. */
+inline LinearInput linear_input(const Context *ctx, void *buffer, const fg_matrix &next, int32_t n) {
+	const fg_scheme &s = next.scheme;
+	return {buffer, input_scales(ctx, buffer, next), (Scaling)s.scaling, s.input_scale, s.input_bound, Gemm::bucket(n)};
+}
+
+/* A product of the buffer x with w. */
+inline Operands operands(const Context *ctx, const void *x, const fg_matrix &w) {
+	return {x, w.part[0].data, input_scales(ctx, x, w), w.part[0].scale};
+}
+
 /* Remembers a CUDA error, or a failure whose text is set, as the context's failure, unless it has one. */
 void note(Context *ctx, cudaError_t error, const char *what);
 void note(Context *ctx, fg_status status);
@@ -185,6 +204,7 @@ fg_status load_random(fg_ctx *ctx, uint64_t seed, atomic_ullong *done, atomic_in
 
 /* Fills to [n] with a random stream's numbers (../random.h), uniform in [-range, range); launched on `stream`. */
 cudaError_t fill_random(bf16 *to, uint64_t n, uint64_t random_stream, float range, cudaStream_t stream);
+cudaError_t fill_random(fp8 *to, uint64_t n, uint64_t random_stream, float range, cudaStream_t stream);
 
 /* ---- elementwise.cu, attention/attention.cu, sample in ops.cu: see ops.h ---- */
 void embed(fg_ctx *ctx, const fg_batch *batch, void *residual);

@@ -10,6 +10,7 @@
 #include "context.cuh"
 #include "elementwise.cuh"
 #include "launch.cuh"
+#include "quantise.cuh"
 #include "vectors.cuh"
 
 #include <type_traits>
@@ -82,9 +83,10 @@ __global__ void __launch_bounds__(THREADS) embed_kernel(const bf16 *table, const
 }
 
 /* One block per row. The row stays in registers between the sum of squares and the scaling. */
-template <int VECTORS, int MOST>
+template <int VECTORS, int MOST, bool QUANTISED>
 __global__ void __launch_bounds__(THREADS)
-	add_norm_kernel(bf16 *residual, fg_pending pending, const float *weight, bf16 *x, int hidden, float eps) {
+	add_norm_kernel(bf16 *residual, fg_pending pending, const float *weight, const __grid_constant__ LinearInput x,
+	                int hidden, float eps) {
 	let_next_start();
 	int64_t row = (int64_t)blockIdx.x * hidden;
 	Floats r[VECTORS], w[VECTORS];
@@ -114,11 +116,15 @@ __global__ void __launch_bounds__(THREADS)
 #pragma unroll
 	for (int k = 0; k < VECTORS; k++) {
 		int i = (threadIdx.x + k * THREADS) * VECTOR;
-		if (i >= hidden) break;
+		if (i >= hidden) {
+			if (QUANTISED) r[k] = {};
+			continue;
+		}
 #pragma unroll
 		for (int j = 0; j < VECTOR; j++) r[k].v[j] = r[k].v[j] * scale * w[k].v[j];
-		store_bf16(x + row + i, r[k]);
+		if (!QUANTISED) store_bf16((bf16 *)x.data + row + i, r[k]);
 	}
+	if constexpr (QUANTISED) store_quantised<THREADS, VECTORS>(r, blockIdx.x, hidden, x);
 }
 
 /* Loads one or two elements in one access. */
@@ -265,21 +271,24 @@ void embed(fg_ctx *ctx, const fg_batch *, void *residual) {
 	note(c, error, "embed");
 }
 
-void add_norm(fg_ctx *ctx, void *residual, fg_pending pending, const float *weight, int32_t n, const fg_matrix *,
+void add_norm(fg_ctx *ctx, void *residual, fg_pending pending, const float *weight, int32_t n, const fg_matrix *next,
               void *x) {
 	Context *c = context(ctx);
 	int hidden = ctx->config->shape.hidden_size, vectors = (hidden / VECTOR + THREADS - 1) / THREADS;
 	float eps = ctx->config->shape.rms_norm_eps;
-	auto pick = [&](auto most) {
+	const LinearInput to = linear_input(c, x, *next, n);
+	auto pick = [&](auto most, auto quantised) {
 		constexpr int MOST = decltype(most)::value;
-		return vectors <= 1   ? add_norm_kernel<1, MOST>
-		       : vectors <= 2 ? add_norm_kernel<2, MOST>
-		       : vectors <= 4 ? add_norm_kernel<4, MOST>
-		                      : add_norm_kernel<8, MOST>;
+		constexpr bool QUANTISED = decltype(quantised)::value;
+		return vectors <= 1   ? add_norm_kernel<1, MOST, QUANTISED>
+		       : vectors <= 2 ? add_norm_kernel<2, MOST, QUANTISED>
+		       : vectors <= 4 ? add_norm_kernel<4, MOST, QUANTISED>
+		                      : add_norm_kernel<8, MOST, QUANTISED>;
 	};
-	auto kernel = for_pending(pending.count, pick);
-	note(c, launch(kernel, n, THREADS, 0, c->stream, (bf16 *)residual, pending, weight, (bf16 *)x, hidden, eps),
-	     "add_norm");
+	auto kernel = for_pending(pending.count, [&](auto most) {
+		return to.scaling == Scaling::PLAIN ? pick(most, std::false_type()) : pick(most, std::true_type());
+	});
+	note(c, launch(kernel, n, THREADS, 0, c->stream, (bf16 *)residual, pending, weight, to, hidden, eps), "add_norm");
 }
 
 void qkv_rope(fg_ctx *ctx, const fg_batch *, int32_t layer, void *qkv) {

@@ -141,8 +141,8 @@ template <int N> __device__ __forceinline__ void registers_give() {
 
 /* ---- wgmma ---- */
 
-/* Descriptor of a bf16 tile in 128-byte swizzled rows, as TMA writes them; groups of 8 rows follow each other at 1024
- * bytes. `leading`: bytes between blocks of 64 columns, for a transposed operand. */
+/* Descriptor of a tile in 128-byte swizzled rows, as TMA writes them; groups of 8 rows follow each other at 1024
+ * bytes. `leading`: bytes between blocks of 64 bf16 columns, for a transposed operand. */
 __device__ __forceinline__ uint64_t tile_descriptor(uint32_t address, int leading = 16) {
 	return (uint64_t)((address & 0x3FFFF) >> 4) | (uint64_t)(leading >> 4) << 16 | (uint64_t)(1024 >> 4) << 32 |
 	       (uint64_t)1 << 62;
@@ -240,6 +240,17 @@ __device__ __forceinline__ int exchanged_column() {
 		             : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"((int)add), "n"(TransB));                \
 	}
 
+/* The same of e4m3: d[64][WIDTH] (+)= a[64][32] * b[WIDTH][32]^T, rows of both in shared memory. The tensor core adds
+ * up with fewer bits than float32 has. */
+#define FG_WGMMA_FP8(WIDTH, COUNT, A, B, ADD)                                                                          \
+	__device__ __forceinline__ void wgmma_fp8(float (&d)[COUNT], uint64_t a, uint64_t b, bool add) {                   \
+		asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %" #ADD ", 0;\n"                                                \
+		             "wgmma.mma_async.sync.aligned.m64n" #WIDTH "k32.f32.e4m3.e4m3 "                                   \
+		             "{" FG_REGISTERS_##COUNT "}, %" #A ", %" #B ", p, 1, 1;\n}\n"                                     \
+		             : FG_ACCUMULATORS_##COUNT                                                                         \
+		             : "l"(a), "l"(b), "r"((int)add));                                                                 \
+	}
+
 FG_WGMMA_SHARED(64, 32, 32, 33, 34, 35)
 FG_WGMMA_SHARED(80, 40, 40, 41, 42, 43)
 FG_WGMMA_SHARED(96, 48, 48, 49, 50, 51)
@@ -249,6 +260,15 @@ FG_WGMMA_SHARED(160, 80, 80, 81, 82, 83)
 FG_WGMMA_SHARED(192, 96, 96, 97, 98, 99)
 FG_WGMMA_SHARED(224, 112, 112, 113, 114, 115)
 FG_WGMMA_SHARED(256, 128, 128, 129, 130, 131)
+FG_WGMMA_FP8(64, 32, 32, 33, 34)
+FG_WGMMA_FP8(80, 40, 40, 41, 42)
+FG_WGMMA_FP8(96, 48, 48, 49, 50)
+FG_WGMMA_FP8(112, 56, 56, 57, 58)
+FG_WGMMA_FP8(128, 64, 64, 65, 66)
+FG_WGMMA_FP8(160, 80, 80, 81, 82)
+FG_WGMMA_FP8(192, 96, 96, 97, 98)
+FG_WGMMA_FP8(224, 112, 112, 113, 114)
+FG_WGMMA_FP8(256, 128, 128, 129, 130)
 FG_WGMMA_REGISTERS(64, 32, 32, 33, 34, 35, 36, 37, 38)
 FG_WGMMA_REGISTERS(128, 64, 64, 65, 66, 67, 68, 69, 70)
 

@@ -63,8 +63,6 @@ fg_status check_config(const fg_config *config) {
 		               "%d KV heads and %d intermediate features (in eights) cannot be split over %d devices; choose a "
 		               "tensor_parallel_size that divides both",
 		               s.n_kv_heads, s.intermediate_size, o.n_devices);
-	if (o.quantization)
-		return fg_fail(FG_UNSUPPORTED, "FP8 is not supported on CUDA yet; run the model on the CPU, or in bfloat16");
 	if (o.compute_dtype != FG_BF16)
 		return fg_fail(FG_UNSUPPORTED, "the CUDA library computes in bfloat16; ask for that dtype");
 	if (o.kv_dtype != FG_BF16 && o.kv_dtype != FG_FP8_E4M3)
@@ -161,7 +159,8 @@ fg_status make_buffers(Context *c) {
 	b.x = device_alloc(c, std::max(T, rows) * H * sizeof(bf16), "activations");
 	b.qkv = device_alloc(c, T * (c->heads + 2 * c->kv_heads) * D * sizeof(bf16), "activations");
 	b.attn = device_alloc(c, T * c->heads * D * sizeof(bf16), "activations");
-	b.gate_up = device_alloc(c, T * 2 * I * sizeof(bf16), "activations");
+	/* Also of attention, before it is quantised. */
+	b.gate_up = device_alloc(c, T * std::max(2 * I, c->heads * D) * sizeof(bf16), "activations");
 	b.act = device_alloc(c, T * I * sizeof(bf16), "activations");
 	b.rows = device_alloc(c, rows * H * sizeof(bf16), "activations");
 	b.logits = (float *)device_alloc(c, rows * (size_t)s.vocab_size * sizeof(float), "logits");
@@ -274,22 +273,22 @@ fg_status ready(fg_ctx *ctx, fg_capacity *capacity) {
 
 /* ---- matrix products ---- */
 
-void multiply(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, Output output, void *y,
+void multiply(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, Output output, const LinearInput &y,
               void *scratch = nullptr, fg_pending *pending = nullptr) {
 	Context *c = context(ctx);
-	note(c, c->gemm.run(x, w->part[0].data, y, w->rows, w->cols, n, output, scratch, pending, c->stream),
-	     "a matrix product");
+	const GemmKey key = {w->rows, w->cols, n, output, (Scaling)w->scheme.scaling};
+	note(c, c->gemm.run(key, operands(c, x, *w), y, scratch, pending, c->stream), "a matrix product");
 }
 
 void linear(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, void *y) {
-	multiply(ctx, x, w, n, Output::BF16, y);
+	multiply(ctx, x, w, n, Output::BF16, {y});
 }
 
 void linear_add(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, void *residual, fg_pending *pending) {
 	Context *c = context(ctx);
-	if (c->ranks.count() == 1) return multiply(ctx, x, w, n, Output::SPLITS, residual, c->delta, pending);
+	if (c->ranks.count() == 1) return multiply(ctx, x, w, n, Output::SPLITS, {residual}, c->delta, pending);
 	bf16 *addend = c->ranks.next_addend();
-	multiply(ctx, x, w, n, Output::BF16, addend);
+	multiply(ctx, x, w, n, Output::BF16, {addend});
 	*pending = {addend, 1, 0};
 }
 
@@ -301,12 +300,23 @@ void all_reduce(fg_ctx *ctx, void *residual, int32_t n, fg_pending *pending) {
 	if (added) *pending = {};
 }
 
-void gate_up(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, const fg_matrix *, void *scratch, void *act) {
-	multiply(ctx, x, w, n, Output::SILU_MUL, act, scratch);
+void gate_up(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, const fg_matrix *next, void *scratch,
+             void *act) {
+	multiply(ctx, x, w, n, Output::SILU_MUL, linear_input(context(ctx), act, *next, n), scratch);
+}
+
+/* A token's scale is known only once all of its heads are: the attention kernels leave bf16 in gate_up's scratch. */
+void attend(fg_ctx *ctx, const fg_batch *batch, int32_t layer, const void *qkv, const fg_matrix *next, void *out) {
+	Context *c = context(ctx);
+	const int32_t n = c->extent.n_tokens;
+	const LinearInput to = linear_input(c, out, *next, n);
+	if (to.scaling == Scaling::PLAIN) return attention(ctx, batch, layer, qkv, next, out);
+	attention(ctx, batch, layer, qkv, next, ctx->buf.gate_up);
+	note(c, quantise((const bf16 *)ctx->buf.gate_up, to, n, next->cols, c->stream), "quantising attention's output");
 }
 
 void logits(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, float *logits) {
-	if (ctx->rank == 0) multiply(ctx, x, w, n, Output::F32, logits);
+	if (ctx->rank == 0) multiply(ctx, x, w, n, Output::F32, {logits});
 }
 
 /* ---- tracing ---- */
@@ -412,7 +422,7 @@ const fg_ops fg_device_ops = {
 	.linear_add = fg::linear_add,
 	.all_reduce = fg::all_reduce,
 	.qkv_rope = fg::qkv_rope,
-	.attention = fg::attention,
+	.attention = fg::attend,
 	.gate_up = fg::gate_up,
 	.gather = fg::gather,
 	.logits = fg::logits,

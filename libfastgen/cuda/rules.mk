@@ -16,8 +16,8 @@ ifdef WERROR
 NVCCFLAGS += -Werror all-warnings -Xcompiler -Werror
 endif
 
-CUDA_SOURCES := elementwise marks ops pinned step tensor_map weights \
-	$(addprefix attention/,attention decode prefill) $(addprefix products/,cublaslt gemm gemv tune) \
+CUDA_SOURCES := elementwise marks ops pinned quantise step tensor_map weights \
+	$(addprefix attention/,attention decode prefill) $(addprefix products/,cublaslt gemm gemv gemv_fp8 tune) \
 	$(addprefix ranks/,nccl peers ranks) $(addprefix sampling/,sample slots)
 SM90_SOURCES := attention/prefill_sm90 products/gemm_sm90
 CUDA_OBJECTS := $(patsubst %,$(OBJ)/cuda/%.o,$(CUDA_SOURCES) $(SM90_SOURCES) libraries) $(patsubst %,$(OBJ)/%.o,$(SHARED))
@@ -53,12 +53,15 @@ $(NVCC) $(NVCCFLAGS) $(call gencode,$(CUDA_ARCHS)) -MF $(OBJ)/$(@F).d -o $@ $(fi
 	-L$(CUDA_ROOT)/lib64 -L$(CUDA_ROOT)/lib -lpthread -ldl -lrt
 endef
 
-cuda-tests: $(BUILD)/attention_test $(BUILD)/gemm_test $(BUILD)/peers_test $(BUILD)/sample_test_cuda $(BUILD)/ops_bench $(BUILD)/ops_test
+cuda-tests: $(BUILD)/attention_test $(BUILD)/fp8_test $(BUILD)/gemm_test $(BUILD)/peers_test $(BUILD)/sample_test_cuda $(BUILD)/ops_bench $(BUILD)/ops_test
 
 $(BUILD)/attention_test: test/attention_test.cu $(patsubst %,$(OBJ)/cuda/%.o,attention/decode attention/prefill attention/prefill_sm90 tensor_map) cuda/rules.mk
 	$(link-cuda-test)
 
-$(BUILD)/gemm_test: test/gemm_test.cu test/compare.cuh $(patsubst %,$(OBJ)/cuda/%.o,products/gemv products/gemm_sm90 tensor_map) cuda/rules.mk
+$(BUILD)/fp8_test: test/fp8_test.cu test/compare.cuh $(CUDA_OBJECTS) cuda/rules.mk
+	$(link-cuda-test)
+
+$(BUILD)/gemm_test: test/gemm_test.cu test/compare.cuh $(patsubst %,$(OBJ)/cuda/%.o,products/gemv products/gemv_fp8 products/gemm_sm90 tensor_map) cuda/rules.mk
 	$(link-cuda-test)
 
 $(BUILD)/peers_test: test/peers_test.cu test/check_cuda.cuh $(OBJ)/cuda/ranks/peers.o cuda/rules.mk

@@ -18,14 +18,16 @@ Encode encoder() {
 
 } // namespace
 
-cudaError_t tensor_map(CUtensorMap *map, const bf16 *data, uint64_t rows, uint64_t cols, uint32_t box_rows) {
+cudaError_t tensor_map(CUtensorMap *map, const void *data, uint64_t rows, uint64_t cols, uint32_t box_rows,
+                       uint32_t element) {
 	static const Encode encode = encoder();
 	if (!encode) return cudaErrorInsufficientDriver;
-	cuuint64_t dims[2] = {cols, rows}, strides[1] = {cols * sizeof(bf16)};
-	cuuint32_t box[2] = {BOX_COLUMNS, box_rows}, steps[2] = {1, 1};
-	CUresult result = encode(map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, (void *)data, dims, strides, box, steps,
-	                         CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-	                         CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+	cuuint64_t dims[2] = {cols, rows}, strides[1] = {cols * element};
+	cuuint32_t box[2] = {BOX_BYTES / element, box_rows}, steps[2] = {1, 1};
+	const CUtensorMapDataType type = element == 1 ? CU_TENSOR_MAP_DATA_TYPE_UINT8 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
+	CUresult result =
+		encode(map, type, 2, (void *)data, dims, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
+		       CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
 	return result == CUDA_SUCCESS ? cudaSuccess : cudaErrorInvalidValue;
 }
 

@@ -45,6 +45,15 @@ __device__ __forceinline__ Floats load_float(const float *p) {
 	return f;
 }
 
+/* Loads 16 bytes that are read once, such as weights, and need not displace others from L1. */
+__device__ __forceinline__ uint4 load_once(const void *p) {
+	uint4 v;
+	asm volatile("ld.global.nc.L1::no_allocate.L2::256B.v4.u32 {%0, %1, %2, %3}, [%4];\n"
+	             : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+	             : "l"(p));
+	return v;
+}
+
 } // namespace fg
 
 #endif

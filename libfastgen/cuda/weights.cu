@@ -1,11 +1,12 @@
 /*
- * weights.cu - loads checkpoints to the device, in bf16: q|k|v and gate|up become one matrix each. Each of several
- * ranks loads its shard: some of the heads and of the intermediate features.
+ * weights.cu - loads checkpoints to the device, in bf16 or FP8: q|k|v and gate|up become one matrix each. Each of
+ * several ranks loads its shard: some of the heads and of the intermediate features.
  *
  * Reader threads take pieces of the files in turn, read each into pinned memory and start its copy. A thread has two
- * buffers, so that it reads into one while the other is being copied. Other dtypes are converted in between.
+ * buffers, so that it reads into one while the other is being copied. Other dtypes are converted in between, and what
+ * is to be quantised goes to a buffer on the device first.
  */
-#include "context.cuh"
+#include "placement.cuh"
 
 extern "C" {
 #include "../engine.h"
@@ -32,113 +33,67 @@ constexpr unsigned MAX_READERS = 16;
 /* Bytes of a file read at once: large enough to keep the link busy, small enough that pinning the buffers takes no
  * time. */
 constexpr size_t PIECE = 4 << 20;
-constexpr size_t ALIGN = 256;
 
-/* A rank's shard of a tensor. */
-struct Shard {
-	int32_t rows, cols, first_row, first_col;
-	int32_t all_cols; /* of the tensor */
-	int32_t ranks;    /* that the tensor is split over */
-
-	static Shard of(const Context *c, fg_role role) {
-		Shard s = {};
-		fg_role_dims(&c->base.config->shape, role, &s.rows, &s.cols);
-		s.all_cols = s.cols, s.ranks = c->ranks.count();
-		const int32_t rank = c->base.rank;
-		switch (role) {
-		case FG_Q:
-		case FG_K:
-		case FG_V:
-		case FG_Q_BIAS:
-		case FG_K_BIAS:
-		case FG_V_BIAS:
-		case FG_GATE:
-		case FG_UP: s.rows /= s.ranks, s.first_row = rank * s.rows; break;
-		case FG_O:
-		case FG_DOWN: s.cols /= s.ranks, s.first_col = rank * s.cols; break;
-		default: s.ranks = 1;
-		}
-		return s;
-	}
-	size_t elements() const {
-		return (size_t)rows * (size_t)cols;
-	}
-	size_t first() const { /* index in the tensor of the shard's first element */
-		return (size_t)first_row * (size_t)all_cols + (size_t)first_col;
-	}
-	bool whole_rows() const {
-		return cols == all_cols;
-	}
-};
-
-struct Part {
-	fg_role role;
-	int32_t layer;
-	bf16 *to; /* [rows][cols] */
-	Shard shard;
-};
-
-/* Places every matrix in one block of memory, in the order of the checkpoint's layers, and lists the parts that it is
- * loaded from. With `base` NULL it only measures: `used` is then the block's size. */
-struct Placer {
-	Context *c;
-	char *base;
-	size_t used = 0;
-	std::vector<Part> parts;
-
-	void matrix(fg_matrix *m, int32_t layer, std::initializer_list<fg_role> roles) {
-		memset(m, 0, sizeof *m);
-		used = (used + ALIGN - 1) / ALIGN * ALIGN;
-		m->n_parts = 1;
-		m->part[0].data = base ? base + used : nullptr;
-		m->part[0].dtype = FG_BF16;
-		for (fg_role role : roles) {
-			const Shard shard = Shard::of(c, role);
-			if (base) parts.push_back({role, layer, (bf16 *)(base + used), shard});
-			m->rows += shard.rows, m->cols = shard.cols;
-			used += shard.elements() * sizeof(bf16);
-		}
-		m->part[0].rows = m->rows;
-	}
-
-	void all() {
-		fg_weights &w = c->base.weights;
-		const fg_shape &s = c->base.config->shape;
-		used = 0;
-		matrix(&w.embed, 0, {FG_EMBED});
-		for (int32_t i = 0; i < s.n_layers; i++) {
-			matrix(&w.layers[i].qkv, i, {FG_Q, FG_K, FG_V});
-			matrix(&w.layers[i].o, i, {FG_O});
-			matrix(&w.layers[i].gate_up, i, {FG_GATE, FG_UP});
-			matrix(&w.layers[i].down, i, {FG_DOWN});
-		}
-		if (s.tied_embeddings) w.lm_head = w.embed;
-		else matrix(&w.lm_head, 0, {FG_LM_HEAD});
-	}
-};
-
-fg_status place(Context *c, std::vector<Part> *parts) {
+/* Makes room for the weights and places them. */
+fg_status place(Placer *placer) {
+	Context *c = placer->c;
 	const fg_shape &s = c->base.config->shape;
 	c->base.weights.layers = (fg_layer *)calloc((size_t)s.n_layers, sizeof(fg_layer));
 	if (!c->base.weights.layers) return fg_fail(FG_OUT_OF_MEMORY, "no memory for the list of layers");
-	Placer placer = {c, nullptr, 0, {}};
-	placer.all();
-	c->weight_bytes = placer.used;
+	placer->all();
+	c->weight_bytes = placer->bytes();
 	size_t free = 0, total = 0;
 	cudaError_t error = cudaMemGetInfo(&free, &total);
 	if (error != cudaSuccess) return cuda_fail(error, "asking for free memory");
 	constexpr double GIB = 1 << 30;
-	if (placer.used > free)
+	if (c->weight_bytes > free)
 		return fg_fail(
 			FG_OUT_OF_MEMORY,
 			"the weights take %.1f GiB, and %.1f of the %.1f GiB of device %d (%s) are free. End other programs that "
 			"use it, choose a smaller model, or split it over more devices (tensor_parallel_size)",
-			(double)placer.used / GIB, (double)free / GIB, (double)total / GIB, c->device, c->name);
-	placer.base = (char *)device_alloc(c, placer.used, "the weights");
-	if (!placer.base) return FG_OUT_OF_MEMORY;
-	placer.all();
-	*parts = std::move(placer.parts);
+			(double)c->weight_bytes / GIB, (double)free / GIB, (double)total / GIB, c->device, c->name);
+	placer->base = (char *)device_alloc(c, c->weight_bytes, "the weights");
+	if (!placer->base) return FG_OUT_OF_MEMORY;
+	placer->all();
 	return FG_OK;
+}
+
+/* ---- scales ---- */
+
+/* Writes the scales of a rank's shard of an FP8 tensor, as products read them. */
+void shard_scales(const Part &p, const fg_tensor *t, float *to) {
+	const Shard &s = p.shard;
+	if (p.scaling == Scaling::ROWS) {
+		for (int32_t r = 0; r < s.rows; r++) to[r] = t->scale[t->scale_rows == 1 ? 0 : s.first_row + r];
+		return;
+	}
+	const int32_t stride = block_scale_stride(s.cols), first = s.first_row / SCALE_BLOCK;
+	for (int32_t r = 0; r < scale_rows(s.rows); r++)
+		for (int32_t k = 0; k * SCALE_BLOCK < s.cols; k++)
+			to[r * stride + k] = t->scale[(first + r) * t->scale_cols + s.first_col / SCALE_BLOCK + k];
+}
+
+/* Copies the scales of all FP8 tensors to their place; those of what is quantised as it loads come later. */
+fg_status copy_scales(const Placer &placer) {
+	std::vector<float> host(placer.scales);
+	for (const Part &p : placer.parts) {
+		const fg_file *file;
+		const fg_tensor *t = fg_table_find(placer.table, p.layer, p.role, &file);
+		if (p.scaling != Scaling::PLAIN && t->dtype == FG_FP8_E4M3) shard_scales(p, t, &host[p.scale]);
+	}
+	/* On the stream that zeroes new memory: a copy on another stream could come before the zeros. */
+	const cudaStream_t stream = placer.c->stream;
+	cudaError_t error =
+		cudaMemcpyAsync(placer.of_base(0), host.data(), host.size() * sizeof(float), cudaMemcpyHostToDevice, stream);
+	if (error == cudaSuccess) error = cudaStreamSynchronize(stream);
+	return error == cudaSuccess ? FG_OK : cuda_fail(error, "copying the weights' scales");
+}
+
+/* Scales and quantises rows of a part [n][cols], which are bf16 on the device, from its row `first` on. */
+cudaError_t quantise_rows(const Part &p, float *scale, const bf16 *from, int32_t first, int32_t n,
+                          cudaStream_t stream) {
+	const size_t cols = (size_t)p.shard.cols;
+	return quantise(from, {p.to + (size_t)first * cols, scale + first, Scaling::ROWS}, n, p.shard.cols, stream);
 }
 
 /* Keeps the last file open: most tensors of one file follow each other. */
@@ -256,23 +211,43 @@ struct Vectors {
 struct Piece {
 	const fg_tensor *tensor;
 	const fg_file *file; /* NULL: in memory */
-	uint64_t at;         /* bytes from the beginning of the tensor */
+	const Part *part;
+	float *scale; /* the part's */
+	uint64_t at;  /* bytes from the beginning of the tensor */
 	size_t bytes;
-	bf16 *to;           /* where the piece's first element goes */
-	const Shard *shard; /* of the piece's rows, only the columns of this shard are copied; NULL = all columns */
-	size_t progress;    /* bytes that it counts as: on every rank, the pieces of a tensor add up to all of it */
+	size_t first;    /* element of the part that the piece begins with */
+	size_t progress; /* bytes that it counts as: on every rank, the pieces of a tensor add up to all of it */
+
+	size_t elements() const {
+		return bytes / (size_t)fg_dtype_bytes(tensor->dtype);
+	}
+	/* Whether it is read as FP8 and becomes bf16, or the other way round. */
+	bool is_widened() const {
+		return tensor->dtype == FG_FP8_E4M3 && part->scaling == Scaling::PLAIN;
+	}
+	bool is_quantised() const {
+		return tensor->dtype != FG_FP8_E4M3 && part->scaling != Scaling::PLAIN;
+	}
+	/* Bytes of an element as it is copied to the device. */
+	size_t element() const {
+		return is_quantised() ? sizeof(bf16) : part->element();
+	}
 };
 
-/* Cuts a part into pieces. */
-void cut(const Part &part, const fg_tensor *t, const fg_file *file, std::vector<Piece> *pieces) {
+/* Cuts a part into pieces: of whole rows, if only some columns of them are copied, or a row is quantised. */
+void cut(const Part &part, const fg_tensor *t, const fg_file *file, float *scale, std::vector<Piece> *pieces) {
 	const Shard &s = part.shard;
 	const size_t size = (size_t)fg_dtype_bytes(t->dtype), row = (size_t)s.all_cols * size;
 	const size_t begin = (size_t)s.first_row * row, bytes = (size_t)s.rows * row;
-	const size_t most = s.whole_rows() ? PIECE : std::max(PIECE / row, (size_t)1) * row;
+	Piece piece = {t, file, &part, scale, 0, 0, 0, 0};
+	const bool by_row = !s.whole_rows() || piece.is_quantised();
+	const size_t room = piece.is_widened() ? PIECE / 2 : PIECE; /* for twice the bytes */
+	const size_t most = by_row ? std::max(room / row, (size_t)1) * row : room;
 	for (size_t at = 0; at < bytes; at += most) {
-		bf16 *to = part.to + (s.whole_rows() ? at / size : at / row * (size_t)s.cols);
-		const size_t n = std::min(most, bytes - at);
-		pieces->push_back({t, file, begin + at, n, to, s.whole_rows() ? nullptr : &s, n * (t->bytes / bytes)});
+		piece.at = begin + at, piece.bytes = std::min(most, bytes - at);
+		piece.first = by_row ? at / row * (size_t)s.cols : at / size;
+		piece.progress = piece.bytes * (t->bytes / bytes);
+		pieces->push_back(piece);
 	}
 }
 
@@ -302,6 +277,7 @@ struct Reading {
 /* Two pinned buffers, allocated as one, and the stream that copies them to the device. */
 struct Stage {
 	char *buffer[2] = {};
+	bf16 *rows = nullptr; /* on the device: [PIECE], to be quantised; made when first needed */
 	cudaEvent_t free[2] = {};
 	cudaStream_t stream = nullptr;
 
@@ -319,27 +295,50 @@ struct Stage {
 		for (cudaEvent_t event : free)
 			if (event) cudaEventDestroy(event);
 		cudaFreeHost(buffer[0]);
+		cudaFree(rows);
 		if (stream) cudaStreamDestroy(stream);
 	}
 };
 
-fg_status read_piece(const Piece &p, OpenFile *file, char *to) {
-	if (!p.file) memcpy(to, (const char *)p.tensor->data + p.at, p.bytes);
-	else if (fg_status status = file->read(p.file, p.tensor->offset + p.at, to, p.bytes)) return status;
-	if (p.tensor->dtype == FG_BF16) return FG_OK;
+/* Widens n elements of an FP8 tensor, from its element `first` on. */
+void widen(const fg_tensor &t, size_t first, size_t n, const uint8_t *from, uint16_t *to) {
+	const size_t cols = (size_t)t.cols, scale_cols = (size_t)t.scale_cols;
+	const bool by_tensor = t.scale_rows == 1 && t.scale_cols == 1, by_row = t.scale_rows == t.rows;
+	for (size_t i = 0; i < n; i++) {
+		const size_t row = (first + i) / cols, col = (first + i) % cols;
+		const size_t scale = by_tensor ? 0 : by_row ? row : row / SCALE_BLOCK * scale_cols + col / SCALE_BLOCK;
+		to[i] = fg_to_bf16(fg_from_e4m3(from[i]) * t.scale[scale]);
+	}
+}
+
+fg_status read_piece(const Piece &p, OpenFile *file, char *buffer) {
+	const fg_tensor &t = *p.tensor;
+	/* Where what is read first may be overwritten as it is widened. */
+	char *to = p.is_widened() ? buffer + p.bytes : buffer;
+	if (!p.file) memcpy(to, (const char *)t.data + p.at, p.bytes);
+	else if (fg_status status = file->read(p.file, t.offset + p.at, to, p.bytes)) return status;
+	if (p.is_widened()) widen(t, p.at, p.bytes, (const uint8_t *)to, (uint16_t *)buffer);
+	if (t.dtype == FG_BF16 || t.dtype == FG_FP8_E4M3) return FG_OK;
 	/* Elements only shrink, so they can be converted in place. */
-	size_t n = p.bytes / (size_t)fg_dtype_bytes(p.tensor->dtype);
-	for (size_t i = 0; i < n; i++) fg_write(to, FG_BF16, i, fg_read(to, p.tensor->dtype, i));
+	for (size_t i = 0; i < p.elements(); i++) fg_write(to, FG_BF16, i, fg_read(to, t.dtype, i));
 	return FG_OK;
 }
 
-/* Starts copying a piece from pinned memory, where it is bf16. */
-cudaError_t copy_piece(const Piece &p, const char *from, cudaStream_t stream) {
-	const size_t elements = p.bytes / (size_t)fg_dtype_bytes(p.tensor->dtype);
-	if (!p.shard) return cudaMemcpyAsync(p.to, from, elements * sizeof(bf16), cudaMemcpyHostToDevice, stream);
-	const size_t all = (size_t)p.shard->all_cols, width = (size_t)p.shard->cols * sizeof(bf16);
-	return cudaMemcpy2DAsync(p.to, width, from + (size_t)p.shard->first_col * sizeof(bf16), all * sizeof(bf16), width,
-	                         elements / all, cudaMemcpyHostToDevice, stream);
+/* Starts copying a piece from pinned memory, where its elements are what the device wants. */
+cudaError_t copy_piece(const Piece &p, const char *from, Stage *stage) {
+	const Shard &s = p.part->shard;
+	const size_t size = p.element(), all = (size_t)s.all_cols, width = (size_t)s.cols * size;
+	cudaError_t error = cudaSuccess;
+	if (p.is_quantised() && !stage->rows) error = cudaMalloc(&stage->rows, PIECE);
+	if (error != cudaSuccess) return error;
+	char *to = p.is_quantised() ? (char *)stage->rows : p.part->to + p.first * size;
+	if (s.whole_rows()) error = cudaMemcpyAsync(to, from, p.elements() * size, cudaMemcpyHostToDevice, stage->stream);
+	else
+		error = cudaMemcpy2DAsync(to, width, from + (size_t)s.first_col * size, all * size, width, p.elements() / all,
+		                          cudaMemcpyHostToDevice, stage->stream);
+	if (error != cudaSuccess || !p.is_quantised()) return error;
+	return quantise_rows(*p.part, p.scale, stage->rows, (int32_t)(p.first / (size_t)s.cols),
+	                     (int32_t)(p.elements() / all), stage->stream);
 }
 
 void read_pieces(Reading *r) {
@@ -361,7 +360,7 @@ void read_pieces(Reading *r) {
 			r->fail(status);
 			break;
 		}
-		error = copy_piece(p, stage.buffer[i], stage.stream);
+		error = copy_piece(p, stage.buffer[i], &stage);
 		if (error == cudaSuccess) error = cudaEventRecord(stage.free[i], stage.stream);
 		if (error != cudaSuccess) {
 			r->fail(cuda_fail(error, "copying weights"));
@@ -373,38 +372,64 @@ void read_pieces(Reading *r) {
 	if (error != cudaSuccess) r->fail(cuda_fail(error, "copying weights"));
 }
 
+/* ---- random matrices ---- */
+
+__device__ __forceinline__ void store(bf16 *to, float x) {
+	*to = __float2bfloat16(x);
+}
+
+__device__ __forceinline__ void store(fp8 *to, float x) {
+	to->__x = __nv_cvt_float_to_fp8(x, __NV_SATFINITE, __NV_E4M3);
+}
+
 /* Random elements [n / cols][cols], as those of a tensor of all_cols columns from its element `first` on. */
-__global__ void random_kernel(bf16 *to, uint64_t n, uint64_t first, uint32_t cols, uint32_t all_cols, uint64_t stream,
-                              float range) {
+template <class Element>
+__global__ void random_kernel(Element *to, uint64_t n, uint64_t first, uint32_t cols, uint32_t all_cols,
+                              uint64_t stream, float range) {
 	for (uint64_t i = blockIdx.x * (uint64_t)blockDim.x + threadIdx.x; i < n; i += (uint64_t)gridDim.x * blockDim.x) {
 		const uint64_t at = cols == all_cols ? i : i / cols * all_cols + i % cols;
-		to[i] = __float2bfloat16(fg_random_uniform(stream, first + at) * range);
+		store(to + i, fg_random_uniform(stream, first + at) * range);
 	}
 }
 
-cudaError_t fill_part(const Part &p, uint64_t random_stream, cudaStream_t stream) {
+/* Makes random rows [first, first + n) of a part. */
+cudaError_t random_rows(const Part &p, bf16 *to, int32_t first, int32_t n, uint64_t random_stream,
+                        cudaStream_t stream) {
 	const Shard &s = p.shard;
-	random_kernel<<<1024, 256, 0, stream>>>(p.to, s.elements(), s.first(), (uint32_t)s.cols, (uint32_t)s.all_cols,
-	                                        random_stream, fg_random_range(s.all_cols));
+	random_kernel<<<1024, 256, 0, stream>>>(to, (uint64_t)n * s.cols, s.first() + (uint64_t)first * s.all_cols,
+	                                        (uint32_t)s.cols, (uint32_t)s.all_cols, random_stream,
+	                                        fg_random_range(s.all_cols));
 	return cudaGetLastError();
+}
+
+/* Fills a part with random weights. `some`: device memory [PIECE], for rows that are to be quantised. */
+cudaError_t fill_part(const Part &p, float *scale, bf16 *some, uint64_t random_stream, cudaStream_t stream) {
+	if (p.scaling == Scaling::PLAIN) return random_rows(p, (bf16 *)p.to, 0, p.shard.rows, random_stream, stream);
+	const int32_t most = (int32_t)(PIECE / sizeof(bf16)) / p.shard.cols;
+	cudaError_t error = cudaSuccess;
+	for (int32_t first = 0; first < p.shard.rows && error == cudaSuccess; first += most) {
+		const int32_t n = std::min(most, p.shard.rows - first);
+		error = random_rows(p, some, first, n, random_stream, stream);
+		if (error == cudaSuccess) error = quantise_rows(p, scale, some, first, n, stream);
+	}
+	return error;
 }
 
 } // namespace
 
 fg_status load(fg_ctx *ctx, const fg_tensor_table *table, atomic_ullong *done, atomic_int *cancel) {
 	Context *c = context(ctx);
-	std::vector<Part> parts;
-	fg_status status = place(c, &parts);
-	/* This also waits for the stream that zeroes the weights; the readers' streams do not. */
+	Placer placer = {c, table, nullptr};
+	fg_status status = place(&placer);
+	/* These also wait for the stream that zeroes the weights; the readers' streams do not. */
+	if (!status) status = copy_scales(placer);
 	if (!status) status = Vectors{c, table, 0, done}.all();
 	if (status) return status;
 	std::vector<Piece> pieces;
-	for (const Part &part : parts) {
+	for (const Part &part : placer.parts) {
 		const fg_file *file;
 		const fg_tensor *t = fg_table_find(table, part.layer, part.role, &file);
-		if (t->dtype == FG_FP8_E4M3)
-			return fg_fail(FG_UNSUPPORTED, "FP8 weights are not supported on CUDA yet; run the model on the CPU");
-		cut(part, t, file, &pieces);
+		cut(part, t, file, placer.of_base(part.scale), &pieces);
 	}
 	/* In file order, so that a disk reads ahead. */
 	std::sort(pieces.begin(), pieces.end(), [](const Piece &a, const Piece &b) {
@@ -430,15 +455,23 @@ cudaError_t fill_random(bf16 *to, uint64_t n, uint64_t random_stream, float rang
 	return cudaGetLastError();
 }
 
+cudaError_t fill_random(fp8 *to, uint64_t n, uint64_t random_stream, float range, cudaStream_t stream) {
+	random_kernel<<<1024, 256, 0, stream>>>(to, n, 0, 1, 1, random_stream, range);
+	return cudaGetLastError();
+}
+
 fg_status load_random(fg_ctx *ctx, uint64_t seed, atomic_ullong *done, atomic_int *cancel) {
 	Context *c = context(ctx);
-	std::vector<Part> parts;
-	fg_status status = place(c, &parts);
+	Placer placer = {c, nullptr, nullptr};
+	fg_status status = place(&placer);
 	if (!status) status = Vectors{c, nullptr, seed, done}.all();
 	if (status) return status;
-	for (const Part &p : parts) {
+	bf16 *some = (bf16 *)device_alloc(c, PIECE, "random weights");
+	if (!some) return FG_OUT_OF_MEMORY;
+	for (const Part &p : placer.parts) {
 		if (atomic_load(cancel)) return fg_fail(FG_INVALID, "loading was stopped because the engine is being closed");
-		cudaError_t error = fill_part(p, fg_random_stream(seed, p.role, p.layer), c->stream);
+		cudaError_t error =
+			fill_part(p, placer.of_base(p.scale), some, fg_random_stream(seed, p.role, p.layer), c->stream);
 		if (error != cudaSuccess) return cuda_fail(error, "making random weights");
 		atomic_fetch_add(done, p.shard.elements() * (size_t)p.shard.ranks * sizeof(bf16));
 	}

@@ -152,13 +152,13 @@ static inline Values gate_inputs(int32_t n, size_t cols) {
 	return x;
 }
 
-/* Columns [from, to) that one split of a product sums over: whole runs of 64. */
+/* Columns [from, to) that one split of a product sums over: whole slices of 64 columns, or 128 in FP8. */
 struct SplitColumns {
 	size_t from, to;
 
-	SplitColumns(size_t cols, size_t split, size_t splits)
-		: from((cols + 63) / 64 * split / splits * 64),
-		  to(std::min((cols + 63) / 64 * (split + 1) / splits * 64, cols)) {
+	SplitColumns(size_t cols, size_t split, size_t splits, size_t slice = 64)
+		: from((cols + slice - 1) / slice * split / splits * slice),
+		  to(std::min((cols + slice - 1) / slice * (split + 1) / splits * slice, cols)) {
 	}
 };
 
@@ -171,6 +171,28 @@ struct SplitColumns {
 static inline double summation_loss(const float *x, size_t cols, double longest_row) {
 	return 4 * EPS * ((double)cols / 8 + 16) * longest_row * norm(x, cols);
 }
+
+/* What an element x [cols] * w [cols] may lose in FP8, at most and as a rule. Hopper's tensor cores add 32 products to
+ * a sum at once, and of each keep 13 bits below the greatest of them (arXiv:2412.19437, section 3.3.2); what they cut
+ * off has the number's sign. No sum of a run of products is more than twice the greatest of those that begin at the
+ * first.
+ */
+struct Fp8Loss {
+	double most, usual;
+
+	Fp8Loss(const float *x, const float *w, size_t cols) {
+		constexpr size_t STEP = 32;
+		double sum = 0, greatest_sum = 0, greatest = 0;
+		for (size_t k = 0; k < cols; k++) {
+			const double product = (double)x[k] * w[k];
+			sum += product, greatest = std::max(greatest, std::fabs(product));
+			if (k % STEP == STEP - 1) greatest_sum = std::max(greatest_sum, std::fabs(sum));
+		}
+		greatest_sum = std::max(greatest_sum, std::fabs(sum));
+		const double steps = (double)(cols / STEP + 1), cut = 0x1p-13 * (2 * greatest_sum + greatest);
+		most = steps * (STEP + 1) * cut, usual = (steps / 2 + std::sqrt(steps * (STEP + 1) / 12)) * cut;
+	}
+};
 
 /* The tolerance of silu(gate) * up [n][I], which should be `want`. The halves [n][2][I], gate and up, are off by
  * `product`, which has a row per half, and if `rounded` by what rounding them to bf16 costs. */

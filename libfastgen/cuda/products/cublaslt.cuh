@@ -1,10 +1,11 @@
 /*
- * cublaslt.cuh - cuBLASLt, opened at run time: products of bf16 matrices, and the algorithms that it suggests for them.
+ * cublaslt.cuh - cuBLASLt, opened at run time: products of bf16 or e4m3 matrices, and the algorithms that it suggests
+ * for them.
  */
 #ifndef FG_CUBLASLT_CUH
 #define FG_CUBLASLT_CUH
 
-#include "../../fastgen.h"
+#include "product.cuh"
 
 #include <cublasLt.h>
 #include <cuda_runtime.h>
@@ -15,6 +16,7 @@ namespace fg {
 struct LtProduct {
 	cublasLtMatmulDesc_t desc;
 	cublasLtMatrixLayout_t w, x, y;
+	Scaling scaling;
 };
 
 class CublasLt {
@@ -24,8 +26,9 @@ class CublasLt {
 	void close();
 	size_t version() const;
 
-	/* x and w are bf16; y is float32 or bf16. Free with forget. */
-	fg_status describe(int32_t rows, int32_t cols, int32_t n, bool f32, LtProduct *product) const;
+	/* y is float32 or bf16. Unless plain, rows and cols are multiples of 16, and with BLOCKS n is one of 4. Free with
+	 * forget. */
+	fg_status describe(int32_t rows, int32_t cols, int32_t n, bool f32, Scaling scaling, LtProduct *product) const;
 	void forget(const LtProduct &product) const;
 
 	/* Writes at most `most` algorithms to found [most], the most promising first, and returns how many. `reductions`:
@@ -35,10 +38,12 @@ class CublasLt {
 	bool has(const LtProduct &product, const cublasLtMatmulAlgo_t &algorithm) const;
 
 	/* y = x * w^T + before * y, enqueued. False when cuBLASLt refuses. */
-	bool multiply(const LtProduct &product, const cublasLtMatmulAlgo_t &algorithm, const void *x, const void *w,
-	              float before, void *y, cudaStream_t stream) const;
+	bool multiply(const LtProduct &product, const cublasLtMatmulAlgo_t &algorithm, const Operands &in, float before,
+	              void *y, cudaStream_t stream) const;
 
   private:
+	bool set_scales(const LtProduct &product, const float *of_x, const float *of_w) const;
+
 	/* cuBLASLt's functions, by name. */
 	struct {
 		decltype(&cublasLtCreate) create;

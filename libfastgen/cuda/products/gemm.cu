@@ -33,7 +33,7 @@ void Gemm::close() {
 
 fg_status Gemm::add(const GemmKey &key) {
 	if (lt_products.count(key)) return FG_OK;
-	return lt.describe(key.rows, key.cols, key.n, key.output == Output::F32, &lt_products[key]);
+	return lt.describe(key.rows, key.cols, key.n, key.output == Output::F32, key.scaling, &lt_products[key]);
 }
 
 void Gemm::choose(const GemmKey &key, const GemmChoice &choice) {
@@ -44,28 +44,43 @@ bool Gemm::has_chosen(const GemmKey &key) const {
 	return choices.count(key) > 0;
 }
 
-cudaError_t Gemm::run(const GemmKey &key, const GemmChoice &choice, const void *x, const void *w, void *y,
-                      void *scratch, cudaStream_t stream) const {
-	const bf16 *from = (const bf16 *)x, *weights = (const bf16 *)w;
-	void *left = key.output == Output::SPLITS ? scratch : y; /* where a kernel of our own writes */
-	if (choice.method == Method::GEMV)
-		return gemv(choice.gemv_shape, from, weights, left, key.rows, key.cols, key.n, key.output, stream);
-	if (choice.method == Method::SM90)
-		return gemm_sm90(choice.cut, from, weights, left, key.rows, key.cols, key.n, key.output, stream);
+cudaError_t Gemm::run_cublaslt(const GemmKey &key, const GemmChoice &choice, const Operands &in, const LinearInput &y,
+                               void *scratch, cudaStream_t stream) const {
 	const float before = key.output == Output::SPLITS ? 1 : 0; /* the factor of what y holds before */
 	const bool gated = key.output == Output::SILU_MUL;         /* cuBLASLt has no such epilogue */
-	if (!lt.multiply(lt_product(key), choice.algorithm, x, w, before, gated ? scratch : y, stream))
+	if (!lt.multiply(lt_product(key), choice.algorithm, in, before, gated ? scratch : y.data, stream))
 		return cudaErrorUnknown;
-	return gated ? silu_mul((const bf16 *)scratch, (bf16 *)y, key.n, key.rows / 2, stream) : cudaSuccess;
+	if (!gated) return cudaSuccess;
+	const bf16 *both = (const bf16 *)scratch;
+	return y.scaling == Scaling::PLAIN ? silu_mul(both, (bf16 *)y.data, key.n, key.rows / 2, stream)
+	                                   : quantise_silu_mul(both, y, key.n, key.rows / 2, stream);
 }
 
-cudaError_t Gemm::run(const void *x, const void *w, void *y, int32_t rows, int32_t cols, int32_t n, Output output,
-                      void *scratch, fg_pending *pending, cudaStream_t stream) const {
-	GemmKey key = {rows, cols, bucket(n), output};
+cudaError_t Gemm::run(const GemmKey &key, const GemmChoice &choice, const Operands &in, const LinearInput &y,
+                      void *scratch, cudaStream_t stream) const {
+	if (choice.method == Method::CUBLASLT) return run_cublaslt(key, choice, in, y, scratch, stream);
+	/* A row's scale is known only once all of it is. */
+	const bool quantised = key.output == Output::SILU_MUL && y.scaling != Scaling::PLAIN;
+	void *to = quantised || key.output == Output::SPLITS ? scratch : y.data;
+	cudaError_t error;
+	if (choice.method == Method::SM90)
+		error = gemm_sm90(choice.cut, key.scaling, in, to, key.rows, key.cols, key.n, key.output, stream);
+	else if (key.scaling == Scaling::PLAIN)
+		error = gemv(choice.gemv_shape, (const bf16 *)in.x, (const bf16 *)in.w, to, key.rows, key.cols, key.n,
+		             key.output, stream);
+	else error = gemv_fp8(choice.gemv_shape, key.scaling, in, to, key.rows, key.cols, key.n, key.output, stream);
+	if (error != cudaSuccess || !quantised) return error;
+	return quantise((const bf16 *)scratch, y, key.n, key.rows / 2, stream);
+}
+
+cudaError_t Gemm::run(const GemmKey &product, const Operands &in, const LinearInput &y, void *scratch,
+                      fg_pending *pending, cudaStream_t stream) const {
+	GemmKey key = product;
+	key.n = bucket(product.n);
 	auto found = choices.find(key);
 	if (found == choices.end()) return cudaErrorInvalidValue;
-	if (output == Output::SPLITS) *pending = {scratch, found->second.splits(), (int64_t)key.n * rows};
-	return run(key, found->second, x, w, y, scratch, stream);
+	if (key.output == Output::SPLITS) *pending = {scratch, found->second.splits(), (int64_t)key.n * key.rows};
+	return run(key, found->second, in, y, scratch, stream);
 }
 
 } // namespace fg

@@ -5,9 +5,11 @@
 #define FG_GEMM_CUH
 
 #include "../ops.cuh"
+#include "../quantise.cuh"
 #include "cublaslt.cuh"
 #include "gemm_sm90.cuh"
 #include "gemv.cuh"
+#include "gemv_fp8.cuh"
 
 #include <algorithm>
 #include <compare>
@@ -18,8 +20,9 @@ namespace fg {
 
 /* A product's size and result. */
 struct GemmKey {
-	int32_t rows, cols, n; /* w [rows][cols], x [n][cols], y [n][rows] or as Output says; n is one of the buckets */
+	int32_t rows, cols, n; /* w [rows][cols], x [n][cols], y [n][rows] or as Output says */
 	Output output;
+	Scaling scaling;
 	auto operator<=>(const GemmKey &) const = default;
 };
 
@@ -29,7 +32,7 @@ enum class Method { CUBLASLT, GEMV, SM90 };
 struct GemmChoice {
 	Method method;
 	cublasLtMatmulAlgo_t algorithm; /* cuBLASLt's */
-	int gemv_shape;                 /* index into GEMV_SHAPES */
+	int gemv_shape;                 /* index into GEMV_SHAPES, or GEMV_FP8_SHAPES unless plain */
 	Sm90Cut cut;
 
 	/* How many matrices a product with Output::SPLITS is left in. 0: it is added to the stream at once, which costs
@@ -54,21 +57,22 @@ class Gemm {
 		return std::max(bucket(most), SM90_SPLIT_ROWS);
 	}
 
-	/* y = x * w^T by the chosen kernel, enqueued. Rows of x, y and scratch up to bucket(n) are read and written.
-	 * `scratch`: with SILU_MUL [n][rows], left undefined. With SPLITS y is the residual stream: the product is added to
-	 * it, or left in scratch [split_rows][rows]. *pending says which. */
-	cudaError_t run(const void *x, const void *w, void *y, int32_t rows, int32_t cols, int32_t n, Output output,
-	                void *scratch, fg_pending *pending, cudaStream_t stream) const;
+	/* y = x * w^T by the chosen kernel, enqueued. Rows of x, y and scratch up to bucket(n) are read and written. y is
+	 * plain, but with SILU_MUL an input of the next product. `scratch`: with SILU_MUL [n][rows], left undefined. With
+	 * SPLITS y is the residual stream: the product is added to it, or left in scratch [split_rows][rows]. *pending says
+	 * which. */
+	cudaError_t run(const GemmKey &product, const Operands &in, const LinearInput &y, void *scratch,
+	                fg_pending *pending, cudaStream_t stream) const;
 
 	/* ---- for tune.cu, which chooses ---- */
 
-	/* Makes a product known. Before all other calls about it. */
+	/* Makes a product known. Before all other calls about it. Here and below its n is one of the buckets. */
 	fg_status add(const GemmKey &key);
 	void choose(const GemmKey &key, const GemmChoice &choice);
 	bool has_chosen(const GemmKey &key) const;
 	/* The product as `choice` makes it. */
-	cudaError_t run(const GemmKey &key, const GemmChoice &choice, const void *x, const void *w, void *y, void *scratch,
-	                cudaStream_t stream) const;
+	cudaError_t run(const GemmKey &key, const GemmChoice &choice, const Operands &in, const LinearInput &y,
+	                void *scratch, cudaStream_t stream) const;
 	const CublasLt &cublaslt() const {
 		return lt;
 	}
@@ -77,6 +81,9 @@ class Gemm {
 	}
 
   private:
+	cudaError_t run_cublaslt(const GemmKey &key, const GemmChoice &choice, const Operands &in, const LinearInput &y,
+	                         void *scratch, cudaStream_t stream) const;
+
 	CublasLt lt;
 	std::map<GemmKey, LtProduct> lt_products;
 	std::map<GemmKey, GemmChoice> choices;

@@ -71,11 +71,11 @@ template <class S> struct Producer {
 		if constexpr (S::SPLIT) {
 #pragma unroll
 			for (int i = 0; i < S::GATED; i++)
-				tma_load(s.w[stage] + i * S::WIDTH * LINE, &a.w, &s.full[stage], at.slice * SLICE,
+				tma_load(s.w[stage] + i * S::WIDTH * LINE, &a.w, &s.full[stage], at.slice * S::SLICE,
 				         at.item.column + i * (a.rows / 2));
 		} else { /* each block loads half of the rows, for both */
 			constexpr uint16_t BOTH = (1 << BLOCKS) - 1;
-			int boxes = at.item.halved ? 1 : 2, column = at.slice * SLICE;
+			int boxes = at.item.halved ? 1 : 2, column = at.slice * S::SLICE;
 			char *to = s.w[stage] + rank * boxes * S::W_BOX * LINE;
 			int row = at.item.column + rank * (S::GATED == 2 ? a.rows / 2 : boxes * S::W_BOX);
 			tma_load(to, &a.w, &s.full[stage], column, row, BOTH);
@@ -84,7 +84,7 @@ template <class S> struct Producer {
 	}
 
 	__device__ __forceinline__ void load_x(const Cursor &at, int stage) const {
-		tma_load(s.x[stage], &a.x, &s.full[stage], at.slice * SLICE, at.item.token);
+		tma_load(s.x[stage], &a.x, &s.full[stage], at.slice * S::SLICE, at.item.token);
 	}
 };
 
@@ -93,6 +93,8 @@ template <class S> struct Consumer {
 	const GemmArgs &a;
 	typename S::Shared &s;
 	const int warpgroup = threadIdx.x / GROUP_THREADS, thread = threadIdx.x % GROUP_THREADS;
+	static constexpr bool FP8 = sizeof(typename S::Element) == 1;
+	static constexpr int K_BYTES = 32; /* of a row, that an instruction multiplies */
 	Ring<S::STAGES> ring;
 	int phase = 0; /* of the barriers in s.sent */
 
@@ -111,6 +113,7 @@ template <class S> struct Consumer {
 		const int token = item.token + warpgroup * WARPGROUP_TOKENS + thread / WARP * 16 + thread % WARP / 4;
 		float acc[ROWS / 2] = {};
 		multiply<ROWS>(acc, item.to - item.from);
+		if constexpr (FP8) scale<S, ROWS>(a, item, token, acc);
 		if constexpr (S::SPLIT) exchange_and_store<S>(a, *s.sent, item, token, phase, acc);
 		else store<S, ROWS>(a, item, token, acc);
 	}
@@ -124,8 +127,11 @@ template <class S> struct Consumer {
 			const uint32_t w = shared_address(s.w[ring.stage]);
 			wgmma_fence();
 #pragma unroll
-			for (int k = 0; k < SLICE / 16; k++)
-				wgmma<0>(acc, tile_descriptor(x + k * 32), tile_descriptor(w + k * 32), i > 0 || k > 0);
+			for (int k = 0; k < LINE; k += K_BYTES) {
+				const uint64_t of_x = tile_descriptor(x + k), of_w = tile_descriptor(w + k);
+				if constexpr (FP8) wgmma_fp8(acc, of_x, of_w, i > 0 || k > 0);
+				else wgmma<0>(acc, of_x, of_w, i > 0 || k > 0);
+			}
 			wgmma_commit();
 			if (i > 0) {
 				wgmma_wait<1>();
@@ -217,32 +223,37 @@ template <class S> double halve_last_round(GemmArgs &a) {
 	return items / room<S>() + (halve ? 0.5 : last > 0);
 }
 
-template <class S> cudaError_t run(GemmArgs &a, const bf16 *x, const bf16 *w, cudaStream_t stream) {
+template <class S> cudaError_t run(GemmArgs &a, const void *x, const void *w, cudaStream_t stream) {
+	constexpr uint32_t ELEMENT = sizeof(typename S::Element);
 	if (room<S>() == 0) return cudaErrorInvalidConfiguration;
 	halve_last_round<S>(a);
 	cudaError_t error = allow_shared<S>();
-	if (error == cudaSuccess) error = tensor_map(&a.x, x, (uint64_t)a.n, (uint64_t)a.cols, S::TOKENS);
-	if (error == cudaSuccess) error = tensor_map(&a.w, w, (uint64_t)a.rows, (uint64_t)a.cols, S::W_BOX);
+	if (error == cudaSuccess) error = tensor_map(&a.x, x, (uint64_t)a.n, (uint64_t)a.cols, S::TOKENS, ELEMENT);
+	if (error == cudaSuccess) error = tensor_map(&a.w, w, (uint64_t)a.rows, (uint64_t)a.cols, S::W_BOX, ELEMENT);
 	if (error != cudaSuccess) return error;
 	int clusters = min(S::items(a), room<S>());
 	return launch(gemm_kernel<S>, (unsigned)(clusters * BLOCKS), S::THREADS, shared_bytes<S>(), stream, a);
 }
 
-template <int TILE, class F> void with_shape(Output output, F f) {
+template <class E, int TILE, class F> void with_shape(Output output, F f) {
 	constexpr Sm90Tile T = SM90_TILES[TILE];
 	constexpr auto CAN = [](Output wanted) { return (T.outputs >> (int)wanted & 1) != 0; };
 	if constexpr (CAN(Output::BF16))
-		if (output == Output::BF16 || output == Output::SPLITS) f(GemmShape<T.tokens, T.rows, T.split, Output::BF16>());
-	if constexpr (CAN(Output::F32))
-		if (output == Output::F32) f(GemmShape<T.tokens, T.rows, T.split, Output::F32>());
+		if (output == Output::BF16 || output == Output::SPLITS)
+			f(GemmShape<E, T.tokens, T.rows, T.split, Output::BF16>());
+	if constexpr (CAN(Output::F32) && sizeof(E) > 1) /* logits are made of bf16 */
+		if (output == Output::F32) f(GemmShape<E, T.tokens, T.rows, T.split, Output::F32>());
 	if constexpr (CAN(Output::SILU_MUL))
-		if (output == Output::SILU_MUL) f(GemmShape<T.tokens, T.rows, T.split, Output::SILU_MUL>());
+		if (output == Output::SILU_MUL) f(GemmShape<E, T.tokens, T.rows, T.split, Output::SILU_MUL>());
 }
 
-/* Calls f with the GemmShape of a tile, if the tile can make the output. */
-template <class F> void with_shape(int tile, Output output, F f) {
+/* Calls f with the GemmShape of a tile, if the tile can make the output of such inputs. */
+template <class F> void with_shape(int tile, Scaling scaling, Output output, F f) {
 	[&]<size_t... TILE>(std::index_sequence<TILE...>) {
-		(void)((tile == (int)TILE && (with_shape<(int)TILE>(output, f), true)) || ...);
+		if (scaling == Scaling::PLAIN)
+			(void)((tile == (int)TILE && (with_shape<bf16, (int)TILE>(output, f), true)) || ...);
+		else if (scaling == Scaling::ROWS)
+			(void)((tile == (int)TILE && (with_shape<fp8, (int)TILE>(output, f), true)) || ...);
 	}(std::make_index_sequence<SM90_TILES_COUNT>());
 }
 
@@ -253,12 +264,12 @@ std::string Sm90Cut::name() const {
 	return std::to_string(t.tokens) + "x" + std::to_string(t.rows) + "/" + std::to_string(splits);
 }
 
-std::vector<Sm90Cut> gemm_sm90_cuts(int rows, int n, Output output, double enough) {
+std::vector<Sm90Cut> gemm_sm90_cuts(int rows, int n, Scaling scaling, Output output, double enough) {
 	/* With their costs: rows of x and w that a block loads in all rounds. */
 	std::vector<std::pair<double, Sm90Cut>> cuts;
 	double best = INFINITY;
 	for (int i = 0; i < SM90_TILES_COUNT; i++)
-		with_shape(i, output, [&](auto shape) {
+		with_shape(i, scaling, output, [&](auto shape) {
 			using S = decltype(shape);
 			if (S::SPLIT) { /* always worth a try */
 				if (n <= S::TOKENS && n > S::TOKENS - WARPGROUP_TOKENS) cuts.push_back({0, {i, 1}});
@@ -280,12 +291,13 @@ std::vector<Sm90Cut> gemm_sm90_cuts(int rows, int n, Output output, double enoug
 	return worth;
 }
 
-cudaError_t gemm_sm90(const Sm90Cut &cut, const bf16 *x, const bf16 *w, void *y, int rows, int cols, int n,
+cudaError_t gemm_sm90(const Sm90Cut &cut, Scaling scaling, const Operands &in, void *y, int rows, int cols, int n,
                       Output output, cudaStream_t stream) {
 	cudaError_t error = cudaErrorInvalidValue;
 	GemmArgs a = {};
+	a.x_scale = in.x_scale, a.w_scale = in.w_scale;
 	a.y = y, a.n = n, a.rows = rows, a.cols = cols, a.splits = cut.splits;
-	with_shape(cut.tile, output, [&](auto shape) { error = run<decltype(shape)>(a, x, w, stream); });
+	with_shape(cut.tile, scaling, output, [&](auto shape) { error = run<decltype(shape)>(a, in.x, in.w, stream); });
 	return error;
 }
 

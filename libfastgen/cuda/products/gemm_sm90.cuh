@@ -1,6 +1,6 @@
 /*
- * gemm_sm90.cuh - y = x * w^T on Hopper's own instructions: for steps that wait for the weights, and for products with
- * an epilogue that cuBLASLt lacks.
+ * gemm_sm90.cuh - y = x * w^T on Hopper's own instructions, in bf16 or FP8: for steps that wait for the weights, and
+ * for products with an epilogue that cuBLASLt lacks.
  *
  * One warp brings in tiles of x and w by TMA; warpgroups multiply them (wgmma), 64 tokens each. The first tiles of w
  * are read while the preceding kernel still runs. Blocks work in clusters of two. For many tokens, they lie side by
@@ -11,7 +11,7 @@
 #ifndef FG_GEMM_SM90_CUH
 #define FG_GEMM_SM90_CUH
 
-#include "gemv.cuh"
+#include "product.cuh"
 
 #include <string>
 #include <vector>
@@ -63,12 +63,13 @@ constexpr bool gemm_sm90_even(int n) {
 
 /* The cuts that are worth a trial: those whose rounds of tiles bring in at most `enough` times as many bytes as those
  * of the best cut. */
-std::vector<Sm90Cut> gemm_sm90_cuts(int rows, int n, Output output, double enough);
+std::vector<Sm90Cut> gemm_sm90_cuts(int rows, int n, Scaling scaling, Output output, double enough);
 
-/* y [n][rows], or as Output says, = x [n][cols] * w [rows][cols]^T, launched on `stream`. cols and, except with F32,
- * the width of y are multiples of 8; x, w and y are aligned to 16 bytes. The tile must be able to make the output. w
- * must be in place before the preceding kernel begins. sm_90 only. Returns the launch's error. */
-cudaError_t gemm_sm90(const Sm90Cut &cut, const bf16 *x, const bf16 *w, void *y, int rows, int cols, int n,
+/* y [n][rows], or as Output says, = x [n][cols] * w [rows][cols]^T, launched on `stream`. Not for BLOCKS, and F32 only
+ * if plain. Rows of x and w are multiples of 16 bytes; except with F32, the width of y is a multiple of 8; x, w, y and
+ * w's scales are aligned to 16 bytes. The tile must be able to make the output. w must be in place before the preceding
+ * kernel begins. sm_90 only. Returns the launch's error. */
+cudaError_t gemm_sm90(const Sm90Cut &cut, Scaling scaling, const Operands &in, void *y, int rows, int cols, int n,
                       Output output, cudaStream_t stream);
 
 } // namespace fg

@@ -7,33 +7,35 @@
 #ifndef FG_GEMM_SM90_SHAPE_CUH
 #define FG_GEMM_SM90_SHAPE_CUH
 
-#include "gemv.cuh"
+#include "product.cuh"
 #include "../hopper.cuh"
 #include "../tensor_map.cuh"
 
 namespace fg {
 
-constexpr int WARPGROUP_TOKENS = 64;            /* rows of x that a warpgroup multiplies: wgmma's m */
-constexpr int SLICE = BOX_COLUMNS;              /* columns of x and w */
-constexpr int LINE = SLICE * (int)sizeof(bf16); /* bytes of a swizzled row */
-constexpr int BLOCKS = 2;                       /* of a cluster */
-constexpr int SHARED_BYTES = 221 * 1024;        /* for stages and Sent, of the 227 KB that a block can have */
+constexpr int WARPGROUP_TOKENS = 64;     /* rows of x that a warpgroup multiplies: wgmma's m */
+constexpr int LINE = BOX_BYTES;          /* bytes of a slice's row, swizzled */
+constexpr int BLOCKS = 2;                /* of a cluster */
+constexpr int SHARED_BYTES = 221 * 1024; /* for stages and Sent, of the 227 KB that a block can have */
 
 struct GemmArgs {
-	CUtensorMap x, w; /* x [n][cols], w [rows][cols], in boxes of SLICE columns */
-	void *y;          /* [splits][n][rows], or [n][rows / 2] with SILU_MUL */
+	CUtensorMap x, w;               /* x [n][cols], w [rows][cols], in boxes of a slice's columns */
+	const float *x_scale, *w_scale; /* [n], [rows], with fp8 */
+	void *y;                        /* [splits][n][rows], or [n][rows / 2] with SILU_MUL */
 	int32_t n, rows, cols;
 	int32_t splits; /* that the product is left in, for its reader to add */
 	int32_t whole;  /* items before those that are halved */
 };
 
-/* A block multiplies TOKENS rows of x with ROWS rows of w at once. With SILU_MUL half of the rows of w are the gate's,
- * half are up's.
+/* Element: bf16 or fp8. A block multiplies TOKENS rows of x with ROWS rows of w at once. With SILU_MUL half of the rows
+ * of w are the gate's, half are up's.
  *
  * SPLIT: the two blocks of a cluster have the same tile, and half of its slices each. Otherwise they have two tiles
  * side by side along the tokens and share the rows of w; then the last items may be halved along the rows, to HALF_ROWS
  * each: if every half finds a cluster, the last round takes half as long. */
-template <int TOKENS_, int ROWS_, bool SPLIT_, Output OUT_> struct GemmShape {
+template <class Element_, int TOKENS_, int ROWS_, bool SPLIT_, Output OUT_> struct GemmShape {
+	using Element = Element_;
+	static constexpr int SLICE = LINE / (int)sizeof(Element); /* columns of x and w */
 	static constexpr int TOKENS = TOKENS_, ROWS = ROWS_, HALF_ROWS = ROWS / 2;
 	static constexpr bool SPLIT = SPLIT_;
 	static constexpr Output OUT = OUT_;
@@ -89,7 +91,7 @@ struct GemmItem {
 
 	/* Items with the same rows of w follow each other. */
 	template <class S> static __device__ __forceinline__ GemmItem of(const GemmArgs &a, int index) {
-		const int slices = (a.cols + SLICE - 1) / SLICE, rank = (int)cluster_rank();
+		const int slices = (a.cols + S::SLICE - 1) / S::SLICE, rank = (int)cluster_rank();
 		GemmItem item = {};
 		item.halved = index >= a.whole;
 		const int half = item.halved ? (index - a.whole) % 2 : 0;

@@ -1,6 +1,6 @@
 /*
- * gemm_sm90_store.cuh - what gemm_sm90's kernels do with their accumulators: add up those of two blocks, apply SiLU,
- * and store y.
+ * gemm_sm90_store.cuh - what gemm_sm90's kernels do with their accumulators: scale them, add up those of two blocks,
+ * apply SiLU, and store y.
  *
  * Accumulators come in eights of columns. Of an eight, a lane holds columns lane % 4 * 2 and the next, for the token
  * lane / 4 of its warp's 16 (elements 0 and 1) and for the one 8 below (2 and 3).
@@ -11,6 +11,24 @@
 #include "gemm_sm90_shape.cuh"
 
 namespace fg {
+
+/* Multiplies the sums of ROWS rows of w by the scales of their rows and tokens. token: a lane's first. */
+template <class S, int ROWS>
+__device__ __forceinline__ void scale(const GemmArgs &a, const GemmItem &item, int token, float (&acc)[ROWS / 2]) {
+	constexpr int WIDTH = ROWS / S::GATED; /* of the gate's rows, and of up's */
+	float of_token[2];
+#pragma unroll
+	for (int r = 0; r < 2; r++) of_token[r] = token + r * 8 < a.n ? a.x_scale[token + r * 8] : 0;
+#pragma unroll
+	for (int i = 0; i < ROWS / 8; i++) {
+		const int side = i / (WIDTH / 8), row = item.column + i % (WIDTH / 8) * 8 + threadIdx.x % 4 * 2;
+		float2 of_row = make_float2(0, 0);
+		if (row < a.rows / S::GATED) of_row = *(const float2 *)(a.w_scale + side * (a.rows / S::GATED) + row);
+#pragma unroll
+		for (int r = 0; r < 2; r++)
+			acc[i * 4 + r * 2] *= of_token[r] * of_row.x, acc[i * 4 + r * 2 + 1] *= of_token[r] * of_row.y;
+	}
+}
 
 /* Stores two neighbouring columns of y, leaving out what lies past its edges. */
 template <class S>

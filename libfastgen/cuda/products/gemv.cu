@@ -12,15 +12,6 @@ constexpr int THREADS = WARPS * WARP;
 constexpr int SLICE = WARP * VECTOR; /* columns of x and w that a warp reads at once */
 constexpr int LOADS = 8;             /* of w, 16 bytes each, that a lane has in flight */
 
-/* Weights are read once, so they need not displace x from L1. */
-__device__ __forceinline__ uint4 load_weights(const bf16 *p) {
-	uint4 v;
-	asm volatile("ld.global.nc.L1::no_allocate.L2::256B.v4.u32 {%0, %1, %2, %3}, [%4];\n"
-	             : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-	             : "l"(p));
-	return v;
-}
-
 /* A warp computes WIDTH columns of y from ROWS rows of w: one row per column, or one of the gate and one of up (GATED =
  * 2, else 1). SPLITS warps compute the same columns, and take turns at the slices. */
 template <int ROWS_, int SPLITS_, int GATED_> struct WarpShape {
@@ -62,7 +53,7 @@ template <class S> struct Weights {
 	__device__ __forceinline__ void load(int i, uint4 (&to)[S::ROWS]) const {
 		int c = column(i);
 #pragma unroll
-		for (int r = 0; r < S::ROWS; r++) to[r] = c < cols ? load_weights(from[r] + c) : make_uint4(0, 0, 0, 0);
+		for (int r = 0; r < S::ROWS; r++) to[r] = c < cols ? load_once(from[r] + c) : make_uint4(0, 0, 0, 0);
 	}
 };
 

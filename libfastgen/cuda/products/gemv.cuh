@@ -6,7 +6,7 @@
 #ifndef FG_GEMV_CUH
 #define FG_GEMV_CUH
 
-#include "../device.cuh"
+#include "product.cuh"
 
 namespace fg {
 
@@ -18,14 +18,6 @@ struct GemvShape {
 };
 constexpr GemvShape GEMV_SHAPES[] = {{1, 1}, {2, 1}, {4, 1}, {1, 4}, {2, 4}, {4, 4}};
 constexpr int GEMV_SHAPES_COUNT = sizeof GEMV_SHAPES / sizeof *GEMV_SHAPES;
-
-/* The result of a product. */
-enum class Output : int32_t {
-	BF16 = 0,
-	F32 = 1,
-	SILU_MUL = 2, /* bf16 silu(first half of the columns) * second half: [n][rows / 2] */
-	SPLITS = 3,   /* bf16 sums over one split of k each, [splits][n][rows], which add up to the product */
-};
 
 /* y [n][rows] = x [n][cols] * w [rows][cols]^T. 1 <= n <= GEMV_MOST, cols a multiple of 8. */
 cudaError_t gemv(int shape, const bf16 *x, const bf16 *w, void *y, int rows, int cols, int n, Output output,

@@ -49,7 +49,7 @@ std::string cache_folder() {
 	return folder;
 }
 
-/* A file with one line per choice: rows cols n output choice. */
+/* A file with one line per choice: rows cols n output scaling choice. */
 class ChoiceFile {
   public:
 	/* Reads the file, if there is one. A line that cannot be read is skipped; its choice is made anew. */
@@ -61,10 +61,10 @@ class ChoiceFile {
 		FILE *f = path.empty() ? nullptr : fopen(path.c_str(), "r");
 		char line[512], choice[256];
 		GemmKey key;
-		int32_t output;
+		int32_t output, scaling;
 		while (f && fgets(line, sizeof line, f))
-			if (sscanf(line, "%d %d %d %d %255s", &key.rows, &key.cols, &key.n, &output, choice) == 5)
-				key.output = (Output)output, choices[key] = choice;
+			if (sscanf(line, "%d %d %d %d %d %255s", &key.rows, &key.cols, &key.n, &output, &scaling, choice) == 6)
+				key.output = (Output)output, key.scaling = (Scaling)scaling, choices[key] = choice;
 		if (f) fclose(f);
 	}
 
@@ -86,7 +86,8 @@ class ChoiceFile {
 		FILE *f = fopen(part.c_str(), "w");
 		if (!f) return;
 		for (auto &[key, choice] : choices)
-			fprintf(f, "%d %d %d %d %s\n", key.rows, key.cols, key.n, (int32_t)key.output, choice.c_str());
+			fprintf(f, "%d %d %d %d %d %s\n", key.rows, key.cols, key.n, (int32_t)key.output, (int32_t)key.scaling,
+			        choice.c_str());
 		if (fclose(f) == 0) rename(part.c_str(), path.c_str());
 	}
 
@@ -101,14 +102,20 @@ class ChoiceFile {
 std::vector<Sm90Cut> cuts(const Context *c, const GemmKey &key) {
 	if (c->arch != 90) return {};
 	/* Where power is the limit, the bytes that a cut brings in say more than a short trial. */
-	return gemm_sm90_cuts(key.rows, key.n, key.output, key.n >= MANY_TOKENS ? 1.03 : 1.15);
+	return gemm_sm90_cuts(key.rows, key.n, key.scaling, key.output, key.n >= MANY_TOKENS ? 1.03 : 1.15);
+}
+
+/* How many ways gemv can make the product. */
+int gemv_shapes(const GemmKey &key) {
+	if (key.scaling == Scaling::PLAIN) return key.n <= GEMV_MOST ? GEMV_SHAPES_COUNT : 0;
+	return key.n <= GEMV_FP8_MOST && key.output != Output::F32 ? GEMV_FP8_SHAPES_COUNT : 0;
 }
 
 /* Reads a line's choice; false if it is not one for this product on this device. */
 bool parse(const Context *c, const GemmKey &key, const std::string &line, GemmChoice *choice) {
 	if (sscanf(line.c_str(), "gemv:%d", &choice->gemv_shape) == 1) {
 		choice->method = Method::GEMV;
-		return choice->gemv_shape >= 0 && choice->gemv_shape < GEMV_SHAPES_COUNT && key.n <= GEMV_MOST;
+		return choice->gemv_shape >= 0 && choice->gemv_shape < gemv_shapes(key);
 	}
 	if (line.starts_with("sm90:")) {
 		choice->method = Method::SM90;
@@ -131,9 +138,9 @@ bool parse(const Context *c, const GemmKey &key, const std::string &line, GemmCh
 std::vector<GemmChoice> candidates(const Context *c, const GemmKey &key) {
 	std::vector<GemmChoice> all;
 	/* With cuBLASLt, SiLU·mul takes another pass. Where our own tiles come out even, that pass costs more time than a
-	 * faster product can save. */
-	const bool own_is_better =
-		c->arch == 90 && key.output == Output::SILU_MUL && key.n > GEMV_MOST && gemm_sm90_even(key.n);
+	 * faster product can save. In FP8 either takes a pass, which quantises. */
+	const bool own_is_better = c->arch == 90 && key.scaling == Scaling::PLAIN && key.output == Output::SILU_MUL &&
+	                           key.n > GEMV_MOST && gemm_sm90_even(key.n);
 	if (try_cublaslt && !own_is_better) {
 		constexpr int MOST = 16;
 		cublasLtMatmulAlgo_t found[MOST];
@@ -142,22 +149,20 @@ std::vector<GemmChoice> candidates(const Context *c, const GemmKey &key) {
 		const int n = c->gemm.cublaslt().suggest(c->gemm.lt_product(key), reductions, found, MOST);
 		for (int i = 0; i < n; i++) all.push_back({Method::CUBLASLT, found[i], 0, {}});
 	}
-	for (int shape = 0; key.n <= GEMV_MOST && shape < GEMV_SHAPES_COUNT; shape++)
-		all.push_back({Method::GEMV, {}, shape, {}});
+	for (int shape = 0; shape < gemv_shapes(key); shape++) all.push_back({Method::GEMV, {}, shape, {}});
 	for (const Sm90Cut &cut : cuts(c, key)) all.push_back({Method::SM90, {}, 0, cut});
 	return all;
 }
 
 /* ---- timing ---- */
 
-/* Device memory that candidates are timed on. y and scratch are overwritten. Weights are used in turn, as a step uses
- * them, so that none is in the L2 cache. */
+/* What candidates are timed on. y and scratch are overwritten. Weights are used in turn, as a step uses them, so that
+ * none is in the L2 cache. */
 struct Trial {
-	const void *x;
-	const void *w; /* the first of n_w matrices, w_stride bytes apart */
-	size_t w_stride;
-	int32_t n_w;
-	void *y, *scratch; /* as Gemm::run's */
+	void *x;
+	std::vector<const fg_matrix *> w; /* of the layers that make such a product */
+	LinearInput y;                    /* as the next: as Gemm::run's */
+	void *scratch;
 };
 
 struct Timed {
@@ -189,8 +194,9 @@ class Timer {
 		bool works = true;
 		const float ms = enqueued([&] {
 			for (int i = 0; i < calls && works; i++) {
-				const char *w = (const char *)trial.w + trial.w_stride * (size_t)(turn++ % trial.n_w);
-				works = c->gemm.run(key, choice, trial.x, w, trial.y, trial.scratch, c->stream) == cudaSuccess;
+				const fg_matrix &w = *trial.w[turn++ % trial.w.size()];
+				works =
+					c->gemm.run(key, choice, operands(c, trial.x, w), trial.y, trial.scratch, c->stream) == cudaSuccess;
 			}
 		});
 		if (!works) {
@@ -230,7 +236,7 @@ class Timer {
 	Context *c;
 	fg_ops products_only;
 	cudaEvent_t from = nullptr, to = nullptr;
-	int turn = 0; /* index, without bound, of the next weights */
+	size_t turn = 0; /* index, without bound, of the next weights */
 };
 
 /* ---- choosing ---- */
@@ -254,6 +260,20 @@ std::vector<Timed> fastest(Timer *timer, const GemmKey &key, const Trial &trial,
 		for (Timed &t : timed) t.ms += timer->call(key, t.choice, trial, CALLS);
 	sort_by_time(&timed);
 	return timed;
+}
+
+/* Fills a product's input with numbers that look like activations: zeros would take less power. */
+fg_status fill_input(const Context *c, const GemmKey &key, void *x) {
+	const uint64_t n = c->most_tokens() * (uint64_t)key.cols;
+	cudaError_t error;
+	if (key.scaling == Scaling::PLAIN) {
+		error = fill_random((bf16 *)x, n, (uint64_t)key.cols, 1, c->stream);
+	} else {
+		error = fill_random((fp8 *)x, n, (uint64_t)key.cols, FP8_MOST, c->stream);
+		/* Scales of 0.0029: values of about 1. */
+		if (error == cudaSuccess) error = cudaMemsetAsync((char *)x + n, 0x3b, n, c->stream);
+	}
+	return error == cudaSuccess ? FG_OK : cuda_fail(error, "filling activations");
 }
 
 struct Tuner {
@@ -288,6 +308,7 @@ struct Tuner {
 			choose(key, all[0]);
 			return FG_OK;
 		}
+		if ((status = fill_input(c, key, trial.x))) return status;
 		std::vector<Timed> best = fastest(&timer, key, trial, all);
 		if (c->failure) return failure_of(c);
 		if (best.empty())
@@ -318,59 +339,42 @@ struct Tuner {
 	}
 };
 
-const char *data(const fg_matrix &m) {
-	return (const char *)m.part[0].data;
-}
-
-/* Fills what products are timed on with numbers that look like activations: zeros would take less power. */
-fg_status fill_inputs(Context *c) {
-	const fg_buffers &b = c->base.buf;
-	const fg_shape &s = c->base.config->shape;
-	const uint64_t T = c->most_tokens();
-	const uint64_t H = (uint64_t)s.hidden_size;
-	struct {
-		void *to;
-		uint64_t width;
-	} inputs[] = {
-		{b.residual, H}, {b.x, H}, {b.attn, (uint64_t)c->heads * s.head_dim}, {b.act, (uint64_t)c->intermediate}};
-	uint64_t random_stream = 0;
-	for (auto &in : inputs) {
-		cudaError_t error = fill_random((bf16 *)in.to, T * in.width, random_stream++, 1, c->stream);
-		if (error != cudaSuccess) return cuda_fail(error, "filling activations");
-	}
-	return FG_OK;
-}
-
 /* Tunes the products of a layer, for n tokens. */
 fg_status tune_layer(Tuner *tuner, int32_t n) {
-	const Context *c = tuner->c;
-	const fg_weights &w = c->base.weights;
+	Context *c = tuner->c;
 	const fg_buffers &b = c->base.buf;
-	const fg_layer &l = w.layers[0];
-	const int32_t layers = c->base.config->shape.n_layers;
-	/* weights.cu lays all layers out alike. */
-	const size_t stride = layers > 1 ? data(w.layers[1].qkv) - data(l.qkv) : 0;
 	/* Each of several ranks makes one term of a sum of o's and down's products. */
 	const bool alone = c->ranks.count() == 1;
 	const Output sum_output = alone ? Output::SPLITS : Output::BF16;
 	void *sum = alone ? b.residual : c->delta;
 	/* The slowest first: the others are then timed beside its choice. */
 	const struct {
-		const fg_matrix &w;
+		const fg_matrix &(*of)(const fg_layer &);
 		Output output;
-		const void *x;
-		void *y, *scratch;
-	} products[] = {{l.gate_up, Output::SILU_MUL, b.x, b.act, b.gate_up},
-	                {l.down, sum_output, b.act, sum, c->delta},
-	                {l.qkv, Output::BF16, b.x, b.qkv, nullptr},
-	                {l.o, sum_output, b.attn, sum, c->delta}};
+		void *x, *y, *scratch;
+	} products[] = {
+		{[](const fg_layer &l) -> const fg_matrix & { return l.gate_up; }, Output::SILU_MUL, b.x, b.act, b.gate_up},
+		{[](const fg_layer &l) -> const fg_matrix & { return l.down; }, sum_output, b.act, sum, c->delta},
+		{[](const fg_layer &l) -> const fg_matrix & { return l.qkv; }, Output::BF16, b.x, b.qkv, nullptr},
+		{[](const fg_layer &l) -> const fg_matrix & { return l.o; }, sum_output, b.attn, sum, c->delta}};
 	std::vector<std::pair<GemmKey, std::vector<Timed>>> contests;
 	for (const auto &p : products) {
-		const GemmKey key = {p.w.rows, p.w.cols, n, p.output};
-		std::vector<Timed> rivals;
-		fg_status status = tuner->tune(key, {p.x, data(p.w), stride, layers, p.y, p.scratch}, &rivals);
-		if (status) return status;
-		contests.push_back({key, rivals});
+		/* Some layers may be quantised and others not. */
+		std::map<Scaling, Trial> trials;
+		for (int32_t i = 0; i < c->base.config->shape.n_layers; i++) {
+			const fg_layer &l = c->base.weights.layers[i];
+			const fg_matrix &w = p.of(l);
+			Trial &trial = trials[(Scaling)w.scheme.scaling];
+			trial.x = p.x, trial.scratch = p.scratch, trial.w.push_back(&w);
+			trial.y = p.output == Output::SILU_MUL ? linear_input(c, p.y, l.down, n) : LinearInput{p.y};
+		}
+		for (const auto &[scaling, trial] : trials) {
+			const GemmKey key = {trial.w[0]->rows, trial.w[0]->cols, n, p.output, scaling};
+			std::vector<Timed> rivals;
+			fg_status status = tuner->tune(key, trial, &rivals);
+			if (status) return status;
+			contests.push_back({key, rivals});
+		}
 	}
 	for (const auto &[key, rivals] : contests) tuner->tune_in_layer(key, rivals);
 	return failure_of(c);
@@ -381,8 +385,7 @@ fg_status tune_layer(Tuner *tuner, int32_t n) {
 fg_status tune_products(Context *c) {
 	const fg_matrix &lm_head = c->base.weights.lm_head;
 	const fg_buffers &b = c->base.buf;
-	fg_status status = fill_inputs(c);
-	if (status) return status;
+	fg_status status = FG_OK;
 	Tuner tuner(c);
 	std::vector<int32_t> sizes = Gemm::buckets(c->base.config->options.max_step_tokens);
 	std::reverse(sizes.begin(), sizes.end()); /* large sizes follow each other, so that the device settles only once */
@@ -391,8 +394,8 @@ fg_status tune_products(Context *c) {
 	std::vector<Timed> none;
 	for (int32_t n : Gemm::buckets(b.logit_rows))
 		if (!status)
-			status = tuner.tune({lm_head.rows, lm_head.cols, n, Output::F32},
-			                    {b.x, data(lm_head), 0, 1, b.logits, nullptr}, &none);
+			status = tuner.tune({lm_head.rows, lm_head.cols, n, Output::F32, Scaling::PLAIN},
+			                    {b.x, {&lm_head}, LinearInput{b.logits}, nullptr}, &none);
 	if (!status) tuner.file.save();
 	return status;
 }
