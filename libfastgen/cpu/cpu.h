@@ -48,7 +48,8 @@ typedef struct {
 	int32_t *last_token;   /* [max_seqs]; FG_NO_TOKEN where none could be sampled */
 	fg_sampler **samplers; /* [max_seqs] */
 
-	float *wide; /* [max_step_tokens][the widest input]: what an op is about to quantise */
+	int32_t widest; /* features of a linear input */
+	float *wide;    /* [max_step_tokens][widest]: what an op is about to quantise */
 
 	/* of the current step */
 	cpu_block *blocks; /* [n_blocks], up to max_step_tokens */
@@ -57,6 +58,7 @@ typedef struct {
 	float *rope_cos, *rope_sin;    /* [max_step_tokens][head_dim / 2] */
 	uint64_t step_start, last_end; /* ns */
 
+	char *linear_scratch; /* [n_threads][16 * widest] */
 	char *sample_scratch; /* [n_threads][sample_scratch_bytes] */
 	size_t sample_scratch_bytes;
 	fg_attention_scratch *attention_scratch; /* [n_threads] */

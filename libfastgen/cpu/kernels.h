@@ -31,6 +31,7 @@ typedef struct {
 	fg_scaling scaling;
 	const float *x_scale; /* FG_ROWS: [n_tokens]; FG_BLOCKS: [n_tokens][ceil(k / 128)] */
 	const float *w_scale; /* FG_ROWS: [n_rows]; FG_BLOCKS: [block rows][ceil(k / 128)], from the first block row on */
+	void *scratch;        /* of the thread: 16 * k bytes */
 	int32_t block_row;    /* FG_BLOCKS: row 0 of w is this row of the first block row, 0 <= block_row < 128 */
 } fg_linear_args;
 

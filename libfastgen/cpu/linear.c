@@ -5,8 +5,9 @@
  * in order of k), folded at the end. Every tile sums in this way, so an output does not depend on the tile it falls
  * in.
  *
- * FP8 weights are widened as they are read. x then holds FP8 values too, in its own format. The scales multiply the
- * finished sums (FG_ROWS), or the sums over 128 values of k (FG_BLOCKS).
+ * FP8 weights are widened as they are read, or, for more than one tile of tokens, into scratch first. x then holds FP8
+ * values too, in its own format. The scales multiply the finished sums (FG_ROWS), or the sums over 128 values of k
+ * (FG_BLOCKS).
  */
 #include "formats.h"
 
@@ -163,19 +164,64 @@ INLINE void row_tile(const fg_linear_args *a, int row, int token, int n, const i
 #undef CASE
 }
 
-/* All tiles for one pair of formats. Rows outside, tokens inside: a tile's weight rows stay in the first-level cache,
- * and the first tokens of each fetch the next rows. */
-INLINE void tiles(const fg_linear_args *a, const int32_t w_dtype, const fg_x_format format, const fg_scaling scaling) {
+/* Widens TILE_ROWS rows of FP8 weights into scratch, in the format of x, which holds them exactly. */
+INLINE void widen_rows(const fg_linear_args *a, int row, const fg_x_format format) {
+	const size_t k_size = (size_t)a->k;
+	for (size_t r = 0; r < TILE_ROWS; r++) {
+		const char *w = (const char *)a->w + ((size_t)row + r) * k_size;
+		size_t k = 0;
+#if defined(__AVX512BF16__)
+		for (; format == FG_X_BF16 && k + 32 <= k_size; k += 32) {
+			__builtin_prefetch(w + k + AHEAD, 0, 2);
+			_mm512_storeu_si512((char *)a->scratch + (r * k_size + k) * 2,
+			                    bf16_from_e4m3(_mm256_loadu_si256((const void *)(w + k))));
+		}
+#endif
+		for (; format != FG_X_BF16 && k + LANES <= k_size; k += LANES) {
+			__builtin_prefetch(w + k + AHEAD, 0, 2);
+			vf_write(a->scratch, FG_F32, r * k_size + k, vf_from_e4m3(w + k));
+		}
+		for (; k < k_size; k++) {
+			fg_write(a->scratch, format == FG_X_BF16 ? FG_BF16 : FG_F32, r * k_size + k, fg_from_e4m3((uint8_t)w[k]));
+		}
+	}
+}
+
+/* The same product, from row `row` on, with the weights in scratch. */
+INLINE fg_linear_args from_scratch(const fg_linear_args *a, int row) {
+	fg_linear_args b = *a;
+	b.w = a->scratch;
+	b.y += row;
+	b.block_row += row;
+	if (a->scaling == FG_ROWS) b.w_scale += row;
+	return b;
+}
+
+/* The tiles of TILE_ROWS rows. The first tokens of each fetch the next rows. */
+INLINE void token_tiles(const fg_linear_args *a, int row, const int32_t w_dtype, const fg_x_format format,
+                        const fg_scaling scaling) {
 	const int most = TOKENS_OF(scaling);
+	int left = a->n_tokens;
+	for (int token = 0; left; left = a->n_tokens - token) {
+		int n_tiles = (left + most - 1) / most, n = (left + n_tiles - 1) / n_tiles; /* even ones */
+		if (n == a->n_tokens) row_tile(a, row, 0, n, w_dtype, format, scaling, 4);
+		else if (token <= most) row_tile(a, row, token, n, w_dtype, format, scaling, 1);
+		else row_tile(a, row, token, n, w_dtype, format, scaling, 0);
+		token += n;
+	}
+}
+
+/* All tiles for one pair of formats. Rows outside, tokens inside: a tile's weight rows stay in the first-level cache.
+ */
+INLINE void tiles(const fg_linear_args *a, const int32_t w_dtype, const fg_x_format format, const fg_scaling scaling) {
 	int row = 0;
 	for (; row + TILE_ROWS <= a->n_rows; row += TILE_ROWS) {
-		int left = a->n_tokens;
-		for (int token = 0; left; left = a->n_tokens - token) {
-			int n_tiles = (left + most - 1) / most, n = (left + n_tiles - 1) / n_tiles; /* even ones */
-			if (n == a->n_tokens) row_tile(a, row, 0, n, w_dtype, format, scaling, 4);
-			else if (token <= most) row_tile(a, row, token, n, w_dtype, format, scaling, 1);
-			else row_tile(a, row, token, n, w_dtype, format, scaling, 0);
-			token += n;
+		if (w_dtype == FG_FP8_E4M3 && a->n_tokens > TOKENS_OF(scaling)) {
+			widen_rows(a, row, format);
+			fg_linear_args b = from_scratch(a, row);
+			token_tiles(&b, 0, format == FG_X_BF16 ? FG_BF16 : FG_F32, format, scaling);
+		} else {
+			token_tiles(a, row, w_dtype, format, scaling);
 		}
 	}
 	for (; row < a->n_rows; row++) {

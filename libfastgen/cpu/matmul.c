@@ -22,7 +22,6 @@ typedef struct {
 } job;
 
 static void run_item(void *argument, int32_t index, int32_t thread) {
-	(void)thread;
 	const job *j = argument;
 	int32_t token = index / j->n_row_items * j->item_tokens, low = index % j->n_row_items * j->item_rows;
 	int32_t high = low + j->item_rows < j->w->rows ? low + j->item_rows : j->w->rows, start = 0;
@@ -47,6 +46,7 @@ static void run_item(void *argument, int32_t index, int32_t thread) {
 			.scaling = (fg_scaling)j->w->scheme.scaling,
 			.x_scale = n_scales ? cpu_input_scale(j->ctx, j->x, j->w) + (size_t)token * n_scales : NULL,
 			.w_scale = part->scale ? part->scale + scale_row : NULL,
+			.scratch = j->ctx->linear_scratch + (size_t)thread * 16 * (size_t)j->ctx->widest,
 			.block_row = from % FG_SCALE_BLOCK,
 		};
 		j->ctx->kernels->linear(&args);

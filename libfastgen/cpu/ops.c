@@ -60,6 +60,10 @@ static fg_status make_state(cpu_ctx *ctx) {
 		   tokens = (size_t)o->max_step_tokens;
 	size_t rope = tokens * (size_t)s->head_dim / 2 * sizeof(float);
 	ctx->sample_scratch_bytes = (fg_sample_scratch_bytes(s->vocab_size) + 63) & ~(size_t)63;
+	ctx->widest = s->n_heads * s->head_dim;
+	if (s->hidden_size > ctx->widest) ctx->widest = s->hidden_size;
+	if (s->intermediate_size > ctx->widest) ctx->widest = s->intermediate_size;
+	ctx->linear_scratch = cpu_alloc(ctx, threads * 16 * (size_t)ctx->widest, "scratch");
 	ctx->page_table = cpu_alloc(ctx, seqs * (size_t)ctx->base.config->pages_per_seq * sizeof(int32_t), "page tables");
 	ctx->last_token = cpu_alloc(ctx, seqs * sizeof(int32_t), "slots");
 	ctx->samplers = cpu_alloc(ctx, seqs * sizeof *ctx->samplers, "slots");
@@ -69,8 +73,8 @@ static fg_status make_state(cpu_ctx *ctx) {
 	ctx->sample_scratch = cpu_alloc(ctx, threads * ctx->sample_scratch_bytes, "scratch");
 	ctx->attention_scratch = cpu_alloc(ctx, threads * sizeof *ctx->attention_scratch, "scratch");
 	ctx->partials = cpu_alloc(ctx, CPU_PARTIALS * sizeof *ctx->partials, "scratch");
-	return ctx->page_table && ctx->last_token && ctx->samplers && ctx->blocks && ctx->rope_cos && ctx->rope_sin &&
-	               ctx->sample_scratch && ctx->attention_scratch && ctx->partials
+	return ctx->linear_scratch && ctx->page_table && ctx->last_token && ctx->samplers && ctx->blocks && ctx->rope_cos &&
+	               ctx->rope_sin && ctx->sample_scratch && ctx->attention_scratch && ctx->partials
 			   ? FG_OK
 			   : FG_OUT_OF_MEMORY;
 }
@@ -78,10 +82,8 @@ static fg_status make_state(cpu_ctx *ctx) {
 static fg_status make_buffers(cpu_ctx *ctx) {
 	const fg_shape *s = &ctx->base.config->shape;
 	fg_buffers *b = &ctx->base.buf;
-	int32_t tokens = ctx->base.config->options.max_step_tokens, widest = s->n_heads * s->head_dim;
+	int32_t tokens = ctx->base.config->options.max_step_tokens;
 	size_t n = (size_t)tokens, hidden = (size_t)s->hidden_size, inter = (size_t)s->intermediate_size;
-	if (s->hidden_size > widest) widest = s->hidden_size;
-	if (s->intermediate_size > widest) widest = s->intermediate_size;
 	size_t q = (size_t)(s->n_heads * s->head_dim), kv = (size_t)(s->n_kv_heads * s->head_dim);
 	b->logit_rows = n < CPU_LOGIT_ROWS ? (int32_t)n : CPU_LOGIT_ROWS;
 	b->residual = cpu_alloc(ctx, n * hidden * sizeof(float), "activations");
@@ -92,7 +94,7 @@ static fg_status make_buffers(cpu_ctx *ctx) {
 	b->act = cpu_alloc(ctx, cpu_input_bytes(tokens, s->intermediate_size), "activations");
 	b->rows = cpu_alloc(ctx, (size_t)b->logit_rows * hidden * sizeof(float), "activations");
 	b->logits = cpu_alloc(ctx, (size_t)b->logit_rows * (size_t)s->vocab_size * sizeof(float), "logits");
-	ctx->wide = cpu_alloc(ctx, n * (size_t)widest * sizeof(float), "activations");
+	ctx->wide = cpu_alloc(ctx, n * (size_t)ctx->widest * sizeof(float), "activations");
 	return ctx->wide && b->residual && b->x && b->qkv && b->attn && b->gate_up && b->act && b->rows && b->logits
 			   ? FG_OK
 			   : FG_OUT_OF_MEMORY;

@@ -163,6 +163,7 @@ static void test_linear_case(const fg_kernels *k, int n_tokens, int n_rows, int 
 	                       .scaling = scaling,
 	                       .x_scale = x_scale,
 	                       .w_scale = w_scale,
+	                       .scratch = make((size_t)cols * 16),
 	                       .block_row = 120, /* the first rows' block ends within the call */
 	                       .add = add};
 	k->linear(&args);
@@ -202,7 +203,7 @@ static void test_linear_case(const fg_kernels *k, int n_tokens, int n_rows, int 
 	      "%s: %d tokens, [%d][%d] of dtype %d, format %d, scaling %d, add %d: %ld off, %ld touched outside, %ld not "
 	      "as alone",
 	      k->isa, n_tokens, n_rows, cols, w_dtype, (int)format, (int)scaling, add, off, touched, differ);
-	free(x), free(w), free(y), free(before);
+	free(x), free(w), free(y), free(before), free(args.scratch);
 }
 
 static void test_linear(const fg_kernels *k) {
