@@ -4,6 +4,7 @@
  */
 import { z } from "zod";
 import { FastgenError } from "../errors.ts";
+import { parseQuantization, type Quantization } from "./quantization.ts";
 import { computeRope, ropeSchema } from "./rope.ts";
 import type { Dtype, ModelShape } from "./shape.ts";
 
@@ -59,7 +60,6 @@ const configSchema = z.looseObject({
   layer_types: z.array(z.string()).nullish(),
   dtype: z.string().nullish(),
   torch_dtype: z.string().nullish(),
-  quantization_config: z.looseObject({ quant_method: z.string().nullish() }).nullish(),
 });
 
 type Config = z.output<typeof configSchema>;
@@ -70,6 +70,8 @@ export interface ParsedConfig {
   maxContext: number;
   /** What the file says; null when it says nothing. */
   dtype: Dtype | null;
+  /** null for a checkpoint that is not quantised. */
+  quantization: Quantization | null;
 }
 
 /** Characters of a message that a file's own values fill: they may be of any length. */
@@ -84,11 +86,15 @@ function refused(key: string, problem: string): FastgenError {
   return damaged(`${key} ${problem}`);
 }
 
-/** @throws FastgenError "model" naming the key. */
-export function parseConfig(text: string): ParsedConfig {
+/**
+ * @param modelopt the text of hf_quant_config.json, where the model has one.
+ * @throws FastgenError "model" naming the key.
+ */
+export function parseConfig(text: string, modelopt: string | null = null): ParsedConfig {
   const json = parseJson(text);
   // First of all: the keys of an unknown architecture may mean something else.
   const { architecture, family } = chooseFamily(json);
+  const quantization = parseQuantization(json, modelopt);
   const parsed = configSchema.safeParse(json);
   if (!parsed.success) {
     const issue = parsed.error.issues[0]!;
@@ -116,6 +122,7 @@ export function parseConfig(text: string): ParsedConfig {
   return {
     architecture,
     maxContext,
+    quantization,
     dtype: readDtype(config.dtype ?? config.torch_dtype),
     shape: {
       layers: config.num_hidden_layers,
@@ -163,13 +170,6 @@ function chooseFamily(json: object): { architecture: string; family: Family } {
 }
 
 function refuseUnsupported(architecture: string, config: Config): void {
-  if (config.quantization_config) {
-    const method = config.quantization_config.quant_method ?? "unknown";
-    throw refused(
-      "quantization_config",
-      `(quant_method "${method}"): quantised checkpoints are not supported; use the original model in bfloat16, float16 or float32`,
-    );
-  }
   if (config.hidden_act !== "silu" && config.hidden_act !== "swish") {
     throw refused("hidden_act", `is "${config.hidden_act}"; only silu is supported`);
   }

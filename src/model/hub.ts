@@ -25,7 +25,7 @@ export interface HubOptions {
 
 /** Files beside the weights. Everything else (other formats, pictures, original/) stays on the hub. */
 const SMALL_FILES =
-  /^(config|generation_config|special_tokens_map|added_tokens|tokenizer.*)\.json$|^tokenizer\.model$|^chat_template(\.jinja|\.json)$/;
+  /^(config|hf_quant_config|generation_config|special_tokens_map|added_tokens|tokenizer.*)\.json$|^tokenizer\.model$|^chat_template(\.jinja|\.json)$/;
 
 /** Files downloaded at once. */
 const CONCURRENCY = 4;

@@ -8,6 +8,7 @@ import { FastgenError } from "../errors.ts";
 import type { LoadProgress } from "../types.ts";
 import { parseConfig } from "./config.ts";
 import { resolveModel } from "./hub.ts";
+import { MODELOPT_FILE } from "./quantization.ts";
 import type { Model, ModelFiles, TensorSource } from "./shape.ts";
 import { type ModelStore, readTensors } from "./tensors.ts";
 
@@ -73,11 +74,21 @@ async function readModel(
     generationConfig: await text("generation_config.json"),
     chatTemplate: await text("chat_template.jinja"),
   };
-  const { architecture, shape, maxContext, dtype } = parseConfig(files.config);
-  const tensors = options.loadFormat === "dummy" ? [] : await readTensors(store, shape, architecture);
+  const { architecture, shape, maxContext, dtype, quantization } = parseConfig(files.config, await text(MODELOPT_FILE));
+  const tensors = options.loadFormat === "dummy" ? [] : await readTensors(store, shape, architecture, quantization);
   const stored = tensors.find((tensor) => tensor.role === "embed")?.dtype;
   const own = stored === "float8_e4m3" ? "bfloat16" : stored;
-  return { name, directory, architecture, shape, maxContext, dtype: dtype ?? own ?? "bfloat16", tensors, files };
+  return {
+    name,
+    directory,
+    architecture,
+    shape,
+    maxContext,
+    dtype: dtype ?? own ?? "bfloat16",
+    quantization: quantization?.format ?? null,
+    tensors,
+    files,
+  };
 }
 
 function directoryStore(label: string, directory: string): ModelStore {

@@ -1,8 +1,10 @@
 /** The tensors of a checkpoint, in one file or many: which role each has, and whether all are there with the right shapes. */
 import { z } from "zod";
 import { FastgenError } from "../errors.ts";
+import type { Quantization } from "./quantization.ts";
 import { type ReadAt, readSafetensorsHeader, type StoredTensor } from "./safetensors.ts";
-import type { Dtype, ModelShape, Role, TensorSource } from "./shape.ts";
+import { Scales } from "./scales.ts";
+import type { ModelShape, Role, StoredDtype, TensorSource } from "./shape.ts";
 
 /** The files of a model, in a directory or in memory. */
 export interface ModelStore {
@@ -18,7 +20,12 @@ export interface ModelStore {
 export const WEIGHTS_FILE = "model.safetensors";
 export const INDEX_FILE = "model.safetensors.index.json";
 
-const DTYPES: Record<string, Dtype> = { F32: "float32", F16: "float16", BF16: "bfloat16" };
+const DTYPES: Record<string, StoredDtype> = {
+  F32: "float32",
+  F16: "float16",
+  BF16: "bfloat16",
+  F8_E4M3: "float8_e4m3",
+};
 
 const ROLE_OF_NAME: Record<string, Role> = {
   "embed_tokens.weight": "embed",
@@ -82,13 +89,20 @@ function parseName(name: string): { role: Role; layer: number } | null {
  * The tensor table of a checkpoint: every tensor that `shape` needs, exactly once.
  * @throws FastgenError "model" naming the file and the tensor.
  */
-export async function readTensors(store: ModelStore, shape: ModelShape, architecture: string): Promise<TensorSource[]> {
+export async function readTensors(
+  store: ModelStore,
+  shape: ModelShape,
+  architecture: string,
+  quantization: Quantization | null = null,
+): Promise<TensorSource[]> {
+  const scales = new Scales(quantization, store.label, store.read);
+  const fp8: { source: TensorSource; name: string }[] = [];
   const expected = expectedDims(shape);
   const perLayer = new Set(Object.values(ROLE_OF_LAYER_NAME));
   const found = new Map<string, TensorSource>();
   for (const { file, tensor } of await storedTensors(store)) {
     const { name } = tensor;
-    if (IGNORED.test(name)) continue;
+    if (IGNORED.test(name) || scales.take(file, tensor)) continue;
     const place = parseName(name);
     if (place?.role === "lmHead" && shape.tiedEmbeddings) continue;
     const dims = place && expected.get(place.role);
@@ -102,7 +116,7 @@ export async function readTensors(store: ModelStore, shape: ModelShape, architec
     if (!dtype) {
       throw new FastgenError(
         "model",
-        `${store.label}: ${name} is stored as ${tensor.dtype}; Fastgen reads F32, F16 and BF16`,
+        `${store.label}: ${name} is stored as ${tensor.dtype}; Fastgen reads F32, F16, BF16 and, with scales, F8_E4M3: use the original model in one of these`,
       );
     }
     if (tensor.dims.length !== dims.length || tensor.dims.some((n, i) => n !== dims[i])) {
@@ -113,8 +127,12 @@ export async function readTensors(store: ModelStore, shape: ModelShape, architec
     }
     const key = `${place.role} ${place.layer}`;
     if (found.has(key)) throw new FastgenError("model", `${store.label}: ${name} is there twice`);
-    found.set(key, { ...place, dtype, dims: tensor.dims, where: store.where(file, tensor.offset, tensor.bytes) });
+    const where = store.where(file, tensor.offset, tensor.bytes);
+    const source: TensorSource = { ...place, dtype, dims: tensor.dims, where };
+    if (dtype === "float8_e4m3") fp8.push({ source, name });
+    found.set(key, source);
   }
+  for (const { source, name } of fp8) source.scale = await scales.of(name, source.dims);
   for (const role of expected.keys()) {
     const layers = perLayer.has(role) ? shape.layers : 1;
     for (let layer = 0; layer < layers; layer++) {
