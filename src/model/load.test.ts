@@ -167,7 +167,9 @@ describe("a checkpoint that does not fit its config is refused by the tensor's n
   test("a dtype that cannot be read", async () => {
     const files = tinyModel();
     files.set("model.safetensors", tensorFile(tinyShapes(), "I16"));
-    await expect(open(files)).rejects.toThrow(/is stored as I16; Fastgen reads F32, F16, BF16 and, with scales, F8_E4M3/);
+    await expect(open(files)).rejects.toThrow(
+      /is stored as I16; Fastgen reads F32, F16, BF16 and, with scales, F8_E4M3/,
+    );
   });
 
   test("a truncated file", async () => {
