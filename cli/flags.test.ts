@@ -34,6 +34,7 @@ describe("flags become load options", () => {
     expect(Object.fromEntries(given)).toEqual({
       device: "auto",
       dtype: "auto",
+      kv_cache_dtype: "auto",
       load_format: "auto",
       scheduling_policy: "fcfs",
       gpu_memory_utilization: DEFAULTS.gpu_memory_utilization,
@@ -45,7 +46,7 @@ describe("flags become load options", () => {
 
   test("all of them", () => {
     const line =
-      "org/name --revision v1 --device cpu --dtype half --load-format dummy --max-model-len 4096 --max-num-seqs 8 " +
+      "org/name --revision v1 --device cpu --dtype half --quantization fp8 --kv-cache-dtype fp8_e4m3 --load-format dummy --max-model-len 4096 --max-num-seqs 8 " +
       "--max-num-batched-tokens 128 --no-enable-prefix-caching --gpu-memory-utilization 0.5 --kv-cache-memory-bytes 2G " +
       "--swap-space 1.5 --tensor-parallel-size 2 --threads 3 --seed 4 --chat-template {{messages}} " +
       "--chat-template-content-format openai --scheduling-policy priority";
@@ -56,6 +57,8 @@ describe("flags become load options", () => {
       revision: "v1",
       device: "cpu",
       dtype: "float16",
+      quantization: "fp8",
+      kv_cache_dtype: "fp8_e4m3",
       load_format: "dummy",
       max_model_len: 4096,
       max_num_seqs: 8,

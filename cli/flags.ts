@@ -69,6 +69,8 @@ export interface ModelFlags {
   revision?: string;
   device: "auto" | "cpu" | "cuda";
   dtype: string;
+  quantization?: "fp8";
+  kvCacheDtype: "auto" | "bfloat16" | "fp8_e4m3" | "fp8";
   loadFormat: "auto" | "dummy";
   maxModelLen?: number;
   maxNumSeqs?: number;
@@ -107,6 +109,18 @@ export function addModelFlags(command: Command): Command {
     "precision of activations and KV cache; auto = the checkpoint's, on a GPU bfloat16",
     Object.keys(DTYPES),
   );
+  command.addOption(
+    new Option(
+      "--quantization <name>",
+      "quantise the linear layers of a checkpoint while it loads (default: as the checkpoint is)",
+    ).choices(["fp8"]),
+  );
+  choice("--kv-cache-dtype <name>", "precision of the KV cache; auto = as --dtype; FP8 holds twice the tokens", [
+    "auto",
+    "bfloat16",
+    "fp8_e4m3",
+    "fp8",
+  ]);
   choice("--load-format <name>", "dummy = random weights of the model's shape", ["auto", "dummy"]);
   flag(
     "--max-model-len <tokens>",
@@ -158,6 +172,8 @@ export function loadOptions(flags: ModelFlags): LoadOptions {
     revision: flags.revision,
     device: flags.device,
     dtype: DTYPES[flags.dtype],
+    quantization: flags.quantization,
+    kv_cache_dtype: flags.kvCacheDtype,
     load_format: flags.loadFormat,
     max_model_len: flags.maxModelLen,
     max_num_seqs: flags.maxNumSeqs,

@@ -2,7 +2,7 @@ import { expect, spyOn, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import * as os from "node:os";
 import * as path from "node:path";
-import { contextThatFits, type DeviceChoice, engineConfig, MOST } from "./device.ts";
+import { contextThatFits, type DeviceChoice, engineConfig, MOST, pageBytes } from "./device.ts";
 import type { EngineCapacity } from "./engine-config.ts";
 import type { Model } from "./model/shape.ts";
 import { failure } from "./testing.ts";
@@ -153,4 +153,25 @@ test("fewer tokens per step mean fewer sequences, and CUDA measures its own KV c
   const halves = config({ ...limited, tensor_parallel_size: 2 }, { ...cpu, kind: "cuda" });
   expect(halves).toMatchObject({ kvBytes: 64 * PAGE, maxContext: 4096 });
   expect(config({ load_format: "dummy", dtype: "float32" })).toMatchObject({ tensors: null, computeDtype: "float32" });
+});
+
+test("FP8: weights and KV cache by option, and a checkpoint that is quantised already", () => {
+  expect(config({})).toMatchObject({ quantization: "none", kvDtype: config({}).computeDtype });
+  expect(config({ quantization: "fp8" })).toMatchObject({ quantization: "fp8" });
+  for (const kv_cache_dtype of ["fp8", "fp8_e4m3"] as const) {
+    const limited = { kv_cache_memory_bytes: 2 ** 30, max_num_seqs: 2 };
+    const fp8 = config({ ...limited, kv_cache_dtype });
+    expect(fp8.kvDtype).toBe("float8_e4m3");
+    // A page has one byte for each value, and a float32 for each token, head, and K or V.
+    expect(pageBytes(fp8.shape, "float8_e4m3")).toBe(
+      pageBytes(fp8.shape, "bfloat16") / 2 + fp8.shape.layers * 2 * fp8.shape.kvHeads * 64 * 4,
+    );
+    expect(fp8.kvBytes % pageBytes(fp8.shape, "float8_e4m3")).toBe(0);
+  }
+  expect(config({ kv_cache_dtype: "bfloat16", dtype: "float32" })).toMatchObject({ kvDtype: "bfloat16" });
+  const quantised = { ...model, quantization: "fbgemm_fp8" };
+  expect(engineConfig(quantised, cpu, { quantization: "fp8" }).quantization).toBe("none");
+  expect(engineConfig(quantised, cpu, { load_format: "dummy" }).quantization).toBe("fp8");
+  expect(refusal({ kv_cache_dtype: "fp8_e5m2" as "fp8" }).message).toMatch(/^kv_cache_dtype must be .*, not fp8_e5m2$/);
+  expect(refusal({ quantization: "awq" as "fp8" }).message).toMatch(/^quantization must be none, fp8, not awq$/);
 });

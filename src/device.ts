@@ -7,7 +7,7 @@ import { PAGE_TOKENS } from "./engine/page-cache.ts";
 import type { DeviceKind, EngineCapacity, EngineConfig } from "./engine-config.ts";
 import { asFastgenError, FastgenError } from "./errors.ts";
 import { Library } from "./ffi/library.ts";
-import type { Dtype, Model, ModelShape } from "./model/shape.ts";
+import type { Model, ModelShape, StoredDtype } from "./model/shape.ts";
 import type { LoadOptions } from "./types.ts";
 import { formatSize } from "./units.ts";
 
@@ -90,11 +90,14 @@ function cpuLibrary(): string {
   }
 }
 
-const DTYPE_BYTES: Record<Dtype, number> = { float32: 4, float16: 2, bfloat16: 2 };
+const DTYPE_BYTES: Record<StoredDtype, number> = { float32: 4, float16: 2, bfloat16: 2, float8_e4m3: 1 };
+/** A float32 for each token and head. */
+const SCALE_BYTES = 4;
 
 /** Bytes of one KV page over all layers, keys and values. */
-export function pageBytes(shape: ModelShape, dtype: Dtype): number {
-  return shape.layers * 2 * shape.kvHeads * shape.headDim * PAGE_TOKENS * DTYPE_BYTES[dtype];
+export function pageBytes(shape: ModelShape, dtype: StoredDtype): number {
+  const ofHead = shape.headDim * DTYPE_BYTES[dtype] + (dtype === "float8_e4m3" ? SCALE_BYTES : 0);
+  return shape.layers * 2 * shape.kvHeads * PAGE_TOKENS * ofHead;
 }
 
 /** A load option that makes no sense. `message` writes options as LoadOptions does; cli/flags.ts turns them into flags. */
@@ -111,6 +114,15 @@ function whole(options: LoadOptions, name: keyof LoadOptions, fallback: number, 
   }
   const range = most === undefined ? `of at least ${least}` : `from ${least} to ${most}`;
   throw wrong(name, `${name} must be a whole number ${range}, not ${value}`);
+}
+
+/** Values of kv_cache_dtype; null = as the activations. */
+const KV_DTYPES = { auto: null, bfloat16: "bfloat16", fp8_e4m3: "float8_e4m3", fp8: "float8_e4m3" } as const;
+const QUANTIZATIONS = { none: "none", fp8: "fp8" } as const;
+
+function oneOf<T extends object>(name: keyof LoadOptions, values: T, value: string): T[keyof T] {
+  if (Object.hasOwn(values, value)) return values[value as keyof T];
+  throw wrong(name, `${name} must be ${Object.keys(values).join(", ")}, not ${value}`);
 }
 
 /** Bytes of host memory for each device's evicted pages. */
@@ -142,7 +154,7 @@ function freeMemory(): number {
  * Divides the memory: bytes of KV cache on each device (0 = measured by the library on the GPU), and the context that fits
  * into them. Each of several devices has its share of every page.
  */
-function kvCache(model: Model, device: Device, dtype: Dtype, maxSeqs: number, options: LoadOptions) {
+function kvCache(model: Model, device: Device, dtype: StoredDtype, maxSeqs: number, options: LoadOptions) {
   const maxContext = whole(options, "max_model_len", model.maxContext, 1);
   if (maxContext > model.maxContext) {
     throw wrong(
@@ -230,6 +242,7 @@ export function engineConfig(model: Model, device: DeviceChoice, options: LoadOp
   // The CUDA library computes only in bfloat16.
   const auto = kind === "cuda" ? "bfloat16" : model.dtype;
   const dtype = options.dtype === undefined || options.dtype === "auto" ? auto : options.dtype;
+  const kvDtype = oneOf("kv_cache_dtype", KV_DTYPES, options.kv_cache_dtype ?? "auto") ?? dtype;
   const maxStepTokens = whole(options, "max_num_batched_tokens", DEFAULTS.max_num_batched_tokens[kind], 1);
   const maxSeqs = whole(options, "max_num_seqs", Math.min(DEFAULTS.max_num_seqs[kind], maxStepTokens), 1);
   if (maxSeqs > maxStepTokens) {
@@ -240,7 +253,7 @@ export function engineConfig(model: Model, device: DeviceChoice, options: LoadOp
         `most ${maxStepTokens}`,
     );
   }
-  const { kvBytes, maxContext } = kvCache(model, { ...device, ranks }, dtype, maxSeqs, options);
+  const { kvBytes, maxContext } = kvCache(model, { ...device, ranks }, kvDtype, maxSeqs, options);
   const memoryUtilization = options.gpu_memory_utilization ?? DEFAULTS.gpu_memory_utilization;
   if (!(memoryUtilization > 0 && memoryUtilization <= 1)) {
     throw wrong(
@@ -249,14 +262,16 @@ export function engineConfig(model: Model, device: DeviceChoice, options: LoadOp
     );
   }
   const dummy = options.load_format === "dummy";
+  const wanted = oneOf("quantization", QUANTIZATIONS, options.quantization ?? "none");
   return {
     device: kind,
     libraryPath: device.libraryPath,
     devices: Array.from({ length: ranks }, (_, rank) => rank),
     threads: whole(options, "threads", 0, 0),
     computeDtype: dtype,
-    kvDtype: dtype,
-    quantization: "none",
+    kvDtype,
+    // A checkpoint that is quantised stays as it is; its dummy weights are quantised too.
+    quantization: model.quantization ? (dummy ? "fp8" : "none") : wanted,
     maxSeqs,
     maxStepTokens,
     maxContext,

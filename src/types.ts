@@ -11,6 +11,10 @@ export interface LoadOptions {
   device?: "auto" | DeviceKind;
   /** Precision of activations and KV cache; auto = the checkpoint's, on a GPU bfloat16. */
   dtype?: "auto" | Dtype;
+  /** fp8 = quantise linear layers while they load: weights by output channel, activations by token. */
+  quantization?: "none" | "fp8";
+  /** auto = as dtype. fp8_e4m3 (also fp8) holds twice the tokens, with a scale for each token and head. */
+  kv_cache_dtype?: "auto" | "bfloat16" | "fp8_e4m3" | "fp8";
   /** auto = read the checkpoint; dummy = random weights of its shape. */
   load_format?: "auto" | "dummy";
   /** Most tokens in one sequence; default: the model's context, or what the KV cache holds if that is less. */

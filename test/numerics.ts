@@ -4,13 +4,14 @@
  */
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { pageBytes } from "../src/device.ts";
 import type { DeviceKind, EngineCapacity } from "../src/engine-config.ts";
 import { LibraryEngine } from "../src/ffi/engine.ts";
 import { FG } from "../src/ffi/layout.ts";
 import type { StepResult } from "../src/ffi/step.ts";
 import { greedyFill, StepPlan } from "../src/ffi/step-plan.ts";
 import { openModel } from "../src/model/load.ts";
-import type { Dtype, ModelShape } from "../src/model/shape.ts";
+import type { Dtype, ModelShape, StoredDtype } from "../src/model/shape.ts";
 
 const BUILD = join(import.meta.dir, "..", "build");
 export const LIBRARY_PATH = join(BUILD, "libfastgen_cpu.so");
@@ -43,6 +44,9 @@ interface Placed {
 
 export interface RunnerOptions {
   dtype: Dtype;
+  /** Default: dtype. */
+  kvDtype?: StoredDtype;
+  quantization?: "none" | "fp8";
   /** Default: the CPU. */
   device?: DeviceKind;
   /** GPUs of a tensor-parallel engine; default: 1. */
@@ -75,8 +79,8 @@ export class Runner {
     const maxStepTokens = options.maxStepTokens ?? MAX_SEQS * maxContext;
     const { shape } = model;
     const ranks = options.ranks ?? 1;
-    const bytes = options.dtype === "float32" ? 4 : 2;
-    const pageBytes = shape.layers * 2 * (shape.kvHeads / ranks) * PAGE * shape.headDim * bytes; // per rank
+    const kvDtype = options.kvDtype ?? options.dtype;
+    const ofRank = pageBytes(shape, kvDtype) / ranks;
     let pages = (MAX_SEQS + 1) * Math.ceil(maxContext / PAGE);
     if (pages % 7 === 0) pages++;
     const engine = LibraryEngine.open({
@@ -85,13 +89,13 @@ export class Runner {
       devices: Array.from({ length: ranks }, (_, rank) => rank),
       threads: options.threads ?? 0,
       computeDtype: options.dtype,
-      kvDtype: options.dtype,
-      quantization: "none",
+      kvDtype,
+      quantization: options.quantization ?? "none",
       maxSeqs: MAX_SEQS,
       maxStepTokens,
       maxContext,
-      kvBytes: pages * pageBytes,
-      hostKvBytes: pages * pageBytes,
+      kvBytes: pages * ofRank,
+      hostKvBytes: pages * ofRank,
       memoryUtilization: 1,
       shape,
     });

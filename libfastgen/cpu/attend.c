@@ -14,6 +14,7 @@ typedef struct {
 	int32_t layer;
 	float *qkv; /* [T][row] */
 	char *out;
+	const fg_matrix *next;                         /* that reads `out` */
 	int32_t row, heads, kv_heads, group, head_dim; /* row: width of qkv */
 	int32_t item_heads, items_per_group; /* a group of more heads than FG_ATTENTION_ROWS takes several items */
 	int32_t items_per_block;             /* of query tokens: those of all groups */
@@ -39,9 +40,16 @@ static job make_job(cpu_ctx *ctx, const fg_batch *batch, int32_t layer, const vo
 
 /* Where K (which = 0) or V (1) of a layer's KV head begins in a page, in bytes. */
 static size_t page_offset(const job *j, int which, int32_t kv_head) {
-	size_t panel = (size_t)FG_PAGE_TOKENS * (size_t)j->head_dim;
-	size_t before = ((size_t)j->layer * 2 + (size_t)which) * (size_t)j->kv_heads + (size_t)kv_head;
-	return before * panel * (size_t)fg_dtype_bytes(j->ctx->base.config->options.kv_dtype);
+	int32_t dtype = j->ctx->base.config->options.kv_dtype;
+	size_t panel = (size_t)FG_PAGE_TOKENS * (size_t)j->head_dim * (size_t)fg_dtype_bytes(dtype);
+	size_t layer = (size_t)j->layer * fg_page_layer_bytes(j->kv_heads, j->head_dim, dtype);
+	return layer + ((size_t)which * (size_t)j->kv_heads + (size_t)kv_head) * panel;
+}
+
+/* Where the 64 scales of FP8 keys (which = 0) or values (1) begin in a page, in bytes: behind all keys and values. */
+static size_t scale_offset(const job *j, int which, int32_t kv_head) {
+	size_t at = (size_t)which * (size_t)j->kv_heads + (size_t)kv_head;
+	return page_offset(j, 2, 0) + at * FG_PAGE_TOKENS * sizeof(float);
 }
 
 static const int32_t *page_table(const job *j, int32_t slot) {
@@ -49,6 +57,19 @@ static const int32_t *page_table(const job *j, int32_t slot) {
 }
 
 /* ---- bias, norm, RoPE, and the write into the cache ---- */
+
+/* Writes a head of one token as the cache has it: to FP8 with a scale of its own. */
+static void write_head(const job *j, const float *head, void *to, char *page, int which, int32_t kv_head, size_t at) {
+	const fg_kernels *kernels = j->ctx->kernels;
+	int32_t dtype = j->ctx->base.config->options.kv_dtype;
+	if (dtype != FG_FP8_E4M3) {
+		kernels->store(head, j->head_dim, dtype, to);
+		return;
+	}
+	float *scale = (float *)(page + scale_offset(j, which, kv_head)) + at;
+	*scale = fg_fp8_scale(kernels->amax(head, j->head_dim));
+	kernels->quantize(head, j->head_dim, *scale, FG_FP8_E4M3, to);
+}
 
 /* Writes k and v of n tokens of one sequence that lie in one page. A row of K in the page runs along the tokens. */
 static void write_kv(const job *j, int32_t first, int32_t n) {
@@ -62,12 +83,14 @@ static void write_kv(const job *j, int32_t first, int32_t n) {
 			 *v_to = page + page_offset(j, 1, h) + at * head_dim * size;
 		const float *k = j->qkv + (size_t)first * (size_t)j->row + (size_t)(j->heads + h) * head_dim;
 		for (int32_t t = 0; t < n; t++, k += j->row) {
-			j->ctx->kernels->store(k, j->head_dim, dtype, columns[t]);
-			j->ctx->kernels->store(k + (size_t)j->kv_heads * head_dim, j->head_dim, dtype,
-			                       v_to + (size_t)t * head_dim * size);
+			const float *v = k + (size_t)j->kv_heads * head_dim;
+			write_head(j, k, columns[t], page, 0, h, at + (size_t)t);
+			write_head(j, v, v_to + (size_t)t * head_dim * size, page, 1, h, at + (size_t)t);
 		}
 		for (size_t d = 0; d < head_dim; d++, k_to += FG_PAGE_TOKENS * size) {
-			if (size == 2) {
+			if (size == 1) {
+				for (int32_t t = 0; t < n; t++) k_to[t] = columns[t][d];
+			} else if (size == 2) {
 				for (int32_t t = 0; t < n; t++) memcpy(k_to + (size_t)t * 2, columns[t] + d * 2, 2);
 			} else {
 				for (int32_t t = 0; t < n; t++) memcpy(k_to + (size_t)t * 4, columns[t] + d * 4, 4);
@@ -146,11 +169,14 @@ static item make_item(const job *j, int32_t index) {
 	int32_t n_rows = it.n_tokens * it.n_heads;
 	it.first_span = it.low[0] / FG_SPAN_TOKENS; /* positions ascend with the rows */
 	it.last_span = (it.high[n_rows - 1] - 1) / FG_SPAN_TOKENS;
+	int fp8 = config->options.kv_dtype == FG_FP8_E4M3;
 	it.args = (fg_attention_args){
 		.kv = ctx->kv,
 		.page_bytes = ctx->page_bytes,
 		.k_offset = page_offset(j, 0, it.kv_head),
 		.v_offset = page_offset(j, 1, it.kv_head),
+		.k_scale_offset = fp8 ? scale_offset(j, 0, it.kv_head) : 0,
+		.v_scale_offset = fp8 ? scale_offset(j, 1, it.kv_head) : 0,
 		.pages = page_table(j, j->batch->seqs[it.seq].slot),
 		.scale = ctx->attention_scale,
 		.n_rows = n_rows,
@@ -170,11 +196,11 @@ static void load_queries(const job *j, const item *it, fg_attention_scratch *s) 
 }
 
 static void store_result(const job *j, const item *it, const fg_softmax *total) {
-	size_t bytes = fg_x_bytes(j->ctx->x_format);
 	for (int32_t t = 0, row = 0; t < it->n_tokens; t++) {
-		size_t at = ((size_t)(it->first + t) * (size_t)j->heads + (size_t)it->head) * (size_t)j->head_dim;
-		for (int32_t h = 0; h < it->n_heads; h++, at += (size_t)j->head_dim) {
-			j->ctx->kernels->finish(total, row++, j->head_dim, j->ctx->x_format, j->out + at * bytes);
+		cpu_input to = cpu_input_begin(j->ctx, j->next, it->first + t, j->out);
+		size_t head_bytes = (size_t)j->head_dim * fg_x_bytes(to.format);
+		for (int32_t h = it->head; h < it->head + it->n_heads; h++) {
+			j->ctx->kernels->finish(total, row++, j->head_dim, to.format, to.row + (size_t)h * head_bytes);
 		}
 	}
 }
@@ -245,11 +271,18 @@ void cpu_list_blocks(cpu_ctx *ctx, const fg_batch *batch) {
 	}
 }
 
+/* Once all heads of a token are there. */
+static void end_token(void *argument, int32_t t, int32_t thread) {
+	(void)thread;
+	const job *j = argument;
+	cpu_input_end(j->ctx, j->next, t, j->out);
+}
+
 void cpu_attention(fg_ctx *base, const fg_batch *batch, int32_t layer, const void *qkv, const fg_matrix *next,
                    void *out) {
-	(void)next;
 	cpu_ctx *ctx = (cpu_ctx *)base;
 	job j = make_job(ctx, batch, layer, qkv, out);
+	j.next = next;
 	int32_t items = ctx->n_blocks * j.items_per_block, threads = fg_pool_threads(ctx->pool);
 	int32_t n_spans = (ctx->longest + FG_SPAN_TOKENS - 1) / FG_SPAN_TOKENS;
 	if (threads > 1 && n_spans > 1 && items < 4 * threads && (int64_t)items * n_spans <= CPU_PARTIALS) {
@@ -261,4 +294,5 @@ void cpu_attention(fg_ctx *base, const fg_batch *batch, int32_t layer, const voi
 	} else {
 		fg_parallel(ctx->pool, items, whole_item, &j);
 	}
+	if (next->scheme.scaling != FG_PLAIN) fg_parallel(ctx->pool, batch->n_tokens, end_token, &j);
 }

@@ -8,7 +8,7 @@
  * K is stored [head_dim][64] within a page, so that both products are the same operation: a row of scalars times a
  * matrix whose rows are contiguous vectors.
  */
-#include "simd.h"
+#include "formats.h"
 
 #if LANES == 16
 #define ROWS 6
@@ -28,7 +28,7 @@
  * prefetched meanwhile. */
 INLINE void product_tile(const int R, const int C, const int32_t dtype, const float *a, size_t a_stride, const char *b,
                          const char *next, int n_cols, int from, int to, float *out, size_t out_stride) {
-	size_t row_bytes = (size_t)n_cols * (dtype == FG_F32 ? 4 : 2);
+	size_t row_bytes = (size_t)n_cols * dtype_bytes(dtype);
 	for (int col = 0; col < n_cols; col += C * LANES) {
 		vf acc[ROWS][COLS];
 		UNROLL for (int r = 0; r < R; r++) {
@@ -37,8 +37,8 @@ INLINE void product_tile(const int R, const int C, const int32_t dtype, const fl
 		for (int j = from; j < to; j++) {
 			const char *bj = b + (size_t)j * row_bytes;
 			if (next) {
-				const char *nj = next + (size_t)j * row_bytes + (size_t)col * (dtype == FG_F32 ? 4 : 2);
-				for (int c = 0; c < C * LANES * (dtype == FG_F32 ? 4 : 2); c += 64) __builtin_prefetch(nj + c, 0, 2);
+				const char *nj = next + (size_t)j * row_bytes + (size_t)col * dtype_bytes(dtype);
+				for (int c = 0; c < C * LANES * (int)dtype_bytes(dtype); c += 64) __builtin_prefetch(nj + c, 0, 2);
 			}
 			vf bv[COLS];
 			UNROLL for (int c = 0; c < C; c++) bv[c] = vf_read(bj, dtype, (size_t)(col + c * LANES));
@@ -86,22 +86,26 @@ INLINE void visible(const fg_attention_args *a, int row, int32_t start, int *fro
 	*to = high < FG_PAGE_TOKENS ? high : FG_PAGE_TOKENS;
 }
 
-/* Adds one row's raw scores of a page to its running softmax; the scores become weights. */
-INLINE void soften(fg_softmax *run, int row, float *scores, int from, int to, float scale, int head_dim) {
+/* Adds one row's raw scores of a page to its running softmax; the scores become weights. k_scale, v_scale: [64], of FP8
+ * keys and values, else NULL; a weight is then multiplied by its value's scale. */
+INLINE void soften(fg_softmax *run, int row, float *scores, int from, int to, float scale, const float *k_scale,
+                   const float *v_scale, int head_dim) {
 	vi lane, see[FG_PAGE_TOKENS / LANES];
 	vf s[FG_PAGE_TOKENS / LANES], max = vf_set(-INFINITY);
 	for (int i = 0; i < LANES; i++) lane[i] = i;
 	for (int i = 0; i < FG_PAGE_TOKENS / LANES; i++) {
 		vi key = lane + i * LANES;
 		see[i] = (key >= from) & (key < to);
-		s[i] = vf_select(see[i], vf_load(scores + i * LANES) * scale, vf_set(-INFINITY));
+		vf score = vf_load(scores + i * LANES) * scale;
+		if (k_scale) score *= vf_load(k_scale + i * LANES);
+		s[i] = vf_select(see[i], score, vf_set(-INFINITY));
 		max = vf_max(max, s[i]);
 	}
 	float old_max = run->max[row], page_max = vf_max_lane(max), new_max = page_max > old_max ? page_max : old_max;
 	vf sum = {0};
 	for (int i = 0; i < FG_PAGE_TOKENS / LANES; i++) {
 		s[i] = vf_select(see[i], vf_exp(s[i] - new_max), (vf){0});
-		vf_store(scores + i * LANES, s[i]);
+		vf_store(scores + i * LANES, v_scale ? s[i] * vf_load(v_scale + i * LANES) : s[i]);
 		sum += s[i];
 	}
 	if (run->sum[row] != 0 && new_max != old_max) {
@@ -143,6 +147,8 @@ INLINE void add_values(fg_attention_scratch *s, int row, int rows, const char *v
 INLINE void attend_page(const fg_attention_args *a, int32_t page, int more, const int32_t dtype,
                         fg_attention_scratch *s) {
 	const char *base = a->kv + (size_t)a->pages[page] * a->page_bytes, *k = base + a->k_offset, *v = base + a->v_offset;
+	const float *k_scale = dtype == FG_FP8_E4M3 ? (const float *)(base + a->k_scale_offset) : NULL;
+	const float *v_scale = dtype == FG_FP8_E4M3 ? (const float *)(base + a->v_scale_offset) : NULL;
 	const char *next_k = more ? a->kv + (size_t)a->pages[page + 1] * a->page_bytes + a->k_offset : NULL;
 	for (int row = 0; row < a->n_rows; row += ROWS) {
 		int rows = a->n_rows - row < ROWS ? a->n_rows - row : ROWS, from[ROWS], to[ROWS], any = 0;
@@ -155,7 +161,8 @@ INLINE void attend_page(const fg_attention_args *a, int32_t page, int more, cons
 		product(rows, dtype, s->q[row], FG_MAX_HEAD_DIM, k, row ? NULL : v, FG_PAGE_TOKENS, 0, a->head_dim,
 		        s->scores[row], FG_PAGE_TOKENS);
 		for (int r = 0; r < rows; r++) {
-			if (from[r] < to[r]) soften(&s->run, row + r, s->scores[row + r], from[r], to[r], a->scale, a->head_dim);
+			if (from[r] >= to[r]) continue;
+			soften(&s->run, row + r, s->scores[row + r], from[r], to[r], a->scale, k_scale, v_scale, a->head_dim);
 		}
 		add_values(s, row, rows, v, row ? NULL : next_k, dtype, a->head_dim, from, to);
 	}
@@ -177,7 +184,8 @@ void FG_ISA(fg_attend)(const fg_attention_args *a, int32_t span, fg_attention_sc
 		int more = (page + 1) * FG_PAGE_TOKENS < high;
 		if (a->kv_dtype == FG_F32) attend_page(a, page, more, FG_F32, s);
 		else if (a->kv_dtype == FG_F16) attend_page(a, page, more, FG_F16, s);
-		else attend_page(a, page, more, FG_BF16, s);
+		else if (a->kv_dtype == FG_BF16) attend_page(a, page, more, FG_BF16, s);
+		else attend_page(a, page, more, FG_FP8_E4M3, s);
 	}
 }
 

@@ -31,13 +31,15 @@ typedef struct {
 	fg_ctx base;
 	const fg_kernels *kernels;
 	fg_pool *pool;
-	fg_x_format x_format;
+	fg_x_format x_format; /* of the inputs of FG_PLAIN matrices */
 	float attention_scale;
 
 	fg_mapping *mappings; /* everything that close unmaps */
 	int32_t n_mappings;
 
-	char *kv;      /* [n_pages][n_layers][K|V][n_kv_heads][64 * head_dim]; K is [head_dim][64], V [64][head_dim] */
+	/* [n_pages][n_layers][K|V][n_kv_heads][64 * head_dim]; K is [head_dim][64], V [64][head_dim]. In FP8, a layer's
+	 * scales follow: float [K|V][n_kv_heads][64]. */
+	char *kv;
 	char *host_kv; /* [n_host_pages], laid out as kv */
 	size_t page_bytes;
 	int32_t n_pages, n_host_pages;
@@ -46,6 +48,9 @@ typedef struct {
 	int32_t *last_token;   /* [max_seqs]; FG_NO_TOKEN where none could be sampled */
 	fg_sampler **samplers; /* [max_seqs] */
 
+	int32_t widest; /* features of a linear input */
+	float *wide;    /* [max_step_tokens][widest]: what an op is about to quantise */
+
 	/* of the current step */
 	cpu_block *blocks; /* [n_blocks], up to max_step_tokens */
 	int32_t n_blocks;
@@ -53,6 +58,7 @@ typedef struct {
 	float *rope_cos, *rope_sin;    /* [max_step_tokens][head_dim / 2] */
 	uint64_t step_start, last_end; /* ns */
 
+	char *linear_scratch; /* [n_threads][16 * widest] */
 	char *sample_scratch; /* [n_threads][sample_scratch_bytes] */
 	size_t sample_scratch_bytes;
 	fg_attention_scratch *attention_scratch; /* [n_threads] */
@@ -70,6 +76,28 @@ fg_status cpu_keep_mapping(cpu_ctx *ctx, void *data, size_t bytes);
  * it does nothing where none is watched. Both may be called from any thread. */
 void cpu_watch_file(const char *path, const void *start, size_t bytes);
 void cpu_unwatch_file(const void *start);
+
+/* fp8.c: FP8 inputs. For an FG_ROWS or FG_BLOCKS matrix [rows][cols] they are FP8 values [T][cols] in cpu_input_format,
+ * then, behind room for max_step_tokens of them, the scales [T][cpu_input_scales]. */
+fg_x_format cpu_input_format(const cpu_ctx *ctx, const fg_matrix *w);
+int32_t cpu_input_scales(const fg_matrix *w); /* of one token */
+float *cpu_input_scale(const cpu_ctx *ctx, const void *x, const fg_matrix *w);
+/* Room for n tokens of any format. */
+size_t cpu_input_bytes(int32_t n, int32_t cols);
+/* Around the making of row t of the inputs x of a matrix: what makes it writes `row` in `format`, between the two. */
+typedef struct {
+	char *row;
+	fg_x_format format;
+} cpu_input;
+cpu_input cpu_input_begin(const cpu_ctx *ctx, const fg_matrix *w, int32_t t, void *x);
+void cpu_input_end(const cpu_ctx *ctx, const fg_matrix *w, int32_t t, void *x);
+int32_t cpu_scale_blocks(int32_t n); /* ceil(n / 128) */
+
+/* fp8.c: weights. Quantises [rows][cols] of dtype to FP8, with a scale per row. */
+void cpu_quantize_rows(const cpu_ctx *ctx, const void *from, int32_t dtype, int32_t rows, int32_t cols, void *to,
+                       float *scale);
+/* to = from * its scales, as dtype; `from`: the bytes of an FP8 tensor. */
+void cpu_widen(const cpu_ctx *ctx, const fg_tensor *tensor, const void *from, void *to, int32_t dtype);
 
 /* weights.c */
 fg_status cpu_load(fg_ctx *ctx, const fg_tensor_table *table, atomic_ullong *done, atomic_int *cancel);

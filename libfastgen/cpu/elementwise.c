@@ -1,7 +1,7 @@
 /*
  * elementwise.c - norm, activation, rotation and conversions: one pass each.
  */
-#include "simd.h"
+#include "formats.h"
 
 void FG_ISA(fg_rms_norm)(const float *in, const float *weight, int32_t n, float eps, fg_x_format format, void *x) {
 	vf squares = {0};
@@ -47,6 +47,36 @@ void FG_ISA(fg_load)(const void *in, int32_t n, int32_t dtype, float *out) {
 	for (; i < n; i++) out[i] = fg_read(in, dtype, (size_t)i);
 }
 
+float FG_ISA(fg_amax)(const float *in, int32_t n) {
+	vf most = {0};
+	int32_t i = 0;
+	/* vf_max of a NaN and a number is the second operand. */
+	for (; i + LANES <= n; i += LANES) most = vf_max((vf)((vu)vf_load(in + i) & 0x7fffffff), most);
+	float amax = vf_max_lane(most);
+	for (; i < n; i++) amax = fabsf(in[i]) > amax ? fabsf(in[i]) : amax;
+	return amax;
+}
+
+void FG_ISA(fg_quantize)(const float *in, int32_t n, float scale, int32_t dtype, void *out) {
+	float inverse = 1 / scale;
+	int32_t i = 0;
+	for (; i + LANES <= n; i += LANES) {
+		vf v = vf_load(in + i) * inverse;
+		if (dtype == FG_FP8_E4M3) {
+			vf_write(out, FG_FP8_E4M3, (size_t)i, v);
+		} else {
+			uint8_t codes[LANES];
+			vf_write(codes, FG_FP8_E4M3, 0, v);
+			vf_write(out, dtype, (size_t)i, vf_from_e4m3(codes));
+		}
+	}
+	for (; i < n; i++) {
+		uint8_t code = fg_to_e4m3(in[i] * inverse);
+		if (dtype == FG_FP8_E4M3) ((uint8_t *)out)[i] = code;
+		else fg_write(out, dtype, (size_t)i, fg_from_e4m3(code));
+	}
+}
+
 void FG_ISA(fg_linear)(const fg_linear_args *args);
 void FG_ISA(fg_attend)(const fg_attention_args *args, int32_t span, fg_attention_scratch *scratch);
 void FG_ISA(fg_merge)(fg_softmax *total, const fg_softmax *run, int32_t n_rows, int32_t head_dim);
@@ -72,4 +102,6 @@ const fg_kernels FG_ISA(fg_kernels) = {
 	.rope = FG_ISA(fg_rope),
 	.store = FG_ISA(fg_store),
 	.load = FG_ISA(fg_load),
+	.amax = FG_ISA(fg_amax),
+	.quantize = FG_ISA(fg_quantize),
 };

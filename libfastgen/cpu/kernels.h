@@ -8,9 +8,7 @@
 #ifndef FG_KERNELS_H
 #define FG_KERNELS_H
 
-#include "../fastgen.h"
-
-#include <stddef.h>
+#include "../ops.h"
 
 /* How activations that linear reads are stored: float32, exact or rounded to compute_dtype; or bf16, where the CPU has
  * bf16 dot products. */
@@ -27,8 +25,14 @@ typedef struct {
 	size_t y_stride;
 	int32_t n_tokens, n_rows, k;
 	int32_t w_dtype;
-	fg_x_format x_format; /* FG_X_BF16 only where w_dtype is FG_BF16 and kernels.bf16_dot is set */
+	fg_x_format x_format; /* FG_X_BF16 only where w_dtype is FG_BF16 or FG_FP8_E4M3 and kernels.bf16_dot is set */
 	int32_t add;          /* y += instead of y = */
+	/* of FG_FP8_E4M3 weights */
+	fg_scaling scaling;
+	const float *x_scale; /* FG_ROWS: [n_tokens]; FG_BLOCKS: [n_tokens][ceil(k / 128)] */
+	const float *w_scale; /* FG_ROWS: [n_rows]; FG_BLOCKS: [block rows][ceil(k / 128)], from the first block row on */
+	void *scratch;        /* of the thread: 16 * k bytes */
+	int32_t block_row;    /* FG_BLOCKS: row 0 of w is this row of the first block row, 0 <= block_row < 128 */
 } fg_linear_args;
 
 enum {
@@ -56,8 +60,10 @@ typedef struct {
 typedef struct {
 	const char *kv; /* the page pool */
 	size_t page_bytes;
-	size_t k_offset;      /* in a page: K of this layer and head, [head_dim][64] */
-	size_t v_offset;      /* in a page: V of this layer and head, [64][head_dim] */
+	size_t k_offset;       /* in a page: K of this layer and head, [head_dim][64] */
+	size_t v_offset;       /* in a page: V of this layer and head, [64][head_dim] */
+	size_t k_scale_offset; /* in a page: of FP8 keys, float [64]; likewise of values */
+	size_t v_scale_offset;
 	const int32_t *pages; /* the sequence's page table */
 	const int32_t *low, *high;
 	float scale; /* of the scores */
@@ -84,6 +90,11 @@ typedef struct {
 	void (*store)(const float *in, int32_t n, int32_t dtype, void *out);
 	/* out[n] = in[n], converted from dtype */
 	void (*load)(const void *in, int32_t n, int32_t dtype, float *out);
+	/* The greatest magnitude that is not NaN, 0 when there is none. */
+	float (*amax)(const float *in, int32_t n);
+	/* out[n] = in[n] / scale rounded to FP8, stored as dtype: FG_FP8_E4M3, or FG_BF16 or FG_F32, which hold the same
+	 * values. scale: finite or infinite, > 0. */
+	void (*quantize)(const float *in, int32_t n, float scale, int32_t dtype, void *out);
 } fg_kernels;
 
 /* The best for this CPU, or what FASTGEN_CPU_ISA names (scalar, avx2, avx512, avx512bf16). NULL, with fg_error's text

@@ -14,14 +14,14 @@ enum {
 typedef struct {
 	cpu_ctx *ctx;
 	const fg_matrix *w;
-	const char *x; /* [n][cols] in x_format */
-	float *y;      /* [n][rows] */
+	const char *x; /* [n][cols] in `format` */
+	fg_x_format format;
+	float *y; /* [n][rows] */
 	int32_t n, add;
 	int32_t item_rows, item_tokens, n_row_items;
 } job;
 
 static void run_item(void *argument, int32_t index, int32_t thread) {
-	(void)thread;
 	const job *j = argument;
 	int32_t token = index / j->n_row_items * j->item_tokens, low = index % j->n_row_items * j->item_rows;
 	int32_t high = low + j->item_rows < j->w->rows ? low + j->item_rows : j->w->rows, start = 0;
@@ -29,9 +29,11 @@ static void run_item(void *argument, int32_t index, int32_t thread) {
 		const fg_matrix_part *part = &j->w->part[i];
 		int32_t from = low > start ? low - start : 0, to = high - start < part->rows ? high - start : part->rows;
 		if (from >= to) continue;
-		size_t cols = (size_t)j->w->cols;
+		size_t cols = (size_t)j->w->cols, n_scales = (size_t)cpu_input_scales(j->w);
+		size_t scale_row =
+			j->w->scheme.scaling == FG_BLOCKS ? (size_t)(from / FG_SCALE_BLOCK) * n_scales : (size_t)from;
 		fg_linear_args args = {
-			.x = j->x + (size_t)token * cols * fg_x_bytes(j->ctx->x_format),
+			.x = j->x + (size_t)token * cols * fg_x_bytes(j->format),
 			.w = (const char *)part->data + (size_t)from * cols * (size_t)fg_dtype_bytes(part->dtype),
 			.y = j->y + (size_t)token * (size_t)j->w->rows + start + from,
 			.y_stride = (size_t)j->w->rows,
@@ -39,8 +41,13 @@ static void run_item(void *argument, int32_t index, int32_t thread) {
 			.n_rows = to - from,
 			.k = j->w->cols,
 			.w_dtype = part->dtype,
-			.x_format = j->ctx->x_format,
+			.x_format = j->format,
 			.add = j->add,
+			.scaling = (fg_scaling)j->w->scheme.scaling,
+			.x_scale = n_scales ? cpu_input_scale(j->ctx, j->x, j->w) + (size_t)token * n_scales : NULL,
+			.w_scale = part->scale ? part->scale + scale_row : NULL,
+			.scratch = j->ctx->linear_scratch + (size_t)thread * 16 * (size_t)j->ctx->widest,
+			.block_row = from % FG_SCALE_BLOCK,
 		};
 		j->ctx->kernels->linear(&args);
 	}
@@ -52,10 +59,10 @@ static int32_t round_up(int32_t n, int32_t multiple) {
 
 static void multiply(fg_ctx *base, const void *x, const fg_matrix *w, int32_t n, float *y, int32_t add) {
 	cpu_ctx *ctx = (cpu_ctx *)base;
-	job j = {.ctx = ctx, .w = w, .x = x, .y = y, .n = n, .add = add};
+	job j = {.ctx = ctx, .w = w, .x = x, .format = cpu_input_format(ctx, w), .y = y, .n = n, .add = add};
 	int32_t threads = fg_pool_threads(ctx->pool);
 	int64_t work = (int64_t)n * w->rows * w->cols;
-	int32_t fit = (int32_t)(BLOCK_BYTES / (fg_x_bytes(ctx->x_format) * (size_t)w->cols));
+	int32_t fit = (int32_t)(BLOCK_BYTES / (fg_x_bytes(j.format) * (size_t)w->cols));
 	j.item_tokens = fit < TOKEN_STEP ? TOKEN_STEP : fit / TOKEN_STEP * TOKEN_STEP;
 	int32_t n_blocks = (n + j.item_tokens - 1) / j.item_tokens;
 	j.item_tokens = round_up((n + n_blocks - 1) / n_blocks, n > TOKEN_STEP ? TOKEN_STEP : 1);

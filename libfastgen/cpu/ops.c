@@ -19,9 +19,6 @@ static fg_status cpu_open(const fg_config *config, int32_t rank, fg_ctx **out) {
 	if (o->n_devices != 1 || o->devices[0] != 0) {
 		return fg_fail(FG_UNSUPPORTED, "the CPU is one device, number 0; ask for that");
 	}
-	if (o->kv_dtype == FG_FP8_E4M3 || o->quantization) {
-		return fg_fail(FG_UNSUPPORTED, "the CPU library has no FP8; use float32, float16 or bfloat16");
-	}
 	if (!o->kv_bytes)
 		return fg_fail(FG_INVALID, "kv_bytes is 0; the CPU library must be told the size of its KV cache");
 	const fg_kernels *kernels = fg_kernels_choose();
@@ -66,6 +63,10 @@ static fg_status make_state(cpu_ctx *ctx) {
 		   tokens = (size_t)o->max_step_tokens;
 	size_t rope = tokens * (size_t)s->head_dim / 2 * sizeof(float);
 	ctx->sample_scratch_bytes = (fg_sample_scratch_bytes(s->vocab_size) + 63) & ~(size_t)63;
+	ctx->widest = s->n_heads * s->head_dim;
+	if (s->hidden_size > ctx->widest) ctx->widest = s->hidden_size;
+	if (s->intermediate_size > ctx->widest) ctx->widest = s->intermediate_size;
+	ctx->linear_scratch = cpu_alloc(ctx, threads * 16 * (size_t)ctx->widest, "scratch");
 	ctx->page_table = cpu_alloc(ctx, seqs * (size_t)ctx->base.config->pages_per_seq * sizeof(int32_t), "page tables");
 	ctx->last_token = cpu_alloc(ctx, seqs * sizeof(int32_t), "slots");
 	ctx->samplers = cpu_alloc(ctx, seqs * sizeof *ctx->samplers, "slots");
@@ -75,8 +76,8 @@ static fg_status make_state(cpu_ctx *ctx) {
 	ctx->sample_scratch = cpu_alloc(ctx, threads * ctx->sample_scratch_bytes, "scratch");
 	ctx->attention_scratch = cpu_alloc(ctx, threads * sizeof *ctx->attention_scratch, "scratch");
 	ctx->partials = cpu_alloc(ctx, CPU_PARTIALS * sizeof *ctx->partials, "scratch");
-	return ctx->page_table && ctx->last_token && ctx->samplers && ctx->blocks && ctx->rope_cos && ctx->rope_sin &&
-	               ctx->sample_scratch && ctx->attention_scratch && ctx->partials
+	return ctx->linear_scratch && ctx->page_table && ctx->last_token && ctx->samplers && ctx->blocks && ctx->rope_cos &&
+	               ctx->rope_sin && ctx->sample_scratch && ctx->attention_scratch && ctx->partials
 			   ? FG_OK
 			   : FG_OUT_OF_MEMORY;
 }
@@ -84,26 +85,32 @@ static fg_status make_state(cpu_ctx *ctx) {
 static fg_status make_buffers(cpu_ctx *ctx) {
 	const fg_shape *s = &ctx->base.config->shape;
 	fg_buffers *b = &ctx->base.buf;
-	size_t n = (size_t)ctx->base.config->options.max_step_tokens, x = fg_x_bytes(ctx->x_format);
-	size_t hidden = (size_t)s->hidden_size, inter = (size_t)s->intermediate_size;
+	int32_t tokens = ctx->base.config->options.max_step_tokens;
+	size_t n = (size_t)tokens, hidden = (size_t)s->hidden_size, inter = (size_t)s->intermediate_size;
 	size_t q = (size_t)(s->n_heads * s->head_dim), kv = (size_t)(s->n_kv_heads * s->head_dim);
 	b->logit_rows = n < CPU_LOGIT_ROWS ? (int32_t)n : CPU_LOGIT_ROWS;
 	b->residual = cpu_alloc(ctx, n * hidden * sizeof(float), "activations");
-	b->x = cpu_alloc(ctx, n * hidden * x, "activations");
+	b->x = cpu_alloc(ctx, cpu_input_bytes(tokens, s->hidden_size), "activations");
 	b->qkv = cpu_alloc(ctx, n * (q + 2 * kv) * sizeof(float), "activations");
-	b->attn = cpu_alloc(ctx, n * q * x, "activations");
+	b->attn = cpu_alloc(ctx, cpu_input_bytes(tokens, s->n_heads * s->head_dim), "activations");
 	b->gate_up = cpu_alloc(ctx, n * 2 * inter * sizeof(float), "activations");
-	b->act = cpu_alloc(ctx, n * inter * x, "activations");
+	b->act = cpu_alloc(ctx, cpu_input_bytes(tokens, s->intermediate_size), "activations");
 	b->rows = cpu_alloc(ctx, (size_t)b->logit_rows * hidden * sizeof(float), "activations");
 	b->logits = cpu_alloc(ctx, (size_t)b->logit_rows * (size_t)s->vocab_size * sizeof(float), "logits");
-	return b->residual && b->x && b->qkv && b->attn && b->gate_up && b->act && b->rows && b->logits ? FG_OK
-	                                                                                                : FG_OUT_OF_MEMORY;
+	ctx->wide = cpu_alloc(ctx, n * (size_t)ctx->widest * sizeof(float), "activations");
+	return ctx->wide && b->residual && b->x && b->qkv && b->attn && b->gate_up && b->act && b->rows && b->logits
+			   ? FG_OK
+			   : FG_OUT_OF_MEMORY;
 }
 
 static uint64_t matrix_bytes(const fg_matrix *m) {
 	uint64_t bytes = 0;
 	for (int32_t i = 0; i < m->n_parts; i++) {
 		bytes += (uint64_t)m->part[i].rows * (uint64_t)m->cols * (uint64_t)fg_dtype_bytes(m->part[i].dtype);
+		if (m->scheme.scaling == FG_ROWS) bytes += (uint64_t)m->part[i].rows * sizeof(float);
+		if (m->scheme.scaling == FG_BLOCKS) {
+			bytes += (uint64_t)cpu_scale_blocks(m->part[i].rows) * (uint64_t)cpu_scale_blocks(m->cols) * sizeof(float);
+		}
 	}
 	return bytes;
 }
@@ -123,8 +130,7 @@ static fg_status cpu_ready(fg_ctx *base, fg_capacity *capacity) {
 	cpu_ctx *ctx = (cpu_ctx *)base;
 	const fg_shape *s = &base->config->shape;
 	const fg_options *o = &base->config->options;
-	ctx->page_bytes = (size_t)s->n_layers * 2 * (size_t)s->n_kv_heads * FG_PAGE_TOKENS * (size_t)s->head_dim *
-	                  (size_t)fg_dtype_bytes(o->kv_dtype);
+	ctx->page_bytes = (size_t)s->n_layers * fg_page_layer_bytes(s->n_kv_heads, s->head_dim, o->kv_dtype);
 	if (o->kv_bytes < ctx->page_bytes) {
 		return fg_fail(FG_INVALID, "kv_bytes is %llu but one page takes %zu; give the KV cache at least that",
 		               (unsigned long long)o->kv_bytes, ctx->page_bytes);
@@ -172,6 +178,7 @@ struct token_job {
 	const fg_batch *batch;
 	const void *in;
 	const float *weight;
+	const fg_matrix *next; /* that reads the output */
 	void *out;
 	void (*run)(token_job *job, int32_t t, int32_t thread);
 	int32_t first;    /* row of the step, for an op on rows */
@@ -260,15 +267,16 @@ static void norm_token(token_job *j, int32_t t, int32_t thread) {
 	(void)thread;
 	const fg_shape *s = &j->ctx->base.config->shape;
 	size_t at = (size_t)t * (size_t)s->hidden_size;
-	j->ctx->kernels->rms_norm((const float *)j->in + at, j->weight, s->hidden_size, s->rms_norm_eps, j->ctx->x_format,
-	                          (char *)j->out + at * fg_x_bytes(j->ctx->x_format));
+	cpu_input to = cpu_input_begin(j->ctx, j->next, t, j->out);
+	j->ctx->kernels->rms_norm((const float *)j->in + at, j->weight, s->hidden_size, s->rms_norm_eps, to.format, to.row);
+	cpu_input_end(j->ctx, j->next, t, j->out);
 }
 
 static void cpu_add_norm(fg_ctx *base, void *residual, fg_pending pending, const float *weight, int32_t n,
                          const fg_matrix *next, void *x) {
-	(void)next;
 	(void)pending; /* nothing: linear_add adds at once */
-	token_job job = {.ctx = (cpu_ctx *)base, .in = residual, .weight = weight, .out = x, .run = norm_token};
+	token_job job = {
+		.ctx = (cpu_ctx *)base, .in = residual, .weight = weight, .next = next, .out = x, .run = norm_token};
 	for_tokens(&job, n, base->config->shape.hidden_size);
 }
 
@@ -276,15 +284,15 @@ static void silu_token(token_job *j, int32_t t, int32_t thread) {
 	(void)thread;
 	size_t inter = (size_t)j->ctx->base.config->shape.intermediate_size;
 	const float *gate = (const float *)j->in + (size_t)t * 2 * inter;
-	j->ctx->kernels->silu_mul(gate, gate + inter, (int32_t)inter, j->ctx->x_format,
-	                          (char *)j->out + (size_t)t * inter * fg_x_bytes(j->ctx->x_format));
+	cpu_input to = cpu_input_begin(j->ctx, j->next, t, j->out);
+	j->ctx->kernels->silu_mul(gate, gate + inter, (int32_t)inter, to.format, to.row);
+	cpu_input_end(j->ctx, j->next, t, j->out);
 }
 
 static void cpu_gate_up(fg_ctx *base, const void *x, const fg_matrix *w, int32_t n, const fg_matrix *next,
                         void *scratch, void *act) {
-	(void)next;
 	cpu_linear(base, x, w, n, scratch);
-	token_job job = {.ctx = (cpu_ctx *)base, .in = scratch, .out = act, .run = silu_token};
+	token_job job = {.ctx = (cpu_ctx *)base, .in = scratch, .next = next, .out = act, .run = silu_token};
 	for_tokens(&job, n, base->config->shape.intermediate_size * 4);
 }
 

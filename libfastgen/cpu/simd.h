@@ -35,6 +35,7 @@ typedef float vf __attribute__((vector_size(4 * LANES)));
 typedef int32_t vi __attribute__((vector_size(4 * LANES)));
 typedef uint32_t vu __attribute__((vector_size(4 * LANES)));
 typedef uint16_t vh __attribute__((vector_size(2 * LANES)));
+typedef uint8_t vb __attribute__((vector_size(LANES)));
 
 INLINE vf vf_set(float f) {
 	return f - (vf){0};
@@ -114,98 +115,6 @@ INLINE float vf_max_lane(vf v) {
 	for (int i = 1; i < LANES; i++) max = f[i] > max ? f[i] : max;
 	return max;
 #endif
-}
-
-/* ---- 16-bit formats ---- */
-
-INLINE vf vf_from_bf16(const void *p) {
-#if defined(__AVX512F__)
-	return (vf)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(p)), 16);
-#elif defined(__AVX2__)
-	return (vf)_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(p)), 16);
-#else
-	vh h;
-	__builtin_memcpy(&h, p, sizeof h);
-	return (vf)(__builtin_convertvector(h, vu) << 16);
-#endif
-}
-
-INLINE vf vf_from_f16(const void *p) {
-#if defined(__AVX512F__)
-	return _mm512_cvtph_ps(_mm256_loadu_si256(p));
-#elif defined(__AVX2__)
-	return _mm256_cvtph_ps(_mm_loadu_si128(p));
-#else
-	vf v;
-	for (int i = 0; i < LANES; i++) v[i] = fg_read(p, FG_F16, (size_t)i);
-	return v;
-#endif
-}
-
-/* LANES values of dtype, from element i of p on. */
-INLINE vf vf_read(const void *p, int32_t dtype, size_t i) {
-	const char *at = (const char *)p + i * (dtype == FG_F32 ? 4 : 2);
-	if (dtype == FG_F32) return vf_load((const float *)(const void *)at);
-	return dtype == FG_F16 ? vf_from_f16(at) : vf_from_bf16(at);
-}
-
-/* Bits of the nearest bf16, in the upper half of each lane; the lower half is 0. */
-INLINE vu vf_bf16_bits(vf v) {
-	vu u = (vu)v, magnitude = u & 0x7fffffff;
-	vu rounded = u + 0x7fff + (u >> 16 & 1);
-	vu nan = (vu)(magnitude > 0x7f800000);
-	return ((nan & (u | 0x400000)) | (~nan & rounded)) & 0xffff0000;
-}
-
-INLINE void vf_write(void *p, int32_t dtype, size_t i, vf v) {
-	char *at = (char *)p + i * (dtype == FG_F32 ? 4 : 2);
-	if (dtype == FG_F32) {
-		__builtin_memcpy(at, &v, sizeof v);
-	} else if (dtype == FG_BF16) {
-		vh h = __builtin_convertvector(vf_bf16_bits(v) >> 16, vh);
-		__builtin_memcpy(at, &h, sizeof h);
-	} else {
-#if defined(__AVX512F__)
-		_mm256_storeu_si256((__m256i *)(void *)at, _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
-#elif defined(__AVX2__)
-		_mm_storeu_si128((__m128i *)(void *)at, _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
-#else
-		for (int k = 0; k < LANES; k++) fg_write(p, dtype, i + (size_t)k, v[k]);
-#endif
-	}
-}
-
-/* The first n < LANES values, the rest 0. */
-INLINE vf vf_read_some(const void *p, int32_t dtype, size_t i, int n) {
-	vf v = {0};
-	for (int k = 0; k < n; k++) v[k] = fg_read(p, dtype, i + (size_t)k);
-	return v;
-}
-
-/* ---- activations that linear reads ---- */
-
-INLINE void vf_write_x(void *x, fg_x_format format, size_t i, vf v) {
-	if (format == FG_X_BF16) {
-#if defined(__AVX512BF16__)
-		__m256bh h = _mm512_cvtneps_pbh(v);
-		__builtin_memcpy((char *)x + i * 2, &h, sizeof h);
-#else
-		vf_write(x, FG_BF16, i, v);
-#endif
-	} else if (format == FG_X_ROUND_BF16) {
-		vf_write(x, FG_F32, i, (vf)vf_bf16_bits(v));
-	} else if (format == FG_X_ROUND_F16) {
-		uint16_t h[LANES];
-		vf_write(h, FG_F16, 0, v);
-		vf_write(x, FG_F32, i, vf_from_f16(h));
-	} else {
-		vf_write(x, FG_F32, i, v);
-	}
-}
-
-static inline void write_x(void *x, fg_x_format format, size_t i, float f) {
-	if (format == FG_X_BF16) fg_write(x, FG_BF16, i, f);
-	else fg_write(x, FG_F32, i, format == FG_X_F32 ? f : fg_round(f, format == FG_X_ROUND_F16 ? FG_F16 : FG_BF16));
 }
 
 /* e^v: 2^n * p(r), v = n ln 2 + r, |r| <= ln 2 / 2. p is the minimax polynomial of Cephes' expf (Moshier); error about

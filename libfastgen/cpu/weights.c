@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -111,7 +112,7 @@ static void convert_item(void *argument, int32_t item, int32_t thread) {
 	c->kernels->store(buffer, (int32_t)n, c->to_dtype, c->to + at * (size_t)fg_dtype_bytes(c->to_dtype));
 }
 
-/* Reads a tensor: in place when `to` is NULL, else converting it into `to`. */
+/* Reads a tensor: in place when `to` is NULL, else converting it (not FP8 to or from another dtype) into `to`. */
 static fg_status read_tensor(loader *l, const fg_tensor *t, const fg_file *file, const char *data, char *to,
                              int32_t to_dtype) {
 	size_t size = (size_t)fg_dtype_bytes(t->dtype), to_size = (size_t)fg_dtype_bytes(to_dtype);
@@ -172,6 +173,15 @@ static fg_status make_tensor(loader *l, fg_role role, int32_t layer, size_t rows
 
 /* ---- weights ---- */
 
+/* Where a part's values come from. */
+typedef struct {
+	fg_role role;
+	int32_t layer, rows, cols;
+	const fg_tensor *tensor; /* NULL: random */
+	const fg_file *file;     /* NULL: in memory */
+	const char *data;
+} source;
+
 /* Loads a vector into to[rows], as float32. */
 static fg_status load_vector(loader *l, fg_role role, int32_t layer, float *to) {
 	int32_t rows, cols;
@@ -212,41 +222,83 @@ static fg_status load_vectors(loader *l, int32_t layer, int n, const fg_role *ro
 	return FG_OK;
 }
 
-static fg_status load_part(loader *l, fg_role role, int32_t layer, fg_matrix_part *part) {
-	int32_t rows, cols, compute = l->ctx->base.config->options.compute_dtype;
-	fg_role_dims(&l->ctx->base.config->shape, role, &rows, &cols);
-	part->rows = rows;
-	size_t n = (size_t)rows * (size_t)cols;
-	const fg_tensor *t = NULL;
-	const fg_file *file = NULL;
-	const char *data = NULL;
-	part->dtype = compute;
-	if (l->table) {
-		t = fg_table_find(l->table, layer, role, &file);
-		fg_status status = find_bytes(l, t, file, &data);
-		if (status) return status;
-		if (t->dtype == FG_FP8_E4M3) return fg_fail(FG_UNSUPPORTED, "the CPU library has no FP8 yet");
-		/* bf16 arithmetic would round float32 weights anyway; all other dtypes are widened as they are read */
-		part->dtype = compute == FG_BF16 && t->dtype == FG_F32 ? FG_BF16 : t->dtype;
-		int aligned = (uintptr_t)data % (uintptr_t)fg_dtype_bytes(t->dtype) == 0;
-		if (file && part->dtype == t->dtype && aligned) {
-			part->data = data;
-			return read_tensor(l, t, file, data, NULL, 0);
-		}
+/* Reads the tensor (or makes random values) into `to`, or in place where to is NULL. */
+static fg_status fill_part(loader *l, const source *s, char *to, int32_t dtype) {
+	if (s->tensor) return read_tensor(l, s->tensor, s->file, s->data, to, dtype);
+	return make_tensor(l, s->role, s->layer, (size_t)s->rows, (size_t)s->cols, dtype, to);
+}
+
+/* The scales of a part of an FP8 matrix, in memory of their own. */
+static float *alloc_scales(loader *l, const source *s, int32_t scaling) {
+	size_t n = (size_t)s->rows;
+	if (scaling == FG_BLOCKS) n = (size_t)cpu_scale_blocks(s->rows) * (size_t)cpu_scale_blocks(s->cols);
+	float *scale = cpu_alloc(l->ctx, n * sizeof *scale, "scales");
+	const fg_tensor *t = s->tensor;
+	for (size_t i = 0; scale && t && t->scale && i < n; i++) {
+		scale[i] = t->scale[t->scale_rows * t->scale_cols == 1 ? 0 : i];
 	}
-	char *to = cpu_alloc(l->ctx, n * (size_t)fg_dtype_bytes(part->dtype), "weights");
+	return scale;
+}
+
+/* Quantises a part that is not FP8 in the checkpoint, or is random. */
+static fg_status quantize_part(loader *l, const source *s, fg_matrix_part *part, char *to, float *scale) {
+	int32_t dtype = s->tensor ? s->tensor->dtype : l->ctx->base.config->options.compute_dtype;
+	size_t bytes = (size_t)s->rows * (size_t)s->cols * (size_t)fg_dtype_bytes(dtype);
+	char *values = s->tensor ? NULL : malloc(bytes);
+	if (!s->tensor && !values) return fg_fail(FG_OUT_OF_MEMORY, "no memory for random weights");
+	fg_status status = fill_part(l, s, values, dtype);
+	if (!status) cpu_quantize_rows(l->ctx, values ? values : s->data, dtype, s->rows, s->cols, to, scale);
+	free(values);
+	part->dtype = FG_FP8_E4M3;
+	return status;
+}
+
+/* The dtype that a part is kept in, unless it is to be quantised. bf16 arithmetic would round float32 weights anyway;
+ * FP8 in a plain matrix becomes compute_dtype; all others are widened as they are read. */
+static int32_t kept_dtype(const loader *l, const source *s, int32_t scaling) {
+	int32_t compute = l->ctx->base.config->options.compute_dtype;
+	if (!s->tensor) return compute;
+	int32_t stored = s->tensor->dtype;
+	if (stored == FG_FP8_E4M3) return scaling == FG_PLAIN ? compute : stored;
+	return compute == FG_BF16 && stored == FG_F32 ? FG_BF16 : stored;
+}
+
+static fg_status load_part(loader *l, fg_role role, int32_t layer, int32_t scaling, fg_matrix_part *part) {
+	source s = {.role = role, .layer = layer};
+	fg_role_dims(&l->ctx->base.config->shape, role, &s.rows, &s.cols);
+	if (l->table) {
+		s.tensor = fg_table_find(l->table, layer, role, &s.file);
+		fg_status status = find_bytes(l, s.tensor, s.file, &s.data);
+		if (status) return status;
+	}
+	int32_t stored = s.tensor ? s.tensor->dtype : -1;
+	int quantize = scaling != FG_PLAIN && stored != FG_FP8_E4M3, widen = scaling == FG_PLAIN && stored == FG_FP8_E4M3;
+	part->rows = s.rows;
+	part->dtype = kept_dtype(l, &s, scaling);
+	if (scaling != FG_PLAIN && !(part->scale = alloc_scales(l, &s, scaling))) return FG_OUT_OF_MEMORY;
+	int aligned = (uintptr_t)s.data % (uintptr_t)fg_dtype_bytes(part->dtype) == 0;
+	if (s.file && part->dtype == stored && aligned && !quantize) {
+		part->data = s.data;
+		return fill_part(l, &s, NULL, 0);
+	}
+	int32_t dtype = quantize ? FG_FP8_E4M3 : part->dtype;
+	char *to = cpu_alloc(l->ctx, (size_t)s.rows * (size_t)s.cols * (size_t)fg_dtype_bytes(dtype), "weights");
 	if (!to) return FG_OUT_OF_MEMORY;
 	part->data = to;
-	if (t) return read_tensor(l, t, file, data, to, part->dtype);
-	return make_tensor(l, role, layer, (size_t)rows, (size_t)cols, part->dtype, to);
+	if (quantize) return quantize_part(l, &s, part, to, (float *)part->scale);
+	if (!widen) return fill_part(l, &s, to, part->dtype);
+	fg_status status = fill_part(l, &s, NULL, 0);
+	if (!status) cpu_widen(l->ctx, s.tensor, s.data, to, part->dtype);
+	return status;
 }
 
 static fg_status load_matrix(loader *l, int32_t layer, int n, const fg_role *roles, fg_matrix *matrix) {
 	memset(matrix, 0, sizeof *matrix);
 	matrix->n_parts = n;
+	matrix->scheme = fg_table_scheme(l->table, l->ctx->base.config, layer, n, roles);
 	for (int i = 0; i < n; i++) {
 		int32_t rows;
-		fg_status status = load_part(l, roles[i], layer, &matrix->part[i]);
+		fg_status status = load_part(l, roles[i], layer, matrix->scheme.scaling, &matrix->part[i]);
 		if (status) return status;
 		fg_role_dims(&l->ctx->base.config->shape, roles[i], &rows, &matrix->cols);
 		matrix->rows += rows;
@@ -272,7 +324,9 @@ static fg_status load_layer(loader *l, int32_t i, fg_layer *layer) {
 	return status;
 }
 
-static int all_bf16(const fg_matrix *m) {
+/* Whether its inputs may be bf16; those of FP8 matrices do not matter (cpu_input_format). */
+static int takes_bf16(const fg_matrix *m) {
+	if (m->scheme.scaling != FG_PLAIN) return 1;
 	for (int32_t i = 0; i < m->n_parts; i++) {
 		if (m->part[i].dtype != FG_BF16) return 0;
 	}
@@ -285,10 +339,10 @@ static fg_x_format choose_format(const cpu_ctx *ctx) {
 	int32_t compute = ctx->base.config->options.compute_dtype;
 	if (compute == FG_F32) return FG_X_F32;
 	if (compute == FG_F16) return FG_X_ROUND_F16;
-	int bf16 = ctx->kernels->bf16_dot && all_bf16(&w->lm_head);
+	int bf16 = ctx->kernels->bf16_dot && takes_bf16(&w->lm_head);
 	for (int32_t i = 0; i < ctx->base.config->shape.n_layers; i++) {
 		const fg_layer *l = &w->layers[i];
-		bf16 = bf16 && all_bf16(&l->qkv) && all_bf16(&l->o) && all_bf16(&l->gate_up) && all_bf16(&l->down);
+		bf16 = bf16 && takes_bf16(&l->qkv) && takes_bf16(&l->o) && takes_bf16(&l->gate_up) && takes_bf16(&l->down);
 	}
 	return bf16 ? FG_X_BF16 : FG_X_ROUND_BF16;
 }

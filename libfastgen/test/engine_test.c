@@ -63,7 +63,6 @@ static void test_open(void) {
 	BAD_OPTIONS(FG_INVALID, "n_threads", n_threads = -1);
 	BAD_OPTIONS(FG_INVALID, "devices", devices = NULL);
 	BAD_OPTIONS(FG_INVALID, "kv_bytes", kv_bytes = 0);
-	BAD_OPTIONS(FG_UNSUPPORTED, "FP8", kv_dtype = FG_FP8_E4M3);
 	BAD_OPTIONS(FG_INVALID, "compute_dtype", compute_dtype = FG_FP8_E4M3);
 	BAD_OPTIONS(FG_UNSUPPORTED, "device", devices = other);
 	o = good, o.devices = two, o.n_devices = 2;
@@ -106,6 +105,19 @@ static void test_bad_tables(void) {
 	BAD_TABLE(FG_INVALID, "bytes", 4, bytes--);
 	BAD_TABLE(FG_INVALID, "neither", 4, data = NULL);
 	BAD_TABLE(FG_INVALID, "reserved", 4, reserved = 3);
+	static const float scale[64] = {[0 ... 63] = 0.5f}, negative = -1, not_a_number = NAN;
+#define FP8(...)                                                                                                       \
+	dtype = FG_FP8_E4M3, t[4].bytes /= 4, t[4].scale = scale, t[4].scale_rows = 1, t[4].scale_cols = 1, __VA_ARGS__
+	BAD_TABLE(FG_INVALID, "no scale", 4, FP8(t[4].scale = NULL));
+	BAD_TABLE(FG_INVALID, "scales [2][1]", 4, FP8(t[4].scale_rows = 2));
+	BAD_TABLE(FG_INVALID, "scales [1][2]", 4, FP8(t[4].scale_cols = 2));
+	BAD_TABLE(FG_INVALID, "scale 0 is -1", 4, FP8(t[4].scale = &negative));
+	BAD_TABLE(FG_INVALID, "scale 0 is nan", 4, FP8(t[4].scale = &not_a_number));
+	BAD_TABLE(FG_INVALID, "input_scale", 4, FP8(t[4].input_scale = -1));
+	BAD_TABLE(FG_INVALID, "input_bound", 4, FP8(t[4].input_bound = NAN));
+	BAD_TABLE(FG_INVALID, "only FP8", 4, scale = scale);
+#define FP8_NORM(...) dtype = FG_FP8_E4M3, t[3].bytes /= 4, t[3].scale = scale, t[3].scale_rows = __VA_ARGS__
+	BAD_TABLE(FG_UNSUPPORTED, "only matrices", 3, FP8_NORM(1));
 	BAD_TABLE(FG_INVALID, "no such tensor", 4, role = FG_Q_BIAS);
 	BAD_TABLE(FG_IO, "/no/such/file", 4, path = "/no/such/file");
 	BAD_TABLE(FG_IO, "not a regular file", 4, path = "/");

@@ -36,25 +36,22 @@ static void score(const model *m, fg_options options, int32_t n, float *logits) 
 	free_outcome(o);
 }
 
-static void test_shape(const char *name, fg_shape shape, int32_t window, int32_t dtype, int32_t compute, int32_t kv) {
-	static model m;
+/* Compares the logits of m with the reference's in double precision. */
+static void compare(const char *name, const model *m, int32_t compute, int32_t kv, int rounding) {
 	static float logits[TOKENS * VOCAB];
-	shape.vocab_size = VOCAB;
-	make_model(&m, shape, window, dtype, 11);
 	for (int i = 0; i < TOKENS; i++) prompt[i] = below(VOCAB);
 	fg_options options = test_options();
 	options.compute_dtype = compute;
 	options.kv_dtype = kv;
 	double *exact = doubles(TOKENS * VOCAB), *plain = doubles(TOKENS * VOCAB), naive = 0;
-	int low = compute != FG_F32 || kv != FG_F32;
-	ref_forward(&(reference){.m = &m, .rounding = 0}, prompt, TOKENS, exact);
-	ref_forward(&(reference){.m = &m, .rounding = low ? 2 : 1, .compute_dtype = compute, .kv_dtype = kv}, prompt,
-	            TOKENS, plain);
+	ref_forward(&(reference){.m = m, .rounding = 0}, prompt, TOKENS, exact);
+	ref_forward(&(reference){.m = m, .rounding = rounding, .compute_dtype = compute, .kv_dtype = kv}, prompt, TOKENS,
+	            plain);
 	for (int i = 0; i < TOKENS * VOCAB; i++) naive = fmax(naive, fabs(plain[i] - exact[i]));
 	for (int isa = 0; isa < n_isas; isa++) {
 		double worst = 0;
 		setenv("FASTGEN_CPU_ISA", isas[isa], 1);
-		score(&m, options, TOKENS, logits);
+		score(m, options, TOKENS, logits);
 		for (int i = 0; i < TOKENS * VOCAB; i++) {
 			double error = fabs((double)logits[i] - exact[i]);
 			worst = isnan(error) ? INFINITY : fmax(worst, error);
@@ -63,6 +60,13 @@ static void test_shape(const char *name, fg_shape shape, int32_t window, int32_t
 		CHECK(worst <= 2 * naive, "%s, %s: error %.3g, a plain implementation has %.3g", name, isas[isa], worst, naive);
 	}
 	free(exact), free(plain);
+}
+
+static void test_shape(const char *name, fg_shape shape, int32_t window, int32_t dtype, int32_t compute, int32_t kv) {
+	static model m;
+	shape.vocab_size = VOCAB;
+	make_model(&m, shape, window, dtype, 11);
+	compare(name, &m, compute, kv, compute != FG_F32 || kv != FG_F32 ? 2 : 1);
 	free_model(&m);
 }
 
@@ -99,6 +103,103 @@ static void test_shapes(void) {
 	fg_shape wide = {
 		.n_layers = 1, .hidden_size = 64, .n_heads = 40, .n_kv_heads = 1, .head_dim = 32, .intermediate_size = 64};
 	test_shape("40 heads on one KV head", wide, 0, FG_F32, FG_F32, FG_F32);
+}
+
+/* ---- FP8 ---- */
+
+/* Inner dimensions of one block and a bit, and rows that end within a block. */
+static const fg_shape fp8_shape = {.n_layers = 2,
+                                   .hidden_size = 160,
+                                   .n_heads = 6,
+                                   .n_kv_heads = 2,
+                                   .head_dim = 32,
+                                   .intermediate_size = 304,
+                                   .vocab_size = VOCAB,
+                                   .qkv_bias = 1};
+
+static void test_fp8(void) {
+	static model m;
+	char name[64];
+	for (granularity by = PER_TENSOR; by <= PER_BLOCK; by++) {
+		for (int inputs = 0; inputs < (by == PER_BLOCK ? 1 : 3); inputs++) { /* dynamic, static, bounded */
+			make_model(&m, fp8_shape, 0, FG_BF16, 17);
+			quantize_model(&m, by);
+			for (int32_t i = 0; i < m.n_tensors; i++) {
+				if (!is_linear(&m.tensors[i])) continue;
+				if (inputs == 1) m.tensors[i].input_scale = 0.01f;
+				if (inputs == 2) m.tensors[i].input_bound = 1.5f;
+			}
+			snprintf(name, sizeof name, "FP8, scales %d, inputs %d", by, inputs);
+			compare(name, &m, inputs ? FG_BF16 : FG_F32, inputs == 1 ? FG_FP8_E4M3 : FG_F32, 2);
+			free_model(&m);
+		}
+	}
+	for (int group = 1; group <= 4; group++) {
+		fg_shape shape = fp8_shape;
+		shape.n_heads = 2 * group, shape.head_dim = 32 << group % 3, shape.qk_norm = group & 1;
+		snprintf(name, sizeof name, "FP8 cache, group %d", group);
+		test_shape(name, shape, group == 2 ? 70 : 0, FG_BF16, FG_BF16, FG_FP8_E4M3);
+	}
+}
+
+/* Two models that must be the same to the bit. */
+static void same(const char *what, const model *a, fg_options a_options, const model *b, fg_options b_options) {
+	static float logits[2][TOKENS * VOCAB];
+	for (int isa = 0; isa < n_isas; isa++) {
+		setenv("FASTGEN_CPU_ISA", isas[isa], 1);
+		score(a, a_options, TOKENS, logits[0]);
+		score(b, b_options, TOKENS, logits[1]);
+		CHECK(!memcmp(logits[0], logits[1], sizeof *logits), "%s, %s: other logits", what, isas[isa]);
+	}
+}
+
+/* Replaces an FP8 tensor by what it stands for, in float32. */
+static void widen(fg_tensor *t) {
+	size_t n = (size_t)t->rows * (size_t)t->cols;
+	float *values = malloc(n * sizeof *values);
+	if (!values) exit(1);
+	for (size_t i = 0; i < n; i++) values[i] = fg_read(t->data, t->dtype, i) * t->scale[scale_index(t, i)];
+	free((void *)t->data), free((void *)t->scale);
+	t->data = values, t->scale = NULL, t->scale_rows = t->scale_cols = 0;
+	t->bytes = n * sizeof *values, t->dtype = FG_F32;
+}
+
+static void test_fp8_loading(void) {
+	static model m, other;
+	fg_options options = test_options(), online = options;
+	online.quantization = FG_QUANTIZE_FP8;
+	for (int dtype = 0; dtype < 3; dtype++) { /* while it loads, or before */
+		make_model(&m, fp8_shape, 0, dtype, 23), make_model(&other, fp8_shape, 0, dtype, 23);
+		quantize_model(&other, PER_ROW);
+		same("quantised while it loads", &m, online, &other, options);
+		same("nothing left to quantise", &other, online, &other, options);
+		free_model(&m), free_model(&other);
+	}
+	/* a matrix whose parts differ is plain: k is not FP8 in the first layer, o is in blocks in the second */
+	make_model(&m, fp8_shape, 0, FG_F32, 29), make_model(&other, fp8_shape, 0, FG_F32, 29);
+	for (int32_t i = 0; i < m.n_tensors; i++) {
+		for (model *each = &m; each; each = each == &m ? &other : NULL) {
+			fg_tensor *t = &each->tensors[i];
+			if (t->role == FG_Q && t->layer == 0) quantize_tensor(t, PER_ROW);
+			if (t->role == FG_GATE && t->layer == 1) quantize_tensor(t, PER_TENSOR);
+			if (t->role == FG_UP && t->layer == 1) quantize_tensor(t, PER_BLOCK);
+			if (t->role == FG_EMBED || t->role == FG_LM_HEAD) quantize_tensor(t, PER_ROW);
+			if (each == &other && t->dtype == FG_FP8_E4M3) widen(t);
+		}
+	}
+	same("mixed parts, embed and lm_head", &m, options, &other, options);
+	free_model(&m), free_model(&other);
+	/* parts with static scales of their own take the largest */
+	make_model(&m, fp8_shape, 0, FG_F32, 31), make_model(&other, fp8_shape, 0, FG_F32, 31);
+	quantize_model(&m, PER_TENSOR), quantize_model(&other, PER_TENSOR);
+	for (int32_t i = 0; i < m.n_tensors; i++) {
+		if (!is_linear(&m.tensors[i])) continue;
+		m.tensors[i].input_scale = m.tensors[i].role == FG_K || m.tensors[i].role == FG_UP ? 0.02f : 0.01f;
+		int32_t role = m.tensors[i].role;
+		other.tensors[i].input_scale = role == FG_O || role == FG_DOWN ? 0.01f : 0.02f;
+	}
+	same("static scales", &m, options, &other, options);
+	free_model(&m), free_model(&other);
 }
 
 /* ---- invariance ---- */
@@ -163,7 +264,7 @@ static void run_way(const model *m, fg_options options, const way *w, float *log
 	free_outcome(o);
 }
 
-static void test_invariance(fg_shape shape, int32_t window, int32_t compute, int32_t kv) {
+static void test_invariance(fg_shape shape, int32_t window, int32_t compute, int32_t kv, int32_t quantization) {
 	static model m;
 	static float want[KEEP * VOCAB], got[KEEP * VOCAB];
 	static const way ways[] = {
@@ -185,13 +286,15 @@ static void test_invariance(fg_shape shape, int32_t window, int32_t compute, int
 	fg_options options = test_options();
 	options.compute_dtype = compute;
 	options.kv_dtype = kv;
+	options.quantization = quantization;
 	options.kv_bytes =
 		128 * (uint64_t)shape.n_layers * 2 * (uint64_t)shape.n_kv_heads * 64 * (uint64_t)shape.head_dim * 4;
 	for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
 		memset(got, 0, sizeof got);
 		run_way(&m, options, &ways[i], i ? got : want);
-		CHECK(i == 0 || !memcmp(want, got, sizeof want), "%s: window %d, compute %d, cache %d: the logits differ",
-		      ways[i].name, window, compute, kv);
+		CHECK(i == 0 || !memcmp(want, got, sizeof want),
+		      "%s: window %d, compute %d, cache %d, quantization %d: the logits differ", ways[i].name, window, compute,
+		      kv, quantization);
 	}
 	free_model(&m);
 }
@@ -207,10 +310,13 @@ int main(void) {
 	                  .qkv_bias = 1};
 	find_isas();
 	test_shapes();
+	test_fp8();
+	test_fp8_loading();
 	for (int i = 0; i < n_isas; i++) {
 		setenv("FASTGEN_CPU_ISA", isas[i], 1);
-		test_invariance(shape, 0, FG_BF16, FG_BF16);
-		test_invariance(shape, 100, FG_F32, FG_F16);
+		test_invariance(shape, 0, FG_BF16, FG_BF16, FG_QUANTIZE_NONE);
+		test_invariance(shape, 100, FG_F32, FG_F16, FG_QUANTIZE_NONE);
+		test_invariance(shape, 0, FG_BF16, FG_FP8_E4M3, FG_QUANTIZE_FP8);
 	}
 	return report("forward_test");
 }

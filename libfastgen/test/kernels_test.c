@@ -6,7 +6,7 @@
 #include "../numeric.h"
 #include "check.h"
 
-static const int32_t dtypes[] = {FG_F32, FG_F16, FG_BF16};
+static const int32_t dtypes[] = {FG_F32, FG_F16, FG_BF16, FG_FP8_E4M3};
 
 static void *make(size_t bytes) {
 	void *p = aligned_alloc(64, (bytes + 63) / 64 * 64);
@@ -55,6 +55,69 @@ static void test_conversions(const fg_kernels *k) {
 	free(h), free(back), free(f);
 }
 
+/* ---- FP8 ---- */
+
+/* The E4M3 that is nearest to f, found among all of them; of two at the same distance, the one with an even mantissa.
+ */
+static uint8_t nearest_e4m3(float f) {
+	int best = 0;
+	double least = INFINITY;
+	for (int code = 0; code < 0x7f; code++) {
+		double exponent = code >> 3 ? (code >> 3) - 7 : -6,
+			   value = ldexp((code >> 3 ? 8 : 0) + (code & 7), (int)exponent - 3);
+		double distance = fabs(fabs((double)f) - value);
+		if (distance < least || (distance == least && !(code & 1))) best = code, least = distance;
+	}
+	return (uint8_t)(best | (signbit(f) ? 0x80 : 0));
+}
+
+static void test_fp8(const fg_kernels *k) {
+	enum { N = 1 << 16 };
+	uint8_t *codes = make(N);
+	uint16_t *bf16 = make(N * 2);
+	float *f = make(N * 4), *back = make(N * 4);
+	long wrong = 0;
+	for (int i = 0; i < 256; i++) codes[i] = (uint8_t)i;
+	k->load(codes, 256, FG_FP8_E4M3, f);
+	k->store(f, 256, FG_FP8_E4M3, codes);
+	for (int i = 0; i < 256; i++) {
+		int nan = (i & 0x7f) == 0x7f;
+		wrong += fg_float_bits(f[i]) != fg_float_bits(fg_from_e4m3((uint8_t)i)) && !nan;
+		wrong += nan ? !isnan(f[i]) || (codes[i] & 0x7f) != 0x7f : codes[i] != i || nearest_e4m3(f[i]) != i;
+	}
+	CHECK(wrong == 0, "%s: %ld codes of E4M3", k->isa, wrong);
+	/* every bf16, and float32 near the ties of those in range */
+	for (int round = 0; round < 3; round++) {
+		for (int i = 0; i < N; i++) {
+			f[i] = round ? ldexpf((float)(below(1 << 12) * 2 + 1), below(24) - 21) : fg_from_bf16((uint16_t)i);
+			if (round == 2) f[i] = nextafterf(f[i], i & 1 ? INFINITY : 0) * (i & 2 ? -1.0f : 1.0f);
+		}
+		k->store(f, N, FG_FP8_E4M3, codes);
+		for (int i = 0; i < N; i++) {
+			uint8_t want = isinf(f[i]) ? (uint8_t)(f[i] < 0 ? 0xfe : 0x7e) : nearest_e4m3(f[i]);
+			wrong += isnan(f[i]) ? (codes[i] & 0x7f) != 0x7f : codes[i] != want || fg_to_e4m3(f[i]) != want;
+		}
+		CHECK(wrong == 0, "%s: %ld roundings to E4M3", k->isa, wrong);
+	}
+	for (int n = 1; n < 200; n += 7) {
+		float want = 0;
+		for (int i = 0; i < n; i++) f[i] = bell(3), want = fmaxf(want, fabsf(f[i]));
+		if (n > 8) f[n / 2] = NAN, f[0] = -50, want = 50;
+		float amax = k->amax(f, n), scale = fg_fp8_scale(amax);
+		k->quantize(f, n, scale, FG_FP8_E4M3, codes), k->quantize(f, n, scale, FG_F32, back);
+		k->quantize(f, n, scale, FG_BF16, bf16);
+		wrong += amax != want;
+		for (int i = 0; i < n; i++) {
+			uint8_t code = fg_to_e4m3(f[i] * (1 / scale));
+			if (isnan(f[i])) wrong += (codes[i] & 0x7f) != 0x7f || !isnan(back[i]) || !isnan(fg_from_bf16(bf16[i]));
+			else wrong += codes[i] != code || back[i] != fg_from_e4m3(code) || fg_from_bf16(bf16[i]) != back[i];
+		}
+	}
+	CHECK(wrong == 0, "%s: %ld values quantised wrongly", k->isa, wrong);
+	CHECK(fg_fp8_scale(448) == 1 && fg_fp8_scale(0) == 1 && fg_fp8_scale(1e-40f) == 1, "scales");
+	free(codes), free(bf16), free(f), free(back);
+}
+
 /* ---- linear ---- */
 
 static fg_x_format formats[] = {FG_X_F32, FG_X_ROUND_F16, FG_X_ROUND_BF16, FG_X_BF16};
@@ -63,18 +126,30 @@ static float read_x(const void *x, fg_x_format format, size_t i) {
 	return fg_read(x, format == FG_X_BF16 ? FG_BF16 : FG_F32, i);
 }
 
+/* The scale of an output's product at k, in double precision. */
+static double scale_at(const fg_linear_args *a, int t, size_t row, int k) {
+	int blocks = (a->k + 127) / 128;
+	if (a->scaling == FG_PLAIN) return 1;
+	if (a->scaling == FG_ROWS) return (double)a->x_scale[t] * (double)a->w_scale[row];
+	size_t block_row = ((size_t)a->block_row + row) / 128;
+	return (double)a->x_scale[t * blocks + k / 128] * (double)a->w_scale[block_row * (size_t)blocks + (size_t)k / 128];
+}
+
 static void test_linear_case(const fg_kernels *k, int n_tokens, int n_rows, int cols, int32_t w_dtype,
-                             fg_x_format format, int add) {
+                             fg_x_format format, fg_scaling scaling, int add) {
 	size_t xn = (size_t)n_tokens * (size_t)cols, wn = (size_t)n_rows * (size_t)cols, stride = (size_t)n_rows + 3;
 	size_t w_bytes = (size_t)fg_dtype_bytes(w_dtype);
 	void *x = make(xn * 4), *w = make(wn * 4);
 	float *y = make((size_t)n_tokens * stride * 4), *before = make((size_t)n_tokens * stride * 4);
+	float x_scale[14 * 8], w_scale[16 * 8];
+	for (size_t i = 0; i < sizeof x_scale / sizeof *x_scale; i++) x_scale[i] = uniform(0.1f, 3);
+	for (size_t i = 0; i < sizeof w_scale / sizeof *w_scale; i++) w_scale[i] = uniform(0.1f, 3);
 	for (size_t i = 0; i < xn; i++) {
-		float v = bell(1);
+		float v = scaling == FG_PLAIN ? bell(1) : fg_round(bell(100), FG_FP8_E4M3);
 		if (format == FG_X_BF16) fg_write(x, FG_BF16, i, v);
 		else fg_write(x, FG_F32, i, format == FG_X_F32 ? v : fg_round(v, format == FG_X_ROUND_F16 ? FG_F16 : FG_BF16));
 	}
-	for (size_t i = 0; i < wn; i++) fg_write(w, w_dtype, i, bell(0.1f));
+	for (size_t i = 0; i < wn; i++) fg_write(w, w_dtype, i, bell(scaling == FG_PLAIN ? 0.1f : 100));
 	for (size_t i = 0; i < (size_t)n_tokens * stride; i++) before[i] = y[i] = bell(1);
 	fg_linear_args args = {.x = x,
 	                       .w = w,
@@ -85,6 +160,11 @@ static void test_linear_case(const fg_kernels *k, int n_tokens, int n_rows, int 
 	                       .k = cols,
 	                       .w_dtype = w_dtype,
 	                       .x_format = format,
+	                       .scaling = scaling,
+	                       .x_scale = x_scale,
+	                       .w_scale = w_scale,
+	                       .scratch = make((size_t)cols * 16),
+	                       .block_row = 120, /* the first rows' block ends within the call */
 	                       .add = add};
 	k->linear(&args);
 	long off = 0, touched = 0, differ = 0;
@@ -98,12 +178,12 @@ static void test_linear_case(const fg_kernels *k, int n_tokens, int n_rows, int 
 			double want = add ? (double)before[at] : 0, size = fabs(want);
 			for (int c = 0; c < cols; c++) {
 				double p = (double)read_x(x, format, (size_t)t * (size_t)cols + (size_t)c) *
-				           (double)fg_read(w, w_dtype, r * (size_t)cols + (size_t)c);
+				           (double)fg_read(w, w_dtype, r * (size_t)cols + (size_t)c) * scale_at(&args, t, r, c);
 				want += p;
 				size += fabs(p);
 			}
 			/* any order of summation in float32 stays within n units of roundoff of the sum of magnitudes */
-			off += !(fabs((double)y[at] - want) <= (double)(cols + 2) * 0x1p-24 * size + 1e-37);
+			off += !(fabs((double)y[at] - want) <= (double)(cols + 4) * 0x1p-24 * size + 1e-37);
 			/* the same bits when computed alone */
 			float alone[1] = {before[at]};
 			fg_linear_args one = args;
@@ -111,14 +191,19 @@ static void test_linear_case(const fg_kernels *k, int n_tokens, int n_rows, int 
 			one.w = (const char *)w + r * (size_t)cols * w_bytes;
 			one.y = alone;
 			one.n_tokens = one.n_rows = 1;
+			size_t blocks = ((size_t)cols + 127) / 128;
+			one.x_scale += (size_t)t * (scaling == FG_BLOCKS ? blocks : 1);
+			one.w_scale += scaling == FG_BLOCKS ? (size_t)(120 + r) / 128 * blocks : r;
+			one.block_row = (120 + (int)r) % 128;
 			k->linear(&one);
 			differ += fg_float_bits(alone[0]) != fg_float_bits(y[at]);
 		}
 	}
 	CHECK(off == 0 && touched == 0 && differ == 0,
-	      "%s: %d tokens, [%d][%d] of dtype %d, format %d, add %d: %ld off, %ld touched outside, %ld not as alone",
-	      k->isa, n_tokens, n_rows, cols, w_dtype, (int)format, add, off, touched, differ);
-	free(x), free(w), free(y), free(before);
+	      "%s: %d tokens, [%d][%d] of dtype %d, format %d, scaling %d, add %d: %ld off, %ld touched outside, %ld not "
+	      "as alone",
+	      k->isa, n_tokens, n_rows, cols, w_dtype, (int)format, (int)scaling, add, off, touched, differ);
+	free(x), free(w), free(y), free(before), free(args.scratch);
 }
 
 static void test_linear(const fg_kernels *k) {
@@ -129,8 +214,12 @@ static void test_linear(const fg_kernels *k) {
 			for (int d = 0; d < 3; d++) {
 				for (int f = 0; f < 4; f++) {
 					if (formats[f] == FG_X_BF16 && !(k->bf16_dot && dtypes[d] == FG_BF16)) continue;
-					test_linear_case(k, n_tokens, n_rows, cols[c], dtypes[d], formats[f], add);
+					test_linear_case(k, n_tokens, n_rows, cols[c], dtypes[d], formats[f], FG_PLAIN, add);
 				}
+			}
+			for (fg_scaling scaling = FG_ROWS; scaling <= FG_BLOCKS; scaling++) {
+				test_linear_case(k, n_tokens, n_rows, cols[c], FG_FP8_E4M3, FG_X_F32, scaling, add);
+				if (k->bf16_dot) test_linear_case(k, n_tokens, n_rows, cols[c], FG_FP8_E4M3, FG_X_BF16, scaling, add);
 			}
 		}
 	}
@@ -208,9 +297,11 @@ typedef struct {
 
 static double kv_read(const attention_case *a, int which, int key, int d) {
 	size_t panel = (size_t)64 * (size_t)a->head_dim;
+	const char *page = a->kv + (size_t)a->pages[key / 64] * a->page_bytes;
+	double scale = a->kv_dtype == FG_FP8_E4M3 ? (double)((const float *)(page + 2 * panel))[which * 64 + key % 64] : 1;
 	size_t at =
 		which ? panel + (size_t)(key % 64) * (size_t)a->head_dim + (size_t)d : (size_t)d * 64 + (size_t)key % 64;
-	return (double)fg_read(a->kv + (size_t)a->pages[key / 64] * a->page_bytes, a->kv_dtype, at);
+	return scale * (double)fg_read(page, a->kv_dtype, at);
 }
 
 /* Softmax attention of one row, in double precision or with every operation rounded to float32. */
@@ -220,7 +311,8 @@ static void attend_plainly(const attention_case *a, int row, int single, double 
 	double max = -INFINITY, sum = 0;
 	for (int j = a->low[row]; j < a->high[row]; j++) {
 		score[j] = 0;
-		for (int d = 0; d < a->head_dim; d++) score[j] = STEP(score[j] + (double)a->q[row][d] * kv_read(a, 0, j, d));
+		for (int d = 0; d < a->head_dim; d++)
+			score[j] = STEP(score[j] + (double)a->q[row][d] * STEP(kv_read(a, 0, j, d)));
 		score[j] = STEP(score[j] / sqrt(a->head_dim));
 		if (score[j] > max) max = score[j];
 	}
@@ -228,7 +320,7 @@ static void attend_plainly(const attention_case *a, int row, int single, double 
 	for (int j = a->low[row]; j < a->high[row]; j++) {
 		double p = STEP(exp(STEP(score[j] - max)));
 		sum = STEP(sum + p);
-		for (int d = 0; d < a->head_dim; d++) out[d] = STEP(out[d] + p * kv_read(a, 1, j, d));
+		for (int d = 0; d < a->head_dim; d++) out[d] = STEP(out[d] + p * STEP(kv_read(a, 1, j, d)));
 	}
 	for (int d = 0; d < a->head_dim; d++) out[d] = STEP(out[d] / sum);
 #undef STEP
@@ -240,7 +332,9 @@ static void attend_with(const fg_kernels *k, attention_case *a, int first_row, i
 	fg_attention_args args = {.kv = a->kv,
 	                          .page_bytes = a->page_bytes,
 	                          .k_offset = 0,
-	                          .v_offset = a->page_bytes / 2,
+	                          .v_offset = (size_t)64 * (size_t)a->head_dim * (size_t)fg_dtype_bytes(a->kv_dtype),
+	                          .k_scale_offset = (size_t)2 * 64 * (size_t)a->head_dim, /* of FP8: behind both */
+	                          .v_scale_offset = (size_t)2 * 64 * (size_t)a->head_dim + 64 * sizeof(float),
 	                          .pages = a->pages,
 	                          .low = a->low + first_row,
 	                          .high = a->high + first_row,
@@ -265,9 +359,14 @@ static void test_attention_case(const fg_kernels *k, int group, int n_tokens, in
 	a.n_rows = group * n_tokens;
 	a.head_dim = head_dim;
 	a.kv_dtype = kv_dtype;
-	a.page_bytes = (size_t)2 * 64 * (size_t)head_dim * (size_t)fg_dtype_bytes(kv_dtype);
+	a.page_bytes = fg_page_layer_bytes(1, head_dim, kv_dtype);
 	a.kv = make(PAGES * a.page_bytes);
-	for (size_t i = 0; i < PAGES * 2 * 64 * (size_t)head_dim; i++) fg_write(a.kv, kv_dtype, i, bell(1));
+	for (int p = 0; p < PAGES; p++) {
+		char *page = a.kv + (size_t)p * a.page_bytes;
+		size_t values = (size_t)2 * 64 * (size_t)head_dim;
+		for (size_t i = 0; i < values; i++) fg_write(page, kv_dtype, i, bell(1));
+		for (size_t i = 0; kv_dtype == FG_FP8_E4M3 && i < 2 * 64; i++) ((float *)(page + values))[i] = uniform(0.2f, 2);
+	}
 	for (int i = 0; i < PAGES; i++) a.pages[i] = i * 7 % PAGES; /* PAGES = 19: any order */
 	for (int r = 0; r < a.n_rows; r++) {
 		int position = last - n_tokens + 1 + r / group;
@@ -283,6 +382,7 @@ static void test_attention_case(const fg_kernels *k, int group, int n_tokens, in
 			fg_write(page, kv_dtype, d * 64 + j, NAN);
 			fg_write(page, kv_dtype, panel + j * (size_t)head_dim + d, INFINITY);
 		}
+		if (kv_dtype == FG_FP8_E4M3) ((float *)(page + 2 * panel))[j] = ((float *)(page + 2 * panel))[64 + j] = NAN;
 	}
 	attend_with(k, &a, 0, a.n_rows, s, out);
 	double worst = 0, naive = 0, want[FG_MAX_HEAD_DIM], single[FG_MAX_HEAD_DIM];
@@ -298,7 +398,9 @@ static void test_attention_case(const fg_kernels *k, int group, int n_tokens, in
 			differ += fg_float_bits(out[r][d]) != fg_float_bits(alone[0][d]);
 		}
 	}
-	CHECK(worst <= 2 * naive + 4 * 0x1p-24 && differ == 0,
+	/* scales of FP8 round every score and every weight once more */
+	double slack = (kv_dtype == FG_FP8_E4M3 ? 16 : 4) * 0x1p-24;
+	CHECK(worst <= 2 * naive + slack && differ == 0,
 	      "%s: group %d, %d tokens up to %d, head_dim %d, dtype %d, window %d: error %.3g, plain float32 has %.3g; %ld "
 	      "not as "
 	      "alone",
@@ -314,11 +416,11 @@ static void test_attention(const fg_kernels *k) {
 		for (int group = 1; group <= 8; group++) {
 			int head_dim = 32 << below(3), window = windows[below(8)], n_tokens = 1 + below(32 / group);
 			if (n_tokens > lasts[i] + 1) n_tokens = lasts[i] + 1;
-			test_attention_case(k, group, n_tokens, head_dim, dtypes[below(3)], window, lasts[i]);
+			test_attention_case(k, group, n_tokens, head_dim, dtypes[below(4)], window, lasts[i]);
 		}
 	}
 	for (int head_dim = 32; head_dim <= 128; head_dim *= 2) {
-		for (int d = 0; d < 3; d++) test_attention_case(k, 3, 10, head_dim, dtypes[d], 0, 700);
+		for (int d = 0; d < 4; d++) test_attention_case(k, 3, 10, head_dim, dtypes[d], 0, 700);
 	}
 }
 
@@ -328,6 +430,7 @@ int main(void) {
 	for (int32_t i = 0; i < n; i++) {
 		random_state = 7; /* the same inputs for each */
 		test_conversions(list[i]);
+		test_fp8(list[i]);
 		test_linear(list[i]);
 		test_elementwise(list[i]);
 		test_attention(list[i]);

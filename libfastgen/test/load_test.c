@@ -32,7 +32,7 @@ static void run_prompt(void *engine, const model *of, float *logits) {
 static const int64_t edges[] = {INT64_MIN, INT32_MIN, -(1 << 24), -1, 0,       1,         2,          15,       16,
                                 17,        63,        64,         65, 1 << 24, INT32_MAX, UINT32_MAX, INT64_MAX};
 
-enum { N_EDGES = sizeof edges / sizeof *edges, N_FIELDS = 8 };
+enum { N_EDGES = sizeof edges / sizeof *edges, N_FIELDS = 12 };
 
 /* Changes one field of a tensor. Returns whether that made a difference. */
 static int spoil(fg_tensor *t, int field, int64_t value) {
@@ -46,6 +46,10 @@ static int spoil(fg_tensor *t, int field, int64_t value) {
 	case 5: t->bytes = (uint64_t)value; break;
 	case 6: t->offset = (uint64_t)value; break;
 	case 7: t->reserved = (int32_t)value; break;
+	case 8: t->scale_rows = (int32_t)value; break;
+	case 9: t->scale_cols = (int32_t)value; break;
+	case 10: t->input_scale = (float)value; break;
+	case 11: t->input_bound = (float)value; break;
 	}
 	return memcmp(&before, t, sizeof before) != 0;
 }

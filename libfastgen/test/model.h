@@ -83,13 +83,78 @@ static inline void make_model(model *m, fg_shape shape, int32_t window, int32_t 
 }
 
 static inline void free_model(model *m) {
-	for (int32_t i = 0; i < m->n_tensors; i++) free((void *)m->tensors[i].data);
+	for (int32_t i = 0; i < m->n_tensors; i++) free((void *)m->tensors[i].data), free((void *)m->tensors[i].scale);
+}
+
+/* ---- FP8 ---- */
+
+/* Which scale of an FP8 tensor its element i has. */
+static inline size_t scale_index(const fg_tensor *t, size_t i) {
+	size_t row = i / (size_t)t->cols, col = i % (size_t)t->cols;
+	if (t->scale_rows == 1 && t->scale_cols == 1) return 0;
+	if (t->scale_rows == t->rows && t->scale_cols == 1) return row;
+	return row / FG_SCALE_BLOCK * (size_t)t->scale_cols + col / FG_SCALE_BLOCK;
+}
+
+/* Quantises a matrix: a scale in all, per row, or per block of 128 x 128. */
+typedef enum { PER_TENSOR, PER_ROW, PER_BLOCK } granularity;
+
+static inline void quantize_tensor(fg_tensor *t, granularity by) {
+	size_t n = (size_t)t->rows * (size_t)t->cols;
+	fg_tensor made = *t;
+	made.scale_rows = by == PER_TENSOR ? 1 : by == PER_ROW ? t->rows : (t->rows + 127) / 128;
+	made.scale_cols = by == PER_BLOCK ? (t->cols + 127) / 128 : 1;
+	size_t n_scales = (size_t)made.scale_rows * (size_t)made.scale_cols;
+	float *scale = calloc(n_scales, sizeof *scale);
+	uint8_t *codes = malloc(n);
+	if (!scale || !codes) exit(1);
+	made.data = codes, made.scale = scale, made.bytes = n, made.dtype = FG_FP8_E4M3;
+	for (size_t i = 0; i < n; i++) {
+		float *amax = &scale[scale_index(&made, i)];
+		*amax = fmaxf(*amax, fabsf(fg_read(t->data, t->dtype, i)));
+	}
+	for (size_t i = 0; i < n_scales; i++) scale[i] = fg_fp8_scale(scale[i]);
+	for (size_t i = 0; i < n; i++) {
+		codes[i] = fg_to_e4m3(fg_read(t->data, t->dtype, i) * (1 / scale[scale_index(&made, i)]));
+	}
+	free((void *)t->data);
+	*t = made;
+}
+
+static inline int is_linear(const fg_tensor *t) {
+	return t->cols > 1 && t->role != FG_EMBED && t->role != FG_LM_HEAD;
+}
+
+static inline void quantize_model(model *m, granularity by) {
+	for (int32_t i = 0; i < m->n_tensors; i++) {
+		if (is_linear(&m->tensors[i])) quantize_tensor(&m->tensors[i], by);
+	}
+}
+
+/* Quantises and widens again n values, in groups with a scale each. `fixed` > 0: the scale; bound > 0: of amax. */
+static inline void through_fp8(double *v, int32_t n, int32_t group, float fixed, float bound) {
+	for (int32_t at = 0; at < n; at += group) {
+		int32_t end = at + group < n ? at + group : n;
+		float amax = 0;
+		for (int32_t i = at; i < end; i++) amax = fmaxf(amax, fabsf((float)v[i]));
+		if (bound > 0) amax = fminf(amax, bound);
+		float scale = fixed > 0 ? fixed : fg_fp8_scale(amax);
+		for (int32_t i = at; i < end; i++)
+			v[i] = (double)scale * (double)fg_from_e4m3(fg_to_e4m3((float)v[i] * (1 / scale)));
+	}
 }
 
 /* ---- the reference: one sequence, all positions, no optimisation ---- */
 
+static inline double *doubles(size_t n) {
+	double *p = calloc(n, sizeof *p);
+	if (!p) exit(1);
+	return p;
+}
+
 /* rounding: 0 = double precision throughout; 1 = every operation is rounded to float32; 2 = also the inputs of linear
- * layers to compute_dtype, and keys and values to kv_dtype. */
+ * layers to compute_dtype (of FP8 layers to FP8, with the scales that the tensor asks for), and keys and values to
+ * kv_dtype. */
 typedef struct {
 	const model *m;
 	int rounding;
@@ -109,20 +174,28 @@ static inline const fg_tensor *tensor_of(const model *m, fg_role role, int32_t l
 
 static inline double weight(const reference *r, const fg_tensor *t, size_t i) {
 	float w = fg_read(t->data, t->dtype, i);
+	if (t->dtype == FG_FP8_E4M3) return (double)w * (double)t->scale[scale_index(t, i)];
 	/* a library that computes in bf16 stores float32 weights as bf16 */
 	if (r->rounding == 2 && t->cols > 1 && r->compute_dtype == FG_BF16 && t->dtype == FG_F32) w = fg_round(w, FG_BF16);
 	return (double)w;
 }
 
 static inline void ref_linear(const reference *r, const fg_tensor *w, const double *x, double *y) {
+	double *input = doubles((size_t)w->cols);
+	memcpy(input, x, (size_t)w->cols * sizeof *input);
+	if (r->rounding == 2 && w->dtype == FG_FP8_E4M3) {
+		through_fp8(input, w->cols, w->scale_cols > 1 ? FG_SCALE_BLOCK : w->cols, w->input_scale, w->input_bound);
+	} else if (r->rounding == 2) {
+		for (int32_t k = 0; k < w->cols; k++) input[k] = (double)fg_round((float)x[k], r->compute_dtype);
+	}
 	for (int32_t i = 0; i < w->rows; i++) {
 		double sum = 0;
 		for (int32_t k = 0; k < w->cols; k++) {
-			double v = r->rounding == 2 ? (double)fg_round((float)x[k], r->compute_dtype) : x[k];
-			sum = step_of(r, sum + v * weight(r, w, (size_t)i * (size_t)w->cols + (size_t)k));
+			sum = step_of(r, sum + input[k] * weight(r, w, (size_t)i * (size_t)w->cols + (size_t)k));
 		}
 		y[i] = sum;
 	}
+	free(input);
 }
 
 static inline void ref_norm(const reference *r, const fg_tensor *w, const double *x, int32_t n, double *y) {
@@ -148,12 +221,6 @@ static inline void ref_heads(const reference *r, double *v, int32_t n_heads, fg_
 			v[i + half] = step_of(r, step_of(r, b * c) + step_of(r, a * n));
 		}
 	}
-}
-
-static inline double *doubles(size_t n) {
-	double *p = calloc(n, sizeof *p);
-	if (!p) exit(1);
-	return p;
 }
 
 /* logits: [n][vocab_size] */
@@ -183,7 +250,11 @@ static inline void ref_forward(const reference *r, const int32_t *tokens, int32_
 			for (size_t i = 0; bias[2] && i < kv_size; i++) vt[i] = step_of(r, vt[i] + weight(r, bias[2], i));
 			ref_heads(r, q, s->n_heads, FG_Q_NORM, l, t);
 			ref_heads(r, kt, s->n_kv_heads, FG_K_NORM, l, t);
-			for (size_t i = 0; r->rounding == 2 && i < kv_size; i++) {
+			if (r->rounding == 2 && r->kv_dtype == FG_FP8_E4M3) {
+				through_fp8(kt, (int32_t)kv_size, s->head_dim, 0, 0),
+					through_fp8(vt, (int32_t)kv_size, s->head_dim, 0, 0);
+			}
+			for (size_t i = 0; r->rounding == 2 && r->kv_dtype != FG_FP8_E4M3 && i < kv_size; i++) {
 				kt[i] = (double)fg_round((float)kt[i], r->kv_dtype);
 				vt[i] = (double)fg_round((float)vt[i], r->kv_dtype);
 			}

@@ -1,6 +1,6 @@
 /*
  * perf.c - speed of the CPU library on random weights, beside the machine's memory bandwidth. Not a test: it fails
- * only on errors. Usage: perf [small] [threads] [trace.json]
+ * only on errors. Usage: perf [small] [threads] [trace.json]. PERF_FP8=1 quantises the weights and the KV cache.
  */
 #include "../fastgen.h"
 
@@ -107,6 +107,8 @@ static fg_engine *open_engine(int small, int threads, fg_capacity *capacity) {
 	                      .compute_dtype = FG_BF16,
 	                      .kv_dtype = FG_BF16,
 	                      .kv_bytes = 1 << 30};
+	const char *fp8 = getenv("PERF_FP8");
+	if (fp8 && *fp8 == '1') options.quantization = FG_QUANTIZE_FP8, options.kv_dtype = FG_FP8_E4M3;
 	fg_engine *engine;
 	check(fg_open(&shape, &options, &engine));
 	check(fg_load_random(engine, 1));

@@ -180,7 +180,7 @@ describe("refused by name", () => {
     [{ quantization_config: { load_in_8bit: true } }, /"bitsandbytes"/],
     [{ quantization: { group_size: 64, bits: 4 } }, /quantization \(MLX's format\).*use the original model/],
     [{ quantization_config: { group_size: 64, bits: 4 } }, /quantization_config \(MLX's format\)/],
-    [{ compression_config: { format: "pack-quantized" } }, /compression_config.*quantised checkpoints/],
+    [{ compression_config: { format: "pack-quantized" } }, /compression_config.*is not supported/],
     [{ hidden_act: "gelu" }, /hidden_act is "gelu"; only silu/],
     [{ mlp_bias: true }, /mlp_bias is true/],
     [{ attention_bias: true }, /attention_bias is true.*o_proj/],

@@ -6,7 +6,7 @@ import { z } from "zod";
 import type { FastgenError } from "../errors.ts";
 import { architectureKind } from "./architecture-kind.ts";
 import { fileError, parseConfigJson, readKeys } from "./config-json.ts";
-import { refuseQuantised } from "./quantised.ts";
+import { parseQuantization, type Quantization } from "./quantization.ts";
 import { computeRope, type Rope } from "./rope.ts";
 import type { Dtype, ModelShape } from "./shape.ts";
 
@@ -71,6 +71,8 @@ export interface ParsedConfig {
   maxContext: number;
   /** What the file says; null when it says nothing. */
   dtype: Dtype | null;
+  /** null for a checkpoint that is not quantised. */
+  quantization: Quantization | null;
 }
 
 function refused(key: string, problem: string): FastgenError {
@@ -82,12 +84,15 @@ export function checkArchitecture(text: string): void {
   chooseFamily(parseConfigJson("config.json", text));
 }
 
-/** @throws FastgenError "model" naming the key. */
-export function parseConfig(text: string): ParsedConfig {
+/**
+ * @param modelopt the text of hf_quant_config.json, where the model has one.
+ * @throws FastgenError "model" naming the key.
+ */
+export function parseConfig(text: string, modelopt: string | null = null): ParsedConfig {
   const json = parseConfigJson("config.json", text);
   // First of all: the keys of an unknown architecture may mean something else.
   const { architecture, family } = chooseFamily(json);
-  refuseQuantised(json);
+  const quantization = parseQuantization(json, modelopt);
   const config = readKeys("config.json", json, configSchema);
   refuseUnsupported(architecture, config);
 
@@ -105,6 +110,7 @@ export function parseConfig(text: string): ParsedConfig {
   return {
     architecture,
     maxContext,
+    quantization,
     dtype: readDtype(config.dtype ?? config.torch_dtype),
     shape: {
       layers: config.num_hidden_layers,

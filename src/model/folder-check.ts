@@ -2,6 +2,7 @@
 import { FastgenError } from "../errors.ts";
 import { checkArchitecture, type ParsedConfig, parseConfig } from "./config.ts";
 import { describeEmbedder, describeOtherKind, someNames } from "./folder-kind.ts";
+import { MODELOPT_FILE } from "./quantization.ts";
 import { hasWeights, noWeights } from "./weight-files.ts";
 
 export interface Folder {
@@ -33,7 +34,7 @@ export async function checkFolder(
   // First of all: who converts a checkpoint should not learn only then that its model is of another kind.
   checkArchitecture(config);
   if (weights && !hasWeights(names)) throw refused(noWeights(names) + (await baseModel(folder)));
-  const parsed = parseConfig(config);
+  const parsed = parseConfig(config, await folder.read(MODELOPT_FILE));
   const tokenizer = await folder.read("tokenizer.json");
   if (tokenizer === null) throw refused(noTokenizer(names));
   return { config, tokenizer, parsed };

@@ -221,13 +221,15 @@ describe("a checkpoint that does not fit its config is refused by the tensor's n
   test("a dtype that cannot be read", async () => {
     const files = tinyModel();
     files.set("model.safetensors", tensorFile(tinyShapes(), "I16"));
-    await expect(open(files)).rejects.toThrow(/is stored as I16; Fastgen reads F32, F16 and BF16/);
+    await expect(open(files)).rejects.toThrow(
+      /is stored as I16; Fastgen reads F32, F16, BF16 and, with scales, F8_E4M3/,
+    );
   });
 
   test("tensors of a quantised checkpoint", async () => {
     await refused(
       { "model.layers.0.mlp.up_proj.qweight": [1] },
-      /tiny is quantised \(GPTQ or AWQ: it has model.*qweight/,
+      /tiny is quantised in a way that is not supported \(GPTQ or AWQ: it has model.*qweight/,
     );
     await refused({ "model.layers.0.mlp.up_proj.scales": [1] }, /quantised \(MLX: .*use the original model/);
   });

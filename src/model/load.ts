@@ -81,9 +81,9 @@ async function readModel(
     namedTemplates: {},
   };
   for (const path of await store.templates()) files.namedTemplates[basename(path, ".jinja")] = (await text(path)) ?? "";
-  const { architecture, maxContext, dtype, shape } = checked.parsed;
+  const { architecture, maxContext, dtype, shape, quantization } = checked.parsed;
   const none: Tensors = { tensors: [], tied: shape.tiedEmbeddings, notices: [] };
-  const { tensors, tied, notices } = withWeights ? await readTensors(store, shape, architecture) : none;
+  const { tensors, tied, notices } = withWeights ? await readTensors(store, shape, architecture, quantization) : none;
   for (const notice of notices) options.onWarning?.(notice);
   const stored = tensors.find((tensor) => tensor.role === "embed")?.dtype;
   return {
@@ -94,6 +94,7 @@ async function readModel(
     maxContext,
     // Weights in FP8 are computed with in bfloat16.
     dtype: dtype ?? (stored === "float8_e4m3" ? "bfloat16" : stored) ?? "bfloat16",
+    quantization: quantization?.format ?? null,
     tensors,
     files,
   };

@@ -72,6 +72,8 @@ export interface Model {
   maxContext: number;
   /** The checkpoint's own dtype. */
   dtype: Dtype;
+  /** "fbgemm_fp8"; null for a checkpoint that is not quantised. */
+  quantization: string | null;
   tensors: TensorSource[];
   files: ModelFiles;
 }

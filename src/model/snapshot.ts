@@ -6,7 +6,7 @@ import { INDEX_FILE, numberedShards, parseIndex, WEIGHTS_FILE } from "./weight-f
 
 /** Files beside the weights. Everything else (other formats, pictures, original/) stays on the hub. */
 const SMALL_FILES =
-  /^(config|generation_config|special_tokens_map|added_tokens|tokenizer.*)\.json$|^chat_template(\.jinja|\.json)$|^additional_chat_templates\//;
+  /^(config|hf_quant_config|generation_config|special_tokens_map|added_tokens|tokenizer.*)\.json$|^chat_template(\.jinja|\.json)$|^additional_chat_templates\//;
 
 const NEEDED = ["config.json", "tokenizer.json"];
 

@@ -1,9 +1,11 @@
 /** The tensors of a checkpoint, in one file or many: which role each has, and whether all are there with the right shapes. */
 import { FastgenError } from "../errors.ts";
 import { MAX_SAFETENSORS_HEADER_BYTES } from "../limits.ts";
-import { quantisedTensor } from "./quantised.ts";
+import { quantisedTensor } from "./quantised-tensors.ts";
+import type { Quantization } from "./quantization.ts";
 import { type ReadAt, readSafetensorsHeader, type StoredTensor } from "./safetensors.ts";
-import type { Dtype, ModelShape, Role, TensorSource } from "./shape.ts";
+import { Scales } from "./scales.ts";
+import type { ModelShape, Role, StoredDtype, TensorSource } from "./shape.ts";
 import { INDEX_FILE, missingWeights, noWeights, numberedShards, parseIndex, WEIGHTS_FILE } from "./weight-files.ts";
 
 /** The files of a model, in a directory or in memory. */
@@ -20,7 +22,12 @@ export interface ModelStore {
   templates(): Promise<string[]>;
 }
 
-const DTYPES: Record<string, Dtype> = { F32: "float32", F16: "float16", BF16: "bfloat16" };
+const DTYPES: Record<string, StoredDtype> = {
+  F32: "float32",
+  F16: "float16",
+  BF16: "bfloat16",
+  F8_E4M3: "float8_e4m3",
+};
 
 const ROLE_OF_NAME: Record<string, Role> = {
   "embed_tokens.weight": "embed",
@@ -92,18 +99,28 @@ export interface Tensors {
  * The tensor table of a checkpoint: every tensor that `shape` needs, exactly once.
  * @throws FastgenError "model" naming the file and the tensor.
  */
-export async function readTensors(store: ModelStore, shape: ModelShape, architecture: string): Promise<Tensors> {
+export async function readTensors(
+  store: ModelStore,
+  shape: ModelShape,
+  architecture: string,
+  quantization: Quantization | null = null,
+): Promise<Tensors> {
+  const scales = new Scales(quantization, store.label, store.read);
   const expected = expectedDims(shape);
   const found = new Map<string, PlacedTensor>();
   for (const stored of await storedTensors(store)) {
-    if (IGNORED.test(stored.tensor.name)) continue;
+    const { name } = stored.tensor;
+    if (IGNORED.test(name) || scales.take(stored.file, stored.tensor)) continue;
     const placed = place(store, shape, architecture, expected, stored);
     const key = `${placed.role} ${placed.layer}`;
-    if (found.has(key)) throw new FastgenError("model", `${store.label}: ${stored.tensor.name} is there twice`);
+    if (found.has(key)) throw new FastgenError("model", `${store.label}: ${name} is there twice`);
     found.set(key, placed);
   }
   const { tied, notices } = await settleHead(store, shape, found);
   if (tied) expected.delete("lmHead");
+  for (const placed of found.values()) {
+    if (placed.dtype === "float8_e4m3") placed.scale = await scales.of(placed.name, placed.dims);
+  }
   const perLayer = new Set(Object.values(ROLE_OF_LAYER_NAME));
   for (const role of expected.keys()) {
     const layers = perLayer.has(role) ? shape.layers : 1;
@@ -111,7 +128,7 @@ export async function readTensors(store: ModelStore, shape: ModelShape, architec
       if (!found.has(`${role} ${layer}`)) throw missing(store.label, role, layer);
     }
   }
-  const tensors = [...found.values()].map(({ file, offset, bytes, ...rest }) => ({
+  const tensors = [...found.values()].map(({ name: _, file, offset, bytes, ...rest }) => ({
     ...rest,
     where: store.where(file, offset, bytes),
   }));
@@ -120,6 +137,7 @@ export async function readTensors(store: ModelStore, shape: ModelShape, architec
 
 /** A tensor of the model and its place in a file. */
 interface PlacedTensor extends Omit<TensorSource, "where"> {
+  name: string;
   file: string;
   offset: number;
   bytes: number;
@@ -145,12 +163,12 @@ function place(
   const dtype = Object.hasOwn(DTYPES, tensor.dtype) ? DTYPES[tensor.dtype]! : null;
   if (!dtype)
     throw refused(
-      `${name} is stored as ${tensor.dtype}; Fastgen reads F32, F16 and BF16: use the original model in one of these`,
+      `${name} is stored as ${tensor.dtype}; Fastgen reads F32, F16, BF16 and, with scales, F8_E4M3: use the original model in one of these`,
     );
   if (tensor.dims.length !== dims.length || tensor.dims.some((n, i) => n !== dims[i])) {
     throw refused(`${name} has the shape [${tensor.dims}]; by config.json it must be [${dims}]`);
   }
-  return { ...where, dtype, dims: tensor.dims, file, offset, bytes };
+  return { ...where, dtype, dims: tensor.dims, name, file, offset, bytes };
 }
 
 /**

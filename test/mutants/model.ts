@@ -34,7 +34,7 @@ export const modelBugs: PlantedBug[] = [
       "sections.rope_scaling",
       "an empty rope_scaling hides rope_parameters",
     ],
-    ["  refuseQuantised(json);\n", "", "a quantised checkpoint is taken for a plain one"],
+    ["parseQuantization(json, modelopt);", "null;", "a quantised checkpoint is taken for a plain one"],
     ["${kind ? `this is", "${!kind ? `this is", "an unsupported architecture is not named for what it is"],
     ["if (config.mlp_bias)", "if (config.mlp_bias === null)", "a bias in the MLP is accepted"],
     [
