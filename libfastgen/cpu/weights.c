@@ -2,36 +2,21 @@
  * weights.c - loads the weights: matrices stay where their files are mapped, or are converted into copies where the CPU
  * cannot compute with them in place; norms and biases become float32.
  */
-#define _GNU_SOURCE
 #include "../engine.h"
 #include "../numeric.h"
 #include "../random.h"
-#include "cpu.h"
+#include "files.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#ifndef MADV_POPULATE_READ
-#define MADV_POPULATE_READ 22 /* Linux 5.14 */
-#endif
 
 enum { PROGRESS_BYTES = 16 << 20 }; /* between two updates of the progress */
 
 typedef struct {
-	int fd;
-	char *map; /* the whole file; NULL until it is needed */
-} open_file;
-
-typedef struct {
 	cpu_ctx *ctx;
 	const fg_tensor_table *table; /* NULL: random weights */
-	open_file *files;             /* [table->n_files] */
+	cpu_files files;
 	uint64_t seed;
 	atomic_ullong *done;
 	atomic_int *cancel;
@@ -42,56 +27,6 @@ static fg_status cancelled(void) {
 }
 
 /* ---- reading ---- */
-
-static fg_status map_file(loader *l, const fg_file *file) {
-	open_file *f = &l->files[file - l->table->files];
-	if (f->map) return FG_OK;
-	struct stat st;
-	f->fd = open(file->path, O_RDONLY | O_CLOEXEC);
-	if (f->fd < 0 || fstat(f->fd, &st)) return fg_fail(FG_IO, "cannot read %s: %s", file->path, strerror(errno));
-	if ((uint64_t)st.st_size < file->bytes) {
-		return fg_fail(FG_IO, "%s has become shorter while it was being loaded; leave it alone until fg_close",
-		               file->path);
-	}
-	void *map = mmap(NULL, file->bytes, PROT_READ, MAP_SHARED, f->fd, 0);
-	if (map == MAP_FAILED) return fg_fail(FG_IO, "cannot map %s: %s", file->path, strerror(errno));
-#ifdef MADV_HUGEPAGE
-	/* What is not in memory yet then arrives in large pages, if the file system has them: fewer TLB misses. */
-	madvise(map, file->bytes, MADV_HUGEPAGE);
-#endif
-	f->map = map;
-	fg_status status = cpu_keep_mapping(l->ctx, map, file->bytes);
-	if (!status) cpu_watch_file(file->path, map, file->bytes);
-	return status;
-}
-
-/* Brings bytes of a mapped file into memory, so that no step waits for the disk and an unreadable file is an error here
- * instead of a signal later. */
-static fg_status populate(const fg_file *file, open_file *f, uint64_t offset, uint64_t bytes) {
-	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), start = offset & ~(page - 1);
-	if (!madvise(f->map + start, offset + bytes - start, MADV_POPULATE_READ)) return FG_OK;
-	if (errno != EINVAL) return fg_fail(FG_IO, "cannot read %s: %s", file->path, strerror(errno));
-	char buffer[1 << 16]; /* an older kernel: read the bytes into the page cache */
-	while (bytes) {
-		ssize_t n = pread(f->fd, buffer, bytes < sizeof buffer ? bytes : sizeof buffer, (off_t)offset);
-		if (n < 0 && errno == EINTR) continue;
-		if (n <= 0) return fg_fail(FG_IO, "cannot read %s: %s", file->path, n ? strerror(errno) : "it ends too early");
-		offset += (uint64_t)n;
-		bytes -= (uint64_t)n;
-	}
-	return FG_OK;
-}
-
-/* Maps the tensor's bytes. Counts no progress. */
-static fg_status find_bytes(loader *l, const fg_tensor *t, const fg_file *file, const char **data) {
-	if (!file) {
-		*data = t->data;
-		return FG_OK;
-	}
-	fg_status status = map_file(l, file);
-	if (!status) *data = l->files[file - l->table->files].map + t->offset;
-	return status;
-}
 
 typedef struct {
 	const fg_kernels *kernels;
@@ -119,7 +54,7 @@ static fg_status read_tensor(loader *l, const fg_tensor *t, const fg_file *file,
 	for (uint64_t at = 0; at < t->bytes; at += PROGRESS_BYTES) {
 		if (atomic_load(l->cancel)) return cancelled();
 		uint64_t n = t->bytes - at < PROGRESS_BYTES ? t->bytes - at : PROGRESS_BYTES;
-		fg_status status = file ? populate(file, &l->files[file - l->table->files], t->offset + at, n) : FG_OK;
+		fg_status status = file ? cpu_files_populate(&l->files, file, t->offset + at, n) : FG_OK;
 		if (status) return status;
 		if (to) {
 			conversion c = {.kernels = l->ctx->kernels,
@@ -190,7 +125,7 @@ static fg_status load_vector(loader *l, fg_role role, int32_t layer, float *to) 
 		const fg_file *file;
 		const fg_tensor *t = fg_table_find(l->table, layer, role, &file);
 		const char *data = NULL;
-		fg_status status = find_bytes(l, t, file, &data);
+		fg_status status = cpu_files_find(&l->files, t, file, &data);
 		return status ? status : read_tensor(l, t, file, data, (char *)to, FG_F32);
 	}
 	if (role == FG_Q_BIAS || role == FG_K_BIAS || role == FG_V_BIAS) {
@@ -268,7 +203,7 @@ static fg_status load_part(loader *l, fg_role role, int32_t layer, int32_t scali
 	fg_role_dims(&l->ctx->base.config->shape, role, &s.rows, &s.cols);
 	if (l->table) {
 		s.tensor = fg_table_find(l->table, layer, role, &s.file);
-		fg_status status = find_bytes(l, s.tensor, s.file, &s.data);
+		fg_status status = cpu_files_find(&l->files, s.tensor, s.file, &s.data);
 		if (status) return status;
 	}
 	int32_t stored = s.tensor ? s.tensor->dtype : -1;
@@ -364,14 +299,10 @@ static fg_status load_all(loader *l) {
 
 fg_status cpu_load(fg_ctx *base, const fg_tensor_table *table, atomic_ullong *done, atomic_int *cancel) {
 	cpu_ctx *ctx = (cpu_ctx *)base;
-	open_file *files = cpu_alloc(ctx, (size_t)table->n_files * sizeof *files, "the list of files");
-	if (!files) return FG_OUT_OF_MEMORY;
-	for (int32_t i = 0; i < table->n_files; i++) files[i].fd = -1;
-	loader l = {.ctx = ctx, .table = table, .files = files, .done = done, .cancel = cancel};
-	fg_status status = load_all(&l);
-	for (int32_t i = 0; i < table->n_files; i++) {
-		if (files[i].fd >= 0) close(files[i].fd);
-	}
+	loader l = {.ctx = ctx, .table = table, .done = done, .cancel = cancel};
+	fg_status status = cpu_files_open(&l.files, ctx, table);
+	if (!status) status = load_all(&l);
+	cpu_files_close(&l.files);
 	return status;
 }
 

@@ -236,8 +236,10 @@ fg_status capture_graphs(Context *c) {
 	}
 	cudaGraphExec_t prompts = nullptr;
 	const fg_buffers &b = c->base.buf;
-	fg_status status = capture(c, {1, 0, 1, 1}, &prompts,
-	                           [&] { attention(&c->base, &batch, 0, b.qkv, &c->base.weights.layers[0].o, b.attn); });
+	fg_status status = capture(c, {1, 0, 1, 1}, &prompts, [&] {
+		const fg_matrix *next = &c->base.weights.layers[0].o;
+		fg_device_ops.attention(&c->base, &batch, 0, b.qkv, next, b.attn);
+	});
 	if (prompts) cudaGraphExecDestroy(prompts);
 	return status;
 }
