@@ -28,7 +28,7 @@ const content = z
   .optional();
 
 /** Any role and any field: what they mean is the chat template's business. */
-const message = z
+const messageFields = z
   .looseObject({
     role: z.string().min(1),
     content,
@@ -39,15 +39,13 @@ const message = z
   .refine(({ role, content }) => content !== undefined || role === "assistant", {
     path: ["content"],
     error: "is required",
-  })
-  .transform(({ role, content = null, ...fields }): ChatMessage => {
-    // Templates know the system's role only by its older name.
-    const message: ChatMessage = { role: role === "developer" ? "system" : role, content };
-    // A field that says nothing, as replies bring them, is as good as none: templates ask whether a field is there.
-    const isNothing = (value: unknown) => value == null || (Array.isArray(value) && value.length === 0);
-    for (const [name, value] of Object.entries(fields)) if (!isNothing(value)) message[name] = value;
-    return message;
   });
+
+/** Checked, and handed on as it was given: a template may print a message, with its keys in their order. */
+const message = z.custom<ChatMessage>(isObject, "must be an object").transform((given, context) => {
+  const parsed = parseWith(messageFields, given);
+  return parsed.success ? given : passOn(context, given, parsed.error);
+});
 
 const flag = z.boolean().optional();
 

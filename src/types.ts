@@ -74,7 +74,7 @@ export interface ChatMessage {
   role: string;
   /** null is the empty text. */
   content: string | null | readonly ContentPart[];
-  name?: string;
+  name?: string | null;
   /** Whatever else the template reads (tool_calls, reasoning_content, ...). */
   [field: string]: unknown;
 }

@@ -10,7 +10,7 @@ import golden from "./golden/tokenizers.json";
 /** Writes all that a template may be given. */
 const EVERYTHING =
   "{{ bos_token }}{% if tools %}<tools>{{ tools | tojson }}{% endif %}{% if documents %}{{ documents | length }} documents{% endif %}" +
-  "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% if m.tool_calls %}{{ m.tool_calls | tojson }}{% endif %}{{ eos_token }}\n" +
+  "{% for m in messages %}<|{{ m.role }}|>{{ m | tojson }}{{ m.content }}{% if m.tool_calls %}{{ m.tool_calls | tojson }}{% endif %}{{ eos_token }}\n" +
   "{% endfor %}{% if add_generation_prompt %}<|assistant|>{% if thinking %}<think>{% endif %}{% endif %}";
 
 /** Takes contents as parts alone. */
@@ -76,6 +76,14 @@ const CONVERSATIONS: Record<string, { messages: ChatMessage[] } & ChatOptions> =
     ],
     tools,
   },
+  "a developer, reasoning, and fields that say nothing": {
+    messages: [
+      { role: "developer", content: "Be brief." },
+      user,
+      { tool_calls: [], content: "Well.", role: "assistant", reasoning: "So.", refusal: null, name: null },
+      user,
+    ],
+  },
   kwargs: { messages: [user], chat_template_kwargs: { thinking: true } },
 };
 
@@ -114,6 +122,7 @@ describe.each(Object.keys(MODELS))("%s", (name) => {
     const text = await reply.text();
     if (!reply.ok) return JSON.parse(text).error.message;
     const frame = JSON.parse(text.slice("data: ".length, text.indexOf("\n\n")));
+    // In chat the ids stand beside the choices, as in vLLM.
     return frame.prompt_token_ids ?? frame.choices[0].prompt_token_ids;
   }
   const orMessage = async (ids: Promise<ArrayLike<number>>) => {

@@ -1,6 +1,7 @@
 /** Messages as chat templates expect them, whatever shape a caller gave them. */
 import { FastgenError } from "../errors.ts";
 import type { ChatMessage, ContentPart } from "../types.ts";
+import { strip } from "./jinja/code-points.ts";
 import { parseJson } from "./json.ts";
 
 /** How a template takes a message's content. */
@@ -11,20 +12,45 @@ export interface ContentShape {
   parts: "text" | "parts";
 }
 
+/** What a template takes, which decides how messages are given to it. */
+export interface TemplateTakes {
+  content: ContentShape;
+  /** The role "developer". */
+  developer: boolean;
+}
+
 /**
- * The messages for a template: no content is the empty text, contents have the template's shape, and the arguments of
- * tool calls are objects. Everything else stays as it was given.
+ * The messages for a template: no content is the empty text, contents have the template's shape, the arguments of tool
+ * calls are objects, reasoning has the names that templates read, and a developer is the system where the template knows
+ * none. Fields that say nothing fall away. Everything else stays as it was given.
  * @throws FastgenError "invalid_request": a part that is no text, for a template that takes only text.
  */
-export function templateMessages(messages: readonly ChatMessage[], shape: ContentShape): ChatMessage[] {
+export function templateMessages(messages: readonly ChatMessage[], takes: TemplateTakes): ChatMessage[] {
   return messages.map((message, i) => {
-    const content = shaped(message.content ?? "", shape, i);
-    return {
-      ...message,
-      content,
-      ...(Array.isArray(message.tool_calls) && { tool_calls: message.tool_calls.map(parsedCall) }),
-    };
+    const given = Object.entries(message).filter(([name, value]) => name === "content" || !isNothing(value));
+    const fields = Object.fromEntries(given) as ChatMessage;
+    const { role, tool_calls } = fields;
+    return withReasoning({
+      ...fields,
+      role: role === "developer" && !takes.developer ? "system" : role,
+      content: shaped(message.content ?? "", takes.content, i),
+      ...(Array.isArray(tool_calls) && { tool_calls: tool_calls.map(parsedCall) }),
+    });
   });
+}
+
+/** A field that says nothing, as replies bring them, is as good as none: templates ask whether a field is there. */
+function isNothing(value: unknown): boolean {
+  return value == null || (Array.isArray(value) && value.length === 0);
+}
+
+/** Names under which clients send reasoning; the later ones count where there is no earlier one. */
+const REASONING = ["reasoning_content", "thinking", "reasoning"];
+
+/** Reasoning under both names that templates read, as in transformers. */
+function withReasoning(message: ChatMessage): ChatMessage {
+  const reasoning = REASONING.map((name) => message[name]).find((value) => value !== undefined);
+  return reasoning === undefined ? message : { thinking: reasoning, ...message, reasoning_content: reasoning };
 }
 
 function shaped(content: string | readonly ContentPart[], shape: ContentShape, message: number) {
@@ -61,33 +87,46 @@ function parsedArguments(text: string): unknown {
 
 const CONTINUE_TAG = "CONTINUE_FINAL_MESSAGE_TAG ";
 
+/** A conversation whose last message is marked where it ends. */
+export interface Tagged {
+  messages: ChatMessage[];
+  /** The text that goes on. */
+  text: string;
+}
+
 /** Marks where the last message ends: the template may write anything after it, and trim it. As transformers does. */
-export function tagFinalMessage(messages: readonly ChatMessage[]): ChatMessage[] {
+export function tagFinalMessage(messages: readonly ChatMessage[]): Tagged {
   const last = messages.at(-1);
   const tagged = last && withTag(last.content);
-  if (tagged) return [...messages.slice(0, -1), { ...last, content: tagged }];
+  if (tagged) return { messages: [...messages.slice(0, -1), { ...last, content: tagged.content }], text: tagged.text };
   throw new FastgenError("invalid_request", "continue_final_message needs a last message whose content is text", {
     param: "messages",
   });
 }
 
-function withTag(content: ChatMessage["content"]): ChatMessage["content"] {
-  if (typeof content === "string") return content + CONTINUE_TAG;
+function withTag(content: ChatMessage["content"]): { content: ChatMessage["content"]; text: string } | null {
+  if (typeof content === "string") return { content: content + CONTINUE_TAG, text: content };
   const at = content?.findLastIndex((part) => typeof part.text === "string") ?? -1;
-  return at < 0 ? null : content!.map((part, i) => (i === at ? { ...part, text: part.text + CONTINUE_TAG } : part));
+  if (at < 0) return null;
+  const text = content![at]!.text as string;
+  return { content: content!.map((part, i) => (i === at ? { ...part, text: text + CONTINUE_TAG } : part)), text };
 }
 
-/** The prompt up to the end of the last message. */
-export function cutAtTag(prompt: string): string {
+/**
+ * The prompt up to the end of the last message.
+ * @throws FastgenError "invalid_request": the template leaves out the message, or a part of it (reasoning, say).
+ */
+export function cutAtTag(prompt: string, text: string): string {
   const at = prompt.lastIndexOf(CONTINUE_TAG.trimEnd());
-  if (at < 0) {
+  const before = prompt.slice(0, Math.max(at, 0));
+  const trimmed = strip(before, null, { left: false, right: true });
+  if (at < 0 || !trimmed.endsWith(strip(text, null, { left: true, right: true }))) {
     throw new FastgenError(
       "invalid_request",
-      "continue_final_message: the chat template does not write the last message, so it cannot be continued",
+      "continue_final_message: the chat template does not write the last message as it is, so it cannot be continued",
       { param: "continue_final_message" },
     );
   }
-  const whole = prompt.startsWith(CONTINUE_TAG, at);
   // A template that trims its messages has dropped the space of the tag: trim the message too.
-  return whole ? prompt.slice(0, at) : prompt.slice(0, at).trimEnd();
+  return prompt.startsWith(CONTINUE_TAG, at) ? before : trimmed;
 }

@@ -220,6 +220,31 @@ describe("messages", () => {
     ]);
   });
 
+  test("a developer is the system, but for templates that know developers", async () => {
+    const messages = [{ role: "developer", content: "Be brief." }];
+    expect(await load(SIMPLE).render(messages)).toBe("<s>[system]Be brief.</s>[assistant]");
+    const knowing = `${SIMPLE}{% if messages[0].role in ["system", 'developer'] %}!{% endif %}`;
+    expect(await load(knowing).render(messages)).toBe("<s>[developer]Be brief.</s>[assistant]!");
+    const writing = `<|developer_start|>Be a developer.<|developer_end|>${SIMPLE}`;
+    expect(await load(writing).render(messages)).toEndWith("[system]Be brief.</s>[assistant]");
+    expect(await load(SIMPLE).render(messages, { chat_template: knowing })).toContain("[developer]");
+  });
+
+  test("reasoning has every name that templates read", async () => {
+    const template = load("{% for m in messages %}{{ m }}{% endfor %}");
+    const render = (fields: object) => template.render([{ role: "assistant", content: "", ...fields }]);
+    const both = "{'thinking': 'So.', 'role': 'assistant', 'content': '', 'reasoning_content': 'So.'}";
+    expect(await render({ reasoning_content: "So." })).toBe(both);
+    expect(await render({ reasoning: "So." })).toContain("'reasoning': 'So.', 'reasoning_content': 'So.'");
+    expect(await render({ thinking: "So." })).toBe(both);
+    expect(await render({ reasoning: "B", reasoning_content: "A" })).toContain("'thinking': 'A'");
+  });
+
+  test("fields that say nothing fall away; keys keep their order", async () => {
+    const message = { tool_calls: [], content: null, name: null, role: "assistant", mood: "", refusal: null };
+    expect(await load("{{ messages[0] }}").render([message])).toBe("{'content': '', 'role': 'assistant', 'mood': ''}");
+  });
+
   test("a template that takes text alone refuses other parts", () => {
     const image = { role: "user", content: [parts[0]!, { type: "image_url", image_url: {} }] };
     expect(load(SIMPLE).render([image])).rejects.toThrow(
@@ -265,6 +290,18 @@ describe("continue_final_message", () => {
     expect(await load(SIMPLE).render(messages, { continue_final_message: true })).toBe(
       "<s>[user]Well, </s>[assistant]Well, ",
     );
+  });
+
+  test("white space is Python's", async () => {
+    const messages = [user, { role: "assistant", content: "Well\ufeff\x1f\x85 " }];
+    const prompt = await load(TRIMMING).render(messages, { continue_final_message: true });
+    expect(prompt).toEndWith("[assistant]Well\ufeff");
+  });
+
+  test("a message of which the template leaves out a part is refused", () => {
+    const thinking = SIMPLE.replace("m.content", "m.content.split('</think>')[-1]");
+    const messages = [user, { role: "assistant", content: "<think>So.</think>Well" }];
+    expect(load(thinking).render(messages, { continue_final_message: true })).rejects.toThrow(/as it is/);
   });
 
   test("what cannot be continued is refused", () => {

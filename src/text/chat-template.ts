@@ -119,17 +119,19 @@ export class ChatTemplate {
         { param: "continue_final_message" },
       );
     }
-    const shaped = templateMessages(messages, await this.#contentShape(template));
+    const takes = { content: await this.#contentShape(template), developer: template.takesDeveloper };
+    const shaped = templateMessages(messages, takes);
+    const tagged = goOn ? tagFinalMessage(shaped) : null;
     const variables = {
       ...this.#specialTokens,
       ...options.chat_template_kwargs,
-      messages: goOn ? tagFinalMessage(shaped) : shaped,
+      messages: tagged?.messages ?? shaped,
       tools: options.tools && options.tools.length > 0 ? options.tools : null,
       documents: options.documents ?? options.chat_template_kwargs?.documents ?? null,
       add_generation_prompt: addPrompt,
     };
     const text = await template.render(variables, { signal });
-    return goOn ? cutAtTag(text) : text;
+    return tagged ? cutAtTag(text, tagged.text) : text;
   }
 
   /** What the template writes after an answer, the end of the turn; "" where that cannot be told. */

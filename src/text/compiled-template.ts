@@ -27,7 +27,12 @@ const PROBES: Record<string, ChatMessage[]> = {
   "several turns": [user(MARK), assistant(MARK), user(MARK)],
 };
 
+/** A template that compares roles with this text has a place for developers. */
+const DEVELOPER = /(["'])developer\1/;
+
 export class CompiledTemplate {
+  /** Does the template know the role "developer"? */
+  readonly takesDeveloper: boolean;
   readonly #template: JinjaTemplate;
   readonly #probeVariables: Variables;
   #shape: Promise<ContentShape> | null = null;
@@ -38,6 +43,7 @@ export class CompiledTemplate {
    */
   constructor(source: string, kind: "model" | "invalid_request", probeVariables: Variables) {
     this.#probeVariables = probeVariables;
+    this.takesDeveloper = DEVELOPER.test(source);
     const param = kind === "invalid_request" ? "chat_template" : null;
     const most = kind === "model" ? MAX_TEMPLATE_LENGTH : MAX_REQUEST_TEMPLATE_LENGTH;
     if (source.length > most) {
