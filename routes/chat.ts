@@ -74,7 +74,7 @@ export function chatParams(fields: Fields, given: Record<string, unknown>): Samp
   const { logprobs: _flag, ...rest } = given;
   const params = samplingParams(rest);
   const limit = max_completion_tokens ?? max_tokens;
-  if (limit !== undefined) params.max_tokens = limit;
+  if (limit !== undefined) params.max_tokens = limit === -1 ? null : limit;
   if (logprobs) params.logprobs = top_logprobs ?? 0;
   return params;
 }

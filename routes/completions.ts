@@ -93,6 +93,7 @@ export function completionParams(fields: Fields, given: Record<string, unknown>)
     throw new FastgenError("invalid_request", message, { param: "best_of" });
   }
   const params = samplingParams(given);
+  if (params.max_tokens === -1) params.max_tokens = null;
   if (params.max_tokens === 0 && !echo) {
     throw new FastgenError("invalid_request", "max_tokens of 0 needs echo: true", { param: "max_tokens" });
   }

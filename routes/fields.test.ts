@@ -153,10 +153,17 @@ const OTHERS: Defaults = {
   cache_prompt: true,
   n_predict: -1,
   typical_p: 1,
+  typ_p: 1,
+  mirostat_mode: 0,
+  thinking_budget_tokens: -1,
   repeat_penalty: 1.0,
   mirostat: 0,
   samplers: [],
   grammar: "",
+  // Transformers', which harnesses pass on
+  do_sample: true,
+  num_beams: 1,
+  early_stopping: false,
   // Ollama's and Open WebUI's
   keep_alive: "5m",
   options: {},
@@ -244,6 +251,77 @@ describe("fields that are not supported", () => {
     expect((await chat({ response_format: { type: "text" } })).status).toBe(200);
     expect((await chat({ response_format: { type: "text", json_schema: null } })).status).toBe(200);
   });
+});
+
+describe("supported fields at values that say nothing", () => {
+  test('"" is the default, as forms send it', async () => {
+    const empty = { reasoning_effort: "", verbosity: "", stop: "", request_id: "", chat_template: "", max_tokens: "" };
+    expect((await chat({ ...empty, temperature: "", seed: "" })).status).toBe(200);
+    expect(asked().params).toEqual({});
+    expect((await complete({ stop: "", logprobs: "" })).status).toBe(200);
+  });
+
+  test("false is none", async () => {
+    expect((await complete({ logprobs: false, prompt_logprobs: false })).status).toBe(200);
+    expect((await json(await complete({ logprobs: false }))).choices[0].logprobs).toBeNull();
+    expect((await chat({ prompt_logprobs: false, tools: false })).status).toBe(200);
+  });
+
+  test("an empty salt is refused: its sender believes that it keeps others out", async () => {
+    expect((await json(await chat({ cache_salt: "" }))).error.param).toBe("cache_salt");
+  });
+
+  test("-1 tokens is no limit", async () => {
+    for (const reply of [
+      await chat({ max_tokens: -1 }),
+      await chat({ max_tokens: 5, max_completion_tokens: -1 }),
+      await complete({ max_tokens: -1 }),
+    ]) {
+      expect(reply.status).toBe(200);
+      expect(asked().params.max_tokens).toBeNull();
+    }
+    expect((await chat({ max_tokens: 0 })).status).toBe(400);
+  });
+
+  test("top_p 0, as OpenAI takes it", async () => {
+    expect((await chat({ top_p: 0 })).status).toBe(200);
+  });
+});
+
+test("fields that never change the answer are taken at every value, in chat and completions", async () => {
+  const fields = {
+    user: { id: 1, email: "a@b" },
+    service_tier: "on_demand",
+    store: true,
+    safety_identifier: "s",
+    prompt_cache_key: 5,
+    prompt_cache_options: { mode: "explicit" },
+    prompt_cache_retention: "24h",
+    parallel_tool_calls: true,
+    cache_control: { type: "ephemeral" },
+    guided_decoding_backend: "xgrammar",
+    timings_per_token: true,
+    ttl: 300,
+    draft_model: "small",
+  };
+  for (const send of [chat, complete]) expect((await send(fields)).status).toBe(200);
+});
+
+test("text parts by other names, and bare strings, are text parts", async () => {
+  const parts = [
+    "a",
+    { type: "input_text", text: "b", mood: "x" },
+    { type: "output_text", text: "c", annotations: [] },
+    { type: "refusal", refusal: "d" },
+    { type: "thinking", thinking: "e" },
+  ];
+  expect((await chat({ messages: [{ role: "assistant", content: parts }, ...messages] })).status).toBe(200);
+  const text = (text: string, more = {}) => ({ type: "text", text, ...more });
+  expect((asked().prompt as { messages: object[] }).messages[0]).toMatchObject({
+    content: [text("a"), text("b", { mood: "x" }), text("c"), text("d"), text("e")],
+  });
+  const reply = await chat({ messages: [{ role: "user", content: [{ type: "refusal", text: "no refusal" }] }] });
+  expect((await json(reply)).error.param).toBe("messages[0].content[0].text");
 });
 
 describe("--allow-extra-fields", async () => {

@@ -6,17 +6,37 @@ import * as limits from "../src/limits.ts";
 import { parseWith } from "../src/schema-error.ts";
 import type { ChatMessage, ChatOptions } from "../src/types.ts";
 
+/** Kinds of parts that are text under another name, and the field that has it. Templates know only "text". */
+const TEXT_FIELDS = new Map([
+  ["input_text", "text"],
+  ["output_text", "text"],
+  ["refusal", "refusal"],
+  ["thinking", "thinking"],
+]);
+
+/** A part as a text part, if it is one by any name: a bare string too, as LangChain sends them. */
+function asTextPart(part: unknown): unknown {
+  if (typeof part === "string") return { type: "text", text: part };
+  const field = isObject(part) ? TEXT_FIELDS.get(String(part.type)) : undefined;
+  if (field === undefined) return part;
+  const { type: _, [field]: text, ...others } = part as Record<string, unknown>;
+  return { ...others, type: "text", text };
+}
+
 /** Any further key is the template's business. */
-const textPart = z.looseObject({
-  type: z.literal("text", 'must be "text": images, audio and the like are not supported'),
-  text: z.string(),
-});
+const textPart = z.preprocess(
+  asTextPart,
+  z.looseObject({
+    type: z.literal("text", 'must be "text": images, audio and the like are not supported'),
+    text: z.string(),
+  }),
+);
 
 const textParts = boundedArray(textPart, limits.MAX_CONTENT_PARTS);
 
 /** A text, or text parts: the chat template decides what becomes of them. null is the empty text. */
 const content = z
-  .custom<string | z.input<typeof textParts> | null>(
+  .custom<string | unknown[] | null>(
     (value) => value === null || typeof value === "string" || Array.isArray(value),
     "must be a string or an array of text parts",
   )

@@ -108,6 +108,7 @@ const ASKED_FOR: [name: string, labels: string[]][] = [
     "e2e_request_latency_seconds",
     "time_to_first_token_seconds",
     "inter_token_latency_seconds",
+    "time_per_output_token_seconds",
     "request_time_per_output_token_seconds",
     "request_queue_time_seconds",
     "request_prefill_time_seconds",

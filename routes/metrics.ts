@@ -119,6 +119,14 @@ export class Metrics {
   }
 
   async reply(): Promise<Response> {
-    return new Response(await this.#registry.metrics(), { headers: { "content-type": this.#registry.contentType } });
+    let text = await this.#registry.metrics();
+    if (this.#requests)
+      text += `${await this.#older("inter_token_latency_seconds", "time_per_output_token_seconds")}\n`;
+    return new Response(text, { headers: { "content-type": this.#registry.contentType } });
+  }
+
+  /** A metric once more, under vLLM's older name for it, which older dashboards and autoscalers read. */
+  async #older(name: string, older: string): Promise<string> {
+    return (await this.#registry.getSingleMetricAsString(`vllm:${name}`)).replaceAll(`vllm:${name}`, `vllm:${older}`);
   }
 }

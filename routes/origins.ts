@@ -71,7 +71,9 @@ function originRule({ apiKey, allowedOrigins }: BrowserOptions): "any" | ((origi
   if (allowedOrigins?.includes("*") || (allowedOrigins === null && apiKey !== null)) return "any";
   const listed = allowedOrigins && new Set(allowedOrigins.map((origin) => origin.toLowerCase()));
   if (listed) return (origin) => listed.has(origin.toLowerCase());
-  return (origin) => /^https?:\/\/[^/?#@\\]+$/i.test(origin) && isLoopback(URL.parse(origin)?.hostname ?? "");
+  // A page that an app on this machine brings along has the app's own scheme, and "localhost" for a host.
+  return (origin) =>
+    /^(https?|tauri|capacitor):\/\/[^/?#@\\]+$/i.test(origin) && isLoopback(URL.parse(origin)?.hostname ?? "");
 }
 
 /** Refuses requests that a page of another origin sends. A page cannot leave out or forge what is looked at. */

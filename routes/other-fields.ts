@@ -8,11 +8,24 @@ import { MAX_NAMED_FIELDS } from "../src/limits.ts";
 
 /** Fields that change nothing about the answer, whatever their value: names, routing, caching, and a client's own notes. */
 const IGNORED = new Set([
+  // OpenAI: about the request. Nothing is stored, there is one tier, and the cache finds prompts by content.
+  "user",
+  "safety_identifier",
+  "store",
+  "service_tier",
+  "prompt_cache_key",
+  "prompt_cache_options",
+  "prompt_cache_retention",
+  "parallel_tool_calls",
+  // Anthropic's, which clients of several servers leave in
+  "cache_control",
   // vLLM: what its engine or router does with a request
   "session_id",
   "stream_interval",
   "return_mm_kwargs",
   "spaces_between_special_tokens",
+  "guided_decoding_backend",
+  "guided_whitespace_pattern",
   // SGLang
   "rid",
   "extra_key",
@@ -25,8 +38,13 @@ const IGNORED = new Set([
   // llama.cpp
   "cache_prompt",
   "id_slot",
-  // Ollama
+  "slot_id",
+  "timings_per_token",
+  "return_progress",
+  // Ollama, and LM Studio: how long a model stays loaded, and which one drafts
   "keep_alive",
+  "ttl",
+  "draft_model",
   // Open WebUI, whose direct connections pass on its own state
   "chat_id",
   "id",
@@ -43,7 +61,8 @@ const INERT = new Map<string, readonly unknown[]>([
   // OpenAI
   ["best_of", [1]],
   ["function_call", ["none", "auto"]],
-  ["tool_choice", ["auto", "none"]],
+  ["tool_choice", ["auto", "none", { type: "auto" }, { type: "none" }]],
+  ["top_logprobs", [0]],
   ["modalities", [["text"]]],
   ["response_format", [{ type: "text" }]],
   ["reasoning_summary", ["none"]],
@@ -51,9 +70,9 @@ const INERT = new Map<string, readonly unknown[]>([
   // vLLM
   ["include_reasoning", [true]],
   ["length_penalty", [1]],
+  ["add_generation_prompt", [false, true]],
   ["routed_experts_prompt_start", [0]],
   ["thinking_token_budget", [-1]],
-  ["guided_decoding_backend", ["auto"]],
   // SGLang
   ["routed_experts_start_len", [0]],
   // llama.cpp
@@ -65,9 +84,11 @@ const INERT = new Map<string, readonly unknown[]>([
   ["dynatemp_range", [0]],
   ["dynatemp_exponent", [1]],
   ["typical_p", [1]],
+  ["typ_p", [1]],
   ["repeat_penalty", [1]],
   ["repeat_last_n", [64]],
   ["mirostat", [0]],
+  ["mirostat_mode", [0]],
   ["mirostat_tau", [5]],
   ["mirostat_eta", [0.1]],
   ["xtc_probability", [0]],
@@ -81,6 +102,13 @@ const INERT = new Map<string, readonly unknown[]>([
   ["top_a", [0]],
   ["tfs", [1]],
   ["tfs_z", [1]],
+  // Transformers' generate(): sampling is the default here, and temperature 0 switches it off.
+  ["do_sample", [false, true]],
+  ["num_beams", [1]],
+  ["min_new_tokens", [0]],
+  ["thinking_budget", [-1]],
+  ["thinking_budget_tokens", [-1]],
+  ["reasoning_budget", [-1]],
 ]);
 
 /** Fields that ask for something even when they are empty. */
@@ -110,6 +138,18 @@ export function asksForNothing(name: string, value: unknown): boolean {
   return inert?.[0] !== true && !NEVER_EMPTY.has(name) && isEmpty(value);
 }
 
+/** Fields of which false means none; false is no value of theirs. */
+const NONE_IS_FALSE = new Set(["logprobs", "prompt_logprobs", "tools", "stop"]);
+
+/** Fields of which "" is a value, or a mistake: whoever sends an empty salt believes that it keeps others out. */
+const EMPTY_COUNTS = new Set(["prompt", "cache_salt"]);
+
+/** Whether a supported field is as good as left out: null, and "", which forms send for what nobody filled in. */
+function meansDefault(name: string, value: unknown): boolean {
+  if (value === "") return !EMPTY_COUNTS.has(name);
+  return value === null || (value === false && NONE_IS_FALSE.has(name));
+}
+
 /** A body's known fields, and the names of those that were left out although they ask for something. */
 export interface Taken {
   known: Record<string, unknown>;
@@ -127,8 +167,7 @@ export function takeKnown(given: Record<string, unknown>, shape: object, allowEx
   for (const name of Object.keys(given)) {
     const value = given[name];
     if (Object.hasOwn(shape, name)) {
-      // null means the default.
-      if (value !== null) known[name] = value;
+      if (!meansDefault(name, value)) known[name] = value;
     } else if (asksForNothing(name, value)) continue;
     else if (!allowExtra) {
       const param = prefix + name;

@@ -42,33 +42,34 @@ const common = {
   cache_salt: z.string().min(1).max(limits.MAX_CACHE_SALT_LENGTH).optional(),
   /** Lower is sooner. */
   priority: z.int().optional(),
-  // About the request; no effect on the answer. Nothing is stored.
-  user: hint,
+  /** About the request; no effect on the answer. */
   metadata: boundedRecord(z.string(), z.unknown(), limits.MAX_METADATA_ENTRIES).optional(),
-  service_tier: z.enum(["auto", "default", "flex", "scale", "priority"]).optional(),
-  store: flag,
 };
 
 const { logprobs: _chatHasItsOwn, ...sampling } = samplingSchema.shape;
+
+/** -1, as llama.cpp and LM Studio have it, is the rest of the context. */
+const tokenLimit = z
+  .int()
+  .min(-1)
+  .refine((limit) => limit !== 0, "must be above 0, or -1 for no limit")
+  .optional();
 
 export const chatSchema = z.strictObject({
   ...common,
   ...sampling,
   ...conversation,
-  max_tokens: z.int().min(1).optional(),
+  max_tokens: tokenLimit,
   /** The newer name of max_tokens: it counts where both are given. */
-  max_completion_tokens: z.int().min(1).optional(),
+  max_completion_tokens: tokenLimit,
   logprobs: flag,
   top_logprobs: z.int().min(0).max(limits.MAX_LOGPROBS).optional(),
-  parallel_tool_calls: flag,
-  prompt_cache_key: hint,
-  prompt_cache_retention: hint,
-  safety_identifier: hint,
 });
 
 export const completionSchema = z.strictObject({
   ...common,
   ...samplingSchema.shape,
+  max_tokens: z.int().min(-1).optional(),
   /** Checked by promptList. */
   prompt: z.unknown(),
   best_of: z.int().optional(),

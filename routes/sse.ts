@@ -65,7 +65,8 @@ const HEADERS = {
 
 /**
  * The pieces of `run` as an event stream. The stream is pulled, so a slow client holds back only itself: its sequences pause.
- * When the stream is cancelled, the generation is aborted. An error after the headers is an error event, without [DONE].
+ * When the stream is cancelled, the generation is aborted. An error after the headers is a last frame, without [DONE]. The
+ * frame has no event name, as with vLLM: Go's client cannot read an error that has one.
  */
 export function eventStream(service: Service, run: Run, frames: Frames): Response {
   const { record } = run;
@@ -96,7 +97,7 @@ export function eventStream(service: Service, run: Run, frames: Frames): Respons
         end(error);
         if (gone) return;
         service.report(record.id, error);
-        controller.enqueue(encoder.encode(`event: error\n${frame(JSON.stringify(errorBody(error)))}`));
+        controller.enqueue(encoder.encode(frame(JSON.stringify(errorBody(error)))));
         controller.close();
       }
     },

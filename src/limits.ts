@@ -49,7 +49,7 @@ export const MAX_PROMPTS_PER_REQUEST = 2048;
 export const MAX_CHOICES = 128;
 
 /** Stop strings per request. OpenAI allows 4, vLLM any number; each is searched for in every piece of output. */
-export const MAX_STOP_STRINGS = 16;
+export const MAX_STOP_STRINGS = 64;
 
 /** UTF-16 code units of one stop string: a stream may hold back as much output. */
 export const MAX_STOP_STRING_LENGTH = 256;

@@ -34,7 +34,8 @@ export const samplingSchema = z.strictObject({
   min_tokens: z.int().min(0).default(0),
   /** 0 = greedy. */
   temperature: finite.min(0).max(100).default(1),
-  top_p: finite.gt(0).max(1).default(1),
+  /** 0 = the most probable token alone. */
+  top_p: finite.min(0).max(1).default(1),
   /** 0 or -1 = off. */
   top_k: z.int().min(-1).default(0),
   min_p: finite.min(0).max(1).default(0),

@@ -105,7 +105,8 @@ test("seeds are exact over the whole range of 64 bits, and nothing beyond it is 
 test("messages are sentences about the field", () => {
   const says = (params: object) => refusal(() => resolveParams(params as SamplingParams, {})).message;
   expect(says({ temperature: "hot" })).toBe('temperature must be a number, not "hot"');
-  expect(says({ top_p: 0 })).toBe("top_p must be above 0, not 0");
+  expect(says({ top_p: -0.5 })).toBe("top_p must be at least 0, not -0.5");
+  expect(says({ repetition_penalty: 0 })).toBe("repetition_penalty must be above 0, not 0");
   expect(says({ top_p: 1.5 })).toBe("top_p must be at most 1, not 1.5");
   expect(says({ n: 1.5 })).toBe("n must be a whole number, not 1.5");
   expect(says({ ignore_eos: "yes" })).toBe('ignore_eos must be true or false, not "yes"');

@@ -3,7 +3,7 @@
  * an environment of its own that scripts/fetch-clients.sh makes. docs/clients.md has the table.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import * as path from "node:path";
 import { missing, type RunningServer, startServer } from "../server.ts";
@@ -36,8 +36,40 @@ const CLIENTS: { name: string; environment: string; script: string; args?: strin
     { name: "aiperf", environment: "aiperf", script: "aiperf_client.py", args: [tokenizer] },
     { name: "vllm-router", environment: "vllm_router", script: "routers.py", args: ["vllm-router"] },
     { name: "smg", environment: "smg", script: "routers.py", args: ["smg"] },
+    {
+      name: "openai for node",
+      environment: "node",
+      script: "node/openai_node.mjs",
+      args: [path.join(environments, "node")],
+    },
     { name: "vercel ai", environment: "node", script: "node/vercel_ai.mjs", args: [path.join(environments, "node")] },
   ];
+
+/** What the pinned lists ask for by name: the clients, in each list the first, and their versions. */
+function pinned(): [name: string, version: string][] {
+  const { dependencies } = JSON.parse(readFileSync(path.join(here, "node/package.json"), "utf8"));
+  const lists = [...new Bun.Glob("*.in").scanSync(path.join(here, "requirements"))];
+  return [
+    ["ai", dependencies.ai],
+    ["openai", dependencies.openai],
+    ...lists.map((list): [string, string] => {
+      const text = readFileSync(path.join(here, "requirements", list), "utf8");
+      const [, name, version] = /^([\w.-]+)(?:\[\w+\])?==(\S+)/.exec(text)!;
+      return [name!, version!];
+    }),
+  ];
+}
+
+test("docs/clients.md has every client that is run, with the version of its pinned list", () => {
+  const page = readFileSync(path.join(root, "docs/clients.md"), "utf8");
+  const [, table] = /## On every change\n([^#]*)/.exec(page)!;
+  const rows = [...table!.matchAll(/^\| `([^`]+)`[^|]*\| (\S+) \|/gm)].map((row) => `${row[1]} ${row[2]}`);
+  expect(rows.sort()).toEqual(
+    pinned()
+      .map(([name, version]) => `${name} ${version}`)
+      .sort(),
+  );
+});
 
 describe.skipIf(missing !== null)(`clients (${missing ?? "executable"})`, () => {
   let server: RunningServer;

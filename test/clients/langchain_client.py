@@ -23,6 +23,37 @@ assert chain.invoke({"language": "English", "question": "Who are you?"}).content
 scored = chat.bind(logprobs=True, top_logprobs=2).invoke(messages)
 assert len(scored.response_metadata["logprobs"]["content"][0]["top_logprobs"]) == 2
 
+full = ChatOpenAI(
+    model=model,
+    base_url=f"{url}/v1",
+    api_key="none",
+    max_retries=0,
+    max_tokens=8,
+    n=2,
+    top_p=0,
+    seed=3,
+    logprobs=True,
+    top_logprobs=1,
+    frequency_penalty=0,
+    presence_penalty=0,
+    logit_bias={},
+    stop_sequences=["\n"],
+    reasoning_effort="low",
+    verbosity="low",
+    service_tier="auto",
+    store=False,
+    metadata={"run": "1"},
+    use_responses_api=False,
+    include_response_headers=True,
+    disabled_params={"parallel_tool_calls": None},
+    model_kwargs={"user": "ann", "prompt_cache_key": "k", "safety_identifier": "s"},
+    extra_body={"top_k": -1, "min_p": 0.0, "guided_decoding_backend": "auto"},
+)
+assert len(full.generate([messages]).generations[0]) == 2
+# Contents as lists: bare strings, and what another provider's answer left in the history.
+parts = HumanMessage(["And ", {"type": "text", "text": "you?", "cache_control": {"type": "ephemeral"}}])
+assert chat.invoke([*messages, AIMessage([{"type": "text", "text": "Hm."}, {"type": "refusal", "refusal": "No."}]), parts])
+
 
 async def several():
     replies = await asyncio.gather(*(chat.ainvoke(messages) for _ in range(8)))

@@ -1,5 +1,6 @@
 """LiteLLM, as a program uses it: two of its providers, streams, several calls at once, and its mapping of errors."""
 
+import asyncio
 import os
 import sys
 
@@ -32,6 +33,22 @@ for provider in ("openai", "hosted_vllm"):
     except litellm.BadRequestError as error:
         assert not isinstance(error, litellm.ContextWindowExceededError) and "top_p" in str(error)
 
+
+
+async def asynchronously():
+    """Through a router, as LiteLLM's proxy does it, with fields of other providers that it passes on."""
+    parameters = {"model": f"hosted_vllm/{model}", "api_base": f"{url}/v1", "api_key": "none"}
+    router = litellm.Router([{"model_name": "tiny", "litellm_params": parameters}], num_retries=0)
+    replies = await asyncio.gather(
+        *(router.acompletion("tiny", messages, max_tokens=4, seed=i, top_k=5, user="ann") for i in range(4))
+    )
+    assert all(reply.usage.completion_tokens <= 4 for reply in replies)
+    extra = {"min_p": 0.1, "ignore_eos": True, "min_tokens": 4, "cache_control": {"type": "ephemeral"}}
+    stream = await router.acompletion("tiny", messages, max_tokens=4, stream=True, extra_body=extra)
+    assert [piece async for piece in stream][-1].choices[0].finish_reason == "length"
+
+
+asyncio.run(asynchronously())
 legacy = litellm.text_completion(
     model=f"text-completion-openai/{model}", api_base=f"{url}/v1", api_key="none", prompt="One, two,", max_tokens=4
 )

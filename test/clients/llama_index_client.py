@@ -20,6 +20,11 @@ plain = OpenAILike(is_chat_model=False, **options)
 text = plain.complete("One, two,").text
 assert text and list(plain.stream_complete("One, two,"))[-1].text == text
 
+options = {**options, "logprobs": True, "top_logprobs": 2, "additional_kwargs": {"seed": 5, "stop": ["\n"], "user": "ann"}}
+scored = OpenAILike(is_chat_model=True, **options).chat(messages)
+assert len(scored.logprobs) > 0 and len(scored.logprobs[0]) == 2, scored.logprobs
+assert scored.additional_kwargs["completion_tokens"] == len(scored.logprobs)
+
 
 async def several():
     replies = await asyncio.gather(*(chat.achat(messages) for _ in range(4)))

@@ -74,6 +74,19 @@ assert client.completions.create(model=model, prompt=ids, max_tokens=4, temperat
 streamed = client.completions.create(model=model, prompt="One, two,", max_tokens=4, temperature=0, stream=True)
 assert "".join(chunk.choices[0].text for chunk in streamed) == several.choices[0].text
 
+# The other ways to ask: the raw reply, the helpers for streams and for parsed replies.
+raw = client.chat.completions.with_raw_response.create(model=model, messages=messages, max_tokens=4, temperature=0)
+assert raw.headers["x-request-id"] and raw.parse()._request_id == raw.headers["x-request-id"]
+with client.chat.completions.with_streaming_response.create(model=model, messages=messages, max_tokens=4) as reply:
+    assert reply.parse().choices[0].message.role == "assistant"
+with client.chat.completions.stream(model=model, messages=messages, temperature=0, stop=".") as stream:
+    kinds = {event.type for event in stream}
+    assert {"chunk", "content.delta", "content.done"} <= kinds, kinds
+    final = stream.get_final_completion().choices[0]
+    assert final.finish_reason == "stop" and final.message.content
+parsed = client.chat.completions.parse(model=model, messages=messages, temperature=0, stop=".", n=2)
+assert len(parsed.choices) == 2 and parsed.choices[0].message.parsed is None
+
 # Models.
 assert model in [entry.id for entry in client.models.list()]
 assert client.models.retrieve(model).id == model
