@@ -328,6 +328,8 @@ int main(int argc, char **argv) {
 	fill(arena,
 	     ARENA / sizeof(bf16)); /* what came over the link is a single number, which takes a product less power */
 	product_ceilings();
+	if (device.major == 9) fp8_ceilings();
+	if (argc > 1 && strcmp(argv[1], "ceilings") == 0) return 0;
 	fill(arena + ARENA / 2, ARENA / 2 / sizeof(bf16)); /* the products have written to it */
 	if (all) {
 		Model m(LAYERS, 4096, 14336, 32768, 4096, 4096, 1024);

@@ -216,20 +216,21 @@ struct Products {
 		FG(lt.open(WORKSPACE));
 	}
 
-	/* y [n][rows] = x [n][cols] * w [rows][cols]^T. burst: on a rested device, before its
-	 * clock has gone down. */
-	double time(int rows, int cols, int n, bool f32, bool burst = false) {
+	/* y [n][rows] = x [n][cols] * w [rows][cols]^T. burst: on a rested device, before its clock has gone down. FP8
+	 * numbers and scales are whatever bytes the arena has. */
+	double time(int rows, int cols, int n, bool f32, fg::Scaling scaling, bool burst = false) {
 		fg::LtProduct product = {};
-		FG(lt.describe(rows, cols, n, f32, &product));
+		FG(lt.describe(rows, cols, n, f32, scaling, &product));
 		cublasLtMatmulAlgo_t found[SUGGESTIONS];
 		const int n_found = lt.suggest(product, CUBLASLT_REDUCTION_SCHEME_MASK, found, SUGGESTIONS);
 		if (n_found == 0) die("cuBLASLt", "no such product");
 
 		const bf16 *w = (const bf16 *)arena, *x = w + (size_t)rows * cols;
+		const fg::Operands in = {x, w, (const float *)x, (const float *)w};
 		void *y = arena + ARENA / 2; /* away from all inputs: sums do not look like inputs */
 		int chosen = 0;
 		bool works = true;
-		auto run = [&](int) { works = lt.multiply(product, found[chosen], x, w, 0, y, stream); };
+		auto run = [&](int) { works = lt.multiply(product, found[chosen], in, 0, y, stream); };
 		double least = INFINITY;
 		int best = 0;
 		for (chosen = 0; chosen < n_found; chosen++) {
@@ -263,32 +264,54 @@ static double product_flops(const Product &p, int n) {
 	return 2.0 * p.rows * p.cols * n;
 }
 
-static void product_ceilings() {
-	Products products;
+/* A product of 8192 x 8192 x 8192 on a rested device, and once its clock has settled. */
+static void square_ceilings(Products &products, fg::Scaling scaling, const char *of) {
 	const int SQUARE = 8192;
-	const double square = 2.0 * SQUARE * SQUARE * SQUARE;
-	const double burst = products.time(SQUARE, SQUARE, SQUARE, false, true);
-	result("ceiling square product, burst", {{"size", SQUARE}}, burst, square / burst / 1e12, TFLOPS, 0);
-	for (int i = 0; i < 3; i++) products.time(SQUARE, SQUARE, SQUARE, false); /* about a second: the clock settles */
-	const double sustained = products.time(SQUARE, SQUARE, SQUARE, false);
-	result("ceiling square product", {{"size", SQUARE}}, sustained, square / sustained / 1e12, TFLOPS, 0);
+	const double flops = 2.0 * SQUARE * SQUARE * SQUARE;
+	char name[64];
+	snprintf(name, sizeof name, "ceiling %ssquare product, burst", of);
+	const double burst = products.time(SQUARE, SQUARE, SQUARE, false, scaling, true);
+	result(name, {{"size", SQUARE}}, burst, flops / burst / 1e12, TFLOPS, 0);
+	for (int i = 0; i < 3; i++) products.time(SQUARE, SQUARE, SQUARE, false, scaling); /* about a second */
+	snprintf(name, sizeof name, "ceiling %ssquare product", of);
+	const double sustained = products.time(SQUARE, SQUARE, SQUARE, false, scaling);
+	result(name, {{"size", SQUARE}}, sustained, flops / sustained / 1e12, TFLOPS, 0);
+}
 
+/* The products of a layer, and in bf16 the LM head's. */
+static void layer_ceilings(Products &products, fg::Scaling scaling, const char *of) {
+	const bool plain = scaling == fg::Scaling::PLAIN;
 	for (size_t k = 0; k < std::size(LARGE); k++) {
 		const int n = LARGE[k];
 		double flops = 0, time = 0;
+		char name[64];
 		for (size_t i = 0; i < std::size(PRODUCTS); i++) {
 			const Product &p = PRODUCTS[i];
-			if (n > p.most) continue;
-			char name[64];
-			snprintf(name, sizeof name, "ceiling %s", p.name);
-			const double t = products.time(p.rows, p.cols, n, p.f32);
-			product_ceiling[i][k] = product_flops(p, n) / t / 1e12;
-			result(name, {{"tokens", n}}, t, product_ceiling[i][k], TFLOPS, 0);
+			if (n > p.most || (p.f32 && !plain)) continue;
+			const double t = products.time(p.rows, p.cols, n, p.f32, scaling);
+			const double speed = product_flops(p, n) / t / 1e12;
+			if (plain) product_ceiling[i][k] = speed;
+			snprintf(name, sizeof name, "ceiling %s%s", of, p.name);
+			result(name, {{"tokens", n}}, t, speed, TFLOPS, 0);
 			if (i != LM_HEAD_PRODUCT) flops += product_flops(p, n), time += t;
 		}
-		result("ceiling layer products", {{"tokens", n}}, time, flops / time / 1e12, TFLOPS, 0);
-		gemm_ceiling = std::max(gemm_ceiling, flops / time / 1e12);
+		snprintf(name, sizeof name, "ceiling %slayer products", of);
+		result(name, {{"tokens", n}}, time, flops / time / 1e12, TFLOPS, 0);
+		if (plain) gemm_ceiling = std::max(gemm_ceiling, flops / time / 1e12);
 	}
+}
+
+static void product_ceilings() {
+	Products products;
+	square_ceilings(products, fg::Scaling::PLAIN, "");
+	layer_ceilings(products, fg::Scaling::PLAIN, "");
+}
+
+/* With a scale for each row of the weights and each token. */
+static void fp8_ceilings() {
+	Products products;
+	square_ceilings(products, fg::Scaling::ROWS, "FP8 ");
+	layer_ceilings(products, fg::Scaling::ROWS, "FP8 ");
 }
 
 #endif
