@@ -4,7 +4,7 @@ import { type AddressInfo, isIPv6, type Socket } from "node:net";
 import { asFastgenError, FastgenError } from "../src/errors.ts";
 import { BODY_SECONDS, MAX_HEADER_BYTES, SPARE_CONNECTIONS } from "../src/limits.ts";
 import { createApp } from "./app.ts";
-import { Connection } from "./connection.ts";
+import { Connection, type Pipelines } from "./connection.ts";
 import { errorReply } from "./errors.ts";
 import type { Service } from "./service.ts";
 
@@ -55,6 +55,7 @@ function createServer(service: Service): http.Server {
   // Requests on connections beyond the limit are refused in words. Far beyond it connections close as soon as they open.
   server.maxConnections = maxConnections + SPARE_CONNECTIONS;
   const connections = new WeakMap<Socket, Connection>();
+  const pipelines: Pipelines = { waiting: 0 };
   let open = 0;
   server.on("connection", (socket) => {
     const crowded = ++open > maxConnections;
@@ -68,7 +69,7 @@ function createServer(service: Service): http.Server {
         return errorReply(error);
       }
     };
-    connections.set(socket, new Connection(socket, { answer, writeSeconds, last: crowded }));
+    connections.set(socket, new Connection(socket, { answer, writeSeconds, last: crowded }, pipelines));
     socket.on("close", () => open--);
   });
   server.on("request", (incoming, outgoing) => connections.get(incoming.socket)?.answer(incoming, outgoing));
