@@ -55,8 +55,8 @@ export class Connection {
   }
 
   /** The parser or its clock gave up on the connection: whoever waits is answered, then it ends. */
-  refuse(fault: NodeJS.ErrnoException): void {
-    const error = refusal(fault.code ?? "");
+  refuse(code: string): void {
+    const error = refusal(code);
     this.#broken = true;
     for (const exchange of this.#exchanges) exchange.breakOff(error);
     if (this.#exchanges.length > 0 && this.#socket.writable) return;

@@ -46,6 +46,8 @@ function createServer(service: Service): http.Server {
   const app = createApp(service);
   const server = http.createServer({
     maxHeaderSize: MAX_HEADER_BYTES,
+    // A request without Host is refused in words.
+    requireHostHeader: false,
     headersTimeout: idleSeconds * 1000,
     keepAliveTimeout: idleSeconds * 1000,
     // The app says 408 at BODY_SECONDS; this ends the connection of a client that does not hear it.
@@ -72,8 +74,14 @@ function createServer(service: Service): http.Server {
     connections.set(socket, new Connection(socket, { answer, writeSeconds, last: crowded }, pipelines));
     socket.on("close", () => open--);
   });
-  server.on("request", (incoming, outgoing) => connections.get(incoming.socket)?.answer(incoming, outgoing));
-  server.on("clientError", (error, socket) => connections.get(socket as Socket)?.refuse(error));
+  const take: http.RequestListener = (incoming, outgoing) =>
+    connections.get(incoming.socket)?.answer(incoming, outgoing);
+  // Without the last two, node:http says 100 before it is known whether the body is wanted, and 417 without a reason.
+  for (const event of ["request", "checkContinue", "checkExpectation"]) server.on(event, take);
+  server.on("connect", ({ socket }) => connections.get(socket)?.refuse("CONNECT"));
+  server.on("clientError", (error: NodeJS.ErrnoException, socket) =>
+    connections.get(socket as Socket)?.refuse(error.code ?? ""),
+  );
   return server;
 }
 
