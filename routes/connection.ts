@@ -42,8 +42,9 @@ export class Connection {
   async #answerAll(): Promise<void> {
     for (let next = this.#exchanges[0]; next; next = this.#exchanges[0]) {
       await next.run(this.#options);
+      // One each turn: the requests that are read in one go wait, are counted, and others are served between them.
+      await nextTurn();
       if (this.#exchanges.shift() && this.#exchanges.length > 0) this.#pipelines.waiting--;
-      if (this.#exchanges.length > 0) await nextTurn();
     }
     if (this.#broken) this.#socket.end();
   }

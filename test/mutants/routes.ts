@@ -255,7 +255,7 @@ export const routeBugs: PlantedBug[] = [
     ["for (const exchange of this.#exchanges) exchange.breakOff(error);", "", "a broken body is waited for"],
     ["if (this.#exchanges.length > 0 && this.#socket.writable) return;", "", "noise cuts the answer before it off"],
     ["this.#exchanges.length > MAX_PIPELINED ||", "", "pipelined requests are read without bound"],
-    ["if (this.#exchanges.length > 0) await nextTurn();", "", "pipelined requests hold up everybody"],
+    ["await nextTurn();", "", "pipelined requests hold up everybody"],
     ["this.#pipelines.waiting -= Math.max(0, this.#exchanges.length - 1);", "", "who leaves waits for ever"],
   ]),
 ];
