@@ -2,7 +2,7 @@
 import { afterEach, expect, test } from "bun:test";
 import * as http from "node:http";
 import * as net from "node:net";
-import { SPARE_CONNECTIONS } from "../src/limits.ts";
+import { MAX_PIPELINED, SPARE_CONNECTIONS } from "../src/limits.ts";
 import { Connection } from "./connection.ts";
 import { FakeFastgen, startServer, until } from "./testing.ts";
 
@@ -43,13 +43,59 @@ test("pipelined requests are answered in their order, however long each takes", 
   const gate = Promise.withResolvers<void>();
   const server = await serve({}, new FakeFastgen({ answer: "ab", pace: () => gate.promise }));
   const { state } = connect(server.port, post({ prompt: "a", stream: true }) + get("/v1/models") + get("/nothing"));
-  await until(() => server.accessLog.length === 2);
-  expect(state.received).not.toContain("HTTP/1.1 404");
+  await until(() => state.received.includes("HTTP/1.1 200"));
+  expect(server.service.open).toBe(1);
   gate.resolve();
   await until(() => state.received.includes("no such path"));
   expect(state.received.match(/HTTP\/1\.1 \d+/g)).toEqual(["HTTP/1.1 200", "HTTP/1.1 200", "HTTP/1.1 404"]);
   expect(state.received.indexOf("[DONE]")).toBeLessThan(state.received.lastIndexOf("HTTP/1.1 200"));
 });
+
+test("many pipelined requests are answered in turn, and others between them", async () => {
+  const gate = Promise.withResolvers<void>();
+  const server = await serve({}, new FakeFastgen({ answer: "ab", pace: () => gate.promise }));
+  const count = MAX_PIPELINED - 1;
+  const { state } = connect(server.port, post({ prompt: "a" }) + get("/nothing").repeat(count));
+  await until(() => server.service.open === 1);
+  expect((await fetch(`${server.url}/health`)).status).toBe(200);
+  expect(server.service.open).toBe(1);
+  gate.resolve();
+  await until(() => server.accessLog.length > 1);
+  expect((await fetch(`${server.url}/v1/models`)).status).toBe(200);
+  expect(server.accessLog.length).toBeLessThan(count);
+  await until(() => state.received.split("HTTP/1.1 404").length > count);
+  expect(state.closed).toBe(false);
+});
+
+test("a connection that pipelines too many requests closes at once, and its request ends", async () => {
+  const fake = new FakeFastgen({ answer: "ab", pace: () => new Promise(() => {}) });
+  const server = await serve({}, fake);
+  const { state } = connect(server.port, post({ prompt: "a" }) + get("/health").repeat(MAX_PIPELINED));
+  await until(() => state.closed);
+  expect(state.received).toBe("");
+  expect(fake.calls.every((call) => call.aborted)).toBe(true);
+});
+
+test("too many requests that are answered at once are not answered in one go either", async () => {
+  const server = await serve();
+  const { state } = connect(server.port, get("/v1/models").repeat(20 * MAX_PIPELINED));
+  await until(() => state.closed);
+  expect(server.accessLog.length).toBeLessThan(20 * MAX_PIPELINED);
+});
+
+test("requests that wait on all connections together are bounded: connections that bring more close", async () => {
+  const gate = Promise.withResolvers<void>();
+  const server = await serve({}, new FakeFastgen({ answer: "ab", pace: () => gate.promise }));
+  const text = post({ prompt: "a" }) + get("/health").repeat(MAX_PIPELINED - 1);
+  const clients = Array.from({ length: 70 }, () => connect(server.port, text));
+  await until(() => clients.some(({ state }) => state.closed));
+  // Those who leave give back what they held.
+  for (const { socket } of clients) socket.destroy();
+  gate.resolve();
+  await until(() => server.service.open === 0);
+  const later = connect(server.port, text);
+  await until(() => later.state.received.split('"status":"ok"').length === MAX_PIPELINED);
+}, 30_000);
 
 test("noise after a request: its answer comes whole, then the connection ends", async () => {
   const gate = Promise.withResolvers<void>();

@@ -1,37 +1,66 @@
 /** One connection: its exchanges, in the order of its requests, and what is said to bytes that are no request. */
 import { type IncomingMessage, type ServerResponse, STATUS_CODES } from "node:http";
 import type { Socket } from "node:net";
-import { MAX_HEADER_BYTES } from "../src/limits.ts";
+import { MAX_HEADER_BYTES, MAX_PIPELINED, MAX_REQUESTS } from "../src/limits.ts";
+import { nextTurn } from "./body.ts";
 import { errorBody, HttpError } from "./errors.ts";
 import { Exchange, type ExchangeOptions } from "./exchange.ts";
+
+/** Requests of all connections that wait for the ones before them. */
+export interface Pipelines {
+  waiting: number;
+}
 
 export class Connection {
   readonly #socket: Socket;
   readonly #options: ExchangeOptions;
-  readonly #exchanges = new Set<Exchange>();
+  readonly #pipelines: Pipelines;
+  /** The first is being answered, the others wait. */
+  #exchanges: Exchange[] = [];
   /** What came after the requests is none, and nothing after it can be read. */
   #broken = false;
 
-  constructor(socket: Socket, options: ExchangeOptions) {
+  constructor(socket: Socket, options: ExchangeOptions, pipelines: Pipelines = { waiting: 0 }) {
     this.#socket = socket;
     this.#options = options;
+    this.#pipelines = pipelines;
+    socket.on("close", () => this.#forget());
   }
 
-  /** Answers a request. Several may be pipelined: node:http sends their replies in the requests' order. */
+  /**
+   * Answers a request when those before it have been answered. Several may be pipelined. Where too many wait, the connection
+   * closes at once: all that a client has sent is read in one go, so that they could neither be counted nor refused later.
+   */
   async answer(incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
-    const exchange = new Exchange(incoming, outgoing);
-    this.#exchanges.add(exchange);
-    await exchange.run(this.#options);
-    this.#exchanges.delete(exchange);
-    if (this.#broken && this.#exchanges.size === 0) this.#socket.end();
+    if (this.#socket.destroyed) return;
+    this.#exchanges.push(new Exchange(incoming, outgoing));
+    if (this.#exchanges.length === 1) return await this.#answerAll();
+    this.#pipelines.waiting++;
+    if (this.#exchanges.length > MAX_PIPELINED || this.#pipelines.waiting > MAX_REQUESTS) this.#socket.destroy();
+  }
+
+  async #answerAll(): Promise<void> {
+    for (let next = this.#exchanges[0]; next; next = this.#exchanges[0]) {
+      await next.run(this.#options);
+      // One each turn: the requests that are read in one go wait, are counted, and others are served between them.
+      await nextTurn();
+      if (this.#exchanges.shift() && this.#exchanges.length > 0) this.#pipelines.waiting--;
+    }
+    if (this.#broken) this.#socket.end();
+  }
+
+  /** The client has gone: nobody waits any more. */
+  #forget(): void {
+    this.#pipelines.waiting -= Math.max(0, this.#exchanges.length - 1);
+    this.#exchanges = [];
   }
 
   /** The parser or its clock gave up on the connection: whoever waits is answered, then it ends. */
-  refuse(fault: NodeJS.ErrnoException): void {
-    const error = refusal(fault.code ?? "");
+  refuse(code: string): void {
+    const error = refusal(code);
     this.#broken = true;
     for (const exchange of this.#exchanges) exchange.breakOff(error);
-    if (this.#exchanges.size > 0 && this.#socket.writable) return;
+    if (this.#exchanges.length > 0 && this.#socket.writable) return;
     if (this.#socket.writable) this.#socket.end(rawReply(error));
     else this.#socket.destroy();
   }

@@ -17,11 +17,14 @@ export class Exchange {
   readonly #outgoing: ServerResponse;
   readonly #body: IncomingBody;
   readonly #gone = new AbortController();
+  /** Its client may wait for leave to send the body (Expect: 100-continue). */
+  #mayWait: boolean;
 
   constructor(incoming: IncomingMessage, outgoing: ServerResponse) {
     this.#incoming = incoming;
     this.#outgoing = outgoing;
-    this.#body = new IncomingBody(incoming);
+    this.#mayWait = /^100-continue$/i.test(incoming.headers.expect ?? "");
+    this.#body = new IncomingBody(incoming, () => this.#permit());
     outgoing.on("close", () => {
       if (!outgoing.writableFinished) this.#gone.abort();
     });
@@ -34,8 +37,9 @@ export class Exchange {
   async run({ answer, writeSeconds, last }: ExchangeOptions): Promise<void> {
     try {
       const request = toRequest(this.#incoming, this.#body, this.#gone.signal);
-      const reply = request ? await answer(request) : errorReply(badTarget());
-      if (last) reply.headers.set("connection", "close");
+      const reply = request instanceof HttpError ? errorReply(request) : await answer(request);
+      // A client that was not told to go on may send its body or not: what follows cannot be read.
+      if (last || this.#mayWait) reply.headers.set("connection", "close");
       await new Reply(reply, this.#outgoing, writeSeconds).send(this.#gone.signal);
     } catch (error) {
       // The app answers its own errors: this is a reply that broke off.
@@ -45,19 +49,27 @@ export class Exchange {
     }
   }
 
+  /** The body is asked for. */
+  #permit(): void {
+    if (this.#mayWait) this.#outgoing.writeContinue();
+    this.#mayWait = false;
+  }
+
   /** What follows on the connection cannot be read: a body that is still arriving ends with `error`. */
   breakOff(error: FastgenError): void {
     this.#body.fail(error);
   }
 }
 
-function badTarget(): HttpError {
-  return new HttpError(400, "the request line has no path or method that this server takes", "bad_request");
-}
+const CLOSE = { connection: "close" };
 
-/** Null where the message's target or method is none for a Request. */
-function toRequest(incoming: IncomingMessage, body: IncomingBody, signal: AbortSignal): Request | null {
+/** Or why the message is none for the app. */
+function toRequest(incoming: IncomingMessage, body: IncomingBody, signal: AbortSignal): Request | HttpError {
   const { method = "GET", url = "/", rawHeaders } = incoming;
+  if (incoming.headers.host === undefined && incoming.httpVersion !== "1.0")
+    return new HttpError(400, "the request has no Host header, which HTTP/1.1 wants", "bad_host", CLOSE);
+  if (!/^(chunked)?$/i.test(incoming.headers["transfer-encoding"] ?? ""))
+    return new HttpError(501, "Transfer-Encoding may be chunked alone", "unsupported_transfer_encoding", CLOSE);
   const headers = new Headers();
   // Headers of one name are joined by a comma; incoming.headers would drop some of them.
   for (let i = 0; i < rawHeaders.length; i += 2) headers.append(rawHeaders[i]!, rawHeaders[i + 1]!);
@@ -67,7 +79,7 @@ function toRequest(incoming: IncomingMessage, body: IncomingBody, signal: AbortS
     const target = url.startsWith("/") ? `http://localhost${url}` : url;
     return new Request(target, { method, headers, signal, ...(hasBody && { body: body.stream, duplex: "half" }) });
   } catch {
-    return null;
+    return new HttpError(400, "the request line has no path or method that this server takes", "bad_request");
   }
 }
 
@@ -79,12 +91,16 @@ class IncomingBody {
   /** Somebody may still read it, and more may come. */
   #open = true;
 
-  constructor(incoming: IncomingMessage) {
+  /** @param onAsked hears of every time that more of it is wanted. */
+  constructor(incoming: IncomingMessage, onAsked: () => void) {
     this.#incoming = incoming;
     this.stream = new ReadableStream<Uint8Array>(
       {
         start: (controller) => this.#start(controller),
-        pull: () => void incoming.resume(),
+        pull: () => {
+          onAsked();
+          incoming.resume();
+        },
         cancel: () => this.drop(),
       },
       { highWaterMark: 0 },

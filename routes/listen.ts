@@ -4,7 +4,7 @@ import { type AddressInfo, isIPv6, type Socket } from "node:net";
 import { asFastgenError, FastgenError } from "../src/errors.ts";
 import { BODY_SECONDS, MAX_HEADER_BYTES, SPARE_CONNECTIONS } from "../src/limits.ts";
 import { createApp } from "./app.ts";
-import { Connection } from "./connection.ts";
+import { Connection, type Pipelines } from "./connection.ts";
 import { errorReply } from "./errors.ts";
 import type { Service } from "./service.ts";
 
@@ -46,6 +46,8 @@ function createServer(service: Service): http.Server {
   const app = createApp(service);
   const server = http.createServer({
     maxHeaderSize: MAX_HEADER_BYTES,
+    // A request without Host is refused in words.
+    requireHostHeader: false,
     headersTimeout: idleSeconds * 1000,
     keepAliveTimeout: idleSeconds * 1000,
     // The app says 408 at BODY_SECONDS; this ends the connection of a client that does not hear it.
@@ -55,6 +57,7 @@ function createServer(service: Service): http.Server {
   // Requests on connections beyond the limit are refused in words. Far beyond it connections close as soon as they open.
   server.maxConnections = maxConnections + SPARE_CONNECTIONS;
   const connections = new WeakMap<Socket, Connection>();
+  const pipelines: Pipelines = { waiting: 0 };
   let open = 0;
   server.on("connection", (socket) => {
     const crowded = ++open > maxConnections;
@@ -68,11 +71,17 @@ function createServer(service: Service): http.Server {
         return errorReply(error);
       }
     };
-    connections.set(socket, new Connection(socket, { answer, writeSeconds, last: crowded }));
+    connections.set(socket, new Connection(socket, { answer, writeSeconds, last: crowded }, pipelines));
     socket.on("close", () => open--);
   });
-  server.on("request", (incoming, outgoing) => connections.get(incoming.socket)?.answer(incoming, outgoing));
-  server.on("clientError", (error, socket) => connections.get(socket as Socket)?.refuse(error));
+  const take: http.RequestListener = (incoming, outgoing) =>
+    connections.get(incoming.socket)?.answer(incoming, outgoing);
+  // Without the last two, node:http says 100 before it is known whether the body is wanted, and 417 without a reason.
+  for (const event of ["request", "checkContinue", "checkExpectation"]) server.on(event, take);
+  server.on("connect", ({ socket }) => connections.get(socket)?.refuse("CONNECT"));
+  server.on("clientError", (error: NodeJS.ErrnoException, socket) =>
+    connections.get(socket as Socket)?.refuse(error.code ?? ""),
+  );
   return server;
 }
 

@@ -36,8 +36,14 @@ export const RESERVED_DESCRIPTORS = 128;
 /** Bytes of a request's line and headers together; beyond it 431. Node's own bound. */
 export const MAX_HEADER_BYTES = 16 * 1024;
 
-/** Requests being read or answered at once. */
+/** Requests being read or answered at once; and those that wait behind others on their connections, in all. */
 export const MAX_REQUESTS = 8192;
+
+/**
+ * Requests that one connection may have open: the one being answered, and those that are pipelined behind it.
+ * They are read in one go, for up to 0.5 ms each on a busy machine, and nothing else is served meanwhile.
+ */
+export const MAX_PIPELINED = 128;
 
 /** Requests waiting for a slot, each choice of `n` counted (--max-queued-seqs). Beyond it: 429, before tokenising. */
 export const MAX_QUEUED_SEQUENCES = 16_384;

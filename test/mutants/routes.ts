@@ -251,8 +251,11 @@ export const routeBugs: PlantedBug[] = [
     ],
   ]),
   ...inFile("routes/connection.ts", SOCKETS, [
-    ["if (this.#broken && this.#exchanges.size === 0) this.#socket.end();", "", "a broken connection stays open"],
+    ["if (this.#broken) this.#socket.end();", "", "a broken connection stays open"],
     ["for (const exchange of this.#exchanges) exchange.breakOff(error);", "", "a broken body is waited for"],
-    ["if (this.#exchanges.size > 0 && this.#socket.writable) return;", "", "noise cuts the answer before it off"],
+    ["if (this.#exchanges.length > 0 && this.#socket.writable) return;", "", "noise cuts the answer before it off"],
+    ["this.#exchanges.length > MAX_PIPELINED ||", "", "pipelined requests are read without bound"],
+    ["await nextTurn();", "", "pipelined requests hold up everybody"],
+    ["this.#pipelines.waiting -= Math.max(0, this.#exchanges.length - 1);", "", "who leaves waits for ever"],
   ]),
 ];
