@@ -124,8 +124,8 @@ export const engineBugs: PlantedBug[] = [
     ["(startedAt - seq.addedAt) / 1000", "0", "nobody has ever waited for a slot"],
     ["(now - startedAt) / 1000", "now - startedAt", "the time of a prompt is in milliseconds"],
     [
-      "this.logprobs.set(this.ids.length - 1, one);",
-      "this.logprobs.set(0, one);",
+      "at, at + topN));\n    this.logprobs ??= new Map();\n    this.logprobs.set(this.ids.length - 1, one);",
+      "at, at + topN));\n    this.logprobs ??= new Map();\n    this.logprobs.set(0, one);",
       "log probabilities go to the first entry",
     ],
     ["at, at + topN));\n    one.topLogprobs", "0, topN));\n    one.topLogprobs", "alternatives are the first row's"],

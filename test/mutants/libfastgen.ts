@@ -110,8 +110,8 @@ export const libraryBugs: PlantedBug[] = [
       ["if (e->ready) return FG_OK;", "if (e->ready || e->load) return FG_OK;", "steps before fg_ready"],
       ["b->out.top_ids && (!r->top_ids || !r->top_logprobs)", "0", "alternatives without room for them"],
       [
-        "if (row->n_logprobs >= 0) r->logprobs[i]",
-        "if (row->n_logprobs > 0) r->logprobs[i]",
+        "if (row->n_logprobs >= 0) {\n\t\t\tr->logprobs[i]",
+        "if (row->n_logprobs > 0) {\n\t\t\tr->logprobs[i]",
         "a log probability without alternatives is not returned",
       ],
       ["r->row_capacity < b->n_rows", "r->row_capacity < 0", "more rows than there is room for"],
@@ -206,11 +206,6 @@ export const libraryBugs: PlantedBug[] = [
         "copy(shape->rope_inv_freq, sizeof(float))",
         "the frequencies are not copied whole",
       ],
-      [
-        '{"options.reserved", o->reserved, 0, 0}',
-        '{"options.reserved", o->reserved, 0, 1}',
-        "an option's reserved is not looked at",
-      ],
       ["if (s->n_heads % s->n_kv_heads)", "if (s->n_kv_heads > s->n_heads)", "KV heads need not divide the heads"],
       ["if (!isfinite(s->rope_inv_freq[i]))", "if (0)", "a frequency that is no number"],
       ["free((void *)config->shape.layer_window);", "", "the windows leak"],
@@ -253,11 +248,6 @@ export const libraryBugs: PlantedBug[] = [
     [
       ["fill->sampler = old; /*", "fill->sampler = NULL; (void)old; /*", "a refilled slot's sampler leaks"],
       ["if (token < 0) token = 0;", "", "what follows a token that could not be sampled is read before the embedding"],
-      [
-        "if (id < 0) batch->out.logprobs[r] = -INFINITY;",
-        "",
-        "a token that could not be sampled has a log probability",
-      ],
       [
         "s->tied_embeddings ? 0 : matrix_bytes(&w->lm_head)",
         "matrix_bytes(&w->lm_head)",
@@ -345,6 +335,10 @@ export const libraryBugs: PlantedBug[] = [
       ["negligible = 40.0f", "negligible = 4.0f", "unlikely tokens do not count"],
       ["values[at - 1] < x[j]", "values[at - 1] <= x[j]", "of equals the higher id comes first"],
       ["if (logits[i] > -INFINITY) continue;", "", "impossible alternatives repeat possible ones"],
+      ["id >= 0 && logits[id] > -INFINITY", "logits[id] > -INFINITY", "the id of no token is looked up among the logits"],
+      ["*rank = id < 0 ? 0 : 1", "*rank = 1", "a token that could not be sampled has a rank"],
+      ["count += x[j] > than", "count += x[j] >= than", "a token counts among those before it"],
+      ["if (!(maxima[c] > than)) continue;\n\t\tload_chunk(logits, vocab_size, c, x);\n\t\tfor (int j", "if (maxima[c] > than) break;\n\t\tload_chunk(logits, vocab_size, c, x);\n\t\tfor (int j", "ranks leave out chunks of better tokens"],
       ["top_ids[n] = -1;", "top_ids[n] = 0;", "alternatives past the vocabulary are token 0"],
       [
         "chosen > -INFINITY ? (float)((double)chosen - greatest - log_sum)",
