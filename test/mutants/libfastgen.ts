@@ -335,10 +335,18 @@ export const libraryBugs: PlantedBug[] = [
       ["negligible = 40.0f", "negligible = 4.0f", "unlikely tokens do not count"],
       ["values[at - 1] < x[j]", "values[at - 1] <= x[j]", "of equals the higher id comes first"],
       ["if (logits[i] > -INFINITY) continue;", "", "impossible alternatives repeat possible ones"],
-      ["id >= 0 && logits[id] > -INFINITY", "logits[id] > -INFINITY", "the id of no token is looked up among the logits"],
+      [
+        "id >= 0 && logits[id] > -INFINITY",
+        "logits[id] > -INFINITY",
+        "the id of no token is looked up among the logits",
+      ],
       ["*rank = id < 0 ? 0 : 1", "*rank = 1", "a token that could not be sampled has a rank"],
       ["count += x[j] > than", "count += x[j] >= than", "a token counts among those before it"],
-      ["if (!(maxima[c] > than)) continue;\n\t\tload_chunk(logits, vocab_size, c, x);\n\t\tfor (int j", "if (maxima[c] > than) break;\n\t\tload_chunk(logits, vocab_size, c, x);\n\t\tfor (int j", "ranks leave out chunks of better tokens"],
+      [
+        "if (!(maxima[c] > than)) continue;\n\t\tload_chunk(logits, vocab_size, c, x);\n\t\tfor (int j",
+        "if (maxima[c] > than) break;\n\t\tload_chunk(logits, vocab_size, c, x);\n\t\tfor (int j",
+        "ranks leave out chunks of better tokens",
+      ],
       ["top_ids[n] = -1;", "top_ids[n] = 0;", "alternatives past the vocabulary are token 0"],
       [
         "chosen > -INFINITY ? (float)((double)chosen - greatest - log_sum)",
