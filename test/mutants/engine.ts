@@ -270,6 +270,8 @@ export const engineBugs: PlantedBug[] = [
     [beside("host-pages"), beside("worker")],
     [
       ["if (count > this.#count) this.#grown = now;", "", "pages that come slowly are warned of"],
+      ["    this.#grown = now;\n  }", "    this.#grown = 0;\n  }", "a slow start counts as waiting for pages"],
+      ["this.#count = count;\n    if", "if", "pages that have come are not known"],
       ["this.#told = true;", "", "missing pages are told again and again"],
       ["this.#told || this.complete ||", "this.#told ||", "the last page makes a warning"],
     ],
@@ -365,6 +367,15 @@ export const engineBugs: PlantedBug[] = [
     [
       ["fill(0xffffffff)", "fill(0)", "bad words alone leave no token"],
       ["word.length - 1)) continue;", "0)) continue;", "the last id of a bad word is always forbidden"],
+      ["if (mask === this.always) mask", "if (mask === null) mask", "a word once forbidden stays forbidden"],
+      ["this.size = Math.ceil(", "this.size = Math.floor(", "the last ids of the vocabulary are past a mask"],
+      ["return allowed || badWords.length > 0 ?", "return allowed ?", "bad words alone are not heard"],
+      [
+        "this.always = single.length === 0 ? allowed :",
+        "this.always = true ? allowed :",
+        "bad words of one token are not heard",
+      ],
+      ["~(1 << (id & 31))", "~(2 << (id & 31))", "the id after a bad word's is forbidden"],
       ["return this.words.length > 0;", "return false;", "a bad word is compared before the last token is known"],
     ],
   ),
