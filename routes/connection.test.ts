@@ -107,6 +107,13 @@ test("the rest of a refused body is dropped, and the connection goes on", async 
   expect(state.received.match(/HTTP\/1\.1 \d+/g)).toEqual(["HTTP/1.1 413", "HTTP/1.1 200"]);
 });
 
+test("a body that says it is too large is refused before it comes", async () => {
+  const server = await serve({ maxBodyBytes: 200_000 });
+  const { state } = connect(server.port, `${head}Content-Length: 200001\r\n\r\n`);
+  await until(() => state.received.includes("request_too_large"));
+  expect(state.received).toStartWith("HTTP/1.1 413");
+});
+
 test("a body waits outside until it is asked for", async () => {
   const gate = Promise.withResolvers<void>();
   const answer = async (request: Request) => {

@@ -113,8 +113,9 @@ describe.each(Object.keys(MODELS))("%s", (name) => {
     const reply = await post(path, { ...body, stream: true });
     const text = await reply.text();
     if (!reply.ok) return JSON.parse(text).error.message;
-    const choices = JSON.parse(text.slice("data: ".length, text.indexOf("\n\n"))).choices;
-    return choices[0].prompt_token_ids;
+    const frame = JSON.parse(text.slice("data: ".length, text.indexOf("\n\n")));
+    // Chat has them beside the choices, completions in each.
+    return frame.prompt_token_ids ?? frame.choices[0].prompt_token_ids;
   }
   const orMessage = async (ids: Promise<ArrayLike<number>>) => {
     try {

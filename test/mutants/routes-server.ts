@@ -54,7 +54,6 @@ export const serverBugs: PlantedBug[] = [
     ["isIPv6(bound.address) ?", "false ?", "an IPv6 address is no URL"],
     ["maxHeaderSize: MAX_HEADER_BYTES,", "maxHeaderSize: 1 << 24,", "headers have no bound"],
     ['if (code === "EADDRINUSE")', "if (false)", "a port in use is not named as such"],
-    ['service.report("unknown", error);', "", "a fault outside the app is not in the error log"],
   ]),
   ...inFile("routes/server-info.ts", tests("operators"), [
     ['c.req.query("config_format") !== "json"', 'c.req.query("config_format") === "text"', "text is not the default"],

@@ -221,15 +221,19 @@ export const routeBugs: PlantedBug[] = [
     ["record.end(200);", "", "a stream is not in the log"],
     ["data: [DONE]", "data: [END]", "a stream has no [DONE]"],
   ]),
-  ...inFile("routes/body.ts", ALL, [
+  ...inFile(
+    "routes/body.ts",
+    [...ALL, "routes/connection.test.ts"],
     [
-      "if (Number(declared ?? 0) > limit) throw tooLarge(limit, Number(declared));",
-      "",
-      "a body that declares too much is read",
+      [
+        "if (Number(declared ?? 0) > limit) throw tooLarge(limit, Number(declared));",
+        "",
+        "a body that declares too much is read",
+      ],
+      ["if (total > limit) throw tooLarge(limit, null);", "", "a chunked body has no bound"],
+      ["fatal: true", "fatal: false", "a body that is not UTF-8"],
     ],
-    ["if (total > limit) throw tooLarge(limit, null);", "", "a chunked body has no bound"],
-    ["fatal: true", "fatal: false", "a body that is not UTF-8"],
-  ]),
+  ),
   ...inFile("routes/errors.ts", ALL, [
     ['error.kind === "internal" ?', "false ?", "a bug's message is told to the caller"],
     ["error.code ?? code", "code", "an error's own code is lost"],
