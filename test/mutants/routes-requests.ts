@@ -81,7 +81,7 @@ export const requestBugs: PlantedBug[] = [
       "no prompts are a request without choices",
     ],
   ]),
-  ...inFile("routes/fields.ts", tests("fields", "chat", "completions", "operators"), [
+  ...inFile("routes/fields.ts", tests("fields", "app", "chat", "completions", "operators"), [
     [
       "include_usage ?? continuous_usage_stats ?? false",
       "include_usage ?? false",
@@ -114,7 +114,7 @@ export const requestBugs: PlantedBug[] = [
     ["cache_salt, priority };\n}", "cache_salt };\n}", "a priority is ignored"],
     ["request_id ?? crypto", "crypto", "the reply's id is not the request's"],
   ]),
-  ...inFile("routes/completion-frames.ts", tests("completions", "fields", "run"), [
+  ...inFile("routes/completion-frames.ts", tests("completion-frames", "completions", "fields"), [
     ["const held = [...this.#held, chunk];", "const held = [chunk];", "pieces that were held back are lost"],
     ["chunk.token_ids.length);", "1);", "usage so far counts frames"],
     [
