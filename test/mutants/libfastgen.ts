@@ -114,6 +114,9 @@ export const libraryBugs: PlantedBug[] = [
         "if (row->n_logprobs > 0) {\n\t\t\tr->logprobs[i]",
         "a log probability without alternatives is not returned",
       ],
+      ["r->ranks[i] = b->out.ranks[i];", "r->ranks[i] = b->out.ranks[0];", "every row has the first one's rank"],
+      ["!r->logprobs || !r->ranks", "!r->logprobs", "ranks without room for them"],
+      ["(size_t)row->logits_row * vocab", "(size_t)i * vocab", "logits are returned where other rows' are"],
       ["r->row_capacity < b->n_rows", "r->row_capacity < 0", "more rows than there is room for"],
       ["atomic_store(&e->load_left, e->config.options.n_devices);", "", "a load looks finished before it is"],
       ["e->load_total = fg_random_bytes(&e->config);", "", "the bytes of random weights are not told"],
@@ -265,6 +268,7 @@ export const libraryBugs: PlantedBug[] = [
       ["n = bytes / ctx->page_bytes", "n = bytes / ctx->page_bytes + 1", "a page more than fits"],
       [".n_host_pages = ctx->n_host_pages", ".n_host_pages = ctx->n_pages", "host pages are counted as device pages"],
       ["if (bytes > memory)", "if (0)", "a cache larger than the machine's memory"],
+      ["&batch->out.ranks[r]", "&batch->out.ranks[0]", "ranks go to the first row"],
       ["ctx->last_token[row->slot] = id;", "ctx->last_token[0] = id;", "the last sampled token is another slot's"],
     ],
   ),
@@ -377,6 +381,23 @@ export const libraryBugs: PlantedBug[] = [
     [
       ["sum / (float)n + eps", "sum / (float)n", "eps is left out"],
       ["b * c + a * s", "b * c - a * s", "rotation the other way"],
+    ],
+  ),
+  ...inFile(
+    "libfastgen/cpu/bus_error.c",
+    ["bus_error_test"],
+    [
+      ["if (atomic_load(&files[i].start)) continue;", "", "a file takes the place of another one"],
+      [
+        "if (atomic_load(&files[i].start) == (uintptr_t)start) atomic_store",
+        "if (start) atomic_store",
+        "a file that is closed ends the watch over all",
+      ],
+      ["|| at - start >= files[i].bytes) continue;", ") continue;", "every fault is the first file's"],
+      ["before.sa_flags & SA_SIGINFO", "0", "a handler that takes more than the number is called wrongly"],
+      ["else signal(number, SIG_DFL);", "", "a fault that nobody handles never ends"],
+      ["if (!installed) install();", "install();", "the handler hands faults on to itself"],
+      ["\t\t_exit(1);\n", "\t\t_exit(0);\n", "a file that was cut short is no failure"],
     ],
   ),
 ];
