@@ -155,3 +155,40 @@ test("a body waits outside until it is asked for", async () => {
   gate.resolve();
   await until(() => state.received.endsWith(String(length)));
 }, 30_000);
+
+test("an exchange ends when its client goes away, also one that waits for it to read", async () => {
+  let pulled = 0;
+  const endless = () =>
+    new ReadableStream({
+      pull(controller) {
+        pulled++;
+        controller.enqueue(new Uint8Array(64 * 1024));
+      },
+    });
+  let ended = false;
+  const server = http.createServer();
+  server.on("connection", (socket) => {
+    const connection = new Connection(socket, {
+      answer: () => new Response(endless()),
+      writeSeconds: 600,
+      last: false,
+    });
+    server.on("request", async (incoming, outgoing) => {
+      await connection.answer(incoming, outgoing);
+      ended = true;
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  cleanUp.push(() => server.close());
+  const { socket } = connect((server.address() as net.AddressInfo).port, get("/"));
+  socket.pause();
+  let before = -1;
+  await until(() => {
+    const stalled = pulled > 0 && pulled === before;
+    before = pulled;
+    return stalled;
+  }, 500);
+  expect(ended).toBe(false);
+  socket.destroy();
+  await until(() => ended);
+}, 30_000);

@@ -10,6 +10,8 @@ export class FakeHub {
   files = new Map<string, Uint8Array>();
   /** Listed size of a file, where it is not the true one. */
   listedSize = new Map<string, number>();
+  /** Entries of the top level that are listed beside the files. */
+  listed: object[] = [];
   /** Bytes after which a large file's connection is cut; one entry a request. */
   cuts: number[] = [];
   /** Answers in place of the API's; one entry a request. */
@@ -105,6 +107,7 @@ export class FakeHub {
     const isFile = ([path]: [string, Uint8Array]) => !path.slice(prefix.length).includes("/");
     const folders = new Set(below.filter((entry) => !isFile(entry)).map(([path]) => path.slice(0, path.indexOf("/"))));
     return [
+      ...(folder === "" ? this.listed : []),
       ...[...folders].map((path) => ({ type: "directory", path, size: 0, oid: "0".repeat(40) })),
       ...below.filter(isFile).map(([path, content]) => {
         const size = this.listedSize.get(path) ?? content.length;

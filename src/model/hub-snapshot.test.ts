@@ -173,6 +173,19 @@ describe("a hub in reach", () => {
     expect(fetched()).toEqual([]);
   });
 
+  test("asks for no file whose listed name or hash would be a path to elsewhere", async () => {
+    const entry = { type: "file", path: "tokenizer_more.json", size: 3, oid: "a".repeat(40) };
+    const evil = "tokenizer/../../../../../evil.json";
+    hub.listed = [
+      { ...entry, path: evil },
+      { ...entry, oid: "../../evil" },
+      { ...entry, oid: "0", lfs: { oid: `${"b".repeat(60)}/../evil`, size: 3 } },
+    ];
+    await get();
+    expect(fetched().filter((name) => /evil|more/.test(name))).toEqual([]);
+    expectWhole();
+  });
+
   test("mends shards, and an index that was cut short", async () => {
     hub.files.delete("model.safetensors");
     const index = "model.safetensors.index.json";
