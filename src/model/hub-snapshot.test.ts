@@ -186,6 +186,21 @@ describe("a hub in reach", () => {
     expectWhole();
   });
 
+  test("is no hub where it names a commit that is none", async () => {
+    hub.commit = "../../evil";
+    await expect(get()).rejects.toThrow(/is not a Hugging Face hub: check HF_ENDPOINT/);
+  });
+
+  test("references are of branches alone, and may end in a newline", async () => {
+    await get({ revision: COMMIT });
+    expect(existsSync(join(folder, "refs"))).toBe(false);
+    mkdirSync(join(folder, "refs"));
+    writeFileSync(join(folder, "refs/main"), `${COMMIT}\n`);
+    hub.requests = [];
+    expect(await get()).toBe(snapshot);
+    expect(hub.requests).toEqual([]);
+  });
+
   test("mends shards, and an index that was cut short", async () => {
     hub.files.delete("model.safetensors");
     const index = "model.safetensors.index.json";

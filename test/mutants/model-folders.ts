@@ -52,7 +52,6 @@ export const folderBugs: PlantedBug[] = [
       ["const etag = lfs?.oid ?? oid;", "const etag = oid;", "a large file is checked against its pointer's hash"],
       ["!SAFE_PATH.test(path) || ", "", "a file may be written outside its snapshot"],
       [' || !/^[0-9a-f]{40,64}$/.test(etag ?? "")', "", "a hash may be a path"],
-      ["|| signal.aborted) throw error;", ") throw error;", "an aborted download goes on trying"],
       ["if (names.includes(`$", "if (!names.includes(`$", "templates in their folder are not listed"],
       ["if (isCommit(commit))\n", "if (commit)\n", "what is no commit names a folder"],
     ],
@@ -60,7 +59,6 @@ export const folderBugs: PlantedBug[] = [
   ...inFile("src/model/cached-repository.ts", HUB, [
     ["if (isCommit(revision)) return;", "", "a commit gets a reference to itself"],
     ["const commit = reference.trim();", "const commit = reference;", "a reference that ends in a newline is none"],
-    ["isCommit(commit) && (await stat", "isCommit(commit) || (await stat", "a reference without its snapshot counts"],
     ["await writeFile(reference, commit);", "await writeFile(reference, revision);", "a reference names itself"],
     ["await writeFile(unfinished, JSON", "await writeFile(path, JSON", "a listing is written in place"],
     ["await rename(unfinished, path);\n    } catch", "} catch", "a listing does not get its name"],
