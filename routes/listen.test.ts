@@ -107,3 +107,18 @@ test("headers are bounded, and the client is told the bound", async () => {
   expect(refused).toStartWith("HTTP/1.1 431");
   expect(refused).toContain(`larger than the ${MAX_HEADER_BYTES} bytes`);
 });
+
+test("a request whose head does not arrive is told so, and its connection ends", async () => {
+  const { port } = await serve("127.0.0.1", 0, { idleSeconds: 1 });
+  const state = { received: "", closed: false };
+  const socket = net.connect(port, "127.0.0.1", () => socket.write("GET /health HTTP/1.1\r\nHost: loc"));
+  socket.on("data", (bytes) => {
+    state.received += bytes;
+  });
+  socket.on("close", () => {
+    state.closed = true;
+  });
+  await until(() => state.closed, 50);
+  expect(state.received).toStartWith("HTTP/1.1 408");
+  expect(state.received).toContain("did not arrive in time");
+}, 15_000);

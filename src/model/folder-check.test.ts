@@ -166,6 +166,12 @@ const KINDS: [name: string, files: Files, what: RegExp, cure: RegExp][] = [
     /the name model.safetensors/,
   ],
   [
+    "a shard of none",
+    { ...noWeights, "model-00000-of-00000.safetensors": "x" },
+    /only model-00000-of-00000.safetensors/,
+    /the name model.safetensors/,
+  ],
+  [
     "no config.json",
     noConfig,
     /has no config.json: is it a Hugging Face model\? It has model.safetensors, tokenizer.json;/,

@@ -186,6 +186,16 @@ describe("a hub in reach", () => {
     expectWhole();
   });
 
+  test("is asked again where what it says cannot be kept", async () => {
+    fill();
+    writeFileSync(join(folder, ".fastgen"), "a file, where a folder should be");
+    for (let time = 0; time < 2; time++) {
+      hub.requests = [];
+      expect(await get()).toBe(snapshot);
+      expect(hub.requests).toContain(`GET /api/models/org/tiny/tree/${COMMIT}`);
+    }
+  });
+
   test("is no hub where it names a commit that is none", async () => {
     hub.commit = "../../evil";
     await expect(get()).rejects.toThrow(/is not a Hugging Face hub: check HF_ENDPOINT/);

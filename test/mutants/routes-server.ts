@@ -36,15 +36,19 @@ export const serverBugs: PlantedBug[] = [
       ["this.#body.drop();\n    }", "}", "a body that nobody reads blocks its connection"],
     ],
   ),
-  ...inFile("routes/connection.ts", SOCKETS, [
-    ["if (this.#broken && this.#exchanges.size === 0) this.#socket.end();", "", "a broken connection stays open"],
-    ["for (const exchange of this.#exchanges) exchange.breakOff(error);", "", "a broken body is waited for"],
-    ["if (this.#exchanges.size > 0 && this.#socket.writable) return;", "", "noise cuts the answer before it off"],
-    ["    this.#exchanges.delete(exchange);\n", "", "a connection keeps the exchanges that have ended"],
-    ['if (code === "HPE_HEADER_OVERFLOW") {', "if (false) {", "headers that are too large are no HTTP"],
-    ['if (code === "ERR_HTTP_REQUEST_TIMEOUT")', "if (false)", "a slow request is no HTTP"],
-    ["this.#socket.end(rawReply(error))", "this.#socket.destroy()", "noise is not answered"],
-  ]),
+  ...inFile(
+    "routes/connection.ts",
+    [...SOCKETS, "routes/listen.test.ts"],
+    [
+      ["if (this.#broken && this.#exchanges.size === 0) this.#socket.end();", "", "a broken connection stays open"],
+      ["for (const exchange of this.#exchanges) exchange.breakOff(error);", "", "a broken body is waited for"],
+      ["if (this.#exchanges.size > 0 && this.#socket.writable) return;", "", "noise cuts the answer before it off"],
+      ["    this.#exchanges.delete(exchange);\n", "", "a connection keeps the exchanges that have ended"],
+      ['if (code === "HPE_HEADER_OVERFLOW") {', "if (false) {", "headers that are too large are no HTTP"],
+      ['if (code === "ERR_HTTP_REQUEST_TIMEOUT")', "if (false)", "a slow request is no HTTP"],
+      ["this.#socket.end(rawReply(error))", "this.#socket.destroy()", "noise is not answered"],
+    ],
+  ),
   ...inFile("routes/listen.ts", tests("connection", "listen"), [
     ["exclusive: true", "exclusive: false, reusePort: true", "two servers share one port's requests"],
     ["++open > maxConnections", "++open >= maxConnections", "a connection less than there may be"],
