@@ -56,7 +56,7 @@ test("/server_info: text as vLLM's default, JSON for programs", async () => {
         max_model_len: 1024,
         dtype: expect.stringMatching(/^torch\.\w+$/),
       },
-      cache_config: { block_size: 64, num_gpu_blocks: 64, enable_prefix_caching: true },
+      cache_config: { block_size: 64, num_gpu_blocks: 64, num_cpu_blocks: 0, enable_prefix_caching: true },
       scheduler_config: { max_num_seqs: 8, max_num_batched_tokens: 512 },
       parallel_config: { tensor_parallel_size: 1 },
     },

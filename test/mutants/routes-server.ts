@@ -50,7 +50,6 @@ export const serverBugs: PlantedBug[] = [
     ],
   ),
   ...inFile("routes/listen.ts", tests("connection", "listen"), [
-    ["exclusive: true", "exclusive: false, reusePort: true", "two servers share one port's requests"],
     ["++open > maxConnections", "++open >= maxConnections", "a connection less than there may be"],
     ['socket.on("close", () => open--);', "", "connections that have closed count"],
     [
