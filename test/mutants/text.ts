@@ -138,17 +138,21 @@ export const textBugs: PlantedBug[] = [
       ["length *= 2;", "length = text.length;", "one long word makes one piece of the text"],
     ],
   ),
-  ...inFile("src/text/cut-rules.ts", beside("pieces"), [
-    ["!model.dropout && ", "", "a tokenizer that draws is cut within words"],
-    ["&& !model.end_of_word_suffix", "", "a word with an ending of its own is cut"],
-    ["!normalizers?.every(isLocal) ||", "!normalizers ||", "a normaliser that looks far is cut before"],
-    ['type.startsWith("NF")', 'type === "NFC"', "other compositions than NFC join nothing"],
-    ["Math.max(most, content.length), LEAST_GUARD)", "most, LEAST_GUARD)", "a long added token is cut"],
-    ['(type === "ByteLevel" && add_prefix_space !== false)', "false", "ByteLevel puts no space before a text"],
-    ['prepend_scheme !== "never";', 'prepend_scheme === "always";', "Metaspace puts no space before the first piece"],
-    ["preTokenizers.every(splitsAtOneCharacter)", "true", "words are the same wherever a text is cut"],
-    ["[...pattern.data.String].length === 1", "true", "a split at several characters is one at a character"],
-  ]),
+  ...inFile(
+    "src/text/cut-rules.ts",
+    [...beside("cut-rules"), ...beside("pieces")],
+    [
+      ["!model.dropout && ", "", "a tokenizer that draws is cut within words"],
+      ["&& !model.end_of_word_suffix", "", "a word with an ending of its own is cut"],
+      ["!normalizers?.every(isLocal) ||", "!normalizers ||", "a normaliser that looks far is cut before"],
+      ['type.startsWith("NF")', 'type === "NFC"', "other compositions than NFC join nothing"],
+      ["Math.max(most, content.length), LEAST_GUARD)", "most, LEAST_GUARD)", "a long added token is cut"],
+      ['(type === "ByteLevel" && add_prefix_space !== false)', "false", "ByteLevel puts no space before a text"],
+      ['prepend_scheme !== "never";', 'prepend_scheme === "always";', "Metaspace puts no space before the first piece"],
+      ["preTokenizers.every(splitsAtOneCharacter)", "true", "words are the same wherever a text is cut"],
+      ["[...pattern.data.String].length === 1", "true", "a split at several characters is one at a character"],
+    ],
+  ),
   ...inFile("src/text/tokenizer-settings.ts", beside("tokenizer-folders"), [
     [
       "const isLegacy = config.added_tokens_decoder == null;",
