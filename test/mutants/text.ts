@@ -205,12 +205,11 @@ export const textBugs: PlantedBug[] = [
   ),
   ...inFile(
     "src/text/text-ends.ts",
-    [...beside("tokenizer"), ...beside("tokenizer-folders")],
+    [...beside("tokenizer-settings"), ...beside("tokenizer-folders")],
     [
       ["before.length > 0 ? before : ", "", "the post-processor's BOS is not read"],
       ["inner.toReversed()", "inner", "of two post-processors the later one's BOS is the inner one"],
       ["if (text < 0 || again !== text)", "if (text < 0)", "a template with the text twice is taken"],
-      ["single.slice(text + 1)", "single.slice(text)", "what stands after the text counts from the text on"],
       ["before: [cls[1]], after: [sep[1]]", "before: [sep[1]], after: [cls[1]]", "BERT's ends are swapped"],
       ["found === null ? [] : [found]", "[found ?? 0]", "a BOS that the tokenizer lacks is token 0"],
       [
