@@ -1,5 +1,5 @@
 /** Connections over real sockets: what follows a request on its connection, and bounds on how many there are. */
-import { afterEach, expect, test } from "bun:test";
+import { afterEach, expect, spyOn, test } from "bun:test";
 import * as http from "node:http";
 import * as net from "node:net";
 import { SPARE_CONNECTIONS } from "../src/limits.ts";
@@ -191,4 +191,41 @@ test("an exchange ends when its client goes away, also one that waits for it to 
   expect(ended).toBe(false);
   socket.destroy();
   await until(() => ended);
+}, 30_000);
+
+test("a client that was slow once is not cut off later: its clock ends when it reads", async () => {
+  const WRITE_SECONDS = 54_321;
+  const set = spyOn(globalThis, "setTimeout");
+  const clear = spyOn(globalThis, "clearTimeout");
+  cleanUp.push(
+    () => set.mockRestore(),
+    () => clear.mockRestore(),
+  );
+  let pulled = 0;
+  const large = new ReadableStream({
+    pull(controller) {
+      if (++pulled > 512) controller.close();
+      else controller.enqueue(new Uint8Array(64 * 1024));
+    },
+  });
+  let ended = false;
+  const server = http.createServer();
+  server.on("connection", (socket) => {
+    const options = { answer: () => new Response(large), writeSeconds: WRITE_SECONDS, last: false };
+    const connection = new Connection(socket, options);
+    server.on("request", async (incoming, outgoing) => {
+      await connection.answer(incoming, outgoing);
+      ended = true;
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  cleanUp.push(() => server.close());
+  const { socket } = connect((server.address() as net.AddressInfo).port, get("/"));
+  socket.pause();
+  const clocks = () => set.mock.results.filter((_, i) => set.mock.calls[i]![1] === WRITE_SECONDS * 1000);
+  await until(() => clocks().length > 0);
+  socket.resume();
+  await until(() => ended);
+  const cleared = new Set<unknown>(clear.mock.calls.map(([timer]) => timer));
+  for (const { value } of clocks()) expect(cleared.has(value)).toBe(true);
 }, 30_000);
