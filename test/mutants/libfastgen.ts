@@ -394,7 +394,6 @@ export const libraryBugs: PlantedBug[] = [
         "a file that is closed ends the watch over all",
       ],
       ["|| at - start >= files[i].bytes) continue;", ") continue;", "every fault is the first file's"],
-      ["before.sa_flags & SA_SIGINFO", "0", "a handler that takes more than the number is called wrongly"],
       ["else signal(number, SIG_DFL);", "", "a fault that nobody handles never ends"],
       ["if (!installed) install();", "install();", "the handler hands faults on to itself"],
       ["\t\t_exit(1);\n", "\t\t_exit(0);\n", "a file that was cut short is no failure"],
