@@ -60,7 +60,7 @@ describe("a span for each request", () => {
 
   test("of several sequences it has the longest times and the first token; it begins with the request", async () => {
     const { tracer, spans } = await trace();
-    const started = performance.now() - 5000;
+    const started = 1;
     const params = samplingSchema.parse({});
     const usage = { prompt_tokens: 1, completion_tokens: 7 };
     const times = [
@@ -72,14 +72,14 @@ describe("a span for each request", () => {
     const closing = tracer.close();
     expect(tracer.close()).toBe(closing);
     await closing;
-    const { attributes, start, end } = spans[0]!;
+    const { attributes, start } = spans[0]!;
     const seconds = (name: string) => attributes[`gen_ai.latency.${name}`] as number;
     expect(seconds("time_in_queue")).toBe(2);
     expect(seconds("time_in_model_prefill")).toBe(1);
     expect(seconds("time_to_first_token")).toBeCloseTo(0.5);
     expect(seconds("time_in_model_decode")).toBeCloseTo(2);
     expect(seconds("time_in_model_inference")).toBeCloseTo(2.25);
-    expect(end - start).toBeGreaterThanOrEqual(4_999_000_000n);
+    expect(Number(start) / 1e6 - performance.timeOrigin).toBeCloseTo(started, 0);
   });
 
   test("OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES go before the service's own name", async () => {
