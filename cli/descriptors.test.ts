@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { MAX_CONNECTIONS, RESERVED_DESCRIPTORS, SPARE_CONNECTIONS } from "../src/limits.ts";
-import { maxConnections } from "./descriptors.ts";
+import { descriptorLimit, maxConnections } from "./descriptors.ts";
 
 const taken = RESERVED_DESCRIPTORS + SPARE_CONNECTIONS;
 
@@ -19,4 +19,11 @@ test("a number that does not fit is refused, with what would", () => {
   );
   expect(() => maxConnections(undefined, taken)).toThrow("fgserve needs more than the");
   expect(() => maxConnections(1, taken)).toThrow(/ulimit -n \d+$/);
+});
+
+test("the limit is the soft one of open files, and may be none", () => {
+  const limits = (soft: string) =>
+    `Max processes             7                    7                    processes\nMax open files            ${soft.padEnd(20)} 4096                 files\n`;
+  expect(descriptorLimit(limits("1024"))).toBe(1024);
+  expect(descriptorLimit(limits("unlimited"))).toBe(Number.POSITIVE_INFINITY);
 });

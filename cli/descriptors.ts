@@ -7,8 +7,8 @@ import { MAX_CONNECTIONS, RESERVED_DESCRIPTORS, SPARE_CONNECTIONS } from "../src
 const USUAL_LIMIT = 1024;
 
 /** The soft limit of `ulimit -n`, which Bun raises to the hard one when it starts. */
-function descriptorLimit(): number {
-  const limit = /^Max open files\s+(\d+|unlimited)/m.exec(readFileSync("/proc/self/limits", "utf8"))?.[1];
+export function descriptorLimit(limits = readFileSync("/proc/self/limits", "utf8")): number {
+  const limit = /^Max open files\s+(\d+|unlimited)/m.exec(limits)?.[1];
   return limit === "unlimited" ? Number.POSITIVE_INFINITY : Number(limit);
 }
 

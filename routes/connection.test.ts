@@ -1,5 +1,5 @@
 /** Connections over real sockets: what follows a request on its connection, and bounds on how many there are. */
-import { afterEach, expect, test } from "bun:test";
+import { afterEach, expect, spyOn, test } from "bun:test";
 import * as http from "node:http";
 import * as net from "node:net";
 import { MAX_PIPELINED, SPARE_CONNECTIONS } from "../src/limits.ts";
@@ -153,6 +153,13 @@ test("the rest of a refused body is dropped, and the connection goes on", async 
   expect(state.received.match(/HTTP\/1\.1 \d+/g)).toEqual(["HTTP/1.1 413", "HTTP/1.1 200"]);
 });
 
+test("a body that says it is too large is refused before it comes", async () => {
+  const server = await serve({ maxBodyBytes: 200_000 });
+  const { state } = connect(server.port, `${head}Content-Length: 200001\r\n\r\n`);
+  await until(() => state.received.includes("request_too_large"));
+  expect(state.received).toStartWith("HTTP/1.1 413");
+});
+
 test("a body waits outside until it is asked for", async () => {
   const gate = Promise.withResolvers<void>();
   const answer = async (request: Request) => {
@@ -193,4 +200,78 @@ test("a body waits outside until it is asked for", async () => {
   expect(arrived).toBeLessThan(length / 2);
   gate.resolve();
   await until(() => state.received.endsWith(String(length)));
+}, 30_000);
+
+test("an exchange ends when its client goes away, also one that waits for it to read", async () => {
+  let pulled = 0;
+  const endless = () =>
+    new ReadableStream({
+      pull(controller) {
+        pulled++;
+        controller.enqueue(new Uint8Array(64 * 1024));
+      },
+    });
+  let ended = false;
+  const server = http.createServer();
+  server.on("connection", (socket) => {
+    const connection = new Connection(socket, {
+      answer: () => new Response(endless()),
+      writeSeconds: 600,
+      last: false,
+    });
+    server.on("request", async (incoming, outgoing) => {
+      await connection.answer(incoming, outgoing);
+      ended = true;
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  cleanUp.push(() => server.close());
+  const { socket } = connect((server.address() as net.AddressInfo).port, get("/"));
+  socket.pause();
+  let before = -1;
+  await until(() => {
+    const stalled = pulled > 0 && pulled === before;
+    before = pulled;
+    return stalled;
+  }, 500);
+  expect(ended).toBe(false);
+  socket.destroy();
+  await until(() => ended);
+}, 30_000);
+
+test("a client that was slow once is not cut off later: its clock ends when it reads", async () => {
+  const WRITE_SECONDS = 54_321;
+  const set = spyOn(globalThis, "setTimeout");
+  const clear = spyOn(globalThis, "clearTimeout");
+  cleanUp.push(
+    () => set.mockRestore(),
+    () => clear.mockRestore(),
+  );
+  let pulled = 0;
+  const large = new ReadableStream({
+    pull(controller) {
+      if (++pulled > 512) controller.close();
+      else controller.enqueue(new Uint8Array(64 * 1024));
+    },
+  });
+  let ended = false;
+  const server = http.createServer();
+  server.on("connection", (socket) => {
+    const options = { answer: () => new Response(large), writeSeconds: WRITE_SECONDS, last: false };
+    const connection = new Connection(socket, options);
+    server.on("request", async (incoming, outgoing) => {
+      await connection.answer(incoming, outgoing);
+      ended = true;
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  cleanUp.push(() => server.close());
+  const { socket } = connect((server.address() as net.AddressInfo).port, get("/"));
+  socket.pause();
+  const clocks = () => set.mock.results.filter((_, i) => set.mock.calls[i]![1] === WRITE_SECONDS * 1000);
+  await until(() => clocks().length > 0);
+  socket.resume();
+  await until(() => ended);
+  const cleared = new Set<unknown>(clear.mock.calls.map(([timer]) => timer));
+  for (const { value } of clocks()) expect(cleared.has(value)).toBe(true);
 }, 30_000);

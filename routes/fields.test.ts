@@ -1,5 +1,6 @@
 /** The fields of other servers' requests: at their defaults they are taken, at other values they are refused by name. */
 import { afterAll, describe, expect, test } from "bun:test";
+import { MAX_DETOKENIZE_IDS, MAX_REQUEST_TEMPLATE_LENGTH, MAX_TEMPLATE_KWARGS } from "../src/limits.ts";
 import { chatSchema, completionSchema } from "./schemas.ts";
 import { events, FakeFastgen, json, startServer } from "./testing.ts";
 
@@ -409,6 +410,9 @@ describe("supported", () => {
     });
     await chat({ reasoning_effort: "none" });
     expect(asked().prompt).toMatchObject({ chat_template_kwargs: { enable_thinking: false } });
+    await chat({ verbosity: "low" });
+    expect(asked().prompt).toMatchObject({ chat_template_kwargs: { verbosity: "low" } });
+    expect(asked().prompt).not.toHaveProperty("chat_template_kwargs.enable_thinking");
     await chat({ reasoning_effort: 0.5, chat_template_kwargs: { enable_thinking: false } });
     expect(asked().prompt).toMatchObject({ chat_template_kwargs: { reasoning_effort: 0.5, enable_thinking: false } });
   });
@@ -509,6 +513,21 @@ test("return_tokens_as_token_ids names tokens by their ids, in whole answers and
   expect(JSON.parse(frames[0]!).choices[0].logprobs.tokens).toEqual(["token_id:97"]);
   const streamed = await events(await chat({ ...asIds, logprobs: true, stream: true }));
   expect(JSON.parse(streamed[1]!).choices[0].logprobs.content[0].token).toBe("token_id:97");
+});
+
+test("what may be of any size is bounded, and refused by name", async () => {
+  const trusting = await startServer(fake, { trustRequestChatTemplate: true });
+  const kwargs = Object.fromEntries(Array.from({ length: MAX_TEMPLATE_KWARGS + 1 }, (_, i) => [`k${i}`, 1]));
+  for (const [path, body, param] of [
+    [CHAT, { messages, chat_template_kwargs: kwargs }, "chat_template_kwargs"],
+    [CHAT, { messages, chat_template: "x".repeat(MAX_REQUEST_TEMPLATE_LENGTH + 1) }, "chat_template"],
+    ["/detokenize", { tokens: Array(MAX_DETOKENIZE_IDS + 1).fill(1) }, "tokens"],
+    [COMPLETIONS, { prompt: [2 ** 31] }, "prompt"],
+  ] as const) {
+    const reply = await trusting.post(path, body);
+    expect([param, reply.status, (await json(reply)).error.param]).toEqual([param, 400, param]);
+  }
+  await trusting.stop();
 });
 
 test("as many prompts and choices as fit the queue are one request", async () => {

@@ -56,7 +56,7 @@ test("/server_info: text as vLLM's default, JSON for programs", async () => {
         max_model_len: 1024,
         dtype: expect.stringMatching(/^torch\.\w+$/),
       },
-      cache_config: { block_size: 64, num_gpu_blocks: 64, enable_prefix_caching: true },
+      cache_config: { block_size: 64, num_gpu_blocks: 64, num_cpu_blocks: 0, enable_prefix_caching: true },
       scheduler_config: { max_num_seqs: 8, max_num_batched_tokens: 512 },
       parallel_config: { tensor_parallel_size: 1 },
     },
@@ -113,6 +113,45 @@ describe("/render", () => {
     expect(rendered).toHaveLength(2);
     expect(rendered[0]).toMatchObject({ prompt: "ab", token_ids: [97, 98], sampling_params: { max_tokens: 16 } });
     expect(rendered[1]).toMatchObject({ prompt: "c", token_ids: [99] });
+  });
+
+  test("the request wins over the model's defaults, and what it says is told; max_tokens is what there is room for", async () => {
+    const server = await start({}, { default_params: { top_p: 0.5, temperature: 0.25 }, max_model_len: 64 });
+    const told = { cache_salt: "salt", priority: 3, stream: true, stream_options: { include_usage: true } };
+    const fields = { ...told, top_p: 0.75, max_tokens: 1000 };
+    const whole = { sampling_params: { top_p: 0.75, temperature: 0.25 }, ...told };
+    const chat = await json(await server.post("/v1/chat/completions/render", { messages, ...fields }));
+    expect(chat).toMatchObject(whole);
+    expect(chat.sampling_params.max_tokens).toBe(64 - "<user>Hi".length);
+    const [completion] = await json(await server.post("/v1/completions/render", { prompt: "abcd", ...fields }));
+    expect(completion).toMatchObject({ ...whole, sampling_params: { max_tokens: 60 } });
+  });
+
+  test("what concerns the prompt reaches the tokenizer", async () => {
+    const fake = new FakeFastgen();
+    const asked: unknown[] = [];
+    fake.tokenize = (_, options) => {
+      asked.push(options);
+      return Promise.resolve(Int32Array.of(97));
+    };
+    const server = await startServer(fake);
+    started.push(server);
+    const options = { add_special_tokens: false, truncate_prompt_tokens: 3, truncation_side: "right" };
+    await json(await server.post("/v1/chat/completions/render", { messages, ...options }));
+    await json(await server.post("/v1/completions/render", { prompt: "a", ...options }));
+    expect(asked).toEqual([expect.objectContaining(options), expect.objectContaining(options)]);
+  });
+
+  test("fields that do not go together and untrusted templates are refused", async () => {
+    const server = await start();
+    for (const [path, body, param] of [
+      ["/v1/chat/completions", { messages, logprob_token_ids: [1] }, "logprob_token_ids"],
+      ["/v1/completions", { prompt: "a", logprob_token_ids: [1] }, "logprob_token_ids"],
+      ["/v1/chat/completions", { messages, chat_template: "{{ 1 }}" }, "chat_template"],
+    ] as const) {
+      const reply = await server.post(`${path}/render`, body);
+      expect([reply.status, (await json(reply)).error.param]).toEqual([400, param]);
+    }
   });
 
   test("refuses what the route itself refuses, and generates nothing", async () => {

@@ -58,6 +58,47 @@ describe("a span for each request", () => {
     expect(end).toBeGreaterThan(start);
   });
 
+  test("of several sequences it has the longest times and the first token; it begins with the request", async () => {
+    const { tracer, spans } = await trace();
+    const started = 1;
+    const params = samplingSchema.parse({});
+    const usage = { prompt_tokens: 1, completion_tokens: 7 };
+    const times = [
+      { queued: 0.5, prefill: 0.25, first: started + 1000, newest: started + 3000, tokens: 5 },
+      { queued: 2, prefill: 1, first: started + 500, newest: started + 1500, tokens: 2 },
+      { queued: 0.125, prefill: 0, first: 0, newest: 0, tokens: 0 },
+    ];
+    tracer.requestDone({ id: "one", headers: {}, started, model: "m", params, usage, times, error: null });
+    const closing = tracer.close();
+    expect(tracer.close()).toBe(closing);
+    await closing;
+    const { attributes, start } = spans[0]!;
+    const seconds = (name: string) => attributes[`gen_ai.latency.${name}`] as number;
+    expect(seconds("time_in_queue")).toBe(2);
+    expect(seconds("time_in_model_prefill")).toBe(1);
+    expect(seconds("time_to_first_token")).toBeCloseTo(0.5);
+    expect(seconds("time_in_model_decode")).toBeCloseTo(2);
+    expect(seconds("time_in_model_inference")).toBeCloseTo(2.25);
+    expect(Number(start) / 1e6 - performance.timeOrigin).toBeCloseTo(started, 0);
+  });
+
+  test("OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES go before the service's own name", async () => {
+    const before = { ...process.env };
+    process.env.OTEL_SERVICE_NAME = "mine";
+    process.env.OTEL_RESOURCE_ATTRIBUTES = "deployment.environment=test";
+    try {
+      const { server, tracer, spans } = await trace();
+      await (await server.post("/v1/completions", { prompt: "a" })).text();
+      await tracer.close();
+      expect(spans[0]!.resource).toMatchObject({ "service.name": "mine", "deployment.environment": "test" });
+    } finally {
+      for (const name of ["OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES"]) {
+        if (before[name] === undefined) delete process.env[name];
+        else process.env[name] = before[name];
+      }
+    }
+  });
+
   test("within the trace that the request names", async () => {
     const { server, tracer, spans } = await trace();
     const traceId = "0af7651916cd43dd8448eb211c80319c";

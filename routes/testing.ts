@@ -140,7 +140,7 @@ export class FakeFastgen implements FastgenApi {
     throw new Error("not part of the fake");
   }
 
-  async tokenize(prompt: Prompt): Promise<Int32Array> {
+  async tokenize(prompt: Prompt, _options?: GenerateOptions): Promise<Int32Array> {
     if (typeof prompt === "string") return Int32Array.from(codeUnits(prompt));
     if (!("messages" in prompt)) return Int32Array.from(prompt);
     return Int32Array.from(codeUnits(prompt.messages.map(({ role, content }) => `<${role}>${content}`).join("")));

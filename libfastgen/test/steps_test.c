@@ -174,6 +174,8 @@ static void test_counts(void) {
 	MUST(fg_submit(e, &b.step));
 	fg_result small = {.row_capacity = 1, .ids = o->ids, .logprobs = o->logprobs, .ranks = o->ranks};
 	REFUSED("alternatives", fg_wait(e, &small));
+	small.ranks = NULL;
+	REFUSED("ranks", fg_wait(e, &small));
 	MUST(wait_for(e, o));
 	fg_close(e);
 	free_outcome(o);
@@ -319,6 +321,25 @@ static void test_mask(void) {
 	free_outcome(o);
 }
 
+/* Rows of logits are counted by themselves: a row that asks for none takes no place among them. */
+static void test_logits(void) {
+	fg_engine *e = open_model(&m, test_options(), NULL);
+	outcome *o = new_outcome(&m, 2);
+	begin_step(&b);
+	for (int slot = 0; slot < 2; slot++) fill_slot(&b, slot, GREEDY), map_pages(&b, slot, 0, 1, slot, 1);
+	add_seq(&b, 0, text, 4, 4, FG_SAMPLE);
+	add_seq(&b, 1, text, 10, 10, FG_SAMPLE | FG_LOGITS);
+	memset(o->logits, 0, 2 * VOCAB * sizeof *o->logits);
+	run_step(e, &b, o);
+	int32_t best = 0;
+	for (int32_t i = 1; i < VOCAB; i++)
+		if (o->logits[i] > o->logits[best]) best = i;
+	CHECK(best == o->ids[1], "the likeliest token is %d, and %d was sampled", best, o->ids[1]);
+	CHECK(o->logits[VOCAB] == 0, "logits of a row that asks for none");
+	fg_close(e);
+	free_outcome(o);
+}
+
 /* ---- traces ---- */
 
 static int count(const char *in, const char *what) {
@@ -391,6 +412,7 @@ int main(void) {
 	test_nothing_to_sample();
 	test_min_context();
 	test_mask();
+	test_logits();
 	test_traces();
 	free_model(&m);
 	return report("steps_test");

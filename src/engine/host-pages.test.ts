@@ -18,3 +18,10 @@ test("all of them, however late, are no warning", () => {
   expect([pages.count, pages.complete]).toEqual([2, true]);
   expect(new HostPages(0, 0, 0).update(0, HOST_PAGES_PATIENCE)).toBeNull();
 });
+
+test("the wait for pages begins with the first look, however long the engine took to start", () => {
+  const late = 5 * HOST_PAGES_PATIENCE;
+  const pages = new HostPages(10, 0, late);
+  expect(pages.update(0, late + HOST_PAGES_PATIENCE - 1)).toBeNull();
+  expect(pages.update(0, late + HOST_PAGES_PATIENCE)).not.toBeNull();
+});

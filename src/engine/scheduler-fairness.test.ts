@@ -149,15 +149,21 @@ test("the youngest gives pages back, keeps its place in the queue, and gets none
       drive.add(...requests.slice(0, 5));
       for (let i = 0; i < 10; i++) drive.step();
       drive.add(...requests.slice(5));
+      let promptTokens = arrivals.reduce((sum, { length }) => sum + length, 0);
       for (let i = 0; drive.step(); i++) {
         const waiting = drive.inside.queue.all;
         const back = waiting.filter(({ cachedTokens }) => cachedTokens >= 0);
         expect(drive.scheduler.stats().swapped).toBe(s.hostPages > 0 ? back.length : 0);
         swapped += back.length;
-        if (i % s.abortAfter === s.abortAfter - 1 && waiting[0]) drive.scheduler.abort(waiting[0].request.id);
+        const aborted = i % s.abortAfter === s.abortAfter - 1 ? waiting[0] : undefined;
+        if (!aborted) continue;
+        if (aborted.cachedTokens < 0) promptTokens -= aborted.promptLength;
+        drive.scheduler.abort(aborted.request.id);
       }
       expect(drive.scheduler.stats()).toMatchObject({ running: 0, waiting: 0, swapped: 0 });
       expect(drive.scheduler.stats().preemptions).toBe(drive.preempted);
+      // A prompt counts when it first begins, and no more when it comes back.
+      expect(drive.scheduler.stats()).toMatchObject({ promptTokens, prefixQueriedTokens: promptTokens });
       expect(drive.ends.size).toBe(requests.length);
       preempted += drive.preempted;
     }),

@@ -23,6 +23,7 @@ test("only whole words are numbers", () => {
 describe("a file that is something else is named for what it is", () => {
   const cases: [string, string, RegExp][] = [
     ["nothing", "", /is empty, so it is not valid JSON: replace it/],
+    ["only spaces", " \n\t", /is empty, so it is not valid JSON: replace it/],
     ["a web page", "\n<!DOCTYPE html><html>", /is a web page: .*resolve\/main/],
     ["a list", "[]", /is not an object/],
     ["cut short", '{"a": 1', /is not valid JSON \(.*\): correct or replace it/],

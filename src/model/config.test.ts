@@ -167,6 +167,12 @@ describe("sliding windows", () => {
   });
 });
 
+test("a section of quantisation that says nothing is none", () => {
+  for (const nothing of [{}, null]) {
+    expect(() => parse({ quantization_config: nothing, compression_config: nothing })).not.toThrow();
+  }
+});
+
 describe("refused by name", () => {
   const cases: [object, RegExp][] = [
     [
@@ -176,6 +182,7 @@ describe("refused by name", () => {
     [{ architectures: [] }, /no architecture is named/],
     [{ architectures: ["__proto__"] }, /__proto__ is not supported/],
     [{ quantization_config: { quant_method: "gptq" } }, /quantization_config.*"gptq".*use the original model/],
+    [{ quantization_config: { quant_method: "awq", group_size: 128, bits: 4 } }, /quant_method "awq"/],
     [{ quantization_config: { quant_method: "bitsandbytes", load_in_4bit: true } }, /"bitsandbytes"/],
     [{ quantization_config: { load_in_8bit: true } }, /"bitsandbytes"/],
     [{ quantization: { group_size: 64, bits: 4 } }, /quantization \(MLX's format\).*use the original model/],

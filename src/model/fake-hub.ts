@@ -10,6 +10,10 @@ export class FakeHub {
   files = new Map<string, Uint8Array>();
   /** Listed size of a file, where it is not the true one. */
   listedSize = new Map<string, number>();
+  /** What it says that a branch stands for. */
+  commit: string = COMMIT;
+  /** Entries of the top level that are listed beside the files. */
+  listed: object[] = [];
   /** Bytes after which a large file's connection is cut; one entry a request. */
   cuts: number[] = [];
   /** Answers in place of the API's; one entry a request. */
@@ -85,7 +89,7 @@ export class FakeHub {
     if (api && path.startsWith("revision/")) {
       if (!["revision/main", "revision/v1.0", `revision/${COMMIT}`].includes(path))
         return refuse(404, "RevisionNotFound");
-      return json({ _id: "1", id: "org/tiny", sha: COMMIT, lastModified: new Date(0).toISOString() });
+      return json({ _id: "1", id: "org/tiny", sha: this.commit, lastModified: new Date(0).toISOString() });
     }
     if (api && path.startsWith(`tree/${COMMIT}`)) return json(this.#tree(path.slice(`tree/${COMMIT}/`.length)));
     const file = path.startsWith(`resolve/${COMMIT}/`)
@@ -105,6 +109,7 @@ export class FakeHub {
     const isFile = ([path]: [string, Uint8Array]) => !path.slice(prefix.length).includes("/");
     const folders = new Set(below.filter((entry) => !isFile(entry)).map(([path]) => path.slice(0, path.indexOf("/"))));
     return [
+      ...(folder === "" ? this.listed : []),
       ...[...folders].map((path) => ({ type: "directory", path, size: 0, oid: "0".repeat(40) })),
       ...below.filter(isFile).map(([path, content]) => {
         const size = this.listedSize.get(path) ?? content.length;

@@ -87,6 +87,19 @@ const KINDS: [name: string, files: Files, what: RegExp, cure: RegExp][] = [
     /PyTorch pickles alone \(pytorch_model.bin\)/,
     /convert with transformers/,
   ],
+  [
+    "many pickles",
+    Object.fromEntries(Array.from({ length: 100 }, (_, i) => [`part${100 + i}.bin`, "x"])),
+    /\(part100.bin, part101.bin, part102.bin, \.\.\.\)/,
+    /convert with transformers/,
+  ],
+  [
+    "pickles named like Meta's, without their params.json",
+    { "consolidated.00.pth": "x" },
+    /PyTorch pickles alone/,
+    /convert/,
+  ],
+  ["GGML, before GGUF", { "ggml-model-q4_0.bin": "x" }, /GGUF, llama.cpp's format \(ggml-model/, ORIGINAL],
   ["one pickle", { "model.pth": "x" }, /PyTorch pickles alone \(model.pth\)/, /choose a revision/],
   ["ONNX", { ...noWeights, "onnx/model.onnx": "x" }, /an ONNX model \(onnx\/\)/, ORIGINAL],
   ["TensorFlow", { ...noWeights, "tf_model.h5": "x" }, /a TensorFlow model/, ORIGINAL],
@@ -153,6 +166,12 @@ const KINDS: [name: string, files: Files, what: RegExp, cure: RegExp][] = [
     /the name model.safetensors/,
   ],
   [
+    "a shard of none",
+    { ...noWeights, "model-00000-of-00000.safetensors": "x" },
+    /only model-00000-of-00000.safetensors/,
+    /the name model.safetensors/,
+  ],
+  [
     "no config.json",
     noConfig,
     /has no config.json: is it a Hugging Face model\? It has model.safetensors, tokenizer.json;/,
@@ -181,7 +200,7 @@ for (const [name, files, what, cure] of KINDS) {
 }
 
 test("links to files that are not there are told", async () => {
-  write(noWeights);
+  write({ ...noWeights, "notes@home.txt": "" });
   symlinkSync("../blobs/0", join(directory, "model.safetensors"));
   await expect(openModel(directory)).rejects.toThrow(
     /has no weights: neither.*dummy for random weights. Links to files that are not there: model.safetensors$/,

@@ -173,6 +173,44 @@ describe("a hub in reach", () => {
     expect(fetched()).toEqual([]);
   });
 
+  test("asks for no file whose listed name or hash would be a path to elsewhere", async () => {
+    const entry = { type: "file", path: "tokenizer_more.json", size: 3, oid: "a".repeat(40) };
+    const evil = "tokenizer/../../../../../evil.json";
+    hub.listed = [
+      { ...entry, path: evil },
+      { ...entry, oid: "../../evil" },
+      { ...entry, oid: "0", lfs: { oid: `${"b".repeat(60)}/../evil`, size: 3 } },
+    ];
+    await get();
+    expect(fetched().filter((name) => /evil|more/.test(name))).toEqual([]);
+    expectWhole();
+  });
+
+  test("is asked again where what it says cannot be kept", async () => {
+    fill();
+    writeFileSync(join(folder, ".fastgen"), "a file, where a folder should be");
+    for (let time = 0; time < 2; time++) {
+      hub.requests = [];
+      expect(await get()).toBe(snapshot);
+      expect(hub.requests).toContain(`GET /api/models/org/tiny/tree/${COMMIT}`);
+    }
+  });
+
+  test("is no hub where it names a commit that is none", async () => {
+    hub.commit = "../../evil";
+    await expect(get()).rejects.toThrow(/is not a Hugging Face hub: check HF_ENDPOINT/);
+  });
+
+  test("references are of branches alone, and may end in a newline", async () => {
+    await get({ revision: COMMIT });
+    expect(existsSync(join(folder, "refs"))).toBe(false);
+    mkdirSync(join(folder, "refs"));
+    writeFileSync(join(folder, "refs/main"), `${COMMIT}\n`);
+    hub.requests = [];
+    expect(await get()).toBe(snapshot);
+    expect(hub.requests).toEqual([]);
+  });
+
   test("mends shards, and an index that was cut short", async () => {
     hub.files.delete("model.safetensors");
     const index = "model.safetensors.index.json";

@@ -232,6 +232,7 @@ describe("a checkpoint that does not fit its config is refused by the tensor's n
       /tiny is quantised in a way that is not supported \(GPTQ or AWQ: it has model.*qweight/,
     );
     await refused({ "model.layers.0.mlp.up_proj.scales": [1] }, /not supported \(MLX: .*use the original model/);
+    await refused({ "model.layers.0.mlp.up_proj.SCB": [1] }, /not supported \(bitsandbytes: it has .*SCB/);
   });
 
   test("a pointer of git LFS in place of a file", async () => {
@@ -272,6 +273,13 @@ describe("shards", () => {
     expect(model.tensors.length).toBe(21);
     const lmHead = model.tensors.find((tensor) => tensor.role === "lmHead")!;
     expect(lmHead.where).toMatchObject({ path: join(directory, weight_map["lm_head.weight"]!) });
+  });
+
+  test("beside the whole weights the index does not count", async () => {
+    const { files, names } = sharded();
+    for (const name of names) files.delete(name);
+    files.set("model.safetensors", tinyModel().get("model.safetensors")!);
+    expect((await open(files)).tensors.length).toBe(21);
   });
 
   test("a tensor that the index forgot is still found, and one that a shard holds beside its owner is not taken twice", async () => {
@@ -335,6 +343,16 @@ describe("shards without an index", () => {
     files.delete("model-00002-of-00003.safetensors");
     await expect(open(files)).rejects.toThrow(
       /tiny: model-00002-of-00003.safetensors is missing, though their numbers name it: copy it here/,
+    );
+  });
+
+  test("of hundreds that are not there a few are named", async () => {
+    const files = shards();
+    const one = files.get("model-00001-of-00003.safetensors")!;
+    for (const name of files.keys()) if (name.startsWith("model-")) files.delete(name);
+    files.set("model-00001-of-00300.safetensors", one);
+    await expect(open(files)).rejects.toThrow(
+      /^tiny: model-00002.*, model-00004-of-00300.safetensors, ... are missing, .{1,200}$/,
     );
   });
 

@@ -30,6 +30,8 @@ test("a file in place of a folder", async () => {
     ["model.onnx", /is a file: it holds an ONNX model/],
     ["model.zip", /is a file: it holds an archive \(model.zip\): unpack it/],
     ["model.safetensors", /is a file: give the folder that has config.json and the weights, such as /],
+    // As any other file of weights: what it is called says too little.
+    ["weights.safetensors", /is a file: give the folder that has config.json and the weights, such as /],
     ["config.json", /such as .*fastgen-local/],
     ["notes", /is a file: give the folder that has config.json and the weights$/],
   ];
@@ -47,6 +49,7 @@ test("what is neither a path nor the name of a model", async () => {
     ["org/name/model.gguf", /GGUF/],
     ["no such/folder/here", /neither a directory nor the name of a hub model/],
     ["../no-such-folder", /check the path/],
+    ["org/na..me", /check the path/],
     ["models--org--name", /check the path/],
     ["", /check the path/],
   ];

@@ -38,8 +38,9 @@ export function staleBugs(root: string, bugs: PlantedBug[]): PlantedBug[] {
 /** Parts of the code that have a share of their own. The first that matches a file is its part. */
 const PARTS: [part: string, pattern: RegExp][] = [
   ["src/engine", /^src\/engine\//],
-  ["src/generation", /^src\/(generation|request|batch)\.ts$/],
+  ["src/generation", /^src\/(generation|request|batch|prompt-encoder|text-offsets|bad-words)\.ts$/],
   ["routes", /^routes\//],
+  ["cli", /^cli\//],
   ["src/model", /^src\/model\//],
   ["src/text", /^src\/text\//],
   ["libfastgen", /^libfastgen\//],

@@ -124,8 +124,8 @@ export const engineBugs: PlantedBug[] = [
     ["(startedAt - seq.addedAt) / 1000", "0", "nobody has ever waited for a slot"],
     ["(now - startedAt) / 1000", "now - startedAt", "the time of a prompt is in milliseconds"],
     [
-      "this.logprobs.set(this.ids.length - 1, one);",
-      "this.logprobs.set(0, one);",
+      "at, at + topN));\n    this.logprobs ??= new Map();\n    this.logprobs.set(this.ids.length - 1, one);",
+      "at, at + topN));\n    this.logprobs ??= new Map();\n    this.logprobs.set(0, one);",
       "log probabilities go to the first entry",
     ],
     ["at, at + topN));\n    one.topLogprobs", "0, topN));\n    one.topLogprobs", "alternatives are the first row's"],
@@ -270,6 +270,8 @@ export const engineBugs: PlantedBug[] = [
     [beside("host-pages"), beside("worker")],
     [
       ["if (count > this.#count) this.#grown = now;", "", "pages that come slowly are warned of"],
+      ["    this.#grown = now;\n  }", "    this.#grown = 0;\n  }", "a slow start counts as waiting for pages"],
+      ["this.#count = count;\n    if", "if", "pages that have come are not known"],
       ["this.#told = true;", "", "missing pages are told again and again"],
       ["this.#told || this.complete ||", "this.#told ||", "the last page makes a warning"],
     ],
@@ -365,6 +367,15 @@ export const engineBugs: PlantedBug[] = [
     [
       ["fill(0xffffffff)", "fill(0)", "bad words alone leave no token"],
       ["word.length - 1)) continue;", "0)) continue;", "the last id of a bad word is always forbidden"],
+      ["if (mask === this.always) mask", "if (mask === null) mask", "a word once forbidden stays forbidden"],
+      ["this.size = Math.ceil(", "this.size = Math.floor(", "the last ids of the vocabulary are past a mask"],
+      ["return allowed || badWords.length > 0 ?", "return allowed ?", "bad words alone are not heard"],
+      [
+        "this.always = single.length === 0 ? allowed :",
+        "this.always = true ? allowed :",
+        "bad words of one token are not heard",
+      ],
+      ["~(1 << (id & 31))", "~(2 << (id & 31))", "the id after a bad word's is forbidden"],
       ["return this.words.length > 0;", "return false;", "a bad word is compared before the last token is known"],
     ],
   ),

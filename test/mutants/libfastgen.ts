@@ -110,10 +110,13 @@ export const libraryBugs: PlantedBug[] = [
       ["if (e->ready) return FG_OK;", "if (e->ready || e->load) return FG_OK;", "steps before fg_ready"],
       ["b->out.top_ids && (!r->top_ids || !r->top_logprobs)", "0", "alternatives without room for them"],
       [
-        "if (row->n_logprobs >= 0) r->logprobs[i]",
-        "if (row->n_logprobs > 0) r->logprobs[i]",
+        "if (row->n_logprobs >= 0) {\n\t\t\tr->logprobs[i]",
+        "if (row->n_logprobs > 0) {\n\t\t\tr->logprobs[i]",
         "a log probability without alternatives is not returned",
       ],
+      ["r->ranks[i] = b->out.ranks[i];", "r->ranks[i] = b->out.ranks[0];", "every row has the first one's rank"],
+      ["!r->logprobs || !r->ranks", "!r->logprobs", "ranks without room for them"],
+      ["(size_t)row->logits_row * vocab", "(size_t)i * vocab", "logits are returned where other rows' are"],
       ["r->row_capacity < b->n_rows", "r->row_capacity < 0", "more rows than there is room for"],
       ["atomic_store(&e->load_left, e->config.options.n_devices);", "", "a load looks finished before it is"],
       ["e->load_total = fg_random_bytes(&e->config);", "", "the bytes of random weights are not told"],
@@ -206,11 +209,6 @@ export const libraryBugs: PlantedBug[] = [
         "copy(shape->rope_inv_freq, sizeof(float))",
         "the frequencies are not copied whole",
       ],
-      [
-        '{"options.reserved", o->reserved, 0, 0}',
-        '{"options.reserved", o->reserved, 0, 1}',
-        "an option's reserved is not looked at",
-      ],
       ["if (s->n_heads % s->n_kv_heads)", "if (s->n_kv_heads > s->n_heads)", "KV heads need not divide the heads"],
       ["if (!isfinite(s->rope_inv_freq[i]))", "if (0)", "a frequency that is no number"],
       ["free((void *)config->shape.layer_window);", "", "the windows leak"],
@@ -254,11 +252,6 @@ export const libraryBugs: PlantedBug[] = [
       ["fill->sampler = old; /*", "fill->sampler = NULL; (void)old; /*", "a refilled slot's sampler leaks"],
       ["if (token < 0) token = 0;", "", "what follows a token that could not be sampled is read before the embedding"],
       [
-        "if (id < 0) batch->out.logprobs[r] = -INFINITY;",
-        "",
-        "a token that could not be sampled has a log probability",
-      ],
-      [
         "s->tied_embeddings ? 0 : matrix_bytes(&w->lm_head)",
         "matrix_bytes(&w->lm_head)",
         "tied embeddings count twice",
@@ -275,6 +268,7 @@ export const libraryBugs: PlantedBug[] = [
       ["n = bytes / ctx->page_bytes", "n = bytes / ctx->page_bytes + 1", "a page more than fits"],
       [".n_host_pages = ctx->n_host_pages", ".n_host_pages = ctx->n_pages", "host pages are counted as device pages"],
       ["if (bytes > memory)", "if (0)", "a cache larger than the machine's memory"],
+      ["&batch->out.ranks[r]", "&batch->out.ranks[0]", "ranks go to the first row"],
       ["ctx->last_token[row->slot] = id;", "ctx->last_token[0] = id;", "the last sampled token is another slot's"],
     ],
   ),
@@ -345,6 +339,18 @@ export const libraryBugs: PlantedBug[] = [
       ["negligible = 40.0f", "negligible = 4.0f", "unlikely tokens do not count"],
       ["values[at - 1] < x[j]", "values[at - 1] <= x[j]", "of equals the higher id comes first"],
       ["if (logits[i] > -INFINITY) continue;", "", "impossible alternatives repeat possible ones"],
+      [
+        "id >= 0 && logits[id] > -INFINITY",
+        "logits[id] > -INFINITY",
+        "the id of no token is looked up among the logits",
+      ],
+      ["*rank = id < 0 ? 0 : 1", "*rank = 1", "a token that could not be sampled has a rank"],
+      ["count += x[j] > than", "count += x[j] >= than", "a token counts among those before it"],
+      [
+        "if (!(maxima[c] > than)) continue;\n\t\tload_chunk(logits, vocab_size, c, x);\n\t\tfor (int j",
+        "if (maxima[c] > than) break;\n\t\tload_chunk(logits, vocab_size, c, x);\n\t\tfor (int j",
+        "ranks leave out chunks of better tokens",
+      ],
       ["top_ids[n] = -1;", "top_ids[n] = 0;", "alternatives past the vocabulary are token 0"],
       [
         "chosen > -INFINITY ? (float)((double)chosen - greatest - log_sum)",
@@ -375,6 +381,22 @@ export const libraryBugs: PlantedBug[] = [
     [
       ["sum / (float)n + eps", "sum / (float)n", "eps is left out"],
       ["b * c + a * s", "b * c - a * s", "rotation the other way"],
+    ],
+  ),
+  ...inFile(
+    "libfastgen/cpu/bus_error.c",
+    ["bus_error_test"],
+    [
+      ["if (atomic_load(&files[i].start)) continue;", "", "a file takes the place of another one"],
+      [
+        "if (atomic_load(&files[i].start) == (uintptr_t)start) atomic_store",
+        "if (start) atomic_store",
+        "a file that is closed ends the watch over all",
+      ],
+      ["|| at - start >= files[i].bytes) continue;", ") continue;", "every fault is the first file's"],
+      ["else signal(number, SIG_DFL);", "", "a fault that nobody handles never ends"],
+      ["if (!installed) install();", "install();", "the handler hands faults on to itself"],
+      ["\t\t_exit(1);\n", "\t\t_exit(0);\n", "a file that was cut short is no failure"],
     ],
   ),
 ];

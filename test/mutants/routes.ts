@@ -5,8 +5,6 @@ const ALL = ["run", "app", "chat", "completions", "fields", "metrics", "request-
   (name) => `routes/${name}.test.ts`,
 );
 
-const SOCKETS = ["routes/flow.test.ts", "routes/chat.test.ts", "routes/connection.test.ts"];
-
 export const routeBugs: PlantedBug[] = [
   ...inFile("routes/run.ts", ALL, [
     [
@@ -223,39 +221,22 @@ export const routeBugs: PlantedBug[] = [
     ["record.end(200);", "", "a stream is not in the log"],
     ["data: [DONE]", "data: [END]", "a stream has no [DONE]"],
   ]),
-  ...inFile("routes/body.ts", ALL, [
+  ...inFile(
+    "routes/body.ts",
+    [...ALL, "routes/connection.test.ts"],
     [
-      "if (Number(declared ?? 0) > limit) throw tooLarge(limit, Number(declared));",
-      "",
-      "a body that declares too much is read",
+      [
+        "if (Number(declared ?? 0) > limit) throw tooLarge(limit, Number(declared));",
+        "",
+        "a body that declares too much is read",
+      ],
+      ["if (total > limit) throw tooLarge(limit, null);", "", "a chunked body has no bound"],
+      ["fatal: true", "fatal: false", "a body that is not UTF-8"],
     ],
-    ["if (total > limit) throw tooLarge(limit, null);", "", "a chunked body has no bound"],
-    ["fatal: true", "fatal: false", "a body that is not UTF-8"],
-  ]),
+  ),
   ...inFile("routes/errors.ts", ALL, [
     ['error.kind === "internal" ?', "false ?", "a bug's message is told to the caller"],
     ["error.code ?? code", "code", "an error's own code is lost"],
     ["overloaded: { status: 429", "overloaded: { status: 503", "a full queue is another status"],
-  ]),
-  ...inFile("routes/exchange.ts", SOCKETS, [
-    ["if (!outgoing.writableFinished) this.#gone.abort();", "", "nobody notices that a client has gone"],
-    ["incoming.pause();\n    });", "});", "a body is read ahead of its reader"],
-    ["if (this.#open) this.#controller.error(error);", "", "a body that breaks off is waited for"],
-    ["this.#open = false;\n    this.#incoming.resume();", "this.#open = false;", "the rest of a refused body stays"],
-    ["this.#outgoing.flushHeaders();\n", "\n", "a stream begins with its first token"],
-    ['this.#cancel(new FastgenError("aborted", message));', "", "a reply that nobody reads goes on"],
-    [
-      "this.#outgoing.destroyed || this.#outgoing.write(piece)",
-      "(this.#outgoing.write(piece), true)",
-      "no reply waits for its reader",
-    ],
-  ]),
-  ...inFile("routes/connection.ts", SOCKETS, [
-    ["if (this.#broken) this.#socket.end();", "", "a broken connection stays open"],
-    ["for (const exchange of this.#exchanges) exchange.breakOff(error);", "", "a broken body is waited for"],
-    ["if (this.#exchanges.length > 0 && this.#socket.writable) return;", "", "noise cuts the answer before it off"],
-    ["this.#exchanges.length > MAX_PIPELINED ||", "", "pipelined requests are read without bound"],
-    ["await nextTurn();", "", "pipelined requests hold up everybody"],
-    ["this.#pipelines.waiting -= Math.max(0, this.#exchanges.length - 1);", "", "who leaves waits for ever"],
   ]),
 ];

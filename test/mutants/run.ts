@@ -9,11 +9,16 @@ import { availableParallelism } from "node:os";
 import * as path from "node:path";
 import { parseArgs } from "node:util";
 import { type PlantedBug, partOf, staleBugs } from "./bugs.ts";
+import { cliBugs } from "./cli.ts";
 import { engineBugs } from "./engine.ts";
 import { generationBugs } from "./generation.ts";
 import { libraryBugs } from "./libfastgen.ts";
 import { modelBugs } from "./model.ts";
+import { folderBugs } from "./model-folders.ts";
+import { promptBugs } from "./prompts.ts";
 import { routeBugs } from "./routes.ts";
+import { requestBugs } from "./routes-requests.ts";
+import { serverBugs } from "./routes-server.ts";
 import { textBugs } from "./text.ts";
 import { type Outcome, TreeCopy } from "./tree-copy.ts";
 
@@ -68,7 +73,19 @@ export function isGoodEnough(parts: Map<string, { caught: number; all: number }>
   return parts.size > 0 && [...parts.values()].every(({ caught, all }) => caught >= LEAST_CAUGHT * all);
 }
 
-export const allBugs = [...engineBugs, ...generationBugs, ...routeBugs, ...modelBugs, ...textBugs, ...libraryBugs];
+export const allBugs = [
+  ...engineBugs,
+  ...generationBugs,
+  ...promptBugs,
+  ...routeBugs,
+  ...requestBugs,
+  ...serverBugs,
+  ...cliBugs,
+  ...modelBugs,
+  ...folderBugs,
+  ...textBugs,
+  ...libraryBugs,
+];
 
 async function main(): Promise<number> {
   const { values, positionals } = parseArgs({

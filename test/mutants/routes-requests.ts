@@ -1,0 +1,171 @@
+/** Bugs planted in routes: from a body to what the library is asked for, and a stream's frames. */
+import { inFile, type PlantedBug } from "./bugs.ts";
+
+const tests = (...names: string[]) => names.map((name) => `routes/${name}.test.ts`);
+
+export const requestBugs: PlantedBug[] = [
+  ...inFile("routes/messages.ts", tests("fields", "chat", "app"), [
+    ['role === "developer" ? "system" : role', "role", "the developer's role reaches the template"],
+    [
+      "value == null || (Array.isArray(value) && value.length === 0)",
+      "value == null",
+      "an empty list of calls reaches the template",
+    ],
+    [
+      "value == null || (Array.isArray(value) && value.length === 0)",
+      "!value",
+      "a field that is false does not reach the template",
+    ],
+    [
+      'content !== undefined || role === "assistant"',
+      "content !== undefined",
+      "an assistant's message needs content beside its calls",
+    ],
+    ['content !== undefined || role === "assistant"', "true", "a user's message needs no content"],
+    [
+      "if (!trusted) throw refuse",
+      "if (!trusted && inKwargs === undefined) throw refuse",
+      "a template in chat_template_kwargs is trusted",
+    ],
+    [
+      'if (typeof template !== "string") throw refuse("must be a string");',
+      "",
+      "a template in chat_template_kwargs may be anything",
+    ],
+    ['enable_thinking: reasoning_effort !== "none"', "enable_thinking: true", "no effort switches reasoning on"],
+    [
+      "...(reasoning_effort !== undefined && { enable_thinking",
+      "...({ enable_thinking",
+      "verbosity switches reasoning on",
+    ],
+    [
+      "    ...own,\n    ...(reasoning_effort !== undefined && { reasoning_effort }),",
+      "    ...(reasoning_effort !== undefined && { reasoning_effort }),",
+      "an effort of reasoning drops the request's own variables",
+    ],
+    [
+      "if (add_generation_prompt && continue_final_message) {",
+      "if (false) {",
+      "a message that goes on and a new one are asked for at once",
+    ],
+    [
+      "holdsAtMost(kwargs, limits.MAX_TEMPLATE_KWARGS)",
+      "holdsAtMost(kwargs, 1e9)",
+      "chat_template_kwargs have no bound",
+    ],
+    ["...options, tools, documents };", "...options, tools };", "documents do not reach the template"],
+    ["parts.success ? parts.data :", "true ? value as never :", "content parts are not checked"],
+    [".max(limits.MAX_REQUEST_TEMPLATE_LENGTH)", "", "a request's template has no bound"],
+    [
+      "boundedArray(message, limits.MAX_MESSAGES, 1)",
+      "boundedArray(message, limits.MAX_MESSAGES)",
+      "a conversation may be empty",
+    ],
+  ]),
+  ...inFile("routes/prompts.ts", tests("completions", "app", "fields"), [
+    ["value.length > most", "value.length < 0", "ids to be detokenised have no bound"],
+    ["id < 2 ** 31", "id < 2 ** 32", "an id past int32 wraps round"],
+    ["Number.isInteger(id) && id >= 0", "id >= 0", "an id may have a fraction"],
+    ["Number.isInteger(id) && id >= 0", "Number.isInteger(id)", "an id may be negative"],
+    ["prompt.length > MAX_PROMPTS_PER_REQUEST", "prompt.length > 2 ** 30", "prompts have no bound"],
+    [
+      'typeof item === "string" || isIds(item)',
+      'typeof item === "string" || Array.isArray(item)',
+      "ids among several prompts are not checked",
+    ],
+    ["value.length > 0 && value.every", "value.every", "a prompt of no ids"],
+    ["refuse(`prompt[", "refuse(`prompts[", "an error names a field that no body has"],
+    [
+      'if (prompt.length === 0) throw refuse("prompt", "must not be empty");',
+      "",
+      "no prompts are a request without choices",
+    ],
+  ]),
+  ...inFile("routes/fields.ts", tests("fields", "app", "chat", "completions", "operators"), [
+    [
+      "include_usage ?? continuous_usage_stats ?? false",
+      "include_usage ?? false",
+      "continuous statistics alone have no last frame",
+    ],
+    [
+      "include_usage ?? continuous_usage_stats ?? false",
+      "(include_usage || continuous_usage_stats) ?? false",
+      "a last frame that was declined comes",
+    ],
+    ["continuous: final && (", "continuous: (", "statistics in every frame though all were declined"],
+    ["if (!stream && streamUsage(fields).final)", "if (false)", "stream_options without a stream ask for nothing"],
+    ["if (stream && prompt_logprobs !== null)", "if (false)", "a stream leaves prompt_logprobs out in silence"],
+    [
+      "logprob_token_ids?.length && !withLogprobs",
+      "false",
+      "logprob_token_ids without logprobs are ignored in silence",
+    ],
+    ["if (given[key] !== undefined) params", "if (given[key]) params", "a sampling field of 0 is not given"],
+    [
+      "truncation_side, cache_salt, priority };\n}",
+      "truncation_side, priority };\n}",
+      "a cache salt is ignored, so that strangers share pages",
+    ],
+    [
+      "truncate_prompt_tokens, truncation_side, cache_salt, priority };\n}",
+      "truncate_prompt_tokens, cache_salt, priority };\n}",
+      "the side to cut is ignored",
+    ],
+    ["cache_salt, priority };\n}", "cache_salt };\n}", "a priority is ignored"],
+    ["request_id ?? crypto", "crypto", "the reply's id is not the request's"],
+  ]),
+  ...inFile("routes/completion-frames.ts", tests("completion-frames", "completions", "fields"), [
+    ["const held = [...this.#held, chunk];", "const held = [chunk];", "pieces that were held back are lost"],
+    ["chunk.token_ids.length);", "1);", "usage so far counts frames"],
+    [
+      "if (finish_reason !== null) choice.listed.endsAfter(choice.length);",
+      "",
+      "tokens of a stop string stand past the end of the text",
+    ],
+    ["choice.length += codePoints(text)", "choice.length += text.length", "a text's length is in UTF-16 units"],
+    ["&& !chunk.logprobs && !ids) return out;", "&& !ids) return out;", "log probabilities of text held back are lost"],
+    ["&& !chunk.logprobs && !ids) return out;", "&& !chunk.logprobs) return out;", "ids of text held back are lost"],
+    ["JSON.stringify(chunk.stop_reason)}`", "JSON.stringify(null)}`", "a stream has no stop_reason"],
+    ["if (ids) out +=", "if (ids && finish_reason === null) out +=", "the last piece has no token ids"],
+    ["this.#run.generationOf(index);", "this.#run.generations[0]!;", "every choice begins with the first prompt's ids"],
+    [
+      "return out + this.#ends.after(index);",
+      "return out + this.#ends.after(0);",
+      "usage so far is the first choice's",
+    ],
+    [
+      "if (!this.#echo && !this.#returnIds) return",
+      "if (!this.#echo) return",
+      "a stream has no prompt_token_ids without an echo",
+    ],
+  ]),
+  ...inFile("routes/render.ts", tests("operators"), [
+    [
+      "...fastgen.default_params, ...params }",
+      "...params, ...fastgen.default_params }",
+      "the model's defaults win over the request",
+    ],
+    [
+      "Math.min(resolved.max_tokens ?? room, room)",
+      "resolved.max_tokens ?? room",
+      "max_tokens reaches past the context",
+    ],
+    ["max_tokens: default_max_tokens, ", "", "completions have no default of max_tokens"],
+    ["    checkTogether(fields, fields.logprobs ?? false);\n", "", "a conversation's fields are not checked together"],
+    ["    checkTogether(fields, fields.logprobs !== null);\n", "", "a completion's fields are not checked together"],
+    ["request.model ?? service.modelName", "service.modelName", "the model asked for is not named"],
+    ["cache_salt: cache_salt ?? null", "cache_salt: null", "the salt is not told"],
+    ["priority: priority ?? 0", "priority: 0", "the priority is not told"],
+    ["stream_options: request.stream_options ?? null", "stream_options: null", "stream_options are not told"],
+    [
+      "chatPrompt(fields, service.options.trustRequestChatTemplate)",
+      "chatPrompt(fields, true)",
+      "a request's template is trusted",
+    ],
+    [
+      "await fastgen.tokenize(prompt, options)",
+      "await fastgen.tokenize(prompt)",
+      "what concerns the prompt does not reach the tokenizer",
+    ],
+  ]),
+];
