@@ -226,14 +226,13 @@ export const libraryBugs: PlantedBug[] = [
       ["free(trace->events);", "", "a trace's events leak"],
     ],
   ),
+  ...inFile("libfastgen/cpu/files.c", LOADING, [
+    ["if (files->files[i].fd >= 0) close(files->files[i].fd);", "", "files stay open"],
+    [".map + t->offset", ".map", "every tensor is the first of its file"],
+  ]),
   ...inFile("libfastgen/cpu/weights.c", LOADING, [
     ["to + at / size * to_size", "to + at", "a converted tensor's second piece goes to another place"],
-    [
-      "compute == FG_BF16 && t->dtype == FG_F32 ? FG_BF16 : t->dtype",
-      "t->dtype",
-      "float32 weights stay float32 for bf16",
-    ],
-    ["if (files[i].fd >= 0) close(files[i].fd);", "", "files stay open"],
+    ["compute == FG_BF16 && stored == FG_F32 ? FG_BF16 : stored", "stored", "float32 weights stay float32 for bf16"],
     ["if (shape->tied_embeddings) w->lm_head = w->embed;", "", "a tied model has no LM head"],
     ["for (int32_t i = 0; i < rows; i++) to[i] = 1;", "", "random norms are 0"],
     [
@@ -242,7 +241,6 @@ export const libraryBugs: PlantedBug[] = [
       "every seed gives the same weights",
     ],
     ["atomic_fetch_add(l->done, (size_t)rows * sizeof(float));", "", "norms do not count as progress"],
-    [".map + t->offset", ".map", "every tensor is the first of its file"],
     ["matrix->rows += rows;", "matrix->rows = rows;", "a matrix of parts has the rows of its last"],
   ]),
   ...inFile(
@@ -371,8 +369,8 @@ export const libraryBugs: PlantedBug[] = [
     "libfastgen/cpu/linear.c",
     ["kernels_test"],
     [
-      ["(a->add ? *y : 0.0f)", "0.0f", "the last rows are not added to"],
-      ["if (k < k_size) accumulate", "if (k + 1 < k_size) accumulate", "the last product of a row is lost"],
+      ["if (a->add) __builtin_memcpy", "if (0) __builtin_memcpy", "nothing is added to"],
+      ["if (k < to) accumulate", "if (k + 1 < to) accumulate", "the last product of a row is lost"],
     ],
   ),
   ...inFile(

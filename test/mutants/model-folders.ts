@@ -89,19 +89,23 @@ export const folderBugs: PlantedBug[] = [
     ['typeof value === "number" && !Number.isFinite(value)', "false", "NaN is told as null"],
     ["const key = `$", "const key = `.$", "a key is told by another name"],
   ]),
-  ...inFile("src/model/quantised.ts", tests("config", "load", "folder-check"), [
-    [" || Object.keys(section).length === 0) continue;", ") continue;", "an empty section refuses a model"],
+  ...inFile("src/model/quantization.ts", tests("config", "load", "folder-check", "quantization"), [
+    ["if (Object.keys(parsed).length > 0) return", "return", "an empty section refuses a model"],
     [
-      '"quantization_config", "quantization", "compression_config"',
+      '"quantization_config", "compression_config", "quantization"',
       '"quantization_config", "quantization"',
       "the older name of compressed tensors is not known",
     ],
+    ['"load_in_4bit" in value || "load_in_8bit" in value', "false", "bitsandbytes of older files is not named"],
+    ["(ignored(layer) ? null : (groups", "(false ? null : (groups", "a layer that is to be left alone is quantised"],
     [
-      '"load_in_4bit" in rest || "load_in_8bit" in rest ? "bitsandbytes" : "unknown"',
-      '"unknown"',
-      "bitsandbytes of older files is not named",
+      'format: "fp8", inputs: (layer) => (skipped(layer) ? null : inputs) };',
+      'format: "fp8", inputs: () => inputs };',
+      "no module is left out",
     ],
-    ["quant_method == null && group_size !== undefined", "group_size !== undefined", "GPTQ is named as MLX"],
+    ['static: algo === "FP8"', "static: false", "ModelOpt's static scales are not used"],
+  ]),
+  ...inFile("src/model/quantised-tensors.ts", tests("load"), [
     ["|\\.SCB$/", "/", "8-bit tensors of bitsandbytes are not named"],
   ]),
   ...inFile("src/model/tensors.ts", tests("load"), [

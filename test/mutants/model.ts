@@ -123,7 +123,7 @@ export const modelBugs: PlantedBug[] = [
   ]),
   ...inFile("src/model/tensors.ts", beside("load"), [
     ['"self_attn.q_norm.weight": "qNorm"', '"self_attn.q_norm.weight": "kNorm"', "q_norm is taken for k_norm"],
-    ["if (IGNORED.test(stored.tensor.name)) continue;", "", "saved frequencies are refused"],
+    ["IGNORED.test(name) || ", "", "saved frequencies are refused"],
     ["where.layer >= shape.layers", "where.layer > shape.layers", "a layer too many is accepted"],
     ["if (!shape.tiedEmbeddings || !head)", "if (!head)", "an LM head like its embedding is never read"],
     ["embed && !(await sameValues", "embed && (await sameValues", "a tied LM head of its own is not taken"],

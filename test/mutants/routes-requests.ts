@@ -5,17 +5,6 @@ const tests = (...names: string[]) => names.map((name) => `routes/${name}.test.t
 
 export const requestBugs: PlantedBug[] = [
   ...inFile("routes/messages.ts", tests("fields", "chat", "app"), [
-    ['role === "developer" ? "system" : role', "role", "the developer's role reaches the template"],
-    [
-      "value == null || (Array.isArray(value) && value.length === 0)",
-      "value == null",
-      "an empty list of calls reaches the template",
-    ],
-    [
-      "value == null || (Array.isArray(value) && value.length === 0)",
-      "!value",
-      "a field that is false does not reach the template",
-    ],
     [
       'content !== undefined || role === "assistant"',
       "content !== undefined",

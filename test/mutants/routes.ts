@@ -206,7 +206,7 @@ export const routeBugs: PlantedBug[] = [
   ]),
   ...inFile("routes/other-fields.ts", ALL, [
     ["inert?.[0] !== true && ", "", "a switch that is on by default may be off"],
-    ["if (value !== null) known[name] = value;", "known[name] = value;", "null is not the default"],
+    ["if (!meansDefault(name, value)) known[name] = value;", "known[name] = value;", "null is not the default"],
     ["else if (!allowExtra) {", "else if (false) {", "unsupported fields are always ignored"],
   ]),
   ...inFile(

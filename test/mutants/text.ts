@@ -4,6 +4,19 @@ import { inFile, type PlantedBug } from "./bugs.ts";
 const beside = (name: string) => [`src/text/${name}.test.ts`];
 
 export const textBugs: PlantedBug[] = [
+  ...inFile(
+    "src/text/chat-messages.ts",
+    ["src/text/chat-template.test.ts", "test/prompt-ids.test.ts"],
+    [
+      ['role === "developer" && !takes.developer', "false", "a developer's words are lost"],
+      ['role === "developer" && !takes.developer', 'role === "developer"', "a template that knows developers has none"],
+      [
+        "value == null || (Array.isArray(value) && value.length === 0)",
+        "value == null",
+        "an empty list of calls reaches the template",
+      ],
+    ],
+  ),
   ...inFile("src/text/detokenizer.ts", beside("detokenizer"), [
     ["if (width <= n) return 0;", "if (width < n) return 0;", "a whole character is held back"],
     ["lead === 0xed && second > 0x9f", "lead === 0xed && second > 0xbf", "surrogates are held back"],
