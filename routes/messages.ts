@@ -4,7 +4,7 @@ import { boundedArray, holdsAtMost, isObject, passOn } from "../src/bounded.ts";
 import { FastgenError } from "../src/errors.ts";
 import * as limits from "../src/limits.ts";
 import { parseWith } from "../src/schema-error.ts";
-import type { ChatMessage, ChatOptions } from "../src/types.ts";
+import type { ChatMessage, ChatOptions, ContentPart } from "../src/types.ts";
 
 /** Kinds of parts that are text under another name, and the field that has it. Templates know only "text". */
 const TEXT_FIELDS = new Map([
@@ -41,9 +41,8 @@ const content = z
     "must be a string or an array of text parts",
   )
   .transform((value, context) => {
-    if (!Array.isArray(value)) return value;
-    const parts = parseWith(textParts, value);
-    return parts.success ? parts.data : passOn(context, value, parts.error);
+    const parts = Array.isArray(value) ? parseWith(textParts, value) : null;
+    return parts && !parts.success ? passOn(context, value, parts.error) : value;
   })
   .optional();
 
@@ -64,7 +63,8 @@ const messageFields = z
 /** Checked, and handed on as it was given: a template may print a message, with its keys in their order. */
 const message = z.custom<ChatMessage>(isObject, "must be an object").transform((given, context) => {
   const parsed = parseWith(messageFields, given);
-  return parsed.success ? given : passOn(context, given, parsed.error);
+  if (!parsed.success) return passOn(context, given, parsed.error);
+  return Array.isArray(given.content) ? { ...given, content: given.content.map(asTextPart) as ContentPart[] } : given;
 });
 
 const flag = z.boolean().optional();

@@ -152,7 +152,10 @@ export class RunningGeneration implements Generation {
     chunk.token_ids.push(event.token);
     choice.tokens++;
     this.usage.completion_tokens++;
-    if (event.logprobs && chunk.logprobs) chunk.logprobs.push(this.#position(event.logprobs, 0, choice.characters));
+    if (event.logprobs && chunk.logprobs) {
+      const offset = choice.characters + Number(choice.decoder.breaksOff(event.token));
+      chunk.logprobs.push(this.#position(event.logprobs, 0, offset));
+    }
     const isStopId = event.finish === "stop";
     const stopText = isStopId ? stopTexts.get(event.token) : undefined;
     if (isStopId && (params.ignore_eos || !modelStopIds.has(event.token))) chunk.stop_reason = stopText ?? event.token;

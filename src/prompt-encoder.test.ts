@@ -131,7 +131,8 @@ test("errors name the request's field; a text that cannot fit is not tokenised",
   await expect(encode(long)).rejects.toMatchObject({ ...refused, param: "prompt" });
   await expect(encode(user(long))).rejects.toMatchObject({ ...refused, param: "messages" });
   expect(encoded).toEqual([]);
-  await expect(encode(user(""))).rejects.toMatchObject({ param: "messages" });
+  await expect(encode(user(""), {}, 16, 16)).rejects.toMatchObject({ param: "messages" });
+  expect(await encode("", { add_special_tokens: false })).toEqual({ ids: [], isWhole: true });
   await expect(encode([limits.vocabSize])).rejects.toMatchObject({ param: "prompt" });
   expect([promptField(user("")), promptField("a"), promptField([1])]).toEqual(["messages", "prompt", "prompt"]);
 });

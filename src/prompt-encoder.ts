@@ -55,7 +55,10 @@ export class PromptEncoder {
     enough: number | null,
   ): Promise<{ ids: Int32Array; isWhole: boolean }> {
     const part = usedPart(options, room, enough);
-    const ids = checkPrompt(await this.allIds(prompt, options, part), this.limits, promptField(prompt));
+    const all = await this.allIds(prompt, options, part);
+    // Nothing can be generated from nothing, but its tokens can be counted.
+    if (all.length === 0 && enough === null) return { ids: new Int32Array(0), isWhole: true };
+    const ids = checkPrompt(all, this.limits, promptField(prompt));
     if (ids.length <= part.most) return { ids, isWhole: true };
     return { ids: part.fromStart ? ids.slice(0, part.most) : ids.slice(-part.most), isWhole: false };
   }

@@ -101,4 +101,12 @@ describe("where tokens begin", () => {
       expect(offsets.next(ids[0]!)).toBe(text.length);
     }
   });
+
+  test("what turns out not to be UTF-8 is a character of its own: the next token begins after it", () => {
+    // The first byte of é, then "a"; the first two of 😀, then é, whole.
+    expect(offsetsOf(null, [0xc3, 0x61, 0x62])).toEqual([0, 1, 2]);
+    expect(offsetsOf(null, [0xf0, 0x9f, 0xc3, 0xa9, 0x61])).toEqual([0, 0, 1, 1, 2]);
+    // The bytes of U+FFFD itself are one character.
+    expect(offsetsOf(null, [...Buffer.from("\ufffd"), 0x61])).toEqual([0, 0, 0, 1]);
+  });
 });

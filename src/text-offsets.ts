@@ -31,7 +31,7 @@ export class PromptOffsets {
 
   /** Where the text of the next token begins. A token without text of its own stands where the next text begins. */
   next(id: number): number {
-    const at = this.#characters;
+    const at = this.#characters + Number(this.#decoder.breaksOff(id));
     const piece = this.#pieceOf(id);
     this.#units += piece.length;
     this.#characters += codePoints(piece);

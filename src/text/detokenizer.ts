@@ -97,6 +97,13 @@ export class Detokenizer {
     return this.#append(tokenBytes(table, id));
   }
 
+  /** Whether what is held back is no UTF-8 if `id` comes next: U+FFFD stands for it then, before the token's own text. */
+  breaksOff(id: number): boolean {
+    if (this.#pending.length === 0 || (this.#skipSpecial && this.#table.special[id] === 1)) return false;
+    const [first] = tokenBytes(this.#table, id);
+    return first !== undefined && (first < 0x80 || first > 0xbf);
+  }
+
   /** What is held back, as U+FFFD: the text ends here. */
   flush(): string {
     const text = decoder.decode(this.#pending);
