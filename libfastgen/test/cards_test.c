@@ -41,12 +41,20 @@ static fg_shape shape_of(int32_t head_dim, int32_t hidden, int32_t vocab) {
 	                  .layer_window = windows};
 }
 
-static int32_t kv_dtype = FG_BF16; /* of the engines that follow */
+/* With inputs of o and down as wide as they get. */
+static fg_shape wide_shape(int32_t n_heads, int32_t intermediate) {
+	fg_shape shape = shape_of(128, 64, 50);
+	shape.n_heads = n_heads, shape.n_kv_heads = n_heads / 12, shape.intermediate_size = intermediate;
+	return shape;
+}
+
+static int32_t kv_dtype = FG_BF16, quantization = 0; /* of the engines that follow */
 
 static fg_options options_of(int32_t n_devices) {
 	fg_options options = test_options();
 	options.devices = devices, options.n_devices = n_devices;
 	options.compute_dtype = FG_BF16, options.kv_dtype = kv_dtype;
+	options.quantization = quantization;
 	options.memory_utilization = 0.9;
 	return options;
 }
@@ -96,6 +104,26 @@ static void run_engine(fg_shape shape, int32_t n_devices) {
 	fg_close(e);
 }
 
+/* Weights from memory in FP8, with scales by row, then by block. */
+static void run_blocks(void) {
+	static const granularity by[] = {PER_ROW, PER_BLOCK};
+	for (int i = 0; i < 2; i++) {
+		static model m;
+		fg_options options = options_of(1);
+		fg_capacity capacity;
+		fg_engine *e;
+		make_model(&m, shape_of(64, 1024, 50), 0, FG_BF16, 3);
+		quantize_model(&m, by[i]);
+		fg_status status = fg_open(&m.shape, &options, &e);
+		if (!status) status = fg_load(e, m.tensors, m.n_tensors);
+		if (!status) status = fg_ready(e, &capacity);
+		CHECK(!status, "%s", fg_error());
+		if (!status) run_steps(e);
+		fg_close(e);
+		free_model(&m);
+	}
+}
+
 /* Kernels to which a small engine may not come: of many logits, of wide layers, and the ops that read what a product
  * has left, in one matrix or in several, as timing decides. */
 static void run_rare(void) {
@@ -111,8 +139,11 @@ static void run_rare(void) {
 	MUST(fg_device_ops.ready(ctx, &capacity));
 	for (int count = 0; count <= 4; count++) {
 		const fg_pending pending = {ctx->buf.x, count, 64};
-		fg_device_ops.add_norm(ctx, ctx->buf.residual, pending, ctx->weights.final_norm, 1, &ctx->weights.lm_head,
-		                       ctx->buf.x);
+		for (int32_t scaling = FG_PLAIN; scaling <= FG_BLOCKS; scaling++) {
+			fg_matrix next = ctx->weights.layers[0].qkv;
+			next.scheme.scaling = scaling;
+			fg_device_ops.add_norm(ctx, ctx->buf.residual, pending, ctx->weights.final_norm, 1, &next, ctx->buf.x);
+		}
 		fg_device_ops.gather(ctx, &batch, 0, 1, ctx->buf.residual, pending, ctx->buf.rows);
 	}
 	fg_device_ops.close(ctx);
@@ -134,7 +165,12 @@ static void test_card(const card *c, int all) {
 		for (int i = 0; i < 3; i++) run_engine(shape_of(head_dims[i], 64, 50), 1);
 	}
 	kv_dtype = FG_BF16;
-	for (int i = 0; i < 4; i++) run_engine(shape_of(64, hidden[i], 50), 1);
+	for (quantization = 0; quantization < 2; quantization++) {
+		for (int i = 0; i < 4; i++) run_engine(shape_of(64, hidden[i], 50), 1);
+		for (int i = 0; i < 4; i++) run_engine(wide_shape(48 << i, 8192 << i), 1);
+	}
+	quantization = 0;
+	run_blocks();
 	for (int32_t ranks = 2; ranks <= 8; ranks *= 2) run_engine(shape_of(64, 64, 50), ranks);
 	run_engine(shape_of(64, 64, 262144), 1);
 	run_rare();
