@@ -14,7 +14,7 @@ import type { GenerationObserver } from "./types.ts";
 const tokenizer = {
   tokenText: (id: number) => String.fromCharCode(id),
   tokenBytes: (id: number) => Buffer.from(String.fromCharCode(id)),
-  detokenizer: () => ({ pushOne: (id: number) => String.fromCharCode(id), flush: () => "" }),
+  detokenizer: () => ({ pushOne: (id: number) => String.fromCharCode(id), flush: () => "", breaksOff: () => false }),
 } as unknown as Tokenizer;
 
 const EOS = 4;

@@ -43,7 +43,7 @@ export const requestBugs: PlantedBug[] = [
       "chat_template_kwargs have no bound",
     ],
     ["...options, tools, documents };", "...options, tools };", "documents do not reach the template"],
-    ["parts.success ? parts.data :", "true ? value as never :", "content parts are not checked"],
+    ["parts && !parts.success ?", "false ?", "content parts are not checked"],
     [".max(limits.MAX_REQUEST_TEMPLATE_LENGTH)", "", "a request's template has no bound"],
     [
       "boundedArray(message, limits.MAX_MESSAGES, 1)",
