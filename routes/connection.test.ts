@@ -4,7 +4,7 @@ import * as http from "node:http";
 import * as net from "node:net";
 import { MAX_PIPELINED, SPARE_CONNECTIONS } from "../src/limits.ts";
 import { Connection } from "./connection.ts";
-import { FakeFastgen, startServer, until } from "./testing.ts";
+import { FakeFastgen, stalledAt, startServer, until } from "./testing.ts";
 
 const PATH = "/v1/completions";
 const cleanUp: (() => unknown)[] = [];
@@ -30,6 +30,21 @@ function connect(port: number, text: string) {
   });
   cleanUp.push(() => socket.destroy());
   return { state, socket };
+}
+
+/** The port of a bare server for one connection, which answers with a body; `onEnd` hears of the exchange's end. */
+async function serveOnce(body: () => ReadableStream, writeSeconds: number, onEnd: () => void): Promise<number> {
+  const server = http.createServer();
+  server.on("connection", (socket) => {
+    const connection = new Connection(socket, { answer: () => new Response(body()), writeSeconds, last: false });
+    server.on("request", async (incoming, outgoing) => {
+      await connection.answer(incoming, outgoing);
+      onEnd();
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  cleanUp.push(() => server.close());
+  return (server.address() as net.AddressInfo).port;
 }
 
 const head = `POST ${PATH} HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n`;
@@ -212,28 +227,12 @@ test("an exchange ends when its client goes away, also one that waits for it to 
       },
     });
   let ended = false;
-  const server = http.createServer();
-  server.on("connection", (socket) => {
-    const connection = new Connection(socket, {
-      answer: () => new Response(endless()),
-      writeSeconds: 600,
-      last: false,
-    });
-    server.on("request", async (incoming, outgoing) => {
-      await connection.answer(incoming, outgoing);
-      ended = true;
-    });
+  const port = await serveOnce(endless, 600, () => {
+    ended = true;
   });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  cleanUp.push(() => server.close());
-  const { socket } = connect((server.address() as net.AddressInfo).port, get("/"));
+  const { socket } = connect(port, get("/"));
   socket.pause();
-  let before = -1;
-  await until(() => {
-    const stalled = pulled > 0 && pulled === before;
-    before = pulled;
-    return stalled;
-  }, 500);
+  await stalledAt(() => pulled, 500);
   expect(ended).toBe(false);
   socket.destroy();
   await until(() => ended);
@@ -255,18 +254,14 @@ test("a client that was slow once is not cut off later: its clock ends when it r
     },
   });
   let ended = false;
-  const server = http.createServer();
-  server.on("connection", (socket) => {
-    const options = { answer: () => new Response(large), writeSeconds: WRITE_SECONDS, last: false };
-    const connection = new Connection(socket, options);
-    server.on("request", async (incoming, outgoing) => {
-      await connection.answer(incoming, outgoing);
+  const port = await serveOnce(
+    () => large,
+    WRITE_SECONDS,
+    () => {
       ended = true;
-    });
-  });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  cleanUp.push(() => server.close());
-  const { socket } = connect((server.address() as net.AddressInfo).port, get("/"));
+    },
+  );
+  const { socket } = connect(port, get("/"));
   socket.pause();
   const clocks = () => set.mock.results.filter((_, i) => set.mock.calls[i]![1] === WRITE_SECONDS * 1000);
   await until(() => clocks().length > 0);

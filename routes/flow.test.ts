@@ -2,7 +2,7 @@
 import { afterEach, describe, expect, test } from "bun:test";
 import * as net from "node:net";
 import { SMALL_BODY_BYTES } from "../src/limits.ts";
-import { FakeFastgen, startServer, until } from "./testing.ts";
+import { FakeFastgen, stalledAt, startServer, until } from "./testing.ts";
 
 const PATH = "/v1/completions";
 const cleanUp: (() => unknown)[] = [];
@@ -55,13 +55,7 @@ describe("a stream that nobody reads", () => {
     const fake = talkative();
     const server = await serve(fake, { streamWriteSeconds: 1, maxQueued: 2 });
     const client = connect(server.port, post(endless), { reads: false });
-    let last = -1;
-    await until(() => {
-      const tokens = fake.calls[0]?.tokens ?? 0;
-      const stalled = tokens > 0 && tokens === last;
-      last = tokens;
-      return stalled;
-    }, 100);
+    const last = await stalledAt(() => fake.calls[0]?.tokens ?? 0, 100);
     // The sockets' buffers hold about 4 MB: this much is read ahead and no more.
     expect(last).toBeLessThan(100_000);
     expect((await server.post(PATH, { prompt: "b", max_tokens: 1 })).status).toBe(200);
@@ -80,13 +74,7 @@ describe("a stream that nobody reads", () => {
     const fake = talkative();
     const server = await serve(fake, { streamWriteSeconds: 30 });
     const client = connect(server.port, post({ ...endless, max_tokens: 40_000 }), { reads: false });
-    let last = -1;
-    await until(() => {
-      const tokens = fake.calls[0]?.tokens ?? 0;
-      const stalled = tokens > 0 && tokens === last;
-      last = tokens;
-      return stalled;
-    }, 100);
+    const last = await stalledAt(() => fake.calls[0]?.tokens ?? 0, 100);
     expect(last).toBeLessThan(40_000);
     client.socket.on("data", (bytes) => (client.state.received += bytes.toString("latin1")));
     client.socket.resume();

@@ -298,6 +298,17 @@ export async function until(condition: () => boolean, interval = 2): Promise<voi
   }
 }
 
+/** Waits until `count` is above 0 and has not grown for `interval` milliseconds. Returns it. */
+export async function stalledAt(count: () => number, interval: number): Promise<number> {
+  let last = -1;
+  await until(() => {
+    const stalled = count() > 0 && count() === last;
+    last = count();
+    return stalled;
+  }, interval);
+  return last;
+}
+
 // biome-ignore lint/suspicious/noExplicitAny: a test reads whatever the reply holds
 export function json(response: Response): Promise<any> {
   return response.json();

@@ -7,6 +7,7 @@ import { FastgenError } from "./errors.ts";
 import { appendChunk, RunningGeneration } from "./generation.ts";
 import type { SamplingParams } from "./params.ts";
 import { resolveParams } from "./request.ts";
+import { TOKEN_EVENT } from "./testing.ts";
 import { Tokenizer } from "./text/tokenizer.ts";
 import type { Chunk } from "./types.ts";
 
@@ -46,14 +47,8 @@ function setUp(params: SamplingParams = {}) {
   /** Gives choice `index` its next token, or an end without one. */
   const give = (index: number, token: number, more: Partial<SequenceEvent> = {}) =>
     generation.accept(index, {
+      ...TOKEN_EVENT,
       token,
-      finish: "",
-      logprobs: null,
-      promptLogprobs: null,
-      cachedTokens: null,
-      start: null,
-      time: 0,
-      error: null,
       ...more,
     });
   /** The UTF-8 of a text, a token a byte; the last one ends the choice with `finish`. */

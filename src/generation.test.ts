@@ -7,6 +7,7 @@ import { RunningGeneration } from "./generation.ts";
 import { MAX_UNREAD_BYTES } from "./limits.ts";
 import type { SamplingParams } from "./params.ts";
 import { resolveParams } from "./request.ts";
+import { TOKEN_EVENT } from "./testing.ts";
 import type { Tokenizer } from "./text/tokenizer.ts";
 import type { GenerationObserver } from "./types.ts";
 
@@ -36,14 +37,8 @@ function start(params: SamplingParams = {}, stream = false, observer?: Generatio
   });
   const say = (choice: number, token: number, more: Partial<SequenceEvent> = {}) =>
     generation.accept(choice, {
+      ...TOKEN_EVENT,
       token,
-      finish: "",
-      logprobs: null,
-      promptLogprobs: null,
-      cachedTokens: null,
-      start: null,
-      time: 0,
-      error: null,
       ...more,
     });
   return { generation, calls, say };

@@ -1,5 +1,17 @@
 /** What tests share. */
+import type { SequenceEvent } from "./engine/front.ts";
 import { FastgenError } from "./errors.ts";
+
+/** What the engine tells of a sequence that goes on, but for its token. */
+export const TOKEN_EVENT: Omit<SequenceEvent, "token"> = {
+  finish: "",
+  logprobs: null,
+  promptLogprobs: null,
+  cachedTokens: null,
+  start: null,
+  time: 0,
+  error: null,
+};
 
 /** The FastgenError that a call throws; whatever else happens is thrown. */
 export function failure(call: () => unknown): FastgenError {

@@ -2,7 +2,7 @@
  * FP8 checkpoints of every format on the CPU, against what their weights stand for (test/golden/make_fp8.py). The tolerance is
  * twice the error of naive FP8 of the same scheme on the same input.
  */
-import { afterAll, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { Expected } from "./golden/expected.ts";
@@ -12,9 +12,9 @@ import {
   LIBRARY_PATH,
   largest,
   median,
-  Runner,
   type RunnerOptions,
   relativeErrors,
+  runnersOf,
   testsOn,
 } from "./numerics.ts";
 
@@ -27,18 +27,7 @@ const FORMATS = readdirSync(DIRECTORY, { withFileTypes: true })
 const library = existsSync(LIBRARY_PATH);
 if (!library) console.log("skipped: no build/libfastgen_cpu.so (make -C libfastgen)");
 
-const open = new Map<string, Promise<Runner>>();
-
-function runner(name: string, options: RunnerOptions): Promise<Runner> {
-  const key = JSON.stringify([name, options]);
-  const made = open.get(key) ?? Runner.open(join(DIRECTORY, name), options);
-  open.set(key, made);
-  return made;
-}
-
-afterAll(async () => {
-  for (const made of open.values()) await made.then((r) => r.close()).catch(() => {});
-});
+const runner = runnersOf(DIRECTORY);
 
 describe.skipIf(!library).each(FORMATS)("FP8 logits: %s", (name) => {
   const golden = Expected.read(join(DIRECTORY, name, "expected.safetensors"));

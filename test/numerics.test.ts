@@ -5,7 +5,7 @@
  * Tolerances come from the data: naive bfloat16's own error on the same input. float32 has 16 more bits of mantissa, so its
  * rounding costs about 2^-16 of that.
  */
-import { afterAll, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { Dtype } from "../src/model/shape.ts";
@@ -18,9 +18,8 @@ import {
   largest,
   logsumexp,
   median,
-  Runner,
-  type RunnerOptions,
   relativeErrors,
+  runnersOf,
   testsOn,
 } from "./numerics.ts";
 
@@ -31,18 +30,7 @@ const library = existsSync(LIBRARY_PATH);
 if (!library) console.log("skipped: no build/libfastgen_cpu.so (make -C libfastgen)");
 
 const DTYPES: Dtype[] = ["float32", "bfloat16"];
-const open = new Map<string, Promise<Runner>>();
-
-function runner(name: string, options: RunnerOptions): Promise<Runner> {
-  const key = JSON.stringify([name, options]);
-  const made = open.get(key) ?? Runner.open(join(MODELS_DIRECTORY, name), options);
-  open.set(key, made);
-  return made;
-}
-
-afterAll(async () => {
-  for (const made of open.values()) await made.then((r) => r.close()).catch(() => {});
-});
+const runner = runnersOf(MODELS_DIRECTORY);
 
 describe.skipIf(!library).each([...MODEL_NAMES])("matches transformers: %s", (name) => {
   const golden = Expected.read(join(MODELS_DIRECTORY, name, "expected.safetensors"));

@@ -2,6 +2,7 @@
  * What the numerics tests share. It runs sequences straight through libfastgen, without the engine: the test chooses every
  * chunk, page and slot.
  */
+import { afterAll } from "bun:test";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { pageBytes } from "../src/device.ts";
@@ -306,4 +307,18 @@ export async function testsOn(set: string, file: string, pattern: string): Promi
   const [output, report] = await Promise.all([child.stdout.text(), child.stderr.text()]);
   if ((await child.exited) !== 0) throw new Error(`on ${set}:\n${output}${report}`);
   return report;
+}
+
+/** Runners of the models in a directory, each opened once and closed after the tests of the file that calls this. */
+export function runnersOf(directory: string): (name: string, options: RunnerOptions) => Promise<Runner> {
+  const open = new Map<string, Promise<Runner>>();
+  afterAll(async () => {
+    for (const made of open.values()) await made.then((runner) => runner.close()).catch(() => {});
+  });
+  return (name, options) => {
+    const key = JSON.stringify([name, options]);
+    const made = open.get(key) ?? Runner.open(join(directory, name), options);
+    open.set(key, made);
+    return made;
+  };
 }

@@ -25,6 +25,15 @@ extern "C" {
 #include <string>
 #include <vector>
 
+/* Ends the test where a call of the library fails. */
+#define MUST(call)                                                                                                     \
+	do {                                                                                                               \
+		if ((call) != FG_OK) {                                                                                         \
+			printf("FAILED: %s:%d: %s: %s\n", __FILE__, __LINE__, #call, fg_error());                                  \
+			exit(1);                                                                                                   \
+		}                                                                                                              \
+	} while (0)
+
 typedef std::vector<float> Values;
 
 /* ---- counting and comparing ---- */

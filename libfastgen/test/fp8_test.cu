@@ -15,14 +15,6 @@ extern "C" {
 #include <cstring>
 #include <memory>
 
-#define MUST(call)                                                                                                     \
-	do {                                                                                                               \
-		if ((call) != FG_OK) {                                                                                         \
-			printf("FAILED: %s:%d: %s: %s\n", __FILE__, __LINE__, #call, fg_error());                                  \
-			exit(1);                                                                                                   \
-		}                                                                                                              \
-	} while (0)
-
 /* 5 blocks of columns in down, of which cuBLASLt wants the scales padded. */
 constexpr int32_t LAYERS = 2, HIDDEN = 384, HEADS = 6, KV_HEADS = 2, HEAD_DIM = 64, INTERMEDIATE = 640, VOCAB = 512;
 constexpr int32_t TOKENS = 512;

@@ -26,14 +26,6 @@ extern const fg_ops fg_cpu_ops; /* the CPU's fg_device_ops, renamed by objcopy (
 #include <cstring>
 #include <vector>
 
-#define MUST(call)                                                                                                     \
-	do {                                                                                                               \
-		if ((call) != FG_OK) {                                                                                         \
-			printf("FAILED: %s:%d: %s: %s\n", __FILE__, __LINE__, #call, fg_error());                                  \
-			exit(1);                                                                                                   \
-		}                                                                                                              \
-	} while (0)
-
 /* ---- both sides ---- */
 
 /* The same matrix on both sides: float32 on the CPU, `dtype` on the device. */

@@ -1,29 +1,15 @@
 /** Sequences that pause: who gets their slots, and how they go on. That their output stays the same: scheduler.test.ts. */
 import { expect, test } from "bun:test";
-import { GREEDY } from "../engine-config.ts";
 import { FG } from "../ffi/layout.ts";
 import { StepPlan } from "../ffi/step-plan.ts";
 import { FakeLibrary } from "./fake-library.ts";
 import { PAGE_TOKENS } from "./page-cache.ts";
-import { type EngineRequest, FINISH, PLAIN } from "./protocol.ts";
+import { type EngineRequest, FINISH } from "./protocol.ts";
 import { Scheduler } from "./scheduler.ts";
+import { greedyRequest } from "./scheduler-rig.ts";
 
 const LIMITS = { maxSeqs: 1, maxStepTokens: 128, maxContext: 640, pages: 12, hostPages: 3 };
 const CONFIG = { ...LIMITS, prefixCaching: true, vocabSize: 50 };
-
-function request(id: number, promptLength: number, maxTokens: number): EngineRequest {
-  return {
-    id,
-    prompt: Int32Array.from({ length: promptLength }, (_, i) => (7 * i + id) % 50),
-    sampling: GREEDY,
-    maxTokens,
-    minTokens: 0,
-    stopIds: new Int32Array(0),
-    logprobs: -1,
-    promptLogprobs: -1,
-    ...PLAIN,
-  };
-}
 
 /** A scheduler with its library; `run` takes steps until nothing runs, or `steps` of them. */
 function start(...requests: EngineRequest[]) {
@@ -49,7 +35,7 @@ function start(...requests: EngineRequest[]) {
 }
 
 test("a paused sequence gives its slot to others, and goes on from its cached pages", () => {
-  const { scheduler, library, tokens, ends, run } = start(request(1, 150, 100), request(2, 70, 20));
+  const { scheduler, library, tokens, ends, run } = start(greedyRequest(1, 150, 100), greedyRequest(2, 70, 20));
   run(10);
   scheduler.pause(1);
   scheduler.pause(1);
@@ -70,7 +56,7 @@ test("a paused sequence gives its slot to others, and goes on from its cached pa
 });
 
 test("paused sequences can be ended, and those that wait can pause", () => {
-  const { scheduler, ends, run } = start(request(1, 20, 50), request(2, 20, 50), request(3, 20, 50));
+  const { scheduler, ends, run } = start(greedyRequest(1, 20, 50), greedyRequest(2, 20, 50), greedyRequest(3, 20, 50));
   run(1);
   for (const id of [1, 2, 3]) scheduler.pause(id);
   scheduler.abort(1);

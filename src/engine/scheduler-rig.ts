@@ -240,6 +240,12 @@ export function request(
   };
 }
 
+/** A greedy request whose prompt is its own, by its id. */
+export function greedyRequest(id: number, promptLength: number, maxTokens: number): EngineRequest {
+  const tokens = Array.from({ length: promptLength }, (_, i) => (7 * i + id) % VOCAB);
+  return request(tokens, maxTokens, { id, sampling: GREEDY });
+}
+
 /** Tokens that differ by `flavour`. */
 export function prompt(length: number, flavour = 0): number[] {
   return Array.from({ length }, (_, i) => (i * 7 + flavour * 13 + (i >> 3)) % VOCAB);

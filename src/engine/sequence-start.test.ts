@@ -1,10 +1,10 @@
 /** What the engine tells of time and of steps, measured with a clock that a test turns. */
 import { expect, test } from "bun:test";
-import { GREEDY } from "../engine-config.ts";
 import { StepPlan } from "../ffi/step-plan.ts";
 import { FakeLibrary } from "./fake-library.ts";
-import { type EngineRequest, type EngineStats, PLAIN, type SequenceStart } from "./protocol.ts";
+import type { EngineRequest, EngineStats, SequenceStart } from "./protocol.ts";
 import { Scheduler } from "./scheduler.ts";
+import { greedyRequest } from "./scheduler-rig.ts";
 
 const CONFIG = {
   maxSeqs: 2,
@@ -17,20 +17,6 @@ const CONFIG = {
 };
 /** Milliseconds that each step takes. */
 const STEP = 100;
-
-function request(id: number, promptLength: number, maxTokens: number): EngineRequest {
-  return {
-    ...PLAIN,
-    id,
-    prompt: Int32Array.from({ length: promptLength }, (_, i) => (7 * i + id) % 50),
-    sampling: GREEDY,
-    maxTokens,
-    minTokens: 0,
-    stopIds: new Int32Array(0),
-    logprobs: -1,
-    promptLogprobs: -1,
-  };
-}
 
 /** A scheduler whose clock moves with each step, and what it told of each request's start. */
 function start(...requests: EngineRequest[]) {
@@ -59,7 +45,7 @@ function start(...requests: EngineRequest[]) {
 
 test("who gets a slot at once has not waited; who waits for one has, as long as it took", () => {
   // Two slots: the third waits until the first has its three tokens.
-  const { starts, finish } = start(request(1, 10, 3), request(2, 10, 20), request(3, 10, 1));
+  const { starts, finish } = start(greedyRequest(1, 10, 3), greedyRequest(2, 10, 20), greedyRequest(3, 10, 1));
   finish();
   expect(starts.get(1)).toEqual([{ queuedSeconds: 0, prefillSeconds: 0.1 }]);
   expect(starts.get(2)).toEqual([{ queuedSeconds: 0, prefillSeconds: 0.1 }]);
@@ -67,14 +53,14 @@ test("who gets a slot at once has not waited; who waits for one has, as long as 
 });
 
 test("a prompt of several chunks takes as many steps; time before the engine looks counts as waiting", () => {
-  const { starts, finish, wait } = start(request(1, 64 * 3, 2));
+  const { starts, finish, wait } = start(greedyRequest(1, 64 * 3, 2));
   wait(250);
   finish();
   expect(starts.get(1)).toEqual([{ queuedSeconds: 0.25, prefillSeconds: 0.3 }]);
 });
 
 test("a sequence that waits again after it has begun is told of once", () => {
-  const { scheduler, starts, step, finish, wait } = start(request(1, 10, 5));
+  const { scheduler, starts, step, finish, wait } = start(greedyRequest(1, 10, 5));
   step();
   scheduler.pause(1);
   wait(10_000);
@@ -84,10 +70,14 @@ test("a sequence that waits again after it has begun is told of once", () => {
 });
 
 test("who ends before it begins is not told of, and who has nothing to compute has waited for nothing", () => {
-  const { scheduler, starts, step, finish } = start(request(1, 10, 50), request(2, 10, 50), request(3, 10, 1));
+  const { scheduler, starts, step, finish } = start(
+    greedyRequest(1, 10, 50),
+    greedyRequest(2, 10, 50),
+    greedyRequest(3, 10, 1),
+  );
   step();
   scheduler.abort(3);
-  scheduler.add({ ...request(4, 1, 0), promptLogprobs: 0 });
+  scheduler.add({ ...greedyRequest(4, 1, 0), promptLogprobs: 0 });
   starts.set(4, []);
   finish();
   expect(starts.get(3)).toEqual([]);
@@ -95,7 +85,7 @@ test("who ends before it begins is not told of, and who has nothing to compute h
 });
 
 test("every step tells its tokens, which add up to what was computed; totals never fall", () => {
-  const { library, stats, finish } = start(request(1, 100, 7), request(2, 3, 30), request(3, 150, 2));
+  const { library, stats, finish } = start(greedyRequest(1, 100, 7), greedyRequest(2, 3, 30), greedyRequest(3, 150, 2));
   finish();
   let sum = 0;
   let before = { steps: 0 } as EngineStats;
