@@ -26,13 +26,14 @@ export function rounded(value: number): string {
 
 /** "512 × 1024 → 128, ± 90 %, 16 requests/s, temperature 0.8, streaming" */
 export function describeLoad(load: Record<string, unknown>): string {
-  const { prompts, input, output, spread, rate, concurrency, stream, temperature } = load;
+  const { prompts, input, output, spread, rate, concurrency, stream, temperature, schemas } = load;
   const parts = [`${prompts} × ${input} → ${output}`];
   if (spread) parts.push(`± ${percent(spread as number)}`);
   if (rate) parts.push(`${rate} requests/s`);
   if (concurrency) parts.push(concurrency === 1 ? "one at a time" : `${concurrency} at a time`);
   if (temperature) parts.push(`temperature ${temperature}`);
   if (stream) parts.push("streaming");
+  if (schemas) parts.push(schemas === "each" ? "a schema each" : "half with a schema");
   return parts.join(", ");
 }
 

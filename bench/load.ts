@@ -30,17 +30,25 @@ export interface LoadOptions {
   vocab: number;
   /** Ask for return_token_ids (fgserve, vLLM): then a token that yields no text is timed too. */
   tokenIds?: boolean;
+  /** Which requests bring a JSON schema of their own (structured_outputs): every one, or every other one; none by default. */
+  schemas?: Schemas;
   apiKey?: string;
 }
+
+export type Schemas = "each" | "half";
 
 export interface PlannedRequest {
   promptIds: number[];
   maxTokens: number;
+  /** What the answer must follow; null = any text. */
+  schema: object | null;
   /** Seconds after the start of the load. */
   arrival: number;
 }
 
 export interface RequestOutcome {
+  /** Its answer had to follow a schema. */
+  constrained: boolean;
   promptTokens: number;
   outputTokens: number;
   /** Seconds since the request was sent; NaN without a stream. */
@@ -65,7 +73,10 @@ export interface LoadSummary {
 }
 
 /** What the requests and their arrivals follow from. */
-export type LoadPlan = Pick<LoadOptions, "prompts" | "input" | "output" | "spread" | "rate" | "seed" | "vocab">;
+export type LoadPlan = Pick<
+  LoadOptions,
+  "prompts" | "input" | "output" | "spread" | "rate" | "seed" | "vocab" | "schemas"
+>;
 
 /** How much is sent. */
 export type LoadSizes = Pick<LoadPlan, "prompts" | "input" | "output" | "spread">;
@@ -75,15 +86,45 @@ export function planLoad(options: LoadPlan): PlannedRequest[] {
   const random = randomFrom(options.seed);
   const length = (mean: number) => Math.max(1, Math.round(mean * (1 + options.spread * (2 * random() - 1))));
   let arrival = 0;
-  return Array.from({ length: options.prompts }, () => {
+  return Array.from({ length: options.prompts }, (_, i) => {
     const promptIds = Array.from(
       { length: length(options.input) },
       () => 1 + Math.floor(random() * (options.vocab - 1)),
     );
     const maxTokens = length(options.output);
     if (options.rate !== null) arrival += -Math.log(1 - random()) / options.rate;
-    return { promptIds, maxTokens, arrival };
+    const constrained = options.schemas === "each" || (options.schemas === "half" && i % 2 === 1);
+    const schema = constrained ? endlessSchema(`${options.seed}_${i}`) : null;
+    return { promptIds, maxTokens, schema, arrival };
   });
+}
+
+/**
+ * A schema like those that programs send: a list of records with texts, numbers, choices and lists. `name` makes it differ
+ * from every other. The list wants more records than any answer has room for, so that answers are as long as max_tokens.
+ */
+export function endlessSchema(name: string): object {
+  const record = {
+    type: "object",
+    properties: {
+      id: { type: "integer" },
+      [`name_${name}`]: { type: "string", maxLength: 40 },
+      kind: { enum: ["person", "place", "event", `thing_${name}`] },
+      score: { type: "number" },
+      checked: { type: "boolean" },
+      tags: { type: "array", items: { type: "string", maxLength: 16 }, minItems: 1, maxItems: 5 },
+      place: {
+        type: "object",
+        properties: { street: { type: "string", maxLength: 40 }, code: { type: "string", pattern: "^[0-9]{5}$" } },
+        required: ["street", "code"],
+        additionalProperties: false,
+      },
+    },
+    required: ["id", `name_${name}`, "kind", "score", "checked", "tags", "place"],
+    additionalProperties: false,
+  };
+  const records = { type: "array", items: record, minItems: 10_000 };
+  return { type: "object", properties: { records }, required: ["records"], additionalProperties: false };
 }
 
 /** A load's requests as the engine takes them: all at once, greedy, each as long as maxTokens says. */
@@ -145,6 +186,7 @@ async function send(options: LoadOptions, request: PlannedRequest, clock: Clock)
     stream,
     ...(stream ? { stream_options: { include_usage: true } } : {}),
     ...(options.tokenIds ? { return_token_ids: true } : {}),
+    ...(request.schema ? { structured_outputs: { json: request.schema } } : {}),
   };
   const headers: Record<string, string> = { "content-type": "application/json" };
   if (options.apiKey) headers.authorization = `Bearer ${options.apiKey}`;
@@ -153,15 +195,21 @@ async function send(options: LoadOptions, request: PlannedRequest, clock: Clock)
   const response = await fetch(url, { method: "POST", headers, body: JSON.stringify(body) });
   if (!response.ok) throw new Error(`HTTP ${response.status}: ${(await response.text()).slice(0, 200)}`);
   const since = () => (clock.now() - start) / 1000;
-  return stream ? readStream(response.body!, since) : readWhole((await response.json()) as Body, since);
+  const answer = stream
+    ? await readStream(response.body!, since)
+    : readWhole((await response.json()) as Body, since);
+  return { ...answer, constrained: request.schema !== null };
 }
 
-function readWhole({ usage }: Body, since: () => number): RequestOutcome {
+/** What one answer brought. */
+type Answer = Omit<RequestOutcome, "constrained">;
+
+function readWhole({ usage }: Body, since: () => number): Answer {
   return outcome(usage, { firstToken: Number.NaN, gaps: [], total: since() });
 }
 
 /** Takes a streamed answer in; `since` gives the seconds since its request was sent. */
-export async function readStream(body: ReadableStream<Uint8Array>, since: () => number): Promise<RequestOutcome> {
+export async function readStream(body: ReadableStream<Uint8Array>, since: () => number): Promise<Answer> {
   let usage: Body["usage"] = null;
   let [firstToken, last] = [Number.NaN, Number.NaN];
   const gaps: number[] = [];
@@ -181,7 +229,7 @@ export async function readStream(body: ReadableStream<Uint8Array>, since: () => 
   return outcome(usage, { firstToken, gaps, total: since() });
 }
 
-function outcome(usage: Body["usage"], times: Pick<RequestOutcome, "firstToken" | "gaps" | "total">): RequestOutcome {
+function outcome(usage: Body["usage"], times: Pick<Answer, "firstToken" | "gaps" | "total">): Answer {
   if (!usage) throw new Error("the answer has no usage: was it cut off?");
   return { promptTokens: usage.prompt_tokens, outputTokens: usage.completion_tokens, ...times };
 }
@@ -207,14 +255,19 @@ async function* serverSentEvents(body: ReadableStream<Uint8Array>): AsyncGenerat
   throw new Error("the stream ended without [DONE]");
 }
 
-/** The figures of a load, in seconds and tokens per second. */
+/**
+ * The figures of a load, in seconds and tokens per second. Where some answers follow a schema and others do not, the
+ * latencies are those of the others.
+ */
 export function summarize(summary: LoadSummary, stream: boolean) {
   const { outcomes, seconds } = summary;
+  const free = outcomes.filter(({ constrained }) => !constrained);
+  const timed = free.length > 0 ? free : outcomes;
   const sum = (values: number[]) => values.reduce((a, b) => a + b, 0);
   const spread = (name: string, values: number[]) =>
     ([50, 90, 99] as const).map((p) => ({ metric: `${name} p${p}`, value: percentile(values, p / 100), unit: "s" }));
   const output = sum(outcomes.map((o) => o.outputTokens));
-  const perToken = outcomes
+  const perToken = timed
     .filter((o) => o.outputTokens > 1)
     .map((o) => (o.total - o.firstToken) / (o.outputTokens - 1));
   return [
@@ -225,18 +278,18 @@ export function summarize(summary: LoadSummary, stream: boolean) {
       ? [
           ...spread(
             "TTFT",
-            outcomes.map((o) => o.firstToken),
+            timed.map((o) => o.firstToken),
           ),
           ...spread("TPOT", perToken),
           ...spread(
             "ITL",
-            outcomes.flatMap((o) => o.gaps),
+            timed.flatMap((o) => o.gaps),
           ),
         ]
       : []),
     ...spread(
       "E2E",
-      outcomes.map((o) => o.total),
+      timed.map((o) => o.total),
     ),
   ].filter((m) => Number.isFinite(m.value));
 }

@@ -2,7 +2,7 @@
 import type { LoadOptions } from "./load.ts";
 
 export interface NamedLoad
-  extends Pick<LoadOptions, "prompts" | "input" | "output" | "spread" | "rate" | "concurrency" | "stream"> {
+  extends Pick<LoadOptions, "prompts" | "input" | "output" | "spread" | "rate" | "concurrency" | "stream" | "schemas"> {
   title: string;
 }
 
@@ -20,6 +20,10 @@ export const NAMED_LOADS: Record<string, NamedLoad> = {
   "prompts-4k": load("long prompts", 256, 4096, 256),
   "prompts-24k": load("very long prompts", 16, 24_000, 128),
   stream: load("64 streams", 64, 1024, 512, { stream: true }),
+  "stream-schemas": load("64 streams with a schema each", 64, 1024, 512, { stream: true, schemas: "each" }),
+  "stream-256": load("256 streams", 256, 1024, 512, { stream: true }),
+  "stream-256-schemas": load("256 streams with a schema each", 256, 1024, 512, { stream: true, schemas: "each" }),
+  "stream-256-half": load("256 streams, half of them with a schema", 256, 1024, 512, { stream: true, schemas: "half" }),
   one: load("one stream", 1, 128, 512, { stream: true }),
   first: load("one request at a time", 8, 1024, 8, { stream: true, concurrency: 1 }),
   poisson: load("16 requests per second", 320, 1024, 128, { stream: true, rate: 16 }),
@@ -28,6 +32,7 @@ export const NAMED_LOADS: Record<string, NamedLoad> = {
 
 /** The load's name; null where it has none. Temperature and seed are no part of it. */
 export function nameOf(sent: Record<string, unknown>): string | null {
-  const same = ({ title, ...load }: NamedLoad) => Object.entries(load).every(([key, value]) => sent[key] === value);
+  const same = ({ title, schemas, ...load }: NamedLoad) =>
+    sent.schemas === schemas && Object.entries(load).every(([key, value]) => sent[key] === value);
   return Object.entries(NAMED_LOADS).find(([, load]) => same(load))?.[0] ?? null;
 }

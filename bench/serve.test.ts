@@ -117,6 +117,21 @@ test("streams: requests and their figures", async () => {
   expect(figures.get("total")).toBeCloseTo(52 / summary.seconds, 5);
 });
 
+test("requests bring schemas of their own, and the others' latencies are told apart", async () => {
+  const schemas = async (which: "each" | "half") => {
+    const summary = await runLoad(options({ schemas: which }));
+    expect(summary.errors).toEqual([]);
+    return { summary, sent: received.map(({ body }) => JSON.stringify(body.structured_outputs?.json)) };
+  };
+  const each = await schemas("each");
+  expect(new Set(each.sent).size).toBe(4);
+  expect(each.sent).not.toContain(undefined);
+  const { summary, sent } = await schemas("half");
+  expect(sent.filter((schema) => schema === undefined)).toHaveLength(2);
+  for (const one of summary.outcomes) one.firstToken = one.constrained ? 100 : 1;
+  expect(summarize(summary, true).find(({ metric }) => metric === "TTFT p99")!.value).toBe(1);
+});
+
 /** A stream of `pieces`; reading the i-th one moves `clock` on to `i + 1` seconds. */
 function slowStream(pieces: readonly string[], clock: { seconds: number }): ReadableStream<Uint8Array> {
   const encoder = new TextEncoder();
@@ -240,4 +255,5 @@ test("a named load is sent as it is listed, and told by its record", async () =>
   expect(line!.gpus).toBe(2);
   expect(nameOf(line!.load)).toBe("one");
   expect(nameOf({ ...line!.load, output: 511 })).toBeNull();
+  expect(nameOf({ ...line!.load, schemas: "each" })).toBeNull();
 });

@@ -29,6 +29,9 @@ const program = new Command("bun bench/serve.ts")
   .option("--concurrency <n>", "most requests in flight at a time", count)
   .option("--stream", "stream the answers, and report TTFT, TPOT and ITL", false)
   .option("--token-ids", "ask for return_token_ids, so that tokens that yield no text are timed too", false)
+  .addOption(
+    new Option("--schemas <which>", "requests that bring a JSON schema of their own").choices(["each", "half"]),
+  )
   .addOption(new Option("--endpoint <name>").choices(["completions", "chat"]).default("completions"))
   .option(
     "--temperature <t>",
@@ -93,8 +96,8 @@ export async function main(args: string[]): Promise<number> {
     console.error(`${summary.errors.filter((m) => m === message).length} requests failed: ${message}`);
   }
   if (flags.results !== "none" && summary.errors.length === 0) {
-    const { prompts, input, output, spread, rate, concurrency, stream, endpoint, temperature, seed } = options;
-    const load = { prompts, input, output, spread, rate, concurrency, stream, endpoint, temperature, seed };
+    const { prompts, input, output, spread, rate, concurrency, stream, endpoint, temperature, seed, schemas } = options;
+    const load = { prompts, input, output, spread, rate, concurrency, stream, endpoint, temperature, seed, schemas };
     record(flags.results, { model, dtype: flags.dtype, load, gpus: flags.gpus }, measured);
   }
   return summary.errors.length > 0 ? 1 : 0;
