@@ -195,9 +195,7 @@ async function send(options: LoadOptions, request: PlannedRequest, clock: Clock)
   const response = await fetch(url, { method: "POST", headers, body: JSON.stringify(body) });
   if (!response.ok) throw new Error(`HTTP ${response.status}: ${(await response.text()).slice(0, 200)}`);
   const since = () => (clock.now() - start) / 1000;
-  const answer = stream
-    ? await readStream(response.body!, since)
-    : readWhole((await response.json()) as Body, since);
+  const answer = stream ? await readStream(response.body!, since) : readWhole((await response.json()) as Body, since);
   return { ...answer, constrained: request.schema !== null };
 }
 
@@ -267,9 +265,7 @@ export function summarize(summary: LoadSummary, stream: boolean) {
   const spread = (name: string, values: number[]) =>
     ([50, 90, 99] as const).map((p) => ({ metric: `${name} p${p}`, value: percentile(values, p / 100), unit: "s" }));
   const output = sum(outcomes.map((o) => o.outputTokens));
-  const perToken = timed
-    .filter((o) => o.outputTokens > 1)
-    .map((o) => (o.total - o.firstToken) / (o.outputTokens - 1));
+  const perToken = timed.filter((o) => o.outputTokens > 1).map((o) => (o.total - o.firstToken) / (o.outputTokens - 1));
   return [
     { metric: "output", value: output / seconds, unit: "tokens/s" },
     { metric: "total", value: (output + sum(outcomes.map((o) => o.promptTokens))) / seconds, unit: "tokens/s" },
