@@ -32,6 +32,7 @@ export interface SoakReport {
 }
 
 export interface Resources {
+  /** Without those of connections that the clients keep alive. */
   descriptors: number;
   /** Resident memory in MiB. */
   memory: number;
@@ -41,9 +42,20 @@ export interface Resources {
 
 /** Memory may grow by this many MiB: pages of the KV cache and of the heap that were not touched before. */
 const MEMORY_SLACK = 256;
-/** Descriptors may grow by this many: kept-alive connections. */
+/** Descriptors may differ by this many: a connection that is being closed. */
 const DESCRIPTOR_SLACK = 4;
 const MAX_FAULTS = 20;
+
+/** Connections of `port` that both sides hold open, by the system's table. */
+function establishedConnections(port: number): number {
+  const local = `:${port.toString(16).toUpperCase().padStart(4, "0")}`;
+  const lines = readFileSync("/proc/net/tcp", "utf8").split("\n");
+  // sl, local address, remote address, state (01 = established), ...
+  return lines.filter((line) => {
+    const [, address, , state] = line.trim().split(/\s+/);
+    return address?.endsWith(local) && state === "01";
+  }).length;
+}
 
 /** Of the process `pid` that listens on `url`. */
 async function resources(url: string, pid: number): Promise<Resources> {
@@ -51,7 +63,7 @@ async function resources(url: string, pid: number): Promise<Resources> {
   const gauge = (name: string) => Number(new RegExp(`^vllm:${name}\\S* (\\S+)$`, "m").exec(metrics)?.[1]);
   const status = readFileSync(`/proc/${pid}/status`, "utf8");
   return {
-    descriptors: readdirSync(`/proc/${pid}/fd`).length,
+    descriptors: readdirSync(`/proc/${pid}/fd`).length - establishedConnections(Number(new URL(url).port)),
     memory: Math.round(Number(/^VmRSS:\s+(\d+)/m.exec(status)![1]) / 1024),
     sequences: gauge("num_requests_running") + gauge("num_requests_waiting"),
   };
