@@ -63,6 +63,11 @@ export interface EngineSampling {
   bias: Float32Array;
 }
 
+/** Whether what was generated so far changes the draw. */
+export function usesPenalty({ repetitionPenalty, presencePenalty, frequencyPenalty }: EngineSampling): boolean {
+  return repetitionPenalty !== 1 || presencePenalty !== 0 || frequencyPenalty !== 0;
+}
+
 /** Greedy, everything else off: what benches and tests start from. */
 export const GREEDY: EngineSampling = {
   seed: 0n,

@@ -52,8 +52,8 @@ export class Rig {
     private hostPages = config.hostPages,
   ) {
     const fake: FakeConfig = config;
-    this.scheduler = new Scheduler({ ...config, hostPages });
     this.library = new FakeLibrary(fake);
+    this.scheduler = new Scheduler({ ...config, hostPages }, this.library);
     this.plan = new StepPlan(config.maxSeqs, config.maxStepTokens);
   }
 
@@ -105,7 +105,6 @@ export class Rig {
   }
 
   private take(message: StepMessage): void {
-    expect(new Set(message.requestIds).size).toBe(message.requestIds.length);
     this.maxRunning = Math.max(this.maxRunning, message.stats.running);
     for (const [i, id] of message.requestIds.entries()) {
       const got = this.received.get(id)!;
