@@ -25,7 +25,8 @@ export interface FakeGrammar {
 
 /** Of one call: the real library has a bound too. */
 const MOST_FORCED = 7;
-const STOPPED: FakeState = { next: new Map(), stopped: true };
+/** After a stop id. */
+export const STOPPED: FakeState = { next: new Map(), stopped: true };
 
 const grammars = new Map<number, FakeGrammar>();
 
@@ -36,6 +37,10 @@ export function fakeMatcher(grammar: FakeGrammar): number {
   return pointer;
 }
 
+export function grammarOf(pointer: number): FakeGrammar {
+  return grammars.get(pointer)!;
+}
+
 export class FakeMatcher implements GrammarMatcher {
   private readonly grammar: FakeGrammar;
   private state: FakeState;
@@ -44,7 +49,7 @@ export class FakeMatcher implements GrammarMatcher {
   private isFreed = false;
 
   constructor(readonly pointer: number) {
-    this.grammar = grammars.get(pointer)!;
+    this.grammar = grammarOf(pointer);
     this.state = this.grammar.states[0]!;
   }
 

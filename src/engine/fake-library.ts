@@ -8,9 +8,9 @@ import { FG } from "../ffi/layout.ts";
 import type { StepResult } from "../ffi/step.ts";
 import { LATE_MASK, type SlotFill, type StepPlan } from "../ffi/step-plan.ts";
 import { FakeMatcher } from "./fake-grammar.ts";
+import { allowed, expectedRank, hasBit, isHeldBack, logprob, nextToken, penalised } from "./fake-model.ts";
 import type { GrammarMatcher, MaskLibrary } from "./late-masks.ts";
 import { PAGE_TOKENS } from "./page-cache.ts";
-import type { EngineRequest } from "./protocol.ts";
 
 export interface FakeConfig {
   maxSeqs: number;
@@ -49,90 +49,6 @@ interface Queued {
   written: Set<number>;
   /** By their place among the late masks: those that have been given. */
   given: (Uint32Array | FakeMatcher)[];
-}
-
-/** The fake model: the token that follows `tokens[0, length)` when nothing is asked for. */
-function nextToken(tokens: ArrayLike<number>, length: number, seed: bigint, vocabSize: number) {
-  let hash = Number(BigInt.asUintN(32, seed)) | 0;
-  for (let i = 0; i < length; i++) hash = mix(hash, tokens[i]!);
-  return (hash >>> 0) % vocabSize;
-}
-
-/** Stop ids are held back below minContext. */
-function isHeldBack(fill: Pick<SlotFill, "stopIds" | "minContext">, length: number, id: number): boolean {
-  return length < fill.minContext && fill.stopIds.includes(id);
-}
-
-/** A penalty makes the token depend on the history, so that a wrong history shows. */
-function penalised(token: number, history: readonly number[] | null, vocabSize: number): number {
-  return history === null ? token : (token + history.reduce((sum, id) => sum + id, 0)) % vocabSize;
-}
-
-function mix(hash: number, value: number): number {
-  return Math.imul(hash ^ (value + 0x9e3779b9), 0x85ebca6b) ^ (hash >>> 13);
-}
-
-/** The next token that a mask allows; -1 when it allows none. */
-function allowed(token: number, vocabSize: number, isAllowed: (id: number) => boolean): number {
-  for (let i = 0; i < vocabSize; i++) if (isAllowed((token + i) % vocabSize)) return (token + i) % vocabSize;
-  return -1;
-}
-
-/** Whether a request may generate `id` after `tokens`, of which the first are its prompt. */
-function mayFollow({ prompt, allowed, badWords }: EngineRequest, tokens: readonly number[], id: number): boolean {
-  if (allowed && !hasBit(allowed, id)) return false;
-  const text = [...tokens.slice(prompt.length), id].join(" ");
-  return !badWords.some((word) => ` ${text}`.endsWith(` ${word.join(" ")}`));
-}
-
-/** Log probability of `token` after `length` tokens. Any function of both will do. */
-function logprob(token: number, length: number): number {
-  return -token - length / 1024;
-}
-
-/** What is left to sample after `tokens` by the request's sampling parameters alone; -1 = nothing. */
-export function expectedToken(
-  request: EngineRequest,
-  tokens: number[],
-  vocabSize: number,
-  mayCome: (id: number) => boolean,
-) {
-  const fill = { stopIds: request.stopIds, minContext: request.prompt.length + request.minTokens };
-  const history = request.sampling.presencePenalty !== 0 ? tokens : null;
-  const free = penalised(nextToken(tokens, tokens.length, request.sampling.seed, vocabSize), history, vocabSize);
-  const isLeft = (id: number) => mayFollow(request, tokens, id) && !isHeldBack(fill, tokens.length, id) && mayCome(id);
-  return allowed(free, vocabSize, isLeft);
-}
-
-/** What a request without a grammar must generate, computed without engine or pages. */
-export function expectedOutput(
-  request: EngineRequest,
-  vocabSize: number,
-): { tokens: number[]; finish: "stop" | "length" } {
-  const all = [...request.prompt];
-  const tokens: number[] = [];
-  while (tokens.length < request.maxTokens) {
-    const token = expectedToken(request, all, vocabSize, () => true);
-    tokens.push(token);
-    all.push(token);
-    if (request.stopIds.includes(token)) return { tokens, finish: "stop" };
-  }
-  return { tokens, finish: "length" };
-}
-
-/** What a request with promptLogprobs must get, for every prompt token but the first. */
-export function expectedPromptLogprobs(request: EngineRequest): { ids: number[]; logprobs: number[] } {
-  const ids = [...request.prompt.subarray(1)];
-  return { ids, logprobs: ids.map((id, i) => Math.fround(logprob(id, i + 1))) };
-}
-
-export function expectedLogprob(token: number, length: number): number {
-  return Math.fround(logprob(token, length));
-}
-
-/** Of every row that asks for log probabilities. */
-export function expectedRank(token: number): number {
-  return 1 + (token % 5);
 }
 
 export class FakeLibrary implements MaskLibrary {
@@ -382,10 +298,6 @@ export class FakeLibrary implements MaskLibrary {
     if (token >= 0) history?.push(token);
     return token;
   }
-}
-
-function hasBit(mask: Uint32Array, id: number): boolean {
-  return ((mask[id >> 5]! >>> (id & 31)) & 1) === 1;
 }
 
 function check(condition: boolean, message: string): void {

@@ -4,14 +4,8 @@ import { GREEDY } from "../engine-config.ts";
 import type { FastgenError } from "../errors.ts";
 import { FG } from "../ffi/layout.ts";
 import { StepPlan } from "../ffi/step-plan.ts";
-import {
-  expectedLogprob,
-  expectedOutput,
-  expectedPromptLogprobs,
-  expectedRank,
-  type FakeConfig,
-  FakeLibrary,
-} from "./fake-library.ts";
+import { type FakeConfig, FakeLibrary } from "./fake-library.ts";
+import { expectedLogprob, expectedOutput, expectedPromptLogprobs, expectedRank } from "./fake-model.ts";
 import type { OutputEstimate } from "./output-estimate.ts";
 import type { PageCache } from "./page-cache.ts";
 import { type EngineRequest, FINISH, PLAIN, type StepMessage, type TokenLogprobs } from "./protocol.ts";
@@ -30,6 +24,8 @@ interface Received {
   cachedTokens: number;
   finish: string;
   error: string | null;
+  /** What its grammar had to say about its end. */
+  reason: string | null;
   /** Number of the commit that ended it. */
   endedAt: number;
 }
@@ -67,6 +63,7 @@ export class Rig {
         cachedTokens: 0,
         finish: "",
         error: null,
+        reason: null,
         endedAt: -1,
       });
       this.scheduler.add(request);
@@ -117,6 +114,7 @@ export class Rig {
       got.cachedTokens = message.cachedTokens?.get(i) ?? got.cachedTokens;
       got.finish = FINISH[message.finish[i]!]!;
       got.error = message.errors?.get(i)?.message ?? null;
+      got.reason = message.reasons?.get(i) ?? null;
       if (got.finish !== "") got.endedAt = this.commits;
     }
   }
@@ -160,22 +158,27 @@ export class Rig {
     if (!this.config.prefixCaching) {
       expect([cache.empty, cache.emptyHost]).toEqual([cache.pages, cache.hostPages]);
     }
+    // Every matcher belonged to the scheduler, and each was freed once: the second time would have thrown.
+    const given = [...this.received.values()].filter(({ request }) => request.grammar !== null);
+    expect(this.library.matchers.size).toBe(given.length);
+    expect([...this.library.matchers.values()].every(({ freed }) => freed)).toBe(true);
     for (const got of this.received.values()) {
       const { request } = got;
       const alone = expectedOutput(request, VOCAB);
-      // A prompt of one token has nothing to score, and so nothing to refuse.
+      // A prompt of one token has nothing to score, and what is forced is not sampled: the library may see nothing of them.
       const isNothing = request.maxTokens === 0 && request.prompt.length === 1;
-      if (request.sampling.topP === 0 && !isNothing) {
-        expect(got.tokens).toEqual([]);
-        expect(["abort", "error"]).toContain(got.finish);
+      const isForced = request.grammar !== null || request.thinking !== null;
+      const failed = got.finish === "abort" || got.finish === "error";
+      if (request.sampling.topP === 0 && (failed || (!isNothing && !isForced))) {
+        expect({ tokens: got.tokens, failed }).toEqual({ tokens: [], failed: true });
         continue;
       }
-      expect(got.error).toBeOneOf([null, ...this.expectedErrors]);
-      if (got.finish === "abort" || got.finish === "error") {
+      if (alone.finish !== "error") expect(got.error).toBeOneOf([null, ...this.expectedErrors]);
+      if (failed) {
         expect(got.tokens).toEqual(alone.tokens.slice(0, got.tokens.length));
         continue;
       }
-      expect({ tokens: got.tokens, finish: got.finish }).toEqual(alone);
+      expect({ tokens: got.tokens, finish: got.finish, fails: got.reason !== null }).toEqual(alone);
       if (request.logprobs >= 0) checkLogprobs(got);
       else expect(got.logprobs.every((one) => one === null)).toBe(true);
       if (request.promptLogprobs >= 0) {

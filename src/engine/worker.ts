@@ -26,15 +26,7 @@ const HOST_PAGES_INTERVAL = 1000;
 /** What the worker needs of the library once it is loaded. */
 export type LoadedEngine = Pick<
   LibraryEngine,
-  | "progress"
-  | "submit"
-  | "refusedSlot"
-  | "giveMask"
-  | "giveMaskSource"
-  | "wait"
-  | "traceStart"
-  | "traceStop"
-  | "close"
+  "progress" | "submit" | "refusedSlot" | "giveMask" | "giveMaskSource" | "wait" | "traceStart" | "traceStop" | "close"
 >;
 
 /** What the worker needs of grammars. */
@@ -235,6 +227,13 @@ export class EngineWorker {
   }
 }
 
+const NO_GRAMMARS: Grammars = {
+  open: () => {
+    throw new FastgenError("internal", "this build has no grammars");
+  },
+  fill: 0,
+};
+
 /** Opens the library and loads the weights, reporting progress. Null when `stopped` became true meanwhile. */
 async function load(config: EngineConfig, post: (message: FromWorker) => void, stopped: () => boolean) {
   const started = performance.now();
@@ -276,7 +275,7 @@ async function main(port: MessagePort, config: EngineConfig): Promise<void> {
       return;
     }
     const { engine, capacity, loadSeconds } = loaded;
-    worker = new EngineWorker(port, engine, config, capacity);
+    worker = new EngineWorker(port, engine, config, capacity, NO_GRAMMARS);
     post({ type: "ready", capacity, loadSeconds });
     for (const message of early) worker.wake(message);
   } catch (thrown) {

@@ -1,0 +1,167 @@
+/** Sequences with grammars against the fake library: what they generate is what a plain loop over their tokens generates. */
+import { expect, test } from "bun:test";
+import fc from "fast-check";
+import { type FakeGrammar, type FakeState, fakeMatcher } from "./fake-grammar.ts";
+import { PAGE_TOKENS } from "./page-cache.ts";
+import type { EngineRequest, ThinkingBudget } from "./protocol.ts";
+import { config, expectTooLittle, prompt, Rig, request, VOCAB } from "./scheduler-rig.ts";
+import { maskOf } from "./token-mask.ts";
+
+/** Ends grammars. Requests may also have other stop ids. */
+const EOS = 3;
+
+// Random grammars
+
+const ids = (most: number) => fc.uniqueArray(fc.integer({ min: 4, max: VOCAB - 1 }), { minLength: 1, maxLength: most });
+
+/** A state as numbers: `to` is taken modulo the number of states. */
+const states = fc.record({
+  /** One id is forced, several are a choice. */
+  ids: fc.oneof(ids(1), ids(1), ids(1), ids(40)),
+  to: fc.array(fc.nat(30), { minLength: 3, maxLength: 3 }),
+  kind: fc.oneof(
+    { weight: 20, arbitrary: fc.constant("plain" as const) },
+    { weight: 8, arbitrary: fc.constant("accepting" as const) },
+    { weight: 1, arbitrary: fc.constantFrom("stopped", "dead", "maskFails", "refuses") },
+  ),
+});
+
+const grammars = fc.array(states, { minLength: 1, maxLength: 25 }).map((list): FakeGrammar => {
+  const state = (one: (typeof list)[number]): FakeState => {
+    if (one.kind === "stopped") return { next: new Map(), stopped: true };
+    if (one.kind === "dead") return { next: new Map() };
+    const next = new Map(one.ids.map((id, i) => [id, one.to[i % one.to.length]! % list.length]));
+    return { next, [one.kind]: true };
+  };
+  return { states: list.map(state), stopIds: [EOS] };
+});
+
+const words = fc.array(fc.array(fc.nat(VOCAB - 1), { minLength: 1, maxLength: 2 }), { maxLength: 4 });
+const asWords = (list: readonly number[][]) => list.map((word) => Int32Array.from(word));
+
+const arrivals = fc.record({
+  at: fc.nat(30),
+  grammar: fc.option(grammars, { freq: 4 }),
+  after: fc.oneof(fc.constant([]), fc.constant([]), words),
+  budget: fc.option(fc.nat(20), { freq: 2 }),
+  end: fc.array(fc.integer({ min: 15, max: VOCAB - 1 }), { maxLength: 4 }),
+  prompt: fc.integer({ min: 1, max: 200 }),
+  maxTokens: fc.integer({ min: 0, max: 150 }),
+  minTokens: fc.constantFrom(0, 0, 5, 30),
+  ignoreEos: fc.boolean(),
+  stopId: fc.constantFrom(null, null, 14),
+  seed: fc.nat(3),
+  choices: fc.constantFrom(1, 1, 2),
+  penalty: fc.constantFrom(false, false, true),
+  logprobs: fc.constantFrom(-1, -1, 1),
+  promptLogprobs: fc.constantFrom(-1, -1, -1, 1),
+  allowed: fc.constantFrom(null, null, null, 5, 20),
+  badWords: fc.oneof(fc.constant([]), fc.constant([]), words),
+  refused: fc.constantFrom(false, false, false, false, true),
+  abortAfter: fc.oneof(fc.constant(0), fc.constant(0), fc.integer({ min: 1, max: 30 })),
+  pauseAfter: fc.oneof(fc.constant(0), fc.constant(0), fc.integer({ min: 1, max: 30 })),
+  pausedFor: fc.nat(10),
+});
+
+type Arrival = typeof arrivals extends fc.Arbitrary<infer T> ? T : never;
+
+function build(one: Arrival): EngineRequest[] {
+  const thinking: ThinkingBudget | null =
+    one.budget === null ? null : { budget: one.budget, end: Int32Array.from(one.end), isEnd: asWords(one.after) };
+  const stopIds = [...(one.ignoreEos ? [] : [EOS]), ...(one.stopId === null ? [] : [one.stopId])];
+  return Array.from({ length: one.choices }, (_, choice) => {
+    const made = request(prompt(one.prompt, one.seed), one.maxTokens, {
+      grammar: one.grammar && { matcher: fakeMatcher(one.grammar), after: asWords(one.after) },
+      thinking,
+      minTokens: Math.min(one.minTokens, one.maxTokens),
+      stopIds: Int32Array.from(stopIds),
+      logprobs: one.logprobs,
+      promptLogprobs: one.maxTokens === 0 ? 0 : one.promptLogprobs,
+      allowed:
+        one.allowed === null
+          ? null
+          : maskOf(
+              Array.from({ length: 30 }, (_, i) => i + one.allowed!),
+              VOCAB,
+            ),
+      badWords: asWords(one.badWords),
+    });
+    made.sampling.seed = BigInt(one.seed + choice);
+    if (one.penalty) made.sampling.presencePenalty = 1;
+    if (one.refused) made.sampling.topP = 0;
+    return made;
+  });
+}
+
+/** Numbers from 0 to 1 that depend on `seed` alone. */
+function numbers(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return state / 2 ** 32;
+  };
+}
+
+const settings = fc.record({
+  maxSeqs: fc.integer({ min: 1, max: 8 }),
+  extraTokens: fc.oneof(fc.nat(4), fc.nat(200)),
+  spare: fc.nat(20),
+  hostPages: fc.constantFrom(0, 0, 8),
+  prefixCaching: fc.boolean(),
+  depth: fc.constantFrom(1, 2, 2, 2),
+  shortSight: fc.constantFrom(0, 1, 10),
+  lateness: fc.constantFrom(0, 0.1, 0.6),
+  seed: fc.nat(),
+});
+
+function rigFor(s: typeof settings extends fc.Arbitrary<infer T> ? T : never): Rig {
+  const { maxSeqs, hostPages, prefixCaching } = s;
+  const limits = { maxSeqs, maxStepTokens: maxSeqs + s.extraTokens, maxContext: 400, pages: 7 + s.spare };
+  const rig = new Rig({ ...limits, hostPages, prefixCaching, vocabSize: VOCAB }, s.depth);
+  if (s.shortSight > 0) expectTooLittle(rig.scheduler, s.shortSight);
+  const random = numbers(s.seed);
+  rig.library.isLate = () => random() < s.lateness;
+  return rig;
+}
+
+function play(list: Arrival[], rig: Rig): void {
+  const events: { at: number; event: () => void }[] = [];
+  for (const one of list) {
+    const made = build(one);
+    events.push({ at: one.at, event: () => rig.add(...made) });
+    const later = (steps: number, event: (id: number) => void) => {
+      for (const { id } of made) events.push({ at: one.at + steps, event: () => event(id) });
+    };
+    if (one.abortAfter > 0) later(one.abortAfter, (id) => rig.scheduler.abort(id));
+    if (one.pauseAfter === 0) continue;
+    later(one.pauseAfter, (id) => rig.scheduler.pause(id));
+    later(one.pauseAfter + one.pausedFor, (id) => rig.scheduler.resume(id));
+  }
+  events.sort((a, b) => a.at - b.at);
+  for (let step = 0; events.length > 0; step++) {
+    while (events[0]?.at === step) events.shift()!.event();
+    rig.step();
+  }
+  rig.finish();
+}
+
+test("every sequence generates what a plain loop gives, however late masks are and whatever is forced", () => {
+  const seen = { preemptions: 0, late: 0, failed: 0, stopped: 0, thought: 0 };
+  fc.assert(
+    fc.property(fc.array(arrivals, { minLength: 1, maxLength: 16, size: "max" }), settings, (list, s) => {
+      const rig = rigFor(s);
+      play(list, rig);
+      rig.checkEnd();
+      seen.preemptions += rig.scheduler.stats().preemptions;
+      seen.late += rig.library.lateMasks;
+      for (const { reason, finish, request } of rig.received.values()) {
+        seen.failed += Number(reason !== null);
+        seen.stopped += Number(finish === "stop" && request.grammar !== null);
+        seen.thought += Number(request.thinking !== null && finish !== "error");
+      }
+    }),
+    { numRuns: 150, includeErrorInReport: true },
+  );
+  // The cases that matter did occur.
+  expect(Object.values(seen).every((count) => count > 20)).toBe(true);
+}, 120_000);
