@@ -40,13 +40,13 @@ const words = fc.array(fc.array(fc.nat(VOCAB - 1), { minLength: 1, maxLength: 2 
 const asWords = (list: readonly number[][]) => list.map((word) => Int32Array.from(word));
 
 const arrivals = fc.record({
-  at: fc.nat(30),
+  at: fc.nat(15),
   grammar: fc.option(grammars, { freq: 4 }),
   after: fc.oneof(fc.constant([]), fc.constant([]), words),
   budget: fc.option(fc.nat(20), { freq: 2 }),
   end: fc.array(fc.integer({ min: 15, max: VOCAB - 1 }), { maxLength: 4 }),
   prompt: fc.integer({ min: 1, max: 200 }),
-  maxTokens: fc.integer({ min: 0, max: 150 }),
+  maxTokens: fc.integer({ min: 0, max: 190 }),
   minTokens: fc.constantFrom(0, 0, 5, 30),
   ignoreEos: fc.boolean(),
   stopId: fc.constantFrom(null, null, 14),
@@ -76,7 +76,8 @@ function build(one: Arrival): EngineRequest[] {
       minTokens: Math.min(one.minTokens, one.maxTokens),
       stopIds: Int32Array.from(stopIds),
       logprobs: one.logprobs,
-      promptLogprobs: one.maxTokens === 0 ? 0 : one.promptLogprobs,
+      // A grammar that ends before it begins leaves nothing to sample once the prompt has been computed.
+      promptLogprobs: one.maxTokens === 0 ? 0 : one.grammar?.states[0]!.stopped ? -1 : one.promptLogprobs,
       allowed:
         one.allowed === null
           ? null
@@ -105,11 +106,11 @@ function numbers(seed: number): () => number {
 const settings = fc.record({
   maxSeqs: fc.integer({ min: 1, max: 8 }),
   extraTokens: fc.oneof(fc.nat(4), fc.nat(200)),
-  spare: fc.nat(20),
+  spare: fc.constantFrom(0, 0, 1, 4),
   hostPages: fc.constantFrom(0, 0, 8),
   prefixCaching: fc.boolean(),
   depth: fc.constantFrom(1, 2, 2, 2),
-  shortSight: fc.constantFrom(0, 1, 10),
+  shortSight: fc.constantFrom(0, 1, 1, 10),
   lateness: fc.constantFrom(0, 0.1, 0.6),
   seed: fc.nat(),
 });
@@ -160,8 +161,8 @@ test("every sequence generates what a plain loop gives, however late masks are a
         seen.thought += Number(request.thinking !== null && finish !== "error");
       }
     }),
-    { numRuns: 150, includeErrorInReport: true },
+    { numRuns: 150 },
   );
   // The cases that matter did occur.
-  expect(Object.values(seen).every((count) => count > 20)).toBe(true);
+  expect(Math.min(...Object.values(seen))).toBeGreaterThan(20);
 }, 120_000);

@@ -160,7 +160,9 @@ export class Scheduler {
 
   /** What must come first is there before anything is sampled. It is told of with the first token that is sampled. */
   private begin(seq: Sequence, constraint: Constraint): Ending | null {
-    return constraint.stopped ? endingOf(constraint) : this.follow(seq, constraint);
+    // The log probabilities of a prompt are there once it has been computed: nothing ends before.
+    if (constraint.stopped && seq.request.promptLogprobs < 0) return endingOf(constraint);
+    return this.follow(seq, constraint);
   }
 
   /** Ends a sequence now. Its pages are free for the next step. Does nothing when it has ended already. */
@@ -524,7 +526,10 @@ export class Scheduler {
    */
   private follow(seq: Sequence, constraint: Constraint): Ending | null {
     const { length } = seq;
+    const { stopIds, minTokens } = seq.request;
     for (const token of constraint.forced()) {
+      // Where this is all that may come, nothing can be sampled.
+      if (seq.outputs < minTokens && stopIds.includes(token)) break;
       const ending = this.take(seq, token);
       if (ending) return ending;
     }
