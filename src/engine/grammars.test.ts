@@ -2,9 +2,8 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { type FakeGrammar, type FakeState, fakeMatcher } from "./fake-grammar.ts";
-import { PAGE_TOKENS } from "./page-cache.ts";
 import type { EngineRequest, ThinkingBudget } from "./protocol.ts";
-import { config, expectTooLittle, prompt, Rig, request, VOCAB } from "./scheduler-rig.ts";
+import { expectTooLittle, prompt, Rig, request, VOCAB } from "./scheduler-rig.ts";
 import { maskOf } from "./token-mask.ts";
 
 /** Ends grammars. Requests may also have other stop ids. */
@@ -65,6 +64,8 @@ const arrivals = fc.record({
 
 type Arrival = typeof arrivals extends fc.Arbitrary<infer T> ? T : never;
 
+const isOver = (grammar: FakeGrammar | null) => grammar?.states[0]?.stopped === true;
+
 function build(one: Arrival): EngineRequest[] {
   const thinking: ThinkingBudget | null =
     one.budget === null ? null : { budget: one.budget, end: Int32Array.from(one.end), isEnd: asWords(one.after) };
@@ -77,7 +78,7 @@ function build(one: Arrival): EngineRequest[] {
       stopIds: Int32Array.from(stopIds),
       logprobs: one.logprobs,
       // A grammar that ends before it begins leaves nothing to sample once the prompt has been computed.
-      promptLogprobs: one.maxTokens === 0 ? 0 : one.grammar?.states[0]!.stopped ? -1 : one.promptLogprobs,
+      promptLogprobs: one.maxTokens === 0 ? 0 : isOver(one.grammar) ? -1 : one.promptLogprobs,
       allowed:
         one.allowed === null
           ? null

@@ -27,13 +27,15 @@ import { type MaskLibrary, NO_LATE_MASKS } from "./late-masks.ts";
 import { MaskRows } from "./mask-rows.ts";
 import { Outcomes } from "./outcomes.ts";
 import { OutputEstimate } from "./output-estimate.ts";
+import { ABORT, append, appendForced, type Ending, endOfGrammar, LENGTH, withoutToken } from "./outputs.ts";
 import { PAGE_TOKENS, PageCache, type PageNode, pagesFor } from "./page-cache.ts";
 import { PendingPages } from "./pending-pages.ts";
 import { PromptChunks } from "./prompt-chunks.ts";
 import type { EngineRequest, EngineStats, FinishReason, StepMessage } from "./protocol.ts";
+import { checkConfig, type SchedulerConfig } from "./scheduler-config.ts";
 import { precedes, Sequence } from "./sequence.ts";
 import { StepInFlight } from "./step-in-flight.ts";
-import { backlogForAll, chunkTokens } from "./step-size.ts";
+import { chunkTokens } from "./step-size.ts";
 import { WaitingQueue } from "./waiting-queue.ts";
 
 /** Steps that pass before a sequence that did not fit is looked at again. The running ones are closer to their ends then. */
@@ -42,20 +44,6 @@ const AGING_STEPS = 7;
 export const MOST_PARKING_LOOKUPS = 1024;
 /** Pages that are compared in the time of one lookup. */
 const COMPARED_PER_LOOKUP = 16;
-
-export interface SchedulerConfig {
-  maxSeqs: number;
-  /** Tokens in one step, at least maxSeqs. */
-  maxStepTokens: number;
-  /** Tokens in one sequence; at most pages * PAGE_TOKENS. */
-  maxContext: number;
-  pages: number;
-  /** Those that can be used from the start; setHostPages() says when there are more. */
-  hostPages: number;
-  prefixCaching: boolean;
-  /** Ids that can be sampled. */
-  vocabSize: number;
-}
 
 export class Scheduler {
   private readonly cache: PageCache;
@@ -94,19 +82,8 @@ export class Scheduler {
   ) {
     this.outcomes = new Outcomes(clock);
     this.masks = new MaskRows(library, config.vocabSize);
-    const { maxSeqs, maxStepTokens, maxContext, pages } = config;
-    if (maxStepTokens < maxSeqs) {
-      throw new FastgenError(
-        "invalid_request",
-        `max_num_batched_tokens (${maxStepTokens}) must be at least max_num_seqs (${maxSeqs})`,
-      );
-    }
-    if (pagesFor(maxContext) > pages) {
-      throw new FastgenError(
-        "out_of_memory",
-        `the KV cache holds ${pages * PAGE_TOKENS} tokens, fewer than max_model_len (${maxContext}): lower max_model_len or give the KV cache more memory`,
-      );
-    }
+    checkConfig(config);
+    const { maxSeqs, maxStepTokens, pages } = config;
     this.cache = new PageCache(pages, config.hostPages);
     this.admission = new Admission(config, this.cache, this.estimate, this.running, this.queue.all);
     this.chunks = new PromptChunks(maxStepTokens);
@@ -161,14 +138,13 @@ export class Scheduler {
   /** What must come first is there before anything is sampled. It is told of with the first token that is sampled. */
   private begin(seq: Sequence, constraint: Constraint): Ending | null {
     // The log probabilities of a prompt are there once it has been computed: nothing ends before.
-    if (constraint.stopped && seq.request.promptLogprobs < 0) return endingOf(constraint);
-    return this.follow(seq, constraint);
+    return (seq.request.promptLogprobs < 0 && endOfGrammar(seq)) || this.follow(seq, constraint);
   }
 
   /** Ends a sequence now. Its pages are free for the next step. Does nothing when it has ended already. */
   abort(id: number): void {
     const seq = this.alive.get(id);
-    if (seq) this.end(seq, { finish: "abort", reason: null });
+    if (seq) this.end(seq, ABORT);
   }
 
   /** Takes a sequence off its slot until resume(). A sample still in flight is kept when it arrives. */
@@ -197,7 +173,10 @@ export class Scheduler {
     const preemptions = this.preemptions;
     const decodes = this.planDecodes(plan, step);
     const { maxStepTokens } = this.config;
-    let left = decodes > 0 ? chunkTokens(maxStepTokens, decodes, this.countBacklog()) : maxStepTokens;
+    let left =
+      decodes > 0
+        ? chunkTokens(maxStepTokens, decodes, this.chunks.backlog(this.running, this.queue.all))
+        : maxStepTokens;
     left = this.chunks.choose(this.running, left);
     // When pages ran out, the sequence that gave some back must not take them again in the same step.
     if (this.preemptions === preemptions) left = this.admit(plan, left);
@@ -250,16 +229,6 @@ export class Scheduler {
     return true;
   }
 
-  /** Prompt tokens that running and waiting sequences have yet to compute, counted only as far as they matter. */
-  private countBacklog(): number {
-    const enough = backlogForAll(this.config.maxStepTokens);
-    let backlog = 0;
-    for (const seq of this.running) if (seq.pendingSamples === 0) backlog += seq.target - seq.scheduled;
-    const { all } = this.queue;
-    for (let i = 0; i < all.length && backlog < enough; i++) backlog += all[i]!.target;
-    return backlog;
-  }
-
   private writeChunk(seq: Sequence, count: number, plan: StepPlan, step: StepInFlight): void {
     const { request } = seq;
     const from = seq.scheduled;
@@ -291,18 +260,11 @@ export class Scheduler {
 
   /** What the library has yet to learn of the slot of `seq`: how it samples, and its pages. */
   private sendSlot(seq: Sequence, plan: StepPlan): void {
-    const { pages, request } = seq;
+    const { pages } = seq;
     if (seq.needsFill) {
       seq.needsFill = false;
       seq.sentPages = 0;
-      plan.fills.push({
-        slot: seq.slot,
-        sampling: request.sampling,
-        stopIds: request.minTokens > 0 ? request.stopIds : NO_IDS,
-        minContext: seq.promptLength + request.minTokens,
-        history: seq.usesPenalty ? seq.tokens.slice(0, seq.length) : null,
-        promptLength: seq.promptLength,
-      });
+      plan.fills.push(seq.slotFill());
     }
     for (let i = seq.sentPages; i < pages.length; i++) plan.setPage(seq.slot, i, pages[i]!);
     seq.sentPages = pages.length;
@@ -321,7 +283,7 @@ export class Scheduler {
       const seq = this.queue.oldestReady();
       // A sequence whose last token is still being sampled goes on after the next commit.
       if (!seq || seq.pendingSamples > 0) break;
-      const nodes = this.match(seq);
+      const nodes = seq.cachedPages(this.cache);
       const awaited = this.pendingPages.awaited(seq, nodes.length);
       if (awaited) {
         this.queue.park(seq, awaited.key);
@@ -341,19 +303,6 @@ export class Scheduler {
       left -= this.chunks.add(seq, seq.target - seq.scheduled, left);
     }
     return left;
-  }
-
-  /** The cached pages that a waiting sequence would start with. Goes on from what it found the last time. */
-  private match(seq: Sequence): PageNode[] {
-    const nodes = this.cache.cachedPath(seq.lastMatch);
-    for (let i = nodes.length; i < seq.sharablePages; i++) {
-      const parent = i === 0 ? seq.root : nodes[i - 1]!;
-      const node = this.cache.find(parent, seq.key(i), seq.tokens, i * PAGE_TOKENS);
-      if (!node) break;
-      nodes.push(node);
-    }
-    seq.lastMatch = nodes.at(-1) ?? null;
-    return nodes;
   }
 
   /** Gives a waiting sequence its slot and the pages for all tokens it has. */
@@ -495,44 +444,25 @@ export class Scheduler {
   private commitSample(seq: Sequence, result: StepResult, row: number, logitsRow: number): void {
     const { constraint, request, outputs } = seq;
     const token = result.ids[row]!;
-    if (token < 0) {
-      this.endWithoutToken(seq, token);
-      return;
-    }
-    let ending = this.take(seq, token);
+    let ending = token < 0 ? withoutToken(seq, token) : append(seq, token);
     if (!ending && constraint) ending = this.follow(seq, constraint);
-    if (ending) this.end(seq, ending);
-    else this.report(seq, GOES_ON);
+    if (ending instanceof FastgenError) this.fail(seq, ending);
+    else if (ending) this.end(seq, ending);
+    else this.report(seq, "");
     if (seq.outputs === outputs) return;
     if (request.logprobIds.length > 0) {
       this.outcomes.addLogprobsOf(request.logprobIds, result, row, logitsRow * this.config.vocabSize);
     } else if (request.logprobs >= 0) this.outcomes.addLogprobs(request.logprobs, result, row);
   }
 
-  /** Appends a token, unless the grammar refuses it. Returns why the sequence ends here, or null. */
-  private take(seq: Sequence, token: number): Ending | null {
-    const { constraint, request } = seq;
-    if (constraint && !constraint.accept(token, seq.outputTokens)) return failed(constraint.error ?? NOT_ALLOWED);
-    seq.append(token);
-    this.generatedTokens++;
-    if (request.stopIds.includes(token)) return STOP;
-    if (constraint?.stopped) return endingOf(constraint);
-    return seq.outputs === request.maxTokens ? LENGTH : null;
-  }
-
   /**
    * Appends what must follow now. Then the step in flight gets its mask; where it went past tokens that were forced, or
-   * samples without a mask that is needed now, what it samples is dropped. Returns why the sequence ends here, or null.
+   * samples without a mask that is needed now, what it samples is dropped. Returns how the sequence ends here, or null.
    */
   private follow(seq: Sequence, constraint: Constraint): Ending | null {
     const { length } = seq;
-    const { stopIds, minTokens } = seq.request;
-    for (const token of constraint.forced()) {
-      // Where this is all that may come, nothing can be sampled.
-      if (seq.outputs < minTokens && stopIds.includes(token)) break;
-      const ending = this.take(seq, token);
-      if (ending) return ending;
-    }
+    const ending = appendForced(seq);
+    if (ending) return ending;
     if (seq.length > length) this.goBack(seq, length);
     else if (seq.lateRow >= 0) this.masks.give(seq);
     else if (seq.pendingSamples > 0 && constraint.needsLastToken) this.goBack(seq, length - 1);
@@ -542,21 +472,7 @@ export class Scheduler {
   /** Drops what is in flight for `seq`. Its positions from `from` on are computed again. */
   private goBack(seq: Sequence, from: number): void {
     this.masks.giveNothing(seq);
-    if (seq.pendingSamples > 0) {
-      seq.pendingSamples = 0;
-      seq.branch++;
-      // The library has counted what was sampled.
-      if (seq.usesPenalty) seq.needsFill = true;
-    }
-    seq.scheduled = Math.min(seq.scheduled, from);
-  }
-
-  /** Nothing was sampled, for the reason `id`. */
-  private endWithoutToken(seq: Sequence, id: number): void {
-    const matcher = seq.constraint?.computedBy;
-    if (!matcher) this.fail(seq, noToken(seq));
-    else if (id === FG.NO_TOKEN && matcher.error === null && matcher.accepting) this.end(seq, STOP);
-    else this.end(seq, failed(matcher.error ?? NOTHING_LEFT));
+    seq.goBack(from);
   }
 
   /** Makes the pages that are full now findable. */
@@ -621,18 +537,15 @@ export class Scheduler {
   }
 
   private end(seq: Sequence, ending: Ending): void {
+    if (ending !== ABORT) this.estimate.ended(seq.request.maxTokens, seq.outputs);
     this.remove(seq);
-    if (ending.finish === "abort") {
-      this.outcomes.add(seq, -1, "abort");
-      return;
-    }
-    this.estimate.ended(seq.request.maxTokens, seq.outputs);
-    this.report(seq, ending);
+    this.report(seq, ending.finish, ending.reason);
   }
 
-  /** Tells of the outputs that no message has told of, the last of them with the end. */
-  private report(seq: Sequence, { finish, reason }: Ending | typeof GOES_ON): void {
-    if (seq.reported === seq.outputs && finish !== "") this.outcomes.add(seq, -1, finish, reason);
+  /** Tells of the outputs that no message has told of, and with the last of them, or by itself, of the end. */
+  private report(seq: Sequence, finish: FinishReason | "", reason: string | null = null): void {
+    this.generatedTokens += seq.outputs - seq.reported;
+    if (seq.reported === seq.outputs) this.outcomes.add(seq, -1, finish, reason);
     while (seq.reported < seq.outputs) {
       const token = seq.tokens[seq.promptLength + seq.reported++]!;
       const isLast = seq.reported === seq.outputs;
@@ -692,40 +605,4 @@ export class Scheduler {
       stepTokens: this.stepTokens,
     };
   }
-}
-
-const NO_IDS = new Int32Array(0);
-
-/** How a sequence ends, and what its grammar has to say about it. */
-interface Ending {
-  finish: FinishReason;
-  reason: string | null;
-}
-
-const GOES_ON = { finish: "", reason: null } as const;
-const STOP: Ending = { finish: "stop", reason: null };
-const LENGTH: Ending = { finish: "length", reason: null };
-
-const NOTHING_LEFT =
-  "no token is left to sample: the grammar, allowed_token_ids, bad_words and min_tokens together exclude every one";
-
-const NOT_ALLOWED = "the grammar does not allow the token that was sampled";
-
-/** The end of a sequence whose text does not become whole. */
-function failed(reason: string): Ending {
-  return { finish: "length", reason };
-}
-
-/** The end of a sequence whose matcher has stopped. */
-function endingOf({ error }: Constraint): Ending {
-  return error === null ? STOP : failed(error);
-}
-
-function noToken(seq: Sequence): FastgenError {
-  if (seq.constraint) {
-    const reason = "no token is left to sample: allowed_token_ids, bad_words and min_tokens exclude every one";
-    return new FastgenError("invalid_request", reason);
-  }
-  const reason = "no token could be sampled: every logit left is NaN or -inf. Are the model's weights damaged?";
-  return new FastgenError("model", reason);
 }

@@ -2,12 +2,15 @@
 import { usesPenalty } from "../engine-config.ts";
 import { FG } from "../ffi/layout.ts";
 import type { StepResult } from "../ffi/step.ts";
+import type { SlotFill } from "../ffi/step-plan.ts";
 import type { Constraint } from "./constraint.ts";
-import { PAGE_TOKENS, type PageNode, pageKey } from "./page-cache.ts";
+import { PAGE_TOKENS, type PageCache, type PageNode, pageKey } from "./page-cache.ts";
 import type { EngineRequest, TokenLogprobs } from "./protocol.ts";
 
 /** Room for outputs that a sequence gets at first; it then doubles. */
 const FIRST_OUTPUTS = 128;
+
+const NO_IDS = new Int32Array(0);
 
 /** Whether `a` runs before `b`: lower priority numbers first, then older ones. */
 export function precedes(a: Sequence, b: Sequence): boolean {
@@ -136,6 +139,30 @@ export class Sequence {
     return usesPenalty(this.request.sampling);
   }
 
+  /** Drops what is in flight. Positions from `from` on are computed again. */
+  goBack(from: number): void {
+    if (this.pendingSamples > 0) {
+      this.pendingSamples = 0;
+      this.branch++;
+      // The library has counted what was sampled.
+      if (this.usesPenalty) this.needsFill = true;
+    }
+    this.scheduled = Math.min(this.scheduled, from);
+  }
+
+  /** What the library has to know to sample for it. */
+  slotFill(): SlotFill {
+    const { sampling, minTokens, stopIds } = this.request;
+    return {
+      slot: this.slot,
+      sampling,
+      stopIds: minTokens > 0 ? stopIds : NO_IDS,
+      minContext: this.promptLength + minTokens,
+      history: this.usesPenalty ? this.tokens.slice(0, this.length) : null,
+      promptLength: this.promptLength,
+    };
+  }
+
   append(token: number): void {
     if (this.length === this.tokens.length) {
       // The prompt's array belongs to the request, whose other choices may share it: the first growth makes a copy.
@@ -145,6 +172,19 @@ export class Sequence {
       this.tokens = larger;
     }
     this.tokens[this.length++] = token;
+  }
+
+  /** The cached pages that it would start with while it waits. Goes on from what it found the last time. */
+  cachedPages(cache: PageCache): PageNode[] {
+    const nodes = cache.cachedPath(this.lastMatch);
+    for (let i = nodes.length; i < this.sharablePages; i++) {
+      const parent = i === 0 ? this.root : nodes[i - 1]!;
+      const node = cache.find(parent, this.key(i), this.tokens, i * PAGE_TOKENS);
+      if (!node) break;
+      nodes.push(node);
+    }
+    this.lastMatch = nodes.at(-1) ?? null;
+    return nodes;
   }
 
   /** The key of page `index`, all of whose tokens must be known. */
