@@ -14,6 +14,8 @@ export interface EngineConfig {
   device: DeviceKind;
   /** Path of the shared library for `device`. */
   libraryPath: string;
+  /** Path of llguidance; null = this build has no grammars, and no request brings one. */
+  grammarLibrary: string | null;
   devices: number[];
   /** CPU threads; 0 = one a core. */
   threads: number;

@@ -145,6 +145,10 @@ export class FakeLibrary implements MaskLibrary {
     given![row] = mask;
   }
 
+  get isBusy(): boolean {
+    return this.queue.length > 0;
+  }
+
   wait(): StepResult {
     const step = this.queue.shift();
     check(step !== undefined, "no step is in flight");

@@ -9,6 +9,8 @@ import { asFastgenError, FastgenError } from "../errors.ts";
 import { LibraryEngine } from "../ffi/engine.ts";
 import { FG } from "../ffi/layout.ts";
 import { StepPlan } from "../ffi/step-plan.ts";
+import { Llguidance } from "../grammar/llguidance.ts";
+import { Matcher } from "../grammar/matcher.ts";
 import { HostPages } from "./host-pages.ts";
 import type { GrammarMatcher } from "./late-masks.ts";
 import { Pacer } from "./pacer.ts";
@@ -227,12 +229,17 @@ export class EngineWorker {
   }
 }
 
-const NO_GRAMMARS: Grammars = {
-  open: () => {
-    throw new FastgenError("internal", "this build has no grammars");
-  },
-  fill: 0,
-};
+function grammarsOf({ grammarLibrary }: EngineConfig): Grammars {
+  return {
+    open(pointer) {
+      Llguidance.open(grammarLibrary ?? undefined);
+      return new Matcher(pointer);
+    },
+    get fill() {
+      return Matcher.fill;
+    },
+  };
+}
 
 /** Opens the library and loads the weights, reporting progress. Null when `stopped` became true meanwhile. */
 async function load(config: EngineConfig, post: (message: FromWorker) => void, stopped: () => boolean) {
@@ -275,7 +282,7 @@ async function main(port: MessagePort, config: EngineConfig): Promise<void> {
       return;
     }
     const { engine, capacity, loadSeconds } = loaded;
-    worker = new EngineWorker(port, engine, config, capacity, NO_GRAMMARS);
+    worker = new EngineWorker(port, engine, config, capacity, grammarsOf(config));
     post({ type: "ready", capacity, loadSeconds });
     for (const message of early) worker.wake(message);
   } catch (thrown) {

@@ -18,7 +18,10 @@ export interface LoadState {
 }
 
 /** The part of EngineConfig that the library itself needs. */
-export type LibraryConfig = Omit<EngineConfig, "prefixCaching" | "schedulingPolicy" | "tensors" | "seed">;
+export type LibraryConfig = Omit<
+  EngineConfig,
+  "grammarLibrary" | "prefixCaching" | "schedulingPolicy" | "tensors" | "seed"
+>;
 
 export class LibraryEngine {
   private readonly packer = new StepPacker();
