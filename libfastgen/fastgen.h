@@ -343,8 +343,8 @@ FG_API fg_status fg_ready(fg_engine *engine, fg_capacity *capacity);
 FG_API fg_status fg_submit(fg_engine *engine, const fg_step *step);
 
 /* Fills a late mask: writes `bytes` bytes, a multiple of 4, at `mask`: bit i of the 32-bit words set = token i is
- * allowed; bits past the vocabulary mean nothing. Returns 0, or anything else when it could not. Called once, by one of
- * the library's mask threads; several fills run at once. */
+ * allowed; bits past the vocabulary mean nothing. Returns 0, or anything else when it could not. One of the library's
+ * mask threads calls it, at most once; several fills run at once. */
 typedef int32_t (*fg_mask_fill)(void *source, uint32_t *mask, size_t bytes);
 
 /*
@@ -356,15 +356,15 @@ typedef int32_t (*fg_mask_fill)(void *source, uint32_t *mask, size_t bytes);
  *
  * Sampling waits for the masks that are missing when the logits are there, at most FG_MASK_WAIT_US in all, so that the
  * other rows are hardly held up; rows without a missing mask do not wait. What has not come by then, or is never given,
- * is FG_MASK_LATE. A fill that has been asked for runs to its end all the same.
+ * is FG_MASK_LATE. fg_wait then forgets the fills that have not begun, and waits for the others to end.
  *
  * FG_INVALID for a step that is not in flight, a mask that is not one of its late ones, one that was given before, or
  * where both `fill` and `source` are NULL.
  */
 FG_API fg_status fg_mask(fg_engine *engine, uint64_t step, int32_t mask, fg_mask_fill fill, void *source);
 
-/* Waits for the oldest step in flight, and for the fills of its late masks that fg_mask has been given, also when the
- * step fails. Fills in its result. FG_INVALID when none is in flight. When the step itself failed, its status is
+/* Waits for the oldest step in flight, and for the fills of its late masks that have begun, also when the step
+ * fails. Fills in its result. FG_INVALID when none is in flight. When the step itself failed, its status is
  * returned; the steps after it still run. */
 FG_API fg_status fg_wait(fg_engine *engine, fg_result *result);
 
