@@ -11,6 +11,7 @@ import { parseArgs } from "node:util";
 import { type PlantedBug, partOf, staleBugs } from "./bugs.ts";
 import { cliBugs } from "./cli.ts";
 import { engineBugs } from "./engine.ts";
+import { engineGrammarBugs } from "./engine-grammars.ts";
 import { generationBugs } from "./generation.ts";
 import { libraryBugs } from "./libfastgen.ts";
 import { modelBugs } from "./model.ts";
@@ -75,6 +76,7 @@ export function isGoodEnough(parts: Map<string, { caught: number; all: number }>
 
 export const allBugs = [
   ...engineBugs,
+  ...engineGrammarBugs,
   ...generationBugs,
   ...promptBugs,
   ...routeBugs,
