@@ -13,6 +13,8 @@ export interface FakeState {
   stopped?: boolean;
   /** Its mask cannot be computed. */
   maskFails?: boolean;
+  /** The matcher fails as it gets here: the token that led here was still allowed. */
+  breaks?: boolean;
   /** Every token fails, although the mask allows some. */
   refuses?: boolean;
 }
@@ -37,6 +39,10 @@ export function fakeMatcher(grammar: FakeGrammar): number {
   return pointer;
 }
 
+function failureIn({ breaks }: FakeState): string | null {
+  return breaks ? "it has broken" : null;
+}
+
 export function grammarOf(pointer: number): FakeGrammar {
   return grammars.get(pointer)!;
 }
@@ -44,13 +50,14 @@ export function grammarOf(pointer: number): FakeGrammar {
 export class FakeMatcher implements GrammarMatcher {
   private readonly grammar: FakeGrammar;
   private state: FakeState;
-  private failure: string | null = null;
+  private failure: string | null;
   private isLent = false;
   private isFreed = false;
 
   constructor(readonly pointer: number) {
     this.grammar = grammarOf(pointer);
     this.state = this.grammar.states[0]!;
+    this.failure = failureIn(this.state);
   }
 
   get freed(): boolean {
@@ -75,6 +82,7 @@ export class FakeMatcher implements GrammarMatcher {
     if (this.failure === null && (state.refuses || !next)) this.failure = `it does not take ${token}`;
     if (this.failure !== null) return false;
     this.state = next!;
+    this.failure = failureIn(this.state);
     return true;
   }
 
@@ -82,7 +90,13 @@ export class FakeMatcher implements GrammarMatcher {
     this.check();
     const tokens: number[] = [];
     let { state } = this;
-    while (tokens.length < MOST_FORCED && state.next.size === 1 && !state.accepting && !state.maskFails) {
+    while (
+      tokens.length < MOST_FORCED &&
+      state.next.size === 1 &&
+      !state.accepting &&
+      !state.maskFails &&
+      !state.breaks
+    ) {
       const [[token, next]] = [...state.next] as [[number, number]];
       tokens.push(token);
       if (state.refuses) break;
@@ -93,8 +107,9 @@ export class FakeMatcher implements GrammarMatcher {
 
   fillMask(mask: Uint32Array): boolean {
     this.check();
-    mask.fill(0);
     if (this.state.maskFails) this.failure = "its mask cannot be computed";
+    // What a mask holds that failed says nothing.
+    mask.fill(this.failure === null ? 0 : 0xffffffff);
     if (this.failure !== null) return false;
     const ids = [...this.state.next.keys(), ...(this.state.accepting ? this.grammar.stopIds : [])];
     for (const id of ids) mask[id >> 5]! |= 1 << (id & 31);

@@ -81,6 +81,7 @@ export function expectedOutput(request: EngineRequest, vocabSize: number): Expec
       thinking = null;
       if (end.length === 0) state = grammar?.states[0];
     }
+    if (state?.breaks) return ended("length", true);
     if (state?.stopped) return ended("stop");
     if (tokens.length === maxTokens) return ended("length");
     if (state?.maskFails) return ended("length", true);

@@ -22,7 +22,7 @@ const states = fc.record({
   kind: fc.oneof(
     { weight: 20, arbitrary: fc.constant("plain" as const) },
     { weight: 8, arbitrary: fc.constant("accepting" as const) },
-    { weight: 1, arbitrary: fc.constantFrom("stopped", "dead", "maskFails", "refuses") },
+    { weight: 1, arbitrary: fc.constantFrom("stopped", "dead", "maskFails", "refuses", "breaks") },
   ),
 });
 
@@ -65,7 +65,8 @@ const arrivals = fc.record({
 
 type Arrival = typeof arrivals extends fc.Arbitrary<infer T> ? T : never;
 
-const isOver = (grammar: FakeGrammar | null) => grammar?.states[0]?.stopped === true;
+const isOver = (grammar: FakeGrammar | null) =>
+  grammar?.states[0]?.stopped === true || grammar?.states[0]?.breaks === true;
 
 function build(one: Arrival): EngineRequest[] {
   const thinking: ThinkingBudget | null =
@@ -277,6 +278,7 @@ test("a text that cannot become whole ends with the reason, as if it was too lon
     { last: dead, reason: "no token is left" },
     { last: { next: choice, maskFails: true }, reason: "its mask cannot be computed" },
     { last: { next: choice, refuses: true }, reason: "it does not take" },
+    { last: { next: choice, breaks: true }, reason: "it has broken" },
   ];
   for (const { last, reason } of reasons) {
     const [got, other] = run(new Rig(config), constrained(record([8], last), 9), request(prompt(9), 9));
@@ -289,6 +291,17 @@ test("a text that cannot become whole ends with the reason, as if it was too lon
 test("a text that is whole before min_tokens, and can only end, ends", () => {
   const [got] = run(new Rig(config), constrained(record([5, 6]), 50, { minTokens: 20 }));
   expect(got).toMatchObject({ finish: "stop", reason: null, tokens: [expect.any(Number), 5, 6] });
+});
+
+test("a stop id that a grammar wants before min_tokens is not taken, forced or not", () => {
+  const stopIds = Int32Array.of(EOS, 14);
+  const [held, taken] = run(
+    new Rig(config),
+    constrained(record([5, 14, 6]), 50, { minTokens: 20, stopIds }),
+    constrained(record([5, 14, 6]), 50, { minTokens: 2, stopIds }),
+  );
+  expect(held).toMatchObject({ finish: "length", tokens: [expect.any(Number), 5] });
+  expect(taken).toMatchObject({ finish: "stop", tokens: [expect.any(Number), 5, 14] });
 });
 
 test("thinking ends by force after its budget, and the grammar begins then", () => {
