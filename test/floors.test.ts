@@ -25,8 +25,9 @@ const COMMON = [
 const MAY_IMPORT: Record<string, string[]> = {
   cli: ["routes", "library", "common"],
   routes: ["library", "common"],
-  library: ["engine", "ffi", "text", "model", "common"],
-  engine: ["ffi", "model", "common"],
+  library: ["engine", "grammar", "ffi", "text", "model", "common"],
+  engine: ["grammar", "ffi", "model", "common"],
+  grammar: ["ffi", "text", "model", "common"],
   ffi: ["model", "common"],
   text: ["model", "common"],
   model: ["common"],
