@@ -131,11 +131,6 @@ export const engineGrammarBugs: PlantedBug[] = [
     ["outputs < this.thinking.budget", "outputs <= this.thinking.budget", "thinking gets a token too many"],
     ["this.checkBudget(0);\n", "", "a budget of nothing is not heard"],
     ["this.grammarHolds = this.matcher !== null;", "", "a grammar does not begin where thinking was ended"],
-    [
-      "return this.request.thinking!.end.subarray(this.forcedEnd)",
-      "return this.request.thinking!.end",
-      "the end of thinking begins anew",
-    ],
     ["this.grammarHolds || this.forcedEnd >= 0 ||", "this.grammarHolds ||", "the end of thinking is sampled freely"],
   ]),
 ];
