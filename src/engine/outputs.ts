@@ -43,10 +43,8 @@ export function appendForced(seq: Sequence): Ending | null {
 
 /** Appends what comes before anything is sampled. Returns how the sequence ends before that, or null. */
 export function begin(seq: Sequence): Ending | null {
-  const { maxTokens, promptLogprobs } = seq.request;
-  if (maxTokens === 0) return null;
   // The log probabilities of a prompt are there once it has been computed: nothing ends before.
-  return (promptLogprobs < 0 ? endOfGrammar(seq) : null) ?? appendForced(seq);
+  return (seq.request.promptLogprobs < 0 ? endOfGrammar(seq) : null) ?? appendForced(seq);
 }
 
 /** How a sequence ends because its grammar has; null while it goes on. */

@@ -93,11 +93,10 @@ export const engineGrammarBugs: PlantedBug[] = [
       "a whole text that min_tokens holds looks cut short",
     ],
     [
-      "return (promptLogprobs < 0 ? endOfGrammar(seq) : null) ?? appendForced(seq);",
+      "return (seq.request.promptLogprobs < 0 ? endOfGrammar(seq) : null) ?? appendForced(seq);",
       "return null;",
       "nothing is forced before the first sample",
     ],
-    ["if (maxTokens === 0) return null;", "", "a prompt that is only scored gets tokens"],
   ]),
   ...inFile("src/engine/constraint.ts", GRAMMARS, [
     [
