@@ -51,7 +51,7 @@ static fg_status check_counts(const fg_config *config, const fg_step *s) {
 		               config->options.max_step_tokens);
 	}
 	if (s->n_page_updates < 0 || s->n_fills < 0 || s->n_masks < 0 || s->n_copies < 0 || s->n_late_masks < 0 ||
-	    s->n_fills > config->options.max_seqs || s->n_masks > s->n_seqs || s->n_late_masks > s->n_seqs - s->n_masks) {
+	    s->n_fills > config->options.max_seqs || s->n_late_masks > s->n_seqs - s->n_masks) {
 		return fg_fail(FG_INVALID,
 		               "the step has %d page updates, %d fills, %d masks, %d late masks and %d copies; none may be "
 		               "negative, fills at most max_seqs = %d, masks and late masks together at most n_seqs = %d",
