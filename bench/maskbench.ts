@@ -57,7 +57,10 @@ const mask = new Uint32Array(Math.ceil(vocab_size / 32));
 const times = { compile: [] as number[], clone: [] as number[], mask: [] as number[], consume: [] as number[] };
 const forced = { tokens: 0, canonical: 0, total: 0 };
 const failures: object[] = [];
-const groups = new Map<string, { schemas: number; right: number; refused: number; rejected: number; accepted: number }>();
+const groups = new Map<
+  string,
+  { schemas: number; right: number; refused: number; rejected: number; accepted: number }
+>();
 
 function timed<T>(list: number[], body: () => T): T {
   const start = performance.now();
@@ -119,7 +122,9 @@ async function trySchema(schema: Schema) {
   grammar.release();
 }
 
-const files = readdirSync(data).filter((name) => name.endsWith(".json")).sort();
+const files = readdirSync(data)
+  .filter((name) => name.endsWith(".json"))
+  .sort();
 for (const name of files.slice(0, Number(values.limit ?? files.length))) {
   for (const schema of readSchemas(path.join(data, name))) await trySchema(schema);
 }
@@ -128,7 +133,8 @@ const sum = { schemas: 0, right: 0, refused: 0, rejected: 0, accepted: 0 };
 for (const group of groups.values()) for (const key of Object.keys(sum) as (keyof typeof sum)[]) sum[key] += group[key];
 console.log("| group | schemas | wholly right | refused | valid documents rejected | invalid documents accepted |");
 console.log("| --- | --- | --- | --- | --- | --- |");
-for (const [name, group] of [...groups, ["all", sum] as const]) console.log(`| ${[name, ...Object.values(group)].join(" | ")} |`);
+for (const [name, group] of [...groups, ["all", sum] as const])
+  console.log(`| ${[name, ...Object.values(group)].join(" | ")} |`);
 for (const [name, list] of Object.entries(times)) console.log(`${name}: ${list.length}, ms: ${quantiles(list)}`);
 console.log(`forced tokens: ${forced.tokens}, of which the document has ${forced.canonical} in their places`);
 if (values.failures) writeFileSync(values.failures, failures.map((line) => JSON.stringify(line)).join("\n"));

@@ -12,6 +12,7 @@ import { type PlantedBug, partOf, staleBugs } from "./bugs.ts";
 import { cliBugs } from "./cli.ts";
 import { engineBugs } from "./engine.ts";
 import { generationBugs } from "./generation.ts";
+import { grammarBugs } from "./grammar.ts";
 import { libraryBugs } from "./libfastgen.ts";
 import { modelBugs } from "./model.ts";
 import { folderBugs } from "./model-folders.ts";
@@ -76,6 +77,7 @@ export function isGoodEnough(parts: Map<string, { caught: number; all: number }>
 export const allBugs = [
   ...engineBugs,
   ...generationBugs,
+  ...grammarBugs,
   ...promptBugs,
   ...routeBugs,
   ...requestBugs,
