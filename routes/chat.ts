@@ -13,7 +13,7 @@ import { chatPrompt } from "./messages.ts";
 import { Run } from "./run.ts";
 import { chatSchema } from "./schemas.ts";
 import type { Service } from "./service.ts";
-import { eventStream, FrameEnds, type Frames } from "./sse.ts";
+import { DONE, errorFrame, eventStream, FrameEnds, type Frames } from "./sse.ts";
 
 type Fields = z.output<typeof chatSchema>;
 
@@ -141,6 +141,10 @@ class ChatFrames implements Frames {
   }
 
   end(): string {
-    return this.#ends.last(this.#envelope);
+    return this.#ends.last(this.#envelope) + DONE;
+  }
+
+  failed(error: FastgenError): string {
+    return errorFrame(error);
   }
 }

@@ -13,12 +13,22 @@ import type { Service } from "./service.ts";
 export interface Frames {
   /** The frames of one piece; "" while there is nothing to say. */
   chunk(chunk: Chunk): string;
-  /** What follows the last piece, before [DONE]. */
+  /** What follows the last piece. */
   end(): string;
+  /** The last frame where an error ends the stream. */
+  failed(error: FastgenError): string;
 }
+
+/** How OpenAI's streams end. */
+export const DONE = "data: [DONE]\n\n";
 
 export function frame(json: string): string {
   return `data: ${json}\n\n`;
+}
+
+/** An error in OpenAI's shape. It has no event name, as with vLLM: Go's client cannot read an error that has one. */
+export function errorFrame(error: FastgenError): string {
+  return frame(JSON.stringify(errorBody(error)));
 }
 
 /** How frames end: with the usage of their choice so far, with none, or without the field. */
@@ -65,8 +75,7 @@ const HEADERS = {
 
 /**
  * The pieces of `run` as an event stream. The stream is pulled, so a slow client holds back only itself: its sequences pause.
- * When the stream is cancelled, the generation is aborted. An error after the headers is a last frame, without [DONE]. The
- * frame has no event name, as with vLLM: Go's client cannot read an error that has one.
+ * When the stream is cancelled, the generation is aborted. An error after the headers is a last frame.
  */
 export function eventStream(service: Service, run: Run, frames: Frames): Response {
   const { record } = run;
@@ -83,7 +92,7 @@ export function eventStream(service: Service, run: Run, frames: Frames): Respons
       try {
         for (;;) {
           const { done, value } = await chunks.next();
-          const text = done ? `${frames.end()}data: [DONE]\n\n` : frames.chunk(value);
+          const text = done ? frames.end() : frames.chunk(value);
           if (text !== "") controller.enqueue(encoder.encode(text));
           if (done) {
             end();
@@ -97,7 +106,7 @@ export function eventStream(service: Service, run: Run, frames: Frames): Respons
         end(error);
         if (gone) return;
         service.report(record.id, error);
-        controller.enqueue(encoder.encode(frame(JSON.stringify(errorBody(error)))));
+        controller.enqueue(encoder.encode(frames.failed(error)));
         controller.close();
       }
     },
