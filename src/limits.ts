@@ -149,3 +149,12 @@ export const MAX_QUEUED_SPANS = 2048;
 
 /** Seconds that the end of the server waits for a trace collector to take the last spans. */
 export const TRACE_FLUSH_SECONDS = 3;
+
+/**
+ * UTF-16 code units that are held back while it is not yet certain that they are a tool call: arguments that a model writes
+ * before the name, say. Beyond it they are text.
+ */
+export const MAX_HELD_CALL_LENGTH = 65_536;
+
+/** Spaces and line ends at the end of a text that are held back: they fall away where a tool call follows. */
+export const MAX_HELD_SPACE = 1024;

@@ -23,8 +23,9 @@ const COMMON = [
 /** Each room, and the rooms it may import from beside itself. */
 const MAY_IMPORT: Record<string, string[]> = {
   cli: ["routes", "library", "common"],
-  routes: ["library", "common"],
-  library: ["engine", "ffi", "text", "model", "common"],
+  routes: ["library", "answer", "common"],
+  library: ["engine", "ffi", "answer", "text", "model", "common"],
+  answer: ["common"],
   engine: ["ffi", "model", "common"],
   ffi: ["model", "common"],
   text: ["model", "common"],
