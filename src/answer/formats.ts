@@ -1,6 +1,10 @@
 /** How a model writes reasoning and calls: by the names of vLLM's parsers, or by the model's own chat template. */
 import { FastgenError } from "../errors.ts";
+import { deepseekV3, deepseekV31 } from "./deepseek.ts";
 import { hermes } from "./hermes.ts";
+import { llama3Json } from "./llama3-json.ts";
+import { mistral } from "./mistral.ts";
+import { pythonic } from "./pythonic.ts";
 import { REASONING_FORMATS, type ReasoningFormat } from "./reasoning.ts";
 import type { ToolFormat } from "./tool-format.ts";
 
@@ -12,7 +16,7 @@ export interface AnswerFormat {
 }
 
 /** By their names; "auto" takes the first that matches. */
-export const TOOL_FORMATS: readonly ToolFormat[] = [hermes];
+export const TOOL_FORMATS: readonly ToolFormat[] = [hermes, mistral, deepseekV3, deepseekV31, pythonic, llama3Json];
 
 export interface AnswerFlags {
   /** A name of REASONING_FORMATS, "auto" or "none". */

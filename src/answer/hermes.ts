@@ -11,7 +11,7 @@ export const hermes: ToolFormat = {
   newId: openaiId,
 
   // Other models put XML between the same marks.
-  matches: (template) => /<tool_call>(\\n|\s|["'~])*\{\\?"name\\?"/.test(template),
+  matches: (template) => /<tool_call>(\\n|[\s"'~+{}-])*\{\\?["'](name|arguments)/.test(template),
 
   *read(input, output) {
     while ((yield* input.until([BEGIN], (text) => output.text(text))) !== "") {

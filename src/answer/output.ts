@@ -43,9 +43,10 @@ export class Output {
     this.#space = "";
   }
 
-  call(name: string): void {
+  /** A call begins. @param id the model's own name of it, if it gives one. */
+  call(name: string, id = this.#newId()): void {
     this.dropSpace();
-    this.#parts.push({ type: "call", index: this.#calls, id: this.#newId(), name });
+    this.#parts.push({ type: "call", index: this.#calls, id, name });
     this.#calls++;
     this.#afterCall = true;
   }

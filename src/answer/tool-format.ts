@@ -40,8 +40,23 @@ export function* attempt(input: Input, output: Output, read: () => Reading): Rea
   return whole;
 }
 
-/** A call begins: what was read for it is no text any more. */
-export function beginCall(input: Input, output: Output, name: string): void {
+/** A call begins: what was read for it is no text any more. @param id the model's own name of it, if it gives one. */
+export function beginCall(input: Input, output: Output, name: string, id?: string): void {
   input.release();
-  output.call(name);
+  output.call(name, id);
+}
+
+/** Reads the rest of a list of calls, after its first: a comma before each of the others, and the bracket at the end. */
+export function* restOfList(input: Input, output: Output, call: () => Reading): Reading {
+  for (let more = true; more; ) {
+    const whole = yield* attempt(input, output, function* () {
+      yield* input.space();
+      more = !(yield* input.skip("]"));
+      if (!more) return;
+      yield* input.expect(",");
+      yield* input.space();
+      yield* call();
+    });
+    more &&= whole;
+  }
 }
