@@ -1,4 +1,5 @@
 /** DeepSeek: V3 and R1 with their distills put the arguments into a code block, V3.1 puts them right behind the name. */
+import { type CallWriter, literal, oneOf } from "./call-grammar.ts";
 import { type Input, type Reading, Unexpected } from "./input.ts";
 import { jsonValue } from "./json-value.ts";
 import type { Output } from "./output.ts";
@@ -12,7 +13,13 @@ const SEPARATOR = "<｜tool▁sep｜>";
 const BLOCK = "```json";
 const BLOCK_END = "```";
 
-function deepseek(name: string, call: (input: Input, output: Output) => Reading): Omit<ToolFormat, "matches"> {
+/** A call, between the marks at its beginning and its end. */
+interface Call {
+  read(input: Input, output: Output): Reading;
+  grammar(write: CallWriter): string;
+}
+
+function deepseek(name: string, call: Call): Omit<ToolFormat, "matches"> {
   return {
     name,
     marks: [CALLS, CALL, SEPARATOR, CALL_END, CALLS_END],
@@ -23,7 +30,7 @@ function deepseek(name: string, call: (input: Input, output: Output) => Reading)
         yield* attempt(input, output, function* () {
           if (yield* input.skip(CALLS)) yield* input.space();
           yield* input.expect(CALL);
-          yield* call(input, output);
+          yield* call.read(input, output);
           yield* input.space();
           yield* input.skip(CALL_END);
           yield* input.space();
@@ -31,31 +38,50 @@ function deepseek(name: string, call: (input: Input, output: Output) => Reading)
         });
       }
     },
+
+    openings(write) {
+      const one = `${write.mark(CALL)} ${call.grammar(write)} ${write.mark(CALL_END)}`;
+      const more = write.several ? ` ("\\n"? ${one})*` : "";
+      return [{ mark: CALLS, anywhere: true, rest: `${one}${more} ${write.mark(CALLS_END)}` }];
+    },
   };
 }
 
 /** `function<sep>name`, and the arguments as a code block. */
 export const deepseekV3: ToolFormat = {
-  ...deepseek("deepseek_v3", function* (input, output) {
-    yield* input.word(/\w/);
-    yield* input.expect(SEPARATOR);
-    yield* begin(input, output);
-    yield* input.space();
-    if (yield* input.skip(BLOCK)) yield* input.space();
-    yield* jsonValue(input, (text) => output.arguments(text));
-    yield* input.space();
-    yield* input.skip(BLOCK_END);
+  ...deepseek("deepseek_v3", {
+    *read(input, output) {
+      yield* input.word(/\w/);
+      yield* input.expect(SEPARATOR);
+      yield* begin(input, output);
+      yield* input.space();
+      if (yield* input.skip(BLOCK)) yield* input.space();
+      yield* jsonValue(input, (text) => output.arguments(text));
+      yield* input.space();
+      yield* input.skip(BLOCK_END);
+    },
+    grammar({ tools, mark }) {
+      const calls = tools.map(
+        ({ name, rule }) => `${literal(`${name}\n${BLOCK}\n`)} ${rule} ${literal(`\n${BLOCK_END}`)}`,
+      );
+      return `"function" ${mark(SEPARATOR)} ${oneOf(calls)}`;
+    },
   }),
   matches: (template) => template.includes(CALLS) && template.includes(BLOCK),
 };
 
 /** `name<sep>{…}`. */
 export const deepseekV31: ToolFormat = {
-  ...deepseek("deepseek_v31", function* (input, output) {
-    yield* begin(input, output);
-    yield* input.expect(SEPARATOR);
-    yield* input.space();
-    yield* jsonValue(input, (text) => output.arguments(text));
+  ...deepseek("deepseek_v31", {
+    *read(input, output) {
+      yield* begin(input, output);
+      yield* input.expect(SEPARATOR);
+      yield* input.space();
+      yield* jsonValue(input, (text) => output.arguments(text));
+    },
+    grammar({ tools, mark }) {
+      return oneOf(tools.map(({ name, rule }) => `${literal(name)} ${mark(SEPARATOR)} ${rule}`));
+    },
   }),
   matches: (template) => template.includes(CALLS),
 };

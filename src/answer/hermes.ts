@@ -1,4 +1,5 @@
 /** Hermes, Qwen2.5, Qwen3, Granite 4: `<tool_call>\n{"name": …, "arguments": {…}}\n</tool_call>`, once for each call. */
+import { jsonCalls } from "./call-grammar.ts";
 import { jsonCall } from "./json-call.ts";
 import { attempt, openaiId, type ToolFormat } from "./tool-format.ts";
 
@@ -23,5 +24,11 @@ export const hermes: ToolFormat = {
         yield* input.skip(END);
       });
     }
+  },
+
+  openings({ tools, several, mark }) {
+    const body = `"\\n"? ${jsonCalls(tools, "arguments")} "\\n"? ${mark(END)}`;
+    const more = several ? ` ("\\n"? ${mark(BEGIN)} ${body})*` : "";
+    return [{ mark: BEGIN, anywhere: true, rest: body + more }];
   },
 };

@@ -2,6 +2,7 @@
  * Mistral: `[TOOL_CALLS][{"name": …, "arguments": {…}}, …]`, and since 2025 `[TOOL_CALLS]name[ARGS]{…}` or
  * `[TOOL_CALLS]name{…}`, the mark before each call.
  */
+import { callList, jsonCalls, literal, oneOf } from "./call-grammar.ts";
 import { type Input, type Reading, Unexpected } from "./input.ts";
 import { jsonCall } from "./json-call.ts";
 import { jsonValue } from "./json-value.ts";
@@ -39,6 +40,13 @@ export const mistral: ToolFormat = {
       });
       if (list && whole) yield* restOfList(input, output, () => jsonCall(input, output, { certain: true }));
     }
+  },
+
+  openings({ tools, several, mark }) {
+    const list = `"[" ${callList(several, jsonCalls(tools, "arguments"), '", "')} "]"`;
+    const named = oneOf(tools.map(({ name, rule }) => `${literal(name)} (${mark(ARGUMENTS)})? ${rule}`));
+    const more = several ? ` (${mark(CALLS)} ${named})*` : "";
+    return [{ mark: CALLS, anywhere: true, rest: `" "? (${list} | ${named}${more})` }];
   },
 };
 

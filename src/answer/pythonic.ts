@@ -2,8 +2,10 @@
  * Calls as Python writes them, `[f(a=1, b="x"), g()]`, at the beginning of the answer: Llama 3.2 and ToolACE; with marks
  * around the list: Llama 4.
  */
+import { literal, oneOf } from "./call-grammar.ts";
 import { type Input, type Reading, Unexpected } from "./input.ts";
 import type { Output } from "./output.ts";
+import { keywordArguments } from "./python-grammar.ts";
 import { pythonLiteral } from "./python-literal.ts";
 import { attempt, beginCall, openaiId, restOfList, type ToolFormat } from "./tool-format.ts";
 
@@ -31,6 +33,14 @@ export const pythonic: ToolFormat = {
       yield* input.skip(END);
     }
     yield* input.until([], (text) => output.text(text));
+  },
+
+  // One opening for each tool: other lists are text.
+  openings(write) {
+    const bodies = write.tools.map((tool) => ({ head: `${tool.name}(`, body: `${keywordArguments(tool, write)} ")"` }));
+    const call = write.rule(oneOf(bodies.map(({ head, body }) => `${literal(head)} ${body}`)));
+    const more = write.several ? ` (", " ${call})*` : "";
+    return bodies.map(({ head, body }) => ({ mark: `[${head}`, anywhere: false, rest: `${body}${more} "]"` }));
   },
 };
 

@@ -1,4 +1,5 @@
 /** How a family of models writes calls of tools. */
+import type { CallWriter, Opening } from "./call-grammar.ts";
 import type { Input, Reading } from "./input.ts";
 import { Unexpected } from "./input.ts";
 import type { Output } from "./output.ts";
@@ -14,6 +15,8 @@ export interface ToolFormat {
   matches(template: string): boolean;
   /** Reads an answer, from the end of its reasoning to its own end. What is no call is text. */
   read(input: Input, output: Output): Reading;
+  /** How calls may begin, and the grammar of what follows. */
+  openings(write: CallWriter): Opening[];
 }
 
 /** OpenAI's form. */
