@@ -63,6 +63,7 @@ export class Output {
   }
 
   #write(kind: Kind, text: string): void {
+    if (text === "") return;
     this.#kind = kind;
     const all = this.#space + text;
     const cut = Math.max(withoutSpace(all), all.length - MAX_HELD_SPACE);

@@ -34,7 +34,12 @@ export function* pythonLiteral(input: Input, give: Give, depth = 1): Reading {
       give(": ");
       yield* pythonLiteral(input, give, depth + 1);
     });
-  } else give(jsonWord(yield* input.word(/[\w.+-]/)));
+  } else {
+    const word = yield* input.word(/[\w.+-]/);
+    const json = jsonWord(word);
+    give(json ?? word);
+    if (json === null) throw new Unexpected();
+  }
 }
 
 function* items(
@@ -59,12 +64,12 @@ function* items(
   give(json.charAt(1));
 }
 
-/** A number, True, False or None as JSON. */
-function jsonWord(word: string): string {
+/** A number, True, False or None as JSON; null for other words. */
+function jsonWord(word: string): string | null {
   const known = NAMES.get(word);
   if (known !== undefined) return known;
   const parts = /^([+-]?)(\d[\d_]*)?(?:(\.)(\d[\d_]*)?)?([eE][+-]?\d+)?$/.exec(word);
-  if (!parts || (parts[2] === undefined && parts[4] === undefined)) throw new Unexpected();
+  if (!parts || (parts[2] === undefined && parts[4] === undefined)) return null;
   const [, sign, whole = "0", point = "", fraction = "0", exponent = ""] = parts;
   const digits = whole.replaceAll("_", "").replace(/^0+(?=\d)/, "");
   return `${sign === "-" ? "-" : ""}${digits}${point && `.${fraction.replaceAll("_", "")}`}${exponent}`;
