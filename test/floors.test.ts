@@ -15,6 +15,7 @@ const COMMON = [
   "memory-file",
   "params",
   "schema-error",
+  "structured-outputs",
   "types",
   "units",
   "version",
@@ -30,8 +31,10 @@ const MAY_IMPORT: Record<string, string[]> = {
   ffi: ["model", "common"],
   text: ["model", "common"],
   model: ["common"],
+  // What a request asks for is checked where its fields are.
+  "grammar-sources": ["common"],
   // Common types speak of dtypes and tensors.
-  common: ["model"],
+  common: ["model", "grammar-sources"],
 };
 
 function roomOf(file: string): string {
