@@ -90,6 +90,15 @@ export const MAX_MESSAGES = 4096;
 /** Text parts in one message. */
 export const MAX_CONTENT_PARTS = 4096;
 
+/** Characters of the name of a tool or a schema. OpenAI's bound is 64; MCP servers have longer ones. */
+export const MAX_TOOL_NAME_LENGTH = 256;
+
+/** Responses that are kept for later requests (--max-stored-responses). Beyond it the ones that were longest unused go. */
+export const MAX_STORED_RESPONSES = 10_000;
+
+/** Bytes of them, as JSON (--max-stored-response-bytes). */
+export const MAX_STORED_RESPONSE_BYTES = 256 * 1024 * 1024;
+
 /** Entries of `metadata`. OpenAI allows 16; some clients keep more there. */
 export const MAX_METADATA_ENTRIES = 64;
 
