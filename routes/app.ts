@@ -10,13 +10,15 @@ import { apiKey, concurrency, host, record } from "./middleware.ts";
 import { getModel, listModels } from "./models.ts";
 import { cors, guardHost, guardOrigin } from "./origins.ts";
 import { renderChat, renderCompletions } from "./render.ts";
+import { createResponse } from "./responses/create.ts";
+import { cancelResponse, inputItems, storedResponse } from "./responses/stored.ts";
 import { serverInfo, worldSize } from "./server-info.ts";
 import type { Service } from "./service.ts";
 import { detokenize, tokenize } from "./tokenize.ts";
 import { tokenizerInfo } from "./tokenizer-info.ts";
 import { version } from "./version.ts";
 
-type Method = "GET" | "POST";
+type Method = "GET" | "POST" | "DELETE";
 
 export function createApp(service: Service): Hono<Env> {
   const app = new Hono<Env>({ strict: false });
@@ -51,6 +53,10 @@ export function createApp(service: Service): Hono<Env> {
   route("GET", "/models/:name{.+}", getModel(service));
   route("POST", "/chat/completions", chat(service));
   route("POST", "/completions", completions(service));
+  route("POST", "/responses", createResponse(service));
+  route(["GET", "DELETE"], "/responses/:id", storedResponse(service));
+  route("GET", "/responses/:id/input_items", inputItems(service));
+  route("POST", "/responses/:id/cancel", cancelResponse(service));
   route("POST", "/chat/completions/render", renderChat(service));
   route("POST", "/completions/render", renderCompletions(service));
   route("GET", "/tokenizer_info", tokenizerInfo(service));

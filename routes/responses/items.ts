@@ -31,10 +31,9 @@ const textParts = boundedArray(textPart, limits.MAX_CONTENT_PARTS);
 
 /** A text, or text parts: their texts. */
 const texts = z
-  .custom<string | unknown[]>(
-    (value) => typeof value === "string" || Array.isArray(value),
-    ({ input }) => (input === undefined ? "is required" : "must be a string or an array of text parts"),
-  )
+  .custom<string | unknown[]>((value) => typeof value === "string" || Array.isArray(value), {
+    error: ({ input }) => (input === undefined ? "is required" : "must be a string or an array of text parts"),
+  })
   .transform((value, context): string[] => {
     if (typeof value === "string") return [value];
     const parsed = parseWith(textParts, value);

@@ -99,11 +99,15 @@ function chatTool({ type, name, description, parameters, strict }: FunctionTool)
 }
 
 /** The tools that may be called: with allowed_tools some of them. */
-function allowedTools(tools: readonly FunctionTool[], choice: ResponsesToolChoice | undefined): readonly FunctionTool[] {
+function allowedTools(
+  tools: readonly FunctionTool[],
+  choice: ResponsesToolChoice | undefined,
+): readonly FunctionTool[] {
   if (choice === undefined || choice === "auto" || choice === "none") return tools;
   const names = typeof choice === "string" ? [] : choice.type === "function" ? [choice.name] : named(choice.tools);
   for (const name of names) {
-    if (!tools.some((tool) => tool.name === name)) throw refuse("tool_choice", `names '${name}', which is none of tools`);
+    if (!tools.some((tool) => tool.name === name))
+      throw refuse("tool_choice", `names '${name}', which is none of tools`);
   }
   if (tools.length === 0) throw refuse("tool_choice", "needs tools");
   if (typeof choice === "string" || choice.type === "function") return tools;
