@@ -1,6 +1,8 @@
 /** The HTTP API: the handler of each path, with and without /v1. It is built on FastgenApi and nothing beneath it. */
 import { type Handler, Hono } from "hono";
 import { asFastgenError } from "../src/errors.ts";
+import { countTokens, createMessage } from "./anthropic/create.ts";
+import { anthropicErrorReply, isAnthropic } from "./anthropic/errors.ts";
 import { chat } from "./chat.ts";
 import { completions } from "./completions.ts";
 import type { Env } from "./context.ts";
@@ -57,6 +59,8 @@ export function createApp(service: Service): Hono<Env> {
   route(["GET", "DELETE"], "/responses/:id", storedResponse(service));
   route("GET", "/responses/:id/input_items", inputItems(service));
   route("POST", "/responses/:id/cancel", cancelResponse(service));
+  route("POST", "/messages", createMessage(service));
+  route("POST", "/messages/count_tokens", countTokens(service));
   route("POST", "/chat/completions/render", renderChat(service));
   route("POST", "/completions/render", renderCompletions(service));
   route("GET", "/tokenizer_info", tokenizerInfo(service));
@@ -71,7 +75,7 @@ export function createApp(service: Service): Hono<Env> {
     const record = c.get("record");
     record.error = error;
     service.report(record.id, error);
-    return errorReply(error);
+    return isAnthropic(c.req.path) ? anthropicErrorReply(error, record.id) : errorReply(error);
   });
   return app;
 }

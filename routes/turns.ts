@@ -28,7 +28,12 @@ export class Turns {
 
   /** The conversation so far. */
   get messages(): ChatMessage[] {
-    return this.#messages.map((message) => ({ ...message, content: simplest(message.content) }));
+    return this.#messages.map(({ tool_calls, reasoning_content, ...message }) => ({
+      ...message,
+      content: simplest(message.content),
+      ...(reasoning_content != null && { reasoning_content }),
+      ...((tool_calls as object[] | undefined)?.length && { tool_calls }),
+    }));
   }
 
   /** A message of anybody but the assistant. */
