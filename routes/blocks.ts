@@ -20,7 +20,7 @@ export interface Block {
 /** Hears of blocks as they grow. One is open at a time. */
 export interface BlockListener {
   opened(block: Block): void;
-  /** `logprobs`: those of the text's tokens; they are in the block already, as is the text. */
+  /** `logprobs`: those of the text's tokens. */
   grew(block: Block, text: string, logprobs: readonly PositionLogprobs[]): void;
   closed(block: Block): void;
 }
@@ -28,11 +28,15 @@ export interface BlockListener {
 export class Blocks {
   readonly list: Block[] = [];
   readonly #listener: BlockListener | null;
+  /** Log probabilities that blocks may keep, alternatives counted. */
+  #room: number;
   /** Of tokens whose text has not come yet. */
   #logprobs: PositionLogprobs[] = [];
 
-  constructor(listener: BlockListener | null = null) {
+  /** @param most log probabilities that blocks keep, alternatives counted; where there are more, they keep none */
+  constructor(listener: BlockListener | null = null, most = Number.POSITIVE_INFINITY) {
     this.#listener = listener;
+    this.#room = most;
   }
 
   /** Takes the next piece of the answer. */
@@ -74,7 +78,9 @@ export class Blocks {
 
   #grow(block: Block, text: string, logprobs: PositionLogprobs[]): void {
     block.text += text;
-    block.logprobs.push(...logprobs);
+    for (const { top } of logprobs) this.#room -= 1 + top.length;
+    if (this.#room >= 0) block.logprobs.push(...logprobs);
+    else for (const one of this.list) one.logprobs.length = 0;
     this.#listener?.grew(block, text, logprobs);
   }
 

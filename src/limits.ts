@@ -66,6 +66,12 @@ export const MAX_LOGPROBS = 20;
 /** Log probabilities of an echoed prompt in a stream, alternatives counted: they are one frame. Else there is no bound. */
 export const MAX_STREAMED_PROMPT_LOGPROBS = 65_536;
 
+/**
+ * Log probabilities of a streamed response, alternatives counted, that its last events repeat; where there are more, they
+ * stand beside the pieces of text alone.
+ */
+export const MAX_REPEATED_LOGPROBS = 16_384;
+
 /** Extra stop ids per request; with the model's own they stay below FG_MAX_STOP_IDS of fastgen.h. */
 export const MAX_STOP_TOKEN_IDS = 64;
 

@@ -62,7 +62,7 @@ export class MessageFrames implements Frames, BlockListener {
   }
 
   grew(_block: Block, text: string): void {
-    if (text !== "") this.#events += `${this.#head}${JSON.stringify(text)}}}\n\n`;
+    this.#events += `${this.#head}${JSON.stringify(text)}}}\n\n`;
   }
 
   closed({ kind, index }: Block): void {

@@ -1,5 +1,6 @@
 /** The events of a streamed response, as OpenAI numbers and orders them. */
 import type { FastgenError } from "../../src/errors.ts";
+import { MAX_REPEATED_LOGPROBS } from "../../src/limits.ts";
 import type { Chunk, PositionLogprobs } from "../../src/types.ts";
 import type { Block, BlockListener } from "../blocks.ts";
 import { Blocks } from "../blocks.ts";
@@ -24,7 +25,7 @@ export class ResponseFrames implements Frames, BlockListener {
   constructor(envelope: ResponseEnvelope, conversation: Conversation, onEnd: (answer: ResponseAnswer) => void) {
     this.#envelope = envelope;
     this.#conversation = conversation;
-    this.#answer = new ResponseAnswer(envelope, conversation, new Blocks(this));
+    this.#answer = new ResponseAnswer(envelope, conversation, new Blocks(this, MAX_REPEATED_LOGPROBS));
     this.#onEnd = onEnd;
   }
 
@@ -71,8 +72,6 @@ export class ResponseFrames implements Frames, BlockListener {
   }
 
   grew(block: Block, text: string, logprobs: readonly PositionLogprobs[]): void {
-    // What tokens bring without a text yet is told with the text.
-    if (text === "") return;
     const extra = block.kind === "text" ? `,"logprobs":${JSON.stringify(tokenLogprobs(logprobs))}` : "";
     this.#events += `${this.#head}${JSON.stringify(text)}${extra},"sequence_number":${this.#number++}}\n\n`;
   }
