@@ -5,11 +5,12 @@ import { Service } from "../service.ts";
 import type { ResponseAnswer } from "./answer.ts";
 import { ResponseFrames } from "./events.ts";
 import { ResponseEnvelope } from "./response.ts";
+import type { ResponseFields } from "./schema.ts";
 
 const service = new Service({ servedModelName: "served" });
 
 function eventsOf(script: Script, fields: Record<string, unknown> = {}, onEnd = (_: ResponseAnswer) => {}) {
-  const envelope = new ResponseEnvelope(service, fields, fields, samplingSchema.parse({}));
+  const envelope = new ResponseEnvelope(service, fields as ResponseFields, fields, samplingSchema.parse({}));
   return scriptedEvents(script, (conversation) => new ResponseFrames(envelope, conversation, onEnd));
 }
 
