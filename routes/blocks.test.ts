@@ -74,8 +74,8 @@ test("log probabilities stand with the text that their tokens bring, those of re
   blocks.push(piece([{ type: "reasoning", text: "a" }], [position("a")]));
   blocks.push(piece([], [position("half")]));
   blocks.push(piece([text("b")], [position("rest")]));
-  blocks.push(piece([text("c")], [position("c")]));
-  expect(heard).toEqual([[], ["half", "rest"], ["c"]]);
+  blocks.push(piece([text("c"), text("d")], [position("c")]));
+  expect(heard).toEqual([[], ["half", "rest"], ["c"], []]);
   expect(blocks.list[1]!.logprobs).toHaveLength(3);
 });
 

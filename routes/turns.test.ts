@@ -5,7 +5,8 @@ import { Turns } from "./turns.ts";
 test("reasoning, text and calls of one turn are one message", () => {
   const turns = new Turns();
   turns.say("user", ["Hi"]);
-  turns.reason("hm");
+  turns.reason("h");
+  turns.reason("m");
   turns.answer(["Let me look."]);
   turns.call({ id: "1", name: "f", arguments: "{}" });
   turns.call({ id: "2", name: "g", arguments: "{}" });
@@ -33,6 +34,14 @@ test("reasoning, text and calls of one turn are one message", () => {
     },
     { role: "assistant", content: "Done." },
   ]);
+});
+
+test("a call after a result is a turn of its own", () => {
+  const turns = new Turns();
+  turns.call({ id: "1", name: "f", arguments: {} });
+  turns.result("1", ["one"]);
+  turns.call({ id: "2", name: "g", arguments: {} });
+  expect(turns.messages.map(({ role }) => role)).toEqual(["assistant", "tool", "assistant"]);
 });
 
 test("reasoning and text after a call begin a new turn", () => {

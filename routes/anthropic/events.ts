@@ -54,7 +54,7 @@ export class MessageFrames implements Frames, BlockListener {
   }
 
   opened(block: Block): void {
-    const empty = contentBlock({ ...block, text: block.kind === "call" ? "{}" : "" });
+    const empty = contentBlock({ ...block, text: "" });
     this.#event("content_block_start", { index: block.index, content_block: empty });
     const [type, field] = DELTAS[block.kind];
     const fields = `{"type":"content_block_delta","index":${block.index},"delta":{"type":"${type}","${field}":`;

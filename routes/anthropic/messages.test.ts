@@ -117,7 +117,10 @@ describe("messages", () => {
     await t.create({ messages: [...HI, { role: "assistant", content: "Well" }] });
     expect(asked().prompt).toMatchObject({ continue_final_message: true });
     await t.create({
-      messages: [...HI, { role: "assistant", content: [{ type: "tool_use", id: "1", name: "f", input: {} }] }],
+      messages: [
+        ...HI,
+        { role: "assistant", content: [text("Look."), { type: "tool_use", id: "1", name: "f", input: {} }] },
+      ],
     });
     expect(asked().prompt).toHaveProperty("continue_final_message", undefined);
   });

@@ -308,6 +308,16 @@ describe("input", () => {
     expect(kept.output[0].content[0].logprobs).toEqual([]);
   });
 
+  test("allowed_tools are the only ones that the model sees", async () => {
+    const tools = ["f", "g", "h"].map((name) => ({ type: "function", name }));
+    const some = ["h", "f"].map((name) => ({ type: "function", name }));
+    await t.create({ tools, tool_choice: { type: "allowed_tools", mode: "auto", tools: some } });
+    expect((asked().prompt as { tools: { function: object }[] }).tools.map((tool) => tool.function)).toEqual([
+      { name: "f" },
+      { name: "h" },
+    ]);
+  });
+
   test("--allow-extra-fields leaves tools out that the server does not have", async () => {
     const lax = await start({}, { allowExtraFields: true });
     const reply = await lax.create({

@@ -123,7 +123,6 @@ const messages: PlantedBug[] = [
   ...inFile("routes/anthropic/events.ts", MESSAGES, [
     ["    if (this.#hasStarted) return;", "", "a message starts with every piece"],
     ['if (kind === "reasoning") {', "if (false) {", "thinking has no signature"],
-    ['text: block.kind === "call" ? "{}" : ""', "text: block.text", "a call begins without input"],
   ]),
   ...inFile("routes/anthropic/errors.ts", MESSAGES, [
     ['429: "rate_limit_error",', "", "a full queue is the server's error"],
