@@ -10,7 +10,7 @@ import { RunningGeneration } from "./generation.ts";
 import { openDefaultModel } from "./model/embedded.ts";
 import { openModel } from "./model/load.ts";
 import type { SamplingParams } from "./params.ts";
-import { PromptEncoder, promptField, specialStops } from "./prompt-encoder.ts";
+import { PromptEncoder, promptField, specialIds, specialStops } from "./prompt-encoder.ts";
 import { engineRequests, type ModelLimits, resolveParams } from "./request.ts";
 import { ChatTemplate } from "./text/chat-template.ts";
 import { readGenerationConfig } from "./text/generation-config.ts";
@@ -21,12 +21,14 @@ import type {
   BatchResult,
   Capacity,
   Completion,
+  Conversation,
   FastgenApi,
   GenerateOptions,
   Generation,
   LoadOptions,
   ModelInfo,
   Prompt,
+  RenderedPrompt,
   Stats,
 } from "./types.ts";
 
@@ -198,6 +200,7 @@ export class Fastgen implements FastgenApi {
       promptText: typeof prompt === "string" && isWhole ? prompt : null,
       params: { ...resolved, max_tokens: requests[0]!.maxTokens },
       stopTexts,
+      shownIds: specialIds(options.shown_special_tokens ?? [], tokenizer),
       tokenizer,
       modelStopIds: this.#modelStopIds,
       stream: options.stream ?? false,
@@ -246,6 +249,10 @@ export class Fastgen implements FastgenApi {
       else yield { index, error: asFastgenError(outcome.reason) };
     }
     throwIfAborted(options.signal);
+  }
+
+  render(conversation: Conversation, signal?: AbortSignal): Promise<RenderedPrompt> {
+    return this.#encoder.render(conversation, signal);
   }
 
   async tokenize(prompt: Prompt, options: GenerateOptions = {}): Promise<Int32Array> {

@@ -92,8 +92,15 @@ export interface ChatOptions {
   chat_template?: string;
 }
 
+export type Conversation = { messages: ChatMessage[] } & ChatOptions;
+
+/** A conversation's text, as the chat template made it. */
+export interface RenderedPrompt {
+  rendered: string;
+}
+
 /** Text (tokenised with the model's special tokens), token ids, or a conversation. */
-export type Prompt = string | readonly number[] | Int32Array | ({ messages: ChatMessage[] } & ChatOptions);
+export type Prompt = string | readonly number[] | Int32Array | Conversation | RenderedPrompt;
 
 /**
  * Hears what the engine does for a generation as it happens, before and whether or not the pieces are read. Times are those
@@ -119,6 +126,8 @@ export interface GenerateOptions {
   cache_salt?: string;
   /** Lower is sooner; default 0. Another value needs LoadOptions.scheduling_policy "priority". */
   priority?: number;
+  /** Special tokens, by their texts, that are shown although skip_special_tokens leaves out the others. */
+  shown_special_tokens?: readonly string[];
   /** max_tokens if neither the params nor default_params have one. */
   default_max_tokens?: number;
   /**
@@ -290,6 +299,8 @@ export interface FastgenApi {
     options?: GenerateOptions,
   ): AsyncIterable<BatchResult>;
 
+  /** What the chat template makes of a conversation. Rejects with FastgenError "invalid_request", "aborted". */
+  render(conversation: Conversation, signal?: AbortSignal): Promise<RenderedPrompt>;
   tokenize(prompt: Prompt, options?: GenerateOptions): Promise<Int32Array>;
   detokenize(ids: readonly number[] | Int32Array, options?: { skip_special_tokens?: boolean }): string;
   /** The text of one token. */
