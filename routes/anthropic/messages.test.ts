@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { FakeFastgen, type FakeOptions, json, startServer, until } from "../testing.ts";
+import type { TracedRequest } from "../tracing.ts";
 
 const ANSWER = "Hello, wörld 👋";
 const PATH = "/v1/messages";
@@ -325,8 +326,12 @@ describe("errors have Anthropic's shape on its paths, and OpenAI's elsewhere", (
 });
 
 describe("accounts", () => {
-  test("a request is one line of the log, without any text; metrics count it", async () => {
-    const { server, create } = await start();
+  test("a request is one line of the log, without any text; metrics count it, and it has a trace", async () => {
+    const traced: TracedRequest[] = [];
+    const { server, create } = await start(
+      {},
+      { tracer: { requestDone: (request: TracedRequest) => traced.push(request) } },
+    );
     await create({ system: "A secret", stream: true }).then((reply) => reply.text());
     await create({ system: "A secret" });
     await until(() => server.accessLog.length === 2);
@@ -334,6 +339,7 @@ describe("accounts", () => {
       expect(line).toMatchObject({ path: PATH, status: 200, prompt_tokens: 24, completion_tokens: 15, error: null });
       expect(JSON.stringify(line)).not.toContain("secret");
     }
+    expect(traced.map(({ usage }) => usage.completion_tokens)).toEqual([15, 15]);
     const metrics = await (await fetch(`${server.url}/metrics`)).text();
     expect(metrics).toMatch(/vllm:request_success_total\{[^}]*finished_reason="stop"[^}]*\} 2/);
     await server.stop();

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import OpenAI from "openai";
 import { FakeFastgen, type FakeOptions, json, startServer, until } from "../testing.ts";
+import type { TracedRequest } from "../tracing.ts";
 
 const ANSWER = "Hello, wörld 👋";
 const PATH = "/v1/responses";
@@ -373,8 +374,12 @@ describe("stored responses", () => {
 });
 
 describe("accounts", () => {
-  test("a request is one line of the log, without any text; metrics count it", async () => {
-    const { server, create } = await start();
+  test("a request is one line of the log, without any text; metrics count it, and it has a trace", async () => {
+    const traced: TracedRequest[] = [];
+    const { server, create } = await start(
+      {},
+      { tracer: { requestDone: (request: TracedRequest) => traced.push(request) } },
+    );
     await create({ input: "A secret", stream: true }).then((reply) => reply.text());
     await create({ input: "A secret" });
     await until(() => server.accessLog.length === 2);
@@ -389,6 +394,7 @@ describe("accounts", () => {
       });
       expect(JSON.stringify(line)).not.toContain("secret");
     }
+    expect(traced.map(({ usage }) => usage.completion_tokens)).toEqual([15, 15]);
     const metrics = await (await fetch(`${server.url}/metrics`)).text();
     expect(metrics).toMatch(/vllm:request_success_total\{[^}]*finished_reason="stop"[^}]*\} 2/);
     await server.stop();
