@@ -16,7 +16,7 @@ const TYPES: Record<string, string> = {
 };
 
 /** ["messages", 0, "content"] becomes "messages[0].content". */
-function fieldName(path: readonly PropertyKey[]): string {
+export function fieldName(path: readonly PropertyKey[]): string {
   let name = "";
   for (const key of path) name += typeof key === "number" ? `[${key}]` : name ? `.${String(key)}` : String(key);
   return name;

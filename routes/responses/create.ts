@@ -16,14 +16,14 @@ import { checkFields, conversationRequest } from "./request.ts";
 import { ResponseEnvelope } from "./response.ts";
 import { nestedFields, responseSchema } from "./schema.ts";
 import type { ResponseStore } from "./store.ts";
-import { functionTools } from "./tools.ts";
+import { Tools } from "./tools.ts";
 
 export function createResponse(service: Service) {
   return async (c: Context<Env>): Promise<Response> => {
     const { fields, given } = await readBody(c, service, responseSchema, nestedFields);
     checkFields(fields);
     const { responses } = service;
-    const tools = functionTools(fields, service.options.allowExtraFields);
+    const tools = new Tools(fields, service.options.allowExtraFields);
     noteIgnored(c, service, tools.ignored);
     const history = storedItems(responses, fields.previous_response_id);
     const input = (fields.input ?? []).map((item) => resolved(responses, item));
@@ -32,7 +32,7 @@ export function createResponse(service: Service) {
       throw inOwnWords(error);
     });
     const { run } = conversation;
-    const envelope = new ResponseEnvelope(service, fields, given, run.generations[0]!.params);
+    const envelope = new ResponseEnvelope(service, fields, given, tools, run.generations[0]!.params);
     const keep = (answer: ResponseAnswer) => {
       if (fields.store === false) return;
       responses.put({ response: answer.forStore(), input: withIds(input, envelope.hex) });

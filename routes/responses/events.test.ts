@@ -6,11 +6,13 @@ import type { ResponseAnswer } from "./answer.ts";
 import { ResponseFrames } from "./events.ts";
 import { ResponseEnvelope } from "./response.ts";
 import type { ResponseFields } from "./schema.ts";
+import { Tools } from "./tools.ts";
 
 const service = new Service({ servedModelName: "served" });
 
 function eventsOf(script: Script, fields: Record<string, unknown> = {}, onEnd = (_: ResponseAnswer) => {}) {
-  const envelope = new ResponseEnvelope(service, fields as ResponseFields, fields, samplingSchema.parse({}));
+  const asked = fields as ResponseFields;
+  const envelope = new ResponseEnvelope(service, asked, fields, new Tools(asked, false), samplingSchema.parse({}));
   return scriptedEvents(script, (conversation) => new ResponseFrames(envelope, conversation, onEnd));
 }
 
@@ -97,6 +99,20 @@ describe("an answer with reasoning, text and calls", () => {
     expect(deltas("output_text")).toEqual(["Let me ", 'see "now".']);
     expect(deltas("function_call_arguments")).toEqual(['{"city":', '"Bonn"}', "{}"]);
   });
+});
+
+test("a call of a tool in a namespace is told by both names", () => {
+  const tools = [{ type: "namespace", name: "agents", tools: [{ type: "function", name: "close" }] }];
+  const pieces: Script["pieces"] = [
+    [
+      { type: "call", index: 0, id: "call_1", name: "agents__close" },
+      { type: "arguments", index: 0, text: "{}" },
+    ],
+  ];
+  const events = eventsOf({ pieces, finish: "tool_calls" }, { tools });
+  const item = { type: "function_call", namespace: "agents", name: "close" };
+  expect(events.at(-1)!.data.response).toMatchObject({ output: [item], tools });
+  expect(events.find(({ name }) => name.endsWith("arguments.done"))!.data.name).toBe("close");
 });
 
 test("where a summary is asked for, the reasoning stands in its place", () => {

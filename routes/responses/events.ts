@@ -80,7 +80,8 @@ export class ResponseFrames implements Frames, BlockListener {
     const item = this.#envelope.item(block);
     const place = this.#place(block);
     const type = `${this.#growth(block)}.done`;
-    if (block.kind === "call") this.#event(type, { ...place, name: block.name, arguments: block.text });
+    if (block.kind === "call")
+      this.#event(type, { ...place, name: this.#envelope.itemName(block.name).name, arguments: block.text });
     else {
       const part = this.#envelope.part(block);
       this.#event(type, { ...place, text: block.text, ...("logprobs" in part && { logprobs: part.logprobs }) });

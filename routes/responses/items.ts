@@ -48,7 +48,7 @@ const message = z
   .transform((fields) => ({ type: "message" as const, ...fields }));
 
 const call = z
-  .object({ id, call_id: z.string(), name: z.string().min(1), arguments: z.string() })
+  .object({ id, call_id: z.string(), name: z.string().min(1), namespace: z.string().nullish(), arguments: z.string() })
   .transform((fields) => ({ type: "function_call" as const, ...fields }));
 
 const output = z

@@ -7,6 +7,7 @@ import { chatPrompt } from "../messages.ts";
 import { Turns } from "../turns.ts";
 import type { Item } from "./items.ts";
 import type { FunctionTool, ResponseFields, ResponsesToolChoice, TextFormat } from "./schema.ts";
+import { modelName } from "./tools.ts";
 
 const LOGPROBS = "message.output_text.logprobs";
 
@@ -74,7 +75,8 @@ function toMessages(instructions: string | undefined, items: readonly Item[]) {
   const turns = new Turns();
   if (instructions !== undefined) turns.say("system", [instructions]);
   for (const item of items) {
-    if (item.type === "function_call") turns.call({ id: item.call_id, name: item.name, arguments: item.arguments });
+    if (item.type === "function_call")
+      turns.call({ id: item.call_id, name: modelName(item), arguments: item.arguments });
     else if (item.type === "function_call_output") turns.result(item.call_id, item.output);
     else if (item.type === "reasoning") {
       const texts = item.content?.length ? item.content : (item.summary ?? []);

@@ -6,6 +6,7 @@ import type { Conversation } from "../conversation.ts";
 import { chatLogprobs, tokenNames } from "../logprobs.ts";
 import type { Service } from "../service.ts";
 import type { ResponseFields } from "./schema.ts";
+import type { ToolName, Tools } from "./tools.ts";
 
 export type ResponseStatus = "in_progress" | "completed" | "incomplete" | "failed";
 
@@ -37,11 +38,19 @@ export class ResponseEnvelope {
   /** The reasoning stands in the place of a summary, which some clients show alone. */
   readonly summarised: boolean;
   readonly #created = Math.floor(Date.now() / 1000);
+  readonly #tools: Tools;
   readonly #previous: string | null;
   readonly #echoed: object;
 
   /** `given`: the body as it was sent. */
-  constructor(service: Service, fields: ResponseFields, given: Record<string, unknown>, params: ResolvedParams) {
+  constructor(
+    service: Service,
+    fields: ResponseFields,
+    given: Record<string, unknown>,
+    tools: Tools,
+    params: ResolvedParams,
+  ) {
+    this.#tools = tools;
     const { reasoning, text, metadata } = fields;
     const summary = reasoning?.summary ?? reasoning?.generate_summary ?? null;
     this.summarised = summary !== null;
@@ -91,13 +100,18 @@ export class ResponseEnvelope {
     };
   }
 
+  /** What a call of the model's is called. */
+  itemName(name: string): ToolName {
+    return this.#tools.itemName(name);
+  }
+
   /** The output item that a block is. `logprobs` is false for the store. */
   item(block: Block, logprobs = true) {
     const { kind, index, text, state } = block;
     const status = { open: "in_progress", complete: "completed", cut: "incomplete" }[state];
     if (kind === "call") {
       const id = itemId("fc", this.hex, index);
-      return { id, type: "function_call", status, arguments: text, call_id: block.id, name: block.name };
+      return { id, type: "function_call", status, arguments: text, call_id: block.id, ...this.itemName(block.name) };
     }
     const content = state === "open" ? [] : [this.part(block, logprobs)];
     if (kind === "text") {

@@ -319,6 +319,23 @@ describe("input", () => {
     ]);
   });
 
+  test("tools in namespaces are functions to the model, and so are calls of them", async () => {
+    const tools = [{ type: "namespace", name: "n", description: "d", tools: [{ type: "function", name: "f" }] }];
+    const call = { type: "function_call", call_id: "1", namespace: "n", name: "f", arguments: "{}" };
+    const output = { type: "function_call_output", call_id: "1", output: "x" };
+    await t.create({ tools, input: [{ role: "user", content: "Hi" }, call, output] });
+    const { tools: seen } = asked().prompt as { tools: object[] };
+    expect(seen).toEqual([{ type: "function", function: { name: "n__f" } }]);
+    expect(messages().slice(1)).toMatchObject([
+      { tool_calls: [{ function: { name: "n__f" } }] },
+      { role: "tool", name: "n__f" },
+    ]);
+    const inner = { type: "namespace", name: "m", tools: [{ type: "custom", name: "c" }] };
+    expect(await refusal({ tools: [inner] })).toMatchObject({ param: "tools[0].tools[0].type" });
+    expect(await refusal({ tools: [{ ...inner, tools: tools }] })).toMatchObject({ param: "tools[0].tools[0].type" });
+    expect(await refusal({ tools: [{ type: "namespace" }] })).toMatchObject({ param: "tools[0].name" });
+  });
+
   test("--allow-extra-fields leaves tools out that the server does not have", async () => {
     const lax = await start({}, { allowExtraFields: true });
     const reply = await lax.create({

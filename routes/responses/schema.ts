@@ -33,6 +33,14 @@ export const functionTool = z.object({
 
 export type FunctionTool = z.output<typeof functionTool>;
 
+const anyTool = z.looseObject({ type: z.string() });
+
+/** Tools under one name. */
+export const namespaceTool = z.object({
+  name: z.string().min(1).max(limits.MAX_TOOL_NAME_LENGTH),
+  tools: boundedArray(anyTool, limits.MAX_CONTENT_PARTS),
+});
+
 const toolChoice = z.union(
   [
     z.enum(["none", "auto", "required"]),
@@ -103,7 +111,7 @@ export const responseSchema = z.strictObject({
   max_tool_calls: z.int().min(1).optional(),
   top_logprobs: z.int().min(0).max(limits.MAX_LOGPROBS).optional(),
   include: boundedArray(z.enum(INCLUDABLE), INCLUDABLE.length).optional(),
-  tools: boundedArray(z.looseObject({ type: z.string() }), limits.MAX_CONTENT_PARTS).optional(),
+  tools: boundedArray(anyTool, limits.MAX_CONTENT_PARTS).optional(),
   tool_choice: toolChoice.optional(),
   parallel_tool_calls: flag,
   reasoning: z.strictObject(nestedFields.reasoning).optional(),

@@ -73,10 +73,11 @@ const responses: PlantedBug[] = [
   ...inFile("routes/responses/tools.ts", RESPONSES, [
     ['if (tool.type === "function") {', "if (true) {", "built-in tools are taken for functions"],
     [
-      "else if (allowExtra) ignored.push(param);",
-      "else if (allowExtra) ignored.push();",
+      "if (allowExtra) this.ignored.push(param);",
+      "if (allowExtra) this.ignored.push();",
       "a tool is left out in silence",
     ],
+    ["this.#names.set(modelName(called), called);", "", "a call does not tell its tool's namespace"],
   ]),
   ...inFile("routes/responses/response.ts", RESPONSES, [
     ['status === "incomplete" ? { reason', 'status !== "incomplete" ? { reason', "what is whole is called incomplete"],
