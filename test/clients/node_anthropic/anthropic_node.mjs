@@ -66,7 +66,7 @@ const turn = {
   context_management: { edits: [{ type: "clear_thinking_20251015", keep: "all" }] },
   system: [
     { type: "text", text: "You are an agent that writes code.", ...cached },
-    { type: "text", text: "Working directory: /home/ann/project", ...cached },
+    { type: "text", text: "The project is called x.", ...cached },
   ],
   tools,
   thinking: { type: "enabled", budget_tokens: 64 },
