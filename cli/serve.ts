@@ -24,6 +24,8 @@ interface ServeFlags extends ModelFlags, AccessFlags {
   maxBodyBytes?: number;
   maxTotalBodyBytes?: number;
   maxConnections?: number;
+  maxStoredResponses: number;
+  maxStoredResponseBytes?: number;
   maxQueuedSeqs: number;
   streamWriteTimeout: number;
   timeoutKeepAlive: number;
@@ -78,9 +80,10 @@ export function command(): Command {
     "after",
     `
 The server answers /v1/chat/completions and /v1/completions (with /render after it: what the model would be given),
-/v1/models, /tokenize, /detokenize, /server_info, /version, /health, /ping, /load and /metrics, each with and without
-/v1. After SIGTERM or SIGINT, running requests may finish, for at most the seconds of --shutdown-timeout; a second
-signal ends the server at once.`,
+/v1/responses (also /ID and /ID/input_items), Anthropic's /v1/messages and /v1/messages/count_tokens, /v1/models,
+/tokenize, /detokenize, /server_info, /version, /health, /ping, /load and /metrics, each with and without /v1. After
+SIGTERM or SIGINT, running requests may finish, for at most the seconds of --shutdown-timeout; a second signal ends the
+server at once.`,
   );
 }
 
@@ -107,6 +110,17 @@ function addLimitFlags(command: Command): void {
       "--max-connections <n>",
       `connections at once (default: ${limits.MAX_CONNECTIONS}, or what ulimit -n allows)`,
       integer(1),
+    )
+    .option(
+      "--max-stored-responses <n>",
+      "responses of /v1/responses kept in memory for later requests; 0 = none",
+      integer(0),
+      limits.MAX_STORED_RESPONSES,
+    )
+    .option(
+      "--max-stored-response-bytes <bytes>",
+      `bytes of them (${mebibytes(limits.MAX_STORED_RESPONSE_BYTES)})`,
+      bytes,
     )
     .option("--max-queued-seqs <n>", "sequences that may wait for a slot", integer(1), limits.MAX_QUEUED_SEQUENCES)
     .option(
@@ -158,6 +172,8 @@ export async function run(args: string[]): Promise<number> {
     maxQueued: flags.maxQueuedSeqs,
     maxBodyBytes: flags.maxBodyBytes,
     maxTotalBodyBytes: flags.maxTotalBodyBytes,
+    maxStoredResponses: flags.maxStoredResponses,
+    maxStoredResponseBytes: flags.maxStoredResponseBytes,
     streamWriteSeconds: flags.streamWriteTimeout,
     idleSeconds: flags.timeoutKeepAlive,
   });

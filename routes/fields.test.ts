@@ -1,6 +1,8 @@
 /** The fields of other servers' requests: at their defaults they are taken, at other values they are refused by name. */
 import { afterAll, describe, expect, test } from "bun:test";
 import { MAX_DETOKENIZE_IDS, MAX_REQUEST_TEMPLATE_LENGTH, MAX_TEMPLATE_KWARGS } from "../src/limits.ts";
+import { messageSchema } from "./anthropic/schema.ts";
+import { responseSchema } from "./responses/schema.ts";
 import { chatSchema, completionSchema } from "./schemas.ts";
 import { events, FakeFastgen, json, startServer } from "./testing.ts";
 
@@ -566,6 +568,13 @@ describe("docs/api.md", async () => {
       const replies = await Promise.all(["flex", true, { a: "b" }].map((value) => chat({ [field]: value })));
       expect([field, replies.some(({ status }) => status === 200)]).toEqual([field, true]);
     }
+  });
+
+  test.each([
+    ["The Responses API", responseSchema],
+    ["Anthropic's Messages API", messageSchema],
+  ])("%s: its fields are those of the schema", (title, schema) => {
+    expect(listed(title).sort()).toEqual(Object.keys(schema.shape).sort());
   });
 
   test("fields that it lists as supported are those of the schemas", () => {

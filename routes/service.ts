@@ -8,6 +8,8 @@ import {
   MAX_NAMED_FIELDS,
   MAX_QUEUED_SEQUENCES,
   MAX_REQUESTS,
+  MAX_STORED_RESPONSE_BYTES,
+  MAX_STORED_RESPONSES,
   MAX_TOTAL_BODY_BYTES,
   STREAM_WRITE_SECONDS,
 } from "../src/limits.ts";
@@ -17,6 +19,7 @@ import type { RequestRecord } from "./context.ts";
 import { errorStatus } from "./errors.ts";
 import { Metrics } from "./metrics.ts";
 import type { BrowserOptions } from "./origins.ts";
+import { ResponseStore } from "./responses/store.ts";
 import type { RequestTracer } from "./tracing.ts";
 
 export interface ServiceOptions extends BrowserOptions {
@@ -35,6 +38,9 @@ export interface ServiceOptions extends BrowserOptions {
   maxBodyBytes: number;
   /** Bytes of all bodies that are being read, parsed and tokenised. */
   maxTotalBodyBytes: number;
+  /** Responses that are kept for later requests, and bytes of them. */
+  maxStoredResponses: number;
+  maxStoredResponseBytes: number;
   /** Seconds for which nothing more can be sent to a stream's reader before its connection closes. */
   streamWriteSeconds: number;
   /** Seconds that a connection may be idle, and that headers may take. */
@@ -65,6 +71,8 @@ const DEFAULTS: ServiceOptions = {
   maxRequests: MAX_REQUESTS,
   maxBodyBytes: MAX_BODY_BYTES,
   maxTotalBodyBytes: MAX_TOTAL_BODY_BYTES,
+  maxStoredResponses: MAX_STORED_RESPONSES,
+  maxStoredResponseBytes: MAX_STORED_RESPONSE_BYTES,
   streamWriteSeconds: STREAM_WRITE_SECONDS,
   idleSeconds: IDLE_SECONDS,
   trustRequestChatTemplate: false,
@@ -82,6 +90,7 @@ const PROBES = /^(\/v1)?\/(health|ping|load|metrics)\/?$/;
 export class Service {
   readonly options: ServiceOptions;
   readonly metrics: Metrics;
+  readonly responses: ResponseStore;
   /** Unix seconds. */
   readonly created = Math.floor(Date.now() / 1000);
   /** How far loading has come, while it lasts. */
@@ -107,6 +116,8 @@ export class Service {
     this.options = { ...all, maxTotalBodyBytes: Math.max(all.maxTotalBodyBytes, all.maxBodyBytes) };
     this.#modelName = this.options.servedModelName ?? "";
     this.metrics = new Metrics(() => this.#fastgen);
+    const { maxStoredResponses, maxStoredResponseBytes } = this.options;
+    this.responses = new ResponseStore({ responses: maxStoredResponses, bytes: maxStoredResponseBytes });
   }
 
   /** Call once the model is loaded: from then on requests are served. */

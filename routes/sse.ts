@@ -11,6 +11,8 @@ import type { Service } from "./service.ts";
 
 /** The frames of one kind of reply. */
 export interface Frames {
+  /** What comes before the first piece. */
+  begin?(): string;
   /** The frames of one piece; "" while there is nothing to say. */
   chunk(chunk: Chunk): string;
   /** What follows the last piece. */
@@ -88,6 +90,10 @@ export function eventStream(service: Service, run: Run, frames: Frames): Respons
     record.end(200);
   };
   const stream = new ReadableStream<Uint8Array>({
+    start(controller) {
+      const text = frames.begin?.() ?? "";
+      if (text !== "") controller.enqueue(encoder.encode(text));
+    },
     async pull(controller) {
       try {
         for (;;) {

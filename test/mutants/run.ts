@@ -17,6 +17,7 @@ import { modelBugs } from "./model.ts";
 import { folderBugs } from "./model-folders.ts";
 import { promptBugs } from "./prompts.ts";
 import { routeBugs } from "./routes.ts";
+import { apiBugs } from "./routes-apis.ts";
 import { requestBugs } from "./routes-requests.ts";
 import { serverBugs } from "./routes-server.ts";
 import { textBugs } from "./text.ts";
@@ -79,6 +80,7 @@ export const allBugs = [
   ...promptBugs,
   ...routeBugs,
   ...requestBugs,
+  ...apiBugs,
   ...serverBugs,
   ...cliBugs,
   ...modelBugs,
