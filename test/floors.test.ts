@@ -25,9 +25,10 @@ const COMMON = [
 const MAY_IMPORT: Record<string, string[]> = {
   cli: ["routes", "library", "common"],
   routes: ["library", "answer", "common"],
-  library: ["engine", "ffi", "answer", "text", "model", "common"],
-  answer: ["common"],
-  engine: ["ffi", "model", "common"],
+  library: ["engine", "grammar", "ffi", "answer", "text", "model", "common"],
+  answer: ["grammar", "grammar-sources", "common"],
+  engine: ["grammar", "ffi", "model", "common"],
+  grammar: ["ffi", "text", "model", "common"],
   ffi: ["model", "common"],
   text: ["model", "common"],
   model: ["common"],

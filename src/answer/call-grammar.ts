@@ -1,4 +1,5 @@
 /** What formats write the grammars of their calls with: Lark, in llguidance's dialect. */
+import { larkString } from "../grammar-sources/lark.ts";
 import type { FunctionTool } from "./parts.ts";
 
 export type Schema = Record<string, unknown>;
@@ -37,7 +38,7 @@ export interface CallWriter {
 
 /** Text as a literal of Lark. */
 export function literal(text: string): string {
-  return JSON.stringify(text).replaceAll("\u007f", "\\x7f");
+  return larkString(text.toWellFormed());
 }
 
 /** One of these. */
