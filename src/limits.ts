@@ -90,6 +90,30 @@ export const MAX_LOGPROB_TOKEN_IDS = 1024;
 /** Entries of logit_bias: FG_MAX_LOGIT_BIAS of fastgen.h. */
 export const MAX_LOGIT_BIAS = 1024;
 
+/**
+ * Characters of what structured outputs are described by: a schema as JSON, a grammar, or all choices together. Large real
+ * schemas have 100,000; the engine's grammar compiler has bounds of its own.
+ */
+export const MAX_GRAMMAR_LENGTH = 524_288;
+
+/** Levels of nesting in a schema. A JSON body has MAX_JSON_DEPTH in all. */
+export const MAX_SCHEMA_DEPTH = 64;
+
+/** Keywords, listed values and pairs of oneOf in a schema, what it refers to counted once more: they take 0.5 microseconds each. */
+export const MAX_SCHEMA_KEYWORDS = 65_536;
+
+/** Characters of one regular expression. Real ones are under 1000. */
+export const MAX_REGEX_LENGTH = 16_384;
+
+/** Groups within groups of a regular expression. */
+export const MAX_REGEX_DEPTH = 100;
+
+/** What a repetition of a regular expression or a grammar may count to. */
+export const MAX_REGEX_REPEATS = 100_000;
+
+/** Entries of `choice`, and of a structural tag's structures, triggers, tags and elements. */
+export const MAX_GRAMMAR_CHOICES = 8192;
+
 /** Messages in one chat request. */
 export const MAX_MESSAGES = 4096;
 
@@ -164,3 +188,12 @@ export const MAX_QUEUED_SPANS = 2048;
 
 /** Seconds that the end of the server waits for a trace collector to take the last spans. */
 export const TRACE_FLUSH_SECONDS = 3;
+
+/**
+ * UTF-16 code units that are held back while it is not yet certain that they are a tool call: arguments that a model writes
+ * before the name, say. Beyond it they are text.
+ */
+export const MAX_HELD_CALL_LENGTH = 65_536;
+
+/** Spaces and line ends at the end of a text that are held back: they fall away where a tool call follows. */
+export const MAX_HELD_SPACE = 1024;

@@ -56,7 +56,7 @@ export interface Struct<Names extends string = string> {
 const SCALAR_BYTES: Record<Scalar, number> = { i32: 4, f32: 4, i64: 8, u64: 8, f64: 8, ptr: 8 };
 
 /** Lays fields out in order, each at its natural alignment: the rule of System V and AAPCS64, with pointers of 8 bytes. */
-function struct<F extends Record<string, Field>>(fields: F): Struct<Extract<keyof F, string>> {
+export function struct<F extends Record<string, Field>>(fields: F): Struct<Extract<keyof F, string>> {
   const at: Record<string, number> = {};
   let end = 0;
   let align = 1;
@@ -253,6 +253,10 @@ export class StructArray<Names extends string> {
   }
   f64(name: Names, value: number, index = 0): void {
     this.view.setFloat64(this.at(name, index), value, true);
+  }
+  /** A C bool. */
+  flag(name: Names, value: boolean, index = 0): void {
+    this.view.setUint8(this.at(name, index), value ? 1 : 0);
   }
   /** Also for pointers, and for counts that a double holds exactly. */
   u64(name: Names, value: number | bigint, index = 0): void {
