@@ -17,7 +17,7 @@ export function conversationRequest(
   given: Record<string, unknown>,
   tools: readonly CustomTool[],
 ): ConversationRequest {
-  const { thinking, output_config, output_format, tool_choice, stream, cache_salt, priority } = fields;
+  const { thinking, output_config, output_format, tool_choice, cache_salt, priority } = fields;
   const format = output_config?.format ?? output_format;
   const params = samplingParams(given);
   params.max_tokens = fields.max_tokens;
@@ -25,7 +25,8 @@ export function conversationRequest(
   return {
     prompt: messagesPrompt(fields, tools),
     params,
-    options: { stream: stream ?? false, cache_salt, priority },
+    // Pieces are put together by the route.
+    options: { stream: true, cache_salt, priority },
     toolChoice: toolChoice(tool_choice, tools),
     parallelToolCalls: !(tool_choice?.disable_parallel_tool_use ?? false),
     structured: format ? { json: format.schema } : null,

@@ -15,18 +15,18 @@ import { type InputItem, type Item, inputSchema } from "./items.ts";
 import { checkFields, conversationRequest } from "./request.ts";
 import { ResponseEnvelope } from "./response.ts";
 import { nestedFields, responseSchema } from "./schema.ts";
-import type { ResponseStore } from "./store.ts";
+import { StoreReader } from "./store.ts";
 import { Tools } from "./tools.ts";
 
 export function createResponse(service: Service) {
   return async (c: Context<Env>): Promise<Response> => {
     const { fields, given } = await readBody(c, service, responseSchema, nestedFields);
     checkFields(fields);
-    const { responses } = service;
+    const stored = new StoreReader(service.responses, service.options.maxBodyBytes);
     const tools = new Tools(fields, service.options.allowExtraFields);
     noteIgnored(c, service, tools.ignored);
-    const history = storedItems(responses, fields.previous_response_id);
-    const input = (fields.input ?? []).map((item) => resolved(responses, item));
+    const history = storedItems(stored, fields.previous_response_id);
+    const input = (fields.input ?? []).map((item) => resolved(stored, item));
     const request = conversationRequest(fields, given, [...history, ...input], tools.functions);
     const conversation = await Conversation.start(c, service, request).catch((error) => {
       throw inOwnWords(error);
@@ -35,7 +35,7 @@ export function createResponse(service: Service) {
     const envelope = new ResponseEnvelope(service, fields, given, tools, run.generations[0]!.params);
     const keep = (answer: ResponseAnswer) => {
       if (fields.store === false) return;
-      responses.put({ response: answer.forStore(), input: withIds(input, envelope.hex) });
+      service.responses.put({ response: answer.forStore(), input: withIds(input, envelope.hex) });
     };
     if (fields.stream) return eventStream(service, run, new ResponseFrames(envelope, conversation, keep));
     const answer = new ResponseAnswer(envelope, conversation, new Blocks());
@@ -53,9 +53,9 @@ export function createResponse(service: Service) {
 }
 
 /** What a stored conversation consists of, up to the end of the response `id`. */
-function storedItems(store: ResponseStore, id: string | undefined): Item[] {
+function storedItems(stored: StoreReader, id: string | undefined): Item[] {
   if (id === undefined) return [];
-  const chain = store.chain(id);
+  const chain = stored.chain(id);
   if (chain) return chain.flatMap(({ input, response }) => [...input, ...outputItems(response.output)]);
   const message = `previous_response_id '${id}' is not stored, or a response that it continues is not; send the conversation as input`;
   const [param, code] = ["previous_response_id", "previous_response_not_found"];
@@ -70,9 +70,9 @@ function outputItems(output: object[]): Item[] {
 }
 
 /** The item itself, where only its id was sent. */
-function resolved(store: ResponseStore, item: InputItem): Item {
+function resolved(stored: StoreReader, item: InputItem): Item {
   if (item.type !== "item_reference") return item;
-  const found = store.item(item.id);
+  const found = stored.item(item.id);
   if (found) return outputItems([found])[0]!;
   const message = `input: no item '${item.id}' is stored; send the item itself`;
   throw new FastgenError("invalid_request", message, { param: "input", code: "item_not_found" });

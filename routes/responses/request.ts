@@ -31,7 +31,7 @@ export function conversationRequest(
   tools: readonly FunctionTool[],
 ): ConversationRequest {
   const { instructions, reasoning, text, chat_template_kwargs, tool_choice, parallel_tool_calls } = fields;
-  const { stream, truncation, cache_salt, priority } = fields;
+  const { truncation, cache_salt, priority } = fields;
   const messages = toMessages(instructions, items);
   if (messages.length === 0) throw refuse("input", "is required");
   const callable = allowedTools(tools, tool_choice);
@@ -47,7 +47,8 @@ export function conversationRequest(
     prompt: chatPrompt(prompt, false),
     params: responseParams(fields, given),
     options: {
-      stream: stream ?? false,
+      // Pieces are put together by the route.
+      stream: true,
       ...(truncation === "auto" && { truncate_prompt_tokens: -1 }),
       cache_salt,
       priority,

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { itemId } from "./response.ts";
-import { ResponseStore, type StoredResponse } from "./store.ts";
+import { ResponseStore, type StoredResponse, StoreReader } from "./store.ts";
 
 const hex = (n: number) => n.toString(16).padStart(32, "0");
 const idOf = (n: number) => `resp_${hex(n)}`;
@@ -11,10 +11,12 @@ function stored(n: number, previous: number | null = null, text = ""): StoredRes
   return { response, input: [{ type: "message", role: "user", content: [`${n}`] }] };
 }
 
+const read = (store: ResponseStore, most = 1e6) => new StoreReader(store, most);
+
 test("beyond the number, the longest unused go", () => {
   const store = new ResponseStore({ responses: 3, bytes: 1e6 });
   for (const n of [1, 2, 3]) store.put(stored(n));
-  expect(store.get(idOf(1))).toEqual(stored(1));
+  expect(read(store).get(idOf(1))).toEqual(stored(1));
   store.put(stored(4));
   expect([1, 2, 3, 4].map((n) => store.get(idOf(n)) !== null)).toEqual([true, false, true, true]);
 });
@@ -46,12 +48,16 @@ test("a chain is the conversation in its order, and is used as a whole", () => {
   ] as const) {
     store.put(stored(n, previous));
   }
-  expect(store.chain(idOf(3))!.map(({ input }) => input)).toEqual([1, 2, 3].map((n) => stored(n).input));
+  expect(
+    read(store)
+      .chain(idOf(3))!
+      .map(({ input }) => input),
+  ).toEqual([1, 2, 3].map((n) => stored(n).input));
   // The first of the conversation goes before those that continue it.
   store.put(stored(5));
   store.put(stored(6));
   expect([1, 2, 3, 4].map((n) => store.get(idOf(n)) !== null)).toEqual([false, true, true, false]);
-  expect(store.chain(idOf(3))).toBeNull();
+  expect(read(store).chain(idOf(3))).toBeNull();
 });
 
 test("what is deleted is gone, and takes no bytes", () => {
@@ -66,8 +72,20 @@ test("what is deleted is gone, and takes no bytes", () => {
 test("output items are found by their ids alone", () => {
   const store = new ResponseStore({ responses: 4, bytes: 1e6 });
   store.put(stored(1, null, "a"));
-  expect(store.item(itemId("msg", hex(1), 0))).toMatchObject({ text: "a" });
+  expect(read(store).item(itemId("msg", hex(1), 0))).toMatchObject({ text: "a" });
   for (const other of [itemId("msg", hex(1), 1), itemId("msg", hex(2), 0), "msg_1", "", "__proto__"]) {
-    expect(store.item(other)).toBeNull();
+    expect(read(store).item(other)).toBeNull();
   }
+});
+
+test("a request reads each response once, and so many bytes", () => {
+  const store = new ResponseStore({ responses: 4, bytes: 1e6 });
+  for (const n of [1, 2]) store.put(stored(n, n === 1 ? null : 1, "x".repeat(100)));
+  const one = store.size.bytes / 2;
+  const reader = read(store, one + 10);
+  const ids = [itemId("msg", hex(1), 0), itemId("msg", hex(1), 1), itemId("msg", hex(1), 0)];
+  expect(ids.map((id) => reader.item(id) !== null)).toEqual([true, false, true]);
+  expect(() => reader.get(idOf(2))).toThrow("--max-body-bytes");
+  expect(() => read(store, 2 * one - 20).chain(idOf(2))).toThrow("--max-body-bytes");
+  expect(read(store, 2 * one + 20).chain(idOf(2))).toHaveLength(2);
 });

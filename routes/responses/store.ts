@@ -2,6 +2,7 @@
  * Responses that later requests may name, in memory. It is bounded by number and by bytes: beyond them, the responses that were
  * longest unused go. Each is kept as JSON, so that its size is known.
  */
+import { FastgenError } from "../../src/errors.ts";
 import type { Item } from "./items.ts";
 import { responseOf } from "./response.ts";
 
@@ -35,25 +36,57 @@ export class ResponseStore {
 
   /** One that is larger than the whole store is not kept. */
   put(stored: StoredResponse): void {
-    const bytes = new TextEncoder().encode(JSON.stringify(stored));
-    this.#entries.set(stored.response.id, bytes);
-    this.#bytes += bytes.byteLength;
+    const json = new TextEncoder().encode(JSON.stringify(stored));
+    this.#entries.set(stored.response.id, json);
+    this.#bytes += json.byteLength;
     for (const id of this.#entries.keys()) {
       if (this.#entries.size <= this.#bounds.responses && this.#bytes <= this.#bounds.bytes) return;
-      this.#remove(id);
+      this.delete(id);
     }
   }
 
-  /** null where there is none. Counts as a use. */
-  get(id: string): StoredResponse | null {
-    const bytes = this.#entries.get(id);
-    if (!bytes) return null;
-    this.#touch(id);
-    return JSON.parse(new TextDecoder().decode(bytes));
+  /** JSON of a StoredResponse; null where there is none. Counts as a use. */
+  get(id: string): Uint8Array | null {
+    const json = this.#entries.get(id);
+    if (!json) return null;
+    this.#entries.delete(id);
+    this.#entries.set(id, json);
+    return json;
   }
 
   delete(id: string): void {
-    if (this.#entries.has(id)) this.#remove(id);
+    this.#bytes -= this.#entries.get(id)?.byteLength ?? 0;
+    this.#entries.delete(id);
+  }
+}
+
+/** What one request reads of the store: every response once, and no more bytes than a body may have. */
+export class StoreReader {
+  readonly #store: ResponseStore;
+  readonly #most: number;
+  readonly #read = new Map<string, StoredResponse>();
+  #bytes = 0;
+
+  /** `most`: bytes. */
+  constructor(store: ResponseStore, most: number) {
+    this.#store = store;
+    this.#most = most;
+  }
+
+  /** null where there is none. Throws FastgenError "invalid_request" where the request has read too much. */
+  get(id: string): StoredResponse | null {
+    const known = this.#read.get(id);
+    if (known) return known;
+    const json = this.#store.get(id);
+    if (!json) return null;
+    this.#bytes += json.byteLength;
+    if (this.#bytes > this.#most) {
+      const message = `the stored responses that the request names have more than ${this.#most} bytes (--max-body-bytes); send a shorter conversation as input`;
+      throw new FastgenError("invalid_request", message);
+    }
+    const stored: StoredResponse = JSON.parse(new TextDecoder().decode(json));
+    this.#read.set(id, stored);
+    return stored;
   }
 
   /**
@@ -68,7 +101,7 @@ export class ResponseStore {
       chain.unshift(stored);
       next = stored.response.previous_response_id;
     }
-    for (const { response } of chain) this.#touch(response.id);
+    for (const { response } of chain) this.#store.get(response.id);
     return chain;
   }
 
@@ -77,16 +110,5 @@ export class ResponseStore {
     const response = responseOf(id);
     const output = response === null ? [] : (this.get(response)?.response.output ?? []);
     return output.find((item) => "id" in item && item.id === id) ?? null;
-  }
-
-  #touch(id: string): void {
-    const bytes = this.#entries.get(id)!;
-    this.#entries.delete(id);
-    this.#entries.set(id, bytes);
-  }
-
-  #remove(id: string): void {
-    this.#bytes -= this.#entries.get(id)!.byteLength;
-    this.#entries.delete(id);
   }
 }

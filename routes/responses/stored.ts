@@ -5,6 +5,7 @@ import type { Env } from "../context.ts";
 import { HttpError } from "../errors.ts";
 import type { Service } from "../service.ts";
 import type { Item } from "./items.ts";
+import { StoreReader } from "./store.ts";
 
 /** Items of a page, unless the caller says otherwise; and at most. OpenAI's numbers. */
 const PAGE = 20;
@@ -15,12 +16,15 @@ function notStored(id: string): HttpError {
   return new HttpError(404, message, "not_found");
 }
 
+/** A single response of any size can be read; of a conversation, as much as a request may continue. */
+const readerOf = ({ responses, options }: Service, most = options.maxBodyBytes) => new StoreReader(responses, most);
+
 const idOf = (c: Context<Env>) => c.req.param("id") ?? "";
 
 export function storedResponse(service: Service) {
   return (c: Context<Env>): Response => {
     const id = idOf(c);
-    const found = service.responses.get(id);
+    const found = readerOf(service, Number.POSITIVE_INFINITY).get(id);
     if (!found) throw notStored(id);
     if (c.req.method === "DELETE") {
       service.responses.delete(id);
@@ -48,7 +52,7 @@ function notInBackground(what: string): FastgenError {
 export function inputItems(service: Service) {
   return (c: Context<Env>): Response => {
     const { limit, order, after } = pageOf(c);
-    const chain = service.responses.chain(idOf(c));
+    const chain = readerOf(service).chain(idOf(c));
     if (!chain) throw notStored(idOf(c));
     const all: object[] = chain.flatMap(({ input, response }, i) => [
       ...input.map(listed),

@@ -43,17 +43,23 @@ const shared: PlantedBug[] = [
 
 const responses: PlantedBug[] = [
   ...inFile("routes/responses/store.ts", RESPONSES, [
-    ["this.#bytes += bytes.byteLength;", "", "the store has no bound of bytes"],
+    ["this.#bytes += json.byteLength;\n    for", "for", "the store has no bound of bytes"],
     ["this.#entries.size <= this.#bounds.responses &&", "", "the store has no bound of number"],
-    ["    this.#touch(id);\n    return JSON", "    return JSON", "a response that is used is as old as before"],
     [
-      "for (const { response } of chain) this.#touch(response.id);",
+      "    this.#entries.delete(id);\n    this.#entries.set",
+      "    this.#entries.set",
+      "a response that is used is as old as before",
+    ],
+    [
+      "for (const { response } of chain) this.#store.get(response.id);",
       "",
       "of a conversation, the newest response goes first",
     ],
     ["if (!stored) return null;", "if (!stored) break;", "a conversation without its beginning is continued"],
     ["chain.unshift(stored);", "chain.push(stored);", "a conversation is read from its end"],
-    ["this.#bytes -= this.#entries.get(id)!.byteLength;", "", "what is removed keeps its bytes"],
+    ["this.#bytes -= this.#entries.get(id)?.byteLength ?? 0;", "", "what is removed keeps its bytes"],
+    ["if (known) return known;", "", "a request reads a response as often as it names it"],
+    ["this.#bytes > this.#most", "false", "what a request reads has no bound"],
   ]),
   ...inFile("routes/responses/request.ts", RESPONSES, [
     ['if (instructions !== undefined) turns.say("system", [instructions]);', "", "instructions are dropped"],
