@@ -94,7 +94,7 @@ export const MAX_LOGIT_BIAS = 1024;
  * Characters of what structured outputs are described by: a schema as JSON, a grammar, or all choices together. Large real
  * schemas have 100,000; the engine's grammar compiler has bounds of its own.
  */
-export const MAX_GRAMMAR_LENGTH = 524_288;
+export const MAX_STRUCTURE_LENGTH = 524_288;
 
 /** Levels of nesting in a schema. A JSON body has MAX_JSON_DEPTH in all. */
 export const MAX_SCHEMA_DEPTH = 64;
@@ -112,7 +112,7 @@ export const MAX_REGEX_DEPTH = 100;
 export const MAX_REGEX_REPEATS = 100_000;
 
 /** Entries of `choice`, and of a structural tag's structures, triggers, tags and elements. */
-export const MAX_GRAMMAR_CHOICES = 8192;
+export const MAX_STRUCTURE_PARTS = 8192;
 
 /** Messages in one chat request. */
 export const MAX_MESSAGES = 4096;
