@@ -129,6 +129,19 @@ export const MAX_TEMPLATE_KWARGS = 4096;
 /** Ids in one `detokenize` request: turning them into text takes about 25 ms. */
 export const MAX_DETOKENIZE_IDS = 262_144;
 
+/** UTF-16 code units of a compiled grammar's text; schemas count as they are written into it. Larger ones take seconds to compile. */
+export const MAX_GRAMMAR_LENGTH = 256 * 1024;
+
+/** Seconds that one grammar may take to compile. Real ones take milliseconds; some expressions would take hours. */
+export const MAX_COMPILE_SECONDS = 2;
+
+/** Compiled grammars that are kept, and characters of their texts: a compiled grammar takes memory in proportion. */
+export const MAX_CACHED_GRAMMARS = 512;
+export const MAX_CACHED_GRAMMAR_LENGTH = 4 * 1024 * 1024;
+
+/** Grammars that wait to be compiled. Beyond it: 429. */
+export const MAX_WAITING_GRAMMARS = 1024;
+
 /** Bytes of a safetensors header, and of an index of several; the format's own bound is 100 MB, real ones are under 1 MB. */
 export const MAX_SAFETENSORS_HEADER_BYTES = 100_000_000;
 
