@@ -18,6 +18,7 @@ import { modelBugs } from "./model.ts";
 import { folderBugs } from "./model-folders.ts";
 import { promptBugs } from "./prompts.ts";
 import { routeBugs } from "./routes.ts";
+import { apiBugs } from "./routes-apis.ts";
 import { requestBugs } from "./routes-requests.ts";
 import { serverBugs } from "./routes-server.ts";
 import { textBugs } from "./text.ts";
@@ -81,6 +82,7 @@ export const allBugs = [
   ...promptBugs,
   ...routeBugs,
   ...requestBugs,
+  ...apiBugs,
   ...serverBugs,
   ...cliBugs,
   ...modelBugs,
