@@ -23,9 +23,10 @@ const COMMON = [
 
 /** Each room, and the rooms it may import from beside itself. */
 const MAY_IMPORT: Record<string, string[]> = {
-  cli: ["routes", "library", "common"],
-  routes: ["library", "common"],
-  library: ["engine", "grammar", "ffi", "text", "model", "common"],
+  cli: ["routes", "library", "answer", "common"],
+  routes: ["library", "answer", "common"],
+  library: ["engine", "grammar", "ffi", "answer", "text", "model", "common"],
+  answer: ["grammar", "grammar-sources", "common"],
   engine: ["grammar", "ffi", "model", "common"],
   grammar: ["ffi", "text", "model", "common"],
   ffi: ["model", "common"],
