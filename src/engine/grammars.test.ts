@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { type FakeGrammar, type FakeState, fakeMatcher } from "./fake-grammar.ts";
 import { PAGE_TOKENS } from "./page-cache.ts";
 import type { EngineRequest, ThinkingBudget } from "./protocol.ts";
-import { config, expectTooLittle, prompt, Rig, request, VOCAB } from "./scheduler-rig.ts";
+import { config, expectTooLittle, internals, prompt, Rig, request, VOCAB } from "./scheduler-rig.ts";
 import { maskOf } from "./token-mask.ts";
 
 /** Ends grammars. Requests may also have other stop ids. */
@@ -220,6 +220,20 @@ test("a mask that is always late is computed before its step", () => {
   // A token costs two repetitions and what was in flight behind them.
   expect(got!.tokens.length).toBe(5);
   expect(got!.endedAt).toBeLessThanOrEqual(5 * 5);
+});
+
+test("a page whose last position is computed again is not found before", () => {
+  const rig = new Rig(config);
+  let late = true;
+  rig.library.isLate = () => late;
+  const fields = { grammar: { matcher: fakeMatcher(endless), after: [] } };
+  rig.add(request(prompt(PAGE_TOKENS), 9, fields));
+  rig.step();
+  const [seq] = internals(rig.scheduler).running;
+  expect([rig.library.lateMasks, seq!.nodes.length]).toEqual([1, 0]);
+  late = false;
+  rig.finish();
+  rig.checkEnd();
 });
 
 test("tokens without a choice take one step together, and none where the text begins with them", () => {

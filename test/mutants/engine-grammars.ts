@@ -115,7 +115,6 @@ export const engineGrammarBugs: PlantedBug[] = [
       "forced tokens are not in the penalties' history",
     ],
     ["for (let i = 0; i < mask.length; i++) mask[i]! &= others[i]!;", "", "bad words are forgotten beside a grammar"],
-    ["if (!matcher.fillMask(mask)) return mask.fill(0);", "matcher.fillMask(mask);", "a mask that failed counts"],
     [
       "return this.tokens === null ? this.computedBy : null;",
       "return this.computedBy;",
