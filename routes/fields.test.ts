@@ -1,6 +1,8 @@
 /** The fields of other servers' requests: at their defaults they are taken, at other values they are refused by name. */
 import { afterAll, describe, expect, test } from "bun:test";
 import { MAX_DETOKENIZE_IDS, MAX_REQUEST_TEMPLATE_LENGTH, MAX_TEMPLATE_KWARGS } from "../src/limits.ts";
+import { messageSchema } from "./anthropic/schema.ts";
+import { responseSchema } from "./responses/schema.ts";
 import { chatSchema, completionSchema } from "./schemas.ts";
 import { events, FakeFastgen, json, startServer } from "./testing.ts";
 
@@ -196,7 +198,7 @@ describe("fields that are not supported", () => {
   for (const nothing of [null, false, "", [], {}]) {
     test(`an unknown one at ${JSON.stringify(nothing)} is taken`, async () => {
       expect((await chat({ temprature: nothing })).status).toBe(200);
-      expect((await complete({ guided_json: nothing })).status).toBe(200);
+      expect((await complete({ lora_path: nothing })).status).toBe(200);
       expect((await chat({ stream: true, stream_options: { include_all: nothing } })).status).toBe(200);
     });
   }
@@ -204,10 +206,6 @@ describe("fields that are not supported", () => {
   const asking: [string, unknown][] = [
     ["temprature", 1],
     ["temprature", 0],
-    ["regex", "a+"],
-    ["guided_choice", ["a"]],
-    ["structured_outputs", { regex: "a" }],
-    ["response_format", { type: "json_object" }],
     ["use_beam_search", true],
     ["length_penalty", 2],
     ["no_stop_trim", true],
@@ -220,8 +218,6 @@ describe("fields that are not supported", () => {
     ["vllm_xargs", { a: 1 }],
     ["bootstrap_host", "10.0.0.1"],
     ["typical_p", 0.5],
-    ["grammar", "root ::= 'a'"],
-    ["thinking_token_budget", 100],
     ["routed_experts_start_len", 1],
   ];
   for (const [field, value] of asking) {
@@ -235,15 +231,13 @@ describe("fields that are not supported", () => {
     });
   }
 
-  test("an object whose entries are null or false asks for nothing; an empty schema in it does", async () => {
-    const defaults = { json: null, regex: null, disable_fallback: false };
-    expect((await chat({ structured_outputs: defaults, features: { web_search: false } })).status).toBe(200);
-    const reply = await chat({ structured_outputs: { ...defaults, json: {} } });
-    expect((await json(reply)).error.param).toBe("structured_outputs");
+  test("an object whose entries are null or false asks for nothing", async () => {
+    expect((await chat({ features: { web_search: false, search: null } })).status).toBe(200);
+    expect((await chat({ features: { web_search: {} } })).status).toBe(400);
   });
 
   test("a switch that is on by default is refused when it is off", async () => {
-    expect((await chat({ include_reasoning: false })).status).toBe(400);
+    expect((await complete({ include_reasoning: false })).status).toBe(400);
     // Reasoning stays in the text: what this asks for.
     expect((await chat({ separate_reasoning: false })).status).toBe(200);
   });
@@ -330,17 +324,17 @@ describe("--allow-extra-fields", async () => {
   afterAll(() => open.stop());
 
   test("takes them, and says which in a header and once in the log", async () => {
-    const body = { messages, temprature: 1, regex: "a+", guided_json: null, "na\nme": 1 };
+    const body = { messages, temprature: 1, watermarking: "a+", lora_path: null, "na\nme": 1 };
     for (let i = 0; i < 2; i++) {
       const reply = await open.post(CHAT, body);
       expect(reply.status).toBe(200);
-      expect(reply.headers.get("x-ignored-fields")).toBe("temprature, regex, na%0Ame");
+      expect(reply.headers.get("x-ignored-fields")).toBe("temprature, watermarking, na%0Ame");
     }
-    const stream = await open.post(CHAT, { messages, stream: true, stream_options: { x: 1 }, regex: "a+" });
-    expect(stream.headers.get("x-ignored-fields")).toBe("regex, stream_options.x");
+    const stream = await open.post(CHAT, { messages, stream: true, stream_options: { x: 1 }, watermarking: "a+" });
+    expect(stream.headers.get("x-ignored-fields")).toBe("watermarking, stream_options.x");
     await stream.text();
     expect(open.errors).toEqual([
-      expect.stringMatching(/--allow-extra-fields\): "temprature", "regex", "na\\nme"$/),
+      expect.stringMatching(/--allow-extra-fields\): "temprature", "watermarking", "na\\nme"$/),
       expect.stringMatching(/--allow-extra-fields\): "stream_options\.x"$/),
     ]);
     expect((await open.post(CHAT, { messages })).headers.get("x-ignored-fields")).toBeNull();
@@ -465,7 +459,11 @@ describe("usage in streams", () => {
 
   test("continuous_usage_stats: every frame has its choice's, the last one all", async () => {
     const stream_options = { include_usage: true, continuous_usage_stats: true };
-    const last = { ...usage(8, 3), prompt_tokens_details: { cached_tokens: 0 } };
+    const last = {
+      ...usage(8, 3),
+      prompt_tokens_details: { cached_tokens: 0 },
+      completion_tokens_details: { reasoning_tokens: 0 },
+    };
     expect(await usages(chat, { stream_options })).toEqual([...[0, 1, 2, 3].map((n) => usage(8, n)), last]);
     const two = await usages(complete, { prompt: ["a", "bcd"], n: 2, stream_options });
     expect(
@@ -566,6 +564,13 @@ describe("docs/api.md", async () => {
       const replies = await Promise.all(["flex", true, { a: "b" }].map((value) => chat({ [field]: value })));
       expect([field, replies.some(({ status }) => status === 200)]).toEqual([field, true]);
     }
+  });
+
+  test.each([
+    ["The Responses API", responseSchema],
+    ["Anthropic's Messages API", messageSchema],
+  ])("%s: its fields are those of the schema", (title, schema) => {
+    expect(listed(title).sort()).toEqual(Object.keys(schema.shape).sort());
   });
 
   test("fields that it lists as supported are those of the schemas", () => {

@@ -66,6 +66,12 @@ export const MAX_LOGPROBS = 20;
 /** Log probabilities of an echoed prompt in a stream, alternatives counted: they are one frame. Else there is no bound. */
 export const MAX_STREAMED_PROMPT_LOGPROBS = 65_536;
 
+/**
+ * Log probabilities of a streamed response, alternatives counted, that its last events repeat; where there are more, they
+ * stand beside the pieces of text alone.
+ */
+export const MAX_REPEATED_LOGPROBS = 16_384;
+
 /** Extra stop ids per request; with the model's own they stay below FG_MAX_STOP_IDS of fastgen.h. */
 export const MAX_STOP_TOKEN_IDS = 64;
 
@@ -84,11 +90,44 @@ export const MAX_LOGPROB_TOKEN_IDS = 1024;
 /** Entries of logit_bias: FG_MAX_LOGIT_BIAS of fastgen.h. */
 export const MAX_LOGIT_BIAS = 1024;
 
+/**
+ * Characters of what structured outputs are described by: a schema as JSON, a grammar, or all choices together. Large real
+ * schemas have 100,000; the engine's grammar compiler has bounds of its own.
+ */
+export const MAX_STRUCTURE_LENGTH = 524_288;
+
+/** Levels of nesting in a schema. A JSON body has MAX_JSON_DEPTH in all. */
+export const MAX_SCHEMA_DEPTH = 64;
+
+/** Keywords, listed values and pairs of oneOf in a schema, what it refers to counted once more: they take 0.5 microseconds each. */
+export const MAX_SCHEMA_KEYWORDS = 65_536;
+
+/** Characters of one regular expression. Real ones are under 1000. */
+export const MAX_REGEX_LENGTH = 16_384;
+
+/** Groups within groups of a regular expression. */
+export const MAX_REGEX_DEPTH = 100;
+
+/** What a repetition of a regular expression or a grammar may count to. */
+export const MAX_REGEX_REPEATS = 100_000;
+
+/** Entries of `choice`, and of a structural tag's structures, triggers, tags and elements. */
+export const MAX_STRUCTURE_PARTS = 8192;
+
 /** Messages in one chat request. */
 export const MAX_MESSAGES = 4096;
 
 /** Text parts in one message. */
 export const MAX_CONTENT_PARTS = 4096;
+
+/** Characters of the name of a tool or a schema. OpenAI's bound is 64; MCP servers have longer ones. */
+export const MAX_TOOL_NAME_LENGTH = 256;
+
+/** Responses that are kept for later requests (--max-stored-responses). Beyond it the ones that were longest unused go. */
+export const MAX_STORED_RESPONSES = 10_000;
+
+/** Bytes of them, as JSON (--max-stored-response-bytes). */
+export const MAX_STORED_RESPONSE_BYTES = 256 * 1024 * 1024;
 
 /** Entries of `metadata`. OpenAI allows 16; some clients keep more there. */
 export const MAX_METADATA_ENTRIES = 64;
@@ -104,6 +143,19 @@ export const MAX_TEMPLATE_KWARGS = 4096;
 
 /** Ids in one `detokenize` request: turning them into text takes about 25 ms. */
 export const MAX_DETOKENIZE_IDS = 262_144;
+
+/** UTF-16 code units of a compiled grammar's text; schemas count as they are written into it. Larger ones take seconds to compile. */
+export const MAX_GRAMMAR_LENGTH = 256 * 1024;
+
+/** Seconds that one grammar may take to compile. Real ones take milliseconds; some expressions would take hours. */
+export const MAX_COMPILE_SECONDS = 2;
+
+/** Compiled grammars that are kept, and characters of their texts: a compiled grammar takes memory in proportion. */
+export const MAX_CACHED_GRAMMARS = 512;
+export const MAX_CACHED_GRAMMAR_LENGTH = 4 * 1024 * 1024;
+
+/** Grammars that wait to be compiled. Beyond it: 429. */
+export const MAX_WAITING_GRAMMARS = 1024;
 
 /** Bytes of a safetensors header, and of an index of several; the format's own bound is 100 MB, real ones are under 1 MB. */
 export const MAX_SAFETENSORS_HEADER_BYTES = 100_000_000;
@@ -149,3 +201,12 @@ export const MAX_QUEUED_SPANS = 2048;
 
 /** Seconds that the end of the server waits for a trace collector to take the last spans. */
 export const TRACE_FLUSH_SECONDS = 3;
+
+/**
+ * UTF-16 code units that are held back while it is not yet certain that they are a tool call: arguments that a model writes
+ * before the name, say. Beyond it they are text.
+ */
+export const MAX_HELD_CALL_LENGTH = 65_536;
+
+/** Spaces and line ends at the end of a text that are held back: they fall away where a tool call follows. */
+export const MAX_HELD_SPACE = 1024;

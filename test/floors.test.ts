@@ -15,6 +15,7 @@ const COMMON = [
   "memory-file",
   "params",
   "schema-error",
+  "structured-outputs",
   "types",
   "units",
   "version",
@@ -22,15 +23,19 @@ const COMMON = [
 
 /** Each room, and the rooms it may import from beside itself. */
 const MAY_IMPORT: Record<string, string[]> = {
-  cli: ["routes", "library", "common"],
-  routes: ["library", "common"],
-  library: ["engine", "ffi", "text", "model", "common"],
-  engine: ["ffi", "model", "common"],
+  cli: ["routes", "library", "answer", "common"],
+  routes: ["library", "answer", "common"],
+  library: ["engine", "grammar", "ffi", "answer", "text", "model", "common"],
+  answer: ["grammar", "grammar-sources", "common"],
+  engine: ["grammar", "ffi", "model", "common"],
+  grammar: ["ffi", "text", "model", "common"],
   ffi: ["model", "common"],
   text: ["model", "common"],
   model: ["common"],
+  // What a request asks for is checked where its fields are.
+  "grammar-sources": ["common"],
   // Common types speak of dtypes and tensors.
-  common: ["model"],
+  common: ["model", "grammar-sources"],
 };
 
 function roomOf(file: string): string {

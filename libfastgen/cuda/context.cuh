@@ -24,7 +24,7 @@ namespace fg {
 constexpr int RING = FG_STEPS_IN_FLIGHT + 1;
 
 /* The description of a step, which its kernels read: offsets in bytes, the same for every step. It goes to the device
- * in one copy. Page updates, masks and fills have no useful bound: they are copied before it, on their own. T and S:
+ * in one copy. Page updates and fills have no useful bound: they are copied before it, on their own. T and S:
  * most_tokens and most_seqs. */
 struct StepLayout {
 	size_t tokens;    /* int32 [T]: ids, or FG_LAST_SAMPLED */
@@ -35,6 +35,7 @@ struct StepLayout {
 	size_t tiles;     /* PrefillTile [max_tiles] */
 	size_t shares;    /* DecodeShare [decode_blocks] per distinct window, share_bytes apart */
 	size_t share_bytes;
+	size_t mask_deadline; /* uint64: 0, as Masks.deadline */
 	size_t bytes;
 	int32_t max_tiles;
 };
@@ -55,7 +56,7 @@ struct StepExtent {
 /* Host memory of one step. */
 struct StepBuffers {
 	char *host; /* pinned, StepLayout.bytes */
-	char *tail; /* pinned: page updates, masks, fills; grows as needed */
+	char *tail; /* pinned: page updates, fills; grows as needed */
 	size_t tail_bytes;
 	char *out; /* pinned, ResultLayout.bytes */
 	cudaEvent_t start, end;
@@ -120,10 +121,13 @@ struct Context {
 	char *step; /* device, layout.bytes */
 	char *tail; /* device */
 	size_t tail_bytes;
-	const uint32_t *masks; /* device, in tail: this step's [n_masks][(vocab_size + 31) / 32], or NULL */
-	char *out;             /* device, results.bytes */
-	bf16 *delta;           /* [Gemm::split_rows][H]: what linear_add leaves pending */
-	bool capturing;
+	char *out;   /* device, results.bytes */
+	bf16 *delta; /* [Gemm::split_rows][H]: what linear_add leaves pending */
+
+	/* Of rank 0, which samples. */
+	uint32_t *mask_words;  /* pinned [FG_STEPS_IN_FLIGHT][max_seqs][fg_mask_stride]: the graphs know where */
+	int32_t *mask_state;   /* pinned [FG_STEPS_IN_FLIGHT][max_seqs] */
+	uint32_t *mask_copies; /* device [logit_rows][fg_mask_stride] */
 
 	std::vector<Graph> graphs; /* by n_seqs, ascending */
 	const Graph *graph;        /* which will replay this step, or NULL */
@@ -195,6 +199,7 @@ void step_begin(fg_ctx *ctx, fg_batch *batch);
 int replay(fg_ctx *ctx, const fg_batch *batch);
 void step_end(fg_ctx *ctx, fg_batch *batch);
 fg_status step_wait(fg_ctx *ctx, fg_batch *batch);
+fg_mask_rows masks(fg_ctx *ctx, int32_t place);
 void copy_pages(fg_ctx *ctx, const fg_page_copy *copies, int32_t n_copies);
 int32_t host_pages(fg_ctx *ctx);
 

@@ -351,7 +351,8 @@ void sample(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, const 
 	Sampled *out = (Sampled *)(c->out + c->results.sampled) + first;
 	SampleArgs a = {logits,
 	                (const fg_row *)(c->step + c->layout.rows) + first,
-	                c->capturing ? nullptr : c->masks,
+	                {c->mask_words, c->mask_state, c->mask_copies, (uint64_t *)(c->step + c->layout.mask_deadline),
+	                 (uint32_t)fg_mask_stride(ctx->config->shape.vocab_size)},
 	                c->last_token,
 	                &out->id,
 	                &out->logprob,
@@ -414,6 +415,7 @@ const fg_ops fg_device_ops = {
 	.replay = fg::replay,
 	.step_end = fg::step_end,
 	.step_wait = fg::guard<fg::step_wait>,
+	.masks = fg::masks,
 	.copy_pages = fg::copy_pages,
 	.host_pages = fg::host_pages,
 	.embed = fg::embed,

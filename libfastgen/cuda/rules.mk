@@ -53,7 +53,7 @@ $(NVCC) $(NVCCFLAGS) $(call gencode,$(CUDA_ARCHS)) -MF $(OBJ)/$(@F).d -o $@ $(fi
 	-L$(CUDA_ROOT)/lib64 -L$(CUDA_ROOT)/lib -lpthread -ldl -lrt
 endef
 
-cuda-tests: $(BUILD)/attention_test $(BUILD)/fp8_test $(BUILD)/gemm_test $(BUILD)/peers_test $(BUILD)/sample_test_cuda $(BUILD)/ops_bench $(BUILD)/ops_test
+cuda-tests: $(BUILD)/attention_test $(BUILD)/fp8_test $(BUILD)/gemm_test $(BUILD)/masks_test_cuda $(BUILD)/peers_test $(BUILD)/sample_test_cuda $(BUILD)/ops_bench $(BUILD)/ops_test
 
 $(BUILD)/attention_test: test/attention_test.cu $(patsubst %,$(OBJ)/cuda/%.o,attention/decode attention/prefill attention/prefill_sm90 tensor_map) cuda/rules.mk
 	$(link-cuda-test)
@@ -63,6 +63,10 @@ $(BUILD)/fp8_test: test/fp8_test.cu test/compare.cuh $(CUDA_OBJECTS) cuda/rules.
 
 $(BUILD)/gemm_test: test/gemm_test.cu test/compare.cuh $(patsubst %,$(OBJ)/cuda/%.o,products/gemv products/gemv_fp8 products/gemm_sm90 tensor_map) cuda/rules.mk
 	$(link-cuda-test)
+
+# The CPU library's test of late masks, which sees only fastgen.h.
+$(BUILD)/masks_test_cuda: test/masks_test.c $(BUILD)/libfastgen_cuda.so Makefile
+	$(CC) $(CFLAGS) -MF $(OBJ)/$(@F).d -o $@ $< $(BUILD)/libfastgen_cuda.so -Wl,-rpath,'$$ORIGIN' $(LDFLAGS) $(LDLIBS)
 
 $(BUILD)/peers_test: test/peers_test.cu test/check_cuda.cuh $(OBJ)/cuda/ranks/peers.o cuda/rules.mk
 	$(link-cuda-test)

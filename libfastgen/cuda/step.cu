@@ -38,6 +38,7 @@ StepLayout make_layout(const Context *c) {
 	l.seqs = take(S * sizeof(AttnSeq));
 	l.shares = take(l.share_bytes * c->windows.size());
 	l.rows = take(T * sizeof(fg_row));
+	l.mask_deadline = take(sizeof(uint64_t));
 	l.tiles = take(l.max_tiles * sizeof(PrefillTile));
 	return l;
 }
@@ -53,7 +54,7 @@ ResultLayout make_results(const Context *c) {
 
 /* Whether a recorded pass can stand for this step: every sequence decodes and samples one row, in order. */
 bool replayable(const fg_batch *b) {
-	if (b->n_tokens != b->n_seqs || b->n_rows != b->n_seqs || b->n_masks > 0 || b->out.logits) return false;
+	if (b->n_tokens != b->n_seqs || b->n_rows != b->n_seqs || b->out.logits) return false;
 	for (int32_t i = 0; i < b->n_rows; i++)
 		if (b->rows[i].token != i || b->rows[i].target >= 0) return false;
 	return true;
@@ -101,20 +102,15 @@ bool reserve_tail(Context *c, StepBuffers &b, size_t bytes) {
 	return status == FG_OK;
 }
 
-/* Copies page updates, masks and fills to the device, and applies page updates and fills. */
+/* Copies page updates and fills to the device, and applies them. */
 void apply_changes(Context *c, StepBuffers &b, fg_batch *batch) {
-	size_t words = ((size_t)c->base.config->shape.vocab_size + 31) / 32;
-	size_t updates = 0, masks = aligned(batch->n_page_updates * sizeof(fg_page_update));
-	size_t fills = masks + aligned(batch->n_masks * words * sizeof(uint32_t));
+	size_t updates = 0, fills = aligned(batch->n_page_updates * sizeof(fg_page_update));
 	size_t total = fills + c->sampler.fill_bytes(batch->fills, batch->n_fills);
-	c->masks = nullptr;
 	if (total == 0 || !reserve_tail(c, b, total)) return;
 	memcpy(b.tail + updates, batch->page_updates, batch->n_page_updates * sizeof(fg_page_update));
-	memcpy(b.tail + masks, batch->masks, batch->n_masks * words * sizeof(uint32_t));
 	c->sampler.pack_fills(batch->fills, batch->n_fills, b.tail + fills);
 	note(c, cudaMemcpyAsync(c->tail, b.tail, total, cudaMemcpyHostToDevice, c->stream),
 	     "copying page updates and sampling parameters");
-	c->masks = (const uint32_t *)(c->tail + masks);
 	if (batch->n_page_updates > 0) {
 		page_update_kernel<<<(batch->n_page_updates + 255) / 256, 256, 0, c->stream>>>(
 			c->page_table, c->base.config->pages_per_seq, (const fg_page_update *)(c->tail + updates),
@@ -137,6 +133,11 @@ void describe(Context *c, StepBuffers &b, const fg_batch *batch, int32_t padded)
 	memcpy(tokens, batch->tokens, batch->n_tokens * sizeof *tokens);
 	memcpy(positions, batch->positions, batch->n_tokens * sizeof *positions);
 	memcpy(rows, batch->rows, batch->n_rows * sizeof *rows);
+	/* The kernel counts masks from the first of all. */
+	const int32_t first_mask = c->mask_state ? (int32_t)(batch->masks.state - c->mask_state) : 0;
+	for (int32_t r = 0; r < batch->n_rows; r++)
+		if (rows[r].mask >= 0) rows[r].mask += first_mask;
+	*(uint64_t *)(b.host + l.mask_deadline) = 0;
 	for (int32_t t = 0; t < batch->n_tokens; t++) slots[t] = batch->seqs[batch->seq_of[t]].slot;
 
 	c->extent = {batch->n_tokens, 0, 0, 0};
@@ -162,6 +163,18 @@ void describe(Context *c, StepBuffers &b, const fg_batch *batch, int32_t padded)
 	                                       (PrefillTile *)(b.host + l.tiles));
 }
 
+fg_status make_masks(Context *c) {
+	const size_t n = FG_STEPS_IN_FLIGHT * (size_t)c->base.config->options.max_seqs;
+	const size_t bytes = fg_mask_stride(c->base.config->shape.vocab_size) * sizeof(uint32_t);
+	if (c->base.rank > 0) return FG_OK;
+	cudaError_t error = cudaHostAlloc(&c->mask_words, n * bytes, cudaHostAllocMapped);
+	if (error == cudaSuccess) error = cudaHostAlloc(&c->mask_state, n * sizeof(int32_t), cudaHostAllocMapped);
+	if (error != cudaSuccess) return cuda_fail(error, "pinned memory for masks");
+	memset(c->mask_state, 0, n * sizeof(int32_t));
+	c->mask_copies = (uint32_t *)device_alloc(c, (size_t)c->base.buf.logit_rows * bytes, "masks");
+	return c->mask_copies ? FG_OK : FG_OUT_OF_MEMORY;
+}
+
 } // namespace
 
 cudaError_t find_code() {
@@ -182,6 +195,8 @@ fg_status step_open(Context *c) {
 		if (error == cudaSuccess) error = cudaEventCreate(&b.end);
 		if (error != cudaSuccess) return cuda_fail(error, "pinned memory for steps");
 	}
+	fg_status status = make_masks(c);
+	if (status) return status;
 	cudaError_t error = cudaStreamCreateWithFlags(&c->copy_stream, cudaStreamNonBlocking);
 	if (error == cudaSuccess) error = cudaEventCreateWithFlags(&c->steps_enqueued, cudaEventDisableTiming);
 	if (error == cudaSuccess) error = cudaEventCreateWithFlags(&c->copies_done, cudaEventDisableTiming);
@@ -197,6 +212,7 @@ void step_close(Context *c) {
 		if (b.end) cudaEventDestroy(b.end);
 	}
 	cudaFree(c->tail);
+	cudaFreeHost(c->mask_words), cudaFreeHost(c->mask_state);
 	if (c->copy_stream) cudaStreamSynchronize(c->copy_stream), cudaStreamDestroy(c->copy_stream);
 	if (c->steps_enqueued) cudaEventDestroy(c->steps_enqueued);
 	if (c->copies_done) cudaEventDestroy(c->copies_done);
@@ -208,13 +224,11 @@ namespace {
 template <class Ops> fg_status capture(Context *c, const StepExtent &extent, cudaGraphExec_t *exec, Ops ops) {
 	cudaGraph_t graph = nullptr;
 	c->extent = extent;
-	c->capturing = true;
 	cudaError_t error = cudaStreamBeginCapture(c->stream, cudaStreamCaptureModeThreadLocal);
 	if (error == cudaSuccess) {
 		ops();
 		error = cudaStreamEndCapture(c->stream, &graph);
 	}
-	c->capturing = false;
 	if (error == cudaSuccess && !c->failure) error = cudaGraphInstantiate(exec, graph, 0);
 	if (graph) cudaGraphDestroy(graph);
 	note(c, error, "recording a step"); /* unless an op has failed, whose error says more */
@@ -309,6 +323,13 @@ fg_status step_wait(fg_ctx *ctx, fg_batch *batch) {
 	if (c->waited_steps++ > 0) cudaEventElapsedTime(&idle, c->ring[(i + RING - 1) % RING].end, b.start);
 	batch->out.run_seconds = run * 1e-3, batch->out.idle_seconds = idle * 1e-3;
 	return FG_OK;
+}
+
+fg_mask_rows masks(fg_ctx *ctx, int32_t place) {
+	const Context *c = context(ctx);
+	const size_t first = (size_t)place * (size_t)ctx->config->options.max_seqs,
+				 stride = fg_mask_stride(ctx->config->shape.vocab_size);
+	return {c->mask_words + first * stride, c->mask_state + first, stride};
 }
 
 /* On a stream of their own. A page that goes to the host was last written by a step that is over. Only a copy to the

@@ -256,9 +256,11 @@ static void bench_sampling() {
 		const char *name;
 		fg_sampling sampling;
 		int32_t n_logprobs;
-	} modes[] = {{"sampling, greedy", greedy, -1},        {"sampling, greedy, 20 logprobs", greedy, 20},
-	             {"sampling, temperature 0.8", warm, -1}, {"sampling, top_p 0.95", top_p, -1},
-	             {"sampling, top_k 50", top_k, -1},       {"sampling, repetition penalty", penalty, -1}};
+		bool masked; /* each row has a mask, which is ready */
+	} modes[] = {{"sampling, greedy", greedy, -1, false},        {"sampling, greedy, 20 logprobs", greedy, 20, false},
+	             {"sampling, temperature 0.8", warm, -1, false}, {"sampling, top_p 0.95", top_p, -1, false},
+	             {"sampling, top_k 50", top_k, -1, false},       {"sampling, repetition penalty", penalty, -1, false},
+	             {"sampling, greedy, masks", greedy, -1, true},  {"sampling, temperature 0.8, masks", warm, -1, true}};
 	int32_t *last, *ids, *ranks, *top_ids;
 	float *logprobs, *top_logprobs;
 	fg_row *rows;
@@ -269,7 +271,15 @@ static void bench_sampling() {
 	CUDA(cudaMalloc(&top_ids, MAX_SEQS * FG_MAX_LOGPROBS * sizeof *top_ids));
 	CUDA(cudaMalloc(&top_logprobs, MAX_SEQS * FG_MAX_LOGPROBS * sizeof *top_logprobs));
 	CUDA(cudaMalloc(&rows, MAX_SEQS * sizeof *rows));
+	fg::Masks masks = {};
+	CUDA(cudaMallocHost(&masks.words, MAX_SEQS * fg_mask_stride(152064) * sizeof(uint32_t)));
+	CUDA(cudaMallocHost(&masks.state, MAX_SEQS * sizeof(int32_t)));
+	CUDA(cudaMalloc(&masks.copies, MAX_SEQS * fg_mask_stride(152064) * sizeof(uint32_t)));
+	CUDA(cudaMalloc(&masks.deadline, sizeof *masks.deadline));
+	memset((void *)masks.words, 0xff, MAX_SEQS * fg_mask_stride(152064) * sizeof(uint32_t));
+	std::fill_n((int32_t *)masks.state, MAX_SEQS, (int32_t)FG_MASK_READY);
 	for (int vocab : {32768, 152064}) {
+		masks.stride = (uint32_t)fg_mask_stride(vocab);
 		fg_config config = {};
 		config.shape.vocab_size = vocab, config.options.max_seqs = MAX_SEQS;
 		fg::Sampler sampler = {};
@@ -283,7 +293,7 @@ static void bench_sampling() {
 				s.seed = (uint64_t)i;
 				fills[i].slot = i;
 				FG(fg::sampler_new(&config, &s, &fills[i].sampler));
-				list[i] = {i, i, 17, -1, mode.n_logprobs, -1, -1};
+				list[i] = {i, i, 17, -1, mode.n_logprobs, mode.masked ? i : -1, -1};
 			}
 			const size_t bytes = sampler.fill_bytes(fills.get(), MAX_SEQS);
 			const Array<char> host(new char[bytes]);
@@ -301,7 +311,7 @@ static void bench_sampling() {
 				const size_t piece = (size_t)n * vocab * sizeof(float), pieces = BYTES / piece;
 				const double t = seconds([&](int call) {
 					const float *logits = (const float *)(arena + call % pieces * piece);
-					CUDA(sampler.run({logits, rows, nullptr, last, ids, logprobs, ranks, 1, top_ids, top_logprobs, n},
+					CUDA(sampler.run({logits, rows, masks, last, ids, logprobs, ranks, 1, top_ids, top_logprobs, n},
 					                 stream));
 				});
 				result(mode.name, {{"rows", n}, {"vocab", vocab}}, t, piece / t / 1e9, GBS, read_ceiling);

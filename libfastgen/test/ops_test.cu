@@ -406,7 +406,7 @@ static Sampled run_pass(Twins &t, fg_step step, fg_step_seq *seqs, bool replayed
 	fg_status status = FG_OK;
 	/* Graphs return no logits, so a step that asks for logits is launched op by op. */
 	seqs[0].flags = replayed ? FG_SAMPLE : FG_SAMPLE | FG_LOGITS;
-	fg_batch *batch = fg_batch_new(&fg_device_ops, &t.config, &step, &status);
+	fg_batch *batch = fg_batch_new(&fg_device_ops, &t.config, &step, fg_device_ops.masks(c, 0), &status);
 	MUST(status);
 	const size_t n = (size_t)step.n_seqs, H = (size_t)s.hidden_size, D = (size_t)s.head_dim;
 	t.residual.poison(n * H), t.x.poison(n * H), t.attn.poison(n * s.n_heads * D);

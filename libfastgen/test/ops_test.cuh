@@ -141,9 +141,9 @@ struct Twins {
 
 	void begin(const fg_step &step) {
 		fg_status status = FG_OK;
-		cpu_batch = fg_batch_new(&fg_cpu_ops, &config, &step, &status);
+		cpu_batch = fg_batch_new(&fg_cpu_ops, &config, &step, fg_cpu_ops.masks(cpu, 0), &status);
 		MUST(status);
-		cuda_batch = fg_batch_new(&fg_device_ops, &config, &step, &status);
+		cuda_batch = fg_batch_new(&fg_device_ops, &config, &step, fg_device_ops.masks(cuda, 1), &status);
 		MUST(status);
 		both([](const fg_ops &ops, fg_ctx *c, fg_batch *b) { ops.step_begin(c, b); });
 	}

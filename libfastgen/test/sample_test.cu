@@ -40,6 +40,8 @@ template <class T> struct OnDevice {
 	}
 };
 
+static bool under_tool; /* a tool that makes kernels slow */
+
 static fg_config make_config(int32_t vocab, int32_t slots) {
 	fg_config config = {};
 	config.shape.vocab_size = vocab;
@@ -111,13 +113,40 @@ struct Params {
 	}
 };
 
+/* Masks in pinned memory, and what the kernel needs beside them. Their states are set between launches. */
+struct PinnedMasks {
+	fg::Masks masks;
+	uint32_t *words;
+	int32_t *state;
+
+	PinnedMasks(int32_t n, int32_t vocab) {
+		const size_t stride = fg_mask_stride(vocab);
+		CUDA(cudaMallocHost(&words, n * stride * sizeof *words));
+		CUDA(cudaMallocHost(&state, n * sizeof *state));
+		masks = {words, state, nullptr, nullptr, (uint32_t)stride};
+		CUDA(cudaMalloc(&masks.copies, n * stride * sizeof *words));
+		CUDA(cudaMalloc(&masks.deadline, sizeof *masks.deadline));
+		begin_step();
+	}
+	~PinnedMasks() {
+		cudaFreeHost(words), cudaFreeHost(state), cudaFree(masks.copies), cudaFree(masks.deadline);
+	}
+	PinnedMasks(const PinnedMasks &) = delete;
+	const uint32_t *of(int32_t mask) const {
+		return words + (size_t)mask * masks.stride;
+	}
+	void begin_step() const {
+		CUDA(cudaMemset(masks.deadline, 0, sizeof *masks.deadline));
+	}
+};
+
 struct Counts {
 	long rows, drawn, empty, logprobs, tops, differ;
 };
 
 /* n rows of vocab logits. In each round every slot gets new parameters and then samples `tokens` tokens. */
 static void test_rows(int32_t vocab, int32_t n, int rounds, int tokens, Counts &counts) {
-	const int32_t slots = n + 3, words = (vocab + 31) / 32;
+	const int32_t slots = n + 3;
 	const fg_config config = make_config(vocab, slots);
 	fg::Sampler sampler = {};
 	if (sampler.open(&config) != FG_OK) {
@@ -127,10 +156,9 @@ static void test_rows(int32_t vocab, int32_t n, int rounds, int tokens, Counts &
 	cudaStream_t stream;
 	CUDA(cudaStreamCreate(&stream));
 	const Array<float> logits(new float[(size_t)n * vocab]);
-	const Array<uint32_t> masks(new uint32_t[(size_t)n * words]);
+	const PinnedMasks masks(n, vocab);
 	const Array<fg_row> rows(new fg_row[n]);
 	OnDevice<float> d_logits((size_t)n * vocab), d_logprobs(2 * n), d_top_logprobs((size_t)n * FG_MAX_LOGPROBS);
-	OnDevice<uint32_t> d_masks((size_t)n * words);
 	OnDevice<fg_row> d_rows(n);
 	OnDevice<int32_t> d_last(slots), d_ids(2 * n), d_ranks(2 * n), d_top_ids((size_t)n * FG_MAX_LOGPROBS);
 	void *scratch = scratch_for(vocab);
@@ -138,7 +166,7 @@ static void test_rows(int32_t vocab, int32_t n, int rounds, int tokens, Counts &
 	std::vector<fg_sampler *> twins(slots);
 	const Array<fg_fill> fills(new fg_fill[slots]);
 	const fg::SampleArgs args = {
-		d_logits.data, d_rows.data, d_masks.data,   d_last.data,         d_ids.data, d_logprobs.data,
+		d_logits.data, d_rows.data, masks.masks,    d_last.data,         d_ids.data, d_logprobs.data,
 		d_ranks.data,  2,           d_top_ids.data, d_top_logprobs.data, n};
 
 	for (int round = 0; round < rounds; round++) {
@@ -159,8 +187,11 @@ static void test_rows(int32_t vocab, int32_t n, int rounds, int tokens, Counts &
 					make_row(&logits[(size_t)i * vocab], vocab, below(3) ? below(PEAKED + 1) : below(ALL_KINDS));
 				d_logits.set(logits);
 			}
-			for (size_t i = 0; i < d_masks.n; i++)
-				masks[i] = (uint32_t)(below(2) ? next_random() : next_random() & next_random());
+			for (size_t i = 0; i < (size_t)n * masks.masks.stride; i++)
+				masks.words[i] = (uint32_t)(below(2) ? next_random() : next_random() & next_random());
+			for (int32_t i = 0; i < n; i++)
+				masks.state[i] = below(8) ? FG_MASK_READY : below(2) ? FG_MASK_BROKEN : below(2);
+			masks.begin_step();
 			for (int32_t i = 0; i < n; i++) {
 				const bool scores = below(12) == 0, masked = below(6) == 0;
 				rows[i] = {i,
@@ -174,7 +205,7 @@ static void test_rows(int32_t vocab, int32_t n, int rounds, int tokens, Counts &
 				           -1};
 				if (below(30) == 0) rows[i].slot = -1, rows[i].target = -1;
 			}
-			d_masks.set(masks), d_rows.set(rows);
+			d_rows.set(rows);
 			CUDA(cudaMemset(d_ids.data, 0x55, d_ids.n * sizeof(int32_t)));
 			CUDA(cudaMemset(d_last.data, 0x55, d_last.n * sizeof(int32_t)));
 			if (token % 2) { /* recorded and replayed, as decoding steps are */
@@ -207,8 +238,11 @@ static void test_rows(int32_t vocab, int32_t n, int rounds, int tokens, Counts &
 				int32_t want = r.target;
 				counts.rows++;
 				if (want < 0) {
-					want = fg_sampler_sample(twins[r.slot], z, r.mask < 0 ? nullptr : &masks[(size_t)r.mask * words],
-					                         r.position, scratch);
+					const int32_t state = r.mask < 0 ? FG_MASK_READY : masks.state[r.mask];
+					const uint32_t *mask = r.mask < 0 ? nullptr : masks.of(r.mask);
+					want = state == FG_MASK_BROKEN  ? FG_MASK_FAILED
+					       : state != FG_MASK_READY ? FG_MASK_LATE
+					                                : fg_sampler_sample(twins[r.slot], z, mask, r.position, scratch);
 					CHECK(last[r.slot] == want, "last token %d, not %d", last[r.slot], want);
 					counts.drawn++;
 					counts.empty += want < 0;
@@ -246,6 +280,81 @@ static void test_rows(int32_t vocab, int32_t n, int rounds, int tokens, Counts &
 	CUDA(cudaStreamDestroy(stream));
 }
 
+/* ---- Masks that come while the kernel runs ---- */
+
+static double ms_between(cudaEvent_t start, cudaEvent_t end) {
+	float ms;
+	CUDA(cudaEventElapsedTime(&ms, start, end));
+	return (double)ms;
+}
+
+/* n rows, all but the first with a mask. Some masks come while the kernel waits, others never. A row samples the one
+ * token of its mask or is late, all of its blocks alike; together the rows wait no longer than they may. */
+static void test_late(int32_t vocab, int32_t n) {
+	const fg_config config = make_config(vocab, n);
+	fg::Sampler sampler = {};
+	CHECK(sampler.open(&config) == FG_OK, "%s", fg_error());
+	cudaStream_t stream;
+	cudaEvent_t start, end;
+	CUDA(cudaStreamCreate(&stream));
+	CUDA(cudaEventCreate(&start));
+	CUDA(cudaEventCreate(&end));
+	const PinnedMasks masks(n, vocab);
+	const Array<float> logits(new float[(size_t)n * vocab]);
+	const Array<fg_row> rows(new fg_row[n]);
+	const Array<fg_fill> fills(new fg_fill[n]);
+	OnDevice<float> d_logits((size_t)n * vocab), d_logprobs(n), d_top_logprobs((size_t)n * FG_MAX_LOGPROBS);
+	OnDevice<fg_row> d_rows(n);
+	OnDevice<int32_t> d_last(n), d_ids(n), d_ranks(n), d_top_ids((size_t)n * FG_MAX_LOGPROBS);
+	for (int32_t i = 0; i < n; i++) {
+		make_row(&logits[(size_t)i * vocab], vocab, PEAKED);
+		rows[i] = {i, i, 17, -1, 0, i - 1, -1};
+		fills[i].slot = i;
+		CHECK(fg::sampler_new(&config, &PLAIN, &fills[i].sampler) == FG_OK, "%s", fg_error());
+	}
+	d_logits.set(logits), d_rows.set(rows);
+	fill(sampler, fills.get(), n, stream);
+	for (int32_t i = 0; i < n; i++) fg::sampler_free(fills[i].sampler);
+	const fg::SampleArgs args = {
+		d_logits.data, d_rows.data, masks.masks,    d_last.data,         d_ids.data, d_logprobs.data,
+		d_ranks.data,  1,           d_top_ids.data, d_top_logprobs.data, n};
+	for (int round = 0; round < 6; round++) {
+		const bool all = round % 2 == 0; /* every mask comes, from the first on */
+		memset(masks.words, 0, (size_t)n * masks.masks.stride * sizeof(uint32_t));
+		for (int32_t i = 0; i < n; i++) masks.state[i] = FG_MASK_MISSING;
+		masks.begin_step();
+		CUDA(cudaEventRecord(start, stream));
+		CUDA(sampler.run(args, stream));
+		CUDA(cudaEventRecord(end, stream));
+		auto token = [&](int32_t mask) { return (mask * 37 + round) % vocab; };
+		for (int32_t mask = 0; mask < n - 1; mask++) {
+			if (!all && mask % 3 == 0) continue;
+			masks.words[(size_t)mask * masks.masks.stride + token(mask) / 32] |= 1u << token(mask) % 32;
+			__atomic_store_n(&masks.state[mask], mask % 5 ? FG_MASK_READY : FG_MASK_BROKEN, __ATOMIC_RELEASE);
+		}
+		CUDA(cudaStreamSynchronize(stream));
+		const auto ids = d_ids.get(), last = d_last.get(), ranks = d_ranks.get();
+		int32_t late = 0;
+		for (int32_t i = 0; i < n; i++) {
+			const int32_t mask = i - 1, want = mask < 0 ? ids[i] : mask % 5 ? token(mask) : FG_MASK_FAILED;
+			const bool given = mask < 0 || all || mask % 3, was_late = ids[i] == FG_MASK_LATE;
+			CHECK(was_late ? mask >= 0 : given && ids[i] == want, "vocab %d row %d: %d, not %d", vocab, i, ids[i],
+			      want);
+			CHECK(last[i] == ids[i] && (ranks[i] > 0) == (ids[i] >= 0), "row %d: last %d, rank %d", i, last[i],
+			      ranks[i]);
+			late += was_late;
+		}
+		const double ms = ms_between(start, end), most = (double)FG_MASK_WAIT_US / 1000;
+		printf("  vocab %d, %d rows: %d late, %.3f ms\n", vocab, n, late, ms);
+		if (!all && n > 1) CHECK(ms > most * 0.9, "rows waited for %.3f ms", ms);
+		if (!under_tool) CHECK(ms < most + 1, "rows waited for %.3f ms", ms);
+	}
+	sampler.close();
+	CUDA(cudaEventDestroy(start));
+	CUDA(cudaEventDestroy(end));
+	CUDA(cudaStreamDestroy(stream));
+}
+
 struct Size {
 	int32_t vocab, n;
 	int rounds, tokens;
@@ -262,6 +371,9 @@ static int test(bool quick) {
 	random_state = 42;
 	Counts all = {};
 	for (const Size &c : quick ? few_cases : all_cases) test_rows(c.vocab, c.n, c.rounds, c.tokens, all);
+	under_tool = quick;
+	test_late(4099, 4), test_late(32000, 2);
+	if (!quick) test_late(32768, 256), test_late(152064, 256), test_late(152064, 600);
 	printf("  %ld rows, %ld drawn (%ld of which had no token), %ld differ; %ld log probabilities, %ld alternatives\n",
 	       all.rows, all.drawn, all.empty, all.differ, all.logprobs, all.tops);
 	return report("sample_test (CUDA)");

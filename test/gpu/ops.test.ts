@@ -6,7 +6,15 @@ import { skipped } from "./device.ts";
 
 const BUILD = join(import.meta.dir, "..", "..", "build");
 
-for (const program of ["attention_test", "fp8_test", "gemm_test", "ops_test", "peers_test", "sample_test_cuda"]) {
+for (const program of [
+  "attention_test",
+  "fp8_test",
+  "gemm_test",
+  "masks_test_cuda",
+  "ops_test",
+  "peers_test",
+  "sample_test_cuda",
+]) {
   const path = join(BUILD, program);
   test.skipIf(skipped !== null || !existsSync(path))(
     `${program} (skipped without a GPU, or where it is not built)`,

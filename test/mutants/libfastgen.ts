@@ -2,6 +2,7 @@
 import { inFile, type PlantedBug } from "./bugs.ts";
 
 const ENGINE = ["steps_test", "engine_test"];
+const MASKS = ["masks_test"];
 const LOADING = ["load_test", "engine_test"];
 
 export const libraryBugs: PlantedBug[] = [
@@ -12,10 +13,13 @@ export const libraryBugs: PlantedBug[] = [
       ".position = q->context - q->n_new + j",
       "a token is sampled for the position before its own",
     ],
+    ["words = fg_mask_words(vocab_size);", "words = (size_t)vocab_size / 32;", "the last word of a mask is not copied"],
+    ["(size_t)i * to.stride", "(size_t)i * words", "masks lie closer together than whoever reads them thinks"],
+    ["late ? FG_MASK_MISSING : FG_MASK_READY", "FG_MASK_READY", "a late mask is there before it was given"],
     [
-      "s->n_masks * ((vocab + 31) / 32) * sizeof",
-      "s->n_masks * (vocab / 32) * sizeof",
-      "the last word of a mask is not copied",
+      "late ? FG_MASK_MISSING : FG_MASK_READY",
+      "late ? FG_MASK_MISSING : FG_MASK_FILLING",
+      "masks that came with a step are late",
     ],
     ["s->tokens[token + j + 1]", "s->tokens[token + j]", "a row is scored for its own token"],
     [
@@ -65,7 +69,8 @@ export const libraryBugs: PlantedBug[] = [
       "++*up_to;",
       "pages in any order count as the first ones",
     ],
-    ["s->n_masks > s->n_seqs) {", "s->n_masks > 1 << 20) {", "more masks than sequences"],
+    ["s->n_late_masks > s->n_seqs - s->n_masks", "s->n_late_masks > s->n_seqs", "more masks than sequences"],
+    ["s->n_late_masks < 0 ||", "", "a negative number of late masks"],
     ["s->n_fills > config->options.max_seqs", "s->n_fills > 1 << 20", "more fills than slots"],
     ["u->index < 0 ||", "", "a page before the first"],
     ["u->page < 0 ||", "", "a page with a negative number"],
@@ -120,7 +125,7 @@ export const libraryBugs: PlantedBug[] = [
       ["r->row_capacity < b->n_rows", "r->row_capacity < 0", "more rows than there is room for"],
       ["atomic_store(&e->load_left, e->config.options.n_devices);", "", "a load looks finished before it is"],
       ["e->load_total = fg_random_bytes(&e->config);", "", "the bytes of random weights are not told"],
-      ["c->step = e->next_step++;", "c->step = e->next_step;", "steps are not numbered"],
+      ["e->next_step++;", "", "steps are not numbered"],
       [
         'if (e->load) return fg_fail(FG_INVALID, "this engine',
         'if (0) return fg_fail(FG_INVALID, "this engine',
@@ -144,6 +149,49 @@ export const libraryBugs: PlantedBug[] = [
       ["s->temperature >= 0 && s->temperature <= FLT_MAX", "s->temperature >= 0", "an infinite temperature"],
     ],
   ),
+  ...inFile("libfastgen/engine.c", MASKS, [
+    ["fg_masks_end(&e->masks, place_of(c->step));", "", "fg_wait and fg_close return before fills have ended"],
+    ["if (e->steps[i]->step == step) c", "c", "a mask of any step is one of the last step"],
+    ["mask < c->n_masks || mask >= end", "mask < 0 || mask >= end", "a mask that came with the step is given again"],
+    ["mask < c->n_masks || mask >= end", "mask < c->n_masks || mask > end", "a mask past the last one"],
+    ["__ATOMIC_RELAXED) != FG_MASK_MISSING", "__ATOMIC_RELAXED) < 0", "a mask is given twice"],
+    ["if (!fill && !source)", "if (0)", "a mask from nowhere"],
+    ["step % FG_STEPS_IN_FLIGHT", "step * 0", "two steps in flight share their masks"],
+  ]),
+  ...inFile("libfastgen/masks.c", MASKS, [
+    ["failed ? FG_MASK_BROKEN : FG_MASK_READY", "FG_MASK_READY", "a mask whose fill failed is used"],
+    ["+ (size_t)row * rows.stride, m->bytes) != 0", ", m->bytes) != 0", "every fill writes the first mask"],
+    ["+ (size_t)row * rows.stride, source, m->bytes", ", source, m->bytes", "every copy is the first mask"],
+    ["if (!m->head) m->tail = NULL;", "", "a fill is put behind one that is gone"],
+    ["while (m->running[place]) pthread_cond_wait(&m->ended, &m->lock);", "", "a step ends before its fills"],
+    ["if (--m->running[place] == 0)", "if (--m->running[place] < 0)", "nobody hears of a fill's end"],
+    ["m->tail = *link;\n", "", "what is given after a step's end is never filled"],
+    ["*link = (*link)->next;\n", "link = &(*link)->next;\n", "a fill begins after its step has ended"],
+    ["if (asked) return asked;", "if (asked) return 1;", "one thread fills all masks"],
+    [
+      "for (int32_t i = 0; i < m->n_started; i++) pthread_join(m->threads[i], NULL);",
+      "",
+      "threads outlive their engine",
+    ],
+  ]),
+  ...inFile("libfastgen/cpu/ops.c", MASKS, [
+    [
+      "case FG_MASK_BROKEN: return FG_MASK_FAILED;",
+      "case FG_MASK_BROKEN: return FG_MASK_LATE;",
+      "a failed mask is late",
+    ],
+    ["default: return FG_MASK_LATE;", "default: break;", "a mask that is not there is used"],
+    ["if (end == from && wait_for_masks(ctx)) continue;", "", "sampling waits for no mask"],
+    ["if (now >= ctx->mask_deadline) return 0;", "", "sampling waits for a mask for ever"],
+    ["ctx->mask_deadline = 0;", "", "the second step that waits for masks does not"],
+    [
+      "(size_t)place * (size_t)base->config->options.max_seqs",
+      "(size_t)place * 0",
+      "two steps in flight share their masks",
+    ],
+    ["order[k] = order[from];", "", "a row is sampled twice, and another never"],
+    ["continue;\n\t\torder[k]", "break;\n\t\torder[k]", "rows wait for the masks of those before them"],
+  ]),
   ...inFile("libfastgen/queue.c", ENGINE, [
     ["if (!q->rank[rank].head) q->rank[rank].tail = NULL;", "", "the queue's end is a command that is gone"],
     ["free(c->copies);", "", "a command's copies leak"],
@@ -262,7 +310,7 @@ export const libraryBugs: PlantedBug[] = [
       ],
       ["fg_pool_free(ctx->pool);\n", "", "threads stay after close"],
       ["row->mask < 0 ? NULL", "1 ? NULL", "masks are not applied"],
-      ["(size_t)row->mask * (((size_t)vocab + 31) / 32)", "0", "every sequence has the first mask"],
+      ["(size_t)row->mask * batch->masks.stride", "0", "every sequence has the first mask"],
       ["n = bytes / ctx->page_bytes", "n = bytes / ctx->page_bytes + 1", "a page more than fits"],
       [".n_host_pages = ctx->n_host_pages", ".n_host_pages = ctx->n_pages", "host pages are counted as device pages"],
       ["if (bytes > memory)", "if (0)", "a cache larger than the machine's memory"],

@@ -11,12 +11,15 @@ import { parseArgs } from "node:util";
 import { type PlantedBug, partOf, staleBugs } from "./bugs.ts";
 import { cliBugs } from "./cli.ts";
 import { engineBugs } from "./engine.ts";
+import { engineGrammarBugs } from "./engine-grammars.ts";
 import { generationBugs } from "./generation.ts";
+import { grammarBugs } from "./grammar.ts";
 import { libraryBugs } from "./libfastgen.ts";
 import { modelBugs } from "./model.ts";
 import { folderBugs } from "./model-folders.ts";
 import { promptBugs } from "./prompts.ts";
 import { routeBugs } from "./routes.ts";
+import { apiBugs } from "./routes-apis.ts";
 import { requestBugs } from "./routes-requests.ts";
 import { serverBugs } from "./routes-server.ts";
 import { textBugs } from "./text.ts";
@@ -75,10 +78,13 @@ export function isGoodEnough(parts: Map<string, { caught: number; all: number }>
 
 export const allBugs = [
   ...engineBugs,
+  ...engineGrammarBugs,
   ...generationBugs,
+  ...grammarBugs,
   ...promptBugs,
   ...routeBugs,
   ...requestBugs,
+  ...apiBugs,
   ...serverBugs,
   ...cliBugs,
   ...modelBugs,

@@ -2,6 +2,7 @@
  * sample.cu - turns a row of logits into a token and log probabilities. ../../sample_math.h defines what is computed;
  * this file and those it includes say how. slots.cu manages the slots.
  */
+#include "mask.cuh"
 #include "sample.cuh"
 #include "select.cuh"
 
@@ -12,6 +13,7 @@ namespace {
 struct Shared {
 	TeamShared team;
 	SelectShared select;
+	int32_t mask_state;
 };
 
 extern __shared__ uint32_t dynamic_shared[]; /* [own chunks of the block]: Chunks::greatest */
@@ -173,7 +175,8 @@ __device__ void log_probabilities(Team &team, const Row &row, const Chunks &chun
 }
 
 /* One team per row. */
-__global__ void __launch_bounds__(MAX_THREADS, 2) sample_kernel(SampleArgs a, SamplerState state) {
+__global__ void __launch_bounds__(MAX_THREADS, 2)
+	sample_kernel(const __grid_constant__ SampleArgs a, SamplerState state) {
 	__shared__ Shared shared;
 	Team team(shared.team);
 	const int32_t i = blockIdx.x / team.size;
@@ -195,19 +198,22 @@ __global__ void __launch_bounds__(MAX_THREADS, 2) sample_kernel(SampleArgs a, Sa
 	int32_t id = r.target;
 	bool scanned = false; /* whether chunks and top are the raw row's */
 	if (id < 0) {
-		Row row = raw;
-		const SlotParams &p = slot->params;
-		uint16_t *marks = state.marks + (size_t)r.slot * state.mark_stride;
-		if (a.masks && r.mask >= 0) row.mask = a.masks + (size_t)r.mask * ((state.vocab_size + 31) / 32);
-		row.slot = slot;
-		row.hold_stops = p.n_stop > 0 && r.position < p.min_context;
-		if (p.penalties || p.n_bias > 0 || row.hold_stops) row.marks = marks;
-		top = chunks.scan(team, row);
-		scanned = row.raw();
-		id = sample(team, shared.select, row, chunks, p, top, r.position);
-		if (p.penalties) {
-			team.sync(); /* until all threads have read the marks */
-			if (writes && id >= 0 && (marks[id] & MARK_COUNT) < MARK_COUNT) marks[id]++;
+		if (r.mask >= 0) id = fetch_mask(team, a.masks, r.mask, i, &shared.mask_state);
+		if (id == FG_NO_TOKEN) {
+			Row row = raw;
+			const SlotParams &p = slot->params;
+			uint16_t *marks = state.marks + (size_t)r.slot * state.mark_stride;
+			if (r.mask >= 0) row.mask = mask_copy(a.masks, i);
+			row.slot = slot;
+			row.hold_stops = p.n_stop > 0 && r.position < p.min_context;
+			if (p.penalties || p.n_bias > 0 || row.hold_stops) row.marks = marks;
+			top = chunks.scan(team, row);
+			scanned = row.raw();
+			id = sample(team, shared.select, row, chunks, p, top, r.position);
+			if (p.penalties) {
+				team.sync(); /* until all threads have read the marks */
+				if (writes && id >= 0 && (marks[id] & MARK_COUNT) < MARK_COUNT) marks[id]++;
+			}
 		}
 		if (writes) a.last_token[r.slot] = id;
 	}

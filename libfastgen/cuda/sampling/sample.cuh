@@ -16,14 +16,24 @@ namespace fg {
 
 struct SamplerState; /* device arrays; sample.cu */
 
+/* Where fg_row.mask points: an index into all of them. They lie in host memory, where the host may still write them
+ * while the kernel runs. The kernel copies a mask that is ready before it uses it. */
+struct Masks {
+	const uint32_t *words; /* host [][stride] */
+	const int32_t *state;  /* host []: fg_mask_state */
+	uint32_t *copies;      /* device [most rows of a launch][stride] */
+	uint64_t *deadline;    /* device: until when the step's rows wait, by globaltimer; 0 = none has waited yet */
+	uint32_t stride;       /* words, as fg_mask_stride says */
+};
+
 struct SampleArgs {
-	const float *logits;   /* [n][vocab_size] */
-	const fg_row *rows;    /* [n]; those with slot -1 are padding and skipped */
-	const uint32_t *masks; /* [fg_row.mask][(vocab_size + 31) / 32], or NULL if no row has one */
-	int32_t *last_token;   /* out [max_seqs]: by slot, the sampled id, or -1 if none could be sampled */
-	int32_t *ids;          /* out, row i at ids[i * stride]: the sampled id, the target, or -1 */
-	float *logprobs;       /* out, row i at logprobs[i * stride]: of that id; not written where n_logprobs is -1 */
-	int32_t *ranks;        /* out, row i at ranks[i * stride]: its rank, as fg_result says; written where logprobs is */
+	const float *logits; /* [n][vocab_size] */
+	const fg_row *rows;  /* [n]; those with slot -1 are padding and skipped */
+	Masks masks;
+	int32_t *last_token; /* out [max_seqs]: by slot, the sampled id, or what fg_result says instead */
+	int32_t *ids;        /* out, row i at ids[i * stride]: the sampled id, the target, or the same */
+	float *logprobs;     /* out, row i at logprobs[i * stride]: of that id; not written where n_logprobs is -1 */
+	int32_t *ranks;      /* out, row i at ranks[i * stride]: its rank, as fg_result says; written where logprobs is */
 	int32_t stride;
 	int32_t *top_ids;    /* out [n][FG_MAX_LOGPROBS] */
 	float *top_logprobs; /* out [n][FG_MAX_LOGPROBS] */

@@ -1,0 +1,76 @@
+/** Takes an answer's text apart, as its format has it. */
+import type { AnswerFormat } from "./formats.ts";
+import { Input, type Reading } from "./input.ts";
+import { Output } from "./output.ts";
+import type { AnswerParser, AnswerPart, AnswerRequest } from "./parts.ts";
+import { readReasoning } from "./reasoning.ts";
+import { openaiId } from "./tool-format.ts";
+import { toolsInUse } from "./tools-in-use.ts";
+
+/** The parser of one answer. */
+export function answerParser(
+  format: AnswerFormat,
+  request: Pick<AnswerRequest, "tools" | "toolChoice" | "thinkingOpen">,
+): AnswerParser {
+  const tools = toolsInUse(format, request);
+  return format.reasoning || tools ? new FormatParser(format, tools, request.thinkingOpen) : new PlainText();
+}
+
+class PlainText implements AnswerParser {
+  readonly thinking = false;
+  readonly calls = 0;
+
+  push(text: string): AnswerPart[] {
+    return text === "" ? [] : [{ type: "text", text }];
+  }
+
+  end(): AnswerPart[] {
+    return [];
+  }
+}
+
+class FormatParser implements AnswerParser {
+  readonly #input = new Input();
+  readonly #output: Output;
+  readonly #reading: Reading;
+  #thinking: boolean;
+
+  constructor(format: AnswerFormat, tools: AnswerFormat["tools"], open: boolean) {
+    this.#output = new Output(tools?.newId ?? openaiId);
+    this.#thinking = format.reasoning !== null && open;
+    this.#reading = this.#read(format.reasoning, tools, this.#thinking);
+  }
+
+  get thinking(): boolean {
+    return this.#thinking;
+  }
+
+  get calls(): number {
+    return this.#output.calls;
+  }
+
+  push(text: string): AnswerPart[] {
+    this.#input.push(text);
+    this.#reading.next();
+    return this.#output.take();
+  }
+
+  end(): AnswerPart[] {
+    this.#input.end();
+    this.#reading.next();
+    this.#output.end();
+    return this.#output.take();
+  }
+
+  *#read(reasoning: AnswerFormat["reasoning"], tools: AnswerFormat["tools"], open: boolean): Reading {
+    const [input, output] = [this.#input, this.#output];
+    if (reasoning) {
+      const onOpen = (now: boolean) => {
+        this.#thinking = now;
+      };
+      yield* readReasoning(input, output, { ...reasoning, open, onOpen });
+    }
+    if (tools) yield* tools.read(input, output);
+    else yield* input.until([], (text) => output.text(text));
+  }
+}

@@ -1,0 +1,27 @@
+/** Grammars of arguments as Python writes them: `a=1, b="x"`. Values are JSON, but for True and False. */
+import { type CallableTool, type CallWriter, literal, type Schema } from "./call-grammar.ts";
+
+/** Keys of a schema that its properties may refer to. */
+const DEFINITIONS = ["$defs", "definitions"];
+
+/** Lark for the arguments of a tool, without the brackets around them; properties come in the schema's order. */
+export function keywordArguments({ schema }: CallableTool, write: CallWriter): string {
+  const properties = Object.entries((schema.properties ?? {}) as Record<string, Schema | boolean>);
+  if (properties.length === 0) return "";
+  const required = new Set(Array.isArray(schema.required) ? schema.required : []);
+  const shared = Object.fromEntries(DEFINITIONS.filter((key) => key in schema).map((key) => [key, schema[key]]));
+  /** What may follow where an argument stands before, and where none does. */
+  let [after, first] = ['""', '""'];
+  for (const [name, property] of properties.reverse()) {
+    const argument = `${literal(`${name}=`)} ${value(property, shared, write)}`;
+    const others = required.has(name) ? ["", ""] : [` | ${after}`, ` | ${first}`];
+    first = write.rule(`${argument} ${after}${others[1]}`);
+    after = write.rule(`", " ${argument} ${after}${others[0]}`);
+  }
+  return first;
+}
+
+function value(property: Schema | boolean, shared: Schema, write: CallWriter): string {
+  if (typeof property === "boolean") return write.schema(shared);
+  return property.type === "boolean" ? '("True" | "False")' : write.schema({ ...shared, ...property });
+}

@@ -1,0 +1,182 @@
+/** What a grammar allows, forces and ends, token by token, on the built-in model's vocabulary. */
+import { beforeAll, expect, test } from "bun:test";
+import { FastgenError } from "../errors.ts";
+import type { Matcher } from "./matcher.ts";
+import { TestVocabulary } from "./testing.ts";
+
+let words: TestVocabulary;
+let stop: number;
+
+beforeAll(async () => {
+  words = await TestVocabulary.load();
+  stop = words.vocabulary.stopIds[0]!;
+});
+
+/** The ids that a matcher allows now. */
+function allowed(matcher: Matcher): Set<number> {
+  const mask = new Uint32Array(matcher.maskBytes / 4);
+  expect(matcher.fillMask(mask)).toBe(true);
+  const ids = new Set<number>();
+  for (let id = 0; id < mask.length * 32; id++) if ((mask[id >> 5]! >>> (id & 31)) & 1) ids.add(id);
+  return ids;
+}
+
+async function consumeText(matcher: Matcher, text: string): Promise<boolean> {
+  for (const id of await words.encode(text)) if (!matcher.consume(id)) return false;
+  return true;
+}
+
+test("a mask has a bit for each id of the model and allows what fits, however it is cut into tokens", async () => {
+  const matcher = words.matcher('start: "yes" | "no"');
+  expect(matcher.maskBytes).toBe(4 * Math.ceil(words.vocabulary.vocabSize / 32));
+  const texts = [...allowed(matcher)].map((id) => words.tokenizer.tokenText(id)).sort();
+  const fits = Array.from({ length: words.vocabulary.vocabSize }, (_, id) => words.tokenizer.tokenText(id))
+    .filter((text) => text !== "" && ("yes".startsWith(text) || "no".startsWith(text)))
+    .sort();
+  expect(texts).toEqual(fits);
+  matcher.free();
+});
+
+test("a stop id is allowed exactly where the grammar may end", async () => {
+  const matcher = words.matcher("start: /[0-9]{2,4}/");
+  const [digit] = await words.encode("7");
+  expect(matcher.accepting).toBe(false);
+  expect(allowed(matcher).has(stop)).toBe(false);
+  expect(matcher.consume(digit!)).toBe(true);
+  expect(matcher.accepting).toBe(false);
+  expect(matcher.consume(digit!)).toBe(true);
+  expect(matcher.accepting).toBe(true);
+  expect(allowed(matcher).has(stop)).toBe(true);
+  expect(matcher.stopped).toBe(false);
+  expect(matcher.consume(stop)).toBe(true);
+  expect(matcher.stopped).toBe(true);
+  expect(matcher.error).toBeNull();
+  matcher.free();
+});
+
+test("where nothing more can follow, the matcher stops by itself, and a mask still has the stop id", async () => {
+  const matcher = words.matcher("start: /[0-9]{2}/");
+  expect(await consumeText(matcher, "42")).toBe(true);
+  expect(matcher.stopped).toBe(true);
+  expect(matcher.error).toBeNull();
+  expect([...allowed(matcher)]).toEqual([stop]);
+  matcher.free();
+});
+
+test("a token that is not allowed fails the matcher for good, with a reason in words", async () => {
+  const matcher = words.matcher("start: /[0-9]+/");
+  expect(await consumeText(matcher, "x")).toBe(false);
+  expect(matcher.error).toMatch(/\w/);
+  expect(matcher.error).not.toContain("<");
+  expect(matcher.stopped).toBe(true);
+  expect(matcher.accepting).toBe(false);
+  expect(matcher.fillMask(new Uint32Array(matcher.maskBytes / 4))).toBe(false);
+  expect(matcher.forcedTokens()).toEqual(new Int32Array(0));
+  const [digit] = await words.encode("7");
+  expect(matcher.consume(digit!)).toBe(false);
+  matcher.free();
+});
+
+test("ids beyond the vocabulary and a stop id too early are not allowed", () => {
+  for (const id of [words.vocabulary.vocabSize, 2 ** 31 - 1, stop]) {
+    const matcher = words.matcher("start: /[0-9]+/");
+    expect(matcher.consume(id)).toBe(false);
+    matcher.free();
+  }
+});
+
+test("a mask of another size is refused, not overrun", () => {
+  const matcher = words.matcher('start: "yes"');
+  expect(matcher.fillMask(new Uint32Array(1))).toBe(false);
+  matcher.free();
+});
+
+test("forced tokens are the tokenizer's own, as far as they are certain", async () => {
+  const text = '{"first name": "';
+  const matcher = words.matcher(`start: ${JSON.stringify(text)} /[a-z]+/ "\\"}"`);
+  const forced = matcher.forcedTokens();
+  const whole = await words.encode(text);
+  expect(forced.length).toBeGreaterThan(3);
+  expect(forced).toEqual(whole.subarray(0, forced.length));
+  // The last quote may be written together with what follows, so it may be missing; nothing else may.
+  expect(text.length - words.tokenizer.decode(forced).length).toBeLessThanOrEqual(3);
+  for (const id of forced) expect(matcher.consume(id)).toBe(true);
+  expect(await consumeText(matcher, `${text.slice(words.tokenizer.decode(forced).length)}bob"}`)).toBe(true);
+  expect(matcher.stopped).toBe(true);
+  matcher.free();
+});
+
+test("a mask where a token is forced allows that token alone", () => {
+  const matcher = words.matcher('start: "hello world" /[a-z]+/');
+  const [first] = matcher.forcedTokens();
+  expect([...allowed(matcher)]).toEqual([first!]);
+  matcher.free();
+});
+
+test("no special token matches text, not even its own spelling", async () => {
+  const spelling = words.tokenizer.idToToken(stop)!;
+  const special = words.vocabulary.table.special;
+  const free = words.matcher("start: /(.|\\n)+/");
+  for (const id of allowed(free)) expect(special[id]).toBe(0);
+  const written = words.matcher(`start: ${JSON.stringify(spelling)} "!"`);
+  const forced = written.forcedTokens();
+  expect([...forced].some((id) => special[id] === 1)).toBe(false);
+  for (const id of forced) expect(written.consume(id)).toBe(true);
+  free.free();
+  written.free();
+});
+
+test("a grammar names special tokens, by spelling and by id", async () => {
+  const name = "<|assistant|>";
+  const id = words.tokenizer.tokenToId(name)!;
+  for (const lark of [`start: "a" ${name} "b"`, `start: "a" <[${id}]> "b"`]) {
+    const matcher = words.matcher(lark);
+    expect(await consumeText(matcher, "a")).toBe(true);
+    expect([...allowed(matcher)]).toEqual([id]);
+    expect(matcher.consume(id)).toBe(true);
+    expect(await consumeText(matcher, "b")).toBe(true);
+    expect(matcher.stopped).toBe(true);
+    matcher.free();
+  }
+});
+
+test("a tokenizer that cannot be read forces nothing; masks allow every way to write the text", async () => {
+  const plain = await TestVocabulary.load(undefined, { tokenizerJson: "{}" });
+  expect(plain.forces).toBe(false);
+  expect(words.forces).toBe(true);
+  const matcher = plain.matcher('start: "hello"');
+  expect(matcher.forcedTokens()).toEqual(new Int32Array(0));
+  expect([...allowed(matcher)].length).toBeGreaterThan(1);
+  expect(await consumeText(matcher, "hello")).toBe(true);
+  expect(matcher.stopped).toBe(true);
+  matcher.free();
+});
+
+test("several stop ids all end a grammar", async () => {
+  const two = await TestVocabulary.load(undefined, { stopIds: [stop, 0] });
+  const matcher = two.matcher("start: /[0-9]*/");
+  expect(allowed(matcher)).toContain(stop);
+  expect(allowed(matcher)).toContain(0);
+  expect(matcher.consume(0)).toBe(true);
+  expect(matcher.stopped).toBe(true);
+  matcher.free();
+});
+
+test("a model without a stop id takes no grammars", async () => {
+  await expect(TestVocabulary.load(undefined, { stopIds: [] })).rejects.toBeInstanceOf(FastgenError);
+});
+
+test("ids that the model has and the tokenizer lacks are never allowed", async () => {
+  const padded = await TestVocabulary.load(undefined, { vocabSize: 2100 });
+  const matcher = padded.matcher("start: /(.|\\n)+/");
+  expect(matcher.maskBytes).toBe(4 * Math.ceil(2100 / 32));
+  expect(Math.max(...allowed(matcher))).toBeLessThan(2048);
+  matcher.free();
+});
+
+test("freed twice is freed once, and a freed matcher is not used", () => {
+  const matcher = words.matcher('start: "yes"');
+  matcher.free();
+  matcher.free();
+  expect(() => matcher.consume(1)).toThrow("freed");
+});
