@@ -10,6 +10,7 @@ import {
   type CallWriter,
   literal,
   type Opening,
+  oneOf,
   type Schema,
 } from "./call-grammar.ts";
 import type { AnswerFormat } from "./formats.ts";
@@ -150,11 +151,14 @@ class Grammar implements CallWriter {
     return more.length === 0 ? "ANSWER_TEXT" : `(${more.join(" | ")})* ANSWER_TEXT`;
   }
 
-  /** Calls from the first token on, or the structured output. */
+  /**
+   * Calls from the first token on, or the structured output. Beside that there are only calls that a mark tells from it:
+   * Llama's bare JSON, say, may begin as it does, and llguidance would lex it as the one or the other from its first character.
+   */
   mustBe(calls: readonly Opening[], structured: string | null): string {
-    const all = calls.map(({ mark, rest }) => `${this.mark(mark)} ${rest}`);
-    if (structured !== null) all.push(structured);
-    return all.length === 1 ? all[0]! : `(${all.join(" | ")})`;
+    const certain = structured === null ? calls : calls.filter(({ anywhere }) => anywhere);
+    const all = certain.map(({ mark, rest }) => `${this.mark(mark)} ${rest}`);
+    return oneOf(structured === null ? all : [structured, ...all]);
   }
 
   /** Text up to a mark, and the mark: where it is text itself, the first one counts. */
