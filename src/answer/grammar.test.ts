@@ -267,6 +267,16 @@ describe("structured outputs", () => {
     }
   });
 
+  test.each(["special", "token", "text"] as const)("behind reasoning, marks as %s", async (marks) => {
+    const asked: Asked = { marks, structured, reasoning: "qwen3", tools: [] };
+    for (const text of ['{"a": 1}', '<think>\nHm {"b".\n</think>\n\n{"a": 1}']) {
+      expect([text, await follow("hermes", asked, text)]).toEqual([text, "whole"]);
+    }
+    expect(await follow("hermes", { ...asked, thinkingOpen: true }, 'Hm {"b".\n</think>\n\n{"a": 1}')).toBe("whole");
+    expect(await follow("hermes", { ...asked, thinkingOpen: true }, 'Hm.</think>{"a": 1')).toBe("part");
+    expect(await follow("hermes", { ...asked, thinkingOpen: true }, "Hm.</think>Yes")).toStartWith("refused");
+  });
+
   test.each(TOOL_FORMATS.map(({ name }) => name))("beside tools of %s: the one or the other", async (tools) => {
     const { weather: bare, wrong } = CALLS[tools]!;
     expect(await follow(tools, { structured }, '{"a": 1}')).toBe("whole");
@@ -295,6 +305,10 @@ describe("answerGrammar", () => {
     expect(grammarOf("hermes", { marks: "text" })!.after).toEqual([]);
   });
 
+  test("a named tool must be there", () => {
+    expect(() => grammarOf("hermes", { toolChoice: { name: "rain" } })).toThrow('tool_choice: there is no tool "rain"');
+  });
+
   test("a schema that cannot be held is refused where it is strict, else it stands for any object", async () => {
     const tool = (strict: boolean): FunctionTool[] => [
       TOOLS[0]!,
@@ -309,15 +323,15 @@ describe("answerGrammar", () => {
   test("pythonic: optional arguments, references, any order of commas", async () => {
     const parameters = {
       type: "object",
-      properties: { a: { type: "integer" }, b: { $ref: "#/$defs/B" }, c: { type: "boolean" } },
+      properties: { "a-1": { type: "integer" }, b: { $ref: "#/$defs/B" }, c: { type: "boolean" } },
       required: ["b"],
       $defs: { B: { enum: ["x", "y"] } },
     };
     const asked: Asked = { toolChoice: "required", tools: [{ type: "function", function: { name: "f", parameters } }] };
-    for (const args of ['b="x"', 'a=1, b="y"', 'b="x", c=False', 'a=-2, b="x", c=True']) {
+    for (const args of ['b="x"', 'a-1=1, b="y"', 'b="x", c=False', 'a-1=-2, b="x", c=True']) {
       expect([args, await follow("pythonic", asked, `[f(${args})]`)]).toEqual([args, "whole"]);
     }
-    for (const args of ["", "a=1", 'b="z"', 'b="x", a=1', ', b="x"', 'b="x" c=True']) {
+    for (const args of ["", "a-1=1", 'b="z"', 'b="x", a-1=1', ', b="x"', 'b="x" c=True']) {
       expect([args, await follow("pythonic", asked, `[f(${args})]`)]).toEqual([
         args,
         expect.stringContaining("refused"),

@@ -1,5 +1,4 @@
 /** The grammar that a request's tools, tool_choice, structured outputs and thinking ask for, in Lark (llguidance's dialect). */
-
 import { FastgenError } from "../errors.ts";
 import type { GrammarSource } from "../grammar/compile.ts";
 import { jsonRule } from "../grammar-sources/json-rule.ts";
@@ -85,6 +84,10 @@ class Grammar implements CallWriter {
       const schema = argumentsSchema(tool);
       return { name: tool.function.name, schema, rule: this.#arguments(tool, schema, i) };
     });
+    if (named !== null && this.tools.length === 0) {
+      const message = `tool_choice: there is no tool ${JSON.stringify(named)} in tools`;
+      throw new FastgenError("invalid_request", message, { param: "tool_choice" });
+    }
   }
 
   // A format takes these out of the writer, so they are bound to it.
