@@ -4,7 +4,7 @@ import { MAX_HELD_SPACE } from "../limits.ts";
 import { answerFormat } from "./formats.ts";
 import { answerParser } from "./parser.ts";
 import { REASONING_FORMATS, thinkingOpen } from "./reasoning.ts";
-import { read, TOOLS } from "./testing.ts";
+import { partsOf, read, TOOLS } from "./testing.ts";
 
 const qwen = { reasoning: "qwen3", tools: "hermes" };
 const CALL = '<tool_call>{"name": "f", "arguments": {}}</tool_call>';
@@ -43,6 +43,11 @@ describe("reasoning", () => {
       text: "y",
     });
     expect(read(qwen, `x${spaces}`)).toEqual({ text: `x${spaces}` });
+  });
+
+  test("text that is no mark comes at once", () => {
+    const lists = partsOf(qwen, ["<", "b", ">"]);
+    expect(lists.map((list) => list.map((part) => part.type === "text" && part.text))).toEqual([[], ["<b"], [">"], []]);
   });
 
   test("thinking tells which tokens are reasoning", () => {
