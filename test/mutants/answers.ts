@@ -83,7 +83,7 @@ export const answerBugs: PlantedBug[] = [
     ["if (c === quote) break;", "break;", "the other quote ends a string"],
     ['.replace(/^0+(?=\\d)/, "")', "", "leading zeros make no JSON"],
     ['if (known === undefined) return "\\\\\\\\";', 'if (known === undefined) return "";', "a backslash is lost"],
-    ["if (code >= 0xd800 && code < 0xe000)", "if (false)", "halves of a pair are no pair"],
+    ["if (code > 0x10ffff) throw new Unexpected();", "", "a number that is no character ends the answer in an error"],
     ['sign === "-" ? "-" : ""', '""', "numbers lose their sign"],
   ]),
   ...inFile("src/answer/reasoning.ts", reading, [
