@@ -14,6 +14,7 @@ import { Run } from "./run.ts";
 import { chatSchema } from "./schemas.ts";
 import type { Service } from "./service.ts";
 import { eventStream, FrameEnds, type Frames } from "./sse.ts";
+import { inCallersWords, structuredOutputs } from "./structured.ts";
 
 type Fields = z.output<typeof chatSchema>;
 
@@ -25,7 +26,7 @@ export function chat(service: Service) {
     const params = chatParams(fields, given);
     const prompt = chatPrompt(fields, service.options.trustRequestChatTemplate);
     const run = await Run.start(c, service, [prompt], params, generateOptions(fields)).catch((error) => {
-      throw fields.max_completion_tokens === undefined ? error : inNewerWords(error);
+      throw inCallersWords(fields.max_completion_tokens === undefined ? error : inNewerWords(error), fields);
     });
     const envelope = {
       id: replyId("chatcmpl", fields),
@@ -73,6 +74,8 @@ export function chatParams(fields: Fields, given: Record<string, unknown>): Samp
   }
   const { logprobs: _flag, ...rest } = given;
   const params = samplingParams(rest);
+  const structured = structuredOutputs(fields);
+  if (structured) params.structured_outputs = structured;
   const limit = max_completion_tokens ?? max_tokens;
   if (limit !== undefined) params.max_tokens = limit === -1 ? null : limit;
   if (logprobs) params.logprobs = top_logprobs ?? 0;

@@ -7,6 +7,7 @@ import { boundedRecord } from "../src/bounded.ts";
 import * as limits from "../src/limits.ts";
 import { samplingSchema } from "../src/params.ts";
 import { conversation } from "./messages.ts";
+import { structuredFields } from "./structured.ts";
 
 const flag = z.boolean().optional();
 const hint = z.string().optional();
@@ -42,6 +43,7 @@ const common = {
   cache_salt: z.string().min(1).max(limits.MAX_CACHE_SALT_LENGTH).optional(),
   /** Lower is sooner. */
   priority: z.int().optional(),
+  ...structuredFields,
   /** About the request; no effect on the answer. */
   metadata: boundedRecord(z.string(), z.unknown(), limits.MAX_METADATA_ENTRIES).optional(),
 };

@@ -54,14 +54,15 @@ export function parseWith<S extends z.ZodType>(schema: S, value: unknown): z.Zod
   return schema.safeParse(value, { error: predicate });
 }
 
-/** FastgenError "invalid_request" for the first issue of `error`. */
-export function schemaError(error: z.ZodError): FastgenError {
+/** FastgenError "invalid_request" for the first issue of `error`, about a value that stands at `within` in the request. */
+export function schemaError(error: z.ZodError, within: string | null = null): FastgenError {
   const issue = error.issues[0];
   if (!issue) return new FastgenError("invalid_request", "the request does not fit the schema");
+  const outer = within === null ? [] : [within];
   if (issue.code === "unrecognized_keys") {
-    const param = fieldName([...issue.path, issue.keys[0] ?? ""]);
+    const param = fieldName([...outer, ...issue.path, issue.keys[0] ?? ""]);
     return new FastgenError("invalid_request", `${param} is an unknown or unsupported field; leave it out`, { param });
   }
-  const param = fieldName(issue.path) || null;
+  const param = fieldName([...outer, ...issue.path]) || null;
   return new FastgenError("invalid_request", `${param ?? "the request"} ${issue.message}`, { param });
 }

@@ -155,7 +155,7 @@ export interface Chunk {
   token_ids: number[];
   logprobs: PositionLogprobs[] | null;
   finish_reason: "stop" | "length" | null;
-  /** The stop string or stop id that ended it. */
+  /** The stop string or stop id that ended it; with finish_reason length, why its grammar could not go on. */
   stop_reason: string | number | null;
 }
 

@@ -303,6 +303,15 @@ describe("answerGrammar", () => {
   test("text costs nothing before a mark that is one token", () => {
     expect(grammarOf("hermes")!.after).toEqual(["<tool_call>"]);
     expect(grammarOf("hermes", { marks: "text" })!.after).toEqual([]);
+    // A mark within reasoning begins no call.
+    expect(grammarOf("hermes", { reasoning: "qwen3" })!.after).toEqual([]);
+  });
+
+  test("a named tool is called once", async () => {
+    const { weather } = CALLS.hermes!;
+    const two = `${weather}\n${weather}`;
+    expect(await follow("hermes", { toolChoice: "required" }, two)).toBe("whole");
+    expect(await follow("hermes", { toolChoice: { name: "weather" } }, two)).toStartWith("refused");
   });
 
   test("a named tool must be there", () => {

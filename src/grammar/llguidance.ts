@@ -13,7 +13,8 @@ const SYMBOLS = {
   llg_constraint_init_set_defaults: { args: [P, P], returns: VOID },
   llg_new_tokenizer_v2: { args: [P, P, U64], returns: P },
   llg_free_tokenizer: { args: [P], returns: VOID },
-  llg_new_matcher: { args: [P, P, P], returns: P },
+  fastgen_new_matcher: { args: [P, P, P, U64], returns: P },
+  fastgen_running_compiles: { args: [], returns: U64 },
   llg_clone_matcher: { args: [P], returns: P },
   llg_free_matcher: { args: [P], returns: VOID },
   llg_matcher_get_error: { args: [P], returns: P },
@@ -57,13 +58,18 @@ export class Llguidance {
   }
 
   /** The text at an address that the library returned, or null for none. */
-  text(address: Pointer | null): string | null {
+  text(address: Pointer | bigint | null): string | null {
     return address === null ? null : new CString(address).toString();
   }
 }
 
+/** Where the library is, or null where this build has none. Only the main thread knows it in the executable. */
+export function llguidancePath(): string | null {
+  return process.env.FASTGEN_LLGUIDANCE || libraryPath(LLGUIDANCE_FILE);
+}
+
 function ownPath(): string {
-  const path = process.env.FASTGEN_LLGUIDANCE || libraryPath(LLGUIDANCE_FILE);
+  const path = llguidancePath();
   if (path) return path;
   throw new FastgenError("device", `this build lacks ${LLGUIDANCE_FILE}, which grammars need: run 'npm run build'`);
 }

@@ -109,7 +109,6 @@ export const answerBugs: PlantedBug[] = [
     ["parallelToolCalls && named === null", "parallelToolCalls", "a named tool may be called several times"],
     ["parallelToolCalls && named === null", "named === null", "parallel_tool_calls does not count"],
     ['if (!this.several) return "ANSWER_SPACE";', "", "text may follow the only call"],
-    ["token?.special ? `<[", "token ? `<[", "tokens that are text are taken for control tokens"],
     ["if (this.#request.markToken(mark)?.special) return", "if (false) return", "control tokens are sought in text"],
     [
       "free && format.reasoning === null && calls.length === 1",
