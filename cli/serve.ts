@@ -3,6 +3,8 @@ import { Command, InvalidArgumentError, Option } from "commander";
 import { type Listener, listen } from "../routes/listen.ts";
 import { Service } from "../routes/service.ts";
 import type { RequestTracer } from "../routes/tracing.ts";
+import { TOOL_FORMATS } from "../src/answer/formats.ts";
+import { REASONING_FORMATS } from "../src/answer/reasoning.ts";
 import { asFastgenError } from "../src/errors.ts";
 import * as limits from "../src/limits.ts";
 import type { FastgenApi } from "../src/types.ts";
@@ -24,6 +26,8 @@ interface ServeFlags extends ModelFlags, AccessFlags {
   maxBodyBytes?: number;
   maxTotalBodyBytes?: number;
   maxConnections?: number;
+  maxStoredResponses: number;
+  maxStoredResponseBytes?: number;
   maxQueuedSeqs: number;
   streamWriteTimeout: number;
   timeoutKeepAlive: number;
@@ -32,6 +36,8 @@ interface ServeFlags extends ModelFlags, AccessFlags {
   enableTokenizerInfoEndpoint?: boolean;
   otlpTracesEndpoint?: string;
   allowExtraFields?: boolean;
+  reasoningParser: string;
+  toolCallParser: string;
 }
 
 /** Milliseconds that the end waits for the log's reader. */
@@ -62,6 +68,17 @@ export function command(): Command {
     .option("--served-model-name <name>", "the model's name in replies (default: as given)", nonEmpty)
     .option("--disable-log-requests", "no access log (default: one JSON line per request on stderr)")
     .option("--trust-request-chat-template", "let requests bring chat templates, which are programs (default: refused)")
+    .addOption(
+      new Option("--reasoning-parser <name>", "how the model writes reasoning; auto = by its chat template")
+        .choices(["auto", "none", ...REASONING_FORMATS.map(({ name }) => name)])
+        .default("auto"),
+    )
+    .addOption(
+      new Option("--tool-call-parser <name>", "how the model writes calls of tools; auto = by its chat template")
+        .choices(["auto", "none", ...TOOL_FORMATS.map(({ name }) => name)])
+        .default("auto"),
+    )
+    .option("--enable-auto-tool-choice", "accepted for vLLM's sake: models may always call tools")
     .option("--enable-tokenizer-info-endpoint", "answer /tokenizer_info with the model's tokenizer_config.json")
     .option(
       "--otlp-traces-endpoint <url>",
@@ -78,9 +95,10 @@ export function command(): Command {
     "after",
     `
 The server answers /v1/chat/completions and /v1/completions (with /render after it: what the model would be given),
-/v1/models, /tokenize, /detokenize, /server_info, /version, /health, /ping, /load and /metrics, each with and without
-/v1. After SIGTERM or SIGINT, running requests may finish, for at most the seconds of --shutdown-timeout; a second
-signal ends the server at once.`,
+/v1/responses (also /ID and /ID/input_items), Anthropic's /v1/messages and /v1/messages/count_tokens, /v1/models,
+/tokenize, /detokenize, /server_info, /version, /health, /ping, /load and /metrics, each with and without /v1. After
+SIGTERM or SIGINT, running requests may finish, for at most the seconds of --shutdown-timeout; a second signal ends the
+server at once.`,
   );
 }
 
@@ -107,6 +125,17 @@ function addLimitFlags(command: Command): void {
       "--max-connections <n>",
       `connections at once (default: ${limits.MAX_CONNECTIONS}, or what ulimit -n allows)`,
       integer(1),
+    )
+    .option(
+      "--max-stored-responses <n>",
+      "responses of /v1/responses kept in memory for later requests; 0 = none",
+      integer(0),
+      limits.MAX_STORED_RESPONSES,
+    )
+    .option(
+      "--max-stored-response-bytes <bytes>",
+      `bytes of them (${mebibytes(limits.MAX_STORED_RESPONSE_BYTES)})`,
+      bytes,
     )
     .option("--max-queued-seqs <n>", "sequences that may wait for a slot", integer(1), limits.MAX_QUEUED_SEQUENCES)
     .option(
@@ -152,12 +181,16 @@ export async function run(args: string[]): Promise<number> {
     errorLog: write,
     trustRequestChatTemplate: flags.trustRequestChatTemplate ?? false,
     tracer,
+    reasoningParser: flags.reasoningParser,
+    toolCallParser: flags.toolCallParser,
     tokenizerInfo: flags.enableTokenizerInfoEndpoint ?? false,
     maxConnections: maxConnections(flags.maxConnections),
     allowExtraFields: flags.allowExtraFields ?? false,
     maxQueued: flags.maxQueuedSeqs,
     maxBodyBytes: flags.maxBodyBytes,
     maxTotalBodyBytes: flags.maxTotalBodyBytes,
+    maxStoredResponses: flags.maxStoredResponses,
+    maxStoredResponseBytes: flags.maxStoredResponseBytes,
     streamWriteSeconds: flags.streamWriteTimeout,
     idleSeconds: flags.timeoutKeepAlive,
   });

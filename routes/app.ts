@@ -1,6 +1,8 @@
 /** The HTTP API: the handler of each path, with and without /v1. It is built on FastgenApi and nothing beneath it. */
 import { type Handler, Hono } from "hono";
 import { asFastgenError } from "../src/errors.ts";
+import { countTokens, createMessage } from "./anthropic/create.ts";
+import { anthropicErrorReply, isAnthropic } from "./anthropic/errors.ts";
 import { chat } from "./chat.ts";
 import { completions } from "./completions.ts";
 import type { Env } from "./context.ts";
@@ -10,13 +12,15 @@ import { apiKey, concurrency, host, record } from "./middleware.ts";
 import { getModel, listModels } from "./models.ts";
 import { cors, guardHost, guardOrigin } from "./origins.ts";
 import { renderChat, renderCompletions } from "./render.ts";
+import { createResponse } from "./responses/create.ts";
+import { cancelResponse, inputItems, storedResponse } from "./responses/stored.ts";
 import { serverInfo, worldSize } from "./server-info.ts";
 import type { Service } from "./service.ts";
 import { detokenize, tokenize } from "./tokenize.ts";
 import { tokenizerInfo } from "./tokenizer-info.ts";
 import { version } from "./version.ts";
 
-type Method = "GET" | "POST";
+type Method = "GET" | "POST" | "DELETE";
 
 export function createApp(service: Service): Hono<Env> {
   const app = new Hono<Env>({ strict: false });
@@ -51,6 +55,12 @@ export function createApp(service: Service): Hono<Env> {
   route("GET", "/models/:name{.+}", getModel(service));
   route("POST", "/chat/completions", chat(service));
   route("POST", "/completions", completions(service));
+  route("POST", "/responses", createResponse(service));
+  route(["GET", "DELETE"], "/responses/:id", storedResponse(service));
+  route("GET", "/responses/:id/input_items", inputItems(service));
+  route("POST", "/responses/:id/cancel", cancelResponse(service));
+  route("POST", "/messages", createMessage(service));
+  route("POST", "/messages/count_tokens", countTokens(service));
   route("POST", "/chat/completions/render", renderChat(service));
   route("POST", "/completions/render", renderCompletions(service));
   route("GET", "/tokenizer_info", tokenizerInfo(service));
@@ -65,7 +75,7 @@ export function createApp(service: Service): Hono<Env> {
     const record = c.get("record");
     record.error = error;
     service.report(record.id, error);
-    return errorReply(error);
+    return isAnthropic(c.req.path) ? anthropicErrorReply(error, record.id) : errorReply(error);
   });
   return app;
 }

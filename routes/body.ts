@@ -21,14 +21,19 @@ export interface Parsed<S extends z.ZodObject> {
   given: Record<string, unknown>;
 }
 
+/** The fields of fields, by the name of the field that has them. */
+export type NestedFields = Record<string, z.ZodRawShape>;
+
 /**
  * Reads and checks a JSON body. Work on a large one is done in steps, others being served between them.
+ * @param nested of which fields the unknown fields are judged as the body's own are; stream_options always are
  * @throws FastgenError "unavailable", "overloaded", "invalid_request", "aborted", or an HttpError (408, 413, 415).
  */
 export async function readBody<S extends z.ZodObject>(
   c: Context<Env>,
   service: Service,
   schema: S,
+  nested: NestedFields = {},
 ): Promise<Parsed<S>> {
   // A body that nothing can answer is not read.
   service.requireModel();
@@ -41,7 +46,7 @@ export async function readBody<S extends z.ZodObject>(
   const body = parseObject(text);
   if ("messages" in schema.shape && text.length <= MAX_EXACT_LENGTH) keepNumbers(body, text);
   if (isLarge) await nextTurn();
-  const given = takeFields(c, service, schema.shape, body);
+  const given = takeFields(c, service, schema.shape, body, nested);
   if (typeof given.seed === "number" && !Number.isSafeInteger(given.seed)) {
     given.seed = exactInteger(text, "seed") ?? given.seed;
   }
@@ -50,20 +55,33 @@ export async function readBody<S extends z.ZodObject>(
   return { fields: result.data, given };
 }
 
-/** The fields that `shape` has, of `body` and of its stream_options. The record and the log name those that are ignored. */
-function takeFields(c: Context<Env>, service: Service, shape: z.ZodRawShape, body: Record<string, unknown>) {
+/** The fields that `shape` has, of `body` and of its objects in `nested`. The record and the log name those that are ignored. */
+function takeFields(
+  c: Context<Env>,
+  service: Service,
+  shape: z.ZodRawShape,
+  body: Record<string, unknown>,
+  nested: NestedFields,
+) {
   const { allowExtraFields } = service.options;
   const { known, ignored } = takeKnown(body, shape, allowExtraFields);
-  if (isObject(known.stream_options)) {
-    const options = takeKnown(known.stream_options, streamOptions, allowExtraFields, "stream_options.");
-    known.stream_options = options.known;
-    ignored.push(...options.ignored);
+  for (const [name, fields] of Object.entries({ stream_options: streamOptions, ...nested })) {
+    const object = known[name];
+    if (!isObject(object)) continue;
+    const taken = takeKnown(object, fields, allowExtraFields, `${name}.`);
+    known[name] = taken.known;
+    ignored.push(...taken.ignored);
   }
-  if (ignored.length > 0) {
-    c.get("record").ignoredFields = ignored;
-    service.noteIgnored(ignored);
-  }
+  noteIgnored(c, service, ignored);
   return known;
+}
+
+/** The request asks for what these fields say, and it is ignored: the reply and the log name them. */
+export function noteIgnored(c: Context<Env>, service: Service, names: readonly string[]): void {
+  if (names.length === 0) return;
+  const record = c.get("record");
+  record.ignoredFields = [...record.ignoredFields, ...names];
+  service.noteIgnored(names);
 }
 
 /** Characters of a body whose numbers are kept: keeping them takes ten times as long as parsing. */

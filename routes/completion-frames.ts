@@ -1,5 +1,6 @@
 /** The frames of a streamed text completion. */
 import type { z } from "zod";
+import type { FastgenError } from "../src/errors.ts";
 import { codePoints } from "../src/text-offsets.ts";
 import type { Chunk } from "../src/types.ts";
 import { type Echo, ListedText } from "./echo.ts";
@@ -7,7 +8,7 @@ import { streamUsage } from "./fields.ts";
 import { completionLogprobs, type TokenNames, tokenNames } from "./logprobs.ts";
 import type { Run } from "./run.ts";
 import type { completionSchema } from "./schemas.ts";
-import { FrameEnds, type Frames } from "./sse.ts";
+import { DONE, errorFrame, FrameEnds, type Frames } from "./sse.ts";
 
 export type Fields = z.output<typeof completionSchema>;
 
@@ -86,6 +87,10 @@ export class CompletionFrames implements Frames {
   }
 
   end(): string {
-    return this.#ends.last(this.#envelope);
+    return this.#ends.last(this.#envelope, this.#run.usage()) + DONE;
+  }
+
+  failed(error: FastgenError): string {
+    return errorFrame(error);
   }
 }

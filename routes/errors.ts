@@ -51,9 +51,13 @@ export function errorBody(error: FastgenError): ErrorBody {
   return { error: { message, type, param: error.param, code: error.code ?? code } };
 }
 
-export function errorReply(error: FastgenError): Response {
+export function errorHeaders(error: FastgenError): Headers {
   const headers = new Headers(error instanceof HttpError ? error.headers : undefined);
   const { retryAfter } = MAPPING[error.kind];
   if (retryAfter !== undefined) headers.set("retry-after", String(retryAfter));
-  return Response.json(errorBody(error), { status: errorStatus(error), headers });
+  return headers;
+}
+
+export function errorReply(error: FastgenError): Response {
+  return Response.json(errorBody(error), { status: errorStatus(error), headers: errorHeaders(error) });
 }

@@ -1,6 +1,8 @@
 /** The fields of other servers' requests: at their defaults they are taken, at other values they are refused by name. */
 import { afterAll, describe, expect, test } from "bun:test";
 import { MAX_DETOKENIZE_IDS, MAX_REQUEST_TEMPLATE_LENGTH, MAX_TEMPLATE_KWARGS } from "../src/limits.ts";
+import { messageSchema } from "./anthropic/schema.ts";
+import { responseSchema } from "./responses/schema.ts";
 import { chatSchema, completionSchema } from "./schemas.ts";
 import { events, FakeFastgen, json, startServer } from "./testing.ts";
 
@@ -216,7 +218,6 @@ describe("fields that are not supported", () => {
     ["vllm_xargs", { a: 1 }],
     ["bootstrap_host", "10.0.0.1"],
     ["typical_p", 0.5],
-    ["thinking_token_budget", 100],
     ["routed_experts_start_len", 1],
   ];
   for (const [field, value] of asking) {
@@ -236,7 +237,7 @@ describe("fields that are not supported", () => {
   });
 
   test("a switch that is on by default is refused when it is off", async () => {
-    expect((await chat({ include_reasoning: false })).status).toBe(400);
+    expect((await complete({ include_reasoning: false })).status).toBe(400);
     // Reasoning stays in the text: what this asks for.
     expect((await chat({ separate_reasoning: false })).status).toBe(200);
   });
@@ -458,7 +459,11 @@ describe("usage in streams", () => {
 
   test("continuous_usage_stats: every frame has its choice's, the last one all", async () => {
     const stream_options = { include_usage: true, continuous_usage_stats: true };
-    const last = { ...usage(8, 3), prompt_tokens_details: { cached_tokens: 0 } };
+    const last = {
+      ...usage(8, 3),
+      prompt_tokens_details: { cached_tokens: 0 },
+      completion_tokens_details: { reasoning_tokens: 0 },
+    };
     expect(await usages(chat, { stream_options })).toEqual([...[0, 1, 2, 3].map((n) => usage(8, n)), last]);
     const two = await usages(complete, { prompt: ["a", "bcd"], n: 2, stream_options });
     expect(
@@ -559,6 +564,13 @@ describe("docs/api.md", async () => {
       const replies = await Promise.all(["flex", true, { a: "b" }].map((value) => chat({ [field]: value })));
       expect([field, replies.some(({ status }) => status === 200)]).toEqual([field, true]);
     }
+  });
+
+  test.each([
+    ["The Responses API", responseSchema],
+    ["Anthropic's Messages API", messageSchema],
+  ])("%s: its fields are those of the schema", (title, schema) => {
+    expect(listed(title).sort()).toEqual(Object.keys(schema.shape).sort());
   });
 
   test("fields that it lists as supported are those of the schemas", () => {

@@ -48,14 +48,18 @@ export function concurrency(service: Service): MiddlewareHandler<Env> {
 
 const digest = (text: string) => createHash("sha256").update(text).digest();
 
-/** `Authorization: Bearer KEY`, compared in a time that does not depend on how much of the key is right. */
+/**
+ * `Authorization: Bearer KEY`, or Anthropic's `x-api-key: KEY`, compared in a time that does not depend on how much of the key
+ * is right. Where both are sent either may be right.
+ */
 export function apiKey(key: string): MiddlewareHandler<Env> {
   const wanted = digest(key);
   return async (c, next) => {
-    const given = /^Bearer\s+(.+)$/i.exec(c.req.header("authorization") ?? "")?.[1];
-    if (given !== undefined && timingSafeEqual(digest(given), wanted)) return next();
+    const bearer = /^Bearer\s+(.+)$/i.exec(c.req.header("authorization") ?? "")?.[1];
+    const given = [bearer, c.req.header("x-api-key")].filter((key) => key !== undefined);
+    if (given.some((key) => timingSafeEqual(digest(key), wanted))) return next();
     const message =
-      given === undefined
+      given.length === 0
         ? "no API key: send the header 'Authorization: Bearer KEY' with the server's --api-key"
         : "the API key is wrong: send the server's --api-key";
     throw new HttpError(401, message, "invalid_api_key", { "www-authenticate": "Bearer" });

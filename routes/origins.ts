@@ -25,7 +25,7 @@ export interface BrowserOptions {
 }
 
 /** The methods that routes take. */
-const METHODS = ["GET", "HEAD", "POST", "OPTIONS"];
+const METHODS = ["GET", "HEAD", "POST", "DELETE", "OPTIONS"];
 
 /** Headers of replies that a page may read, beside those that it always may. */
 const EXPOSED = ["x-request-id", "retry-after", "x-ignored-fields"];

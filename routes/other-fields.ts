@@ -17,8 +17,16 @@ const IGNORED = new Set([
   "prompt_cache_options",
   "prompt_cache_retention",
   "parallel_tool_calls",
-  // Anthropic's, which clients of several servers leave in
+  // Anthropic's: caching, betas, and where its servers run
   "cache_control",
+  "betas",
+  "anthropic_beta",
+  "anthropic_version",
+  "inference_geo",
+  "user_profile_id",
+  "workspace_id",
+  // Codex
+  "client_metadata",
   // vLLM: what its engine or router does with a request
   "session_id",
   "stream_interval",
@@ -65,6 +73,9 @@ const INERT = new Map<string, readonly unknown[]>([
   ["modalities", [["text"]]],
   ["reasoning_summary", ["none"]],
   ["truncation", ["disabled"]],
+  // Anthropic
+  ["context_management", [{ edits: [] }, { edits: [{ type: "clear_thinking_20251015", keep: "all" }] }]],
+  ["speed", ["standard"]],
   // vLLM
   ["include_reasoning", [true]],
   ["length_penalty", [1]],

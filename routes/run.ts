@@ -2,7 +2,15 @@
 import type { Context } from "hono";
 import { asFastgenError, type FastgenError } from "../src/errors.ts";
 import type { SamplingParams } from "../src/params.ts";
-import type { Choice, Chunk, FastgenApi, GenerateOptions, Generation, Prompt } from "../src/types.ts";
+import type {
+  Choice,
+  Chunk,
+  FastgenApi,
+  GenerateOptions,
+  Generation,
+  GenerationObserver,
+  Prompt,
+} from "../src/types.ts";
 import type { Env, RequestRecord } from "./context.ts";
 import { GenerationTimer } from "./request-metrics.ts";
 import type { Service } from "./service.ts";
@@ -10,6 +18,9 @@ import type { RequestTracer } from "./tracing.ts";
 
 /** Prompts of one request that are tokenised at once. */
 const PROMPTS_AT_ONCE = 8;
+
+/** What a prompt becomes, and what more is asked of the library then. */
+export type Prepare = (prompt: Prompt, signal: AbortSignal) => Promise<{ prompt: Prompt; options: GenerateOptions }>;
 
 export class Run {
   readonly fastgen: FastgenApi;
@@ -45,13 +56,17 @@ export class Run {
     this.#open = generations.length * n;
   }
 
-  /** Takes places in the queue, then tokenises and starts every prompt, all or none. Throws FastgenError. */
+  /**
+   * Takes places in the queue, then tokenises and starts every prompt, all or none. Throws FastgenError.
+   * @param prepare called for each prompt once there is a place for it.
+   */
   static async start(
     c: Context<Env>,
     service: Service,
     prompts: Prompt[],
     params: SamplingParams,
     options: GenerateOptions = {},
+    prepare?: Prepare,
   ): Promise<Run> {
     const n = params.n ?? 1;
     const { fastgen } = service;
@@ -64,13 +79,15 @@ export class Run {
     else gone.addEventListener("abort", () => controller.abort(), { once: true });
     const { signal } = controller;
     const generations: Generation[] = [];
+    const begin = async (prompt: Prompt, observer: GenerationObserver) => {
+      const made = await prepare?.(prompt, signal);
+      return fastgen.start(made?.prompt ?? prompt, params, { ...options, ...made?.options, signal, observer });
+    };
     const timers = prompts.map(() => new GenerationTimer(service.metrics.requests, record.started));
     // A few at a time: tokenising thousands at once would keep everybody else's prompts waiting.
     for (let i = 0; i < prompts.length; i += PROMPTS_AT_ONCE) {
       const some = prompts.slice(i, i + PROMPTS_AT_ONCE);
-      const started = await Promise.allSettled(
-        some.map((prompt, j) => fastgen.start(prompt, params, { ...options, signal, observer: timers[i + j] })),
-      );
+      const started = await Promise.allSettled(some.map((prompt, j) => begin(prompt, timers[i + j]!)));
       for (const result of started) {
         if (result.status === "fulfilled") generations.push(result.value);
         else {
@@ -112,11 +129,14 @@ export class Run {
     this.#service.release(1);
   }
 
-  /** Waits for every choice to end. Returns the choices of the first prompt, then those of the second, and so on. */
-  async collect(): Promise<Choice[]> {
+  /**
+   * Waits for every choice to end. Returns the choices of the first prompt, then those of the second, and so on.
+   * @param each hears of the pieces as they come.
+   */
+  async collect(each: (chunk: Chunk) => void = () => {}): Promise<Choice[]> {
     try {
       // The iteration does the timing and the accounts; the generations put the answers together.
-      for await (const _ of this.chunks());
+      for await (const chunk of this.chunks()) each(chunk);
       const completions = await Promise.all(this.generations.map((generation) => generation.completion()));
       this.end();
       return completions.flatMap(({ choices }) => choices);

@@ -1,5 +1,6 @@
 /** What all routes share: the model once it is loaded, the bounds of the queue and of what is open, and draining. */
 import { createHash } from "node:crypto";
+import { type AnswerFormat, answerFormat } from "../src/answer/formats.ts";
 import { FastgenError } from "../src/errors.ts";
 import {
   IDLE_SECONDS,
@@ -8,6 +9,8 @@ import {
   MAX_NAMED_FIELDS,
   MAX_QUEUED_SEQUENCES,
   MAX_REQUESTS,
+  MAX_STORED_RESPONSE_BYTES,
+  MAX_STORED_RESPONSES,
   MAX_TOTAL_BODY_BYTES,
   STREAM_WRITE_SECONDS,
 } from "../src/limits.ts";
@@ -17,6 +20,7 @@ import type { RequestRecord } from "./context.ts";
 import { errorStatus } from "./errors.ts";
 import { Metrics } from "./metrics.ts";
 import type { BrowserOptions } from "./origins.ts";
+import { ResponseStore } from "./responses/store.ts";
 import type { RequestTracer } from "./tracing.ts";
 
 export interface ServiceOptions extends BrowserOptions {
@@ -35,6 +39,9 @@ export interface ServiceOptions extends BrowserOptions {
   maxBodyBytes: number;
   /** Bytes of all bodies that are being read, parsed and tokenised. */
   maxTotalBodyBytes: number;
+  /** Responses that are kept for later requests, and bytes of them. */
+  maxStoredResponses: number;
+  maxStoredResponseBytes: number;
   /** Seconds for which nothing more can be sent to a stream's reader before its connection closes. */
   streamWriteSeconds: number;
   /** Seconds that a connection may be idle, and that headers may take. */
@@ -43,6 +50,9 @@ export interface ServiceOptions extends BrowserOptions {
   trustRequestChatTemplate: boolean;
   /** Hears of every request for tokens; null = no traces. */
   tracer: RequestTracer | null;
+  /** How the model writes reasoning and calls: names of vLLM's parsers, "auto" = by its chat template, or "none". */
+  reasoningParser: string;
+  toolCallParser: string;
   /** Answer /tokenizer_info? */
   tokenizerInfo: boolean;
   /** Are unsupported fields ignored where they would change the answer? */
@@ -65,10 +75,14 @@ const DEFAULTS: ServiceOptions = {
   maxRequests: MAX_REQUESTS,
   maxBodyBytes: MAX_BODY_BYTES,
   maxTotalBodyBytes: MAX_TOTAL_BODY_BYTES,
+  maxStoredResponses: MAX_STORED_RESPONSES,
+  maxStoredResponseBytes: MAX_STORED_RESPONSE_BYTES,
   streamWriteSeconds: STREAM_WRITE_SECONDS,
   idleSeconds: IDLE_SECONDS,
   trustRequestChatTemplate: false,
   tracer: null,
+  reasoningParser: "auto",
+  toolCallParser: "auto",
   tokenizerInfo: false,
   allowExtraFields: false,
 };
@@ -82,6 +96,7 @@ const PROBES = /^(\/v1)?\/(health|ping|load|metrics)\/?$/;
 export class Service {
   readonly options: ServiceOptions;
   readonly metrics: Metrics;
+  readonly responses: ResponseStore;
   /** Unix seconds. */
   readonly created = Math.floor(Date.now() / 1000);
   /** How far loading has come, while it lasts. */
@@ -89,6 +104,7 @@ export class Service {
   #fastgen: FastgenApi | null = null;
   #modelName = "";
   #fingerprint = "";
+  #format: AnswerFormat = { reasoning: null, tools: null, shownTokens: [] };
   #draining = false;
   /** Sequences that have been started and have not ended: running, waiting, or on their way to the engine. */
   #sequences = 0;
@@ -107,6 +123,8 @@ export class Service {
     this.options = { ...all, maxTotalBodyBytes: Math.max(all.maxTotalBodyBytes, all.maxBodyBytes) };
     this.#modelName = this.options.servedModelName ?? "";
     this.metrics = new Metrics(() => this.#fastgen);
+    const { maxStoredResponses, maxStoredResponseBytes } = this.options;
+    this.responses = new ResponseStore({ responses: maxStoredResponses, bytes: maxStoredResponseBytes });
   }
 
   /** Call once the model is loaded: from then on requests are served. */
@@ -116,6 +134,7 @@ export class Service {
     const parts = [VERSION, model.name, model.device, model.dtype, model.max_model_len].join("\n");
     this.#fingerprint = `fg_${createHash("sha256").update(parts).digest("hex").slice(0, 12)}`;
     this.metrics.setModel(this.#modelName, fastgen);
+    this.#format = answerFormat(templateText(fastgen.tokenizer_config.chat_template), this.options);
     this.#fastgen = fastgen;
   }
 
@@ -142,6 +161,12 @@ export class Service {
   /** OpenAI's system_fingerprint: it changes with everything that may change a seeded answer. */
   get fingerprint(): string {
     return this.#fingerprint;
+  }
+
+  /** How the model writes reasoning and calls. @param template the request's own; default: the model's. */
+  answerFormat(template?: string): AnswerFormat {
+    if (template === undefined) return this.#format;
+    return answerFormat(template, this.options);
   }
 
   get draining(): boolean {
@@ -269,4 +294,9 @@ export class Service {
     };
     return promise;
   }
+}
+
+/** All text of a model's chat templates, which may be several. */
+function templateText(template: unknown): string {
+  return typeof template === "string" ? template : (JSON.stringify(template) ?? "");
 }

@@ -11,14 +11,26 @@ import type { Service } from "./service.ts";
 
 /** The frames of one kind of reply. */
 export interface Frames {
+  /** What comes before the first piece. */
+  begin?(): string;
   /** The frames of one piece; "" while there is nothing to say. */
   chunk(chunk: Chunk): string;
-  /** What follows the last piece, before [DONE]. */
+  /** What follows the last piece. */
   end(): string;
+  /** The last frame where an error ends the stream. */
+  failed(error: FastgenError): string;
 }
+
+/** How OpenAI's streams end. */
+export const DONE = "data: [DONE]\n\n";
 
 export function frame(json: string): string {
   return `data: ${json}\n\n`;
+}
+
+/** An error in OpenAI's shape. It has no event name, as with vLLM: Go's client cannot read an error that has one. */
+export function errorFrame(error: FastgenError): string {
+  return frame(JSON.stringify(errorBody(error)));
 }
 
 /** How frames end: with the usage of their choice so far, with none, or without the field. */
@@ -51,8 +63,8 @@ export class FrameEnds {
   }
 
   /** The frame after the last piece: the request's usage; "" where nobody asked for it. */
-  last(envelope: string): string {
-    return this.#usage.final ? frame(`${envelope},"choices":[],"usage":${JSON.stringify(this.#run.usage())}}`) : "";
+  last(envelope: string, usage: object): string {
+    return this.#usage.final ? frame(`${envelope},"choices":[],"usage":${JSON.stringify(usage)}}`) : "";
   }
 }
 
@@ -65,8 +77,7 @@ const HEADERS = {
 
 /**
  * The pieces of `run` as an event stream. The stream is pulled, so a slow client holds back only itself: its sequences pause.
- * When the stream is cancelled, the generation is aborted. An error after the headers is a last frame, without [DONE]. The
- * frame has no event name, as with vLLM: Go's client cannot read an error that has one.
+ * When the stream is cancelled, the generation is aborted. An error after the headers is a last frame.
  */
 export function eventStream(service: Service, run: Run, frames: Frames): Response {
   const { record } = run;
@@ -79,11 +90,15 @@ export function eventStream(service: Service, run: Run, frames: Frames): Respons
     record.end(200);
   };
   const stream = new ReadableStream<Uint8Array>({
+    start(controller) {
+      const text = frames.begin?.() ?? "";
+      if (text !== "") controller.enqueue(encoder.encode(text));
+    },
     async pull(controller) {
       try {
         for (;;) {
           const { done, value } = await chunks.next();
-          const text = done ? `${frames.end()}data: [DONE]\n\n` : frames.chunk(value);
+          const text = done ? frames.end() : frames.chunk(value);
           if (text !== "") controller.enqueue(encoder.encode(text));
           if (done) {
             end();
@@ -97,7 +112,7 @@ export function eventStream(service: Service, run: Run, frames: Frames): Respons
         end(error);
         if (gone) return;
         service.report(record.id, error);
-        controller.enqueue(encoder.encode(frame(JSON.stringify(errorBody(error)))));
+        controller.enqueue(encoder.encode(frames.failed(error)));
         controller.close();
       }
     },

@@ -68,7 +68,7 @@ export function structuredOutputs(fields: StructuredFields): StructuredOutputs |
   if (own || !asked) return own ?? null;
   const whitespace = guided_whitespace_pattern ?? undefined;
   const result = parseWith(structuredOutputsSchema, { [asked.kind]: asked.value, whitespace_pattern: whitespace });
-  if (!result.success) throw inCallersWords(schemaError(result.error, "structured_outputs"), fields);
+  if (!result.success) throw inCallersWords(schemaError(result.error, ["structured_outputs"]), fields);
   return result.data;
 }
 

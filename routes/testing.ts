@@ -12,12 +12,14 @@ import type {
   Choice,
   Chunk,
   Completion,
+  Conversation,
   FastgenApi,
   GenerateOptions,
   Generation,
   ModelInfo,
   PositionLogprobs,
   Prompt,
+  RenderedPrompt,
   Stats,
   TokenLogprob,
   Usage,
@@ -26,6 +28,8 @@ import { listen } from "./listen.ts";
 import { Service, type ServiceOptions } from "./service.ts";
 
 export interface FakeOptions {
+  /** What the chat template ends with. */
+  opening?: string;
   /** What every choice answers; then it stops. */
   answer?: string;
   /** Waits before each token. */
@@ -41,6 +45,7 @@ export interface FakeOptions {
 }
 
 export interface FakeCall {
+  /** The conversation where the prompt was rendered from one. */
   prompt: Prompt;
   params: SamplingParams;
   options: GenerateOptions;
@@ -103,6 +108,8 @@ export class FakeFastgen implements FastgenApi {
   alive = true;
   readonly failed = new Promise<Error>(() => {});
   readonly #options: FakeOptions;
+  /** What rendered prompts were made from. */
+  readonly #rendered = new WeakMap<Prompt & object, Prompt>();
 
   constructor(options: FakeOptions = {}) {
     this.#options = options;
@@ -121,7 +128,8 @@ export class FakeFastgen implements FastgenApi {
   async start(prompt: Prompt, given: SamplingParams = {}, options: GenerateOptions = {}): Promise<Generation> {
     // Defaults are filled in as the library does it.
     const params = { max_tokens: options.default_max_tokens, ...this.default_params, ...given };
-    const call: FakeCall = { prompt, params, options, aborted: false, tokens: 0 };
+    const asked = (typeof prompt === "object" && this.#rendered.get(prompt)) || prompt;
+    const call: FakeCall = { prompt: asked, params, options, aborted: false, tokens: 0 };
     this.calls.push(call);
     const ids = await this.tokenize(prompt);
     if (ids.length >= this.model.max_model_len) {
@@ -140,10 +148,17 @@ export class FakeFastgen implements FastgenApi {
     throw new Error("not part of the fake");
   }
 
+  async render(conversation: Conversation): Promise<RenderedPrompt> {
+    const text = conversation.messages.map(({ role, content }) => `<${role}>${content}`).join("");
+    const prompt = { rendered: text + (this.#options.opening ?? "") };
+    this.#rendered.set(prompt, conversation);
+    return prompt;
+  }
+
   async tokenize(prompt: Prompt, _options?: GenerateOptions): Promise<Int32Array> {
     if (typeof prompt === "string") return Int32Array.from(codeUnits(prompt));
-    if (!("messages" in prompt)) return Int32Array.from(prompt);
-    return Int32Array.from(codeUnits(prompt.messages.map(({ role, content }) => `<${role}>${content}`).join("")));
+    if ("messages" in prompt) return this.tokenize(await this.render(prompt));
+    return Int32Array.from("rendered" in prompt ? codeUnits(prompt.rendered) : prompt);
   }
 
   detokenize(ids: readonly number[] | Int32Array): string {
@@ -152,6 +167,10 @@ export class FakeFastgen implements FastgenApi {
 
   tokenText(id: number): string {
     return String.fromCharCode(id);
+  }
+
+  tokenOf(): null {
+    return null;
   }
 
   onStep(listener: (tokens: number) => void): void {

@@ -4,8 +4,9 @@
 set -eu
 cd "$(dirname "$0")/.."
 lists=test/clients/requirements
-folder=$PWD/.cache/clients
-mkdir -p "$folder"
+mkdir -p .cache/clients
+# npm installs nothing into a folder that a link leads to.
+folder=$(cd .cache/clients && pwd -P)
 
 # uv installs a hundred packages in a second or two; pip takes minutes.
 uv=$folder/uv/bin/uv
@@ -24,12 +25,13 @@ for list in "$lists"/*.txt; do
 	cp "$list" "$folder/$client/installed.txt"
 done
 
-list=test/clients/node/package-lock.json
-if ! cmp -s "$list" "$folder/node/installed.json"; then
-	echo "clients: node"
-	rm -rf "$folder/node"
-	mkdir "$folder/node"
-	cp test/clients/node/package.json "$list" "$folder/node"
-	npm ci --silent --no-audit --no-fund --prefix "$folder/node"
-	cp "$list" "$folder/node/installed.json"
-fi
+for list in test/clients/node*/package-lock.json; do
+	client=$(basename "$(dirname "$list")")
+	cmp -s "$list" "$folder/$client/installed.json" && continue
+	echo "clients: $client"
+	rm -rf "${folder:?}/$client"
+	mkdir "$folder/$client"
+	cp "test/clients/$client/package.json" "$list" "$folder/$client"
+	npm ci --silent --no-audit --no-fund --prefix "$folder/$client"
+	cp "$list" "$folder/$client/installed.json"
+done

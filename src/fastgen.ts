@@ -4,13 +4,15 @@ import { runBounded } from "./batch.ts";
 import { chooseDevice, contextThatFits, engineConfig } from "./device.ts";
 import { EngineFront } from "./engine/front.ts";
 import { PAGE_TOKENS } from "./engine/page-cache.ts";
+import type { EngineRequest } from "./engine/protocol.ts";
 import type { EngineConfig } from "./engine-config.ts";
 import { asFastgenError, FastgenError } from "./errors.ts";
 import { RunningGeneration } from "./generation.ts";
 import { openDefaultModel } from "./model/embedded.ts";
 import { openModel } from "./model/load.ts";
+import { freeMatchers, OutputConstraints } from "./output-constraints.ts";
 import type { SamplingParams } from "./params.ts";
-import { PromptEncoder, promptField, specialStops } from "./prompt-encoder.ts";
+import { PromptEncoder, promptField, specialIds, specialStops } from "./prompt-encoder.ts";
 import { engineRequests, type ModelLimits, resolveParams } from "./request.ts";
 import { ChatTemplate } from "./text/chat-template.ts";
 import { readGenerationConfig } from "./text/generation-config.ts";
@@ -21,12 +23,14 @@ import type {
   BatchResult,
   Capacity,
   Completion,
+  Conversation,
   FastgenApi,
   GenerateOptions,
   Generation,
   LoadOptions,
   ModelInfo,
   Prompt,
+  RenderedPrompt,
   Stats,
 } from "./types.ts";
 
@@ -49,6 +53,7 @@ export class Fastgen implements FastgenApi {
   readonly #modelStopIds: ReadonlySet<number>;
   readonly #encoder: PromptEncoder;
   readonly #badWords: BadWords;
+  readonly #constraints: OutputConstraints;
 
   private constructor(loaded: Loaded) {
     this.#loaded = loaded;
@@ -56,6 +61,7 @@ export class Fastgen implements FastgenApi {
     const { template, tokenizer, limits } = loaded;
     this.#encoder = new PromptEncoder(template, tokenizer, limits);
     this.#badWords = new BadWords((text) => tokenizer.encode(text, false));
+    this.#constraints = new OutputConstraints(tokenizer, limits.vocabSize, limits.stopIds);
   }
 
   /**
@@ -190,14 +196,22 @@ export class Fastgen implements FastgenApi {
     const badWords = await this.#badWords.idsOf(resolved.bad_words ?? []);
     throwIfAborted(signal);
     const isDefault = params?.max_tokens === undefined;
-    const extras = { stopIds: stopTexts.keys(), badWords, cacheSalt, priority };
-    const requests = engineRequests(resolved, ids, limits, promptField(prompt), isDefault, extras);
+    const constraint = await this.#constraints.of(resolved, options);
+    const extras = { stopIds: stopTexts.keys(), badWords, cacheSalt, priority, ...constraint };
+    let requests: EngineRequest[];
+    try {
+      throwIfAborted(signal);
+      requests = engineRequests(resolved, ids, limits, promptField(prompt), isDefault, extras);
+    } finally {
+      constraint.release();
+    }
     const sequences: number[] = [];
     const generation = new RunningGeneration({
       prompt: ids,
       promptText: typeof prompt === "string" && isWhole ? prompt : null,
       params: { ...resolved, max_tokens: requests[0]!.maxTokens },
       stopTexts,
+      shownIds: specialIds(options.shown_special_tokens ?? [], tokenizer),
       tokenizer,
       modelStopIds: this.#modelStopIds,
       stream: options.stream ?? false,
@@ -207,7 +221,12 @@ export class Fastgen implements FastgenApi {
       resume: (choices) => front.resume(choices.map((choice) => sequences[choice]!)),
     });
     // Before anything is hung on the signal: this may refuse.
-    sequences.push(...front.add(requests, (choice, event) => generation.accept(choice, event)));
+    try {
+      sequences.push(...front.add(requests, (choice, event) => generation.accept(choice, event)));
+    } catch (error) {
+      freeMatchers(requests);
+      throw error;
+    }
     if (signal) {
       const onAbort = () => generation.abort();
       signal.addEventListener("abort", onAbort, { once: true });
@@ -248,6 +267,10 @@ export class Fastgen implements FastgenApi {
     throwIfAborted(options.signal);
   }
 
+  render(conversation: Conversation, signal?: AbortSignal): Promise<RenderedPrompt> {
+    return this.#encoder.render(conversation, signal);
+  }
+
   async tokenize(prompt: Prompt, options: GenerateOptions = {}): Promise<Int32Array> {
     return (await this.#encoder.encode(prompt, options, this.#loaded.limits.maxContext, null)).ids;
   }
@@ -258,6 +281,12 @@ export class Fastgen implements FastgenApi {
 
   tokenText(id: number): string {
     return this.#loaded.tokenizer.tokenText(id);
+  }
+
+  tokenOf(text: string): { id: number; special: boolean } | null {
+    const { tokenizer } = this.#loaded;
+    const id = tokenizer.tokenToId(text);
+    return id === null ? null : { id, special: tokenizer.isSpecial(id) };
   }
 
   get tokenizer_config(): Record<string, unknown> {
@@ -272,8 +301,9 @@ export class Fastgen implements FastgenApi {
     return this.#loaded.front.stopTrace(path);
   }
 
-  close(): Promise<void> {
-    return this.#loaded.front.close();
+  async close(): Promise<void> {
+    await this.#loaded.front.close();
+    await this.#constraints.close();
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -37,6 +37,7 @@ function setUp(params: SamplingParams = {}) {
     stopTexts: new Map<number, string>(),
     params: resolveParams(params, {}),
     tokenizer,
+    shownIds: new Set<number>(),
     modelStopIds: new Set([EOS]),
     stream: false,
     abortChoice: (choice: number) => aborted.push(choice),

@@ -26,6 +26,7 @@ function start(params: SamplingParams = {}, stream = false, observer?: Generatio
     prompt: Int32Array.of(1, 2, 3),
     promptText: null,
     stopTexts: new Map(),
+    shownIds: new Set(),
     params: resolveParams(params, {}),
     tokenizer,
     modelStopIds: new Set([EOS]),

@@ -48,6 +48,8 @@ export interface GenerationSetup {
   modelStopIds: ReadonlySet<number>;
   /** By the id of a special token: the stop string that is its text. */
   stopTexts: ReadonlyMap<number, string>;
+  /** Special tokens that are shown although skip_special_tokens leaves out the others. */
+  shownIds: ReadonlySet<number>;
   /** The output is only iterated (GenerateOptions.stream). */
   stream: boolean;
   observer?: GenerationObserver;
@@ -87,7 +89,10 @@ export class RunningGeneration implements Generation {
     this.usage = { prompt_tokens: setup.prompt.length, completion_tokens: 0, cached_tokens: 0 };
     this.#running = setup.params.n;
     this.#choices = Array.from({ length: setup.params.n }, (_, index) => ({
-      decoder: setup.tokenizer.detokenizer({ skipSpecialTokens: setup.params.skip_special_tokens }),
+      decoder: setup.tokenizer.detokenizer({
+        skipSpecialTokens: setup.params.skip_special_tokens,
+        shownIds: setup.shownIds,
+      }),
       stop: new StopStrings(setup.params.stop, { includeStop: setup.params.include_stop_str_in_output }),
       whole: emptyChunk(index, setup.params.logprobs !== null),
       tokens: 0,

@@ -66,6 +66,12 @@ export const MAX_LOGPROBS = 20;
 /** Log probabilities of an echoed prompt in a stream, alternatives counted: they are one frame. Else there is no bound. */
 export const MAX_STREAMED_PROMPT_LOGPROBS = 65_536;
 
+/**
+ * Log probabilities of a streamed response, alternatives counted, that its last events repeat; where there are more, they
+ * stand beside the pieces of text alone.
+ */
+export const MAX_REPEATED_LOGPROBS = 16_384;
+
 /** Extra stop ids per request; with the model's own they stay below FG_MAX_STOP_IDS of fastgen.h. */
 export const MAX_STOP_TOKEN_IDS = 64;
 
@@ -113,6 +119,15 @@ export const MAX_MESSAGES = 4096;
 
 /** Text parts in one message. */
 export const MAX_CONTENT_PARTS = 4096;
+
+/** Characters of the name of a tool or a schema. OpenAI's bound is 64; MCP servers have longer ones. */
+export const MAX_TOOL_NAME_LENGTH = 256;
+
+/** Responses that are kept for later requests (--max-stored-responses). Beyond it the ones that were longest unused go. */
+export const MAX_STORED_RESPONSES = 10_000;
+
+/** Bytes of them, as JSON (--max-stored-response-bytes). */
+export const MAX_STORED_RESPONSE_BYTES = 256 * 1024 * 1024;
 
 /** Entries of `metadata`. OpenAI allows 16; some clients keep more there. */
 export const MAX_METADATA_ENTRIES = 64;

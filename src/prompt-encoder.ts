@@ -3,17 +3,19 @@ import { FastgenError } from "./errors.ts";
 import { checkPrompt, checkTextLength, type ModelLimits, mostCharacters } from "./request.ts";
 import type { ChatTemplate } from "./text/chat-template.ts";
 import type { Tokenizer } from "./text/tokenizer.ts";
-import type { GenerateOptions, Prompt } from "./types.ts";
-
-type Conversation = Extract<Prompt, { messages: unknown }>;
+import type { Conversation, GenerateOptions, Prompt, RenderedPrompt } from "./types.ts";
 
 function isConversation(prompt: Prompt): prompt is Conversation {
   return typeof prompt === "object" && "messages" in prompt;
 }
 
+function isRendered(prompt: Prompt): prompt is RenderedPrompt {
+  return typeof prompt === "object" && "rendered" in prompt;
+}
+
 /** The request field that a prompt's error names. */
 export function promptField(prompt: Prompt): string {
-  return isConversation(prompt) ? "messages" : "prompt";
+  return isConversation(prompt) || isRendered(prompt) ? "messages" : "prompt";
 }
 
 /** Which part of a prompt's ids is used: the first `most`, or the last. */
@@ -66,11 +68,15 @@ export class PromptEncoder {
   private async allIds(prompt: Prompt, options: GenerateOptions, part: Part) {
     const { signal, add_special_tokens } = options;
     if (typeof prompt === "string") return this.textIds(prompt, add_special_tokens ?? true, part, "prompt", signal);
-    if (!isConversation(prompt)) return prompt;
-    const { messages, ...chat } = prompt;
-    const text = await this.template.render(messages, chat, signal);
+    if (!isConversation(prompt) && !isRendered(prompt)) return prompt;
+    const { rendered } = isRendered(prompt) ? prompt : await this.render(prompt, signal);
     // The template writes the special tokens itself.
-    return this.textIds(text, add_special_tokens ?? false, part, "messages", signal);
+    return this.textIds(rendered, add_special_tokens ?? false, part, "messages", signal);
+  }
+
+  /** @throws FastgenError "invalid_request": the template refuses the conversation; "aborted". */
+  async render({ messages, ...chat }: Conversation, signal?: AbortSignal): Promise<RenderedPrompt> {
+    return { rendered: await this.template.render(messages, chat, signal) };
   }
 
   /** Of a text far longer than the part that is used, no more is tokenised than that part can need. */
@@ -82,6 +88,11 @@ export class PromptEncoder {
     checkTextLength(text, tokenizer.longestToken, limits, field);
     return tokenizer.encode(text, addSpecialTokens, { signal, most: enough ?? undefined });
   }
+}
+
+/** The ids of special tokens that go by these texts. Texts that are no special token's have none. */
+export function specialIds(texts: readonly string[], tokenizer: Tokenizer): Set<number> {
+  return new Set(specialStops(texts, tokenizer).keys());
 }
 
 /** Stop strings that are a special token's text, by its id: such a token is left out of the text where they are looked for. */

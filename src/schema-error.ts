@@ -16,7 +16,7 @@ const TYPES: Record<string, string> = {
 };
 
 /** ["messages", 0, "content"] becomes "messages[0].content". */
-function fieldName(path: readonly PropertyKey[]): string {
+export function fieldName(path: readonly PropertyKey[]): string {
   let name = "";
   for (const key of path) name += typeof key === "number" ? `[${key}]` : name ? `.${String(key)}` : String(key);
   return name;
@@ -54,15 +54,14 @@ export function parseWith<S extends z.ZodType>(schema: S, value: unknown): z.Zod
   return schema.safeParse(value, { error: predicate });
 }
 
-/** FastgenError "invalid_request" for the first issue of `error`, about a value that stands at `within` in the request. */
-export function schemaError(error: z.ZodError, within: string | null = null): FastgenError {
+/** FastgenError "invalid_request" for the first issue of `error`. `at`: where in the request the checked value stands. */
+export function schemaError(error: z.ZodError, at: readonly PropertyKey[] = []): FastgenError {
   const issue = error.issues[0];
   if (!issue) return new FastgenError("invalid_request", "the request does not fit the schema");
-  const outer = within === null ? [] : [within];
   if (issue.code === "unrecognized_keys") {
-    const param = fieldName([...outer, ...issue.path, issue.keys[0] ?? ""]);
+    const param = fieldName([...at, ...issue.path, issue.keys[0] ?? ""]);
     return new FastgenError("invalid_request", `${param} is an unknown or unsupported field; leave it out`, { param });
   }
-  const param = fieldName([...outer, ...issue.path]) || null;
+  const param = fieldName([...at, ...issue.path]) || null;
   return new FastgenError("invalid_request", `${param ?? "the request"} ${issue.message}`, { param });
 }

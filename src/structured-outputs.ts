@@ -12,7 +12,7 @@ import { larkRegex, larkString } from "./grammar-sources/lark.ts";
 import { Refusal, refuse } from "./grammar-sources/refusal.ts";
 import { translateRegex } from "./grammar-sources/regex.ts";
 import { structuralTagRules } from "./grammar-sources/structural-tag.ts";
-import { MAX_STRUCTURE_PARTS, MAX_STRUCTURE_LENGTH } from "./limits.ts";
+import { MAX_STRUCTURE_LENGTH, MAX_STRUCTURE_PARTS } from "./limits.ts";
 
 /** The ways to say what is wanted: one of them is given. */
 export const STRUCTURES = ["json", "regex", "choice", "grammar", "json_object", "structural_tag"] as const;
@@ -20,7 +20,9 @@ export const STRUCTURES = ["json", "regex", "choice", "grammar", "json_object", 
 const text = z.string().max(MAX_STRUCTURE_LENGTH);
 const jsonOrText = z.custom<string | boolean | Record<string, unknown>>(
   (value) =>
-    typeof value === "boolean" || isObject(value) || (typeof value === "string" && value.length <= MAX_STRUCTURE_LENGTH),
+    typeof value === "boolean" ||
+    isObject(value) ||
+    (typeof value === "string" && value.length <= MAX_STRUCTURE_LENGTH),
   `must be an object, or JSON text of at most ${MAX_STRUCTURE_LENGTH} characters`,
 );
 

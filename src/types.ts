@@ -92,8 +92,15 @@ export interface ChatOptions {
   chat_template?: string;
 }
 
+export type Conversation = { messages: ChatMessage[] } & ChatOptions;
+
+/** A conversation's text, as the chat template made it. */
+export interface RenderedPrompt {
+  rendered: string;
+}
+
 /** Text (tokenised with the model's special tokens), token ids, or a conversation. */
-export type Prompt = string | readonly number[] | Int32Array | ({ messages: ChatMessage[] } & ChatOptions);
+export type Prompt = string | readonly number[] | Int32Array | Conversation | RenderedPrompt;
 
 /**
  * Hears what the engine does for a generation as it happens, before and whether or not the pieces are read. Times are those
@@ -104,6 +111,24 @@ export interface GenerationObserver {
   started(choice: number, queuedSeconds: number, prefillSeconds: number): void;
   token(choice: number, time: number): void;
   ended(choice: number, reason: "stop" | "length", time: number): void;
+}
+
+/** What the output must match, in place of the parameter structured_outputs. */
+export interface OutputGrammar {
+  /** In llguidance's dialect. */
+  source: { lark: string };
+  /** It holds from behind one of these texts, each a token of the model; none = from the first token. */
+  after: readonly string[];
+  /** The field that an error names. */
+  param: string;
+}
+
+/** Thinking that is open when the output begins. */
+export interface ThinkingLimit {
+  /** Tokens of thinking, at most. */
+  budget: number;
+  /** The text that ends it, and is written where the budget is spent. */
+  end: string;
 }
 
 export interface GenerateOptions {
@@ -119,6 +144,10 @@ export interface GenerateOptions {
   cache_salt?: string;
   /** Lower is sooner; default 0. Another value needs LoadOptions.scheduling_policy "priority". */
   priority?: number;
+  /** Special tokens, by their texts, that are shown although skip_special_tokens leaves out the others. */
+  shown_special_tokens?: readonly string[];
+  grammar?: OutputGrammar;
+  thinking?: ThinkingLimit;
   /** max_tokens if neither the params nor default_params have one. */
   default_max_tokens?: number;
   /**
@@ -290,10 +319,14 @@ export interface FastgenApi {
     options?: GenerateOptions,
   ): AsyncIterable<BatchResult>;
 
+  /** What the chat template makes of a conversation. Rejects with FastgenError "invalid_request", "aborted". */
+  render(conversation: Conversation, signal?: AbortSignal): Promise<RenderedPrompt>;
   tokenize(prompt: Prompt, options?: GenerateOptions): Promise<Int32Array>;
   detokenize(ids: readonly number[] | Int32Array, options?: { skip_special_tokens?: boolean }): string;
   /** The text of one token. */
   tokenText(id: number): string;
+  /** The token of exactly this text, if there is one; special = control and not text. */
+  tokenOf(text: string): { id: number; special: boolean } | null;
   /** The model's tokenizer_config.json, with the chat template in use. */
   readonly tokenizer_config: Record<string, unknown>;
   /**

@@ -103,7 +103,12 @@ class Engine {
 
   /** The outputs of requests that run side by side. */
   run(requests: EngineRequest[]) {
-    const outputs = requests.map(() => ({ tokens: [] as number[], finish: "", reason: null as string | null, text: "" }));
+    const outputs = requests.map(() => ({
+      tokens: [] as number[],
+      finish: "",
+      reason: null as string | null,
+      text: "",
+    }));
     const { promise, resolve, reject } = Promise.withResolvers<typeof outputs>();
     let left = requests.length;
     const { stopIds } = this.words.vocabulary;
@@ -150,7 +155,10 @@ engineTest(
     let valid = 0;
     for (const [seed, { finish, reason, text }] of outputs[0]!.entries()) {
       if (seed % 6 === 5 || finish !== "stop") continue;
-      expect({ seed, text, reason, isValid: cases[seed % 5]!.isValid(text) }).toMatchObject({ reason: null, isValid: true });
+      expect({ seed, text, reason, isValid: cases[seed % 5]!.isValid(text) }).toMatchObject({
+        reason: null,
+        isValid: true,
+      });
       valid++;
     }
     expect(valid).toBeGreaterThan(35);

@@ -69,7 +69,11 @@ pub unsafe extern "C" fn fastgen_new_matcher(
             unsafe { llg_free_matcher(unwanted.0 .0) };
         }
     };
-    if thread::Builder::new().stack_size(STACK_BYTES).spawn(compile).is_err() {
+    if thread::Builder::new()
+        .stack_size(STACK_BYTES)
+        .spawn(compile)
+        .is_err()
+    {
         RUNNING.fetch_sub(1, Ordering::AcqRel);
         return std::ptr::null_mut();
     }

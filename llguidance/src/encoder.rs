@@ -17,7 +17,7 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    /// None where the tokenizer cannot be read, or cannot write every text.
+    /// None where the tokenizer cannot be read, or cannot write every text of ASCII.
     fn new(json: &[u8], tokens: Vec<Vec<u8>>) -> Option<Self> {
         let mut tokenizer = ByteTokenizer::from_json_bytes(json).ok()?.hf_tokenizer;
         // A special token that is written out in a text is text.
@@ -30,10 +30,13 @@ impl Encoder {
                 byte_ids[byte as usize] = id as u32;
             }
         }
-        let writes_all = (0x00..=0xf4u8)
-            .filter(|byte| !matches!(byte, 0xc0 | 0xc1))
-            .all(|byte| byte_ids[byte as usize] != NO_TOKEN);
-        writes_all.then_some(Self { tokenizer, tokens, byte_ids })
+        // Vocabularies may lack bytes that texts hardly ever have. A text of those is one that no tokens can write.
+        let writes_ascii = (b' '..=b'~').all(|byte| byte_ids[byte as usize] != NO_TOKEN);
+        writes_ascii.then_some(Self {
+            tokenizer,
+            tokens,
+            byte_ids,
+        })
     }
 
     fn encode(&self, bytes: &[u8]) -> Vec<u32> {
@@ -65,7 +68,7 @@ impl Encoder {
     }
 }
 
-/// Makes an encoder of a tokenizer.json. Null where the tokenizer cannot be read, or cannot write every text.
+/// Makes an encoder of a tokenizer.json. Null where the tokenizer cannot be read, or cannot write every text of ASCII.
 ///
 /// # Safety
 /// `json` has `json_len` bytes; `token_lens` has `vocab_size` numbers, and `token_bytes` as many bytes as their sum.

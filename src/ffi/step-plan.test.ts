@@ -41,9 +41,10 @@ function contents(plan: StepPlan) {
       return { ...sequence, mask: mask < 0 ? mask : plan.masks.slice(3 * mask, 3 * mask + 3) };
     }),
     masks: [plan.maskCount, plan.lateMaskCount],
-    late: Array.from({ length: plan.seqCount }, (_, i) => plan.numberedSeqs()[i * SEQ_INTS + MASK]! - plan.maskCount).filter(
-      (row) => row >= 0,
-    ),
+    late: Array.from(
+      { length: plan.seqCount },
+      (_, i) => plan.numberedSeqs()[i * SEQ_INTS + MASK]! - plan.maskCount,
+    ).filter((row) => row >= 0),
     tokens: plan.tokens.slice(0, plan.tokenCount),
     pageUpdates: plan.pageUpdates.slice(0, 3 * plan.pageUpdateCount),
     copies: plan.copies.slice(0, 3 * plan.copyCount),

@@ -2,7 +2,7 @@
  * GBNF, llama.cpp's grammars, which xgrammar's EBNF is close to: read, and written as Lark rules. Line ends may stand anywhere,
  * as xgrammar has it. What is not supported is refused with its line and column.
  */
-import { MAX_STRUCTURE_PARTS, MAX_REGEX_REPEATS } from "../limits.ts";
+import { MAX_REGEX_REPEATS, MAX_STRUCTURE_PARTS } from "../limits.ts";
 import { larkString } from "./lark.ts";
 import { refuse } from "./refusal.ts";
 

@@ -3,7 +3,7 @@
  * What has no counterpart is refused by its type.
  */
 import { isObject } from "../bounded.ts";
-import { MAX_STRUCTURE_PARTS, MAX_REGEX_REPEATS, MAX_SCHEMA_DEPTH } from "../limits.ts";
+import { MAX_REGEX_REPEATS, MAX_SCHEMA_DEPTH, MAX_STRUCTURE_PARTS } from "../limits.ts";
 import { larkRegex, larkString } from "./lark.ts";
 import { refuse } from "./refusal.ts";
 import { translateRegex } from "./regex.ts";

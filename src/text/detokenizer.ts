@@ -49,6 +49,8 @@ export function tokenBytes(table: TokenTable, id: number): Uint8Array {
 export interface DetokenizerOptions {
   /** Leave special tokens out; default true. */
   skipSpecialTokens?: boolean;
+  /** Special tokens that are shown all the same. */
+  shownIds?: ReadonlySet<number>;
   /**
    * The ids are a whole text, not the continuation of one; default false. Decoders that remove the space which the
    * tokenizer put before a text (Llama 2, Mistral v0.3) do so only then.
@@ -56,10 +58,13 @@ export interface DetokenizerOptions {
   wholeText?: boolean;
 }
 
+const NONE: ReadonlySet<number> = new Set();
+
 export class Detokenizer {
   readonly #table: TokenTable;
   readonly #texts: (string | null | undefined)[];
   readonly #skipSpecial: boolean;
+  readonly #shown: ReadonlySet<number>;
   #pending = new Uint8Array(0);
   /** Is the first byte of a whole text still to come? */
   #atStart: boolean;
@@ -69,6 +74,7 @@ export class Detokenizer {
     this.#table = table;
     this.#texts = textCache(table);
     this.#skipSpecial = options.skipSpecialTokens ?? true;
+    this.#shown = options.shownIds ?? NONE;
     this.#atStart = (options.wholeText ?? false) && table.start.kind !== "keep";
     this.#toStrip = table.start.kind === "strip" ? table.start.count : 0;
   }
@@ -83,7 +89,7 @@ export class Detokenizer {
   pushOne(id: number): string {
     const table = this.#table;
     if (!(id >= 0 && id < table.size)) return "";
-    if (this.#skipSpecial && table.special[id] === 1) return "";
+    if (this.#skips(id)) return "";
     if (this.#atStart) return this.#append(this.#startBytes(id));
     if (this.#pending.length === 0) {
       let text = this.#texts[id];
@@ -99,7 +105,7 @@ export class Detokenizer {
 
   /** Whether what is held back is no UTF-8 if `id` comes next: U+FFFD stands for it then, before the token's own text. */
   breaksOff(id: number): boolean {
-    if (this.#pending.length === 0 || (this.#skipSpecial && this.#table.special[id] === 1)) return false;
+    if (this.#pending.length === 0 || this.#skips(id)) return false;
     const [first] = tokenBytes(this.#table, id);
     return first !== undefined && (first < 0x80 || first > 0xbf);
   }
@@ -109,6 +115,10 @@ export class Detokenizer {
     const text = decoder.decode(this.#pending);
     this.#pending = new Uint8Array(0);
     return text;
+  }
+
+  #skips(id: number): boolean {
+    return this.#skipSpecial && this.#table.special[id] === 1 && !this.#shown.has(id);
   }
 
   #append(bytes: Uint8Array): string {

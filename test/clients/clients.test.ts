@@ -19,6 +19,15 @@ const PATIENCE = 180_000;
 const CLIENTS: { name: string; environment: string; script: string; args?: string[]; env?: Record<string, string> }[] =
   [
     { name: "openai", environment: "openai", script: "openai_client.py" },
+    { name: "openai responses", environment: "openai", script: "openai_responses_client.py" },
+    { name: "openai-agents", environment: "openai_agents", script: "agents_client.py" },
+    { name: "anthropic", environment: "anthropic", script: "anthropic_client.py" },
+    {
+      name: "anthropic for node",
+      environment: "node_anthropic",
+      script: "node_anthropic/anthropic_node.mjs",
+      args: [path.join(environments, "node_anthropic")],
+    },
     { name: "litellm", environment: "litellm", script: "litellm_client.py" },
     { name: "langchain-openai", environment: "langchain", script: "langchain_client.py" },
     { name: "llama-index", environment: "llama_index", script: "llama_index_client.py" },
@@ -47,11 +56,13 @@ const CLIENTS: { name: string; environment: string; script: string; args?: strin
 
 /** What the pinned lists ask for by name: the clients, in each list the first, and their versions. */
 function pinned(): [name: string, version: string][] {
-  const { dependencies } = JSON.parse(readFileSync(path.join(here, "node/package.json"), "utf8"));
+  const dependencies = (folder: string) =>
+    JSON.parse(readFileSync(path.join(here, folder, "package.json"), "utf8")).dependencies;
   const lists = [...new Bun.Glob("*.in").scanSync(path.join(here, "requirements"))];
   return [
-    ["ai", dependencies.ai],
-    ["openai", dependencies.openai],
+    ["ai", dependencies("node").ai],
+    ["openai", dependencies("node").openai],
+    ["@anthropic-ai/sdk", dependencies("node_anthropic")["@anthropic-ai/sdk"]],
     ...lists.map((list): [string, string] => {
       const text = readFileSync(path.join(here, "requirements", list), "utf8");
       const [, name, version] = /^([\w.-]+)(?:\[\w+\])?==(\S+)/.exec(text)!;
@@ -80,12 +91,14 @@ describe.skipIf(missing !== null)(`clients (${missing ?? "executable"})`, () => 
 
   for (const { name, environment, script, args = [], env = {} } of CLIENTS) {
     const folder = path.join(environments, environment);
-    const installed = existsSync(path.join(folder, environment === "node" ? "installed.json" : "installed.txt"));
+    const installed = existsSync(
+      path.join(folder, environment.startsWith("node") ? "installed.json" : "installed.txt"),
+    );
     const title = installed ? name : `${name} (needs scripts/fetch-clients.sh)`;
     test.skipIf(!installed)(
       title,
       async () => {
-        const program = environment === "node" ? "node" : path.join(folder, "bin/python");
+        const program = environment.startsWith("node") ? "node" : path.join(folder, "bin/python");
         const child = Bun.spawn([program, path.join(here, script), server.url, "tiny", ...args], {
           env: { ...process.env, PYTHONWARNINGS: "ignore", ...env },
           stdout: "pipe",

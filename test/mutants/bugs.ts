@@ -44,6 +44,7 @@ const PARTS: [part: string, pattern: RegExp][] = [
   ["cli", /^cli\//],
   ["src/model", /^src\/model\//],
   ["src/text", /^src\/text\//],
+  ["src/grammar", /^src\/grammar\//],
   ["libfastgen", /^libfastgen\//],
 ];
 

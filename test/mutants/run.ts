@@ -13,11 +13,13 @@ import { type PlantedBug, partOf, staleBugs } from "./bugs.ts";
 import { cliBugs } from "./cli.ts";
 import { engineBugs } from "./engine.ts";
 import { generationBugs } from "./generation.ts";
+import { grammarBugs } from "./grammar.ts";
 import { libraryBugs } from "./libfastgen.ts";
 import { modelBugs } from "./model.ts";
 import { folderBugs } from "./model-folders.ts";
 import { promptBugs } from "./prompts.ts";
 import { routeBugs } from "./routes.ts";
+import { apiBugs } from "./routes-apis.ts";
 import { requestBugs } from "./routes-requests.ts";
 import { serverBugs } from "./routes-server.ts";
 import { textBugs } from "./text.ts";
@@ -78,9 +80,11 @@ export const allBugs = [
   ...answerBugs,
   ...engineBugs,
   ...generationBugs,
+  ...grammarBugs,
   ...promptBugs,
   ...routeBugs,
   ...requestBugs,
+  ...apiBugs,
   ...serverBugs,
   ...cliBugs,
   ...modelBugs,

@@ -43,6 +43,20 @@ for await (const chunk of endless) {
 }
 assert.ok(endless.controller.signal.aborted);
 
+const asked = { model, input: messages, temperature: 0, max_output_tokens: 12 };
+const answer = await client.responses.create(asked);
+assert.ok(answer.output_text);
+const events = client.responses.stream(asked);
+let deltas = "";
+events.on("response.output_text.delta", ({ delta }) => {
+  deltas += delta;
+});
+assert.equal((await events.finalResponse()).output_text, answer.output_text);
+assert.equal(deltas, answer.output_text);
+const next = await client.responses.create({ ...asked, input: "And of Italy?", previous_response_id: answer.id });
+assert.equal((await client.responses.retrieve(next.id)).output_text, next.output_text);
+await client.responses.delete(next.id);
+
 const prompts = { model, prompt: ["One, two,", "A, B,"], max_tokens: 2, logprobs: 1, user: "ann" };
 assert.equal((await client.completions.create(prompts)).choices.length, 2);
 
@@ -52,17 +66,17 @@ await assert.rejects(client.chat.completions.create({ ...request, top_p: 2 }), (
 await assert.rejects(client.models.retrieve("no-such-model"), OpenAI.NotFoundError);
 
 // Before a page's request, the browser asks whether these headers may be sent.
-const asked = [...new Set(sent)].join(",");
-assert.match(asked, /x-stainless-lang/);
+const headers = [...new Set(sent)].join(",");
+assert.match(headers, /x-stainless-lang/);
 const preflight = await fetch(`${url}/v1/chat/completions`, {
   method: "OPTIONS",
   headers: {
     origin: "http://localhost:3000",
     "access-control-request-method": "POST",
-    "access-control-request-headers": asked,
+    "access-control-request-headers": headers,
   },
 });
 assert.equal(preflight.status, 204);
 const allowed = preflight.headers.get("access-control-allow-headers").toLowerCase();
-for (const name of asked.split(",")) assert.ok(allowed.split(/,\s*/).includes(name), name);
+for (const name of headers.split(",")) assert.ok(allowed.split(/,\s*/).includes(name), name);
 console.log("openai for node", "done");

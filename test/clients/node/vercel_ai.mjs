@@ -1,4 +1,4 @@
-/** Vercel's AI SDK: generateText and streamText over its OpenAI-compatible provider, and over OpenAI's by chat and completion. */
+/** Vercel's AI SDK: generateText and streamText over its OpenAI-compatible provider, and over OpenAI's by responses, chat and completion. */
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
 import { pathToFileURL } from "node:url";
@@ -16,6 +16,7 @@ const openai = createOpenAI(options);
 for (const served of [
   compatible(model),
   compatible.completionModel(model),
+  openai(model),
   openai.chat(model),
   openai.completion(model),
 ]) {

@@ -1,0 +1,73 @@
+/** Content blocks of a message: what they are, and what they must have. */
+import { z } from "zod";
+import { boundedArray, isObject, passOn } from "../../src/bounded.ts";
+import * as limits from "../../src/limits.ts";
+import { parseWith } from "../../src/schema-error.ts";
+
+const text = z.object({ type: z.literal("text"), text: z.string() });
+
+const toolUse = z.object({
+  type: z.literal("tool_use"),
+  id: z.string(),
+  name: z.string().min(1),
+  input: z.custom<Record<string, unknown>>(isObject, "must be an object"),
+});
+
+const thinking = z.object({ type: z.literal("thinking"), thinking: z.string() });
+
+/** What it says cannot be read here. */
+const redacted = z.object({ type: z.literal("redacted_thinking") });
+
+/** A text, or text blocks: their texts. */
+export const textContent = z
+  .custom<string | unknown[]>(
+    (value) => typeof value === "string" || Array.isArray(value),
+    "must be a string or an array of content blocks",
+  )
+  .transform((value, context): string[] => {
+    if (typeof value === "string") return [value];
+    const parsed = parseWith(boundedArray(blockOf({ text }), limits.MAX_CONTENT_PARTS), value);
+    return parsed.success ? parsed.data.map((block) => block.text) : passOn(context, value, parsed.error);
+  });
+
+const toolResult = z.object({
+  type: z.literal("tool_result"),
+  tool_use_id: z.string(),
+  content: textContent.nullish(),
+  is_error: z.boolean().nullish(),
+});
+
+/** One of these blocks, by its type. */
+function blockOf<B>(kinds: Record<string, z.ZodType<B>>) {
+  return z.custom<Record<string, unknown>>(isObject, "must be an object").transform((given, context): B => {
+    const kind = String(given.type);
+    const schema = Object.hasOwn(kinds, kind) ? kinds[kind] : undefined;
+    if (!schema) {
+      const message = `of type ${JSON.stringify(kind)} is not supported here: ${Object.keys(kinds).join(", ")} may be`;
+      context.issues.push({ code: "custom", message, path: [], input: given });
+      return z.NEVER;
+    }
+    const parsed = parseWith(schema, given);
+    return parsed.success ? parsed.data : passOn(context, given, parsed.error);
+  });
+}
+
+const kinds = { text, tool_use: toolUse, tool_result: toolResult, thinking, redacted_thinking: redacted };
+
+export type ContentBlock = z.output<(typeof kinds)[keyof typeof kinds]>;
+
+const blocks = boundedArray(blockOf<ContentBlock>(kinds), limits.MAX_CONTENT_PARTS);
+
+const content = z
+  .custom<string | unknown[]>((value) => typeof value === "string" || Array.isArray(value), {
+    error: ({ input }) => (input === undefined ? "is required" : "must be a string or an array of content blocks"),
+  })
+  .transform((value, context): ContentBlock[] => {
+    if (typeof value === "string") return [{ type: "text", text: value }];
+    const parsed = parseWith(blocks, value);
+    return parsed.success ? parsed.data : passOn(context, value, parsed.error);
+  });
+
+export const message = z.object({ role: z.enum(["user", "assistant", "system"]), content });
+
+export type AnthropicMessage = z.output<typeof message>;

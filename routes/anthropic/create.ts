@@ -1,0 +1,52 @@
+/** POST /messages and /messages/count_tokens: Anthropic's Messages API, on the same conversations as chat. */
+import type { Context } from "hono";
+import { Blocks } from "../blocks.ts";
+import { noteIgnored, readBody } from "../body.ts";
+import type { Env } from "../context.ts";
+import { Conversation } from "../conversation.ts";
+import { longJson } from "../long-json.ts";
+import type { Service } from "../service.ts";
+import { eventStream } from "../sse.ts";
+import { MessageFrames } from "./events.ts";
+import { contentBlock, freshMessageId, message, messageUsage, NOT_STOPPED, stopOf } from "./reply.ts";
+import { conversationRequest, customTools, messagesPrompt } from "./request.ts";
+import { countSchema, type MessageFields, messageSchema, nestedFields } from "./schema.ts";
+
+export function createMessage(service: Service) {
+  return async (c: Context<Env>): Promise<Response> => {
+    const { fields, given } = await readBody(c, service, messageSchema, nestedFields);
+    const request = conversationRequest(fields, given, toolsOf(c, service, fields));
+    const conversation = await Conversation.start(c, service, request);
+    const { run } = conversation;
+    if (fields.stream) return eventStream(service, run, new MessageFrames(service, conversation));
+    const blocks = new Blocks();
+    let stop = NOT_STOPPED;
+    try {
+      for await (const piece of conversation.parts()) {
+        if (piece.finish_reason !== null) stop = stopOf(piece.finish_reason, piece.chunk);
+        blocks.push(piece);
+      }
+    } catch (error) {
+      run.end(error);
+      throw error;
+    }
+    run.end();
+    const content = blocks.list.map(contentBlock);
+    const rest = { content, ...stop, stop_details: null, usage: messageUsage(conversation) };
+    return longJson(run.record, message(service, freshMessageId(), rest));
+  };
+}
+
+export function countTokens(service: Service) {
+  return async (c: Context<Env>): Promise<Response> => {
+    const { fields } = await readBody(c, service, countSchema, nestedFields);
+    const ids = await service.fastgen.tokenize(messagesPrompt(fields, toolsOf(c, service, fields)));
+    return Response.json({ input_tokens: ids.length });
+  };
+}
+
+function toolsOf(c: Context<Env>, service: Service, fields: MessageFields) {
+  const { custom, ignored } = customTools(fields, service.options.allowExtraFields);
+  noteIgnored(c, service, ignored);
+  return custom;
+}

@@ -1,0 +1,97 @@
+/** The events of a streamed message, in Anthropic's order. */
+import type { FastgenError } from "../../src/errors.ts";
+import type { Chunk } from "../../src/types.ts";
+import { type Block, type BlockListener, Blocks } from "../blocks.ts";
+import type { Conversation } from "../conversation.ts";
+import type { Service } from "../service.ts";
+import type { Frames } from "../sse.ts";
+import { anthropicErrorBody } from "./errors.ts";
+import { contentBlock, freshMessageId, message, messageUsage, NOT_STOPPED, type Stop, stopOf } from "./reply.ts";
+
+/** By kind of block: what its deltas are called, and the field of their text. */
+const DELTAS = {
+  text: ["text_delta", "text"],
+  reasoning: ["thinking_delta", "thinking"],
+  call: ["input_json_delta", "partial_json"],
+} as const;
+
+export class MessageFrames implements Frames, BlockListener {
+  readonly #service: Service;
+  readonly #conversation: Conversation;
+  readonly #blocks = new Blocks(this);
+  #hasStarted = false;
+  #stop: Stop = NOT_STOPPED;
+  /** Events that have not been handed out. */
+  #events = "";
+  /** Of the open block: its deltas up to their text. */
+  #head = "";
+
+  constructor(service: Service, conversation: Conversation) {
+    this.#service = service;
+    this.#conversation = conversation;
+  }
+
+  chunk(chunk: Chunk): string {
+    this.#start();
+    const piece = this.#conversation.read(chunk);
+    if (piece.finish_reason !== null) this.#stop = stopOf(piece.finish_reason, chunk);
+    this.#blocks.push(piece);
+    return this.#take();
+  }
+
+  end(): string {
+    this.#start();
+    this.#blocks.end(this.#stop.stop_reason === "max_tokens");
+    const usage = messageUsage(this.#conversation);
+    this.#event("message_delta", { delta: { ...this.#stop, stop_details: null }, usage });
+    this.#event("message_stop", {});
+    return this.#take();
+  }
+
+  failed(error: FastgenError): string {
+    this.#events += event("error", anthropicErrorBody(error, this.#conversation.run.record.id));
+    return this.#take();
+  }
+
+  opened(block: Block): void {
+    const empty = contentBlock({ ...block, text: "" });
+    this.#event("content_block_start", { index: block.index, content_block: empty });
+    const [type, field] = DELTAS[block.kind];
+    const fields = `{"type":"content_block_delta","index":${block.index},"delta":{"type":"${type}","${field}":`;
+    this.#head = `event: content_block_delta\ndata: ${fields}`;
+  }
+
+  grew(_block: Block, text: string): void {
+    this.#events += `${this.#head}${JSON.stringify(text)}}}\n\n`;
+  }
+
+  closed({ kind, index }: Block): void {
+    if (kind === "reasoning") {
+      this.#event("content_block_delta", { index, delta: { type: "signature_delta", signature: "" } });
+    }
+    this.#event("content_block_stop", { index });
+  }
+
+  /** With the first piece, when it is known how much of the prompt was cached. */
+  #start(): void {
+    if (this.#hasStarted) return;
+    this.#hasStarted = true;
+    const fields = { content: [], ...NOT_STOPPED, stop_details: null, usage: messageUsage(this.#conversation) };
+    this.#event("message_start", { message: message(this.#service, freshMessageId(), fields) });
+    this.#event("ping", {});
+  }
+
+  #event(type: string, fields: object): void {
+    this.#events += event(type, { type, ...fields });
+  }
+
+  #take(): string {
+    const events = this.#events;
+    this.#events = "";
+    return events;
+  }
+}
+
+function event(type: string, data: object): string {
+  return `event: ${type}\ndata: ${JSON.stringify(data)}\n\n`;
+}

@@ -1,0 +1,144 @@
+/** A request to /messages in the words that all conversations share. */
+import { FastgenError } from "../../src/errors.ts";
+import { parseWith, schemaError } from "../../src/schema-error.ts";
+import type { ConversationRequest, ToolChoice } from "../conversation.ts";
+import { samplingParams } from "../fields.ts";
+import { chatPrompt } from "../messages.ts";
+import { Turns } from "../turns.ts";
+import type { AnthropicMessage, ContentBlock } from "./blocks.ts";
+import { type CustomTool, customTool, type MessageFields } from "./schema.ts";
+
+/**
+ * @param given the body as it was sent: the model's own defaults hold for what it leaves out
+ * @param tools those of the body
+ */
+export function conversationRequest(
+  fields: MessageFields,
+  given: Record<string, unknown>,
+  tools: readonly CustomTool[],
+): ConversationRequest {
+  const { thinking, output_config, output_format, tool_choice, cache_salt, priority } = fields;
+  const format = output_config?.format ?? output_format;
+  const params = samplingParams(given);
+  params.max_tokens = fields.max_tokens;
+  if (fields.stop_sequences.length > 0) params.stop = fields.stop_sequences;
+  return {
+    prompt: messagesPrompt(fields, tools),
+    params,
+    // Pieces are put together by the route.
+    options: { stream: true, cache_salt, priority },
+    toolChoice: toolChoice(tool_choice, tools),
+    parallelToolCalls: !(tool_choice?.disable_parallel_tool_use ?? false),
+    structured: format ? { json: format.schema } : null,
+    includeReasoning: thinking?.display !== "omitted",
+    thinkingBudget: thinking?.budget_tokens ?? null,
+  };
+}
+
+/** The conversation as the library takes it. */
+export function messagesPrompt(fields: MessageFields, tools: readonly CustomTool[]) {
+  const { system, messages, thinking, output_config, chat_template_kwargs } = fields;
+  const turns = new Turns();
+  if (system) turns.say("system", system);
+  for (const { role, content } of messages) for (const block of joined(content)) addBlock(turns, role, block);
+  const isThinking = thinking?.type === "enabled" || (thinking?.type === "disabled" ? false : undefined);
+  const conversation = turns.messages;
+  const last = conversation.at(-1);
+  // An answer that was begun for the model is continued.
+  const continued = last?.role === "assistant" && last.content !== "" && last.tool_calls === undefined;
+  const prompt = {
+    messages: conversation,
+    ...(continued && { continue_final_message: true }),
+    ...(tools.length > 0 && { tools: tools.map(chatTool) }),
+    reasoning_effort: output_config?.effort,
+    chat_template_kwargs: { ...(isThinking !== undefined && { enable_thinking: isThinking }), ...chat_template_kwargs },
+  };
+  // Requests to this route bring no templates.
+  return chatPrompt(prompt, false);
+}
+
+type JoinedBlock = Exclude<ContentBlock, { type: "text" }> | { type: "texts"; texts: string[] };
+
+/** Blocks with those of text that follow each other as one. */
+function joined(content: readonly ContentBlock[]): JoinedBlock[] {
+  const out: JoinedBlock[] = [];
+  for (const block of content) {
+    const last = out.at(-1);
+    if (block.type !== "text") out.push(block);
+    else if (last?.type === "texts") last.texts.push(block.text);
+    else out.push({ type: "texts", texts: [block.text] });
+  }
+  return out;
+}
+
+function addBlock(turns: Turns, role: AnthropicMessage["role"], block: JoinedBlock): void {
+  const of = (owner: AnthropicMessage["role"]) => {
+    if (role === owner) return;
+    const message = `messages: a block of type "${block.type}" stands in a message of the role "${role}"; it belongs to "${owner}"`;
+    throw new FastgenError("invalid_request", message, { param: "messages" });
+  };
+  if (block.type === "texts") {
+    if (role === "assistant") turns.answer(block.texts);
+    else turns.say(role, block.texts);
+  } else if (block.type === "tool_use") {
+    of("assistant");
+    turns.call({ id: block.id, name: block.name, arguments: block.input });
+  } else if (block.type === "tool_result") {
+    of("user");
+    const texts = block.content ?? [];
+    turns.result(block.tool_use_id, block.is_error ? [`Error: ${texts.join("\n")}`] : texts);
+  } else if (block.type === "thinking") {
+    of("assistant");
+    if (block.thinking !== "") turns.reason(block.thinking);
+  }
+}
+
+/** Chat's form of a tool. */
+function chatTool({ name, description, input_schema, strict }: CustomTool) {
+  return {
+    type: "function",
+    function: {
+      name,
+      ...(description != null && { description }),
+      parameters: input_schema,
+      ...(strict != null && { strict }),
+    },
+  };
+}
+
+/**
+ * The client's own tools, and the names of tools that are left out: Anthropic runs those.
+ * @param allowExtra leave other tools out, instead of refusing them
+ * @throws FastgenError "invalid_request" that names the tool.
+ */
+export function customTools({ tools = [] }: MessageFields, allowExtra: boolean) {
+  const custom: CustomTool[] = [];
+  const ignored: string[] = [];
+  for (const [i, tool] of tools.entries()) {
+    const param = `tools[${i}]`;
+    if (tool.type == null || tool.type === "custom") {
+      const parsed = parseWith(customTool, tool);
+      if (!parsed.success) throw schemaError(parsed.error, ["tools", i]);
+      custom.push(parsed.data);
+    } else if (allowExtra) ignored.push(param);
+    else {
+      const message = `${param}.type ${JSON.stringify(tool.type)} is a tool that this server does not have; only tools with an input_schema are supported`;
+      throw new FastgenError("invalid_request", message, { param: `${param}.type` });
+    }
+  }
+  return { custom, ignored };
+}
+
+function toolChoice(choice: MessageFields["tool_choice"], tools: readonly CustomTool[]): ToolChoice {
+  const refuse = (message: string) =>
+    new FastgenError("invalid_request", `tool_choice ${message}`, { param: "tool_choice" });
+  if (choice?.type === "tool") {
+    const { name } = choice;
+    if (name === undefined) throw refuse('of type "tool" needs a name');
+    if (!tools.some((tool) => tool.name === name)) throw refuse(`names '${name}', which is none of tools`);
+    return { name };
+  }
+  if (choice?.type === "any" && tools.length === 0) throw refuse("needs tools");
+  if (tools.length === 0 || choice?.type === "none") return "none";
+  return choice?.type === "any" ? "required" : "auto";
+}

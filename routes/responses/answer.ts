@@ -1,0 +1,46 @@
+/** The answer of a response while it grows, and the Response object at its end. */
+import type { Blocks } from "../blocks.ts";
+import type { AnswerPiece, Conversation } from "../conversation.ts";
+import { type ResponseEnvelope, type ResponseError, responseUsage } from "./response.ts";
+
+export class ResponseAnswer {
+  readonly #envelope: ResponseEnvelope;
+  readonly #conversation: Conversation;
+  readonly #blocks: Blocks;
+  #isCut = false;
+
+  constructor(envelope: ResponseEnvelope, conversation: Conversation, blocks: Blocks) {
+    this.#envelope = envelope;
+    this.#conversation = conversation;
+    this.#blocks = blocks;
+  }
+
+  push(piece: AnswerPiece): void {
+    if (piece.finish_reason === "length") this.#isCut = true;
+    this.#blocks.push(piece);
+  }
+
+  /** The answer has ended; the Response object. */
+  end() {
+    // Clients read the text of the first item.
+    if (this.#blocks.list.length === 0) this.#blocks.openEmpty();
+    this.#blocks.end(this.#isCut);
+    return this.#response();
+  }
+
+  /** As end() returned it, without log probabilities. */
+  forStore() {
+    return this.#response(false);
+  }
+
+  failed(error: ResponseError) {
+    const output = this.#blocks.list.map((block) => this.#envelope.item({ ...block, state: "cut" }));
+    return this.#envelope.response("failed", output, responseUsage(this.#conversation), error);
+  }
+
+  #response(logprobs = true) {
+    const output = this.#blocks.list.map((block) => this.#envelope.item(block, logprobs));
+    const status = this.#isCut ? "incomplete" : "completed";
+    return this.#envelope.response(status, output, responseUsage(this.#conversation));
+  }
+}

@@ -1,0 +1,131 @@
+/** A request to /responses in the words that all conversations share. */
+import { FastgenError } from "../../src/errors.ts";
+import type { SamplingParams } from "../../src/params.ts";
+import type { ConversationRequest, ToolChoice } from "../conversation.ts";
+import { samplingParams } from "../fields.ts";
+import { chatPrompt } from "../messages.ts";
+import { Turns } from "../turns.ts";
+import type { Item } from "./items.ts";
+import type { FunctionTool, ResponseFields, ResponsesToolChoice, TextFormat } from "./schema.ts";
+import { modelName } from "./tools.ts";
+
+const LOGPROBS = "message.output_text.logprobs";
+
+/** The body's fields that ask for what the server does not have, beyond what a schema can tell. */
+export function checkFields(fields: ResponseFields): void {
+  const { top_logprobs, include } = fields;
+  if (top_logprobs && !include?.includes(LOGPROBS)) {
+    throw refuse("top_logprobs", `needs include: ["${LOGPROBS}"]`);
+  }
+}
+
+/**
+ * @param given the body as it was sent: the model's own defaults hold for what it leaves out
+ * @param items the whole conversation, what was stored included
+ * @param tools those of the body
+ */
+export function conversationRequest(
+  fields: ResponseFields,
+  given: Record<string, unknown>,
+  items: readonly Item[],
+  tools: readonly FunctionTool[],
+): ConversationRequest {
+  const { instructions, reasoning, text, chat_template_kwargs, tool_choice, parallel_tool_calls } = fields;
+  const { truncation, cache_salt, priority } = fields;
+  const messages = toMessages(instructions, items);
+  if (messages.length === 0) throw refuse("input", "is required");
+  const callable = allowedTools(tools, tool_choice);
+  const prompt = {
+    messages,
+    ...(callable.length > 0 && { tools: callable.map(chatTool) }),
+    reasoning_effort: reasoning?.effort,
+    verbosity: text?.verbosity,
+    chat_template_kwargs,
+  };
+  return {
+    // Requests to this route bring no templates.
+    prompt: chatPrompt(prompt, false),
+    params: responseParams(fields, given),
+    options: {
+      // Pieces are put together by the route.
+      stream: true,
+      ...(truncation === "auto" && { truncate_prompt_tokens: -1 }),
+      cache_salt,
+      priority,
+    },
+    toolChoice: callable.length === 0 ? "none" : toolChoice(tool_choice),
+    parallelToolCalls: parallel_tool_calls ?? true,
+    structured: structured(text?.format),
+    includeReasoning: true,
+    thinkingBudget: null,
+  };
+}
+
+function refuse(param: string, message: string): FastgenError {
+  return new FastgenError("invalid_request", `${param} ${message}`, { param });
+}
+
+function responseParams(fields: ResponseFields, given: Record<string, unknown>): SamplingParams {
+  const params = samplingParams(given);
+  if (fields.max_output_tokens !== undefined) params.max_tokens = fields.max_output_tokens;
+  if (fields.include?.includes(LOGPROBS)) params.logprobs = fields.top_logprobs ?? 0;
+  return params;
+}
+
+function toMessages(instructions: string | undefined, items: readonly Item[]) {
+  const turns = new Turns();
+  if (instructions !== undefined) turns.say("system", [instructions]);
+  for (const item of items) {
+    if (item.type === "function_call")
+      turns.call({ id: item.call_id, name: modelName(item), arguments: item.arguments });
+    else if (item.type === "function_call_output") turns.result(item.call_id, item.output);
+    else if (item.type === "reasoning") {
+      const texts = item.content?.length ? item.content : (item.summary ?? []);
+      if (texts.length > 0) turns.reason(texts.join("\n"));
+    } else if (item.role === "assistant") turns.answer(item.content);
+    else turns.say(item.role, item.content);
+  }
+  return turns.messages;
+}
+
+/** Chat's form of a tool. */
+function chatTool({ type, name, description, parameters, strict }: FunctionTool) {
+  return {
+    type,
+    function: {
+      name,
+      ...(description != null && { description }),
+      ...(parameters != null && { parameters }),
+      ...(strict != null && { strict }),
+    },
+  };
+}
+
+/** The tools that may be called: with allowed_tools some of them. */
+function allowedTools(
+  tools: readonly FunctionTool[],
+  choice: ResponsesToolChoice | undefined,
+): readonly FunctionTool[] {
+  if (choice === undefined || choice === "auto" || choice === "none") return tools;
+  const names = typeof choice === "string" ? [] : choice.type === "function" ? [choice.name] : named(choice.tools);
+  for (const name of names) {
+    if (!tools.some((tool) => tool.name === name))
+      throw refuse("tool_choice", `names '${name}', which is none of tools`);
+  }
+  if (tools.length === 0) throw refuse("tool_choice", "needs tools");
+  if (typeof choice === "string" || choice.type === "function") return tools;
+  return tools.filter(({ name }) => names.includes(name));
+}
+
+const named = (tools: readonly { name: string }[]) => tools.map(({ name }) => name);
+
+function toolChoice(choice: ResponsesToolChoice | undefined): ToolChoice {
+  if (choice === undefined) return "auto";
+  if (typeof choice === "string") return choice;
+  return choice.type === "function" ? { name: choice.name } : choice.mode;
+}
+
+function structured(format: TextFormat | undefined): ConversationRequest["structured"] {
+  if (format?.type === "json_schema") return { json: format.schema };
+  return format?.type === "json_object" ? { json_object: true } : null;
+}

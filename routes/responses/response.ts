@@ -1,0 +1,150 @@
+/** The Response object: what was asked, as it comes back, and the output items that the answer's blocks are. */
+import type { ResolvedParams } from "../../src/params.ts";
+import type { PositionLogprobs } from "../../src/types.ts";
+import type { Block } from "../blocks.ts";
+import type { Conversation } from "../conversation.ts";
+import { chatLogprobs, tokenNames } from "../logprobs.ts";
+import type { Service } from "../service.ts";
+import type { ResponseFields } from "./schema.ts";
+import type { ToolName, Tools } from "./tools.ts";
+
+export type ResponseStatus = "in_progress" | "completed" | "incomplete" | "failed";
+
+export interface ResponseError {
+  code: string;
+  message: string;
+}
+
+/** A fresh response's id, without its prefix. Whoever knows it can read a stored response: it cannot be guessed. */
+export function freshId(): string {
+  return crypto.randomUUID().replaceAll("-", "");
+}
+
+/** The ids of items begin with their response's: so a stored item is found by its id. */
+export function itemId(prefix: string, response: string, index: number): string {
+  return `${prefix}_${response}${index.toString(16).padStart(4, "0")}`;
+}
+
+/** The id of the response that an item belongs to; null where the id is not one of ours. */
+export function responseOf(item: string): string | null {
+  const hex = /^[a-z]+_([0-9a-f]{32})[0-9a-f]{4,}$/.exec(item)?.[1];
+  return hex === undefined ? null : `resp_${hex}`;
+}
+
+/** What stays the same in a response from its start to its end. */
+export class ResponseEnvelope {
+  /** Without "resp_". */
+  readonly hex = freshId();
+  /** The reasoning stands in the place of a summary, which some clients show alone. */
+  readonly summarised: boolean;
+  readonly #created = Math.floor(Date.now() / 1000);
+  readonly #tools: Tools;
+  readonly #previous: string | null;
+  readonly #echoed: object;
+
+  /** `given`: the body as it was sent. */
+  constructor(
+    service: Service,
+    fields: ResponseFields,
+    given: Record<string, unknown>,
+    tools: Tools,
+    params: ResolvedParams,
+  ) {
+    this.#tools = tools;
+    const { reasoning, text, metadata } = fields;
+    const summary = reasoning?.summary ?? reasoning?.generate_summary ?? null;
+    this.summarised = summary !== null;
+    this.#previous = fields.previous_response_id ?? null;
+    this.#echoed = {
+      instructions: fields.instructions ?? null,
+      max_output_tokens: fields.max_output_tokens ?? null,
+      max_tool_calls: fields.max_tool_calls ?? null,
+      model: service.modelName,
+      parallel_tool_calls: fields.parallel_tool_calls ?? true,
+      prompt_cache_key: fields.prompt_cache_key ?? null,
+      reasoning: { effort: reasoning?.effort ?? null, summary },
+      safety_identifier: fields.safety_identifier ?? null,
+      service_tier: "default",
+      store: fields.store ?? true,
+      temperature: params.temperature,
+      text: { format: text?.format ?? { type: "text" }, verbosity: text?.verbosity ?? null },
+      tool_choice: given.tool_choice ?? "auto",
+      tools: given.tools ?? [],
+      top_logprobs: fields.top_logprobs ?? 0,
+      top_p: params.top_p,
+      truncation: fields.truncation ?? "disabled",
+      user: fields.user ?? null,
+      metadata: metadata ?? {},
+    };
+  }
+
+  get id(): string {
+    return `resp_${this.hex}`;
+  }
+
+  /** `usage`: null while the answer goes on. */
+  response(status: ResponseStatus, output: object[], usage: object | null, error: ResponseError | null = null) {
+    return {
+      id: this.id,
+      object: "response",
+      created_at: this.#created,
+      status,
+      background: false,
+      completed_at: status === "completed" ? Math.floor(Date.now() / 1000) : null,
+      error,
+      incomplete_details: status === "incomplete" ? { reason: "max_output_tokens" } : null,
+      ...this.#echoed,
+      previous_response_id: this.#previous,
+      output,
+      usage,
+    };
+  }
+
+  /** What a call of the model's is called. */
+  itemName(name: string): ToolName {
+    return this.#tools.itemName(name);
+  }
+
+  /** The output item that a block is. `logprobs` is false for the store. */
+  item(block: Block, logprobs = true) {
+    const { kind, index, text, state } = block;
+    const status = { open: "in_progress", complete: "completed", cut: "incomplete" }[state];
+    if (kind === "call") {
+      const id = itemId("fc", this.hex, index);
+      return { id, type: "function_call", status, arguments: text, call_id: block.id, ...this.itemName(block.name) };
+    }
+    const content = state === "open" ? [] : [this.part(block, logprobs)];
+    if (kind === "text") {
+      return { id: itemId("msg", this.hex, index), type: "message", status, role: "assistant", content };
+    }
+    const reasoning = { id: itemId("rs", this.hex, index), type: "reasoning", encrypted_content: null, status };
+    return this.summarised ? { ...reasoning, summary: content } : { ...reasoning, summary: [], content };
+  }
+
+  /** The content part of a block of text or reasoning. */
+  part({ kind, text, logprobs }: Block, withLogprobs = true) {
+    if (kind === "text") {
+      return { type: "output_text", text, annotations: [], logprobs: withLogprobs ? tokenLogprobs(logprobs) : [] };
+    }
+    return { type: this.summarised ? "summary_text" : "reasoning_text", text };
+  }
+}
+
+const BY_TEXT = tokenNames(false);
+
+/** Chat's positions serve here too. */
+export function tokenLogprobs(positions: readonly PositionLogprobs[]) {
+  return chatLogprobs(positions, BY_TEXT).content;
+}
+
+export function responseUsage(conversation: Conversation) {
+  const usage = conversation.usage();
+  const { cached_tokens } = usage.prompt_tokens_details;
+  return {
+    input_tokens: usage.prompt_tokens,
+    input_tokens_details: { cached_tokens, cache_write_tokens: 0 },
+    output_tokens: usage.completion_tokens,
+    output_tokens_details: { reasoning_tokens: usage.completion_tokens_details.reasoning_tokens },
+    total_tokens: usage.total_tokens,
+  };
+}

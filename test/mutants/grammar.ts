@@ -1,0 +1,101 @@
+/** Bugs planted in src/grammar. */
+import { inFile, type PlantedBug } from "./bugs.ts";
+
+const matcher = ["src/grammar/matcher.test.ts"];
+const compiler = ["src/grammar/compiler.test.ts"];
+const both = [...matcher, ...compiler];
+
+export const grammarBugs: PlantedBug[] = [
+  ...inFile("src/grammar/tokenizer.ts", matcher, [
+    ["table.special[id] === 1 || stops.has(id)", "stops.has(id)", "control tokens match text"],
+    ["const SPECIAL_MARK = 0xff;", "const SPECIAL_MARK = 0x20;", "control tokens are marked as text"],
+    ["if (others.length > 0) init.u64", "if (others.length > 1) init.u64", "a second stop id does not end a grammar"],
+    ['init.i32("tok_eos_extra_count", others.length);', "", "further stop ids do not end a grammar"],
+    [
+      'init.u64("tokenize_fn", library.addressOf("fastgen_encoder_encode"));',
+      'init.flag("use_approximate_greedy_tokenize_fn", true);',
+      "no token is forced",
+    ],
+    ["if (stop === undefined) {", "if (false) {", "a model without a stop id takes grammars"],
+    ["id < Math.min(vocabSize, table.size)", "id < table.size", "ids beyond the model's are written"],
+    ["end += token.length;", "end += token.length + 1;", "the bytes of tokens slip"],
+    [
+      'init.i32("vocab_size", vocabulary.vocabSize);',
+      'init.i32("vocab_size", vocabulary.table.size);',
+      "a mask has the tokenizer's size",
+    ],
+    ["return this.encoder !== null;", "return true;", "forced tokens are promised where there are none"],
+  ]),
+  ...inFile("src/grammar/matcher.ts", matcher, [
+    ["this.#address, token) === 0;", "this.#address, token) !== 0;", "consume says the opposite"],
+    ["subarray(0, Math.max(count, 0))", "subarray(0, 4)", "forced tokens are always four"],
+    ["BigInt(mask.byteLength)) === 0;", "BigInt(this.maskBytes)) === 0;", "a mask that is too small is overrun"],
+    [
+      "return this.#library.calls.llg_matcher_is_stopped(this.#address);",
+      "return this.accepting;",
+      "a text that may end has ended",
+    ],
+    [
+      "return this.#library.calls.llg_matcher_is_accepting(this.#address);",
+      "return this.stopped;",
+      "only a text that must end may end",
+    ],
+    ["message === null ? null : readableError(message)", "message", "an error shows llguidance's state"],
+    ['if (this.#freed) throw new Error("the matcher was freed");', "", "a freed matcher is used"],
+    ["if (this.#freed) return;", "", "a second free fails"],
+    ["this.#freed = true;", "", "a matcher is freed twice"],
+  ]),
+  ...inFile("src/grammar/compile.ts", compiler, [
+    ["if (error === null) return matcher;", "return matcher;", "a grammar with an error is handed out"],
+    [
+      "const milliseconds = seconds * 1000;",
+      "const milliseconds = seconds * 10_000;",
+      "a compile takes ten times as long as allowed",
+    ],
+    ["if (performance.now() - start >= milliseconds)", "if (false)", "what took too long is said to be overload"],
+    ["throw unusable(readableError(error));", "throw unusable(error);", "a refusal shows llguidance's stack"],
+  ]),
+  ...inFile("src/grammar/compiled-grammar.ts", both, [
+    ["if (this.#users <= 0) throw", "if (false) throw", "a released grammar is cloned"],
+    ["if (this.#users === 0) this", "if (this.#users <= 1) this", "the first who releases a grammar frees it"],
+    ["this.#users++;", "this.#users = 1;", "users are not counted"],
+  ]),
+  ...inFile("src/grammar/grammar-cache.ts", compiler, [
+    [
+      "this.#grammars.delete(text);\n    this.#grammars.set(text, grammar);\n    return",
+      "return",
+      "the oldest and not the least used goes",
+    ],
+    ["this.#grammars.size <= this.most && ", "", "the number of grammars has no bound"],
+    [" && this.#length <= this.mostLength", "", "the length of grammars has no bound"],
+    ["if (oldest !== text) this.#remove(oldest);", "this.#remove(oldest);", "a long text is dropped as it comes"],
+    ["this.#grammars.get(text)!.release();", "", "what goes is never freed"],
+    ["this.#length -= text.length;", "", "the length only grows"],
+    ["grammar.use());", "grammar);", "the cache does not count itself as a user"],
+  ]),
+  ...inFile("src/grammar/compiler.ts", compiler, [
+    ["if (text.length > MAX_GRAMMAR_LENGTH)", "if (false)", "a grammar has no bound"],
+    ["if (this.#closed) throw closedError();", "", "a closed compiler compiles"],
+    ["signal?.throwIfAborted();", "", "an aborted request is compiled"],
+    ["return known ? known.use() :", "return known ? known :", "a known grammar is not counted"],
+    [
+      "let waiting = this.#waiting.get(text);",
+      "let waiting: Waiting | undefined;",
+      "requests for one text do not share the work",
+    ],
+    ["waiting.users++;", "waiting.users = 1;", "of those who wait only one is counted"],
+    ["waiting.users--;\n", "", "who has left is counted"],
+    ["this.#cache.add(waiting.text, grammar);", "", "nothing is kept"],
+    ["this.#failAll(closedError());", "", "who waits at the close is not told"],
+    ["if (this.#closed) return;", "", "a second close fails"],
+    ['reject(new FastgenError("aborted", "the request was aborted"));', "", "an abort is not heard"],
+    [
+      "      waiting.reject(new FastgenError(message.kind, message.message));\n    }\n    this.#next();",
+      "      waiting.reject(new FastgenError(message.kind, message.message));\n    }",
+      "the second grammar is never compiled",
+    ],
+  ]),
+  ...inFile("src/grammar/grammar-error.ts", both, [
+    ["(state|backtrace|grammar|non-verbose)", "(state)", "a message holds llguidance's marks"],
+  ]),
+];

@@ -1,0 +1,140 @@
+/** Bugs planted in routes: Responses, Messages, and what both share. */
+import { inFile, type PlantedBug } from "./bugs.ts";
+
+const RESPONSES = ["responses", "events", "store"].map((name) => `routes/responses/${name}.test.ts`);
+const MESSAGES = ["messages", "events"].map((name) => `routes/anthropic/${name}.test.ts`);
+
+const shared: PlantedBug[] = [
+  ...inFile(
+    "routes/blocks.ts",
+    ["routes/blocks.test.ts", ...RESPONSES],
+    [
+      ["last?.kind === kind ? last :", "false ? last! :", "every piece of text is a block of its own"],
+      ['this.#close("complete");\n    const block', "const block", "a block goes on while the next one is open"],
+      [
+        'this.#close(cut ? "cut" : "complete");',
+        'this.#close("complete");',
+        "a block that was cut off counts as whole",
+      ],
+      ['if (block?.state !== "open") return;', "if (!block) return;", "a block closes twice"],
+      ["this.#logprobs.splice(0)", "this.#logprobs", "log probabilities stand beside two pieces"],
+      ["if (parts.length > 0) this.#logprobs = [];", "this.#logprobs = [];", "tokens without a text lose theirs"],
+      ["this.#room -= 1 + top.length;", "this.#room -= 0;", "what blocks keep of log probabilities has no bound"],
+      ["block.text += text;", "block.text = text;", "a block's text is its last piece"],
+    ],
+  ),
+  ...inFile(
+    "routes/turns.ts",
+    ["routes/turns.test.ts"],
+    [
+      ["isSystem(role) && this.#messages.length === 1 &&", "isSystem(role) &&", "what the system says late moves up"],
+      ["    this.#open = null;\n    const name", "    const name", "text after a result joins the turn before it"],
+      ["(open) => open.tool_calls.length === 0).content", "() => true).content", "text after a call stands before it"],
+      ["this.#names.set(id, name);", "", "a result does not say what was called"],
+      ["this.#messages.length === MAX_MESSAGES", "false", "a conversation has no bound"],
+      ['(turn.reasoning_content ?? "") + text', "text", "reasoning is its last item"],
+    ],
+  ),
+  ...inFile("routes/middleware.ts", MESSAGES, [
+    ['[bearer, c.req.header("x-api-key")]', "[bearer]", "x-api-key is not read"],
+    ["given.some((key) =>", "given.every((key) =>", "no key is as good as the right one"],
+  ]),
+];
+
+const responses: PlantedBug[] = [
+  ...inFile("routes/responses/store.ts", RESPONSES, [
+    ["this.#bytes += json.byteLength;\n    for", "for", "the store has no bound of bytes"],
+    ["this.#entries.size <= this.#bounds.responses &&", "", "the store has no bound of number"],
+    [
+      "    this.#entries.delete(id);\n    this.#entries.set",
+      "    this.#entries.set",
+      "a response that is used is as old as before",
+    ],
+    [
+      "for (const { response } of chain) this.#store.get(response.id);",
+      "",
+      "of a conversation, the newest response goes first",
+    ],
+    ["if (!stored) return null;", "if (!stored) break;", "a conversation without its beginning is continued"],
+    ["chain.unshift(stored);", "chain.push(stored);", "a conversation is read from its end"],
+    ["this.#bytes -= this.#entries.get(id)?.byteLength ?? 0;", "", "what is removed keeps its bytes"],
+    ["if (known) return known;", "", "a request reads a response as often as it names it"],
+    ["this.#bytes > this.#most", "false", "what a request reads has no bound"],
+  ]),
+  ...inFile("routes/responses/request.ts", RESPONSES, [
+    ['if (instructions !== undefined) turns.say("system", [instructions]);', "", "instructions are dropped"],
+    ["item.content?.length ? item.content :", "", "reasoning that is no summary is dropped"],
+    ["if (top_logprobs && !include", "if (false && !include", "alternatives without log probabilities are taken"],
+    ["params.logprobs = fields.top_logprobs ?? 0;", "params.logprobs = 0;", "alternatives are not asked for"],
+    ['truncation === "auto" &&', 'truncation !== "auto" &&', "prompts are cut off unasked"],
+    ['if (messages.length === 0) throw refuse("input", "is required");', "", "a request may say nothing"],
+    ["if (!tools.some((tool) => tool.name === name))", "if (false)", "a tool that is not there may be named"],
+    ["return tools.filter(({ name }) => names.includes(name));", "return tools;", "allowed_tools allows all"],
+  ]),
+  ...inFile("routes/responses/create.ts", RESPONSES, [
+    ["if (fields.store === false) return;", "", "store: false is ignored"],
+    ["[...history, ...input]", "input", "previous_response_id is ignored"],
+    ["    run.end();\n    const response", "    const response", "a whole response is never accounted for"],
+  ]),
+  ...inFile("routes/responses/tools.ts", RESPONSES, [
+    ['if (tool.type === "function") {', "if (true) {", "built-in tools are taken for functions"],
+    [
+      "if (allowExtra) this.ignored.push(param);",
+      "if (allowExtra) this.ignored.push();",
+      "a tool is left out in silence",
+    ],
+    ["this.#names.set(modelName(called), called);", "", "a call does not tell its tool's namespace"],
+  ]),
+  ...inFile("routes/responses/response.ts", RESPONSES, [
+    ['status === "incomplete" ? { reason', 'status !== "incomplete" ? { reason', "what is whole is called incomplete"],
+    ["withLogprobs ? tokenLogprobs(logprobs) : []", "tokenLogprobs(logprobs)", "log probabilities are stored"],
+    ["input_tokens: usage.prompt_tokens,", "input_tokens: usage.total_tokens,", "input counts the output"],
+    [
+      "reasoning_tokens: usage.completion_tokens_details.reasoning_tokens",
+      "reasoning_tokens: 0",
+      "reasoning is not counted",
+    ],
+    ['const content = state === "open" ? [] :', "const content =", "an item begins with what follows"],
+  ]),
+  ...inFile("routes/responses/events.ts", RESPONSES, [
+    ["this.#number++}}", "this.#number}}", "two events have one number"],
+    ['this.#event("error", { code, message, param });', "", "a failure has no event error"],
+    ["this.#onEnd(this.#answer);", "", "streamed responses are not stored"],
+    ["isSummary ? { summary_index: 0 } : { content_index: 0 }", "{ content_index: 0 }", "a summary has no index"],
+  ]),
+  ...inFile("routes/responses/stored.ts", RESPONSES, [
+    ["limit > MAX_PAGE", "false", "a page of items has no bound"],
+    ['if (order === "desc") all.reverse();', "", "items have one order"],
+    ["ids.indexOf(after) + 1", "ids.indexOf(after)", "a page begins with the last one's end"],
+    ["i < chain.length - 1 ? response.output : []", "response.output", "output counts as input"],
+    ["start + limit < all.length", "false", "the first page is the last"],
+  ]),
+];
+
+const messages: PlantedBug[] = [
+  ...inFile("routes/anthropic/request.ts", MESSAGES, [
+    ["if (system) turns.say", "if (false) turns.say", "the system message is dropped"],
+    ["block.is_error ?", "false ?", "a failed call looks like one that worked"],
+    ["last.tool_calls === undefined", "true", "a call is continued as text"],
+    ["...(continued && { continue_final_message: true }),", "", "an answer that was begun is answered"],
+    ['    of("assistant");\n    turns.call', "    turns.call", "users may make calls"],
+    ["params.stop = fields.stop_sequences;", "", "stop sequences are ignored"],
+    ['thinking?.type === "disabled" ? false : undefined', "undefined", "thinking cannot be switched off"],
+    ["tool.type == null ||", "true ||", "Anthropic's own tools are taken for the client's"],
+  ]),
+  ...inFile("routes/anthropic/reply.ts", MESSAGES, [
+    ["prompt_tokens - cached_tokens", "prompt_tokens", "cached tokens count twice"],
+    ['if (finish === "tool_calls") return', 'if (finish === "stop") return', "a call ends like a text"],
+    ['if (typeof stop_reason === "string")', "if (stop_reason !== null && false)", "no stop sequence is named"],
+  ]),
+  ...inFile("routes/anthropic/events.ts", MESSAGES, [
+    ["    if (this.#hasStarted) return;", "", "a message starts with every piece"],
+    ['if (kind === "reasoning") {', "if (false) {", "thinking has no signature"],
+  ]),
+  ...inFile("routes/anthropic/errors.ts", MESSAGES, [
+    ['429: "rate_limit_error",', "", "a full queue is the server's error"],
+    ["request_id: requestId", "request_id: null", "an error does not name its request"],
+  ]),
+];
+
+export const apiBugs: PlantedBug[] = [...shared, ...responses, ...messages];
