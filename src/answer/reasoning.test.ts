@@ -58,6 +58,8 @@ describe("reasoning", () => {
       return parser.thinking;
     });
     expect(seen).toEqual([false, true, true, true, false, false]);
+    const without = { ...format, reasoning: null };
+    expect(answerParser(without, { tools: TOOLS, toolChoice: "auto", thinkingOpen: true }).thinking).toBe(false);
   });
 });
 
