@@ -98,13 +98,13 @@ export class Input {
     }
   }
 
-  /** Reads a word of such characters, which something follows. @throws Unexpected where there is none. */
+  /** Reads a word of such characters. @throws Unexpected where there is none. */
   *word(character: RegExp): Reading<string> {
     let word = "";
     yield* this.run(character, (text) => {
       word += text;
     });
-    if (word === "" || this.#rest === "") throw new Unexpected();
+    if (word === "") throw new Unexpected();
     return word;
   }
 

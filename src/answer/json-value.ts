@@ -12,7 +12,7 @@ class ValueEnd {
   #begun = false;
   done = false;
 
-  /** How many of the characters belong to the value. @throws Unexpected: -- none, where one cannot be JSON at all. */
+  /** How many of the characters belong to the value. */
   scan(text: string): number {
     let i = 0;
     while (i < text.length && !this.done) {
@@ -56,27 +56,20 @@ class ValueEnd {
     this.done = true;
     return false;
   }
-
-  /** Whether the characters so far are a whole value. */
-  get whole(): boolean {
-    return this.#begun && this.#depth === 0 && !this.#inString;
-  }
 }
 
 /**
- * Reads a JSON value into `give` as it is written. Only its brackets and quotes are followed: what a model writes within them
- * is its own.
- * @throws Unexpected: there is no value, it breaks off, or a character follows that JSON does not have outside of strings.
+ * Reads a JSON value into `give` as it is written, or as much of one as there is: up to a character that JSON does not have
+ * outside of strings. Only brackets and quotes are followed: what a model writes within them is its own.
  */
 export function* jsonValue(input: Input, give: (text: string) => void): Reading {
   const end = new ValueEnd();
   for (;;) {
     const length = end.scan(input.rest);
     if (length > 0) give(input.read(length));
-    if (end.done || input.ended) break;
+    if (end.done || input.ended) return;
     yield;
   }
-  if (!end.whole) throw new Unexpected();
 }
 
 /** Reads a JSON string. @throws Unexpected where there is none. */

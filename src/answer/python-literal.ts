@@ -127,8 +127,7 @@ function* escaped(input: Input): Reading<string> {
   }
   const code = Number.parseInt(hex, 16);
   if (code > 0x10ffff) throw new Unexpected();
-  // Half of a pair stays an escape: its other half may be written as one too.
-  if (code >= 0xd800 && code < 0xe000) return `\\u${hex.slice(-4)}`;
+  // Half of a pair of surrogates stays an escape, as JSON.stringify has it: its other half may be written as one too.
   return escapedForJson(String.fromCodePoint(code));
 }
 

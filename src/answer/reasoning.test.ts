@@ -4,7 +4,7 @@ import { MAX_HELD_SPACE } from "../limits.ts";
 import { answerFormat } from "./formats.ts";
 import { answerParser } from "./parser.ts";
 import { REASONING_FORMATS, thinkingOpen } from "./reasoning.ts";
-import { read, TOOLS } from "./testing.ts";
+import { partsOf, read, TOOLS } from "./testing.ts";
 
 const qwen = { reasoning: "qwen3", tools: "hermes" };
 const CALL = '<tool_call>{"name": "f", "arguments": {}}</tool_call>';
@@ -45,6 +45,11 @@ describe("reasoning", () => {
     expect(read(qwen, `x${spaces}`)).toEqual({ text: `x${spaces}` });
   });
 
+  test("text that is no mark comes at once", () => {
+    const lists = partsOf(qwen, ["<", "b", ">"]);
+    expect(lists.map((list) => list.map((part) => part.type === "text" && part.text))).toEqual([[], ["<b"], [">"], []]);
+  });
+
   test("thinking tells which tokens are reasoning", () => {
     const format = answerFormat("", { reasoningParser: "qwen3", toolCallParser: "hermes" });
     const parser = answerParser(format, { tools: TOOLS, toolChoice: "auto", thinkingOpen: false });
@@ -53,6 +58,8 @@ describe("reasoning", () => {
       return parser.thinking;
     });
     expect(seen).toEqual([false, true, true, true, false, false]);
+    const without = { ...format, reasoning: null };
+    expect(answerParser(without, { tools: TOOLS, toolChoice: "auto", thinkingOpen: true }).thinking).toBe(false);
   });
 });
 

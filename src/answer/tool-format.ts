@@ -29,7 +29,6 @@ export function openaiId(): string {
  * the call was given out, the call stands as it is. Returns whether all was as expected.
  */
 export function* attempt(input: Input, output: Output, read: () => Reading): Reading<boolean> {
-  const before = output.calls;
   input.hold();
   let whole = true;
   try {
@@ -38,8 +37,9 @@ export function* attempt(input: Input, output: Output, read: () => Reading): Rea
     if (!(error instanceof Unexpected)) throw error;
     whole = false;
   }
+  // Nothing is held once a call has begun.
   const text = input.release();
-  if (!whole && output.calls === before) output.text(text);
+  if (!whole) output.text(text);
   return whole;
 }
 

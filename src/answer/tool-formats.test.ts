@@ -39,6 +39,7 @@ describe("hermes", () => {
       { calls: [["f", '{"a": [1]}']] },
     ],
     ["other keys", hermesCall('{"id": {"x": "}"}, "name": "f", "arguments": {}, "z": 1}'), { calls: [["f", "{}"]] }],
+    ["arguments without a value", hermesCall('{"name": "f", "arguments": }'), { calls: [["f", "{}"]] }],
     ["no mark at the end", `<tool_call>${F}`, { calls: [["f", '{"a": 1}']] }],
     [
       "braces, quotes and escapes in strings",
@@ -239,13 +240,15 @@ describe("pythonic", () => {
     ],
     ["Llama 4's marks", "<|python_start|>[f(a=1)]<|python_end|>", { calls: [["f", '{"a": 1}']] }],
     ["text after it", "[f()] ok", { text: " ok", calls: [["f", "{}"]] }],
+    ["a character that is none", '[f(a="\\U00110000")]', { text: '")]', calls: [["f", '{"a": "']] }],
+    ["a number at the end", "[f(a=12", { calls: [["f", '{"a": 12']] }],
     ["a call that breaks off", '[f(a="x', { calls: [["f", '{"a": "x']] }],
     ["a value that is no literal", "[f(a=x)]", { text: ")]", calls: [["f", '{"a": x']] }],
   ] as const)("%s", (_, text, expected) => {
     expect(read(pythonic, text) as unknown).toEqual(expected);
   });
 
-  test.each(["[1, 2]", "[a](http://b)", "[f(x)]", "[f", "[f(a", "see [f()]", "[]", "f(a=1)"])(
+  test.each(["[1, 2]", "[a](http://b)", "[f(x)]", "[2()]", "[2(a=1)]", "[f", "[f(a", "see [f()]", "[]", "f(a=1)"])(
     "%j is text, whole",
     (text) => {
       expect(read(pythonic, text)).toEqual({ text });
