@@ -8,6 +8,7 @@
 import { availableParallelism } from "node:os";
 import * as path from "node:path";
 import { parseArgs } from "node:util";
+import { answerBugs } from "./answers.ts";
 import { type PlantedBug, partOf, staleBugs } from "./bugs.ts";
 import { cliBugs } from "./cli.ts";
 import { engineBugs } from "./engine.ts";
@@ -75,6 +76,7 @@ export function isGoodEnough(parts: Map<string, { caught: number; all: number }>
 }
 
 export const allBugs = [
+  ...answerBugs,
   ...engineBugs,
   ...generationBugs,
   ...promptBugs,
