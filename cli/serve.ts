@@ -3,6 +3,8 @@ import { Command, InvalidArgumentError, Option } from "commander";
 import { type Listener, listen } from "../routes/listen.ts";
 import { Service } from "../routes/service.ts";
 import type { RequestTracer } from "../routes/tracing.ts";
+import { TOOL_FORMATS } from "../src/answer/formats.ts";
+import { REASONING_FORMATS } from "../src/answer/reasoning.ts";
 import { asFastgenError } from "../src/errors.ts";
 import * as limits from "../src/limits.ts";
 import type { FastgenApi } from "../src/types.ts";
@@ -34,6 +36,8 @@ interface ServeFlags extends ModelFlags, AccessFlags {
   enableTokenizerInfoEndpoint?: boolean;
   otlpTracesEndpoint?: string;
   allowExtraFields?: boolean;
+  reasoningParser: string;
+  toolCallParser: string;
 }
 
 /** Milliseconds that the end waits for the log's reader. */
@@ -64,6 +68,17 @@ export function command(): Command {
     .option("--served-model-name <name>", "the model's name in replies (default: as given)", nonEmpty)
     .option("--disable-log-requests", "no access log (default: one JSON line per request on stderr)")
     .option("--trust-request-chat-template", "let requests bring chat templates, which are programs (default: refused)")
+    .addOption(
+      new Option("--reasoning-parser <name>", "how the model writes reasoning; auto = by its chat template")
+        .choices(["auto", "none", ...REASONING_FORMATS.map(({ name }) => name)])
+        .default("auto"),
+    )
+    .addOption(
+      new Option("--tool-call-parser <name>", "how the model writes calls of tools; auto = by its chat template")
+        .choices(["auto", "none", ...TOOL_FORMATS.map(({ name }) => name)])
+        .default("auto"),
+    )
+    .option("--enable-auto-tool-choice", "accepted for vLLM's sake: models may always call tools")
     .option("--enable-tokenizer-info-endpoint", "answer /tokenizer_info with the model's tokenizer_config.json")
     .option(
       "--otlp-traces-endpoint <url>",
@@ -166,6 +181,8 @@ export async function run(args: string[]): Promise<number> {
     errorLog: write,
     trustRequestChatTemplate: flags.trustRequestChatTemplate ?? false,
     tracer,
+    reasoningParser: flags.reasoningParser,
+    toolCallParser: flags.toolCallParser,
     tokenizerInfo: flags.enableTokenizerInfoEndpoint ?? false,
     maxConnections: maxConnections(flags.maxConnections),
     allowExtraFields: flags.allowExtraFields ?? false,

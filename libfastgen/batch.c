@@ -42,7 +42,6 @@ typedef struct {
 	int32_t *first_token, *tokens, *positions, *seq_of;
 	fg_row *rows;
 	fg_page_update *page_updates;
-	uint32_t *masks;
 } arrays;
 
 static arrays layout(arena *a, const fg_step *s, row_counts c, size_t vocab) {
@@ -56,7 +55,6 @@ static arrays layout(arena *a, const fg_step *s, row_counts c, size_t vocab) {
 	x.seq_of = take(a, n_tokens, sizeof(int32_t));
 	x.rows = take(a, c.rows, sizeof *x.rows);
 	x.page_updates = take(a, (size_t)s->n_page_updates, sizeof *x.page_updates);
-	x.masks = take(a, (size_t)s->n_masks * ((vocab + 31) / 32), sizeof *x.masks);
 	fg_fill *fills = take(a, (size_t)s->n_fills, sizeof *fills);
 	fg_output out = {0};
 	out.ids = take(a, c.rows, sizeof(int32_t));
@@ -75,7 +73,6 @@ static arrays layout(arena *a, const fg_step *s, row_counts c, size_t vocab) {
 			.n_rows = (int32_t)c.rows,
 			.n_page_updates = s->n_page_updates,
 			.n_fills = 0, /* counted as their samplers are made */
-			.n_masks = s->n_masks,
 			.seqs = x.seqs,
 			.first_token = x.first_token,
 			.tokens = x.tokens,
@@ -84,7 +81,6 @@ static arrays layout(arena *a, const fg_step *s, row_counts c, size_t vocab) {
 			.rows = x.rows,
 			.page_updates = x.page_updates,
 			.fills = fills,
-			.masks = x.masks,
 			.out = out,
 		};
 	}
@@ -124,7 +120,18 @@ static void expand(arrays x, const fg_step *s) {
 	}
 }
 
-fg_batch *fg_batch_new(const fg_ops *ops, const fg_config *config, const fg_step *s, fg_status *status) {
+/* The masks that came with the step are ready; the late ones are missing. */
+static void copy_masks(fg_mask_rows to, const fg_step *s, int32_t vocab_size) {
+	size_t words = fg_mask_words(vocab_size);
+	for (int32_t i = 0; i < s->n_masks + s->n_late_masks; i++) {
+		int late = i >= s->n_masks;
+		if (!late) memcpy(to.words + (size_t)i * to.stride, s->masks + (size_t)i * words, words * sizeof *s->masks);
+		__atomic_store_n(&to.state[i], late ? FG_MASK_MISSING : FG_MASK_READY, __ATOMIC_RELEASE);
+	}
+}
+
+fg_batch *fg_batch_new(const fg_ops *ops, const fg_config *config, const fg_step *s, fg_mask_rows masks,
+                       fg_status *status) {
 	size_t vocab = (size_t)config->shape.vocab_size;
 	row_counts counts = count_rows(s);
 	arena a = {0};
@@ -140,7 +147,8 @@ fg_batch *fg_batch_new(const fg_ops *ops, const fg_config *config, const fg_step
 	copy_array(x.seqs, s->seqs, (size_t)s->n_seqs * sizeof *x.seqs);
 	copy_array(x.tokens, s->tokens, (size_t)s->n_tokens * sizeof *x.tokens);
 	copy_array(x.page_updates, s->page_updates, (size_t)s->n_page_updates * sizeof *x.page_updates);
-	copy_array(x.masks, s->masks, (size_t)s->n_masks * ((vocab + 31) / 32) * sizeof *x.masks);
+	copy_masks(masks, s, config->shape.vocab_size);
+	x.batch->masks = masks;
 	expand(x, s);
 	for (int32_t i = 0; i < s->n_fills; i++) {
 		fg_fill *fill = &x.batch->fills[i];

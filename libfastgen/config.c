@@ -69,6 +69,7 @@ static fg_status check_options(const fg_options *o) {
 	} range[] = {
 		{"n_devices", o->n_devices, 1, FG_MAX_RANKS},
 		{"n_threads", o->n_threads, 0, 1024},
+		{"mask_threads", o->mask_threads, 0, 1024},
 		{"max_seqs", o->max_seqs, 1, MAX_SEQS},
 		{"max_step_tokens", o->max_step_tokens, o->max_seqs, 1 << 20},
 		{"max_context", o->max_context, 1, MAX_DIM},

@@ -4,6 +4,7 @@
  */
 #include "engine.h"
 #include "forward.h"
+#include "masks.h"
 #include "queue.h"
 
 #include <errno.h>
@@ -25,6 +26,7 @@ struct fg_engine {
 	fg_config config;
 	fg_slots slots;
 	fg_queue queue;
+	fg_masks masks;
 	rank_state ranks[FG_MAX_RANKS];
 	int32_t n_started; /* rank threads */
 
@@ -127,6 +129,7 @@ FG_API fg_status fg_open(const fg_shape *shape, const fg_options *options, fg_en
 	e->ops = &fg_device_ops;
 	fg_status status = fg_config_init(&e->config, shape, options);
 	if (!status) status = fg_slots_init(&e->slots, &e->config);
+	if (!status) status = fg_masks_init(&e->masks, &e->config);
 	if (!status) {
 		status = fg_queue_init(&e->queue, e->config.options.n_devices);
 		if (!status) {
@@ -141,6 +144,7 @@ FG_API fg_status fg_open(const fg_shape *shape, const fg_options *options, fg_en
 			fg_close(e);
 			return fg_fail(status, "%s", text);
 		}
+		fg_masks_free(&e->masks);
 	}
 	fg_slots_free(&e->slots);
 	fg_config_free(&e->config);
@@ -148,8 +152,13 @@ FG_API fg_status fg_open(const fg_shape *shape, const fg_options *options, fg_en
 	return status;
 }
 
+static int32_t place_of(uint64_t step) {
+	return (int32_t)(step % FG_STEPS_IN_FLIGHT);
+}
+
 static void drop_step(fg_engine *e) {
 	fg_command *c = e->steps[0];
+	fg_masks_end(&e->masks, place_of(c->step));
 	fg_batch_free(e->ops, c->batch);
 	fg_command_free(c);
 	e->n_steps--;
@@ -178,6 +187,7 @@ FG_API void fg_close(fg_engine *e) {
 	fg_command_free(e->load);
 	fg_table_free(&e->table);
 	fg_queue_destroy(&e->queue);
+	fg_masks_free(&e->masks);
 	fg_slots_free(&e->slots);
 	fg_config_free(&e->config);
 	free(e);
@@ -255,6 +265,7 @@ FG_API fg_status fg_ready(fg_engine *e, fg_capacity *capacity) {
 			if (other->n_pages < e->capacity.n_pages) e->capacity.n_pages = other->n_pages;
 			if (other->n_host_pages < e->capacity.n_host_pages) e->capacity.n_host_pages = other->n_host_pages;
 		}
+		for (int32_t i = 0; i < FG_STEPS_IN_FLIGHT; i++) e->masks.rows[i] = e->ops->masks(e->ranks[0].ctx, i);
 		e->ready = 1;
 	}
 	*capacity = e->capacity;
@@ -289,7 +300,9 @@ static fg_command *new_step(fg_engine *e, const fg_step *step, fg_status *status
 		memcpy(c->copies, step->copies, bytes);
 		c->n_copies = step->n_copies;
 	}
-	c->batch = fg_batch_new(e->ops, &e->config, step, status);
+	c->step = e->next_step;
+	c->n_masks = step->n_masks, c->n_late_masks = step->n_late_masks;
+	c->batch = fg_batch_new(e->ops, &e->config, step, e->masks.rows[place_of(c->step)], status);
 	if (c->batch) return c;
 	fg_command_free(c);
 	return NULL;
@@ -306,10 +319,32 @@ FG_API fg_status fg_submit(fg_engine *e, const fg_step *step) {
 	fg_command *c = new_step(e, step, &status);
 	if (!c) return status;
 	fg_slots_apply(&e->slots, &e->config, step);
-	c->step = e->next_step++;
+	e->next_step++;
 	c->traced = e->tracing;
 	e->steps[e->n_steps++] = c;
 	fg_queue_push(&e->queue, c);
+	return FG_OK;
+}
+
+FG_API fg_status fg_mask(fg_engine *e, uint64_t step, int32_t mask, fg_mask_fill fill, void *source) {
+	if (!e) return fg_fail(FG_INVALID, "engine is NULL");
+	if (!fill && !source) return fg_fail(FG_INVALID, "fill and source are NULL; one of them must give the mask");
+	const fg_command *c = NULL;
+	for (int32_t i = 0; i < e->n_steps; i++)
+		if (e->steps[i]->step == step) c = e->steps[i];
+	if (!c) {
+		return fg_fail(FG_INVALID, "step %llu is not in flight; it must be submitted and not waited for",
+		               (unsigned long long)step);
+	}
+	int32_t end = c->n_masks + c->n_late_masks, place = place_of(step);
+	if (mask < c->n_masks || mask >= end) {
+		return fg_fail(FG_INVALID, "mask %d of step %llu is not a late one; it has %d, from %d on", mask,
+		               (unsigned long long)step, c->n_late_masks, c->n_masks);
+	}
+	if (__atomic_load_n(&e->masks.rows[place].state[mask], __ATOMIC_RELAXED) != FG_MASK_MISSING) {
+		return fg_fail(FG_INVALID, "mask %d of step %llu was given before", mask, (unsigned long long)step);
+	}
+	fg_masks_give(&e->masks, place, mask, fill, source);
 	return FG_OK;
 }
 

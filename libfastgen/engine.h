@@ -56,9 +56,10 @@ void fg_slots_apply(fg_slots *slots, const fg_config *config, const fg_step *ste
 
 /* ---- batch.c ---- */
 
-/* Copies a checked step and expands it, token by token and row by row. Free with fg_batch_free. NULL, with fg_error's
- * text set, on failure. */
-fg_batch *fg_batch_new(const fg_ops *ops, const fg_config *config, const fg_step *step, fg_status *status);
+/* Copies a checked step and expands it, token by token and row by row; its masks go to `masks`, which no step in flight
+ * uses. Free with fg_batch_free. NULL, with fg_error's text set, on failure. */
+fg_batch *fg_batch_new(const fg_ops *ops, const fg_config *config, const fg_step *step, fg_mask_rows masks,
+                       fg_status *status);
 void fg_batch_free(const fg_ops *ops, fg_batch *batch);
 
 #endif

@@ -22,6 +22,7 @@
 #ifndef FASTGEN_H
 #define FASTGEN_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #ifdef __cplusplus
@@ -35,7 +36,7 @@ extern "C" {
 #endif
 
 enum {
-	FG_ABI_VERSION = 3,
+	FG_ABI_VERSION = 4,
 	FG_PAGE_TOKENS = 64,      /* tokens in one KV page */
 	FG_SCALE_BLOCK = 128,     /* rows, and columns, of a weight that share a scale when scales are by block */
 	FG_STEPS_IN_FLIGHT = 2,   /* steps that may be submitted and not yet waited for */
@@ -43,6 +44,15 @@ enum {
 	FG_MAX_STOP_IDS = 128,    /* most stop ids held back by min_tokens, per slot */
 	FG_MAX_LOGIT_BIAS = 1024, /* most logit_bias entries per slot */
 	FG_LAST_SAMPLED = -1,     /* a token id: what this slot sampled last, read from the device */
+	FG_MASK_WAIT_US = 1000,   /* most microseconds that sampling waits for late masks, in one step */
+};
+
+/* Instead of the id of a sampled row: why it has none. Nothing is counted for the penalties then. A step in flight that
+ * takes it as FG_LAST_SAMPLED computes with some other token: its results of this sequence mean nothing. */
+enum {
+	FG_NO_TOKEN = -1,    /* nothing could be sampled: mask, min_tokens or NaN left no token */
+	FG_MASK_LATE = -2,   /* the row's late mask was not there in time: compute the position again in a later step */
+	FG_MASK_FAILED = -3, /* the fill of the row's late mask returned an error */
 };
 
 typedef enum {
@@ -111,6 +121,7 @@ typedef struct {
 	const int32_t *devices;    /* [n_devices]: device numbers, one tensor-parallel rank each; copied by fg_open */
 	int32_t n_devices;         /* 1 on the CPU */
 	int32_t n_threads;         /* CPU library: worker threads; 0 = one per core that this process may use */
+	int32_t mask_threads;      /* threads that fill late masks, beside those above; 0 = the library chooses */
 	int32_t max_seqs;          /* slots */
 	int32_t max_step_tokens;   /* most tokens in one step, >= max_seqs */
 	int32_t max_context;       /* most tokens in one sequence */
@@ -233,7 +244,9 @@ typedef struct {
 	int32_t flags;      /* FG_SAMPLE | FG_SCORE | FG_LOGITS */
 	int32_t next_token; /* with FG_SCORE and without FG_SAMPLE: the token after the last new one; else unused */
 	int32_t n_logprobs; /* alternatives to return for each row, 0 .. FG_MAX_LOGPROBS; -1 = not even the chosen one's */
-	int32_t mask;       /* row of fg_step.masks that applies to the sampled token, or -1 */
+	/* The mask that applies to the sampled token: -1 = none, a row of fg_step.masks, or, from n_masks on, a late mask,
+	 * which fg_mask gives after fg_submit. */
+	int32_t mask;
 } fg_step_seq;
 
 typedef enum { FG_TO_HOST = 0, FG_TO_DEVICE = 1 } fg_direction;
@@ -252,6 +265,7 @@ typedef struct {
 	int32_t n_page_updates;
 	int32_t n_fills;
 	int32_t n_masks;
+	int32_t n_late_masks; /* masks n_masks .. n_masks + n_late_masks - 1 come later; n_masks + n_late_masks <= n_seqs */
 	int32_t n_copies;
 	const fg_step_seq *seqs;            /* [n_seqs] */
 	const int32_t *tokens;              /* [n_tokens], sequence after sequence; FG_LAST_SAMPLED where n_new == 1 */
@@ -267,18 +281,18 @@ typedef struct {
 
 /*
  * What fg_wait fills in. The arrays are the caller's. Rows follow the step's sequences: n_new rows for one with
- * FG_SCORE, else one row for one with FG_SAMPLE, else none. A sampled row holds the sampled id, or -1 when no token
- * could be sampled (the mask leaves none, or every logit is NaN or -inf). A scored row holds the id that follows. Log
- * probabilities are of the raw distribution (log_softmax of the logits, before every sampling parameter).
+ * FG_SCORE, else one row for one with FG_SAMPLE, else none. A sampled row holds the sampled id, or FG_NO_TOKEN,
+ * FG_MASK_LATE or FG_MASK_FAILED. A scored row holds the id that follows. Log probabilities are of the raw distribution
+ * (log_softmax of the logits, before every sampling parameter).
  */
 typedef struct {
 	uint64_t step;        /* out: 0 for the first step submitted, then 1, 2, ... */
 	int32_t n_rows;       /* out */
 	int32_t row_capacity; /* in: rows that the arrays below hold; max_step_tokens always suffices */
-	int32_t *ids;         /* out [n_rows]; -1 = nothing could be sampled: mask, min_tokens or NaN left no token */
-	float *logprobs;      /* out [n_rows]; not written where n_logprobs was -1 */
+	int32_t *ids;         /* out [n_rows] */
+	float *logprobs;      /* out [n_rows]; -inf where the id is negative; not written where n_logprobs was -1 */
 	/* out [n_rows]: 1 + the number of tokens whose raw logit is greater than the id's, so 1 = the most probable; 0
-	 * where the id is -1; not written where n_logprobs was -1. NaN logits count as -inf. */
+	 * where the id is negative; not written where n_logprobs was -1. NaN logits count as -inf. */
 	int32_t *ranks;
 	int32_t *top_ids;    /* out [n_rows][FG_MAX_LOGPROBS], most probable first; may be NULL when none were asked for */
 	float *top_logprobs; /* out [n_rows][FG_MAX_LOGPROBS], of top_ids; may be NULL when none were asked for */
@@ -328,15 +342,37 @@ FG_API fg_status fg_ready(fg_engine *engine, fg_capacity *capacity);
  * reason. */
 FG_API fg_status fg_submit(fg_engine *engine, const fg_step *step);
 
-/* Waits for the oldest step in flight and fills in its result. FG_INVALID when none is in flight. When the step itself
- * failed, its status is returned; the steps after it still run. */
+/* Fills a late mask: writes `bytes` bytes, a multiple of 4, at `mask`: bit i of the 32-bit words set = token i is
+ * allowed; bits past the vocabulary mean nothing. Returns 0, or anything else when it could not. One of the library's
+ * mask threads calls it, at most once; several fills run at once. */
+typedef int32_t (*fg_mask_fill)(void *source, uint32_t *mask, size_t bytes);
+
+/*
+ * Gives late mask `mask` (n_masks <= mask < n_masks + n_late_masks) of step number `step` (fg_result.step), which was
+ * submitted and not yet waited for; each once, in any order. Returns at once.
+ *
+ * With `fill`, a mask thread calls it, in the order of the calls: `source` belongs to the library until fg_wait of that
+ * step has returned, or fg_close. With `fill` NULL, `source` is the mask's words, which are copied before this returns.
+ *
+ * Sampling waits for the masks that are missing when the logits are there, at most FG_MASK_WAIT_US in all, so that the
+ * other rows are hardly held up; rows without a missing mask do not wait. What has not come by then, or is never given,
+ * is FG_MASK_LATE. fg_wait then forgets the fills that have not begun, and waits for the others to end.
+ *
+ * FG_INVALID for a step that is not in flight, a mask that is not one of its late ones, one that was given before, or
+ * where both `fill` and `source` are NULL.
+ */
+FG_API fg_status fg_mask(fg_engine *engine, uint64_t step, int32_t mask, fg_mask_fill fill, void *source);
+
+/* Waits for the oldest step in flight, and for the fills of its late masks that have begun, also when the step
+ * fails. Fills in its result. FG_INVALID when none is in flight. When the step itself failed, its status is
+ * returned; the steps after it still run. */
 FG_API fg_status fg_wait(fg_engine *engine, fg_result *result);
 
 /* Records every op from the next step on; fg_trace_stop writes them to `path` in Chrome's trace event format (JSON). */
 FG_API fg_status fg_trace_start(fg_engine *engine);
 FG_API fg_status fg_trace_stop(fg_engine *engine, const char *path);
 
-/* Waits for the steps in flight, then frees everything. NULL is allowed. */
+/* Waits for the steps in flight and the fills of their masks, then frees everything. NULL is allowed. */
 FG_API void fg_close(fg_engine *engine);
 
 #ifdef __cplusplus

@@ -117,6 +117,32 @@ static inline size_t fg_page_layer_bytes(int32_t kv_heads, int32_t head_dim, int
 	return (size_t)2 * (size_t)kv_heads * FG_PAGE_TOKENS * of_head;
 }
 
+/* ---- masks ---- */
+
+/* How far a mask is. Whoever writes one of the last two does so after the mask's words (release); whoever reads it
+ * reads them after it (acquire). */
+typedef enum {
+	FG_MASK_MISSING = 0, /* not given yet */
+	FG_MASK_FILLING = 1, /* given; a thread fills it */
+	FG_MASK_READY = 2,
+	FG_MASK_BROKEN = 3, /* its fill failed */
+} fg_mask_state;
+
+/* The masks of a step: those that came with it, then the late ones. In host memory that the device reads. */
+typedef struct {
+	uint32_t *words; /* [max_seqs][stride], of which fg_mask_words are used: bit i set = token i is allowed */
+	int32_t *state;  /* [max_seqs]: fg_mask_state */
+	size_t stride;   /* words from one mask to the next: a multiple of 4, so that masks are aligned to 16 bytes */
+} fg_mask_rows;
+
+static inline size_t fg_mask_words(int32_t vocab_size) {
+	return ((size_t)vocab_size + 31) / 32;
+}
+
+static inline size_t fg_mask_stride(int32_t vocab_size) {
+	return (fg_mask_words(vocab_size) + 3) / 4 * 4;
+}
+
 /* ---- a step ---- */
 
 /* One row of logits that a step needs. */
@@ -126,7 +152,7 @@ typedef struct {
 	int32_t position;   /* of the token that follows */
 	int32_t target;     /* the id to score; -1 = sample, and remember what was sampled as the slot's last token */
 	int32_t n_logprobs; /* as fg_step_seq's */
-	int32_t mask;       /* row of masks, or -1 */
+	int32_t mask;       /* row of the step's masks, or -1 */
 	int32_t logits_row; /* row of out.logits to copy the logits to, or -1 */
 } fg_row;
 
@@ -150,7 +176,7 @@ typedef struct {
 
 /* A step, checked, copied and expanded by the engine. Lives until after step_wait. */
 typedef struct {
-	int32_t n_seqs, n_tokens, n_rows, n_page_updates, n_fills, n_masks;
+	int32_t n_seqs, n_tokens, n_rows, n_page_updates, n_fills;
 	const fg_step_seq *seqs;            /* [n_seqs] */
 	const int32_t *first_token;         /* [n_seqs]: index of the sequence's first new token */
 	const int32_t *tokens;              /* [n_tokens]: ids, or FG_LAST_SAMPLED */
@@ -159,7 +185,7 @@ typedef struct {
 	const fg_row *rows;                 /* [n_rows] */
 	const fg_page_update *page_updates; /* [n_page_updates], applied after the fills; no (slot, index) twice */
 	fg_fill *fills;                     /* [n_fills] */
-	const uint32_t *masks;              /* [n_masks][(V + 31) / 32] */
+	fg_mask_rows masks;                 /* late ones come while the step runs */
 	fg_output out;
 } fg_batch;
 
@@ -218,6 +244,9 @@ typedef struct {
 	/* Waits until the step's results are in batch->out. On the thread that calls fg_wait, after step_end has returned.
 	 */
 	fg_status (*step_wait)(fg_ctx *ctx, fg_batch *batch);
+	/* Where the masks of a step in flight lie, 0 <= place < FG_STEPS_IN_FLIGHT. Of rank 0, which samples. Any thread,
+	 * after ready. */
+	fg_mask_rows (*masks)(fg_ctx *ctx, int32_t place);
 	/* Copies KV pages between device and host, in order with the steps. On the rank thread. */
 	void (*copy_pages)(fg_ctx *ctx, const fg_page_copy *copies, int32_t n_copies);
 	/* Host pages that copies may name by now, of the capacity's: never fewer than before. Any thread, after ready. NULL
@@ -252,7 +281,7 @@ typedef struct {
 	/* logits[n][V] = x[n][H] * w^T in float32. On rank 0 alone, which samples; elsewhere logits stay undefined. */
 	void (*logits)(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, float *logits);
 	/* Samples or scores rows [first, first + n) from their logits [n][V], into batch->out and the slots' last tokens.
-	 */
+	 * Waits for late masks as fastgen.h says of fg_mask. */
 	void (*sample)(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, const float *logits);
 
 	/* For tracing: a point in the order of ops, and its time in nanoseconds, once the steps up to it are over. */

@@ -19,6 +19,8 @@ typedef struct fg_command {
 	fg_batch *batch;            /* STEP */
 	uint64_t step;              /* STEP: its number */
 	int32_t traced;             /* STEP */
+	int32_t n_masks;            /* STEP: given with it */
+	int32_t n_late_masks;       /* STEP */
 	int32_t n_copies;           /* STEP */
 	fg_page_copy *copies;       /* STEP: made before it; freed with the command */
 } fg_command;

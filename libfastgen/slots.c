@@ -50,12 +50,13 @@ static fg_status check_counts(const fg_config *config, const fg_step *s) {
 		return fg_fail(FG_INVALID, "the step has %d tokens; it must have 1 to max_step_tokens = %d", s->n_tokens,
 		               config->options.max_step_tokens);
 	}
-	if (s->n_page_updates < 0 || s->n_fills < 0 || s->n_masks < 0 || s->n_copies < 0 ||
-	    s->n_fills > config->options.max_seqs || s->n_masks > s->n_seqs) {
+	if (s->n_page_updates < 0 || s->n_fills < 0 || s->n_masks < 0 || s->n_copies < 0 || s->n_late_masks < 0 ||
+	    s->n_fills > config->options.max_seqs || s->n_masks > s->n_seqs || s->n_late_masks > s->n_seqs - s->n_masks) {
 		return fg_fail(FG_INVALID,
-		               "the step has %d page updates, %d fills, %d masks and %d copies; none may be negative, fills at "
-		               "most max_seqs = %d, masks at most n_seqs = %d",
-		               s->n_page_updates, s->n_fills, s->n_masks, s->n_copies, config->options.max_seqs, s->n_seqs);
+		               "the step has %d page updates, %d fills, %d masks, %d late masks and %d copies; none may be "
+		               "negative, fills at most max_seqs = %d, masks and late masks together at most n_seqs = %d",
+		               s->n_page_updates, s->n_fills, s->n_masks, s->n_late_masks, s->n_copies,
+		               config->options.max_seqs, s->n_seqs);
 	}
 	if (!s->seqs || !s->tokens || (s->n_page_updates && !s->page_updates) || (s->n_fills && !s->fills) ||
 	    (s->n_masks && !s->masks) || (s->n_copies && !s->copies)) {
@@ -173,8 +174,9 @@ static fg_status check_seq(fg_slots *slots, const fg_config *config, const fg_st
 		return fg_fail(FG_INVALID, "slot %d is scored up to next_token %d; token ids go from 0 to %d", q->slot,
 		               q->next_token, config->shape.vocab_size - 1);
 	}
-	if (q->mask < -1 || q->mask >= s->n_masks) {
-		return fg_fail(FG_INVALID, "slot %d names mask %d; the step has %d (-1 = none)", q->slot, q->mask, s->n_masks);
+	if (q->mask < -1 || q->mask >= s->n_masks + s->n_late_masks) {
+		return fg_fail(FG_INVALID, "slot %d names mask %d; the step has %d, of them %d late (-1 = none)", q->slot,
+		               q->mask, s->n_masks + s->n_late_masks, s->n_late_masks);
 	}
 	return check_pages(slots, config, q);
 }

@@ -87,7 +87,7 @@ export class CompletionFrames implements Frames {
   }
 
   end(): string {
-    return this.#ends.last(this.#envelope) + DONE;
+    return this.#ends.last(this.#envelope, this.#run.usage()) + DONE;
   }
 
   failed(error: FastgenError): string {

@@ -15,6 +15,7 @@ import { Run } from "./run.ts";
 import { completionSchema } from "./schemas.ts";
 import type { Service } from "./service.ts";
 import { eventStream } from "./sse.ts";
+import { inCallersWords, structuredOutputs } from "./structured.ts";
 
 /** OpenAI's default for completions; chat has none. */
 export const DEFAULT_MAX_TOKENS = 16;
@@ -27,7 +28,9 @@ export function completions(service: Service) {
     const prompts = promptList(fields.prompt);
     const params = completionParams(fields, given);
     const options = { ...generateOptions(fields), default_max_tokens: DEFAULT_MAX_TOKENS };
-    const run = await Run.start(c, service, prompts, params, options);
+    const run = await Run.start(c, service, prompts, params, options).catch((error) => {
+      throw inCallersWords(error, fields);
+    });
     const envelope = {
       id: replyId("cmpl", fields),
       object: "text_completion",
@@ -93,6 +96,8 @@ export function completionParams(fields: Fields, given: Record<string, unknown>)
     throw new FastgenError("invalid_request", message, { param: "best_of" });
   }
   const params = samplingParams(given);
+  const structured = structuredOutputs(fields);
+  if (structured) params.structured_outputs = structured;
   if (params.max_tokens === -1) params.max_tokens = null;
   if (params.max_tokens === 0 && !echo) {
     throw new FastgenError("invalid_request", "max_tokens of 0 needs echo: true", { param: "max_tokens" });

@@ -198,7 +198,7 @@ describe("fields that are not supported", () => {
   for (const nothing of [null, false, "", [], {}]) {
     test(`an unknown one at ${JSON.stringify(nothing)} is taken`, async () => {
       expect((await chat({ temprature: nothing })).status).toBe(200);
-      expect((await complete({ guided_json: nothing })).status).toBe(200);
+      expect((await complete({ lora_path: nothing })).status).toBe(200);
       expect((await chat({ stream: true, stream_options: { include_all: nothing } })).status).toBe(200);
     });
   }
@@ -206,10 +206,6 @@ describe("fields that are not supported", () => {
   const asking: [string, unknown][] = [
     ["temprature", 1],
     ["temprature", 0],
-    ["regex", "a+"],
-    ["guided_choice", ["a"]],
-    ["structured_outputs", { regex: "a" }],
-    ["response_format", { type: "json_object" }],
     ["use_beam_search", true],
     ["length_penalty", 2],
     ["no_stop_trim", true],
@@ -222,7 +218,6 @@ describe("fields that are not supported", () => {
     ["vllm_xargs", { a: 1 }],
     ["bootstrap_host", "10.0.0.1"],
     ["typical_p", 0.5],
-    ["grammar", "root ::= 'a'"],
     ["thinking_token_budget", 100],
     ["routed_experts_start_len", 1],
   ];
@@ -237,11 +232,9 @@ describe("fields that are not supported", () => {
     });
   }
 
-  test("an object whose entries are null or false asks for nothing; an empty schema in it does", async () => {
-    const defaults = { json: null, regex: null, disable_fallback: false };
-    expect((await chat({ structured_outputs: defaults, features: { web_search: false } })).status).toBe(200);
-    const reply = await chat({ structured_outputs: { ...defaults, json: {} } });
-    expect((await json(reply)).error.param).toBe("structured_outputs");
+  test("an object whose entries are null or false asks for nothing", async () => {
+    expect((await chat({ features: { web_search: false, search: null } })).status).toBe(200);
+    expect((await chat({ features: { web_search: {} } })).status).toBe(400);
   });
 
   test("a switch that is on by default is refused when it is off", async () => {
@@ -332,17 +325,17 @@ describe("--allow-extra-fields", async () => {
   afterAll(() => open.stop());
 
   test("takes them, and says which in a header and once in the log", async () => {
-    const body = { messages, temprature: 1, regex: "a+", guided_json: null, "na\nme": 1 };
+    const body = { messages, temprature: 1, watermarking: "a+", lora_path: null, "na\nme": 1 };
     for (let i = 0; i < 2; i++) {
       const reply = await open.post(CHAT, body);
       expect(reply.status).toBe(200);
-      expect(reply.headers.get("x-ignored-fields")).toBe("temprature, regex, na%0Ame");
+      expect(reply.headers.get("x-ignored-fields")).toBe("temprature, watermarking, na%0Ame");
     }
-    const stream = await open.post(CHAT, { messages, stream: true, stream_options: { x: 1 }, regex: "a+" });
-    expect(stream.headers.get("x-ignored-fields")).toBe("regex, stream_options.x");
+    const stream = await open.post(CHAT, { messages, stream: true, stream_options: { x: 1 }, watermarking: "a+" });
+    expect(stream.headers.get("x-ignored-fields")).toBe("watermarking, stream_options.x");
     await stream.text();
     expect(open.errors).toEqual([
-      expect.stringMatching(/--allow-extra-fields\): "temprature", "regex", "na\\nme"$/),
+      expect.stringMatching(/--allow-extra-fields\): "temprature", "watermarking", "na\\nme"$/),
       expect.stringMatching(/--allow-extra-fields\): "stream_options\.x"$/),
     ]);
     expect((await open.post(CHAT, { messages })).headers.get("x-ignored-fields")).toBeNull();

@@ -5,6 +5,7 @@ import { FastgenError } from "../src/errors.ts";
 import * as limits from "../src/limits.ts";
 import { parseWith } from "../src/schema-error.ts";
 import type { ChatMessage, ChatOptions, ContentPart } from "../src/types.ts";
+import { toolFields } from "./tools.ts";
 
 /** Kinds of parts that are text under another name, and the field that has it. Templates know only "text". */
 const TEXT_FIELDS = new Map([
@@ -87,9 +88,9 @@ export const conversation = {
       `must hold at most ${limits.MAX_TEMPLATE_KWARGS} values`,
     )
     .optional(),
-  /** For templates that take them. Calls in the answer stay text. */
+  /** For templates that take them. */
   documents: boundedArray(z.looseObject({}), limits.MAX_CONTENT_PARTS).optional(),
-  tools: boundedArray(z.looseObject({}), limits.MAX_CONTENT_PARTS).optional(),
+  tools: toolFields.tools,
   /** Variables of the template. */
   reasoning_effort: reasoningEffort.optional(),
   verbosity: z.enum(["low", "medium", "high"]).optional(),

@@ -33,7 +33,6 @@ const IGNORED = new Set([
   "return_mm_kwargs",
   "spaces_between_special_tokens",
   "guided_decoding_backend",
-  "guided_whitespace_pattern",
   // SGLang
   "rid",
   "extra_key",
@@ -72,7 +71,6 @@ const INERT = new Map<string, readonly unknown[]>([
   ["tool_choice", ["auto", "none", { type: "auto" }, { type: "none" }]],
   ["top_logprobs", [0]],
   ["modalities", [["text"]]],
-  ["response_format", [{ type: "text" }]],
   ["reasoning_summary", ["none"]],
   ["truncation", ["disabled"]],
   // Anthropic

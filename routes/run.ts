@@ -129,11 +129,14 @@ export class Run {
     this.#service.release(1);
   }
 
-  /** Waits for every choice to end. Returns the choices of the first prompt, then those of the second, and so on. */
-  async collect(): Promise<Choice[]> {
+  /**
+   * Waits for every choice to end. Returns the choices of the first prompt, then those of the second, and so on.
+   * @param each hears of the pieces as they come.
+   */
+  async collect(each: (chunk: Chunk) => void = () => {}): Promise<Choice[]> {
     try {
       // The iteration does the timing and the accounts; the generations put the answers together.
-      for await (const _ of this.chunks());
+      for await (const chunk of this.chunks()) each(chunk);
       const completions = await Promise.all(this.generations.map((generation) => generation.completion()));
       this.end();
       return completions.flatMap(({ choices }) => choices);

@@ -1,5 +1,6 @@
 /** What all routes share: the model once it is loaded, the bounds of the queue and of what is open, and draining. */
 import { createHash } from "node:crypto";
+import { type AnswerFormat, answerFormat } from "../src/answer/formats.ts";
 import { FastgenError } from "../src/errors.ts";
 import {
   IDLE_SECONDS,
@@ -49,6 +50,9 @@ export interface ServiceOptions extends BrowserOptions {
   trustRequestChatTemplate: boolean;
   /** Hears of every request for tokens; null = no traces. */
   tracer: RequestTracer | null;
+  /** How the model writes reasoning and calls: names of vLLM's parsers, "auto" = by its chat template, or "none". */
+  reasoningParser: string;
+  toolCallParser: string;
   /** Answer /tokenizer_info? */
   tokenizerInfo: boolean;
   /** Are unsupported fields ignored where they would change the answer? */
@@ -77,6 +81,8 @@ const DEFAULTS: ServiceOptions = {
   idleSeconds: IDLE_SECONDS,
   trustRequestChatTemplate: false,
   tracer: null,
+  reasoningParser: "auto",
+  toolCallParser: "auto",
   tokenizerInfo: false,
   allowExtraFields: false,
 };
@@ -98,6 +104,7 @@ export class Service {
   #fastgen: FastgenApi | null = null;
   #modelName = "";
   #fingerprint = "";
+  #format: AnswerFormat = { reasoning: null, tools: null, shownTokens: [] };
   #draining = false;
   /** Sequences that have been started and have not ended: running, waiting, or on their way to the engine. */
   #sequences = 0;
@@ -127,6 +134,7 @@ export class Service {
     const parts = [VERSION, model.name, model.device, model.dtype, model.max_model_len].join("\n");
     this.#fingerprint = `fg_${createHash("sha256").update(parts).digest("hex").slice(0, 12)}`;
     this.metrics.setModel(this.#modelName, fastgen);
+    this.#format = answerFormat(templateText(fastgen.tokenizer_config.chat_template), this.options);
     this.#fastgen = fastgen;
   }
 
@@ -153,6 +161,12 @@ export class Service {
   /** OpenAI's system_fingerprint: it changes with everything that may change a seeded answer. */
   get fingerprint(): string {
     return this.#fingerprint;
+  }
+
+  /** How the model writes reasoning and calls. @param template the request's own; default: the model's. */
+  answerFormat(template?: string): AnswerFormat {
+    if (template === undefined) return this.#format;
+    return answerFormat(template, this.options);
   }
 
   get draining(): boolean {
@@ -280,4 +294,9 @@ export class Service {
     };
     return promise;
   }
+}
+
+/** All text of a model's chat templates, which may be several. */
+function templateText(template: unknown): string {
+  return typeof template === "string" ? template : (JSON.stringify(template) ?? "");
 }

@@ -63,8 +63,8 @@ export class FrameEnds {
   }
 
   /** The frame after the last piece: the request's usage; "" where nobody asked for it. */
-  last(envelope: string): string {
-    return this.#usage.final ? frame(`${envelope},"choices":[],"usage":${JSON.stringify(this.#run.usage())}}`) : "";
+  last(envelope: string, usage: object): string {
+    return this.#usage.final ? frame(`${envelope},"choices":[],"usage":${JSON.stringify(usage)}}`) : "";
   }
 }
 

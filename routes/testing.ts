@@ -169,6 +169,10 @@ export class FakeFastgen implements FastgenApi {
     return String.fromCharCode(id);
   }
 
+  tokenOf(): null {
+    return null;
+  }
+
   onStep(listener: (tokens: number) => void): void {
     this.step = listener;
   }

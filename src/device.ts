@@ -7,6 +7,7 @@ import { PAGE_TOKENS } from "./engine/page-cache.ts";
 import type { DeviceKind, EngineCapacity, EngineConfig } from "./engine-config.ts";
 import { asFastgenError, FastgenError } from "./errors.ts";
 import { Library } from "./ffi/library.ts";
+import { llguidancePath } from "./grammar/llguidance.ts";
 import type { Model, ModelShape, StoredDtype } from "./model/shape.ts";
 import type { LoadOptions } from "./types.ts";
 import { formatSize } from "./units.ts";
@@ -266,6 +267,7 @@ export function engineConfig(model: Model, device: DeviceChoice, options: LoadOp
   return {
     device: kind,
     libraryPath: device.libraryPath,
+    grammarLibrary: llguidancePath(),
     devices: Array.from({ length: ranks }, (_, rank) => rank),
     threads: whole(options, "threads", 0, 0),
     computeDtype: dtype,

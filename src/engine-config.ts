@@ -14,6 +14,8 @@ export interface EngineConfig {
   device: DeviceKind;
   /** Path of the shared library for `device`. */
   libraryPath: string;
+  /** Path of llguidance; null = this build has no grammars, and no request brings one. */
+  grammarLibrary: string | null;
   devices: number[];
   /** CPU threads; 0 = one a core. */
   threads: number;
@@ -61,6 +63,11 @@ export interface EngineSampling {
   frequencyPenalty: number;
   biasIds: Int32Array;
   bias: Float32Array;
+}
+
+/** Whether what was generated so far changes the draw. */
+export function usesPenalty({ repetitionPenalty, presencePenalty, frequencyPenalty }: EngineSampling): boolean {
+  return repetitionPenalty !== 1 || presencePenalty !== 0 || frequencyPenalty !== 0;
 }
 
 /** Greedy, everything else off: what benches and tests start from. */

@@ -192,8 +192,15 @@ export class Fastgen implements FastgenApi {
     const badWords = await this.#badWords.idsOf(resolved.bad_words ?? []);
     throwIfAborted(signal);
     const isDefault = params?.max_tokens === undefined;
-    const extras = { stopIds: stopTexts.keys(), badWords, cacheSalt, priority };
-    const requests = engineRequests(resolved, ids, limits, promptField(prompt), isDefault, extras);
+    const constraint = await this.#constraints.of(resolved, options);
+    const extras = { stopIds: stopTexts.keys(), badWords, cacheSalt, priority, ...constraint };
+    let requests: EngineRequest[];
+    try {
+      throwIfAborted(signal);
+      requests = engineRequests(resolved, ids, limits, promptField(prompt), isDefault, extras);
+    } finally {
+      constraint.release();
+    }
     const sequences: number[] = [];
     const generation = new RunningGeneration({
       prompt: ids,
@@ -210,7 +217,12 @@ export class Fastgen implements FastgenApi {
       resume: (choices) => front.resume(choices.map((choice) => sequences[choice]!)),
     });
     // Before anything is hung on the signal: this may refuse.
-    sequences.push(...front.add(requests, (choice, event) => generation.accept(choice, event)));
+    try {
+      sequences.push(...front.add(requests, (choice, event) => generation.accept(choice, event)));
+    } catch (error) {
+      freeMatchers(requests);
+      throw error;
+    }
     if (signal) {
       const onAbort = () => generation.abort();
       signal.addEventListener("abort", onAbort, { once: true });
@@ -267,6 +279,12 @@ export class Fastgen implements FastgenApi {
     return this.#loaded.tokenizer.tokenText(id);
   }
 
+  tokenOf(text: string): { id: number; special: boolean } | null {
+    const { tokenizer } = this.#loaded;
+    const id = tokenizer.tokenToId(text);
+    return id === null ? null : { id, special: tokenizer.isSpecial(id) };
+  }
+
   get tokenizer_config(): Record<string, unknown> {
     return this.#loaded.tokenizerConfig;
   }
@@ -279,8 +297,9 @@ export class Fastgen implements FastgenApi {
     return this.#loaded.front.stopTrace(path);
   }
 
-  close(): Promise<void> {
-    return this.#loaded.front.close();
+  async close(): Promise<void> {
+    await this.#loaded.front.close();
+    await this.#constraints.close();
   }
 
   [Symbol.asyncDispose](): Promise<void> {

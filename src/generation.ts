@@ -145,6 +145,7 @@ export class RunningGeneration implements Generation {
     if (event.token >= 0) this.#token(choice, chunk, event);
     if (event.finish !== "" && chunk.finish_reason === null) {
       chunk.finish_reason = event.finish;
+      chunk.stop_reason ??= event.reason;
       chunk.text += choice.stop.flush() + choice.decoder.flush();
     }
     if (chunk.finish_reason !== null) observer?.ended(index, chunk.finish_reason, event.time);
@@ -161,7 +162,7 @@ export class RunningGeneration implements Generation {
       const offset = choice.characters + Number(choice.decoder.breaksOff(event.token));
       chunk.logprobs.push(this.#position(event.logprobs, 0, offset));
     }
-    const isStopId = event.finish === "stop";
+    const isStopId = event.finish === "stop" && this.#isStopId(event.token);
     const stopText = isStopId ? stopTexts.get(event.token) : undefined;
     if (isStopId && (params.ignore_eos || !modelStopIds.has(event.token))) chunk.stop_reason = stopText ?? event.token;
     // A stop id is reported among the ids. Its text, if it has any, is shown only if stop strings are.
@@ -181,6 +182,12 @@ export class RunningGeneration implements Generation {
       chunk.stop_reason = stop;
       if (event.finish === "") this.#setup.abortChoice(choice.whole.index);
     }
+  }
+
+  /** A sequence also stops with the last token of its grammar. */
+  #isStopId(token: number): boolean {
+    const { params, modelStopIds, stopTexts } = this.#setup;
+    return modelStopIds.has(token) || stopTexts.has(token) || params.stop_token_ids.includes(token);
   }
 
   #emit(choice: ChoiceState, chunk: Chunk): void {

@@ -5,6 +5,7 @@
 import { z } from "zod";
 import { boundedArray, boundedRecord } from "./bounded.ts";
 import * as limits from "./limits.ts";
+import { structuredOutputsSchema } from "./structured-outputs.ts";
 
 const finite = z.number();
 const tokenId = z.int().min(0);
@@ -67,6 +68,8 @@ export const samplingSchema = z.strictObject({
   bad_words: boundedArray(z.string().min(1).max(limits.MAX_BAD_WORD_LENGTH), limits.MAX_BAD_WORDS)
     .nullable()
     .default(null),
+  /** What the answer must look like; null = anything. */
+  structured_outputs: structuredOutputsSchema.nullable().default(null),
   /** Generate on past the model's stop ids. */
   ignore_eos: z.boolean().default(false),
   /** Keep the stop string in the output. */

@@ -3,7 +3,7 @@
  * vocabulary, lengths against the context. What comes out needs no further check.
  */
 import { randomBytes } from "node:crypto";
-import type { EngineRequest } from "./engine/protocol.ts";
+import type { EngineGrammar, EngineRequest, ThinkingBudget } from "./engine/protocol.ts";
 import { maskOf } from "./engine/token-mask.ts";
 import type { EngineSampling } from "./engine-config.ts";
 import { FastgenError } from "./errors.ts";
@@ -112,6 +112,9 @@ export interface RequestExtras {
   stopIds?: Iterable<number>;
   /** bad_words as ids. */
   badWords?: Int32Array[];
+  /** The grammar that the output follows; null = none. Each choice gets a matcher of its own, once all else is checked. */
+  grammar?: { newMatcher(): number; after: EngineGrammar["after"] } | null;
+  thinking?: ThinkingBudget | null;
   cacheSalt?: string;
   priority?: number;
 }
@@ -170,6 +173,7 @@ export function engineRequests(
   const stopIds = Int32Array.from(new Set([...ownStopIds, ...params.stop_token_ids, ...(extras.stopIds ?? [])]));
   // -1 asks for a random seed, as in vLLM. Other negative seeds are seeds.
   const isRandom = params.seed === null || Number(params.seed) === -1;
+  const { grammar = null, thinking = null } = extras;
   const seed = isRandom ? randomBytes(8).readBigUInt64LE() : BigInt(params.seed!);
   return Array.from({ length: params.n }, (_, choice) => ({
     id: 0,
@@ -182,6 +186,8 @@ export function engineRequests(
     logprobIds,
     allowed,
     badWords: extras.badWords ?? [],
+    grammar: grammar && { matcher: grammar.newMatcher(), after: grammar.after },
+    thinking,
     cacheSalt: extras.cacheSalt ?? "",
     priority: extras.priority ?? 0,
     // Every choice has the same prompt: only the first reports it.

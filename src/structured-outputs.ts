@@ -44,12 +44,16 @@ export const structuredOutputsSchema = z
     disable_additional_properties: z.boolean().nullish(),
     /** What may stand between the parts of JSON: a regular expression. */
     whitespace_pattern: z.string().min(1).max(1024).nullish(),
+    /** vLLM's: there is one engine of grammars here, and nothing to fall back to. */
+    disable_fallback: z.boolean().nullish(),
   })
-  .refine((fields) => STRUCTURES.filter((key) => isGiven(fields[key])).length === 1, {
-    error: `must have exactly one of ${STRUCTURES.join(", ")}`,
-  });
+  .refine((fields) => STRUCTURES.filter((key) => isGiven(fields[key])).length <= 1, {
+    error: `must have one of ${STRUCTURES.join(", ")}, not several`,
+  })
+  .transform((fields) => (STRUCTURES.some((key) => isGiven(fields[key])) ? fields : null));
 
-export type StructuredOutputs = z.output<typeof structuredOutputsSchema>;
+/** What an answer must look like: one of STRUCTURES is given. */
+export type StructuredOutputs = NonNullable<z.output<typeof structuredOutputsSchema>>;
 
 function isGiven(value: unknown): boolean {
   return value !== undefined && value !== null && value !== false;

@@ -9,6 +9,7 @@ export const TOKEN_EVENT: Omit<SequenceEvent, "token"> = {
   promptLogprobs: null,
   cachedTokens: null,
   start: null,
+  reason: null,
   time: 0,
   error: null,
 };

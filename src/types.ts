@@ -1,6 +1,7 @@
 /** The library's public types: what Fastgen (fastgen.ts) takes and returns. Field names follow vLLM's and OpenAI's. */
 
 import type { DeviceKind, SchedulingPolicy } from "./engine-config.ts";
+import type { GrammarSource } from "./grammar/compile.ts";
 import type { Dtype } from "./model/shape.ts";
 import type { ResolvedParams, SamplingParams } from "./params.ts";
 
@@ -113,6 +114,23 @@ export interface GenerationObserver {
   ended(choice: number, reason: "stop" | "length", time: number): void;
 }
 
+/** What the output must match, in place of the parameter structured_outputs. */
+export interface OutputGrammar {
+  source: GrammarSource;
+  /** It holds from behind one of these texts, each a token of the model; none = from the first token. */
+  after: readonly string[];
+  /** The field that an error names. */
+  param: string;
+}
+
+/** Thinking that is open when the output begins. */
+export interface ThinkingLimit {
+  /** Tokens of thinking, at most. */
+  budget: number;
+  /** The text that ends it, and is written where the budget is spent. */
+  end: string;
+}
+
 export interface GenerateOptions {
   /** Aborting rejects with FastgenError "aborted" and frees the sequence within a step. */
   signal?: AbortSignal;
@@ -128,6 +146,8 @@ export interface GenerateOptions {
   priority?: number;
   /** Special tokens, by their texts, that are shown although skip_special_tokens leaves out the others. */
   shown_special_tokens?: readonly string[];
+  grammar?: OutputGrammar;
+  thinking?: ThinkingLimit;
   /** max_tokens if neither the params nor default_params have one. */
   default_max_tokens?: number;
   /**
@@ -164,7 +184,7 @@ export interface Chunk {
   token_ids: number[];
   logprobs: PositionLogprobs[] | null;
   finish_reason: "stop" | "length" | null;
-  /** The stop string or stop id that ended it. */
+  /** The stop string or stop id that ended it; with finish_reason length, why its grammar could not go on. */
   stop_reason: string | number | null;
 }
 
@@ -305,6 +325,8 @@ export interface FastgenApi {
   detokenize(ids: readonly number[] | Int32Array, options?: { skip_special_tokens?: boolean }): string;
   /** The text of one token. */
   tokenText(id: number): string;
+  /** The token of exactly this text, if there is one; special = control and not text. */
+  tokenOf(text: string): { id: number; special: boolean } | null;
   /** The model's tokenizer_config.json, with the chat template in use. */
   readonly tokenizer_config: Record<string, unknown>;
   /**

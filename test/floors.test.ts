@@ -23,7 +23,7 @@ const COMMON = [
 
 /** Each room, and the rooms it may import from beside itself. */
 const MAY_IMPORT: Record<string, string[]> = {
-  cli: ["routes", "library", "common"],
+  cli: ["routes", "library", "answer", "common"],
   routes: ["library", "answer", "common"],
   library: ["engine", "grammar", "ffi", "answer", "text", "model", "common"],
   answer: ["grammar", "grammar-sources", "common"],

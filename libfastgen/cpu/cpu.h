@@ -47,6 +47,8 @@ typedef struct {
 	int32_t *page_table;   /* [max_seqs][pages_per_seq] */
 	int32_t *last_token;   /* [max_seqs]; FG_NO_TOKEN where none could be sampled */
 	fg_sampler **samplers; /* [max_seqs] */
+	uint32_t *mask_words;  /* [FG_STEPS_IN_FLIGHT][max_seqs][fg_mask_stride] */
+	int32_t *mask_state;   /* [FG_STEPS_IN_FLIGHT][max_seqs] */
 
 	int32_t widest; /* features of a linear input */
 	float *wide;    /* [max_step_tokens][widest]: what an op is about to quantise */
@@ -57,6 +59,8 @@ typedef struct {
 	int32_t longest;               /* the longest context */
 	float *rope_cos, *rope_sin;    /* [max_step_tokens][head_dim / 2] */
 	uint64_t step_start, last_end; /* ns */
+	uint64_t mask_deadline;        /* ns: until when sampling waits for masks; 0 = it has not waited yet */
+	int32_t *sample_order;         /* [logit_rows]: rows to sample, by what they wait for */
 
 	char *linear_scratch; /* [n_threads][16 * widest] */
 	char *sample_scratch; /* [n_threads][sample_scratch_bytes] */

@@ -2,6 +2,7 @@
  * ops.c - the op table of the CPU. Every op is done when it returns.
  */
 #include "../clock.h"
+#include "../cores.h"
 #include "../numeric.h"
 #include "cpu.h"
 
@@ -70,14 +71,18 @@ static fg_status make_state(cpu_ctx *ctx) {
 	ctx->page_table = cpu_alloc(ctx, seqs * (size_t)ctx->base.config->pages_per_seq * sizeof(int32_t), "page tables");
 	ctx->last_token = cpu_alloc(ctx, seqs * sizeof(int32_t), "slots");
 	ctx->samplers = cpu_alloc(ctx, seqs * sizeof *ctx->samplers, "slots");
+	size_t masks = FG_STEPS_IN_FLIGHT * seqs;
+	ctx->mask_words = cpu_alloc(ctx, masks * fg_mask_stride(s->vocab_size) * sizeof(uint32_t), "masks");
+	ctx->mask_state = cpu_alloc(ctx, masks * sizeof(int32_t), "masks");
 	ctx->blocks = cpu_alloc(ctx, tokens * sizeof *ctx->blocks, "scratch");
 	ctx->rope_cos = cpu_alloc(ctx, rope, "scratch");
 	ctx->rope_sin = cpu_alloc(ctx, rope, "scratch");
 	ctx->sample_scratch = cpu_alloc(ctx, threads * ctx->sample_scratch_bytes, "scratch");
 	ctx->attention_scratch = cpu_alloc(ctx, threads * sizeof *ctx->attention_scratch, "scratch");
 	ctx->partials = cpu_alloc(ctx, CPU_PARTIALS * sizeof *ctx->partials, "scratch");
-	return ctx->linear_scratch && ctx->page_table && ctx->last_token && ctx->samplers && ctx->blocks && ctx->rope_cos &&
-	               ctx->rope_sin && ctx->sample_scratch && ctx->attention_scratch && ctx->partials
+	return ctx->linear_scratch && ctx->page_table && ctx->last_token && ctx->samplers && ctx->mask_words &&
+	               ctx->mask_state && ctx->blocks && ctx->rope_cos && ctx->rope_sin && ctx->sample_scratch &&
+	               ctx->attention_scratch && ctx->partials
 			   ? FG_OK
 			   : FG_OUT_OF_MEMORY;
 }
@@ -98,7 +103,9 @@ static fg_status make_buffers(cpu_ctx *ctx) {
 	b->rows = cpu_alloc(ctx, (size_t)b->logit_rows * hidden * sizeof(float), "activations");
 	b->logits = cpu_alloc(ctx, (size_t)b->logit_rows * (size_t)s->vocab_size * sizeof(float), "logits");
 	ctx->wide = cpu_alloc(ctx, n * (size_t)ctx->widest * sizeof(float), "activations");
-	return ctx->wide && b->residual && b->x && b->qkv && b->attn && b->gate_up && b->act && b->rows && b->logits
+	ctx->sample_order = cpu_alloc(ctx, (size_t)b->logit_rows * sizeof(int32_t), "scratch");
+	return ctx->sample_order && ctx->wide && b->residual && b->x && b->qkv && b->attn && b->gate_up && b->act &&
+	               b->rows && b->logits
 			   ? FG_OK
 			   : FG_OUT_OF_MEMORY;
 }
@@ -181,8 +188,9 @@ struct token_job {
 	const fg_matrix *next; /* that reads the output */
 	void *out;
 	void (*run)(token_job *job, int32_t t, int32_t thread);
-	int32_t first;    /* row of the step, for an op on rows */
-	int32_t n, grain; /* tokens in all, and per item */
+	int32_t first;        /* row of the step, for an op on rows */
+	const int32_t *order; /* which rows from `first` on, for sampling */
+	int32_t n, grain;     /* tokens in all, and per item */
 };
 
 static void run_tokens(void *argument, int32_t item, int32_t thread) {
@@ -206,6 +214,7 @@ static void rope_table_token(token_job *j, int32_t t, int32_t thread) {
 static void cpu_step_begin(fg_ctx *base, fg_batch *batch) {
 	cpu_ctx *ctx = (cpu_ctx *)base;
 	ctx->step_start = fg_clock_ns();
+	ctx->mask_deadline = 0;
 	for (int32_t i = 0; i < batch->n_fills; i++) {
 		fg_fill *fill = &batch->fills[i];
 		fg_sampler *old = ctx->samplers[fill->slot];
@@ -309,17 +318,38 @@ static void cpu_gather(fg_ctx *base, const fg_batch *batch, int32_t first, int32
 		       bytes);
 }
 
-static void sample_row(token_job *j, int32_t i, int32_t thread) {
+static fg_mask_rows cpu_masks(fg_ctx *base, int32_t place) {
+	const cpu_ctx *ctx = (const cpu_ctx *)base;
+	size_t first = (size_t)place * (size_t)base->config->options.max_seqs,
+		   stride = fg_mask_stride(base->config->shape.vocab_size);
+	return (fg_mask_rows){ctx->mask_words + first * stride, ctx->mask_state + first, stride};
+}
+
+static fg_mask_state mask_state(const fg_batch *batch, const fg_row *row) {
+	if (row->mask < 0) return FG_MASK_READY;
+	return (fg_mask_state)__atomic_load_n(&batch->masks.state[row->mask], __ATOMIC_ACQUIRE);
+}
+
+static int32_t sample_id(cpu_ctx *ctx, const fg_batch *batch, const fg_row *row, const float *logits, void *scratch) {
+	switch (mask_state(batch, row)) {
+	case FG_MASK_READY: break;
+	case FG_MASK_BROKEN: return FG_MASK_FAILED;
+	default: return FG_MASK_LATE;
+	}
+	const uint32_t *mask = row->mask < 0 ? NULL : batch->masks.words + (size_t)row->mask * batch->masks.stride;
+	return fg_sampler_sample(ctx->samplers[row->slot], logits, mask, row->position, scratch);
+}
+
+static void sample_row(token_job *j, int32_t item, int32_t thread) {
 	cpu_ctx *ctx = j->ctx;
 	fg_batch *batch = (fg_batch *)j->batch;
-	int32_t vocab = ctx->base.config->shape.vocab_size, r = j->first + i;
+	int32_t vocab = ctx->base.config->shape.vocab_size, i = j->order[item], r = j->first + i;
 	const fg_row *row = &batch->rows[r];
 	const float *logits = (const float *)j->in + (size_t)i * (size_t)vocab;
 	void *scratch = ctx->sample_scratch + (size_t)thread * ctx->sample_scratch_bytes;
 	int32_t id = row->target;
 	if (id < 0) {
-		const uint32_t *mask = row->mask < 0 ? NULL : batch->masks + (size_t)row->mask * (((size_t)vocab + 31) / 32);
-		id = fg_sampler_sample(ctx->samplers[row->slot], logits, mask, row->position, scratch);
+		id = sample_id(ctx, batch, row, logits, scratch);
 		ctx->last_token[row->slot] = id;
 	}
 	batch->out.ids[r] = id;
@@ -334,9 +364,40 @@ static void sample_row(token_job *j, int32_t i, int32_t thread) {
 	}
 }
 
+/* Puts the rows in order[from, n) whose masks are there first, and returns where the others begin. */
+static int32_t ready_first(const fg_batch *batch, int32_t first, int32_t *order, int32_t from, int32_t n) {
+	for (int32_t k = from; k < n; k++) {
+		int32_t i = order[k];
+		fg_mask_state state = mask_state(batch, &batch->rows[first + i]);
+		if (state != FG_MASK_READY && state != FG_MASK_BROKEN) continue;
+		order[k] = order[from];
+		order[from++] = i;
+	}
+	return from;
+}
+
+/* Sleeps for a moment, since the threads that fill masks may need this core. Returns 0 once the step has waited for as
+ * long as it may. */
+static int wait_for_masks(cpu_ctx *ctx) {
+	const struct timespec moment = {.tv_nsec = 50000};
+	uint64_t now = fg_clock_ns();
+	if (!ctx->mask_deadline) ctx->mask_deadline = now + FG_MASK_WAIT_US * UINT64_C(1000);
+	if (now >= ctx->mask_deadline) return 0;
+	nanosleep(&moment, NULL);
+	return 1;
+}
+
 static void cpu_sample(fg_ctx *base, const fg_batch *batch, int32_t first, int32_t n, const float *logits) {
-	token_job job = {.ctx = (cpu_ctx *)base, .batch = batch, .in = logits, .first = first, .run = sample_row};
-	for_tokens(&job, n, base->config->shape.vocab_size);
+	cpu_ctx *ctx = (cpu_ctx *)base;
+	token_job job = {.ctx = ctx, .batch = batch, .in = logits, .first = first, .run = sample_row};
+	for (int32_t i = 0; i < n; i++) ctx->sample_order[i] = i;
+	for (int32_t from = 0, end; from < n; from = end) {
+		end = ready_first(batch, first, ctx->sample_order, from, n);
+		if (end == from && wait_for_masks(ctx)) continue;
+		if (end == from) end = n; /* too late */
+		job.order = ctx->sample_order + from;
+		for_tokens(&job, end - from, base->config->shape.vocab_size);
+	}
 }
 
 static uint64_t cpu_mark(fg_ctx *base) {
@@ -360,6 +421,7 @@ const fg_ops fg_device_ops = {
 	.step_begin = cpu_step_begin,
 	.step_end = cpu_step_end,
 	.step_wait = cpu_step_wait,
+	.masks = cpu_masks,
 	.copy_pages = cpu_copy_pages,
 	.embed = cpu_embed,
 	.add_norm = cpu_add_norm,

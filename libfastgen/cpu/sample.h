@@ -12,11 +12,6 @@
 
 #include <stddef.h>
 
-/* Returned instead of a token id when no token can be sampled: the mask (or min_tokens) leaves none, or each token left
- * has the logit NaN or -inf. Nothing is counted then. Only this row fails. The engine reports it as the
- * row's id, and must not use it to index anything. */
-enum { FG_NO_TOKEN = -1 };
-
 /* One sequence's sampling state: its parameters, owned copies of its lists, and its penalty counts (only when a
  * penalty is on: 8 bytes per vocabulary entry). Independent of the slot: make one when a step that fills the slot is
  * submitted, put it in place when that step runs, and free the one it replaces. */
@@ -35,7 +30,8 @@ size_t fg_sample_scratch_bytes(int32_t vocab_size);
 /* Samples one token from `logits` [vocab_size] (read only) and counts it for the penalties.
  * mask: [(vocab_size + 31) / 32], bit i set = token i is allowed; NULL = all. Bits past the vocabulary are ignored.
  * position: where the token goes, counted from the start of the sequence: fg_step_seq.context of the step.
- * Returns 0 <= id < vocab_size, or FG_NO_TOKEN. */
+ * Returns 0 <= id < vocab_size, or FG_NO_TOKEN when no token can be sampled: the mask (or min_tokens) leaves none, or
+ * each token left has the logit NaN or -inf. */
 int32_t fg_sampler_sample(fg_sampler *sampler, const float *logits, const uint32_t *mask, int32_t position,
                           void *scratch);
 

@@ -1,14 +1,11 @@
-#define _GNU_SOURCE
 #include "threads.h"
 #include "../clock.h"
 #include "../error.h"
 
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 /* How long a worker polls for the next loop before it sleeps. The gaps between the loops of a step are a few
  * microseconds; waking a sleeping thread takes about 50. */
@@ -169,13 +166,4 @@ void fg_pool_free(fg_pool *p) {
 
 int32_t fg_pool_threads(const fg_pool *p) {
 	return p->n_threads;
-}
-
-int32_t fg_cores(void) {
-#ifdef __linux__
-	cpu_set_t set;
-	if (!sched_getaffinity(0, sizeof set, &set)) return CPU_COUNT(&set);
-#endif
-	long n = sysconf(_SC_NPROCESSORS_ONLN);
-	return n < 1 ? 1 : (int32_t)n;
 }

@@ -20,7 +20,4 @@ int32_t fg_pool_threads(const fg_pool *pool);
  * have returned. From one thread at a time. Idle workers poll for some tens of microseconds, then sleep. */
 void fg_parallel(fg_pool *pool, int32_t n, fg_item *run, void *argument);
 
-/* Cores that this process may use. */
-int32_t fg_cores(void);
-
 #endif

@@ -1,6 +1,7 @@
 /*
  * threads_test.c - checks that the pool runs every item once, whatever the loops' sizes and the gaps between them.
  */
+#include "../cores.h"
 #include "../cpu/threads.h"
 #include "check.h"
 

@@ -6,9 +6,11 @@
 import { FastgenError } from "../errors.ts";
 import { FG } from "../ffi/layout.ts";
 import type { StepResult } from "../ffi/step.ts";
-import type { SlotFill, StepPlan } from "../ffi/step-plan.ts";
+import { LATE_MASK, type SlotFill, type StepPlan } from "../ffi/step-plan.ts";
+import { FakeMatcher } from "./fake-grammar.ts";
+import { allowed, expectedRank, hasBit, isHeldBack, logprob, nextToken, penalised } from "./fake-model.ts";
+import type { GrammarMatcher, MaskLibrary } from "./late-masks.ts";
 import { PAGE_TOKENS } from "./page-cache.ts";
-import type { EngineRequest } from "./protocol.ts";
 
 export interface FakeConfig {
   maxSeqs: number;
@@ -22,108 +24,54 @@ export interface FakeConfig {
 /** What memory holds before it is written: a token that no model samples. */
 const GARBAGE = -7;
 
+/** The token of a position whose sample was not there. */
+const NOTHING = -8;
+
 interface Slot {
   fill: SlotFill;
-  table: number[];
   lastSampled: number;
   /** The tokens that penalties count: the history that the slot was filled with, then the tokens that it sampled. */
   history: number[] | null;
 }
 
-/** The fake model: the token that follows `tokens[0, length)`. Stop ids are held back below minContext. */
-function nextToken(
-  tokens: ArrayLike<number>,
-  length: number,
-  fill: Pick<SlotFill, "sampling" | "stopIds" | "minContext">,
-  vocabSize: number,
-) {
-  let hash = Number(BigInt.asUintN(32, fill.sampling.seed)) | 0;
-  for (let i = 0; i < length; i++) hash = mix(hash, tokens[i]!);
-  let token = (hash >>> 0) % vocabSize;
-  while (length < fill.minContext && fill.stopIds.includes(token)) token = (token + 1) % vocabSize;
-  return token;
+/** A step as it was submitted, with where its sequences' tokens lie. */
+interface Queued {
+  seqs: ReturnType<StepPlan["sequence"]>[];
+  /** The page table of each sequence. */
+  tables: number[][];
+  tokens: Int32Array;
+  masks: Uint32Array;
+  fills: SlotFill[];
+  copies: Int32Array;
+  rowCount: number;
+  logitsRowCount: number;
+  /** Pages that it writes to, by where they begin. */
+  written: Set<number>;
+  /** By their place among the late masks: those that have been given. */
+  given: (Uint32Array | FakeMatcher)[];
 }
 
-/** A penalty makes the token depend on the history, so that a wrong history shows. */
-function penalised(token: number, history: readonly number[] | null, vocabSize: number): number {
-  return history === null ? token : (token + history.reduce((sum, id) => sum + id, 0)) % vocabSize;
-}
-
-function mix(hash: number, value: number): number {
-  return Math.imul(hash ^ (value + 0x9e3779b9), 0x85ebca6b) ^ (hash >>> 13);
-}
-
-/** The next token that a mask allows; -1 when it allows none. */
-function allowed(token: number, vocabSize: number, isAllowed: (id: number) => boolean): number {
-  for (let i = 0; i < vocabSize; i++) if (isAllowed((token + i) % vocabSize)) return (token + i) % vocabSize;
-  return -1;
-}
-
-/** Whether a request may generate `id` after `tokens`, of which the first are its prompt. */
-function mayFollow({ prompt, allowed, badWords }: EngineRequest, tokens: readonly number[], id: number): boolean {
-  if (allowed && !hasBit(allowed, id)) return false;
-  const text = [...tokens.slice(prompt.length), id].join(" ");
-  return !badWords.some((word) => ` ${text}`.endsWith(` ${word.join(" ")}`));
-}
-
-/** Log probability of `token` after `length` tokens. Any function of both will do. */
-function logprob(token: number, length: number): number {
-  return -token - length / 1024;
-}
-
-/** What a request must generate, computed without engine or pages. */
-export function expectedOutput(
-  request: EngineRequest,
-  vocabSize: number,
-): { tokens: number[]; finish: "stop" | "length" } {
-  const fill = {
-    sampling: request.sampling,
-    stopIds: request.minTokens > 0 ? request.stopIds : new Int32Array(0),
-    minContext: request.prompt.length + request.minTokens,
-  };
-  const all = [...request.prompt];
-  const tokens: number[] = [];
-  while (tokens.length < request.maxTokens) {
-    const history = request.sampling.presencePenalty !== 0 ? all : null;
-    const free = penalised(nextToken(all, all.length, fill, vocabSize), history, vocabSize);
-    const token = allowed(free, vocabSize, (id) => mayFollow(request, all, id));
-    tokens.push(token);
-    all.push(token);
-    if (request.stopIds.includes(token)) return { tokens, finish: "stop" };
-  }
-  return { tokens, finish: "length" };
-}
-
-/** What a request with promptLogprobs must get, for every prompt token but the first. */
-export function expectedPromptLogprobs(request: EngineRequest): { ids: number[]; logprobs: number[] } {
-  const ids = [...request.prompt.subarray(1)];
-  return { ids, logprobs: ids.map((id, i) => Math.fround(logprob(id, i + 1))) };
-}
-
-export function expectedLogprob(token: number, length: number): number {
-  return Math.fround(logprob(token, length));
-}
-
-/** Of every row that asks for log probabilities. */
-export function expectedRank(token: number): number {
-  return 1 + (token % 5);
-}
-
-export class FakeLibrary {
+export class FakeLibrary implements MaskLibrary {
   /** Tokens computed in all steps. */
   computedTokens = 0;
   /** Pages copied back from the host. */
   pagesReturned = 0;
+  /** Late masks that were not there in time. */
+  lateMasks = 0;
+  /** Whether a late mask that was given comes too late all the same. */
+  isLate = () => false;
   /** Sequence length at which no token can be sampled, as with damaged weights. 0 = never. */
   barrenLength = 0;
   /** As LibraryEngine's. A fill with topP 0 is refused. */
   refusedSlot = -1;
+  readonly matchers = new Map<number, FakeMatcher>();
   private readonly kv: Int32Array;
   private readonly hostKv: Int32Array;
+  /** By slot: its pages, as of the newest step. */
+  private readonly tables = new Map<number, number[]>();
+  /** By slot: its state, as of the oldest step in flight. */
   private readonly slots = new Map<number, Slot>();
-  private readonly queue: StepResult[] = [];
-  /** The pages that each step of the queue wrote to. */
-  private readonly written: Set<number>[] = [];
+  private readonly queue: Queued[] = [];
   private steps = 0;
 
   constructor(private readonly config: FakeConfig) {
@@ -131,45 +79,99 @@ export class FakeLibrary {
     this.hostKv = new Int32Array(config.hostPages * PAGE_TOKENS).fill(GARBAGE);
   }
 
-  /** Runs the step at once and keeps its result for wait(): steps run in the order they are submitted. */
+  /** Checks the step and keeps it. It runs in wait(), once its late masks are there. */
   submit(plan: StepPlan): void {
-    const { config } = this;
+    const { config, tables } = this;
     this.refusedSlot = plan.fills.find(({ sampling }) => sampling.topP === 0)?.slot ?? -1;
     if (this.refusedSlot >= 0) throw new FastgenError("invalid_request", "top_p is 0");
     check(this.queue.length < FG.STEPS_IN_FLIGHT, "too many steps are in flight");
     check(plan.seqCount >= 1 && plan.seqCount <= config.maxSeqs, `${plan.seqCount} sequences`);
     check(plan.tokenCount >= 1 && plan.tokenCount <= config.maxStepTokens, `${plan.tokenCount} tokens`);
-    this.copyPages(plan);
-    this.written.push(new Set());
+    check(plan.maskCount + plan.lateMaskCount <= plan.seqCount, "more masks than sequences");
+    const copies = plan.copies.slice(0, plan.copyCount * 3);
+    this.checkCopies(copies);
     for (const fill of plan.fills) {
       check(fill.slot >= 0 && fill.slot < config.maxSeqs, `slot ${fill.slot}`);
       check(fill.stopIds.length <= FG.MAX_STOP_IDS, "too many stop ids");
-      const history = fill.history && [...fill.history];
-      this.slots.set(fill.slot, { fill, table: [], lastSampled: GARBAGE, history });
+      tables.set(fill.slot, []);
     }
     for (let i = 0; i < plan.pageUpdateCount; i++) {
       const [slot, index, page] = plan.pageUpdates.subarray(i * 3, i * 3 + 3) as unknown as [number, number, number];
       check(page >= 0 && page < config.pages, `page ${page}`);
-      this.slots.get(slot)!.table[index] = page;
+      tables.get(slot)![index] = page;
     }
-    this.queue.push(this.run(plan));
+    const seqs = Array.from({ length: plan.seqCount }, (_, i) => plan.sequence(i));
+    const written = new Set<number>();
+    for (const { slot, count, context } of seqs) {
+      for (let i = context - count; i < context; i++)
+        written.add(tables.get(slot)![Math.floor(i / PAGE_TOKENS)]! * PAGE_TOKENS);
+    }
+    this.queue.push({
+      seqs,
+      tables: seqs.map(({ slot }) => tables.get(slot)!.slice()),
+      tokens: plan.tokens.slice(0, plan.tokenCount),
+      masks: plan.masks.slice(0, plan.maskCount * Math.ceil(config.vocabSize / 32)),
+      fills: [...plan.fills],
+      copies,
+      rowCount: plan.rowCount,
+      logitsRowCount: plan.logitsRowCount,
+      written,
+      given: new Array(plan.lateMaskCount),
+    });
     plan.submitted();
   }
 
-  wait(): StepResult {
-    const result = this.queue.shift();
-    this.written.shift();
-    check(result !== undefined, "no step is in flight");
-    return result!;
+  openMatcher(pointer: number): FakeMatcher {
+    check(!this.matchers.has(pointer), "a matcher is opened twice");
+    const matcher = new FakeMatcher(pointer);
+    this.matchers.set(pointer, matcher);
+    return matcher;
   }
 
-  private copyPages(plan: StepPlan): void {
-    for (let i = 0; i < plan.copyCount; i++) {
-      const page = plan.copies[i * 3]! * PAGE_TOKENS;
-      const host = plan.copies[i * 3 + 1]! * PAGE_TOKENS;
+  giveMatcher(row: number, matcher: GrammarMatcher): void {
+    (matcher as FakeMatcher).lend();
+    this.give(row, matcher as FakeMatcher);
+  }
+
+  giveMask(row: number, words: Uint32Array): void {
+    check(words.length === Math.ceil(this.config.vocabSize / 32), "a mask of another vocabulary");
+    this.give(row, words.slice());
+  }
+
+  private give(row: number, mask: Uint32Array | FakeMatcher): void {
+    const given = this.queue.at(-1)?.given;
+    check(given !== undefined && row >= 0 && row < given.length, "a late mask that the newest step does not have");
+    check(given![row] === undefined, "a late mask that was given already");
+    given![row] = mask;
+  }
+
+  get isBusy(): boolean {
+    return this.queue.length > 0;
+  }
+
+  wait(): StepResult {
+    const step = this.queue.shift();
+    check(step !== undefined, "no step is in flight");
+    this.copyPages(step!.copies);
+    for (const fill of step!.fills) {
+      this.slots.set(fill.slot, { fill, lastSampled: GARBAGE, history: fill.history && [...fill.history] });
+    }
+    return this.run(step!);
+  }
+
+  private checkCopies(copies: Int32Array): void {
+    for (let i = 0; i < copies.length; i += 3) {
+      const [page, host] = [copies[i]! * PAGE_TOKENS, copies[i + 1]! * PAGE_TOKENS];
       check(page >= 0 && page < this.kv.length && host >= 0 && host < this.hostKv.length, "a copy out of bounds");
-      if (plan.copies[i * 3 + 2] === FG.TO_HOST) {
-        check(!this.written.some((pages) => pages.has(page)), "a copy to the host of a page that a step is writing to");
+      const isWritten = copies[i + 2] === FG.TO_HOST && this.queue.some(({ written }) => written.has(page));
+      check(!isWritten, "a copy to the host of a page that a step is writing to");
+    }
+  }
+
+  private copyPages(copies: Int32Array): void {
+    for (let i = 0; i < copies.length; i += 3) {
+      const [page, host] = [copies[i]! * PAGE_TOKENS, copies[i + 1]! * PAGE_TOKENS];
+      if (copies[i + 2] === FG.TO_HOST) {
         this.hostKv.set(this.kv.subarray(page, page + PAGE_TOKENS), host);
       } else {
         this.kv.set(this.hostKv.subarray(host, host + PAGE_TOKENS), page);
@@ -178,44 +180,44 @@ export class FakeLibrary {
     }
   }
 
-  private run(plan: StepPlan): StepResult {
+  private run(step: Queued): StepResult {
     const ids: number[] = [];
     const logprobs: number[] = [];
     const logits: number[] = [];
     const ranks: number[] = [];
     const seen = new Set<number>();
     let at = 0;
+    let late = 0;
     let sawChunk = false;
-    for (let i = 0; i < plan.seqCount; i++) {
-      const sequence = plan.sequence(i);
-      const { count, context, flags } = sequence;
-      check(!seen.has(sequence.slot), "a slot appears twice");
-      seen.add(sequence.slot);
+    for (const [i, { slot: number, count, context, flags, nextToken, logprobs: topN, mask }] of step.seqs.entries()) {
+      check(!seen.has(number), "a slot appears twice");
+      seen.add(number);
       check(count >= 1 && context <= this.config.maxContext, "a sequence beyond the context");
       check(count > 1 || !sawChunk, "a one-token sequence after a chunk");
       sawChunk ||= count > 1;
-      const slot = this.slots.get(sequence.slot)!;
-      const tokens = this.write(slot, plan, at, count, context);
+      const slot = this.slots.get(number)!;
+      const tokens = this.write(slot, step.tokens.subarray(at, at + count), step.tables[i]!, context);
       at += count;
       const scores = (flags & FG.SCORE) !== 0;
       const samples = (flags & FG.SAMPLE) !== 0;
+      check(samples || mask === -1, "a mask of a row that is not sampled");
       for (let j = scores ? 0 : count - 1; j < count; j++) {
         const length = context - count + j + 1;
-        let id = j + 1 < count ? tokens[length]! : sequence.nextToken;
+        let id = j + 1 < count ? tokens[length]! : nextToken;
         if (samples && j + 1 === count)
-          id = this.sample(slot, tokens, length, maskOf(plan, sequence.mask, this.config.vocabSize));
+          id = this.sample(slot, tokens, this.maskOf(step, mask === LATE_MASK ? late++ : -1, mask));
         else if (!scores) break;
         ids.push(id);
         if (flags & FG.LOGITS) {
           for (let other = 0; other < this.config.vocabSize; other++) logits.push(logprob(other, length) + length);
         }
-        logprobs.push(sequence.logprobs >= 0 ? logprob(id, length) : Number.NaN);
-        ranks.push(sequence.logprobs >= 0 ? expectedRank(id) : -1);
+        logprobs.push(topN >= 0 ? logprob(id, length) : Number.NaN);
+        ranks.push(topN >= 0 ? expectedRank(id) : -1);
       }
     }
-    check(at === plan.tokenCount, "token counts disagree");
-    check(ids.length === plan.rowCount, "row counts disagree");
-    check(logits.length === plan.logitsRowCount * this.config.vocabSize, "counts of rows with logits disagree");
+    check(at === step.tokens.length, "token counts disagree");
+    check(ids.length === step.rowCount, "row counts disagree");
+    check(logits.length === step.logitsRowCount * this.config.vocabSize, "counts of rows with logits disagree");
     this.computedTokens += at;
     const top = new Int32Array(ids.length * FG.MAX_LOGPROBS);
     for (let i = 0; i < top.length; i++) top[i] = ids[Math.floor(i / FG.MAX_LOGPROBS)]! + (i % FG.MAX_LOGPROBS);
@@ -234,54 +236,72 @@ export class FakeLibrary {
   }
 
   /** Writes the new tokens' KV; returns the whole sequence, read back from the pages. */
-  private write(slot: Slot, plan: StepPlan, at: number, count: number, context: number): Int32Array {
-    const where = (position: number) => {
-      const page = slot.table[Math.floor(position / PAGE_TOKENS)];
-      check(page !== undefined, "a position without a page");
-      return page! * PAGE_TOKENS + (position % PAGE_TOKENS);
-    };
-    for (let j = 0; j < count; j++) {
-      let token = plan.tokens[at + j]!;
+  private write(slot: Slot, newTokens: Int32Array, table: number[], context: number): Int32Array {
+    const first = context - newTokens.length;
+    for (const [j, given] of newTokens.entries()) {
+      let token = given;
       if (token === FG.LAST_SAMPLED) {
-        check(count === 1 && slot.lastSampled !== GARBAGE, "LAST_SAMPLED where nothing was sampled");
+        check(newTokens.length === 1 && slot.lastSampled !== GARBAGE, "LAST_SAMPLED where nothing was sampled");
         token = slot.lastSampled;
       }
-      const position = where(context - count + j);
-      this.kv[position] = token;
-      this.written.at(-1)!.add(position - (position % PAGE_TOKENS));
+      this.kv[table[Math.floor((first + j) / PAGE_TOKENS)]! * PAGE_TOKENS + ((first + j) % PAGE_TOKENS)] = token;
     }
-    return Int32Array.from({ length: context }, (_, position) => this.kv[where(position)]!);
+    const tokens = new Int32Array(context);
+    for (let i = 0; i < context; i += PAGE_TOKENS) {
+      const page = table[i / PAGE_TOKENS];
+      check(page !== undefined, "a position without a page");
+      tokens.set(this.kv.subarray(page! * PAGE_TOKENS, page! * PAGE_TOKENS + Math.min(PAGE_TOKENS, context - i)), i);
+    }
+    return tokens;
   }
 
-  private sample(slot: Slot, tokens: Int32Array, length: number, isAllowed: (id: number) => boolean): number {
+  /** The words of a row's mask, null for none; or why a late one is not there: FG.MASK_LATE or FG.MASK_FAILED. */
+  private maskOf(step: Queued, late: number, row: number): Uint32Array | null | number {
+    const words = Math.ceil(this.config.vocabSize / 32);
+    if (late < 0) {
+      if (row < 0) return null;
+      check((row + 1) * words <= step.masks.length, "a mask that the step does not have");
+      return step.masks.subarray(row * words, (row + 1) * words);
+    }
+    let mask = step.given[late];
+    check(mask !== undefined, "a late mask that nobody gives: others wait for it");
+    let hasFailed = false;
+    if (mask instanceof FakeMatcher) {
+      const filled = new Uint32Array(words);
+      mask.takeBack();
+      hasFailed = !mask.fillMask(filled);
+      mask = filled;
+    }
+    if (this.isLate()) {
+      this.lateMasks++;
+      return FG.MASK_LATE;
+    }
+    return hasFailed ? FG.MASK_FAILED : mask!;
+  }
+
+  private sample(slot: Slot, tokens: Int32Array, mask: Uint32Array | null | number): number {
     const { fill, history } = slot;
     const { vocabSize } = this.config;
-    check(history === null || history.length === length, "the history is not the sequence");
+    const { length } = tokens;
+    if (typeof mask === "number") {
+      slot.lastSampled = NOTHING;
+      return mask;
+    }
+    check(
+      history === null || history.length === length || tokens.at(-1) === NOTHING,
+      "the history is not the sequence",
+    );
     if (length === this.barrenLength) {
       slot.lastSampled = 0;
-      return -1;
+      return FG.NO_TOKEN;
     }
-    const token = allowed(
-      penalised(nextToken(tokens, length, fill, vocabSize), history, vocabSize),
-      vocabSize,
-      isAllowed,
-    );
-    slot.lastSampled = token;
-    history?.push(token);
+    const isAllowed = (id: number) => (mask === null || hasBit(mask, id)) && !isHeldBack(fill, length, id);
+    const free = penalised(nextToken(tokens, length, fill.sampling.seed, vocabSize), history, vocabSize);
+    const token = allowed(free, vocabSize, isAllowed);
+    slot.lastSampled = token < 0 ? NOTHING : token;
+    if (token >= 0) history?.push(token);
     return token;
   }
-}
-
-function hasBit(mask: Uint32Array, id: number): boolean {
-  return ((mask[id >> 5]! >>> (id & 31)) & 1) === 1;
-}
-
-/** Which tokens row `row` of the plan's masks allows; -1 = all. */
-function maskOf(plan: StepPlan, row: number, vocabSize: number): (id: number) => boolean {
-  if (row < 0) return () => true;
-  check(row < plan.maskCount && plan.maskCount <= plan.seqCount, "a mask that the step does not have");
-  const from = row * Math.ceil(vocabSize / 32);
-  return (id) => hasBit(plan.masks.subarray(from), id);
 }
 
 function check(condition: boolean, message: string): void {

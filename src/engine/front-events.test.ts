@@ -18,6 +18,7 @@ const PAGE_BYTES = 2 * 32 * 64 * 4;
 const config: EngineConfig = {
   device: "cpu",
   libraryPath,
+  grammarLibrary: null,
   devices: [0],
   threads: 1,
   computeDtype: "float32",

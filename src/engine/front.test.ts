@@ -24,6 +24,7 @@ const PAGE_BYTES = 2 * 2 * 2 * 32 * 64 * 4;
 const config: EngineConfig = {
   device: "cpu",
   libraryPath,
+  grammarLibrary: null,
   devices: [0],
   threads: 2,
   computeDtype: "float32",

@@ -29,6 +29,8 @@ export interface SequenceEvent {
   cachedTokens: number | null;
   /** How the sequence began, with the first event of one that neither failed nor was aborted. */
   start: SequenceStart | null;
+  /** Why the sequence ended early, where its grammar is the reason. */
+  reason: string | null;
   /** performance.now() when the step's news came. */
   time: number;
   /** Set when finish is "error". */
@@ -141,8 +143,8 @@ export class EngineFront {
   }
 
   /**
-   * Queues sequences, all or none, and sets their ids. The listener is called once per step for each sequence that got a
-   * token, and for the last time with `finish` set. Returns the ids, for abort(). The caller bounds how many may wait.
+   * Queues sequences, all or none, and sets their ids. The listener is called for each token that a sequence gets, and
+   * for the last time with `finish` set. Returns the ids, for abort(). The caller bounds how many may wait.
    * @throws FastgenError "unavailable" when the engine has ended.
    */
   add(requests: EngineRequest[], listener: SequenceListener): number[] {
@@ -250,7 +252,7 @@ export class EngineFront {
     const isStep = step.stats.steps > this.stats.steps;
     this.stats = step.stats;
     if (isStep) this.onStep?.(step.stats.stepTokens);
-    const { requestIds, tokens, finish, logprobs, promptLogprobs, cachedTokens, starts, errors } = step;
+    const { requestIds, tokens, finish, logprobs, promptLogprobs, cachedTokens, starts, reasons, errors } = step;
     const time = performance.now();
     for (let i = 0; i < requestIds.length; i++) {
       const id = requestIds[i]!;
@@ -265,6 +267,7 @@ export class EngineFront {
         promptLogprobs: promptLogprobs?.get(i) ?? null,
         cachedTokens: cachedTokens?.get(i) ?? null,
         start: starts?.get(i) ?? null,
+        reason: reasons?.get(i) ?? null,
         time,
         error: error ? new FastgenError(error.kind, error.message) : null,
       });
@@ -302,6 +305,7 @@ export class EngineFront {
         promptLogprobs: null,
         cachedTokens: null,
         start: null,
+        reason: null,
         time: performance.now(),
         error,
       });

@@ -13,6 +13,7 @@ export class Outcomes {
   private promptLogprobs: StepMessage["promptLogprobs"] = null;
   private cachedTokens: StepMessage["cachedTokens"] = null;
   private starts: StepMessage["starts"] = null;
+  private reasons: StepMessage["reasons"] = null;
   private errors: StepMessage["errors"] = null;
 
   /** `clock` gives milliseconds. */
@@ -22,12 +23,16 @@ export class Outcomes {
     return this.ids.length;
   }
 
-  /** One entry: a token (or -1), and why the sequence ended if it did. At most one per sequence between two messages. */
-  add(seq: Sequence, token: number, finish: FinishReason | ""): void {
+  /** One entry: a token (or -1), and why the sequence ended if it did. `reason`: what a grammar has to say about it. */
+  add(seq: Sequence, token: number, finish: FinishReason | "", reason: string | null = null): void {
     const entry = this.ids.length;
     this.ids.push(seq.request.id);
     this.tokens.push(token);
     this.finish.push(FINISH.indexOf(finish));
+    if (reason !== null) {
+      this.reasons ??= new Map();
+      this.reasons.set(entry, reason);
+    }
     if (!seq.unreported) return;
     seq.unreported = false;
     if (seq.cachedTokens > 0) {
@@ -98,11 +103,12 @@ export class Outcomes {
       promptLogprobs: this.promptLogprobs,
       cachedTokens: this.cachedTokens,
       starts: this.starts,
+      reasons: this.reasons,
       errors: this.errors,
       stats,
     };
     this.ids.length = this.tokens.length = this.finish.length = 0;
-    this.logprobs = this.promptLogprobs = this.cachedTokens = this.starts = this.errors = null;
+    this.logprobs = this.promptLogprobs = this.cachedTokens = this.starts = this.reasons = this.errors = null;
     return message;
   }
 }

@@ -13,8 +13,8 @@ const CONFIG = { ...LIMITS, prefixCaching: true, vocabSize: 50 };
 
 /** A scheduler with its library; `run` takes steps until nothing runs, or `steps` of them. */
 function start(...requests: EngineRequest[]) {
-  const scheduler = new Scheduler(CONFIG);
   const library = new FakeLibrary(CONFIG);
+  const scheduler = new Scheduler(CONFIG, library);
   const plan = new StepPlan(CONFIG.maxSeqs, CONFIG.maxStepTokens);
   const tokens = new Map(requests.map(({ id }) => [id, 0]));
   const ends = new Map<number, string>();

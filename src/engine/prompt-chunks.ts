@@ -1,11 +1,21 @@
 /** One step's prompt chunks while they are chosen: which sequences compute how many of their known tokens. */
 import type { Sequence } from "./sequence.ts";
+import { backlogForAll } from "./step-size.ts";
 
 export class PromptChunks {
   private readonly seqs: Sequence[] = [];
   private readonly counts: number[] = [];
 
   constructor(private readonly maxStepTokens: number) {}
+
+  /** Tokens that running and waiting sequences have yet to compute before they decode, counted only as far as they matter. */
+  backlog(running: readonly Sequence[], waiting: readonly Sequence[]): number {
+    const enough = backlogForAll(this.maxStepTokens);
+    let backlog = 0;
+    for (const seq of running) if (seq.pendingSamples === 0) backlog += seq.target - seq.scheduled;
+    for (let i = 0; i < waiting.length && backlog < enough; i++) backlog += waiting[i]!.target;
+    return backlog;
+  }
 
   /** Begins another step with the running sequences whose known tokens are not all computed. Returns what is left of the budget. */
   choose(running: readonly Sequence[], budget: number): number {

@@ -5,6 +5,23 @@
 import type { EngineCapacity, EngineSampling } from "../engine-config.ts";
 import type { ErrorKind } from "../errors.ts";
 
+/** What a sequence's tokens must follow. */
+export interface EngineGrammar {
+  /** An LlgMatcher (src/grammar). The worker owns it from now on, and frees it when the sequence has ended. */
+  matcher: number;
+  /** It holds from the token after one of these id sequences: the end of thinking. None = from the first token. */
+  after: Int32Array[];
+}
+
+/** A sequence whose thinking is open at its first token, and ends by force once it has had `budget` tokens. */
+export interface ThinkingBudget {
+  budget: number;
+  /** The ids that end it by force. Whatever waits for the end of thinking then begins. */
+  end: Int32Array;
+  /** The id sequences by which it ends on its own. */
+  isEnd: Int32Array[];
+}
+
 /** One sequence to generate. A request with n choices is n of these. */
 export interface EngineRequest {
   /** Unique while it is alive; chosen by the front. */
@@ -20,6 +37,10 @@ export interface EngineRequest {
   allowed: Uint32Array | null;
   /** Token sequences that must not be generated: the last token of one is not sampled after the others. */
   badWords: Int32Array[];
+  /** Null = none. */
+  grammar: EngineGrammar | null;
+  /** Null = thinking, if there is any, has no end but its own. */
+  thinking: ThinkingBudget | null;
   /** Its pages are found only by requests with the same salt. */
   cacheSalt: string;
   /** Lower is sooner. Equal for all unless the scheduling policy is "priority". */
@@ -36,6 +57,8 @@ export interface EngineRequest {
 export const PLAIN = {
   allowed: null,
   badWords: [],
+  grammar: null,
+  thinking: null,
   cacheSalt: "",
   priority: 0,
   logprobIds: new Int32Array(0),
@@ -113,13 +136,13 @@ export const NO_STATS: EngineStats = {
 };
 
 /**
- * What one step produced. Entry i belongs to request requestIds[i]; a request appears at most once. Columns rather than
- * objects: 512 sequences make one message of a few arrays.
+ * What one step produced. Entry i belongs to request requestIds[i]. A request has several entries, in order, where tokens
+ * were forced. Columns rather than objects: 512 sequences make one message of a few arrays.
  */
 export interface StepMessage {
   type: "step";
   requestIds: Int32Array;
-  /** The sampled token, or -1 for an entry that only ends a sequence (abort, error, maxTokens 0). */
+  /** The next token, or -1 for an entry that only ends a sequence (abort, error, maxTokens 0, a grammar's end). */
   tokens: Int32Array;
   /** Index into FINISH. */
   finish: Uint8Array;
@@ -131,6 +154,8 @@ export interface StepMessage {
   cachedTokens: Map<number, number> | null;
   /** By entry index: how the sequence began, on a request's first entry, unless it failed or was aborted. */
   starts: Map<number, SequenceStart> | null;
+  /** By entry index: why the sequence ended early, where its grammar is the reason and not its text. */
+  reasons: Map<number, string> | null;
   /** By entry index: the reason, where finish says "error". */
   errors: Map<number, { kind: ErrorKind; message: string }> | null;
   stats: EngineStats;

@@ -4,18 +4,13 @@ import { GREEDY } from "../engine-config.ts";
 import type { FastgenError } from "../errors.ts";
 import { FG } from "../ffi/layout.ts";
 import { StepPlan } from "../ffi/step-plan.ts";
-import {
-  expectedLogprob,
-  expectedOutput,
-  expectedPromptLogprobs,
-  expectedRank,
-  type FakeConfig,
-  FakeLibrary,
-} from "./fake-library.ts";
+import { type FakeConfig, FakeLibrary } from "./fake-library.ts";
+import { expectedLogprob, expectedOutput, expectedPromptLogprobs, expectedRank } from "./fake-model.ts";
 import type { OutputEstimate } from "./output-estimate.ts";
 import type { PageCache } from "./page-cache.ts";
 import { type EngineRequest, FINISH, PLAIN, type StepMessage, type TokenLogprobs } from "./protocol.ts";
-import { Scheduler, type SchedulerConfig } from "./scheduler.ts";
+import { Scheduler } from "./scheduler.ts";
+import type { SchedulerConfig } from "./scheduler-config.ts";
 import { precedes, type Sequence } from "./sequence.ts";
 import { submitStep } from "./submit.ts";
 import type { WaitingQueue } from "./waiting-queue.ts";
@@ -30,6 +25,8 @@ interface Received {
   cachedTokens: number;
   finish: string;
   error: string | null;
+  /** What its grammar had to say about its end. */
+  reason: string | null;
   /** Number of the commit that ended it. */
   endedAt: number;
 }
@@ -52,8 +49,8 @@ export class Rig {
     private hostPages = config.hostPages,
   ) {
     const fake: FakeConfig = config;
-    this.scheduler = new Scheduler({ ...config, hostPages });
     this.library = new FakeLibrary(fake);
+    this.scheduler = new Scheduler({ ...config, hostPages }, this.library);
     this.plan = new StepPlan(config.maxSeqs, config.maxStepTokens);
   }
 
@@ -67,6 +64,7 @@ export class Rig {
         cachedTokens: 0,
         finish: "",
         error: null,
+        reason: null,
         endedAt: -1,
       });
       this.scheduler.add(request);
@@ -105,7 +103,6 @@ export class Rig {
   }
 
   private take(message: StepMessage): void {
-    expect(new Set(message.requestIds).size).toBe(message.requestIds.length);
     this.maxRunning = Math.max(this.maxRunning, message.stats.running);
     for (const [i, id] of message.requestIds.entries()) {
       const got = this.received.get(id)!;
@@ -118,6 +115,7 @@ export class Rig {
       got.cachedTokens = message.cachedTokens?.get(i) ?? got.cachedTokens;
       got.finish = FINISH[message.finish[i]!]!;
       got.error = message.errors?.get(i)?.message ?? null;
+      got.reason = message.reasons?.get(i) ?? null;
       if (got.finish !== "") got.endedAt = this.commits;
     }
   }
@@ -161,22 +159,28 @@ export class Rig {
     if (!this.config.prefixCaching) {
       expect([cache.empty, cache.emptyHost]).toEqual([cache.pages, cache.hostPages]);
     }
+    // Every matcher belonged to the scheduler, and each was freed once: the second time would have thrown.
+    const given = [...this.received.values()].filter(({ request }) => request.grammar !== null);
+    expect(this.library.matchers.size).toBe(given.length);
+    expect([...this.library.matchers.values()].every(({ freed }) => freed)).toBe(true);
     for (const got of this.received.values()) {
       const { request } = got;
       const alone = expectedOutput(request, VOCAB);
-      // A prompt of one token has nothing to score, and so nothing to refuse.
+      // A prompt of one token has nothing to score, and what is forced is not sampled: the library may see nothing of them.
       const isNothing = request.maxTokens === 0 && request.prompt.length === 1;
-      if (request.sampling.topP === 0 && !isNothing) {
-        expect(got.tokens).toEqual([]);
-        expect(["abort", "error"]).toContain(got.finish);
+      const isForced = request.grammar !== null || request.thinking !== null;
+      const failed = got.finish === "abort" || got.finish === "error";
+      if (request.sampling.topP === 0 && !isNothing && !isForced) {
+        expect({ tokens: got.tokens, failed }).toEqual({ tokens: [], failed: true });
         continue;
       }
-      expect(got.error).toBeOneOf([null, ...this.expectedErrors]);
-      if (got.finish === "abort" || got.finish === "error") {
+      const mayFail = alone.finish === "error" || request.sampling.topP === 0;
+      if (!mayFail) expect(got.error).toBeOneOf([null, ...this.expectedErrors]);
+      if (failed) {
         expect(got.tokens).toEqual(alone.tokens.slice(0, got.tokens.length));
         continue;
       }
-      expect({ tokens: got.tokens, finish: got.finish }).toEqual(alone);
+      expect({ tokens: got.tokens, finish: got.finish, fails: got.reason !== null }).toEqual(alone);
       if (request.logprobs >= 0) checkLogprobs(got);
       else expect(got.logprobs.every((one) => one === null)).toBe(true);
       if (request.promptLogprobs >= 0) {

@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { GREEDY } from "../engine-config.ts";
 import { FastgenError } from "../errors.ts";
 import { FG } from "../ffi/layout.ts";
-import { expectedOutput } from "./fake-library.ts";
+import { expectedOutput } from "./fake-model.ts";
 import { PAGE_TOKENS } from "./page-cache.ts";
 import type { EngineRequest } from "./protocol.ts";
 import { Scheduler } from "./scheduler.ts";

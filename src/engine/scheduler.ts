@@ -4,7 +4,9 @@
  * plan() fills in a step; commit() takes the result of the oldest step in flight. Up to FG.STEPS_IN_FLIGHT steps may be in
  * flight: the next one is planned before the tokens of the last one are known, with FG.LAST_SAMPLED in their place. Ends
  * that are known beforehand (max_tokens) are planned for. A stop id is noticed one step late, and the token sampled after
- * it is dropped.
+ * it is dropped. A mask that depends on the token being sampled is given once that is known, while its step runs
+ * (mask-rows.ts). Where it came too late, or tokens follow that need no sampling, what is in flight behind is dropped, and
+ * the sequence goes on from its tokens.
  *
  * Order: running sequences decode first. Then prompts are computed, oldest first, in chunks, from what is left of the token
  * budget. Then waiting sequences are admitted in the order they arrived. When pages run out, the youngest running sequence
@@ -18,18 +20,22 @@
 import { FastgenError } from "../errors.ts";
 import { FG } from "../ffi/layout.ts";
 import type { StepResult } from "../ffi/step.ts";
-import type { StepPlan } from "../ffi/step-plan.ts";
+import { LATE_MASK, type StepPlan } from "../ffi/step-plan.ts";
 import { Admission } from "./admission.ts";
+import { Constraint } from "./constraint.ts";
+import { type MaskLibrary, NO_LATE_MASKS } from "./late-masks.ts";
+import { MaskRows } from "./mask-rows.ts";
 import { Outcomes } from "./outcomes.ts";
 import { OutputEstimate } from "./output-estimate.ts";
+import { ABORT, append, appendForced, type Ending, endOfGrammar, LENGTH, withoutToken } from "./outputs.ts";
 import { PAGE_TOKENS, PageCache, type PageNode, pagesFor } from "./page-cache.ts";
 import { PendingPages } from "./pending-pages.ts";
 import { PromptChunks } from "./prompt-chunks.ts";
 import type { EngineRequest, EngineStats, FinishReason, StepMessage } from "./protocol.ts";
+import { checkConfig, type SchedulerConfig } from "./scheduler-config.ts";
 import { precedes, Sequence } from "./sequence.ts";
 import { StepInFlight } from "./step-in-flight.ts";
-import { backlogForAll, chunkTokens } from "./step-size.ts";
-import { TokenMask } from "./token-mask.ts";
+import { chunkTokens } from "./step-size.ts";
 import { WaitingQueue } from "./waiting-queue.ts";
 
 /** Steps that pass before a sequence that did not fit is looked at again. The running ones are closer to their ends then. */
@@ -38,20 +44,6 @@ const AGING_STEPS = 7;
 export const MOST_PARKING_LOOKUPS = 1024;
 /** Pages that are compared in the time of one lookup. */
 const COMPARED_PER_LOOKUP = 16;
-
-export interface SchedulerConfig {
-  maxSeqs: number;
-  /** Tokens in one step, at least maxSeqs. */
-  maxStepTokens: number;
-  /** Tokens in one sequence; at most pages * PAGE_TOKENS. */
-  maxContext: number;
-  pages: number;
-  /** Those that can be used from the start; setHostPages() says when there are more. */
-  hostPages: number;
-  prefixCaching: boolean;
-  /** Ids that can be sampled. */
-  vocabSize: number;
-}
 
 export class Scheduler {
   private readonly cache: PageCache;
@@ -68,6 +60,7 @@ export class Scheduler {
   private readonly spare: StepInFlight[] = [];
   private readonly pendingPages = new PendingPages();
   private readonly chunks: PromptChunks;
+  private readonly masks: MaskRows;
   /** Steps until the oldest waiting sequence, which did not fit, is looked at again. 0 once pages have been given back. */
   private blockedSteps = 0;
   private arrivals = 0;
@@ -84,22 +77,13 @@ export class Scheduler {
   /** `clock` gives milliseconds. Nothing is decided by it. */
   constructor(
     private readonly config: SchedulerConfig,
+    private readonly library: MaskLibrary = NO_LATE_MASKS,
     private readonly clock = () => performance.now(),
   ) {
     this.outcomes = new Outcomes(clock);
-    const { maxSeqs, maxStepTokens, maxContext, pages } = config;
-    if (maxStepTokens < maxSeqs) {
-      throw new FastgenError(
-        "invalid_request",
-        `max_num_batched_tokens (${maxStepTokens}) must be at least max_num_seqs (${maxSeqs})`,
-      );
-    }
-    if (pagesFor(maxContext) > pages) {
-      throw new FastgenError(
-        "out_of_memory",
-        `the KV cache holds ${pages * PAGE_TOKENS} tokens, fewer than max_model_len (${maxContext}): lower max_model_len or give the KV cache more memory`,
-      );
-    }
+    this.masks = new MaskRows(library, config.vocabSize);
+    checkConfig(config);
+    const { maxSeqs, maxStepTokens, pages } = config;
     this.cache = new PageCache(pages, config.hostPages);
     this.admission = new Admission(config, this.cache, this.estimate, this.running, this.queue.all);
     this.chunks = new PromptChunks(maxStepTokens);
@@ -130,26 +114,37 @@ export class Scheduler {
     const isPrivate = !this.config.prefixCaching || request.promptLogprobs >= 0;
     const arrival = this.arrivals++;
     const root = isPrivate ? PageCache.makeRoot(BigInt(arrival + 1)) : this.cache.rootOf(request.cacheSalt);
-    const mask = TokenMask.of(request, this.config.vocabSize);
-    const seq = new Sequence(request, arrival, root, isPrivate, this.clock(), mask);
+    const constraint = Constraint.of(request, this.config.vocabSize, this.library);
+    const seq = new Sequence(request, arrival, root, isPrivate, this.clock(), constraint);
     this.alive.set(request.id, seq);
     const { length } = request.prompt;
     if (length < 1 || length + request.maxTokens > this.config.maxContext) {
       const reason = `a prompt of ${length} tokens and max_tokens ${request.maxTokens} do not fit the context of ${this.config.maxContext} tokens`;
       this.fail(seq, new FastgenError("invalid_request", reason));
     } else if (seq.target < 1) {
-      this.end(seq, -1, "length");
+      this.end(seq, LENGTH);
     } else {
+      const ending = constraint && request.maxTokens > 0 ? this.begin(seq, constraint) : null;
+      if (ending) {
+        this.end(seq, ending);
+        return;
+      }
       this.queue.add(seq);
       // Who is first now has not been looked at yet.
       if (this.queue.all[0] === seq) this.blockedSteps = 0;
     }
   }
 
+  /** What must come first is there before anything is sampled. It is told of with the first token that is sampled. */
+  private begin(seq: Sequence, constraint: Constraint): Ending | null {
+    // The log probabilities of a prompt are there once it has been computed: nothing ends before.
+    return (seq.request.promptLogprobs < 0 && endOfGrammar(seq)) || this.follow(seq, constraint);
+  }
+
   /** Ends a sequence now. Its pages are free for the next step. Does nothing when it has ended already. */
   abort(id: number): void {
     const seq = this.alive.get(id);
-    if (seq) this.end(seq, -1, "abort");
+    if (seq) this.end(seq, ABORT);
   }
 
   /** Takes a sequence off its slot until resume(). A sample still in flight is kept when it arrives. */
@@ -178,7 +173,10 @@ export class Scheduler {
     const preemptions = this.preemptions;
     const decodes = this.planDecodes(plan, step);
     const { maxStepTokens } = this.config;
-    let left = decodes > 0 ? chunkTokens(maxStepTokens, decodes, this.countBacklog()) : maxStepTokens;
+    let left =
+      decodes > 0
+        ? chunkTokens(maxStepTokens, decodes, this.chunks.backlog(this.running, this.queue.all))
+        : maxStepTokens;
     left = this.chunks.choose(this.running, left);
     // When pages ran out, the sequence that gave some back must not take them again in the same step.
     if (this.preemptions === preemptions) left = this.admit(plan, left);
@@ -198,43 +196,37 @@ export class Scheduler {
     // The length is read anew each time: a preemption shortens the list, from its end.
     for (let i = 0; i < running.length; i++) {
       const seq = running[i]!;
-      const known = seq.length - seq.scheduled;
-      if (!seq.wantsMore || (seq.pendingSamples === 0 && (known !== 1 || seq.outputs === 0))) continue;
-      // What may follow depends on a token that the step in flight is sampling: this sequence waits for it, no other does.
-      if (seq.pendingSamples > 0 && seq.mask?.needsLastToken) continue;
-      if (seq.scheduled === seq.pages.length * PAGE_TOKENS && !this.addPage(seq, plan)) continue;
-      this.sendPages(seq, plan);
+      const decodes = seq.pendingSamples > 0 || (seq.length - seq.scheduled === 1 && seq.outputs > 0);
+      if (decodes && !seq.wantsMore) continue;
+      // A chunk has its pages, unless its tokens were forced.
+      const needed = decodes ? seq.scheduled + 1 : seq.target;
+      if (needed > seq.pages.length * PAGE_TOKENS && !this.addPages(seq, needed, plan)) continue;
+      if (!decodes) continue;
+      this.sendSlot(seq, plan);
       const token = seq.pendingSamples > 0 ? FG.LAST_SAMPLED : seq.tokens[seq.scheduled]!;
+      const mask = this.masks.plan(seq, plan);
       seq.scheduled++;
       seq.pendingSamples++;
       const flags = seq.sampleFlags;
-      plan.addDecode(seq.slot, token, seq.scheduled, seq.request.logprobs, flags, plan.addMask(seq.nextMask()));
-      step.add(seq, 1, flags);
+      plan.addDecode(seq.slot, token, seq.scheduled, seq.request.logprobs, flags, mask);
+      step.add(seq, 1, flags, mask === LATE_MASK);
     }
     return plan.tokenCount;
   }
 
-  /** Gives a running sequence one more page, taken from the youngest if need be. False when that was `seq` itself. */
-  private addPage(seq: Sequence, plan: StepPlan): boolean {
-    let page = this.cache.allocate(plan);
-    while (page < 0) {
-      const youngest = this.running[this.running.length - 1]!;
-      this.preempt(youngest);
-      if (youngest === seq) return false;
-      page = this.cache.allocate(plan);
+  /** Gives a running sequence pages for `tokens` tokens, taken from the youngest if need be. False when that was `seq` itself. */
+  private addPages(seq: Sequence, tokens: number, plan: StepPlan): boolean {
+    while (tokens > seq.pages.length * PAGE_TOKENS) {
+      let page = this.cache.allocate(plan);
+      while (page < 0) {
+        const youngest = this.running[this.running.length - 1]!;
+        this.preempt(youngest);
+        if (youngest === seq) return false;
+        page = this.cache.allocate(plan);
+      }
+      seq.pages.push(page);
     }
-    seq.pages.push(page);
     return true;
-  }
-
-  /** Prompt tokens that running and waiting sequences have yet to compute, counted only as far as they matter. */
-  private countBacklog(): number {
-    const enough = backlogForAll(this.config.maxStepTokens);
-    let backlog = 0;
-    for (const seq of this.running) if (seq.pendingSamples === 0) backlog += seq.target - seq.scheduled;
-    const { all } = this.queue;
-    for (let i = 0; i < all.length && backlog < enough; i++) backlog += all[i]!.target;
-    return backlog;
   }
 
   private writeChunk(seq: Sequence, count: number, plan: StepPlan, step: StepInFlight): void {
@@ -245,7 +237,8 @@ export class Scheduler {
     const scores = request.promptLogprobs >= 0 && from >= seq.scored && from < seq.promptLength - 1;
     const flags = (samples ? seq.sampleFlags : 0) | (scores ? FG.SCORE : 0);
     const logprobs = Math.max(samples ? request.logprobs : -1, scores ? request.promptLogprobs : -1);
-    this.sendPages(seq, plan);
+    const mask = samples ? this.masks.plan(seq, plan) : -1;
+    this.sendSlot(seq, plan);
     plan.add(
       {
         slot: seq.slot,
@@ -253,7 +246,7 @@ export class Scheduler {
         flags,
         nextToken: samples ? 0 : seq.tokens[to]!,
         logprobs,
-        mask: samples ? plan.addMask(seq.nextMask()) : -1,
+        mask,
       },
       seq.tokens,
       from,
@@ -262,11 +255,17 @@ export class Scheduler {
     seq.scheduled = to;
     if (scores) seq.scored = Math.min(to, seq.promptLength - 1);
     if (samples) seq.pendingSamples++;
-    step.add(seq, count, flags);
+    step.add(seq, count, flags, mask === LATE_MASK);
   }
 
-  private sendPages(seq: Sequence, plan: StepPlan): void {
+  /** What the library has yet to learn of the slot of `seq`: how it samples, and its pages. */
+  private sendSlot(seq: Sequence, plan: StepPlan): void {
     const { pages } = seq;
+    if (seq.needsFill) {
+      seq.needsFill = false;
+      seq.sentPages = 0;
+      plan.fills.push(seq.slotFill());
+    }
     for (let i = seq.sentPages; i < pages.length; i++) plan.setPage(seq.slot, i, pages[i]!);
     seq.sentPages = pages.length;
   }
@@ -284,7 +283,7 @@ export class Scheduler {
       const seq = this.queue.oldestReady();
       // A sequence whose last token is still being sampled goes on after the next commit.
       if (!seq || seq.pendingSamples > 0) break;
-      const nodes = this.match(seq);
+      const nodes = seq.cachedPages(this.cache);
       const awaited = this.pendingPages.awaited(seq, nodes.length);
       if (awaited) {
         this.queue.park(seq, awaited.key);
@@ -306,23 +305,9 @@ export class Scheduler {
     return left;
   }
 
-  /** The cached pages that a waiting sequence would start with. Goes on from what it found the last time. */
-  private match(seq: Sequence): PageNode[] {
-    const nodes = this.cache.cachedPath(seq.lastMatch);
-    for (let i = nodes.length; i < seq.sharablePages; i++) {
-      const parent = i === 0 ? seq.root : nodes[i - 1]!;
-      const node = this.cache.find(parent, seq.key(i), seq.tokens, i * PAGE_TOKENS);
-      if (!node) break;
-      nodes.push(node);
-    }
-    seq.lastMatch = nodes.at(-1) ?? null;
-    return nodes;
-  }
-
   /** Gives a waiting sequence its slot and the pages for all tokens it has. */
   private start(seq: Sequence, nodes: readonly PageNode[], plan: StepPlan): void {
     const { cache } = this;
-    const { request } = seq;
     cache.acquire(nodes, seq.pages, plan);
     for (const node of nodes) seq.nodes.push(node);
     while (seq.pages.length < pagesFor(seq.target)) seq.pages.push(cache.allocate(plan));
@@ -343,14 +328,7 @@ export class Scheduler {
     let at = this.running.length;
     while (at > 0 && precedes(seq, this.running[at - 1]!)) at--;
     this.running.splice(at, 0, seq);
-    plan.fills.push({
-      slot: seq.slot,
-      sampling: request.sampling,
-      stopIds: request.minTokens > 0 ? request.stopIds : NO_IDS,
-      minContext: seq.promptLength + request.minTokens,
-      history: seq.usesPenalty ? seq.tokens.slice(0, seq.length) : null,
-      promptLength: seq.promptLength,
-    });
+    seq.needsFill = true;
   }
 
   /** Sends the youngest running sequence back to the queue. A sample still in flight is kept when it arrives. */
@@ -434,36 +412,67 @@ export class Scheduler {
     rows: number,
     logitsRow: number,
   ) {
+    // It went on from something that is not in the sequence.
+    if (step.branches[i] !== seq.branch) return;
     const flags = step.flags[i]!;
     const sampled = (flags & FG.SAMPLE) !== 0;
+    const last = row + rows - 1;
+    const isLate = sampled && result.ids[last] === FG.MASK_LATE;
     if (step.residences[i] === seq.residence) {
-      seq.computed = step.contexts[i]!;
+      // A page that is written to again must not be found yet.
+      seq.computed = step.contexts[i]! - Number(isLate);
       this.registerPages(seq);
     }
     if (flags & FG.SCORE) {
       const from = step.contexts[i]! - step.counts[i]!;
       seq.addPromptRows(from, sampled ? rows - 1 : rows, result, row, FG.MAX_LOGPROBS);
     }
-    if (sampled) {
-      seq.pendingSamples--;
-      const last = row + rows - 1;
-      const token = result.ids[last]!;
-      const { request } = seq;
-      if (token < 0) {
-        this.fail(seq, noToken(seq));
-        return;
-      }
-      seq.append(token);
-      this.generatedTokens++;
-      const stopped = request.stopIds.includes(token);
-      if (stopped || seq.outputs === request.maxTokens) this.end(seq, token, stopped ? "stop" : "length");
-      else this.outcomes.add(seq, token, "");
-      if (request.logprobIds.length > 0) {
-        this.outcomes.addLogprobsOf(request.logprobIds, result, last, logitsRow * this.config.vocabSize);
-      } else if (request.logprobs >= 0) this.outcomes.addLogprobs(request.logprobs, result, last);
-    } else if (seq.request.maxTokens === 0 && seq.computed === seq.target) {
-      this.end(seq, -1, "length");
+    if (!sampled) {
+      if (seq.request.maxTokens === 0 && seq.computed === seq.target) this.end(seq, LENGTH);
+      return;
     }
+    seq.pendingSamples--;
+    if (isLate) {
+      seq.lateTimes++;
+      this.goBack(seq, seq.length - 1);
+    } else {
+      seq.lateTimes = 0;
+      this.commitSample(seq, result, last, logitsRow);
+    }
+  }
+
+  private commitSample(seq: Sequence, result: StepResult, row: number, logitsRow: number): void {
+    const { constraint, request, outputs } = seq;
+    const token = result.ids[row]!;
+    let ending = token < 0 ? withoutToken(seq, token) : append(seq, token);
+    if (!ending && constraint) ending = this.follow(seq, constraint);
+    if (ending instanceof FastgenError) this.fail(seq, ending);
+    else if (ending) this.end(seq, ending);
+    else this.report(seq, "");
+    if (seq.outputs === outputs) return;
+    if (request.logprobIds.length > 0) {
+      this.outcomes.addLogprobsOf(request.logprobIds, result, row, logitsRow * this.config.vocabSize);
+    } else if (request.logprobs >= 0) this.outcomes.addLogprobs(request.logprobs, result, row);
+  }
+
+  /**
+   * Appends what must follow now. Then the step in flight gets its mask; where it went past tokens that were forced, or
+   * samples without a mask that is needed now, what it samples is dropped. Returns how the sequence ends here, or null.
+   */
+  private follow(seq: Sequence, constraint: Constraint): Ending | null {
+    const { length } = seq;
+    const ending = appendForced(seq);
+    if (ending) return ending;
+    if (seq.length > length) this.goBack(seq, length);
+    else if (seq.lateRow >= 0) this.masks.give(seq);
+    else if (seq.pendingSamples > 0 && constraint.needsLastToken) this.goBack(seq, length - 1);
+    return null;
+  }
+
+  /** Drops what is in flight for `seq`. Its positions from `from` on are computed again. */
+  private goBack(seq: Sequence, from: number): void {
+    this.masks.giveNothing(seq);
+    seq.goBack(from);
   }
 
   /** Makes the pages that are full now findable. */
@@ -491,17 +500,24 @@ export class Scheduler {
    * ends, and the plan goes on without it; otherwise (-1) all sequences of the step end and the plan is empty.
    */
   refuse(plan: StepPlan, slot: number, error: FastgenError): void {
-    const step = this.inFlight.at(-1);
+    const step = this.inFlight.pop();
     if (!step) throw new FastgenError("internal", "a step was refused that was never planned");
     const index = step.seqs.findIndex((seq) => seq.slot === slot);
     if (index >= 0 && slot >= 0) {
       plan.remove(index);
       this.fail(step.remove(index), error);
-      if (plan.seqCount > 0) return;
+      if (plan.seqCount > 0) {
+        this.inFlight.push(step);
+        return;
+      }
     }
     plan.clear();
-    this.inFlight.pop();
     this.failStep(step, error);
+  }
+
+  /** The step planned last has been submitted, with what refuse() left of it. */
+  submitted(): void {
+    this.masks.submitted(this.inFlight.at(-1)!);
   }
 
   private failStep(step: StepInFlight, error: FastgenError): void {
@@ -510,6 +526,7 @@ export class Scheduler {
   }
 
   private retire(step: StepInFlight): void {
+    for (const constraint of step.discarded.splice(0)) constraint.free();
     step.clear();
     this.spare.push(step);
   }
@@ -519,10 +536,21 @@ export class Scheduler {
     this.outcomes.addError(seq, error);
   }
 
-  private end(seq: Sequence, token: number, reason: FinishReason): void {
-    if (reason !== "abort") this.estimate.ended(seq.request.maxTokens, seq.outputs);
+  private end(seq: Sequence, ending: Ending): void {
+    if (ending !== ABORT) this.estimate.ended(seq.request.maxTokens, seq.outputs);
     this.remove(seq);
-    this.outcomes.add(seq, token, reason);
+    this.report(seq, ending.finish, ending.reason);
+  }
+
+  /** Tells of the outputs that no message has told of, and with the last of them, or by itself, of the end. */
+  private report(seq: Sequence, finish: FinishReason | "", reason: string | null = null): void {
+    this.generatedTokens += seq.outputs - seq.reported;
+    if (seq.reported === seq.outputs) this.outcomes.add(seq, -1, finish, reason);
+    while (seq.reported < seq.outputs) {
+      const token = seq.tokens[seq.promptLength + seq.reported++]!;
+      const isLast = seq.reported === seq.outputs;
+      this.outcomes.add(seq, token, isLast ? finish : "", isLast ? reason : null);
+    }
   }
 
   private remove(seq: Sequence): void {
@@ -530,8 +558,24 @@ export class Scheduler {
     else if (seq.state === "paused") this.paused--;
     else this.dequeue(seq);
     for (const node of seq.privateNodes) this.cache.forget(node);
+    this.masks.giveNothing(seq);
+    if (seq.constraint) this.discard(seq.constraint);
     seq.state = "finished";
     this.alive.delete(seq.request.id);
+  }
+
+  /** Frees a constraint as soon as no step in flight can use it. */
+  private discard(constraint: Constraint): void {
+    const newest = this.inFlight.at(-1);
+    if (newest) newest.discarded.push(constraint);
+    else constraint.free();
+  }
+
+  /** Frees what the sequences hold outside of this scheduler, once the library runs no step any more. The last call. */
+  close(): void {
+    for (const step of this.inFlight) this.retire(step);
+    for (const { constraint } of this.alive.values()) constraint?.free();
+    this.alive.clear();
   }
 
   /** Whether something has happened that no message has reported yet. */
@@ -539,7 +583,7 @@ export class Scheduler {
     return this.outcomes.count > 0;
   }
 
-  /** What happened since the last message. Call it after every commit: a sequence has at most one entry in a message. */
+  /** What happened since the last message. Call it after every commit. */
   takeMessage(): StepMessage {
     return this.outcomes.take(this.stats());
   }
@@ -561,15 +605,4 @@ export class Scheduler {
       stepTokens: this.stepTokens,
     };
   }
-}
-
-const NO_IDS = new Int32Array(0);
-
-function noToken(seq: Sequence): FastgenError {
-  if (seq.mask) {
-    const reason = "no token is left to sample: allowed_token_ids, bad_words and min_tokens exclude every one";
-    return new FastgenError("invalid_request", reason);
-  }
-  const reason = "no token could be sampled: every logit left is NaN or -inf. Are the model's weights damaged?";
-  return new FastgenError("model", reason);
 }

@@ -2,6 +2,7 @@
 import { expect, test } from "bun:test";
 import { StepPlan } from "../ffi/step-plan.ts";
 import { FakeLibrary } from "./fake-library.ts";
+import { NO_LATE_MASKS } from "./late-masks.ts";
 import type { EngineRequest, EngineStats, SequenceStart } from "./protocol.ts";
 import { Scheduler } from "./scheduler.ts";
 import { greedyRequest } from "./scheduler-rig.ts";
@@ -21,7 +22,7 @@ const STEP = 100;
 /** A scheduler whose clock moves with each step, and what it told of each request's start. */
 function start(...requests: EngineRequest[]) {
   let now = 5000;
-  const scheduler = new Scheduler(CONFIG, () => now);
+  const scheduler = new Scheduler(CONFIG, NO_LATE_MASKS, () => now);
   const library = new FakeLibrary(CONFIG);
   const plan = new StepPlan(CONFIG.maxSeqs, CONFIG.maxStepTokens);
   const starts = new Map<number, SequenceStart[]>(requests.map(({ id }) => [id, []]));

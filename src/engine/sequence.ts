@@ -1,12 +1,16 @@
 /** The state of one sequence in the engine: its tokens, how far they are computed, and the pages that hold their KV. */
+import { usesPenalty } from "../engine-config.ts";
 import { FG } from "../ffi/layout.ts";
 import type { StepResult } from "../ffi/step.ts";
-import { PAGE_TOKENS, type PageNode, pageKey } from "./page-cache.ts";
+import type { SlotFill } from "../ffi/step-plan.ts";
+import type { Constraint } from "./constraint.ts";
+import { PAGE_TOKENS, type PageCache, type PageNode, pageKey } from "./page-cache.ts";
 import type { EngineRequest, TokenLogprobs } from "./protocol.ts";
-import type { TokenMask } from "./token-mask.ts";
 
 /** Room for outputs that a sequence gets at first; it then doubles. */
 const FIRST_OUTPUTS = 128;
+
+const NO_IDS = new Int32Array(0);
 
 /** Whether `a` runs before `b`: lower priority numbers first, then older ones. */
 export function precedes(a: Sequence, b: Sequence): boolean {
@@ -35,6 +39,19 @@ export class Sequence {
   pendingSamples = 0;
   /** Counts preemptions. What a step computed during an earlier residence is gone. */
   residence = 0;
+  /**
+   * Counts how often what was in flight went on from something else than its tokens: from a token that was not sampled after
+   * all, or past tokens that were forced. What a step brings of an earlier branch is dropped.
+   */
+  branch = 0;
+  /** Its late mask in the newest step, counted among that step's late masks, while it is yet to be given; -1 = none. */
+  lateRow = -1;
+  /** How often in a row its mask came too late. */
+  lateTimes = 0;
+  /** Whether the library has yet to learn of its sampling state, or learn it anew. */
+  needsFill = false;
+  /** Outputs that messages have told of. */
+  reported = 0;
   /** Whether it waits with its pages on the host. */
   swapped = false;
   /** Prompt tokens found in the cache when it was first admitted; -1 before. */
@@ -66,7 +83,7 @@ export class Sequence {
     /** Milliseconds. */
     now: number,
     /** Restricts what is sampled; null where every token is always allowed. */
-    readonly mask: TokenMask | null = null,
+    readonly constraint: Constraint | null = null,
   ) {
     this.addedAt = now;
     this.tokens = request.prompt;
@@ -75,9 +92,9 @@ export class Sequence {
     this.priority = request.priority;
   }
 
-  /** The mask of the next token to sample; null = every token is allowed. All tokens must be known if it depends on them. */
-  nextMask(): Uint32Array | null {
-    return this.mask?.after(this.tokens.subarray(this.promptLength, this.length)) ?? null;
+  /** Tokens generated so far. */
+  get outputTokens(): Int32Array {
+    return this.tokens.subarray(this.promptLength, this.length);
   }
 
   get outputs(): number {
@@ -119,8 +136,31 @@ export class Sequence {
   }
 
   get usesPenalty(): boolean {
-    const { repetitionPenalty, presencePenalty, frequencyPenalty } = this.request.sampling;
-    return repetitionPenalty !== 1 || presencePenalty !== 0 || frequencyPenalty !== 0;
+    return usesPenalty(this.request.sampling);
+  }
+
+  /** Drops what is in flight. Positions from `from` on are computed again. */
+  goBack(from: number): void {
+    if (this.pendingSamples > 0) {
+      this.pendingSamples = 0;
+      this.branch++;
+      // The library has counted what was sampled.
+      if (this.usesPenalty) this.needsFill = true;
+    }
+    this.scheduled = Math.min(this.scheduled, from);
+  }
+
+  /** What the library has to know to sample for it. */
+  slotFill(): SlotFill {
+    const { sampling, minTokens, stopIds } = this.request;
+    return {
+      slot: this.slot,
+      sampling,
+      stopIds: minTokens > 0 ? stopIds : NO_IDS,
+      minContext: this.promptLength + minTokens,
+      history: this.usesPenalty ? this.tokens.slice(0, this.length) : null,
+      promptLength: this.promptLength,
+    };
   }
 
   append(token: number): void {
@@ -132,6 +172,19 @@ export class Sequence {
       this.tokens = larger;
     }
     this.tokens[this.length++] = token;
+  }
+
+  /** The cached pages that it would start with while it waits. Goes on from what it found the last time. */
+  cachedPages(cache: PageCache): PageNode[] {
+    const nodes = cache.cachedPath(this.lastMatch);
+    for (let i = nodes.length; i < this.sharablePages; i++) {
+      const parent = i === 0 ? this.root : nodes[i - 1]!;
+      const node = cache.find(parent, this.key(i), this.tokens, i * PAGE_TOKENS);
+      if (!node) break;
+      nodes.push(node);
+    }
+    this.lastMatch = nodes.at(-1) ?? null;
+    return nodes;
   }
 
   /** The key of page `index`, all of whose tokens must be known. */

@@ -4,7 +4,8 @@ import fc from "fast-check";
 import { FastgenError } from "../errors.ts";
 import { PAGE_TOKENS } from "./page-cache.ts";
 import type { EngineRequest } from "./protocol.ts";
-import { MOST_PARKING_LOOKUPS, type SchedulerConfig } from "./scheduler.ts";
+import { MOST_PARKING_LOOKUPS } from "./scheduler.ts";
+import type { SchedulerConfig } from "./scheduler-config.ts";
 import { config, expectTooLittle, internals, prompt, Rig, request, VOCAB } from "./scheduler-rig.ts";
 
 function parkedCount(rig: Rig): number {

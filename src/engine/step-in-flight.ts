@@ -1,4 +1,5 @@
 /** A step that has been planned and whose result has not arrived. */
+import type { Constraint } from "./constraint.ts";
 import type { Sequence } from "./sequence.ts";
 
 /** What a planned step will bring, column by column. Entry i belongs to the step's sequence i. */
@@ -6,19 +7,27 @@ export class StepInFlight {
   readonly seqs: Sequence[] = [];
   /** Sequence.residence at the time of planning. */
   readonly residences: number[] = [];
+  /** Sequence.branch at the time of planning. */
+  readonly branches: number[] = [];
   /** Tokens in the sequence after the step. */
   readonly contexts: number[] = [];
   /** How many of them are new. */
   readonly counts: number[] = [];
   /** FG.SAMPLE | FG.SCORE */
   readonly flags: number[] = [];
+  /** Whether its mask comes after the step was submitted. */
+  readonly late: boolean[] = [];
+  /** Of sequences that ended while it was the newest step: to be freed once it has been committed. */
+  readonly discarded: Constraint[] = [];
 
-  add(seq: Sequence, count: number, flags: number): void {
+  add(seq: Sequence, count: number, flags: number, late: boolean): void {
     this.seqs.push(seq);
     this.residences.push(seq.residence);
+    this.branches.push(seq.branch);
     this.contexts.push(seq.scheduled);
     this.counts.push(count);
     this.flags.push(flags);
+    this.late.push(late);
   }
 
   /** Tokens that it computes. */
@@ -28,11 +37,16 @@ export class StepInFlight {
 
   /** Takes entry `i` out. Returns its sequence. */
   remove(i: number): Sequence {
-    for (const column of [this.residences, this.contexts, this.counts, this.flags]) column.splice(i, 1);
+    for (const column of this.columns) column.splice(i, 1);
     return this.seqs.splice(i, 1)[0]!;
   }
 
   clear(): void {
-    this.seqs.length = this.residences.length = this.contexts.length = this.counts.length = this.flags.length = 0;
+    this.seqs.length = 0;
+    for (const column of this.columns) column.length = 0;
+  }
+
+  private get columns(): unknown[][] {
+    return [this.residences, this.branches, this.contexts, this.counts, this.flags, this.late];
   }
 }

@@ -1,4 +1,4 @@
-/** Submits a planned step. A sequence that the library refuses ends with the reason, and the step goes on without it. */
+/** Submits a planned step, and gives those of its late masks that are known. A sequence that the library refuses ends with the reason, and the step goes on without it. */
 import { asFastgenError } from "../errors.ts";
 import type { StepPlan } from "../ffi/step-plan.ts";
 import type { Scheduler } from "./scheduler.ts";
@@ -19,6 +19,7 @@ export function submitStep(engine: StepTaker, scheduler: Scheduler, plan: StepPl
   while (plan.seqCount > 0) {
     try {
       engine.submit(plan);
+      scheduler.submitted();
       return true;
     } catch (thrown) {
       const error = asFastgenError(thrown);

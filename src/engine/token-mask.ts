@@ -59,7 +59,7 @@ export class TokenMask {
 }
 
 /** Whether `tokens` ends with the first `count` ids of `word`. */
-function endsWith(tokens: Int32Array, word: Int32Array, count: number): boolean {
+export function endsWith(tokens: Int32Array, word: Int32Array, count: number): boolean {
   const from = tokens.length - count;
   if (from < 0) return false;
   for (let i = 0; i < count; i++) if (tokens[from + i] !== word[i]) return false;

@@ -16,6 +16,8 @@ function workerOf(wanted: number, made: number[]) {
     progress: () => ({ done: 1, total: 1, finished: true, hostPages: made[Math.min(looks.count++, made.length - 1)]! }),
     submit: (plan) => library.submit(plan),
     refusedSlot: -1,
+    giveMask: (row, words) => library.giveMask(row, words),
+    giveMaskSource: (row, _, source) => library.giveMatcher(row, library.matchers.get(source)!),
     wait: () => ({ ...library.wait(), runSeconds: 0 }),
     traceStart() {},
     traceStop() {},
@@ -24,7 +26,10 @@ function workerOf(wanted: number, made: number[]) {
   const { port1, port2 } = new MessageChannel();
   const messages: FromWorker[] = [];
   port1.postMessage = (message: FromWorker) => void messages.push(message);
-  const worker = new EngineWorker(port1, engine, { ...config, kvBytes: 1, shape: { vocabSize: 97 } }, capacity);
+  const worker = new EngineWorker(port1, engine, { ...config, kvBytes: 1, shape: { vocabSize: 97 } }, capacity, {
+    open: (pointer) => library.openMatcher(pointer),
+    fill: 1,
+  });
   const { cache } = internals((worker as unknown as { scheduler: Scheduler }).scheduler);
   const close = () => {
     worker.wake({ type: "close" });

@@ -9,7 +9,10 @@ import { asFastgenError, FastgenError } from "../errors.ts";
 import { LibraryEngine } from "../ffi/engine.ts";
 import { FG } from "../ffi/layout.ts";
 import { StepPlan } from "../ffi/step-plan.ts";
+import { Llguidance } from "../grammar/llguidance.ts";
+import { Matcher } from "../grammar/matcher.ts";
 import { HostPages } from "./host-pages.ts";
+import type { GrammarMatcher } from "./late-masks.ts";
 import { Pacer } from "./pacer.ts";
 import { PAGE_TOKENS } from "./page-cache.ts";
 import type { FromWorker, ToWorker } from "./protocol.ts";
@@ -25,8 +28,16 @@ const HOST_PAGES_INTERVAL = 1000;
 /** What the worker needs of the library once it is loaded. */
 export type LoadedEngine = Pick<
   LibraryEngine,
-  "progress" | "submit" | "refusedSlot" | "wait" | "traceStart" | "traceStop" | "close"
+  "progress" | "submit" | "refusedSlot" | "giveMask" | "giveMaskSource" | "wait" | "traceStart" | "traceStop" | "close"
 >;
+
+/** What the worker needs of grammars. */
+export interface Grammars {
+  /** Takes over the pointer of an EngineGrammar. */
+  open(pointer: number): GrammarMatcher;
+  /** The address of the function that fills in the mask of a matcher, by its pointer. */
+  readonly fill: number;
+}
 
 export class EngineWorker {
   private readonly scheduler: Scheduler;
@@ -47,6 +58,7 @@ export class EngineWorker {
       shape: Pick<EngineConfig["shape"], "vocabSize">;
     },
     capacity: Pick<EngineCapacity, "pages" | "hostPages">,
+    private readonly grammars: Grammars,
   ) {
     const { maxSeqs, maxStepTokens, prefixCaching } = config;
     const { pages } = capacity;
@@ -57,13 +69,23 @@ export class EngineWorker {
     const fits = config.kvBytes === 0 ? pages * PAGE_TOKENS : Number.POSITIVE_INFINITY;
     const maxContext = Math.min(config.maxContext, fits);
     const { vocabSize } = config.shape;
-    this.scheduler = new Scheduler({ maxSeqs, maxStepTokens, maxContext, pages, hostPages, prefixCaching, vocabSize });
+    this.scheduler = new Scheduler(
+      { maxSeqs, maxStepTokens, maxContext, pages, hostPages, prefixCaching, vocabSize },
+      {
+        openMatcher: (pointer) => grammars.open(pointer),
+        giveMatcher: (row, { pointer }) => engine.giveMaskSource(row, grammars.fill, pointer),
+        giveMask: (row, words) => engine.giveMask(row, words),
+      },
+    );
     this.plan = new StepPlan(maxSeqs, maxStepTokens);
   }
 
   /** Takes one message that arrived while nothing ran, then runs steps until nothing is left to run. */
   wake(message: ToWorker): void {
-    if (this.closed) return;
+    if (this.closed) {
+      this.dropMatchers(message);
+      return;
+    }
     try {
       this.handle(message);
       while (!this.closed && this.step());
@@ -101,6 +123,12 @@ export class EngineWorker {
         this.post({ type: "closed" });
         break;
     }
+  }
+
+  /** Frees what belongs to the worker of a message that came after the end. */
+  private dropMatchers(message: ToWorker): void {
+    if (message.type !== "add") return;
+    for (const { grammar } of message.requests) if (grammar) this.grammars.open(grammar.matcher).free();
   }
 
   private startTrace(): void {
@@ -191,12 +219,26 @@ export class EngineWorker {
   private close(): void {
     this.closed = true;
     clearInterval(this.hostPagesTimer);
+    // No step runs any more: nobody else uses the matchers.
     this.engine.close();
+    this.scheduler.close();
   }
 
   private post(message: FromWorker): void {
     this.port.postMessage(message);
   }
+}
+
+function grammarsOf({ grammarLibrary }: EngineConfig): Grammars {
+  return {
+    open(pointer) {
+      Llguidance.open(grammarLibrary ?? undefined);
+      return new Matcher(pointer);
+    },
+    get fill() {
+      return Matcher.fill;
+    },
+  };
 }
 
 /** Opens the library and loads the weights, reporting progress. Null when `stopped` became true meanwhile. */
@@ -240,7 +282,7 @@ async function main(port: MessagePort, config: EngineConfig): Promise<void> {
       return;
     }
     const { engine, capacity, loadSeconds } = loaded;
-    worker = new EngineWorker(port, engine, config, capacity);
+    worker = new EngineWorker(port, engine, config, capacity, grammarsOf(config));
     post({ type: "ready", capacity, loadSeconds });
     for (const message of early) worker.wake(message);
   } catch (thrown) {

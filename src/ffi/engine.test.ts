@@ -2,6 +2,7 @@
  * The wrapper against a stand-in library, compiled here, that writes down what it was given: what C reads must be what
  * TypeScript meant. (libfastgen itself is exercised by the engine's tests.)
  */
+import { dlopen, ptr } from "bun:ffi";
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -11,7 +12,7 @@ import { failure } from "../testing.ts";
 import { LibraryEngine } from "./engine.ts";
 import { FG } from "./layout.ts";
 import { Library } from "./library.ts";
-import { StepPlan } from "./step-plan.ts";
+import { LATE_MASK, StepPlan } from "./step-plan.ts";
 
 const STAND_IN = `
 #include <stdarg.h>
@@ -119,6 +120,23 @@ fg_status fg_submit(fg_engine *engine, const fg_step *s)
 	}
 	for (int i = 0; i < s->n_masks; i++) put(" mask %x", s->masks[i]);
 	return failing ? FG_INVALID : FG_OK;
+}
+fg_status fg_mask(fg_engine *engine, uint64_t step, int32_t mask, fg_mask_fill fill, void *source)
+{
+	uint32_t word = fill ? 0 : *(const uint32_t *)source;
+	if (fill && fill(source, &word, sizeof word) != 0) {
+		text[0] = 0;
+		put("no such mask");
+		return FG_INVALID;
+	}
+	put(" given %llu/%d of %d: %x", (unsigned long long)step, mask, last.n_late_masks, word);
+	return FG_OK;
+}
+/* A fg_mask_fill. */
+int32_t fill_test(void *source, uint32_t *mask, size_t bytes)
+{
+	*mask = *(const uint32_t *)source + (uint32_t)bytes;
+	return *(const uint32_t *)source == 0;
 }
 fg_status fg_wait(fg_engine *engine, fg_result *r)
 {
@@ -340,6 +358,29 @@ test("a refused step names the slot at fault, and keeps its copies for the next"
   engine.submit(plan);
   expect(engine.refusedSlot).toBe(-1);
   expect(logOf(good)).toStartWith("log: copy 1 2 1; seq 2 1 9");
+  engine.close();
+});
+
+test("late masks follow the newest step, as words or as a function with its argument", () => {
+  const engine = LibraryEngine.open({ ...config, libraryPath: good });
+  const plan = new StepPlan(config.maxSeqs, config.maxStepTokens);
+  const { symbols } = dlopen(good, { fill_test: { args: ["ptr", "ptr", "u64"], returns: "i32" } });
+  const fill = (symbols.fill_test as unknown as { ptr: number }).ptr;
+  for (let step = 0; step < 2; step++) {
+    plan.clear();
+    plan.addDecode(0, 5, 9, -1, FG.SAMPLE, LATE_MASK);
+    plan.addDecode(1, 5, 9, -1, FG.SAMPLE, plan.addMask(Uint32Array.of(7)));
+    plan.addDecode(2, 5, 9, -1, FG.SAMPLE, LATE_MASK);
+    engine.submit(plan);
+    engine.giveMask(1, Uint32Array.of(0xabcd));
+    const source = new Uint32Array(new ArrayBuffer(4)).fill(0x10);
+    engine.giveMaskSource(0, fill, ptr(source));
+    const log = logOf(good);
+    expect(log).toContain(" seq 0 1 9 1 0 -1 1 tokens=5 seq 1 1 9 1 0 -1 0 tokens=5 seq 2 1 9 1 0 -1 2 tokens=5");
+    expect(log).toEndWith(` given ${step}/2 of 2: abcd given ${step}/1 of 2: 14`);
+    const error = failure(() => engine.giveMaskSource(0, fill, ptr(source.fill(0))));
+    expect([error.kind, error.message]).toEqual(["internal", "fg_mask: no such mask"]);
+  }
   engine.close();
 });
 

@@ -18,7 +18,10 @@ export interface LoadState {
 }
 
 /** The part of EngineConfig that the library itself needs. */
-export type LibraryConfig = Omit<EngineConfig, "prefixCaching" | "schedulingPolicy" | "tensors" | "seed">;
+export type LibraryConfig = Omit<
+  EngineConfig,
+  "grammarLibrary" | "prefixCaching" | "schedulingPolicy" | "tensors" | "seed"
+>;
 
 export class LibraryEngine {
   private readonly packer = new StepPacker();
@@ -29,6 +32,10 @@ export class LibraryEngine {
   /** Tensors and scales whose bytes the library reads until ready() returns. */
   private pinned: (Uint8Array | Float32Array)[] = [];
   private handle: Pointer | null;
+  /** Steps submitted. */
+  private steps = 0;
+  /** Masks that went with the newest of them: its late masks are numbered behind these. */
+  private masks = 0;
   /** The slot that the last refused step was refused for: without its sequence, the step may be accepted. -1 = no slot. */
   refusedSlot = -1;
 
@@ -148,7 +155,27 @@ export class LibraryEngine {
     this.refusedSlot = status === FG.OK ? -1 : calls.fg_error_slot();
     this.library.check(status, "fg_submit", this.refusedSlot < 0 ? "internal" : "invalid_request");
     plan.submitted();
+    this.steps++;
+    this.masks = plan.maskCount;
     this.logitsRows.push(plan.logitsRowCount);
+  }
+
+  /** Gives late mask `row` of the newest step, counted among its late ones, while that is in flight. `words` are copied. */
+  giveMask(row: number, words: Uint32Array): void {
+    this.passMask(row, null, ptr(words));
+  }
+
+  /**
+   * The same mask is what the function at `fill` (fg_mask_fill) makes of `source`, on a thread of the library: nobody else may
+   * use `source` until wait() has taken that step out of flight.
+   */
+  giveMaskSource(row: number, fill: number, source: number): void {
+    this.passMask(row, fill as Pointer, source as Pointer);
+  }
+
+  private passMask(row: number, fill: Pointer | null, source: Pointer): void {
+    const status = this.library.calls.fg_mask(this.open, this.steps - 1, this.masks + row, fill, source);
+    this.library.check(status, "fg_mask", "internal");
   }
 
   /**

@@ -6,7 +6,7 @@ import { ROLES, type Role, type StoredDtype } from "../model/shape.ts";
 
 /** The enum values of fastgen.h, without their FG_ prefix. Roles and dtypes are below. */
 export const FG = {
-  ABI_VERSION: 3,
+  ABI_VERSION: 4,
   PAGE_TOKENS: 64,
   SCALE_BLOCK: 128,
   STEPS_IN_FLIGHT: 2,
@@ -14,6 +14,11 @@ export const FG = {
   MAX_STOP_IDS: 128,
   MAX_LOGIT_BIAS: 1024,
   LAST_SAMPLED: -1,
+  MASK_WAIT_US: 1000,
+  // instead of a sampled id
+  NO_TOKEN: -1,
+  MASK_LATE: -2,
+  MASK_FAILED: -3,
   // fg_status
   OK: 0,
   INVALID: 1,
@@ -100,6 +105,7 @@ const options = struct({
   devices: "ptr",
   n_devices: "i32",
   n_threads: "i32",
+  mask_threads: "i32",
   max_seqs: "i32",
   max_step_tokens: "i32",
   max_context: "i32",
@@ -182,6 +188,7 @@ const step = struct({
   n_page_updates: "i32",
   n_fills: "i32",
   n_masks: "i32",
+  n_late_masks: "i32",
   n_copies: "i32",
   seqs: "ptr",
   tokens: "ptr",

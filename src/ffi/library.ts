@@ -21,6 +21,7 @@ const SYMBOLS = {
   fg_progress: { args: [P, P], returns: I32 },
   fg_ready: { args: [P, P], returns: I32 },
   fg_submit: { args: [P, P], returns: I32 },
+  fg_mask: { args: [P, U64, I32, P, P], returns: I32 },
   fg_wait: { args: [P, P], returns: I32 },
   fg_trace_start: { args: [P], returns: I32 },
   fg_trace_stop: { args: [P, P], returns: I32 },

@@ -1,15 +1,18 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { FG } from "./layout.ts";
-import { greedyFill, StepPlan } from "./step-plan.ts";
+import { FG, STRUCTS } from "./layout.ts";
+import { greedyFill, LATE_MASK, StepPlan } from "./step-plan.ts";
 
 const planned = fc.record({
   count: fc.integer({ min: 1, max: 9 }),
   flags: fc.integer({ min: 0, max: 7 }),
   pages: fc.nat(40),
   isFilled: fc.boolean(),
-  mask: fc.option(fc.nat(3)),
+  mask: fc.oneof(fc.constantFrom(null, LATE_MASK), fc.nat(3)),
 });
+
+const SEQ_INTS = STRUCTS.fg_step_seq.size / 4;
+const MASK = STRUCTS.fg_step_seq.at.mask / 4;
 
 const MASKS = Array.from({ length: 4 }, (_, i) => Uint32Array.of(i, 10 * i, 100 * i));
 
@@ -25,7 +28,7 @@ function build(list: Planned[], without: number): StepPlan {
   for (const [i, { count, flags, isFilled, mask }] of rest) {
     if (isFilled) plan.fills.push(greedyFill(i));
     const tokens = Array.from({ length: count }, (_, j) => 10 * i + j);
-    const row = plan.addMask(mask === null ? null : MASKS[mask]!);
+    const row = mask === LATE_MASK ? mask : plan.addMask(mask === null ? null : MASKS[mask]!);
     plan.add({ slot: i, context: 20 + i, flags, logprobs: i, mask: row }, tokens, 0, count);
   }
   return plan;
@@ -35,9 +38,13 @@ function contents(plan: StepPlan) {
   return {
     sequences: Array.from({ length: plan.seqCount }, (_, i) => {
       const { mask, ...sequence } = plan.sequence(i);
-      return { ...sequence, mask: mask < 0 ? null : plan.masks.slice(3 * mask, 3 * mask + 3) };
+      return { ...sequence, mask: mask < 0 ? mask : plan.masks.slice(3 * mask, 3 * mask + 3) };
     }),
-    masks: plan.maskCount,
+    masks: [plan.maskCount, plan.lateMaskCount],
+    late: Array.from(
+      { length: plan.seqCount },
+      (_, i) => plan.numberedSeqs()[i * SEQ_INTS + MASK]! - plan.maskCount,
+    ).filter((row) => row >= 0),
     tokens: plan.tokens.slice(0, plan.tokenCount),
     pageUpdates: plan.pageUpdates.slice(0, 3 * plan.pageUpdateCount),
     copies: plan.copies.slice(0, 3 * plan.copyCount),

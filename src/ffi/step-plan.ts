@@ -33,9 +33,12 @@ export interface StepSequence {
   nextToken?: number;
   /** Alternatives for each row. -1 = none, and no log probability of the chosen token either. */
   logprobs?: number;
-  /** Row of the masks. -1 = no mask. */
+  /** Row of the masks. -1 = no mask; LATE_MASK = one of its own, which comes after the step was submitted. */
   mask?: number;
 }
+
+/** In place of a row of the masks. Late masks are counted in the order of their sequences. */
+export const LATE_MASK = -2;
 
 const SEQ_INTS = STRUCTS.fg_step_seq.size / 4;
 
@@ -58,6 +61,7 @@ export class StepPlan {
   pageUpdateCount = 0;
   copyCount = 0;
   maskCount = 0;
+  lateMaskCount = 0;
   /** Rows that the step's result will have. */
   rowCount = 0;
   /** How many of these rows have logits. */
@@ -72,6 +76,7 @@ export class StepPlan {
   readonly fills: SlotFill[] = [];
   /** [maskCount][ceil(vocab / 32)] */
   masks: Uint32Array<ArrayBuffer> = new Uint32Array(new ArrayBuffer(4));
+  private numbered: Int32Array<ArrayBuffer> | null = null;
   /** Words of one mask. */
   private maskLength = 0;
   /** By mask: its row in this step. Sequences of one request may share a mask. */
@@ -93,6 +98,7 @@ export class StepPlan {
     this.tokenCount = 0;
     this.pageUpdateCount = 0;
     this.maskCount = 0;
+    this.lateMaskCount = 0;
     this.maskRows.clear();
     this.rowCount = 0;
     this.logitsRowCount = 0;
@@ -159,7 +165,8 @@ export class StepPlan {
     this.tokenCount -= count;
     this.seqs.copyWithin(i * SEQ_INTS, (i + 1) * SEQ_INTS, this.seqCount * SEQ_INTS);
     this.seqCount--;
-    this.removeMask(mask);
+    if (mask === LATE_MASK) this.lateMaskCount--;
+    else this.removeMask(mask);
     this.countRows(flags, count, -1);
     const fill = this.fills.findIndex((one) => one.slot === slot);
     if (fill >= 0) this.fills.splice(fill, 1);
@@ -200,6 +207,19 @@ export class StepPlan {
     seqs[at + FIELD.nextToken] = nextToken;
     seqs[at + FIELD.logprobs] = logprobs;
     seqs[at + FIELD.mask] = mask;
+    if (mask === LATE_MASK) this.lateMaskCount++;
+  }
+
+  /** fg_step_seq[seqCount], with the late masks numbered behind the others, as fastgen.h has them. */
+  numberedSeqs(): Int32Array<ArrayBuffer> {
+    if (this.lateMaskCount === 0) return this.seqs;
+    this.numbered ??= int32s(this.seqs.length);
+    this.numbered.set(this.seqs);
+    let row = this.maskCount;
+    for (let at = FIELD.mask; at < this.seqCount * SEQ_INTS; at += SEQ_INTS) {
+      if (this.numbered[at] === LATE_MASK) this.numbered[at] = row++;
+    }
+    return this.numbered;
   }
 
   /** Tokens [index * 64, index * 64 + 64) of the sequence in `slot` live in `page` from this step on. */

@@ -19,7 +19,8 @@ export class StepPacker {
     step.i32("n_fills", plan.fills.length);
     step.i32("n_masks", plan.maskCount);
     step.i32("n_copies", plan.copyCount);
-    step.u64("seqs", ptr(plan.seqs));
+    step.i32("n_late_masks", plan.lateMaskCount);
+    step.u64("seqs", ptr(plan.numberedSeqs()));
     step.u64("tokens", ptr(plan.tokens));
     step.u64("page_updates", plan.pageUpdateCount ? ptr(plan.pageUpdates) : 0);
     step.u64("fills", plan.fills.length ? this.packFills(plan.fills) : 0);

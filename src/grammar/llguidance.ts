@@ -62,8 +62,13 @@ export class Llguidance {
   }
 }
 
+/** Where the library is, or null where this build has none. Only the main thread knows it in the executable. */
+export function llguidancePath(): string | null {
+  return process.env.FASTGEN_LLGUIDANCE || libraryPath(LLGUIDANCE_FILE);
+}
+
 function ownPath(): string {
-  const path = process.env.FASTGEN_LLGUIDANCE || libraryPath(LLGUIDANCE_FILE);
+  const path = llguidancePath();
   if (path) return path;
   throw new FastgenError("device", `this build lacks ${LLGUIDANCE_FILE}, which grammars need: run 'npm run build'`);
 }

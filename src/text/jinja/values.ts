@@ -24,6 +24,10 @@ export class Float extends PyObject {
     super();
     this.value = value;
   }
+
+  toJSON(): number {
+    return this.value;
+  }
 }
 
 /** markupsafe.Markup: a str that counts as HTML; what is added to it is escaped. Made by the filters escape and safe. */

@@ -1,0 +1,330 @@
+/*
+ * masks_test.c - masks that come after their step was submitted: in time, late, never, in several steps at once. Only
+ * through fastgen.h, so that it runs against either library.
+ */
+#include "../clock.h"
+#include "check.h"
+#include "model.h"
+
+#include <stdatomic.h>
+#include <unistd.h>
+
+enum { VOCAB = 1000, WORDS = (VOCAB + 31) / 32, SEQS = 8 };
+
+static step_builder b;
+static fg_engine *e;
+static outcome *o;
+static const int32_t text[4] = {5, 6, 7, 8}, last = FG_LAST_SAMPLED;
+
+/* What a fill does, and what became of it. */
+typedef struct {
+	int32_t token; /* the only one that it allows */
+	int32_t sleep_ms, status;
+	atomic_int begun, ended;
+	size_t bytes;
+} source;
+
+static int32_t fill(void *argument, uint32_t *mask, size_t bytes) {
+	source *s = argument;
+	atomic_fetch_add(&s->begun, 1);
+	if (s->sleep_ms) usleep((useconds_t)s->sleep_ms * 1000);
+	s->bytes = bytes;
+	memset(mask, 0, bytes);
+	mask[s->token / 32] |= 1u << s->token % 32;
+	atomic_fetch_add(&s->ended, 1);
+	return s->status;
+}
+
+static const uint32_t *only(int32_t token) {
+	static uint32_t mask[WORDS];
+	memset(mask, 0, sizeof mask);
+	mask[token / 32] = 1u << token % 32;
+	return mask;
+}
+
+/* A copy, from memory that changes at once. */
+static void give_copy(uint64_t step, int32_t mask, int32_t token) {
+	uint32_t words[WORDS];
+	memcpy(words, only(token), sizeof words);
+	MUST(fg_mask(e, step, mask, NULL, words));
+	memset(words, 0xff, sizeof words);
+}
+
+static fg_engine *open_engine(int32_t mask_threads) {
+	static const int32_t window[2], device = 0;
+	static float frequencies[32];
+	for (int i = 0; i < 32; i++) frequencies[i] = 1.0f / (float)(i + 1);
+	fg_shape shape = {.n_layers = 2,
+	                  .hidden_size = 64,
+	                  .n_heads = 2,
+	                  .n_kv_heads = 1,
+	                  .head_dim = 64,
+	                  .intermediate_size = 128,
+	                  .vocab_size = VOCAB,
+	                  .tied_embeddings = 1,
+	                  .rms_norm_eps = 1e-5f,
+	                  .rope_scale = 1,
+	                  .rope_inv_freq = frequencies,
+	                  .layer_window = window};
+	fg_options options = {.devices = &device,
+	                      .n_devices = 1,
+	                      .n_threads = 2,
+	                      .mask_threads = mask_threads,
+	                      .max_seqs = SEQS,
+	                      .max_step_tokens = 64,
+	                      .max_context = 256,
+	                      .compute_dtype = FG_BF16,
+	                      .kv_dtype = FG_BF16,
+	                      .kv_bytes = 16 << 20,
+	                      .memory_utilization = 0.5};
+	fg_engine *engine;
+	fg_capacity capacity;
+	MUST(fg_open(&shape, &options, &engine));
+	MUST(fg_load_random(engine, 1));
+	MUST(fg_ready(engine, &capacity));
+	return engine;
+}
+
+/* Opens the engine and runs one prompt in each slot, as step 0: their next step decodes. */
+static void begin(int32_t mask_threads) {
+	e = open_engine(mask_threads);
+	begin_step(&b);
+	for (int32_t i = 0; i < SEQS; i++) {
+		fill_slot(&b, i, GREEDY);
+		map_pages(&b, i, 0, 1, i, 1);
+		add_seq(&b, i, text, 4, 4, FG_SAMPLE);
+	}
+	run_step(e, &b, o);
+}
+
+/* Submits a step in which every slot decodes, slot i with mask i of n_masks and then n_late. */
+static void decode(int32_t context, int32_t n_masks, const uint32_t *masks, int32_t n_late) {
+	begin_step(&b);
+	b.step.n_masks = n_masks, b.step.n_late_masks = n_late, b.step.masks = masks;
+	for (int32_t i = 0; i < SEQS; i++) {
+		fg_step_seq *q = add_seq(&b, i, &last, 1, context, FG_SAMPLE);
+		if (i < n_masks + n_late) q->mask = i;
+	}
+	MUST(fg_submit(e, &b.step));
+}
+
+/* Fills that take no time, copies, masks that came with the step, and rows without any, in one step. The masks may come
+ * before, while and after the rows are computed: a row has its token, or says that its mask was late. */
+static void test_mix(void) {
+	static uint32_t early[2][WORDS];
+	int late = 0;
+	begin(0);
+	memcpy(early[0], only(11), sizeof early[0]), memcpy(early[1], only(999), sizeof early[1]);
+	for (int32_t round = 0; round < 30; round++) {
+		source s[2] = {{.token = 31}, {.token = 32}};
+		decode(5 + round, 2, early[0], 4);
+		uint64_t step = (uint64_t)round + 1;
+		usleep((useconds_t)(round % 10) * 200);
+		MUST(fg_mask(e, step, 3, fill, &s[1]));
+		give_copy(step, 4, 0);
+		MUST(fg_mask(e, step, 2, fill, &s[0]));
+		give_copy(step, 5, 998);
+		MUST(wait_for(e, o));
+		static const int32_t want[6] = {11, 999, 31, 32, 0, 998};
+		for (int i = 0; i < 6; i++) {
+			int was_late = i >= 2 && o->ids[i] == FG_MASK_LATE;
+			late += was_late;
+			CHECK(was_late || o->ids[i] == want[i], "round %d row %d: %d, not %d", round, i, o->ids[i], want[i]);
+		}
+		for (int i = 6; i < SEQS; i++) CHECK(o->ids[i] >= 0, "round %d row %d: %d", round, i, o->ids[i]);
+		for (int i = 0; i < 2; i++) {
+			CHECK(s[i].begun == s[i].ended && s[i].begun <= 1, "%d fills begun, %d ended", s[i].begun, s[i].ended);
+			CHECK(!s[i].ended || s[i].bytes == WORDS * 4, "a mask of %d bytes", (int)s[i].bytes);
+		}
+	}
+	printf("  %d of 120 masks were late\n", late);
+	CHECK(late < 100, "masks that are given in time are late");
+	fg_close(e);
+}
+
+/* The mask of a step is given while the step before it still runs, as a server does. */
+static void test_two_steps(void) {
+	begin(2);
+	source s[40][SEQS];
+	int late = 0;
+	for (int32_t i = 0; i < 40; i++) {
+		if (i >= 2) MUST(wait_for(e, o));
+		for (int32_t j = 0; i >= 2 && j < SEQS; j++) {
+			late += o->ids[j] == FG_MASK_LATE;
+			CHECK(o->ids[j] == s[i - 2][j].token || o->ids[j] == FG_MASK_LATE, "step %d row %d: %d", i - 2, j,
+			      o->ids[j]);
+		}
+		decode(5 + i, 0, NULL, SEQS);
+		for (int32_t j = 0; j < SEQS; j++) {
+			s[i][j] = (source){.token = (i * SEQS + j) * 7 % VOCAB};
+			MUST(fg_mask(e, (uint64_t)i + 1, j, fill, &s[i][j]));
+		}
+	}
+	MUST(wait_for(e, o));
+	MUST(wait_for(e, o));
+	CHECK(o->result.step == 40, "step %d", (int)o->result.step);
+	printf("  %d of %d masks were late\n", late, 38 * SEQS);
+	CHECK(late < 38 * SEQS / 2, "masks that are given in time are late");
+	fg_close(e);
+}
+
+/* A mask that is there before the step's turn comes is never late. */
+static void test_given_early(void) {
+	begin(0);
+	for (int32_t i = 0; i < 5; i++) {
+		source slow = {.token = 1, .sleep_ms = 5};
+		decode(5 + i, 0, NULL, 1);
+		if (i % 2) MUST(fg_mask(e, (uint64_t)i + 1, 0, fill, &slow));
+		else give_copy((uint64_t)i + 1, 0, 1);
+		MUST(wait_for(e, o));
+		CHECK(i % 2 || o->ids[0] == 1 || o->ids[0] == FG_MASK_LATE, "token %d", o->ids[0]);
+	}
+	/* behind a step that is held up by its own masks */
+	decode(10, 0, NULL, 1), decode(11, 0, NULL, 1);
+	give_copy(7, 0, 3);
+	MUST(wait_for(e, o));
+	CHECK(o->ids[0] == FG_MASK_LATE, "token %d", o->ids[0]);
+	MUST(wait_for(e, o));
+	CHECK(o->ids[0] == 3, "token %d", o->ids[0]);
+	fg_close(e);
+}
+
+/* A fill that fails, one that never comes, and log probabilities beside them. */
+static void test_failed_and_missing(void) {
+	begin(0);
+	source bad = {.token = 3, .status = -1};
+	int failed = 0;
+	for (int32_t round = 0; round < 10; round++) {
+		begin_step(&b);
+		b.step.n_late_masks = 2;
+		for (int32_t i = 0; i < 3; i++) {
+			fg_step_seq *q = add_seq(&b, i, &last, 1, 5, FG_SAMPLE);
+			q->mask = i < 2 ? i : -1, q->n_logprobs = 1;
+		}
+		MUST(fg_submit(e, &b.step));
+		MUST(fg_mask(e, (uint64_t)round + 1, 0, fill, &bad));
+		MUST(wait_for(e, o));
+		failed += o->ids[0] == FG_MASK_FAILED;
+		CHECK(o->ids[0] == FG_MASK_FAILED || o->ids[0] == FG_MASK_LATE, "token %d", o->ids[0]);
+		CHECK(o->ids[1] == FG_MASK_LATE, "token %d", o->ids[1]);
+		CHECK(o->ids[2] >= 0 && o->logprobs[2] > -INFINITY, "token %d", o->ids[2]);
+		for (int i = 0; i < 2; i++) {
+			CHECK(o->logprobs[i] == -INFINITY && o->ranks[i] == 0, "row %d: %g", i, (double)o->logprobs[i]);
+			CHECK(o->top_ids[i * FG_MAX_LOGPROBS] >= 0, "alternatives are of the raw logits");
+		}
+	}
+	CHECK(failed, "no failed fill was seen");
+	/* what follows such a row runs, and the row can be computed again */
+	decode(6, 0, NULL, 0);
+	MUST(wait_for(e, o));
+	CHECK(o->ids[0] >= 0 && o->ids[1] >= 0, "tokens %d, %d", o->ids[0], o->ids[1]);
+	decode(5, 0, NULL, 0);
+	MUST(wait_for(e, o));
+	CHECK(o->ids[0] >= 0 && o->ids[1] >= 0, "tokens %d, %d", o->ids[0], o->ids[1]);
+	fg_close(e);
+}
+
+/* A fill of 50 ms holds up neither the other rows nor the next step; fg_wait of its own step waits for it, and forgets
+ * those behind it that have not begun. */
+static void test_slow_fill(void) {
+	begin(1);
+	decode(5, 0, NULL, 0);
+	MUST(wait_for(e, o));
+	double usual = o->result.run_seconds;
+	source slow = {.token = 3, .sleep_ms = 50}, behind = {.token = 4};
+	decode(6, 0, NULL, 2), decode(7, 0, NULL, 0);
+	MUST(fg_mask(e, 2, 0, fill, &slow));
+	MUST(fg_mask(e, 2, 1, fill, &behind));
+	while (!slow.begun) usleep(100);
+	MUST(wait_for(e, o));
+	CHECK(slow.ended == 1, "fg_wait returned before a fill ended");
+	CHECK(behind.begun == behind.ended, "fg_wait returned before a fill ended");
+	CHECK(o->ids[0] == FG_MASK_LATE && o->ids[1] == FG_MASK_LATE, "tokens %d, %d", o->ids[0], o->ids[1]);
+	CHECK(o->ids[2] >= 0, "token %d", o->ids[2]);
+	CHECK(o->result.run_seconds < usual + 0.04, "a step took %.1f ms, without masks %.1f", o->result.run_seconds * 1e3,
+	      usual * 1e3);
+	uint64_t start = fg_clock_ns();
+	MUST(wait_for(e, o));
+	CHECK(o->ids[0] >= 0 && fg_clock_ns() - start < 40000000, "the next step came %d us later",
+	      (int)((fg_clock_ns() - start) / 1000));
+	/* closing waits too */
+	source closing = {.token = 3, .sleep_ms = 20}, left = {.token = 3};
+	decode(8, 0, NULL, 2);
+	MUST(fg_mask(e, 4, 0, fill, &closing));
+	MUST(fg_mask(e, 4, 1, fill, &left));
+	while (!closing.begun) usleep(100);
+	fg_close(e);
+	CHECK(closing.ended == 1 && left.begun == left.ended, "fg_close returned before a fill ended");
+}
+
+/* The threads that fill are several: a slow fill does not hold up another. */
+static void test_threads(void) {
+	begin(2);
+	source slow = {.token = 3, .sleep_ms = 50}, quick = {.token = 4};
+	decode(5, 0, NULL, 2);
+	MUST(fg_mask(e, 1, 0, fill, &slow));
+	MUST(fg_mask(e, 1, 1, fill, &quick));
+	while (!slow.begun) usleep(100);
+	for (int i = 0; i < 300 && !quick.ended; i++) usleep(100);
+	CHECK(quick.ended == 1 && slow.ended == 0, "quick %d, slow %d", quick.ended, slow.ended);
+	MUST(wait_for(e, o));
+	fg_close(e);
+}
+
+static void test_refusals(void) {
+	source s = {.token = 3};
+	uint32_t words[WORDS] = {0};
+#define REFUSED(what, call)                                                                                            \
+	do {                                                                                                               \
+		fg_status got_ = (call);                                                                                       \
+		CHECK(got_ == FG_INVALID && strstr(fg_error(), what), "status %d: %s", (int)got_,                              \
+		      got_ ? fg_error() : "accepted");                                                                         \
+	} while (0)
+	begin(0);
+	REFUSED("NULL", fg_mask(NULL, 0, 0, fill, &s));
+	REFUSED("not in flight", fg_mask(e, 0, 0, fill, &s));
+	REFUSED("not in flight", fg_mask(e, 1, 0, fill, &s));
+	decode(5, 1, words, 2);
+	REFUSED("not in flight", fg_mask(e, 2, 1, fill, &s));
+	REFUSED("NULL", fg_mask(e, 1, 1, NULL, NULL));
+	REFUSED("not a late one", fg_mask(e, 1, -1, fill, &s));
+	REFUSED("not a late one", fg_mask(e, 1, 0, fill, &s));
+	REFUSED("not a late one", fg_mask(e, 1, 3, fill, &s));
+	MUST(fg_mask(e, 1, 1, fill, &s));
+	REFUSED("given before", fg_mask(e, 1, 1, fill, &s));
+	give_copy(1, 2, 4);
+	REFUSED("given before", fg_mask(e, 1, 2, NULL, words));
+	MUST(wait_for(e, o));
+	REFUSED("not in flight", fg_mask(e, 1, 1, fill, &s));
+	begin_step(&b);
+	fg_step_seq *q = add_seq(&b, 0, &last, 1, 6, FG_SAMPLE);
+	b.step.n_late_masks = -1;
+	REFUSED("late masks", fg_submit(e, &b.step));
+	b.step.n_late_masks = 2;
+	REFUSED("late masks", fg_submit(e, &b.step));
+	b.step.n_late_masks = 1, b.step.n_masks = 1, b.step.masks = words;
+	REFUSED("late masks", fg_submit(e, &b.step));
+	b.step.n_masks = 0, q->mask = 1;
+	REFUSED("names mask 1", fg_submit(e, &b.step));
+	fg_close(e);
+}
+
+int main(void) {
+	int32_t n_devices = 0;
+	MUST(fg_devices(&n_devices));
+	if (!n_devices) {
+		printf("masks_test: no device\n");
+		return 0;
+	}
+	static const model small = {.shape.vocab_size = VOCAB};
+	o = new_outcome(&small, 1);
+	test_mix();
+	test_two_steps();
+	test_given_early();
+	test_failed_and_missing();
+	test_slow_fill();
+	test_threads();
+	test_refusals();
+	free_outcome(o);
+	return report("masks_test");
+}

@@ -1,0 +1,121 @@
+/**
+ * What one sequence may generate next: its allowed ids and bad words (token-mask.ts), its grammar, and the end of its
+ * thinking. It goes along with the tokens that the sequence gets, and tells the mask of the next one and what must follow.
+ */
+import { usesPenalty } from "../engine-config.ts";
+import type { GrammarMatcher, MaskLibrary } from "./late-masks.ts";
+import type { EngineRequest, ThinkingBudget } from "./protocol.ts";
+import { endsWith, maskOf, TokenMask } from "./token-mask.ts";
+
+const NO_IDS = new Int32Array(0);
+
+export class Constraint {
+  /** Whether the grammar holds for the next token. */
+  private grammarHolds: boolean;
+  /** The budget of a thinking that is still open. */
+  private thinking: ThinkingBudget | null;
+  /** How many ids of the forced end of thinking are there; -1 = it is not being forced. */
+  private forcedEnd = -1;
+  /** Whether tokens without a choice need no sampling: nothing else asks for it. */
+  private readonly skipsSampling: boolean;
+
+  private constructor(
+    private readonly request: EngineRequest,
+    private readonly vocabSize: number,
+    private readonly tokens: TokenMask | null,
+    private readonly matcher: GrammarMatcher | null,
+  ) {
+    const { grammar, thinking, logprobs, promptLogprobs, sampling } = request;
+    this.grammarHolds = grammar !== null && grammar.after.length === 0;
+    this.thinking = this.grammarHolds ? null : thinking;
+    this.skipsSampling = tokens === null && logprobs < 0 && promptLogprobs < 0 && !usesPenalty(sampling);
+    this.checkBudget(0);
+  }
+
+  /** Null where the request restricts nothing. Takes over its matcher. */
+  static of(request: EngineRequest, vocabSize: number, library: MaskLibrary): Constraint | null {
+    const tokens = TokenMask.of(request, vocabSize);
+    const { grammar, thinking } = request;
+    if (!tokens && !grammar && !thinking) return null;
+    return new Constraint(request, vocabSize, tokens, grammar && library.openMatcher(grammar.matcher));
+  }
+
+  /** Whether the next token cannot be sampled before the one before it is known. */
+  get needsLastToken(): boolean {
+    return this.grammarHolds || this.forcedEnd >= 0 || (this.tokens?.needsLastToken ?? false);
+  }
+
+  /** The matcher that computes the next token's mask; null where that is not up to the grammar. */
+  get computedBy(): GrammarMatcher | null {
+    return this.grammarHolds ? this.matcher : null;
+  }
+
+  /** The matcher whose mask alone is the next token's, so that another thread can compute it; else null. */
+  get fillable(): GrammarMatcher | null {
+    return this.tokens === null ? this.computedBy : null;
+  }
+
+  /**
+   * The mask of the token after `outputs`, those generated so far; null = every token is allowed. Not to be written to. The
+   * grammar's part is computed here, on this thread. A grammar that fails allows nothing.
+   */
+  mask(outputs: Int32Array): Uint32Array | null {
+    if (this.forcedEnd >= 0) return maskOf([this.request.thinking!.end[this.forcedEnd]!], this.vocabSize);
+    const others = this.tokens?.after(outputs) ?? null;
+    const matcher = this.computedBy;
+    if (!matcher) return others;
+    const mask = new Uint32Array(Math.ceil(this.vocabSize / 32));
+    if (!matcher.fillMask(mask)) return mask.fill(0);
+    if (others) for (let i = 0; i < mask.length; i++) mask[i]! &= others[i]!;
+    return mask;
+  }
+
+  /** Goes on by `token`, which comes after `outputs`. False: the grammar does not allow it, or has failed. */
+  accept(token: number, outputs: Int32Array): boolean {
+    if (this.grammarHolds) return this.matcher!.consume(token);
+    if (this.forcedEnd >= 0) {
+      if (++this.forcedEnd === this.request.thinking!.end.length) this.endThinking();
+      return true;
+    }
+    const completes = (word: Int32Array) => word.at(-1) === token && endsWith(outputs, word, word.length - 1);
+    const { grammar } = this.request;
+    if (grammar?.after.some(completes)) this.endThinking();
+    else if (this.thinking?.isEnd.some(completes)) this.thinking = null;
+    this.checkBudget(outputs.length + 1);
+    return true;
+  }
+
+  /** Forces the end of thinking once there are as many tokens as it may have. */
+  private checkBudget(outputs: number): void {
+    if (!this.thinking || outputs < this.thinking.budget) return;
+    if (this.thinking.end.length > 0) this.forcedEnd = 0;
+    else this.endThinking();
+  }
+
+  private endThinking(): void {
+    this.thinking = null;
+    this.forcedEnd = -1;
+    this.grammarHolds = this.matcher !== null;
+  }
+
+  /** What must follow now and needs no sampling. */
+  forced(): Int32Array {
+    if (!this.skipsSampling) return NO_IDS;
+    if (this.forcedEnd >= 0) return this.request.thinking!.end.subarray(this.forcedEnd);
+    return this.computedBy?.forcedTokens() ?? NO_IDS;
+  }
+
+  /** Nothing can follow any more. */
+  get stopped(): boolean {
+    return this.computedBy?.stopped ?? false;
+  }
+
+  get error(): string | null {
+    return this.matcher?.error ?? null;
+  }
+
+  /** Nothing else uses it any more, the library included. Once. */
+  free(): void {
+    this.matcher?.free();
+  }
+}

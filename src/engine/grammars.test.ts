@@ -1,0 +1,336 @@
+/** Sequences with grammars against the fake library: what they generate is what a plain loop over their tokens generates. */
+import { expect, test } from "bun:test";
+import fc from "fast-check";
+import { type FakeGrammar, type FakeState, fakeMatcher } from "./fake-grammar.ts";
+import { PAGE_TOKENS } from "./page-cache.ts";
+import type { EngineRequest, ThinkingBudget } from "./protocol.ts";
+import { config, expectTooLittle, prompt, Rig, request, VOCAB } from "./scheduler-rig.ts";
+import { maskOf } from "./token-mask.ts";
+
+/** Ends grammars. Requests may also have other stop ids. */
+const EOS = 3;
+
+// Random grammars
+
+const ids = (most: number) => fc.uniqueArray(fc.integer({ min: 4, max: VOCAB - 1 }), { minLength: 1, maxLength: most });
+
+/** A state as numbers: `to` is taken modulo the number of states. */
+const states = fc.record({
+  /** One id is forced, several are a choice. */
+  ids: fc.oneof(ids(1), ids(1), ids(1), ids(40)),
+  to: fc.array(fc.nat(30), { minLength: 3, maxLength: 3 }),
+  kind: fc.oneof(
+    { weight: 20, arbitrary: fc.constant("plain" as const) },
+    { weight: 8, arbitrary: fc.constant("accepting" as const) },
+    { weight: 1, arbitrary: fc.constantFrom("stopped", "dead", "maskFails", "refuses") },
+  ),
+});
+
+const grammars = fc.array(states, { minLength: 1, maxLength: 25 }).map((list): FakeGrammar => {
+  const state = (one: (typeof list)[number]): FakeState => {
+    if (one.kind === "stopped") return { next: new Map(), stopped: true };
+    if (one.kind === "dead") return { next: new Map() };
+    const next = new Map(one.ids.map((id, i) => [id, one.to[i % one.to.length]! % list.length]));
+    return { next, [one.kind]: true };
+  };
+  return { states: list.map(state), stopIds: [EOS] };
+});
+
+const words = fc.array(fc.array(fc.nat(VOCAB - 1), { minLength: 1, maxLength: 2 }), { maxLength: 4 });
+const asWords = (list: readonly number[][]) => list.map((word) => Int32Array.from(word));
+
+const arrivals = fc.record({
+  at: fc.nat(15),
+  grammar: fc.option(grammars, { freq: 4 }),
+  after: fc.oneof(fc.constant([]), fc.constant([]), words),
+  budget: fc.option(fc.nat(20), { freq: 2 }),
+  end: fc.array(fc.integer({ min: 15, max: VOCAB - 1 }), { maxLength: 4 }),
+  prompt: fc.integer({ min: 1, max: 200 }),
+  maxTokens: fc.integer({ min: 0, max: 190 }),
+  minTokens: fc.constantFrom(0, 0, 5, 30),
+  ignoreEos: fc.boolean(),
+  stopId: fc.constantFrom(null, null, 14),
+  seed: fc.nat(3),
+  choices: fc.constantFrom(1, 1, 2),
+  penalty: fc.constantFrom(false, false, true),
+  logprobs: fc.constantFrom(-1, -1, 1),
+  promptLogprobs: fc.constantFrom(-1, -1, -1, 1),
+  allowed: fc.constantFrom(null, null, null, 5, 20),
+  badWords: fc.oneof(fc.constant([]), fc.constant([]), words),
+  refused: fc.constantFrom(false, false, false, false, true),
+  abortAfter: fc.oneof(fc.constant(0), fc.constant(0), fc.integer({ min: 1, max: 30 })),
+  pauseAfter: fc.oneof(fc.constant(0), fc.constant(0), fc.integer({ min: 1, max: 30 })),
+  pausedFor: fc.nat(10),
+});
+
+type Arrival = typeof arrivals extends fc.Arbitrary<infer T> ? T : never;
+
+const isOver = (grammar: FakeGrammar | null) => grammar?.states[0]?.stopped === true;
+
+function build(one: Arrival): EngineRequest[] {
+  const thinking: ThinkingBudget | null =
+    one.budget === null ? null : { budget: one.budget, end: Int32Array.from(one.end), isEnd: asWords(one.after) };
+  const stopIds = [...(one.ignoreEos ? [] : [EOS]), ...(one.stopId === null ? [] : [one.stopId])];
+  return Array.from({ length: one.choices }, (_, choice) => {
+    const made = request(prompt(one.prompt, one.seed), one.maxTokens, {
+      grammar: one.grammar && { matcher: fakeMatcher(one.grammar), after: asWords(one.after) },
+      thinking,
+      minTokens: Math.min(one.minTokens, one.maxTokens),
+      stopIds: Int32Array.from(stopIds),
+      logprobs: one.logprobs,
+      // A grammar that ends before it begins leaves nothing to sample once the prompt has been computed.
+      promptLogprobs: one.maxTokens === 0 ? 0 : isOver(one.grammar) ? -1 : one.promptLogprobs,
+      allowed:
+        one.allowed === null
+          ? null
+          : maskOf(
+              Array.from({ length: 30 }, (_, i) => i + one.allowed!),
+              VOCAB,
+            ),
+      badWords: asWords(one.badWords),
+    });
+    made.sampling.seed = BigInt(one.seed + choice);
+    if (one.penalty) made.sampling.presencePenalty = 1;
+    if (one.refused) made.sampling.topP = 0;
+    return made;
+  });
+}
+
+/** Numbers from 0 to 1 that depend on `seed` alone. */
+function numbers(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return state / 2 ** 32;
+  };
+}
+
+const settings = fc.record({
+  maxSeqs: fc.integer({ min: 1, max: 8 }),
+  extraTokens: fc.oneof(fc.nat(4), fc.nat(200)),
+  spare: fc.constantFrom(0, 0, 1, 4),
+  hostPages: fc.constantFrom(0, 0, 8),
+  prefixCaching: fc.boolean(),
+  depth: fc.constantFrom(1, 2, 2, 2),
+  shortSight: fc.constantFrom(0, 1, 1, 10),
+  lateness: fc.constantFrom(0, 0.1, 0.6),
+  seed: fc.nat(),
+});
+
+function rigFor(s: typeof settings extends fc.Arbitrary<infer T> ? T : never): Rig {
+  const { maxSeqs, hostPages, prefixCaching } = s;
+  const limits = { maxSeqs, maxStepTokens: maxSeqs + s.extraTokens, maxContext: 400, pages: 7 + s.spare };
+  const rig = new Rig({ ...limits, hostPages, prefixCaching, vocabSize: VOCAB }, s.depth);
+  if (s.shortSight > 0) expectTooLittle(rig.scheduler, s.shortSight);
+  const random = numbers(s.seed);
+  rig.library.isLate = () => random() < s.lateness;
+  return rig;
+}
+
+function play(list: Arrival[], rig: Rig): void {
+  const events: { at: number; event: () => void }[] = [];
+  for (const one of list) {
+    const made = build(one);
+    events.push({ at: one.at, event: () => rig.add(...made) });
+    const later = (steps: number, event: (id: number) => void) => {
+      for (const { id } of made) events.push({ at: one.at + steps, event: () => event(id) });
+    };
+    if (one.abortAfter > 0) later(one.abortAfter, (id) => rig.scheduler.abort(id));
+    if (one.pauseAfter === 0) continue;
+    later(one.pauseAfter, (id) => rig.scheduler.pause(id));
+    later(one.pauseAfter + one.pausedFor, (id) => rig.scheduler.resume(id));
+  }
+  events.sort((a, b) => a.at - b.at);
+  for (let step = 0; events.length > 0; step++) {
+    while (events[0]?.at === step) events.shift()!.event();
+    rig.step();
+  }
+  rig.finish();
+}
+
+test("every sequence generates what a plain loop gives, however late masks are and whatever is forced", () => {
+  const seen = { preemptions: 0, late: 0, failed: 0, stopped: 0, thought: 0 };
+  fc.assert(
+    fc.property(fc.array(arrivals, { minLength: 1, maxLength: 16, size: "max" }), settings, (list, s) => {
+      const rig = rigFor(s);
+      play(list, rig);
+      rig.checkEnd();
+      seen.preemptions += rig.scheduler.stats().preemptions;
+      seen.late += rig.library.lateMasks;
+      for (const { reason, finish, request } of rig.received.values()) {
+        seen.failed += Number(reason !== null);
+        seen.stopped += Number(finish === "stop" && request.grammar !== null);
+        seen.thought += Number(request.thinking !== null && finish !== "error");
+      }
+    }),
+    { numRuns: 150 },
+  );
+  // The cases that matter did occur.
+  expect(Math.min(...Object.values(seen))).toBeGreaterThan(20);
+}, 120_000);
+
+// One thing at a time
+
+const CHOICE = Array.from({ length: 20 }, (_, i) => 20 + i);
+
+/** Goes on for ever, with a choice of twenty. */
+const endless: FakeGrammar = { states: [{ next: new Map(CHOICE.map((id) => [id, 0])) }], stopIds: [EOS] };
+
+/** A choice, then these tokens, then the end, with a stop id or without. */
+function record(forced: number[], last: FakeState = { next: new Map(), accepting: true }): FakeGrammar {
+  const middle = forced.map((id, i) => ({ next: new Map([[id, i + 2]]) }));
+  return { states: [{ next: new Map(CHOICE.map((id) => [id, 1])) }, ...middle, last], stopIds: [EOS] };
+}
+
+function constrained(grammar: FakeGrammar, maxTokens: number, more: Partial<EngineRequest> = {}): EngineRequest {
+  const fields = { grammar: { matcher: fakeMatcher(grammar), after: [] }, stopIds: Int32Array.of(EOS) };
+  return request(prompt(20), maxTokens, { ...fields, ...more });
+}
+
+/** Runs the requests to their ends and compares them with what they generate alone. */
+function run(rig: Rig, ...requests: EngineRequest[]) {
+  rig.add(...requests);
+  rig.finish();
+  rig.checkEnd();
+  return requests.map(({ id }) => rig.received.get(id)!);
+}
+
+test("a sequence with a grammar gets a token in each step, as any other", () => {
+  const rig = new Rig(config);
+  const [one, other] = run(rig, constrained(endless, 50), request(prompt(20, 1), 50));
+  expect([one!.endedAt, other!.endedAt, rig.library.computedTokens]).toEqual([50, 50, 2 * (20 + 49)]);
+});
+
+test("whoever has no grammar gets a token in each step, however late the masks of others are", () => {
+  const rig = new Rig({ ...config, pages: 100 });
+  const random = numbers(7);
+  rig.library.isLate = () => random() < 0.7;
+  const free = Array.from({ length: 3 }, (_, i) => request(prompt(10, i), 60));
+  const late = Array.from({ length: 4 }, () => constrained(endless, 60));
+  const ends = run(rig, ...free, ...late).map(({ endedAt }) => endedAt);
+  expect(ends.slice(0, 3)).toEqual([60, 60, 60]);
+  expect(Math.min(...ends.slice(3))).toBeGreaterThan(60);
+});
+
+test("a mask that is always late is computed before its step", () => {
+  const rig = new Rig(config);
+  rig.library.isLate = () => true;
+  const [got] = run(rig, constrained(endless, 5));
+  // A token costs two repetitions and what was in flight behind them.
+  expect(got!.tokens.length).toBe(5);
+  expect(got!.endedAt).toBeLessThanOrEqual(5 * 5);
+});
+
+test("tokens without a choice take one step together, and none where the text begins with them", () => {
+  const forced = Array.from({ length: 6 }, (_, i) => 5 + i);
+  const rig = new Rig(config);
+  const [got] = run(rig, constrained(record(forced), 50));
+  // Step 1 samples the choice, step 2 is dropped, step 3 computes all forced tokens and samples the stop id.
+  expect(got).toMatchObject({ finish: "stop", endedAt: 3, tokens: [expect.any(Number), ...forced, EOS] });
+  const first = { states: [{ next: new Map([[4, 1]]) }, ...shift(record(forced).states)], stopIds: [EOS] };
+  const second = new Rig(config);
+  const [begun] = run(second, constrained(first, 50));
+  expect(begun).toMatchObject({ finish: "stop", endedAt: 3, tokens: [4, expect.any(Number), ...forced, EOS] });
+});
+
+/** The same states, each one further back. */
+function shift(states: readonly FakeState[]): FakeState[] {
+  return states.map((state) => ({ ...state, next: new Map([...state.next].map(([id, to]) => [id, to + 1])) }));
+}
+
+test("forced tokens end with max_tokens, and with a stop id among them", () => {
+  const forced = [5, 6, 7, 8, 9, 10];
+  const [cut, stopped, whole] = run(
+    new Rig(config),
+    constrained(record(forced), 4),
+    constrained(record(forced), 50, { stopIds: Int32Array.of(7) }),
+    constrained(record(forced, { next: new Map(), stopped: true }), 50),
+  );
+  expect(cut).toMatchObject({ finish: "length", reason: null, tokens: [expect.any(Number), 5, 6, 7] });
+  expect(stopped).toMatchObject({ finish: "stop", reason: null, tokens: [expect.any(Number), 5, 6, 7] });
+  expect(whole).toMatchObject({ finish: "stop", reason: null, tokens: [expect.any(Number), ...forced] });
+});
+
+test("forced tokens get pages, and their pages are found by others", () => {
+  const forced = Array.from({ length: 3 * PAGE_TOKENS }, (_, i) => 5 + (i % 7));
+  const rig = new Rig({ ...config, maxStepTokens: 512 });
+  const [got] = run(rig, constrained(record(forced), 300));
+  expect(got!.tokens.length).toBe(1 + forced.length + 1);
+  const again = request([...prompt(20), ...got!.tokens.slice(0, -1)], 1);
+  const [second] = run(rig, again);
+  expect(second!.cachedTokens).toBe(3 * PAGE_TOKENS);
+});
+
+test("where log probabilities are asked for, tokens without a choice are sampled like others", () => {
+  const [got] = run(new Rig(config), constrained(record([5, 6, 7]), 50, { logprobs: 2 }));
+  expect(got!.tokens.slice(1)).toEqual([5, 6, 7, EOS]);
+  expect(got!.logprobs.every((one) => one !== null)).toBe(true);
+});
+
+test("a text that cannot become whole ends with the reason, as if it was too long", () => {
+  const dead = { next: new Map() };
+  const choice = new Map([
+    [5, 0],
+    [6, 0],
+  ]);
+  const reasons = [
+    { last: dead, reason: "no token is left" },
+    { last: { next: choice, maskFails: true }, reason: "its mask cannot be computed" },
+    { last: { next: choice, refuses: true }, reason: "it does not take" },
+  ];
+  for (const { last, reason } of reasons) {
+    const [got, other] = run(new Rig(config), constrained(record([8], last), 9), request(prompt(9), 9));
+    expect(got).toMatchObject({ finish: "length", tokens: [expect.any(Number), 8], error: null });
+    expect(got!.reason).toContain(reason);
+    expect(other).toMatchObject({ finish: "length", reason: null });
+  }
+});
+
+test("a text that is whole before min_tokens, and can only end, ends", () => {
+  const [got] = run(new Rig(config), constrained(record([5, 6]), 50, { minTokens: 20 }));
+  expect(got).toMatchObject({ finish: "stop", reason: null, tokens: [expect.any(Number), 5, 6] });
+});
+
+test("thinking ends by force after its budget, and the grammar begins then", () => {
+  const [open, close] = [[40], [41, 42]];
+  const thinking = { budget: 5, end: Int32Array.from(close), isEnd: [Int32Array.from(close)] };
+  const grammar = { matcher: 0, after: [Int32Array.from(close)] };
+  const made = (more: Partial<EngineRequest> = {}) =>
+    request([...prompt(9), ...open], 30, {
+      grammar: { ...grammar, matcher: fakeMatcher(record([5, 6])) },
+      thinking,
+      stopIds: Int32Array.of(EOS),
+      ...more,
+    });
+  for (const got of run(new Rig(config), made(), made({ logprobs: 0 }))) {
+    expect(got.tokens.slice(5)).toEqual([...close, expect.any(Number), 5, 6, EOS]);
+    expect(CHOICE).toContain(got.tokens[7]!);
+  }
+  const none = { ...thinking, budget: 0 };
+  const [sooner] = run(new Rig(config), made({ thinking: none }));
+  expect(sooner!.tokens).toEqual([...close, expect.any(Number), 5, 6, EOS]);
+});
+
+test("an aborted sequence's matcher is freed once the steps in flight are done, and not before", () => {
+  const rig = new Rig(config);
+  const one = constrained(endless, 50);
+  rig.add(one);
+  rig.step();
+  const matcher = [...rig.library.matchers.values()][0]!;
+  rig.scheduler.abort(one.id);
+  expect(matcher.freed).toBe(false);
+  rig.finish();
+  expect(matcher.freed).toBe(true);
+  rig.checkEnd();
+});
+
+test("closing frees every matcher, of those that run, wait or have just been aborted", () => {
+  const rig = new Rig({ ...config, maxSeqs: 2 });
+  const all = Array.from({ length: 4 }, () => constrained(endless, 50));
+  rig.add(...all);
+  for (let i = 0; i < 4; i++) rig.step();
+  rig.scheduler.abort(all[0]!.id);
+  while (rig.library.isBusy) rig.library.wait();
+  rig.scheduler.close();
+  expect([...rig.library.matchers.values()].map(({ freed }) => freed)).toEqual([true, true, true, true]);
+});

@@ -1,0 +1,43 @@
+/**
+ * What the scheduler needs for masks that come after their step was submitted. Interfaces only: the worker implements them
+ * with libfastgen and llguidance, tests with stand-ins.
+ */
+import { FastgenError } from "../errors.ts";
+
+/** Where a sequence stands in its grammar: src/grammar/matcher.ts. One thread uses it at a time. */
+export interface GrammarMatcher {
+  /** What the library's threads know it by. */
+  readonly pointer: number;
+  /** Goes on by one token. False: the token is not allowed, or the matcher has failed. */
+  consume(token: number): boolean;
+  /** Ids that must follow now; empty = there is a choice. */
+  forcedTokens(): Int32Array;
+  /** Fills in the mask of the next token on this thread. False: it has failed. */
+  fillMask(mask: Uint32Array): boolean;
+  /** Nothing can follow any more, not even a stop id; or it has failed. */
+  readonly stopped: boolean;
+  /** The text so far is whole. */
+  readonly accepting: boolean;
+  /** Why it has failed; null while it has not. */
+  readonly error: string | null;
+  free(): void;
+}
+
+export interface MaskLibrary {
+  /** Takes over `pointer`, of an EngineGrammar. */
+  openMatcher(pointer: number): GrammarMatcher;
+  /**
+   * Late mask `row`, counted among the late ones, of the newest step submitted is what `matcher` computes, on another thread.
+   * The matcher must not be touched until that step has been waited for.
+   */
+  giveMatcher(row: number, matcher: GrammarMatcher): void;
+  /** The same mask is `words`, which are copied. */
+  giveMask(row: number, words: Uint32Array): void;
+}
+
+function none(): never {
+  throw new FastgenError("internal", "this scheduler was made without a library for late masks");
+}
+
+/** For schedulers whose sequences need no late masks. */
+export const NO_LATE_MASKS: MaskLibrary = { openMatcher: none, giveMatcher: none, giveMask: none };

@@ -1,0 +1,62 @@
+/**
+ * The masks of the rows that are sampled. A mask that is known while its step is planned travels in the step. Two kinds come
+ * late, after the step was submitted: those that depend on a token which the step before is sampling, and those that a
+ * grammar computes, on another thread while the step runs.
+ */
+import { LATE_MASK, type StepPlan } from "../ffi/step-plan.ts";
+import type { MaskLibrary } from "./late-masks.ts";
+import type { Sequence } from "./sequence.ts";
+import type { StepInFlight } from "./step-in-flight.ts";
+
+/** A mask that came too late so often in a row is computed before its step is planned, so that its sequence goes on. */
+const MOST_LATE = 2;
+
+export class MaskRows {
+  private readonly everything: Uint32Array;
+  private readonly nothing: Uint32Array;
+
+  constructor(
+    private readonly library: MaskLibrary,
+    vocabSize: number,
+  ) {
+    this.nothing = new Uint32Array(Math.ceil(vocabSize / 32));
+    this.everything = new Uint32Array(this.nothing.length).fill(0xffffffff);
+  }
+
+  /** The mask of the row that `seq` samples next, beside those in flight: LATE_MASK, or what the plan's addMask() says. */
+  plan(seq: Sequence, plan: StepPlan): number {
+    const { constraint } = seq;
+    if (!constraint) return -1;
+    const isLate =
+      seq.pendingSamples > 0 ? constraint.needsLastToken : constraint.computedBy !== null && seq.lateTimes < MOST_LATE;
+    return isLate ? LATE_MASK : plan.addMask(constraint.mask(seq.outputTokens));
+  }
+
+  /** `step` has been submitted. Gives the late masks that depend on nothing in flight. */
+  submitted(step: StepInFlight): void {
+    let row = 0;
+    for (let i = 0; i < step.seqs.length; i++) {
+      if (!step.late[i]) continue;
+      const seq = step.seqs[i]!;
+      seq.lateRow = row++;
+      if (seq.pendingSamples === 1) this.give(seq);
+    }
+  }
+
+  /** Gives the late mask of `seq` in the newest step. All tokens before it are known. */
+  give(seq: Sequence): void {
+    const constraint = seq.constraint!;
+    const row = seq.lateRow;
+    seq.lateRow = -1;
+    const matcher = constraint.fillable;
+    if (matcher) this.library.giveMatcher(row, matcher);
+    else this.library.giveMask(row, constraint.mask(seq.outputTokens) ?? this.everything);
+  }
+
+  /** What `seq` samples in the newest step will be dropped: nobody shall wait for its mask. */
+  giveNothing(seq: Sequence): void {
+    if (seq.lateRow < 0) return;
+    this.library.giveMask(seq.lateRow, this.nothing);
+    seq.lateRow = -1;
+  }
+}
