@@ -1,5 +1,6 @@
 import { afterEach, expect, test } from "bun:test";
 import { FastgenError } from "../src/errors.ts";
+import type { SamplingParams } from "../src/params.ts";
 import { RemoteBackend } from "./chat-remote.ts";
 
 let server: ReturnType<typeof Bun.serve> | null = null;
@@ -10,7 +11,10 @@ const chunk = (content: string, finish: string | null = null) =>
   JSON.stringify({ choices: [{ index: 0, delta: { content }, finish_reason: finish }] });
 
 /** A server that answers a chat with these bytes, split where `pieces` are. */
-async function connect(pieces: string[], options: { status?: number; endless?: boolean } = {}): Promise<RemoteBackend> {
+async function connect(
+  pieces: string[],
+  options: { status?: number; endless?: boolean; params?: SamplingParams } = {},
+): Promise<RemoteBackend> {
   server = Bun.serve({
     port: 0,
     async fetch(request) {
@@ -32,7 +36,7 @@ async function connect(pieces: string[], options: { status?: number; endless?: b
     },
   });
   const url = `http://localhost:${server.port}`;
-  return RemoteBackend.connect({ url, apiKey: "key", model: null, params: { temperature: 0 } });
+  return RemoteBackend.connect({ url, apiKey: "key", model: null, params: { temperature: 0, ...options.params } });
 }
 
 const ask = async (backend: RemoteBackend, signal = new AbortController().signal) => {
@@ -86,4 +90,14 @@ test("no server, or not one of this kind, is said at once", async () => {
   await expect(refused).rejects.toBeInstanceOf(FastgenError);
   await expect(refused).rejects.toThrow("cannot reach");
   await expect(RemoteBackend.connect({ ...options, url: "http://:bad" })).rejects.toThrow("is not a URL");
+});
+
+test("a schema goes to the server as response_format", async () => {
+  const schema = { type: "object" };
+  const backend = await connect([`data: ${chunk("{}", "stop")}\n\ndata: [DONE]\n\n`], {
+    params: { structured_outputs: { json: schema } },
+  });
+  await ask(backend);
+  expect(received).toMatchObject({ response_format: { type: "json_schema", json_schema: { schema, strict: true } } });
+  expect(received).not.toHaveProperty("structured_outputs");
 });

@@ -71,12 +71,16 @@ export class RemoteBackend implements ChatBackend {
 
   async answer(messages: ChatMessage[], signal: AbortSignal, onText: (text: string) => void): Promise<Answer> {
     const answer: Answer = { tokens: 0, finish: "abort" };
+    const { structured_outputs: structured, ...params } = this.#params;
+    const format = { type: "json_schema", json_schema: { name: "answer", strict: true, schema: structured?.json } };
     const body = {
       model: this.#model,
       messages,
       stream: true,
       stream_options: { include_usage: true },
-      ...this.#params,
+      ...params,
+      // OpenAI's words, which every server knows.
+      ...(structured && { response_format: format }),
     };
     try {
       const reply = await request(`${this.#base}/chat/completions`, {

@@ -7,6 +7,7 @@ import { type ChatBackend, LocalBackend } from "./chat-backend.ts";
 import { RemoteBackend } from "./chat-remote.ts";
 import { ChatSession } from "./chat-session.ts";
 import { addModelFlags, decimal, integer, loadModel, loadOptions, type ModelFlags, parseFlags } from "./flags.ts";
+import { checkSchema, readSchema } from "./json-schema.ts";
 import { LineReader } from "./line-reader.ts";
 import { ProgressBar } from "./progress.ts";
 
@@ -23,6 +24,7 @@ interface ChatFlags extends ModelFlags {
   topK?: number;
   minP?: number;
   repetitionPenalty?: number;
+  jsonSchema?: string;
 }
 
 /** fgchat's flags and its help. */
@@ -55,7 +57,8 @@ export function command(): Command {
       "--repetition-penalty <n>",
       "above 1: avoid tokens that occurred before (default: the model's, or 1)",
       decimal(0, 100, true),
-    );
+    )
+    .option("--json-schema <file>", "answers are JSON that follows the JSON Schema in this file (default: any text)");
   return addModelFlags(command);
 }
 
@@ -68,6 +71,7 @@ function sampling(flags: ChatFlags): SamplingParams {
     top_k: flags.topK,
     min_p: flags.minP,
     repetition_penalty: flags.repetitionPenalty,
+    structured_outputs: flags.jsonSchema === undefined ? undefined : { json: readSchema(flags.jsonSchema) },
   };
   return Object.fromEntries(Object.entries(params).filter(([, value]) => value !== undefined));
 }
@@ -105,6 +109,8 @@ async function connect(model: string | undefined, flags: ChatFlags): Promise<Cha
     const apiKey = flags.apiKey ?? process.env.FASTGEN_API_KEY ?? process.env.OPENAI_API_KEY ?? null;
     return RemoteBackend.connect({ url: flags.url, apiKey, model: model ?? null, params });
   }
+  // A server says itself what it does not support.
+  if (params.structured_outputs) checkSchema(params.structured_outputs, flags.jsonSchema!);
   if (model === undefined) process.stderr.write(builtInNotice("fgchat"));
   const bar = new ProgressBar();
   const fastgen = await loadModel(model, {

@@ -13,5 +13,5 @@ cargo build --manifest-path llguidance/Cargo.toml --release --locked --target-di
 mkdir -p "$(dirname "$out")"
 # A panic is caught where C calls the library, so it is unwound: libgcc comes from the system, as libc does.
 ${CC:-gcc} -shared -s -o "$out" -Wl,--version-script=llguidance/exports.map -Wl,--gc-sections -Wl,--build-id=none \
-	-Wl,-z,now -Wl,--no-undefined -Wl,-u,llg_new_matcher -Wl,-u,fastgen_encoder_new \
+	-Wl,-z,now -Wl,--no-undefined -Wl,-u,llg_new_matcher -Wl,-u,fastgen_encoder_new -Wl,-u,fastgen_new_matcher \
 	"$target/release/libfastgen_llguidance.a" -lgcc_s

@@ -172,7 +172,7 @@ describe("what reaches the library", () => {
         {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]},
         {"role": "tool", "content": "4", "tool_call_id": "1"}
       ],
-      "tools": [{"type": "function", "function": {"minimum": 1e3, "maximum": 12345678901234567890}}],
+      "tools": [{"type": "function", "function": {"name": "f", "parameters": {"minimum": 1e3, "maximum": 12345678901234567890}}}],
       "documents": [{"title": "T"}],
       "temperature": 1.0
     }`;
@@ -186,7 +186,10 @@ describe("what reaches the library", () => {
       { role: "tool", content: "4", tool_call_id: "1" },
     ]);
     expect(prompt.tools).toEqual([
-      { type: "function", function: { minimum: parseJson("1e3"), maximum: 12345678901234567890n } },
+      {
+        type: "function",
+        function: { name: "f", parameters: { minimum: parseJson("1e3"), maximum: 12345678901234567890n } },
+      },
     ]);
     expect(prompt.documents).toEqual([{ title: "T" }]);
     expect(asked().params.temperature).toBe(1);

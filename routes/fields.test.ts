@@ -218,7 +218,6 @@ describe("fields that are not supported", () => {
     ["vllm_xargs", { a: 1 }],
     ["bootstrap_host", "10.0.0.1"],
     ["typical_p", 0.5],
-    ["thinking_token_budget", 100],
     ["routed_experts_start_len", 1],
   ];
   for (const [field, value] of asking) {
@@ -238,7 +237,7 @@ describe("fields that are not supported", () => {
   });
 
   test("a switch that is on by default is refused when it is off", async () => {
-    expect((await chat({ include_reasoning: false })).status).toBe(400);
+    expect((await complete({ include_reasoning: false })).status).toBe(400);
     // Reasoning stays in the text: what this asks for.
     expect((await chat({ separate_reasoning: false })).status).toBe(200);
   });
@@ -460,7 +459,11 @@ describe("usage in streams", () => {
 
   test("continuous_usage_stats: every frame has its choice's, the last one all", async () => {
     const stream_options = { include_usage: true, continuous_usage_stats: true };
-    const last = { ...usage(8, 3), prompt_tokens_details: { cached_tokens: 0 } };
+    const last = {
+      ...usage(8, 3),
+      prompt_tokens_details: { cached_tokens: 0 },
+      completion_tokens_details: { reasoning_tokens: 0 },
+    };
     expect(await usages(chat, { stream_options })).toEqual([...[0, 1, 2, 3].map((n) => usage(8, n)), last]);
     const two = await usages(complete, { prompt: ["a", "bcd"], n: 2, stream_options });
     expect(

@@ -9,6 +9,7 @@ import { createServer } from "node:net";
 import { availableParallelism } from "node:os";
 import * as path from "node:path";
 import { fileURLToPath } from "node:url";
+import { brotliDecompressSync } from "node:zlib";
 
 export const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
 const WEIGHTS = "model.safetensors";
@@ -177,6 +178,33 @@ async function buildCudaLibrary() {
   await make("libfastgen for CUDA", "cuda", env);
 }
 
+/** The library of grammars, from the prebuilt one: few have what builds it (llguidance/build.sh). */
+function unpackLlguidance() {
+  const prebuilt = path.join(root, "llguidance", `libllguidance-linux-${process.arch}.so`);
+  if (!fs.existsSync(`${prebuilt}.br`)) throw new SetupError(`there is no ${prebuilt}.br: Fastgen runs on x86-64`);
+  const target = path.join(root, "build", "libllguidance.so");
+  const wanted = fs.readFileSync(`${prebuilt}.sha256`, "utf8").trim();
+  const checksum = (bytes) => createHash("sha256").update(bytes).digest("hex");
+  if (fs.existsSync(target) && checksum(fs.readFileSync(target)) === wanted) return;
+  const library = decompress(`${prebuilt}.br`);
+  if (library === null || checksum(library) !== wanted) {
+    throw new SetupError(
+      `${prebuilt}.br is damaged: its checksum is not that of ${prebuilt}.sha256. Clone the repository again`,
+    );
+  }
+  fs.mkdirSync(path.dirname(target), { recursive: true });
+  fs.writeFileSync(`${target}.new`, library, { mode: 0o755 });
+  fs.renameSync(`${target}.new`, target);
+}
+
+function decompress(file) {
+  try {
+    return brotliDecompressSync(fs.readFileSync(file));
+  } catch {
+    return null;
+  }
+}
+
 function* filesUnder(directory) {
   if (!fs.existsSync(path.join(root, directory))) return;
   for (const entry of fs.readdirSync(path.join(root, directory), { withFileTypes: true })) {
@@ -189,7 +217,7 @@ function* filesUnder(directory) {
 /** Files that travel inside the executable: their names for src/assets.ts, and where they are in the checkout. */
 function assetFiles() {
   const exists = (file) => fs.existsSync(path.join(root, file));
-  const libraries = ["build/libfastgen_cpu.so", "build/libfastgen_cuda.so"].filter(exists);
+  const libraries = ["build/libfastgen_cpu.so", "build/libfastgen_cuda.so", "build/libllguidance.so"].filter(exists);
   // A folder of models/ is a model once its weights are there; beside it lies what trained it.
   const models = [...filesUnder("models")].filter(
     (file) => /\.(json|jinja|safetensors)$/.test(file) && exists(path.posix.join(path.posix.dirname(file), WEIGHTS)),
@@ -246,7 +274,7 @@ async function buildExecutable() {
   await mustRun(bun, [
     "build", "--compile", "--no-compile-autoload-bunfig", "--no-compile-autoload-dotenv",
     "--no-compile-autoload-tsconfig", "--no-compile-autoload-package-json", "--bytecode", "--format=esm", "--minify-syntax", "--minify-whitespace", "--root", ".",
-    "--outfile", "build/fgserve.new", "build/entry.ts", "src/engine/worker.ts",
+    "--outfile", "build/fgserve.new", "build/entry.ts", "src/engine/worker.ts", "src/grammar/worker.ts",
   ], "see the message above", { quiet: true });
   for (const name of executables) {
     const target = path.join(root, name);
@@ -268,6 +296,7 @@ export async function setup({ executable = true } = {}) {
   try {
     await installPackages();
     await buildLibrary();
+    unpackLlguidance();
     if (executable) await buildExecutable();
   } finally {
     unlock();

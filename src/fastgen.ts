@@ -4,11 +4,13 @@ import { runBounded } from "./batch.ts";
 import { chooseDevice, contextThatFits, engineConfig } from "./device.ts";
 import { EngineFront } from "./engine/front.ts";
 import { PAGE_TOKENS } from "./engine/page-cache.ts";
+import type { EngineRequest } from "./engine/protocol.ts";
 import type { EngineConfig } from "./engine-config.ts";
 import { asFastgenError, FastgenError } from "./errors.ts";
 import { RunningGeneration } from "./generation.ts";
 import { openDefaultModel } from "./model/embedded.ts";
 import { openModel } from "./model/load.ts";
+import { freeMatchers, OutputConstraints } from "./output-constraints.ts";
 import type { SamplingParams } from "./params.ts";
 import { PromptEncoder, promptField, specialIds, specialStops } from "./prompt-encoder.ts";
 import { engineRequests, type ModelLimits, resolveParams } from "./request.ts";
@@ -51,6 +53,7 @@ export class Fastgen implements FastgenApi {
   readonly #modelStopIds: ReadonlySet<number>;
   readonly #encoder: PromptEncoder;
   readonly #badWords: BadWords;
+  readonly #constraints: OutputConstraints;
 
   private constructor(loaded: Loaded) {
     this.#loaded = loaded;
@@ -58,6 +61,7 @@ export class Fastgen implements FastgenApi {
     const { template, tokenizer, limits } = loaded;
     this.#encoder = new PromptEncoder(template, tokenizer, limits);
     this.#badWords = new BadWords((text) => tokenizer.encode(text, false));
+    this.#constraints = new OutputConstraints(tokenizer, limits.vocabSize, limits.stopIds);
   }
 
   /**

@@ -94,7 +94,7 @@ export const MAX_LOGIT_BIAS = 1024;
  * Characters of what structured outputs are described by: a schema as JSON, a grammar, or all choices together. Large real
  * schemas have 100,000; the engine's grammar compiler has bounds of its own.
  */
-export const MAX_GRAMMAR_LENGTH = 524_288;
+export const MAX_STRUCTURE_LENGTH = 524_288;
 
 /** Levels of nesting in a schema. A JSON body has MAX_JSON_DEPTH in all. */
 export const MAX_SCHEMA_DEPTH = 64;
@@ -112,7 +112,7 @@ export const MAX_REGEX_DEPTH = 100;
 export const MAX_REGEX_REPEATS = 100_000;
 
 /** Entries of `choice`, and of a structural tag's structures, triggers, tags and elements. */
-export const MAX_GRAMMAR_CHOICES = 8192;
+export const MAX_STRUCTURE_PARTS = 8192;
 
 /** Messages in one chat request. */
 export const MAX_MESSAGES = 4096;
@@ -143,6 +143,19 @@ export const MAX_TEMPLATE_KWARGS = 4096;
 
 /** Ids in one `detokenize` request: turning them into text takes about 25 ms. */
 export const MAX_DETOKENIZE_IDS = 262_144;
+
+/** UTF-16 code units of a compiled grammar's text; schemas count as they are written into it. Larger ones take seconds to compile. */
+export const MAX_GRAMMAR_LENGTH = 256 * 1024;
+
+/** Seconds that one grammar may take to compile. Real ones take milliseconds; some expressions would take hours. */
+export const MAX_COMPILE_SECONDS = 2;
+
+/** Compiled grammars that are kept, and characters of their texts: a compiled grammar takes memory in proportion. */
+export const MAX_CACHED_GRAMMARS = 512;
+export const MAX_CACHED_GRAMMAR_LENGTH = 4 * 1024 * 1024;
+
+/** Grammars that wait to be compiled. Beyond it: 429. */
+export const MAX_WAITING_GRAMMARS = 1024;
 
 /** Bytes of a safetensors header, and of an index of several; the format's own bound is 100 MB, real ones are under 1 MB. */
 export const MAX_SAFETENSORS_HEADER_BYTES = 100_000_000;

@@ -12,16 +12,18 @@ import { larkRegex, larkString } from "./grammar-sources/lark.ts";
 import { Refusal, refuse } from "./grammar-sources/refusal.ts";
 import { translateRegex } from "./grammar-sources/regex.ts";
 import { structuralTagRules } from "./grammar-sources/structural-tag.ts";
-import { MAX_GRAMMAR_CHOICES, MAX_GRAMMAR_LENGTH } from "./limits.ts";
+import { MAX_STRUCTURE_LENGTH, MAX_STRUCTURE_PARTS } from "./limits.ts";
 
 /** The ways to say what is wanted: one of them is given. */
 export const STRUCTURES = ["json", "regex", "choice", "grammar", "json_object", "structural_tag"] as const;
 
-const text = z.string().max(MAX_GRAMMAR_LENGTH);
+const text = z.string().max(MAX_STRUCTURE_LENGTH);
 const jsonOrText = z.custom<string | boolean | Record<string, unknown>>(
   (value) =>
-    typeof value === "boolean" || isObject(value) || (typeof value === "string" && value.length <= MAX_GRAMMAR_LENGTH),
-  `must be an object, or JSON text of at most ${MAX_GRAMMAR_LENGTH} characters`,
+    typeof value === "boolean" ||
+    isObject(value) ||
+    (typeof value === "string" && value.length <= MAX_STRUCTURE_LENGTH),
+  `must be an object, or JSON text of at most ${MAX_STRUCTURE_LENGTH} characters`,
 );
 
 export const structuredOutputsSchema = z
@@ -31,7 +33,7 @@ export const structuredOutputsSchema = z
     /** The whole answer matches. */
     regex: text.min(1).nullish(),
     /** The answer is one of these. */
-    choice: boundedArray(text, MAX_GRAMMAR_CHOICES, 1).nullish(),
+    choice: boundedArray(text, MAX_STRUCTURE_PARTS, 1).nullish(),
     /** Lark in llguidance's dialect, or GBNF, which is also xgrammar's EBNF. */
     grammar: text.min(1).nullish(),
     /** Any JSON object. */
@@ -107,7 +109,7 @@ function jsonStyle(spec: StructuredOutputs): JsonStyle {
 /** One terminal, so that no choice ends where a longer one goes on. */
 function choiceRules(choices: readonly string[], ruleName: string): string {
   const length = choices.reduce((sum, choice) => sum + choice.length, 0);
-  if (length > MAX_GRAMMAR_LENGTH) refuse(`has ${length} characters in all; ${MAX_GRAMMAR_LENGTH} are allowed`);
+  if (length > MAX_STRUCTURE_LENGTH) refuse(`has ${length} characters in all; ${MAX_STRUCTURE_LENGTH} are allowed`);
   const terminal = `${ruleName}_CHOICE`.toUpperCase();
   return `${ruleName}: ${terminal}\n${terminal}: ${[...new Set(choices)].map(larkString).join(" | ")}`;
 }

@@ -1,7 +1,6 @@
 /** The library's public types: what Fastgen (fastgen.ts) takes and returns. Field names follow vLLM's and OpenAI's. */
 
 import type { DeviceKind, SchedulingPolicy } from "./engine-config.ts";
-import type { GrammarSource } from "./grammar/compile.ts";
 import type { Dtype } from "./model/shape.ts";
 import type { ResolvedParams, SamplingParams } from "./params.ts";
 
@@ -116,7 +115,8 @@ export interface GenerationObserver {
 
 /** What the output must match, in place of the parameter structured_outputs. */
 export interface OutputGrammar {
-  source: GrammarSource;
+  /** In llguidance's dialect. */
+  source: { lark: string };
   /** It holds from behind one of these texts, each a token of the model; none = from the first token. */
   after: readonly string[];
   /** The field that an error names. */

@@ -1,6 +1,8 @@
-//! llguidance's C ABI, and what writes the text that a grammar forces: the model's own tokenizer. `build.sh` links the shared
-//! library from it.
+//! llguidance's C ABI, and what Fastgen adds to it: compiles that end in time, and the model's own tokenizer for the text that a
+//! grammar forces. `build.sh` links the shared library from it.
 pub use llguidance::ffi::*;
 
+mod compile;
 mod encoder;
+pub use compile::*;
 pub use encoder::*;

@@ -89,6 +89,7 @@ export const nestedFields = {
 };
 
 const sampling = samplingSchema.omit({
+  structured_outputs: true,
   n: true,
   max_tokens: true,
   logprobs: true,

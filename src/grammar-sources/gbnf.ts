@@ -2,7 +2,7 @@
  * GBNF, llama.cpp's grammars, which xgrammar's EBNF is close to: read, and written as Lark rules. Line ends may stand anywhere,
  * as xgrammar has it. What is not supported is refused with its line and column.
  */
-import { MAX_GRAMMAR_CHOICES, MAX_REGEX_REPEATS } from "../limits.ts";
+import { MAX_REGEX_REPEATS, MAX_STRUCTURE_PARTS } from "../limits.ts";
 import { larkString } from "./lark.ts";
 import { refuse } from "./refusal.ts";
 
@@ -55,7 +55,7 @@ class Parser {
       const name = this.#match(DEFINITION)?.[1];
       if (name === undefined) return this.#refuse("a rule must begin: name ::= ...");
       if (rules.has(name)) return this.#refuse(`the rule ${name} is there already`, start);
-      if (rules.size >= MAX_GRAMMAR_CHOICES) return this.#refuse(`more than ${MAX_GRAMMAR_CHOICES} rules`);
+      if (rules.size >= MAX_STRUCTURE_PARTS) return this.#refuse(`more than ${MAX_STRUCTURE_PARTS} rules`);
       this.#space();
       rules.set(name, this.#choice());
     }

@@ -1,5 +1,5 @@
 /** A JSON Schema as a Lark rule. */
-import { MAX_GRAMMAR_LENGTH } from "../limits.ts";
+import { MAX_STRUCTURE_LENGTH } from "../limits.ts";
 import { translateSchema } from "./json-schema.ts";
 import { refuse } from "./refusal.ts";
 import { translateRegex } from "./regex.ts";
@@ -31,7 +31,7 @@ export function jsonRule(schema: unknown, name: string, style: JsonStyle): strin
     ...(style.whitespace !== null && !style.compact && { whitespace_pattern: style.whitespace }),
   };
   const text = JSON.stringify({ "x-guidance": options, ...translated });
-  if (text.length > MAX_GRAMMAR_LENGTH) refuse(`has ${text.length} characters; ${MAX_GRAMMAR_LENGTH} are allowed`);
+  if (text.length > MAX_STRUCTURE_LENGTH) refuse(`has ${text.length} characters; ${MAX_STRUCTURE_LENGTH} are allowed`);
   return `${name}: %json ${text}`;
 }
 

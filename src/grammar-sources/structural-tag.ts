@@ -3,7 +3,7 @@
  * What has no counterpart is refused by its type.
  */
 import { isObject } from "../bounded.ts";
-import { MAX_GRAMMAR_CHOICES, MAX_REGEX_REPEATS, MAX_SCHEMA_DEPTH } from "../limits.ts";
+import { MAX_REGEX_REPEATS, MAX_SCHEMA_DEPTH, MAX_STRUCTURE_PARTS } from "../limits.ts";
 import { larkRegex, larkString } from "./lark.ts";
 import { refuse } from "./refusal.ts";
 import { translateRegex } from "./regex.ts";
@@ -187,7 +187,7 @@ class Writer {
 
 function list(value: unknown, at: string, least = 1): unknown[] {
   if (!Array.isArray(value) || value.length < least) return refuse(`${at} must be an array with entries`);
-  if (value.length > MAX_GRAMMAR_CHOICES) refuse(`${at} has more than ${MAX_GRAMMAR_CHOICES} entries`);
+  if (value.length > MAX_STRUCTURE_PARTS) refuse(`${at} has more than ${MAX_STRUCTURE_PARTS} entries`);
   return value;
 }
 

@@ -3,6 +3,7 @@ import { type Pointer, ptr } from "bun:ffi";
 import { FastgenError } from "../errors.ts";
 import { StructArray } from "../ffi/layout.ts";
 import { cstring } from "../ffi/library.ts";
+import { MAX_COMPILE_SECONDS } from "../limits.ts";
 import { readableError } from "./grammar-error.ts";
 import { LLG_STRUCTS } from "./layout.ts";
 import type { Llguidance } from "./llguidance.ts";
@@ -14,18 +15,41 @@ export interface GrammarSource {
 
 /**
  * Compiles a grammar into an LlgMatcher at its start. The caller frees it by llg_free_matcher.
- * @param tokenizer an LlgTokenizer, which must outlive the matcher and its clones.
- * @throws FastgenError "invalid_request" with the reason.
+ * @param tokenizer an LlgTokenizer.
+ * @throws FastgenError "invalid_request" with the reason; "overloaded" where compiles that took too long still run.
  */
-export function newMatcher({ calls, text }: Llguidance, tokenizer: Pointer, source: GrammarSource): Pointer {
+export function newMatcher(
+  library: Llguidance,
+  tokenizer: Pointer,
+  source: GrammarSource,
+  seconds = MAX_COMPILE_SECONDS,
+): Pointer {
+  const { calls } = library;
   const init = new StructArray(LLG_STRUCTS.LlgConstraintInit);
   calls.llg_constraint_init_set_defaults(ptr(init.bytes), tokenizer);
   init.i32("log_stderr_level", 0);
   const { limits } = LLG_STRUCTS.LlgConstraintInit.at;
   init.view.setUint8(limits + LLG_STRUCTS.LlgParserLimits.at.verbose_errors, 0);
-  const matcher = calls.llg_new_matcher(ptr(init.bytes), ptr(cstring("lark")), ptr(cstring(source.lark)));
-  const error = text(calls.llg_matcher_get_error(matcher));
-  if (error === null) return matcher!;
+  const [kind, text] = [cstring("lark"), cstring(source.lark)];
+  const milliseconds = seconds * 1000;
+  const start = performance.now();
+  const matcher = calls.fastgen_new_matcher(
+    ptr(init.bytes),
+    ptr(kind),
+    ptr(text),
+    BigInt(milliseconds),
+  ) as Pointer | null;
+  if (matcher === null) {
+    if (performance.now() - start >= milliseconds)
+      throw unusable(`it takes longer than ${seconds} s to compile; make it smaller`);
+    throw new FastgenError("overloaded", "other grammars take too long to compile; try again later");
+  }
+  const error = library.text(calls.llg_matcher_get_error(matcher));
+  if (error === null) return matcher;
   calls.llg_free_matcher(matcher);
-  throw new FastgenError("invalid_request", `the grammar cannot be used: ${readableError(error)}`);
+  throw unusable(readableError(error));
+}
+
+function unusable(reason: string): FastgenError {
+  return new FastgenError("invalid_request", `the grammar cannot be used: ${reason}`);
 }

@@ -13,7 +13,8 @@ const SYMBOLS = {
   llg_constraint_init_set_defaults: { args: [P, P], returns: VOID },
   llg_new_tokenizer_v2: { args: [P, P, U64], returns: P },
   llg_free_tokenizer: { args: [P], returns: VOID },
-  llg_new_matcher: { args: [P, P, P], returns: P },
+  fastgen_new_matcher: { args: [P, P, P, U64], returns: P },
+  fastgen_running_compiles: { args: [], returns: U64 },
   llg_clone_matcher: { args: [P], returns: P },
   llg_free_matcher: { args: [P], returns: VOID },
   llg_matcher_get_error: { args: [P], returns: P },
@@ -57,7 +58,7 @@ export class Llguidance {
   }
 
   /** The text at an address that the library returned, or null for none. */
-  text(address: Pointer | null): string | null {
+  text(address: Pointer | bigint | null): string | null {
     return address === null ? null : new CString(address).toString();
   }
 }

@@ -64,7 +64,8 @@ export class Matcher {
 
   /** Why it has failed, or null while it has not. */
   get error(): string | null {
-    return readableError(this.#library.text(this.#library.calls.llg_matcher_get_error(this.#address)));
+    const message = this.#library.text(this.#library.calls.llg_matcher_get_error(this.#address));
+    return message === null ? null : readableError(message);
   }
 
   /** Gives its memory back. The second call does nothing. */

@@ -5,12 +5,11 @@ import type { Vocabulary } from "./tokenizer.ts";
 export type ToCompiler =
   /** The first message. `library` is where the main thread opened llguidance. */
   | { type: "open"; library: string; vocabulary: Vocabulary }
-  | { type: "compile"; id: number; lark: string }
-  /** Frees everything; "closed" is the answer. */
+  /** "compiled" or "refused" is the answer; then the next may come. */
+  | { type: "compile"; lark: string }
+  /** Frees the vocabulary, which no matcher may use any more; "closed" is the answer. */
   | { type: "close" };
 
 export type FromCompiler =
   /** `matcher` is an LlgMatcher at the grammar's start, which now belongs to the receiver. */
-  | { type: "compiled"; id: number; matcher: number }
-  | { type: "refused"; id: number; kind: ErrorKind; message: string }
-  | { type: "closed" };
+  { type: "compiled"; matcher: number } | { type: "refused"; kind: ErrorKind; message: string } | { type: "closed" };

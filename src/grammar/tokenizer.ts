@@ -60,7 +60,8 @@ export class GrammarTokenizer {
     }
     const json = new TextEncoder().encode(vocabulary.tokenizerJson);
     const size = BigInt(vocabulary.vocabSize);
-    this.encoder = calls.fastgen_encoder_new(ptr(json), BigInt(json.length), size, ptr(lengths), ptr(bytes));
+    const encoder = calls.fastgen_encoder_new(ptr(json), BigInt(json.length), size, ptr(lengths), ptr(bytes));
+    this.encoder = encoder as Pointer | null;
 
     const init = new StructArray(LLG_STRUCTS.LlgTokenizerInitV2);
     init.u64("struct_size", LLG_STRUCTS.LlgTokenizerInitV2.size);
@@ -78,7 +79,7 @@ export class GrammarTokenizer {
       init.flag("use_approximate_greedy_tokenize_fn", true);
     }
     const message = new Uint8Array(new ArrayBuffer(1024));
-    const pointer = calls.llg_new_tokenizer_v2(ptr(init.bytes), ptr(message), BigInt(message.length));
+    const pointer = calls.llg_new_tokenizer_v2(ptr(init.bytes), ptr(message), BigInt(message.length)) as Pointer | null;
     if (!pointer) {
       calls.fastgen_encoder_free(this.encoder);
       const reason = new TextDecoder().decode(message.subarray(0, message.indexOf(0)));
@@ -92,9 +93,10 @@ export class GrammarTokenizer {
     return this.encoder !== null;
   }
 
-  /** All matchers must be gone. */
+  /** All matchers must be gone. A compile that took too long may still run: then the encoder stays, because it is used. */
   free(): void {
-    this.library.calls.llg_free_tokenizer(this.pointer);
-    this.library.calls.fastgen_encoder_free(this.encoder);
+    const { calls } = this.library;
+    calls.llg_free_tokenizer(this.pointer);
+    if (calls.fastgen_running_compiles() === 0n) calls.fastgen_encoder_free(this.encoder);
   }
 }

@@ -1,45 +1,45 @@
-/** The compiler's own thread. It opens the vocabulary with its first message and compiles one grammar after the other. */
+/** The compiler's own thread: it opens the vocabulary for its first grammar, and compiles one after the other. */
 import { type MessagePort, parentPort } from "node:worker_threads";
 import { asFastgenError } from "../errors.ts";
 import { newMatcher } from "./compile.ts";
 import { Llguidance } from "./llguidance.ts";
 import type { FromCompiler, ToCompiler } from "./protocol.ts";
-import { GrammarTokenizer } from "./tokenizer.ts";
+import { GrammarTokenizer, type Vocabulary } from "./tokenizer.ts";
 
 function serve(port: MessagePort): void {
-  const tell = (message: FromCompiler) => port.postMessage(message);
-  let tokenizer: () => GrammarTokenizer = () => {
-    throw new Error("the first message opens the vocabulary");
-  };
-  port.on("message", (message: ToCompiler) => {
-    switch (message.type) {
-      case "open": {
-        // A vocabulary that cannot be used is told to every compile.
-        tokenizer = once(() => new GrammarTokenizer(Llguidance.open(message.library), message.vocabulary));
-        break;
-      }
-      case "compile":
-        try {
-          const matcher = newMatcher(Llguidance.open(), tokenizer().pointer, { lark: message.lark });
-          tell({ type: "compiled", id: message.id, matcher });
-        } catch (thrown) {
-          const { kind, message: reason } = asFastgenError(thrown);
-          tell({ type: "refused", id: message.id, kind, message: reason });
-        }
-        break;
-      case "close":
-        tell({ type: "closed" });
-        break;
-    }
-  });
-}
+  let vocabulary: Vocabulary | null = null;
+  let tokenizer: GrammarTokenizer | null = null;
 
-function once<T>(make: () => T): () => T {
-  let made: { value: T } | null = null;
-  return () => {
-    made ??= { value: make() };
-    return made.value;
+  const compile = (lark: string): FromCompiler => {
+    try {
+      // A vocabulary that cannot be used is tried, and told, with every grammar.
+      tokenizer ??= new GrammarTokenizer(Llguidance.open(), vocabulary!);
+      vocabulary = null;
+      return { type: "compiled", matcher: newMatcher(Llguidance.open(), tokenizer.pointer, { lark }) };
+    } catch (thrown) {
+      const { kind, message } = asFastgenError(thrown);
+      return { type: "refused", kind, message };
+    }
   };
+
+  const answer = (message: ToCompiler): FromCompiler | null => {
+    switch (message.type) {
+      case "open":
+        Llguidance.open(message.library);
+        vocabulary = message.vocabulary;
+        return null;
+      case "compile":
+        return compile(message.lark);
+      case "close":
+        tokenizer?.free();
+        return { type: "closed" };
+    }
+  };
+
+  port.on("message", (message: ToCompiler) => {
+    const reply = answer(message);
+    if (reply) port.postMessage(reply);
+  });
 }
 
 if (parentPort) serve(parentPort);

@@ -16,6 +16,8 @@ import { type AddedToken, readTokenizerSettings, type SettingsFiles, tokensToAdd
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
 interface Parts {
+  /** tokenizer.json. */
+  json: string;
   /** Without a post-processor: it encodes a text and adds nothing. */
   native: NativeTokenizer;
   table: TokenTable;
@@ -49,6 +51,7 @@ export class Tokenizer {
     const native = openNative(files.tokenizer);
     const added = addTokens(native, tokensToAdd(settings, json.added_tokens));
     const tokenizer = new Tokenizer({
+      json: files.tokenizer,
       native,
       table: added.length === 0 ? table : buildTokenTable(json, added),
       cutRules: readCutRules({ ...json, added_tokens: [...json.added_tokens, ...added] }),
@@ -72,6 +75,11 @@ export class Tokenizer {
     all.set(ids, before.length);
     all.set(after, before.length + ids.length);
     return all;
+  }
+
+  /** tokenizer.json, for another library that reads it. */
+  get json(): string {
+    return this.#parts.json;
   }
 
   /** Highest id + 1. The model's own vocabulary may be larger (padded) or smaller. */

@@ -1,0 +1,86 @@
+//! llg_new_matcher on a thread of its own: with a stack that deep grammars cannot overflow, and for a bounded time.
+use llguidance::ffi::*;
+use std::{
+    ffi::{c_char, CStr, CString},
+    sync::atomic::{AtomicUsize, Ordering},
+    sync::mpsc::sync_channel,
+    thread,
+    time::Duration,
+};
+
+/// Only what is used of it takes memory. llguidance follows references by recursion, several kilobytes each.
+const STACK_BYTES: usize = 1 << 30;
+
+/// Compiles at once, those counted that nobody waits for any more.
+const MOST_RUNNING: usize = 3;
+
+static RUNNING: AtomicUsize = AtomicUsize::new(0);
+
+/// Copies of all that a compile needs: it may go on when its caller has given up.
+struct Job {
+    init: LlgConstraintInit,
+    tokenizer: LlgTokenizer,
+    kind: CString,
+    data: CString,
+}
+
+/// The address that moves from the compile's thread to its caller.
+struct Made(*mut LlgMatcher);
+
+// The pointers in them are to what they own, or to a matcher that no other thread knows.
+unsafe impl Send for Job {}
+unsafe impl Send for Made {}
+
+impl Job {
+    fn run(mut self) -> Made {
+        self.init.tokenizer = &self.tokenizer;
+        Made(unsafe { llg_new_matcher(&self.init, self.kind.as_ptr(), self.data.as_ptr()) })
+    }
+}
+
+/// As llg_new_matcher, but null where it takes longer than `milliseconds`, where too many compiles run already, or where the
+/// system gives no thread. A compile that took too long goes on, and its result is freed.
+///
+/// # Safety
+/// `init` has a tokenizer; `kind` and `data` are NUL-terminated.
+#[no_mangle]
+pub unsafe extern "C" fn fastgen_new_matcher(
+    init: &LlgConstraintInit,
+    kind: *const c_char,
+    data: *const c_char,
+    milliseconds: u64,
+) -> *mut LlgMatcher {
+    if RUNNING.fetch_add(1, Ordering::AcqRel) >= MOST_RUNNING {
+        RUNNING.fetch_sub(1, Ordering::AcqRel);
+        return std::ptr::null_mut();
+    }
+    let job = Job {
+        init: init.clone(),
+        tokenizer: unsafe { (*init.tokenizer).clone() },
+        kind: unsafe { CStr::from_ptr(kind) }.to_owned(),
+        data: unsafe { CStr::from_ptr(data) }.to_owned(),
+    };
+    // Without room for a value: it is handed over, or the sender keeps it.
+    let (sender, receiver) = sync_channel(0);
+    let compile = move || {
+        let made = job.run();
+        RUNNING.fetch_sub(1, Ordering::AcqRel);
+        if let Err(unwanted) = sender.send(made) {
+            unsafe { llg_free_matcher(unwanted.0 .0) };
+        }
+    };
+    if thread::Builder::new().stack_size(STACK_BYTES).spawn(compile).is_err() {
+        RUNNING.fetch_sub(1, Ordering::AcqRel);
+        return std::ptr::null_mut();
+    }
+    match receiver.recv_timeout(Duration::from_millis(milliseconds)) {
+        Ok(made) => made.0,
+        Err(_) => std::ptr::null_mut(),
+    }
+}
+
+/// Compiles that run now. While there are any, no encoder may be freed.
+#[no_mangle]
+pub extern "C" fn fastgen_running_compiles() -> usize {
+    RUNNING.load(Ordering::Acquire)
+}

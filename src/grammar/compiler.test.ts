@@ -1,0 +1,150 @@
+/** The compiler through its own thread: what is shared, kept, refused, given up, and what it costs in time. */
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import * as path from "node:path";
+import type { FastgenError } from "../errors.ts";
+import { MAX_COMPILE_SECONDS, MAX_GRAMMAR_LENGTH } from "../limits.ts";
+import { Tokenizer } from "../text/tokenizer.ts";
+import { CompiledGrammar } from "./compiled-grammar.ts";
+import { GrammarCompiler } from "./compiler.ts";
+import { GrammarCache } from "./grammar-cache.ts";
+import { Llguidance } from "./llguidance.ts";
+import { Matcher } from "./matcher.ts";
+import { TestVocabulary } from "./testing.ts";
+
+const folder = path.join(import.meta.dir, "../../models/fastgen-tiny");
+let tokenizer: Tokenizer;
+let compiler: GrammarCompiler;
+
+beforeAll(async () => {
+  tokenizer = await Tokenizer.load({ tokenizer: await Bun.file(path.join(folder, "tokenizer.json")).text() });
+  compiler = GrammarCompiler.open(tokenizer, 2048, [4]);
+});
+
+afterAll(() => compiler.close());
+
+/** The error of a grammar that is refused. */
+async function refusal(lark: string, signal?: AbortSignal): Promise<FastgenError> {
+  return compiler.compile({ lark }, signal).then(
+    () => {
+      throw new Error("the grammar was compiled");
+    },
+    (error) => error,
+  );
+}
+
+const schema = (value: unknown) => `start: %json ${JSON.stringify(value)}`;
+
+test("matchers of one grammar go their own ways, also after it is released", async () => {
+  const grammar = await compiler.compile({ lark: "start: /[ab]{2}/" });
+  const [first, second] = [new Matcher(grammar.newMatcher()), new Matcher(grammar.newMatcher())];
+  grammar.release();
+  const [a, b] = await Promise.all(["a", "b"].map((text) => tokenizer.encode(text, false)));
+  expect(first.consume(a![0]!)).toBe(true);
+  expect(first.consume(b![0]!)).toBe(true);
+  expect(first.stopped).toBe(true);
+  expect(second.stopped).toBe(false);
+  expect(second.consume(b![0]!)).toBe(true);
+  first.free();
+  second.free();
+});
+
+test("one text is compiled once, for requests at the same time and for later ones", async () => {
+  const source = { lark: 'start: "once"' };
+  const [first, second] = await Promise.all([compiler.compile(source), compiler.compile(source)]);
+  expect(second).toBe(first);
+  const third = await compiler.compile({ lark: 'start: "once"' });
+  expect(third).toBe(first);
+  for (const grammar of [first, second, third]) grammar.release();
+  const other = await compiler.compile({ lark: 'start: "twice"' });
+  expect(other).not.toBe(first);
+  other.release();
+});
+
+test("a grammar that does not parse is refused with the place and the reason, and the next one compiles", async () => {
+  const error = await refusal('start: "a" (');
+  expect(error.kind).toBe("invalid_request");
+  expect(error.message).toMatch(/^the grammar cannot be used: 1\(/);
+  expect(error.message).not.toContain("backtrace");
+  (await compiler.compile({ lark: 'start: "a"' })).release();
+});
+
+test("a NUL character and a text that is too long are refused", async () => {
+  expect((await refusal('start: "\0"')).kind).toBe("invalid_request");
+  const error = await refusal(`start: "${"a".repeat(MAX_GRAMMAR_LENGTH)}"`);
+  expect(error.message).toContain(`at most ${MAX_GRAMMAR_LENGTH}`);
+});
+
+test("a failure inside llguidance is an error like others: the process and the compiler live", async () => {
+  // More than 65,525 symbols break an assertion, which is a panic; the text is within its bound.
+  const error = await refusal(`start: ${'"a"/b/'.repeat(33_000)}`);
+  expect(error.kind).toBe("invalid_request");
+  expect(error.message).not.toContain("backtrace");
+  (await compiler.compile({ lark: 'start: "after"' })).release();
+}, 30_000);
+
+test("deep chains of references do not overflow a stack", async () => {
+  const names = Array.from({ length: 4000 }, (_, i) => `d${i}`);
+  const $defs: Record<string, unknown> = { d4000: { type: "string" } };
+  names.forEach((name, i) => {
+    $defs[name] = { type: "array", items: { $ref: `#/$defs/d${i + 1}` } };
+  });
+  const grammar = await compiler.compile({ lark: schema({ $ref: "#/$defs/d0", $defs }) }).catch((error) => error);
+  if (grammar instanceof CompiledGrammar) grammar.release();
+  else expect(grammar.kind).toBe("invalid_request");
+  const rules = Array.from({ length: 14_000 }, (_, i) => `r${i}: "x" r${i + 1}`).join("\n");
+  const chain = await compiler.compile({ lark: `start: r0\n${rules}\nr14000: "a"` }).catch((error) => error);
+  if (chain instanceof CompiledGrammar) chain.release();
+  else expect(chain.kind).toBe("invalid_request");
+}, 30_000);
+
+test("a grammar that takes too long is given up, and others go on", async () => {
+  const patterns = Array.from({ length: 30 }, (_, i) => ({ pattern: `a${i}.*b` }));
+  const error = await refusal(schema({ type: "string", allOf: patterns }));
+  expect(error.kind).toBe("invalid_request");
+  expect(error.message).toContain(`longer than ${MAX_COMPILE_SECONDS} s`);
+  (await compiler.compile({ lark: 'start: "meanwhile"' })).release();
+}, 30_000);
+
+test("an abort is heard at once; the others who wait for the same grammar get it", async () => {
+  await expect(compiler.compile({ lark: 'start: "never"' }, AbortSignal.abort())).rejects.toThrow();
+  const controller = new AbortController();
+  const lark = schema({ type: "object", properties: { a: { type: "integer" } }, required: ["a"] });
+  const [first, second] = [refusal(lark, controller.signal), compiler.compile({ lark })];
+  controller.abort();
+  expect((await first).kind).toBe("aborted");
+  const grammar = await second;
+  new Matcher(grammar.newMatcher()).free();
+  grammar.release();
+});
+
+test("after close() nothing is compiled, and who waited is told", async () => {
+  const closing = GrammarCompiler.open(tokenizer, 2048, [4]);
+  const waiting = closing.compile({ lark: 'start: "late"' }).catch((error) => error);
+  await closing.close();
+  expect((await waiting).kind).toBe("unavailable");
+  await closing.close();
+  await expect(closing.compile({ lark: 'start: "a"' })).rejects.toMatchObject({ kind: "unavailable" });
+});
+
+test("the cache keeps what was used last, within both of its bounds, and lets the rest go", async () => {
+  const words = await TestVocabulary.load();
+  const make = (lark: string) => new CompiledGrammar(Llguidance.open(), words.matcher(lark).pointer);
+  const grammars = new Map(['start: "a"', 'start: "b"', 'start: "c"'].map((text) => [text, make(text)]));
+  const [a, b, c] = grammars.keys();
+  const cache = new GrammarCache(2, 1000);
+  cache.add(a!, grammars.get(a!)!);
+  cache.add(b!, grammars.get(b!)!);
+  expect(cache.get(a!)).toBe(grammars.get(a!)!);
+  cache.add(c!, grammars.get(c!)!);
+  expect(cache.get(b!)).toBeNull();
+  expect(() => grammars.get(b!)!.newMatcher()).toThrow("released");
+  expect(cache.get(a!)).not.toBeNull();
+  expect(cache.size).toBe(2);
+  // One text beyond the length alone stays, so that it can be used at all.
+  const long = `start: "${"x".repeat(1000)}"`;
+  cache.add(long, make(long));
+  expect(cache.size).toBe(1);
+  expect(cache.get(long)).not.toBeNull();
+  cache.clear();
+  expect(cache.size).toBe(0);
+});
