@@ -10,7 +10,7 @@ export interface JsonStyle {
   compact: boolean;
   /** Objects that list properties have no others, unless their schema says so. */
   closed: boolean;
-  /** What may stand between the parts: a regular expression of spaces and line ends; null = any number of them. */
+  /** What may stand between the parts: a regular expression of spaces and line ends; null = as people write JSON. */
   whitespace: string | null;
 }
 
@@ -20,6 +20,9 @@ export interface JsonStyle {
  */
 const ESCAPES = 'nrbtf\\"';
 
+/** A space, or line ends and an indentation. Small models that may write any number of spaces write nothing else. */
+const WRITTEN_WHITESPACE = "( |\\n{1,2}[ \\t]{0,40})?";
+
 /** The rule `name`: JSON that a schema, an object or its text, allows. */
 export function jsonRule(schema: unknown, name: string, style: JsonStyle): string {
   const translated = translateSchema(typeof schema === "string" ? parseJsonText(schema) : schema, {
@@ -28,7 +31,7 @@ export function jsonRule(schema: unknown, name: string, style: JsonStyle): strin
   const options = {
     json_allowed_escapes: ESCAPES,
     whitespace_flexible: !style.compact,
-    ...(style.whitespace !== null && !style.compact && { whitespace_pattern: style.whitespace }),
+    ...(!style.compact && { whitespace_pattern: style.whitespace ?? WRITTEN_WHITESPACE }),
   };
   const text = JSON.stringify({ "x-guidance": options, ...translated });
   if (text.length > MAX_STRUCTURE_LENGTH) refuse(`has ${text.length} characters; ${MAX_STRUCTURE_LENGTH} are allowed`);
