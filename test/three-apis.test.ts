@@ -118,3 +118,80 @@ describe("each in its own words", () => {
     expect(usage.total_tokens).toBeLessThanOrEqual(fastgen.model.max_model_len);
   });
 });
+
+describe("what programs can use", () => {
+  const parameters = {
+    type: "object",
+    properties: {
+      town: { type: "string", enum: ["Paris", "Rome"] },
+      days: { type: "integer", minimum: 1, maximum: 9 },
+    },
+    required: ["town", "days"],
+    additionalProperties: false,
+  };
+  const input = "How is the weather in Paris?";
+  const towns = { town: expect.stringMatching(/^(Paris|Rome)$/), days: expect.any(Number) };
+  const tool = { type: "function", name: "weather", parameters };
+  const messages = [{ role: "user", content: input }];
+  const tools = [{ name: "weather", input_schema: parameters }];
+
+  test("a call that must come has arguments of its tool's schema, in each API alike", async () => {
+    const responded = await respond({ input, tools: [tool], tool_choice: "required", max_output_tokens: 128 });
+    const call = responded.output.at(-1);
+    expect(call).toMatchObject({ type: "function_call", name: "weather", status: "completed" });
+    expect(JSON.parse(call.arguments)).toEqual(towns);
+    const messaged = await message({ messages, tools, tool_choice: { type: "any" }, max_tokens: 128 });
+    expect(messaged.stop_reason).toBe("tool_use");
+    expect(messaged.content.at(-1)).toMatchObject({ type: "tool_use", name: "weather" });
+    expect(messaged.content.at(-1).input).toEqual(JSON.parse(call.arguments));
+    const continued = await respond({
+      previous_response_id: responded.id,
+      input: [{ type: "function_call_output", call_id: call.call_id, output: "Rain." }],
+      tools: [tool],
+    });
+    expect(continued.output.length).toBeGreaterThan(0);
+  });
+
+  test("a call that is cut off is incomplete", async () => {
+    const cut = { messages, tools, tool_choice: { type: "tool", name: "weather" }, max_tokens: 8 };
+    expect(await message(cut)).toMatchObject({ stop_reason: "max_tokens" });
+    const responded = await respond({ input, tools: [tool], tool_choice: "required", max_output_tokens: 8 });
+    expect(responded).toMatchObject({ status: "incomplete", incomplete_details: { reason: "max_output_tokens" } });
+  });
+
+  test("an answer has the shape that is asked for", async () => {
+    const format = { type: "json_schema", name: "place", schema: parameters, strict: true };
+    const { output } = await respond({ input, text: { format }, max_output_tokens: 128 });
+    expect(JSON.parse(output[0].content[0].text)).toEqual(towns);
+    const config = { format: { type: "json_schema", schema: parameters } };
+    const { content } = await message({ messages, output_config: config, max_tokens: 128 });
+    expect(JSON.parse(content[0].text)).toEqual(towns);
+    const choice = await respond({ input, structured_outputs: { choice: ["yes", "no"] } });
+    expect(["yes", "no"]).toContain(choice.output[0].content[0].text);
+  });
+
+  test("a schema that cannot be held is refused in the words of its API", async () => {
+    const schema = { type: "object", properties: { a: { $ref: "http://elsewhere/a.json" } } };
+    const format = { type: "json_schema", name: "a", schema };
+    expect((await respond({ input, text: { format } })).error).toMatchObject({
+      type: "invalid_request_error",
+      param: expect.stringMatching(/^text\.format\.schema/),
+    });
+    const inTool = await respond({ input, tools: [{ ...tool, parameters: schema }], tool_choice: "required" });
+    expect(inTool.error.param).toMatch(/^tools\[0\]\.parameters/);
+    const { error } = await message({ messages, output_config: { format } });
+    expect(error.message).toContain("output_config.format.schema");
+    const refused = await message({
+      messages,
+      tools: [{ ...tools[0], input_schema: schema }],
+      tool_choice: { type: "any" },
+    });
+    expect(refused.error.message).toContain("tools[0].input_schema");
+    const both = await respond({
+      input,
+      text: { format: { type: "json_object" } },
+      structured_outputs: { regex: "a" },
+    });
+    expect(both.error.param).toBe("structured_outputs");
+  });
+});

@@ -68,8 +68,9 @@ const responses: PlantedBug[] = [
     ["params.logprobs = fields.top_logprobs ?? 0;", "params.logprobs = 0;", "alternatives are not asked for"],
     ['truncation === "auto" &&', 'truncation !== "auto" &&', "prompts are cut off unasked"],
     ['if (messages.length === 0) throw refuse("input", "is required");', "", "a request may say nothing"],
-    ["if (!tools.some((tool) => tool.name === name))", "if (false)", "a tool that is not there may be named"],
-    ["return tools.filter(({ name }) => names.includes(name));", "return tools;", "allowed_tools allows all"],
+    ["return tools.filter(({ name }) => names.has(name));", "return tools;", "allowed_tools allows all"],
+    ['if (param === "max_tokens") param = "max_output_tokens";', "", "an error names a field that no body has"],
+    ["if (own) throw refuse", "if (false) throw refuse", "of two structures one is dropped"],
   ]),
   ...inFile("routes/responses/create.ts", RESPONSES, [
     ["if (fields.store === false) return;", "", "store: false is ignored"],
