@@ -63,12 +63,12 @@ export function checkTools(tools: readonly FunctionTool[], choice: ToolChoice): 
   const names = new Set<string>();
   for (const [i, { function: called }] of tools.entries()) {
     if (names.has(called.name))
-      throw refuse(`tools[${i}].function.name`, `"${called.name}" is another tool's name too`);
+      throw refuse(`tools[${i}].function.name`, `'${called.name}' is another tool's name too`);
     names.add(called.name);
   }
   if (choice === "none" || choice === "auto") return;
-  if (tools.length === 0) throw refuse("tool_choice", "asks for a call, so it needs tools");
-  if (typeof choice === "string" || names.has(choice.name)) return;
-  const known = [...names].slice(0, 10).join(", ");
-  throw refuse("tool_choice", `names "${choice.name}", which is no tool of the request; there are ${known}`);
+  if (typeof choice === "object" && !names.has(choice.name)) {
+    throw refuse("tool_choice", `names '${choice.name}', which is none of tools`);
+  }
+  if (tools.length === 0) throw refuse("tool_choice", "needs tools");
 }

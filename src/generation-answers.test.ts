@@ -514,3 +514,18 @@ test("any choices, stop strings and readers: each choice is what its bytes say, 
   );
   expect(stopped).toBeGreaterThan(30);
 });
+
+test("a grammar's last token is shown, and is no stop_reason; one that cannot go on says why", async () => {
+  const { generation, give, say } = setUp({ n: 3 });
+  say(0, "{}", "stop");
+  say(1, "{");
+  give(1, -1, { finish: "length", reason: "no token is left" });
+  say(2, "[]");
+  give(2, -1, { finish: "stop" });
+  const { choices } = await generation.completion();
+  expect(choices.map(({ text, finish_reason, stop_reason }) => [text, finish_reason, stop_reason])).toEqual([
+    ["{}", "stop", null],
+    ["{", "length", "no token is left"],
+    ["[]", "stop", null],
+  ]);
+});

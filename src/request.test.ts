@@ -148,3 +148,19 @@ test("max_tokens that nobody asked for is cut to the context, one that was asked
   expect(engineRequests(params, prompt, limits, "prompt", true)[0]!.maxTokens).toBe(29);
   expect(refusal(() => engineRequests(params, prompt, limits, "prompt")).param).toBe("max_tokens");
 });
+
+test("each choice gets a matcher of its own, and none is made for a request that is refused", () => {
+  let made = 0;
+  const grammar = { newMatcher: () => ++made, after: [Int32Array.of(7)] };
+  const thinking = { budget: 5, end: Int32Array.of(7), isEnd: [Int32Array.of(7)] };
+  const withGrammar = (params: SamplingParams) =>
+    engineRequests(resolveParams(params, {}), prompt, limits, "prompt", false, { grammar, thinking });
+  for (const wrong of [{ max_tokens: 100 }, { stop_token_ids: [100] }, { logit_bias: { 100: 1 } }]) {
+    expect(refusal(() => withGrammar({ n: 2, ...wrong })).kind).toBe("invalid_request");
+  }
+  expect(made).toBe(0);
+  const all = withGrammar({ n: 3 });
+  expect(all.map((one) => one.grammar)).toEqual([1, 2, 3].map((matcher) => ({ matcher, after: grammar.after })));
+  expect(all.every((one) => one.thinking === thinking)).toBe(true);
+  expect(requests({}).map((one) => [one.grammar, one.thinking])).toEqual([[null, null]]);
+});

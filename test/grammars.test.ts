@@ -63,6 +63,7 @@ const cases: Case[] = [
   regex("[0-9]{4}-[0-9]{2}-[0-9]{2}"),
   regex("(yes|no), (of course|never)"),
   { lark: 'start: "(" start ")" | "x"', isValid: (text) => /^\(*x\)*$/.test(text) && text.length % 2 === 1 },
+  regex("[a-z ]{300,400}"),
   { lark: 'start: "the whole text is known before it begins"', isValid: (text) => text.endsWith("before it begins") },
 ];
 
@@ -90,7 +91,7 @@ class Engine {
       id: 0,
       prompt: Int32Array.from({ length: 5 + ((seed * 37) % 60) }, (_, i) => 10 + ((seed * 13 + i * 7) % 1000)),
       sampling: { ...GREEDY, temperature: 1.5, seed: BigInt(seed) },
-      maxTokens: 120,
+      maxTokens: 250,
       minTokens: 0,
       stopIds: Int32Array.from(this.words.vocabulary.stopIds),
       logprobs: -1,
@@ -134,7 +135,7 @@ engineTest(
   async () => {
     const outputs = [];
     const pageBytes = 64 * 2 * 5 * 4 * 32 * 2;
-    const engines = [{ maxSeqs: 1 }, { maxSeqs: 32 }, { maxSeqs: 32, kvBytes: 14 * pageBytes }];
+    const engines = [{ maxSeqs: 1 }, { maxSeqs: 32 }, { maxSeqs: 32, kvBytes: 9 * pageBytes }];
     let preemptions = 0;
     for (const changes of engines) {
       const engine = await Engine.start(changes);
@@ -142,8 +143,8 @@ engineTest(
         const sampling = { ...GREEDY, temperature: 1.5, seed: BigInt(seed), presencePenalty: seed % 7 === 0 ? 1 : 0 };
         const more: Partial<EngineRequest> = { sampling, logprobs: seed % 5 === 0 ? 2 : -1 };
         if (seed % 11 === 0) more.badWords = [Int32Array.of(100 + seed), Int32Array.of(5, 6)];
-        // Every sixth has no grammar.
-        return engine.request(seed, seed % 6 === 5 ? null : cases[seed % 5]!.lark, more);
+        // Every seventh has no grammar.
+        return engine.request(seed, seed % 7 === 6 ? null : cases[seed % 6]!.lark, more);
       });
       outputs.push(await engine.run(plan));
       preemptions += engine.preemptions;
@@ -154,14 +155,14 @@ engineTest(
     expect(preemptions).toBeGreaterThan(0);
     let valid = 0;
     for (const [seed, { finish, reason, text }] of outputs[0]!.entries()) {
-      if (seed % 6 === 5 || finish !== "stop") continue;
-      expect({ seed, text, reason, isValid: cases[seed % 5]!.isValid(text) }).toMatchObject({
+      if (seed % 7 === 6 || finish !== "stop") continue;
+      expect({ seed, text, reason, isValid: cases[seed % 6]!.isValid(text) }).toMatchObject({
         reason: null,
         isValid: true,
       });
       valid++;
     }
-    expect(valid).toBeGreaterThan(35);
+    expect(valid).toBeGreaterThan(30);
   },
   120_000,
 );

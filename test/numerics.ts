@@ -86,7 +86,6 @@ export class Runner {
     if (pages % 7 === 0) pages++;
     const engine = LibraryEngine.open({
       device: options.device ?? "cpu",
-      grammarLibrary: null,
       libraryPath: options.device === "cuda" ? CUDA_LIBRARY_PATH : LIBRARY_PATH,
       devices: Array.from({ length: ranks }, (_, rank) => rank),
       threads: options.threads ?? 0,

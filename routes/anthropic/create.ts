@@ -9,14 +9,16 @@ import type { Service } from "../service.ts";
 import { eventStream } from "../sse.ts";
 import { MessageFrames } from "./events.ts";
 import { contentBlock, freshMessageId, message, messageUsage, NOT_STOPPED, stopOf } from "./reply.ts";
-import { conversationRequest, customTools, messagesPrompt } from "./request.ts";
+import { conversationRequest, customTools, inOwnWords, messagesPrompt } from "./request.ts";
 import { countSchema, type MessageFields, messageSchema, nestedFields } from "./schema.ts";
 
 export function createMessage(service: Service) {
   return async (c: Context<Env>): Promise<Response> => {
     const { fields, given } = await readBody(c, service, messageSchema, nestedFields);
     const request = conversationRequest(fields, given, toolsOf(c, service, fields));
-    const conversation = await Conversation.start(c, service, request);
+    const conversation = await Conversation.start(c, service, request).catch((error) => {
+      throw inOwnWords(error, fields);
+    });
     const { run } = conversation;
     if (fields.stream) return eventStream(service, run, new MessageFrames(service, conversation));
     const blocks = new Blocks();

@@ -1,9 +1,11 @@
 /** A request to /messages in the words that all conversations share. */
 import { FastgenError } from "../../src/errors.ts";
 import { parseWith, schemaError } from "../../src/schema-error.ts";
+import type { StructuredOutputs } from "../../src/structured-outputs.ts";
 import type { ConversationRequest, ToolChoice } from "../conversation.ts";
 import { samplingParams } from "../fields.ts";
 import { chatPrompt } from "../messages.ts";
+import { toolChoice } from "../tools.ts";
 import { Turns } from "../turns.ts";
 import type { AnthropicMessage, ContentBlock } from "./blocks.ts";
 import { type CustomTool, customTool, type MessageFields } from "./schema.ts";
@@ -17,8 +19,7 @@ export function conversationRequest(
   given: Record<string, unknown>,
   tools: readonly CustomTool[],
 ): ConversationRequest {
-  const { thinking, output_config, output_format, tool_choice, cache_salt, priority } = fields;
-  const format = output_config?.format ?? output_format;
+  const { thinking, tool_choice, cache_salt, priority } = fields;
   const params = samplingParams(given);
   params.max_tokens = fields.max_tokens;
   if (fields.stop_sequences.length > 0) params.stop = fields.stop_sequences;
@@ -27,9 +28,9 @@ export function conversationRequest(
     params,
     // Pieces are put together by the route.
     options: { stream: true, cache_salt, priority },
-    toolChoice: toolChoice(tool_choice, tools),
+    toolChoice: toolChoice(tools, toOwnChoice(tool_choice)),
     parallelToolCalls: !(tool_choice?.disable_parallel_tool_use ?? false),
-    structured: format ? { json: format.schema } : null,
+    structured: structured(fields),
     includeReasoning: thinking?.display !== "omitted",
     thinkingBudget: thinking?.budget_tokens ?? null,
   };
@@ -129,16 +130,36 @@ export function customTools({ tools = [] }: MessageFields, allowExtra: boolean) 
   return { custom, ignored };
 }
 
-function toolChoice(choice: MessageFields["tool_choice"], tools: readonly CustomTool[]): ToolChoice {
-  const refuse = (message: string) =>
-    new FastgenError("invalid_request", `tool_choice ${message}`, { param: "tool_choice" });
-  if (choice?.type === "tool") {
-    const { name } = choice;
-    if (name === undefined) throw refuse('of type "tool" needs a name');
-    if (!tools.some((tool) => tool.name === name)) throw refuse(`names '${name}', which is none of tools`);
-    return { name };
-  }
-  if (choice?.type === "any" && tools.length === 0) throw refuse("needs tools");
-  if (tools.length === 0 || choice?.type === "none") return "none";
-  return choice?.type === "any" ? "required" : "auto";
+/** Whether it names one of the tools is checked for all APIs. */
+function toOwnChoice(choice: MessageFields["tool_choice"]): ToolChoice | undefined {
+  if (choice?.type === "any") return "required";
+  if (choice?.type !== "tool") return choice?.type;
+  if (choice.name !== undefined) return { name: choice.name };
+  throw new FastgenError("invalid_request", 'tool_choice of type "tool" needs a name', { param: "tool_choice" });
+}
+
+function structured({
+  output_config,
+  output_format,
+  structured_outputs: own,
+}: MessageFields): StructuredOutputs | null {
+  const format = output_config?.format ?? output_format;
+  if (!format) return own;
+  if (!own) return { json: format.schema };
+  const message =
+    "structured_outputs and output_config.format both say what the answer must look like; send one of them";
+  throw new FastgenError("invalid_request", message, { param: "structured_outputs" });
+}
+
+/** An error about fields that have other names here. */
+export function inOwnWords(error: unknown, { output_config, output_format }: MessageFields): unknown {
+  if (!(error instanceof FastgenError) || error.param === null) return error;
+  const format = output_config?.format ? "output_config.format.schema" : "output_format.schema";
+  const isFormat = output_config?.format ?? output_format;
+  const named = isFormat ? error.param.replace(/^structured_outputs(\.json)?/, format) : error.param;
+  const param = named
+    .replace(/^(tools\[\d+\])\.function\.parameters/, "$1.input_schema")
+    .replace(/^(tools\[\d+\])\.function/, "$1");
+  if (param === error.param) return error;
+  return new FastgenError(error.kind, error.message.replaceAll(error.param, param), { param, code: error.code });
 }

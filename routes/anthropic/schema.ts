@@ -41,7 +41,6 @@ export const nestedFields = {
 };
 
 const sampling = samplingSchema.omit({
-  structured_outputs: true,
   n: true,
   stop: true,
   max_tokens: true,

@@ -12,7 +12,7 @@ import { eventStream } from "../sse.ts";
 import { ResponseAnswer } from "./answer.ts";
 import { ResponseFrames } from "./events.ts";
 import { type InputItem, type Item, inputSchema } from "./items.ts";
-import { checkFields, conversationRequest } from "./request.ts";
+import { checkFields, conversationRequest, inOwnWords } from "./request.ts";
 import { ResponseEnvelope } from "./response.ts";
 import { nestedFields, responseSchema } from "./schema.ts";
 import { StoreReader } from "./store.ts";
@@ -29,7 +29,7 @@ export function createResponse(service: Service) {
     const input = (fields.input ?? []).map((item) => resolved(stored, item));
     const request = conversationRequest(fields, given, [...history, ...input], tools.functions);
     const conversation = await Conversation.start(c, service, request).catch((error) => {
-      throw inOwnWords(error);
+      throw inOwnWords(error, fields);
     });
     const { run } = conversation;
     const envelope = new ResponseEnvelope(service, fields, given, tools, run.generations[0]!.params);
@@ -83,11 +83,4 @@ const PREFIXES = { message: "msg", function_call: "fc", function_call_output: "f
 /** Input items with ids: their own, or others than those of the output. */
 function withIds(input: readonly Item[], response: string): Item[] {
   return input.map((item, i) => ({ ...item, id: item.id || `${PREFIXES[item.type]}_${response}in${i}` }));
-}
-
-/** An error about max_tokens, which has another name here. */
-function inOwnWords(error: unknown): unknown {
-  if (!(error instanceof FastgenError) || error.param !== "max_tokens") return error;
-  const message = error.message.replaceAll("max_tokens", "max_output_tokens");
-  return new FastgenError(error.kind, message, { param: "max_output_tokens", code: error.code });
 }

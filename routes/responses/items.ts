@@ -41,7 +41,7 @@ const texts = z
   });
 
 /** What a client makes of an item's id is its own business; "" and null are none. */
-const id = z.string().max(limits.MAX_REQUEST_ID_LENGTH).nullish();
+const id = z.string().nullish();
 
 const message = z
   .object({ id, role: z.enum(["user", "assistant", "system", "developer"]), content: texts })

@@ -1,9 +1,11 @@
 /** A request to /responses in the words that all conversations share. */
 import { FastgenError } from "../../src/errors.ts";
 import type { SamplingParams } from "../../src/params.ts";
+import type { StructuredOutputs } from "../../src/structured-outputs.ts";
 import type { ConversationRequest, ToolChoice } from "../conversation.ts";
 import { samplingParams } from "../fields.ts";
 import { chatPrompt } from "../messages.ts";
+import { toolChoice } from "../tools.ts";
 import { Turns } from "../turns.ts";
 import type { Item } from "./items.ts";
 import type { FunctionTool, ResponseFields, ResponsesToolChoice, TextFormat } from "./schema.ts";
@@ -35,6 +37,7 @@ export function conversationRequest(
   const messages = toMessages(instructions, items);
   if (messages.length === 0) throw refuse("input", "is required");
   const callable = allowedTools(tools, tool_choice);
+  const format = text?.format;
   const prompt = {
     messages,
     ...(callable.length > 0 && { tools: callable.map(chatTool) }),
@@ -53,9 +56,9 @@ export function conversationRequest(
       cache_salt,
       priority,
     },
-    toolChoice: callable.length === 0 ? "none" : toolChoice(tool_choice),
+    toolChoice: toolChoice(callable, toOwnChoice(tool_choice)),
     parallelToolCalls: parallel_tool_calls ?? true,
-    structured: structured(text?.format),
+    structured: structured(format, fields.structured_outputs),
     includeReasoning: true,
     thinkingBudget: null,
   };
@@ -101,31 +104,37 @@ function chatTool({ type, name, description, parameters, strict }: FunctionTool)
   };
 }
 
-/** The tools that may be called: with allowed_tools some of them. */
+/** The tools that may be called: with allowed_tools some of them. Whether tool_choice names one is checked for all APIs. */
 function allowedTools(
   tools: readonly FunctionTool[],
   choice: ResponsesToolChoice | undefined,
 ): readonly FunctionTool[] {
-  if (choice === undefined || choice === "auto" || choice === "none") return tools;
-  const names = typeof choice === "string" ? [] : choice.type === "function" ? [choice.name] : named(choice.tools);
-  for (const name of names) {
-    if (!tools.some((tool) => tool.name === name))
-      throw refuse("tool_choice", `names '${name}', which is none of tools`);
-  }
-  if (tools.length === 0) throw refuse("tool_choice", "needs tools");
-  if (typeof choice === "string" || choice.type === "function") return tools;
-  return tools.filter(({ name }) => names.includes(name));
+  if (typeof choice !== "object" || choice.type !== "allowed_tools") return tools;
+  const names = new Set(choice.tools.map(({ name }) => name));
+  return tools.filter(({ name }) => names.has(name));
 }
 
-const named = (tools: readonly { name: string }[]) => tools.map(({ name }) => name);
-
-function toolChoice(choice: ResponsesToolChoice | undefined): ToolChoice {
-  if (choice === undefined) return "auto";
-  if (typeof choice === "string") return choice;
+function toOwnChoice(choice: ResponsesToolChoice | undefined): ToolChoice | undefined {
+  if (typeof choice !== "object") return choice;
   return choice.type === "function" ? { name: choice.name } : choice.mode;
 }
 
-function structured(format: TextFormat | undefined): ConversationRequest["structured"] {
-  if (format?.type === "json_schema") return { json: format.schema };
-  return format?.type === "json_object" ? { json_object: true } : null;
+function structured(format: TextFormat | undefined, own: StructuredOutputs | null): StructuredOutputs | null {
+  if (format === undefined || format.type === "text") return own;
+  if (own)
+    throw refuse("structured_outputs", "and text.format both say what the answer must look like; send one of them");
+  return format.type === "json_schema" ? { json: format.schema } : { json_object: true };
+}
+
+/** An error about fields that have other names here. */
+export function inOwnWords(error: unknown, fields: ResponseFields): unknown {
+  if (!(error instanceof FastgenError) || error.param === null) return error;
+  const format = fields.text?.format;
+  let param = error.param;
+  if (param === "max_tokens") param = "max_output_tokens";
+  else if (format?.type === "json_schema") param = param.replace(/^structured_outputs(\.json)?/, "text.format.schema");
+  else if (format?.type === "json_object") param = param.replace(/^structured_outputs(\.json_object)?/, "text.format");
+  param = param.replace(/^(tools\[\d+\])\.function/, "$1");
+  if (param === error.param) return error;
+  return new FastgenError(error.kind, error.message.replaceAll(error.param, param), { param, code: error.code });
 }

@@ -89,7 +89,6 @@ export const nestedFields = {
 };
 
 const sampling = samplingSchema.omit({
-  structured_outputs: true,
   n: true,
   max_tokens: true,
   logprobs: true,

@@ -18,10 +18,14 @@ export interface AnswerFormat {
 /** By their names; "auto" takes the first that matches. */
 export const TOOL_FORMATS: readonly ToolFormat[] = [hermes, mistral, deepseekV3, deepseekV31, pythonic, llama3Json];
 
+/** The values of --tool-call-parser and --reasoning-parser. */
+export const TOOL_CALL_PARSERS = ["auto", "none", ...TOOL_FORMATS.map(({ name }) => name)];
+export const REASONING_PARSERS = ["auto", "none", ...REASONING_FORMATS.map(({ name }) => name)];
+
 export interface AnswerFlags {
-  /** A name of REASONING_FORMATS, "auto" or "none". */
+  /** One of REASONING_PARSERS. */
   reasoningParser: string;
-  /** A name of TOOL_FORMATS, "auto" or "none". */
+  /** One of TOOL_CALL_PARSERS. */
   toolCallParser: string;
 }
 

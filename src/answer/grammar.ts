@@ -1,5 +1,4 @@
 /** The grammar that a request's tools, tool_choice, structured outputs and thinking ask for, in Lark (llguidance's dialect). */
-
 import { FastgenError } from "../errors.ts";
 import type { GrammarSource } from "../grammar/compile.ts";
 import { jsonRule } from "../grammar-sources/json-rule.ts";
@@ -10,6 +9,7 @@ import {
   type CallWriter,
   literal,
   type Opening,
+  oneOf,
   type Schema,
 } from "./call-grammar.ts";
 import type { AnswerFormat } from "./formats.ts";
@@ -84,6 +84,10 @@ class Grammar implements CallWriter {
       const schema = argumentsSchema(tool);
       return { name: tool.function.name, schema, rule: this.#arguments(tool, schema, i) };
     });
+    if (named !== null && this.tools.length === 0) {
+      const message = `tool_choice: there is no tool ${JSON.stringify(named)} in tools`;
+      throw new FastgenError("invalid_request", message, { param: "tool_choice" });
+    }
   }
 
   // A format takes these out of the writer, so they are bound to it.
@@ -150,11 +154,14 @@ class Grammar implements CallWriter {
     return more.length === 0 ? "ANSWER_TEXT" : `(${more.join(" | ")})* ANSWER_TEXT`;
   }
 
-  /** Calls from the first token on, or the structured output. */
+  /**
+   * Calls from the first token on, or the structured output. Beside that there are only calls that a mark tells from it:
+   * Llama's bare JSON, say, may begin as it does, and llguidance would lex it as the one or the other from its first character.
+   */
   mustBe(calls: readonly Opening[], structured: string | null): string {
-    const all = calls.map(({ mark, rest }) => `${this.mark(mark)} ${rest}`);
-    if (structured !== null) all.push(structured);
-    return all.length === 1 ? all[0]! : `(${all.join(" | ")})`;
+    const certain = structured === null ? calls : calls.filter(({ anywhere }) => anywhere);
+    const all = certain.map(({ mark, rest }) => `${this.mark(mark)} ${rest}`);
+    return oneOf(structured === null ? all : [structured, ...all]);
   }
 
   /** Text up to a mark, and the mark: where it is text itself, the first one counts. */

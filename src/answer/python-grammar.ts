@@ -1,4 +1,5 @@
 /** Grammars of arguments as Python writes them: `a=1, b="x"`. Values are JSON, but for True and False. */
+import { isObject } from "../bounded.ts";
 import { type CallableTool, type CallWriter, literal, type Schema } from "./call-grammar.ts";
 
 /** Keys of a schema that its properties may refer to. */
@@ -6,7 +7,7 @@ const DEFINITIONS = ["$defs", "definitions"];
 
 /** Lark for the arguments of a tool, without the brackets around them; properties come in the schema's order. */
 export function keywordArguments({ schema }: CallableTool, write: CallWriter): string {
-  const properties = Object.entries((schema.properties ?? {}) as Record<string, Schema | boolean>);
+  const properties = isObject(schema.properties) ? Object.entries(schema.properties) : [];
   if (properties.length === 0) return "";
   const required = new Set(Array.isArray(schema.required) ? schema.required : []);
   const shared = Object.fromEntries(DEFINITIONS.filter((key) => key in schema).map((key) => [key, schema[key]]));
@@ -21,7 +22,7 @@ export function keywordArguments({ schema }: CallableTool, write: CallWriter): s
   return first;
 }
 
-function value(property: Schema | boolean, shared: Schema, write: CallWriter): string {
-  if (typeof property === "boolean") return write.schema(shared);
+function value(property: unknown, shared: Schema, write: CallWriter): string {
+  if (!isObject(property)) return write.schema(shared);
   return property.type === "boolean" ? '("True" | "False")' : write.schema({ ...shared, ...property });
 }

@@ -53,7 +53,7 @@ function* pythonCall(input: Input, output: Output): Reading {
   const give = (json: string) => output.arguments(json);
   let argued = false;
   while (!(yield* input.skip(")"))) {
-    const keyword = yield* input.word(/\w/);
+    const keyword = yield* input.word(/[\w$.-]/);
     yield* input.space();
     yield* input.expect("=");
     yield* input.space();

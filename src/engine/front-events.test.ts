@@ -230,3 +230,17 @@ engineTest("the start of each sequence comes with its first news, and every step
   expect(steps).toHaveLength(front.stats.steps);
   expect(tokens).toBeGreaterThanOrEqual(70 + 2 + 5 + 1);
 });
+
+engineTest("tokens that were forced come as events of their own, in order, with the one that was sampled", async () => {
+  const front = await start();
+  const thinking = { budget: 3, end: Int32Array.of(50, 51, 52), isEnd: [] };
+  const [events] = await run(front, request(10, 9, { thinking }));
+  expect(events!.length).toBe(9);
+  expect(events!.slice(3, 6).map(({ token }) => token)).toEqual([50, 51, 52]);
+  // The third token ended the budget: the end of thinking came with it.
+  expect(new Set(events!.slice(2, 6).map(({ time }) => time)).size).toBe(1);
+  expect(events!.map(({ finish, reason }) => [finish, reason])).toEqual([
+    ...Array.from({ length: 8 }, () => ["", null]),
+    ["length", null],
+  ]);
+});

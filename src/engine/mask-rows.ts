@@ -34,11 +34,8 @@ export class MaskRows {
 
   /** `step` has been submitted. Gives the late masks that depend on nothing in flight. */
   submitted(step: StepInFlight): void {
-    let row = 0;
-    for (let i = 0; i < step.seqs.length; i++) {
-      if (!step.late[i]) continue;
-      const seq = step.seqs[i]!;
-      seq.lateRow = row++;
+    for (const [row, seq] of step.late.entries()) {
+      seq.lateRow = row;
       if (seq.pendingSamples === 1) this.give(seq);
     }
   }

@@ -25,7 +25,8 @@ export function append(seq: Sequence, token: number): Ending | null {
   }
   seq.append(token);
   if (request.stopIds.includes(token)) return STOP;
-  return endOfGrammar(seq) ?? (seq.outputs === request.maxTokens ? LENGTH : null);
+  if (constraint?.stopped) return endOfGrammar(seq);
+  return seq.outputs === request.maxTokens ? LENGTH : null;
 }
 
 /** Appends the tokens that must follow now. Returns how the sequence ends with them, or null. */
@@ -40,8 +41,16 @@ export function appendForced(seq: Sequence): Ending | null {
   return null;
 }
 
+/** Appends what comes before anything is sampled. Returns how the sequence ends before that, or null. */
+export function begin(seq: Sequence): Ending | null {
+  const { maxTokens, promptLogprobs } = seq.request;
+  if (maxTokens === 0) return null;
+  // The log probabilities of a prompt are there once it has been computed: nothing ends before.
+  return (promptLogprobs < 0 ? endOfGrammar(seq) : null) ?? appendForced(seq);
+}
+
 /** How a sequence ends because its grammar has; null while it goes on. */
-export function endOfGrammar({ constraint }: Sequence): Ending | null {
+function endOfGrammar({ constraint }: Sequence): Ending | null {
   if (!constraint?.stopped) return null;
   const { error } = constraint;
   return error === null ? STOP : cutShort(error);

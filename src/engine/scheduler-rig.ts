@@ -80,6 +80,8 @@ export class Rig {
     }
     this.checkConsistency();
     if (scheduler.stepsInFlight === 0) {
+      // The worker takes this for a fault.
+      if (scheduler.activeCount > 0 && !scheduler.hasOutcomes) throw new Error("sequences wait and none can run");
       this.take(scheduler.takeMessage());
       return scheduler.aliveCount > 0;
     }

@@ -3,19 +3,20 @@
  *
  * plan() fills in a step; commit() takes the result of the oldest step in flight. Up to FG.STEPS_IN_FLIGHT steps may be in
  * flight: the next one is planned before the tokens of the last one are known, with FG.LAST_SAMPLED in their place. Ends
- * that are known beforehand (max_tokens) are planned for. A stop id is noticed one step late, and the token sampled after
- * it is dropped. A mask that depends on the token being sampled is given once that is known, while its step runs
- * (mask-rows.ts). Where it came too late, or tokens follow that need no sampling, what is in flight behind is dropped, and
- * the sequence goes on from its tokens.
+ * that are known beforehand (max_tokens) are planned for. A stop id is noticed one step late, and the token sampled after it
+ * is dropped. A mask that depends on the token being sampled is given once that is known, while its step runs
+ * (mask-rows.ts). Where it came too late, or forced tokens follow, what is in flight behind is dropped.
  *
- * Order: running sequences decode first. Then prompts are computed, oldest first, in chunks, from what is left of the token
- * budget. Then waiting sequences are admitted in the order they arrived. When pages run out, the youngest running sequence
- * gives its pages back. Where requests have priorities, "older" means of a lower priority number, or of the same and older. Its full pages stay cached, on the device or the host, while there is room; it resumes later from
- * those that are still there. Beside decoding sequences, a step takes only a part of a short backlog of prompt tokens, so
- * that no sequence waits long for its next token. Chunks and the number of running sequences end at a tile's edge rather
- * than a little past it. None of this changes what a sequence generates.
+ * Order: running sequences decode first. Then prompts, and forced tokens, are computed, oldest first, in chunks, from what is
+ * left of the token budget. Then waiting sequences are admitted in the order they arrived. When pages run out, the youngest
+ * running sequence gives its pages back. Where requests have priorities, "older" means of a lower priority number, or of the
+ * same and older. Its full pages stay cached, on the device or the host, while there is room; it resumes later from those
+ * that are still there. Beside decoding sequences, a step takes only a part of a short backlog of prompt tokens, so that no
+ * sequence waits long for its next token. Chunks and the number of running sequences end at a tile's edge rather than a
+ * little past it. None of this changes what a sequence generates.
  *
- * Pure: no FFI, no I/O, and a clock that only measures. Every loop is over the running sequences, a step's tokens, or a bounded part of the queue.
+ * Pure: no FFI, no I/O, and a clock that only measures. Every loop is over the running sequences, a step's tokens, or a
+ * bounded part of the queue.
  */
 import { FastgenError } from "../errors.ts";
 import { FG } from "../ffi/layout.ts";
@@ -27,7 +28,7 @@ import { type MaskLibrary, NO_LATE_MASKS } from "./late-masks.ts";
 import { MaskRows } from "./mask-rows.ts";
 import { Outcomes } from "./outcomes.ts";
 import { OutputEstimate } from "./output-estimate.ts";
-import { ABORT, append, appendForced, type Ending, endOfGrammar, LENGTH, withoutToken } from "./outputs.ts";
+import { ABORT, append, appendForced, begin, type Ending, LENGTH, withoutToken } from "./outputs.ts";
 import { PAGE_TOKENS, PageCache, type PageNode, pagesFor } from "./page-cache.ts";
 import { PendingPages } from "./pending-pages.ts";
 import { PromptChunks } from "./prompt-chunks.ts";
@@ -124,21 +125,12 @@ export class Scheduler {
     } else if (seq.target < 1) {
       this.end(seq, LENGTH);
     } else {
-      const ending = constraint && request.maxTokens > 0 ? this.begin(seq, constraint) : null;
-      if (ending) {
-        this.end(seq, ending);
-        return;
-      }
-      this.queue.add(seq);
+      const ending = begin(seq);
+      if (ending) this.end(seq, ending);
+      else this.queue.add(seq);
       // Who is first now has not been looked at yet.
       if (this.queue.all[0] === seq) this.blockedSteps = 0;
     }
-  }
-
-  /** What must come first is there before anything is sampled. It is told of with the first token that is sampled. */
-  private begin(seq: Sequence, constraint: Constraint): Ending | null {
-    // The log probabilities of a prompt are there once it has been computed: nothing ends before.
-    return (seq.request.promptLogprobs < 0 && endOfGrammar(seq)) || this.follow(seq, constraint);
   }
 
   /** Ends a sequence now. Its pages are free for the next step. Does nothing when it has ended already. */
@@ -505,14 +497,11 @@ export class Scheduler {
     const index = step.seqs.findIndex((seq) => seq.slot === slot);
     if (index >= 0 && slot >= 0) {
       plan.remove(index);
+      // It is not in flight: what the sequence leaves behind waits for the step before.
       this.fail(step.remove(index), error);
-      if (plan.seqCount > 0) {
-        this.inFlight.push(step);
-        return;
-      }
-    }
-    plan.clear();
-    this.failStep(step, error);
+    } else plan.clear();
+    if (plan.seqCount > 0) this.inFlight.push(step);
+    else this.failStep(step, error);
   }
 
   /** The step planned last has been submitted, with what refuse() left of it. */

@@ -15,8 +15,8 @@ export class StepInFlight {
   readonly counts: number[] = [];
   /** FG.SAMPLE | FG.SCORE */
   readonly flags: number[] = [];
-  /** Whether its mask comes after the step was submitted. */
-  readonly late: boolean[] = [];
+  /** Those whose masks come after the step was submitted, in order. */
+  readonly late: Sequence[] = [];
   /** Of sequences that ended while it was the newest step: to be freed once it has been committed. */
   readonly discarded: Constraint[] = [];
 
@@ -27,7 +27,7 @@ export class StepInFlight {
     this.contexts.push(seq.scheduled);
     this.counts.push(count);
     this.flags.push(flags);
-    this.late.push(late);
+    if (late) this.late.push(seq);
   }
 
   /** Tokens that it computes. */
@@ -38,15 +38,17 @@ export class StepInFlight {
   /** Takes entry `i` out. Returns its sequence. */
   remove(i: number): Sequence {
     for (const column of this.columns) column.splice(i, 1);
-    return this.seqs.splice(i, 1)[0]!;
+    const seq = this.seqs.splice(i, 1)[0]!;
+    if (this.late.includes(seq)) this.late.splice(this.late.indexOf(seq), 1);
+    return seq;
   }
 
   clear(): void {
-    this.seqs.length = 0;
+    this.seqs.length = this.late.length = 0;
     for (const column of this.columns) column.length = 0;
   }
 
   private get columns(): unknown[][] {
-    return [this.residences, this.branches, this.contexts, this.counts, this.flags, this.late];
+    return [this.residences, this.branches, this.contexts, this.counts, this.flags];
   }
 }

@@ -1,8 +1,9 @@
 import { expect, spyOn, test } from "bun:test";
 import { MessageChannel } from "node:worker_threads";
+import { fakeMatcher } from "./fake-grammar.ts";
 import { FakeLibrary } from "./fake-library.ts";
 import { HOST_PAGES_PATIENCE } from "./host-pages.ts";
-import type { FromWorker } from "./protocol.ts";
+import { FINISH, type FromWorker } from "./protocol.ts";
 import type { Scheduler } from "./scheduler.ts";
 import { config, internals, prompt, request } from "./scheduler-rig.ts";
 import { EngineWorker, type LoadedEngine } from "./worker.ts";
@@ -36,7 +37,7 @@ function workerOf(wanted: number, made: number[]) {
     port1.close();
     port2.close();
   };
-  return { worker, messages, cache, looks, close };
+  return { worker, messages, cache, looks, close, library };
 }
 
 test("host pages are used as the library makes them, and looked at no more once all are there", () => {
@@ -64,4 +65,27 @@ test("fewer host pages than wanted are told once, as a warning", () => {
   });
   now.mockRestore();
   close();
+});
+
+test("matchers are given to the library by their pointers, and freed: also those that come after the end", () => {
+  const { worker, messages, close, library } = workerOf(0, [0]);
+  const grammar = {
+    states: [
+      {
+        next: new Map([
+          [5, 1],
+          [6, 1],
+        ]),
+      },
+      { next: new Map(), stopped: true },
+    ],
+    stopIds: [3],
+  };
+  const one = () => request(prompt(9), 20, { grammar: { matcher: fakeMatcher(grammar), after: [] } });
+  worker.wake({ type: "add", requests: [one(), one()] });
+  const ends = messages.flatMap((message) => (message.type === "step" ? [...message.finish] : []));
+  expect(ends.filter((end) => end !== 0).map((end) => FINISH[end])).toEqual(["stop", "stop"]);
+  close();
+  worker.wake({ type: "add", requests: [one()] });
+  expect([...library.matchers.values()].map(({ freed }) => freed)).toEqual([true, true, true]);
 });

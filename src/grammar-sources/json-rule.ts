@@ -10,7 +10,7 @@ export interface JsonStyle {
   compact: boolean;
   /** Objects that list properties have no others, unless their schema says so. */
   closed: boolean;
-  /** What may stand between the parts: a regular expression of spaces and line ends; null = any number of them. */
+  /** What may stand between the parts: a regular expression of spaces and line ends; null = up to 24 of them. */
   whitespace: string | null;
 }
 
@@ -20,6 +20,9 @@ export interface JsonStyle {
  */
 const ESCAPES = 'nrbtf\\"';
 
+/** Room for a line end and an indent. Small models write spaces without end where they may. */
+const SOME_SPACE = "[ \\t\\n\\r]{0,24}";
+
 /** The rule `name`: JSON that a schema, an object or its text, allows. */
 export function jsonRule(schema: unknown, name: string, style: JsonStyle): string {
   const translated = translateSchema(typeof schema === "string" ? parseJsonText(schema) : schema, {
@@ -28,7 +31,7 @@ export function jsonRule(schema: unknown, name: string, style: JsonStyle): strin
   const options = {
     json_allowed_escapes: ESCAPES,
     whitespace_flexible: !style.compact,
-    ...(style.whitespace !== null && !style.compact && { whitespace_pattern: style.whitespace }),
+    ...(!style.compact && { whitespace_pattern: style.whitespace ?? SOME_SPACE }),
   };
   const text = JSON.stringify({ "x-guidance": options, ...translated });
   if (text.length > MAX_STRUCTURE_LENGTH) refuse(`has ${text.length} characters; ${MAX_STRUCTURE_LENGTH} are allowed`);

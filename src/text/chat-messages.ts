@@ -17,24 +17,28 @@ export interface TemplateTakes {
   content: ContentShape;
   /** The role "developer". */
   developer: boolean;
+  /** Ids of calls that have 9 characters, and no others. */
+  shortIds: boolean;
 }
 
 /**
  * The messages for a template: no content is the empty text, contents have the template's shape, the arguments of tool
- * calls are objects, reasoning has the names that templates read, and a developer is the system where the template knows
- * none. Fields that say nothing fall away. Everything else stays as it was given.
+ * calls are objects, reasoning has the names that templates read, a developer is the system where the template knows none,
+ * and ids of calls are as long as it takes them. Fields that say nothing fall away. Everything else stays as it was given.
  * @throws FastgenError "invalid_request": a part that is no text, for a template that takes only text.
  */
 export function templateMessages(messages: readonly ChatMessage[], takes: TemplateTakes): ChatMessage[] {
   return messages.map((message, i) => {
     const given = Object.entries(message).filter(([name, value]) => name === "content" || !isNothing(value));
     const fields = Object.fromEntries(given) as ChatMessage;
-    const { role, tool_calls } = fields;
+    const { role, tool_calls, tool_call_id } = fields;
+    const id = takes.shortIds ? shortId : (given: unknown) => given;
     return withReasoning({
       ...fields,
       role: role === "developer" && !takes.developer ? "system" : role,
       content: shaped(message.content ?? "", takes.content, i),
-      ...(Array.isArray(tool_calls) && { tool_calls: tool_calls.map(parsedCall) }),
+      ...(Array.isArray(tool_calls) && { tool_calls: tool_calls.map((call) => parsedCall(call, id)) }),
+      ...(tool_call_id !== undefined && { tool_call_id: id(tool_call_id) }),
     });
   });
 }
@@ -70,10 +74,17 @@ function joinedText(parts: readonly ContentPart[], message: number): string {
 }
 
 /** OpenAI sends the arguments of a call as JSON text; templates print them as JSON. Text that is no JSON stays text. */
-function parsedCall(call: unknown): unknown {
-  const { function: called } = (call ?? {}) as { function?: { arguments?: unknown } };
+function parsedCall(given: unknown, idOf: (id: unknown) => unknown): unknown {
+  if (typeof given !== "object" || given === null) return given;
+  const call = "id" in given ? { ...given, id: idOf(given.id) } : given;
+  const { function: called } = call as { function?: { arguments?: unknown } };
   if (typeof called?.arguments !== "string") return call;
-  return { ...(call as object), function: { ...called, arguments: parsedArguments(called.arguments) } };
+  return { ...call, function: { ...called, arguments: parsedArguments(called.arguments) } };
+}
+
+/** The end of an id, as in vLLM: the same for a call and its result. */
+function shortId(id: unknown): unknown {
+  return typeof id === "string" ? id.slice(-9).padStart(9, "0") : id;
 }
 
 function parsedArguments(text: string): unknown {

@@ -119,7 +119,8 @@ export class ChatTemplate {
         { param: "continue_final_message" },
       );
     }
-    const takes = { content: await this.#contentShape(template), developer: template.takesDeveloper };
+    const { takesDeveloper, needsShortIds } = template;
+    const takes = { content: await this.#contentShape(template), developer: takesDeveloper, shortIds: needsShortIds };
     const shaped = templateMessages(messages, takes);
     const tagged = goOn ? tagFinalMessage(shaped) : null;
     const variables = {

@@ -30,9 +30,14 @@ const PROBES: Record<string, ChatMessage[]> = {
 /** A template that compares roles with this text has a place for developers. */
 const DEVELOPER = /(["'])developer\1/;
 
+/** Mistral's templates refuse ids of calls that are longer or shorter. */
+const SHORT_IDS = /\|\s*length\s*!=\s*9\b/;
+
 export class CompiledTemplate {
   /** Does the template know the role "developer"? */
   readonly takesDeveloper: boolean;
+  /** Must ids of calls have 9 characters? */
+  readonly needsShortIds: boolean;
   readonly #template: JinjaTemplate;
   readonly #probeVariables: Variables;
   #shape: Promise<ContentShape> | null = null;
@@ -44,6 +49,7 @@ export class CompiledTemplate {
   constructor(source: string, kind: "model" | "invalid_request", probeVariables: Variables) {
     this.#probeVariables = probeVariables;
     this.takesDeveloper = DEVELOPER.test(source);
+    this.needsShortIds = SHORT_IDS.test(source);
     const param = kind === "invalid_request" ? "chat_template" : null;
     const most = kind === "model" ? MAX_TEMPLATE_LENGTH : MAX_REQUEST_TEMPLATE_LENGTH;
     if (source.length > most) {

@@ -39,6 +39,7 @@ export function staleBugs(root: string, bugs: PlantedBug[]): PlantedBug[] {
 const PARTS: [part: string, pattern: RegExp][] = [
   ["src/engine", /^src\/engine\//],
   ["src/generation", /^src\/(generation|request|batch|prompt-encoder|text-offsets|bad-words)\.ts$/],
+  ["src/answer", /^src\/answer\//],
   ["routes", /^routes\//],
   ["cli", /^cli\//],
   ["src/model", /^src\/model\//],

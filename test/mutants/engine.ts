@@ -34,7 +34,7 @@ export const engineBugs: PlantedBug[] = [
       "{\n        this.prefixQueriedTokens",
       "prompts that share nothing count as looked up",
     ],
-    ["this.generatedTokens++;", "", "generated tokens are not counted"],
+    ["this.generatedTokens += seq.outputs - seq.reported;", "", "generated tokens are not counted"],
     ["this.steps++;", "", "steps are not counted"],
     ["this.preemptions++;", "this.preemptions += 2;", "preemptions count twice"],
     [
@@ -58,39 +58,16 @@ export const engineBugs: PlantedBug[] = [
       "",
       "who waits for an aborted sequence's pages waits for ever",
     ],
-    ['if (reason !== "abort") this.estimate.ended', "this.estimate.ended", "aborted sequences count for the estimate"],
+    ["if (ending !== ABORT) this.estimate.ended", "this.estimate.ended", "aborted sequences count for the estimate"],
     ["this.estimate.ranOut();", "", "running out of pages does not make admission careful"],
-    [
-      "if (seq.pendingSamples === 0) backlog += seq.target - seq.scheduled;",
-      "",
-      "running prompts do not count as backlog",
-    ],
-    ["backlog += all[i]!.target;", "", "waiting prompts do not count as backlog"],
-    [
-      "minContext: seq.promptLength + request.minTokens",
-      "minContext: seq.length + request.minTokens",
-      "min_tokens begins anew after a preemption",
-    ],
-    [
-      "seq.usesPenalty ? seq.tokens.slice(0, seq.length) : null",
-      "seq.usesPenalty ? seq.tokens.slice(0, seq.promptLength) : null",
-      "penalties forget the output after a preemption",
-    ],
-    ["promptLength: seq.promptLength,", "promptLength: seq.length,", "the output counts as prompt after a preemption"],
-    [
-      "if (stopped || seq.outputs === request.maxTokens)",
-      "if (stopped || seq.outputs > request.maxTokens)",
-      "max_tokens is passed by one",
-    ],
-    ['stopped ? "stop" : "length"', '"length"', "a stop id is no stop"],
     [
       'for (const seq of step.seqs) if (seq.state !== "finished") this.fail(seq, error);',
       "for (const seq of this.alive.values()) this.fail(seq, error);",
       "a step that fails ends everybody",
     ],
     [
-      "const step = this.inFlight.at(-1);",
-      "const step = this.inFlight[0];",
+      "const step = this.inFlight.pop();",
+      "const step = this.inFlight.shift();",
       "a step that is refused ends those in the one before it",
     ],
     ["this.blockedSteps = AGING_STEPS;", "this.blockedSteps = 1e6;", "who did not fit is not looked at again"],
@@ -116,8 +93,8 @@ export const engineBugs: PlantedBug[] = [
       "cached tokens are told wrongly",
     ],
     [
-      "this.logprobs = this.promptLogprobs = this.cachedTokens = this.starts = this.errors = null;",
-      "this.logprobs = this.promptLogprobs = this.starts = this.errors = null;",
+      "this.logprobs = this.promptLogprobs = this.cachedTokens = this.starts = this.reasons = this.errors = null;",
+      "this.logprobs = this.promptLogprobs = this.starts = this.reasons = this.errors = null;",
       "cached tokens are told again with the next message",
     ],
     ['if (finish === "abort" || finish === "error") return;', "", "an aborted prompt has log probabilities"],
@@ -129,6 +106,33 @@ export const engineBugs: PlantedBug[] = [
       "log probabilities go to the first entry",
     ],
     ["at, at + topN));\n    one.topLogprobs", "0, topN));\n    one.topLogprobs", "alternatives are the first row's"],
+  ]),
+  ...inFile("src/engine/prompt-chunks.ts", SCHEDULING, [
+    [
+      "if (seq.pendingSamples === 0) backlog += seq.target - seq.scheduled;",
+      "",
+      "running prompts do not count as backlog",
+    ],
+    ["backlog += waiting[i]!.target;", "", "waiting prompts do not count as backlog"],
+  ]),
+  ...inFile("src/engine-config.ts", SCHEDULING, [
+    [
+      "repetitionPenalty !== 1 || presencePenalty !== 0 || frequencyPenalty !== 0",
+      "repetitionPenalty !== 1 || frequencyPenalty !== 0",
+      "a presence penalty alone has no history",
+    ],
+  ]),
+  ...inFile("src/engine/outputs.ts", SCHEDULING, [
+    [
+      "seq.outputs === request.maxTokens ? LENGTH",
+      "seq.outputs > request.maxTokens ? LENGTH",
+      "max_tokens is passed by one",
+    ],
+    [
+      "if (request.stopIds.includes(token)) return STOP;",
+      "if (request.stopIds.includes(token)) return LENGTH;",
+      "a stop id is no stop",
+    ],
   ]),
   ...inFile("src/engine/waiting-queue.ts", SCHEDULING, [
     [
@@ -154,9 +158,19 @@ export const engineBugs: PlantedBug[] = [
       "a sample too many is asked for",
     ],
     [
-      "repetitionPenalty !== 1 || presencePenalty !== 0 || frequencyPenalty !== 0",
-      "repetitionPenalty !== 1 || frequencyPenalty !== 0",
-      "a presence penalty alone has no history",
+      "minContext: this.promptLength + minTokens",
+      "minContext: this.length + minTokens",
+      "min_tokens begins anew after a preemption",
+    ],
+    [
+      "this.usesPenalty ? this.tokens.slice(0, this.length) : null",
+      "this.usesPenalty ? this.tokens.slice(0, this.promptLength) : null",
+      "penalties forget the output after a preemption",
+    ],
+    [
+      "promptLength: this.promptLength,",
+      "promptLength: this.length,",
+      "the output counts as prompt after a preemption",
     ],
     [
       "rescans ? Math.min(todo, this.scored - this.scheduled) : todo",

@@ -8,9 +8,11 @@
 import { availableParallelism } from "node:os";
 import * as path from "node:path";
 import { parseArgs } from "node:util";
+import { answerBugs } from "./answers.ts";
 import { type PlantedBug, partOf, staleBugs } from "./bugs.ts";
 import { cliBugs } from "./cli.ts";
 import { engineBugs } from "./engine.ts";
+import { engineGrammarBugs } from "./engine-grammars.ts";
 import { generationBugs } from "./generation.ts";
 import { libraryBugs } from "./libfastgen.ts";
 import { modelBugs } from "./model.ts";
@@ -76,7 +78,9 @@ export function isGoodEnough(parts: Map<string, { caught: number; all: number }>
 }
 
 export const allBugs = [
+  ...answerBugs,
   ...engineBugs,
+  ...engineGrammarBugs,
   ...generationBugs,
   ...promptBugs,
   ...routeBugs,

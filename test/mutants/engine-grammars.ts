@@ -1,0 +1,141 @@
+/** Bugs planted in what the engine does for grammars, late masks and forced tokens. */
+import { inFile, type PlantedBug } from "./bugs.ts";
+
+const GRAMMARS = ["src/engine/grammars.test.ts"];
+
+export const engineGrammarBugs: PlantedBug[] = [
+  ...inFile("src/engine/scheduler.ts", GRAMMARS, [
+    ["if (step.branches[i] !== seq.branch) return;", "", "a token that was sampled behind a late mask is kept"],
+    [
+      "seq.computed = step.contexts[i]! - Number(isLate);",
+      "seq.computed = step.contexts[i]!;",
+      "a page that is written to again can be found already",
+    ],
+    ["seq.lateTimes++;", "", "a mask that is always late holds its sequence back for ever"],
+    [
+      "this.goBack(seq, seq.length - 1);\n    } else",
+      "this.goBack(seq, seq.length);\n    } else",
+      "a late row is not repeated",
+    ],
+    ["if (seq.length > length) this.goBack(seq, length);", "if (false) {}", "what went past forced tokens is kept"],
+    [
+      "else if (seq.pendingSamples > 0 && constraint.needsLastToken) this.goBack(seq, length - 1);",
+      "",
+      "the first token of a grammar that begins late is sampled without its mask",
+    ],
+    [
+      "const needed = decodes ? seq.scheduled + 1 : seq.target;",
+      "const needed = decodes ? seq.scheduled + 1 : 0;",
+      "forced tokens get no pages",
+    ],
+    [
+      "this.masks.giveNothing(seq);\n    if (seq.constraint)",
+      "if (seq.constraint)",
+      "a mask is awaited of a sequence that has ended",
+    ],
+    ["if (seq.constraint) this.discard(seq.constraint);", "", "matchers are not freed"],
+    [
+      "if (newest) newest.discarded.push(constraint);\n    else constraint.free();",
+      "constraint.free();",
+      "a matcher is freed while the library has it",
+    ],
+    [
+      "for (const { constraint } of this.alive.values()) constraint?.free();",
+      "",
+      "closing leaves the matchers of those that run",
+    ],
+    [
+      "for (const step of this.inFlight) this.retire(step);",
+      "",
+      "closing leaves the matchers of those that have just ended",
+    ],
+    ['isLast ? finish : "", isLast ? reason : null', "finish, reason", "the first of several tokens ends a sequence"],
+  ]),
+  ...inFile("src/engine/sequence.ts", GRAMMARS, [
+    ["if (this.usesPenalty) this.needsFill = true;", "", "penalties count what was dropped"],
+    [
+      "this.pendingSamples = 0;\n      this.branch++;",
+      "this.pendingSamples = 0;",
+      "what was in flight is kept when it is dropped",
+    ],
+  ]),
+  ...inFile("src/engine/step-in-flight.ts", GRAMMARS, [
+    [
+      "if (this.late.includes(seq)) this.late.splice(this.late.indexOf(seq), 1);",
+      "",
+      "late masks are counted wrongly once a sequence was refused",
+    ],
+  ]),
+  ...inFile("src/engine/mask-rows.ts", GRAMMARS, [
+    ["? constraint.needsLastToken :", "? false :", "a mask is made before the last token is known"],
+    ["if (seq.pendingSamples === 1) this.give(seq);", "", "a mask that is known is not given"],
+    [
+      "if (seq.pendingSamples === 1) this.give(seq);",
+      "this.give(seq);",
+      "a mask is given before the last token is known",
+    ],
+    ["?? this.everything);", "?? this.nothing);", "where nothing is forbidden, nothing is allowed"],
+    ["    seq.lateRow = -1;\n    const matcher", "    const matcher", "a mask is given twice"],
+  ]),
+  ...inFile("src/engine/outputs.ts", GRAMMARS, [
+    [
+      "if (constraint && !constraint.accept(token, seq.outputTokens)) {",
+      "if (false) {",
+      "grammars stay where they begin",
+    ],
+    ["if (constraint?.stopped) return endOfGrammar(seq);", "", "a sequence goes on past its grammar's end"],
+    ["return error === null ? STOP : cutShort(error);", "return STOP;", "a text that failed looks whole"],
+    ["if (seq.outputs < minTokens && stopIds.includes(token)) break;", "", "a stop id is forced before min_tokens"],
+    ["&& matcher.accepting ? STOP", "? STOP", "a text at a dead end looks whole"],
+    [
+      "matcher.accepting ? STOP : cutShort",
+      "false ? STOP : cutShort",
+      "a whole text that min_tokens holds looks cut short",
+    ],
+    [
+      "return (promptLogprobs < 0 ? endOfGrammar(seq) : null) ?? appendForced(seq);",
+      "return null;",
+      "nothing is forced before the first sample",
+    ],
+    ["if (maxTokens === 0) return null;", "", "a prompt that is only scored gets tokens"],
+  ]),
+  ...inFile("src/engine/constraint.ts", GRAMMARS, [
+    [
+      "this.thinking = this.grammarHolds ? null : thinking;",
+      "this.thinking = thinking;",
+      "thinking ends within a grammar",
+    ],
+    [
+      "tokens === null && logprobs < 0 && promptLogprobs < 0 && !usesPenalty(sampling)",
+      "true",
+      "tokens are forced that have log probabilities to report",
+    ],
+    [
+      "promptLogprobs < 0 && !usesPenalty(sampling)",
+      "promptLogprobs < 0",
+      "forced tokens are not in the penalties' history",
+    ],
+    ["for (let i = 0; i < mask.length; i++) mask[i]! &= others[i]!;", "", "bad words are forgotten beside a grammar"],
+    ["if (!matcher.fillMask(mask)) return mask.fill(0);", "matcher.fillMask(mask);", "a mask that failed counts"],
+    [
+      "return this.tokens === null ? this.computedBy : null;",
+      "return this.computedBy;",
+      "bad words do not count where a grammar holds",
+    ],
+    ["if (grammar?.after.some(completes)) this.endThinking();", "", "a grammar that begins later never does"],
+    [
+      "else if (this.thinking?.isEnd.some(completes)) this.thinking = null;",
+      "",
+      "thinking that has ended is ended again",
+    ],
+    ["outputs < this.thinking.budget", "outputs <= this.thinking.budget", "thinking gets a token too many"],
+    ["this.checkBudget(0);\n", "", "a budget of nothing is not heard"],
+    ["this.grammarHolds = this.matcher !== null;", "", "a grammar does not begin where thinking was ended"],
+    [
+      "return this.request.thinking!.end.subarray(this.forcedEnd)",
+      "return this.request.thinking!.end",
+      "the end of thinking begins anew",
+    ],
+    ["this.grammarHolds || this.forcedEnd >= 0 ||", "this.grammarHolds ||", "the end of thinking is sampled freely"],
+  ]),
+];
