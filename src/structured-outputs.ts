@@ -115,6 +115,7 @@ function choiceRules(choices: readonly string[], ruleName: string): string {
 }
 
 function grammarRules(grammar: string, ruleName: string): string {
+  if (grammar.includes("\0")) refuse("has a NUL character; write it as \\x00");
   if (isGbnf(grammar)) return gbnfRules(grammar, ruleName);
   return ruleName === "start" ? grammar : `${ruleName}: %lark {\n${grammar}\n}`;
 }

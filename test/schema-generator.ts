@@ -84,7 +84,7 @@ class Generator {
             () => this.#array(depth),
             () => this.#choice(depth),
             () => this.#both(depth),
-            () => this.#reference(depth),
+            () => this.#reference(),
             () => this.#recursive(),
           ]
         : []),
@@ -184,9 +184,10 @@ class Generator {
     };
   }
 
-  #reference(depth: number): Schema {
+  #reference(): Schema {
     const name = this.#pick(["thing", "other thing", "a/b"]);
-    this.#definitions[name] ??= this.#any(Math.min(depth - 1, 1));
+    // Without references of its own: one to itself would have no end.
+    this.#definitions[name] ??= { anyOf: [this.#any(0), this.#any(0)] };
     const pointer = encodeURIComponent(name.replaceAll("/", "~1"));
     return {
       type: "object",

@@ -15,7 +15,7 @@ const fastgen = await Fastgen.load(undefined, {
   max_num_seqs: 24,
   max_model_len: 512,
   // Few pages: sequences that grow displace others.
-  kv_cache_memory_bytes: 24 * 1024 * 1024,
+  kv_cache_memory_bytes: 6 * 1024 * 1024,
 });
 afterAll(() => fastgen.close());
 
@@ -80,7 +80,7 @@ test(`of ${SCHEMAS} schemas, every answer that ends by itself is valid`, async (
   }
   expect(refused).toEqual([]);
   expect(wrong).toEqual([]);
-  expect(ended).toBeGreaterThan(answers / 2);
+  expect(ended).toBeGreaterThan(answers / 3);
   expect(fastgen.stats.preemptions).toBeGreaterThan(0);
 }, 300_000);
 

@@ -1,7 +1,8 @@
 /**
  * GBNF's rules as Lark's. GBNF knows characters alone, Lark knows terminals: texts that are read to their end before the next
  * one begins. So every run of parts that does not lead back to itself becomes one terminal, and a grammar without recursion
- * becomes one as a whole: there is no end within it that could be read too late.
+ * becomes one as a whole: there is no end within it that could be read too late. Beside a rule that leads back to itself, a
+ * run is read as far as it goes: what follows it must begin with what it cannot go on with.
  */
 import { type Gbnf, type Part, parseGbnf } from "./gbnf.ts";
 

@@ -27,7 +27,7 @@ const CASES: [name: string, grammar: string, good: string[], bad: string[]][] = 
   ["literals", 'root ::= "a" "b" | "c"', ["ab", "c"], ["a", "abc", ""]],
   ["single quotes", "root ::= 'a\"'", ['a"'], ["a"]],
   ["escapes", String.raw`root ::= "\n\t\"\\\x41\u00e9\U0001F600"`, ['\n\t"\\Aé😀'], ["A"]],
-  ["classes", "root ::= [a-cx] [^a-c\\n] [\\]\\-^]", ["axy".slice(0, 2) + "]", "x\t-", "cd^"], ["aa]", "b\n]", "axa"]],
+  ["classes", "root ::= [a-cx] [^a-c\\n] [\\]\\-^]", ["ax]", "x\t-", "cd^"], ["aa]", "b\n]", "axa"]],
   ["a minus at the end of a class", "root ::= [a-]+", ["a-a"], ["b"]],
   ["any character", "root ::= . .", ["a\n", "é😀"], ["a"]],
   [
@@ -52,12 +52,6 @@ const CASES: [name: string, grammar: string, good: string[], bad: string[]][] = 
     ["[1]", '{"a"}', '{"a":1,}'],
   ],
   ["overlap that ends early", 'root ::= [a-z]+ "z"', ["az", "zzz"], ["z", "a"]],
-  [
-    "overlap beside recursion",
-    'root ::= (sum "=" gap item "\\n")+\nsum ::= item ([-+*/] item)*\nitem ::= [a-z] gap | "(" gap sum ")" gap\ngap ::= [ \\t\\n]*',
-    ["a+b = c\n", "(a+b)*c=d\n", "a=b\nc=d\n"],
-    ["a+=b\n", "a=b"],
-  ],
 ];
 
 describe("allows", () => {

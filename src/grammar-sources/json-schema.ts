@@ -7,6 +7,7 @@ import { isObject } from "../bounded.ts";
 import { MAX_SCHEMA_DEPTH, MAX_SCHEMA_KEYWORDS } from "../limits.ts";
 import { arrayKeywords } from "./array-keywords.ts";
 import { areDisjoint } from "./disjoint.ts";
+import { endlessDefinitions, ends } from "./finite.ts";
 import { allowsAll, below, type Schema, TYPES, UNSUPPORTED } from "./keywords.ts";
 import { objectKeywords } from "./object-keywords.ts";
 import { refuse } from "./refusal.ts";
@@ -33,22 +34,28 @@ export function translateSchema(schema: unknown, options: SchemaOptions): Keywor
 export class SchemaTranslator {
   readonly options: SchemaOptions;
   readonly #places: SchemaPlaces;
+  readonly #endless: ReadonlySet<string>;
   /** By the pointer of a schema that is referred to: its name, and what became of it, null while it is being translated. */
   readonly #definitions = new Map<string, { name: string; schema: Schema | null }>();
   #keywords = 0;
   #depth = 0;
 
-  constructor(root: unknown, options: SchemaOptions) {
+  /** `endless`: pointers of schemas that no value fits which ends. */
+  constructor(root: unknown, options: SchemaOptions, endless: ReadonlySet<string> = new Set()) {
     this.#places = new SchemaPlaces(root);
+    this.#endless = endless;
     this.options = options;
   }
 
   root(): Schema {
     const schema = this.schema(this.#places.root, "");
     if (this.#definitions.size === 0 || typeof schema === "boolean") return schema;
-    for (const pointer of this.#definitions.keys()) this.#checkCircle(pointer);
-    const definitions = [...this.#definitions.values()].map(({ name, schema }) => [name, schema]);
-    return { ...schema, $defs: Object.fromEntries(definitions) };
+    const definitions = new Map([...this.#definitions.values()].map(({ name, schema }) => [name, schema!]));
+    const endless = endlessDefinitions(definitions);
+    if (!ends(schema, endless)) refuse("allows no value that ends: its $ref lead back to themselves");
+    if (endless.size === 0) return { ...schema, $defs: Object.fromEntries(definitions) };
+    const pointers = [...this.#definitions].filter(([, { name }]) => endless.has(name)).map(([pointer]) => pointer);
+    return new SchemaTranslator(this.#places.root, this.options, new Set([...this.#endless, ...pointers])).root();
   }
 
   /** Counts against the bounds. */
@@ -156,6 +163,7 @@ export class SchemaTranslator {
   #reference(reference: unknown, at: string): Schema {
     if (typeof reference !== "string") refuse(`${at} must be a string`);
     const { pointer, schema } = this.#places.find(reference, at);
+    if (this.#endless.has(pointer)) return false;
     let definition = this.#definitions.get(pointer);
     if (!definition) {
       definition = { name: `d${this.#definitions.size}`, schema: null };
@@ -173,17 +181,6 @@ export class SchemaTranslator {
     const name = reference.slice("#/$defs/".length);
     for (const definition of this.#definitions.values()) if (definition.name === name) return definition.schema;
     return null;
-  }
-
-  /** Refuses a reference that leads back to itself, and so to no value. */
-  #checkCircle(pointer: string): void {
-    const seen = new Set<unknown>();
-    let schema = this.#definitions.get(pointer)!.schema;
-    while (isObject(schema) && typeof schema.$ref === "string") {
-      if (seen.has(schema)) refuse(`$ref (at ${pointer}/$ref) leads back to itself`);
-      seen.add(schema);
-      schema = this.#definition(schema.$ref);
-    }
   }
 }
 

@@ -23,6 +23,7 @@ import { routeBugs } from "./routes.ts";
 import { apiBugs } from "./routes-apis.ts";
 import { requestBugs } from "./routes-requests.ts";
 import { serverBugs } from "./routes-server.ts";
+import { structureBugs } from "./structures.ts";
 import { textBugs } from "./text.ts";
 import { type Outcome, TreeCopy } from "./tree-copy.ts";
 
@@ -88,6 +89,7 @@ export const allBugs = [
   ...requestBugs,
   ...apiBugs,
   ...serverBugs,
+  ...structureBugs,
   ...cliBugs,
   ...modelBugs,
   ...folderBugs,
