@@ -129,7 +129,12 @@ export function addModelFlags(command: Command): Command {
   );
   const byDevice = ({ cuda, cpu }: { cuda: number; cpu: number }) => `default: ${cuda} on a GPU, ${cpu} on the CPU`;
   flag("--max-num-seqs <n>", `most sequences that run at once (${byDevice(max_num_seqs)})`, integer(1));
-  flag("--max-num-batched-tokens <n>", `most tokens in one step (${byDevice(max_num_batched_tokens)})`, integer(1));
+  const { cuda, cudaFp8, cpu } = max_num_batched_tokens;
+  flag(
+    "--max-num-batched-tokens <n>",
+    `most tokens in one step (default: ${cuda} on a GPU, ${cudaFp8} there with FP8 weights, ${cpu} on the CPU)`,
+    integer(1),
+  );
   flag("--enable-prefix-caching", "reuse the KV cache of prompts that begin alike (default: on)");
   flag("--no-enable-prefix-caching", "compute every prompt in full");
   choice("--scheduling-policy <name>", "who runs first: who came first, or requests with a lower priority number", [

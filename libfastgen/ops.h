@@ -195,7 +195,7 @@ typedef struct {
 typedef struct {
 	void *residual;     /* [T][H]: the residual stream, in the library's own format (CPU: float32, CUDA: bf16) */
 	void *x;            /* [T][H]: a norm's output, a linear input */
-	void *qkv;          /* [T][(heads + 2 * kv_heads) * D]: a linear output */
+	void *qkv;          /* [T][(heads + 2 * kv_heads) * D]: a linear output; or as attn, of the rows that need logits */
 	void *attn;         /* [T][heads * D]: a linear input */
 	void *gate_up;      /* [T][2 * I]: gate_up's scratch */
 	void *act;          /* [T][I]: a linear input */
@@ -278,6 +278,9 @@ typedef struct {
 	/* out[i] = (residual + pending)[rows[first + i].token], n rows of H */
 	void (*gather)(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, const void *residual,
 	               fg_pending pending, void *out);
+	/* out[i] = x[rows[first + i].token], n inputs of w. out has room for as many as x. */
+	void (*gather_input)(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, const fg_matrix *w,
+	                     const void *x, void *out);
 	/* logits[n][V] = x[n][H] * w^T in float32. On rank 0 alone, which samples; elsewhere logits stay undefined. */
 	void (*logits)(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, float *logits);
 	/* Samples or scores rows [first, first + n) from their logits [n][V], into batch->out and the slots' last tokens.

@@ -318,6 +318,19 @@ static void cpu_gather(fg_ctx *base, const fg_batch *batch, int32_t first, int32
 		       bytes);
 }
 
+static void cpu_gather_input(fg_ctx *base, const fg_batch *batch, int32_t first, int32_t n, const fg_matrix *w,
+                             const void *x, void *out) {
+	const cpu_ctx *ctx = (cpu_ctx *)base;
+	const size_t bytes = (size_t)w->cols * fg_x_bytes(cpu_input_format(ctx, w)), n_scales = (size_t)cpu_input_scales(w);
+	const float *from = cpu_input_scale(ctx, x, w);
+	float *to = cpu_input_scale(ctx, out, w);
+	for (int32_t i = 0; i < n; i++) {
+		const size_t token = (size_t)batch->rows[first + i].token;
+		memcpy((char *)out + (size_t)i * bytes, (const char *)x + token * bytes, bytes);
+		memcpy(to + (size_t)i * n_scales, from + token * n_scales, n_scales * sizeof(float));
+	}
+}
+
 static fg_mask_rows cpu_masks(fg_ctx *base, int32_t place) {
 	const cpu_ctx *ctx = (const cpu_ctx *)base;
 	size_t first = (size_t)place * (size_t)base->config->options.max_seqs,
@@ -432,6 +445,7 @@ const fg_ops fg_device_ops = {
 	.gate_up = cpu_gate_up,
 	.all_reduce = cpu_all_reduce,
 	.gather = cpu_gather,
+	.gather_input = cpu_gather_input,
 	.logits = cpu_logits,
 	.sample = cpu_sample,
 	.mark = cpu_mark,

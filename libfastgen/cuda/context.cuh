@@ -218,6 +218,8 @@ void add_norm(fg_ctx *ctx, void *residual, fg_pending pending, const float *weig
 void qkv_rope(fg_ctx *ctx, const fg_batch *batch, int32_t layer, void *qkv);
 void gather(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, const void *residual, fg_pending pending,
             void *out);
+void gather_input(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, const fg_matrix *w, const void *x,
+                  void *out);
 void attention(fg_ctx *ctx, const fg_batch *batch, int32_t layer, const void *qkv, const fg_matrix *next, void *out);
 void sample(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, const float *logits);
 

@@ -252,6 +252,20 @@ __global__ void __launch_bounds__(THREADS)
 	}
 }
 
+/* One block per row, of `bytes`, a multiple of 16. */
+__global__ void __launch_bounds__(THREADS)
+	gather_input_kernel(const fg_row *rows, const __grid_constant__ LinearInput from,
+                        const __grid_constant__ LinearInput to, int bytes, int n_scales) {
+	await_previous();
+	const int token = rows[blockIdx.x].token, row = (int)blockIdx.x;
+	const char *x = (const char *)from.data + (int64_t)token * bytes;
+	char *out = (char *)to.data + (int64_t)row * bytes;
+	for (int i = threadIdx.x * (int)sizeof(uint4); i < bytes; i += THREADS * (int)sizeof(uint4))
+		*(uint4 *)(out + i) = *(const uint4 *)(x + i);
+	for (int i = threadIdx.x; i < n_scales; i += THREADS)
+		to.scale[i * to.stride + row] = from.scale[i * from.stride + token];
+}
+
 /* The kernel for what is pending: nothing, one matrix or several, each of which takes registers. */
 template <class F> auto for_pending(int count, F pick) {
 	return count == 0   ? pick(std::integral_constant<int, 0>())
@@ -335,6 +349,18 @@ void gather(fg_ctx *ctx, const fg_batch *, int32_t first, int32_t n, const void 
 	     launch(kernel, n, THREADS, 0, c->stream, rows, (const bf16 *)residual, pending, (bf16 *)out,
 	            ctx->config->shape.hidden_size),
 	     "gather");
+}
+
+void gather_input(fg_ctx *ctx, const fg_batch *, int32_t first, int32_t n, const fg_matrix *w, const void *x,
+                  void *out) {
+	Context *c = context(ctx);
+	const fg_row *rows = (const fg_row *)(c->step + c->layout.rows) + first;
+	const LinearInput from = linear_input(c, (void *)x, *w, c->extent.n_tokens), to = linear_input(c, out, *w, n);
+	const bool plain = to.scaling == Scaling::PLAIN;
+	const int bytes = w->cols * (int)(plain ? sizeof(bf16) : sizeof(fp8));
+	const int n_scales = plain ? 0 : to.scaling == Scaling::ROWS ? 1 : (w->cols + SCALE_BLOCK - 1) / SCALE_BLOCK;
+	note(c, launch(gather_input_kernel, (unsigned)n, THREADS, 0, c->stream, rows, from, to, bytes, n_scales),
+	     "gather_input");
 }
 
 } // namespace fg

@@ -427,6 +427,7 @@ const fg_ops fg_device_ops = {
 	.attention = fg::attend,
 	.gate_up = fg::gate_up,
 	.gather = fg::gather,
+	.gather_input = fg::gather_input,
 	.logits = fg::logits,
 	.sample = fg::sample,
 	.mark = fg::mark,

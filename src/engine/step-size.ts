@@ -7,8 +7,10 @@
 export const STEP_TILE = 256;
 /** The fewest tokens that make the last tile worth its time. */
 export const WORTH_A_TILE = Math.ceil(STEP_TILE / 3);
-/** Beside decoding sequences, a step takes this share of the backlog of prompt tokens, and at least this share of its budget. */
-const [BACKLOG_SHARE, LEAST_CHUNK] = [0.45, 1 / 4];
+/** Beside decoding sequences, a step takes this share of the backlog of prompt tokens. */
+const BACKLOG_SHARE = 0.45;
+/** It takes at least this share of its budget, or so many tokens. */
+const [LEAST_CHUNK, LEAST_CHUNK_TOKENS] = [1 / 4, 512];
 /** To end at a tile's edge, a step gives up prompt tokens, but keeps at least this share of them. */
 const LEAST_KEPT = 1 / 3;
 
@@ -23,7 +25,8 @@ export function backlogForAll(maxStepTokens: number): number {
  * leaves enough of them.
  */
 export function chunkTokens(maxStepTokens: number, decodes: number, backlog: number): number {
-  const wanted = Math.ceil(Math.max(maxStepTokens * LEAST_CHUNK, backlog * BACKLOG_SHARE));
+  const least = Math.min(maxStepTokens * LEAST_CHUNK, LEAST_CHUNK_TOKENS);
+  const wanted = Math.ceil(Math.max(least, backlog * BACKLOG_SHARE));
   const most = Math.min(wanted, maxStepTokens - decodes);
   const total = decodes + Math.min(most, backlog);
   const toEdge = total - (total % STEP_TILE) - decodes;

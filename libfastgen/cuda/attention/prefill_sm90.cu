@@ -18,25 +18,16 @@ constexpr int LINE = 128;                  /* bytes of a swizzled row: 64 column
 constexpr int WIDENED = 1 + 2 * CONSUMERS; /* a named barrier, after the consumers' */
 static_assert(CONSUMERS * WARPGROUP_ROWS == PREFILL_ROWS);
 
-/* A span of K or V as it is in a page of e4m3. */
-template <int D> struct Fp8Span {
-	char rows[SPAN][D];
-	float scales[SPAN];
-};
-struct Nothing {};
-
-template <int D, bool FP8> struct PrefillShape {
+template <int D> struct PrefillShape {
 	static constexpr int HALVES = D / 64; /* of a row: 64 columns each */
 	static constexpr int Q_BYTES = WARPGROUP_ROWS * LINE * HALVES;
 	static constexpr int KV_BYTES = SPAN * LINE * HALVES;
 
 	struct Shared {
-		char k[STAGES][KV_BYTES];                               /* [half][key][64] */
-		char v[STAGES][KV_BYTES];                               /* [half][key][64] */
-		char q[CONSUMERS][2][Q_BYTES];                          /* [half][row][64], of this item and of the next */
-		std::conditional_t<FP8, Fp8Span<D>, Nothing> narrow[2]; /* K and V, before they are widened */
+		char k[STAGES][KV_BYTES];      /* [half][key][64] */
+		char v[STAGES][KV_BYTES];      /* [half][key][64] */
+		char q[CONSUMERS][2][Q_BYTES]; /* [half][row][64], of this item and of the next */
 		uint64_t k_full[STAGES], k_empty[STAGES], v_full[STAGES], v_empty[STAGES];
-		uint64_t narrow_full[2];
 	};
 };
 
@@ -95,7 +86,7 @@ __device__ __forceinline__ void for_spans(const PrefillArgs &a, const Divider &k
 
 /* One thread, which keeps the stages filled. */
 template <int D> struct Producer {
-	using S = PrefillShape<D, false>;
+	using S = PrefillShape<D>;
 
 	const PrefillArgs &a;
 	typename S::Shared &s;
@@ -123,72 +114,91 @@ template <int D> struct Producer {
 	}
 };
 
-/* Copies `bytes` that follow each other, a multiple of 16, completing on `barrier`. One thread. */
-__device__ __forceinline__ void bulk_load(void *to, const void *from, int bytes, uint64_t *barrier) {
-	asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];\n" ::"r"(
-					 shared_address(to)),
-	             "l"(from), "r"(bytes), "r"(shared_address(barrier))
-	             : "memory");
-}
-
-/* One warpgroup, which keeps the stages filled from pages of e4m3: while a span of K or V is on its way, it widens the
- * span before it. Each thread has one key. */
+/* One warpgroup, which keeps the stages filled from pages of e4m3. Its registers hold the K or the V that comes next, as
+ * it is in the pages: each vector's place is refilled as soon as the vector has been widened. */
 template <int D> struct Widener {
-	using S = PrefillShape<D, true>;
+	using S = PrefillShape<D>;
+	static constexpr int VECTORS = D / 16;               /* of a key: 16 elements each, two vectors of bf16 */
+	static constexpr int KEYS = GROUP_THREADS / VECTORS; /* that the warpgroup reads at once */
+	static constexpr int EACH = SPAN / KEYS;             /* vectors that a thread has of a span: of every KEYS-th key */
+	static_assert(PAGE % KEYS == 0 && KEYS % 8 == 0 && EACH == VECTORS);
+
+	/* Where this thread's part of a span of K or V begins: in both pages, and one scale. */
+	struct Source {
+		const char *rows[2];
+		const float *scale;
+	};
 
 	const PrefillArgs &a;
 	typename S::Shared &s;
 	Ring<STAGES> ring;
-	int phase = 0; /* of narrow_full */
+	uint4 raw[EACH];
+	float scale; /* the threads that share their keys have one of these keys' scales each */
 
 	__device__ __forceinline__ void run(const Divider &kv_heads, int n_items) {
 		bool first = true;
 		for_spans(a, kv_heads, n_items, [&](int2 pages, int head, int2 next_pages, int next_head) {
-			if (first) load(pages, 0, head), load(pages, 1, head);
+			if (first) {
+				const Source from = source(pages, 0, head);
+				scale = __ldg(from.scale);
+#pragma unroll
+				for (int i = 0; i < EACH; i++) read(i, from);
+			}
 			first = false;
-			widen_span(s.k[ring.stage], s.k_full, s.k_empty, next_pages, 0, next_head);
-			widen_span(s.v[ring.stage], s.v_full, s.v_empty, next_pages, 1, next_head);
-			ring.next(), phase ^= 1;
+			widen_span(s.k[ring.stage], s.k_full, s.k_empty, source(pages, 1, head));
+			widen_span(s.v[ring.stage], s.v_full, s.v_empty, source(next_pages, 0, next_head));
+			ring.next();
 		});
-		/* The block must not end while a copy into its memory is under way. */
-		barrier_wait(&s.narrow_full[0], phase), barrier_wait(&s.narrow_full[1], phase);
 	}
 
   private:
-	/* Starts loading K (kv = 0) or V (1) of a span. */
-	__device__ __forceinline__ void load(int2 pages, int kv, int head) {
-		if (threadIdx.x != 0) return;
-		Fp8Span<D> &to = s.narrow[kv];
-		uint64_t *full = &s.narrow_full[kv];
-		barrier_expect(full, (int)sizeof to);
-#pragma unroll
-		for (int p = 0; p < 2; p++) {
-			const int page = p ? pages.y : pages.x;
-			bulk_load(to.rows[p * PAGE], a.kv.data + a.kv.row(page, a.layer, kv, head) * D, PAGE * D, full);
-			bulk_load(&to.scales[p * PAGE], a.kv.scales(page, a.layer, kv, head), PAGE * (int)sizeof(float), full);
-		}
+	/* This thread's first key of a span, and its vector of each of its keys. */
+	static __device__ __forceinline__ int key() {
+		return threadIdx.x / VECTORS;
+	}
+	static __device__ __forceinline__ int vector() {
+		return threadIdx.x % VECTORS;
 	}
 
-	/* Widens the span that has been loaded into its stage, once that is empty, and starts loading the next one. */
-	__device__ __forceinline__ void widen_span(char *to, uint64_t *full, uint64_t *empty, int2 next_pages, int kv,
-	                                           int next_head) {
-		constexpr int VECTORS = D / 16; /* 16 elements each: one vector of e4m3, two of bf16 */
-		const int key = threadIdx.x;
+	__device__ __forceinline__ Source source(int2 pages, int kv, int head) const {
+		Source from;
+#pragma unroll
+		for (int p = 0; p < 2; p++)
+			from.rows[p] =
+				a.kv.data + (a.kv.row(p ? pages.y : pages.x, a.layer, kv, head) + key()) * D + vector() * sizeof(uint4);
+		const int with_scale = key() + vector() * KEYS;
+		from.scale = a.kv.scales(with_scale < PAGE ? pages.x : pages.y, a.layer, kv, head) + with_scale % PAGE;
+		return from;
+	}
+
+	__device__ __forceinline__ void read(int i, const Source &from) {
+		constexpr int HALF = EACH / 2;
+		raw[i] = __ldg((const uint4 *)(from.rows[i / HALF] + i % HALF * KEYS * D));
+	}
+
+	/* Widens the span that has been read into its stage, once that is empty, and starts reading the next one. */
+	__device__ __forceinline__ void widen_span(char *to, uint64_t *full, uint64_t *empty, const Source &next) {
+		/* A vector of e4m3 becomes two columns of a swizzled line. Half of the lanes store the second one first: no bank
+		 * conflicts. */
+		const int column = 2 * vector() % 8, swap = vector() / 4 & 1, turn = key() & 7;
+		const uint32_t line = shared_address(to) + (vector() / 4 * SPAN + key()) * LINE;
+		const uint32_t first = line + (((column + swap) ^ turn) << 4), second = line + (((column + 1 - swap) ^ turn) << 4);
+		const float scales = scale;
+		scale = __ldg(next.scale);
 		barrier_wait(&empty[ring.stage], ring.phase ^ 1);
-		barrier_wait(&s.narrow_full[kv], phase);
-		const float scale = s.narrow[kv].scales[key];
-		const uint32_t from = shared_address(s.narrow[kv].rows[key]), wide = shared_address(to) + key * LINE;
-#pragma unroll 4
-		for (int i = 0; i < VECTORS; i++) {
-			const int vector = (i + key) % VECTORS, column = 2 * vector % 8; /* turned by the key: no bank conflicts */
-			const uint32_t line = wide + vector / 4 * SPAN * LINE;
-			widen(from + vector * 16, scale, line + ((column ^ (key & 7)) << 4),
-			      line + (((column + 1) ^ (key & 7)) << 4));
+#pragma unroll
+		for (int i = 0; i < EACH; i++) {
+			const uint4 from = raw[i];
+			read(i, next);
+			const float by = __shfl_sync(~0u, scales, i, VECTORS);
+			const uint2 a = widen(from.x, by), b = widen(from.y, by), c = widen(from.z, by), d = widen(from.w, by);
+			const uint4 low = make_uint4(a.x, a.y, b.x, b.y), high = make_uint4(c.x, c.y, d.x, d.y);
+			store_shared(first + i * KEYS * LINE, swap ? high : low);
+			store_shared(second + i * KEYS * LINE, swap ? low : high);
 		}
 		async_proxy_fence();
 		named_barrier(WIDENED, GROUP_THREADS);
 		if (threadIdx.x == 0) barrier_arrive(&full[ring.stage]);
-		load(next_pages, kv, next_head);
 	}
 };
 
@@ -265,7 +275,7 @@ struct OnlineSoftmax {
 
 /* One warpgroup, which computes the attention of its rows of every item. */
 template <int D, bool FP8> struct Consumer {
-	using S = PrefillShape<D, FP8>;
+	using S = PrefillShape<D>;
 
 	const PrefillArgs &a;
 	const Divider &kv_heads, &group; /* group: the number of query heads */
@@ -467,7 +477,7 @@ template <int D, bool FP8> struct Consumer {
 template <int D, bool FP8>
 __global__ void __launch_bounds__(THREADS, 1)
 	prefill_kernel(const __grid_constant__ PrefillArgs a, Divider kv_heads, Divider group) {
-	using Shared = typename PrefillShape<D, FP8>::Shared;
+	using Shared = typename PrefillShape<D>::Shared;
 	extern __shared__ char raw[];
 	Shared &s = *(Shared *)(((uintptr_t)raw + 1023) & ~(uintptr_t)1023); /* swizzled tiles: 1024-byte aligned */
 	if (threadIdx.x == 0) {
@@ -475,7 +485,6 @@ __global__ void __launch_bounds__(THREADS, 1)
 			barrier_init(&s.k_full[i], 1), barrier_init(&s.v_full[i], 1);
 			barrier_init(&s.k_empty[i], CONSUMERS), barrier_init(&s.v_empty[i], CONSUMERS);
 		}
-		barrier_init(&s.narrow_full[0], 1), barrier_init(&s.narrow_full[1], 1);
 		barrier_init_fence();
 	}
 	__syncthreads();
@@ -483,7 +492,7 @@ __global__ void __launch_bounds__(THREADS, 1)
 	const int n_items = a.n_tiles * a.kv.kv_heads;
 	const int warpgroup = __shfl_sync(~0u, threadIdx.x / GROUP_THREADS, 0); /* uniform, as the compiler can see */
 	if (warpgroup == 0) {
-		registers_give<FP8 ? 56 : 40>();
+		registers_give<FP8 ? 72 : 40>();
 		if constexpr (FP8) {
 			Widener<D>{a, s}.run(kv_heads, n_items);
 			/* Where this path joins the consumers' again, the compiler gives these no more registers than a block
@@ -494,13 +503,13 @@ __global__ void __launch_bounds__(THREADS, 1)
 			Producer<D>{a, s}.run(kv_heads, n_items);
 		}
 	} else {
-		registers_take<FP8 ? 224 : 232>();
+		registers_take<FP8 ? 216 : 232>();
 		Consumer<D, FP8>(a, kv_heads, group, s, warpgroup - 1, n_items).run();
 	}
 }
 
 template <int D, bool FP8> cudaError_t run(const PrefillArgs &args, int multiprocessors, cudaStream_t stream) {
-	constexpr int BYTES = (int)sizeof(typename PrefillShape<D, FP8>::Shared) + 1024;
+	constexpr int BYTES = (int)sizeof(typename PrefillShape<D>::Shared) + 1024;
 	static_assert(BYTES <= 227 * 1024);
 	auto kernel = prefill_kernel<D, FP8>;
 	cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, BYTES);

@@ -17,14 +17,17 @@ __device__ __forceinline__ uint2 widen(uint32_t four, float scale) {
 	return make_uint2(pack_bf16(low.x * scale, low.y * scale), pack_bf16(high.x * scale, high.y * scale));
 }
 
+__device__ __forceinline__ void store_shared(uint32_t address, uint4 v) {
+	asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};\n" ::"r"(address), "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w)
+	             : "memory");
+}
+
 /* Sixteen of them, of which the second eight go to `next`. Addresses of shared memory. */
 __device__ __forceinline__ void widen(uint32_t from, float scale, uint32_t to, uint32_t next) {
 	const uint4 raw = load_shared(from, uint4());
 	const uint2 a = widen(raw.x, scale), b = widen(raw.y, scale), c = widen(raw.z, scale), d = widen(raw.w, scale);
-	asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};\n" ::"r"(to), "r"(a.x), "r"(a.y), "r"(b.x), "r"(b.y)
-	             : "memory");
-	asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};\n" ::"r"(next), "r"(c.x), "r"(c.y), "r"(d.x), "r"(d.y)
-	             : "memory");
+	store_shared(to, make_uint4(a.x, a.y, b.x, b.y));
+	store_shared(next, make_uint4(c.x, c.y, d.x, d.y));
 }
 
 } // namespace fg
