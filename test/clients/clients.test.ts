@@ -85,7 +85,10 @@ test("docs/clients.md has every client that is run, with the version of its pinn
 describe.skipIf(missing !== null)(`clients (${missing ?? "executable"})`, () => {
   let server: RunningServer;
   beforeAll(async () => {
-    server = await startServer(["--served-model-name", "tiny"], null);
+    server = await startServer(
+      ["--served-model-name", "tiny", "--chat-template", path.join(here, "tools.jinja")],
+      null,
+    );
   });
   afterAll(() => server?.stop());
 
