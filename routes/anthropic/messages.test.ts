@@ -183,10 +183,7 @@ describe("fields", () => {
     [{ tools: [{ type: "web_search_20250305", name: "web_search" }] }, 'tools[0].type "web_search_20250305"'],
     [{ tools: [{ name: "f" }] }, "tools[0].input_schema"],
     [{ tool_choice: { type: "any" } }, "tool_choice"],
-    [
-      { tools: [{ name: "f", input_schema: {} }], tool_choice: { type: "tool", name: "g" } },
-      "tool_choice names 'g'",
-    ],
+    [{ tools: [{ name: "f", input_schema: {} }], tool_choice: { type: "tool", name: "g" } }, "tool_choice names 'g'"],
     [{ tools: [1, 2].map(() => ({ name: "f", input_schema: {} })) }, "tools[1].name"],
     [{ tool_choice: { type: "tool" } }, "needs a name"],
     [{ tool_choice: { type: "some" } }, "tool_choice.type must be"],
