@@ -10,7 +10,7 @@ export interface JsonStyle {
   compact: boolean;
   /** Objects that list properties have no others, unless their schema says so. */
   closed: boolean;
-  /** What may stand between the parts: a regular expression of spaces and line ends; null = as people write JSON. */
+  /** What may stand between the parts: a regular expression of spaces and line ends; null = up to 24 of them. */
   whitespace: string | null;
 }
 
@@ -20,8 +20,8 @@ export interface JsonStyle {
  */
 const ESCAPES = 'nrbtf\\"';
 
-/** A space, or line ends and an indentation. Small models that may write any number of spaces write nothing else. */
-const WRITTEN_WHITESPACE = "( |\\n{1,2}[ \\t]{0,40})?";
+/** Room for a line end and an indent. Small models write spaces without end where they may. */
+const SOME_SPACE = "[ \\t\\n\\r]{0,24}";
 
 /** The rule `name`: JSON that a schema, an object or its text, allows. */
 export function jsonRule(schema: unknown, name: string, style: JsonStyle): string {
@@ -31,7 +31,7 @@ export function jsonRule(schema: unknown, name: string, style: JsonStyle): strin
   const options = {
     json_allowed_escapes: ESCAPES,
     whitespace_flexible: !style.compact,
-    ...(!style.compact && { whitespace_pattern: style.whitespace ?? WRITTEN_WHITESPACE }),
+    ...(!style.compact && { whitespace_pattern: style.whitespace ?? SOME_SPACE }),
   };
   const text = JSON.stringify({ "x-guidance": options, ...translated });
   if (text.length > MAX_STRUCTURE_LENGTH) refuse(`has ${text.length} characters; ${MAX_STRUCTURE_LENGTH} are allowed`);
