@@ -15,44 +15,67 @@ const tokenizer = path.join(root, "models/fastgen-tiny");
 /** Milliseconds. Some of these programs start a dozen processes of their own. */
 const PATIENCE = 180_000;
 
-/** The script of each client, the environment that it runs in, and what it wants beside the server's URL and the model's name. */
-const CLIENTS: { name: string; environment: string; script: string; args?: string[]; env?: Record<string, string> }[] =
-  [
-    { name: "openai", environment: "openai", script: "openai_client.py" },
-    { name: "openai responses", environment: "openai", script: "openai_responses_client.py" },
-    { name: "openai-agents", environment: "openai_agents", script: "agents_client.py" },
-    { name: "anthropic", environment: "anthropic", script: "anthropic_client.py" },
-    {
-      name: "anthropic for node",
-      environment: "node_anthropic",
-      script: "node_anthropic/anthropic_node.mjs",
-      args: [path.join(environments, "node_anthropic")],
-    },
-    { name: "litellm", environment: "litellm", script: "litellm_client.py" },
-    { name: "langchain-openai", environment: "langchain", script: "langchain_client.py" },
-    { name: "llama-index", environment: "llama_index", script: "llama_index_client.py" },
-    { name: "prometheus_client", environment: "prometheus", script: "prometheus_client_reads.py" },
-    { name: "lm-eval", environment: "lm_eval", script: "lm_eval_client.py", args: [tokenizer] },
-    { name: "trl", environment: "trl", script: "trl_client.py" },
-    {
-      name: "guidellm",
-      environment: "guidellm",
-      script: "guidellm_client.py",
-      args: [tokenizer],
-      // PyTorch's place is taken by a few lines, and the datasets library must not look for the rest of it.
-      env: { PYTHONPATH: path.join(here, "stubs"), USE_TORCH: "0" },
-    },
-    { name: "aiperf", environment: "aiperf", script: "aiperf_client.py", args: [tokenizer] },
-    { name: "vllm-router", environment: "vllm_router", script: "routers.py", args: ["vllm-router"] },
-    { name: "smg", environment: "smg", script: "routers.py", args: ["smg"] },
-    {
-      name: "openai for node",
-      environment: "node",
-      script: "node/openai_node.mjs",
-      args: [path.join(environments, "node")],
-    },
-    { name: "vercel ai", environment: "node", script: "node/vercel_ai.mjs", args: [path.join(environments, "node")] },
-  ];
+/** The script of each client (`tools`: its template takes tools), the environment that it runs in, and what it wants beside the server's URL and the model's name. */
+const CLIENTS: {
+  name: string;
+  environment: string;
+  script: string;
+  args?: string[];
+  env?: Record<string, string>;
+  tools?: boolean;
+}[] = [
+  { name: "openai", environment: "openai", script: "openai_client.py" },
+  { name: "openai responses", environment: "openai", script: "openai_responses_client.py", tools: true },
+  { name: "openai-agents", environment: "openai_agents", script: "agents_client.py", tools: true },
+  { name: "anthropic", environment: "anthropic", script: "anthropic_client.py", tools: true },
+  {
+    name: "anthropic for node",
+    environment: "node_anthropic",
+    script: "node_anthropic/anthropic_node.mjs",
+    args: [path.join(environments, "node_anthropic")],
+    tools: true,
+  },
+  { name: "litellm", environment: "litellm", script: "litellm_client.py" },
+  { name: "langchain-openai", environment: "langchain", script: "langchain_client.py" },
+  { name: "llama-index", environment: "llama_index", script: "llama_index_client.py" },
+  { name: "prometheus_client", environment: "prometheus", script: "prometheus_client_reads.py" },
+  { name: "lm-eval", environment: "lm_eval", script: "lm_eval_client.py", args: [tokenizer] },
+  { name: "trl", environment: "trl", script: "trl_client.py" },
+  {
+    name: "guidellm",
+    environment: "guidellm",
+    script: "guidellm_client.py",
+    args: [tokenizer],
+    // PyTorch's place is taken by a few lines, and the datasets library must not look for the rest of it.
+    env: { PYTHONPATH: path.join(here, "stubs"), USE_TORCH: "0" },
+  },
+  { name: "aiperf", environment: "aiperf", script: "aiperf_client.py", args: [tokenizer] },
+  { name: "vllm-router", environment: "vllm_router", script: "routers.py", args: ["vllm-router"] },
+  { name: "smg", environment: "smg", script: "routers.py", args: ["smg"] },
+  {
+    name: "openai for node",
+    environment: "node",
+    script: "node/openai_node.mjs",
+    args: [path.join(environments, "node")],
+  },
+  { name: "vercel ai", environment: "node", script: "node/vercel_ai.mjs", args: [path.join(environments, "node")] },
+  { name: "openai tools", environment: "openai", script: "openai_tools_client.py", tools: true },
+  { name: "pydantic-ai", environment: "pydantic_ai", script: "pydantic_ai_client.py", tools: true },
+  {
+    name: "openai tools for node",
+    environment: "node",
+    script: "node/openai_tools.mjs",
+    args: [path.join(environments, "node")],
+    tools: true,
+  },
+  {
+    name: "vercel ai tools",
+    environment: "node",
+    script: "node/vercel_ai_tools.mjs",
+    args: [path.join(environments, "node")],
+    tools: true,
+  },
+];
 
 /** What the pinned lists ask for by name: the clients, in each list the first, and their versions. */
 function pinned(): [name: string, version: string][] {
@@ -84,15 +107,16 @@ test("docs/clients.md has every client that is run, with the version of its pinn
 
 describe.skipIf(missing !== null)(`clients (${missing ?? "executable"})`, () => {
   let server: RunningServer;
+  /** The built-in model's own template has no place for tools and their results. */
+  let withTools: RunningServer;
   beforeAll(async () => {
-    server = await startServer(
-      ["--served-model-name", "tiny", "--chat-template", path.join(here, "tools.jinja")],
-      null,
-    );
+    server = await startServer(["--served-model-name", "tiny"], null);
+    const template = path.join(here, "tools.jinja");
+    withTools = await startServer(["--served-model-name", "tiny", "--chat-template", template], null);
   });
-  afterAll(() => server?.stop());
+  afterAll(() => Promise.all([server?.stop(), withTools?.stop()]));
 
-  for (const { name, environment, script, args = [], env = {} } of CLIENTS) {
+  for (const { name, environment, script, args = [], env = {}, tools = false } of CLIENTS) {
     const folder = path.join(environments, environment);
     const installed = existsSync(
       path.join(folder, environment.startsWith("node") ? "installed.json" : "installed.txt"),
@@ -102,7 +126,7 @@ describe.skipIf(missing !== null)(`clients (${missing ?? "executable"})`, () => 
       title,
       async () => {
         const program = environment.startsWith("node") ? "node" : path.join(folder, "bin/python");
-        const child = Bun.spawn([program, path.join(here, script), server.url, "tiny", ...args], {
+        const child = Bun.spawn([program, path.join(here, script), (tools ? withTools : server).url, "tiny", ...args], {
           env: { ...process.env, PYTHONWARNINGS: "ignore", ...env },
           stdout: "pipe",
           stderr: "pipe",
