@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from typing import Literal
 
 from agents import Agent, ModelSettings, OpenAIResponsesModel, Runner, function_tool, set_tracing_disabled
 from openai import AsyncOpenAI
@@ -13,7 +14,7 @@ asked = []
 
 
 @function_tool
-def weather(town: str) -> str:
+def weather(town: Literal["Paris", "Rome"]) -> str:
     """The weather of a town."""
     asked.append(town)
     return "Rain."
@@ -24,7 +25,7 @@ def agent(**settings):
         name="Reporter",
         instructions="You tell the weather.",
         model=OpenAIResponsesModel(model, openai_client=client),
-        model_settings=ModelSettings(temperature=0, max_tokens=64, **settings),
+        model_settings=ModelSettings(temperature=0, max_tokens=128, **settings),
         tools=[weather],
         tool_use_behavior="run_llm_again",
     )

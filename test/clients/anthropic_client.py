@@ -28,8 +28,9 @@ names = [event.type for event in client.messages.create(**request, stream=True)]
 assert names[0] == "message_start" and names[-2:] == ["message_delta", "message_stop"], names
 
 # Stop sequences, and an answer that was begun.
-stopped = client.messages.create(**{**request, "max_tokens": 200}, stop_sequences=["a"])
-assert stopped.stop_reason == "stop_sequence" and stopped.stop_sequence == "a", stopped
+letter = whole.content[0].text[1]
+stopped = client.messages.create(**request, system="Be brief.", stop_sequences=[letter])
+assert stopped.stop_reason == "stop_sequence" and stopped.stop_sequence == letter, stopped
 begun = client.messages.create(**{**request, "messages": [*messages, {"role": "assistant", "content": "The capital"}]})
 assert begun.content, begun
 

@@ -25,14 +25,15 @@ const CLIENTS: {
   tools?: boolean;
 }[] = [
   { name: "openai", environment: "openai", script: "openai_client.py" },
-  { name: "openai responses", environment: "openai", script: "openai_responses_client.py" },
-  { name: "openai-agents", environment: "openai_agents", script: "agents_client.py" },
-  { name: "anthropic", environment: "anthropic", script: "anthropic_client.py" },
+  { name: "openai responses", environment: "openai", script: "openai_responses_client.py", tools: true },
+  { name: "openai-agents", environment: "openai_agents", script: "agents_client.py", tools: true },
+  { name: "anthropic", environment: "anthropic", script: "anthropic_client.py", tools: true },
   {
     name: "anthropic for node",
     environment: "node_anthropic",
     script: "node_anthropic/anthropic_node.mjs",
     args: [path.join(environments, "node_anthropic")],
+    tools: true,
   },
   { name: "litellm", environment: "litellm", script: "litellm_client.py" },
   { name: "langchain-openai", environment: "langchain", script: "langchain_client.py" },

@@ -70,7 +70,7 @@ const responses: PlantedBug[] = [
     ['if (messages.length === 0) throw refuse("input", "is required");', "", "a request may say nothing"],
     ["return tools.filter(({ name }) => names.has(name));", "return tools;", "allowed_tools allows all"],
     ['if (param === "max_tokens") param = "max_output_tokens";', "", "an error names a field that no body has"],
-    ["if (own) throw refuse", "if (false) throw refuse", "of two structures one is dropped"],
+    ["if (own)\n    throw refuse", "if (false)\n    throw refuse", "of two structures one is dropped"],
   ]),
   ...inFile("routes/responses/create.ts", RESPONSES, [
     ["if (fields.store === false) return;", "", "store: false is ignored"],

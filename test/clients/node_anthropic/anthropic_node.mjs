@@ -33,7 +33,7 @@ assert.ok(endless.controller.signal.aborted);
 
 // A coding agent's request: system blocks and tools that are cached, betas, thinking, results of tools, a reminder.
 const cached = { cache_control: { type: "ephemeral" } };
-const file_path = { type: "string", description: "The path of the file." };
+const file_path = { type: "string", enum: ["README.md", "LICENSE"], description: "The path of the file." };
 const tools = [
   {
     name: "Read",
@@ -41,7 +41,7 @@ const tools = [
     input_schema: {
       $schema: "http://json-schema.org/draft-07/schema#",
       type: "object",
-      properties: { file_path, limit: { type: "number" } },
+      properties: { file_path },
       required: ["file_path"],
       additionalProperties: false,
     },
