@@ -48,7 +48,8 @@ void fg_forward(const fg_ops *ops, fg_ctx *ctx, const fg_batch *batch, fg_trace 
 	const fg_weights *w = &ctx->weights;
 	const int32_t last = ctx->config->shape.n_layers - 1;
 	const fg_matrix *o = &w->layers[last].o;
-	/* Of the last layer, nobody reads more than the keys and values of tokens that need no logits: most of a prompt's. */
+	/* Of the last layer, nobody reads more than the keys and values of tokens that need no logits: most of a prompt's.
+	 */
 	const int few = 2 * batch->n_rows <= batch->n_tokens;
 	fg_pending pending = {0};
 	int32_t layer = -1; /* of no layer, says a trace */

@@ -146,7 +146,11 @@ test("libfastgen's bounds are those of config.c, and errors name them", async ()
 
 test("fewer tokens per step mean fewer sequences, and CUDA measures its own KV cache", () => {
   expect(config({ max_num_batched_tokens: 32 })).toMatchObject({ maxSeqs: 32, maxStepTokens: 32 });
-  const cuda = config({ tensor_parallel_size: 2 }, { ...cpu, kind: "cuda" });
+  const gpu = { ...cpu, kind: "cuda" } as const;
+  expect(config({}, gpu).maxStepTokens).toBe(2048);
+  expect(config({ quantization: "fp8" }, gpu).maxStepTokens).toBe(4096);
+  expect(config({ quantization: "fp8" }).maxStepTokens).toBe(512);
+  const cuda = config({ tensor_parallel_size: 2 }, gpu);
   expect(cuda).toMatchObject({ kvBytes: 0, maxContext: 4096, devices: [0, 1] });
   const limited = { kv_cache_memory_bytes: 2 ** 30, max_num_seqs: 2 };
   // Each GPU holds half of each page.

@@ -249,7 +249,7 @@ export function engineConfig(model: Model, device: DeviceChoice, options: LoadOp
   const kvDtype = oneOf("kv_cache_dtype", KV_DTYPES, options.kv_cache_dtype ?? "auto") ?? dtype;
   const dummy = options.load_format === "dummy";
   const wanted = oneOf("quantization", QUANTIZATIONS, options.quantization ?? "none");
-  const fp8 = wanted === "fp8" || model.quantization !== null;
+  const fp8 = wanted === "fp8" || Boolean(model.quantization);
   const stepTokens = DEFAULTS.max_num_batched_tokens[kind === "cuda" && fp8 ? "cudaFp8" : kind];
   const maxStepTokens = whole(options, "max_num_batched_tokens", stepTokens, 1);
   const maxSeqs = whole(options, "max_num_seqs", Math.min(DEFAULTS.max_num_seqs[kind], maxStepTokens), 1);

@@ -255,7 +255,7 @@ __global__ void __launch_bounds__(THREADS)
 /* One block per row, of `bytes`, a multiple of 16. */
 __global__ void __launch_bounds__(THREADS)
 	gather_input_kernel(const fg_row *rows, const __grid_constant__ LinearInput from,
-                        const __grid_constant__ LinearInput to, int bytes, int n_scales) {
+	                    const __grid_constant__ LinearInput to, int bytes, int n_scales) {
 	await_previous();
 	const int token = rows[blockIdx.x].token, row = (int)blockIdx.x;
 	const char *x = (const char *)from.data + (int64_t)token * bytes;

@@ -137,6 +137,11 @@ static void run_rare(void) {
 	MUST(fg_device_ops.open(&config, 0, &ctx));
 	MUST(fg_device_ops.load_random(ctx, 1, &done, &cancel));
 	MUST(fg_device_ops.ready(ctx, &capacity));
+	for (int32_t scaling = FG_PLAIN; scaling <= FG_BLOCKS; scaling++) {
+		fg_matrix o = ctx->weights.layers[0].o;
+		o.scheme.scaling = scaling;
+		fg_device_ops.gather_input(ctx, &batch, 0, 1, &o, ctx->buf.attn, ctx->buf.qkv);
+	}
 	for (int count = 0; count <= 4; count++) {
 		const fg_pending pending = {ctx->buf.x, count, 64};
 		for (int32_t scaling = FG_PLAIN; scaling <= FG_BLOCKS; scaling++) {

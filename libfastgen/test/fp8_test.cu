@@ -292,7 +292,7 @@ static void test_products(const Model &m, int32_t layer, int32_t n) {
 	compare("linear_add", download_values(b.residual, FG_BF16, sum.size()), sum, tolerance);
 }
 
-/* Attention's output is quantised as o wants it. */
+/* Attention's output is quantised as o wants it; rows of it, gathered, keep their values and scales. */
 static void test_attention(const Model &m) {
 	constexpr int32_t N = 40;
 	const fg_buffers &b = m.ctx->buf;
@@ -305,6 +305,8 @@ static void test_attention(const Model &m) {
 	batch.n_seqs = 1, batch.n_tokens = N, batch.n_page_updates = 1, batch.seqs = &seq, batch.page_updates = &update;
 	batch.first_token = first.data(), batch.tokens = zeros.data(), batch.seq_of = zeros.data();
 	batch.positions = positions.data();
+	const fg_row rows[] = {{0, 0, 1, -1, -1, -1, -1}, {17, 0, 18, -1, -1, -1, -1}, {N - 1, 0, N, -1, -1, -1, -1}};
+	batch.rows = rows, batch.n_rows = 3;
 	m.ops.step_begin(m.ctx, &batch);
 	upload_bf16(b.qkv, random_values((size_t)N * (HEADS + 2 * KV_HEADS) * HEAD_DIM, FG_BF16, 1));
 	m.ops.qkv_rope(m.ctx, &batch, 0, b.qkv);
@@ -312,7 +314,18 @@ static void test_attention(const Model &m) {
 	m.ops.attention(m.ctx, &batch, 0, b.qkv, &l.o, b.attn);
 	m.wait();
 	const Values plain = download_values(b.act, FG_BF16, (size_t)N * HEADS * HEAD_DIM);
-	check_input("attention", Input(m, b.attn, l.o, N), plain, l.o, 0x1p-22);
+	const Input all(m, b.attn, l.o, N);
+	check_input("attention", all, plain, l.o, 0x1p-22);
+	m.ops.gather_input(m.ctx, &batch, 1, 2, &l.o, b.attn, b.qkv);
+	m.wait();
+	const Input gathered(m, b.qkv, l.o, 2);
+	const size_t width = (size_t)l.o.cols;
+	bool same = true;
+	for (size_t i = 0; i < 2 * width; i++) {
+		const size_t at = (size_t)rows[1 + i / width].token * width + i % width;
+		same = same && gathered.x[i] == all.x[at] && gathered.scale[i] == all.scale[at];
+	}
+	expect(same, "gather_input");
 }
 
 int main() {

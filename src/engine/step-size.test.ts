@@ -10,6 +10,11 @@ test("the longer the backlog, the more prompt tokens, up to the whole budget", (
   expect(chunkTokens(2048, STEP_TILE, 1e9)).toBe(2048 - STEP_TILE);
 });
 
+test("the least that a step takes does not grow with a large budget", () => {
+  expect(chunkTokens(8192, STEP_TILE, 1000)).toBe(chunkTokens(2048, STEP_TILE, 1000));
+  expect(chunkTokens(512, 0, 150)).toBe(128);
+});
+
 test("a step ends at a tile's edge rather than a little past it", () => {
   expect(chunkTokens(2048, 40, 1000)).toBe(512 - 40);
   expect(chunkTokens(2048, 40, 600)).toBe(512 - 40);

@@ -320,10 +320,11 @@ export const engineBugs: PlantedBug[] = [
     [
       ["toEdge >= most * LEAST_KEPT ? toEdge : most", "most", "a step ends past a tile's edge"],
       ["toEdge >= most * LEAST_KEPT ? toEdge : most", "toEdge", "a step may take no prompt token at all"],
+      ["Math.max(least, backlog * BACKLOG_SHARE)", "least", "a long backlog is computed in small chunks"],
       [
-        "Math.max(maxStepTokens * LEAST_CHUNK, backlog * BACKLOG_SHARE)",
+        "Math.min(maxStepTokens * LEAST_CHUNK, LEAST_CHUNK_TOKENS)",
         "maxStepTokens * LEAST_CHUNK",
-        "a long backlog is computed in small chunks",
+        "larger steps keep decoding sequences waiting for longer",
       ],
       ["Math.min(wanted, maxStepTokens - decodes)", "wanted", "a step is larger than it may be"],
     ],

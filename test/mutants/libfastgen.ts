@@ -328,7 +328,20 @@ export const libraryBugs: PlantedBug[] = [
         "pages are copied the other way",
       ],
       ["cosf(angle) * s->rope_scale", "cosf(angle)", "cos is not scaled"],
-      ["batch->rows[first + i].token", "batch->rows[i].token", "logits after the first rows are of other tokens"],
+      [
+        "batch->rows[first + i].token * bytes",
+        "batch->rows[i].token * bytes",
+        "logits after the first rows are of other tokens",
+      ],
+      ["from + token * n_scales", "from + (size_t)i * n_scales", "a gathered row has another token's scales"],
+    ],
+  ),
+  ...inFile(
+    "libfastgen/forward.c",
+    ["forward_test"],
+    [
+      ["(few ? last : last + 1)", "last", "the last layer is left out where all tokens need logits"],
+      ["last, b->qkv, m, b->rows", "last, b->attn, m, b->rows", "rows get the attention of the first tokens"],
     ],
   ),
   ...inFile(

@@ -114,8 +114,8 @@ template <int D> struct Producer {
 	}
 };
 
-/* One warpgroup, which keeps the stages filled from pages of e4m3. Its registers hold the K or the V that comes next, as
- * it is in the pages: each vector's place is refilled as soon as the vector has been widened. */
+/* One warpgroup, which keeps the stages filled from pages of e4m3. Its registers hold the K or the V that comes next,
+ * as it is in the pages: each vector's place is refilled as soon as the vector has been widened. */
 template <int D> struct Widener {
 	using S = PrefillShape<D>;
 	static constexpr int VECTORS = D / 16;               /* of a key: 16 elements each, two vectors of bf16 */
@@ -178,11 +178,12 @@ template <int D> struct Widener {
 
 	/* Widens the span that has been read into its stage, once that is empty, and starts reading the next one. */
 	__device__ __forceinline__ void widen_span(char *to, uint64_t *full, uint64_t *empty, const Source &next) {
-		/* A vector of e4m3 becomes two columns of a swizzled line. Half of the lanes store the second one first: no bank
-		 * conflicts. */
+		/* A vector of e4m3 becomes two columns of a swizzled line. Half of the lanes store the second one first: no
+		 * bank conflicts. */
 		const int column = 2 * vector() % 8, swap = vector() / 4 & 1, turn = key() & 7;
 		const uint32_t line = shared_address(to) + (vector() / 4 * SPAN + key()) * LINE;
-		const uint32_t first = line + (((column + swap) ^ turn) << 4), second = line + (((column + 1 - swap) ^ turn) << 4);
+		const uint32_t first = line + (((column + swap) ^ turn) << 4),
+					   second = line + (((column + 1 - swap) ^ turn) << 4);
 		const float scales = scale;
 		scale = __ldg(next.scale);
 		barrier_wait(&empty[ring.stage], ring.phase ^ 1);
