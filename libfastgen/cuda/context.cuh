@@ -128,6 +128,7 @@ struct Context {
 	uint32_t *mask_words;  /* pinned [FG_STEPS_IN_FLIGHT][max_seqs][fg_mask_stride]: the graphs know where */
 	int32_t *mask_state;   /* pinned [FG_STEPS_IN_FLIGHT][max_seqs] */
 	uint32_t *mask_copies; /* device [logit_rows][fg_mask_stride] */
+	int32_t *mask_found;   /* device [logit_rows] */
 
 	std::vector<Graph> graphs; /* by n_seqs, ascending */
 	const Graph *graph;        /* which will replay this step, or NULL */

@@ -351,7 +351,8 @@ void sample(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, const 
 	Sampled *out = (Sampled *)(c->out + c->results.sampled) + first;
 	SampleArgs a = {logits,
 	                (const fg_row *)(c->step + c->layout.rows) + first,
-	                {c->mask_words, c->mask_state, c->mask_copies, (uint64_t *)(c->step + c->layout.mask_deadline),
+	                {c->mask_words, c->mask_state, c->mask_copies, c->mask_found,
+	                 (uint64_t *)(c->step + c->layout.mask_deadline),
 	                 (uint32_t)fg_mask_stride(ctx->config->shape.vocab_size)},
 	                c->last_token,
 	                &out->id,

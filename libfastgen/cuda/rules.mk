@@ -66,7 +66,7 @@ $(BUILD)/gemm_test: test/gemm_test.cu test/compare.cuh $(patsubst %,$(OBJ)/cuda/
 
 # The CPU library's test of late masks, which sees only fastgen.h.
 $(BUILD)/masks_test_cuda: test/masks_test.c $(BUILD)/libfastgen_cuda.so Makefile
-	$(CC) $(CFLAGS) -MF $(OBJ)/$(@F).d -o $@ $< $(BUILD)/libfastgen_cuda.so -Wl,-rpath,'$$ORIGIN' $(LDFLAGS) $(LDLIBS)
+	$(CC) $(CFLAGS) -MF $(OBJ)/$(@F).d -o $@ $< -L$(BUILD) -l:libfastgen_cuda.so -Wl,-rpath,'$$ORIGIN' $(LDFLAGS) $(LDLIBS)
 
 $(BUILD)/peers_test: test/peers_test.cu test/check_cuda.cuh $(OBJ)/cuda/ranks/peers.o cuda/rules.mk
 	$(link-cuda-test)

@@ -172,7 +172,8 @@ fg_status make_masks(Context *c) {
 	if (error != cudaSuccess) return cuda_fail(error, "pinned memory for masks");
 	memset(c->mask_state, 0, n * sizeof(int32_t));
 	c->mask_copies = (uint32_t *)device_alloc(c, (size_t)c->base.buf.logit_rows * bytes, "masks");
-	return c->mask_copies ? FG_OK : FG_OUT_OF_MEMORY;
+	c->mask_found = (int32_t *)device_alloc(c, (size_t)c->base.buf.logit_rows * sizeof(int32_t), "masks");
+	return c->mask_copies && c->mask_found ? FG_OK : FG_OUT_OF_MEMORY;
 }
 
 } // namespace

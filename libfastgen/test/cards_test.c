@@ -186,7 +186,7 @@ static void test_card(const card *c, int all) {
 
 static void test_start_failures(void) {
 	static const char *const kernels[] = {"embed_kernel",  "add_norm_kernel", "qkv_rope_kernel", "decode_kernel",
-	                                      "gather_kernel", "sample_kernel",   "prefill_kernel"};
+	                                      "gather_kernel", "sample_kernel",   "mask_kernel",     "prefill_kernel"};
 	fg_engine *e;
 	for (size_t i = 0; i < sizeof kernels / sizeof *kernels; i++) {
 		card_fail.launch = kernels[i];

@@ -275,6 +275,7 @@ static void bench_sampling() {
 	CUDA(cudaMallocHost(&masks.words, MAX_SEQS * fg_mask_stride(152064) * sizeof(uint32_t)));
 	CUDA(cudaMallocHost(&masks.state, MAX_SEQS * sizeof(int32_t)));
 	CUDA(cudaMalloc(&masks.copies, MAX_SEQS * fg_mask_stride(152064) * sizeof(uint32_t)));
+	CUDA(cudaMalloc(&masks.found, MAX_SEQS * sizeof *masks.found));
 	CUDA(cudaMalloc(&masks.deadline, sizeof *masks.deadline));
 	memset((void *)masks.words, 0xff, MAX_SEQS * fg_mask_stride(152064) * sizeof(uint32_t));
 	std::fill_n((int32_t *)masks.state, MAX_SEQS, (int32_t)FG_MASK_READY);

@@ -123,13 +123,15 @@ struct PinnedMasks {
 		const size_t stride = fg_mask_stride(vocab);
 		CUDA(cudaMallocHost(&words, n * stride * sizeof *words));
 		CUDA(cudaMallocHost(&state, n * sizeof *state));
-		masks = {words, state, nullptr, nullptr, (uint32_t)stride};
+		masks = {words, state, nullptr, nullptr, nullptr, (uint32_t)stride};
 		CUDA(cudaMalloc(&masks.copies, n * stride * sizeof *words));
+		CUDA(cudaMalloc(&masks.found, n * sizeof *masks.found));
 		CUDA(cudaMalloc(&masks.deadline, sizeof *masks.deadline));
 		begin_step();
 	}
 	~PinnedMasks() {
-		cudaFreeHost(words), cudaFreeHost(state), cudaFree(masks.copies), cudaFree(masks.deadline);
+		cudaFreeHost(words), cudaFreeHost(state), cudaFree(masks.copies), cudaFree(masks.found),
+			cudaFree(masks.deadline);
 	}
 	PinnedMasks(const PinnedMasks &) = delete;
 	const uint32_t *of(int32_t mask) const {

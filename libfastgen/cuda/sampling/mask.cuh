@@ -1,14 +1,16 @@
 /*
- * mask.cuh - brings the mask of a row from host memory, which may not be there yet.
+ * mask.cuh - brings the masks of rows from host memory, where they may not be yet.
  */
 #ifndef FG_SAMPLE_MASK_CUH
 #define FG_SAMPLE_MASK_CUH
 
 #include "sample.cuh"
-#include "team.cuh"
 
 namespace fg {
 
+namespace {
+
+constexpr int MASK_THREADS = 256;
 constexpr int MASK_POLL_NS = 1000; /* between two reads of a state, which cross the bus */
 
 __device__ inline uint64_t global_nanoseconds() {
@@ -43,23 +45,25 @@ __device__ inline uint32_t *mask_copy(const Masks &masks, int32_t i) {
 	return masks.copies + (size_t)i * masks.stride;
 }
 
-/* Waits for a mask, and copies it to mask_copy. Every thread gets FG_NO_TOKEN if it is ready, else what the row's id
- * is. One thread decides that for the team; `decision` is in shared memory. Not inlined, so that rows without a mask
- * need no registers for it. */
-__device__ __noinline__ int32_t fetch_mask(Team team, const Masks &masks, int32_t mask, int32_t i, int32_t *decision) {
-	if (team.rank == 0 && threadIdx.x == 0) {
+/* One block per row: waits for the row's mask, says in Masks::found whether it came, and copies it to mask_copy. In the
+ * sampling kernel itself this would cost registers that its rows without a mask need. */
+__global__ void __launch_bounds__(MASK_THREADS) mask_kernel(const fg_row *rows, Masks masks) {
+	__shared__ int32_t found;
+	const int32_t i = blockIdx.x, mask = rows[i].mask;
+	if (mask < 0) return;
+	if (threadIdx.x == 0) {
 		const int32_t state = wait_for_mask(masks, mask);
-		for (int block = 0; block < team.size; block++) *team.of(decision, block) = state;
+		found = state == FG_MASK_READY ? FG_NO_TOKEN : state == FG_MASK_BROKEN ? FG_MASK_FAILED : FG_MASK_LATE;
+		masks.found[i] = found;
 	}
-	team.sync(); /* orders the decider's read of the state before the team's reads of the words, too */
-	if (*decision != FG_MASK_READY) return *decision == FG_MASK_BROKEN ? FG_MASK_FAILED : FG_MASK_LATE;
+	__syncthreads(); /* orders the read of the state before the reads of the words, too */
+	if (found != FG_NO_TOKEN) return;
 	const uint4 *from = (const uint4 *)(masks.words + (size_t)mask * masks.stride);
 	uint4 *to = (uint4 *)mask_copy(masks, i);
-	const uint32_t n = masks.stride / 4, step = (uint32_t)team.size * blockDim.x;
-	for (uint32_t k = (uint32_t)team.rank * blockDim.x + threadIdx.x; k < n; k += step) to[k] = __ldcv(from + k);
-	team.sync();
-	return FG_NO_TOKEN;
+	for (uint32_t k = threadIdx.x; k < masks.stride / 4; k += MASK_THREADS) to[k] = __ldcv(from + k);
 }
+
+} // namespace
 
 } // namespace fg
 

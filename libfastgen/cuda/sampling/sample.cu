@@ -13,7 +13,6 @@ namespace {
 struct Shared {
 	TeamShared team;
 	SelectShared select;
-	int32_t mask_state;
 };
 
 extern __shared__ uint32_t dynamic_shared[]; /* [own chunks of the block]: Chunks::greatest */
@@ -175,8 +174,7 @@ __device__ void log_probabilities(Team &team, const Row &row, const Chunks &chun
 }
 
 /* One team per row. */
-__global__ void __launch_bounds__(MAX_THREADS, 2)
-	sample_kernel(const __grid_constant__ SampleArgs a, SamplerState state) {
+__global__ void __launch_bounds__(MAX_THREADS, 2) sample_kernel(SampleArgs a, SamplerState state) {
 	__shared__ Shared shared;
 	Team team(shared.team);
 	const int32_t i = blockIdx.x / team.size;
@@ -198,7 +196,7 @@ __global__ void __launch_bounds__(MAX_THREADS, 2)
 	int32_t id = r.target;
 	bool scanned = false; /* whether chunks and top are the raw row's */
 	if (id < 0) {
-		if (r.mask >= 0) id = fetch_mask(team, a.masks, r.mask, i, &shared.mask_state);
+		if (r.mask >= 0) id = a.masks.found[i];
 		if (id == FG_NO_TOKEN) {
 			Row row = raw;
 			const SlotParams &p = slot->params;
@@ -253,6 +251,9 @@ cudaError_t Sampler::run(const SampleArgs &args, cudaStream_t stream) const {
 	cudaLaunchConfig_t config = teams_of(blocks, args.n, threads, &cluster);
 	config.dynamicSmemBytes = (size_t)((chunks + warps - 1) / warps * (threads / 32)) * sizeof(uint32_t);
 	config.stream = stream;
+	mask_kernel<<<args.n, MASK_THREADS, 0, stream>>>(args.rows, args.masks);
+	const cudaError_t error = cudaGetLastError();
+	if (error != cudaSuccess) return error;
 	return cudaLaunchKernelEx(&config, sample_kernel, args, *state);
 }
 

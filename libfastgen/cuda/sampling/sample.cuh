@@ -17,11 +17,12 @@ namespace fg {
 struct SamplerState; /* device arrays; sample.cu */
 
 /* Where fg_row.mask points: an index into all of them. They lie in host memory, where the host may still write them
- * while the kernel runs. The kernel copies a mask that is ready before it uses it. */
+ * while a kernel waits for them. They are copied to the device before rows are sampled. */
 struct Masks {
 	const uint32_t *words; /* host [][stride] */
 	const int32_t *state;  /* host []: fg_mask_state */
 	uint32_t *copies;      /* device [most rows of a launch][stride] */
+	int32_t *found;        /* device [most rows of a launch]: FG_NO_TOKEN where the mask is there, else the row's id */
 	uint64_t *deadline;    /* device: until when the step's rows wait, by globaltimer; 0 = none has waited yet */
 	uint32_t stride;       /* words, as fg_mask_stride says */
 };
