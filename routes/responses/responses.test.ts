@@ -452,10 +452,22 @@ describe("accounts", () => {
     await server.stop();
   });
 
-  test("a full queue is a 429, a large body a 413", async () => {
-    const { server, create } = await start({}, { maxQueued: 0, maxBodyBytes: 2000 });
-    expect((await create({})).status).toBe(400);
+  test("a full queue is a 429, a request larger than the queue a 400, a large body a 413", async () => {
+    const gate = Promise.withResolvers<void>();
+    const { server, fake, create } = await start({ pace: () => gate.promise }, { maxQueued: 1, maxBodyBytes: 2000 });
+    const first = create({});
+    await until(() => fake.calls.length === 1);
+    const refused = await create({});
+    expect(refused.status).toBe(429);
+    expect(Number(refused.headers.get("retry-after"))).toBeGreaterThan(0);
+    expect((await json(refused)).error).toMatchObject({ type: "rate_limit_error", code: "rate_limit_exceeded" });
+    gate.resolve();
+    expect((await first).status).toBe(200);
+    expect((await create({})).status).toBe(200);
     expect((await create({ input: "x".repeat(3000) })).status).toBe(413);
     await server.stop();
+    const none = await start({}, { maxQueued: 0 });
+    expect((await none.create({})).status).toBe(400);
+    await none.server.stop();
   });
 });

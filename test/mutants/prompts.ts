@@ -37,7 +37,11 @@ export const promptBugs: PlantedBug[] = [
       "id !== null",
       "a stop string that is a plain token is looked for among special ones",
     ],
-    ['isConversation(prompt) ? "messages" : "prompt"', '"prompt"', "an error about messages names the prompt"],
+    [
+      'return isConversation(prompt) || isRendered(prompt) ? "messages" : "prompt"',
+      'return "prompt"',
+      "an error about messages names the prompt",
+    ],
     ["Number.isInteger(wanted) && wanted > 0", "wanted >= 0", "truncate_prompt_tokens 0 keeps the whole prompt"],
     ["checkTextLength(text, tokenizer.longestToken, limits, field);", "", "a text that cannot fit is tokenised"],
   ]),

@@ -166,13 +166,6 @@ export const routeBugs: PlantedBug[] = [
       "logprobs without alternatives has one",
     ],
     ['!echo || last?.role !== "assistant"', "!echo || !last", "a user's message is echoed"],
-    ["this.#returnIds && this.#isFirst", "this.#returnIds", "the prompt's ids stand on each choice's first frame"],
-    [
-      "finish_reason === null && !logprobs && !ids) return out;",
-      "finish_reason === null && !ids) return out;",
-      "log probabilities of text held back are lost",
-    ],
-    ["JSON.stringify(chunk.stop_reason)}`", "JSON.stringify(null)}`", "a stream has no stop_reason"],
   ]),
   ...inFile("routes/completions.ts", ALL, [
     [
