@@ -145,7 +145,7 @@ export class EngineFront {
   /**
    * Queues sequences, all or none, and sets their ids. The listener is called for each token that a sequence gets, and
    * for the last time with `finish` set. Returns the ids, for abort(). The caller bounds how many may wait.
-   * @throws FastgenError "unavailable" when the engine has ended.
+   * @throws FastgenError "unavailable" when the engine has ended. The requests' matchers then stay the caller's, to be freed.
    */
   add(requests: EngineRequest[], listener: SequenceListener): number[] {
     if (this.ended) throw new FastgenError("unavailable", this.ended.message, { cause: this.ended });

@@ -67,7 +67,7 @@ export class GrammarCompiler {
       throw new FastgenError("invalid_request", message);
     }
     if (this.#closed) throw closedError();
-    signal?.throwIfAborted();
+    if (signal?.aborted) throw abortedError();
     const known = this.#cache.get(text);
     return known ? known.use() : await this.#share(text, signal);
   }
@@ -104,7 +104,7 @@ export class GrammarCompiler {
     const abort = () => {
       waiting.users--;
       if (waiting.users === 0 && waiting !== this.#busy) this.#waiting.delete(text);
-      reject(new FastgenError("aborted", "the request was aborted"));
+      reject(abortedError());
     };
     signal?.addEventListener("abort", abort, { once: true });
     try {
@@ -167,6 +167,10 @@ export class GrammarCompiler {
     for (const waiting of this.#waiting.values()) waiting.reject(error);
     this.#waiting.clear();
   }
+}
+
+function abortedError(): FastgenError {
+  return new FastgenError("aborted", "the request was aborted");
 }
 
 function closedError(): FastgenError {
