@@ -25,6 +25,9 @@ export function answerOptions(
   return {
     shown_special_tokens: [...marks, ...(tools?.marks ?? [])],
     ...(grammar && { grammar: { ...grammar, param: structured ? "structured_outputs" : "tools" } }),
-    ...(reasoning && thinkingBudget !== null && { thinking: { budget: thinkingBudget, end: reasoning.end } }),
+    ...(reasoning &&
+      thinkingBudget !== null && {
+        thinking: { budget: thinkingBudget, begin: asked.thinkingOpen ? null : reasoning.begin, end: reasoning.end },
+      }),
   };
 }

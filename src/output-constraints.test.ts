@@ -2,7 +2,6 @@
 import { afterEach, beforeAll, beforeEach, expect, spyOn, test } from "bun:test";
 import { existsSync } from "node:fs";
 import * as path from "node:path";
-import type { EngineRequest } from "./engine/protocol.ts";
 import type { FastgenError } from "./errors.ts";
 import { Fastgen } from "./fastgen.ts";
 import { Llguidance, llguidancePath } from "./grammar/llguidance.ts";
@@ -38,15 +37,15 @@ beforeEach(() => {
   const { calls } = Llguidance.open();
   const { llg_clone_matcher: clone, llg_free_matcher: free } = calls;
   spies = [
-    spyOn(calls, "llg_clone_matcher").mockImplementation((pointer) => {
+    spyOn(calls, "llg_clone_matcher").mockImplementation(((pointer) => {
       const address = clone(pointer);
       made.push(address as number);
       return address;
-    }),
-    spyOn(calls, "llg_free_matcher").mockImplementation((pointer) => {
+    }) as typeof clone),
+    spyOn(calls, "llg_free_matcher").mockImplementation(((pointer) => {
       freed.push(pointer as number);
       free(pointer);
-    }),
+    }) as typeof free),
   ];
 });
 afterEach(async () => {
@@ -72,10 +71,15 @@ test("what asks for no form has no grammar", async () => {
   expect(freed).toEqual([]);
 });
 
-test("the limit of thinking is its end's tokens", async () => {
-  const { thinking } = await constraintOf({}, { thinking: { budget: 3, end: "</think>" } });
-  const end = await tokenizer.encode("</think>", false);
-  expect(thinking).toEqual({ budget: 3, end, isEnd: [end] });
+test("the limit of thinking has the tokens of its marks, also where a line end follows", async () => {
+  const limit = { budget: 3, begin: "<think>", end: "</think>" };
+  const { thinking } = await constraintOf({}, { thinking: limit });
+  const encoded = (mark: string) =>
+    Promise.all([mark, `${mark}\n`, `${mark}\n\n`].map((text) => tokenizer.encode(text, false)));
+  const [isBegin, isEnd] = await Promise.all([encoded("<think>"), encoded("</think>")]);
+  expect(thinking).toEqual({ budget: 3, isBegin, end: isEnd[0]!, isEnd });
+  const open = await constraintOf({}, { thinking: { ...limit, begin: null } });
+  expect(open.thinking).toEqual({ ...thinking!, isBegin: [] });
 });
 
 grammarTest("each choice has a matcher of its own, and the grammar is freed once, after its last user", async () => {

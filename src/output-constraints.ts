@@ -12,6 +12,8 @@ import type { GenerateOptions, OutputGrammar, ThinkingLimit } from "./types.ts";
 /** The caller calls release() once it has made its engine requests, or has failed to. */
 export type OutputConstraint = Pick<RequestExtras, "grammar" | "thinking"> & { release(): void };
 
+const LINE_ENDS = ["", "\n", "\n\n"];
+
 export class OutputConstraints {
   readonly #tokenizer: Tokenizer;
   readonly #compiler: GrammarCompiler;
@@ -42,9 +44,12 @@ export class OutputConstraints {
     }
   }
 
-  async #thinking({ budget, end }: ThinkingLimit): Promise<ThinkingBudget> {
-    const ids = Int32Array.from(await this.#tokenizer.encode(end, false));
-    return { budget, end: ids, isEnd: [ids] };
+  async #thinking({ budget, begin, end }: ThinkingLimit): Promise<ThinkingBudget> {
+    const idsOf = (texts: string[]) => Promise.all(texts.map((text) => this.#tokenizer.encode(text, false)));
+    // A line end may share a token with a mark's last character.
+    const isEnd = await idsOf(LINE_ENDS.map((lines) => end + lines));
+    const isBegin = begin === null ? [] : await idsOf(LINE_ENDS.map((lines) => begin + lines));
+    return { budget, isBegin, end: isEnd[0]!, isEnd };
   }
 
   /** Call it once the engine has ended. */

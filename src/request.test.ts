@@ -152,7 +152,7 @@ test("max_tokens that nobody asked for is cut to the context, one that was asked
 test("each choice gets a matcher of its own, and none is made for a request that is refused", () => {
   let made = 0;
   const grammar = { newMatcher: () => ++made, after: [Int32Array.of(7)] };
-  const thinking = { budget: 5, end: Int32Array.of(7), isEnd: [Int32Array.of(7)] };
+  const thinking = { budget: 5, isBegin: [], end: Int32Array.of(7), isEnd: [Int32Array.of(7)] };
   const withGrammar = (params: SamplingParams) =>
     engineRequests(resolveParams(params, {}), prompt, limits, "prompt", false, { grammar, thinking });
   for (const wrong of [{ max_tokens: 100 }, { stop_token_ids: [100] }, { logit_bias: { 100: 1 } }]) {

@@ -123,10 +123,12 @@ export interface OutputGrammar {
   param: string;
 }
 
-/** Thinking that is open when the output begins. */
+/** How long an output may think. */
 export interface ThinkingLimit {
   /** Tokens of thinking, at most. */
   budget: number;
+  /** The text by which an output may open it at its start; null = it is open when the output begins. */
+  begin: string | null;
   /** The text that ends it, and is written where the budget is spent. */
   end: string;
 }

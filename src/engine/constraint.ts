@@ -12,8 +12,10 @@ const NO_IDS = new Int32Array(0);
 export class Constraint {
   /** Whether the grammar holds for the next token. */
   private grammarHolds: boolean;
-  /** The budget of a thinking that is still open. */
+  /** The budget of a thinking that may begin, or is open. */
   private thinking: ThinkingBudget | null;
+  /** How many tokens came before the thinking; -1 = it has not begun. */
+  private thinkingFrom: number;
   /** How many ids of the forced end of thinking are there; -1 = it is not being forced. */
   private forcedEnd = -1;
   /** Whether tokens without a choice need no sampling: nothing else asks for it. */
@@ -27,7 +29,8 @@ export class Constraint {
   ) {
     const { grammar, thinking, logprobs, promptLogprobs, sampling } = request;
     this.grammarHolds = grammar !== null && grammar.after.length === 0;
-    this.thinking = this.grammarHolds ? null : thinking;
+    this.thinking = thinking;
+    this.thinkingFrom = thinking?.isBegin.length === 0 ? 0 : -1;
     this.skipsSampling = tokens === null && logprobs < 0 && promptLogprobs < 0 && !usesPenalty(sampling);
     this.checkBudget(0);
   }
@@ -47,7 +50,7 @@ export class Constraint {
 
   /** The matcher that computes the next token's mask; null where that is not up to the grammar. */
   get computedBy(): GrammarMatcher | null {
-    return this.grammarHolds ? this.matcher : null;
+    return this.grammarHolds && this.forcedEnd < 0 ? this.matcher : null;
   }
 
   /** The matcher whose mask alone is the next token's, so that another thread can compute it; else null. */
@@ -72,24 +75,37 @@ export class Constraint {
 
   /** Goes on by `token`, which comes after `outputs`. False: the grammar does not allow it, or has failed. */
   accept(token: number, outputs: Int32Array): boolean {
-    if (this.grammarHolds) return this.matcher!.consume(token);
+    if (this.grammarHolds && !this.matcher!.consume(token)) return false;
     if (this.forcedEnd >= 0) {
       if (++this.forcedEnd === this.request.thinking!.end.length) this.endThinking();
       return true;
     }
     const completes = (word: Int32Array) => word.at(-1) === token && endsWith(outputs, word, word.length - 1);
     const { grammar } = this.request;
-    if (grammar?.after.some(completes)) this.endThinking();
-    else if (this.thinking?.isEnd.some(completes)) this.thinking = null;
+    if (!this.grammarHolds && grammar?.after.some(completes)) this.endThinking();
+    else if (this.thinkingFrom >= 0) {
+      if (this.thinking?.isEnd.some(completes)) this.thinking = null;
+    } else if (this.thinking?.isBegin.some((mark) => outputs.length <= mark.length && completes(mark))) {
+      // Further on, its mark is text; one token, a space, may come before it.
+      this.thinkingFrom = outputs.length + 1;
+    }
     this.checkBudget(outputs.length + 1);
     return true;
   }
 
   /** Forces the end of thinking once there are as many tokens as it may have. */
   private checkBudget(outputs: number): void {
-    if (!this.thinking || outputs < this.thinking.budget) return;
-    if (this.thinking.end.length > 0) this.forcedEnd = 0;
+    const { thinking, thinkingFrom } = this;
+    if (!thinking || thinkingFrom < 0 || outputs < thinkingFrom + thinking.budget) return;
+    if (this.grammarHolds && !this.grammarAllows(thinking.end)) this.thinking = null;
+    else if (thinking.end.length > 0) this.forcedEnd = 0;
     else this.endThinking();
+  }
+
+  /** Where a grammar has the thinking too, the model may have ended it in other tokens: then its end does not fit any more. */
+  private grammarAllows([id]: Int32Array): boolean {
+    const mask = new Uint32Array(Math.ceil(this.vocabSize / 32));
+    return id !== undefined && this.matcher!.fillMask(mask) && (mask[id >> 5]! & (1 << (id & 31))) !== 0;
   }
 
   private endThinking(): void {
@@ -107,7 +123,7 @@ export class Constraint {
 
   /** Nothing can follow any more. */
   get stopped(): boolean {
-    return this.computedBy?.stopped ?? false;
+    return this.grammarHolds && this.matcher!.stopped;
   }
 
   get error(): string | null {

@@ -71,37 +71,47 @@ export function expectedOutput(request: EngineRequest, vocabSize: number): Expec
   const tokens: number[] = [];
   const after = (words: readonly Int32Array[]) => words.some((word) => endsWith(tokens, word));
   let state: FakeState | undefined = request.grammar?.after.length === 0 ? grammar!.states[0] : undefined;
-  let thinking = state ? null : request.thinking;
+  let { thinking } = request;
+  let from = thinking?.isBegin.length === 0 ? 0 : -1;
   let end: number[] = [];
   const ended = (finish: Expected["finish"], fails = false) => ({ tokens, finish, fails });
   if (maxTokens === 0) return ended("length");
+  const isEnding = (id: number) => state?.accepting === true && grammar!.stopIds.includes(id);
+  const mayCome = (id: number) => !state || state.next.has(id) || isEnding(id);
   for (;;) {
-    if (thinking && tokens.length >= thinking.budget) {
-      end = [...thinking.end];
+    if (thinking && from >= 0 && tokens.length >= from + thinking.budget) {
+      const first = thinking.end[0];
+      if (state?.maskFails && first !== undefined) return ended("length", true);
+      if (!state) {
+        end = [...thinking.end];
+        if (first === undefined) state = grammar?.states[0];
+      } else if (first !== undefined && !state.breaks && mayCome(first)) end = [...thinking.end];
       thinking = null;
-      if (end.length === 0) state = grammar?.states[0];
     }
     if (state?.breaks) return ended("length", true);
     if (state?.stopped) return ended("stop");
     if (tokens.length === maxTokens) return ended("length");
-    if (state?.maskFails) return ended("length", true);
-    const endings = state?.accepting ? grammar!.stopIds : [];
-    const mayCome = (id: number) => !state || state.next.has(id) || endings.includes(id);
+    if (state?.maskFails && end.length === 0) return ended("length", true);
     const token = end[0] ?? expectedToken(request, all, vocabSize, mayCome);
     if (token < 0 && !state) return ended("error");
     if (token < 0) return state!.accepting ? ended("stop") : ended("length", true);
-    if (state?.refuses) return ended("length", true);
+    if (state?.refuses || !mayCome(token)) return ended("length", true);
     tokens.push(token);
     all.push(token);
     if (stopIds.includes(token)) return ended("stop");
-    if (state) state = endings.includes(token) ? STOPPED : grammar!.states[state.next.get(token)!];
-    else if (end.length > 0) {
-      end.shift();
-      if (end.length === 0) state = grammar?.states[0];
-    } else if (grammar && after(request.grammar!.after)) {
+    const [isForced, held] = [end.length > 0, state !== undefined];
+    end.shift();
+    if (state) state = isEnding(token) ? STOPPED : grammar!.states[state.next.get(token)!];
+    else if (isForced && end.length === 0) state = grammar?.states[0];
+    if (isForced) continue;
+    if (!held && grammar && after(request.grammar!.after)) {
       thinking = null;
       state = grammar.states[0];
-    } else if (thinking && after(thinking.isEnd)) thinking = null;
+    } else if (thinking && from >= 0) {
+      if (after(thinking.isEnd)) thinking = null;
+    } else if (thinking?.isBegin.some((word) => tokens.length <= word.length + 1 && endsWith(tokens, word))) {
+      from = tokens.length;
+    }
   }
 }
 

@@ -233,7 +233,7 @@ engineTest("the start of each sequence comes with its first news, and every step
 
 engineTest("tokens that were forced come as events of their own, in order, with the one that was sampled", async () => {
   const front = await start();
-  const thinking = { budget: 3, end: Int32Array.of(50, 51, 52), isEnd: [] };
+  const thinking = { budget: 3, isBegin: [], end: Int32Array.of(50, 51, 52), isEnd: [] };
   const [events] = await run(front, request(10, 9, { thinking }));
   expect(events!.length).toBe(9);
   expect(events!.slice(3, 6).map(({ token }) => token)).toEqual([50, 51, 52]);

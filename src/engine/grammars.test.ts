@@ -44,6 +44,7 @@ const arrivals = fc.record({
   grammar: fc.option(grammars, { freq: 4 }),
   after: fc.oneof(fc.constant([]), fc.constant([]), words),
   budget: fc.option(fc.nat(20), { freq: 2 }),
+  begin: fc.oneof(fc.constant([]), fc.constant([]), words),
   end: fc.array(fc.integer({ min: 15, max: VOCAB - 1 }), { maxLength: 4 }),
   prompt: fc.integer({ min: 1, max: 200 }),
   maxTokens: fc.integer({ min: 0, max: 190 }),
@@ -70,7 +71,14 @@ const isOver = (grammar: FakeGrammar | null) =>
 
 function build(one: Arrival): EngineRequest[] {
   const thinking: ThinkingBudget | null =
-    one.budget === null ? null : { budget: one.budget, end: Int32Array.from(one.end), isEnd: asWords(one.after) };
+    one.budget === null
+      ? null
+      : {
+          budget: one.budget,
+          isBegin: asWords(one.begin),
+          end: Int32Array.from(one.end),
+          isEnd: asWords(one.after),
+        };
   const stopIds = [...(one.ignoreEos ? [] : [EOS]), ...(one.stopId === null ? [] : [one.stopId])];
   return Array.from({ length: one.choices }, (_, choice) => {
     const made = request(prompt(one.prompt, one.seed), one.maxTokens, {
@@ -320,7 +328,7 @@ test("a stop id that a grammar wants before min_tokens is not taken, forced or n
 
 test("thinking ends by force after its budget, and the grammar begins then", () => {
   const [open, close] = [[40], [41, 42]];
-  const thinking = { budget: 5, end: Int32Array.from(close), isEnd: [Int32Array.from(close)] };
+  const thinking = { budget: 5, isBegin: [], end: Int32Array.from(close), isEnd: [Int32Array.from(close)] };
   const grammar = { matcher: 0, after: [Int32Array.from(close)] };
   const made = (more: Partial<EngineRequest> = {}) =>
     request([...prompt(9), ...open], 30, {
@@ -336,6 +344,39 @@ test("thinking ends by force after its budget, and the grammar begins then", () 
   const none = { ...thinking, budget: 0 };
   const [sooner] = run(new Rig(config), made({ thinking: none }));
   expect(sooner!.tokens).toEqual([...close, expect.any(Number), 5, 6, EOS]);
+});
+
+test("thinking that the output opens has its budget from there, and further on its mark is text", () => {
+  const mark = [Int32Array.of(40)];
+  const made = (isBegin: Int32Array[]) =>
+    request(prompt(9), 30, {
+      thinking: { budget: 3, isBegin, end: Int32Array.of(41, 42), isEnd: [Int32Array.of(41, 42)] },
+    });
+  const [free] = run(new Rig(config), made(mark));
+  expect(free!.tokens).not.toContain(41);
+  const ids = free!.tokens;
+  const [opened, text] = run(new Rig(config), made([Int32Array.of(ids[1]!)]), made([Int32Array.of(ids[2]!)]));
+  expect(opened!.tokens.slice(0, 7)).toEqual([...ids.slice(0, 5), 41, 42]);
+  expect(text!.tokens).toEqual(ids);
+});
+
+test("within a grammar that has the thinking too, its end is forced where it fits", () => {
+  const thinking = { budget: 2, isBegin: [], end: Int32Array.of(41, 42), isEnd: [] };
+  const open = { next: new Map([...CHOICE.map((id) => [id, 0] as const), [41, 1] as const]) };
+  const states = [
+    open,
+    { next: new Map([[42, 2]]) },
+    { next: new Map([[5, 3]]) },
+    { next: new Map(), accepting: true },
+  ];
+  const fits = { states, stopIds: [EOS] };
+  const [ended, left] = run(
+    new Rig(config),
+    constrained(fits, 30, { thinking }),
+    constrained(endless, 10, { thinking }),
+  );
+  expect(ended!.tokens.slice(2)).toEqual([41, 42, 5, EOS]);
+  expect(left).toMatchObject({ finish: "length", reason: null });
 });
 
 test("an aborted sequence's matcher is freed once the steps in flight are done, and not before", () => {

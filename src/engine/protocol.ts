@@ -13,9 +13,11 @@ export interface EngineGrammar {
   after: Int32Array[];
 }
 
-/** A sequence whose thinking is open at its first token, and ends by force once it has had `budget` tokens. */
+/** A sequence whose thinking ends by force once it has had `budget` tokens. */
 export interface ThinkingBudget {
   budget: number;
+  /** The id sequences that open it where the output begins with them; none = it is open at the first token. */
+  isBegin: Int32Array[];
   /** The ids that end it by force. Whatever waits for the end of thinking then begins. */
   end: Int32Array;
   /** The id sequences by which it ends on its own. */
