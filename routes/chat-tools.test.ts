@@ -65,6 +65,18 @@ test("a named call is no decision of the model's; with none the answer is text; 
   expect([none.message.tool_calls, none.message.reasoning, none.finish_reason]).toEqual([undefined, undefined, "stop"]);
 });
 
+test("an answer that ends with the beginning of a mark has it as text, in a reply and in a stream", async () => {
+  const cut = "Look: <tool_ca";
+  const other = await startServer(new FakeFastgen({ answer: cut }), { toolCallParser: "hermes" });
+  const body = { messages, tools };
+  const reply = await json(await other.post("/v1/chat/completions", body));
+  expect(reply.choices[0].message.content).toBe(cut);
+  const frames = await events(await other.post("/v1/chat/completions", { ...body, stream: true }));
+  const deltas = frames.slice(0, -1).map((frame) => JSON.parse(frame).choices[0].delta);
+  expect(deltas.map(({ content }) => content ?? "").join("")).toBe(cut);
+  await other.stop();
+});
+
 const twice = [tools[0], tools[0]];
 test.each([
   [{ tools: [{ type: "function", function: {} }] }, "tools[0].function.name"],

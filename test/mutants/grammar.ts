@@ -76,7 +76,7 @@ export const grammarBugs: PlantedBug[] = [
   ...inFile("src/grammar/compiler.ts", compiler, [
     ["if (text.length > MAX_GRAMMAR_LENGTH)", "if (false)", "a grammar has no bound"],
     ["if (this.#closed) throw closedError();", "", "a closed compiler compiles"],
-    ["signal?.throwIfAborted();", "", "an aborted request is compiled"],
+    ["if (signal?.aborted) throw abortedError();", "", "an aborted request is compiled"],
     ["return known ? known.use() :", "return known ? known :", "a known grammar is not counted"],
     [
       "let waiting = this.#waiting.get(text);",
@@ -88,7 +88,7 @@ export const grammarBugs: PlantedBug[] = [
     ["this.#cache.add(waiting.text, grammar);", "", "nothing is kept"],
     ["this.#failAll(closedError());", "", "who waits at the close is not told"],
     ["if (this.#closed) return;", "", "a second close fails"],
-    ['reject(new FastgenError("aborted", "the request was aborted"));', "", "an abort is not heard"],
+    ["reject(abortedError());", "", "an abort is not heard"],
     [
       "      waiting.reject(new FastgenError(message.kind, message.message));\n    }\n    this.#next();",
       "      waiting.reject(new FastgenError(message.kind, message.message));\n    }",

@@ -1,7 +1,9 @@
-/** Bugs planted in routes: chat, and the conversation that all APIs share. */
+/** Bugs planted in routes: chat, and the conversation that all APIs share. And in what holds answers to grammars. */
 import { inFile, type PlantedBug } from "./bugs.ts";
 
 const CHAT = ["routes/chat.test.ts", "routes/chat-tools.test.ts"];
+/** With a model, and grammars. */
+const MODEL = ["test/chat-grammars.test.ts"];
 
 export const chatBugs: PlantedBug[] = [
   ...inFile("routes/chat-frames.ts", CHAT, [
@@ -11,6 +13,79 @@ export const chatBugs: PlantedBug[] = [
       "finish_reason === null && !ids) return out;",
       "log probabilities of text held back are lost",
     ],
+    ['prefix === "" && mayCall(fields) ? null', "false ? null", "a call begins with an empty text"],
+  ]),
+  ...inFile("routes/chat-frames.ts", MODEL, [
+    ["for (const one of deltas) out +=", "for (const one of []) out +=", "of several parts in a chunk one is sent"],
     ["JSON.stringify(chunk.stop_reason)}`", "JSON.stringify(null)}`", "a stream has no stop_reason"],
   ]),
+  ...inFile("routes/chat-answer.ts", CHAT, [
+    [
+      'typeof choice === "object" ? "stop"',
+      'typeof choice === "object" ? finish',
+      "a named call counts as the model's",
+    ],
+    ['content === "" && calls.length > 0 ? null', "false ? null", "beside calls there is an empty text"],
+  ]),
+  ...inFile("routes/conversation.ts", CHAT, [
+    ["checkTools(tools, toolChoice);", "", "two tools share a name"],
+    ["if (finish_reason !== null) all.push(...parser.end());", "", "what is held back at the end is lost"],
+    ["this.#includeReasoning ? all :", "true ? all :", "reasoning is handed out unasked"],
+    ["const called = finish_reason", "const called = false && finish_reason", "a call ends like a text"],
+    ["reasoning.count(chunk, wasThinking, parser.thinking, all);", "", "reasoning is not counted"],
+    [".arguments += part.text;", ".arguments = part.text;", "arguments are their last piece"],
+  ]),
+  ...inFile("routes/conversation.ts", MODEL, [
+    [
+      "asked.thinkingOpen = thinkingOpen(format.reasoning, made.rendered, continuedText(prompt));",
+      "",
+      "reasoning that the prompt opens is text",
+    ],
+    ["answerOptions(fastgen, format, asked, request)", "{}", "answers are held to nothing"],
+    ["this.#choices[index] ??= {", "this.#choices[index] = {", "each chunk is read as an answer's first"],
+    [
+      'const called = finish_reason === "stop" &&',
+      "const called = finish_reason !== null &&",
+      "a call that is cut off is whole",
+    ],
+  ]),
+  ...inFile("routes/answer-options.ts", MODEL, [
+    ["asked.thinkingOpen ? null : reasoning.begin", "null", "a budget ends the thinking of an answer without any"],
+  ]),
+  ...inFile("routes/chat.ts", MODEL, [
+    ["parallelToolCalls: fields.parallel_tool_calls ?? true", "parallelToolCalls: true", "several calls come unasked"],
+    ["structured: structuredOutputs(fields),", "structured: null,", "response_format is not heard"],
+    ["includeReasoning: fields.include_reasoning ?? true", "includeReasoning: true", "include_reasoning is not heard"],
+    ["return budget === -1 ? null : budget;", "return null;", "no budget of thinking is heard"],
+    [
+      "toolChoice: toolChoice(fields.tools, fields.tool_choice)",
+      "toolChoice: toolChoice(fields.tools, undefined)",
+      "tool_choice is not heard",
+    ],
+  ]),
+  ...inFile(
+    "src/output-constraints.ts",
+    ["src/output-constraints.test.ts"],
+    [
+      ["release: () => compiled.release()", "release() {}", "a grammar that was used is never freed"],
+      [
+        "newMatcher: () => compiled.newMatcher(), after",
+        "newMatcher: () => compiled.newMatcher(), after: []",
+        "grammars hold at once",
+      ],
+      ["compile(source, signal)", "compile(source)", "nobody gives up while a grammar compiles"],
+      ["error.message}`, { param }", "error.message}`", "a grammar that is refused has no name"],
+      ["if (grammar) new Matcher(grammar.matcher).free();", "{}", "the matchers of refused requests are left"],
+      ['["", "\\n", "\\n\\n"]', '[""]', "a mark that a line end follows is not seen"],
+      ["begin === null ? []", "false ? []", "thinking that is open has not begun"],
+    ],
+  ),
+  ...inFile(
+    "src/fastgen.ts",
+    ["src/output-constraints.test.ts"],
+    [
+      ["      constraint.release();", "", "grammars are kept for ever"],
+      ["      freeMatchers(requests);\n", "", "an engine that has ended leaves the matchers of its last requests"],
+    ],
+  ),
 ];
