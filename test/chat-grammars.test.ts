@@ -148,6 +148,19 @@ describe("tools", () => {
     expect(finish_reason).toBe("stop");
   });
 
+  test("a call that max_tokens cuts is the call's beginning, and no decision", async () => {
+    const weather = { tools: [tools[0]], tool_choice: "required", parallel_tool_calls: false };
+    const whole = await ask(weather);
+    const cut = { ...weather, max_tokens: whole.usage.completion_tokens - 15 };
+    const [{ message, finish_reason }] = (await ask(cut)).choices;
+    expect(finish_reason).toBe("length");
+    expect(message.tool_calls[0].function.name).toBe("weather");
+    const text = whole.choices[0].message.tool_calls[0].function.arguments;
+    expect(text).toStartWith(message.tool_calls[0].function.arguments);
+    expect(text).not.toBe(message.tool_calls[0].function.arguments);
+    expect((await streamed(cut))[0]).toMatchObject({ calls: [{ name: "weather" }], end: { finish_reason } });
+  });
+
   test("auto and none leave the model its text", async () => {
     const plain = (await ask({ temperature: 0 })).choices[0].message;
     for (const tool_choice of ["auto", "none"]) {
