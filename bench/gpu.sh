@@ -81,6 +81,7 @@ for what in "$@"; do
 	numerics) step bun test test/gpu ;;
 	startup)
 		step bun bench/startup.ts mistral-7b --results "$out/startup.jsonl"
+		step bun bench/startup.ts mistral-7b --quantization fp8 --results "$out/startup.jsonl"
 		;;
 	*:*)
 		rest=${what#*:}:0
