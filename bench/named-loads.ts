@@ -16,6 +16,7 @@ export const NAMED_LOADS: Record<string, NamedLoad> = {
   reference: load("reference", 512, 1024, 128),
   long: load("long answers", 512, 128, 2048),
   mixed: load("mixed lengths", 1000, 220, 200, { spread: 0.9 }),
+  thousand: load("a thousand tokens each way", 256, 1000, 1000),
   short: load("short requests", 2000, 32, 16),
   "prompts-4k": load("long prompts", 256, 4096, 256),
   "prompts-24k": load("very long prompts", 16, 24_000, 128),

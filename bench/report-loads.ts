@@ -140,7 +140,7 @@ export function summaryReport(loads: readonly Result[], starts: readonly Result[
       ],
     ];
   });
-  const launch = starts.findLast((r) => r.gpu === gpu && r.metric === LAUNCH);
+  const launch = starts.findLast((r) => r.gpu === gpu && r.dtype === "bfloat16" && r.metric === LAUNCH);
   if (launch) {
     rows.push([`${modelOf(launch)}, ${LAUNCH}`, quantity(launch.value, launch.unit), ...theirs.map(() => ""), ""]);
   }

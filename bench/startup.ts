@@ -33,6 +33,11 @@ const program = new Command("bun bench/startup.ts")
   .argument("<model>", "a name in bench/shapes.ts, or a directory; random weights are written if it has no weights")
   .option("--folder <dir>", "where the models of bench/shapes.ts are written", join(tmpdir(), "fastgen-startup"))
   .addOption(new Option("--device <name>").choices(["cpu", "cuda"]).default("cuda"))
+  .addOption(
+    new Option("--quantization <kind>", "fp8 = weights are quantised while they load, and the KV cache is FP8")
+      .choices(["none", "fp8"])
+      .default("none"),
+  )
   .option("--launches <n>", "launches that find the stored choices; one more launch has none", count, 3)
   .option("--results <file>", "where to append: a path, or a name in bench/results; none = nowhere", "startup");
 
@@ -68,12 +73,15 @@ interface Launch {
 const compiled = existsSync(join(ROOT, "fgserve"));
 const fgserve = compiled ? [join(ROOT, "fgserve")] : [process.execPath, join(ROOT, "cli", "main.ts"), "serve"];
 
-/** Starts a server, gets one token, and stops it. `cache` is the folder that stores the choices of matrix products. */
-async function launch(directory: string, model: Model, device: DeviceKind, cache: string): Promise<Launch> {
+/**
+ * Starts a server with `flags`, gets one token, and stops it. `cache` is the folder that stores the choices of matrix
+ * products.
+ */
+async function launch(directory: string, model: Model, flags: string[], cache: string): Promise<Launch> {
   const port = freePort();
   const url = `http://127.0.0.1:${port}`;
   const start = performance.now();
-  const server = Bun.spawn([...fgserve, directory, "--port", `${port}`, "--device", device, "--disable-log-requests"], {
+  const server = Bun.spawn([...fgserve, directory, "--port", `${port}`, "--disable-log-requests", ...flags], {
     env: { ...process.env, XDG_CACHE_HOME: cache },
     stdin: "ignore",
     stdout: "pipe",
@@ -134,35 +142,35 @@ async function loadSeconds(model: Model, device: DeviceKind): Promise<number> {
   }
 }
 
-async function measure(directory: string, device: DeviceKind, launches: number) {
+/** Loading alone is timed where the weights are taken as they are. */
+async function measure(directory: string, device: DeviceKind, isQuantised: boolean, launches: number) {
   const model = await openModel(directory);
   const bytes = model.tensors.reduce((sum, { where }) => sum + ("bytes" in where ? where.bytes : 0), 0);
   const started = performance.now();
   await readOnce(model);
   console.log(`read ${(bytes / 1e9).toFixed(2)} GB once, ${(bytes / 1e9 / since(started)).toFixed(2)} GB/s`);
 
+  const flags = ["--device", device, ...(isQuantised ? ["--quantization", "fp8", "--kv-cache-dtype", "fp8"] : [])];
   const caches = mkdtempSync(join(tmpdir(), "fastgen-cache-"));
   const warm = mkdtempSync(join(caches, "warm-"));
   try {
     // The first brings programs and libraries into the page cache, and fills its folder of choices.
-    await launch(directory, model, device, warm);
-    const cold = await launch(directory, model, device, mkdtempSync(join(caches, "cold-")));
+    await launch(directory, model, flags, warm);
+    const cold = await launch(directory, model, flags, mkdtempSync(join(caches, "cold-")));
     const runs: Launch[] = [];
-    for (let i = 0; i < launches; i++) runs.push(await launch(directory, model, device, warm));
+    for (let i = 0; i < launches; i++) runs.push(await launch(directory, model, flags, warm));
     const loads: number[] = [];
-    for (let i = 0; i < launches; i++) loads.push(await loadSeconds(model, device));
+    for (let i = 0; i < launches && !isQuantised; i++) loads.push(await loadSeconds(model, device));
     const measured: Measurement[] = [
       { metric: "launch to ready", value: median(runs.map((r) => r.ready)), unit: "s" },
       { metric: "launch to first token", value: median(runs.map((r) => r.firstToken)), unit: "s" },
       { metric: "launch to ready, products not timed before", value: cold.ready, unit: "s" },
       { metric: "launch to first token, products not timed before", value: cold.firstToken, unit: "s" },
-      {
-        metric: "loading",
-        value: bytes / 1e9 / median(loads),
-        unit: "GB/s",
-        floor: device === "cuda" ? LINK_GB_PER_SECOND : null,
-      },
     ];
+    if (loads.length > 0) {
+      const floor = device === "cuda" ? LINK_GB_PER_SECOND : null;
+      measured.push({ metric: "loading", value: bytes / 1e9 / median(loads), unit: "GB/s", floor });
+    }
     return { bytes, measured };
   } finally {
     rmSync(caches, { recursive: true });
@@ -171,14 +179,16 @@ async function measure(directory: string, device: DeviceKind, launches: number) 
 
 export async function main(args: string[]): Promise<void> {
   const command = program.parse(args, { from: "user" });
-  const { folder, device, launches, results } = command.opts();
+  const { folder, device, quantization, launches, results } = command.opts();
+  const isQuantised = quantization === "fp8";
   const directory = await makeModel(command.args[0]!, folder);
-  const { bytes, measured } = await measure(directory, device, launches);
+  const { bytes, measured } = await measure(directory, device, isQuantised, launches);
   for (const { metric, value, unit } of measured) {
     console.log(`${metric.padEnd(48)} ${value.toPrecision(4).padStart(8)} ${unit}`);
   }
   const load = { weights: `${(bytes / 1e9).toPrecision(3)} GB`, program: compiled ? "fgserve" : "bun", launches };
-  if (results !== "none") record(results, { model: directory, dtype: "bfloat16", load }, measured);
+  if (results !== "none")
+    record(results, { model: directory, dtype: isQuantised ? "fp8" : "bfloat16", load }, measured);
 }
 
 if (import.meta.main) await main(process.argv.slice(2));
