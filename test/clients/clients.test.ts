@@ -60,6 +60,8 @@ const CLIENTS: {
   },
   { name: "vercel ai", environment: "node", script: "node/vercel_ai.mjs", args: [path.join(environments, "node")] },
   { name: "openai tools", environment: "openai", script: "openai_tools_client.py", tools: true },
+  { name: "langchain tools", environment: "langchain", script: "langchain_tools_client.py", tools: true },
+  { name: "instructor", environment: "instructor", script: "instructor_client.py", tools: true },
   { name: "pydantic-ai", environment: "pydantic_ai", script: "pydantic_ai_client.py", tools: true },
   {
     name: "openai tools for node",
