@@ -1,11 +1,13 @@
 /**
- * bun bench/maskbench.ts DATA [--model FOLDER] [--limit N] [--failures FILE]: MaskBench through the product. DATA is the folder
- * maskbench/data of github.com/guidance-ai/jsonschemabench, or tests/draft2020-12 of github.com/json-schema-org/JSON-Schema-Test-Suite.
+ * bun bench/maskbench.ts DATA [--model FOLDER] [--sample N] [--seed S] [--failures FILE]: MaskBench through the product. DATA is the
+ * folder maskbench/data of github.com/guidance-ai/jsonschemabench, or tests/draft2020-12 of github.com/json-schema-org/JSON-Schema-Test-Suite.
+ * With --sample, N files drawn by the seed stand for all.
  *
  * Every schema becomes a grammar as a request's would and is compiled in the compiler's thread. Every document is written as JSON,
  * tokenised by the model's own tokenizer, and goes through a matcher token by token: its mask must allow each token, and a stop id
  * at the end. Prints what was refused, rejected though valid, accepted though invalid, and the times of compiles and masks.
  */
+import { createHash } from "node:crypto";
 import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import * as path from "node:path";
 import { parseArgs } from "node:util";
@@ -22,11 +24,11 @@ interface Schema {
   tests: { description: string; valid: boolean; data: unknown }[];
 }
 
-/** MaskBench has a schema in each file, the test suite a list of them. */
+/** MaskBench has a schema in each file, whose name begins with its set's; the test suite has a list of schemas. */
 function readSchemas(file: string): Schema[] {
   const json = JSON.parse(readFileSync(file, "utf8"));
   const name = path.basename(file, ".json");
-  if (!Array.isArray(json)) return [{ name, group: "MaskBench", schema: json.schema, tests: json.tests ?? [] }];
+  if (!Array.isArray(json)) return [{ name, group: name.replace(/(---|_\d).*/, ""), schema: json.schema, tests: json.tests ?? [] }];
   return json.map((entry) => ({ ...entry, name: `${name}: ${entry.description}`, group: name }));
 }
 
@@ -40,7 +42,8 @@ function quantiles(values: number[]): string {
 const { values, positionals } = parseArgs({
   options: {
     model: { type: "string", default: ".cache/models/SmolLM2-135M-Instruct" },
-    limit: { type: "string" },
+    sample: { type: "string" },
+    seed: { type: "string", default: "1" },
     failures: { type: "string" },
   },
   allowPositionals: true,
@@ -122,10 +125,14 @@ async function trySchema(schema: Schema) {
   grammar.release();
 }
 
-const files = readdirSync(data)
-  .filter((name) => name.endsWith(".json"))
-  .sort();
-for (const name of files.slice(0, Number(values.limit ?? files.length))) {
+/** The files whose hashes with the seed are lowest: the same ones on every machine. */
+function sample(files: string[], count: number): string[] {
+  const order = (name: string) => createHash("sha256").update(`${values.seed}/${name}`).digest("hex");
+  return files.toSorted((a, b) => (order(a) < order(b) ? -1 : 1)).slice(0, count);
+}
+
+const files = readdirSync(data).filter((name) => name.endsWith(".json"));
+for (const name of sample(files, Number(values.sample ?? files.length)).sort()) {
   for (const schema of readSchemas(path.join(data, name))) await trySchema(schema);
 }
 await compiler.close();

@@ -11,7 +11,9 @@ const files = listed.stdout
   .split("\0")
   .filter((file) => file !== "" && existsSync(path.join(root, file)));
 const read = (file: string) => readFileSync(path.join(root, file), "utf8");
-const isData = (file: string) => /^(models|test\/golden|test\/data|bench\/results)\/|package-lock\.json$/.test(file);
+/** What tools made, and the one header that is another project's. */
+const isData = (file: string) =>
+  /^(models|test\/golden|test\/data|bench\/results)\/|package-lock\.json$|^llguidance\/llguidance\.h$/.test(file);
 const isText = (file: string) =>
   /\.(ts|mjs|js|json|toml|md|c|h|cu|cuh|cpp|hpp|py|sh)$|Makefile$|^\.ci\/run$|LICENSE$/.test(file);
 /** llguidance's own header, as its package has it. */
