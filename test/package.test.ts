@@ -127,6 +127,6 @@ describe.skipIf(offline)(`the package${why}`, () => {
     for (const name of ["hono", "commander", "prom-client", "bun"]) expect(installed).not.toContain(name);
     // .bun-tag is Bun's own.
     const shipped = readdirSync(path.join(folder, "node_modules", "fastgen")).filter((name) => !name.startsWith("."));
-    expect(shipped.sort()).toEqual(["LICENSE", "README.md", "build", "dist", "models", "package.json"]);
+    expect(shipped.sort()).toEqual(["LICENSE", "README.md", "build", "dist", "llguidance", "models", "package.json"]);
   });
 });
