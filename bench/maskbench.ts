@@ -28,7 +28,8 @@ interface Schema {
 function readSchemas(file: string): Schema[] {
   const json = JSON.parse(readFileSync(file, "utf8"));
   const name = path.basename(file, ".json");
-  if (!Array.isArray(json)) return [{ name, group: name.replace(/(---|_\d).*/, ""), schema: json.schema, tests: json.tests ?? [] }];
+  if (!Array.isArray(json))
+    return [{ name, group: name.replace(/(---|_\d).*/, ""), schema: json.schema, tests: json.tests ?? [] }];
   return json.map((entry) => ({ ...entry, name: `${name}: ${entry.description}`, group: name }));
 }
 
