@@ -1,15 +1,22 @@
 #!/bin/sh
 # Builds the shared library from source: llguidance/build.sh [FILE] (default build/libllguidance.so). Needs cargo (Rust 1.87 or
-# newer) and gcc. llguidance/compress.mjs makes a prebuilt library of the result.
+# newer), patch and gcc. llguidance/compress.mjs makes a prebuilt library of the result.
 set -eu
 cd "$(dirname "$0")/.."
 out=${1:-build/libllguidance.so}
-target=${CARGO_TARGET_DIR:-build/cargo}
+target=$(realpath -m "${CARGO_TARGET_DIR:-build/cargo}")
+crates=$target/crates
 
-# The same sources and compilers give the same bytes in every folder.
-RUSTFLAGS="--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo --remap-path-prefix=$PWD=/fastgen"
+# The crates as Cargo.lock has them. Cargo would refuse a changed one by its files' checksums.
+cargo vendor --quiet --locked --versioned-dirs --manifest-path llguidance/Cargo.toml "$crates" >/dev/null
+patch --quiet -d "$crates"/derivre-* -p1 <llguidance/derivre.patch
+sed -i 's/"files":{[^}]*}/"files":{}/' "$crates"/derivre-*/.cargo-checksum.json
+
+# No paths of the machine that built it.
+RUSTFLAGS="--remap-path-prefix=$crates=/crates --remap-path-prefix=$PWD=/fastgen"
 export RUSTFLAGS
-cargo build --manifest-path llguidance/Cargo.toml --release --locked --target-dir "$target"
+cargo build --manifest-path llguidance/Cargo.toml --release --locked --target-dir "$target" \
+	--config 'source.crates-io.replace-with="vendored"' --config "source.vendored.directory=\"$crates\""
 mkdir -p "$(dirname "$out")"
 # A panic is caught where C calls the library, so it is unwound: libgcc comes from the system, as libc does.
 ${CC:-gcc} -shared -s -o "$out" -Wl,--version-script=llguidance/exports.map -Wl,--gc-sections -Wl,--build-id=none \

@@ -91,8 +91,8 @@ export const MAX_LOGPROB_TOKEN_IDS = 1024;
 export const MAX_LOGIT_BIAS = 1024;
 
 /**
- * Characters of what structured outputs are described by: a schema as JSON, a grammar, or all choices together. Large real
- * schemas have 100,000; the engine's grammar compiler has bounds of its own.
+ * Characters of what structured outputs are described by: a schema as JSON, a grammar, or all choices together; and of the grammar
+ * that is compiled for a request, with the schemas of its tools in it. Large real schemas have 100,000.
  */
 export const MAX_STRUCTURE_LENGTH = 524_288;
 
@@ -143,9 +143,6 @@ export const MAX_TEMPLATE_KWARGS = 4096;
 
 /** Ids in one `detokenize` request: turning them into text takes about 25 ms. */
 export const MAX_DETOKENIZE_IDS = 262_144;
-
-/** UTF-16 code units of a compiled grammar's text; schemas count as they are written into it. Larger ones take seconds to compile. */
-export const MAX_GRAMMAR_LENGTH = 256 * 1024;
 
 /** Seconds that one grammar may take to compile. Real ones take milliseconds; some expressions would take hours. */
 export const MAX_COMPILE_SECONDS = 2;

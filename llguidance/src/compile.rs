@@ -1,11 +1,12 @@
 //! llg_new_matcher on a thread of its own: with a stack that deep grammars cannot overflow, and for a bounded time.
+use crate::deadline::until;
 use llguidance::ffi::*;
 use std::{
     ffi::{c_char, CStr, CString},
     sync::atomic::{AtomicUsize, Ordering},
     sync::mpsc::sync_channel,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// Only what is used of it takes memory. llguidance follows references by recursion, several kilobytes each.
@@ -39,7 +40,7 @@ impl Job {
 }
 
 /// As llg_new_matcher, but null where it takes longer than `milliseconds`, where too many compiles run already, or where the
-/// system gives no thread. A compile that took too long goes on, and its result is freed.
+/// system gives no thread. A compile that took too long ends soon after, as an error that is freed.
 ///
 /// # Safety
 /// `init` has a tokenizer; `kind` and `data` are NUL-terminated.
@@ -60,13 +61,20 @@ pub unsafe extern "C" fn fastgen_new_matcher(
         kind: unsafe { CStr::from_ptr(kind) }.to_owned(),
         data: unsafe { CStr::from_ptr(data) }.to_owned(),
     };
+    let time = Duration::from_millis(milliseconds);
+    let end = Instant::now() + time;
     // Without room for a value: it is handed over, or the sender keeps it.
     let (sender, receiver) = sync_channel(0);
     let compile = move || {
-        let made = job.run();
+        let made = until(end, || job.run());
         RUNNING.fetch_sub(1, Ordering::AcqRel);
-        if let Err(unwanted) = sender.send(made) {
-            unsafe { llg_free_matcher(unwanted.0 .0) };
+        // One that its deadline ended is an error that says so in llguidance's words: the caller hears of the time instead.
+        let unwanted = match Instant::now() < end {
+            true => sender.send(made).err().map(|unsent| unsent.0),
+            false => Some(made),
+        };
+        if let Some(made) = unwanted {
+            unsafe { llg_free_matcher(made.0) };
         }
     };
     if thread::Builder::new()
@@ -77,7 +85,7 @@ pub unsafe extern "C" fn fastgen_new_matcher(
         RUNNING.fetch_sub(1, Ordering::AcqRel);
         return std::ptr::null_mut();
     }
-    match receiver.recv_timeout(Duration::from_millis(milliseconds)) {
+    match receiver.recv_timeout(time) {
         Ok(made) => made.0,
         Err(_) => std::ptr::null_mut(),
     }

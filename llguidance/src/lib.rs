@@ -1,8 +1,11 @@
-//! llguidance's C ABI, and what Fastgen adds to it: compiles that end in time, and the model's own tokenizer for the text that a
+//! llguidance's C ABI, and what Fastgen adds to it: compiles and masks that end in time, and the model's own tokenizer for the text that a
 //! grammar forces. `build.sh` links the shared library from it.
 pub use llguidance::ffi::*;
 
 mod compile;
+mod deadline;
 mod encoder;
+mod step;
 pub use compile::*;
 pub use encoder::*;
+pub use step::*;

@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import * as path from "node:path";
 import type { FastgenError } from "../errors.ts";
-import { MAX_COMPILE_SECONDS, MAX_GRAMMAR_LENGTH } from "../limits.ts";
+import { MAX_COMPILE_SECONDS, MAX_STRUCTURE_LENGTH } from "../limits.ts";
 import { Tokenizer } from "../text/tokenizer.ts";
 import { CompiledGrammar } from "./compiled-grammar.ts";
 import { GrammarCompiler } from "./compiler.ts";
@@ -70,8 +70,8 @@ test("a grammar that does not parse is refused with the place and the reason, an
 
 test("a NUL character and a text that is too long are refused", async () => {
   expect((await refusal('start: "\0"')).kind).toBe("invalid_request");
-  const error = await refusal(`start: "${"a".repeat(MAX_GRAMMAR_LENGTH)}"`);
-  expect(error.message).toContain(`at most ${MAX_GRAMMAR_LENGTH}`);
+  const error = await refusal(`start: "${"a".repeat(MAX_STRUCTURE_LENGTH)}"`);
+  expect(error.message).toContain(`at most ${MAX_STRUCTURE_LENGTH}`);
 });
 
 test("a failure inside llguidance is an error like others: the process and the compiler live", async () => {
@@ -97,12 +97,25 @@ test("deep chains of references do not overflow a stack", async () => {
   else expect(chain.kind).toBe("invalid_request");
 }, 30_000);
 
+const patterns = Array.from({ length: 30 }, (_, i) => ({ pattern: `a${i}.*b` }));
+
 test("a grammar that takes too long is given up, and others go on", async () => {
-  const patterns = Array.from({ length: 30 }, (_, i) => ({ pattern: `a${i}.*b` }));
   const error = await refusal(schema({ type: "string", allOf: patterns }));
   expect(error.kind).toBe("invalid_request");
   expect(error.message).toContain(`longer than ${MAX_COMPILE_SECONDS} s`);
   (await compiler.compile({ lark: 'start: "meanwhile"' })).release();
+}, 30_000);
+
+test("what was given up ends soon, so that more of it than may run at once blocks nobody", async () => {
+  const words = await TestVocabulary.load();
+  for (let i = 0; i < 5; i++) {
+    const compile = () => words.matcher(schema({ type: "string", minLength: i, allOf: patterns }), 0.2);
+    expect(compile).toThrow("longer than 0.2 s");
+    await Bun.sleep(100);
+  }
+  const running = Llguidance.open().calls.fastgen_running_compiles;
+  for (let wait = 0; wait < 50 && running() > 0n; wait++) await Bun.sleep(20);
+  expect(running()).toBe(0n);
 }, 30_000);
 
 test("an abort is heard at once; the others who wait for the same grammar get it", async () => {

@@ -5,7 +5,7 @@
 import { extname } from "node:path";
 import { Worker } from "node:worker_threads";
 import { asFastgenError, FastgenError } from "../errors.ts";
-import { MAX_GRAMMAR_LENGTH, MAX_WAITING_GRAMMARS } from "../limits.ts";
+import { MAX_STRUCTURE_LENGTH, MAX_WAITING_GRAMMARS } from "../limits.ts";
 import type { TokenTable } from "../text/token-table.ts";
 import type { GrammarSource } from "./compile.ts";
 import { CompiledGrammar } from "./compiled-grammar.ts";
@@ -62,8 +62,8 @@ export class GrammarCompiler {
    */
   async compile(source: GrammarSource, signal?: AbortSignal): Promise<CompiledGrammar> {
     const text = source.lark;
-    if (text.length > MAX_GRAMMAR_LENGTH) {
-      const message = `the grammar has ${text.length} characters; at most ${MAX_GRAMMAR_LENGTH} are allowed`;
+    if (text.length > MAX_STRUCTURE_LENGTH) {
+      const message = `the grammar has ${text.length} characters; at most ${MAX_STRUCTURE_LENGTH} are allowed`;
       throw new FastgenError("invalid_request", message);
     }
     if (this.#closed) throw closedError();

@@ -22,7 +22,7 @@ export class Matcher {
 
   /** The address of the function that fills in a mask: the `fill` of fg_mask, whose `source` is `pointer`. */
   static get fill(): number {
-    return Llguidance.open().addressOf("llg_matcher_compute_mask_into");
+    return Llguidance.open().addressOf("fastgen_compute_mask");
   }
 
   get #address(): Pointer {
@@ -32,19 +32,19 @@ export class Matcher {
 
   /** False: the token is not allowed here, or the matcher failed before. Then it has failed for good; `error` says why. */
   consume(token: number): boolean {
-    return this.#library.calls.llg_matcher_consume_token(this.#address, token) === 0;
+    return this.#library.calls.fastgen_consume_token(this.#address, token) === 0;
   }
 
   /** The ids that must follow now, as the tokenizer would write their text; empty where there are none, or the matcher failed. */
   forcedTokens(): Int32Array {
-    const count = this.#library.calls.llg_matcher_compute_ff_tokens(this.#address, ptr(forced), MAX_FORCED);
+    const count = this.#library.calls.fastgen_forced_tokens(this.#address, ptr(forced), MAX_FORCED);
     return Int32Array.from(forced.subarray(0, Math.max(count, 0)));
   }
 
   /** One bit for each token of the vocabulary, 1 = may follow. False: the matcher has failed. */
   fillMask(mask: Uint32Array): boolean {
     const { calls } = this.#library;
-    return calls.llg_matcher_compute_mask_into(this.#address, ptr(mask), BigInt(mask.byteLength)) === 0;
+    return calls.fastgen_compute_mask(this.#address, ptr(mask), BigInt(mask.byteLength)) === 0;
   }
 
   /** Bytes of a mask: a bit for each token, in whole words of 32 bits. */

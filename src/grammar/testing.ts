@@ -30,8 +30,8 @@ export class TestVocabulary {
     return this.grammarTokenizer.forces;
   }
 
-  matcher(lark: string): Matcher {
-    return new Matcher(newMatcher(Llguidance.open(), this.grammarTokenizer.pointer, { lark }));
+  matcher(lark: string, seconds?: number): Matcher {
+    return new Matcher(newMatcher(Llguidance.open(), this.grammarTokenizer.pointer, { lark }, seconds));
   }
 
   encode(text: string): Promise<Int32Array> {

@@ -74,7 +74,7 @@ export const grammarBugs: PlantedBug[] = [
     ["grammar.use());", "grammar);", "the cache does not count itself as a user"],
   ]),
   ...inFile("src/grammar/compiler.ts", compiler, [
-    ["if (text.length > MAX_GRAMMAR_LENGTH)", "if (false)", "a grammar has no bound"],
+    ["if (text.length > MAX_STRUCTURE_LENGTH)", "if (false)", "a grammar has no bound"],
     ["if (this.#closed) throw closedError();", "", "a closed compiler compiles"],
     ["if (signal?.aborted) throw abortedError();", "", "an aborted request is compiled"],
     ["return known ? known.use() :", "return known ? known :", "a known grammar is not counted"],
