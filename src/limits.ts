@@ -114,6 +114,9 @@ export const MAX_REGEX_REPEATS = 100_000;
 /** Entries of `choice`, and of a structural tag's structures, triggers, tags and elements. */
 export const MAX_STRUCTURE_PARTS = 8192;
 
+/** Keywords and values of the parts of a schema's allOf, with all that they refer to in place of the references. */
+export const MAX_SCHEMA_EXPANSION = 50_000;
+
 /** Messages in one chat request. */
 export const MAX_MESSAGES = 4096;
 

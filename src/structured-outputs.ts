@@ -117,5 +117,7 @@ function choiceRules(choices: readonly string[], ruleName: string): string {
 function grammarRules(grammar: string, ruleName: string): string {
   if (grammar.includes("\0")) refuse("has a NUL character; write it as \\x00");
   if (isGbnf(grammar)) return gbnfRules(grammar, ruleName);
+  // A schema in a grammar would pass by the bounds of schemas, and compiles of some take all memory.
+  if (grammar.includes("%json")) refuse("has %json, which is not taken within a grammar; give the schema as json");
   return ruleName === "start" ? grammar : `${ruleName}: %lark {\n${grammar}\n}`;
 }

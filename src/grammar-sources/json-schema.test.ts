@@ -1,6 +1,6 @@
 /** Schemas: what passes, what is refused and where, and what llguidance alone would have read in another way. */
 import { describe, expect, test } from "bun:test";
-import { allowed, refusal } from "../structured-testing.ts";
+import { allowed, allows, refusal } from "../structured-testing.ts";
 
 type Schema = Record<string, unknown> | boolean;
 
@@ -239,5 +239,32 @@ describe("refuses, naming the keyword and its place", () => {
     const many = { enum: Array.from({ length: 70_000 }, (_, i) => i) };
     expect(refusal({ json: many })).toContain("more than 65536 keywords and values");
     expect(refusal({ json: { const: "a".repeat(600_000) } })).toMatch(/has \d+ characters; 524288 are allowed/);
+  });
+});
+
+describe("definitions that an allOf multiplies", () => {
+  /** Each of `count` definitions refers to the next one twice. */
+  const doubling = (count: number, twice: (next: object) => object) => ({
+    $ref: "#/$defs/d0",
+    $defs: Object.fromEntries(
+      Array.from({ length: count }, (_, i) => [
+        `d${i}`,
+        i === count - 1 ? { type: "string" } : twice({ $ref: `#/$defs/d${i + 1}` }),
+      ]),
+    ),
+  });
+
+  test.each<[string, (next: object) => object]>([
+    ["at once", (next) => ({ allOf: [next, next] })],
+    ["below their properties", (next) => ({ allOf: [{ properties: { a: next } }, { properties: { a: next } }] })],
+    ["in its anyOf", (next) => ({ allOf: [{ anyOf: [next, next] }, { anyOf: [next, { type: "null" }] }] })],
+  ])("%s are refused when they are many", (_, twice) => {
+    expect(refusal({ json: doubling(40, twice) })).toMatch(/allOf whose parts/);
+  });
+
+  test("pass when they are few, or when no allOf merges them", async () => {
+    expect(await allows({ json: doubling(6, (next) => ({ allOf: [next, next] })) }, '"a"')).toBe(true);
+    const both = (next: object) => ({ type: "object", properties: { a: next, b: next } });
+    expect(await allows({ json: doubling(40, both) }, '{"a": {}}')).toBe(true);
   });
 });

@@ -7,6 +7,7 @@ import { isObject } from "../bounded.ts";
 import { MAX_SCHEMA_DEPTH, MAX_SCHEMA_KEYWORDS } from "../limits.ts";
 import { arrayKeywords } from "./array-keywords.ts";
 import { areDisjoint } from "./disjoint.ts";
+import { checkExpansion } from "./expansion.ts";
 import { endlessDefinitions, ends } from "./finite.ts";
 import { allowsAll, below, type Schema, TYPES, UNSUPPORTED } from "./keywords.ts";
 import { objectKeywords } from "./object-keywords.ts";
@@ -51,6 +52,7 @@ export class SchemaTranslator {
     const schema = this.schema(this.#places.root, "");
     if (this.#definitions.size === 0 || typeof schema === "boolean") return schema;
     const definitions = new Map([...this.#definitions.values()].map(({ name, schema }) => [name, schema!]));
+    checkExpansion(schema, definitions);
     const endless = endlessDefinitions(definitions);
     if (!ends(schema, endless)) refuse("allows no value that ends: its $ref lead back to themselves");
     if (endless.size === 0) return { ...schema, $defs: Object.fromEntries(definitions) };

@@ -36,6 +36,13 @@ export const structureBugs: PlantedBug[] = [
     ["if (!ends(schema, endless)) refuse", "if (false) refuse", "a schema that no value fits is taken"],
     ["if (++this.#depth > MAX_SCHEMA_DEPTH)", "if (false)", "schemas may be nested without bound"],
   ]),
+  ...inFile(`${folder}/expansion.ts`, tests, [
+    [
+      "size += sizeOfDefinition(value.$ref)",
+      "size += 1",
+      "an allOf may multiply definitions, until there is no memory",
+    ],
+  ]),
   ...inFile(`${folder}/value-keywords.ts`, tests, [
     ["if (!(multiple > 0)) refuse", "if (false) refuse", "multipleOf may be 0"],
     ["if (!isExact) refuse", "if (false) refuse", "numbers that were rounded are taken as constants"],
