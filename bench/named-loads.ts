@@ -28,6 +28,11 @@ export const NAMED_LOADS: Record<string, NamedLoad> = {
   one: load("one stream", 1, 128, 512, { stream: true }),
   first: load("one request at a time", 8, 1024, 8, { stream: true, concurrency: 1 }),
   poisson: load("16 requests per second", 320, 1024, 128, { stream: true, rate: 16 }),
+  "poisson-schemas": load("16 requests per second with a schema each", 320, 1024, 128, {
+    stream: true,
+    rate: 16,
+    schemas: "each",
+  }),
   "poisson-24": load("24 requests per second", 480, 1024, 128, { stream: true, rate: 24 }),
 };
 
