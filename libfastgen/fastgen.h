@@ -355,9 +355,9 @@ typedef int32_t (*fg_mask_fill)(void *source, uint32_t *mask, size_t bytes);
  * step has returned, or fg_close. With `fill` NULL, `source` is the mask's words, which are copied before this returns.
  *
  * Sampling waits for the masks that are missing when the logits are there, at most FG_MASK_WAIT_US in all, so that the
- * other rows are hardly held up. What has not come by then, or is never given, is FG_MASK_LATE. Give masks that no longer
- * matter, too: the step would wait for them. fg_wait forgets the fills that have not begun when the step is over, and
- * waits for the others to end.
+ * other rows are hardly held up. What has not come by then, or is never given, is FG_MASK_LATE. Give masks that no
+ * longer matter, too: the step would wait for them. fg_wait forgets the fills that have not begun when the step is
+ * over, and waits for the others to end.
  *
  * FG_INVALID for a step that is not in flight, a mask that is not one of its late ones, one that was given before, or
  * where both `fill` and `source` are NULL.
