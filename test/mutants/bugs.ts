@@ -38,13 +38,16 @@ export function staleBugs(root: string, bugs: PlantedBug[]): PlantedBug[] {
 /** Parts of the code that have a share of their own. The first that matches a file is its part. */
 const PARTS: [part: string, pattern: RegExp][] = [
   ["src/engine", /^src\/engine\//],
-  ["src/generation", /^src\/(generation|request|batch|prompt-encoder|text-offsets|bad-words)\.ts$/],
+  [
+    "src/generation",
+    /^src\/(fastgen|engine-config|generation|request|batch|prompt-encoder|text-offsets|bad-words|output-constraints)\.ts$/,
+  ],
   ["src/answer", /^src\/answer\//],
   ["routes", /^routes\//],
   ["cli", /^cli\//],
   ["src/model", /^src\/model\//],
   ["src/text", /^src\/text\//],
-  ["src/grammar", /^src\/grammar\//],
+  ["src/grammar", /^src\/(grammar\/|grammar-sources\/|structured-outputs\.ts$)/],
   ["libfastgen", /^libfastgen\//],
 ];
 
