@@ -11,7 +11,7 @@ import { Conversation } from "./conversation.ts";
 import { checkTogether, generateOptions, replyId, samplingParams } from "./fields.ts";
 import { longChatLogprobs, promptLogprobs, tokenNames } from "./logprobs.ts";
 import { longJson } from "./long-json.ts";
-import { chatPrompt } from "./messages.ts";
+import { chatPrompt, contentText } from "./messages.ts";
 import { chatSchema } from "./schemas.ts";
 import type { Service } from "./service.ts";
 import { eventStream } from "./sse.ts";
@@ -102,6 +102,5 @@ function thinkingBudget(fields: ChatFields): number | null {
 function echoed({ echo, messages }: ChatFields): string {
   const last = messages.at(-1);
   if (!echo || last?.role !== "assistant") return "";
-  const { content } = last;
-  return typeof content === "string" ? content : (content ?? []).map(({ text }) => text).join("\n");
+  return contentText(last.content);
 }

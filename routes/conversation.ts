@@ -12,6 +12,7 @@ import type { StructuredOutputs } from "../src/structured-outputs.ts";
 import type { Choice, Chunk, Conversation as ConversationPrompt, GenerateOptions } from "../src/types.ts";
 import { answerOptions } from "./answer-options.ts";
 import type { Env } from "./context.ts";
+import { contentText } from "./messages.ts";
 import { ReasoningCount } from "./reasoning-count.ts";
 import { Run } from "./run.ts";
 import type { Service } from "./service.ts";
@@ -164,6 +165,5 @@ function addPart(answer: Omit<Answer, "choice">, part: AnswerPart): void {
 /** The text of the final message where the answer continues it; null where the answer is a message of its own. */
 function continuedText({ messages, continue_final_message }: ConversationPrompt): string | null {
   if (!continue_final_message) return null;
-  const content = messages.at(-1)?.content ?? "";
-  return typeof content === "string" ? content : content.map(({ text }) => text ?? "").join("\n");
+  return contentText(messages.at(-1)?.content);
 }

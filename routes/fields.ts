@@ -54,7 +54,12 @@ export function generateOptions(fields: CommonFields): GenerateOptions {
   return { stream, add_special_tokens, truncate_prompt_tokens, truncation_side, cache_salt, priority };
 }
 
+/** An id without its prefix. It cannot be guessed: whoever knows that of a stored response can read it. */
+export function freshId(): string {
+  return crypto.randomUUID().replaceAll("-", "");
+}
+
 /** The id of a reply: `prefix` and the request's own id, or a fresh one. */
 export function replyId(prefix: string, { request_id }: Pick<CommonFields, "request_id">): string {
-  return `${prefix}-${request_id ?? crypto.randomUUID().replaceAll("-", "")}`;
+  return `${prefix}-${request_id ?? freshId()}`;
 }

@@ -141,3 +141,8 @@ export function chatPrompt(fields: ConversationFields, trusted: boolean): { mess
   const options = { add_generation_prompt, continue_final_message, chat_template, chat_template_kwargs };
   return { messages, ...options, tools, documents };
 }
+
+/** The text of a message's content, parts on lines of their own. */
+export function contentText(content: ChatMessage["content"] | undefined): string {
+  return typeof content === "string" ? content : (content ?? []).map(({ text }) => text ?? "").join("\n");
+}

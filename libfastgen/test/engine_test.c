@@ -12,14 +12,6 @@ enum { VOCAB = SMALL_VOCAB };
 static model m;
 static step_builder b;
 
-/* The call must fail with this status, and the message must contain `text`. */
-#define REFUSED(status, text, call)                                                                                    \
-	do {                                                                                                               \
-		fg_status got_ = (call);                                                                                       \
-		CHECK(got_ == (status) && strstr(fg_error(), text), "status %d: %s", (int)got_,                                \
-		      got_ ? fg_error() : "accepted");                                                                         \
-	} while (0)
-
 /* ---- fg_open ---- */
 
 static void test_open(void) {

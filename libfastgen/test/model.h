@@ -307,6 +307,14 @@ static inline void ref_forward(const reference *r, const int32_t *tokens, int32_
 		}                                                                                                              \
 	} while (0)
 
+/* The call must fail with this status, and the message must contain `text`. */
+#define REFUSED(status, text, call)                                                                                    \
+	do {                                                                                                               \
+		fg_status got_ = (call);                                                                                       \
+		CHECK(got_ == (status) && strstr(fg_error(), text), "status %d: %s", (int)got_,                                \
+		      got_ ? fg_error() : "accepted");                                                                         \
+	} while (0)
+
 static inline fg_options test_options(void) {
 	static const int32_t device = 0;
 	return (fg_options){.devices = &device,

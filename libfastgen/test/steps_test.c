@@ -12,13 +12,6 @@ static model m;
 static step_builder b;
 static int32_t text[300];
 
-#define REFUSED(what, call)                                                                                            \
-	do {                                                                                                               \
-		fg_status got_ = (call);                                                                                       \
-		CHECK(got_ == FG_INVALID && strstr(fg_error(), what), "status %d: %s", (int)got_,                              \
-		      got_ ? fg_error() : "accepted");                                                                         \
-	} while (0)
-
 /* ---- a slot that is filled again ---- */
 
 static void start(fg_engine *e, outcome *o, int32_t pages, int32_t n, int32_t flags) {
@@ -47,16 +40,17 @@ static void test_refill(void) {
 	decode(1);
 	fill_slot(&b, 0, GREEDY);
 	map_pages(&b, 0, 0, 1, 0, 1);
-	REFUSED("sampled nothing", fg_submit(e, &b.step));
+	REFUSED(FG_INVALID, "sampled nothing", fg_submit(e, &b.step));
 	/* in a later step, when nothing was sampled since */
 	start(e, o, 1, 10, 0);
-	REFUSED("sampled nothing", fg_submit(e, decode(11)));
+	REFUSED(FG_INVALID, "sampled nothing", fg_submit(e, decode(11)));
 	begin_step(&b);
 	add_seq(&b, 0, text, 60, 70, FG_SAMPLE);
-	REFUSED("its page 1", fg_submit(e, &b.step));
+	REFUSED(FG_INVALID, "its page 1", fg_submit(e, &b.step));
 	map_pages(&b, 0, 1, 1, 1, 1);
 	run_step(e, &b, o);
-	REFUSED("its page 2", fg_submit(e, (begin_step(&b), add_seq(&b, 0, text, 60, 130, FG_SAMPLE), &b.step)));
+	REFUSED(FG_INVALID, "its page 2",
+	        fg_submit(e, (begin_step(&b), add_seq(&b, 0, text, 60, 130, FG_SAMPLE), &b.step)));
 	MUST(fg_submit(e, decode(71)));
 	MUST(wait_for(e, o));
 	fg_close(e);
@@ -74,7 +68,7 @@ static void test_pages_in_any_order(void) {
 	run_step(e, &b, o);
 	begin_step(&b);
 	add_seq(&b, 0, text, 150, 161, FG_SAMPLE);
-	REFUSED("its page 1", fg_submit(e, &b.step));
+	REFUSED(FG_INVALID, "its page 1", fg_submit(e, &b.step));
 	map_pages(&b, 0, 1, 1, 9, 1);
 	run_step(e, &b, o);
 	fg_close(e);
@@ -105,14 +99,14 @@ static void test_windows(void) {
 	make_model(&all, small_shape(), 70, FG_F32, 3);
 	all.window[0] = 20; /* the longest window decides, wherever it is */
 	CHECK(!ask(&all, 64 + 70, 1), "the oldest position seen is 64: %s", fg_error());
-	REFUSED("its page 0", ask(&all, 64 + 69, 1));
+	REFUSED(FG_INVALID, "its page 0", ask(&all, 64 + 69, 1));
 	all.window[0] = 70, all.window[1] = 20;
 	CHECK(!ask(&all, 64 + 70, 1), "the oldest position seen is 64: %s", fg_error());
-	REFUSED("its page 0", ask(&all, 64 + 69, 1));
+	REFUSED(FG_INVALID, "its page 0", ask(&all, 64 + 69, 1));
 	make_model(&mixed, small_shape(), 70, FG_F32, 3);
 	for (int full = 0; full < 2; full++) {
 		mixed.window[full] = 0, mixed.window[!full] = 70;
-		REFUSED("its page 0", ask(&mixed, 200, 1));
+		REFUSED(FG_INVALID, "its page 0", ask(&mixed, 200, 1));
 	}
 	free_model(&all), free_model(&mixed);
 }
@@ -129,7 +123,7 @@ static void test_last_page(void) {
 	start(e, o, 5, 300, FG_SAMPLE);
 	CHECK(capacity.n_host_pages == (3 << 20) / (int)capacity.page_bytes, "%d host pages", capacity.n_host_pages);
 	CHECK(capacity.page_bytes == 2 * 2 * 2 * 64 * 32 * 4, "a page of %d bytes", (int)capacity.page_bytes);
-	REFUSED("page 5",
+	REFUSED(FG_INVALID, "page 5",
 	        (begin_step(&b), map_pages(&b, 0, 5, 1, 5, 1), add_seq(&b, 0, text, 1, 300, 0), fg_submit(e, &b.step)));
 	fg_close(e);
 	free_outcome(o);
@@ -143,7 +137,7 @@ static void test_counts(void) {
 	outcome *o = new_outcome(&m, 1);
 	start(e, o, 1, 10, FG_SAMPLE);
 #define BAD(what, change) (begin_step(&b), add_seq(&b, 0, text, 1, 11, 0), change, REFUSED_STEP(what))
-#define REFUSED_STEP(what) __extension__({ REFUSED(what, fg_submit(e, &b.step)); })
+#define REFUSED_STEP(what) __extension__({ REFUSED(FG_INVALID, what, fg_submit(e, &b.step)); })
 	BAD("masks", (b.step.n_masks = 2, b.step.masks = masks));
 	BAD("masks", b.step.n_masks = -1);
 	BAD("fills", b.step.n_fills = 9);
@@ -173,9 +167,9 @@ static void test_counts(void) {
 	add_seq(&b, 0, text, 1, 11, FG_SAMPLE)->n_logprobs = 2;
 	MUST(fg_submit(e, &b.step));
 	fg_result small = {.row_capacity = 1, .ids = o->ids, .logprobs = o->logprobs, .ranks = o->ranks};
-	REFUSED("alternatives", fg_wait(e, &small));
+	REFUSED(FG_INVALID, "alternatives", fg_wait(e, &small));
 	small.ranks = NULL;
-	REFUSED("ranks", fg_wait(e, &small));
+	REFUSED(FG_INVALID, "ranks", fg_wait(e, &small));
 	MUST(wait_for(e, o));
 	fg_close(e);
 	free_outcome(o);
@@ -228,7 +222,7 @@ static void test_not_ready(void) {
 	while (!p.finished) MUST(fg_progress(e, &p));
 	begin_step(&b);
 	add_seq(&b, 0, text, 1, 1, 0);
-	REFUSED("fg_ready", fg_submit(e, &b.step));
+	REFUSED(FG_INVALID, "fg_ready", fg_submit(e, &b.step));
 	MUST(fg_ready(e, &first));
 	outcome *o = new_outcome(&m, 1);
 	start(e, o, 1, 10, FG_SAMPLE);

@@ -2,10 +2,11 @@
 import type { Chunk } from "../../src/types.ts";
 import type { Block } from "../blocks.ts";
 import type { AnswerFinish, Conversation } from "../conversation.ts";
+import { freshId } from "../fields.ts";
 import type { Service } from "../service.ts";
 
 export function freshMessageId(): string {
-  return `msg_${crypto.randomUUID().replaceAll("-", "")}`;
+  return `msg_${freshId()}`;
 }
 
 /** The start of a message, and the whole of it when the other fields are given. */

@@ -3,6 +3,7 @@ import type { ResolvedParams } from "../../src/params.ts";
 import type { PositionLogprobs } from "../../src/types.ts";
 import type { Block } from "../blocks.ts";
 import type { Conversation } from "../conversation.ts";
+import { freshId } from "../fields.ts";
 import { chatLogprobs, tokenNames } from "../logprobs.ts";
 import type { Service } from "../service.ts";
 import type { ResponseFields } from "./schema.ts";
@@ -13,11 +14,6 @@ export type ResponseStatus = "in_progress" | "completed" | "incomplete" | "faile
 export interface ResponseError {
   code: string;
   message: string;
-}
-
-/** A fresh response's id, without its prefix. Whoever knows it can read a stored response: it cannot be guessed. */
-export function freshId(): string {
-  return crypto.randomUUID().replaceAll("-", "");
 }
 
 /** The ids of items begin with their response's: so a stored item is found by its id. */

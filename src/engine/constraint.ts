@@ -67,7 +67,7 @@ export class Constraint {
     const others = this.tokens?.after(outputs) ?? null;
     const matcher = this.computedBy;
     if (!matcher) return others;
-    const mask = new Uint32Array(Math.ceil(this.vocabSize / 32));
+    const mask = maskOf(NO_IDS, this.vocabSize);
     if (!matcher.fillMask(mask)) return mask.fill(0);
     if (others) for (let i = 0; i < mask.length; i++) mask[i]! &= others[i]!;
     return mask;
@@ -104,7 +104,7 @@ export class Constraint {
 
   /** Where a grammar has the thinking too, the model may have ended it in other tokens: then its end does not fit any more. */
   private grammarAllows([id]: Int32Array): boolean {
-    const mask = new Uint32Array(Math.ceil(this.vocabSize / 32));
+    const mask = maskOf(NO_IDS, this.vocabSize);
     return id !== undefined && this.matcher!.fillMask(mask) && (mask[id >> 5]! & (1 << (id & 31))) !== 0;
   }
 

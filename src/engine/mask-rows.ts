@@ -7,6 +7,7 @@ import { LATE_MASK, type StepPlan } from "../ffi/step-plan.ts";
 import type { MaskLibrary } from "./late-masks.ts";
 import type { Sequence } from "./sequence.ts";
 import type { StepInFlight } from "./step-in-flight.ts";
+import { maskOf } from "./token-mask.ts";
 
 /** A mask that came too late so often in a row is computed before its step is planned, so that its sequence goes on. */
 const MOST_LATE = 2;
@@ -19,7 +20,7 @@ export class MaskRows {
     private readonly library: MaskLibrary,
     vocabSize: number,
   ) {
-    this.nothing = new Uint32Array(Math.ceil(vocabSize / 32));
+    this.nothing = maskOf([], vocabSize);
     this.everything = new Uint32Array(this.nothing.length).fill(0xffffffff);
   }
 

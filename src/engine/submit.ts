@@ -1,4 +1,7 @@
-/** Submits a planned step, and gives those of its late masks that are known. A sequence that the library refuses ends with the reason, and the step goes on without it. */
+/**
+ * Submits a planned step, and gives those of its late masks that are known. A sequence that the library refuses ends with
+ * the reason, and the step goes on without it.
+ */
 import { asFastgenError } from "../errors.ts";
 import type { StepPlan } from "../ffi/step-plan.ts";
 import type { Scheduler } from "./scheduler.ts";

@@ -101,7 +101,7 @@ export const requestBugs: PlantedBug[] = [
       "the side to cut is ignored",
     ],
     ["cache_salt, priority };\n}", "cache_salt };\n}", "a priority is ignored"],
-    ["request_id ?? crypto", "crypto", "the reply's id is not the request's"],
+    ["request_id ?? freshId", "freshId", "the reply's id is not the request's"],
   ]),
   ...inFile("routes/completion-frames.ts", tests("completion-frames", "completions", "fields"), [
     ["const held = [...this.#held, chunk];", "const held = [chunk];", "pieces that were held back are lost"],
