@@ -75,6 +75,11 @@ export interface Model {
   /** "fbgemm_fp8"; null for a checkpoint that is not quantised. */
   quantization: string | null;
   tensors: TensorSource[];
+  /**
+   * The tensors of other weights of this model, in a folder of safetensors.
+   * @throws FastgenError "model" naming what does not fit.
+   */
+  weightsIn(folder: string): Promise<TensorSource[]>;
   files: ModelFiles;
 }
 
