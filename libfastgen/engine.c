@@ -208,7 +208,7 @@ static fg_status start_load(fg_engine *e, uint64_t bytes) {
 	if (!c) return FG_OUT_OF_MEMORY;
 	fg_command_free(e->load);
 	e->load = c;
-	e->loading = 1, e->whole = 0;
+	e->loading = 1;
 	atomic_store(&e->load_left, e->config.options.n_devices);
 	atomic_store(&e->load_done, 0);
 	atomic_store(&e->load_total, bytes);

@@ -51,7 +51,8 @@ fg_status Imports::open(const fg_tensor_table *table) {
 		const size_t size = size_of(data);
 		if (t.offset <= size && t.bytes <= size - t.offset) continue;
 		return fg_fail(FG_INVALID,
-		               "%s lies at bytes %" PRIu64 " to %" PRIu64 " of the memory of its ipc_handle, which has only %zu",
+		               "%s lies at bytes %" PRIu64 " to %" PRIu64
+		               " of the memory of its ipc_handle, which has only %zu",
 		               name, t.offset, t.offset + t.bytes, size);
 	}
 	return FG_OK;

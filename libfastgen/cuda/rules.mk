@@ -53,7 +53,7 @@ $(NVCC) $(NVCCFLAGS) $(call gencode,$(CUDA_ARCHS)) -MF $(OBJ)/$(@F).d -o $@ $(fi
 	-L$(CUDA_ROOT)/lib64 -L$(CUDA_ROOT)/lib -lpthread -ldl -lrt
 endef
 
-cuda-tests: $(BUILD)/attention_test $(BUILD)/fp8_test $(BUILD)/gemm_test $(BUILD)/ipc_test $(BUILD)/masks_test_cuda $(BUILD)/update_test_cuda $(BUILD)/peers_test $(BUILD)/sample_test_cuda $(BUILD)/ops_bench $(BUILD)/ops_test
+cuda-tests: $(BUILD)/attention_test $(BUILD)/fp8_test $(BUILD)/gemm_test $(BUILD)/ipc_test $(BUILD)/masks_test_cuda $(BUILD)/update_test_cuda $(BUILD)/peers_test $(BUILD)/sample_test_cuda $(BUILD)/ops_bench $(BUILD)/ops_test $(BUILD)/update_bench
 
 $(BUILD)/attention_test: test/attention_test.cu $(patsubst %,$(OBJ)/cuda/%.o,attention/decode attention/prefill attention/prefill_sm90 tensor_map) cuda/rules.mk
 	$(link-cuda-test)
@@ -66,6 +66,10 @@ $(BUILD)/gemm_test: test/gemm_test.cu test/compare.cuh $(patsubst %,$(OBJ)/cuda/
 
 # The CPU library's tests that see only fastgen.h.
 $(BUILD)/masks_test_cuda $(BUILD)/update_test_cuda: $(BUILD)/%_cuda: test/%.c $(BUILD)/libfastgen_cuda.so Makefile
+	$(CC) $(CFLAGS) -MF $(OBJ)/$(@F).d -o $@ $< -L$(BUILD) -l:libfastgen_cuda.so -Wl,-rpath,'$$ORIGIN' $(LDFLAGS) $(LDLIBS)
+
+# Times loading, sleeping and waking, through fastgen.h.
+$(BUILD)/update_bench: test/update_bench.c $(BUILD)/libfastgen_cuda.so Makefile
 	$(CC) $(CFLAGS) -MF $(OBJ)/$(@F).d -o $@ $< -L$(BUILD) -l:libfastgen_cuda.so -Wl,-rpath,'$$ORIGIN' $(LDFLAGS) $(LDLIBS)
 
 # Two processes and the library: device memory of one is loaded by the other.
@@ -99,11 +103,11 @@ CARD_OBJECTS := $(filter-out %/cuda/libraries.o,$(CUDA_OBJECTS))
 cards: $(OBJ)/cards_test
 	$< $(if $(filter file,$(origin CUDA_ARCHS)),all) $(patsubst %.o,%.ptxas,$(filter %.o,$(CARD_OBJECTS)))
 
-$(OBJ)/card.o $(OBJ)/card_runtime.o: $(OBJ)/%.o: test/%.cpp Makefile
+$(OBJ)/card.o $(OBJ)/card_memory.o $(OBJ)/card_runtime.o: $(OBJ)/%.o: test/%.cpp Makefile
 	$(CXX) -std=c++20 -O1 -g1 -Wall -Wextra $(WERROR) -I$(CUDA_ROOT)/include -MMD -MP -c -o $@ $<
 
 $(OBJ)/cards_test.o: test/cards_test.c Makefile
 	$(CC) $(CFLAGS) -c -o $@ $<
 
-$(OBJ)/cards_test: $(OBJ)/cards_test.o $(OBJ)/card.o $(OBJ)/card_runtime.o $(CARD_OBJECTS)
+$(OBJ)/cards_test: $(OBJ)/cards_test.o $(OBJ)/card.o $(OBJ)/card_memory.o $(OBJ)/card_runtime.o $(CARD_OBJECTS)
 	$(CXX) -o $@ $^ -pthread -ldl -lrt

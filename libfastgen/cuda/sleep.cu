@@ -21,12 +21,13 @@ fg_status keep_weights(Context *c) {
 	bool room = c->kept_weights.start(bytes, 1, c->device);
 	c->kept_weights.settle();
 	if (!room || c->kept_weights.usable() < bytes)
-		return fg_fail(FG_OUT_OF_MEMORY,
-		               "the host has no room for the weights (%.1f GiB on each device); sleep with level 2, which drops "
-		               "them, or end other programs",
-		               (double)bytes / GIB);
-	cudaError_t error = cudaMemcpyAsync(c->kept_weights.begin(), c->weight_memory.begin(), bytes,
-	                                    cudaMemcpyDeviceToHost, c->stream);
+		return fg_fail(
+			FG_OUT_OF_MEMORY,
+			"the host has no room for the weights (%.1f GiB on each device); sleep with level 2, which drops "
+			"them, or end other programs",
+			(double)bytes / GIB);
+	cudaError_t error =
+		cudaMemcpyAsync(c->kept_weights.begin(), c->weight_memory.begin(), bytes, cudaMemcpyDeviceToHost, c->stream);
 	if (error == cudaSuccess) error = cudaStreamSynchronize(c->stream);
 	return error == cudaSuccess ? FG_OK : cuda_fail(error, "copying weights to the host");
 }
@@ -47,7 +48,8 @@ fg_status sleep(fg_ctx *ctx, int32_t level) {
 	const bool keeps = level == 1 && c->weight_memory.is_there();
 	fg_status status = guarded([&] {
 		if (!c->weight_memory.can_release() || !c->kv_memory.can_release())
-			return fg_fail(FG_UNSUPPORTED, "the driver of %s cannot give memory back while its addresses stay", c->name);
+			return fg_fail(FG_UNSUPPORTED, "the driver of %s cannot give memory back while its addresses stay",
+			               c->name);
 		fg_status ended = idle(c);
 		return !ended && keeps ? keep_weights(c) : ended;
 	});

@@ -112,8 +112,9 @@ static void test_bad_tables(void) {
 	BAD_TABLE(FG_UNSUPPORTED, "only matrices", 3, FP8_NORM(1));
 	BAD_TABLE(FG_INVALID, "no such tensor", 4, role = FG_Q_BIAS);
 	BAD_TABLE(FG_INVALID, "2 of path, data and ipc_handle", 4, path = "/no/such/file");
-	BAD_TABLE(FG_IO, "/no/such/file", 4, data = NULL, t[4].path = "/no/such/file");
-	BAD_TABLE(FG_IO, "not a regular file", 4, data = NULL, t[4].path = "/");
+#define IN_FILE(file) data = NULL, t[4].path = file
+	BAD_TABLE(FG_IO, "/no/such/file", 4, IN_FILE("/no/such/file"));
+	BAD_TABLE(FG_IO, "not a regular file", 4, IN_FILE("/"));
 	memcpy(t, m.tensors, sizeof m.tensors);
 	REFUSED(FG_INVALID, "down of layer 1 [64][96] is missing", fg_load(e, t, m.n_tensors - 1));
 	t[m.n_tensors] = t[2];

@@ -47,7 +47,8 @@ static float largest_difference(const answer *a, const answer *c) {
 	return largest;
 }
 
-#define SAME(a, b) CHECK(!memcmp(&(a), &(b), sizeof(answer)), "other answers: %g", (double)largest_difference(&(a), &(b)))
+#define SAME(a, b)                                                                                                     \
+	CHECK(!memcmp(&(a), &(b), sizeof(answer)), "other answers: %g", (double)largest_difference(&(a), &(b)))
 
 static fg_options options(int32_t quantization) {
 	fg_options options = test_options();
@@ -69,6 +70,8 @@ static void update(fg_engine *e, const model *to) {
 /* With everything that a layer can have. */
 static void make_small(model *m, int32_t dtype, uint64_t seed) {
 	fg_shape shape = small_shape();
+	shape.hidden_size = 256, shape.n_heads = 8, shape.n_kv_heads = 4,
+	shape.intermediate_size = 384; /* several blocks */
 	shape.qkv_bias = shape.qk_norm = 1;
 	make_model(m, shape, 0, dtype, seed);
 }
@@ -296,6 +299,15 @@ static void test_broken_off(void) {
 	ask(e, &after);
 	SAME(before, after);
 	fg_close(e);
+	/* An engine that never was ready is not loaded again. */
+	const fg_options with = options(0);
+	MUST(fg_open(&first.shape, &with, &e));
+	if (setrlimit(RLIMIT_NOFILE, &none)) exit(1);
+	MUST(fg_load(e, t, second.n_tensors));
+	CHECK(fg_ready(e, &capacity), "ready without a file");
+	if (setrlimit(RLIMIT_NOFILE, &limit)) exit(1);
+	REFUSED(FG_INVALID, "open another engine", fg_load(e, first.tensors, first.n_tensors));
+	fg_close(e);
 	unlink(path);
 	free_model(&first), free_model(&second);
 }
@@ -387,13 +399,16 @@ static void test_sleep(int32_t quantization) {
 	ask(e, &before);
 	touch_pages(e, &capacity);
 	const long weights = (long)capacity.weight_bytes * n_devices,
-			   pages = (long)capacity.n_pages * (long)capacity.page_bytes * n_devices, slack = 6 << 20;
+			   pages = (long)capacity.n_pages * (long)capacity.page_bytes * n_devices,
+			   host_pages = capacity.n_threads ? (long)capacity.n_host_pages * (long)capacity.page_bytes : 0,
+			   slack = 6 << 20;
 	CHECK(weights > 4 * slack && pages > 2 * slack, "%ld and %ld MiB cannot be measured", weights >> 20, pages >> 20);
 	long awake = used_bytes(&capacity), asleep;
 	for (int round = 0; round < 3; round++) {
 		MUST(fg_sleep(e, 1));
 		asleep = used_bytes(&capacity);
-		const long want = capacity.n_threads ? pages : weights + pages; /* on the CPU weights stay where they are */
+		/* On the CPU weights stay where they are. A GPU's host pages are not the device's memory. */
+		const long want = capacity.n_threads ? pages + host_pages : weights + pages;
 		CHECK(awake - asleep > want - slack * n_devices, "level 1 gives back %ld of %ld KiB", (awake - asleep) >> 10,
 		      want >> 10);
 		submit_asleep(e);
@@ -435,6 +450,10 @@ static void test_sleep(int32_t quantization) {
 	update(e, &m);
 	ask(e, &fresh);
 	SAME(before, fresh);
+	const long one_set = used_bytes(&capacity);
+	for (int i = 0; i < 4; i++) update(e, i % 2 ? &m : &other);
+	CHECK(used_bytes(&capacity) - one_set < weights / 2, "%ld KiB more after four updates",
+	      (used_bytes(&capacity) - one_set) >> 10);
 	MUST(fg_sleep(e, 1)); /* and is closed asleep */
 	fg_close(e);
 	free_model(&m), free_model(&other);
