@@ -16,26 +16,35 @@ function endOfString(text: string, at: number): number {
   return end + 1;
 }
 
-/**
- * The integer that the field `name` of the object `text` is written as; undefined where it is no integer of up to 64 bits. The
- * last one counts where the field is repeated, as it does in JSON.parse, which must have accepted the text.
- */
-export function exactInteger(text: string, name: string): bigint | undefined {
-  let found: string | undefined;
+/** Where the value of the field `name` of the object that `text` begins with stands; -1 where there is none. */
+function valueStart(text: string, name: string): number {
+  let found = -1;
   let depth = 0;
   for (let i = 0; i < text.length; i++) {
     const code = text.charCodeAt(i);
     if (code === QUOTE) {
       const end = endOfString(text, i);
       if (depth === 1 && end - i < MAX_KEY_LENGTH && JSON.parse(text.slice(i, end)) === name) {
-        const number = /\s*:\s*(-?\d+)?(?![\d.eE])/y;
-        number.lastIndex = end;
-        const match = number.exec(text);
-        if (match) found = match[1];
+        const colon = /\s*:\s*/y;
+        colon.lastIndex = end;
+        if (colon.test(text)) found = colon.lastIndex;
       }
       i = end - 1;
     } else if (code === 0x7b || code === 0x5b) depth++;
-    else if (code === 0x7d || code === 0x5d) depth--;
+    else if ((code === 0x7d || code === 0x5d) && --depth === 0) break;
   }
-  return found !== undefined && found.length <= MAX_INT64_LENGTH ? BigInt(found) : undefined;
+  return found;
+}
+
+/**
+ * The integer that the field `name` of the object `text` is written as, or of the object in its field `inside`; undefined where
+ * it is no integer of up to 64 bits. The last one counts where the field is repeated, as it does in JSON.parse, which must have
+ * accepted the text.
+ */
+export function exactInteger(text: string, name: string, inside?: string): bigint | undefined {
+  const object = inside === undefined ? text : text.slice(valueStart(text, inside));
+  const number = /-?\d+(?![\d.eE])/y;
+  number.lastIndex = valueStart(object, name);
+  const digits = number.lastIndex < 0 ? undefined : number.exec(object)?.[0];
+  return digits !== undefined && digits.length <= MAX_INT64_LENGTH ? BigInt(digits) : undefined;
 }

@@ -223,6 +223,7 @@ export class Fastgen implements FastgenApi {
       prompt: ids,
       promptText: typeof prompt === "string" && isWhole ? prompt : null,
       params: { ...resolved, max_tokens: requests[0]!.maxTokens },
+      seeds: requests.map(({ sampling }) => BigInt.asIntN(64, sampling.seed)),
       stopTexts,
       shownIds: specialIds(options.shown_special_tokens ?? [], tokenizer),
       tokenizer,

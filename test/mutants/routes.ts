@@ -152,7 +152,7 @@ export const routeBugs: PlantedBug[] = [
     ["Math.max(logprob, -9999)", "logprob", "an impossible token has null for its log probability"],
     ["top[nameOf(position)] ??= finite(position.logprob);", "", "the sampled token is not among its alternatives"],
     ["asIds ? ({ id }) =>", "false ? ({ id }) =>", "return_tokens_as_token_ids is not heard"],
-    ["if (id !== position.id) entries.push", "entries.push", "the token's own entry is replaced by an alternative's"],
+    ["if (id !== position.id) entries +=", "entries +=", "the token's own entry is replaced by an alternative's"],
   ]),
   ...inFile("routes/chat.ts", ALL, [
     [
@@ -207,7 +207,8 @@ export const routeBugs: PlantedBug[] = [
     [...ALL, "routes/exact-integer.test.ts"],
     [
       ["if (depth === 1 && ", "if (", "a field of an inner object counts"],
-      ["if (match) found = match[1];", "if (match) found ??= match[1];", "the first of two fields counts"],
+      ["if (colon.test(text)) found", "if (found < 0 && colon.test(text)) found", "the first of two fields counts"],
+      ["--depth === 0) break;", "--depth < 0) break;", "an object in a field does not end"],
     ],
   ),
   ...inFile("routes/sse.ts", ALL, [

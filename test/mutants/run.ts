@@ -24,6 +24,7 @@ import { apiBugs } from "./routes-apis.ts";
 import { chatBugs } from "./routes-chat.ts";
 import { requestBugs } from "./routes-requests.ts";
 import { serverBugs } from "./routes-server.ts";
+import { tokenBugs } from "./routes-tokens.ts";
 import { structureBugs } from "./structures.ts";
 import { textBugs } from "./text.ts";
 import { type Outcome, TreeCopy } from "./tree-copy.ts";
@@ -92,6 +93,7 @@ export const allBugs = [
   ...apiBugs,
   ...chatBugs,
   ...serverBugs,
+  ...tokenBugs,
   ...structureBugs,
   ...cliBugs,
   ...modelBugs,
