@@ -10,11 +10,12 @@ from typing import Any, AsyncGenerator, AsyncIterable, Callable, Iterable, Liter
 
 from .answers import Completion, Piece, Result, read_completion, read_piece
 from .bodies import Conversation, Prompt, chat_body, generate_body, request_of
+from .cuda_ipc import SharedTensors, is_on_gpu
 from .errors import StoppedError
 from .many import complete_all
 from .server import STOP_SECONDS, Flag, Server, print_progress
 from .transport import Transport
-from .weights import NamedTensors, StagedWeights
+from .weights import NamedTensors, StagedWeights, pairs
 
 #: A text, token ids, or a conversation.
 AnyPrompt = Union[Prompt, Conversation]
@@ -161,6 +162,9 @@ class AsyncFastgen:
         body = {name: value for name, value in options.items() if value is not None}
         if isinstance(weights, (str, os.PathLike)):
             return await self._update({"weight_dir": os.path.abspath(weights), **body})
+        if await self._takes_handles(weights):
+            shared = await asyncio.to_thread(SharedTensors, pairs(weights))
+            return await self._update({"tensors": shared.entries, **body})
         with await asyncio.to_thread(StagedWeights, weights) as staged:
             return await self._update({"weight_dir": staged.folder, **body})
 
@@ -213,6 +217,12 @@ class AsyncFastgen:
 
     async def _complete(self, path: str, body: Mapping[str, Any]) -> Completion:
         return read_completion(await self._open().call("POST", path, body))
+
+    async def _takes_handles(self, weights: NamedTensors) -> bool:
+        """Whether the server can read them from a GPU. An iterator's tensors may exist only one after the other, so they are copied."""
+        if not isinstance(weights, (Mapping, list, tuple)) or not all(is_on_gpu(tensor) for _, tensor in pairs(weights)):
+            return False
+        return len(weights) > 0 and (await self._open().call("GET", "/health"))["device"] == "cuda"
 
     async def _update(self, body: Mapping[str, Any]) -> str:
         return str((await self._admin("POST", "/update_weights", body=body))["weight_version"])
