@@ -114,13 +114,13 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--learning-rate", type=float, default=1e-4)
     parser.add_argument("--clip", type=float, default=0.2, help="GRPO's bound on the ratio of new to old probabilities")
     parser.add_argument("--held-out", type=int, default=100, help="problems that are asked before and after")
-    parser.add_argument("--dtype", choices=["bfloat16", "float32"], default="bfloat16", help="what the server computes in")
+    parser.add_argument("--dtype", choices=["bfloat16", "float32"], default="bfloat16", help="what is served")
     return parser.parse_args()
 
 
 def main() -> None:
     args = arguments()
-    policy = Policy(MODEL)
+    policy = Policy(MODEL, getattr(torch, args.dtype))
     optimizer = torch.optim.AdamW(policy.parameters(), lr=args.learning_rate, weight_decay=0.0)
     with Fastgen(MODEL, device="cpu", dtype=args.dtype) as server:
         print(f"held-out problems solved before: {accuracy(server, args.held_out, 0):.0%}\n")

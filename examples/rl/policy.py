@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.func import functional_call
 
 
 class Linear(nn.Module):
@@ -91,13 +92,18 @@ class Llama(nn.Module):
 
 
 class Policy(nn.Module):
-    """A policy with the weights of a model folder, in float32. The output matrix is the embedding."""
+    """A policy with the weights of a model folder. The output matrix is the embedding.
 
-    def __init__(self, folder: Path):
+    The weights are float32, so that steps of any size add up. Log probabilities are computed with what the server is given: the
+    weights rounded to `served`. What is learned from is then what is served, and gradients pass through the rounding.
+    """
+
+    def __init__(self, folder: Path, served: torch.dtype):
         super().__init__()
         config = json.loads((folder / "config.json").read_text())
         if not config["tie_word_embeddings"] or config["rope_scaling"] is not None:
             raise ValueError(f"{folder}: this policy has tied embeddings and unscaled RoPE")
+        self.served = served
         self.model = Llama(config)
         self.load_state_dict(load_file(folder / "model.safetensors"))
         half = torch.arange(0, config["head_dim"], 2) / config["head_dim"]
@@ -111,11 +117,12 @@ class Policy(nn.Module):
             x = layer(x, angles.cos(), angles.sin())
         return F.linear(self.model.norm(x), self.model.embed_tokens.weight)
 
+    def served_weights(self) -> dict[str, Tensor]:
+        """The weights under their names in a checkpoint, as the server gets them."""
+        return {name: weight.to(self.served) for name, weight in self.named_parameters()}
+
     def logprobs(self, ids: Tensor) -> Tensor:
         """The log probability of each id after the first, given those before it: [batch, time - 1]."""
-        logits = self(ids[:, :-1])
+        weights = {name: weight.float() for name, weight in self.served_weights().items()}
+        logits = functional_call(self, weights, (ids[:, :-1],))
         return -F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none").view(ids.shape[0], -1)
-
-    def served_weights(self) -> dict[str, Tensor]:
-        """The weights under their names in a checkpoint, in the bfloat16 that the server keeps."""
-        return {name: weight.detach().bfloat16() for name, weight in self.named_parameters()}

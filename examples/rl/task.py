@@ -4,12 +4,12 @@ import random
 import re
 from dataclasses import dataclass
 
-#: How a sum of a and b is asked, and whether b is added (1) or subtracted (-1). The first is easy for the model from the start.
+#: How a sum of a and b is asked, and whether b is added (1) or subtracted (-1).
 PHRASINGS = [
-    ("start with {a} and add {b}", 1),
     ("start with {a} and subtract {b}", -1),
-    ("{a} birds sit in a tree. {b} fly away. How many remain?", -1),
-    ("how much more is {a} than {b}?", -1),
+    ("{a} raised by {b}", 1),
+    ("deduct {b} from {a}", -1),
+    ("the shop had {a} books and sold {b}", -1),
 ]
 
 
