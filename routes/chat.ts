@@ -17,6 +17,7 @@ import type { Service } from "./service.ts";
 import { eventStream } from "./sse.ts";
 import { inCallersWords, structuredOutputs } from "./structured.ts";
 import { toolChoice } from "./tools.ts";
+import { changedVersions } from "./weight-versions.ts";
 
 export type ChatFields = z.output<typeof chatSchema>;
 
@@ -55,12 +56,14 @@ export function chat(service: Service) {
       logprobs: longChatLogprobs(answer.choice.logprobs, nameOf),
       finish_reason: chatFinish(answer.finish_reason, fields.tool_choice),
       stop_reason: answer.choice.stop_reason,
+      ...changedVersions(answer.choice),
       ...(fields.return_token_ids && { token_ids: answer.choice.token_ids }),
     }));
     const generation = run.generations[0]!;
     return longJson(run.record, {
       ...envelope,
       choices,
+      weight_version: run.weightVersion,
       usage: conversation.usage(),
       ...(fields.prompt_logprobs != null && { prompt_logprobs: promptLogprobs(generation.prompt_logprobs ?? []) }),
       ...(fields.return_token_ids && { prompt_token_ids: Array.from(generation.prompt_token_ids) }),

@@ -9,6 +9,7 @@ import { completionLogprobs, type TokenNames, tokenNames } from "./logprobs.ts";
 import type { Run } from "./run.ts";
 import type { completionSchema } from "./schemas.ts";
 import { DONE, errorFrame, FrameEnds, type Frames } from "./sse.ts";
+import { changedVersionsJson } from "./weight-versions.ts";
 
 export type Fields = z.output<typeof completionSchema>;
 
@@ -64,6 +65,7 @@ export class CompletionFrames implements Frames {
     const logprobs = chunk.logprobs ? JSON.stringify(this.#logprobs(choice, chunk)) : "null";
     out += `${choice.head}${JSON.stringify(text)},"logprobs":${logprobs},"finish_reason":`;
     out += finish_reason === null ? "null" : `"${finish_reason}","stop_reason":${JSON.stringify(chunk.stop_reason)}`;
+    if (finish_reason !== null) out += changedVersionsJson(chunk);
     if (ids) out += `,"token_ids":${JSON.stringify(ids)}`;
     return out + this.#ends.after(index);
   }

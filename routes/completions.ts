@@ -16,6 +16,7 @@ import { completionSchema } from "./schemas.ts";
 import type { Service } from "./service.ts";
 import { eventStream } from "./sse.ts";
 import { inCallersWords, structuredOutputs } from "./structured.ts";
+import { changedVersions } from "./weight-versions.ts";
 
 /** OpenAI's default for completions; chat has none. */
 export const DEFAULT_MAX_TOKENS = 16;
@@ -54,6 +55,7 @@ export function completions(service: Service) {
         logprobs: positions && longCompletionLogprobs(positions, nameOf),
         finish_reason: choice.finish_reason,
         stop_reason: choice.stop_reason,
+        ...changedVersions(choice),
         ...(given.prompt_logprobs !== undefined && {
           prompt_logprobs: promptLogprobs(generation.prompt_logprobs ?? []),
         }),
@@ -63,7 +65,7 @@ export function completions(service: Service) {
         }),
       };
     });
-    return longJson(run.record, { ...envelope, choices, usage: run.usage() });
+    return longJson(run.record, { ...envelope, choices, weight_version: run.weightVersion, usage: run.usage() });
   };
 }
 

@@ -138,6 +138,12 @@ export const MAX_METADATA_ENTRIES = 64;
 /** Fields that --allow-extra-fields ignores: of one request, those that a reply names, and the ones that the log names in all. */
 export const MAX_NAMED_FIELDS = 64;
 
+/** Characters of a weight_version. Every reply has it. */
+export const MAX_WEIGHT_VERSION_LENGTH = 128;
+
+/** Characters of the path of a folder of weights: Linux's own bound. */
+export const MAX_PATH_LENGTH = 4096;
+
 /** Characters of a cache_salt. vLLM's bound. */
 export const MAX_CACHE_SALT_LENGTH = 1024;
 

@@ -144,6 +144,8 @@ export interface GenerateOptions {
   truncation_side?: "left" | "right";
   /** Prompts share cached pages only with prompts of the same salt. */
   cache_salt?: string;
+  /** Names it for abort(). Several generations may have the same. */
+  request_id?: string;
   /** Lower is sooner; default 0. Another value needs LoadOptions.scheduling_policy "priority". */
   priority?: number;
   /** Special tokens, by their texts, that are shown although skip_special_tokens leaves out the others. */
@@ -177,6 +179,12 @@ export interface PositionLogprobs extends TokenLogprob {
   text_offset: number;
 }
 
+/** The version of the weights that made the tokens from `start` on, counted in the choice's output. */
+export interface WeightSpan {
+  start: number;
+  version: string;
+}
+
 /** A piece of one choice. Pieces come in order; the last one of a choice carries finish_reason. */
 export interface Chunk {
   /** Which choice, 0 <= index < n. */
@@ -185,13 +193,18 @@ export interface Chunk {
   text: string;
   token_ids: number[];
   logprobs: PositionLogprobs[] | null;
-  finish_reason: "stop" | "length" | null;
+  /** abort = the engine was told to end it: abort(), or pause() with mode "abort". */
+  finish_reason: FinishReason | null;
   /** The stop string or stop id that ended it; with finish_reason length, why its grammar could not go on. */
   stop_reason: string | number | null;
+  /** Which weights made the choice's tokens, from its first one to the end of this piece. Several where they changed meanwhile. */
+  weight_versions: readonly WeightSpan[];
 }
 
+export type FinishReason = "stop" | "length" | "abort";
+
 export interface Choice extends Chunk {
-  finish_reason: "stop" | "length";
+  finish_reason: FinishReason;
 }
 
 export interface Usage {
@@ -294,6 +307,26 @@ export interface Stats {
   step_tokens: number;
 }
 
+/** What a pause does with the requests that are there. */
+export interface PauseOptions {
+  /** abort = end them with what they have; wait = let them end; keep = they go on after resume(). Default "abort". */
+  mode?: "abort" | "wait" | "keep";
+  /**
+   * Forget all KV pages, so that sequences that are kept compute theirs anew; default true. It also holds for updates of the
+   * weights before resume() that do not say otherwise.
+   */
+  clear_cache?: boolean;
+}
+
+export interface WeightUpdate {
+  /** A folder with the model's tensors as safetensors. What else is in it is not read. */
+  folder: string;
+  /** What replies call these weights; default: the number of updates so far. */
+  weight_version?: string;
+  /** Forget the KV pages that the weights before have computed; default: what the pause in force says, else true. */
+  clear_cache?: boolean;
+}
+
 export interface FastgenApi {
   readonly model: ModelInfo;
   readonly capacity: Capacity;
@@ -337,6 +370,30 @@ export interface FastgenApi {
    * is refused if it does not fit.
    */
   readonly default_params: SamplingParams;
+
+  /**
+   * Holds generation until resume(). Requests that come meanwhile wait. Resolves once no step runs any more and, with mode
+   * "wait", all requests that were there have ended. May be repeated. Rejects with FastgenError "aborted" where resume() came
+   * before that.
+   */
+  pause(options?: PauseOptions): Promise<void>;
+  /** Lets generation go on. Does nothing where it is not paused. */
+  resume(): Promise<void>;
+  /** From pause() until resume(). */
+  readonly is_paused: boolean;
+  /**
+   * Puts other weights of the same shape in the place of these. Generation holds meanwhile; requests wait, or are kept, and
+   * go on with the new weights. Rejects with FastgenError "invalid_request" where they do not fit, and nothing has changed;
+   * "overloaded" where another update runs. Any other kind: the update broke off half-way, and requests fail with
+   * "unavailable" until another one has succeeded.
+   */
+  updateWeights(update: WeightUpdate): Promise<void>;
+  /** "0" at first; then as updateWeights() says. */
+  readonly weight_version: string;
+  /** New requests find no KV pages of those before. Requests that run keep theirs. */
+  resetPrefixCache(): Promise<void>;
+  /** Ends the generations that were started with this request_id, or all (null), with what they have. Returns how many. */
+  abort(request_id: string | null): number;
 
   /** Records every op until stopTrace writes a Chrome trace to `path`. */
   startTrace(): void;

@@ -96,6 +96,12 @@ async function readModel(
     dtype: dtype ?? (stored === "float8_e4m3" ? "bfloat16" : stored) ?? "bfloat16",
     quantization: quantization?.format ?? null,
     tensors,
+    async weightsIn(folder) {
+      const other = await readTensors(directoryStore(folder, folder), shape, architecture, quantization);
+      if (other.tied === tied) return other.tensors;
+      const found = other.tied ? "the embedding alone" : "an lm_head.weight with values of its own";
+      throw modelError(`${folder}: has ${found}, unlike the weights that the model was loaded with`);
+    },
     files,
   };
 }

@@ -55,8 +55,12 @@ export interface TensorSource {
   scale?: Scale;
   /** [rows] or [rows, cols]. */
   dims: number[];
-  /** A file and the place in it, or bytes in memory (the embedded model). */
-  where: { path: string; offset: number; bytes: number } | { data: Uint8Array };
+  /** A file and the place in it; bytes in memory (the embedded model); or device memory of another process, by its CUDA IPC
+   * handle of 64 bytes. */
+  where:
+    | { path: string; offset: number; bytes: number }
+    | { data: Uint8Array }
+    | { ipcHandle: Uint8Array; offset: number; bytes: number };
 }
 
 /** A model ready to be opened: everything read from its folder but the weights themselves. */
@@ -75,6 +79,11 @@ export interface Model {
   /** "fbgemm_fp8"; null for a checkpoint that is not quantised. */
   quantization: string | null;
   tensors: TensorSource[];
+  /**
+   * The tensors of other weights of this model, in a folder of safetensors.
+   * @throws FastgenError "model" naming what does not fit.
+   */
+  weightsIn(folder: string): Promise<TensorSource[]>;
   files: ModelFiles;
 }
 

@@ -1,0 +1,34 @@
+/** An update of the weights, checked: what the engine is then told to load. */
+import { stat } from "node:fs/promises";
+import type { Command } from "./engine/protocol.ts";
+import { asFastgenError, FastgenError } from "./errors.ts";
+import { MAX_WEIGHT_VERSION_LENGTH } from "./limits.ts";
+import type { Model } from "./model/shape.ts";
+import type { WeightUpdate } from "./types.ts";
+
+/**
+ * @param counted the version where the update names none
+ * @throws FastgenError "invalid_request" naming the field and what does not fit.
+ */
+export async function updateCommand(
+  model: Pick<Model, "weightsIn">,
+  update: WeightUpdate,
+  counted: string,
+): Promise<Command> {
+  const { folder, weight_version: version = counted, clear_cache = null } = update;
+  if (version === "" || version.length > MAX_WEIGHT_VERSION_LENGTH) {
+    const message = `weight_version must have 1 to ${MAX_WEIGHT_VERSION_LENGTH} characters`;
+    throw new FastgenError("invalid_request", message, { param: "weight_version" });
+  }
+  const info = await stat(folder).catch(() => null);
+  if (!info?.isDirectory()) {
+    throw new FastgenError("invalid_request", `folder: there is no folder '${folder}'`, { param: "folder" });
+  }
+  try {
+    return { type: "update", tensors: await model.weightsIn(folder), version, clearCache: clear_cache };
+  } catch (thrown) {
+    const error = asFastgenError(thrown);
+    if (error.kind !== "model") throw error;
+    throw new FastgenError("invalid_request", `the weights stay as they are: ${error.message}`, { param: "folder" });
+  }
+}
