@@ -20,6 +20,7 @@ import type { Service } from "./service.ts";
 import { detokenize, tokenize } from "./tokenize.ts";
 import { tokenizerInfo } from "./tokenizer-info.ts";
 import { version } from "./version.ts";
+import { refuseWeightTransfer, WEIGHT_TRANSFER_PATHS } from "./weight-transfer.ts";
 import { updateWeights, weightVersion } from "./weights.ts";
 
 type Method = "GET" | "POST" | "DELETE";
@@ -43,7 +44,7 @@ export function createApp(service: Service): Hono<Env> {
   app.use(guardHost(service.options));
   app.use(guardOrigin(service.options));
   app.use(cors(service.options));
-  route("GET", "/health", health(service));
+  for (const path of ["/health", "/liveness"]) route("GET", path, health(service));
   route(["GET", "POST"], "/ping", health(service));
   route("GET", "/load", load(service));
   route("GET", "/metrics", () => service.metrics.reply());
@@ -57,6 +58,7 @@ export function createApp(service: Service): Hono<Env> {
   adminRoute("POST", "/update_weights", updateWeights(service));
   adminRoute("POST", "/reset_prefix_cache", resetPrefixCache(service));
   for (const path of ["/abort_request", "/abort_requests"]) adminRoute("POST", path, abortRequest(service));
+  for (const path of WEIGHT_TRANSFER_PATHS) adminRoute("POST", path, refuseWeightTransfer);
   // Whoever may change the server may use it.
   if (key !== null) app.use(apiKey(adminApiKey === null ? [key] : [key, adminApiKey]));
   app.use(concurrency(service));

@@ -6,6 +6,7 @@ import * as limits from "../src/limits.ts";
 import { adminFields } from "./admin-fields.ts";
 import type { Env } from "./context.ts";
 import type { Service } from "./service.ts";
+import { INSTEAD } from "./weight-transfer.ts";
 
 const path = z.string().min(1).max(limits.MAX_PATH_LENGTH);
 
@@ -14,6 +15,8 @@ const updateSchema = z.strictObject({
   weight_dir: path.optional(),
   weight_version: z.string().min(1).max(limits.MAX_WEIGHT_VERSION_LENGTH).optional(),
   clear_cache: z.boolean().optional(),
+  /** vLLM's, of weights that come over NCCL. */
+  update_info: z.undefined({ error: `is not supported: ${INSTEAD}` }).optional(),
 });
 
 export function updateWeights(service: Service) {
