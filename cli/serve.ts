@@ -112,7 +112,8 @@ export function command(): Command {
 The server answers /v1/chat/completions and /v1/completions (with /render after it: what the model would be given),
 /v1/responses (also /ID and /ID/input_items), Anthropic's /v1/messages and /v1/messages/count_tokens, /v1/models,
 /tokenize, /detokenize, /server_info, /version, /health, /ping, /load and /metrics; for those who train the model, /pause,
-/resume, /update_weights, /reset_prefix_cache, /abort_request, /is_paused and /weight_version; each with and without /v1. After
+/resume, /update_weights, /sleep, /wake_up, /reset_prefix_cache, /abort_request, /is_paused, /is_sleeping and
+/weight_version; each with and without /v1. After
 SIGTERM or SIGINT, running requests may finish, for at most the seconds of --shutdown-timeout; a second signal ends the
 server at once.`,
   );

@@ -84,7 +84,7 @@ static void *rank_main(void *argument) {
 		fg_status status = FG_OK;
 		switch (kind) {
 		case FG_CMD_OPEN: status = e->ops->open(&e->config, r->rank, &r->ctx); break;
-		case FG_CMD_SHARE: status = e->ops->share(r->ctx, &e->table); break;
+		case FG_CMD_IMPORT: status = e->ops->import(r->ctx, &e->table); break;
 		case FG_CMD_LOAD: status = run_load(r); break;
 		case FG_CMD_READY: status = e->ops->ready(r->ctx, &r->capacity); break;
 		case FG_CMD_SLEEP: status = e->ops->sleep(r->ctx, c->argument); break;
@@ -208,7 +208,7 @@ static fg_status start_load(fg_engine *e, uint64_t bytes) {
 	if (!c) return FG_OUT_OF_MEMORY;
 	fg_command_free(e->load);
 	e->load = c;
-	e->loading = 1, e->whole = 0;
+	e->loading = 1;
 	atomic_store(&e->load_left, e->config.options.n_devices);
 	atomic_store(&e->load_done, 0);
 	atomic_store(&e->load_total, bytes);
@@ -242,8 +242,8 @@ static fg_status prepare_table(fg_engine *e, const fg_tensor *tensors, int32_t n
                                const fg_tensor_table *before) {
 	fg_status status = fg_table_init(&e->table, &e->config, tensors, n_tensors);
 	if (!status && e->ready) status = fg_table_match(&e->config, e->random ? NULL : before, &e->table);
-	if (status || !fg_table_shares(&e->table)) return status;
-	if (e->ops->share) return run(e, FG_CMD_SHARE, 0);
+	if (status || !fg_table_imports(&e->table)) return status;
+	if (e->ops->import) return run(e, FG_CMD_IMPORT, 0);
 	return fg_fail(FG_UNSUPPORTED, "ipc_handle names memory of a GPU, which the CPU library cannot read; give a file "
 	                               "(in /dev/shm, for example) or data");
 }

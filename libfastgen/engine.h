@@ -21,7 +21,7 @@ void fg_table_free(fg_tensor_table *table);
 /* Whether every matrix of the table `to` is scaled as it is in `from`; NULL: as random weights are. */
 fg_status fg_table_match(const fg_config *config, const fg_tensor_table *from, const fg_tensor_table *to);
 /* Whether the table names memory of other processes. */
-int fg_table_shares(const fg_tensor_table *table);
+int fg_table_imports(const fg_tensor_table *table);
 
 /* Dimensions that a role has in this shape; rows is 0 where the shape has no such tensor, cols is 1 for
  * vectors. */

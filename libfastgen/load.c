@@ -86,16 +86,16 @@ static fg_status find_file(fg_tensor_table *table, const char *path, int32_t *in
 	return status;
 }
 
-static fg_status find_shared(fg_tensor_table *table, const void *handle, int32_t *index) {
-	fg_file shared = {0};
+static fg_status find_import(fg_tensor_table *table, const void *handle, int32_t *index) {
+	fg_file import = {0};
 	for (int32_t i = table->n_files - 1; i >= 0; i--) {
-		if (!table->files[i].path && !memcmp(table->files[i].handle, handle, sizeof shared.handle)) {
+		if (!table->files[i].path && !memcmp(table->files[i].handle, handle, sizeof import.handle)) {
 			*index = i;
 			return FG_OK;
 		}
 	}
-	memcpy(shared.handle, handle, sizeof shared.handle);
-	return add_file(table, shared, index);
+	memcpy(import.handle, handle, sizeof import.handle);
+	return add_file(table, import, index);
 }
 
 static int is_matrix(fg_role role) {
@@ -183,7 +183,7 @@ static fg_status check_tensor(fg_tensor_table *table, const fg_config *config, i
 		return fg_fail(FG_INVALID, "%s has %d of path, data and ipc_handle; it must have one", name, places);
 	}
 	if (t->data) return FG_OK;
-	if (t->ipc_handle) return find_shared(table, t->ipc_handle, &table->file_of[i]);
+	if (t->ipc_handle) return find_import(table, t->ipc_handle, &table->file_of[i]);
 	status = find_file(table, t->path, &table->file_of[i]);
 	if (status) return status;
 	const fg_file *file = &table->files[table->file_of[i]];
@@ -230,7 +230,7 @@ fg_status fg_table_init(fg_tensor_table *table, const fg_config *config, const f
 	return FG_OK;
 }
 
-int fg_table_shares(const fg_tensor_table *table) {
+int fg_table_imports(const fg_tensor_table *table) {
 	for (int32_t i = 0; i < table->n_files; i++) {
 		if (!table->files[i].path) return 1;
 	}

@@ -234,7 +234,7 @@ typedef struct {
 
 	/* Before a load whose table names memory of other processes: opens it, on all ranks or on none. load closes it.
 	 * NULL for a library that cannot read such memory. */
-	fg_status (*share)(fg_ctx *ctx, const fg_tensor_table *table);
+	fg_status (*import)(fg_ctx *ctx, const fg_tensor_table *table);
 	/* As fg_sleep and fg_wake say, with no step in flight; for any level and any bits, whatever sleeps already. If one
 	 * rank fails for lack of memory, all fail, and nothing has changed. */
 	fg_status (*sleep)(fg_ctx *ctx, int32_t level);

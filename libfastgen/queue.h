@@ -10,7 +10,7 @@
 
 typedef enum {
 	FG_CMD_OPEN,
-	FG_CMD_SHARE,
+	FG_CMD_IMPORT,
 	FG_CMD_LOAD,
 	FG_CMD_READY,
 	FG_CMD_SLEEP,

@@ -95,7 +95,7 @@ describe("/update_weights", () => {
   });
 
   test("every reply names the weights, and its fingerprint is theirs", async () => {
-    const { send, get, ask: stream } = await start({}, { answer: "ab" });
+    const { send, ask: stream } = await start({}, { answer: "ab" });
     const ask = async () => {
       const chat = { messages: [{ role: "user", content: "Hi" }] };
       const whole = [
@@ -123,6 +123,29 @@ describe("/update_weights", () => {
     expect(after.streams).toEqual(before.streams.map(() => "new"));
     expect(after.fingerprint).not.toBe(before.fingerprint);
   });
+});
+
+test("/sleep and /wake_up: levels and tags in the query, as SkyRL and vLLM's clients send them", async () => {
+  const { fastgen, post, send, get } = await start();
+  expect((await post("/sleep")).status).toBe(200);
+  expect((await post("/sleep?level=2&tags=weights&tags=kv_cache")).status).toBe(200);
+  expect((await send("/sleep", { level: 1, mode: "keep" })).status).toBe(200);
+  expect(await get("/is_sleeping")).toEqual({ is_sleeping: true });
+  expect(await post("/wake_up?tags=weights")).toEqual({ status: 200, body: { status: "awake" } });
+  await post("/wake_up?tags=kv_cache&tags=weights");
+  await post("/wake_up");
+  expect(await get("/is_sleeping")).toEqual({ is_sleeping: false });
+  expect(fastgen.commands).toEqual([
+    { sleep: { level: 1 } },
+    { sleep: { level: 2 } },
+    { sleep: { level: 1, mode: "keep" } },
+    { wakeUp: { tags: ["weights"] } },
+    { wakeUp: { tags: ["kv_cache", "weights"] } },
+    { wakeUp: {} },
+  ]);
+  for (const path of ["/sleep?level=3", "/sleep?tags=weights", "/wake_up?tags=disk"]) {
+    expect((await post(path)).status).toBe(400);
+  }
 });
 
 test("/reset_prefix_cache takes vLLM's fields, which ask for nothing here", async () => {

@@ -40,6 +40,36 @@ export function isPaused(service: Service) {
   return (): Response => Response.json({ is_paused: service.fastgen.is_paused });
 }
 
+const level = z.union([z.literal(1), z.literal(2), z.literal("1"), z.literal("2")], "must be 1 or 2");
+const tags = boundedArray(z.enum(["weights", "kv_cache"]), 2, 1);
+
+const sleepSchema = z.strictObject({ level: level.optional(), mode: pauseSchema.shape.mode, tags: tags.optional() });
+
+export function sleep(service: Service) {
+  return async (c: Context<Env>): Promise<Response> => {
+    const { level = 1, mode, tags } = await adminFields(c, service, sleepSchema, ["tags"]);
+    if (tags && new Set(tags).size < 2) {
+      const message = "tags must be weights and kv_cache, or left out: both go to sleep together";
+      throw new FastgenError("invalid_request", message, { param: "tags" });
+    }
+    await service.fastgen.sleep({ level: Number(level) as 1 | 2, mode });
+    return Response.json({ status: "sleeping" });
+  };
+}
+
+const wakeSchema = z.strictObject({ tags: tags.optional() });
+
+export function wakeUp(service: Service) {
+  return async (c: Context<Env>): Promise<Response> => {
+    await service.fastgen.wakeUp(await adminFields(c, service, wakeSchema, ["tags"]));
+    return Response.json({ status: service.fastgen.is_sleeping ? "sleeping" : "awake" });
+  };
+}
+
+export function isSleeping(service: Service) {
+  return (): Response => Response.json({ is_sleeping: service.fastgen.is_sleeping });
+}
+
 const resetSchema = z.strictObject({
   /** Nothing that runs has to end for it, and there is no cache outside. */
   reset_running_requests: flag,

@@ -1,7 +1,7 @@
 /** The HTTP API: the handler of each path, with and without /v1. It is built on FastgenApi and nothing beneath it. */
 import { type Handler, Hono } from "hono";
 import { asFastgenError } from "../src/errors.ts";
-import { abortRequest, isPaused, pause, resetPrefixCache, resume } from "./admin.ts";
+import { abortRequest, isPaused, isSleeping, pause, resetPrefixCache, resume, sleep, wakeUp } from "./admin.ts";
 import { countTokens, createMessage } from "./anthropic/create.ts";
 import { anthropicErrorReply, isAnthropic } from "./anthropic/errors.ts";
 import { chat } from "./chat.ts";
@@ -56,6 +56,8 @@ export function createApp(service: Service): Hono<Env> {
   adminRoute("POST", "/pause", pause(service));
   adminRoute("POST", "/resume", resume(service));
   adminRoute("POST", "/update_weights", updateWeights(service));
+  adminRoute("POST", "/sleep", sleep(service));
+  adminRoute("POST", "/wake_up", wakeUp(service));
   adminRoute("POST", "/reset_prefix_cache", resetPrefixCache(service));
   for (const path of ["/abort_request", "/abort_requests"]) adminRoute("POST", path, abortRequest(service));
   for (const path of WEIGHT_TRANSFER_PATHS) adminRoute("POST", path, refuseWeightTransfer);
@@ -63,6 +65,7 @@ export function createApp(service: Service): Hono<Env> {
   if (key !== null) app.use(apiKey(adminApiKey === null ? [key] : [key, adminApiKey]));
   app.use(concurrency(service));
   route("GET", "/is_paused", isPaused(service));
+  route("GET", "/is_sleeping", isSleeping(service));
   for (const path of ["/weight_version", "/weight_info"]) route("GET", path, weightVersion(service));
   route("GET", "/server_info", serverInfo(service));
   route("GET", "/get_world_size", worldSize(service));

@@ -16,11 +16,13 @@ import type {
   FastgenApi,
   GenerateOptions,
   Generation,
+  MemoryTag,
   ModelInfo,
   PauseOptions,
   PositionLogprobs,
   Prompt,
   RenderedPrompt,
+  SleepOptions,
   Stats,
   TokenLogprob,
   Usage,
@@ -204,6 +206,18 @@ export class FakeFastgen implements FastgenApi {
 
   async resetPrefixCache(): Promise<void> {
     this.commands.push("resetPrefixCache");
+  }
+
+  is_sleeping = false;
+
+  async sleep(options?: SleepOptions): Promise<void> {
+    this.commands.push({ sleep: options });
+    this.is_sleeping = true;
+  }
+
+  async wakeUp(options?: { tags?: readonly MemoryTag[] }): Promise<void> {
+    this.commands.push({ wakeUp: options });
+    this.is_sleeping = false;
   }
 
   abort(request_id: string | null): number {

@@ -29,10 +29,12 @@ import type {
   GenerateOptions,
   Generation,
   LoadOptions,
+  MemoryTag,
   ModelInfo,
   PauseOptions,
   Prompt,
   RenderedPrompt,
+  SleepOptions,
   Stats,
   WeightUpdate,
 } from "./types.ts";
@@ -327,11 +329,24 @@ export class Fastgen implements FastgenApi {
   }
 
   get weight_version(): string {
-    return this.#loaded.front.weights.version;
+    return this.#loaded.front.state.weightVersion;
   }
 
   async resetPrefixCache(): Promise<void> {
     await this.#loaded.front.command({ type: "clear_cache" });
+  }
+
+  async sleep({ level = 1, mode = "abort" }: SleepOptions = {}): Promise<void> {
+    await this.#loaded.front.command({ type: "sleep", level, mode });
+  }
+
+  async wakeUp({ tags = ["weights", "kv_cache"] }: { tags?: readonly MemoryTag[] } = {}): Promise<void> {
+    const [weights, kvCache] = [tags.includes("weights"), tags.includes("kv_cache")];
+    await this.#loaded.front.command({ type: "wake", weights, kvCache });
+  }
+
+  get is_sleeping(): boolean {
+    return this.#loaded.front.state.sleeping;
   }
 
   abort(request_id: string | null): number {

@@ -318,6 +318,16 @@ export interface PauseOptions {
   clear_cache?: boolean;
 }
 
+export interface SleepOptions {
+  /** 1 = the weights stay in the host's memory; 2 = they are dropped, and an update must bring others. Default 1. */
+  level?: 1 | 2;
+  /** What becomes of the requests that are there, as in pause(). Default "abort". */
+  mode?: PauseOptions["mode"];
+}
+
+/** What wakes up. */
+export type MemoryTag = "weights" | "kv_cache";
+
 export interface WeightUpdate {
   /** A folder with the model's tensors as safetensors. What else is in it is not read. */
   folder: string;
@@ -390,6 +400,18 @@ export interface FastgenApi {
   updateWeights(update: WeightUpdate): Promise<void>;
   /** "0" at first; then as updateWeights() says. */
   readonly weight_version: string;
+  /**
+   * Gives the device's memory back to the system until wakeUp(); KV pages lose what they hold. Requests that come meanwhile
+   * wait, those that were kept are computed again. Resolves once the memory is free. Rejects with FastgenError
+   * "out_of_memory" where the host has no room for the weights, and nothing has changed.
+   */
+  sleep(options?: SleepOptions): Promise<void>;
+  /**
+   * Brings memory back, all of it unless `tags` says what. Generation goes on once everything is awake and the weights have
+   * values. Rejects with FastgenError "out_of_memory" where others have taken the memory; it may be tried again.
+   */
+  wakeUp(options?: { tags?: readonly MemoryTag[] }): Promise<void>;
+  readonly is_sleeping: boolean;
   /** New requests find no KV pages of those before. Requests that run keep theirs. */
   resetPrefixCache(): Promise<void>;
   /** Ends the generations that were started with this request_id, or all (null), with what they have. Returns how many. */

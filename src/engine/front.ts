@@ -5,6 +5,7 @@ import type { EngineCapacity, EngineConfig } from "../engine-config.ts";
 import { asFastgenError, FastgenError } from "../errors.ts";
 import {
   type Command,
+  type ControlState,
   type EngineRequest,
   type EngineStats,
   FINISH,
@@ -16,7 +17,6 @@ import {
   type StepMessage,
   type TokenLogprobs,
   type ToWorker,
-  type WeightState,
 } from "./protocol.ts";
 
 /** What one step brought for one sequence. */
@@ -86,7 +86,7 @@ export class EngineFront {
   private readonly commands = new Map<number, { resolve: () => void; reject: (error: FastgenError) => void }>();
   private nextCommand = 0;
   /** As of the newest command that was carried out. */
-  weights: WeightState = { version: FIRST_VERSION, refusal: null };
+  state: ControlState = { weightVersion: FIRST_VERSION, sleeping: false, refusal: null };
   private closing: Promise<void> | null = null;
   private onClosed: (() => void) | null = null;
 
@@ -158,7 +158,7 @@ export class EngineFront {
    */
   add(requests: EngineRequest[], listener: SequenceListener): number[] {
     if (this.ended) throw new FastgenError("unavailable", this.ended.message, { cause: this.ended });
-    if (this.weights.refusal !== null) throw new FastgenError("unavailable", this.weights.refusal);
+    if (this.state.refusal !== null) throw new FastgenError("unavailable", this.state.refusal);
     const ids = requests.map((request, index) => {
       request.id = this.takeId();
       this.sequences.set(request.id, { index, listener });
@@ -263,10 +263,10 @@ export class EngineFront {
         break;
       }
       case "done": {
-        const { id, error, weights } = message;
+        const { id, error, state } = message;
         const command = this.commands.get(id);
         this.commands.delete(id);
-        this.weights = weights;
+        this.state = state;
         if (error === null) command?.resolve();
         else command?.reject(new FastgenError(error.kind, error.message));
         break;
@@ -336,7 +336,7 @@ export class EngineFront {
         cachedTokens: null,
         start: null,
         reason: null,
-        weightVersion: this.weights.version,
+        weightVersion: this.state.weightVersion,
         time: performance.now(),
         error,
       });

@@ -97,12 +97,17 @@ export type Command =
   /** No page of before is found any more. Sequences that run keep theirs. */
   | { type: "clear_cache" }
   /** Other weights in the place of these. Null: the pages go unless the hold in force said that they stay. */
-  | { type: "update"; tensors: TensorSource[]; version: string; clearCache: boolean | null };
+  | { type: "update"; tensors: TensorSource[]; version: string; clearCache: boolean | null }
+  /** As "hold", until all is awake; and the memory goes back to the system. Level 2 drops the weights: they need an update. */
+  | { type: "sleep"; level: 1 | 2; mode: HoldMode }
+  | { type: "wake"; weights: boolean; kvCache: boolean };
 
-/** Which weights the engine has. */
-export interface WeightState {
-  version: string;
-  /** Why nothing can be computed with them; null while they are whole. */
+/** What commands have made of the engine. */
+export interface ControlState {
+  weightVersion: string;
+  /** The weights, the KV cache or both sleep. */
+  sleeping: boolean;
+  /** Why nothing can be computed with the weights; null while something can. */
   refusal: string | null;
 }
 
@@ -199,6 +204,6 @@ export type FromWorker =
   | { type: "failed"; kind: ErrorKind; message: string }
   | { type: "traced"; path: string; error: string | null }
   /** The command `id` has been carried out, or not, for the reason `error`. */
-  | { type: "done"; id: number; error: { kind: ErrorKind; message: string } | null; weights: WeightState }
+  | { type: "done"; id: number; error: { kind: ErrorKind; message: string } | null; state: ControlState }
   | { type: "closed" }
   | StepMessage;

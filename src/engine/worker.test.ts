@@ -16,6 +16,8 @@ function workerOf(wanted: number, made: number[]) {
   const looks = { count: 0 };
   const engine: LoadedEngine = {
     load() {},
+    sleep() {},
+    wake() {},
     ready: () => ({}) as EngineCapacity,
     progress: () => ({ done: 1, total: 1, finished: true, hostPages: made[Math.min(looks.count++, made.length - 1)]! }),
     submit: (plan) => library.submit(plan),

@@ -28,6 +28,8 @@ export type LoadedEngine = Pick<
   LibraryEngine,
   | "load"
   | "ready"
+  | "sleep"
+  | "wake"
   | "progress"
   | "submit"
   | "refusedSlot"
