@@ -8,10 +8,11 @@ import { chat } from "./chat.ts";
 import { completions } from "./completions.ts";
 import type { Env } from "./context.ts";
 import { errorReply, HttpError } from "./errors.ts";
-import { health, load } from "./health.ts";
+import { health, liveness, load } from "./health.ts";
 import { adminOnly, apiKey, concurrency, host, record } from "./middleware.ts";
 import { getModel, listModels } from "./models.ts";
 import { cors, guardHost, guardOrigin } from "./origins.ts";
+import { REFUSED, refused } from "./refused.ts";
 import { renderChat, renderCompletions } from "./render.ts";
 import { createResponse } from "./responses/create.ts";
 import { cancelResponse, inputItems, storedResponse } from "./responses/stored.ts";
@@ -20,7 +21,6 @@ import type { Service } from "./service.ts";
 import { detokenize, tokenize } from "./tokenize.ts";
 import { tokenizerInfo } from "./tokenizer-info.ts";
 import { version } from "./version.ts";
-import { refuseWeightTransfer, WEIGHT_TRANSFER_PATHS } from "./weight-transfer.ts";
 import { updateWeights, weightVersion } from "./weights.ts";
 
 type Method = "GET" | "POST" | "DELETE";
@@ -44,11 +44,12 @@ export function createApp(service: Service): Hono<Env> {
   app.use(guardHost(service.options));
   app.use(guardOrigin(service.options));
   app.use(cors(service.options));
-  for (const path of ["/health", "/liveness"]) route("GET", path, health(service));
+  route("GET", "/health", health(service));
   route(["GET", "POST"], "/ping", health(service));
   route("GET", "/load", load(service));
   route("GET", "/metrics", () => service.metrics.reply());
   route("GET", "/version", version);
+  route("GET", "/liveness", liveness(service));
   const { apiKey: key, adminApiKey } = service.options;
   const admin = adminOnly(service.options);
   const adminRoute = (methods: Method | Method[], path: string, handler: Handler<Env>) =>
@@ -60,7 +61,7 @@ export function createApp(service: Service): Hono<Env> {
   adminRoute("POST", "/wake_up", wakeUp(service));
   adminRoute("POST", "/reset_prefix_cache", resetPrefixCache(service));
   for (const path of ["/abort_request", "/abort_requests"]) adminRoute("POST", path, abortRequest(service));
-  for (const path of WEIGHT_TRANSFER_PATHS) adminRoute("POST", path, refuseWeightTransfer);
+  for (const [path, message] of Object.entries(REFUSED)) adminRoute("POST", path, refused(message));
   // Whoever may change the server may use it.
   if (key !== null) app.use(apiKey(adminApiKey === null ? [key] : [key, adminApiKey]));
   app.use(concurrency(service));
