@@ -14,6 +14,7 @@ import { builtInNotice } from "./built-in.ts";
 import { maxConnections } from "./descriptors.ts";
 import { addModelFlags, bytes, integer, loadModel, loadOptions, type ModelFlags, parseFlags } from "./flags.ts";
 import { Log } from "./log.ts";
+import { watchParent } from "./parent.ts";
 import { ProgressBar } from "./progress.ts";
 import { outliveReaders } from "./readers.ts";
 
@@ -33,6 +34,7 @@ interface ServeFlags extends ModelFlags, AccessFlags {
   streamWriteTimeout: number;
   timeoutKeepAlive: number;
   shutdownTimeout: number;
+  stopWithStdin?: boolean;
   trustRequestChatTemplate?: boolean;
   enableTokenizerInfoEndpoint?: boolean;
   otlpTracesEndpoint?: string;
@@ -93,6 +95,10 @@ export function command(): Command {
       "--otlp-traces-endpoint <url>",
       "send a trace of every request to this OTLP collector, over HTTP; such as http://localhost:4318 (default: no traces)",
       tracesEndpoint,
+    )
+    .option(
+      "--stop-with-stdin",
+      "shut down, as after SIGTERM, when standard input closes: for a program that starts a server and leaves none behind",
     )
     .option(
       "--allow-extra-fields",
@@ -210,6 +216,9 @@ export async function run(args: string[]): Promise<number> {
   const server = await listen(service, flags.host, flags.port);
   const stopping = new AbortController();
   const unhook = onSignals(stopping);
+  const unwatch = flags.stopWithStdin ? watchParent(() => stopping.abort("SIGTERM")) : () => {};
+  // With --port 0 nobody knows the address yet, and /health tells how far the model is.
+  log.line(`fgserve: listening on ${baseUrl(server)}`);
   let fastgen: FastgenApi | null = null;
   try {
     if (parser.args[0] === undefined) process.stderr.write(builtInNotice("fgserve"));
@@ -225,6 +234,7 @@ export async function run(args: string[]): Promise<number> {
     return fastgen ? 0 : 128 + SIGNALS[stopping.signal.reason as Signal];
   } finally {
     unhook();
+    unwatch();
     await server.stop();
     const traced = (await tracer?.close()) ?? true;
     const logged = await log.flush(LOG_PATIENCE);
