@@ -28,7 +28,9 @@ async function run(...args: string[]) {
     child.exited,
   ]);
   expect({ code, ...(code !== 0 && { out, err }) }).toEqual({ code: 0 });
-  const [before, after] = [...out.matchAll(/held-out problems solved (?:before|after): (\d+)%/g)].map((m) => Number(m[1]));
+  const [before, after] = [...out.matchAll(/held-out problems solved (?:before|after): (\d+)%/g)].map((m) =>
+    Number(m[1]),
+  );
   const steps = [...out.matchAll(/^ *(\d+) +([\d.]+) +([\d.]+) +([\d.]+) /gm)].map(([, , reward, mean, largest]) => ({
     reward: Number(reward),
     mean: Number(mean),
