@@ -13,7 +13,6 @@ import { health, liveness, load } from "./health.ts";
 import { adminOnly, apiKey, concurrency, host, record } from "./middleware.ts";
 import { getModel, listModels } from "./models.ts";
 import { cors, guardHost, guardOrigin } from "./origins.ts";
-import { REFUSED, refused } from "./refused.ts";
 import { renderChat, renderCompletions } from "./render.ts";
 import { createResponse } from "./responses/create.ts";
 import { cancelResponse, inputItems, storedResponse } from "./responses/stored.ts";
@@ -23,6 +22,7 @@ import type { Service } from "./service.ts";
 import { detokenize, tokenize } from "./tokenize.ts";
 import { tokenizerInfo } from "./tokenizer-info.ts";
 import { version } from "./version.ts";
+import { LORA_PATHS, refuseLora, refuseWeightTransfer, WEIGHT_TRANSFER_PATHS } from "./weight-transfer.ts";
 import { updateWeights, weightVersion } from "./weights.ts";
 
 type Method = "GET" | "POST" | "DELETE";
@@ -63,7 +63,8 @@ export function createApp(service: Service): Hono<Env> {
   adminRoute("POST", "/wake_up", wakeUp(service));
   adminRoute("POST", "/reset_prefix_cache", resetPrefixCache(service));
   for (const path of ["/abort_request", "/abort_requests"]) adminRoute("POST", path, abortRequest(service));
-  for (const [path, message] of Object.entries(REFUSED)) adminRoute("POST", path, refused(message));
+  for (const path of WEIGHT_TRANSFER_PATHS) adminRoute("POST", path, refuseWeightTransfer);
+  for (const path of LORA_PATHS) adminRoute("POST", path, refuseLora);
   // Whoever may change the server may use it.
   if (key !== null) app.use(apiKey(adminApiKey === null ? [key] : [key, adminApiKey]));
   app.use(concurrency(service));
