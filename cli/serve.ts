@@ -3,25 +3,32 @@ import { Command, InvalidArgumentError, Option } from "commander";
 import { type Listener, listen } from "../routes/listen.ts";
 import { Service } from "../routes/service.ts";
 import type { RequestTracer } from "../routes/tracing.ts";
-import { TOOL_FORMATS } from "../src/answer/formats.ts";
-import { REASONING_FORMATS } from "../src/answer/reasoning.ts";
 import { asFastgenError } from "../src/errors.ts";
 import * as limits from "../src/limits.ts";
 import type { FastgenApi } from "../src/types.ts";
 import { VERSION } from "../src/version.ts";
 import { type AccessFlags, accessOptions, addAccessFlags } from "./access-flags.ts";
+import { type AnswerFlags, addAnswerFlags, answerOptions } from "./answer-flags.ts";
 import { builtInNotice } from "./built-in.ts";
 import { maxConnections } from "./descriptors.ts";
-import { addModelFlags, bytes, integer, loadModel, loadOptions, type ModelFlags, parseFlags } from "./flags.ts";
+import {
+  addModelFlags,
+  bytes,
+  integer,
+  loadModel,
+  loadOptions,
+  type ModelFlags,
+  nonEmpty,
+  parseFlags,
+} from "./flags.ts";
 import { Log } from "./log.ts";
 import { ProgressBar } from "./progress.ts";
 import { outliveReaders } from "./readers.ts";
 
-interface ServeFlags extends ModelFlags, AccessFlags {
+interface ServeFlags extends ModelFlags, AccessFlags, AnswerFlags {
   host: string;
   port: number;
   apiKey?: string;
-  servedModelName?: string;
   disableLogRequests?: boolean;
   maxBodyBytes?: number;
   maxTotalBodyBytes?: number;
@@ -32,12 +39,8 @@ interface ServeFlags extends ModelFlags, AccessFlags {
   streamWriteTimeout: number;
   timeoutKeepAlive: number;
   shutdownTimeout: number;
-  trustRequestChatTemplate?: boolean;
   enableTokenizerInfoEndpoint?: boolean;
   otlpTracesEndpoint?: string;
-  allowExtraFields?: boolean;
-  reasoningParser: string;
-  toolCallParser: string;
 }
 
 /** Milliseconds that the end waits for the log's reader. */
@@ -48,10 +51,6 @@ const MAX_TIMER_SECONDS = 2_000_000;
 
 /** fgserve's flags and its help. */
 export function command(): Command {
-  const nonEmpty = (text: string) => {
-    if (text !== "") return text;
-    throw new InvalidArgumentError("It must not be empty.");
-  };
   const command = new Command("fgserve")
     .description("Serves a model over OpenAI's API.")
     .version(VERSION)
@@ -65,30 +64,15 @@ export function command(): Command {
         .env("FASTGEN_API_KEY")
         .argParser(nonEmpty),
     )
-    .option("--served-model-name <name>", "the model's name in replies (default: as given)", nonEmpty)
     .option("--disable-log-requests", "no access log (default: one JSON line per request on stderr)")
-    .option("--trust-request-chat-template", "let requests bring chat templates, which are programs (default: refused)")
-    .addOption(
-      new Option("--reasoning-parser <name>", "how the model writes reasoning; auto = by its chat template")
-        .choices(["auto", "none", ...REASONING_FORMATS.map(({ name }) => name)])
-        .default("auto"),
-    )
-    .addOption(
-      new Option("--tool-call-parser <name>", "how the model writes calls of tools; auto = by its chat template")
-        .choices(["auto", "none", ...TOOL_FORMATS.map(({ name }) => name)])
-        .default("auto"),
-    )
     .option("--enable-auto-tool-choice", "accepted for vLLM's sake: models may always call tools")
     .option("--enable-tokenizer-info-endpoint", "answer /tokenizer_info with the model's tokenizer_config.json")
     .option(
       "--otlp-traces-endpoint <url>",
       "send a trace of every request to this OTLP collector, over HTTP; such as http://localhost:4318 (default: no traces)",
       tracesEndpoint,
-    )
-    .option(
-      "--allow-extra-fields",
-      "ignore unsupported fields even where they would change the answer (default: refused)",
     );
+  addAnswerFlags(command);
   addAccessFlags(command);
   addLimitFlags(command);
   return addModelFlags(command).addHelpText(
@@ -176,16 +160,12 @@ export async function run(args: string[]): Promise<number> {
     apiKey: flags.apiKey ?? null,
     host: flags.host,
     ...accessOptions(flags),
-    servedModelName: flags.servedModelName ?? null,
+    ...answerOptions(flags),
     accessLog: flags.disableLogRequests ? null : write,
     errorLog: write,
-    trustRequestChatTemplate: flags.trustRequestChatTemplate ?? false,
     tracer,
-    reasoningParser: flags.reasoningParser,
-    toolCallParser: flags.toolCallParser,
     tokenizerInfo: flags.enableTokenizerInfoEndpoint ?? false,
     maxConnections: maxConnections(flags.maxConnections),
-    allowExtraFields: flags.allowExtraFields ?? false,
     maxQueued: flags.maxQueuedSeqs,
     maxBodyBytes: flags.maxBodyBytes,
     maxTotalBodyBytes: flags.maxTotalBodyBytes,

@@ -210,3 +210,15 @@ export const MAX_HELD_CALL_LENGTH = 65_536;
 
 /** Spaces and line ends at the end of a text that are held back: they fall away where a tool call follows. */
 export const MAX_HELD_SPACE = 1024;
+
+/** UTF-16 code units of a batch's custom_id. */
+export const MAX_CUSTOM_ID_LENGTH = 512;
+
+/** Wrong lines of a batch's input that are named; the others are counted. */
+export const MAX_BATCH_FAULTS = 100;
+
+/** Bytes of the reply to one request of a batch: it is one line of a file, and is held whole. */
+export const MAX_BATCH_REPLY_BYTES = 64 * 1024 * 1024;
+
+/** Seconds for which a request of a batch is made again while the server is busy or out of reach. */
+export const BATCH_PATIENCE_SECONDS = 600;
