@@ -1,5 +1,6 @@
 /** fgserve: the command line of the server, and its life from the open port to the last answer. */
 import { Command, InvalidArgumentError, Option } from "commander";
+import { BatchStore } from "../routes/batch/store.ts";
 import { type Listener, listen } from "../routes/listen.ts";
 import { Service } from "../routes/service.ts";
 import type { RequestTracer } from "../routes/tracing.ts";
@@ -35,6 +36,8 @@ interface ServeFlags extends ModelFlags, AccessFlags, AnswerFlags {
   maxConnections?: number;
   maxStoredResponses: number;
   maxStoredResponseBytes?: number;
+  batchDir?: string;
+  maxBatchBytes?: number;
   maxQueuedSeqs: number;
   streamWriteTimeout: number;
   timeoutKeepAlive: number;
@@ -79,7 +82,7 @@ export function command(): Command {
     "after",
     `
 The server answers /v1/chat/completions and /v1/completions (with /render after it: what the model would be given),
-/v1/responses (also /ID and /ID/input_items), Anthropic's /v1/messages and /v1/messages/count_tokens, /v1/models,
+/v1/responses (also /ID and /ID/input_items), /v1/files, /v1/batches, Anthropic's /v1/messages and /v1/messages/count_tokens, /v1/models,
 /tokenize, /detokenize, /server_info, /version, /health, /ping, /load and /metrics, each with and without /v1. After
 SIGTERM or SIGINT, running requests may finish, for at most the seconds of --shutdown-timeout; a second signal ends the
 server at once.`,
@@ -121,6 +124,16 @@ function addLimitFlags(command: Command): void {
       `bytes of them (${mebibytes(limits.MAX_STORED_RESPONSE_BYTES)})`,
       bytes,
     )
+    .option(
+      "--batch-dir <folder>",
+      "folder for files and batches, which outlive the server there (default: a private one that goes with the server)",
+      nonEmpty,
+    )
+    .option(
+      "--max-batch-bytes <bytes>",
+      `bytes of files and results in it (default: ${limits.MAX_BATCH_BYTES / 2 ** 30}G)`,
+      bytes,
+    )
     .option("--max-queued-seqs <n>", "sequences that may wait for a slot", integer(1), limits.MAX_QUEUED_SEQUENCES)
     .option(
       "--stream-write-timeout <seconds>",
@@ -155,6 +168,7 @@ export async function run(args: string[]): Promise<number> {
   const log = new Log();
   const write = (line: string) => log.line(line);
   outliveReaders();
+  const batchStore = await openBatchStore(flags);
   const tracer = await openTracer(flags.otlpTracesEndpoint, write);
   const service = new Service({
     apiKey: flags.apiKey ?? null,
@@ -164,6 +178,7 @@ export async function run(args: string[]): Promise<number> {
     accessLog: flags.disableLogRequests ? null : write,
     errorLog: write,
     tracer,
+    batchStore,
     tokenizerInfo: flags.enableTokenizerInfoEndpoint ?? false,
     maxConnections: maxConnections(flags.maxConnections),
     maxQueued: flags.maxQueuedSeqs,
@@ -194,11 +209,17 @@ export async function run(args: string[]): Promise<number> {
   } finally {
     unhook();
     await server.stop();
+    await service.batches.runner.stop();
+    batchStore.close();
     const traced = (await tracer?.close()) ?? true;
     const logged = await log.flush(LOG_PATIENCE);
     // A log that nobody reads, or a dead collector, would keep the program alive. main.ts sets the exit code before this.
     if (!logged || !traced) setTimeout(() => process.exit(), 100);
   }
+}
+
+function openBatchStore({ batchDir, maxBatchBytes }: ServeFlags): BatchStore | Promise<BatchStore> {
+  return batchDir === undefined ? new BatchStore(maxBatchBytes) : BatchStore.open(batchDir, maxBatchBytes);
 }
 
 /** OpenTelemetry's SDK is loaded only where traces are wanted. */

@@ -18,8 +18,11 @@ export interface Reply {
 const FIRST_WAIT = 0.25;
 const LONGEST_WAIT = 30;
 
-/** How often a request is made that the server fails at. It may be the request's fault. */
-const TRIES_AFTER_500 = 3;
+/** How often a server may fail at a request (500). It may be the request's fault. */
+const MOST_FAILURES = 3;
+
+/** Statuses below 500 that say nothing about the request: it came too slowly, too many are open, it was aborted by others. */
+const BUSY = [408, 429, 499];
 
 /**
  * The reply to a request. Where the server is busy, starting or out of reach, the request is made again, for a while.
@@ -29,7 +32,8 @@ export async function answer(request: BatchRequest, id: string, send: Send, sign
   const init: RequestInit = { method: "POST", body: request.body, signal };
   const headers = { "content-type": "application/json", "x-request-id": id };
   const deadline = performance.now() + BATCH_PATIENCE_SECONDS * 1000;
-  for (let tries = 1, wait = FIRST_WAIT; ; tries++, wait = Math.min(2 * wait, LONGEST_WAIT)) {
+  let failures = 0;
+  for (let wait = FIRST_WAIT; ; wait = Math.min(2 * wait, LONGEST_WAIT)) {
     let why: string;
     try {
       const response = await send(request.url, { ...init, headers });
@@ -37,8 +41,8 @@ export async function answer(request: BatchRequest, id: string, send: Send, sign
       signal.throwIfAborted();
       const { status } = reply;
       if (status === 401 || status === 403) throw refused(reply);
-      const isFinal = status < 500 ? status !== 408 && status !== 429 : status === 500 && tries === TRIES_AFTER_500;
-      if (isFinal) return reply;
+      if (status === 500 && ++failures === MOST_FAILURES) return reply;
+      if (status < 500 && !BUSY.includes(status)) return reply;
       why = `HTTP ${status}: ${errorMessage(reply)}`;
     } catch (error) {
       signal.throwIfAborted();

@@ -10,9 +10,9 @@ import { MAX_BATCH_FAULTS, MAX_BATCH_REPLY_BYTES, MAX_TOTAL_BODY_BYTES } from ".
 import { fieldText } from "../json-field.ts";
 import { answer, type Reply, type Send } from "./answer.ts";
 import { IdIndex } from "./id-index.ts";
-import { fileLines } from "./lines.ts";
+import { type FileLine, fileLines } from "./lines.ts";
 import { type BatchRequest, type BatchUrl, isBlank, parseRequestLine } from "./request-line.ts";
-import { isSameFile, ResultFile, resultLine } from "./result-file.ts";
+import { isSameFile, ResultFile, reason, resultLine } from "./result-file.ts";
 
 /** Milliseconds between two moments at which all results are on the disk. */
 const SYNC_INTERVAL = 1000;
@@ -131,8 +131,10 @@ function openIndex(path: string): IdIndex {
   try {
     return new IdIndex(path);
   } catch (error) {
-    const why = error instanceof Error ? error.message : String(error);
-    throw new FastgenError("invalid_request", `'${path}', a file for the time of the run, cannot be made: ${why}`);
+    throw new FastgenError(
+      "invalid_request",
+      `'${path}', needed while the batch runs, cannot be made: ${reason(error)}`,
+    );
   }
 }
 
@@ -147,6 +149,15 @@ function finish(index: IdIndex, id: string, { input }: BatchJob, where: string):
   throw new FastgenError("invalid_request", `${where} ${what}`);
 }
 
+/** The lines of the input. Throws FastgenError "invalid_request" where it cannot be read. */
+async function* readable(input: string, maxLineBytes: number): AsyncGenerator<FileLine> {
+  try {
+    yield* fileLines(input, maxLineBytes);
+  } catch (error) {
+    throw new FastgenError("invalid_request", `'${input}' cannot be read: ${reason(error)}`);
+  }
+}
+
 /** Puts every custom_id into the index. Returns how many there are. Throws BatchInputError where any line is no request. */
 async function checkInput(job: BatchJob, index: IdIndex, signal: AbortSignal): Promise<number> {
   const { input, endpoint, maxLineBytes, maxRequests } = job;
@@ -158,7 +169,7 @@ async function checkInput(job: BatchJob, index: IdIndex, signal: AbortSignal): P
     const { code, message, param } = error;
     if (faults.length < MAX_BATCH_FAULTS) faults.push({ code: code ?? "invalid_line", line, message, param });
   };
-  for await (const line of fileLines(input, maxLineBytes)) {
+  for await (const line of readable(input, maxLineBytes)) {
     signal.throwIfAborted();
     if (isBlank(line)) continue;
     count++;
@@ -239,7 +250,7 @@ class Run {
   /** The requests that have no result. */
   async *#pending(): AsyncGenerator<BatchRequest> {
     const { input, endpoint, maxLineBytes } = this.#job;
-    for await (const line of fileLines(input, maxLineBytes)) {
+    for await (const line of readable(input, maxLineBytes)) {
       if (isBlank(line)) continue;
       const request = parseRequestLine(line, endpoint);
       if (!this.#index.isDone(request.custom_id)) yield request;

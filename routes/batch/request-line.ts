@@ -50,7 +50,7 @@ export function parseRequestLine(line: FileLine, endpoint: BatchUrl | null): Bat
   const result = parseWith(lineSchema, parseJsonLine(text));
   if (!result.success) {
     const { message, param } = schemaError(result.error);
-    const code = result.error.issues[0]?.code === "invalid_type" ? "missing_required_parameter" : "invalid_value";
+    const code = message.endsWith(" is required") ? "missing_required_parameter" : "invalid_value";
     throw new FastgenError("invalid_request", message, { param, code: param === "url" ? "invalid_url" : code });
   }
   const { custom_id, url, body } = result.data;
