@@ -131,7 +131,7 @@ function addLimitFlags(command: Command): void {
     )
     .option(
       "--max-batch-bytes <bytes>",
-      `bytes of files and results in it (default: ${limits.MAX_BATCH_BYTES / 2 ** 30}G)`,
+      `bytes of files and results in it (${mebibytes(limits.MAX_BATCH_BYTES)})`,
       bytes,
     )
     .option("--max-queued-seqs <n>", "sequences that may wait for a slot", integer(1), limits.MAX_QUEUED_SEQUENCES)
