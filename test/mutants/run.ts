@@ -21,6 +21,7 @@ import { folderBugs } from "./model-folders.ts";
 import { promptBugs } from "./prompts.ts";
 import { routeBugs } from "./routes.ts";
 import { apiBugs } from "./routes-apis.ts";
+import { batchBugs } from "./routes-batch.ts";
 import { chatBugs } from "./routes-chat.ts";
 import { requestBugs } from "./routes-requests.ts";
 import { serverBugs } from "./routes-server.ts";
@@ -91,6 +92,7 @@ export const allBugs = [
   ...routeBugs,
   ...requestBugs,
   ...apiBugs,
+  ...batchBugs,
   ...chatBugs,
   ...serverBugs,
   ...tokenBugs,
