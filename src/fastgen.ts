@@ -10,7 +10,7 @@ import { asFastgenError, FastgenError } from "./errors.ts";
 import { RunningGeneration } from "./generation.ts";
 import { openDefaultModel } from "./model/embedded.ts";
 import { openModel } from "./model/load.ts";
-import { freeMatchers, OutputConstraints } from "./output-constraints.ts";
+import { freeMatchers, giveMatchers, OutputConstraints } from "./output-constraints.ts";
 import type { SamplingParams } from "./params.ts";
 import { PromptEncoder, promptField, specialIds, specialStops } from "./prompt-encoder.ts";
 import { engineRequests, type ModelLimits, resolveParams } from "./request.ts";
@@ -34,6 +34,9 @@ import type {
   Stats,
 } from "./types.ts";
 
+/** Milliseconds from the model's being ready until grammars are prepared. */
+const PREPARE_AFTER = 100;
+
 /** What a loaded model is made of. */
 interface Loaded {
   front: EngineFront;
@@ -54,6 +57,7 @@ export class Fastgen implements FastgenApi {
   readonly #encoder: PromptEncoder;
   readonly #badWords: BadWords;
   readonly #constraints: OutputConstraints;
+  readonly #preparing: NodeJS.Timeout;
 
   private constructor(loaded: Loaded) {
     this.#loaded = loaded;
@@ -62,6 +66,8 @@ export class Fastgen implements FastgenApi {
     this.#encoder = new PromptEncoder(template, tokenizer, limits);
     this.#badWords = new BadWords((text) => tokenizer.encode(text, false));
     this.#constraints = new OutputConstraints(tokenizer, limits.vocabSize, limits.stopIds);
+    // Whoever waits for the model has it by then.
+    this.#preparing = setTimeout(() => this.#constraints.prepare(), PREPARE_AFTER).unref();
   }
 
   /**
@@ -202,8 +208,9 @@ export class Fastgen implements FastgenApi {
     try {
       throwIfAborted(signal);
       requests = engineRequests(resolved, ids, limits, promptField(prompt), isDefault, extras);
-    } finally {
+    } catch (error) {
       constraint.release();
+      throw error;
     }
     const sequences: number[] = [];
     const generation = new RunningGeneration({
@@ -225,12 +232,22 @@ export class Fastgen implements FastgenApi {
       sequences.push(...front.add(requests, (choice, event) => generation.accept(choice, event)));
     } catch (error) {
       freeMatchers(requests);
+      constraint.release();
       throw error;
     }
     if (signal) {
       const onAbort = () => generation.abort();
       signal.addEventListener("abort", onAbort, { once: true });
       generation.onEnd(() => signal.removeEventListener("abort", onAbort));
+    }
+    try {
+      // The prompt is computed meanwhile. Whether the grammar can be used is known before the caller has anything.
+      if (constraint.compiling) await giveMatchers(front, sequences, constraint.compiling);
+    } catch (error) {
+      generation.fail(asFastgenError(error));
+      throw error;
+    } finally {
+      constraint.release();
     }
     return generation;
   }
@@ -302,6 +319,7 @@ export class Fastgen implements FastgenApi {
   }
 
   async close(): Promise<void> {
+    clearTimeout(this.#preparing);
     await this.#loaded.front.close();
     await this.#constraints.close();
   }
