@@ -63,6 +63,11 @@ export class Constraint {
     return this.grammarHolds || this.forcedEnd >= 0 || (this.tokens?.needsLastToken ?? false);
   }
 
+  /** Whether the end of thinking is being forced. */
+  get forcesEnd(): boolean {
+    return this.forcedEnd >= 0;
+  }
+
   /** The matcher that computes the next token's mask; null where that is not up to the grammar. */
   get computedBy(): GrammarMatcher | null {
     return this.grammarHolds && this.forcedEnd < 0 ? this.matcher : null;

@@ -399,6 +399,16 @@ test("within a grammar that has the thinking too, its end is forced where it fit
   expect(left).toMatchObject({ finish: "length", reason: null });
 });
 
+test("the budget of thinking ends it also among tokens that the grammar forces", () => {
+  const thinking = { budget: 2, isBegin: [], end: Int32Array.of(5, 41), isEnd: [] };
+  // It forces 5 for ever, and allows no 41.
+  const [got] = run(
+    new Rig(config),
+    constrained({ states: [{ next: new Map([[5, 0]]) }], stopIds: [EOS] }, 9, { thinking }),
+  );
+  expect(got).toMatchObject({ finish: "length", tokens: [5, 5, 5], reason: expect.any(String) });
+});
+
 test("an aborted sequence's matcher is freed once the steps in flight are done, and not before", () => {
   const rig = new Rig(config);
   const one = constrained(endless, 50);

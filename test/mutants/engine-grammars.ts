@@ -136,6 +136,7 @@ export const engineGrammarBugs: PlantedBug[] = [
     ],
     ["if (constraint?.stopped) return endOfGrammar(seq);", "", "a sequence goes on past its grammar's end"],
     ["return error === null ? STOP : cutShort(error);", "return STOP;", "a text that failed looks whole"],
+    ["if (constraint.forcesEnd !== forcesEnd) break;", "", "what a grammar forces goes on past the budget of thinking"],
     ["if (seq.outputs < minTokens && stopIds.includes(token)) break;", "", "a stop id is forced before min_tokens"],
     ["&& matcher.accepting ? STOP", "? STOP", "a text at a dead end looks whole"],
     [
