@@ -381,6 +381,8 @@ describe("arguments between tags", () => {
       size: { type: "integer", minimum: 1, maximum: 20 },
       maybe: { anyOf: [{ type: "string" }, { type: "null" }] },
       list: { type: "array", items: { $ref: "#/$defs/B" } },
+      one: { $ref: "#/$defs/B" },
+      day: { type: "string", format: "date" },
     },
     required: ["code"],
     $defs: { B: { enum: ["x", "y"] } },
@@ -398,7 +400,7 @@ describe("arguments between tags", () => {
     const right: [string, string][][] = [
       [code],
       [code, ["note", "a\n<b>\\ 'c' \"d\"\n"], ["unit", "F"], ["size", "20"]],
-      [code, ["note", ""], ["maybe", "null"], ["list", '["x", "y"]']],
+      [code, ["note", ""], ["maybe", "null"], ["list", '["x", "y"]'], ["one", "x"], ["day", "2024-02-29"]],
     ];
     for (const args of right) {
       const text = write(args);
@@ -412,6 +414,8 @@ describe("arguments between tags", () => {
       [code, ["unit", "K"]],
       [code, ["size", "21"]],
       [code, ["list", '["z"]']],
+      [code, ["one", "z"]],
+      [code, ["day", "2023-02-29"]],
       [code, ["other", "1"]],
     ];
     for (const args of wrong) {

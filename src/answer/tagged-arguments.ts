@@ -126,39 +126,55 @@ interface ValueContext {
 function valueGrammar(property: Schema, { schema, types, end, write }: ValueContext): string {
   const { tag, onLines } = end;
   const behind = onLines ? `\n${tag}` : tag;
-  const known = property.const !== undefined ? [property.const] : property.enum;
-  if (types.has("string")) {
-    if (Array.isArray(known)) {
-      const texts = known.map((value) => literal(typeof value === "string" ? value : JSON.stringify(value)));
-      return `${oneOf(texts)} ${write.mark(behind)}`;
-    }
-    const text = types.size === 1 ? textGrammar({ ...shared(schema), ...property }, onLines ? tag : null) : null;
-    return text === null ? write.upTo(tag) : write.upTo(behind, write.terminal(text));
+  const whole = { ...shared(schema), ...property };
+  if (!types.has("string")) {
+    const isAny = property.const === undefined && property.enum === undefined;
+    const isBoolean = types.size === 1 && types.has("boolean") && isAny;
+    return `${isBoolean ? '("true" | "false" | "True" | "False")' : write.schema(whole)} ${write.mark(behind)}`;
   }
-  const isBoolean = types.size === 1 && types.has("boolean") && known === undefined;
-  const value = isBoolean ? '("true" | "false" | "True" | "False")' : write.schema({ ...shared(schema), ...property });
-  return `${value} ${write.mark(behind)}`;
+  const asked = allOf(whole);
+  const known = asked.flatMap(({ const: value, enum: values }) => (value === undefined ? [values] : [[value]]));
+  const values = known.find((list) => Array.isArray(list)) as unknown[] | undefined;
+  if (values) {
+    const texts = values.map((value) => literal(typeof value === "string" ? value : JSON.stringify(value)));
+    return `${oneOf(texts)} ${write.mark(behind)}`;
+  }
+  const text = types.size === 1 ? textGrammar(asked, onLines ? tag : null) : null;
+  return text === null ? write.upTo(tag) : write.upTo(behind, write.terminal(text));
 }
 
-/** Lark for what a schema of strings asks of their length and letters; null = nothing. @param without a text that they do not hold. */
-function textGrammar(property: Schema, without: string | null): string | null {
-  const { minLength = 0, maxLength = "", pattern } = stringKeywords(property);
+/** Lark for what schemas of strings ask of their length and letters; null = nothing. @param without a text that no string holds. */
+function textGrammar(schemas: readonly Schema[], without: string | null): string | null {
   const parts: string[] = [];
-  if (minLength || maxLength !== "") parts.push(`/(?s:.{${minLength},${maxLength}})/`);
-  const regex = typeof pattern === "string" ? wholeText(pattern) : null;
-  if (regex !== null) parts.push(larkRegex(regex));
+  for (const { minLength, maxLength, pattern } of schemas) {
+    if (minLength || maxLength !== undefined) parts.push(`/(?s:.{${minLength ?? 0},${maxLength ?? ""}})/`);
+    const regex = typeof pattern === "string" ? wholeText(pattern) : null;
+    if (regex !== null) parts.push(larkRegex(regex));
+  }
   if (parts.length === 0) return null;
   if (without !== null) parts.push(`~${larkRegex(`(?s:.*)${without}(?s:.*)`)}`);
   return parts.join(" & ");
 }
 
-function stringKeywords(property: Schema): Schema {
+/** The schemas that must all hold where one does, without references; none of one that a grammar cannot hold. */
+function allOf(schema: Schema): Schema[] {
+  let translated: Schema;
   try {
-    return translateSchema(property, { closed: false });
+    translated = translateSchema(schema, { closed: false });
   } catch (error) {
-    if (error instanceof Refusal) return {};
+    if (error instanceof Refusal) return [];
     throw error;
   }
+  const definitions = (translated.$defs ?? {}) as Record<string, unknown>;
+  const found = new Set<Schema>();
+  const add = (one: unknown) => {
+    if (!isObject(one) || found.has(one)) return;
+    found.add(one);
+    if (typeof one.$ref === "string") add(definitions[one.$ref.slice("#/$defs/".length)]);
+    if (Array.isArray(one.allOf)) one.allOf.forEach(add);
+  };
+  add(translated);
+  return [...found];
 }
 
 /** A pattern that may match anywhere in a text, as one that matches all of it; null where it has other anchors than at its ends. */
