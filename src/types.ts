@@ -228,6 +228,8 @@ export interface Generation extends AsyncIterable<Chunk> {
   readonly prompt_token_ids: Int32Array;
   /** With every default filled in; max_tokens is what each choice may have. */
   readonly params: ResolvedParams;
+  /** By choice: the seed of its draws, a random one where none was given. In the range of a signed integer of 64 bits. */
+  readonly seeds: readonly bigint[];
   /** The prompt where it was given as a text and is used whole; else null. */
   readonly prompt_text: string | null;
   /** Final once the iteration has ended. */
