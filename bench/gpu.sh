@@ -73,9 +73,11 @@ for what in "$@"; do
 		step build/attention_test
 		step build/fp8_test
 		step build/gemm_test
+		step build/ipc_test
 		step build/ops_test
 		step build/peers_test
 		step build/sample_test_cuda
+		step build/update_test_cuda
 		;;
 	ops-bench) step bun bench/ops.ts --results "$out/ops.jsonl" ;;
 	numerics) step bun test test/gpu ;;

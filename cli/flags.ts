@@ -86,6 +86,7 @@ export interface ModelFlags {
   seed: number;
   chatTemplate?: string;
   chatTemplateContentFormat: ChatContentFormat;
+  logprobsMode: LoadOptions["logprobs_mode"];
 }
 
 /** Adds [model] and every flag of ModelFlags to a command. */
@@ -167,6 +168,10 @@ export function addModelFlags(command: Command): Command {
     "string",
     "openai",
   ]);
+  choice("--logprobs-mode <name>", "what log probabilities are of where a request has no logprobs_mode", [
+    "raw_logprobs",
+    "processed_logprobs",
+  ]);
   return command;
 }
 
@@ -193,6 +198,7 @@ export function loadOptions(flags: ModelFlags): LoadOptions {
     seed: flags.seed,
     chat_template: chatTemplate === undefined ? undefined : readTemplate(chatTemplate),
     chat_template_content_format: flags.chatTemplateContentFormat,
+    logprobs_mode: flags.logprobsMode,
   };
 }
 

@@ -21,6 +21,7 @@ interface ServeFlags extends ModelFlags, AccessFlags {
   host: string;
   port: number;
   apiKey?: string;
+  adminApiKey?: string;
   servedModelName?: string;
   disableLogRequests?: boolean;
   maxBodyBytes?: number;
@@ -65,6 +66,14 @@ export function command(): Command {
         .env("FASTGEN_API_KEY")
         .argParser(nonEmpty),
     )
+    .addOption(
+      new Option(
+        "--admin-api-key <key>",
+        "key of the routes that pause the server and change its weights (default: that of --api-key; without any, they answer only to this machine)",
+      )
+        .env("FASTGEN_ADMIN_API_KEY")
+        .argParser(nonEmpty),
+    )
     .option("--served-model-name <name>", "the model's name in replies (default: as given)", nonEmpty)
     .option("--disable-log-requests", "no access log (default: one JSON line per request on stderr)")
     .option("--trust-request-chat-template", "let requests bring chat templates, which are programs (default: refused)")
@@ -97,8 +106,10 @@ export function command(): Command {
 The server answers /v1/chat/completions and /v1/completions (with /render after it: what the model would be given),
 /v1/responses (also /ID and /ID/input_items), Anthropic's /v1/messages and /v1/messages/count_tokens, /v1/models,
 /inference/v1/generate and /inference/v1/score (tokens in, tokens and log probabilities out), /tokenize, /detokenize,
-/server_info, /version, /health, /ping, /load and /metrics, each with and without /v1. After SIGTERM or SIGINT, running
-requests may finish, for at most the seconds of --shutdown-timeout; a second signal ends the server at once.`,
+/server_info, /version, /health, /ping, /load and /metrics; for those who train the model, /pause, /resume,
+/update_weights, /sleep, /wake_up, /reset_prefix_cache, /abort_request, /is_paused, /is_sleeping and /weight_version; each
+with and without /v1. After SIGTERM or SIGINT, running requests may finish, for at most the seconds of
+--shutdown-timeout; a second signal ends the server at once.`,
   );
 }
 
@@ -174,6 +185,7 @@ export async function run(args: string[]): Promise<number> {
   const tracer = await openTracer(flags.otlpTracesEndpoint, write);
   const service = new Service({
     apiKey: flags.apiKey ?? null,
+    adminApiKey: flags.adminApiKey ?? null,
     host: flags.host,
     ...accessOptions(flags),
     servedModelName: flags.servedModelName ?? null,

@@ -36,7 +36,7 @@ extern "C" {
 #endif
 
 enum {
-	FG_ABI_VERSION = 4,
+	FG_ABI_VERSION = 5,
 	FG_PAGE_TOKENS = 64,      /* tokens in one KV page */
 	FG_SCALE_BLOCK = 128,     /* rows, and columns, of a weight that share a scale when scales are by block */
 	FG_STEPS_IN_FLIGHT = 2,   /* steps that may be submitted and not yet waited for */
@@ -45,6 +45,13 @@ enum {
 	FG_MAX_LOGIT_BIAS = 1024, /* most logit_bias entries per slot */
 	FG_LAST_SAMPLED = -1,     /* a token id: what this slot sampled last, read from the device */
 	FG_MASK_WAIT_US = 1000,   /* most microseconds that sampling waits for late masks, in one step */
+	FG_IPC_HANDLE_BYTES = 64, /* of a cudaIpcMemHandle_t */
+};
+
+/* What fg_wake brings back: a sum of these. */
+enum {
+	FG_WAKE_WEIGHTS = 1,
+	FG_WAKE_KV_CACHE = 2,
 };
 
 /* Instead of the id of a sampled row: why it has none. Nothing is counted for the penalties then. A step in flight that
@@ -62,7 +69,7 @@ typedef enum {
 	FG_IO = 3,            /* a file could not be read */
 	FG_DEVICE = 4,        /* the device or its driver failed */
 	FG_UNSUPPORTED = 5,   /* valid, but not implemented by this library */
-	FG_BUSY = 6,          /* FG_STEPS_IN_FLIGHT steps are in flight, or the engine is still loading */
+	FG_BUSY = 6,          /* too many steps are in flight for this call, or the engine is still loading */
 } fg_status;
 
 /* FG_FP8_E4M3: the format that has no infinities, largest value 448, NaN 0x7f and 0xff. */
@@ -142,9 +149,15 @@ typedef struct {
 } fg_options;
 
 /*
- * One tensor of the checkpoint. Either `path` names a file and [offset, offset + bytes) lies in it, or path is NULL and
- * `data` points at the bytes, which must live until fg_ready returns. The CPU library maps files whose dtype it can
- * compute with and reads them in place: such a file must not be changed or truncated before fg_close.
+ * One tensor of the checkpoint, and where its bytes are. One of these is not NULL:
+ *
+ * `path`        names a file, and [offset, offset + bytes) lies in it. The CPU library maps files whose dtype it can
+ *               compute with and reads them in place: such a file may be deleted, and must not be changed or truncated
+ *               before fg_close, or before the fg_ready after the next fg_load has returned.
+ * `data`        points at the bytes, which must live until fg_ready returns.
+ * `ipc_handle`  points at the FG_IPC_HANDLE_BYTES of a CUDA IPC handle: the bytes lie `offset` bytes into the device
+ *               memory that another process of this machine has shared (cudaIpcGetMemHandle). They must be written
+ *               before fg_load is called, and live until fg_ready returns. CUDA library only.
  *
  * A matrix of FG_FP8_E4M3 comes with its scales: weight = fp8 * scale. scale_rows x scale_cols is 1 x 1 (per tensor),
  * rows x 1 (per output channel), or ceil(rows / 128) x ceil(cols / 128) (by block). The inputs of such a linear layer
@@ -154,6 +167,7 @@ typedef struct {
 typedef struct {
 	const char *path; /* UTF-8, NUL-terminated */
 	const void *data;
+	const void *ipc_handle;
 	const float *scale; /* [scale_rows][scale_cols], finite and > 0, until fg_ready returns; NULL unless FP8 */
 	uint64_t offset;
 	uint64_t bytes;
@@ -171,9 +185,9 @@ typedef struct {
 } fg_tensor;
 
 typedef struct {
-	uint64_t done;    /* bytes read so far */
+	uint64_t done;    /* bytes read so far, by the last fg_load */
 	uint64_t total;   /* bytes to read; 0 before fg_load */
-	int32_t finished; /* 1 once loading has succeeded or failed: fg_ready then returns at once */
+	int32_t finished; /* 1 once that loading has succeeded or failed: fg_ready then returns at once */
 	/* The number of host pages that copies may name by now, from page 0 on; 0 before fg_ready. It grows to
 	 * fg_capacity.n_host_pages as the library makes the memory, or stays below that where the machine gives no more. It
 	 * never falls. */
@@ -184,7 +198,7 @@ typedef struct {
 	int32_t n_pages;
 	int32_t n_host_pages;
 	uint64_t page_bytes;   /* one page over all layers, on one rank */
-	uint64_t weight_bytes; /* on one rank */
+	uint64_t weight_bytes; /* on one rank, as they were first loaded */
 	int32_t graphs;        /* captured; 0 on the CPU */
 	int32_t n_threads;     /* CPU library: threads in use */
 } fg_capacity;
@@ -334,8 +348,16 @@ FG_API fg_status fg_device(int32_t device, fg_device_info *info);
 /* Makes an engine. *engine is NULL on error. */
 FG_API fg_status fg_open(const fg_shape *shape, const fg_options *options, fg_engine **engine);
 
-/* Checks that the table holds every tensor that the shape needs, once, with its shape, then starts loading and returns.
- * fg_progress follows it; fg_ready waits for its end. Once per engine. */
+/*
+ * Checks that the table holds every tensor that the shape needs, once, with its shape, then starts loading and returns.
+ * fg_progress follows it; fg_ready waits for its end.
+ *
+ * Once fg_ready has returned FG_OK, both calls may be made again, any number of times: they replace all weights of all
+ * ranks, in the same memory. No step may be in flight, and the weights must not sleep. Each matrix must be scaled as it
+ * was before: plain or FP8, by row or by block, with the same input_scale and input_bound. What is refused here changes
+ * nothing. From here to the end of fg_ready no step is accepted. Where that fails the weights are incomplete: no step
+ * is accepted until a later fg_load and its fg_ready have succeeded. KV pages stay as they are.
+ */
 FG_API fg_status fg_load(fg_engine *engine, const fg_tensor *tensors, int32_t n_tensors);
 
 /* The same with random weights made on the device: each linear layer uniform with the variance 1 / fan_in, norms 1,
@@ -344,8 +366,28 @@ FG_API fg_status fg_load_random(fg_engine *engine, uint64_t seed);
 
 FG_API fg_status fg_progress(fg_engine *engine, fg_load_progress *progress);
 
-/* Waits until the weights are in place, allocates the KV cache (and captures graphs), and says what fits. */
+/* Waits until the weights are in place, allocates the KV cache (and captures graphs), and says what fits. After a later
+ * fg_load: waits for it, and says the same again. */
 FG_API fg_status fg_ready(fg_engine *engine, fg_capacity *capacity);
+
+/*
+ * Gives memory back to the system until fg_wake. `level` 1: the weights go to the host's memory (on the CPU they stay).
+ * 2: they are dropped. All KV pages, those of the host too, lose what they hold: sequences must be computed again from
+ * their beginning. Memory of activations, and of the host's KV pages, stays. No step may be in flight.
+ *
+ * Returns when the memory is free. Where the host has no room for the weights it is FG_OUT_OF_MEMORY, and nothing has
+ * changed. Asleep, level 2 drops weights that level 1 has kept, and level 1 changes nothing.
+ */
+FG_API fg_status fg_sleep(fg_engine *engine, int32_t level);
+
+/*
+ * Brings back what sleeps: `what` is a sum of FG_WAKE_WEIGHTS and FG_WAKE_KV_CACHE; what is awake stays as it is. No
+ * step is accepted before both are awake. KV pages come back empty. Weights come back as they were or, if they were
+ * dropped, incomplete: fg_load must load them. It may do so while the KV cache sleeps.
+ *
+ * FG_OUT_OF_MEMORY when others have taken the device's memory: what was asleep is still asleep, for another try.
+ */
+FG_API fg_status fg_wake(fg_engine *engine, int32_t what);
 
 /* Queues a step, with its page copies before it, and returns at once. FG_BUSY when FG_STEPS_IN_FLIGHT steps are in
  * flight already. When the step is refused, none of its copies is made; fg_error_slot says whether one slot is the

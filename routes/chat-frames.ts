@@ -9,6 +9,7 @@ import { streamUsage } from "./fields.ts";
 import { chatLogprobs, type TokenNames, tokenNames } from "./logprobs.ts";
 import { Rollouts } from "./rollout.ts";
 import { DONE, errorFrame, FrameEnds, type Frames } from "./sse.ts";
+import { changedVersionsJson } from "./weight-versions.ts";
 
 export class ChatFrames implements Frames {
   /** Of the request only this is kept: its text may be large, and a stream may last long. */
@@ -63,7 +64,7 @@ export class ChatFrames implements Frames {
     if (finish_reason === null) out += "null";
     else {
       const reason = chatFinish(finish_reason, this.#toolChoice);
-      out += `"${reason}","stop_reason":${JSON.stringify(chunk.stop_reason)}`;
+      out += `"${reason}","stop_reason":${JSON.stringify(chunk.stop_reason)}${changedVersionsJson(chunk)}`;
       if (this.#rollouts) out += `,"rollout":${this.#rollouts.jsonOf(index)}`;
     }
     if (ids) out += `,"token_ids":${JSON.stringify(ids)}`;

@@ -18,6 +18,7 @@ import type { Service } from "./service.ts";
 import { eventStream } from "./sse.ts";
 import { inCallersWords, structuredOutputs } from "./structured.ts";
 import { toolChoice } from "./tools.ts";
+import { changedVersions } from "./weight-versions.ts";
 
 export type ChatFields = z.output<typeof chatSchema>;
 
@@ -60,6 +61,7 @@ export function chat(service: Service) {
         logprobs: fields.logprobs ? longChatLogprobs(answer.choice.logprobs, nameOf) : null,
         finish_reason: chatFinish(answer.finish_reason, fields.tool_choice),
         stop_reason: answer.choice.stop_reason,
+        ...changedVersions(answer.choice),
         ...(fields.return_token_ids && { token_ids: answer.choice.token_ids }),
         ...(rollouts && { rollout: rollouts.of(index) }),
       };
@@ -68,6 +70,7 @@ export function chat(service: Service) {
     return longJson(run.record, {
       ...envelope,
       choices,
+      weight_version: run.weightVersion,
       usage: conversation.usage(),
       ...(fields.prompt_logprobs != null && { prompt_logprobs: promptLogprobs(generation.prompt_logprobs ?? []) }),
       ...(fields.return_token_ids && { prompt_token_ids: Array.from(generation.prompt_token_ids) }),

@@ -10,6 +10,7 @@ import { Rollouts } from "./rollout.ts";
 import type { Run } from "./run.ts";
 import type { completionSchema } from "./schemas.ts";
 import { DONE, errorFrame, FrameEnds, type Frames } from "./sse.ts";
+import { changedVersionsJson } from "./weight-versions.ts";
 
 export type Fields = z.output<typeof completionSchema>;
 
@@ -71,6 +72,7 @@ export class CompletionFrames implements Frames {
     const logprobs = wanted ? JSON.stringify(this.#logprobs(choice, chunk)) : "null";
     out += `${choice.head}${JSON.stringify(text)},"logprobs":${logprobs},"finish_reason":`;
     out += finish_reason === null ? "null" : `"${finish_reason}","stop_reason":${JSON.stringify(chunk.stop_reason)}`;
+    if (finish_reason !== null) out += changedVersionsJson(chunk);
     if (ids) out += `,"token_ids":${JSON.stringify(ids)}`;
     if (this.#rollouts && finish_reason !== null) out += `,"rollout":${this.#rollouts.jsonOf(index)}`;
     return out + this.#ends.after(index);

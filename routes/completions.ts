@@ -17,6 +17,7 @@ import { completionSchema } from "./schemas.ts";
 import type { Service } from "./service.ts";
 import { eventStream } from "./sse.ts";
 import { inCallersWords, structuredOutputs } from "./structured.ts";
+import { changedVersions } from "./weight-versions.ts";
 
 /** OpenAI's default for completions; chat has none. */
 export const DEFAULT_MAX_TOKENS = 16;
@@ -58,6 +59,7 @@ export function completions(service: Service) {
         logprobs: positions && longCompletionLogprobs(positions, nameOf),
         finish_reason: choice.finish_reason,
         stop_reason: choice.stop_reason,
+        ...changedVersions(choice),
         ...(given.prompt_logprobs !== undefined && {
           prompt_logprobs: promptLogprobs(generation.prompt_logprobs ?? []),
         }),
@@ -68,7 +70,7 @@ export function completions(service: Service) {
         ...(rollouts && { rollout: rollouts.of(index) }),
       };
     });
-    return longJson(run.record, { ...envelope, choices, usage: run.usage() });
+    return longJson(run.record, { ...envelope, choices, weight_version: run.weightVersion, usage: run.usage() });
   };
 }
 

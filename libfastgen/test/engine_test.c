@@ -95,7 +95,7 @@ static void test_bad_tables(void) {
 	BAD_TABLE(FG_INVALID, "v of layer 0", 6, cols = 65);
 	BAD_TABLE(FG_UNSUPPORTED, "dtype", 4, dtype = 4);
 	BAD_TABLE(FG_INVALID, "bytes", 4, bytes--);
-	BAD_TABLE(FG_INVALID, "neither", 4, data = NULL);
+	BAD_TABLE(FG_INVALID, "0 of path, data and ipc_handle", 4, data = NULL);
 	BAD_TABLE(FG_INVALID, "reserved", 4, reserved = 3);
 	static const float scale[64] = {[0 ... 63] = 0.5f}, negative = -1, not_a_number = NAN;
 #define FP8(...)                                                                                                       \
@@ -111,8 +111,10 @@ static void test_bad_tables(void) {
 #define FP8_NORM(...) dtype = FG_FP8_E4M3, t[3].bytes /= 4, t[3].scale = scale, t[3].scale_rows = __VA_ARGS__
 	BAD_TABLE(FG_UNSUPPORTED, "only matrices", 3, FP8_NORM(1));
 	BAD_TABLE(FG_INVALID, "no such tensor", 4, role = FG_Q_BIAS);
-	BAD_TABLE(FG_IO, "/no/such/file", 4, path = "/no/such/file");
-	BAD_TABLE(FG_IO, "not a regular file", 4, path = "/");
+	BAD_TABLE(FG_INVALID, "2 of path, data and ipc_handle", 4, path = "/no/such/file");
+#define IN_FILE(file) data = NULL, t[4].path = file
+	BAD_TABLE(FG_IO, "/no/such/file", 4, IN_FILE("/no/such/file"));
+	BAD_TABLE(FG_IO, "not a regular file", 4, IN_FILE("/"));
 	memcpy(t, m.tensors, sizeof m.tensors);
 	REFUSED(FG_INVALID, "down of layer 1 [64][96] is missing", fg_load(e, t, m.n_tensors - 1));
 	t[m.n_tensors] = t[2];

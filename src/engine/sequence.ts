@@ -2,7 +2,7 @@
 import { usesPenalty } from "../engine-config.ts";
 import { FG } from "../ffi/layout.ts";
 import type { StepResult } from "../ffi/step.ts";
-import type { SlotFill } from "../ffi/step-plan.ts";
+import type { SlotFill, StepPlan } from "../ffi/step-plan.ts";
 import type { Constraint } from "./constraint.ts";
 import { PAGE_TOKENS, type PageCache, type PageNode, pageKey } from "./page-cache.ts";
 import type { EngineRequest, TokenLogprobs } from "./protocol.ts";
@@ -163,6 +163,18 @@ export class Sequence {
     };
   }
 
+  /** Plans what the library has yet to learn of its slot: how it samples, and its pages. */
+  sendSlot(plan: StepPlan): void {
+    const { pages } = this;
+    if (this.needsFill) {
+      this.needsFill = false;
+      this.sentPages = 0;
+      plan.fills.push(this.slotFill());
+    }
+    for (let i = this.sentPages; i < pages.length; i++) plan.setPage(this.slot, i, pages[i]!);
+    this.sentPages = pages.length;
+  }
+
   append(token: number): void {
     if (this.length === this.tokens.length) {
       // The prompt's array belongs to the request, whose other choices may share it: the first growth makes a copy.
@@ -199,6 +211,13 @@ export class Sequence {
   /** Takes over the keys of the first `count` pages from a sequence with the same root and the same tokens in them. */
   adoptKeys(other: Sequence, count: number): void {
     for (let i = this.keys.length; i < count; i++) this.keys.push(other.key(i));
+  }
+
+  /** Its prompt is scored anew, unless that has been reported: one set of weights scores all of it. */
+  forgetScores(): void {
+    if (!this.unreported) return;
+    this.scored = 0;
+    this.promptLogprobs = null;
   }
 
   /**

@@ -11,6 +11,7 @@ import { FG } from "../ffi/layout.ts";
 import { StepPlan } from "../ffi/step-plan.ts";
 import { Llguidance } from "../grammar/llguidance.ts";
 import { Matcher } from "../grammar/matcher.ts";
+import { EngineControl, PROGRESS_INTERVAL } from "./control.ts";
 import { HostPages } from "./host-pages.ts";
 import type { GrammarMatcher } from "./late-masks.ts";
 import { Pacer } from "./pacer.ts";
@@ -19,16 +20,25 @@ import type { FromWorker, ToWorker } from "./protocol.ts";
 import { Scheduler } from "./scheduler.ts";
 import { submitStep } from "./submit.ts";
 
-/** Milliseconds between two reports of progress while weights load. A start is late by at most this. */
-const PROGRESS_INTERVAL = 10;
-
 /** Milliseconds between two looks at the host pages while nothing runs. */
 const HOST_PAGES_INTERVAL = 1000;
 
 /** What the worker needs of the library once it is loaded. */
 export type LoadedEngine = Pick<
   LibraryEngine,
-  "progress" | "submit" | "refusedSlot" | "giveMask" | "giveMaskSource" | "wait" | "traceStart" | "traceStop" | "close"
+  | "load"
+  | "ready"
+  | "sleep"
+  | "wake"
+  | "progress"
+  | "submit"
+  | "refusedSlot"
+  | "giveMask"
+  | "giveMaskSource"
+  | "wait"
+  | "traceStart"
+  | "traceStop"
+  | "close"
 >;
 
 /** What the worker needs of grammars. */
@@ -42,10 +52,13 @@ export interface Grammars {
 export class EngineWorker {
   private readonly scheduler: Scheduler;
   private readonly plan: StepPlan;
+  private readonly control: EngineControl;
   private readonly pacer = new Pacer();
   /** Nothing ever notifies it: waiting for it is a sleep. */
   private readonly alarm = new Int32Array(new SharedArrayBuffer(4));
   private closed = false;
+  /** Steps are being run. */
+  private running = false;
   private readonly hostPages: HostPages;
   private readonly hostPagesTimer: Timer;
   /** Why the trace could not be started: trace_stop answers with it. */
@@ -78,6 +91,12 @@ export class EngineWorker {
       },
     );
     this.plan = new StepPlan(maxSeqs, maxStepTokens);
+    this.control = new EngineControl(
+      engine,
+      this.scheduler,
+      (message) => this.post(message),
+      () => this.attempt(() => this.run()),
+    );
   }
 
   /** Takes one message that arrived while nothing ran, then runs steps until nothing is left to run. */
@@ -86,15 +105,29 @@ export class EngineWorker {
       this.dropMatchers(message);
       return;
     }
-    try {
+    this.attempt(() => {
       this.handle(message);
-      while (!this.closed && this.step());
+      this.run();
+    });
+  }
+
+  private attempt(work: () => void): void {
+    try {
+      work();
     } catch (error) {
       // A step that fails is handled below. This is a fault of the device or of this program, and nothing can go on.
       this.close();
       const { kind, message } = asFastgenError(error);
       this.post({ type: "failed", kind, message });
     }
+  }
+
+  /** Runs steps until nothing is left to run. */
+  private run(): void {
+    if (this.running) return;
+    this.running = true;
+    while (!this.closed && this.step());
+    this.running = false;
   }
 
   private handle(message: ToWorker): void {
@@ -111,6 +144,9 @@ export class EngineWorker {
         break;
       case "resume":
         for (const id of message.ids) scheduler.resume(id);
+        break;
+      case "command":
+        this.control.take(message.id, message.command);
         break;
       case "trace_start":
         this.startTrace();
@@ -179,6 +215,8 @@ export class EngineWorker {
     }
     if (this.closed) return false;
     this.countHostPages();
+    // With weights that are not whole, nothing can be computed.
+    if (this.control.refusal && !scheduler.frozen) scheduler.endAll(this.control.refusal);
     while (scheduler.stepsInFlight < FG.STEPS_IN_FLIGHT && this.submit());
     if (scheduler.stepsInFlight > 0) {
       this.commitOldest();
@@ -186,6 +224,7 @@ export class EngineWorker {
       return true;
     }
     if (scheduler.hasOutcomes) this.post(scheduler.takeMessage());
+    this.control.settle();
     return scheduler.activeCount > 0;
   }
 
@@ -218,6 +257,7 @@ export class EngineWorker {
 
   private close(): void {
     this.closed = true;
+    this.control.close();
     clearInterval(this.hostPagesTimer);
     // No step runs any more: nobody else uses the matchers.
     this.engine.close();
