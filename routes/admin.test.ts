@@ -3,7 +3,6 @@ import { afterEach, describe, expect, test } from "bun:test";
 import { FastgenError } from "../src/errors.ts";
 import { liveness } from "./health.ts";
 import { adminOnly } from "./middleware.ts";
-import { REFUSED } from "./refused.ts";
 import { FakeFastgen, type FakeOptions, json, startServer } from "./testing.ts";
 
 const started: Awaited<ReturnType<typeof startServer>>[] = [];
@@ -113,17 +112,6 @@ describe("/update_weights", () => {
       expect([status, body.error.param]).toEqual([400, param]);
     }
     expect((await send("/update_weights", { tensors: [tensor], weight_dir: "/w" })).status).toBe(400);
-  });
-
-  test("what other servers take over NCCL or as pickles is refused in words", async () => {
-    const { fastgen, post, send } = await start();
-    for (const path of Object.keys(REFUSED)) {
-      const { status, body } = await post(path);
-      expect([status, body.error.message]).toEqual([400, expect.stringContaining("POST /update_weights")]);
-    }
-    const { status, body } = await send("/update_weights", { update_info: { names: [] } });
-    expect([status, body.error.message]).toEqual([400, expect.stringContaining("weight_dir")]);
-    expect(fastgen.commands).toEqual([]);
   });
 
   test("the library's errors are told in the route's words", async () => {

@@ -4,16 +4,17 @@ import { asFastgenError } from "../src/errors.ts";
 import { abortRequest, isPaused, isSleeping, pause, resetPrefixCache, resume, sleep, wakeUp } from "./admin.ts";
 import { countTokens, createMessage } from "./anthropic/create.ts";
 import { anthropicErrorReply, isAnthropic } from "./anthropic/errors.ts";
+import { batches, cancelBatch, getBatch } from "./batches.ts";
 import { chat } from "./chat.ts";
 import { completions } from "./completions.ts";
 import type { Env } from "./context.ts";
 import { errorReply, HttpError } from "./errors.ts";
+import { file, fileContent, files } from "./files.ts";
 import { generate } from "./generate.ts";
 import { health, liveness, load } from "./health.ts";
 import { adminOnly, apiKey, concurrency, host, record } from "./middleware.ts";
 import { getModel, listModels } from "./models.ts";
 import { cors, guardHost, guardOrigin } from "./origins.ts";
-import { REFUSED, refused } from "./refused.ts";
 import { renderChat, renderCompletions } from "./render.ts";
 import { createResponse } from "./responses/create.ts";
 import { cancelResponse, inputItems, storedResponse } from "./responses/stored.ts";
@@ -23,6 +24,7 @@ import type { Service } from "./service.ts";
 import { detokenize, tokenize } from "./tokenize.ts";
 import { tokenizerInfo } from "./tokenizer-info.ts";
 import { version } from "./version.ts";
+import { LORA_PATHS, refuseLora, refuseWeightTransfer, WEIGHT_TRANSFER_PATHS } from "./weight-transfer.ts";
 import { updateWeights, weightVersion } from "./weights.ts";
 
 type Method = "GET" | "POST" | "DELETE";
@@ -63,7 +65,8 @@ export function createApp(service: Service): Hono<Env> {
   adminRoute("POST", "/wake_up", wakeUp(service));
   adminRoute("POST", "/reset_prefix_cache", resetPrefixCache(service));
   for (const path of ["/abort_request", "/abort_requests"]) adminRoute("POST", path, abortRequest(service));
-  for (const [path, message] of Object.entries(REFUSED)) adminRoute("POST", path, refused(message));
+  for (const path of WEIGHT_TRANSFER_PATHS) adminRoute("POST", path, refuseWeightTransfer);
+  for (const path of LORA_PATHS) adminRoute("POST", path, refuseLora);
   // Whoever may change the server may use it.
   if (key !== null) app.use(apiKey(adminApiKey === null ? [key] : [key, adminApiKey]));
   app.use(concurrency(service));
@@ -86,9 +89,21 @@ export function createApp(service: Service): Hono<Env> {
   route("POST", "/completions/render", renderCompletions(service));
   route("POST", "/inference/v1/generate", generate(service));
   route("POST", "/inference/v1/score", score(service));
+  route(["GET", "POST"], "/files", files(service));
+  route(["GET", "DELETE"], "/files/:id", file(service));
+  route("GET", "/files/:id/content", fileContent(service));
+  route(["GET", "POST"], "/batches", batches(service));
+  route("GET", "/batches/:id", getBatch(service));
+  route("POST", "/batches/:id/cancel", cancelBatch(service));
   route("GET", "/tokenizer_info", tokenizerInfo(service));
   route("POST", "/tokenize", tokenize(service));
   route("POST", "/detokenize", detokenize(service));
+
+  service.batches.runner.connect((url, init) => {
+    const request = new Request(`http://localhost${url}`, init);
+    if (key !== null) request.headers.set("authorization", `Bearer ${key}`);
+    return app.fetch(request);
+  });
 
   app.notFound((c) => {
     throw new HttpError(404, `no such path: ${c.req.path}; see /v1/models and /v1/chat/completions`, "not_found");

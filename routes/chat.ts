@@ -61,7 +61,7 @@ export function chat(service: Service) {
         logprobs: fields.logprobs ? longChatLogprobs(answer.choice.logprobs, nameOf) : null,
         finish_reason: chatFinish(answer.finish_reason, fields.tool_choice),
         stop_reason: answer.choice.stop_reason,
-        ...changedVersions(answer.choice),
+        ...changedVersions(answer.choice, run.weightVersion),
         ...(fields.return_token_ids && { token_ids: answer.choice.token_ids }),
         ...(rollouts && { rollout: rollouts.of(index) }),
       };

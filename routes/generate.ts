@@ -49,7 +49,7 @@ export function generate(service: Service) {
     if (fields.stream) return eventStream(service, run, new GenerateFrames(envelope, run, fields, format));
     const generation = run.generations[0]!;
     const rollouts = fields.return_rollout ? new Rollouts(run) : null;
-    const choices = (await run.collect()).map((choice) => replyChoice(choice, fields, format, rollouts));
+    const choices = (await run.collect()).map((choice) => replyChoice(run, choice, fields, format, rollouts));
     return longJson(run.record, {
       ...envelope,
       choices,
@@ -63,7 +63,13 @@ export function generate(service: Service) {
   };
 }
 
-function replyChoice(choice: Choice, fields: GenerateFields, format: TokenFormat, rollouts: Rollouts | null) {
+function replyChoice(
+  run: Run,
+  choice: Choice,
+  fields: GenerateFields,
+  format: TokenFormat,
+  rollouts: Rollouts | null,
+) {
   const { index, text, token_ids, logprobs, finish_reason, stop_reason } = choice;
   rollouts?.add(choice);
   return {
@@ -73,7 +79,7 @@ function replyChoice(choice: Choice, fields: GenerateFields, format: TokenFormat
     logprobs: fields.sampling_params.logprobs === null ? null : longTokenLogprobs(logprobs ?? [], format),
     finish_reason,
     stop_reason,
-    ...changedVersions(choice),
+    ...changedVersions(choice, run.weightVersion),
     ...(rollouts && { rollout: rollouts.of(index) }),
   };
 }

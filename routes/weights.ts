@@ -6,8 +6,8 @@ import { FastgenError } from "../src/errors.ts";
 import * as limits from "../src/limits.ts";
 import { adminFields } from "./admin-fields.ts";
 import type { Env } from "./context.ts";
-import { WEIGHTS_COME } from "./refused.ts";
 import type { Service } from "./service.ts";
+import { INSTEAD } from "./weight-transfer.ts";
 
 const path = z.string().min(1).max(limits.MAX_PATH_LENGTH);
 
@@ -32,27 +32,22 @@ const updateSchema = z.strictObject({
   weight_dir: path.optional(),
   /** In place of a folder: device memory of another process on this machine. */
   tensors: boundedArray(deviceTensor, limits.MAX_DEVICE_TENSORS, 1).optional(),
-  /** TRL's, for NCCL: refused in words. */
-  update_info: z.unknown().optional(),
   weight_version: z.string().min(1).max(limits.MAX_WEIGHT_VERSION_LENGTH).optional(),
   clear_cache: z.boolean().optional(),
+  /** vLLM's, of weights that come over NCCL. */
+  update_info: z.undefined({ error: `is not supported: ${INSTEAD}` }).optional(),
 });
 
 export function updateWeights(service: Service) {
   return async (c: Context<Env>): Promise<Response> => {
-    const { weight_dir, tensors, update_info, ...rest } = await adminFields(c, service, updateSchema);
-    if (update_info !== undefined) {
-      throw new FastgenError("invalid_request", `update_info is not supported: ${WEIGHTS_COME}`, {
-        param: "update_info",
-      });
-    }
+    const { weight_dir, tensors, weight_version, clear_cache } = await adminFields(c, service, updateSchema);
     if ((weight_dir === undefined) === (tensors === undefined)) {
       const message = "weight_dir or tensors must be given, and not both: a folder of safetensors, or device memory";
       throw new FastgenError("invalid_request", message, { param: "weight_dir" });
     }
     const { fastgen } = service;
     const source = tensors ? { tensors } : { folder: weight_dir! };
-    await fastgen.updateWeights({ ...source, ...rest }).catch((error) => {
+    await fastgen.updateWeights({ ...source, weight_version, clear_cache }).catch((error) => {
       throw inRoutesWords(error);
     });
     return Response.json({ status: "ok", message: "Weights updated", weight_version: fastgen.weight_version });

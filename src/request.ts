@@ -112,8 +112,11 @@ export interface RequestExtras {
   stopIds?: Iterable<number>;
   /** bad_words as ids. */
   badWords?: Int32Array[];
-  /** The grammar that the output follows; null = none. Each choice gets a matcher of its own, once all else is checked. */
-  grammar?: { newMatcher(): number; after: EngineGrammar["after"] } | null;
+  /**
+   * The grammar that the output follows; null = none. Each choice gets a matcher of its own, once all else is checked; null
+   * while the grammar is being compiled.
+   */
+  grammar?: { newMatcher(): EngineGrammar["matcher"]; after: EngineGrammar["after"] } | null;
   thinking?: ThinkingBudget | null;
   cacheSalt?: string;
   priority?: number;

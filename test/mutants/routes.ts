@@ -203,12 +203,11 @@ export const routeBugs: PlantedBug[] = [
     ["else if (!allowExtra) {", "else if (false) {", "unsupported fields are always ignored"],
   ]),
   ...inFile(
-    "routes/exact-integer.ts",
+    "routes/json-field.ts",
     [...ALL, "routes/exact-integer.test.ts"],
     [
-      ["if (depth === 1 && ", "if (", "a field of an inner object counts"],
-      ["if (colon.test(text)) found", "if (found < 0 && colon.test(text)) found", "the first of two fields counts"],
-      ["--depth === 0) break;", "--depth < 0) break;", "an object in a field does not end"],
+      ["if (depth === 1 && start < 0 && end", "if (start < 0 && end", "a field of an inner object counts"],
+      ["found = text.slice(start, i)", "found ??= text.slice(start, i)", "the first of two fields counts"],
     ],
   ),
   ...inFile("routes/sse.ts", ALL, [

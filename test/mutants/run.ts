@@ -21,6 +21,7 @@ import { folderBugs } from "./model-folders.ts";
 import { promptBugs } from "./prompts.ts";
 import { routeBugs } from "./routes.ts";
 import { apiBugs } from "./routes-apis.ts";
+import { batchBugs } from "./routes-batch.ts";
 import { chatBugs } from "./routes-chat.ts";
 import { requestBugs } from "./routes-requests.ts";
 import { serverBugs } from "./routes-server.ts";
@@ -28,6 +29,7 @@ import { tokenBugs } from "./routes-tokens.ts";
 import { structureBugs } from "./structures.ts";
 import { textBugs } from "./text.ts";
 import { type Outcome, TreeCopy } from "./tree-copy.ts";
+import { weightBugs } from "./weights.ts";
 
 const LEAST_CAUGHT = 0.9;
 /** For the tests of one bug. They take some seconds, or hang because of it. */
@@ -90,6 +92,7 @@ export const allBugs = [
   ...routeBugs,
   ...requestBugs,
   ...apiBugs,
+  ...batchBugs,
   ...chatBugs,
   ...serverBugs,
   ...tokenBugs,
@@ -97,6 +100,7 @@ export const allBugs = [
   ...cliBugs,
   ...modelBugs,
   ...folderBugs,
+  ...weightBugs,
   ...textBugs,
   ...libraryBugs,
 ];
