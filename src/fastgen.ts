@@ -132,7 +132,7 @@ export class Fastgen implements FastgenApi {
         },
         weightsIn: model.weightsIn,
         limits: { vocabSize: model.shape.vocabSize, maxContext, stopIds: generation.stopIds },
-        defaults: generation.params,
+        defaults: { ...generation.params, ...(options.logprobs_mode && { logprobs_mode: options.logprobs_mode }) },
         config: { prefixCaching, maxSeqs, maxStepTokens, devices },
         tokenizerConfig: tokenizerConfig(model.files, options.chat_template),
         byPriority: config.schedulingPolicy === "priority",
