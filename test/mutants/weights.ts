@@ -138,11 +138,8 @@ export const weightBugs: PlantedBug[] = [
       "",
       "the API key is as good as the admin key",
     ],
-    [
-      'if (isLoopback(c.env?.peer ?? "")) return next();',
-      "return next();",
-      "without a key anybody may pause the server",
-    ],
+    ['isLoopback(c.env?.peer ?? "") && !isTab', "!isTab", "without a key anybody may pause the server"],
+    ['isLoopback(c.env?.peer ?? "") && !isTab', 'isLoopback(c.env?.peer ?? "")', "a page's link empties the cache"],
     ["if (key !== null) return apiKey([key]);", "", "admin routes need no API key"],
   ]),
   ...inFile("routes/app.ts", ADMIN, [
