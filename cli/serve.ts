@@ -63,7 +63,7 @@ export function command(): Command {
     .addOption(
       new Option(
         "--api-key <key>",
-        "key that every request must carry, except /health, /ping, /load, /metrics and /version (default: none)",
+        "key that every request must carry, except /health, /ping, /liveness, /load, /metrics and /version (default: none)",
       )
         .env("FASTGEN_API_KEY")
         .argParser(nonEmpty),

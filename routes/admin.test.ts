@@ -1,6 +1,7 @@
 /** Routes of those who train the model: what they take, in which places, from whom, and what they tell the library. */
 import { afterEach, describe, expect, test } from "bun:test";
 import { FastgenError } from "../src/errors.ts";
+import { liveness } from "./health.ts";
 import { adminOnly } from "./middleware.ts";
 import { FakeFastgen, type FakeOptions, json, startServer } from "./testing.ts";
 
@@ -87,6 +88,32 @@ describe("/update_weights", () => {
     expect(info.vllm_config).toMatchObject({ weight_transfer_config: null, lora_config: null });
   });
 
+  test("device memory of another process, by its IPC handle", async () => {
+    const { fastgen, send } = await start();
+    const bytes = Buffer.alloc(64, 7);
+    const tensor = {
+      name: "model.norm.weight",
+      dtype: "torch.bfloat16",
+      shape: [64],
+      ipc_handle: bytes.toString("base64"),
+    };
+    expect((await send("/update_weights", { tensors: [{ ...tensor, offset: 512 }], weight_version: "5" })).status).toBe(
+      200,
+    );
+    expect(fastgen.commands).toEqual([
+      { update: { tensors: [{ ...tensor, ipc_handle: bytes, offset: 512 }], weight_version: "5" } },
+    ]);
+    for (const [wrong, param] of [
+      [{ ...tensor, ipc_handle: "AAAA" }, "tensors[0].ipc_handle"],
+      [{ ...tensor, shape: [1, 2, 3] }, "tensors[0].shape"],
+      [{ ...tensor, offset: -1 }, "tensors[0].offset"],
+    ] as const) {
+      const { status, body } = await send("/update_weights", { tensors: [wrong] });
+      expect([status, body.error.param]).toEqual([400, param]);
+    }
+    expect((await send("/update_weights", { tensors: [tensor], weight_dir: "/w" })).status).toBe(400);
+  });
+
   test("the library's errors are told in the route's words", async () => {
     const updateError = new FastgenError("invalid_request", "folder: there is none", { param: "folder" });
     const { send } = await start({}, { updateError });
@@ -167,6 +194,14 @@ test("/abort_request: by the id of a request or its reply, by several, or all", 
   await post("/abort_request?request_ids=c&request_ids=d");
   const named = fastgen.commands.map((command) => (command as { abort: string | null }).abort);
   expect(named).toEqual(["one", "two", null, "a", "b", null, "c", "d"]);
+});
+
+test("/liveness needs no key, and is a 503 where the engine does not answer in time", async () => {
+  const { fastgen, get, service } = await start({ apiKey: "key" });
+  expect(await get("/liveness")).toEqual({ status: "ok" });
+  fastgen.responds = false;
+  const reply = await liveness(service, 0.01)();
+  expect([reply.status, await json(reply)]).toEqual([503, { status: "engine_unresponsive" }]);
 });
 
 describe("who may", () => {

@@ -8,7 +8,7 @@ import { chat } from "./chat.ts";
 import { completions } from "./completions.ts";
 import type { Env } from "./context.ts";
 import { errorReply, HttpError } from "./errors.ts";
-import { health, load } from "./health.ts";
+import { health, liveness, load } from "./health.ts";
 import { adminOnly, apiKey, concurrency, host, record } from "./middleware.ts";
 import { getModel, listModels } from "./models.ts";
 import { cors, guardHost, guardOrigin } from "./origins.ts";
@@ -20,6 +20,7 @@ import type { Service } from "./service.ts";
 import { detokenize, tokenize } from "./tokenize.ts";
 import { tokenizerInfo } from "./tokenizer-info.ts";
 import { version } from "./version.ts";
+import { LORA_PATHS, refuseLora, refuseWeightTransfer, WEIGHT_TRANSFER_PATHS } from "./weight-transfer.ts";
 import { updateWeights, weightVersion } from "./weights.ts";
 
 type Method = "GET" | "POST" | "DELETE";
@@ -48,6 +49,7 @@ export function createApp(service: Service): Hono<Env> {
   route("GET", "/load", load(service));
   route("GET", "/metrics", () => service.metrics.reply());
   route("GET", "/version", version);
+  route("GET", "/liveness", liveness(service));
   const { apiKey: key, adminApiKey } = service.options;
   const admin = adminOnly(service.options);
   const adminRoute = (methods: Method | Method[], path: string, handler: Handler<Env>) =>
@@ -59,6 +61,8 @@ export function createApp(service: Service): Hono<Env> {
   adminRoute("POST", "/wake_up", wakeUp(service));
   adminRoute("POST", "/reset_prefix_cache", resetPrefixCache(service));
   for (const path of ["/abort_request", "/abort_requests"]) adminRoute("POST", path, abortRequest(service));
+  for (const path of WEIGHT_TRANSFER_PATHS) adminRoute("POST", path, refuseWeightTransfer);
+  for (const path of LORA_PATHS) adminRoute("POST", path, refuseLora);
   // Whoever may change the server may use it.
   if (key !== null) app.use(apiKey(adminApiKey === null ? [key] : [key, adminApiKey]));
   app.use(concurrency(service));

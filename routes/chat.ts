@@ -56,7 +56,7 @@ export function chat(service: Service) {
       logprobs: longChatLogprobs(answer.choice.logprobs, nameOf),
       finish_reason: chatFinish(answer.finish_reason, fields.tool_choice),
       stop_reason: answer.choice.stop_reason,
-      ...changedVersions(answer.choice),
+      ...changedVersions(answer.choice, run.weightVersion),
       ...(fields.return_token_ids && { token_ids: answer.choice.token_ids }),
     }));
     const generation = run.generations[0]!;

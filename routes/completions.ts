@@ -55,7 +55,7 @@ export function completions(service: Service) {
         logprobs: positions && longCompletionLogprobs(positions, nameOf),
         finish_reason: choice.finish_reason,
         stop_reason: choice.stop_reason,
-        ...changedVersions(choice),
+        ...changedVersions(choice, run.weightVersion),
         ...(given.prompt_logprobs !== undefined && {
           prompt_logprobs: promptLogprobs(generation.prompt_logprobs ?? []),
         }),

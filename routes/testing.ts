@@ -183,6 +183,13 @@ export class FakeFastgen implements FastgenApi {
     this.step = listener;
   }
 
+  /** Whether ping() is answered. */
+  responds = true;
+
+  ping(): Promise<void> {
+    return this.responds ? Promise.resolve() : new Promise(() => {});
+  }
+
   is_paused = false;
   weight_version = "0";
   /** What was asked of it beside generations, in order. */

@@ -308,6 +308,10 @@ export class Fastgen implements FastgenApi {
     return this.#loaded.tokenizerConfig;
   }
 
+  async ping(): Promise<void> {
+    await this.#loaded.front.command({ type: "ping" });
+  }
+
   async pause({ mode = "abort", clear_cache = true }: PauseOptions = {}): Promise<void> {
     this.#paused = true;
     await this.#loaded.front.command({ type: "hold", mode, clearCache: clear_cache });

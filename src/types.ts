@@ -328,14 +328,31 @@ export interface SleepOptions {
 /** What wakes up. */
 export type MemoryTag = "weights" | "kv_cache";
 
-export interface WeightUpdate {
-  /** A folder with the model's tensors as safetensors. What else is in it is not read. */
-  folder: string;
+/** A tensor in the memory of this machine's GPU, which belongs to another process. */
+export interface DeviceTensor {
+  /** As in a checkpoint: "model.layers.0.mlp.up_proj.weight". */
+  name: string;
+  /** "bfloat16", "float16" or "float32". */
+  dtype: string;
+  shape: number[];
+  /** The 64 bytes of the CUDA IPC handle of the memory that it lies in, and where it begins there. */
+  ipc_handle: Uint8Array;
+  offset: number;
+}
+
+/** Where other weights of a model are. */
+export type WeightSource =
+  /** A folder with all of the model's tensors as safetensors. What else is in it is not read. */
+  | { folder: string }
+  /** All of the model's tensors. They must be written, and stay as they are until the update has ended. */
+  | { tensors: readonly DeviceTensor[] };
+
+export type WeightUpdate = WeightSource & {
   /** What replies call these weights; default: the number of updates so far. */
   weight_version?: string;
   /** Forget the KV pages that the weights before have computed; default: what the pause in force says, else true. */
   clear_cache?: boolean;
-}
+};
 
 export interface FastgenApi {
   readonly model: ModelInfo;
@@ -345,6 +362,8 @@ export interface FastgenApi {
   readonly stats: Stats;
   /** False once the engine has failed or close() was called. */
   readonly alive: boolean;
+  /** Resolves once the engine has answered, which it does between steps. Rejects when it has ended. */
+  ping(): Promise<void>;
   /** Called after every step with the number of its tokens. A second listener replaces the first. */
   onStep(listener: (tokens: number) => void): void;
   /** Resolves with the reason if the engine fails: nothing can be generated any more. Never rejects. */

@@ -15,20 +15,25 @@ export async function updateCommand(
   update: WeightUpdate,
   counted: string,
 ): Promise<Command> {
-  const { folder, weight_version: version = counted, clear_cache = null } = update;
+  const { weight_version: version = counted, clear_cache = null } = update;
   if (version === "" || version.length > MAX_WEIGHT_VERSION_LENGTH) {
     const message = `weight_version must have 1 to ${MAX_WEIGHT_VERSION_LENGTH} characters`;
     throw new FastgenError("invalid_request", message, { param: "weight_version" });
   }
-  const info = await stat(folder).catch(() => null);
-  if (!info?.isDirectory()) {
-    throw new FastgenError("invalid_request", `folder: there is no folder '${folder}'`, { param: "folder" });
+  const param = "folder" in update ? "folder" : "tensors";
+  if ("folder" in update && !(await isFolder(update.folder))) {
+    throw new FastgenError("invalid_request", `folder: there is no folder '${update.folder}'`, { param });
   }
   try {
-    return { type: "update", tensors: await model.weightsIn(folder), version, clearCache: clear_cache };
+    return { type: "update", tensors: await model.weightsIn(update), version, clearCache: clear_cache };
   } catch (thrown) {
     const error = asFastgenError(thrown);
     if (error.kind !== "model") throw error;
-    throw new FastgenError("invalid_request", `the weights stay as they are: ${error.message}`, { param: "folder" });
+    throw new FastgenError("invalid_request", `the weights stay as they are: ${error.message}`, { param });
   }
+}
+
+async function isFolder(path: string): Promise<boolean> {
+  const info = await stat(path).catch(() => null);
+  return info?.isDirectory() ?? false;
 }

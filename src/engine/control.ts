@@ -78,6 +78,8 @@ export class EngineControl {
         for (const { id } of this.waiting.splice(0)) this.answer(id, early);
         return true;
       }
+      case "ping":
+        return true;
       case "clear_cache":
         scheduler.clearCache(false);
         return true;

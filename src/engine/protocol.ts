@@ -94,6 +94,7 @@ export type Command =
   /** No step runs from then on, until "release". Sequences that arrive wait. */
   | { type: "hold"; mode: HoldMode; clearCache: boolean }
   | { type: "release" }
+  | { type: "ping" }
   /** No page of before is found any more. Sequences that run keep theirs. */
   | { type: "clear_cache" }
   /** Other weights in the place of these. Null: the pages go unless the hold in force said that they stay. */

@@ -1,5 +1,7 @@
 /** A model as libfastgen sees it: fg_shape and fg_tensor of fastgen.h, in TypeScript. */
 
+import type { WeightSource } from "../types.ts";
+
 export type Dtype = "float32" | "float16" | "bfloat16";
 
 /** What tensors of a checkpoint, and a KV cache, may be stored as. */
@@ -80,10 +82,10 @@ export interface Model {
   quantization: string | null;
   tensors: TensorSource[];
   /**
-   * The tensors of other weights of this model, in a folder of safetensors.
+   * The tensors of other weights of this model.
    * @throws FastgenError "model" naming what does not fit.
    */
-  weightsIn(folder: string): Promise<TensorSource[]>;
+  weightsIn(source: WeightSource): Promise<TensorSource[]>;
   files: ModelFiles;
 }
 

@@ -1,4 +1,7 @@
-"""TRL's two clients of a vLLM server, from its own files, without torch: GRPO's generate and chat, and async GRPO's rollouts."""
+"""TRL's two clients of a vLLM server, from its own files, without torch: GRPO's generate and chat, async GRPO's rollouts and pauses.
+
+Their weights travel by NCCL, which Fastgen does not take part in: what they get is a refusal that says what there is instead.
+"""
 
 import asyncio
 import importlib.util
@@ -69,6 +72,24 @@ served.wait_for_server_ready()
 assert served.get_max_model_len() > 0
 assert served.get_dtype().startswith("torch.")
 assert served.get_world_size() == 1
+client.reset_prefix_cache()
+
+
+def refused(call, reason):
+    """TRL's own error, or the server's words in it."""
+    try:
+        call()
+    except Exception as error:
+        assert reason in str(error), error
+    else:
+        raise SystemExit(f"not refused: {reason}")
+
+
+refused(client.init_communicator, "has no weight-transfer engine")
+refused(lambda: served.init_weight_transfer_engine({"world_size": 2}), "weight_dir")
+refused(served.start_weight_update, "weight_dir")
+refused(lambda: served.update_weights({"names": [], "dtype_names": [], "shapes": []}), "weight_dir")
+refused(served.finish_weight_update, "weight_dir")
 
 
 async def async_rollouts():
@@ -99,6 +120,13 @@ async def async_rollouts():
                 assert len(choice["token_ids"]) == len(choice["logprobs"]["token_logprobs"])
 
         await asyncio.gather(*(one() for _ in range(20)))
+        # Weights are changed while rollouts are kept: they end after the pause.
+        await asyncio.to_thread(served.pause)
+        kept = asyncio.gather(*(one() for _ in range(4)))
+        await asyncio.sleep(0.3)
+        assert not kept.done()
+        await asyncio.to_thread(served.resume)
+        await kept
 
 
 asyncio.run(async_rollouts())

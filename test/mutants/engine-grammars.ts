@@ -49,6 +49,8 @@ export const engineGrammarBugs: PlantedBug[] = [
       "",
       "closing leaves the matchers of those that have just ended",
     ],
+  ]),
+  ...inFile("src/engine/outcomes.ts", GRAMMARS, [
     ['isLast ? finish : "", isLast ? reason : null', "finish, reason", "the first of several tokens ends a sequence"],
   ]),
   ...inFile("src/engine/sequence.ts", GRAMMARS, [

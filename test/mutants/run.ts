@@ -27,6 +27,7 @@ import { serverBugs } from "./routes-server.ts";
 import { structureBugs } from "./structures.ts";
 import { textBugs } from "./text.ts";
 import { type Outcome, TreeCopy } from "./tree-copy.ts";
+import { weightBugs } from "./weights.ts";
 
 const LEAST_CAUGHT = 0.9;
 /** For the tests of one bug. They take some seconds, or hang because of it. */
@@ -95,6 +96,7 @@ export const allBugs = [
   ...cliBugs,
   ...modelBugs,
   ...folderBugs,
+  ...weightBugs,
   ...textBugs,
   ...libraryBugs,
 ];
