@@ -21,7 +21,7 @@
 import { FastgenError } from "../errors.ts";
 import { FG } from "../ffi/layout.ts";
 import type { StepResult } from "../ffi/step.ts";
-import { LATE_MASK, type StepPlan } from "../ffi/step-plan.ts";
+import type { StepPlan } from "../ffi/step-plan.ts";
 import { Admission } from "./admission.ts";
 import { Constraint } from "./constraint.ts";
 import { Counters } from "./counters.ts";
@@ -32,6 +32,7 @@ import { OutputEstimate } from "./output-estimate.ts";
 import { ABORT, append, appendForced, begin, type Ending, LENGTH, withoutToken } from "./outputs.ts";
 import { PAGE_TOKENS, PageCache, type PageNode, pagesFor } from "./page-cache.ts";
 import { PendingPages } from "./pending-pages.ts";
+import { planChunk, planDecode } from "./plan-rows.ts";
 import { PromptChunks } from "./prompt-chunks.ts";
 import { type EngineRequest, type EngineStats, FIRST_VERSION, type StepMessage } from "./protocol.ts";
 import { checkConfig, type SchedulerConfig } from "./scheduler-config.ts";
@@ -65,6 +66,8 @@ export class Scheduler {
   private readonly masks: MaskRows;
   /** Steps until the oldest waiting sequence, which did not fit, is looked at again. 0 once pages have been given back. */
   private blockedSteps = 0;
+  /** Paused not by the front, but until their grammars are compiled: what they computed so far is in the cache. */
+  private readonly setAside = new Set<Sequence>();
   private arrivals = 0;
   private swapped = 0;
   private paused = 0;
@@ -111,13 +114,10 @@ export class Scheduler {
     return oldest !== undefined && oldest.arrival < this.queue.closedFrom;
   }
 
-  /** Sequences that arrive from now on wait until openQueue(). */
-  closeQueue(): void {
-    this.queue.close(this.arrivals);
-  }
-
-  openQueue(): void {
-    this.queue.open();
+  /** False: sequences that arrive from now on wait until it is true again. */
+  takeIn(isOpen: boolean): void {
+    if (isOpen) this.queue.open();
+    else this.queue.close(this.arrivals);
     this.blockedSteps = 0;
   }
 
@@ -154,10 +154,28 @@ export class Scheduler {
     if (seq) this.end(seq, ABORT);
   }
 
+  /** The grammar that `id` came without has been compiled. Takes over its matcher. */
+  setMatcher(id: number, pointer: number): void {
+    const matcher = this.library.openMatcher(pointer);
+    const seq = this.alive.get(id);
+    if (!seq?.constraint) {
+      matcher.free();
+      return;
+    }
+    const awaited = seq.awaitsGrammar;
+    seq.constraint.setMatcher(matcher);
+    if (!awaited) return;
+    const ending = this.follow(seq, seq.constraint, begin);
+    if (ending) this.end(seq, ending);
+    else if (this.setAside.has(seq)) this.resume(id);
+  }
+
   /** Takes a sequence off its slot until resume(). A sample still in flight is kept when it arrives. */
   pause(id: number): void {
     const seq = this.alive.get(id);
-    if (!seq || seq.state === "paused") return;
+    if (!seq) return;
+    this.setAside.delete(seq);
+    if (seq.state === "paused") return;
     if (seq.state === "running") this.leave(seq);
     else this.dequeue(seq);
     seq.state = "paused";
@@ -169,6 +187,7 @@ export class Scheduler {
   resume(id: number): void {
     const seq = this.alive.get(id);
     if (seq?.state !== "paused") return;
+    this.setAside.delete(seq);
     this.paused--;
     this.enqueue(seq);
   }
@@ -204,11 +223,12 @@ export class Scheduler {
     // When pages ran out, the sequence that gave some back must not take them again in the same step.
     if (this.counters.preemptions === preemptions) left = this.admit(plan, left);
     this.chunks.shareLeftover(left);
-    for (const [seq, count] of this.chunks.chosen()) this.writeChunk(seq, count, plan, step);
+    for (const [seq, count] of this.chunks.chosen()) planChunk(seq, count, plan, step, this.masks);
     if (plan.seqCount === 0) {
       this.spare.push(step);
       return false;
     }
+    this.closeMasks();
     this.inFlight.push(step);
     return true;
   }
@@ -225,14 +245,7 @@ export class Scheduler {
       const needed = decodes ? seq.scheduled + 1 : seq.target;
       if (needed > seq.pages.length * PAGE_TOKENS && !this.addPages(seq, needed, plan)) continue;
       if (!decodes) continue;
-      seq.sendSlot(plan);
-      const token = seq.pendingSamples > 0 ? FG.LAST_SAMPLED : seq.tokens[seq.scheduled]!;
-      const mask = this.masks.plan(seq, plan);
-      seq.scheduled++;
-      seq.pendingSamples++;
-      const flags = seq.sampleFlags;
-      plan.addDecode(seq.slot, token, seq.scheduled, seq.request.logprobs, flags, mask);
-      step.add(seq, 1, flags, mask === LATE_MASK);
+      planDecode(seq, plan, step, this.masks);
     }
     return plan.tokenCount;
   }
@@ -250,35 +263,6 @@ export class Scheduler {
       seq.pages.push(page);
     }
     return true;
-  }
-
-  private writeChunk(seq: Sequence, count: number, plan: StepPlan, step: StepInFlight): void {
-    const { request } = seq;
-    const from = seq.scheduled;
-    const to = from + count;
-    const samples = to === seq.length;
-    const scores = request.promptLogprobs >= 0 && from >= seq.scored && from < seq.promptLength - 1;
-    const flags = (samples ? seq.sampleFlags : 0) | (scores ? FG.SCORE : 0);
-    const logprobs = Math.max(samples ? request.logprobs : -1, scores ? request.promptLogprobs : -1);
-    const mask = samples ? this.masks.plan(seq, plan) : -1;
-    seq.sendSlot(plan);
-    plan.add(
-      {
-        slot: seq.slot,
-        context: to,
-        flags,
-        nextToken: samples ? 0 : seq.tokens[to]!,
-        logprobs,
-        mask,
-      },
-      seq.tokens,
-      from,
-      to,
-    );
-    seq.scheduled = to;
-    if (scores) seq.scored = Math.min(to, seq.promptLength - 1);
-    if (samples) seq.pendingSamples++;
-    step.add(seq, count, flags, mask === LATE_MASK);
   }
 
   /** Admits waiting sequences, oldest first, while slots, budget and pages last. Returns the rest of the budget. */
@@ -428,7 +412,8 @@ export class Scheduler {
     const flags = step.flags[i]!;
     const sampled = (flags & FG.SAMPLE) !== 0;
     const last = row + rows - 1;
-    const isLate = sampled && result.ids[last] === FG.MASK_LATE;
+    const { awaitsGrammar } = seq;
+    const isLate = sampled && (awaitsGrammar || result.ids[last] === FG.MASK_LATE);
     if (step.residences[i] === seq.residence) {
       // A page that is written to again must not be found yet.
       seq.computed = step.contexts[i]! - Number(isLate);
@@ -446,6 +431,10 @@ export class Scheduler {
     if (isLate) {
       seq.lateTimes++;
       this.goBack(seq, seq.length - 1);
+      if (awaitsGrammar && seq.state === "running") {
+        this.pause(seq.request.id);
+        this.setAside.add(seq);
+      }
     } else {
       seq.lateTimes = 0;
       this.commitSample(seq, result, last, logitsRow);
@@ -470,9 +459,9 @@ export class Scheduler {
    * Appends what must follow now. Then the step in flight gets its mask; where it went past tokens that were forced, or
    * samples without a mask that is needed now, what it samples is dropped. Returns how the sequence ends here, or null.
    */
-  private follow(seq: Sequence, constraint: Constraint): Ending | null {
+  private follow(seq: Sequence, constraint: Constraint, appendNext = appendForced): Ending | null {
     const { length } = seq;
-    const ending = appendForced(seq);
+    const ending = appendNext(seq);
     if (ending) return ending;
     if (seq.length > length) this.goBack(seq, length);
     else if (seq.lateRow >= 0) this.masks.give(seq);
@@ -528,6 +517,11 @@ export class Scheduler {
     this.masks.submitted(this.inFlight.at(-1)!);
   }
 
+  /** Whoever still awaits a grammar in the step submitted last samples nothing there. Call it before that step is waited for. */
+  closeMasks(): void {
+    this.masks.giveUp();
+  }
+
   private failStep(step: StepInFlight, error: FastgenError): void {
     for (const seq of step.seqs) if (seq.state !== "finished") this.fail(seq, error);
     this.retire(step);
@@ -554,6 +548,7 @@ export class Scheduler {
     if (seq.state === "running") this.leave(seq);
     else if (seq.state === "paused") this.paused--;
     else this.dequeue(seq);
+    this.setAside.delete(seq);
     for (const node of seq.privateNodes) this.cache.forget(node);
     this.masks.giveNothing(seq);
     if (seq.constraint) this.discard(seq.constraint);
@@ -575,6 +570,11 @@ export class Scheduler {
     this.alive.clear();
   }
 
+  /** Whether a row in flight can still be sampled if a grammar is compiled before the next step is planned. */
+  get awaitsGrammars(): boolean {
+    return this.masks.awaitsGrammars;
+  }
+
   /** Whether something has happened that no message has reported yet. */
   get hasOutcomes(): boolean {
     return this.outcomes.count > 0;
@@ -588,9 +588,9 @@ export class Scheduler {
   stats(): EngineStats {
     return {
       running: this.running.length,
-      waiting: this.queue.size - this.swapped,
+      waiting: this.queue.size - this.swapped + this.setAside.size,
       swapped: this.swapped,
-      paused: this.paused,
+      paused: this.paused - this.setAside.size,
       pagesUsed: this.cache.referenced,
       pages: this.cache.pages,
       ...this.counters,

@@ -22,7 +22,7 @@ export const weightBugs: PlantedBug[] = [
       "steps run in sleep",
     ],
     ["this.sleeping || this.dropped", "this.sleeping", "steps run with weights that were dropped"],
-    ['if (holds.includes("wait")) scheduler.closeQueue();', "", "what comes later runs while a pause waits"],
+    ['scheduler.takeIn(!holds.includes("wait"));', "", "what comes later runs while a pause waits"],
     ["if (scheduler.stepsInFlight > 0) return;", "", "a pause begins while steps are in flight"],
     ["|| !scheduler.hasEarlier", "", "a pause with mode wait does not wait"],
     ["if (command.clearCache) scheduler.clearCache(true);", "", "a pause does not clear the cache"],
@@ -111,6 +111,21 @@ export const weightBugs: PlantedBug[] = [
     ['id.replace(/^(chatcmpl|cmpl)-/, "")', "id", "a reply's id does not name its request"],
     ["if (tags && new Set(tags).size < 2)", "if (false)", "a sleep of a part is taken for one of all"],
   ]),
+  ...inFile(
+    "routes/sglang.ts",
+    ["routes/sglang.test.ts"],
+    [
+      [
+        'retract: { mode: "keep", clear_cache: true }',
+        'retract: { mode: "keep", clear_cache: false }',
+        "retract keeps old pages",
+      ],
+      ["if (abort_all_requests) fastgen.abort(null);", "", "requests are not aborted"],
+      ["clear_cache: flush_cache", "clear_cache: undefined", "flush_cache is not read"],
+      ["{ status: errorStatus(error) }", "{}", "what fails is a 200"],
+      ["if (tags && new Set(tags).size < 2)", "if (false)", "a release of a part is one of all"],
+    ],
+  ),
   ...inFile("routes/admin-fields.ts", ADMIN, [
     ["{ ...asked, ...given }", "{ ...given, ...asked }", "the query counts before the body"],
     ["if (/^true$/i.test(text)) return true;", "", "a query has no true"],
@@ -123,11 +138,8 @@ export const weightBugs: PlantedBug[] = [
       "",
       "the API key is as good as the admin key",
     ],
-    [
-      'if (isLoopback(c.env?.peer ?? "")) return next();',
-      "return next();",
-      "without a key anybody may pause the server",
-    ],
+    ['isLoopback(c.env?.peer ?? "") && !isTab', "!isTab", "without a key anybody may pause the server"],
+    ['isLoopback(c.env?.peer ?? "") && !isTab', 'isLoopback(c.env?.peer ?? "")', "a page's link empties the cache"],
     ["if (key !== null) return apiKey([key]);", "", "admin routes need no API key"],
   ]),
   ...inFile("routes/app.ts", ADMIN, [
