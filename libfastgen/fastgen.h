@@ -75,6 +75,13 @@ typedef enum {
 /* FG_FP8_E4M3: the format that has no infinities, largest value 448, NaN 0x7f and 0xff. */
 typedef enum { FG_F32 = 0, FG_F16 = 1, FG_BF16 = 2, FG_FP8_E4M3 = 3 } fg_dtype;
 
+/* Which distribution the log probabilities of sampled rows are of. Scored rows have raw ones.
+ * FG_RAW_LOGPROBS: log_softmax of the logits, before every sampling parameter. FG_PROCESSED_LOGPROBS: what the token is
+ * drawn from, after mask, bias, penalties, temperature and filters; with temperature 0 as if it were 1, without
+ * filters.
+ */
+typedef enum { FG_RAW_LOGPROBS = 0, FG_PROCESSED_LOGPROBS = 1 } fg_logprobs_mode;
+
 /* What is done to the weights of the linear layers (not embed and lm_head) that are not FP8 in the checkpoint.
  * FG_QUANTIZE_FP8: they are quantised while they load, one scale per output channel (its amax / 448), and their inputs
  * one scale per token. */
@@ -224,8 +231,10 @@ typedef struct {
 	const int32_t *history;  /* [n_prompt + n_output]: needed when a penalty is on, else may be NULL */
 	int32_t n_stop_ids;
 	int32_t n_bias;
-	int32_t n_prompt; /* tokens of history that are prompt; they come first */
-	int32_t n_output; /* tokens of history already generated (a sequence that was preempted) */
+	int32_t n_prompt;      /* tokens of history that are prompt; they come first */
+	int32_t n_output;      /* tokens of history already generated (a sequence that was preempted) */
+	int32_t logprobs_mode; /* fg_logprobs_mode */
+	int32_t reserved;      /* 0 */
 } fg_sampling;
 
 /* A slot is filled before its sequence's first step, and again when another sequence takes the slot. Filling it forgets
@@ -247,7 +256,7 @@ typedef struct {
 enum {
 	FG_SAMPLE = 1, /* sample one token from the logits of the last new token */
 	FG_SCORE = 2,  /* a result row for every new token: the log probability of the token that follows it */
-	FG_LOGITS = 4, /* copy the raw logits of this sequence's result rows to fg_result.logits */
+	FG_LOGITS = 4, /* copy the logits of this sequence's result rows to fg_result.logits */
 };
 
 /* One sequence's part of a step: n_new tokens at positions [context - n_new, context). */
@@ -296,8 +305,9 @@ typedef struct {
 /*
  * What fg_wait fills in. The arrays are the caller's. Rows follow the step's sequences: n_new rows for one with
  * FG_SCORE, else one row for one with FG_SAMPLE, else none. A sampled row holds the sampled id, or FG_NO_TOKEN,
- * FG_MASK_LATE or FG_MASK_FAILED. A scored row holds the id that follows. Log probabilities are of the raw distribution
- * (log_softmax of the logits, before every sampling parameter).
+ * FG_MASK_LATE or FG_MASK_FAILED. A scored row holds the id that follows. Log probabilities and ranks are of the
+ * distribution that the slot's logprobs_mode says. Processed, the logits of a sampled row are its processed log
+ * probabilities up to a constant, -inf where a token could not be sampled. A row whose mask did not come is raw.
  */
 typedef struct {
 	uint64_t step;        /* out: 0 for the first step submitted, then 1, 2, ... */
@@ -305,7 +315,7 @@ typedef struct {
 	int32_t row_capacity; /* in: rows that the arrays below hold; max_step_tokens always suffices */
 	int32_t *ids;         /* out [n_rows] */
 	float *logprobs;      /* out [n_rows]; -inf where the id is negative; not written where n_logprobs was -1 */
-	/* out [n_rows]: 1 + the number of tokens whose raw logit is greater than the id's, so 1 = the most probable; 0
+	/* out [n_rows]: 1 + the number of tokens that are more probable than the id, so 1 = the most probable; 0
 	 * where the id is negative; not written where n_logprobs was -1. NaN logits count as -inf. */
 	int32_t *ranks;
 	int32_t *top_ids;    /* out [n_rows][FG_MAX_LOGPROBS], most probable first; may be NULL when none were asked for */

@@ -294,8 +294,8 @@ typedef struct {
 	/* logits[n][V] = x[n][H] * w^T in float32. On rank 0 alone, which samples; elsewhere logits stay undefined. */
 	void (*logits)(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, float *logits);
 	/* Samples or scores rows [first, first + n) from their logits [n][V], into batch->out and the slots' last tokens.
-	 * Waits for late masks as fastgen.h says of fg_mask. */
-	void (*sample)(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, const float *logits);
+	 * Waits for late masks as fastgen.h says of fg_mask. May overwrite the logits. */
+	void (*sample)(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, float *logits);
 
 	/* For tracing: a point in the order of ops, and its time in nanoseconds, once the steps up to it are over. */
 	uint64_t (*mark)(fg_ctx *ctx);

@@ -4,10 +4,13 @@ import { asFastgenError } from "../src/errors.ts";
 import { abortRequest, isPaused, isSleeping, pause, resetPrefixCache, resume, sleep, wakeUp } from "./admin.ts";
 import { countTokens, createMessage } from "./anthropic/create.ts";
 import { anthropicErrorReply, isAnthropic } from "./anthropic/errors.ts";
+import { batches, cancelBatch, getBatch } from "./batches.ts";
 import { chat } from "./chat.ts";
 import { completions } from "./completions.ts";
 import type { Env } from "./context.ts";
 import { errorReply, HttpError } from "./errors.ts";
+import { file, fileContent, files } from "./files.ts";
+import { generate } from "./generate.ts";
 import { health, liveness, load } from "./health.ts";
 import { adminOnly, apiKey, concurrency, host, record } from "./middleware.ts";
 import { getModel, listModels } from "./models.ts";
@@ -15,6 +18,7 @@ import { cors, guardHost, guardOrigin } from "./origins.ts";
 import { renderChat, renderCompletions } from "./render.ts";
 import { createResponse } from "./responses/create.ts";
 import { cancelResponse, inputItems, storedResponse } from "./responses/stored.ts";
+import { score } from "./score.ts";
 import { serverInfo, worldSize } from "./server-info.ts";
 import type { Service } from "./service.ts";
 import { detokenize, tokenize } from "./tokenize.ts";
@@ -83,9 +87,23 @@ export function createApp(service: Service): Hono<Env> {
   route("POST", "/messages/count_tokens", countTokens(service));
   route("POST", "/chat/completions/render", renderChat(service));
   route("POST", "/completions/render", renderCompletions(service));
+  route("POST", "/inference/v1/generate", generate(service));
+  route("POST", "/inference/v1/score", score(service));
+  route(["GET", "POST"], "/files", files(service));
+  route(["GET", "DELETE"], "/files/:id", file(service));
+  route("GET", "/files/:id/content", fileContent(service));
+  route(["GET", "POST"], "/batches", batches(service));
+  route("GET", "/batches/:id", getBatch(service));
+  route("POST", "/batches/:id/cancel", cancelBatch(service));
   route("GET", "/tokenizer_info", tokenizerInfo(service));
   route("POST", "/tokenize", tokenize(service));
   route("POST", "/detokenize", detokenize(service));
+
+  service.batches.runner.connect((url, init) => {
+    const request = new Request(`http://localhost${url}`, init);
+    if (key !== null) request.headers.set("authorization", `Bearer ${key}`);
+    return app.fetch(request);
+  });
 
   app.notFound((c) => {
     throw new HttpError(404, `no such path: ${c.req.path}; see /v1/models and /v1/chat/completions`, "not_found");

@@ -16,6 +16,8 @@ import {
 } from "../src/limits.ts";
 import type { FastgenApi, LoadProgress } from "../src/types.ts";
 import { VERSION } from "../src/version.ts";
+import { BatchRunner } from "./batch/runner.ts";
+import { BatchStore } from "./batch/store.ts";
 import type { RequestRecord } from "./context.ts";
 import { errorStatus } from "./errors.ts";
 import { Metrics } from "./metrics.ts";
@@ -44,6 +46,8 @@ export interface ServiceOptions extends BrowserOptions {
   /** Responses that are kept for later requests, and bytes of them. */
   maxStoredResponses: number;
   maxStoredResponseBytes: number;
+  /** Files and batches; null = a private folder that goes with the process. */
+  batchStore: BatchStore | null;
   /** Seconds for which nothing more can be sent to a stream's reader before its connection closes. */
   streamWriteSeconds: number;
   /** Seconds that a connection may be idle, and that headers may take. */
@@ -80,6 +84,7 @@ const DEFAULTS: ServiceOptions = {
   maxTotalBodyBytes: MAX_TOTAL_BODY_BYTES,
   maxStoredResponses: MAX_STORED_RESPONSES,
   maxStoredResponseBytes: MAX_STORED_RESPONSE_BYTES,
+  batchStore: null,
   streamWriteSeconds: STREAM_WRITE_SECONDS,
   idleSeconds: IDLE_SECONDS,
   trustRequestChatTemplate: false,
@@ -100,6 +105,7 @@ export class Service {
   readonly options: ServiceOptions;
   readonly metrics: Metrics;
   readonly responses: ResponseStore;
+  readonly batches: { store: BatchStore; runner: BatchRunner };
   /** Unix seconds. */
   readonly created = Math.floor(Date.now() / 1000);
   /** How far loading has come, while it lasts. */
@@ -128,6 +134,8 @@ export class Service {
     this.#modelName = this.options.servedModelName ?? "";
     this.metrics = new Metrics(() => this.#fastgen);
     const { maxStoredResponses, maxStoredResponseBytes } = this.options;
+    const store = this.options.batchStore ?? new BatchStore();
+    this.batches = { store, runner: new BatchRunner(this, store) };
     this.responses = new ResponseStore({ responses: maxStoredResponses, bytes: maxStoredResponseBytes });
   }
 
@@ -138,6 +146,12 @@ export class Service {
     this.metrics.setModel(this.#modelName, fastgen);
     this.#format = answerFormat(templateText(fastgen.tokenizer_config.chat_template), this.options);
     this.#fastgen = fastgen;
+    this.batches.runner.wake();
+  }
+
+  /** Can the model be asked? */
+  get isReady(): boolean {
+    return this.#fastgen?.alive === true && !this.#draining;
   }
 
   /** The model, or FastgenError "unavailable" while there is none. */
@@ -292,6 +306,7 @@ export class Service {
    */
   drain(seconds: number): Promise<boolean> {
     this.#draining = true;
+    void this.batches.runner.stop();
     for (const record of this.#requests) record.drain();
     if (this.#requests.size === 0) return Promise.resolve(true);
     const { promise, resolve } = Promise.withResolvers<boolean>();

@@ -244,6 +244,7 @@ export class FakeFastgen implements FastgenApi {
 class FakeGeneration implements Generation {
   readonly prompt_token_ids: Int32Array;
   readonly params: ResolvedParams;
+  readonly seeds: readonly bigint[];
   readonly prompt_text: string | null;
   readonly usage: Usage;
   readonly #fake: FakeFastgen;
@@ -258,6 +259,7 @@ class FakeGeneration implements Generation {
     this.prompt_token_ids = ids;
     this.params = samplingSchema.parse(call.params);
     this.params.max_tokens ??= fake.model.max_model_len - ids.length;
+    this.seeds = Array.from({ length: this.params.n }, (_, i) => BigInt(this.params.seed ?? 77) + BigInt(i));
     this.prompt_text = typeof call.prompt === "string" ? call.prompt : null;
     this.usage = { prompt_tokens: ids.length, completion_tokens: 0, cached_tokens: 0 };
     fake.stats.prompt_tokens += ids.length;

@@ -11,7 +11,7 @@ import { RunningGeneration } from "./generation.ts";
 import { openDefaultModel } from "./model/embedded.ts";
 import { openModel } from "./model/load.ts";
 import type { Model } from "./model/shape.ts";
-import { freeMatchers, OutputConstraints } from "./output-constraints.ts";
+import { freeMatchers, giveMatchers, OutputConstraints } from "./output-constraints.ts";
 import type { SamplingParams } from "./params.ts";
 import { PromptEncoder, promptField, specialIds, specialStops } from "./prompt-encoder.ts";
 import { engineRequests, type ModelLimits, resolveParams } from "./request.ts";
@@ -40,6 +40,9 @@ import type {
 } from "./types.ts";
 import { updateCommand } from "./weight-update.ts";
 
+/** Milliseconds from the model's being ready until grammars are prepared. */
+const PREPARE_AFTER = 100;
+
 /** What a loaded model is made of. */
 interface Loaded {
   front: EngineFront;
@@ -66,6 +69,7 @@ export class Fastgen implements FastgenApi {
   #paused = false;
   /** Updates of the weights that have succeeded. */
   #updates = 0;
+  readonly #preparing: NodeJS.Timeout;
 
   private constructor(loaded: Loaded) {
     this.#loaded = loaded;
@@ -74,6 +78,8 @@ export class Fastgen implements FastgenApi {
     this.#encoder = new PromptEncoder(template, tokenizer, limits);
     this.#badWords = new BadWords((text) => tokenizer.encode(text, false));
     this.#constraints = new OutputConstraints(tokenizer, limits.vocabSize, limits.stopIds);
+    // Whoever waits for the model has it by then.
+    this.#preparing = setTimeout(() => this.#constraints.prepare(), PREPARE_AFTER).unref();
   }
 
   /**
@@ -126,7 +132,7 @@ export class Fastgen implements FastgenApi {
         },
         weightsIn: model.weightsIn,
         limits: { vocabSize: model.shape.vocabSize, maxContext, stopIds: generation.stopIds },
-        defaults: generation.params,
+        defaults: { ...generation.params, ...(options.logprobs_mode && { logprobs_mode: options.logprobs_mode }) },
         config: { prefixCaching, maxSeqs, maxStepTokens, devices },
         tokenizerConfig: tokenizerConfig(model.files, options.chat_template),
         byPriority: config.schedulingPolicy === "priority",
@@ -215,14 +221,16 @@ export class Fastgen implements FastgenApi {
     try {
       throwIfAborted(signal);
       requests = engineRequests(resolved, ids, limits, promptField(prompt), isDefault, extras);
-    } finally {
+    } catch (error) {
       constraint.release();
+      throw error;
     }
     const sequences: number[] = [];
     const generation = new RunningGeneration({
       prompt: ids,
       promptText: typeof prompt === "string" && isWhole ? prompt : null,
       params: { ...resolved, max_tokens: requests[0]!.maxTokens },
+      seeds: requests.map(({ sampling }) => BigInt.asIntN(64, sampling.seed)),
       stopTexts,
       shownIds: specialIds(options.shown_special_tokens ?? [], tokenizer),
       tokenizer,
@@ -238,6 +246,7 @@ export class Fastgen implements FastgenApi {
       sequences.push(...front.add(requests, (choice, event) => generation.accept(choice, event)));
     } catch (error) {
       freeMatchers(requests);
+      constraint.release();
       throw error;
     }
     this.#running.set(generation, { id: options.request_id, end: () => front.abort(sequences) });
@@ -246,6 +255,15 @@ export class Fastgen implements FastgenApi {
       const onAbort = () => generation.abort();
       signal.addEventListener("abort", onAbort, { once: true });
       generation.onEnd(() => signal.removeEventListener("abort", onAbort));
+    }
+    try {
+      // The prompt is computed meanwhile. Whether the grammar can be used is known before the caller has anything.
+      if (constraint.compiling) await giveMatchers(front, sequences, constraint.compiling);
+    } catch (error) {
+      generation.fail(asFastgenError(error));
+      throw error;
+    } finally {
+      constraint.release();
     }
     return generation;
   }
@@ -368,6 +386,7 @@ export class Fastgen implements FastgenApi {
   }
 
   async close(): Promise<void> {
+    clearTimeout(this.#preparing);
     await this.#loaded.front.close();
     await this.#constraints.close();
   }

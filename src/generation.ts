@@ -46,6 +46,8 @@ export interface GenerationSetup {
   /** What the prompt's ids were made from, where that was a text and they are all of it. */
   promptText: string | null;
   params: ResolvedParams;
+  /** By choice. */
+  seeds: readonly bigint[];
   tokenizer: Tokenizer;
   /** The model's own stop ids: they end an output without being a stop_reason. */
   modelStopIds: ReadonlySet<number>;
@@ -66,6 +68,7 @@ export interface GenerationSetup {
 export class RunningGeneration implements Generation {
   readonly prompt_token_ids: Int32Array;
   readonly params: ResolvedParams;
+  readonly seeds: readonly bigint[];
   readonly prompt_text: string | null;
   readonly usage: Usage;
 
@@ -88,6 +91,7 @@ export class RunningGeneration implements Generation {
     this.#setup = setup;
     this.prompt_token_ids = setup.prompt;
     this.params = setup.params;
+    this.seeds = setup.seeds;
     this.prompt_text = setup.promptText;
     this.usage = { prompt_tokens: setup.prompt.length, completion_tokens: 0, cached_tokens: 0 };
     this.#running = setup.params.n;

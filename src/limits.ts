@@ -225,3 +225,33 @@ export const MAX_HELD_CALL_LENGTH = 65_536;
 
 /** Spaces and line ends at the end of a text that are held back: they fall away where a tool call follows. */
 export const MAX_HELD_SPACE = 1024;
+
+/** UTF-16 code units of a batch's custom_id. */
+export const MAX_CUSTOM_ID_LENGTH = 512;
+
+/** Requests in a batch that a server runs, and bytes of a file that is uploaded for one. fgbatch takes any number. OpenAI's bounds. */
+export const MAX_BATCH_REQUESTS = 50_000;
+export const MAX_BATCH_FILE_BYTES = 200 * 1024 * 1024;
+
+/** Bytes of all files and results of batches that a server keeps (--max-batch-bytes). */
+export const MAX_BATCH_BYTES = 4 * 1024 * 1024 * 1024;
+
+/** Files and batches that a server keeps. A batch that has ended makes room for a new one; files are deleted by their owners. */
+export const MAX_BATCH_FILES = 10_000;
+export const MAX_BATCHES = 1000;
+
+/** Fields of an upload beside its file, and characters of its name. */
+export const MAX_FORM_FIELDS = 8;
+export const MAX_FILE_NAME_LENGTH = 255;
+
+/** Characters of a key and of a value of a batch's metadata, which are kept with it. */
+export const MAX_BATCH_METADATA_LENGTH = 512;
+
+/** Wrong lines of a batch's input that are named; the others are counted. */
+export const MAX_BATCH_FAULTS = 100;
+
+/** Bytes of the reply to one request of a batch: it is one line of a file, and is held whole. */
+export const MAX_BATCH_REPLY_BYTES = 64 * 1024 * 1024;
+
+/** Seconds for which a request of a batch is made again while the server is busy or out of reach. */
+export const BATCH_PATIENCE_SECONDS = 600;

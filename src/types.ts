@@ -39,6 +39,8 @@ export interface LoadOptions {
   chat_template?: string;
   /** How the contents of messages are given to the template; default "auto". */
   chat_template_content_format?: ChatContentFormat;
+  /** logprobs_mode of requests that have none. */
+  logprobs_mode?: ResolvedParams["logprobs_mode"];
   /** fcfs = sequences run in the order they arrive; priority = those of lower priority numbers first. */
   scheduling_policy?: SchedulingPolicy;
   /** Seed of dummy weights. */
@@ -228,6 +230,8 @@ export interface Generation extends AsyncIterable<Chunk> {
   readonly prompt_token_ids: Int32Array;
   /** With every default filled in; max_tokens is what each choice may have. */
   readonly params: ResolvedParams;
+  /** By choice: the seed of its draws, a random one where none was given. In the range of a signed integer of 64 bits. */
+  readonly seeds: readonly bigint[];
   /** The prompt where it was given as a text and is used whole; else null. */
   readonly prompt_text: string | null;
   /** Final once the iteration has ended. */

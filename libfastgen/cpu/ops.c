@@ -354,14 +354,19 @@ static fg_mask_state mask_state(const fg_batch *batch, const fg_row *row) {
 	return (fg_mask_state)__atomic_load_n(&batch->masks.state[row->mask], __ATOMIC_ACQUIRE);
 }
 
-static int32_t sample_id(cpu_ctx *ctx, const fg_batch *batch, const fg_row *row, const float *logits, void *scratch) {
+/* *reported: the row that the log probabilities are of; `logits` as long as nothing else is known. */
+static int32_t sample_id(cpu_ctx *ctx, const fg_batch *batch, const fg_row *row, const float *logits,
+                         const float **reported, void *scratch) {
 	switch (mask_state(batch, row)) {
 	case FG_MASK_READY: break;
 	case FG_MASK_BROKEN: return FG_MASK_FAILED;
 	default: return FG_MASK_LATE;
 	}
 	const uint32_t *mask = row->mask < 0 ? NULL : batch->masks.words + (size_t)row->mask * batch->masks.stride;
-	return fg_sampler_sample(ctx->samplers[row->slot], logits, mask, row->position, scratch);
+	fg_sampler *sampler = ctx->samplers[row->slot];
+	if (row->n_logprobs >= 0 || row->logits_row >= 0)
+		*reported = fg_sampler_reported(sampler, logits, mask, row->position, scratch);
+	return fg_sampler_sample(sampler, logits, mask, row->position, scratch);
 }
 
 static void sample_row(token_job *j, int32_t item, int32_t thread) {
@@ -369,22 +374,22 @@ static void sample_row(token_job *j, int32_t item, int32_t thread) {
 	fg_batch *batch = (fg_batch *)j->batch;
 	int32_t vocab = ctx->base.config->shape.vocab_size, i = j->order[item], r = j->first + i;
 	const fg_row *row = &batch->rows[r];
-	const float *logits = (const float *)j->in + (size_t)i * (size_t)vocab;
+	const float *logits = (const float *)j->in + (size_t)i * (size_t)vocab, *reported = logits;
 	void *scratch = ctx->sample_scratch + (size_t)thread * ctx->sample_scratch_bytes;
 	int32_t id = row->target;
 	if (id < 0) {
-		id = sample_id(ctx, batch, row, logits, scratch);
+		id = sample_id(ctx, batch, row, logits, &reported, scratch);
 		ctx->last_token[row->slot] = id;
 	}
 	batch->out.ids[r] = id;
 	if (row->n_logprobs >= 0) {
 		size_t at = (size_t)r * FG_MAX_LOGPROBS;
-		fg_logprobs(logits, vocab, id, row->n_logprobs, &batch->out.logprobs[r], &batch->out.ranks[r],
+		fg_logprobs(reported, vocab, id, row->n_logprobs, &batch->out.logprobs[r], &batch->out.ranks[r],
 		            row->n_logprobs ? batch->out.top_ids + at : NULL,
 		            row->n_logprobs ? batch->out.top_logprobs + at : NULL, scratch);
 	}
 	if (row->logits_row >= 0) {
-		memcpy(batch->out.logits + (size_t)row->logits_row * (size_t)vocab, logits, (size_t)vocab * sizeof *logits);
+		memcpy(batch->out.logits + (size_t)row->logits_row * (size_t)vocab, reported, (size_t)vocab * sizeof *reported);
 	}
 }
 
@@ -411,7 +416,7 @@ static int wait_for_masks(cpu_ctx *ctx) {
 	return 1;
 }
 
-static void cpu_sample(fg_ctx *base, const fg_batch *batch, int32_t first, int32_t n, const float *logits) {
+static void cpu_sample(fg_ctx *base, const fg_batch *batch, int32_t first, int32_t n, float *logits) {
 	cpu_ctx *ctx = (cpu_ctx *)base;
 	token_job job = {.ctx = ctx, .batch = batch, .in = logits, .first = first, .run = sample_row};
 	for (int32_t i = 0; i < n; i++) ctx->sample_order[i] = i;

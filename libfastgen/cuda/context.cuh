@@ -234,7 +234,7 @@ void gather(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, const 
 void gather_input(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, const fg_matrix *w, const void *x,
                   void *out);
 void attention(fg_ctx *ctx, const fg_batch *batch, int32_t layer, const void *qkv, const fg_matrix *next, void *out);
-void sample(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, const float *logits);
+void sample(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, float *logits);
 
 } // namespace fg
 

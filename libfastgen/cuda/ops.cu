@@ -349,7 +349,7 @@ void forget_marks(fg_ctx *ctx) {
 
 } // namespace
 
-void sample(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, const float *logits) {
+void sample(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, float *logits) {
 	Context *c = context(ctx);
 	size_t top = (size_t)first * FG_MAX_LOGPROBS;
 	Sampled *out = (Sampled *)(c->out + c->results.sampled) + first;

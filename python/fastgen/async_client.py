@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import aclosing
 from types import TracebackType
 from typing import Any, AsyncGenerator, AsyncIterable, Callable, Iterable, Literal, Mapping, Sequence, Union
 
 from .answers import Completion, Piece, Result, read_completion, read_piece
 from .bodies import Conversation, Prompt, chat_body, generate_body, request_of
+from .cuda_ipc import SharedTensors, is_on_gpu
 from .errors import StoppedError
 from .many import complete_all
 from .server import STOP_SECONDS, Flag, Server, print_progress
 from .transport import Transport
-from .weights import NamedTensors, StagedWeights
+from .weights import NamedTensors, StagedWeights, pairs
 
 #: A text, token ids, or a conversation.
 AnyPrompt = Union[Prompt, Conversation]
@@ -26,7 +28,8 @@ class AsyncFastgen:
     """A model that answers. `async with AsyncFastgen(model, max_model_len=4096) as fastgen: ...`
 
     model: a folder, or a name on the hub; None = the built-in model. Flags are fgserve's with underscores.
-    url: use the server at this address, with `api_key` and `admin_api_key`, and start none.
+    url: use the server at this address, and start none. It must be on this machine for update_weights().
+    api_key: by default a random one for a server that is started here. admin_api_key: for what changes the server; by default the same.
     executable: fgserve; by default it is found (see find_executable). env: variables that the server gets beside this process's own.
     progress: hears how far the model is; None = nobody. log: hears each line that the server writes.
     start_timeout: seconds until the server must be ready; None = as long as it takes, since a model may be downloaded.
@@ -53,10 +56,11 @@ class AsyncFastgen:
         self._transport: Transport | None = None
         self._server: Server | None = None
         if url is None:
-            keys = {"api_key": api_key, "admin_api_key": admin_api_key}
             self._server = Server(
                 model,
-                {**flags, **{name: key for name, key in keys.items() if key is not None}},
+                flags,
+                api_key=api_key,
+                admin_api_key=admin_api_key,
                 executable=executable,
                 env=env,
                 progress=progress,
@@ -117,10 +121,10 @@ class AsyncFastgen:
     async def stream(self, prompt: AnyPrompt, **params: Any) -> AsyncGenerator[Piece, None]:
         """The pieces of an answer to a text, token ids or a conversation, as they come. Closing the iterator ends the answer."""
         path, body = request_of(prompt, params)
-        frames = self._open().stream(path, {**body, "stream": True})
-        async for frame in frames:
-            for choice in frame["choices"]:
-                yield read_piece(frame, choice)
+        async with aclosing(self._open().stream(path, {**body, "stream": True})) as frames:
+            async for frame in frames:
+                for choice in frame["choices"]:
+                    yield read_piece(frame, choice)
 
     async def generate_all(
         self,
@@ -137,22 +141,32 @@ class AsyncFastgen:
         async def complete(prompt: AnyPrompt) -> Completion:
             return await self._complete(*request_of(prompt, params))
 
-        async for result in complete_all(prompts, concurrency, complete):
-            yield result
+        async with aclosing(complete_all(prompts, concurrency, complete)) as results:
+            async for result in results:
+                yield result
 
     async def update_weights(
-        self, weights: str | os.PathLike[str] | NamedTensors, *, weight_version: str | None = None, **options: Any
-    ) -> str | None:
+        self,
+        weights: str | os.PathLike[str] | NamedTensors,
+        *,
+        weight_version: str | None = None,
+        clear_cache: bool | None = None,
+    ) -> str:
         """Replaces the model's weights: by those in a folder, or by tensors with the checkpoint's names (a mapping or pairs).
 
-        Tensors must have the shapes of the checkpoint that was loaded; all must be there. Returns the name of the new weights: `weight_version`,
-        or the next number. What does not fit is refused and changes nothing. `options` are further fields of /update_weights.
+        All tensors must be there, in the shapes of the checkpoint that was loaded. What does not fit is refused and changes nothing. Requests
+        that run wait meanwhile, and go on with the new weights. clear_cache: forget the keys and values that the old ones have computed;
+        by default as the pause in force says, else they are forgotten. Returns the new weights' name: `weight_version`, or the next number.
         """
-        version = {} if weight_version is None else {"weight_version": weight_version}
+        options = {"weight_version": weight_version, "clear_cache": clear_cache}
+        body = {name: value for name, value in options.items() if value is not None}
         if isinstance(weights, (str, os.PathLike)):
-            return await self._update({"weight_dir": os.path.abspath(weights), **version, **options})
+            return await self._update({"weight_dir": os.path.abspath(weights), **body})
+        if await self._takes_handles(weights):
+            shared = await asyncio.to_thread(SharedTensors, pairs(weights))
+            return await self._update({"tensors": shared.entries, **body})
         with await asyncio.to_thread(StagedWeights, weights) as staged:
-            return await self._update({"weight_dir": staged.folder, **version, **options})
+            return await self._update({"weight_dir": staged.folder, **body})
 
     async def weight_version(self) -> str:
         """Names the weights that are in use."""
@@ -187,9 +201,10 @@ class AsyncFastgen:
     async def is_sleeping(self) -> bool:
         return bool((await self._admin("GET", "/is_sleeping"))["is_sleeping"])
 
-    async def abort(self, request_id: str) -> None:
-        """Ends the request that was sent with this `request_id`."""
-        await self._admin("POST", "/abort_request", body={"request_id": request_id})
+    async def abort(self, request_id: str | None = None) -> int:
+        """Ends the requests that were sent with this `request_id`, or all, with what they have. Returns how many there were."""
+        body = {"abort_all": True} if request_id is None else {"request_id": request_id}
+        return int((await self._admin("POST", "/abort_request", body=body))["aborted"])
 
     async def request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """Any other route: the reply's JSON."""
@@ -203,10 +218,14 @@ class AsyncFastgen:
     async def _complete(self, path: str, body: Mapping[str, Any]) -> Completion:
         return read_completion(await self._open().call("POST", path, body))
 
-    async def _update(self, body: Mapping[str, Any]) -> str | None:
-        reply = await self._admin("POST", "/update_weights", body=body)
-        version = reply.get("weight_version") if reply else None
-        return None if version is None else str(version)
+    async def _takes_handles(self, weights: NamedTensors) -> bool:
+        """Whether the server can read them from a GPU. An iterator's tensors may exist only one after the other, so they are copied."""
+        if not isinstance(weights, (Mapping, list, tuple)) or not all(is_on_gpu(tensor) for _, tensor in pairs(weights)):
+            return False
+        return len(weights) > 0 and (await self._open().call("GET", "/health"))["device"] == "cuda"
+
+    async def _update(self, body: Mapping[str, Any]) -> str:
+        return str((await self._admin("POST", "/update_weights", body=body))["weight_version"])
 
     async def _admin(
         self, method: str, path: str, *, body: Mapping[str, Any] | None = None, query: Mapping[str, Any] | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import threading
 from typing import Any, AsyncGenerator, Coroutine, Iterator, TypeVar
 
@@ -14,6 +15,7 @@ class BackgroundLoop:
     """Runs coroutines for any thread. After os.fork() the child gets a loop of its own: threads are not copied."""
 
     def __init__(self) -> None:
+        #: The process that the loop's thread belongs to; 0 = there is none.
         self._owner = 0
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop
@@ -44,7 +46,9 @@ class BackgroundLoop:
                     return
                 yield item
         finally:
-            self.run(generator.aclose())
+            # While Python ends, its threads stand still: to wait for one would be to wait for ever.
+            if not sys.is_finalizing():
+                self.run(generator.aclose())
 
     def stop(self) -> None:
         """Ends the thread. A later run() starts another."""
@@ -53,7 +57,13 @@ class BackgroundLoop:
                 self._loop.call_soon_threadsafe(self._loop.stop)
                 self._owner = 0
 
+    def __del__(self) -> None:
+        if not sys.is_finalizing():
+            self.stop()
+
     def _running(self) -> asyncio.AbstractEventLoop:
+        if self._owner == os.getpid():
+            return self._loop
         with self._lock:
             if self._owner != os.getpid():
                 self._loop = asyncio.new_event_loop()

@@ -86,9 +86,15 @@ class Fastgen:
         return self._loop.iterate(self._async.generate_all(prompts, concurrency=concurrency, **params))
 
     def update_weights(
-        self, weights: str | os.PathLike[str] | NamedTensors, *, weight_version: str | None = None, **options: Any
-    ) -> str | None:
-        return self._loop.run(self._async.update_weights(weights, weight_version=weight_version, **options))
+        self,
+        weights: str | os.PathLike[str] | NamedTensors,
+        *,
+        weight_version: str | None = None,
+        clear_cache: bool | None = None,
+    ) -> str:
+        return self._loop.run(
+            self._async.update_weights(weights, weight_version=weight_version, clear_cache=clear_cache)
+        )
 
     def weight_version(self) -> str:
         return self._loop.run(self._async.weight_version())
@@ -114,8 +120,8 @@ class Fastgen:
     def is_sleeping(self) -> bool:
         return self._loop.run(self._async.is_sleeping())
 
-    def abort(self, request_id: str) -> None:
-        self._loop.run(self._async.abort(request_id))
+    def abort(self, request_id: str | None = None) -> int:
+        return self._loop.run(self._async.abort(request_id))
 
     def request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         return self._loop.run(self._async.request(method, path, body))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, TypeVar, Union
+from typing import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, TypeVar, Union
 
 from .answers import Completion, Result
 
@@ -14,7 +14,7 @@ _END = object()
 
 async def complete_all(
     prompts: Union[Iterable[T], AsyncIterable[T]], concurrency: int, complete: Callable[[T], Awaitable[Completion]]
-) -> AsyncIterator[Result]:
+) -> AsyncGenerator[Result, None]:
     """Results as they come. At most `concurrency` requests run, and as many results wait to be taken: then no more prompts are
     read, so the input may be endless. An error of one prompt is its result. An error of `prompts` itself is raised."""
     if concurrency < 1:

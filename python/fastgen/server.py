@@ -125,6 +125,8 @@ class Server:
         model: str | os.PathLike[str] | None,
         flags: Mapping[str, Flag],
         *,
+        api_key: str | None = None,
+        admin_api_key: str | None = None,
         executable: str | os.PathLike[str] | None = None,
         env: Mapping[str, str] | None = None,
         progress: Callable[[str], None] | None = print_progress,
@@ -132,11 +134,15 @@ class Server:
         start_timeout: float | None = None,
     ) -> None:
         self.url = ""
-        self.api_key = str(flags.get("api_key") or secrets.token_urlsafe(32))
+        #: The key that requests must carry: a random one unless another was given.
+        self.api_key = api_key or secrets.token_urlsafe(32)
         self._executable = executable
-        # The key travels in the environment: everybody may read command lines.
-        self._args = command_line(model, {name: value for name, value in flags.items() if name != "api_key"})
-        self._env = {**os.environ, **(env or {}), "FASTGEN_API_KEY": self.api_key}
+        self._args = command_line(model, flags)
+        # Keys travel in the environment: everybody may read command lines. An admin key that this process was given for another
+        # server is not for this one.
+        keys = {"FASTGEN_API_KEY": self.api_key, "FASTGEN_ADMIN_API_KEY": admin_api_key}
+        variables = {**os.environ, **(env or {}), **keys}
+        self._env = {name: value for name, value in variables.items() if value is not None}
         self._progress = progress
         self._on_line = log
         self._start_timeout = start_timeout
@@ -197,7 +203,7 @@ class Server:
         assert self._process is not None and self._output is not None
         began = time.monotonic()
         pause = 0.01
-        with httpx.Client(trust_env=False, timeout=5) as client:
+        with httpx.Client(trust_env=False, verify=False, timeout=5) as client:
             while not self._is_ready(client):
                 if self._process.poll() is not None:
                     self._output.thread.join(2)

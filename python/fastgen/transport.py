@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any, AsyncIterator, Mapping
+import ssl
+from contextlib import contextmanager
+from typing import Any, AsyncGenerator, Iterator, Mapping
 
 import httpx
 
@@ -14,6 +16,18 @@ from .errors import RequestError, StoppedError
 TIMEOUT = httpx.Timeout(None, connect=10.0)
 LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=None)
 
+#: Requests of one httpx client at a time: with each request it looks at all of its connections, several times.
+CLIENT_REQUESTS = 16
+
+
+class _Client:
+    """A client of httpx, and how many requests it has open."""
+
+    def __init__(self, url: str, verify: ssl.SSLContext | bool) -> None:
+        # The environment's proxies are for the world outside.
+        self.httpx = httpx.AsyncClient(base_url=url, timeout=TIMEOUT, limits=LIMITS, trust_env=False, verify=verify)
+        self.requests = 0
+
 
 class Transport:
     """Sends requests from whichever event loop calls: connections belong to the loop that opened them."""
@@ -22,7 +36,9 @@ class Transport:
         self.url = url.rstrip("/")
         self._headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
         self._admin_headers = {"authorization": f"Bearer {admin_api_key}"} if admin_api_key else self._headers
-        self._client: httpx.AsyncClient | None = None
+        # Reading the certificates takes longer than a request; without https nobody needs them.
+        self._verify = httpx.create_ssl_context() if self.url.startswith("https:") else False
+        self._clients: list[_Client] = []
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def call(
@@ -36,44 +52,55 @@ class Transport:
     ) -> Any:
         """The reply's JSON, None where it has none. Raises RequestError and StoppedError."""
         try:
-            reply = await self._open().request(method, path, json=body, params=query, headers=self._headers_of(admin))
+            with self._client() as client:
+                reply = await client.request(method, path, json=body, params=query, headers=self._headers_of(admin))
         except httpx.HTTPError as error:
             raise self._stopped(error) from error
         if reply.is_error:
             raise _refusal(reply.status_code, reply.content)
         return reply.json() if reply.content else None
 
-    async def stream(self, path: str, body: Mapping[str, Any]) -> AsyncIterator[dict[str, Any]]:
+    async def stream(self, path: str, body: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
         """The frames of a stream. Closing the iterator ends the sequences on the server."""
         try:
-            async with self._open().stream("POST", path, json=body, headers=self._headers) as reply:
-                if reply.is_error:
-                    raise _refusal(reply.status_code, await reply.aread())
-                async for line in reply.aiter_lines():
-                    if line == "data: [DONE]":
-                        return
-                    if line.startswith("data: "):
-                        frame = json.loads(line[6:])
-                        if "error" in frame:
-                            raise _error_of(500, frame)
-                        yield frame
-                raise StoppedError("the stream ended before the answer did: the server has stopped")
+            with self._client() as client:
+                async with client.stream("POST", path, json=body, headers=self._headers) as reply:
+                    if reply.is_error:
+                        raise _refusal(reply.status_code, await reply.aread())
+                    async for line in reply.aiter_lines():
+                        if line == "data: [DONE]":
+                            return
+                        if line.startswith("data: "):
+                            frame = json.loads(line[6:])
+                            if "error" in frame:
+                                raise _error_of(500, frame)
+                            yield frame
+            raise StoppedError("the stream ended before the answer did: the server has stopped")
         except httpx.HTTPError as error:
             raise self._stopped(error) from error
 
     async def close(self) -> None:
         """Closes the connections of the calling loop."""
-        client, self._client = self._client, None
-        if client is not None and self._loop is asyncio.get_running_loop():
-            await client.aclose()
+        clients, self._clients = self._clients, []
+        if self._loop is asyncio.get_running_loop():
+            for client in clients:
+                await client.httpx.aclose()
 
-    def _open(self) -> httpx.AsyncClient:
+    @contextmanager
+    def _client(self) -> Iterator[httpx.AsyncClient]:
+        """A client with room for one more request."""
         loop = asyncio.get_running_loop()
-        if self._client is None or self._loop is not loop:
-            self._loop = loop
-            # The environment's proxies are for the world outside.
-            self._client = httpx.AsyncClient(base_url=self.url, timeout=TIMEOUT, limits=LIMITS, trust_env=False)
-        return self._client
+        if self._loop is not loop:
+            self._loop, self._clients = loop, []
+        client = next((client for client in self._clients if client.requests < CLIENT_REQUESTS), None)
+        if client is None:
+            client = _Client(self.url, self._verify)
+            self._clients.append(client)
+        client.requests += 1
+        try:
+            yield client.httpx
+        finally:
+            client.requests -= 1
 
     def _headers_of(self, admin: bool) -> dict[str, str]:
         return self._admin_headers if admin else self._headers

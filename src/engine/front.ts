@@ -168,6 +168,15 @@ export class EngineFront {
     return ids;
   }
 
+  /**
+   * Hands over the matchers of requests that came without, because their grammar was being compiled: matchers[i] is for ids[i].
+   * @throws FastgenError "unavailable" when the engine has ended. The matchers then stay the caller's, to be freed.
+   */
+  giveMatchers(ids: number[], matchers: number[]): void {
+    if (this.ended) throw new FastgenError("unavailable", this.ended.message, { cause: this.ended });
+    this.send({ type: "matchers", ids, matchers });
+  }
+
   /** Ends sequences within a step. Each gets one last event, "abort". Ids of sequences that have ended are ignored. */
   abort(ids: number[]): void {
     this.tellOf("abort", ids);

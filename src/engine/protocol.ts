@@ -8,8 +8,11 @@ import type { TensorSource } from "../model/shape.ts";
 
 /** What a sequence's tokens must follow. */
 export interface EngineGrammar {
-  /** An LlgMatcher (src/grammar). The worker owns it from now on, and frees it when the sequence has ended. */
-  matcher: number;
+  /**
+   * An LlgMatcher (src/grammar). The worker owns it from now on, and frees it when the sequence has ended. Null = the grammar
+   * is still being compiled: a "matchers" message brings it. Until then nothing is sampled that the grammar holds for.
+   */
+  matcher: number | null;
   /** It holds from the token after one of these id sequences: the end of thinking. None = from the first token. */
   after: Int32Array[];
 }
@@ -114,6 +117,8 @@ export interface ControlState {
 
 export type ToWorker =
   | { type: "add"; requests: EngineRequest[] }
+  /** What requests came without, because it was being compiled: entry i is for ids[i], which may have ended meanwhile. */
+  | { type: "matchers"; ids: number[]; matchers: number[] }
   | { type: "abort"; ids: number[] }
   | { type: "pause"; ids: number[] }
   | { type: "resume"; ids: number[] }

@@ -65,6 +65,8 @@ export class Scheduler {
   private readonly masks: MaskRows;
   /** Steps until the oldest waiting sequence, which did not fit, is looked at again. 0 once pages have been given back. */
   private blockedSteps = 0;
+  /** Paused not by the front, but until their grammars are compiled: what they computed so far is in the cache. */
+  private readonly setAside = new Set<Sequence>();
   private arrivals = 0;
   private swapped = 0;
   private paused = 0;
@@ -154,10 +156,28 @@ export class Scheduler {
     if (seq) this.end(seq, ABORT);
   }
 
+  /** The grammar that `id` came without has been compiled. Takes over its matcher. */
+  setMatcher(id: number, pointer: number): void {
+    const matcher = this.library.openMatcher(pointer);
+    const seq = this.alive.get(id);
+    if (!seq?.constraint) {
+      matcher.free();
+      return;
+    }
+    const awaited = seq.awaitsGrammar;
+    seq.constraint.setMatcher(matcher);
+    if (!awaited) return;
+    const ending = this.follow(seq, seq.constraint, begin);
+    if (ending) this.end(seq, ending);
+    else if (this.setAside.has(seq)) this.resume(id);
+  }
+
   /** Takes a sequence off its slot until resume(). A sample still in flight is kept when it arrives. */
   pause(id: number): void {
     const seq = this.alive.get(id);
-    if (!seq || seq.state === "paused") return;
+    if (!seq) return;
+    this.setAside.delete(seq);
+    if (seq.state === "paused") return;
     if (seq.state === "running") this.leave(seq);
     else this.dequeue(seq);
     seq.state = "paused";
@@ -169,6 +189,7 @@ export class Scheduler {
   resume(id: number): void {
     const seq = this.alive.get(id);
     if (seq?.state !== "paused") return;
+    this.setAside.delete(seq);
     this.paused--;
     this.enqueue(seq);
   }
@@ -209,6 +230,7 @@ export class Scheduler {
       this.spare.push(step);
       return false;
     }
+    this.closeMasks();
     this.inFlight.push(step);
     return true;
   }
@@ -428,7 +450,8 @@ export class Scheduler {
     const flags = step.flags[i]!;
     const sampled = (flags & FG.SAMPLE) !== 0;
     const last = row + rows - 1;
-    const isLate = sampled && result.ids[last] === FG.MASK_LATE;
+    const { awaitsGrammar } = seq;
+    const isLate = sampled && (awaitsGrammar || result.ids[last] === FG.MASK_LATE);
     if (step.residences[i] === seq.residence) {
       // A page that is written to again must not be found yet.
       seq.computed = step.contexts[i]! - Number(isLate);
@@ -446,6 +469,10 @@ export class Scheduler {
     if (isLate) {
       seq.lateTimes++;
       this.goBack(seq, seq.length - 1);
+      if (awaitsGrammar && seq.state === "running") {
+        this.pause(seq.request.id);
+        this.setAside.add(seq);
+      }
     } else {
       seq.lateTimes = 0;
       this.commitSample(seq, result, last, logitsRow);
@@ -470,9 +497,9 @@ export class Scheduler {
    * Appends what must follow now. Then the step in flight gets its mask; where it went past tokens that were forced, or
    * samples without a mask that is needed now, what it samples is dropped. Returns how the sequence ends here, or null.
    */
-  private follow(seq: Sequence, constraint: Constraint): Ending | null {
+  private follow(seq: Sequence, constraint: Constraint, appendNext = appendForced): Ending | null {
     const { length } = seq;
-    const ending = appendForced(seq);
+    const ending = appendNext(seq);
     if (ending) return ending;
     if (seq.length > length) this.goBack(seq, length);
     else if (seq.lateRow >= 0) this.masks.give(seq);
@@ -528,6 +555,11 @@ export class Scheduler {
     this.masks.submitted(this.inFlight.at(-1)!);
   }
 
+  /** Whoever still awaits a grammar in the step submitted last samples nothing there. Call it before that step is waited for. */
+  closeMasks(): void {
+    this.masks.giveUp();
+  }
+
   private failStep(step: StepInFlight, error: FastgenError): void {
     for (const seq of step.seqs) if (seq.state !== "finished") this.fail(seq, error);
     this.retire(step);
@@ -554,6 +586,7 @@ export class Scheduler {
     if (seq.state === "running") this.leave(seq);
     else if (seq.state === "paused") this.paused--;
     else this.dequeue(seq);
+    this.setAside.delete(seq);
     for (const node of seq.privateNodes) this.cache.forget(node);
     this.masks.giveNothing(seq);
     if (seq.constraint) this.discard(seq.constraint);
@@ -575,6 +608,11 @@ export class Scheduler {
     this.alive.clear();
   }
 
+  /** Whether a row in flight can still be sampled if a grammar is compiled before the next step is planned. */
+  get awaitsGrammars(): boolean {
+    return this.masks.awaitsGrammars;
+  }
+
   /** Whether something has happened that no message has reported yet. */
   get hasOutcomes(): boolean {
     return this.outcomes.count > 0;
@@ -588,9 +626,9 @@ export class Scheduler {
   stats(): EngineStats {
     return {
       running: this.running.length,
-      waiting: this.queue.size - this.swapped,
+      waiting: this.queue.size - this.swapped + this.setAside.size,
       swapped: this.swapped,
-      paused: this.paused,
+      paused: this.paused - this.setAside.size,
       pagesUsed: this.cache.referenced,
       pages: this.cache.pages,
       ...this.counters,

@@ -127,7 +127,13 @@ export class Sequence {
 
   /** Whether another step may sample for it, beside those submitted. */
   get wantsMore(): boolean {
+    if (this.pendingSamples > 0 && this.awaitsGrammar) return false;
     return this.outputs + this.pendingSamples < this.request.maxTokens;
+  }
+
+  /** Whether its next token is up to a grammar that is still being compiled. */
+  get awaitsGrammar(): boolean {
+    return this.constraint?.awaitsGrammar ?? false;
   }
 
   /** The flags of a row that is sampled. Log probabilities of chosen ids are made from the row's logits. */

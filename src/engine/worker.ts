@@ -20,6 +20,9 @@ import type { FromWorker, ToWorker } from "./protocol.ts";
 import { Scheduler } from "./scheduler.ts";
 import { submitStep } from "./submit.ts";
 
+/** Milliseconds between two looks at the mail while a step runs that could still use a grammar. */
+const GRAMMAR_INTERVAL = 1;
+
 /** Milliseconds between two looks at the host pages while nothing runs. */
 const HOST_PAGES_INTERVAL = 1000;
 
@@ -136,6 +139,9 @@ export class EngineWorker {
       case "add":
         for (const request of message.requests) scheduler.add(request);
         break;
+      case "matchers":
+        for (const [i, id] of message.ids.entries()) scheduler.setMatcher(id, message.matchers[i]!);
+        break;
       case "abort":
         for (const id of message.ids) scheduler.abort(id);
         break;
@@ -163,8 +169,7 @@ export class EngineWorker {
 
   /** Frees what belongs to the worker of a message that came after the end. */
   private dropMatchers(message: ToWorker): void {
-    if (message.type !== "add") return;
-    for (const { grammar } of message.requests) if (grammar) this.grammars.open(grammar.matcher).free();
+    for (const matcher of matchersIn(message)) this.grammars.open(matcher).free();
   }
 
   private startTrace(): void {
@@ -207,6 +212,7 @@ export class EngineWorker {
   private step(): boolean {
     const { scheduler } = this;
     this.readMail();
+    this.awaitGrammars();
     // While no sequence waits, the next step is planned as late as possible: requests that arrive meanwhile are then in it.
     const slack = scheduler.stats().waiting === 0 ? this.pacer.slack(performance.now()) : 0;
     if (slack > 0 && !this.closed) {
@@ -217,7 +223,8 @@ export class EngineWorker {
     this.countHostPages();
     // With weights that are not whole, nothing can be computed.
     if (this.control.refusal && !scheduler.frozen) scheduler.endAll(this.control.refusal);
-    while (scheduler.stepsInFlight < FG.STEPS_IN_FLIGHT && this.submit());
+    while (!this.closed && scheduler.stepsInFlight < FG.STEPS_IN_FLIGHT && this.submit()) this.awaitGrammars();
+    if (this.closed) return false;
     if (scheduler.stepsInFlight > 0) {
       this.commitOldest();
       this.post(scheduler.takeMessage());
@@ -226,6 +233,16 @@ export class EngineWorker {
     if (scheduler.hasOutcomes) this.post(scheduler.takeMessage());
     this.control.settle();
     return scheduler.activeCount > 0;
+  }
+
+  /** Reads mail while the newest step can still use a grammar that is being compiled, and the next need not be planned yet. */
+  private awaitGrammars(): void {
+    while (!this.closed && this.scheduler.awaitsGrammars) {
+      const slack = this.pacer.slack(performance.now());
+      if (slack === 0) return;
+      Atomics.wait(this.alarm, 0, 0, Math.min(slack, GRAMMAR_INTERVAL));
+      this.readMail();
+    }
   }
 
   /** Plans a step and submits it. False when nothing can run now. */
@@ -243,6 +260,7 @@ export class EngineWorker {
 
   private commitOldest(): void {
     let result: ReturnType<LibraryEngine["wait"]> | FastgenError;
+    if (this.scheduler.stepsInFlight === 1) this.scheduler.closeMasks();
     try {
       result = this.engine.wait();
       this.pacer.finished(result.runSeconds * 1000, performance.now());
@@ -267,6 +285,13 @@ export class EngineWorker {
   private post(message: FromWorker): void {
     this.port.postMessage(message);
   }
+}
+
+/** What a message hands over to the worker. */
+function matchersIn(message: ToWorker): number[] {
+  if (message.type === "matchers") return message.matchers;
+  const grammars = message.type === "add" ? message.requests.map(({ grammar }) => grammar) : [];
+  return grammars.flatMap((grammar) => grammar?.matcher ?? []);
 }
 
 function grammarsOf({ grammarLibrary }: EngineConfig): Grammars {

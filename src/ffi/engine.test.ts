@@ -129,7 +129,7 @@ fg_status fg_submit(fg_engine *engine, const fg_step *s)
 		ints("bias_ids", p->bias_ids, p->n_bias);
 		put(" bias=%g", p->n_bias ? p->bias[0] : 0.0);
 		if (p->history) ints("history", p->history, p->n_prompt + p->n_output);
-		put(" n_prompt=%d", p->n_prompt);
+		put(" n_prompt=%d mode=%d", p->n_prompt, p->logprobs_mode);
 	}
 	for (int i = 0; i < s->n_masks; i++) put(" mask %x", s->masks[i]);
 	return failing ? FG_INVALID : FG_OK;
@@ -243,6 +243,7 @@ const sampling: EngineSampling = {
   frequencyPenalty: 2,
   biasIds: Int32Array.from([5, 6]),
   bias: Float32Array.from([-100, 3]),
+  processedLogprobs: false,
 };
 
 /** The library's log, which its fg_error returns: read by making a call fail. */
@@ -350,7 +351,8 @@ test("a step and its result cross unchanged, also after the buffers have grown",
     for (let i = 0; i < 33; i++) {
       const history = i === 0 ? Int32Array.from([4, 5, 6]) : null;
       const stopIds = i === 0 ? Int32Array.from([1, 2]) : new Int32Array(0);
-      plan.fills.push({ slot: i, sampling, stopIds, minContext: 70, history, promptLength: 2 });
+      const own = { ...sampling, processedLogprobs: i === 0 };
+      plan.fills.push({ slot: i, sampling: own, stopIds, minContext: 70, history, promptLength: 2 });
     }
     plan.masks = Uint32Array.of(0xabcdef01);
     plan.maskCount = 1;
@@ -363,8 +365,8 @@ test("a step and its result cross unchanged, also after the buffers have grown",
       `log: copy 1 2 1;copy 3 4 0; seq 2 1 65 1 0 -1 -1 tokens=-1 seq 1 3 67 6 31 20 0 tokens=8,7,6 page 1[0]=6`,
     );
     if (pages > 39) expect(log).toContain(" page 1[39]=5");
-    expect(log).toContain(` fill 0 ${fill} stop=1,2 bias_ids=5,6 bias=-100 history=4,5,6 n_prompt=2`);
-    expect(log).toContain(` fill 32 ${fill} stop= bias_ids=5,6 bias=-100 n_prompt=0`);
+    expect(log).toContain(` fill 0 ${fill} stop=1,2 bias_ids=5,6 bias=-100 history=4,5,6 n_prompt=2 mode=1`);
+    expect(log).toContain(` fill 32 ${fill} stop= bias_ids=5,6 bias=-100 n_prompt=0 mode=0`);
     expect(log).toEndWith(" mask abcdef01");
     const result = engine.wait();
     expect([result.step, result.rows, result.runSeconds, result.idleSeconds]).toEqual([2 ** 33, 2, 0.25, 0.125]);

@@ -38,6 +38,9 @@ export const FG = {
   // fg_quantization
   QUANTIZE_NONE: 0,
   QUANTIZE_FP8: 1,
+  // fg_logprobs_mode
+  RAW_LOGPROBS: 0,
+  PROCESSED_LOGPROBS: 1,
   // fg_direction
   TO_HOST: 0,
   TO_DEVICE: 1,
@@ -171,6 +174,8 @@ const sampling = struct({
   n_bias: "i32",
   n_prompt: "i32",
   n_output: "i32",
+  logprobs_mode: "i32",
+  reserved: "i32",
 });
 
 const slotFill = struct({ slot: "i32", reserved: "i32", sampling });

@@ -26,6 +26,13 @@ const CLIENTS: {
 }[] = [
   { name: "openai", environment: "openai", script: "openai_client.py" },
   { name: "openai responses", environment: "openai", script: "openai_responses_client.py", tools: true },
+  { name: "openai batches", environment: "openai", script: "openai_batch_client.py" },
+  {
+    name: "openai batches for node",
+    environment: "node",
+    script: "node/openai_batch.mjs",
+    args: [path.join(environments, "node")],
+  },
   { name: "openai-agents", environment: "openai_agents", script: "agents_client.py", tools: true },
   { name: "anthropic", environment: "anthropic", script: "anthropic_client.py", tools: true },
   {

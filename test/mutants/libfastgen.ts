@@ -427,7 +427,16 @@ export const libraryBugs: PlantedBug[] = [
       ],
       ["id >= 0 && sampler->penalties", "sampler->penalties", "a token that could not be sampled is counted"],
       ["free(sampler->seen);", "", "a sampler's list of tokens leaks"],
-      ["if (s->top_k > 0 && s->top_k < vocab_size)", "if (s->top_k > 1 && s->top_k < vocab_size)", "top_k 1 is off"],
+      [
+        "if (s->top_k > 0 && s->top_k < r->vocab_size)",
+        "if (s->top_k > 1 && s->top_k < r->vocab_size)",
+        "top_k 1 is off",
+      ],
+      ["r.temperature = 1;", "r.temperature = 2;", "greedy's processed log probabilities are of another temperature"],
+      ["limit = fminf(limit, FG_TOP_K_REACH);", "", "top_k keeps tokens that nobody looks for"],
+      ["if (r.zmax == -INFINITY) limit = -INFINITY;", "if (0) ;", "a row without tokens has processed ones"],
+      ["d[j] <= limit ? -d[j] : -INFINITY;", "-d[j];", "filters do not count for processed log probabilities"],
+      ["PROCESSED, N_ARRAYS };", "PROCESSED = KEYS, N_ARRAYS = 4 };", "a draw overwrites the processed row"],
     ],
   ),
   ...inFile(

@@ -104,10 +104,12 @@ const responses: PlantedBug[] = [
     ["isSummary ? { summary_index: 0 } : { content_index: 0 }", "{ content_index: 0 }", "a summary has no index"],
   ]),
   ...inFile("routes/responses/stored.ts", RESPONSES, [
-    ["limit > MAX_PAGE", "false", "a page of items has no bound"],
-    ['if (order === "desc") all.reverse();', "", "items have one order"],
-    ["ids.indexOf(after) + 1", "ids.indexOf(after)", "a page begins with the last one's end"],
     ["i < chain.length - 1 ? response.output : []", "response.output", "output counts as input"],
+  ]),
+  ...inFile("routes/paging.ts", RESPONSES, [
+    ["limit > most", "false", "a page of items has no bound"],
+    ['order === "desc" ? all.toReversed() : all', "all", "items have one order"],
+    ["ids.indexOf(after) + 1", "ids.indexOf(after)", "a page begins with the last one's end"],
     ["start + limit < all.length", "false", "the first page is the last"],
   ]),
 ];

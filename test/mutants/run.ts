@@ -21,9 +21,11 @@ import { folderBugs } from "./model-folders.ts";
 import { promptBugs } from "./prompts.ts";
 import { routeBugs } from "./routes.ts";
 import { apiBugs } from "./routes-apis.ts";
+import { batchBugs } from "./routes-batch.ts";
 import { chatBugs } from "./routes-chat.ts";
 import { requestBugs } from "./routes-requests.ts";
 import { serverBugs } from "./routes-server.ts";
+import { tokenBugs } from "./routes-tokens.ts";
 import { structureBugs } from "./structures.ts";
 import { textBugs } from "./text.ts";
 import { type Outcome, TreeCopy } from "./tree-copy.ts";
@@ -90,8 +92,10 @@ export const allBugs = [
   ...routeBugs,
   ...requestBugs,
   ...apiBugs,
+  ...batchBugs,
   ...chatBugs,
   ...serverBugs,
+  ...tokenBugs,
   ...structureBugs,
   ...cliBugs,
   ...modelBugs,
