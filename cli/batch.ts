@@ -14,6 +14,7 @@ import { builtInNotice } from "./built-in.ts";
 import { baseUrl } from "./chat-remote.ts";
 import { addModelFlags, bytes, integer, loadModel, loadOptions, type ModelFlags, parseFlags } from "./flags.ts";
 import { ProgressBar } from "./progress.ts";
+import { outliveReaders } from "./readers.ts";
 
 interface BatchFlags extends ModelFlags, AnswerFlags {
   errors?: string;
@@ -80,6 +81,8 @@ export async function run(args: string[]): Promise<number> {
     bar.begin();
     return fastgen ? answerer(fastgen, flags) : remote(flags);
   };
+  // Whoever reads what is said may leave: the work goes on.
+  outliveReaders();
   const unhook = onSignals(stopping);
   try {
     const { failed } = await runBatch(job, { open, signal: stopping.signal, onProgress: (now) => bar.update(now) });

@@ -2,6 +2,7 @@
  * A batch: the requests of a file, their results in two others. A result is written as soon as it is there, in the order in which
  * requests end. Whoever runs the same batch again goes on where it was broken off.
  */
+import { SQLiteError } from "bun:sqlite";
 import { randomBytes } from "node:crypto";
 import { runBounded } from "../../src/batch.ts";
 import { FastgenError } from "../../src/errors.ts";
@@ -111,6 +112,10 @@ async function runWith(job: BatchJob, output: ResultFile, errors: ResultFile, op
       await new Run(job, index, { output, errors }, progress, options, await options.open()).run();
     }
     return progress;
+  } catch (error) {
+    if (!(error instanceof SQLiteError)) throw error;
+    const message = `the index beside '${job.output}' cannot be written to: ${error.message}`;
+    throw new FastgenError("unavailable", message, { code: "storage_error", cause: error });
   } finally {
     index.close();
   }

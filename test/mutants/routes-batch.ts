@@ -67,11 +67,11 @@ export const batchBugs: PlantedBug[] = [
     ["failed = status >= 300", "failed = status >= 500", "a refused request is an answer"],
   ]),
   ...inFile("routes/batch/runner.ts", SERVER, [
-    ['if (reason === "stopped") return;', "", "a batch that the server's end breaks off has ended"],
+    ['if (broken === "stopped") return;', "", "a batch that the server's end breaks off has ended"],
     ['if (batch.status !== "validating") return;', "", "a batch that is cancelled is in progress again"],
     ["beforeWrite: (bytes) => this.#store.hold(bytes),", "", "results have no bound"],
     ["if (this.#running?.stored !== stored) {", "if (false) {", "a batch that waits cannot be cancelled"],
-    ["this.#store.publish(stored);", "", "results are no files"],
+    ["this.#attempt(() => this.#store.publish(stored));", "", "results are no files"],
     ["thrown instanceof BatchInputError ? thrown.faults : [whole]", "[whole]", "wrong lines are not named"],
     ["capacity.max_num_seqs * SHARE", "capacity.max_num_seqs * 2", "batches take all slots"],
     ["endpoint: batch.endpoint,", "endpoint: null,", "any url is taken"],
