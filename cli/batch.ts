@@ -2,7 +2,8 @@
 import { Command } from "commander";
 import { createApp } from "../routes/app.ts";
 import type { Send } from "../routes/batch/answer.ts";
-import { type Answerer, BatchInputError, type BatchJob, runBatch } from "../routes/batch/job.ts";
+import { BatchInputError } from "../routes/batch/input.ts";
+import { type Answerer, type BatchJob, runBatch } from "../routes/batch/job.ts";
 import { Service } from "../routes/service.ts";
 import { FastgenError } from "../src/errors.ts";
 import { MAX_BODY_BYTES } from "../src/limits.ts";

@@ -13,7 +13,8 @@ import { tmpdir } from "node:os";
 import * as path from "node:path";
 import { FastgenError } from "../../src/errors.ts";
 import type { Send } from "./answer.ts";
-import { BatchInputError, type BatchJob, type BatchOptions, runBatch } from "./job.ts";
+import { BatchInputError } from "./input.ts";
+import { type BatchJob, type BatchOptions, runBatch } from "./job.ts";
 import { ResultFile } from "./result-file.ts";
 
 const folder = mkdtempSync(path.join(tmpdir(), "fastgen-batch-"));

@@ -51,19 +51,21 @@ export const batchBugs: PlantedBug[] = [
       "an aborted request has a result",
     ],
   ]),
-  ...inFile("routes/batch/job.ts", JOB, [
-    ["if (!this.#index.isDone(request.custom_id)) yield", "yield", "a new run does everything again"],
-    ["failed ? this.#results.errors : this.#results.output", "this.#results.output", "errors are among the answers"],
+  ...inFile("routes/batch/input.ts", JOB, [
+    ["if (!index.isDone(request.custom_id)) yield", "yield", "a new run does everything again"],
     ["if (wrong === 0) return count;", "return count;", "wrong lines are run"],
     ["count > maxRequests", "false", "any number of requests is taken"],
     ["if (count === 0) {", "if (false) {", "an empty file is a batch"],
+    ["if (faults.length < MAX_BATCH_FAULTS)", "", "faults are kept without bound"],
+    ["if (isBlank(line)) continue;\n    count++;", "count++;", "empty lines are wrong"],
+  ]),
+  ...inFile("routes/batch/job.ts", JOB, [
+    ["failed ? this.#results.errors : this.#results.output", "this.#results.output", "errors are among the answers"],
     ["progress.completed + progress.failed < total", "true", "the model is loaded for nothing"],
     ["await requireThreeFiles(job);", "", "the input may be the output"],
     ["withFileLock(job.output, { signal, onWait }, () => runWith", "(runWith", "two may run one batch"],
-    ["if (faults.length < MAX_BATCH_FAULTS)", "", "faults are kept without bound"],
     ["signal.throwIfAborted();\n      if (outcome", "if (outcome", "an aborted batch goes on"],
     ["Math.max(request.sequences, ", "Math.max(1, ", "requests with choices count as one sequence"],
-    ["if (isBlank(line)) continue;\n    count++;", "count++;", "empty lines are wrong"],
     ["failed = status >= 300", "failed = status >= 500", "a refused request is an answer"],
   ]),
   ...inFile("routes/batch/runner.ts", SERVER, [
