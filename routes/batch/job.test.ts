@@ -242,6 +242,8 @@ test("a disk that is full ends the batch with the reason", async () => {
   const file = await ResultFile.open(job.output);
   await file.append("whole");
   expect(readFileSync(job.output, "utf8")).toBe("whole\n");
+  await file.removeIfEmpty();
+  expect(existsSync(job.output)).toBe(true);
   await file.close();
   put(...ids(20).map((id) => line(id)));
   let room = 300;
@@ -274,6 +276,8 @@ test("two at once do not run one batch", async () => {
   await expect(run()).rejects.toThrow(/another process writes to/);
   held.resolve();
   expect(await first).toMatchObject({ completed: 1 });
+  // The one that was refused has not taken the first one's files away, empty as they were.
+  expect(read(job.output)).toHaveLength(1);
 });
 
 test("a busy server is asked again; one that refuses the key is not", async () => {

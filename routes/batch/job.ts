@@ -54,27 +54,40 @@ export interface BatchProgress {
 
 /**
  * Runs a batch to its end. Every request of the input gets one line in the output or in the file of errors; those that have one
- * from an earlier run are left alone. The caller makes sure that nobody else runs it.
+ * from an earlier run are left alone. Nobody else can run it meanwhile. A file that is empty in the end is removed.
  * @throws BatchInputError before anything was done; FastgenError where a file cannot be read or written or the server cannot be
  *   reached; the signal's reason. Then the batch can be run again.
  */
 export async function runBatch(job: BatchJob, options: BatchOptions): Promise<BatchProgress> {
+  // The lock makes the file, but does not say what is wrong with its path.
+  await (await ResultFile.open(job.output)).close();
+  const { signal } = options;
+  const onWait = () => Promise.reject(new FastgenError("unavailable", `another process writes to '${job.output}'`));
+  return withFileLock(job.output, { signal, onWait }, () => runWithFiles(job, options));
+}
+
+/** Opens the files of results, which nobody may replace or remove while they are open: the lock is held. */
+async function runWithFiles(job: BatchJob, options: BatchOptions): Promise<BatchProgress> {
   const output = await ResultFile.open(job.output);
   const errors = await ResultFile.open(job.errors).catch(async (error) => {
     await output.close();
     throw error;
   });
-  const { signal } = options;
-  const onWait = () => Promise.reject(new FastgenError("unavailable", `another process writes to '${job.output}'`));
   try {
     await requireThreeFiles(job);
-    return await withFileLock(job.output, { signal, onWait }, () => runWith(job, output, errors, options));
+    try {
+      return await runWithIndex(job, output, errors, options);
+    } finally {
+      await output.removeIfEmpty();
+      await errors.removeIfEmpty();
+    }
   } finally {
-    await Promise.all([output.close(), errors.close()]);
+    await output.close();
+    await errors.close();
   }
 }
 
-async function runWith(job: BatchJob, output: ResultFile, errors: ResultFile, options: BatchOptions) {
+async function runWithIndex(job: BatchJob, output: ResultFile, errors: ResultFile, options: BatchOptions) {
   const index = openIndex(`${job.output}.index`);
   try {
     const total = await checkInput(job, index, options.signal);

@@ -26,7 +26,7 @@ export const batchBugs: PlantedBug[] = [
     ["await this.#handle.truncate(this.#bytes);\n    return", "return", "a result is added to a torn line"],
     ["ended ? customId === undefined : !isTorn(text)", "false", "a file with something else is overwritten"],
     ["!isTorn(text)", "false", "a text without a line end is cut off"],
-    ["if (size === 0) await rm(", "if (false) await rm(", "empty files are left"],
+    [".size === 0) await rm(", ".size < 0) await rm(", "empty files are left"],
     ["count++;", "", "results from earlier runs are not counted"],
   ]),
   ...inFile("routes/batch/id-index.ts", JOB, [
@@ -63,7 +63,11 @@ export const batchBugs: PlantedBug[] = [
     ["failed ? this.#results.errors : this.#results.output", "this.#results.output", "errors are among the answers"],
     ["progress.completed + progress.failed < total", "true", "the model is loaded for nothing"],
     ["await requireThreeFiles(job);", "", "the input may be the output"],
-    ["withFileLock(job.output, { signal, onWait }, () => runWith", "(runWith", "two may run one batch"],
+    [
+      "withFileLock(job.output, { signal, onWait }, () => runWithFiles(job, options))",
+      "runWithFiles(job, options)",
+      "two may run one batch",
+    ],
     ["signal.throwIfAborted();\n      if (outcome", "if (outcome", "an aborted batch goes on"],
     ["Math.max(request.sequences, ", "Math.max(1, ", "requests with choices count as one sequence"],
     ["failed = status >= 300", "failed = status >= 500", "a refused request is an answer"],
