@@ -78,7 +78,9 @@ check(`the built-in model answers a batch, over each API${why}`, () => {
     "/v1/responses": { input: "What is 2 plus 3?", temperature: 0 },
     "/v1/messages": { messages, max_tokens: 20, temperature: 0 },
   };
-  const lines = Object.entries(bodies).map(([url, body]) => JSON.stringify({ custom_id: url, method: "POST", url, body }));
+  const lines = Object.entries(bodies).map(([url, body]) =>
+    JSON.stringify({ custom_id: url, method: "POST", url, body }),
+  );
   writeFileSync(path.join(folder, "in.jsonl"), lines.join("\n"));
   const { code, err } = run("fgbatch", ["in.jsonl", "out.jsonl"]);
   expect({ code, err }).toMatchObject({ code: 0 });

@@ -99,9 +99,7 @@ test("what a server refuses goes to the file of errors, and is not tried again",
   expect(read(job.errors)).toMatchObject([
     { custom_id: "bad", response: { status_code: 400, body: error }, error: null },
   ]);
-  const again = await run(() => {
-    throw new Error("nothing is left to do");
-  });
+  const again = await run(send, { open: () => Promise.reject(new Error("nothing is left to do")) });
   expect(again).toMatchObject({ total: 2, completed: 1, failed: 1, outputTokens: 0 });
 });
 
@@ -303,6 +301,19 @@ test("a request that the server keeps failing at is an error of its own; replies
     status_code: 500,
     body: { error: { message: "<html>\noops" } },
   });
+});
+
+test("a batch that is broken off while its server is busy ends with the reason", async () => {
+  put(line("a"));
+  const stop = new AbortController();
+  const send: Send = () => {
+    setTimeout(() => stop.abort(new FastgenError("device", "the device is gone")), 5);
+    return Response.json({}, { status: 503 });
+  };
+  await expect(run(send, { signal: stop.signal })).rejects.toThrow("the device is gone");
+  const late: Send = () => Response.json({}, { status: 499 });
+  await expect(run(late, { signal: stop.signal })).rejects.toThrow("the device is gone");
+  expect(existsSync(job.output) || existsSync(job.errors)).toBe(false);
 });
 
 test("as many at once as there is room for, a request with n choices counted n times", async () => {

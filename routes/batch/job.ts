@@ -173,13 +173,12 @@ class Run {
   }
 
   async run(): Promise<void> {
-    const { onProgress, signal } = this.#options;
+    const { onProgress } = this.#options;
     const { atOnce } = this.#answerer;
     let synced = performance.now();
     for await (const { outcome } of runBounded(openRequests(this.#job, this.#index), atOnce, (request) =>
       this.#prepare(request),
     )) {
-      signal.throwIfAborted();
       if (outcome.status === "rejected") throw outcome.reason;
       await this.#write(outcome.value);
       onProgress?.(this.#progress);
@@ -187,7 +186,6 @@ class Run {
       await this.#sync();
       synced = performance.now();
     }
-    signal.throwIfAborted();
     await this.#sync();
   }
 

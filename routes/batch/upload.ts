@@ -18,9 +18,6 @@ import type { BatchStore } from "./store.ts";
 /** Bytes of a form's fields, each. */
 const FIELD_BYTES = 1024;
 
-/** Bytes that must come within the time that a body has. */
-const PIECE_BYTES = 8 * 1024 * 1024;
-
 /** Receives the form and puts its file into the store. Throws FastgenError, or an HttpError (400, 408, 413, 415). */
 export async function receiveUpload(c: Context<Env>, store: BatchStore): Promise<FileObject> {
   const type = c.req.header("content-type") ?? "";
@@ -42,16 +39,10 @@ export async function receiveUpload(c: Context<Env>, store: BatchStore): Promise
 async function pump(c: Context<Env>, form: BusboyInstance, upload: Upload): Promise<void> {
   const record = c.get("record");
   const reader = c.req.raw.body?.getReader();
-  let bytes = 0;
   while (reader) {
     const { done, value } = await record.bodyPiece(reader.read());
     if (done) break;
     if (!form.write(value)) await Promise.race([once(form, "drain"), upload.failed]);
-    bytes += value.byteLength;
-    if (bytes < PIECE_BYTES) continue;
-    // A long file may take longer than other bodies, as long as it comes.
-    record.bodyRead();
-    bytes = 0;
   }
   record.bodyRead();
   form.end();

@@ -45,11 +45,7 @@ export const batchBugs: PlantedBug[] = [
       "String({ error: { message: text",
       "a proxy's page is written as it is",
     ],
-    [
-      "      signal.throwIfAborted();\n      const { status }",
-      "      const { status }",
-      "an aborted request has a result",
-    ],
+    ["    signal.throwIfAborted();\n    if (perf", "    if (perf", "an aborted request is told of in other words"],
   ]),
   ...inFile("routes/batch/input.ts", JOB, [
     ["if (!index.isDone(request.custom_id)) yield", "yield", "a new run does everything again"],
@@ -68,13 +64,20 @@ export const batchBugs: PlantedBug[] = [
       "runWithFiles(job, options)",
       "two may run one batch",
     ],
-    ["signal.throwIfAborted();\n      if (outcome", "if (outcome", "an aborted batch goes on"],
+    [
+      'if (outcome.status === "rejected") throw outcome.reason;',
+      'if (outcome.status === "rejected") continue;',
+      "a request without a reply is left out",
+    ],
     ["Math.max(request.sequences, ", "Math.max(1, ", "requests with choices count as one sequence"],
     ["failed = status >= 300", "failed = status >= 500", "a refused request is an answer"],
   ]),
   ...inFile("routes/batch/runner.ts", SERVER, [
-    ['if (broken === "stopped") return;', "", "a batch that the server's end breaks off has ended"],
-    ['if (batch.status !== "validating") return;', "", "a batch that is cancelled is in progress again"],
+    [
+      'if (broken === "stopped") return;',
+      'if (broken === "stopped") broken = "cancelled";',
+      "a batch that the server's end breaks off has ended",
+    ],
     ["beforeWrite: (bytes) => this.#store.hold(bytes),", "", "results have no bound"],
     ["if (this.#running?.stored !== stored) {", "if (false) {", "a batch that waits cannot be cancelled"],
     ["this.#attempt(() => this.#store.publish(stored));", "", "results are no files"],
