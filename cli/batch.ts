@@ -168,7 +168,8 @@ function remote(flags: BatchFlags): Answerer {
   const send: Send = (url, init) => {
     const headers = { ...(init.headers as Record<string, string>), ...(key && { authorization: `Bearer ${key}` }) };
     // An answer may take longer than fetch waits by itself.
-    return fetch(base + url.slice("/v1".length), { ...init, headers, timeout: false } as RequestInit);
+    const target = url.startsWith("/v1/") ? base + url.slice("/v1".length) : base.replace(/\/v1$/, "") + url;
+    return fetch(target, { ...init, headers, timeout: false } as RequestInit);
   };
   return { send, atOnce: flags.maxConcurrency ?? REMOTE_CONCURRENCY };
 }

@@ -23,13 +23,16 @@ import {
   parseFlags,
 } from "./flags.ts";
 import { Log } from "./log.ts";
+import { watchParent } from "./parent.ts";
 import { ProgressBar } from "./progress.ts";
 import { outliveReaders } from "./readers.ts";
+import { showStatus } from "./status-line.ts";
 
 interface ServeFlags extends ModelFlags, AccessFlags, AnswerFlags {
   host: string;
   port: number;
   apiKey?: string;
+  adminApiKey?: string;
   disableLogRequests?: boolean;
   maxBodyBytes?: number;
   maxTotalBodyBytes?: number;
@@ -42,6 +45,7 @@ interface ServeFlags extends ModelFlags, AccessFlags, AnswerFlags {
   streamWriteTimeout: number;
   timeoutKeepAlive: number;
   shutdownTimeout: number;
+  stopWithStdin?: boolean;
   enableTokenizerInfoEndpoint?: boolean;
   otlpTracesEndpoint?: string;
 }
@@ -62,9 +66,17 @@ export function command(): Command {
     .addOption(
       new Option(
         "--api-key <key>",
-        "key that every request must carry, except /health, /ping, /load, /metrics and /version (default: none)",
+        "key that every request must carry, except /health, /ping, /liveness, /load, /metrics and /version (default: none)",
       )
         .env("FASTGEN_API_KEY")
+        .argParser(nonEmpty),
+    )
+    .addOption(
+      new Option(
+        "--admin-api-key <key>",
+        "key of the routes that pause the server and change its weights (default: that of --api-key; without any, they answer only to this machine)",
+      )
+        .env("FASTGEN_ADMIN_API_KEY")
         .argParser(nonEmpty),
     )
     .option("--disable-log-requests", "no access log (default: one JSON line per request on stderr)")
@@ -74,6 +86,10 @@ export function command(): Command {
       "--otlp-traces-endpoint <url>",
       "send a trace of every request to this OTLP collector, over HTTP; such as http://localhost:4318 (default: no traces)",
       tracesEndpoint,
+    )
+    .option(
+      "--stop-with-stdin",
+      "shut down, as after SIGTERM, when standard input closes: for a program that starts a server and leaves none behind",
     );
   addAnswerFlags(command);
   addAccessFlags(command);
@@ -82,10 +98,12 @@ export function command(): Command {
     "after",
     `
 The server answers /v1/chat/completions and /v1/completions (with /render after it: what the model would be given),
-/v1/responses (also /ID and /ID/input_items), /v1/files, /v1/batches, Anthropic's /v1/messages and /v1/messages/count_tokens, /v1/models,
-/tokenize, /detokenize, /server_info, /version, /health, /ping, /load and /metrics, each with and without /v1. After
-SIGTERM or SIGINT, running requests may finish, for at most the seconds of --shutdown-timeout; a second signal ends the
-server at once.`,
+/v1/responses (also /ID and /ID/input_items), Anthropic's /v1/messages and /v1/messages/count_tokens, /v1/models, /v1/files and
+/v1/batches, /inference/v1/generate and /inference/v1/score (tokens in, tokens and log probabilities out), /tokenize,
+/detokenize, /server_info, /version, /health, /ping, /load and /metrics; for those who train the model, /pause, /resume,
+/update_weights, /sleep, /wake_up, /reset_prefix_cache, /abort_request, /is_paused, /is_sleeping and /weight_version;
+each with and without /v1. After SIGTERM or SIGINT, running requests may finish, for at most the seconds of
+--shutdown-timeout; a second signal ends the server at once.`,
   );
 }
 
@@ -172,6 +190,7 @@ export async function run(args: string[]): Promise<number> {
   const tracer = await openTracer(flags.otlpTracesEndpoint, write);
   const service = new Service({
     apiKey: flags.apiKey ?? null,
+    adminApiKey: flags.adminApiKey ?? null,
     host: flags.host,
     ...accessOptions(flags),
     ...answerOptions(flags),
@@ -193,13 +212,18 @@ export async function run(args: string[]): Promise<number> {
   const server = await listen(service, flags.host, flags.port);
   const stopping = new AbortController();
   const unhook = onSignals(stopping);
+  const unwatch = flags.stopWithStdin ? watchParent(() => stopping.abort("SIGTERM")) : () => {};
+  // With --port 0 nobody knows the address yet, and /health tells how far the model is.
+  log.line(`fgserve: listening on ${baseUrl(server)}`);
   let fastgen: FastgenApi | null = null;
   try {
     if (parser.args[0] === undefined) process.stderr.write(builtInNotice("fgserve"));
-    fastgen = await load(parser.args[0], options, service, stopping.signal);
+    fastgen = await load(parser.args[0], options, service, stopping.signal, write);
     if (fastgen) {
       process.stdout.write(banner(fastgen, service.modelName, baseUrl(server), flags));
+      const hideStatus = process.stderr.isTTY ? showStatus(log, () => fastgen!.stats) : () => {};
       const failure = await Promise.race([aborted(stopping.signal), fastgen.failed]);
+      hideStatus();
       await drain(service, fastgen, flags.shutdownTimeout, write);
       // The exit code tells a supervisor to start the server again.
       if (failure) throw failure;
@@ -208,6 +232,7 @@ export async function run(args: string[]): Promise<number> {
     return fastgen ? 0 : 128 + SIGNALS[stopping.signal.reason as Signal];
   } finally {
     unhook();
+    unwatch();
     await server.stop();
     await service.batches.runner.stop();
     batchStore.close();
@@ -235,6 +260,7 @@ async function load(
   options: ReturnType<typeof loadOptions>,
   service: Service,
   signal: AbortSignal,
+  log: (line: string) => void,
 ): Promise<FastgenApi | null> {
   const bar = new ProgressBar();
   const onProgress: typeof options.onProgress = (progress) => {
@@ -242,7 +268,7 @@ async function load(
     bar.update(progress);
   };
   try {
-    const onWarning = (message: string) => process.stderr.write(`fgserve: ${message}\n`);
+    const onWarning = (message: string) => log(`fgserve: ${message}`);
     const fastgen = await loadModel(model, { ...options, onProgress, onWarning, signal });
     service.ready(fastgen);
     return fastgen;

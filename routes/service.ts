@@ -26,6 +26,8 @@ import { ResponseStore } from "./responses/store.ts";
 import type { RequestTracer } from "./tracing.ts";
 
 export interface ServiceOptions extends BrowserOptions {
+  /** Guards the routes that change the server for everybody; null = the API key does. */
+  adminApiKey: string | null;
   /** The model's name in replies; null = the name it was loaded by. */
   servedModelName: string | null;
   /** Takes one line of JSON per request; null = no access log. */
@@ -65,6 +67,7 @@ export interface ServiceOptions extends BrowserOptions {
 
 const DEFAULTS: ServiceOptions = {
   apiKey: null,
+  adminApiKey: null,
   host: null,
   allowedHosts: null,
   allowedOrigins: null,
@@ -109,7 +112,8 @@ export class Service {
   progress: LoadProgress | null = null;
   #fastgen: FastgenApi | null = null;
   #modelName = "";
-  #fingerprint = "";
+  /** Of the weights that it was made for. */
+  #fingerprint = { text: "", version: "" };
   #format: AnswerFormat = { reasoning: null, tools: null, shownTokens: [] };
   #draining = false;
   /** Sequences that have been started and have not ended: running, waiting, or on their way to the engine. */
@@ -139,8 +143,6 @@ export class Service {
   ready(fastgen: FastgenApi): void {
     const { model } = fastgen;
     this.#modelName = this.options.servedModelName ?? model.name;
-    const parts = [VERSION, model.name, model.device, model.dtype, model.max_model_len].join("\n");
-    this.#fingerprint = `fg_${createHash("sha256").update(parts).digest("hex").slice(0, 12)}`;
     this.metrics.setModel(this.#modelName, fastgen);
     this.#format = answerFormat(templateText(fastgen.tokenizer_config.chat_template), this.options);
     this.#fastgen = fastgen;
@@ -174,7 +176,13 @@ export class Service {
 
   /** OpenAI's system_fingerprint: it changes with everything that may change a seeded answer. */
   get fingerprint(): string {
-    return this.#fingerprint;
+    const { model, weight_version: version } = this.#fastgen!;
+    if (this.#fingerprint.version !== version) {
+      const parts = [VERSION, model.name, model.device, model.dtype, model.max_model_len, version].join("\n");
+      const text = `fg_${createHash("sha256").update(parts).digest("hex").slice(0, 12)}`;
+      this.#fingerprint = { text, version };
+    }
+    return this.#fingerprint.text;
   }
 
   /** How the model writes reasoning and calls. @param template the request's own; default: the model's. */

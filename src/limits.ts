@@ -138,6 +138,18 @@ export const MAX_METADATA_ENTRIES = 64;
 /** Fields that --allow-extra-fields ignores: of one request, those that a reply names, and the ones that the log names in all. */
 export const MAX_NAMED_FIELDS = 64;
 
+/** Characters of a weight_version. Every reply has it. */
+export const MAX_WEIGHT_VERSION_LENGTH = 128;
+
+/** Tensors in one update of the weights from memory. Large models have 1,000. */
+export const MAX_DEVICE_TENSORS = 16_384;
+
+/** Characters of a tensor's name, and of its dtype. */
+export const MAX_TENSOR_NAME_LENGTH = 256;
+
+/** Characters of the path of a folder of weights: Linux's own bound. */
+export const MAX_PATH_LENGTH = 4096;
+
 /** Characters of a cache_salt. vLLM's bound. */
 export const MAX_CACHE_SALT_LENGTH = 1024;
 
@@ -192,6 +204,9 @@ export const MAX_LOGGED_MESSAGE_LENGTH = 500;
 
 /** Characters of an x-request-id, where a longer one is replaced, and of request_id. It is copied to the reply and to the log. */
 export const MAX_REQUEST_ID_LENGTH = 128;
+
+/** Seconds in which the engine must answer /liveness. It answers between steps, and a step takes seconds at most. */
+export const LIVENESS_SECONDS = 30;
 
 /** Seconds for which a browser may keep the answer to a preflight. */
 export const PREFLIGHT_SECONDS = 600;

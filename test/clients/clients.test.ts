@@ -47,7 +47,10 @@ const CLIENTS: {
   { name: "llama-index", environment: "llama_index", script: "llama_index_client.py" },
   { name: "prometheus_client", environment: "prometheus", script: "prometheus_client_reads.py" },
   { name: "lm-eval", environment: "lm_eval", script: "lm_eval_client.py", args: [tokenizer] },
-  { name: "trl", environment: "trl", script: "trl_client.py" },
+  { name: "trl", environment: "trl", script: "trl_client.py", args: [tokenizer] },
+  { name: "prime-rl", environment: "prime_rl", script: "prime_rl_client.py", args: [tokenizer] },
+  { name: "skyrl", environment: "skyrl", script: "skyrl_client.py" },
+  { name: "verl", environment: "verl", script: "verl_client.py" },
   {
     name: "guidellm",
     environment: "guidellm",

@@ -18,7 +18,7 @@ export const batchBugs: PlantedBug[] = [
     ["line.length > line.bytes.byteLength", "false", "a long line is read in part"],
     ["new JsonScan().push(line.bytes);", "", "lines of any depth are parsed"],
     ['fieldText(text, "body")!', "JSON.stringify(body)", "numbers are rounded on their way"],
-    ["return choices * prompts;", "return 1;", "choices are not counted"],
+    ["return choices * (several", "return 1 * (several", "choices are not counted"],
     ["{ fatal: true }", "{}", "bytes that are no text are replaced"],
   ]),
   ...inFile("routes/batch/result-file.ts", JOB, [

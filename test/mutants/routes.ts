@@ -152,7 +152,7 @@ export const routeBugs: PlantedBug[] = [
     ["Math.max(logprob, -9999)", "logprob", "an impossible token has null for its log probability"],
     ["top[nameOf(position)] ??= finite(position.logprob);", "", "the sampled token is not among its alternatives"],
     ["asIds ? ({ id }) =>", "false ? ({ id }) =>", "return_tokens_as_token_ids is not heard"],
-    ["if (id !== position.id) entries.push", "entries.push", "the token's own entry is replaced by an alternative's"],
+    ["if (id !== position.id) entries +=", "entries +=", "the token's own entry is replaced by an alternative's"],
   ]),
   ...inFile("routes/chat.ts", ALL, [
     [

@@ -25,9 +25,11 @@ import { batchBugs } from "./routes-batch.ts";
 import { chatBugs } from "./routes-chat.ts";
 import { requestBugs } from "./routes-requests.ts";
 import { serverBugs } from "./routes-server.ts";
+import { tokenBugs } from "./routes-tokens.ts";
 import { structureBugs } from "./structures.ts";
 import { textBugs } from "./text.ts";
 import { type Outcome, TreeCopy } from "./tree-copy.ts";
+import { weightBugs } from "./weights.ts";
 
 const LEAST_CAUGHT = 0.9;
 /** For the tests of one bug. They take some seconds, or hang because of it. */
@@ -93,10 +95,12 @@ export const allBugs = [
   ...batchBugs,
   ...chatBugs,
   ...serverBugs,
+  ...tokenBugs,
   ...structureBugs,
   ...cliBugs,
   ...modelBugs,
   ...folderBugs,
+  ...weightBugs,
   ...textBugs,
   ...libraryBugs,
 ];
