@@ -22,7 +22,9 @@ export class BatchRunner {
   #send: Send | null = null;
   /** The batch that runs, and what ends it. */
   #running: { stored: StoredBatch; stop: (reason: Reason) => void } | null = null;
-  #loop: Promise<void> | null = null;
+  #busy = false;
+  /** Resolves when nothing runs. */
+  #loop = Promise.resolve();
   #stopped = false;
 
   constructor(service: Service, store: BatchStore) {
@@ -39,9 +41,9 @@ export class BatchRunner {
   /** Call whenever there may be something to do: the model is there, or a batch was added. */
   wake(): void {
     if (this.#stopped || this.#send === null || !this.#service.isReady) return;
-    this.#loop ??= this.#runAll(this.#send).finally(() => {
-      this.#loop = null;
-    });
+    if (this.#busy) return;
+    this.#busy = true;
+    this.#loop = this.#runAll(this.#send);
   }
 
   /** Breaks off what runs, so that another start of the server can go on with it. */
@@ -66,11 +68,10 @@ export class BatchRunner {
   }
 
   async #runAll(send: Send): Promise<void> {
-    while (!this.#stopped) {
-      const next = this.#store.batches.find(({ batch }) => !hasEnded(batch));
-      if (!next) return;
-      await this.#run(next, send);
-    }
+    const next = () => this.#store.batches.find(({ batch }) => !hasEnded(batch));
+    for (let stored = next(); stored && !this.#stopped; stored = next()) await this.#run(stored, send);
+    // In one go with the last look: what is added from now on wakes it again.
+    this.#busy = false;
   }
 
   async #run(stored: StoredBatch, send: Send): Promise<void> {
