@@ -12,12 +12,16 @@ function load(title: string, prompts: number, input: number, output: number, cha
   return { title, prompts, input, output, ...common, ...changes };
 }
 
+/** Tokens of each answer in the loads of the figure (figure.ts). */
+export const FIGURE_OUTPUTS = [16, 27, 47, 81, 138, 237, 406, 697, 1195, 2048];
+
 export const NAMED_LOADS: Record<string, NamedLoad> = {
   reference: load("reference", 512, 1024, 128),
   long: load("long answers", 512, 128, 2048),
   mixed: load("mixed lengths", 1000, 220, 200, { spread: 0.9 }),
   thousand: load("a thousand tokens each way", 256, 1000, 1000),
   short: load("short requests", 2000, 32, 16),
+  "batch-20000": load("20,000 requests of mixed length", 20_000, 220, 100, { spread: 0.9, concurrency: 2048 }),
   "prompts-4k": load("long prompts", 256, 4096, 256),
   "prompts-24k": load("very long prompts", 16, 24_000, 128),
   stream: load("64 streams", 64, 1024, 512, { stream: true }),
@@ -34,6 +38,7 @@ export const NAMED_LOADS: Record<string, NamedLoad> = {
     schemas: "each",
   }),
   "poisson-24": load("24 requests per second", 480, 1024, 128, { stream: true, rate: 24 }),
+  ...Object.fromEntries(FIGURE_OUTPUTS.map((n) => [`figure-${n}`, load(`answers of ${n} tokens`, 512, 1024, n)])),
 };
 
 /** The load's name; null where it has none. Temperature and seed are no part of it. */

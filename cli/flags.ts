@@ -30,6 +30,11 @@ export function decimal(least: number, most: number, above = false) {
   };
 }
 
+export function nonEmpty(text: string): string {
+  if (text !== "") return text;
+  throw new InvalidArgumentError("It must not be empty.");
+}
+
 const UNITS = ["", "k", "m", "g", "t"];
 
 /** Bytes: "4G" is 4 GiB. */

@@ -10,6 +10,7 @@ import { asFastgenError, FastgenError } from "./errors.ts";
 import { RunningGeneration } from "./generation.ts";
 import { openDefaultModel } from "./model/embedded.ts";
 import { openModel } from "./model/load.ts";
+import type { Model } from "./model/shape.ts";
 import { freeMatchers, giveMatchers, OutputConstraints } from "./output-constraints.ts";
 import type { SamplingParams } from "./params.ts";
 import { PromptEncoder, promptField, specialIds, specialStops } from "./prompt-encoder.ts";
@@ -28,11 +29,16 @@ import type {
   GenerateOptions,
   Generation,
   LoadOptions,
+  MemoryTag,
   ModelInfo,
+  PauseOptions,
   Prompt,
   RenderedPrompt,
+  SleepOptions,
   Stats,
+  WeightUpdate,
 } from "./types.ts";
+import { updateCommand } from "./weight-update.ts";
 
 /** Milliseconds from the model's being ready until grammars are prepared. */
 const PREPARE_AFTER = 100;
@@ -43,6 +49,7 @@ interface Loaded {
   tokenizer: Tokenizer;
   template: ChatTemplate;
   model: ModelInfo;
+  weightsIn: Model["weightsIn"];
   limits: ModelLimits;
   defaults: SamplingParams;
   config: Pick<EngineConfig, "prefixCaching" | "maxSeqs" | "maxStepTokens" | "devices">;
@@ -57,6 +64,11 @@ export class Fastgen implements FastgenApi {
   readonly #encoder: PromptEncoder;
   readonly #badWords: BadWords;
   readonly #constraints: OutputConstraints;
+  /** Those that have not ended: what each is called, and what ends it in the engine. */
+  readonly #running = new Map<RunningGeneration, { id: string | undefined; end: () => void }>();
+  #paused = false;
+  /** Updates of the weights that have succeeded. */
+  #updates = 0;
   readonly #preparing: NodeJS.Timeout;
 
   private constructor(loaded: Loaded) {
@@ -118,6 +130,7 @@ export class Fastgen implements FastgenApi {
           dtype: config.computeDtype,
           device: config.device,
         },
+        weightsIn: model.weightsIn,
         limits: { vocabSize: model.shape.vocabSize, maxContext, stopIds: generation.stopIds },
         defaults: generation.params,
         config: { prefixCaching, maxSeqs, maxStepTokens, devices },
@@ -217,6 +230,7 @@ export class Fastgen implements FastgenApi {
       prompt: ids,
       promptText: typeof prompt === "string" && isWhole ? prompt : null,
       params: { ...resolved, max_tokens: requests[0]!.maxTokens },
+      seeds: requests.map(({ sampling }) => BigInt.asIntN(64, sampling.seed)),
       stopTexts,
       shownIds: specialIds(options.shown_special_tokens ?? [], tokenizer),
       tokenizer,
@@ -235,6 +249,8 @@ export class Fastgen implements FastgenApi {
       constraint.release();
       throw error;
     }
+    this.#running.set(generation, { id: options.request_id, end: () => front.abort(sequences) });
+    generation.onEnd(() => this.#running.delete(generation));
     if (signal) {
       const onAbort = () => generation.abort();
       signal.addEventListener("abort", onAbort, { once: true });
@@ -308,6 +324,57 @@ export class Fastgen implements FastgenApi {
 
   get tokenizer_config(): Record<string, unknown> {
     return this.#loaded.tokenizerConfig;
+  }
+
+  async ping(): Promise<void> {
+    await this.#loaded.front.command({ type: "ping" });
+  }
+
+  async pause({ mode = "abort", clear_cache = true }: PauseOptions = {}): Promise<void> {
+    this.#paused = true;
+    await this.#loaded.front.command({ type: "hold", mode, clearCache: clear_cache });
+  }
+
+  async resume(): Promise<void> {
+    this.#paused = false;
+    await this.#loaded.front.command({ type: "release" });
+  }
+
+  get is_paused(): boolean {
+    return this.#paused;
+  }
+
+  async updateWeights(update: WeightUpdate): Promise<void> {
+    const { front } = this.#loaded;
+    await front.command(await updateCommand(this.#loaded, update, String(this.#updates + 1)));
+    this.#updates++;
+  }
+
+  get weight_version(): string {
+    return this.#loaded.front.state.weightVersion;
+  }
+
+  async resetPrefixCache(): Promise<void> {
+    await this.#loaded.front.command({ type: "clear_cache" });
+  }
+
+  async sleep({ level = 1, mode = "abort" }: SleepOptions = {}): Promise<void> {
+    await this.#loaded.front.command({ type: "sleep", level, mode });
+  }
+
+  async wakeUp({ tags = ["weights", "kv_cache"] }: { tags?: readonly MemoryTag[] } = {}): Promise<void> {
+    const [weights, kvCache] = [tags.includes("weights"), tags.includes("kv_cache")];
+    await this.#loaded.front.command({ type: "wake", weights, kvCache });
+  }
+
+  get is_sleeping(): boolean {
+    return this.#loaded.front.state.sleeping;
+  }
+
+  abort(request_id: string | null): number {
+    const wanted = [...this.#running.values()].filter(({ id }) => request_id === null || id === request_id);
+    for (const { end } of wanted) end();
+    return wanted.length;
   }
 
   startTrace(): void {

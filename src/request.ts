@@ -171,6 +171,7 @@ export function engineRequests(
     frequencyPenalty: float32(params.frequency_penalty),
     biasIds: Int32Array.from(biasIds),
     bias: Float32Array.from(Object.values(params.logit_bias)),
+    processedLogprobs: params.logprobs_mode === "processed_logprobs",
   };
   const ownStopIds = params.ignore_eos ? [] : limits.stopIds;
   const stopIds = Int32Array.from(new Set([...ownStopIds, ...params.stop_token_ids, ...(extras.stopIds ?? [])]));

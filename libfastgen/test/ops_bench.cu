@@ -247,20 +247,27 @@ static void bench_sampling() {
 	logits_kernel<<<1024, 256>>>((float *)arena, BYTES / sizeof(float));
 	CUDA(cudaDeviceSynchronize());
 	CUDA(cudaStreamCreate(&stream));
-	fg_sampling greedy = {}, warm, top_p, top_k, penalty;
+	fg_sampling greedy = {}, warm, top_p, top_k, penalty, processed;
 	greedy.top_p = 1, greedy.repetition_penalty = 1;
 	warm = greedy, warm.temperature = 0.8f;
 	top_p = top_k = penalty = warm;
 	top_p.top_p = 0.95f, top_k.top_k = 50, penalty.repetition_penalty = 1.1f;
+	processed = top_p, processed.logprobs_mode = FG_PROCESSED_LOGPROBS;
 	const struct {
 		const char *name;
 		fg_sampling sampling;
 		int32_t n_logprobs;
 		bool masked; /* each row has a mask, which is ready */
-	} modes[] = {{"sampling, greedy", greedy, -1, false},        {"sampling, greedy, 20 logprobs", greedy, 20, false},
-	             {"sampling, temperature 0.8", warm, -1, false}, {"sampling, top_p 0.95", top_p, -1, false},
-	             {"sampling, top_k 50", top_k, -1, false},       {"sampling, repetition penalty", penalty, -1, false},
-	             {"sampling, greedy, masks", greedy, -1, true},  {"sampling, temperature 0.8, masks", warm, -1, true}};
+	} modes[] = {{"sampling, greedy", greedy, -1, false},
+	             {"sampling, greedy, 20 logprobs", greedy, 20, false},
+	             {"sampling, temperature 0.8", warm, -1, false},
+	             {"sampling, top_p 0.95", top_p, -1, false},
+	             {"sampling, top_k 50", top_k, -1, false},
+	             {"sampling, repetition penalty", penalty, -1, false},
+	             {"sampling, greedy, masks", greedy, -1, true},
+	             {"sampling, temperature 0.8, masks", warm, -1, true},
+	             {"sampling, top_p 0.95, raw logprobs", top_p, 0, false},
+	             {"sampling, top_p 0.95, processed logprobs", processed, 0, false}};
 	int32_t *last, *ids, *ranks, *top_ids;
 	float *logprobs, *top_logprobs;
 	fg_row *rows;
@@ -311,7 +318,7 @@ static void bench_sampling() {
 			for (int n : {64, 256, 512}) {
 				const size_t piece = (size_t)n * vocab * sizeof(float), pieces = BYTES / piece;
 				const double t = seconds([&](int call) {
-					const float *logits = (const float *)(arena + call % pieces * piece);
+					float *logits = (float *)(arena + call % pieces * piece);
 					CUDA(sampler.run({logits, rows, masks, last, ids, logprobs, ranks, 1, top_ids, top_logprobs, n},
 					                 stream));
 				});

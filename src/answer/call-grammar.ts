@@ -1,4 +1,6 @@
 /** What formats write the grammars of their calls with: Lark, in llguidance's dialect. */
+import { isObject } from "../bounded.ts";
+import { standsAlone } from "../grammar-sources/keywords.ts";
 import { larkString } from "../grammar-sources/lark.ts";
 import type { FunctionTool } from "./parts.ts";
 
@@ -34,6 +36,10 @@ export interface CallWriter {
   schema(schema: Schema): string;
   /** Adds a rule, and returns its name. */
   rule(expression: string): string;
+  /** Adds a terminal, an expression of texts and regular expressions, and returns its name. */
+  terminal(expression: string): string;
+  /** Lark for text up to a mark, and the mark. @param text a terminal; any text, unless it is given. */
+  upTo(mark: string, text?: string): string;
 }
 
 /** Text as a literal of Lark. */
@@ -61,8 +67,19 @@ export function jsonCalls(tools: readonly CallableTool[], argumentsKey: string, 
   );
 }
 
-/** The schema of a tool's arguments, which are an object whatever it says. */
+/**
+ * The schema of a tool's arguments, which are an object whatever it says. A tool has the parameters that it lists and no
+ * others, unless its schema speaks of others: functions refuse arguments that they do not know.
+ */
 export function argumentsSchema({ function: { parameters } }: FunctionTool): Schema {
   if (parameters === null || parameters === undefined || typeof parameters === "boolean") return { type: "object" };
-  return { ...parameters, type: "object" };
+  return { ...parameters, type: "object", ...(listsAll(parameters) && { additionalProperties: false }) };
+}
+
+/** Are the properties that a schema lists all that it speaks of? */
+function listsAll(schema: Schema): boolean {
+  const { properties, required } = schema;
+  if (!isObject(properties) || !standsAlone(schema)) return false;
+  if (["additionalProperties", "unevaluatedProperties", "patternProperties"].some((key) => key in schema)) return false;
+  return !Array.isArray(required) || required.every((name) => Object.hasOwn(properties, name));
 }

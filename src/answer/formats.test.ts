@@ -15,7 +15,8 @@ describe("answerFormat", () => {
   test("takes the parsers that are named, whatever the template says", () => {
     for (const toolCallParser of TOOL_CALL_PARSERS.filter((name) => name !== "auto")) {
       for (const reasoningParser of REASONING_PARSERS.filter((name) => name !== "auto")) {
-        const expected = [reasoningParser, toolCallParser].map((name) => (name === "none" ? null : name));
+        const tools = { qwen3_xml: "qwen3_coder", glm47: "glm45" }[toolCallParser] ?? toolCallParser;
+        const expected = [reasoningParser, tools].map((name) => (name === "none" ? null : name));
         expect(named("<tool_call>[TOOL_CALLS]</think>", { reasoningParser, toolCallParser })).toEqual(
           expected as [string, string],
         );
@@ -43,8 +44,9 @@ describe("answerFormat", () => {
     ["{{ messages }}", null, null],
     [`{{ "<tool_call>\\n{\\"name\\": <function-name>, \\"arguments\\": <args>}" }}`, null, "hermes"],
     [`{{ '<tool_call>\n' }}{{ '{"arguments": …' }}{{ '</think>' }}`, "qwen3", "hermes"],
-    ["<tool_call>\n<function=f>\n</think>", "qwen3", null],
-    ["<tool_call>{function-name}\n<arg_key>", null, null],
+    ["<tool_call>\n<function=f>\n</think>", "qwen3", "qwen3_coder"],
+    ["<seed:tool_call>\n<function=f>\n", null, null],
+    ["<tool_call>{function-name}\n<arg_key>", null, "glm45"],
     ["[TOOL_CALLS] [", null, "mistral"],
     ["[THINK][TOOL_CALLS]name[ARGS]", "mistral", "mistral"],
     ["<｜Assistant｜><think></think><｜tool▁calls▁begin｜>```json", "deepseek_r1", "deepseek_v3"],
@@ -59,14 +61,19 @@ describe("answerFormat", () => {
 /** What the real templates of FASTGEN_TEMPLATES have; those of models whose format there is no parser for have none. */
 const REAL: Record<string, [string | null, string | null]> = {
   "Bielik-11B-v3.0-Instruct": ["qwen3", "hermes"],
-  "GLM-4.6": ["qwen3", null],
+  "GLM-4.6": ["qwen3", "glm45"],
+  "GLM-4.7-Flash": ["qwen3", "glm45"],
   "MiMo-VL": [null, "hermes"],
   "Mistral-Small-3.2-24B-Instruct-2506": [null, "mistral"],
   "Qwen-QwQ-32B": ["qwen3", "hermes"],
   "Qwen-Qwen2.5-7B-Instruct": [null, "hermes"],
   "Qwen-Qwen3-0.6B": ["qwen3", "hermes"],
-  "Qwen3-Coder": [null, null],
-  "Qwen3.5-4B": ["qwen3", null],
+  "Qwen3-Coder": [null, "qwen3_coder"],
+  "Qwen3.5-4B": ["qwen3", "qwen3_coder"],
+  "ByteDance-Seed-OSS": [null, null],
+  "StepFun3.5-Flash": ["qwen3", "qwen3_coder"],
+  "meetkai-functionary-medium-v3.1": [null, null],
+  "poolside-Laguna-XS.2": ["qwen3", "glm45"],
   "deepseek-ai-DeepSeek-R1-Distill-Llama-8B": ["deepseek_r1", "deepseek_v3"],
   "deepseek-ai-DeepSeek-R1-Distill-Qwen-32B": ["deepseek_r1", "deepseek_v3"],
   "deepseek-ai-DeepSeek-V3.1": ["deepseek_r1", "deepseek_v31"],
@@ -88,6 +95,7 @@ const REAL: Record<string, [string | null, string | null]> = {
   "vllm-tool_chat_template_llama4_json": [null, "llama3_json"],
   "vllm-tool_chat_template_mistral3": [null, "mistral"],
   "vllm-tool_chat_template_mistral_parallel": [null, "mistral"],
+  "vllm-tool_chat_template_qwen3coder": [null, "qwen3_coder"],
   "vllm-tool_chat_template_toolace": [null, "pythonic"],
 };
 

@@ -123,6 +123,18 @@ const CALLS: Record<string, { weather: string; now: string; both: string; wrong:
   mistral: calls("[TOOL_CALLS]NAME[ARGS]ARGS_", (a, b) => `${a}${b}`),
   deepseek_v3: deepseek("function<｜tool▁sep｜>NAME\n```json\nARGS\n```"),
   deepseek_v31: deepseek("NAME<｜tool▁sep｜>ARGS"),
+  qwen3_coder: {
+    weather: qwen("weather", ["city", "Oslo"], ["days", "2"], ["rain", "True"]),
+    now: qwen("weather_now", ["any", "[1]"]),
+    both: `${qwen("weather", ["city", "Oslo"])}\n${qwen("weather_now")}`,
+    wrong: qwen("weather", ["town", "Oslo"]),
+  },
+  glm45: {
+    weather: glm("weather", "\n", ["city", "Oslo"], ["days", "2"], ["rain", "false"]),
+    now: glm("weather_now", "", ["any", "[1]"]),
+    both: `${glm("weather", "", ["city", "Oslo"])}\n${glm("weather_now", "\n")}`,
+    wrong: glm("weather", "\n", ["town", "Oslo"]),
+  },
   pythonic: {
     weather: '[weather(city="Oslo", rain=True)]',
     now: "[weather_now()]",
@@ -130,6 +142,16 @@ const CALLS: Record<string, { weather: string; now: string; both: string; wrong:
     wrong: "[weather(town=",
   },
 };
+
+function qwen(name: string, ...args: [string, string][]) {
+  const written = args.map(([key, value]) => `<parameter=${key}>\n${value}\n</parameter>\n`);
+  return `<tool_call>\n<function=${name}>\n${written.join("")}</function>\n</tool_call>`;
+}
+
+function glm(name: string, line: string, ...args: [string, string][]) {
+  const written = args.map(([key, value]) => `<arg_key>${key}</arg_key>${line}<arg_value>${value}</arg_value>${line}`);
+  return `<tool_call>${name}${line}${written.join("")}</tool_call>`;
+}
 
 function calls(call: string, join: (a: string, b: string) => string) {
   const write = (name: string, args: string) => call.replace("NAME", name).replace(/ARGS_?(?!\])/, args);
@@ -187,7 +209,7 @@ describe.each(CASES)("%s, marks as %s", (tools, marks) => {
       const text = randomAnswer(model, grammar, seed);
       if (text === null) continue;
       ended++;
-      const { text: rest, calls: found } = whole(partsOf({ tools }, [text]).flat());
+      const { text: rest, calls: found } = whole(partsOf({ tools }, [text], { tools: TOOLS }).flat());
       expect([text, rest]).toEqual([text, ""]);
       expect(found.length).toBeGreaterThan(0);
       for (const [name, args] of found) {
@@ -342,6 +364,62 @@ describe("answerGrammar", () => {
     }
     for (const args of ["", "a-1=1", 'b="z"', 'b="x", a-1=1', ', b="x"', 'b="x" c=True']) {
       expect([args, await follow("pythonic", asked, `[f(${args})]`)]).toEqual([
+        args,
+        expect.stringContaining("refused"),
+      ]);
+    }
+  });
+});
+
+describe("arguments between tags", () => {
+  const parameters = {
+    type: "object",
+    properties: {
+      code: { type: "string", pattern: "^[A-Z]+-[0-9]+$", maxLength: 20 },
+      note: { type: "string" },
+      unit: { enum: ["C", "F"] },
+      size: { type: "integer", minimum: 1, maximum: 20 },
+      maybe: { anyOf: [{ type: "string" }, { type: "null" }] },
+      list: { type: "array", items: { $ref: "#/$defs/B" } },
+      one: { $ref: "#/$defs/B" },
+      day: { type: "string", format: "date" },
+    },
+    required: ["code"],
+    $defs: { B: { enum: ["x", "y"] } },
+  };
+  const asked: Asked = { toolChoice: "required", tools: [{ type: "function", function: { name: "f", parameters } }] };
+  const formats = [
+    ["qwen3_coder", "text"],
+    ["glm45", "text"],
+    ["glm45", "special"],
+  ] as const;
+
+  test.each(formats)("%s, marks as %s: what each may be", async (tools, marks) => {
+    const write = (args: [string, string][]) => (tools === "glm45" ? glm("f", "\n", ...args) : qwen("f", ...args));
+    const code: [string, string] = ["code", "AB-12"];
+    const right: [string, string][][] = [
+      [code],
+      [code, ["note", "a\n<b>\\ 'c' \"d\"\n"], ["unit", "F"], ["size", "20"]],
+      [code, ["note", ""], ["maybe", "null"], ["list", '["x", "y"]'], ["one", "x"], ["day", "2024-02-29"]],
+    ];
+    for (const args of right) {
+      const text = write(args);
+      expect([text, await follow(tools, { ...asked, marks }, text)]).toEqual([text, "whole"]);
+    }
+    const wrong: [string, string][][] = [
+      [],
+      [["code", "ab-12"]],
+      [["code", `A-${"1".repeat(20)}`]],
+      [["note", "first"], code],
+      [code, ["unit", "K"]],
+      [code, ["size", "21"]],
+      [code, ["list", '["z"]']],
+      [code, ["one", "z"]],
+      [code, ["day", "2023-02-29"]],
+      [code, ["other", "1"]],
+    ];
+    for (const args of wrong) {
+      expect([args, await follow(tools, { ...asked, marks }, write(args))]).toEqual([
         args,
         expect.stringContaining("refused"),
       ]);

@@ -37,7 +37,7 @@ export interface AnswerGrammar {
   after: string[];
 }
 
-/** Spaces where the model wants them; other properties where the schema lets them be. */
+/** Spaces where the model wants them. */
 const JSON_STYLE = { compact: false, closed: false, whitespace: null };
 
 /** Any text; special tokens are none. */
@@ -136,6 +136,12 @@ class Grammar implements CallWriter {
     return name;
   }
 
+  terminal(expression: string): string {
+    const name = this.#newName().toUpperCase();
+    this.#lines.push(`${name}: ${expression}`);
+    return name;
+  }
+
   structured(write: (rule: string) => string): string {
     this.#lines.push(write("structured"));
     return "structured";
@@ -164,11 +170,14 @@ class Grammar implements CallWriter {
     return oneOf(structured === null ? all : [structured, ...all]);
   }
 
-  /** Text up to a mark, and the mark: where it is text itself, the first one counts. */
   #upTo({ mark, anywhere }: Opening): string {
-    const before = anywhere ? "ANSWER_TEXT" : "ANSWER_SPACE";
-    if (this.#request.markToken(mark)?.special) return `${before} ${this.mark(mark)}`;
-    return this.#lazy(`${before} ${literal(mark)}`);
+    return this.upTo(mark, anywhere ? "ANSWER_TEXT" : "ANSWER_SPACE");
+  }
+
+  /** Where the mark is text itself, the first one counts. */
+  upTo(mark: string, text = "ANSWER_TEXT"): string {
+    if (this.#request.markToken(mark)?.special) return `${text} ${this.mark(mark)}`;
+    return this.#lazy(`${text} ${literal(mark)}`);
   }
 
   #lazy(expression: string): string {

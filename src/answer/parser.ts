@@ -2,7 +2,7 @@
 import type { AnswerFormat } from "./formats.ts";
 import { Input, type Reading } from "./input.ts";
 import { Output } from "./output.ts";
-import type { AnswerParser, AnswerPart, AnswerRequest } from "./parts.ts";
+import type { AnswerParser, AnswerPart, AnswerRequest, FunctionTool } from "./parts.ts";
 import { readReasoning } from "./reasoning.ts";
 import { openaiId } from "./tool-format.ts";
 import { toolsInUse } from "./tools-in-use.ts";
@@ -13,7 +13,7 @@ export function answerParser(
   request: Pick<AnswerRequest, "tools" | "toolChoice" | "thinkingOpen">,
 ): AnswerParser {
   const tools = toolsInUse(format, request);
-  return format.reasoning || tools ? new FormatParser(format, tools, request.thinkingOpen) : new PlainText();
+  return format.reasoning || tools ? new FormatParser(format, tools, request) : new PlainText();
 }
 
 class PlainText implements AnswerParser {
@@ -35,10 +35,14 @@ class FormatParser implements AnswerParser {
   readonly #reading: Reading;
   #thinking: boolean;
 
-  constructor(format: AnswerFormat, tools: AnswerFormat["tools"], open: boolean) {
+  constructor(
+    format: AnswerFormat,
+    tools: AnswerFormat["tools"],
+    request: Pick<AnswerRequest, "tools" | "thinkingOpen">,
+  ) {
     this.#output = new Output(tools?.newId ?? openaiId);
-    this.#thinking = format.reasoning !== null && open;
-    this.#reading = this.#read(format.reasoning, tools, this.#thinking);
+    this.#thinking = format.reasoning !== null && request.thinkingOpen;
+    this.#reading = this.#read(format.reasoning, tools, request.tools);
   }
 
   get thinking(): boolean {
@@ -62,15 +66,15 @@ class FormatParser implements AnswerParser {
     return this.#output.take();
   }
 
-  *#read(reasoning: AnswerFormat["reasoning"], tools: AnswerFormat["tools"], open: boolean): Reading {
-    const [input, output] = [this.#input, this.#output];
+  *#read(reasoning: AnswerFormat["reasoning"], format: AnswerFormat["tools"], tools: readonly FunctionTool[]): Reading {
+    const [input, output, open] = [this.#input, this.#output, this.#thinking];
     if (reasoning) {
       const onOpen = (now: boolean) => {
         this.#thinking = now;
       };
       yield* readReasoning(input, output, { ...reasoning, open, onOpen });
     }
-    if (tools) yield* tools.read(input, output);
+    if (format) yield* format.read(input, output, tools);
     else yield* input.until([], (text) => output.text(text));
   }
 }

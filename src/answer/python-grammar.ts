@@ -10,11 +10,10 @@ export function keywordArguments({ schema }: CallableTool, write: CallWriter): s
   const properties = isObject(schema.properties) ? Object.entries(schema.properties) : [];
   if (properties.length === 0) return "";
   const required = new Set(Array.isArray(schema.required) ? schema.required : []);
-  const shared = Object.fromEntries(DEFINITIONS.filter((key) => key in schema).map((key) => [key, schema[key]]));
   /** What may follow where an argument stands before, and where none does. */
   let [after, first] = ['""', '""'];
   for (const [name, property] of properties.reverse()) {
-    const argument = `${literal(`${name}=`)} ${value(property, shared, write)}`;
+    const argument = `${literal(`${name}=`)} ${value(property, shared(schema), write)}`;
     const others = required.has(name) ? ["", ""] : [` | ${after}`, ` | ${first}`];
     first = write.rule(`${argument} ${after}${others[1]}`);
     after = write.rule(`", " ${argument} ${after}${others[0]}`);
@@ -22,7 +21,12 @@ export function keywordArguments({ schema }: CallableTool, write: CallWriter): s
   return first;
 }
 
-function value(property: unknown, shared: Schema, write: CallWriter): string {
-  if (!isObject(property)) return write.schema(shared);
-  return property.type === "boolean" ? '("True" | "False")' : write.schema({ ...shared, ...property });
+/** What a tool's schema shares with those of its properties. */
+export function shared(schema: Schema): Schema {
+  return Object.fromEntries(DEFINITIONS.filter((key) => key in schema).map((key) => [key, schema[key]]));
+}
+
+function value(property: unknown, definitions: Schema, write: CallWriter): string {
+  if (!isObject(property)) return write.schema(definitions);
+  return property.type === "boolean" ? '("True" | "False")' : write.schema({ ...definitions, ...property });
 }

@@ -3,6 +3,7 @@ import type { CallWriter, Opening } from "./call-grammar.ts";
 import type { Input, Reading } from "./input.ts";
 import { Unexpected } from "./input.ts";
 import type { Output } from "./output.ts";
+import type { FunctionTool } from "./parts.ts";
 
 export interface ToolFormat {
   /** vLLM's name of it, a value of --tool-call-parser. */
@@ -13,8 +14,8 @@ export interface ToolFormat {
   newId(): string;
   /** Does a model with this chat template write calls so? */
   matches(template: string): boolean;
-  /** Reads an answer, from the end of its reasoning to its own end. What is no call is text. */
-  read(input: Input, output: Output): Reading;
+  /** Reads an answer, from the end of its reasoning to its own end. What is no call is text. @param tools those of the request. */
+  read(input: Input, output: Output, tools: readonly FunctionTool[]): Reading;
   /** How calls may begin, and the grammar of what follows. */
   openings(write: CallWriter): Opening[];
 }

@@ -1,6 +1,7 @@
 /** How each format's calls are read, however the text is cut: read() tries many ways. */
 import { describe, expect, test } from "bun:test";
 import { MAX_HELD_CALL_LENGTH } from "../limits.ts";
+import type { FunctionTool } from "./parts.ts";
 import { cut, partsOf, read, whole } from "./testing.ts";
 
 const hermes = { tools: "hermes" };
@@ -295,4 +296,134 @@ describe("deepseek", () => {
       expect(read({ tools: "deepseek_v3" }, text)).toEqual({ text });
     },
   );
+});
+
+/** A tool with one argument of each kind. */
+const TYPED: FunctionTool[] = [
+  {
+    type: "function",
+    function: {
+      name: "f",
+      parameters: {
+        type: "object",
+        properties: {
+          s: { type: "string" },
+          n: { type: "number" },
+          b: { type: "boolean" },
+          o: { type: "object" },
+          a: { type: "array", items: { type: "string" } },
+          either: { anyOf: [{ type: "string" }, { type: "null" }] },
+          r: { $ref: "#/$defs/R" },
+          e: { enum: ["x", "y"] },
+        },
+        $defs: { R: { anyOf: [{ type: "integer" }, { $ref: "#/$defs/R" }] } },
+      },
+    },
+  },
+];
+
+/** Each value as it is written, and as JSON. */
+const VALUES: [key: string, text: string, json: string][] = [
+  ["s", "Oslo", '"Oslo"'],
+  ["s", "12", '"12"'],
+  ["s", "", '""'],
+  ["s", ' "quoted"\n  and <b>more</b> \\ \t😀é\n', '" \\"quoted\\"\\n  and <b>more</b> \\\\ \\t😀é\\n"'],
+  ["s", "null", '"null"'],
+  ["s", '{"a": 1}', '"{\\"a\\": 1}"'],
+  ["n", "-1.50", "-1.50"],
+  ["n", " 12345678901234567890 ", "12345678901234567890"],
+  ["n", "many", '"many"'],
+  ["b", "true", "true"],
+  ["b", "False", "false"],
+  ["o", '{"k": {"</parameter>": "</arg_value>"}, "l": []}', '{"k": {"</parameter>": "</arg_value>"}, "l": []}'],
+  ["o", "{'k': None}", '{"k": null}'],
+  ["a", '["x",\n "]"]', '["x", "]"]'],
+  ["either", "None", "null"],
+  ["either", "null", "null"],
+  ["either", "12", '"12"'],
+  ["either", "text", '"text"'],
+  ["r", "7", "7"],
+  ["e", "x", '"x"'],
+  ["unknown", "7", "7"],
+  ["unknown", "[7", '"[7"'],
+];
+
+describe.each([
+  [
+    "qwen3_coder",
+    (key: string, text: string) => `<parameter=${key}>\n${text}\n</parameter>\n`,
+    "<function=f>\n",
+    "</function>\n",
+  ],
+  ["glm45", (key: string, text: string) => `<arg_key>${key}</arg_key>\n<arg_value>${text}</arg_value>\n`, "f\n", ""],
+] as const)("%s", (tools, argument, begin, end) => {
+  const line = tools === "glm45" ? "" : "\n";
+  const call = (inner: string) => `<tool_call>${line}${begin}${inner}${end}</tool_call>`;
+  const readTyped = (text: string) => read({ tools }, text, { tools: TYPED });
+
+  test.each(VALUES)("%s: %j is %s", (key, text, json) => {
+    expect(readTyped(call(argument(key, text)))).toEqual({ calls: [["f", `{"${key}": ${json}}`]] });
+  });
+
+  test("several arguments, several calls, text around them", () => {
+    const two = call(argument("s", "a") + argument("n", "1"));
+    expect(readTyped(`Well.\n${two}\n${call("")}\nSo.`)).toEqual({
+      text: "Well.\nSo.",
+      calls: [
+        ["f", '{"s": "a", "n": 1}'],
+        ["f", "{}"],
+      ],
+    });
+  });
+
+  test("without any line ends", () => {
+    const bare = call(argument("s", "a") + argument("n", "1")).replaceAll("\n", "");
+    expect(readTyped(bare)).toEqual({ calls: [["f", '{"s": "a", "n": 1}']] });
+  });
+
+  test("an unknown tool", () => {
+    expect(
+      readTyped(call(argument("x", "a")).replace(begin, begin.replace("f\n", "nobody\n").replace("=f>", "=nobody>"))),
+    ).toEqual({
+      calls: [["nobody", '{"x": "a"}']],
+    });
+  });
+
+  test("a call that breaks off stands as it is", () => {
+    const text = call(argument("s", "abc"));
+    const at = text.indexOf("abc") + 2;
+    expect(readTyped(text.slice(0, at))).toEqual({ calls: [["f", '{"s": "ab']] });
+    const number = call(argument("n", "123"));
+    expect(readTyped(number.slice(0, number.indexOf("123") + 2))).toEqual({ calls: [["f", '{"n": 12']] });
+  });
+
+  test("strings come as they are written", () => {
+    const text = call(argument("s", "abc"));
+    const at = text.indexOf("abc") + 2;
+    const lists = partsOf({ tools }, [text.slice(0, at), text.slice(at)], { tools: TYPED });
+    expect(lists[0]!.at(-1)).toEqual({ type: "arguments", index: 0, text: '{"s": "ab' });
+  });
+
+  test.each([
+    "<tool_call>",
+    "<tool_call>\n",
+    "<tool_call>no",
+    '<tool_call>{"name": "f", "arguments": {}}</tool_call>',
+    "<tool_call>f but no more</tool_call>",
+    "<tool_call>\n<function=f",
+    "<tool_call>\n<function=f>\n",
+    "<tool_call>f\n<arg_key>s</arg_key>",
+    "<function=f>{}</function>",
+    "a < b, </tool_call> and <tool_calls>, <function>",
+  ])("%j is text, whole", (text) => {
+    expect(readTyped(text)).toEqual({ text });
+  });
+});
+
+test("qwen3_coder: a call without the outer tag", () => {
+  const text = "Well.\n<function=f>\n<parameter=s>\na\n</parameter>\n</function>";
+  expect(read({ tools: "qwen3_coder" }, text, { tools: TYPED })).toEqual({
+    text: "Well.",
+    calls: [["f", '{"s": "a"}']],
+  });
 });

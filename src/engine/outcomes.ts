@@ -108,7 +108,7 @@ export class Outcomes {
     this.errors.set(this.ids.length - 1, { kind: error.kind, message: error.message });
   }
 
-  take(stats: EngineStats): StepMessage {
+  take(stats: EngineStats, weightVersion: string): StepMessage {
     const message: StepMessage = {
       type: "step",
       requestIds: Int32Array.from(this.ids),
@@ -120,6 +120,7 @@ export class Outcomes {
       starts: this.starts,
       reasons: this.reasons,
       errors: this.errors,
+      weightVersion,
       stats,
     };
     this.ids.length = this.tokens.length = this.finish.length = 0;

@@ -33,7 +33,7 @@ import { ABORT, append, appendForced, begin, type Ending, LENGTH, withoutToken }
 import { PAGE_TOKENS, PageCache, type PageNode, pagesFor } from "./page-cache.ts";
 import { PendingPages } from "./pending-pages.ts";
 import { PromptChunks } from "./prompt-chunks.ts";
-import type { EngineRequest, EngineStats, StepMessage } from "./protocol.ts";
+import { type EngineRequest, type EngineStats, FIRST_VERSION, type StepMessage } from "./protocol.ts";
 import { checkConfig, type SchedulerConfig } from "./scheduler-config.ts";
 import { precedes, Sequence } from "./sequence.ts";
 import { StepInFlight } from "./step-in-flight.ts";
@@ -71,6 +71,10 @@ export class Scheduler {
   private swapped = 0;
   private paused = 0;
   private readonly counters = new Counters();
+  /** Nothing is planned while this is set: what is in flight is the last. */
+  frozen = false;
+  /** Of the weights that the steps in flight are computed with. */
+  weightVersion = FIRST_VERSION;
 
   /** `clock` gives milliseconds. Nothing is decided by it. */
   constructor(
@@ -98,9 +102,25 @@ export class Scheduler {
     return this.alive.size;
   }
 
-  /** Of these, the ones that are not paused. */
+  /** Of these, the ones that may run now. */
   get activeCount(): number {
-    return this.alive.size - this.paused;
+    return this.frozen ? 0 : this.alive.size - this.paused - this.queue.later.size;
+  }
+
+  /** Whether sequences that came before the queue was closed have not ended. */
+  get hasEarlier(): boolean {
+    const [oldest] = this.alive.values();
+    return oldest !== undefined && oldest.arrival < this.queue.closedFrom;
+  }
+
+  /** Sequences that arrive from now on wait until openQueue(). */
+  closeQueue(): void {
+    this.queue.close(this.arrivals);
+  }
+
+  openQueue(): void {
+    this.queue.open();
+    this.blockedSteps = 0;
   }
 
   /** Host pages [0, count) can be used from now on. Never fewer than before. */
@@ -174,9 +194,25 @@ export class Scheduler {
     this.enqueue(seq);
   }
 
+  /** Ends every sequence now, with an error where there is one. */
+  endAll(error: FastgenError | null): void {
+    for (const seq of this.alive.values()) error ? this.fail(seq, error) : this.end(seq, ABORT);
+  }
+
+  /**
+   * No page is found any more, on the device or the host. Sequences that run keep theirs; or, with `recompute` and while
+   * nothing is in flight, go back to the queue and compute all their tokens again.
+   */
+  clearCache(recompute: boolean): void {
+    while (recompute && this.running.length > 0) this.preempt(this.running.at(-1)!);
+    if (recompute) for (const seq of this.alive.values()) seq.forgetScores();
+    this.cache.clear();
+  }
+
   /** Plans the next step into `plan`. False when nothing can run now. Submit the plan, or call refuse(). */
   plan(plan: StepPlan): boolean {
     plan.clear();
+    if (this.frozen) return false;
     const step = this.spare.pop() ?? new StepInFlight();
     const preemptions = this.counters.preemptions;
     const decodes = this.planDecodes(plan, step);
@@ -584,13 +620,13 @@ export class Scheduler {
 
   /** What happened since the last message. Call it after every commit. */
   takeMessage(): StepMessage {
-    return this.outcomes.take(this.stats());
+    return this.outcomes.take(this.stats(), this.weightVersion);
   }
 
   stats(): EngineStats {
     return {
       running: this.running.length,
-      waiting: this.queue.all.length - this.swapped + this.setAside.size,
+      waiting: this.queue.size - this.swapped + this.setAside.size,
       swapped: this.swapped,
       paused: this.paused - this.setAside.size,
       pagesUsed: this.cache.referenced,

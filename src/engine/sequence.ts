@@ -219,6 +219,13 @@ export class Sequence {
     for (let i = this.keys.length; i < count; i++) this.keys.push(other.key(i));
   }
 
+  /** Its prompt is scored anew, unless that has been reported: one set of weights scores all of it. */
+  forgetScores(): void {
+    if (!this.unreported) return;
+    this.scored = 0;
+    this.promptLogprobs = null;
+  }
+
   /**
    * Copies the result rows [row, row + count) into promptLogprobs, as those of prompt positions [from, from + count). `width`
    * is the length of a row of topIds and topLogprobs.

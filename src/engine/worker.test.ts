@@ -1,5 +1,6 @@
 import { expect, spyOn, test } from "bun:test";
 import { MessageChannel } from "node:worker_threads";
+import type { EngineCapacity } from "../engine-config.ts";
 import { fakeMatcher } from "./fake-grammar.ts";
 import { FakeLibrary } from "./fake-library.ts";
 import { HOST_PAGES_PATIENCE } from "./host-pages.ts";
@@ -17,6 +18,10 @@ function workerOf(wanted: number, made: number[], runSeconds = 0) {
   const library = new FakeLibrary({ ...config, hostPages: wanted, vocabSize: 97 });
   const looks = { count: 0 };
   const engine: LoadedEngine = {
+    load() {},
+    sleep() {},
+    wake() {},
+    ready: () => ({}) as EngineCapacity,
     progress: () => ({ done: 1, total: 1, finished: true, hostPages: made[Math.min(looks.count++, made.length - 1)]! }),
     submit: (plan) => library.submit(plan),
     refusedSlot: -1,

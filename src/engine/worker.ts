@@ -11,6 +11,7 @@ import { FG } from "../ffi/layout.ts";
 import { StepPlan } from "../ffi/step-plan.ts";
 import { Llguidance } from "../grammar/llguidance.ts";
 import { Matcher } from "../grammar/matcher.ts";
+import { EngineControl, PROGRESS_INTERVAL } from "./control.ts";
 import { HostPages } from "./host-pages.ts";
 import type { GrammarMatcher } from "./late-masks.ts";
 import { Pacer } from "./pacer.ts";
@@ -18,9 +19,6 @@ import { PAGE_TOKENS } from "./page-cache.ts";
 import type { FromWorker, ToWorker } from "./protocol.ts";
 import { Scheduler } from "./scheduler.ts";
 import { submitStep } from "./submit.ts";
-
-/** Milliseconds between two reports of progress while weights load. A start is late by at most this. */
-const PROGRESS_INTERVAL = 10;
 
 /** Milliseconds between two looks at the mail while a step runs that could still use a grammar. */
 const GRAMMAR_INTERVAL = 1;
@@ -31,7 +29,19 @@ const HOST_PAGES_INTERVAL = 1000;
 /** What the worker needs of the library once it is loaded. */
 export type LoadedEngine = Pick<
   LibraryEngine,
-  "progress" | "submit" | "refusedSlot" | "giveMask" | "giveMaskSource" | "wait" | "traceStart" | "traceStop" | "close"
+  | "load"
+  | "ready"
+  | "sleep"
+  | "wake"
+  | "progress"
+  | "submit"
+  | "refusedSlot"
+  | "giveMask"
+  | "giveMaskSource"
+  | "wait"
+  | "traceStart"
+  | "traceStop"
+  | "close"
 >;
 
 /** What the worker needs of grammars. */
@@ -45,10 +55,13 @@ export interface Grammars {
 export class EngineWorker {
   private readonly scheduler: Scheduler;
   private readonly plan: StepPlan;
+  private readonly control: EngineControl;
   private readonly pacer = new Pacer();
   /** Nothing ever notifies it: waiting for it is a sleep. */
   private readonly alarm = new Int32Array(new SharedArrayBuffer(4));
   private closed = false;
+  /** Steps are being run. */
+  private running = false;
   private readonly hostPages: HostPages;
   private readonly hostPagesTimer: Timer;
   /** Why the trace could not be started: trace_stop answers with it. */
@@ -81,6 +94,12 @@ export class EngineWorker {
       },
     );
     this.plan = new StepPlan(maxSeqs, maxStepTokens);
+    this.control = new EngineControl(
+      engine,
+      this.scheduler,
+      (message) => this.post(message),
+      () => this.attempt(() => this.run()),
+    );
   }
 
   /** Takes one message that arrived while nothing ran, then runs steps until nothing is left to run. */
@@ -89,15 +108,29 @@ export class EngineWorker {
       this.dropMatchers(message);
       return;
     }
-    try {
+    this.attempt(() => {
       this.handle(message);
-      while (!this.closed && this.step());
+      this.run();
+    });
+  }
+
+  private attempt(work: () => void): void {
+    try {
+      work();
     } catch (error) {
       // A step that fails is handled below. This is a fault of the device or of this program, and nothing can go on.
       this.close();
       const { kind, message } = asFastgenError(error);
       this.post({ type: "failed", kind, message });
     }
+  }
+
+  /** Runs steps until nothing is left to run. */
+  private run(): void {
+    if (this.running) return;
+    this.running = true;
+    while (!this.closed && this.step());
+    this.running = false;
   }
 
   private handle(message: ToWorker): void {
@@ -117,6 +150,9 @@ export class EngineWorker {
         break;
       case "resume":
         for (const id of message.ids) scheduler.resume(id);
+        break;
+      case "command":
+        this.control.take(message.id, message.command);
         break;
       case "trace_start":
         this.startTrace();
@@ -185,6 +221,8 @@ export class EngineWorker {
     }
     if (this.closed) return false;
     this.countHostPages();
+    // With weights that are not whole, nothing can be computed.
+    if (this.control.refusal && !scheduler.frozen) scheduler.endAll(this.control.refusal);
     while (!this.closed && scheduler.stepsInFlight < FG.STEPS_IN_FLIGHT && this.submit()) this.awaitGrammars();
     if (this.closed) return false;
     if (scheduler.stepsInFlight > 0) {
@@ -193,6 +231,7 @@ export class EngineWorker {
       return true;
     }
     if (scheduler.hasOutcomes) this.post(scheduler.takeMessage());
+    this.control.settle();
     return scheduler.activeCount > 0;
   }
 
@@ -236,6 +275,7 @@ export class EngineWorker {
 
   private close(): void {
     this.closed = true;
+    this.control.close();
     clearInterval(this.hostPagesTimer);
     // No step runs any more: nobody else uses the matchers.
     this.engine.close();

@@ -41,11 +41,7 @@ export const engineBugs: PlantedBug[] = [
     ],
     ["this.counters.steps++;", "", "steps are not counted"],
     ["this.counters.preemptions++;", "this.counters.preemptions += 2;", "preemptions count twice"],
-    [
-      "waiting: this.queue.all.length - this.swapped +",
-      "waiting: this.queue.all.length +",
-      "the swapped count as waiting too",
-    ],
+    ["waiting: this.queue.size - this.swapped +", "waiting: this.queue.size +", "the swapped count as waiting too"],
     [
       "this.blockedSteps = 0;\n    this.setSwapped(seq, false);",
       "this.blockedSteps = 0;",
@@ -354,8 +350,8 @@ export const engineBugs: PlantedBug[] = [
       ["if (!this.ended) this.tellFailed(error);", "this.tellFailed(error);", "close() counts as a failure"],
       ["this.tracing = false;\n", "\n", "a second trace is refused"],
       [
-        'if (this.ended) throw new FastgenError("unavailable", this.ended.message, { cause: this.ended });\n    const ids',
-        "const ids",
+        'if (this.ended) throw new FastgenError("unavailable", this.ended.message, { cause: this.ended });\n    if (this.state',
+        "if (this.state",
         "an engine that is gone takes requests",
       ],
       ["this.closing ??= this.shutDown();", "this.closing = this.shutDown();", "a second close shuts down again"],

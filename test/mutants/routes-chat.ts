@@ -17,7 +17,7 @@ export const chatBugs: PlantedBug[] = [
   ]),
   ...inFile("routes/chat-frames.ts", MODEL, [
     ["for (const one of deltas) out +=", "for (const one of []) out +=", "of several parts in a chunk one is sent"],
-    ["JSON.stringify(chunk.stop_reason)}`", "JSON.stringify(null)}`", "a stream has no stop_reason"],
+    ["JSON.stringify(chunk.stop_reason)}$", "JSON.stringify(null)}$", "a stream has no stop_reason"],
   ]),
   ...inFile("routes/chat-answer.ts", CHAT, [
     [
