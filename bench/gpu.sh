@@ -4,7 +4,7 @@
 #   usage: bench/gpu.sh OUT STEP...      steps: ops ops-bench numerics startup MODEL[+fp8][@GPUS]:LOAD[:TEMPERATURE]
 #   models: mistral-7b qwen2.5-14b ... (bench/shapes.ts); +fp8: its weights, activations and KV cache in FP8
 #   loads: reference long mixed thousand short prompts-4k prompts-24k stream stream-schemas stream-256 stream-256-schemas
-#          stream-256-half one first poisson poisson-schemas poisson-24 (bench/named-loads.ts)
+#          stream-256-half one first poisson poisson-schemas poisson-24 figure-16 ... figure-2048 (bench/named-loads.ts)
 #   Results of one GPU have floors, from this run's ops-bench if it came first, else from bench/results.
 set -u
 out=$1

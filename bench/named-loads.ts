@@ -12,6 +12,9 @@ function load(title: string, prompts: number, input: number, output: number, cha
   return { title, prompts, input, output, ...common, ...changes };
 }
 
+/** Tokens of each answer in the loads of the figure (figure.ts). */
+export const FIGURE_OUTPUTS = [16, 27, 47, 81, 138, 237, 406, 697, 1195, 2048];
+
 export const NAMED_LOADS: Record<string, NamedLoad> = {
   reference: load("reference", 512, 1024, 128),
   long: load("long answers", 512, 128, 2048),
@@ -34,6 +37,7 @@ export const NAMED_LOADS: Record<string, NamedLoad> = {
     schemas: "each",
   }),
   "poisson-24": load("24 requests per second", 480, 1024, 128, { stream: true, rate: 24 }),
+  ...Object.fromEntries(FIGURE_OUTPUTS.map((n) => [`figure-${n}`, load(`answers of ${n} tokens`, 512, 1024, n)])),
 };
 
 /** The load's name; null where it has none. Temperature and seed are no part of it. */

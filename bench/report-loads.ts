@@ -123,8 +123,9 @@ const LAUNCH = "launch to first token";
 
 /** A few rows for the README: loads on the GPU that other servers were measured on, and a launch there. */
 export function summaryReport(loads: readonly Result[], starts: readonly Result[]): string {
-  const theirs = [...new Set(loads.flatMap(({ server }) => server ?? []))];
   const gpu = loads.find((r) => r.server !== undefined)?.gpu;
+  const shown = new Set(SUMMARY.map(({ load }) => load));
+  const theirs = [...new Set(loads.flatMap((r) => (r.server && shown.has(nameOf(r.load) ?? "") ? r.server : [])))];
   const rows = SUMMARY.flatMap(({ model, dtype = "bfloat16", load, metric, label }) => {
     const same = (r: Result) => r.model === model && r.dtype === dtype && r.gpu === gpu && r.gpus === 1;
     const found = loads.filter((r) => same(r) && r.metric === metric && nameOf(r.load) === load);

@@ -8,6 +8,7 @@ const HELP = `  Available commands:
     /r <N> -- reset conversation before round N
     /m     -- input a multiline message, end your input
               with a single line containing '.'
+    /help  -- list the commands
     /q     -- quit
 
 ---
@@ -57,16 +58,18 @@ export class ChatSession {
       }
       interrupts = 0;
       const text = input.text.trim();
-      const [, command, argument] = /^\/([a-z]+)\s*(.*)$/i.exec(text) ?? [];
+      const [, command, argument] = /^\/([a-z]+)[ \t]*(.*)$/i.exec(text) ?? [];
       if (command === undefined) {
         if (text !== "" && !(await this.#ask(text))) return 1;
       } else if (command === "q" && argument === "") {
         return 0;
+      } else if (command === "help" && argument === "") {
+        write(HELP);
       } else if (command === "m" && argument === "") {
         const message = await this.#multiline();
         if (message !== null && message.trim() !== "" && !(await this.#ask(message))) return 1;
       } else if (!(command === "r" && /^\d+$/.test(argument!) && this.#conversation.resetBefore(Number(argument)))) {
-        write("invalid command\n");
+        write("invalid command; /help lists them\n");
       }
     }
   }

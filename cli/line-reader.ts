@@ -1,10 +1,12 @@
 /**
  * Lines from the terminal, with editing and history, or from a pipe. While an answer is written the terminal stays in
- * raw mode: what is typed meanwhile is kept and not echoed, and Ctrl-C is reported, not deadly.
+ * raw mode: what is typed meanwhile is kept and not echoed, and Ctrl-C is reported, not deadly. Several lines that are pasted
+ * are one line here, with its line breaks.
  */
 import * as readline from "node:readline";
 import { Writable } from "node:stream";
 import type { ReadStream, WriteStream } from "node:tty";
+import { linesOf, PasteFilter } from "./paste-filter.ts";
 
 /** readline's output: the terminal's, silenced while an answer is being written. */
 class Echo extends Writable {
@@ -40,6 +42,7 @@ export type Input =
 export class LineReader {
   readonly #interface: readline.Interface;
   readonly #echo: Echo | null;
+  readonly #paste: PasteFilter | null;
   readonly #output: WriteStream;
   /** Lines that came before they were asked for. */
   readonly #early: string[] = [];
@@ -51,8 +54,11 @@ export class LineReader {
   constructor(input: ReadStream = process.stdin, output: WriteStream = process.stdout) {
     this.#output = output;
     this.#echo = input.isTTY && output.isTTY ? new Echo(output) : null;
+    this.#paste = this.#echo ? new PasteFilter(input, output) : null;
     this.#interface = readline.createInterface(
-      this.#echo ? { input, output: this.#echo, terminal: true, historySize: 1000 } : { input, terminal: false },
+      this.#echo
+        ? { input: this.#paste!, output: this.#echo, terminal: true, historySize: 1000 }
+        : { input, terminal: false },
     );
     this.#interface.on("line", (line) => this.#line(line));
     this.#interface.on("close", () => {
@@ -102,9 +108,11 @@ export class LineReader {
   /** Gives the terminal back. */
   close(): void {
     this.#interface.close();
+    this.#paste?.close();
   }
 
-  #line(line: string): void {
+  #line(entered: string): void {
+    const line = this.#echo ? linesOf(entered) : entered;
     if (!this.#waiting) {
       this.#early.push(line);
       return;

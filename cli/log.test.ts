@@ -64,3 +64,25 @@ test("a stream that fails costs lines and nothing else", async () => {
   expect(await log.flush(10)).toBe(true);
   expect(written).toEqual([]);
 });
+
+test("a status line stands below the log, within the terminal's width", async () => {
+  const { stream, written, settle } = slowStream();
+  const log = new Log(Object.assign(stream, { columns: 21 }));
+  log.status("1 running, and much more that does not fit");
+  await settle();
+  log.line("a line");
+  log.status("2 running");
+  await settle();
+  log.status("2 running");
+  log.status(null);
+  await settle();
+  log.line("plain");
+  await settle();
+  expect(written).toEqual([
+    "\r\x1b[K1 running, and much ",
+    "\r\x1b[Ka line\n1 running, and much ",
+    "\r\x1b[K2 running",
+    "\r\x1b[K",
+    "plain\n",
+  ]);
+});

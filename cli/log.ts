@@ -1,6 +1,14 @@
-/** The server's log: lines to stderr that never pile up, never fail, and never keep the program from ending. */
+/**
+ * The server's log: lines to stderr that never pile up, never fail, and never keep the program from ending. On a terminal a status
+ * line stands below them.
+ */
 import type { Writable } from "node:stream";
+import type { WriteStream } from "node:tty";
 import { MAX_LOG_BACKLOG_BYTES } from "../src/limits.ts";
+import { columnsOf } from "./wrap.ts";
+
+/** Empties the terminal's current line. */
+const ERASE = "\r\x1b[K";
 
 export class Log {
   readonly #stream: Writable;
@@ -9,6 +17,8 @@ export class Log {
   #pending = 0;
   /** Lines lost since the last one that was written. */
   #dropped = 0;
+  /** The line below the log; null = none. */
+  #status: string | null = null;
   #onFlushed: (() => void) | null = null;
 
   constructor(stream: Writable = process.stderr, bound = MAX_LOG_BACKLOG_BYTES) {
@@ -21,7 +31,16 @@ export class Log {
   /** Writes one line, or drops it when too much waits for a reader. */
   line(text: string): void {
     if (this.#pending > this.#bound) this.#dropped++;
-    else this.#write(`${text}\n`, 1);
+    else this.#write(`${this.#status === null ? "" : ERASE}${text}\n${this.#status ?? ""}`, 1);
+  }
+
+  /** Shows `text` below the log, in place of what stood there; null takes it away. Cut to the terminal's width. */
+  status(text: string | null): void {
+    const status = text?.slice(0, columnsOf(this.#stream as WriteStream) - 1) ?? null;
+    // What nobody reads is not drawn.
+    if (status === this.#status || (status !== null && this.#pending > 0)) return;
+    this.#status = status;
+    this.#write(`${ERASE}${status ?? ""}`, 0);
   }
 
   /** Resolves true when everything is written, false after `milliseconds`. */

@@ -16,6 +16,7 @@ import { addModelFlags, bytes, integer, loadModel, loadOptions, type ModelFlags,
 import { Log } from "./log.ts";
 import { ProgressBar } from "./progress.ts";
 import { outliveReaders } from "./readers.ts";
+import { showStatus } from "./status-line.ts";
 
 interface ServeFlags extends ModelFlags, AccessFlags {
   host: string;
@@ -201,10 +202,12 @@ export async function run(args: string[]): Promise<number> {
   let fastgen: FastgenApi | null = null;
   try {
     if (parser.args[0] === undefined) process.stderr.write(builtInNotice("fgserve"));
-    fastgen = await load(parser.args[0], options, service, stopping.signal);
+    fastgen = await load(parser.args[0], options, service, stopping.signal, write);
     if (fastgen) {
       process.stdout.write(banner(fastgen, service.modelName, baseUrl(server), flags));
+      const hideStatus = process.stderr.isTTY ? showStatus(log, () => fastgen!.stats) : () => {};
       const failure = await Promise.race([aborted(stopping.signal), fastgen.failed]);
+      hideStatus();
       await drain(service, fastgen, flags.shutdownTimeout, write);
       // The exit code tells a supervisor to start the server again.
       if (failure) throw failure;
@@ -234,6 +237,7 @@ async function load(
   options: ReturnType<typeof loadOptions>,
   service: Service,
   signal: AbortSignal,
+  log: (line: string) => void,
 ): Promise<FastgenApi | null> {
   const bar = new ProgressBar();
   const onProgress: typeof options.onProgress = (progress) => {
@@ -241,7 +245,7 @@ async function load(
     bar.update(progress);
   };
   try {
-    const onWarning = (message: string) => process.stderr.write(`fgserve: ${message}\n`);
+    const onWarning = (message: string) => log(`fgserve: ${message}`);
     const fastgen = await loadModel(model, { ...options, onProgress, onWarning, signal });
     service.ready(fastgen);
     return fastgen;

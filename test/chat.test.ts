@@ -25,13 +25,14 @@ test("a session looks exactly like this transcript", async () => {
   await terminal.see("2> ");
   terminal.type("/q\r");
   expect(await terminal.exited).toBe(0);
-  expect(terminal.shown).toStartWith("\x1b[32mReady to chat!\x1b[0m");
+  expect(terminal.shown).toContain("\x1b[32mReady to chat!\x1b[0m");
   expect(terminal.shown).toMatch(/--- \[2 tokens, \d+\.\d{3}toks\/s\]/);
   expect(plain(terminal.shown)).toBe(`Ready to chat!
   Available commands:
     /r <N> -- reset conversation before round N
     /m     -- input a multiline message, end your input
               with a single line containing '.'
+    /help  -- list the commands
     /q     -- quit
 
 ---
@@ -61,6 +62,27 @@ test("/r forgets rounds; a wrong number is refused; Ctrl-D leaves", async () => 
   terminal.type("\x04");
   await terminal.see("^D");
   expect(await terminal.exited).toBe(0);
+});
+
+test("/help lists the commands", async () => {
+  const terminal = await chat();
+  terminal.type("/help\r");
+  await terminal.see("/m     -- input a multiline message");
+  await terminal.see("1> ");
+});
+
+test("several pasted lines are one message, which can be edited before it is sent", async () => {
+  const terminal = await chat();
+  expect(terminal.shown).toContain("\x1b[?2004h");
+  // The marks come in any pieces.
+  terminal.type("say \x1b[200~one\r\n\ttwo\x03\r/q\x1b[20");
+  await terminal.see("one⏎    two⏎/q");
+  terminal.type("1~!\r");
+  await terminal.see('"say one\\n    two\\n/q!" (1 messages)');
+  await terminal.see("2> ");
+  terminal.type("/q\r");
+  expect(await terminal.exited).toBe(0);
+  expect(terminal.shown).toContain("\x1b[?2004l");
 });
 
 test("/m takes several lines, and Ctrl-C discards them", async () => {

@@ -105,10 +105,11 @@ test("every flag in the README exists", () => {
   expect(unknown).toEqual([]);
 });
 
-test("the measurements in README.md and BENCHMARKS.md are those of bench/results", () => {
+test.each(["bench/report.ts", "bench/figure.ts"])("what %s makes of bench/results is in the pages", (script) => {
   expect(read(readme)).toContain("<!-- bench/report.ts: summary -->");
+  expect(read(readme)).toContain("docs/throughput.svg");
   expect(read("BENCHMARKS.md")).toContain("<!-- bench/report.ts: loads -->");
-  const check = Bun.spawnSync([process.execPath, "bench/report.ts", "--check"], { cwd: root });
+  const check = Bun.spawnSync([process.execPath, script, "--check"], { cwd: root });
   expect(check.stderr.toString()).toBe("");
   expect(check.exitCode).toBe(0);
 });

@@ -4,57 +4,27 @@
  * transformers and safetensors, beside what the other GPU tests need.
  */
 import { afterAll, describe, expect, test } from "bun:test";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { writeShapes } from "../../bench/shapes.ts";
 import { Expected } from "../golden/expected.ts";
 import { Runner } from "../numerics.ts";
 import { compareGraphs, compareRows, doubtOf, follow, readGolden } from "./compare.ts";
-import { devices, skipped as noDevice } from "./device.ts";
+import { devices } from "./device.ts";
+import { PythonModels, skipReason } from "./python-models.ts";
 
 const NAMES = ["mistral-7b", "qwen2.5-7b", "llama-3.1-8b"];
 const RANKS = [1, 2, 4].filter((ranks) => ranks === 1 || ranks <= devices);
 const TIMEOUT_MS = 300_000;
 
-/** Why python3 cannot make the models, or null. */
-function pythonProblem(): string | null {
-  const needs = 'import safetensors, transformers, torch; assert torch.cuda.is_available(), "torch finds no GPU"';
-  const { exitCode, stderr } = Bun.spawnSync(["python3", "-c", needs]);
-  return exitCode === 0 ? null : `python3: ${stderr.toString().trim().split("\n").at(-1)}`;
-}
-
-function problem(): string | null {
-  if (noDevice !== null) return noDevice;
-  return Bun.which("python3") ? pythonProblem() : "no python3";
-}
-const skipped = problem();
-// device.ts has already reported that there is no device.
-if (skipped !== null && noDevice === null) console.log(`skipped: models as wide as real ones: ${skipped}`);
-
-let folder: string | null = null;
+const skipped = skipReason("models as wide as real ones");
+const models = new PythonModels();
 let made: Promise<string> | null = null;
-afterAll(() => {
-  if (folder !== null) rmSync(folder, { recursive: true });
-});
-
-async function makeModels(): Promise<string> {
-  folder = mkdtempSync(join(tmpdir(), "fastgen-full-width-"));
-  writeShapes(folder);
-  const python = Bun.spawn(["python3", join(import.meta.dir, "make_full_width.py"), folder, ...NAMES], {
-    stdout: "inherit",
-    stderr: "pipe",
-  });
-  const errors = await python.stderr.text();
-  if ((await python.exited) !== 0) throw new Error(`make_full_width.py: ${errors}`);
-  return folder;
-}
+afterAll(() => models.remove());
 
 describe.skipIf(skipped !== null)("models as wide as real ones match transformers", () => {
   test(
     "are made",
     async () => {
-      made = makeModels();
+      made = models.make("make_full_width.py", NAMES);
       await made;
     },
     TIMEOUT_MS,
