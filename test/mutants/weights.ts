@@ -154,7 +154,7 @@ export const weightBugs: PlantedBug[] = [
     ],
     ["length === HANDLE_BYTES", "length > 0", "any text is an IPC handle"],
   ]),
-  ...inFile("routes/sse.ts", ADMIN, [
+  ...inFile("routes/sse.ts", VERSIONS, [
     ["if (weightVersion !== this.#version)", "if (this.#version === null)", "a stream has one version for ever"],
   ]),
   ...inFile("routes/service.ts", ADMIN, [
