@@ -289,7 +289,7 @@ class FakeGeneration implements Generation {
     // Its context does not end an answer: some tests want longer ones.
     const limit = Math.min(this.#call.params.max_tokens ?? Number.POSITIVE_INFINITY, answer.length);
     const finish_reason = limit < answer.length ? "length" : "stop";
-    const weight_versions = [{ start: 0, version: this.#fake.weight_version }];
+    let weight_versions = [{ start: 0, version: this.#fake.weight_version }];
     const end = { finish_reason, stop_reason: null } as const;
     const nothing = { token_ids: [], logprobs: null, weight_versions };
     if (limit === 0) {
@@ -305,6 +305,8 @@ class FakeGeneration implements Generation {
       if (pace) await pace();
       if (this.#call.aborted) throw new FastgenError("aborted", "aborted");
       if (i === failAfter) throw error ?? new FastgenError("device", "the device fell off the bus");
+      const version = this.#fake.weight_version;
+      if (weight_versions.at(-1)!.version !== version) weight_versions = [...weight_versions, { start: i, version }];
       const id = answer.charCodeAt(i);
       const last = i === limit - 1;
       // Half a surrogate pair is held back, as half a character is by a detokeniser.

@@ -3,7 +3,7 @@ import { expect, test } from "bun:test";
 import { MessageChannel } from "node:worker_threads";
 import type { EngineCapacity } from "../engine-config.ts";
 import { FastgenError } from "../errors.ts";
-import { FakeLibrary } from "./fake-library.ts";
+import { FakeLibrary, WEIGHTS_APART } from "./fake-library.ts";
 import { nextToken } from "./fake-model.ts";
 import { PAGE_TOKENS } from "./page-cache.ts";
 import { type Command, type EngineRequest, FINISH, type FromWorker, type HoldMode } from "./protocol.ts";
@@ -317,6 +317,7 @@ test("the log probabilities of a prompt are all of one set of weights", async ()
     one.type === "step" && one.promptLogprobs ? [...one.promptLogprobs.values()] : [],
   );
   expect(found.map(({ ids }) => [...ids])).toEqual([prompt(300).slice(1)]);
+  expect(Math.max(...found[0]!.logprobs)).toBeLessThan(-WEIGHTS_APART + 1);
   w.close();
 });
 

@@ -21,6 +21,9 @@ export interface FakeConfig {
   vocabSize: number;
 }
 
+/** Between the log probabilities of two sets of weights. */
+export const WEIGHTS_APART = 1024;
+
 /** What memory holds before it is written: a token that no model samples. */
 const GARBAGE = -7;
 
@@ -216,7 +219,7 @@ export class FakeLibrary implements MaskLibrary {
         if (flags & FG.LOGITS) {
           for (let other = 0; other < this.config.vocabSize; other++) logits.push(logprob(other, length) + length);
         }
-        logprobs.push(topN >= 0 ? logprob(id, length) : Number.NaN);
+        logprobs.push(topN >= 0 ? logprob(id, length) - this.weights * WEIGHTS_APART : Number.NaN);
         ranks.push(topN >= 0 ? expectedRank(id) : -1);
       }
     }

@@ -3,6 +3,7 @@ import { inFile, type PlantedBug } from "./bugs.ts";
 
 const CONTROL = ["src/engine/control.test.ts"];
 const ADMIN = ["routes/admin.test.ts"];
+const VERSIONS = ["routes/weight-versions.test.ts"];
 const REAL = ["test/weights.test.ts"];
 
 export const weightBugs: PlantedBug[] = [
@@ -153,7 +154,7 @@ export const weightBugs: PlantedBug[] = [
     ],
     ["length === HANDLE_BYTES", "length > 0", "any text is an IPC handle"],
   ]),
-  ...inFile("routes/sse.ts", ADMIN, [
+  ...inFile("routes/sse.ts", VERSIONS, [
     ["if (weightVersion !== this.#version)", "if (this.#version === null)", "a stream has one version for ever"],
   ]),
   ...inFile("routes/service.ts", ADMIN, [
@@ -175,12 +176,34 @@ export const weightBugs: PlantedBug[] = [
       ["(product, n) => product * n, size", "(product, n) => product * n, 2", "float32 has two bytes"],
     ],
   ),
-  ...inFile("routes/completion-frames.ts", REAL, [
+  ...inFile("routes/completion-frames.ts", VERSIONS, [
     [
       "if (finish_reason !== null) out += changedVersionsJson(chunk);",
       "",
       "a stream does not tell where weights changed",
     ],
+  ]),
+  ...inFile("routes/chat-frames.ts", VERSIONS, [
+    ["changedVersionsJson(chunk)}`", '""}`', "a chat's stream does not tell where weights changed"],
+  ]),
+  ...inFile("routes/responses/answer.ts", VERSIONS, [
+    ["this.#envelope.weightVersions = piece.chunk.weight_versions;", "", "a response has the version of its start"],
+  ]),
+  ...inFile("routes/anthropic/events.ts", VERSIONS, [
+    ["this.#versions = chunk.weight_versions;", "", "a streamed message has no version"],
+  ]),
+  ...inFile("routes/anthropic/create.ts", VERSIONS, [
+    ["versions = piece.chunk.weight_versions;", "", "a message has no version"],
+  ]),
+  ...inFile("routes/run.ts", VERSIONS, [
+    [
+      "chunk.weight_versions.at(-1)?.version",
+      "chunk.weight_versions.at(0)?.version",
+      "a reply has the version of its start",
+    ],
+  ]),
+  ...inFile("routes/weight-versions.ts", VERSIONS, [
+    ["weight_versions.every(", "weight_versions.some(", "spans are left out where one is the reply's version"],
   ]),
   ...inFile("src/model/load.ts", REAL, [
     ['if ("tensors" in source)', 'if (!("tensors" in source))', "a folder is taken for tensors"],
