@@ -63,13 +63,7 @@ export function generate(service: Service) {
   };
 }
 
-function replyChoice(
-  run: Run,
-  choice: Choice,
-  fields: GenerateFields,
-  format: TokenFormat,
-  rollouts: Rollouts | null,
-) {
+function replyChoice(run: Run, choice: Choice, fields: GenerateFields, format: TokenFormat, rollouts: Rollouts | null) {
   const { index, text, token_ids, logprobs, finish_reason, stop_reason } = choice;
   rollouts?.add(choice);
   return {
