@@ -5,7 +5,7 @@
 import type { Context } from "hono";
 import { FastgenError } from "../src/errors.ts";
 import { MAX_PROMPTS_PER_REQUEST } from "../src/limits.ts";
-import type { Generation, PositionLogprobs } from "../src/types.ts";
+import type { Generation, PositionLogprobs, Prompt } from "../src/types.ts";
 import { readBody } from "./body.ts";
 import type { Env } from "./context.ts";
 import { freshId, generateOptions } from "./fields.ts";
@@ -23,8 +23,11 @@ export function score(service: Service) {
     c.get("record").nameBy(request_id);
     const sequences = sequenceList(fields.sequences);
     const prompts = sequences.map(({ prompt, tokens }) => [...prompt, ...tokens]);
+    const starts = new Map<Prompt, number>(prompts.map((ids, i) => [ids, sequences[i]!.prompt.length]));
+    // Prompts that several sequences have in common are computed once.
+    const prepare = async (prompt: Prompt) => ({ prompt, options: { first_scored_token: starts.get(prompt) } });
     const params = { max_tokens: 0, prompt_logprobs: top_logprobs };
-    const run = await Run.start(c, service, prompts, params, generateOptions(fields));
+    const run = await Run.start(c, service, prompts, params, generateOptions(fields), prepare);
     await run.collect();
     const data = sequences.map(({ prompt }, index) => {
       const scored = positionsFrom(run.generations[index]!, prompt.length);

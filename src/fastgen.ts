@@ -216,7 +216,8 @@ export class Fastgen implements FastgenApi {
     throwIfAborted(signal);
     const isDefault = params?.max_tokens === undefined;
     const constraint = await this.#constraints.of(resolved, options);
-    const extras = { stopIds: stopTexts.keys(), badWords, cacheSalt, priority, ...constraint };
+    const firstScored = options.first_scored_token ?? 1;
+    const extras = { stopIds: stopTexts.keys(), badWords, cacheSalt, priority, firstScored, ...constraint };
     let requests: EngineRequest[];
     try {
       throwIfAborted(signal);
@@ -230,6 +231,7 @@ export class Fastgen implements FastgenApi {
       prompt: ids,
       promptText: typeof prompt === "string" && isWhole ? prompt : null,
       params: { ...resolved, max_tokens: requests[0]!.maxTokens },
+      firstScored,
       seeds: requests.map(({ sampling }) => BigInt.asIntN(64, sampling.seed)),
       stopTexts,
       shownIds: specialIds(options.shown_special_tokens ?? [], tokenizer),

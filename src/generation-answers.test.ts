@@ -36,6 +36,7 @@ function setUp(params: SamplingParams = {}) {
     promptText: null,
     stopTexts: new Map<number, string>(),
     params: resolveParams(params, {}),
+    firstScored: 1,
     seeds: [],
     tokenizer,
     shownIds: new Set<number>(),

@@ -20,7 +20,7 @@ const tokenizer = {
 
 const EOS = 4;
 
-function start(params: SamplingParams = {}, stream = false, observer?: GenerationObserver) {
+function start(params: SamplingParams = {}, stream = false, observer?: GenerationObserver, firstScored = 1) {
   const calls: [what: string, choices: number | number[]][] = [];
   const generation = new RunningGeneration({
     prompt: Int32Array.of(1, 2, 3),
@@ -28,6 +28,7 @@ function start(params: SamplingParams = {}, stream = false, observer?: Generatio
     stopTexts: new Map(),
     shownIds: new Set(),
     params: resolveParams(params, {}),
+    firstScored,
     seeds: [],
     tokenizer,
     modelStopIds: new Set([EOS]),
@@ -152,6 +153,14 @@ test("prompt log probabilities are made when they are asked for", async () => {
     expect(positions[1]!.top).toHaveLength(1);
   }
   expect(completion.prompt_logprobs).toBe(completion.prompt_logprobs);
+});
+
+test("prompt tokens before the first that is scored have no log probabilities", () => {
+  const { generation, say } = start({ prompt_logprobs: 0 }, false, undefined, 2);
+  const promptLogprobs = emptyLogprobs(2, 0);
+  promptLogprobs.ids.set([0, 3]);
+  say(0, A, { promptLogprobs, finish: "length" });
+  expect([...generation.prompt_logprobs!].map((position) => position?.id ?? null)).toEqual([null, null, 3]);
 });
 
 test("an error of one choice ends them all, and tells once", async () => {

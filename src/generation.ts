@@ -46,6 +46,8 @@ export interface GenerationSetup {
   /** What the prompt's ids were made from, where that was a text and they are all of it. */
   promptText: string | null;
   params: ResolvedParams;
+  /** The first prompt token that has a log probability, where any has. */
+  firstScored: number;
   /** By choice. */
   seeds: readonly bigint[];
   tokenizer: Tokenizer;
@@ -112,15 +114,16 @@ export class RunningGeneration implements Generation {
   get prompt_logprobs(): Iterable<PositionLogprobs | null> | null {
     const from = this.#promptLogprobs;
     if (!from) return null;
-    const { tokenizer, params } = this.#setup;
+    const { tokenizer, params, firstScored } = this.#setup;
     const { prompt_token_ids, prompt_text } = this;
     const position = (i: number, offset: number) => this.#position(from, i, offset);
     return {
       *[Symbol.iterator]() {
         const offsets = new PromptOffsets(tokenizer, prompt_text, params.skip_special_tokens);
-        offsets.next(prompt_token_ids[0]!);
-        yield null;
-        for (let i = 0; i < from.ids.length; i++) yield position(i, offsets.next(prompt_token_ids[i + 1]!));
+        for (const [i, id] of prompt_token_ids.entries()) {
+          const offset = offsets.next(id);
+          yield i < firstScored ? null : position(i - 1, offset);
+        }
       },
     };
   }

@@ -83,6 +83,15 @@ test("max_tokens null reaches to the end of the context; a request over it is re
   expect(refusal(() => requests({ max_tokens: 3, min_tokens: 4 })).param).toBe("min_tokens");
 });
 
+test("scores begin with a token of the prompt after the first", () => {
+  const from = (firstScored: number | undefined) =>
+    engineRequests(resolveParams({}, {}), Int32Array.of(1, 2, 3), limits, "prompt", false, { firstScored })[0]!
+      .scoreFrom;
+  expect([from(undefined), from(1), from(2)]).toEqual([0, 0, 1]);
+  for (const wrong of [0, 3, 1.5, -1]) expect(refusal(() => from(wrong)).param).toBe("first_scored_token");
+  expect(requests({ prompt_logprobs: 0 }, Int32Array.of(1))[0]!.scoreFrom).toBe(0);
+});
+
 test("choices differ by their seed only, and the first one reports the prompt", () => {
   const [a, b] = requests({ n: 2, seed: -2, prompt_logprobs: 3, logprobs: 0 });
   expect([a!.sampling.seed, b!.sampling.seed]).toEqual([2n ** 64n - 2n, 2n ** 64n - 1n]);

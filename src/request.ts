@@ -120,6 +120,8 @@ export interface RequestExtras {
   thinking?: ThinkingBudget | null;
   cacheSalt?: string;
   priority?: number;
+  /** The first prompt token that has a log probability; at least 1. */
+  firstScored?: number;
 }
 
 /** Refuses parameters that exclude each other. */
@@ -177,7 +179,15 @@ export function engineRequests(
   const stopIds = Int32Array.from(new Set([...ownStopIds, ...params.stop_token_ids, ...(extras.stopIds ?? [])]));
   // -1 asks for a random seed, as in vLLM. Other negative seeds are seeds.
   const isRandom = params.seed === null || Number(params.seed) === -1;
-  const { grammar = null, thinking = null } = extras;
+  const { grammar = null, thinking = null, firstScored = 1 } = extras;
+  if (!Number.isInteger(firstScored) || firstScored < 1 || firstScored >= Math.max(prompt.length, 2)) {
+    invalid(
+      "first_scored_token",
+      `first_scored_token is ${firstScored}: it must be a token of the prompt after the first`,
+    );
+  }
+  // A token's log probability is computed at the position before it.
+  const scoreFrom = firstScored - 1;
   const seed = isRandom ? randomBytes(8).readBigUInt64LE() : BigInt(params.seed!);
   return Array.from({ length: params.n }, (_, choice) => ({
     id: 0,
@@ -196,5 +206,6 @@ export function engineRequests(
     priority: extras.priority ?? 0,
     // Every choice has the same prompt: only the first reports it.
     promptLogprobs: choice === 0 ? (params.prompt_logprobs ?? -1) : -1,
+    scoreFrom,
   }));
 }

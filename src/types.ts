@@ -150,6 +150,8 @@ export interface GenerateOptions {
   request_id?: string;
   /** Lower is sooner; default 0. Another value needs LoadOptions.scheduling_policy "priority". */
   priority?: number;
+  /** With prompt_logprobs: the first prompt token that has one; default 1. What is before it may come from the prefix cache. */
+  first_scored_token?: number;
   /** Special tokens, by their texts, that are shown although skip_special_tokens leaves out the others. */
   shown_special_tokens?: readonly string[];
   grammar?: OutputGrammar;
@@ -236,7 +238,10 @@ export interface Generation extends AsyncIterable<Chunk> {
   readonly prompt_text: string | null;
   /** Final once the iteration has ended. */
   readonly usage: Usage;
-  /** One entry per prompt token, null for the first; made anew by each iteration. null until there, or if not asked for. */
+  /**
+   * One entry per prompt token, null for those before the first that is scored; made anew by each iteration. null until there,
+   * or if not asked for.
+   */
   readonly prompt_logprobs: Iterable<PositionLogprobs | null> | null;
   /** Rejects with FastgenError "invalid_request" where the generation was started with `stream: true`. */
   completion(): Promise<Completion>;

@@ -23,7 +23,14 @@ test("sampled and scored log probabilities are equal", async () => {
   ).flat();
   expect(sampled).toHaveLength(16);
   expect(new Set(sampled.map(({ token_ids }) => token_ids.join())).size).toBeGreaterThan(8);
-  expect(await score(server, sampled)).toEqual(sampled.map(({ logprobs }) => logprobs));
+  const logprobs = sampled.map(({ logprobs }) => logprobs);
+  expect(await score(server, sampled)).toEqual(logprobs);
+  // Long prompts that several have in common are taken from the cache.
+  const long = (await promptIds(server, `${QUESTIONS[0]} `.repeat(40))).slice(0, 200);
+  const answers = await sample(server, long, params);
+  const hits = fastgen.stats.prefix_hit_tokens;
+  expect(await score(server, answers)).toEqual(answers.map(({ logprobs }) => logprobs));
+  expect(fastgen.stats.prefix_hit_tokens - hits).toBe(answers.length * 192);
 });
 
 test("a rollout's seed draws it again", async () => {

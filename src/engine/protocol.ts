@@ -55,8 +55,13 @@ export interface EngineRequest {
   logprobIds: Int32Array;
   /** Alternatives per token. 0 = only the sampled token's own log probability; -1 = not even that. */
   logprobs: number;
-  /** The same for each prompt token. Unless it is -1, the request does not use the prefix cache. */
+  /** The same for each prompt token that is scored. */
   promptLogprobs: number;
+  /**
+   * Scored are the tokens after prompt position scoreFrom; what is before it may come from the prefix cache. 0 = all tokens but the
+   * first, and a request with promptLogprobs then does not use the cache. Less than the prompt's length - 1, where that is not 0.
+   */
+  scoreFrom: number;
 }
 
 /** The fields of a request that asks for none of this. */
@@ -68,6 +73,7 @@ export const PLAIN = {
   cacheSalt: "",
   priority: 0,
   logprobIds: new Int32Array(0),
+  scoreFrom: 0,
 } satisfies Partial<EngineRequest>;
 
 /** Why a sequence ended. Its index is what crosses in StepMessage.finish; 0 = it still runs. */
@@ -186,7 +192,10 @@ export interface StepMessage {
   finish: Uint8Array;
   /** By entry index, only where the request asked for them. */
   logprobs: Map<number, TokenLogprobs> | null;
-  /** By entry index: those of all prompt tokens but the first, on a request's first entry. */
+  /**
+   * By entry index: those of all prompt tokens but the first, on a request's first entry. Where the request has a scoreFrom, the
+   * first so many mean nothing.
+   */
   promptLogprobs: Map<number, TokenLogprobs> | null;
   /** By entry index: the number of prompt tokens found in the prefix cache, on a request's first entry. */
   cachedTokens: Map<number, number> | null;

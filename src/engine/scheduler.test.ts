@@ -29,6 +29,7 @@ const arrivals = fc.record({
   refused: fc.constantFrom(false, false, false, false, true),
   logprobs: fc.constantFrom(-1, -1, 0, 2),
   promptLogprobs: fc.constantFrom(-1, -1, -1, 0, 2),
+  scoreFrom: fc.oneof(fc.constant(0), fc.nat(400)),
   choices: fc.constantFrom(1, 1, 1, 3),
   /** The first of the ids that are allowed, of which there are ten; -1 = all are. */
   allowedFrom: fc.oneof(fc.constant(-1), fc.nat(VOCAB - 10)),
@@ -71,6 +72,7 @@ function build(arrival: Arrival): EngineRequest[] {
       stopIds: Int32Array.from({ length: arrival.stops }, (_, i) => 3 + 11 * i),
       logprobs: arrival.logprobs,
       promptLogprobs: scoring ? Math.max(0, arrival.promptLogprobs) : arrival.promptLogprobs,
+      scoreFrom: Math.min(arrival.scoreFrom, Math.max(0, tokens.length - 2)),
       allowed:
         arrival.allowedFrom < 0
           ? null
@@ -376,6 +378,26 @@ test("scoring: prompt log probabilities without a token generated", () => {
   rig.checkEnd();
   expect(rig.received.get(scoring.id)!.promptLogprobs!.topIds.length).toBe(2 * 129);
   expect(rig.received.get(single.id)!.promptLogprobs!.ids.length).toBe(0);
+});
+
+test("scoring after a prompt: what several have in common is computed once", () => {
+  const rig = new Rig({ ...config, maxStepTokens: 50 });
+  const shared = prompt(2 * PAGE_TOKENS + 10);
+  const all = [1, 2, 3, 4].map((flavour) => {
+    const tokens = [...shared, ...prompt(20, flavour)];
+    return request(tokens, 0, { promptLogprobs: 0, scoreFrom: shared.length - 1 });
+  });
+  rig.add(...all);
+  rig.finish();
+  rig.checkEnd();
+  const { prefixHitTokens } = rig.scheduler.stats();
+  expect(prefixHitTokens).toBe(3 * 2 * PAGE_TOKENS);
+  // What begins in the middle of a page takes no more from the cache than the whole pages before.
+  const early = request([...shared, ...prompt(20, 1)], 0, { promptLogprobs: 0, scoreFrom: PAGE_TOKENS + 1 });
+  rig.add(early);
+  rig.finish();
+  rig.checkEnd();
+  expect(rig.scheduler.stats().prefixHitTokens - prefixHitTokens).toBe(PAGE_TOKENS);
 });
 
 test("admission believes max_tokens: many long outputs fill the pages, and little is computed twice", () => {

@@ -127,7 +127,8 @@ export class Scheduler {
   }
 
   add(request: EngineRequest): void {
-    const isPrivate = !this.config.prefixCaching || request.promptLogprobs >= 0;
+    const scoresAll = request.promptLogprobs >= 0 && request.scoreFrom === 0;
+    const isPrivate = !this.config.prefixCaching || scoresAll;
     const arrival = this.arrivals++;
     const root = isPrivate ? PageCache.makeRoot(BigInt(arrival + 1)) : this.cache.rootOf(request.cacheSalt);
     const constraint = Constraint.of(request, this.config.vocabSize, this.library);

@@ -61,8 +61,8 @@ export class Sequence {
   startedAt = -1;
   /** Whether the first entry for this request is yet to be posted. */
   unreported = true;
-  /** Prompt positions [0, scored) have their log probabilities, or will have once the submitted steps have run. */
-  scored = 0;
+  /** Prompt positions [0, scored) have their log probabilities, will have once the submitted steps have run, or need none. */
+  scored: number;
   promptLogprobs: TokenLogprobs | null = null;
   /** Every node made below a private root, to be forgotten with the sequence. */
   readonly privateNodes: PageNode[] = [];
@@ -90,6 +90,7 @@ export class Sequence {
     this.length = request.prompt.length;
     this.promptLength = this.length;
     this.priority = request.priority;
+    this.scored = request.scoreFrom;
   }
 
   /** Tokens generated so far. */
@@ -108,7 +109,10 @@ export class Sequence {
 
   /** Leading pages that may come from the cache. At least one token must be computed, for the logits to sample from. */
   get sharablePages(): number {
-    return Math.floor((this.length - 1) / PAGE_TOKENS);
+    // Another sequence's page brings no log probabilities.
+    const needsScores = this.request.promptLogprobs >= 0 && !this.isPrivate;
+    const most = needsScores ? Math.min(this.scored, this.length - 1) : this.length - 1;
+    return Math.floor(most / PAGE_TOKENS);
   }
 
   /** Known tokens that need KV. A request that only scores its prompt needs none for the last token. */
@@ -222,7 +226,7 @@ export class Sequence {
   /** Its prompt is scored anew, unless that has been reported: one set of weights scores all of it. */
   forgetScores(): void {
     if (!this.unreported) return;
-    this.scored = 0;
+    this.scored = this.request.scoreFrom;
     this.promptLogprobs = null;
   }
 

@@ -80,9 +80,9 @@ export const engineBugs: PlantedBug[] = [
       "a request longer than the context is accepted",
     ],
     [
-      "!this.config.prefixCaching || request.promptLogprobs >= 0",
-      "!this.config.prefixCaching",
-      "a prompt to be scored is taken from the cache",
+      "request.promptLogprobs >= 0 && request.scoreFrom === 0;",
+      "request.promptLogprobs >= 0;",
+      "what comes before the scored tokens is always computed",
     ],
     ["pagesUsed: this.cache.referenced", "pagesUsed: 1 + this.cache.referenced", "one page too many counts as used"],
   ]),
@@ -145,10 +145,16 @@ export const engineBugs: PlantedBug[] = [
   ]),
   ...inFile("src/engine/sequence.ts", SCHEDULING, [
     [
-      "Math.floor((this.length - 1) / PAGE_TOKENS)",
-      "Math.floor(this.length / PAGE_TOKENS)",
+      "this.length - 1) : this.length - 1;",
+      "this.length - 1) : this.length;",
       "a prompt that is cached whole leaves nothing to compute",
     ],
+    [
+      "needsScores ? Math.min(this.scored, this.length - 1) :",
+      "false ? 0 :",
+      "what is to be scored comes from the cache, without log probabilities",
+    ],
+    ["this.scored = request.scoreFrom;", "this.scored = 0;", "what comes before the scored tokens is scored too"],
     [
       "return this.request.maxTokens === 0 ? this.length - 1 : this.length;",
       "return this.length;",

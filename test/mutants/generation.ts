@@ -32,7 +32,8 @@ export const generationBugs: PlantedBug[] = [
       "event.cachedTokens !== null",
       "another choice's cached tokens replace the first's",
     ],
-    ["yield null;\n", "", "the prompt's log probabilities are off by one"],
+    ["position(i - 1, offset)", "position(i, offset)", "the prompt's log probabilities are off by one"],
+    ["yield i < firstScored ?", "yield i < 1 ?", "prompt tokens that were not scored have log probabilities"],
     ["choice.stop.flush() + choice.decoder.flush()", "choice.stop.flush()", "an incomplete last character is lost"],
     [
       "choice.stop.flush() + choice.decoder.flush()",
