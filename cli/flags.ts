@@ -1,4 +1,4 @@
-/** The flags that fgserve and fgchat share: how a model is loaded, in vLLM's spelling where it has one. */
+/** The flags that all tools share: how a model is loaded, in vLLM's spelling where it has one. */
 import { existsSync, readFileSync } from "node:fs";
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import { DEFAULTS } from "../src/device.ts";

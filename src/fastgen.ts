@@ -1,4 +1,4 @@
-/** The library: a model loaded, generating. fgserve and fgchat are written on this. */
+/** The library: a model loaded, generating. The tools are written on this. */
 import { BadWords } from "./bad-words.ts";
 import { runBounded } from "./batch.ts";
 import { chooseDevice, contextThatFits, engineConfig } from "./device.ts";
