@@ -1,7 +1,7 @@
 """Builds the package, as pip asks for it (PEP 517), with nothing but Python itself.
 
-Where fgserve has been built, the wheel carries it, and its platform is the one that fgserve needs. Where it has not been, the wheel is
-pure Python and finds an fgserve elsewhere. `python3 build_backend.py FOLDER` builds a wheel with fgserve into FOLDER.
+Where fgserve has been built, the wheel carries it, and its platform is the one that fgserve needs. Where it has not been, the
+wheel is pure Python and finds an fgserve elsewhere. `python3 build_backend.py FOLDER` builds a wheel with fgserve into FOLDER.
 """
 
 from __future__ import annotations

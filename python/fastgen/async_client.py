@@ -29,13 +29,16 @@ class AsyncFastgen:
 
     model: a folder, or a name on the hub; None = the built-in model. Flags are fgserve's with underscores.
     url: use the server at this address, and start none. It must be on this machine for update_weights().
-    api_key: by default a random one for a server that is started here. admin_api_key: for what changes the server; by default the same.
-    executable: fgserve; by default it is found (see find_executable). env: variables that the server gets beside this process's own.
+    api_key: by default a random one for a server that is started here.
+    admin_api_key: for what changes the server; by default the same.
+    executable: fgserve; by default it is found (see find_executable).
+    env: variables that the server gets beside this process's own.
     progress: hears how far the model is; None = nobody. log: hears each line that the server writes.
     start_timeout: seconds until the server must be ready; None = as long as it takes, since a model may be downloaded.
 
-    Parameters of generate, chat, stream and generate_all are the fields of requests (docs/api.md): max_tokens, temperature, seed, ...
-    They raise RequestError where the server refuses, StoppedError where it is gone. All methods may run at the same time.
+    Parameters of generate, chat, stream and generate_all are the fields of requests (docs/api.md): max_tokens, temperature,
+    seed, ... They raise RequestError where the server refuses, StoppedError where it is gone. All methods may run at the
+    same time.
     """
 
     def __init__(
@@ -135,7 +138,8 @@ class AsyncFastgen:
     ) -> AsyncGenerator[Result, None]:
         """Answers many prompts, each a text, token ids or a conversation, and gives results as they finish.
 
-        At most `concurrency` requests run at a time. The input may be endless. An error of one prompt is in its result; the others go on.
+        At most `concurrency` requests run at a time. The input may be endless. An error of one prompt is in its result; the
+        others go on.
         """
 
         async def complete(prompt: AnyPrompt) -> Completion:
@@ -154,9 +158,11 @@ class AsyncFastgen:
     ) -> str:
         """Replaces the model's weights: by those in a folder, or by tensors with the checkpoint's names (a mapping or pairs).
 
-        All tensors must be there, in the shapes of the checkpoint that was loaded. What does not fit is refused and changes nothing. Requests
-        that run wait meanwhile, and go on with the new weights. clear_cache: forget the keys and values that the old ones have computed;
-        by default as the pause in force says, else they are forgotten. Returns the new weights' name: `weight_version`, or the next number.
+        All tensors must be there, in the shapes of the checkpoint that was loaded. What does not fit is refused and changes
+        nothing. Requests that run wait meanwhile, and go on with the new weights. Returns the new weights' name:
+        `weight_version`, or the next number.
+        clear_cache: forget the keys and values that the old ones have computed; by default as the pause in force says, else
+        they are forgotten.
         """
         options = {"weight_version": weight_version, "clear_cache": clear_cache}
         body = {name: value for name, value in options.items() if value is not None}
@@ -173,9 +179,10 @@ class AsyncFastgen:
         return str((await self._admin("GET", "/weight_version"))["weight_version"])
 
     async def pause(self, mode: Literal["abort", "wait", "keep"] = "abort", *, clear_cache: bool = True) -> None:
-        """Stops all generation until resume(). Running requests end with what they have (abort), finish (wait), or stay and go on later (keep).
+        """Stops all generation until resume(). New requests wait in the queue.
 
-        clear_cache: forget the keys and values of all prompts. New requests wait in the queue.
+        mode: running requests end with what they have (abort), finish (wait), or stay and go on later (keep).
+        clear_cache: forget the keys and values of all prompts.
         """
         await self._admin("POST", "/pause", query={"mode": mode, "clear_cache": str(clear_cache).lower()})
 
@@ -191,7 +198,10 @@ class AsyncFastgen:
         await self._admin("POST", "/reset_prefix_cache")
 
     async def sleep(self, level: Literal[1, 2] = 1, *, mode: Literal["abort", "wait", "keep"] = "abort") -> None:
-        """Gives the device's memory back; `mode` says what becomes of requests, as in pause(). Level 1 keeps the weights in host memory, level 2 drops them: then update_weights() must follow wake_up()."""
+        """Gives the device's memory back; `mode` says what becomes of requests, as in pause().
+
+        Level 1 keeps the weights in host memory, level 2 drops them: then update_weights() must follow wake_up().
+        """
         await self._admin("POST", "/sleep", query={"level": level, "mode": mode})
 
     async def wake_up(self, tags: Sequence[Literal["weights", "kv_cache"]] | None = None) -> None:
@@ -219,7 +229,7 @@ class AsyncFastgen:
         return read_completion(await self._open().call("POST", path, body))
 
     async def _takes_handles(self, weights: NamedTensors) -> bool:
-        """Whether the server can read them from a GPU. An iterator's tensors may exist only one after the other, so they are copied."""
+        """Whether the server can read them from a GPU. An iterator's tensors may exist one after the other: they are copied."""
         if not isinstance(weights, (Mapping, list, tuple)) or not all(is_on_gpu(tensor) for _, tensor in pairs(weights)):
             return False
         return len(weights) > 0 and (await self._open().call("GET", "/health"))["device"] == "cuda"

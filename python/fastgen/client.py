@@ -17,8 +17,8 @@ from .weights import NamedTensors
 class Fastgen:
     """A model that answers. `with Fastgen(model, max_model_len=4096) as fastgen: ...`
 
-    Returns once the server serves. It ends with stop() or the block, when the object is dropped, and when Python ends or is killed.
-    The arguments are those of AsyncFastgen. Methods may be called from several threads.
+    Returns once the server serves. It ends with stop() or the block, when the object is dropped, and when Python ends or is
+    killed. The arguments are those of AsyncFastgen. Methods may be called from several threads.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """Tensors on a GPU, as the server takes them from another process: handles of the memory that they lie in (CUDA IPC).
 
-Everything is asked of CUDA's driver, so no library of arrays is needed: a tensor is what has PyTorch's `is_cuda`, `data_ptr`, `dtype`, `shape`,
-`detach` and `contiguous`.
+Everything is asked of CUDA's driver, so no library of arrays is needed: a tensor is what has PyTorch's `is_cuda`,
+`data_ptr`, `dtype`, `shape`, `detach` and `contiguous`.
 """
 
 from __future__ import annotations

@@ -18,7 +18,8 @@ import httpx
 from .errors import StartError
 from .executable import find_executable
 
-#: What a flag of fgserve may be given as. True: the flag alone. None: left out. False: --no-FLAG where there is one, else left out.
+#: What a flag of fgserve may be given as. True: the flag alone. None: left out. False: --no-FLAG where there is one, else
+#: left out.
 Flag = Union[str, int, float, bool, None, "os.PathLike[str]", Sequence[str]]
 
 #: Lines of the server's log that are kept, and characters of each.
@@ -117,8 +118,11 @@ def _end(process: subprocess.Popen[bytes], owner: int, seconds: float) -> None:
 
 
 class Server:
-    """A fgserve of this process. It ends with stop(), when this object is dropped, when Python ends, and when Python is killed:
-    it watches its standard input, a pipe that the system closes with this process."""
+    """A fgserve of this process.
+
+    It ends with stop(), when this object is dropped, when Python ends, and when Python is killed: it watches its standard
+    input, a pipe that the system closes with this process.
+    """
 
     def __init__(
         self,

@@ -6,7 +6,7 @@ import asyncio
 import json
 import ssl
 from contextlib import contextmanager
-from typing import Any, AsyncGenerator, Iterator, Mapping
+from typing import Any, AsyncGenerator, AsyncIterator, Iterator, Mapping
 
 import httpx
 
@@ -67,10 +67,10 @@ class Transport:
                 async with client.stream("POST", path, json=body, headers=self._headers) as reply:
                     if reply.is_error:
                         raise _refusal(reply.status_code, await reply.aread())
-                    async for line in reply.aiter_lines():
-                        if line == "data: [DONE]":
+                    async for line in _lines(reply):
+                        if line == b"data: [DONE]":
                             return
-                        if line.startswith("data: "):
+                        if line.startswith(b"data: "):
                             frame = json.loads(line[6:])
                             if "error" in frame:
                                 raise _error_of(500, frame)
@@ -107,6 +107,15 @@ class Transport:
 
     def _stopped(self, error: httpx.HTTPError) -> StoppedError:
         return StoppedError(f"no answer from {self.url}: {error or type(error).__name__}")
+
+
+async def _lines(reply: httpx.Response) -> AsyncIterator[bytes]:
+    """Lines that end with a line feed. httpx's own lines end at U+2028 and U+0085 too, which stand in texts as they are."""
+    rest = b""
+    async for chunk in reply.aiter_bytes():
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            yield line
 
 
 def _refusal(status: int, content: bytes) -> RequestError:

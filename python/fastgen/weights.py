@@ -1,6 +1,7 @@
 """Named tensors as the server reads them: safetensors files that are memory of this process, or handles of memory on a GPU.
 
-NumPy arrays (also bfloat16 and float8 of ml_dtypes), PyTorch's tensors, and what NumPy makes an array of. Neither library is needed.
+NumPy arrays (also bfloat16 and float8 of ml_dtypes), PyTorch's tensors, and what NumPy makes an array of. Neither library
+is needed.
 """
 
 from __future__ import annotations

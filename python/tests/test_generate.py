@@ -67,6 +67,12 @@ def test_pieces_make_up_the_answer(fastgen: Fastgen, prompt: Any) -> None:
     assert [piece.finish_reason for piece in pieces if piece.finish_reason] == [whole.choices[0].finish_reason]
 
 
+def test_a_stream_is_cut_at_line_feeds_alone(fastgen: Fastgen) -> None:
+    text = "one\u2028two\x85three\nfour"
+    pieces = fastgen.stream("hello", structured_outputs={"choice": [text]}, max_tokens=100)
+    assert "".join(piece.text for piece in pieces) == text
+
+
 def running(fastgen: Fastgen) -> int:
     return int(fastgen.request("GET", "/load")["server_load"])
 

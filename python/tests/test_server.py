@@ -37,7 +37,12 @@ def pid_of(child: subprocess.Popen[str]) -> int:
 
 @pytest.mark.parametrize(
     "end",
-    ["", "raise ValueError('mine')", "import sys; sys.exit(3)", "stream = f.stream('Once', max_tokens=900, ignore_eos=True); next(stream)"],
+    [
+        "",
+        "raise ValueError('mine')",
+        "import sys; sys.exit(3)",
+        "stream = f.stream('Once', max_tokens=900, ignore_eos=True); next(stream)",
+    ],
 )
 def test_a_script_that_ends_or_raises_leaves_no_server(end: str) -> None:
     child = python(START + end)
