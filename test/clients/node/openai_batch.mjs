@@ -40,3 +40,5 @@ const listed = [];
 for await (const one of client.files.list({ limit: 1 })) listed.push(one.id);
 assert.ok(listed.includes(file.id) && listed.includes(batch.output_file_id));
 assert.equal((await client.files.delete(file.id)).deleted, true);
+
+console.log(`${answers.length} answers`);
