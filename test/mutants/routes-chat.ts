@@ -73,6 +73,8 @@ export const chatBugs: PlantedBug[] = [
         "newMatcher: () => compiled.newMatcher(), after: []",
         "grammars hold at once",
       ],
+      ["    free(matchers);\n", "", "an engine that has ended leaves the matchers of grammars that came late"],
+      ["(late) => late.release(),", "() => {},", "grammars that came late are kept for ever"],
       ["compile(source, signal)", "compile(source)", "nobody gives up while a grammar compiles"],
       ["error.message}`, { param }", "error.message}`", "a grammar that is refused has no name"],
       ["for (const matcher of matchers) new Matcher(matcher).free();", "", "the matchers of refused requests are left"],
@@ -85,6 +87,11 @@ export const chatBugs: PlantedBug[] = [
     ["src/output-constraints.test.ts"],
     [
       ["    } finally {\n      constraint.release();\n", "    } finally {\n", "grammars are kept for ever"],
+      [
+        "      generation.fail(asFastgenError(error));\n      throw error;\n    } finally",
+        "      throw error;\n    } finally",
+        "a request whose grammar cannot be used stays in the engine",
+      ],
       ["      freeMatchers(requests);\n", "", "an engine that has ended leaves the matchers of its last requests"],
     ],
   ),
