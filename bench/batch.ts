@@ -26,7 +26,7 @@ export async function writeBatch(file: string, load: LoadPlan): Promise<void> {
 }
 
 const program = new Command("bun bench/batch.ts")
-  .description("Runs a load through ./fgbatch. What follows -- are its flags.")
+  .description("Runs a load through fgbatch. What follows -- are its flags.")
   .requiredOption("--model <name>", "what fgbatch loads")
   .option("--load <name>", "one of bench/named-loads.ts", "batch-20000")
   .option("--prompts <n>", "requests (default: as many as the load has)", count)
@@ -44,7 +44,8 @@ async function main(): Promise<void> {
   try {
     const [input, output] = ["in.jsonl", "out.jsonl"].map((name) => path.join(folder, name)) as [string, string];
     await writeBatch(input, { ...load, vocab: flags.vocab });
-    const command = [path.join(root, "fgbatch"), input, output, flags.model, ...program.args];
+    const main = path.join(root, "cli/main.ts");
+    const command = [process.execPath, main, "batch", input, output, flags.model, ...program.args];
     const child = Bun.spawn(command, { stderr: "pipe", stdout: "inherit" });
     const said = await new Response(child.stderr).text();
     process.stderr.write(said);

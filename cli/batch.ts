@@ -2,7 +2,8 @@
 import { Command } from "commander";
 import { createApp } from "../routes/app.ts";
 import type { Send } from "../routes/batch/answer.ts";
-import { type Answerer, BatchInputError, type BatchJob, runBatch } from "../routes/batch/job.ts";
+import { BatchInputError } from "../routes/batch/input.ts";
+import { type Answerer, type BatchJob, runBatch } from "../routes/batch/job.ts";
 import { Service } from "../routes/service.ts";
 import { FastgenError } from "../src/errors.ts";
 import { MAX_BODY_BYTES } from "../src/limits.ts";
@@ -14,6 +15,7 @@ import { builtInNotice } from "./built-in.ts";
 import { baseUrl } from "./chat-remote.ts";
 import { addModelFlags, bytes, integer, loadModel, loadOptions, type ModelFlags, parseFlags } from "./flags.ts";
 import { ProgressBar } from "./progress.ts";
+import { outliveReaders } from "./readers.ts";
 
 interface BatchFlags extends ModelFlags, AnswerFlags {
   errors?: string;
@@ -80,6 +82,8 @@ export async function run(args: string[]): Promise<number> {
     bar.begin();
     return fastgen ? answerer(fastgen, flags) : remote(flags);
   };
+  // Whoever reads what is said may leave: the work goes on.
+  outliveReaders();
   const unhook = onSignals(stopping);
   try {
     const { failed } = await runBatch(job, { open, signal: stopping.signal, onProgress: (now) => bar.update(now) });
@@ -164,7 +168,8 @@ function remote(flags: BatchFlags): Answerer {
   const send: Send = (url, init) => {
     const headers = { ...(init.headers as Record<string, string>), ...(key && { authorization: `Bearer ${key}` }) };
     // An answer may take longer than fetch waits by itself.
-    return fetch(base + url.slice("/v1".length), { ...init, headers, timeout: false } as RequestInit);
+    const target = url.startsWith("/v1/") ? base + url.slice("/v1".length) : base.replace(/\/v1$/, "") + url;
+    return fetch(target, { ...init, headers, timeout: false } as RequestInit);
   };
   return { send, atOnce: flags.maxConcurrency ?? REMOTE_CONCURRENCY };
 }

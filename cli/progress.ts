@@ -68,7 +68,7 @@ export class ChangingLine {
   constructor(output: BarOutput = process.stderr, logSeconds = Number.POSITIVE_INFINITY) {
     this.#output = output;
     this.#logSeconds = logSeconds;
-    this.#drawn = output.isTTY ? 0 : performance.now();
+    this.#drawn = output.isTTY ? Number.NEGATIVE_INFINITY : performance.now();
   }
 
   /** `line` is called when it is drawn, with the columns that there are. */
@@ -79,13 +79,15 @@ export class ChangingLine {
     if (now - this.#drawn < interval) return;
     this.#drawn = now;
     this.#draw(this.#output.isTTY ? "" : "\n");
+    // What is written as a line of its own need not come again at the end.
+    if (!this.#output.isTTY) this.#line = null;
   }
 
   /** Draws the last state and ends its line. */
   end(): void {
     if (this.#line) this.#draw("\n");
     this.#line = null;
-    if (this.#output.isTTY) this.#drawn = 0;
+    if (this.#output.isTTY) this.#drawn = Number.NEGATIVE_INFINITY;
   }
 
   #draw(end: string): void {

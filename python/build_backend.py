@@ -24,8 +24,6 @@ EXECUTABLE = ROOT / "fgserve"
 LICENSES = {"LICENSE": ROOT / "LICENSE", "llguidance/LICENSE": ROOT / "llguidance" / "LICENSE"}
 LICENSES["llguidance/LICENSES.md"] = ROOT / "llguidance" / "LICENSES.md"
 
-COMMANDS = ["fgserve", "fgchat"]
-
 #: zip knows no time before 1980; one time for all files makes equal wheels of equal files.
 EPOCH = (1980, 1, 1, 0, 0, 0)
 
@@ -59,13 +57,21 @@ def files(carries: bool, info: str, version: str, tag: str) -> Iterator[tuple[st
     if carries:
         yield "fastgen/bin/fgserve", EXECUTABLE.read_bytes(), 0o755
         # One file under several names: each command runs it by its own.
-        lines = "".join(f"{command} = fastgen.executable:run_tool\n" for command in COMMANDS)
+        lines = "".join(f"{command} = fastgen.executable:run_tool\n" for command in commands())
         yield f"{info}/entry_points.txt", f"[console_scripts]\n{lines}".encode(), 0o644
     for path, file in LICENSES.items():
         yield f"{info}/licenses/{path}", file.read_bytes(), 0o644
     yield f"{info}/METADATA", metadata(version).encode(), 0o644
     wheel = f"Wheel-Version: 1.0\nGenerator: fastgen\nRoot-Is-Purelib: {str(not carries).lower()}\nTag: {tag}\n"
     yield f"{info}/WHEEL", wheel.encode(), 0o644
+
+
+def commands() -> list[str]:
+    """The executable's names, as the set-up links them."""
+    found = re.search(r"^const executables = (\[.*\]);$", (ROOT / "scripts" / "setup.mjs").read_text(), re.MULTILINE)
+    assert found is not None, "scripts/setup.mjs: executables must be a list on one line"
+    names: list[str] = json.loads(found[1])
+    return names
 
 
 def metadata(version: str) -> str:

@@ -224,11 +224,13 @@ describe("who may", () => {
 
   test("without any key, this machine alone", async () => {
     const guard = adminOnly({ apiKey: null, adminApiKey: null });
-    const ask = (peer: string | null) =>
-      guard({ env: { crowded: false, peer }, req: { path: "/pause" } } as never, async () => {});
+    const ask = (peer: string | null, mode?: string) =>
+      guard({ env: { crowded: false, peer }, req: { path: "/pause", header: () => mode } } as never, async () => {});
     for (const peer of ["127.0.0.1", "::1", "::ffff:127.0.0.1"]) await ask(peer);
     for (const peer of ["192.168.0.7", "::ffff:10.0.0.1", "2001:db8::1", "", null]) {
-      expect(() => ask(peer)).toThrow("answers only to this machine");
+      expect(() => ask(peer)).toThrow("answers only to programs on this machine");
     }
+    // A link that a page opens in a tab.
+    expect(() => ask("127.0.0.1", "navigate")).toThrow("answers only to programs on this machine");
   });
 });

@@ -1,6 +1,5 @@
 /**
- * What the program that trains the model asks of its server, in vLLM's words and in SGLang's where those are other routes:
- * pausing, other weights, an empty cache, the end of requests. All of it is behind adminOnly (middleware.ts).
+ * What the program that trains the model asks of its server, in vLLM's words (sglang.ts has SGLang's): pausing, other weights, an empty cache, the end of requests. All of it is behind adminOnly (middleware.ts).
  */
 import type { Context } from "hono";
 import { z } from "zod";
@@ -41,9 +40,13 @@ export function isPaused(service: Service) {
 }
 
 const level = z.union([z.literal(1), z.literal(2), z.literal("1"), z.literal("2")], "must be 1 or 2");
-const tags = boundedArray(z.enum(["weights", "kv_cache"]), 2, 1);
+export const memoryTags = boundedArray(z.enum(["weights", "kv_cache"]), 2, 1);
 
-const sleepSchema = z.strictObject({ level: level.optional(), mode: pauseSchema.shape.mode, tags: tags.optional() });
+const sleepSchema = z.strictObject({
+  level: level.optional(),
+  mode: pauseSchema.shape.mode,
+  tags: memoryTags.optional(),
+});
 
 export function sleep(service: Service) {
   return async (c: Context<Env>): Promise<Response> => {
@@ -57,7 +60,7 @@ export function sleep(service: Service) {
   };
 }
 
-const wakeSchema = z.strictObject({ tags: tags.optional() });
+const wakeSchema = z.strictObject({ tags: memoryTags.optional() });
 
 export function wakeUp(service: Service) {
   return async (c: Context<Env>): Promise<Response> => {

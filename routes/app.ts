@@ -21,6 +21,7 @@ import { cancelResponse, inputItems, storedResponse } from "./responses/stored.t
 import { score } from "./score.ts";
 import { serverInfo, worldSize } from "./server-info.ts";
 import type { Service } from "./service.ts";
+import { pauseGeneration, releaseMemory, resumeMemory, updateWeightsFromDisk } from "./sglang.ts";
 import { detokenize, tokenize } from "./tokenize.ts";
 import { tokenizerInfo } from "./tokenizer-info.ts";
 import { version } from "./version.ts";
@@ -65,6 +66,12 @@ export function createApp(service: Service): Hono<Env> {
   adminRoute("POST", "/wake_up", wakeUp(service));
   adminRoute("POST", "/reset_prefix_cache", resetPrefixCache(service));
   for (const path of ["/abort_request", "/abort_requests"]) adminRoute("POST", path, abortRequest(service));
+  adminRoute("POST", "/pause_generation", pauseGeneration(service));
+  adminRoute("POST", "/continue_generation", resume(service));
+  adminRoute("POST", "/update_weights_from_disk", updateWeightsFromDisk(service));
+  adminRoute(["GET", "POST"], "/flush_cache", resetPrefixCache(service));
+  adminRoute("POST", "/release_memory_occupation", releaseMemory(service));
+  adminRoute("POST", "/resume_memory_occupation", resumeMemory(service));
   for (const path of WEIGHT_TRANSFER_PATHS) adminRoute("POST", path, refuseWeightTransfer);
   for (const path of LORA_PATHS) adminRoute("POST", path, refuseLora);
   // Whoever may change the server may use it.
@@ -72,7 +79,8 @@ export function createApp(service: Service): Hono<Env> {
   app.use(concurrency(service));
   route("GET", "/is_paused", isPaused(service));
   route("GET", "/is_sleeping", isSleeping(service));
-  for (const path of ["/weight_version", "/weight_info"]) route("GET", path, weightVersion(service));
+  for (const path of ["/weight_version", "/weight_info", "/get_weight_version"])
+    route("GET", path, weightVersion(service));
   route("GET", "/server_info", serverInfo(service));
   route("GET", "/get_world_size", worldSize(service));
   route("GET", "/models", listModels(service));

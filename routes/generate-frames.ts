@@ -7,6 +7,7 @@ import { Rollouts } from "./rollout.ts";
 import type { Run } from "./run.ts";
 import { DONE, errorFrame, FrameEnds, type Frames } from "./sse.ts";
 import { type TokenFormat, tokenLogprobs } from "./token-logprobs.ts";
+import { changedVersionsJson } from "./weight-versions.ts";
 
 export class GenerateFrames implements Frames {
   readonly #run: Run;
@@ -40,7 +41,7 @@ export class GenerateFrames implements Frames {
     if (this.#format.asText) out += `,"text":${JSON.stringify(text)}`;
     out += `,"logprobs":${probabilities},"finish_reason":${JSON.stringify(finish_reason)}`;
     if (finish_reason !== null) {
-      out += `,"stop_reason":${JSON.stringify(stop_reason)}`;
+      out += `,"stop_reason":${JSON.stringify(stop_reason)}${changedVersionsJson(chunk)}`;
       if (this.#rollouts) out += `,"rollout":${this.#rollouts.jsonOf(index)}`;
     }
     const extra = this.#promptIds;

@@ -2,7 +2,8 @@ import { afterAll, describe, expect, test } from "bun:test";
 import { events, FakeFastgen, json, startServer } from "./testing.ts";
 
 const PATH = "/inference/v1/generate";
-const defaults = { temperature: 0.6, top_k: 20, top_p: 0.95, max_tokens: 3 };
+const mode = { logprobs_mode: "processed_logprobs" } as const;
+const defaults = { temperature: 0.6, top_k: 20, top_p: 0.95, max_tokens: 3, ...mode };
 const fake = new FakeFastgen({ answer: "abcd", default_params: defaults });
 const server = await startServer(fake);
 afterAll(() => server.stop());
@@ -31,30 +32,31 @@ describe("tokens in, tokens out", () => {
       ],
       usage: { prompt_tokens: 2, completion_tokens: 2, total_tokens: 4 },
       prompt_logprobs: null,
+      weight_version: "0",
       kv_transfer_params: null,
     });
   });
 
-  test("what sampling_params leave out is vLLM's default, but the model's max_tokens", async () => {
+  test("what sampling_params leave out is vLLM's default, but the model's max_tokens and the server's logprobs_mode", async () => {
     const { choices } = await json(await post({ token_ids: [72], sampling_params: { top_k: 7 } }));
     expect(choices[0]).toMatchObject({ token_ids: codes("abc"), logprobs: null });
     expect(choices[0].text).toBeUndefined();
-    expect(fake.calls.at(-1)!.params).toEqual({ temperature: 1, top_k: 7, top_p: 1, max_tokens: 3 });
+    expect(fake.calls.at(-1)!.params).toEqual({ temperature: 1, top_k: 7, top_p: 1, max_tokens: 3, ...mode });
     await post({ token_ids: [72] });
-    expect(fake.calls.at(-1)!.params).toEqual({ temperature: 1, top_k: 0, top_p: 1, max_tokens: 3 });
+    expect(fake.calls.at(-1)!.params).toEqual({ temperature: 1, top_k: 0, top_p: 1, max_tokens: 3, ...mode });
   });
 
   test("vLLM's own way of writing sampling parameters", async () => {
     const sampling_params = {
       ...{ n: 2, temperature: 0.5, seed: null, stop: null, logprobs: 0, prompt_logprobs: null, output_kind: 2 },
       ...{ detokenize: false, flat_logprobs: false, skip_clone: true, extra_args: null, bad_words: [], min_tokens: 0 },
-      ...{ spaces_between_special_tokens: true, structured_outputs: null, logprobs_mode: "processed_logprobs" },
+      ...{ spaces_between_special_tokens: true, structured_outputs: null, logprobs_mode: "raw_logprobs" },
     };
     const body = { token_ids: [72], sampling_params, features: null, priority: 0, reasoning_ended: true };
     const reply = await json(await post({ ...body, cache_salt: "pepper", kv_transfer_params: null }));
     expect(reply.choices.map(({ index }: { index: number }) => index)).toEqual([0, 1]);
     const { params, options } = fake.calls.at(-1)!;
-    expect(params).toMatchObject({ n: 2, temperature: 0.5, logprobs: 0, logprobs_mode: "processed_logprobs" });
+    expect(params).toMatchObject({ n: 2, temperature: 0.5, logprobs: 0, logprobs_mode: "raw_logprobs" });
     expect(options.cache_salt).toBe("pepper");
   });
 
@@ -136,27 +138,28 @@ describe("a rollout's record", () => {
     logprobs_mode: mode,
     finish_reason: "length",
     stop_reason: null,
+    weight_versions: [{ start: 0, version: "0" }],
     seed,
   });
   const asked = { max_tokens: 2, seed: 5, n: 2, return_rollout: true };
 
   test("of generated tokens, by choice, without log probabilities beside it", async () => {
-    const sampling_params = { max_tokens: 2, seed: 5, n: 2, logprobs_mode: "processed_logprobs" };
+    const sampling_params = { max_tokens: 2, seed: 5, n: 2, logprobs_mode: "raw_logprobs" };
     const { choices } = await json(await post({ token_ids: codes("Hi"), sampling_params, return_rollout: true }));
     expect(choices[0].logprobs).toBeNull();
-    expect(choices[0].rollout).toEqual(record("processed_logprobs", "Hi", 5));
-    expect(choices[1].rollout).toEqual(record("processed_logprobs", "Hi", 6));
+    expect(choices[0].rollout).toEqual(record("raw_logprobs", "Hi", 5));
+    expect(choices[1].rollout).toEqual(record("raw_logprobs", "Hi", 6));
   });
 
   test("of completions of several prompts, and of chat", async () => {
     const completions = await json(await server.post("/v1/completions", { prompt: ["A", "Hi"], ...asked }));
     const seeds = completions.choices.map(({ rollout }: { rollout: { seed: number } }) => rollout.seed);
     expect(seeds).toEqual([5, 6, 5, 6]);
-    expect(completions.choices[3].rollout).toEqual(record("raw_logprobs", "Hi", 6));
+    expect(completions.choices[3].rollout).toEqual(record("processed_logprobs", "Hi", 6));
     expect(completions.choices[3].logprobs).toBeNull();
     const messages = [{ role: "user", content: "Hi" }];
     const { choices } = await json(await server.post("/v1/chat/completions", { messages, ...asked }));
-    expect(choices[1].rollout).toEqual(record("raw_logprobs", "<user>Hi", 6));
+    expect(choices[1].rollout).toEqual(record("processed_logprobs", "<user>Hi", 6));
     expect(choices[1].logprobs).toBeNull();
     const listed = { messages, ...asked, logprobs: true };
     const [first] = (await json(await server.post("/v1/chat/completions", listed))).choices;
@@ -186,7 +189,9 @@ describe("a rollout's record", () => {
       expect(choices.every(({ logprobs }) => logprobs === null)).toBe(true);
       const ended = choices.filter(({ finish_reason }) => finish_reason !== null);
       expect(choices.filter(({ rollout }) => rollout !== undefined)).toEqual(ended);
-      expect(ended.map(({ rollout }) => rollout)).toEqual([5, 6].map((seed) => record("raw_logprobs", prompt, seed)));
+      expect(ended.map(({ rollout }) => rollout)).toEqual(
+        [5, 6].map((seed) => record("processed_logprobs", prompt, seed)),
+      );
     }
   });
 
@@ -211,6 +216,7 @@ describe("scores of given tokens", () => {
       request_id: "q",
       object: "list",
       model: "org/fake",
+      weight_version: "0",
       data: [
         { index: 0, logprobs: [-0.5, -0.5, -0.5], ranks: [1, 1, 1] },
         { index: 1, logprobs: [-0.5], ranks: [1] },

@@ -1,6 +1,7 @@
 /**
  * POST /inference/v1/generate: tokens in, tokens out, as vLLM has it for trainers and disaggregated serving. What sampling_params
- * leave out has vLLM's own default and not the model's: a trainer knows what it samples from. Only max_tokens has the model's.
+ * leave out has vLLM's own default and not the model's: a trainer knows what it samples from. Only max_tokens has the model's, and
+ * logprobs_mode the server's.
  */
 import type { Context } from "hono";
 import type { z } from "zod";
@@ -20,6 +21,7 @@ import { generateSchema } from "./schemas.ts";
 import type { Service } from "./service.ts";
 import { eventStream } from "./sse.ts";
 import { longTokenLogprobs, type TokenFormat } from "./token-logprobs.ts";
+import { changedVersions } from "./weight-versions.ts";
 
 export type GenerateFields = z.output<typeof generateSchema>;
 
@@ -47,10 +49,11 @@ export function generate(service: Service) {
     if (fields.stream) return eventStream(service, run, new GenerateFrames(envelope, run, fields, format));
     const generation = run.generations[0]!;
     const rollouts = fields.return_rollout ? new Rollouts(run) : null;
-    const choices = (await run.collect()).map((choice) => replyChoice(choice, fields, format, rollouts));
+    const choices = (await run.collect()).map((choice) => replyChoice(run, choice, fields, format, rollouts));
     return longJson(run.record, {
       ...envelope,
       choices,
+      weight_version: run.weightVersion,
       usage: run.usage(),
       prompt_logprobs:
         sampling_params.prompt_logprobs === null ? null : promptLogprobs(generation.prompt_logprobs ?? []),
@@ -60,7 +63,7 @@ export function generate(service: Service) {
   };
 }
 
-function replyChoice(choice: Choice, fields: GenerateFields, format: TokenFormat, rollouts: Rollouts | null) {
+function replyChoice(run: Run, choice: Choice, fields: GenerateFields, format: TokenFormat, rollouts: Rollouts | null) {
   const { index, text, token_ids, logprobs, finish_reason, stop_reason } = choice;
   rollouts?.add(choice);
   return {
@@ -70,13 +73,15 @@ function replyChoice(choice: Choice, fields: GenerateFields, format: TokenFormat
     logprobs: fields.sampling_params.logprobs === null ? null : longTokenLogprobs(logprobs ?? [], format),
     finish_reason,
     stop_reason,
+    ...changedVersions(choice, run.weightVersion),
     ...(rollouts && { rollout: rollouts.of(index) }),
   };
 }
 
 /** What was given, and the schema's own default of whatever else the model has one for. */
-function generateParams({ max_tokens: _, ...defaults }: SamplingParams, given: SamplingParams): SamplingParams {
-  const neutral = Object.fromEntries(Object.keys(defaults).map((name) => [name, NEUTRAL[name]]));
+function generateParams(defaults: SamplingParams, given: SamplingParams): SamplingParams {
+  const { max_tokens: _, logprobs_mode: __, ...replaced } = defaults;
+  const neutral = Object.fromEntries(Object.keys(replaced).map((name) => [name, NEUTRAL[name]]));
   return { ...neutral, ...samplingParams(given as Record<string, unknown>) };
 }
 

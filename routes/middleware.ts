@@ -76,8 +76,10 @@ export function adminOnly({ apiKey: key, adminApiKey }: AdminKeys): MiddlewareHa
   if (adminApiKey !== null) return apiKey([adminApiKey], "--admin-api-key");
   if (key !== null) return apiKey([key]);
   return (c, next) => {
-    if (isLoopback(c.env?.peer ?? "")) return next();
-    const message = `${c.req.path} answers only to this machine: start the server with --admin-api-key or --api-key, and send that key`;
+    // A page elsewhere may open a URL in a tab, which is a GET.
+    const isTab = c.req.header("sec-fetch-mode") === "navigate";
+    if (isLoopback(c.env?.peer ?? "") && !isTab) return next();
+    const message = `${c.req.path} answers only to programs on this machine: start the server with --admin-api-key or --api-key, and send that key`;
     throw new HttpError(403, message, "admin_key_needed");
   };
 }

@@ -42,6 +42,7 @@ export function score(service: Service) {
       model: service.modelName,
       created,
       data,
+      weight_version: run.weightVersion,
       usage: run.usage(),
     });
   };

@@ -39,7 +39,7 @@ function configOf({ fastgen, modelName }: Service): Config {
       max_model_len: model.max_model_len,
       vocab_size: model.vocab_size,
       weight_version: fastgen.weight_version,
-      logprobs_mode: "raw_logprobs",
+      logprobs_mode: fastgen.default_params.logprobs_mode ?? "raw_logprobs",
     },
     cache_config: {
       block_size: capacity.page_tokens,

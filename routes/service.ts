@@ -99,7 +99,7 @@ const DEFAULTS: ServiceOptions = {
 const MAX_LOGGED_NAME = 64;
 
 /** Paths that load balancers and monitors ask for every second or so. */
-const PROBES = /^(\/v1)?\/(health|ping|load|metrics)\/?$/;
+const PROBES = /^(\/v1)?\/(health|ping|liveness|load|metrics)\/?$/;
 
 export class Service {
   readonly options: ServiceOptions;

@@ -27,7 +27,7 @@ const deviceTensor = z.strictObject({
   offset: z.int().min(0).default(0),
 });
 
-const updateSchema = z.strictObject({
+export const updateSchema = z.strictObject({
   /** A folder on the server's machine. */
   weight_dir: path.optional(),
   /** In place of a folder: device memory of another process on this machine. */

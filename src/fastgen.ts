@@ -1,4 +1,4 @@
-/** The library: a model loaded, generating. fgserve and fgchat are written on this. */
+/** The library: a model loaded, generating. The tools are written on this. */
 import { BadWords } from "./bad-words.ts";
 import { runBounded } from "./batch.ts";
 import { chooseDevice, contextThatFits, engineConfig } from "./device.ts";
@@ -132,7 +132,7 @@ export class Fastgen implements FastgenApi {
         },
         weightsIn: model.weightsIn,
         limits: { vocabSize: model.shape.vocabSize, maxContext, stopIds: generation.stopIds },
-        defaults: generation.params,
+        defaults: { ...generation.params, ...(options.logprobs_mode && { logprobs_mode: options.logprobs_mode }) },
         config: { prefixCaching, maxSeqs, maxStepTokens, devices },
         tokenizerConfig: tokenizerConfig(model.files, options.chat_template),
         byPriority: config.schedulingPolicy === "priority",

@@ -48,7 +48,7 @@ export const MAX_PIPELINED = 128;
 /** Requests waiting for a slot, each choice of `n` counted (--max-queued-seqs). Beyond it: 429, before tokenising. */
 export const MAX_QUEUED_SEQUENCES = 16_384;
 
-/** Prompts in one `completions` request. */
+/** Prompts in one `completions` request, and sequences in one `score` request. */
 export const MAX_PROMPTS_PER_REQUEST = 2048;
 
 /** Choices for one prompt (`n`). OpenAI's bound. */

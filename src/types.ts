@@ -39,6 +39,8 @@ export interface LoadOptions {
   chat_template?: string;
   /** How the contents of messages are given to the template; default "auto". */
   chat_template_content_format?: ChatContentFormat;
+  /** logprobs_mode of requests that have none. */
+  logprobs_mode?: ResolvedParams["logprobs_mode"];
   /** fcfs = sequences run in the order they arrive; priority = those of lower priority numbers first. */
   scheduling_policy?: SchedulingPolicy;
   /** Seed of dummy weights. */

@@ -157,7 +157,7 @@ test("an input with wrong lines is refused with their numbers, and nothing is le
   expect(existsSync(at("out.jsonl")) || existsSync(at("out.errors.jsonl"))).toBe(false);
 });
 
-test("wrong usage: no server, no output folder, a model beside a server", async () => {
+test("wrong usage: a model beside a server, an input that is not there", async () => {
   put(1);
   expect((await run(["a-model"])).said).toContain("error: with --url the requests name the model");
   rmSync(at("in.jsonl"));

@@ -18,6 +18,8 @@ async function run(...args: string[]) {
       FASTGEN_EXECUTABLE: path.join(root, "fgserve"),
       PYTHONPATH: path.join(root, "python"),
       PYTHONDONTWRITEBYTECODE: "1",
+      // Threads that wait for each other by spinning take minutes where other tests run.
+      OMP_NUM_THREADS: "1",
     },
     stdout: "pipe",
     stderr: "pipe",
@@ -28,14 +30,10 @@ async function run(...args: string[]) {
     child.exited,
   ]);
   expect({ code, ...(code !== 0 && { out, err }) }).toEqual({ code: 0 });
-  const [before, after] = [...out.matchAll(/held-out problems solved (?:before|after): (\d+)%/g)].map((m) =>
-    Number(m[1]),
-  );
-  const steps = [...out.matchAll(/^ *(\d+) +([\d.]+) +([\d.]+) +([\d.]+) /gm)].map(([, , reward, mean, largest]) => ({
-    reward: Number(reward),
-    mean: Number(mean),
-    largest: Number(largest),
-  }));
+  const shares = [...out.matchAll(/held-out problems solved (?:before|after): (\d+)%/g)];
+  const [before, after] = shares.map(([, share]) => Number(share));
+  const rows = [...out.matchAll(/^ *\d+ +([\d.]+) +([\d.e+-]+) +([\d.e+-]+) /gm)];
+  const steps = rows.map((row) => ({ reward: Number(row[1]), mean: Number(row[2]), largest: Number(row[3]) }));
   return { before: before!, after: after!, steps };
 }
 
@@ -45,7 +43,7 @@ describe.skipIf(why !== null)(`examples/rl${why === null ? "" : ` (${why})`}`, (
     async () => {
       const { before, after, steps } = await run("--steps", "14", "--problems", "8", "--held-out", "60");
       expect(steps).toHaveLength(14);
-      for (const { mean } of steps) expect(mean).toBeLessThan(0.02);
+      for (const { mean } of steps) expect(mean).toBeLessThan(0.01);
       expect(after).toBeGreaterThan(before + 10);
     },
     PATIENCE,
@@ -57,8 +55,8 @@ describe.skipIf(why !== null)(`examples/rl${why === null ? "" : ` (${why})`}`, (
       const { steps } = await run("--dtype", "float32", "--steps", "3", "--problems", "4", "--held-out", "8");
       expect(steps).toHaveLength(3);
       for (const { mean, largest } of steps) {
-        expect(mean).toBeLessThan(1e-4);
-        expect(largest).toBeLessThan(1e-2);
+        expect(mean).toBeLessThan(1e-5);
+        expect(largest).toBeLessThan(1e-3);
       }
     },
     PATIENCE,

@@ -7,15 +7,15 @@ const root = path.dirname(import.meta.dir);
 const executable = path.join(root, "fgserve");
 const real = process.env.FASTGEN_TEST_MODEL ?? path.join(root, ".cache/models/SmolLM2-135M-Instruct");
 /** A real model where there is one, else the built-in one: sockets, flags and signals are the same with both. */
-export const model = existsSync(path.join(real, "config.json")) ? real : builtInModel();
+export const model = existsSync(path.join(real, "config.json")) ? real : builtInModel("test-model", 16_384);
 
-/** The built-in model with a context in which an answer may go on for as long as these tests want it to. */
-function builtInModel(): string {
+/** The built-in model with a context of so many tokens, in which requests and answers may be as long as tests want them. @param name of its folder. */
+export function builtInModel(name: string, tokens: number): string {
   const files = path.join(root, "models/fastgen-tiny");
-  const folder = path.join(root, "build/test-model");
+  const folder = path.join(root, "build", name);
   mkdirSync(folder, { recursive: true });
   const config = JSON.parse(readFileSync(path.join(files, "config.json"), "utf8"));
-  const longer = JSON.stringify({ ...config, max_position_embeddings: 16_384 });
+  const longer = JSON.stringify({ ...config, max_position_embeddings: tokens });
   for (const file of readdirSync(files)) {
     const content = file === "config.json" ? longer : readFileSync(path.join(files, file));
     writeFileSync(path.join(folder, file), content);

@@ -1,6 +1,6 @@
 """GRPO: a policy in PyTorch learns a task, and fgserve samples its answers. One process starts both.
 
-Run: python examples/rl/grpo.py [--steps 40] [--dtype bfloat16] ...    README.md beside this file explains what it prints.
+Run: python examples/rl/grpo.py [--steps 20] [--dtype bfloat16] ...    README.md beside this file explains what it prints.
 """
 
 import argparse
@@ -108,10 +108,10 @@ def learn(policy: Policy, optimizer: torch.optim.Optimizer, rollouts: list[Rollo
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="GRPO on a CPU with fgserve as the sampler.")
-    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--problems", type=int, default=16, help="in each step")
     parser.add_argument("--samples", type=int, default=8, help="answers to each problem")
-    parser.add_argument("--learning-rate", type=float, default=1e-4)
+    parser.add_argument("--learning-rate", type=float, default=1e-5)
     parser.add_argument("--clip", type=float, default=0.2, help="GRPO's bound on the ratio of new to old probabilities")
     parser.add_argument("--held-out", type=int, default=100, help="problems that are asked before and after")
     parser.add_argument("--dtype", choices=["bfloat16", "float32"], default="bfloat16", help="what is served")
@@ -124,7 +124,7 @@ def main() -> None:
     optimizer = torch.optim.AdamW(policy.parameters(), lr=args.learning_rate, weight_decay=0.0)
     with Fastgen(MODEL, device="cpu", dtype=args.dtype) as server:
         print(f"held-out problems solved before: {accuracy(server, args.held_out, 0):.0%}\n")
-        print("step  reward  |trainer - server| mean, largest   seconds: sample, learn, update")
+        print("step  reward  |trainer - server|: mean, largest  seconds: sample, learn, update")
         for step in range(args.steps):
             times = [time.perf_counter()]
             rollouts = sample(server, problems(step, args.problems), args.samples, version=step)
@@ -135,7 +135,7 @@ def main() -> None:
             times.append(time.perf_counter())
             took = "  ".join(f"{after - before:5.2f}" for before, after in zip(times, times[1:]))
             earned = statistics.fmean(rollout.reward for rollout in rollouts)
-            print(f"{step:4}  {earned:6.3f}  {gap.mean:24.5f}  {gap.largest:7.4f}  {took:>32}", flush=True)
+            print(f"{step:4}  {earned:6.3f}  {gap.mean:24.1e}  {gap.largest:7.1e}  {took:>31}", flush=True)
             if gap.mean > FAR_APART:
                 raise SystemExit("the server's log probabilities are not this policy's")
         print(f"\nheld-out problems solved after: {accuracy(server, args.held_out, args.steps):.0%}")

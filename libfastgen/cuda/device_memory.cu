@@ -86,10 +86,11 @@ fg_status DeviceMemory::fail(size_t wanted) const {
 	size_t free = 0, total = 0;
 	cudaGetLastError();
 	cudaMemGetInfo(&free, &total);
-	return fg_fail(FG_OUT_OF_MEMORY,
-	               "%s takes %.2f GiB, and %.2f of the %.2f GiB of device %d are free; end other programs that use it, "
-	               "or lower gpu_memory_utilization",
-	               what, (double)wanted / GIB, (double)free / GIB, (double)total / GIB, device);
+	return fg_fail(
+		FG_OUT_OF_MEMORY,
+		"no room for %s: it takes %.2f GiB, and %.2f of the %.2f GiB of device %d are free; end other programs "
+		"that use it, or lower gpu_memory_utilization",
+		what, (double)wanted / GIB, (double)free / GIB, (double)total / GIB, device);
 }
 
 fg_status DeviceMemory::open(size_t wanted, int on, const char *name, cudaStream_t stream) {

@@ -13,12 +13,13 @@ namespace fg {
 
 namespace {
 
-/* Bytes of the allocation that begins at `data`; SIZE_MAX where the driver does not say. */
+/* Bytes from `data` to the end of its allocation; SIZE_MAX where the driver does not say. */
 size_t size_of(void *data) {
 	static const auto range = driver_function<decltype(&cuMemGetAddressRange)>("cuMemGetAddressRange", 3020);
 	CUdeviceptr base = 0;
 	size_t bytes = 0;
-	return range && range(&base, &bytes, (CUdeviceptr)data) == CUDA_SUCCESS ? bytes : SIZE_MAX;
+	if (!range || range(&base, &bytes, (CUdeviceptr)data) != CUDA_SUCCESS) return SIZE_MAX;
+	return (size_t)(base + bytes - (CUdeviceptr)data);
 }
 
 } // namespace

@@ -1,5 +1,5 @@
-/* See card.h. Memory whose addresses stay while it comes and goes, and memory of other processes: what libfastgen calls of
- * the driver. Here that memory is the host's, which cannot be touched while it is away. */
+/* See card.h. Memory whose addresses stay while it comes and goes, and memory of other processes: what libfastgen calls
+ * of the driver. Here that memory is the host's, which cannot be touched while it is away. */
 #include "card.hpp"
 
 #include <cstring>

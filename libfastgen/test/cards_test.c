@@ -334,8 +334,8 @@ static void test_sleep(const model *first, const model *second) {
 		MUST(fg_device_ops.sleep(ctx, 1));
 		CHECK(card_mapped == 0, "%ld bytes are there", card_mapped);
 		card_fail.memory = 1;
-		FAILS(FG_OUT_OF_MEMORY, "the weights takes", fg_device_ops.wake(ctx, FG_WAKE_WEIGHTS | FG_WAKE_KV_CACHE));
-		FAILS(FG_OUT_OF_MEMORY, "the KV cache takes", fg_device_ops.wake(ctx, FG_WAKE_KV_CACHE));
+		FAILS(FG_OUT_OF_MEMORY, "no room for the weights", fg_device_ops.wake(ctx, FG_WAKE_WEIGHTS | FG_WAKE_KV_CACHE));
+		FAILS(FG_OUT_OF_MEMORY, "no room for the KV cache", fg_device_ops.wake(ctx, FG_WAKE_KV_CACHE));
 		card_fail.memory = 0;
 		CHECK(card_mapped == 0, "%ld bytes are there", card_mapped);
 		MUST(fg_device_ops.wake(ctx, FG_WAKE_WEIGHTS));

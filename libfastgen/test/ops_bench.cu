@@ -9,6 +9,7 @@
  *
  *   ops_bench             everything
  *   ops_bench attention   the ceilings and attention
+ *   ops_bench sampling    the ceilings of memory and sampling
  *
  * Needs a GPU with 16 GB; without a device it says so and passes.
  */
@@ -244,8 +245,6 @@ __global__ static void logits_kernel(float *logits, size_t n) {
 
 static void bench_sampling() {
 	constexpr size_t BYTES = ARENA / 4;
-	logits_kernel<<<1024, 256>>>((float *)arena, BYTES / sizeof(float));
-	CUDA(cudaDeviceSynchronize());
 	CUDA(cudaStreamCreate(&stream));
 	fg_sampling greedy = {}, warm, top_p, top_k, penalty, processed;
 	greedy.top_p = 1, greedy.repetition_penalty = 1;
@@ -293,6 +292,9 @@ static void bench_sampling() {
 		fg::Sampler sampler = {};
 		FG(sampler.open(&config));
 		for (const auto &mode : modes) {
+			/* Processed rows are written over, and then have fewer likely tokens. */
+			logits_kernel<<<1024, 256>>>((float *)arena, BYTES / sizeof(float));
+			CUDA(cudaDeviceSynchronize());
 			/* Every slot gets the mode's parameters and a seed of its own. */
 			const Array<fg_fill> fills(new fg_fill[MAX_SEQS]);
 			const Array<fg_row> list(new fg_row[MAX_SEQS]);
@@ -343,6 +345,10 @@ int main(int argc, char **argv) {
 	fprintf(stderr, "%s\n", device.name);
 	result("ceiling memory", {}, 0, (double)device.totalGlobalMem / 1e9, "GB", 0);
 	memory_ceilings();
+	if (argc > 1 && strcmp(argv[1], "sampling") == 0) {
+		bench_sampling();
+		return 0;
+	}
 	fill(arena,
 	     ARENA / sizeof(bf16)); /* what came over the link is a single number, which takes a product less power */
 	product_ceilings();

@@ -47,7 +47,11 @@ static void list_tensors(const fg_shape *s, const char *path) {
 	for (size_t i = 0; i < sizeof roles / sizeof *roles; i++) {
 		const fg_role role = roles[i];
 		const int norm = role == FG_FINAL_NORM || role == FG_ATTN_NORM || role == FG_MLP_NORM;
-		fg_tensor t = {.path = path, .offset = at, .role = (int32_t)role, .dtype = FG_BF16, .rows = s->hidden_size,
+		fg_tensor t = {.path = path,
+		               .offset = at,
+		               .role = (int32_t)role,
+		               .dtype = FG_BF16,
+		               .rows = s->hidden_size,
 		               .cols = norm ? 1 : s->hidden_size};
 		if (role == FG_EMBED || role == FG_LM_HEAD) t.rows = s->vocab_size;
 		if (role == FG_K || role == FG_V) t.rows = kv;

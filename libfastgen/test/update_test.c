@@ -5,7 +5,6 @@
 #include "check.h"
 #include "model.h"
 
-#include <sys/resource.h>
 #include <unistd.h>
 
 enum { VOCAB = SMALL_VOCAB, DECODES = 4, TOP = DECODES * FG_MAX_LOGPROBS };
@@ -112,7 +111,7 @@ static void test_update(const struct kind *kind) {
 	MUST(fg_progress(e, &p));
 	CHECK(p.finished && p.done == p.total && p.total > 0, "progress %d of %d", (int)p.done, (int)p.total);
 	ask(e, &now);
-	CHECK(largest_difference(&before, &now) > 0.1f, "%s: the answers are those of the old weights", kind->name);
+	CHECK(largest_difference(&before, &now) > 1, "%s: the answers are those of the old weights", kind->name);
 	update(e, &first);
 	ask(e, &again);
 	SAME(before, again);
@@ -120,7 +119,7 @@ static void test_update(const struct kind *kind) {
 	e = open_model(&second, options(kind->quantization), NULL);
 	ask(e, &fresh);
 	/* Another engine may have chosen other kernels for its products. */
-	const float most = capacity.n_threads ? 0 : 0.1f;
+	const float most = capacity.n_threads ? 0 : 0.3f;
 	CHECK(largest_difference(&now, &fresh) <= most, "%s: a new engine differs by %g", kind->name,
 	      (double)largest_difference(&now, &fresh));
 	fg_close(e);
@@ -142,7 +141,7 @@ static void test_random(void) {
 		ask(e, &before);
 		update(e, &m);
 		ask(e, &loaded);
-		CHECK(largest_difference(&before, &loaded) > 0.1f, "the answers are those of random weights");
+		CHECK(largest_difference(&before, &loaded) > 1, "the answers are those of random weights");
 		MUST(fg_load_random(e, 7));
 		MUST(fg_ready(e, &capacity));
 		ask(e, &now);
@@ -185,7 +184,7 @@ static void test_files(void) {
 		ask(e, round % 2 ? &got : &old);
 	}
 	SAME(want, got);
-	CHECK(largest_difference(&old, &got) > 0.1f, "the answers are those of the other file");
+	CHECK(largest_difference(&old, &got) > 1, "the answers are those of the other file");
 	fg_close(e);
 	free_model(&first), free_model(&second);
 }
@@ -264,37 +263,52 @@ static void test_busy(void) {
 	free_model(&m);
 }
 
-/* A file that cannot be opened any more breaks a load off when half of the tensors are there. No step is accepted then,
- * until a whole set has been loaded. */
-static void test_broken_off(void) {
-	static model first, second;
-	static fg_tensor t[MAX_TENSORS], in_file[MAX_TENSORS];
-	answer before, after;
+/* A model whose matrices are large enough to be seen among what a process uses, and to take a while to load. */
+static void make_large(model *m, uint64_t seed) {
+	fg_shape shape = small_shape();
+	shape.hidden_size = 1024, shape.intermediate_size = 4096, shape.n_layers = 2;
+	make_model(m, shape, 0, FG_BF16, seed);
+}
+
+/* Loads a table whose last tensor is in a file that is gone when its turn comes. Returns fg_ready's status. */
+static fg_status load_without_file(fg_engine *e, const model *m, fg_tensor *t, const char *path) {
+	fg_status status = FG_OK;
 	fg_capacity capacity;
-	char path[64];
-	struct rlimit limit, none;
-	snprintf(path, sizeof path, "/tmp/fastgen-update-test-%d", (int)getpid());
-	make_small(&first, FG_BF16, 3), make_small(&second, FG_BF16, 4);
-	write_file(&second, path, in_file);
-	memcpy(t, second.tensors, sizeof t);
-	for (int32_t i = second.n_tensors / 2; i < second.n_tensors; i++) t[i] = in_file[i];
-	fg_engine *e = open_model(&first, options(0), NULL);
-	ask(e, &before);
-	if (getrlimit(RLIMIT_NOFILE, &limit)) exit(1);
-	none = limit, none.rlim_cur = 0;
-	if (setrlimit(RLIMIT_NOFILE, &none)) exit(1);
-	MUST(fg_load(e, t, second.n_tensors));
-	const fg_status status = fg_ready(e, &capacity);
-	if (setrlimit(RLIMIT_NOFILE, &limit)) exit(1);
-	CHECK(status == FG_IO || (!capacity.n_threads && status == FG_DEVICE), "status %d: %s", (int)status, fg_error());
-	CHECK(fg_ready(e, &capacity) == status, "the second fg_ready says something else: %s", fg_error());
+	for (int i = 0; i < 20 && !status; i++) { /* if this thread was too slow to delete it, once more */
+		write_file(m, path, t);
+		memcpy(t, m->tensors, (size_t)(m->n_tensors - 1) * sizeof *t);
+		MUST(fg_load(e, t, m->n_tensors));
+		unlink(path);
+		status = fg_ready(e, &capacity);
+	}
+	CHECK(status == FG_IO && strstr(fg_error(), path), "status %d: %s", (int)status, fg_error());
+	return status;
+}
+
+static void submit_incomplete(fg_engine *e) {
 	begin_step(&b);
 	fill_slot(&b, 0, GREEDY);
 	map_pages(&b, 0, 0, 1, 0, 1);
 	add_seq(&b, 0, (const int32_t[]){1, 2}, 2, 2, FG_SAMPLE);
 	REFUSED(FG_INVALID, "weights are incomplete: load a whole set", fg_submit(e, &b.step));
-	REFUSED(FG_INVALID, "missing", fg_load(e, t, second.n_tensors - 1));
-	REFUSED(FG_INVALID, "weights are incomplete: load a whole set", fg_submit(e, &b.step));
+}
+
+/* A load breaks off when most tensors are there. No step is accepted then, until a whole set has been loaded. */
+static void test_broken_off(void) {
+	static model first, second;
+	static fg_tensor t[MAX_TENSORS];
+	answer before, after;
+	fg_capacity capacity;
+	char path[64];
+	snprintf(path, sizeof path, "/tmp/fastgen-update-test-%d", (int)getpid());
+	make_large(&first, 3), make_large(&second, 4);
+	fg_engine *e = open_model(&first, options(0), NULL);
+	ask(e, &before);
+	const fg_status status = load_without_file(e, &second, t, path);
+	CHECK(fg_ready(e, &capacity) == status, "the second fg_ready says something else: %s", fg_error());
+	submit_incomplete(e);
+	REFUSED(FG_INVALID, "missing", fg_load(e, first.tensors, first.n_tensors - 1));
+	submit_incomplete(e);
 	update(e, &first);
 	ask(e, &after);
 	SAME(before, after);
@@ -302,13 +316,9 @@ static void test_broken_off(void) {
 	/* An engine that never was ready is not loaded again. */
 	const fg_options with = options(0);
 	MUST(fg_open(&first.shape, &with, &e));
-	if (setrlimit(RLIMIT_NOFILE, &none)) exit(1);
-	MUST(fg_load(e, t, second.n_tensors));
-	CHECK(fg_ready(e, &capacity), "ready without a file");
-	if (setrlimit(RLIMIT_NOFILE, &limit)) exit(1);
+	load_without_file(e, &second, t, path);
 	REFUSED(FG_INVALID, "open another engine", fg_load(e, first.tensors, first.n_tensors));
 	fg_close(e);
-	unlink(path);
 	free_model(&first), free_model(&second);
 }
 
@@ -383,13 +393,6 @@ static void submit_asleep(fg_engine *e) {
 	REFUSED(FG_INVALID, "sleeps", fg_submit(e, &b.step));
 }
 
-/* A model whose matrices are large enough to be seen among what a process uses. The answers are of its first tokens. */
-static void make_large(model *m, uint64_t seed) {
-	fg_shape shape = small_shape();
-	shape.hidden_size = 1024, shape.intermediate_size = 4096, shape.n_layers = 2;
-	make_model(m, shape, 0, FG_BF16, seed);
-}
-
 static void test_sleep(int32_t quantization) {
 	static model m, other;
 	answer before, after, changed, fresh;
@@ -438,15 +441,11 @@ static void test_sleep(int32_t quantization) {
 	submit_asleep(e);
 	MUST(fg_wake(e, FG_WAKE_KV_CACHE));
 	ask(e, &changed);
-	CHECK(largest_difference(&before, &changed) > 0.1f, "the answers are those of the old weights");
+	CHECK(largest_difference(&before, &changed) > 1, "the answers are those of the old weights");
 	MUST(fg_sleep(e, 2));
 	MUST(fg_wake(e, FG_WAKE_KV_CACHE | FG_WAKE_WEIGHTS));
 	MUST(fg_ready(e, &capacity)); /* says what fits, and loads nothing */
-	begin_step(&b);
-	fill_slot(&b, 0, GREEDY);
-	map_pages(&b, 0, 0, 1, 0, 1);
-	add_seq(&b, 0, (const int32_t[]){1, 2}, 2, 2, FG_SAMPLE);
-	REFUSED(FG_INVALID, "weights are incomplete: load a whole set", fg_submit(e, &b.step));
+	submit_incomplete(e);
 	update(e, &m);
 	ask(e, &fresh);
 	SAME(before, fresh);

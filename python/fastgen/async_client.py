@@ -190,9 +190,9 @@ class AsyncFastgen:
         """Forgets the keys and values of earlier prompts."""
         await self._admin("POST", "/reset_prefix_cache")
 
-    async def sleep(self, level: Literal[1, 2] = 1) -> None:
-        """Gives the device's memory back. Level 1 keeps the weights in host memory, level 2 drops them: then update_weights() must follow wake_up()."""
-        await self._admin("POST", "/sleep", query={"level": level})
+    async def sleep(self, level: Literal[1, 2] = 1, *, mode: Literal["abort", "wait", "keep"] = "abort") -> None:
+        """Gives the device's memory back; `mode` says what becomes of requests, as in pause(). Level 1 keeps the weights in host memory, level 2 drops them: then update_weights() must follow wake_up()."""
+        await self._admin("POST", "/sleep", query={"level": level, "mode": mode})
 
     async def wake_up(self, tags: Sequence[Literal["weights", "kv_cache"]] | None = None) -> None:
         """Takes the memory back: all of it, or what `tags` name."""

@@ -111,8 +111,8 @@ class Fastgen:
     def reset_prefix_cache(self) -> None:
         self._loop.run(self._async.reset_prefix_cache())
 
-    def sleep(self, level: Literal[1, 2] = 1) -> None:
-        self._loop.run(self._async.sleep(level))
+    def sleep(self, level: Literal[1, 2] = 1, *, mode: Literal["abort", "wait", "keep"] = "abort") -> None:
+        self._loop.run(self._async.sleep(level, mode=mode))
 
     def wake_up(self, tags: Sequence[Literal["weights", "kv_cache"]] | None = None) -> None:
         self._loop.run(self._async.wake_up(tags))

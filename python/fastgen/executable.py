@@ -37,6 +37,6 @@ def find_executable(given: str | os.PathLike[str] | None = None) -> str:
 
 
 def run_tool() -> None:
-    """The commands fgserve and fgchat of a wheel: its one file, called by the name of the command."""
+    """The commands of a wheel, such as fgserve: its one file, called by the name of the command."""
     name = os.path.basename(sys.argv[0])
     os.execv(CARRIED, [name, *sys.argv[1:]])

@@ -112,19 +112,30 @@ def has_gpu() -> bool:
         return False
 
 
+def torch_tensors(arrays: dict[str, Any]) -> dict[str, Any]:
+    """PyTorch's tensors: several in one of its allocator's blocks, and half of them not in one piece."""
+    torch = pytest.importorskip("torch")
+    tensors = {}
+    for i, (name, array) in enumerate(arrays.items()):
+        tensor = torch.frombuffer(bytearray(array.tobytes()), dtype=torch.bfloat16).reshape(array.shape).cuda()
+        tensors[name] = tensor.T.contiguous().T if i % 2 and tensor.dim() == 2 else tensor
+    return tensors
+
+
 @pytest.mark.skipif(not has_gpu(), reason="needs a GPU")
-def test_a_server_reads_the_gpu_s_memory_of_this_process() -> None:
-    gpu = MemoryOfGpu()
+@pytest.mark.parametrize("library", ["driver", "torch"])
+def test_a_server_reads_the_gpu_s_memory_of_this_process(library: str) -> None:
+    make = MemoryOfGpu().tensors if library == "driver" else torch_tensors
     with Fastgen(device="cuda", progress=None) as own:
         original = hello(own)
         own.update_weights(other_weights())
         other = hello(own)
         assert other != original
-        tensors = gpu.tensors(model_weights())
+        tensors = make(model_weights())
         assert all(is_on_gpu(tensor) for tensor in tensors.values())
         assert own.update_weights(tensors, weight_version="from the GPU") == "from the GPU"
         assert hello(own) == original
-        own.update_weights(gpu.tensors(dict(other_weights())))
+        own.update_weights(make(dict(other_weights())))
         assert hello(own) == other
         own.update_weights(MODEL)
         assert hello(own) == original

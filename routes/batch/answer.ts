@@ -26,7 +26,7 @@ const BUSY = [408, 429, 499];
 
 /**
  * The reply to a request. Where the server is busy, starting or out of reach, the request is made again, for a while.
- * @throws FastgenError "unavailable" where no request could be answered, so that the batch must stop: this one has no reply then
+ * @throws the signal's reason; FastgenError "unavailable" where no request could be answered, so that the batch must stop
  */
 export async function answer(request: BatchRequest, id: string, send: Send, signal: AbortSignal): Promise<Reply> {
   const init: RequestInit = { method: "POST", body: request.body, signal };
@@ -38,21 +38,20 @@ export async function answer(request: BatchRequest, id: string, send: Send, sign
     try {
       const response = await send(request.url, { ...init, headers });
       const reply = await readReply(response, id);
-      signal.throwIfAborted();
       const { status } = reply;
       if (status === 401 || status === 403) throw refused(reply);
       if (status === 500 && ++failures === MOST_FAILURES) return reply;
       if (status < 500 && !BUSY.includes(status)) return reply;
       why = `HTTP ${status}: ${errorMessage(reply)}`;
     } catch (error) {
-      signal.throwIfAborted();
       if (error instanceof FastgenError) throw error;
       why = asFastgenError(error).message;
     }
+    signal.throwIfAborted();
     if (performance.now() > deadline) {
       throw new FastgenError("unavailable", `no answer for ${BATCH_PATIENCE_SECONDS} seconds: ${why}`);
     }
-    await sleep(wait * 1000, undefined, { signal });
+    await sleep(wait * 1000, undefined, { signal }).catch(() => signal.throwIfAborted());
   }
 }
 

@@ -141,6 +141,32 @@ test("an upload that is not wanted leaves nothing", async () => {
   expect((await upload(server, "x".repeat(1000))).status).toBe(200);
 });
 
+test("a client that goes away in the middle of an upload leaves nothing, and no request open", async () => {
+  const { server, folder } = await open();
+  const stop = new AbortController();
+  const head = '--b\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\n';
+  const body = new ReadableStream<Uint8Array>({
+    start: (controller) => controller.enqueue(Buffer.from(head + "x".repeat(100_000))),
+  });
+  const headers = { "content-type": "multipart/form-data; boundary=b" };
+  const sent = fetch(`${server.url}/v1/files`, { method: "POST", body, headers, signal: stop.signal }).catch(
+    () => "gone",
+  );
+  const files = () => readdirSync(path.join(folder, "files"));
+  await until(() => files().length === 1);
+  stop.abort();
+  expect(await sent).toBe("gone");
+  await until(() => files().length === 0 && server.service.open === 0);
+});
+
+test("one batch after another runs, also when the last one has just ended", async () => {
+  const { server, store } = await open({ answer: "x" });
+  for (let i = 0; i < 5; i++) {
+    const { id } = await create(server, chatLine(`r${i}`));
+    await until(() => store.batch(id).batch.status === "completed");
+  }
+});
+
 test("a batch runs: its answers and errors are files", async () => {
   const { server, fake } = await open({}, { apiKey: null });
   const lines = [...Array.from({ length: 20 }, (_, i) => chatLine(`r${i}`)), chatLine("bad", { temperature: -1 })];

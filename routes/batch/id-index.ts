@@ -24,9 +24,9 @@ export class IdIndex {
     run("PRAGMA journal_mode = OFF");
     run("PRAGMA synchronous = OFF");
     run(`PRAGMA cache_size = -${CACHE_KIBIBYTES}`);
+    run("BEGIN");
     run("CREATE TABLE ids (id TEXT PRIMARY KEY, line INTEGER, done INTEGER DEFAULT 0) WITHOUT ROWID");
     rmSync(path);
-    run("BEGIN");
     this.#insert = this.#database.prepare("INSERT OR IGNORE INTO ids (id, line) VALUES (?, ?)");
     this.#select = this.#database.prepare<{ line: number; done: number }, string>(
       "SELECT line, done FROM ids WHERE id = ?",

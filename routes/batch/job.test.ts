@@ -13,7 +13,8 @@ import { tmpdir } from "node:os";
 import * as path from "node:path";
 import { FastgenError } from "../../src/errors.ts";
 import type { Send } from "./answer.ts";
-import { BatchInputError, type BatchJob, type BatchOptions, runBatch } from "./job.ts";
+import { BatchInputError } from "./input.ts";
+import { type BatchJob, type BatchOptions, runBatch } from "./job.ts";
 import { ResultFile } from "./result-file.ts";
 
 const folder = mkdtempSync(path.join(tmpdir(), "fastgen-batch-"));
@@ -98,9 +99,7 @@ test("what a server refuses goes to the file of errors, and is not tried again",
   expect(read(job.errors)).toMatchObject([
     { custom_id: "bad", response: { status_code: 400, body: error }, error: null },
   ]);
-  const again = await run(() => {
-    throw new Error("nothing is left to do");
-  });
+  const again = await run(send, { open: () => Promise.reject(new Error("nothing is left to do")) });
   expect(again).toMatchObject({ total: 2, completed: 1, failed: 1, outputTokens: 0 });
 });
 
@@ -241,6 +240,8 @@ test("a disk that is full ends the batch with the reason", async () => {
   const file = await ResultFile.open(job.output);
   await file.append("whole");
   expect(readFileSync(job.output, "utf8")).toBe("whole\n");
+  await file.removeIfEmpty();
+  expect(existsSync(job.output)).toBe(true);
   await file.close();
   put(...ids(20).map((id) => line(id)));
   let room = 300;
@@ -273,6 +274,8 @@ test("two at once do not run one batch", async () => {
   await expect(run()).rejects.toThrow(/another process writes to/);
   held.resolve();
   expect(await first).toMatchObject({ completed: 1 });
+  // The one that was refused has not taken the first one's files away, empty as they were.
+  expect(read(job.output)).toHaveLength(1);
 });
 
 test("a busy server is asked again; one that refuses the key is not", async () => {
@@ -298,6 +301,19 @@ test("a request that the server keeps failing at is an error of its own; replies
     status_code: 500,
     body: { error: { message: "<html>\noops" } },
   });
+});
+
+test("a batch that is broken off while its server is busy ends with the reason", async () => {
+  put(line("a"));
+  const stop = new AbortController();
+  const send: Send = () => {
+    setTimeout(() => stop.abort(new FastgenError("device", "the device is gone")), 5);
+    return Response.json({}, { status: 503 });
+  };
+  await expect(run(send, { signal: stop.signal })).rejects.toThrow("the device is gone");
+  const late: Send = () => Response.json({}, { status: 499 });
+  await expect(run(late, { signal: stop.signal })).rejects.toThrow("the device is gone");
+  expect(existsSync(job.output) || existsSync(job.errors)).toBe(false);
 });
 
 test("as many at once as there is room for, a request with n choices counted n times", async () => {

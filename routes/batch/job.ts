@@ -2,32 +2,26 @@
  * A batch: the requests of a file, their results in two others. A result is written as soon as it is there, in the order in which
  * requests end. Whoever runs the same batch again goes on where it was broken off.
  */
+import { SQLiteError } from "bun:sqlite";
 import { randomBytes } from "node:crypto";
 import { runBounded } from "../../src/batch.ts";
 import { FastgenError } from "../../src/errors.ts";
 import { withFileLock } from "../../src/file-lock.ts";
-import { MAX_BATCH_FAULTS, MAX_BATCH_REPLY_BYTES, MAX_TOTAL_BODY_BYTES } from "../../src/limits.ts";
+import { MAX_BATCH_REPLY_BYTES, MAX_TOTAL_BODY_BYTES } from "../../src/limits.ts";
 import { fieldText } from "../json-field.ts";
 import { answer, type Reply, type Send } from "./answer.ts";
 import { IdIndex } from "./id-index.ts";
-import { type FileLine, fileLines } from "./lines.ts";
-import { type BatchRequest, type BatchUrl, isBlank, parseRequestLine } from "./request-line.ts";
+import { type BatchInput, checkInput, openRequests } from "./input.ts";
+import type { BatchRequest } from "./request-line.ts";
 import { isSameFile, ResultFile, reason, resultLine } from "./result-file.ts";
 
 /** Milliseconds between two moments at which all results are on the disk. */
 const SYNC_INTERVAL = 1000;
 
-export interface BatchJob {
-  /** Paths: of the requests, of the answers, and of what was refused or went wrong. */
-  input: string;
+export interface BatchJob extends BatchInput {
+  /** Paths: of the answers, and of what was refused or went wrong. */
   output: string;
   errors: string;
-  /** The one url that requests may have; null = any of BATCH_URLS. */
-  endpoint: BatchUrl | null;
-  /** Bytes of a line. */
-  maxLineBytes: number;
-  /** Requests in the file. */
-  maxRequests: number;
 }
 
 /** Who answers. */
@@ -58,48 +52,42 @@ export interface BatchProgress {
   promptTokens: number;
 }
 
-/** What is wrong with a line of the input, in OpenAI's words. */
-export interface LineFault {
-  code: string;
-  line: number;
-  message: string;
-  param: string | null;
-}
-
-/** The input was refused: nothing was done. */
-export class BatchInputError extends FastgenError {
-  /** The first ones. */
-  readonly faults: LineFault[];
-
-  constructor(message: string, faults: LineFault[]) {
-    super("invalid_request", message);
-    this.faults = faults;
-  }
-}
-
 /**
  * Runs a batch to its end. Every request of the input gets one line in the output or in the file of errors; those that have one
- * from an earlier run are left alone. The caller makes sure that nobody else runs it.
+ * from an earlier run are left alone. Nobody else can run it meanwhile. A file that is empty in the end is removed.
  * @throws BatchInputError before anything was done; FastgenError where a file cannot be read or written or the server cannot be
  *   reached; the signal's reason. Then the batch can be run again.
  */
 export async function runBatch(job: BatchJob, options: BatchOptions): Promise<BatchProgress> {
+  // The lock makes the file, but does not say what is wrong with its path.
+  await (await ResultFile.open(job.output)).close();
+  const { signal } = options;
+  const onWait = () => Promise.reject(new FastgenError("unavailable", `another process writes to '${job.output}'`));
+  return withFileLock(job.output, { signal, onWait }, () => runWithFiles(job, options));
+}
+
+/** Opens the files of results, which nobody may replace or remove while they are open: the lock is held. */
+async function runWithFiles(job: BatchJob, options: BatchOptions): Promise<BatchProgress> {
   const output = await ResultFile.open(job.output);
   const errors = await ResultFile.open(job.errors).catch(async (error) => {
     await output.close();
     throw error;
   });
-  const { signal } = options;
-  const onWait = () => Promise.reject(new FastgenError("unavailable", `another process writes to '${job.output}'`));
   try {
     await requireThreeFiles(job);
-    return await withFileLock(job.output, { signal, onWait }, () => runWith(job, output, errors, options));
+    try {
+      return await runWithIndex(job, output, errors, options);
+    } finally {
+      await output.removeIfEmpty();
+      await errors.removeIfEmpty();
+    }
   } finally {
-    await Promise.all([output.close(), errors.close()]);
+    await output.close();
+    await errors.close();
   }
 }
 
-async function runWith(job: BatchJob, output: ResultFile, errors: ResultFile, options: BatchOptions) {
+async function runWithIndex(job: BatchJob, output: ResultFile, errors: ResultFile, options: BatchOptions) {
   const index = openIndex(`${job.output}.index`);
   try {
     const total = await checkInput(job, index, options.signal);
@@ -111,6 +99,10 @@ async function runWith(job: BatchJob, output: ResultFile, errors: ResultFile, op
       await new Run(job, index, { output, errors }, progress, options, await options.open()).run();
     }
     return progress;
+  } catch (error) {
+    if (!(error instanceof SQLiteError)) throw error;
+    const message = `the index beside '${job.output}' cannot be written to: ${error.message}`;
+    throw new FastgenError("unavailable", message, { code: "storage_error", cause: error });
   } finally {
     index.close();
   }
@@ -149,56 +141,6 @@ function finish(index: IdIndex, id: string, { input }: BatchJob, where: string):
   throw new FastgenError("invalid_request", `${where} ${what}`);
 }
 
-/** The lines of the input. Throws FastgenError "invalid_request" where it cannot be read. */
-async function* readable(input: string, maxLineBytes: number): AsyncGenerator<FileLine> {
-  try {
-    yield* fileLines(input, maxLineBytes);
-  } catch (error) {
-    throw new FastgenError("invalid_request", `'${input}' cannot be read: ${reason(error)}`);
-  }
-}
-
-/** Puts every custom_id into the index. Returns how many there are. Throws BatchInputError where any line is no request. */
-async function checkInput(job: BatchJob, index: IdIndex, signal: AbortSignal): Promise<number> {
-  const { input, endpoint, maxLineBytes, maxRequests } = job;
-  const faults: LineFault[] = [];
-  let count = 0;
-  let wrong = 0;
-  const refuse = (line: number, error: FastgenError) => {
-    wrong++;
-    const { code, message, param } = error;
-    if (faults.length < MAX_BATCH_FAULTS) faults.push({ code: code ?? "invalid_line", line, message, param });
-  };
-  for await (const line of readable(input, maxLineBytes)) {
-    signal.throwIfAborted();
-    if (isBlank(line)) continue;
-    count++;
-    try {
-      const { custom_id } = parseRequestLine(line, endpoint);
-      const first = index.add(custom_id, line.number);
-      if (first !== null) {
-        const message = `custom_id ${JSON.stringify(custom_id)} is that of line ${first}, too; each request needs its own`;
-        throw new FastgenError("invalid_request", message, { code: "duplicate_custom_id", param: "custom_id" });
-      }
-    } catch (error) {
-      if (!(error instanceof FastgenError)) throw error;
-      refuse(line.number, error);
-    }
-    if (count > maxRequests) {
-      const message = `the file has more than ${maxRequests} requests; split it`;
-      refuse(line.number, new FastgenError("invalid_request", message, { code: "too_many_requests" }));
-      break;
-    }
-  }
-  if (count === 0) {
-    refuse(1, new FastgenError("invalid_request", "the file has no requests", { code: "empty_file" }));
-  }
-  if (wrong === 0) return count;
-  const [first] = faults;
-  const more = wrong > 1 ? `; ${wrong - 1} more lines are wrong` : "";
-  throw new BatchInputError(`${input}, line ${first!.line}: ${first!.message}${more}. Nothing was done`, faults);
-}
-
 /** The result of one request. */
 interface Result {
   line: string;
@@ -231,11 +173,12 @@ class Run {
   }
 
   async run(): Promise<void> {
-    const { onProgress, signal } = this.#options;
+    const { onProgress } = this.#options;
     const { atOnce } = this.#answerer;
     let synced = performance.now();
-    for await (const { outcome } of runBounded(this.#pending(), atOnce, (request) => this.#prepare(request))) {
-      signal.throwIfAborted();
+    for await (const { outcome } of runBounded(openRequests(this.#job, this.#index), atOnce, (request) =>
+      this.#prepare(request),
+    )) {
       if (outcome.status === "rejected") throw outcome.reason;
       await this.#write(outcome.value);
       onProgress?.(this.#progress);
@@ -243,18 +186,7 @@ class Run {
       await this.#sync();
       synced = performance.now();
     }
-    signal.throwIfAborted();
     await this.#sync();
-  }
-
-  /** The requests that have no result. */
-  async *#pending(): AsyncGenerator<BatchRequest> {
-    const { input, endpoint, maxLineBytes } = this.#job;
-    for await (const line of readable(input, maxLineBytes)) {
-      if (isBlank(line)) continue;
-      const request = parseRequestLine(line, endpoint);
-      if (!this.#index.isDone(request.custom_id)) yield request;
-    }
   }
 
   #prepare(request: BatchRequest) {

@@ -1,5 +1,5 @@
 /** OpenAI's objects: a file, and a batch. */
-import type { LineFault } from "./job.ts";
+import type { LineFault } from "./input.ts";
 import type { BatchUrl } from "./request-line.ts";
 
 export interface FileObject {

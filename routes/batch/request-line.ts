@@ -9,7 +9,14 @@ import { JsonScan } from "../json-scan.ts";
 import type { FileLine } from "./lines.ts";
 
 /** What a request of a batch may be sent to. */
-export const BATCH_URLS = ["/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages"] as const;
+export const BATCH_URLS = [
+  "/v1/chat/completions",
+  "/v1/completions",
+  "/v1/responses",
+  "/v1/messages",
+  "/inference/v1/generate",
+  "/inference/v1/score",
+] as const;
 
 export type BatchUrl = (typeof BATCH_URLS)[number];
 
@@ -86,8 +93,10 @@ function parseJsonLine(text: string): unknown {
 }
 
 /** An estimate: whether the fields are right is found out when the request is made. */
-function sequencesOf({ n, prompt }: Record<string, unknown>): number {
-  const choices = Number.isInteger(n) ? Math.max(n as number, 1) : 1;
-  const prompts = Array.isArray(prompt) && typeof prompt[0] !== "number" ? Math.max(prompt.length, 1) : 1;
-  return choices * prompts;
+function sequencesOf({ n, prompt, sequences, sampling_params }: Record<string, unknown>): number {
+  const wanted = isObject(sampling_params) ? sampling_params.n : n;
+  const choices = Number.isInteger(wanted) ? Math.max(wanted as number, 1) : 1;
+  const prompts = sequences ?? prompt;
+  const several = Array.isArray(prompts) && typeof prompts[0] !== "number";
+  return choices * (several ? Math.max(prompts.length, 1) : 1);
 }

@@ -101,11 +101,12 @@ export class ResultFile {
     }
   }
 
-  /** Closes it, and removes it where it is empty. */
-  async close(): Promise<void> {
-    const { size } = await this.#handle.stat();
-    if (size === 0) await rm(this.path, { force: true });
-    await this.#handle.close();
+  async removeIfEmpty(): Promise<void> {
+    if ((await this.#handle.stat()).size === 0) await rm(this.path, { force: true });
+  }
+
+  close(): Promise<void> {
+    return this.#handle.close();
   }
 }
 

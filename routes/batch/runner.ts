@@ -4,8 +4,10 @@ import { MAX_BATCH_REQUESTS } from "../../src/limits.ts";
 import { errorBody } from "../errors.ts";
 import type { Service } from "../service.ts";
 import type { Send } from "./answer.ts";
-import { BatchInputError, type BatchProgress, runBatch } from "./job.ts";
+import { BatchInputError } from "./input.ts";
+import { type BatchProgress, runBatch } from "./job.ts";
 import { type BatchFault, hasEnded, unixSeconds } from "./objects.ts";
+import { reason } from "./result-file.ts";
 import type { BatchStore, StoredBatch } from "./store.ts";
 
 /** Share of the running sequences that batches may be: requests from clients find the others free. */
@@ -20,7 +22,9 @@ export class BatchRunner {
   #send: Send | null = null;
   /** The batch that runs, and what ends it. */
   #running: { stored: StoredBatch; stop: (reason: Reason) => void } | null = null;
-  #loop: Promise<void> | null = null;
+  #busy = false;
+  /** Resolves when nothing runs. */
+  #loop = Promise.resolve();
   #stopped = false;
 
   constructor(service: Service, store: BatchStore) {
@@ -31,14 +35,15 @@ export class BatchRunner {
   /** How requests are made. */
   connect(send: Send): void {
     this.#send = send;
+    this.wake();
   }
 
   /** Call whenever there may be something to do: the model is there, or a batch was added. */
   wake(): void {
     if (this.#stopped || this.#send === null || !this.#service.isReady) return;
-    this.#loop ??= this.#runAll(this.#send).finally(() => {
-      this.#loop = null;
-    });
+    if (this.#busy) return;
+    this.#busy = true;
+    this.#loop = this.#runAll(this.#send);
   }
 
   /** Breaks off what runs, so that another start of the server can go on with it. */
@@ -58,24 +63,23 @@ export class BatchRunner {
       return;
     }
     batch.status = "cancelling";
-    this.#store.save(stored);
+    this.#save(stored);
     this.#running.stop("cancelled");
   }
 
   async #runAll(send: Send): Promise<void> {
-    while (!this.#stopped) {
-      const next = this.#store.batches.find(({ batch }) => !hasEnded(batch));
-      if (!next) return;
-      await this.#run(next, send);
-    }
+    const next = () => this.#store.batches.find(({ batch }) => !hasEnded(batch));
+    for (let stored = next(); stored && !this.#stopped; stored = next()) await this.#run(stored, send);
+    // In one go with the last look: what is added from now on wakes it again.
+    this.#busy = false;
   }
 
   async #run(stored: StoredBatch, send: Send): Promise<void> {
     const { batch } = stored;
     const stopping = new AbortController();
-    let reason: Reason | null = null;
+    let broken: Reason | null = null;
     const stop = (why: Reason) => {
-      reason ??= why;
+      broken ??= why;
       stopping.abort();
     };
     this.#running = { stored, stop };
@@ -100,8 +104,8 @@ export class BatchRunner {
       });
       this.#end(stored, "completed");
     } catch (error) {
-      if (reason === "stopped") return;
-      if (reason !== null) this.#end(stored, reason);
+      if (broken === "stopped") return;
+      if (broken !== null) this.#end(stored, broken);
       else this.#fail(stored, error);
     } finally {
       clearTimeout(timer);
@@ -119,7 +123,7 @@ export class BatchRunner {
     if (batch.status !== "validating") return;
     batch.status = "in_progress";
     batch.in_progress_at = unixSeconds();
-    this.#store.save(stored);
+    this.#save(stored);
   }
 
   #fail(stored: StoredBatch, thrown: unknown): void {
@@ -134,11 +138,24 @@ export class BatchRunner {
 
   #end(stored: StoredBatch, status: "completed" | "failed" | "expired" | "cancelled"): void {
     const { batch } = stored;
-    this.#store.publish(stored);
+    this.#attempt(() => this.#store.publish(stored));
     const now = unixSeconds();
     if (status === "completed") batch.finalizing_at = now;
     batch[`${status}_at`] = now;
     batch.status = status;
-    this.#store.save(stored);
+    this.#save(stored);
+  }
+
+  #save(stored: StoredBatch): void {
+    this.#attempt(() => this.#store.save(stored));
+  }
+
+  /** A folder that cannot be written to must not end the server: the batch is what it is in memory. */
+  #attempt(write: () => void): void {
+    try {
+      write();
+    } catch (error) {
+      this.#service.options.errorLog(`batches: ${reason(error)}`);
+    }
   }
 }

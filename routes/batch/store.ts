@@ -225,8 +225,8 @@ export class BatchStore {
       rmSync(this.#batchPath(oldest.batch.id), { force: true });
       this.#batches.delete(oldest.batch.id);
     }
-    this.#batches.set(stored.batch.id, stored);
     this.save(stored);
+    this.#batches.set(stored.batch.id, stored);
   }
 
   /** Writes a batch that has changed. */

@@ -18,9 +18,6 @@ import type { BatchStore } from "./store.ts";
 /** Bytes of a form's fields, each. */
 const FIELD_BYTES = 1024;
 
-/** Bytes that must come within the time that a body has. */
-const PIECE_BYTES = 8 * 1024 * 1024;
-
 /** Receives the form and puts its file into the store. Throws FastgenError, or an HttpError (400, 408, 413, 415). */
 export async function receiveUpload(c: Context<Env>, store: BatchStore): Promise<FileObject> {
   const type = c.req.header("content-type") ?? "";
@@ -42,16 +39,11 @@ export async function receiveUpload(c: Context<Env>, store: BatchStore): Promise
 async function pump(c: Context<Env>, form: BusboyInstance, upload: Upload): Promise<void> {
   const record = c.get("record");
   const reader = c.req.raw.body?.getReader();
-  let bytes = 0;
   while (reader) {
     const { done, value } = await record.bodyPiece(reader.read());
     if (done) break;
     if (!form.write(value)) await Promise.race([once(form, "drain"), upload.failed]);
-    bytes += value.byteLength;
-    if (bytes < PIECE_BYTES) continue;
-    // A long file may take longer than other bodies, as long as it comes.
-    record.bodyRead();
-    bytes = 0;
+    upload.throwIfFailed();
   }
   record.bodyRead();
   form.end();
@@ -64,6 +56,9 @@ class Upload {
   readonly #fields = new Map<string, string>();
   readonly #saved = Promise.withResolvers<void>();
   readonly #failed = Promise.withResolvers<never>();
+  /** Why the form cannot be taken. */
+  #failure: unknown = null;
+  #file: Readable | null = null;
   #saving: Promise<void> | null = null;
   #name = "";
   #bytes = 0;
@@ -84,6 +79,15 @@ class Upload {
     return this.#failed.promise;
   }
 
+  throwIfFailed(): void {
+    if (this.#failure !== null) throw this.#failure;
+  }
+
+  #fail(error: unknown): void {
+    this.#failure ??= error;
+    this.#failed.reject(error);
+  }
+
   /** Reads the form of this content type. */
   form(type: string): BusboyInstance {
     const limits = {
@@ -95,12 +99,13 @@ class Upload {
       fileSize: MAX_BATCH_FILE_BYTES,
     };
     const form = new Busboy({ headers: { "content-type": type }, limits });
-    const fail = (error: unknown) => this.#failed.reject(error);
+    const fail = (error: unknown) => this.#fail(error);
     form.on("field", (name, value) => this.#fields.set(name, value));
     form.on("file", (name, file, filename) => {
       this.#name = filename || name;
       if (name !== "file") this.#fields.set(name, "");
       file.on("limit", () => fail(tooLarge()));
+      this.#file = file;
       this.#saving = this.#save(file);
       this.#saving.catch(fail);
     });
@@ -138,7 +143,8 @@ class Upload {
 
   /** Removes what has come. */
   async discard(): Promise<void> {
-    this.#failed.reject(new Error("discarded"));
+    // The rest of it may never come.
+    this.#file?.destroy();
     await this.#saving?.catch(() => {});
     await rm(this.#store.partPath(this.#id), { force: true });
     this.#store.release(this.#bytes);

@@ -18,7 +18,7 @@ export function jsonTypeOf(value: unknown): JsonType {
 /** The types that the property `name` of a tool's schema may have: all of them, where the schema does not say. */
 export function argumentTypes(schema: unknown, name: string): ReadonlySet<JsonType> {
   const properties = isObject(schema) && isObject(schema.properties) ? schema.properties : {};
-  return Object.hasOwn(properties, name) ? new Types(schema).of(properties[name], 0) : ALL;
+  return new Types(schema).of(properties[name], 0);
 }
 
 class Types {

@@ -351,6 +351,25 @@ describe("answerGrammar", () => {
     expect(await follow("hermes", { ...asked, tools: tool(false) }, call)).toBe("whole");
   });
 
+  test("a tool takes the parameters that it lists, and others only where its schema speaks of them", async () => {
+    const properties = { a: { type: "integer" } };
+    const takesMore = async (parameters: Record<string, unknown>) => {
+      const asked: Asked = {
+        toolChoice: "required",
+        tools: [{ type: "function", function: { name: "f", parameters } }],
+      };
+      const call = (args: string) => `<tool_call>\n{"name": "f", "arguments": ${args}}\n</tool_call>`;
+      expect(await follow("hermes", asked, call('{"a": 1}'))).toBe("whole");
+      return (await follow("hermes", asked, call('{"a": 1, "b": 2}'))) === "whole";
+    };
+    expect(await takesMore({ type: "object", properties })).toBe(false);
+    expect(await takesMore({ properties, required: ["a"] })).toBe(false);
+    expect(await takesMore({ type: "object" })).toBe(true);
+    expect(await takesMore({ properties, additionalProperties: true })).toBe(true);
+    expect(await takesMore({ properties, patternProperties: { "^b$": true } })).toBe(true);
+    expect(await takesMore({ properties, anyOf: [{ required: ["a"] }, { required: ["c"] }] })).toBe(true);
+  });
+
   test("pythonic: optional arguments, references, any order of commas", async () => {
     const parameters = {
       type: "object",
@@ -382,7 +401,7 @@ describe("arguments between tags", () => {
       maybe: { anyOf: [{ type: "string" }, { type: "null" }] },
       list: { type: "array", items: { $ref: "#/$defs/B" } },
       one: { $ref: "#/$defs/B" },
-      day: { type: "string", format: "date" },
+      day: { type: "string", format: "date", pattern: "^20" },
     },
     required: ["code"],
     $defs: { B: { enum: ["x", "y"] } },
@@ -416,6 +435,7 @@ describe("arguments between tags", () => {
       [code, ["list", '["z"]']],
       [code, ["one", "z"]],
       [code, ["day", "2023-02-29"]],
+      [code, ["day", "1924-02-29"]],
       [code, ["other", "1"]],
     ];
     for (const args of wrong) {

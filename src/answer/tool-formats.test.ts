@@ -316,7 +316,7 @@ const TYPED: FunctionTool[] = [
           r: { $ref: "#/$defs/R" },
           e: { enum: ["x", "y"] },
         },
-        $defs: { R: { anyOf: [{ type: "integer" }, { $ref: "#/$defs/R" }] } },
+        $defs: { R: { anyOf: [{ type: "integer" }, { $ref: "#/$defs/R" }, { $ref: "#/$defs/R" }] } },
       },
     },
   },

@@ -27,6 +27,7 @@ function start(mail: Record<number, () => void> = {}) {
   const loading = { refusal: null as Error | null, failure: null as Error | null, looks: 0 };
   const calls: string[] = [];
   let steps = 0;
+  let closed = false;
   let looks = 0;
   const engine: LoadedEngine = {
     load() {
@@ -35,7 +36,10 @@ function start(mail: Record<number, () => void> = {}) {
       calls.push("load");
       looks = loading.looks;
     },
-    progress: () => ({ done: 1, total: 1, finished: looks-- <= 0, hostPages: CONFIG.hostPages }),
+    progress: () => {
+      if (closed) throw new Error("the engine is closed");
+      return { done: 1, total: 1, finished: looks-- <= 0, hostPages: CONFIG.hostPages };
+    },
     ready() {
       if (loading.failure) throw loading.failure;
       library.weights++;
@@ -56,7 +60,9 @@ function start(mail: Record<number, () => void> = {}) {
     },
     traceStart() {},
     traceStop() {},
-    close() {},
+    close() {
+      closed = true;
+    },
   };
   const { port1, port2 } = new MessageChannel();
   const news: FromWorker[] = [];
@@ -182,7 +188,10 @@ test("mode wait: what was there ends, what comes later waits, whatever runs firs
   w.worker.wake({ type: "abort", ids: [never.id] });
   expect(w.answered()).toEqual([1, 2]);
   expect(w.got(never.id)).toMatchObject({ tokens: [], finish: "abort" });
+  const computed = w.library.computedTokens;
   w.tell(3, RELEASE);
+  // A prompt of 20 tokens, and all that was sampled but the last token.
+  expect(w.library.computedTokens - computed).toBe(20 + 5 - 1);
   expect(w.got(late.id).finish).toBe("length");
   w.close();
 });
@@ -227,8 +236,14 @@ test("mode abort: all end at once with what they have, before the pause is told 
   const late = request(prompt(20), 5);
   w.add(late);
   expect(w.got(late.id).finish).toBe("");
-  w.tell(2, RELEASE);
-  expect(w.got(late.id).finish).toBe("length");
+  // The same of what is held.
+  w.tell(2, hold("abort"));
+  expect(w.got(late.id).finish).toBe("abort");
+  expect(w.news.at(-1)).toMatchObject({ type: "done", id: 2, error: null });
+  const last = request(prompt(20), 5);
+  w.add(last);
+  w.tell(3, RELEASE);
+  expect(w.got(last.id).finish).toBe("length");
   w.close();
 });
 

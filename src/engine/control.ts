@@ -103,8 +103,7 @@ export class EngineControl {
     if (this.hold) holds.push(this.hold.mode);
     const stands = holds.some((mode) => mode !== "wait");
     scheduler.frozen = stands || this.update !== null || this.sleeping || this.dropped;
-    if (holds.includes("wait")) scheduler.closeQueue();
-    else scheduler.openQueue();
+    scheduler.takeIn(!holds.includes("wait"));
   }
 
   /** Does what can be done now. Call it whenever no step is in flight. */

@@ -21,7 +21,7 @@
 import { FastgenError } from "../errors.ts";
 import { FG } from "../ffi/layout.ts";
 import type { StepResult } from "../ffi/step.ts";
-import { LATE_MASK, type StepPlan } from "../ffi/step-plan.ts";
+import type { StepPlan } from "../ffi/step-plan.ts";
 import { Admission } from "./admission.ts";
 import { Constraint } from "./constraint.ts";
 import { Counters } from "./counters.ts";
@@ -32,6 +32,7 @@ import { OutputEstimate } from "./output-estimate.ts";
 import { ABORT, append, appendForced, begin, type Ending, LENGTH, withoutToken } from "./outputs.ts";
 import { PAGE_TOKENS, PageCache, type PageNode, pagesFor } from "./page-cache.ts";
 import { PendingPages } from "./pending-pages.ts";
+import { planChunk, planDecode } from "./plan-rows.ts";
 import { PromptChunks } from "./prompt-chunks.ts";
 import { type EngineRequest, type EngineStats, FIRST_VERSION, type StepMessage } from "./protocol.ts";
 import { checkConfig, type SchedulerConfig } from "./scheduler-config.ts";
@@ -113,13 +114,10 @@ export class Scheduler {
     return oldest !== undefined && oldest.arrival < this.queue.closedFrom;
   }
 
-  /** Sequences that arrive from now on wait until openQueue(). */
-  closeQueue(): void {
-    this.queue.close(this.arrivals);
-  }
-
-  openQueue(): void {
-    this.queue.open();
+  /** False: sequences that arrive from now on wait until it is true again. */
+  takeIn(isOpen: boolean): void {
+    if (isOpen) this.queue.open();
+    else this.queue.close(this.arrivals);
     this.blockedSteps = 0;
   }
 
@@ -225,7 +223,7 @@ export class Scheduler {
     // When pages ran out, the sequence that gave some back must not take them again in the same step.
     if (this.counters.preemptions === preemptions) left = this.admit(plan, left);
     this.chunks.shareLeftover(left);
-    for (const [seq, count] of this.chunks.chosen()) this.writeChunk(seq, count, plan, step);
+    for (const [seq, count] of this.chunks.chosen()) planChunk(seq, count, plan, step, this.masks);
     if (plan.seqCount === 0) {
       this.spare.push(step);
       return false;
@@ -247,14 +245,7 @@ export class Scheduler {
       const needed = decodes ? seq.scheduled + 1 : seq.target;
       if (needed > seq.pages.length * PAGE_TOKENS && !this.addPages(seq, needed, plan)) continue;
       if (!decodes) continue;
-      seq.sendSlot(plan);
-      const token = seq.pendingSamples > 0 ? FG.LAST_SAMPLED : seq.tokens[seq.scheduled]!;
-      const mask = this.masks.plan(seq, plan);
-      seq.scheduled++;
-      seq.pendingSamples++;
-      const flags = seq.sampleFlags;
-      plan.addDecode(seq.slot, token, seq.scheduled, seq.request.logprobs, flags, mask);
-      step.add(seq, 1, flags, mask === LATE_MASK);
+      planDecode(seq, plan, step, this.masks);
     }
     return plan.tokenCount;
   }
@@ -272,35 +263,6 @@ export class Scheduler {
       seq.pages.push(page);
     }
     return true;
-  }
-
-  private writeChunk(seq: Sequence, count: number, plan: StepPlan, step: StepInFlight): void {
-    const { request } = seq;
-    const from = seq.scheduled;
-    const to = from + count;
-    const samples = to === seq.length;
-    const scores = request.promptLogprobs >= 0 && from >= seq.scored && from < seq.promptLength - 1;
-    const flags = (samples ? seq.sampleFlags : 0) | (scores ? FG.SCORE : 0);
-    const logprobs = Math.max(samples ? request.logprobs : -1, scores ? request.promptLogprobs : -1);
-    const mask = samples ? this.masks.plan(seq, plan) : -1;
-    seq.sendSlot(plan);
-    plan.add(
-      {
-        slot: seq.slot,
-        context: to,
-        flags,
-        nextToken: samples ? 0 : seq.tokens[to]!,
-        logprobs,
-        mask,
-      },
-      seq.tokens,
-      from,
-      to,
-    );
-    seq.scheduled = to;
-    if (scores) seq.scored = Math.min(to, seq.promptLength - 1);
-    if (samples) seq.pendingSamples++;
-    step.add(seq, count, flags, mask === LATE_MASK);
   }
 
   /** Admits waiting sequences, oldest first, while slots, budget and pages last. Returns the rest of the budget. */

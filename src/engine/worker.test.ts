@@ -135,3 +135,43 @@ test("nothing runs while all wait for their grammars, and a matcher that comes l
   worker.wake({ type: "matchers", ids: [one.id], matchers: [fakeMatcher(endless)] });
   expect([...library.matchers.values()].map(({ freed }) => freed)).toEqual([true, true, true, true]);
 });
+
+test("a grammar that is compiled while generation is held is kept for what is held, computed again or not", () => {
+  for (const clearCache of [false, true]) {
+    const { worker, messages, close, library, scheduler } = workerOf(0, [0]);
+    const one = early();
+    worker.wake({ type: "add", requests: [one] });
+    worker.wake({ type: "command", id: 1, command: { type: "hold", mode: "keep", clearCache } });
+    expect(messages.at(-1)).toMatchObject({ type: "done", id: 1, error: null });
+    worker.wake({ type: "matchers", ids: [one.id], matchers: [fakeMatcher(endless)] });
+    expect(scheduler.aliveCount).toBe(1);
+    const before = library.computedTokens;
+    worker.wake({ type: "command", id: 2, command: { type: "release" } });
+    expect(scheduler.aliveCount).toBe(0);
+    // Its last prompt token at least, for the logits; and what it samples but the last token.
+    expect(library.computedTokens - before).toBe(9 + 3);
+    close();
+    expect([...library.matchers.values()].map(({ freed }) => freed)).toEqual([true]);
+  }
+});
+
+test("mode wait waits for what awaits its grammar, and abort ends it", () => {
+  const { worker, messages, close } = workerOf(0, [0]);
+  const [one, other] = [early(), early()];
+  const answers = () => messages.flatMap((message) => (message.type === "done" ? [message.id] : []));
+  worker.wake({ type: "add", requests: [one] });
+  worker.wake({ type: "command", id: 1, command: { type: "hold", mode: "wait", clearCache: true } });
+  worker.wake({ type: "add", requests: [other] });
+  expect(answers()).toEqual([]);
+  worker.wake({ type: "matchers", ids: [one.id], matchers: [fakeMatcher(endless)] });
+  expect(answers()).toEqual([1]);
+  worker.wake({ type: "command", id: 2, command: { type: "hold", mode: "abort", clearCache: true } });
+  const ends = messages.flatMap((message) =>
+    message.type === "step" ? [...message.requestIds].map((id, i) => [id, FINISH[message.finish[i]!]]) : [],
+  );
+  expect(ends.filter(([, finish]) => finish !== "")).toEqual([
+    [one.id, "length"],
+    [other.id, "abort"],
+  ]);
+  close();
+});

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import * as path from "node:path";
-import { missing, type RunningServer, startServer } from "../server.ts";
+import { builtInModel, missing, type RunningServer, startServer } from "../server.ts";
 
 const here = import.meta.dir;
 const root = path.dirname(path.dirname(here));
@@ -15,7 +15,7 @@ const tokenizer = path.join(root, "models/fastgen-tiny");
 /** Milliseconds. Some of these programs start a dozen processes of their own. */
 const PATIENCE = 180_000;
 
-/** The script of each client (`tools`: its template takes tools), the environment that it runs in, and what it wants beside the server's URL and the model's name. */
+/** The script of each client (`tools`: the server's template takes tools), the environment that it runs in, and what it wants beside the server's URL and the model's name. */
 const CLIENTS: {
   name: string;
   environment: string;
@@ -23,6 +23,8 @@ const CLIENTS: {
   args?: string[];
   env?: Record<string, string>;
   tools?: boolean;
+  /** Writes code: its requests have tens of thousands of tokens. */
+  agent?: boolean;
 }[] = [
   { name: "openai", environment: "openai", script: "openai_client.py" },
   { name: "openai responses", environment: "openai", script: "openai_responses_client.py", tools: true },
@@ -43,8 +45,11 @@ const CLIENTS: {
     tools: true,
   },
   { name: "litellm", environment: "litellm", script: "litellm_client.py" },
+  { name: "litellm tools", environment: "litellm", script: "litellm_tools_client.py", tools: true },
   { name: "langchain-openai", environment: "langchain", script: "langchain_client.py" },
   { name: "llama-index", environment: "llama_index", script: "llama_index_client.py" },
+  { name: "llama-index tools", environment: "llama_index", script: "llama_index_tools_client.py", tools: true },
+  { name: "dspy", environment: "dspy", script: "dspy_client.py", tools: true },
   { name: "prometheus_client", environment: "prometheus", script: "prometheus_client_reads.py" },
   { name: "lm-eval", environment: "lm_eval", script: "lm_eval_client.py", args: [tokenizer] },
   { name: "trl", environment: "trl", script: "trl_client.py", args: [tokenizer] },
@@ -81,6 +86,14 @@ const CLIENTS: {
     tools: true,
   },
   {
+    name: "coding agents",
+    environment: "node_agents",
+    script: "node_agents/agents.mjs",
+    args: [path.join(environments, "node_agents")],
+    agent: true,
+  },
+  { name: "aider", environment: "aider", script: "aider_client.py", agent: true },
+  {
     name: "vercel ai tools",
     environment: "node",
     script: "node/vercel_ai_tools.mjs",
@@ -98,6 +111,7 @@ function pinned(): [name: string, version: string][] {
     ["ai", dependencies("node").ai],
     ["openai", dependencies("node").openai],
     ["@anthropic-ai/sdk", dependencies("node_anthropic")["@anthropic-ai/sdk"]],
+    ...Object.entries<string>(dependencies("node_agents")),
     ...lists.map((list): [string, string] => {
       const text = readFileSync(path.join(here, "requirements", list), "utf8");
       const [, name, version] = /^([\w.-]+)(?:\[\w+\])?==(\S+)/.exec(text)!;
@@ -121,14 +135,17 @@ describe.skipIf(missing !== null)(`clients (${missing ?? "executable"})`, () => 
   let server: RunningServer;
   /** The built-in model's own template has no place for tools and their results. */
   let withTools: RunningServer;
+  /** A long context, and a template that makes a short prompt of it. */
+  let forAgents: RunningServer;
   beforeAll(async () => {
     server = await startServer(["--served-model-name", "tiny"], null);
-    const template = path.join(here, "tools.jinja");
-    withTools = await startServer(["--served-model-name", "tiny", "--chat-template", template], null);
+    const template = (name: string) => ["--served-model-name", "tiny", "--chat-template", path.join(here, name)];
+    withTools = await startServer(template("tools.jinja"), null);
+    forAgents = await startServer(template("agents.jinja"), builtInModel("long-model", 131_072));
   });
-  afterAll(() => Promise.all([server?.stop(), withTools?.stop()]));
+  afterAll(() => Promise.all([server?.stop(), withTools?.stop(), forAgents?.stop()]));
 
-  for (const { name, environment, script, args = [], env = {}, tools = false } of CLIENTS) {
+  for (const { name, environment, script, args = [], env = {}, tools = false, agent = false } of CLIENTS) {
     const folder = path.join(environments, environment);
     const installed = existsSync(
       path.join(folder, environment.startsWith("node") ? "installed.json" : "installed.txt"),
@@ -138,7 +155,8 @@ describe.skipIf(missing !== null)(`clients (${missing ?? "executable"})`, () => 
       title,
       async () => {
         const program = environment.startsWith("node") ? "node" : path.join(folder, "bin/python");
-        const child = Bun.spawn([program, path.join(here, script), (tools ? withTools : server).url, "tiny", ...args], {
+        const { url } = agent ? forAgents : tools ? withTools : server;
+        const child = Bun.spawn([program, path.join(here, script), url, "tiny", ...args], {
           env: { ...process.env, PYTHONWARNINGS: "ignore", ...env },
           stdout: "pipe",
           stderr: "pipe",

@@ -66,6 +66,48 @@ export const answerBugs: PlantedBug[] = [
     ["if (yield* input.skip(CALLS)) yield* input.space();", "", "the mark before all calls is none"],
     ["write.several ?", "!write.several ?", "several calls are not allowed"],
   ]),
+  ...inFile("src/answer/qwen3-coder.ts", tests("tool-formats", "grammar", "formats"), [
+    ["until([BEGIN, FUNCTION]", "until([BEGIN]", "calls without the outer tag are text"],
+    ["yield* input.skip(END);", "", "the tag after a call is text"],
+    ["written!.end();", "", "arguments have no end"],
+    ["several ? `", "true ? `", "one call may be followed by another"],
+    ["(\\\\n|\\s)*<function=/", "/", "all tags of calls are Qwen's"],
+  ]),
+  ...inFile("src/answer/glm.ts", tests("tool-formats", "grammar", "formats"), [
+    ["template.includes(BEGIN) && template.includes(KEY)", "template.includes(BEGIN)", "all tags of calls are GLM's"],
+    ["written!.end();", "", "arguments have no end"],
+    ['if (end === "") throw new Unexpected();', "", "half a key is one"],
+    ['KEY_END)} "\\\\n"?', "KEY_END)}", "no line may end before a value"],
+    ["several ? `", "true ? `", "one call may be followed by another"],
+  ]),
+  ...inFile("src/answer/argument-types.ts", tests("tool-formats", "grammar"), [
+    ['one === "integer" ? "number" : one', "one", "integers are of no type"],
+    ["said.push(this.#reference($ref, depth));", "{}", "references say nothing"],
+  ]),
+  ...inFile("src/answer/tagged-arguments.ts", tests("tool-formats", "grammar"), [
+    ["if (!isText && /[[{]/", "if (false && /[[{]/", "a tag within JSON ends it"],
+    ["const ends = onLines ?", "const ends = false ?", "the line end before the tag is text"],
+    ['else if (onLines) yield* input.skip("\\n");', "", "the line end before a value is text"],
+    ["PYTHON_WORDS.get(word) ?? word", "word", "True is a string"],
+    ['type !== "string" && types.has(type)', 'type !== "string"', "a string of digits is a number"],
+    ["const isOnlyText = isText && types.size === 1;", "const isOnlyText = isText;", "null is a string"],
+    ["required.has(name) ? one", "true ? one", "all arguments are required"],
+    ["required.has(name) ? one", "false ? one", "no argument is required"],
+    ["if (regex !== null) parts.push(larkRegex(regex));", "", "patterns are not held"],
+    ["if (minLength || maxLength !== undefined)", "if (false)", "lengths are not held"],
+    ["add(definitions[one.$ref", "void (definitions[one.$ref", "what a string refers to is not held"],
+    ["one.allOf.forEach(add)", "{}", "formats beside other keywords are not held"],
+    ['\'("true" | "false" | "True" | "False")\'', '\'("true" | "false")\'', "Python's True is no boolean"],
+  ]),
+  ...inFile("src/answer/call-grammar.ts", tests("grammar"), [
+    ["...(listsAll(parameters) && { additionalProperties: false })", "", "tools take what they do not list"],
+    ["!isObject(properties) || !standsAlone(schema)", "!isObject(properties)", "what is listed elsewhere is not taken"],
+    [
+      '"additionalProperties", "unevaluatedProperties", "patternProperties"',
+      '"unevaluatedProperties"',
+      "what a schema says of others does not count",
+    ],
+  ]),
   ...inFile("src/answer/pythonic.ts", tests("tool-formats", "grammar"), [
     [
       "if (!argued) beginCall(input, output, name);\n    give",
@@ -96,9 +138,10 @@ export const answerBugs: PlantedBug[] = [
     ["(implied && closed < 0)", "implied", "an R1 answer that goes on is reasoning"],
   ]),
   ...inFile("src/answer/formats.ts", tests("formats"), [
-    ['if (name === "none") return null;', "", "none is an unknown parser"],
+    ["if (known.includes(name)) return;", "return;", "parsers of unknown names are none"],
+    ["ALSO_CALLED[toolCallParser] ?? toolCallParser", "toolCallParser", "vLLM's second names are no formats"],
     ["...(tools?.marks ?? [])", "", "the marks of calls are hidden"],
-    ["deepseekV3, deepseekV31,", "deepseekV31, deepseekV3,", "R1's calls are read as those of V3.1"],
+    ["deepseekV3,\n  deepseekV31,", "deepseekV31,\n  deepseekV3,", "R1's calls are read as those of V3.1"],
   ]),
   ...inFile("src/answer/tools-in-use.ts", tests("grammar"), [
     ['toolChoice === "auto" ? null : hermes', "hermes", "models without calls have calls"],
@@ -127,11 +170,15 @@ export const answerBugs: PlantedBug[] = [
     ["required.has(name) ?", "true ?", "all arguments are required"],
     ["required.has(name) ?", "false ?", "no argument is required"],
     ['\'("True" | "False")\'', '\'("true" | "false")\'', "Python's True is no boolean"],
-    ["{ ...shared, ...property }", "property", "references lead nowhere"],
+    ["{ ...definitions, ...property }", "property", "references lead nowhere"],
   ]),
   ...inFile("src/answer/parser.ts", tests("tool-formats", "reasoning", "parser-properties"), [
     ["this.#output.end();", "", "spaces at the end are lost"],
-    ["format.reasoning !== null && open", "open", "a format without reasoning has reasoning"],
+    [
+      "format.reasoning !== null && request.thinkingOpen",
+      "request.thinkingOpen",
+      "a format without reasoning has reasoning",
+    ],
     ["tools?.newId ?? openaiId", "openaiId", "Mistral's ids are too long"],
   ]),
   ...inFile(

@@ -6,6 +6,9 @@ const SCHEDULING = [beside("scheduler"), beside("scheduler-fairness"), beside("s
 const FORECAST = [beside("pool-forecast"), beside("admission"), ...SCHEDULING];
 
 export const engineBugs: PlantedBug[] = [
+  ...inFile("src/engine/plan-rows.ts", SCHEDULING, [
+    ["if (scores) seq.scored = Math.min(to, seq.promptLength - 1);", "", "a preempted prompt is scored twice"],
+  ]),
   ...inFile("src/engine/scheduler.ts", SCHEDULING, [
     [
       "for (let i = seq.pages.length - 1; i >= 0; i--) this.cache.release(seq.pages[i]!);",
@@ -71,7 +74,6 @@ export const engineBugs: PlantedBug[] = [
       "a step that is refused ends those in the one before it",
     ],
     ["this.blockedSteps = AGING_STEPS;", "this.blockedSteps = 1e6;", "who did not fit is not looked at again"],
-    ["if (scores) seq.scored = Math.min(to, seq.promptLength - 1);", "", "a preempted prompt is scored twice"],
     [
       "length + request.maxTokens > this.config.maxContext",
       "length > this.config.maxContext",

@@ -5,11 +5,8 @@ const GENERATE = ["routes/generate.test.ts"];
 
 export const tokenBugs: PlantedBug[] = [
   ...inFile("routes/generate.ts", GENERATE, [
-    [
-      "({ max_tokens: _, ...defaults }: SamplingParams",
-      "(defaults: SamplingParams",
-      "the model's max_tokens is not heard",
-    ],
+    ["max_tokens: _, logprobs_mode: __,", "logprobs_mode: __,", "the model's max_tokens is not heard"],
+    ["logprobs_mode: __, ...replaced", "...replaced", "--logprobs-mode is not heard"],
     ["{ ...neutral, ...samplingParams(", "{ ...samplingParams(", "what is left out has the model's defaults"],
     ["askForRollout(params, fields);", "", "a rollout has no log probabilities"],
     ['sampling_params.max_tokens", "of 0', 'max_tokens", "of 0', "an error names a field of another request"],

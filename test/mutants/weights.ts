@@ -22,7 +22,7 @@ export const weightBugs: PlantedBug[] = [
       "steps run in sleep",
     ],
     ["this.sleeping || this.dropped", "this.sleeping", "steps run with weights that were dropped"],
-    ['if (holds.includes("wait")) scheduler.closeQueue();', "", "what comes later runs while a pause waits"],
+    ['scheduler.takeIn(!holds.includes("wait"));', "", "what comes later runs while a pause waits"],
     ["if (scheduler.stepsInFlight > 0) return;", "", "a pause begins while steps are in flight"],
     ["|| !scheduler.hasEarlier", "", "a pause with mode wait does not wait"],
     ["if (command.clearCache) scheduler.clearCache(true);", "", "a pause does not clear the cache"],
@@ -88,27 +88,49 @@ export const weightBugs: PlantedBug[] = [
     ["for (const seq of this.later) this.add(seq);", "", "what came later never runs"],
     ["Math.min(this.closedFrom, from)", "from", "a second pause lets in what came after the first"],
   ]),
-  ...inFile("src/engine/page-cache.ts", CONTROL, [
-    ["...this.idle, ...this.onHost, ...this.index", "...this.idle, ...this.index", "unfindable pages stay on the host"],
+  ...inFile(
+    "src/engine/page-cache.ts",
+    [...CONTROL, "src/engine/page-cache.test.ts"],
     [
-      "else if (this.index.get(node.key) === node) this.index.delete(node.key);",
-      "",
-      "a reset cache is found where its pages are in use",
+      [
+        "...this.idle, ...this.onHost, ...this.index",
+        "...this.idle, ...this.index",
+        "unfindable pages stay on the host",
+      ],
+      [
+        "else if (this.index.get(node.key) === node) this.index.delete(node.key);",
+        "",
+        "a reset cache is found where its pages are in use",
+      ],
+      ["if (!isUsed) this.forget(node);\n      else", "", "a cleared cache holds its memory"],
     ],
-    ["if (!isUsed) this.forget(node);\n      else", "", "a cleared cache holds its memory"],
-  ]),
+  ),
   ...inFile("routes/admin.ts", ADMIN, [
     ['wait_for_inflight_requests ? "wait" : "abort"', '"abort"', "vLLM's older name of a mode is not read"],
     ["abort_all || named.length === 0 ? [null]", "abort_all ? [null]", "an empty list aborts nothing"],
     ['id.replace(/^(chatcmpl|cmpl)-/, "")', "id", "a reply's id does not name its request"],
     ["if (tags && new Set(tags).size < 2)", "if (false)", "a sleep of a part is taken for one of all"],
   ]),
+  ...inFile(
+    "routes/sglang.ts",
+    ["routes/sglang.test.ts"],
+    [
+      [
+        'retract: { mode: "keep", clear_cache: true }',
+        'retract: { mode: "keep", clear_cache: false }',
+        "retract keeps old pages",
+      ],
+      ["if (abort_all_requests) fastgen.abort(null);", "", "requests are not aborted"],
+      ["clear_cache: flush_cache", "clear_cache: undefined", "flush_cache is not read"],
+      ["{ status: errorStatus(error) }", "{}", "what fails is a 200"],
+      ["if (tags && new Set(tags).size < 2)", "if (false)", "a release of a part is one of all"],
+    ],
+  ),
   ...inFile("routes/admin-fields.ts", ADMIN, [
     ["{ ...asked, ...given }", "{ ...given, ...asked }", "the query counts before the body"],
     ["if (/^true$/i.test(text)) return true;", "", "a query has no true"],
     ["if (/^false$/i.test(text)) return false;", "", "a query has no false"],
     ["lists.includes(name) ? values : fromQuery", "fromQuery", "of a list in a query the last entry counts"],
-    ["if (!Object.hasOwn(schema.shape, name))", "if (false)", "any field of a query is taken"],
   ]),
   ...inFile("routes/middleware.ts", ADMIN, [
     [
@@ -116,11 +138,8 @@ export const weightBugs: PlantedBug[] = [
       "",
       "the API key is as good as the admin key",
     ],
-    [
-      'if (isLoopback(c.env?.peer ?? "")) return next();',
-      "return next();",
-      "without a key anybody may pause the server",
-    ],
+    ['isLoopback(c.env?.peer ?? "") && !isTab', "!isTab", "without a key anybody may pause the server"],
+    ['isLoopback(c.env?.peer ?? "") && !isTab', 'isLoopback(c.env?.peer ?? "")', "a page's link empties the cache"],
     ["if (key !== null) return apiKey([key]);", "", "admin routes need no API key"],
   ]),
   ...inFile("routes/app.ts", ADMIN, [
