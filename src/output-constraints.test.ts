@@ -212,6 +212,8 @@ engineTest(
       await Promise.race([isComputed(), given]);
       stop.abort();
       expect((await given).kind).toBe("aborted");
+      // Nothing of those that were refused is left in the engine.
+      while (fastgen.stats.running + fastgen.stats.waiting > 0) await Bun.sleep(1);
       made = [];
       expect(freed).toEqual([]);
       const tooMany = { ...params, max_tokens: 1e6 };

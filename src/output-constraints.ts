@@ -2,7 +2,7 @@
 import type { EngineFront } from "./engine/front.ts";
 import type { EngineRequest, ThinkingBudget } from "./engine/protocol.ts";
 import { FastgenError } from "./errors.ts";
-import { type CompiledGrammar, GrammarCompiler } from "./grammar/compiler.ts";
+import { CompiledGrammar, GrammarCompiler } from "./grammar/compiler.ts";
 import { llguidancePath } from "./grammar/llguidance.ts";
 import { Matcher } from "./grammar/matcher.ts";
 import type { ResolvedParams } from "./params.ts";
@@ -17,12 +17,6 @@ export interface OutputConstraint extends Pick<RequestExtras, "grammar" | "think
   /** The caller calls it once it has made its matchers, or has failed to. */
   release(): void;
 }
-
-/**
- * Milliseconds that a request is held back for its grammar, unless others are compiled before it. What a grammar forces at its
- * start is then computed with the prompt, and not in a step of its own.
- */
-const QUICK_COMPILE = 5;
 
 const LINE_ENDS = ["", "\n", "\n\n"];
 
@@ -42,11 +36,11 @@ export class OutputConstraints {
     const asked = options.grammar ?? structuredGrammar(params);
     if (!asked) return { grammar: null, thinking, compiling: null, release() {} };
     const after = asked.after.map((text) => Int32Array.of(this.#tokenizer.tokenToId(text)!));
+    // No timer, and no news of other threads, is waited for: they come after all requests that arrived together.
     const compiling = this.#compile(asked, options.signal);
-    const compiled = await Promise.race([compiling, Bun.sleep(this.#compiler.waiting > 1 ? 0 : QUICK_COMPILE)]);
-    if (compiled) {
-      const grammar = { newMatcher: () => compiled.newMatcher(), after };
-      return { grammar, thinking, compiling: null, release: () => compiled.release() };
+    if (compiling instanceof CompiledGrammar) {
+      const grammar = { newMatcher: () => compiling.newMatcher(), after };
+      return { grammar, thinking, compiling: null, release: () => compiling.release() };
     }
     const release = () =>
       void compiling.then(
@@ -56,12 +50,16 @@ export class OutputConstraints {
     return { grammar: { newMatcher: () => null, after }, thinking, compiling, release };
   }
 
-  async #compile({ source, param }: OutputGrammar, signal?: AbortSignal): Promise<CompiledGrammar> {
-    try {
-      return await this.#compiler.compile(source, signal);
-    } catch (error) {
+  #compile({ source, param }: OutputGrammar, signal?: AbortSignal): CompiledGrammar | Promise<CompiledGrammar> {
+    const refuse = (error: unknown): never => {
       if (!(error instanceof FastgenError) || error.kind !== "invalid_request") throw error;
       throw new FastgenError(error.kind, `${param}: ${error.message}`, { param });
+    };
+    try {
+      const begun = this.#compiler.begin(source, signal);
+      return begun instanceof CompiledGrammar ? begun : begun.catch(refuse);
+    } catch (error) {
+      return refuse(error);
     }
   }
 

@@ -518,6 +518,22 @@ test("a grammar that begins after thinking is not waited for before", () => {
   expect(rig.received.get(one.id)!.tokens.slice(5)).toEqual([...close, expect.any(Number), 5, 6, EOS]);
 });
 
+test("a grammar that comes while the sequence thinks costs nothing", () => {
+  const [early, whole] = [new Rig(config), new Rig(config)];
+  const badWords = [Int32Array.of(7, 8)];
+  const one = () => {
+    const grammar = { matcher: fakeMatcher(endless), after: [Int32Array.of(41)] };
+    return request(prompt(20), 12, { grammar, badWords, stopIds: Int32Array.of(EOS) });
+  };
+  const give = early.addEarly(one());
+  early.step();
+  afterSubmit(early, give);
+  early.finish();
+  early.checkEnd();
+  run(whole, one());
+  expect([early.commits, early.library.computedTokens]).toEqual([whole.commits, whole.library.computedTokens]);
+});
+
 test("a sequence that waits for its grammar can be paused, let go on and ended", () => {
   const rig = new Rig(config);
   const requests = [constrained(endless, 5), constrained(endless, 5), constrained(endless, 5)];

@@ -1,6 +1,7 @@
 /** The compiler through its own thread: what is shared, kept, refused, given up, and what it costs in time. */
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, spyOn, test } from "bun:test";
 import * as path from "node:path";
+import { Worker } from "node:worker_threads";
 import type { FastgenError } from "../errors.ts";
 import { MAX_COMPILE_SECONDS, MAX_STRUCTURE_LENGTH } from "../limits.ts";
 import { Tokenizer } from "../text/tokenizer.ts";
@@ -158,10 +159,25 @@ test("with a second thread, a grammar that takes long holds nobody up", async ()
 test("what is prepared can be used, and closed unused", async () => {
   const [used, unused] = [1, 2].map((threads) => GrammarCompiler.open(tokenizer, 2048, [4], threads));
   for (const one of [used!, used!, unused!]) one.prepare();
-  (await used!.compile({ lark: 'start: "a"' })).release();
+  const grammars = await Promise.all(["a", "b", "c"].map((name) => used!.compile({ lark: `start: "${name}"` })));
+  for (const grammar of grammars) grammar.release();
   await Promise.all([used!.close(), unused!.close()]);
-  unused!.prepare();
-  await unused!.close();
+});
+
+test("every thread ends with the compiler, and none starts after that", async () => {
+  const [two, none] = [2, 1].map((threads) => GrammarCompiler.open(tokenizer, 2048, [4], threads));
+  const [send, end] = [spyOn(Worker.prototype, "postMessage"), spyOn(Worker.prototype, "terminate")];
+  try {
+    // The second thread starts once the first has opened the vocabulary.
+    (await two!.compile({ lark: 'start: "a"' })).release();
+    await Promise.all([two!.close(), none!.close()]);
+    expect(end).toHaveBeenCalledTimes(2);
+    send.mockClear();
+    for (const one of [two!, none!]) one.prepare();
+    expect(send).not.toHaveBeenCalled();
+  } finally {
+    for (const spy of [send, end]) spy.mockRestore();
+  }
 });
 
 test("after close() nothing is compiled, and who waited is told", async () => {

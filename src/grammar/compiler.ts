@@ -13,7 +13,7 @@ import { Llguidance } from "./llguidance.ts";
 import { CompilerThread } from "./thread.ts";
 
 export type { GrammarSource } from "./compile.ts";
-export type { CompiledGrammar } from "./compiled-grammar.ts";
+export { CompiledGrammar } from "./compiled-grammar.ts";
 
 /** With so many cores a second thread compiles. */
 const CORES_FOR_TWO = 8;
@@ -83,6 +83,14 @@ export class GrammarCompiler {
    * llguidance, "unavailable" after close().
    */
   async compile(source: GrammarSource, signal?: AbortSignal): Promise<CompiledGrammar> {
+    return this.begin(source, signal);
+  }
+
+  /**
+   * The same for callers who go on meanwhile: a grammar that is known comes at once, and what is refused without a compile is
+   * thrown at once.
+   */
+  begin(source: GrammarSource, signal?: AbortSignal): CompiledGrammar | Promise<CompiledGrammar> {
     const text = source.lark;
     if (text.length > MAX_STRUCTURE_LENGTH) {
       const message = `the grammar has ${text.length} characters; at most ${MAX_STRUCTURE_LENGTH} are allowed`;
@@ -91,12 +99,7 @@ export class GrammarCompiler {
     if (this.#closed) throw closedError();
     if (signal?.aborted) throw abortedError();
     const known = this.#cache.get(text);
-    return known ? known.use() : await this.#share(text, signal);
-  }
-
-  /** Grammars that wait to be compiled, with those that are being compiled. */
-  get waiting(): number {
-    return this.#waiting.size;
+    return known ? known.use() : this.#share(text, signal);
   }
 
   /** Ends the threads and frees what is cached. Compiles that wait fail as "unavailable". */
@@ -112,7 +115,7 @@ export class GrammarCompiler {
   }
 
   /** The grammar once it is compiled, with a use for this caller, who shares the work with others. */
-  async #share(text: string, signal?: AbortSignal): Promise<CompiledGrammar> {
+  #share(text: string, signal?: AbortSignal): Promise<CompiledGrammar> {
     this.prepare();
     let waiting = this.#waiting.get(text);
     if (!waiting) {
@@ -131,11 +134,7 @@ export class GrammarCompiler {
       reject(abortedError());
     };
     signal?.addEventListener("abort", abort, { once: true });
-    try {
-      return await Promise.race([waiting.promise, aborted]);
-    } finally {
-      signal?.removeEventListener("abort", abort);
-    }
+    return Promise.race([waiting.promise, aborted]).finally(() => signal?.removeEventListener("abort", abort));
   }
 
   #start(vocabulary: ConstructorParameters<typeof CompilerThread>[0]): CompilerThread {

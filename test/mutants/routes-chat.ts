@@ -67,13 +67,15 @@ export const chatBugs: PlantedBug[] = [
     "src/output-constraints.ts",
     ["src/output-constraints.test.ts"],
     [
-      ["release: () => compiled.release()", "release() {}", "a grammar that was used is never freed"],
+      ["release: () => compiling.release()", "release() {}", "a grammar that was used is never freed"],
       [
-        "newMatcher: () => compiled.newMatcher(), after",
-        "newMatcher: () => compiled.newMatcher(), after: []",
+        "newMatcher: () => compiling.newMatcher(), after",
+        "newMatcher: () => compiling.newMatcher(), after: []",
         "grammars hold at once",
       ],
-      ["compile(source, signal)", "compile(source)", "nobody gives up while a grammar compiles"],
+      ["    free(matchers);\n", "", "an engine that has ended leaves the matchers of grammars that came late"],
+      ["(late) => late.release(),", "() => {},", "grammars that came late are kept for ever"],
+      ["begin(source, signal)", "begin(source)", "nobody gives up while a grammar compiles"],
       ["error.message}`, { param }", "error.message}`", "a grammar that is refused has no name"],
       ["for (const matcher of matchers) new Matcher(matcher).free();", "", "the matchers of refused requests are left"],
       ['["", "\\n", "\\n\\n"]', '[""]', "a mark that a line end follows is not seen"],
@@ -85,6 +87,11 @@ export const chatBugs: PlantedBug[] = [
     ["src/output-constraints.test.ts"],
     [
       ["    } finally {\n      constraint.release();\n", "    } finally {\n", "grammars are kept for ever"],
+      [
+        "      generation.fail(asFastgenError(error));\n      throw error;\n    } finally",
+        "      throw error;\n    } finally",
+        "a request whose grammar cannot be used stays in the engine",
+      ],
       ["      freeMatchers(requests);\n", "", "an engine that has ended leaves the matchers of its last requests"],
     ],
   ),
