@@ -138,6 +138,7 @@ function tensorEntry(tensor: TensorSource, model: Model, arch: string): Entry {
 
 function readTensor({ where }: TensorSource): Uint8Array {
   if ("data" in where) return where.data;
+  if (!("path" in where)) throw new Error("the bench reads weights from files");
   const bytes = new Uint8Array(where.bytes);
   const file = openSync(where.path, "r");
   try {

@@ -3,7 +3,7 @@
 # weights. Logs and results go to the folder OUT. Build first: make -C libfastgen all cuda cuda-tests
 #   usage: bench/gpu.sh OUT STEP...      steps: ops ops-bench numerics startup MODEL[+fp8][@GPUS]:LOAD[:TEMPERATURE]
 #   models: mistral-7b qwen2.5-14b ... (bench/shapes.ts); +fp8: its weights, activations and KV cache in FP8
-#   loads: reference long mixed thousand short prompts-4k prompts-24k stream stream-schemas stream-256 stream-256-schemas
+#   loads: reference long mixed thousand short batch-20000 prompts-4k prompts-24k stream stream-schemas stream-256 stream-256-schemas
 #          stream-256-half one first poisson poisson-schemas poisson-24 figure-16 ... figure-2048 (bench/named-loads.ts)
 #   Results of one GPU have floors, from this run's ops-bench if it came first, else from bench/results.
 set -u
@@ -73,9 +73,11 @@ for what in "$@"; do
 		step build/attention_test
 		step build/fp8_test
 		step build/gemm_test
+		step build/ipc_test
 		step build/ops_test
 		step build/peers_test
 		step build/sample_test_cuda
+		step build/update_test_cuda
 		;;
 	ops-bench) step bun bench/ops.ts --results "$out/ops.jsonl" ;;
 	numerics) step bun test test/gpu ;;

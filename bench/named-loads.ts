@@ -21,6 +21,7 @@ export const NAMED_LOADS: Record<string, NamedLoad> = {
   mixed: load("mixed lengths", 1000, 220, 200, { spread: 0.9 }),
   thousand: load("a thousand tokens each way", 256, 1000, 1000),
   short: load("short requests", 2000, 32, 16),
+  "batch-20000": load("20,000 requests of mixed length", 20_000, 220, 100, { spread: 0.9, concurrency: 2048 }),
   "prompts-4k": load("long prompts", 256, 4096, 256),
   "prompts-24k": load("very long prompts", 16, 24_000, 128),
   stream: load("64 streams", 64, 1024, 512, { stream: true }),

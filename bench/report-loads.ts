@@ -112,12 +112,10 @@ function latencyTable(results: readonly Result[]): string | null {
 /** The most telling loads, for a reader who is new here. */
 const SUMMARY: readonly { model: string; dtype?: string; load: string; metric: string; label?: string }[] = [
   { model: "mistral-7b", load: "reference", metric: "output" },
-  { model: "mistral-7b", load: "stream", metric: "output" },
   { model: "mistral-7b", load: "one", metric: "output" },
   { model: "mistral-7b", load: "poisson", metric: "TTFT p50", label: "median time to first token" },
   { model: "qwen2.5-14b", load: "reference", metric: "output" },
   { model: "mistral-7b", dtype: "fp8", load: "reference", metric: "output" },
-  { model: "mistral-7b", dtype: "fp8", load: "one", metric: "output" },
 ];
 const LAUNCH = "launch to first token";
 

@@ -102,12 +102,13 @@ test("a load measured on the other servers' GPU is not shown from another one", 
 });
 
 test("the summary: the named loads on the other servers' GPU, and a launch", () => {
-  const h100 = { ...mine, model: "mistral-7b", gpu: "NVIDIA H100", floor: 6000 };
+  const reference = { ...load, prompts: 512, output: 128, stream: false };
+  const h100 = { ...mine, load: reference, model: "mistral-7b", gpu: "NVIDIA H100", floor: 6000 };
   const poisson = { ...h100, load: { ...load, prompts: 320, output: 128, rate: 16 }, metric: "TTFT p50", unit: "s" };
   const start = { ...base, model: "mistral-7b", gpu: "NVIDIA H100", metric: "launch to first token", value: 1.25 };
   const loads = [
     h100,
-    { ...h100, load: { ...load, temperature: 0.8 }, value: 1 },
+    { ...h100, load: { ...reference, temperature: 0.8 }, value: 1 },
     { ...h100, gpu: "NVIDIA H200", value: 1 },
     { ...h100, gpus: 2, value: 1 },
     { ...h100, server: "vLLM 0.26", value: 4000 },
@@ -116,7 +117,7 @@ test("the summary: the named loads on the other servers' GPU, and a launch", () 
   expect(summaryReport(loads, [start]).split("\n")).toEqual([
     "| load | Fastgen | vLLM 0.26 | floor |",
     "| --- | --- | --- | --- |",
-    "| Mistral 7B, 64 streams: 64 × 1024 → 512 | 5,000 tokens/s | 4,000 tokens/s | 6,000 tokens/s |",
+    "| Mistral 7B, reference: 512 × 1024 → 128 | 5,000 tokens/s | 4,000 tokens/s | 6,000 tokens/s |",
     "| Mistral 7B, 16 requests per second: 320 × 1024 → 128, median time to first token | 47 ms |  |  |",
     "| Mistral 7B, launch to first token | 1.25 s |  |  |",
   ]);

@@ -113,7 +113,8 @@ export class RemoteBackend implements ChatBackend {
   async close(): Promise<void> {}
 }
 
-function baseUrl(url: string): string {
+/** The address that a server's paths follow: "http://localhost:5678/v1". Throws FastgenError where it is no URL. */
+export function baseUrl(url: string): string {
   const full = /^https?:\/\//.test(url) ? url : `http://${url}`;
   if (!URL.canParse(full)) throw new FastgenError("invalid_request", `--url ${url} is not a URL`, { param: "url" });
   const trimmed = full.replace(/\/+$/, "");

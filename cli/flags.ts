@@ -1,4 +1,4 @@
-/** The flags that fgserve and fgchat share: how a model is loaded, in vLLM's spelling where it has one. */
+/** The flags that all tools share: how a model is loaded, in vLLM's spelling where it has one. */
 import { existsSync, readFileSync } from "node:fs";
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import { DEFAULTS } from "../src/device.ts";
@@ -28,6 +28,11 @@ export function decimal(least: number, most: number, above = false) {
       most === Number.POSITIVE_INFINITY ? `${least} or more` : `${above ? "above " : ""}${least} to ${most}`;
     throw new InvalidArgumentError(`It must be a number: ${range}.`);
   };
+}
+
+export function nonEmpty(text: string): string {
+  if (text !== "") return text;
+  throw new InvalidArgumentError("It must not be empty.");
 }
 
 const UNITS = ["", "k", "m", "g", "t"];
@@ -86,6 +91,7 @@ export interface ModelFlags {
   seed: number;
   chatTemplate?: string;
   chatTemplateContentFormat: ChatContentFormat;
+  logprobsMode: LoadOptions["logprobs_mode"];
 }
 
 /** Adds [model] and every flag of ModelFlags to a command. */
@@ -167,6 +173,10 @@ export function addModelFlags(command: Command): Command {
     "string",
     "openai",
   ]);
+  choice("--logprobs-mode <name>", "what log probabilities are of where a request has no logprobs_mode", [
+    "raw_logprobs",
+    "processed_logprobs",
+  ]);
   return command;
 }
 
@@ -193,6 +203,7 @@ export function loadOptions(flags: ModelFlags): LoadOptions {
     seed: flags.seed,
     chat_template: chatTemplate === undefined ? undefined : readTemplate(chatTemplate),
     chat_template_content_format: flags.chatTemplateContentFormat,
+    logprobs_mode: flags.logprobsMode,
   };
 }
 

@@ -25,17 +25,28 @@ export function formatSeconds(seconds: number): string {
   return h > 0 ? `${h}:${tail}` : tail;
 }
 
-/** One line of the bar, at most `width` columns wide. */
-export function progressLine(label: string, done: number, total: number, seconds: number, width: number): string {
-  const share = total > 0 ? Math.min(done / total, 1) : 0;
-  const rate = seconds > 0 ? done / seconds : 0;
-  const left = rate > 0 ? formatSeconds((total - done) / rate) : "?";
+/** A bar between two texts, `width` columns wide in all. `share`: how much of it is full, from 0 to 1. */
+export function barLine(label: string, share: number, facts: string, width: number): string {
   const head = `${label}: ${String(Math.floor(share * 100)).padStart(3)}%|`;
-  const tail = `| ${formatBytes(done)}/${formatBytes(total)} [${formatSeconds(seconds)}<${left}, ${formatBytes(rate)}B/s]`;
+  const tail = `| ${facts}`;
   const room = Math.max(width - head.length - tail.length, 0);
   const eighths = Math.floor(share * room * 8);
   const bar = "█".repeat(eighths >> 3) + EIGHTHS[eighths & 7];
   return head + bar.padEnd(room) + tail;
+}
+
+/** How long `done` of `total` took and how long the rest will take: 00:10<01:30 */
+export function formatTimes(done: number, total: number, seconds: number): string {
+  const rate = seconds > 0 ? done / seconds : 0;
+  return `${formatSeconds(seconds)}<${rate > 0 ? formatSeconds((total - done) / rate) : "?"}`;
+}
+
+/** One line of the bar, at most `width` columns wide. */
+export function progressLine(label: string, done: number, total: number, seconds: number, width: number): string {
+  const share = total > 0 ? Math.min(done / total, 1) : 0;
+  const rate = seconds > 0 ? done / seconds : 0;
+  const facts = `${formatBytes(done)}/${formatBytes(total)} [${formatTimes(done, total, seconds)}, ${formatBytes(rate)}B/s]`;
+  return barLine(label, share, facts, width);
 }
 
 export interface BarOutput {
@@ -45,45 +56,69 @@ export interface BarOutput {
 }
 
 /**
- * Shows LoadProgress, one line a stage. In a terminal the line is redrawn in place; elsewhere only its last state is
- * written. Call end() before writing anything else.
+ * A line that changes. In a terminal it is redrawn in place; elsewhere it is written every `logSeconds`, and its last state in any
+ * case. Call end() before writing anything else.
  */
-export class ProgressBar {
+export class ChangingLine {
   readonly #output: BarOutput;
-  #stage: LoadProgress["stage"] | null = null;
-  #started = 0;
-  #drawn = 0;
-  #latest: LoadProgress | null = null;
+  readonly #logSeconds: number;
+  #line: ((width: number) => string) | null = null;
+  #drawn: number;
 
-  constructor(output: BarOutput = process.stderr) {
+  constructor(output: BarOutput = process.stderr, logSeconds = Number.POSITIVE_INFINITY) {
     this.#output = output;
+    this.#logSeconds = logSeconds;
+    this.#drawn = output.isTTY ? Number.NEGATIVE_INFINITY : performance.now();
   }
 
-  update(progress: LoadProgress): void {
+  /** `line` is called when it is drawn, with the columns that there are. */
+  show(line: (width: number) => string): void {
+    this.#line = line;
     const now = performance.now();
-    if (progress.stage !== this.#stage) {
-      this.end();
-      this.#stage = progress.stage;
-      this.#started = now;
-      this.#drawn = 0;
-    }
-    this.#latest = progress;
-    if (this.#output.isTTY && now - this.#drawn >= INTERVAL) {
-      this.#drawn = now;
-      this.#output.write(`\r${this.#line(now)}`);
-    }
+    const interval = this.#output.isTTY ? INTERVAL : this.#logSeconds * 1000;
+    if (now - this.#drawn < interval) return;
+    this.#drawn = now;
+    this.#draw(this.#output.isTTY ? "" : "\n");
+    // What is written as a line of its own need not come again at the end.
+    if (!this.#output.isTTY) this.#line = null;
   }
 
   /** Draws the last state and ends its line. */
   end(): void {
-    if (this.#latest) this.#output.write(`${this.#output.isTTY ? "\r" : ""}${this.#line(performance.now())}\n`);
-    this.#latest = null;
-    this.#stage = null;
+    if (this.#line) this.#draw("\n");
+    this.#line = null;
+    if (this.#output.isTTY) this.#drawn = Number.NEGATIVE_INFINITY;
   }
 
-  #line(now: number): string {
-    const { stage, done, total } = this.#latest!;
+  #draw(end: string): void {
     const width = Math.max((this.#output.columns ?? 80) - 1, 20);
-    return progressLine(LABELS[stage], done, total, (now - this.#started) / 1000, width);
+    this.#output.write(`${this.#output.isTTY ? "\r" : ""}${this.#line!(width)}${end}`);
+  }
+}
+
+/** Shows LoadProgress, one line a stage. Call end() before writing anything else. */
+export class ProgressBar {
+  readonly #line: ChangingLine;
+  #stage: LoadProgress["stage"] | null = null;
+  #started = 0;
+
+  constructor(output?: BarOutput) {
+    this.#line = new ChangingLine(output);
+  }
+
+  update({ stage, done, total }: LoadProgress): void {
+    if (stage !== this.#stage) {
+      this.end();
+      this.#stage = stage;
+      this.#started = performance.now();
+    }
+    const seconds = () => (performance.now() - this.#started) / 1000;
+    this.#line.show((width) => progressLine(LABELS[stage], done, total, seconds(), width));
+  }
+
+  /** Draws the last state and ends its line. */
+  end(): void {
+    this.#line.end();
+    this.#stage = null;
   }
 }

@@ -1,44 +1,53 @@
 /** fgserve: the command line of the server, and its life from the open port to the last answer. */
 import { Command, InvalidArgumentError, Option } from "commander";
+import { BatchStore } from "../routes/batch/store.ts";
 import { type Listener, listen } from "../routes/listen.ts";
 import { Service } from "../routes/service.ts";
 import type { RequestTracer } from "../routes/tracing.ts";
-import { TOOL_FORMATS } from "../src/answer/formats.ts";
-import { REASONING_FORMATS } from "../src/answer/reasoning.ts";
 import { asFastgenError } from "../src/errors.ts";
 import * as limits from "../src/limits.ts";
 import type { FastgenApi } from "../src/types.ts";
 import { VERSION } from "../src/version.ts";
 import { type AccessFlags, accessOptions, addAccessFlags } from "./access-flags.ts";
+import { type AnswerFlags, addAnswerFlags, answerOptions } from "./answer-flags.ts";
 import { builtInNotice } from "./built-in.ts";
 import { maxConnections } from "./descriptors.ts";
-import { addModelFlags, bytes, integer, loadModel, loadOptions, type ModelFlags, parseFlags } from "./flags.ts";
+import {
+  addModelFlags,
+  bytes,
+  integer,
+  loadModel,
+  loadOptions,
+  type ModelFlags,
+  nonEmpty,
+  parseFlags,
+} from "./flags.ts";
 import { Log } from "./log.ts";
+import { watchParent } from "./parent.ts";
 import { ProgressBar } from "./progress.ts";
 import { outliveReaders } from "./readers.ts";
 import { showStatus } from "./status-line.ts";
 
-interface ServeFlags extends ModelFlags, AccessFlags {
+interface ServeFlags extends ModelFlags, AccessFlags, AnswerFlags {
   host: string;
   port: number;
   apiKey?: string;
-  servedModelName?: string;
+  adminApiKey?: string;
   disableLogRequests?: boolean;
   maxBodyBytes?: number;
   maxTotalBodyBytes?: number;
   maxConnections?: number;
   maxStoredResponses: number;
   maxStoredResponseBytes?: number;
+  batchDir?: string;
+  maxBatchBytes?: number;
   maxQueuedSeqs: number;
   streamWriteTimeout: number;
   timeoutKeepAlive: number;
   shutdownTimeout: number;
-  trustRequestChatTemplate?: boolean;
+  stopWithStdin?: boolean;
   enableTokenizerInfoEndpoint?: boolean;
   otlpTracesEndpoint?: string;
-  allowExtraFields?: boolean;
-  reasoningParser: string;
-  toolCallParser: string;
 }
 
 /** Milliseconds that the end waits for the log's reader. */
@@ -49,10 +58,6 @@ const MAX_TIMER_SECONDS = 2_000_000;
 
 /** fgserve's flags and its help. */
 export function command(): Command {
-  const nonEmpty = (text: string) => {
-    if (text !== "") return text;
-    throw new InvalidArgumentError("It must not be empty.");
-  };
   const command = new Command("fgserve")
     .description("Serves a model over OpenAI's API.")
     .version(VERSION)
@@ -61,24 +66,20 @@ export function command(): Command {
     .addOption(
       new Option(
         "--api-key <key>",
-        "key that every request must carry, except /health, /ping, /load, /metrics and /version (default: none)",
+        "key that every request must carry, except /health, /ping, /liveness, /load, /metrics and /version (default: none)",
       )
         .env("FASTGEN_API_KEY")
         .argParser(nonEmpty),
     )
-    .option("--served-model-name <name>", "the model's name in replies (default: as given)", nonEmpty)
+    .addOption(
+      new Option(
+        "--admin-api-key <key>",
+        "key of the routes that pause the server and change its weights (default: that of --api-key; without any, they answer only to this machine)",
+      )
+        .env("FASTGEN_ADMIN_API_KEY")
+        .argParser(nonEmpty),
+    )
     .option("--disable-log-requests", "no access log (default: one JSON line per request on stderr)")
-    .option("--trust-request-chat-template", "let requests bring chat templates, which are programs (default: refused)")
-    .addOption(
-      new Option("--reasoning-parser <name>", "how the model writes reasoning; auto = by its chat template")
-        .choices(["auto", "none", ...REASONING_FORMATS.map(({ name }) => name)])
-        .default("auto"),
-    )
-    .addOption(
-      new Option("--tool-call-parser <name>", "how the model writes calls of tools; auto = by its chat template")
-        .choices(["auto", "none", ...TOOL_FORMATS.map(({ name }) => name)])
-        .default("auto"),
-    )
     .option("--enable-auto-tool-choice", "accepted for vLLM's sake: models may always call tools")
     .option("--enable-tokenizer-info-endpoint", "answer /tokenizer_info with the model's tokenizer_config.json")
     .option(
@@ -87,19 +88,22 @@ export function command(): Command {
       tracesEndpoint,
     )
     .option(
-      "--allow-extra-fields",
-      "ignore unsupported fields even where they would change the answer (default: refused)",
+      "--stop-with-stdin",
+      "shut down, as after SIGTERM, when standard input closes: for a program that starts a server and leaves none behind",
     );
+  addAnswerFlags(command);
   addAccessFlags(command);
   addLimitFlags(command);
   return addModelFlags(command).addHelpText(
     "after",
     `
 The server answers /v1/chat/completions and /v1/completions (with /render after it: what the model would be given),
-/v1/responses (also /ID and /ID/input_items), Anthropic's /v1/messages and /v1/messages/count_tokens, /v1/models,
-/tokenize, /detokenize, /server_info, /version, /health, /ping, /load and /metrics, each with and without /v1. After
-SIGTERM or SIGINT, running requests may finish, for at most the seconds of --shutdown-timeout; a second signal ends the
-server at once.`,
+/v1/responses (also /ID and /ID/input_items), Anthropic's /v1/messages and /v1/messages/count_tokens, /v1/models, /v1/files and
+/v1/batches, /inference/v1/generate and /inference/v1/score (tokens in, tokens and log probabilities out), /tokenize,
+/detokenize, /server_info, /version, /health, /ping, /load and /metrics; for those who train the model, /pause, /resume,
+/update_weights, /sleep, /wake_up, /reset_prefix_cache, /abort_request, /is_paused, /is_sleeping and /weight_version;
+each with and without /v1. After SIGTERM or SIGINT, running requests may finish, for at most the seconds of
+--shutdown-timeout; a second signal ends the server at once.`,
   );
 }
 
@@ -138,6 +142,16 @@ function addLimitFlags(command: Command): void {
       `bytes of them (${mebibytes(limits.MAX_STORED_RESPONSE_BYTES)})`,
       bytes,
     )
+    .option(
+      "--batch-dir <folder>",
+      "folder for files and batches, which outlive the server there (default: a private one that goes with the server)",
+      nonEmpty,
+    )
+    .option(
+      "--max-batch-bytes <bytes>",
+      `bytes of files and results in it (${mebibytes(limits.MAX_BATCH_BYTES)})`,
+      bytes,
+    )
     .option("--max-queued-seqs <n>", "sequences that may wait for a slot", integer(1), limits.MAX_QUEUED_SEQUENCES)
     .option(
       "--stream-write-timeout <seconds>",
@@ -172,21 +186,20 @@ export async function run(args: string[]): Promise<number> {
   const log = new Log();
   const write = (line: string) => log.line(line);
   outliveReaders();
+  const batchStore = await openBatchStore(flags);
   const tracer = await openTracer(flags.otlpTracesEndpoint, write);
   const service = new Service({
     apiKey: flags.apiKey ?? null,
+    adminApiKey: flags.adminApiKey ?? null,
     host: flags.host,
     ...accessOptions(flags),
-    servedModelName: flags.servedModelName ?? null,
+    ...answerOptions(flags),
     accessLog: flags.disableLogRequests ? null : write,
     errorLog: write,
-    trustRequestChatTemplate: flags.trustRequestChatTemplate ?? false,
     tracer,
-    reasoningParser: flags.reasoningParser,
-    toolCallParser: flags.toolCallParser,
+    batchStore,
     tokenizerInfo: flags.enableTokenizerInfoEndpoint ?? false,
     maxConnections: maxConnections(flags.maxConnections),
-    allowExtraFields: flags.allowExtraFields ?? false,
     maxQueued: flags.maxQueuedSeqs,
     maxBodyBytes: flags.maxBodyBytes,
     maxTotalBodyBytes: flags.maxTotalBodyBytes,
@@ -199,6 +212,9 @@ export async function run(args: string[]): Promise<number> {
   const server = await listen(service, flags.host, flags.port);
   const stopping = new AbortController();
   const unhook = onSignals(stopping);
+  const unwatch = flags.stopWithStdin ? watchParent(() => stopping.abort("SIGTERM")) : () => {};
+  // With --port 0 nobody knows the address yet, and /health tells how far the model is.
+  log.line(`fgserve: listening on ${baseUrl(server)}`);
   let fastgen: FastgenApi | null = null;
   try {
     if (parser.args[0] === undefined) process.stderr.write(builtInNotice("fgserve"));
@@ -216,12 +232,19 @@ export async function run(args: string[]): Promise<number> {
     return fastgen ? 0 : 128 + SIGNALS[stopping.signal.reason as Signal];
   } finally {
     unhook();
+    unwatch();
     await server.stop();
+    await service.batches.runner.stop();
+    batchStore.close();
     const traced = (await tracer?.close()) ?? true;
     const logged = await log.flush(LOG_PATIENCE);
     // A log that nobody reads, or a dead collector, would keep the program alive. main.ts sets the exit code before this.
     if (!logged || !traced) setTimeout(() => process.exit(), 100);
   }
+}
+
+function openBatchStore({ batchDir, maxBatchBytes }: ServeFlags): BatchStore | Promise<BatchStore> {
+  return batchDir === undefined ? new BatchStore(maxBatchBytes) : BatchStore.open(batchDir, maxBatchBytes);
 }
 
 /** OpenTelemetry's SDK is loaded only where traces are wanted. */

@@ -33,11 +33,15 @@ struct fg_engine {
 	fg_tensor_table table;
 	int32_t random; /* weights are made, not loaded */
 	uint64_t random_seed;
-	fg_command *load; /* once fg_load was called */
-	uint64_t load_total;
+	fg_command *load;        /* the last one, once fg_load was called */
+	atomic_int started_load; /* the same for fg_progress */
+	atomic_ullong load_total;
 	atomic_ullong load_done; /* bytes, on rank 0 */
 	atomic_int load_cancel;
 	atomic_int load_left; /* ranks that are still loading */
+	int32_t loading;      /* fg_ready has not returned since the last load began */
+	int32_t whole;        /* the weights are: the last load has succeeded, and they were not dropped since */
+	int32_t asleep;       /* FG_WAKE_WEIGHTS, FG_WAKE_KV_CACHE: what must wake before the next step */
 
 	atomic_int ready; /* 1: the capacity is known */
 	fg_capacity capacity;
@@ -80,8 +84,11 @@ static void *rank_main(void *argument) {
 		fg_status status = FG_OK;
 		switch (kind) {
 		case FG_CMD_OPEN: status = e->ops->open(&e->config, r->rank, &r->ctx); break;
+		case FG_CMD_IMPORT: status = e->ops->import(r->ctx, &e->table); break;
 		case FG_CMD_LOAD: status = run_load(r); break;
 		case FG_CMD_READY: status = e->ops->ready(r->ctx, &r->capacity); break;
+		case FG_CMD_SLEEP: status = e->ops->sleep(r->ctx, c->argument); break;
+		case FG_CMD_WAKE: status = e->ops->wake(r->ctx, c->argument); break;
 		case FG_CMD_STEP: run_step(r, c); break;
 		case FG_CMD_QUIT:
 			if (r->ctx) e->ops->close(r->ctx);
@@ -94,9 +101,10 @@ static void *rank_main(void *argument) {
 }
 
 /* Runs one command on every rank and waits for it. */
-static fg_status run(fg_engine *e, fg_command_kind kind) {
+static fg_status run(fg_engine *e, fg_command_kind kind, int32_t argument) {
 	fg_command *c = fg_command_new(kind);
 	if (!c) return FG_OUT_OF_MEMORY;
+	c->argument = argument;
 	fg_queue_push(&e->queue, c);
 	fg_status status = fg_queue_wait(&e->queue, c);
 	fg_command_free(c);
@@ -118,7 +126,7 @@ static fg_status start(fg_engine *e) {
 		int error = pthread_create(&r->thread, NULL, rank_main, r);
 		if (error) return fg_fail(FG_OUT_OF_MEMORY, "cannot start a thread: %s", strerror(error));
 	}
-	return run(e, FG_CMD_OPEN);
+	return run(e, FG_CMD_OPEN, 0);
 }
 
 FG_API fg_status fg_open(const fg_shape *shape, const fg_options *options, fg_engine **out) {
@@ -195,40 +203,74 @@ FG_API void fg_close(fg_engine *e) {
 
 /* ---- loading ---- */
 
-static fg_status start_load(fg_engine *e) {
+static fg_status start_load(fg_engine *e, uint64_t bytes) {
 	fg_command *c = fg_command_new(FG_CMD_LOAD);
 	if (!c) return FG_OUT_OF_MEMORY;
+	fg_command_free(e->load);
 	e->load = c;
+	e->loading = 1;
 	atomic_store(&e->load_left, e->config.options.n_devices);
+	atomic_store(&e->load_done, 0);
+	atomic_store(&e->load_total, bytes);
+	atomic_store(&e->started_load, 1);
 	fg_queue_push(&e->queue, c);
 	return FG_OK;
 }
 
-static fg_status check_unloaded(fg_engine *e) {
+/* Whether nothing runs that uses the memory of an engine that is ready. */
+static fg_status check_idle(const fg_engine *e) {
+	if (e->n_steps) return fg_fail(FG_BUSY, "%d steps are in flight; call fg_wait for each of them first", e->n_steps);
+	if (!e->loading) return FG_OK;
+	if (atomic_load(&e->load_left)) return fg_fail(FG_BUSY, "the engine is still loading; wait for fg_ready");
+	return fg_fail(FG_INVALID, "call fg_ready first: weights have been loaded since");
+}
+
+static fg_status check_loadable(const fg_engine *e) {
 	if (!e) return fg_fail(FG_INVALID, "engine is NULL");
-	if (e->load) return fg_fail(FG_INVALID, "this engine has been loaded before; open another engine");
+	if (!e->load) return FG_OK;
+	fg_status status = check_idle(e);
+	if (status) return status;
+	if (!e->ready) return fg_fail(FG_INVALID, "the engine did not become ready; open another engine");
+	if (e->asleep & FG_WAKE_WEIGHTS) {
+		return fg_fail(FG_INVALID, "the weights sleep; call fg_wake with FG_WAKE_WEIGHTS first");
+	}
 	return FG_OK;
 }
 
+/* Checks e->table, and opens what it names beside files. `before`: what was loaded last. */
+static fg_status prepare_table(fg_engine *e, const fg_tensor *tensors, int32_t n_tensors,
+                               const fg_tensor_table *before) {
+	fg_status status = fg_table_init(&e->table, &e->config, tensors, n_tensors);
+	if (!status && e->ready) status = fg_table_match(&e->config, e->random ? NULL : before, &e->table);
+	if (status || !fg_table_imports(&e->table)) return status;
+	if (e->ops->import) return run(e, FG_CMD_IMPORT, 0);
+	return fg_fail(FG_UNSUPPORTED, "ipc_handle names memory of a GPU, which the CPU library cannot read; give a file "
+	                               "(in /dev/shm, for example) or data");
+}
+
 FG_API fg_status fg_load(fg_engine *e, const fg_tensor *tensors, int32_t n_tensors) {
-	fg_status status = check_unloaded(e);
+	fg_status status = check_loadable(e);
 	if (status) return status;
-	status = fg_table_init(&e->table, &e->config, tensors, n_tensors);
-	if (!status) {
-		e->load_total = e->table.bytes;
-		status = start_load(e);
+	fg_tensor_table before = e->table;
+	status = prepare_table(e, tensors, n_tensors, &before);
+	if (!status) status = start_load(e, e->table.bytes);
+	if (status) {
+		fg_table_free(&e->table);
+		e->table = before;
+		return status;
 	}
-	if (status) fg_table_free(&e->table);
-	return status;
+	fg_table_free(&before);
+	e->random = 0;
+	return FG_OK;
 }
 
 FG_API fg_status fg_load_random(fg_engine *e, uint64_t seed) {
-	fg_status status = check_unloaded(e);
+	fg_status status = check_loadable(e);
+	if (!status && e->ready && !e->random) status = fg_table_match(&e->config, &e->table, NULL);
 	if (status) return status;
 	e->random = 1;
 	e->random_seed = seed;
-	e->load_total = fg_random_bytes(&e->config);
-	return start_load(e);
+	return start_load(e, fg_random_bytes(&e->config));
 }
 
 static int32_t host_pages(const fg_engine *e) {
@@ -244,8 +286,8 @@ FG_API fg_status fg_progress(fg_engine *e, fg_load_progress *progress) {
 	if (!e || !progress) return fg_fail(FG_INVALID, "engine or progress is NULL");
 	*progress = (fg_load_progress){
 		.done = atomic_load(&e->load_done),
-		.total = e->load_total,
-		.finished = e->load && !atomic_load(&e->load_left),
+		.total = atomic_load(&e->load_total),
+		.finished = atomic_load(&e->started_load) && !atomic_load(&e->load_left),
 		.n_host_pages = e->ready ? host_pages(e) : 0,
 	};
 	return FG_OK;
@@ -255,9 +297,10 @@ FG_API fg_status fg_ready(fg_engine *e, fg_capacity *capacity) {
 	if (!e || !capacity) return fg_fail(FG_INVALID, "engine or capacity is NULL");
 	if (!e->load) return fg_fail(FG_INVALID, "the engine has no weights; call fg_load or fg_load_random first");
 	fg_status status = fg_queue_wait(&e->queue, e->load);
+	if (e->loading) e->loading = 0, e->whole = !status;
 	if (status) return status;
 	if (!e->ready) {
-		status = run(e, FG_CMD_READY);
+		status = run(e, FG_CMD_READY, 0);
 		if (status) return status;
 		e->capacity = e->ranks[0].capacity;
 		for (int32_t r = 1; r < e->n_started; r++) { /* a page exists only if every rank has it */
@@ -272,14 +315,49 @@ FG_API fg_status fg_ready(fg_engine *e, fg_capacity *capacity) {
 	return FG_OK;
 }
 
+/* ---- sleeping ---- */
+
+static fg_status check_sleeper(const fg_engine *e) {
+	if (!e) return fg_fail(FG_INVALID, "engine is NULL");
+	fg_status status = check_idle(e);
+	if (status || e->ready) return status;
+	return fg_fail(FG_INVALID, "the engine is not ready; call fg_load and fg_ready first");
+}
+
+FG_API fg_status fg_sleep(fg_engine *e, int32_t level) {
+	fg_status status = check_sleeper(e);
+	if (status) return status;
+	if (level != 1 && level != 2) return fg_fail(FG_INVALID, "level is %d; it must be 1 or 2", level);
+	status = run(e, FG_CMD_SLEEP, level);
+	if (status && status != FG_DEVICE) return status;
+	e->asleep = FG_WAKE_WEIGHTS | FG_WAKE_KV_CACHE;
+	if (status || level == 2) e->whole = 0;
+	return status;
+}
+
+FG_API fg_status fg_wake(fg_engine *e, int32_t what) {
+	fg_status status = check_sleeper(e);
+	if (status) return status;
+	const int32_t all = FG_WAKE_WEIGHTS | FG_WAKE_KV_CACHE;
+	if (what <= 0 || what > all) {
+		return fg_fail(FG_INVALID, "what is %d; it must be FG_WAKE_WEIGHTS (%d), FG_WAKE_KV_CACHE (%d), or their sum",
+		               what, FG_WAKE_WEIGHTS, FG_WAKE_KV_CACHE);
+	}
+	status = run(e, FG_CMD_WAKE, what);
+	if (!status) e->asleep &= ~what;
+	return status;
+}
+
 /* ---- steps ---- */
 
 static fg_status check_ready(fg_engine *e) {
 	if (!e) return fg_fail(FG_INVALID, "engine is NULL");
-	if (e->ready) return FG_OK;
 	if (!e->load) return fg_fail(FG_INVALID, "the engine has no weights; call fg_load or fg_load_random first");
 	if (atomic_load(&e->load_left)) return fg_fail(FG_BUSY, "the engine is still loading; wait for fg_ready");
-	return fg_fail(FG_INVALID, "call fg_ready before the first step");
+	if (e->loading || !e->ready) return fg_fail(FG_INVALID, "call fg_ready before the next step");
+	if (e->asleep) return fg_fail(FG_INVALID, "the engine sleeps; call fg_wake for its weights and its KV cache first");
+	if (e->whole) return FG_OK;
+	return fg_fail(FG_INVALID, "the weights are incomplete: load a whole set (fg_load), then call fg_ready");
 }
 
 /* The step as a command that owns all it needs. NULL, with fg_error's text set, on failure. */

@@ -18,6 +18,11 @@ void fg_config_free(fg_config *config);
 fg_status fg_table_init(fg_tensor_table *table, const fg_config *config, const fg_tensor *tensors, int32_t n_tensors);
 void fg_table_free(fg_tensor_table *table);
 
+/* Whether every matrix of the table `to` is scaled as it is in `from`; NULL: as random weights are. */
+fg_status fg_table_match(const fg_config *config, const fg_tensor_table *from, const fg_tensor_table *to);
+/* Whether the table names memory of other processes. */
+int fg_table_imports(const fg_tensor_table *table);
+
 /* Dimensions that a role has in this shape; rows is 0 where the shape has no such tensor, cols is 1 for
  * vectors. */
 void fg_role_dims(const fg_shape *shape, fg_role role, int32_t *rows, int32_t *cols);

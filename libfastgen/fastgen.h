@@ -36,7 +36,7 @@ extern "C" {
 #endif
 
 enum {
-	FG_ABI_VERSION = 4,
+	FG_ABI_VERSION = 5,
 	FG_PAGE_TOKENS = 64,      /* tokens in one KV page */
 	FG_SCALE_BLOCK = 128,     /* rows, and columns, of a weight that share a scale when scales are by block */
 	FG_STEPS_IN_FLIGHT = 2,   /* steps that may be submitted and not yet waited for */
@@ -45,6 +45,13 @@ enum {
 	FG_MAX_LOGIT_BIAS = 1024, /* most logit_bias entries per slot */
 	FG_LAST_SAMPLED = -1,     /* a token id: what this slot sampled last, read from the device */
 	FG_MASK_WAIT_US = 1000,   /* most microseconds that sampling waits for late masks, in one step */
+	FG_IPC_HANDLE_BYTES = 64, /* of a cudaIpcMemHandle_t */
+};
+
+/* What fg_wake brings back: a sum of these. */
+enum {
+	FG_WAKE_WEIGHTS = 1,
+	FG_WAKE_KV_CACHE = 2,
 };
 
 /* Instead of the id of a sampled row: why it has none. Nothing is counted for the penalties then. A step in flight that
@@ -62,11 +69,18 @@ typedef enum {
 	FG_IO = 3,            /* a file could not be read */
 	FG_DEVICE = 4,        /* the device or its driver failed */
 	FG_UNSUPPORTED = 5,   /* valid, but not implemented by this library */
-	FG_BUSY = 6,          /* FG_STEPS_IN_FLIGHT steps are in flight, or the engine is still loading */
+	FG_BUSY = 6,          /* too many steps are in flight for this call, or the engine is still loading */
 } fg_status;
 
 /* FG_FP8_E4M3: the format that has no infinities, largest value 448, NaN 0x7f and 0xff. */
 typedef enum { FG_F32 = 0, FG_F16 = 1, FG_BF16 = 2, FG_FP8_E4M3 = 3 } fg_dtype;
+
+/* Which distribution the log probabilities of sampled rows are of. Scored rows have raw ones.
+ * FG_RAW_LOGPROBS: log_softmax of the logits, before every sampling parameter. FG_PROCESSED_LOGPROBS: what the token is
+ * drawn from, after mask, bias, penalties, temperature and filters; with temperature 0 as if it were 1, without
+ * filters.
+ */
+typedef enum { FG_RAW_LOGPROBS = 0, FG_PROCESSED_LOGPROBS = 1 } fg_logprobs_mode;
 
 /* What is done to the weights of the linear layers (not embed and lm_head) that are not FP8 in the checkpoint.
  * FG_QUANTIZE_FP8: they are quantised while they load, one scale per output channel (its amax / 448), and their inputs
@@ -135,9 +149,15 @@ typedef struct {
 } fg_options;
 
 /*
- * One tensor of the checkpoint. Either `path` names a file and [offset, offset + bytes) lies in it, or path is NULL and
- * `data` points at the bytes, which must live until fg_ready returns. The CPU library maps files whose dtype it can
- * compute with and reads them in place: such a file must not be changed or truncated before fg_close.
+ * One tensor of the checkpoint, and where its bytes are. One of these is not NULL:
+ *
+ * `path`        names a file, and [offset, offset + bytes) lies in it. The CPU library maps files whose dtype it can
+ *               compute with and reads them in place: such a file may be deleted, and must not be changed or truncated
+ *               before fg_close, or before the fg_ready after the next fg_load has returned.
+ * `data`        points at the bytes, which must live until fg_ready returns.
+ * `ipc_handle`  points at the FG_IPC_HANDLE_BYTES of a CUDA IPC handle: the bytes lie `offset` bytes into the device
+ *               memory that another process of this machine has shared (cudaIpcGetMemHandle). They must be written
+ *               before fg_load is called, and live until fg_ready returns. CUDA library only.
  *
  * A matrix of FG_FP8_E4M3 comes with its scales: weight = fp8 * scale. scale_rows x scale_cols is 1 x 1 (per tensor),
  * rows x 1 (per output channel), or ceil(rows / 128) x ceil(cols / 128) (by block). The inputs of such a linear layer
@@ -147,6 +167,7 @@ typedef struct {
 typedef struct {
 	const char *path; /* UTF-8, NUL-terminated */
 	const void *data;
+	const void *ipc_handle;
 	const float *scale; /* [scale_rows][scale_cols], finite and > 0, until fg_ready returns; NULL unless FP8 */
 	uint64_t offset;
 	uint64_t bytes;
@@ -164,9 +185,9 @@ typedef struct {
 } fg_tensor;
 
 typedef struct {
-	uint64_t done;    /* bytes read so far */
+	uint64_t done;    /* bytes read so far, by the last fg_load */
 	uint64_t total;   /* bytes to read; 0 before fg_load */
-	int32_t finished; /* 1 once loading has succeeded or failed: fg_ready then returns at once */
+	int32_t finished; /* 1 once that loading has succeeded or failed: fg_ready then returns at once */
 	/* The number of host pages that copies may name by now, from page 0 on; 0 before fg_ready. It grows to
 	 * fg_capacity.n_host_pages as the library makes the memory, or stays below that where the machine gives no more. It
 	 * never falls. */
@@ -177,7 +198,7 @@ typedef struct {
 	int32_t n_pages;
 	int32_t n_host_pages;
 	uint64_t page_bytes;   /* one page over all layers, on one rank */
-	uint64_t weight_bytes; /* on one rank */
+	uint64_t weight_bytes; /* on one rank, as they were first loaded */
 	int32_t graphs;        /* captured; 0 on the CPU */
 	int32_t n_threads;     /* CPU library: threads in use */
 } fg_capacity;
@@ -210,8 +231,10 @@ typedef struct {
 	const int32_t *history;  /* [n_prompt + n_output]: needed when a penalty is on, else may be NULL */
 	int32_t n_stop_ids;
 	int32_t n_bias;
-	int32_t n_prompt; /* tokens of history that are prompt; they come first */
-	int32_t n_output; /* tokens of history already generated (a sequence that was preempted) */
+	int32_t n_prompt;      /* tokens of history that are prompt; they come first */
+	int32_t n_output;      /* tokens of history already generated (a sequence that was preempted) */
+	int32_t logprobs_mode; /* fg_logprobs_mode */
+	int32_t reserved;      /* 0 */
 } fg_sampling;
 
 /* A slot is filled before its sequence's first step, and again when another sequence takes the slot. Filling it forgets
@@ -233,7 +256,7 @@ typedef struct {
 enum {
 	FG_SAMPLE = 1, /* sample one token from the logits of the last new token */
 	FG_SCORE = 2,  /* a result row for every new token: the log probability of the token that follows it */
-	FG_LOGITS = 4, /* copy the raw logits of this sequence's result rows to fg_result.logits */
+	FG_LOGITS = 4, /* copy the logits of this sequence's result rows to fg_result.logits */
 };
 
 /* One sequence's part of a step: n_new tokens at positions [context - n_new, context). */
@@ -282,8 +305,9 @@ typedef struct {
 /*
  * What fg_wait fills in. The arrays are the caller's. Rows follow the step's sequences: n_new rows for one with
  * FG_SCORE, else one row for one with FG_SAMPLE, else none. A sampled row holds the sampled id, or FG_NO_TOKEN,
- * FG_MASK_LATE or FG_MASK_FAILED. A scored row holds the id that follows. Log probabilities are of the raw distribution
- * (log_softmax of the logits, before every sampling parameter).
+ * FG_MASK_LATE or FG_MASK_FAILED. A scored row holds the id that follows. Log probabilities and ranks are of the
+ * distribution that the slot's logprobs_mode says. Processed, the logits of a sampled row are its processed log
+ * probabilities up to a constant, -inf where a token could not be sampled. A row whose mask did not come is raw.
  */
 typedef struct {
 	uint64_t step;        /* out: 0 for the first step submitted, then 1, 2, ... */
@@ -291,7 +315,7 @@ typedef struct {
 	int32_t row_capacity; /* in: rows that the arrays below hold; max_step_tokens always suffices */
 	int32_t *ids;         /* out [n_rows] */
 	float *logprobs;      /* out [n_rows]; -inf where the id is negative; not written where n_logprobs was -1 */
-	/* out [n_rows]: 1 + the number of tokens whose raw logit is greater than the id's, so 1 = the most probable; 0
+	/* out [n_rows]: 1 + the number of tokens that are more probable than the id, so 1 = the most probable; 0
 	 * where the id is negative; not written where n_logprobs was -1. NaN logits count as -inf. */
 	int32_t *ranks;
 	int32_t *top_ids;    /* out [n_rows][FG_MAX_LOGPROBS], most probable first; may be NULL when none were asked for */
@@ -324,8 +348,16 @@ FG_API fg_status fg_device(int32_t device, fg_device_info *info);
 /* Makes an engine. *engine is NULL on error. */
 FG_API fg_status fg_open(const fg_shape *shape, const fg_options *options, fg_engine **engine);
 
-/* Checks that the table holds every tensor that the shape needs, once, with its shape, then starts loading and returns.
- * fg_progress follows it; fg_ready waits for its end. Once per engine. */
+/*
+ * Checks that the table holds every tensor that the shape needs, once, with its shape, then starts loading and returns.
+ * fg_progress follows it; fg_ready waits for its end.
+ *
+ * Once fg_ready has returned FG_OK, both calls may be made again, any number of times: they replace all weights of all
+ * ranks, in the same memory. No step may be in flight, and the weights must not sleep. Each matrix must be scaled as it
+ * was before: plain or FP8, by row or by block, with the same input_scale and input_bound. What is refused here changes
+ * nothing. From here to the end of fg_ready no step is accepted. Where that fails the weights are incomplete: no step
+ * is accepted until a later fg_load and its fg_ready have succeeded. KV pages stay as they are.
+ */
 FG_API fg_status fg_load(fg_engine *engine, const fg_tensor *tensors, int32_t n_tensors);
 
 /* The same with random weights made on the device: each linear layer uniform with the variance 1 / fan_in, norms 1,
@@ -334,8 +366,28 @@ FG_API fg_status fg_load_random(fg_engine *engine, uint64_t seed);
 
 FG_API fg_status fg_progress(fg_engine *engine, fg_load_progress *progress);
 
-/* Waits until the weights are in place, allocates the KV cache (and captures graphs), and says what fits. */
+/* Waits until the weights are in place, allocates the KV cache (and captures graphs), and says what fits. After a later
+ * fg_load: waits for it, and says the same again. */
 FG_API fg_status fg_ready(fg_engine *engine, fg_capacity *capacity);
+
+/*
+ * Gives memory back to the system until fg_wake. `level` 1: the weights go to the host's memory (on the CPU they stay).
+ * 2: they are dropped. All KV pages, those of the host too, lose what they hold: sequences must be computed again from
+ * their beginning. Memory of activations, and of the host's KV pages, stays. No step may be in flight.
+ *
+ * Returns when the memory is free. Where the host has no room for the weights it is FG_OUT_OF_MEMORY, and nothing has
+ * changed. Asleep, level 2 drops weights that level 1 has kept, and level 1 changes nothing.
+ */
+FG_API fg_status fg_sleep(fg_engine *engine, int32_t level);
+
+/*
+ * Brings back what sleeps: `what` is a sum of FG_WAKE_WEIGHTS and FG_WAKE_KV_CACHE; what is awake stays as it is. No
+ * step is accepted before both are awake. KV pages come back empty. Weights come back as they were or, if they were
+ * dropped, incomplete: fg_load must load them. It may do so while the KV cache sleeps.
+ *
+ * FG_OUT_OF_MEMORY when others have taken the device's memory: what was asleep is still asleep, for another try.
+ */
+FG_API fg_status fg_wake(fg_engine *engine, int32_t what);
 
 /* Queues a step, with its page copies before it, and returns at once. FG_BUSY when FG_STEPS_IN_FLIGHT steps are in
  * flight already. When the step is refused, none of its copies is made; fg_error_slot says whether one slot is the

@@ -60,24 +60,42 @@ uint64_t fg_random_bytes(const fg_config *config) {
 	return bytes;
 }
 
-static fg_status find_file(fg_tensor_table *table, const char *path, int32_t *file) {
+static fg_status add_file(fg_tensor_table *table, fg_file file, int32_t *index) {
+	fg_file *files = realloc(table->files, (size_t)(table->n_files + 1) * sizeof *files);
+	if (!files) return fg_fail(FG_OUT_OF_MEMORY, "no memory for the tensor table");
+	table->files = files;
+	files[table->n_files] = file;
+	*index = table->n_files++;
+	return FG_OK;
+}
+
+static fg_status find_file(fg_tensor_table *table, const char *path, int32_t *index) {
 	for (int32_t i = table->n_files - 1; i >= 0; i--) { /* tensors of one file come together */
-		if (!strcmp(table->files[i].path, path)) {
-			*file = i;
+		if (table->files[i].path && !strcmp(table->files[i].path, path)) {
+			*index = i;
 			return FG_OK;
 		}
 	}
 	struct stat st;
 	if (stat(path, &st)) return fg_fail(FG_IO, "cannot read %s: %s", path, strerror(errno));
 	if (!S_ISREG(st.st_mode)) return fg_fail(FG_IO, "cannot load %s: it is not a regular file", path);
-	fg_file *files = realloc(table->files, (size_t)(table->n_files + 1) * sizeof *files);
-	if (files) table->files = files;
-	char *copy = files ? malloc(strlen(path) + 1) : NULL;
+	char *copy = strdup(path);
 	if (!copy) return fg_fail(FG_OUT_OF_MEMORY, "no memory for the tensor table");
-	strcpy(copy, path);
-	files[table->n_files] = (fg_file){.path = copy, .bytes = (uint64_t)st.st_size};
-	*file = table->n_files++;
-	return FG_OK;
+	fg_status status = add_file(table, (fg_file){.path = copy, .bytes = (uint64_t)st.st_size}, index);
+	if (status) free(copy);
+	return status;
+}
+
+static fg_status find_import(fg_tensor_table *table, const void *handle, int32_t *index) {
+	fg_file import = {0};
+	for (int32_t i = table->n_files - 1; i >= 0; i--) {
+		if (!table->files[i].path && !memcmp(table->files[i].handle, handle, sizeof import.handle)) {
+			*index = i;
+			return FG_OK;
+		}
+	}
+	memcpy(import.handle, handle, sizeof import.handle);
+	return add_file(table, import, index);
 }
 
 static int is_matrix(fg_role role) {
@@ -160,7 +178,12 @@ static fg_status check_tensor(fg_tensor_table *table, const fg_config *config, i
 	}
 	table->bytes += bytes;
 	table->file_of[i] = -1;
-	if (!t->path) return t->data ? FG_OK : fg_fail(FG_INVALID, "%s has neither a path nor data", name);
+	int places = (t->path != NULL) + (t->data != NULL) + (t->ipc_handle != NULL);
+	if (places != 1) {
+		return fg_fail(FG_INVALID, "%s has %d of path, data and ipc_handle; it must have one", name, places);
+	}
+	if (t->data) return FG_OK;
+	if (t->ipc_handle) return find_import(table, t->ipc_handle, &table->file_of[i]);
 	status = find_file(table, t->path, &table->file_of[i]);
 	if (status) return status;
 	const fg_file *file = &table->files[table->file_of[i]];
@@ -201,7 +224,38 @@ fg_status fg_table_init(fg_tensor_table *table, const fg_config *config, const f
 			}
 		}
 	}
-	for (int32_t i = 0; i < n_tensors; i++) table->tensors[i].path = NULL; /* the caller's; files[] has copies */
+	for (int32_t i = 0; i < n_tensors; i++) { /* the caller's; files[] has copies */
+		table->tensors[i].path = NULL, table->tensors[i].ipc_handle = NULL;
+	}
+	return FG_OK;
+}
+
+int fg_table_imports(const fg_tensor_table *table) {
+	for (int32_t i = 0; i < table->n_files; i++) {
+		if (!table->files[i].path) return 1;
+	}
+	return 0;
+}
+
+fg_status fg_table_match(const fg_config *config, const fg_tensor_table *from, const fg_tensor_table *to) {
+	static const struct {
+		int32_t n;
+		fg_role roles[3];
+	} matrices[] = {{3, {FG_Q, FG_K, FG_V}}, {1, {FG_O}}, {2, {FG_GATE, FG_UP}}, {1, {FG_DOWN}}};
+	for (int32_t layer = 0; layer < config->shape.n_layers; layer++) {
+		for (size_t i = 0; i < sizeof matrices / sizeof *matrices; i++) {
+			const fg_role *roles = matrices[i].roles;
+			fg_scheme a = fg_table_scheme(from, config, layer, matrices[i].n, roles),
+					  b = fg_table_scheme(to, config, layer, matrices[i].n, roles);
+			if (a.scaling == b.scaling && a.input_scale == b.input_scale && a.input_bound == b.input_bound) continue;
+			char name[64];
+			return fg_fail(
+				FG_INVALID,
+				"%s is scaled otherwise than the weights that were loaded before (plain or FP8, by row or by "
+				"block, input_scale, input_bound); load weights of the same format, or open another engine",
+				fg_role_name(name, roles[0], layer));
+		}
+	}
 	return FG_OK;
 }
 

@@ -83,12 +83,13 @@ typedef struct {
 
 /* The checkpoint's tensors, checked against the shape and sorted (load.c). */
 typedef struct {
-	char *path;
-	uint64_t bytes; /* its size */
+	char *path;                          /* NULL: not a file, but device memory that another process shares */
+	uint64_t bytes;                      /* the file's size */
+	uint8_t handle[FG_IPC_HANDLE_BYTES]; /* the memory's */
 } fg_file;
 
 typedef struct {
-	fg_tensor *tensors; /* [n_tensors]; .path is not to be used: see file_of */
+	fg_tensor *tensors; /* [n_tensors]; .path and .ipc_handle are not to be used: see file_of */
 	int32_t *file_of;   /* [n_tensors]: index into files, -1 = in memory */
 	int32_t *index;     /* [n_layers][FG_ROLES]: index into tensors, -1 = none; role < FG_ATTN_NORM: in row 0 */
 	fg_file *files;
@@ -223,12 +224,21 @@ typedef struct {
 
 typedef struct {
 	/* Life of a context. On the rank thread, in this order; each returns a status and sets fg_error's text. `done`
-	 * counts the table's bytes loaded so far. Once *cancel is set, load stops early, with any status. */
+	 * counts the table's bytes loaded so far. Once *cancel is set, load stops early, with any status. After ready, load
+	 * and load_random may come again, with the same schemes and no step in flight: they replace the weights. */
 	fg_status (*open)(const fg_config *config, int32_t rank, fg_ctx **ctx);
 	fg_status (*load)(fg_ctx *ctx, const fg_tensor_table *table, atomic_ullong *done, atomic_int *cancel);
 	fg_status (*load_random)(fg_ctx *ctx, uint64_t seed, atomic_ullong *done, atomic_int *cancel);
 	fg_status (*ready)(fg_ctx *ctx, fg_capacity *capacity);
 	void (*close)(fg_ctx *ctx); /* frees everything, also after a failure */
+
+	/* Before a load whose table names memory of other processes: opens it, on all ranks or on none. load closes it.
+	 * NULL for a library that cannot read such memory. */
+	fg_status (*import)(fg_ctx *ctx, const fg_tensor_table *table);
+	/* As fg_sleep and fg_wake say, with no step in flight; for any level and any bits, whatever sleeps already. If one
+	 * rank fails for lack of memory, all fail, and nothing has changed. */
+	fg_status (*sleep)(fg_ctx *ctx, int32_t level);
+	fg_status (*wake)(fg_ctx *ctx, int32_t what);
 
 	/* Checks sampling parameters and makes what step_begin puts in a slot. Any thread. */
 	fg_status (*sampler_new)(const fg_config *config, const fg_sampling *sampling, void **sampler);
@@ -284,8 +294,8 @@ typedef struct {
 	/* logits[n][V] = x[n][H] * w^T in float32. On rank 0 alone, which samples; elsewhere logits stay undefined. */
 	void (*logits)(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, float *logits);
 	/* Samples or scores rows [first, first + n) from their logits [n][V], into batch->out and the slots' last tokens.
-	 * Waits for late masks as fastgen.h says of fg_mask. */
-	void (*sample)(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, const float *logits);
+	 * Waits for late masks as fastgen.h says of fg_mask. May overwrite the logits. */
+	void (*sample)(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, float *logits);
 
 	/* For tracing: a point in the order of ops, and its time in nanoseconds, once the steps up to it are over. */
 	uint64_t (*mark)(fg_ctx *ctx);

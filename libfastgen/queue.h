@@ -8,7 +8,16 @@
 
 #include <pthread.h>
 
-typedef enum { FG_CMD_OPEN, FG_CMD_LOAD, FG_CMD_READY, FG_CMD_STEP, FG_CMD_QUIT } fg_command_kind;
+typedef enum {
+	FG_CMD_OPEN,
+	FG_CMD_IMPORT,
+	FG_CMD_LOAD,
+	FG_CMD_READY,
+	FG_CMD_SLEEP,
+	FG_CMD_WAKE,
+	FG_CMD_STEP,
+	FG_CMD_QUIT
+} fg_command_kind;
 
 typedef struct fg_command {
 	struct fg_command *next[FG_MAX_RANKS];
@@ -16,6 +25,7 @@ typedef struct fg_command {
 	int32_t ranks_left;         /* that have not finished it */
 	fg_status status;           /* of the first rank that failed */
 	char error[FG_ERROR_BYTES]; /* and its message */
+	int32_t argument;           /* SLEEP: the level; WAKE: what */
 	fg_batch *batch;            /* STEP */
 	uint64_t step;              /* STEP: its number */
 	int32_t traced;             /* STEP */

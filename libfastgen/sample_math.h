@@ -25,6 +25,13 @@
  *      word of token i is word i % 4 of fg_philox(seed, position, i / 4). A token whose d is inf never wins.
  *   The drawn token counts as output from then on.
  *
+ * Processed log probabilities, from what was counted before the draw:
+ *
+ *  10. Processed logits: -d of each kept token, -inf of all others. With temperature 0, steps 7 and 8 are done as if it
+ *      were 1 and no filter were on. With 0 < top_k < vocab, tokens with d > FG_TOP_K_REACH count as left out, so that
+ *      nobody has to look for the top_k-th among them. Their probability is below 1e-13.
+ *  11. log_softmax of these.
+ *
  * `position` is where the token goes, from the start of the sequence. test/sample_reference.h has all this as plain
  * code (twin_sample).
  *
@@ -50,6 +57,10 @@
 #define FG_GUMBEL_MAX 22.875f
 /* fg_weight is 0 for each d above this: 2^30 exp(-d) < 1/2 from 31 log 2 = 21.49 on. */
 #define FG_WEIGHT_LIMIT 22.0f
+
+/* Beyond this d, just below 32, no token can be drawn: it scores below FG_GUMBEL_MAX - 32, and the likeliest one above
+ * -3. */
+#define FG_TOP_K_REACH 0x1.fffffep4f
 
 FG_FN uint32_t fg_as_bits(float x) {
 	uint32_t bits;

@@ -35,6 +35,10 @@ fg_status fg_sampling_check(const fg_sampling *s, int32_t vocab_size) {
 		REFUSE("presence_penalty is %g: it must be finite (0 = off)", (double)s->presence_penalty);
 	if (!isfinite(s->frequency_penalty))
 		REFUSE("frequency_penalty is %g: it must be finite (0 = off)", (double)s->frequency_penalty);
+	if (s->logprobs_mode != FG_RAW_LOGPROBS && s->logprobs_mode != FG_PROCESSED_LOGPROBS)
+		REFUSE("logprobs_mode is %d: it must be %d (raw) or %d (processed)", s->logprobs_mode, FG_RAW_LOGPROBS,
+		       FG_PROCESSED_LOGPROBS);
+	if (s->reserved) REFUSE("reserved is %d: it must be 0", s->reserved);
 	if (s->min_context < 0) REFUSE("min_context is %d: it must be at least 0", s->min_context);
 
 	int64_t i;

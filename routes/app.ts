@@ -1,35 +1,43 @@
 /** The HTTP API: the handler of each path, with and without /v1. It is built on FastgenApi and nothing beneath it. */
 import { type Handler, Hono } from "hono";
 import { asFastgenError } from "../src/errors.ts";
+import { abortRequest, isPaused, isSleeping, pause, resetPrefixCache, resume, sleep, wakeUp } from "./admin.ts";
 import { countTokens, createMessage } from "./anthropic/create.ts";
 import { anthropicErrorReply, isAnthropic } from "./anthropic/errors.ts";
+import { batches, cancelBatch, getBatch } from "./batches.ts";
 import { chat } from "./chat.ts";
 import { completions } from "./completions.ts";
 import type { Env } from "./context.ts";
 import { errorReply, HttpError } from "./errors.ts";
-import { health, load } from "./health.ts";
-import { apiKey, concurrency, host, record } from "./middleware.ts";
+import { file, fileContent, files } from "./files.ts";
+import { generate } from "./generate.ts";
+import { health, liveness, load } from "./health.ts";
+import { adminOnly, apiKey, concurrency, host, record } from "./middleware.ts";
 import { getModel, listModels } from "./models.ts";
 import { cors, guardHost, guardOrigin } from "./origins.ts";
 import { renderChat, renderCompletions } from "./render.ts";
 import { createResponse } from "./responses/create.ts";
 import { cancelResponse, inputItems, storedResponse } from "./responses/stored.ts";
+import { score } from "./score.ts";
 import { serverInfo, worldSize } from "./server-info.ts";
 import type { Service } from "./service.ts";
+import { pauseGeneration, releaseMemory, resumeMemory, updateWeightsFromDisk } from "./sglang.ts";
 import { detokenize, tokenize } from "./tokenize.ts";
 import { tokenizerInfo } from "./tokenizer-info.ts";
 import { version } from "./version.ts";
+import { LORA_PATHS, refuseLora, refuseWeightTransfer, WEIGHT_TRANSFER_PATHS } from "./weight-transfer.ts";
+import { updateWeights, weightVersion } from "./weights.ts";
 
 type Method = "GET" | "POST" | "DELETE";
 
 export function createApp(service: Service): Hono<Env> {
   const app = new Hono<Env>({ strict: false });
 
-  const route = (methods: Method | Method[], path: string, handler: Handler<Env>) => {
+  const route = (methods: Method | Method[], path: string, ...handlers: Handler<Env>[]) => {
     const taken = [methods].flat();
     const allow = taken.map((method) => (method === "GET" ? "GET, HEAD" : method)).join(", ");
     for (const full of [path, `/v1${path}`]) {
-      app.on(taken, full, handler);
+      for (const handler of handlers) app.on(taken, full, handler);
       app.all(full, (c) => {
         throw new HttpError(405, `${c.req.path} takes ${allow}, not ${c.req.method}`, "method_not_allowed", { allow });
       });
@@ -46,9 +54,33 @@ export function createApp(service: Service): Hono<Env> {
   route("GET", "/load", load(service));
   route("GET", "/metrics", () => service.metrics.reply());
   route("GET", "/version", version);
-  const { apiKey: key } = service.options;
-  if (key !== null) app.use(apiKey(key));
+  route("GET", "/liveness", liveness(service));
+  const { apiKey: key, adminApiKey } = service.options;
+  const admin = adminOnly(service.options);
+  const adminRoute = (methods: Method | Method[], path: string, handler: Handler<Env>) =>
+    route(methods, path, admin, handler);
+  adminRoute("POST", "/pause", pause(service));
+  adminRoute("POST", "/resume", resume(service));
+  adminRoute("POST", "/update_weights", updateWeights(service));
+  adminRoute("POST", "/sleep", sleep(service));
+  adminRoute("POST", "/wake_up", wakeUp(service));
+  adminRoute("POST", "/reset_prefix_cache", resetPrefixCache(service));
+  for (const path of ["/abort_request", "/abort_requests"]) adminRoute("POST", path, abortRequest(service));
+  adminRoute("POST", "/pause_generation", pauseGeneration(service));
+  adminRoute("POST", "/continue_generation", resume(service));
+  adminRoute("POST", "/update_weights_from_disk", updateWeightsFromDisk(service));
+  adminRoute(["GET", "POST"], "/flush_cache", resetPrefixCache(service));
+  adminRoute("POST", "/release_memory_occupation", releaseMemory(service));
+  adminRoute("POST", "/resume_memory_occupation", resumeMemory(service));
+  for (const path of WEIGHT_TRANSFER_PATHS) adminRoute("POST", path, refuseWeightTransfer);
+  for (const path of LORA_PATHS) adminRoute("POST", path, refuseLora);
+  // Whoever may change the server may use it.
+  if (key !== null) app.use(apiKey(adminApiKey === null ? [key] : [key, adminApiKey]));
   app.use(concurrency(service));
+  route("GET", "/is_paused", isPaused(service));
+  route("GET", "/is_sleeping", isSleeping(service));
+  for (const path of ["/weight_version", "/weight_info", "/get_weight_version"])
+    route("GET", path, weightVersion(service));
   route("GET", "/server_info", serverInfo(service));
   route("GET", "/get_world_size", worldSize(service));
   route("GET", "/models", listModels(service));
@@ -63,9 +95,23 @@ export function createApp(service: Service): Hono<Env> {
   route("POST", "/messages/count_tokens", countTokens(service));
   route("POST", "/chat/completions/render", renderChat(service));
   route("POST", "/completions/render", renderCompletions(service));
+  route("POST", "/inference/v1/generate", generate(service));
+  route("POST", "/inference/v1/score", score(service));
+  route(["GET", "POST"], "/files", files(service));
+  route(["GET", "DELETE"], "/files/:id", file(service));
+  route("GET", "/files/:id/content", fileContent(service));
+  route(["GET", "POST"], "/batches", batches(service));
+  route("GET", "/batches/:id", getBatch(service));
+  route("POST", "/batches/:id/cancel", cancelBatch(service));
   route("GET", "/tokenizer_info", tokenizerInfo(service));
   route("POST", "/tokenize", tokenize(service));
   route("POST", "/detokenize", detokenize(service));
+
+  service.batches.runner.connect((url, init) => {
+    const request = new Request(`http://localhost${url}`, init);
+    if (key !== null) request.headers.set("authorization", `Bearer ${key}`);
+    return app.fetch(request);
+  });
 
   app.notFound((c) => {
     throw new HttpError(404, `no such path: ${c.req.path}; see /v1/models and /v1/chat/completions`, "not_found");

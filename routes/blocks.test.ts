@@ -14,7 +14,8 @@ const position = (token: string): PositionLogprobs => ({
 });
 
 function piece(parts: AnswerPart[], logprobs: PositionLogprobs[] | null = null): AnswerPiece {
-  const chunk = { index: 0, text: "", token_ids: [], logprobs, finish_reason: null, stop_reason: null };
+  const end = { finish_reason: null, stop_reason: null };
+  const chunk = { index: 0, text: "", token_ids: [], logprobs, ...end, weight_versions: [] };
   return { index: 0, parts, chunk, finish_reason: null };
 }
 

@@ -47,8 +47,10 @@ export async function readBody<S extends z.ZodObject>(
   if ("messages" in schema.shape && text.length <= MAX_EXACT_LENGTH) keepNumbers(body, text);
   if (isLarge) await nextTurn();
   const given = takeFields(c, service, schema.shape, body, nested);
-  if (typeof given.seed === "number" && !Number.isSafeInteger(given.seed)) {
-    given.seed = exactInteger(text, "seed") ?? given.seed;
+  keepSeed(given, text);
+  for (const name of Object.keys(nested)) {
+    const object = given[name];
+    if (isObject(object)) keepSeed(object, text, name);
   }
   const result = parseWith(schema, given);
   if (!result.success) throw schemaError(result.error);
@@ -86,6 +88,12 @@ export function noteIgnored(c: Context<Env>, service: Service, names: readonly s
 
 /** Characters of a body whose numbers are kept: keeping them takes ten times as long as parsing. */
 const MAX_EXACT_LENGTH = 1024 * 1024;
+
+/** A seed of 64 bits as it was written, of the body or of the object in its field `inside`. */
+function keepSeed(given: Record<string, unknown>, text: string, inside?: string): void {
+  if (typeof given.seed !== "number" || Number.isSafeInteger(given.seed)) return;
+  given.seed = exactInteger(text, "seed", inside) ?? given.seed;
+}
 
 /** Puts the numbers of what a chat template prints back as they were written: 1.0, and integers of any size. */
 function keepNumbers(given: Record<string, unknown>, text: string): void {

@@ -7,11 +7,14 @@ import { chatFinish, mayCall } from "./chat-answer.ts";
 import type { Conversation } from "./conversation.ts";
 import { streamUsage } from "./fields.ts";
 import { chatLogprobs, type TokenNames, tokenNames } from "./logprobs.ts";
+import { Rollouts } from "./rollout.ts";
 import { DONE, errorFrame, FrameEnds, type Frames } from "./sse.ts";
+import { changedVersionsJson } from "./weight-versions.ts";
 
 export class ChatFrames implements Frames {
   /** Of the request only this is kept: its text may be large, and a stream may last long. */
   readonly #returnIds: boolean;
+  readonly #withLogprobs: boolean;
   readonly #nameOf: TokenNames;
   readonly #toolChoice: ChatFields["tool_choice"];
   readonly #conversation: Conversation;
@@ -22,12 +25,15 @@ export class ChatFrames implements Frames {
   /** By choice: the start of its frames, up to the delta. Set once the role has been sent. */
   readonly #heads: string[] = [];
   readonly #ends: FrameEnds;
+  readonly #rollouts: Rollouts | null;
   /** The first frame of all has yet to be written. */
   #isFirst = true;
 
   constructor(envelope: object, conversation: Conversation, fields: ChatFields, prefix: string) {
     this.#conversation = conversation;
     this.#returnIds = fields.return_token_ids ?? false;
+    this.#withLogprobs = fields.logprobs ?? false;
+    this.#rollouts = fields.return_rollout ? new Rollouts(conversation.run) : null;
     this.#nameOf = tokenNames(fields.return_tokens_as_token_ids);
     this.#toolChoice = fields.tool_choice;
     this.#content = prefix === "" && mayCall(fields) ? null : prefix;
@@ -36,7 +42,9 @@ export class ChatFrames implements Frames {
   }
 
   chunk(chunk: Chunk): string {
-    const { index, logprobs } = chunk;
+    const { index } = chunk;
+    const logprobs = this.#withLogprobs ? chunk.logprobs : null;
+    this.#rollouts?.add(chunk);
     const { parts, finish_reason } = this.#conversation.read(chunk);
     let out = "";
     let head = this.#heads[index];
@@ -56,7 +64,8 @@ export class ChatFrames implements Frames {
     if (finish_reason === null) out += "null";
     else {
       const reason = chatFinish(finish_reason, this.#toolChoice);
-      out += `"${reason}","stop_reason":${JSON.stringify(chunk.stop_reason)}`;
+      out += `"${reason}","stop_reason":${JSON.stringify(chunk.stop_reason)}${changedVersionsJson(chunk)}`;
+      if (this.#rollouts) out += `,"rollout":${this.#rollouts.jsonOf(index)}`;
     }
     if (ids) out += `,"token_ids":${JSON.stringify(ids)}`;
     return out + this.#ends.after(index);

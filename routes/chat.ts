@@ -8,15 +8,17 @@ import { chatFinish, chatMessage } from "./chat-answer.ts";
 import { ChatFrames } from "./chat-frames.ts";
 import type { Env } from "./context.ts";
 import { Conversation } from "./conversation.ts";
-import { checkTogether, generateOptions, replyId, samplingParams } from "./fields.ts";
+import { askForRollout, checkTogether, generateOptions, replyId, samplingParams } from "./fields.ts";
 import { longChatLogprobs, promptLogprobs, tokenNames } from "./logprobs.ts";
 import { longJson } from "./long-json.ts";
 import { chatPrompt, contentText } from "./messages.ts";
+import { Rollouts } from "./rollout.ts";
 import { chatSchema } from "./schemas.ts";
 import type { Service } from "./service.ts";
 import { eventStream } from "./sse.ts";
 import { inCallersWords, structuredOutputs } from "./structured.ts";
 import { toolChoice } from "./tools.ts";
+import { changedVersions } from "./weight-versions.ts";
 
 export type ChatFields = z.output<typeof chatSchema>;
 
@@ -26,6 +28,7 @@ export function chat(service: Service) {
     checkTogether(fields, fields.logprobs ?? false);
     if (fields.request_id !== undefined) c.get("record").nameBy(fields.request_id);
     const params = chatParams(fields, given);
+    askForRollout(params, fields);
     const conversation = await Conversation.start(c, service, {
       prompt: chatPrompt(fields, service.options.trustRequestChatTemplate),
       params,
@@ -49,18 +52,25 @@ export function chat(service: Service) {
     const prefix = echoed(fields);
     if (fields.stream) return eventStream(service, run, new ChatFrames(envelope, conversation, fields, prefix));
     const nameOf = tokenNames(fields.return_tokens_as_token_ids);
-    const choices = (await conversation.collect()).map((answer, index) => ({
-      index,
-      message: chatMessage(answer, prefix),
-      logprobs: longChatLogprobs(answer.choice.logprobs, nameOf),
-      finish_reason: chatFinish(answer.finish_reason, fields.tool_choice),
-      stop_reason: answer.choice.stop_reason,
-      ...(fields.return_token_ids && { token_ids: answer.choice.token_ids }),
-    }));
+    const rollouts = fields.return_rollout ? new Rollouts(run) : null;
+    const choices = (await conversation.collect()).map((answer, index) => {
+      rollouts?.add(answer.choice);
+      return {
+        index,
+        message: chatMessage(answer, prefix),
+        logprobs: fields.logprobs ? longChatLogprobs(answer.choice.logprobs, nameOf) : null,
+        finish_reason: chatFinish(answer.finish_reason, fields.tool_choice),
+        stop_reason: answer.choice.stop_reason,
+        ...changedVersions(answer.choice, run.weightVersion),
+        ...(fields.return_token_ids && { token_ids: answer.choice.token_ids }),
+        ...(rollouts && { rollout: rollouts.of(index) }),
+      };
+    });
     const generation = run.generations[0]!;
     return longJson(run.record, {
       ...envelope,
       choices,
+      weight_version: run.weightVersion,
       usage: conversation.usage(),
       ...(fields.prompt_logprobs != null && { prompt_logprobs: promptLogprobs(generation.prompt_logprobs ?? []) }),
       ...(fields.return_token_ids && { prompt_token_ids: Array.from(generation.prompt_token_ids) }),

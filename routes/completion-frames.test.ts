@@ -9,6 +9,7 @@ const PROMPTS = [[1], [2, 3]];
 function frames(fields: Partial<Fields> = {}) {
   const run = {
     n: 2,
+    weightVersion: "0",
     generations: PROMPTS.map((prompt_token_ids) => ({ prompt_token_ids })),
     generationOf: (index: number) => ({ prompt_token_ids: PROMPTS[Math.floor(index / 2)]! }),
   } as unknown as Run;
@@ -21,6 +22,7 @@ function frames(fields: Partial<Fields> = {}) {
       logprobs: null,
       finish_reason: null,
       stop_reason: null,
+      weight_versions: [{ start: 0, version: "0" }],
       ...chunk,
     };
     const text = made.chunk(whole as Chunk);

@@ -6,9 +6,11 @@ import type { Chunk } from "../src/types.ts";
 import { type Echo, ListedText } from "./echo.ts";
 import { streamUsage } from "./fields.ts";
 import { completionLogprobs, type TokenNames, tokenNames } from "./logprobs.ts";
+import { Rollouts } from "./rollout.ts";
 import type { Run } from "./run.ts";
 import type { completionSchema } from "./schemas.ts";
 import { DONE, errorFrame, FrameEnds, type Frames } from "./sse.ts";
+import { changedVersionsJson } from "./weight-versions.ts";
 
 export type Fields = z.output<typeof completionSchema>;
 
@@ -23,6 +25,7 @@ interface ChoiceState {
 export class CompletionFrames implements Frames {
   /** Of the request only this is kept: its text may be large, and a stream may last long. */
   readonly #returnIds: boolean;
+  readonly #withLogprobs: boolean;
   readonly #nameOf: TokenNames;
   readonly #run: Run;
   readonly #echo: Echo | null;
@@ -31,10 +34,13 @@ export class CompletionFrames implements Frames {
   /** Pieces that wait for their prompt's log probabilities. */
   #held: Chunk[] = [];
   readonly #ends: FrameEnds;
+  readonly #rollouts: Rollouts | null;
 
   constructor(envelope: object, run: Run, fields: Fields, echo: Echo | null) {
     this.#run = run;
     this.#returnIds = fields.return_token_ids ?? false;
+    this.#withLogprobs = fields.logprobs !== null;
+    this.#rollouts = fields.return_rollout ? new Rollouts(run) : null;
     this.#nameOf = tokenNames(fields.return_tokens_as_token_ids);
     this.#echo = echo;
     this.#envelope = JSON.stringify(envelope).slice(0, -1);
@@ -60,11 +66,15 @@ export class CompletionFrames implements Frames {
     }
     this.#ends.count(index, chunk.token_ids.length);
     const ids = this.#returnIds ? chunk.token_ids : null;
-    if (text === "" && finish_reason === null && !chunk.logprobs && !ids) return out;
-    const logprobs = chunk.logprobs ? JSON.stringify(this.#logprobs(choice, chunk)) : "null";
+    this.#rollouts?.add(chunk);
+    const wanted = this.#withLogprobs && chunk.logprobs !== null;
+    if (text === "" && finish_reason === null && !wanted && !ids) return out;
+    const logprobs = wanted ? JSON.stringify(this.#logprobs(choice, chunk)) : "null";
     out += `${choice.head}${JSON.stringify(text)},"logprobs":${logprobs},"finish_reason":`;
     out += finish_reason === null ? "null" : `"${finish_reason}","stop_reason":${JSON.stringify(chunk.stop_reason)}`;
+    if (finish_reason !== null) out += changedVersionsJson(chunk);
     if (ids) out += `,"token_ids":${JSON.stringify(ids)}`;
+    if (this.#rollouts && finish_reason !== null) out += `,"rollout":${this.#rollouts.jsonOf(index)}`;
     return out + this.#ends.after(index);
   }
 

@@ -7,15 +7,17 @@ import { readBody } from "./body.ts";
 import { CompletionFrames, type Fields } from "./completion-frames.ts";
 import type { Env } from "./context.ts";
 import { Echo, ListedText } from "./echo.ts";
-import { checkTogether, generateOptions, replyId, samplingParams } from "./fields.ts";
+import { askForRollout, checkTogether, generateOptions, replyId, samplingParams } from "./fields.ts";
 import { longCompletionLogprobs, promptLogprobs, tokenNames } from "./logprobs.ts";
 import { longJson } from "./long-json.ts";
 import { promptList } from "./prompts.ts";
+import { Rollouts } from "./rollout.ts";
 import { Run } from "./run.ts";
 import { completionSchema } from "./schemas.ts";
 import type { Service } from "./service.ts";
 import { eventStream } from "./sse.ts";
 import { inCallersWords, structuredOutputs } from "./structured.ts";
+import { changedVersions } from "./weight-versions.ts";
 
 /** OpenAI's default for completions; chat has none. */
 export const DEFAULT_MAX_TOKENS = 16;
@@ -27,6 +29,7 @@ export function completions(service: Service) {
     if (fields.request_id !== undefined) c.get("record").nameBy(fields.request_id);
     const prompts = promptList(fields.prompt);
     const params = completionParams(fields, given);
+    askForRollout(params, fields);
     const options = { ...generateOptions(fields), default_max_tokens: DEFAULT_MAX_TOKENS };
     const run = await Run.start(c, service, prompts, params, options).catch((error) => {
       throw inCallersWords(error, fields);
@@ -42,10 +45,12 @@ export function completions(service: Service) {
     const echo = fields.echo ? new Echo(run, fields) : null;
     if (fields.stream) return eventStream(service, run, new CompletionFrames(envelope, run, fields, echo));
     const nameOf = tokenNames(fields.return_tokens_as_token_ids);
+    const rollouts = fields.return_rollout ? new Rollouts(run) : null;
     const choices = (await run.collect()).map((choice, index) => {
       const generation = run.generationOf(index);
       const echoed = echo?.text(index) ?? "";
-      const own = choice.logprobs ?? (fields.logprobs === null ? null : []);
+      const own = fields.logprobs === null ? null : (choice.logprobs ?? []);
+      rollouts?.add({ ...choice, index });
       const listed = own && new ListedText(echoed, choice.text, nameOf);
       const positions = listed && joined(echo ? listed.prompt(generation, run.fastgen) : [], listed.answer(own));
       return {
@@ -54,6 +59,7 @@ export function completions(service: Service) {
         logprobs: positions && longCompletionLogprobs(positions, nameOf),
         finish_reason: choice.finish_reason,
         stop_reason: choice.stop_reason,
+        ...changedVersions(choice, run.weightVersion),
         ...(given.prompt_logprobs !== undefined && {
           prompt_logprobs: promptLogprobs(generation.prompt_logprobs ?? []),
         }),
@@ -61,9 +67,10 @@ export function completions(service: Service) {
           token_ids: choice.token_ids,
           prompt_token_ids: Array.from(generation.prompt_token_ids),
         }),
+        ...(rollouts && { rollout: rollouts.of(index) }),
       };
     });
-    return longJson(run.record, { ...envelope, choices, usage: run.usage() });
+    return longJson(run.record, { ...envelope, choices, weight_version: run.weightVersion, usage: run.usage() });
   };
 }
 

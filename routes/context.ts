@@ -7,8 +7,11 @@ import type { Service } from "./service.ts";
 import type { TracedRequest } from "./tracing.ts";
 
 export interface Env {
-  /** `crowded`: the request came on a connection beyond the limit. Absent where there is no connection. */
-  Bindings: { crowded: boolean } | undefined;
+  /**
+   * `crowded`: the request came on a connection beyond the limit. `peer`: the address at its other end. Absent where there is
+   * no connection.
+   */
+  Bindings: { crowded: boolean; peer: string | null } | undefined;
   Variables: { record: RequestRecord };
 }
 

@@ -9,7 +9,7 @@ import type { AnswerParser, AnswerPart, AnswerRequest, ToolChoice } from "../src
 import { thinkingOpen } from "../src/answer/reasoning.ts";
 import type { SamplingParams } from "../src/params.ts";
 import type { StructuredOutputs } from "../src/structured-outputs.ts";
-import type { Choice, Chunk, Conversation as ConversationPrompt, GenerateOptions } from "../src/types.ts";
+import type { Choice, Chunk, Conversation as ConversationPrompt, FinishReason, GenerateOptions } from "../src/types.ts";
 import { answerOptions } from "./answer-options.ts";
 import type { Env } from "./context.ts";
 import { contentText } from "./messages.ts";
@@ -37,7 +37,7 @@ export interface ConversationRequest {
   thinkingBudget: number | null;
 }
 
-export type AnswerFinish = "stop" | "length" | "tool_calls";
+export type AnswerFinish = FinishReason | "tool_calls";
 
 /** One chunk, read. */
 export interface AnswerPiece {

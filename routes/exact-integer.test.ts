@@ -30,3 +30,10 @@ test("in any object", () => {
     }),
   );
 });
+
+test("the field of an object in a field", () => {
+  const text = '{"seed":1,"a":{"seed":2},"inner" : {"b":{"seed":3},"seed":9007199254740993,"c":"}"},"d":{"seed":4}}';
+  expect(exactInteger(text, "seed", "inner")).toBe(9007199254740993n);
+  expect(exactInteger('{"inner":{"a":1},"b":{"seed":2},"seed":3}', "seed", "inner")).toBeUndefined();
+  expect(exactInteger('{"a":"inner","b":{"inner":{"seed":2}},"seed":3}', "seed", "inner")).toBeUndefined();
+});

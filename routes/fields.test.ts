@@ -3,7 +3,7 @@ import { afterAll, describe, expect, test } from "bun:test";
 import { MAX_DETOKENIZE_IDS, MAX_REQUEST_TEMPLATE_LENGTH, MAX_TEMPLATE_KWARGS } from "../src/limits.ts";
 import { messageSchema } from "./anthropic/schema.ts";
 import { responseSchema } from "./responses/schema.ts";
-import { chatSchema, completionSchema } from "./schemas.ts";
+import { chatSchema, completionSchema, generateSchema } from "./schemas.ts";
 import { events, FakeFastgen, json, startServer } from "./testing.ts";
 
 const CHAT = "/v1/chat/completions";
@@ -569,6 +569,7 @@ describe("docs/api.md", async () => {
   test.each([
     ["The Responses API", responseSchema],
     ["Anthropic's Messages API", messageSchema],
+    ["Tokens in, tokens out", generateSchema],
   ])("%s: its fields are those of the schema", (title, schema) => {
     expect(listed(title).sort()).toEqual(Object.keys(schema.shape).sort());
   });

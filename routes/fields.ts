@@ -48,8 +48,13 @@ export function samplingParams(given: Record<string, unknown>): SamplingParams {
   return params as SamplingParams;
 }
 
+/** Has the engine report what a rollout consists of. */
+export function askForRollout(params: SamplingParams, { return_rollout }: { return_rollout?: boolean }): void {
+  if (return_rollout) params.logprobs ??= 0;
+}
+
 /** What the library is to do with the prompt and the sequence. */
-export function generateOptions(fields: CommonFields): GenerateOptions {
+export function generateOptions(fields: Omit<CommonFields, "prompt_logprobs" | "logprob_token_ids">): GenerateOptions {
   const { stream, add_special_tokens, truncate_prompt_tokens, truncation_side, cache_salt, priority } = fields;
   return { stream, add_special_tokens, truncate_prompt_tokens, truncation_side, cache_salt, priority };
 }

@@ -1,4 +1,5 @@
-/** GET /health, /ping and /load. The first two: 200 while requests are served; 503 while the model loads, while draining, and once the engine has failed. */
+/** GET /health, /ping, /liveness and /load. The first two: 200 while requests are served; 503 while the model loads, while draining, and once the engine has failed. */
+import { LIVENESS_SECONDS } from "../src/limits.ts";
 import type { Service } from "./service.ts";
 
 export function health(service: Service) {
@@ -6,6 +7,19 @@ export function health(service: Service) {
     // Throws FastgenError "unavailable": the 503, with its reason.
     const { model } = service.fastgen;
     return Response.json({ status: "ok", model: service.modelName, device: model.device });
+  };
+}
+
+/** GET /liveness, as prime-rl asks for it: 503 also where the engine's thread does not answer in time. */
+export function liveness(service: Service, seconds = LIVENESS_SECONDS) {
+  return async (): Promise<Response> => {
+    const { fastgen } = service;
+    const { promise: late, resolve } = Promise.withResolvers<false>();
+    const timer = setTimeout(resolve, seconds * 1000, false);
+    const answers = await Promise.race([fastgen.ping().then(() => true), late]);
+    clearTimeout(timer);
+    if (answers) return Response.json({ status: "ok" });
+    return Response.json({ status: "engine_unresponsive" }, { status: 503 });
   };
 }
 

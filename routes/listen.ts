@@ -61,9 +61,10 @@ function createServer(service: Service): http.Server {
   let open = 0;
   server.on("connection", (socket) => {
     const crowded = ++open > maxConnections;
+    const peer = socket.remoteAddress ?? null;
     const answer = async (request: Request) => {
       try {
-        return await app.fetch(request, { crowded });
+        return await app.fetch(request, { crowded, peer });
       } catch (thrown) {
         // A fault before the app's own error handling, or in it.
         const error = asFastgenError(thrown);

@@ -1,9 +1,9 @@
 /** Log probabilities in the three shapes that clients read: chat's, completions', and vLLM's prompt_logprobs. */
 import type { PositionLogprobs, TokenLogprob } from "../src/types.ts";
-import { JsonList } from "./long-json.ts";
+import { JsonList, JsonText } from "./long-json.ts";
 
 /** JSON has no -Infinity; OpenAI's and vLLM's stand-in for it. */
-function finite(logprob: number): number {
+export function finite(logprob: number): number {
   return Math.max(logprob, -9999);
 }
 
@@ -29,7 +29,7 @@ export function longChatLogprobs(positions: readonly PositionLogprobs[] | null, 
   return positions && { content: new JsonList(each(positions, (one) => chatPosition(one, nameOf))), refusal: null };
 }
 
-function* each<T>(items: Iterable<T>, make: (item: T) => unknown): Generator<unknown, void, void> {
+export function* each<T>(items: Iterable<T>, make: (item: T) => unknown): Generator<unknown, void, void> {
   for (const item of items) yield make(item);
 }
 
@@ -91,7 +91,10 @@ function topByName(position: PositionLogprobs, nameOf: TokenNames): Record<strin
   return top;
 }
 
-/** vLLM's, by position: token id → its log probability, its rank (1 = the most probable of all tokens) and its text. */
+/**
+ * vLLM's, by position: token id → its log probability, its rank (1 = the most probable of all tokens) and its text. The prompt's
+ * own token comes first: clients read it there.
+ */
 export function promptLogprobs(positions: Iterable<PositionLogprobs | null>): JsonList {
   return new JsonList(each(positions, promptPosition));
 }
@@ -99,9 +102,10 @@ export function promptLogprobs(positions: Iterable<PositionLogprobs | null>): Js
 function promptPosition(position: PositionLogprobs | null) {
   if (!position) return null;
   const own = { logprob: finite(position.logprob), rank: position.rank, decoded_token: position.token };
-  const entries: [number, typeof own][] = [[position.id, own]];
+  const entry = (id: number, value: typeof own) => `"${id}":${JSON.stringify(value)}`;
+  let entries = entry(position.id, own);
   for (const [i, { id, logprob, token }] of position.top.entries()) {
-    if (id !== position.id) entries.push([id, { logprob: finite(logprob), rank: i + 1, decoded_token: token }]);
+    if (id !== position.id) entries += `,${entry(id, { logprob: finite(logprob), rank: i + 1, decoded_token: token })}`;
   }
-  return Object.fromEntries(entries);
+  return new JsonText(`{${entries}}`);
 }

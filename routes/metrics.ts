@@ -68,6 +68,17 @@ export class Metrics {
         ({ stats }) => stats.prefix_hit_tokens,
       );
     }
+    new Gauge({
+      name: "vllm:weight_version_info",
+      help: "The weights in use; the value is always 1.",
+      labelNames: ["weight_version"],
+      registers,
+      collect() {
+        this.reset();
+        const fastgen = source();
+        if (fastgen) this.set({ weight_version: fastgen.weight_version }, 1);
+      },
+    });
     new Counter({
       name: "vllm:prompt_tokens_by_source_total",
       help: "Prompt tokens, by where their KV came from.",

@@ -3,6 +3,7 @@ import { createHash, timingSafeEqual } from "node:crypto";
 import type { MiddlewareHandler } from "hono";
 import { type Env, RequestRecord } from "./context.ts";
 import { HttpError } from "./errors.ts";
+import { isLoopback } from "./origins.ts";
 import type { Service } from "./service.ts";
 
 /** Bytes of a header that lists fields. */
@@ -50,18 +51,41 @@ const digest = (text: string) => createHash("sha256").update(text).digest();
 
 /**
  * `Authorization: Bearer KEY`, or Anthropic's `x-api-key: KEY`, compared in a time that does not depend on how much of the key
- * is right. Where both are sent either may be right.
+ * is right. Where both are sent either may be right. `flag` is the one that sets the key, for errors.
  */
-export function apiKey(key: string): MiddlewareHandler<Env> {
-  const wanted = digest(key);
+export function apiKey(keys: readonly string[], flag = "--api-key"): MiddlewareHandler<Env> {
+  const wanted = keys.map(digest);
+  const isRight = (key: string) => wanted.map((one) => timingSafeEqual(digest(key), one)).includes(true);
   return async (c, next) => {
     const bearer = /^Bearer\s+(.+)$/i.exec(c.req.header("authorization") ?? "")?.[1];
     const given = [bearer, c.req.header("x-api-key")].filter((key) => key !== undefined);
-    if (given.some((key) => timingSafeEqual(digest(key), wanted))) return next();
+    if (given.some(isRight)) return next();
     const message =
       given.length === 0
-        ? "no API key: send the header 'Authorization: Bearer KEY' with the server's --api-key"
-        : "the API key is wrong: send the server's --api-key";
+        ? `no API key: send the header 'Authorization: Bearer KEY' with the server's ${flag}`
+        : `the API key is wrong: send the server's ${flag}`;
     throw new HttpError(401, message, "invalid_api_key", { "www-authenticate": "Bearer" });
   };
+}
+
+/**
+ * Guards what changes the server for everybody: by the admin key, else by the API key. Without any key it is open to this
+ * machine alone.
+ */
+export function adminOnly({ apiKey: key, adminApiKey }: AdminKeys): MiddlewareHandler<Env> {
+  if (adminApiKey !== null) return apiKey([adminApiKey], "--admin-api-key");
+  if (key !== null) return apiKey([key]);
+  return (c, next) => {
+    // A page elsewhere may open a URL in a tab, which is a GET.
+    const isTab = c.req.header("sec-fetch-mode") === "navigate";
+    if (isLoopback(c.env?.peer ?? "") && !isTab) return next();
+    const message = `${c.req.path} answers only to programs on this machine: start the server with --admin-api-key or --api-key, and send that key`;
+    throw new HttpError(403, message, "admin_key_needed");
+  };
+}
+
+export interface AdminKeys {
+  apiKey: string | null;
+  /** Null = the API key serves. */
+  adminApiKey: string | null;
 }

@@ -33,6 +33,11 @@ const IGNORED = new Set([
   "return_mm_kwargs",
   "spaces_between_special_tokens",
   "guided_decoding_backend",
+  "detokenize",
+  "output_kind",
+  "flat_logprobs",
+  "skip_clone",
+  "skip_reading_prefix_cache",
   // SGLang
   "rid",
   "extra_key",
@@ -81,6 +86,7 @@ const INERT = new Map<string, readonly unknown[]>([
   ["length_penalty", [1]],
   ["add_generation_prompt", [false, true]],
   ["routed_experts_prompt_start", [0]],
+  ["reasoning_ended", [true]],
   ["thinking_token_budget", [-1]],
   // SGLang
   ["routed_experts_start_len", [0]],

@@ -33,6 +33,8 @@ export class Run {
   readonly #controller: AbortController;
   /** By prompt. */
   readonly #timers: GenerationTimer[];
+  /** The version of the weights that made the newest piece, or would have made one. */
+  weightVersion: string;
   /** Choices that have not ended; each holds a place in the queue. */
   #open: number;
   #ended = false;
@@ -54,6 +56,7 @@ export class Run {
     this.#controller = controller;
     this.#timers = timers;
     this.#open = generations.length * n;
+    this.weightVersion = fastgen.weight_version;
   }
 
   /**
@@ -81,7 +84,13 @@ export class Run {
     const generations: Generation[] = [];
     const begin = async (prompt: Prompt, observer: GenerationObserver) => {
       const made = await prepare?.(prompt, signal);
-      return fastgen.start(made?.prompt ?? prompt, params, { ...options, ...made?.options, signal, observer });
+      return fastgen.start(made?.prompt ?? prompt, params, {
+        ...options,
+        ...made?.options,
+        request_id: record.id,
+        signal,
+        observer,
+      });
     };
     const timers = prompts.map(() => new GenerationTimer(service.metrics.requests, record.started));
     // A few at a time: tokenising thousands at once would keep everybody else's prompts waiting.
@@ -124,6 +133,7 @@ export class Run {
   }
 
   #account(chunk: Chunk): void {
+    this.weightVersion = chunk.weight_versions.at(-1)?.version ?? this.weightVersion;
     if (chunk.finish_reason === null) return;
     this.#open--;
     this.#service.release(1);

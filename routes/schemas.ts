@@ -27,23 +27,35 @@ const truncation = {
   truncation_side: z.enum(["left", "right"]).optional(),
 };
 
-/** What is asked of the server rather than the model; the same in chat and completions. */
-const common = {
+/** What every request for tokens may ask of the server. */
+const request = {
   /** Any name is accepted; the reply names the served model. */
   model: hint,
-  stream: flag,
-  stream_options: z.strictObject(streamOptions).optional(),
-  return_token_ids: flag,
-  return_tokens_as_token_ids: flag,
-  add_special_tokens: flag,
-  echo: flag,
-  ...truncation,
   /** Becomes part of the reply's id. */
   request_id: z.string().min(1).max(limits.MAX_REQUEST_ID_LENGTH).optional(),
   /** Keeps this prompt's cached pages to requests with the same salt. */
   cache_salt: z.string().min(1).max(limits.MAX_CACHE_SALT_LENGTH).optional(),
   /** Lower is sooner. */
   priority: z.int().optional(),
+};
+
+/** How an answer comes. */
+const reply = {
+  stream: flag,
+  stream_options: z.strictObject(streamOptions).optional(),
+  return_token_ids: flag,
+  /** A record of each choice for trainers: rollout.ts. */
+  return_rollout: flag,
+};
+
+/** What is asked of the server rather than the model; the same in chat and completions. */
+const common = {
+  ...request,
+  ...reply,
+  return_tokens_as_token_ids: flag,
+  add_special_tokens: flag,
+  echo: flag,
+  ...truncation,
   ...structuredFields,
   /** About the request; no effect on the answer. */
   metadata: boundedRecord(z.string(), z.unknown(), limits.MAX_METADATA_ENTRIES).optional(),
@@ -87,6 +99,27 @@ export const completionSchema = z.strictObject({
   /** Checked by promptList. */
   prompt: z.unknown(),
   best_of: z.int().optional(),
+});
+
+/** vLLM's /inference/v1/generate. */
+export const generateSchema = z.strictObject({
+  ...request,
+  ...reply,
+  /** Checked by tokenIds. */
+  token_ids: z.unknown(),
+  /** The text of token_ids, which /render adds for people. */
+  prompt: z.unknown().optional(),
+  sampling_params: z.strictObject(samplingSchema.shape).prefault({}),
+  /** text: the answer's text too, and tokens by their texts. */
+  output_mode: z.enum(["tokens", "text"]).optional(),
+});
+
+export const scoreSchema = z.strictObject({
+  ...request,
+  /** Checked by hand: [{ prompt_token_ids, token_ids }]. */
+  sequences: z.unknown(),
+  /** Most probable tokens to report at each position. */
+  top_logprobs: z.int().min(0).max(limits.MAX_LOGPROBS).optional(),
 });
 
 /** vLLM's /tokenize: a text, or a conversation. */

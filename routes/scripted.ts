@@ -27,7 +27,7 @@ export function scriptedEvents(script: Script, framesOf: (conversation: Conversa
     return { index: 0, parts, chunk, finish_reason: next++ === last ? script.finish : null };
   };
   const usage = () => SCRIPT_USAGE;
-  const run = { record: { id: "request-1" } };
+  const run = { record: { id: "request-1" }, weightVersion: "0" };
   const frames = framesOf({ read, usage, run } as unknown as Conversation);
   let text = frames.begin?.() ?? "";
   for (const i of script.pieces.keys()) {
@@ -37,6 +37,7 @@ export function scriptedEvents(script: Script, framesOf: (conversation: Conversa
       text: "",
       token_ids: [0],
       logprobs: null,
+      weight_versions: [{ start: 0, version: "0" }],
       finish_reason: ended ? (script.finish as "stop" | "length") : null,
       stop_reason: ended ? (script.stop_reason ?? null) : null,
     });

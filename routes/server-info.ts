@@ -25,7 +25,7 @@ export function worldSize(service: Service) {
   return (): Response => Response.json({ world_size: service.fastgen.capacity.tensor_parallel_size });
 }
 
-type Config = Record<string, Record<string, string | number | boolean>>;
+type Config = Record<string, Record<string, string | number | boolean> | null>;
 
 function configOf({ fastgen, modelName }: Service): Config {
   const { model, capacity } = fastgen;
@@ -38,6 +38,8 @@ function configOf({ fastgen, modelName }: Service): Config {
       dtype: `torch.${model.dtype}`,
       max_model_len: model.max_model_len,
       vocab_size: model.vocab_size,
+      weight_version: fastgen.weight_version,
+      logprobs_mode: fastgen.default_params.logprobs_mode ?? "raw_logprobs",
     },
     cache_config: {
       block_size: capacity.page_tokens,
@@ -51,10 +53,13 @@ function configOf({ fastgen, modelName }: Service): Config {
     },
     parallel_config: { tensor_parallel_size: capacity.tensor_parallel_size },
     device_config: { device: model.device, device_name: capacity.device_name },
+    // Trainers look here for what the server can do: it has neither.
+    weight_transfer_config: null,
+    lora_config: null,
   };
 }
 
 function textOf(config: Config): string {
-  const entries = Object.values(config).flatMap((section) => Object.entries(section));
+  const entries = Object.values(config).flatMap((section) => Object.entries(section ?? {}));
   return entries.map(([key, value]) => `${key}=${typeof value === "string" ? `'${value}'` : value}`).join(", ");
 }

@@ -16,6 +16,8 @@ import {
 } from "../src/limits.ts";
 import type { FastgenApi, LoadProgress } from "../src/types.ts";
 import { VERSION } from "../src/version.ts";
+import { BatchRunner } from "./batch/runner.ts";
+import { BatchStore } from "./batch/store.ts";
 import type { RequestRecord } from "./context.ts";
 import { errorStatus } from "./errors.ts";
 import { Metrics } from "./metrics.ts";
@@ -24,6 +26,8 @@ import { ResponseStore } from "./responses/store.ts";
 import type { RequestTracer } from "./tracing.ts";
 
 export interface ServiceOptions extends BrowserOptions {
+  /** Guards the routes that change the server for everybody; null = the API key does. */
+  adminApiKey: string | null;
   /** The model's name in replies; null = the name it was loaded by. */
   servedModelName: string | null;
   /** Takes one line of JSON per request; null = no access log. */
@@ -42,6 +46,8 @@ export interface ServiceOptions extends BrowserOptions {
   /** Responses that are kept for later requests, and bytes of them. */
   maxStoredResponses: number;
   maxStoredResponseBytes: number;
+  /** Files and batches; null = a private folder that goes with the process. */
+  batchStore: BatchStore | null;
   /** Seconds for which nothing more can be sent to a stream's reader before its connection closes. */
   streamWriteSeconds: number;
   /** Seconds that a connection may be idle, and that headers may take. */
@@ -61,6 +67,7 @@ export interface ServiceOptions extends BrowserOptions {
 
 const DEFAULTS: ServiceOptions = {
   apiKey: null,
+  adminApiKey: null,
   host: null,
   allowedHosts: null,
   allowedOrigins: null,
@@ -77,6 +84,7 @@ const DEFAULTS: ServiceOptions = {
   maxTotalBodyBytes: MAX_TOTAL_BODY_BYTES,
   maxStoredResponses: MAX_STORED_RESPONSES,
   maxStoredResponseBytes: MAX_STORED_RESPONSE_BYTES,
+  batchStore: null,
   streamWriteSeconds: STREAM_WRITE_SECONDS,
   idleSeconds: IDLE_SECONDS,
   trustRequestChatTemplate: false,
@@ -91,19 +99,21 @@ const DEFAULTS: ServiceOptions = {
 const MAX_LOGGED_NAME = 64;
 
 /** Paths that load balancers and monitors ask for every second or so. */
-const PROBES = /^(\/v1)?\/(health|ping|load|metrics)\/?$/;
+const PROBES = /^(\/v1)?\/(health|ping|liveness|load|metrics)\/?$/;
 
 export class Service {
   readonly options: ServiceOptions;
   readonly metrics: Metrics;
   readonly responses: ResponseStore;
+  readonly batches: { store: BatchStore; runner: BatchRunner };
   /** Unix seconds. */
   readonly created = Math.floor(Date.now() / 1000);
   /** How far loading has come, while it lasts. */
   progress: LoadProgress | null = null;
   #fastgen: FastgenApi | null = null;
   #modelName = "";
-  #fingerprint = "";
+  /** Of the weights that it was made for. */
+  #fingerprint = { text: "", version: "" };
   #format: AnswerFormat = { reasoning: null, tools: null, shownTokens: [] };
   #draining = false;
   /** Sequences that have been started and have not ended: running, waiting, or on their way to the engine. */
@@ -124,6 +134,8 @@ export class Service {
     this.#modelName = this.options.servedModelName ?? "";
     this.metrics = new Metrics(() => this.#fastgen);
     const { maxStoredResponses, maxStoredResponseBytes } = this.options;
+    const store = this.options.batchStore ?? new BatchStore();
+    this.batches = { store, runner: new BatchRunner(this, store) };
     this.responses = new ResponseStore({ responses: maxStoredResponses, bytes: maxStoredResponseBytes });
   }
 
@@ -131,11 +143,15 @@ export class Service {
   ready(fastgen: FastgenApi): void {
     const { model } = fastgen;
     this.#modelName = this.options.servedModelName ?? model.name;
-    const parts = [VERSION, model.name, model.device, model.dtype, model.max_model_len].join("\n");
-    this.#fingerprint = `fg_${createHash("sha256").update(parts).digest("hex").slice(0, 12)}`;
     this.metrics.setModel(this.#modelName, fastgen);
     this.#format = answerFormat(templateText(fastgen.tokenizer_config.chat_template), this.options);
     this.#fastgen = fastgen;
+    this.batches.runner.wake();
+  }
+
+  /** Can the model be asked? */
+  get isReady(): boolean {
+    return this.#fastgen?.alive === true && !this.#draining;
   }
 
   /** The model, or FastgenError "unavailable" while there is none. */
@@ -160,7 +176,13 @@ export class Service {
 
   /** OpenAI's system_fingerprint: it changes with everything that may change a seeded answer. */
   get fingerprint(): string {
-    return this.#fingerprint;
+    const { model, weight_version: version } = this.#fastgen!;
+    if (this.#fingerprint.version !== version) {
+      const parts = [VERSION, model.name, model.device, model.dtype, model.max_model_len, version].join("\n");
+      const text = `fg_${createHash("sha256").update(parts).digest("hex").slice(0, 12)}`;
+      this.#fingerprint = { text, version };
+    }
+    return this.#fingerprint.text;
   }
 
   /** How the model writes reasoning and calls. @param template the request's own; default: the model's. */
@@ -284,6 +306,7 @@ export class Service {
    */
   drain(seconds: number): Promise<boolean> {
     this.#draining = true;
+    void this.batches.runner.stop();
     for (const record of this.#requests) record.drain();
     if (this.#requests.size === 0) return Promise.resolve(true);
     const { promise, resolve } = Promise.withResolvers<boolean>();

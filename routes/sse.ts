@@ -33,19 +33,21 @@ export function errorFrame(error: FastgenError): string {
   return frame(JSON.stringify(errorBody(error)));
 }
 
-/** How frames end: with the usage of their choice so far, with none, or without the field. */
+const NO_USAGE = ',"usage":null}\n\n';
+
+/** How frames end: with the version of the weights, and with the usage of their choice so far, with none, or without the field. */
 export class FrameEnds {
   readonly #run: Run;
   readonly #usage: StreamUsage;
-  /** The end of a frame that tells no usage. */
-  readonly #plain: string;
+  /** What stands behind the choices of every frame, for `#version`. */
+  #fields = "";
+  #version: string | null = null;
   /** By choice: tokens so far. */
   readonly #tokens: number[] = [];
 
   constructor(run: Run, usage: StreamUsage) {
     this.#run = run;
     this.#usage = usage;
-    this.#plain = usage.final ? '}],"usage":null}\n\n' : "}]}\n\n";
   }
 
   /** Counts new tokens of a choice. */
@@ -55,16 +57,28 @@ export class FrameEnds {
 
   /** From the end of the one choice to the end of the frame. `extra`: more fields of the frame, each after a comma. */
   after(index: number, extra = ""): string {
-    if (!this.#usage.continuous) return extra === "" ? this.#plain : `}]${extra}${this.#plain.slice(2)}`;
+    const fields = `${extra}${this.#common()}`;
+    if (!this.#usage.continuous) return `}]${fields}${this.#usage.final ? NO_USAGE : "}\n\n"}`;
     const prompt_tokens = this.#run.generationOf(index).prompt_token_ids.length;
     const completion_tokens = this.#tokens[index] ?? 0;
     const usage = { prompt_tokens, completion_tokens, total_tokens: prompt_tokens + completion_tokens };
-    return `}]${extra},"usage":${JSON.stringify(usage)}}\n\n`;
+    return `}]${fields},"usage":${JSON.stringify(usage)}}\n\n`;
+  }
+
+  #common(): string {
+    const { weightVersion } = this.#run;
+    if (weightVersion !== this.#version) {
+      this.#version = weightVersion;
+      this.#fields = `,"weight_version":${JSON.stringify(weightVersion)}`;
+    }
+    return this.#fields;
   }
 
   /** The frame after the last piece: the request's usage; "" where nobody asked for it. */
   last(envelope: string, usage: object): string {
-    return this.#usage.final ? frame(`${envelope},"choices":[],"usage":${JSON.stringify(usage)}}`) : "";
+    return this.#usage.final
+      ? frame(`${envelope},"choices":[]${this.#common()},"usage":${JSON.stringify(usage)}}`)
+      : "";
   }
 }
 

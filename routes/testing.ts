@@ -16,13 +16,17 @@ import type {
   FastgenApi,
   GenerateOptions,
   Generation,
+  MemoryTag,
   ModelInfo,
+  PauseOptions,
   PositionLogprobs,
   Prompt,
   RenderedPrompt,
+  SleepOptions,
   Stats,
   TokenLogprob,
   Usage,
+  WeightUpdate,
 } from "../src/types.ts";
 import { listen } from "./listen.ts";
 import { Service, type ServiceOptions } from "./service.ts";
@@ -42,6 +46,8 @@ export interface FakeOptions {
   max_model_len?: number;
   default_params?: SamplingParams;
   running?: number;
+  /** What an update of the weights fails with. */
+  updateError?: Error;
 }
 
 export interface FakeCall {
@@ -177,6 +183,55 @@ export class FakeFastgen implements FastgenApi {
     this.step = listener;
   }
 
+  /** Whether ping() is answered. */
+  responds = true;
+
+  ping(): Promise<void> {
+    return this.responds ? Promise.resolve() : new Promise(() => {});
+  }
+
+  is_paused = false;
+  weight_version = "0";
+  /** What was asked of it beside generations, in order. */
+  readonly commands: unknown[] = [];
+
+  async pause(options?: PauseOptions): Promise<void> {
+    this.commands.push({ pause: options });
+    this.is_paused = true;
+  }
+
+  async resume(): Promise<void> {
+    this.commands.push("resume");
+    this.is_paused = false;
+  }
+
+  async updateWeights(update: WeightUpdate): Promise<void> {
+    this.commands.push({ update });
+    if (this.#options.updateError) throw this.#options.updateError;
+    this.weight_version = update.weight_version ?? String(Number(this.weight_version) + 1);
+  }
+
+  async resetPrefixCache(): Promise<void> {
+    this.commands.push("resetPrefixCache");
+  }
+
+  is_sleeping = false;
+
+  async sleep(options?: SleepOptions): Promise<void> {
+    this.commands.push({ sleep: options });
+    this.is_sleeping = true;
+  }
+
+  async wakeUp(options?: { tags?: readonly MemoryTag[] }): Promise<void> {
+    this.commands.push({ wakeUp: options });
+    this.is_sleeping = false;
+  }
+
+  abort(request_id: string | null): number {
+    this.commands.push({ abort: request_id });
+    return this.calls.filter(({ options }) => request_id === null || options.request_id === request_id).length;
+  }
+
   startTrace(): void {}
 
   async stopTrace(): Promise<void> {}
@@ -189,6 +244,7 @@ export class FakeFastgen implements FastgenApi {
 class FakeGeneration implements Generation {
   readonly prompt_token_ids: Int32Array;
   readonly params: ResolvedParams;
+  readonly seeds: readonly bigint[];
   readonly prompt_text: string | null;
   readonly usage: Usage;
   readonly #fake: FakeFastgen;
@@ -203,6 +259,7 @@ class FakeGeneration implements Generation {
     this.prompt_token_ids = ids;
     this.params = samplingSchema.parse(call.params);
     this.params.max_tokens ??= fake.model.max_model_len - ids.length;
+    this.seeds = Array.from({ length: this.params.n }, (_, i) => BigInt(this.params.seed ?? 77) + BigInt(i));
     this.prompt_text = typeof call.prompt === "string" ? call.prompt : null;
     this.usage = { prompt_tokens: ids.length, completion_tokens: 0, cached_tokens: 0 };
     fake.stats.prompt_tokens += ids.length;
@@ -232,8 +289,9 @@ class FakeGeneration implements Generation {
     // Its context does not end an answer: some tests want longer ones.
     const limit = Math.min(this.#call.params.max_tokens ?? Number.POSITIVE_INFINITY, answer.length);
     const finish_reason = limit < answer.length ? "length" : "stop";
+    const weight_versions = [{ start: 0, version: this.#fake.weight_version }];
     const end = { finish_reason, stop_reason: null } as const;
-    const nothing = { token_ids: [], logprobs: null };
+    const nothing = { token_ids: [], logprobs: null, weight_versions };
     if (limit === 0) {
       for (let index = 0; index < params.n; index++) {
         observer?.started(index, QUEUED_SECONDS, PREFILL_SECONDS);
@@ -263,7 +321,7 @@ class FakeGeneration implements Generation {
         const logprobs =
           params.logprobs === null ? null : [logprob(id, params.logprobs, codePoints(answer.slice(0, i)))];
         const running = { finish_reason: null, stop_reason: null };
-        yield { index, text, token_ids: [id], logprobs, ...(last ? end : running) };
+        yield { index, text, token_ids: [id], logprobs, weight_versions, ...(last ? end : running) };
       }
     }
   }

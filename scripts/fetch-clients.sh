@@ -25,6 +25,15 @@ for list in "$lists"/*.txt; do
 	cp "$list" "$folder/$client/installed.txt"
 done
 
+# The GRPO loop of examples/rl. PyTorch comes with all that it names: it does not start without.
+list=examples/rl/requirements.txt
+if ! cmp -s "$list" "$folder/rl/installed.txt"; then
+	echo "clients: rl"
+	"$uv" venv --quiet --clear "$folder/rl"
+	"$uv" pip install --quiet --python "$folder/rl/bin/python" --requirements "$list"
+	cp "$list" "$folder/rl/installed.txt"
+fi
+
 for list in test/clients/node*/package-lock.json; do
 	client=$(basename "$(dirname "$list")")
 	cmp -s "$list" "$folder/$client/installed.json" && continue

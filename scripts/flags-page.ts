@@ -1,8 +1,9 @@
 #!/usr/bin/env bun
-/** Writes docs/flags.md: every flag of both tools with its default, as --help tells them. */
+/** Writes docs/flags.md: every flag of all tools with its default, as --help tells them. */
 import { writeFileSync } from "node:fs";
 import * as path from "node:path";
 import { Command, type Option } from "commander";
+import { command as batch } from "../cli/batch.ts";
 import { command as chat } from "../cli/chat.ts";
 import { addModelFlags } from "../cli/flags.ts";
 import { command as serve } from "../cli/serve.ts";
@@ -46,7 +47,7 @@ export function flagsPage(): string {
     flagRows(command).filter(({ long }) => !shared.some((other) => other.long === long));
   return `# Flags
 
-Every flag of \`fgserve\` and \`fgchat\` with its default, as \`--help\` tells them. \`bun scripts/flags-page.ts\` writes this page.
+Every flag of \`fgserve\`, \`fgchat\` and \`fgbatch\` with its default, as \`--help\` tells them. \`bun scripts/flags-page.ts\` writes this page.
 \`4G\` means 4 GiB.
 
 ## fgserve
@@ -57,7 +58,11 @@ ${table(own(serve()))}
 
 ${table(own(chat()))}
 
-## Both: how the model is loaded
+## fgbatch
+
+${table(own(batch()))}
+
+## All: how the model is loaded
 
 ${table(shared)}
 `;

@@ -244,9 +244,9 @@ function inputsHash(assets) {
   return hash.digest("hex");
 }
 
-const executables = ["fgserve", "fgchat"];
+const executables = ["fgserve", "fgchat", "fgbatch"];
 
-/** ./fgserve and ./fgchat, one file with two names. Replaced by rename, so a running server keeps its own. */
+/** ./fgserve, ./fgchat and ./fgbatch, one file with three names. Replaced by rename, so a running server keeps its own. */
 async function buildExecutable() {
   const assets = assetFiles();
   const hash = inputsHash(assets);
@@ -254,7 +254,7 @@ async function buildExecutable() {
   const built = fs.existsSync(stamp) && fs.readFileSync(stamp, "utf8") === hash;
   if (built && executables.every((name) => fs.existsSync(path.join(root, name)))) return;
 
-  console.error("setup: building ./fgserve and ./fgchat");
+  console.error("setup: building ./fgserve, ./fgchat and ./fgbatch");
   fs.rmSync(stamp, { force: true });
   const files = [...assets.values()];
   const imports = files.map((file, i) => `import asset${i} from "../${file}" with { type: "file" };`);

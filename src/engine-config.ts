@@ -63,6 +63,8 @@ export interface EngineSampling {
   frequencyPenalty: number;
   biasIds: Int32Array;
   bias: Float32Array;
+  /** Log probabilities of what is sampled are those of the distribution that it is drawn from, and not the model's own. */
+  processedLogprobs: boolean;
 }
 
 /** Whether what was generated so far changes the draw. */
@@ -82,4 +84,5 @@ export const GREEDY: EngineSampling = {
   frequencyPenalty: 0,
   biasIds: new Int32Array(0),
   bias: new Float32Array(0),
+  processedLogprobs: false,
 };

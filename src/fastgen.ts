@@ -1,4 +1,4 @@
-/** The library: a model loaded, generating. fgserve and fgchat are written on this. */
+/** The library: a model loaded, generating. The tools are written on this. */
 import { BadWords } from "./bad-words.ts";
 import { runBounded } from "./batch.ts";
 import { chooseDevice, contextThatFits, engineConfig } from "./device.ts";
@@ -10,7 +10,8 @@ import { asFastgenError, FastgenError } from "./errors.ts";
 import { RunningGeneration } from "./generation.ts";
 import { openDefaultModel } from "./model/embedded.ts";
 import { openModel } from "./model/load.ts";
-import { freeMatchers, OutputConstraints } from "./output-constraints.ts";
+import type { Model } from "./model/shape.ts";
+import { freeMatchers, giveMatchers, OutputConstraints } from "./output-constraints.ts";
 import type { SamplingParams } from "./params.ts";
 import { PromptEncoder, promptField, specialIds, specialStops } from "./prompt-encoder.ts";
 import { engineRequests, type ModelLimits, resolveParams } from "./request.ts";
@@ -28,11 +29,19 @@ import type {
   GenerateOptions,
   Generation,
   LoadOptions,
+  MemoryTag,
   ModelInfo,
+  PauseOptions,
   Prompt,
   RenderedPrompt,
+  SleepOptions,
   Stats,
+  WeightUpdate,
 } from "./types.ts";
+import { updateCommand } from "./weight-update.ts";
+
+/** Milliseconds from the model's being ready until grammars are prepared. */
+const PREPARE_AFTER = 100;
 
 /** What a loaded model is made of. */
 interface Loaded {
@@ -40,6 +49,7 @@ interface Loaded {
   tokenizer: Tokenizer;
   template: ChatTemplate;
   model: ModelInfo;
+  weightsIn: Model["weightsIn"];
   limits: ModelLimits;
   defaults: SamplingParams;
   config: Pick<EngineConfig, "prefixCaching" | "maxSeqs" | "maxStepTokens" | "devices">;
@@ -54,6 +64,12 @@ export class Fastgen implements FastgenApi {
   readonly #encoder: PromptEncoder;
   readonly #badWords: BadWords;
   readonly #constraints: OutputConstraints;
+  /** Those that have not ended: what each is called, and what ends it in the engine. */
+  readonly #running = new Map<RunningGeneration, { id: string | undefined; end: () => void }>();
+  #paused = false;
+  /** Updates of the weights that have succeeded. */
+  #updates = 0;
+  readonly #preparing: NodeJS.Timeout;
 
   private constructor(loaded: Loaded) {
     this.#loaded = loaded;
@@ -62,6 +78,8 @@ export class Fastgen implements FastgenApi {
     this.#encoder = new PromptEncoder(template, tokenizer, limits);
     this.#badWords = new BadWords((text) => tokenizer.encode(text, false));
     this.#constraints = new OutputConstraints(tokenizer, limits.vocabSize, limits.stopIds);
+    // Whoever waits for the model has it by then.
+    this.#preparing = setTimeout(() => this.#constraints.prepare(), PREPARE_AFTER).unref();
   }
 
   /**
@@ -112,8 +130,9 @@ export class Fastgen implements FastgenApi {
           dtype: config.computeDtype,
           device: config.device,
         },
+        weightsIn: model.weightsIn,
         limits: { vocabSize: model.shape.vocabSize, maxContext, stopIds: generation.stopIds },
-        defaults: generation.params,
+        defaults: { ...generation.params, ...(options.logprobs_mode && { logprobs_mode: options.logprobs_mode }) },
         config: { prefixCaching, maxSeqs, maxStepTokens, devices },
         tokenizerConfig: tokenizerConfig(model.files, options.chat_template),
         byPriority: config.schedulingPolicy === "priority",
@@ -202,14 +221,16 @@ export class Fastgen implements FastgenApi {
     try {
       throwIfAborted(signal);
       requests = engineRequests(resolved, ids, limits, promptField(prompt), isDefault, extras);
-    } finally {
+    } catch (error) {
       constraint.release();
+      throw error;
     }
     const sequences: number[] = [];
     const generation = new RunningGeneration({
       prompt: ids,
       promptText: typeof prompt === "string" && isWhole ? prompt : null,
       params: { ...resolved, max_tokens: requests[0]!.maxTokens },
+      seeds: requests.map(({ sampling }) => BigInt.asIntN(64, sampling.seed)),
       stopTexts,
       shownIds: specialIds(options.shown_special_tokens ?? [], tokenizer),
       tokenizer,
@@ -225,12 +246,24 @@ export class Fastgen implements FastgenApi {
       sequences.push(...front.add(requests, (choice, event) => generation.accept(choice, event)));
     } catch (error) {
       freeMatchers(requests);
+      constraint.release();
       throw error;
     }
+    this.#running.set(generation, { id: options.request_id, end: () => front.abort(sequences) });
+    generation.onEnd(() => this.#running.delete(generation));
     if (signal) {
       const onAbort = () => generation.abort();
       signal.addEventListener("abort", onAbort, { once: true });
       generation.onEnd(() => signal.removeEventListener("abort", onAbort));
+    }
+    try {
+      // The prompt is computed meanwhile. Whether the grammar can be used is known before the caller has anything.
+      if (constraint.compiling) await giveMatchers(front, sequences, constraint.compiling);
+    } catch (error) {
+      generation.fail(asFastgenError(error));
+      throw error;
+    } finally {
+      constraint.release();
     }
     return generation;
   }
@@ -293,6 +326,57 @@ export class Fastgen implements FastgenApi {
     return this.#loaded.tokenizerConfig;
   }
 
+  async ping(): Promise<void> {
+    await this.#loaded.front.command({ type: "ping" });
+  }
+
+  async pause({ mode = "abort", clear_cache = true }: PauseOptions = {}): Promise<void> {
+    this.#paused = true;
+    await this.#loaded.front.command({ type: "hold", mode, clearCache: clear_cache });
+  }
+
+  async resume(): Promise<void> {
+    this.#paused = false;
+    await this.#loaded.front.command({ type: "release" });
+  }
+
+  get is_paused(): boolean {
+    return this.#paused;
+  }
+
+  async updateWeights(update: WeightUpdate): Promise<void> {
+    const { front } = this.#loaded;
+    await front.command(await updateCommand(this.#loaded, update, String(this.#updates + 1)));
+    this.#updates++;
+  }
+
+  get weight_version(): string {
+    return this.#loaded.front.state.weightVersion;
+  }
+
+  async resetPrefixCache(): Promise<void> {
+    await this.#loaded.front.command({ type: "clear_cache" });
+  }
+
+  async sleep({ level = 1, mode = "abort" }: SleepOptions = {}): Promise<void> {
+    await this.#loaded.front.command({ type: "sleep", level, mode });
+  }
+
+  async wakeUp({ tags = ["weights", "kv_cache"] }: { tags?: readonly MemoryTag[] } = {}): Promise<void> {
+    const [weights, kvCache] = [tags.includes("weights"), tags.includes("kv_cache")];
+    await this.#loaded.front.command({ type: "wake", weights, kvCache });
+  }
+
+  get is_sleeping(): boolean {
+    return this.#loaded.front.state.sleeping;
+  }
+
+  abort(request_id: string | null): number {
+    const wanted = [...this.#running.values()].filter(({ id }) => request_id === null || id === request_id);
+    for (const { end } of wanted) end();
+    return wanted.length;
+  }
+
   startTrace(): void {
     this.#loaded.front.startTrace();
   }
@@ -302,6 +386,7 @@ export class Fastgen implements FastgenApi {
   }
 
   async close(): Promise<void> {
+    clearTimeout(this.#preparing);
     await this.#loaded.front.close();
     await this.#constraints.close();
   }

@@ -36,6 +36,7 @@ function setUp(params: SamplingParams = {}) {
     promptText: null,
     stopTexts: new Map<number, string>(),
     params: resolveParams(params, {}),
+    seeds: [],
     tokenizer,
     shownIds: new Set<number>(),
     modelStopIds: new Set([EOS]),
@@ -94,6 +95,7 @@ test("a text: ids, usage, finish reason; awaited and iterated alike", async () =
       logprobs: null,
       finish_reason: "length",
       stop_reason: null,
+      weight_versions: [{ start: 0, version: "0" }],
     },
   ]);
   expect(await iterated).toEqual(choices);
@@ -101,6 +103,48 @@ test("a text: ids, usage, finish reason; awaited and iterated alike", async () =
   expect(prompt_token_ids).toEqual([72, 105, 33]);
   expect(prompt_logprobs).toBeNull();
   expect(await generation.completion()).toMatchObject({ choices });
+});
+
+test("what the engine is told to end has what was there; the other choices go on", async () => {
+  const { generation, give, say } = setUp({ n: 2 });
+  say(0, "Hel");
+  give(0, 0xf0);
+  give(0, -1, { finish: "abort" });
+  say(1, "whole", "stop");
+  const { choices } = await generation.completion();
+  expect(choices.map(({ text, finish_reason }) => [text, finish_reason])).toEqual([
+    ["Hel\ufffd", "abort"],
+    ["whole", "stop"],
+  ]);
+});
+
+test("a choice tells which weights made which of its tokens, and so does each piece", async () => {
+  const { generation, give } = setUp({ n: 2 });
+  const pieces: unknown[] = [];
+  const reading = (async () => {
+    for await (const { index, weight_versions } of generation) pieces.push([index, weight_versions]);
+  })();
+  give(0, 65, { weightVersion: "7" });
+  await Bun.sleep(0);
+  give(0, 66, { weightVersion: "7" });
+  give(0, 67, { weightVersion: "8" });
+  await Bun.sleep(0);
+  give(0, -1, { weightVersion: "9", finish: "length" });
+  give(1, -1, { weightVersion: "9", finish: "length" });
+  await reading;
+  const spans = [
+    { start: 0, version: "7" },
+    { start: 2, version: "8" },
+  ];
+  const nothing = [{ start: 0, version: "9" }];
+  expect(pieces).toEqual([
+    [0, spans.slice(0, 1)],
+    [0, spans],
+    [0, spans],
+    [1, nothing],
+  ]);
+  const { choices } = await generation.completion();
+  expect(choices.map(({ weight_versions }) => weight_versions)).toEqual([spans, nothing]);
 });
 
 describe("what is held back", () => {
@@ -378,12 +422,10 @@ describe("failure", () => {
     expect(await Promise.all(waiting)).toEqual([broken, broken, broken]);
   });
 
-  test("an engine that ends a sequence without being asked is an abort", async () => {
-    for (const finish of ["abort", "error"] as const) {
-      const { generation, give } = setUp();
-      give(0, -1, { finish });
-      expect(await outcome(generation.completion())).toMatchObject({ kind: "aborted" });
-    }
+  test("an engine that ends a sequence with an error that it does not tell is an abort", async () => {
+    const { generation, give } = setUp();
+    give(0, -1, { finish: "error" });
+    expect(await outcome(generation.completion())).toMatchObject({ kind: "aborted" });
   });
 
   test("news after it changes nothing", async () => {

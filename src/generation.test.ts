@@ -28,6 +28,7 @@ function start(params: SamplingParams = {}, stream = false, observer?: Generatio
     stopTexts: new Map(),
     shownIds: new Set(),
     params: resolveParams(params, {}),
+    seeds: [],
     tokenizer,
     modelStopIds: new Set([EOS]),
     stream,

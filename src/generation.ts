@@ -20,6 +20,7 @@ import type {
   PositionLogprobs,
   TokenLogprob,
   Usage,
+  WeightSpan,
 } from "./types.ts";
 
 interface ChoiceState {
@@ -31,6 +32,8 @@ interface ChoiceState {
   tokens: number;
   /** Characters of the text that they have completed; counted where log probabilities are reported. */
   characters: number;
+  /** Which weights made them. */
+  versions: readonly WeightSpan[];
   /** Not yet taken by the iteration. Pieces that nobody has taken yet are joined. */
   pending: Chunk | null;
 }
@@ -43,6 +46,8 @@ export interface GenerationSetup {
   /** What the prompt's ids were made from, where that was a text and they are all of it. */
   promptText: string | null;
   params: ResolvedParams;
+  /** By choice. */
+  seeds: readonly bigint[];
   tokenizer: Tokenizer;
   /** The model's own stop ids: they end an output without being a stop_reason. */
   modelStopIds: ReadonlySet<number>;
@@ -63,6 +68,7 @@ export interface GenerationSetup {
 export class RunningGeneration implements Generation {
   readonly prompt_token_ids: Int32Array;
   readonly params: ResolvedParams;
+  readonly seeds: readonly bigint[];
   readonly prompt_text: string | null;
   readonly usage: Usage;
 
@@ -85,6 +91,7 @@ export class RunningGeneration implements Generation {
     this.#setup = setup;
     this.prompt_token_ids = setup.prompt;
     this.params = setup.params;
+    this.seeds = setup.seeds;
     this.prompt_text = setup.promptText;
     this.usage = { prompt_tokens: setup.prompt.length, completion_tokens: 0, cached_tokens: 0 };
     this.#running = setup.params.n;
@@ -97,6 +104,7 @@ export class RunningGeneration implements Generation {
       whole: emptyChunk(index, setup.params.logprobs !== null),
       tokens: 0,
       characters: 0,
+      versions: [],
       pending: null,
     }));
   }
@@ -132,23 +140,26 @@ export class RunningGeneration implements Generation {
   accept(index: number, event: SequenceEvent): void {
     const choice = this.#choices[index]!;
     if (this.ended || choice.whole.finish_reason !== null) return;
-    if (event.error || event.finish === "error" || event.finish === "abort") {
+    if (event.error || event.finish === "error") {
       this.fail(event.error ?? new FastgenError("aborted", "the generation was aborted"));
       return;
     }
+    choice.versions = withVersion(choice.versions, choice.tokens, event);
     if (event.cachedTokens !== null && index === 0) this.usage.cached_tokens = event.cachedTokens;
     if (event.promptLogprobs) this.#promptLogprobs = event.promptLogprobs;
     const { observer } = this.#setup;
     if (event.start) observer?.started(index, event.start.queuedSeconds, event.start.prefillSeconds);
     if (event.token >= 0) observer?.token(index, event.time);
-    const chunk = emptyChunk(index, choice.whole.logprobs !== null);
+    const chunk = emptyChunk(index, choice.whole.logprobs !== null, choice.versions);
     if (event.token >= 0) this.#token(choice, chunk, event);
     if (event.finish !== "" && chunk.finish_reason === null) {
       chunk.finish_reason = event.finish;
       chunk.stop_reason ??= event.reason;
       chunk.text += choice.stop.flush() + choice.decoder.flush();
     }
-    if (chunk.finish_reason !== null) observer?.ended(index, chunk.finish_reason, event.time);
+    if (chunk.finish_reason !== null && chunk.finish_reason !== "abort") {
+      observer?.ended(index, chunk.finish_reason, event.time);
+    }
     this.#emit(choice, chunk);
   }
 
@@ -307,8 +318,20 @@ export class RunningGeneration implements Generation {
   }
 }
 
-function emptyChunk(index: number, logprobs: boolean): Chunk {
-  return { index, text: "", token_ids: [], logprobs: logprobs ? [] : null, finish_reason: null, stop_reason: null };
+function emptyChunk(index: number, logprobs: boolean, weight_versions: readonly WeightSpan[] = []): Chunk {
+  const nothing = { text: "", token_ids: [], logprobs: logprobs ? [] : null };
+  return { index, ...nothing, finish_reason: null, stop_reason: null, weight_versions };
+}
+
+/** The versions of a choice with `tokens` tokens so far after one more event. The array stays the same where no other is new. */
+function withVersion(
+  versions: readonly WeightSpan[],
+  tokens: number,
+  { token, weightVersion: version }: Pick<SequenceEvent, "token" | "weightVersion">,
+): readonly WeightSpan[] {
+  const last = versions.at(-1);
+  if (last && (token < 0 || last.version === version)) return versions;
+  return [...versions, { start: tokens, version }];
 }
 
 /** A chunk's size in memory: a rough sum over its parts, so that two chunks together are as large as their join. */
@@ -324,4 +347,5 @@ export function appendChunk(to: Chunk, from: Chunk): void {
   if (to.logprobs && from.logprobs) to.logprobs.push(...from.logprobs);
   to.finish_reason = from.finish_reason;
   to.stop_reason = from.stop_reason;
+  to.weight_versions = from.weight_versions;
 }

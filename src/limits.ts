@@ -48,7 +48,7 @@ export const MAX_PIPELINED = 128;
 /** Requests waiting for a slot, each choice of `n` counted (--max-queued-seqs). Beyond it: 429, before tokenising. */
 export const MAX_QUEUED_SEQUENCES = 16_384;
 
-/** Prompts in one `completions` request. */
+/** Prompts in one `completions` request, and sequences in one `score` request. */
 export const MAX_PROMPTS_PER_REQUEST = 2048;
 
 /** Choices for one prompt (`n`). OpenAI's bound. */
@@ -138,6 +138,18 @@ export const MAX_METADATA_ENTRIES = 64;
 /** Fields that --allow-extra-fields ignores: of one request, those that a reply names, and the ones that the log names in all. */
 export const MAX_NAMED_FIELDS = 64;
 
+/** Characters of a weight_version. Every reply has it. */
+export const MAX_WEIGHT_VERSION_LENGTH = 128;
+
+/** Tensors in one update of the weights from memory. Large models have 1,000. */
+export const MAX_DEVICE_TENSORS = 16_384;
+
+/** Characters of a tensor's name, and of its dtype. */
+export const MAX_TENSOR_NAME_LENGTH = 256;
+
+/** Characters of the path of a folder of weights: Linux's own bound. */
+export const MAX_PATH_LENGTH = 4096;
+
 /** Characters of a cache_salt. vLLM's bound. */
 export const MAX_CACHE_SALT_LENGTH = 1024;
 
@@ -193,6 +205,9 @@ export const MAX_LOGGED_MESSAGE_LENGTH = 500;
 /** Characters of an x-request-id, where a longer one is replaced, and of request_id. It is copied to the reply and to the log. */
 export const MAX_REQUEST_ID_LENGTH = 128;
 
+/** Seconds in which the engine must answer /liveness. It answers between steps, and a step takes seconds at most. */
+export const LIVENESS_SECONDS = 30;
+
 /** Seconds for which a browser may keep the answer to a preflight. */
 export const PREFLIGHT_SECONDS = 600;
 
@@ -210,3 +225,33 @@ export const MAX_HELD_CALL_LENGTH = 65_536;
 
 /** Spaces and line ends at the end of a text that are held back: they fall away where a tool call follows. */
 export const MAX_HELD_SPACE = 1024;
+
+/** UTF-16 code units of a batch's custom_id. */
+export const MAX_CUSTOM_ID_LENGTH = 512;
+
+/** Requests in a batch that a server runs, and bytes of a file that is uploaded for one. fgbatch takes any number. OpenAI's bounds. */
+export const MAX_BATCH_REQUESTS = 50_000;
+export const MAX_BATCH_FILE_BYTES = 200 * 1024 * 1024;
+
+/** Bytes of all files and results of batches that a server keeps (--max-batch-bytes). */
+export const MAX_BATCH_BYTES = 4 * 1024 * 1024 * 1024;
+
+/** Files and batches that a server keeps. A batch that has ended makes room for a new one; files are deleted by their owners. */
+export const MAX_BATCH_FILES = 10_000;
+export const MAX_BATCHES = 1000;
+
+/** Fields of an upload beside its file, and characters of its name. */
+export const MAX_FORM_FIELDS = 8;
+export const MAX_FILE_NAME_LENGTH = 255;
+
+/** Characters of a key and of a value of a batch's metadata, which are kept with it. */
+export const MAX_BATCH_METADATA_LENGTH = 512;
+
+/** Wrong lines of a batch's input that are named; the others are counted. */
+export const MAX_BATCH_FAULTS = 100;
+
+/** Bytes of the reply to one request of a batch: it is one line of a file, and is held whole. */
+export const MAX_BATCH_REPLY_BYTES = 64 * 1024 * 1024;
+
+/** Seconds for which a request of a batch is made again while the server is busy or out of reach. */
+export const BATCH_PATIENCE_SECONDS = 600;

@@ -5,7 +5,8 @@ import * as path from "node:path";
 import type { FastgenError } from "./errors.ts";
 import { Fastgen } from "./fastgen.ts";
 import { Llguidance, llguidancePath } from "./grammar/llguidance.ts";
-import { freeMatchers, OutputConstraints } from "./output-constraints.ts";
+import { Matcher } from "./grammar/matcher.ts";
+import { freeMatchers, giveMatchers, type OutputConstraint, OutputConstraints } from "./output-constraints.ts";
 import type { SamplingParams } from "./params.ts";
 import { engineRequests, resolveParams } from "./request.ts";
 import { Tokenizer } from "./text/tokenizer.ts";
@@ -53,9 +54,22 @@ afterEach(async () => {
   for (const spy of spies) spy.mockRestore();
 });
 
+const freeAll = (matchers: number[]) => {
+  for (const matcher of matchers) new Matcher(matcher).free();
+};
 const structured = (lark: string) => ({ structured_outputs: { grammar: lark } });
-const constraintOf = (params: SamplingParams, options: GenerateOptions = {}) =>
-  constraints.of(resolveParams(params, {}), options);
+
+/** A constraint whose grammar is there. */
+async function constraintOf(params: SamplingParams, options: GenerateOptions = {}): Promise<OutputConstraint> {
+  const resolved = resolveParams(params, {});
+  const first = await constraints.of(resolved, options);
+  if (!first.compiling) return first;
+  await first.compiling;
+  const second = await constraints.of(resolved, options);
+  first.release();
+  return second;
+}
+
 const failureOf = (promise: Promise<unknown>): Promise<FastgenError> =>
   promise.then(
     () => {
@@ -83,8 +97,9 @@ test("the limit of thinking has the tokens of its marks, also where a line end f
 });
 
 grammarTest("each choice has a matcher of its own, and the grammar is freed once, after its last user", async () => {
-  const params = resolveParams({ ...structured('start: "a"'), n: 3 }, {});
-  const [one, other] = await Promise.all([constraints.of(params, {}), constraints.of(params, {})]);
+  const params = resolveParams({ n: 3 }, {});
+  const asked = { ...structured('start: "a"'), n: 3 };
+  const [one, other] = await Promise.all([constraintOf(asked), constraintOf(asked)]);
   const requests = engineRequests(params, Int32Array.of(1), limits, "prompt", true, one);
   expect(requests.map(({ grammar }) => grammar?.matcher)).toEqual(made);
   expect(new Set(made).size).toBe(3);
@@ -97,6 +112,31 @@ grammarTest("each choice has a matcher of its own, and the grammar is freed once
   other.release();
   expect(freed).toHaveLength(4);
   expect(made).not.toContain(freed[3]);
+});
+
+grammarTest("a request does not wait for a grammar that takes long: its matchers come later", async () => {
+  // The first compile opens the vocabulary.
+  const asked = { ...structured('start: "slow"'), n: 2 };
+  const params = resolveParams(asked, {});
+  const constraint = await constraints.of(params, {});
+  const requests = engineRequests(params, Int32Array.of(1), limits, "prompt", true, constraint);
+  expect(requests.map(({ grammar }) => grammar!.matcher)).toEqual([null, null]);
+  freeMatchers(requests);
+  const given: unknown[] = [];
+  await giveMatchers({ giveMatchers: (...both) => given.push(both) }, [7, 8], constraint.compiling!);
+  expect(given).toEqual([[[7, 8], made]]);
+  const ended = () => {
+    throw new Error("the engine has ended");
+  };
+  await expect(giveMatchers({ giveMatchers: ended }, [9], constraint.compiling!)).rejects.toThrow("has ended");
+  expect([made.length, freed]).toEqual([3, made.slice(2)]);
+  constraint.release();
+  freeAll(made.slice(0, 2));
+  // The cache has it: another request gets its matchers at once.
+  const second = await constraints.of(params, {});
+  expect([second.compiling, typeof second.grammar!.newMatcher()]).toEqual([null, "number"]);
+  second.release();
+  freeAll(made.slice(3));
 });
 
 grammarTest("a grammar holds from behind a token", async () => {
@@ -150,6 +190,29 @@ engineTest(
       expect(choices.map(({ text }) => text)).toEqual(["yes", "yes", "yes"]);
       // The engine's thread frees what it has taken.
       expect(made.splice(0)).toHaveLength(3);
+      // Several grammars are compiled one after the other: the engine has most of these requests before.
+      const refused = Array.from({ length: 6 }, (_, i) => structured(`start: "${i}" missing`));
+      const errors = await Promise.all(refused.map((one) => failureOf(fastgen.start(prompt, one))));
+      expect(errors.map(({ kind, param }) => [kind, param])).toEqual(
+        refused.map(() => ["invalid_request", "structured_outputs"]),
+      );
+      const texts = Array.from({ length: 6 }, (_, i) => `text ${i}`);
+      const answers = texts.map((text) => fastgen.generate(prompt, structured(`start: "${text}"`)));
+      expect((await Promise.all(answers)).map(({ choices }) => choices[0]!.text)).toEqual(texts);
+      expect(made.splice(0)).toHaveLength(6);
+      // The prompt is computed while a grammar is compiled that takes for ever.
+      const patterns = Array.from({ length: 30 }, (_, i) => ({ pattern: `a${i}.*b` }));
+      const endless = { structured_outputs: { json: { type: "string", allOf: patterns } } };
+      const stop = new AbortController();
+      const { prompt_tokens } = fastgen.stats;
+      const given = failureOf(fastgen.start(prompt, endless, { signal: stop.signal }));
+      const isComputed = async () => {
+        while (fastgen.stats.prompt_tokens < prompt_tokens + prompt.length) await Bun.sleep(1);
+      };
+      await Promise.race([isComputed(), given]);
+      stop.abort();
+      expect((await given).kind).toBe("aborted");
+      made = [];
       expect(freed).toEqual([]);
       const tooMany = { ...params, max_tokens: 1e6 };
       expect(await failureOf(fastgen.start(prompt, tooMany))).toMatchObject({ kind: "invalid_request" });
@@ -162,7 +225,7 @@ engineTest(
       expect(freed.filter((address) => made.includes(address))).toEqual(made);
       await closing;
       // And the grammar itself, which the cache held.
-      expect(freed).toHaveLength(4);
+      expect(freed).toHaveLength(3 + 1 + texts.length);
     } finally {
       await fastgen.close();
     }

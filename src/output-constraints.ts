@@ -1,7 +1,9 @@
 /** What holds an output to a form, from a request to what the engine needs: its grammar, and the limit of its thinking. */
+import type { EngineFront } from "./engine/front.ts";
 import type { EngineRequest, ThinkingBudget } from "./engine/protocol.ts";
 import { FastgenError } from "./errors.ts";
 import { type CompiledGrammar, GrammarCompiler } from "./grammar/compiler.ts";
+import { llguidancePath } from "./grammar/llguidance.ts";
 import { Matcher } from "./grammar/matcher.ts";
 import type { ResolvedParams } from "./params.ts";
 import type { RequestExtras } from "./request.ts";
@@ -9,8 +11,18 @@ import { structuredRules } from "./structured-outputs.ts";
 import type { Tokenizer } from "./text/tokenizer.ts";
 import type { GenerateOptions, OutputGrammar, ThinkingLimit } from "./types.ts";
 
-/** The caller calls release() once it has made its engine requests, or has failed to. */
-export type OutputConstraint = Pick<RequestExtras, "grammar" | "thinking"> & { release(): void };
+export interface OutputConstraint extends Pick<RequestExtras, "grammar" | "thinking"> {
+  /** The grammar while it is being compiled: its requests may begin without their matchers, which giveMatchers() brings. */
+  compiling: Promise<CompiledGrammar> | null;
+  /** The caller calls it once it has made its matchers, or has failed to. */
+  release(): void;
+}
+
+/**
+ * Milliseconds that a request is held back for its grammar, unless others are compiled before it. What a grammar forces at its
+ * start is then computed with the prompt, and not in a step of its own.
+ */
+const QUICK_COMPILE = 5;
 
 const LINE_ENDS = ["", "\n", "\n\n"];
 
@@ -28,11 +40,20 @@ export class OutputConstraints {
   async of(params: ResolvedParams, options: GenerateOptions): Promise<OutputConstraint> {
     const thinking = options.thinking ? await this.#thinking(options.thinking) : null;
     const asked = options.grammar ?? structuredGrammar(params);
-    if (!asked) return { grammar: null, thinking, release() {} };
-    const compiled = await this.#compile(asked, options.signal);
+    if (!asked) return { grammar: null, thinking, compiling: null, release() {} };
     const after = asked.after.map((text) => Int32Array.of(this.#tokenizer.tokenToId(text)!));
-    const grammar = { newMatcher: () => compiled.newMatcher(), after };
-    return { grammar, thinking, release: () => compiled.release() };
+    const compiling = this.#compile(asked, options.signal);
+    const compiled = await Promise.race([compiling, Bun.sleep(this.#compiler.waiting > 1 ? 0 : QUICK_COMPILE)]);
+    if (compiled) {
+      const grammar = { newMatcher: () => compiled.newMatcher(), after };
+      return { grammar, thinking, compiling: null, release: () => compiled.release() };
+    }
+    const release = () =>
+      void compiling.then(
+        (late) => late.release(),
+        () => {},
+      );
+    return { grammar: { newMatcher: () => null, after }, thinking, compiling, release };
   }
 
   async #compile({ source, param }: OutputGrammar, signal?: AbortSignal): Promise<CompiledGrammar> {
@@ -52,6 +73,11 @@ export class OutputConstraints {
     return { budget, isBegin, end: isEnd[0]!, isEnd };
   }
 
+  /** Makes the first grammar as quick as later ones, in the background. A build without llguidance has none. */
+  prepare(): void {
+    if (llguidancePath() !== null) this.#compiler.prepare();
+  }
+
   /** Call it once the engine has ended. */
   close(): Promise<void> {
     return this.#compiler.close();
@@ -64,5 +90,25 @@ function structuredGrammar({ structured_outputs: spec }: ResolvedParams): Output
 
 /** Frees what the engine would have freed of requests that it did not take. */
 export function freeMatchers(requests: readonly EngineRequest[]): void {
-  for (const { grammar } of requests) if (grammar) new Matcher(grammar.matcher).free();
+  free(requests.flatMap(({ grammar }) => grammar?.matcher ?? []));
+}
+
+/** Brings the engine the matchers of `sequences` once their grammar is compiled. @throws what the compile does. */
+export async function giveMatchers(
+  front: Pick<EngineFront, "giveMatchers">,
+  sequences: number[],
+  compiling: Promise<CompiledGrammar>,
+): Promise<void> {
+  const grammar = await compiling;
+  const matchers = sequences.map(() => grammar.newMatcher());
+  try {
+    front.giveMatchers(sequences, matchers);
+  } catch (error) {
+    free(matchers);
+    throw error;
+  }
+}
+
+function free(matchers: number[]): void {
+  for (const matcher of matchers) new Matcher(matcher).free();
 }

@@ -76,6 +76,11 @@ export const samplingSchema = z.strictObject({
   include_stop_str_in_output: z.boolean().default(false),
   /** Alternatives to report for each generated token; 0 = the sampled token's own log probability; null = none. */
   logprobs: z.int().min(0).max(limits.MAX_LOGPROBS).nullable().default(null),
+  /**
+   * What log probabilities of generated tokens are of: the model's own distribution, or the one that the token was drawn from,
+   * after masks, logit_bias, penalties, temperature and filters. With temperature 0, as if it were 1 and no filter were on.
+   */
+  logprobs_mode: z.enum(["raw_logprobs", "processed_logprobs"]).default("raw_logprobs"),
   /** Ids whose log probabilities are reported for each generated token, in place of the most probable ones; needs logprobs. */
   logprob_token_ids: tokenIds(limits.MAX_LOGPROB_TOKEN_IDS).nullable().default(null),
   /** As `logprobs`, for every prompt token. */

@@ -26,6 +26,7 @@ test("each field by itself", () => {
     min_tokens: 4,
     stop_token_ids: [11],
     logprobs: 3,
+    logprobs_mode: "processed_logprobs",
     prompt_logprobs: 2,
   });
   expect(sampling).toEqual({
@@ -38,6 +39,7 @@ test("each field by itself", () => {
     frequencyPenalty: -0.5,
     biasIds: Int32Array.of(9, 40),
     bias: Float32Array.of(2.5, -100),
+    processedLogprobs: true,
     seed: 77n,
   });
   expect(request).toEqual({

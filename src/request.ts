@@ -112,8 +112,11 @@ export interface RequestExtras {
   stopIds?: Iterable<number>;
   /** bad_words as ids. */
   badWords?: Int32Array[];
-  /** The grammar that the output follows; null = none. Each choice gets a matcher of its own, once all else is checked. */
-  grammar?: { newMatcher(): number; after: EngineGrammar["after"] } | null;
+  /**
+   * The grammar that the output follows; null = none. Each choice gets a matcher of its own, once all else is checked; null
+   * while the grammar is being compiled.
+   */
+  grammar?: { newMatcher(): EngineGrammar["matcher"]; after: EngineGrammar["after"] } | null;
   thinking?: ThinkingBudget | null;
   cacheSalt?: string;
   priority?: number;
@@ -168,6 +171,7 @@ export function engineRequests(
     frequencyPenalty: float32(params.frequency_penalty),
     biasIds: Int32Array.from(biasIds),
     bias: Float32Array.from(Object.values(params.logit_bias)),
+    processedLogprobs: params.logprobs_mode === "processed_logprobs",
   };
   const ownStopIds = params.ignore_eos ? [] : limits.stopIds;
   const stopIds = Int32Array.from(new Set([...ownStopIds, ...params.stop_token_ids, ...(extras.stopIds ?? [])]));

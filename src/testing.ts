@@ -10,6 +10,7 @@ export const TOKEN_EVENT: Omit<SequenceEvent, "token"> = {
   cachedTokens: null,
   start: null,
   reason: null,
+  weightVersion: "0",
   time: 0,
   error: null,
 };

@@ -39,6 +39,8 @@ export interface LoadOptions {
   chat_template?: string;
   /** How the contents of messages are given to the template; default "auto". */
   chat_template_content_format?: ChatContentFormat;
+  /** logprobs_mode of requests that have none. */
+  logprobs_mode?: ResolvedParams["logprobs_mode"];
   /** fcfs = sequences run in the order they arrive; priority = those of lower priority numbers first. */
   scheduling_policy?: SchedulingPolicy;
   /** Seed of dummy weights. */
@@ -144,6 +146,8 @@ export interface GenerateOptions {
   truncation_side?: "left" | "right";
   /** Prompts share cached pages only with prompts of the same salt. */
   cache_salt?: string;
+  /** Names it for abort(). Several generations may have the same. */
+  request_id?: string;
   /** Lower is sooner; default 0. Another value needs LoadOptions.scheduling_policy "priority". */
   priority?: number;
   /** Special tokens, by their texts, that are shown although skip_special_tokens leaves out the others. */
@@ -177,6 +181,12 @@ export interface PositionLogprobs extends TokenLogprob {
   text_offset: number;
 }
 
+/** The version of the weights that made the tokens from `start` on, counted in the choice's output. */
+export interface WeightSpan {
+  start: number;
+  version: string;
+}
+
 /** A piece of one choice. Pieces come in order; the last one of a choice carries finish_reason. */
 export interface Chunk {
   /** Which choice, 0 <= index < n. */
@@ -185,13 +195,18 @@ export interface Chunk {
   text: string;
   token_ids: number[];
   logprobs: PositionLogprobs[] | null;
-  finish_reason: "stop" | "length" | null;
+  /** abort = the engine was told to end it: abort(), or pause() with mode "abort". */
+  finish_reason: FinishReason | null;
   /** The stop string or stop id that ended it; with finish_reason length, why its grammar could not go on. */
   stop_reason: string | number | null;
+  /** Which weights made the choice's tokens, from its first one to the end of this piece. Several where they changed meanwhile. */
+  weight_versions: readonly WeightSpan[];
 }
 
+export type FinishReason = "stop" | "length" | "abort";
+
 export interface Choice extends Chunk {
-  finish_reason: "stop" | "length";
+  finish_reason: FinishReason;
 }
 
 export interface Usage {
@@ -215,6 +230,8 @@ export interface Generation extends AsyncIterable<Chunk> {
   readonly prompt_token_ids: Int32Array;
   /** With every default filled in; max_tokens is what each choice may have. */
   readonly params: ResolvedParams;
+  /** By choice: the seed of its draws, a random one where none was given. In the range of a signed integer of 64 bits. */
+  readonly seeds: readonly bigint[];
   /** The prompt where it was given as a text and is used whole; else null. */
   readonly prompt_text: string | null;
   /** Final once the iteration has ended. */
@@ -294,6 +311,53 @@ export interface Stats {
   step_tokens: number;
 }
 
+/** What a pause does with the requests that are there. */
+export interface PauseOptions {
+  /** abort = end them with what they have; wait = let them end; keep = they go on after resume(). Default "abort". */
+  mode?: "abort" | "wait" | "keep";
+  /**
+   * Forget all KV pages, so that sequences that are kept compute theirs anew; default true. It also holds for updates of the
+   * weights before resume() that do not say otherwise.
+   */
+  clear_cache?: boolean;
+}
+
+export interface SleepOptions {
+  /** 1 = the weights stay in the host's memory; 2 = they are dropped, and an update must bring others. Default 1. */
+  level?: 1 | 2;
+  /** What becomes of the requests that are there, as in pause(). Default "abort". */
+  mode?: PauseOptions["mode"];
+}
+
+/** What wakes up. */
+export type MemoryTag = "weights" | "kv_cache";
+
+/** A tensor in the memory of this machine's GPU, which belongs to another process. */
+export interface DeviceTensor {
+  /** As in a checkpoint: "model.layers.0.mlp.up_proj.weight". */
+  name: string;
+  /** "bfloat16", "float16" or "float32". */
+  dtype: string;
+  shape: number[];
+  /** The 64 bytes of the CUDA IPC handle of the memory that it lies in, and where it begins there. */
+  ipc_handle: Uint8Array;
+  offset: number;
+}
+
+/** Where other weights of a model are. */
+export type WeightSource =
+  /** A folder with all of the model's tensors as safetensors. What else is in it is not read. */
+  | { folder: string }
+  /** All of the model's tensors. They must be written, and stay as they are until the update has ended. */
+  | { tensors: readonly DeviceTensor[] };
+
+export type WeightUpdate = WeightSource & {
+  /** What replies call these weights; default: the number of updates so far. */
+  weight_version?: string;
+  /** Forget the KV pages that the weights before have computed; default: what the pause in force says, else true. */
+  clear_cache?: boolean;
+};
+
 export interface FastgenApi {
   readonly model: ModelInfo;
   readonly capacity: Capacity;
@@ -302,6 +366,8 @@ export interface FastgenApi {
   readonly stats: Stats;
   /** False once the engine has failed or close() was called. */
   readonly alive: boolean;
+  /** Resolves once the engine has answered, which it does between steps. Rejects when it has ended. */
+  ping(): Promise<void>;
   /** Called after every step with the number of its tokens. A second listener replaces the first. */
   onStep(listener: (tokens: number) => void): void;
   /** Resolves with the reason if the engine fails: nothing can be generated any more. Never rejects. */
@@ -337,6 +403,42 @@ export interface FastgenApi {
    * is refused if it does not fit.
    */
   readonly default_params: SamplingParams;
+
+  /**
+   * Holds generation until resume(). Requests that come meanwhile wait. Resolves once no step runs any more and, with mode
+   * "wait", all requests that were there have ended. May be repeated. Rejects with FastgenError "aborted" where resume() came
+   * before that.
+   */
+  pause(options?: PauseOptions): Promise<void>;
+  /** Lets generation go on. Does nothing where it is not paused. */
+  resume(): Promise<void>;
+  /** From pause() until resume(). */
+  readonly is_paused: boolean;
+  /**
+   * Puts other weights of the same shape in the place of these. Generation holds meanwhile; requests wait, or are kept, and
+   * go on with the new weights. Rejects with FastgenError "invalid_request" where they do not fit, and nothing has changed;
+   * "overloaded" where another update runs. Any other kind: the update broke off half-way, and requests fail with
+   * "unavailable" until another one has succeeded.
+   */
+  updateWeights(update: WeightUpdate): Promise<void>;
+  /** "0" at first; then as updateWeights() says. */
+  readonly weight_version: string;
+  /**
+   * Gives the device's memory back to the system until wakeUp(); KV pages lose what they hold. Requests that come meanwhile
+   * wait, those that were kept are computed again. Resolves once the memory is free. Rejects with FastgenError
+   * "out_of_memory" where the host has no room for the weights, and nothing has changed.
+   */
+  sleep(options?: SleepOptions): Promise<void>;
+  /**
+   * Brings memory back, all of it unless `tags` says what. Generation goes on once everything is awake and the weights have
+   * values. Rejects with FastgenError "out_of_memory" where others have taken the memory; it may be tried again.
+   */
+  wakeUp(options?: { tags?: readonly MemoryTag[] }): Promise<void>;
+  readonly is_sleeping: boolean;
+  /** New requests find no KV pages of those before. Requests that run keep theirs. */
+  resetPrefixCache(): Promise<void>;
+  /** Ends the generations that were started with this request_id, or all (null), with what they have. Returns how many. */
+  abort(request_id: string | null): number;
 
   /** Records every op until stopTrace writes a Chrome trace to `path`. */
   startTrace(): void;

@@ -1,4 +1,4 @@
-/** The executable as users get it: one file, two names, nothing beside it. Needs ./fgserve (npm run build). */
+/** The executable as users get it: one file, three names, nothing beside it. Needs ./fgserve (npm run build). */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import {
   copyFileSync,
@@ -16,16 +16,16 @@ import { tmpdir } from "node:os";
 import * as path from "node:path";
 
 const root = path.dirname(import.meta.dir);
-const built = ["fgserve", "fgchat"].map((name) => path.join(root, name));
+const built = ["fgserve", "fgchat", "fgbatch"].map((name) => path.join(root, name));
 const missing = !built.every((file) => existsSync(file));
-const why = missing ? " (skipped: needs ./fgserve and ./fgchat: npm run build)" : "";
+const why = missing ? " (skipped: needs ./fgserve, ./fgchat and ./fgbatch: npm run build)" : "";
 const check = test.skipIf(missing);
 
 let folder: string;
 beforeAll(() => {
   folder = mkdtempSync(path.join(tmpdir(), "fastgen-executable-"));
   if (!missing) copyFileSync(built[0]!, path.join(folder, "fgserve"));
-  symlinkSync("fgserve", path.join(folder, "fgchat"));
+  for (const name of ["fgchat", "fgbatch"]) symlinkSync("fgserve", path.join(folder, name));
   symlinkSync("fgserve", path.join(folder, "other"));
 });
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -43,14 +43,12 @@ function run(name: string, args: string[], { input = "", cwd = folder, variables
   return { code: child.exitCode, out: child.stdout.toString(), err: child.stderr.toString() };
 }
 
-check(`both names are one file${why}`, () => {
-  const [serve, chat] = built.map((file) => statSync(file)) as [
-    ReturnType<typeof statSync>,
-    ReturnType<typeof statSync>,
-  ];
-  expect(serve!.ino).toBe(chat!.ino);
+check(`all names are one file${why}`, () => {
+  expect(new Set(built.map((file) => statSync(file).ino)).size).toBe(1);
   expect(run("fgserve", ["--help"]).out).toStartWith("Usage: fgserve");
   expect(run("fgchat", ["--help"]).out).toStartWith("Usage: fgchat");
+  expect(run("fgbatch", ["--help"]).out).toStartWith("Usage: fgbatch");
+  expect(run("other", ["batch", "--help"]).out).toStartWith("Usage: fgbatch");
   expect(run("other", ["chat", "--help"]).out).toStartWith("Usage: fgchat");
 });
 
@@ -70,6 +68,30 @@ check(`the built-in model chats, without a file or a network${why}`, () => {
   expect(out).toMatch(/1> Hello!\n\S.*\n(.*\n)*--- \[\d+ tokens, [\d.]+toks\/s\]\n2> /);
   expect(out).toContain("5");
   expect(code).toBe(0);
+});
+
+check(`the built-in model answers a batch, over each API${why}`, () => {
+  const messages = [{ role: "user", content: "What is 2 plus 3?" }];
+  const bodies = {
+    "/v1/chat/completions": { messages, temperature: 0 },
+    "/v1/completions": { prompt: "Hello", max_tokens: 4 },
+    "/v1/responses": { input: "What is 2 plus 3?", temperature: 0 },
+    "/v1/messages": { messages, max_tokens: 20, temperature: 0 },
+  };
+  const lines = Object.entries(bodies).map(([url, body]) =>
+    JSON.stringify({ custom_id: url, method: "POST", url, body }),
+  );
+  writeFileSync(path.join(folder, "in.jsonl"), lines.join("\n"));
+  const { code, err } = run("fgbatch", ["in.jsonl", "out.jsonl"]);
+  expect({ code, err }).toMatchObject({ code: 0 });
+  expect(err).toContain("4 of 4 requests answered (out.jsonl)");
+  const results = readFileSync(path.join(folder, "out.jsonl"), "utf8").trimEnd().split("\n");
+  const answers = new Map(results.map((line) => [JSON.parse(line).custom_id, JSON.parse(line).response]));
+  expect([...answers.keys()].sort()).toEqual(Object.keys(bodies).sort());
+  for (const url of ["/v1/chat/completions", "/v1/responses", "/v1/messages"]) {
+    expect(answers.get(url).status_code).toBe(200);
+    expect(JSON.stringify(answers.get(url).body)).toContain("5");
+  }
 });
 
 check(`nothing in the folder it starts in is run or trusted${why}`, async () => {

@@ -2,6 +2,7 @@
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import * as path from "node:path";
+import { command as batch } from "../cli/batch.ts";
 import { command as chat } from "../cli/chat.ts";
 import { command as serve } from "../cli/serve.ts";
 import { type FlagRow, flagRows, flagsPage, PAGE } from "../scripts/flags-page.ts";
@@ -10,7 +11,7 @@ import * as limits from "../src/limits.ts";
 const root = path.dirname(import.meta.dir);
 const UPDATE = "run node_modules/.bin/bun scripts/flags-page.ts";
 const served = flagRows(serve());
-const all = [...served, ...flagRows(chat())];
+const all = [...served, ...flagRows(chat()), ...flagRows(batch())];
 
 /** The rows of a page's tables whose first cell names flags of fgserve: those flags, and the default's cell. */
 function tableRows(page: string): { flags: FlagRow[]; fallback: string }[] {

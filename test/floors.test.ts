@@ -11,6 +11,7 @@ const COMMON = [
   "dynamic-library",
   "engine-config",
   "errors",
+  "file-lock",
   "limits",
   "memory-file",
   "params",

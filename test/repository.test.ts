@@ -97,7 +97,7 @@ test("tests are skipped only for a reason that shows, and none runs alone", () =
 
 const readme = "README.md";
 test("every flag in the README exists", () => {
-  const help = ["serve", "chat"]
+  const help = ["serve", "chat", "batch"]
     .map((tool) => Bun.spawnSync([process.execPath, "cli/main.ts", tool, "--help"], { cwd: root }).stdout.toString())
     .join("\n");
   const flags = new Set(read(readme).match(/(?<![\w-])--[a-z][a-z-]+/g) ?? []);

@@ -16,11 +16,16 @@ enum {
 	CPU_LOGIT_ROWS = 64, /* rows of logits made at once: bounds the memory of a step that scores a long prompt */
 };
 
-/* A mapped region: of a file, or of memory that costs nothing until it is touched. */
+/* Mapped regions that are freed together: of files, or of memory that costs nothing until it is touched. */
 typedef struct {
 	void *data;
 	size_t bytes;
 } fg_mapping;
+
+typedef struct {
+	fg_mapping *mappings;
+	int32_t n;
+} cpu_memory;
 
 /* Consecutive query tokens of one sequence. */
 typedef struct {
@@ -34,8 +39,8 @@ typedef struct {
 	fg_x_format x_format; /* of the inputs of FG_PLAIN matrices */
 	float attention_scale;
 
-	fg_mapping *mappings; /* everything that close unmaps */
-	int32_t n_mappings;
+	cpu_memory memory;        /* from ready to close */
+	cpu_memory weight_memory; /* of the weights that are loaded, and the files that they are in */
 
 	/* [n_pages][n_layers][K|V][n_kv_heads][64 * head_dim]; K is [head_dim][64], V [64][head_dim]. In FP8, a layer's
 	 * scales follow: float [K|V][n_kv_heads][64]. */
@@ -69,11 +74,13 @@ typedef struct {
 	fg_softmax *partials;                    /* [CPU_PARTIALS] */
 } cpu_ctx;
 
-/* memory.c: zeroed memory, which takes up space only as it is touched; freed by close. NULL, with fg_error's text set,
- * on failure. */
-void *cpu_alloc(cpu_ctx *ctx, size_t bytes, const char *what);
-/* Takes over a mapping that close will unmap. */
-fg_status cpu_keep_mapping(cpu_ctx *ctx, void *data, size_t bytes);
+/* memory.c: zeroed memory, which takes up space only as it is touched. NULL, with fg_error's text set, on failure. */
+void *cpu_alloc(cpu_memory *memory, size_t bytes, const char *what);
+/* Takes over a mapping, and unmaps it if that fails. */
+fg_status cpu_keep_mapping(cpu_memory *memory, void *data, size_t bytes);
+void cpu_free_memory(cpu_memory *memory);
+/* Gives all that was touched of a piece of cpu_alloc's memory back to the system: it is zeros again. */
+void cpu_empty(void *data, size_t bytes);
 
 /* bus_error.c: from now on a read of what is missing from the mapped file `path` (cut where it is longer) ends the
  * process with a message that names it, not with a signal. cpu_unwatch_file() comes before the mapping at `start` ends;
@@ -106,6 +113,7 @@ void cpu_widen(const cpu_ctx *ctx, const fg_tensor *tensor, const void *from, vo
 /* weights.c */
 fg_status cpu_load(fg_ctx *ctx, const fg_tensor_table *table, atomic_ullong *done, atomic_int *cancel);
 fg_status cpu_load_random(fg_ctx *ctx, uint64_t seed, atomic_ullong *done, atomic_int *cancel);
+void cpu_drop_weights(cpu_ctx *ctx);
 
 /* matmul.c */
 void cpu_linear(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, void *y);

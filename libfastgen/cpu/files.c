@@ -17,7 +17,7 @@
 
 fg_status cpu_files_open(cpu_files *files, cpu_ctx *ctx, const fg_tensor_table *table) {
 	*files = (cpu_files){.ctx = ctx, .table = table};
-	files->files = cpu_alloc(ctx, (size_t)table->n_files * sizeof *files->files, "the list of files");
+	files->files = cpu_alloc(&ctx->weight_memory, (size_t)table->n_files * sizeof *files->files, "the list of files");
 	if (!files->files) return FG_OUT_OF_MEMORY;
 	for (int32_t i = 0; i < table->n_files; i++) files->files[i].fd = -1;
 	return FG_OK;
@@ -36,7 +36,8 @@ static fg_status map_file(cpu_files *files, const fg_file *file) {
 	f->fd = open(file->path, O_RDONLY | O_CLOEXEC);
 	if (f->fd < 0 || fstat(f->fd, &st)) return fg_fail(FG_IO, "cannot read %s: %s", file->path, strerror(errno));
 	if ((uint64_t)st.st_size < file->bytes) {
-		return fg_fail(FG_IO, "%s has become shorter while it was being loaded; leave it alone until fg_close",
+		return fg_fail(FG_IO,
+		               "%s has become shorter while it was being loaded; leave it alone while its weights are used",
 		               file->path);
 	}
 	void *map = mmap(NULL, file->bytes, PROT_READ, MAP_SHARED, f->fd, 0);
@@ -46,7 +47,7 @@ static fg_status map_file(cpu_files *files, const fg_file *file) {
 	madvise(map, file->bytes, MADV_HUGEPAGE);
 #endif
 	f->map = map;
-	fg_status status = cpu_keep_mapping(files->ctx, map, file->bytes);
+	fg_status status = cpu_keep_mapping(&files->ctx->weight_memory, map, file->bytes);
 	if (!status) cpu_watch_file(file->path, map, file->bytes);
 	return status;
 }

@@ -8,7 +8,7 @@
 
 typedef struct {
 	int fd;
-	char *map; /* the whole file, which the context keeps; NULL until it is needed */
+	char *map; /* the whole file, which stays as long as the weights; NULL until it is needed */
 } cpu_open_file;
 
 typedef struct {

@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 /* ---- life ---- */
@@ -38,11 +37,8 @@ static void cpu_close(fg_ctx *base) {
 	cpu_ctx *ctx = (cpu_ctx *)base;
 	fg_pool_free(ctx->pool);
 	for (int32_t i = 0; ctx->samplers && i < base->config->options.max_seqs; i++) fg_sampler_free(ctx->samplers[i]);
-	for (int32_t i = 0; i < ctx->n_mappings; i++) {
-		cpu_unwatch_file(ctx->mappings[i].data);
-		munmap(ctx->mappings[i].data, ctx->mappings[i].bytes);
-	}
-	free(ctx->mappings);
+	cpu_free_memory(&ctx->memory);
+	cpu_free_memory(&ctx->weight_memory);
 	free(ctx);
 }
 
@@ -53,7 +49,7 @@ static fg_status make_cache(cpu_ctx *ctx, const char *what, uint64_t bytes, char
 		               (double)bytes / (1 << 30), (double)memory / (1 << 30));
 	}
 	*n_pages = (int32_t)(n > INT32_MAX ? INT32_MAX : n);
-	*pool = cpu_alloc(ctx, (size_t)*n_pages * ctx->page_bytes, what);
+	*pool = cpu_alloc(&ctx->memory, (size_t)*n_pages * ctx->page_bytes, what);
 	return *pool ? FG_OK : FG_OUT_OF_MEMORY;
 }
 
@@ -67,19 +63,20 @@ static fg_status make_state(cpu_ctx *ctx) {
 	ctx->widest = s->n_heads * s->head_dim;
 	if (s->hidden_size > ctx->widest) ctx->widest = s->hidden_size;
 	if (s->intermediate_size > ctx->widest) ctx->widest = s->intermediate_size;
-	ctx->linear_scratch = cpu_alloc(ctx, threads * 16 * (size_t)ctx->widest, "scratch");
-	ctx->page_table = cpu_alloc(ctx, seqs * (size_t)ctx->base.config->pages_per_seq * sizeof(int32_t), "page tables");
-	ctx->last_token = cpu_alloc(ctx, seqs * sizeof(int32_t), "slots");
-	ctx->samplers = cpu_alloc(ctx, seqs * sizeof *ctx->samplers, "slots");
+	ctx->linear_scratch = cpu_alloc(&ctx->memory, threads * 16 * (size_t)ctx->widest, "scratch");
+	ctx->page_table =
+		cpu_alloc(&ctx->memory, seqs * (size_t)ctx->base.config->pages_per_seq * sizeof(int32_t), "page tables");
+	ctx->last_token = cpu_alloc(&ctx->memory, seqs * sizeof(int32_t), "slots");
+	ctx->samplers = cpu_alloc(&ctx->memory, seqs * sizeof *ctx->samplers, "slots");
 	size_t masks = FG_STEPS_IN_FLIGHT * seqs;
-	ctx->mask_words = cpu_alloc(ctx, masks * fg_mask_stride(s->vocab_size) * sizeof(uint32_t), "masks");
-	ctx->mask_state = cpu_alloc(ctx, masks * sizeof(int32_t), "masks");
-	ctx->blocks = cpu_alloc(ctx, tokens * sizeof *ctx->blocks, "scratch");
-	ctx->rope_cos = cpu_alloc(ctx, rope, "scratch");
-	ctx->rope_sin = cpu_alloc(ctx, rope, "scratch");
-	ctx->sample_scratch = cpu_alloc(ctx, threads * ctx->sample_scratch_bytes, "scratch");
-	ctx->attention_scratch = cpu_alloc(ctx, threads * sizeof *ctx->attention_scratch, "scratch");
-	ctx->partials = cpu_alloc(ctx, CPU_PARTIALS * sizeof *ctx->partials, "scratch");
+	ctx->mask_words = cpu_alloc(&ctx->memory, masks * fg_mask_stride(s->vocab_size) * sizeof(uint32_t), "masks");
+	ctx->mask_state = cpu_alloc(&ctx->memory, masks * sizeof(int32_t), "masks");
+	ctx->blocks = cpu_alloc(&ctx->memory, tokens * sizeof *ctx->blocks, "scratch");
+	ctx->rope_cos = cpu_alloc(&ctx->memory, rope, "scratch");
+	ctx->rope_sin = cpu_alloc(&ctx->memory, rope, "scratch");
+	ctx->sample_scratch = cpu_alloc(&ctx->memory, threads * ctx->sample_scratch_bytes, "scratch");
+	ctx->attention_scratch = cpu_alloc(&ctx->memory, threads * sizeof *ctx->attention_scratch, "scratch");
+	ctx->partials = cpu_alloc(&ctx->memory, CPU_PARTIALS * sizeof *ctx->partials, "scratch");
 	return ctx->linear_scratch && ctx->page_table && ctx->last_token && ctx->samplers && ctx->mask_words &&
 	               ctx->mask_state && ctx->blocks && ctx->rope_cos && ctx->rope_sin && ctx->sample_scratch &&
 	               ctx->attention_scratch && ctx->partials
@@ -94,16 +91,16 @@ static fg_status make_buffers(cpu_ctx *ctx) {
 	size_t n = (size_t)tokens, hidden = (size_t)s->hidden_size, inter = (size_t)s->intermediate_size;
 	size_t q = (size_t)(s->n_heads * s->head_dim), kv = (size_t)(s->n_kv_heads * s->head_dim);
 	b->logit_rows = n < CPU_LOGIT_ROWS ? (int32_t)n : CPU_LOGIT_ROWS;
-	b->residual = cpu_alloc(ctx, n * hidden * sizeof(float), "activations");
-	b->x = cpu_alloc(ctx, cpu_input_bytes(tokens, s->hidden_size), "activations");
-	b->qkv = cpu_alloc(ctx, n * (q + 2 * kv) * sizeof(float), "activations");
-	b->attn = cpu_alloc(ctx, cpu_input_bytes(tokens, s->n_heads * s->head_dim), "activations");
-	b->gate_up = cpu_alloc(ctx, n * 2 * inter * sizeof(float), "activations");
-	b->act = cpu_alloc(ctx, cpu_input_bytes(tokens, s->intermediate_size), "activations");
-	b->rows = cpu_alloc(ctx, (size_t)b->logit_rows * hidden * sizeof(float), "activations");
-	b->logits = cpu_alloc(ctx, (size_t)b->logit_rows * (size_t)s->vocab_size * sizeof(float), "logits");
-	ctx->wide = cpu_alloc(ctx, n * (size_t)ctx->widest * sizeof(float), "activations");
-	ctx->sample_order = cpu_alloc(ctx, (size_t)b->logit_rows * sizeof(int32_t), "scratch");
+	b->residual = cpu_alloc(&ctx->memory, n * hidden * sizeof(float), "activations");
+	b->x = cpu_alloc(&ctx->memory, cpu_input_bytes(tokens, s->hidden_size), "activations");
+	b->qkv = cpu_alloc(&ctx->memory, n * (q + 2 * kv) * sizeof(float), "activations");
+	b->attn = cpu_alloc(&ctx->memory, cpu_input_bytes(tokens, s->n_heads * s->head_dim), "activations");
+	b->gate_up = cpu_alloc(&ctx->memory, n * 2 * inter * sizeof(float), "activations");
+	b->act = cpu_alloc(&ctx->memory, cpu_input_bytes(tokens, s->intermediate_size), "activations");
+	b->rows = cpu_alloc(&ctx->memory, (size_t)b->logit_rows * hidden * sizeof(float), "activations");
+	b->logits = cpu_alloc(&ctx->memory, (size_t)b->logit_rows * (size_t)s->vocab_size * sizeof(float), "logits");
+	ctx->wide = cpu_alloc(&ctx->memory, n * (size_t)ctx->widest * sizeof(float), "activations");
+	ctx->sample_order = cpu_alloc(&ctx->memory, (size_t)b->logit_rows * sizeof(int32_t), "scratch");
 	return ctx->sample_order && ctx->wide && b->residual && b->x && b->qkv && b->attn && b->gate_up && b->act &&
 	               b->rows && b->logits
 			   ? FG_OK
@@ -154,6 +151,20 @@ static fg_status cpu_ready(fg_ctx *base, fg_capacity *capacity) {
 		.weight_bytes = weight_bytes(ctx),
 		.n_threads = fg_pool_threads(ctx->pool),
 	};
+	return FG_OK;
+}
+
+/* Weights are in the host's memory anyway: level 1 keeps them where they are, and waking them takes nothing. */
+static fg_status cpu_sleep(fg_ctx *base, int32_t level) {
+	cpu_ctx *ctx = (cpu_ctx *)base;
+	if (level == 2) cpu_drop_weights(ctx);
+	cpu_empty(ctx->kv, (size_t)ctx->n_pages * ctx->page_bytes);
+	cpu_empty(ctx->host_kv, (size_t)ctx->n_host_pages * ctx->page_bytes);
+	return FG_OK;
+}
+
+static fg_status cpu_wake(fg_ctx *base, int32_t what) {
+	(void)base, (void)what;
 	return FG_OK;
 }
 
@@ -343,14 +354,19 @@ static fg_mask_state mask_state(const fg_batch *batch, const fg_row *row) {
 	return (fg_mask_state)__atomic_load_n(&batch->masks.state[row->mask], __ATOMIC_ACQUIRE);
 }
 
-static int32_t sample_id(cpu_ctx *ctx, const fg_batch *batch, const fg_row *row, const float *logits, void *scratch) {
+/* *reported: the row that the log probabilities are of; `logits` as long as nothing else is known. */
+static int32_t sample_id(cpu_ctx *ctx, const fg_batch *batch, const fg_row *row, const float *logits,
+                         const float **reported, void *scratch) {
 	switch (mask_state(batch, row)) {
 	case FG_MASK_READY: break;
 	case FG_MASK_BROKEN: return FG_MASK_FAILED;
 	default: return FG_MASK_LATE;
 	}
 	const uint32_t *mask = row->mask < 0 ? NULL : batch->masks.words + (size_t)row->mask * batch->masks.stride;
-	return fg_sampler_sample(ctx->samplers[row->slot], logits, mask, row->position, scratch);
+	fg_sampler *sampler = ctx->samplers[row->slot];
+	if (row->n_logprobs >= 0 || row->logits_row >= 0)
+		*reported = fg_sampler_reported(sampler, logits, mask, row->position, scratch);
+	return fg_sampler_sample(sampler, logits, mask, row->position, scratch);
 }
 
 static void sample_row(token_job *j, int32_t item, int32_t thread) {
@@ -358,22 +374,22 @@ static void sample_row(token_job *j, int32_t item, int32_t thread) {
 	fg_batch *batch = (fg_batch *)j->batch;
 	int32_t vocab = ctx->base.config->shape.vocab_size, i = j->order[item], r = j->first + i;
 	const fg_row *row = &batch->rows[r];
-	const float *logits = (const float *)j->in + (size_t)i * (size_t)vocab;
+	const float *logits = (const float *)j->in + (size_t)i * (size_t)vocab, *reported = logits;
 	void *scratch = ctx->sample_scratch + (size_t)thread * ctx->sample_scratch_bytes;
 	int32_t id = row->target;
 	if (id < 0) {
-		id = sample_id(ctx, batch, row, logits, scratch);
+		id = sample_id(ctx, batch, row, logits, &reported, scratch);
 		ctx->last_token[row->slot] = id;
 	}
 	batch->out.ids[r] = id;
 	if (row->n_logprobs >= 0) {
 		size_t at = (size_t)r * FG_MAX_LOGPROBS;
-		fg_logprobs(logits, vocab, id, row->n_logprobs, &batch->out.logprobs[r], &batch->out.ranks[r],
+		fg_logprobs(reported, vocab, id, row->n_logprobs, &batch->out.logprobs[r], &batch->out.ranks[r],
 		            row->n_logprobs ? batch->out.top_ids + at : NULL,
 		            row->n_logprobs ? batch->out.top_logprobs + at : NULL, scratch);
 	}
 	if (row->logits_row >= 0) {
-		memcpy(batch->out.logits + (size_t)row->logits_row * (size_t)vocab, logits, (size_t)vocab * sizeof *logits);
+		memcpy(batch->out.logits + (size_t)row->logits_row * (size_t)vocab, reported, (size_t)vocab * sizeof *reported);
 	}
 }
 
@@ -400,7 +416,7 @@ static int wait_for_masks(cpu_ctx *ctx) {
 	return 1;
 }
 
-static void cpu_sample(fg_ctx *base, const fg_batch *batch, int32_t first, int32_t n, const float *logits) {
+static void cpu_sample(fg_ctx *base, const fg_batch *batch, int32_t first, int32_t n, float *logits) {
 	cpu_ctx *ctx = (cpu_ctx *)base;
 	token_job job = {.ctx = ctx, .batch = batch, .in = logits, .first = first, .run = sample_row};
 	for (int32_t i = 0; i < n; i++) ctx->sample_order[i] = i;
@@ -429,6 +445,8 @@ const fg_ops fg_device_ops = {
 	.load_random = cpu_load_random,
 	.ready = cpu_ready,
 	.close = cpu_close,
+	.sleep = cpu_sleep,
+	.wake = cpu_wake,
 	.sampler_new = cpu_sampler_new,
 	.sampler_free = cpu_sampler_free,
 	.step_begin = cpu_step_begin,

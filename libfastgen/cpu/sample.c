@@ -262,31 +262,53 @@ FG_INLINE int32_t draw(const row *r, int32_t first_chunk, float limit, uint64_t 
 	return best_id;
 }
 
+/* The arrays that lie in the scratch, each [n_chunks * CHUNK], the size that keeps the next one aligned. */
+enum { Z, NEAREST, KEYS, WEIGHTS, PROCESSED, N_ARRAYS };
+
+FG_INLINE float *scratch_array(void *scratch, int32_t vocab_size, int which) {
+	return (float *)scratch + (size_t)which * (size_t)chunk_count(vocab_size) * CHUNK;
+}
+
+/* Steps 1 to 6 of sample_math.h. `nearest` becomes the greatest logit of each chunk. */
+FG_INLINE row begin_row(const fg_sampler *sampler, const float *logits, const uint32_t *mask, int32_t position,
+                        void *scratch, float **nearest) {
+	const int32_t vocab_size = sampler->vocab_size;
+	*nearest = scratch_array(scratch, vocab_size, NEAREST);
+	row r = {.nearest = *nearest,
+	         .vocab_size = vocab_size,
+	         .n_chunks = chunk_count(vocab_size),
+	         .temperature = sampler->params.temperature,
+	         .keys = (uint32_t *)scratch_array(scratch, vocab_size, KEYS),
+	         .weights = (uint32_t *)scratch_array(scratch, vocab_size, WEIGHTS)};
+	r.z = adjust(sampler, logits, mask, position, scratch_array(scratch, vocab_size, Z));
+	r.zmax = chunk_maxima(r.z, vocab_size, *nearest) + 0.0f; /* never -0, so that no distance is -0 */
+	return r;
+}
+
+/* Steps 7 and 8: turns `nearest` into distances, and returns the limit on d. */
+FG_INLINE float filter(const fg_sampler *sampler, const row *r, float *nearest) {
+	const fg_sampling *s = &sampler->params;
+	for (int32_t c = 0; c < r->n_chunks; c++) nearest[c] = fg_distance(r->zmax, nearest[c], s->temperature);
+	float limit = sampler->min_p_limit;
+	if (s->top_k > 0 && s->top_k < r->vocab_size) limit = limit_top_k(r, s->top_k, limit);
+	if (s->top_p < 1) limit = limit_top_p(r, s->top_p, limit);
+	return limit;
+}
+
 FG_INLINE int32_t sample(const fg_sampler *sampler, const float *logits, const uint32_t *mask, int32_t position,
                          void *scratch) {
-	const fg_sampling *s = &sampler->params;
-	const int32_t vocab_size = sampler->vocab_size, n_chunks = chunk_count(vocab_size);
-	float *z = scratch;                    /* [n_chunks * CHUNK] */
-	float *nearest = z + n_chunks * CHUNK; /* [n_chunks * CHUNK], the size that keeps the rest aligned */
-	uint32_t *keys = (uint32_t *)nearest + n_chunks * CHUNK, *weights = keys + n_chunks * CHUNK;
-
-	const float *adjusted = adjust(sampler, logits, mask, position, z);
-	const float zmax = chunk_maxima(adjusted, vocab_size, nearest) + 0.0f; /* never -0, so that no distance is -0 */
-	if (zmax == -INFINITY) return FG_NO_TOKEN;
+	float *nearest;
+	const row r = begin_row(sampler, logits, mask, position, scratch, &nearest);
+	if (r.zmax == -INFINITY) return FG_NO_TOKEN;
 	int32_t first_chunk = 0;
-	while (nearest[first_chunk] != zmax) first_chunk++;
-	if (s->temperature == 0) {
+	while (nearest[first_chunk] != r.zmax) first_chunk++;
+	if (r.temperature == 0) {
 		int32_t id = first_chunk * CHUNK;
-		while (!(fg_clean(adjusted[id]) == zmax)) id++;
+		while (!(fg_clean(r.z[id]) == r.zmax)) id++;
 		return id;
 	}
-
-	for (int32_t c = 0; c < n_chunks; c++) nearest[c] = fg_distance(zmax, nearest[c], s->temperature);
-	const row r = {adjusted, nearest, vocab_size, n_chunks, zmax, s->temperature, keys, weights};
-	float limit = sampler->min_p_limit;
-	if (s->top_k > 0 && s->top_k < vocab_size) limit = limit_top_k(&r, s->top_k, limit);
-	if (s->top_p < 1) limit = limit_top_p(&r, s->top_p, limit);
-	return draw(&r, first_chunk, limit, s->seed, (uint32_t)position);
+	const float limit = filter(sampler, &r, nearest);
+	return draw(&r, first_chunk, limit, sampler->params.seed, (uint32_t)position);
 }
 
 FG_SIMD static int32_t sample_simd(const fg_sampler *sampler, const float *logits, const uint32_t *mask,
@@ -294,8 +316,41 @@ FG_SIMD static int32_t sample_simd(const fg_sampler *sampler, const float *logit
 	return sample(sampler, logits, mask, position, scratch);
 }
 
+/* Step 10. Writes [n_chunks * CHUNK]. */
+FG_INLINE void process(const fg_sampler *sampler, const float *logits, const uint32_t *mask, int32_t position,
+                       float *processed, void *scratch) {
+	const fg_sampling *s = &sampler->params;
+	float *nearest;
+	row r = begin_row(sampler, logits, mask, position, scratch, &nearest);
+	float limit = INFINITY;
+	if (r.zmax == -INFINITY) limit = -INFINITY;
+	else if (s->temperature == 0) r.temperature = 1;
+	else {
+		limit = filter(sampler, &r, nearest);
+		if (s->top_k > 0 && s->top_k < r.vocab_size) limit = fminf(limit, FG_TOP_K_REACH);
+	}
+	for (int32_t c = 0; c < r.n_chunks; c++) {
+		float d[CHUNK];
+		load_distances(&r, c, d);
+		for (int j = 0; j < CHUNK; j++) processed[c * CHUNK + j] = d[j] <= limit ? -d[j] : -INFINITY;
+	}
+}
+
+FG_SIMD static void process_simd(const fg_sampler *sampler, const float *logits, const uint32_t *mask, int32_t position,
+                                 float *processed, void *scratch) {
+	process(sampler, logits, mask, position, processed, scratch);
+}
+
+const float *fg_sampler_reported(const fg_sampler *sampler, const float *logits, const uint32_t *mask, int32_t position,
+                                 void *scratch) {
+	if (sampler->params.logprobs_mode == FG_RAW_LOGPROBS) return logits;
+	float *processed = scratch_array(scratch, sampler->vocab_size, PROCESSED);
+	process_simd(sampler, logits, mask, position, processed, scratch);
+	return processed;
+}
+
 size_t fg_sample_scratch_bytes(int32_t vocab_size) {
-	return (size_t)chunk_count(vocab_size) * CHUNK * 4 * sizeof(float);
+	return (size_t)chunk_count(vocab_size) * CHUNK * N_ARRAYS * sizeof(float);
 }
 
 int32_t fg_sampler_sample(fg_sampler *sampler, const float *logits, const uint32_t *mask, int32_t position,

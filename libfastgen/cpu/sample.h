@@ -35,7 +35,13 @@ size_t fg_sample_scratch_bytes(int32_t vocab_size);
 int32_t fg_sampler_sample(fg_sampler *sampler, const float *logits, const uint32_t *mask, int32_t position,
                           void *scratch);
 
-/* Log probabilities of the raw distribution, log_softmax(logits) over the whole vocabulary.
+/* The row that the log probabilities of what fg_sampler_sample would sample next are of: `logits` themselves, or with
+ * FG_PROCESSED_LOGPROBS the processed logits of ../sample_math.h. The latter lie in `scratch`, where the functions here
+ * leave them alone until this one is called again. Arguments as above. */
+const float *fg_sampler_reported(const fg_sampler *sampler, const float *logits, const uint32_t *mask, int32_t position,
+                                 void *scratch);
+
+/* Log probabilities of a distribution, log_softmax(logits) over the whole vocabulary.
  * logprob: that of token `id`; *rank: 1 + the number of tokens with a greater logit. With id FG_NO_TOKEN they are
  * -INFINITY and 0. top_ids, top_logprobs: [n_top], most probable first, of equal ones the lower id first;
  * both may be NULL when n_top is 0. 0 <= n_top <= FG_MAX_LOGPROBS; entries past the vocabulary are id -1, -INFINITY.

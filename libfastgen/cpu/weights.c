@@ -145,7 +145,7 @@ static fg_status load_vectors(loader *l, int32_t layer, int n, const fg_role *ro
 	}
 	*out = NULL;
 	if (!total) return FG_OK; /* the family has none */
-	float *to = cpu_alloc(l->ctx, (size_t)total * sizeof *to, "a vector of weights");
+	float *to = cpu_alloc(&l->ctx->weight_memory, (size_t)total * sizeof *to, "a vector of weights");
 	if (!to) return FG_OUT_OF_MEMORY;
 	*out = to;
 	for (int i = 0; i < n; i++) {
@@ -167,7 +167,7 @@ static fg_status fill_part(loader *l, const source *s, char *to, int32_t dtype) 
 static float *alloc_scales(loader *l, const source *s, int32_t scaling) {
 	size_t n = (size_t)s->rows;
 	if (scaling == FG_BLOCKS) n = (size_t)cpu_scale_blocks(s->rows) * (size_t)cpu_scale_blocks(s->cols);
-	float *scale = cpu_alloc(l->ctx, n * sizeof *scale, "scales");
+	float *scale = cpu_alloc(&l->ctx->weight_memory, n * sizeof *scale, "scales");
 	const fg_tensor *t = s->tensor;
 	for (size_t i = 0; scale && t && t->scale && i < n; i++) {
 		scale[i] = t->scale[t->scale_rows * t->scale_cols == 1 ? 0 : i];
@@ -217,7 +217,8 @@ static fg_status load_part(loader *l, fg_role role, int32_t layer, int32_t scali
 		return fill_part(l, &s, NULL, 0);
 	}
 	int32_t dtype = quantize ? FG_FP8_E4M3 : part->dtype;
-	char *to = cpu_alloc(l->ctx, (size_t)s.rows * (size_t)s.cols * (size_t)fg_dtype_bytes(dtype), "weights");
+	char *to =
+		cpu_alloc(&l->ctx->weight_memory, (size_t)s.rows * (size_t)s.cols * (size_t)fg_dtype_bytes(dtype), "weights");
 	if (!to) return FG_OUT_OF_MEMORY;
 	part->data = to;
 	if (quantize) return quantize_part(l, &s, part, to, (float *)part->scale);
@@ -282,11 +283,16 @@ static fg_x_format choose_format(const cpu_ctx *ctx) {
 	return bf16 ? FG_X_BF16 : FG_X_ROUND_BF16;
 }
 
+void cpu_drop_weights(cpu_ctx *ctx) {
+	cpu_free_memory(&ctx->weight_memory);
+	memset(&ctx->base.weights, 0, sizeof ctx->base.weights);
+}
+
 static fg_status load_all(loader *l) {
 	cpu_ctx *ctx = l->ctx;
 	fg_weights *w = &ctx->base.weights;
 	const fg_shape *shape = &ctx->base.config->shape;
-	w->layers = cpu_alloc(ctx, (size_t)shape->n_layers * sizeof *w->layers, "the list of layers");
+	w->layers = cpu_alloc(&ctx->weight_memory, (size_t)shape->n_layers * sizeof *w->layers, "the list of layers");
 	if (!w->layers) return FG_OUT_OF_MEMORY;
 	fg_status status = load_matrix(l, 0, ROLES(FG_EMBED), &w->embed);
 	for (int32_t i = 0; i < shape->n_layers && !status; i++) status = load_layer(l, i, &w->layers[i]);
@@ -300,6 +306,7 @@ static fg_status load_all(loader *l) {
 fg_status cpu_load(fg_ctx *base, const fg_tensor_table *table, atomic_ullong *done, atomic_int *cancel) {
 	cpu_ctx *ctx = (cpu_ctx *)base;
 	loader l = {.ctx = ctx, .table = table, .done = done, .cancel = cancel};
+	cpu_drop_weights(ctx); /* first, so that two sets never take memory at once */
 	fg_status status = cpu_files_open(&l.files, ctx, table);
 	if (!status) status = load_all(&l);
 	cpu_files_close(&l.files);
@@ -308,5 +315,6 @@ fg_status cpu_load(fg_ctx *base, const fg_tensor_table *table, atomic_ullong *do
 
 fg_status cpu_load_random(fg_ctx *base, uint64_t seed, atomic_ullong *done, atomic_int *cancel) {
 	loader l = {.ctx = (cpu_ctx *)base, .seed = seed, .done = done, .cancel = cancel};
+	cpu_drop_weights(l.ctx);
 	return load_all(&l);
 }

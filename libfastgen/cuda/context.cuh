@@ -7,7 +7,9 @@
 
 #include "attention/decode.cuh"
 #include "attention/prefill.cuh"
+#include "device_memory.cuh"
 #include "guard.cuh"
+#include "imports.cuh"
 #include "marks.cuh"
 #include "ops.cuh"
 #include "pinned.cuh"
@@ -92,8 +94,13 @@ struct Context {
 	/* This rank's shard. */
 	int32_t heads, kv_heads, intermediate;
 
-	size_t weight_bytes; /* of all matrices */
+	size_t weight_bytes;        /* of all matrices */
+	DeviceMemory weight_memory; /* [weight_bytes] */
+	float *vectors;             /* norms and biases, which stay while the weights sleep */
+	PinnedMemory kept_weights;  /* what was in weight_memory, while it sleeps at level 1 */
+	Imports imports;
 
+	DeviceMemory kv_memory;
 	KvPool kv;
 	CUtensorMap kv_map;
 	size_t page_bytes;
@@ -205,12 +212,17 @@ void copy_pages(fg_ctx *ctx, const fg_page_copy *copies, int32_t n_copies);
 int32_t host_pages(fg_ctx *ctx);
 
 /* ---- weights.cu ---- */
+fg_status import_memory(fg_ctx *ctx, const fg_tensor_table *table);
 fg_status load(fg_ctx *ctx, const fg_tensor_table *table, atomic_ullong *done, atomic_int *cancel);
 fg_status load_random(fg_ctx *ctx, uint64_t seed, atomic_ullong *done, atomic_int *cancel);
 
 /* Fills to [n] with a random stream's numbers (../random.h), uniform in [-range, range); launched on `stream`. */
 cudaError_t fill_random(bf16 *to, uint64_t n, uint64_t random_stream, float range, cudaStream_t stream);
 cudaError_t fill_random(fp8 *to, uint64_t n, uint64_t random_stream, float range, cudaStream_t stream);
+
+/* ---- sleep.cu ---- */
+fg_status sleep(fg_ctx *ctx, int32_t level);
+fg_status wake(fg_ctx *ctx, int32_t what);
 
 /* ---- elementwise.cu, attention/attention.cu, sample in ops.cu: see ops.h ---- */
 void embed(fg_ctx *ctx, const fg_batch *batch, void *residual);
@@ -222,7 +234,7 @@ void gather(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, const 
 void gather_input(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, const fg_matrix *w, const void *x,
                   void *out);
 void attention(fg_ctx *ctx, const fg_batch *batch, int32_t layer, const void *qkv, const fg_matrix *next, void *out);
-void sample(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, const float *logits);
+void sample(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, float *logits);
 
 } // namespace fg
 

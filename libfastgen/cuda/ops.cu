@@ -136,6 +136,10 @@ void close(fg_ctx *ctx) {
 	c->sampler.close();
 	c->gemm.close();
 	for (void *p : c->owned) cudaFree(p);
+	c->imports.close();
+	c->weight_memory.close();
+	c->kv_memory.close();
+	c->kept_weights.close();
 	c->host_memory.close();
 	c->marks.clear();
 	if (c->stream) cudaStreamDestroy(c->stream);
@@ -233,7 +237,9 @@ fg_status make_cache(Context *c) {
 	c->n_pages = (int32_t)std::min<size_t>(bytes / c->page_bytes, INT32_MAX / 4096);
 	bytes = (size_t)c->n_pages * c->page_bytes;
 	const bool fp8 = o.kv_dtype == FG_FP8_E4M3;
-	c->kv = {(char *)device_alloc(c, bytes, "the KV cache"),
+	fg_status status = c->kv_memory.open(bytes, c->device, "the KV cache", c->stream);
+	if (status) return status;
+	c->kv = {c->kv_memory.begin(),
 	         c->page_table,
 	         c->base.config->pages_per_seq,
 	         s.n_layers,
@@ -241,8 +247,6 @@ fg_status make_cache(Context *c) {
 	         s.head_dim,
 	         fp8,
 	         KvPool::rows_of_layer(c->kv_heads, s.head_dim, fp8)};
-	if (!c->kv.data) return FG_OUT_OF_MEMORY;
-
 	if (c->arch != 90 || s.head_dim == 32 || fp8) return FG_OK;
 	error = tensor_map(&c->kv_map, (const bf16 *)c->kv.data, bytes / (s.head_dim * sizeof(bf16)), (uint64_t)s.head_dim,
 	                   PAGE);
@@ -345,7 +349,7 @@ void forget_marks(fg_ctx *ctx) {
 
 } // namespace
 
-void sample(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, const float *logits) {
+void sample(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, float *logits) {
 	Context *c = context(ctx);
 	size_t top = (size_t)first * FG_MAX_LOGPROBS;
 	Sampled *out = (Sampled *)(c->out + c->results.sampled) + first;
@@ -410,6 +414,9 @@ const fg_ops fg_device_ops = {
 	.load_random = fg::guard<fg::load_random>,
 	.ready = fg::guard<fg::ready>,
 	.close = fg::close,
+	.import = fg::guard<fg::import_memory>,
+	.sleep = fg::guard<fg::sleep>,
+	.wake = fg::guard<fg::wake>,
 	.sampler_new = fg::sampler_new,
 	.sampler_free = fg::sampler_free,
 	.step_begin = fg::step_begin,

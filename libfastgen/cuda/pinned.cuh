@@ -14,7 +14,7 @@ namespace fg {
 class PinnedMemory {
   public:
 	/* Starts making `bytes` of it, for transfers with this device of `unit` bytes each or a multiple; 0 = none. False
-	 * if not that much memory is available. Once. */
+	 * if not that much memory is available. Once, or again after close. */
 	bool start(size_t bytes, size_t unit, int device);
 	/* How many bytes from the start of it can be used by now, in whole units. It never falls, and stays below what was
 	 * asked for if the machine does not pin that much. Any thread. */
@@ -23,7 +23,7 @@ class PinnedMemory {
 	}
 	/* Waits until no more of it will become usable. */
 	void settle();
-	/* Where it begins. Zeroed. Only the first usable() bytes may be used. */
+	/* Where it begins. Zeroed. Only the first usable() bytes may be used. NULL before start and after close. */
 	char *begin() const {
 		return data;
 	}

@@ -16,7 +16,7 @@ ifdef WERROR
 NVCCFLAGS += -Werror all-warnings -Xcompiler -Werror
 endif
 
-CUDA_SOURCES := elementwise marks ops pinned quantise step tensor_map weights \
+CUDA_SOURCES := device_memory elementwise imports marks ops pinned quantise sleep step tensor_map weights \
 	$(addprefix attention/,attention decode prefill) $(addprefix products/,cublaslt gemm gemv gemv_fp8 tune) \
 	$(addprefix ranks/,nccl peers ranks) $(addprefix sampling/,sample slots)
 SM90_SOURCES := attention/prefill_sm90 products/gemm_sm90
@@ -53,7 +53,7 @@ $(NVCC) $(NVCCFLAGS) $(call gencode,$(CUDA_ARCHS)) -MF $(OBJ)/$(@F).d -o $@ $(fi
 	-L$(CUDA_ROOT)/lib64 -L$(CUDA_ROOT)/lib -lpthread -ldl -lrt
 endef
 
-cuda-tests: $(BUILD)/attention_test $(BUILD)/fp8_test $(BUILD)/gemm_test $(BUILD)/masks_test_cuda $(BUILD)/peers_test $(BUILD)/sample_test_cuda $(BUILD)/ops_bench $(BUILD)/ops_test
+cuda-tests: $(BUILD)/attention_test $(BUILD)/fp8_test $(BUILD)/gemm_test $(BUILD)/ipc_test $(BUILD)/masks_test_cuda $(BUILD)/update_test_cuda $(BUILD)/peers_test $(BUILD)/sample_test_cuda $(BUILD)/ops_bench $(BUILD)/ops_test $(BUILD)/update_bench
 
 $(BUILD)/attention_test: test/attention_test.cu $(patsubst %,$(OBJ)/cuda/%.o,attention/decode attention/prefill attention/prefill_sm90 tensor_map) cuda/rules.mk
 	$(link-cuda-test)
@@ -64,9 +64,18 @@ $(BUILD)/fp8_test: test/fp8_test.cu test/compare.cuh $(CUDA_OBJECTS) cuda/rules.
 $(BUILD)/gemm_test: test/gemm_test.cu test/compare.cuh $(patsubst %,$(OBJ)/cuda/%.o,products/gemv products/gemv_fp8 products/gemm_sm90 tensor_map) cuda/rules.mk
 	$(link-cuda-test)
 
-# The CPU library's test of late masks, which sees only fastgen.h.
-$(BUILD)/masks_test_cuda: test/masks_test.c $(BUILD)/libfastgen_cuda.so Makefile
+# The CPU library's tests that see only fastgen.h.
+$(BUILD)/masks_test_cuda $(BUILD)/update_test_cuda: $(BUILD)/%_cuda: test/%.c $(BUILD)/libfastgen_cuda.so Makefile
 	$(CC) $(CFLAGS) -MF $(OBJ)/$(@F).d -o $@ $< -L$(BUILD) -l:libfastgen_cuda.so -Wl,-rpath,'$$ORIGIN' $(LDFLAGS) $(LDLIBS)
+
+# Times loading, sleeping and waking, through fastgen.h.
+$(BUILD)/update_bench: test/update_bench.c $(BUILD)/libfastgen_cuda.so Makefile
+	$(CC) $(CFLAGS) -MF $(OBJ)/$(@F).d -o $@ $< -L$(BUILD) -l:libfastgen_cuda.so -Wl,-rpath,'$$ORIGIN' $(LDFLAGS) $(LDLIBS)
+
+# Two processes and the library: device memory of one is loaded by the other.
+$(BUILD)/ipc_test: test/ipc_test.c $(BUILD)/libfastgen_cuda.so Makefile
+	$(CC) $(CFLAGS) -isystem $(CUDA_ROOT)/include -MF $(OBJ)/$(@F).d -o $@ $< -L$(BUILD) -l:libfastgen_cuda.so -Wl,-rpath,'$$ORIGIN' \
+		-L$(CUDA_ROOT)/lib64 -L$(CUDA_ROOT)/lib -lcudart_static -ldl -lrt $(LDFLAGS) $(LDLIBS)
 
 $(BUILD)/peers_test: test/peers_test.cu test/check_cuda.cuh $(OBJ)/cuda/ranks/peers.o cuda/rules.mk
 	$(link-cuda-test)
@@ -94,11 +103,11 @@ CARD_OBJECTS := $(filter-out %/cuda/libraries.o,$(CUDA_OBJECTS))
 cards: $(OBJ)/cards_test
 	$< $(if $(filter file,$(origin CUDA_ARCHS)),all) $(patsubst %.o,%.ptxas,$(filter %.o,$(CARD_OBJECTS)))
 
-$(OBJ)/card.o $(OBJ)/card_runtime.o: $(OBJ)/%.o: test/%.cpp Makefile
+$(OBJ)/card.o $(OBJ)/card_memory.o $(OBJ)/card_runtime.o: $(OBJ)/%.o: test/%.cpp Makefile
 	$(CXX) -std=c++20 -O1 -g1 -Wall -Wextra $(WERROR) -I$(CUDA_ROOT)/include -MMD -MP -c -o $@ $<
 
 $(OBJ)/cards_test.o: test/cards_test.c Makefile
 	$(CC) $(CFLAGS) -c -o $@ $<
 
-$(OBJ)/cards_test: $(OBJ)/cards_test.o $(OBJ)/card.o $(OBJ)/card_runtime.o $(CARD_OBJECTS)
+$(OBJ)/cards_test: $(OBJ)/cards_test.o $(OBJ)/card.o $(OBJ)/card_memory.o $(OBJ)/card_runtime.o $(CARD_OBJECTS)
 	$(CXX) -o $@ $^ -pthread -ldl -lrt

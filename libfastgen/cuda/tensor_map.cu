@@ -1,26 +1,12 @@
 /* See tensor_map.cuh. */
 #include "tensor_map.cuh"
+#include "driver.cuh"
 
 namespace fg {
 
-namespace {
-
-using Encode = decltype(&cuTensorMapEncodeTiled);
-
-/* The driver's function, found through the runtime so that libcuda need not be linked. NULL if the driver lacks it. */
-Encode encoder() {
-	void *function = nullptr;
-	cudaDriverEntryPointQueryResult found;
-	cudaError_t error =
-		cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, 12000, cudaEnableDefault, &found);
-	return error == cudaSuccess && found == cudaDriverEntryPointSuccess ? (Encode)function : nullptr;
-}
-
-} // namespace
-
 cudaError_t tensor_map(CUtensorMap *map, const void *data, uint64_t rows, uint64_t cols, uint32_t box_rows,
                        uint32_t element) {
-	static const Encode encode = encoder();
+	static const auto encode = driver_function<decltype(&cuTensorMapEncodeTiled)>("cuTensorMapEncodeTiled", 12000);
 	if (!encode) return cudaErrorInsufficientDriver;
 	cuuint64_t dims[2] = {cols, rows}, strides[1] = {cols * element};
 	cuuint32_t box[2] = {BOX_BYTES / element, box_rows}, steps[2] = {1, 1};

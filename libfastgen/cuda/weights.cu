@@ -34,14 +34,8 @@ constexpr unsigned MAX_READERS = 16;
  * time. */
 constexpr size_t PIECE = 4 << 20;
 
-/* Makes room for the weights and places them. */
-fg_status place(Placer *placer) {
-	Context *c = placer->c;
-	const fg_shape &s = c->base.config->shape;
-	c->base.weights.layers = (fg_layer *)calloc((size_t)s.n_layers, sizeof(fg_layer));
-	if (!c->base.weights.layers) return fg_fail(FG_OUT_OF_MEMORY, "no memory for the list of layers");
-	placer->all();
-	c->weight_bytes = placer->bytes();
+/* Makes room for the weights. */
+fg_status make_room(Context *c) {
 	size_t free = 0, total = 0;
 	cudaError_t error = cudaMemGetInfo(&free, &total);
 	if (error != cudaSuccess) return cuda_fail(error, "asking for free memory");
@@ -52,8 +46,20 @@ fg_status place(Placer *placer) {
 			"the weights take %.1f GiB, and %.1f of the %.1f GiB of device %d (%s) are free. End other programs that "
 			"use it, choose a smaller model, or split it over more devices (tensor_parallel_size)",
 			(double)c->weight_bytes / GIB, (double)free / GIB, (double)total / GIB, c->device, c->name);
-	placer->base = (char *)device_alloc(c, c->weight_bytes, "the weights");
-	if (!placer->base) return FG_OUT_OF_MEMORY;
+	return c->weight_memory.open(c->weight_bytes, c->device, "the weights", c->stream);
+}
+
+/* Places the weights: the first time in new memory, then where they were, because their schemes are the same. */
+fg_status place(Placer *placer) {
+	Context *c = placer->c;
+	fg_layer *&layers = c->base.weights.layers;
+	if (!layers) layers = (fg_layer *)calloc((size_t)c->base.config->shape.n_layers, sizeof(fg_layer));
+	if (!layers) return fg_fail(FG_OUT_OF_MEMORY, "no memory for the list of layers");
+	placer->all();
+	c->weight_bytes = placer->bytes();
+	fg_status status = c->weight_memory.begin() ? FG_OK : make_room(c);
+	if (status) return status;
+	placer->base = c->weight_memory.begin();
 	placer->all();
 	return FG_OK;
 }
@@ -151,7 +157,12 @@ struct Vectors {
 		const fg_tensor *t = fg_table_find(table, layer, role, &from);
 		std::vector<char> bytes;
 		const void *data = t->data;
-		if (from) {
+		if (const char *imported = c->imports.find(t, from)) {
+			bytes.resize(t->bytes);
+			cudaError_t error = cudaMemcpy(bytes.data(), imported, bytes.size(), cudaMemcpyDeviceToHost);
+			if (error != cudaSuccess) return cuda_fail(error, "copying norms and biases");
+			data = bytes.data();
+		} else if (from) {
 			bytes.resize(t->bytes);
 			fg_status status = file.read(from, t->offset, bytes.data(), bytes.size());
 			if (status) return status;
@@ -194,7 +205,8 @@ struct Vectors {
 	}
 
 	fg_status copy() {
-		float *to = (float *)device_alloc(c, host.size() * sizeof(float), "norms and biases");
+		if (!c->vectors) c->vectors = (float *)device_alloc(c, host.size() * sizeof(float), "norms and biases");
+		float *to = c->vectors;
 		if (!to) return FG_OUT_OF_MEMORY;
 		/* On the stream that zeroes new memory: a copy on another stream could come before the zeros. */
 		cudaError_t error =
@@ -210,7 +222,8 @@ struct Vectors {
 
 struct Piece {
 	const fg_tensor *tensor;
-	const fg_file *file; /* NULL: in memory */
+	const fg_file *file;  /* NULL: in memory */
+	const char *imported; /* the tensor on the device, in memory of another process; or NULL */
 	const Part *part;
 	float *scale; /* the part's */
 	uint64_t at;  /* bytes from the beginning of the tensor */
@@ -228,6 +241,10 @@ struct Piece {
 	bool is_quantised() const {
 		return tensor->dtype != FG_FP8_E4M3 && part->scaling != Scaling::PLAIN;
 	}
+	/* Whether it is copied as it is, from where it lies on the device. */
+	bool stays_on_device() const {
+		return imported && !is_widened() && (tensor->dtype == FG_BF16 || tensor->dtype == FG_FP8_E4M3);
+	}
 	/* Bytes of an element as it is copied to the device. */
 	size_t element() const {
 		return is_quantised() ? sizeof(bf16) : part->element();
@@ -235,11 +252,12 @@ struct Piece {
 };
 
 /* Cuts a part into pieces: of whole rows, if only some columns of them are copied, or a row is quantised. */
-void cut(const Part &part, const fg_tensor *t, const fg_file *file, float *scale, std::vector<Piece> *pieces) {
+void cut(const Part &part, const fg_tensor *t, const fg_file *file, const char *imported, float *scale,
+         std::vector<Piece> *pieces) {
 	const Shard &s = part.shard;
 	const size_t size = (size_t)fg_dtype_bytes(t->dtype), row = (size_t)s.all_cols * size;
 	const size_t begin = (size_t)s.first_row * row, bytes = (size_t)s.rows * row;
-	Piece piece = {t, file, &part, scale, 0, 0, 0, 0};
+	Piece piece = {t, file, imported, &part, scale, 0, 0, 0, 0};
 	const bool by_row = !s.whole_rows() || piece.is_quantised();
 	const size_t room = piece.is_widened() ? PIECE / 2 : PIECE; /* for twice the bytes */
 	const size_t most = by_row ? std::max(room / row, (size_t)1) * row : room;
@@ -315,7 +333,10 @@ fg_status read_piece(const Piece &p, OpenFile *file, char *buffer) {
 	const fg_tensor &t = *p.tensor;
 	/* Where what is read first may be overwritten as it is widened. */
 	char *to = p.is_widened() ? buffer + p.bytes : buffer;
-	if (!p.file) memcpy(to, (const char *)t.data + p.at, p.bytes);
+	if (p.imported) {
+		cudaError_t error = cudaMemcpy(to, p.imported + p.at, p.bytes, cudaMemcpyDeviceToHost);
+		if (error != cudaSuccess) return cuda_fail(error, "copying weights");
+	} else if (!p.file) memcpy(to, (const char *)t.data + p.at, p.bytes);
 	else if (fg_status status = file->read(p.file, t.offset + p.at, to, p.bytes)) return status;
 	if (p.is_widened()) widen(t, p.at, p.bytes, (const uint8_t *)to, (uint16_t *)buffer);
 	if (t.dtype == FG_BF16 || t.dtype == FG_FP8_E4M3) return FG_OK;
@@ -324,7 +345,7 @@ fg_status read_piece(const Piece &p, OpenFile *file, char *buffer) {
 	return FG_OK;
 }
 
-/* Starts copying a piece from pinned memory, where its elements are what the device wants. */
+/* Starts copying a piece from pinned memory, or from the device, where its elements are what is wanted. */
 cudaError_t copy_piece(const Piece &p, const char *from, Stage *stage) {
 	const Shard &s = p.part->shard;
 	const size_t size = p.element(), all = (size_t)s.all_cols, width = (size_t)s.cols * size;
@@ -332,10 +353,10 @@ cudaError_t copy_piece(const Piece &p, const char *from, Stage *stage) {
 	if (p.is_quantised() && !stage->rows) error = cudaMalloc(&stage->rows, PIECE);
 	if (error != cudaSuccess) return error;
 	char *to = p.is_quantised() ? (char *)stage->rows : p.part->to + p.first * size;
-	if (s.whole_rows()) error = cudaMemcpyAsync(to, from, p.elements() * size, cudaMemcpyHostToDevice, stage->stream);
+	if (s.whole_rows()) error = cudaMemcpyAsync(to, from, p.elements() * size, cudaMemcpyDefault, stage->stream);
 	else
 		error = cudaMemcpy2DAsync(to, width, from + (size_t)s.first_col * size, all * size, width, p.elements() / all,
-		                          cudaMemcpyHostToDevice, stage->stream);
+		                          cudaMemcpyDefault, stage->stream);
 	if (error != cudaSuccess || !p.is_quantised()) return error;
 	return quantise_rows(*p.part, p.scale, stage->rows, (int32_t)(p.first / (size_t)s.cols),
 	                     (int32_t)(p.elements() / all), stage->stream);
@@ -355,12 +376,13 @@ void read_pieces(Reading *r) {
 			break;
 		}
 		error = cudaEventSynchronize(stage.free[i]);
-		fg_status status = error == cudaSuccess ? read_piece(p, &file, stage.buffer[i]) : cuda_fail(error, "loading");
+		fg_status status = error == cudaSuccess ? FG_OK : cuda_fail(error, "loading");
+		if (!status && !p.stays_on_device()) status = read_piece(p, &file, stage.buffer[i]);
 		if (status) {
 			r->fail(status);
 			break;
 		}
-		error = copy_piece(p, stage.buffer[i], &stage);
+		error = copy_piece(p, p.stays_on_device() ? p.imported + p.at : stage.buffer[i], &stage);
 		if (error == cudaSuccess) error = cudaEventRecord(stage.free[i], stage.stream);
 		if (error != cudaSuccess) {
 			r->fail(cuda_fail(error, "copying weights"));
@@ -415,10 +437,7 @@ cudaError_t fill_part(const Part &p, float *scale, bf16 *some, uint64_t random_s
 	return error;
 }
 
-} // namespace
-
-fg_status load(fg_ctx *ctx, const fg_tensor_table *table, atomic_ullong *done, atomic_int *cancel) {
-	Context *c = context(ctx);
+fg_status load_table(Context *c, const fg_tensor_table *table, atomic_ullong *done, atomic_int *cancel) {
 	Placer placer = {c, table, nullptr};
 	fg_status status = place(&placer);
 	/* These also wait for the stream that zeroes the weights; the readers' streams do not. */
@@ -429,7 +448,7 @@ fg_status load(fg_ctx *ctx, const fg_tensor_table *table, atomic_ullong *done, a
 	for (const Part &part : placer.parts) {
 		const fg_file *file;
 		const fg_tensor *t = fg_table_find(table, part.layer, part.role, &file);
-		cut(part, t, file, placer.of_base(part.scale), &pieces);
+		cut(part, t, file, c->imports.find(t, file), placer.of_base(part.scale), &pieces);
 	}
 	/* In file order, so that a disk reads ahead. */
 	std::sort(pieces.begin(), pieces.end(), [](const Piece &a, const Piece &b) {
@@ -450,6 +469,22 @@ fg_status load(fg_ctx *ctx, const fg_tensor_table *table, atomic_ullong *done, a
 	return reading.status ? fg_fail(reading.status, "%s", reading.text) : FG_OK;
 }
 
+} // namespace
+
+fg_status import_memory(fg_ctx *ctx, const fg_tensor_table *table) {
+	Context *c = context(ctx);
+	fg_status status = c->ranks.meet(guarded([&] { return c->imports.open(table); }));
+	if (status) c->imports.close();
+	return status;
+}
+
+fg_status load(fg_ctx *ctx, const fg_tensor_table *table, atomic_ullong *done, atomic_int *cancel) {
+	Context *c = context(ctx);
+	fg_status status = guarded([&] { return load_table(c, table, done, cancel); });
+	c->imports.close();
+	return status;
+}
+
 cudaError_t fill_random(bf16 *to, uint64_t n, uint64_t random_stream, float range, cudaStream_t stream) {
 	random_kernel<<<1024, 256, 0, stream>>>(to, n, 0, 1, 1, random_stream, range);
 	return cudaGetLastError();
@@ -460,14 +495,14 @@ cudaError_t fill_random(fp8 *to, uint64_t n, uint64_t random_stream, float range
 	return cudaGetLastError();
 }
 
-fg_status load_random(fg_ctx *ctx, uint64_t seed, atomic_ullong *done, atomic_int *cancel) {
-	Context *c = context(ctx);
+namespace {
+
+/* `some` as fill_part's. */
+fg_status make_random(Context *c, uint64_t seed, bf16 *some, atomic_ullong *done, atomic_int *cancel) {
 	Placer placer = {c, nullptr, nullptr};
 	fg_status status = place(&placer);
 	if (!status) status = Vectors{c, nullptr, seed, done}.all();
 	if (status) return status;
-	bf16 *some = (bf16 *)device_alloc(c, PIECE, "random weights");
-	if (!some) return FG_OUT_OF_MEMORY;
 	for (const Part &p : placer.parts) {
 		if (atomic_load(cancel)) return fg_fail(FG_INVALID, "loading was stopped because the engine is being closed");
 		cudaError_t error =
@@ -477,6 +512,19 @@ fg_status load_random(fg_ctx *ctx, uint64_t seed, atomic_ullong *done, atomic_in
 	}
 	cudaError_t error = cudaStreamSynchronize(c->stream);
 	return error == cudaSuccess ? FG_OK : cuda_fail(error, "making random weights");
+}
+
+} // namespace
+
+fg_status load_random(fg_ctx *ctx, uint64_t seed, atomic_ullong *done, atomic_int *cancel) {
+	Context *c = context(ctx);
+	bf16 *some = nullptr;
+	cudaError_t error = cudaMalloc(&some, PIECE);
+	if (error != cudaSuccess) return cuda_fail(error, "random weights");
+	fg_status status = guarded([&] { return make_random(c, seed, some, done, cancel); });
+	cudaStreamSynchronize(c->stream);
+	cudaFree(some);
+	return status;
 }
 
 } // namespace fg

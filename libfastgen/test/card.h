@@ -31,6 +31,7 @@ int card_has_code(void);
 typedef struct {
 	const char *launch; /* launches of kernels with this in their name */
 	int memory;         /* allocations, of the device and of pinned memory */
+	int virtual_memory; /* all calls for memory whose addresses stay */
 	int code;           /* finding a kernel's code */
 	int threads;        /* starting a thread */
 	int n_news;         /* how many uses of C++'s `new` succeed before one fails; 0 = none fails */
@@ -44,6 +45,8 @@ extern int card_refusals;
 int card_kernels(void);
 const char *card_never_launched(void);
 
+extern long card_mapped;     /* bytes of memory whose addresses stay while it is away, of those that are there */
+extern int card_imports;     /* memory of other processes that is open */
 extern int card_events;      /* that exist */
 extern double card_clock_ms; /* the cards' time, which every recorded event takes 5 microseconds further */
 

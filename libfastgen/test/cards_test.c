@@ -6,7 +6,7 @@
  *   cards_test all FILE...     likewise; a card that the library has no code for is a failure
  */
 #include "card.h"
-#include "../ops.h"
+#include "../engine.h"
 #include "model.h"
 
 #include <unistd.h>
@@ -251,6 +251,171 @@ static void test_exceptions(void) {
 	free_model(&m);
 }
 
+/* ---- weights that come and go ---- */
+
+static atomic_ullong loaded;
+static atomic_int cancel;
+
+static fg_status load_tensors(fg_ctx *ctx, const fg_tensor *t, int32_t n) {
+	fg_tensor_table table;
+	fg_status status = fg_table_init(&table, ctx->config, t, n);
+	if (!status && fg_table_imports(&table)) status = fg_device_ops.import(ctx, &table);
+	if (!status) status = fg_device_ops.load(ctx, &table, &loaded, &cancel);
+	fg_table_free(&table);
+	return status;
+}
+
+static const fg_tensor *find(const model *m, fg_role role, int32_t layer) {
+	for (int32_t i = 0; i < m->n_tensors; i++) {
+		if (m->tensors[i].role == (int32_t)role && m->tensors[i].layer == layer) return &m->tensors[i];
+	}
+	exit(1);
+}
+
+/* Whether the matrix is the tensors of these roles, one below the other. */
+static int holds(const fg_matrix *matrix, const model *m, int32_t layer, int n, const fg_role *roles) {
+	const char *at = matrix->part[0].data;
+	for (int i = 0; i < n; i++) {
+		const fg_tensor *t = find(m, roles[i], layer);
+		if (memcmp(at, t->data, t->bytes)) return 0;
+		at += t->bytes;
+	}
+	return 1;
+}
+
+static void check_weights(const fg_ctx *ctx, const model *m, const char *when) {
+	const fg_weights *w = &ctx->weights;
+	int same = holds(&w->embed, m, 0, 1, (const fg_role[]){FG_EMBED}) &&
+	           holds(&w->lm_head, m, 0, 1, (const fg_role[]){FG_LM_HEAD});
+	for (int32_t i = 0; i < m->shape.n_layers; i++) {
+		const fg_layer *l = &w->layers[i];
+		same = same && holds(&l->qkv, m, i, 3, (const fg_role[]){FG_Q, FG_K, FG_V}) &&
+		       holds(&l->o, m, i, 1, (const fg_role[]){FG_O}) &&
+		       holds(&l->gate_up, m, i, 2, (const fg_role[]){FG_GATE, FG_UP}) &&
+		       holds(&l->down, m, i, 1, (const fg_role[]){FG_DOWN});
+		const fg_tensor *norm = find(m, FG_MLP_NORM, i);
+		for (int32_t k = 0; k < norm->rows; k++)
+			same = same && l->mlp_norm[k] == fg_read(norm->data, norm->dtype, (size_t)k);
+	}
+	CHECK(same, "%s: other weights", when);
+}
+
+/* An op context on one card, up to ready, with the weights of m. */
+static fg_ctx *open_context(fg_config *config, const model *m) {
+	fg_capacity capacity;
+	fg_ctx *ctx;
+	*config = (fg_config){.shape = m->shape, .options = options_of(1), .pages_per_seq = 16};
+	MUST(fg_device_ops.open(config, 0, &ctx));
+	MUST(load_tensors(ctx, m->tensors, m->n_tensors));
+	MUST(fg_device_ops.ready(ctx, &capacity));
+	return ctx;
+}
+
+static void test_replaced_weights(const model *first, const model *second) {
+	fg_config config;
+	fg_ctx *ctx = open_context(&config, first);
+	check_weights(ctx, first, "loaded");
+	const fg_layer before = ctx->weights.layers[1];
+	const long mapped = card_mapped;
+	MUST(load_tensors(ctx, second->tensors, second->n_tensors));
+	check_weights(ctx, second, "replaced");
+	CHECK(!memcmp(&before, &ctx->weights.layers[1], sizeof before), "the weights have moved");
+	CHECK(card_mapped == mapped, "%ld bytes more", card_mapped - mapped);
+	fg_device_ops.close(ctx);
+	CHECK(card_mapped == 0, "%ld bytes stay", card_mapped);
+}
+
+static void test_sleep(const model *first, const model *second) {
+	fg_config config;
+	fg_ctx *ctx = open_context(&config, first);
+	const fg_layer before = ctx->weights.layers[1];
+	const long mapped = card_mapped;
+	for (int round = 0; round < 2; round++) {
+		MUST(fg_device_ops.sleep(ctx, 1));
+		CHECK(card_mapped == 0, "%ld bytes are there", card_mapped);
+		card_fail.memory = 1;
+		FAILS(FG_OUT_OF_MEMORY, "no room for the weights", fg_device_ops.wake(ctx, FG_WAKE_WEIGHTS | FG_WAKE_KV_CACHE));
+		FAILS(FG_OUT_OF_MEMORY, "no room for the KV cache", fg_device_ops.wake(ctx, FG_WAKE_KV_CACHE));
+		card_fail.memory = 0;
+		CHECK(card_mapped == 0, "%ld bytes are there", card_mapped);
+		MUST(fg_device_ops.wake(ctx, FG_WAKE_WEIGHTS));
+		check_weights(ctx, first, "awake");
+		MUST(fg_device_ops.wake(ctx, FG_WAKE_KV_CACHE));
+		CHECK(card_mapped == mapped, "%ld of %ld bytes are there", card_mapped, mapped);
+	}
+	MUST(fg_device_ops.sleep(ctx, 2));
+	MUST(fg_device_ops.wake(ctx, FG_WAKE_WEIGHTS | FG_WAKE_KV_CACHE));
+	MUST(load_tensors(ctx, second->tensors, second->n_tensors));
+	check_weights(ctx, second, "dropped and loaded");
+	CHECK(!memcmp(&before, &ctx->weights.layers[1], sizeof before), "the weights have moved");
+	fg_device_ops.close(ctx);
+	CHECK(card_mapped == 0, "%ld bytes stay", card_mapped);
+}
+
+/* All ranks wake, or none; and steps run afterwards. */
+static void test_sleeping_ranks(void) {
+	for (int32_t ranks = 1; ranks <= 4; ranks *= 2) {
+		fg_engine *e;
+		MUST(start(shape_of(64, 64, 50), ranks, &e));
+		run_steps(e);
+		const long mapped = card_mapped;
+		for (int32_t level = 1; level <= 2; level++) {
+			MUST(fg_sleep(e, level));
+			CHECK(card_mapped == 0, "%d ranks: %ld bytes are there", ranks, card_mapped);
+			card_fail.memory = 1;
+			FAILS(FG_OUT_OF_MEMORY, "end other programs", fg_wake(e, FG_WAKE_WEIGHTS | FG_WAKE_KV_CACHE));
+			card_fail.memory = 0;
+			MUST(fg_wake(e, FG_WAKE_WEIGHTS | FG_WAKE_KV_CACHE));
+			CHECK(card_mapped == mapped, "%ld of %ld bytes are there", card_mapped, mapped);
+		}
+		fg_capacity capacity;
+		MUST(fg_load_random(e, 2));
+		MUST(fg_ready(e, &capacity));
+		run_steps(e);
+		fg_close(e);
+	}
+	/* A driver without virtual memory: everything works but sleep. */
+	fg_engine *e;
+	card_fail.virtual_memory = 1;
+	MUST(start(shape_of(64, 64, 50), 1, &e));
+	FAILS(FG_UNSUPPORTED, "cannot give memory back", fg_sleep(e, 1));
+	MUST(fg_wake(e, FG_WAKE_WEIGHTS | FG_WAKE_KV_CACHE));
+	run_steps(e);
+	fg_close(e);
+	card_fail.virtual_memory = 0;
+}
+
+/* Makes a handle of memory, as the stand-in for the driver reads it. */
+static void make_handle(uint8_t *handle, const void *data, size_t bytes) {
+	memset(handle, 0, FG_IPC_HANDLE_BYTES);
+	memcpy(handle, &data, sizeof data), memcpy(handle + sizeof data, &bytes, sizeof bytes);
+}
+
+static void test_imports(const model *first, const model *second) {
+	static fg_tensor t[MAX_TENSORS];
+	static uint8_t handles[MAX_TENSORS][FG_IPC_HANDLE_BYTES];
+	fg_config config;
+	fg_ctx *ctx = open_context(&config, first);
+	memcpy(t, second->tensors, sizeof t);
+	for (int32_t i = 0; i < second->n_tensors; i++) {
+		make_handle(handles[i], (const char *)t[i].data - 2, t[i].bytes + 2);
+		t[i].data = NULL, t[i].ipc_handle = handles[i], t[i].offset = 2;
+	}
+	t[3].offset = 3;
+	FAILS(FG_INVALID, "which has only", load_tensors(ctx, t, second->n_tensors));
+	t[3].offset = 2;
+	static const uint8_t nothing[FG_IPC_HANDLE_BYTES];
+	t[4].ipc_handle = nothing;
+	FAILS(FG_INVALID, "cannot be opened", load_tensors(ctx, t, second->n_tensors));
+	t[4].ipc_handle = handles[4];
+	check_weights(ctx, first, "refused");
+	CHECK(card_imports == 0, "%d are open", card_imports);
+	MUST(load_tensors(ctx, t, second->n_tensors));
+	check_weights(ctx, second, "imported");
+	CHECK(card_imports == 0, "%d are open", card_imports);
+	fg_device_ops.close(ctx);
+}
+
 /* ---- traces ---- */
 
 /* The longest of a trace's events, in microseconds. */
@@ -304,6 +469,13 @@ int main(int argc, char **argv) {
 		test_start_failures();
 		test_no_memory();
 		test_exceptions();
+		static model first, second;
+		make_model(&first, small_shape(), 0, FG_BF16, 3), make_model(&second, small_shape(), 0, FG_BF16, 4);
+		test_replaced_weights(&first, &second);
+		test_sleep(&first, &second);
+		test_imports(&first, &second);
+		free_model(&first), free_model(&second);
+		test_sleeping_ranks();
 		test_trace();
 	}
 	free_outcome(o), free_model(&small);

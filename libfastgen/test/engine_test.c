@@ -95,7 +95,7 @@ static void test_bad_tables(void) {
 	BAD_TABLE(FG_INVALID, "v of layer 0", 6, cols = 65);
 	BAD_TABLE(FG_UNSUPPORTED, "dtype", 4, dtype = 4);
 	BAD_TABLE(FG_INVALID, "bytes", 4, bytes--);
-	BAD_TABLE(FG_INVALID, "neither", 4, data = NULL);
+	BAD_TABLE(FG_INVALID, "0 of path, data and ipc_handle", 4, data = NULL);
 	BAD_TABLE(FG_INVALID, "reserved", 4, reserved = 3);
 	static const float scale[64] = {[0 ... 63] = 0.5f}, negative = -1, not_a_number = NAN;
 #define FP8(...)                                                                                                       \
@@ -111,14 +111,18 @@ static void test_bad_tables(void) {
 #define FP8_NORM(...) dtype = FG_FP8_E4M3, t[3].bytes /= 4, t[3].scale = scale, t[3].scale_rows = __VA_ARGS__
 	BAD_TABLE(FG_UNSUPPORTED, "only matrices", 3, FP8_NORM(1));
 	BAD_TABLE(FG_INVALID, "no such tensor", 4, role = FG_Q_BIAS);
-	BAD_TABLE(FG_IO, "/no/such/file", 4, path = "/no/such/file");
-	BAD_TABLE(FG_IO, "not a regular file", 4, path = "/");
+	BAD_TABLE(FG_INVALID, "2 of path, data and ipc_handle", 4, path = "/no/such/file");
+#define IN_FILE(file) data = NULL, t[4].path = file
+	BAD_TABLE(FG_IO, "/no/such/file", 4, IN_FILE("/no/such/file"));
+	BAD_TABLE(FG_IO, "not a regular file", 4, IN_FILE("/"));
 	memcpy(t, m.tensors, sizeof m.tensors);
 	REFUSED(FG_INVALID, "down of layer 1 [64][96] is missing", fg_load(e, t, m.n_tensors - 1));
 	t[m.n_tensors] = t[2];
 	REFUSED(FG_INVALID, "lm_head is in the table twice", fg_load(e, t, m.n_tensors + 1));
 	MUST(fg_load(e, m.tensors, m.n_tensors));
-	REFUSED(FG_INVALID, "before", fg_load(e, m.tensors, m.n_tensors));
+	fg_status again = fg_load(e, m.tensors, m.n_tensors); /* while it loads, or before fg_ready */
+	CHECK((again == FG_BUSY || again == FG_INVALID) && strstr(fg_error(), "fg_ready"), "status %d: %s", (int)again,
+	      fg_error());
 	MUST(fg_ready(e, &capacity));
 	CHECK(capacity.n_pages == (64 << 20) / (int)capacity.page_bytes && capacity.n_threads == 2 &&
 	          capacity.n_host_pages == 0,
@@ -376,6 +380,48 @@ static void test_results(void) {
 	free_outcome(o);
 }
 
+/* A slot with processed log probabilities: the sampled row is of what it was drawn from, the scored rows stay raw. */
+static void test_processed_results(void) {
+	fg_options options = test_options();
+	fg_engine *e = open_model(&m, options, NULL);
+	outcome *o = new_outcome(&m, 30);
+	int32_t tokens[10] = {4, 8, 15, 16, 23, 42, 9, 9, 9, 1};
+	const fg_sampling raw = {.seed = 5, .temperature = 0.5f, .top_p = 1, .top_k = 4, .repetition_penalty = 1};
+	fg_sampling processed = raw;
+	processed.logprobs_mode = FG_PROCESSED_LOGPROBS;
+	begin_step(&b);
+	for (int slot = 0; slot < 2; slot++) {
+		fill_slot(&b, slot, slot ? processed : raw);
+		map_pages(&b, slot, 0, 1, slot, 1);
+		add_seq(&b, slot, tokens, 10, 10, FG_SCORE | FG_SAMPLE | FG_LOGITS)->n_logprobs = 6;
+	}
+	run_step(e, &b, o);
+	const float *before = o->logits + 9 * VOCAB, *after = o->logits + 19 * VOCAB;
+	CHECK(!memcmp(o->logits, o->logits + 10 * VOCAB, 9 * VOCAB * sizeof *before), "logits of scored rows");
+	CHECK(!memcmp(o->logprobs, o->logprobs + 10, 9 * sizeof *o->logprobs), "log probabilities of scored rows");
+	CHECK(o->ids[9] == o->ids[19], "the mode changes the draw");
+	/* The four greatest, at twice their distance. */
+	int kept = 0;
+	double sum = 0;
+	for (int i = 0; i < VOCAB; i++) {
+		int above = 0;
+		for (int j = 0; j < VOCAB; j++) above += before[j] > before[i];
+		if (above >= 4) CHECK(after[i] == -INFINITY, "token %d: %g", i, (double)after[i]);
+		else kept++, sum += exp(2 * (double)before[i]);
+	}
+	CHECK(kept == 4, "%d tokens kept", kept);
+	const int32_t *top = o->top_ids + 19 * FG_MAX_LOGPROBS;
+	for (int k = 0; k < 6; k++) {
+		const double want = k < 4 ? 2 * (double)before[top[k]] - log(sum) : -INFINITY;
+		const float got = o->top_logprobs[19 * FG_MAX_LOGPROBS + k];
+		CHECK(k < 4 ? fabs((double)got - want) < 1e-5 : got == -INFINITY, "alternative %d: %g, not %g", k, (double)got,
+		      want);
+		if (top[k] == o->ids[19]) CHECK(o->logprobs[19] == got && o->ranks[19] == k + 1, "the sampled token's");
+	}
+	fg_close(e);
+	free_outcome(o);
+}
+
 /* Two steps in flight, the second with tokens that the first samples; sequences come and go. */
 static void test_in_flight(void) {
 	enum { STEPS = 30 };
@@ -491,6 +537,7 @@ int main(void) {
 	free_outcome(o);
 	test_refused();
 	test_results();
+	test_processed_results();
 	test_in_flight();
 	test_loading();
 	test_trace();

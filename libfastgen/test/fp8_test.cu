@@ -347,6 +347,8 @@ int main(int argc, char **argv) { /* "own": without cuBLASLt */
 	shape.head_dim = HEAD_DIM, shape.intermediate_size = INTERMEDIATE, shape.vocab_size = VOCAB;
 	shape.rms_norm_eps = 1e-5f, shape.rope_scale = 1, shape.rope_inv_freq = inv_freq, shape.layer_window = windows;
 	for (int source = 0; source < SOURCES; source++) {
+		/* Only cuBLASLt makes all products of blocks. */
+		if (source == BY_BLOCK && !fg::try_cublaslt) continue;
 		shape_text = SOURCE_NAMES[source];
 		const Checkpoint checkpoint(shape, (Source)source);
 		const Model m(shape, (Source)source, &checkpoint);

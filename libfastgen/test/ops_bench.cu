@@ -9,6 +9,7 @@
  *
  *   ops_bench             everything
  *   ops_bench attention   the ceilings and attention
+ *   ops_bench sampling    the ceilings of memory and sampling
  *
  * Needs a GPU with 16 GB; without a device it says so and passes.
  */
@@ -244,23 +245,28 @@ __global__ static void logits_kernel(float *logits, size_t n) {
 
 static void bench_sampling() {
 	constexpr size_t BYTES = ARENA / 4;
-	logits_kernel<<<1024, 256>>>((float *)arena, BYTES / sizeof(float));
-	CUDA(cudaDeviceSynchronize());
 	CUDA(cudaStreamCreate(&stream));
-	fg_sampling greedy = {}, warm, top_p, top_k, penalty;
+	fg_sampling greedy = {}, warm, top_p, top_k, penalty, processed;
 	greedy.top_p = 1, greedy.repetition_penalty = 1;
 	warm = greedy, warm.temperature = 0.8f;
 	top_p = top_k = penalty = warm;
 	top_p.top_p = 0.95f, top_k.top_k = 50, penalty.repetition_penalty = 1.1f;
+	processed = top_p, processed.logprobs_mode = FG_PROCESSED_LOGPROBS;
 	const struct {
 		const char *name;
 		fg_sampling sampling;
 		int32_t n_logprobs;
 		bool masked; /* each row has a mask, which is ready */
-	} modes[] = {{"sampling, greedy", greedy, -1, false},        {"sampling, greedy, 20 logprobs", greedy, 20, false},
-	             {"sampling, temperature 0.8", warm, -1, false}, {"sampling, top_p 0.95", top_p, -1, false},
-	             {"sampling, top_k 50", top_k, -1, false},       {"sampling, repetition penalty", penalty, -1, false},
-	             {"sampling, greedy, masks", greedy, -1, true},  {"sampling, temperature 0.8, masks", warm, -1, true}};
+	} modes[] = {{"sampling, greedy", greedy, -1, false},
+	             {"sampling, greedy, 20 logprobs", greedy, 20, false},
+	             {"sampling, temperature 0.8", warm, -1, false},
+	             {"sampling, top_p 0.95", top_p, -1, false},
+	             {"sampling, top_k 50", top_k, -1, false},
+	             {"sampling, repetition penalty", penalty, -1, false},
+	             {"sampling, greedy, masks", greedy, -1, true},
+	             {"sampling, temperature 0.8, masks", warm, -1, true},
+	             {"sampling, top_p 0.95, raw logprobs", top_p, 0, false},
+	             {"sampling, top_p 0.95, processed logprobs", processed, 0, false}};
 	int32_t *last, *ids, *ranks, *top_ids;
 	float *logprobs, *top_logprobs;
 	fg_row *rows;
@@ -286,6 +292,9 @@ static void bench_sampling() {
 		fg::Sampler sampler = {};
 		FG(sampler.open(&config));
 		for (const auto &mode : modes) {
+			/* Processed rows are written over, and then have fewer likely tokens. */
+			logits_kernel<<<1024, 256>>>((float *)arena, BYTES / sizeof(float));
+			CUDA(cudaDeviceSynchronize());
 			/* Every slot gets the mode's parameters and a seed of its own. */
 			const Array<fg_fill> fills(new fg_fill[MAX_SEQS]);
 			const Array<fg_row> list(new fg_row[MAX_SEQS]);
@@ -311,7 +320,7 @@ static void bench_sampling() {
 			for (int n : {64, 256, 512}) {
 				const size_t piece = (size_t)n * vocab * sizeof(float), pieces = BYTES / piece;
 				const double t = seconds([&](int call) {
-					const float *logits = (const float *)(arena + call % pieces * piece);
+					float *logits = (float *)(arena + call % pieces * piece);
 					CUDA(sampler.run({logits, rows, masks, last, ids, logprobs, ranks, 1, top_ids, top_logprobs, n},
 					                 stream));
 				});
@@ -336,6 +345,10 @@ int main(int argc, char **argv) {
 	fprintf(stderr, "%s\n", device.name);
 	result("ceiling memory", {}, 0, (double)device.totalGlobalMem / 1e9, "GB", 0);
 	memory_ceilings();
+	if (argc > 1 && strcmp(argv[1], "sampling") == 0) {
+		bench_sampling();
+		return 0;
+	}
 	fill(arena,
 	     ARENA / sizeof(bf16)); /* what came over the link is a single number, which takes a product less power */
 	product_ceilings();

@@ -71,7 +71,8 @@ struct Twins {
 	fg_ctx *cpu = nullptr, *cuda = nullptr;
 	fg_batch *cpu_batch = nullptr, *cuda_batch = nullptr;
 	int32_t n_pages, logit_rows;
-	size_t page_values; /* of one KV page */
+	size_t page_values;         /* of one KV page */
+	std::vector<int32_t> modes; /* by slot: fg_logprobs_mode */
 	Buffer residual, x, qkv, attn, gate_up, act, rows, logits;
 
 	Twins(const fg_shape &shape, const fg_options &options, uint64_t seed) {
@@ -140,6 +141,8 @@ struct Twins {
 	}
 
 	void begin(const fg_step &step) {
+		modes.resize(config.options.max_seqs);
+		for (int32_t i = 0; i < step.n_fills; i++) modes[step.fills[i].slot] = step.fills[i].sampling.logprobs_mode;
 		fg_status status = FG_OK;
 		cpu_batch = fg_batch_new(&fg_cpu_ops, &config, &step, fg_cpu_ops.masks(cpu, 0), &status);
 		MUST(status);
@@ -260,6 +263,7 @@ struct RandomStep {
 			updates[step.n_page_updates] = {slot, i, pages[step.n_page_updates]};
 		fg_sampling s = {};
 		s.seed = next_random(), s.temperature = below(3) ? uniform(0.3f, 2) : 0;
+		s.logprobs_mode = below(3) ? FG_RAW_LOGPROBS : FG_PROCESSED_LOGPROBS;
 		s.top_p = below(2) ? 1 : uniform(0.1f, 1), s.top_k = below(2) ? 0 : 1 + below(vocab);
 		s.repetition_penalty = 1;
 		fills[step.n_fills++] = {slot, 0, s};

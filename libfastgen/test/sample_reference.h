@@ -143,9 +143,11 @@ static int by_bits(const void *a, const void *b) {
 	return (x > y) - (x < y);
 }
 
-static inline int32_t twin_sample(const fg_sampling *s, const float *logits, int32_t vocab, const uint32_t *mask,
-                                  int32_t position) {
-	static float z[MAX_VOCAB], sorted[MAX_VOCAB];
+/* Steps 1 to 8: the distances z, with temperature 0 as if it were 1, and the limit on them, which greedy has none of.
+ * False where there is no token to sample. */
+static inline bool twin_distances(const fg_sampling *s, const float *logits, int32_t vocab, const uint32_t *mask,
+                                  int32_t position, float *z, float *limit) {
+	static float sorted[MAX_VOCAB];
 	for (int32_t i = 0; i < vocab; i++) z[i] = mask && !(mask[i / 32] >> (i % 32) & 1) ? -INFINITY : logits[i];
 	for (int32_t i = 0; i < s->n_bias; i++) z[s->bias_ids[i]] += s->bias[i];
 	for (int32_t i = 0; i < s->n_stop_ids; i++)
@@ -168,27 +170,47 @@ static inline int32_t twin_sample(const fg_sampling *s, const float *logits, int
 		z[i] = fg_clean(z[i]);
 		if (z[i] > zmax) zmax = z[i];
 	}
-	if (zmax == -INFINITY) return FG_NO_TOKEN;
+	if (zmax == -INFINITY) return false;
 	zmax += 0.0f; /* -0 becomes +0 */
-	if (s->temperature == 0) {
-		for (int32_t i = 0;; i++)
-			if (z[i] == zmax) return i;
-	}
 	int32_t n = 0;
 	for (int32_t i = 0; i < vocab; i++) {
-		z[i] = fg_distance(zmax, z[i], s->temperature);
+		z[i] = fg_distance(zmax, z[i], s->temperature == 0 ? 1 : s->temperature);
 		if (z[i] <= INFINITY) sorted[n++] = z[i];
 	}
+	*limit = INFINITY;
+	if (s->temperature == 0) return true;
 	qsort(sorted, (size_t)n, sizeof *sorted, by_bits);
-	float limit = fg_min_p_limit(s->min_p);
-	if (s->top_k > 0 && s->top_k <= n) limit = fminf(limit, sorted[s->top_k - 1]);
+	*limit = fg_min_p_limit(s->min_p);
+	if (s->top_k > 0 && s->top_k <= n) *limit = fminf(*limit, sorted[s->top_k - 1]);
 	if (s->top_p < 1) {
 		uint64_t total = 0, sum = 0;
-		for (int32_t i = 0; i < n && sorted[i] <= limit; i++) total += fg_weight(sorted[i]);
+		for (int32_t i = 0; i < n && sorted[i] <= *limit; i++) total += fg_weight(sorted[i]);
 		const uint64_t target = fg_top_p_target(s->top_p, total);
 		int32_t i = 0;
 		while ((sum += fg_weight(sorted[i])) < target) i++;
-		limit = sorted[i];
+		*limit = sorted[i];
+	}
+	return true;
+}
+
+/* Step 10. */
+static inline void twin_processed(const fg_sampling *s, const float *logits, int32_t vocab, const uint32_t *mask,
+                                  int32_t position, float *processed) {
+	static float z[MAX_VOCAB];
+	float limit;
+	const bool any = twin_distances(s, logits, vocab, mask, position, z, &limit);
+	if (any && s->temperature != 0 && s->top_k > 0 && s->top_k < vocab) limit = fminf(limit, FG_TOP_K_REACH);
+	for (int32_t i = 0; i < vocab; i++) processed[i] = any && z[i] <= limit ? -z[i] : -INFINITY;
+}
+
+static inline int32_t twin_sample(const fg_sampling *s, const float *logits, int32_t vocab, const uint32_t *mask,
+                                  int32_t position) {
+	static float z[MAX_VOCAB];
+	float limit;
+	if (!twin_distances(s, logits, vocab, mask, position, z, &limit)) return FG_NO_TOKEN;
+	if (s->temperature == 0) {
+		for (int32_t i = 0;; i++)
+			if (z[i] == 0) return i;
 	}
 	float best = -INFINITY;
 	int32_t best_id = FG_NO_TOKEN;

@@ -65,12 +65,49 @@ static void test_arithmetic(void) {
 
 /* ---- Random parameters, alone and together, against model and twin ---- */
 
+/* The processed row against the twin to the bit, and log probabilities of it against the model, whose p is 0 where a
+ * token is filtered out. Returns how far the latter are off, in units of what float32 may cause. */
+static double check_processed(const fg_sampling *sampling, const float *logits, int32_t vocab, const uint32_t *mask,
+                              int32_t position, const char *where) {
+	static float want[MAX_VOCAB];
+	static model m;
+	fg_sampling s = *sampling;
+	s.logprobs_mode = FG_PROCESSED_LOGPROBS;
+	fg_sampler *sampler = make(&s, vocab);
+	void *scratch = scratch_for(vocab);
+	const float *got = fg_sampler_reported(sampler, logits, mask, position, scratch);
+	twin_processed(&s, logits, vocab, mask, position, want);
+	CHECK(!memcmp(got, want, (size_t)vocab * sizeof *want), "%s: the processed row", where);
+	if (s.temperature == 0) s.temperature = 1, s.top_p = 1, s.top_k = 0, s.min_p = 0;
+	run_model(&m, &s, logits, vocab, mask, position);
+	/* Sampling leaves the row alone. */
+	const int32_t drawn = fg_sampler_sample(sampler, logits, mask, position, scratch);
+	CHECK(!memcmp(got, want, (size_t)vocab * sizeof *want), "%s: the processed row, after the draw", where);
+	CHECK(drawn == twin_sample(sampling, logits, vocab, mask, position), "%s: the draw", where);
+	double worst = 0;
+	for (int i = 0; i < 3 && drawn >= 0 && !m.close; i++) {
+		const int32_t id = i == 0 ? drawn : (int32_t)((unsigned)(drawn + 7919 * i) % (unsigned)vocab);
+		float logprob;
+		int32_t rank, above = 0;
+		fg_logprobs(got, vocab, id, 0, &logprob, &rank, NULL, NULL, scratch);
+		for (int32_t j = 0; j < vocab; j++) above += want[j] > want[id];
+		CHECK(rank == 1 + above, "%s: rank %d, not %d", where, rank, 1 + above);
+		/* With top_k, what can hardly be drawn counts as filtered out. */
+		if (logprob == -INFINITY) CHECK(m.p[id] < 1e-13, "%s: %g, not %g", where, (double)logprob, log(m.p[id]));
+		else worst = fmax(worst, fabs((double)logprob - log(m.p[id])) / (m.tolerance + 1e-6));
+	}
+	free(scratch);
+	fg_sampler_free(sampler);
+	return worst;
+}
+
 static void test_parameters(void) {
 	static const int32_t vocabs[] = {1, 2, 5, 31, 33, 63, 64, 65, 127, 200, 1000, 5000};
 	static model m;
 	static float logits[MAX_VOCAB];
 	static uint32_t mask_words[MAX_VOCAB / 32 + 1];
 	long called = 0, close = 0, draws = 0, ties = 0;
+	double worst = 0;
 	uint64_t digest = 0xcbf29ce484222325u;
 	enum { OPTIONS = 10, ROUNDS = 2400, DRAWS = 12 };
 	random_state = 42;
@@ -118,6 +155,11 @@ static void test_parameters(void) {
 			digest = mix_digest(digest, (uint32_t)id);
 			draws++;
 			CHECK(id == twin_sample(&s, logits, vocab, mask, position), "round %d position %d", round, position);
+			if (position % 6 == 5) {
+				char where[64];
+				snprintf(where, sizeof where, "round %d options %x", round, on & 1023);
+				worst = fmax(worst, check_processed(&s, logits, vocab, mask, position, where));
+			}
 			run_model(&m, &s, logits, vocab, mask, position);
 			CHECK(m.empty == (id == FG_NO_TOKEN), "round %d: %d", round, id);
 			if (m.empty) continue;
@@ -139,8 +181,10 @@ static void test_parameters(void) {
 	}
 	CHECK(close < draws / 100, "%ld draws too close to an edge", close);
 	CHECK(ties < draws / 200, "%ld draws too close to call", ties);
+	CHECK(worst <= 2, "processed log probabilities are off by %g times what rounding costs", worst);
 	printf("  %ld draws against the model, %ld near an edge, %ld near ties; digest %016llx\n", called, close, ties,
 	       (unsigned long long)digest);
+	printf("  processed log probabilities within %.2f times what rounding costs\n", worst);
 	CHECK(digest == STREAM_DIGEST, "the random stream has changed: the same seed no longer gives the same text");
 }
 
@@ -242,6 +286,53 @@ static void test_rare_draws(void) {
 			found += !first;
 		}
 	CHECK(found >= 3, "%d unlikely winners found", found);
+}
+
+/* What is processed of hand-made rows. */
+static void test_processed(void) {
+	const float logits[5] = {1, 3, 2, -INFINITY, NAN};
+	const struct {
+		fg_sampling s;
+		float want[5];
+	} cases[] = {
+		{{.temperature = 2, .top_p = 1, .repetition_penalty = 1}, {-1, 0, -0.5f, -INFINITY, -INFINITY}},
+		{{.temperature = 2, .top_p = 1, .top_k = 2, .repetition_penalty = 1},
+		 {-INFINITY, 0, -0.5f, -INFINITY, -INFINITY}},
+		{{.temperature = 1, .top_p = 1, .min_p = 0.9f, .repetition_penalty = 1},
+		 {-INFINITY, 0, -INFINITY, -INFINITY, -INFINITY}},
+		/* greedy: temperature 1, no filters */
+		{{.temperature = 0, .top_p = 0.1f, .top_k = 1, .min_p = 1, .repetition_penalty = 1},
+		 {-2, 0, -1, -INFINITY, -INFINITY}},
+	};
+	void *scratch = scratch_for(5);
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		fg_sampling s = cases[i].s;
+		fg_sampler *sampler = make(&s, 5);
+		CHECK(fg_sampler_reported(sampler, logits, NULL, 0, scratch) == logits, "raw is what came");
+		fg_sampler_free(sampler);
+		s.logprobs_mode = FG_PROCESSED_LOGPROBS;
+		sampler = make(&s, 5);
+		const float *got = fg_sampler_reported(sampler, logits, NULL, 0, scratch);
+		for (int j = 0; j < 5; j++)
+			CHECK(got[j] == cases[i].want[j], "case %zu token %d: %g, not %g", i, j, (double)got[j],
+			      (double)cases[i].want[j]);
+		const uint32_t none = 0;
+		got = fg_sampler_reported(sampler, logits, &none, 0, scratch);
+		for (int j = 0; j < 5; j++)
+			CHECK(got[j] == -INFINITY, "case %zu: a mask leaves nothing, but %g", i, (double)got[j]);
+		fg_sampler_free(sampler);
+	}
+	/* The eight nearest of ten are too far for top_k: only one could be drawn. */
+	float far[10] = {0, -31, -32, -33, -34, -35, -36, -37, -38, -39};
+	fg_sampling s = {
+		.temperature = 1, .top_p = 1, .top_k = 8, .repetition_penalty = 1, .logprobs_mode = FG_PROCESSED_LOGPROBS};
+	fg_sampler *sampler = make(&s, 10);
+	free(scratch);
+	scratch = scratch_for(10);
+	const float *got = fg_sampler_reported(sampler, far, NULL, 0, scratch);
+	for (int j = 0; j < 10; j++) CHECK(got[j] == (j < 2 ? far[j] : -INFINITY), "token %d: %g", j, (double)got[j]);
+	fg_sampler_free(sampler);
+	free(scratch);
 }
 
 static void test_penalties(void) {
@@ -480,6 +571,9 @@ static void test_validation(void) {
 	REFUSED("presence_penalty", s.presence_penalty = NAN);
 	REFUSED("frequency_penalty", s.frequency_penalty = -INFINITY);
 	REFUSED("min_context", s.min_context = -1);
+	REFUSED("logprobs_mode is 2", s.logprobs_mode = 2);
+	REFUSED("logprobs_mode is -1", s.logprobs_mode = -1);
+	REFUSED("reserved is 1", s.reserved = 1);
 	REFUSED("n_stop_ids", s.n_stop_ids = -1);
 	REFUSED("n_stop_ids", s.n_stop_ids = FG_MAX_STOP_IDS + 1; s.stop_ids = &good);
 	REFUSED("stop_ids is NULL", s.n_stop_ids = 1);
@@ -511,6 +605,7 @@ int main(void) {
 	test_greedy();
 	test_ties();
 	test_rare_draws();
+	test_processed();
 	test_penalties();
 	test_masks_and_min_tokens();
 	test_preemption();

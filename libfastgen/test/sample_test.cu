@@ -104,6 +104,7 @@ struct Params {
 			s.n_stop_ids = below(4) ? below(8) : FG_MAX_STOP_IDS;
 			s.min_context = 103;
 		}
+		if (on & 512) s.logprobs_mode = FG_PROCESSED_LOGPROBS;
 		if (on & (16 | 32 | 64)) {
 			s.n_prompt = below(1000), s.n_output = below(below(2) ? 100 : 1000);
 			history.resize(s.n_prompt + s.n_output);
@@ -143,7 +144,7 @@ struct PinnedMasks {
 };
 
 struct Counts {
-	long rows, drawn, empty, logprobs, tops, differ;
+	long rows, drawn, empty, processed, logprobs, tops, differ;
 };
 
 /* n rows of vocab logits. In each round every slot gets new parameters and then samples `tokens` tokens. */
@@ -184,11 +185,10 @@ static void test_rows(int32_t vocab, int32_t n, int rounds, int tokens, Counts &
 		for (int32_t slot = 0; slot < slots; slot++) fg::sampler_free(fills[slot].sampler);
 
 		for (int token = 0; token < tokens; token++) {
-			if (token % 4 == 0) {
+			if (token % 4 == 0)
 				for (int32_t i = 0; i < n; i++)
 					make_row(&logits[(size_t)i * vocab], vocab, below(3) ? below(PEAKED + 1) : below(ALL_KINDS));
-				d_logits.set(logits);
-			}
+			d_logits.set(logits); /* processed rows are overwritten */
 			for (size_t i = 0; i < (size_t)n * masks.masks.stride; i++)
 				masks.words[i] = (uint32_t)(below(2) ? next_random() : next_random() & next_random());
 			for (int32_t i = 0; i < n; i++)
@@ -226,7 +226,7 @@ static void test_rows(int32_t vocab, int32_t n, int rounds, int tokens, Counts &
 				CUDA(cudaStreamSynchronize(stream));
 			}
 			const auto ids = d_ids.get(), ranks = d_ranks.get(), last = d_last.get(), top_ids = d_top_ids.get();
-			const auto logprobs = d_logprobs.get(), top_logprobs = d_top_logprobs.get();
+			const auto logprobs = d_logprobs.get(), top_logprobs = d_top_logprobs.get(), after = d_logits.get();
 
 			for (int32_t i = 0; i < n; i++) {
 				const fg_row &r = rows[i];
@@ -237,14 +237,18 @@ static void test_rows(int32_t vocab, int32_t n, int rounds, int tokens, Counts &
 				const float *z = &logits[(size_t)i * vocab];
 				const fg_sampling &s = params[r.slot].s;
 				const int32_t got = ids[2 * i];
+				const float *reported = z;
 				int32_t want = r.target;
 				counts.rows++;
 				if (want < 0) {
 					const int32_t state = r.mask < 0 ? FG_MASK_READY : masks.state[r.mask];
 					const uint32_t *mask = r.mask < 0 ? nullptr : masks.of(r.mask);
-					want = state == FG_MASK_BROKEN  ? FG_MASK_FAILED
-					       : state != FG_MASK_READY ? FG_MASK_LATE
-					                                : fg_sampler_sample(twins[r.slot], z, mask, r.position, scratch);
+					want = state == FG_MASK_BROKEN ? FG_MASK_FAILED : FG_MASK_LATE;
+					if (state == FG_MASK_READY) {
+						if (r.n_logprobs >= 0)
+							reported = fg_sampler_reported(twins[r.slot], z, mask, r.position, scratch);
+						want = fg_sampler_sample(twins[r.slot], z, mask, r.position, scratch);
+					}
 					CHECK(last[r.slot] == want, "last token %d, not %d", last[r.slot], want);
 					counts.drawn++;
 					counts.empty += want < 0;
@@ -257,10 +261,16 @@ static void test_rows(int32_t vocab, int32_t n, int rounds, int tokens, Counts &
 				      vocab, n, round, token, i, got, want, (double)s.temperature, s.top_k, (double)s.top_p,
 				      (double)s.min_p, (double)s.repetition_penalty, (double)s.presence_penalty,
 				      (double)s.frequency_penalty, s.n_bias, s.n_stop_ids, r.mask);
+				CHECK(!memcmp(&after[(size_t)i * vocab], reported, vocab * sizeof *reported),
+				      "vocab %d, round %d token %d row %d: the row afterwards, processed or untouched (T %g top_k %d "
+				      "top_p "
+				      "%g min_p %g)",
+				      vocab, round, token, i, (double)s.temperature, s.top_k, (double)s.top_p, (double)s.min_p);
+				counts.processed += reported != z;
 				if (r.n_logprobs < 0) continue;
 				float logprob, tops[FG_MAX_LOGPROBS];
 				int32_t rank, tokens_of[FG_MAX_LOGPROBS];
-				fg_logprobs(z, vocab, want, r.n_logprobs, &logprob, &rank, tokens_of, tops, scratch);
+				fg_logprobs(reported, vocab, want, r.n_logprobs, &logprob, &rank, tokens_of, tops, scratch);
 				CHECK(ranks[2 * i] == rank, "vocab %d row %d id %d: rank %d, not %d", vocab, i, want, ranks[2 * i],
 				      rank);
 				counts.logprobs++;
@@ -376,8 +386,9 @@ static int test(bool quick) {
 	under_tool = quick;
 	test_late(4099, 4), test_late(32000, 2);
 	if (!quick) test_late(32768, 256), test_late(152064, 256), test_late(152064, 600);
-	printf("  %ld rows, %ld drawn (%ld of which had no token), %ld differ; %ld log probabilities, %ld alternatives\n",
-	       all.rows, all.drawn, all.empty, all.differ, all.logprobs, all.tops);
+	printf("  %ld rows, %ld drawn (%ld of which had no token, %ld processed), %ld differ; %ld log probabilities, %ld "
+	       "alternatives\n",
+	       all.rows, all.drawn, all.empty, all.processed, all.differ, all.logprobs, all.tops);
 	return report("sample_test (CUDA)");
 }
 

@@ -1,5 +1,6 @@
 /** POST /messages and /messages/count_tokens: Anthropic's Messages API, on the same conversations as chat. */
 import type { Context } from "hono";
+import type { WeightSpan } from "../../src/types.ts";
 import { Blocks } from "../blocks.ts";
 import { noteIgnored, readBody } from "../body.ts";
 import type { Env } from "../context.ts";
@@ -7,6 +8,7 @@ import { Conversation } from "../conversation.ts";
 import { longJson } from "../long-json.ts";
 import type { Service } from "../service.ts";
 import { eventStream } from "../sse.ts";
+import { versionFields } from "../weight-versions.ts";
 import { MessageFrames } from "./events.ts";
 import { contentBlock, freshMessageId, message, messageUsage, NOT_STOPPED, stopOf } from "./reply.ts";
 import { conversationRequest, customTools, inOwnWords, messagesPrompt } from "./request.ts";
@@ -23,9 +25,11 @@ export function createMessage(service: Service) {
     if (fields.stream) return eventStream(service, run, new MessageFrames(service, conversation));
     const blocks = new Blocks();
     let stop = NOT_STOPPED;
+    let versions: readonly WeightSpan[] = [];
     try {
       for await (const piece of conversation.parts()) {
         if (piece.finish_reason !== null) stop = stopOf(piece.finish_reason, piece.chunk);
+        versions = piece.chunk.weight_versions;
         blocks.push(piece);
       }
     } catch (error) {
@@ -34,7 +38,13 @@ export function createMessage(service: Service) {
     }
     run.end();
     const content = blocks.list.map(contentBlock);
-    const rest = { content, ...stop, stop_details: null, usage: messageUsage(conversation) };
+    const rest = {
+      content,
+      ...stop,
+      stop_details: null,
+      usage: messageUsage(conversation),
+      ...versionFields(versions),
+    };
     return longJson(run.record, message(service, freshMessageId(), rest));
   };
 }

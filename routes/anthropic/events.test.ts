@@ -31,6 +31,7 @@ test("thinking, text and calls are content blocks, one after the other", () => {
         stop_sequence: null,
         stop_details: null,
         usage,
+        weight_version: "0",
       },
     },
     { type: "ping" },
@@ -50,7 +51,12 @@ test("thinking, text and calls are content blocks, one after the other", () => {
     start(3, { type: "tool_use", id: "call_2", name: "clock", input: {} }),
     delta(3, { type: "input_json_delta", partial_json: "{}" }),
     stop(3),
-    { type: "message_delta", delta: { stop_reason: "tool_use", stop_sequence: null, stop_details: null }, usage },
+    {
+      type: "message_delta",
+      delta: { stop_reason: "tool_use", stop_sequence: null, stop_details: null },
+      usage,
+      weight_version: "0",
+    },
     { type: "message_stop" },
   ]);
   for (const { name, data } of events) expect(data.type).toBe(name);

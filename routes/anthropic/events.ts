@@ -1,10 +1,11 @@
 /** The events of a streamed message, in Anthropic's order. */
 import type { FastgenError } from "../../src/errors.ts";
-import type { Chunk } from "../../src/types.ts";
+import type { Chunk, WeightSpan } from "../../src/types.ts";
 import { type Block, type BlockListener, Blocks } from "../blocks.ts";
 import type { Conversation } from "../conversation.ts";
 import type { Service } from "../service.ts";
 import type { Frames } from "../sse.ts";
+import { versionFields } from "../weight-versions.ts";
 import { anthropicErrorBody } from "./errors.ts";
 import { contentBlock, freshMessageId, message, messageUsage, NOT_STOPPED, type Stop, stopOf } from "./reply.ts";
 
@@ -21,6 +22,7 @@ export class MessageFrames implements Frames, BlockListener {
   readonly #blocks = new Blocks(this);
   #hasStarted = false;
   #stop: Stop = NOT_STOPPED;
+  #versions: readonly WeightSpan[] = [];
   /** Events that have not been handed out. */
   #events = "";
   /** Of the open block: its deltas up to their text. */
@@ -32,6 +34,7 @@ export class MessageFrames implements Frames, BlockListener {
   }
 
   chunk(chunk: Chunk): string {
+    this.#versions = chunk.weight_versions;
     this.#start();
     const piece = this.#conversation.read(chunk);
     if (piece.finish_reason !== null) this.#stop = stopOf(piece.finish_reason, chunk);
@@ -41,9 +44,13 @@ export class MessageFrames implements Frames, BlockListener {
 
   end(): string {
     this.#start();
-    this.#blocks.end(this.#stop.stop_reason === "max_tokens");
+    this.#blocks.end(["max_tokens", "pause_turn"].includes(this.#stop.stop_reason ?? ""));
     const usage = messageUsage(this.#conversation);
-    this.#event("message_delta", { delta: { ...this.#stop, stop_details: null }, usage });
+    this.#event("message_delta", {
+      delta: { ...this.#stop, stop_details: null },
+      usage,
+      ...versionFields(this.#versions),
+    });
     this.#event("message_stop", {});
     return this.#take();
   }
@@ -76,7 +83,13 @@ export class MessageFrames implements Frames, BlockListener {
   #start(): void {
     if (this.#hasStarted) return;
     this.#hasStarted = true;
-    const fields = { content: [], ...NOT_STOPPED, stop_details: null, usage: messageUsage(this.#conversation) };
+    const fields = {
+      content: [],
+      ...NOT_STOPPED,
+      stop_details: null,
+      usage: messageUsage(this.#conversation),
+      ...versionFields(this.#versions),
+    };
     this.#event("message_start", { message: message(this.#service, freshMessageId(), fields) });
     this.#event("ping", {});
   }

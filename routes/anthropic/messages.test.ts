@@ -44,6 +44,7 @@ test("a whole message", async () => {
       output_tokens: 15,
       output_tokens_details: { thinking_tokens: 0 },
     },
+    weight_version: "0",
   });
   expect(asked().params).toEqual({ max_tokens: 100, temperature: 0.6 });
 });

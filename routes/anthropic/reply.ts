@@ -32,7 +32,7 @@ function parsedInput(text: string): unknown {
 
 /** Why a message ended. */
 export interface Stop {
-  stop_reason: "end_turn" | "max_tokens" | "stop_sequence" | "tool_use" | null;
+  stop_reason: "end_turn" | "max_tokens" | "stop_sequence" | "tool_use" | "pause_turn" | null;
   stop_sequence: string | null;
 }
 
@@ -40,6 +40,8 @@ export const NOT_STOPPED: Stop = { stop_reason: null, stop_sequence: null };
 
 export function stopOf(finish: AnswerFinish, { stop_reason }: Pick<Chunk, "stop_reason">): Stop {
   if (finish === "length") return { stop_reason: "max_tokens", stop_sequence: null };
+  // The operator has ended it: the client may send it back as it is, to be continued.
+  if (finish === "abort") return { stop_reason: "pause_turn", stop_sequence: null };
   if (finish === "tool_calls") return { stop_reason: "tool_use", stop_sequence: null };
   if (typeof stop_reason === "string") return { stop_reason: "stop_sequence", stop_sequence: stop_reason };
   return { stop_reason: "end_turn", stop_sequence: null };

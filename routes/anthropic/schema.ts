@@ -45,6 +45,7 @@ const sampling = samplingSchema.omit({
   stop: true,
   max_tokens: true,
   logprobs: true,
+  logprobs_mode: true,
   logprob_token_ids: true,
   prompt_logprobs: true,
 }).shape;

@@ -7,16 +7,20 @@ export class ResponseAnswer {
   readonly #envelope: ResponseEnvelope;
   readonly #conversation: Conversation;
   readonly #blocks: Blocks;
-  #isCut = false;
+  /** Why the answer is not whole; null while it may be. */
+  #cut: "max_output_tokens" | "abort" | null = null;
 
   constructor(envelope: ResponseEnvelope, conversation: Conversation, blocks: Blocks) {
     this.#envelope = envelope;
     this.#conversation = conversation;
     this.#blocks = blocks;
+    envelope.weightVersions = [{ start: 0, version: conversation.run.weightVersion }];
   }
 
   push(piece: AnswerPiece): void {
-    if (piece.finish_reason === "length") this.#isCut = true;
+    this.#envelope.weightVersions = piece.chunk.weight_versions;
+    if (piece.finish_reason === "length") this.#cut = "max_output_tokens";
+    if (piece.finish_reason === "abort") this.#cut = "abort";
     this.#blocks.push(piece);
   }
 
@@ -24,7 +28,7 @@ export class ResponseAnswer {
   end() {
     // Clients read the text of the first item.
     if (this.#blocks.list.length === 0) this.#blocks.openEmpty();
-    this.#blocks.end(this.#isCut);
+    this.#blocks.end(this.#cut !== null);
     return this.#response();
   }
 
@@ -40,7 +44,7 @@ export class ResponseAnswer {
 
   #response(logprobs = true) {
     const output = this.#blocks.list.map((block) => this.#envelope.item(block, logprobs));
-    const status = this.#isCut ? "incomplete" : "completed";
-    return this.#envelope.response(status, output, responseUsage(this.#conversation));
+    const status = this.#cut === null ? "completed" : "incomplete";
+    return this.#envelope.response(status, output, responseUsage(this.#conversation), null, this.#cut);
   }
 }

@@ -1,11 +1,12 @@
 /** The Response object: what was asked, as it comes back, and the output items that the answer's blocks are. */
 import type { ResolvedParams } from "../../src/params.ts";
-import type { PositionLogprobs } from "../../src/types.ts";
+import type { PositionLogprobs, WeightSpan } from "../../src/types.ts";
 import type { Block } from "../blocks.ts";
 import type { Conversation } from "../conversation.ts";
 import { freshId } from "../fields.ts";
 import { chatLogprobs, tokenNames } from "../logprobs.ts";
 import type { Service } from "../service.ts";
+import { versionFields } from "../weight-versions.ts";
 import type { ResponseFields } from "./schema.ts";
 import type { ToolName, Tools } from "./tools.ts";
 
@@ -33,6 +34,8 @@ export class ResponseEnvelope {
   readonly hex = freshId();
   /** The reasoning stands in the place of a summary, which some clients show alone. */
   readonly summarised: boolean;
+  /** Which weights made the answer so far. */
+  weightVersions: readonly WeightSpan[] = [];
   readonly #created = Math.floor(Date.now() / 1000);
   readonly #tools: Tools;
   readonly #previous: string | null;
@@ -78,8 +81,14 @@ export class ResponseEnvelope {
     return `resp_${this.hex}`;
   }
 
-  /** `usage`: null while the answer goes on. */
-  response(status: ResponseStatus, output: object[], usage: object | null, error: ResponseError | null = null) {
+  /** `usage`: null while the answer goes on; `cut`: why it is incomplete. */
+  response(
+    status: ResponseStatus,
+    output: object[],
+    usage: object | null,
+    error: ResponseError | null = null,
+    cut: string | null = null,
+  ) {
     return {
       id: this.id,
       object: "response",
@@ -88,11 +97,12 @@ export class ResponseEnvelope {
       background: false,
       completed_at: status === "completed" ? Math.floor(Date.now() / 1000) : null,
       error,
-      incomplete_details: status === "incomplete" ? { reason: "max_output_tokens" } : null,
+      incomplete_details: cut === null ? null : { reason: cut },
       ...this.#echoed,
       previous_response_id: this.#previous,
       output,
       usage,
+      ...versionFields(this.weightVersions),
     };
   }
 

@@ -3,13 +3,10 @@ import type { Context } from "hono";
 import { FastgenError } from "../../src/errors.ts";
 import type { Env } from "../context.ts";
 import { HttpError } from "../errors.ts";
+import { listPage, pageOf } from "../paging.ts";
 import type { Service } from "../service.ts";
 import type { Item } from "./items.ts";
 import { StoreReader } from "./store.ts";
-
-/** Items of a page, unless the caller says otherwise; and at most. OpenAI's numbers. */
-const PAGE = 20;
-const MAX_PAGE = 100;
 
 function notStored(id: string): HttpError {
   const message = `no response '${id}' is stored: it was never stored, was deleted, or made room for others`;
@@ -51,35 +48,15 @@ function notInBackground(what: string): FastgenError {
 /** The input of a response, with the conversation that it continues. */
 export function inputItems(service: Service) {
   return (c: Context<Env>): Response => {
-    const { limit, order, after } = pageOf(c);
+    const page = pageOf(c);
     const chain = readerOf(service).chain(idOf(c));
     if (!chain) throw notStored(idOf(c));
     const all: object[] = chain.flatMap(({ input, response }, i) => [
       ...input.map(listed),
       ...(i < chain.length - 1 ? response.output : []),
     ]);
-    if (order === "desc") all.reverse();
-    const ids = all.map((item) => String((item as { id?: string }).id));
-    const start = after === undefined ? 0 : ids.indexOf(after) + 1;
-    if (after !== undefined && start === 0) throw refuse("after", "is the id of no item of this response");
-    const data = all.slice(start, start + limit);
-    const [first_id = null, last_id = null] = [ids[start], ids[start + data.length - 1]];
-    return Response.json({ object: "list", data, first_id, last_id, has_more: start + limit < all.length });
+    return listPage(all, page);
   };
-}
-
-function pageOf(c: Context<Env>) {
-  const limit = Number(c.req.query("limit") ?? PAGE);
-  if (!Number.isInteger(limit) || limit < 1 || limit > MAX_PAGE) {
-    throw refuse("limit", `must be a whole number from 1 to ${MAX_PAGE}`);
-  }
-  const order = c.req.query("order") ?? "desc";
-  if (order !== "asc" && order !== "desc") throw refuse("order", 'must be "asc" or "desc"');
-  return { limit, order, after: c.req.query("after") };
-}
-
-function refuse(param: string, message: string): FastgenError {
-  return new FastgenError("invalid_request", `${param} ${message}`, { param });
 }
 
 /** An input item in OpenAI's shape. */

@@ -25,14 +25,15 @@ export class Constraint {
     private readonly request: EngineRequest,
     private readonly vocabSize: number,
     private readonly tokens: TokenMask | null,
-    private readonly matcher: GrammarMatcher | null,
+    /** Null where there is no grammar, and while it is being compiled. */
+    private matcher: GrammarMatcher | null,
   ) {
     const { grammar, thinking, logprobs, promptLogprobs, sampling } = request;
     this.grammarHolds = grammar !== null && grammar.after.length === 0;
     this.thinking = thinking;
     this.thinkingFrom = thinking?.isBegin.length === 0 ? 0 : -1;
     this.skipsSampling = tokens === null && logprobs < 0 && promptLogprobs < 0 && !usesPenalty(sampling);
-    this.checkBudget(0);
+    if (!this.awaitsGrammar) this.checkBudget(0);
   }
 
   /** Null where the request restricts nothing. Takes over its matcher. */
@@ -40,12 +41,31 @@ export class Constraint {
     const tokens = TokenMask.of(request, vocabSize);
     const { grammar, thinking } = request;
     if (!tokens && !grammar && !thinking) return null;
-    return new Constraint(request, vocabSize, tokens, grammar && library.openMatcher(grammar.matcher));
+    const pointer = grammar?.matcher ?? null;
+    return new Constraint(request, vocabSize, tokens, pointer === null ? null : library.openMatcher(pointer));
+  }
+
+  /** Whether the next token is up to a grammar that is still being compiled: nothing can be sampled. */
+  get awaitsGrammar(): boolean {
+    return this.grammarHolds && this.matcher === null;
+  }
+
+  /** The grammar has been compiled. Takes over its matcher. */
+  setMatcher(matcher: GrammarMatcher): void {
+    const isFirst = this.awaitsGrammar && this.thinking !== null;
+    this.matcher = matcher;
+    // Whether the end of thinking may be forced was up to the grammar.
+    if (isFirst) this.checkBudget(0);
   }
 
   /** Whether the next token cannot be sampled before the one before it is known. */
   get needsLastToken(): boolean {
     return this.grammarHolds || this.forcedEnd >= 0 || (this.tokens?.needsLastToken ?? false);
+  }
+
+  /** Whether the end of thinking is being forced. */
+  get forcesEnd(): boolean {
+    return this.forcedEnd >= 0;
   }
 
   /** The matcher that computes the next token's mask; null where that is not up to the grammar. */
@@ -111,7 +131,7 @@ export class Constraint {
   private endThinking(): void {
     this.thinking = null;
     this.forcedEnd = -1;
-    this.grammarHolds = this.matcher !== null;
+    this.grammarHolds = this.request.grammar !== null;
   }
 
   /** What must follow now and needs no sampling. */
@@ -123,7 +143,7 @@ export class Constraint {
 
   /** Nothing can follow any more. */
   get stopped(): boolean {
-    return this.grammarHolds && this.matcher!.stopped;
+    return this.grammarHolds && (this.matcher?.stopped ?? false);
   }
 
   get error(): string | null {

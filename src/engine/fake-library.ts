@@ -62,6 +62,11 @@ export class FakeLibrary implements MaskLibrary {
   isLate = () => false;
   /** Sequence length at which no token can be sampled, as with damaged weights. 0 = never. */
   barrenLength = 0;
+  /**
+   * What pages are written with: other weights write other pages, and read those of before as other tokens. Exchange them
+   * while no step is in flight.
+   */
+  weights = 0;
   /** As LibraryEngine's. A fill with topP 0 is refused. */
   refusedSlot = -1;
   readonly matchers = new Map<number, FakeMatcher>();
@@ -203,7 +208,7 @@ export class FakeLibrary implements MaskLibrary {
       check(samples || mask === -1, "a mask of a row that is not sampled");
       for (let j = scores ? 0 : count - 1; j < count; j++) {
         const length = context - count + j + 1;
-        let id = j + 1 < count ? tokens[length]! : nextToken;
+        let id = j + 1 < count ? tokens[length]! % this.config.vocabSize : nextToken;
         if (samples && j + 1 === count)
           id = this.sample(slot, tokens, this.maskOf(step, mask === LATE_MASK ? late++ : -1, mask));
         else if (!scores) break;
@@ -235,6 +240,11 @@ export class FakeLibrary implements MaskLibrary {
     };
   }
 
+  /** What a page holds of a token. */
+  private written(token: number): number {
+    return token < 0 ? token : token + this.weights * this.config.vocabSize;
+  }
+
   /** Writes the new tokens' KV; returns the whole sequence, read back from the pages. */
   private write(slot: Slot, newTokens: Int32Array, table: number[], context: number): Int32Array {
     const first = context - newTokens.length;
@@ -244,7 +254,8 @@ export class FakeLibrary implements MaskLibrary {
         check(newTokens.length === 1 && slot.lastSampled !== GARBAGE, "LAST_SAMPLED where nothing was sampled");
         token = slot.lastSampled;
       }
-      this.kv[table[Math.floor((first + j) / PAGE_TOKENS)]! * PAGE_TOKENS + ((first + j) % PAGE_TOKENS)] = token;
+      this.kv[table[Math.floor((first + j) / PAGE_TOKENS)]! * PAGE_TOKENS + ((first + j) % PAGE_TOKENS)] =
+        this.written(token);
     }
     const tokens = new Int32Array(context);
     for (let i = 0; i < context; i += PAGE_TOKENS) {

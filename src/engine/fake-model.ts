@@ -66,7 +66,7 @@ export interface Expected {
 /** What a request must generate: token by token, without engine, pages or anything forced. */
 export function expectedOutput(request: EngineRequest, vocabSize: number): Expected {
   const { maxTokens, stopIds } = request;
-  const grammar = request.grammar && grammarOf(request.grammar.matcher);
+  const grammar = request.grammar && grammarOf(request.grammar.matcher!);
   const all = [...request.prompt];
   const tokens: number[] = [];
   const after = (words: readonly Int32Array[]) => words.some((word) => endsWith(tokens, word));

@@ -89,6 +89,7 @@ function request(
       frequencyPenalty: flavour % 5 === 0 ? 0.5 : 0,
       biasIds: new Int32Array(0),
       bias: new Float32Array(0),
+      processedLogprobs: flavour % 4 === 1,
     },
     maxTokens,
     minTokens: 0,

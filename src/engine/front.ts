@@ -4,9 +4,12 @@ import { Worker } from "node:worker_threads";
 import type { EngineCapacity, EngineConfig } from "../engine-config.ts";
 import { asFastgenError, FastgenError } from "../errors.ts";
 import {
+  type Command,
+  type ControlState,
   type EngineRequest,
   type EngineStats,
   FINISH,
+  FIRST_VERSION,
   type FinishReason,
   type FromWorker,
   NO_STATS,
@@ -31,6 +34,8 @@ export interface SequenceEvent {
   start: SequenceStart | null;
   /** Why the sequence ended early, where its grammar is the reason. */
   reason: string | null;
+  /** Of the weights that computed it. */
+  weightVersion: string;
   /** performance.now() when the step's news came. */
   time: number;
   /** Set when finish is "error". */
@@ -78,6 +83,10 @@ export class EngineFront {
   private ended: FastgenError | null = null;
   private readonly traces: { resolve: () => void; reject: (error: FastgenError) => void }[] = [];
   private tracing = false;
+  private readonly commands = new Map<number, { resolve: () => void; reject: (error: FastgenError) => void }>();
+  private nextCommand = 0;
+  /** As of the newest command that was carried out. */
+  state: ControlState = { weightVersion: FIRST_VERSION, sleeping: false, refusal: null };
   private closing: Promise<void> | null = null;
   private onClosed: (() => void) | null = null;
 
@@ -145,10 +154,11 @@ export class EngineFront {
   /**
    * Queues sequences, all or none, and sets their ids. The listener is called for each token that a sequence gets, and
    * for the last time with `finish` set. Returns the ids, for abort(). The caller bounds how many may wait.
-   * @throws FastgenError "unavailable" when the engine has ended. The requests' matchers then stay the caller's, to be freed.
+   * @throws FastgenError "unavailable" when the engine has ended, or has no whole weights. The requests' matchers then stay the caller's, to be freed.
    */
   add(requests: EngineRequest[], listener: SequenceListener): number[] {
     if (this.ended) throw new FastgenError("unavailable", this.ended.message, { cause: this.ended });
+    if (this.state.refusal !== null) throw new FastgenError("unavailable", this.state.refusal);
     const ids = requests.map((request, index) => {
       request.id = this.takeId();
       this.sequences.set(request.id, { index, listener });
@@ -156,6 +166,15 @@ export class EngineFront {
     });
     this.send({ type: "add", requests });
     return ids;
+  }
+
+  /**
+   * Hands over the matchers of requests that came without, because their grammar was being compiled: matchers[i] is for ids[i].
+   * @throws FastgenError "unavailable" when the engine has ended. The matchers then stay the caller's, to be freed.
+   */
+  giveMatchers(ids: number[], matchers: number[]): void {
+    if (this.ended) throw new FastgenError("unavailable", this.ended.message, { cause: this.ended });
+    this.send({ type: "matchers", ids, matchers });
   }
 
   /** Ends sequences within a step. Each gets one last event, "abort". Ids of sequences that have ended are ignored. */
@@ -179,6 +198,16 @@ export class EngineFront {
   private tellOf(type: "abort" | "pause" | "resume", ids: number[]): void {
     const alive = ids.filter((id) => this.sequences.has(id));
     if (alive.length > 0 && this.alive) this.send({ type, ids: alive });
+  }
+
+  /** Resolves once the engine has done what it is told. Rejects with FastgenError where it cannot. */
+  command(command: Command): Promise<void> {
+    if (this.ended) return Promise.reject(this.ended);
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const id = this.nextCommand++;
+    this.commands.set(id, { resolve, reject });
+    this.send({ type: "command", id, command });
+    return promise;
   }
 
   /** Records every op from the next step on. @throws FastgenError "invalid_request" when a trace is running. */
@@ -242,6 +271,15 @@ export class EngineFront {
         else trace?.reject(new FastgenError("invalid_request", message.error));
         break;
       }
+      case "done": {
+        const { id, error, state } = message;
+        const command = this.commands.get(id);
+        this.commands.delete(id);
+        this.state = state;
+        if (error === null) command?.resolve();
+        else command?.reject(new FastgenError(error.kind, error.message));
+        break;
+      }
       case "closed":
         this.onClosed?.();
         break;
@@ -268,6 +306,7 @@ export class EngineFront {
         cachedTokens: cachedTokens?.get(i) ?? null,
         start: starts?.get(i) ?? null,
         reason: reasons?.get(i) ?? null,
+        weightVersion: step.weightVersion,
         time,
         error: error ? new FastgenError(error.kind, error.message) : null,
       });
@@ -306,11 +345,14 @@ export class EngineFront {
         cachedTokens: null,
         start: null,
         reason: null,
+        weightVersion: this.state.weightVersion,
         time: performance.now(),
         error,
       });
     }
     for (const trace of this.traces.splice(0)) trace.reject(error);
+    for (const command of this.commands.values()) command.reject(error);
+    this.commands.clear();
   }
 }
 

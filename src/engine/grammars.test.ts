@@ -42,6 +42,8 @@ const asWords = (list: readonly number[][]) => list.map((word) => Int32Array.fro
 const arrivals = fc.record({
   at: fc.nat(15),
   grammar: fc.option(grammars, { freq: 4 }),
+  /** Steps until the grammar is there; none = it comes with the request. */
+  compiledAfter: fc.option(fc.nat(20), { freq: 2 }),
   after: fc.oneof(fc.constant([]), fc.constant([]), words),
   budget: fc.option(fc.nat(20), { freq: 2 }),
   begin: fc.oneof(fc.constant([]), fc.constant([]), words),
@@ -140,7 +142,18 @@ function play(list: Arrival[], rig: Rig): void {
   const events: { at: number; event: () => void }[] = [];
   for (const one of list) {
     const made = build(one);
-    events.push({ at: one.at, event: () => rig.add(...made) });
+    const { compiledAfter } = one;
+    if (compiledAfter === null || one.grammar === null) events.push({ at: one.at, event: () => rig.add(...made) });
+    else {
+      const compiled: (() => void)[] = [];
+      events.push({ at: one.at, event: () => compiled.push(...made.map((request) => rig.addEarly(request))) });
+      events.push({
+        at: one.at + compiledAfter,
+        event: () => {
+          for (const give of compiled) give();
+        },
+      });
+    }
     const later = (steps: number, event: (id: number) => void) => {
       for (const { id } of made) events.push({ at: one.at + steps, event: () => event(id) });
     };
@@ -158,12 +171,19 @@ function play(list: Arrival[], rig: Rig): void {
 }
 
 test("every sequence generates what a plain loop gives, however late masks are and whatever is forced", () => {
-  const seen = { preemptions: 0, late: 0, failed: 0, stopped: 0, thought: 0 };
+  const seen = { preemptions: 0, early: 0, setAside: 0, late: 0, failed: 0, stopped: 0, thought: 0 };
   fc.assert(
     fc.property(fc.array(arrivals, { minLength: 1, maxLength: 16, size: "max" }), settings, (list, s) => {
       const rig = rigFor(s);
+      const { setAside } = internals(rig.scheduler);
+      const setsAside = setAside.add.bind(setAside);
+      setAside.add = (seq) => {
+        seen.setAside++;
+        return setsAside(seq);
+      };
       play(list, rig);
       rig.checkEnd();
+      seen.early += list.filter(({ grammar, compiledAfter }) => grammar !== null && compiledAfter !== null).length;
       seen.preemptions += rig.scheduler.stats().preemptions;
       seen.late += rig.library.lateMasks;
       for (const { reason, finish, request } of rig.received.values()) {
@@ -379,6 +399,16 @@ test("within a grammar that has the thinking too, its end is forced where it fit
   expect(left).toMatchObject({ finish: "length", reason: null });
 });
 
+test("the budget of thinking ends it also among tokens that the grammar forces", () => {
+  const thinking = { budget: 2, isBegin: [], end: Int32Array.of(5, 41), isEnd: [] };
+  // It forces 5 for ever, and allows no 41.
+  const [got] = run(
+    new Rig(config),
+    constrained({ states: [{ next: new Map([[5, 0]]) }], stopIds: [EOS] }, 9, { thinking }),
+  );
+  expect(got).toMatchObject({ finish: "length", tokens: [5, 5, 5], reason: expect.any(String) });
+});
+
 test("an aborted sequence's matcher is freed once the steps in flight are done, and not before", () => {
   const rig = new Rig(config);
   const one = constrained(endless, 50);
@@ -389,6 +419,121 @@ test("an aborted sequence's matcher is freed once the steps in flight are done, 
   expect(matcher.freed).toBe(false);
   rig.finish();
   expect(matcher.freed).toBe(true);
+  rig.checkEnd();
+});
+
+// Grammars that are compiled while the engine has the request
+
+/** Calls back once the next step has been submitted, before another one is planned. */
+function afterSubmit({ scheduler }: Rig, event: () => void): void {
+  const submitted = scheduler.submitted.bind(scheduler);
+  scheduler.submitted = () => {
+    scheduler.submitted = submitted;
+    submitted();
+    event();
+  };
+}
+
+/** Calls back when the next result is waited for. */
+function duringWait({ library }: Rig, event: () => void): void {
+  const wait = library.wait.bind(library);
+  library.wait = () => {
+    library.wait = wait;
+    event();
+    return wait();
+  };
+}
+
+test("a prompt is computed while its grammar is compiled, and sampled in the step after that", () => {
+  const rig = new Rig(config);
+  const give = rig.addEarly(constrained(endless, 2, { prompt: Int32Array.from(prompt(300)) }));
+  for (let i = 0; i < 6; i++) rig.step();
+  expect(rig.library.computedTokens).toBe(300);
+  expect(rig.scheduler.stats()).toMatchObject({ running: 0, waiting: 1, paused: 0 });
+  // It waits without a page of its own: what it computed is in the cache.
+  expect(internals(rig.scheduler).cache.available).toBe(config.pages);
+  give();
+  rig.finish();
+  // Of the last page, which was not full, everything is computed again.
+  expect(rig.library.computedTokens).toBe(300 + (300 % PAGE_TOKENS) + 1);
+  rig.checkEnd();
+});
+
+test("a grammar that comes while its prompt's step runs costs nothing", () => {
+  const [early, whole] = [new Rig(config), new Rig(config)];
+  afterSubmit(early, early.addEarly(constrained(endless, 20)));
+  run(whole, constrained(endless, 20));
+  early.finish();
+  early.checkEnd();
+  expect([early.commits, early.library.computedTokens]).toEqual([whole.commits, whole.library.computedTokens]);
+});
+
+test("a grammar that comes once the next step is planned costs the repetition of one token", () => {
+  const rig = new Rig(config);
+  const give = rig.addEarly(constrained(endless, 5));
+  rig.add(request(prompt(9, 1), 50));
+  duringWait(rig, give);
+  rig.finish();
+  rig.checkEnd();
+  expect(rig.library.computedTokens).toBe(20 + 1 + 4 + 9 + 49);
+});
+
+test("what a grammar forces at its start follows the prompt wherever that is", () => {
+  const first = { states: [{ next: new Map([[4, 1]]) }, ...shift(record([5, 6]).states)], stopIds: [EOS] };
+  for (const steps of [0, 1, 2, 3, 9]) {
+    const rig = new Rig(config);
+    const give = rig.addEarly(constrained(first, 50, { prompt: Int32Array.from(prompt(300)) }));
+    for (let i = 0; i < steps; i++) rig.step();
+    give();
+    rig.finish();
+    rig.checkEnd();
+    expect([...rig.received.values()][0]).toMatchObject({ finish: "stop", tokens: [4, expect.any(Number), 5, 6, EOS] });
+  }
+});
+
+test("whoever waits for a grammar holds nobody back: not in the only slot, and not for a mask", () => {
+  const rig = new Rig({ ...config, maxSeqs: 1 });
+  const give = rig.addEarly(constrained(endless, 3));
+  const other = request(prompt(9, 1), 5);
+  rig.add(other);
+  for (let i = 0; i < 12; i++) rig.step();
+  expect(rig.received.get(other.id)!.finish).toBe("length");
+  give();
+  rig.finish();
+  rig.checkEnd();
+});
+
+test("a grammar that begins after thinking is not waited for before", () => {
+  const rig = new Rig(config);
+  const close = Int32Array.of(41, 42);
+  const thinking = { budget: 5, isBegin: [], end: close, isEnd: [close] };
+  const grammar = { matcher: fakeMatcher(record([5, 6])), after: [close] };
+  const one = request([...prompt(9), 40], 30, { grammar, thinking, stopIds: Int32Array.of(EOS) });
+  const give = rig.addEarly(one);
+  for (let i = 0; i < 15; i++) rig.step();
+  expect(internals(rig.scheduler).setAside.size).toBe(1);
+  give();
+  rig.finish();
+  rig.checkEnd();
+  expect(rig.received.get(one.id)!.tokens.slice(5)).toEqual([...close, expect.any(Number), 5, 6, EOS]);
+});
+
+test("a sequence that waits for its grammar can be paused, let go on and ended", () => {
+  const rig = new Rig(config);
+  const requests = [constrained(endless, 5), constrained(endless, 5), constrained(endless, 5)];
+  const [paused, resumed, ended] = requests.map((one) => rig.addEarly(one));
+  for (let i = 0; i < 4; i++) rig.step();
+  for (const { id } of requests.slice(0, 2)) rig.scheduler.pause(id);
+  rig.scheduler.resume(requests[1]!.id);
+  rig.scheduler.abort(requests[2]!.id);
+  for (const give of [paused, resumed, ended]) give!();
+  for (let i = 0; i < 10; i++) rig.step();
+  const finishes = () => requests.map(({ id }) => rig.received.get(id)!.finish);
+  expect(finishes()).toEqual(["", "length", "abort"]);
+  expect(rig.scheduler.stats()).toMatchObject({ paused: 1, waiting: 0 });
+  rig.scheduler.resume(requests[0]!.id);
+  rig.finish();
+  expect(finishes()).toEqual(["length", "length", "abort"]);
   rig.checkEnd();
 });
 

@@ -1,7 +1,8 @@
 /**
  * The masks of the rows that are sampled. A mask that is known while its step is planned travels in the step. Two kinds come
  * late, after the step was submitted: those that depend on a token which the step before is sampling, and those that a
- * grammar computes, on another thread while the step runs.
+ * grammar computes, on another thread while the step runs. Where the grammar itself is still being compiled, its mask can
+ * be given until the next step is planned.
  */
 import { LATE_MASK, type StepPlan } from "../ffi/step-plan.ts";
 import type { MaskLibrary } from "./late-masks.ts";
@@ -15,6 +16,8 @@ const MOST_LATE = 2;
 export class MaskRows {
   private readonly everything: Uint32Array;
   private readonly nothing: Uint32Array;
+  /** Sequences with a late mask in the newest step that is, or was, up to a grammar which was still being compiled. */
+  private readonly awaiting: Sequence[] = [];
 
   constructor(
     private readonly library: MaskLibrary,
@@ -28,6 +31,7 @@ export class MaskRows {
   plan(seq: Sequence, plan: StepPlan): number {
     const { constraint } = seq;
     if (!constraint) return -1;
+    if (constraint.awaitsGrammar) return LATE_MASK;
     const isLate =
       seq.pendingSamples > 0 ? constraint.needsLastToken : constraint.computedBy !== null && seq.lateTimes < MOST_LATE;
     return isLate ? LATE_MASK : plan.addMask(constraint.mask(seq.outputTokens));
@@ -37,8 +41,19 @@ export class MaskRows {
   submitted(step: StepInFlight): void {
     for (const [row, seq] of step.late.entries()) {
       seq.lateRow = row;
-      if (seq.pendingSamples === 1) this.give(seq);
+      if (seq.awaitsGrammar) this.awaiting.push(seq);
+      else if (seq.pendingSamples === 1) this.give(seq);
     }
+  }
+
+  /** Whether a row of the newest step can still have its mask if a grammar is compiled soon. */
+  get awaitsGrammars(): boolean {
+    return this.awaiting.some(({ lateRow }) => lateRow >= 0);
+  }
+
+  /** What still awaits a grammar in the newest step samples nothing there. */
+  giveUp(): void {
+    for (const seq of this.awaiting.splice(0)) this.giveNothing(seq);
   }
 
   /** Gives the late mask of `seq` in the newest step. All tokens before it are known. */

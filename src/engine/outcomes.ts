@@ -56,6 +56,21 @@ export class Outcomes {
     }
   }
 
+  /**
+   * Tells of the outputs that nothing has told of yet, and with the last of them, or by itself, of the end. Returns how many
+   * there were.
+   */
+  report(seq: Sequence, finish: FinishReason | "", reason: string | null = null): number {
+    const count = seq.outputs - seq.reported;
+    if (count === 0) this.add(seq, -1, finish, reason);
+    while (seq.reported < seq.outputs) {
+      const token = seq.tokens[seq.promptLength + seq.reported++]!;
+      const isLast = seq.reported === seq.outputs;
+      this.add(seq, token, isLast ? finish : "", isLast ? reason : null);
+    }
+    return count;
+  }
+
   /** The log probabilities of the newest entry's token, from row `row` of the result. */
   addLogprobs(topN: number, result: StepResult, row: number): void {
     const one: TokenLogprobs = emptyLogprobs(1, topN);
@@ -93,7 +108,7 @@ export class Outcomes {
     this.errors.set(this.ids.length - 1, { kind: error.kind, message: error.message });
   }
 
-  take(stats: EngineStats): StepMessage {
+  take(stats: EngineStats, weightVersion: string): StepMessage {
     const message: StepMessage = {
       type: "step",
       requestIds: Int32Array.from(this.ids),
@@ -105,6 +120,7 @@ export class Outcomes {
       starts: this.starts,
       reasons: this.reasons,
       errors: this.errors,
+      weightVersion,
       stats,
     };
     this.ids.length = this.tokens.length = this.finish.length = 0;

@@ -31,8 +31,13 @@ export function append(seq: Sequence, token: number): Ending | null {
 
 /** Appends the tokens that must follow now. Returns how the sequence ends with them, or null. */
 export function appendForced(seq: Sequence): Ending | null {
-  const { stopIds, minTokens } = seq.request;
-  for (const token of seq.constraint?.forced() ?? []) {
+  const { constraint, request } = seq;
+  if (!constraint) return null;
+  const { stopIds, minTokens } = request;
+  const { forcesEnd } = constraint;
+  for (const token of constraint.forced()) {
+    // Among what the grammar forces, the budget of thinking may be used up: then something else must follow.
+    if (constraint.forcesEnd !== forcesEnd) break;
     // Where this is all that may come, nothing can be sampled.
     if (seq.outputs < minTokens && stopIds.includes(token)) break;
     const ending = append(seq, token);

@@ -111,6 +111,28 @@ test("a page computed twice is kept once", () => {
   expect([cache.refs[first.page], cache.empty]).toEqual([2, 3]);
 });
 
+test("a cleared cache holds nothing, but for what sequences use; nobody finds that either", () => {
+  const copies = new Copies();
+  const cache = new PageCache(3, 2);
+  const [idle, used] = [add(cache, copies, 1), add(cache, copies, 2)];
+  const below = add(cache, copies, 3, used);
+  cache.release(idle.page);
+  // To the host, for the page of another sequence.
+  const own = cache.allocate(copies);
+  expect([cache.empty, cache.emptyHost]).toEqual([0, 1]);
+  cache.clear();
+  expect([cache.empty, cache.emptyHost]).toEqual([0, 2]);
+  expect([find(cache, 1), find(cache, 2), find(cache, 3, used)]).toEqual([null, null, null]);
+  // What was in use is cached no more than that, also where it has to go to the host.
+  for (const page of [below.page, used.page, own]) cache.release(page);
+  expect([cache.empty, cache.available]).toEqual([1, 3]);
+  for (let i = 0; i < 2; i++) cache.allocate(copies);
+  expect(cache.emptyHost).toBe(1);
+  cache.clear();
+  expect(cache.emptyHost).toBe(2);
+  expect(cache.empty).toBe(1);
+});
+
 test("whatever is allocated, shared, released, evicted and restored, contents are right and no page is lost", () => {
   const PAGES = 6;
   const HOST = 3;

@@ -201,6 +201,15 @@ export class PageCache {
     this.drop(node);
   }
 
+  /** Forgets every page that no sequence refers to, on the device and the host. The others are found no more. */
+  clear(): void {
+    for (const node of [...this.idle, ...this.onHost, ...this.index.values()]) {
+      const isUsed = node.page >= 0 && this.refs[node.page]! > 0;
+      if (!isUsed) this.forget(node);
+      else if (this.index.get(node.key) === node) this.index.delete(node.key);
+    }
+  }
+
   /** Takes the least recently used page from the cache. -1 when sequences refer to every page. */
   private evict(copies: CopyList): number {
     const node = first(this.idle);

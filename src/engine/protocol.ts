@@ -4,11 +4,15 @@
  */
 import type { EngineCapacity, EngineSampling } from "../engine-config.ts";
 import type { ErrorKind } from "../errors.ts";
+import type { TensorSource } from "../model/shape.ts";
 
 /** What a sequence's tokens must follow. */
 export interface EngineGrammar {
-  /** An LlgMatcher (src/grammar). The worker owns it from now on, and frees it when the sequence has ended. */
-  matcher: number;
+  /**
+   * An LlgMatcher (src/grammar). The worker owns it from now on, and frees it when the sequence has ended. Null = the grammar
+   * is still being compiled: a "matchers" message brings it. Until then nothing is sampled that the grammar holds for.
+   */
+  matcher: number | null;
   /** It holds from the token after one of these id sequences: the end of thinking. None = from the first token. */
   after: Int32Array[];
 }
@@ -82,11 +86,43 @@ export interface TokenLogprobs {
   topLogprobs: Float32Array;
 }
 
+/** The version of the weights that an engine starts with. */
+export const FIRST_VERSION = "0";
+
+/** How a hold treats the sequences that are there: end them, let them end, or let them go on after it. */
+export type HoldMode = "abort" | "wait" | "keep";
+
+/** What is asked of the engine beside sequences. Each is answered by a "done" message. */
+export type Command =
+  /** No step runs from then on, until "release". Sequences that arrive wait. */
+  | { type: "hold"; mode: HoldMode; clearCache: boolean }
+  | { type: "release" }
+  | { type: "ping" }
+  /** No page of before is found any more. Sequences that run keep theirs. */
+  | { type: "clear_cache" }
+  /** Other weights in the place of these. Null: the pages go unless the hold in force said that they stay. */
+  | { type: "update"; tensors: TensorSource[]; version: string; clearCache: boolean | null }
+  /** As "hold", until all is awake; and the memory goes back to the system. Level 2 drops the weights: they need an update. */
+  | { type: "sleep"; level: 1 | 2; mode: HoldMode }
+  | { type: "wake"; weights: boolean; kvCache: boolean };
+
+/** What commands have made of the engine. */
+export interface ControlState {
+  weightVersion: string;
+  /** The weights, the KV cache or both sleep. */
+  sleeping: boolean;
+  /** Why nothing can be computed with the weights; null while something can. */
+  refusal: string | null;
+}
+
 export type ToWorker =
   | { type: "add"; requests: EngineRequest[] }
+  /** What requests came without, because it was being compiled: entry i is for ids[i], which may have ended meanwhile. */
+  | { type: "matchers"; ids: number[]; matchers: number[] }
   | { type: "abort"; ids: number[] }
   | { type: "pause"; ids: number[] }
   | { type: "resume"; ids: number[] }
+  | { type: "command"; id: number; command: Command }
   | { type: "trace_start" }
   | { type: "trace_stop"; path: string }
   | { type: "close" };
@@ -160,6 +196,8 @@ export interface StepMessage {
   reasons: Map<number, string> | null;
   /** By entry index: the reason, where finish says "error". */
   errors: Map<number, { kind: ErrorKind; message: string }> | null;
+  /** Of the weights that computed it. */
+  weightVersion: string;
   stats: EngineStats;
 }
 
@@ -171,5 +209,7 @@ export type FromWorker =
   /** The engine cannot go on. Every request that is alive fails with this. */
   | { type: "failed"; kind: ErrorKind; message: string }
   | { type: "traced"; path: string; error: string | null }
+  /** The command `id` has been carried out, or not, for the reason `error`. */
+  | { type: "done"; id: number; error: { kind: ErrorKind; message: string } | null; state: ControlState }
   | { type: "closed" }
   | StepMessage;

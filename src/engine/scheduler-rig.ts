@@ -56,19 +56,31 @@ export class Rig {
 
   add(...requests: EngineRequest[]): void {
     for (const request of requests) {
-      this.received.set(request.id, {
-        request,
-        tokens: [],
-        logprobs: [],
-        promptLogprobs: null,
-        cachedTokens: 0,
-        finish: "",
-        error: null,
-        reason: null,
-        endedAt: -1,
-      });
+      this.expect(request);
       this.scheduler.add(request);
     }
+  }
+
+  /** Adds a request whose grammar is still being compiled. Returns what hands its matcher over. */
+  addEarly(request: EngineRequest): () => void {
+    this.expect(request);
+    const { matcher, after } = request.grammar!;
+    this.scheduler.add({ ...request, grammar: { matcher: null, after } });
+    return () => this.scheduler.setMatcher(request.id, matcher!);
+  }
+
+  private expect(request: EngineRequest): void {
+    this.received.set(request.id, {
+      request,
+      tokens: [],
+      logprobs: [],
+      promptLogprobs: null,
+      cachedTokens: 0,
+      finish: "",
+      error: null,
+      reason: null,
+      endedAt: -1,
+    });
   }
 
   /** One turn of the worker's loop; false when nothing is left to do. */
@@ -85,6 +97,7 @@ export class Rig {
       this.take(scheduler.takeMessage());
       return scheduler.aliveCount > 0;
     }
+    if (scheduler.stepsInFlight === 1) scheduler.closeMasks();
     const result = this.library.wait();
     scheduler.commit(fail ?? result);
     this.commits++;
@@ -214,6 +227,7 @@ interface Internals {
   freeSlots: number[];
   pendingPages: { computedBy: Map<bigint, Sequence>; has(key: bigint): boolean };
   estimate: OutputEstimate;
+  setAside: Set<Sequence>;
 }
 
 /** The invariants are about what is inside; no caller needs to see it. */

@@ -21,9 +21,10 @@
 import { FastgenError } from "../errors.ts";
 import { FG } from "../ffi/layout.ts";
 import type { StepResult } from "../ffi/step.ts";
-import { LATE_MASK, type StepPlan } from "../ffi/step-plan.ts";
+import type { StepPlan } from "../ffi/step-plan.ts";
 import { Admission } from "./admission.ts";
 import { Constraint } from "./constraint.ts";
+import { Counters } from "./counters.ts";
 import { type MaskLibrary, NO_LATE_MASKS } from "./late-masks.ts";
 import { MaskRows } from "./mask-rows.ts";
 import { Outcomes } from "./outcomes.ts";
@@ -31,8 +32,9 @@ import { OutputEstimate } from "./output-estimate.ts";
 import { ABORT, append, appendForced, begin, type Ending, LENGTH, withoutToken } from "./outputs.ts";
 import { PAGE_TOKENS, PageCache, type PageNode, pagesFor } from "./page-cache.ts";
 import { PendingPages } from "./pending-pages.ts";
+import { planChunk, planDecode } from "./plan-rows.ts";
 import { PromptChunks } from "./prompt-chunks.ts";
-import type { EngineRequest, EngineStats, FinishReason, StepMessage } from "./protocol.ts";
+import { type EngineRequest, type EngineStats, FIRST_VERSION, type StepMessage } from "./protocol.ts";
 import { checkConfig, type SchedulerConfig } from "./scheduler-config.ts";
 import { precedes, Sequence } from "./sequence.ts";
 import { StepInFlight } from "./step-in-flight.ts";
@@ -64,16 +66,16 @@ export class Scheduler {
   private readonly masks: MaskRows;
   /** Steps until the oldest waiting sequence, which did not fit, is looked at again. 0 once pages have been given back. */
   private blockedSteps = 0;
+  /** Paused not by the front, but until their grammars are compiled: what they computed so far is in the cache. */
+  private readonly setAside = new Set<Sequence>();
   private arrivals = 0;
   private swapped = 0;
   private paused = 0;
-  private preemptions = 0;
-  private prefixQueriedTokens = 0;
-  private prefixHitTokens = 0;
-  private promptTokens = 0;
-  private generatedTokens = 0;
-  private steps = 0;
-  private stepTokens = 0;
+  private readonly counters = new Counters();
+  /** Nothing is planned while this is set: what is in flight is the last. */
+  frozen = false;
+  /** Of the weights that the steps in flight are computed with. */
+  weightVersion = FIRST_VERSION;
 
   /** `clock` gives milliseconds. Nothing is decided by it. */
   constructor(
@@ -101,9 +103,22 @@ export class Scheduler {
     return this.alive.size;
   }
 
-  /** Of these, the ones that are not paused. */
+  /** Of these, the ones that may run now. */
   get activeCount(): number {
-    return this.alive.size - this.paused;
+    return this.frozen ? 0 : this.alive.size - this.paused - this.queue.later.size;
+  }
+
+  /** Whether sequences that came before the queue was closed have not ended. */
+  get hasEarlier(): boolean {
+    const [oldest] = this.alive.values();
+    return oldest !== undefined && oldest.arrival < this.queue.closedFrom;
+  }
+
+  /** False: sequences that arrive from now on wait until it is true again. */
+  takeIn(isOpen: boolean): void {
+    if (isOpen) this.queue.open();
+    else this.queue.close(this.arrivals);
+    this.blockedSteps = 0;
   }
 
   /** Host pages [0, count) can be used from now on. Never fewer than before. */
@@ -139,10 +154,28 @@ export class Scheduler {
     if (seq) this.end(seq, ABORT);
   }
 
+  /** The grammar that `id` came without has been compiled. Takes over its matcher. */
+  setMatcher(id: number, pointer: number): void {
+    const matcher = this.library.openMatcher(pointer);
+    const seq = this.alive.get(id);
+    if (!seq?.constraint) {
+      matcher.free();
+      return;
+    }
+    const awaited = seq.awaitsGrammar;
+    seq.constraint.setMatcher(matcher);
+    if (!awaited) return;
+    const ending = this.follow(seq, seq.constraint, begin);
+    if (ending) this.end(seq, ending);
+    else if (this.setAside.has(seq)) this.resume(id);
+  }
+
   /** Takes a sequence off its slot until resume(). A sample still in flight is kept when it arrives. */
   pause(id: number): void {
     const seq = this.alive.get(id);
-    if (!seq || seq.state === "paused") return;
+    if (!seq) return;
+    this.setAside.delete(seq);
+    if (seq.state === "paused") return;
     if (seq.state === "running") this.leave(seq);
     else this.dequeue(seq);
     seq.state = "paused";
@@ -154,15 +187,32 @@ export class Scheduler {
   resume(id: number): void {
     const seq = this.alive.get(id);
     if (seq?.state !== "paused") return;
+    this.setAside.delete(seq);
     this.paused--;
     this.enqueue(seq);
+  }
+
+  /** Ends every sequence now, with an error where there is one. */
+  endAll(error: FastgenError | null): void {
+    for (const seq of this.alive.values()) error ? this.fail(seq, error) : this.end(seq, ABORT);
+  }
+
+  /**
+   * No page is found any more, on the device or the host. Sequences that run keep theirs; or, with `recompute` and while
+   * nothing is in flight, go back to the queue and compute all their tokens again.
+   */
+  clearCache(recompute: boolean): void {
+    while (recompute && this.running.length > 0) this.preempt(this.running.at(-1)!);
+    if (recompute) for (const seq of this.alive.values()) seq.forgetScores();
+    this.cache.clear();
   }
 
   /** Plans the next step into `plan`. False when nothing can run now. Submit the plan, or call refuse(). */
   plan(plan: StepPlan): boolean {
     plan.clear();
+    if (this.frozen) return false;
     const step = this.spare.pop() ?? new StepInFlight();
-    const preemptions = this.preemptions;
+    const preemptions = this.counters.preemptions;
     const decodes = this.planDecodes(plan, step);
     const { maxStepTokens } = this.config;
     let left =
@@ -171,13 +221,14 @@ export class Scheduler {
         : maxStepTokens;
     left = this.chunks.choose(this.running, left);
     // When pages ran out, the sequence that gave some back must not take them again in the same step.
-    if (this.preemptions === preemptions) left = this.admit(plan, left);
+    if (this.counters.preemptions === preemptions) left = this.admit(plan, left);
     this.chunks.shareLeftover(left);
-    for (const [seq, count] of this.chunks.chosen()) this.writeChunk(seq, count, plan, step);
+    for (const [seq, count] of this.chunks.chosen()) planChunk(seq, count, plan, step, this.masks);
     if (plan.seqCount === 0) {
       this.spare.push(step);
       return false;
     }
+    this.closeMasks();
     this.inFlight.push(step);
     return true;
   }
@@ -194,14 +245,7 @@ export class Scheduler {
       const needed = decodes ? seq.scheduled + 1 : seq.target;
       if (needed > seq.pages.length * PAGE_TOKENS && !this.addPages(seq, needed, plan)) continue;
       if (!decodes) continue;
-      this.sendSlot(seq, plan);
-      const token = seq.pendingSamples > 0 ? FG.LAST_SAMPLED : seq.tokens[seq.scheduled]!;
-      const mask = this.masks.plan(seq, plan);
-      seq.scheduled++;
-      seq.pendingSamples++;
-      const flags = seq.sampleFlags;
-      plan.addDecode(seq.slot, token, seq.scheduled, seq.request.logprobs, flags, mask);
-      step.add(seq, 1, flags, mask === LATE_MASK);
+      planDecode(seq, plan, step, this.masks);
     }
     return plan.tokenCount;
   }
@@ -219,47 +263,6 @@ export class Scheduler {
       seq.pages.push(page);
     }
     return true;
-  }
-
-  private writeChunk(seq: Sequence, count: number, plan: StepPlan, step: StepInFlight): void {
-    const { request } = seq;
-    const from = seq.scheduled;
-    const to = from + count;
-    const samples = to === seq.length;
-    const scores = request.promptLogprobs >= 0 && from >= seq.scored && from < seq.promptLength - 1;
-    const flags = (samples ? seq.sampleFlags : 0) | (scores ? FG.SCORE : 0);
-    const logprobs = Math.max(samples ? request.logprobs : -1, scores ? request.promptLogprobs : -1);
-    const mask = samples ? this.masks.plan(seq, plan) : -1;
-    this.sendSlot(seq, plan);
-    plan.add(
-      {
-        slot: seq.slot,
-        context: to,
-        flags,
-        nextToken: samples ? 0 : seq.tokens[to]!,
-        logprobs,
-        mask,
-      },
-      seq.tokens,
-      from,
-      to,
-    );
-    seq.scheduled = to;
-    if (scores) seq.scored = Math.min(to, seq.promptLength - 1);
-    if (samples) seq.pendingSamples++;
-    step.add(seq, count, flags, mask === LATE_MASK);
-  }
-
-  /** What the library has yet to learn of the slot of `seq`: how it samples, and its pages. */
-  private sendSlot(seq: Sequence, plan: StepPlan): void {
-    const { pages } = seq;
-    if (seq.needsFill) {
-      seq.needsFill = false;
-      seq.sentPages = 0;
-      plan.fills.push(seq.slotFill());
-    }
-    for (let i = seq.sentPages; i < pages.length; i++) plan.setPage(seq.slot, i, pages[i]!);
-    seq.sentPages = pages.length;
   }
 
   /** Admits waiting sequences, oldest first, while slots, budget and pages last. Returns the rest of the budget. */
@@ -307,10 +310,10 @@ export class Scheduler {
     if (seq.cachedTokens < 0) {
       seq.cachedTokens = seq.scheduled;
       seq.startedAt = this.clock();
-      this.promptTokens += seq.promptLength;
+      this.counters.promptTokens += seq.promptLength;
       if (!seq.isPrivate) {
-        this.prefixQueriedTokens += seq.promptLength;
-        this.prefixHitTokens += seq.scheduled;
+        this.counters.prefixQueriedTokens += seq.promptLength;
+        this.counters.prefixHitTokens += seq.scheduled;
       }
     }
     this.setSwapped(seq, false);
@@ -328,7 +331,7 @@ export class Scheduler {
     this.leave(seq);
     seq.residence++;
     this.enqueue(seq);
-    this.preemptions++;
+    this.counters.preemptions++;
     this.estimate.ranOut();
   }
 
@@ -380,8 +383,8 @@ export class Scheduler {
       this.failStep(step, result);
       return;
     }
-    this.steps++;
-    this.stepTokens = step.tokenCount;
+    this.counters.steps++;
+    this.counters.stepTokens = step.tokenCount;
     let row = 0;
     let logitsRow = 0;
     for (let i = 0; i < step.seqs.length; i++) {
@@ -409,7 +412,8 @@ export class Scheduler {
     const flags = step.flags[i]!;
     const sampled = (flags & FG.SAMPLE) !== 0;
     const last = row + rows - 1;
-    const isLate = sampled && result.ids[last] === FG.MASK_LATE;
+    const { awaitsGrammar } = seq;
+    const isLate = sampled && (awaitsGrammar || result.ids[last] === FG.MASK_LATE);
     if (step.residences[i] === seq.residence) {
       // A page that is written to again must not be found yet.
       seq.computed = step.contexts[i]! - Number(isLate);
@@ -427,6 +431,10 @@ export class Scheduler {
     if (isLate) {
       seq.lateTimes++;
       this.goBack(seq, seq.length - 1);
+      if (awaitsGrammar && seq.state === "running") {
+        this.pause(seq.request.id);
+        this.setAside.add(seq);
+      }
     } else {
       seq.lateTimes = 0;
       this.commitSample(seq, result, last, logitsRow);
@@ -440,7 +448,7 @@ export class Scheduler {
     if (!ending && constraint) ending = this.follow(seq, constraint);
     if (ending instanceof FastgenError) this.fail(seq, ending);
     else if (ending) this.end(seq, ending);
-    else this.report(seq, "");
+    else this.counters.generatedTokens += this.outcomes.report(seq, "");
     if (seq.outputs === outputs) return;
     if (request.logprobIds.length > 0) {
       this.outcomes.addLogprobsOf(request.logprobIds, result, row, logitsRow * this.config.vocabSize);
@@ -451,9 +459,9 @@ export class Scheduler {
    * Appends what must follow now. Then the step in flight gets its mask; where it went past tokens that were forced, or
    * samples without a mask that is needed now, what it samples is dropped. Returns how the sequence ends here, or null.
    */
-  private follow(seq: Sequence, constraint: Constraint): Ending | null {
+  private follow(seq: Sequence, constraint: Constraint, appendNext = appendForced): Ending | null {
     const { length } = seq;
-    const ending = appendForced(seq);
+    const ending = appendNext(seq);
     if (ending) return ending;
     if (seq.length > length) this.goBack(seq, length);
     else if (seq.lateRow >= 0) this.masks.give(seq);
@@ -509,6 +517,11 @@ export class Scheduler {
     this.masks.submitted(this.inFlight.at(-1)!);
   }
 
+  /** Whoever still awaits a grammar in the step submitted last samples nothing there. Call it before that step is waited for. */
+  closeMasks(): void {
+    this.masks.giveUp();
+  }
+
   private failStep(step: StepInFlight, error: FastgenError): void {
     for (const seq of step.seqs) if (seq.state !== "finished") this.fail(seq, error);
     this.retire(step);
@@ -528,24 +541,14 @@ export class Scheduler {
   private end(seq: Sequence, ending: Ending): void {
     if (ending !== ABORT) this.estimate.ended(seq.request.maxTokens, seq.outputs);
     this.remove(seq);
-    this.report(seq, ending.finish, ending.reason);
-  }
-
-  /** Tells of the outputs that no message has told of, and with the last of them, or by itself, of the end. */
-  private report(seq: Sequence, finish: FinishReason | "", reason: string | null = null): void {
-    this.generatedTokens += seq.outputs - seq.reported;
-    if (seq.reported === seq.outputs) this.outcomes.add(seq, -1, finish, reason);
-    while (seq.reported < seq.outputs) {
-      const token = seq.tokens[seq.promptLength + seq.reported++]!;
-      const isLast = seq.reported === seq.outputs;
-      this.outcomes.add(seq, token, isLast ? finish : "", isLast ? reason : null);
-    }
+    this.counters.generatedTokens += this.outcomes.report(seq, ending.finish, ending.reason);
   }
 
   private remove(seq: Sequence): void {
     if (seq.state === "running") this.leave(seq);
     else if (seq.state === "paused") this.paused--;
     else this.dequeue(seq);
+    this.setAside.delete(seq);
     for (const node of seq.privateNodes) this.cache.forget(node);
     this.masks.giveNothing(seq);
     if (seq.constraint) this.discard(seq.constraint);
@@ -567,6 +570,11 @@ export class Scheduler {
     this.alive.clear();
   }
 
+  /** Whether a row in flight can still be sampled if a grammar is compiled before the next step is planned. */
+  get awaitsGrammars(): boolean {
+    return this.masks.awaitsGrammars;
+  }
+
   /** Whether something has happened that no message has reported yet. */
   get hasOutcomes(): boolean {
     return this.outcomes.count > 0;
@@ -574,24 +582,18 @@ export class Scheduler {
 
   /** What happened since the last message. Call it after every commit. */
   takeMessage(): StepMessage {
-    return this.outcomes.take(this.stats());
+    return this.outcomes.take(this.stats(), this.weightVersion);
   }
 
   stats(): EngineStats {
     return {
       running: this.running.length,
-      waiting: this.queue.all.length - this.swapped,
+      waiting: this.queue.size - this.swapped + this.setAside.size,
       swapped: this.swapped,
-      paused: this.paused,
+      paused: this.paused - this.setAside.size,
       pagesUsed: this.cache.referenced,
       pages: this.cache.pages,
-      preemptions: this.preemptions,
-      prefixQueriedTokens: this.prefixQueriedTokens,
-      prefixHitTokens: this.prefixHitTokens,
-      promptTokens: this.promptTokens,
-      generatedTokens: this.generatedTokens,
-      steps: this.steps,
-      stepTokens: this.stepTokens,
+      ...this.counters,
     };
   }
 }

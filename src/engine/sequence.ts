@@ -2,7 +2,7 @@
 import { usesPenalty } from "../engine-config.ts";
 import { FG } from "../ffi/layout.ts";
 import type { StepResult } from "../ffi/step.ts";
-import type { SlotFill } from "../ffi/step-plan.ts";
+import type { SlotFill, StepPlan } from "../ffi/step-plan.ts";
 import type { Constraint } from "./constraint.ts";
 import { PAGE_TOKENS, type PageCache, type PageNode, pageKey } from "./page-cache.ts";
 import type { EngineRequest, TokenLogprobs } from "./protocol.ts";
@@ -127,7 +127,13 @@ export class Sequence {
 
   /** Whether another step may sample for it, beside those submitted. */
   get wantsMore(): boolean {
+    if (this.pendingSamples > 0 && this.awaitsGrammar) return false;
     return this.outputs + this.pendingSamples < this.request.maxTokens;
+  }
+
+  /** Whether its next token is up to a grammar that is still being compiled. */
+  get awaitsGrammar(): boolean {
+    return this.constraint?.awaitsGrammar ?? false;
   }
 
   /** The flags of a row that is sampled. Log probabilities of chosen ids are made from the row's logits. */
@@ -161,6 +167,18 @@ export class Sequence {
       history: this.usesPenalty ? this.tokens.slice(0, this.length) : null,
       promptLength: this.promptLength,
     };
+  }
+
+  /** Plans what the library has yet to learn of its slot: how it samples, and its pages. */
+  sendSlot(plan: StepPlan): void {
+    const { pages } = this;
+    if (this.needsFill) {
+      this.needsFill = false;
+      this.sentPages = 0;
+      plan.fills.push(this.slotFill());
+    }
+    for (let i = this.sentPages; i < pages.length; i++) plan.setPage(this.slot, i, pages[i]!);
+    this.sentPages = pages.length;
   }
 
   append(token: number): void {
@@ -199,6 +217,13 @@ export class Sequence {
   /** Takes over the keys of the first `count` pages from a sequence with the same root and the same tokens in them. */
   adoptKeys(other: Sequence, count: number): void {
     for (let i = this.keys.length; i < count; i++) this.keys.push(other.key(i));
+  }
+
+  /** Its prompt is scored anew, unless that has been reported: one set of weights scores all of it. */
+  forgetScores(): void {
+    if (!this.unreported) return;
+    this.scored = 0;
+    this.promptLogprobs = null;
   }
 
   /**

@@ -12,16 +12,40 @@ export class WaitingQueue {
   /** Those that are not parked, in order once `sorted`. */
   private readonly ready: Sequence[] = [];
   private sorted = true;
+  /** Those that came after the queue was closed, in no order: they are not in `all` before it opens. */
+  readonly later = new Set<Sequence>();
+  /** Of the first arrival that belongs there. */
+  closedFrom = Number.POSITIVE_INFINITY;
   /** Those that are parked, by the key of the page that they wait for. */
   private readonly parked = new Map<bigint, Set<Sequence>>();
 
+  get size(): number {
+    return this.all.length + this.later.size;
+  }
+
+  /** Sequences whose arrival is `from` or more wait until open(). Does nothing when it is closed already. */
+  close(from: number): void {
+    this.closedFrom = Math.min(this.closedFrom, from);
+  }
+
+  open(): void {
+    this.closedFrom = Number.POSITIVE_INFINITY;
+    for (const seq of this.later) this.add(seq);
+    this.later.clear();
+  }
+
   add(seq: Sequence): void {
+    if (seq.arrival >= this.closedFrom) {
+      this.later.add(seq);
+      return;
+    }
     this.all.splice(placeOf(this.all, seq), 0, seq);
     this.makeReady(seq);
   }
 
   /** Does nothing when `seq` is not in the queue. */
   remove(seq: Sequence): void {
+    if (this.later.delete(seq)) return;
     const at = placeOf(this.all, seq);
     if (this.all[at] !== seq) return;
     this.all.splice(at, 1);

@@ -1,5 +1,6 @@
 import { expect, spyOn, test } from "bun:test";
 import { MessageChannel } from "node:worker_threads";
+import type { EngineCapacity } from "../engine-config.ts";
 import { fakeMatcher } from "./fake-grammar.ts";
 import { FakeLibrary } from "./fake-library.ts";
 import { HOST_PAGES_PATIENCE } from "./host-pages.ts";
@@ -8,18 +9,25 @@ import type { Scheduler } from "./scheduler.ts";
 import { config, internals, prompt, request } from "./scheduler-rig.ts";
 import { EngineWorker, type LoadedEngine } from "./worker.ts";
 
-/** A worker over the fake library, whose host pages are what `made` says: one number a look, the last one for ever. */
-function workerOf(wanted: number, made: number[]) {
+/**
+ * A worker over the fake library, whose host pages are what `made` says: one number a look, the last one for ever. Its steps say
+ * that they ran for `runSeconds`.
+ */
+function workerOf(wanted: number, made: number[], runSeconds = 0) {
   const capacity = { pages: config.pages, hostPages: wanted };
   const library = new FakeLibrary({ ...config, hostPages: wanted, vocabSize: 97 });
   const looks = { count: 0 };
   const engine: LoadedEngine = {
+    load() {},
+    sleep() {},
+    wake() {},
+    ready: () => ({}) as EngineCapacity,
     progress: () => ({ done: 1, total: 1, finished: true, hostPages: made[Math.min(looks.count++, made.length - 1)]! }),
     submit: (plan) => library.submit(plan),
     refusedSlot: -1,
     giveMask: (row, words) => library.giveMask(row, words),
     giveMaskSource: (row, _, source) => library.giveMatcher(row, library.matchers.get(source)!),
-    wait: () => ({ ...library.wait(), runSeconds: 0 }),
+    wait: () => ({ ...library.wait(), runSeconds }),
     traceStart() {},
     traceStop() {},
     close() {},
@@ -31,13 +39,14 @@ function workerOf(wanted: number, made: number[]) {
     open: (pointer) => library.openMatcher(pointer),
     fill: 1,
   });
-  const { cache } = internals((worker as unknown as { scheduler: Scheduler }).scheduler);
+  const { scheduler } = worker as unknown as { scheduler: Scheduler };
+  const { cache } = internals(scheduler);
   const close = () => {
     worker.wake({ type: "close" });
     port1.close();
     port2.close();
   };
-  return { worker, messages, cache, looks, close, library };
+  return { worker, messages, cache, looks, close, library, engine, scheduler, mail: port2 };
 }
 
 test("host pages are used as the library makes them, and looked at no more once all are there", () => {
@@ -88,4 +97,81 @@ test("matchers are given to the library by their pointers, and freed: also those
   close();
   worker.wake({ type: "add", requests: [one()] });
   expect([...library.matchers.values()].map(({ freed }) => freed)).toEqual([true, true, true]);
+});
+
+const endless = { states: [{ next: new Map([5, 6, 7].map((id) => [id, 0])) }], stopIds: [3] };
+const early = () => request(prompt(9), 4, { grammar: { matcher: null, after: [] } });
+
+test("a matcher that comes while its step runs is in time for that step", () => {
+  const { worker, messages, close, library, engine, mail } = workerOf(0, [0], 0.05);
+  worker.wake({ type: "add", requests: [request(prompt(9, 1), 1)] });
+  const one = early();
+  const { submit } = engine;
+  engine.submit = (plan) => {
+    submit(plan);
+    engine.submit = submit;
+    mail.postMessage({ type: "matchers", ids: [one.id], matchers: [fakeMatcher(endless)] });
+  };
+  worker.wake({ type: "add", requests: [one] });
+  // The first step was the other request's.
+  expect(messages.at(-1)).toMatchObject({ type: "step", stats: { steps: 1 + 4 } });
+  expect(library.computedTokens).toBe(9 + 9 + 3);
+  close();
+});
+
+test("nothing runs while all wait for their grammars, and a matcher that comes lets its sequence go on", () => {
+  const { worker, messages, close, scheduler, library } = workerOf(0, [0]);
+  const [one, other] = [early(), early()];
+  worker.wake({ type: "add", requests: [one, other] });
+  expect([scheduler.aliveCount, scheduler.activeCount]).toEqual([2, 0]);
+  const ids = [one.id, other.id];
+  worker.wake({ type: "matchers", ids, matchers: [fakeMatcher(endless), fakeMatcher(endless)] });
+  expect(scheduler.aliveCount).toBe(0);
+  const finish = messages.flatMap((message) => (message.type === "step" ? [...message.finish] : []));
+  expect(finish.filter((end) => end !== 0).map((end) => FINISH[end])).toEqual(["length", "length"]);
+  // One that comes for a sequence that has ended, or after the end of all, is freed.
+  worker.wake({ type: "matchers", ids: [one.id], matchers: [fakeMatcher(endless)] });
+  close();
+  worker.wake({ type: "matchers", ids: [one.id], matchers: [fakeMatcher(endless)] });
+  expect([...library.matchers.values()].map(({ freed }) => freed)).toEqual([true, true, true, true]);
+});
+
+test("a grammar that is compiled while generation is held is kept for what is held, computed again or not", () => {
+  for (const clearCache of [false, true]) {
+    const { worker, messages, close, library, scheduler } = workerOf(0, [0]);
+    const one = early();
+    worker.wake({ type: "add", requests: [one] });
+    worker.wake({ type: "command", id: 1, command: { type: "hold", mode: "keep", clearCache } });
+    expect(messages.at(-1)).toMatchObject({ type: "done", id: 1, error: null });
+    worker.wake({ type: "matchers", ids: [one.id], matchers: [fakeMatcher(endless)] });
+    expect(scheduler.aliveCount).toBe(1);
+    const before = library.computedTokens;
+    worker.wake({ type: "command", id: 2, command: { type: "release" } });
+    expect(scheduler.aliveCount).toBe(0);
+    // Its last prompt token at least, for the logits; and what it samples but the last token.
+    expect(library.computedTokens - before).toBe(9 + 3);
+    close();
+    expect([...library.matchers.values()].map(({ freed }) => freed)).toEqual([true]);
+  }
+});
+
+test("mode wait waits for what awaits its grammar, and abort ends it", () => {
+  const { worker, messages, close } = workerOf(0, [0]);
+  const [one, other] = [early(), early()];
+  const answers = () => messages.flatMap((message) => (message.type === "done" ? [message.id] : []));
+  worker.wake({ type: "add", requests: [one] });
+  worker.wake({ type: "command", id: 1, command: { type: "hold", mode: "wait", clearCache: true } });
+  worker.wake({ type: "add", requests: [other] });
+  expect(answers()).toEqual([]);
+  worker.wake({ type: "matchers", ids: [one.id], matchers: [fakeMatcher(endless)] });
+  expect(answers()).toEqual([1]);
+  worker.wake({ type: "command", id: 2, command: { type: "hold", mode: "abort", clearCache: true } });
+  const ends = messages.flatMap((message) =>
+    message.type === "step" ? [...message.requestIds].map((id, i) => [id, FINISH[message.finish[i]!]]) : [],
+  );
+  expect(ends.filter(([, finish]) => finish !== "")).toEqual([
+    [one.id, "length"],
+    [other.id, "abort"],
+  ]);
+  close();
 });

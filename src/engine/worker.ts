@@ -11,6 +11,7 @@ import { FG } from "../ffi/layout.ts";
 import { StepPlan } from "../ffi/step-plan.ts";
 import { Llguidance } from "../grammar/llguidance.ts";
 import { Matcher } from "../grammar/matcher.ts";
+import { EngineControl, PROGRESS_INTERVAL } from "./control.ts";
 import { HostPages } from "./host-pages.ts";
 import type { GrammarMatcher } from "./late-masks.ts";
 import { Pacer } from "./pacer.ts";
@@ -19,8 +20,8 @@ import type { FromWorker, ToWorker } from "./protocol.ts";
 import { Scheduler } from "./scheduler.ts";
 import { submitStep } from "./submit.ts";
 
-/** Milliseconds between two reports of progress while weights load. A start is late by at most this. */
-const PROGRESS_INTERVAL = 10;
+/** Milliseconds between two looks at the mail while a step runs that could still use a grammar. */
+const GRAMMAR_INTERVAL = 1;
 
 /** Milliseconds between two looks at the host pages while nothing runs. */
 const HOST_PAGES_INTERVAL = 1000;
@@ -28,7 +29,19 @@ const HOST_PAGES_INTERVAL = 1000;
 /** What the worker needs of the library once it is loaded. */
 export type LoadedEngine = Pick<
   LibraryEngine,
-  "progress" | "submit" | "refusedSlot" | "giveMask" | "giveMaskSource" | "wait" | "traceStart" | "traceStop" | "close"
+  | "load"
+  | "ready"
+  | "sleep"
+  | "wake"
+  | "progress"
+  | "submit"
+  | "refusedSlot"
+  | "giveMask"
+  | "giveMaskSource"
+  | "wait"
+  | "traceStart"
+  | "traceStop"
+  | "close"
 >;
 
 /** What the worker needs of grammars. */
@@ -42,10 +55,13 @@ export interface Grammars {
 export class EngineWorker {
   private readonly scheduler: Scheduler;
   private readonly plan: StepPlan;
+  private readonly control: EngineControl;
   private readonly pacer = new Pacer();
   /** Nothing ever notifies it: waiting for it is a sleep. */
   private readonly alarm = new Int32Array(new SharedArrayBuffer(4));
   private closed = false;
+  /** Steps are being run. */
+  private running = false;
   private readonly hostPages: HostPages;
   private readonly hostPagesTimer: Timer;
   /** Why the trace could not be started: trace_stop answers with it. */
@@ -78,6 +94,12 @@ export class EngineWorker {
       },
     );
     this.plan = new StepPlan(maxSeqs, maxStepTokens);
+    this.control = new EngineControl(
+      engine,
+      this.scheduler,
+      (message) => this.post(message),
+      () => this.attempt(() => this.run()),
+    );
   }
 
   /** Takes one message that arrived while nothing ran, then runs steps until nothing is left to run. */
@@ -86,9 +108,15 @@ export class EngineWorker {
       this.dropMatchers(message);
       return;
     }
-    try {
+    this.attempt(() => {
       this.handle(message);
-      while (!this.closed && this.step());
+      this.run();
+    });
+  }
+
+  private attempt(work: () => void): void {
+    try {
+      work();
     } catch (error) {
       // A step that fails is handled below. This is a fault of the device or of this program, and nothing can go on.
       this.close();
@@ -97,11 +125,22 @@ export class EngineWorker {
     }
   }
 
+  /** Runs steps until nothing is left to run. */
+  private run(): void {
+    if (this.running) return;
+    this.running = true;
+    while (!this.closed && this.step());
+    this.running = false;
+  }
+
   private handle(message: ToWorker): void {
     const { scheduler } = this;
     switch (message.type) {
       case "add":
         for (const request of message.requests) scheduler.add(request);
+        break;
+      case "matchers":
+        for (const [i, id] of message.ids.entries()) scheduler.setMatcher(id, message.matchers[i]!);
         break;
       case "abort":
         for (const id of message.ids) scheduler.abort(id);
@@ -111,6 +150,9 @@ export class EngineWorker {
         break;
       case "resume":
         for (const id of message.ids) scheduler.resume(id);
+        break;
+      case "command":
+        this.control.take(message.id, message.command);
         break;
       case "trace_start":
         this.startTrace();
@@ -127,8 +169,7 @@ export class EngineWorker {
 
   /** Frees what belongs to the worker of a message that came after the end. */
   private dropMatchers(message: ToWorker): void {
-    if (message.type !== "add") return;
-    for (const { grammar } of message.requests) if (grammar) this.grammars.open(grammar.matcher).free();
+    for (const matcher of matchersIn(message)) this.grammars.open(matcher).free();
   }
 
   private startTrace(): void {
@@ -171,6 +212,7 @@ export class EngineWorker {
   private step(): boolean {
     const { scheduler } = this;
     this.readMail();
+    this.awaitGrammars();
     // While no sequence waits, the next step is planned as late as possible: requests that arrive meanwhile are then in it.
     const slack = scheduler.stats().waiting === 0 ? this.pacer.slack(performance.now()) : 0;
     if (slack > 0 && !this.closed) {
@@ -179,14 +221,28 @@ export class EngineWorker {
     }
     if (this.closed) return false;
     this.countHostPages();
-    while (scheduler.stepsInFlight < FG.STEPS_IN_FLIGHT && this.submit());
+    // With weights that are not whole, nothing can be computed.
+    if (this.control.refusal && !scheduler.frozen) scheduler.endAll(this.control.refusal);
+    while (!this.closed && scheduler.stepsInFlight < FG.STEPS_IN_FLIGHT && this.submit()) this.awaitGrammars();
+    if (this.closed) return false;
     if (scheduler.stepsInFlight > 0) {
       this.commitOldest();
       this.post(scheduler.takeMessage());
       return true;
     }
     if (scheduler.hasOutcomes) this.post(scheduler.takeMessage());
+    this.control.settle();
     return scheduler.activeCount > 0;
+  }
+
+  /** Reads mail while the newest step can still use a grammar that is being compiled, and the next need not be planned yet. */
+  private awaitGrammars(): void {
+    while (!this.closed && this.scheduler.awaitsGrammars) {
+      const slack = this.pacer.slack(performance.now());
+      if (slack === 0) return;
+      Atomics.wait(this.alarm, 0, 0, Math.min(slack, GRAMMAR_INTERVAL));
+      this.readMail();
+    }
   }
 
   /** Plans a step and submits it. False when nothing can run now. */
@@ -204,6 +260,7 @@ export class EngineWorker {
 
   private commitOldest(): void {
     let result: ReturnType<LibraryEngine["wait"]> | FastgenError;
+    if (this.scheduler.stepsInFlight === 1) this.scheduler.closeMasks();
     try {
       result = this.engine.wait();
       this.pacer.finished(result.runSeconds * 1000, performance.now());
@@ -218,6 +275,7 @@ export class EngineWorker {
 
   private close(): void {
     this.closed = true;
+    this.control.close();
     clearInterval(this.hostPagesTimer);
     // No step runs any more: nobody else uses the matchers.
     this.engine.close();
@@ -227,6 +285,13 @@ export class EngineWorker {
   private post(message: FromWorker): void {
     this.port.postMessage(message);
   }
+}
+
+/** What a message hands over to the worker. */
+function matchersIn(message: ToWorker): number[] {
+  if (message.type === "matchers") return message.matchers;
+  const grammars = message.type === "add" ? message.requests.map(({ grammar }) => grammar) : [];
+  return grammars.flatMap((grammar) => grammar?.matcher ?? []);
 }
 
 function grammarsOf({ grammarLibrary }: EngineConfig): Grammars {

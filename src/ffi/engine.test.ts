@@ -66,7 +66,8 @@ fg_status fg_load(fg_engine *engine, const fg_tensor *t, int32_t n)
 {
 	text[0] = 0;
 	for (int i = 0; i < n; i++) {
-		put("%s %d %llu+%llu role %d layer %d dtype %d [%d, %d];", t[i].path ? t[i].path : "memory",
+		put("%s %d %llu+%llu role %d layer %d dtype %d [%d, %d];",
+		    t[i].path ? t[i].path : t[i].ipc_handle ? (const char *)t[i].ipc_handle : "memory",
 		    t[i].data ? *(const unsigned char *)t[i].data : -1, (unsigned long long)t[i].offset,
 		    (unsigned long long)t[i].bytes, t[i].role, t[i].layer, t[i].dtype, t[i].rows, t[i].cols);
 		if (t[i].scale)
@@ -90,6 +91,18 @@ fg_status fg_ready(fg_engine *engine, fg_capacity *c)
 {
 	*c = (fg_capacity){.n_pages = 7, .n_host_pages = 8, .page_bytes = 1 << 23, .weight_bytes = 14500000000ull, .graphs = 3, .n_threads = 2};
 	return FG_OK;
+}
+fg_status fg_sleep(fg_engine *engine, int32_t level)
+{
+	text[0] = 0;
+	put("level %d", level);
+	return level == 1 ? FG_OK : FG_OUT_OF_MEMORY;
+}
+fg_status fg_wake(fg_engine *engine, int32_t what)
+{
+	text[0] = 0;
+	put("what %d", what);
+	return what ? FG_OUT_OF_MEMORY : FG_INVALID;
 }
 fg_status fg_submit(fg_engine *engine, const fg_step *s)
 {
@@ -116,7 +129,7 @@ fg_status fg_submit(fg_engine *engine, const fg_step *s)
 		ints("bias_ids", p->bias_ids, p->n_bias);
 		put(" bias=%g", p->n_bias ? p->bias[0] : 0.0);
 		if (p->history) ints("history", p->history, p->n_prompt + p->n_output);
-		put(" n_prompt=%d", p->n_prompt);
+		put(" n_prompt=%d mode=%d", p->n_prompt, p->logprobs_mode);
 	}
 	for (int i = 0; i < s->n_masks; i++) put(" mask %x", s->masks[i]);
 	return failing ? FG_INVALID : FG_OK;
@@ -230,6 +243,7 @@ const sampling: EngineSampling = {
   frequencyPenalty: 2,
   biasIds: Int32Array.from([5, 6]),
   bias: Float32Array.from([-100, 3]),
+  processedLogprobs: false,
 };
 
 /** The library's log, which its fg_error returns: read by making a call fail. */
@@ -274,14 +288,26 @@ test("shape, options, tensors, progress and capacity cross unchanged", () => {
         scale: { values: Float32Array.of(0.5, 0.125), rows: 2, cols: 1, input: 0.75, inputBound: 1200 },
         where: { data: Uint8Array.from([7]) },
       },
+      {
+        role: "o",
+        layer: 0,
+        dtype: "bfloat16",
+        dims: [64, 64],
+        where: { ipcHandle: new Uint8Array(64).fill(120, 0, 63), offset: 6e9, bytes: 8192 },
+      },
     ]),
   );
   expect(error.kind).toBe("model");
   expect(error.message).toBe(
     "fg_load: /ä.safetensors -1 5000000000+4096 role 0 layer 0 dtype 2 [32, 64];" +
       "memory 9 0+2 role 16 layer 1 dtype 0 [64, 1];" +
-      "memory 7 0+1 role 4 layer 1 dtype 3 [64, 2]; scale 0.125 [2, 1] input 0.75 1200;",
+      "memory 7 0+1 role 4 layer 1 dtype 3 [64, 2]; scale 0.125 [2, 1] input 0.75 1200;" +
+      `${"x".repeat(63)} -1 6000000000+8192 role 7 layer 0 dtype 2 [64, 64];`,
   );
+  const short = { ipcHandle: new Uint8Array(63), offset: 0, bytes: 2 };
+  expect(
+    failure(() => engine.load([{ role: "q", layer: 1, dtype: "bfloat16", dims: [1, 1], where: short }])).message,
+  ).toBe("the IPC handle of q of layer 1 has 63 bytes; it must have 64");
   expect(failure(() => engine.loadRandom(-1)).message).toBe("fg_load_random: seed 18446744073709551615");
   expect(engine.progress()).toEqual({ done: 5e9, total: 6e9, finished: true, hostPages: 4 });
   expect(engine.ready()).toEqual({
@@ -293,6 +319,12 @@ test("shape, options, tensors, progress and capacity cross unchanged", () => {
     threads: 2,
     deviceName: "stand-in 3 µ",
   });
+  engine.sleep(1);
+  expect(logOf(good)).toBe("log: level 1");
+  expect(failure(() => engine.sleep(2))).toMatchObject({ kind: "out_of_memory", message: "fg_sleep: level 2" });
+  expect(failure(() => engine.wake({ weights: true, kvCache: false })).message).toBe("fg_wake: what 1");
+  expect(failure(() => engine.wake({ weights: false, kvCache: true })).message).toBe("fg_wake: what 2");
+  expect(failure(() => engine.wake({ weights: false, kvCache: false })).kind).toBe("invalid_request");
   expect(failure(() => engine.traceStop("/x")).message).toBe("fg_trace_stop: cannot write /x");
   expect(failure(() => engine.traceStop("a\0b")).kind).toBe("invalid_request");
   engine.close();
@@ -319,7 +351,8 @@ test("a step and its result cross unchanged, also after the buffers have grown",
     for (let i = 0; i < 33; i++) {
       const history = i === 0 ? Int32Array.from([4, 5, 6]) : null;
       const stopIds = i === 0 ? Int32Array.from([1, 2]) : new Int32Array(0);
-      plan.fills.push({ slot: i, sampling, stopIds, minContext: 70, history, promptLength: 2 });
+      const own = { ...sampling, processedLogprobs: i === 0 };
+      plan.fills.push({ slot: i, sampling: own, stopIds, minContext: 70, history, promptLength: 2 });
     }
     plan.masks = Uint32Array.of(0xabcdef01);
     plan.maskCount = 1;
@@ -332,8 +365,8 @@ test("a step and its result cross unchanged, also after the buffers have grown",
       `log: copy 1 2 1;copy 3 4 0; seq 2 1 65 1 0 -1 -1 tokens=-1 seq 1 3 67 6 31 20 0 tokens=8,7,6 page 1[0]=6`,
     );
     if (pages > 39) expect(log).toContain(" page 1[39]=5");
-    expect(log).toContain(` fill 0 ${fill} stop=1,2 bias_ids=5,6 bias=-100 history=4,5,6 n_prompt=2`);
-    expect(log).toContain(` fill 32 ${fill} stop= bias_ids=5,6 bias=-100 n_prompt=0`);
+    expect(log).toContain(` fill 0 ${fill} stop=1,2 bias_ids=5,6 bias=-100 history=4,5,6 n_prompt=2 mode=1`);
+    expect(log).toContain(` fill 32 ${fill} stop= bias_ids=5,6 bias=-100 n_prompt=0 mode=0`);
     expect(log).toEndWith(" mask abcdef01");
     const result = engine.wait();
     expect([result.step, result.rows, result.runSeconds, result.idleSeconds]).toEqual([2 ** 33, 2, 0.25, 0.125]);

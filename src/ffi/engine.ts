@@ -65,9 +65,13 @@ export class LibraryEngine {
     return this.handle;
   }
 
-  /** Starts loading the checkpoint and returns. Tensors in memory stay referenced until ready(). */
+  /**
+   * Starts loading the checkpoint and returns. Tensors in memory stay referenced until ready(). After ready(), and with no step
+   * in flight, it replaces all weights. What is refused here changes nothing.
+   */
   load(tensors: readonly TensorSource[]): void {
     const table = new StructArray(STRUCTS.fg_tensor, tensors.length);
+    const pinned: (Uint8Array | Float32Array)[] = [];
     const paths = new Map<string, Uint8Array>();
     for (const [i, tensor] of tensors.entries()) {
       const { where } = tensor;
@@ -77,8 +81,18 @@ export class LibraryEngine {
         table.u64("path", ptr(path), i);
         table.u64("offset", where.offset, i);
         table.u64("bytes", where.bytes, i);
+      } else if ("ipcHandle" in where) {
+        if (where.ipcHandle.byteLength !== FG.IPC_HANDLE_BYTES) {
+          throw new FastgenError(
+            "invalid_request",
+            `the IPC handle of ${tensor.role} of layer ${tensor.layer} has ${where.ipcHandle.byteLength} bytes; it must have ${FG.IPC_HANDLE_BYTES}`,
+          );
+        }
+        table.u64("ipc_handle", address(where.ipcHandle) ?? 0, i);
+        table.u64("offset", where.offset, i);
+        table.u64("bytes", where.bytes, i);
       } else {
-        this.pinned.push(where.data);
+        pinned.push(where.data);
         table.u64("data", address(where.data) ?? 0, i);
         table.u64("bytes", where.data.byteLength, i);
       }
@@ -89,7 +103,7 @@ export class LibraryEngine {
       table.i32("cols", tensor.dims[1] ?? 1, i);
       const { scale } = tensor;
       if (!scale) continue;
-      this.pinned.push(scale.values);
+      pinned.push(scale.values);
       table.u64("scale", address(scale.values) ?? 0, i);
       table.i32("scale_rows", scale.rows, i);
       table.i32("scale_cols", scale.cols, i);
@@ -97,8 +111,9 @@ export class LibraryEngine {
       table.f32("input_bound", scale.inputBound, i);
     }
     const status = this.library.calls.fg_load(this.open, ptr(table.bytes), tensors.length);
-    keepAlive(paths, table);
+    keepAlive(paths, table, tensors);
     this.library.check(status, "fg_load", "model");
+    this.pinned.push(...pinned);
   }
 
   /** Starts making random weights on the device and returns. The same seed gives the same weights. */
@@ -121,11 +136,12 @@ export class LibraryEngine {
     };
   }
 
-  /** Blocks until the weights are in place, then allocates the KV cache. */
+  /** Blocks until the weights are in place, then allocates the KV cache, the first time. Later: the same capacity. */
   ready(): EngineCapacity {
     const capacity = new StructArray(STRUCTS.fg_capacity);
-    this.library.check(this.library.calls.fg_ready(this.open, ptr(capacity.bytes)), "fg_ready", "model");
+    const status = this.library.calls.fg_ready(this.open, ptr(capacity.bytes));
     this.pinned = [];
+    this.library.check(status, "fg_ready", "model");
     return {
       pages: capacity.getI32("n_pages"),
       hostPages: capacity.getI32("n_host_pages"),
@@ -135,6 +151,23 @@ export class LibraryEngine {
       threads: capacity.getI32("n_threads"),
       deviceName: this.deviceName(),
     };
+  }
+
+  /**
+   * Gives memory back to the system until wake(). Level 1 keeps the weights in the host's memory, level 2 drops them. All KV
+   * pages, also the host's, lose what they hold. With no step in flight.
+   */
+  sleep(level: 1 | 2): void {
+    this.library.check(this.library.calls.fg_sleep(this.open, level), "fg_sleep", "invalid_request");
+  }
+
+  /**
+   * Brings back what sleeps of these. Weights that level 2 has dropped must be loaded before the next step. Throws
+   * "out_of_memory" when others have taken the device's memory; it may be tried again.
+   */
+  wake(what: { weights: boolean; kvCache: boolean }): void {
+    const bits = (what.weights ? FG.WAKE_WEIGHTS : 0) | (what.kvCache ? FG.WAKE_KV_CACHE : 0);
+    this.library.check(this.library.calls.fg_wake(this.open, bits), "fg_wake", "invalid_request");
   }
 
   private deviceName(): string {

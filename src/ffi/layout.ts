@@ -6,7 +6,7 @@ import { ROLES, type Role, type StoredDtype } from "../model/shape.ts";
 
 /** The enum values of fastgen.h, without their FG_ prefix. Roles and dtypes are below. */
 export const FG = {
-  ABI_VERSION: 4,
+  ABI_VERSION: 5,
   PAGE_TOKENS: 64,
   SCALE_BLOCK: 128,
   STEPS_IN_FLIGHT: 2,
@@ -15,6 +15,10 @@ export const FG = {
   MAX_LOGIT_BIAS: 1024,
   LAST_SAMPLED: -1,
   MASK_WAIT_US: 1000,
+  IPC_HANDLE_BYTES: 64,
+  // what fg_wake brings back
+  WAKE_WEIGHTS: 1,
+  WAKE_KV_CACHE: 2,
   // instead of a sampled id
   NO_TOKEN: -1,
   MASK_LATE: -2,
@@ -34,6 +38,9 @@ export const FG = {
   // fg_quantization
   QUANTIZE_NONE: 0,
   QUANTIZE_FP8: 1,
+  // fg_logprobs_mode
+  RAW_LOGPROBS: 0,
+  PROCESSED_LOGPROBS: 1,
   // fg_direction
   TO_HOST: 0,
   TO_DEVICE: 1,
@@ -120,6 +127,7 @@ const options = struct({
 const tensor = struct({
   path: "ptr",
   data: "ptr",
+  ipc_handle: "ptr",
   scale: "ptr",
   offset: "u64",
   bytes: "u64",
@@ -166,6 +174,8 @@ const sampling = struct({
   n_bias: "i32",
   n_prompt: "i32",
   n_output: "i32",
+  logprobs_mode: "i32",
+  reserved: "i32",
 });
 
 const slotFill = struct({ slot: "i32", reserved: "i32", sampling });

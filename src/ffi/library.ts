@@ -20,6 +20,8 @@ const SYMBOLS = {
   fg_load_random: { args: [P, U64], returns: I32 },
   fg_progress: { args: [P, P], returns: I32 },
   fg_ready: { args: [P, P], returns: I32 },
+  fg_sleep: { args: [P, I32], returns: I32 },
+  fg_wake: { args: [P, I32], returns: I32 },
   fg_submit: { args: [P, P], returns: I32 },
   fg_mask: { args: [P, U64, I32, P, P], returns: I32 },
   fg_wait: { args: [P, P], returns: I32 },

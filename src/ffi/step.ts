@@ -56,6 +56,7 @@ export class StepPacker {
       view.setInt32(base + at.n_bias, s.biasIds.length, true);
       view.setInt32(base + at.n_prompt, history ? fill.promptLength : 0, true);
       view.setInt32(base + at.n_output, history ? history.length - fill.promptLength : 0, true);
+      view.setInt32(base + at.logprobs_mode, s.processedLogprobs ? FG.PROCESSED_LOGPROBS : FG.RAW_LOGPROBS, true);
     }
     return ptr(this.fills.bytes);
   }
@@ -69,7 +70,7 @@ export interface StepResult {
   readonly ids: Int32Array;
   /** [rows]. A row that asked for no log probability holds an old value. */
   readonly logprobs: Float32Array;
-  /** [rows]: 1 = the most probable token of the raw distribution, 0 = no token. Written where logprobs are. */
+  /** [rows]: 1 = the most probable token, 0 = no token. Written where logprobs are. */
   readonly ranks: Int32Array;
   /** [rows][FG.MAX_LOGPROBS] */
   readonly topIds: Int32Array;

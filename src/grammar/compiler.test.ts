@@ -130,6 +130,40 @@ test("an abort is heard at once; the others who wait for the same grammar get it
   grammar.release();
 });
 
+test("with a second thread, a grammar that takes long holds nobody up", async () => {
+  const two = GrammarCompiler.open(tokenizer, 2048, [4], 2);
+  const compileAll = async (...names: string[]) => {
+    const grammars = await Promise.all(names.map((name) => two.compile({ lark: `start: "${name}"` })));
+    for (const grammar of grammars) grammar.release();
+  };
+  // The second thread starts once the first has opened the vocabulary.
+  await compileAll("first");
+  await compileAll("one each", "of the threads");
+  const ended: string[] = [];
+  const slow = two.compile({ lark: schema({ type: "string", allOf: patterns }) }).catch((error: FastgenError) => {
+    ended.push("slow");
+    return error;
+  });
+  for (const name of ["a", "b"]) {
+    const grammar = await two.compile({ lark: `start: "${name}"` });
+    ended.push(name);
+    new Matcher(grammar.newMatcher()).free();
+    grammar.release();
+  }
+  expect(await slow).toMatchObject({ kind: "invalid_request" });
+  expect(ended).toEqual(["a", "b", "slow"]);
+  await two.close();
+}, 30_000);
+
+test("what is prepared can be used, and closed unused", async () => {
+  const [used, unused] = [1, 2].map((threads) => GrammarCompiler.open(tokenizer, 2048, [4], threads));
+  for (const one of [used!, used!, unused!]) one.prepare();
+  (await used!.compile({ lark: 'start: "a"' })).release();
+  await Promise.all([used!.close(), unused!.close()]);
+  unused!.prepare();
+  await unused!.close();
+});
+
 test("after close() nothing is compiled, and who waited is told", async () => {
   const closing = GrammarCompiler.open(tokenizer, 2048, [4]);
   const waiting = closing.compile({ lark: 'start: "late"' }).catch((error) => error);

@@ -1,9 +1,8 @@
 /**
  * Compiles grammars off the main thread and keeps them: a text seen before costs nothing, and requests for one text share the
- * work. The thread, the library and its vocabulary are opened by the first grammar.
+ * work.
  */
-import { extname } from "node:path";
-import { Worker } from "node:worker_threads";
+import { availableParallelism } from "node:os";
 import { asFastgenError, FastgenError } from "../errors.ts";
 import { MAX_STRUCTURE_LENGTH, MAX_WAITING_GRAMMARS } from "../limits.ts";
 import type { TokenTable } from "../text/token-table.ts";
@@ -11,15 +10,13 @@ import type { GrammarSource } from "./compile.ts";
 import { CompiledGrammar } from "./compiled-grammar.ts";
 import { GrammarCache } from "./grammar-cache.ts";
 import { Llguidance } from "./llguidance.ts";
-import type { FromCompiler, ToCompiler } from "./protocol.ts";
+import { CompilerThread } from "./thread.ts";
 
 export type { GrammarSource } from "./compile.ts";
 export type { CompiledGrammar } from "./compiled-grammar.ts";
 
-/** See the engine's front.ts. */
-const WORKER_URL = import.meta.url.startsWith("file:///$bunfs/")
-  ? new URL("file:///$bunfs/root/src/grammar/worker.ts")
-  : new URL(`./worker${extname(import.meta.url)}`, import.meta.url);
+/** With so many cores a second thread compiles. */
+const CORES_FOR_TWO = 8;
 
 /** What it needs of a Tokenizer. */
 export interface GrammarVocabulary {
@@ -31,6 +28,8 @@ interface Waiting {
   text: string;
   /** Callers who have not given up. */
   users: number;
+  /** A thread has it. */
+  begun: boolean;
   promise: Promise<CompiledGrammar>;
   resolve: (grammar: CompiledGrammar) => void;
   reject: (error: FastgenError) => void;
@@ -38,21 +37,44 @@ interface Waiting {
 
 export class GrammarCompiler {
   readonly #cache = new GrammarCache();
-  /** By their text, in the order in which they are compiled. The first is with the thread while it is busy. */
+  /** By their text, in the order in which they are compiled. */
   readonly #waiting = new Map<string, Waiting>();
-  #worker: Worker | null = null;
-  #busy: Waiting | null = null;
+  /** The first one opens the vocabulary. */
+  readonly #threads: CompilerThread[] = [];
   #closed = false;
 
   private constructor(
     private readonly tokenizer: GrammarVocabulary,
     private readonly vocabSize: number,
     private readonly stopIds: number[],
+    private readonly mostThreads: number,
   ) {}
 
   /** Opens nothing yet. `vocabSize` is the model's, `stopIds` all that end its answers. */
-  static open(tokenizer: GrammarVocabulary, vocabSize: number, stopIds: number[]): GrammarCompiler {
-    return new GrammarCompiler(tokenizer, vocabSize, stopIds);
+  static open(
+    tokenizer: GrammarVocabulary,
+    vocabSize: number,
+    stopIds: number[],
+    mostThreads = availableParallelism() < CORES_FOR_TWO ? 1 : 2,
+  ): GrammarCompiler {
+    return new GrammarCompiler(tokenizer, vocabSize, stopIds, mostThreads);
+  }
+
+  /**
+   * Opens the vocabulary in the background, so that the first grammar does not wait for it. compile() does it too.
+   * @throws FastgenError "device" where this build has no llguidance.
+   */
+  prepare(): void {
+    if (this.#threads.length > 0 || this.#closed) return;
+    const { table, json: tokenizerJson } = this.tokenizer;
+    const { size, offsets, bytes, special } = table;
+    const { vocabSize, stopIds } = this;
+    const first = this.#start({ table: { size, offsets, bytes, special }, vocabSize, stopIds, tokenizerJson });
+    void first.opened.then((vocabulary) => {
+      if (vocabulary === null || this.#closed || this.#threads[0] !== first) return;
+      while (this.#threads.length < this.mostThreads) this.#start(vocabulary);
+      this.#next();
+    });
   }
 
   /**
@@ -72,30 +94,32 @@ export class GrammarCompiler {
     return known ? known.use() : await this.#share(text, signal);
   }
 
-  /** Ends the thread and frees what is cached. Compiles that wait fail as "unavailable". */
+  /** Grammars that wait to be compiled, with those that are being compiled. */
+  get waiting(): number {
+    return this.#waiting.size;
+  }
+
+  /** Ends the threads and frees what is cached. Compiles that wait fail as "unavailable". */
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
     this.#failAll(closedError());
     this.#cache.clear();
-    const worker = this.#worker;
-    if (!worker) return;
-    const { promise, resolve } = Promise.withResolvers<void>();
-    worker.on("exit", () => resolve());
-    worker.on("message", (message: FromCompiler) => message.type === "closed" && resolve());
-    worker.postMessage({ type: "close" } satisfies ToCompiler);
-    await promise;
-    await worker.terminate();
+    const [first, ...others] = this.#threads;
+    // The others use the vocabulary of the first.
+    await Promise.all(others.map((thread) => thread.close()));
+    await first?.close();
   }
 
   /** The grammar once it is compiled, with a use for this caller, who shares the work with others. */
   async #share(text: string, signal?: AbortSignal): Promise<CompiledGrammar> {
+    this.prepare();
     let waiting = this.#waiting.get(text);
     if (!waiting) {
       if (this.#waiting.size >= MAX_WAITING_GRAMMARS) {
         throw new FastgenError("overloaded", `${MAX_WAITING_GRAMMARS} grammars wait to be compiled; try again later`);
       }
-      waiting = { text, users: 0, ...Promise.withResolvers<CompiledGrammar>() };
+      waiting = { text, users: 0, begun: false, ...Promise.withResolvers<CompiledGrammar>() };
       this.#waiting.set(text, waiting);
     }
     waiting.users++;
@@ -103,7 +127,7 @@ export class GrammarCompiler {
     const { promise: aborted, reject } = Promise.withResolvers<never>();
     const abort = () => {
       waiting.users--;
-      if (waiting.users === 0 && waiting !== this.#busy) this.#waiting.delete(text);
+      if (waiting.users === 0 && !waiting.begun) this.#waiting.delete(text);
       reject(abortedError());
     };
     signal?.addEventListener("abort", abort, { once: true });
@@ -114,56 +138,42 @@ export class GrammarCompiler {
     }
   }
 
-  /** Gives the thread the next grammar, if it has none. */
+  #start(vocabulary: ConstructorParameters<typeof CompilerThread>[0]): CompilerThread {
+    const thread = new CompilerThread(vocabulary, (error) => {
+      this.#threads.splice(this.#threads.indexOf(thread), 1);
+      if (this.#threads.length === 0) this.#failAll(error);
+    });
+    this.#threads.push(thread);
+    return thread;
+  }
+
+  /** Gives the next grammar to a thread that has none. */
   #next(): void {
-    const [waiting] = this.#waiting.values();
-    if (this.#busy || !waiting) return;
-    this.#worker ??= this.#start();
-    this.#busy = waiting;
-    this.#worker.postMessage({ type: "compile", lark: waiting.text } satisfies ToCompiler);
+    const thread = this.#threads.find(({ isBusy }) => !isBusy);
+    const waiting = thread && this.#waiting.values().find(({ begun }) => !begun);
+    if (waiting) void this.#run(thread, waiting);
   }
 
-  #start(): Worker {
-    const library = Llguidance.open().path;
-    const { table, json } = this.tokenizer;
-    const { size, offsets, bytes, special } = table;
-    const worker = new Worker(WORKER_URL);
-    const fail = (message: string) => {
-      this.#worker = null;
-      this.#failAll(new FastgenError("internal", message));
-    };
-    worker.on("message", (message: FromCompiler) => this.#receive(message));
-    worker.on("error", (error) => fail(`the grammar compiler crashed: ${asFastgenError(error).message}`));
-    worker.on("exit", (code) => fail(`the grammar compiler's thread ended with code ${code}`));
-    const vocabulary = {
-      table: { size, offsets, bytes, special },
-      vocabSize: this.vocabSize,
-      stopIds: this.stopIds,
-      tokenizerJson: json,
-    };
-    worker.postMessage({ type: "open", library, vocabulary } satisfies ToCompiler);
-    return worker;
-  }
-
-  #receive(message: FromCompiler): void {
-    const waiting = this.#busy;
-    if (message.type === "closed" || !waiting) return;
-    this.#busy = null;
-    this.#waiting.delete(waiting.text);
-    if (message.type === "compiled") {
-      const grammar = new CompiledGrammar(Llguidance.open(), message.matcher);
+  async #run(thread: CompilerThread, waiting: Waiting): Promise<void> {
+    waiting.begun = true;
+    try {
+      const grammar = new CompiledGrammar(Llguidance.open(), await thread.compile(waiting.text));
+      if (this.#closed) {
+        grammar.use().release();
+        return;
+      }
       this.#cache.add(waiting.text, grammar);
       // Those who gave up have left; nobody else may free it before the rest has it.
       for (let user = 0; user < waiting.users; user++) grammar.use();
       waiting.resolve(grammar);
-    } else {
-      waiting.reject(new FastgenError(message.kind, message.message));
+    } catch (error) {
+      waiting.reject(asFastgenError(error));
     }
+    this.#waiting.delete(waiting.text);
     this.#next();
   }
 
   #failAll(error: FastgenError): void {
-    this.#busy = null;
     for (const waiting of this.#waiting.values()) waiting.reject(error);
     this.#waiting.clear();
   }

@@ -1,4 +1,5 @@
-/** The compiler's own thread: it opens the vocabulary for its first grammar, and compiles one after the other. */
+/** A thread of the compiler: it opens the vocabulary, or shares it, and compiles one grammar after the other. */
+import type { Pointer } from "bun:ffi";
 import { type MessagePort, parentPort } from "node:worker_threads";
 import { asFastgenError } from "../errors.ts";
 import { newMatcher } from "./compile.ts";
@@ -7,38 +8,49 @@ import type { FromCompiler, ToCompiler } from "./protocol.ts";
 import { GrammarTokenizer, type Vocabulary } from "./tokenizer.ts";
 
 function serve(port: MessagePort): void {
-  let vocabulary: Vocabulary | null = null;
-  let tokenizer: GrammarTokenizer | null = null;
+  /** Opened here, to be freed here. */
+  let own: GrammarTokenizer | null = null;
+  let tokenizer: Pointer | null = null;
+  /** Why the vocabulary cannot be used: told with every grammar. */
+  let failure: unknown = null;
+
+  const open = (vocabulary: Vocabulary | number): FromCompiler => {
+    try {
+      if (typeof vocabulary === "number") tokenizer = vocabulary as Pointer;
+      else {
+        own = new GrammarTokenizer(Llguidance.open(), vocabulary);
+        tokenizer = own.pointer;
+      }
+    } catch (thrown) {
+      failure = thrown;
+    }
+    return { type: "opened", vocabulary: tokenizer };
+  };
 
   const compile = (lark: string): FromCompiler => {
     try {
-      // A vocabulary that cannot be used is tried, and told, with every grammar.
-      tokenizer ??= new GrammarTokenizer(Llguidance.open(), vocabulary!);
-      vocabulary = null;
-      return { type: "compiled", matcher: newMatcher(Llguidance.open(), tokenizer.pointer, { lark }) };
+      if (!tokenizer) throw failure;
+      return { type: "compiled", matcher: newMatcher(Llguidance.open(), tokenizer, { lark }) };
     } catch (thrown) {
       const { kind, message } = asFastgenError(thrown);
       return { type: "refused", kind, message };
     }
   };
 
-  const answer = (message: ToCompiler): FromCompiler | null => {
+  port.on("message", (message: ToCompiler) => {
     switch (message.type) {
       case "open":
         Llguidance.open(message.library);
-        vocabulary = message.vocabulary;
-        return null;
+        port.postMessage(open(message.vocabulary));
+        break;
       case "compile":
-        return compile(message.lark);
+        port.postMessage(compile(message.lark));
+        break;
       case "close":
-        tokenizer?.free();
-        return { type: "closed" };
+        own?.free();
+        port.postMessage({ type: "closed" } satisfies FromCompiler);
+        break;
     }
-  };
-
-  port.on("message", (message: ToCompiler) => {
-    const reply = answer(message);
-    if (reply) port.postMessage(reply);
   });
 }
 

@@ -7,6 +7,7 @@ import { basename, join, resolve } from "node:path";
 import { FastgenError } from "../errors.ts";
 import type { LoadProgress } from "../types.ts";
 import { LFS_POINTER, LFS_POINTER_START, modelError } from "./config-json.ts";
+import { deviceTensors } from "./device-tensors.ts";
 import { checkFolder } from "./folder-check.ts";
 import { resolveModel } from "./hub.ts";
 import type { Model, ModelFiles, TensorSource } from "./shape.ts";
@@ -96,6 +97,14 @@ async function readModel(
     dtype: dtype ?? (stored === "float8_e4m3" ? "bfloat16" : stored) ?? "bfloat16",
     quantization: quantization?.format ?? null,
     tensors,
+    async weightsIn(source) {
+      if ("tensors" in source) return deviceTensors(source.tensors, { ...shape, tiedEmbeddings: tied }, architecture);
+      const { folder } = source;
+      const other = await readTensors(directoryStore(folder, folder), shape, architecture, quantization);
+      if (other.tied === tied) return other.tensors;
+      const found = other.tied ? "the embedding alone" : "an lm_head.weight with values of its own";
+      throw modelError(`${folder}: has ${found}, unlike the weights that the model was loaded with`);
+    },
     files,
   };
 }

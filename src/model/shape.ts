@@ -1,5 +1,7 @@
 /** A model as libfastgen sees it: fg_shape and fg_tensor of fastgen.h, in TypeScript. */
 
+import type { WeightSource } from "../types.ts";
+
 export type Dtype = "float32" | "float16" | "bfloat16";
 
 /** What tensors of a checkpoint, and a KV cache, may be stored as. */
@@ -55,8 +57,12 @@ export interface TensorSource {
   scale?: Scale;
   /** [rows] or [rows, cols]. */
   dims: number[];
-  /** A file and the place in it, or bytes in memory (the embedded model). */
-  where: { path: string; offset: number; bytes: number } | { data: Uint8Array };
+  /** A file and the place in it; bytes in memory (the embedded model); or device memory of another process, by its CUDA IPC
+   * handle of 64 bytes. */
+  where:
+    | { path: string; offset: number; bytes: number }
+    | { data: Uint8Array }
+    | { ipcHandle: Uint8Array; offset: number; bytes: number };
 }
 
 /** A model ready to be opened: everything read from its folder but the weights themselves. */
@@ -75,6 +81,11 @@ export interface Model {
   /** "fbgemm_fp8"; null for a checkpoint that is not quantised. */
   quantization: string | null;
   tensors: TensorSource[];
+  /**
+   * The tensors of other weights of this model.
+   * @throws FastgenError "model" naming what does not fit.
+   */
+  weightsIn(source: WeightSource): Promise<TensorSource[]>;
   files: ModelFiles;
 }
 

@@ -105,10 +105,21 @@ export async function readTensors(
   architecture: string,
   quantization: Quantization | null = null,
 ): Promise<Tensors> {
+  return tensorTable(await storedTensors(store), store, shape, architecture, quantization);
+}
+
+/** The same of tensors that have been found: `file` is what the store knows each by. */
+export async function tensorTable(
+  all: readonly Stored[],
+  store: ModelStore,
+  shape: ModelShape,
+  architecture: string,
+  quantization: Quantization | null = null,
+): Promise<Tensors> {
   const scales = new Scales(quantization, store.label, store.read);
   const expected = expectedDims(shape);
   const found = new Map<string, PlacedTensor>();
-  for (const stored of await storedTensors(store)) {
+  for (const stored of all) {
     const { name } = stored.tensor;
     if (IGNORED.test(name) || scales.take(stored.file, stored.tensor)) continue;
     const placed = place(store, shape, architecture, expected, stored);

@@ -28,6 +28,13 @@ const CLIENTS: {
 }[] = [
   { name: "openai", environment: "openai", script: "openai_client.py" },
   { name: "openai responses", environment: "openai", script: "openai_responses_client.py", tools: true },
+  { name: "openai batches", environment: "openai", script: "openai_batch_client.py" },
+  {
+    name: "openai batches for node",
+    environment: "node",
+    script: "node/openai_batch.mjs",
+    args: [path.join(environments, "node")],
+  },
   { name: "openai-agents", environment: "openai_agents", script: "agents_client.py", tools: true },
   { name: "anthropic", environment: "anthropic", script: "anthropic_client.py", tools: true },
   {
@@ -45,7 +52,10 @@ const CLIENTS: {
   { name: "dspy", environment: "dspy", script: "dspy_client.py", tools: true },
   { name: "prometheus_client", environment: "prometheus", script: "prometheus_client_reads.py" },
   { name: "lm-eval", environment: "lm_eval", script: "lm_eval_client.py", args: [tokenizer] },
-  { name: "trl", environment: "trl", script: "trl_client.py" },
+  { name: "trl", environment: "trl", script: "trl_client.py", args: [tokenizer] },
+  { name: "prime-rl", environment: "prime_rl", script: "prime_rl_client.py", args: [tokenizer] },
+  { name: "skyrl", environment: "skyrl", script: "skyrl_client.py" },
+  { name: "verl", environment: "verl", script: "verl_client.py" },
   {
     name: "guidellm",
     environment: "guidellm",

@@ -1,12 +1,21 @@
-"""TRL's two clients of a vLLM server, from its own files, without torch: GRPO's generate and chat, and async GRPO's rollouts."""
+"""TRL's two clients of a vLLM server, from its own files, without torch: GRPO's generate and chat, async GRPO's rollouts and pauses.
+
+Their weights travel by NCCL, which Fastgen does not take part in: what they get is a refusal that says what there is instead. Async
+GRPO takes another way of sending them, which examples/rl has.
+"""
 
 import asyncio
 import importlib.util
+import json
+import pathlib
 import random
 import sys
 import types
 
-url, model = sys.argv[1:3]
+import numpy
+
+url, model, folder = sys.argv[1:4]
+checkout = pathlib.Path(__file__).parents[2]
 
 
 class Stub(types.ModuleType):
@@ -63,12 +72,46 @@ assert len(many["completion_ids"]) == 1024
 conversations = [[{"role": "user", "content": f"Say {word}."}] for word in ("yes", "no")]
 chats = client.chat(conversations, n=2, max_tokens=4)
 assert len(chats["completion_ids"]) == 4 and all(chats["prompt_ids"])
+greedy = client.chat(conversations, n=2, max_tokens=4, temperature=0)
 
 served = rollouts.VLLMClient(url, server_timeout=10)
 served.wait_for_server_ready()
 assert served.get_max_model_len() > 0
 assert served.get_dtype().startswith("torch.")
 assert served.get_world_size() == 1
+client.reset_prefix_cache()
+
+
+def refused(call, reason):
+    """TRL's own error, or the server's words in it."""
+    try:
+        call()
+    except Exception as error:
+        assert reason in str(error), error
+    else:
+        raise SystemExit(f"not refused: {reason}")
+
+
+refused(client.init_communicator, "has no weight-transfer engine")
+refused(lambda: served.init_weight_transfer_engine({"world_size": 2}), "weight_dir")
+refused(served.start_weight_update, "weight_dir")
+refused(lambda: served.update_weights({"names": [], "dtype_names": [], "shapes": []}), "weight_dir")
+refused(served.finish_weight_update, "weight_dir")
+
+
+sys.path += [str(checkout / "python"), str(checkout / "examples/rl")]
+from trl_weights import FastgenWeights  # noqa: E402
+
+
+def checkpoint():
+    """The weights that the server has, name by name, as a trainer in float32 has them."""
+    data = pathlib.Path(folder, "model.safetensors").read_bytes()
+    size = int.from_bytes(data[:8], "little")
+    for name, entry in json.loads(data[8 : 8 + size]).items():
+        if name != "__metadata__":
+            begin, end = (8 + size + offset for offset in entry["data_offsets"])
+            bits = numpy.frombuffer(data[begin:end], numpy.uint16).astype(numpy.uint32) << 16
+            yield name, bits.view(numpy.float32).reshape(entry["shape"])
 
 
 async def async_rollouts():
@@ -99,7 +142,21 @@ async def async_rollouts():
                 assert len(choice["token_ids"]) == len(choice["logprobs"]["token_logprobs"])
 
         await asyncio.gather(*(one() for _ in range(20)))
+        # A step of the trainer: the rollouts of that time are kept, and end after it.
+        await asyncio.to_thread(served.pause)
+        kept = asyncio.gather(*(one() for _ in range(4)))
+        await asyncio.sleep(0.3)
+        assert not kept.done()
+        await asyncio.to_thread(served.resume)
+        await kept
+        weights = FastgenWeights(url)
+        before = await asyncio.to_thread(weights.fastgen.weight_version)
+        for call in (weights.init_weight_transfer, weights.pause, lambda: weights.send_weights(checkpoint()), weights.resume):
+            await asyncio.to_thread(call)
+        assert await asyncio.to_thread(weights.fastgen.weight_version) != before
+        await asyncio.to_thread(weights.destroy)
 
 
 asyncio.run(async_rollouts())
+assert client.chat(conversations, n=2, max_tokens=4, temperature=0)["completion_ids"] == greedy["completion_ids"]
 print("trl", "done")

@@ -10,10 +10,12 @@ for (const program of [
   "attention_test",
   "fp8_test",
   "gemm_test",
+  "ipc_test",
   "masks_test_cuda",
   "ops_test",
   "peers_test",
   "sample_test_cuda",
+  "update_test_cuda",
 ]) {
   const path = join(BUILD, program);
   test.skipIf(skipped !== null || !existsSync(path))(

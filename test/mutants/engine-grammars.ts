@@ -13,8 +13,8 @@ export const engineGrammarBugs: PlantedBug[] = [
     ],
     ["seq.lateTimes++;", "", "a mask that is always late holds its sequence back for ever"],
     [
-      "this.goBack(seq, seq.length - 1);\n    } else",
-      "this.goBack(seq, seq.length);\n    } else",
+      "this.goBack(seq, seq.length - 1);\n      if",
+      "this.goBack(seq, seq.length);\n      if",
       "a late row is not repeated",
     ],
     ["if (seq.length > length) this.goBack(seq, length);", "if (false) {}", "what went past forced tokens is kept"],
@@ -49,6 +49,25 @@ export const engineGrammarBugs: PlantedBug[] = [
       "",
       "closing leaves the matchers of those that have just ended",
     ],
+    [
+      "this.closeMasks();\n    this.inFlight.push",
+      "this.inFlight.push",
+      "masks are awaited of grammars that are compiled too late",
+    ],
+    ["sampled && (awaitsGrammar ||", "sampled && (", "what was sampled without its grammar ends the text"],
+    ["if (awaitsGrammar && seq.state", "if (false && seq.state", "who waits for a grammar keeps its slot"],
+    ["        this.setAside.add(seq);\n", "", "who waited for a grammar never goes on"],
+    ["this.follow(seq, seq.constraint, begin)", "null", "nothing is forced where a grammar comes late"],
+    ["    if (!awaited) return;\n", "", "a grammar that comes while thinking drops what is in flight"],
+    [
+      "      matcher.free();\n      return;",
+      "      return;",
+      "a matcher that comes after its sequence's end is not freed",
+    ],
+    ["- this.swapped + this.setAside.size", "- this.swapped", "who waits for a grammar is not counted as waiting"],
+    ["paused: this.paused - this.setAside.size", "paused: this.paused", "who waits for a grammar counts as paused"],
+  ]),
+  ...inFile("src/engine/outcomes.ts", GRAMMARS, [
     ['isLast ? finish : "", isLast ? reason : null', "finish, reason", "the first of several tokens ends a sequence"],
   ]),
   ...inFile("src/engine/sequence.ts", GRAMMARS, [
@@ -58,7 +77,33 @@ export const engineGrammarBugs: PlantedBug[] = [
       "this.pendingSamples = 0;",
       "what was in flight is kept when it is dropped",
     ],
+    [
+      "if (this.pendingSamples > 0 && this.awaitsGrammar) return false;",
+      "",
+      "a token is sampled after one that waits for its grammar",
+    ],
   ]),
+  ...inFile(
+    "src/engine/worker.ts",
+    ["src/engine/worker.test.ts"],
+    [
+      [
+        "&& this.submit()) this.awaitGrammars();",
+        "&& this.submit());",
+        "mail is not read while a step waits for a grammar",
+      ],
+      [
+        'if (message.type === "matchers") return message.matchers;',
+        "",
+        "matchers that come after the end are not freed",
+      ],
+      [
+        "if (this.scheduler.stepsInFlight === 1) this.scheduler.closeMasks();",
+        "",
+        "the library waits for a mask that nobody can give",
+      ],
+    ],
+  ),
   ...inFile("src/engine/step-in-flight.ts", GRAMMARS, [
     [
       "if (this.late.includes(seq)) this.late.splice(this.late.indexOf(seq), 1);",
@@ -68,12 +113,18 @@ export const engineGrammarBugs: PlantedBug[] = [
   ]),
   ...inFile("src/engine/mask-rows.ts", GRAMMARS, [
     ["? constraint.needsLastToken :", "? false :", "a mask is made before the last token is known"],
-    ["if (seq.pendingSamples === 1) this.give(seq);", "", "a mask that is known is not given"],
+    ["else if (seq.pendingSamples === 1) this.give(seq);", "", "a mask that is known is not given"],
     [
-      "if (seq.pendingSamples === 1) this.give(seq);",
-      "this.give(seq);",
+      "else if (seq.pendingSamples === 1) this.give(seq);",
+      "else this.give(seq);",
       "a mask is given before the last token is known",
     ],
+    [
+      "if (seq.awaitsGrammar) this.awaiting.push(seq);\n      else if",
+      "if",
+      "a mask is given of a grammar that is not there",
+    ],
+    ["if (constraint.awaitsGrammar) return LATE_MASK;", "", "a row that waits for its grammar has no mask"],
     ["?? this.everything);", "?? this.nothing);", "where nothing is forbidden, nothing is allowed"],
     ["    seq.lateRow = -1;\n    const matcher", "    const matcher", "a mask is given twice"],
   ]),
@@ -85,6 +136,7 @@ export const engineGrammarBugs: PlantedBug[] = [
     ],
     ["if (constraint?.stopped) return endOfGrammar(seq);", "", "a sequence goes on past its grammar's end"],
     ["return error === null ? STOP : cutShort(error);", "return STOP;", "a text that failed looks whole"],
+    ["if (constraint.forcesEnd !== forcesEnd) break;", "", "what a grammar forces goes on past the budget of thinking"],
     ["if (seq.outputs < minTokens && stopIds.includes(token)) break;", "", "a stop id is forced before min_tokens"],
     ["&& matcher.accepting ? STOP", "? STOP", "a text at a dead end looks whole"],
     [
@@ -140,8 +192,9 @@ export const engineGrammarBugs: PlantedBug[] = [
       "outputs <= thinkingFrom + thinking.budget",
       "thinking gets a token too many",
     ],
-    ["this.checkBudget(0);\n", "", "a budget of nothing is not heard"],
-    ["this.grammarHolds = this.matcher !== null;", "", "a grammar does not begin where thinking was ended"],
+    ["if (!this.awaitsGrammar) this.checkBudget(0);\n", "", "a budget of nothing is not heard"],
+    ["if (isFirst) this.checkBudget(0);\n", "", "a budget of nothing is not heard where the grammar comes late"],
+    ["this.grammarHolds = this.request.grammar !== null;", "", "a grammar does not begin where thinking was ended"],
     ["this.grammarHolds || this.forcedEnd >= 0 ||", "this.grammarHolds ||", "the end of thinking is sampled freely"],
   ]),
 ];

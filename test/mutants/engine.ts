@@ -6,6 +6,9 @@ const SCHEDULING = [beside("scheduler"), beside("scheduler-fairness"), beside("s
 const FORECAST = [beside("pool-forecast"), beside("admission"), ...SCHEDULING];
 
 export const engineBugs: PlantedBug[] = [
+  ...inFile("src/engine/plan-rows.ts", SCHEDULING, [
+    ["if (scores) seq.scored = Math.min(to, seq.promptLength - 1);", "", "a preempted prompt is scored twice"],
+  ]),
   ...inFile("src/engine/scheduler.ts", SCHEDULING, [
     [
       "for (let i = seq.pages.length - 1; i >= 0; i--) this.cache.release(seq.pages[i]!);",
@@ -25,23 +28,23 @@ export const engineBugs: PlantedBug[] = [
       "what comes back after a preemption counts as a hit",
     ],
     [
-      "this.prefixHitTokens += seq.scheduled;",
-      "this.prefixHitTokens += seq.promptLength;",
+      "this.counters.prefixHitTokens += seq.scheduled;",
+      "this.counters.prefixHitTokens += seq.promptLength;",
       "every prompt token counts as a hit",
     ],
     [
-      "if (!seq.isPrivate) {\n        this.prefixQueriedTokens",
-      "{\n        this.prefixQueriedTokens",
+      "if (!seq.isPrivate) {\n        this.counters.prefixQueriedTokens",
+      "{\n        this.counters.prefixQueriedTokens",
       "prompts that share nothing count as looked up",
     ],
-    ["this.generatedTokens += seq.outputs - seq.reported;", "", "generated tokens are not counted"],
-    ["this.steps++;", "", "steps are not counted"],
-    ["this.preemptions++;", "this.preemptions += 2;", "preemptions count twice"],
     [
-      "waiting: this.queue.all.length - this.swapped",
-      "waiting: this.queue.all.length",
-      "the swapped count as waiting too",
+      'else this.counters.generatedTokens += this.outcomes.report(seq, "");',
+      'else this.outcomes.report(seq, "");',
+      "generated tokens are not counted",
     ],
+    ["this.counters.steps++;", "", "steps are not counted"],
+    ["this.counters.preemptions++;", "this.counters.preemptions += 2;", "preemptions count twice"],
+    ["waiting: this.queue.size - this.swapped +", "waiting: this.queue.size +", "the swapped count as waiting too"],
     [
       "this.blockedSteps = 0;\n    this.setSwapped(seq, false);",
       "this.blockedSteps = 0;",
@@ -71,7 +74,6 @@ export const engineBugs: PlantedBug[] = [
       "a step that is refused ends those in the one before it",
     ],
     ["this.blockedSteps = AGING_STEPS;", "this.blockedSteps = 1e6;", "who did not fit is not looked at again"],
-    ["if (scores) seq.scored = Math.min(to, seq.promptLength - 1);", "", "a preempted prompt is scored twice"],
     [
       "length + request.maxTokens > this.config.maxContext",
       "length > this.config.maxContext",
@@ -350,8 +352,8 @@ export const engineBugs: PlantedBug[] = [
       ["if (!this.ended) this.tellFailed(error);", "this.tellFailed(error);", "close() counts as a failure"],
       ["this.tracing = false;\n", "\n", "a second trace is refused"],
       [
-        'if (this.ended) throw new FastgenError("unavailable", this.ended.message',
-        'if (false) throw new FastgenError("unavailable", this.ended!.message',
+        'if (this.ended) throw new FastgenError("unavailable", this.ended.message, { cause: this.ended });\n    if (this.state',
+        "if (this.state",
         "an engine that is gone takes requests",
       ],
       ["this.closing ??= this.shutDown();", "this.closing = this.shutDown();", "a second close shuts down again"],

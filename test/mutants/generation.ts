@@ -16,9 +16,16 @@ export const generationBugs: PlantedBug[] = [
       "a choice goes on after its end",
     ],
     [
-      'event.finish === "error" || event.finish === "abort"',
-      'event.finish === "error"',
-      "an abort by the engine is an end like any other",
+      'if (event.error || event.finish === "error")',
+      'if (event.error || event.finish === "error" || event.finish === "abort")',
+      "what the engine is told to end loses what it has",
+    ],
+    ["last.version === version", "last.start >= 0", "a choice has one version for ever"],
+    ["token < 0 || last.version", "last.version", "an end without a token begins another version"],
+    [
+      "[...versions, { start: tokens, version }]",
+      "[...versions, { start: tokens + 1, version }]",
+      "a version begins one token late",
     ],
     [
       "event.cachedTokens !== null && index === 0",

@@ -90,10 +90,26 @@ export const grammarBugs: PlantedBug[] = [
     ["if (this.#closed) return;", "", "a second close fails"],
     ["reject(abortedError());", "", "an abort is not heard"],
     [
-      "      waiting.reject(new FastgenError(message.kind, message.message));\n    }\n    this.#next();",
-      "      waiting.reject(new FastgenError(message.kind, message.message));\n    }",
+      "this.#waiting.delete(waiting.text);\n    this.#next();",
+      "this.#waiting.delete(waiting.text);",
       "the second grammar is never compiled",
     ],
+    ["values().find(({ begun }) => !begun)", "values().next().value", "two threads compile the same"],
+    ["while (this.#threads.length < this.mostThreads) this.#start(vocabulary);", "", "there is no second thread"],
+    ["await Promise.all(others.map((thread) => thread.close()));", "", "threads are left behind"],
+    [
+      "if (this.#threads.length > 0 || this.#closed) return;",
+      "if (this.#threads.length > 0) return;",
+      "a closed compiler opens a thread",
+    ],
+  ]),
+  ...inFile("src/grammar/thread.ts", compiler, [
+    ["    this.#compile = null;\n", "", "a thread is busy for ever"],
+    ["else compile.reject(new FastgenError(message.kind, message.message));", "", "a refusal is not told"],
+    ["await this.#worker.terminate();", "", "a thread is left behind"],
+  ]),
+  ...inFile("src/grammar/worker.ts", compiler, [
+    ["tokenizer = vocabulary as Pointer;", "", "the second thread has no vocabulary"],
   ]),
   ...inFile("src/grammar/grammar-error.ts", both, [
     ["(state|backtrace|grammar|non-verbose)", "(state)", "a message holds llguidance's marks"],

@@ -4,6 +4,7 @@ import { inFile, type PlantedBug } from "./bugs.ts";
 const ENGINE = ["steps_test", "engine_test"];
 const MASKS = ["masks_test"];
 const LOADING = ["load_test", "engine_test"];
+const UPDATES = ["update_test"];
 
 export const libraryBugs: PlantedBug[] = [
   ...inFile("libfastgen/batch.c", ENGINE, [
@@ -103,8 +104,8 @@ export const libraryBugs: PlantedBug[] = [
         "fg_command_free(e->load);",
         "the tensor table leaks at close",
       ],
-      ["fg_command_free(e->load);\n", "", "the load's command leaks at close"],
-      ["if (status) fg_table_free(&e->table);", "", "a refused table leaks"],
+      ["fg_command_free(e->load);\n\tfg_table_free", "fg_table_free", "the load's command leaks at close"],
+      ["fg_table_free(&e->table);\n\t\te->table = before;", "e->table = before;", "a refused table leaks"],
       [
         "fg_trace_free(e->ranks[r].trace);\n\t\te->ranks[r].trace = NULL;",
         "",
@@ -112,7 +113,7 @@ export const libraryBugs: PlantedBug[] = [
       ],
       ["e->tracing = 0;\n", "", "a trace goes on after its stop"],
       ["if (!e->ready) {", "if (1) {", "a second fg_ready makes the cache anew"],
-      ["if (e->ready) return FG_OK;", "if (e->ready || e->load) return FG_OK;", "steps before fg_ready"],
+      ["if (e->loading || !e->ready) return", "if (0) return", "steps before fg_ready"],
       ["b->out.top_ids && (!r->top_ids || !r->top_logprobs)", "0", "alternatives without room for them"],
       [
         "if (row->n_logprobs >= 0) {\n\t\t\tr->logprobs[i]",
@@ -124,16 +125,58 @@ export const libraryBugs: PlantedBug[] = [
       ["(size_t)row->logits_row * vocab", "(size_t)i * vocab", "logits are returned where other rows' are"],
       ["r->row_capacity < b->n_rows", "r->row_capacity < 0", "more rows than there is room for"],
       ["atomic_store(&e->load_left, e->config.options.n_devices);", "", "a load looks finished before it is"],
-      ["e->load_total = fg_random_bytes(&e->config);", "", "the bytes of random weights are not told"],
+      ["start_load(e, fg_random_bytes(&e->config))", "start_load(e, 0)", "the bytes of random weights are not told"],
       ["e->next_step++;", "", "steps are not numbered"],
-      [
-        'if (e->load) return fg_fail(FG_INVALID, "this engine',
-        'if (0) return fg_fail(FG_INVALID, "this engine',
-        "an engine is loaded twice",
-      ],
       ["fg_slots_apply(&e->slots, &e->config, step);", "", "a step leaves no trace in its slots"],
     ],
   ),
+  ...inFile("libfastgen/engine.c", UPDATES, [
+    [
+      'if (!e->ready) return fg_fail(FG_INVALID, "the engine did',
+      'if (0) return fg_fail(FG_INVALID, "the engine did',
+      "an engine that failed to load is loaded again",
+    ],
+    [
+      "if (e->loading) e->loading = 0, e->whole = !status;",
+      "e->loading = 0, e->whole = 1;",
+      "a load that broke off counts",
+    ],
+    [
+      "if (e->loading) e->loading = 0, e->whole = !status;",
+      "e->loading = 0, e->whole = !status;",
+      "fg_ready makes dropped weights whole",
+    ],
+    ["atomic_store(&e->load_done, 0);", "", "the progress of a second load begins where the first one ended"],
+    [
+      'if (e->n_steps) return fg_fail(FG_BUSY, "%d steps are in flight; call fg_wait for each',
+      'if (0) return fg_fail(FG_BUSY, "%d steps are in flight; call fg_wait for each',
+      "weights change under a step",
+    ],
+    ["if (e->asleep & FG_WAKE_WEIGHTS) {", "if (0) {", "weights that sleep are loaded"],
+    ["if (e->asleep) return", "if (0) return", "a step while the engine sleeps"],
+    ["e->asleep &= ~what;", "e->asleep = 0;", "waking the weights wakes the KV cache"],
+    ["if (status || level == 2) e->whole = 0;", "if (status) e->whole = 0;", "dropped weights count as loaded"],
+    ["what <= 0 || what > all", "what < 0", "waking nothing"],
+    [
+      "if (!status && e->ready) status = fg_table_match(",
+      "if (0) status = fg_table_match(",
+      "an update in another format",
+    ],
+    ["fg_table_free(&before);\n", "", "the table of the last load leaks"],
+  ]),
+  ...inFile("libfastgen/load.c", UPDATES, [
+    [" && a.input_bound == b.input_bound", "", "an update with another bound of inputs"],
+    ["if (places != 1)", "if (places < 1)", "a tensor in two places"],
+  ]),
+  ...inFile("libfastgen/cpu/ops.c", UPDATES, [
+    ["if (level == 2) cpu_drop_weights(ctx);", "", "level 2 keeps the weights"],
+    ["if (level == 2) cpu_drop_weights(ctx);", "cpu_drop_weights(ctx);", "level 1 drops the weights"],
+    ["cpu_empty(ctx->kv,", "(void)(", "sleep keeps the KV cache"],
+    ["cpu_empty(ctx->host_kv,", "(void)(", "sleep keeps the host's KV pages"],
+  ]),
+  ...inFile("libfastgen/cpu/weights.c", UPDATES, [
+    ["cpu_drop_weights(ctx); /*", "/*", "every update keeps the weights before it"],
+  ]),
   ...inFile(
     "libfastgen/sampling.c",
     ["sample_test"],
@@ -303,11 +346,7 @@ export const libraryBugs: PlantedBug[] = [
         "tied embeddings count twice",
       ],
       ["ctx->samplers && i < base->config->options.max_seqs", "ctx->samplers && i < 0", "samplers leak at close"],
-      [
-        "for (int32_t i = 0; i < ctx->n_mappings; i++) {",
-        "for (int32_t i = 0; i < 1; i++) {",
-        "memory stays mapped after close",
-      ],
+      ["cpu_free_memory(&ctx->memory);", "", "memory stays mapped after close"],
       ["fg_pool_free(ctx->pool);\n", "", "threads stay after close"],
       ["row->mask < 0 ? NULL", "1 ? NULL", "masks are not applied"],
       ["(size_t)row->mask * batch->masks.stride", "0", "every sequence has the first mask"],
@@ -388,7 +427,16 @@ export const libraryBugs: PlantedBug[] = [
       ],
       ["id >= 0 && sampler->penalties", "sampler->penalties", "a token that could not be sampled is counted"],
       ["free(sampler->seen);", "", "a sampler's list of tokens leaks"],
-      ["if (s->top_k > 0 && s->top_k < vocab_size)", "if (s->top_k > 1 && s->top_k < vocab_size)", "top_k 1 is off"],
+      [
+        "if (s->top_k > 0 && s->top_k < r->vocab_size)",
+        "if (s->top_k > 1 && s->top_k < r->vocab_size)",
+        "top_k 1 is off",
+      ],
+      ["r.temperature = 1;", "r.temperature = 2;", "greedy's processed log probabilities are of another temperature"],
+      ["limit = fminf(limit, FG_TOP_K_REACH);", "", "top_k keeps tokens that nobody looks for"],
+      ["if (r.zmax == -INFINITY) limit = -INFINITY;", "if (0) ;", "a row without tokens has processed ones"],
+      ["d[j] <= limit ? -d[j] : -INFINITY;", "-d[j];", "filters do not count for processed log probabilities"],
+      ["PROCESSED, N_ARRAYS };", "PROCESSED = KEYS, N_ARRAYS = 4 };", "a draw overwrites the processed row"],
     ],
   ),
   ...inFile(

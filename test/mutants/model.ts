@@ -312,8 +312,8 @@ export const modelBugs: PlantedBug[] = [
     ],
   ),
   ...inFile(
-    "src/model/file-lock.ts",
-    [...beside("file-lock"), ...beside("hub")],
+    "src/file-lock.ts",
+    ["src/file-lock.test.ts", ...beside("hub")],
     [
       [
         "errno === EWOULDBLOCK || errno === EINTR",

@@ -37,7 +37,7 @@ const shared: PlantedBug[] = [
   ),
   ...inFile("routes/middleware.ts", MESSAGES, [
     ['[bearer, c.req.header("x-api-key")]', "[bearer]", "x-api-key is not read"],
-    ["given.some((key) =>", "given.every((key) =>", "no key is as good as the right one"],
+    ["given.some(isRight)", "given.every(isRight)", "no key is as good as the right one"],
   ]),
 ];
 
@@ -87,7 +87,7 @@ const responses: PlantedBug[] = [
     ["this.#names.set(modelName(called), called);", "", "a call does not tell its tool's namespace"],
   ]),
   ...inFile("routes/responses/response.ts", RESPONSES, [
-    ['status === "incomplete" ? { reason', 'status !== "incomplete" ? { reason', "what is whole is called incomplete"],
+    ["cut === null ? null : { reason: cut }", "{ reason: cut }", "what is whole has details of why it is not"],
     ["withLogprobs ? tokenLogprobs(logprobs) : []", "tokenLogprobs(logprobs)", "log probabilities are stored"],
     ["input_tokens: usage.prompt_tokens,", "input_tokens: usage.total_tokens,", "input counts the output"],
     [
@@ -104,10 +104,12 @@ const responses: PlantedBug[] = [
     ["isSummary ? { summary_index: 0 } : { content_index: 0 }", "{ content_index: 0 }", "a summary has no index"],
   ]),
   ...inFile("routes/responses/stored.ts", RESPONSES, [
-    ["limit > MAX_PAGE", "false", "a page of items has no bound"],
-    ['if (order === "desc") all.reverse();', "", "items have one order"],
-    ["ids.indexOf(after) + 1", "ids.indexOf(after)", "a page begins with the last one's end"],
     ["i < chain.length - 1 ? response.output : []", "response.output", "output counts as input"],
+  ]),
+  ...inFile("routes/paging.ts", RESPONSES, [
+    ["limit > most", "false", "a page of items has no bound"],
+    ['order === "desc" ? all.toReversed() : all', "all", "items have one order"],
+    ["ids.indexOf(after) + 1", "ids.indexOf(after)", "a page begins with the last one's end"],
     ["start + limit < all.length", "false", "the first page is the last"],
   ]),
 ];

@@ -17,7 +17,7 @@ export const chatBugs: PlantedBug[] = [
   ]),
   ...inFile("routes/chat-frames.ts", MODEL, [
     ["for (const one of deltas) out +=", "for (const one of []) out +=", "of several parts in a chunk one is sent"],
-    ["JSON.stringify(chunk.stop_reason)}`", "JSON.stringify(null)}`", "a stream has no stop_reason"],
+    ["JSON.stringify(chunk.stop_reason)}$", "JSON.stringify(null)}$", "a stream has no stop_reason"],
   ]),
   ...inFile("routes/chat-answer.ts", CHAT, [
     [
@@ -75,7 +75,7 @@ export const chatBugs: PlantedBug[] = [
       ],
       ["compile(source, signal)", "compile(source)", "nobody gives up while a grammar compiles"],
       ["error.message}`, { param }", "error.message}`", "a grammar that is refused has no name"],
-      ["if (grammar) new Matcher(grammar.matcher).free();", "{}", "the matchers of refused requests are left"],
+      ["for (const matcher of matchers) new Matcher(matcher).free();", "", "the matchers of refused requests are left"],
       ['["", "\\n", "\\n\\n"]', '[""]', "a mark that a line end follows is not seen"],
       ["begin === null ? []", "false ? []", "thinking that is open has not begun"],
     ],
@@ -84,7 +84,7 @@ export const chatBugs: PlantedBug[] = [
     "src/fastgen.ts",
     ["src/output-constraints.test.ts"],
     [
-      ["      constraint.release();", "", "grammars are kept for ever"],
+      ["    } finally {\n      constraint.release();\n", "    } finally {\n", "grammars are kept for ever"],
       ["      freeMatchers(requests);\n", "", "an engine that has ended leaves the matchers of its last requests"],
     ],
   ),

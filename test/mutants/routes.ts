@@ -152,7 +152,7 @@ export const routeBugs: PlantedBug[] = [
     ["Math.max(logprob, -9999)", "logprob", "an impossible token has null for its log probability"],
     ["top[nameOf(position)] ??= finite(position.logprob);", "", "the sampled token is not among its alternatives"],
     ["asIds ? ({ id }) =>", "false ? ({ id }) =>", "return_tokens_as_token_ids is not heard"],
-    ["if (id !== position.id) entries.push", "entries.push", "the token's own entry is replaced by an alternative's"],
+    ["if (id !== position.id) entries +=", "entries +=", "the token's own entry is replaced by an alternative's"],
   ]),
   ...inFile("routes/chat.ts", ALL, [
     [
@@ -203,11 +203,11 @@ export const routeBugs: PlantedBug[] = [
     ["else if (!allowExtra) {", "else if (false) {", "unsupported fields are always ignored"],
   ]),
   ...inFile(
-    "routes/exact-integer.ts",
+    "routes/json-field.ts",
     [...ALL, "routes/exact-integer.test.ts"],
     [
-      ["if (depth === 1 && ", "if (", "a field of an inner object counts"],
-      ["if (match) found = match[1];", "if (match) found ??= match[1];", "the first of two fields counts"],
+      ["if (depth === 1 && start < 0 && end", "if (start < 0 && end", "a field of an inner object counts"],
+      ["found = text.slice(start, i)", "found ??= text.slice(start, i)", "the first of two fields counts"],
     ],
   ),
   ...inFile("routes/sse.ts", ALL, [

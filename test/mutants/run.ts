@@ -21,12 +21,15 @@ import { folderBugs } from "./model-folders.ts";
 import { promptBugs } from "./prompts.ts";
 import { routeBugs } from "./routes.ts";
 import { apiBugs } from "./routes-apis.ts";
+import { batchBugs } from "./routes-batch.ts";
 import { chatBugs } from "./routes-chat.ts";
 import { requestBugs } from "./routes-requests.ts";
 import { serverBugs } from "./routes-server.ts";
+import { tokenBugs } from "./routes-tokens.ts";
 import { structureBugs } from "./structures.ts";
 import { textBugs } from "./text.ts";
 import { type Outcome, TreeCopy } from "./tree-copy.ts";
+import { weightBugs } from "./weights.ts";
 
 const LEAST_CAUGHT = 0.9;
 /** For the tests of one bug. They take some seconds, or hang because of it. */
@@ -89,12 +92,15 @@ export const allBugs = [
   ...routeBugs,
   ...requestBugs,
   ...apiBugs,
+  ...batchBugs,
   ...chatBugs,
   ...serverBugs,
+  ...tokenBugs,
   ...structureBugs,
   ...cliBugs,
   ...modelBugs,
   ...folderBugs,
+  ...weightBugs,
   ...textBugs,
   ...libraryBugs,
 ];

@@ -63,13 +63,16 @@ __device__ int32_t greedy(const Team &team, const Row &row, int32_t chunk, float
 	return (int32_t)__reduce_min_sync(ALL_LANES, id);
 }
 
-/* Steps 6 to 9. top: what Chunks::scan returned. Every thread gets the token, or -1 if none can be sampled. */
+/* Steps 6 to 9. top: what Chunks::scan returned. Every thread gets the token, or -1 if none can be sampled, and the
+ * limit on d of the tokens that were kept. */
 __device__ int32_t sample(Team &team, SelectShared &shared, const Row &row, const Chunks &chunks, const SlotParams &p,
-                          uint64_t top, int32_t position) {
+                          uint64_t top, int32_t position, float &limit) {
 	const Scale scale = {ranked_value(top) + 0.0f, p.temperature};
+	limit = -INFINITY;
 	if (scale.zmax == -INFINITY) return -1;
+	limit = INFINITY;
 	if (p.temperature == 0) return greedy(team, row, ranked_index(top), scale.zmax);
-	float limit = p.min_p_limit;
+	limit = p.min_p_limit;
 	if (p.top_k > 0 && p.top_k < row.vocab_size) {
 		const uint64_t k = (uint64_t)p.top_k;
 		limit = Select<false>{team, shared, row, chunks, scale}.run(limit, [=](uint64_t) { return k; });
@@ -80,6 +83,24 @@ __device__ int32_t sample(Team &team, SelectShared &shared, const Row &row, cons
 			limit, [=](uint64_t total) { return fg_top_p_target(top_p, total); });
 	}
 	return draw(team, row, chunks, scale, limit, p.seed, (uint32_t)position);
+}
+
+/* Step 10, in place of the row's logits. top and limit: as sample has them. Every thread sees all of it. */
+__device__ void process(const Team &team, const Row &row, const Chunks &chunks, const SlotParams &p, uint64_t top,
+                        float limit, float *logits) {
+	const Scale scale = {ranked_value(top) + 0.0f, p.temperature == 0 ? 1 : p.temperature};
+	if (p.temperature != 0 && p.top_k > 0 && p.top_k < row.vocab_size) limit = fminf(limit, FG_TOP_K_REACH);
+	team.sync(); /* greedy reads chunks of other warps */
+	chunks.each(
+		team, row, [](float) { return true; },
+		[&](int32_t chunk, const float z[LANE_TOKENS]) {
+			const int32_t id = chunk * CHUNK + team.lane * LANE_TOKENS;
+			for (int j = 0; j < LANE_TOKENS && id + j < row.vocab_size; j++) {
+				const float d = scale.distance(z[j]);
+				logits[id + j] = d <= limit ? -d : -INFINITY;
+			}
+		});
+	team.sync();
 }
 
 /* ranked() of a raw logit. NaN ranks as -inf. 0 past the vocabulary. */
@@ -184,13 +205,11 @@ __global__ void __launch_bounds__(MAX_THREADS, 2) sample_kernel(SampleArgs a, Sa
 
 	const Slot *slot = state.slots + r.slot;
 	const bool writes = team.rank == 0 && threadIdx.x == 0;
-	const Row raw = {a.logits + (size_t)i * state.vocab_size,
-	                 state.vocab_size,
-	                 state.vocab_size % LANE_TOKENS == 0 && (uintptr_t)a.logits % sizeof(float4) == 0,
-	                 nullptr,
-	                 nullptr,
-	                 nullptr,
-	                 false};
+	float *logits = a.logits + (size_t)i * state.vocab_size;
+	const Row raw = {
+		logits,  state.vocab_size, state.vocab_size % LANE_TOKENS == 0 && (uintptr_t)a.logits % sizeof(float4) == 0,
+		nullptr, nullptr,          nullptr,
+		false};
 	const Chunks chunks(team, state.vocab_size, dynamic_shared);
 	uint64_t top = 0;
 	int32_t id = r.target;
@@ -207,7 +226,12 @@ __global__ void __launch_bounds__(MAX_THREADS, 2) sample_kernel(SampleArgs a, Sa
 			if (p.penalties || p.n_bias > 0 || row.hold_stops) row.marks = marks;
 			top = chunks.scan(team, row);
 			scanned = row.raw();
-			id = sample(team, shared.select, row, chunks, p, top, r.position);
+			float limit;
+			id = sample(team, shared.select, row, chunks, p, top, r.position, limit);
+			if (p.processed && (r.n_logprobs >= 0 || r.logits_row >= 0)) {
+				process(team, row, chunks, p, top, limit, logits);
+				scanned = false;
+			}
 			if (p.penalties) {
 				team.sync(); /* until all threads have read the marks */
 				if (writes && id >= 0 && (marks[id] & MARK_COUNT) < MARK_COUNT) marks[id]++;

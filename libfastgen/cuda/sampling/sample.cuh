@@ -28,8 +28,8 @@ struct Masks {
 };
 
 struct SampleArgs {
-	const float *logits; /* [n][vocab_size] */
-	const fg_row *rows;  /* [n]; those with slot -1 are padding and skipped */
+	float *logits;      /* [n][vocab_size]; rows of slots with FG_PROCESSED_LOGPROBS may become processed logits */
+	const fg_row *rows; /* [n]; those with slot -1 are padding and skipped */
 	Masks masks;
 	int32_t *last_token; /* out [max_seqs]: by slot, the sampled id, or what fg_result says instead */
 	int32_t *ids;        /* out, row i at ids[i * stride]: the sampled id, the target, or the same */

@@ -10,10 +10,10 @@
 namespace fg {
 
 constexpr int BINS = 2048;
-/* The first histogram's bins are equally wide in d, which spreads the tokens best. It reaches up to d = REACH = 32. No
- * token beyond can win: its score is below FG_GUMBEL_MAX - 32, and the likeliest token's is above -3. So it does not
- * matter whether tokens beyond are kept or filtered out. */
-constexpr float BINS_PER_UNIT = 64, REACH = BINS / BINS_PER_UNIT;
+/* The first histogram's bins are equally wide in d, which spreads the tokens best. They reach up to FG_TOP_K_REACH,
+ * beyond which it does not matter whether top_k keeps a token or filters it out. */
+constexpr float BINS_PER_UNIT = 64;
+static_assert(FG_TOP_K_REACH < BINS / BINS_PER_UNIT, "each key within reach has a bin");
 constexpr int LISTED = 1024; /* keys that a block can list, once the range holds few enough */
 
 struct Found {
@@ -41,7 +41,7 @@ struct Scale {
 /* run() lowers a limit on d, so that of the tokens within it only the k nearest are kept (WEIGHED: the nearest whose
  * weights add up to fg_top_p_target). Ties with the last are kept. The new limit need not be the d of a token, but it
  * keeps the same tokens as the one that sample_math.h defines. The limit stays as it is if fewer than k tokens are
- * within REACH. Keys are the bits of d. */
+ * within FG_TOP_K_REACH. Keys are the bits of d. */
 template <bool WEIGHED> struct Select {
 	Team &team;
 	SelectShared &s;
@@ -98,7 +98,7 @@ template <bool WEIGHED> struct Select {
 	/* target(total): what the kept tokens must add up to, given the total within the limit. Every thread gets the
 	 * limit. */
 	template <class Target> __device__ float run(float limit, Target target) const {
-		const float reach = fminf(limit, WEIGHED ? FG_WEIGHT_LIMIT : fg_as_float(fg_as_bits(REACH) - 1));
+		const float reach = fminf(limit, WEIGHED ? FG_WEIGHT_LIMIT : FG_TOP_K_REACH);
 		Found found;
 		clear();
 		each_key(reach, [&](uint32_t key) { add((uint32_t)(fg_as_float(key) * BINS_PER_UNIT), key); });

@@ -105,7 +105,8 @@ fg_status sampler_new(const fg_config *config, const fg_sampling *sampling, void
 		             s.n_stop_ids,
 		             s.n_bias,
 		             penalties || s.n_stop_ids > 0 || s.n_bias > 0,
-		             penalties};
+		             penalties,
+		             s.logprobs_mode == FG_PROCESSED_LOGPROBS};
 		h->stop_ids.assign(s.stop_ids, s.stop_ids + s.n_stop_ids);
 		std::sort(h->stop_ids.begin(), h->stop_ids.end());
 		std::vector<int32_t> order(s.n_bias);

@@ -30,6 +30,7 @@ struct SlotParams {
 	int32_t n_stop, n_bias;
 	int32_t marked;    /* 0: no token has a mark. The slot's marks are then those of an earlier sequence. */
 	int32_t penalties; /* 1: sampled tokens are counted */
+	int32_t processed; /* 1: log probabilities are of the processed distribution */
 };
 
 struct Slot {

@@ -5,7 +5,7 @@
 import { FFIType, read } from "bun:ffi";
 import { type FileHandle, open, stat } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
-import { openLibrary } from "../dynamic-library.ts";
+import { openLibrary } from "./dynamic-library.ts";
 
 const LOCK_EXCLUSIVE = 2;
 const LOCK_NON_BLOCKING = 4;

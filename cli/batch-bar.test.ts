@@ -1,0 +1,61 @@
+import { expect, test } from "bun:test";
+import { BatchBar } from "./batch-bar.ts";
+import { barLine, ChangingLine, formatTimes } from "./progress.ts";
+
+const job = { input: "in", output: "out", errors: "err", endpoint: null, maxLineBytes: 1, maxRequests: 1 };
+const progress = { total: 20_000, completed: 8390, failed: 10, outputTokens: 1000, promptTokens: 2000 };
+
+function terminal(isTTY: boolean) {
+  const written: string[] = [];
+  return { written, output: { isTTY, columns: 90, write: (text: string) => written.push(text) } };
+}
+
+test("the bar has the share, the requests, the speed and the failures", () => {
+  const { written, output } = terminal(true);
+  const bar = new BatchBar(output);
+  bar.begin();
+  bar.update(progress);
+  expect(written).toHaveLength(1);
+  expect(written[0]).toMatch(
+    /^\rrequests: {2}42%\|█+.? *\| 8,400\/20,000 \[00:00<00:0\d, [\d,]+ tokens\/s, 10 failed\]$/,
+  );
+  expect(written[0]!.length).toBe(90);
+});
+
+test("its end says what is where, what is left, and how fast it was", () => {
+  const { output } = terminal(false);
+  const bar = new BatchBar(output);
+  expect(bar.end(job)).toBe("");
+  bar.update(progress);
+  expect(bar.end(job)).toBe(
+    "8,390 of 20,000 requests answered (out); 10 failed (err); 11,600 left: run the same command again\n",
+  );
+  bar.begin();
+  bar.update({ ...progress, completed: 20_000, failed: 0 });
+  const [first, second] = bar.end(job).split("\n");
+  expect(first).toBe("20,000 of 20,000 requests answered (out)");
+  expect(second).toMatch(/^2,000 \+ 1,000 tokens in \d+\.\d s, [\d,]+ tokens\/s$/);
+});
+
+test("the time that is left follows from what this run has done", () => {
+  expect(formatTimes(25, 100, 60)).toBe("01:00<03:00");
+  expect(formatTimes(0, 100, 60)).toBe("01:00<?");
+});
+
+test("a bar fills the width that there is", () => {
+  expect(barLine("a", 0.5, "b", 20)).toBe("a:  50%|████▌    | b");
+  expect(barLine("a", 1, "b", 20)).toBe("a: 100%|█████████| b");
+});
+
+test("where there is no terminal a line comes now and then, and the last one in any case", () => {
+  const { written, output } = terminal(false);
+  const seldom = new ChangingLine(output, 1000);
+  for (const text of ["a", "b", "c"]) seldom.show(() => text);
+  seldom.end();
+  seldom.end();
+  expect(written.splice(0)).toEqual(["c\n"]);
+  const often = new ChangingLine(output, 0);
+  for (const text of ["a", "b"]) often.show(() => text);
+  often.end();
+  expect(written).toEqual(["a\n", "b\n"]);
+});

@@ -1,0 +1,175 @@
+/** fgbatch: the command line that answers a file of requests. */
+import { Command } from "commander";
+import { createApp } from "../routes/app.ts";
+import type { Send } from "../routes/batch/answer.ts";
+import { BatchInputError } from "../routes/batch/input.ts";
+import { type Answerer, type BatchJob, runBatch } from "../routes/batch/job.ts";
+import { Service } from "../routes/service.ts";
+import { FastgenError } from "../src/errors.ts";
+import { MAX_BODY_BYTES } from "../src/limits.ts";
+import type { FastgenApi } from "../src/types.ts";
+import { VERSION } from "../src/version.ts";
+import { type AnswerFlags, addAnswerFlags, answerOptions } from "./answer-flags.ts";
+import { BatchBar } from "./batch-bar.ts";
+import { builtInNotice } from "./built-in.ts";
+import { baseUrl } from "./chat-remote.ts";
+import { addModelFlags, bytes, integer, loadModel, loadOptions, type ModelFlags, parseFlags } from "./flags.ts";
+import { ProgressBar } from "./progress.ts";
+import { outliveReaders } from "./readers.ts";
+
+interface BatchFlags extends ModelFlags, AnswerFlags {
+  errors?: string;
+  url?: string;
+  apiKey?: string;
+  maxConcurrency?: number;
+  maxBodyBytes: number;
+}
+
+/** Requests that a server gets at once, unless a flag says otherwise. */
+const REMOTE_CONCURRENCY = 256;
+
+/** Wrong lines of the input that are shown. */
+const SHOWN_FAULTS = 10;
+
+/** fgbatch's flags and its help. */
+export function command(): Command {
+  const command = new Command("fgbatch")
+    .description(
+      "Answers the requests of a file, in OpenAI's format of batches, by a model loaded here or by a server.",
+    )
+    .version(VERSION)
+    .argument("<in>", "file of requests, one JSON object a line: custom_id, method, url, body")
+    .argument("<out>", "file that each answer is added to as a line; what it holds already is not done again")
+    .option("--errors <file>", "file for requests that fail (default: OUT with .errors before its ending)")
+    .option("--url <url>", "let the server at this address answer, rather than a model loaded here")
+    .option("--api-key <key>", "key for --url (default: $FASTGEN_API_KEY or $OPENAI_API_KEY)")
+    .option(
+      "--max-concurrency <n>",
+      `sequences that are asked for at once (default: twice --max-num-seqs; with --url ${REMOTE_CONCURRENCY})`,
+      integer(1),
+    )
+    .option("--max-body-bytes <bytes>", "longest line of the input", bytes, MAX_BODY_BYTES);
+  addAnswerFlags(command);
+  return addModelFlags(command).addHelpText(
+    "after",
+    `
+The same command again goes on where it was broken off, also by kill -9: every custom_id gets one line, in OUT or in the file
+of errors. Remove the file of errors to try the failed requests again.
+
+Exit codes: 0 every request has its answer; 3 some requests failed; 2 wrong usage, or an input that was refused; 1 broken off;
+128 + n ended by signal n.`,
+  );
+}
+
+/** Answers a file. Resolves to the exit code. Throws FastgenError where the batch is broken off, or a file cannot be used. */
+export async function run(args: string[]): Promise<number> {
+  const parser = command();
+  const code = parseFlags(parser, args);
+  if (code !== null) return code;
+  const flags = parser.opts<BatchFlags>();
+  const [input, output, model] = parser.args as [string, string, string | undefined];
+  if (flags.url !== undefined && model !== undefined) {
+    const message = `with --url the requests name the model, and '${model}' is not loaded; leave it out`;
+    throw new FastgenError("invalid_request", message);
+  }
+  const errors = flags.errors ?? errorsBeside(output);
+  const job = { input, output, errors, endpoint: null, maxLineBytes: flags.maxBodyBytes, maxRequests: Infinity };
+  const stopping = new AbortController();
+  const bar = new BatchBar();
+  let fastgen: FastgenApi | null = null;
+  const open = async () => {
+    if (flags.url === undefined) fastgen = await loadHere(model, flags, stopping);
+    bar.begin();
+    return fastgen ? answerer(fastgen, flags) : remote(flags);
+  };
+  // Whoever reads what is said may leave: the work goes on.
+  outliveReaders();
+  const unhook = onSignals(stopping);
+  try {
+    const { failed } = await runBatch(job, { open, signal: stopping.signal, onProgress: (now) => bar.update(now) });
+    process.stderr.write(bar.end(job));
+    return failed > 0 ? 3 : 0;
+  } catch (error) {
+    return brokenOff(error, stopping.signal, bar, job);
+  } finally {
+    unhook();
+    await (fastgen as FastgenApi | null)?.close();
+  }
+}
+
+/** answers.jsonl → answers.errors.jsonl */
+function errorsBeside(output: string): string {
+  return output.replace(/(\.[^./]*)?$/, (ending) => `.errors${ending || ".jsonl"}`);
+}
+
+/** The exit code. Throws what is not told here. */
+function brokenOff(error: unknown, signal: AbortSignal, bar: BatchBar, job: BatchJob): number {
+  if (error instanceof BatchInputError) {
+    const [, ...others] = error.faults;
+    for (const { line, message } of others.slice(0, SHOWN_FAULTS - 1)) {
+      process.stderr.write(`${job.input}, line ${line}: ${message}\n`);
+    }
+    throw error;
+  }
+  process.stderr.write(bar.end(job));
+  const name = signal.reason as keyof typeof SIGNALS;
+  if (signal.aborted && name in SIGNALS) return 128 + SIGNALS[name];
+  throw error;
+}
+
+const SIGNALS = { SIGINT: 2, SIGTERM: 15 };
+
+/** SIGTERM or SIGINT aborts `stopping` with its name; a second one ends the process. Returns a function that undoes this. */
+function onSignals(stopping: AbortController): () => void {
+  const handler = (signal: NodeJS.Signals) => {
+    if (stopping.signal.aborted) process.exit(128 + SIGNALS[signal as keyof typeof SIGNALS]);
+    stopping.abort(signal);
+  };
+  for (const signal of Object.keys(SIGNALS)) process.on(signal, handler);
+  return () => {
+    for (const signal of Object.keys(SIGNALS)) process.off(signal, handler);
+  };
+}
+
+async function loadHere(model: string | undefined, flags: BatchFlags, stopping: AbortController): Promise<FastgenApi> {
+  if (model === undefined) process.stderr.write(builtInNotice("fgbatch"));
+  const bar = new ProgressBar();
+  const fastgen = await loadModel(model, {
+    ...loadOptions(flags),
+    signal: stopping.signal,
+    onProgress: (progress) => bar.update(progress),
+    onWarning: (message) => void process.stderr.write(`fgbatch: ${message}\n`),
+  }).finally(() => bar.end());
+  void fastgen.failed.then((error) => stopping.abort(error));
+  return fastgen;
+}
+
+/** Requests go through the server's own app, without a port: a line of a file and a request over HTTP are one code. */
+function answerer(fastgen: FastgenApi, flags: BatchFlags): Answerer {
+  const any = Number.MAX_SAFE_INTEGER;
+  const service = new Service({
+    ...answerOptions(flags),
+    errorLog: (text) => void process.stderr.write(`fgbatch: ${text}\n`),
+    maxBodyBytes: flags.maxBodyBytes,
+    // The batch bounds what is open.
+    maxRequests: any,
+    maxQueued: any,
+    maxStoredResponses: 0,
+  });
+  service.ready(fastgen);
+  const app = createApp(service);
+  const send: Send = (url, init) => app.fetch(new Request(`http://localhost${url}`, init));
+  return { send, atOnce: flags.maxConcurrency ?? 2 * fastgen.capacity.max_num_seqs };
+}
+
+function remote(flags: BatchFlags): Answerer {
+  const base = baseUrl(flags.url!);
+  const key = flags.apiKey ?? process.env.FASTGEN_API_KEY ?? process.env.OPENAI_API_KEY;
+  const send: Send = (url, init) => {
+    const headers = { ...(init.headers as Record<string, string>), ...(key && { authorization: `Bearer ${key}` }) };
+    // An answer may take longer than fetch waits by itself.
+    const target = url.startsWith("/v1/") ? base + url.slice("/v1".length) : base.replace(/\/v1$/, "") + url;
+    return fetch(target, { ...init, headers, timeout: false } as RequestInit);
+  };
+  return { send, atOnce: flags.maxConcurrency ?? REMOTE_CONCURRENCY };
+}

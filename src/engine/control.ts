@@ -1,0 +1,188 @@
+/**
+ * What the worker does beside steps: it holds generation, gives the library other weights, lets it sleep, and empties the
+ * cache. A command that needs the steps in flight to end is carried out by settle(), and all sequences stay where they are
+ * until then.
+ */
+import { asFastgenError, FastgenError } from "../errors.ts";
+import type { LibraryEngine } from "../ffi/engine.ts";
+import type { Command, FromWorker, HoldMode } from "./protocol.ts";
+import type { Scheduler } from "./scheduler.ts";
+
+/** Milliseconds between two looks at weights that load. They are in use at most so much later. */
+export const PROGRESS_INTERVAL = 10;
+
+type CommandOf<Type extends Command["type"]> = Extract<Command, { type: Type }>;
+
+/** What waits for the end of what runs. */
+interface Waiting {
+  id: number;
+  command: CommandOf<"hold"> | CommandOf<"sleep">;
+}
+
+const REFUSAL =
+  "the weights are incomplete, because an update of them broke off; nothing is generated before a whole set has been loaded";
+
+export class EngineControl {
+  /** The hold in force; null = none. */
+  private hold: CommandOf<"hold"> | null = null;
+  private waiting: Waiting[] = [];
+  private update: { id: number; command: CommandOf<"update">; begun: boolean } | null = null;
+  private readonly asleep = { weights: false, kvCache: false };
+  /** The weights that sleep, or slept, have no values. */
+  private dropped = false;
+  /** An update broke off. */
+  private incomplete = false;
+  private closed = false;
+
+  /** `run` is called when steps may run again after a time without messages. */
+  constructor(
+    private readonly engine: Pick<LibraryEngine, "load" | "progress" | "ready" | "sleep" | "wake">,
+    private readonly scheduler: Scheduler,
+    private readonly post: (message: FromWorker) => void,
+    private readonly run: () => void,
+  ) {}
+
+  /** Why nothing can be computed, or null. */
+  get refusal(): FastgenError | null {
+    return this.incomplete && !this.update ? new FastgenError("unavailable", REFUSAL) : null;
+  }
+
+  private get sleeping(): boolean {
+    return this.asleep.weights || this.asleep.kvCache;
+  }
+
+  take(id: number, command: Command): void {
+    try {
+      // What is answered later is answered by settle() or load().
+      if (this.begin(id, command)) this.answer(id);
+    } catch (thrown) {
+      this.answer(id, asFastgenError(thrown));
+    }
+    this.apply();
+    this.settle();
+  }
+
+  /** True when it has been carried out. */
+  private begin(id: number, command: Command): boolean {
+    const { scheduler, asleep } = this;
+    switch (command.type) {
+      case "hold":
+      case "sleep":
+        if (command.type === "hold") this.hold = command;
+        if (command.mode === "abort") scheduler.endAll(null);
+        this.waiting.push({ id, command });
+        return false;
+      case "release": {
+        this.hold = null;
+        const early = new FastgenError("aborted", "generation was resumed before the pause had begun");
+        for (const { id } of this.waiting.splice(0)) this.answer(id, early);
+        return true;
+      }
+      case "ping":
+        return true;
+      case "clear_cache":
+        scheduler.clearCache(false);
+        return true;
+      case "update":
+        if (this.update)
+          throw new FastgenError("overloaded", "the weights are being updated; wait for the end of that");
+        if (asleep.weights) throw new FastgenError("invalid_request", "the weights sleep: wake them up first");
+        this.update = { id, command, begun: false };
+        return false;
+      case "wake":
+        this.engine.wake(command);
+        if (command.weights) asleep.weights = false;
+        if (command.kvCache) asleep.kvCache = false;
+        return true;
+    }
+  }
+
+  private apply(): void {
+    const { scheduler } = this;
+    const holds: HoldMode[] = this.waiting.map(({ command }) => command.mode);
+    if (this.hold) holds.push(this.hold.mode);
+    const stands = holds.some((mode) => mode !== "wait");
+    scheduler.frozen = stands || this.update !== null || this.sleeping || this.dropped;
+    scheduler.takeIn(!holds.includes("wait"));
+  }
+
+  /** Does what can be done now. Call it whenever no step is in flight. */
+  settle(): void {
+    const { scheduler, update } = this;
+    if (scheduler.stepsInFlight > 0) return;
+    const ready = this.waiting.filter(({ command }) => command.mode !== "wait" || !scheduler.hasEarlier);
+    for (const one of ready) {
+      this.waiting.splice(this.waiting.indexOf(one), 1);
+      this.carryOut(one);
+    }
+    if (ready.length > 0) this.apply();
+    if (!update || update.begun) return;
+    update.begun = true;
+    void this.load(update.id, update.command);
+  }
+
+  /** What the command has waited for has ended. */
+  private carryOut({ id, command }: Waiting): void {
+    const { engine, scheduler } = this;
+    let failure: FastgenError | undefined;
+    try {
+      if (command.type === "hold") {
+        if (command.clearCache) scheduler.clearCache(true);
+      } else {
+        engine.sleep(command.level);
+        scheduler.clearCache(true);
+        this.asleep.weights = this.asleep.kvCache = true;
+        this.dropped ||= command.level === 2;
+      }
+    } catch (thrown) {
+      failure = asFastgenError(thrown);
+    }
+    this.answer(id, failure);
+  }
+
+  private async load(id: number, { tensors, version, clearCache }: CommandOf<"update">): Promise<void> {
+    const { engine, scheduler } = this;
+    let failure: FastgenError | undefined;
+    try {
+      begin(engine, tensors);
+      if (clearCache ?? this.hold?.clearCache ?? true) scheduler.clearCache(true);
+      this.incomplete = true;
+      while (!engine.progress().finished) {
+        await Bun.sleep(PROGRESS_INTERVAL);
+        if (this.closed) return;
+      }
+      engine.ready();
+      this.incomplete = this.dropped = false;
+      scheduler.weightVersion = version;
+    } catch (thrown) {
+      failure = asFastgenError(thrown);
+    }
+    this.update = null;
+    this.apply();
+    this.answer(id, failure);
+    this.run();
+  }
+
+  private answer(id: number, error?: FastgenError): void {
+    if (this.scheduler.hasOutcomes) this.post(this.scheduler.takeMessage());
+    const failure = error ? { kind: error.kind, message: error.message } : null;
+    const { refusal, sleeping } = this;
+    const state = { weightVersion: this.scheduler.weightVersion, refusal: refusal?.message ?? null, sleeping };
+    this.post({ type: "done", id, error: failure, state });
+  }
+
+  /** The engine is closed: nothing more is done with it. */
+  close(): void {
+    this.closed = true;
+  }
+}
+
+/** Begins to load. What does not fit is the caller's fault, and has changed nothing. */
+function begin(engine: Pick<LibraryEngine, "load">, tensors: CommandOf<"update">["tensors"]): void {
+  try {
+    engine.load(tensors);
+  } catch (thrown) {
+    const { kind, message } = asFastgenError(thrown);
+    throw new FastgenError(kind === "model" ? "invalid_request" : kind, `the weights stay as they are: ${message}`);
+  }
+}
