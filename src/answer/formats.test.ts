@@ -45,6 +45,7 @@ describe("answerFormat", () => {
     [`{{ "<tool_call>\\n{\\"name\\": <function-name>, \\"arguments\\": <args>}" }}`, null, "hermes"],
     [`{{ '<tool_call>\n' }}{{ '{"arguments": …' }}{{ '</think>' }}`, "qwen3", "hermes"],
     ["<tool_call>\n<function=f>\n</think>", "qwen3", "qwen3_coder"],
+    ["<tool_call>f(a)</tool_call>", null, null],
     ["<seed:tool_call>\n<function=f>\n", null, null],
     ["<tool_call>{function-name}\n<arg_key>", null, "glm45"],
     ["[TOOL_CALLS] [", null, "mistral"],

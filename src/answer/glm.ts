@@ -3,7 +3,7 @@
  * without the line ends.
  */
 import { literal, oneOf } from "./call-grammar.ts";
-import { type Input, type Reading, Unexpected } from "./input.ts";
+import type { Input, Reading } from "./input.ts";
 import type { Output } from "./output.ts";
 import type { FunctionTool } from "./parts.ts";
 import { ArgumentsWriter, taggedArguments, type ValueEnd } from "./tagged-arguments.ts";
@@ -70,10 +70,9 @@ function* call(input: Input, output: Output, tools: readonly FunctionTool[]): Re
 
 function* argumentKey(input: Input): Reading<string> {
   let key = "";
-  const end = yield* input.until([KEY_END], (text) => {
+  yield* input.until([KEY_END], (text) => {
     key += text;
   });
-  if (end === "") throw new Unexpected();
   yield* input.expect(KEY_END);
   yield* input.space();
   yield* input.expect(VALUE);

@@ -315,8 +315,13 @@ const TYPED: FunctionTool[] = [
           either: { anyOf: [{ type: "string" }, { type: "null" }] },
           r: { $ref: "#/$defs/R" },
           e: { enum: ["x", "y"] },
+          i: { type: "integer" },
+          named: { $ref: "#/$defs/S" },
         },
-        $defs: { R: { anyOf: [{ type: "integer" }, { $ref: "#/$defs/R" }, { $ref: "#/$defs/R" }] } },
+        $defs: {
+          R: { anyOf: [{ type: "integer" }, { $ref: "#/$defs/R" }, { $ref: "#/$defs/R" }] },
+          S: { type: "string" },
+        },
       },
     },
   },
@@ -344,6 +349,8 @@ const VALUES: [key: string, text: string, json: string][] = [
   ["either", "text", '"text"'],
   ["r", "7", "7"],
   ["e", "x", '"x"'],
+  ["i", "5", "5"],
+  ["named", "12", '"12"'],
   ["unknown", "7", "7"],
   ["unknown", "[7", '"[7"'],
 ];

@@ -76,7 +76,6 @@ export const answerBugs: PlantedBug[] = [
   ...inFile("src/answer/glm.ts", tests("tool-formats", "grammar", "formats"), [
     ["template.includes(BEGIN) && template.includes(KEY)", "template.includes(BEGIN)", "all tags of calls are GLM's"],
     ["written!.end();", "", "arguments have no end"],
-    ['if (end === "") throw new Unexpected();', "", "half a key is one"],
     ['KEY_END)} "\\\\n"?', "KEY_END)}", "no line may end before a value"],
     ["several ? `", "true ? `", "one call may be followed by another"],
   ]),

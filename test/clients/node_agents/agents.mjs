@@ -125,8 +125,6 @@ try {
     const proxy = await between(agent);
     const { code, stdout, stderr } = await agent.start(proxy.url);
     proxy.close();
-    if (process.env.AGENTS_LOG)
-      writeFileSync(path.join(process.env.AGENTS_LOG, `${name}.json`), JSON.stringify(proxy.seen, null, 1));
     const turns = proxy.seen.filter(({ turn }) => turn);
     const refused = proxy.seen.filter(({ path, status }) => status !== 200 && path.startsWith("/v1"));
     const about = JSON.stringify({
