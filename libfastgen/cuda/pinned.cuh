@@ -21,6 +21,10 @@ class PinnedMemory {
 	size_t usable() const {
 		return pinned;
 	}
+	/* Bytes, from the start on, that were pinned by one call: no copy may cross from one such piece to the next. */
+	size_t piece_size() const {
+		return piece;
+	}
 	/* Waits until no more of it will become usable. */
 	void settle();
 	/* Where it begins. Zeroed. Only the first usable() bytes may be used. NULL before start and after close. */

@@ -4,6 +4,8 @@
  */
 #include "context.cuh"
 
+#include <algorithm>
+
 namespace fg {
 
 namespace {
@@ -12,6 +14,18 @@ fg_status idle(Context *c) {
 	cudaError_t error = cudaStreamSynchronize(c->stream);
 	if (error == cudaSuccess) error = cudaStreamSynchronize(c->copy_stream);
 	return error == cudaSuccess ? FG_OK : cuda_fail(error, "going to sleep or waking");
+}
+
+/* Copies the weights between the device and the host, and waits for the end. */
+cudaError_t copy_weights(Context *c, cudaMemcpyKind kind) {
+	const size_t bytes = c->weight_memory.size(), piece = c->kept_weights.piece_size();
+	cudaError_t error = cudaSuccess;
+	for (size_t at = 0; at < bytes && error == cudaSuccess; at += piece) {
+		char *device = (char *)c->weight_memory.begin() + at, *host = c->kept_weights.begin() + at;
+		const bool out = kind == cudaMemcpyDeviceToHost;
+		error = cudaMemcpyAsync(out ? host : device, out ? device : host, std::min(piece, bytes - at), kind, c->stream);
+	}
+	return error == cudaSuccess ? cudaStreamSynchronize(c->stream) : error;
 }
 
 /* Copies the weights to the host. */
@@ -26,17 +40,13 @@ fg_status keep_weights(Context *c) {
 			"the host has no room for the weights (%.1f GiB on each device); sleep with level 2, which drops "
 			"them, or end other programs",
 			(double)bytes / GIB);
-	cudaError_t error =
-		cudaMemcpyAsync(c->kept_weights.begin(), c->weight_memory.begin(), bytes, cudaMemcpyDeviceToHost, c->stream);
-	if (error == cudaSuccess) error = cudaStreamSynchronize(c->stream);
+	const cudaError_t error = copy_weights(c, cudaMemcpyDeviceToHost);
 	return error == cudaSuccess ? FG_OK : cuda_fail(error, "copying weights to the host");
 }
 
 fg_status restore_weights(Context *c) {
 	if (!c->kept_weights.begin()) return FG_OK;
-	cudaError_t error = cudaMemcpyAsync(c->weight_memory.begin(), c->kept_weights.begin(), c->weight_memory.size(),
-	                                    cudaMemcpyHostToDevice, c->stream);
-	if (error == cudaSuccess) error = cudaStreamSynchronize(c->stream);
+	const cudaError_t error = copy_weights(c, cudaMemcpyHostToDevice);
 	c->kept_weights.close();
 	return error == cudaSuccess ? FG_OK : cuda_fail(error, "copying weights from the host");
 }
