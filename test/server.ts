@@ -55,7 +55,7 @@ export function spawnServer(args: string[], { stderr = "pipe", descriptors, vari
   const bounded = ["sh", "-c", `ulimit -n ${descriptors}; exec "$@"`, "sh"];
   const child = Bun.spawn([...(descriptors === undefined ? [] : bounded), executable, ...args], {
     cwd: folder,
-    env: { PATH: "/usr/bin:/bin", HOME: folder, TMPDIR: process.env.TMPDIR, ...variables },
+    env: { PATH: "/usr/bin:/bin", HOME: folder, TMPDIR: folder, ...variables },
     stdin: "ignore",
     stdout: "pipe",
     stderr,

@@ -19,9 +19,10 @@ export class IdIndex {
     rmSync(path, { force: true });
     this.#database = new Database(path);
     const run = (sql: string) => this.#database.run(sql);
-    // Nobody else sees the file, and it need not outlive the process: no journal, and one transaction that never ends.
+    // Nobody else sees the file, and it need not outlive the process: one transaction that never ends. Its journal stays empty,
+    // since there was nothing before it, so it can be in memory.
     run("PRAGMA locking_mode = EXCLUSIVE");
-    run("PRAGMA journal_mode = OFF");
+    run("PRAGMA journal_mode = MEMORY");
     run("PRAGMA synchronous = OFF");
     run(`PRAGMA cache_size = -${CACHE_KIBIBYTES}`);
     run("BEGIN");
