@@ -24,6 +24,7 @@ const TABLES: Record<string, () => string> = {
   startup: () => plainReport(readResultsFile("startup")),
   cpu: () => cpuReport(readResultsFile("cpu")),
   http: () => plainReport(readResultsFile("http")),
+  batch: () => plainReport(readResultsFile("batch")),
   ops: () => opsReport(readResultsFile("ops")),
 };
 

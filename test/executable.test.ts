@@ -184,7 +184,7 @@ check(`a limit on address space is named${why}`, () => {
 check(`exit codes: 0 success, 1 an error in one line, 2 wrong usage${why}`, () => {
   const cases: [string, string[], number, RegExp][] = [
     ["fgserve", ["--version"], 0, /^$/],
-    ["fgserve", ["org/none", "--port", "0"], 1, /^error: org\/none .*127\.0\.0\.1.*\n$/],
+    ["fgserve", ["org/none", "--port", "0"], 1, /^fgserve: listening on .*\nerror: org\/none .*127\.0\.0\.1.*\n$/],
     ["fgchat", [folder], 1, /^error: .* has no config\.json: .*\n$/],
     ["fgserve", ["--prot", "1"], 2, /--port/],
     ["fgchat", ["--url", "http://127.0.0.1:1"], 1, /^error: cannot reach .*\n$/],
