@@ -50,36 +50,30 @@ const LENGTHS: Record<string, number> = { hostname: 253, "idn-hostname": 253 };
 /** Formats that llguidance has itself. */
 const NATIVE: Record<string, string> = { duration: "duration", ipv6: "ipv6", uuid: "uuid", uri: "uri", iri: "uri" };
 
-/** Formats that say what a string is for, and that no validator checks. */
-const NOTES = new Set([
-  "password",
-  "binary",
-  "path",
-  "file-path",
-  "directory-path",
-  "text",
-  "textarea",
-  "markdown",
-  "json-string",
-  "emoji",
-  "cuid",
-  "cuid2",
-  "ulid",
-  "nanoid",
-  "xid",
-  "ksuid",
-  "jwt",
-  "e164",
-]);
+/** Older names, and those of other libraries' validators. */
+const ALIASES: Record<string, string> = {
+  url: "uri",
+  "host-name": "hostname",
+  "ip-address": "ipv4",
+  "iso-time": "time",
+  "iso-date-time": "date-time",
+};
 
-/** The keywords that stand for a format; null = it is not supported. */
-export function formatKeywords(format: string): Record<string, unknown> | null {
+/** Formats of JSON Schema that no grammar here holds. */
+const UNSUPPORTED = new Set(["uri-reference", "iri-reference", "uri-template", "regex"]);
+
+/**
+ * The keywords that stand for a format; null = it is not supported. A format that JSON Schema does not name says what a string is
+ * for, and bounds nothing: validators must ignore it (2020-12, section 7.2.3 of the validation vocabulary).
+ */
+export function formatKeywords(name: string): Record<string, unknown> | null {
+  const format = Object.hasOwn(ALIASES, name) ? ALIASES[name]! : name;
   if (Object.hasOwn(NATIVE, format)) return { format: NATIVE[format] };
   if (Object.hasOwn(PATTERNS, format)) {
     const maxLength = LENGTHS[format];
     return { pattern: `^(?:${PATTERNS[format]})$`, ...(maxLength && { maxLength }) };
   }
-  return NOTES.has(format) ? {} : null;
+  return UNSUPPORTED.has(format) ? null : {};
 }
 
 /** The patterns of libraries' own types that look around, written without. */

@@ -41,6 +41,8 @@ describe("follows", () => {
     ],
     ["bounds beyond 64 bits", { type: "integer", minimum: -1e300, maximum: 1e300 }, [0, 123], ["0"]],
     ["int32", { type: "integer", format: "int32" }, [2147483647, -5], [2147483648]],
+    ["a format that JSON Schema does not name", { type: "string", format: "topic" }, ["any text at all"], [5]],
+    ["an older format's name", { type: "string", format: "url" }, ["https://example.com/a"], ["any text at all"]],
     ["multipleOf", { type: "integer", multipleOf: 3 }, [0, 9, -3], [1]],
     ["lengths in characters", { type: "string", minLength: 2, maxLength: 2 }, ["ab", "é😀"], ["a", "abc"]],
     [
