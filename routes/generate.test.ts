@@ -195,10 +195,34 @@ describe("a rollout's record", () => {
     }
   });
 
+  test("of responses and messages, at their ends, and not of what is stored", async () => {
+    const sampling = { seed: 5, return_rollout: true };
+    const wanted = record("processed_logprobs", "<user>Hi", 5);
+    const response = { input: "Hi", max_output_tokens: 2, ...sampling };
+    const message = { messages: [{ role: "user", content: "Hi" }], max_tokens: 2, ...sampling };
+    const whole = await json(await server.post("/v1/responses", response));
+    expect(whole.rollout).toEqual(wanted);
+    expect(whole.output[0].content[0].logprobs).toEqual([]);
+    const kept = await json(await fetch(`${server.url}/v1/responses/${whole.id}`));
+    expect(kept.rollout).toBeUndefined();
+    expect((await json(await server.post("/v1/messages", message))).rollout).toEqual(wanted);
+
+    const lastOf = async (path: string, body: object, type: string) => {
+      const text = await (await server.post(path, { ...body, stream: true })).text();
+      expect(text.match(/"rollout":/g)).toHaveLength(1);
+      const [, data] = new RegExp(`^event: ${type}\ndata: (.*)$`, "m").exec(text)!;
+      return JSON.parse(data!);
+    };
+    expect((await lastOf("/v1/responses", response, "response.incomplete")).response.rollout).toEqual(wanted);
+    expect((await lastOf("/v1/messages", message, "message_delta")).rollout).toEqual(wanted);
+  });
+
   test("a seed of 64 bits is written as a number, exactly", async () => {
     for (const stream of [false, true]) {
       const body = `{"prompt":"Hi","seed":9007199254740993,"max_tokens":1,"return_rollout":true,"stream":${stream}}`;
       expect(await (await server.post("/v1/completions", body)).text()).toContain(`"seed":9007199254740993}`);
+      const message = body.replace('"prompt":"Hi"', '"messages":[{"role":"user","content":"Hi"}]');
+      expect(await (await server.post("/v1/messages", message)).text()).toContain(`"seed":9007199254740993}`);
     }
   });
 });

@@ -48,6 +48,11 @@ export function* jsonParts(value: unknown): Generator<string, void, void> {
   } else yield typeof value === "bigint" ? String(value) : JSON.stringify(value);
 }
 
+/** The JSON of `value`, with integers of 64 bits as they are. */
+export function jsonText(value: unknown): string {
+  return Array.from(jsonParts(value)).join("");
+}
+
 /** `value` as a reply: whole where it is one piece, else as a stream, during which `record` stays open. */
 export function longJson(record: RequestRecord, value: unknown): Response {
   const parts = jsonParts(value);

@@ -1,6 +1,7 @@
 /** With `return_rollout`: one record of each choice that holds all that a trainer needs of it. */
 import type { Chunk, Generation, WeightSpan } from "../src/types.ts";
 import { finite } from "./logprobs.ts";
+import { jsonText } from "./long-json.ts";
 import type { Run } from "./run.ts";
 
 /** One choice, from its prompt to its end. */
@@ -59,7 +60,6 @@ export class Rollouts {
 
   /** The same as JSON, for one frame of a stream. */
   jsonOf(index: number): string {
-    const { seed, ...rest } = this.of(index);
-    return `${JSON.stringify(rest).slice(0, -1)},"seed":${seed}}`;
+    return jsonText(this.of(index));
   }
 }

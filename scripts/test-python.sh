@@ -29,7 +29,7 @@ with Fastgen() as fastgen:
     answer = fastgen.chat([{"role": "user", "content": "What is 17 + 25?"}], temperature=0)
     assert answer.text == "17 + 25 = 42.", answer
 '
-for tool in fgserve fgchat; do
+for tool in fgserve fgchat fgbatch; do
 	"$folder/venv/bin/$tool" --help | grep -q "^Usage: $tool "
 done
 echo "wheel: $(basename "$folder"/wheel/*.whl) installs and answers"

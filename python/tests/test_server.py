@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -116,10 +117,10 @@ def test_an_interactive_session_keeps_its_server_after_ctrl_c() -> None:
     child.stdin.write(START.replace("; ", "\n") + "import time\n")
     child.stdin.flush()
     pid = pid_of(child)
-    child.stdin.write("f.generate('Once', n=20, max_tokens=1000, ignore_eos=True)\n")
+    child.stdin.write("print('begun', flush=True); f.generate('Once', n=20, max_tokens=1000, ignore_eos=True)\n")
     child.stdin.flush()
-    with_key = f"/proc/{child.pid}/task"
-    until(lambda: len(os.listdir(with_key)) > 1)
+    assert child.stdout is not None and child.stdout.readline() == "begun\n"
+    time.sleep(0.2)
     os.killpg(child.pid, signal.SIGINT)
     out, errors = child.communicate("print(f.chat([{'role': 'user', 'content': 'hello'}], temperature=0).text)\n", timeout=60)
     assert "KeyboardInterrupt" in errors

@@ -6,6 +6,7 @@ import { noteIgnored, readBody } from "../body.ts";
 import type { Env } from "../context.ts";
 import { Conversation } from "../conversation.ts";
 import { longJson } from "../long-json.ts";
+import { Rollouts } from "../rollout.ts";
 import type { Service } from "../service.ts";
 import { eventStream } from "../sse.ts";
 import { versionFields } from "../weight-versions.ts";
@@ -22,7 +23,8 @@ export function createMessage(service: Service) {
       throw inOwnWords(error, fields);
     });
     const { run } = conversation;
-    if (fields.stream) return eventStream(service, run, new MessageFrames(service, conversation));
+    if (fields.stream) return eventStream(service, run, new MessageFrames(service, conversation, fields));
+    const rollouts = fields.return_rollout ? new Rollouts(run) : null;
     const blocks = new Blocks();
     let stop = NOT_STOPPED;
     let versions: readonly WeightSpan[] = [];
@@ -30,6 +32,7 @@ export function createMessage(service: Service) {
       for await (const piece of conversation.parts()) {
         if (piece.finish_reason !== null) stop = stopOf(piece.finish_reason, piece.chunk);
         versions = piece.chunk.weight_versions;
+        rollouts?.add(piece.chunk);
         blocks.push(piece);
       }
     } catch (error) {
@@ -44,6 +47,7 @@ export function createMessage(service: Service) {
       stop_details: null,
       usage: messageUsage(conversation),
       ...versionFields(versions),
+      ...(rollouts && { rollout: rollouts.of(0) }),
     };
     return longJson(run.record, message(service, freshMessageId(), rest));
   };

@@ -4,7 +4,8 @@ import { Service } from "../service.ts";
 import { MessageFrames } from "./events.ts";
 
 const service = new Service({ servedModelName: "served" });
-const eventsOf = (script: Script) => scriptedEvents(script, (conversation) => new MessageFrames(service, conversation));
+const eventsOf = (script: Script) =>
+  scriptedEvents(script, (conversation) => new MessageFrames(service, conversation, {}));
 const usage = {
   input_tokens: 6,
   cache_creation_input_tokens: 0,

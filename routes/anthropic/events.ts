@@ -3,11 +3,14 @@ import type { FastgenError } from "../../src/errors.ts";
 import type { Chunk, WeightSpan } from "../../src/types.ts";
 import { type Block, type BlockListener, Blocks } from "../blocks.ts";
 import type { Conversation } from "../conversation.ts";
+import { jsonText } from "../long-json.ts";
+import { Rollouts } from "../rollout.ts";
 import type { Service } from "../service.ts";
 import type { Frames } from "../sse.ts";
 import { versionFields } from "../weight-versions.ts";
 import { anthropicErrorBody } from "./errors.ts";
 import { contentBlock, freshMessageId, message, messageUsage, NOT_STOPPED, type Stop, stopOf } from "./reply.ts";
+import type { MessageFields } from "./schema.ts";
 
 /** By kind of block: what its deltas are called, and the field of their text. */
 const DELTAS = {
@@ -20,6 +23,7 @@ export class MessageFrames implements Frames, BlockListener {
   readonly #service: Service;
   readonly #conversation: Conversation;
   readonly #blocks = new Blocks(this);
+  readonly #rollouts: Rollouts | null;
   #hasStarted = false;
   #stop: Stop = NOT_STOPPED;
   #versions: readonly WeightSpan[] = [];
@@ -28,13 +32,15 @@ export class MessageFrames implements Frames, BlockListener {
   /** Of the open block: its deltas up to their text. */
   #head = "";
 
-  constructor(service: Service, conversation: Conversation) {
+  constructor(service: Service, conversation: Conversation, { return_rollout }: Pick<MessageFields, "return_rollout">) {
     this.#service = service;
     this.#conversation = conversation;
+    this.#rollouts = return_rollout ? new Rollouts(conversation.run) : null;
   }
 
   chunk(chunk: Chunk): string {
     this.#versions = chunk.weight_versions;
+    this.#rollouts?.add(chunk);
     this.#start();
     const piece = this.#conversation.read(chunk);
     if (piece.finish_reason !== null) this.#stop = stopOf(piece.finish_reason, chunk);
@@ -50,6 +56,7 @@ export class MessageFrames implements Frames, BlockListener {
       delta: { ...this.#stop, stop_details: null },
       usage,
       ...versionFields(this.#versions),
+      ...(this.#rollouts && { rollout: this.#rollouts.of(0) }),
     });
     this.#event("message_stop", {});
     return this.#take();
@@ -106,5 +113,5 @@ export class MessageFrames implements Frames, BlockListener {
 }
 
 function event(type: string, data: object): string {
-  return `event: ${type}\ndata: ${JSON.stringify(data)}\n\n`;
+  return `event: ${type}\ndata: ${jsonText(data)}\n\n`;
 }

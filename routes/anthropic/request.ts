@@ -3,7 +3,7 @@ import { FastgenError } from "../../src/errors.ts";
 import { parseWith, schemaError } from "../../src/schema-error.ts";
 import type { StructuredOutputs } from "../../src/structured-outputs.ts";
 import type { ConversationRequest, ToolChoice } from "../conversation.ts";
-import { samplingParams } from "../fields.ts";
+import { askForRollout, samplingParams } from "../fields.ts";
 import { chatPrompt } from "../messages.ts";
 import { toolChoice } from "../tools.ts";
 import { Turns } from "../turns.ts";
@@ -23,6 +23,7 @@ export function conversationRequest(
   const params = samplingParams(given);
   params.max_tokens = fields.max_tokens;
   if (fields.stop_sequences.length > 0) params.stop = fields.stop_sequences;
+  askForRollout(params, fields);
   return {
     prompt: messagesPrompt(fields, tools),
     params,

@@ -67,6 +67,7 @@ export const messageSchema = z.strictObject({
   tools: boundedArray(z.looseObject({}), limits.MAX_CONTENT_PARTS).optional(),
   tool_choice: z.strictObject(nestedFields.tool_choice).optional(),
   chat_template_kwargs: conversation.chat_template_kwargs,
+  return_rollout: flag,
   cache_salt: z.string().min(1).max(limits.MAX_CACHE_SALT_LENGTH).optional(),
   priority: z.int().optional(),
   /** About the request; no effect on the answer. */

@@ -1,12 +1,14 @@
 /** The answer of a response while it grows, and the Response object at its end. */
 import type { Blocks } from "../blocks.ts";
 import type { AnswerPiece, Conversation } from "../conversation.ts";
+import { Rollouts } from "../rollout.ts";
 import { type ResponseEnvelope, type ResponseError, responseUsage } from "./response.ts";
 
 export class ResponseAnswer {
   readonly #envelope: ResponseEnvelope;
   readonly #conversation: Conversation;
   readonly #blocks: Blocks;
+  readonly #rollouts: Rollouts | null;
   /** Why the answer is not whole; null while it may be. */
   #cut: "max_output_tokens" | "abort" | null = null;
 
@@ -14,11 +16,13 @@ export class ResponseAnswer {
     this.#envelope = envelope;
     this.#conversation = conversation;
     this.#blocks = blocks;
+    this.#rollouts = envelope.withRollout ? new Rollouts(conversation.run) : null;
     envelope.weightVersions = [{ start: 0, version: conversation.run.weightVersion }];
   }
 
   push(piece: AnswerPiece): void {
     this.#envelope.weightVersions = piece.chunk.weight_versions;
+    this.#rollouts?.add(piece.chunk);
     if (piece.finish_reason === "length") this.#cut = "max_output_tokens";
     if (piece.finish_reason === "abort") this.#cut = "abort";
     this.#blocks.push(piece);
@@ -29,10 +33,10 @@ export class ResponseAnswer {
     // Clients read the text of the first item.
     if (this.#blocks.list.length === 0) this.#blocks.openEmpty();
     this.#blocks.end(this.#cut !== null);
-    return this.#response();
+    return { ...this.#response(), ...(this.#rollouts && { rollout: this.#rollouts.of(0) }) };
   }
 
-  /** As end() returned it, without log probabilities. */
+  /** As end() returned it, without log probabilities and rollout. */
   forStore() {
     return this.#response(false);
   }

@@ -6,9 +6,10 @@ import type { Block, BlockListener } from "../blocks.ts";
 import { Blocks } from "../blocks.ts";
 import type { Conversation } from "../conversation.ts";
 import { errorBody } from "../errors.ts";
+import { jsonText } from "../long-json.ts";
 import type { Frames } from "../sse.ts";
 import { ResponseAnswer } from "./answer.ts";
-import { type ResponseEnvelope, tokenLogprobs } from "./response.ts";
+import type { ResponseEnvelope } from "./response.ts";
 
 export class ResponseFrames implements Frames, BlockListener {
   readonly #envelope: ResponseEnvelope;
@@ -72,7 +73,7 @@ export class ResponseFrames implements Frames, BlockListener {
   }
 
   grew(block: Block, text: string, logprobs: readonly PositionLogprobs[]): void {
-    const extra = block.kind === "text" ? `,"logprobs":${JSON.stringify(tokenLogprobs(logprobs))}` : "";
+    const extra = block.kind === "text" ? `,"logprobs":${JSON.stringify(this.#envelope.tokenLogprobs(logprobs))}` : "";
     this.#events += `${this.#head}${JSON.stringify(text)}${extra},"sequence_number":${this.#number++}}\n\n`;
   }
 
@@ -110,7 +111,7 @@ export class ResponseFrames implements Frames, BlockListener {
   }
 
   #event(type: string, fields: object): void {
-    const data = JSON.stringify({ type, ...fields, sequence_number: this.#number++ });
+    const data = jsonText({ type, ...fields, sequence_number: this.#number++ });
     this.#events += `event: ${type}\ndata: ${data}\n\n`;
   }
 

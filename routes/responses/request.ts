@@ -3,7 +3,7 @@ import { FastgenError } from "../../src/errors.ts";
 import type { SamplingParams } from "../../src/params.ts";
 import type { StructuredOutputs } from "../../src/structured-outputs.ts";
 import type { ConversationRequest, ToolChoice } from "../conversation.ts";
-import { samplingParams } from "../fields.ts";
+import { askForRollout, samplingParams } from "../fields.ts";
 import { chatPrompt } from "../messages.ts";
 import { toolChoice } from "../tools.ts";
 import { Turns } from "../turns.ts";
@@ -13,10 +13,14 @@ import { modelName } from "./tools.ts";
 
 const LOGPROBS = "message.output_text.logprobs";
 
+/** Whether the text of the reply has log probabilities. */
+export function wantsLogprobs({ include }: ResponseFields): boolean {
+  return include?.includes(LOGPROBS) ?? false;
+}
+
 /** The body's fields that ask for what the server does not have, beyond what a schema can tell. */
 export function checkFields(fields: ResponseFields): void {
-  const { top_logprobs, include } = fields;
-  if (top_logprobs && !include?.includes(LOGPROBS)) {
+  if (fields.top_logprobs && !wantsLogprobs(fields)) {
     throw refuse("top_logprobs", `needs include: ["${LOGPROBS}"]`);
   }
 }
@@ -71,7 +75,8 @@ function refuse(param: string, message: string): FastgenError {
 function responseParams(fields: ResponseFields, given: Record<string, unknown>): SamplingParams {
   const params = samplingParams(given);
   if (fields.max_output_tokens !== undefined) params.max_tokens = fields.max_output_tokens;
-  if (fields.include?.includes(LOGPROBS)) params.logprobs = fields.top_logprobs ?? 0;
+  if (wantsLogprobs(fields)) params.logprobs = fields.top_logprobs ?? 0;
+  askForRollout(params, fields);
   return params;
 }
 

@@ -7,6 +7,7 @@ import { freshId } from "../fields.ts";
 import { chatLogprobs, tokenNames } from "../logprobs.ts";
 import type { Service } from "../service.ts";
 import { versionFields } from "../weight-versions.ts";
+import { wantsLogprobs } from "./request.ts";
 import type { ResponseFields } from "./schema.ts";
 import type { ToolName, Tools } from "./tools.ts";
 
@@ -40,6 +41,9 @@ export class ResponseEnvelope {
   readonly #tools: Tools;
   readonly #previous: string | null;
   readonly #echoed: object;
+  readonly #withLogprobs: boolean;
+  /** Whether the response ends with a record of it for trainers. */
+  readonly withRollout: boolean;
 
   /** `given`: the body as it was sent. */
   constructor(
@@ -50,6 +54,8 @@ export class ResponseEnvelope {
     params: ResolvedParams,
   ) {
     this.#tools = tools;
+    this.#withLogprobs = wantsLogprobs(fields);
+    this.withRollout = fields.return_rollout ?? false;
     const { reasoning, text, metadata } = fields;
     const summary = reasoning?.summary ?? reasoning?.generate_summary ?? null;
     this.summarised = summary !== null;
@@ -127,21 +133,21 @@ export class ResponseEnvelope {
     return this.summarised ? { ...reasoning, summary: content } : { ...reasoning, summary: [], content };
   }
 
+  /** Chat's positions serve here too. Empty where the request asked for none, but for a rollout. */
+  tokenLogprobs(positions: readonly PositionLogprobs[]) {
+    return this.#withLogprobs ? chatLogprobs(positions, BY_TEXT).content : [];
+  }
+
   /** The content part of a block of text or reasoning. */
   part({ kind, text, logprobs }: Block, withLogprobs = true) {
     if (kind === "text") {
-      return { type: "output_text", text, annotations: [], logprobs: withLogprobs ? tokenLogprobs(logprobs) : [] };
+      return { type: "output_text", text, annotations: [], logprobs: withLogprobs ? this.tokenLogprobs(logprobs) : [] };
     }
     return { type: this.summarised ? "summary_text" : "reasoning_text", text };
   }
 }
 
 const BY_TEXT = tokenNames(false);
-
-/** Chat's positions serve here too. */
-export function tokenLogprobs(positions: readonly PositionLogprobs[]) {
-  return chatLogprobs(positions, BY_TEXT).content;
-}
 
 export function responseUsage(conversation: Conversation) {
   const usage = conversation.usage();

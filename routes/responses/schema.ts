@@ -118,6 +118,7 @@ export const responseSchema = z.strictObject({
   text: z.strictObject(nestedFields.text).optional(),
   chat_template_kwargs: conversation.chat_template_kwargs,
   truncation: z.enum(["auto", "disabled"]).optional(),
+  return_rollout: flag,
   cache_salt: z.string().min(1).max(limits.MAX_CACHE_SALT_LENGTH).optional(),
   priority: z.int().optional(),
   /** These four come back with the response. */

@@ -64,7 +64,11 @@ const responses: PlantedBug[] = [
   ...inFile("routes/responses/request.ts", RESPONSES, [
     ['if (instructions !== undefined) turns.say("system", [instructions]);', "", "instructions are dropped"],
     ["item.content?.length ? item.content :", "", "reasoning that is no summary is dropped"],
-    ["if (top_logprobs && !include", "if (false && !include", "alternatives without log probabilities are taken"],
+    [
+      "if (fields.top_logprobs && !wantsLogprobs(fields)",
+      "if (false",
+      "alternatives without log probabilities are taken",
+    ],
     ["params.logprobs = fields.top_logprobs ?? 0;", "params.logprobs = 0;", "alternatives are not asked for"],
     ['truncation === "auto" &&', 'truncation !== "auto" &&', "prompts are cut off unasked"],
     ['if (messages.length === 0) throw refuse("input", "is required");', "", "a request may say nothing"],
@@ -88,7 +92,11 @@ const responses: PlantedBug[] = [
   ]),
   ...inFile("routes/responses/response.ts", RESPONSES, [
     ["cut === null ? null : { reason: cut }", "{ reason: cut }", "what is whole has details of why it is not"],
-    ["withLogprobs ? tokenLogprobs(logprobs) : []", "tokenLogprobs(logprobs)", "log probabilities are stored"],
+    [
+      "withLogprobs ? this.tokenLogprobs(logprobs) : []",
+      "this.tokenLogprobs(logprobs)",
+      "log probabilities are stored",
+    ],
     ["input_tokens: usage.prompt_tokens,", "input_tokens: usage.total_tokens,", "input counts the output"],
     [
       "reasoning_tokens: usage.completion_tokens_details.reasoning_tokens",

@@ -20,14 +20,30 @@ export const tokenBugs: PlantedBug[] = [
     ["this.#rollouts?.add(chunk);", "", "a streamed rollout is empty"],
     ["this.#ends.last(this.#envelope, this.#run.usage()) +", "", "a stream does not tell its usage"],
   ]),
+  ...inFile("routes/long-json.ts", GENERATE, [
+    [
+      'typeof value === "bigint" ? String(value)',
+      'typeof value === "bigint" ? String(Number(value))',
+      "a seed is rounded",
+    ],
+  ]),
+  ...inFile("routes/responses/answer.ts", GENERATE, [
+    ["    this.#rollouts?.add(piece.chunk);\n", "", "a response's rollout is empty"],
+    [
+      "  forStore() {\n    return this.#response(false)",
+      "  forStore() {\n    return this.end()",
+      "a rollout is stored",
+    ],
+  ]),
+  ...inFile("routes/responses/response.ts", GENERATE, [
+    ["return this.#withLogprobs ? ", "return true ? ", "a rollout brings log probabilities into the text"],
+  ]),
+  ...inFile("routes/anthropic/events.ts", GENERATE, [
+    ["    this.#rollouts?.add(chunk);\n", "", "a streamed message's rollout is empty"],
+  ]),
   ...inFile("routes/rollout.ts", GENERATE, [
     ["generation.seeds[index % this.#run.n]!", "generation.seeds[0]!", "every choice has the first one's seed"],
     ["Array.from(generation.prompt_token_ids)", "[]", "a rollout has no prompt"],
-    [
-      "const { seed, ...rest } = this.of(index);",
-      "const { seed: exact, ...rest } = this.of(index);\n    const seed = Number(exact);",
-      "a streamed seed is rounded",
-    ],
     ["generation.params.logprobs_mode", '"raw_logprobs"', "a rollout's mode is always raw"],
   ]),
   ...inFile("routes/token-logprobs.ts", GENERATE, [
