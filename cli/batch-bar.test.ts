@@ -59,3 +59,11 @@ test("where there is no terminal a line comes now and then, and the last one in 
   often.end();
   expect(written).toEqual(["a\n", "b\n"]);
 });
+
+test("why there is no server is said once in a while, on a line of its own", () => {
+  let written = "";
+  const bar = new BatchBar({ write: (text) => (written += text), columns: 60 });
+  bar.tell("cannot reach http://localhost:1/v1: refused");
+  bar.tell("cannot reach http://localhost:1/v1: refused");
+  expect(written).toBe("fgbatch: cannot reach http://localhost:1/v1: refused; trying again\n");
+});

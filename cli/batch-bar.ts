@@ -15,7 +15,12 @@ export class BatchBar {
   /** When the first request was made; null before that. */
   #started: number | null = null;
 
-  constructor(output?: BarOutput) {
+  /** When tell() last wrote. */
+  #told = Number.NEGATIVE_INFINITY;
+  readonly #output: BarOutput;
+
+  constructor(output: BarOutput = process.stderr) {
+    this.#output = output;
     this.#line = new ChangingLine(output, LOG_SECONDS);
   }
 
@@ -28,6 +33,15 @@ export class BatchBar {
     this.#progress = progress;
     if (this.#started === null) this.#before = progress.completed + progress.failed;
     else this.#line.show((width) => this.#bar(progress, width));
+  }
+
+  /** Says once in a while why the batch does not go on. It is tried again meanwhile. */
+  tell(why: string): void {
+    const now = performance.now();
+    if (now - this.#told < LOG_SECONDS * 1000) return;
+    this.#told = now;
+    this.#line.end();
+    this.#output.write(`fgbatch: ${why}; trying again\n`);
   }
 
   get #seconds(): number {

@@ -80,7 +80,7 @@ export async function run(args: string[]): Promise<number> {
   const open = async () => {
     if (flags.url === undefined) fastgen = await loadHere(model, flags, stopping);
     bar.begin();
-    return fastgen ? answerer(fastgen, flags) : remote(flags);
+    return fastgen ? answerer(fastgen, flags) : remote(flags, (why) => bar.tell(why));
   };
   // Whoever reads what is said may leave: the work goes on.
   outliveReaders();
@@ -162,14 +162,18 @@ function answerer(fastgen: FastgenApi, flags: BatchFlags): Answerer {
   return { send, atOnce: flags.maxConcurrency ?? 2 * fastgen.capacity.max_num_seqs };
 }
 
-function remote(flags: BatchFlags): Answerer {
+/** @param tell hears why there is no server, whenever a request finds none */
+function remote(flags: BatchFlags, tell: (why: string) => void): Answerer {
   const base = baseUrl(flags.url!);
   const key = flags.apiKey ?? process.env.FASTGEN_API_KEY ?? process.env.OPENAI_API_KEY;
   const send: Send = (url, init) => {
     const headers = { ...(init.headers as Record<string, string>), ...(key && { authorization: `Bearer ${key}` }) };
     // An answer may take longer than fetch waits by itself.
     const target = url.startsWith("/v1/") ? base + url.slice("/v1".length) : base.replace(/\/v1$/, "") + url;
-    return fetch(target, { ...init, headers, timeout: false } as RequestInit);
+    return fetch(target, { ...init, headers, timeout: false } as RequestInit).catch((error) => {
+      tell(`cannot reach ${base}: ${error.message}`);
+      throw error;
+    });
   };
   return { send, atOnce: flags.maxConcurrency ?? REMOTE_CONCURRENCY };
 }

@@ -115,8 +115,9 @@ export class RemoteBackend implements ChatBackend {
 
 /** The address that a server's paths follow: "http://localhost:5678/v1". Throws FastgenError where it is no URL. */
 export function baseUrl(url: string): string {
-  const full = /^https?:\/\//.test(url) ? url : `http://${url}`;
-  if (!URL.canParse(full)) throw new FastgenError("invalid_request", `--url ${url} is not a URL`, { param: "url" });
+  const full = url.includes("://") ? url : `http://${url}`;
+  if (!/^https?:/.test(full) || !URL.canParse(full))
+    throw new FastgenError("invalid_request", `--url ${url} is not a URL`, { param: "url" });
   const trimmed = full.replace(/\/+$/, "");
   return new URL(trimmed).pathname === "/" ? `${trimmed}/v1` : trimmed;
 }

@@ -238,8 +238,9 @@ export async function run(args: string[]): Promise<number> {
     batchStore.close();
     const traced = (await tracer?.close()) ?? true;
     const logged = await log.flush(LOG_PATIENCE);
-    // A log that nobody reads, or a dead collector, would keep the program alive. main.ts sets the exit code before this.
-    if (!logged || !traced) setTimeout(() => process.exit(), 100);
+    // A log that nobody reads, a dead collector, or standard input, which Bun's executables go on reading, would keep the
+    // program alive. main.ts sets the exit code before this.
+    if (!logged || !traced || flags.stopWithStdin) setTimeout(() => process.exit(), 100);
   }
 }
 

@@ -50,6 +50,13 @@ describe.skipIf(missing !== null)(`fgserve under a program (${missing ?? "execut
     await until(() => !alive(pid));
   }, 60_000);
 
+  test("a start that is refused ends, though standard input stays open", async () => {
+    const args = ["--device", "cpu", "--port", "0", "--max-model-len", "2048", "--stop-with-stdin"];
+    const server = Bun.spawn([executable, ...args], { stdin: "pipe", stdout: "ignore", stderr: "pipe" });
+    expect(await server.exited).toBe(2);
+    expect(await server.stderr.text()).toContain("error: --max-model-len is 2048");
+  });
+
   test("standard input that closes is a SIGTERM: running requests finish, the exit code is 0", async () => {
     const server = Bun.spawn([executable, "--device", "cpu", "--port", "0", "--stop-with-stdin"], {
       stdin: "pipe",

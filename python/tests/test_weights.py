@@ -80,7 +80,7 @@ def test_arrays_of_every_kind_become_safetensors(shard_bytes: int) -> None:
         index = json.loads((folder / "model.safetensors.index.json").read_text())["weight_map"]
         assert (len(set(index.values())) > 1) == (shard_bytes == 1)
         read = {name: read_safetensors(folder / file)[name] for name, file in index.items()}
-    assert not folder.exists() and set(os.listdir("/proc/self/fd")) == before
+    assert not folder.exists() and set(os.listdir("/proc/self/fd")) <= before
     assert read == {
         "plain": ("F32", [2, 3], matrix.tobytes()),
         "columns first": ("F32", [2, 3], matrix.tobytes()),
