@@ -27,7 +27,9 @@ export function score(service: Service) {
     // Prompts that several sequences have in common are computed once.
     const prepare = async (prompt: Prompt) => ({ prompt, options: { first_scored_token: starts.get(prompt) } });
     const params = { max_tokens: 0, prompt_logprobs: top_logprobs };
-    const run = await Run.start(c, service, prompts, params, generateOptions(fields), prepare);
+    const run = await Run.start(c, service, prompts, params, generateOptions(fields), prepare).catch((error) => {
+      throw inSequences(error);
+    });
     await run.collect();
     const data = sequences.map(({ prompt }, index) => {
       const scored = positionsFrom(run.generations[index]!, prompt.length);
@@ -49,6 +51,13 @@ export function score(service: Service) {
       usage: run.usage(),
     });
   };
+}
+
+/** The library calls a sequence a prompt; which one it means is not known here. */
+function inSequences(error: unknown): unknown {
+  if (!(error instanceof FastgenError) || error.param !== "prompt") return error;
+  const message = error.message.replace(/^prompt\b/, "sequences");
+  return new FastgenError(error.kind, message, { param: "sequences", code: error.code });
 }
 
 /** The positions from `start` on, which all have log probabilities; may be iterated again. */

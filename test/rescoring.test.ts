@@ -33,6 +33,15 @@ test("sampled and scored log probabilities are equal", async () => {
   expect(fastgen.stats.prefix_hit_tokens - hits).toBe(answers.length * 192);
 });
 
+test("a sequence with an id that the model does not have is refused in the route's own words", async () => {
+  const sequences = [{ prompt_token_ids: [1], token_ids: [99_999] }];
+  const reply = await server.post("/inference/v1/score", { sequences });
+  expect(reply.status).toBe(400);
+  const { error } = await json(reply);
+  expect(error.param).toBe("sequences");
+  expect(error.message).toStartWith("sequences: 99999 is not a token id");
+});
+
 test("a rollout's seed draws it again", async () => {
   const ids = await promptIds(server, QUESTIONS[0]!);
   const body = { token_ids: ids, sampling_params: { max_tokens: 20, n: 2, temperature: 4 }, return_rollout: true };
