@@ -6,7 +6,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Command } from "commander";
-import { FIGURE_OUTPUTS, NAMED_LOADS } from "./named-loads.ts";
+import { FIGURE_OUTPUTS, nameOf } from "./named-loads.ts";
 import { type Result, readResultsFile } from "./record.ts";
 
 const FILE = join(import.meta.dir, "..", "docs", "throughput.svg");
@@ -42,9 +42,8 @@ const STYLE = `
 /** The curves of one model, by the newest result of each load. */
 export function curvesOf(results: readonly Result[]): Curve[] {
   const gpu = results.find((r) => r.server !== undefined)!.gpu;
-  const newest = (output: number, server: string | undefined) => {
-    const { prompts, input } = NAMED_LOADS[`figure-${output}`]!;
-    return results.findLast(
+  const newest = (output: number, server: string | undefined) =>
+    results.findLast(
       (r) =>
         r.model === "mistral-7b" &&
         r.dtype === "bfloat16" &&
@@ -52,15 +51,9 @@ export function curvesOf(results: readonly Result[]): Curve[] {
         (r.gpus ?? 1) === 1 &&
         r.metric === "output" &&
         r.server === server &&
-        r.load.prompts === prompts &&
-        r.load.input === input &&
-        r.load.output === output &&
-        r.load.spread === 0 &&
-        !r.load.rate &&
-        !r.load.concurrency &&
+        nameOf(r.load) === `figure-${output}` &&
         !r.load.temperature,
     );
-  };
   const curve = (name: string, style: string, server: string | undefined, of: "value" | "floor" = "value"): Curve => ({
     name,
     style,

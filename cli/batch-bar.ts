@@ -14,7 +14,6 @@ export class BatchBar {
   #before = 0;
   /** When the first request was made; null before that. */
   #started: number | null = null;
-
   /** When tell() last wrote. */
   #told = Number.NEGATIVE_INFINITY;
   readonly #output: BarOutput;

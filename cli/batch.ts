@@ -16,6 +16,7 @@ import { baseUrl } from "./chat-remote.ts";
 import { addModelFlags, bytes, integer, loadModel, loadOptions, type ModelFlags, parseFlags } from "./flags.ts";
 import { ProgressBar } from "./progress.ts";
 import { outliveReaders } from "./readers.ts";
+import { exitCodeOf, onSignals } from "./signals.ts";
 
 interface BatchFlags extends ModelFlags, AnswerFlags {
   errors?: string;
@@ -112,23 +113,9 @@ function brokenOff(error: unknown, signal: AbortSignal, bar: BatchBar, job: Batc
     throw error;
   }
   process.stderr.write(bar.end(job));
-  const name = signal.reason as keyof typeof SIGNALS;
-  if (signal.aborted && name in SIGNALS) return 128 + SIGNALS[name];
+  const code = signal.aborted ? exitCodeOf(signal.reason) : null;
+  if (code !== null) return code;
   throw error;
-}
-
-const SIGNALS = { SIGINT: 2, SIGTERM: 15 };
-
-/** SIGTERM or SIGINT aborts `stopping` with its name; a second one ends the process. Returns a function that undoes this. */
-function onSignals(stopping: AbortController): () => void {
-  const handler = (signal: NodeJS.Signals) => {
-    if (stopping.signal.aborted) process.exit(128 + SIGNALS[signal as keyof typeof SIGNALS]);
-    stopping.abort(signal);
-  };
-  for (const signal of Object.keys(SIGNALS)) process.on(signal, handler);
-  return () => {
-    for (const signal of Object.keys(SIGNALS)) process.off(signal, handler);
-  };
 }
 
 async function loadHere(model: string | undefined, flags: BatchFlags, stopping: AbortController): Promise<FastgenApi> {

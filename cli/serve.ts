@@ -26,6 +26,7 @@ import { Log } from "./log.ts";
 import { watchParent } from "./parent.ts";
 import { ProgressBar } from "./progress.ts";
 import { outliveReaders } from "./readers.ts";
+import { exitCodeOf, onSignals } from "./signals.ts";
 import { showStatus } from "./status-line.ts";
 
 interface ServeFlags extends ModelFlags, AccessFlags, AnswerFlags {
@@ -229,7 +230,7 @@ export async function run(args: string[]): Promise<number> {
       if (failure) throw failure;
     }
     // An interrupted start is no success, an ended server is.
-    return fastgen ? 0 : 128 + SIGNALS[stopping.signal.reason as Signal];
+    return fastgen ? 0 : exitCodeOf(stopping.signal.reason)!;
   } finally {
     unhook();
     unwatch();
@@ -238,8 +239,8 @@ export async function run(args: string[]): Promise<number> {
     batchStore.close();
     const traced = (await tracer?.close()) ?? true;
     const logged = await log.flush(LOG_PATIENCE);
-    // A log that nobody reads, a dead collector, or standard input, which Bun's executables go on reading, would keep the
-    // program alive. main.ts sets the exit code before this.
+    // A log that nobody reads, a dead collector, or a pipe that is open as standard input may keep the program alive. main.ts
+    // sets the exit code before this.
     if (!logged || !traced || flags.stopWithStdin) setTimeout(() => process.exit(), 100);
   }
 }
@@ -279,21 +280,6 @@ async function load(
   } finally {
     bar.end();
   }
-}
-
-const SIGNALS = { SIGINT: 2, SIGTERM: 15 };
-type Signal = keyof typeof SIGNALS;
-
-/** The first SIGTERM or SIGINT aborts `stopping` with its name, the second ends the process. Returns a function that undoes this. */
-function onSignals(stopping: AbortController): () => void {
-  const handler = (signal: NodeJS.Signals) => {
-    if (stopping.signal.aborted) process.exit(128 + SIGNALS[signal as Signal]);
-    stopping.abort(signal);
-  };
-  for (const signal of Object.keys(SIGNALS)) process.on(signal, handler);
-  return () => {
-    for (const signal of Object.keys(SIGNALS)) process.off(signal, handler);
-  };
 }
 
 function aborted(signal: AbortSignal): Promise<null> {

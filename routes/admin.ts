@@ -42,6 +42,13 @@ export function isPaused(service: Service) {
 const level = z.union([z.literal(1), z.literal(2), z.literal("1"), z.literal("2")], "must be 1 or 2");
 export const memoryTags = boundedArray(z.enum(["weights", "kv_cache"]), 2, 1);
 
+/** @param what both do together */
+export function requireBoth(tags: readonly string[] | null | undefined, what: string): void {
+  if (!tags || new Set(tags).size === 2) return;
+  const message = `tags must be weights and kv_cache, or left out: both ${what} together`;
+  throw new FastgenError("invalid_request", message, { param: "tags" });
+}
+
 const sleepSchema = z.strictObject({
   level: level.optional(),
   mode: pauseSchema.shape.mode,
@@ -51,10 +58,7 @@ const sleepSchema = z.strictObject({
 export function sleep(service: Service) {
   return async (c: Context<Env>): Promise<Response> => {
     const { level = 1, mode, tags } = await adminFields(c, service, sleepSchema, ["tags"]);
-    if (tags && new Set(tags).size < 2) {
-      const message = "tags must be weights and kv_cache, or left out: both go to sleep together";
-      throw new FastgenError("invalid_request", message, { param: "tags" });
-    }
+    requireBoth(tags, "go to sleep");
     await service.fastgen.sleep({ level: Number(level) as 1 | 2, mode });
     return Response.json({ status: "sleeping" });
   };

@@ -33,7 +33,7 @@ export class ChatFrames implements Frames {
     this.#conversation = conversation;
     this.#returnIds = fields.return_token_ids ?? false;
     this.#withLogprobs = fields.logprobs ?? false;
-    this.#rollouts = fields.return_rollout ? new Rollouts(conversation.run) : null;
+    this.#rollouts = Rollouts.asked(fields, conversation.run);
     this.#nameOf = tokenNames(fields.return_tokens_as_token_ids);
     this.#toolChoice = fields.tool_choice;
     this.#content = prefix === "" && mayCall(fields) ? null : prefix;

@@ -52,7 +52,7 @@ export function chat(service: Service) {
     const prefix = echoed(fields);
     if (fields.stream) return eventStream(service, run, new ChatFrames(envelope, conversation, fields, prefix));
     const nameOf = tokenNames(fields.return_tokens_as_token_ids);
-    const rollouts = fields.return_rollout ? new Rollouts(run) : null;
+    const rollouts = Rollouts.asked(fields, run);
     const choices = (await conversation.collect()).map((answer, index) => {
       rollouts?.add(answer.choice);
       return {

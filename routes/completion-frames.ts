@@ -40,7 +40,7 @@ export class CompletionFrames implements Frames {
     this.#run = run;
     this.#returnIds = fields.return_token_ids ?? false;
     this.#withLogprobs = fields.logprobs !== null;
-    this.#rollouts = fields.return_rollout ? new Rollouts(run) : null;
+    this.#rollouts = Rollouts.asked(fields, run);
     this.#nameOf = tokenNames(fields.return_tokens_as_token_ids);
     this.#echo = echo;
     this.#envelope = JSON.stringify(envelope).slice(0, -1);

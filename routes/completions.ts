@@ -45,7 +45,7 @@ export function completions(service: Service) {
     const echo = fields.echo ? new Echo(run, fields) : null;
     if (fields.stream) return eventStream(service, run, new CompletionFrames(envelope, run, fields, echo));
     const nameOf = tokenNames(fields.return_tokens_as_token_ids);
-    const rollouts = fields.return_rollout ? new Rollouts(run) : null;
+    const rollouts = Rollouts.asked(fields, run);
     const choices = (await run.collect()).map((choice, index) => {
       const generation = run.generationOf(index);
       const echoed = echo?.text(index) ?? "";

@@ -24,7 +24,7 @@ export class GenerateFrames implements Frames {
     this.#envelope = JSON.stringify(envelope).slice(0, -1);
     this.#format = format;
     this.#withLogprobs = fields.sampling_params.logprobs !== null;
-    this.#rollouts = fields.return_rollout ? new Rollouts(run) : null;
+    this.#rollouts = Rollouts.asked(fields, run);
     this.#ends = new FrameEnds(run, streamUsage(fields));
     const ids = fields.return_token_ids ? JSON.stringify(Array.from(run.generations[0]!.prompt_token_ids)) : "";
     this.#promptIds = ids === "" ? "" : `,"prompt_token_ids":${ids}`;

@@ -48,7 +48,7 @@ export function generate(service: Service) {
     const format = { asText: output_mode === "text", ranked: !sampling_params.logprob_token_ids?.length };
     if (fields.stream) return eventStream(service, run, new GenerateFrames(envelope, run, fields, format));
     const generation = run.generations[0]!;
-    const rollouts = fields.return_rollout ? new Rollouts(run) : null;
+    const rollouts = Rollouts.asked(fields, run);
     const choices = (await run.collect()).map((choice) => replyChoice(run, choice, fields, format, rollouts));
     return longJson(run.record, {
       ...envelope,

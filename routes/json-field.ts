@@ -1,12 +1,5 @@
 /** The text of one field of a JSON object: what JSON.parse would round or rewrite stays as it was sent. */
-
-const QUOTE = 0x22;
-const COMMA = 0x2c;
-const OPEN_ARRAY = 0x5b;
-const BACKSLASH = 0x5c;
-const CLOSE_ARRAY = 0x5d;
-const OPEN_OBJECT = 0x7b;
-const CLOSE_OBJECT = 0x7d;
+import { BACKSLASH, CLOSE_ARRAY, CLOSE_OBJECT, COMMA, OPEN_ARRAY, OPEN_OBJECT, QUOTE } from "./json-signs.ts";
 
 /** Characters of a key whose letters are all escaped, for names of up to 20 letters. */
 const MAX_KEY_LENGTH = 130;

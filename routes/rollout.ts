@@ -29,8 +29,13 @@ export class Rollouts {
   /** By choice. */
   readonly #kept: Kept[] = [];
 
-  constructor(run: Run) {
+  private constructor(run: Run) {
     this.#run = run;
+  }
+
+  /** Null where the request asks for none. */
+  static asked({ return_rollout }: { return_rollout?: boolean }, run: Run): Rollouts | null {
+    return return_rollout ? new Rollouts(run) : null;
   }
 
   /** Takes the next piece of a choice, or all of it. */

@@ -3,7 +3,7 @@ import type { Context } from "hono";
 import { z } from "zod";
 import { asFastgenError, FastgenError } from "../src/errors.ts";
 import type { PauseOptions } from "../src/types.ts";
-import { memoryTags } from "./admin.ts";
+import { memoryTags, requireBoth } from "./admin.ts";
 import { adminFields } from "./admin-fields.ts";
 import type { Env } from "./context.ts";
 import { errorStatus } from "./errors.ts";
@@ -63,10 +63,7 @@ const tagsSchema = z.strictObject({ tags: memoryTags.nullable().optional() });
 export function releaseMemory(service: Service) {
   return async (c: Context<Env>): Promise<Response> => {
     const { tags } = await adminFields(c, service, tagsSchema, ["tags"]);
-    if (tags && new Set(tags).size < 2) {
-      const message = "tags must be weights and kv_cache, or left out: both are released together";
-      throw new FastgenError("invalid_request", message, { param: "tags" });
-    }
+    requireBoth(tags, "are released");
     await service.fastgen.sleep({ level: 1, mode: "keep" });
     return Response.json({ success: true });
   };

@@ -24,7 +24,7 @@ export function createMessage(service: Service) {
     });
     const { run } = conversation;
     if (fields.stream) return eventStream(service, run, new MessageFrames(service, conversation, fields));
-    const rollouts = fields.return_rollout ? new Rollouts(run) : null;
+    const rollouts = Rollouts.asked(fields, run);
     const blocks = new Blocks();
     let stop = NOT_STOPPED;
     let versions: readonly WeightSpan[] = [];

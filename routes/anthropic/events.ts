@@ -32,10 +32,10 @@ export class MessageFrames implements Frames, BlockListener {
   /** Of the open block: its deltas up to their text. */
   #head = "";
 
-  constructor(service: Service, conversation: Conversation, { return_rollout }: Pick<MessageFields, "return_rollout">) {
+  constructor(service: Service, conversation: Conversation, fields: Pick<MessageFields, "return_rollout">) {
     this.#service = service;
     this.#conversation = conversation;
-    this.#rollouts = return_rollout ? new Rollouts(conversation.run) : null;
+    this.#rollouts = Rollouts.asked(fields, conversation.run);
   }
 
   chunk(chunk: Chunk): string {

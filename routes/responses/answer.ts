@@ -16,7 +16,7 @@ export class ResponseAnswer {
     this.#envelope = envelope;
     this.#conversation = conversation;
     this.#blocks = blocks;
-    this.#rollouts = envelope.withRollout ? new Rollouts(conversation.run) : null;
+    this.#rollouts = Rollouts.asked({ return_rollout: envelope.withRollout }, conversation.run);
     envelope.weightVersions = [{ start: 0, version: conversation.run.weightVersion }];
   }
 

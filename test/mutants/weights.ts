@@ -110,7 +110,7 @@ export const weightBugs: PlantedBug[] = [
     ['wait_for_inflight_requests ? "wait" : "abort"', '"abort"', "vLLM's older name of a mode is not read"],
     ["abort_all || named.length === 0 ? [null]", "abort_all ? [null]", "an empty list aborts nothing"],
     ['id.replace(/^(chatcmpl|cmpl)-/, "")', "id", "a reply's id does not name its request"],
-    ["if (tags && new Set(tags).size < 2)", "if (false)", "a sleep of a part is taken for one of all"],
+    ['requireBoth(tags, "go to sleep");', "", "a sleep of a part is taken for one of all"],
   ]),
   ...inFile(
     "routes/sglang.ts",
@@ -124,7 +124,7 @@ export const weightBugs: PlantedBug[] = [
       ["if (abort_all_requests) fastgen.abort(null);", "", "requests are not aborted"],
       ["clear_cache: flush_cache", "clear_cache: undefined", "flush_cache is not read"],
       ["{ status: errorStatus(error) }", "{}", "what fails is a 200"],
-      ["if (tags && new Set(tags).size < 2)", "if (false)", "a release of a part is one of all"],
+      ['requireBoth(tags, "are released");', "", "a release of a part is one of all"],
     ],
   ),
   ...inFile("routes/admin-fields.ts", ADMIN, [
