@@ -171,8 +171,9 @@ export class Fastgen implements FastgenApi {
   }
 
   get stats(): Stats {
-    const { pagesUsed, prefixQueriedTokens, prefixHitTokens, promptTokens, generatedTokens, stepTokens, ...same } =
+    const { pagesUsed, prefixQueriedTokens, prefixHitTokens, promptTokens, generatedTokens, stepTokens, ...rest } =
       this.#loaded.front.stats;
+    const { host, pagesHeld, ...same } = rest;
     return {
       ...same,
       pages_used: pagesUsed,
@@ -181,6 +182,18 @@ export class Fastgen implements FastgenApi {
       prompt_tokens: promptTokens,
       generated_tokens: generatedTokens,
       step_tokens: stepTokens,
+      pages_held: pagesHeld,
+      host: {
+        pages: host.pages,
+        pages_held: host.pagesHeld,
+        hits: host.hits,
+        misses: host.misses,
+        saved: host.saved,
+        restored: host.restored,
+        forgotten: host.forgotten,
+        read_seconds: host.readSeconds,
+        write_seconds: host.writeSeconds,
+      },
     };
   }
 
