@@ -23,8 +23,10 @@ import { FG } from "../ffi/layout.ts";
 import type { StepResult } from "../ffi/step.ts";
 import type { StepPlan } from "../ffi/step-plan.ts";
 import { Admission } from "./admission.ts";
+import { AwaitedPages } from "./awaited-pages.ts";
 import { Constraint } from "./constraint.ts";
 import { Counters } from "./counters.ts";
+import { HostCopies } from "./host-copies.ts";
 import { type MaskLibrary, NO_LATE_MASKS } from "./late-masks.ts";
 import { MaskRows } from "./mask-rows.ts";
 import { Outcomes } from "./outcomes.ts";
@@ -35,7 +37,6 @@ import { PendingPages } from "./pending-pages.ts";
 import { planChunk, planDecode } from "./plan-rows.ts";
 import { PromptChunks } from "./prompt-chunks.ts";
 import { type EngineRequest, type EngineStats, FIRST_VERSION, type StepMessage } from "./protocol.ts";
-import { RestoreCosts } from "./restore-costs.ts";
 import { checkConfig, type SchedulerConfig } from "./scheduler-config.ts";
 import { precedes, Sequence } from "./sequence.ts";
 import { StepInFlight } from "./step-in-flight.ts";
@@ -46,10 +47,6 @@ import { WaitingQueue } from "./waiting-queue.ts";
 const AGING_STEPS = 7;
 /** Page lookups that one plan spends on sequences that it then parks: about a millisecond, however many wait. */
 export const MOST_PARKING_LOOKUPS = 1024;
-/** Page lookups that arriving sequences may cost between two plans: some milliseconds. The pages of the others are not kept for them. */
-export const MOST_ARRIVAL_LOOKUPS = 16_384;
-/** Pages that come back from the host beside one step, unless one sequence needs more. 256 of Mistral 7B take 40 ms, as long as a step. */
-const MOST_ARRIVING = 256;
 /** Pages that are compared in the time of one lookup. */
 const COMPARED_PER_LOOKUP = 16;
 
@@ -74,17 +71,11 @@ export class Scheduler {
   /** Paused not by the front, but until their grammars are compiled: what they computed so far is in the cache. */
   private readonly setAside = new Set<Sequence>();
   private arrivals = 0;
-  /** Page lookups of sequences that arrived since the last plan. */
-  private arrivalLookups = 0;
-  /** Nodes whose pages come back from the host beside the newest step. */
-  private readonly arriving = new Set<PageNode>();
-  private readonly costs: RestoreCosts;
-  /** Pages that came back beside the step that was committed last. */
-  private arrivingBefore = 0;
   private swapped = 0;
   private paused = 0;
   private readonly counters = new Counters();
-  private readonly hostCopies = { hits: 0, misses: 0, readSeconds: 0, writeSeconds: 0 };
+  private readonly copies: HostCopies;
+  private readonly awaited: AwaitedPages;
   /** Nothing is planned while this is set: what is in flight is the last. */
   frozen = false;
   /** Of the weights that the steps in flight are computed with. */
@@ -103,7 +94,8 @@ export class Scheduler {
     this.cache = new PageCache(pages, config.hostPages);
     this.admission = new Admission(config, this.cache, this.estimate, this.running, this.queue.all);
     this.chunks = new PromptChunks(maxStepTokens);
-    this.costs = new RestoreCosts(maxStepTokens);
+    this.copies = new HostCopies(this.cache, maxStepTokens);
+    this.awaited = new AwaitedPages(this.cache, this.queue);
     this.freeSlots = Array.from({ length: maxSeqs }, (_, i) => maxSeqs - 1 - i);
   }
 
@@ -225,11 +217,10 @@ export class Scheduler {
   /** Plans the next step into `plan`. False when nothing can run now. Submit the plan, or call refuse(). */
   plan(plan: StepPlan): boolean {
     plan.clear();
-    this.arrivalLookups = 0;
+    this.awaited.begin();
     if (this.frozen) return false;
     const step = this.spare.pop() ?? new StepInFlight();
     const preemptions = this.counters.preemptions;
-    const restored = this.cache.counts.restored;
     const decodes = this.planDecodes(plan, step);
     const { maxStepTokens } = this.config;
     let left =
@@ -237,7 +228,7 @@ export class Scheduler {
         ? chunkTokens(maxStepTokens, decodes, this.chunks.backlog(this.running, this.queue.all))
         : maxStepTokens;
     left = this.chunks.choose(this.running, left);
-    this.arriving.clear();
+    this.copies.begin();
     // When pages ran out, the sequence that gave some back must not take them again in the same step.
     if (this.counters.preemptions === preemptions) left = this.admit(plan, left);
     this.chunks.shareLeftover(left);
@@ -247,8 +238,7 @@ export class Scheduler {
       return false;
     }
     this.closeMasks();
-    step.arriving = this.arriving.size;
-    step.restored = this.cache.counts.restored - restored;
+    this.copies.planned(step);
     this.inFlight.push(step);
     return true;
   }
@@ -299,17 +289,17 @@ export class Scheduler {
     let forecastReady = false;
     let parkingLookups = 0;
     while (Math.max(left, next) > 0 && this.freeSlots.length > 0 && parkingLookups < MOST_PARKING_LOOKUPS) {
-      const seq = this.nextWaiting();
+      const seq = this.awaited.next();
       // A sequence whose last token is still being sampled goes on after the next commit.
       if (!seq || seq.pendingSamples > 0) break;
-      const nodes = this.usefulPages(seq);
+      const nodes = this.copies.useful(seq.cachedPages(this.cache));
       const awaited = this.pendingPages.awaited(seq, nodes.length);
       if (awaited) {
         this.queue.park(seq, awaited.key);
         parkingLookups += 1 + nodes.length + awaited.common / COMPARED_PER_LOOKUP;
         continue;
       }
-      const arrives = this.arrives(nodes, plan);
+      const arrives = (plan.seqCount > 0 || this.chunks.count > 0) && this.copies.arrive(nodes);
       if ((arrives ? next : left) <= 0) break;
       if (!forecastReady) {
         this.admission.refresh();
@@ -323,43 +313,15 @@ export class Scheduler {
       this.start(seq, nodes, plan, arrives);
       const todo = seq.target - seq.scheduled;
       if (!arrives) left -= this.chunks.add(seq, todo, left);
-      else next = this.arriving.size < MOST_ARRIVING ? next - todo : 0;
+      else next = this.copies.mayGoOn ? next - todo : 0;
     }
     return left;
-  }
-
-  /**
-   * The oldest, unless pages have to be forgotten to make room for it. Then those that find their pages go first: they give back what
-   * the others need, and would else have to compute all of theirs again.
-   */
-  private nextWaiting(): Sequence | undefined {
-    const { cache, queue } = this;
-    const oldest = queue.oldestReady();
-    if (!oldest || pagesFor(oldest.target) <= cache.room) return oldest;
-    return queue.oldestCached((seq) => {
-      const { awaitedNode } = seq;
-      return awaitedNode !== null && awaitedNode.depth * 2 > pagesFor(seq.target) && cache.isCached(awaitedNode);
-    });
-  }
-
-  /** The pages that a waiting sequence finds, up to the first that is cheaper to compute than to bring back from the host. */
-  private usefulPages(seq: Sequence): PageNode[] {
-    const nodes = seq.cachedPages(this.cache);
-    const onHost = nodes.findIndex(({ page }) => page < 0);
-    return onHost < 0 || this.costs.pays() ? nodes : nodes.slice(0, onHost);
-  }
-
-  /** Whether some of the pages only arrive while the step runs, because there is something else for it to do. */
-  private arrives(nodes: readonly PageNode[], plan: StepPlan): boolean {
-    const isBusy = plan.seqCount > 0 || this.chunks.count > 0;
-    return isBusy && nodes.some((node) => node.page < 0 || this.arriving.has(node));
   }
 
   /** Gives a waiting sequence its slot and the pages for all tokens it has. `arrives`: it is computed from the next step on. */
   private start(seq: Sequence, nodes: readonly PageNode[], plan: StepPlan, arrives: boolean): void {
     const { cache } = this;
-    if (seq.cachedTokens < 0 && !seq.isPrivate) this.countPages(seq, nodes);
-    if (arrives) for (const node of nodes) if (node.page < 0) this.arriving.add(node);
+    this.copies.start(seq, nodes, arrives);
     cache.acquire(nodes, seq.pages, plan, seq.cachedTokens < 0, arrives ? FG.TO_DEVICE_BESIDE : FG.TO_DEVICE);
     for (const node of nodes) seq.nodes.push(node);
     while (seq.pages.length < pagesFor(seq.target)) seq.pages.push(cache.allocate(plan));
@@ -406,19 +368,14 @@ export class Scheduler {
     this.setSwapped(seq, false);
   }
 
-  /** The pages that it will start from are kept longer than others. */
   private wait(seq: Sequence): void {
     this.queue.add(seq);
-    if (seq.isPrivate || this.arrivalLookups >= MOST_ARRIVAL_LOOKUPS) return;
-    seq.awaitedNode = seq.cachedPages(this.cache).at(-1) ?? null;
-    this.arrivalLookups += 1 + (seq.awaitedNode?.depth ?? 0);
-    if (seq.awaitedNode) this.cache.await(seq.awaitedNode, seq.arrival);
+    this.awaited.add(seq);
   }
 
   private waitNoMore(seq: Sequence): void {
     this.queue.remove(seq);
-    if (seq.awaitedNode) this.cache.awaitNoMore(seq.awaitedNode);
-    seq.awaitedNode = null;
+    this.awaited.remove(seq);
   }
 
   private setSwapped(seq: Sequence, swapped: boolean): void {
@@ -455,8 +412,7 @@ export class Scheduler {
       this.failStep(step, result);
       return;
     }
-    this.countCopies(step, result);
-    this.costs.computed(step.tokenCount, result.runSeconds);
+    this.copies.committed(step, result);
     this.counters.steps++;
     this.counters.stepTokens = step.tokenCount;
     let row = 0;
@@ -470,20 +426,6 @@ export class Scheduler {
       if (flags & FG.LOGITS) logitsRow += rows;
     }
     this.retire(step);
-  }
-
-  private countPages(seq: Sequence, nodes: readonly PageNode[]): void {
-    this.hostCopies.misses += seq.promptPages - Math.min(seq.promptPages, nodes.length);
-    for (const { page } of nodes) if (page < 0) this.hostCopies.hits++;
-  }
-
-  private countCopies(step: StepInFlight, result: StepResult): void {
-    this.hostCopies.writeSeconds += result.toHostSeconds;
-    this.hostCopies.readSeconds += result.toDeviceSeconds;
-    // Of a step beside which pages arrive, the next result tells.
-    const pages = this.arrivingBefore + (step.arriving > 0 ? 0 : step.restored);
-    this.arrivingBefore = step.arriving > 0 ? step.restored : 0;
-    this.costs.restored(pages, result.toDeviceSeconds);
   }
 
   private commitSequence(
@@ -684,12 +626,7 @@ export class Scheduler {
       pages: cache.pages,
       ...this.counters,
       pagesHeld: cache.pages - cache.empty,
-      host: {
-        pages: cache.hostPages,
-        pagesHeld: cache.hostPages - cache.emptyHost,
-        ...cache.counts,
-        ...this.hostCopies,
-      },
+      host: this.copies.stats,
     };
   }
 }

@@ -50,8 +50,8 @@ export const engineGrammarBugs: PlantedBug[] = [
       "closing leaves the matchers of those that have just ended",
     ],
     [
-      "this.closeMasks();\n    this.inFlight.push",
-      "this.inFlight.push",
+      "this.closeMasks();\n    this.copies.planned",
+      "this.copies.planned",
       "masks are awaited of grammars that are compiled too late",
     ],
     ["sampled && (awaitsGrammar ||", "sampled && (", "what was sampled without its grammar ends the text"],

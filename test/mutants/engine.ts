@@ -84,7 +84,7 @@ export const engineBugs: PlantedBug[] = [
       "request.promptLogprobs >= 0;",
       "what comes before the scored tokens is always computed",
     ],
-    ["pagesUsed: this.cache.referenced", "pagesUsed: 1 + this.cache.referenced", "one page too many counts as used"],
+    ["pagesUsed: cache.referenced", "pagesUsed: 1 + cache.referenced", "one page too many counts as used"],
   ]),
   ...inFile("src/engine/outcomes.ts", SCHEDULING, [
     ["seq.unreported = false;", "", "cached tokens are told with every token"],
@@ -221,7 +221,7 @@ export const engineBugs: PlantedBug[] = [
       ],
       ["else this.leaveDevice(node);", "else node.page = -1;", "a page belongs to a node that has left it"],
       ["if (isIdle) this.free.push(page);", "", "a forgotten page is lost"],
-      ["copies.copyPage(node.page, node.hostPage, FG.TO_DEVICE);", "", "a page comes back without its content"],
+      ["copies.copyPage(node.page, node.hostPage, direction);", "", "a page comes back without its content"],
       ["copies.copyPage(node.page, hostPage, FG.TO_HOST);", "", "a page goes to the host without its content"],
       [
         "if (node.hostPage < 0) this.save(node, copies);",
