@@ -8,7 +8,8 @@
  * (mask-rows.ts). Where it came too late, or forced tokens follow, what is in flight behind is dropped.
  *
  * Order: running sequences decode first. Then prompts, and forced tokens, are computed, oldest first, in chunks, from what is
- * left of the token budget. Then waiting sequences are admitted in the order they arrived. When pages run out, the youngest
+ * left of the token budget. Then waiting sequences are admitted in the order they arrived, but for what awaited-pages.ts says of
+ * scarce pages. When pages run out, the youngest
  * running sequence gives its pages back. Where requests have priorities, "older" means of a lower priority number, or of the
  * same and older. Its full pages stay cached, on the device or the host, while there is room; it resumes later from those
  * that are still there. Beside decoding sequences, a step takes only a part of a short backlog of prompt tokens, so that no
