@@ -11,8 +11,9 @@ if (skip) console.log(`skipped: needs ${ENGINES} devices, and there are ${device
 async function answers(fastgen: Fastgen, salts: string[]): Promise<number[][]> {
   const all: number[][] = [];
   for (const cache_salt of salts) {
-    const params = { temperature: 0, max_tokens: 64, ignore_eos: true };
-    const { choices } = await fastgen.generate([1, 5, 9, 13, 17, 21], params, { cache_salt });
+    // The built-in model is sure of this answer: rounding, in which GPUs may differ, does not change it.
+    const messages = [{ role: "user", content: "What is 23 plus 45?" }];
+    const { choices } = await fastgen.generate({ messages }, { temperature: 0, max_tokens: 64 }, { cache_salt });
     all.push(choices[0]!.token_ids);
   }
   return all;
@@ -28,7 +29,7 @@ test.skipIf(skip)("each GPU answers as one alone does", async () => {
   }
   await using several = await Fastgen.load(undefined, { ...options, data_parallel_size: ENGINES });
   expect(await answers(several, salts)).toEqual(alone);
-  expect(several.engines.map(({ stats }) => stats.generated_tokens)).toEqual(salts.map(() => 64));
+  expect(several.engines.map(({ stats }) => stats.generated_tokens)).toEqual(alone.map((ids) => ids.length));
 });
 
 test.skipIf(devices === 0)("more engines than GPUs are refused", async () => {
