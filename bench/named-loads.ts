@@ -17,6 +17,8 @@ export const FIGURE_OUTPUTS = [16, 27, 47, 81, 138, 237, 406, 697, 1195, 2048];
 
 export const NAMED_LOADS: Record<string, NamedLoad> = {
   reference: load("reference", 512, 1024, 128),
+  "reference-2": load("reference for two engines", 1024, 1024, 128),
+  "reference-4": load("reference for four engines", 2048, 1024, 128),
   long: load("long answers", 512, 128, 2048),
   mixed: load("mixed lengths", 1000, 220, 200, { spread: 0.9 }),
   thousand: load("a thousand tokens each way", 256, 1000, 1000),
@@ -27,6 +29,7 @@ export const NAMED_LOADS: Record<string, NamedLoad> = {
   stream: load("64 streams", 64, 1024, 512, { stream: true }),
   "stream-schemas": load("64 streams with a schema each", 64, 1024, 512, { stream: true, schemas: "each" }),
   "stream-256": load("256 streams", 256, 1024, 512, { stream: true }),
+  "stream-1024": load("1,024 streams", 1024, 1024, 512, { stream: true }),
   "stream-256-schemas": load("256 streams with a schema each", 256, 1024, 512, { stream: true, schemas: "each" }),
   "stream-256-half": load("256 streams, half of them with a schema", 256, 1024, 512, { stream: true, schemas: "half" }),
   one: load("one stream", 1, 128, 512, { stream: true }),
