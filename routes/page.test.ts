@@ -66,7 +66,7 @@ describe.skipIf(missing !== null)(`the page (${missing ?? "built"})`, async () =
   });
 
   test("may connect to the servers that its address names, and to no others", async () => {
-    const query = (...servers: string[]) => `?${new URLSearchParams(servers.map((name) => ["server", name]))}`;
+    const query = (...servers: string[]) => `?${new URLSearchParams(servers.map((name): [string, string] => ["server", name]))}`;
     const reply = await open(query("http://gpu2:5678", "https://chat.example.com", "http://[::1]:8000"));
     expect(policyOf(reply).get("connect-src")).toBe(
       "'self' http://gpu2:5678 https://chat.example.com http://[::1]:8000",
