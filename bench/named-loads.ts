@@ -29,7 +29,6 @@ export const NAMED_LOADS: Record<string, NamedLoad> = {
   stream: load("64 streams", 64, 1024, 512, { stream: true }),
   "stream-schemas": load("64 streams with a schema each", 64, 1024, 512, { stream: true, schemas: "each" }),
   "stream-256": load("256 streams", 256, 1024, 512, { stream: true }),
-  "stream-1024": load("1,024 streams", 1024, 1024, 512, { stream: true }),
   "stream-256-schemas": load("256 streams with a schema each", 256, 1024, 512, { stream: true, schemas: "each" }),
   "stream-256-half": load("256 streams, half of them with a schema", 256, 1024, 512, { stream: true, schemas: "half" }),
   one: load("one stream", 1, 128, 512, { stream: true }),
