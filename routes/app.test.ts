@@ -277,7 +277,7 @@ describe("the key", async () => {
     for (const path of [...open, ...open.map((path) => `/v1${path}`)]) {
       expect((await fetch(keyed.url + path)).status).toBe(200);
     }
-    for (const path of ["/server_info", "/tokenizer_info", "/v1/models", "/models/org/fake", "/nothing", "/"]) {
+    for (const path of ["/server_info", "/tokenizer_info", "/v1/models", "/models/org/fake", "/nothing", "/page"]) {
       const reply = await fetch(keyed.url + path);
       expect(reply.status).toBe(401);
       expect(await refusal(reply)).toMatchObject({ code: "invalid_api_key" });
