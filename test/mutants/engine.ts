@@ -411,8 +411,8 @@ export const engineBugs: PlantedBug[] = [
     "src/engine/routing.ts",
     [beside("routing"), beside("replicas")],
     [
-      ["load - CACHED_TOKEN_WEIGHT * cachedTokens", "load", "what is cached decides nothing"],
-      ["load - CACHED_TOKEN_WEIGHT * cachedTokens", "-cachedTokens", "what is to be done decides nothing"],
+      ["load - weight * cachedTokens", "load", "what is cached decides nothing"],
+      ["load - weight * cachedTokens", "-cachedTokens", "what is to be done decides nothing"],
       ["|| one.load - other.load", "", "of equals, the busier one may be taken"],
       ["let best = (last + 1) % n;", "let best = 0;", "equals do not take turns"],
     ],
