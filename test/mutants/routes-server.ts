@@ -91,7 +91,7 @@ export const serverBugs: PlantedBug[] = [
     ["num_gpu_blocks: capacity.pages", "num_gpu_blocks: capacity.host_pages", "device pages are host pages"],
     ["num_cpu_blocks: capacity.host_pages", "num_cpu_blocks: capacity.pages", "host pages are device pages"],
     ["served_model_name: modelName", "served_model_name: model.name", "the served name is the model's own"],
-    ["world_size: service.fastgen.capacity.tensor_parallel_size", "world_size: 1", "the world is one device"],
+    ["world_size: tensor_parallel_size * engines", "world_size: 1", "the world is one device"],
     ['typeof value === "string" ?', "false ?", "strings have no quotes"],
     [
       "max_num_batched_tokens: capacity.max_num_batched_tokens",
