@@ -1,16 +1,17 @@
 /** The conversation that is shown, the answers that are written, and what the reader does with both. */
-import { listModels, type Model, ServerError } from "./api.ts";
+import { listModels, type Model, ServerError, shortName } from "./api.ts";
 import { ChatView, Composer } from "./chat-view.ts";
 import { get } from "./dom.ts";
 import { Generation } from "./generation.ts";
 import { requestBody } from "./request.ts";
 import { nameOf, servers } from "./servers.ts";
 import { openServers } from "./servers-view.ts";
+import type { Settings } from "./settings.ts";
 import { openSettings } from "./settings-view.ts";
 import type { Store } from "./store.ts";
 import { settingsFrom } from "./transfer.ts";
 import { append, newConversation, pathOf, remove, show, titleOf } from "./tree.ts";
-import type { Conversation, Message, Settings } from "./types.ts";
+import type { Conversation, Message } from "./types.ts";
 
 const SETTINGS = "fastgen.settings";
 const MODEL = "fastgen.model";
@@ -110,7 +111,7 @@ export class App {
   #drawModels(): void {
     const several = servers().length > 1;
     const options = this.#models.map(
-      ({ id, server }) => new Option(several ? `${id} on ${nameOf(server.address)}` : id),
+      ({ id, server }) => new Option(several ? `${shortName(id)} on ${nameOf(server.address)}` : shortName(id)),
     );
     this.#select.replaceChildren(...(options.length > 0 ? options : [new Option("No model")]));
     const chosen = localStorage.getItem(MODEL);

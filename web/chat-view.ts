@@ -87,7 +87,7 @@ export class ChatView {
 }
 
 function empty(welcome: string): HTMLElement {
-  return h("div", { class: "empty" }, h("h2", {}, "What shall we work on?"), h("p", {}, welcome));
+  return h("div.empty", {}, h("h2", {}, "What shall we work on?"), h("p", {}, welcome));
 }
 
 /** The box for messages: Enter sends, and while an answer is written the button stops it. */

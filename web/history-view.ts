@@ -57,7 +57,6 @@ export class HistoryView {
 function dayOf(time: number): string {
   const midnight = new Date().setHours(0, 0, 0, 0);
   if (time >= midnight) return "Today";
-  if (time >= midnight - DAY) return "Yesterday";
   if (time >= midnight - 7 * DAY) return "This week";
   return new Date(time).toLocaleDateString("en-US", { month: "long", year: "numeric" });
 }

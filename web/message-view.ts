@@ -1,4 +1,5 @@
 /** One message of the conversation: what is said, its branches, its figures, and what may be done with it. */
+import { shortName } from "./api.ts";
 import { codeBlock, isJson, prettyJson } from "./code.ts";
 import { copy, h, iconButton, svg } from "./dom.ts";
 import { speedOf } from "./generation.ts";
@@ -35,15 +36,15 @@ export class MessageView {
   readonly element = h("article");
   readonly #message: Message;
   readonly #actions: MessageActions;
-  readonly #text = h("div", { class: "markdown" });
+  readonly #text = h("div.markdown", {});
   readonly #markdown = new MarkdownView(this.#text);
   readonly #thought = h("div");
   #thoughtLength = 0;
   readonly #summary = h("summary");
-  readonly #thinking = h("details", { class: "thinking" }, this.#summary, this.#thought);
+  readonly #thinking = h("details.thinking", {}, this.#summary, this.#thought);
   readonly #calls = h("div");
-  readonly #waiting = h("span", { class: "waiting" }, h("i"), h("i"), h("i"));
-  readonly #figures = h("span", { class: "figures" });
+  readonly #waiting = h("span.waiting", {}, h("i"), h("i"), h("i"));
+  readonly #figures = h("span.figures", {});
 
   /** @param onDrawn called when a growing answer was drawn */
   constructor(message: Message, actions: MessageActions, onDrawn: () => void) {
@@ -55,7 +56,7 @@ export class MessageView {
   /** Draws all of it. */
   draw(place: Place): void {
     const { role, model } = this.#message;
-    const speaker = role === "user" ? "You" : role === "tool" ? "Tool" : (model?.split("/").at(-1) ?? "Answer");
+    const speaker = role === "user" ? "You" : role === "tool" ? "Tool" : shortName(model ?? "Answer");
     this.element.className = `message ${role}`;
     this.element.setAttribute("aria-busy", String(place.isRunning));
     const body = role === "assistant" ? this.#answer(place) : [this.#said()];
@@ -90,8 +91,8 @@ export class MessageView {
       this.#calls,
       this.#waiting,
       ...(!isRunning && isLast && calls.length > 0 ? [this.#resultForm(calls)] : []),
-      ...(error === null ? [] : [h("p", { class: "failure" }, error)]),
-      ...(ending === undefined ? [] : [h("p", { class: "ended" }, ending)]),
+      ...(error === null ? [] : [h("p.failure", {}, error)]),
+      ...(ending === undefined ? [] : [h("p.ended", {}, ending)]),
     ];
   }
 
@@ -107,7 +108,7 @@ export class MessageView {
   #said(): HTMLElement {
     const { role, content } = this.#message;
     if (role === "tool" && isJson(content)) return codeBlock(prettyJson(content), "json");
-    return h("div", { class: "said" }, content);
+    return h("div.said", {}, content);
   }
 
   #footer(place: Place): HTMLElement {
@@ -132,8 +133,8 @@ export class MessageView {
       return button;
     };
     return h(
-      "span",
-      { class: "branches", role: "group", "aria-label": "Branches" },
+      "span.branches",
+      { role: "group", "aria-label": "Branches" },
       step("left", "Branch before", branches[at - 1]),
       h("span", {}, `${at + 1}/${branches.length}`),
       step("right", "Next branch", branches[at + 1]),
@@ -165,7 +166,7 @@ export class MessageView {
       h("button", { type: "button", class: "primary", onclick: save }, "Send as a new branch"),
       h("button", { type: "button", class: "plain", onclick: cancel }, "Cancel"),
     );
-    this.element.lastElementChild!.replaceChildren(h("div", { class: "edit", onkeydown }, area, buttons));
+    this.element.lastElementChild!.replaceChildren(h("div.edit", { onkeydown }, area, buttons));
     area.style.height = `${area.scrollHeight + 4}px`;
     area.focus();
   }
@@ -173,7 +174,7 @@ export class MessageView {
   #resultForm(calls: ToolCall[]): HTMLElement {
     const areas = calls.map(({ name }) => h("textarea", { rows: 2, "aria-label": `Result of ${name}` }));
     const cards = calls.map(({ name }, i) =>
-      h("div", { class: "call" }, h("h3", {}, h("span", {}, "Result of "), name), areas[i]!),
+      h("div.call", {}, h("h3", {}, h("span", {}, "Result of "), name), areas[i]!),
     );
     const onsubmit = (event: Event) => {
       event.preventDefault();
@@ -182,14 +183,14 @@ export class MessageView {
         areas.map(({ value }) => value),
       );
     };
-    const send = h("button", { class: "primary" }, calls.length === 1 ? "Send the result" : "Send the results");
-    return h("form", { onsubmit }, ...cards, h("p", { class: "results" }, send));
+    const send = h("button.primary", {}, calls.length === 1 ? "Send the result" : "Send the results");
+    return h("form", { onsubmit }, ...cards, h("p.results", {}, send));
   }
 }
 
 function callCard({ name, arguments: written }: ToolCall): HTMLElement {
   const title = h("h3", {}, h("span", {}, "Calls "), name);
-  return h("div", { class: "call" }, title, codeBlock(prettyJson(written), "json"));
+  return h("div.call", {}, title, codeBlock(prettyJson(written), "json"));
 }
 
 /** Tokens, their speed, the wait for the first one, and how evenly they came. */

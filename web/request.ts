@@ -1,18 +1,6 @@
 /** The body of a request: the messages that are shown, and the settings that are not the server's defaults. */
-import type { Message, Settings } from "./types.ts";
-
-/** Settings that are sent as numbers, under their own names. */
-const NUMBERS = [
-  "temperature",
-  "top_p",
-  "top_k",
-  "min_p",
-  "max_tokens",
-  "seed",
-  "presence_penalty",
-  "frequency_penalty",
-  "repetition_penalty",
-] as const;
+import { FIELDS, type Settings } from "./settings.ts";
+import type { Message } from "./types.ts";
 
 /**
  * @param path what the answer follows
@@ -25,11 +13,11 @@ export function requestBody(model: string, path: Message[], settings: Settings):
     stream: true,
     stream_options: { include_usage: true, continuous_usage_stats: true },
   };
-  for (const name of NUMBERS) {
-    const text = settings[name].trim();
-    if (text === "") continue;
-    if (!Number.isFinite(Number(text))) throw new Error(`Settings: ${name} is “${text}”, which is no number.`);
-    body[name] = Number(text);
+  for (const field of FIELDS) {
+    const text = settings[field.key].trim();
+    if (!("number" in field) || text === "") continue;
+    if (!Number.isFinite(Number(text))) throw new Error(`Settings: ${field.label} is “${text}”, which is no number.`);
+    body[field.key] = Number(text);
   }
   const stop = settings.stop.split("\n").filter((line) => line !== "");
   if (stop.length > 0) body.stop = stop;

@@ -1,7 +1,8 @@
 /** Conversations as a file: what is exported, and what of a file is taken in. A file may come from anybody. */
 import { MAX_IMPORT_BYTES, MAX_IMPORTED_CONVERSATIONS, MAX_IMPORTED_MESSAGES } from "../src/limits.ts";
+import { NO_SETTINGS, type Settings } from "./settings.ts";
 import { newId } from "./tree.ts";
-import { type Conversation, ENDS, type Message, NO_SETTINGS, ROLES, type Settings, type Timing } from "./types.ts";
+import { type Conversation, ENDS, type Message, ROLES, type Timing } from "./types.ts";
 
 const FORMAT = "fastgen-conversations";
 const VERSION = 1;

@@ -1,5 +1,6 @@
 /** Conversations as trees: every edit and every new answer is a branch, and one branch is shown. */
-import { type Conversation, type Message, NO_SETTINGS, type Settings } from "./types.ts";
+import { NO_SETTINGS, type Settings } from "./settings.ts";
+import type { Conversation, Message } from "./types.ts";
 
 /** Characters of a title that is made of the first message. */
 const TITLE_LENGTH = 60;
