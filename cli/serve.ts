@@ -311,8 +311,10 @@ function banner(fastgen: FastgenApi, name: string, base: string, flags: ServeFla
   const count = (value: number) => value.toLocaleString("en-US");
   const key = flags.apiKey === undefined ? "" : ' -H "Authorization: Bearer $FASTGEN_API_KEY"';
   const hostPages = capacity.host_pages > 0 ? `, ${count(capacity.host_pages)} more on the host` : "";
-  return `fgserve ${VERSION}: ${name} (${model.architecture}, ${model.dtype}) on ${capacity.device_name}, loaded in ${load_seconds.toFixed(1)} s
-KV cache: ${count(capacity.pages * capacity.page_tokens)} tokens in ${count(capacity.pages)} pages${hostPages}; up to ${count(model.max_model_len)} tokens per sequence
+  const { data_parallel_size: engines } = capacity;
+  const [many, each] = engines > 1 ? [`${engines} engines, each on `, " in each"] : ["", ""];
+  return `fgserve ${VERSION}: ${name} (${model.architecture}, ${model.dtype}) on ${many}${capacity.device_name}, loaded in ${load_seconds.toFixed(1)} s
+KV cache: ${count(capacity.pages * capacity.page_tokens)} tokens in ${count(capacity.pages)} pages${hostPages}${each}; up to ${count(model.max_model_len)} tokens per sequence
 Ready: ${base}
 
   curl ${base}/v1/chat/completions -H 'Content-Type: application/json'${key} \\

@@ -468,6 +468,18 @@ describe("a life", () => {
     expect(await (await startServer(new FakeFastgen())).service.drain(1)).toBe(true);
   });
 
+  test("of several engines, one that failed leaves the server healthy, and is named", async () => {
+    const fake = new FakeFastgen({ engines: 3 });
+    const server = await startServer(fake);
+    const health = async () => json(await fetch(`${server.url}/health`));
+    expect(await health()).toMatchObject({ status: "ok", engines: ["ok", "ok", "ok"] });
+    fake.failures[1] = "it fell off the bus";
+    const reply = await fetch(`${server.url}/health`);
+    expect(reply.status).toBe(200);
+    expect(await json(reply)).toMatchObject({ status: "ok", engines: ["ok", "failed", "ok"] });
+    server.stop();
+  });
+
   test("an engine that failed makes the server unhealthy", async () => {
     const broken = new FakeFastgen();
     const dead = await startServer(broken);

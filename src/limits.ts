@@ -267,3 +267,9 @@ export const MAX_BATCH_REPLY_BYTES = 64 * 1024 * 1024;
 
 /** Seconds for which a request of a batch is made again while the server is busy or out of reach. */
 export const BATCH_PATIENCE_SECONDS = 600;
+
+/** Engines of one process (--data-parallel-size): more GPUs than any machine has. */
+export const MAX_ENGINES = 64;
+
+/** Pages of prompts that the main thread remembers of each of several engines, 100 bytes each; fewer where the engine has fewer. */
+export const MAX_INDEXED_PAGES = 262_144;
