@@ -84,6 +84,7 @@ describe.skipIf(missing !== null)(`the page (${missing ?? "built"})`, async () =
       "ftp://a",
       "data:",
       "HTTP://A",
+      "http://a:80",
       "",
     ];
     for (const text of wrong) {

@@ -167,6 +167,14 @@ describe.skipIf(missing !== null)(`the page for everybody (${missing ?? "Chromiu
     await page.keyboard.press("Enter");
     await page.keyboard.press("Escape");
     expect(await page.locator(":focus").getAttribute("aria-label")).toBe("Edit");
+    // Arrows from branch to branch keep the focus.
+    await page.locator("[aria-label='Answer again']").focus();
+    await page.keyboard.press("Enter");
+    await page.waitForSelector(".branches >> text=2/2");
+    await answered();
+    await page.locator("[aria-label='Branch before']").focus();
+    await page.keyboard.press("Enter");
+    expect(await page.locator(":focus").getAttribute("aria-label")).toBe("Next branch");
     await page.keyboard.press("Alt+KeyS");
     await page.waitForSelector(".panel");
     await page.keyboard.press("Alt+KeyN");

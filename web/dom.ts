@@ -56,7 +56,17 @@ export function announce(text: string): void {
 
 /** Copies a text and says so on the button for a moment. */
 export async function copy(text: string, button: HTMLButtonElement): Promise<void> {
-  await navigator.clipboard.writeText(text);
+  // Over plain HTTP from another machine there is no clipboard but this old one.
+  if (navigator.clipboard) await navigator.clipboard.writeText(text);
+  else {
+    const area = h("textarea");
+    area.value = text;
+    button.after(area);
+    area.select();
+    document.execCommand("copy");
+    area.remove();
+    button.focus();
+  }
   announce("Copied");
   button.dataset.done = "";
   setTimeout(() => delete button.dataset.done, 1500);

@@ -74,22 +74,13 @@ async function start(): Promise<void> {
     openMenu(title || "Untitled", [
       ["Rename", () => openPrompt("Rename", "Title", title, (text) => void app.rename(id, text))],
       ["Export", async () => download("conversation.json", toFile([(await store!.load(id))!]))],
-      [
-        "Delete",
-        () =>
-          openConfirm("Delete this conversation?", "Delete", async () => {
-            app.forget(id);
-            await store!.delete(id);
-            await list();
-          }),
-        true,
-      ],
+      ["Delete", () => openConfirm("Delete this conversation?", "Delete", () => void app.delete(id)), true],
     ]);
   }
 
   async function importFile(file: File): Promise<void> {
     try {
-      const conversations = fromFile(await file.text());
+      const conversations = await fromFile(file);
       await store?.save(...conversations);
       await list();
       openMenu(`Imported: ${conversations.length}`, [["Close", () => {}]]);

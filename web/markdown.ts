@@ -11,8 +11,6 @@ const ENTITIES: Record<string, string> = {
   quot: '"',
   apos: "'",
   nbsp: "\u00a0",
-  copy: "©",
-  deg: "°",
   times: "×",
   hellip: "…",
   ndash: "\u2013",
@@ -119,5 +117,5 @@ function inline(tokens: Token[]): (Node | string)[] {
 function link(href: string, children: (Node | string)[], raw: string): Node | string {
   const url = URL.parse(href);
   if (!url || !/^(https?|mailto):$/.test(url.protocol)) return raw;
-  return h("a", { href: url.href, target: "_blank", rel: "noopener noreferrer", title: url.href }, ...children);
+  return h("a", { href: url.href, target: "_blank", rel: "noopener noreferrer" }, ...children);
 }

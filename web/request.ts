@@ -3,13 +3,12 @@ import { FIELDS, type Settings } from "./settings.ts";
 import type { Message } from "./types.ts";
 
 /**
- * @param path what the answer follows
+ * All but the messages.
  * @throws Error in words for the reader, where a setting cannot be read
  */
-export function requestBody(model: string, path: Message[], settings: Settings): Record<string, unknown> {
+export function requestBody(model: string, settings: Settings): Record<string, unknown> {
   const body: Record<string, unknown> = {
     model,
-    messages: [...systemMessage(settings), ...path.filter(isSent).map(toWire)],
     stream: true,
     stream_options: { include_usage: true, continuous_usage_stats: true },
   };
@@ -31,7 +30,11 @@ export function requestBody(model: string, path: Message[], settings: Settings):
   return body;
 }
 
-const systemMessage = ({ system }: Settings) => (system.trim() === "" ? [] : [{ role: "system", content: system }]);
+/** @param path what the answer follows */
+export function messagesOf(path: Message[], { system }: Settings): object[] {
+  const messages = path.filter(isSent).map(toWire);
+  return system.trim() === "" ? messages : [{ role: "system", content: system }, ...messages];
+}
 
 /** An answer of which nothing came is no part of the conversation. */
 const isSent = ({ role, content, calls }: Message) => role !== "assistant" || content !== "" || calls.length > 0;
