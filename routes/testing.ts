@@ -109,6 +109,18 @@ export class FakeFastgen implements FastgenApi {
     generated_tokens: 0,
     steps: 0,
     step_tokens: 0,
+    pages_held: 0,
+    host: {
+      pages: 0,
+      pages_held: 0,
+      hits: 0,
+      misses: 0,
+      saved: 0,
+      restored: 0,
+      forgotten: 0,
+      read_seconds: 0,
+      write_seconds: 0,
+    },
   };
   readonly tokenizer_config = { tokenizer_class: "FakeTokenizer", model_max_length: 1024 };
   /** What onStep() was given: a test calls it as the engine would. */

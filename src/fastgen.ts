@@ -402,7 +402,8 @@ export class Fastgen implements FastgenApi {
 }
 
 function publicStats(stats: EngineStats): Stats {
-  const { pagesUsed, prefixQueriedTokens, prefixHitTokens, promptTokens, generatedTokens, stepTokens, ...same } = stats;
+  const { pagesUsed, prefixQueriedTokens, prefixHitTokens, promptTokens, generatedTokens, stepTokens, ...rest } = stats;
+  const { host, pagesHeld, ...same } = rest;
   return {
     ...same,
     pages_used: pagesUsed,
@@ -411,6 +412,18 @@ function publicStats(stats: EngineStats): Stats {
     prompt_tokens: promptTokens,
     generated_tokens: generatedTokens,
     step_tokens: stepTokens,
+    pages_held: pagesHeld,
+    host: {
+      pages: host.pages,
+      pages_held: host.pagesHeld,
+      hits: host.hits,
+      misses: host.misses,
+      saved: host.saved,
+      restored: host.restored,
+      forgotten: host.forgotten,
+      read_seconds: host.readSeconds,
+      write_seconds: host.writeSeconds,
+    },
   };
 }
 

@@ -326,6 +326,25 @@ export interface Stats {
   steps: number;
   /** Tokens of the newest step. */
   step_tokens: number;
+  /** Of `pages`, those that hold something now: what sequences refer to, and what is cached. */
+  pages_held: number;
+  /** Pages in host memory. All but the first two count since the start. */
+  host: {
+    /** Pages that can be used now, and of these, those that hold something. */
+    pages: number;
+    pages_held: number;
+    /** Pages of prompts that were found there, and those that were neither there nor on the device. */
+    hits: number;
+    misses: number;
+    /** Pages copied from the device, and back. */
+    saved: number;
+    restored: number;
+    /** Pages that can no longer be found, because others needed their room. */
+    forgotten: number;
+    /** In which pages were copied to the device, and from it. */
+    read_seconds: number;
+    write_seconds: number;
+  };
 }
 
 /** One of several engines, or the only one. */

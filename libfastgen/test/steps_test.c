@@ -189,7 +189,7 @@ static void test_one_alternative(void) {
 	free_outcome(o);
 }
 
-/* A page goes to the host and comes back elsewhere with what it held. */
+/* A page goes to the host and comes back elsewhere with what it held: for a step, or beside it, for the next one. */
 static void test_copies(void) {
 	fg_options options = test_options();
 	options.host_kv_bytes = 1 << 20;
@@ -201,6 +201,18 @@ static void test_copies(void) {
 	begin_step(&b);
 	b.step.n_copies = 2, b.step.copies = copies;
 	map_pages(&b, 0, 0, 1, 7, 1);
+	add_seq(&b, 0, text + 9, 1, 10, FG_SAMPLE);
+	run_step(e, &b, o);
+	CHECK(o->ids[0] == sampled, "token %d, not %d", o->ids[0], sampled);
+	CHECK(o->result.to_host_seconds > 0 && o->result.to_device_seconds > 0, "times of copies");
+	const fg_page_copy beside[] = {{7, 2, FG_TO_HOST}, {5, 2, FG_TO_DEVICE_BESIDE}};
+	begin_step(&b);
+	b.step.n_copies = 2, b.step.copies = beside;
+	add_seq(&b, 0, text + 9, 1, 10, FG_SAMPLE);
+	run_step(e, &b, o);
+	CHECK(o->ids[0] == sampled, "token %d, not %d", o->ids[0], sampled);
+	begin_step(&b);
+	map_pages(&b, 0, 0, 1, 5, 1);
 	add_seq(&b, 0, text + 9, 1, 10, FG_SAMPLE);
 	run_step(e, &b, o);
 	CHECK(o->ids[0] == sampled, "token %d, not %d", o->ids[0], sampled);

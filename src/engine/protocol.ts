@@ -160,7 +160,40 @@ export interface EngineStats {
   steps: number;
   /** Of the newest step. */
   stepTokens: number;
+  /** Of `pages`, those that hold something: what sequences refer to, and what is cached. */
+  pagesHeld: number;
+  host: HostStats;
 }
+
+/** KV pages in host memory. All but the first two count since the start. */
+export interface HostStats {
+  /** Pages that can be used, and of these, those that hold something. */
+  pages: number;
+  pagesHeld: number;
+  /** Pages of prompts that were found there, and those that were neither there nor on the device. */
+  hits: number;
+  misses: number;
+  /** Pages copied from the device, and back. */
+  saved: number;
+  restored: number;
+  /** Pages that can no longer be found, because others needed their room. */
+  forgotten: number;
+  /** In which pages were copied to the device, and from it. */
+  readSeconds: number;
+  writeSeconds: number;
+}
+
+export const NO_HOST: HostStats = {
+  pages: 0,
+  pagesHeld: 0,
+  hits: 0,
+  misses: 0,
+  saved: 0,
+  restored: 0,
+  forgotten: 0,
+  readSeconds: 0,
+  writeSeconds: 0,
+};
 
 /** Before the first step. */
 export const NO_STATS: EngineStats = {
@@ -177,6 +210,8 @@ export const NO_STATS: EngineStats = {
   generatedTokens: 0,
   steps: 0,
   stepTokens: 0,
+  pagesHeld: 0,
+  host: NO_HOST,
 };
 
 /**

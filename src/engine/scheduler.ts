@@ -84,6 +84,7 @@ export class Scheduler {
   private swapped = 0;
   private paused = 0;
   private readonly counters = new Counters();
+  private readonly hostCopies = { hits: 0, misses: 0, readSeconds: 0, writeSeconds: 0 };
   /** Nothing is planned while this is set: what is in flight is the last. */
   frozen = false;
   /** Of the weights that the steps in flight are computed with. */
@@ -228,7 +229,7 @@ export class Scheduler {
     if (this.frozen) return false;
     const step = this.spare.pop() ?? new StepInFlight();
     const preemptions = this.counters.preemptions;
-    const restored = this.cache.counts.restoredFromHost;
+    const restored = this.cache.counts.restored;
     const decodes = this.planDecodes(plan, step);
     const { maxStepTokens } = this.config;
     let left =
@@ -247,7 +248,7 @@ export class Scheduler {
     }
     this.closeMasks();
     step.arriving = this.arriving.size;
-    step.restored = this.cache.counts.restoredFromHost - restored;
+    step.restored = this.cache.counts.restored - restored;
     this.inFlight.push(step);
     return true;
   }
@@ -357,6 +358,7 @@ export class Scheduler {
   /** Gives a waiting sequence its slot and the pages for all tokens it has. `arrives`: it is computed from the next step on. */
   private start(seq: Sequence, nodes: readonly PageNode[], plan: StepPlan, arrives: boolean): void {
     const { cache } = this;
+    if (seq.cachedTokens < 0 && !seq.isPrivate) this.countPages(seq, nodes);
     if (arrives) for (const node of nodes) if (node.page < 0) this.arriving.add(node);
     cache.acquire(nodes, seq.pages, plan, seq.cachedTokens < 0, arrives ? FG.TO_DEVICE_BESIDE : FG.TO_DEVICE);
     for (const node of nodes) seq.nodes.push(node);
@@ -470,9 +472,14 @@ export class Scheduler {
     this.retire(step);
   }
 
+  private countPages(seq: Sequence, nodes: readonly PageNode[]): void {
+    this.hostCopies.misses += seq.promptPages - Math.min(seq.promptPages, nodes.length);
+    for (const { page } of nodes) if (page < 0) this.hostCopies.hits++;
+  }
+
   private countCopies(step: StepInFlight, result: StepResult): void {
-    this.counters.toHostSeconds += result.toHostSeconds;
-    this.counters.toDeviceSeconds += result.toDeviceSeconds;
+    this.hostCopies.writeSeconds += result.toHostSeconds;
+    this.hostCopies.readSeconds += result.toDeviceSeconds;
     // Of a step beside which pages arrive, the next result tells.
     const pages = this.arrivingBefore + (step.arriving > 0 ? 0 : step.restored);
     this.arrivingBefore = step.arriving > 0 ? step.restored : 0;
@@ -673,14 +680,22 @@ export class Scheduler {
   }
 
   stats(): EngineStats {
+    const { cache } = this;
     return {
       running: this.running.length,
       waiting: this.queue.size - this.swapped + this.setAside.size,
       swapped: this.swapped,
       paused: this.paused - this.setAside.size,
-      pagesUsed: this.cache.referenced,
-      pages: this.cache.pages,
+      pagesUsed: cache.referenced,
+      pages: cache.pages,
       ...this.counters,
+      pagesHeld: cache.pages - cache.empty,
+      host: {
+        pages: cache.hostPages,
+        pagesHeld: cache.hostPages - cache.emptyHost,
+        ...cache.counts,
+        ...this.hostCopies,
+      },
     };
   }
 }
