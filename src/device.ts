@@ -8,6 +8,7 @@ import type { DeviceKind, EngineCapacity, EngineConfig } from "./engine-config.t
 import { asFastgenError, FastgenError } from "./errors.ts";
 import { Library } from "./ffi/library.ts";
 import { llguidancePath } from "./grammar/llguidance.ts";
+import { kvEventsOf } from "./kv-events/config.ts";
 import type { Model, ModelShape, StoredDtype } from "./model/shape.ts";
 import type { LoadOptions } from "./types.ts";
 import { formatSize } from "./units.ts";
@@ -269,6 +270,14 @@ export function engineConfig(model: Model, device: DeviceChoice, options: LoadOp
       `gpu_memory_utilization must be above 0 and at most 1, not ${memoryUtilization}`,
     );
   }
+  const prefixCaching = options.enable_prefix_caching ?? true;
+  const kvEvents = kvEventsOf(options.kv_events_config);
+  if (kvEvents && !prefixCaching) {
+    throw wrong(
+      "kv_events_config",
+      "kv_events_config publishes what becomes of the prefix cache, which is off: leave enable_prefix_caching out, or kv_events_config",
+    );
+  }
   return {
     device: kind,
     libraryPath: device.libraryPath,
@@ -285,7 +294,8 @@ export function engineConfig(model: Model, device: DeviceChoice, options: LoadOp
     kvBytes,
     hostKvBytes: swapSpace(options, kind, ranks),
     memoryUtilization,
-    prefixCaching: options.enable_prefix_caching ?? true,
+    prefixCaching,
+    ...(kvEvents && { kvEventsRank: 0 }),
     schedulingPolicy: options.scheduling_policy ?? "fcfs",
     shape: model.shape,
     tensors: dummy ? null : model.tensors,

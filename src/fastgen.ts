@@ -8,6 +8,8 @@ import type { EngineRequest } from "./engine/protocol.ts";
 import type { EngineConfig } from "./engine-config.ts";
 import { asFastgenError, FastgenError } from "./errors.ts";
 import { RunningGeneration } from "./generation.ts";
+import { kvEventsOf } from "./kv-events/config.ts";
+import { KvEventPublisher } from "./kv-events/publisher.ts";
 import { openDefaultModel } from "./model/embedded.ts";
 import { openModel } from "./model/load.ts";
 import type { Model } from "./model/shape.ts";
@@ -46,6 +48,8 @@ const PREPARE_AFTER = 100;
 /** What a loaded model is made of. */
 interface Loaded {
   front: EngineFront;
+  /** null = KV events are not published. */
+  kvEvents: KvEventPublisher | null;
   tokenizer: Tokenizer;
   template: ChatTemplate;
   model: ModelInfo;
@@ -104,15 +108,21 @@ export class Fastgen implements FastgenApi {
       contentFormat: options.chat_template_content_format,
     });
     for (const problem of await template.problems()) options.onWarning?.(problem);
+    const events = kvEventsOf(options.kv_events_config);
+    const kvEvents = events && (await KvEventPublisher.open(events, config.kvEventsRank!));
     // The tokenizer and the weights load side by side.
     const starting = EngineFront.start(config, {
       onProgress: options.onProgress,
       onWarning: options.onWarning,
+      onKvEvents: (batch) => kvEvents?.publish(batch),
       signal,
     });
     const tokenizing = Tokenizer.load(model.files);
     const [front, tokenizer] = await Promise.allSettled([starting, tokenizing]);
-    if (front.status === "rejected") throw front.reason;
+    if (front.status === "rejected") {
+      await kvEvents?.close();
+      throw front.reason;
+    }
     try {
       if (tokenizer.status === "rejected") throw tokenizer.reason;
       const generation = readGenerationConfig(model.files, tokenizer.value, await template.afterAnswer());
@@ -120,6 +130,7 @@ export class Fastgen implements FastgenApi {
       const maxContext = contextThatFits(config.maxContext, front.value.capacity, device, options);
       return new Fastgen({
         front: front.value,
+        kvEvents,
         tokenizer: tokenizer.value,
         template,
         model: {
@@ -139,6 +150,7 @@ export class Fastgen implements FastgenApi {
       });
     } catch (error) {
       await front.value.close();
+      await kvEvents?.close();
       throw error;
     }
   }
@@ -390,6 +402,7 @@ export class Fastgen implements FastgenApi {
   async close(): Promise<void> {
     clearTimeout(this.#preparing);
     await this.#loaded.front.close();
+    await this.#loaded.kvEvents?.close();
     await this.#constraints.close();
   }
 

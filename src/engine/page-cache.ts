@@ -23,6 +23,19 @@ export interface PageNode {
   page: number;
   /** Host page, or -1. */
   hostPage: number;
+  /** The salt of the root above it; "" = none, null = the root is one sequence's own. */
+  readonly salt: string | null;
+}
+
+/** Where a page is, in the words of vLLM's events: the device, whatever kind it is of, and the host's memory. */
+export type Medium = "GPU" | "CPU";
+
+/** Hears what becomes findable where, and what no longer is. A page may be in both memories. */
+export interface PageListener {
+  stored(node: PageNode, medium: Medium): void;
+  removed(node: PageNode, medium: Medium): void;
+  /** Nothing of before is findable any more. */
+  cleared(): void;
 }
 
 /** Where page copies are recorded: a StepPlan. */
@@ -41,7 +54,7 @@ export function pageKey(parentKey: bigint, tokens: Int32Array): bigint {
 
 export class PageCache {
   /** The empty prefix of all sequences without a salt. */
-  readonly root = PageCache.makeRoot(0n);
+  readonly root = PageCache.makeRoot(0n, "");
   /** By salt: the empty prefix that its sequences share, most recently used last. */
   private readonly roots = new Map<string, PageNode>();
   /** [pages]: the number of sequences that refer to each device page. Along one sequence it never rises. */
@@ -60,6 +73,7 @@ export class PageCache {
   constructor(
     readonly pages: number,
     hostPages: number,
+    private listener: PageListener | null = null,
   ) {
     this.refs = new Int32Array(pages);
     this.nodeOf = new Array(pages).fill(null);
@@ -77,9 +91,9 @@ export class PageCache {
     while (this.usableHostPages < count) this.hostFree.push(this.usableHostPages++);
   }
 
-  /** An empty prefix that no other sequence shares: pages below it are found only through it. `key` sets it apart. */
-  static makeRoot(key: bigint): PageNode {
-    return { parent: null, key, tokens: new Int32Array(0), page: -1, hostPage: -1 };
+  /** An empty prefix. With a null salt no other sequence shares it: pages below it are found only through it. `key` sets it apart. */
+  static makeRoot(key: bigint, salt: string | null = null): PageNode {
+    return { parent: null, key, tokens: new Int32Array(0), page: -1, hostPage: -1, salt };
   }
 
   /**
@@ -88,7 +102,7 @@ export class PageCache {
    */
   rootOf(salt: string): PageNode {
     if (salt === "") return this.root;
-    const root = this.roots.get(salt) ?? PageCache.makeRoot(Bun.hash.wyhash(salt, 1n));
+    const root = this.roots.get(salt) ?? PageCache.makeRoot(Bun.hash.wyhash(salt, 1n), salt);
     this.roots.delete(salt);
     this.roots.set(salt, root);
     if (this.roots.size > this.pages) this.roots.delete(this.roots.keys().next().value!);
@@ -149,6 +163,7 @@ export class PageCache {
         this.nodeOf[node.page] = node;
         copies.copyPage(node.page, node.hostPage, FG.TO_DEVICE);
         this.onHost.add(node);
+        this.tellStored(node, "GPU");
       }
       pages.push(node.page);
     }
@@ -172,14 +187,17 @@ export class PageCache {
       known = undefined;
     }
     if (known === undefined) {
-      const node = { parent, key, tokens: tokens.slice(from, from + PAGE_TOKENS), page, hostPage: -1 };
+      const { salt } = parent;
+      const node = { parent, key, tokens: tokens.slice(from, from + PAGE_TOKENS), page, hostPage: -1, salt };
       this.index.set(key, node);
       this.nodeOf[page] = node;
+      this.tellStored(node, "GPU");
       return node;
     }
     if (known.page < 0) {
       known.page = page;
       this.nodeOf[page] = known;
+      this.tellStored(known, "GPU");
     } else if (known.page !== page) {
       this.hold(known);
       this.release(page);
@@ -203,11 +221,28 @@ export class PageCache {
 
   /** Forgets every page that no sequence refers to, on the device and the host. The others are found no more. */
   clear(): void {
+    const { listener } = this;
+    this.listener = null;
     for (const node of [...this.idle, ...this.onHost, ...this.index.values()]) {
       const isUsed = node.page >= 0 && this.refs[node.page]! > 0;
       if (!isUsed) this.forget(node);
       else if (this.index.get(node.key) === node) this.index.delete(node.key);
     }
+    this.listener = listener;
+    listener?.cleared();
+  }
+
+  /** Whether `node` is found by others than the sequences that refer to it. */
+  private isShared(node: PageNode): boolean {
+    return node.salt !== null && this.index.get(node.key) === node;
+  }
+
+  private tellStored(node: PageNode, medium: Medium): void {
+    if (this.listener && this.isShared(node)) this.listener.stored(node, medium);
+  }
+
+  private tellRemoved(node: PageNode, medium: Medium): void {
+    if (this.listener && this.isShared(node)) this.listener.removed(node, medium);
   }
 
   /** Takes the least recently used page from the cache. -1 when sequences refer to every page. */
@@ -218,9 +253,13 @@ export class PageCache {
     const { page } = node;
     if (node.hostPage < 0) {
       node.hostPage = this.takeHostPage();
-      if (node.hostPage >= 0) copies.copyPage(page, node.hostPage, FG.TO_HOST);
+      if (node.hostPage >= 0) {
+        copies.copyPage(page, node.hostPage, FG.TO_HOST);
+        this.tellStored(node, "CPU");
+      }
     }
     if (node.hostPage >= 0) {
+      this.tellRemoved(node, "GPU");
       this.onHost.delete(node);
       this.onHost.add(node);
       this.nodeOf[page] = null;
@@ -237,6 +276,7 @@ export class PageCache {
     const node = first(this.onHost);
     if (node === undefined) return -1;
     const { hostPage } = node;
+    this.tellRemoved(node, "CPU");
     this.onHost.delete(node);
     node.hostPage = -1;
     if (node.page < 0) this.drop(node);
@@ -245,6 +285,8 @@ export class PageCache {
 
   /** Removes a node from the index and from both memories. The caller takes over its device page, if it has one. */
   private drop(node: PageNode): void {
+    if (node.page >= 0) this.tellRemoved(node, "GPU");
+    if (node.hostPage >= 0) this.tellRemoved(node, "CPU");
     if (this.index.get(node.key) === node) this.index.delete(node.key);
     if (node.page >= 0) this.nodeOf[node.page] = null;
     if (node.hostPage >= 0) {

@@ -211,11 +211,7 @@ export const engineBugs: PlantedBug[] = [
       ["if (node.page < 0) this.drop(node);", "", "a page that is nowhere is found"],
       ["if (this.idle.delete(node)) this.free.push(node.page);", "this.idle.delete(node);", "a forgotten page is lost"],
       ["copies.copyPage(node.page, node.hostPage, FG.TO_DEVICE);", "", "a page comes back without its content"],
-      [
-        "if (node.hostPage >= 0) copies.copyPage(page, node.hostPage, FG.TO_HOST);",
-        "",
-        "a page goes to the host without its content",
-      ],
+      ["copies.copyPage(page, node.hostPage, FG.TO_HOST);", "", "a page goes to the host without its content"],
       [
         "if (node.hostPage < 0) {\n      node.hostPage = this.takeHostPage();",
         "{\n      node.hostPage = this.takeHostPage();",
