@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { decode } from "@msgpack/msgpack";
 import fc from "fast-check";
 import { KvEventLog } from "./kv-events.ts";
-import { PAGE_TOKENS, type PageCache, pageKey } from "./page-cache.ts";
+import { PAGE_TOKENS, type PageCache, type PageNode, pageKey } from "./page-cache.ts";
 import { config, internals, prompt, Rig, request } from "./scheduler-rig.ts";
 
 interface Told {
@@ -145,6 +145,32 @@ test("the pages of a prompt are one event: their chained hashes, parent, tokens 
     [hashes[0]!, null],
     [hashes[1]!, null],
     [hashes[2]!, null],
+  ]);
+});
+
+test("an event is of one memory", () => {
+  const log = new KvEventLog(0);
+  const tokens = new Int32Array(PAGE_TOKENS);
+  const node = (key: bigint, parent: PageNode | null): PageNode => ({
+    parent,
+    key,
+    tokens,
+    page: 1,
+    hostPage: 1,
+    salt: "",
+  });
+  const first = node(1n, node(0n, null));
+  const second = node(2n, first);
+  log.stored(first, "GPU");
+  log.stored(second, "CPU");
+  log.removed(second, "CPU");
+  log.removed(first, "GPU");
+  const [, events] = decode(log.take()!, { useBigInt64: true }) as [number, { type: string; medium: string }[]];
+  expect(events.map(({ type, medium }) => `${type} ${medium}`)).toEqual([
+    "BlockStored GPU",
+    "BlockStored CPU",
+    "BlockRemoved CPU",
+    "BlockRemoved GPU",
   ]);
 });
 
