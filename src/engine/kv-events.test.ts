@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { decode } from "@msgpack/msgpack";
 import fc from "fast-check";
 import { KvEventLog } from "./kv-events.ts";
-import { PAGE_TOKENS, type PageCache, type PageNode, pageKey } from "./page-cache.ts";
+import { PAGE_TOKENS, PageCache, type PageNode, pageKey } from "./page-cache.ts";
 import { config, internals, prompt, Rig, request } from "./scheduler-rig.ts";
 
 interface Told {
@@ -146,6 +146,28 @@ test("the pages of a prompt are one event: their chained hashes, parent, tokens 
     [hashes[1]!, null],
     [hashes[2]!, null],
   ]);
+});
+
+test("a page that waits on the host alone is told of when another sequence computes it; a cleared cache is one event", () => {
+  const log = new KvEventLog(0);
+  const cache = new PageCache(1, 1, log);
+  const copies = { copyPage() {} };
+  const tokens = new Int32Array(PAGE_TOKENS);
+  const events = () => {
+    const [, list] = decode(log.take()!, { useBigInt64: true }) as [number, { type: string; medium?: string }[]];
+    return list.map(({ type, medium }) => `${type} ${medium ?? ""}`.trim());
+  };
+  const compute = () => {
+    const page = cache.allocate(copies);
+    cache.register(cache.root, pageKey(0n, tokens), tokens, 0, page);
+    cache.release(page);
+  };
+  compute();
+  expect(events()).toEqual(["BlockStored GPU"]);
+  compute();
+  expect(events()).toEqual(["BlockStored CPU", "BlockRemoved GPU", "BlockStored GPU"]);
+  cache.clear();
+  expect(events()).toEqual(["AllBlocksCleared"]);
 });
 
 test("an event is of one memory", () => {
