@@ -126,7 +126,10 @@ describe.skipIf(skipped !== null)(`container (${skipped ?? "namespaces"})`, () =
     expect(rights.get("/")).toStartWith("ro");
     const chat = await fetch(`${url}/v1/chat/completions`, {
       method: "POST",
-      body: JSON.stringify({ messages: [{ role: "user", content: "hello" }], response_format: { type: "json_object" } }),
+      body: JSON.stringify({
+        messages: [{ role: "user", content: "hello" }],
+        response_format: { type: "json_object" },
+      }),
     });
     expect(chat.status).toBe(200);
     // A batch writes files; they go to /tmp.

@@ -173,14 +173,7 @@ test("a page that waits on the host alone is told of when another sequence compu
 test("an event is of one memory", () => {
   const log = new KvEventLog(0);
   const tokens = new Int32Array(PAGE_TOKENS);
-  const node = (key: bigint, parent: PageNode | null): PageNode => ({
-    parent,
-    key,
-    tokens,
-    page: 1,
-    hostPage: 1,
-    salt: "",
-  });
+  const node = (key: bigint, parent: PageNode | null) => ({ parent, key, tokens, salt: "" }) as PageNode;
   const first = node(1n, node(0n, null));
   const second = node(2n, first);
   log.stored(first, "GPU");
