@@ -1,11 +1,12 @@
 /** The flags that all tools share: how a model is loaded, in vLLM's spelling where it has one. */
 import { existsSync, readFileSync } from "node:fs";
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
+import { isObject } from "../src/bounded.ts";
 import { DEFAULTS } from "../src/device.ts";
 import { asFastgenError, FastgenError } from "../src/errors.ts";
 import { Fastgen } from "../src/fastgen.ts";
 import { MAX_TEMPLATE_LENGTH } from "../src/limits.ts";
-import type { ChatContentFormat, Dtype, LoadOptions, SchedulingPolicy } from "../src/types.ts";
+import type { ChatContentFormat, Dtype, KvEventsConfig, LoadOptions, SchedulingPolicy } from "../src/types.ts";
 
 /** A whole number within bounds. */
 export function integer(least: number, most = Number.MAX_SAFE_INTEGER) {
@@ -52,6 +53,18 @@ export function list(text: string): string[] {
   throw new InvalidArgumentError(`It must be a list, such as '["a", "b"]' or a,b.`);
 }
 
+/** A JSON object; what it may hold is checked where it is used. */
+function jsonObject(text: string): object {
+  let value: unknown = null;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    // Refused below.
+  }
+  if (isObject(value)) return value;
+  throw new InvalidArgumentError(`It must be a JSON object, such as '{"enable_kv_cache_events": true}'.`);
+}
+
 function parseJsonList(text: string): unknown[] | null {
   try {
     return JSON.parse(text);
@@ -81,6 +94,7 @@ export interface ModelFlags {
   maxNumSeqs?: number;
   maxNumBatchedTokens?: number;
   enablePrefixCaching?: boolean;
+  kvEventsConfig?: KvEventsConfig;
   schedulingPolicy: SchedulingPolicy;
   gpuMemoryUtilization: number;
   kvCacheMemoryBytes?: number;
@@ -145,6 +159,11 @@ export function addModelFlags(command: Command): Command {
   );
   flag("--enable-prefix-caching", "reuse the KV cache of prompts that begin alike (default: on)");
   flag("--no-enable-prefix-caching", "compute every prompt in full");
+  flag(
+    "--kv-events-config <json>",
+    "publish what becomes of cached KV pages over ZeroMQ, for routers: '{\"enable_kv_cache_events\": true}', with vLLM's fields (default: nothing is published)",
+    jsonObject,
+  );
   choice("--scheduling-policy <name>", "who runs first: who came first, or requests with a lower priority number", [
     "fcfs",
     "priority",
@@ -201,6 +220,7 @@ export function loadOptions(flags: ModelFlags): LoadOptions {
     max_num_seqs: flags.maxNumSeqs,
     max_num_batched_tokens: flags.maxNumBatchedTokens,
     enable_prefix_caching: flags.enablePrefixCaching,
+    kv_events_config: flags.kvEventsConfig,
     scheduling_policy: flags.schedulingPolicy,
     gpu_memory_utilization: flags.gpuMemoryUtilization,
     kv_cache_memory_bytes: flags.kvCacheMemoryBytes,
@@ -229,7 +249,9 @@ export function withFlags(error: FastgenError): FastgenError {
   // A bug is reported as it is, with its stack.
   if (kind === "internal") return error;
   const first = message.split(" ", 1)[0]!;
-  const start = first === param ? (FLAGS.get(first) ?? first) : first;
+  const [name] = /^\w*/.exec(first)!;
+  const isAbout = param === name || param?.startsWith(`${name}.`);
+  const start = isAbout ? first.replace(name, FLAGS.get(name) ?? name) : first;
   const rest = message
     .slice(first.length)
     .replace(/(?<![\w/.-])[a-z]+(?:_[a-z]+)+(?![\w/-])/g, (word) => FLAGS.get(word) ?? word);

@@ -8,6 +8,7 @@ import type { DeviceKind, EngineCapacity, EngineConfig } from "./engine-config.t
 import { asFastgenError, FastgenError } from "./errors.ts";
 import { Library } from "./ffi/library.ts";
 import { llguidancePath } from "./grammar/llguidance.ts";
+import { kvEventsOf } from "./kv-events/config.ts";
 import { MAX_ENGINES } from "./limits.ts";
 import type { Model, ModelShape, StoredDtype } from "./model/shape.ts";
 import type { LoadOptions } from "./types.ts";
@@ -273,6 +274,7 @@ export function engineConfigs(model: Model, device: DeviceChoice, options: LoadO
   return Array.from({ length: engines }, (_, i) => ({
     ...config,
     devices: config.devices.map((rank) => (device.kind === "cuda" ? i * ranks + rank : 0)),
+    ...(config.kvEventsRank !== undefined && { kvEventsRank: i }),
   }));
 }
 
@@ -315,6 +317,14 @@ export function engineConfig(model: Model, device: DeviceChoice, options: LoadOp
       `gpu_memory_utilization must be above 0 and at most 1, not ${memoryUtilization}`,
     );
   }
+  const prefixCaching = options.enable_prefix_caching ?? true;
+  const kvEvents = kvEventsOf(options.kv_events_config);
+  if (kvEvents && !prefixCaching) {
+    throw wrong(
+      "kv_events_config",
+      "kv_events_config publishes what becomes of the prefix cache, which is off: leave enable_prefix_caching out, or kv_events_config",
+    );
+  }
   return {
     device: kind,
     libraryPath: device.libraryPath,
@@ -331,7 +341,8 @@ export function engineConfig(model: Model, device: DeviceChoice, options: LoadOp
     kvBytes,
     hostKvBytes: swapSpace(options, kind, ranks * engines),
     memoryUtilization,
-    prefixCaching: options.enable_prefix_caching ?? true,
+    prefixCaching,
+    ...(kvEvents && { kvEventsRank: 0 }),
     schedulingPolicy: options.scheduling_policy ?? "fcfs",
     shape: model.shape,
     tensors: dummy ? null : model.tensors,

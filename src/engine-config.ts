@@ -32,6 +32,8 @@ export interface EngineConfig {
   hostKvBytes: number;
   memoryUtilization: number;
   prefixCaching: boolean;
+  /** The rank that KV events bear: the number of this engine among several. Absent = none are told. */
+  kvEventsRank?: number;
   schedulingPolicy: SchedulingPolicy;
   shape: ModelShape;
   /** The checkpoint's tensors, or null for random weights from `seed` (--load-format dummy). */

@@ -8,6 +8,8 @@ import { type Placement, Replicas } from "./engine/replicas.ts";
 import type { EngineConfig } from "./engine-config.ts";
 import { asFastgenError, FastgenError } from "./errors.ts";
 import { RunningGeneration } from "./generation.ts";
+import { kvEventsOf } from "./kv-events/config.ts";
+import { KvEventPublishers } from "./kv-events/publishers.ts";
 import { openDefaultModel } from "./model/embedded.ts";
 import { openModel } from "./model/load.ts";
 import type { Model } from "./model/shape.ts";
@@ -47,6 +49,7 @@ const PREPARE_AFTER = 100;
 /** What a loaded model is made of. */
 interface Loaded {
   engines: Replicas;
+  kvEvents: KvEventPublishers;
   tokenizer: Tokenizer;
   template: ChatTemplate;
   model: ModelInfo;
@@ -106,15 +109,20 @@ export class Fastgen implements FastgenApi {
       contentFormat: options.chat_template_content_format,
     });
     for (const problem of await template.problems()) options.onWarning?.(problem);
+    const kvEvents = await KvEventPublishers.open(kvEventsOf(options.kv_events_config), configs.length);
     // The tokenizer and the weights load side by side.
     const starting = Replicas.start(configs, {
       onProgress: options.onProgress,
       onWarning: options.onWarning,
+      onKvEvents: (batch, rank) => kvEvents.publish(batch, rank),
       signal,
     });
     const tokenizing = Tokenizer.load(model.files);
     const [engines, tokenizer] = await Promise.allSettled([starting, tokenizing]);
-    if (engines.status === "rejected") throw engines.reason;
+    if (engines.status === "rejected") {
+      await kvEvents.close();
+      throw engines.reason;
+    }
     try {
       if (tokenizer.status === "rejected") throw tokenizer.reason;
       const generation = readGenerationConfig(model.files, tokenizer.value, await template.afterAnswer());
@@ -122,6 +130,7 @@ export class Fastgen implements FastgenApi {
       const maxContext = contextThatFits(config.maxContext, engines.value.capacity, device, options);
       return new Fastgen({
         engines: engines.value,
+        kvEvents,
         tokenizer: tokenizer.value,
         template,
         model: {
@@ -141,6 +150,7 @@ export class Fastgen implements FastgenApi {
       });
     } catch (error) {
       await engines.value.close();
+      await kvEvents.close();
       throw error;
     }
   }
@@ -393,6 +403,7 @@ export class Fastgen implements FastgenApi {
   async close(): Promise<void> {
     clearTimeout(this.#preparing);
     await this.#loaded.engines.close();
+    await this.#loaded.kvEvents.close();
     await this.#constraints.close();
   }
 

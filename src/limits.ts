@@ -268,6 +268,31 @@ export const MAX_BATCH_REPLY_BYTES = 64 * 1024 * 1024;
 /** Seconds for which a request of a batch is made again while the server is busy or out of reach. */
 export const BATCH_PATIENCE_SECONDS = 600;
 
+/** Peers of one endpoint of KV events, which are routers and monitors. Those beyond it are closed at once. */
+export const MAX_KV_EVENT_CONNECTIONS = 256;
+
+/** Bytes of a frame that one of them sends: a topic, or a request for a replay. */
+export const MAX_KV_EVENT_FRAME_BYTES = 4096;
+
+/** Seconds in which a peer must have said who it is. */
+export const KV_EVENT_HANDSHAKE_SECONDS = 10;
+
+/** Beginnings of topics that one of them asks for. */
+export const MAX_KV_EVENT_SUBSCRIPTIONS = 64;
+
+/** Characters of the topic. */
+export const MAX_KV_EVENT_TOPIC_LENGTH = 1024;
+
+/** Bytes of KV events that may wait for a peer that does not keep up; it misses what is beyond them. */
+export const MAX_KV_EVENT_UNREAD_BYTES = 16 * 1024 * 1024;
+
+/** Batches of KV events that can be kept for a replay (buffer_steps), and bytes of them. Beyond it the oldest go. */
+export const MAX_KV_EVENT_BUFFER_STEPS = 1_000_000;
+export const MAX_KV_EVENT_REPLAY_BYTES = 256 * 1024 * 1024;
+
+/** Replays that one peer may have asked for and not received. */
+export const MAX_KV_EVENT_REPLAYS = 16;
+
 /** Engines of one process (--data-parallel-size): more GPUs than any machine has. */
 export const MAX_ENGINES = 64;
 

@@ -28,6 +28,8 @@ export interface LoadOptions {
   max_num_batched_tokens?: number;
   /** Reuse the KV cache of prompts that begin alike; default true. */
   enable_prefix_caching?: boolean;
+  /** Publish what becomes of cached KV pages over ZeroMQ, as vLLM does: vLLM's fields and defaults. Needs prefix caching. */
+  kv_events_config?: KvEventsConfig;
   /** Bytes of KV cache: of each engine on the CPU, or on each GPU in place of what gpu_memory_utilization leaves. */
   kv_cache_memory_bytes?: number;
   /** GiB of host memory per GPU for KV pages evicted from it. */
@@ -55,6 +57,23 @@ export interface LoadOptions {
   onWarning?: (message: string) => void;
   /** Aborting rejects with FastgenError "aborted". */
   signal?: AbortSignal;
+}
+
+/** Where KV events go. None are published unless enable_kv_cache_events is true. */
+export interface KvEventsConfig {
+  enable_kv_cache_events?: boolean;
+  publisher?: "zmq" | "null";
+  /** tcp://*:PORT (also with an IPv6 address) listens, tcp://HOST:PORT connects; default tcp://*:5557. */
+  endpoint?: string;
+  /** Listened on for requests to repeat batches; default: none. */
+  replay_endpoint?: string | null;
+  /** Batches that can be repeated; default 10,000. */
+  buffer_steps?: number;
+  /** Messages that may wait for a subscriber, which misses those beyond; 0 = no bound of its own; default 100,000. */
+  hwm?: number;
+  /** Taken for vLLM's sake: nothing waits to be published. */
+  max_queue_size?: number;
+  topic?: string;
 }
 
 export interface LoadProgress {

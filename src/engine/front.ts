@@ -49,6 +49,8 @@ export interface StartOptions {
   onProgress?: (progress: { stage: "load"; done: number; total: number }) => void;
   /** Called with a sentence about what is not as it was asked for, also later. */
   onWarning?: (message: string) => void;
+  /** Called with each batch of KV events and the rank that it bears, where the config asks for them. */
+  onKvEvents?: (batch: Uint8Array, rank: number) => void;
   signal?: AbortSignal;
   /** What errors call the engine where there are several; null = it is the only one. */
   name?: string | null;
@@ -113,7 +115,7 @@ export class EngineFront {
    * @throws FastgenError "model", "invalid_request", "device", "out_of_memory", "aborted".
    */
   static start(config: EngineConfig, options: StartOptions = {}): Promise<EngineFront> {
-    const { onProgress, onWarning, signal, name = null } = options;
+    const { onProgress, onWarning, onKvEvents, signal, name = null } = options;
     const { promise, resolve, reject } = Promise.withResolvers<EngineFront>();
     const worker = new Worker(WORKER_URL);
     let front: EngineFront | null = null;
@@ -126,6 +128,7 @@ export class EngineFront {
     };
     worker.on("message", (message: FromWorker) => {
       if (message.type === "warning") onWarning?.(message.message);
+      else if (message.type === "kv_events") onKvEvents?.(message.batch, config.kvEventsRank!);
       else if (front) front.receive(message);
       else if (message.type === "progress") onProgress?.({ stage: "load", done: message.done, total: message.total });
       else if (message.type === "failed") fail(new FastgenError(message.kind, message.message));

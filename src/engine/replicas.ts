@@ -90,7 +90,7 @@ export class Replicas {
    * @throws what EngineFront.start does.
    */
   static async start(configs: readonly EngineConfig[], options: StartOptions = {}): Promise<Replicas> {
-    const { onProgress, onWarning = () => {} } = options;
+    const { onProgress, onWarning = () => {}, onKvEvents } = options;
     const stop = new AbortController();
     const signal = options.signal ? AbortSignal.any([options.signal, stop.signal]) : stop.signal;
     const progress = configs.map(() => ({ done: 0, total: 0 }));
@@ -103,7 +103,7 @@ export class Replicas {
       };
       const name = configs.length > 1 ? `engine ${i}` : null;
       try {
-        return await EngineFront.start(config, { onProgress: report, onWarning, signal, name });
+        return await EngineFront.start(config, { onProgress: report, onWarning, onKvEvents, signal, name });
       } catch (error) {
         // The others then end because of this one.
         failure ??= error;

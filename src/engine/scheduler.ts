@@ -100,7 +100,7 @@ export class Scheduler {
     this.masks = new MaskRows(library, config.vocabSize);
     checkConfig(config);
     const { maxSeqs, maxStepTokens, pages } = config;
-    this.cache = new PageCache(pages, config.hostPages);
+    this.cache = new PageCache(pages, config.hostPages, config.pageListener);
     this.admission = new Admission(config, this.cache, this.estimate, this.running, this.queue.all);
     this.chunks = new PromptChunks(maxStepTokens);
     this.costs = new RestoreCosts(maxStepTokens);
