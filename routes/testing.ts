@@ -200,7 +200,8 @@ export class FakeFastgen implements FastgenApi {
   }
 
   get engines(): readonly EngineInfo[] {
-    const idle = Object.fromEntries(Object.keys(this.stats).map((key) => [key, 0])) as unknown as Stats;
+    const zeros = <T extends object>(of: T) => Object.fromEntries(Object.keys(of).map((key) => [key, 0]));
+    const idle = { ...zeros(this.stats), host: zeros(this.stats.host) } as unknown as Stats;
     const last = this.failures.length - 1;
     return this.failures.map((failure, i) => ({
       alive: failure === null,

@@ -9,7 +9,7 @@ import { MAX_INDEXED_PAGES } from "../limits.ts";
 import { EngineFront, type SequenceListener, type StartOptions } from "./front.ts";
 import { PAGE_TOKENS } from "./page-cache.ts";
 import { PrefixIndex, pageKeys } from "./prefix-index.ts";
-import { type Command, type ControlState, type EngineRequest, type EngineStats } from "./protocol.ts";
+import type { Command, ControlState, EngineRequest, EngineStats } from "./protocol.ts";
 import { route } from "./routing.ts";
 
 /** One of the engines. */
