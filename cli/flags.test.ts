@@ -29,6 +29,14 @@ function parse(args: string[]) {
 const options = (...args: string[]) => loadOptions(parse(args).flags);
 
 describe("flags become load options", () => {
+  test("an object is JSON", () => {
+    const events = '{"enable_kv_cache_events": true}';
+    expect(options("--kv-events-config", events).kv_events_config).toEqual({ enable_kv_cache_events: true });
+    for (const wrong of ["{", "[]", "1", "null"]) {
+      expect(parse(["--kv-events-config", wrong]).errors).toContain("It must be a JSON object, such as");
+    }
+  });
+
   test("without any, only what is the same for every model and device", () => {
     const given = Object.entries(options()).filter(([, value]) => value !== undefined);
     expect(Object.fromEntries(given)).toEqual({
@@ -115,6 +123,7 @@ describe("errors of the library name flags", () => {
     ["lower max_model_len to at most 64, or raise kv_cache_memory_bytes", null],
     ["max_num_seqs must be a whole number", "max_num_seqs"],
     ["threads must be a whole number", "threads"],
+    ["kv_events_config.endpoint must be", "kv_events_config.endpoint"],
     ["raise it, or lower max_num_batched_tokens.", null],
   ])("%s", (message, param) => {
     const words = message.split(/[ ,.]+/).filter((word) => word.includes("_") || word === "threads");

@@ -1,11 +1,12 @@
 /** The flags that all tools share: how a model is loaded, in vLLM's spelling where it has one. */
 import { existsSync, readFileSync } from "node:fs";
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
+import { isObject } from "../src/bounded.ts";
 import { DEFAULTS } from "../src/device.ts";
 import { asFastgenError, FastgenError } from "../src/errors.ts";
 import { Fastgen } from "../src/fastgen.ts";
 import { MAX_TEMPLATE_LENGTH } from "../src/limits.ts";
-import type { ChatContentFormat, Dtype, LoadOptions, SchedulingPolicy } from "../src/types.ts";
+import type { ChatContentFormat, Dtype, KvEventsConfig, LoadOptions, SchedulingPolicy } from "../src/types.ts";
 
 /** A whole number within bounds. */
 export function integer(least: number, most = Number.MAX_SAFE_INTEGER) {
@@ -52,6 +53,18 @@ export function list(text: string): string[] {
   throw new InvalidArgumentError(`It must be a list, such as '["a", "b"]' or a,b.`);
 }
 
+/** A JSON object; what it may hold is checked where it is used. */
+function jsonObject(text: string): object {
+  let value: unknown = null;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    // Refused below.
+  }
+  if (isObject(value)) return value;
+  throw new InvalidArgumentError(`It must be a JSON object, such as '{"enable_kv_cache_events": true}'.`);
+}
+
 function parseJsonList(text: string): unknown[] | null {
   try {
     return JSON.parse(text);
@@ -81,12 +94,14 @@ export interface ModelFlags {
   maxNumSeqs?: number;
   maxNumBatchedTokens?: number;
   enablePrefixCaching?: boolean;
+  kvEventsConfig?: KvEventsConfig;
   schedulingPolicy: SchedulingPolicy;
   gpuMemoryUtilization: number;
   kvCacheMemoryBytes?: number;
   swapSpace?: number;
   tensorParallelSize?: number;
   tensorParallel?: number;
+  dataParallelSize?: number;
   threads: number;
   seed: number;
   chatTemplate?: string;
@@ -118,7 +133,8 @@ export function addModelFlags(command: Command): Command {
   command.addOption(
     new Option(
       "--quantization <name>",
-      "quantise the linear layers of a checkpoint while it loads (default: as the checkpoint is)",
+      "quantise the linear layers of a checkpoint while it loads, but for those of less than 2^20 weights, which gain nothing " +
+        "(default: as the checkpoint is)",
     ).choices(["fp8"]),
   );
   choice("--kv-cache-dtype <name>", "precision of the KV cache; auto = as --dtype; FP8 holds twice the tokens", [
@@ -143,6 +159,11 @@ export function addModelFlags(command: Command): Command {
   );
   flag("--enable-prefix-caching", "reuse the KV cache of prompts that begin alike (default: on)");
   flag("--no-enable-prefix-caching", "compute every prompt in full");
+  flag(
+    "--kv-events-config <json>",
+    "publish what becomes of cached KV pages over ZeroMQ, for routers: '{\"enable_kv_cache_events\": true}', with vLLM's fields (default: nothing is published)",
+    jsonObject,
+  );
   choice("--scheduling-policy <name>", "who runs first: who came first, or requests with a lower priority number", [
     "fcfs",
     "priority",
@@ -155,7 +176,7 @@ export function addModelFlags(command: Command): Command {
   );
   flag(
     "--kv-cache-memory-bytes <bytes>",
-    `size of the KV cache, such as 4G, on each GPU (default: what is left of the GPU's share; on the CPU the lesser of ${kv_cache_memory_bytes / 2 ** 30}G and a quarter of the free memory)`,
+    `size of the KV cache, such as 4G, on each GPU, or of each engine on the CPU (default: what is left of the GPU's share; on the CPU the lesser of ${kv_cache_memory_bytes / 2 ** 30}G and a quarter of the free memory, for all engines together)`,
     bytes,
   );
   flag(
@@ -165,7 +186,12 @@ export function addModelFlags(command: Command): Command {
   );
   flag("--tensor-parallel-size <n>", "GPUs to split the model over; also --tensor-parallel (default: 1)", integer(1));
   command.addOption(new Option("--tensor-parallel <n>").argParser(integer(1)).hideHelp());
-  flag("--threads <n>", "CPU threads; 0 = one per core", integer(0), 0);
+  flag(
+    "--data-parallel-size <n>",
+    "engines, each with all of the model, on GPUs of its own or with its share of the CPU's threads (default: 1)",
+    integer(1),
+  );
+  flag("--threads <n>", "CPU threads of all engines together; 0 = one per core", integer(0), 0);
   flag("--seed <n>", "seed of the random weights of --load-format dummy", integer(0), 0);
   flag("--chat-template <file or text>", "a Jinja chat template (default: the model's own)");
   choice("--chat-template-content-format <name>", "how the template gets contents; auto = as it takes them", [
@@ -194,11 +220,13 @@ export function loadOptions(flags: ModelFlags): LoadOptions {
     max_num_seqs: flags.maxNumSeqs,
     max_num_batched_tokens: flags.maxNumBatchedTokens,
     enable_prefix_caching: flags.enablePrefixCaching,
+    kv_events_config: flags.kvEventsConfig,
     scheduling_policy: flags.schedulingPolicy,
     gpu_memory_utilization: flags.gpuMemoryUtilization,
     kv_cache_memory_bytes: flags.kvCacheMemoryBytes,
     swap_space: flags.swapSpace,
     tensor_parallel_size: flags.tensorParallelSize ?? flags.tensorParallel,
+    data_parallel_size: flags.dataParallelSize,
     threads: flags.threads,
     seed: flags.seed,
     chat_template: chatTemplate === undefined ? undefined : readTemplate(chatTemplate),
@@ -221,7 +249,9 @@ export function withFlags(error: FastgenError): FastgenError {
   // A bug is reported as it is, with its stack.
   if (kind === "internal") return error;
   const first = message.split(" ", 1)[0]!;
-  const start = first === param ? (FLAGS.get(first) ?? first) : first;
+  const [name] = /^\w*/.exec(first)!;
+  const isAbout = param === name || param?.startsWith(`${name}.`);
+  const start = isAbout ? first.replace(name, FLAGS.get(name) ?? name) : first;
   const rest = message
     .slice(first.length)
     .replace(/(?<![\w/.-])[a-z]+(?:_[a-z]+)+(?![\w/-])/g, (word) => FLAGS.get(word) ?? word);

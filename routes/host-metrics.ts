@@ -16,17 +16,19 @@ const TOTALS: Record<string, [help: string, read: (host: Host, pageBytes: number
 };
 
 export function addHostMetrics(registers: Registry[], source: () => FastgenApi | null): void {
+  const all = () => (source()?.engines ?? []).map(({ stats }) => stats).entries();
   const gauge = (name: string, help: string, read: (stats: Stats) => { device: number; host: number }) =>
     new Gauge({
       name: `vllm:${name}`,
       help,
-      labelNames: ["medium"],
+      labelNames: ["medium", "engine"],
       registers,
       collect() {
-        const fastgen = source();
-        const { device, host } = fastgen ? read(fastgen.stats) : { device: 0, host: 0 };
-        this.set({ medium: "device" }, device);
-        this.set({ medium: "host" }, host);
+        for (const [i, stats] of all()) {
+          const { device, host } = read(stats);
+          this.set({ medium: "device", engine: `${i}` }, device);
+          this.set({ medium: "host", engine: `${i}` }, host);
+        }
       },
     });
   gauge("kv_pages", "KV pages that hold something.", ({ pages_held, host }) => ({
@@ -41,13 +43,12 @@ export function addHostMetrics(registers: Registry[], source: () => FastgenApi |
     new Counter({
       name: `vllm:kv_host_${name}_total`,
       help,
+      labelNames: ["engine"],
       registers,
       collect() {
-        const fastgen = source();
         this.reset();
-        if (!fastgen) return;
-        const { page_bytes, tensor_parallel_size } = fastgen.capacity;
-        this.inc(read(fastgen.stats.host, page_bytes * tensor_parallel_size));
+        const { page_bytes = 0, tensor_parallel_size = 1 } = source()?.capacity ?? {};
+        for (const [i, { host }] of all()) this.inc({ engine: `${i}` }, read(host, page_bytes * tensor_parallel_size));
       },
     });
   }

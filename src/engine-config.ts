@@ -21,8 +21,8 @@ export interface EngineConfig {
   threads: number;
   computeDtype: Dtype;
   kvDtype: StoredDtype;
-  /** fp8: linear layers are quantised while they load. */
-  quantization: "none" | "fp8";
+  /** Linear layers are quantised while they load: fp8 = all that are not FP8 yet, fp8_large = those that gain from it. */
+  quantization: "none" | "fp8" | "fp8_large";
   maxSeqs: number;
   maxStepTokens: number;
   /** Most tokens in one sequence, prompt and output together. */
@@ -32,6 +32,8 @@ export interface EngineConfig {
   hostKvBytes: number;
   memoryUtilization: number;
   prefixCaching: boolean;
+  /** The rank that KV events bear: the number of this engine among several. Absent = none are told. */
+  kvEventsRank?: number;
   schedulingPolicy: SchedulingPolicy;
   shape: ModelShape;
   /** The checkpoint's tensors, or null for random weights from `seed` (--load-format dummy). */

@@ -211,6 +211,18 @@ export const LIVENESS_SECONDS = 30;
 /** Seconds for which a browser may keep the answer to a preflight. */
 export const PREFLIGHT_SECONDS = 600;
 
+/** Servers that the page's address may name: each is an entry of its Content-Security-Policy. */
+export const MAX_PAGE_SERVERS = 16;
+
+/** Bytes of a file of conversations that the page takes in; the browser holds it in memory several times over. */
+export const MAX_IMPORT_BYTES = 128 * 1024 * 1024;
+
+/** Conversations in such a file. */
+export const MAX_IMPORTED_CONVERSATIONS = 10_000;
+
+/** Messages in one of its conversations, all branches together. */
+export const MAX_IMPORTED_MESSAGES = 20_000;
+
 /** Spans that wait for a trace collector; those beyond it are dropped. One is about a kilobyte. */
 export const MAX_QUEUED_SPANS = 2048;
 
@@ -255,3 +267,34 @@ export const MAX_BATCH_REPLY_BYTES = 64 * 1024 * 1024;
 
 /** Seconds for which a request of a batch is made again while the server is busy or out of reach. */
 export const BATCH_PATIENCE_SECONDS = 600;
+
+/** Peers of one endpoint of KV events, which are routers and monitors. Those beyond it are closed at once. */
+export const MAX_KV_EVENT_CONNECTIONS = 256;
+
+/** Bytes of a frame that one of them sends: a topic, or a request for a replay. */
+export const MAX_KV_EVENT_FRAME_BYTES = 4096;
+
+/** Seconds in which a peer must have said who it is. */
+export const KV_EVENT_HANDSHAKE_SECONDS = 10;
+
+/** Beginnings of topics that one of them asks for. */
+export const MAX_KV_EVENT_SUBSCRIPTIONS = 64;
+
+/** Characters of the topic. */
+export const MAX_KV_EVENT_TOPIC_LENGTH = 1024;
+
+/** Bytes of KV events that may wait for a peer that does not keep up; it misses what is beyond them. */
+export const MAX_KV_EVENT_UNREAD_BYTES = 16 * 1024 * 1024;
+
+/** Batches of KV events that can be kept for a replay (buffer_steps), and bytes of them. Beyond it the oldest go. */
+export const MAX_KV_EVENT_BUFFER_STEPS = 1_000_000;
+export const MAX_KV_EVENT_REPLAY_BYTES = 256 * 1024 * 1024;
+
+/** Replays that one peer may have asked for and not received. */
+export const MAX_KV_EVENT_REPLAYS = 16;
+
+/** Engines of one process (--data-parallel-size): more GPUs than any machine has. */
+export const MAX_ENGINES = 64;
+
+/** Pages of prompts that the main thread remembers of each of several engines, 100 bytes each; fewer where the engine has fewer. */
+export const MAX_INDEXED_PAGES = 262_144;

@@ -11,7 +11,10 @@ export interface LoadOptions {
   device?: "auto" | DeviceKind;
   /** Precision of activations and KV cache; auto = the checkpoint's, on a GPU bfloat16. */
   dtype?: "auto" | Dtype;
-  /** fp8 = quantise linear layers while they load: weights by output channel, activations by token. */
+  /**
+   * fp8 = quantise linear layers while they load: weights by output channel, activations by token. Those of less than 2^20
+   * weights (q, k and v together, gate and up too) stay as they are: FP8 would make them no faster.
+   */
   quantization?: "none" | "fp8";
   /** auto = as dtype. fp8_e4m3 (also fp8) holds twice the tokens, with a scale for each token and head. */
   kv_cache_dtype?: "auto" | "bfloat16" | "fp8_e4m3" | "fp8";
@@ -25,7 +28,9 @@ export interface LoadOptions {
   max_num_batched_tokens?: number;
   /** Reuse the KV cache of prompts that begin alike; default true. */
   enable_prefix_caching?: boolean;
-  /** Bytes of KV cache: on the CPU, or on each GPU in place of what gpu_memory_utilization leaves. */
+  /** Publish what becomes of cached KV pages over ZeroMQ, as vLLM does: vLLM's fields and defaults. Needs prefix caching. */
+  kv_events_config?: KvEventsConfig;
+  /** Bytes of KV cache: of each engine on the CPU, or on each GPU in place of what gpu_memory_utilization leaves. */
   kv_cache_memory_bytes?: number;
   /** GiB of host memory per GPU for KV pages evicted from it. */
   swap_space?: number;
@@ -33,7 +38,9 @@ export interface LoadOptions {
   gpu_memory_utilization?: number;
   /** GPUs to split the model over. */
   tensor_parallel_size?: number;
-  /** CPU threads; 0 = one per core. */
+  /** Engines with all of the model, each on tensor_parallel_size GPUs of its own, or with its share of the CPU's threads. */
+  data_parallel_size?: number;
+  /** CPU threads of all engines together; 0 = one per core. */
   threads?: number;
   /** The text of a Jinja chat template to use instead of the model's. */
   chat_template?: string;
@@ -50,6 +57,23 @@ export interface LoadOptions {
   onWarning?: (message: string) => void;
   /** Aborting rejects with FastgenError "aborted". */
   signal?: AbortSignal;
+}
+
+/** Where KV events go. None are published unless enable_kv_cache_events is true. */
+export interface KvEventsConfig {
+  enable_kv_cache_events?: boolean;
+  publisher?: "zmq" | "null";
+  /** tcp://*:PORT (also with an IPv6 address) listens, tcp://HOST:PORT connects; default tcp://*:5557. */
+  endpoint?: string;
+  /** Listened on for requests to repeat batches; default: none. */
+  replay_endpoint?: string | null;
+  /** Batches that can be repeated; default 10,000. */
+  buffer_steps?: number;
+  /** Messages that may wait for a subscriber, which misses those beyond; 0 = no bound of its own; default 100,000. */
+  hwm?: number;
+  /** Taken for vLLM's sake: nothing waits to be published. */
+  max_queue_size?: number;
+  topic?: string;
 }
 
 export interface LoadProgress {
@@ -109,8 +133,11 @@ export type Prompt = string | readonly number[] | Int32Array | Conversation | Re
  * of performance.now().
  */
 export interface GenerationObserver {
-  /** A choice's sequence waited so long for a slot, and then computed its prompt for so long. Its first token follows. */
-  started(choice: number, queuedSeconds: number, prefillSeconds: number): void;
+  /**
+   * A choice's sequence waited so long for a slot of this engine, and then computed its prompt for so long. Its first token
+   * follows.
+   */
+  started(choice: number, queuedSeconds: number, prefillSeconds: number, engine: number): void;
   token(choice: number, time: number): void;
   ended(choice: number, reason: "stop" | "length", time: number): void;
 }
@@ -236,6 +263,8 @@ export interface Generation extends AsyncIterable<Chunk> {
   readonly seeds: readonly bigint[];
   /** The prompt where it was given as a text and is used whole; else null. */
   readonly prompt_text: string | null;
+  /** Which engine computes it, counted from 0. */
+  readonly engine: number;
   /** Final once the iteration has ended. */
   readonly usage: Usage;
   /**
@@ -267,7 +296,7 @@ export interface ModelInfo {
   device: DeviceKind;
 }
 
-/** What the loaded engine holds. */
+/** What the loaded engine holds; of several, the one with the fewest pages. */
 export interface Capacity {
   /** KV pages on each device, and in host memory. */
   pages: number;
@@ -281,6 +310,8 @@ export interface Capacity {
   max_num_batched_tokens: number;
   /** GPUs that the model is split over; 1 on the CPU. */
   tensor_parallel_size: number;
+  /** Engines with all of the model. */
+  data_parallel_size: number;
   /** Bytes of a page on each device. */
   page_bytes: number;
   /** Bytes of the weights on each device. */
@@ -293,7 +324,7 @@ export interface Capacity {
   device_name: string;
 }
 
-/** What the engine is doing, and what it has done since it was loaded. */
+/** What the engine is doing, and what it has done since it was loaded; of several engines, the sums. */
 export interface Stats {
   /** Sequences that run now. */
   running: number;
@@ -333,6 +364,15 @@ export interface Stats {
     read_seconds: number;
     write_seconds: number;
   };
+}
+
+/** One of several engines, or the only one. */
+export interface EngineInfo {
+  /** It takes requests. */
+  readonly alive: boolean;
+  /** Why it takes none; null while it does. */
+  readonly failure: string | null;
+  readonly stats: Stats;
 }
 
 /** What a pause does with the requests that are there. */
@@ -388,13 +428,15 @@ export interface FastgenApi {
   readonly load_seconds: number;
   /** As of the newest step. */
   readonly stats: Stats;
-  /** False once the engine has failed or close() was called. */
+  /** By engine, in their order. */
+  readonly engines: readonly EngineInfo[];
+  /** False once every engine has failed or close() was called. */
   readonly alive: boolean;
-  /** Resolves once the engine has answered, which it does between steps. Rejects when it has ended. */
+  /** Resolves once every engine that is alive has answered, which it does between steps. Rejects when all have ended. */
   ping(): Promise<void>;
-  /** Called after every step with the number of its tokens. A second listener replaces the first. */
-  onStep(listener: (tokens: number) => void): void;
-  /** Resolves with the reason if the engine fails: nothing can be generated any more. Never rejects. */
+  /** Called after every step of an engine with the number of its tokens. A second listener replaces the first. */
+  onStep(listener: (tokens: number, engine: number) => void): void;
+  /** Resolves with the reason if every engine fails: nothing can be generated any more. Never rejects. */
   readonly failed: Promise<Error>;
 
   /** Starts a generation: validates, tokenises, queues. Rejects with FastgenError. */

@@ -255,5 +255,7 @@ export type FromWorker =
   | { type: "traced"; path: string; error: string | null }
   /** The command `id` has been carried out, or not, for the reason `error`. */
   | { type: "done"; id: number; error: { kind: ErrorKind; message: string } | null; state: ControlState }
+  /** What has become of cached pages, encoded for publishing (kv-events.ts). */
+  | { type: "kv_events"; batch: Uint8Array }
   | { type: "closed" }
   | StepMessage;

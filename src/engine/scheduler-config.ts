@@ -1,6 +1,6 @@
 /** What a scheduler has to share out. */
 import { FastgenError } from "../errors.ts";
-import { PAGE_TOKENS, pagesFor } from "./page-cache.ts";
+import { PAGE_TOKENS, type PageListener, pagesFor } from "./page-cache.ts";
 
 export interface SchedulerConfig {
   maxSeqs: number;
@@ -14,6 +14,8 @@ export interface SchedulerConfig {
   prefixCaching: boolean;
   /** Ids that can be sampled. */
   vocabSize: number;
+  /** Hears what becomes of cached pages. */
+  pageListener?: PageListener | null;
 }
 
 /** @throws FastgenError where it leaves no room for a sequence. */

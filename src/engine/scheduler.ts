@@ -32,7 +32,7 @@ import { type MaskLibrary, NO_LATE_MASKS } from "./late-masks.ts";
 import { MaskRows } from "./mask-rows.ts";
 import { Outcomes } from "./outcomes.ts";
 import { OutputEstimate } from "./output-estimate.ts";
-import { ABORT, append, appendForced, begin, type Ending, LENGTH, withoutToken } from "./outputs.ts";
+import { ABORT, append, appendForced, begin, type Ending, endsBefore, LENGTH, withoutToken } from "./outputs.ts";
 import { PAGE_TOKENS, PageCache, type PageNode, pagesFor } from "./page-cache.ts";
 import { PendingPages } from "./pending-pages.ts";
 import { planChunk, planDecode } from "./plan-rows.ts";
@@ -92,7 +92,7 @@ export class Scheduler {
     this.masks = new MaskRows(library, config.vocabSize);
     checkConfig(config);
     const { maxSeqs, maxStepTokens, pages } = config;
-    this.cache = new PageCache(pages, config.hostPages);
+    this.cache = new PageCache(pages, config.hostPages, config.pageListener);
     this.admission = new Admission(config, this.cache, this.estimate, this.running, this.queue.all);
     this.chunks = new PromptChunks(maxStepTokens);
     this.copies = new HostCopies(this.cache, maxStepTokens);
@@ -173,7 +173,7 @@ export class Scheduler {
     const awaited = seq.awaitsGrammar;
     seq.constraint.setMatcher(matcher);
     if (!awaited) return;
-    const ending = this.follow(seq, seq.constraint, begin);
+    const ending = endsBefore(seq) ?? this.follow(seq, seq.constraint);
     if (ending) this.end(seq, ending);
     else if (this.setAside.has(seq)) this.resume(id);
   }
@@ -490,9 +490,15 @@ export class Scheduler {
    * Appends what must follow now. Then the step in flight gets its mask; where it went past tokens that were forced, or
    * samples without a mask that is needed now, what it samples is dropped. Returns how the sequence ends here, or null.
    */
-  private follow(seq: Sequence, constraint: Constraint, appendNext = appendForced): Ending | null {
+  private follow(seq: Sequence, constraint: Constraint): Ending | null {
     const { length } = seq;
-    const ending = appendNext(seq);
+    const forced = constraint.forced();
+    if (forced.length === 1 && seq.lateRow >= 0) {
+      // The step in flight samples it as soon as the next one could.
+      this.masks.give(seq, forced);
+      return null;
+    }
+    const ending = appendForced(seq, forced);
     if (ending) return ending;
     if (seq.length > length) this.goBack(seq, length);
     else if (seq.lateRow >= 0) this.masks.give(seq);

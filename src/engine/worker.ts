@@ -13,6 +13,7 @@ import { Llguidance } from "../grammar/llguidance.ts";
 import { Matcher } from "../grammar/matcher.ts";
 import { EngineControl, PROGRESS_INTERVAL } from "./control.ts";
 import { HostPages } from "./host-pages.ts";
+import { KvEventLog } from "./kv-events.ts";
 import type { GrammarMatcher } from "./late-masks.ts";
 import { Pacer } from "./pacer.ts";
 import { PAGE_TOKENS } from "./page-cache.ts";
@@ -64,13 +65,17 @@ export class EngineWorker {
   private running = false;
   private readonly hostPages: HostPages;
   private readonly hostPagesTimer: Timer;
+  private readonly kvEvents: KvEventLog | null;
   /** Why the trace could not be started: trace_stop answers with it. */
   private traceError: string | null = null;
 
   constructor(
     private readonly port: MessagePort,
     private readonly engine: LoadedEngine,
-    config: Pick<EngineConfig, "maxSeqs" | "maxStepTokens" | "maxContext" | "prefixCaching" | "kvBytes"> & {
+    config: Pick<
+      EngineConfig,
+      "maxSeqs" | "maxStepTokens" | "maxContext" | "prefixCaching" | "kvEventsRank" | "kvBytes"
+    > & {
       shape: Pick<EngineConfig["shape"], "vocabSize">;
     },
     capacity: Pick<EngineCapacity, "pages" | "hostPages">,
@@ -85,8 +90,10 @@ export class EngineWorker {
     const fits = config.kvBytes === 0 ? pages * PAGE_TOKENS : Number.POSITIVE_INFINITY;
     const maxContext = Math.min(config.maxContext, fits);
     const { vocabSize } = config.shape;
+    const pageListener = config.kvEventsRank === undefined ? null : new KvEventLog(config.kvEventsRank);
+    this.kvEvents = pageListener;
     this.scheduler = new Scheduler(
-      { maxSeqs, maxStepTokens, maxContext, pages, hostPages, prefixCaching, vocabSize },
+      { maxSeqs, maxStepTokens, maxContext, pages, hostPages, prefixCaching, vocabSize, pageListener },
       {
         openMatcher: (pointer) => grammars.open(pointer),
         giveMatcher: (row, { pointer }) => engine.giveMaskSource(row, grammars.fill, pointer),
@@ -117,6 +124,7 @@ export class EngineWorker {
   private attempt(work: () => void): void {
     try {
       work();
+      this.postKvEvents();
     } catch (error) {
       // A step that fails is handled below. This is a fault of the device or of this program, and nothing can go on.
       this.close();
@@ -228,6 +236,7 @@ export class EngineWorker {
     if (scheduler.stepsInFlight > 0) {
       this.commitOldest();
       this.post(scheduler.takeMessage());
+      this.postKvEvents();
       return true;
     }
     if (scheduler.hasOutcomes) this.post(scheduler.takeMessage());
@@ -280,6 +289,11 @@ export class EngineWorker {
     // No step runs any more: nobody else uses the matchers.
     this.engine.close();
     this.scheduler.close();
+  }
+
+  private postKvEvents(): void {
+    const batch = this.kvEvents?.take();
+    if (batch) this.port.postMessage({ type: "kv_events", batch } satisfies FromWorker, [batch.buffer as ArrayBuffer]);
   }
 
   private post(message: FromWorker): void {

@@ -15,6 +15,7 @@ import { engineBugs } from "./engine.ts";
 import { engineGrammarBugs } from "./engine-grammars.ts";
 import { generationBugs } from "./generation.ts";
 import { grammarBugs } from "./grammar.ts";
+import { kvEventBugs } from "./kv-events.ts";
 import { libraryBugs } from "./libfastgen.ts";
 import { modelBugs } from "./model.ts";
 import { folderBugs } from "./model-folders.ts";
@@ -100,6 +101,7 @@ export const allBugs = [
   ...cliBugs,
   ...modelBugs,
   ...folderBugs,
+  ...kvEventBugs,
   ...weightBugs,
   ...textBugs,
   ...libraryBugs,

@@ -1,0 +1,58 @@
+/** The list of conversations, by the months of their last messages. */
+import { get, h, iconButton } from "./dom.ts";
+import type { Summary } from "./store.ts";
+
+export interface HistoryActions {
+  menu: (summary: Summary, button: HTMLElement) => void;
+}
+
+/** Conversations that the list shows at once; a search finds the others. */
+const SHOWN = 300;
+
+export class HistoryView {
+  readonly #list = get("history");
+  readonly #search = get<HTMLInputElement>("search");
+  readonly #actions: HistoryActions;
+  #summaries: Summary[] = [];
+  #current: string | null = null;
+
+  constructor(actions: HistoryActions) {
+    this.#actions = actions;
+    this.#search.addEventListener("input", () => this.#draw());
+  }
+
+  /** @param current the conversation that is shown */
+  update(summaries: Summary[], current: string | null): void {
+    this.#summaries = summaries;
+    this.#current = current;
+    this.#draw();
+  }
+
+  #draw(): void {
+    const words = this.#search.value.trim().toLowerCase();
+    const found = this.#summaries.filter(({ title }) => title.toLowerCase().includes(words));
+    const groups = Map.groupBy(found.slice(0, SHOWN), ({ updated }) => whenOf(updated));
+    const sections = [...groups].flatMap(([when, summaries]) => [
+      h("h2", {}, when),
+      h("ul", {}, ...summaries.map((summary) => this.#row(summary))),
+    ]);
+    const none = words === "" ? "Your conversations are kept in this browser." : "No title has these words.";
+    this.#list.replaceChildren(...(sections.length > 0 ? sections : [h("h2", {}, none)]));
+  }
+
+  #row(summary: Summary): HTMLElement {
+    const title = summary.title || "Untitled";
+    const link = h(
+      "a",
+      { href: `#/c/${summary.id}`, title, "aria-current": summary.id === this.#current && "page" },
+      title,
+    );
+    const more = iconButton("more", `More about ${title}`, () => this.#actions.menu(summary, more));
+    return h("li", {}, link, more);
+  }
+}
+
+function whenOf(time: number): string {
+  if (time >= new Date().setHours(0, 0, 0, 0)) return "Today";
+  return new Date(time).toLocaleDateString("en-US", { month: "long", year: "numeric" });
+}
