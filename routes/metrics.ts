@@ -4,6 +4,7 @@
  */
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { FastgenApi } from "../src/types.ts";
+import { addDiskMetrics } from "./disk-metrics.ts";
 import { RequestMetrics } from "./request-metrics.ts";
 
 /** Tokens in a step. */
@@ -68,6 +69,7 @@ export class Metrics {
         ({ stats }) => stats.prefix_hit_tokens,
       );
     }
+    addDiskMetrics(registers, source);
     new Gauge({
       name: "vllm:weight_version_info",
       help: "The weights in use; the value is always 1.",

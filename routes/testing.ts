@@ -105,6 +105,17 @@ export class FakeFastgen implements FastgenApi {
     generated_tokens: 0,
     steps: 0,
     step_tokens: 0,
+    disk: {
+      pages: 0,
+      capacity: 0,
+      hits: 0,
+      misses: 0,
+      saved: 0,
+      skipped: 0,
+      lost: 0,
+      read_seconds: 0,
+      write_seconds: 0,
+    },
   };
   readonly tokenizer_config = { tokenizer_class: "FakeTokenizer", model_max_length: 1024 };
   /** What onStep() was given: a test calls it as the engine would. */

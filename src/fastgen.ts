@@ -171,8 +171,10 @@ export class Fastgen implements FastgenApi {
   }
 
   get stats(): Stats {
-    const { pagesUsed, prefixQueriedTokens, prefixHitTokens, promptTokens, generatedTokens, stepTokens, ...same } =
+    const { pagesUsed, prefixQueriedTokens, prefixHitTokens, promptTokens, generatedTokens, stepTokens, ...rest } =
       this.#loaded.front.stats;
+    const { disk, ...same } = rest;
+    const { readSeconds, writeSeconds, ...diskPages } = disk;
     return {
       ...same,
       pages_used: pagesUsed,
@@ -181,6 +183,7 @@ export class Fastgen implements FastgenApi {
       prompt_tokens: promptTokens,
       generated_tokens: generatedTokens,
       step_tokens: stepTokens,
+      disk: { ...diskPages, read_seconds: readSeconds, write_seconds: writeSeconds },
     };
   }
 

@@ -37,6 +37,18 @@ async function isCurrent(handle: FileHandle, path: string): Promise<boolean> {
 }
 
 /**
+ * Takes the lock on the file `path`, which is created when missing, without waiting for it. The lock lasts until the handle
+ * is closed, or this process ends. "busy": somebody has it. "unsupported": the file system has no such locks.
+ */
+export async function holdFileLock(path: string): Promise<FileHandle | "busy" | "unsupported"> {
+  const handle = await open(path, "a", 0o600);
+  const outcome = tryLock(handle);
+  if (outcome === "taken") return handle;
+  await handle.close();
+  return outcome;
+}
+
+/**
  * Waits for the lock on the file `path`, which is created when missing, and runs `work` with it. `work` is told whether the
  * lock is held: it is not where the file system supports none. `onWait` is called again and again while another process has
  * the lock. Throws the signal's reason when it is aborted while waiting.

@@ -29,6 +29,10 @@ export interface LoadOptions {
   kv_cache_memory_bytes?: number;
   /** GiB of host memory per GPU for KV pages evicted from it. */
   swap_space?: number;
+  /** A folder where KV pages are kept for the next start: a level below the host's pages, and not without these. */
+  kv_cache_dir?: string;
+  /** GiB of pages in it; default 32. */
+  kv_cache_dir_size?: number;
   /** Share of each GPU's memory to use, above 0 and at most 1. */
   gpu_memory_utilization?: number;
   /** GPUs to split the model over. */
@@ -314,6 +318,23 @@ export interface Stats {
   steps: number;
   /** Tokens of the newest step. */
   step_tokens: number;
+  /** Pages in kv_cache_dir. All but `pages` and `capacity` count since the start. */
+  disk: {
+    /** Pages there, and how many may be; 0 where there is no such folder. */
+    pages: number;
+    capacity: number;
+    /** Pages of prompts that neither device nor host had: those that were read from disk, and those that were computed. */
+    hits: number;
+    misses: number;
+    /** Pages written, and pages that were not, because the disk did not keep up. */
+    saved: number;
+    skipped: number;
+    /** Pages that were damaged or gone when they were to be read. */
+    lost: number;
+    /** In which pages were read, and written. */
+    read_seconds: number;
+    write_seconds: number;
+  };
 }
 
 /** What a pause does with the requests that are there. */

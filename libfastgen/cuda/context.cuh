@@ -210,6 +210,8 @@ fg_status step_wait(fg_ctx *ctx, fg_batch *batch);
 fg_mask_rows masks(fg_ctx *ctx, int32_t place);
 void copy_pages(fg_ctx *ctx, const fg_page_copy *copies, int32_t n_copies);
 int32_t host_pages(fg_ctx *ctx);
+void *host_page(fg_ctx *ctx, int32_t host_page);
+fg_status copies_wait(fg_ctx *ctx);
 
 /* ---- weights.cu ---- */
 fg_status import_memory(fg_ctx *ctx, const fg_tensor_table *table);

@@ -243,6 +243,38 @@ export class PageCache {
     return hostPage;
   }
 
+  /** Takes an empty host page out of the cache, which may evict one: nobody else uses it before giveHost. -1 = there is none. */
+  takeHost(): number {
+    return this.takeHostPage();
+  }
+
+  /** Gives back a host page that was taken. What it holds is lost. */
+  giveHost(hostPage: number): void {
+    this.hostFree.push(hostPage);
+  }
+
+  /** Whether a page is on the device or the host. A root always is. */
+  isCached(node: PageNode): boolean {
+    return node.parent === null || node.page >= 0 || node.hostPage >= 0;
+  }
+
+  /**
+   * Makes a page findable that is on a host page that was taken: it holds `tokens`, [PAGE_TOKENS], after `parent`, which is
+   * cached. Returns its node; where that is there already, the host page is given back. Null when other content has the same
+   * hash: the host page is given back then, too.
+   */
+  adoptHost(parent: PageNode, key: bigint, tokens: Int32Array, hostPage: number): PageNode | null {
+    const known = this.index.get(key);
+    if (known !== undefined) {
+      this.giveHost(hostPage);
+      return isPage(known, parent, tokens, 0) ? known : null;
+    }
+    const node = { parent, key, tokens, page: -1, hostPage };
+    this.index.set(key, node);
+    this.onHost.add(node);
+    return node;
+  }
+
   /** Removes a node from the index and from both memories. The caller takes over its device page, if it has one. */
   private drop(node: PageNode): void {
     if (this.index.get(node.key) === node) this.index.delete(node.key);

@@ -141,6 +141,36 @@ export interface SequenceStart {
   prefillSeconds: number;
 }
 
+/** The KV cache on disk (--kv-cache-dir). Counted since the start, but `pages` and `capacity`. */
+export interface DiskStats {
+  /** Pages on disk, and how many may be; 0 while there are none. */
+  pages: number;
+  capacity: number;
+  /** Pages of prompts that neither device nor host had: those that were read from disk, and those that were computed. */
+  hits: number;
+  misses: number;
+  /** Pages written, and pages that were not, because the disk did not keep up. */
+  saved: number;
+  skipped: number;
+  /** Pages that were damaged or gone when they were to be read. */
+  lost: number;
+  /** In which pages were read, and written. */
+  readSeconds: number;
+  writeSeconds: number;
+}
+
+export const NO_DISK: DiskStats = {
+  pages: 0,
+  capacity: 0,
+  hits: 0,
+  misses: 0,
+  saved: 0,
+  skipped: 0,
+  lost: 0,
+  readSeconds: 0,
+  writeSeconds: 0,
+};
+
 export interface EngineStats {
   running: number;
   waiting: number;
@@ -160,6 +190,7 @@ export interface EngineStats {
   steps: number;
   /** Of the newest step. */
   stepTokens: number;
+  disk: DiskStats;
 }
 
 /** Before the first step. */
@@ -177,6 +208,7 @@ export const NO_STATS: EngineStats = {
   generatedTokens: 0,
   steps: 0,
   stepTokens: 0,
+  disk: NO_DISK,
 };
 
 /**

@@ -25,6 +25,7 @@ import type { StepPlan } from "../ffi/step-plan.ts";
 import { Admission } from "./admission.ts";
 import { Constraint } from "./constraint.ts";
 import { Counters } from "./counters.ts";
+import { DiskPages, type PageStore } from "./disk-pages.ts";
 import { type MaskLibrary, NO_LATE_MASKS } from "./late-masks.ts";
 import { MaskRows } from "./mask-rows.ts";
 import { Outcomes } from "./outcomes.ts";
@@ -34,7 +35,7 @@ import { PAGE_TOKENS, PageCache, type PageNode, pagesFor } from "./page-cache.ts
 import { PendingPages } from "./pending-pages.ts";
 import { planChunk, planDecode } from "./plan-rows.ts";
 import { PromptChunks } from "./prompt-chunks.ts";
-import { type EngineRequest, type EngineStats, FIRST_VERSION, type StepMessage } from "./protocol.ts";
+import { type EngineRequest, type EngineStats, FIRST_VERSION, NO_DISK, type StepMessage } from "./protocol.ts";
 import { checkConfig, type SchedulerConfig } from "./scheduler-config.ts";
 import { precedes, Sequence } from "./sequence.ts";
 import { StepInFlight } from "./step-in-flight.ts";
@@ -66,8 +67,10 @@ export class Scheduler {
   private readonly masks: MaskRows;
   /** Steps until the oldest waiting sequence, which did not fit, is looked at again. 0 once pages have been given back. */
   private blockedSteps = 0;
-  /** Paused not by the front, but until their grammars are compiled: what they computed so far is in the cache. */
+  /** Paused not by the front, but until their grammars are compiled, or their pages have come from disk. */
   private readonly setAside = new Set<Sequence>();
+  /** The pages on disk; null = there are none. */
+  private disk: DiskPages | null = null;
   private arrivals = 0;
   private swapped = 0;
   private paused = 0;
@@ -124,6 +127,39 @@ export class Scheduler {
   /** Host pages [0, count) can be used from now on. Never fewer than before. */
   setHostPages(count: number): void {
     this.cache.setHostPages(count);
+  }
+
+  /** Keeps pages in `store` from now on. */
+  useStore(store: PageStore): void {
+    this.disk = new DiskPages(this.cache, store);
+  }
+
+  /** Takes what the store has done: sequences go on. Returns sentences for the log. Call it before every plan. */
+  updateDisk(): string[] {
+    if (!this.disk) return [];
+    this.goOn(this.disk.update());
+    return this.disk.warnings.splice(0);
+  }
+
+  /** While no step is in flight and no plan has copies: `copy` makes those that pages on their way to disk need. */
+  saveIdle(copy: (copies: Int32Array<ArrayBuffer>) => void): boolean {
+    return this.disk?.saveIdle(copy) ?? false;
+  }
+
+  /** Other weights take the place of these: pages on disk are of no use any more, and stay there for those who have them. */
+  weightsChange(): void {
+    const reason = "the weights change: the KV cache on disk is off until the next start";
+    if (this.disk) this.goOn(this.disk.turnOff(reason));
+  }
+
+  /** Device and host pages are about to lose what they hold. Follow it with clearCache. */
+  loseMemory(): void {
+    this.disk?.loseMemory();
+  }
+
+  /** Sequences that waited for pages from disk. */
+  private goOn(waiting: readonly Sequence[]): void {
+    for (const seq of waiting) if (this.setAside.has(seq)) this.resume(seq.request.id);
   }
 
   add(request: EngineRequest): void {
@@ -184,6 +220,12 @@ export class Scheduler {
     this.paused++;
   }
 
+  /** Pauses a sequence until what it waits for is there. */
+  private putAside(seq: Sequence): void {
+    this.pause(seq.request.id);
+    this.setAside.add(seq);
+  }
+
   /** Puts a paused sequence back into the queue, at its place in the order of arrival. */
   resume(id: number): void {
     const seq = this.alive.get(id);
@@ -199,13 +241,14 @@ export class Scheduler {
   }
 
   /**
-   * No page is found any more, on the device or the host. Sequences that run keep theirs; or, with `recompute` and while
-   * nothing is in flight, go back to the queue and compute all their tokens again.
+   * No page is found any more, on the device, the host or, unless `keepDisk`, on disk. Sequences that run keep theirs; or, with
+   * `recompute` and while nothing is in flight, go back to the queue and compute all their tokens again.
    */
-  clearCache(recompute: boolean): void {
+  clearCache(recompute: boolean, keepDisk = false): void {
     while (recompute && this.running.length > 0) this.preempt(this.running.at(-1)!);
     if (recompute) for (const seq of this.alive.values()) seq.forgetScores();
     this.cache.clear();
+    if (!keepDisk) this.disk?.clear();
   }
 
   /** Plans the next step into `plan`. False when nothing can run now. Submit the plan, or call refuse(). */
@@ -230,6 +273,7 @@ export class Scheduler {
       return false;
     }
     this.closeMasks();
+    this.disk?.planSaves(plan);
     this.inFlight.push(step);
     return true;
   }
@@ -286,6 +330,11 @@ export class Scheduler {
         parkingLookups += 1 + nodes.length + awaited.common / COMPARED_PER_LOOKUP;
         continue;
       }
+      if (this.disk?.fetch(seq, nodes)) {
+        this.putAside(seq);
+        parkingLookups += 1 + nodes.length;
+        continue;
+      }
       if (!forecastReady) {
         this.admission.refresh();
         forecastReady = true;
@@ -316,6 +365,7 @@ export class Scheduler {
         this.counters.prefixQueriedTokens += seq.promptLength;
         this.counters.prefixHitTokens += seq.scheduled;
       }
+      this.disk?.started(seq, nodes);
     }
     this.setSwapped(seq, false);
     this.pendingPages.add(seq, nodes.length);
@@ -380,6 +430,7 @@ export class Scheduler {
   commit(result: StepResult | FastgenError): void {
     const step = this.inFlight.shift();
     if (!step) throw new FastgenError("internal", "a result arrived for a step that was never planned");
+    this.disk?.committed(step, !(result instanceof FastgenError));
     if (result instanceof FastgenError) {
       this.failStep(step, result);
       return;
@@ -432,10 +483,7 @@ export class Scheduler {
     if (isLate) {
       seq.lateTimes++;
       this.goBack(seq, seq.length - 1);
-      if (awaitsGrammar && seq.state === "running") {
-        this.pause(seq.request.id);
-        this.setAside.add(seq);
-      }
+      if (awaitsGrammar && seq.state === "running") this.putAside(seq);
     } else {
       seq.lateTimes = 0;
       this.commitSample(seq, result, last, logitsRow);
@@ -486,6 +534,7 @@ export class Scheduler {
       this.stopAwaiting(seq, i, node);
       if (!node) return;
       if (seq.isPrivate) seq.privateNodes.push(node);
+      else this.disk?.used(seq, node);
       seq.nodes.push(node);
       if (node.page !== seq.pages[i]) {
         // Another sequence computed the same page first. Both use that one from now on.
@@ -515,7 +564,9 @@ export class Scheduler {
 
   /** The step planned last has been submitted, with what refuse() left of it. */
   submitted(): void {
-    this.masks.submitted(this.inFlight.at(-1)!);
+    const step = this.inFlight.at(-1)!;
+    this.masks.submitted(step);
+    this.disk?.submitted(step);
   }
 
   /** Whoever still awaits a grammar in the step submitted last samples nothing there. Call it before that step is waited for. */
@@ -595,6 +646,7 @@ export class Scheduler {
       pagesUsed: this.cache.referenced,
       pages: this.cache.pages,
       ...this.counters,
+      disk: this.disk?.stats ?? NO_DISK,
     };
   }
 }
