@@ -73,9 +73,12 @@ export class DiskPages {
   /** Host pages set apart, and those of them that no save uses. */
   private staged = 0;
   private readonly staging: number[] = [];
-  /** Saves whose copy is in a plan that was not submitted; and by the step that takes their copies along. */
-  private planned: Save[] = [];
-  private readonly copying = new Map<object, Save[]>();
+  /** Saves whose copy is in a plan that was not submitted. */
+  private readonly planned: Save[] = [];
+  /** Loads that must wait: a copy that was planned before may still read their host pages, or write to them. */
+  private readonly held: Load[] = [];
+  /** By step: the saves whose copies it makes, and the loads that wait for its copies. */
+  private readonly behind = new Map<object, { saves: Save[]; loads: Load[] }>();
   /** By digest: saves that the store has. */
   private readonly saving = new Map<string, Save>();
   private readonly loads = new Map<number, Load>();
@@ -86,6 +89,8 @@ export class DiskPages {
   private readonly counters = { ...NO_DISK };
   /** Sentences for the log that nobody has taken. */
   readonly warnings: string[] = [];
+  /** Something was done since whoever sets it to false has told of the stats. */
+  hasNews = false;
 
   constructor(
     private readonly cache: PageCache,
@@ -100,7 +105,7 @@ export class DiskPages {
 
   /** `seq` has the page `node` on the device, and all of it is computed. */
   used(seq: Sequence, node: PageNode): void {
-    if (!this.isOpen || seq.isPrivate || this.candidates.has(node)) return;
+    if (this.isOff || seq.isPrivate || this.candidates.has(node)) return;
     const digest = this.digestOf(seq, node);
     if (this.index.has(digest)) this.touch(digest);
     else if (this.saving.has(digest)) return;
@@ -115,22 +120,32 @@ export class DiskPages {
 
   /** The copies that were planned go with `step`. */
   submitted(step: object): void {
-    if (this.planned.length === 0) return;
-    this.copying.set(step, this.planned);
-    this.planned = [];
+    if (this.planned.length === 0 && this.held.length === 0) return;
+    this.behind.set(step, { saves: this.planned.splice(0), loads: this.held.splice(0) });
   }
 
   /** `step` is over; `succeeded`: its copies were made. */
   committed(step: object, succeeded: boolean): void {
-    const saves = this.copying.get(step);
-    if (!saves) return;
-    this.copying.delete(step);
-    if (succeeded) this.write(saves);
-    else this.giveUp(saves);
+    const behind = this.behind.get(step);
+    if (!behind) return;
+    this.behind.delete(step);
+    if (succeeded) this.write(behind.saves);
+    else this.giveUp(behind.saves);
+    this.read(behind.loads);
   }
 
-  /** While nothing runs, and no copies wait for a step: has `copy` make copies that saves need. False when there are none. */
-  saveIdle(copy: (copies: Int32Array<ArrayBuffer>) => void): boolean {
+  /** Whether there is anything to do for idle(). */
+  get hasIdleWork(): boolean {
+    return this.isOpen && (this.candidates.size > 0 || this.planned.length > 0 || this.held.length > 0);
+  }
+
+  /**
+   * While nothing runs, and the copies of all plans are made: has `copy` make copies that saves need. False when there were
+   * none.
+   */
+  idle(copy: (copies: Int32Array<ArrayBuffer>) => void): boolean {
+    this.write(this.planned.splice(0));
+    this.read(this.held.splice(0));
     const list: number[] = [];
     const saves = this.stage({ copyPage: (...one) => void list.push(...one) }, COPIES_IDLE);
     if (saves.length === 0) return false;
@@ -231,8 +246,13 @@ export class DiskPages {
     if (load.pages.length === 0) return false;
     this.loadsOf.set(seq, times + 1);
     this.loading += load.pages.length;
-    this.loads.set(this.store.load(load.pages), load);
+    this.held.push(load);
     return true;
+  }
+
+  /** No copy uses the host pages of `loads` any more. */
+  private read(loads: readonly Load[]): void {
+    for (const load of loads) this.loads.set(this.store.load(load.pages), load);
   }
 
   /** `seq` got its first slot with `nodes` in the cache: the pages that follow them were not on disk either. */
@@ -269,6 +289,7 @@ export class DiskPages {
   update(): Sequence[] {
     const ready: Sequence[] = [];
     for (const news of this.store.news()) {
+      this.hasNews = true;
       switch (news.type) {
         case "opened":
           this.open(news);
@@ -331,7 +352,8 @@ export class DiskPages {
     this.warnings.push(warning);
     this.index.clear();
     this.candidates.clear();
-    return [...this.loads.values()].flatMap((load) => load.waiting.splice(0));
+    const loads = [...this.held, ...this.loads.values(), ...this.behind.values().flatMap((behind) => behind.loads)];
+    return loads.flatMap((load) => load.waiting.splice(0));
   }
 
   /** Forgets every page, on disk too. */
@@ -345,7 +367,7 @@ export class DiskPages {
   /** Device and host pages are about to lose what they hold; those on disk do not. Blocks until no file is read or written. */
   loseMemory(): void {
     this.candidates.clear();
-    for (const one of [...this.planned, ...this.loads.values()]) one.epoch = STALE;
+    for (const one of [...this.planned, ...this.held, ...this.loads.values()]) one.epoch = STALE;
     this.store.interrupt();
   }
 

@@ -141,9 +141,17 @@ export class Scheduler {
     return this.disk.warnings.splice(0);
   }
 
-  /** While no step is in flight and no plan has copies: `copy` makes those that pages on their way to disk need. */
-  saveIdle(copy: (copies: Int32Array<ArrayBuffer>) => void): boolean {
-    return this.disk?.saveIdle(copy) ?? false;
+  /**
+   * While no step is in flight: goes on with pages on their way from and to the disk. `copy` makes the copies that this needs, and
+   * before them those that `plan` has kept for a step. False when there was nothing to copy to the disk.
+   */
+  idle(plan: StepPlan, copy: (copies: Int32Array<ArrayBuffer>) => void): boolean {
+    if (this.frozen || !this.disk?.hasIdleWork) return false;
+    if (plan.copyCount > 0) {
+      copy(plan.listCopies());
+      plan.submitted();
+    }
+    return this.disk.idle(copy);
   }
 
   /** Other weights take the place of these: pages on disk are of no use any more, and stay there for those who have them. */
@@ -629,11 +637,12 @@ export class Scheduler {
 
   /** Whether something has happened that no message has reported yet. */
   get hasOutcomes(): boolean {
-    return this.outcomes.count > 0;
+    return this.outcomes.count > 0 || (this.disk?.hasNews ?? false);
   }
 
   /** What happened since the last message. Call it after every commit. */
   takeMessage(): StepMessage {
+    if (this.disk) this.disk.hasNews = false;
     return this.outcomes.take(this.stats(), this.weightVersion);
   }
 

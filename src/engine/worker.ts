@@ -248,8 +248,7 @@ export class EngineWorker {
       return true;
     }
     if (scheduler.hasOutcomes) this.post(scheduler.takeMessage());
-    // Copies that a plan has kept come first: until then, pages may not hold what they are to hold.
-    if (this.plan.copyCount === 0 && scheduler.saveIdle((copies) => this.engine.copyPages(copies))) return true;
+    if (scheduler.idle(this.plan, (copies) => this.engine.copyPages(copies))) return true;
     this.control.settle();
     return scheduler.activeCount > 0;
   }

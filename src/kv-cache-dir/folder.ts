@@ -5,9 +5,8 @@
  * Everything here blocks: it runs on a thread of its own.
  */
 import { type Dirent, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
-import type { FileHandle } from "node:fs/promises";
 import { join } from "node:path";
-import { holdFileLock } from "../file-lock.ts";
+import { type FileLock, takeFileLock } from "../file-lock.ts";
 import { MAX_KV_CACHE_ENGINES } from "../limits.ts";
 import { FORMAT, UNFINISHED } from "./page-file.ts";
 import { differences, type Setup, setupId } from "./setup.ts";
@@ -28,6 +27,8 @@ export interface Unused {
 
 export interface PageFolder {
   path: string;
+  /** Whoever holds it has the folder; it ends with this process at the latest. */
+  lock: FileLock;
   /** The digests of its pages, the one that was not used for longest first. */
   pages: string[];
   /** The other folders that no engine has, the one that was not used for longest first. */
@@ -36,35 +37,30 @@ export interface PageFolder {
   differs: string | null;
 }
 
-/** Held until this process ends, one for each folder that an engine has. */
-const locks: FileHandle[] = [];
-
 /**
  * Takes a folder for the pages of `setup` below `dir`, which is made where it is missing. Files in it that are no whole pages
  * of `fileBytes` bytes are removed.
  * @throws the system's error, or an Error that says what is wrong with the folder.
  */
-export async function takeFolder(dir: string, setup: Setup, fileBytes: number): Promise<PageFolder> {
+export function takeFolder(dir: string, setup: Setup, fileBytes: number): PageFolder {
   mkdirSync(dir, { recursive: true, mode: 0o700 });
-  const path = await claim(dir, `v${FORMAT}-${setupId(setup)}`);
+  const { path, lock } = claim(dir, `v${FORMAT}-${setupId(setup)}`);
   writeFileSync(join(path, ABOUT), `${JSON.stringify(setup, null, 2)}\n`, { mode: 0o600 });
   const pages = listPages(path, fileBytes);
-  const unused = await unusedFolders(dir, path);
+  const unused = unusedFolders(dir, path);
   const newest = unused.at(-1);
   const differs = pages.length === 0 && newest ? differences(aboutOf(newest.path), setup) : null;
-  return { path, pages, unused, differs };
+  return { path, lock, pages, unused, differs };
 }
 
 /** The first of the setup's folders that no other engine has. */
-async function claim(dir: string, name: string): Promise<string> {
+function claim(dir: string, name: string): Pick<PageFolder, "path" | "lock"> {
   for (let number = 0; number < MAX_KV_CACHE_ENGINES; number++) {
     const path = join(dir, `${name}-${number}`);
     makePrivate(path);
-    const lock = await holdFileLock(join(path, LOCK));
+    const lock = takeFileLock(join(path, LOCK));
     if (lock === "unsupported") throw new Error(`the file system of ${dir} has no file locks (flock)`);
-    if (lock === "busy") continue;
-    locks.push(lock);
-    return path;
+    if (lock !== "busy") return { path, lock };
   }
   throw new Error(`${MAX_KV_CACHE_ENGINES} engines use ${dir} already`);
 }
@@ -76,9 +72,9 @@ function makePrivate(path: string): void {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
   }
-  const { uid, mode } = lstatSync(path);
-  const isFolder = lstatSync(path).isDirectory();
-  if (!isFolder || uid !== process.getuid!() || (mode & 0o077) !== 0) {
+  const found = lstatSync(path);
+  const { uid, mode } = found;
+  if (!found.isDirectory() || uid !== process.getuid!() || (mode & 0o077) !== 0) {
     throw new Error(`${path} must be a folder of this user alone (mode 700): remove it`);
   }
 }
@@ -96,11 +92,11 @@ function listPages(path: string, fileBytes: number): string[] {
   return pages.sort((a, b) => a.usedAt - b.usedAt).map(({ digest }) => digest);
 }
 
-async function unusedFolders(dir: string, own: string): Promise<Unused[]> {
+function unusedFolders(dir: string, own: string): Unused[] {
   const folders: Unused[] = [];
   for (const entry of readdirSync(dir, { withFileTypes: true })) {
     const path = join(dir, entry.name);
-    if (path === own || !isPageFolder(entry) || !(await isFree(path))) continue;
+    if (path === own || !isPageFolder(entry) || !isFree(path)) continue;
     const files = pageFiles(path);
     if (files.length === 0) continue;
     const bytes = files.reduce((sum, { size }) => sum + size, 0);
@@ -119,22 +115,22 @@ function pageFiles(path: string) {
 }
 
 /** Whether no engine has a folder. */
-async function isFree(path: string): Promise<boolean> {
-  const lock = await holdFileLock(join(path, LOCK));
-  if (typeof lock === "string") return false;
-  await lock.close();
+function isFree(path: string): boolean {
+  const lock = takeFileLock(join(path, LOCK));
+  if (lock === "busy" || lock === "unsupported") return false;
+  lock.close();
   return true;
 }
 
 /** Removes the pages of a folder that was unused, unless an engine has it now. Returns whether they are gone. */
-export async function emptyUnused({ path }: Unused): Promise<boolean> {
-  const lock = await holdFileLock(join(path, LOCK));
-  if (typeof lock === "string") return false;
+export function emptyUnused({ path }: Unused): boolean {
+  const lock = takeFileLock(join(path, LOCK));
+  if (lock === "busy" || lock === "unsupported") return false;
   try {
     removePages(path);
     return true;
   } finally {
-    await lock.close();
+    lock.close();
   }
 }
 

@@ -21,6 +21,10 @@ export interface ThreadStart {
 export const WAITING = 0;
 /** In `shared`: not 0 while pages are neither read nor written: what was asked for comes back undone. */
 export const INTERRUPTED = 1;
+/** In `shared`: not 0 once the engine closes: weights are read no further. */
+export const CLOSING = 2;
+/** Words of `shared`. */
+export const SHARED_WORDS = 3;
 
 export type ToThread =
   /** Takes a folder for pages of this setup. To one thread only, which then also has to save, remove and clear. */
@@ -29,7 +33,9 @@ export type ToThread =
   | { type: "load"; id: number; folder: string; pages: PageBytes[] }
   | { type: "remove"; digests: string[] }
   /** Removes every page. */
-  | { type: "clear" };
+  | { type: "clear" }
+  /** Leaves the folder to others. The last message. */
+  | { type: "close" };
 
 export type FromThread =
   /** `pages` of them may be kept; `digests` are there, the one that was not used for longest first. */

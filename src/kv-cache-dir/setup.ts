@@ -65,25 +65,25 @@ function weightsOf(tensors: readonly TensorSource[] | null, seed: number): Weigh
 
 /**
  * The digest of the weights' bytes, wherever they lie. Files that have not changed since are not read again: `dir` remembers
- * their digests.
- * @throws the system's error.
+ * their digests. It reads no further once `isStopped`.
+ * @throws the system's error; an Error where it was stopped.
  */
-export function weightsDigest(weights: WeightsSource, dir: string): string {
+export function weightsDigest(weights: WeightsSource, dir: string, isStopped = () => false): string {
   if ("seed" in weights) return `random ${weights.seed}`;
-  const digests = weights.files.map((path) => `${basename(path)} ${fileDigest(path, dir)}`);
+  const digests = weights.files.map((path) => `${basename(path)} ${fileDigest(path, dir, isStopped)}`);
   return sha256([...digests, weights.memory].join("\n"));
 }
 
 /** Path, size and times of a file → its digest, newest last. */
 type Memory = Record<string, string>;
 
-function fileDigest(path: string, dir: string): string {
+function fileDigest(path: string, dir: string, isStopped: () => boolean): string {
   const { size, mtimeNs, ctimeNs, ino, dev } = statSync(path, { bigint: true });
   const key = [path, size, mtimeNs, ctimeNs, ino, dev].join(" ");
   const memoryPath = join(dir, "weights.json");
   const known = recall(memoryPath)[key];
   if (known !== undefined) return known;
-  const digest = readDigest(path);
+  const digest = readDigest(path, isStopped);
   const entries = Object.entries({ ...recall(memoryPath), [key]: digest }).slice(-REMEMBERED);
   const unfinished = `${memoryPath}.${crypto.randomUUID()}`;
   writeFileSync(unfinished, JSON.stringify(Object.fromEntries(entries)), { mode: 0o600 });
@@ -100,12 +100,13 @@ function recall(path: string): Memory {
   }
 }
 
-function readDigest(path: string): string {
+function readDigest(path: string, isStopped: () => boolean): string {
   const chunk = new Uint8Array(CHUNK);
   const file = openSync(path, "r");
   try {
     let digest = 0n;
     for (let at = 0; ; ) {
+      if (isStopped()) throw new Error("the engine closes");
       let filled = 0;
       // A chunk is full before the end of the file, however much one call reads: the digest depends on where chunks end.
       for (let read = -1; read !== 0 && filled < CHUNK; filled += read) {

@@ -4,7 +4,16 @@
  */
 import { extname } from "node:path";
 import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from "node:worker_threads";
-import { type FromThread, INTERRUPTED, type PageBytes, type ThreadStart, type ToThread, WAITING } from "./messages.ts";
+import {
+  CLOSING,
+  type FromThread,
+  INTERRUPTED,
+  type PageBytes,
+  SHARED_WORDS,
+  type ThreadStart,
+  type ToThread,
+  WAITING,
+} from "./messages.ts";
 import type { SetupSource } from "./setup.ts";
 
 /** Threads that read. One copies and checks about 4 GB/s where the files are in memory; more do not help a disk. */
@@ -53,7 +62,7 @@ interface Thread {
 
 export class KvCacheDir {
   private readonly threads: Thread[] = [];
-  private readonly shared = new Int32Array(new SharedArrayBuffer(8));
+  private readonly shared = new Int32Array(new SharedArrayBuffer(4 * SHARED_WORDS));
   private readonly inbox: FromThread[] = [];
   private folder = "";
   private nextLoad = 0;
@@ -160,6 +169,8 @@ export class KvCacheDir {
 
   /** Writes what is being saved, unless that takes long, and ends the threads. The last call; host memory may be freed then. */
   close(): void {
+    Atomics.store(this.shared, CLOSING, 1);
+    this.send(0, { type: "close" });
     const until = performance.now() + CLOSE_PATIENCE;
     for (let left = CLOSE_PATIENCE; left > 0; left = until - performance.now()) {
       const waiting = Atomics.load(this.shared, WAITING);

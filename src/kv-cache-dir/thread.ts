@@ -8,7 +8,15 @@ import { join } from "node:path";
 import { parentPort } from "node:worker_threads";
 import { MAX_KV_CACHE_PAGES } from "../limits.ts";
 import { emptyUnused, type PageFolder, removePages, takeFolder } from "./folder.ts";
-import { type FromThread, INTERRUPTED, type PageBytes, type ThreadStart, type ToThread, WAITING } from "./messages.ts";
+import {
+  CLOSING,
+  type FromThread,
+  INTERRUPTED,
+  type PageBytes,
+  type ThreadStart,
+  type ToThread,
+  WAITING,
+} from "./messages.ts";
 import { HEADER_BYTES, readPage, writePage } from "./page-file.ts";
 import { weightsDigest } from "./setup.ts";
 
@@ -26,9 +34,9 @@ class PageThread {
     this.shared = new Int32Array(start.shared);
   }
 
-  async take(message: ToThread): Promise<void> {
+  take(message: ToThread): void {
     try {
-      if (!this.failed) await this.carryOut(message);
+      if (!this.failed || message.type === "close") this.carryOut(message);
     } catch (error) {
       this.failed = true;
       this.post({ type: "failed", message: error instanceof Error ? error.message : String(error) });
@@ -38,14 +46,17 @@ class PageThread {
     Atomics.notify(this.shared, WAITING);
   }
 
-  private async carryOut(message: ToThread): Promise<void> {
+  private carryOut(message: ToThread): void {
     switch (message.type) {
       case "open":
-        return this.open(message);
+        this.open(message);
+        return;
       case "save":
-        return this.save(message.pages);
+        this.save(message.pages);
+        return;
       case "load":
-        return this.load(message);
+        this.load(message);
+        return;
       case "remove":
         for (const digest of message.digests) rmSync(join(this.folder!.path, digest), { force: true });
         this.pages -= message.digests.length;
@@ -54,34 +65,36 @@ class PageThread {
         removePages(this.folder!.path);
         this.pages = 0;
         return;
+      case "close":
+        this.folder?.lock.close();
     }
   }
 
-  private async open({ dir, limitBytes, source, ranks }: Extract<ToThread, { type: "open" }>): Promise<void> {
+  private open({ dir, limitBytes, source, ranks }: Extract<ToThread, { type: "open" }>): void {
     mkdirSync(dir, { recursive: true, mode: 0o700 });
-    const setup = { ...source.setup, weights: weightsDigest(source.weights, dir) };
+    const setup = { ...source.setup, weights: weightsDigest(source.weights, dir, () => this.isClosing) };
     this.fileBytes = HEADER_BYTES + ranks * this.start.partBytes;
     this.limitBytes = limitBytes;
-    const folder = await takeFolder(dir, setup, this.fileBytes);
+    const folder = takeFolder(dir, setup, this.fileBytes);
     this.folder = folder;
     const capacity = Math.min(MAX_KV_CACHE_PAGES, Math.floor(limitBytes / this.fileBytes));
     // The size may be less than it was.
     for (const digest of folder.pages.splice(0, folder.pages.length - capacity)) rmSync(join(folder.path, digest));
     this.pages = folder.pages.length;
-    await this.makeRoom(0);
+    this.makeRoom(0);
     const warning =
       folder.differs === null ? null : `${dir} holds pages of another setup, which are ignored: ${folder.differs}`;
     this.post({ type: "opened", folder: folder.path, capacity, digests: folder.pages, warning });
   }
 
   /** Pages of other setups go first, where there is no room for `pages` more. */
-  private async makeRoom(pages: number): Promise<void> {
+  private makeRoom(pages: number): void {
     const { unused } = this.folder!;
     const used = () => (this.pages + pages) * this.fileBytes + unused.reduce((sum, { bytes }) => sum + bytes, 0);
-    while (unused.length > 0 && used() > this.limitBytes) await emptyUnused(unused.shift()!);
+    while (unused.length > 0 && used() > this.limitBytes) emptyUnused(unused.shift()!);
   }
 
-  private async save(pages: readonly PageBytes[]): Promise<void> {
+  private save(pages: readonly PageBytes[]): void {
     const started = performance.now();
     const digests: string[] = [];
     const left: string[] = [];
@@ -90,7 +103,7 @@ class PageThread {
         left.push(page.digest);
         continue;
       }
-      await this.makeRoom(1);
+      this.makeRoom(1);
       writePage(this.folder!.path, page.digest, this.partsOf(page));
       this.pages++;
       digests.push(page.digest);
@@ -111,6 +124,10 @@ class PageThread {
     this.post({ type: "loaded", id, digests, lost, left, seconds: (performance.now() - started) / 1000 });
   }
 
+  private get isClosing(): boolean {
+    return Atomics.load(this.shared, CLOSING) !== 0;
+  }
+
   private get isInterrupted(): boolean {
     return Atomics.load(this.shared, INTERRUPTED) !== 0;
   }
@@ -127,8 +144,5 @@ class PageThread {
 
 parentPort?.once("message", (start: ThreadStart) => {
   const thread = new PageThread(start);
-  let last = Promise.resolve();
-  start.port.on("message", (message: ToThread) => {
-    last = last.then(() => thread.take(message));
-  });
+  start.port.on("message", (message: ToThread) => thread.take(message));
 });
