@@ -89,6 +89,7 @@ export interface ModelFlags {
   kvCacheDirSize?: number;
   tensorParallelSize?: number;
   tensorParallel?: number;
+  dataParallelSize?: number;
   threads: number;
   seed: number;
   chatTemplate?: string;
@@ -158,7 +159,7 @@ export function addModelFlags(command: Command): Command {
   );
   flag(
     "--kv-cache-memory-bytes <bytes>",
-    `size of the KV cache, such as 4G, on each GPU (default: what is left of the GPU's share; on the CPU the lesser of ${kv_cache_memory_bytes / 2 ** 30}G and a quarter of the free memory)`,
+    `size of the KV cache, such as 4G, on each GPU, or of each engine on the CPU (default: what is left of the GPU's share; on the CPU the lesser of ${kv_cache_memory_bytes / 2 ** 30}G and a quarter of the free memory, for all engines together)`,
     bytes,
   );
   flag(
@@ -174,7 +175,12 @@ export function addModelFlags(command: Command): Command {
   );
   flag("--tensor-parallel-size <n>", "GPUs to split the model over; also --tensor-parallel (default: 1)", integer(1));
   command.addOption(new Option("--tensor-parallel <n>").argParser(integer(1)).hideHelp());
-  flag("--threads <n>", "CPU threads; 0 = one per core", integer(0), 0);
+  flag(
+    "--data-parallel-size <n>",
+    "engines, each with all of the model, on GPUs of its own or with its share of the CPU's threads (default: 1)",
+    integer(1),
+  );
+  flag("--threads <n>", "CPU threads of all engines together; 0 = one per core", integer(0), 0);
   flag("--seed <n>", "seed of the random weights of --load-format dummy", integer(0), 0);
   flag("--chat-template <file or text>", "a Jinja chat template (default: the model's own)");
   choice("--chat-template-content-format <name>", "how the template gets contents; auto = as it takes them", [
@@ -210,6 +216,7 @@ export function loadOptions(flags: ModelFlags): LoadOptions {
     kv_cache_dir: flags.kvCacheDir,
     kv_cache_dir_size: flags.kvCacheDirSize,
     tensor_parallel_size: flags.tensorParallelSize ?? flags.tensorParallel,
+    data_parallel_size: flags.dataParallelSize,
     threads: flags.threads,
     seed: flags.seed,
     chat_template: chatTemplate === undefined ? undefined : readTemplate(chatTemplate),

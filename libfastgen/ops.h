@@ -187,6 +187,8 @@ typedef struct {
 	const fg_page_update *page_updates; /* [n_page_updates], applied after the fills; no (slot, index) twice */
 	fg_fill *fills;                     /* [n_fills] */
 	fg_mask_rows masks;                 /* late ones come while the step runs */
+	struct fg_masks *mask_fills;        /* where `sample` finds fills to call; NULL = other threads call them */
+	int32_t place;                      /* of the step, there */
 	fg_output out;
 } fg_batch;
 
@@ -231,6 +233,9 @@ typedef struct {
 	fg_status (*load_random)(fg_ctx *ctx, uint64_t seed, atomic_ullong *done, atomic_int *cancel);
 	fg_status (*ready)(fg_ctx *ctx, fg_capacity *capacity);
 	void (*close)(fg_ctx *ctx); /* frees everything, also after a failure */
+	/* 1: `sample` calls the fills of late masks itself where the options ask for no mask threads. A library whose steps
+	 * need all cores: beside its threads, others would only take turns with them. */
+	int sampler_fills;
 
 	/* Before a load whose table names memory of other processes: opens it, on all ranks or on none. load closes it.
 	 * NULL for a library that cannot read such memory. */

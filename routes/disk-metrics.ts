@@ -2,45 +2,42 @@
 import { Counter, Gauge, type Registry } from "prom-client";
 import type { FastgenApi, Stats } from "../src/types.ts";
 
-type Disk = Stats["disk"];
-
 /** By name: what it says, and its value. `pageBytes` is a page's size on disk. */
-const TOTALS: Record<string, [help: string, read: (disk: Disk, pageBytes: number) => number]> = {
-  hits: ["Pages of prompts that were read from disk.", ({ hits }) => hits],
-  misses: ["Pages of prompts that no level had.", ({ misses }) => misses],
-  skipped: ["Pages that were not written, because the disk did not keep up.", ({ skipped }) => skipped],
-  lost: ["Pages that were damaged or gone when they were to be read.", ({ lost }) => lost],
-  read_bytes: ["Bytes of pages read from disk.", ({ hits }, pageBytes) => hits * pageBytes],
-  written_bytes: ["Bytes of pages written to disk.", ({ saved }, pageBytes) => saved * pageBytes],
-  read_seconds: ["Time in which pages were read from disk.", ({ read_seconds }) => read_seconds],
-  write_seconds: ["Time in which pages were written to disk.", ({ write_seconds }) => write_seconds],
+const TOTALS: Record<string, [help: string, read: (stats: Stats, pageBytes: number) => number]> = {
+  hits: ["Pages of prompts that were read from disk.", ({ disk_hits }) => disk_hits],
+  misses: ["Pages of prompts that no level had.", ({ disk_misses }) => disk_misses],
+  skipped: ["Pages that were not written, because the disk did not keep up.", ({ disk_skipped }) => disk_skipped],
+  lost: ["Pages that were damaged or gone when they were to be read.", ({ disk_lost }) => disk_lost],
+  read_bytes: ["Bytes of pages read from disk.", ({ disk_hits }, pageBytes) => disk_hits * pageBytes],
+  written_bytes: ["Bytes of pages written to disk.", ({ disk_saved }, pageBytes) => disk_saved * pageBytes],
+  read_seconds: ["Time in which pages were read from disk.", ({ disk_read_seconds }) => disk_read_seconds],
+  write_seconds: ["Time in which pages were written to disk.", ({ disk_write_seconds }) => disk_write_seconds],
 };
 
 export function addDiskMetrics(registers: Registry[], source: () => FastgenApi | null): void {
-  const gauge = (name: string, help: string, read: (disk: Disk) => number) =>
+  const stats = () => (source()?.engines ?? []).map((engine) => engine.stats).entries();
+  const gauge = (name: string, help: string, read: (stats: Stats) => number) =>
     new Gauge({
       name: `vllm:${name}`,
       help,
-      labelNames: ["medium"],
+      labelNames: ["medium", "engine"],
       registers,
       collect() {
-        const fastgen = source();
-        this.set({ medium: "disk" }, fastgen ? read(fastgen.stats.disk) : 0);
+        for (const [i, one] of stats()) this.set({ medium: "disk", engine: `${i}` }, read(one));
       },
     });
-  gauge("kv_pages", "KV pages that hold something.", ({ pages }) => pages);
-  gauge("kv_pages_capacity", "KV pages that there is room for.", ({ capacity }) => capacity);
+  gauge("kv_pages", "KV pages that hold something.", ({ disk_pages }) => disk_pages);
+  gauge("kv_pages_capacity", "KV pages that there is room for.", ({ disk_capacity }) => disk_capacity);
   for (const [name, [help, read]] of Object.entries(TOTALS)) {
     new Counter({
       name: `vllm:kv_disk_${name}_total`,
       help,
+      labelNames: ["engine"],
       registers,
       collect() {
-        const fastgen = source();
         this.reset();
-        if (!fastgen) return;
-        const { page_bytes, tensor_parallel_size } = fastgen.capacity;
-        this.inc(read(fastgen.stats.disk, page_bytes * tensor_parallel_size));
+        const { page_bytes = 0, tensor_parallel_size = 1 } = source()?.capacity ?? {};
+        for (const [i, one] of stats()) this.inc({ engine: `${i}` }, read(one, page_bytes * tensor_parallel_size));
       },
     });
   }

@@ -61,6 +61,8 @@ export interface ServiceOptions extends BrowserOptions {
   toolCallParser: string;
   /** Answer /tokenizer_info? */
   tokenizerInfo: boolean;
+  /** Is there a page at /? */
+  ui: boolean;
   /** Are unsupported fields ignored where they would change the answer? */
   allowExtraFields: boolean;
 }
@@ -92,6 +94,7 @@ const DEFAULTS: ServiceOptions = {
   reasoningParser: "auto",
   toolCallParser: "auto",
   tokenizerInfo: false,
+  ui: true,
   allowExtraFields: false,
 };
 

@@ -13,6 +13,7 @@ import type {
   Chunk,
   Completion,
   Conversation,
+  EngineInfo,
   FastgenApi,
   GenerateOptions,
   Generation,
@@ -46,6 +47,8 @@ export interface FakeOptions {
   max_model_len?: number;
   default_params?: SamplingParams;
   running?: number;
+  /** How many engines; default 1. Choices are computed by the last. */
+  engines?: number;
   /** What an update of the weights fails with. */
   updateError?: Error;
 }
@@ -85,6 +88,7 @@ export class FakeFastgen implements FastgenApi {
     max_num_seqs: 8,
     max_num_batched_tokens: 512,
     tensor_parallel_size: 1,
+    data_parallel_size: 1,
     weight_bytes: 1,
     graphs: 0,
     threads: 1,
@@ -105,21 +109,21 @@ export class FakeFastgen implements FastgenApi {
     generated_tokens: 0,
     steps: 0,
     step_tokens: 0,
-    disk: {
-      pages: 0,
-      capacity: 0,
-      hits: 0,
-      misses: 0,
-      saved: 0,
-      skipped: 0,
-      lost: 0,
-      read_seconds: 0,
-      write_seconds: 0,
-    },
+    disk_pages: 0,
+    disk_capacity: 0,
+    disk_hits: 0,
+    disk_misses: 0,
+    disk_saved: 0,
+    disk_skipped: 0,
+    disk_lost: 0,
+    disk_read_seconds: 0,
+    disk_write_seconds: 0,
   };
   readonly tokenizer_config = { tokenizer_class: "FakeTokenizer", model_max_length: 1024 };
   /** What onStep() was given: a test calls it as the engine would. */
-  step: (tokens: number) => void = () => {};
+  step: (tokens: number, engine: number) => void = () => {};
+  /** What has failed, by engine. The stats of all but the last are those of an idle engine. */
+  readonly failures: (string | null)[];
   readonly default_params: SamplingParams;
   readonly calls: FakeCall[] = [];
   alive = true;
@@ -132,6 +136,8 @@ export class FakeFastgen implements FastgenApi {
     this.#options = options;
     this.default_params = options.default_params ?? {};
     this.stats.running = options.running ?? 0;
+    this.failures = Array.from({ length: options.engines ?? 1 }, () => null);
+    this.capacity.data_parallel_size = this.failures.length;
     this.model = {
       name: "org/fake",
       architecture: "FakeForCausalLM",
@@ -190,7 +196,17 @@ export class FakeFastgen implements FastgenApi {
     return null;
   }
 
-  onStep(listener: (tokens: number) => void): void {
+  get engines(): readonly EngineInfo[] {
+    const idle = Object.fromEntries(Object.keys(this.stats).map((key) => [key, 0])) as unknown as Stats;
+    const last = this.failures.length - 1;
+    return this.failures.map((failure, i) => ({
+      alive: failure === null,
+      failure,
+      stats: i === last ? this.stats : idle,
+    }));
+  }
+
+  onStep(listener: (tokens: number, engine: number) => void): void {
     this.step = listener;
   }
 
@@ -257,6 +273,7 @@ class FakeGeneration implements Generation {
   readonly params: ResolvedParams;
   readonly seeds: readonly bigint[];
   readonly prompt_text: string | null;
+  readonly engine: number;
   readonly usage: Usage;
   readonly #fake: FakeFastgen;
   readonly #call: FakeCall;
@@ -271,6 +288,7 @@ class FakeGeneration implements Generation {
     this.params = samplingSchema.parse(call.params);
     this.params.max_tokens ??= fake.model.max_model_len - ids.length;
     this.seeds = Array.from({ length: this.params.n }, (_, i) => BigInt(this.params.seed ?? 77) + BigInt(i));
+    this.engine = fake.failures.length - 1;
     this.prompt_text = typeof call.prompt === "string" ? call.prompt : null;
     this.usage = { prompt_tokens: ids.length, completion_tokens: 0, cached_tokens: 0 };
     fake.stats.prompt_tokens += ids.length;
@@ -305,7 +323,7 @@ class FakeGeneration implements Generation {
     const nothing = { token_ids: [], logprobs: null, weight_versions };
     if (limit === 0) {
       for (let index = 0; index < params.n; index++) {
-        observer?.started(index, QUEUED_SECONDS, PREFILL_SECONDS);
+        observer?.started(index, QUEUED_SECONDS, PREFILL_SECONDS, this.engine);
         observer?.ended(index, finish_reason, performance.now());
         yield { index, text: "", ...nothing, ...end };
       }
@@ -328,7 +346,7 @@ class FakeGeneration implements Generation {
         this.usage.completion_tokens++;
         this.#fake.stats.generated_tokens++;
         this.#call.tokens++;
-        if (i === 0) observer?.started(index, QUEUED_SECONDS, PREFILL_SECONDS);
+        if (i === 0) observer?.started(index, QUEUED_SECONDS, PREFILL_SECONDS, this.engine);
         observer?.token(index, performance.now());
         if (last) observer?.ended(index, finish_reason, performance.now());
         const logprobs =

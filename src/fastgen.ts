@@ -1,10 +1,10 @@
 /** The library: a model loaded, generating. The tools are written on this. */
 import { BadWords } from "./bad-words.ts";
 import { runBounded } from "./batch.ts";
-import { chooseDevice, contextThatFits, engineConfig } from "./device.ts";
-import { EngineFront } from "./engine/front.ts";
+import { chooseDevice, contextThatFits, engineConfigs } from "./device.ts";
 import { PAGE_TOKENS } from "./engine/page-cache.ts";
-import type { EngineRequest } from "./engine/protocol.ts";
+import type { EngineRequest, EngineStats } from "./engine/protocol.ts";
+import { type Placement, Replicas } from "./engine/replicas.ts";
 import type { EngineConfig } from "./engine-config.ts";
 import { asFastgenError, FastgenError } from "./errors.ts";
 import { RunningGeneration } from "./generation.ts";
@@ -25,6 +25,7 @@ import type {
   Capacity,
   Completion,
   Conversation,
+  EngineInfo,
   FastgenApi,
   GenerateOptions,
   Generation,
@@ -45,7 +46,7 @@ const PREPARE_AFTER = 100;
 
 /** What a loaded model is made of. */
 interface Loaded {
-  front: EngineFront;
+  engines: Replicas;
   tokenizer: Tokenizer;
   template: ChatTemplate;
   model: ModelInfo;
@@ -98,28 +99,29 @@ export class Fastgen implements FastgenApi {
       signal,
     };
     const model = await (name === undefined ? openDefaultModel(opening) : openModel(name, opening));
-    const config = engineConfig(model, device, options);
+    const configs = engineConfigs(model, device, options);
+    const config = configs[0]!;
     const template = ChatTemplate.load(model.files, {
       override: options.chat_template,
       contentFormat: options.chat_template_content_format,
     });
     for (const problem of await template.problems()) options.onWarning?.(problem);
     // The tokenizer and the weights load side by side.
-    const starting = EngineFront.start(config, {
+    const starting = Replicas.start(configs, {
       onProgress: options.onProgress,
       onWarning: options.onWarning,
       signal,
     });
     const tokenizing = Tokenizer.load(model.files);
-    const [front, tokenizer] = await Promise.allSettled([starting, tokenizing]);
-    if (front.status === "rejected") throw front.reason;
+    const [engines, tokenizer] = await Promise.allSettled([starting, tokenizing]);
+    if (engines.status === "rejected") throw engines.reason;
     try {
       if (tokenizer.status === "rejected") throw tokenizer.reason;
       const generation = readGenerationConfig(model.files, tokenizer.value, await template.afterAnswer());
       const { prefixCaching, maxSeqs, maxStepTokens, devices } = config;
-      const maxContext = contextThatFits(config.maxContext, front.value.capacity, device, options);
+      const maxContext = contextThatFits(config.maxContext, engines.value.capacity, device, options);
       return new Fastgen({
-        front: front.value,
+        engines: engines.value,
         tokenizer: tokenizer.value,
         template,
         model: {
@@ -138,7 +140,7 @@ export class Fastgen implements FastgenApi {
         byPriority: config.schedulingPolicy === "priority",
       });
     } catch (error) {
-      await front.value.close();
+      await engines.value.close();
       throw error;
     }
   }
@@ -148,8 +150,8 @@ export class Fastgen implements FastgenApi {
   }
 
   get capacity(): Capacity {
-    const { front, config } = this.#loaded;
-    const { pages, hostPages, pageBytes, weightBytes, graphs, threads, deviceName } = front.capacity;
+    const { engines, config } = this.#loaded;
+    const { pages, hostPages, pageBytes, weightBytes, graphs, threads, deviceName } = engines.capacity;
     return {
       pages,
       host_pages: hostPages,
@@ -158,6 +160,7 @@ export class Fastgen implements FastgenApi {
       max_num_seqs: config.maxSeqs,
       max_num_batched_tokens: config.maxStepTokens,
       tensor_parallel_size: config.devices.length,
+      data_parallel_size: engines.engines.length,
       page_bytes: pageBytes,
       weight_bytes: weightBytes,
       graphs,
@@ -167,36 +170,31 @@ export class Fastgen implements FastgenApi {
   }
 
   get load_seconds(): number {
-    return this.#loaded.front.loadSeconds;
+    return this.#loaded.engines.loadSeconds;
   }
 
   get stats(): Stats {
-    const { pagesUsed, prefixQueriedTokens, prefixHitTokens, promptTokens, generatedTokens, stepTokens, ...rest } =
-      this.#loaded.front.stats;
-    const { disk, ...same } = rest;
-    const { readSeconds, writeSeconds, ...diskPages } = disk;
-    return {
-      ...same,
-      pages_used: pagesUsed,
-      prefix_queried_tokens: prefixQueriedTokens,
-      prefix_hit_tokens: prefixHitTokens,
-      prompt_tokens: promptTokens,
-      generated_tokens: generatedTokens,
-      step_tokens: stepTokens,
-      disk: { ...diskPages, read_seconds: readSeconds, write_seconds: writeSeconds },
-    };
+    return publicStats(this.#loaded.engines.stats);
+  }
+
+  get engines(): readonly EngineInfo[] {
+    return this.#loaded.engines.engines.map(({ alive, failure, stats }) => ({
+      alive,
+      failure,
+      stats: publicStats(stats),
+    }));
   }
 
   get alive(): boolean {
-    return this.#loaded.front.alive;
+    return this.#loaded.engines.alive;
   }
 
-  onStep(listener: (tokens: number) => void): void {
-    this.#loaded.front.onStep = listener;
+  onStep(listener: (tokens: number, engine: number) => void): void {
+    this.#loaded.engines.onStep(listener);
   }
 
   get failed(): Promise<FastgenError> {
-    return this.#loaded.front.failed;
+    return this.#loaded.engines.failed;
   }
 
   get default_params(): SamplingParams {
@@ -204,7 +202,7 @@ export class Fastgen implements FastgenApi {
   }
 
   async start(prompt: Prompt, params?: SamplingParams, options: GenerateOptions = {}): Promise<Generation> {
-    const { front, tokenizer, limits, defaults, byPriority } = this.#loaded;
+    const { engines, tokenizer, limits, defaults, byPriority } = this.#loaded;
     const { signal, cache_salt: cacheSalt, priority = 0 } = options;
     throwIfAborted(signal);
     if (priority !== 0 && !byPriority) {
@@ -229,7 +227,8 @@ export class Fastgen implements FastgenApi {
       constraint.release();
       throw error;
     }
-    const sequences: number[] = [];
+    let placed!: Placement;
+    const idsOf = (choices: number[]) => choices.map((choice) => placed.ids[choice]!);
     const generation = new RunningGeneration({
       prompt: ids,
       promptText: typeof prompt === "string" && isWhole ? prompt : null,
@@ -242,19 +241,20 @@ export class Fastgen implements FastgenApi {
       modelStopIds: this.#modelStopIds,
       stream: options.stream ?? false,
       observer: options.observer,
-      abortChoice: (choice) => front.abort([sequences[choice]!]),
-      pause: (choices) => front.pause(choices.map((choice) => sequences[choice]!)),
-      resume: (choices) => front.resume(choices.map((choice) => sequences[choice]!)),
+      engine: () => placed.index,
+      abortChoice: (choice) => placed.engine.abort(idsOf([choice])),
+      pause: (choices) => placed.engine.pause(idsOf(choices)),
+      resume: (choices) => placed.engine.resume(idsOf(choices)),
     });
     // Before anything is hung on the signal: this may refuse.
     try {
-      sequences.push(...front.add(requests, (choice, event) => generation.accept(choice, event)));
+      placed = engines.add(requests, (choice, event) => generation.accept(choice, event));
     } catch (error) {
       freeMatchers(requests);
       constraint.release();
       throw error;
     }
-    this.#running.set(generation, { id: options.request_id, end: () => front.abort(sequences) });
+    this.#running.set(generation, { id: options.request_id, end: () => placed.engine.abort(placed.ids) });
     generation.onEnd(() => this.#running.delete(generation));
     if (signal) {
       const onAbort = () => generation.abort();
@@ -263,7 +263,7 @@ export class Fastgen implements FastgenApi {
     }
     try {
       // The prompt is computed meanwhile. Whether the grammar can be used is known before the caller has anything.
-      if (constraint.compiling) await giveMatchers(front, sequences, constraint.compiling);
+      if (constraint.compiling) await giveMatchers(placed.engine, placed.ids, constraint.compiling);
     } catch (error) {
       generation.fail(asFastgenError(error));
       throw error;
@@ -283,7 +283,7 @@ export class Fastgen implements FastgenApi {
     options: GenerateOptions = {},
   ): AsyncGenerator<BatchResult, void, void> {
     // Twice what runs at once: a sequence that ends finds the next one waiting in the engine.
-    const limit = 2 * this.#loaded.config.maxSeqs;
+    const limit = 2 * this.#loaded.config.maxSeqs * this.#loaded.engines.engines.length;
     const prepare = (input: Prompt | BatchInput) => {
       const stop = new AbortController();
       const signal = options.signal ? AbortSignal.any([options.signal, stop.signal]) : stop.signal;
@@ -332,17 +332,17 @@ export class Fastgen implements FastgenApi {
   }
 
   async ping(): Promise<void> {
-    await this.#loaded.front.command({ type: "ping" });
+    await this.#loaded.engines.command({ type: "ping" });
   }
 
   async pause({ mode = "abort", clear_cache = true }: PauseOptions = {}): Promise<void> {
     this.#paused = true;
-    await this.#loaded.front.command({ type: "hold", mode, clearCache: clear_cache });
+    await this.#loaded.engines.command({ type: "hold", mode, clearCache: clear_cache });
   }
 
   async resume(): Promise<void> {
     this.#paused = false;
-    await this.#loaded.front.command({ type: "release" });
+    await this.#loaded.engines.command({ type: "release" });
   }
 
   get is_paused(): boolean {
@@ -350,30 +350,30 @@ export class Fastgen implements FastgenApi {
   }
 
   async updateWeights(update: WeightUpdate): Promise<void> {
-    const { front } = this.#loaded;
-    await front.command(await updateCommand(this.#loaded, update, String(this.#updates + 1)));
+    const { engines } = this.#loaded;
+    await engines.command(await updateCommand(this.#loaded, update, String(this.#updates + 1)));
     this.#updates++;
   }
 
   get weight_version(): string {
-    return this.#loaded.front.state.weightVersion;
+    return this.#loaded.engines.state.weightVersion;
   }
 
   async resetPrefixCache(): Promise<void> {
-    await this.#loaded.front.command({ type: "clear_cache" });
+    await this.#loaded.engines.command({ type: "clear_cache" });
   }
 
   async sleep({ level = 1, mode = "abort" }: SleepOptions = {}): Promise<void> {
-    await this.#loaded.front.command({ type: "sleep", level, mode });
+    await this.#loaded.engines.command({ type: "sleep", level, mode });
   }
 
   async wakeUp({ tags = ["weights", "kv_cache"] }: { tags?: readonly MemoryTag[] } = {}): Promise<void> {
     const [weights, kvCache] = [tags.includes("weights"), tags.includes("kv_cache")];
-    await this.#loaded.front.command({ type: "wake", weights, kvCache });
+    await this.#loaded.engines.command({ type: "wake", weights, kvCache });
   }
 
   get is_sleeping(): boolean {
-    return this.#loaded.front.state.sleeping;
+    return this.#loaded.engines.state.sleeping;
   }
 
   abort(request_id: string | null): number {
@@ -383,22 +383,46 @@ export class Fastgen implements FastgenApi {
   }
 
   startTrace(): void {
-    this.#loaded.front.startTrace();
+    this.#loaded.engines.startTrace();
   }
 
   stopTrace(path: string): Promise<void> {
-    return this.#loaded.front.stopTrace(path);
+    return this.#loaded.engines.stopTrace(path);
   }
 
   async close(): Promise<void> {
     clearTimeout(this.#preparing);
-    await this.#loaded.front.close();
+    await this.#loaded.engines.close();
     await this.#constraints.close();
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
+}
+
+function publicStats(stats: EngineStats): Stats {
+  const { pagesUsed, prefixQueriedTokens, prefixHitTokens, promptTokens, generatedTokens, stepTokens, ...rest } = stats;
+  const { diskPages, diskCapacity, diskHits, diskMisses, diskSaved, diskSkipped, diskLost, ...others } = rest;
+  const { diskReadSeconds, diskWriteSeconds, ...same } = others;
+  return {
+    ...same,
+    pages_used: pagesUsed,
+    prefix_queried_tokens: prefixQueriedTokens,
+    prefix_hit_tokens: prefixHitTokens,
+    prompt_tokens: promptTokens,
+    generated_tokens: generatedTokens,
+    step_tokens: stepTokens,
+    disk_pages: diskPages,
+    disk_capacity: diskCapacity,
+    disk_hits: diskHits,
+    disk_misses: diskMisses,
+    disk_saved: diskSaved,
+    disk_skipped: diskSkipped,
+    disk_lost: diskLost,
+    disk_read_seconds: diskReadSeconds,
+    disk_write_seconds: diskWriteSeconds,
+  };
 }
 
 function isBatchInput(input: Prompt | BatchInput): input is BatchInput {

@@ -60,6 +60,8 @@ export interface GenerationSetup {
   /** The output is only iterated (GenerateOptions.stream). */
   stream: boolean;
   observer?: GenerationObserver;
+  /** Which engine its sequences are in, once they are in one. */
+  engine(): number;
   /** Ends the sequence of a choice in the engine, at any time. */
   abortChoice(choice: number): void;
   /** Pause the sequences of some choices in the engine, and let them go on. */
@@ -128,6 +130,10 @@ export class RunningGeneration implements Generation {
     };
   }
 
+  get engine(): number {
+    return this.#setup.engine();
+  }
+
   /** True once nothing more will come. */
   get ended(): boolean {
     return this.#running === 0 || this.#failure !== null;
@@ -151,7 +157,7 @@ export class RunningGeneration implements Generation {
     if (event.cachedTokens !== null && index === 0) this.usage.cached_tokens = event.cachedTokens;
     if (event.promptLogprobs) this.#promptLogprobs = event.promptLogprobs;
     const { observer } = this.#setup;
-    if (event.start) observer?.started(index, event.start.queuedSeconds, event.start.prefillSeconds);
+    if (event.start) observer?.started(index, event.start.queuedSeconds, event.start.prefillSeconds, this.engine);
     if (event.token >= 0) observer?.token(index, event.time);
     const chunk = emptyChunk(index, choice.whole.logprobs !== null, choice.versions);
     if (event.token >= 0) this.#token(choice, chunk, event);

@@ -25,7 +25,7 @@ export interface LoadOptions {
   max_num_batched_tokens?: number;
   /** Reuse the KV cache of prompts that begin alike; default true. */
   enable_prefix_caching?: boolean;
-  /** Bytes of KV cache: on the CPU, or on each GPU in place of what gpu_memory_utilization leaves. */
+  /** Bytes of KV cache: of each engine on the CPU, or on each GPU in place of what gpu_memory_utilization leaves. */
   kv_cache_memory_bytes?: number;
   /** GiB of host memory per GPU for KV pages evicted from it. */
   swap_space?: number;
@@ -37,7 +37,9 @@ export interface LoadOptions {
   gpu_memory_utilization?: number;
   /** GPUs to split the model over. */
   tensor_parallel_size?: number;
-  /** CPU threads; 0 = one per core. */
+  /** Engines with all of the model, each on tensor_parallel_size GPUs of its own, or with its share of the CPU's threads. */
+  data_parallel_size?: number;
+  /** CPU threads of all engines together; 0 = one per core. */
   threads?: number;
   /** The text of a Jinja chat template to use instead of the model's. */
   chat_template?: string;
@@ -113,8 +115,11 @@ export type Prompt = string | readonly number[] | Int32Array | Conversation | Re
  * of performance.now().
  */
 export interface GenerationObserver {
-  /** A choice's sequence waited so long for a slot, and then computed its prompt for so long. Its first token follows. */
-  started(choice: number, queuedSeconds: number, prefillSeconds: number): void;
+  /**
+   * A choice's sequence waited so long for a slot of this engine, and then computed its prompt for so long. Its first token
+   * follows.
+   */
+  started(choice: number, queuedSeconds: number, prefillSeconds: number, engine: number): void;
   token(choice: number, time: number): void;
   ended(choice: number, reason: "stop" | "length", time: number): void;
 }
@@ -240,6 +245,8 @@ export interface Generation extends AsyncIterable<Chunk> {
   readonly seeds: readonly bigint[];
   /** The prompt where it was given as a text and is used whole; else null. */
   readonly prompt_text: string | null;
+  /** Which engine computes it, counted from 0. */
+  readonly engine: number;
   /** Final once the iteration has ended. */
   readonly usage: Usage;
   /**
@@ -271,7 +278,7 @@ export interface ModelInfo {
   device: DeviceKind;
 }
 
-/** What the loaded engine holds. */
+/** What the loaded engine holds; of several, the one with the fewest pages. */
 export interface Capacity {
   /** KV pages on each device, and in host memory. */
   pages: number;
@@ -285,6 +292,8 @@ export interface Capacity {
   max_num_batched_tokens: number;
   /** GPUs that the model is split over; 1 on the CPU. */
   tensor_parallel_size: number;
+  /** Engines with all of the model. */
+  data_parallel_size: number;
   /** Bytes of a page on each device. */
   page_bytes: number;
   /** Bytes of the weights on each device. */
@@ -297,7 +306,7 @@ export interface Capacity {
   device_name: string;
 }
 
-/** What the engine is doing, and what it has done since it was loaded. */
+/** What the engine is doing, and what it has done since it was loaded; of several engines, the sums. */
 export interface Stats {
   /** Sequences that run now. */
   running: number;
@@ -318,23 +327,20 @@ export interface Stats {
   steps: number;
   /** Tokens of the newest step. */
   step_tokens: number;
-  /** Pages in kv_cache_dir. All but `pages` and `capacity` count since the start. */
-  disk: {
-    /** Pages there, and how many may be; 0 where there is no such folder. */
-    pages: number;
-    capacity: number;
-    /** Pages of prompts that neither device nor host had: those that were read from disk, and those that were computed. */
-    hits: number;
-    misses: number;
-    /** Pages written, and pages that were not, because the disk did not keep up. */
-    saved: number;
-    skipped: number;
-    /** Pages that were damaged or gone when they were to be read. */
-    lost: number;
-    /** In which pages were read, and written. */
-    read_seconds: number;
-    write_seconds: number;
-  };
+  /** Pages in kv_cache_dir now, and how many may be there; 0 where there is no such folder. */
+  disk_pages: number;
+  disk_capacity: number;
+  /** Pages of prompts that neither device nor host had: those that were read from there, and those that were computed. */
+  disk_hits: number;
+  disk_misses: number;
+  /** Pages written there, and pages that were not, because the disk did not keep up. */
+  disk_saved: number;
+  disk_skipped: number;
+  /** Pages that were damaged or gone when they were to be read. */
+  disk_lost: number;
+  /** In which pages were read, and written. */
+  disk_read_seconds: number;
+  disk_write_seconds: number;
 }
 
 /** What a pause does with the requests that are there. */
@@ -390,13 +396,15 @@ export interface FastgenApi {
   readonly load_seconds: number;
   /** As of the newest step. */
   readonly stats: Stats;
-  /** False once the engine has failed or close() was called. */
+  /** By engine, in their order. */
+  readonly engines: readonly EngineInfo[];
+  /** False once every engine has failed or close() was called. */
   readonly alive: boolean;
-  /** Resolves once the engine has answered, which it does between steps. Rejects when it has ended. */
+  /** Resolves once every engine that is alive has answered, which it does between steps. Rejects when all have ended. */
   ping(): Promise<void>;
-  /** Called after every step with the number of its tokens. A second listener replaces the first. */
-  onStep(listener: (tokens: number) => void): void;
-  /** Resolves with the reason if the engine fails: nothing can be generated any more. Never rejects. */
+  /** Called after every step of an engine with the number of its tokens. A second listener replaces the first. */
+  onStep(listener: (tokens: number, engine: number) => void): void;
+  /** Resolves with the reason if every engine fails: nothing can be generated any more. Never rejects. */
   readonly failed: Promise<Error>;
 
   /** Starts a generation: validates, tokenises, queues. Rejects with FastgenError. */

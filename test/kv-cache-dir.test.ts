@@ -34,7 +34,7 @@ async function withEngine<T>(use: (fastgen: Fastgen) => Promise<T>, options: Loa
     ...options,
   });
   try {
-    await until(() => "kv_cache_dir" in options || fastgen.stats.disk.capacity > 0 || warnings.length > 0);
+    await until(() => "kv_cache_dir" in options || fastgen.stats.disk_capacity > 0 || warnings.length > 0);
     return await use(fastgen);
   } finally {
     await fastgen.close();
@@ -74,7 +74,7 @@ test("after a restart the prefix is there, and no bit of the answer is another",
   await withEngine(async (fastgen) => {
     expect(await run(fastgen)).toMatchObject({ ...expected, usage: { prompt_tokens: 64 * PAGES + 5 } });
     // Without another request: nothing has to run for the last pages to be written.
-    await until(() => fastgen.stats.disk.saved === PAGES);
+    await until(() => fastgen.stats.disk_saved === PAGES);
   });
   expect(files()).toHaveLength(PAGES);
   for (const file of files()) expect(statSync(file).mode & 0o777).toBe(0o600);
@@ -83,7 +83,7 @@ test("after a restart the prefix is there, and no bit of the answer is another",
     const { tokens, logprobs, usage } = await run(fastgen);
     expect([tokens, logprobs]).toEqual([expected.tokens, expected.logprobs]);
     expect(usage.cached_tokens).toBe(64 * PAGES);
-    expect(fastgen.stats.disk).toMatchObject({ hits: PAGES, misses: 0, lost: 0, pages: PAGES });
+    expect(fastgen.stats).toMatchObject({ disk_hits: PAGES, disk_misses: 0, disk_lost: 0, disk_pages: PAGES });
   });
   expect(warnings).toEqual([]);
 });
@@ -92,7 +92,7 @@ test("a damaged file costs its page and what follows it, and nothing else", asyn
   const expected = await alone();
   await withEngine(async (fastgen) => {
     await run(fastgen);
-    await until(() => fastgen.stats.disk.saved === PAGES);
+    await until(() => fastgen.stats.disk_saved === PAGES);
   });
   const [one] = files();
   const bytes = readFileSync(one!);
@@ -101,8 +101,8 @@ test("a damaged file costs its page and what follows it, and nothing else", asyn
   await withEngine(async (fastgen) => {
     const { tokens, logprobs } = await run(fastgen);
     expect([tokens, logprobs]).toEqual([expected.tokens, expected.logprobs]);
-    expect(fastgen.stats.disk.lost).toBe(1);
-    await until(() => fastgen.stats.disk.pages === PAGES);
+    expect(fastgen.stats.disk_lost).toBe(1);
+    await until(() => fastgen.stats.disk_pages === PAGES);
   });
   expect(warnings).toEqual([]);
 });
@@ -110,12 +110,12 @@ test("a damaged file costs its page and what follows it, and nothing else", asyn
 test("pages of another KV format are ignored, with a word about what differs", async () => {
   await withEngine(async (fastgen) => {
     await run(fastgen);
-    await until(() => fastgen.stats.disk.saved === PAGES);
+    await until(() => fastgen.stats.disk_saved === PAGES);
   });
   await withEngine(
     async (fastgen) => {
       expect((await run(fastgen)).usage.cached_tokens).toBe(0);
-      await until(() => fastgen.stats.disk.saved === PAGES);
+      await until(() => fastgen.stats.disk_saved === PAGES);
     },
     { kv_cache_dtype: "fp8" },
   );
@@ -135,7 +135,7 @@ test("where pages cannot be written any more, there is one warning, and requests
     expect(warnings).toHaveLength(1);
     expect(warnings[0]).toContain("the KV cache on disk is off");
     expect((await run(fastgen, 1)).tokens).toEqual(expected.tokens);
-    expect(fastgen.stats.disk).toMatchObject({ pages: 0, capacity: 0 });
+    expect(fastgen.stats).toMatchObject({ disk_pages: 0, disk_capacity: 0 });
   });
   expect(existsSync(dir)).toBe(false);
 });
@@ -143,7 +143,7 @@ test("where pages cannot be written any more, there is one warning, and requests
 test("a reset of the cache empties the disk too; an update of the weights leaves it for those who had them", async () => {
   await withEngine(async (fastgen) => {
     await run(fastgen);
-    await until(() => fastgen.stats.disk.saved === PAGES);
+    await until(() => fastgen.stats.disk_saved === PAGES);
     await fastgen.updateWeights({ folder: MODEL });
     await until(() => warnings.length > 0);
     expect(warnings[0]).toContain("the weights change");
@@ -178,7 +178,7 @@ test("killed at any moment, the next one starts on what is whole there", async (
     await child.exited;
     await withEngine(async (fastgen) => {
       for (const [flavour, tokens] of expected.entries()) expect((await run(fastgen, flavour)).tokens).toEqual(tokens);
-      expect(fastgen.stats.disk.lost).toBe(0);
+      expect(fastgen.stats.disk_lost).toBe(0);
     });
     expect(warnings).toEqual([]);
   }
@@ -192,7 +192,7 @@ test("two engines in one folder at once serve from pages of their own", async ()
     await withEngine(async (second) => {
       const answers = await Promise.all([run(first), run(second), run(first), run(second)]);
       for (const { tokens } of answers) expect(tokens).toEqual(expected.tokens);
-      await until(() => first.stats.disk.saved === PAGES && second.stats.disk.saved === PAGES);
+      await until(() => first.stats.disk_saved === PAGES && second.stats.disk_saved === PAGES);
     });
   });
   expect(warnings).toEqual([]);

@@ -3,6 +3,7 @@
  */
 #include "../clock.h"
 #include "../cores.h"
+#include "../masks.h"
 #include "../numeric.h"
 #include "cpu.h"
 
@@ -410,6 +411,13 @@ static int32_t ready_first(const fg_batch *batch, int32_t first, int32_t *order,
 	return from;
 }
 
+static void fill_masks(void *argument, int32_t item, int32_t thread) {
+	(void)item, (void)thread;
+	const fg_batch *batch = argument;
+	while (fg_masks_fill_next(batch->mask_fills, batch->place)) {
+	}
+}
+
 /* Sleeps for a moment, since the threads that fill masks may need this core. Returns 0 once the step has waited for as
  * long as it may. */
 static int wait_for_masks(cpu_ctx *ctx) {
@@ -427,6 +435,10 @@ static void cpu_sample(fg_ctx *base, const fg_batch *batch, int32_t first, int32
 	for (int32_t i = 0; i < n; i++) ctx->sample_order[i] = i;
 	for (int32_t from = 0, end; from < n; from = end) {
 		end = ready_first(batch, first, ctx->sample_order, from, n);
+		if (end == from && batch->mask_fills) {
+			fg_parallel(ctx->pool, fg_pool_threads(ctx->pool), fill_masks, (void *)batch);
+			end = ready_first(batch, first, ctx->sample_order, from, n);
+		}
 		if (end == from && wait_for_masks(ctx)) continue;
 		if (end == from) end = n; /* too late */
 		job.order = ctx->sample_order + from;
@@ -450,6 +462,7 @@ const fg_ops fg_device_ops = {
 	.load_random = cpu_load_random,
 	.ready = cpu_ready,
 	.close = cpu_close,
+	.sampler_fills = 1,
 	.sleep = cpu_sleep,
 	.wake = cpu_wake,
 	.sampler_new = cpu_sampler_new,

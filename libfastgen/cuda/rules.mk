@@ -66,7 +66,7 @@ $(BUILD)/gemm_test: test/gemm_test.cu test/compare.cuh $(patsubst %,$(OBJ)/cuda/
 
 # The CPU library's tests that see only fastgen.h.
 $(BUILD)/masks_test_cuda $(BUILD)/update_test_cuda: $(BUILD)/%_cuda: test/%.c $(BUILD)/libfastgen_cuda.so Makefile
-	$(CC) $(CFLAGS) -MF $(OBJ)/$(@F).d -o $@ $< -L$(BUILD) -l:libfastgen_cuda.so -Wl,-rpath,'$$ORIGIN' $(LDFLAGS) $(LDLIBS)
+	$(CC) $(CFLAGS) -DON_GPU -MF $(OBJ)/$(@F).d -o $@ $< -L$(BUILD) -l:libfastgen_cuda.so -Wl,-rpath,'$$ORIGIN' $(LDFLAGS) $(LDLIBS)
 
 # Times loading, sleeping and waking, through fastgen.h.
 $(BUILD)/update_bench: test/update_bench.c $(BUILD)/libfastgen_cuda.so Makefile

@@ -39,7 +39,7 @@ class DiskRig extends Rig {
   }
 
   get disk() {
-    return this.scheduler.stats().disk;
+    return this.scheduler.stats();
   }
 
   /** Runs one request to its end, and writes what is to be written. Returns the prompt tokens that were found. */
@@ -58,16 +58,23 @@ test("a page that was computed is on disk, and another engine that finds it ther
   const disk: FakeDisk = new Map();
   const first = new DiskRig(disk);
   expect(first.run(FIVE_PAGES)).toBe(0);
-  expect(first.disk).toMatchObject({ pages: 5, capacity: 1000, hits: 0, misses: 5, saved: 5, skipped: 0 });
+  expect(first.disk).toMatchObject({
+    diskPages: 5,
+    diskCapacity: 1000,
+    diskHits: 0,
+    diskMisses: 5,
+    diskSaved: 5,
+    diskSkipped: 0,
+  });
   first.checkEnd();
   const second = new DiskRig(disk);
-  expect(second.disk).toMatchObject({ pages: 5, saved: 0 });
+  expect(second.disk).toMatchObject({ diskPages: 5, diskSaved: 0 });
   expect(second.run([...FIVE_PAGES, 3])).toBe(5 * PAGE_TOKENS);
   expect(second.library.computedTokens).toBeLessThan(PAGE_TOKENS);
-  expect(second.disk).toMatchObject({ hits: 5, misses: 0, saved: 0, readSeconds: 1 });
+  expect(second.disk).toMatchObject({ diskHits: 5, diskMisses: 0, diskSaved: 0, diskReadseconds: 1 });
   // From the second time on they are in memory.
   expect(second.run(FIVE_PAGES)).toBe(5 * PAGE_TOKENS);
-  expect(second.disk.hits).toBe(5);
+  expect(second.disk.diskHits).toBe(5);
   second.checkEnd();
 });
 
@@ -97,7 +104,7 @@ test("while a sequence waits for the disk, others run, and those that need the s
   rig.isSlow = false;
   rig.finish();
   expect([a, b].map(({ id }) => rig.received.get(id)!.cachedTokens)).toEqual([5 * PAGE_TOKENS, 5 * PAGE_TOKENS]);
-  expect(rig.disk.hits).toBe(5);
+  expect(rig.disk.diskHits).toBe(5);
   rig.checkEnd();
 });
 
@@ -123,10 +130,10 @@ test("a sequence that ends, or is paused by its reader, while its pages are read
 test("where a page in the middle is damaged or gone, what is before it is used, and it is written anew", () => {
   const disk: FakeDisk = new Map();
   new DiskRig(disk).run(FIVE_PAGES);
-  const lost = [...disk.keys()][2]!;
+  const lost = [...disk.diskKeys()][2]!;
   const rig = new DiskRig(disk, 1000, {}, (digest) => digest === lost);
   expect(rig.run(FIVE_PAGES)).toBe(2 * PAGE_TOKENS);
-  expect(rig.disk).toMatchObject({ hits: 2, lost: 1, misses: 3, saved: 1, pages: 5 });
+  expect(rig.disk).toMatchObject({ diskHits: 2, diskLost: 1, diskMisses: 3, diskSaved: 1, diskPages: 5 });
   rig.checkEnd();
   expect(new DiskRig(disk).run(FIVE_PAGES)).toBe(5 * PAGE_TOKENS);
 });
@@ -140,7 +147,7 @@ test("the disk never holds more than it may, and what was used last stays", () =
     rig.run(prompt(4 * PAGE_TOKENS + 1, flavour));
   }
   expect(rig.store.most).toBeLessThanOrEqual(12);
-  expect(rig.disk.pages).toBe(disk.size);
+  expect(rig.disk.diskPages).toBe(disk.size);
   expect(new DiskRig(disk).run(favourite)).toBe(4 * PAGE_TOKENS);
   expect(new DiskRig(disk).run(prompt(4 * PAGE_TOKENS + 1, 1))).toBe(0);
 });
@@ -153,7 +160,7 @@ test("a disk that does not keep up costs pages on disk and nothing else", () => 
   rig.update();
   rig.step();
   rig.update();
-  const { saved, skipped } = rig.disk;
+  const { diskSaved: saved, diskSkipped: skipped } = rig.disk;
   expect(saved).toBeGreaterThan(0);
   expect(skipped).toBeGreaterThan(0);
   expect(saved + skipped).toBeLessThanOrEqual(72);
@@ -170,7 +177,7 @@ test("a cleared cache is clear on disk too, also of what was on its way there or
   rig.scheduler.clearCache(false);
   rig.isSlow = false;
   rig.update();
-  expect([disk.size, rig.disk.pages]).toEqual([0, 0]);
+  expect([disk.size, rig.disk.diskPages]).toEqual([0, 0]);
   expect(rig.run(prompt(3 * PAGE_TOKENS + 1, 4))).toBe(0);
   rig.run(FIVE_PAGES);
   const other = new DiskRig(disk);
@@ -224,7 +231,7 @@ test("other weights, and a disk that fails, turn it off with a word, and nobody 
     rig.isSlow = false;
     rig.run(prompt(3 * PAGE_TOKENS + 1, 4));
     expect(disk.size).toBe(5);
-    expect(rig.disk).toMatchObject({ pages: 0, capacity: 0 });
+    expect(rig.disk).toMatchObject({ diskPages: 0, diskCapacity: 0 });
     rig.checkEnd();
   }
 });
@@ -233,7 +240,7 @@ test("a size that holds not one page turns it off with a word", () => {
   const rig = new DiskRig(new Map(), 0);
   rig.run(FIVE_PAGES);
   expect(rig.warnings[0]).toContain("kv_cache_dir_size");
-  expect(rig.disk.saved).toBe(0);
+  expect(rig.disk.diskSaved).toBe(0);
 });
 
 test("whatever happens in whatever order, every sequence gets what it gets alone", () => {
@@ -262,7 +269,7 @@ test("whatever happens in whatever order, every sequence gets what it gets alone
       rig.isSlow = false;
       rig.finish();
       rig.checkEnd();
-      const { pages, capacity } = rig.disk;
+      const { diskPages: pages, diskCapacity: capacity } = rig.disk;
       expect(pages).toBeLessThanOrEqual(capacity);
       expect(rig.store.most).toBeLessThanOrEqual(Math.max(capacity, disk.size));
       expect(internals(rig.scheduler).setAside.size).toBe(0);

@@ -98,7 +98,7 @@ export class DiskPages {
   ) {}
 
   get stats(): DiskStats {
-    return { ...this.counters, pages: this.index.size, capacity: this.capacity };
+    return { ...this.counters, diskPages: this.index.size, diskCapacity: this.capacity };
   }
 
   // ---- Saving ----
@@ -110,7 +110,7 @@ export class DiskPages {
     if (this.index.has(digest)) this.touch(digest);
     else if (this.saving.has(digest)) return;
     else if (this.candidates.size < this.cache.pages) this.candidates.add(node);
-    else this.counters.skipped++;
+    else this.counters.diskSkipped++;
   }
 
   /** Adds the copies of pages that are to be saved to a step that runs. */
@@ -165,7 +165,7 @@ export class DiskPages {
       const digest = this.digests.get(node)!;
       if (this.index.has(digest) || this.saving.has(digest)) continue;
       if (node.page < 0) {
-        this.counters.skipped++;
+        this.counters.diskSkipped++;
         continue;
       }
       const save = { digest, hostPage: this.staging.pop()!, epoch: this.epoch };
@@ -258,7 +258,7 @@ export class DiskPages {
   /** `seq` got its first slot with `nodes` in the cache: the pages that follow them were not on disk either. */
   started(seq: Sequence, nodes: readonly PageNode[]): void {
     if (!this.isOpen || seq.isPrivate) return;
-    this.counters.misses += seq.sharablePages - nodes.length;
+    this.counters.diskMisses += seq.sharablePages - nodes.length;
     // From the last to the first: what a prefix is of no use without goes last.
     for (let i = nodes.length - 1; i >= 0; i--) this.used(seq, nodes[i]!);
   }
@@ -274,7 +274,7 @@ export class DiskPages {
         parent = this.cache.adoptHost(parent, page.key, page.tokens, page.hostPage);
         if (!parent) continue;
         this.digests.set(parent, page.digest);
-        this.counters.hits++;
+        this.counters.diskHits++;
       } else {
         parent = null;
         this.cache.giveHost(page.hostPage);
@@ -295,20 +295,20 @@ export class DiskPages {
           this.open(news);
           break;
         case "saved":
-          this.counters.writeSeconds += news.seconds;
+          this.counters.diskWriteSeconds += news.seconds;
           for (const digest of news.digests) {
             const save = this.saving.get(digest)!;
             this.endSave(save);
             if (!this.isValid(save)) continue;
             this.index.add(digest);
-            this.counters.saved++;
+            this.counters.diskSaved++;
           }
           for (const digest of news.left) this.endSave(this.saving.get(digest)!);
           break;
         case "loaded": {
           const load = this.loads.get(news.id)!;
           this.loads.delete(news.id);
-          this.counters.readSeconds += news.seconds;
+          this.counters.diskReadSeconds += news.seconds;
           this.adopt(load, news);
           this.lose(load, news.lost);
           ready.push(...load.waiting);
@@ -334,7 +334,7 @@ export class DiskPages {
   }
 
   private lose(load: Load, digests: string[]): void {
-    this.counters.lost += digests.length;
+    this.counters.diskLost += digests.length;
     if (!this.isValid(load) || digests.length === 0) return;
     for (const digest of digests) this.index.delete(digest);
     this.store.remove(digests);

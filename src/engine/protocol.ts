@@ -141,37 +141,37 @@ export interface SequenceStart {
   prefillSeconds: number;
 }
 
-/** The KV cache on disk (--kv-cache-dir). Counted since the start, but `pages` and `capacity`. */
+/** The KV cache on disk (--kv-cache-dir). Counted since the start, but diskPages and diskCapacity. */
 export interface DiskStats {
   /** Pages on disk, and how many may be; 0 while there are none. */
-  pages: number;
-  capacity: number;
+  diskPages: number;
+  diskCapacity: number;
   /** Pages of prompts that neither device nor host had: those that were read from disk, and those that were computed. */
-  hits: number;
-  misses: number;
+  diskHits: number;
+  diskMisses: number;
   /** Pages written, and pages that were not, because the disk did not keep up. */
-  saved: number;
-  skipped: number;
+  diskSaved: number;
+  diskSkipped: number;
   /** Pages that were damaged or gone when they were to be read. */
-  lost: number;
+  diskLost: number;
   /** In which pages were read, and written. */
-  readSeconds: number;
-  writeSeconds: number;
+  diskReadSeconds: number;
+  diskWriteSeconds: number;
 }
 
 export const NO_DISK: DiskStats = {
-  pages: 0,
-  capacity: 0,
-  hits: 0,
-  misses: 0,
-  saved: 0,
-  skipped: 0,
-  lost: 0,
-  readSeconds: 0,
-  writeSeconds: 0,
+  diskPages: 0,
+  diskCapacity: 0,
+  diskHits: 0,
+  diskMisses: 0,
+  diskSaved: 0,
+  diskSkipped: 0,
+  diskLost: 0,
+  diskReadSeconds: 0,
+  diskWriteSeconds: 0,
 };
 
-export interface EngineStats {
+export interface EngineStats extends DiskStats {
   running: number;
   waiting: number;
   /** Sequences whose pages are on the host. */
@@ -190,7 +190,6 @@ export interface EngineStats {
   steps: number;
   /** Of the newest step. */
   stepTokens: number;
-  disk: DiskStats;
 }
 
 /** Before the first step. */
@@ -208,7 +207,7 @@ export const NO_STATS: EngineStats = {
   generatedTokens: 0,
   steps: 0,
   stepTokens: 0,
-  disk: NO_DISK,
+  ...NO_DISK,
 };
 
 /**

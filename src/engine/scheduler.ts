@@ -30,7 +30,7 @@ import { type MaskLibrary, NO_LATE_MASKS } from "./late-masks.ts";
 import { MaskRows } from "./mask-rows.ts";
 import { Outcomes } from "./outcomes.ts";
 import { OutputEstimate } from "./output-estimate.ts";
-import { ABORT, append, appendForced, begin, type Ending, LENGTH, withoutToken } from "./outputs.ts";
+import { ABORT, append, appendForced, begin, type Ending, endsBefore, LENGTH, withoutToken } from "./outputs.ts";
 import { PAGE_TOKENS, PageCache, type PageNode, pagesFor } from "./page-cache.ts";
 import { PendingPages } from "./pending-pages.ts";
 import { planChunk, planDecode } from "./plan-rows.ts";
@@ -46,6 +46,8 @@ import { WaitingQueue } from "./waiting-queue.ts";
 const AGING_STEPS = 7;
 /** Page lookups that one plan spends on sequences that it then parks: about a millisecond, however many wait. */
 export const MOST_PARKING_LOOKUPS = 1024;
+/** Page lookups that arriving sequences may cost between two plans: some milliseconds. The pages of the others are not kept for them. */
+export const MOST_ARRIVAL_LOOKUPS = 16_384;
 /** Pages that are compared in the time of one lookup. */
 const COMPARED_PER_LOOKUP = 16;
 
@@ -72,6 +74,8 @@ export class Scheduler {
   /** The pages on disk; null = there are none. */
   private disk: DiskPages | null = null;
   private arrivals = 0;
+  /** Page lookups of sequences that arrived since the last plan. */
+  private arrivalLookups = 0;
   private swapped = 0;
   private paused = 0;
   private readonly counters = new Counters();
@@ -187,7 +191,7 @@ export class Scheduler {
     } else {
       const ending = begin(seq);
       if (ending) this.end(seq, ending);
-      else this.queue.add(seq);
+      else this.wait(seq);
       // Who is first now has not been looked at yet.
       if (this.queue.all[0] === seq) this.blockedSteps = 0;
     }
@@ -210,7 +214,7 @@ export class Scheduler {
     const awaited = seq.awaitsGrammar;
     seq.constraint.setMatcher(matcher);
     if (!awaited) return;
-    const ending = this.follow(seq, seq.constraint, begin);
+    const ending = endsBefore(seq) ?? this.follow(seq, seq.constraint);
     if (ending) this.end(seq, ending);
     else if (this.setAside.has(seq)) this.resume(id);
   }
@@ -262,6 +266,7 @@ export class Scheduler {
   /** Plans the next step into `plan`. False when nothing can run now. Submit the plan, or call refuse(). */
   plan(plan: StepPlan): boolean {
     plan.clear();
+    this.arrivalLookups = 0;
     if (this.frozen) return false;
     const step = this.spare.pop() ?? new StepInFlight();
     const preemptions = this.counters.preemptions;
@@ -328,7 +333,7 @@ export class Scheduler {
     let forecastReady = false;
     let parkingLookups = 0;
     while (left > 0 && this.freeSlots.length > 0 && parkingLookups < MOST_PARKING_LOOKUPS) {
-      const seq = this.queue.oldestReady();
+      const seq = this.nextWaiting();
       // A sequence whose last token is still being sampled goes on after the next commit.
       if (!seq || seq.pendingSamples > 0) break;
       const nodes = seq.cachedPages(this.cache);
@@ -351,17 +356,31 @@ export class Scheduler {
         this.blockedSteps = AGING_STEPS;
         break;
       }
-      this.queue.remove(seq);
+      this.waitNoMore(seq);
       this.start(seq, nodes, plan);
       left -= this.chunks.add(seq, seq.target - seq.scheduled, left);
     }
     return left;
   }
 
+  /**
+   * The oldest, unless pages have to be forgotten to make room for it. Then those that find their pages go first: they give back what
+   * the others need, and would else have to compute all of theirs again.
+   */
+  private nextWaiting(): Sequence | undefined {
+    const { cache, queue } = this;
+    const oldest = queue.oldestReady();
+    if (!oldest || pagesFor(oldest.target) <= cache.room) return oldest;
+    return queue.oldestCached((seq) => {
+      const { awaitedNode } = seq;
+      return awaitedNode !== null && awaitedNode.depth * 2 > pagesFor(seq.target) && cache.isCached(awaitedNode);
+    });
+  }
+
   /** Gives a waiting sequence its slot and the pages for all tokens it has. */
   private start(seq: Sequence, nodes: readonly PageNode[], plan: StepPlan): void {
     const { cache } = this;
-    cache.acquire(nodes, seq.pages, plan);
+    cache.acquire(nodes, seq.pages, plan, seq.cachedTokens < 0);
     for (const node of nodes) seq.nodes.push(node);
     while (seq.pages.length < pagesFor(seq.target)) seq.pages.push(cache.allocate(plan));
     seq.scheduled = seq.computed = nodes.length * PAGE_TOKENS;
@@ -397,15 +416,30 @@ export class Scheduler {
   /** Puts a sequence into the queue. The pages of one that has run may be on the host. */
   private enqueue(seq: Sequence): void {
     seq.state = "waiting";
-    this.queue.add(seq);
+    this.wait(seq);
     this.setSwapped(seq, seq.cachedTokens >= 0 && this.cache.hostPages > 0);
     this.blockedSteps = 0;
   }
 
   private dequeue(seq: Sequence): void {
-    this.queue.remove(seq);
+    this.waitNoMore(seq);
     this.blockedSteps = 0;
     this.setSwapped(seq, false);
+  }
+
+  /** The pages that it will start from are kept longer than others. */
+  private wait(seq: Sequence): void {
+    this.queue.add(seq);
+    if (seq.isPrivate || this.arrivalLookups >= MOST_ARRIVAL_LOOKUPS) return;
+    seq.awaitedNode = seq.cachedPages(this.cache).at(-1) ?? null;
+    this.arrivalLookups += 1 + (seq.awaitedNode?.depth ?? 0);
+    if (seq.awaitedNode) this.cache.await(seq.awaitedNode, seq.arrival);
+  }
+
+  private waitNoMore(seq: Sequence): void {
+    this.queue.remove(seq);
+    if (seq.awaitedNode) this.cache.awaitNoMore(seq.awaitedNode);
+    seq.awaitedNode = null;
   }
 
   private setSwapped(seq: Sequence, swapped: boolean): void {
@@ -516,9 +550,15 @@ export class Scheduler {
    * Appends what must follow now. Then the step in flight gets its mask; where it went past tokens that were forced, or
    * samples without a mask that is needed now, what it samples is dropped. Returns how the sequence ends here, or null.
    */
-  private follow(seq: Sequence, constraint: Constraint, appendNext = appendForced): Ending | null {
+  private follow(seq: Sequence, constraint: Constraint): Ending | null {
     const { length } = seq;
-    const ending = appendNext(seq);
+    const forced = constraint.forced();
+    if (forced.length === 1 && seq.lateRow >= 0) {
+      // The step in flight samples it as soon as the next one could.
+      this.masks.give(seq, forced);
+      return null;
+    }
+    const ending = appendForced(seq, forced);
     if (ending) return ending;
     if (seq.length > length) this.goBack(seq, length);
     else if (seq.lateRow >= 0) this.masks.give(seq);
@@ -655,7 +695,7 @@ export class Scheduler {
       pagesUsed: this.cache.referenced,
       pages: this.cache.pages,
       ...this.counters,
-      disk: this.disk?.stats ?? NO_DISK,
+      ...(this.disk?.stats ?? NO_DISK),
     };
   }
 }

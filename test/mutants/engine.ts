@@ -338,17 +338,78 @@ export const engineBugs: PlantedBug[] = [
     ],
   ),
   ...inFile(
-    "src/engine/front.ts",
-    [beside("front"), beside("front-events")],
+    "src/engine/prefix-index.ts",
+    [beside("prefix-index"), beside("replicas")],
     [
-      ["if (finish[i] !== 0) this.sequences.delete(id);", "", "ended sequences are kept"],
+      ["keys.toReversed()", "keys", "beginnings of prompts are forgotten before their ends"],
+      [
+        "      this.known.delete(key);\n      this.known.add(key);",
+        "      this.known.add(key);",
+        "what is sent again counts as old",
+      ],
+      ["if (this.known.size <= this.most) break;", "break;", "the index has no bound"],
+      ['salt === "" ? 0n : Bun.hash.wyhash(salt, 1n)', "0n", "salts share prefixes"],
+      ["Math.floor(prompt.length / PAGE_TOKENS)", "Math.ceil(prompt.length / PAGE_TOKENS)", "part of a page has a key"],
+    ],
+  ),
+  ...inFile(
+    "src/engine/routing.ts",
+    [beside("routing"), beside("replicas")],
+    [
+      ["load - CACHED_TOKEN_WEIGHT * cachedTokens", "load", "what is cached decides nothing"],
+      ["load - CACHED_TOKEN_WEIGHT * cachedTokens", "-cachedTokens", "what is to be done decides nothing"],
+      ["|| one.load - other.load", "", "of equals, the busier one may be taken"],
+      ["let best = (last + 1) % n;", "let best = 0;", "equals do not take turns"],
+    ],
+  ),
+  ...inFile(
+    "src/engine/replicas.ts",
+    [beside("replicas")],
+    [
+      [
+        "this.engines.flatMap(({ alive }, i) => (alive ? [i] : []))",
+        "this.engines.map((_, i) => i)",
+        "requests go to an engine that has failed",
+      ],
+      ["!(promptLogprobs >= 0 && scoreFrom === 0)", "true", "prompts that are scored whole look for prefixes"],
+      ["this.indexes[this.last]!.add(keys);", "", "what was sent is not remembered"],
+      ["if (forgets(command)) for", "for", "every command empties the indexes"],
+      ["if (forgets(command)) for (const index of this.indexes) index.clear();", "", "nothing empties the indexes"],
+      ["errors.find(({ engine }) => engine.alive)", "errors[0]", "an engine that fails meanwhile fails the command"],
+      [
+        'if (failure && command.type === "sleep" && command.level === 1) {',
+        "if (false) {",
+        "engines sleep although one cannot",
+      ],
+      [
+        "states.some((state) => state.weightVersion !== weightVersion) ? MIXED : null",
+        "null",
+        "engines with different weights answer",
+      ],
+      ["if (this.alive && refusal !== null)", "if (false)", "refused weights generate in the other engines"],
+      ["if (this.alive) onFailure(", "if (false) onFailure(", "nobody hears of an engine that fails"],
+      ["      this.agree();\n      if", "      if", "the refusal of an engine that has gone stays"],
+      [
+        "Math.max(sum[key], stats[key]) : sum[key] + stats[key]",
+        "sum[key] + stats[key] : stats[key]",
+        "stats are the last engine's",
+      ],
+      ["listener(tokens, i)", "listener(tokens, 0)", "every step is the first engine's"],
+    ],
+  ),
+  ...inFile(
+    "src/engine/front.ts",
+    [beside("front"), beside("front-events"), beside("replicas")],
+    [
+      ["if (finish[i] !== 0) this.forget(id, alive);\n      else if", "if", "ended sequences are kept"],
       ["while (this.sequences.has(this.nextId));", "while (false);", "an id that is alive is given out again"],
       ["ids.filter((id) => this.sequences.has(id))", "ids", "ended sequences are aborted again"],
       [
-        "this.abort([id]);\n      this.sequences.delete(id);",
-        "this.sequences.delete(id);",
+        "this.abort([id]);\n      this.forget(id, alive);",
+        "this.forget(id, alive);",
         "a listener that throws leaves its sequence running",
       ],
+      ["this.tokensAlive = 0;\n    this.stats", "this.stats", "an engine that is gone still has a load"],
       ["running: 0, waiting: 0, swapped: 0", "", "an engine that is gone still runs sequences"],
       [
         "for (const trace of this.traces.splice(0)) trace.reject(error);",

@@ -205,12 +205,13 @@ export const libraryBugs: PlantedBug[] = [
     ["failed ? FG_MASK_BROKEN : FG_MASK_READY", "FG_MASK_READY", "a mask whose fill failed is used"],
     ["+ (size_t)row * rows.stride, m->bytes) != 0", ", m->bytes) != 0", "every fill writes the first mask"],
     ["+ (size_t)row * rows.stride, source, m->bytes", ", source, m->bytes", "every copy is the first mask"],
-    ["if (!m->head) m->tail = NULL;", "", "a fill is put behind one that is gone"],
+    ["if (m->tail == job) m->tail = before;", "", "a fill is put behind one that is gone"],
     ["while (m->running[place]) pthread_cond_wait(&m->ended, &m->lock);", "", "a step ends before its fills"],
     ["if (--m->running[place] == 0)", "if (--m->running[place] < 0)", "nobody hears of a fill's end"],
     ["m->tail = *link;\n", "", "what is given after a step's end is never filled"],
     ["*link = (*link)->next;\n", "link = &(*link)->next;\n", "a fill begins after its step has ended"],
-    ["if (asked) return asked;", "if (asked) return 1;", "one thread fills all masks"],
+    ["if (asked || sampler_fills) return asked;", "if (asked) return 1;", "one thread fills all masks"],
+    ["place_of(m, *link) != place", "0", "a step fills the masks of the step behind it"],
     [
       "for (int32_t i = 0; i < m->n_started; i++) pthread_join(m->threads[i], NULL);",
       "",
@@ -225,6 +226,7 @@ export const libraryBugs: PlantedBug[] = [
     ],
     ["default: return FG_MASK_LATE;", "default: break;", "a mask that is not there is used"],
     ["if (end == from && wait_for_masks(ctx)) continue;", "", "sampling waits for no mask"],
+    ["if (end == from && batch->mask_fills) {", "if (0) {", "nobody fills a mask where there are no mask threads"],
     ["if (now >= ctx->mask_deadline) return 0;", "", "sampling waits for a mask for ever"],
     ["ctx->mask_deadline = 0;", "", "the second step that waits for masks does not"],
     [
