@@ -67,7 +67,7 @@ static void run_step(rank_state *r, fg_command *c) {
 
 static fg_status run_copies(rank_state *r, const fg_command *c) {
 	const fg_ops *ops = r->engine->ops;
-	ops->copy_pages(r->ctx, c->copies, c->n_copies);
+	if (c->n_copies) ops->copy_pages(r->ctx, c->copies, c->n_copies);
 	return ops->copies_wait ? ops->copies_wait(r->ctx) : FG_OK;
 }
 
@@ -387,7 +387,7 @@ FG_API fg_status fg_copy(fg_engine *e, const fg_page_copy *copies, int32_t n_cop
 	fg_status status = check_ready(e);
 	if (!status) status = check_idle(e);
 	if (!status) status = fg_copies_check(e->capacity.n_pages, host_pages(e), copies, n_copies);
-	if (status || n_copies == 0) return status;
+	if (status) return status;
 	fg_command *c = new_command(FG_CMD_COPY, copies, n_copies);
 	if (!c) return FG_OUT_OF_MEMORY;
 	fg_queue_push(&e->queue, c);
@@ -490,6 +490,8 @@ static void copy_result(const fg_batch *b, const fg_config *config, fg_result *r
 	r->n_rows = b->n_rows;
 	r->run_seconds = b->out.run_seconds;
 	r->idle_seconds = b->out.idle_seconds;
+	r->to_host_seconds = b->out.to_host_seconds;
+	r->to_device_seconds = b->out.to_device_seconds;
 	size_t vocab = (size_t)config->shape.vocab_size;
 	for (int32_t i = 0; i < b->n_rows; i++) {
 		const fg_row *row = &b->rows[i];

@@ -273,7 +273,9 @@ typedef struct {
 	int32_t mask;
 } fg_step_seq;
 
-typedef enum { FG_TO_HOST = 0, FG_TO_DEVICE = 1 } fg_direction;
+/* FG_TO_DEVICE_BESIDE: the copy may run beside the step that it comes with, which must not use the page. The steps
+ * after it wait for the copy. */
+typedef enum { FG_TO_HOST = 0, FG_TO_DEVICE = 1, FG_TO_DEVICE_BESIDE = 2 } fg_direction;
 
 typedef struct {
 	int32_t page; /* device page */
@@ -325,6 +327,10 @@ typedef struct {
 	int64_t logits_capacity; /* in: floats that `logits` holds */
 	double run_seconds;      /* out: time the device spent on the step */
 	double idle_seconds;     /* out: time the device had nothing to do before it */
+	/* out: how long page copies took. Those to the host came with this step. Those to the device did, too, or they ran
+	 * beside the step before it. On rank 0. */
+	double to_host_seconds;
+	double to_device_seconds;
 } fg_result;
 
 /* A model and all that runs it: weights, slots, KV pages, rank threads. From fg_open to fg_close. */
@@ -391,7 +397,8 @@ FG_API fg_status fg_sleep(fg_engine *engine, int32_t level);
 FG_API fg_status fg_wake(fg_engine *engine, int32_t what);
 
 /* Copies KV pages between device and host, in the order given, while no step is in flight, and returns when they are
- * there. What is refused copies nothing; `copies` may be NULL where n_copies is 0. */
+ * there, and all copies of steps before as well. What is refused copies nothing; `copies` may be NULL where n_copies
+ * is 0. */
 FG_API fg_status fg_copy(fg_engine *engine, const fg_page_copy *copies, int32_t n_copies);
 
 /* Sets *bytes to where one rank's part of a host page lies: fg_capacity.page_bytes bytes, in a layout that is the

@@ -173,6 +173,8 @@ typedef struct {
 	float *logits;       /* NULL when no row asks for logits */
 	double run_seconds;
 	double idle_seconds;
+	double to_host_seconds;
+	double to_device_seconds;
 } fg_output;
 
 /* A step, checked, copied and expanded by the engine. Lives until after step_wait. */

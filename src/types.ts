@@ -343,6 +343,15 @@ export interface Stats {
   disk_write_seconds: number;
 }
 
+/** One of several engines, or the only one. */
+export interface EngineInfo {
+  /** It takes requests. */
+  readonly alive: boolean;
+  /** Why it takes none; null while it does. */
+  readonly failure: string | null;
+  readonly stats: Stats;
+}
+
 /** What a pause does with the requests that are there. */
 export interface PauseOptions {
   /** abort = end them with what they have; wait = let them end; keep = they go on after resume(). Default "abort". */

@@ -16,7 +16,7 @@ ifdef WERROR
 NVCCFLAGS += -Werror all-warnings -Xcompiler -Werror
 endif
 
-CUDA_SOURCES := device_memory elementwise imports marks ops pinned quantise sleep step tensor_map weights \
+CUDA_SOURCES := copies device_memory elementwise imports marks ops pinned quantise sleep step tensor_map weights \
 	$(addprefix attention/,attention decode prefill) $(addprefix products/,cublaslt gemm gemv gemv_fp8 tune) \
 	$(addprefix ranks/,nccl peers ranks) $(addprefix sampling/,sample slots)
 SM90_SOURCES := attention/prefill_sm90 products/gemm_sm90

@@ -71,7 +71,7 @@ test("a page that was computed is on disk, and another engine that finds it ther
   expect(second.disk).toMatchObject({ diskPages: 5, diskSaved: 0 });
   expect(second.run([...FIVE_PAGES, 3])).toBe(5 * PAGE_TOKENS);
   expect(second.library.computedTokens).toBeLessThan(PAGE_TOKENS);
-  expect(second.disk).toMatchObject({ diskHits: 5, diskMisses: 0, diskSaved: 0, diskReadseconds: 1 });
+  expect(second.disk).toMatchObject({ diskHits: 5, diskMisses: 0, diskSaved: 0, diskReadSeconds: 1 });
   // From the second time on they are in memory.
   expect(second.run(FIVE_PAGES)).toBe(5 * PAGE_TOKENS);
   expect(second.disk.diskHits).toBe(5);
@@ -130,7 +130,7 @@ test("a sequence that ends, or is paused by its reader, while its pages are read
 test("where a page in the middle is damaged or gone, what is before it is used, and it is written anew", () => {
   const disk: FakeDisk = new Map();
   new DiskRig(disk).run(FIVE_PAGES);
-  const lost = [...disk.diskKeys()][2]!;
+  const lost = [...disk.keys()][2]!;
   const rig = new DiskRig(disk, 1000, {}, (digest) => digest === lost);
   expect(rig.run(FIVE_PAGES)).toBe(2 * PAGE_TOKENS);
   expect(rig.disk).toMatchObject({ diskHits: 2, diskLost: 1, diskMisses: 3, diskSaved: 1, diskPages: 5 });

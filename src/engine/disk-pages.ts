@@ -13,6 +13,7 @@ import { FG } from "../ffi/layout.ts";
 import type { LoadedNews, StoredPage, StoreNews } from "../kv-cache-dir/store.ts";
 import { type CopyList, PAGE_TOKENS, type PageCache, type PageNode } from "./page-cache.ts";
 import { type DiskStats, NO_DISK } from "./protocol.ts";
+import type { RestoreCosts } from "./restore-costs.ts";
 import type { Sequence } from "./sequence.ts";
 
 /** Host pages that are set apart for pages on their way to disk, at most; and at most this share of all. */
@@ -28,6 +29,8 @@ const COPIES_IDLE = 8;
 
 /** How often one sequence waits for the disk: where its pages are gone again before it gets a slot, it computes them. */
 const MOST_LOADS = 2;
+
+const NONE: ReadonlySet<PageNode> = new Set();
 
 /** The epoch of what comes to nothing. */
 const STALE = -1;
@@ -77,6 +80,8 @@ export class DiskPages {
   private readonly planned: Save[] = [];
   /** Loads that must wait: a copy that was planned before may still read their host pages, or write to them. */
   private readonly held: Load[] = [];
+  /** Those of them that wait for the step that is in flight alone, or for nothing. */
+  private readonly due: Load[] = [];
   /** By step: the saves whose copies it makes, and the loads that wait for its copies. */
   private readonly behind = new Map<object, { saves: Save[]; loads: Load[] }>();
   /** By digest: saves that the store has. */
@@ -95,6 +100,8 @@ export class DiskPages {
   constructor(
     private readonly cache: PageCache,
     private readonly store: PageStore,
+    /** Of pages that come from the disk. */
+    readonly costs: RestoreCosts,
   ) {}
 
   get stats(): DiskStats {
@@ -113,9 +120,9 @@ export class DiskPages {
     else this.counters.diskSkipped++;
   }
 
-  /** Adds the copies of pages that are to be saved to a step that runs. */
-  planSaves(copies: CopyList): void {
-    this.planned.push(...this.stage(copies, COPIES_PER_STEP));
+  /** Adds the copies of pages that are to be saved to a step that runs. Nodes that are `arriving` beside it have to wait. */
+  planSaves(copies: CopyList, arriving: ReadonlySet<PageNode>): void {
+    this.planned.push(...this.stage(copies, COPIES_PER_STEP, arriving));
   }
 
   /** The copies that were planned go with `step`. */
@@ -126,17 +133,19 @@ export class DiskPages {
 
   /** `step` is over; `succeeded`: its copies were made. */
   committed(step: object, succeeded: boolean): void {
+    // Copies to the device may have run beside the step after the one they came with.
+    this.read(this.due.splice(0));
     const behind = this.behind.get(step);
     if (!behind) return;
     this.behind.delete(step);
     if (succeeded) this.write(behind.saves);
     else this.giveUp(behind.saves);
-    this.read(behind.loads);
+    this.due.push(...behind.loads);
   }
 
   /** Whether there is anything to do for idle(). */
   get hasIdleWork(): boolean {
-    return this.isOpen && (this.candidates.size > 0 || this.planned.length > 0 || this.held.length > 0);
+    return this.isOpen && (this.candidates.size > 0 || this.waits > 0);
   }
 
   /**
@@ -144,23 +153,28 @@ export class DiskPages {
    * none.
    */
   idle(copy: (copies: Int32Array<ArrayBuffer>) => void): boolean {
-    this.write(this.planned.splice(0));
-    this.read(this.held.splice(0));
     const list: number[] = [];
     const saves = this.stage({ copyPage: (...one) => void list.push(...one) }, COPIES_IDLE);
-    if (saves.length === 0) return false;
-    copy(Int32Array.from(list));
-    this.write(saves);
-    return true;
+    // It waits for all copies, these and those of before.
+    if (saves.length > 0 || this.waits > 0) copy(Int32Array.from(list));
+    this.write([...this.planned.splice(0), ...saves]);
+    this.read([...this.due.splice(0), ...this.held.splice(0)]);
+    return saves.length > 0;
+  }
+
+  /** Saves and loads that wait for copies of plans. */
+  private get waits(): number {
+    return this.planned.length + this.held.length + this.due.length;
   }
 
   /** Takes candidates to host pages that are set apart, while there are some. */
-  private stage(copies: CopyList, most: number): Save[] {
+  private stage(copies: CopyList, most: number, arriving: ReadonlySet<PageNode> = NONE): Save[] {
     if (!this.isOpen || this.candidates.size === 0) return [];
     this.setApart();
     const saves: Save[] = [];
     for (const node of this.candidates) {
       if (saves.length === most || this.staging.length === 0) break;
+      if (arriving.has(node)) continue;
       this.candidates.delete(node);
       const digest = this.digests.get(node)!;
       if (this.index.has(digest) || this.saving.has(digest)) continue;
@@ -230,7 +244,9 @@ export class DiskPages {
       return true;
     }
     const times = this.loadsOf.get(seq) ?? 0;
-    if (times >= MOST_LOADS) return false;
+    if (!this.index.has(digest) || times >= MOST_LOADS || !this.costs.pays()) return false;
+    // What the pages follow must not make room for them.
+    this.cache.await(parent, seq.arrival);
     const load: Load = { epoch: this.epoch, parent, pages: [], waiting: [seq] };
     const most = Math.max(1, Math.floor(this.cache.hostPages * LOADING_SHARE)) - this.loading;
     for (let i = first; i < seq.sharablePages && load.pages.length < most && this.index.has(digest); i++) {
@@ -243,7 +259,10 @@ export class DiskPages {
       this.loadOf.set(digest, load);
       if (i + 1 < seq.sharablePages) digest = this.after(digest, seq, i + 1);
     }
-    if (load.pages.length === 0) return false;
+    if (load.pages.length === 0) {
+      this.cache.awaitNoMore(parent);
+      return false;
+    }
     this.loadsOf.set(seq, times + 1);
     this.loading += load.pages.length;
     this.held.push(load);
@@ -266,6 +285,7 @@ export class DiskPages {
   /** The pages that were read become pages of the cache, as far as the pages before them are there. */
   private adopt(load: Load, news: LoadedNews): void {
     const read = new Set(news.digests);
+    this.cache.awaitNoMore(load.parent);
     let parent: PageNode | null = load.parent;
     if (!this.isValid(load) || !this.cache.isCached(parent)) parent = null;
     for (const page of load.pages) {
@@ -309,6 +329,7 @@ export class DiskPages {
           const load = this.loads.get(news.id)!;
           this.loads.delete(news.id);
           this.counters.diskReadSeconds += news.seconds;
+          this.costs.restored(news.digests.length, news.seconds);
           this.adopt(load, news);
           this.lose(load, news.lost);
           ready.push(...load.waiting);
@@ -352,8 +373,12 @@ export class DiskPages {
     this.warnings.push(warning);
     this.index.clear();
     this.candidates.clear();
-    const loads = [...this.held, ...this.loads.values(), ...this.behind.values().flatMap((behind) => behind.loads)];
-    return loads.flatMap((load) => load.waiting.splice(0));
+    return [...this.waitingLoads(), ...this.loads.values()].flatMap((load) => load.waiting.splice(0));
+  }
+
+  /** Loads that the store has not got yet. */
+  private waitingLoads(): Load[] {
+    return [...this.held, ...this.due, ...this.behind.values().flatMap((behind) => behind.loads)];
   }
 
   /** Forgets every page, on disk too. */
@@ -367,7 +392,7 @@ export class DiskPages {
   /** Device and host pages are about to lose what they hold; those on disk do not. Blocks until no file is read or written. */
   loseMemory(): void {
     this.candidates.clear();
-    for (const one of [...this.planned, ...this.held, ...this.loads.values()]) one.epoch = STALE;
+    for (const one of [...this.planned, ...this.waitingLoads(), ...this.loads.values()]) one.epoch = STALE;
     this.store.interrupt();
   }
 

@@ -44,6 +44,7 @@ export const FG = {
   // fg_direction
   TO_HOST: 0,
   TO_DEVICE: 1,
+  TO_DEVICE_BESIDE: 2,
 } as const;
 
 /** fg_dtype. */
@@ -221,6 +222,8 @@ const result = struct({
   logits_capacity: "i64",
   run_seconds: "f64",
   idle_seconds: "f64",
+  to_host_seconds: "f64",
+  to_device_seconds: "f64",
 });
 
 const pageCopy = struct({ page: "i32", host_page: "i32", direction: "i32" });
