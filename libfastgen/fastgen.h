@@ -84,8 +84,11 @@ typedef enum { FG_RAW_LOGPROBS = 0, FG_PROCESSED_LOGPROBS = 1 } fg_logprobs_mode
 
 /* What is done to the weights of the linear layers (not embed and lm_head) that are not FP8 in the checkpoint.
  * FG_QUANTIZE_FP8: they are quantised while they load, one scale per output channel (its amax / 448), and their inputs
- * one scale per token. */
-typedef enum { FG_QUANTIZE_NONE = 0, FG_QUANTIZE_FP8 = 1 } fg_quantization;
+ * one scale per token.
+ * FG_QUANTIZE_FP8_LARGE: the same of matrices of FG_FP8_LARGE elements and more, q|k|v and gate|up being one each. In a
+ * smaller one FP8 saves less time than it costs to quantise the inputs. */
+typedef enum { FG_QUANTIZE_NONE = 0, FG_QUANTIZE_FP8 = 1, FG_QUANTIZE_FP8_LARGE = 2 } fg_quantization;
+enum { FG_FP8_LARGE = 1 << 20 };
 
 /* The model's tensors by role. Shapes are those of the checkpoint: a linear layer is [out][in], row-major. */
 typedef enum {

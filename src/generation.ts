@@ -2,6 +2,8 @@
  * One request on the main thread: token ids come in from the engine; text, log probabilities and chunks go out. A request
  * with n choices is n sequences of the engine.
  */
+
+import { afterNews } from "./after-news.ts";
 import type { SequenceEvent } from "./engine/front.ts";
 import type { TokenLogprobs } from "./engine/protocol.ts";
 import { FastgenError } from "./errors.ts";
@@ -88,7 +90,7 @@ export class RunningGeneration implements Generation {
   #running: number;
   #failure: FastgenError | null = null;
   /** Wakes whoever waits for news; there may be an iteration and several completion() calls. */
-  #wake: (() => void)[] = [];
+  readonly #wake: (() => void)[] = [];
   #onEnd: (() => void)[] = [];
 
   constructor(setup: GenerationSetup) {
@@ -266,9 +268,7 @@ export class RunningGeneration implements Generation {
   }
 
   #notify(): void {
-    const waiting = this.#wake;
-    this.#wake = [];
-    for (const wake of waiting) wake();
+    if (this.#wake.length > 0) afterNews(this.#wake.splice(0));
   }
 
   #news(): Promise<void> {

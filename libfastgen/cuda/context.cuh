@@ -167,14 +167,15 @@ inline Context *context(fg_ctx *ctx) {
 /* A buffer [most_tokens][matrix.cols] of fg_buffers holds an input of a matrix: bf16, or e4m3 and then the scales,
  * which fit because bf16 would take twice the bytes. */
 inline float *input_scales(const Context *ctx, const void *buffer, const fg_matrix &matrix) {
-	const bool plain = matrix.scheme.scaling == FG_PLAIN;
+	const bool plain = scaling_of_x((Scaling)matrix.scheme.scaling) == Scaling::PLAIN;
 	return plain ? nullptr : (float *)((char *)buffer + ctx->most_tokens() * (size_t)matrix.cols);
 }
 
 /* The buffer as an op writes it, of n tokens for matrix `next`. */
 inline LinearInput linear_input(const Context *ctx, void *buffer, const fg_matrix &next, int32_t n) {
 	const fg_scheme &s = next.scheme;
-	return {buffer, input_scales(ctx, buffer, next), (Scaling)s.scaling, s.input_scale, s.input_bound, Gemm::bucket(n)};
+	const Scaling scaling = scaling_of_x((Scaling)s.scaling);
+	return {buffer, input_scales(ctx, buffer, next), scaling, s.input_scale, s.input_bound, Gemm::bucket(n)};
 }
 
 /* A product of the buffer x with w. */

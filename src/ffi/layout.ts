@@ -38,6 +38,7 @@ export const FG = {
   // fg_quantization
   QUANTIZE_NONE: 0,
   QUANTIZE_FP8: 1,
+  QUANTIZE_FP8_LARGE: 2,
   // fg_logprobs_mode
   RAW_LOGPROBS: 0,
   PROCESSED_LOGPROBS: 1,
