@@ -233,6 +233,10 @@ test("other weights, and a disk that fails, turn it off with a word, and nobody 
     expect(disk.size).toBe(5);
     expect(rig.disk).toMatchObject({ diskPages: 0, diskCapacity: 0 });
     rig.checkEnd();
+    // All host pages are the cache's again: the fake store answers for what it was asked before it failed.
+    const { cache } = internals(rig.scheduler);
+    cache.clear();
+    expect(cache.emptyHost).toBe(cache.hostPages);
   }
 });
 

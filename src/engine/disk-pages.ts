@@ -10,7 +10,7 @@
  * page. Pure: no I/O and no clock; the store does the work.
  */
 import { FG } from "../ffi/layout.ts";
-import type { LoadedNews, StoredPage, StoreNews } from "../kv-cache-dir/store.ts";
+import type { StoredPage, StoreNews } from "../kv-cache-dir/store.ts";
 import { type CopyList, PAGE_TOKENS, type PageCache, type PageNode } from "./page-cache.ts";
 import { type DiskStats, NO_DISK } from "./protocol.ts";
 import type { RestoreCosts } from "./restore-costs.ts";
@@ -223,7 +223,8 @@ export class DiskPages {
 
   private endSave({ digest, hostPage }: StoredPage): void {
     this.saving.delete(digest);
-    this.staging.push(hostPage);
+    if (this.isOff) this.cache.giveHost(hostPage);
+    else this.staging.push(hostPage);
   }
 
   // ---- Loading ----
@@ -283,8 +284,8 @@ export class DiskPages {
   }
 
   /** The pages that were read become pages of the cache, as far as the pages before them are there. */
-  private adopt(load: Load, news: LoadedNews): void {
-    const read = new Set(news.digests);
+  private adopt(load: Load, digests: readonly string[]): void {
+    const read = new Set(digests);
     this.cache.awaitNoMore(load.parent);
     let parent: PageNode | null = load.parent;
     if (!this.isValid(load) || !this.cache.isCached(parent)) parent = null;
@@ -330,7 +331,7 @@ export class DiskPages {
           this.loads.delete(news.id);
           this.counters.diskReadSeconds += news.seconds;
           this.costs.restored(news.digests.length, news.seconds);
-          this.adopt(load, news);
+          this.adopt(load, news.digests);
           this.lose(load, news.lost);
           ready.push(...load.waiting);
           break;
@@ -373,7 +374,12 @@ export class DiskPages {
     this.warnings.push(warning);
     this.index.clear();
     this.candidates.clear();
-    return [...this.waitingLoads(), ...this.loads.values()].flatMap((load) => load.waiting.splice(0));
+    for (const page of this.staging.splice(0)) this.cache.giveHost(page);
+    const unread = this.waitingLoads();
+    this.held.length = this.due.length = 0;
+    for (const behind of this.behind.values()) behind.loads.length = 0;
+    for (const load of unread) this.adopt(load, []);
+    return [...unread, ...this.loads.values()].flatMap((load) => load.waiting.splice(0));
   }
 
   /** Loads that the store has not got yet. */

@@ -2,6 +2,7 @@
  * Pages on disk, as the engine's thread sees them: it asks for pages to be written and read, and later hears what came of it.
  * Threads of their own do the work (thread.ts), so that nothing here blocks but interrupt().
  */
+import { availableParallelism } from "node:os";
 import { extname } from "node:path";
 import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from "node:worker_threads";
 import {
@@ -16,8 +17,9 @@ import {
 } from "./messages.ts";
 import type { SetupSource } from "./setup.ts";
 
-/** Threads that read. One copies and checks about 4 GB/s where the files are in memory; more do not help a disk. */
-const READERS = 4;
+/** Threads that read, at most, and of the machine's cores. One copies and checks some GB/s where the files are in memory. */
+const MOST_READERS = 8;
+const READERS = Math.max(1, Math.min(MOST_READERS, Math.floor(availableParallelism() / 2)));
 
 /** Milliseconds without any progress after which nobody waits for a file system that hangs. */
 const PATIENCE = 30_000;
