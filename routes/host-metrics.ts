@@ -1,4 +1,4 @@
-/** What /metrics tells of the KV pages in memory: those of the device, and those that went to the host and came back. */
+/** What /metrics tells of KV pages: how many there are on each medium, and those that went to the host and came back. */
 import { Counter, Gauge, type Registry } from "prom-client";
 import type { FastgenApi, Stats } from "../src/types.ts";
 
@@ -17,7 +17,7 @@ const TOTALS: Record<string, [help: string, read: (host: Host, pageBytes: number
 
 export function addHostMetrics(registers: Registry[], source: () => FastgenApi | null): void {
   const all = () => (source()?.engines ?? []).map(({ stats }) => stats).entries();
-  const gauge = (name: string, help: string, read: (stats: Stats) => { device: number; host: number }) =>
+  const gauge = (name: string, help: string, read: (stats: Stats) => { device: number; host: number; disk: number }) =>
     new Gauge({
       name: `vllm:${name}`,
       help,
@@ -25,19 +25,19 @@ export function addHostMetrics(registers: Registry[], source: () => FastgenApi |
       registers,
       collect() {
         for (const [i, stats] of all()) {
-          const { device, host } = read(stats);
-          this.set({ medium: "device", engine: `${i}` }, device);
-          this.set({ medium: "host", engine: `${i}` }, host);
+          for (const [medium, pages] of Object.entries(read(stats))) this.set({ medium, engine: `${i}` }, pages);
         }
       },
     });
-  gauge("kv_pages", "KV pages that hold something.", ({ pages_held, host }) => ({
+  gauge("kv_pages", "KV pages that hold something.", ({ pages_held, host, disk_pages }) => ({
     device: pages_held,
     host: host.pages_held,
+    disk: disk_pages,
   }));
-  gauge("kv_pages_capacity", "KV pages that there is room for.", ({ pages, host }) => ({
+  gauge("kv_pages_capacity", "KV pages that there is room for.", ({ pages, host, disk_capacity }) => ({
     device: pages,
     host: host.pages,
+    disk: disk_capacity,
   }));
   for (const [name, [help, read]] of Object.entries(TOTALS)) {
     new Counter({

@@ -121,6 +121,15 @@ export class FakeFastgen implements FastgenApi {
       read_seconds: 0,
       write_seconds: 0,
     },
+    disk_pages: 0,
+    disk_capacity: 0,
+    disk_hits: 0,
+    disk_misses: 0,
+    disk_saved: 0,
+    disk_skipped: 0,
+    disk_lost: 0,
+    disk_read_seconds: 0,
+    disk_write_seconds: 0,
   };
   readonly tokenizer_config = { tokenizer_class: "FakeTokenizer", model_max_length: 1024 };
   /** What onStep() was given: a test calls it as the engine would. */

@@ -414,7 +414,9 @@ export class Fastgen implements FastgenApi {
 
 function publicStats(stats: EngineStats): Stats {
   const { pagesUsed, prefixQueriedTokens, prefixHitTokens, promptTokens, generatedTokens, stepTokens, ...rest } = stats;
-  const { host, pagesHeld, ...same } = rest;
+  const { diskPages, diskCapacity, diskHits, diskMisses, diskSaved, diskSkipped, diskLost, ...others } = rest;
+  const { diskReadSeconds, diskWriteSeconds, ...more } = others;
+  const { host, pagesHeld, ...same } = more;
   return {
     ...same,
     pages_used: pagesUsed,
@@ -435,6 +437,15 @@ function publicStats(stats: EngineStats): Stats {
       read_seconds: host.readSeconds,
       write_seconds: host.writeSeconds,
     },
+    disk_pages: diskPages,
+    disk_capacity: diskCapacity,
+    disk_hits: diskHits,
+    disk_misses: diskMisses,
+    disk_saved: diskSaved,
+    disk_skipped: diskSkipped,
+    disk_lost: diskLost,
+    disk_read_seconds: diskReadSeconds,
+    disk_write_seconds: diskWriteSeconds,
   };
 }
 

@@ -17,7 +17,7 @@ const MOST_ARRIVING = 256;
 
 export class HostCopies {
   /** Nodes whose pages arrive beside the step that is being planned. */
-  private readonly arriving = new Set<PageNode>();
+  readonly arriving = new Set<PageNode>();
   private readonly costs: RestoreCosts;
   /** Pages that had been restored before that step. */
   private restoredBefore = 0;

@@ -141,7 +141,37 @@ export interface SequenceStart {
   prefillSeconds: number;
 }
 
-export interface EngineStats {
+/** The KV cache on disk (--kv-cache-dir). Counted since the start, but diskPages and diskCapacity. */
+export interface DiskStats {
+  /** Pages on disk, and how many may be; 0 while there are none. */
+  diskPages: number;
+  diskCapacity: number;
+  /** Pages of prompts that neither device nor host had: those that were read from disk, and those that were computed. */
+  diskHits: number;
+  diskMisses: number;
+  /** Pages written, and pages that were not, because the disk did not keep up. */
+  diskSaved: number;
+  diskSkipped: number;
+  /** Pages that were damaged or gone when they were to be read. */
+  diskLost: number;
+  /** In which pages were read, and written. */
+  diskReadSeconds: number;
+  diskWriteSeconds: number;
+}
+
+export const NO_DISK: DiskStats = {
+  diskPages: 0,
+  diskCapacity: 0,
+  diskHits: 0,
+  diskMisses: 0,
+  diskSaved: 0,
+  diskSkipped: 0,
+  diskLost: 0,
+  diskReadSeconds: 0,
+  diskWriteSeconds: 0,
+};
+
+export interface EngineStats extends DiskStats {
   running: number;
   waiting: number;
   /** Sequences whose pages are on the host. */
@@ -212,6 +242,7 @@ export const NO_STATS: EngineStats = {
   stepTokens: 0,
   pagesHeld: 0,
   host: NO_HOST,
+  ...NO_DISK,
 };
 
 /**

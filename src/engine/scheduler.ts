@@ -27,6 +27,7 @@ import { Admission } from "./admission.ts";
 import { AwaitedPages } from "./awaited-pages.ts";
 import { Constraint } from "./constraint.ts";
 import { Counters } from "./counters.ts";
+import { DiskPages, type PageStore } from "./disk-pages.ts";
 import { HostCopies } from "./host-copies.ts";
 import { type MaskLibrary, NO_LATE_MASKS } from "./late-masks.ts";
 import { MaskRows } from "./mask-rows.ts";
@@ -37,7 +38,8 @@ import { PAGE_TOKENS, PageCache, type PageNode, pagesFor } from "./page-cache.ts
 import { PendingPages } from "./pending-pages.ts";
 import { planChunk, planDecode } from "./plan-rows.ts";
 import { PromptChunks } from "./prompt-chunks.ts";
-import { type EngineRequest, type EngineStats, FIRST_VERSION, type StepMessage } from "./protocol.ts";
+import { type EngineRequest, type EngineStats, FIRST_VERSION, NO_DISK, type StepMessage } from "./protocol.ts";
+import { RestoreCosts } from "./restore-costs.ts";
 import { checkConfig, type SchedulerConfig } from "./scheduler-config.ts";
 import { precedes, Sequence } from "./sequence.ts";
 import { StepInFlight } from "./step-in-flight.ts";
@@ -69,8 +71,10 @@ export class Scheduler {
   private readonly masks: MaskRows;
   /** Steps until the oldest waiting sequence, which did not fit, is looked at again. 0 once pages have been given back. */
   private blockedSteps = 0;
-  /** Paused not by the front, but until their grammars are compiled: what they computed so far is in the cache. */
+  /** Paused not by the front, but until their grammars are compiled, or their pages have come from disk. */
   private readonly setAside = new Set<Sequence>();
+  /** The pages on disk; null = there are none. */
+  private disk: DiskPages | null = null;
   private arrivals = 0;
   private swapped = 0;
   private paused = 0;
@@ -133,6 +137,47 @@ export class Scheduler {
     this.cache.setHostPages(count);
   }
 
+  /** Keeps pages in `store` from now on. */
+  useStore(store: PageStore): void {
+    this.disk = new DiskPages(this.cache, store, new RestoreCosts(this.config.maxStepTokens));
+  }
+
+  /** Takes what the store has done: sequences go on. Returns sentences for the log. Call it before every plan. */
+  updateDisk(): string[] {
+    if (!this.disk) return [];
+    this.goOn(this.disk.update());
+    return this.disk.warnings.splice(0);
+  }
+
+  /**
+   * While no step is in flight: goes on with pages on their way from and to the disk. `copy` makes the copies that this needs, and
+   * before them those that `plan` has kept for a step. False when there was nothing to copy to the disk.
+   */
+  idle(plan: StepPlan, copy: (copies: Int32Array<ArrayBuffer>) => void): boolean {
+    if (this.frozen || !this.disk?.hasIdleWork) return false;
+    if (plan.copyCount > 0) {
+      copy(plan.listCopies());
+      plan.submitted();
+    }
+    return this.disk.idle(copy);
+  }
+
+  /** Other weights take the place of these: pages on disk are of no use any more, and stay there for those who have them. */
+  weightsChange(): void {
+    const reason = "the weights change: the KV cache on disk is off until the next start";
+    if (this.disk) this.goOn(this.disk.turnOff(reason));
+  }
+
+  /** Device and host pages are about to lose what they hold. Follow it with clearCache. */
+  loseMemory(): void {
+    this.disk?.loseMemory();
+  }
+
+  /** Sequences that waited for pages from disk. */
+  private goOn(waiting: readonly Sequence[]): void {
+    for (const seq of waiting) if (this.setAside.has(seq)) this.resume(seq.request.id);
+  }
+
   add(request: EngineRequest): void {
     const scoresAll = request.promptLogprobs >= 0 && request.scoreFrom === 0;
     const isPrivate = !this.config.prefixCaching || scoresAll;
@@ -191,6 +236,12 @@ export class Scheduler {
     this.paused++;
   }
 
+  /** Pauses a sequence until what it waits for is there. */
+  private putAside(seq: Sequence): void {
+    this.pause(seq.request.id);
+    this.setAside.add(seq);
+  }
+
   /** Puts a paused sequence back into the queue, at its place in the order of arrival. */
   resume(id: number): void {
     const seq = this.alive.get(id);
@@ -206,13 +257,14 @@ export class Scheduler {
   }
 
   /**
-   * No page is found any more, on the device or the host. Sequences that run keep theirs; or, with `recompute` and while
-   * nothing is in flight, go back to the queue and compute all their tokens again.
+   * No page is found any more, on the device, the host or, unless `keepDisk`, on disk. Sequences that run keep theirs; or, with
+   * `recompute` and while nothing is in flight, go back to the queue and compute all their tokens again.
    */
-  clearCache(recompute: boolean): void {
+  clearCache(recompute: boolean, keepDisk = false): void {
     while (recompute && this.running.length > 0) this.preempt(this.running.at(-1)!);
     if (recompute) for (const seq of this.alive.values()) seq.forgetScores();
     this.cache.clear();
+    if (!keepDisk) this.disk?.clear();
   }
 
   /** Plans the next step into `plan`. False when nothing can run now. Submit the plan, or call refuse(). */
@@ -239,6 +291,7 @@ export class Scheduler {
       return false;
     }
     this.closeMasks();
+    this.disk?.planSaves(plan, this.copies.arriving);
     this.copies.planned(step);
     this.inFlight.push(step);
     return true;
@@ -293,11 +346,17 @@ export class Scheduler {
       const seq = this.awaited.next();
       // A sequence whose last token is still being sampled goes on after the next commit.
       if (!seq || seq.pendingSamples > 0) break;
-      const nodes = this.copies.useful(seq.cachedPages(this.cache));
+      const found = seq.cachedPages(this.cache);
+      const nodes = this.copies.useful(found);
       const awaited = this.pendingPages.awaited(seq, nodes.length);
       if (awaited) {
         this.queue.park(seq, awaited.key);
         parkingLookups += 1 + nodes.length + awaited.common / COMPARED_PER_LOOKUP;
+        continue;
+      }
+      if (nodes === found && this.disk?.fetch(seq, nodes)) {
+        this.putAside(seq);
+        parkingLookups += 1 + nodes.length;
         continue;
       }
       const arrives = (plan.seqCount > 0 || this.chunks.count > 0) && this.copies.arrive(nodes);
@@ -335,6 +394,7 @@ export class Scheduler {
         this.counters.prefixQueriedTokens += seq.promptLength;
         this.counters.prefixHitTokens += seq.scheduled;
       }
+      this.disk?.started(seq, nodes);
     }
     this.setSwapped(seq, false);
     this.pendingPages.add(seq, nodes.length);
@@ -409,11 +469,13 @@ export class Scheduler {
   commit(result: StepResult | FastgenError): void {
     const step = this.inFlight.shift();
     if (!step) throw new FastgenError("internal", "a result arrived for a step that was never planned");
+    this.disk?.committed(step, !(result instanceof FastgenError));
     if (result instanceof FastgenError) {
       this.failStep(step, result);
       return;
     }
     this.copies.committed(step, result);
+    this.disk?.costs.computed(step.tokenCount, result.runSeconds);
     this.counters.steps++;
     this.counters.stepTokens = step.tokenCount;
     let row = 0;
@@ -462,10 +524,7 @@ export class Scheduler {
     if (isLate) {
       seq.lateTimes++;
       this.goBack(seq, seq.length - 1);
-      if (awaitsGrammar && seq.state === "running") {
-        this.pause(seq.request.id);
-        this.setAside.add(seq);
-      }
+      if (awaitsGrammar && seq.state === "running") this.putAside(seq);
     } else {
       seq.lateTimes = 0;
       this.commitSample(seq, result, last, logitsRow);
@@ -522,6 +581,7 @@ export class Scheduler {
       this.stopAwaiting(seq, i, node);
       if (!node) return;
       if (seq.isPrivate) seq.privateNodes.push(node);
+      else this.disk?.used(seq, node);
       seq.nodes.push(node);
       if (node.page !== seq.pages[i]) {
         // Another sequence computed the same page first. Both use that one from now on.
@@ -551,7 +611,9 @@ export class Scheduler {
 
   /** The step planned last has been submitted, with what refuse() left of it. */
   submitted(): void {
-    this.masks.submitted(this.inFlight.at(-1)!);
+    const step = this.inFlight.at(-1)!;
+    this.masks.submitted(step);
+    this.disk?.submitted(step);
   }
 
   /** Whoever still awaits a grammar in the step submitted last samples nothing there. Call it before that step is waited for. */
@@ -614,11 +676,12 @@ export class Scheduler {
 
   /** Whether something has happened that no message has reported yet. */
   get hasOutcomes(): boolean {
-    return this.outcomes.count > 0;
+    return this.outcomes.count > 0 || (this.disk?.hasNews ?? false);
   }
 
   /** What happened since the last message. Call it after every commit. */
   takeMessage(): StepMessage {
+    if (this.disk) this.disk.hasNews = false;
     return this.outcomes.take(this.stats(), this.weightVersion);
   }
 
@@ -634,6 +697,7 @@ export class Scheduler {
       ...this.counters,
       pagesHeld: cache.pages - cache.empty,
       host: this.copies.stats,
+      ...(this.disk?.stats ?? NO_DISK),
     };
   }
 }
