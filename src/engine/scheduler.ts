@@ -28,12 +28,13 @@ import { AwaitedPages } from "./awaited-pages.ts";
 import { Constraint } from "./constraint.ts";
 import { Counters } from "./counters.ts";
 import { DiskPages, type PageStore } from "./disk-pages.ts";
+import { FullPages } from "./full-pages.ts";
 import { HostCopies } from "./host-copies.ts";
 import { type MaskLibrary, NO_LATE_MASKS } from "./late-masks.ts";
 import { MaskRows } from "./mask-rows.ts";
 import { Outcomes } from "./outcomes.ts";
 import { OutputEstimate } from "./output-estimate.ts";
-import { ABORT, append, appendForced, begin, type Ending, endsBefore, LENGTH, withoutToken } from "./outputs.ts";
+import { ABORT, append, begin, type Ending, endsBefore, LENGTH, withoutToken } from "./outputs.ts";
 import { PAGE_TOKENS, PageCache, type PageNode, pagesFor } from "./page-cache.ts";
 import { PendingPages } from "./pending-pages.ts";
 import { planChunk, planDecode } from "./plan-rows.ts";
@@ -67,6 +68,7 @@ export class Scheduler {
   private readonly inFlight: StepInFlight[] = [];
   private readonly spare: StepInFlight[] = [];
   private readonly pendingPages = new PendingPages();
+  private readonly fullPages: FullPages;
   private readonly chunks: PromptChunks;
   private readonly masks: MaskRows;
   /** Steps until the oldest waiting sequence, which did not fit, is looked at again. 0 once pages have been given back. */
@@ -101,6 +103,9 @@ export class Scheduler {
     this.chunks = new PromptChunks(maxStepTokens);
     this.copies = new HostCopies(this.cache, maxStepTokens);
     this.awaited = new AwaitedPages(this.cache, this.queue);
+    this.fullPages = new FullPages(this.cache, this.pendingPages, this.queue, () => {
+      this.blockedSteps = 0;
+    });
     this.freeSlots = Array.from({ length: maxSeqs }, (_, i) => maxSeqs - 1 - i);
   }
 
@@ -139,7 +144,7 @@ export class Scheduler {
 
   /** Keeps pages in `store` from now on. */
   useStore(store: PageStore): void {
-    this.disk = new DiskPages(this.cache, store, new RestoreCosts(this.config.maxStepTokens));
+    this.disk = this.fullPages.disk = new DiskPages(this.cache, store, new RestoreCosts(this.config.maxStepTokens));
   }
 
   /** Takes what the store has done: sequences go on. Returns sentences for the log. Call it before every plan. */
@@ -218,7 +223,7 @@ export class Scheduler {
     const awaited = seq.awaitsGrammar;
     seq.constraint.setMatcher(matcher);
     if (!awaited) return;
-    const ending = endsBefore(seq) ?? this.follow(seq, seq.constraint);
+    const ending = endsBefore(seq) ?? this.masks.follow(seq, seq.constraint);
     if (ending) this.end(seq, ending);
     else if (this.setAside.has(seq)) this.resume(id);
   }
@@ -452,16 +457,9 @@ export class Scheduler {
     this.freeSlots.push(seq.slot);
     seq.slot = -1;
     for (let i = seq.pages.length - 1; i >= 0; i--) this.cache.release(seq.pages[i]!);
-    for (let i = seq.nodes.length; i < seq.promptPages; i++) this.stopAwaiting(seq, i, null);
+    this.fullPages.abandon(seq);
     seq.pages.length = seq.nodes.length = 0;
     seq.sentPages = seq.scheduled = seq.computed = 0;
-    this.blockedSteps = 0;
-  }
-
-  /** `seq` has computed page `index`, which is `node` now, or never will (null): the sequences that wait for it are ready. */
-  private stopAwaiting(seq: Sequence, index: number, node: PageNode | null): void {
-    if (!this.pendingPages.remove(seq, index)) return;
-    this.queue.unpark(seq.key(index), node);
     this.blockedSteps = 0;
   }
 
@@ -510,7 +508,7 @@ export class Scheduler {
     if (step.residences[i] === seq.residence) {
       // A page that is written to again must not be found yet.
       seq.computed = step.contexts[i]! - Number(isLate);
-      this.registerPages(seq);
+      this.fullPages.register(seq);
     }
     if (flags & FG.SCORE) {
       const from = step.contexts[i]! - step.counts[i]!;
@@ -523,7 +521,7 @@ export class Scheduler {
     seq.pendingSamples--;
     if (isLate) {
       seq.lateTimes++;
-      this.goBack(seq, seq.length - 1);
+      this.masks.goBack(seq, seq.length - 1);
       if (awaitsGrammar && seq.state === "running") this.putAside(seq);
     } else {
       seq.lateTimes = 0;
@@ -535,7 +533,7 @@ export class Scheduler {
     const { constraint, request, outputs } = seq;
     const token = result.ids[row]!;
     let ending = token < 0 ? withoutToken(seq, token) : append(seq, token);
-    if (!ending && constraint) ending = this.follow(seq, constraint);
+    if (!ending && constraint) ending = this.masks.follow(seq, constraint);
     if (ending instanceof FastgenError) this.fail(seq, ending);
     else if (ending) this.end(seq, ending);
     else this.counters.generatedTokens += this.outcomes.report(seq, "");
@@ -543,53 +541,6 @@ export class Scheduler {
     if (request.logprobIds.length > 0) {
       this.outcomes.addLogprobsOf(request.logprobIds, result, row, logitsRow * this.config.vocabSize);
     } else if (request.logprobs >= 0) this.outcomes.addLogprobs(request.logprobs, result, row);
-  }
-
-  /**
-   * Appends what must follow now. Then the step in flight gets its mask; where it went past tokens that were forced, or
-   * samples without a mask that is needed now, what it samples is dropped. Returns how the sequence ends here, or null.
-   */
-  private follow(seq: Sequence, constraint: Constraint): Ending | null {
-    const { length } = seq;
-    const forced = constraint.forced();
-    if (forced.length === 1 && seq.lateRow >= 0) {
-      // The step in flight samples it as soon as the next one could.
-      this.masks.give(seq, forced);
-      return null;
-    }
-    const ending = appendForced(seq, forced);
-    if (ending) return ending;
-    if (seq.length > length) this.goBack(seq, length);
-    else if (seq.lateRow >= 0) this.masks.give(seq);
-    else if (seq.pendingSamples > 0 && constraint.needsLastToken) this.goBack(seq, length - 1);
-    return null;
-  }
-
-  /** Drops what is in flight for `seq`. Its positions from `from` on are computed again. */
-  private goBack(seq: Sequence, from: number): void {
-    this.masks.giveNothing(seq);
-    seq.goBack(from);
-  }
-
-  /** Makes the pages that are full now findable. */
-  private registerPages(seq: Sequence): void {
-    const { cache } = this;
-    while ((seq.nodes.length + 1) * PAGE_TOKENS <= seq.computed) {
-      const i = seq.nodes.length;
-      const parent = i === 0 ? seq.root : seq.nodes[i - 1]!;
-      const node = cache.register(parent, seq.key(i), seq.tokens, i * PAGE_TOKENS, seq.pages[i]!);
-      this.stopAwaiting(seq, i, node);
-      if (!node) return;
-      if (seq.isPrivate) seq.privateNodes.push(node);
-      else this.disk?.used(seq, node);
-      seq.nodes.push(node);
-      if (node.page !== seq.pages[i]) {
-        // Another sequence computed the same page first. Both use that one from now on.
-        seq.pages[i] = node.page;
-        seq.sentPages = Math.min(seq.sentPages, i);
-        this.blockedSteps = 0;
-      }
-    }
   }
 
   /**

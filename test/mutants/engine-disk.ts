@@ -49,9 +49,11 @@ export const diskBugs: PlantedBug[] = [
       "who waits for a disk that is off waits for ever",
     ],
   ]),
+  ...inFile("src/engine/full-pages.ts", PAGES, [
+    ["else this.disk?.used(seq, node);", "", "computed pages are not written"],
+  ]),
   ...inFile("src/engine/scheduler.ts", PAGES, [
     ["this.disk?.committed(step, !(result instanceof FastgenError));", "", "nothing is written while steps run"],
-    ["else this.disk?.used(seq, node);", "", "computed pages are not written"],
     ["if (!keepDisk) this.disk?.clear();", "this.disk?.clear();", "sleep empties the disk"],
     [
       "for (const seq of waiting) if (this.setAside.has(seq)) this.resume(seq.request.id);",

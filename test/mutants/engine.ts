@@ -56,11 +56,7 @@ export const engineBugs: PlantedBug[] = [
       "a sequence that comes back stays swapped",
     ],
     ["for (const node of seq.privateNodes) this.cache.forget(node);", "", "pages that nobody can ask for stay cached"],
-    [
-      "for (let i = seq.nodes.length; i < seq.promptPages; i++) this.stopAwaiting(seq, i, null);",
-      "",
-      "who waits for an aborted sequence's pages waits for ever",
-    ],
+    ["    this.fullPages.abandon(seq);\n", "", "who waits for an aborted sequence's pages waits for ever"],
     ["if (ending !== ABORT) this.estimate.ended", "this.estimate.ended", "aborted sequences count for the estimate"],
     ["this.estimate.ranOut();", "", "running out of pages does not make admission careful"],
     [
