@@ -75,7 +75,7 @@ export class Scheduler {
   /** Paused not by the front, but until their grammars are compiled, or their pages have come from disk. */
   private readonly setAside = new Set<Sequence>();
   /** The pages on disk; null = there are none. */
-  private disk: DiskPages | null = null;
+  disk: DiskPages | null = null;
   private arrivals = 0;
   /** Page lookups of sequences that arrived since the last plan. */
   private arrivalLookups = 0;
@@ -143,44 +143,10 @@ export class Scheduler {
   }
 
   /** Keeps pages in `store` from now on. */
-  useStore(store: PageStore): void {
-    this.disk = new DiskPages(this.cache, store, new RestoreCosts(this.config.maxStepTokens));
-  }
-
-  /** Takes what the store has done: sequences go on. Returns sentences for the log. Call it before every plan. */
-  updateDisk(): string[] {
-    if (!this.disk) return [];
-    this.goOn(this.disk.update());
-    return this.disk.warnings.splice(0);
-  }
-
-  /**
-   * While no step is in flight: goes on with pages on their way from and to the disk. `copy` makes the copies that this needs, and
-   * before them those that `plan` has kept for a step. False when there was nothing to copy to the disk.
-   */
-  idle(plan: StepPlan, copy: (copies: Int32Array<ArrayBuffer>) => void): boolean {
-    if (this.frozen || !this.disk?.hasIdleWork) return false;
-    if (plan.copyCount > 0) {
-      copy(plan.listCopies());
-      plan.submitted();
-    }
-    return this.disk.idle(copy);
-  }
-
-  /** Other weights take the place of these: pages on disk are of no use any more, and stay there for those who have them. */
-  weightsChange(): void {
-    const reason = "the weights change: the KV cache on disk is off until the next start";
-    if (this.disk) this.goOn(this.disk.turnOff(reason));
-  }
-
-  /** Device and host pages are about to lose what they hold. Follow it with clearCache. */
-  loseMemory(): void {
-    this.disk?.loseMemory();
-  }
-
-  /** Sequences that waited for pages from disk. */
-  private goOn(waiting: readonly Sequence[]): void {
-    for (const seq of waiting) if (this.setAside.has(seq)) this.resume(seq.request.id);
+  useStore(store: PageStore): DiskPages {
+    const goOn = (seq: Sequence) => this.setAside.has(seq) && this.resume(seq.request.id);
+    this.disk = new DiskPages(this.cache, store, new RestoreCosts(this.config.maxStepTokens), goOn);
+    return this.disk;
   }
 
   add(request: EngineRequest): void {

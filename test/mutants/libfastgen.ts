@@ -77,7 +77,7 @@ export const libraryBugs: PlantedBug[] = [
     ["u->page < 0 ||", "", "a page with a negative number"],
     ["p->page < 0 ||", "", "a copy of a page with a negative number"],
     ["p->host_page < 0 ||", "", "a copy to a host page with a negative number"],
-    ["p->direction != FG_TO_HOST && p->direction != FG_TO_DEVICE", "p->direction < 0", "a copy in no direction"],
+    ["p->direction < FG_TO_HOST || p->direction > FG_TO_DEVICE_BESIDE", "p->direction < 0", "a copy in no direction"],
     ["if (slots->in_fills[f->slot] == slots->check) return", "if (0) return", "a slot is filled twice in a step"],
     ["if (slots->in_step[q->slot] == slots->check) return", "if (0) return", "a slot runs twice in a step"],
     ["q->mask < -1 || q->mask >= s->n_masks", "q->mask >= s->n_masks", "a mask with a negative number"],
@@ -365,11 +365,7 @@ export const libraryBugs: PlantedBug[] = [
     "libfastgen/cpu/ops.c",
     ["forward_test"],
     [
-      [
-        "if (copies[i].direction == FG_TO_HOST)",
-        "if (copies[i].direction != FG_TO_HOST)",
-        "pages are copied the other way",
-      ],
+      ["copies[i].direction == FG_TO_HOST;", "copies[i].direction != FG_TO_HOST;", "pages are copied the other way"],
       ["cosf(angle) * s->rope_scale", "cosf(angle)", "cos is not scaled"],
       [
         "batch->rows[first + i].token * bytes",
