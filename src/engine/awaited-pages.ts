@@ -20,16 +20,18 @@ export class AwaitedPages {
     this.lookups = 0;
   }
 
-  /** `seq` begins to wait. */
+  /** `seq` begins to wait in the queue. */
   add(seq: Sequence): void {
+    this.queue.add(seq);
     if (seq.isPrivate || this.lookups >= MOST_ARRIVAL_LOOKUPS) return;
     seq.awaitedNode = seq.cachedPages(this.cache).at(-1) ?? null;
     this.lookups += 1 + (seq.awaitedNode?.depth ?? 0);
     if (seq.awaitedNode) this.cache.await(seq.awaitedNode, seq.arrival);
   }
 
-  /** `seq` waits no more. */
+  /** `seq` leaves the queue. */
   remove(seq: Sequence): void {
+    this.queue.remove(seq);
     if (seq.awaitedNode) this.cache.awaitNoMore(seq.awaitedNode);
     seq.awaitedNode = null;
   }

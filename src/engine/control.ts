@@ -129,7 +129,7 @@ export class EngineControl {
       if (command.type === "hold") {
         if (command.clearCache) scheduler.clearCache(true);
       } else {
-        scheduler.loseMemory();
+        scheduler.disk?.loseMemory();
         engine.sleep(command.level);
         scheduler.clearCache(true, true);
         this.asleep.weights = this.asleep.kvCache = true;
@@ -146,7 +146,7 @@ export class EngineControl {
     let failure: FastgenError | undefined;
     try {
       begin(engine, tensors);
-      scheduler.weightsChange();
+      scheduler.disk?.weightsChange();
       if (clearCache ?? this.hold?.clearCache ?? true) scheduler.clearCache(true);
       this.incomplete = true;
       while (!engine.progress().finished) {

@@ -10,6 +10,7 @@
  * page. Pure: no I/O and no clock; the store does the work.
  */
 import { FG } from "../ffi/layout.ts";
+import type { StepPlan } from "../ffi/step-plan.ts";
 import type { StoredPage, StoreNews } from "../kv-cache-dir/store.ts";
 import { type CopyList, PAGE_TOKENS, type PageCache, type PageNode } from "./page-cache.ts";
 import { type DiskStats, NO_DISK } from "./protocol.ts";
@@ -93,7 +94,7 @@ export class DiskPages {
   private readonly loadsOf = new WeakMap<Sequence, number>();
   private readonly counters = { ...NO_DISK };
   /** Sentences for the log that nobody has taken. */
-  readonly warnings: string[] = [];
+  private readonly warnings: string[] = [];
   /** Something was done since whoever sets it to false has told of the stats. */
   hasNews = false;
 
@@ -102,6 +103,8 @@ export class DiskPages {
     private readonly store: PageStore,
     /** Of pages that come from the disk. */
     readonly costs: RestoreCosts,
+    /** Called for a sequence that has waited: its pages are there, or it has to compute them. It may have ended. */
+    private readonly goOn: (seq: Sequence) => void,
   ) {}
 
   get stats(): DiskStats {
@@ -143,16 +146,16 @@ export class DiskPages {
     this.due.push(...behind.loads);
   }
 
-  /** Whether there is anything to do for idle(). */
-  get hasIdleWork(): boolean {
-    return this.isOpen && (this.candidates.size > 0 || this.waits > 0);
-  }
-
   /**
-   * While nothing runs, and the copies of all plans are made: has `copy` make copies that saves need. False when there were
-   * none.
+   * While no step is in flight and the engine may compute: goes on with pages on their way to and from the disk. `copy` makes the
+   * copies that this needs, and before them those that `plan` has kept for a step. False when nothing was copied for the disk.
    */
-  idle(copy: (copies: Int32Array<ArrayBuffer>) => void): boolean {
+  idle(plan: StepPlan, copy: (copies: Int32Array<ArrayBuffer>) => void): boolean {
+    if (!this.isOpen || (this.candidates.size === 0 && this.waits === 0)) return false;
+    if (plan.copyCount > 0) {
+      copy(plan.listCopies());
+      plan.submitted();
+    }
     const list: number[] = [];
     const saves = this.stage({ copyPage: (...one) => void list.push(...one) }, COPIES_IDLE);
     // It waits for all copies, these and those of before.
@@ -230,8 +233,8 @@ export class DiskPages {
   // ---- Loading ----
 
   /**
-   * Whether `seq`, whose first pages are `nodes`, is to wait until pages that follow them have come from the disk. It is then
-   * among the sequences that a later update() returns.
+   * Whether `seq`, whose first pages are `nodes`, is to wait until pages that follow them have come from the disk: until it is
+   * told to go on.
    */
   fetch(seq: Sequence, nodes: readonly PageNode[]): boolean {
     if (!this.isOpen || seq.isPrivate || this.index.size === 0) return false;
@@ -306,9 +309,8 @@ export class DiskPages {
 
   // ---- Both ----
 
-  /** Takes what the store has done. Returns sequences that waited for it. */
-  update(): Sequence[] {
-    const ready: Sequence[] = [];
+  /** Takes what the store has done. Call it before every plan. Returns sentences for the log. */
+  update(): string[] {
     for (const news of this.store.news()) {
       this.hasNews = true;
       switch (news.type) {
@@ -333,14 +335,14 @@ export class DiskPages {
           this.costs.restored(news.digests.length, news.seconds);
           this.adopt(load, news.digests);
           this.lose(load, news.lost);
-          ready.push(...load.waiting);
+          for (const seq of load.waiting) this.goOn(seq);
           break;
         }
         case "failed":
-          ready.push(...this.turnOff(`the KV cache on disk is off from now on: ${news.message}`));
+          this.turnOff(`the KV cache on disk is off from now on: ${news.message}`);
       }
     }
-    return ready;
+    return this.warnings.splice(0);
   }
 
   private open({ capacity, digests, warning }: Extract<StoreNews, { type: "opened" }>): void {
@@ -363,11 +365,11 @@ export class DiskPages {
   }
 
   /**
-   * Nothing is written or read from now on; `warning` says why. Returns the sequences that wait. Host pages that threads may
-   * still write to stay out of use.
+   * Nothing is written or read from now on; `warning` says why. Sequences that wait go on. Host pages that threads may still
+   * write to stay out of use.
    */
-  turnOff(warning: string): Sequence[] {
-    if (this.isOff) return [];
+  private turnOff(warning: string): void {
+    if (this.isOff) return;
     this.isOff = true;
     this.isOpen = false;
     this.capacity = 0;
@@ -379,7 +381,12 @@ export class DiskPages {
     this.held.length = this.due.length = 0;
     for (const behind of this.behind.values()) behind.loads.length = 0;
     for (const load of unread) this.adopt(load, []);
-    return [...unread, ...this.loads.values()].flatMap((load) => load.waiting.splice(0));
+    for (const load of [...unread, ...this.loads.values()]) for (const seq of load.waiting.splice(0)) this.goOn(seq);
+  }
+
+  /** Other weights take the place of these: pages on disk stay there for those who start with the old ones. */
+  weightsChange(): void {
+    this.turnOff("the weights change: the KV cache on disk is off until the next start");
   }
 
   /** Loads that the store has not got yet. */

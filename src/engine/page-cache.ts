@@ -201,6 +201,16 @@ export class PageCache {
     return page;
   }
 
+  /** Allocates until there are `count` pages in `pages`. False when no more are available. */
+  grow(pages: number[], count: number, copies: CopyList): boolean {
+    while (pages.length < count) {
+      const page = this.allocate(copies);
+      if (page < 0) return false;
+      pages.push(page);
+    }
+    return true;
+  }
+
   /**
    * Makes one sequence refer to the pages of `nodes`, and brings those back that are on the host. The caller has checked
    * that enough pages are available. Appends the device pages to `pages`. `isUse`: it is not a sequence that only takes back what it

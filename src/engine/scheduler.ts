@@ -8,13 +8,12 @@
  * (mask-rows.ts). Where it came too late, or forced tokens follow, what is in flight behind is dropped.
  *
  * Order: running sequences decode first. Then prompts, and forced tokens, are computed, oldest first, in chunks, from what is
- * left of the token budget. Then waiting sequences are admitted in the order they arrived, but for what awaited-pages.ts says of
- * scarce pages. When pages run out, the youngest
- * running sequence gives its pages back. Where requests have priorities, "older" means of a lower priority number, or of the
- * same and older. Its full pages stay cached, on the device or the host, while there is room; it resumes later from those
- * that are still there. Beside decoding sequences, a step takes only a part of a short backlog of prompt tokens, so that no
- * sequence waits long for its next token. Chunks and the number of running sequences end at a tile's edge rather than a
- * little past it. None of this changes what a sequence generates.
+ * left of the token budget. Then waiting sequences are admitted in the order they arrived (but see awaited-pages.ts). When
+ * pages run out, the youngest running sequence gives its pages back. Where requests have priorities, "older" means of a lower
+ * priority number, or of the same and older. Its full pages stay cached, on the device or the host, while there is room; it
+ * resumes later from those that are still there. Beside decoding sequences, a step takes only a part of a short backlog of
+ * prompt tokens, so that no sequence waits long for its next token. Chunks and the number of running sequences end at a
+ * tile's edge rather than a little past it. None of this changes what a sequence generates.
  *
  * Pure: no FFI, no I/O, and a clock that only measures. Every loop is over the running sequences, a step's tokens, or a
  * bounded part of the queue.
@@ -43,7 +42,7 @@ import { type EngineRequest, type EngineStats, FIRST_VERSION, NO_DISK, type Step
 import { RestoreCosts } from "./restore-costs.ts";
 import { checkConfig, type SchedulerConfig } from "./scheduler-config.ts";
 import { precedes, Sequence } from "./sequence.ts";
-import { StepInFlight } from "./step-in-flight.ts";
+import { type ResultRows, StepInFlight } from "./step-in-flight.ts";
 import { chunkTokens } from "./step-size.ts";
 import { WaitingQueue } from "./waiting-queue.ts";
 
@@ -76,7 +75,7 @@ export class Scheduler {
   /** Paused not by the front, but until their grammars are compiled, or their pages have come from disk. */
   private readonly setAside = new Set<Sequence>();
   /** The pages on disk; null = there are none. */
-  private disk: DiskPages | null = null;
+  disk: DiskPages | null = null;
   private arrivals = 0;
   private swapped = 0;
   private paused = 0;
@@ -143,44 +142,15 @@ export class Scheduler {
   }
 
   /** Keeps pages in `store` from now on. */
-  useStore(store: PageStore): void {
-    this.disk = this.fullPages.disk = new DiskPages(this.cache, store, new RestoreCosts(this.config.maxStepTokens));
-  }
-
-  /** Takes what the store has done: sequences go on. Returns sentences for the log. Call it before every plan. */
-  updateDisk(): string[] {
-    if (!this.disk) return [];
-    this.goOn(this.disk.update());
-    return this.disk.warnings.splice(0);
-  }
-
-  /**
-   * While no step is in flight: goes on with pages on their way from and to the disk. `copy` makes the copies that this needs, and
-   * before them those that `plan` has kept for a step. False when there was nothing to copy to the disk.
-   */
-  idle(plan: StepPlan, copy: (copies: Int32Array<ArrayBuffer>) => void): boolean {
-    if (this.frozen || !this.disk?.hasIdleWork) return false;
-    if (plan.copyCount > 0) {
-      copy(plan.listCopies());
-      plan.submitted();
-    }
-    return this.disk.idle(copy);
-  }
-
-  /** Other weights take the place of these: pages on disk are of no use any more, and stay there for those who have them. */
-  weightsChange(): void {
-    const reason = "the weights change: the KV cache on disk is off until the next start";
-    if (this.disk) this.goOn(this.disk.turnOff(reason));
-  }
-
-  /** Device and host pages are about to lose what they hold. Follow it with clearCache. */
-  loseMemory(): void {
-    this.disk?.loseMemory();
-  }
-
-  /** Sequences that waited for pages from disk. */
-  private goOn(waiting: readonly Sequence[]): void {
-    for (const seq of waiting) if (this.setAside.has(seq)) this.resume(seq.request.id);
+  useStore(store: PageStore): DiskPages {
+    const goOn = (seq: Sequence) => this.setAside.has(seq) && this.resume(seq.request.id);
+    this.disk = this.fullPages.disk = new DiskPages(
+      this.cache,
+      store,
+      new RestoreCosts(this.config.maxStepTokens),
+      goOn,
+    );
+    return this.disk;
   }
 
   add(request: EngineRequest): void {
@@ -200,7 +170,7 @@ export class Scheduler {
     } else {
       const ending = begin(seq);
       if (ending) this.end(seq, ending);
-      else this.wait(seq);
+      else this.awaited.add(seq);
       // Who is first now has not been looked at yet.
       if (this.queue.all[0] === seq) this.blockedSteps = 0;
     }
@@ -321,15 +291,10 @@ export class Scheduler {
 
   /** Gives a running sequence pages for `tokens` tokens, taken from the youngest if need be. False when that was `seq` itself. */
   private addPages(seq: Sequence, tokens: number, plan: StepPlan): boolean {
-    while (tokens > seq.pages.length * PAGE_TOKENS) {
-      let page = this.cache.allocate(plan);
-      while (page < 0) {
-        const youngest = this.running[this.running.length - 1]!;
-        this.preempt(youngest);
-        if (youngest === seq) return false;
-        page = this.cache.allocate(plan);
-      }
-      seq.pages.push(page);
+    while (!this.cache.grow(seq.pages, pagesFor(tokens), plan)) {
+      const youngest = this.running.at(-1)!;
+      this.preempt(youngest);
+      if (youngest === seq) return false;
     }
     return true;
   }
@@ -374,7 +339,7 @@ export class Scheduler {
         this.blockedSteps = AGING_STEPS;
         break;
       }
-      this.waitNoMore(seq);
+      this.awaited.remove(seq);
       this.start(seq, nodes, plan, arrives);
       const todo = seq.target - seq.scheduled;
       if (!arrives) left -= this.chunks.add(seq, todo, left);
@@ -389,7 +354,7 @@ export class Scheduler {
     this.copies.start(seq, nodes, arrives);
     cache.acquire(nodes, seq.pages, plan, seq.cachedTokens < 0, arrives ? FG.TO_DEVICE_BESIDE : FG.TO_DEVICE);
     for (const node of nodes) seq.nodes.push(node);
-    while (seq.pages.length < pagesFor(seq.target)) seq.pages.push(cache.allocate(plan));
+    cache.grow(seq.pages, pagesFor(seq.target), plan);
     seq.scheduled = seq.computed = nodes.length * PAGE_TOKENS;
     if (seq.cachedTokens < 0) {
       seq.cachedTokens = seq.scheduled;
@@ -423,25 +388,15 @@ export class Scheduler {
   /** Puts a sequence into the queue. The pages of one that has run may be on the host. */
   private enqueue(seq: Sequence): void {
     seq.state = "waiting";
-    this.wait(seq);
+    this.awaited.add(seq);
     this.setSwapped(seq, seq.cachedTokens >= 0 && this.cache.hostPages > 0);
     this.blockedSteps = 0;
   }
 
   private dequeue(seq: Sequence): void {
-    this.waitNoMore(seq);
+    this.awaited.remove(seq);
     this.blockedSteps = 0;
     this.setSwapped(seq, false);
-  }
-
-  private wait(seq: Sequence): void {
-    this.queue.add(seq);
-    this.awaited.add(seq);
-  }
-
-  private waitNoMore(seq: Sequence): void {
-    this.queue.remove(seq);
-    this.awaited.remove(seq);
   }
 
   private setSwapped(seq: Sequence, swapped: boolean): void {
@@ -482,22 +437,15 @@ export class Scheduler {
       const seq = step.seqs[i]!;
       const flags = step.flags[i]!;
       const rows = flags & FG.SCORE ? step.counts[i]! : flags & FG.SAMPLE ? 1 : 0;
-      if (seq.state !== "finished") this.commitSequence(seq, step, i, result, row, rows, logitsRow);
+      if (seq.state !== "finished") this.commitSequence(seq, step, i, result, { row, rows, logitsRow });
       row += rows;
       if (flags & FG.LOGITS) logitsRow += rows;
     }
     this.retire(step);
   }
 
-  private commitSequence(
-    seq: Sequence,
-    step: StepInFlight,
-    i: number,
-    result: StepResult,
-    row: number,
-    rows: number,
-    logitsRow: number,
-  ) {
+  private commitSequence(seq: Sequence, step: StepInFlight, i: number, result: StepResult, at: ResultRows): void {
+    const { row, rows, logitsRow } = at;
     // It went on from something that is not in the sequence.
     if (step.branches[i] !== seq.branch) return;
     const flags = step.flags[i]!;
@@ -538,9 +486,7 @@ export class Scheduler {
     else if (ending) this.end(seq, ending);
     else this.counters.generatedTokens += this.outcomes.report(seq, "");
     if (seq.outputs === outputs) return;
-    if (request.logprobIds.length > 0) {
-      this.outcomes.addLogprobsOf(request.logprobIds, result, row, logitsRow * this.config.vocabSize);
-    } else if (request.logprobs >= 0) this.outcomes.addLogprobs(request.logprobs, result, row);
+    this.outcomes.addSampleLogprobs(request, result, row, logitsRow * this.config.vocabSize);
   }
 
   /**

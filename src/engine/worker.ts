@@ -236,7 +236,7 @@ export class EngineWorker {
   private step(): boolean {
     const { scheduler } = this;
     this.readMail();
-    for (const message of this.scheduler.updateDisk()) this.post({ type: "warning", message });
+    for (const message of this.scheduler.disk?.update() ?? []) this.post({ type: "warning", message });
     this.awaitGrammars();
     // While no sequence waits, the next step is planned as late as possible: requests that arrive meanwhile are then in it.
     const slack = scheduler.stats().waiting === 0 ? this.pacer.slack(performance.now()) : 0;
@@ -257,7 +257,8 @@ export class EngineWorker {
       return true;
     }
     if (scheduler.hasOutcomes) this.post(scheduler.takeMessage());
-    if (scheduler.idle(this.plan, (copies) => this.engine.copyPages(copies))) return true;
+    const copy = (copies: Int32Array<ArrayBuffer>) => this.engine.copyPages(copies);
+    if (!scheduler.frozen && scheduler.disk?.idle(this.plan, copy)) return true;
     this.control.settle();
     return scheduler.activeCount > 0;
   }

@@ -36,6 +36,8 @@ export const diskBugs: PlantedBug[] = [
     ],
     ["if (this.isOpen) this.store.clear();", "", "a cleared cache is found on disk"],
     ["one.epoch = STALE;", "{}", "what slept is taken for what it was"],
+    ["for (const seq of load.waiting) this.goOn(seq);", "", "nobody goes on after a load"],
+    ["this.write([...this.planned.splice(0), ...saves]);", "", "the last pages are not written while nothing runs"],
     ["this.store.interrupt();", "", "memory is written to disk while it sleeps"],
     [
       "for (const page of this.staging.splice(0)) this.cache.giveHost(page);",
@@ -44,8 +46,8 @@ export const diskBugs: PlantedBug[] = [
     ],
     ["for (const load of unread) this.adopt(load, []);", "", "host pages of loads that never begin are lost"],
     [
-      "return [...unread, ...this.loads.values()].flatMap((load) => load.waiting.splice(0));",
-      "return [];",
+      "for (const seq of load.waiting.splice(0)) this.goOn(seq);",
+      "",
       "who waits for a disk that is off waits for ever",
     ],
   ]),
@@ -55,16 +57,6 @@ export const diskBugs: PlantedBug[] = [
   ...inFile("src/engine/scheduler.ts", PAGES, [
     ["this.disk?.committed(step, !(result instanceof FastgenError));", "", "nothing is written while steps run"],
     ["if (!keepDisk) this.disk?.clear();", "this.disk?.clear();", "sleep empties the disk"],
-    [
-      "for (const seq of waiting) if (this.setAside.has(seq)) this.resume(seq.request.id);",
-      "",
-      "nobody goes on after a load",
-    ],
-    [
-      "if (this.frozen || !this.disk?.hasIdleWork) return false;",
-      "return false;",
-      "the last pages are not written while nothing runs",
-    ],
   ]),
   ...inFile("src/kv-cache-dir/page-file.ts", FILES, [
     ["renameSync(path + UNFINISHED, path);", "", "a page stays unfinished"],

@@ -16,7 +16,7 @@ export const engineBugs: PlantedBug[] = [
       "pages are released from the front",
     ],
     [
-      "const youngest = this.running[this.running.length - 1]!;",
+      "const youngest = this.running.at(-1)!;",
       "const youngest = this.running[0]!;",
       "the oldest sequence gives its pages back",
     ],
