@@ -253,8 +253,8 @@ static void test_host_pages(void) {
 	REFUSED(FG_INVALID, "NULL", fg_host_page(e, 0, 0, NULL));
 	REFUSED(FG_INVALID, "NULL", fg_copy(e, NULL, 1));
 	REFUSED(FG_INVALID, "negative", fg_copy(e, out, -1));
-	const fg_page_copy bad[] = {{0, 0, 2}};
-	REFUSED(FG_INVALID, "direction 2", fg_copy(e, bad, 1));
+	const fg_page_copy bad[] = {{0, 0, 3}};
+	REFUSED(FG_INVALID, "direction 3", fg_copy(e, bad, 1));
 	begin_step(&b);
 	add_seq(&b, 0, text + 9, 1, 10, FG_SAMPLE);
 	MUST(fg_submit(e, &b.step));

@@ -22,6 +22,11 @@ export class PromptChunks {
     return backlog;
   }
 
+  /** Tokens that running sequences have yet to compute before they decode, after this step. */
+  left(running: readonly Sequence[]): number {
+    return this.backlog(running, []) - this.counts.reduce((sum, count) => sum + count, 0);
+  }
+
   /** Begins another step with the running sequences whose known tokens are not all computed. Returns what is left of the budget. */
   choose(running: readonly Sequence[], budget: number): number {
     this.seqs.length = this.counts.length = 0;

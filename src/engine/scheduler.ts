@@ -309,7 +309,7 @@ export class Scheduler {
       return budget;
     }
     let left = budget;
-    let next = this.config.maxStepTokens;
+    let next = this.config.maxStepTokens - this.chunks.left(this.running);
     let forecastReady = false;
     let parkingLookups = 0;
     while (Math.max(left, next) > 0 && this.freeSlots.length > 0 && parkingLookups < MOST_PARKING_LOOKUPS) {
