@@ -110,6 +110,36 @@ test("a sequence that takes back what it gave up is no second use", () => {
   expect([isThere(cache, 1), isThere(cache, 2)]).toEqual([true, false]);
 });
 
+test("once second uses come soon, of pages used once the oldest leaves", () => {
+  const cache = new PageCache(4, 0);
+  const again = add(cache, 1);
+  cache.release(again.page);
+  cache.release(cache.allocate(noCopies));
+  cache.acquire([again], [], noCopies);
+  cache.release(again.page);
+  for (const flavour of [2, 3]) cache.release(add(cache, flavour).page);
+  for (let i = 0; i < 2; i++) cache.allocate(noCopies);
+  expect([1, 2, 3].map((flavour) => isThere(cache, flavour))).toEqual([true, false, true]);
+});
+
+test("what a waiting sequence needs takes the host page of what none needs, and not the other way round", () => {
+  for (const [first, second] of [
+    [true, false],
+    [false, true],
+  ]) {
+    const cache = new PageCache(1, 1);
+    const onHost = add(cache, 1);
+    cache.release(onHost.page);
+    pressDevice(cache);
+    if (first) cache.await(onHost, 0);
+    const onDevice = add(cache, 2);
+    cache.release(onDevice.page);
+    if (second) cache.await(onDevice, 0);
+    pressDevice(cache);
+    expect([cache.isCached(onHost), cache.isCached(onDevice)]).toEqual([first!, second!]);
+  }
+});
+
 test("a page that is forgotten gives its place on the host back", () => {
   const cache = new PageCache(2, 3);
   const node = add(cache, 1);

@@ -269,7 +269,7 @@ export const engineBugs: PlantedBug[] = [
   ),
   ...inFile(
     "src/engine/page-reuse.ts",
-    [beside("page-policy"), "bench/simulate-turns.test.ts"],
+    [beside("page-cache-order"), beside("page-policy"), "bench/simulate-turns.test.ts"],
     [
       ["if (past === undefined) {", "if (true) {", "a page that was forgotten and comes again counts as new"],
       ["return this.usualGap > this.capacity;", "return false;", "a cycle is not noticed"],
