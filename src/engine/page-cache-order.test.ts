@@ -103,6 +103,7 @@ test("a sequence that takes back what it gave up is no second use", () => {
   const [first, second] = [add(cache, 1), add(cache, 2)];
   cache.release(first.page);
   cache.acquire([first], [], noCopies, false);
+  expect(first.gap).toBe(-1);
   cache.release(first.page);
   cache.release(second.page);
   // Had the first been used twice, it would be worth more than the second.
