@@ -105,6 +105,24 @@ test("vLLM's names; gauges follow the engine, histograms the requests", async ()
   server.stop();
 });
 
+test("pages on disk: what is there, and what was read and written in bytes of all ranks", async () => {
+  const fake = new FakeFastgen();
+  const server = await startServer(fake, { servedModelName: "m" });
+  Object.assign(fake.capacity, { tensor_parallel_size: 2 });
+  const names = ["hits", "misses", "skipped", "lost", "saved", "read_seconds", "write_seconds", "pages", "capacity"];
+  Object.assign(fake.stats, Object.fromEntries(names.map((name, i) => [`disk_${name}`, i + 1])));
+  const metrics = await scrape(server.url);
+  const value = (name: string, medium = "") =>
+    metrics.get(sorted(`vllm:${name}{engine="0",model_name="m"${medium === "" ? "" : `,medium="${medium}"`}}`));
+  const totals = ["hits", "misses", "skipped", "lost", "read_seconds", "write_seconds"];
+  expect(totals.map((name) => value(`kv_disk_${name}_total`))).toEqual([1, 2, 3, 4, 6, 7]);
+  const { page_bytes, tensor_parallel_size } = fake.capacity;
+  const bytes = page_bytes * tensor_parallel_size;
+  expect([value("kv_disk_read_bytes_total"), value("kv_disk_written_bytes_total")]).toEqual([bytes, 5 * bytes]);
+  expect([value("kv_pages", "disk"), value("kv_pages_capacity", "disk")]).toEqual([8, 9]);
+  await server.stop();
+});
+
 test("each engine has series of its own", async () => {
   const fake = new FakeFastgen({ answer: "abcd", engines: 3 });
   const server = await startServer(fake, { servedModelName: "m" });

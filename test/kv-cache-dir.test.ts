@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Fastgen } from "../src/fastgen.ts";
 import type { LoadOptions } from "../src/types.ts";
+import { until as becomes, missing, startServer } from "./server.ts";
 
 // Engines start one after the other, on a machine that may be busy.
 setDefaultTimeout(60_000);
@@ -203,3 +204,46 @@ test("two engines in one folder at once serve from pages of their own", async ()
       .sort(),
   ).toEqual([expect.stringMatching(/-0$/), expect.stringMatching(/-1$/)]);
 });
+
+test.skipIf(missing !== null)(
+  `a server that was killed starts again with what it knew (${missing ?? "executable"})`,
+  async () => {
+    const flags = [
+      "--threads",
+      "1",
+      "--kv-cache-dir",
+      dir,
+      "--kv-cache-dir-size",
+      "1",
+      "--kv-cache-memory-bytes",
+      "64M",
+    ];
+    const body = JSON.stringify({ prompt: prompt(), max_tokens: 8, temperature: 0, ignore_eos: true });
+    const answers: { choices: { text: string }[]; usage: { prompt_tokens_details: { cached_tokens: number } } }[] = [];
+    for (const isRestart of [false, true]) {
+      const server = await startServer(flags, MODEL);
+      const value = async (series: string) => {
+        const metrics = await (await fetch(`${server.url}/metrics`)).text();
+        return Number(
+          metrics
+            .split("\n")
+            .find((line) => line.startsWith(`vllm:${series}`))!
+            .split(" ")[1],
+        );
+      };
+      try {
+        await becomes(async () => (await value('kv_pages_capacity{medium="disk"')) > 0);
+        const headers = { "content-type": "application/json" };
+        const reply = await fetch(`${server.url}/v1/completions`, { method: "POST", headers, body });
+        answers.push((await reply.json()) as (typeof answers)[number]);
+        await becomes(() => files().length === PAGES);
+        if (isRestart) expect(await value("kv_disk_hits_total")).toBe(PAGES);
+      } finally {
+        await server.stop();
+      }
+    }
+    const [first, second] = answers;
+    expect(second!.choices[0]!.text).toBe(first!.choices[0]!.text);
+    expect(answers.map(({ usage }) => usage.prompt_tokens_details.cached_tokens)).toEqual([0, 64 * PAGES]);
+  },
+);

@@ -108,6 +108,61 @@ test("while a sequence waits for the disk, others run, and those that need the s
   rig.checkEnd();
 });
 
+test("pages are read while others compute, time and again, and pages whose sequence ends at once are written", () => {
+  const disk: FakeDisk = new Map();
+  for (let flavour = 1; flavour < 5; flavour++) new DiskRig(disk).run(prompt(5 * PAGE_TOKENS + 1, flavour), {}, 1);
+  expect(disk.size).toBe(20);
+  const rig = new DiskRig(disk, 1000, { pages: 40 });
+  const other = request(prompt(100, 9), 400);
+  rig.add(other);
+  rig.step();
+  for (let flavour = 1; flavour < 5; flavour++) {
+    const one = request(prompt(5 * PAGE_TOKENS + 1, flavour), 2);
+    rig.add(one);
+    while (rig.received.get(one.id)!.finish === "") rig.step();
+    expect(rig.received.get(one.id)!.cachedTokens).toBe(5 * PAGE_TOKENS);
+  }
+  expect(rig.received.get(other.id)!.finish).toBe("");
+  rig.finish();
+  rig.checkEnd();
+});
+
+test("a load that has not begun when the disk is turned off gives its host pages back", () => {
+  const disk: FakeDisk = new Map();
+  new DiskRig(disk).run(FIVE_PAGES);
+  const rig = new DiskRig(disk);
+  rig.isSlow = true;
+  rig.add(request(prompt(100, 9), 40));
+  rig.step();
+  const one = request(FIVE_PAGES, 2);
+  rig.add(one);
+  rig.step();
+  expect(rig.store.jobCount).toBe(0);
+  rig.scheduler.disk!.weightsChange();
+  rig.finish();
+  expect(rig.received.get(one.id)!.finish).toBe("length");
+  const { cache } = internals(rig.scheduler);
+  cache.clear();
+  expect(cache.emptyHost).toBe(cache.hostPages);
+});
+
+test("pages that were read just before memory was lost are not taken for what they were", () => {
+  const disk: FakeDisk = new Map();
+  new DiskRig(disk).run(FIVE_PAGES);
+  const rig = new DiskRig(disk);
+  rig.isSlow = true;
+  const one = request(FIVE_PAGES, 2);
+  rig.add(one);
+  rig.step();
+  rig.store.tick();
+  rig.scheduler.disk!.loseMemory();
+  for (let page = 0; page < CONFIG.hostPages; page++) rig.library.hostPage(page).fill(-9);
+  rig.scheduler.clearCache(true, true);
+  rig.isSlow = false;
+  rig.finish();
+  rig.checkEnd();
+});
+
 test("a sequence that ends, or is paused by its reader, while its pages are read leaves nothing behind", () => {
   const disk: FakeDisk = new Map();
   new DiskRig(disk).run(FIVE_PAGES);
@@ -147,6 +202,8 @@ test("the disk never holds more than it may, and what was used last stays", () =
     rig.run(prompt(4 * PAGE_TOKENS + 1, flavour));
   }
   expect(rig.store.most).toBeLessThanOrEqual(12);
+  // Each page was written once.
+  expect(rig.disk.diskSaved).toBe(4 + 8 * 4);
   expect(rig.disk.diskPages).toBe(disk.size);
   expect(new DiskRig(disk).run(favourite)).toBe(4 * PAGE_TOKENS);
   expect(new DiskRig(disk).run(prompt(4 * PAGE_TOKENS + 1, 1))).toBe(0);
@@ -207,6 +264,18 @@ test("memory that sleeps is neither written to disk nor filled from there, and p
   expect(disk.size).toBe(kept);
   rig.library.weights = 0;
   expect(rig.run(FIVE_PAGES)).toBe(5 * PAGE_TOKENS);
+  // However often saves are given up, later ones find host pages.
+  for (let flavour = 10; flavour < 16; flavour++) {
+    rig.isSlow = true;
+    rig.run(prompt(3 * PAGE_TOKENS + 1, flavour));
+    rig.scheduler.disk!.loseMemory();
+    rig.scheduler.clearCache(true, true);
+    rig.isSlow = false;
+    rig.update();
+  }
+  const before = disk.size;
+  rig.run(prompt(3 * PAGE_TOKENS + 1, 20));
+  expect(disk.size).toBe(before + 3);
   rig.checkEnd();
 });
 
@@ -220,6 +289,7 @@ test("other weights, and a disk that fails, turn it off with a word, and nobody 
     const disk: FakeDisk = new Map();
     new DiskRig(disk).run(FIVE_PAGES);
     const rig = new DiskRig(disk);
+    rig.run(prompt(2 * PAGE_TOKENS + 1, 7));
     rig.isSlow = true;
     const one = request(FIVE_PAGES, 2);
     rig.add(one);
@@ -231,7 +301,7 @@ test("other weights, and a disk that fails, turn it off with a word, and nobody 
     expect(rig.warnings[0]).toContain(reason);
     rig.isSlow = false;
     rig.run(prompt(3 * PAGE_TOKENS + 1, 4));
-    expect(disk.size).toBe(5);
+    expect(disk.size).toBe(7);
     expect(rig.disk).toMatchObject({ diskPages: 0, diskCapacity: 0 });
     rig.checkEnd();
     const { cache } = internals(rig.scheduler);

@@ -113,9 +113,9 @@ export class DiskPages {
 
   // ---- Saving ----
 
-  /** `seq` has the page `node` on the device, and all of it is computed. */
+  /** `seq` has the page `node` on the device, and all of it is computed. Others may share it. */
   used(seq: Sequence, node: PageNode): void {
-    if (this.isOff || seq.isPrivate || this.candidates.has(node)) return;
+    if (this.isOff || this.candidates.has(node)) return;
     const digest = this.digestOf(seq, node);
     if (this.index.has(digest)) this.touch(digest);
     else if (this.saving.has(digest)) return;

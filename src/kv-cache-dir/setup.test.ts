@@ -64,6 +64,11 @@ test("the weights' digest is that of their bytes, wherever the files lie", () =>
   writeFileSync(paths[1]!, bytes);
   utimesSync(paths[1]!, atime, mtime);
   expect(weightsDigest({ files: [paths[1]!], memory: "" }, folder)).not.toBe(one!);
+  // And one near the beginning.
+  bytes[16 << 20] = 7;
+  bytes[5] = 9;
+  writeFileSync(paths[1]!, bytes);
+  expect(weightsDigest({ files: [paths[1]!], memory: "" }, folder)).not.toBe(one!);
   expect(statSync(join(folder, "weights.json")).mode & 0o777).toBe(0o600);
 });
 

@@ -20,7 +20,6 @@ export const diskBugs: PlantedBug[] = [
       "what is copied beside steps is never written",
     ],
     ["this.read(this.due.splice(0));\n    const behind", "const behind", "loads wait for the end of all work"],
-    ["if (this.isOff || seq.isPrivate ||", "if (this.isOff ||", "pages that nobody else may see are written"],
     ["if (arriving.has(node)) continue;", "", "pages are written that have not arrived yet"],
     ["if (oldest.length > 0) this.store.remove(oldest);", "", "the disk holds more than it may"],
     ["if (this.index.delete(digest)) this.index.add(digest);", "", "what is used goes as soon as what is not"],
