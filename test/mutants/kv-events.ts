@@ -7,12 +7,16 @@ const CONFIG = ["src/kv-events/config.test.ts"];
 
 export const kvEventBugs: PlantedBug[] = [
   ...inFile("src/engine/page-cache.ts", FOLLOWED, [
-    ['this.tellStored(known, "GPU");', "", "a page that was on the host alone is computed again, and nobody hears"],
-    ['this.tellStored(node, "CPU");', "", "nobody hears that a page went to the host"],
+    [
+      'this.counts.savedToHost++;\n    this.tellStored(node, "CPU");',
+      "this.counts.savedToHost++;",
+      "nobody hears that a page went to the host",
+    ],
+    ['this.tellStored(node, "GPU");', "", "nobody hears that a page is on the device"],
+    ['this.tellRemoved(node, "GPU");', "", "nobody hears that a page left the device"],
+    ['this.tellRemoved(node, "CPU");', "", "nobody hears that a page left the host"],
     ["return node.salt !== null && this.index", "return this.index", "pages of one sequence alone are told"],
-    ["this.listener = null;\n", "", "a cleared cache tells of every page"],
-    ["listener?.cleared();", "", "nobody hears that the cache was cleared"],
-    ['if (node.hostPage >= 0) this.tellRemoved(node, "CPU");', "", "nobody hears that a page is forgotten on the host"],
+    ["this.listener?.cleared();", "", "nobody hears that the cache was cleared"],
   ]),
   ...inFile("src/engine/kv-events.ts", FOLLOWED, [
     [
