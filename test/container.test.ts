@@ -32,7 +32,14 @@ const BUILT = [
 
 /** Namespaces of its own need a root user, or a kernel that gives them to everybody. */
 const isRoot = process.getuid?.() === 0;
-const unshare = ["unshare", ...(isRoot ? [] : ["--user", "--map-root-user"]), "--mount", "--pid", "--fork"];
+const unshare = [
+  "unshare",
+  ...(isRoot ? [] : ["--user", "--map-root-user"]),
+  "--mount",
+  "--pid",
+  "--fork",
+  "--kill-child",
+];
 const works = Bun.spawnSync([...unshare, "true"], { stdout: "ignore", stderr: "ignore" }).exitCode === 0;
 const skipped = missing ?? (works ? null : "needs namespaces: unshare");
 
@@ -142,6 +149,7 @@ describe.skipIf(skipped !== null)(`container (${skipped ?? "namespaces"})`, () =
     expect(rights.get("/")).toStartWith("ro");
     const chat = await fetch(`${url}/v1/chat/completions`, {
       method: "POST",
+      headers: { "content-type": "application/json" },
       body: JSON.stringify({
         messages: [{ role: "user", content: "hello" }],
         response_format: { type: "json_object" },
@@ -155,6 +163,7 @@ describe.skipIf(skipped !== null)(`container (${skipped ?? "namespaces"})`, () =
     expect((await fetch(`${url}/v1/files`, { method: "POST", body: form })).status).toBe(200);
     const running = fetch(`${url}/v1/completions`, {
       method: "POST",
+      headers: { "content-type": "application/json" },
       body: JSON.stringify({ prompt: "a", max_tokens: 300, ignore_eos: true, stream: true }),
     });
     const stream = (await running).body!.pipeThrough(new TextDecoderStream());
