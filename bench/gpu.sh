@@ -6,6 +6,8 @@
 #   models: mistral-7b qwen2.5-14b ... (bench/shapes.ts); +fp8: its weights, activations and KV cache in FP8
 #   loads: reference long mixed thousand short batch-20000 prompts-4k prompts-24k stream stream-schemas stream-256 stream-256-schemas
 #          stream-256-half one first poisson poisson-schemas poisson-24 figure-16 ... figure-2048 (bench/named-loads.ts)
+#   MODEL:turns-GIB, MODEL:turns-forget-GIB: conversations in turns (bench/turns.ts) with 2,048 pages of Mistral's KV on the GPU and so
+#          many GiB in host memory; forget: nothing is used again
 #   Results of one GPU have floors, from this run's ops-bench if it came first, else from bench/results.
 set -u
 out=$1
@@ -29,22 +31,26 @@ trap stop_server EXIT
 
 model_of() { name=${1%@*}; echo "${name%+*}"; }
 dtype_of() { case $1 in *+fp8*) echo fp8 ;; *) echo bfloat16 ;; esac; }
+# usage: memory_for_turns NAME, such as turns-16 or turns-forget-16
+memory_for_turns() { echo "--kv-cache-memory-bytes 17179869184 --swap-space ${1##*-}"; }
 gpus_of() { case $1 in *@*) gpus=${1#*@} && echo "${gpus%x*}" ;; *) echo 1 ;; esac; }
 engines_of() { case $1 in *@*x*) echo "${1##*x}" ;; *) echo 1 ;; esac; }
 
+# usage: serve MODEL[+fp8][@GPUS] [MEMORY]
 # Serves a model with random weights, unless it is being served already; prints the seconds until the server answers.
+# MEMORY: flags that say how much of it the KV cache has.
 serve() {
-	[ "$serving" != "$1" ] || return 0
+	[ "$serving" != "$1${2-}" ] || return 0
 	stop_server
 	bun bench/shapes.ts "$out/shapes"
 	precision=
 	[ "$(dtype_of "$1")" != fp8 ] || precision="--quantization fp8 --kv-cache-dtype fp8"
 	started=$(date +%s.%N)
-	# shellcheck disable=SC2086 # two flags and their values
-	bun cli/main.ts serve "$out/shapes/$(model_of "$1")" --load-format dummy --device cuda --port 5679 $precision \
+	# shellcheck disable=SC2086 # flags and their values
+	bun cli/main.ts serve "$out/shapes/$(model_of "$1")" --load-format dummy --device cuda --port 5679 $precision ${2-} \
 		--tensor-parallel-size "$(gpus_of "$1")" --data-parallel-size "$(engines_of "$1")" --disable-log-requests >"$out/server-$1.log" 2>&1 &
 	server=$!
-	serving=$1
+	serving=$1${2-}
 	until bun -e 'process.exit((await fetch("http://127.0.0.1:5679/health")).ok ? 0 : 1)' 2>/dev/null; do
 		kill -0 "$server" 2>/dev/null || { cat "$out/server-$1.log"; server=; return 1; }
 		sleep 0.1
@@ -63,6 +69,14 @@ load() {
 	shift 3
 	bun bench/serve.ts --load "$name" --seed "$seed" --temperature "$temperature" --gpus "$gpus" --engines "$engines" --dtype "$dtype" \
 		--url http://127.0.0.1:5679 --results "$out/$model.jsonl" --floor-model "$out/shapes/$model" "$@"
+}
+
+# usage: turns MODEL NAME
+turns() {
+	forget=
+	case $2 in turns-forget-*) forget=--forget ;; esac
+	# shellcheck disable=SC2086 # a flag, or none
+	bun bench/turns.ts --model "$1" --host-kv "${2##*-}" $forget --url http://127.0.0.1:5679 --results "$out/turns.jsonl"
 }
 
 for what in "$@"; do
@@ -86,6 +100,10 @@ for what in "$@"; do
 	startup)
 		step bun bench/startup.ts mistral-7b --results "$out/startup.jsonl"
 		step bun bench/startup.ts mistral-7b --quantization fp8 --results "$out/startup.jsonl"
+		;;
+	*:turns-*)
+		model=${what%%:*} name=${what#*:}
+		step serve "$model" "$(memory_for_turns "$name")" && step turns "$model" "$name"
 		;;
 	*:*)
 		rest=${what#*:}:0

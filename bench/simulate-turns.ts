@@ -28,6 +28,13 @@ export interface TurnResult {
   found: number;
 }
 
+/** The tokens of a prompt that an endless cache would have, in turn 0, 1, ... */
+export function knownTokens({ first, message, answer }: Turns, turn: number): number {
+  // Whole pages. The last token of an answer has no KV.
+  const before = first + turn * answer + (turn - 1) * message - 1;
+  return turn === 0 ? 0 : Math.floor(before / PAGE_TOKENS) * PAGE_TOKENS;
+}
+
 const ANSWER_ID = 3;
 
 /** One result for each turn. */
@@ -55,12 +62,10 @@ export function simulateTurns(setting: Turns & Machine): TurnResult[] {
     }
     engine.run();
     const after = engine.scheduler.stats();
-    // The last token of an answer has no KV.
-    const known = turn === 0 ? 0 : Math.floor((prompts[0]!.length - message - 1) / PAGE_TOKENS) * PAGE_TOKENS;
     results.push({
       seconds: engine.seconds - before.seconds,
       promptTokens: after.promptTokens - before.promptTokens,
-      known: known * conversations,
+      known: knownTokens(setting, turn) * conversations,
       found: after.prefixHitTokens - before.prefixHitTokens,
     });
     for (const prompt of prompts) {

@@ -1,4 +1,5 @@
 /** A scheduler whose steps take the time that they would take of Mistral 7B on an H100, from the measured costs of its parts. */
+import type { StepMessage } from "../src/engine/protocol.ts";
 import { Scheduler } from "../src/engine/scheduler.ts";
 import { FG } from "../src/ffi/layout.ts";
 import { StepPlan } from "../src/ffi/step-plan.ts";
@@ -78,17 +79,20 @@ export class SimulatedEngine {
 
   /** Runs steps until every sequence has ended. */
   run(): void {
+    while (this.scheduler.aliveCount > 0) this.step();
+  }
+
+  /** Runs one step, with the next one planned before it ends. Returns what it brought. */
+  step(): StepMessage {
     const { scheduler, plan, result, rowsOut, ends } = this;
-    while (scheduler.aliveCount > 0) {
-      while (scheduler.stepsInFlight < FG.STEPS_IN_FLIGHT && scheduler.plan(plan)) {
-        this.seconds += stepTime(plan) / 1e6;
-        rowsOut.push(plan.rowCount);
-        plan.submitted();
-      }
-      const rows = rowsOut.shift()!;
-      for (let i = 0; i < rows; i++) result.ids[i] = ends > 0 && this.random() < 1 / ends ? STOP_ID : STOP_ID + 1;
-      scheduler.commit({ ...result, rows, runSeconds: 0, idleSeconds: 0, toHostSeconds: 0, toDeviceSeconds: 0 });
-      scheduler.takeMessage();
+    while (scheduler.stepsInFlight < FG.STEPS_IN_FLIGHT && scheduler.plan(plan)) {
+      this.seconds += stepTime(plan) / 1e6;
+      rowsOut.push(plan.rowCount);
+      plan.submitted();
     }
+    const rows = rowsOut.shift()!;
+    for (let i = 0; i < rows; i++) result.ids[i] = ends > 0 && this.random() < 1 / ends ? STOP_ID : STOP_ID + 1;
+    scheduler.commit({ ...result, rows, runSeconds: 0, idleSeconds: 0, toHostSeconds: 0, toDeviceSeconds: 0 });
+    return scheduler.takeMessage();
   }
 }

@@ -99,6 +99,8 @@ export interface ModelFlags {
   gpuMemoryUtilization: number;
   kvCacheMemoryBytes?: number;
   swapSpace?: number;
+  kvCacheDir?: string;
+  kvCacheDirSize?: number;
   tensorParallelSize?: number;
   tensorParallel?: number;
   dataParallelSize?: number;
@@ -112,6 +114,7 @@ export interface ModelFlags {
 /** Adds [model] and every flag of ModelFlags to a command. */
 export function addModelFlags(command: Command): Command {
   const { max_num_seqs, max_num_batched_tokens, swap_space, kv_cache_memory_bytes, gpu_memory_utilization } = DEFAULTS;
+  const { swap_space_of_dir, kv_cache_dir_size } = DEFAULTS;
   // A default that depends on the model or the device is described in words.
   const flag = (flags: string, description: string, parse?: (text: string) => unknown, fallback?: unknown) => {
     const option = new Option(flags, description);
@@ -181,8 +184,14 @@ export function addModelFlags(command: Command): Command {
   );
   flag(
     "--swap-space <GiB>",
-    `host memory per GPU for KV pages evicted from it (default: ${swap_space.cuda}, at most a quarter of the free memory in all; ${swap_space.cpu} on the CPU)`,
+    `host memory per GPU for KV pages evicted from it (default: ${swap_space.cuda}, at most a quarter of the free memory in all; ${swap_space.cpu} on the CPU, ${swap_space_of_dir} with --kv-cache-dir)`,
     decimal(0, Number.POSITIVE_INFINITY),
+  );
+  flag("--kv-cache-dir <folder>", "a folder where KV pages are kept for the next start (default: none)");
+  flag(
+    "--kv-cache-dir-size <GiB>",
+    `size of the pages in --kv-cache-dir, for each engine that uses it (default: ${kv_cache_dir_size})`,
+    decimal(0, Number.POSITIVE_INFINITY, true),
   );
   flag("--tensor-parallel-size <n>", "GPUs to split the model over; also --tensor-parallel (default: 1)", integer(1));
   command.addOption(new Option("--tensor-parallel <n>").argParser(integer(1)).hideHelp());
@@ -225,6 +234,8 @@ export function loadOptions(flags: ModelFlags): LoadOptions {
     gpu_memory_utilization: flags.gpuMemoryUtilization,
     kv_cache_memory_bytes: flags.kvCacheMemoryBytes,
     swap_space: flags.swapSpace,
+    kv_cache_dir: flags.kvCacheDir,
+    kv_cache_dir_size: flags.kvCacheDirSize,
     tensor_parallel_size: flags.tensorParallelSize ?? flags.tensorParallel,
     data_parallel_size: flags.dataParallelSize,
     threads: flags.threads,

@@ -65,6 +65,12 @@ static void run_step(rank_state *r, fg_command *c) {
 	if (trace) fg_trace_op(trace, "step", -1, start, ops->mark(r->ctx));
 }
 
+static fg_status run_copies(rank_state *r, const fg_command *c) {
+	const fg_ops *ops = r->engine->ops;
+	if (c->n_copies) ops->copy_pages(r->ctx, c->copies, c->n_copies);
+	return ops->copies_wait ? ops->copies_wait(r->ctx) : FG_OK;
+}
+
 static fg_status run_load(rank_state *r) {
 	fg_engine *e = r->engine;
 	atomic_ullong ignored = 0;
@@ -89,6 +95,7 @@ static void *rank_main(void *argument) {
 		case FG_CMD_READY: status = e->ops->ready(r->ctx, &r->capacity); break;
 		case FG_CMD_SLEEP: status = e->ops->sleep(r->ctx, c->argument); break;
 		case FG_CMD_WAKE: status = e->ops->wake(r->ctx, c->argument); break;
+		case FG_CMD_COPY: status = run_copies(r, c); break;
 		case FG_CMD_STEP: run_step(r, c); break;
 		case FG_CMD_QUIT:
 			if (r->ctx) e->ops->close(r->ctx);
@@ -360,23 +367,53 @@ static fg_status check_ready(fg_engine *e) {
 	return fg_fail(FG_INVALID, "the weights are incomplete: load a whole set (fg_load), then call fg_ready");
 }
 
+/* A command with a list of copies of its own. NULL, with fg_error's text set, on failure. */
+static fg_command *new_command(fg_command_kind kind, const fg_page_copy *copies, int32_t n_copies) {
+	fg_command *c = fg_command_new(kind);
+	if (!c || n_copies == 0) return c;
+	size_t bytes = (size_t)n_copies * sizeof *copies;
+	c->copies = malloc(bytes);
+	if (!c->copies) {
+		fg_fail(FG_OUT_OF_MEMORY, "no memory for a list of %d page copies", n_copies);
+		fg_command_free(c);
+		return NULL;
+	}
+	memcpy(c->copies, copies, bytes);
+	c->n_copies = n_copies;
+	return c;
+}
+
+FG_API fg_status fg_copy(fg_engine *e, const fg_page_copy *copies, int32_t n_copies) {
+	fg_status status = check_ready(e);
+	if (!status) status = check_idle(e);
+	if (!status) status = fg_copies_check(e->capacity.n_pages, host_pages(e), copies, n_copies);
+	if (status) return status;
+	fg_command *c = new_command(FG_CMD_COPY, copies, n_copies);
+	if (!c) return FG_OUT_OF_MEMORY;
+	fg_queue_push(&e->queue, c);
+	status = fg_queue_wait(&e->queue, c);
+	fg_command_free(c);
+	return status;
+}
+
+FG_API fg_status fg_host_page(fg_engine *e, int32_t rank, int32_t host_page, void **bytes) {
+	if (!e || !bytes) return fg_fail(FG_INVALID, "engine or bytes is NULL");
+	if (!e->ready) return fg_fail(FG_INVALID, "the engine is not ready; call fg_load and fg_ready first");
+	if (rank < 0 || rank >= e->n_started) {
+		return fg_fail(FG_INVALID, "rank is %d; there are %d ranks", rank, e->n_started);
+	}
+	int32_t n = host_pages(e);
+	if (host_page < 0 || host_page >= n) return fg_fail(FG_INVALID, "host page is %d; there are %d", host_page, n);
+	*bytes = e->ops->host_page(e->ranks[rank].ctx, host_page);
+	return FG_OK;
+}
+
 /* The step as a command that owns all it needs. NULL, with fg_error's text set, on failure. */
 static fg_command *new_step(fg_engine *e, const fg_step *step, fg_status *status) {
-	fg_command *c = fg_command_new(FG_CMD_STEP);
+	fg_command *c = new_command(FG_CMD_STEP, step->copies, step->n_copies);
 	if (!c) {
 		*status = FG_OUT_OF_MEMORY;
 		return NULL;
-	}
-	size_t bytes = (size_t)step->n_copies * sizeof *step->copies;
-	if (bytes) {
-		c->copies = malloc(bytes);
-		if (!c->copies) {
-			*status = fg_fail(FG_OUT_OF_MEMORY, "no memory for a list of %d page copies", step->n_copies);
-			fg_command_free(c);
-			return NULL;
-		}
-		memcpy(c->copies, step->copies, bytes);
-		c->n_copies = step->n_copies;
 	}
 	c->step = e->next_step;
 	c->n_masks = step->n_masks, c->n_late_masks = step->n_late_masks;

@@ -52,6 +52,9 @@ typedef struct {
 fg_status fg_slots_init(fg_slots *slots, const fg_config *config);
 void fg_slots_free(fg_slots *slots);
 
+/* Refuses copies that name a page that does not exist. */
+fg_status fg_copies_check(int32_t n_pages, int32_t n_host_pages, const fg_page_copy *copies, int32_t n_copies);
+
 /* Refuses a step that cannot run. Changes nothing that a later check could see. */
 fg_status fg_slots_check(fg_slots *slots, const fg_config *config, int32_t n_pages, int32_t n_host_pages,
                          const fg_step *step);

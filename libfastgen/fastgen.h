@@ -36,7 +36,7 @@ extern "C" {
 #endif
 
 enum {
-	FG_ABI_VERSION = 5,
+	FG_ABI_VERSION = 6,
 	FG_PAGE_TOKENS = 64,      /* tokens in one KV page */
 	FG_SCALE_BLOCK = 128,     /* rows, and columns, of a weight that share a scale when scales are by block */
 	FG_STEPS_IN_FLIGHT = 2,   /* steps that may be submitted and not yet waited for */
@@ -398,6 +398,17 @@ FG_API fg_status fg_sleep(fg_engine *engine, int32_t level);
  * FG_OUT_OF_MEMORY when others have taken the device's memory: what was asleep is still asleep, for another try.
  */
 FG_API fg_status fg_wake(fg_engine *engine, int32_t what);
+
+/* Copies KV pages between device and host, in the order given, while no step is in flight, and returns when they are
+ * there, and all copies of steps before as well. What is refused copies nothing; `copies` may be NULL where n_copies
+ * is 0. */
+FG_API fg_status fg_copy(fg_engine *engine, const fg_page_copy *copies, int32_t n_copies);
+
+/* Sets *bytes to where one rank's part of a host page lies: fg_capacity.page_bytes bytes, in a layout that is the
+ * library's own, of a page that copies may name. The address is good until fg_close, in any thread. It may be read
+ * once the fg_wait of the step that copied to it, or fg_copy, has returned, and written before the step that copies
+ * from it is submitted; and in neither case during fg_sleep. */
+FG_API fg_status fg_host_page(fg_engine *engine, int32_t rank, int32_t host_page, void **bytes);
 
 /* Queues a step, with its page copies before it, and returns at once. FG_BUSY when FG_STEPS_IN_FLIGHT steps are in
  * flight already. When the step is refused, none of its copies is made; fg_error_slot says whether one slot is the

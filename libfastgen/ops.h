@@ -272,6 +272,11 @@ typedef struct {
 	/* Host pages that copies may name by now, of the capacity's: never fewer than before. Any thread, after ready. NULL
 	 * for a library whose ready makes them all. */
 	int32_t (*host_pages)(fg_ctx *ctx);
+	/* Where a host page lies that copies may name. Any thread, after ready. */
+	void *(*host_page)(fg_ctx *ctx, int32_t host_page);
+	/* Waits for the copies that were begun, while no step is in flight. On the rank thread. NULL for a library whose
+	 * copy_pages waits. */
+	fg_status (*copies_wait)(fg_ctx *ctx);
 
 	/* residual[t] = embed[tokens[t]] */
 	void (*embed)(fg_ctx *ctx, const fg_batch *batch, void *residual);

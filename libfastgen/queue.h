@@ -15,6 +15,7 @@ typedef enum {
 	FG_CMD_READY,
 	FG_CMD_SLEEP,
 	FG_CMD_WAKE,
+	FG_CMD_COPY,
 	FG_CMD_STEP,
 	FG_CMD_QUIT
 } fg_command_kind;
@@ -31,8 +32,8 @@ typedef struct fg_command {
 	int32_t traced;             /* STEP */
 	int32_t n_masks;            /* STEP: given with it */
 	int32_t n_late_masks;       /* STEP */
-	int32_t n_copies;           /* STEP */
-	fg_page_copy *copies;       /* STEP: made before it; freed with the command */
+	int32_t n_copies;           /* STEP, COPY */
+	fg_page_copy *copies;       /* STEP: made before it; COPY: freed with the command */
 } fg_command;
 
 typedef struct {

@@ -65,9 +65,11 @@ static fg_status check_counts(const fg_config *config, const fg_step *s) {
 	return FG_OK;
 }
 
-static fg_status check_copies(int32_t n_pages, int32_t n_host_pages, const fg_step *s) {
-	for (int32_t i = 0; i < s->n_copies; i++) {
-		const fg_page_copy *p = &s->copies[i];
+fg_status fg_copies_check(int32_t n_pages, int32_t n_host_pages, const fg_page_copy *copies, int32_t n_copies) {
+	if (n_copies < 0) return fg_fail(FG_INVALID, "n_copies is %d; it must not be negative", n_copies);
+	if (n_copies && !copies) return fg_fail(FG_INVALID, "copies is NULL but n_copies is not 0");
+	for (int32_t i = 0; i < n_copies; i++) {
+		const fg_page_copy *p = &copies[i];
 		if (p->page < 0 || p->page >= n_pages) {
 			return fg_fail(FG_INVALID, "copy %d names page %d; there are %d", i, p->page, n_pages);
 		}
@@ -206,7 +208,7 @@ fg_status fg_slots_check(fg_slots *slots, const fg_config *config, int32_t n_pag
                          const fg_step *s) {
 	slots->check++;
 	fg_status status = check_counts(config, s);
-	if (!status) status = check_copies(n_pages, n_host_pages, s);
+	if (!status) status = fg_copies_check(n_pages, n_host_pages, s->copies, s->n_copies);
 	if (!status) status = check_fills(slots, config, s);
 	if (!status) status = check_updates(slots, config, n_pages, s);
 	int64_t n_tokens = 0;

@@ -109,6 +109,27 @@ export class FakeFastgen implements FastgenApi {
     generated_tokens: 0,
     steps: 0,
     step_tokens: 0,
+    pages_held: 0,
+    host: {
+      pages: 0,
+      pages_held: 0,
+      hits: 0,
+      misses: 0,
+      saved: 0,
+      restored: 0,
+      forgotten: 0,
+      read_seconds: 0,
+      write_seconds: 0,
+    },
+    disk_pages: 0,
+    disk_capacity: 0,
+    disk_hits: 0,
+    disk_misses: 0,
+    disk_saved: 0,
+    disk_skipped: 0,
+    disk_lost: 0,
+    disk_read_seconds: 0,
+    disk_write_seconds: 0,
   };
   readonly tokenizer_config = { tokenizer_class: "FakeTokenizer", model_max_length: 1024 };
   /** What onStep() was given: a test calls it as the engine would. */
@@ -188,7 +209,8 @@ export class FakeFastgen implements FastgenApi {
   }
 
   get engines(): readonly EngineInfo[] {
-    const idle = Object.fromEntries(Object.keys(this.stats).map((key) => [key, 0])) as unknown as Stats;
+    const zeros = <T extends object>(of: T) => Object.fromEntries(Object.keys(of).map((key) => [key, 0]));
+    const idle = { ...zeros(this.stats), host: zeros(this.stats.host) } as unknown as Stats;
     const last = this.failures.length - 1;
     return this.failures.map((failure, i) => ({
       alive: failure === null,

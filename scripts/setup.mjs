@@ -288,7 +288,7 @@ async function buildExecutable() {
   await mustRun(bun, [
     "build", "--compile", "--no-compile-autoload-bunfig", "--no-compile-autoload-dotenv",
     "--no-compile-autoload-tsconfig", "--no-compile-autoload-package-json", "--bytecode", "--format=esm", "--minify-syntax", "--minify-whitespace", "--root", ".",
-    "--outfile", "build/fgserve.new", "build/entry.ts", "src/engine/worker.ts", "src/grammar/worker.ts",
+    "--outfile", "build/fgserve.new", "build/entry.ts", "src/engine/worker.ts", "src/grammar/worker.ts", "src/kv-cache-dir/thread.ts",
   ], "see the message above", { quiet: true });
   for (const name of executables) {
     const target = path.join(root, name);

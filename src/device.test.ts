@@ -120,6 +120,25 @@ test("options that make no sense are refused by name", () => {
   expect(refusal({ max_num_seqs: 64, max_num_batched_tokens: 32 }).param).toBe("max_num_batched_tokens");
 });
 
+test("pages on disk: the options that go with the folder, and those that do not", () => {
+  expect(config({}).kvCacheDir).toBeNull();
+  const given = config({ kv_cache_dir: "/x/../cache", kv_cache_dir_size: 0.5 });
+  expect(given.kvCacheDir).toEqual({ path: "/cache", bytes: 2 ** 29 });
+  // They go through host pages, which the CPU has none of otherwise.
+  expect(config({}).hostKvBytes).toBe(0);
+  expect(given.hostKvBytes).toBeGreaterThan(0);
+  expect(config({ kv_cache_dir: "cache" }).kvCacheDir).toEqual({ path: path.resolve("cache"), bytes: 32 * 2 ** 30 });
+  const bad: LoadOptions[] = [
+    { kv_cache_dir: "" },
+    { kv_cache_dir: "x", swap_space: 0 },
+    { kv_cache_dir: "x", enable_prefix_caching: false },
+    { kv_cache_dir_size: 4 },
+    { kv_cache_dir_size: 0, kv_cache_dir: "x" },
+    { kv_cache_dir_size: Number.NaN, kv_cache_dir: "x" },
+  ];
+  for (const options of bad) expect(refusal(options).param).toBe(Object.keys(options)[0]!);
+});
+
 test("several engines: their devices, and their shares of threads and memory", () => {
   const gpu = { ...cpu, kind: "cuda" } as const;
   const devices = (options: LoadOptions) => engineConfigs(model, gpu, options).map((one) => one.devices);

@@ -30,6 +30,10 @@ export const DEFAULTS = {
   kv_cache_memory_bytes: 4 * GIB,
   /** GiB for each GPU: this, or the GPU's share of a quarter of the host memory that is free, whichever is less. */
   swap_space: { cuda: 4, cpu: 0 },
+  /** The same on the CPU with a kv_cache_dir: its pages go through the host's. */
+  swap_space_of_dir: 1,
+  /** GiB of pages in kv_cache_dir. */
+  kv_cache_dir_size: 32,
 } as const;
 
 /** libfastgen's own bounds (config.c), checked before it does, so that the error names the option. */
@@ -137,7 +141,9 @@ function oneOf<T extends object>(name: keyof LoadOptions, values: T, value: stri
 
 /** Bytes of host memory for the evicted pages of each of `count` devices. */
 function swapSpace(options: LoadOptions, kind: DeviceKind, count: number): number {
-  const value = options.swap_space ?? Math.min(DEFAULTS.swap_space[kind], freeMemory() / 4 / GIB / count);
+  const least = options.kv_cache_dir === undefined ? 0 : DEFAULTS.swap_space_of_dir;
+  const fallback = Math.max(DEFAULTS.swap_space[kind], least);
+  const value = options.swap_space ?? Math.min(fallback, freeMemory() / 4 / GIB / count);
   if (typeof value !== "number" || !Number.isFinite(value) || value < 0) {
     throw wrong("swap_space", `swap_space must be a number of GiB, 0 or more, not ${value}`);
   }
@@ -148,6 +154,33 @@ function swapSpace(options: LoadOptions, kind: DeviceKind, count: number): numbe
     `swap_space is ${value} GiB${count > 1 ? ` for each of ${count} ${kind === "cuda" ? "GPUs" : "engines"}` : ""}, but this machine has ${formatSize(os.totalmem(), Math.floor)} ` +
       `of memory: lower swap_space to at most ${Math.floor(os.totalmem() / count / GIB)}`,
   );
+}
+
+/** Where pages are kept on disk; null = nowhere. */
+function kvCacheDir(options: LoadOptions): EngineConfig["kvCacheDir"] {
+  const { kv_cache_dir: dir, kv_cache_dir_size: size } = options;
+  if (dir === undefined) {
+    if (size === undefined) return null;
+    throw wrong(
+      "kv_cache_dir_size",
+      "kv_cache_dir_size is the size of kv_cache_dir: name a folder there, or leave it out",
+    );
+  }
+  if (dir === "") throw wrong("kv_cache_dir", "kv_cache_dir is empty: name a folder, or leave it out");
+  if (options.enable_prefix_caching === false) {
+    throw wrong(
+      "kv_cache_dir",
+      "kv_cache_dir needs the prefix cache: leave out enable_prefix_caching, or kv_cache_dir",
+    );
+  }
+  if (options.swap_space === 0) {
+    throw wrong("kv_cache_dir", "pages reach kv_cache_dir through host memory, and swap_space is 0: raise swap_space");
+  }
+  const gib = size ?? DEFAULTS.kv_cache_dir_size;
+  if (typeof gib !== "number" || !Number.isFinite(gib) || gib <= 0) {
+    throw wrong("kv_cache_dir_size", `kv_cache_dir_size must be a number of GiB above 0, not ${gib}`);
+  }
+  return { path: path.resolve(dir), bytes: Math.floor(gib * GIB) };
 }
 
 interface Device extends DeviceChoice {
@@ -339,6 +372,7 @@ export function engineConfig(model: Model, device: DeviceChoice, options: LoadOp
     maxStepTokens,
     maxContext,
     kvBytes,
+    kvCacheDir: kvCacheDir(options),
     hostKvBytes: swapSpace(options, kind, ranks * engines),
     memoryUtilization,
     prefixCaching,

@@ -30,6 +30,8 @@ export interface EngineConfig {
   /** Bytes of KV cache on the device; 0 = what memoryUtilization leaves (CUDA only). */
   kvBytes: number;
   hostKvBytes: number;
+  /** A folder for pages, and the most bytes of them there; null = none are kept on disk. */
+  kvCacheDir: { path: string; bytes: number } | null;
   memoryUtilization: number;
   prefixCaching: boolean;
   /** The rank that KV events bear: the number of this engine among several. Absent = none are told. */

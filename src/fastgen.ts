@@ -413,7 +413,10 @@ export class Fastgen implements FastgenApi {
 }
 
 function publicStats(stats: EngineStats): Stats {
-  const { pagesUsed, prefixQueriedTokens, prefixHitTokens, promptTokens, generatedTokens, stepTokens, ...same } = stats;
+  const { pagesUsed, prefixQueriedTokens, prefixHitTokens, promptTokens, generatedTokens, stepTokens, ...rest } = stats;
+  const { diskPages, diskCapacity, diskHits, diskMisses, diskSaved, diskSkipped, diskLost, ...others } = rest;
+  const { diskReadSeconds, diskWriteSeconds, ...more } = others;
+  const { host, pagesHeld, ...same } = more;
   return {
     ...same,
     pages_used: pagesUsed,
@@ -422,6 +425,27 @@ function publicStats(stats: EngineStats): Stats {
     prompt_tokens: promptTokens,
     generated_tokens: generatedTokens,
     step_tokens: stepTokens,
+    pages_held: pagesHeld,
+    host: {
+      pages: host.pages,
+      pages_held: host.pagesHeld,
+      hits: host.hits,
+      misses: host.misses,
+      saved: host.saved,
+      restored: host.restored,
+      forgotten: host.forgotten,
+      read_seconds: host.readSeconds,
+      write_seconds: host.writeSeconds,
+    },
+    disk_pages: diskPages,
+    disk_capacity: diskCapacity,
+    disk_hits: diskHits,
+    disk_misses: diskMisses,
+    disk_saved: diskSaved,
+    disk_skipped: diskSkipped,
+    disk_lost: diskLost,
+    disk_read_seconds: diskReadSeconds,
+    disk_write_seconds: diskWriteSeconds,
   };
 }
 

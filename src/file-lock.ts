@@ -3,6 +3,7 @@
  * containers that share a folder, whatever their process ids, and nobody has to clean up after a process that was killed.
  */
 import { FFIType, read } from "bun:ffi";
+import { closeSync, openSync } from "node:fs";
 import { type FileHandle, open, stat } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { openLibrary } from "./dynamic-library.ts";
@@ -23,9 +24,9 @@ const openLibc = () =>
 let libc: ReturnType<typeof openLibc> | null = null;
 
 /** Takes the lock if nobody has it: "taken", "busy", or "unsupported" where the file system has no such locks. */
-function tryLock(handle: FileHandle): "taken" | "busy" | "unsupported" {
+function tryLock(file: number): "taken" | "busy" | "unsupported" {
   libc ??= openLibc();
-  if (libc.flock(handle.fd, LOCK_EXCLUSIVE | LOCK_NON_BLOCKING) === 0) return "taken";
+  if (libc.flock(file, LOCK_EXCLUSIVE | LOCK_NON_BLOCKING) === 0) return "taken";
   const errno = read.i32(libc.__errno_location()!);
   return errno === EWOULDBLOCK || errno === EINTR ? "busy" : "unsupported";
 }
@@ -34,6 +35,23 @@ function tryLock(handle: FileHandle): "taken" | "busy" | "unsupported" {
 async function isCurrent(handle: FileHandle, path: string): Promise<boolean> {
   const [mine, named] = await Promise.all([handle.stat(), stat(path).catch(() => null)]);
   return named !== null && named.ino === mine.ino && named.dev === mine.dev;
+}
+
+/** A lock that was taken. Closing it, or the end of this process, gives it up. */
+export interface FileLock {
+  close(): void;
+}
+
+/**
+ * Takes the lock on the file `path`, which is created when missing, without waiting for it. "busy": somebody has it.
+ * "unsupported": the file system has no such locks. Throws the system's error where the file cannot be opened.
+ */
+export function takeFileLock(path: string): FileLock | "busy" | "unsupported" {
+  const file = openSync(path, "a", 0o600);
+  const outcome = tryLock(file);
+  if (outcome === "taken") return { close: () => closeSync(file) };
+  closeSync(file);
+  return outcome;
 }
 
 /**
@@ -49,11 +67,11 @@ export async function withFileLock<T>(
   for (;;) {
     const handle = await open(path, "a");
     try {
-      let outcome = tryLock(handle);
+      let outcome = tryLock(handle.fd);
       while (outcome === "busy") {
         await options.onWait?.();
         await sleep(INTERVAL, undefined, { signal: options.signal });
-        outcome = tryLock(handle);
+        outcome = tryLock(handle.fd);
       }
       if (outcome === "unsupported") return await work(false);
       if (await isCurrent(handle, path)) return await work(true);

@@ -265,6 +265,12 @@ export const MAX_BATCH_FAULTS = 100;
 /** Bytes of the reply to one request of a batch: it is one line of a file, and is held whole. */
 export const MAX_BATCH_REPLY_BYTES = 64 * 1024 * 1024;
 
+/** Engines of one setup that may share a --kv-cache-dir, each with a folder of its own in it. */
+export const MAX_KV_CACHE_ENGINES = 64;
+
+/** Pages that an engine keeps in its --kv-cache-dir, whatever the size: 0.3 kilobytes of memory each. */
+export const MAX_KV_CACHE_PAGES = 1_000_000;
+
 /** Seconds for which a request of a batch is made again while the server is busy or out of reach. */
 export const BATCH_PATIENCE_SECONDS = 600;
 

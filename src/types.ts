@@ -34,6 +34,10 @@ export interface LoadOptions {
   kv_cache_memory_bytes?: number;
   /** GiB of host memory per GPU for KV pages evicted from it. */
   swap_space?: number;
+  /** A folder where KV pages are kept for the next start: a level below the host's pages, and not without these. */
+  kv_cache_dir?: string;
+  /** GiB of pages in it; default 32. */
+  kv_cache_dir_size?: number;
   /** Share of each GPU's memory to use, above 0 and at most 1. */
   gpu_memory_utilization?: number;
   /** GPUs to split the model over. */
@@ -345,6 +349,39 @@ export interface Stats {
   steps: number;
   /** Tokens of the newest step. */
   step_tokens: number;
+  /** Of `pages`, those that hold something now: what sequences refer to, and what is cached. */
+  pages_held: number;
+  /** Pages in host memory. All but the first two count since the start. */
+  host: {
+    /** Pages that can be used now, and of these, those that hold something. */
+    pages: number;
+    pages_held: number;
+    /** Pages of prompts that were found there, and those that were neither there nor on the device. */
+    hits: number;
+    misses: number;
+    /** Pages copied from the device, and back. */
+    saved: number;
+    restored: number;
+    /** Pages that can no longer be found, because others needed their room. */
+    forgotten: number;
+    /** In which pages were copied to the device, and from it. */
+    read_seconds: number;
+    write_seconds: number;
+  };
+  /** Pages in kv_cache_dir now, and how many may be there; 0 where there is no such folder. */
+  disk_pages: number;
+  disk_capacity: number;
+  /** Pages of prompts that neither device nor host had: those that were read from there, and those that were computed. */
+  disk_hits: number;
+  disk_misses: number;
+  /** Pages written there, and pages that were not, because the disk did not keep up. */
+  disk_saved: number;
+  disk_skipped: number;
+  /** Pages that were damaged or gone when they were to be read. */
+  disk_lost: number;
+  /** In which pages were read, and written. */
+  disk_read_seconds: number;
+  disk_write_seconds: number;
 }
 
 /** One of several engines, or the only one. */

@@ -1,7 +1,7 @@
 /** Conversations on the page, in a real browser: what is written, stopped, edited, kept, exported and imported. */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 import type { Browser, Page } from "playwright-core";
-import { launch, missing, type OpenPage, openPage, ready } from "./browser.ts";
+import { launch, missing, type OpenPage, OTHER_HOST, openPage, ready } from "./browser.ts";
 import { missing as executableMissing, startServer } from "./server.ts";
 
 /** Waits until the last answer has some words. */
@@ -91,6 +91,7 @@ describe.skipIf(missing !== null)(`conversations on the page (${missing ?? "Chro
     expect(await texts()).toEqual(["first", "two"]);
     await page.hover(".message.user");
     await page.click(".message.user [aria-label='Delete from here']");
+    await page.click("dialog .danger");
     expect(await texts()).toEqual(["second", "three"]);
     expect(await page.locator(".branches").count()).toBe(0);
   });
@@ -218,6 +219,52 @@ describe.skipIf(missing !== null)(`conversations on the page (${missing ?? "Chro
     const { messages } = fake.calls.at(-1)!.prompt as { messages: Record<string, unknown>[] };
     expect(messages.at(-1)).toMatchObject({ role: "tool", content: '{"rain": true}' });
     expect(messages.at(-1)!.tool_call_id).toBe((messages.at(-2)!.tool_calls as { id: string }[])[0]!.id);
+  });
+
+  test("a conversation that is deleted while it is answered is gone, and so is its answer", async () => {
+    const { page, say, fake } = await open({ answer: "word ".repeat(1000), pace: () => Bun.sleep(2) });
+    await say("Write");
+    await grown(page);
+    await page.hover("#history li");
+    await page.click("#history [aria-label^=More]");
+    await page.click("dialog >> text=Delete");
+    await page.click("dialog .danger");
+    await page.waitForSelector(".empty");
+    const call = fake.calls.at(-1)!;
+    for (let i = 0; i < 200 && !call.aborted; i++) await Bun.sleep(10);
+    expect(call.aborted).toBe(true);
+    await page.reload();
+    await ready(page);
+    expect(await page.locator("#history a").count()).toBe(0);
+  });
+
+  test("a setting that cannot be read is told, and nothing is sent or lost", async () => {
+    const { page, say, fake } = await open({ answer: "ok" });
+    await page.click("#settings");
+    await page.fill("#set-tools", "[{");
+    await page.keyboard.press("Escape");
+    await say("Hi");
+    expect(await page.locator("#notice").textContent()).toContain("the list of tools is not JSON");
+    expect(await page.inputValue("#prompt")).toBe("Hi");
+    expect(fake.calls).toEqual([]);
+  });
+
+  test("it works over plain HTTP from another machine, where browsers allow less", async () => {
+    const options = { allowedHosts: [OTHER_HOST], allowedOrigins: ["*"] };
+    const { page, say, answered, server, foreign } = await open({ answer: "```\ncode\n```" }, options);
+    await page.goto(`http://${OTHER_HOST}:${server.port}/`);
+    expect(await page.evaluate(() => (globalThis as unknown as { isSecureContext: boolean }).isSecureContext)).toBe(
+      false,
+    );
+    await ready(page);
+    await say("Hi");
+    await answered();
+    await page.click(".code .copy");
+    await page.waitForSelector(".copy[data-done]");
+    await page.fill("#prompt", "");
+    await page.press("#prompt", "Control+v");
+    expect(await page.inputValue("#prompt")).toBe("code");
+    foreign.length = 0;
   });
 
   test.skipIf(executableMissing !== null)(

@@ -46,6 +46,9 @@ export interface Model {
   context: number | null;
 }
 
+/** A model's name without its owner or folder. */
+export const shortName = (id: string): string => id.split("/").findLast((part) => part !== "") ?? id;
+
 /** @throws ServerError */
 export async function listModels(server: Server): Promise<Model[]> {
   const { data } = await (await ask(server, "/v1/models", { signal: AbortSignal.timeout(10_000) })).json();

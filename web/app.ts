@@ -1,16 +1,18 @@
 /** The conversation that is shown, the answers that are written, and what the reader does with both. */
-import { listModels, type Model, ServerError } from "./api.ts";
+import { listModels, type Model, ServerError, shortName } from "./api.ts";
 import { ChatView, Composer } from "./chat-view.ts";
+import { openConfirm } from "./dialogs.ts";
 import { get } from "./dom.ts";
 import { Generation } from "./generation.ts";
-import { requestBody } from "./request.ts";
+import { messagesOf, requestBody } from "./request.ts";
 import { nameOf, servers } from "./servers.ts";
 import { openServers } from "./servers-view.ts";
+import type { Settings } from "./settings.ts";
 import { openSettings } from "./settings-view.ts";
 import type { Store } from "./store.ts";
 import { settingsFrom } from "./transfer.ts";
 import { append, newConversation, pathOf, remove, show, titleOf } from "./tree.ts";
-import type { Conversation, Message, Settings } from "./types.ts";
+import type { Conversation, Message } from "./types.ts";
 
 const SETTINGS = "fastgen.settings";
 const MODEL = "fastgen.model";
@@ -35,19 +37,25 @@ export class App {
     () => this.stop(),
   );
   readonly #view = new ChatView({
-    edit: (message, text) => {
-      append(this.conversation, message.parent, { role: "user", content: text });
-      void this.#answer();
+    edit: (message, text) =>
+      this.#answer(() => append(this.conversation, message.parent, { role: "user", content: text })),
+    regenerate: (message) =>
+      this.#answer(() => {
+        this.conversation.leaf = message.parent;
+      }),
+    show: (message) => {
+      this.#change(() => show(this.conversation, message));
+      this.#view.focusBranches(message);
     },
-    regenerate: (message) => {
-      this.conversation.leaf = message.parent;
-      void this.#answer();
-    },
-    show: (message) => this.#change(() => show(this.conversation, message)),
-    remove: (message) => this.#change(() => remove(this.conversation, message)),
+    remove: (message) =>
+      openConfirm("Delete this message and all that follows it?", "Delete", () =>
+        this.#change(() => remove(this.conversation, message)),
+      ),
     answerCalls: (message, results) => this.#answerCalls(message, results),
   });
   #retry = 0;
+  /** Counts what was opened: what comes too late is not shown. */
+  #openings = 0;
 
   /** @param store null = the browser keeps no history */
   constructor(store: Store | null) {
@@ -60,7 +68,9 @@ export class App {
 
   /** Shows a conversation; null = a new one. */
   async open(id: string | null): Promise<void> {
+    const opening = ++this.#openings;
     const known = id === null ? null : (this.#running.get(id)?.conversation ?? (await this.#store?.load(id)) ?? null);
+    if (opening !== this.#openings) return;
     this.conversation = known ?? newConversation(storedSettings());
     this.#view.clear();
     this.#composer.notice = id !== null && known === null ? "This conversation is not in this browser." : "";
@@ -110,7 +120,7 @@ export class App {
   #drawModels(): void {
     const several = servers().length > 1;
     const options = this.#models.map(
-      ({ id, server }) => new Option(several ? `${id} on ${nameOf(server.address)}` : id),
+      ({ id, server }) => new Option(several ? `${shortName(id)} on ${nameOf(server.address)}` : shortName(id)),
     );
     this.#select.replaceChildren(...(options.length > 0 ? options : [new Option("No model")]));
     const chosen = localStorage.getItem(MODEL);
@@ -143,41 +153,42 @@ export class App {
     return this.#running.get(this.conversation.id)?.generation ?? null;
   }
 
-  async #send(text: string): Promise<void> {
-    if (this.model === null) return void this.loadModels();
-    append(this.conversation, this.conversation.leaf, { role: "user", content: text.trimEnd() });
-    this.#composer.text = "";
-    this.#view.toEnd();
-    await this.#answer();
+  #send(text: string): Promise<void> {
+    return this.#answer(() => {
+      append(this.conversation, this.conversation.leaf, { role: "user", content: text.trimEnd() });
+      this.#composer.text = "";
+    });
   }
 
-  #answerCalls(message: Message, results: string[]): void {
-    for (const [i, { id }] of message.calls.entries()) {
-      append(this.conversation, i === 0 ? message.id : this.conversation.leaf, {
-        role: "tool",
-        content: results[i]!,
-        call: id,
-      });
-    }
-    void this.#answer();
+  #answerCalls({ id: parent, calls }: Message, results: string[]): Promise<void> {
+    return this.#answer(() => {
+      this.conversation.leaf = parent;
+      for (const [i, { id }] of calls.entries()) {
+        append(this.conversation, this.conversation.leaf, { role: "tool", content: results[i]!, call: id });
+      }
+    });
   }
 
-  /** Has the model answer what is shown. */
-  async #answer(): Promise<void> {
+  /** Changes the conversation, and has the model answer what is then shown. Nothing changes where it cannot be asked. */
+  async #answer(change: () => void): Promise<void> {
     const { conversation, model } = this;
-    if (model === null || this.#running.has(conversation.id)) return;
-    this.#composer.notice = "";
+    if (model === null) return this.loadModels();
+    if (this.#running.has(conversation.id)) return;
     let body: object;
     try {
-      body = requestBody(model.id, pathOf(conversation), conversation.settings);
+      body = requestBody(model.id, conversation.settings);
     } catch (error) {
       this.#composer.notice = (error as Error).message;
-      return this.#change(() => {});
+      return;
     }
+    this.#composer.notice = "";
+    change();
+    const messages = messagesOf(pathOf(conversation), conversation.settings);
     const message = append(conversation, conversation.leaf, { role: "assistant", content: "" });
     const generation = new Generation(message, model);
-    this.#running.set(conversation.id, { generation, conversation });
-    if (location.hash !== `#/c/${conversation.id}`) history.replaceState(null, "", `#/c/${conversation.id}`);
+    const { id } = conversation;
+    this.#running.set(id, { generation, conversation });
+    if (location.hash !== `#/c/${id}`) history.replaceState(null, "", `#/c/${id}`);
     this.draw();
     this.#view.toEnd();
     await this.#save(conversation);
@@ -185,9 +196,10 @@ export class App {
       if (this.#current() === generation) this.#view.grow(generation);
     };
     const saving = setInterval(() => void this.#save(conversation), SAVE);
-    const failure = await generation.run(body);
+    const failure = await generation.run({ ...body, messages });
     clearInterval(saving);
-    this.#running.delete(conversation.id);
+    // The conversation may have been deleted meanwhile.
+    if (!this.#running.delete(id)) return;
     if (this.conversation === conversation) this.draw();
     await this.#save(conversation);
     if (failure?.status === 401) this.#askForKey(failure);
@@ -212,10 +224,13 @@ export class App {
     await this.#save(conversation);
   }
 
-  /** Stops what is written in a conversation that goes. */
-  forget(id: string): void {
+  /** Deletes a conversation, and stops what is written in it. */
+  async delete(id: string): Promise<void> {
     this.#running.get(id)?.generation.stop();
+    this.#running.delete(id);
+    await this.#store?.delete(id);
     if (this.conversation.id === id) location.hash = "#/";
+    this.onHistory();
   }
 
   async #save(conversation: Conversation): Promise<void> {

@@ -21,7 +21,7 @@ export function chart(title: string, lines: Line[], points: number, format: (val
   const top = Math.max(...all, 0);
   const now = (values: Line["values"]) => {
     const last = values.at(-1) ?? null;
-    return last === null ? "none yet" : format(last);
+    return last === null ? "–" : format(last);
   };
   const paths = lines.flatMap(({ values }, i) => drawLine(values, points, top, i));
   const label = `${title}: ${lines.map(({ name, values }) => `${name} ${now(values)}`).join(", ")}; at most ${format(top)}`;
@@ -29,20 +29,15 @@ export function chart(title: string, lines: Line[], points: number, format: (val
     h("span", { class: `key-${i}` }, h("b", {}, now(values)), ` ${name}`),
   );
   return h(
-    "figure",
-    { class: "chart" },
-    h("figcaption", {}, h("h3", {}, title), h("p", {}, ...legend)),
+    "figure.chart",
+    {},
+    h("figcaption", {}, h("h2", {}, title), h("p", {}, ...legend)),
     svg(
       "svg",
       { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img", "aria-label": label },
       ...paths,
     ),
-    h(
-      "p",
-      { class: "scale" },
-      h("span", {}, `${points} s ago`),
-      h("span", {}, top > 0 ? `at most ${format(top)}` : ""),
-    ),
+    h("p.scale", {}, h("span", {}, `${points} s ago`), h("span", {}, top > 0 ? `at most ${format(top)}` : "")),
   );
 }
 
@@ -76,5 +71,5 @@ export function bar(name: string, used: number, room: number): HTMLElement {
     "aria-label": `${name}: ${text} pages`,
   };
   const fill = svg("rect", { width: Math.min(100, share * 100), height: 1 });
-  return h("div", { class: "bar-row" }, h("span", {}, name), svg("svg", box, fill), h("span", {}, text));
+  return h("div.bar-row", {}, h("span", {}, name), svg("svg", box, fill), h("span", {}, text));
 }

@@ -3,7 +3,7 @@ import { announce, get, h } from "./dom.ts";
 import type { Generation } from "./generation.ts";
 import { type MessageActions, MessageView } from "./message-view.ts";
 import { branchesOf, pathOf } from "./tree.ts";
-import type { Conversation } from "./types.ts";
+import type { Conversation, Message } from "./types.ts";
 
 /** Pixels from the end within which the reader is held to follow it. */
 const NEAR_END = 60;
@@ -40,7 +40,13 @@ export class ChatView {
     }
     this.#views = views;
     const elements = [...views.values()].map(({ element }) => element);
-    this.#list.replaceChildren(...(elements.length > 0 ? elements : [empty(welcome)]));
+    if (elements.length === 0) elements.push(empty(welcome));
+    // What stays is not touched: to put it in again would cost the time of a layout.
+    for (const [i, element] of elements.entries()) {
+      const there = this.#list.children[i];
+      if (there !== element) this.#list.insertBefore(element, there ?? null);
+    }
+    while (this.#list.children.length > elements.length) this.#list.lastElementChild!.remove();
     this.#follow();
   }
 
@@ -53,6 +59,11 @@ export class ChatView {
       // It may have ended meanwhile.
       if (generation.message.end === null) this.#views.get(generation.message.id)?.grow(generation.timing());
     });
+  }
+
+  /** Puts the focus on a message's arrows: those that were pressed are gone with the other branch. */
+  focusBranches(message: Message): void {
+    this.#views.get(message.id)?.element.querySelector<HTMLElement>(".branches button:enabled")?.focus();
   }
 
   /** Scrolls to the newest message, and follows it from now on. */
@@ -87,7 +98,7 @@ export class ChatView {
 }
 
 function empty(welcome: string): HTMLElement {
-  return h("div", { class: "empty" }, h("h2", {}, "What shall we work on?"), h("p", {}, welcome));
+  return h("div.empty", {}, h("h2", {}, "What shall we work on?"), h("p", {}, welcome));
 }
 
 /** The box for messages: Enter sends, and while an answer is written the button stops it. */

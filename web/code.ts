@@ -12,8 +12,8 @@ export function codeBlock(text: string, language: string): HTMLElement {
   );
   const name = /^\S{0,30}/.exec(language)![0];
   return h(
-    "figure",
-    { class: "code" },
+    "figure.code",
+    {},
     h("figcaption", {}, h("span", {}, name || "text"), button),
     h("pre", { tabindex: 0, role: "region", "aria-label": name === "" ? "Code" : `Code in ${name}` }, code),
   );

@@ -25,7 +25,7 @@ export function openMenu(title: string, entries: [label: string, run: () => void
     };
     return h("button", { type: "button", class: isDanger ? "plain danger" : "plain", onclick }, label);
   });
-  const close = openDialog(title, [h("div", { class: "choices" }, ...buttons)]);
+  const close = openDialog(title, [h("div.choices", {}, ...buttons)]);
 }
 
 /** Asks for a line of text. */
@@ -36,7 +36,7 @@ export function openPrompt(title: string, label: string, value: string, save: (t
     close();
     save(input.value);
   };
-  const form = h("form", { onsubmit }, input, h("p", {}, h("button", { class: "primary" }, "Save")));
+  const form = h("form", { onsubmit }, input, h("p", {}, h("button.primary", {}, "Save")));
   const close = openDialog(title, [form]);
   input.select();
 }

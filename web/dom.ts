@@ -5,33 +5,31 @@ type Listeners = { [K in keyof HTMLElementEventMap as `on${K}`]?: (event: HTMLEl
 type Attributes = Record<string, string | number | boolean | null | undefined>;
 
 /**
- * An element: attributes (true = without a value; false, null and undefined = none), listeners ("onclick") and children
+ * An element by its tag and classes ("p.about"): attributes (true = without a value; false, null and undefined = none), listeners ("onclick") and children
  * (null and false are left out).
  */
 export function h<K extends keyof HTMLElementTagNameMap>(
-  tag: K,
+  name: K | `${K}.${string}`,
   given: Attributes | Listeners = {},
   ...children: Child[]
 ): HTMLElementTagNameMap[K] {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(given)) {
-    if (typeof value === "function") element.addEventListener(name.slice(2), value as EventListener);
-    else setAttribute(element, name, value as Attributes[string]);
-  }
-  element.append(...children.filter((child) => child !== null && child !== false));
-  return element;
+  const [tag, ...classes] = name.split(".");
+  const element = document.createElement(tag as K);
+  if (classes.length > 0) element.className = classes.join(" ");
+  return fill(element, given, children);
 }
 
-function setAttribute(element: Element, name: string, value: Attributes[string]): void {
-  if (value !== false && value !== null && value !== undefined)
-    element.setAttribute(name, value === true ? "" : `${value}`);
-}
-
-const SVG = "http://www.w3.org/2000/svg";
-
+/** An element of SVG; all as of h(). */
 export function svg(tag: string, attributes: Attributes = {}, ...children: Child[]): SVGElement {
-  const element = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) setAttribute(element, name, value);
+  return fill(document.createElementNS("http://www.w3.org/2000/svg", tag) as SVGElement, attributes, children);
+}
+
+function fill<E extends Element>(element: E, given: Attributes | Listeners, children: Child[]): E {
+  for (const [key, value] of Object.entries(given)) {
+    if (typeof value === "function") element.addEventListener(key.slice(2), value as EventListener);
+    else if (value === true) element.setAttribute(key, "");
+    else if (value !== false && value !== null && value !== undefined) element.setAttribute(key, `${value}`);
+  }
   element.append(...children.filter((child) => child !== null && child !== false));
   return element;
 }
@@ -58,7 +56,17 @@ export function announce(text: string): void {
 
 /** Copies a text and says so on the button for a moment. */
 export async function copy(text: string, button: HTMLButtonElement): Promise<void> {
-  await navigator.clipboard.writeText(text);
+  // Over plain HTTP from another machine there is no clipboard but this old one.
+  if (navigator.clipboard) await navigator.clipboard.writeText(text);
+  else {
+    const area = h("textarea");
+    area.value = text;
+    button.after(area);
+    area.select();
+    document.execCommand("copy");
+    area.remove();
+    button.focus();
+  }
   announce("Copied");
   button.dataset.done = "";
   setTimeout(() => delete button.dataset.done, 1500);

@@ -1,4 +1,4 @@
-/** The list of conversations, by the days of their last message. */
+/** The list of conversations, by the months of their last messages. */
 import { get, h, iconButton } from "./dom.ts";
 import type { Summary } from "./store.ts";
 
@@ -8,8 +8,6 @@ export interface HistoryActions {
 
 /** Conversations that the list shows at once; a search finds the others. */
 const SHOWN = 300;
-
-const DAY = 24 * 60 * 60 * 1000;
 
 export class HistoryView {
   readonly #list = get("history");
@@ -33,9 +31,9 @@ export class HistoryView {
   #draw(): void {
     const words = this.#search.value.trim().toLowerCase();
     const found = this.#summaries.filter(({ title }) => title.toLowerCase().includes(words));
-    const groups = Map.groupBy(found.slice(0, SHOWN), ({ updated }) => dayOf(updated));
-    const sections = [...groups].flatMap(([day, summaries]) => [
-      h("h2", {}, day),
+    const groups = Map.groupBy(found.slice(0, SHOWN), ({ updated }) => whenOf(updated));
+    const sections = [...groups].flatMap(([when, summaries]) => [
+      h("h2", {}, when),
       h("ul", {}, ...summaries.map((summary) => this.#row(summary))),
     ]);
     const none = words === "" ? "Your conversations are kept in this browser." : "No title has these words.";
@@ -54,10 +52,7 @@ export class HistoryView {
   }
 }
 
-function dayOf(time: number): string {
-  const midnight = new Date().setHours(0, 0, 0, 0);
-  if (time >= midnight) return "Today";
-  if (time >= midnight - DAY) return "Yesterday";
-  if (time >= midnight - 7 * DAY) return "This week";
+function whenOf(time: number): string {
+  if (time >= new Date().setHours(0, 0, 0, 0)) return "Today";
   return new Date(time).toLocaleDateString("en-US", { month: "long", year: "numeric" });
 }

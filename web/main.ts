@@ -19,11 +19,17 @@ function setTheme(theme: string): void {
   document.documentElement.className = theme;
 }
 
-function openSide(isOpen: boolean): void {
-  side.classList.toggle("open", isOpen);
-  menu.setAttribute("aria-expanded", String(isOpen));
-  get("main").inert = isOpen;
-  (isOpen ? get("new") : menu).focus();
+const isSideOpen = () => side.classList.contains("open");
+
+function openSide(): void {
+  side.classList.add("open");
+  menu.setAttribute("aria-expanded", "true");
+  get("new").focus();
+}
+
+function closeSide(): void {
+  side.classList.remove("open");
+  menu.setAttribute("aria-expanded", "false");
 }
 
 async function start(): Promise<void> {
@@ -43,7 +49,7 @@ async function start(): Promise<void> {
   if (store) store.onChange = () => void list();
 
   const route = async () => {
-    if (side.classList.contains("open")) openSide(false);
+    closeSide();
     get("chat").hidden = isServer();
     get("settings").hidden = isServer();
     get("server").hidden = !isServer();
@@ -68,22 +74,13 @@ async function start(): Promise<void> {
     openMenu(title || "Untitled", [
       ["Rename", () => openPrompt("Rename", "Title", title, (text) => void app.rename(id, text))],
       ["Export", async () => download("conversation.json", toFile([(await store!.load(id))!]))],
-      [
-        "Delete",
-        () =>
-          openConfirm("Delete this conversation?", "Delete", async () => {
-            app.forget(id);
-            await store!.delete(id);
-            await list();
-          }),
-        true,
-      ],
+      ["Delete", () => openConfirm("Delete this conversation?", "Delete", () => void app.delete(id)), true],
     ]);
   }
 
   async function importFile(file: File): Promise<void> {
     try {
-      const conversations = fromFile(await file.text());
+      const conversations = await fromFile(file);
       await store?.save(...conversations);
       await list();
       openMenu(`Imported: ${conversations.length}`, [["Close", () => {}]]);
@@ -112,25 +109,29 @@ async function start(): Promise<void> {
   get("servers").addEventListener("click", () => openServers(onServers));
   get("settings").addEventListener("click", () => app.openSettings());
   get("skip").addEventListener("click", () => app.focus());
-  get("new").addEventListener("click", () => newChat());
-  menu.addEventListener("click", () => openSide(!side.classList.contains("open")));
-  document.addEventListener("click", (event) => {
-    const isOutside = !side.contains(event.target as Node) && !menu.contains(event.target as Node);
-    if (side.classList.contains("open") && isOutside) openSide(false);
+  get("new").addEventListener("click", newChat);
+  menu.addEventListener("click", () => (isSideOpen() ? closeSide() : openSide()));
+  // What slides over the conversation goes when the reader has chosen, or turns to something else.
+  document.addEventListener("click", ({ target }) => {
+    const isChoice = target instanceof Element && target.closest("#side a") !== null;
+    if (isChoice || !(side.contains(target as Node) || menu.contains(target as Node))) closeSide();
+  });
+  side.addEventListener("focusout", ({ relatedTarget }) => {
+    if (relatedTarget instanceof Node && !side.contains(relatedTarget) && relatedTarget !== menu) closeSide();
   });
 
-  function newChat(): void {
-    if (location.hash === "#/" || location.hash === "") void route();
-    else location.hash = "#/";
-    if (side.classList.contains("open")) openSide(false);
+  async function newChat(): Promise<void> {
+    if (location.hash !== "#/") window.history.pushState(null, "", "#/");
+    await route();
     app.focus();
   }
 
   document.addEventListener("keydown", (event) => {
     if (document.querySelector("dialog") !== null) return;
     if (event.key === "Escape") {
-      if (side.classList.contains("open")) openSide(false);
-      else app.stop();
+      if (!isSideOpen()) return app.stop();
+      closeSide();
+      menu.focus();
     }
     // Keys by their places: on some keyboards Alt writes letters of its own.
     const shortcut = event.altKey && !event.ctrlKey && !event.metaKey ? event.code : "";

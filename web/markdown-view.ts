@@ -20,6 +20,8 @@ export class MarkdownView {
   onDrawn: () => void = () => {};
   #text = "";
   #drawn = "";
+  /** The text that was last read as a whole. */
+  #whole = "";
   #blocks: Block[] = [];
   /** Characters of the text that are in blocks which cannot change. */
   #settled = 0;
@@ -35,6 +37,7 @@ export class MarkdownView {
   /** Shows a text that goes on. It is drawn soon. */
   grow(text: string): void {
     this.#text = text;
+    this.#whole = "";
     if (this.#scheduled) return;
     this.#scheduled = true;
     const wait = this.#free - performance.now();
@@ -45,6 +48,8 @@ export class MarkdownView {
 
   /** Shows a whole text at once. */
   set(text: string): void {
+    if (text === this.#whole) return;
+    this.#whole = text;
     this.#text = text;
     this.#settled = 0;
     this.#settledBlocks = 0;

@@ -3,7 +3,7 @@ import type { MarkedToken, Token, Tokens } from "marked";
 import { codeBlock } from "./code.ts";
 import { h } from "./dom.ts";
 
-/** Entities that models write. Others stay as they are. */
+/** Entities that models write; others stay as they are. */
 const ENTITIES: Record<string, string> = {
   amp: "&",
   lt: "<",
@@ -11,21 +11,11 @@ const ENTITIES: Record<string, string> = {
   quot: '"',
   apos: "'",
   nbsp: "\u00a0",
-  copy: "©",
-  reg: "®",
-  deg: "°",
   times: "×",
-  middot: "·",
-  bull: "•",
   hellip: "…",
   ndash: "\u2013",
   mdash: "\u2014",
-  larr: "←",
   rarr: "→",
-  le: "≤",
-  ge: "≥",
-  ne: "≠",
-  euro: "€",
 };
 
 function decode(text: string): string {
@@ -60,7 +50,7 @@ export function blockElement(token: Token): Node | null {
     case "hr":
       return h("hr");
     case "html":
-      return block.text.trim() === "" ? null : h("p", { class: "raw" }, block.text.trimEnd());
+      return block.text.trim() === "" ? null : h("p.raw", {}, block.text.trimEnd());
     case "space":
     case "def":
       return null;
@@ -88,7 +78,7 @@ function table({ header, rows, align }: Tokens.Table): HTMLElement {
     row.map(({ tokens }, i) => h(tag, { class: align[i] && `align-${align[i]}` }, ...inline(tokens)));
   const body = rows.map((row) => h("tr", {}, ...cells("td", row)));
   const whole = h("table", {}, h("thead", {}, h("tr", {}, ...cells("th", header))), h("tbody", {}, ...body));
-  return h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Table" }, whole);
+  return h("div.scroll", { tabindex: 0, role: "region", "aria-label": "Table" }, whole);
 }
 
 function inline(tokens: Token[]): (Node | string)[] {
@@ -127,5 +117,5 @@ function inline(tokens: Token[]): (Node | string)[] {
 function link(href: string, children: (Node | string)[], raw: string): Node | string {
   const url = URL.parse(href);
   if (!url || !/^(https?|mailto):$/.test(url.protocol)) return raw;
-  return h("a", { href: url.href, target: "_blank", rel: "noopener noreferrer", title: url.href }, ...children);
+  return h("a", { href: url.href, target: "_blank", rel: "noopener noreferrer" }, ...children);
 }

@@ -1,4 +1,5 @@
 /** One message of the conversation: what is said, its branches, its figures, and what may be done with it. */
+import { shortName } from "./api.ts";
 import { codeBlock, isJson, prettyJson } from "./code.ts";
 import { copy, h, iconButton, svg } from "./dom.ts";
 import { speedOf } from "./generation.ts";
@@ -35,34 +36,42 @@ export class MessageView {
   readonly element = h("article");
   readonly #message: Message;
   readonly #actions: MessageActions;
-  readonly #text = h("div", { class: "markdown" });
+  readonly #text = h("div.markdown", {});
   readonly #markdown = new MarkdownView(this.#text);
   readonly #thought = h("div");
   #thoughtLength = 0;
   readonly #summary = h("summary");
-  readonly #thinking = h("details", { class: "thinking" }, this.#summary, this.#thought);
+  readonly #thinking = h("details.thinking", {}, this.#summary, this.#thought);
   readonly #calls = h("div");
-  readonly #waiting = h("span", { class: "waiting" }, h("i"), h("i"), h("i"));
-  readonly #figures = h("span", { class: "figures" });
+  readonly #waiting = h("span.waiting", {}, h("i"), h("i"), h("i"));
+  /** What is told below an answer: where results are wanted, what went wrong, how it ended. */
+  readonly #end = h("div");
+  readonly #figures = h("span.figures", {});
+  readonly #footer = h("footer");
+  readonly #body = h("div");
+  readonly #parts: Node[];
 
   /** @param onDrawn called when a growing answer was drawn */
   constructor(message: Message, actions: MessageActions, onDrawn: () => void) {
+    const { role, model } = message;
     this.#message = message;
     this.#actions = actions;
     this.#markdown.onDrawn = onDrawn;
+    const isAnswer = role === "assistant";
+    const answer = [this.#thinking, this.#text, this.#calls, this.#waiting, this.#end, this.#footer];
+    this.#parts = isAnswer ? answer : [said(message), this.#footer];
+    const speaker = isAnswer ? shortName(model ?? "Answer") : role === "user" ? "You" : "Tool";
+    this.element.append(h("header", {}, h("h2", { title: model }, speaker)), this.#body);
   }
 
-  /** Draws all of it. */
+  /** Draws what can change. What a long answer has of elements stays where it is: to move them would cost the time of a layout. */
   draw(place: Place): void {
-    const { role, model } = this.#message;
-    const speaker = role === "user" ? "You" : role === "tool" ? "Tool" : (model?.split("/").at(-1) ?? "Answer");
+    const { role } = this.#message;
     this.element.className = `message ${role}`;
     this.element.setAttribute("aria-busy", String(place.isRunning));
-    const body = role === "assistant" ? this.#answer(place) : [this.#said()];
-    this.element.replaceChildren(
-      h("header", {}, h("h2", { title: model }, speaker)),
-      h("div", {}, ...body, this.#footer(place)),
-    );
+    if (role === "assistant") this.#drawAnswer(place);
+    this.#drawFooter(place);
+    if (this.#body.firstChild !== this.#parts[0]) this.#body.replaceChildren(...this.#parts);
   }
 
   /** Draws what an answer that goes on has more of. */
@@ -75,24 +84,19 @@ export class MessageView {
     this.#figures.replaceChildren(...figures(timing));
   }
 
-  #answer({ isRunning, isLast }: Place): Node[] {
+  #drawAnswer({ isRunning, isLast }: Place): void {
     const { content, calls, end, error, timing } = this.#message;
     this.#waiting.hidden = !isRunning;
     this.#think(timing, isRunning);
     this.#calls.replaceChildren(...calls.map(callCard));
-    const isJsonAnswer = !isRunning && isJson(content);
-    if (isJsonAnswer) this.#text.replaceChildren(codeBlock(prettyJson(content), "json"));
+    if (!isRunning && isJson(content)) this.#text.replaceChildren(codeBlock(prettyJson(content), "json"));
     else this.#markdown.set(content);
-    const ending = isRunning ? undefined : ENDINGS[end ?? "lost"];
-    return [
-      this.#thinking,
-      this.#text,
-      this.#calls,
-      this.#waiting,
+    const ending = ENDINGS[end ?? "lost"];
+    this.#end.replaceChildren(
       ...(!isRunning && isLast && calls.length > 0 ? [this.#resultForm(calls)] : []),
-      ...(error === null ? [] : [h("p", { class: "failure" }, error)]),
-      ...(ending === undefined ? [] : [h("p", { class: "ended" }, ending)]),
-    ];
+      ...(error === null ? [] : [h("p.failure", {}, error)]),
+      ...(isRunning || ending === undefined ? [] : [h("p.ended", {}, ending)]),
+    );
   }
 
   #think(timing: Timing | null, goesOn: boolean): void {
@@ -104,40 +108,38 @@ export class MessageView {
     this.#summary.textContent = goesOn ? "Thinking…" : `Thought${seconds}`;
   }
 
-  #said(): HTMLElement {
-    const { role, content } = this.#message;
-    if (role === "tool" && isJson(content)) return codeBlock(prettyJson(content), "json");
-    return h("div", { class: "said" }, content);
-  }
-
-  #footer(place: Place): HTMLElement {
+  #drawFooter(place: Place): void {
     const message = this.#message;
-    if (place.isRunning) return h("footer", {}, this.#figures);
+    if (place.isRunning) {
+      this.#footer.replaceChildren(this.#figures);
+      return;
+    }
     const tools = [
       iconButton("copy", "Copy", (event) => copy(message.content, event.currentTarget as HTMLButtonElement)),
-      message.role === "user" && iconButton("edit", "Edit", () => this.#edit(place)),
-      message.role === "assistant" && iconButton("redo", "Answer again", () => this.#actions.regenerate(message)),
+      ...(message.role === "user" ? [iconButton("edit", "Edit", () => this.#edit(place))] : []),
+      ...(message.role === "assistant"
+        ? [iconButton("redo", "Answer again", () => this.#actions.regenerate(message))]
+        : []),
       iconButton("trash", "Delete from here", () => this.#actions.remove(message)),
     ];
     this.#figures.replaceChildren(...(message.timing ? figures(message.timing) : []));
-    return h("footer", {}, this.#branches(place), ...tools, this.#figures);
+    this.#footer.replaceChildren(...this.#branches(place), ...tools, this.#figures);
   }
 
-  #branches({ branches }: Place): HTMLElement | null {
-    if (branches.length < 2) return null;
+  #branches({ branches }: Place): Node[] {
+    if (branches.length < 2) return [];
     const at = branches.indexOf(this.#message);
     const step = (name: string, label: string, to: Message | undefined) => {
       const button = iconButton(name, label, () => to && this.#actions.show(to));
       button.disabled = to === undefined;
       return button;
     };
-    return h(
-      "span",
-      { class: "branches", role: "group", "aria-label": "Branches" },
+    const count = h("span", {}, `${at + 1}/${branches.length}`);
+    const [before, next] = [
       step("left", "Branch before", branches[at - 1]),
-      h("span", {}, `${at + 1}/${branches.length}`),
       step("right", "Next branch", branches[at + 1]),
-    );
+    ];
+    return [h("span.branches", { role: "group", "aria-label": "Branches" }, before, count, next)];
   }
 
   #edit(place: Place): void {
@@ -165,7 +167,7 @@ export class MessageView {
       h("button", { type: "button", class: "primary", onclick: save }, "Send as a new branch"),
       h("button", { type: "button", class: "plain", onclick: cancel }, "Cancel"),
     );
-    this.element.lastElementChild!.replaceChildren(h("div", { class: "edit", onkeydown }, area, buttons));
+    this.#body.replaceChildren(h("div.edit", { onkeydown }, area, buttons));
     area.style.height = `${area.scrollHeight + 4}px`;
     area.focus();
   }
@@ -173,7 +175,7 @@ export class MessageView {
   #resultForm(calls: ToolCall[]): HTMLElement {
     const areas = calls.map(({ name }) => h("textarea", { rows: 2, "aria-label": `Result of ${name}` }));
     const cards = calls.map(({ name }, i) =>
-      h("div", { class: "call" }, h("h3", {}, h("span", {}, "Result of "), name), areas[i]!),
+      h("div.call", {}, h("h3", {}, h("span", {}, "Result of "), name), areas[i]!),
     );
     const onsubmit = (event: Event) => {
       event.preventDefault();
@@ -182,14 +184,18 @@ export class MessageView {
         areas.map(({ value }) => value),
       );
     };
-    const send = h("button", { class: "primary" }, calls.length === 1 ? "Send the result" : "Send the results");
-    return h("form", { onsubmit }, ...cards, h("p", { class: "results" }, send));
+    const send = h("button.primary", {}, calls.length === 1 ? "Send the result" : "Send the results");
+    return h("form", { onsubmit }, ...cards, h("p.results", {}, send));
   }
+}
+
+function said({ role, content }: Message): HTMLElement {
+  return role === "tool" && isJson(content) ? codeBlock(prettyJson(content), "json") : h("div.said", {}, content);
 }
 
 function callCard({ name, arguments: written }: ToolCall): HTMLElement {
   const title = h("h3", {}, h("span", {}, "Calls "), name);
-  return h("div", { class: "call" }, title, codeBlock(prettyJson(written), "json"));
+  return h("div.call", {}, title, codeBlock(prettyJson(written), "json"));
 }
 
 /** Tokens, their speed, the wait for the first one, and how evenly they came. */

@@ -1,35 +1,22 @@
 /** The body of a request: the messages that are shown, and the settings that are not the server's defaults. */
-import type { Message, Settings } from "./types.ts";
-
-/** Settings that are sent as numbers, under their own names. */
-const NUMBERS = [
-  "temperature",
-  "top_p",
-  "top_k",
-  "min_p",
-  "max_tokens",
-  "seed",
-  "presence_penalty",
-  "frequency_penalty",
-  "repetition_penalty",
-] as const;
+import { FIELDS, type Settings } from "./settings.ts";
+import type { Message } from "./types.ts";
 
 /**
- * @param path what the answer follows
+ * All but the messages.
  * @throws Error in words for the reader, where a setting cannot be read
  */
-export function requestBody(model: string, path: Message[], settings: Settings): Record<string, unknown> {
+export function requestBody(model: string, settings: Settings): Record<string, unknown> {
   const body: Record<string, unknown> = {
     model,
-    messages: [...systemMessage(settings), ...path.filter(isSent).map(toWire)],
     stream: true,
     stream_options: { include_usage: true, continuous_usage_stats: true },
   };
-  for (const name of NUMBERS) {
-    const text = settings[name].trim();
-    if (text === "") continue;
-    if (!Number.isFinite(Number(text))) throw new Error(`Settings: ${name} is “${text}”, which is no number.`);
-    body[name] = Number(text);
+  for (const field of FIELDS) {
+    const text = settings[field.key].trim();
+    if (!("number" in field) || text === "") continue;
+    if (!Number.isFinite(Number(text))) throw new Error(`Settings: ${field.label} is “${text}”, which is no number.`);
+    body[field.key] = Number(text);
   }
   const stop = settings.stop.split("\n").filter((line) => line !== "");
   if (stop.length > 0) body.stop = stop;
@@ -43,7 +30,11 @@ export function requestBody(model: string, path: Message[], settings: Settings):
   return body;
 }
 
-const systemMessage = ({ system }: Settings) => (system.trim() === "" ? [] : [{ role: "system", content: system }]);
+/** @param path what the answer follows */
+export function messagesOf(path: Message[], { system }: Settings): object[] {
+  const messages = path.filter(isSent).map(toWire);
+  return system.trim() === "" ? messages : [{ role: "system", content: system }, ...messages];
+}
 
 /** An answer of which nothing came is no part of the conversation. */
 const isSent = ({ role, content, calls }: Message) => role !== "assistant" || content !== "" || calls.length > 0;

@@ -34,6 +34,8 @@ export class ServerView {
   constructor(element: HTMLElement, server: () => Server) {
     this.#element = element;
     this.#server = server;
+    // The keyboard scrolls what it can reach.
+    element.tabIndex = 0;
     document.addEventListener("visibilitychange", () => {
       this.isShown = !element.hidden;
     });
@@ -59,8 +61,7 @@ export class ServerView {
     try {
       text = await readMetrics(server);
     } catch (error) {
-      if (server.address === this.#address)
-        this.#element.replaceChildren(h("p", { class: "failure" }, (error as Error).message));
+      if (server.address === this.#address) this.#element.replaceChildren(h("p.failure", {}, (error as Error).message));
       return;
     }
     if (server.address !== this.#address) return;
@@ -97,10 +98,10 @@ export class ServerView {
       draw("Time between tokens", [line("median", "betweenMedian"), line("95th percentile", "betweenLate")], duration),
     ];
     const name = samplesOf(now, "num_requests_running")[0]?.labels.model_name;
-    const about = `${name ? `${name} on ` : ""}${nameOf(server.address)}, read once a second. Latencies are those of the last ${WINDOW} seconds.`;
+    const about = `${name ? `${name} on ` : ""}${nameOf(server.address)}, read every second. Latencies are of the last ${WINDOW} seconds.`;
     this.#element.replaceChildren(
-      h("p", { class: "about" }, about),
-      h("div", { class: "charts" }, ...charts),
+      h("p.about", {}, about),
+      h("div.charts", {}, ...charts),
       pages(now),
       totals(now),
       ...engines(now),
@@ -122,7 +123,7 @@ function pages(now: Reading): HTMLElement {
   if (rows.length === 0) rows.push(bar("device", (mean(now, "kv_cache_usage_perc") ?? 0) * device, device));
   const tokens = info[0]?.labels.block_size;
   const size = tokens === undefined ? "" : ` of ${tokens} tokens`;
-  return h("section", { class: "panel" }, h("h3", {}, `KV pages${size}`), ...rows);
+  return h("section.panel", {}, h("h2", {}, `KV pages${size}`), ...rows);
 }
 
 /** Counts since the start. */
@@ -131,13 +132,13 @@ function totals(now: Reading): HTMLElement {
   const found = asked > 0 ? (sum(now, "prefix_cache_hits_total") ?? 0) / asked : null;
   const rows: [name: string, value: string][] = [
     ["Prompt tokens", count(sum(now, "prompt_tokens_total") ?? 0)],
-    ["Found in the prefix cache", found === null ? "none yet" : `${(found * 100).toFixed(1)} %`],
+    ["Found in the prefix cache", found === null ? "–" : `${(found * 100).toFixed(1)} %`],
     ["Tokens generated", count(sum(now, "generation_tokens_total") ?? 0)],
     ["Sequences ended", count(sum(now, "request_success_total") ?? 0)],
     ["Preemptions", count(sum(now, "num_preemptions_total") ?? 0)],
   ];
   const entries = rows.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)));
-  return h("section", { class: "panel" }, h("h3", {}, "Since the start"), h("dl", {}, ...entries));
+  return h("section.panel", {}, h("h2", {}, "Since the start"), h("dl", {}, ...entries));
 }
 
 /** Of several engines, what each does. */
@@ -157,7 +158,7 @@ function engines(now: Reading): HTMLElement[] {
   });
   const head = ["Engine", "Running", "Waiting", "KV cache"].map((name) => h("th", { scope: "col" }, name));
   const table = h("table", {}, h("thead", {}, h("tr", {}, ...head)), h("tbody", {}, ...rows));
-  return [h("section", { class: "panel" }, h("h3", {}, "Engines"), table)];
+  return [h("section.panel", {}, h("h2", {}, "Engines"), table)];
 }
 
 const count = (value: number): string =>

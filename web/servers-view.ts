@@ -5,7 +5,7 @@ import { addServer, isKept, nameOf, removeServer, type Server, servers, setKey, 
 
 /** @param onChange called when a server or a key has changed */
 export function openServers(onChange: () => void, message = ""): void {
-  const problem = h("p", { class: "failure", role: "alert", hidden: message === "" }, message);
+  const problem = h("p.failure", { role: "alert", hidden: message === "" }, message);
   const address = h("input", {
     id: "new-server",
     placeholder: "http://gpu2:5678",
@@ -41,11 +41,11 @@ export function openServers(onChange: () => void, message = ""): void {
       ),
     ),
     h(
-      "form",
-      { class: "server", onsubmit: add },
+      "form.server",
+      { onsubmit: add },
       h("label", { for: "new-server" }, "Another server's address"),
-      h("div", { class: "row" }, address, h("button", { class: "plain" }, "Add")),
-      h("p", { class: "about" }, `It must let this page in: --allowed-origins ${location.origin}, or a key.`),
+      h("div.row", {}, address, h("button.plain", {}, "Add")),
+      h("p.about", {}, `It must let this page in: --allowed-origins ${location.origin}, or a key.`),
     ),
   ]);
 }
@@ -60,15 +60,15 @@ function serverForm({ address, key }: Server, drop: () => void, saved: () => voi
     saved();
   };
   return h(
-    "form",
-    { class: "server", onsubmit },
+    "form.server",
+    { onsubmit },
     h(
-      "div",
-      { class: "row" },
+      "div.row",
+      {},
       h("label", { for: id }, `Key of ${nameOf(address)}`),
       address !== "" && iconButton("trash", `Remove ${nameOf(address)}`, drop),
     ),
-    h("div", { class: "row" }, input, h("button", { class: "plain" }, "Save")),
-    h("label", { class: "check" }, keep, "Keep it in this browser, not only in this tab"),
+    h("div.row", {}, input, h("button.plain", {}, "Save")),
+    h("label.check", {}, keep, "Keep it in this browser, not only in this tab"),
   );
 }

@@ -1,7 +1,8 @@
 /** Conversations as a file: what is exported, and what of a file is taken in. A file may come from anybody. */
 import { MAX_IMPORT_BYTES, MAX_IMPORTED_CONVERSATIONS, MAX_IMPORTED_MESSAGES } from "../src/limits.ts";
+import { NO_SETTINGS, type Settings } from "./settings.ts";
 import { newId } from "./tree.ts";
-import { type Conversation, ENDS, type Message, NO_SETTINGS, ROLES, type Settings, type Timing } from "./types.ts";
+import { type Conversation, ENDS, type Message, ROLES, type Timing } from "./types.ts";
 
 const FORMAT = "fastgen-conversations";
 const VERSION = 1;
@@ -15,13 +16,12 @@ export function toFile(conversations: Conversation[]): string {
  * the file's are left out.
  * @throws Error in words for the reader, where the file is none of ours
  */
-export function fromFile(text: string): Conversation[] {
-  if (text.length > MAX_IMPORT_BYTES) throw new Error(`The file is larger than ${MAX_IMPORT_BYTES / 2 ** 20} MiB.`);
-  const file = object(parse(text));
-  if (file.format !== FORMAT || !Array.isArray(file.conversations)) {
-    throw new Error("The file is not an export of this page: it has no conversations.");
+export async function fromFile(given: Blob): Promise<Conversation[]> {
+  if (given.size > MAX_IMPORT_BYTES) throw new Error(`The file is larger than ${MAX_IMPORT_BYTES / 2 ** 20} MiB.`);
+  const file = object(parse(await given.text()));
+  if (file.format !== FORMAT || file.version !== VERSION || !Array.isArray(file.conversations)) {
+    throw new Error("The file is not an export of this page, or of another version of it.");
   }
-  if (file.version !== VERSION) throw new Error("The file was written by another version of this page.");
   if (file.conversations.length > MAX_IMPORTED_CONVERSATIONS) {
     throw new Error(`The file has more than ${MAX_IMPORTED_CONVERSATIONS} conversations.`);
   }
@@ -32,7 +32,7 @@ function parse(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {
-    throw new Error("The file is not JSON.");
+    return null;
   }
 }
 

@@ -1,10 +1,13 @@
 /** Conversations as trees: every edit and every new answer is a branch, and one branch is shown. */
-import { type Conversation, type Message, NO_SETTINGS, type Settings } from "./types.ts";
+import { NO_SETTINGS, type Settings } from "./settings.ts";
+import type { Conversation, Message } from "./types.ts";
 
 /** Characters of a title that is made of the first message. */
 const TITLE_LENGTH = 60;
 
-export const newId = (): string => crypto.randomUUID();
+/** 128 random bits. (randomUUID is not there where the page comes over plain HTTP from another machine.) */
+export const newId = (): string =>
+  Array.from(crypto.getRandomValues(new Uint32Array(4)), (part) => part.toString(16).padStart(8, "0")).join("");
 
 export function newConversation(settings: Settings = NO_SETTINGS): Conversation {
   const now = Date.now();

@@ -1,5 +1,7 @@
 /** What a conversation is made of, as it is kept in the browser and exported. */
 
+import type { Settings } from "./settings.ts";
+
 /** A call of a tool as the model wrote it; `arguments` is JSON, or what there is of it. */
 export interface ToolCall {
   id: string;
@@ -47,29 +49,6 @@ export interface Message {
   timing: Timing | null;
 }
 
-/** What a request asks for beside its messages. Numbers are as typed; "" = the server's default. */
-export interface Settings {
-  system: string;
-  temperature: string;
-  top_p: string;
-  top_k: string;
-  min_p: string;
-  max_tokens: string;
-  seed: string;
-  presence_penalty: string;
-  frequency_penalty: string;
-  repetition_penalty: string;
-  /** Stop strings, one a line. */
-  stop: string;
-  /** "" = the model's default, "on", "off". */
-  thinking: string;
-  /** "" = text, "json" = any JSON object, "schema" = what `schema` allows. */
-  format: string;
-  schema: string;
-  /** JSON: a list of tools in OpenAI's shape. */
-  tools: string;
-}
-
 export interface Conversation {
   id: string;
   title: string;
@@ -80,21 +59,3 @@ export interface Conversation {
   /** The last message of the branch that is shown; null = there is none yet. */
   leaf: string | null;
 }
-
-export const NO_SETTINGS: Settings = {
-  system: "",
-  temperature: "",
-  top_p: "",
-  top_k: "",
-  min_p: "",
-  max_tokens: "",
-  seed: "",
-  presence_penalty: "",
-  frequency_penalty: "",
-  repetition_penalty: "",
-  stop: "",
-  thinking: "",
-  format: "",
-  schema: "",
-  tools: "",
-};

@@ -271,6 +271,11 @@ static void cpu_copy_pages(fg_ctx *base, const fg_page_copy *copies, int32_t n_c
 	}
 }
 
+static void *cpu_host_page(fg_ctx *base, int32_t host_page) {
+	cpu_ctx *ctx = (cpu_ctx *)base;
+	return ctx->host_kv + (size_t)host_page * ctx->page_bytes;
+}
+
 /* ---- ops ---- */
 
 static void embed_token(token_job *j, int32_t t, int32_t thread) {
@@ -473,6 +478,7 @@ const fg_ops fg_device_ops = {
 	.step_wait = cpu_step_wait,
 	.masks = cpu_masks,
 	.copy_pages = cpu_copy_pages,
+	.host_page = cpu_host_page,
 	.embed = cpu_embed,
 	.add_norm = cpu_add_norm,
 	.linear = cpu_linear,

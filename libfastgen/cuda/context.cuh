@@ -223,6 +223,8 @@ void await_arrivals(Context *c);
 void tell_copy_times(CopyTimes &own, CopyTimes &before, fg_output *out);
 void copy_pages(fg_ctx *ctx, const fg_page_copy *copies, int32_t n_copies);
 int32_t host_pages(fg_ctx *ctx);
+void *host_page(fg_ctx *ctx, int32_t host_page);
+fg_status copies_wait(fg_ctx *ctx);
 
 /* ---- weights.cu ---- */
 fg_status import_memory(fg_ctx *ctx, const fg_tensor_table *table);

@@ -138,4 +138,18 @@ int32_t host_pages(fg_ctx *ctx) {
 	return (int32_t)(c->host_memory.usable() / c->page_bytes);
 }
 
+void *host_page(fg_ctx *ctx, int32_t host_page) {
+	Context *c = context(ctx);
+	return c->host_memory.begin() + (size_t)host_page * c->page_bytes;
+}
+
+fg_status copies_wait(fg_ctx *ctx) {
+	Context *c = context(ctx);
+	cudaError_t error = copies_idle(c);
+	if (!c->failure && error == cudaSuccess) return FG_OK;
+	fg_status status = c->failure;
+	c->failure = FG_OK;
+	return status ? fg_fail(status, "%s", c->failure_text) : cuda_fail(error, "copying KV pages");
+}
+
 } // namespace fg

@@ -1,6 +1,7 @@
 /*
  * pinned.cuh - a large piece of pinned host memory, made in the background: touching and pinning many GiB takes
- * seconds, and neither the start nor the first requests need to wait for it.
+ * seconds, and neither the start nor the first requests need to wait for it. It is made in small pieces, with pauses, by
+ * threads that give way to others.
  */
 #ifndef FG_PINNED_CUH
 #define FG_PINNED_CUH
@@ -25,7 +26,7 @@ class PinnedMemory {
 	size_t piece_size() const {
 		return piece;
 	}
-	/* Waits until no more of it will become usable. */
+	/* Waits until no more of it will become usable, and makes it without pauses. */
 	void settle();
 	/* Where it begins. Zeroed. Only the first usable() bytes may be used. NULL before start and after close. */
 	char *begin() const {
@@ -34,7 +35,7 @@ class PinnedMemory {
 	void close();
 
   private:
-	void touch();
+	void touch(size_t from, size_t to);
 	void make(int device);
 
 	std::thread maker;
@@ -42,6 +43,7 @@ class PinnedMemory {
 	size_t bytes = 0;
 	size_t piece = 0;              /* bytes pinned by one call */
 	std::atomic<size_t> pinned{0}; /* bytes pinned so far */
+	std::atomic<bool> hurried{false};
 };
 
 } // namespace fg

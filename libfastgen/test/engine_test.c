@@ -296,7 +296,7 @@ static void test_refused(void) {
 	BAD_COPY("names page", page = capacity.n_pages);
 	BAD_COPY("names page", page = -1);
 	BAD_COPY("host page", host_page = capacity.n_host_pages);
-	BAD_COPY("direction", direction = 2);
+	BAD_COPY("direction", direction = 3);
 
 	/* where one slot is at fault, it is named */
 #define BAD_SLOT(slot, text, change)                                                                                   \

@@ -332,7 +332,8 @@ static void test_last_sampled(Twins &t, const RandomStep &before) {
 	t.forget();
 }
 
-/* In one list, two pages go to the host and come back in each other's place. */
+/* In one list, two pages go to the host and come back in each other's place; and again in the next list, beside the step,
+ * so that the host pages are needed before they have been read. */
 static void test_copy_pages(Twins &t) {
 	std::vector<uint16_t> bits((size_t)t.n_pages * t.page_values);
 	for (uint16_t &x : bits) x = (uint16_t)next_random();
@@ -340,8 +341,13 @@ static void test_copy_pages(Twins &t) {
 	const int32_t from = below(t.n_pages), to = (from + 1 + below(t.n_pages - 1)) % t.n_pages;
 	const fg_page_copy copies[] = {
 		{from, 1, FG_TO_HOST}, {to, 0, FG_TO_HOST}, {to, 1, FG_TO_DEVICE}, {from, 0, FG_TO_DEVICE}};
+	fg_page_copy beside[4];
+	for (int i = 0; i < 4; i++) beside[i] = copies[i];
+	beside[2].direction = beside[3].direction = FG_TO_DEVICE_BESIDE;
 	t.both([&](const fg_ops &ops, fg_ctx *c, fg_batch *) {
 		while (ops.host_pages && ops.host_pages(c) < 2) std::this_thread::yield(); /* made in the background */
+		ops.copy_pages(c, copies, 4);
+		ops.copy_pages(c, beside, 4);
 		ops.copy_pages(c, copies, 4);
 	});
 	std::swap_ranges(&bits[from * t.page_values], &bits[from * t.page_values] + t.page_values,

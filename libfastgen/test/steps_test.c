@@ -189,7 +189,7 @@ static void test_one_alternative(void) {
 	free_outcome(o);
 }
 
-/* A page goes to the host and comes back elsewhere with what it held. */
+/* A page goes to the host and comes back elsewhere with what it held: for a step, or beside it, for the next one. */
 static void test_copies(void) {
 	fg_options options = test_options();
 	options.host_kv_bytes = 1 << 20;
@@ -204,11 +204,65 @@ static void test_copies(void) {
 	add_seq(&b, 0, text + 9, 1, 10, FG_SAMPLE);
 	run_step(e, &b, o);
 	CHECK(o->ids[0] == sampled, "token %d, not %d", o->ids[0], sampled);
+	CHECK(o->result.to_host_seconds > 0 && o->result.to_device_seconds > 0, "times of copies");
+	const fg_page_copy beside[] = {{7, 2, FG_TO_HOST}, {5, 2, FG_TO_DEVICE_BESIDE}};
+	begin_step(&b);
+	b.step.n_copies = 2, b.step.copies = beside;
+	add_seq(&b, 0, text + 9, 1, 10, FG_SAMPLE);
+	run_step(e, &b, o);
+	CHECK(o->ids[0] == sampled, "token %d, not %d", o->ids[0], sampled);
+	begin_step(&b);
+	map_pages(&b, 0, 0, 1, 5, 1);
+	add_seq(&b, 0, text + 9, 1, 10, FG_SAMPLE);
+	run_step(e, &b, o);
+	CHECK(o->ids[0] == sampled, "token %d, not %d", o->ids[0], sampled);
 	begin_step(&b);
 	b.step.n_copies = 1, b.step.copies = copies;
 	add_seq(&b, 0, text + 9, 1, 10, FG_SAMPLE);
 	MUST(fg_submit(e, &b.step));
 	fg_close(e); /* with a step and its copy on their way */
+	free_outcome(o);
+}
+
+/* Between steps a page goes to the host; its bytes, read there and written to another host page, are the page. */
+static void test_host_pages(void) {
+	fg_options options = test_options();
+	options.host_kv_bytes = 1 << 20;
+	fg_capacity capacity;
+	fg_engine *e = open_model(&m, options, &capacity);
+	outcome *o = new_outcome(&m, 1);
+	start(e, o, 1, 10, FG_SAMPLE);
+	int32_t sampled = o->ids[0];
+	const fg_page_copy out[] = {{0, 3, FG_TO_HOST}}, over[] = {{9, 3, FG_TO_HOST}}, in[] = {{7, 2, FG_TO_DEVICE}};
+	void *from, *to;
+	MUST(fg_host_page(e, 0, 3, &from));
+	MUST(fg_host_page(e, 0, 2, &to));
+	MUST(fg_copy(e, out, 1));
+	memcpy(to, from, capacity.page_bytes);
+	MUST(fg_copy(e, over, 1));
+	MUST(fg_copy(e, in, 1));
+	MUST(fg_copy(e, NULL, 0));
+	begin_step(&b);
+	map_pages(&b, 0, 0, 1, 7, 1);
+	add_seq(&b, 0, text + 9, 1, 10, FG_SAMPLE);
+	run_step(e, &b, o);
+	CHECK(o->ids[0] == sampled, "token %d, not %d", o->ids[0], sampled);
+	REFUSED(FG_INVALID, "rank is 1", fg_host_page(e, 1, 0, &to));
+	REFUSED(FG_INVALID, "host page is -1", fg_host_page(e, 0, -1, &to));
+	REFUSED(FG_INVALID, "host page is", fg_host_page(e, 0, capacity.n_host_pages, &to));
+	REFUSED(FG_INVALID, "NULL", fg_host_page(e, 0, 0, NULL));
+	REFUSED(FG_INVALID, "NULL", fg_copy(e, NULL, 1));
+	REFUSED(FG_INVALID, "negative", fg_copy(e, out, -1));
+	const fg_page_copy bad[] = {{0, 0, 2}};
+	REFUSED(FG_INVALID, "direction 2", fg_copy(e, bad, 1));
+	begin_step(&b);
+	add_seq(&b, 0, text + 9, 1, 10, FG_SAMPLE);
+	MUST(fg_submit(e, &b.step));
+	REFUSED(FG_BUSY, "1 steps are in flight", fg_copy(e, out, 1));
+	MUST(wait_for(e, o));
+	MUST(fg_sleep(e, 1));
+	REFUSED(FG_INVALID, "sleeps", fg_copy(e, out, 1));
+	fg_close(e);
 	free_outcome(o);
 }
 
@@ -404,6 +458,7 @@ int main(void) {
 	test_counts();
 	test_one_alternative();
 	test_copies();
+	test_host_pages();
 	test_not_ready();
 	test_nothing_to_sample();
 	test_min_context();

@@ -13,7 +13,6 @@ from .bodies import request_of
 from .errors import RequestError
 from .many import complete_all
 from .ray_worker import WorkerFastgen
-from .server import Flag
 
 #: The columns that a stage adds, beside `logprobs` where they are asked for.
 ANSWER = ("text", "token_ids", "finish_reason", "prompt_tokens", "completion_tokens", "error")
@@ -42,7 +41,7 @@ class FastgenStage:
         params: Mapping[str, Any] | None = None,
         executable: str | os.PathLike[str] | None = None,
         env: Mapping[str, str] | None = None,
-        **flags: Flag,
+        **flags: Any,
     ) -> None:
         self._column = column
         self._params = dict(params or {})

@@ -100,13 +100,10 @@ def refusal(status: int, message: str) -> Response:
     return JSONResponse({"error": {"message": message, "type": kind, "param": None, "code": None}}, status)
 
 
-#: `FastgenDeployment.options(ray_actor_options={"num_gpus": 1}, autoscaling_config={...}).bind(model, max_model_len=4096)`: an
-#: app for serve.run(). Serve adds replicas where more than `target_ongoing_requests` run in each, and takes them away again.
-FastgenDeployment = serve.deployment(
-    name="fastgen",
-    max_ongoing_requests=1024,
-    autoscaling_config={"min_replicas": 1, "max_replicas": 1, "target_ongoing_requests": 128},
-)(FastgenReplica)
+#: `FastgenDeployment.options(ray_actor_options={"num_gpus": 1}, num_replicas=2).bind(model, max_model_len=4096)`: an app for
+#: serve.run(). `autoscaling_config` in place of num_replicas lets Serve add replicas and take them away; its
+#: `target_ongoing_requests`, requests that run in each, should be of the size of a good batch. Serve's default is 2.
+FastgenDeployment = serve.deployment(name="fastgen", max_ongoing_requests=1024)(FastgenReplica)
 
 
 def build_app(args: Mapping[str, Any]) -> serve.Application:

@@ -33,8 +33,8 @@ def resources() -> dict[str, Flag]:
     context = ray.get_runtime_context()
     if context.get_accelerator_ids().get("GPU"):
         return {"device": "cuda"}
-    cpus = int(context.get_assigned_resources().get("CPU", 0))
-    return {"device": "cpu", "threads": cpus} if cpus > 0 else {"device": "cpu"}
+    cpus = context.get_assigned_resources().get("CPU", 0)
+    return {"device": "cpu", "threads": max(1, int(cpus))} if cpus > 0 else {"device": "cpu"}
 
 
 class WorkerFastgen(AsyncFastgen):
@@ -57,7 +57,7 @@ class WorkerFastgen(AsyncFastgen):
         env: Mapping[str, str] | None = None,
         log: Callable[[str], None] | None = None,
         start_timeout: float | None = None,
-        **flags: Flag,
+        **flags: Any,
     ) -> None:
         super().__init__(
             model,

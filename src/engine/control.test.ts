@@ -50,6 +50,7 @@ function start(mail: Record<number, () => void> = {}) {
       calls.push(`sleep ${level}`);
     },
     wake: ({ weights, kvCache }) => calls.push(`wake ${weights} ${kvCache}`),
+    copyPages: (copies) => library.copy(copies),
     submit: (plan) => library.submit(plan),
     refusedSlot: -1,
     giveMask: () => {},

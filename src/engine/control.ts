@@ -129,8 +129,9 @@ export class EngineControl {
       if (command.type === "hold") {
         if (command.clearCache) scheduler.clearCache(true);
       } else {
+        scheduler.disk?.loseMemory();
         engine.sleep(command.level);
-        scheduler.clearCache(true);
+        scheduler.clearCache(true, true);
         this.asleep.weights = this.asleep.kvCache = true;
         this.dropped ||= command.level === 2;
       }
@@ -145,6 +146,7 @@ export class EngineControl {
     let failure: FastgenError | undefined;
     try {
       begin(engine, tensors);
+      scheduler.disk?.weightsChange();
       if (clearCache ?? this.hold?.clearCache ?? true) scheduler.clearCache(true);
       this.incomplete = true;
       while (!engine.progress().finished) {

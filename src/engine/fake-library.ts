@@ -169,6 +169,19 @@ export class FakeLibrary implements MaskLibrary {
     return result;
   }
 
+  /** fg_copy. */
+  copy(copies: Int32Array): void {
+    check(!this.isBusy, "copies outside of steps while one is in flight");
+    this.checkCopies(copies);
+    for (const [page, content] of this.copyPages(copies)) this.kv.set(content, page);
+  }
+
+  /** What a host page holds, as fg_host_page gives it: for who reads and writes it. [PAGE_TOKENS] */
+  hostPage(page: number): Int32Array {
+    check(page >= 0 && page < this.config.hostPages, `host page ${page}`);
+    return this.hostKv.subarray(page * PAGE_TOKENS, (page + 1) * PAGE_TOKENS);
+  }
+
   private checkCopies(copies: Int32Array): void {
     for (let i = 0; i < copies.length; i += 3) {
       const [page, host] = [copies[i]! * PAGE_TOKENS, copies[i + 1]! * PAGE_TOKENS];

@@ -29,6 +29,7 @@ const config: EngineConfig = {
   maxContext: 1024,
   kvBytes: 32 * PAGE_BYTES,
   hostKvBytes: 0,
+  kvCacheDir: null,
   memoryUtilization: 0.9,
   prefixCaching: true,
   schedulingPolicy: "fcfs",

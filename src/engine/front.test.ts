@@ -35,6 +35,7 @@ const config: EngineConfig = {
   maxContext: 512,
   kvBytes: 64 * PAGE_BYTES,
   hostKvBytes: 0,
+  kvCacheDir: null,
   memoryUtilization: 0.9,
   prefixCaching: true,
   schedulingPolicy: "fcfs",

@@ -5,7 +5,9 @@
  * be given until the next step is planned.
  */
 import { LATE_MASK, type StepPlan } from "../ffi/step-plan.ts";
+import type { Constraint } from "./constraint.ts";
 import type { MaskLibrary } from "./late-masks.ts";
+import { appendForced, type Ending } from "./outputs.ts";
 import type { Sequence } from "./sequence.ts";
 import type { StepInFlight } from "./step-in-flight.ts";
 import { maskOf } from "./token-mask.ts";
@@ -72,5 +74,31 @@ export class MaskRows {
     if (seq.lateRow < 0) return;
     this.library.giveMask(seq.lateRow, this.nothing);
     seq.lateRow = -1;
+  }
+
+  /**
+   * Appends what must follow now. Then the step in flight gets its mask; where it went past tokens that were forced, or
+   * samples without a mask that is needed now, what it samples is dropped. Returns how the sequence ends here, or null.
+   */
+  follow(seq: Sequence, constraint: Constraint): Ending | null {
+    const { length } = seq;
+    const forced = constraint.forced();
+    if (forced.length === 1 && seq.lateRow >= 0) {
+      // The step in flight samples it as soon as the next one could.
+      this.give(seq, forced);
+      return null;
+    }
+    const ending = appendForced(seq, forced);
+    if (ending) return ending;
+    if (seq.length > length) this.goBack(seq, length);
+    else if (seq.lateRow >= 0) this.give(seq);
+    else if (seq.pendingSamples > 0 && constraint.needsLastToken) this.goBack(seq, length - 1);
+    return null;
+  }
+
+  /** Drops what is in flight for `seq`. Its positions from `from` on are computed again. */
+  goBack(seq: Sequence, from: number): void {
+    this.giveNothing(seq);
+    seq.goBack(from);
   }
 }

@@ -2,7 +2,14 @@
 import type { FastgenError } from "../errors.ts";
 import { FG } from "../ffi/layout.ts";
 import type { StepResult } from "../ffi/step.ts";
-import { type EngineStats, FINISH, type FinishReason, type StepMessage, type TokenLogprobs } from "./protocol.ts";
+import {
+  type EngineRequest,
+  type EngineStats,
+  FINISH,
+  type FinishReason,
+  type StepMessage,
+  type TokenLogprobs,
+} from "./protocol.ts";
 import { emptyLogprobs, type Sequence } from "./sequence.ts";
 
 export class Outcomes {
@@ -71,8 +78,14 @@ export class Outcomes {
     return count;
   }
 
+  /** What `request` asks for of the newest entry's token: row `row` of the result, whose logits begin at `from`. */
+  addSampleLogprobs({ logprobIds, logprobs }: EngineRequest, result: StepResult, row: number, from: number): void {
+    if (logprobIds.length > 0) this.addLogprobsOf(logprobIds, result, row, from);
+    else if (logprobs >= 0) this.addLogprobs(logprobs, result, row);
+  }
+
   /** The log probabilities of the newest entry's token, from row `row` of the result. */
-  addLogprobs(topN: number, result: StepResult, row: number): void {
+  private addLogprobs(topN: number, result: StepResult, row: number): void {
     const one: TokenLogprobs = emptyLogprobs(1, topN);
     const at = row * FG.MAX_LOGPROBS;
     one.ids[0] = result.ids[row]!;
@@ -88,7 +101,7 @@ export class Outcomes {
    * The log probabilities of the newest entry's token and of the tokens `ids`, from row `row` of the result, whose logits
    * begin at `from`.
    */
-  addLogprobsOf(ids: Int32Array, result: StepResult, row: number, from: number): void {
+  private addLogprobsOf(ids: Int32Array, result: StepResult, row: number, from: number): void {
     const one: TokenLogprobs = emptyLogprobs(1, ids.length);
     const token = result.ids[row]!;
     one.ids[0] = token;

@@ -61,14 +61,6 @@ export interface PageListener {
   cleared(): void;
 }
 
-/** What the cache has counted from its start on, in pages. */
-export interface PageCounts {
-  savedToHost: number;
-  restoredFromHost: number;
-  /** Pages that can no longer be found, because their room was needed. */
-  forgotten: number;
-}
-
 export function pagesFor(tokens: number): number {
   return Math.ceil(tokens / PAGE_TOKENS);
 }
@@ -81,7 +73,8 @@ export function pageKey(parentKey: bigint, tokens: Int32Array): bigint {
 export class PageCache {
   /** The empty prefix of all sequences without a salt. */
   readonly root = PageCache.makeRoot(0n, "");
-  readonly counts: PageCounts = { savedToHost: 0, restoredFromHost: 0, forgotten: 0 };
+  /** In pages, since the start. */
+  readonly counts = { saved: 0, restored: 0, forgotten: 0 };
   /** By salt: the empty prefix that its sequences share, most recently used last. */
   private readonly roots = new Map<string, PageNode>();
   /** [pages]: the number of sequences that refer to each device page. Along one sequence it never rises. */
@@ -208,6 +201,16 @@ export class PageCache {
     return page;
   }
 
+  /** Allocates until there are `count` pages in `pages`. False when no more are available. */
+  grow(pages: number[], count: number, copies: CopyList): boolean {
+    while (pages.length < count) {
+      const page = this.allocate(copies);
+      if (page < 0) return false;
+      pages.push(page);
+    }
+    return true;
+  }
+
   /**
    * Makes one sequence refer to the pages of `nodes`, and brings those back that are on the host. The caller has checked
    * that enough pages are available. Appends the device pages to `pages`. `isUse`: it is not a sequence that only takes back what it
@@ -231,7 +234,7 @@ export class PageCache {
       if (node.page < 0) {
         this.enterDevice(node, this.allocate(copies));
         copies.copyPage(node.page, node.hostPage, direction);
-        this.counts.restoredFromHost++;
+        this.counts.restored++;
         this.unlock(node);
       }
       pages.push(node.page);
@@ -357,7 +360,7 @@ export class PageCache {
     if (hostPage < 0) return;
     node.hostPage = hostPage;
     copies.copyPage(node.page, hostPage, FG.TO_HOST);
-    this.counts.savedToHost++;
+    this.counts.saved++;
     this.tellStored(node, "CPU");
   }
 

@@ -141,7 +141,37 @@ export interface SequenceStart {
   prefillSeconds: number;
 }
 
-export interface EngineStats {
+/** The KV cache on disk (--kv-cache-dir). Counted since the start, but diskPages and diskCapacity. */
+export interface DiskStats {
+  /** Pages on disk, and how many may be; 0 while there are none. */
+  diskPages: number;
+  diskCapacity: number;
+  /** Pages of prompts that neither device nor host had: those that were read from disk, and those that were computed. */
+  diskHits: number;
+  diskMisses: number;
+  /** Pages written, and pages that were not, because the disk did not keep up. */
+  diskSaved: number;
+  diskSkipped: number;
+  /** Pages that were damaged or gone when they were to be read. */
+  diskLost: number;
+  /** In which pages were read, and written. */
+  diskReadSeconds: number;
+  diskWriteSeconds: number;
+}
+
+export const NO_DISK: DiskStats = {
+  diskPages: 0,
+  diskCapacity: 0,
+  diskHits: 0,
+  diskMisses: 0,
+  diskSaved: 0,
+  diskSkipped: 0,
+  diskLost: 0,
+  diskReadSeconds: 0,
+  diskWriteSeconds: 0,
+};
+
+export interface EngineStats extends DiskStats {
   running: number;
   waiting: number;
   /** Sequences whose pages are on the host. */
@@ -160,7 +190,40 @@ export interface EngineStats {
   steps: number;
   /** Of the newest step. */
   stepTokens: number;
+  /** Of `pages`, those that hold something: what sequences refer to, and what is cached. */
+  pagesHeld: number;
+  host: HostStats;
 }
+
+/** KV pages in host memory. All but the first two count since the start. */
+export interface HostStats {
+  /** Pages that can be used, and of these, those that hold something. */
+  pages: number;
+  pagesHeld: number;
+  /** Pages of prompts that were found there, and those that were neither there nor on the device. */
+  hits: number;
+  misses: number;
+  /** Pages copied from the device, and back. */
+  saved: number;
+  restored: number;
+  /** Pages that can no longer be found, because others needed their room. */
+  forgotten: number;
+  /** In which pages were copied to the device, and from it. */
+  readSeconds: number;
+  writeSeconds: number;
+}
+
+export const NO_HOST: HostStats = {
+  pages: 0,
+  pagesHeld: 0,
+  hits: 0,
+  misses: 0,
+  saved: 0,
+  restored: 0,
+  forgotten: 0,
+  readSeconds: 0,
+  writeSeconds: 0,
+};
 
 /** Before the first step. */
 export const NO_STATS: EngineStats = {
@@ -177,6 +240,9 @@ export const NO_STATS: EngineStats = {
   generatedTokens: 0,
   steps: 0,
   stepTokens: 0,
+  pagesHeld: 0,
+  host: NO_HOST,
+  ...NO_DISK,
 };
 
 /**

@@ -266,6 +266,7 @@ const config: EngineConfig = {
   maxContext: 1024,
   kvBytes: 32 * 2 * 32 * PAGE_TOKENS * 4,
   hostKvBytes: 0,
+  kvCacheDir: null,
   memoryUtilization: 0.9,
   prefixCaching: true,
   schedulingPolicy: "fcfs",

@@ -9,7 +9,7 @@ import { MAX_INDEXED_PAGES } from "../limits.ts";
 import { EngineFront, type SequenceListener, type StartOptions } from "./front.ts";
 import { PAGE_TOKENS } from "./page-cache.ts";
 import { PrefixIndex, pageKeys } from "./prefix-index.ts";
-import { type Command, type ControlState, type EngineRequest, type EngineStats, NO_STATS } from "./protocol.ts";
+import type { Command, ControlState, EngineRequest, EngineStats } from "./protocol.ts";
 import { route } from "./routing.ts";
 
 /** One of the engines. */
@@ -125,13 +125,10 @@ export class Replicas {
   /** Sums over the engines; stepTokens is the largest of the newest steps. */
   get stats(): EngineStats {
     if (this.engines.length === 1) return this.engines[0]!.stats;
-    const sum = { ...NO_STATS };
-    for (const { stats } of this.engines) {
-      for (const key of Object.keys(sum) as (keyof EngineStats)[]) {
-        sum[key] = key === "stepTokens" ? Math.max(sum[key], stats[key]) : sum[key] + stats[key];
-      }
-    }
-    return sum;
+    const all = this.engines.map(({ stats }) => stats);
+    const host = sumOf(all.map((stats) => stats.host));
+    const stepTokens = Math.max(...all.map((stats) => stats.stepTokens));
+    return { ...sumOf(all.map(({ host: _, ...stats }) => stats)), stepTokens, host };
   }
 
   /** `listener` is called after every step of an engine with the number of its tokens, and which engine it was. */
@@ -219,6 +216,13 @@ export class Replicas {
   async close(): Promise<void> {
     await Promise.all(this.engines.map((engine) => engine.close()));
   }
+}
+
+/** The sum of each field. */
+function sumOf<T extends { [K in keyof T]: number }>(all: readonly T[]): T {
+  const keys = Object.keys(all[0]!) as (keyof T)[];
+  const sum = (key: keyof T) => all.reduce((total, one) => total + one[key], 0);
+  return Object.fromEntries(keys.map((key) => [key, sum(key)])) as T;
 }
 
 /** Whether the pages of before are not found again after this. */

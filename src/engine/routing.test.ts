@@ -17,8 +17,8 @@ test("unless it is clearly busier", () => {
       ],
       1,
     );
-  expect(busy(1000 + 8 * 640 - 1)).toBe(1);
-  expect(busy(1000 + 8 * 640 + 1)).toBe(0);
+  expect(busy(1000 + 32 * 640 - 1)).toBe(1);
+  expect(busy(1000 + 32 * 640 + 1)).toBe(0);
 });
 
 test("where nothing is cached, or the same, the one with the least to do gets it", () => {
@@ -33,7 +33,7 @@ test("where nothing is cached, or the same, the one with the least to do gets it
     ),
   ).toBe(1);
   // Where both are worth the same, less load.
-  expect(route([{ load: 512, cachedTokens: 64 }, idle], 1)).toBe(1);
+  expect(route([{ load: 32 * 64, cachedTokens: 64 }, idle], 1)).toBe(1);
 });
 
 test("equals take turns", () => {

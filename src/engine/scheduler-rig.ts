@@ -41,6 +41,8 @@ export class Rig {
   expectedErrors: string[] = [];
   commits = 0;
   maxRunning = 0;
+  /** Turns without a commit after which finish() takes the sequences that are left for stuck. */
+  patience = 2;
 
   constructor(
     readonly config: SchedulerConfig,
@@ -112,7 +114,7 @@ export class Rig {
       const before = this.commits;
       if (!this.step()) return;
       idle = this.commits === before ? idle + 1 : 0;
-      if (idle > 2) throw new Error("sequences wait and none can run");
+      if (idle > this.patience) throw new Error("sequences wait and none can run");
     }
     throw new Error(`not finished after ${limit} steps`);
   }

@@ -8,12 +8,12 @@
  * (mask-rows.ts). Where it came too late, or forced tokens follow, what is in flight behind is dropped.
  *
  * Order: running sequences decode first. Then prompts, and forced tokens, are computed, oldest first, in chunks, from what is
- * left of the token budget. Then waiting sequences are admitted in the order they arrived. When pages run out, the youngest
- * running sequence gives its pages back. Where requests have priorities, "older" means of a lower priority number, or of the
- * same and older. Its full pages stay cached, on the device or the host, while there is room; it resumes later from those
- * that are still there. Beside decoding sequences, a step takes only a part of a short backlog of prompt tokens, so that no
- * sequence waits long for its next token. Chunks and the number of running sequences end at a tile's edge rather than a
- * little past it. None of this changes what a sequence generates.
+ * left of the token budget. Then waiting sequences are admitted in the order they arrived (but see awaited-pages.ts). When
+ * pages run out, the youngest running sequence gives its pages back. Where requests have priorities, "older" means of a lower
+ * priority number, or of the same and older. Its full pages stay cached, on the device or the host, while there is room; it
+ * resumes later from those that are still there. Beside decoding sequences, a step takes only a part of a short backlog of
+ * prompt tokens, so that no sequence waits long for its next token. Chunks and the number of running sequences end at a
+ * tile's edge rather than a little past it. None of this changes what a sequence generates.
  *
  * Pure: no FFI, no I/O, and a clock that only measures. Every loop is over the running sequences, a step's tokens, or a
  * bounded part of the queue.
@@ -23,22 +23,26 @@ import { FG } from "../ffi/layout.ts";
 import type { StepResult } from "../ffi/step.ts";
 import type { StepPlan } from "../ffi/step-plan.ts";
 import { Admission } from "./admission.ts";
+import { AwaitedPages } from "./awaited-pages.ts";
 import { Constraint } from "./constraint.ts";
 import { Counters } from "./counters.ts";
+import { DiskPages, type PageStore } from "./disk-pages.ts";
+import { FullPages } from "./full-pages.ts";
+import { HostCopies } from "./host-copies.ts";
 import { type MaskLibrary, NO_LATE_MASKS } from "./late-masks.ts";
 import { MaskRows } from "./mask-rows.ts";
 import { Outcomes } from "./outcomes.ts";
 import { OutputEstimate } from "./output-estimate.ts";
-import { ABORT, append, appendForced, begin, type Ending, endsBefore, LENGTH, withoutToken } from "./outputs.ts";
+import { ABORT, append, begin, type Ending, endsBefore, LENGTH, withoutToken } from "./outputs.ts";
 import { PAGE_TOKENS, PageCache, type PageNode, pagesFor } from "./page-cache.ts";
 import { PendingPages } from "./pending-pages.ts";
 import { planChunk, planDecode } from "./plan-rows.ts";
 import { PromptChunks } from "./prompt-chunks.ts";
-import { type EngineRequest, type EngineStats, FIRST_VERSION, type StepMessage } from "./protocol.ts";
+import { type EngineRequest, type EngineStats, FIRST_VERSION, NO_DISK, type StepMessage } from "./protocol.ts";
 import { RestoreCosts } from "./restore-costs.ts";
 import { checkConfig, type SchedulerConfig } from "./scheduler-config.ts";
 import { precedes, Sequence } from "./sequence.ts";
-import { StepInFlight } from "./step-in-flight.ts";
+import { type ResultRows, StepInFlight } from "./step-in-flight.ts";
 import { chunkTokens } from "./step-size.ts";
 import { WaitingQueue } from "./waiting-queue.ts";
 
@@ -46,10 +50,6 @@ import { WaitingQueue } from "./waiting-queue.ts";
 const AGING_STEPS = 7;
 /** Page lookups that one plan spends on sequences that it then parks: about a millisecond, however many wait. */
 export const MOST_PARKING_LOOKUPS = 1024;
-/** Page lookups that arriving sequences may cost between two plans: some milliseconds. The pages of the others are not kept for them. */
-export const MOST_ARRIVAL_LOOKUPS = 16_384;
-/** Pages that come back from the host beside one step, unless one sequence needs more. 256 of Mistral 7B take 40 ms, as long as a step. */
-const MOST_ARRIVING = 256;
 /** Pages that are compared in the time of one lookup. */
 const COMPARED_PER_LOOKUP = 16;
 
@@ -67,23 +67,21 @@ export class Scheduler {
   private readonly inFlight: StepInFlight[] = [];
   private readonly spare: StepInFlight[] = [];
   private readonly pendingPages = new PendingPages();
+  private readonly fullPages: FullPages;
   private readonly chunks: PromptChunks;
   private readonly masks: MaskRows;
   /** Steps until the oldest waiting sequence, which did not fit, is looked at again. 0 once pages have been given back. */
   private blockedSteps = 0;
-  /** Paused not by the front, but until their grammars are compiled: what they computed so far is in the cache. */
+  /** Paused not by the front, but until their grammars are compiled, or their pages have come from disk. */
   private readonly setAside = new Set<Sequence>();
+  /** The pages on disk; null = there are none. */
+  disk: DiskPages | null = null;
   private arrivals = 0;
-  /** Page lookups of sequences that arrived since the last plan. */
-  private arrivalLookups = 0;
-  /** Nodes whose pages come back from the host beside the newest step. */
-  private readonly arriving = new Set<PageNode>();
-  private readonly costs: RestoreCosts;
-  /** Pages that came back beside the step that was committed last. */
-  private arrivingBefore = 0;
   private swapped = 0;
   private paused = 0;
   private readonly counters = new Counters();
+  private readonly copies: HostCopies;
+  private readonly awaited: AwaitedPages;
   /** Nothing is planned while this is set: what is in flight is the last. */
   frozen = false;
   /** Of the weights that the steps in flight are computed with. */
@@ -102,7 +100,11 @@ export class Scheduler {
     this.cache = new PageCache(pages, config.hostPages, config.pageListener);
     this.admission = new Admission(config, this.cache, this.estimate, this.running, this.queue.all);
     this.chunks = new PromptChunks(maxStepTokens);
-    this.costs = new RestoreCosts(maxStepTokens);
+    this.copies = new HostCopies(this.cache, maxStepTokens);
+    this.awaited = new AwaitedPages(this.cache, this.queue);
+    this.fullPages = new FullPages(this.cache, this.pendingPages, this.queue, () => {
+      this.blockedSteps = 0;
+    });
     this.freeSlots = Array.from({ length: maxSeqs }, (_, i) => maxSeqs - 1 - i);
   }
 
@@ -139,6 +141,18 @@ export class Scheduler {
     this.cache.setHostPages(count);
   }
 
+  /** Keeps pages in `store` from now on. */
+  useStore(store: PageStore): DiskPages {
+    const goOn = (seq: Sequence) => this.setAside.has(seq) && this.resume(seq.request.id);
+    this.disk = this.fullPages.disk = new DiskPages(
+      this.cache,
+      store,
+      new RestoreCosts(this.config.maxStepTokens),
+      goOn,
+    );
+    return this.disk;
+  }
+
   add(request: EngineRequest): void {
     const scoresAll = request.promptLogprobs >= 0 && request.scoreFrom === 0;
     const isPrivate = !this.config.prefixCaching || scoresAll;
@@ -156,7 +170,7 @@ export class Scheduler {
     } else {
       const ending = begin(seq);
       if (ending) this.end(seq, ending);
-      else this.wait(seq);
+      else this.awaited.add(seq);
       // Who is first now has not been looked at yet.
       if (this.queue.all[0] === seq) this.blockedSteps = 0;
     }
@@ -179,7 +193,7 @@ export class Scheduler {
     const awaited = seq.awaitsGrammar;
     seq.constraint.setMatcher(matcher);
     if (!awaited) return;
-    const ending = endsBefore(seq) ?? this.follow(seq, seq.constraint);
+    const ending = endsBefore(seq) ?? this.masks.follow(seq, seq.constraint);
     if (ending) this.end(seq, ending);
     else if (this.setAside.has(seq)) this.resume(id);
   }
@@ -197,6 +211,12 @@ export class Scheduler {
     this.paused++;
   }
 
+  /** Pauses a sequence until what it waits for is there. */
+  private putAside(seq: Sequence): void {
+    this.pause(seq.request.id);
+    this.setAside.add(seq);
+  }
+
   /** Puts a paused sequence back into the queue, at its place in the order of arrival. */
   resume(id: number): void {
     const seq = this.alive.get(id);
@@ -212,23 +232,23 @@ export class Scheduler {
   }
 
   /**
-   * No page is found any more, on the device or the host. Sequences that run keep theirs; or, with `recompute` and while
-   * nothing is in flight, go back to the queue and compute all their tokens again.
+   * No page is found any more, on the device, the host or, unless `keepDisk`, on disk. Sequences that run keep theirs; or, with
+   * `recompute` and while nothing is in flight, go back to the queue and compute all their tokens again.
    */
-  clearCache(recompute: boolean): void {
+  clearCache(recompute: boolean, keepDisk = false): void {
     while (recompute && this.running.length > 0) this.preempt(this.running.at(-1)!);
     if (recompute) for (const seq of this.alive.values()) seq.forgetScores();
     this.cache.clear();
+    if (!keepDisk) this.disk?.clear();
   }
 
   /** Plans the next step into `plan`. False when nothing can run now. Submit the plan, or call refuse(). */
   plan(plan: StepPlan): boolean {
     plan.clear();
-    this.arrivalLookups = 0;
+    this.awaited.begin();
     if (this.frozen) return false;
     const step = this.spare.pop() ?? new StepInFlight();
     const preemptions = this.counters.preemptions;
-    const restored = this.cache.counts.restoredFromHost;
     const decodes = this.planDecodes(plan, step);
     const { maxStepTokens } = this.config;
     let left =
@@ -236,7 +256,7 @@ export class Scheduler {
         ? chunkTokens(maxStepTokens, decodes, this.chunks.backlog(this.running, this.queue.all))
         : maxStepTokens;
     left = this.chunks.choose(this.running, left);
-    this.arriving.clear();
+    this.copies.begin();
     // When pages ran out, the sequence that gave some back must not take them again in the same step.
     if (this.counters.preemptions === preemptions) left = this.admit(plan, left);
     this.chunks.shareLeftover(left);
@@ -246,8 +266,8 @@ export class Scheduler {
       return false;
     }
     this.closeMasks();
-    step.arriving = this.arriving.size;
-    step.restored = this.cache.counts.restoredFromHost - restored;
+    this.disk?.planSaves(plan, this.copies.arriving);
+    this.copies.planned(step);
     this.inFlight.push(step);
     return true;
   }
@@ -271,15 +291,10 @@ export class Scheduler {
 
   /** Gives a running sequence pages for `tokens` tokens, taken from the youngest if need be. False when that was `seq` itself. */
   private addPages(seq: Sequence, tokens: number, plan: StepPlan): boolean {
-    while (tokens > seq.pages.length * PAGE_TOKENS) {
-      let page = this.cache.allocate(plan);
-      while (page < 0) {
-        const youngest = this.running[this.running.length - 1]!;
-        this.preempt(youngest);
-        if (youngest === seq) return false;
-        page = this.cache.allocate(plan);
-      }
-      seq.pages.push(page);
+    while (!this.cache.grow(seq.pages, pagesFor(tokens), plan)) {
+      const youngest = this.running.at(-1)!;
+      this.preempt(youngest);
+      if (youngest === seq) return false;
     }
     return true;
   }
@@ -298,17 +313,23 @@ export class Scheduler {
     let forecastReady = false;
     let parkingLookups = 0;
     while (Math.max(left, next) > 0 && this.freeSlots.length > 0 && parkingLookups < MOST_PARKING_LOOKUPS) {
-      const seq = this.nextWaiting();
+      const seq = this.awaited.next();
       // A sequence whose last token is still being sampled goes on after the next commit.
       if (!seq || seq.pendingSamples > 0) break;
-      const nodes = this.usefulPages(seq);
+      const found = seq.cachedPages(this.cache);
+      const nodes = this.copies.useful(found);
       const awaited = this.pendingPages.awaited(seq, nodes.length);
       if (awaited) {
         this.queue.park(seq, awaited.key);
         parkingLookups += 1 + nodes.length + awaited.common / COMPARED_PER_LOOKUP;
         continue;
       }
-      const arrives = this.arrives(nodes, plan);
+      if (nodes === found && this.disk?.fetch(seq, nodes)) {
+        this.putAside(seq);
+        parkingLookups += 1 + nodes.length;
+        continue;
+      }
+      const arrives = (plan.seqCount > 0 || this.chunks.count > 0) && this.copies.arrive(nodes);
       if ((arrives ? next : left) <= 0) break;
       if (!forecastReady) {
         this.admission.refresh();
@@ -318,49 +339,22 @@ export class Scheduler {
         this.blockedSteps = AGING_STEPS;
         break;
       }
-      this.waitNoMore(seq);
+      this.awaited.remove(seq);
       this.start(seq, nodes, plan, arrives);
       const todo = seq.target - seq.scheduled;
       if (!arrives) left -= this.chunks.add(seq, todo, left);
-      else next = this.arriving.size < MOST_ARRIVING ? next - todo : 0;
+      else next = this.copies.mayGoOn ? next - todo : 0;
     }
     return left;
-  }
-
-  /**
-   * The oldest, unless pages have to be forgotten to make room for it. Then those that find their pages go first: they give back what
-   * the others need, and would else have to compute all of theirs again.
-   */
-  private nextWaiting(): Sequence | undefined {
-    const { cache, queue } = this;
-    const oldest = queue.oldestReady();
-    if (!oldest || pagesFor(oldest.target) <= cache.room) return oldest;
-    return queue.oldestCached((seq) => {
-      const { awaitedNode } = seq;
-      return awaitedNode !== null && awaitedNode.depth * 2 > pagesFor(seq.target) && cache.isCached(awaitedNode);
-    });
-  }
-
-  /** The pages that a waiting sequence finds, up to the first that is cheaper to compute than to bring back from the host. */
-  private usefulPages(seq: Sequence): PageNode[] {
-    const nodes = seq.cachedPages(this.cache);
-    const onHost = nodes.findIndex(({ page }) => page < 0);
-    return onHost < 0 || this.costs.pays() ? nodes : nodes.slice(0, onHost);
-  }
-
-  /** Whether some of the pages only arrive while the step runs, because there is something else for it to do. */
-  private arrives(nodes: readonly PageNode[], plan: StepPlan): boolean {
-    const isBusy = plan.seqCount > 0 || this.chunks.count > 0;
-    return isBusy && nodes.some((node) => node.page < 0 || this.arriving.has(node));
   }
 
   /** Gives a waiting sequence its slot and the pages for all tokens it has. `arrives`: it is computed from the next step on. */
   private start(seq: Sequence, nodes: readonly PageNode[], plan: StepPlan, arrives: boolean): void {
     const { cache } = this;
-    if (arrives) for (const node of nodes) if (node.page < 0) this.arriving.add(node);
+    this.copies.start(seq, nodes, arrives);
     cache.acquire(nodes, seq.pages, plan, seq.cachedTokens < 0, arrives ? FG.TO_DEVICE_BESIDE : FG.TO_DEVICE);
     for (const node of nodes) seq.nodes.push(node);
-    while (seq.pages.length < pagesFor(seq.target)) seq.pages.push(cache.allocate(plan));
+    cache.grow(seq.pages, pagesFor(seq.target), plan);
     seq.scheduled = seq.computed = nodes.length * PAGE_TOKENS;
     if (seq.cachedTokens < 0) {
       seq.cachedTokens = seq.scheduled;
@@ -370,6 +364,7 @@ export class Scheduler {
         this.counters.prefixQueriedTokens += seq.promptLength;
         this.counters.prefixHitTokens += seq.scheduled;
       }
+      this.disk?.started(seq, nodes);
     }
     this.setSwapped(seq, false);
     this.pendingPages.add(seq, nodes.length);
@@ -393,30 +388,15 @@ export class Scheduler {
   /** Puts a sequence into the queue. The pages of one that has run may be on the host. */
   private enqueue(seq: Sequence): void {
     seq.state = "waiting";
-    this.wait(seq);
+    this.awaited.add(seq);
     this.setSwapped(seq, seq.cachedTokens >= 0 && this.cache.hostPages > 0);
     this.blockedSteps = 0;
   }
 
   private dequeue(seq: Sequence): void {
-    this.waitNoMore(seq);
+    this.awaited.remove(seq);
     this.blockedSteps = 0;
     this.setSwapped(seq, false);
-  }
-
-  /** The pages that it will start from are kept longer than others. */
-  private wait(seq: Sequence): void {
-    this.queue.add(seq);
-    if (seq.isPrivate || this.arrivalLookups >= MOST_ARRIVAL_LOOKUPS) return;
-    seq.awaitedNode = seq.cachedPages(this.cache).at(-1) ?? null;
-    this.arrivalLookups += 1 + (seq.awaitedNode?.depth ?? 0);
-    if (seq.awaitedNode) this.cache.await(seq.awaitedNode, seq.arrival);
-  }
-
-  private waitNoMore(seq: Sequence): void {
-    this.queue.remove(seq);
-    if (seq.awaitedNode) this.cache.awaitNoMore(seq.awaitedNode);
-    seq.awaitedNode = null;
   }
 
   private setSwapped(seq: Sequence, swapped: boolean): void {
@@ -432,16 +412,9 @@ export class Scheduler {
     this.freeSlots.push(seq.slot);
     seq.slot = -1;
     for (let i = seq.pages.length - 1; i >= 0; i--) this.cache.release(seq.pages[i]!);
-    for (let i = seq.nodes.length; i < seq.promptPages; i++) this.stopAwaiting(seq, i, null);
+    this.fullPages.abandon(seq);
     seq.pages.length = seq.nodes.length = 0;
     seq.sentPages = seq.scheduled = seq.computed = 0;
-    this.blockedSteps = 0;
-  }
-
-  /** `seq` has computed page `index`, which is `node` now, or never will (null): the sequences that wait for it are ready. */
-  private stopAwaiting(seq: Sequence, index: number, node: PageNode | null): void {
-    if (!this.pendingPages.remove(seq, index)) return;
-    this.queue.unpark(seq.key(index), node);
     this.blockedSteps = 0;
   }
 
@@ -449,12 +422,13 @@ export class Scheduler {
   commit(result: StepResult | FastgenError): void {
     const step = this.inFlight.shift();
     if (!step) throw new FastgenError("internal", "a result arrived for a step that was never planned");
+    this.disk?.committed(step, !(result instanceof FastgenError));
     if (result instanceof FastgenError) {
       this.failStep(step, result);
       return;
     }
-    this.countCopies(step, result);
-    this.costs.computed(step.tokenCount, result.runSeconds);
+    this.copies.committed(step, result);
+    this.disk?.costs.computed(step.tokenCount, result.runSeconds);
     this.counters.steps++;
     this.counters.stepTokens = step.tokenCount;
     let row = 0;
@@ -463,31 +437,15 @@ export class Scheduler {
       const seq = step.seqs[i]!;
       const flags = step.flags[i]!;
       const rows = flags & FG.SCORE ? step.counts[i]! : flags & FG.SAMPLE ? 1 : 0;
-      if (seq.state !== "finished") this.commitSequence(seq, step, i, result, row, rows, logitsRow);
+      if (seq.state !== "finished") this.commitSequence(seq, step, i, result, { row, rows, logitsRow });
       row += rows;
       if (flags & FG.LOGITS) logitsRow += rows;
     }
     this.retire(step);
   }
 
-  private countCopies(step: StepInFlight, result: StepResult): void {
-    this.counters.toHostSeconds += result.toHostSeconds;
-    this.counters.toDeviceSeconds += result.toDeviceSeconds;
-    // Of a step beside which pages arrive, the next result tells.
-    const pages = this.arrivingBefore + (step.arriving > 0 ? 0 : step.restored);
-    this.arrivingBefore = step.arriving > 0 ? step.restored : 0;
-    this.costs.restored(pages, result.toDeviceSeconds);
-  }
-
-  private commitSequence(
-    seq: Sequence,
-    step: StepInFlight,
-    i: number,
-    result: StepResult,
-    row: number,
-    rows: number,
-    logitsRow: number,
-  ) {
+  private commitSequence(seq: Sequence, step: StepInFlight, i: number, result: StepResult, at: ResultRows): void {
+    const { row, rows, logitsRow } = at;
     // It went on from something that is not in the sequence.
     if (step.branches[i] !== seq.branch) return;
     const flags = step.flags[i]!;
@@ -498,7 +456,7 @@ export class Scheduler {
     if (step.residences[i] === seq.residence) {
       // A page that is written to again must not be found yet.
       seq.computed = step.contexts[i]! - Number(isLate);
-      this.registerPages(seq);
+      this.fullPages.register(seq);
     }
     if (flags & FG.SCORE) {
       const from = step.contexts[i]! - step.counts[i]!;
@@ -511,11 +469,8 @@ export class Scheduler {
     seq.pendingSamples--;
     if (isLate) {
       seq.lateTimes++;
-      this.goBack(seq, seq.length - 1);
-      if (awaitsGrammar && seq.state === "running") {
-        this.pause(seq.request.id);
-        this.setAside.add(seq);
-      }
+      this.masks.goBack(seq, seq.length - 1);
+      if (awaitsGrammar && seq.state === "running") this.putAside(seq);
     } else {
       seq.lateTimes = 0;
       this.commitSample(seq, result, last, logitsRow);
@@ -526,60 +481,12 @@ export class Scheduler {
     const { constraint, request, outputs } = seq;
     const token = result.ids[row]!;
     let ending = token < 0 ? withoutToken(seq, token) : append(seq, token);
-    if (!ending && constraint) ending = this.follow(seq, constraint);
+    if (!ending && constraint) ending = this.masks.follow(seq, constraint);
     if (ending instanceof FastgenError) this.fail(seq, ending);
     else if (ending) this.end(seq, ending);
     else this.counters.generatedTokens += this.outcomes.report(seq, "");
     if (seq.outputs === outputs) return;
-    if (request.logprobIds.length > 0) {
-      this.outcomes.addLogprobsOf(request.logprobIds, result, row, logitsRow * this.config.vocabSize);
-    } else if (request.logprobs >= 0) this.outcomes.addLogprobs(request.logprobs, result, row);
-  }
-
-  /**
-   * Appends what must follow now. Then the step in flight gets its mask; where it went past tokens that were forced, or
-   * samples without a mask that is needed now, what it samples is dropped. Returns how the sequence ends here, or null.
-   */
-  private follow(seq: Sequence, constraint: Constraint): Ending | null {
-    const { length } = seq;
-    const forced = constraint.forced();
-    if (forced.length === 1 && seq.lateRow >= 0) {
-      // The step in flight samples it as soon as the next one could.
-      this.masks.give(seq, forced);
-      return null;
-    }
-    const ending = appendForced(seq, forced);
-    if (ending) return ending;
-    if (seq.length > length) this.goBack(seq, length);
-    else if (seq.lateRow >= 0) this.masks.give(seq);
-    else if (seq.pendingSamples > 0 && constraint.needsLastToken) this.goBack(seq, length - 1);
-    return null;
-  }
-
-  /** Drops what is in flight for `seq`. Its positions from `from` on are computed again. */
-  private goBack(seq: Sequence, from: number): void {
-    this.masks.giveNothing(seq);
-    seq.goBack(from);
-  }
-
-  /** Makes the pages that are full now findable. */
-  private registerPages(seq: Sequence): void {
-    const { cache } = this;
-    while ((seq.nodes.length + 1) * PAGE_TOKENS <= seq.computed) {
-      const i = seq.nodes.length;
-      const parent = i === 0 ? seq.root : seq.nodes[i - 1]!;
-      const node = cache.register(parent, seq.key(i), seq.tokens, i * PAGE_TOKENS, seq.pages[i]!);
-      this.stopAwaiting(seq, i, node);
-      if (!node) return;
-      if (seq.isPrivate) seq.privateNodes.push(node);
-      seq.nodes.push(node);
-      if (node.page !== seq.pages[i]) {
-        // Another sequence computed the same page first. Both use that one from now on.
-        seq.pages[i] = node.page;
-        seq.sentPages = Math.min(seq.sentPages, i);
-        this.blockedSteps = 0;
-      }
-    }
+    this.outcomes.addSampleLogprobs(request, result, row, logitsRow * this.config.vocabSize);
   }
 
   /**
@@ -601,7 +508,9 @@ export class Scheduler {
 
   /** The step planned last has been submitted, with what refuse() left of it. */
   submitted(): void {
-    this.masks.submitted(this.inFlight.at(-1)!);
+    const step = this.inFlight.at(-1)!;
+    this.masks.submitted(step);
+    this.disk?.submitted(step);
   }
 
   /** Whoever still awaits a grammar in the step submitted last samples nothing there. Call it before that step is waited for. */
@@ -664,23 +573,28 @@ export class Scheduler {
 
   /** Whether something has happened that no message has reported yet. */
   get hasOutcomes(): boolean {
-    return this.outcomes.count > 0;
+    return this.outcomes.count > 0 || (this.disk?.hasNews ?? false);
   }
 
   /** What happened since the last message. Call it after every commit. */
   takeMessage(): StepMessage {
+    if (this.disk) this.disk.hasNews = false;
     return this.outcomes.take(this.stats(), this.weightVersion);
   }
 
   stats(): EngineStats {
+    const { cache } = this;
     return {
       running: this.running.length,
       waiting: this.queue.size - this.swapped + this.setAside.size,
       swapped: this.swapped,
       paused: this.paused - this.setAside.size,
-      pagesUsed: this.cache.referenced,
-      pages: this.cache.pages,
+      pagesUsed: cache.referenced,
+      pages: cache.pages,
       ...this.counters,
+      pagesHeld: cache.pages - cache.empty,
+      host: this.copies.stats,
+      ...(this.disk?.stats ?? NO_DISK),
     };
   }
 }

@@ -2,9 +2,10 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { FastgenError } from "../errors.ts";
+import { MOST_ARRIVAL_LOOKUPS } from "./awaited-pages.ts";
 import { PAGE_TOKENS } from "./page-cache.ts";
 import type { EngineRequest } from "./protocol.ts";
-import { MOST_ARRIVAL_LOOKUPS, MOST_PARKING_LOOKUPS } from "./scheduler.ts";
+import { MOST_PARKING_LOOKUPS } from "./scheduler.ts";
 import type { SchedulerConfig } from "./scheduler-config.ts";
 import { config, expectTooLittle, internals, prompt, Rig, request, VOCAB } from "./scheduler-rig.ts";
 

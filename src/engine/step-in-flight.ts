@@ -2,6 +2,9 @@
 import type { Constraint } from "./constraint.ts";
 import type { Sequence } from "./sequence.ts";
 
+/** A sequence's rows of a result: the first, how many, and the first that has logits. */
+export type ResultRows = Record<"row" | "rows" | "logitsRow", number>;
+
 /** What a planned step will bring, column by column. Entry i belongs to the step's sequence i. */
 export class StepInFlight {
   readonly seqs: Sequence[] = [];

@@ -23,6 +23,7 @@ function workerOf(wanted: number, made: number[], runSeconds = 0) {
     wake() {},
     ready: () => ({}) as EngineCapacity,
     progress: () => ({ done: 1, total: 1, finished: true, hostPages: made[Math.min(looks.count++, made.length - 1)]! }),
+    copyPages: (copies) => library.copy(copies),
     submit: (plan) => library.submit(plan),
     refusedSlot: -1,
     giveMask: (row, words) => library.giveMask(row, words),

@@ -11,7 +11,10 @@ import { FG } from "../ffi/layout.ts";
 import { StepPlan } from "../ffi/step-plan.ts";
 import { Llguidance } from "../grammar/llguidance.ts";
 import { Matcher } from "../grammar/matcher.ts";
+import { setupSource } from "../kv-cache-dir/setup.ts";
+import { KvCacheDir } from "../kv-cache-dir/store.ts";
 import { EngineControl, PROGRESS_INTERVAL } from "./control.ts";
+import type { PageStore } from "./disk-pages.ts";
 import { HostPages } from "./host-pages.ts";
 import { KvEventLog } from "./kv-events.ts";
 import type { GrammarMatcher } from "./late-masks.ts";
@@ -35,6 +38,7 @@ export type LoadedEngine = Pick<
   | "sleep"
   | "wake"
   | "progress"
+  | "copyPages"
   | "submit"
   | "refusedSlot"
   | "giveMask"
@@ -63,6 +67,7 @@ export class EngineWorker {
   private closed = false;
   /** Steps are being run. */
   private running = false;
+  private store: { close(): void } | null = null;
   private readonly hostPages: HostPages;
   private readonly hostPagesTimer: Timer;
   private readonly kvEvents: KvEventLog | null;
@@ -107,6 +112,17 @@ export class EngineWorker {
       (message) => this.post(message),
       () => this.attempt(() => this.run()),
     );
+  }
+
+  /** Keeps pages in `store` from now on, and closes it in the end. Call goOn() when it has news. */
+  useStore(store: PageStore & { close(): void }): void {
+    this.store = store;
+    this.scheduler.useStore(store);
+  }
+
+  /** There may be something to run: the store has news. */
+  goOn(): void {
+    if (!this.closed) this.attempt(() => this.run());
   }
 
   /** Takes one message that arrived while nothing ran, then runs steps until nothing is left to run. */
@@ -220,6 +236,7 @@ export class EngineWorker {
   private step(): boolean {
     const { scheduler } = this;
     this.readMail();
+    for (const message of this.scheduler.disk?.update() ?? []) this.post({ type: "warning", message });
     this.awaitGrammars();
     // While no sequence waits, the next step is planned as late as possible: requests that arrive meanwhile are then in it.
     const slack = scheduler.stats().waiting === 0 ? this.pacer.slack(performance.now()) : 0;
@@ -240,6 +257,8 @@ export class EngineWorker {
       return true;
     }
     if (scheduler.hasOutcomes) this.post(scheduler.takeMessage());
+    const copy = (copies: Int32Array<ArrayBuffer>) => this.engine.copyPages(copies);
+    if (!scheduler.frozen && scheduler.disk?.idle(this.plan, copy)) return true;
     this.control.settle();
     return scheduler.activeCount > 0;
   }
@@ -286,6 +305,8 @@ export class EngineWorker {
     this.closed = true;
     this.control.close();
     clearInterval(this.hostPagesTimer);
+    // Its threads use the engine's memory.
+    this.store?.close();
     // No step runs any more: nobody else uses the matchers.
     this.engine.close();
     this.scheduler.close();
@@ -345,6 +366,24 @@ async function load(config: EngineConfig, post: (message: FromWorker) => void, s
   }
 }
 
+function openStore(
+  config: EngineConfig,
+  { path, bytes }: NonNullable<EngineConfig["kvCacheDir"]>,
+  engine: LibraryEngine,
+  capacity: EngineCapacity,
+  onNews: () => void,
+): KvCacheDir {
+  return new KvCacheDir({
+    dir: path,
+    limitBytes: bytes,
+    source: setupSource(config, capacity),
+    ranks: config.devices.length,
+    partBytes: capacity.pageBytes,
+    hostPage: (page) => engine.hostPage(page),
+    onNews,
+  });
+}
+
 async function main(port: MessagePort, config: EngineConfig): Promise<void> {
   const post = (message: FromWorker) => port.postMessage(message);
   const early: ToWorker[] = [];
@@ -361,7 +400,9 @@ async function main(port: MessagePort, config: EngineConfig): Promise<void> {
       return;
     }
     const { engine, capacity, loadSeconds } = loaded;
-    worker = new EngineWorker(port, engine, config, capacity, grammarsOf(config));
+    const ready = new EngineWorker(port, engine, config, capacity, grammarsOf(config));
+    worker = ready;
+    if (config.kvCacheDir) ready.useStore(openStore(config, config.kvCacheDir, engine, capacity, () => ready.goOn()));
     post({ type: "ready", capacity, loadSeconds });
     for (const message of early) worker.wake(message);
   } catch (thrown) {

@@ -104,6 +104,19 @@ fg_status fg_wake(fg_engine *engine, int32_t what)
 	put("what %d", what);
 	return what ? FG_OUT_OF_MEMORY : FG_INVALID;
 }
+fg_status fg_copy(fg_engine *engine, const fg_page_copy *copies, int32_t n)
+{
+	text[0] = 0;
+	for (int i = 0; i < n; i++) put("copy %d %d %d;", copies[i].page, copies[i].host_page, copies[i].direction);
+	return n ? FG_OK : FG_INVALID;
+}
+fg_status fg_host_page(fg_engine *engine, int32_t rank, int32_t host_page, void **bytes)
+{
+	text[0] = 0;
+	put("rank %d", rank);
+	*bytes = (void *)(((intptr_t)rank + 1) << 40 | host_page);
+	return host_page < 8 ? FG_OK : FG_INVALID;
+}
 fg_status fg_submit(fg_engine *engine, const fg_step *s)
 {
 	text[0] = 0;
@@ -325,6 +338,13 @@ test("shape, options, tensors, progress and capacity cross unchanged", () => {
   expect(failure(() => engine.wake({ weights: true, kvCache: false })).message).toBe("fg_wake: what 1");
   expect(failure(() => engine.wake({ weights: false, kvCache: true })).message).toBe("fg_wake: what 2");
   expect(failure(() => engine.wake({ weights: false, kvCache: false })).kind).toBe("invalid_request");
+  engine.copyPages(Int32Array.of(1, 2, FG.TO_HOST, 3, 4, FG.TO_DEVICE));
+  expect(logOf(good)).toBe("log: copy 1 2 0;copy 3 4 1;");
+  expect(failure(() => engine.copyPages(new Int32Array(0))).message).toBe("fg_copy: ");
+  expect(engine.hostPage(7)).toEqual([2 ** 40 + 7]);
+  expect(failure(() => engine.hostPage(8)).message).toBe("fg_host_page: rank 0");
+  const twoRanks = LibraryEngine.open({ ...config, devices: [3, 1], libraryPath: good });
+  expect(twoRanks.hostPage(5)).toEqual([2 ** 40 + 5, 2 ** 41 + 5]);
   expect(failure(() => engine.traceStop("/x")).message).toBe("fg_trace_stop: cannot write /x");
   expect(failure(() => engine.traceStop("a\0b")).kind).toBe("invalid_request");
   engine.close();

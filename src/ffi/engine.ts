@@ -20,8 +20,10 @@ export interface LoadState {
 /** The part of EngineConfig that the library itself needs. */
 export type LibraryConfig = Omit<
   EngineConfig,
-  "grammarLibrary" | "prefixCaching" | "schedulingPolicy" | "tensors" | "seed"
+  "grammarLibrary" | "prefixCaching" | "schedulingPolicy" | "kvCacheDir" | "tensors" | "seed"
 >;
+
+const COPY_INTS = STRUCTS.fg_page_copy.size / 4;
 
 export class LibraryEngine {
   private readonly packer = new StepPacker();
@@ -168,6 +170,31 @@ export class LibraryEngine {
   wake(what: { weights: boolean; kvCache: boolean }): void {
     const bits = (what.weights ? FG.WAKE_WEIGHTS : 0) | (what.kvCache ? FG.WAKE_KV_CACHE : 0);
     this.library.check(this.library.calls.fg_wake(this.open, bits), "fg_wake", "invalid_request");
+  }
+
+  /**
+   * Makes page copies, each [page, host page, direction] as in a StepPlan, while no step is in flight. Blocks until they are
+   * made.
+   */
+  copyPages(copies: Int32Array<ArrayBuffer>): void {
+    const status = this.library.calls.fg_copy(this.open, address(copies), copies.length / COPY_INTS);
+    this.library.check(status, "fg_copy", "internal");
+  }
+
+  /**
+   * The addresses of a host page that copies may name, one a rank, each of capacity.pageBytes bytes. They are good until
+   * close(), in any thread of this process; fastgen.h says when their bytes may be read and written.
+   */
+  hostPage(hostPage: number): number[] {
+    const out = new BigUint64Array(new ArrayBuffer(8));
+    return this.config.devices.map((_, rank) => {
+      this.library.check(
+        this.library.calls.fg_host_page(this.open, rank, hostPage, ptr(out)),
+        "fg_host_page",
+        "internal",
+      );
+      return Number(out[0]);
+    });
   }
 
   private deviceName(): string {

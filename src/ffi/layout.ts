@@ -6,7 +6,7 @@ import { ROLES, type Role, type StoredDtype } from "../model/shape.ts";
 
 /** The enum values of fastgen.h, without their FG_ prefix. Roles and dtypes are below. */
 export const FG = {
-  ABI_VERSION: 5,
+  ABI_VERSION: 6,
   PAGE_TOKENS: 64,
   SCALE_BLOCK: 128,
   STEPS_IN_FLIGHT: 2,
@@ -39,6 +39,7 @@ export const FG = {
   QUANTIZE_NONE: 0,
   QUANTIZE_FP8: 1,
   QUANTIZE_FP8_LARGE: 2,
+  FP8_LARGE: 1 << 20,
   // fg_logprobs_mode
   RAW_LOGPROBS: 0,
   PROCESSED_LOGPROBS: 1,

@@ -22,6 +22,8 @@ const SYMBOLS = {
   fg_ready: { args: [P, P], returns: I32 },
   fg_sleep: { args: [P, I32], returns: I32 },
   fg_wake: { args: [P, I32], returns: I32 },
+  fg_copy: { args: [P, P, I32], returns: I32 },
+  fg_host_page: { args: [P, I32, I32, P], returns: I32 },
   fg_submit: { args: [P, P], returns: I32 },
   fg_mask: { args: [P, U64, I32, P, P], returns: I32 },
   fg_wait: { args: [P, P], returns: I32 },

@@ -70,6 +70,10 @@ test("copies stay in the plan until a step takes them along", () => {
   plan.clear();
   plan.copyPage(3, 4, FG.TO_DEVICE);
   expect([...plan.copies.subarray(0, 3 * plan.copyCount)]).toEqual([1, 2, FG.TO_HOST, 3, 4, FG.TO_DEVICE]);
+  // A step that did not take it along leaves it to the next one, which may use the page.
+  plan.copyPage(5, 6, FG.TO_DEVICE_BESIDE);
+  plan.clear();
+  expect([...plan.copies.subarray(6, 9)]).toEqual([5, 6, FG.TO_DEVICE]);
   plan.submitted();
   expect(plan.copyCount).toBe(0);
 });

@@ -109,6 +109,11 @@ export class StepPlan {
     }
   }
 
+  /** The copies, for who makes them without a step. Call submitted() then. */
+  listCopies(): Int32Array<ArrayBuffer> {
+    return this.copies.slice(0, this.copyCount * 3);
+  }
+
   /** The library has accepted the step: its copies will be made. */
   submitted(): void {
     this.copyCount = 0;

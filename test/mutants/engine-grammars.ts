@@ -4,6 +4,16 @@ import { inFile, type PlantedBug } from "./bugs.ts";
 const GRAMMARS = ["src/engine/grammars.test.ts"];
 
 export const engineGrammarBugs: PlantedBug[] = [
+  ...inFile("src/engine/mask-rows.ts", GRAMMARS, [
+    ["if (seq.length > length) this.goBack(seq, length);", "if (false) {}", "what went past forced tokens is kept"],
+    [
+      "else if (seq.pendingSamples > 0 && constraint.needsLastToken) this.goBack(seq, length - 1);",
+      "",
+      "the first token of a grammar that begins late is sampled without its mask",
+    ],
+    ["forced.length === 1 && seq.lateRow >= 0", "false", "one forced token drops the step in flight"],
+    ["this.give(seq, forced);", "", "a step waits for a mask of one forced token for ever"],
+  ]),
   ...inFile("src/engine/scheduler.ts", GRAMMARS, [
     ["if (step.branches[i] !== seq.branch) return;", "", "a token that was sampled behind a late mask is kept"],
     [
@@ -13,15 +23,9 @@ export const engineGrammarBugs: PlantedBug[] = [
     ],
     ["seq.lateTimes++;", "", "a mask that is always late holds its sequence back for ever"],
     [
-      "this.goBack(seq, seq.length - 1);\n      if",
-      "this.goBack(seq, seq.length);\n      if",
+      "this.masks.goBack(seq, seq.length - 1);\n      if",
+      "this.masks.goBack(seq, seq.length);\n      if",
       "a late row is not repeated",
-    ],
-    ["if (seq.length > length) this.goBack(seq, length);", "if (false) {}", "what went past forced tokens is kept"],
-    [
-      "else if (seq.pendingSamples > 0 && constraint.needsLastToken) this.goBack(seq, length - 1);",
-      "",
-      "the first token of a grammar that begins late is sampled without its mask",
     ],
     [
       "const needed = decodes ? seq.scheduled + 1 : seq.target;",
@@ -49,17 +53,15 @@ export const engineGrammarBugs: PlantedBug[] = [
       "",
       "closing leaves the matchers of those that have just ended",
     ],
-    [
-      "this.closeMasks();\n    this.inFlight.push",
-      "this.inFlight.push",
-      "masks are awaited of grammars that are compiled too late",
-    ],
+    ["this.closeMasks();\n    this.disk", "this.disk", "masks are awaited of grammars that are compiled too late"],
     ["sampled && (awaitsGrammar ||", "sampled && (", "what was sampled without its grammar ends the text"],
     ["if (awaitsGrammar && seq.state", "if (false && seq.state", "who waits for a grammar keeps its slot"],
-    ["        this.setAside.add(seq);\n", "", "who waited for a grammar never goes on"],
-    ["forced.length === 1 && seq.lateRow >= 0", "false", "one forced token drops the step in flight"],
-    ["this.masks.give(seq, forced);", "", "a step waits for a mask of one forced token for ever"],
-    ["endsBefore(seq) ?? this.follow(seq, seq.constraint)", "null", "nothing is forced where a grammar comes late"],
+    ["    this.setAside.add(seq);\n", "", "who waited for a grammar never goes on"],
+    [
+      "endsBefore(seq) ?? this.masks.follow(seq, seq.constraint)",
+      "null",
+      "nothing is forced where a grammar comes late",
+    ],
     ["    if (!awaited) return;\n", "", "a grammar that comes while thinking drops what is in flight"],
     [
       "      matcher.free();\n      return;",

@@ -16,7 +16,7 @@ export const engineBugs: PlantedBug[] = [
       "pages are released from the front",
     ],
     [
-      "const youngest = this.running[this.running.length - 1]!;",
+      "const youngest = this.running.at(-1)!;",
       "const youngest = this.running[0]!;",
       "the oldest sequence gives its pages back",
     ],
@@ -56,11 +56,7 @@ export const engineBugs: PlantedBug[] = [
       "a sequence that comes back stays swapped",
     ],
     ["for (const node of seq.privateNodes) this.cache.forget(node);", "", "pages that nobody can ask for stay cached"],
-    [
-      "for (let i = seq.nodes.length; i < seq.promptPages; i++) this.stopAwaiting(seq, i, null);",
-      "",
-      "who waits for an aborted sequence's pages waits for ever",
-    ],
+    ["    this.fullPages.abandon(seq);\n", "", "who waits for an aborted sequence's pages waits for ever"],
     ["if (ending !== ABORT) this.estimate.ended", "this.estimate.ended", "aborted sequences count for the estimate"],
     ["this.estimate.ranOut();", "", "running out of pages does not make admission careful"],
     [
@@ -84,7 +80,7 @@ export const engineBugs: PlantedBug[] = [
       "request.promptLogprobs >= 0;",
       "what comes before the scored tokens is always computed",
     ],
-    ["pagesUsed: this.cache.referenced", "pagesUsed: 1 + this.cache.referenced", "one page too many counts as used"],
+    ["pagesUsed: cache.referenced", "pagesUsed: 1 + cache.referenced", "one page too many counts as used"],
   ]),
   ...inFile("src/engine/outcomes.ts", SCHEDULING, [
     ["seq.unreported = false;", "", "cached tokens are told with every token"],
@@ -221,7 +217,7 @@ export const engineBugs: PlantedBug[] = [
       ],
       ["else this.leaveDevice(node);", "else node.page = -1;", "a page belongs to a node that has left it"],
       ["if (isIdle) this.free.push(page);", "", "a forgotten page is lost"],
-      ["copies.copyPage(node.page, node.hostPage, FG.TO_DEVICE);", "", "a page comes back without its content"],
+      ["copies.copyPage(node.page, node.hostPage, direction);", "", "a page comes back without its content"],
       ["copies.copyPage(node.page, hostPage, FG.TO_HOST);", "", "a page goes to the host without its content"],
       [
         "if (node.hostPage < 0) this.save(node, copies);",
@@ -411,8 +407,8 @@ export const engineBugs: PlantedBug[] = [
     "src/engine/routing.ts",
     [beside("routing"), beside("replicas")],
     [
-      ["load - CACHED_TOKEN_WEIGHT * cachedTokens", "load", "what is cached decides nothing"],
-      ["load - CACHED_TOKEN_WEIGHT * cachedTokens", "-cachedTokens", "what is to be done decides nothing"],
+      ["load - weight * cachedTokens", "load", "what is cached decides nothing"],
+      ["load - weight * cachedTokens", "-cachedTokens", "what is to be done decides nothing"],
       ["|| one.load - other.load", "", "of equals, the busier one may be taken"],
       ["let best = (last + 1) % n;", "let best = 0;", "equals do not take turns"],
     ],

@@ -8,15 +8,19 @@ const CONFIG = ["src/kv-events/config.test.ts"];
 export const kvEventBugs: PlantedBug[] = [
   ...inFile("src/engine/page-cache.ts", FOLLOWED, [
     [
-      'this.counts.savedToHost++;\n    this.tellStored(node, "CPU");',
-      "this.counts.savedToHost++;",
+      '    this.show(parent);\n    this.tellStored(node, "GPU");',
+      "    this.show(parent);",
+      "nobody hears that a page is on the device",
+    ],
+    [
+      'this.counts.saved++;\n    this.tellStored(node, "CPU");',
+      "this.counts.saved++;",
       "nobody hears that a page went to the host",
     ],
-    ['this.tellStored(node, "GPU");', "", "nobody hears that a page is on the device"],
-    ['this.tellRemoved(node, "GPU");', "", "nobody hears that a page left the device"],
-    ['this.tellRemoved(node, "CPU");', "", "nobody hears that a page left the host"],
     ["return node.salt !== null && this.index", "return this.index", "pages of one sequence alone are told"],
-    ["this.listener?.cleared();", "", "nobody hears that the cache was cleared"],
+    ["this.index.clear();\n", "", "a cleared cache tells of every page"],
+    ["listener?.cleared();", "", "nobody hears that the cache was cleared"],
+    ['this.tellRemoved(node, "CPU");', "", "nobody hears that a page is forgotten on the host"],
   ]),
   ...inFile("src/engine/kv-events.ts", FOLLOWED, [
     [

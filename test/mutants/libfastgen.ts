@@ -77,7 +77,7 @@ export const libraryBugs: PlantedBug[] = [
     ["u->page < 0 ||", "", "a page with a negative number"],
     ["p->page < 0 ||", "", "a copy of a page with a negative number"],
     ["p->host_page < 0 ||", "", "a copy to a host page with a negative number"],
-    ["p->direction != FG_TO_HOST && p->direction != FG_TO_DEVICE", "p->direction < 0", "a copy in no direction"],
+    ["p->direction < FG_TO_HOST || p->direction > FG_TO_DEVICE_BESIDE", "p->direction < 0", "a copy in no direction"],
     ["if (slots->in_fills[f->slot] == slots->check) return", "if (0) return", "a slot is filled twice in a step"],
     ["if (slots->in_step[q->slot] == slots->check) return", "if (0) return", "a slot runs twice in a step"],
     ["q->mask < -1 || q->mask >= s->n_masks", "q->mask >= s->n_masks", "a mask with a negative number"],
@@ -366,8 +366,8 @@ export const libraryBugs: PlantedBug[] = [
     ["forward_test"],
     [
       [
-        "if (copies[i].direction == FG_TO_HOST)",
-        "if (copies[i].direction != FG_TO_HOST)",
+        "to_host = copies[i].direction == FG_TO_HOST",
+        "to_host = copies[i].direction != FG_TO_HOST",
         "pages are copied the other way",
       ],
       ["cosf(angle) * s->rope_scale", "cosf(angle)", "cos is not scaled"],

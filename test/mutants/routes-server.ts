@@ -5,6 +5,21 @@ const tests = (...names: string[]) => names.map((name) => `routes/${name}.test.t
 const SOCKETS = tests("flow", "chat", "connection");
 
 export const serverBugs: PlantedBug[] = [
+  ...inFile("routes/page.ts", tests("page"), [
+    ["given.length > MAX_PAGE_SERVERS", "given.length < 0", "the policy's length is the caller's"],
+    ["given.find((text) => !isServerOrigin(text))", "given.find(() => false)", "any text gets into the policy"],
+    ['if (takesGzip) headers.set("content-encoding", "gzip");', "", "compressed bytes pass for HTML"],
+    ["takesGzip ? read.gzip : read.html", "read.html", "the page travels at its full size"],
+    ["(?!\\s*;\\s*q=0(\\.0*)?\\s*(,|$))", "", "a client gets the encoding that it has ruled out"],
+    ["  \"frame-ancestors 'none'\",\n", "", "any page may frame the page"],
+    ["  \"trusted-types 'none'\",\n", "", "a script of the page may make markup of texts"],
+    ['["script", "style"].map', '["script"].map', "the page comes without its style"],
+  ]),
+  ...inFile("routes/page-servers.ts", tests("page"), [
+    ["return isPlain && ", "return ", "an address of another scheme gets into the policy"],
+    [" && URL.parse(text)?.origin === text", "", "a server has two addresses"],
+  ]),
+  ...inFile("routes/app.ts", tests("page"), [["if (service.options.ui) app", "app", "--no-ui does nothing"]]),
   ...inFile(
     "routes/exchange.ts",
     [...SOCKETS, "routes/long-json.test.ts"],

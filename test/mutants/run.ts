@@ -12,6 +12,7 @@ import { answerBugs } from "./answers.ts";
 import { type PlantedBug, partOf, staleBugs } from "./bugs.ts";
 import { cliBugs } from "./cli.ts";
 import { engineBugs } from "./engine.ts";
+import { diskBugs } from "./engine-disk.ts";
 import { engineGrammarBugs } from "./engine-grammars.ts";
 import { generationBugs } from "./generation.ts";
 import { grammarBugs } from "./grammar.ts";
@@ -86,6 +87,7 @@ export function isGoodEnough(parts: Map<string, { caught: number; all: number }>
 export const allBugs = [
   ...answerBugs,
   ...engineBugs,
+  ...diskBugs,
   ...engineGrammarBugs,
   ...generationBugs,
   ...grammarBugs,

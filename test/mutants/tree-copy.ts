@@ -34,7 +34,7 @@ export class TreeCopy {
       mkdirSync(path.join(folder, path.dirname(file)), { recursive: true });
       cpSync(from, path.join(folder, file), { preserveTimestamps: true });
     }
-    for (const shared of ["node_modules", "build/libfastgen_cpu.so", "build/libllguidance.so"]) {
+    for (const shared of ["node_modules", "build/libfastgen_cpu.so", "build/libllguidance.so", "build/page.html.gz"]) {
       if (!existsSync(path.join(root, shared))) continue;
       mkdirSync(path.join(folder, path.dirname(shared)), { recursive: true });
       rmSync(path.join(folder, shared), { force: true });

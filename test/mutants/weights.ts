@@ -28,7 +28,7 @@ export const weightBugs: PlantedBug[] = [
     ["|| !scheduler.hasEarlier", "", "a pause with mode wait does not wait"],
     ["if (command.clearCache) scheduler.clearCache(true);", "", "a pause does not clear the cache"],
     [
-      "engine.sleep(command.level);\n        scheduler.clearCache(true);",
+      "engine.sleep(command.level);\n        scheduler.clearCache(true, true);",
       "engine.sleep(command.level);",
       "pages are used after sleep",
     ],

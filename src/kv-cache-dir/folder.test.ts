@@ -1,0 +1,107 @@
+import { afterEach, beforeEach, expect, test } from "bun:test";
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { basename, join } from "node:path";
+import { emptyUnused, takeFolder } from "./folder.ts";
+import { setupId } from "./setup.ts";
+
+const setup = { dtype: "bfloat16" };
+const name = (one: Record<string, string>, number = 0) => `v1-${setupId(one)}-${number}`;
+const digest = (n: number) => n.toString(16).padStart(64, "0");
+const BYTES = 10;
+
+let base: string;
+let dir: string;
+beforeEach(() => {
+  base = mkdtempSync(join(tmpdir(), "fastgen-folder-"));
+  dir = join(base, "cache");
+});
+afterEach(() => rmSync(base, { recursive: true }));
+
+/** A folder that no engine has, with pages of these ages. */
+function leave(folder: string, times: number[], about: unknown = setup): string {
+  const path = join(dir, folder);
+  mkdirSync(path, { recursive: true, mode: 0o700 });
+  writeFileSync(join(path, "about.json"), JSON.stringify(about));
+  for (const [n, time] of times.entries()) {
+    writeFileSync(join(path, digest(n)), Buffer.alloc(BYTES));
+    utimesSync(join(path, digest(n)), time, time);
+  }
+  return path;
+}
+
+test("a folder is made for this user alone, and says what it is for", async () => {
+  const { path, lock, pages, unused, differs } = takeFolder(dir, setup, BYTES);
+  expect([path, pages, unused, differs]).toEqual([join(dir, name(setup)), [], [], null]);
+  expect([dir, path].map((folder) => statSync(folder).mode & 0o777)).toEqual([0o700, 0o700]);
+  expect(await Bun.file(join(path, "about.json")).json()).toEqual(setup);
+  lock.close();
+  expect(takeFolder(dir, setup, BYTES).path).toBe(path);
+});
+
+test("pages that were left are there, oldest first; what is not whole goes, and other files stay", async () => {
+  const path = leave(name(setup), [300, 100, 200]);
+  for (const [file, size] of [
+    [digest(9), BYTES - 1],
+    [`${digest(8)}.new`, BYTES],
+    ["notes.txt", 3],
+  ] as const) {
+    writeFileSync(join(path, file), Buffer.alloc(size));
+  }
+  expect(takeFolder(dir, setup, BYTES).pages).toEqual([digest(1), digest(2), digest(0)]);
+  expect(readdirSync(path).sort()).toEqual([digest(0), digest(1), digest(2), "about.json", "lock", "notes.txt"]);
+});
+
+test("engines of one setup have a folder each, and one that starts later finds the first that is free", async () => {
+  const first = takeFolder(dir, setup, BYTES);
+  const second = takeFolder(dir, setup, BYTES);
+  expect([first, second].map(({ path }) => basename(path))).toEqual([name(setup, 0), name(setup, 1)]);
+  expect(second.unused).toEqual([]);
+  // In another process: the lock ends with it, however it ends.
+  const code = `import { takeFolder } from "./folder.ts"; console.log((takeFolder("${dir}", { dtype: "x" }, 1)).path); setInterval(() => {}, 1000);`;
+  const child = Bun.spawn([process.execPath, "-e", code], { cwd: import.meta.dir, stdout: "pipe" });
+  const { value } = await child.stdout.getReader().read();
+  expect(new TextDecoder().decode(value).trim()).toBe(join(dir, name({ dtype: "x" })));
+  expect(basename(takeFolder(dir, { dtype: "x" }, 1).path)).toBe(name({ dtype: "x" }, 1));
+  child.kill("SIGKILL");
+  await child.exited;
+  expect(basename(takeFolder(dir, { dtype: "x" }, 1).path)).toBe(name({ dtype: "x" }, 0));
+});
+
+test("pages of another setup are told of in words, and can be removed, unless an engine has them", async () => {
+  const old = leave(name({ dtype: "a" }), [100, 400], { dtype: "float32" });
+  leave(name({ dtype: "b" }), [300], { dtype: "float16" });
+  leave(name({ dtype: "c" }), []);
+  mkdirSync(join(dir, "else"));
+  const { unused, differs } = takeFolder(dir, setup, BYTES);
+  expect(differs).toBe("dtype was float32 and is bfloat16");
+  expect(unused.map(({ path, bytes, usedAt }) => [basename(path), bytes, usedAt])).toEqual([
+    [name({ dtype: "b" }), BYTES, 300_000],
+    [name({ dtype: "a" }), 2 * BYTES, 400_000],
+  ]);
+  takeFolder(dir, { dtype: "b" }, BYTES);
+  expect(emptyUnused(unused[0]!)).toBe(false);
+  expect(existsSync(join(unused[0]!.path, digest(0)))).toBe(true);
+  expect(emptyUnused(unused[1]!)).toBe(true);
+  expect(readdirSync(old).sort()).toEqual(["about.json", "lock"]);
+});
+
+test("a folder that others may write to, or that is a link, is not trusted", () => {
+  const path = leave(name(setup), [100]);
+  chmodSync(path, 0o770);
+  expect(() => takeFolder(dir, setup, BYTES)).toThrow(`${path} must be a folder of this user`);
+  rmSync(path, { recursive: true });
+  symlinkSync(base, path);
+  expect(() => takeFolder(dir, setup, BYTES)).toThrow(path);
+});

@@ -1,0 +1,150 @@
+/**
+ * The folder of --kv-cache-dir. Pages of one setup lie in a folder of their own below it, VERSION-SETUP-NUMBER, which one
+ * engine at a time has: it holds the lock of a file in it. Another engine of the same setup takes the next number.
+ *
+ * Everything here blocks: it runs on a thread of its own.
+ */
+import { type Dirent, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { type FileLock, takeFileLock } from "../file-lock.ts";
+import { MAX_KV_CACHE_ENGINES } from "../limits.ts";
+import { FORMAT, UNFINISHED } from "./page-file.ts";
+import { differences, type Setup, setupId } from "./setup.ts";
+
+const FOLDER = /^v\d+-[0-9a-f]{32}-\d+$/;
+const PAGE = /^[0-9a-f]{64}$/;
+const LOCK = "lock";
+const ABOUT = "about.json";
+
+/** A folder of pages that nobody uses. */
+export interface Unused {
+  path: string;
+  /** Of its pages. */
+  bytes: number;
+  /** When a page in it was last written or read: milliseconds since 1970. */
+  usedAt: number;
+}
+
+export interface PageFolder {
+  path: string;
+  /** Whoever holds it has the folder; it ends with this process at the latest. */
+  lock: FileLock;
+  /** The digests of its pages, the one that was not used for longest first. */
+  pages: string[];
+  /** The other folders that no engine has, the one that was not used for longest first. */
+  unused: Unused[];
+  /** Where there are no pages of this setup, and pages of others: in what one of them differs. */
+  differs: string | null;
+}
+
+/**
+ * Takes a folder for the pages of `setup` below `dir`, which is made where it is missing. Files in it that are no whole pages
+ * of `fileBytes` bytes are removed.
+ * @throws the system's error, or an Error that says what is wrong with the folder.
+ */
+export function takeFolder(dir: string, setup: Setup, fileBytes: number): PageFolder {
+  mkdirSync(dir, { recursive: true, mode: 0o700 });
+  const { path, lock } = claim(dir, `v${FORMAT}-${setupId(setup)}`);
+  writeFileSync(join(path, ABOUT), `${JSON.stringify(setup, null, 2)}\n`, { mode: 0o600 });
+  const pages = listPages(path, fileBytes);
+  const unused = unusedFolders(dir, path);
+  const newest = unused.at(-1);
+  const differs = pages.length === 0 && newest ? differences(aboutOf(newest.path), setup) : null;
+  return { path, lock, pages, unused, differs };
+}
+
+/** The first of the setup's folders that no other engine has. */
+function claim(dir: string, name: string): Pick<PageFolder, "path" | "lock"> {
+  for (let number = 0; number < MAX_KV_CACHE_ENGINES; number++) {
+    const path = join(dir, `${name}-${number}`);
+    makePrivate(path);
+    const lock = takeFileLock(join(path, LOCK));
+    if (lock === "unsupported") throw new Error(`the file system of ${dir} has no file locks (flock)`);
+    if (lock !== "busy") return { path, lock };
+  }
+  throw new Error(`${MAX_KV_CACHE_ENGINES} engines use ${dir} already`);
+}
+
+/** Makes a folder that nobody else can read, or makes sure that it is one. What others could write to is not trusted. */
+function makePrivate(path: string): void {
+  try {
+    mkdirSync(path, { mode: 0o700 });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+  }
+  const found = lstatSync(path);
+  const { uid, mode } = found;
+  if (!found.isDirectory() || uid !== process.getuid!() || (mode & 0o077) !== 0) {
+    throw new Error(`${path} must be a folder of this user alone (mode 700): remove it`);
+  }
+}
+
+/** The digests of the pages in a folder, oldest first. What was not finished, or has another size, is removed. */
+function listPages(path: string, fileBytes: number): string[] {
+  const pages: { digest: string; usedAt: number }[] = [];
+  for (const name of readdirSync(path)) {
+    if (name.endsWith(UNFINISHED)) rmSync(join(path, name), { force: true });
+    if (!PAGE.test(name)) continue;
+    const { size, mtimeMs } = statSync(join(path, name));
+    if (size === fileBytes) pages.push({ digest: name, usedAt: mtimeMs });
+    else rmSync(join(path, name), { force: true });
+  }
+  return pages.sort((a, b) => a.usedAt - b.usedAt).map(({ digest }) => digest);
+}
+
+function unusedFolders(dir: string, own: string): Unused[] {
+  const folders: Unused[] = [];
+  for (const entry of readdirSync(dir, { withFileTypes: true })) {
+    const path = join(dir, entry.name);
+    if (path === own || !isPageFolder(entry) || !isFree(path)) continue;
+    const files = pageFiles(path);
+    if (files.length === 0) continue;
+    const bytes = files.reduce((sum, { size }) => sum + size, 0);
+    folders.push({ path, bytes, usedAt: files.reduce((last, { mtimeMs }) => Math.max(last, mtimeMs), 0) });
+  }
+  return folders.sort((a, b) => a.usedAt - b.usedAt);
+}
+
+function isPageFolder(entry: Dirent): boolean {
+  return entry.isDirectory() && FOLDER.test(entry.name);
+}
+
+function pageFiles(path: string) {
+  const names = readdirSync(path).filter((name) => PAGE.test(name) || name.endsWith(UNFINISHED));
+  return names.flatMap((name) => statSync(join(path, name), { throwIfNoEntry: false }) ?? []);
+}
+
+/** Whether no engine has a folder. */
+function isFree(path: string): boolean {
+  const lock = takeFileLock(join(path, LOCK));
+  if (lock === "busy" || lock === "unsupported") return false;
+  lock.close();
+  return true;
+}
+
+/** Removes the pages of a folder that was unused, unless an engine has it now. Returns whether they are gone. */
+export function emptyUnused({ path }: Unused): boolean {
+  const lock = takeFileLock(join(path, LOCK));
+  if (lock === "busy" || lock === "unsupported") return false;
+  try {
+    removePages(path);
+    return true;
+  } finally {
+    lock.close();
+  }
+}
+
+/** Removes every page of a folder that this engine has. */
+export function removePages(path: string): void {
+  for (const name of readdirSync(path)) {
+    if (PAGE.test(name) || name.endsWith(UNFINISHED)) rmSync(join(path, name), { force: true });
+  }
+}
+
+function aboutOf(path: string): unknown {
+  try {
+    return JSON.parse(readFileSync(join(path, ABOUT), "utf8"));
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,104 @@
+/** Bugs planted in the KV cache on disk. */
+import { inFile, type PlantedBug } from "./bugs.ts";
+
+const PAGES = ["src/engine/disk-pages.test.ts"];
+const FOLDERS = ["src/kv-cache-dir/folder.test.ts"];
+const FILES = ["src/kv-cache-dir/page-file.test.ts"];
+const STORES = ["src/kv-cache-dir/store.test.ts"];
+const SETUPS = ["src/kv-cache-dir/setup.test.ts"];
+
+export const diskBugs: PlantedBug[] = [
+  ...inFile("src/engine/disk-pages.ts", PAGES, [
+    [
+      'sha256("root", new TextEncoder().encode(seq.request.cacheSalt))',
+      'sha256("root", new Uint8Array(0))',
+      "salts share pages",
+    ],
+    [
+      "if (succeeded) this.write(behind.saves);\n    else this.giveUp",
+      "this.giveUp",
+      "what is copied beside steps is never written",
+    ],
+    ["this.read(this.due.splice(0));\n    const behind", "const behind", "loads wait for the end of all work"],
+    ["if (this.isOff || seq.isPrivate ||", "if (this.isOff ||", "pages that nobody else may see are written"],
+    ["if (arriving.has(node)) continue;", "", "pages are written that have not arrived yet"],
+    ["if (oldest.length > 0) this.store.remove(oldest);", "", "the disk holds more than it may"],
+    ["if (this.index.delete(digest)) this.index.add(digest);", "", "what is used goes as soon as what is not"],
+    ["begun.waiting.push(seq);\n      return true;", "", "pages that are being read are computed"],
+    ["parent = null;\n        this.cache.giveHost", "this.cache.giveHost", "pages are adopted after one that is lost"],
+    ["if (parent && read.has(page.digest))", "if (parent)", "pages that could not be read are used"],
+    ["this.loading -= load.pages.length;", "", "after some loads nothing is read any more"],
+    ["if (!this.isValid(save)) continue;", "", "what was cleared while it was written counts as there"],
+    [
+      "for (const digest of news.left) this.endSave(this.saving.get(digest)!);",
+      "",
+      "host pages of saves that were given up are lost",
+    ],
+    ["if (this.isOpen) this.store.clear();", "", "a cleared cache is found on disk"],
+    ["one.epoch = STALE;", "{}", "what slept is taken for what it was"],
+    ["for (const seq of load.waiting) this.goOn(seq);", "", "nobody goes on after a load"],
+    ["this.write([...this.planned.splice(0), ...saves]);", "", "the last pages are not written while nothing runs"],
+    ["this.store.interrupt();", "", "memory is written to disk while it sleeps"],
+    [
+      "for (const page of this.staging.splice(0)) this.cache.giveHost(page);",
+      "",
+      "host pages stay set apart for nothing",
+    ],
+    ["for (const load of unread) this.adopt(load, []);", "", "host pages of loads that never begin are lost"],
+    [
+      "for (const seq of load.waiting.splice(0)) this.goOn(seq);",
+      "",
+      "who waits for a disk that is off waits for ever",
+    ],
+  ]),
+  ...inFile("src/engine/full-pages.ts", PAGES, [
+    ["else this.disk?.used(seq, node);", "", "computed pages are not written"],
+  ]),
+  ...inFile("src/engine/scheduler.ts", PAGES, [
+    ["this.disk?.committed(step, !(result instanceof FastgenError));", "", "nothing is written while steps run"],
+    ["if (!keepDisk) this.disk?.clear();", "this.disk?.clear();", "sleep empties the disk"],
+  ]),
+  ...inFile("src/kv-cache-dir/page-file.ts", FILES, [
+    ["renameSync(path + UNFINISHED, path);", "", "a page stays unfinished"],
+    ["return header.equals(expected);", "return true;", "a damaged page is read"],
+    ["rmSync(path + UNFINISHED, { force: true });", "", "what could not be written stays"],
+    ["futimesSync(file, now, now);", "", "what is read is as old as before"],
+  ]),
+  ...inFile("src/kv-cache-dir/folder.ts", FOLDERS, [
+    [
+      'if (lock !== "busy") return { path, lock };',
+      "return { path, lock: lock as FileLock };",
+      "two engines have one folder",
+    ],
+    ["(mode & 0o077) !== 0", "false", "a folder that others can read is used"],
+    [
+      "pages.sort((a, b) => a.usedAt - b.usedAt)",
+      "pages.sort((a, b) => b.usedAt - a.usedAt)",
+      "the newest pages go first",
+    ],
+    ["if (size === fileBytes)", "if (size > 0)", "pages that were cut short count as there"],
+    [
+      'if (lock === "busy" || lock === "unsupported") return false;\n  try',
+      'if (typeof lock === "string") return true;\n  try',
+      "a folder in use counts as emptied",
+    ],
+  ]),
+  ...inFile("src/kv-cache-dir/setup.ts", SETUPS, [
+    ["kv_cache_dtype: config.kvDtype,", "", "pages of another KV format are taken for these"],
+    [
+      "digest = Bun.hash.xxHash3(chunk.subarray(0, filled), digest);",
+      "digest = Bun.hash.xxHash3(chunk.subarray(0, filled));",
+      "only the end of the weights counts",
+    ],
+    ["if (known !== undefined) return known;", "", "the weights are read at every start"],
+  ]),
+  ...inFile("src/kv-cache-dir/thread.ts", STORES, [
+    ["this.makeRoom(1);", "", "pages of other setups make no room"],
+    [
+      "if (this.isInterrupted) {\n        left.push(page.digest);\n        continue;\n      }",
+      "",
+      "an interrupted thread goes on writing",
+    ],
+    ["this.folder?.lock.close();", "", "a folder stays taken after its engine"],
+  ]),
+];
