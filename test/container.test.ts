@@ -3,7 +3,16 @@
  * system, as a user without rights. deploy/Containerfile builds it so, and the manifests run it so.
  */
 import { afterAll, describe, expect, test } from "bun:test";
-import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import * as path from "node:path";
 import { missing } from "./server.ts";
@@ -13,9 +22,24 @@ const USER = "65532";
 /** What distroless/cc has for programs in C and C++. */
 const LIBRARIES = /^(ld-linux-x86-64\.so\.2|lib(c|m|dl|pthread|rt|gcc_s|stdc\+\+)\.so\.\d+)$/;
 
+/** The executable, and what it carries and opens. */
+const BUILT = [
+  "fgserve",
+  "build/libfastgen_cpu.so",
+  "build/libllguidance.so",
+  "node_modules/tokenizers/tokenizers.linux-x64-gnu.node",
+];
+
 /** Namespaces of its own need a root user, or a kernel that gives them to everybody. */
 const isRoot = process.getuid?.() === 0;
-const unshare = ["unshare", ...(isRoot ? [] : ["--user", "--map-root-user"]), "--mount", "--pid", "--fork"];
+const unshare = [
+  "unshare",
+  ...(isRoot ? [] : ["--user", "--map-root-user"]),
+  "--mount",
+  "--pid",
+  "--fork",
+  "--kill-child",
+];
 const works = Bun.spawnSync([...unshare, "true"], { stdout: "ignore", stderr: "ignore" }).exitCode === 0;
 const skipped = missing ?? (works ? null : "needs namespaces: unshare");
 
@@ -35,14 +59,13 @@ function linked(file: string): Map<string, string> {
 function makeRoot(): string {
   const folder = mkdtempSync(path.join(tmpdir(), "fgserve-container-"));
   cleanUps.push(() => rmSync(folder, { recursive: true, force: true }));
+  chmodSync(folder, 0o755);
   for (const place of ["usr/bin", "lib64", "lib/x86_64-linux-gnu", "proc", "dev", "tmp", "data", "etc"]) {
     mkdirSync(path.join(folder, place), { recursive: true });
   }
   for (const device of ["null", "urandom"]) writeFileSync(path.join(folder, "dev", device), "");
   copyFileSync(path.join(root, "fgserve"), path.join(folder, "usr/bin/fgserve"));
-  const libraries = [path.join(root, "fgserve"), path.join(root, "build/libllguidance.so")].flatMap((file) => [
-    ...linked(file),
-  ]);
+  const libraries = BUILT.flatMap((file) => [...linked(path.join(root, file))]);
   for (const [name, place] of new Map(libraries)) {
     const target = name.startsWith("ld-") ? "lib64" : "lib/x86_64-linux-gnu";
     copyFileSync(realpathSync(place), path.join(folder, target, name));
@@ -93,16 +116,16 @@ async function startContainer(args: string[]) {
     url = /listening on (http:\S+)/.exec(log.text)?.[1] ?? null;
     await Bun.sleep(20);
   }
-  while ((await fetch(`${url}/health`)).status !== 200) {
-    if (performance.now() > deadline) throw new Error(`it is not healthy:\n${log.text}`);
+  const status = () => fetch(`${url}/health`).then((reply) => reply.status);
+  while ((await status().catch(() => 0)) !== 200) {
+    if (child.exitCode !== null || performance.now() > deadline) throw new Error(`it is not healthy:\n${log.text}`);
     await Bun.sleep(20);
   }
   return { child, url, log };
 }
 
 test("the executable and its libraries need nothing that the image lacks", () => {
-  const files = ["fgserve", "build/libfastgen_cpu.so", "build/libllguidance.so"];
-  for (const file of files) {
+  for (const file of BUILT) {
     const names = [...linked(path.join(root, file)).keys()];
     expect({ file, lacking: names.filter((name) => !LIBRARIES.test(name)) }).toEqual({ file, lacking: [] });
   }
@@ -126,6 +149,7 @@ describe.skipIf(skipped !== null)(`container (${skipped ?? "namespaces"})`, () =
     expect(rights.get("/")).toStartWith("ro");
     const chat = await fetch(`${url}/v1/chat/completions`, {
       method: "POST",
+      headers: { "content-type": "application/json" },
       body: JSON.stringify({
         messages: [{ role: "user", content: "hello" }],
         response_format: { type: "json_object" },
@@ -139,6 +163,7 @@ describe.skipIf(skipped !== null)(`container (${skipped ?? "namespaces"})`, () =
     expect((await fetch(`${url}/v1/files`, { method: "POST", body: form })).status).toBe(200);
     const running = fetch(`${url}/v1/completions`, {
       method: "POST",
+      headers: { "content-type": "application/json" },
       body: JSON.stringify({ prompt: "a", max_tokens: 300, ignore_eos: true, stream: true }),
     });
     const stream = (await running).body!.pipeThrough(new TextDecoderStream());

@@ -47,6 +47,39 @@ describe.skipIf(skipped !== null)(`KV events (${skipped ?? "executable"})`, () =
     expect(JSON.parse(stdout)).toMatchObject({ AllBlocksCleared: 1 });
   }, 120_000);
 
+  test("engines of one server tell of themselves on ports of their own", async () => {
+    const port = await freePort();
+    const config = { enable_kv_cache_events: true, endpoint: `tcp://*:${port}` };
+    const engines = ["--data-parallel-size", "2", "--threads", "2", "--kv-cache-memory-bytes", "64M"];
+    const server = await startServer([...engines, "--kv-events-config", JSON.stringify(config)], null);
+    servers.push(server);
+    const program = `
+import sys, msgspec, zmq
+socket = zmq.Context().socket(zmq.SUB)
+socket.subscribe(b"")
+for port in sys.argv[1:]: socket.connect(f"tcp://127.0.0.1:{port}")
+print("ready", flush=True)
+ranks = set()
+while len(ranks) < 2: ranks.add(msgspec.msgpack.decode(socket.recv_multipart()[2])[2])
+print(sorted(ranks))`;
+    const child = Bun.spawn([python, "-c", program, String(port), String(port + 1)], { stdout: "pipe" });
+    const output = new Response(child.stdout).text();
+    let running = true;
+    void child.exited.then(() => {
+      running = false;
+    });
+    // Requests that have nothing in common go to whoever has less to do; the subscriptions may come after the first.
+    for (let i = 0; running && i < 200; i++) {
+      const body = (flavour: number) => JSON.stringify({ prompt: Array(70).fill(20 + flavour), max_tokens: 8 });
+      const headers = { "content-type": "application/json" };
+      const post = (flavour: number) =>
+        fetch(`${server.url}/v1/completions`, { method: "POST", headers, body: body(flavour) });
+      await Promise.all([post(2 * i), post(2 * i + 1)]);
+    }
+    child.kill();
+    expect(await output).toBe("ready\n[0, 1]\n");
+  }, 60_000);
+
   test("a port that is taken, and an endpoint that is none, are errors of the flag", async () => {
     const taken = net.createServer().listen(0, "::");
     await new Promise((resolve) => taken.once("listening", resolve));

@@ -4,6 +4,7 @@ import * as net from "node:net";
 import { MAX_KV_EVENT_FRAME_BYTES, MAX_KV_EVENT_SUBSCRIPTIONS, MAX_KV_EVENT_UNREAD_BYTES } from "../limits.ts";
 import { type KvEvents, kvEventsOf } from "./config.ts";
 import { KvEventPublisher } from "./publisher.ts";
+import { KvEventPublishers } from "./publishers.ts";
 
 const cleanUps: (() => unknown)[] = [];
 afterEach(async () => {
@@ -246,6 +247,24 @@ test.each([
   await until(bad.closed);
   publisher.publish(Buffer.from("x"));
   await until(() => good.messages().length === 1);
+});
+
+test("each of several engines has ports of its own; all open, or none", async () => {
+  const port = await freePort();
+  const events = kvEventsOf({ enable_kv_cache_events: true, endpoint: `tcp://*:${port}` })!;
+  const publishers = await KvEventPublishers.open(events, 2);
+  cleanUps.push(() => publishers.close());
+  const peers = await Promise.all([0, 1].map((rank) => peer(port + rank, greeting(), ready("SUB"), subscribe(""))));
+  for (const one of peers) await settled(one);
+  publishers.publish(Buffer.from("of engine 1"), 1);
+  publishers.publish(Buffer.from("of engine 0"), 0);
+  await until(() => peers.every((one) => one.messages().length === 1));
+  expect(peers.map((one) => one.messages()[0]![2])).toEqual(["of engine 0", "of engine 1"]);
+  // The second port of these is the first one of those.
+  const below = { ...events, endpoint: `tcp://*:${port - 1}` };
+  await expect(KvEventPublishers.open(below, 2)).rejects.toMatchObject({ kind: "invalid_request" });
+  await (await KvEventPublishers.open(below, 1)).close();
+  await (await KvEventPublishers.open(null, 2)).close();
 });
 
 test("bytes may come one by one", async () => {

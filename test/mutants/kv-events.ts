@@ -66,6 +66,15 @@ export const kvEventBugs: PlantedBug[] = [
       ],
     ],
   ),
+  ...inFile("src/kv-events/publishers.ts", PUBLISHED, [
+    [
+      "KvEventPublisher.open(events, rank)",
+      "KvEventPublisher.open(events, 0)",
+      "all engines have the ports of the first",
+    ],
+    ["await new KvEventPublishers(publishers).close();", "", "ports stay open where another is taken"],
+    ["this.publishers[rank]!", "this.publishers[0]!", "all batches are of the first engine"],
+  ]),
   ...inFile("src/kv-events/config.ts", CONFIG, [
     ['enable_kv_cache_events && publisher === "zmq"', 'publisher === "zmq"', "events are published unasked"],
     ['&& publisher === "zmq" ? events', "? events", "the null publisher publishes"],
