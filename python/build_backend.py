@@ -83,8 +83,12 @@ def metadata(version: str) -> str:
         assert found is not None, f"pyproject.toml: {key} must be one text on one line"
         return found[1]
 
-    found = re.search(r"^dependencies = (\[.*\])$", project, re.MULTILINE)
-    assert found is not None, "pyproject.toml: dependencies must be a list on one line"
+    def listed(key: str) -> list[str]:
+        found = re.search(rf"^{key} = (\[.*\])$", project, re.MULTILINE)
+        assert found is not None, f"pyproject.toml: {key} must be a list on one line"
+        names: list[str] = json.loads(found[1])
+        return names
+
     lines = [
         "Metadata-Version: 2.4",
         "Name: fastgen",
@@ -93,7 +97,9 @@ def metadata(version: str) -> str:
         f"License-Expression: {said('license')}",
         *(f"License-File: {path}" for path in LICENSES),
         f"Requires-Python: {said('requires-python')}",
-        *(f"Requires-Dist: {dependency}" for dependency in json.loads(found[1])),
+        *(f"Requires-Dist: {dependency}" for dependency in listed("dependencies")),
+        "Provides-Extra: ray",
+        *(f"Requires-Dist: {dependency}; extra == 'ray'" for dependency in listed("ray")),
         "Description-Content-Type: text/markdown",
     ]
     return "\n".join(lines) + "\n\n" + (HERE / "README.md").read_text()

@@ -6,6 +6,7 @@ import os
 import secrets
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any, AsyncIterator, Mapping
+from urllib.parse import quote
 
 import httpx
 from ray import serve
@@ -18,12 +19,12 @@ from .ray_worker import WorkerFastgen
 from .server import Flag
 
 #: Headers of each connection alone (RFC 9110, 7.6.1); those that are said anew to the server; and those that Serve adds.
-HOP_BY_HOP = {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
-NOT_SENT = HOP_BY_HOP | {"host", "content-length", "expect"}
-NOT_RETURNED = HOP_BY_HOP | {"date", "x-request-id"}
+HOP_BY_HOP = {b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
+NOT_SENT = HOP_BY_HOP | {b"host", b"content-length", b"expect"}
+NOT_RETURNED = HOP_BY_HOP | {b"date", b"x-request-id"}
 
 #: Headers that may carry a key.
-KEYS = {"authorization", "x-api-key"}
+KEYS = {b"authorization", b"x-api-key"}
 
 #: Paths whose files and jobs would be in one replica alone.
 OF_ONE_SERVER = ("/files", "/batches")
@@ -45,19 +46,20 @@ class FastgenReplica(WorkerFastgen):
         super().__init__(model, api_key=api_key, admin_api_key=secrets.token_urlsafe(32), **{**origins, **flags})
 
     async def __call__(self, request: Request) -> Response:
-        path = request.url.path.removeprefix(request.scope.get("root_path", "")) or "/"
+        path = "/" + request.scope["path"].removeprefix(request.scope.get("root_path", "")).removeprefix("/")
         if path.removeprefix("/v1").startswith(OF_ONE_SERVER):
             return refusal(404, f"{path}: files and batches would be in one replica alone; use Ray Data for many prompts")
-        headers = [(name, value) for name, value in request.headers.items() if name not in NOT_SENT]
+        headers = [header for header in request.headers.raw if header[0].lower() not in NOT_SENT]
         if self._is_open:
-            headers = [(name, value) for name, value in headers if name not in KEYS]
-            headers.append(("authorization", f"Bearer {self._own_server().api_key}"))
-        target = f"{path}?{request.url.query}" if request.url.query else path
+            headers = [header for header in headers if header[0].lower() not in KEYS]
+            headers.append((b"authorization", f"Bearer {self._own_server().api_key}".encode()))
+        query = request.scope["query_string"].decode("latin-1")
+        target = f"{quote(path)}?{query}" if query else quote(path)
         return Forwarded(self._forward(request.method, target, headers, await request.body()))
 
     @asynccontextmanager
     async def _forward(
-        self, method: str, path: str, headers: list[tuple[str, str]], body: bytes
+        self, method: str, path: str, headers: list[tuple[bytes, bytes]], body: bytes
     ) -> AsyncIterator[httpx.Response]:
         # A replica without a server that answered at once would soon get all requests, being the least busy one.
         async with self._after_the_end(), self._open().forward(method, path, headers, body) as reply:
@@ -87,7 +89,7 @@ class Forwarded(Response):
             except StoppedError as error:
                 await refusal(503, str(error))(scope, receive, send)
                 return
-            headers = [(name, value) for name, value in reply.headers.raw if name.lower().decode() not in NOT_RETURNED]
+            headers = [header for header in reply.headers.raw if header[0].lower() not in NOT_RETURNED]
             await send({"type": "http.response.start", "status": reply.status_code, "headers": headers})
             async for piece in reply.aiter_raw():
                 await send({"type": "http.response.body", "body": piece, "more_body": True})

@@ -81,12 +81,13 @@ class Transport:
 
     @asynccontextmanager
     async def forward(
-        self, method: str, path: str, headers: list[tuple[str, str]], body: bytes
+        self, method: str, path: str, headers: list[tuple[bytes, bytes]], body: bytes
     ) -> AsyncIterator[httpx.Response]:
-        """A request of somebody else, with their key, and its reply as it comes. Raises StoppedError."""
+        """A request of somebody else, and its reply as it comes. `path` begins with a slash. Raises StoppedError."""
         try:
             with self._client() as client:
-                async with client.stream(method, path, headers=headers, content=body or None) as reply:
+                # The whole URL: a path such as //host/ would be another server's.
+                async with client.stream(method, f"{self.url}{path}", headers=headers, content=body or None) as reply:
                     yield reply
         except httpx.HTTPError as error:
             raise self._stopped(error) from error

@@ -225,6 +225,9 @@ def test_an_app_serves_the_apis(app: httpx.Client) -> None:
     assert app.post("/update_weights", json={}, headers={"authorization": "Bearer any"}).status_code == 401
     for path in ("/v1/files", "/batches"):
         assert "one replica alone" in app.get(path).json()["error"]["message"]
+    # A path that looks like another server's address is this one's, and so is what it may not have.
+    assert app.get(f"{app.base_url}//127.0.0.1:9/v1/models").status_code == 404
+    assert app.get("/v1/models/a%3Fb%20ü").status_code == 404
     # Without a key nobody's web page may ask.
     assert app.get("/v1/models", headers={"origin": "https://pages.example"}).status_code == 403
 

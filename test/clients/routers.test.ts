@@ -6,7 +6,7 @@ import { describe, expect, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import * as path from "node:path";
-import { builtInModel, missing, type RunningServer, startServer, until } from "../server.ts";
+import { builtInModel, freePort, missing, type RunningServer, startServer, until } from "../server.ts";
 
 const root = path.dirname(path.dirname(import.meta.dir));
 /** Milliseconds. */
@@ -89,13 +89,6 @@ async function metric(server: RunningServer, name: string): Promise<number> {
   const text = await (await fetch(`${server.url}/metrics`)).text();
   const values = [...text.matchAll(new RegExp(`^vllm:${name}\\{[^}]*\\} (\\S+)$`, "gm"))];
   return values.reduce((sum, [, value]) => sum + Number(value), 0);
-}
-
-function freePort(): number {
-  const probe = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
-  const { port } = probe;
-  probe.stop();
-  return port;
 }
 
 /** Starts a router, and waits until it sends requests to all servers. */
