@@ -1,7 +1,7 @@
 #!/usr/bin/env bun
 /**
- * Writes the pictures of the page in docs/: `bun test/page-pictures.ts [MODEL]`. The conversation and the numbers are those of the
- * model on this machine. Needs ./fgserve and Chromium.
+ * Writes the pictures of the page in docs/: `bun test/page-pictures.ts`. The conversation and the numbers are those of SmolLM2 on this
+ * machine (CONTRIBUTING.md says where it must be). Needs ./fgserve and Chromium.
  */
 import * as path from "node:path";
 import type { Browser } from "playwright-core";
@@ -57,7 +57,7 @@ async function serverView(browser: Browser, url: string): Promise<void> {
   await Promise.all(clients);
 }
 
-const server = await startServer(["--max-num-seqs", "8"], process.argv[2] ?? model);
+const server = await startServer(["--max-num-seqs", "8"], model);
 const browser = await launch();
 await conversation(browser, server.url);
 await serverView(browser, server.url);

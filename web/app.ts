@@ -156,7 +156,7 @@ export class App {
   #send(text: string): Promise<void> {
     return this.#answer(() => {
       append(this.conversation, this.conversation.leaf, { role: "user", content: text.trimEnd() });
-      this.#composer.text = "";
+      this.#composer.clear();
     });
   }
 

@@ -28,7 +28,12 @@ export class ServerView {
   readonly #server: () => Server;
   #address: string | null = null;
   #readings: Reading[] = [];
+  readonly #series = Object.fromEntries(Object.keys(SERIES).map((name) => [name, []])) as unknown as Record<
+    Name,
+    (number | null)[]
+  >;
   #timer = 0;
+  #reads = false;
 
   /** @param server gives the server to watch */
   constructor(element: HTMLElement, server: () => Server) {
@@ -49,13 +54,14 @@ export class ServerView {
     void this.#read();
   }
 
-  readonly #series = Object.fromEntries(Object.keys(SERIES).map((name) => [name, []])) as unknown as Record<
-    Name,
-    (number | null)[]
-  >;
-
   async #read(): Promise<void> {
-    const server = this.#server();
+    if (this.#reads) return;
+    this.#reads = true;
+    await this.#readFrom(this.#server());
+    this.#reads = false;
+  }
+
+  async #readFrom(server: Server): Promise<void> {
     if (server.address !== this.#address) this.#restart(server.address);
     let text: string;
     try {
