@@ -21,6 +21,10 @@ async function conversation(browser: Browser, url: string): Promise<void> {
   const page = await browser.newPage({ ...view, colorScheme: "light" });
   await page.goto(url);
   await ready(page);
+  await page.click("#settings");
+  await page.fill("#set-max_tokens", "170");
+  await page.fill("#set-temperature", "0");
+  await page.keyboard.press("Escape");
   for (const question of QUESTIONS) {
     await page.fill("#prompt", question);
     await page.press("#prompt", "Enter");
