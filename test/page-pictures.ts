@@ -10,8 +10,8 @@ import { model, startServer } from "./server.ts";
 
 const docs = path.join(path.dirname(import.meta.dir), "docs");
 const QUESTIONS = [
-  "What is a prefix cache?",
-  "Write a Python function that returns the n-th Fibonacci number, and say in a list how it works.",
+  "Give me three tips for clear documentation, each in one sentence.",
+  "Write a hello world program in Python.",
 ];
 const LOAD_SECONDS = 60;
 
@@ -61,7 +61,7 @@ async function serverView(browser: Browser, url: string): Promise<void> {
   await Promise.all(clients);
 }
 
-const server = await startServer(["--max-num-seqs", "8"], model);
+const server = await startServer(["--max-num-seqs", "8", "--served-model-name", "SmolLM2-135M-Instruct"], model);
 const browser = await launch();
 await conversation(browser, server.url);
 await serverView(browser, server.url);

@@ -83,7 +83,8 @@ export class App {
     const running = this.#current();
     this.#view.draw(this.conversation, running, this.#welcome());
     this.#composer.isRunning = running !== null;
-    get("title").textContent = this.conversation.title || "New chat";
+    const isShown = !get("chat").hidden;
+    if (isShown) get("title").textContent = this.conversation.title || "New chat";
   }
 
   stop(): void {

@@ -1,5 +1,5 @@
 /** What the server does, drawn from /metrics once a second while it is looked at. */
-import { readMetrics } from "./api.ts";
+import { readMetrics, shortName } from "./api.ts";
 import { bar, chart, type Line } from "./charts.ts";
 import { h } from "./dom.ts";
 import { mean, parseMetrics, quantile, type Reading, rate, samplesOf, sum } from "./metrics.ts";
@@ -104,7 +104,7 @@ export class ServerView {
       draw("Time between tokens", [line("median", "betweenMedian"), line("95th percentile", "betweenLate")], duration),
     ];
     const name = samplesOf(now, "num_requests_running")[0]?.labels.model_name;
-    const about = `${name ? `${name} on ` : ""}${nameOf(server.address)}, read every second. Latencies are of the last ${WINDOW} seconds.`;
+    const about = `${name ? `${shortName(name)} on ` : ""}${nameOf(server.address)}, read every second. Latencies are of the last ${WINDOW} seconds.`;
     this.#element.replaceChildren(
       h("p.about", {}, about),
       h("div.charts", {}, ...charts),
