@@ -39,7 +39,9 @@ async function conversation(browser: Browser, url: string): Promise<void> {
 /** The server view while more and more requests run. */
 async function serverView(browser: Browser, url: string): Promise<void> {
   const page = await browser.newPage({ ...view, colorScheme: "dark" });
-  await page.goto(`${url}/#/server`);
+  await page.goto(url);
+  await ready(page);
+  await page.click("#to-server");
   const end = performance.now() + LOAD_SECONDS * 1000;
   const ask = async (client: number) => {
     await Bun.sleep(client * 4000);

@@ -123,7 +123,7 @@ export class MessageView {
       iconButton("trash", "Delete from here", () => this.#actions.remove(message)),
     ];
     this.#figures.replaceChildren(...(message.timing ? figures(message.timing) : []));
-    this.#footer.replaceChildren(...this.#branches(place), ...tools, this.#figures);
+    this.#footer.replaceChildren(...this.#branches(place), this.#figures, ...tools);
   }
 
   #branches({ branches }: Place): Node[] {
