@@ -15,7 +15,7 @@ const QUESTIONS = [
 ];
 const LOAD_SECONDS = 60;
 
-const view = { viewport: { width: 1180, height: 800 } };
+const view = { viewport: { width: 1180, height: 800 }, reducedMotion: "reduce" } as const;
 
 async function conversation(browser: Browser, url: string): Promise<void> {
   const page = await browser.newPage({ ...view, colorScheme: "light" });
@@ -30,6 +30,7 @@ async function conversation(browser: Browser, url: string): Promise<void> {
     await page.press("#prompt", "Enter");
     await page.waitForSelector(".message:last-child[aria-busy=false] .pace", { timeout: 120_000 });
   }
+  await page.mouse.move(600, 20);
   for (const colorScheme of ["light", "dark"] as const) {
     await page.emulateMedia({ colorScheme });
     await page.screenshot({ path: path.join(docs, `page-${colorScheme}.png`) });

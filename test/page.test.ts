@@ -111,8 +111,9 @@ describe.skipIf(missing !== null)(`conversations on the page (${missing ?? "Chro
     expect((await texts()).at(-1)).toMatch(/^slow slow/);
     expect(await page.locator(".ended").textContent()).toContain("closed before");
     await page.click("#new");
-    expect(await page.locator(".empty").count()).toBe(1);
+    await page.waitForSelector(".empty");
     await page.click("#history a");
+    await page.waitForSelector(".message.assistant");
     expect((await texts())[0]).toBe("Remember");
     await page.hover("#history li");
     await page.click("#history [aria-label^=More]");
