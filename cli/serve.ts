@@ -310,13 +310,14 @@ function banner(fastgen: FastgenApi, name: string, base: string, flags: ServeFla
   const { model, capacity, load_seconds } = fastgen;
   const count = (value: number) => value.toLocaleString("en-US");
   const key = flags.apiKey === undefined ? "" : ' -H "Authorization: Bearer $FASTGEN_API_KEY"';
+  const page = flags.ui ? "Open it in a browser for a page to chat on.\n" : "";
   const hostPages = capacity.host_pages > 0 ? `, ${count(capacity.host_pages)} more on the host` : "";
   const { data_parallel_size: engines } = capacity;
   const [many, each] = engines > 1 ? [`${engines} engines, each on `, " in each"] : ["", ""];
   return `fgserve ${VERSION}: ${name} (${model.architecture}, ${model.dtype}) on ${many}${capacity.device_name}, loaded in ${load_seconds.toFixed(1)} s
 KV cache: ${count(capacity.pages * capacity.page_tokens)} tokens in ${count(capacity.pages)} pages${hostPages}${each}; up to ${count(model.max_model_len)} tokens per sequence
 Ready: ${base}
-
+${page}
   curl ${base}/v1/chat/completions -H 'Content-Type: application/json'${key} \\
     -d '{"messages": [{"role": "user", "content": "Write a haiku about recursion in programming."}]}'
 

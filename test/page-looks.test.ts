@@ -102,6 +102,7 @@ describe.skipIf(missing !== null)(`the page for everybody (${missing ?? "Chromiu
     if (isPhone) await page.click("#menu");
     await page.click("#to-server");
     await page.waitForSelector(".chart path");
+    expect(await page.locator("#title").textContent()).toBe("Server");
     await look("server");
     expect(found).toEqual(Object.fromEntries(Object.keys(found).map((where) => [where, []])));
     // Nothing is wider than the screen.

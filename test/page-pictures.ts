@@ -1,7 +1,7 @@
 #!/usr/bin/env bun
 /**
- * Writes the pictures of the page in docs/: `bun test/page-pictures.ts [MODEL]`. The conversation and the numbers are those of the
- * model on this machine. Needs ./fgserve and Chromium.
+ * Writes the pictures of the page in docs/: `bun test/page-pictures.ts`. The conversation and the numbers are those of SmolLM2 on this
+ * machine (CONTRIBUTING.md says where it must be). Needs ./fgserve and Chromium.
  */
 import * as path from "node:path";
 import type { Browser } from "playwright-core";
@@ -10,22 +10,27 @@ import { model, startServer } from "./server.ts";
 
 const docs = path.join(path.dirname(import.meta.dir), "docs");
 const QUESTIONS = [
-  "What is a prefix cache?",
-  "Write a Python function that returns the n-th Fibonacci number, and say in a list how it works.",
+  "Give me three tips for clear documentation, each in one sentence.",
+  "Write a hello world program in Python.",
 ];
 const LOAD_SECONDS = 60;
 
-const view = { viewport: { width: 1180, height: 800 } };
+const view = { viewport: { width: 1180, height: 800 }, reducedMotion: "reduce" } as const;
 
 async function conversation(browser: Browser, url: string): Promise<void> {
   const page = await browser.newPage({ ...view, colorScheme: "light" });
   await page.goto(url);
   await ready(page);
+  await page.click("#settings");
+  await page.fill("#set-max_tokens", "170");
+  await page.fill("#set-temperature", "0");
+  await page.keyboard.press("Escape");
   for (const question of QUESTIONS) {
     await page.fill("#prompt", question);
     await page.press("#prompt", "Enter");
     await page.waitForSelector(".message:last-child[aria-busy=false] .pace", { timeout: 120_000 });
   }
+  await page.mouse.move(600, 20);
   for (const colorScheme of ["light", "dark"] as const) {
     await page.emulateMedia({ colorScheme });
     await page.screenshot({ path: path.join(docs, `page-${colorScheme}.png`) });
@@ -35,7 +40,9 @@ async function conversation(browser: Browser, url: string): Promise<void> {
 /** The server view while more and more requests run. */
 async function serverView(browser: Browser, url: string): Promise<void> {
   const page = await browser.newPage({ ...view, colorScheme: "dark" });
-  await page.goto(`${url}/#/server`);
+  await page.goto(url);
+  await ready(page);
+  await page.click("#to-server");
   const end = performance.now() + LOAD_SECONDS * 1000;
   const ask = async (client: number) => {
     await Bun.sleep(client * 4000);
@@ -57,7 +64,7 @@ async function serverView(browser: Browser, url: string): Promise<void> {
   await Promise.all(clients);
 }
 
-const server = await startServer(["--max-num-seqs", "8"], process.argv[2] ?? model);
+const server = await startServer(["--max-num-seqs", "8", "--served-model-name", "SmolLM2-135M-Instruct"], model);
 const browser = await launch();
 await conversation(browser, server.url);
 await serverView(browser, server.url);

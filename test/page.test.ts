@@ -34,7 +34,7 @@ describe.skipIf(missing !== null)(`conversations on the page (${missing ?? "Chro
     expect(await page.locator(".markdown strong").textContent()).toBe("Hello");
     expect(await page.locator(".markdown code").textContent()).toBe("there");
     expect(await page.locator(".assistant .figures").textContent()).toMatch(
-      /^18 tokens[\d.]+ tokens\/sfirst after \d+ ms/,
+      /^18 tokens[\d.,]+ tokens\/sfirst after \d+ ms/,
     );
     script.answer = "Again.";
     await say("And\nnow?");
@@ -111,8 +111,9 @@ describe.skipIf(missing !== null)(`conversations on the page (${missing ?? "Chro
     expect((await texts()).at(-1)).toMatch(/^slow slow/);
     expect(await page.locator(".ended").textContent()).toContain("closed before");
     await page.click("#new");
-    expect(await page.locator(".empty").count()).toBe(1);
+    await page.waitForSelector(".empty");
     await page.click("#history a");
+    await page.waitForSelector(".message.assistant");
     expect((await texts())[0]).toBe("Remember");
     await page.hover("#history li");
     await page.click("#history [aria-label^=More]");
@@ -216,6 +217,7 @@ describe.skipIf(missing !== null)(`conversations on the page (${missing ?? "Chro
     await page.fill(".call textarea", '{"rain": true}');
     await page.click("text=Send the result");
     await page.waitForSelector(".message.assistant:last-child .markdown:has-text('It rains.')");
+    expect((await page.locator(".message.result .code").boundingBox())!.width).toBeGreaterThan(400);
     const { messages } = fake.calls.at(-1)!.prompt as { messages: Record<string, unknown>[] };
     expect(messages.at(-1)).toMatchObject({ role: "tool", content: '{"rain": true}' });
     expect(messages.at(-1)!.tool_call_id).toBe((messages.at(-2)!.tool_calls as { id: string }[])[0]!.id);

@@ -83,7 +83,8 @@ export class App {
     const running = this.#current();
     this.#view.draw(this.conversation, running, this.#welcome());
     this.#composer.isRunning = running !== null;
-    get("title").textContent = this.conversation.title || "New chat";
+    const isShown = !get("chat").hidden;
+    if (isShown) get("title").textContent = this.conversation.title || "New chat";
   }
 
   stop(): void {
@@ -156,7 +157,7 @@ export class App {
   #send(text: string): Promise<void> {
     return this.#answer(() => {
       append(this.conversation, this.conversation.leaf, { role: "user", content: text.trimEnd() });
-      this.#composer.text = "";
+      this.#composer.clear();
     });
   }
 

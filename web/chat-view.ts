@@ -123,13 +123,9 @@ export class Composer {
     });
   }
 
-  /** What is written so far. */
-  get text(): string {
-    return this.#prompt.value;
-  }
-
-  set text(text: string) {
-    this.#prompt.value = text;
+  /** What was written is sent. */
+  clear(): void {
+    this.#prompt.value = "";
     this.#update();
   }
 

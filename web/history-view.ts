@@ -2,22 +2,21 @@
 import { get, h, iconButton } from "./dom.ts";
 import type { Summary } from "./store.ts";
 
-export interface HistoryActions {
-  menu: (summary: Summary, button: HTMLElement) => void;
-}
-
 /** Conversations that the list shows at once; a search finds the others. */
 const SHOWN = 300;
 
 export class HistoryView {
   readonly #list = get("history");
   readonly #search = get<HTMLInputElement>("search");
-  readonly #actions: HistoryActions;
+  readonly #isKept: boolean;
+  readonly #openMenu: (summary: Summary) => void;
   #summaries: Summary[] = [];
   #current: string | null = null;
 
-  constructor(actions: HistoryActions) {
-    this.#actions = actions;
+  /** @param isKept whether this browser keeps a history */
+  constructor(isKept: boolean, openMenu: (summary: Summary) => void) {
+    this.#isKept = isKept;
+    this.#openMenu = openMenu;
     this.#search.addEventListener("input", () => this.#draw());
   }
 
@@ -36,7 +35,8 @@ export class HistoryView {
       h("h2", {}, when),
       h("ul", {}, ...summaries.map((summary) => this.#row(summary))),
     ]);
-    const none = words === "" ? "Your conversations are kept in this browser." : "No title has these words.";
+    const kept = this.#isKept ? "Your conversations are kept in this browser." : "This browser keeps no history.";
+    const none = words === "" ? kept : "No title has these words.";
     this.#list.replaceChildren(...(sections.length > 0 ? sections : [h("h2", {}, none)]));
   }
 
@@ -47,8 +47,12 @@ export class HistoryView {
       { href: `#/c/${summary.id}`, title, "aria-current": summary.id === this.#current && "page" },
       title,
     );
-    const more = iconButton("more", `More about ${title}`, () => this.#actions.menu(summary, more));
-    return h("li", {}, link, more);
+    return h(
+      "li",
+      {},
+      link,
+      iconButton("more", `More about ${title}`, () => this.#openMenu(summary)),
+    );
   }
 }
 

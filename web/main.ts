@@ -43,8 +43,8 @@ async function start(): Promise<void> {
   const serverView = new ServerView(get("server"), () => app.model?.server ?? servers()[0]!);
 
   const isServer = () => location.hash === "#/server";
-  const list = async () => history.update((await store?.list()) ?? [], isServer() ? null : app.conversation.id);
-  const history = new HistoryView({ menu: (summary) => openConversationMenu(summary) });
+  const list = async () => historyView.update((await store?.list()) ?? [], isServer() ? null : app.conversation.id);
+  const historyView = new HistoryView(store !== null, openConversationMenu);
   app.onHistory = () => void list();
   if (store) store.onChange = () => void list();
 
@@ -53,7 +53,8 @@ async function start(): Promise<void> {
     get("chat").hidden = isServer();
     get("settings").hidden = isServer();
     get("server").hidden = !isServer();
-    get("to-server").toggleAttribute("aria-current", isServer());
+    if (isServer()) get("to-server").setAttribute("aria-current", "page");
+    else get("to-server").removeAttribute("aria-current");
     serverView.isShown = isServer();
     if (isServer()) {
       get("title").textContent = "Server";
@@ -121,7 +122,7 @@ async function start(): Promise<void> {
   });
 
   async function newChat(): Promise<void> {
-    if (location.hash !== "#/") window.history.pushState(null, "", "#/");
+    if (location.hash !== "#/") history.pushState(null, "", "#/");
     await route();
     app.focus();
   }

@@ -67,7 +67,7 @@ export class MessageView {
   /** Draws what can change. What a long answer has of elements stays where it is: to move them would cost the time of a layout. */
   draw(place: Place): void {
     const { role } = this.#message;
-    this.element.className = `message ${role}`;
+    this.element.className = `message ${role === "tool" ? "result" : role}`;
     this.element.setAttribute("aria-busy", String(place.isRunning));
     if (role === "assistant") this.#drawAnswer(place);
     this.#drawFooter(place);
@@ -123,7 +123,7 @@ export class MessageView {
       iconButton("trash", "Delete from here", () => this.#actions.remove(message)),
     ];
     this.#figures.replaceChildren(...(message.timing ? figures(message.timing) : []));
-    this.#footer.replaceChildren(...this.#branches(place), ...tools, this.#figures);
+    this.#footer.replaceChildren(...this.#branches(place), this.#figures, ...tools);
   }
 
   #branches({ branches }: Place): Node[] {
@@ -205,7 +205,9 @@ function figures(timing: Timing): Node[] {
   const speed = speedOf(timing);
   const texts = [
     `${tokens.toLocaleString("en-US")} tokens`,
-    ...(speed === null ? [] : [`${speed.toFixed(1)} tokens/s`]),
+    ...(speed === null
+      ? []
+      : [`${speed < 100 ? speed.toFixed(1) : Math.round(speed).toLocaleString("en-US")} tokens/s`]),
     `first after ${first < 1000 ? `${first.toFixed(0)} ms` : `${(first / 1000).toFixed(1)} s`}`,
   ];
   return [...texts.map((text) => h("span", {}, text)), ...(pace.length > 0 ? [paceChart(pace)] : [])];

@@ -1,5 +1,5 @@
 /** What the server does, drawn from /metrics once a second while it is looked at. */
-import { readMetrics } from "./api.ts";
+import { readMetrics, shortName } from "./api.ts";
 import { bar, chart, type Line } from "./charts.ts";
 import { h } from "./dom.ts";
 import { mean, parseMetrics, quantile, type Reading, rate, samplesOf, sum } from "./metrics.ts";
@@ -28,7 +28,12 @@ export class ServerView {
   readonly #server: () => Server;
   #address: string | null = null;
   #readings: Reading[] = [];
+  readonly #series = Object.fromEntries(Object.keys(SERIES).map((name) => [name, []])) as unknown as Record<
+    Name,
+    (number | null)[]
+  >;
   #timer = 0;
+  #reads = false;
 
   /** @param server gives the server to watch */
   constructor(element: HTMLElement, server: () => Server) {
@@ -49,13 +54,14 @@ export class ServerView {
     void this.#read();
   }
 
-  readonly #series = Object.fromEntries(Object.keys(SERIES).map((name) => [name, []])) as unknown as Record<
-    Name,
-    (number | null)[]
-  >;
-
   async #read(): Promise<void> {
-    const server = this.#server();
+    if (this.#reads) return;
+    this.#reads = true;
+    await this.#readFrom(this.#server());
+    this.#reads = false;
+  }
+
+  async #readFrom(server: Server): Promise<void> {
     if (server.address !== this.#address) this.#restart(server.address);
     let text: string;
     try {
@@ -98,7 +104,7 @@ export class ServerView {
       draw("Time between tokens", [line("median", "betweenMedian"), line("95th percentile", "betweenLate")], duration),
     ];
     const name = samplesOf(now, "num_requests_running")[0]?.labels.model_name;
-    const about = `${name ? `${name} on ` : ""}${nameOf(server.address)}, read every second. Latencies are of the last ${WINDOW} seconds.`;
+    const about = `${name ? `${shortName(name)} on ` : ""}${nameOf(server.address)}, read every second. Latencies are of the last ${WINDOW} seconds.`;
     this.#element.replaceChildren(
       h("p.about", {}, about),
       h("div.charts", {}, ...charts),
