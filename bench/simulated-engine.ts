@@ -51,7 +51,7 @@ function stepTime(plan: StepPlan): number {
 
 function copyTime(plan: StepPlan): number {
   const pages = [0, 0];
-  for (let i = 0; i < plan.copyCount; i++) pages[plan.copies[i * 3 + 2]!]!++;
+  for (let i = 0; i < plan.copyCount; i++) pages[plan.copies[i * 3 + 2]! === FG.TO_HOST ? 0 : 1]!++;
   return (Math.max(...pages) * PAGE_BYTES) / LINK_RATE;
 }
 
@@ -92,7 +92,7 @@ export class SimulatedEngine {
     }
     const rows = rowsOut.shift()!;
     for (let i = 0; i < rows; i++) result.ids[i] = ends > 0 && this.random() < 1 / ends ? STOP_ID : STOP_ID + 1;
-    scheduler.commit({ ...result, rows, runSeconds: 0, idleSeconds: 0 });
+    scheduler.commit({ ...result, rows, runSeconds: 0, idleSeconds: 0, toHostSeconds: 0, toDeviceSeconds: 0 });
     return scheduler.takeMessage();
   }
 }

@@ -119,7 +119,8 @@ export function addModelFlags(command: Command): Command {
   command.addOption(
     new Option(
       "--quantization <name>",
-      "quantise the linear layers of a checkpoint while it loads (default: as the checkpoint is)",
+      "quantise the linear layers of a checkpoint while it loads, but for those of less than 2^20 weights, which gain nothing " +
+        "(default: as the checkpoint is)",
     ).choices(["fp8"]),
   );
   choice("--kv-cache-dtype <name>", "precision of the KV cache; auto = as --dtype; FP8 holds twice the tokens", [

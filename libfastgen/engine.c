@@ -453,6 +453,8 @@ static void copy_result(const fg_batch *b, const fg_config *config, fg_result *r
 	r->n_rows = b->n_rows;
 	r->run_seconds = b->out.run_seconds;
 	r->idle_seconds = b->out.idle_seconds;
+	r->to_host_seconds = b->out.to_host_seconds;
+	r->to_device_seconds = b->out.to_device_seconds;
 	size_t vocab = (size_t)config->shape.vocab_size;
 	for (int32_t i = 0; i < b->n_rows; i++) {
 		const fg_row *row = &b->rows[i];

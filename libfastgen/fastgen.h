@@ -84,8 +84,11 @@ typedef enum { FG_RAW_LOGPROBS = 0, FG_PROCESSED_LOGPROBS = 1 } fg_logprobs_mode
 
 /* What is done to the weights of the linear layers (not embed and lm_head) that are not FP8 in the checkpoint.
  * FG_QUANTIZE_FP8: they are quantised while they load, one scale per output channel (its amax / 448), and their inputs
- * one scale per token. */
-typedef enum { FG_QUANTIZE_NONE = 0, FG_QUANTIZE_FP8 = 1 } fg_quantization;
+ * one scale per token.
+ * FG_QUANTIZE_FP8_LARGE: the same of matrices of FG_FP8_LARGE elements and more, q|k|v and gate|up being one each. In a
+ * smaller one FP8 saves less time than it costs to quantise the inputs. */
+typedef enum { FG_QUANTIZE_NONE = 0, FG_QUANTIZE_FP8 = 1, FG_QUANTIZE_FP8_LARGE = 2 } fg_quantization;
+enum { FG_FP8_LARGE = 1 << 20 };
 
 /* The model's tensors by role. Shapes are those of the checkpoint: a linear layer is [out][in], row-major. */
 typedef enum {
@@ -273,7 +276,9 @@ typedef struct {
 	int32_t mask;
 } fg_step_seq;
 
-typedef enum { FG_TO_HOST = 0, FG_TO_DEVICE = 1 } fg_direction;
+/* FG_TO_DEVICE_BESIDE: the copy may run beside the step that it comes with, which must not use the page. The steps
+ * after it wait for the copy. */
+typedef enum { FG_TO_HOST = 0, FG_TO_DEVICE = 1, FG_TO_DEVICE_BESIDE = 2 } fg_direction;
 
 typedef struct {
 	int32_t page; /* device page */
@@ -325,6 +330,10 @@ typedef struct {
 	int64_t logits_capacity; /* in: floats that `logits` holds */
 	double run_seconds;      /* out: time the device spent on the step */
 	double idle_seconds;     /* out: time the device had nothing to do before it */
+	/* out: how long page copies took. Those to the host came with this step. Those to the device did, too, or they ran
+	 * beside the step before it. On rank 0. */
+	double to_host_seconds;
+	double to_device_seconds;
 } fg_result;
 
 /* A model and all that runs it: weights, slots, KV pages, rank threads. From fg_open to fg_close. */

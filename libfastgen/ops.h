@@ -45,8 +45,11 @@ typedef struct {
  * FG_ROWS    y[t][r] = input_scale[t] * scale[r] * sum over k of x8[t][k] * w8[r][k]; x8 = x / input_scale, in FP8.
  * FG_BLOCKS  the same for each block of 128 columns, with the scales of the block, summed up in float32.
  *
+ * FG_WIDE_ROWS and FG_WIDE_BLOCKS: weights in FP8, scaled by row or by block, and inputs as with FG_PLAIN. Of no
+ * checkpoint: CUDA's, where the device multiplies no FP8 that is scaled so.
+ *
  * All parts of a matrix are FG_PLAIN, or none. */
-typedef enum { FG_PLAIN = 0, FG_ROWS = 1, FG_BLOCKS = 2 } fg_scaling;
+typedef enum { FG_PLAIN = 0, FG_ROWS = 1, FG_BLOCKS = 2, FG_WIDE_ROWS = 3, FG_WIDE_BLOCKS = 4 } fg_scaling;
 
 typedef struct {
 	int32_t scaling;   /* fg_scaling */
@@ -173,6 +176,8 @@ typedef struct {
 	float *logits;       /* NULL when no row asks for logits */
 	double run_seconds;
 	double idle_seconds;
+	double to_host_seconds;
+	double to_device_seconds;
 } fg_output;
 
 /* A step, checked, copied and expanded by the engine. Lives until after step_wait. */

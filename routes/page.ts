@@ -12,6 +12,7 @@ import { FastgenError } from "../src/errors.ts";
 import { MAX_PAGE_SERVERS } from "../src/limits.ts";
 import type { Env } from "./context.ts";
 import { HttpError } from "./errors.ts";
+import { isServerOrigin } from "./page-servers.ts";
 
 /** The page in a checkout and in the executable. */
 export const PAGE = "build/page.html.gz";
@@ -74,17 +75,14 @@ function hashesOf(html: string, tag: string): string[] {
   return contents.map((content) => `'sha256-${createHash("sha256").update(content).digest("base64")}'`);
 }
 
-/** The origins that the page may connect to beside its own. An origin has no character that means something in a policy. */
+/** The origins that the page may connect to beside its own. */
 function otherServers(given: string[]): string[] {
   if (given.length > MAX_PAGE_SERVERS) {
     const message = `the page's address names ${given.length} servers; it may name ${MAX_PAGE_SERVERS}`;
     throw new FastgenError("invalid_request", message, { param: "server" });
   }
-  return given.map((text) => {
-    const origin = URL.parse(text)?.origin ?? "";
-    if (text === origin && /^https?:\/\/[a-z0-9.-]+(:\d+)?$|^https?:\/\/\[[0-9a-f:.]+\](:\d+)?$/.test(origin))
-      return origin;
-    const message = `'${text.slice(0, 200)}' is not the address of a server, such as http://gpu2:5678`;
-    throw new FastgenError("invalid_request", message, { param: "server" });
-  });
+  const wrong = given.find((text) => !isServerOrigin(text));
+  if (wrong === undefined) return given;
+  const message = `'${wrong.slice(0, 200)}' is not the address of a server, such as http://gpu2:5678`;
+  throw new FastgenError("invalid_request", message, { param: "server" });
 }

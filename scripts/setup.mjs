@@ -211,7 +211,9 @@ const PAGE = "build/page.html.gz";
 async function buildPage() {
   const page = path.join(root, PAGE);
   const time = (file) => fs.statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0;
-  const inputs = [...filesUnder("web"), "package-lock.json", "src/limits.ts"].map((file) => path.join(root, file));
+  const inputs = [...filesUnder("web"), "package-lock.json", "src/limits.ts", "routes/page-servers.ts"].map((file) =>
+    path.join(root, file),
+  );
   if (inputs.every((file) => time(file) < time(page))) return;
   console.error("setup: building the page");
   await mustRun(bun, ["web/build.ts", page], "see the message above");

@@ -217,7 +217,7 @@ test("fewer tokens per step mean fewer sequences, and CUDA measures its own KV c
 
 test("FP8: weights and KV cache by option, and a checkpoint that is quantised already", () => {
   expect(config({})).toMatchObject({ quantization: "none", kvDtype: config({}).computeDtype });
-  expect(config({ quantization: "fp8" })).toMatchObject({ quantization: "fp8" });
+  expect(config({ quantization: "fp8" })).toMatchObject({ quantization: "fp8_large" });
   for (const kv_cache_dtype of ["fp8", "fp8_e4m3"] as const) {
     const limited = { kv_cache_memory_bytes: 2 ** 30, max_num_seqs: 2 };
     const fp8 = config({ ...limited, kv_cache_dtype });

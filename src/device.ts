@@ -127,7 +127,7 @@ function whole(options: LoadOptions, name: keyof LoadOptions, fallback: number, 
 
 /** Values of kv_cache_dtype; null = as the activations. */
 const KV_DTYPES = { auto: null, bfloat16: "bfloat16", fp8_e4m3: "float8_e4m3", fp8: "float8_e4m3" } as const;
-const QUANTIZATIONS = { none: "none", fp8: "fp8" } as const;
+const QUANTIZATIONS = { none: "none", fp8: "fp8_large" } as const;
 
 function oneOf<T extends object>(name: keyof LoadOptions, values: T, value: string): T[keyof T] {
   if (Object.hasOwn(values, value)) return values[value as keyof T];
@@ -295,7 +295,7 @@ export function engineConfig(model: Model, device: DeviceChoice, options: LoadOp
   const kvDtype = oneOf("kv_cache_dtype", KV_DTYPES, options.kv_cache_dtype ?? "auto") ?? dtype;
   const dummy = options.load_format === "dummy";
   const wanted = oneOf("quantization", QUANTIZATIONS, options.quantization ?? "none");
-  const fp8 = wanted === "fp8" || Boolean(model.quantization);
+  const fp8 = wanted !== "none" || Boolean(model.quantization);
   const stepTokens = DEFAULTS.max_num_batched_tokens[kind === "cuda" && fp8 ? "cudaFp8" : kind];
   const maxStepTokens = whole(options, "max_num_batched_tokens", stepTokens, 1);
   const maxSeqs = whole(options, "max_num_seqs", Math.min(DEFAULTS.max_num_seqs[kind], maxStepTokens), 1);

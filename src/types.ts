@@ -11,7 +11,10 @@ export interface LoadOptions {
   device?: "auto" | DeviceKind;
   /** Precision of activations and KV cache; auto = the checkpoint's, on a GPU bfloat16. */
   dtype?: "auto" | Dtype;
-  /** fp8 = quantise linear layers while they load: weights by output channel, activations by token. */
+  /**
+   * fp8 = quantise linear layers while they load: weights by output channel, activations by token. Those of less than 2^20
+   * weights (q, k and v together, gate and up too) stay as they are: FP8 would make them no faster.
+   */
   quantization?: "none" | "fp8";
   /** auto = as dtype. fp8_e4m3 (also fp8) holds twice the tokens, with a scale for each token and head. */
   kv_cache_dtype?: "auto" | "bfloat16" | "fp8_e4m3" | "fp8";

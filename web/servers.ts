@@ -2,6 +2,7 @@
  * The servers that the page talks to: the one that it came from, and others that the reader adds by address. The page's policy
  * lets it connect to those alone that its own address names, so an added server becomes part of it.
  */
+import { isServerOrigin } from "../routes/page-servers.ts";
 import { MAX_PAGE_SERVERS } from "../src/limits.ts";
 
 export interface Server {
@@ -22,8 +23,7 @@ export function servers(): Server[] {
 function storedAddresses(): string[] {
   try {
     const stored: unknown = JSON.parse(localStorage.getItem(ADDRESSES) ?? "[]");
-    const isAddress = (one: unknown) => typeof one === "string" && URL.parse(one)?.origin === one;
-    return Array.isArray(stored) ? stored.filter(isAddress).slice(0, MAX_PAGE_SERVERS) : [];
+    return Array.isArray(stored) ? stored.map(String).filter(isServerOrigin).slice(0, MAX_PAGE_SERVERS) : [];
   } catch {
     return [];
   }
@@ -46,11 +46,9 @@ export const isKept = (address: string): boolean => localStorage.getItem(keyOf(a
  */
 export function toAddress(text: string): string {
   const trimmed = text.trim();
-  const url = URL.parse(/^[a-z]+:\/\//i.test(trimmed) ? trimmed : `http://${trimmed}`);
-  if (!url || !/^https?:$/.test(url.protocol) || url.hostname === "") {
-    throw new Error(`“${trimmed.slice(0, 100)}” is not an address, such as http://gpu2:5678.`);
-  }
-  return url.origin;
+  const origin = URL.parse(/^[a-z]+:\/\//i.test(trimmed) ? trimmed : `http://${trimmed}`)?.origin ?? "";
+  if (isServerOrigin(origin)) return origin;
+  throw new Error(`“${trimmed.slice(0, 100)}” is not an address, such as http://gpu2:5678.`);
 }
 
 /** @throws Error where the server is there already, or there are too many */

@@ -248,6 +248,9 @@ static void cpu_step_end(fg_ctx *base, fg_batch *batch) {
 	batch->out.run_seconds = (double)(now - ctx->step_start) * 1e-9;
 	batch->out.idle_seconds = ctx->last_end ? (double)(ctx->step_start - ctx->last_end) * 1e-9 : 0;
 	ctx->last_end = now;
+	batch->out.to_host_seconds = (double)ctx->to_host_ns * 1e-9;
+	batch->out.to_device_seconds = (double)ctx->to_device_ns * 1e-9;
+	ctx->to_host_ns = ctx->to_device_ns = 0;
 }
 
 static fg_status cpu_step_wait(fg_ctx *base, fg_batch *batch) {
@@ -260,8 +263,11 @@ static void cpu_copy_pages(fg_ctx *base, const fg_page_copy *copies, int32_t n_c
 	for (int32_t i = 0; i < n_copies; i++) {
 		char *page = ctx->kv + (size_t)copies[i].page * ctx->page_bytes;
 		char *host = ctx->host_kv + (size_t)copies[i].host_page * ctx->page_bytes;
-		if (copies[i].direction == FG_TO_HOST) memcpy(host, page, ctx->page_bytes);
+		const int to_host = copies[i].direction == FG_TO_HOST;
+		uint64_t start = fg_clock_ns();
+		if (to_host) memcpy(host, page, ctx->page_bytes);
 		else memcpy(page, host, ctx->page_bytes);
+		*(to_host ? &ctx->to_host_ns : &ctx->to_device_ns) += fg_clock_ns() - start;
 	}
 }
 

@@ -211,9 +211,15 @@ export class PageCache {
   /**
    * Makes one sequence refer to the pages of `nodes`, and brings those back that are on the host. The caller has checked
    * that enough pages are available. Appends the device pages to `pages`. `isUse`: it is not a sequence that only takes back what it
-   * had to give up.
+   * had to give up. `direction`: FG.TO_DEVICE or FG.TO_DEVICE_BESIDE.
    */
-  acquire(nodes: readonly PageNode[], pages: number[], copies: CopyList, isUse = true): void {
+  acquire(
+    nodes: readonly PageNode[],
+    pages: number[],
+    copies: CopyList,
+    isUse = true,
+    direction: number = FG.TO_DEVICE,
+  ): void {
     // They are all held before the first allocation, which could otherwise evict one of them.
     for (const node of nodes) {
       const isUsed = node.page >= 0 && this.refs[node.page]! > 0;
@@ -224,7 +230,7 @@ export class PageCache {
     for (const node of nodes) {
       if (node.page < 0) {
         this.enterDevice(node, this.allocate(copies));
-        copies.copyPage(node.page, node.hostPage, FG.TO_DEVICE);
+        copies.copyPage(node.page, node.hostPage, direction);
         this.counts.restoredFromHost++;
         this.unlock(node);
       }

@@ -35,6 +35,7 @@ import { PendingPages } from "./pending-pages.ts";
 import { planChunk, planDecode } from "./plan-rows.ts";
 import { PromptChunks } from "./prompt-chunks.ts";
 import { type EngineRequest, type EngineStats, FIRST_VERSION, type StepMessage } from "./protocol.ts";
+import { RestoreCosts } from "./restore-costs.ts";
 import { checkConfig, type SchedulerConfig } from "./scheduler-config.ts";
 import { precedes, Sequence } from "./sequence.ts";
 import { StepInFlight } from "./step-in-flight.ts";
@@ -47,6 +48,8 @@ const AGING_STEPS = 7;
 export const MOST_PARKING_LOOKUPS = 1024;
 /** Page lookups that arriving sequences may cost between two plans: some milliseconds. The pages of the others are not kept for them. */
 export const MOST_ARRIVAL_LOOKUPS = 16_384;
+/** Pages that come back from the host beside one step, unless one sequence needs more. 256 of Mistral 7B take 40 ms, as long as a step. */
+const MOST_ARRIVING = 256;
 /** Pages that are compared in the time of one lookup. */
 const COMPARED_PER_LOOKUP = 16;
 
@@ -73,6 +76,11 @@ export class Scheduler {
   private arrivals = 0;
   /** Page lookups of sequences that arrived since the last plan. */
   private arrivalLookups = 0;
+  /** Nodes whose pages come back from the host beside the newest step. */
+  private readonly arriving = new Set<PageNode>();
+  private readonly costs: RestoreCosts;
+  /** Pages that came back beside the step that was committed last. */
+  private arrivingBefore = 0;
   private swapped = 0;
   private paused = 0;
   private readonly counters = new Counters();
@@ -94,6 +102,7 @@ export class Scheduler {
     this.cache = new PageCache(pages, config.hostPages);
     this.admission = new Admission(config, this.cache, this.estimate, this.running, this.queue.all);
     this.chunks = new PromptChunks(maxStepTokens);
+    this.costs = new RestoreCosts(maxStepTokens);
     this.freeSlots = Array.from({ length: maxSeqs }, (_, i) => maxSeqs - 1 - i);
   }
 
@@ -219,6 +228,7 @@ export class Scheduler {
     if (this.frozen) return false;
     const step = this.spare.pop() ?? new StepInFlight();
     const preemptions = this.counters.preemptions;
+    const restored = this.cache.counts.restoredFromHost;
     const decodes = this.planDecodes(plan, step);
     const { maxStepTokens } = this.config;
     let left =
@@ -226,6 +236,7 @@ export class Scheduler {
         ? chunkTokens(maxStepTokens, decodes, this.chunks.backlog(this.running, this.queue.all))
         : maxStepTokens;
     left = this.chunks.choose(this.running, left);
+    this.arriving.clear();
     // When pages ran out, the sequence that gave some back must not take them again in the same step.
     if (this.counters.preemptions === preemptions) left = this.admit(plan, left);
     this.chunks.shareLeftover(left);
@@ -235,6 +246,8 @@ export class Scheduler {
       return false;
     }
     this.closeMasks();
+    step.arriving = this.arriving.size;
+    step.restored = this.cache.counts.restoredFromHost - restored;
     this.inFlight.push(step);
     return true;
   }
@@ -271,26 +284,32 @@ export class Scheduler {
     return true;
   }
 
-  /** Admits waiting sequences, oldest first, while slots, budget and pages last. Returns the rest of the budget. */
+  /**
+   * Admits waiting sequences, oldest first, while slots, budget and pages last. Returns the rest of the budget. Those that get pages
+   * back from the host while the step runs begin with the next one: what that one may compute is their budget.
+   */
   private admit(plan: StepPlan, budget: number): number {
     if (this.queue.all.length === 0 || this.blockedSteps > 0) {
       this.blockedSteps = Math.max(0, this.blockedSteps - 1);
       return budget;
     }
     let left = budget;
+    let next = this.config.maxStepTokens;
     let forecastReady = false;
     let parkingLookups = 0;
-    while (left > 0 && this.freeSlots.length > 0 && parkingLookups < MOST_PARKING_LOOKUPS) {
+    while (Math.max(left, next) > 0 && this.freeSlots.length > 0 && parkingLookups < MOST_PARKING_LOOKUPS) {
       const seq = this.nextWaiting();
       // A sequence whose last token is still being sampled goes on after the next commit.
       if (!seq || seq.pendingSamples > 0) break;
-      const nodes = seq.cachedPages(this.cache);
+      const nodes = this.usefulPages(seq);
       const awaited = this.pendingPages.awaited(seq, nodes.length);
       if (awaited) {
         this.queue.park(seq, awaited.key);
         parkingLookups += 1 + nodes.length + awaited.common / COMPARED_PER_LOOKUP;
         continue;
       }
+      const arrives = this.arrives(nodes, plan);
+      if ((arrives ? next : left) <= 0) break;
       if (!forecastReady) {
         this.admission.refresh();
         forecastReady = true;
@@ -300,8 +319,10 @@ export class Scheduler {
         break;
       }
       this.waitNoMore(seq);
-      this.start(seq, nodes, plan);
-      left -= this.chunks.add(seq, seq.target - seq.scheduled, left);
+      this.start(seq, nodes, plan, arrives);
+      const todo = seq.target - seq.scheduled;
+      if (!arrives) left -= this.chunks.add(seq, todo, left);
+      else next = this.arriving.size < MOST_ARRIVING ? next - todo : 0;
     }
     return left;
   }
@@ -320,10 +341,24 @@ export class Scheduler {
     });
   }
 
-  /** Gives a waiting sequence its slot and the pages for all tokens it has. */
-  private start(seq: Sequence, nodes: readonly PageNode[], plan: StepPlan): void {
+  /** The pages that a waiting sequence finds, up to the first that is cheaper to compute than to bring back from the host. */
+  private usefulPages(seq: Sequence): PageNode[] {
+    const nodes = seq.cachedPages(this.cache);
+    const onHost = nodes.findIndex(({ page }) => page < 0);
+    return onHost < 0 || this.costs.pays() ? nodes : nodes.slice(0, onHost);
+  }
+
+  /** Whether some of the pages only arrive while the step runs, because there is something else for it to do. */
+  private arrives(nodes: readonly PageNode[], plan: StepPlan): boolean {
+    const isBusy = plan.seqCount > 0 || this.chunks.count > 0;
+    return isBusy && nodes.some((node) => node.page < 0 || this.arriving.has(node));
+  }
+
+  /** Gives a waiting sequence its slot and the pages for all tokens it has. `arrives`: it is computed from the next step on. */
+  private start(seq: Sequence, nodes: readonly PageNode[], plan: StepPlan, arrives: boolean): void {
     const { cache } = this;
-    cache.acquire(nodes, seq.pages, plan, seq.cachedTokens < 0);
+    if (arrives) for (const node of nodes) if (node.page < 0) this.arriving.add(node);
+    cache.acquire(nodes, seq.pages, plan, seq.cachedTokens < 0, arrives ? FG.TO_DEVICE_BESIDE : FG.TO_DEVICE);
     for (const node of nodes) seq.nodes.push(node);
     while (seq.pages.length < pagesFor(seq.target)) seq.pages.push(cache.allocate(plan));
     seq.scheduled = seq.computed = nodes.length * PAGE_TOKENS;
@@ -418,6 +453,8 @@ export class Scheduler {
       this.failStep(step, result);
       return;
     }
+    this.countCopies(step, result);
+    this.costs.computed(step.tokenCount, result.runSeconds);
     this.counters.steps++;
     this.counters.stepTokens = step.tokenCount;
     let row = 0;
@@ -431,6 +468,15 @@ export class Scheduler {
       if (flags & FG.LOGITS) logitsRow += rows;
     }
     this.retire(step);
+  }
+
+  private countCopies(step: StepInFlight, result: StepResult): void {
+    this.counters.toHostSeconds += result.toHostSeconds;
+    this.counters.toDeviceSeconds += result.toDeviceSeconds;
+    // Of a step beside which pages arrive, the next result tells.
+    const pages = this.arrivingBefore + (step.arriving > 0 ? 0 : step.restored);
+    this.arrivingBefore = step.arriving > 0 ? step.restored : 0;
+    this.costs.restored(pages, result.toDeviceSeconds);
   }
 
   private commitSequence(

@@ -191,11 +191,22 @@ export const engineBugs: PlantedBug[] = [
     [beside("page-cache"), beside("page-cache-order"), ...SCHEDULING],
     [
       ["if (--this.refs[page]! > 0) return;", "--this.refs[page]!;", "a shared page is free for whoever asks"],
-      ["else this.onHost.delete(node);", "", "a page on its way back may be thrown out of the host"],
+      ["      else this.lock(node);\n", "", "a page on its way back may be thrown out of the host"],
+      ["if (node.locks > 0) return;", "", "a page that must stay may leave"],
       [
-        "this.onHost.delete(node);\n      this.onHost.add(node);",
-        "this.onHost.add(node);",
-        "host pages lose their order",
+        "const [copied] = this.onBoth;",
+        "const [copied] = new Set<PageNode>();",
+        "two copies of a page cost another its place",
+      ],
+      [
+        "if (isUse && !isUsed) this.prove(node);",
+        "if (!isUsed) this.prove(node);",
+        "a preemption counts as a second use",
+      ],
+      [
+        "if (node?.children === 0 && this.hostEnds.isWorse(node, victim)) return -1;",
+        "",
+        "a page goes to the host in the place of one that is worth more",
       ],
       [
         "this.refs[known.page]! > 0) return null;",
@@ -208,28 +219,72 @@ export const engineBugs: PlantedBug[] = [
         "",
         "a hash that collides is believed",
       ],
-      ["if (node.page < 0) this.drop(node);", "", "a page that is nowhere is found"],
-      ["if (this.idle.delete(node)) this.free.push(node.page);", "this.idle.delete(node);", "a forgotten page is lost"],
+      ["else this.leaveDevice(node);", "else node.page = -1;", "a page belongs to a node that has left it"],
+      ["if (isIdle) this.free.push(page);", "", "a forgotten page is lost"],
       ["copies.copyPage(node.page, node.hostPage, FG.TO_DEVICE);", "", "a page comes back without its content"],
+      ["copies.copyPage(node.page, hostPage, FG.TO_HOST);", "", "a page goes to the host without its content"],
       [
-        "if (node.hostPage >= 0) copies.copyPage(page, node.hostPage, FG.TO_HOST);",
-        "",
-        "a page goes to the host without its content",
-      ],
-      [
-        "if (node.hostPage < 0) {\n      node.hostPage = this.takeHostPage();",
-        "{\n      node.hostPage = this.takeHostPage();",
+        "if (node.hostPage < 0) this.save(node, copies);",
+        "this.save(node, copies);",
         "a page that is on the host takes a second place there",
       ],
       ["this.hostFree.push(node.hostPage);", "", "host pages are lost"],
-      ["this.free.length + this.idle.size", "this.free.length", "cached pages do not count as available"],
+      ["return this.free.length + this.idle;", "return this.free.length;", "cached pages do not count as available"],
       ["this.hold(known);\n      this.release(page);", "this.hold(known);", "a page computed twice is lost"],
       [
-        "if (node === null) this.free.push(page);\n    else this.idle.add(node);",
-        "this.free.push(page);",
+        "if (node === null) {\n      this.free.push(page);\n      return;\n    }",
+        "if (node) this.forget(node);\n    else this.free.push(page);\n    return;",
         "a page that is let go is not kept for others",
       ],
-      ["const node = first(this.idle);", "const node = [...this.idle].at(-1);", "the page used last is evicted first"],
+      ["if (this.index.get(node.key) !== node) this.forget(node);", "", "what cannot be found keeps its page"],
+    ],
+  ),
+  ...inFile(
+    "src/engine/page-victims.ts",
+    [beside("page-cache-order"), beside("page-policy"), "bench/simulate-turns.test.ts"],
+    [
+      [
+        "reuse.comesTooLate ? this.fresh.last : this.fresh.first",
+        "this.fresh.first",
+        "the oldest leave though all of a cycle is lost then",
+      ],
+      [
+        "reuse.comesTooLate ? this.fresh.last : this.fresh.first",
+        "this.fresh.last",
+        "the newest leave though they will come again soon",
+      ],
+      [
+        "this.distance(overdue) > this.distance(late) ? overdue : late",
+        "late",
+        "what never comes again stays for good",
+      ],
+      [
+        "fresh ?? proven ?? this.awaited.last",
+        "fresh ?? proven ?? this.awaited.first",
+        "what is needed first leaves first",
+      ],
+      ["waiters > 0 ? this.awaited : ", "", "what waiting sequences need leaves like other pages"],
+      [
+        "b.waiters > 0 && (a.waiters === 0 || a.due >= b.due)",
+        "true",
+        "what waiting sequences need loses its place on the host",
+      ],
+    ],
+  ),
+  ...inFile(
+    "src/engine/page-reuse.ts",
+    [beside("page-policy"), "bench/simulate-turns.test.ts"],
+    [
+      ["if (past === undefined) {", "if (true) {", "a page that was forgotten and comes again counts as new"],
+      ["return this.usualGap > this.capacity;", "return false;", "a cycle is not noticed"],
+    ],
+  ),
+  ...inFile(
+    "src/engine/waiting-queue.ts",
+    [beside("waiting-queue")],
+    [
+      [" || seq.arrival - oldest.arrival >= MOST_OVERTAKING", "", "a sequence can be overtaken for ever"],
+      ["seq.priority !== oldest.priority || ", "", "a sequence goes before a more urgent one"],
     ],
   ),
   ...inFile("src/engine/pool-forecast.ts", FORECAST, [

@@ -248,6 +248,8 @@ export const libraryBugs: PlantedBug[] = [
     ],
   ]),
   ...inFile("libfastgen/load.c", LOADING, [
+    ["elements >= FG_FP8_LARGE", "elements > FG_FP8_LARGE", "a matrix that is just large enough is not quantised"],
+    ["elements += (int64_t)rows", "elements = (int64_t)rows", "q, k and v count one by one"],
     ["t->offset > file->bytes ||", "", "an offset past the end of its file"],
     ["bytes > file->bytes - t->offset", "0", "a truncated file"],
     ["t->rows != rows || t->cols != cols", "t->rows != rows", "a matrix of another width"],
