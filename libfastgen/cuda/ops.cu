@@ -430,6 +430,7 @@ const fg_ops fg_device_ops = {
 	.load_random = fg::guard<fg::load_random>,
 	.ready = fg::guard<fg::ready>,
 	.close = fg::close,
+	.sampler_fills = 0,
 	.import = fg::guard<fg::import_memory>,
 	.sleep = fg::guard<fg::sleep>,
 	.wake = fg::guard<fg::wake>,
