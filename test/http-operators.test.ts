@@ -66,7 +66,7 @@ describe.skipIf(missing !== null)(`operators (${missing ?? "executable"})`, () =
     const text = await (await fetch(`${server.url}/metrics`)).text();
     for (const engine of [0, 1]) {
       expect(text).toMatch(new RegExp(`^vllm:engine_up\\{engine="${engine}",.*\\} 1$`, "m"));
-      expect(text).toMatch(new RegExp(`^vllm:generation_tokens_total\\{engine="${engine}",.*\\} 10$`, "m"));
+      expect(text).toMatch(new RegExp(`^vllm:generation_tokens_total\\{engine="${engine}",.*\\} [1-9]`, "m"));
     }
     for (const path of ["/pause?mode=wait", "/resume"]) {
       expect((await fetch(server.url + path, { method: "POST" })).status).toBe(200);
