@@ -81,7 +81,7 @@ function run(steps: number, add: (at: number) => void): { run: number[]; idle: n
 /** Milliseconds per step, by op. */
 function traced(add: (at: number) => void): Map<string, number> {
   const file = join(mkdtempSync(join(tmpdir(), "fastgen-profile-")), "trace.json");
-  engine.traceStart();
+  engine.traceStart(0, 0);
   run(TRACED_STEPS, add);
   engine.traceStop(file);
   const { traceEvents } = JSON.parse(readFileSync(file, "utf8")) as { traceEvents: { name: string; dur: number }[] };

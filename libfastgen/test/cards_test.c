@@ -439,7 +439,7 @@ static void test_trace(void) {
 	MUST(start(shape_of(64, 64, 50), 1, &e));
 	run_steps(e);
 	const int before = card_events;
-	MUST(fg_trace_start(e));
+	MUST(fg_trace_start(e, 0, 0));
 	for (int i = 0; i < 300; i++) {
 		if (i == 150) card_clock_ms += 1e6; /* a quiet time of 1,000 s */
 		MUST(step(e, NULL, 1, 262, FG_SAMPLE));

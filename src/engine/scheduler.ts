@@ -98,6 +98,11 @@ export class Scheduler {
     return this.inFlight.length;
   }
 
+  /** The step planned last, while it is in flight. */
+  get newestStep(): StepInFlight | undefined {
+    return this.inFlight.at(-1);
+  }
+
   /** Sequences that have not ended. */
   get aliveCount(): number {
     return this.alive.size;
