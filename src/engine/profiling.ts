@@ -5,6 +5,7 @@ import { PROCESS } from "../profile/events.ts";
 import { StepRecorder } from "../profile/step-recorder.ts";
 import type { ProfileOrder } from "./protocol.ts";
 import type { Scheduler } from "./scheduler.ts";
+import type { StepInFlight } from "./step-in-flight.ts";
 
 /** Characters that are written at once. */
 const PIECE = 1 << 20;
@@ -24,7 +25,7 @@ export class Profiling {
   /** `tell` hears of the end of each recording: null, or why there is none. */
   constructor(
     private readonly engine: Traced,
-    private readonly scheduler: Pick<Scheduler, "newestStep" | "stats">,
+    private readonly scheduler: Pick<Scheduler, "stats"> & { readonly inFlight: readonly StepInFlight[] },
     private readonly tell: (error: string | null) => void,
   ) {}
 
@@ -45,7 +46,7 @@ export class Profiling {
   /** A step was planned from `planned` on and submitted from `submitting` on, with so many page copies. */
   submitted(planned: number, submitting: number, copies: number): void {
     const number = this.submittedSteps++;
-    const step = this.scheduler.newestStep;
+    const step = this.scheduler.inFlight.at(-1);
     if (!this.recording || !step || planned === 0) return;
     const ids = step.seqs.map(({ request }) => request.id);
     const contents = { ids, counts: step.counts, copies };

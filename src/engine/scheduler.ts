@@ -59,7 +59,7 @@ export class Scheduler {
   private readonly queue = new WaitingQueue();
   private readonly freeSlots: number[];
   /** Steps planned and not committed, oldest first, and those ready for reuse. */
-  private readonly inFlight: StepInFlight[] = [];
+  readonly inFlight: StepInFlight[] = [];
   private readonly spare: StepInFlight[] = [];
   private readonly pendingPages = new PendingPages();
   private readonly chunks: PromptChunks;
@@ -96,11 +96,6 @@ export class Scheduler {
   /** Steps planned and not yet committed. */
   get stepsInFlight(): number {
     return this.inFlight.length;
-  }
-
-  /** The step planned last, while it is in flight. */
-  get newestStep(): StepInFlight | undefined {
-    return this.inFlight.at(-1);
   }
 
   /** Sequences that have not ended. */
