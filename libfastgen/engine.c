@@ -560,6 +560,7 @@ FG_API fg_status fg_trace_stop(fg_engine *e, const char *path) {
 	FILE *file = fopen(path, "w");
 	if (!file) return fg_fail(FG_IO, "cannot write %s: %s", path, strerror(errno));
 	fg_queue_drain(&e->queue);
+	for (int32_t r = 0; r < e->n_started && e->ops->settle; r++) e->ops->settle(e->ranks[r].ctx);
 	fg_trace_file to = {.file = file, .process = e->trace_process};
 	fputs("{\"traceEvents\":[\n", file);
 	for (int32_t r = 0; r < e->n_started; r++) {

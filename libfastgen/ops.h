@@ -227,7 +227,7 @@ typedef struct {
 struct fg_trace; /* trace.h */
 
 /* Something that a device did by itself: a kernel, a copy. Times are those of fg_clock_ns. */
-typedef struct {
+typedef struct fg_activity {
 	const char *name; /* until forget_trace */
 	uint64_t start, end;
 	uint64_t called; /* when the host's call that asked for it began; 0 = unknown */
@@ -319,12 +319,14 @@ typedef struct {
 	/* For tracing: a point in the order of ops, and its time by fg_clock_ns, once the steps up to it are over. */
 	uint64_t (*mark)(fg_ctx *ctx);
 	uint64_t (*mark_ns)(fg_ctx *ctx, uint64_t mark);
-	/* The next four are NULL in a library whose ops are done when they return.
+	/* The next five are NULL in a library whose ops are done when they return.
 	 *
 	 * watch: from now on the device tells what it runs, at most `limit` things; and marks are points in the host's
 	 * time, so that recorded passes may be replayed. With no step that is traced in flight. FG_UNSUPPORTED where the
-	 * device cannot. watched: waits for the device, ends that, and says what it ran. */
+	 * device cannot. settle: waits until the device has run all that it was asked for. watched: after that on all
+	 * ranks, ends it, and says what the device ran. */
 	fg_status (*watch)(fg_ctx *ctx, size_t limit);
+	void (*settle)(fg_ctx *ctx);
 	fg_activities (*watched)(fg_ctx *ctx);
 	/* While it is watched, after `replay`: the ops of the pass that was replayed, or NULL. Their marks count what the
 	 * device runs for the pass, from 0 on. On the rank thread. Valid until close. */

@@ -113,8 +113,8 @@ static int by_row(const void *left, const void *right) {
 	return (a->start > b->start) - (a->start < b->start);
 }
 
-/* The activities, sorted by_call, that the host asked for from `start` to `end`, searched from *from on, which is set to
- * the first of them. Returns how many. */
+/* The activities, sorted by_call, that the host asked for from `start` to `end`, searched from *from on, which is set
+ * to the first of them. Returns how many. */
 static size_t called_within(const fg_activities *d, size_t *from, uint64_t start, uint64_t end) {
 	while (*from < d->n && d->list[*from].called < start) (*from)++;
 	size_t n = 0;
@@ -171,8 +171,8 @@ static void write_timed(const fg_trace *trace, const fg_activities *d, int32_t r
 		}
 	}
 	if (strange)
-		remark(to, row, trace->steps[0].start, "%zu replayed steps ran more or fewer kernels than were recorded: no ops",
-		       strange);
+		remark(to, row, trace->steps[0].start,
+		       "%zu replayed steps ran more or fewer kernels than were recorded: no ops", strange);
 }
 
 /* The device's streams, a row each, without what was asked for after the last step of the trace. */
@@ -204,7 +204,9 @@ static void write_streams(const fg_trace *trace, fg_activities *d, int32_t rank,
 void fg_trace_write(const fg_trace *trace, const fg_ops *ops, fg_ctx *ctx, fg_activities *device, const char *why,
                     fg_trace_file *to) {
 	const int32_t row = fg_trace_row(ctx->rank);
-	const uint64_t first = !trace->n_steps ? 0 : device ? trace->steps[0].start : ops->mark_ns(ctx, trace->steps[0].start);
+	const uint64_t first = !trace->n_steps ? 0
+	                       : device        ? trace->steps[0].start
+	                                       : ops->mark_ns(ctx, trace->steps[0].start);
 	name_row(to, row, "rank %d: ops", ctx->rank);
 	if (device) {
 		name_row(to, row + 1, "rank %d: enqueued by the host", ctx->rank);
