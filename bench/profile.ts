@@ -83,7 +83,8 @@ interface Outcome {
 }
 
 async function decode(n: number): Promise<Outcome> {
-  const params = { max_tokens: 16_000, ignore_eos: true, temperature: 1, seed: 1 };
+  const room = fastgen.model.max_model_len - flags.input;
+  const params = { max_tokens: Math.min(16_000, room), ignore_eos: true, temperature: 1, seed: 1 };
   for (let i = 0; i < n; i++) void fastgen.start(prompt(flags.input, i), params).then((one) => one.completion());
   while (fastgen.stats.running < n || tokensOfStep !== n) await Bun.sleep(5);
   await steps(WARM_UP + flags.steps);
