@@ -223,6 +223,15 @@ export const MAX_IMPORTED_CONVERSATIONS = 10_000;
 /** Messages in one of its conversations, all branches together. */
 export const MAX_IMPORTED_MESSAGES = 20_000;
 
+/**
+ * Events of requests in a profile, and of each engine's scheduler: a file of 150 MB at most. The library's part has a bound of its
+ * own (FG_TRACE_EVENTS of fastgen.h). What is beyond it is left out, and the file says so.
+ */
+export const MAX_PROFILE_EVENTS = 1_048_576;
+
+/** Steps that a profile may be started for; without a number it goes on until it is stopped, or full. */
+export const MAX_PROFILE_STEPS = 1_000_000;
+
 /** Spans that wait for a trace collector; those beyond it are dropped. One is about a kilobyte. */
 export const MAX_QUEUED_SPANS = 2048;
 

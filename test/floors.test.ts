@@ -26,9 +26,10 @@ const COMMON = [
 const MAY_IMPORT: Record<string, string[]> = {
   cli: ["routes", "library", "answer", "common"],
   routes: ["library", "answer", "common"],
-  library: ["engine", "grammar", "ffi", "answer", "text", "model", "common"],
+  library: ["engine", "grammar", "ffi", "profile", "answer", "text", "model", "common"],
   answer: ["grammar", "grammar-sources", "common"],
-  engine: ["grammar", "ffi", "model", "common"],
+  engine: ["grammar", "ffi", "profile", "model", "common"],
+  profile: ["common"],
   grammar: ["ffi", "text", "model", "common"],
   ffi: ["model", "common"],
   text: ["model", "common"],

@@ -175,8 +175,8 @@ fg_status fg_wait(fg_engine *engine, fg_result *result) {
 	return FG_OK;
 }
 
-fg_status fg_trace_start(fg_engine *engine) {
-	(void)engine;
+fg_status fg_trace_start(fg_engine *engine, int32_t process, int32_t n_steps) {
+	(void)engine, (void)process, (void)n_steps;
 	return fail(FG_UNSUPPORTED, "simulated GPUs have no ops to trace");
 }
 

@@ -79,8 +79,9 @@ class FakeEngine implements Engine {
   abort(): void {}
   pause(): void {}
   resume(): void {}
-  startTrace(): void {}
-  async stopTrace(): Promise<void> {}
+  async recordProfile(): Promise<void> {}
+  stopProfile(): void {}
+  onDelivered: Engine["onDelivered"] = null;
   async close(): Promise<void> {}
 }
 

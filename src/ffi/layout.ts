@@ -6,7 +6,7 @@ import { ROLES, type Role, type StoredDtype } from "../model/shape.ts";
 
 /** The enum values of fastgen.h, without their FG_ prefix. Roles and dtypes are below. */
 export const FG = {
-  ABI_VERSION: 5,
+  ABI_VERSION: 6,
   PAGE_TOKENS: 64,
   SCALE_BLOCK: 128,
   STEPS_IN_FLIGHT: 2,
@@ -16,6 +16,7 @@ export const FG = {
   LAST_SAMPLED: -1,
   MASK_WAIT_US: 1000,
   IPC_HANDLE_BYTES: 64,
+  TRACE_EVENTS: 2 ** 20,
   // what fg_wake brings back
   WAKE_WEIGHTS: 1,
   WAKE_KV_CACHE: 2,
