@@ -466,13 +466,8 @@ export const engineBugs: PlantedBug[] = [
       ],
       ["this.tokensAlive = 0;\n    this.stats", "this.stats", "an engine that is gone still has a load"],
       ["running: 0, waiting: 0, swapped: 0", "", "an engine that is gone still runs sequences"],
-      [
-        "for (const trace of this.traces.splice(0)) trace.reject(error);",
-        "",
-        "a trace waits for ever on an engine that is gone",
-      ],
+      ["this.profile?.reject(error);", "", "a profile waits for ever on an engine that is gone"],
       ["if (!this.ended) this.tellFailed(error);", "this.tellFailed(error);", "close() counts as a failure"],
-      ["this.tracing = false;\n", "\n", "a second trace is refused"],
       [
         'if (this.ended) throw new FastgenError("unavailable", this.ended.message, { cause: this.ended });\n    if (this.state',
         "if (this.state",
