@@ -1,7 +1,8 @@
 #!/bin/sh
 # Everything that needs a GPU, in one go: tests of single ops, the numerics tests, loads through fgserve with random
 # weights. Logs and results go to the folder OUT. Build first: make -C libfastgen all cuda cuda-tests
-#   usage: bench/gpu.sh OUT STEP...      steps: ops ops-bench numerics startup MODEL[+fp8][@GPUS]:LOAD[:TEMPERATURE]
+#   usage: bench/gpu.sh OUT STEP...      steps: ops ops-bench numerics startup MODEL[+fp8][@GPUS[xENGINES]]:LOAD[:TEMPERATURE]
+#   GPUS: of each engine. ENGINES: with --data-parallel-size; the loads reference-2 and reference-4 give each engine what reference gives one.
 #   models: mistral-7b qwen2.5-14b ... (bench/shapes.ts); +fp8: its weights, activations and KV cache in FP8
 #   loads: reference long mixed thousand short batch-20000 prompts-4k prompts-24k stream stream-schemas stream-256 stream-256-schemas
 #          stream-256-half one first poisson poisson-schemas poisson-24 figure-16 ... figure-2048 (bench/named-loads.ts)
@@ -28,7 +29,8 @@ trap stop_server EXIT
 
 model_of() { name=${1%@*}; echo "${name%+*}"; }
 dtype_of() { case $1 in *+fp8*) echo fp8 ;; *) echo bfloat16 ;; esac; }
-gpus_of() { case $1 in *@*) echo "${1#*@}" ;; *) echo 1 ;; esac; }
+gpus_of() { case $1 in *@*) gpus=${1#*@} && echo "${gpus%x*}" ;; *) echo 1 ;; esac; }
+engines_of() { case $1 in *@*x*) echo "${1##*x}" ;; *) echo 1 ;; esac; }
 
 # Serves a model with random weights, unless it is being served already; prints the seconds until the server answers.
 serve() {
@@ -40,7 +42,7 @@ serve() {
 	started=$(date +%s.%N)
 	# shellcheck disable=SC2086 # two flags and their values
 	bun cli/main.ts serve "$out/shapes/$(model_of "$1")" --load-format dummy --device cuda --port 5679 $precision \
-		--tensor-parallel-size "$(gpus_of "$1")" --disable-log-requests >"$out/server-$1.log" 2>&1 &
+		--tensor-parallel-size "$(gpus_of "$1")" --data-parallel-size "$(engines_of "$1")" --disable-log-requests >"$out/server-$1.log" 2>&1 &
 	server=$!
 	serving=$1
 	until bun -e 'process.exit((await fetch("http://127.0.0.1:5679/health")).ok ? 0 : 1)' 2>/dev/null; do
@@ -51,15 +53,15 @@ serve() {
 	echo "$started $(date +%s.%N)" | awk '{ print "seconds from launch to ready:", $2 - $1 }'
 }
 
-# usage: load MODEL[+fp8][@GPUS] LOAD TEMPERATURE
+# usage: load MODEL[+fp8][@GPUS[xENGINES]] LOAD TEMPERATURE
 load() {
 	model=$(model_of "$1") dtype=$(dtype_of "$1")
 	# Each load and temperature gets prompts of its own: none may be in the prefix cache from an earlier load.
 	seed=$(printf '%s' "$2:$3" | cksum | cut -d' ' -f1)
 	[ ! -f "$out/ops.jsonl" ] || set -- "$@" --ceilings "$out/ops.jsonl"
-	gpus=$(gpus_of "$1") name=$2 temperature=$3
+	gpus=$(($(gpus_of "$1") * $(engines_of "$1"))) engines=$(engines_of "$1") name=$2 temperature=$3
 	shift 3
-	bun bench/serve.ts --load "$name" --seed "$seed" --temperature "$temperature" --gpus "$gpus" --dtype "$dtype" \
+	bun bench/serve.ts --load "$name" --seed "$seed" --temperature "$temperature" --gpus "$gpus" --engines "$engines" --dtype "$dtype" \
 		--url http://127.0.0.1:5679 --results "$out/$model.jsonl" --floor-model "$out/shapes/$model" "$@"
 }
 

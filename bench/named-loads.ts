@@ -17,6 +17,8 @@ export const FIGURE_OUTPUTS = [16, 27, 47, 81, 138, 237, 406, 697, 1195, 2048];
 
 export const NAMED_LOADS: Record<string, NamedLoad> = {
   reference: load("reference", 512, 1024, 128),
+  "reference-2": load("reference for two engines", 1024, 1024, 128),
+  "reference-4": load("reference for four engines", 2048, 1024, 128),
   long: load("long answers", 512, 128, 2048),
   mixed: load("mixed lengths", 1000, 220, 200, { spread: 0.9 }),
   thousand: load("a thousand tokens each way", 256, 1000, 1000),

@@ -26,6 +26,8 @@ export interface Subject {
   load: Record<string, unknown>;
   /** GPUs that serve; 1 by default. */
   gpus?: number;
+  /** Engines that these GPUs are shared out to; 1 by default. */
+  engines?: number;
 }
 
 type Recorded = Measurement & Required<Pick<Measurement, "floor">> & Required<Subject>;
@@ -51,6 +53,7 @@ export function record(file: string, subject: Subject, measurements: readonly Me
     return {
       ...facts,
       gpus: 1,
+      engines: 1,
       ...subject,
       model,
       ...m,
@@ -77,8 +80,8 @@ export function readResultsFile(file: string): Result[] {
   return lines.flatMap((line, i) => {
     if (line.trim() === "") return [];
     try {
-      // Older records do not say how many GPUs served: it was one.
-      return [{ gpus: 1, ...JSON.parse(line) } as Result];
+      // Older records do not say how many GPUs and engines served: it was one.
+      return [{ gpus: 1, engines: 1, ...JSON.parse(line) } as Result];
     } catch {
       throw new Error(`${path}:${i + 1} is not JSON`);
     }

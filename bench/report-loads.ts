@@ -10,7 +10,8 @@ const LATENCIES = ["TTFT p50", "TTFT p99", "TPOT p50", "ITL p99"];
 const serverOf = ({ server }: Result) => server ?? FASTGEN;
 const temperatureOf = ({ load }: Result) => Number(load.temperature ?? 0);
 const modelOf = ({ model, dtype }: Result) => (MODEL_NAMES[model] ?? model) + (dtype === "fp8" ? " in FP8" : "");
-const machineOf = ({ gpu, gpus }: Result) => `${gpus === 1 ? "one" : gpus} ${gpu.replace(/^NVIDIA /, "")}`;
+const machineOf = ({ gpu, gpus, engines }: Result) =>
+  `${gpus === 1 ? "one" : gpus} ${gpu.replace(/^NVIDIA /, "")}${engines === 1 ? "" : ` with ${engines} engines`}`;
 
 /** "reference: 512 × 1024 → 128"; the temperature is left out. */
 function title({ load }: Result): string {
@@ -29,14 +30,14 @@ function place({ load }: Result): number {
 /** A heading and tables for each model on each machine. */
 export function loadsReport(results: readonly Result[]): string {
   const sorted = comparable(results).toSorted((a, b) => place(a) - place(b) || 0);
-  const groups = groupBy(sorted, (r) => `${modelOf(r)} ${r.gpu} ${r.gpus}`);
+  const groups = groupBy(sorted, (r) => `${modelOf(r)} ${r.gpu} ${r.gpus} ${r.engines}`);
   return groups.map(groupReport).join("\n\n");
 }
 
 /** Leaves out what Fastgen did on other GPUs, where it was also measured on the GPU of the other servers. */
 function comparable(results: readonly Result[]): Result[] {
   const gpus = new Set(results.filter((r) => r.server !== undefined).map((r) => r.gpu));
-  const key = (r: Result) => [modelOf(r), r.gpus, describeLoad(r.load)].join();
+  const key = (r: Result) => [modelOf(r), r.gpus, r.engines, describeLoad(r.load)].join();
   const own = results.filter((r) => r.server === undefined && gpus.has(r.gpu));
   const known = new Set(own.map(key));
   return results.filter((r) => gpus.has(r.gpu) || !known.has(key(r)));

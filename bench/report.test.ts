@@ -10,6 +10,7 @@ const base: Result = {
   date: "2026-01-02T03:04:05.000Z",
   gpu: "A CPU, 2 cores",
   gpus: 1,
+  engines: 1,
   driver: null,
   model: "SmolLM2",
   dtype: "bfloat16",
@@ -64,6 +65,7 @@ test("loads over HTTP: servers and temperatures side by side, floors where they 
     { ...mine, server: "vLLM 0.26", value: 4000 },
     { ...latency, server: "vLLM 0.26", value: 0.03, floor: null },
     { ...mine, gpus: 2, value: 9000 },
+    { ...mine, gpus: 2, engines: 2, value: 9900 },
   ]);
   expect(text.split("\n\n")).toEqual([
     "### SmolLM2 on one H200",
@@ -86,6 +88,13 @@ test("loads over HTTP: servers and temperatures side by side, floors where they 
       "| load, tokens/s | Fastgen | floor | Fastgen's share |",
       "| --- | --- | --- | --- |",
       "| 64 streams: 64 × 1024 → 512 | 9,000 |  |  |",
+    ].join("\n"),
+    "Fastgen at abc1234, driver 580, 2026-01-02.",
+    "### SmolLM2 on 2 H200 with 2 engines",
+    [
+      "| load, tokens/s | Fastgen | floor | Fastgen's share |",
+      "| --- | --- | --- | --- |",
+      "| 64 streams: 64 × 1024 → 512 | 9,900 |  |  |",
     ].join("\n"),
     "Fastgen at abc1234, driver 580, 2026-01-02.",
   ]);

@@ -78,6 +78,7 @@ test("ceilings are the newest of their GPU", () => {
     dtype: "bfloat16",
     load: {},
     gpus: 1,
+    engines: 1,
     command: "",
     floor: null,
   };

@@ -47,6 +47,8 @@ export function timeSteps(sequences: number, output: number, steps: number): Rec
     logits: one.f,
     runSeconds: 0,
     idleSeconds: 0,
+    toHostSeconds: 0,
+    toDeviceSeconds: 0,
   };
   const times: Record<string, number[]> = { plan: [], commit: [], message: [] };
   let added = 0;

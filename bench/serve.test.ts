@@ -209,6 +209,7 @@ test("the command line records a run", async () => {
         "date",
         "driver",
         "dtype",
+        "engines",
         "floor",
         "gpu",
         "gpus",
@@ -245,14 +246,27 @@ test("what the GPU allows is recorded beside what was reached, where it is known
 
 test("a named load is sent as it is listed, and told by its record", async () => {
   const file = join(folder, "named.jsonl");
-  const flags = ["--url", server.url.href, "--load", "one", "--temperature", "0.8", "--gpus", "2", "--results", file];
+  const flags = [
+    "--url",
+    server.url.href,
+    "--load",
+    "one",
+    "--temperature",
+    "0.8",
+    "--gpus",
+    "4",
+    "--engines",
+    "2",
+    "--results",
+    file,
+  ];
   options();
   expect(await main(flags)).toBe(0);
   expect(received.map(({ body }) => [body.prompt.length, body.max_tokens, body.return_token_ids])).toEqual([
     [128, 512, true],
   ]);
   const [line] = readResultsFile(file);
-  expect(line!.gpus).toBe(2);
+  expect(line).toMatchObject({ gpus: 4, engines: 2 });
   expect(nameOf(line!.load)).toBe("one");
   expect(nameOf({ ...line!.load, output: 511 })).toBeNull();
   expect(nameOf({ ...line!.load, schemas: "each" })).toBeNull();

@@ -43,6 +43,7 @@ const program = new Command("bun bench/serve.ts")
   .option("--vocab <n>", "prompt ids are drawn from 1 to below this", count, 32000)
   .option("--api-key <key>")
   .option("--gpus <n>", "how many the server uses, for the record", count, 1)
+  .option("--engines <n>", "how many the server has (--data-parallel-size), for the record", count, 1)
   .option(
     "--dtype <name>",
     "what the server computes in, for the record and the floor: fp8 = weights, activations and KV",
@@ -98,7 +99,8 @@ export async function main(args: string[]): Promise<number> {
   if (flags.results !== "none" && summary.errors.length === 0) {
     const { prompts, input, output, spread, rate, concurrency, stream, endpoint, temperature, seed, schemas } = options;
     const load = { prompts, input, output, spread, rate, concurrency, stream, endpoint, temperature, seed, schemas };
-    record(flags.results, { model, dtype: flags.dtype, load, gpus: flags.gpus }, measured);
+    const { dtype, gpus, engines } = flags;
+    record(flags.results, { model, dtype, load, gpus, engines }, measured);
   }
   return summary.errors.length > 0 ? 1 : 0;
 }

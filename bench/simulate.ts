@@ -6,28 +6,9 @@
  * 1000 × 220 → 200 ± 90 %.
  */
 import { Command } from "commander";
-import { Scheduler } from "../src/engine/scheduler.ts";
-import { FG } from "../src/ffi/layout.ts";
-import { StepPlan } from "../src/ffi/step-plan.ts";
 import { count, loadSizes } from "./flags.ts";
 import { engineRequests, type LoadSizes } from "./load.ts";
-import { randomFrom } from "./stats.ts";
-import { describe } from "./steps.ts";
-
-const STOP_ID = 2;
-const LAYERS = 32;
-
-/** Tokens in a step, and microseconds of a layer's products (results/ops.jsonl; 272 to 448: from one separate run). */
-const TOKENS = [1, 64, 128, 256, 272, 320, 384, 448, 512, 576, 768, 1024, 2048];
-const PRODUCTS = [150, 153, 164, 198, 253, 265, 295, 325, 355, 420, 510, 650, 1330];
-/** Microseconds of a layer's other kernels: per step, and per token. */
-const [OTHERS, OTHERS_TOKEN] = [12, 0.02];
-/** Bytes of a token's KV in all layers, and bytes per microsecond at which decode attention reads them. */
-const [KV_BYTES, KV_RATE] = [2 * LAYERS * 8 * 128 * 2, 2.96e6];
-/** Operations per pair of query and key in all layers, and operations per microsecond of prefill attention. */
-const [SCORE, SCORE_RATE] = [4 * 4096 * LAYERS, 370e6];
-/** Microseconds of embedding, logits and sampling: the least per step, and per row once rows dominate. */
-const [ENDS, ENDS_ROW] = [150, 0.47];
+import { type Machine, SimulatedEngine, STOP_ID } from "./simulated-engine.ts";
 
 export interface Simulation {
   seconds: number;
@@ -36,59 +17,18 @@ export interface Simulation {
   preemptions: number;
 }
 
-export interface Setting extends LoadSizes {
+export interface Setting extends LoadSizes, Machine {
   /** Mean tokens after which answers end at random before `output`; 0 = none does. */
   ends: number;
-  pages: number;
-  hostPages: number;
-  maxNumSeqs: number;
-  maxNumBatchedTokens: number;
-}
-
-function productsTime(tokens: number): number {
-  const found = TOKENS.findIndex((n) => n >= Math.max(2, tokens));
-  const above = found < 0 ? TOKENS.length - 1 : found; // extrapolated past the last
-  const [low, high] = [TOKENS[above - 1]!, TOKENS[above]!];
-  const [from, to] = [PRODUCTS[above - 1]!, PRODUCTS[above]!];
-  return from + ((tokens - low) / (high - low)) * (to - from);
-}
-
-function stepTime(plan: StepPlan): number {
-  const { tokens, decodeContext, promptScores } = describe(plan);
-  const layers = LAYERS * (productsTime(tokens) + OTHERS + OTHERS_TOKEN * tokens);
-  const attention = (decodeContext * KV_BYTES) / KV_RATE + (promptScores * SCORE) / SCORE_RATE;
-  return layers + attention + Math.max(ENDS, plan.rowCount * ENDS_ROW);
 }
 
 export function simulate(setting: Setting): Simulation {
-  const { ends, pages, hostPages, maxNumSeqs: maxSeqs, maxNumBatchedTokens: maxStepTokens } = setting;
-  const requests = engineRequests(setting, 32_000);
-  const maxContext = pages * FG.PAGE_TOKENS;
-  const limits = { maxSeqs, maxStepTokens, maxContext, pages, hostPages };
-  const scheduler = new Scheduler({ ...limits, prefixCaching: true, vocabSize: 1 });
-  const stopIds = Int32Array.from(ends > 0 ? [STOP_ID] : []);
-  for (const request of requests) scheduler.add({ ...request, stopIds });
-
-  const plan = new StepPlan(maxSeqs, maxStepTokens);
-  const floats = new Float32Array(maxStepTokens);
-  const ids = new Int32Array(maxStepTokens);
-  const result = { step: 0, ids, logprobs: floats, ranks: ids, topIds: ids, topLogprobs: floats, logits: floats };
-  const random = randomFrom(0);
-  const rowsOut: number[] = [];
-  let microseconds = 0;
-  while (scheduler.aliveCount > 0) {
-    while (scheduler.stepsInFlight < FG.STEPS_IN_FLIGHT && scheduler.plan(plan)) {
-      microseconds += stepTime(plan);
-      rowsOut.push(plan.rowCount);
-      plan.submitted();
-    }
-    const rows = rowsOut.shift()!;
-    for (let i = 0; i < rows; i++) ids[i] = ends > 0 && random() < 1 / ends ? STOP_ID : STOP_ID + 1;
-    scheduler.commit({ ...result, rows, runSeconds: 0, idleSeconds: 0 });
-    scheduler.takeMessage();
-  }
-  const { generatedTokens, steps, preemptions } = scheduler.stats();
-  const seconds = microseconds / 1e6;
+  const engine = new SimulatedEngine(setting, setting.ends);
+  const stopIds = Int32Array.from(setting.ends > 0 ? [STOP_ID] : []);
+  for (const request of engineRequests(setting, 32_000)) engine.scheduler.add({ ...request, stopIds });
+  engine.run();
+  const { generatedTokens, steps, preemptions } = engine.scheduler.stats();
+  const { seconds } = engine;
   return { seconds, tokensPerSecond: generatedTokens / seconds, steps, preemptions };
 }
 

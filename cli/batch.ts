@@ -146,7 +146,8 @@ function answerer(fastgen: FastgenApi, flags: BatchFlags): Answerer {
   service.ready(fastgen);
   const app = createApp(service);
   const send: Send = (url, init) => app.fetch(new Request(`http://localhost${url}`, init));
-  return { send, atOnce: flags.maxConcurrency ?? 2 * fastgen.capacity.max_num_seqs };
+  const { max_num_seqs, data_parallel_size } = fastgen.capacity;
+  return { send, atOnce: flags.maxConcurrency ?? 2 * max_num_seqs * data_parallel_size };
 }
 
 /** @param tell hears why there is no server, whenever a request finds none */

@@ -87,6 +87,7 @@ export interface ModelFlags {
   swapSpace?: number;
   tensorParallelSize?: number;
   tensorParallel?: number;
+  dataParallelSize?: number;
   threads: number;
   seed: number;
   chatTemplate?: string;
@@ -118,7 +119,8 @@ export function addModelFlags(command: Command): Command {
   command.addOption(
     new Option(
       "--quantization <name>",
-      "quantise the linear layers of a checkpoint while it loads (default: as the checkpoint is)",
+      "quantise the linear layers of a checkpoint while it loads, but for those of less than 2^20 weights, which gain nothing " +
+        "(default: as the checkpoint is)",
     ).choices(["fp8"]),
   );
   choice("--kv-cache-dtype <name>", "precision of the KV cache; auto = as --dtype; FP8 holds twice the tokens", [
@@ -155,7 +157,7 @@ export function addModelFlags(command: Command): Command {
   );
   flag(
     "--kv-cache-memory-bytes <bytes>",
-    `size of the KV cache, such as 4G, on each GPU (default: what is left of the GPU's share; on the CPU the lesser of ${kv_cache_memory_bytes / 2 ** 30}G and a quarter of the free memory)`,
+    `size of the KV cache, such as 4G, on each GPU, or of each engine on the CPU (default: what is left of the GPU's share; on the CPU the lesser of ${kv_cache_memory_bytes / 2 ** 30}G and a quarter of the free memory, for all engines together)`,
     bytes,
   );
   flag(
@@ -165,7 +167,12 @@ export function addModelFlags(command: Command): Command {
   );
   flag("--tensor-parallel-size <n>", "GPUs to split the model over; also --tensor-parallel (default: 1)", integer(1));
   command.addOption(new Option("--tensor-parallel <n>").argParser(integer(1)).hideHelp());
-  flag("--threads <n>", "CPU threads; 0 = one per core", integer(0), 0);
+  flag(
+    "--data-parallel-size <n>",
+    "engines, each with all of the model, on GPUs of its own or with its share of the CPU's threads (default: 1)",
+    integer(1),
+  );
+  flag("--threads <n>", "CPU threads of all engines together; 0 = one per core", integer(0), 0);
   flag("--seed <n>", "seed of the random weights of --load-format dummy", integer(0), 0);
   flag("--chat-template <file or text>", "a Jinja chat template (default: the model's own)");
   choice("--chat-template-content-format <name>", "how the template gets contents; auto = as it takes them", [
@@ -199,6 +206,7 @@ export function loadOptions(flags: ModelFlags): LoadOptions {
     kv_cache_memory_bytes: flags.kvCacheMemoryBytes,
     swap_space: flags.swapSpace,
     tensor_parallel_size: flags.tensorParallelSize ?? flags.tensorParallel,
+    data_parallel_size: flags.dataParallelSize,
     threads: flags.threads,
     seed: flags.seed,
     chat_template: chatTemplate === undefined ? undefined : readTemplate(chatTemplate),

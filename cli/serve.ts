@@ -48,6 +48,7 @@ interface ServeFlags extends ModelFlags, AccessFlags, AnswerFlags {
   shutdownTimeout: number;
   stopWithStdin?: boolean;
   enableTokenizerInfoEndpoint?: boolean;
+  ui: boolean;
   otlpTracesEndpoint?: string;
   profile?: string;
 }
@@ -84,6 +85,7 @@ export function command(): Command {
     .option("--disable-log-requests", "no access log (default: one JSON line per request on stderr)")
     .option("--enable-auto-tool-choice", "accepted for vLLM's sake: models may always call tools")
     .option("--enable-tokenizer-info-endpoint", "answer /tokenizer_info with the model's tokenizer_config.json")
+    .option("--no-ui", "no page to chat on at / (default: there is one)")
     .option(
       "--otlp-traces-endpoint <url>",
       "send a trace of every request to this OTLP collector, over HTTP; such as http://localhost:4318 (default: no traces)",
@@ -107,7 +109,7 @@ export function command(): Command {
 The server answers /v1/chat/completions and /v1/completions (with /render after it: what the model would be given),
 /v1/responses (also /ID and /ID/input_items), Anthropic's /v1/messages and /v1/messages/count_tokens, /v1/models, /v1/files and
 /v1/batches, /inference/v1/generate and /inference/v1/score (tokens in, tokens and log probabilities out), /tokenize,
-/detokenize, /server_info, /version, /health, /ping, /load and /metrics; for those who train the model, /pause, /resume,
+/detokenize, /server_info, /version, /health, /ping, /load and /metrics; a page to chat on at /; for those who train the model, /pause, /resume,
 /update_weights, /sleep, /wake_up, /reset_prefix_cache, /abort_request, /is_paused, /is_sleeping and /weight_version;
 /start_profile and /stop_profile; each with and without /v1. After SIGTERM or SIGINT, running requests may finish, for at most the seconds of
 --shutdown-timeout; a second signal ends the server at once.`,
@@ -207,6 +209,7 @@ export async function run(args: string[]): Promise<number> {
     tracer,
     batchStore,
     tokenizerInfo: flags.enableTokenizerInfoEndpoint ?? false,
+    ui: flags.ui,
     maxConnections: maxConnections(flags.maxConnections),
     maxQueued: flags.maxQueuedSeqs,
     maxBodyBytes: flags.maxBodyBytes,
@@ -319,8 +322,10 @@ function banner(fastgen: FastgenApi, name: string, base: string, flags: ServeFla
   const count = (value: number) => value.toLocaleString("en-US");
   const key = flags.apiKey === undefined ? "" : ' -H "Authorization: Bearer $FASTGEN_API_KEY"';
   const hostPages = capacity.host_pages > 0 ? `, ${count(capacity.host_pages)} more on the host` : "";
-  return `fgserve ${VERSION}: ${name} (${model.architecture}, ${model.dtype}) on ${capacity.device_name}, loaded in ${load_seconds.toFixed(1)} s
-KV cache: ${count(capacity.pages * capacity.page_tokens)} tokens in ${count(capacity.pages)} pages${hostPages}; up to ${count(model.max_model_len)} tokens per sequence
+  const { data_parallel_size: engines } = capacity;
+  const [many, each] = engines > 1 ? [`${engines} engines, each on `, " in each"] : ["", ""];
+  return `fgserve ${VERSION}: ${name} (${model.architecture}, ${model.dtype}) on ${many}${capacity.device_name}, loaded in ${load_seconds.toFixed(1)} s
+KV cache: ${count(capacity.pages * capacity.page_tokens)} tokens in ${count(capacity.pages)} pages${hostPages}${each}; up to ${count(model.max_model_len)} tokens per sequence
 Ready: ${base}
 
   curl ${base}/v1/chat/completions -H 'Content-Type: application/json'${key} \\

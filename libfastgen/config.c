@@ -75,7 +75,7 @@ static fg_status check_options(const fg_options *o) {
 		{"max_context", o->max_context, 1, MAX_DIM},
 		{"compute_dtype", o->compute_dtype, FG_F32, FG_BF16},
 		{"kv_dtype", o->kv_dtype, FG_F32, FG_FP8_E4M3},
-		{"quantization", o->quantization, FG_QUANTIZE_NONE, FG_QUANTIZE_FP8},
+		{"quantization", o->quantization, FG_QUANTIZE_NONE, FG_QUANTIZE_FP8_LARGE},
 	};
 	for (size_t i = 0; i < sizeof range / sizeof *range; i++) {
 		fg_status status = in_range(range[i].name, range[i].value, range[i].low, range[i].high);

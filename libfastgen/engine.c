@@ -156,7 +156,7 @@ FG_API fg_status fg_open(const fg_shape *shape, const fg_options *options, fg_en
 	e->ops = &fg_device_ops;
 	fg_status status = fg_config_init(&e->config, shape, options);
 	if (!status) status = fg_slots_init(&e->slots, &e->config);
-	if (!status) status = fg_masks_init(&e->masks, &e->config);
+	if (!status) status = fg_masks_init(&e->masks, &e->config, e->ops->sampler_fills);
 	if (!status) {
 		status = fg_queue_init(&e->queue, e->config.options.n_devices);
 		if (!status) {
@@ -400,7 +400,11 @@ static fg_command *new_step(fg_engine *e, const fg_step *step, fg_status *status
 	c->step = e->next_step;
 	c->n_masks = step->n_masks, c->n_late_masks = step->n_late_masks;
 	c->batch = fg_batch_new(e->ops, &e->config, step, e->masks.rows[place_of(c->step)], status);
-	if (c->batch) return c;
+	if (c->batch) {
+		c->batch->place = place_of(c->step);
+		c->batch->mask_fills = e->masks.n_started ? NULL : &e->masks;
+		return c;
+	}
 	fg_command_free(c);
 	return NULL;
 }
@@ -469,6 +473,8 @@ static void copy_result(const fg_batch *b, const fg_config *config, fg_result *r
 	r->n_rows = b->n_rows;
 	r->run_seconds = b->out.run_seconds;
 	r->idle_seconds = b->out.idle_seconds;
+	r->to_host_seconds = b->out.to_host_seconds;
+	r->to_device_seconds = b->out.to_device_seconds;
 	size_t vocab = (size_t)config->shape.vocab_size;
 	for (int32_t i = 0; i < b->n_rows; i++) {
 		const fg_row *row = &b->rows[i];

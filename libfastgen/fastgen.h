@@ -86,8 +86,11 @@ typedef enum { FG_RAW_LOGPROBS = 0, FG_PROCESSED_LOGPROBS = 1 } fg_logprobs_mode
 
 /* What is done to the weights of the linear layers (not embed and lm_head) that are not FP8 in the checkpoint.
  * FG_QUANTIZE_FP8: they are quantised while they load, one scale per output channel (its amax / 448), and their inputs
- * one scale per token. */
-typedef enum { FG_QUANTIZE_NONE = 0, FG_QUANTIZE_FP8 = 1 } fg_quantization;
+ * one scale per token.
+ * FG_QUANTIZE_FP8_LARGE: the same of matrices of FG_FP8_LARGE elements and more, q|k|v and gate|up being one each. In a
+ * smaller one FP8 saves less time than it costs to quantise the inputs. */
+typedef enum { FG_QUANTIZE_NONE = 0, FG_QUANTIZE_FP8 = 1, FG_QUANTIZE_FP8_LARGE = 2 } fg_quantization;
+enum { FG_FP8_LARGE = 1 << 20 };
 
 /* The model's tensors by role. Shapes are those of the checkpoint: a linear layer is [out][in], row-major. */
 typedef enum {
@@ -137,7 +140,8 @@ typedef struct {
 	const int32_t *devices;    /* [n_devices]: device numbers, one tensor-parallel rank each; copied by fg_open */
 	int32_t n_devices;         /* 1 on the CPU */
 	int32_t n_threads;         /* CPU library: worker threads; 0 = one per core that this process may use */
-	int32_t mask_threads;      /* threads that fill late masks, beside those above; 0 = the library chooses */
+	int32_t mask_threads;      /* threads that fill late masks, beside those above; 0 = the library chooses: on the CPU
+	                            * none, since those above do it */
 	int32_t max_seqs;          /* slots */
 	int32_t max_step_tokens;   /* most tokens in one step, >= max_seqs */
 	int32_t max_context;       /* most tokens in one sequence */
@@ -274,7 +278,9 @@ typedef struct {
 	int32_t mask;
 } fg_step_seq;
 
-typedef enum { FG_TO_HOST = 0, FG_TO_DEVICE = 1 } fg_direction;
+/* FG_TO_DEVICE_BESIDE: the copy may run beside the step that it comes with, which must not use the page. The steps
+ * after it wait for the copy. */
+typedef enum { FG_TO_HOST = 0, FG_TO_DEVICE = 1, FG_TO_DEVICE_BESIDE = 2 } fg_direction;
 
 typedef struct {
 	int32_t page; /* device page */
@@ -326,6 +332,10 @@ typedef struct {
 	int64_t logits_capacity; /* in: floats that `logits` holds */
 	double run_seconds;      /* out: time the device spent on the step */
 	double idle_seconds;     /* out: time the device had nothing to do before it */
+	/* out: how long page copies took. Those to the host came with this step. Those to the device did, too, or they ran
+	 * beside the step before it. On rank 0. */
+	double to_host_seconds;
+	double to_device_seconds;
 } fg_result;
 
 /* A model and all that runs it: weights, slots, KV pages, rank threads. From fg_open to fg_close. */
@@ -398,20 +408,20 @@ FG_API fg_status fg_submit(fg_engine *engine, const fg_step *step);
 
 /* Fills a late mask: writes `bytes` bytes, a multiple of 4, at `mask`: bit i of the 32-bit words set = token i is
  * allowed; bits past the vocabulary mean nothing. Returns 0, or anything else when it could not. One of the library's
- * mask threads calls it, at most once; several fills run at once. */
+ * mask threads calls it, or where there are none a thread of the step; at most once; several fills run at once. */
 typedef int32_t (*fg_mask_fill)(void *source, uint32_t *mask, size_t bytes);
 
 /*
  * Gives late mask `mask` (n_masks <= mask < n_masks + n_late_masks) of step number `step` (fg_result.step), which was
  * submitted and not yet waited for; each once, in any order. Returns at once.
  *
- * With `fill`, a mask thread calls it, in the order of the calls: `source` belongs to the library until fg_wait of that
- * step has returned, or fg_close. With `fill` NULL, `source` is the mask's words, which are copied before this returns.
+ * With `fill`, it is called, in the order of the calls: `source` belongs to the library until fg_wait of that step has
+ * returned, or fg_close. With `fill` NULL, `source` is the mask's words, which are copied before this returns.
  *
  * Sampling waits for the masks that are missing when the logits are there, at most FG_MASK_WAIT_US in all, so that the
- * other rows are hardly held up. What has not come by then, or is never given, is FG_MASK_LATE. Give masks that no
- * longer matter, too: the step would wait for them. fg_wait forgets the fills that have not begun when the step is
- * over, and waits for the others to end.
+ * other rows are hardly held up. Without mask threads it calls the fills itself, however long they take. What has not
+ * come by then, or is never given, is FG_MASK_LATE. Give masks that no longer matter, too: the step would wait for
+ * them. fg_wait forgets the fills that have not begun when the step is over, and waits for the others to end.
  *
  * FG_INVALID for a step that is not in flight, a mask that is not one of its late ones, one that was given before, or
  * where both `fill` and `source` are NULL.

@@ -274,9 +274,21 @@ const fg_tensor *fg_table_find(const fg_tensor_table *table, int32_t layer, fg_r
 	return i >= 0 ? &table->tensors[i] : NULL;
 }
 
+/* Whether the plain parts of a matrix are to be quantised. */
+static int quantizes(const fg_config *config, int32_t n, const fg_role *roles) {
+	if (config->options.quantization != FG_QUANTIZE_FP8_LARGE) return config->options.quantization == FG_QUANTIZE_FP8;
+	int64_t elements = 0;
+	for (int32_t i = 0; i < n; i++) {
+		int32_t rows, cols;
+		fg_role_dims(&config->shape, roles[i], &rows, &cols);
+		elements += (int64_t)rows * cols;
+	}
+	return elements >= FG_FP8_LARGE;
+}
+
 fg_scheme fg_table_scheme(const fg_tensor_table *table, const fg_config *config, int32_t layer, int32_t n,
                           const fg_role *roles) {
-	int quantize = config->options.quantization == FG_QUANTIZE_FP8;
+	int quantize = quantizes(config, n, roles);
 	if (roles[0] < FG_ATTN_NORM) return (fg_scheme){.scaling = FG_PLAIN};
 	if (!table) return (fg_scheme){.scaling = quantize ? FG_ROWS : FG_PLAIN};
 	int32_t by_rows = 0, by_blocks = 0, n_static = 0;

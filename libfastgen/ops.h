@@ -45,8 +45,11 @@ typedef struct {
  * FG_ROWS    y[t][r] = input_scale[t] * scale[r] * sum over k of x8[t][k] * w8[r][k]; x8 = x / input_scale, in FP8.
  * FG_BLOCKS  the same for each block of 128 columns, with the scales of the block, summed up in float32.
  *
+ * FG_WIDE_ROWS and FG_WIDE_BLOCKS: weights in FP8, scaled by row or by block, and inputs as with FG_PLAIN. Of no
+ * checkpoint: CUDA's, where the device multiplies no FP8 that is scaled so.
+ *
  * All parts of a matrix are FG_PLAIN, or none. */
-typedef enum { FG_PLAIN = 0, FG_ROWS = 1, FG_BLOCKS = 2 } fg_scaling;
+typedef enum { FG_PLAIN = 0, FG_ROWS = 1, FG_BLOCKS = 2, FG_WIDE_ROWS = 3, FG_WIDE_BLOCKS = 4 } fg_scaling;
 
 typedef struct {
 	int32_t scaling;   /* fg_scaling */
@@ -173,6 +176,8 @@ typedef struct {
 	float *logits;       /* NULL when no row asks for logits */
 	double run_seconds;
 	double idle_seconds;
+	double to_host_seconds;
+	double to_device_seconds;
 } fg_output;
 
 /* A step, checked, copied and expanded by the engine. Lives until after step_wait. */
@@ -187,6 +192,8 @@ typedef struct {
 	const fg_page_update *page_updates; /* [n_page_updates], applied after the fills; no (slot, index) twice */
 	fg_fill *fills;                     /* [n_fills] */
 	fg_mask_rows masks;                 /* late ones come while the step runs */
+	struct fg_masks *mask_fills;        /* where `sample` finds fills to call; NULL = other threads call them */
+	int32_t place;                      /* of the step, there */
 	fg_output out;
 } fg_batch;
 
@@ -250,6 +257,9 @@ typedef struct {
 	fg_status (*load_random)(fg_ctx *ctx, uint64_t seed, atomic_ullong *done, atomic_int *cancel);
 	fg_status (*ready)(fg_ctx *ctx, fg_capacity *capacity);
 	void (*close)(fg_ctx *ctx); /* frees everything, also after a failure */
+	/* 1: `sample` calls the fills of late masks itself where the options ask for no mask threads. A library whose steps
+	 * need all cores: beside its threads, others would only take turns with them. */
+	int sampler_fills;
 
 	/* Before a load whose table names memory of other processes: opens it, on all ranks or on none. load closes it.
 	 * NULL for a library that cannot read such memory. */

@@ -74,8 +74,9 @@ static fg_status check_copies(int32_t n_pages, int32_t n_host_pages, const fg_st
 		if (p->host_page < 0 || p->host_page >= n_host_pages) {
 			return fg_fail(FG_INVALID, "copy %d names host page %d; there are %d", i, p->host_page, n_host_pages);
 		}
-		if (p->direction != FG_TO_HOST && p->direction != FG_TO_DEVICE) {
-			return fg_fail(FG_INVALID, "copy %d has direction %d; it must be FG_TO_HOST or FG_TO_DEVICE", i,
+		if (p->direction < FG_TO_HOST || p->direction > FG_TO_DEVICE_BESIDE) {
+			return fg_fail(FG_INVALID,
+			               "copy %d has direction %d; it must be FG_TO_HOST, FG_TO_DEVICE or FG_TO_DEVICE_BESIDE", i,
 			               p->direction);
 		}
 	}

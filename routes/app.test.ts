@@ -277,7 +277,7 @@ describe("the key", async () => {
     for (const path of [...open, ...open.map((path) => `/v1${path}`)]) {
       expect((await fetch(keyed.url + path)).status).toBe(200);
     }
-    for (const path of ["/server_info", "/tokenizer_info", "/v1/models", "/models/org/fake", "/nothing", "/"]) {
+    for (const path of ["/server_info", "/tokenizer_info", "/v1/models", "/models/org/fake", "/nothing", "/page"]) {
       const reply = await fetch(keyed.url + path);
       expect(reply.status).toBe(401);
       expect(await refusal(reply)).toMatchObject({ code: "invalid_api_key" });
@@ -466,6 +466,18 @@ describe("a life", () => {
     draining.stop();
     await reply;
     expect(await (await startServer(new FakeFastgen())).service.drain(1)).toBe(true);
+  });
+
+  test("of several engines, one that failed leaves the server healthy, and is named", async () => {
+    const fake = new FakeFastgen({ engines: 3 });
+    const server = await startServer(fake);
+    const health = async () => json(await fetch(`${server.url}/health`));
+    expect(await health()).toMatchObject({ status: "ok", engines: ["ok", "ok", "ok"] });
+    fake.failures[1] = "it fell off the bus";
+    const reply = await fetch(`${server.url}/health`);
+    expect(reply.status).toBe(200);
+    expect(await json(reply)).toMatchObject({ status: "ok", engines: ["ok", "failed", "ok"] });
+    server.stop();
   });
 
   test("an engine that failed makes the server unhealthy", async () => {

@@ -15,6 +15,7 @@ import { health, liveness, load } from "./health.ts";
 import { adminOnly, apiKey, concurrency, host, record } from "./middleware.ts";
 import { getModel, listModels } from "./models.ts";
 import { cors, guardHost, guardOrigin } from "./origins.ts";
+import { page } from "./page.ts";
 import { startProfile, stopProfile } from "./profile.ts";
 import { renderChat, renderCompletions } from "./render.ts";
 import { createResponse } from "./responses/create.ts";
@@ -50,6 +51,7 @@ export function createApp(service: Service): Hono<Env> {
   app.use(guardHost(service.options));
   app.use(guardOrigin(service.options));
   app.use(cors(service.options));
+  if (service.options.ui) app.get("/", page());
   route("GET", "/health", health(service));
   route(["GET", "POST"], "/ping", health(service));
   route("GET", "/load", load(service));

@@ -172,14 +172,11 @@ class Reply {
   }
 
   /**
-   * The first pieces. A reply that consists of one is sent with its length. A stream of events begins at once, so that its
-   * client knows that the request was accepted, and no event waits for the next one.
+   * The first pieces. A reply that consists of one is sent with its length. Of a stream of events none waits for the next; its
+   * headers go with the first, so that whoever passes it on has both or nothing.
    */
   async #begin(): Promise<Uint8Array[]> {
-    if (this.#reply.headers.get("content-type")?.startsWith("text/event-stream")) {
-      this.#outgoing.flushHeaders();
-      return [];
-    }
+    if (this.#reply.headers.get("content-type")?.startsWith("text/event-stream")) return [];
     const first = (await this.#reader?.read())?.value;
     if (!first) return [];
     const second = (await this.#reader?.read())?.value;

@@ -1,6 +1,7 @@
 /** Streams and bodies over real sockets: clients that do not read, do not finish, or go away. */
 import { afterEach, describe, expect, test } from "bun:test";
 import * as net from "node:net";
+import { FastgenError } from "../src/errors.ts";
 import { SMALL_BODY_BYTES } from "../src/limits.ts";
 import { FakeFastgen, stalledAt, startServer, until } from "./testing.ts";
 
@@ -94,15 +95,6 @@ describe("a stream that nobody reads", () => {
     expect(server.service.open).toBe(0);
   }, 30_000);
 
-  test("begins before its first token", async () => {
-    const gate = Promise.withResolvers<void>();
-    const server = await serve(new FakeFastgen({ answer: "ab", pace: () => gate.promise }));
-    const reply = await server.post(PATH, { prompt: "a", stream: true });
-    expect(reply.status).toBe(200);
-    gate.resolve();
-    expect(await reply.text()).toEndWith("[DONE]\n\n");
-  });
-
   test("a generation that takes its time is not ended for that", async () => {
     const gate = Promise.withResolvers<void>();
     const fake = new FakeFastgen({ answer: "ab", pace: () => gate.promise });
@@ -113,6 +105,43 @@ describe("a stream that nobody reads", () => {
     await until(() => client.state.received.includes("[DONE]"));
     expect(client.state.closed).toBe(false);
   }, 30_000);
+});
+
+describe("a stream", () => {
+  test("begins with its first token, and no token waits for the next", async () => {
+    const gates = [0, 1].map(() => Promise.withResolvers<void>());
+    let paced = 0;
+    const server = await serve(new FakeFastgen({ answer: "ab", pace: () => gates[paced++]?.promise }));
+    const client = connect(server.port, post({ prompt: "a", stream: true }));
+    await until(() => paced === 1);
+    // Another request, from its beginning to its end.
+    expect((await fetch(`${server.url}/health`)).status).toBe(200);
+    expect(client.state.received).toBe("");
+    gates[0]!.resolve();
+    await until(() => client.state.received.includes('"text":"a"'));
+    expect(client.state.received).toStartWith("HTTP/1.1 200 OK\r\n");
+    expect(paced).toBe(2);
+    gates[1]!.resolve();
+    await until(() => client.state.received.includes("[DONE]"));
+  });
+
+  const messages = [{ role: "user", content: "a" }];
+  test.each<[string, object]>([
+    [PATH, { prompt: "a" }],
+    ["/v1/chat/completions", { messages }],
+    ["/v1/responses", { input: "a" }],
+    ["/v1/messages", { messages, max_tokens: 9 }],
+  ])("has a status of its own where it fails before that: %s", async (path, body) => {
+    const error = new FastgenError("device", "the GPU is gone");
+    const server = await serve(new FakeFastgen({ answer: "ab", failAfter: 0, error }), { maxQueued: 1 });
+    // The first one's place in the queue is free for the second.
+    for (const _ of [1, 2]) {
+      const reply = await server.post(path, { ...body, stream: true });
+      expect(reply.status).toBe(500);
+      expect(await reply.json()).toMatchObject({ error: { message: "the GPU is gone" } });
+      expect(server.accessLog.at(-1)).toMatchObject({ status: 500, error: "device" });
+    }
+  });
 });
 
 describe("bodies", () => {

@@ -1,16 +1,21 @@
-/** GET /health, /ping, /liveness and /load. The first two: 200 while requests are served; 503 while the model loads, while draining, and once the engine has failed. */
+/**
+ * GET /health, /ping, /liveness and /load. The first two: 200 while requests are served; 503 while the model loads, while
+ * draining, and once every engine has failed. Of several engines it is said which have.
+ */
 import { LIVENESS_SECONDS } from "../src/limits.ts";
 import type { Service } from "./service.ts";
 
 export function health(service: Service) {
   return (): Response => {
     // Throws FastgenError "unavailable": the 503, with its reason.
-    const { model } = service.fastgen;
-    return Response.json({ status: "ok", model: service.modelName, device: model.device });
+    const { model, engines } = service.fastgen;
+    const served = { status: "ok", model: service.modelName, device: model.device };
+    if (engines.length === 1) return Response.json(served);
+    return Response.json({ ...served, engines: engines.map(({ alive }) => (alive ? "ok" : "failed")) });
   };
 }
 
-/** GET /liveness, as prime-rl asks for it: 503 also where the engine's thread does not answer in time. */
+/** GET /liveness, as prime-rl asks for it: 503 also where an engine's thread does not answer in time. */
 export function liveness(service: Service, seconds = LIVENESS_SECONDS) {
   return async (): Promise<Response> => {
     const { fastgen } = service;

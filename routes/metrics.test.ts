@@ -2,13 +2,19 @@ import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { FakeFastgen, PREFILL_SECONDS, QUEUED_SECONDS, startServer, until } from "./testing.ts";
 
+/** A series with its labels in alphabetical order. */
+function sorted(series: string): string {
+  const [, name, labels] = /^(.*)\{(.*)\}$/.exec(series)!;
+  return `${name}{${[...labels!.matchAll(/\w+="[^"]*"/g)].map(([label]) => label).toSorted()}}`;
+}
+
 /** Series → value. */
 async function scrape(url: string): Promise<Map<string, number>> {
   const reply = await fetch(`${url}/metrics`);
   expect(reply.headers.get("content-type")).toStartWith("text/plain");
   const lines = (await reply.text()).split("\n").filter((line) => line !== "" && !line.startsWith("#"));
   return new Map(
-    lines.map((line) => [line.slice(0, line.lastIndexOf(" ")), Number(line.slice(line.lastIndexOf(" ") + 1))]),
+    lines.map((line) => [sorted(line.slice(0, line.lastIndexOf(" "))), Number(line.slice(line.lastIndexOf(" ") + 1))]),
   );
 }
 
@@ -38,10 +44,10 @@ test("vLLM's names; gauges follow the engine, histograms the requests", async ()
   controller.abort();
   await gone;
   await until(() => server.accessLog.length === 3);
-  for (const tokens of [7, 1, 300]) fake.step(tokens);
+  for (const tokens of [7, 1, 300]) fake.step(tokens, 0);
 
   const series = await scrape(server.url);
-  const value = (name: string, labels = "") => series.get(`vllm:${name}{${labels}engine="0",model_name="m"}`);
+  const value = (name: string, labels = "") => series.get(sorted(`vllm:${name}{${labels}engine="0",model_name="m"}`));
   expect(value("num_requests_running")).toBe(3);
   expect(value("num_requests_waiting")).toBe(5 + 1);
   expect(value("num_requests_swapped")).toBe(1);
@@ -99,6 +105,35 @@ test("vLLM's names; gauges follow the engine, histograms the requests", async ()
   server.stop();
 });
 
+test("each engine has series of its own", async () => {
+  const fake = new FakeFastgen({ answer: "abcd", engines: 3 });
+  const server = await startServer(fake, { servedModelName: "m" });
+  fake.failures[0] = "it fell off the bus";
+  Object.assign(fake.stats, { running: 3, waiting: 2, prefix_hit_tokens: 2 });
+  await (await server.post("/completions", { prompt: "abc", max_tokens: 3 })).text();
+  await until(() => server.accessLog.length === 1);
+  fake.step(7, 1);
+  const series = await scrape(server.url);
+  const values = (name: string, labels = "") =>
+    [0, 1, 2].map((engine) => series.get(sorted(`vllm:${name}{${labels}engine="${engine}",model_name="m"}`)));
+  expect(values("engine_up")).toEqual([0, 1, 1]);
+  expect(values("num_requests_running")).toEqual([0, 0, 3]);
+  expect(values("num_requests_waiting")).toEqual([0, 0, 2]);
+  expect(values("kv_cache_usage_perc")).toEqual([0, 0, 0.25]);
+  expect(values("prompt_tokens_total")).toEqual([0, 0, 3]);
+  expect(values("prompt_tokens_by_source_total", 'source="local_cache_hit",')).toEqual([0, 0, 2]);
+  expect(values("weight_version_info", 'weight_version="0",')).toEqual([1, 1, 1]);
+  expect(values("iteration_tokens_total_sum")).toEqual([0, 7, 0]);
+  expect(values("request_success_total", 'finished_reason="length",')).toEqual([0, 0, 1]);
+  expect(values("request_success_total", 'finished_reason="abort",')).toEqual([0, 0, 0]);
+  for (const name of ["time_to_first_token_seconds", "e2e_request_latency_seconds", "request_prompt_tokens"]) {
+    expect([name, values(`${name}_count`)]).toEqual([name, [0, 0, 1]]);
+  }
+  expect(values("inter_token_latency_seconds_count")).toEqual([0, 0, 2]);
+  expect([...series.keys()].filter((one) => one.startsWith("vllm:cache_config_info{"))).toHaveLength(3);
+  server.stop();
+});
+
 /**
  * What vLLM's Grafana dashboards, the Kubernetes gateway's endpoint picker and its production routers ask for: names, and the
  * labels that they select or group by. Not there: what Fastgen has no use for (LoRA, speculation, KV transfer).
@@ -151,7 +186,8 @@ test("each query of vLLM's dashboards and routers finds its names and labels", a
     }
   }
   const info = all.find((one) => one.startsWith("vllm:cache_config_info"))!;
-  expect(info).toContain('block_size="64",num_gpu_blocks="64"');
+  expect(info).toContain('block_size="64"');
+  expect(info).toContain('num_gpu_blocks="64"');
   server.stop();
 });
 

@@ -58,7 +58,7 @@ test("/server_info: text as vLLM's default, JSON for programs", async () => {
       },
       cache_config: { block_size: 64, num_gpu_blocks: 64, num_cpu_blocks: 0, enable_prefix_caching: true },
       scheduler_config: { max_num_seqs: 8, max_num_batched_tokens: 512 },
-      parallel_config: { tensor_parallel_size: 1 },
+      parallel_config: { tensor_parallel_size: 1, data_parallel_size: 1 },
     },
     vllm_env: {},
     system_env: expect.any(Object),
@@ -67,6 +67,9 @@ test("/server_info: text as vLLM's default, JSON for programs", async () => {
   expect(vllm_config).toContain("served_model_name='m'");
   expect(vllm_config).toContain("max_num_seqs=8");
   expect(await json(await get(server, "/get_world_size"))).toEqual({ world_size: 1 });
+  const several = await start({}, { engines: 4 });
+  expect(await json(await get(several, "/get_world_size"))).toEqual({ world_size: 4 });
+  expect(await json(await get(several, "/get_world_size?include_dp=false"))).toEqual({ world_size: 1 });
   for (const path of ["/server_info", "/get_world_size"]) {
     expect((await get(await start({}, null), path)).status).toBe(503);
   }

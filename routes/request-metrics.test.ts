@@ -13,19 +13,19 @@ async function values(registry: Registry, name: string): Promise<[sum: number, c
 
 test("times are the engine's, in seconds, by sequence", async () => {
   const registry = new Registry();
-  const timer = new GenerationTimer(new RequestMetrics(registry, 100), 500);
+  const timer = new GenerationTimer(new RequestMetrics(registry, 100, 1), 500);
   // The first choice: three tokens; its gaps are 300 and 100 ms.
-  timer.started(0, 0.2, 0.3);
+  timer.started(0, 0.2, 0.3, 0);
   timer.token(0, 1000);
   timer.token(0, 1300);
   // The second: one token, which has no gap.
-  timer.started(1, 0.4, 0.1);
+  timer.started(1, 0.4, 0.1, 0);
   timer.token(1, 1350);
   timer.ended(1, "length", 1350);
   timer.token(0, 1400);
   timer.ended(0, "stop", 1400);
   // The third has no token at all.
-  timer.started(2, 0, 0.5);
+  timer.started(2, 0, 0.5, 0);
   timer.ended(2, "length", 1500);
   expect(timer.done).toBe(3);
   const close = async (name: string, sum: number, count: number) => {

@@ -20,28 +20,35 @@ export function tokenBuckets(most: number): number[] {
   return buckets.filter((bucket) => bucket <= most);
 }
 
+type Observed =
+  | "firstToken"
+  | "interToken"
+  | "perOutputToken"
+  | "endToEnd"
+  | "queue"
+  | "prefill"
+  | "decode"
+  | "inference"
+  | "promptTokens"
+  | "computedTokens"
+  | "generationTokens"
+  | "mostGenerationTokens"
+  | "maxTokens"
+  | "choices";
+
+/** An engine's series, looked up once and not at every token. */
+type EngineMetrics = Record<Observed, Histogram.Internal<"engine">>;
+
 export class RequestMetrics {
-  readonly #success: Counter<"finished_reason">;
-  readonly #firstToken: Histogram;
-  readonly #interToken: Histogram;
-  readonly #perOutputToken: Histogram;
-  readonly #endToEnd: Histogram;
-  readonly #queue: Histogram;
-  readonly #prefill: Histogram;
-  readonly #decode: Histogram;
-  readonly #inference: Histogram;
-  readonly #promptTokens: Histogram;
-  readonly #computedTokens: Histogram;
-  readonly #generationTokens: Histogram;
-  readonly #mostGenerationTokens: Histogram;
-  readonly #maxTokens: Histogram;
-  readonly #choices: Histogram;
+  readonly #success: Counter<"finished_reason" | "engine">;
+  readonly #engines: EngineMetrics[];
 
   /** `maxModelLen`: tokens in one sequence. */
-  constructor(registry: Registry, maxModelLen: number) {
+  constructor(registry: Registry, maxModelLen: number, engines: number) {
     const registers = [registry];
+    const labelNames = ["engine"];
     const histogram = (name: string, help: string, buckets: number[]) =>
-      new Histogram({ name: `vllm:${name}`, help, buckets, registers });
+      new Histogram({ name: `vllm:${name}`, help, buckets, labelNames, registers });
     const seconds = (name: string, help: string, buckets = REQUEST_TIMES) =>
       histogram(`${name}_seconds`, help, buckets);
     const tokens = (name: string, help: string) => histogram(name, help, tokenBuckets(maxModelLen));
@@ -49,75 +56,78 @@ export class RequestMetrics {
     this.#success = new Counter({
       name: "vllm:request_success_total",
       help: "Sequences ended, by reason.",
-      labelNames: ["finished_reason"],
+      labelNames: ["finished_reason", "engine"],
       registers,
     });
-    for (const finished_reason of ["stop", "length", "abort", "error"]) this.#success.inc({ finished_reason }, 0);
-    this.#firstToken = seconds(
-      "time_to_first_token",
-      "From the request's arrival to its first token.",
-      FIRST_TOKEN_TIMES,
-    );
-    this.#interToken = seconds("inter_token_latency", "Between two tokens of a sequence.", TOKEN_TIMES);
-    this.#perOutputToken = seconds(
-      "request_time_per_output_token",
-      "Mean time per token after the first, by sequence.",
-      TOKEN_TIMES,
-    );
-    this.#endToEnd = seconds("e2e_request_latency", "From the request's arrival to its last token.");
-    this.#queue = seconds("request_queue_time", "From a sequence's arrival in the engine to its first slot.");
-    this.#prefill = seconds("request_prefill_time", "From a sequence's first slot to its first token.");
-    this.#decode = seconds("request_decode_time", "From a sequence's first token to its last.");
-    this.#inference = seconds("request_inference_time", "From a sequence's first slot to its last token.");
-    this.#promptTokens = tokens("request_prompt_tokens", "Prompt tokens, by prompt.");
-    this.#computedTokens = tokens(
-      "request_prefill_kv_computed_tokens",
-      "Prompt tokens not found in the cache, by prompt.",
-    );
-    this.#generationTokens = tokens("request_generation_tokens", "Tokens generated, by prompt.");
-    this.#mostGenerationTokens = tokens(
-      "request_max_num_generation_tokens",
-      "Tokens of the longest choice, by prompt.",
-    );
-    this.#maxTokens = tokens("request_params_max_tokens", "The parameter max_tokens, or what fits, by prompt.");
-    this.#choices = histogram("request_params_n", "The parameter n, by prompt.", CHOICES);
+    const histograms: Record<Observed, Histogram<"engine">> = {
+      firstToken: seconds("time_to_first_token", "From the request's arrival to its first token.", FIRST_TOKEN_TIMES),
+      interToken: seconds("inter_token_latency", "Between two tokens of a sequence.", TOKEN_TIMES),
+      perOutputToken: seconds(
+        "request_time_per_output_token",
+        "Mean time per token after the first, by sequence.",
+        TOKEN_TIMES,
+      ),
+      endToEnd: seconds("e2e_request_latency", "From the request's arrival to its last token."),
+      queue: seconds("request_queue_time", "From a sequence's arrival in the engine to its first slot."),
+      prefill: seconds("request_prefill_time", "From a sequence's first slot to its first token."),
+      decode: seconds("request_decode_time", "From a sequence's first token to its last."),
+      inference: seconds("request_inference_time", "From a sequence's first slot to its last token."),
+      promptTokens: tokens("request_prompt_tokens", "Prompt tokens, by prompt."),
+      computedTokens: tokens("request_prefill_kv_computed_tokens", "Prompt tokens not found in the cache, by prompt."),
+      generationTokens: tokens("request_generation_tokens", "Tokens generated, by prompt."),
+      mostGenerationTokens: tokens("request_max_num_generation_tokens", "Tokens of the longest choice, by prompt."),
+      maxTokens: tokens("request_params_max_tokens", "The parameter max_tokens, or what fits, by prompt."),
+      choices: histogram("request_params_n", "The parameter n, by prompt.", CHOICES),
+    };
+    this.#engines = Array.from({ length: engines }, (_, i) => {
+      const engine = `${i}`;
+      for (const finished_reason of ["stop", "length", "abort", "error"])
+        this.#success.inc({ finished_reason, engine }, 0);
+      const series = Object.entries(histograms).map(([name, one]) => {
+        one.zero({ engine });
+        return [name, one.labels({ engine })];
+      });
+      return Object.fromEntries(series) as EngineMetrics;
+    });
   }
 
-  firstToken(seconds: number): void {
-    this.#firstToken.observe(seconds);
+  firstToken(engine: number, seconds: number): void {
+    this.#engines[engine]!.firstToken.observe(seconds);
   }
 
-  nextToken(seconds: number): void {
-    this.#interToken.observe(seconds);
+  nextToken(engine: number, seconds: number): void {
+    this.#engines[engine]!.interToken.observe(seconds);
   }
 
   /** A sequence ended by itself; `endToEnd` in seconds. */
-  sequenceDone(reason: "stop" | "length", times: SequenceTimes, endToEnd: number): void {
+  sequenceDone(engine: number, reason: "stop" | "length", times: SequenceTimes, endToEnd: number): void {
     const { queued, prefill, first, newest, tokens } = times;
     const decode = (newest - first) / 1000;
-    this.#success.inc({ finished_reason: reason });
-    this.#endToEnd.observe(endToEnd);
-    this.#queue.observe(queued);
-    this.#prefill.observe(prefill);
-    this.#decode.observe(decode);
-    this.#inference.observe(prefill + decode);
-    if (tokens > 1) this.#perOutputToken.observe(decode / (tokens - 1));
+    const of = this.#engines[engine]!;
+    this.#success.inc({ finished_reason: reason, engine: `${engine}` });
+    of.endToEnd.observe(endToEnd);
+    of.queue.observe(queued);
+    of.prefill.observe(prefill);
+    of.decode.observe(decode);
+    of.inference.observe(prefill + decode);
+    if (tokens > 1) of.perOutputToken.observe(decode / (tokens - 1));
   }
 
   /** `open` sequences ended without a finish reason. */
-  cut(open: number, reason: "abort" | "error"): void {
-    if (open > 0) this.#success.inc({ finished_reason: reason }, open);
+  cut(engine: number, open: number, reason: "abort" | "error"): void {
+    if (open > 0) this.#success.inc({ finished_reason: reason, engine: `${engine}` }, open);
   }
 
   /** All choices of a prompt have ended, one way or the other. */
-  promptDone({ usage, params }: Generation, { times }: GenerationTimer): void {
+  promptDone({ usage, params, engine }: Generation, { times }: GenerationTimer): void {
     const longest = Math.max(0, ...[...times.values()].map(({ tokens }) => tokens));
-    this.#promptTokens.observe(usage.prompt_tokens);
-    this.#computedTokens.observe(usage.prompt_tokens - usage.cached_tokens);
-    this.#generationTokens.observe(usage.completion_tokens);
-    this.#mostGenerationTokens.observe(longest);
-    if (params.max_tokens !== null) this.#maxTokens.observe(params.max_tokens);
-    this.#choices.observe(params.n);
+    const of = this.#engines[engine]!;
+    of.promptTokens.observe(usage.prompt_tokens);
+    of.computedTokens.observe(usage.prompt_tokens - usage.cached_tokens);
+    of.generationTokens.observe(usage.completion_tokens);
+    of.mostGenerationTokens.observe(longest);
+    if (params.max_tokens !== null) of.maxTokens.observe(params.max_tokens);
+    of.choices.observe(params.n);
   }
 }
 
@@ -140,6 +150,8 @@ export class GenerationTimer implements GenerationObserver {
   done = 0;
   readonly #metrics: RequestMetrics;
   readonly #start: number;
+  /** Known once a choice has begun. */
+  #engine = 0;
 
   /** `start` is performance.now() when the request came in. */
   constructor(metrics: RequestMetrics, start: number) {
@@ -147,7 +159,8 @@ export class GenerationTimer implements GenerationObserver {
     this.#start = start;
   }
 
-  started(choice: number, queued: number, prefill: number): void {
+  started(choice: number, queued: number, prefill: number, engine: number): void {
+    this.#engine = engine;
     this.times.set(choice, { queued, prefill, first: 0, newest: 0, tokens: 0 });
   }
 
@@ -155,9 +168,9 @@ export class GenerationTimer implements GenerationObserver {
     const times = this.times.get(choice)!;
     if (times.tokens === 0) {
       times.first = time;
-      this.#metrics.firstToken((time - this.#start) / 1000);
+      this.#metrics.firstToken(this.#engine, (time - this.#start) / 1000);
     } else {
-      this.#metrics.nextToken((time - times.newest) / 1000);
+      this.#metrics.nextToken(this.#engine, (time - times.newest) / 1000);
     }
     times.newest = time;
     times.tokens++;
@@ -165,6 +178,6 @@ export class GenerationTimer implements GenerationObserver {
 
   ended(choice: number, reason: "stop" | "length", time: number): void {
     this.done++;
-    this.#metrics.sequenceDone(reason, this.times.get(choice)!, (time - this.#start) / 1000);
+    this.#metrics.sequenceDone(this.#engine, reason, this.times.get(choice)!, (time - this.#start) / 1000);
   }
 }

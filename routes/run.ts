@@ -179,14 +179,17 @@ export class Run {
     this.#service.release(this.#open);
     const failure = error === undefined ? null : asFastgenError(error);
     const { requests } = this.#service.metrics;
-    // What the engine has ended counts as ended, also where its last piece was never read.
-    const open = this.#timers.reduce((sum, { done }) => sum + this.n - done, 0);
-    requests.cut(open, failure === null || failure.kind === "aborted" ? "abort" : "error");
     const { prompt_tokens, completion_tokens } = this.usage();
     this.record.promptTokens = prompt_tokens;
     this.record.completionTokens = completion_tokens;
     this.record.error = failure;
-    for (const [i, generation] of this.generations.entries()) requests.promptDone(generation, this.#timers[i]!);
+    const reason = failure === null || failure.kind === "aborted" ? "abort" : "error";
+    for (const [i, generation] of this.generations.entries()) {
+      const timer = this.#timers[i]!;
+      // What the engine has ended counts as ended, also where its last piece was never read.
+      requests.cut(generation.engine, this.n - timer.done, reason);
+      requests.promptDone(generation, timer);
+    }
     if (this.#service.options.tracer) this.#trace(this.#service.options.tracer, failure);
   }
 

@@ -20,9 +20,13 @@ export function serverInfo(service: Service) {
   };
 }
 
-/** How many devices hold the model together. */
+/** How many devices hold the model, in all engines together, or in each with `include_dp=false`. */
 export function worldSize(service: Service) {
-  return (): Response => Response.json({ world_size: service.fastgen.capacity.tensor_parallel_size });
+  return (c: Context<Env>): Response => {
+    const { tensor_parallel_size, data_parallel_size } = service.fastgen.capacity;
+    const engines = c.req.query("include_dp") === "false" ? 1 : data_parallel_size;
+    return Response.json({ world_size: tensor_parallel_size * engines });
+  };
 }
 
 type Config = Record<string, Record<string, string | number | boolean> | null>;
@@ -51,7 +55,10 @@ function configOf({ fastgen, modelName }: Service): Config {
       max_num_seqs: capacity.max_num_seqs,
       max_num_batched_tokens: capacity.max_num_batched_tokens,
     },
-    parallel_config: { tensor_parallel_size: capacity.tensor_parallel_size },
+    parallel_config: {
+      tensor_parallel_size: capacity.tensor_parallel_size,
+      data_parallel_size: capacity.data_parallel_size,
+    },
     device_config: { device: model.device, device_name: capacity.device_name },
     // Trainers look here for what the server can do: it has neither.
     weight_transfer_config: null,

@@ -64,6 +64,8 @@ export interface ServiceOptions extends BrowserOptions {
   toolCallParser: string;
   /** Answer /tokenizer_info? */
   tokenizerInfo: boolean;
+  /** Is there a page at /? */
+  ui: boolean;
   /** Are unsupported fields ignored where they would change the answer? */
   allowExtraFields: boolean;
 }
@@ -96,6 +98,7 @@ const DEFAULTS: ServiceOptions = {
   reasoningParser: "auto",
   toolCallParser: "auto",
   tokenizerInfo: false,
+  ui: true,
   allowExtraFields: false,
 };
 

@@ -90,29 +90,35 @@ const HEADERS = {
 };
 
 /**
- * The pieces of `run` as an event stream. The stream is pulled, so a slow client holds back only itself: its sequences pause.
- * When the stream is cancelled, the generation is aborted. An error after the headers is a last frame.
+ * The pieces of `run` as an event stream. Status and headers come with the first piece. Until then an error has a status of its
+ * own, and a router whose server is gone may send the request to another one. An error after that is a last frame.
+ * The stream is pulled, so a slow client holds back only itself: its sequences pause. When the stream is cancelled, the
+ * generation is aborted. Throws FastgenError.
  */
-export function eventStream(service: Service, run: Run, frames: Frames): Response {
+export async function eventStream(service: Service, run: Run, frames: Frames): Promise<Response> {
   const { record } = run;
   const encoder = new TextEncoder();
   const chunks = run.chunks();
+  let first: IteratorResult<Chunk> | null = await chunks.next().catch((error) => {
+    run.end(error);
+    throw error;
+  });
   record.streaming = true;
+  /** What precedes the first piece goes with it: who has received anything has received a piece. */
+  let opening = frames.begin?.() ?? "";
   let gone = false;
   const end = (error?: FastgenError) => {
     run.end(error);
     record.end(200);
   };
   const stream = new ReadableStream<Uint8Array>({
-    start(controller) {
-      const text = frames.begin?.() ?? "";
-      if (text !== "") controller.enqueue(encoder.encode(text));
-    },
     async pull(controller) {
       try {
         for (;;) {
-          const { done, value } = await chunks.next();
-          const text = done ? frames.end() : frames.chunk(value);
+          const { done, value }: IteratorResult<Chunk> = first ?? (await chunks.next());
+          first = null;
+          const text = opening + (done ? frames.end() : frames.chunk(value));
+          opening = "";
           if (text !== "") controller.enqueue(encoder.encode(text));
           if (done) {
             end();

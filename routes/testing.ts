@@ -13,6 +13,7 @@ import type {
   Chunk,
   Completion,
   Conversation,
+  EngineInfo,
   FastgenApi,
   GenerateOptions,
   Generation,
@@ -48,6 +49,8 @@ export interface FakeOptions {
   max_model_len?: number;
   default_params?: SamplingParams;
   running?: number;
+  /** How many engines; default 1. Choices are computed by the last. */
+  engines?: number;
   /** What an update of the weights fails with. */
   updateError?: Error;
   /** What a profile fails with. */
@@ -89,6 +92,7 @@ export class FakeFastgen implements FastgenApi {
     max_num_seqs: 8,
     max_num_batched_tokens: 512,
     tensor_parallel_size: 1,
+    data_parallel_size: 1,
     weight_bytes: 1,
     graphs: 0,
     threads: 1,
@@ -112,7 +116,9 @@ export class FakeFastgen implements FastgenApi {
   };
   readonly tokenizer_config = { tokenizer_class: "FakeTokenizer", model_max_length: 1024 };
   /** What onStep() was given: a test calls it as the engine would. */
-  step: (tokens: number) => void = () => {};
+  step: (tokens: number, engine: number) => void = () => {};
+  /** What has failed, by engine. The stats of all but the last are those of an idle engine. */
+  readonly failures: (string | null)[];
   readonly default_params: SamplingParams;
   readonly calls: FakeCall[] = [];
   alive = true;
@@ -125,6 +131,8 @@ export class FakeFastgen implements FastgenApi {
     this.#options = options;
     this.default_params = options.default_params ?? {};
     this.stats.running = options.running ?? 0;
+    this.failures = Array.from({ length: options.engines ?? 1 }, () => null);
+    this.capacity.data_parallel_size = this.failures.length;
     this.model = {
       name: "org/fake",
       architecture: "FakeForCausalLM",
@@ -183,7 +191,17 @@ export class FakeFastgen implements FastgenApi {
     return null;
   }
 
-  onStep(listener: (tokens: number) => void): void {
+  get engines(): readonly EngineInfo[] {
+    const idle = Object.fromEntries(Object.keys(this.stats).map((key) => [key, 0])) as unknown as Stats;
+    const last = this.failures.length - 1;
+    return this.failures.map((failure, i) => ({
+      alive: failure === null,
+      failure,
+      stats: i === last ? this.stats : idle,
+    }));
+  }
+
+  onStep(listener: (tokens: number, engine: number) => void): void {
     this.step = listener;
   }
 
@@ -265,6 +283,7 @@ class FakeGeneration implements Generation {
   readonly params: ResolvedParams;
   readonly seeds: readonly bigint[];
   readonly prompt_text: string | null;
+  readonly engine: number;
   readonly usage: Usage;
   readonly #fake: FakeFastgen;
   readonly #call: FakeCall;
@@ -279,6 +298,7 @@ class FakeGeneration implements Generation {
     this.params = samplingSchema.parse(call.params);
     this.params.max_tokens ??= fake.model.max_model_len - ids.length;
     this.seeds = Array.from({ length: this.params.n }, (_, i) => BigInt(this.params.seed ?? 77) + BigInt(i));
+    this.engine = fake.failures.length - 1;
     this.prompt_text = typeof call.prompt === "string" ? call.prompt : null;
     this.usage = { prompt_tokens: ids.length, completion_tokens: 0, cached_tokens: 0 };
     fake.stats.prompt_tokens += ids.length;
@@ -313,7 +333,7 @@ class FakeGeneration implements Generation {
     const nothing = { token_ids: [], logprobs: null, weight_versions };
     if (limit === 0) {
       for (let index = 0; index < params.n; index++) {
-        observer?.started(index, QUEUED_SECONDS, PREFILL_SECONDS);
+        observer?.started(index, QUEUED_SECONDS, PREFILL_SECONDS, this.engine);
         observer?.ended(index, finish_reason, performance.now());
         yield { index, text: "", ...nothing, ...end };
       }
@@ -336,7 +356,7 @@ class FakeGeneration implements Generation {
         this.usage.completion_tokens++;
         this.#fake.stats.generated_tokens++;
         this.#call.tokens++;
-        if (i === 0) observer?.started(index, QUEUED_SECONDS, PREFILL_SECONDS);
+        if (i === 0) observer?.started(index, QUEUED_SECONDS, PREFILL_SECONDS, this.engine);
         observer?.token(index, performance.now());
         if (last) observer?.ended(index, finish_reason, performance.now());
         const logprobs =

@@ -205,6 +205,20 @@ function decompress(file) {
   }
 }
 
+const PAGE = "build/page.html.gz";
+
+/** The page at /, made of web/. It is made again when one of its sources is newer. */
+async function buildPage() {
+  const page = path.join(root, PAGE);
+  const time = (file) => fs.statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0;
+  const inputs = [...filesUnder("web"), "package-lock.json", "src/limits.ts", "routes/page-servers.ts"].map((file) =>
+    path.join(root, file),
+  );
+  if (inputs.every((file) => time(file) < time(page))) return;
+  console.error("setup: building the page");
+  await mustRun(bun, ["web/build.ts", page], "see the message above");
+}
+
 function* filesUnder(directory) {
   if (!fs.existsSync(path.join(root, directory))) return;
   for (const entry of fs.readdirSync(path.join(root, directory), { withFileTypes: true })) {
@@ -223,7 +237,7 @@ function assetFiles() {
     (file) => /\.(json|jinja|safetensors)$/.test(file) && exists(path.posix.join(path.posix.dirname(file), WEIGHTS)),
   );
   const addon = `node_modules/tokenizers/tokenizers.linux-${process.arch}-gnu.node`;
-  return new Map([...[...libraries, ...models].sort().map((file) => [file, file]), ["tokenizers.node", addon]]);
+  return new Map([...[...libraries, ...models, PAGE].sort().map((file) => [file, file]), ["tokenizers.node", addon]]);
 }
 
 const isSource = (file) => /\.(ts|json)$/.test(file) && !file.endsWith(".test.ts");
@@ -297,7 +311,10 @@ export async function setup({ executable = true } = {}) {
     await installPackages();
     await buildLibrary();
     unpackLlguidance();
-    if (executable) await buildExecutable();
+    if (executable) {
+      await buildPage();
+      await buildExecutable();
+    }
   } finally {
     unlock();
   }

@@ -2,7 +2,7 @@ import { expect, spyOn, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import * as os from "node:os";
 import * as path from "node:path";
-import { contextThatFits, type DeviceChoice, engineConfig, MOST, pageBytes } from "./device.ts";
+import { contextThatFits, type DeviceChoice, engineConfig, engineConfigs, MOST, pageBytes } from "./device.ts";
 import type { EngineCapacity } from "./engine-config.ts";
 import type { Model } from "./model/shape.ts";
 import { failure } from "./testing.ts";
@@ -16,7 +16,7 @@ const model = {
   tensors: [],
   shape: { layers: 2, kvHeads: 2, headDim: 64 },
 } as unknown as Model;
-const cpu = { kind: "cpu", libraryPath: "x.so", memoryBytes: 2 ** 30 } as const;
+const cpu = { kind: "cpu", libraryPath: "x.so", count: 4, memoryBytes: 2 ** 30 } as const;
 const config = (options: LoadOptions, device: DeviceChoice = cpu) => engineConfig(model, device, options);
 const PAGE = 64 * 1024;
 
@@ -87,7 +87,7 @@ test("a GPU that has no room for the context: each cure that the message names w
   const capacity = { pages: 10, pageBytes: PAGE } as EngineCapacity;
   const fits = (wanted: number, { pages }: { pages: number }, device: DeviceChoice, options: LoadOptions) =>
     contextThatFits(wanted, { ...capacity, pages }, device, options);
-  const gpu = { kind: "cuda", libraryPath: "x.so", memoryBytes: 1000 * PAGE } as const;
+  const gpu = { kind: "cuda", libraryPath: "x.so", count: 1, memoryBytes: 1000 * PAGE } as const;
   expect(fits(4096, capacity, gpu, {})).toBe(640);
   expect(fits(640, capacity, gpu, { max_model_len: 640 })).toBe(640);
   const options = { max_model_len: 4096, gpu_memory_utilization: 0.9 };
@@ -112,11 +112,62 @@ test("options that make no sense are refused by name", () => {
     { swap_space: -1 },
     { gpu_memory_utilization: 0 },
     { tensor_parallel_size: 2 },
+    { data_parallel_size: 0 },
     { max_model_len: Number.POSITIVE_INFINITY },
     { seed: -1 },
   ];
   for (const options of bad) expect(refusal(options).param).toBe(Object.keys(options)[0]!);
   expect(refusal({ max_num_seqs: 64, max_num_batched_tokens: 32 }).param).toBe("max_num_batched_tokens");
+});
+
+test("several engines: their devices, and their shares of threads and memory", () => {
+  const gpu = { ...cpu, kind: "cuda" } as const;
+  const devices = (options: LoadOptions) => engineConfigs(model, gpu, options).map((one) => one.devices);
+  expect(devices({})).toEqual([[0]]);
+  expect(devices({ data_parallel_size: 4 })).toEqual([[0], [1], [2], [3]]);
+  expect(devices({ data_parallel_size: 2, tensor_parallel_size: 2 })).toEqual([
+    [0, 1],
+    [2, 3],
+  ]);
+  const threads = (options: LoadOptions) => engineConfigs(model, cpu, options).map((one) => one.threads);
+  expect(threads({ threads: 0 })).toEqual([0]);
+  expect(threads({ threads: 7, data_parallel_size: 3 })).toEqual([2, 2, 2]);
+  expect(threads({ threads: 1, data_parallel_size: 2 })).toEqual([1, 1]);
+  const cores = Math.max(1, Math.floor(os.availableParallelism() / 2));
+  expect(threads({ data_parallel_size: 2 })).toEqual([cores, cores]);
+  const memory = spyOn(process, "availableMemory").mockReturnValue(800 * PAGE);
+  try {
+    expect(config({}).kvBytes).toBe(200 * PAGE);
+    expect(config({ data_parallel_size: 2 }).kvBytes).toBe(100 * PAGE);
+    const swap = (options: LoadOptions) => config({ max_model_len: 64, ...options }, gpu).hostKvBytes;
+    expect([swap({}), swap({ tensor_parallel_size: 2, data_parallel_size: 2 })]).toEqual([200 * PAGE, 50 * PAGE]);
+  } finally {
+    memory.mockRestore();
+  }
+});
+
+test("more engines than GPUs, or than the memory holds, are refused with what would fit", () => {
+  const gpu = { ...cpu, kind: "cuda" } as const;
+  expect(refusal({ data_parallel_size: 5 }, gpu)).toMatchObject({
+    param: "data_parallel_size",
+    message: "data_parallel_size 5 needs 5 GPUs, and this machine has 4: lower data_parallel_size to at most 4",
+  });
+  expect(refusal({ data_parallel_size: 2, tensor_parallel_size: 3 }, gpu).message).toBe(
+    "data_parallel_size 2 times tensor_parallel_size 3 needs 6 GPUs, and this machine has 4: lower data_parallel_size to at most 1",
+  );
+  expect(refusal({ data_parallel_size: 2, tensor_parallel_size: 5 }, gpu).message).toEndWith(
+    "lower tensor_parallel_size",
+  );
+  const memory = spyOn(os, "totalmem").mockReturnValue(100 * PAGE);
+  try {
+    const options = { kv_cache_memory_bytes: 60 * PAGE, data_parallel_size: 2 };
+    const [smaller] = cures(refusal(options).message);
+    expect(config({ ...options, ...smaller }).kvBytes).toBe(50 * PAGE);
+    const swap = { swap_space: (60 * PAGE) / 2 ** 30, data_parallel_size: 2 };
+    expect(refusal(swap, gpu).message).toContain("for each of 2 GPUs");
+  } finally {
+    memory.mockRestore();
+  }
 });
 
 test("a library that cannot be opened here: one line says what to do", () => {
@@ -136,7 +187,12 @@ test("libfastgen's bounds are those of config.c, and errors name them", async ()
   expect(source).toContain("MAX_SEQS = 1 << 16 }");
   expect(source).toMatch(/"max_step_tokens", o->max_step_tokens, o->max_seqs, 1 << 20\}/);
   expect(source).toMatch(/"n_threads", o->n_threads, 0, 1024\}/);
-  expect(MOST).toEqual({ max_num_seqs: 1 << 16, max_num_batched_tokens: 1 << 20, threads: 1024 });
+  expect(MOST).toEqual({
+    max_num_seqs: 1 << 16,
+    max_num_batched_tokens: 1 << 20,
+    threads: 1024,
+    data_parallel_size: 64,
+  });
   for (const [name, most] of Object.entries(MOST)) {
     expect(refusal({ [name]: most + 1 }).message).toMatch(
       new RegExp(`^${name} must be .* to ${most}, not ${most + 1}$`),
@@ -161,7 +217,7 @@ test("fewer tokens per step mean fewer sequences, and CUDA measures its own KV c
 
 test("FP8: weights and KV cache by option, and a checkpoint that is quantised already", () => {
   expect(config({})).toMatchObject({ quantization: "none", kvDtype: config({}).computeDtype });
-  expect(config({ quantization: "fp8" })).toMatchObject({ quantization: "fp8" });
+  expect(config({ quantization: "fp8" })).toMatchObject({ quantization: "fp8_large" });
   for (const kv_cache_dtype of ["fp8", "fp8_e4m3"] as const) {
     const limited = { kv_cache_memory_bytes: 2 ** 30, max_num_seqs: 2 };
     const fp8 = config({ ...limited, kv_cache_dtype });

@@ -8,6 +8,7 @@ import type { DeviceKind, EngineCapacity, EngineConfig } from "./engine-config.t
 import { asFastgenError, FastgenError } from "./errors.ts";
 import { Library } from "./ffi/library.ts";
 import { llguidancePath } from "./grammar/llguidance.ts";
+import { MAX_ENGINES } from "./limits.ts";
 import type { Model, ModelShape, StoredDtype } from "./model/shape.ts";
 import type { LoadOptions } from "./types.ts";
 import { formatSize } from "./units.ts";
@@ -35,11 +36,14 @@ export const MOST: Partial<Record<keyof LoadOptions, number>> = {
   max_num_seqs: 65_536,
   max_num_batched_tokens: 1_048_576,
   threads: 1024,
+  data_parallel_size: MAX_ENGINES,
 };
 
 export interface DeviceChoice {
   kind: DeviceKind;
   libraryPath: string;
+  /** GPUs of the machine; 1 on the CPU. */
+  count: number;
   /** A GPU: all of its memory. The CPU: the memory that is free. */
   memoryBytes: number;
 }
@@ -61,10 +65,11 @@ export function chooseDevice(wanted: "auto" | DeviceKind): DeviceChoice {
     const library = libraryOf("cuda");
     let problem = "this build has no CUDA library";
     try {
-      if (library && Library.open(library).deviceCount() > 0) {
+      const count = library ? Library.open(library).deviceCount() : 0;
+      if (library && count > 0) {
         // Throws if the GPU cannot be opened. Only the first: opening each takes time and some of its memory.
         const { memoryBytes } = Library.open(library).device(0);
-        return { kind: "cuda", libraryPath: library, memoryBytes };
+        return { kind: "cuda", libraryPath: library, count, memoryBytes };
       }
       if (library) problem = "no CUDA GPU was found";
     } catch (error) {
@@ -75,7 +80,7 @@ export function chooseDevice(wanted: "auto" | DeviceKind): DeviceChoice {
       throw new FastgenError("device", `device cuda: ${problem}; choose cpu or auto`, { param: "device" });
     }
   }
-  return { kind: "cpu", libraryPath: cpuLibrary(), memoryBytes: freeMemory() };
+  return { kind: "cpu", libraryPath: cpuLibrary(), count: 1, memoryBytes: freeMemory() };
 }
 
 /** Opens the CPU library: a package brings one that was built elsewhere, perhaps for another kind of machine. */
@@ -122,31 +127,33 @@ function whole(options: LoadOptions, name: keyof LoadOptions, fallback: number, 
 
 /** Values of kv_cache_dtype; null = as the activations. */
 const KV_DTYPES = { auto: null, bfloat16: "bfloat16", fp8_e4m3: "float8_e4m3", fp8: "float8_e4m3" } as const;
-const QUANTIZATIONS = { none: "none", fp8: "fp8" } as const;
+const QUANTIZATIONS = { none: "none", fp8: "fp8_large" } as const;
 
 function oneOf<T extends object>(name: keyof LoadOptions, values: T, value: string): T[keyof T] {
   if (Object.hasOwn(values, value)) return values[value as keyof T];
   throw wrong(name, `${name} must be ${Object.keys(values).join(", ")}, not ${value}`);
 }
 
-/** Bytes of host memory for each device's evicted pages. */
-function swapSpace(options: LoadOptions, kind: DeviceKind, ranks: number): number {
-  const value = options.swap_space ?? Math.min(DEFAULTS.swap_space[kind], freeMemory() / 4 / GIB / ranks);
+/** Bytes of host memory for the evicted pages of each of `count` devices. */
+function swapSpace(options: LoadOptions, kind: DeviceKind, count: number): number {
+  const value = options.swap_space ?? Math.min(DEFAULTS.swap_space[kind], freeMemory() / 4 / GIB / count);
   if (typeof value !== "number" || !Number.isFinite(value) || value < 0) {
     throw wrong("swap_space", `swap_space must be a number of GiB, 0 or more, not ${value}`);
   }
   const bytes = Math.floor(value * GIB);
-  if (bytes * ranks <= os.totalmem()) return bytes;
+  if (bytes * count <= os.totalmem()) return bytes;
   throw wrong(
     "swap_space",
-    `swap_space is ${value} GiB${ranks > 1 ? ` on each of ${ranks} GPUs` : ""}, but this machine has ${formatSize(os.totalmem(), Math.floor)} ` +
-      `of memory: lower swap_space to at most ${Math.floor(os.totalmem() / ranks / GIB)}`,
+    `swap_space is ${value} GiB${count > 1 ? ` for each of ${count} ${kind === "cuda" ? "GPUs" : "engines"}` : ""}, but this machine has ${formatSize(os.totalmem(), Math.floor)} ` +
+      `of memory: lower swap_space to at most ${Math.floor(os.totalmem() / count / GIB)}`,
   );
 }
 
 interface Device extends DeviceChoice {
   /** Devices that the model is split over. */
   ranks: number;
+  /** Engines, each on so many devices. */
+  engines: number;
 }
 
 /** Bytes of host memory that can still be used. */
@@ -169,17 +176,19 @@ function kvCache(model: Model, device: Device, dtype: StoredDtype, maxSeqs: numb
   }
   if (device.kind === "cuda" && options.kv_cache_memory_bytes === undefined) return { kvBytes: 0, maxContext };
   const page = pageBytes(model.shape, dtype) / device.ranks;
-  const fallback = Math.floor(Math.min(DEFAULTS.kv_cache_memory_bytes, freeMemory() / 4));
+  const fallback = Math.floor(Math.min(DEFAULTS.kv_cache_memory_bytes, freeMemory() / 4) / device.engines);
   const budget = whole(options, "kv_cache_memory_bytes", fallback, 1);
   // More pages than every slot at full length could fill would lie idle.
   const pages = Math.min(Math.floor(budget / page), maxSeqs * Math.ceil(maxContext / PAGE_TOKENS));
   const fits = pages * PAGE_TOKENS;
   if (fits < (options.max_model_len ?? 1)) throw cacheTooSmall(maxContext, { budget, page, fits }, device, options);
-  if (device.kind === "cpu" && pages * page > os.totalmem()) {
+  if (device.kind === "cpu" && pages * page * device.engines > os.totalmem()) {
+    const each = device.engines > 1 ? ` for each of ${device.engines} engines` : "";
     throw wrong(
       "kv_cache_memory_bytes",
-      `kv_cache_memory_bytes is ${formatSize(budget, Math.ceil)}, but this machine has ` +
-        `${formatSize(os.totalmem(), Math.floor)} of memory: lower kv_cache_memory_bytes to at most ${os.totalmem()}`,
+      `kv_cache_memory_bytes is ${formatSize(budget, Math.ceil)}${each}, but this machine has ` +
+        `${formatSize(os.totalmem(), Math.floor)} of memory: lower kv_cache_memory_bytes to at most ` +
+        `${Math.floor(os.totalmem() / device.engines)}`,
     );
   }
   return { kvBytes: pages * page, maxContext: Math.min(maxContext, fits) };
@@ -233,23 +242,60 @@ export function contextThatFits(
   );
 }
 
-/** Everything resolved: no "auto" is left. @throws FastgenError "invalid_request" naming the option and what would fit. */
-export function engineConfig(model: Model, device: DeviceChoice, options: LoadOptions): EngineConfig {
-  const { kind } = device;
+/** Engines, and the devices of each, checked against what there is. */
+function parallelism(device: DeviceChoice, options: LoadOptions): { engines: number; ranks: number } {
   const ranks = whole(options, "tensor_parallel_size", 1, 1);
+  const engines = whole(options, "data_parallel_size", 1, 1);
+  const { kind, count } = device;
   if (kind === "cpu" && ranks > 1) {
     throw wrong(
       "tensor_parallel_size",
       `tensor_parallel_size ${ranks} needs ${ranks} GPUs, and the model runs on the CPU: leave tensor_parallel_size out`,
     );
   }
+  if (kind === "cuda" && engines > 1 && engines * ranks > count) {
+    const each = ranks > 1 ? ` times tensor_parallel_size ${ranks}` : "";
+    const fits = Math.floor(count / ranks);
+    const cure = fits > 0 ? `lower data_parallel_size to at most ${fits}` : "lower tensor_parallel_size";
+    const message = `data_parallel_size ${engines}${each} needs ${engines * ranks} GPUs, and this machine has ${count}: ${cure}`;
+    throw wrong("data_parallel_size", message);
+  }
+  return { engines, ranks };
+}
+
+/**
+ * One for each of data_parallel_size engines: engine i has the GPUs from i × tensor_parallel_size on, or its share of the CPU's threads.
+ * @throws FastgenError "invalid_request" naming the option and what would fit.
+ */
+export function engineConfigs(model: Model, device: DeviceChoice, options: LoadOptions): EngineConfig[] {
+  const { engines, ranks } = parallelism(device, options);
+  const config = engineConfig(model, device, options);
+  return Array.from({ length: engines }, (_, i) => ({
+    ...config,
+    devices: config.devices.map((rank) => (device.kind === "cuda" ? i * ranks + rank : 0)),
+  }));
+}
+
+/** CPU threads of each engine; 0 = one a core. */
+function threadsOf(options: LoadOptions, engines: number): number {
+  const threads = whole(options, "threads", 0, 0);
+  return engines === 1 ? threads : Math.max(1, Math.floor((threads || os.availableParallelism()) / engines));
+}
+
+/**
+ * Of the first engine, where there are several. Everything resolved: no "auto" is left.
+ * @throws FastgenError "invalid_request" naming the option and what would fit.
+ */
+export function engineConfig(model: Model, device: DeviceChoice, options: LoadOptions): EngineConfig {
+  const { kind } = device;
+  const { engines, ranks } = parallelism(device, options);
   // The CUDA library computes only in bfloat16.
   const auto = kind === "cuda" ? "bfloat16" : model.dtype;
   const dtype = options.dtype === undefined || options.dtype === "auto" ? auto : options.dtype;
   const kvDtype = oneOf("kv_cache_dtype", KV_DTYPES, options.kv_cache_dtype ?? "auto") ?? dtype;
   const dummy = options.load_format === "dummy";
   const wanted = oneOf("quantization", QUANTIZATIONS, options.quantization ?? "none");
-  const fp8 = wanted === "fp8" || Boolean(model.quantization);
+  const fp8 = wanted !== "none" || Boolean(model.quantization);
   const stepTokens = DEFAULTS.max_num_batched_tokens[kind === "cuda" && fp8 ? "cudaFp8" : kind];
   const maxStepTokens = whole(options, "max_num_batched_tokens", stepTokens, 1);
   const maxSeqs = whole(options, "max_num_seqs", Math.min(DEFAULTS.max_num_seqs[kind], maxStepTokens), 1);
@@ -261,7 +307,7 @@ export function engineConfig(model: Model, device: DeviceChoice, options: LoadOp
         `most ${maxStepTokens}`,
     );
   }
-  const { kvBytes, maxContext } = kvCache(model, { ...device, ranks }, kvDtype, maxSeqs, options);
+  const { kvBytes, maxContext } = kvCache(model, { ...device, ranks, engines }, kvDtype, maxSeqs, options);
   const memoryUtilization = options.gpu_memory_utilization ?? DEFAULTS.gpu_memory_utilization;
   if (!(memoryUtilization > 0 && memoryUtilization <= 1)) {
     throw wrong(
@@ -274,7 +320,7 @@ export function engineConfig(model: Model, device: DeviceChoice, options: LoadOp
     libraryPath: device.libraryPath,
     grammarLibrary: llguidancePath(),
     devices: Array.from({ length: ranks }, (_, rank) => rank),
-    threads: whole(options, "threads", 0, 0),
+    threads: threadsOf(options, engines),
     computeDtype: dtype,
     kvDtype,
     // A checkpoint that is quantised stays as it is; its dummy weights are quantised too.
@@ -283,7 +329,7 @@ export function engineConfig(model: Model, device: DeviceChoice, options: LoadOp
     maxStepTokens,
     maxContext,
     kvBytes,
-    hostKvBytes: swapSpace(options, kind, ranks),
+    hostKvBytes: swapSpace(options, kind, ranks * engines),
     memoryUtilization,
     prefixCaching: options.enable_prefix_caching ?? true,
     schedulingPolicy: options.scheduling_policy ?? "fcfs",

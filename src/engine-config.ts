@@ -21,8 +21,8 @@ export interface EngineConfig {
   threads: number;
   computeDtype: Dtype;
   kvDtype: StoredDtype;
-  /** fp8: linear layers are quantised while they load. */
-  quantization: "none" | "fp8";
+  /** Linear layers are quantised while they load: fp8 = all that are not FP8 yet, fp8_large = those that gain from it. */
+  quantization: "none" | "fp8" | "fp8_large";
   maxSeqs: number;
   maxStepTokens: number;
   /** Most tokens in one sequence, prompt and output together. */

@@ -1,10 +1,11 @@
 /** The library: a model loaded, generating. The tools are written on this. */
 import { BadWords } from "./bad-words.ts";
 import { runBounded } from "./batch.ts";
-import { chooseDevice, contextThatFits, engineConfig } from "./device.ts";
-import { EngineFront, type SequenceListener } from "./engine/front.ts";
+import { chooseDevice, contextThatFits, engineConfigs } from "./device.ts";
+import type { SequenceListener } from "./engine/front.ts";
 import { PAGE_TOKENS } from "./engine/page-cache.ts";
-import type { EngineRequest } from "./engine/protocol.ts";
+import type { EngineRequest, EngineStats } from "./engine/protocol.ts";
+import { type Placement, Replicas } from "./engine/replicas.ts";
 import type { EngineConfig } from "./engine-config.ts";
 import { asFastgenError, FastgenError } from "./errors.ts";
 import { RunningGeneration } from "./generation.ts";
@@ -26,6 +27,7 @@ import type {
   Capacity,
   Completion,
   Conversation,
+  EngineInfo,
   FastgenApi,
   GenerateOptions,
   Generation,
@@ -49,7 +51,7 @@ const PREPARE_AFTER = 100;
 
 /** What a loaded model is made of. */
 interface Loaded {
-  front: EngineFront;
+  engines: Replicas;
   tokenizer: Tokenizer;
   template: ChatTemplate;
   model: ModelInfo;
@@ -103,28 +105,29 @@ export class Fastgen implements FastgenApi {
       signal,
     };
     const model = await (name === undefined ? openDefaultModel(opening) : openModel(name, opening));
-    const config = engineConfig(model, device, options);
+    const configs = engineConfigs(model, device, options);
+    const config = configs[0]!;
     const template = ChatTemplate.load(model.files, {
       override: options.chat_template,
       contentFormat: options.chat_template_content_format,
     });
     for (const problem of await template.problems()) options.onWarning?.(problem);
     // The tokenizer and the weights load side by side.
-    const starting = EngineFront.start(config, {
+    const starting = Replicas.start(configs, {
       onProgress: options.onProgress,
       onWarning: options.onWarning,
       signal,
     });
     const tokenizing = Tokenizer.load(model.files);
-    const [front, tokenizer] = await Promise.allSettled([starting, tokenizing]);
-    if (front.status === "rejected") throw front.reason;
+    const [engines, tokenizer] = await Promise.allSettled([starting, tokenizing]);
+    if (engines.status === "rejected") throw engines.reason;
     try {
       if (tokenizer.status === "rejected") throw tokenizer.reason;
       const generation = readGenerationConfig(model.files, tokenizer.value, await template.afterAnswer());
       const { prefixCaching, maxSeqs, maxStepTokens, devices } = config;
-      const maxContext = contextThatFits(config.maxContext, front.value.capacity, device, options);
+      const maxContext = contextThatFits(config.maxContext, engines.value.capacity, device, options);
       return new Fastgen({
-        front: front.value,
+        engines: engines.value,
         tokenizer: tokenizer.value,
         template,
         model: {
@@ -143,7 +146,7 @@ export class Fastgen implements FastgenApi {
         byPriority: config.schedulingPolicy === "priority",
       });
     } catch (error) {
-      await front.value.close();
+      await engines.value.close();
       throw error;
     }
   }
@@ -153,8 +156,8 @@ export class Fastgen implements FastgenApi {
   }
 
   get capacity(): Capacity {
-    const { front, config } = this.#loaded;
-    const { pages, hostPages, pageBytes, weightBytes, graphs, threads, deviceName } = front.capacity;
+    const { engines, config } = this.#loaded;
+    const { pages, hostPages, pageBytes, weightBytes, graphs, threads, deviceName } = engines.capacity;
     return {
       pages,
       host_pages: hostPages,
@@ -163,6 +166,7 @@ export class Fastgen implements FastgenApi {
       max_num_seqs: config.maxSeqs,
       max_num_batched_tokens: config.maxStepTokens,
       tensor_parallel_size: config.devices.length,
+      data_parallel_size: engines.engines.length,
       page_bytes: pageBytes,
       weight_bytes: weightBytes,
       graphs,
@@ -172,33 +176,31 @@ export class Fastgen implements FastgenApi {
   }
 
   get load_seconds(): number {
-    return this.#loaded.front.loadSeconds;
+    return this.#loaded.engines.loadSeconds;
   }
 
   get stats(): Stats {
-    const { pagesUsed, prefixQueriedTokens, prefixHitTokens, promptTokens, generatedTokens, stepTokens, ...same } =
-      this.#loaded.front.stats;
-    return {
-      ...same,
-      pages_used: pagesUsed,
-      prefix_queried_tokens: prefixQueriedTokens,
-      prefix_hit_tokens: prefixHitTokens,
-      prompt_tokens: promptTokens,
-      generated_tokens: generatedTokens,
-      step_tokens: stepTokens,
-    };
+    return publicStats(this.#loaded.engines.stats);
+  }
+
+  get engines(): readonly EngineInfo[] {
+    return this.#loaded.engines.engines.map(({ alive, failure, stats }) => ({
+      alive,
+      failure,
+      stats: publicStats(stats),
+    }));
   }
 
   get alive(): boolean {
-    return this.#loaded.front.alive;
+    return this.#loaded.engines.alive;
   }
 
-  onStep(listener: (tokens: number) => void): void {
-    this.#loaded.front.onStep = listener;
+  onStep(listener: (tokens: number, engine: number) => void): void {
+    this.#loaded.engines.onStep(listener);
   }
 
   get failed(): Promise<FastgenError> {
-    return this.#loaded.front.failed;
+    return this.#loaded.engines.failed;
   }
 
   get default_params(): SamplingParams {
@@ -206,7 +208,7 @@ export class Fastgen implements FastgenApi {
   }
 
   async start(prompt: Prompt, params?: SamplingParams, options: GenerateOptions = {}): Promise<Generation> {
-    const { front, tokenizer, limits, defaults, byPriority } = this.#loaded;
+    const { engines, tokenizer, limits, defaults, byPriority } = this.#loaded;
     const { signal, cache_salt: cacheSalt, priority = 0 } = options;
     const called = performance.now();
     throwIfAborted(signal);
@@ -233,7 +235,8 @@ export class Fastgen implements FastgenApi {
       constraint.release();
       throw error;
     }
-    const sequences: number[] = [];
+    let placed!: Placement;
+    const idsOf = (choices: number[]) => choices.map((choice) => placed.ids[choice]!);
     const generation = new RunningGeneration({
       prompt: ids,
       promptText: typeof prompt === "string" && isWhole ? prompt : null,
@@ -246,19 +249,20 @@ export class Fastgen implements FastgenApi {
       modelStopIds: this.#modelStopIds,
       stream: options.stream ?? false,
       observer: options.observer,
-      abortChoice: (choice) => front.abort([sequences[choice]!]),
-      pause: (choices) => front.pause(choices.map((choice) => sequences[choice]!)),
-      resume: (choices) => front.resume(choices.map((choice) => sequences[choice]!)),
+      engine: () => placed.index,
+      abortChoice: (choice) => placed.engine.abort(idsOf([choice])),
+      pause: (choices) => placed.engine.pause(idsOf(choices)),
+      resume: (choices) => placed.engine.resume(idsOf(choices)),
     });
     // Before anything is hung on the signal: this may refuse.
     try {
       const listener: SequenceListener = (choice, event) => {
-        this.#profile?.requests.news(0, sequences[choice]!, choice, event);
+        this.#profile?.requests.news(placed.index, placed.ids[choice]!, choice, event);
         generation.accept(choice, event);
       };
       const queued = performance.now();
-      sequences.push(...front.add(requests, listener));
-      this.#profile?.requests.added(0, sequences, {
+      placed = engines.add(requests, listener);
+      this.#profile?.requests.added(placed.index, placed.ids, {
         request: options.request_id ?? "",
         arrived: options.arrived ?? called,
         called,
@@ -271,7 +275,7 @@ export class Fastgen implements FastgenApi {
       constraint.release();
       throw error;
     }
-    this.#running.set(generation, { id: options.request_id, end: () => front.abort(sequences) });
+    this.#running.set(generation, { id: options.request_id, end: () => placed.engine.abort(placed.ids) });
     generation.onEnd(() => this.#running.delete(generation));
     if (signal) {
       const onAbort = () => generation.abort();
@@ -280,7 +284,7 @@ export class Fastgen implements FastgenApi {
     }
     try {
       // The prompt is computed meanwhile. Whether the grammar can be used is known before the caller has anything.
-      if (constraint.compiling) await giveMatchers(front, sequences, constraint.compiling);
+      if (constraint.compiling) await giveMatchers(placed.engine, placed.ids, constraint.compiling);
     } catch (error) {
       generation.fail(asFastgenError(error));
       throw error;
@@ -300,7 +304,7 @@ export class Fastgen implements FastgenApi {
     options: GenerateOptions = {},
   ): AsyncGenerator<BatchResult, void, void> {
     // Twice what runs at once: a sequence that ends finds the next one waiting in the engine.
-    const limit = 2 * this.#loaded.config.maxSeqs;
+    const limit = 2 * this.#loaded.config.maxSeqs * this.#loaded.engines.engines.length;
     const prepare = (input: Prompt | BatchInput) => {
       const stop = new AbortController();
       const signal = options.signal ? AbortSignal.any([options.signal, stop.signal]) : stop.signal;
@@ -349,17 +353,17 @@ export class Fastgen implements FastgenApi {
   }
 
   async ping(): Promise<void> {
-    await this.#loaded.front.command({ type: "ping" });
+    await this.#loaded.engines.command({ type: "ping" });
   }
 
   async pause({ mode = "abort", clear_cache = true }: PauseOptions = {}): Promise<void> {
     this.#paused = true;
-    await this.#loaded.front.command({ type: "hold", mode, clearCache: clear_cache });
+    await this.#loaded.engines.command({ type: "hold", mode, clearCache: clear_cache });
   }
 
   async resume(): Promise<void> {
     this.#paused = false;
-    await this.#loaded.front.command({ type: "release" });
+    await this.#loaded.engines.command({ type: "release" });
   }
 
   get is_paused(): boolean {
@@ -367,30 +371,30 @@ export class Fastgen implements FastgenApi {
   }
 
   async updateWeights(update: WeightUpdate): Promise<void> {
-    const { front } = this.#loaded;
-    await front.command(await updateCommand(this.#loaded, update, String(this.#updates + 1)));
+    const { engines } = this.#loaded;
+    await engines.command(await updateCommand(this.#loaded, update, String(this.#updates + 1)));
     this.#updates++;
   }
 
   get weight_version(): string {
-    return this.#loaded.front.state.weightVersion;
+    return this.#loaded.engines.state.weightVersion;
   }
 
   async resetPrefixCache(): Promise<void> {
-    await this.#loaded.front.command({ type: "clear_cache" });
+    await this.#loaded.engines.command({ type: "clear_cache" });
   }
 
   async sleep({ level = 1, mode = "abort" }: SleepOptions = {}): Promise<void> {
-    await this.#loaded.front.command({ type: "sleep", level, mode });
+    await this.#loaded.engines.command({ type: "sleep", level, mode });
   }
 
   async wakeUp({ tags = ["weights", "kv_cache"] }: { tags?: readonly MemoryTag[] } = {}): Promise<void> {
     const [weights, kvCache] = [tags.includes("weights"), tags.includes("kv_cache")];
-    await this.#loaded.front.command({ type: "wake", weights, kvCache });
+    await this.#loaded.engines.command({ type: "wake", weights, kvCache });
   }
 
   get is_sleeping(): boolean {
-    return this.#loaded.front.state.sleeping;
+    return this.#loaded.engines.state.sleeping;
   }
 
   abort(request_id: string | null): number {
@@ -400,11 +404,11 @@ export class Fastgen implements FastgenApi {
   }
 
   async startProfile(options: ProfileOptions): Promise<ProfileFile> {
-    const { front, model } = this.#loaded;
+    const { engines, model } = this.#loaded;
     if (this.#profile) throw new FastgenError("invalid_request", "a profile is being recorded: stop it first");
     const { device_name } = this.capacity;
     const about = { fastgen: VERSION, model: model.name, dtype: model.dtype, device: device_name };
-    this.#profile = new Profile([front], about);
+    this.#profile = new Profile(engines.engines, about);
     try {
       return await this.#profile.record(options);
     } finally {
@@ -422,13 +426,26 @@ export class Fastgen implements FastgenApi {
 
   async close(): Promise<void> {
     clearTimeout(this.#preparing);
-    await this.#loaded.front.close();
+    await this.#loaded.engines.close();
     await this.#constraints.close();
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
+}
+
+function publicStats(stats: EngineStats): Stats {
+  const { pagesUsed, prefixQueriedTokens, prefixHitTokens, promptTokens, generatedTokens, stepTokens, ...same } = stats;
+  return {
+    ...same,
+    pages_used: pagesUsed,
+    prefix_queried_tokens: prefixQueriedTokens,
+    prefix_hit_tokens: prefixHitTokens,
+    prompt_tokens: promptTokens,
+    generated_tokens: generatedTokens,
+    step_tokens: stepTokens,
+  };
 }
 
 function isBatchInput(input: Prompt | BatchInput): input is BatchInput {

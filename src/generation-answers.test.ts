@@ -42,6 +42,7 @@ function setUp(params: SamplingParams = {}) {
     shownIds: new Set<number>(),
     modelStopIds: new Set([EOS]),
     stream: false,
+    engine: () => 0,
     abortChoice: (choice: number) => aborted.push(choice),
     pause() {},
     resume() {},

@@ -34,6 +34,7 @@ function start(params: SamplingParams = {}, stream = false, observer?: Generatio
     modelStopIds: new Set([EOS]),
     stream,
     observer,
+    engine: () => 0,
     abortChoice: (choice) => calls.push(["abort", choice]),
     pause: (choices) => calls.push(["pause", choices]),
     resume: (choices) => calls.push(["resume", choices]),
@@ -197,9 +198,9 @@ test("an observer hears of every token when the engine brings it, though nobody 
   generation.abort();
   say(2, A, { time: 60, start: begun });
   expect(heard).toEqual([
-    ["started", 0, 2, 3],
+    ["started", 0, 2, 3, 0],
     ["token", 0, 10],
-    ["started", 1, 2, 3],
+    ["started", 1, 2, 3, 0],
     ["token", 1, 20],
     ["token", 0, 30],
     ["ended", 0, "stop", 30],

@@ -2,6 +2,8 @@
  * One request on the main thread: token ids come in from the engine; text, log probabilities and chunks go out. A request
  * with n choices is n sequences of the engine.
  */
+
+import { afterNews } from "./after-news.ts";
 import type { SequenceEvent } from "./engine/front.ts";
 import type { TokenLogprobs } from "./engine/protocol.ts";
 import { FastgenError } from "./errors.ts";
@@ -60,6 +62,8 @@ export interface GenerationSetup {
   /** The output is only iterated (GenerateOptions.stream). */
   stream: boolean;
   observer?: GenerationObserver;
+  /** Which engine its sequences are in, once they are in one. */
+  engine(): number;
   /** Ends the sequence of a choice in the engine, at any time. */
   abortChoice(choice: number): void;
   /** Pause the sequences of some choices in the engine, and let them go on. */
@@ -86,7 +90,7 @@ export class RunningGeneration implements Generation {
   #running: number;
   #failure: FastgenError | null = null;
   /** Wakes whoever waits for news; there may be an iteration and several completion() calls. */
-  #wake: (() => void)[] = [];
+  readonly #wake: (() => void)[] = [];
   #onEnd: (() => void)[] = [];
 
   constructor(setup: GenerationSetup) {
@@ -128,6 +132,10 @@ export class RunningGeneration implements Generation {
     };
   }
 
+  get engine(): number {
+    return this.#setup.engine();
+  }
+
   /** True once nothing more will come. */
   get ended(): boolean {
     return this.#running === 0 || this.#failure !== null;
@@ -151,7 +159,7 @@ export class RunningGeneration implements Generation {
     if (event.cachedTokens !== null && index === 0) this.usage.cached_tokens = event.cachedTokens;
     if (event.promptLogprobs) this.#promptLogprobs = event.promptLogprobs;
     const { observer } = this.#setup;
-    if (event.start) observer?.started(index, event.start.queuedSeconds, event.start.prefillSeconds);
+    if (event.start) observer?.started(index, event.start.queuedSeconds, event.start.prefillSeconds, this.engine);
     if (event.token >= 0) observer?.token(index, event.time);
     const chunk = emptyChunk(index, choice.whole.logprobs !== null, choice.versions);
     if (event.token >= 0) this.#token(choice, chunk, event);
@@ -260,9 +268,7 @@ export class RunningGeneration implements Generation {
   }
 
   #notify(): void {
-    const waiting = this.#wake;
-    this.#wake = [];
-    for (const wake of waiting) wake();
+    if (this.#wake.length > 0) afterNews(this.#wake.splice(0));
   }
 
   #news(): Promise<void> {

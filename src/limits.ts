@@ -220,6 +220,18 @@ export const MAX_PROFILE_EVENTS = 1_048_576;
 /** Steps that a profile may be started for; without a number it goes on until it is stopped, or full. */
 export const MAX_PROFILE_STEPS = 1_000_000;
 
+/** Servers that the page's address may name: each is an entry of its Content-Security-Policy. */
+export const MAX_PAGE_SERVERS = 16;
+
+/** Bytes of a file of conversations that the page takes in; the browser holds it in memory several times over. */
+export const MAX_IMPORT_BYTES = 128 * 1024 * 1024;
+
+/** Conversations in such a file. */
+export const MAX_IMPORTED_CONVERSATIONS = 10_000;
+
+/** Messages in one of its conversations, all branches together. */
+export const MAX_IMPORTED_MESSAGES = 20_000;
+
 /** Spans that wait for a trace collector; those beyond it are dropped. One is about a kilobyte. */
 export const MAX_QUEUED_SPANS = 2048;
 
@@ -264,3 +276,9 @@ export const MAX_BATCH_REPLY_BYTES = 64 * 1024 * 1024;
 
 /** Seconds for which a request of a batch is made again while the server is busy or out of reach. */
 export const BATCH_PATIENCE_SECONDS = 600;
+
+/** Engines of one process (--data-parallel-size): more GPUs than any machine has. */
+export const MAX_ENGINES = 64;
+
+/** Pages of prompts that the main thread remembers of each of several engines, 100 bytes each; fewer where the engine has fewer. */
+export const MAX_INDEXED_PAGES = 262_144;

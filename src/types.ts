@@ -11,7 +11,10 @@ export interface LoadOptions {
   device?: "auto" | DeviceKind;
   /** Precision of activations and KV cache; auto = the checkpoint's, on a GPU bfloat16. */
   dtype?: "auto" | Dtype;
-  /** fp8 = quantise linear layers while they load: weights by output channel, activations by token. */
+  /**
+   * fp8 = quantise linear layers while they load: weights by output channel, activations by token. Those of less than 2^20
+   * weights (q, k and v together, gate and up too) stay as they are: FP8 would make them no faster.
+   */
   quantization?: "none" | "fp8";
   /** auto = as dtype. fp8_e4m3 (also fp8) holds twice the tokens, with a scale for each token and head. */
   kv_cache_dtype?: "auto" | "bfloat16" | "fp8_e4m3" | "fp8";
@@ -25,7 +28,7 @@ export interface LoadOptions {
   max_num_batched_tokens?: number;
   /** Reuse the KV cache of prompts that begin alike; default true. */
   enable_prefix_caching?: boolean;
-  /** Bytes of KV cache: on the CPU, or on each GPU in place of what gpu_memory_utilization leaves. */
+  /** Bytes of KV cache: of each engine on the CPU, or on each GPU in place of what gpu_memory_utilization leaves. */
   kv_cache_memory_bytes?: number;
   /** GiB of host memory per GPU for KV pages evicted from it. */
   swap_space?: number;
@@ -33,7 +36,9 @@ export interface LoadOptions {
   gpu_memory_utilization?: number;
   /** GPUs to split the model over. */
   tensor_parallel_size?: number;
-  /** CPU threads; 0 = one per core. */
+  /** Engines with all of the model, each on tensor_parallel_size GPUs of its own, or with its share of the CPU's threads. */
+  data_parallel_size?: number;
+  /** CPU threads of all engines together; 0 = one per core. */
   threads?: number;
   /** The text of a Jinja chat template to use instead of the model's. */
   chat_template?: string;
@@ -109,8 +114,11 @@ export type Prompt = string | readonly number[] | Int32Array | Conversation | Re
  * of performance.now().
  */
 export interface GenerationObserver {
-  /** A choice's sequence waited so long for a slot, and then computed its prompt for so long. Its first token follows. */
-  started(choice: number, queuedSeconds: number, prefillSeconds: number): void;
+  /**
+   * A choice's sequence waited so long for a slot of this engine, and then computed its prompt for so long. Its first token
+   * follows.
+   */
+  started(choice: number, queuedSeconds: number, prefillSeconds: number, engine: number): void;
   token(choice: number, time: number): void;
   ended(choice: number, reason: "stop" | "length", time: number): void;
 }
@@ -238,6 +246,8 @@ export interface Generation extends AsyncIterable<Chunk> {
   readonly seeds: readonly bigint[];
   /** The prompt where it was given as a text and is used whole; else null. */
   readonly prompt_text: string | null;
+  /** Which engine computes it, counted from 0. */
+  readonly engine: number;
   /** Final once the iteration has ended. */
   readonly usage: Usage;
   /**
@@ -269,7 +279,7 @@ export interface ModelInfo {
   device: DeviceKind;
 }
 
-/** What the loaded engine holds. */
+/** What the loaded engine holds; of several, the one with the fewest pages. */
 export interface Capacity {
   /** KV pages on each device, and in host memory. */
   pages: number;
@@ -283,6 +293,8 @@ export interface Capacity {
   max_num_batched_tokens: number;
   /** GPUs that the model is split over; 1 on the CPU. */
   tensor_parallel_size: number;
+  /** Engines with all of the model. */
+  data_parallel_size: number;
   /** Bytes of a page on each device. */
   page_bytes: number;
   /** Bytes of the weights on each device. */
@@ -295,7 +307,7 @@ export interface Capacity {
   device_name: string;
 }
 
-/** What the engine is doing, and what it has done since it was loaded. */
+/** What the engine is doing, and what it has done since it was loaded; of several engines, the sums. */
 export interface Stats {
   /** Sequences that run now. */
   running: number;
@@ -316,6 +328,15 @@ export interface Stats {
   steps: number;
   /** Tokens of the newest step. */
   step_tokens: number;
+}
+
+/** One of several engines, or the only one. */
+export interface EngineInfo {
+  /** It takes requests. */
+  readonly alive: boolean;
+  /** Why it takes none; null while it does. */
+  readonly failure: string | null;
+  readonly stats: Stats;
 }
 
 /** What a pause does with the requests that are there. */
@@ -384,13 +405,15 @@ export interface FastgenApi {
   readonly load_seconds: number;
   /** As of the newest step. */
   readonly stats: Stats;
-  /** False once the engine has failed or close() was called. */
+  /** By engine, in their order. */
+  readonly engines: readonly EngineInfo[];
+  /** False once every engine has failed or close() was called. */
   readonly alive: boolean;
-  /** Resolves once the engine has answered, which it does between steps. Rejects when it has ended. */
+  /** Resolves once every engine that is alive has answered, which it does between steps. Rejects when all have ended. */
   ping(): Promise<void>;
-  /** Called after every step with the number of its tokens. A second listener replaces the first. */
-  onStep(listener: (tokens: number) => void): void;
-  /** Resolves with the reason if the engine fails: nothing can be generated any more. Never rejects. */
+  /** Called after every step of an engine with the number of its tokens. A second listener replaces the first. */
+  onStep(listener: (tokens: number, engine: number) => void): void;
+  /** Resolves with the reason if every engine fails: nothing can be generated any more. Never rejects. */
   readonly failed: Promise<Error>;
 
   /** Starts a generation: validates, tokenises, queues. Rejects with FastgenError. */

@@ -55,7 +55,9 @@ describe.skipIf(missing !== null)(`operators (${missing ?? "executable"})`, () =
     await Promise.all([1, 2, 3].map(async () => (await post(server, { ...body, max_tokens })).text()));
     const scrape = async () => (await fetch(`${server.url}/metrics`)).text();
     const value = (text: string, name: string) =>
-      Number(new RegExp(`^vllm:${name}\\{engine="0",model_name="m"\\} (\\S+)$`, "m").exec(text)![1]);
+      Number(
+        new RegExp(`^vllm:${name}\\{(?:engine="0",)?model_name="m"(?:,engine="0")?\\} (\\S+)$`, "m").exec(text)![1],
+      );
     await until(async () => value(await scrape(), "num_requests_running") === 0);
     const text = await scrape();
     const of = (name: string) => value(text, name);

@@ -240,3 +240,36 @@ test("loading reports wrong options, missing models and an abort", async () => {
   expect((await refusal(load({ signal: AbortSignal.abort() }))).kind).toBe("aborted");
   expect((await refusal(load({ chat_template: "{% if %}" }))).kind).toBe("model");
 });
+
+test("several engines answer as one does, and all are told what one is", async () => {
+  await using several = await load({ data_parallel_size: 2, threads: 2 });
+  expect(several.capacity.data_parallel_size).toBe(2);
+  const params = { ...long, max_tokens: 8, logprobs: 0 };
+  const prompts = Array.from({ length: 6 }, (_, i) => [5, 6, 7, i + 1]);
+  const answers = async (of: Fastgen) => {
+    const all = await Promise.all(prompts.map((one) => of.generate(one, params)));
+    return all.map(({ choices }) => choices[0]!.token_ids);
+  };
+  expect(await answers(several)).toEqual(await answers(fastgen));
+  const generated = () => several.engines.map(({ stats }) => stats.generated_tokens);
+  expect(generated()).toEqual([24, 24]);
+  expect(several.stats.generated_tokens).toBe(48);
+  // The choices of one request stay in one engine.
+  const { choices } = await several.generate(prompt, { ...params, n: 3 });
+  expect(choices).toHaveLength(3);
+  expect(generated().toSorted((a, b) => a - b)).toEqual([24, 48]);
+  const kept = await Promise.all(prompts.map((one) => several.start(one, { ...params, max_tokens: 40 })));
+  await several.pause({ mode: "keep" });
+  const stopped = generated();
+  await Bun.sleep(20);
+  expect(generated()).toEqual(stopped);
+  await several.resume();
+  for (const one of kept) expect((await one.completion()).usage.completion_tokens).toBe(40);
+  await several.sleep({ mode: "wait" });
+  expect(several.is_sleeping).toBe(true);
+  await several.wakeUp();
+  expect(several.is_sleeping).toBe(false);
+  let done = 0;
+  for await (const { completion } of several.generateAll(prompts, params)) done += Number(completion !== undefined);
+  expect(done).toBe(prompts.length);
+});

@@ -15,7 +15,7 @@ const read = (file: string) => readFileSync(path.join(root, file), "utf8");
 const isData = (file: string) =>
   /^(models|test\/golden|test\/data|bench\/results)\/|package-lock\.json$|^llguidance\/llguidance\.h$/.test(file);
 const isText = (file: string) =>
-  /\.(ts|mjs|js|json|toml|md|c|h|cu|cuh|cpp|hpp|py|sh)$|Makefile$|^\.ci\/run$|LICENSE$/.test(file);
+  /\.(ts|mjs|js|json|toml|md|html|css|c|h|cu|cuh|cpp|hpp|py|sh)$|Makefile$|^\.ci\/run$|LICENSE$/.test(file);
 /** llguidance's own header, as its package has it. */
 const isForeign = (file: string) => file === "llguidance/llguidance.h";
 const texts = files.filter((file) => isText(file) && !isData(file) && !isForeign(file));
@@ -61,7 +61,7 @@ test("package-lock.json holds every package for every platform, as npm ci demand
 
 test("every limit is used somewhere", () => {
   const sources = texts.filter(
-    (file) => /^(cli|routes|src)\/.*\.ts$/.test(file) && !/limits\.ts$|\.test\.ts$/.test(file),
+    (file) => /^(cli|routes|src|web)\/.*\.ts$/.test(file) && !/limits\.ts$|\.test\.ts$/.test(file),
   );
   const code = sources.map(read).join("\n");
   const unused = Object.keys(limits).filter((name) => !new RegExp(`\\b${name}\\b`).test(code));

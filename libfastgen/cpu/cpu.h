@@ -61,11 +61,12 @@ typedef struct {
 	/* of the current step */
 	cpu_block *blocks; /* [n_blocks], up to max_step_tokens */
 	int32_t n_blocks;
-	int32_t longest;               /* the longest context */
-	float *rope_cos, *rope_sin;    /* [max_step_tokens][head_dim / 2] */
-	uint64_t step_start, last_end; /* ns */
-	uint64_t mask_deadline;        /* ns: until when sampling waits for masks; 0 = it has not waited yet */
-	int32_t *sample_order;         /* [logit_rows]: rows to sample, by what they wait for */
+	int32_t longest;                   /* the longest context */
+	float *rope_cos, *rope_sin;        /* [max_step_tokens][head_dim / 2] */
+	uint64_t step_start, last_end;     /* ns */
+	uint64_t to_host_ns, to_device_ns; /* page copies since the last step's end */
+	uint64_t mask_deadline;            /* ns: until when sampling waits for masks; 0 = it has not waited yet */
+	int32_t *sample_order;             /* [logit_rows]: rows to sample, by what they wait for */
 
 	char *linear_scratch; /* [n_threads][16 * widest] */
 	char *sample_scratch; /* [n_threads][sample_scratch_bytes] */

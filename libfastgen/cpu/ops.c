@@ -3,6 +3,7 @@
  */
 #include "../clock.h"
 #include "../cores.h"
+#include "../masks.h"
 #include "../numeric.h"
 #include "cpu.h"
 
@@ -247,6 +248,9 @@ static void cpu_step_end(fg_ctx *base, fg_batch *batch) {
 	batch->out.run_seconds = (double)(now - ctx->step_start) * 1e-9;
 	batch->out.idle_seconds = ctx->last_end ? (double)(ctx->step_start - ctx->last_end) * 1e-9 : 0;
 	ctx->last_end = now;
+	batch->out.to_host_seconds = (double)ctx->to_host_ns * 1e-9;
+	batch->out.to_device_seconds = (double)ctx->to_device_ns * 1e-9;
+	ctx->to_host_ns = ctx->to_device_ns = 0;
 }
 
 static fg_status cpu_step_wait(fg_ctx *base, fg_batch *batch) {
@@ -259,8 +263,11 @@ static void cpu_copy_pages(fg_ctx *base, const fg_page_copy *copies, int32_t n_c
 	for (int32_t i = 0; i < n_copies; i++) {
 		char *page = ctx->kv + (size_t)copies[i].page * ctx->page_bytes;
 		char *host = ctx->host_kv + (size_t)copies[i].host_page * ctx->page_bytes;
-		if (copies[i].direction == FG_TO_HOST) memcpy(host, page, ctx->page_bytes);
+		const int to_host = copies[i].direction == FG_TO_HOST;
+		uint64_t start = fg_clock_ns();
+		if (to_host) memcpy(host, page, ctx->page_bytes);
 		else memcpy(page, host, ctx->page_bytes);
+		*(to_host ? &ctx->to_host_ns : &ctx->to_device_ns) += fg_clock_ns() - start;
 	}
 }
 
@@ -405,6 +412,13 @@ static int32_t ready_first(const fg_batch *batch, int32_t first, int32_t *order,
 	return from;
 }
 
+static void fill_masks(void *argument, int32_t item, int32_t thread) {
+	(void)item, (void)thread;
+	const fg_batch *batch = argument;
+	while (fg_masks_fill_next(batch->mask_fills, batch->place)) {
+	}
+}
+
 /* Sleeps for a moment, since the threads that fill masks may need this core. Returns 0 once the step has waited for as
  * long as it may. */
 static int wait_for_masks(cpu_ctx *ctx) {
@@ -422,6 +436,10 @@ static void cpu_sample(fg_ctx *base, const fg_batch *batch, int32_t first, int32
 	for (int32_t i = 0; i < n; i++) ctx->sample_order[i] = i;
 	for (int32_t from = 0, end; from < n; from = end) {
 		end = ready_first(batch, first, ctx->sample_order, from, n);
+		if (end == from && batch->mask_fills) {
+			fg_parallel(ctx->pool, fg_pool_threads(ctx->pool), fill_masks, (void *)batch);
+			end = ready_first(batch, first, ctx->sample_order, from, n);
+		}
 		if (end == from && wait_for_masks(ctx)) continue;
 		if (end == from) end = n; /* too late */
 		job.order = ctx->sample_order + from;
@@ -445,6 +463,7 @@ const fg_ops fg_device_ops = {
 	.load_random = cpu_load_random,
 	.ready = cpu_ready,
 	.close = cpu_close,
+	.sampler_fills = 1,
 	.sleep = cpu_sleep,
 	.wake = cpu_wake,
 	.sampler_new = cpu_sampler_new,

@@ -13,6 +13,7 @@
 #include "imports.cuh"
 #include "marks.cuh"
 #include "ops.cuh"
+#include "copies.cuh"
 #include "pinned.cuh"
 #include "products/gemm.cuh"
 #include "quantise.cuh"
@@ -67,6 +68,7 @@ struct StepBuffers {
 	size_t tail_bytes;
 	char *out; /* pinned, ResultLayout.bytes */
 	cudaEvent_t start, end;
+	CopyTimes copies;
 	const fg_batch *batch; /* whose results these are; NULL after step_wait */
 	fg_status failure;
 	char failure_text[FG_ERROR_BYTES];
@@ -99,8 +101,7 @@ struct Context {
 	SharedLimits shared;
 	char name[128];
 	cudaStream_t stream;
-	cudaStream_t copy_stream; /* for page copies, beside the steps */
-	cudaEvent_t steps_enqueued, copies_done;
+	PageCopies copies;
 	Gemm gemm;
 
 	Ranks ranks;
@@ -181,14 +182,15 @@ inline Context *context(fg_ctx *ctx) {
 /* A buffer [most_tokens][matrix.cols] of fg_buffers holds an input of a matrix: bf16, or e4m3 and then the scales,
  * which fit because bf16 would take twice the bytes. */
 inline float *input_scales(const Context *ctx, const void *buffer, const fg_matrix &matrix) {
-	const bool plain = matrix.scheme.scaling == FG_PLAIN;
+	const bool plain = scaling_of_x((Scaling)matrix.scheme.scaling) == Scaling::PLAIN;
 	return plain ? nullptr : (float *)((char *)buffer + ctx->most_tokens() * (size_t)matrix.cols);
 }
 
 /* The buffer as an op writes it, of n tokens for matrix `next`. */
 inline LinearInput linear_input(const Context *ctx, void *buffer, const fg_matrix &next, int32_t n) {
 	const fg_scheme &s = next.scheme;
-	return {buffer, input_scales(ctx, buffer, next), (Scaling)s.scaling, s.input_scale, s.input_bound, Gemm::bucket(n)};
+	const Scaling scaling = scaling_of_x((Scaling)s.scaling);
+	return {buffer, input_scales(ctx, buffer, next), scaling, s.input_scale, s.input_bound, Gemm::bucket(n)};
 }
 
 /* A product of the buffer x with w. */
@@ -225,6 +227,17 @@ int replay(fg_ctx *ctx, const fg_batch *batch);
 void step_end(fg_ctx *ctx, fg_batch *batch);
 fg_status step_wait(fg_ctx *ctx, fg_batch *batch);
 fg_mask_rows masks(fg_ctx *ctx, int32_t place);
+
+/* ---- copies.cu ---- */
+cudaError_t copies_open(Context *c);
+void copies_close(Context *c);
+/* Waits until no copy is under way. */
+cudaError_t copies_idle(Context *c);
+/* Makes the next step wait for the copies to the device that ran beside the one before it. */
+void await_arrivals(Context *c);
+/* What a step's result tells of copies: `own` came with the step, `before` with the one before it. Both steps are over.
+ */
+void tell_copy_times(CopyTimes &own, CopyTimes &before, fg_output *out);
 void copy_pages(fg_ctx *ctx, const fg_page_copy *copies, int32_t n_copies);
 int32_t host_pages(fg_ctx *ctx);
 

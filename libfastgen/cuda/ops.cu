@@ -178,6 +178,21 @@ fg_status make_buffers(Context *c) {
 	return all ? FG_OK : FG_OUT_OF_MEMORY;
 }
 
+/* Makes room for the widest matrix of those that cuBLASLt reads in bf16. */
+fg_status make_widened(Context *c) {
+	size_t most = 0;
+	for (int32_t i = 0; i < c->base.config->shape.n_layers; i++) {
+		const fg_layer &l = c->base.weights.layers[i];
+		for (const fg_matrix *m : {&l.qkv, &l.o, &l.gate_up, &l.down})
+			if (m->scheme.scaling == FG_WIDE_ROWS || m->scheme.scaling == FG_WIDE_BLOCKS)
+				most = std::max(most, (size_t)m->rows * (size_t)m->cols);
+	}
+	if (most == 0) return FG_OK;
+	bf16 *memory = (bf16 *)device_alloc(c, most * sizeof(bf16), "widened weights");
+	c->gemm.set_widened(memory);
+	return memory ? FG_OK : FG_OUT_OF_MEMORY;
+}
+
 /* Shares the memory that other ranks read. */
 fg_status share_memory(Context *c) {
 	if (c->ranks.count() == 1) return FG_OK;
@@ -262,6 +277,7 @@ fg_status ready(fg_ctx *ctx, fg_capacity *capacity) {
 	Context *c = context(ctx);
 	fg_status status = guarded([&] {
 		fg_status made = make_buffers(c);
+		if (!made) made = make_widened(c);
 		if (!made) made = make_state(c);
 		if (!made) made = tune_products(c);
 		return made ? made : make_cache(c);
@@ -370,7 +386,7 @@ void settle(fg_ctx *ctx) {
 	Context *c = context(ctx);
 	cudaSetDevice(c->device);
 	cudaStreamSynchronize(c->stream);
-	cudaStreamSynchronize(c->copy_stream);
+	copies_idle(c);
 }
 
 fg_activities watched(fg_ctx *ctx) {
@@ -454,6 +470,7 @@ const fg_ops fg_device_ops = {
 	.load_random = fg::guard<fg::load_random>,
 	.ready = fg::guard<fg::ready>,
 	.close = fg::close,
+	.sampler_fills = 0,
 	.import = fg::guard<fg::import_memory>,
 	.sleep = fg::guard<fg::sleep>,
 	.wake = fg::guard<fg::wake>,

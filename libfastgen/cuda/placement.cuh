@@ -83,11 +83,12 @@ struct Placer {
 	size_t matrices = 0; /* bytes of all of them, once they have been measured */
 	std::vector<Part> parts = {};
 
-	/* The checkpoint's scheme, or a plain one where no product takes FP8: the weights are then widened as they load. */
+	/* The checkpoint's scheme. Where no product takes its weights, a plain one: they are then widened as they load.
+	 * Where the device does not multiply FP8 so, one with plain inputs. */
 	fg_scheme scheme(int32_t layer, std::initializer_list<fg_role> roles) const {
 		fg_scheme s = fg_table_scheme(table, c->base.config, layer, (int32_t)roles.size(), std::data(roles));
 		constexpr int32_t ALIGNED = 16; /* elements: TMA, and cuBLASLt */
-		bool fits = c->arch == 90;
+		bool fits = true;
 		int32_t rows = 0;
 		for (fg_role role : roles) {
 			const Shard shard = Shard::of(c, role);
@@ -97,14 +98,16 @@ struct Placer {
 			rows += shard.rows;
 			if (rows % ALIGNED || shard.cols % ALIGNED || shard.cols > QUANTISE_MOST) fits = false;
 		}
-		return fits ? s : fg_scheme{FG_PLAIN, 0, 0};
+		if (!fits || s.scaling == FG_PLAIN) return {FG_PLAIN, 0, 0};
+		if (c->gemm.fp8_way(c->arch, (Scaling)s.scaling) != Fp8Way::WIDENED) return s;
+		return {s.scaling == FG_ROWS ? FG_WIDE_ROWS : FG_WIDE_BLOCKS, 0, 0};
 	}
 
 	void matrix(fg_matrix *m, int32_t layer, std::initializer_list<fg_role> roles) {
 		memset(m, 0, sizeof *m);
 		used = (used + ALIGN - 1) / ALIGN * ALIGN;
 		m->scheme = scheme(layer, roles);
-		const Scaling scaling = (Scaling)m->scheme.scaling;
+		const Scaling scaling = scaling_of_w((Scaling)m->scheme.scaling);
 		m->n_parts = 1;
 		m->part[0].data = base ? base + used : nullptr;
 		m->part[0].dtype = scaling == Scaling::PLAIN ? FG_BF16 : FG_FP8_E4M3;

@@ -92,9 +92,10 @@ __device__ __forceinline__ void store_quantised(const Floats (&v)[VECTORS], int 
 constexpr int QUANTISE_MOST = 65536;
 cudaError_t quantise(const bf16 *from, const LinearInput &to, int32_t n, int32_t width, cudaStream_t stream);
 
-/* The same of silu(gate) * up, rounded to bf16; gate and up are the halves of gate_up's rows [n][2 * width]. */
-cudaError_t quantise_silu_mul(const bf16 *gate_up, const LinearInput &to, int32_t n, int32_t width,
-                              cudaStream_t stream);
+/* The same of silu(gate) * up, rounded to bf16; gate and up are the halves of gate_up's rows [n][2 * width]. `sums`:
+ * NULL, or what gate_up is a product of, whose scales by ROWS are yet to be applied to it. */
+cudaError_t quantise_silu_mul(const bf16 *gate_up, const Operands *sums, const LinearInput &to, int32_t n,
+                              int32_t width, cudaStream_t stream);
 
 } // namespace fg
 

@@ -18,8 +18,8 @@ ifdef WERROR
 NVCCFLAGS += -Werror all-warnings -Xcompiler -Werror
 endif
 
-CUDA_SOURCES := device_memory elementwise imports marks ops pinned quantise sleep step tensor_map weights \
-	$(addprefix attention/,attention decode prefill) $(addprefix products/,cublaslt gemm gemv gemv_fp8 tune) \
+CUDA_SOURCES := copies device_memory elementwise imports marks ops pinned quantise sleep step tensor_map weights \
+	$(addprefix attention/,attention decode prefill) $(addprefix products/,cublaslt gemm gemm_w8a16 gemv gemv_fp8 tune widen) \
 	$(addprefix ranks/,nccl peers ranks) $(addprefix sampling/,sample slots)
 SM90_SOURCES := attention/prefill_sm90 products/gemm_sm90
 CUDA_OBJECTS := $(patsubst %,$(OBJ)/cuda/%.o,$(CUDA_SOURCES) $(SM90_SOURCES) cupti libraries) $(patsubst %,$(OBJ)/%.o,$(SHARED))
@@ -68,12 +68,12 @@ $(BUILD)/attention_test: test/attention_test.cu $(patsubst %,$(OBJ)/cuda/%.o,att
 $(BUILD)/fp8_test: test/fp8_test.cu test/compare.cuh $(CUDA_OBJECTS) cuda/rules.mk
 	$(link-cuda-test)
 
-$(BUILD)/gemm_test: test/gemm_test.cu test/compare.cuh $(patsubst %,$(OBJ)/cuda/%.o,products/gemv products/gemv_fp8 products/gemm_sm90 tensor_map) cuda/rules.mk
+$(BUILD)/gemm_test: test/gemm_test.cu test/compare.cuh $(patsubst %,$(OBJ)/cuda/%.o,products/gemm_sm90 products/gemm_w8a16 products/gemv products/gemv_fp8 tensor_map) cuda/rules.mk
 	$(link-cuda-test)
 
 # The CPU library's tests that see only fastgen.h.
 $(BUILD)/masks_test_cuda $(BUILD)/update_test_cuda: $(BUILD)/%_cuda: test/%.c $(BUILD)/libfastgen_cuda.so Makefile
-	$(CC) $(CFLAGS) -MF $(OBJ)/$(@F).d -o $@ $< -L$(BUILD) -l:libfastgen_cuda.so -Wl,-rpath,'$$ORIGIN' $(LDFLAGS) $(LDLIBS)
+	$(CC) $(CFLAGS) -DON_GPU -MF $(OBJ)/$(@F).d -o $@ $< -L$(BUILD) -l:libfastgen_cuda.so -Wl,-rpath,'$$ORIGIN' $(LDFLAGS) $(LDLIBS)
 
 # Times loading, sleeping and waking, through fastgen.h.
 $(BUILD)/update_bench: test/update_bench.c $(BUILD)/libfastgen_cuda.so Makefile

@@ -12,7 +12,7 @@ namespace {
 
 fg_status idle(Context *c) {
 	cudaError_t error = cudaStreamSynchronize(c->stream);
-	if (error == cudaSuccess) error = cudaStreamSynchronize(c->copy_stream);
+	if (error == cudaSuccess) error = copies_idle(c);
 	return error == cudaSuccess ? FG_OK : cuda_fail(error, "going to sleep or waking");
 }
 

@@ -198,9 +198,7 @@ fg_status step_open(Context *c) {
 	}
 	fg_status status = make_masks(c);
 	if (status) return status;
-	cudaError_t error = cudaStreamCreateWithFlags(&c->copy_stream, cudaStreamNonBlocking);
-	if (error == cudaSuccess) error = cudaEventCreateWithFlags(&c->steps_enqueued, cudaEventDisableTiming);
-	if (error == cudaSuccess) error = cudaEventCreateWithFlags(&c->copies_done, cudaEventDisableTiming);
+	cudaError_t error = copies_open(c);
 	return error == cudaSuccess ? FG_OK : cuda_fail(error, "creating a stream");
 }
 
@@ -213,9 +211,7 @@ void step_close(Context *c) {
 	}
 	cudaFree(c->tail);
 	cudaFreeHost(c->mask_words), cudaFreeHost(c->mask_state);
-	if (c->copy_stream) cudaStreamSynchronize(c->copy_stream), cudaStreamDestroy(c->copy_stream);
-	if (c->steps_enqueued) cudaEventDestroy(c->steps_enqueued);
-	if (c->copies_done) cudaEventDestroy(c->copies_done);
+	copies_close(c);
 }
 
 namespace {
@@ -281,6 +277,7 @@ void step_begin(fg_ctx *ctx, fg_batch *batch) {
 	Context *c = context(ctx);
 	StepBuffers &b = c->ring[c->n_steps % RING];
 	b.batch = batch;
+	await_arrivals(c);
 	c->graph = choose_graph(c, batch);
 	describe(c, b, batch, c->graph ? c->graph->n_seqs : 0);
 	note(c, cudaEventRecord(b.start, c->stream), "recording an event");
@@ -340,6 +337,7 @@ fg_status step_wait(fg_ctx *ctx, fg_batch *batch) {
 	float run = 0, idle = 0;
 	cudaEventElapsedTime(&run, b.start, b.end);
 	if (c->waited_steps++ > 0) cudaEventElapsedTime(&idle, c->ring[(i + RING - 1) % RING].end, b.start);
+	tell_copy_times(b.copies, c->ring[(i + RING - 1) % RING].copies, &batch->out);
 	batch->out.run_seconds = run * 1e-3, batch->out.idle_seconds = idle * 1e-3;
 	return FG_OK;
 }
@@ -349,39 +347,6 @@ fg_mask_rows masks(fg_ctx *ctx, int32_t place) {
 	const size_t first = (size_t)place * (size_t)ctx->config->options.max_seqs,
 				 stride = fg_mask_stride(ctx->config->shape.vocab_size);
 	return {c->mask_words + first * stride, c->mask_state + first, stride};
-}
-
-/* On a stream of their own. A page that goes to the host was last written by a step that is over. Only a copy to the
- * device must wait, for the steps that may still read what the page holds. */
-void copy_pages(fg_ctx *ctx, const fg_page_copy *copies, int32_t n_copies) {
-	Context *c = context(ctx);
-	if (n_copies == 0) return;
-	cudaError_t error = cudaSuccess;
-	bool waits = false;
-	for (int32_t i = 0; i < n_copies && error == cudaSuccess; i++) {
-		char *page = c->kv.data + (size_t)copies[i].page * c->page_bytes,
-			 *host = c->host_memory.begin() + (size_t)copies[i].host_page * c->page_bytes;
-		if (copies[i].direction == FG_TO_HOST) {
-			error = cudaMemcpyAsync(host, page, c->page_bytes, cudaMemcpyDeviceToHost, c->copy_stream);
-			continue;
-		}
-		if (!waits) {
-			error = cudaEventRecord(c->steps_enqueued, c->stream);
-			if (error == cudaSuccess) error = cudaStreamWaitEvent(c->copy_stream, c->steps_enqueued);
-			waits = true;
-		}
-		if (error == cudaSuccess)
-			error = cudaMemcpyAsync(page, host, c->page_bytes, cudaMemcpyHostToDevice, c->copy_stream);
-	}
-	if (error == cudaSuccess) error = cudaEventRecord(c->copies_done, c->copy_stream);
-	if (error == cudaSuccess) error = cudaStreamWaitEvent(c->stream, c->copies_done);
-	note(c, error, "copying KV pages to or from the host");
-}
-
-/* The engine accepts no copy that names a host page beyond these. */
-int32_t host_pages(fg_ctx *ctx) {
-	Context *c = context(ctx);
-	return (int32_t)(c->host_memory.usable() / c->page_bytes);
 }
 
 } // namespace fg

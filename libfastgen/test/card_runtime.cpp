@@ -7,7 +7,9 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <cublasLt.h>
 #include <dlfcn.h>
+#include <map>
 #include <new>
 #include <pthread.h>
 #include <string>
@@ -203,8 +205,26 @@ cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to) {
 static int done(void) {
 	return 0;
 }
-static int suggest(void *, void *, void *, void *, void *, void *, void *, int, void *, int *found) {
-	*found = 1;
+/* A description of a product, as far as cards differ in what they take. */
+struct Product {
+	cublasLtMatmulMatrixScale_t scale; /* of A */
+};
+static int create(Product **product, int, int) {
+	const OwnMemory own;
+	*product = new Product{CUBLASLT_MATMUL_MATRIX_SCALE_SCALAR_32F};
+	return 0;
+}
+static int destroy(Product *product) {
+	delete product;
+	return 0;
+}
+static int set(Product *product, int attribute, const void *value, size_t) {
+	if (attribute == CUBLASLT_MATMUL_DESC_A_SCALE_MODE) memcpy(&product->scale, value, sizeof product->scale);
+	return 0;
+}
+/* Scales by row and by block are Hopper's alone. */
+static int suggest(void *, Product *product, void *, void *, void *, void *, void *, int, void *, int *found) {
+	*found = product->scale == CUBLASLT_MATMUL_MATRIX_SCALE_SCALAR_32F || current_card.arch == 90;
 	return 0;
 }
 static int version(int *version) {
@@ -212,12 +232,16 @@ static int version(int *version) {
 	return 0;
 }
 void *fg_open_library(const char *const *names, const char *, const fg_function *functions, int n_functions) {
+	const OwnMemory own;
 	if (strstr(names[0], "cupti")) return card_open_cupti(functions, n_functions);
+	static const std::map<std::string, void *> stand_ins = {{"cublasLtMatmulDescCreate", (void *)create},
+	                                                        {"cublasLtMatmulDescDestroy", (void *)destroy},
+	                                                        {"cublasLtMatmulDescSetAttribute", (void *)set},
+	                                                        {"cublasLtMatmulAlgoGetHeuristic", (void *)suggest},
+	                                                        {"ncclGetVersion", (void *)version}};
 	for (int i = 0; i < n_functions; i++) {
-		const std::string name = functions[i].name;
-		*functions[i].address = name == "cublasLtMatmulAlgoGetHeuristic" ? (void *)suggest
-		                        : name == "ncclGetVersion"               ? (void *)version
-		                                                                 : (void *)done;
+		const auto found = stand_ins.find(functions[i].name);
+		*functions[i].address = found == stand_ins.end() ? (void *)done : found->second;
 	}
 	return dlopen(nullptr, RTLD_NOW);
 }

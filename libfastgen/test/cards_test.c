@@ -147,11 +147,42 @@ static void run_rare(void) {
 		for (int32_t scaling = FG_PLAIN; scaling <= FG_BLOCKS; scaling++) {
 			fg_matrix next = ctx->weights.layers[0].qkv;
 			next.scheme.scaling = scaling;
-			fg_device_ops.add_norm(ctx, ctx->buf.residual, pending, ctx->weights.final_norm, 1, &next, ctx->buf.x);
+			for (config.shape.hidden_size = 64; config.shape.hidden_size <= 16384; config.shape.hidden_size *= 2)
+				fg_device_ops.add_norm(ctx, ctx->buf.residual, pending, ctx->weights.final_norm, 1, &next, ctx->buf.x);
+			config.shape.hidden_size = 64;
 		}
 		fg_device_ops.gather(ctx, &batch, 0, 1, ctx->buf.residual, pending, ctx->buf.rows);
 	}
 	fg_device_ops.close(ctx);
+}
+
+/* How a matrix of an FP8 model is scaled. by: of its checkpoint. */
+static int32_t scaling_on_card(granularity by) {
+	static model m;
+	fg_config config = {.options = options_of(1), .pages_per_seq = 16};
+	fg_tensor_table table;
+	fg_ctx *ctx;
+	atomic_ullong done = 0;
+	atomic_int cancel = 0;
+	make_model(&m, shape_of(64, 1024, 50), 0, FG_BF16, 3);
+	quantize_model(&m, by);
+	config.shape = m.shape;
+	MUST(fg_device_ops.open(&config, 0, &ctx));
+	MUST(fg_table_init(&table, &config, m.tensors, m.n_tensors));
+	MUST(fg_device_ops.load(ctx, &table, &done, &cancel));
+	const int32_t scaling = ctx->weights.layers[0].o.scheme.scaling;
+	fg_device_ops.close(ctx);
+	fg_table_free(&table);
+	free_model(&m);
+	return scaling;
+}
+
+/* From 8.9 on, tensor cores take FP8; scales by row and by block are Hopper's. Elsewhere weights stay FP8 all the same.
+ */
+static void test_fp8(const card *c) {
+	const int32_t by_row = scaling_on_card(PER_ROW), by_block = scaling_on_card(PER_BLOCK);
+	CHECK(by_row == (c->arch >= 89 ? FG_ROWS : FG_WIDE_ROWS), "%s: scales by row become %d", c->name, by_row);
+	CHECK(by_block == (c->arch == 90 ? FG_BLOCKS : FG_WIDE_BLOCKS), "%s: scales by block become %d", c->name, by_block);
 }
 
 static void test_card(const card *c, int all) {
@@ -175,6 +206,7 @@ static void test_card(const card *c, int all) {
 		for (int i = 0; i < 4; i++) run_engine(wide_shape(48 << i, 8192 << i), 1);
 	}
 	quantization = 0;
+	test_fp8(c);
 	run_blocks();
 	for (int32_t ranks = 2; ranks <= 8; ranks *= 2) run_engine(shape_of(64, 64, 50), ranks);
 	run_engine(shape_of(64, 64, 262144), 1);

@@ -51,7 +51,7 @@ static void test_open(void) {
 	BAD_OPTIONS(FG_INVALID, "max_step_tokens", max_step_tokens = 7);
 	BAD_OPTIONS(FG_INVALID, "max_context", max_context = 0);
 	BAD_OPTIONS(FG_INVALID, "compute_dtype", compute_dtype = 9);
-	BAD_OPTIONS(FG_INVALID, "quantization", quantization = 2);
+	BAD_OPTIONS(FG_INVALID, "quantization", quantization = 3);
 	BAD_OPTIONS(FG_INVALID, "n_threads", n_threads = -1);
 	BAD_OPTIONS(FG_INVALID, "devices", devices = NULL);
 	BAD_OPTIONS(FG_INVALID, "kv_bytes", kv_bytes = 0);

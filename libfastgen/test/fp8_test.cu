@@ -3,7 +3,12 @@
  * leave, and every product, beside sums in double precision over what was read back from the device. gemm_test.cu tests
  * the kernels alone.
  *
- * Without a device, or on one that takes no FP8, it says so and passes.
+ *   fp8_test            as this device multiplies FP8
+ *   fp8_test unscaled   as one does whose cuBLASLt takes FP8 without such scales (8.9, 10.0)
+ *   fp8_test widened    as one does that multiplies no FP8 (8.0)
+ *   fp8_test own        without cuBLASLt, whose FP8 products end with an illegal address under racecheck
+ *
+ * "own" goes with another word. Without a device it says so and passes.
  */
 #include "../cuda/context.cuh"
 #include "../cuda/products/tune.cuh"
@@ -134,8 +139,9 @@ struct Model {
 static Values weights_of(const fg_matrix &m) {
 	const size_t rows = (size_t)m.rows, cols = (size_t)m.cols;
 	Values w = download_values(m.part[0].data, m.part[0].dtype, rows * cols);
-	if (m.scheme.scaling == FG_PLAIN) return w;
-	const bool by_row = m.scheme.scaling == FG_ROWS;
+	const fg::Scaling scaling = fg::scaling_of_w((fg::Scaling)m.scheme.scaling);
+	if (scaling == fg::Scaling::PLAIN) return w;
+	const bool by_row = scaling == fg::Scaling::ROWS;
 	const size_t stride = by_row ? 1 : (size_t)fg::block_scale_stride(m.cols);
 	const size_t n_scales = by_row ? rows : (rows + FG_SCALE_BLOCK - 1) / FG_SCALE_BLOCK * stride;
 	const Values scale = download_values(m.part[0].scale, FG_F32, n_scales);
@@ -167,6 +173,7 @@ struct Input {
 static void check_input(const char *what, const Input &got, const Values &want, const fg_matrix &next, double slack) {
 	const size_t cols = (size_t)next.cols, n = want.size() / cols;
 	const fg_scheme &s = next.scheme;
+	const bool plain = fg::scaling_of_x((fg::Scaling)s.scaling) == fg::Scaling::PLAIN;
 	const size_t group = s.scaling == FG_BLOCKS ? (size_t)FG_SCALE_BLOCK : cols;
 	size_t wrong_scales = 0, wrong = 0;
 	for (size_t r = 0; r < n; r++)
@@ -176,7 +183,6 @@ static void check_input(const char *what, const Input &got, const Values &want, 
 			const float scale = s.input_scale > 0
 			                        ? s.input_scale
 			                        : fg_fp8_scale(s.input_bound > 0 ? std::min(most, s.input_bound) : most);
-			const bool plain = s.scaling == FG_PLAIN;
 			wrong_scales += !plain && !(std::fabs(got.scale[at] / scale - 1) <= slack);
 			for (size_t i = at; i < at + width; i++) {
 				const double limit = plain ? INFINITY : 448.0 * got.scale[i],
@@ -191,24 +197,31 @@ static void check_input(const char *what, const Input &got, const Values &want, 
 	expect(wrong == 0, (std::string(what) + ": values").c_str());
 }
 
-/* x [n][w.cols] * w^T, and what a product of FP8 may lose. */
+/* x [n][w.cols] * w^T, and what the product may lose. Of weights that are widened, bf16 is what is multiplied. */
 struct Product {
 	Values y;
 	Tolerance tolerance;
 
 	Product(const Values &x, const fg_matrix &m, size_t n) : y(n * (size_t)m.rows), tolerance(n, (size_t)m.rows) {
 		const size_t cols = (size_t)m.cols, rows = (size_t)m.rows;
-		const Values w = weights_of(m);
+		const bool fp8 = fg::scaling_of_x((fg::Scaling)m.scheme.scaling) != fg::Scaling::PLAIN;
+		Values w = weights_of(m);
+		if (!fp8)
+			for (float &v : w) v = fg_round(v, FG_BF16);
+		double longest = 0;
+		for (size_t r = 0; r < rows; r++) longest = std::max(longest, norm(&w[r * cols], cols));
 		for (size_t t = 0; t < n; t++) {
 			double squares = 0;
 			for (size_t r = 0; r < rows; r++) {
 				double sum = 0;
 				for (size_t k = 0; k < cols; k++) sum += (double)x[t * cols + k] * w[r * cols + k];
 				y[t * rows + r] = (float)sum;
+				if (!fp8) continue;
 				const Fp8Loss loss(&x[t * cols], &w[r * cols], cols);
 				tolerance.element[t * rows + r] = loss.most, squares += loss.usual * loss.usual;
 			}
-			tolerance.row[t] = 2 * std::sqrt(squares);
+			if (fp8) tolerance.row[t] = 2 * std::sqrt(squares);
+			else tolerance.slack(t, summation_loss(&x[t * cols], cols, longest));
 		}
 	}
 };
@@ -234,7 +247,7 @@ static void test_weights(const Model &m, const Checkpoint &checkpoint) {
 						float want = fg_read(t.data, t.dtype, (size_t)r * t.cols + k);
 						const int32_t row = t.scale_rows == t.rows ? r : t.scale_rows == 1 ? 0 : r / FG_SCALE_BLOCK;
 						if (t.scale) want *= t.scale[row * t.scale_cols + (t.scale_cols == 1 ? 0 : k / FG_SCALE_BLOCK)];
-						else if (matrix.scheme.scaling == FG_ROWS)
+						else if (matrix.part[0].dtype == FG_FP8_E4M3)
 							want = fg_from_e4m3(fg_to_e4m3(want * (1 / fg_fp8_scale(most)))) * fg_fp8_scale(most);
 						if (matrix.scheme.scaling == FG_PLAIN) want = fg_round(want, FG_BF16);
 						wrong += got[at] != want;
@@ -329,16 +342,30 @@ static void test_attention(const Model &m) {
 	expect(same, "gather_input");
 }
 
-int main(int argc, char **argv) { /* "own": without cuBLASLt */
+/* How the matrices of a source should be multiplied, on a device that does it in this way. */
+static int32_t scheme_of(Source source, fg::Fp8Way way) {
+	if (source == MIXED) return FG_PLAIN;
+	const bool widened = way == fg::Fp8Way::WIDENED;
+	return source == BY_BLOCK ? (widened ? FG_WIDE_BLOCKS : FG_BLOCKS) : widened ? FG_WIDE_ROWS : FG_ROWS;
+}
+
+int main(int argc, char **argv) {
 	if (no_device("fp8")) return 0;
-	/* Under racecheck, cuBLASLt's FP8 products end with an illegal address. */
-	fg::try_cublaslt = argc < 2 || strcmp(argv[1], "own") != 0;
+	for (int i = 1; i < argc; i++) {
+		if (!strcmp(argv[i], "own")) fg::try_cublaslt = false;
+		else if (!strcmp(argv[i], "unscaled")) fg::best_fp8_way = fg::Fp8Way::UNSCALED;
+		else if (!strcmp(argv[i], "widened")) fg::best_fp8_way = fg::Fp8Way::WIDENED;
+		else return printf("fp8_test [unscaled | widened] [own]\n"), 2;
+	}
 	cudaDeviceProp device;
 	CUDA(cudaGetDeviceProperties(&device, 0));
-	if (device.major != 9) {
-		printf("fp8: skipped: the device takes no FP8\n");
-		return 0;
-	}
+	/* What the device can do, as NVIDIA's documentation has it. */
+	const int arch = device.major * 10 + device.minor;
+	const fg::Fp8Way by_row = arch == 90   ? fg::Fp8Way::SCALED
+	                          : arch >= 89 ? fg::Fp8Way::UNSCALED
+	                                       : fg::Fp8Way::WIDENED,
+					 by_block = arch == 90 ? fg::Fp8Way::SCALED : fg::Fp8Way::WIDENED;
+	const bool less = fg::best_fp8_way != fg::Fp8Way::SCALED;
 	float inv_freq[HEAD_DIM / 2];
 	for (int i = 0; i < HEAD_DIM / 2; i++) inv_freq[i] = std::pow(10000.0f, -2.0f * i / HEAD_DIM);
 	const int32_t windows[LAYERS] = {};
@@ -347,13 +374,16 @@ int main(int argc, char **argv) { /* "own": without cuBLASLt */
 	shape.head_dim = HEAD_DIM, shape.intermediate_size = INTERMEDIATE, shape.vocab_size = VOCAB;
 	shape.rms_norm_eps = 1e-5f, shape.rope_scale = 1, shape.rope_inv_freq = inv_freq, shape.layer_window = windows;
 	for (int source = 0; source < SOURCES; source++) {
-		/* Only cuBLASLt makes all products of blocks. */
-		if (source == BY_BLOCK && !fg::try_cublaslt) continue;
+		const fg::Fp8Way way = source != BY_BLOCK ? std::max(by_row, fg::best_fp8_way)
+		                       : less             ? fg::Fp8Way::WIDENED
+		                                          : by_block;
+		/* Only cuBLASLt makes all of these products. */
+		if (!fg::try_cublaslt && (way == fg::Fp8Way::UNSCALED || (source == BY_BLOCK && !less))) continue;
 		shape_text = SOURCE_NAMES[source];
 		const Checkpoint checkpoint(shape, (Source)source);
 		const Model m(shape, (Source)source, &checkpoint);
 		const int32_t scaling = m.ctx->weights.layers[0].qkv.scheme.scaling;
-		expect(scaling == (source == MIXED ? FG_PLAIN : source == BY_BLOCK ? FG_BLOCKS : FG_ROWS), "the scheme");
+		expect(scaling == scheme_of((Source)source, way), "the scheme");
 		test_weights(m, checkpoint);
 		test_attention(m);
 		for (int32_t n : {1, 3, 8, 16, 64, 100, 256, TOKENS}) {

@@ -1,6 +1,7 @@
 /*
- * gemm_test.cu - compares our own product kernels (gemv, gemv_fp8, gemm_sm90), with every cut, output and scaling, with
- * sums in double precision on the host. It does not use cuBLASLt, so that it runs under compute-sanitizer's racecheck.
+ * gemm_test.cu - compares our own product kernels (gemv, gemv_fp8, gemm_sm90, gemm_w8a16), with every cut, output and
+ * scaling, with sums in double precision on the host. It does not use cuBLASLt, so that it runs under
+ * compute-sanitizer's racecheck.
  *
  *   gemm_test          everything; exit status 1 on a difference
  *   gemm_test quick    one small shape, for compute-sanitizer
@@ -8,6 +9,7 @@
  * Without a device it says so and passes.
  */
 #include "../cuda/products/gemm_sm90.cuh"
+#include "../cuda/products/gemm_w8a16.cuh"
 #include "../cuda/products/gemv.cuh"
 #include "../cuda/products/gemv_fp8.cuh"
 #include "compare.cuh"
@@ -20,8 +22,8 @@ struct Case {
 	int rows, cols, n;
 	Scaling scaling;
 	Values x, w;                 /* what the inputs stand for */
-	Values x_scale, w_scale;     /* as fg::Operands'; empty if plain */
-	std::vector<Fp8Loss> losses; /* [n][rows]; empty if plain */
+	Values x_scale, w_scale;     /* as fg::Operands'; empty where plain */
+	std::vector<Fp8Loss> losses; /* [n][rows]; empty if x is plain */
 	void *d_x, *d_w, *d_y, *d_x_scale, *d_w_scale;
 	size_t y_bytes;
 
@@ -36,38 +38,51 @@ struct Case {
 		return p;
 	}
 
+	bool wide_x() const {
+		return scaling_of_x(scaling) == Scaling::PLAIN;
+	}
+
 	/* Where the scale of an element of x or w is, and how many scales there are. */
 	size_t x_scale_at(size_t token, size_t k) const {
 		return scaling == Scaling::ROWS ? token : k / FG_SCALE_BLOCK * n + token;
 	}
 	size_t w_scale_at(size_t row, size_t k) const {
 		const size_t stride = (size_t)fg::block_scale_stride(cols);
-		return scaling == Scaling::ROWS ? row : row / FG_SCALE_BLOCK * stride + k / FG_SCALE_BLOCK;
+		return scaling_of_w(scaling) == Scaling::ROWS ? row : row / FG_SCALE_BLOCK * stride + k / FG_SCALE_BLOCK;
 	}
 
 	Case(int rows, int cols, int n, Scaling scaling = Scaling::PLAIN)
 		: rows(rows), cols(cols), n(n), scaling(scaling), x(gate_inputs(n, (size_t)cols)),
 		  w(random_values((size_t)rows * cols, FG_BF16, 0.3f)),
 		  y_bytes((size_t)n * rows * sizeof(float) * fg::SM90_MOST_SPLITS) {
-		if (scaling == Scaling::PLAIN) {
-			d_x = upload(x, FG_BF16), d_w = upload(w, FG_BF16);
+		/* FP8 values up to 448, and a scale for each that brings them back to about the size of the above. */
+		if (wide_x()) {
+			d_x = upload(x, FG_BF16);
 		} else {
-			/* FP8 values up to 448, and a scale for each that brings them back to about the size of the above. */
-			Values x8 = random_values(x.size(), FG_F32, 100), w8 = random_values(w.size(), FG_F32, 100);
+			Values x8 = random_values(x.size(), FG_F32, 100);
 			x_scale.resize(x_scale_at((size_t)n - 1, (size_t)cols - 1) + 1);
-			w_scale.resize(w_scale_at((size_t)rows - 1, (size_t)cols - 1) + 1);
 			for (size_t i = 0; i < x_scale.size(); i++)
 				x_scale[i] = 0.01f * uniform(0.5f, 2) * (float)(i % 4 == 3 ? 40 : i % 4 == 2 ? 8 : 1);
-			for (float &s : w_scale) s = 0.003f * uniform(0.5f, 2);
 			for (float &v : x8) v = fg_from_e4m3(fg_to_e4m3(v));
-			for (float &v : w8) v = fg_from_e4m3(fg_to_e4m3(v));
-			d_x = upload(x8, FG_FP8_E4M3), d_w = upload(w8, FG_FP8_E4M3);
+			d_x = upload(x8, FG_FP8_E4M3);
 			for (size_t i = 0; i < x.size(); i++) x[i] = x8[i] * x_scale[x_scale_at(i / cols, i % cols)];
-			for (size_t i = 0; i < w.size(); i++) w[i] = w8[i] * w_scale[w_scale_at(i / cols, i % cols)];
-			for (size_t t = 0; t < (size_t)n; t++)
-				for (size_t r = 0; r < (size_t)rows; r++)
-					losses.push_back(Fp8Loss(&x[t * cols], &w[r * cols], (size_t)cols));
 		}
+		if (scaling == Scaling::PLAIN) {
+			d_w = upload(w, FG_BF16);
+		} else {
+			Values w8 = random_values(w.size(), FG_F32, 100);
+			w_scale.resize(w_scale_at((size_t)rows - 1, (size_t)cols - 1) + 1);
+			for (float &s : w_scale) s = 0.003f * uniform(0.5f, 2);
+			for (float &v : w8) v = fg_from_e4m3(fg_to_e4m3(v));
+			d_w = upload(w8, FG_FP8_E4M3);
+			for (size_t i = 0; i < w.size(); i++) {
+				w[i] = w8[i] * w_scale[w_scale_at(i / cols, i % cols)];
+				if (wide_x()) w[i] = fg_round(w[i], FG_BF16);
+			}
+		}
+		for (size_t t = 0; !wide_x() && t < (size_t)n; t++)
+			for (size_t r = 0; r < (size_t)rows; r++)
+				losses.push_back(Fp8Loss(&x[t * cols], &w[r * cols], (size_t)cols));
 		d_x_scale = upload(x_scale, FG_F32), d_w_scale = upload(w_scale, FG_F32);
 		CUDA(cudaMalloc(&d_y, y_bytes));
 	}
@@ -82,7 +97,7 @@ struct Case {
 
 	/* x * w^T, or one split of it. */
 	Values product(size_t split = 0, size_t splits = 1) const {
-		const auto [from, to] = SplitColumns((size_t)cols, split, splits, scaling == Scaling::PLAIN ? 64 : 128);
+		const auto [from, to] = SplitColumns((size_t)cols, split, splits, wide_x() ? 64 : 128);
 		Values y((size_t)n * rows);
 		for (size_t t = 0; t < (size_t)n; t++)
 			for (size_t r = 0; r < (size_t)rows; r++) {
@@ -99,7 +114,7 @@ struct Case {
 	}
 	/* Adds what the sums may lose. tolerance: a row per token, or one for each half of a token's columns. */
 	void slack(Tolerance &tolerance) const {
-		if (scaling != Scaling::PLAIN) {
+		if (!wide_x()) {
 			std::vector<double> squares(tolerance.rows);
 			for (size_t i = 0; i < losses.size(); i++) {
 				tolerance.element[i] += losses[i].most;
@@ -171,7 +186,8 @@ struct Expected {
 };
 
 static void test_case(int rows, int cols, int n, bool hopper, Scaling scaling) {
-	static const char *const SCALINGS[] = {"", ", FP8 by row", ", FP8 by block"};
+	static const char *const SCALINGS[] = {"", ", FP8 by row", ", FP8 by block", ", FP8 weights by row",
+	                                       ", FP8 weights by block"};
 	char text[80];
 	snprintf(text, sizeof text, "%d x %d, %d tokens%s", rows, cols, n, SCALINGS[(int)scaling]);
 	shape_text = text;
@@ -180,6 +196,14 @@ static void test_case(int rows, int cols, int n, bool hopper, Scaling scaling) {
 	const fg::Operands in = c.operands();
 	const bool plain = scaling == Scaling::PLAIN;
 	std::vector<Output> outputs = {Output::BF16, Output::SILU_MUL, Output::SPLITS};
+	if (c.wide_x() && !plain) {
+		for (int shape = 0; shape < fg::W8A16_SHAPES_COUNT; shape++)
+			for (Output output : outputs)
+				expected.check(("gemm_w8a16 " + std::to_string(shape)).c_str(), output, 1, [&](void *y) {
+					return fg::gemm_w8a16(shape, scaling, in, y, rows, cols, n, output, nullptr);
+				});
+		return;
+	}
 	if (plain) outputs.push_back(Output::F32);
 	const int gemv_most = plain ? fg::GEMV_MOST : fg::GEMV_FP8_MOST;
 	for (int shape = 0; n <= gemv_most && shape < (plain ? fg::GEMV_SHAPES_COUNT : fg::GEMV_FP8_SHAPES_COUNT); shape++)
@@ -214,6 +238,7 @@ int main(int argc, char **argv) {
 		for (Scaling scaling : {Scaling::ROWS, Scaling::BLOCKS})
 			if (has_fp8 && (scaling == Scaling::ROWS || n <= fg::GEMV_FP8_MOST))
 				test_case(rows, cols, n, hopper, scaling);
+		for (Scaling scaling : {Scaling::WIDE_ROWS, Scaling::WIDE_BLOCKS}) test_case(rows, cols, n, hopper, scaling);
 	};
 	if (quick) {
 		for (int n : {3, 70, 300}) test(528, 264, n), test_fp8(528, 272, n);

@@ -250,6 +250,32 @@ static void test_copies(void) {
 	fg_close(e);
 }
 
+/* FG_QUANTIZE_FP8_LARGE counts a matrix as it is multiplied: gate and up are one. */
+static void test_large_matrices(void) {
+	static const struct {
+		int32_t n;
+		fg_role roles[3];
+	} matrices[] = {{3, {FG_Q, FG_K, FG_V}}, {1, {FG_O}}, {2, {FG_GATE, FG_UP}}, {1, {FG_DOWN}}};
+	/* 2^20 elements in q|k|v, half of that in o; in gate|up and down as the intermediate size has it. */
+	fg_config config = {.shape = {.n_layers = 1, .hidden_size = 1024, .n_heads = 8, .n_kv_heads = 4, .head_dim = 64}};
+	static const struct {
+		int32_t intermediate, quantization, want[4];
+	} cases[] = {{512, FG_QUANTIZE_FP8_LARGE, {FG_ROWS, FG_PLAIN, FG_ROWS, FG_PLAIN}},
+	             {504, FG_QUANTIZE_FP8_LARGE, {FG_ROWS, FG_PLAIN, FG_PLAIN, FG_PLAIN}},
+	             {1024, FG_QUANTIZE_FP8_LARGE, {FG_ROWS, FG_PLAIN, FG_ROWS, FG_ROWS}},
+	             {512, FG_QUANTIZE_FP8, {FG_ROWS, FG_ROWS, FG_ROWS, FG_ROWS}},
+	             {1024, FG_QUANTIZE_NONE, {FG_PLAIN, FG_PLAIN, FG_PLAIN, FG_PLAIN}}};
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		config.shape.intermediate_size = cases[i].intermediate;
+		config.options.quantization = cases[i].quantization;
+		for (int k = 0; k < 4; k++) {
+			int32_t got = fg_table_scheme(NULL, &config, 0, matrices[k].n, matrices[k].roles).scaling;
+			CHECK(got == cases[i].want[k], "intermediate %d, quantization %d, matrix %d: scaling %d",
+			      cases[i].intermediate, cases[i].quantization, k, got);
+		}
+	}
+}
+
 /* What no machine can do is refused before it is tried. */
 static void test_impossible(void) {
 	fg_options options = test_options();
@@ -328,6 +354,7 @@ int main(void) {
 	test_random_weights();
 	test_stopping_random_weights();
 	test_copies();
+	test_large_matrices();
 	test_impossible();
 	test_nothing_stays();
 	free_model(&m);

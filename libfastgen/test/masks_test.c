@@ -113,7 +113,7 @@ static void decode(int32_t context, int32_t n_masks, const uint32_t *masks, int3
 static void test_mix(void) {
 	static uint32_t early[2][WORDS];
 	int late = 0;
-	begin(0);
+	begin(1);
 	memcpy(early[0], only(11), sizeof early[0]), memcpy(early[1], only(999), sizeof early[1]);
 	for (int32_t round = 0; round < 30; round++) {
 		source s[2] = {{.token = 31}, {.token = 32}};
@@ -170,7 +170,7 @@ static void test_two_steps(void) {
 
 /* A mask that is there before the step's turn comes is never late. */
 static void test_given_early(void) {
-	begin(0);
+	begin(1);
 	for (int32_t i = 0; i < 5; i++) {
 		source slow = {.token = 1, .sleep_ms = 5};
 		decode(5 + i, 0, NULL, 1);
@@ -191,7 +191,7 @@ static void test_given_early(void) {
 
 /* A fill that fails, one that never comes, and log probabilities beside them. */
 static void test_failed_and_missing(void) {
-	begin(0);
+	begin(1);
 	source bad = {.token = 3, .status = -1};
 	int failed = 0;
 	for (int32_t round = 0; round < 10; round++) {
@@ -271,6 +271,34 @@ static void test_threads(void) {
 	fg_close(e);
 }
 
+/* Without mask threads the CPU library's sampler calls what was given: each fill once, however long it takes, those of
+ * its own step alone. */
+static void test_sampler_fills(void) {
+	begin(0);
+	source s[2][SEQS] = {0};
+	decode(5, 0, NULL, SEQS), decode(6, 0, NULL, 2);
+	for (int32_t i = 0; i < 2; i++) {
+		s[1][i] = (source){.token = 50 + i, .sleep_ms = 3};
+		MUST(fg_mask(e, 2, i, fill, &s[1][i]));
+	}
+	/* step 1 waits for its masks */
+	for (int32_t i = 0; i < SEQS; i++) {
+		s[0][i] = (source){.token = 70 + i};
+		MUST(fg_mask(e, 1, i, fill, &s[0][i]));
+	}
+	MUST(wait_for(e, o));
+	for (int32_t i = 0; i < SEQS; i++) {
+		CHECK(o->ids[i] == 70 + i || (o->ids[i] == FG_MASK_LATE && !s[0][i].begun), "row %d: %d", i, o->ids[i]);
+		CHECK(s[0][i].begun <= 1 && s[0][i].begun == s[0][i].ended, "%d begun, %d ended", s[0][i].begun, s[0][i].ended);
+	}
+	MUST(wait_for(e, o));
+	for (int32_t i = 0; i < 2; i++) {
+		CHECK(o->ids[i] == 50 + i && s[1][i].ended == 1, "row %d: %d, %d ended", i, o->ids[i], s[1][i].ended);
+	}
+	CHECK(o->ids[2] >= 0, "token %d", o->ids[2]);
+	fg_close(e);
+}
+
 static void test_refusals(void) {
 	source s = {.token = 3};
 	uint32_t words[WORDS] = {0};
@@ -318,6 +346,9 @@ int main(void) {
 	test_failed_and_missing();
 	test_slow_fill();
 	test_threads();
+#ifndef ON_GPU
+	test_sampler_fills();
+#endif
 	test_refusals();
 	free_outcome(o);
 	return report("masks_test");

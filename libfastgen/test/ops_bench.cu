@@ -10,6 +10,7 @@
  *   ops_bench             everything
  *   ops_bench attention   the ceilings and attention
  *   ops_bench sampling    the ceilings of memory and sampling
+ *   ops_bench fp8         the ceilings of memory, and products of FP8 weights in each way that devices have (gemm.cuh)
  *
  * Needs a GPU with 16 GB; without a device it says so and passes.
  */
@@ -21,6 +22,7 @@
 
 #include <cstring>
 #include <random>
+#include <string>
 #include <vector>
 
 /* ---- Ops, in a context ---- */
@@ -39,7 +41,7 @@ struct Model {
 	const fg_ops &ops = fg_device_ops;
 
 	Model(int layers, int hidden, int intermediate, int vocab, int step_tokens, int context, int pages,
-	      int kv_dtype = FG_BF16) {
+	      int kv_dtype = FG_BF16, int quantization = FG_QUANTIZE_NONE) {
 		for (int i = 0; i < HEAD_DIM / 2; i++) inv_freq[i] = powf(1e6f, -2.0f * i / HEAD_DIM);
 		fg_shape &s = config.shape;
 		s.n_layers = layers, s.hidden_size = hidden, s.n_heads = HEADS, s.n_kv_heads = KV_HEADS, s.head_dim = HEAD_DIM;
@@ -48,6 +50,7 @@ struct Model {
 		fg_options &o = config.options;
 		o.devices = &device, o.n_devices = 1, o.max_seqs = MAX_SEQS, o.max_step_tokens = step_tokens;
 		o.max_context = context, o.compute_dtype = FG_BF16, o.kv_dtype = kv_dtype;
+		o.quantization = quantization;
 		o.kv_bytes = (uint64_t)pages * layers * fg_page_layer_bytes(KV_HEADS, HEAD_DIM, kv_dtype);
 		config.pages_per_seq = (context + FG_PAGE_TOKENS - 1) / FG_PAGE_TOKENS;
 		atomic_ullong done{0};
@@ -70,28 +73,42 @@ struct Model {
 	}
 };
 
+/* A product of n tokens, with the weights of another layer in each call. i: index into PRODUCTS. */
+static void run_product(Model &m, size_t i, int n, int call) {
+	const fg_buffers &b = m.ctx->buf;
+	const fg_weights &w = m.ctx->weights;
+	const fg_layer &l = w.layers[call % LAYERS];
+	fg_pending pending;
+	switch (i) {
+	case QKV_PRODUCT: return m.ops.linear(m.ctx, b.x, &l.qkv, n, b.qkv);
+	case O_PRODUCT: return m.ops.linear_add(m.ctx, b.attn, &l.o, n, b.residual, &pending);
+	case GATE_UP_PRODUCT: return m.ops.gate_up(m.ctx, b.x, &l.gate_up, n, &w.layers[0].down, b.gate_up, b.act);
+	case DOWN_PRODUCT: return m.ops.linear_add(m.ctx, b.act, &l.down, n, b.residual, &pending);
+	default: return m.ops.logits(m.ctx, b.x, &w.lm_head, n, b.logits);
+	}
+}
+
+/* Their inputs are what tuning has left. */
+static void bench_fp8(fg::Fp8Way way, const char *name) {
+	fg::best_fp8_way = way;
+	Model m(LAYERS, 4096, 14336, 32768, 4096, 4096, 64, FG_BF16, FG_QUANTIZE_FP8);
+	for (size_t i = 0; i < LM_HEAD_PRODUCT; i++)
+		for (int n : {1, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096}) {
+			const Product &p = PRODUCTS[i];
+			const std::string op = std::string(p.name) + ", FP8 " + name;
+			const double t = seconds([&](int call) { run_product(m, i, n, call); }, n >= LARGE[0]);
+			m.check(op.c_str());
+			if (n > 64) result(op.c_str(), {{"tokens", n}}, t, product_flops(p, n) / t / 1e12, TFLOPS, 0);
+			else result(op.c_str(), {{"tokens", n}}, t, (double)p.rows * p.cols / t / 1e9, GBS, read_ceiling);
+		}
+}
+
 static void bench_products(Model &m) {
 	const fg_buffers &b = m.ctx->buf;
 	const size_t T = (size_t)m.config.options.max_step_tokens, H = (size_t)m.config.shape.hidden_size;
 	fill(b.x, T * H), fill(b.attn, T * H), fill(b.act, T * (size_t)m.config.shape.intermediate_size);
-	const fg_weights &w = m.ctx->weights;
 	for (size_t i = 0; i < std::size(PRODUCTS); i++) {
 		const Product &p = PRODUCTS[i];
-		auto matrix = [&](int call) {
-			const fg_layer &l = w.layers[call % LAYERS];
-			const fg_matrix *const all[] = {&l.qkv, &l.o, &l.gate_up, &l.down, &w.lm_head};
-			return all[i];
-		};
-		fg_pending pending;
-		auto run = [&](const fg_matrix *matrix, int n) {
-			switch (i) {
-			case QKV_PRODUCT: return m.ops.linear(m.ctx, b.x, matrix, n, b.qkv);
-			case O_PRODUCT: return m.ops.linear_add(m.ctx, b.attn, matrix, n, b.residual, &pending);
-			case GATE_UP_PRODUCT: return m.ops.gate_up(m.ctx, b.x, matrix, n, &w.layers[0].down, b.gate_up, b.act);
-			case DOWN_PRODUCT: return m.ops.linear_add(m.ctx, b.act, matrix, n, b.residual, &pending);
-			default: return m.ops.logits(m.ctx, b.x, matrix, n, b.logits);
-			}
-		};
 		for (int n : {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096}) {
 			if (n > p.most) continue;
 			size_t k = 0; /* below 512 tokens no ceiling was measured: that of 512 is higher */
@@ -101,7 +118,7 @@ static void bench_products(Model &m) {
 			const double bytes = 2.0 * p.rows * p.cols + 2.0 * n * p.cols + each * n * p.rows;
 			const double flops = product_flops(p, n), ceiling = product_ceiling[i][k];
 			const bool memory = bytes / read_ceiling / 1e9 > flops / ceiling / 1e12;
-			const double t = seconds([&](int call) { run(matrix(call), n); }, !memory);
+			const double t = seconds([&](int call) { run_product(m, i, n, call); }, !memory);
 			m.check(p.name);
 			if (memory) result(p.name, {{"tokens", n}}, t, bytes / t / 1e9, GBS, read_ceiling);
 			else result(p.name, {{"tokens", n}}, t, flops / t / 1e12, TFLOPS, ceiling);
@@ -347,6 +364,12 @@ int main(int argc, char **argv) {
 	memory_ceilings();
 	if (argc > 1 && strcmp(argv[1], "sampling") == 0) {
 		bench_sampling();
+		return 0;
+	}
+	if (argc > 1 && strcmp(argv[1], "fp8") == 0) {
+		bench_fp8(fg::Fp8Way::SCALED, "scaled");
+		bench_fp8(fg::Fp8Way::UNSCALED, "unscaled");
+		bench_fp8(fg::Fp8Way::WIDENED, "widened");
 		return 0;
 	}
 	fill(arena,

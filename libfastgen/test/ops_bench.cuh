@@ -220,7 +220,7 @@ struct Products {
 	 * numbers and scales are whatever bytes the arena has. */
 	double time(int rows, int cols, int n, bool f32, fg::Scaling scaling, bool burst = false) {
 		fg::LtProduct product = {};
-		FG(lt.describe(rows, cols, n, f32, scaling, &product));
+		FG(lt.describe(rows, cols, n, f32, scaling, true, &product));
 		cublasLtMatmulAlgo_t found[SUGGESTIONS];
 		const int n_found = lt.suggest(product, CUBLASLT_REDUCTION_SCHEME_MASK, found, SUGGESTIONS);
 		if (n_found == 0) die("cuBLASLt", "no such product");

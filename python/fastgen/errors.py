@@ -1,6 +1,8 @@
-"""What goes wrong, as exceptions."""
+"""What goes wrong, as exceptions. They pass whole between processes."""
 
 from __future__ import annotations
+
+from typing import Any
 
 
 class FastgenError(Exception):
@@ -14,6 +16,9 @@ class StartError(FastgenError):
         super().__init__(message)
         self.log = log
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.log)
+
 
 class RequestError(FastgenError):
     """The server refused a request, or failed at it.
@@ -26,6 +31,9 @@ class RequestError(FastgenError):
         self.status = status
         self.param = param
         self.code = code
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.status, self.param, self.code)
 
 
 class StoppedError(FastgenError):

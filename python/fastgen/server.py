@@ -203,6 +203,13 @@ class Server:
                 self._finalizer.detach()
             _end(self._process, self._owner, seconds)
 
+    def wait(self) -> bool:
+        """Blocks until the server has ended. Returns whether it has by itself, and nobody called stop()."""
+        assert self._process is not None and self._output is not None and self._finalizer is not None
+        self._output.thread.join()
+        self._process.wait()
+        return self._finalizer.alive
+
     def _wait(self) -> None:
         assert self._process is not None and self._output is not None
         began = time.monotonic()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, AsyncGenerator, AsyncIterator, Iterator, Mapping
 
 import httpx
@@ -76,6 +76,18 @@ class Transport:
                                 raise _error_of(500, frame)
                             yield frame
             raise StoppedError("the stream ended before the answer did: the server has stopped")
+        except httpx.HTTPError as error:
+            raise self._stopped(error) from error
+
+    @asynccontextmanager
+    async def forward(
+        self, method: str, path: str, headers: list[tuple[str, str]], body: bytes
+    ) -> AsyncIterator[httpx.Response]:
+        """A request of somebody else, with their key, and its reply as it comes. Raises StoppedError."""
+        try:
+            with self._client() as client:
+                async with client.stream(method, path, headers=headers, content=body or None) as reply:
+                    yield reply
         except httpx.HTTPError as error:
             raise self._stopped(error) from error
 

@@ -114,7 +114,8 @@ export class BatchRunner {
   }
 
   get #atOnce(): number {
-    return Math.max(1, Math.floor(this.#service.fastgen.capacity.max_num_seqs * SHARE));
+    const { max_num_seqs, data_parallel_size } = this.#service.fastgen.capacity;
+    return Math.max(1, Math.floor(max_num_seqs * data_parallel_size * SHARE));
   }
 
   #onProgress(stored: StoredBatch, { total, completed, failed }: BatchProgress): void {

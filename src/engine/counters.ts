@@ -6,6 +6,9 @@ export class Counters {
   promptTokens = 0;
   generatedTokens = 0;
   steps = 0;
+  /** How long pages were on their way to the host and back. */
+  toHostSeconds = 0;
+  toDeviceSeconds = 0;
   /** Of the newest step. */
   stepTokens = 0;
 }

@@ -160,11 +160,13 @@ export class FakeLibrary implements MaskLibrary {
   wait(): StepResult {
     const step = this.queue.shift();
     check(step !== undefined, "no step is in flight");
-    this.copyPages(step!.copies);
+    const arrivals = this.copyPages(step!.copies);
     for (const fill of step!.fills) {
       this.slots.set(fill.slot, { fill, lastSampled: GARBAGE, history: fill.history && [...fill.history] });
     }
-    return this.run(step!);
+    const result = this.run(step!);
+    for (const [page, content] of arrivals) this.kv.set(content, page);
+    return result;
   }
 
   private checkCopies(copies: Int32Array): void {
@@ -176,16 +178,24 @@ export class FakeLibrary implements MaskLibrary {
     }
   }
 
-  private copyPages(copies: Int32Array): void {
+  /** Returns what arrives in pages beside the step, which must not look at them. */
+  private copyPages(copies: Int32Array): Map<number, Int32Array> {
+    const arrivals = new Map<number, Int32Array>();
     for (let i = 0; i < copies.length; i += 3) {
       const [page, host] = [copies[i]! * PAGE_TOKENS, copies[i + 1]! * PAGE_TOKENS];
       if (copies[i + 2] === FG.TO_HOST) {
         this.hostKv.set(this.kv.subarray(page, page + PAGE_TOKENS), host);
       } else {
-        this.kv.set(this.hostKv.subarray(host, host + PAGE_TOKENS), page);
+        const content = this.hostKv.slice(host, host + PAGE_TOKENS);
+        if (copies[i + 2] === FG.TO_DEVICE) this.kv.set(content, page);
+        else {
+          this.kv.fill(GARBAGE, page, page + PAGE_TOKENS);
+          arrivals.set(page, content);
+        }
         this.pagesReturned++;
       }
     }
+    return arrivals;
   }
 
   private run(step: Queued): StepResult {
@@ -240,6 +250,8 @@ export class FakeLibrary implements MaskLibrary {
       logits: Float32Array.from(logits),
       runSeconds: 0,
       idleSeconds: 0,
+      toHostSeconds: 0,
+      toDeviceSeconds: 0,
     };
   }
 

@@ -51,10 +51,14 @@ export interface StartOptions {
   /** Called with a sentence about what is not as it was asked for, also later. */
   onWarning?: (message: string) => void;
   signal?: AbortSignal;
+  /** What errors call the engine where there are several; null = it is the only one. */
+  name?: string | null;
 }
 
 interface Alive {
   index: number;
+  /** Of its prompt, and generated so far. */
+  tokens: number;
   listener: SequenceListener;
 }
 
@@ -80,6 +84,7 @@ export class EngineFront {
   private readonly tellFailed: (error: FastgenError) => void;
   private readonly sequences = new Map<number, Alive>();
   private nextId = 0;
+  private tokensAlive = 0;
   /** Why the engine takes no more requests, or null while it does. */
   private ended: FastgenError | null = null;
   /** Called when the news of a step has been given out: when that began (performance.now()), and for how many sequences. */
@@ -95,6 +100,7 @@ export class EngineFront {
   private constructor(
     private readonly worker: Worker,
     ready: Extract<FromWorker, { type: "ready" }>,
+    private readonly name: string | null,
   ) {
     this.capacity = ready.capacity;
     this.loadSeconds = ready.loadSeconds;
@@ -109,7 +115,7 @@ export class EngineFront {
    * @throws FastgenError "model", "invalid_request", "device", "out_of_memory", "aborted".
    */
   static start(config: EngineConfig, options: StartOptions = {}): Promise<EngineFront> {
-    const { onProgress, onWarning, signal } = options;
+    const { onProgress, onWarning, signal, name = null } = options;
     const { promise, resolve, reject } = Promise.withResolvers<EngineFront>();
     const worker = new Worker(WORKER_URL);
     let front: EngineFront | null = null;
@@ -117,7 +123,7 @@ export class EngineFront {
     const fail = (error: FastgenError) => {
       if (front) return front.fail(error);
       signal?.removeEventListener("abort", abort);
-      reject(error);
+      reject(named(name, error));
       void worker.terminate();
     };
     worker.on("message", (message: FromWorker) => {
@@ -129,7 +135,7 @@ export class EngineFront {
       // When it became ready just before it heard of the abort, "closed" follows.
       else if (message.type === "ready" && !signal?.aborted) {
         signal?.removeEventListener("abort", abort);
-        front = new EngineFront(worker, message);
+        front = new EngineFront(worker, message, name);
         resolve(front);
       }
     });
@@ -148,6 +154,16 @@ export class EngineFront {
     return this.ended === null;
   }
 
+  /** Why it takes no more requests, or null while it does. */
+  get failure(): string | null {
+    return this.ended?.message ?? null;
+  }
+
+  /** Tokens of all sequences that have not ended, of prompts and generated: how much it has to do. */
+  get load(): number {
+    return this.tokensAlive;
+  }
+
   /** Sequences that have not ended. */
   get size(): number {
     return this.sequences.size;
@@ -163,7 +179,9 @@ export class EngineFront {
     if (this.state.refusal !== null) throw new FastgenError("unavailable", this.state.refusal);
     const ids = requests.map((request, index) => {
       request.id = this.takeId();
-      this.sequences.set(request.id, { index, listener });
+      const tokens = request.prompt.length;
+      this.sequences.set(request.id, { index, tokens, listener });
+      this.tokensAlive += tokens;
       return request.id;
     });
     this.send({ type: "add", requests });
@@ -300,7 +318,11 @@ export class EngineFront {
       const id = requestIds[i]!;
       const alive = this.sequences.get(id);
       if (!alive) continue;
-      if (finish[i] !== 0) this.sequences.delete(id);
+      if (finish[i] !== 0) this.forget(id, alive);
+      else if (tokens[i]! >= 0) {
+        alive.tokens++;
+        this.tokensAlive++;
+      }
       const error = errors?.get(i);
       this.notify(id, alive, {
         token: tokens[i]!,
@@ -317,18 +339,23 @@ export class EngineFront {
     }
   }
 
+  private forget(id: number, alive: Alive): void {
+    if (this.sequences.delete(id)) this.tokensAlive -= alive.tokens;
+  }
+
   /** When a listener throws, its sequence is aborted. The others go on. */
-  private notify(id: number, { index, listener }: Alive, event: SequenceEvent): void {
+  private notify(id: number, alive: Alive, event: SequenceEvent): void {
     try {
-      listener(index, event);
+      alive.listener(alive.index, event);
     } catch (thrown) {
       this.abort([id]);
-      this.sequences.delete(id);
+      this.forget(id, alive);
       process.emitWarning(asFastgenError(thrown));
     }
   }
 
-  private fail(error: FastgenError): void {
+  private fail(why: FastgenError): void {
+    const error = named(this.name, why);
     if (!this.ended) this.tellFailed(error);
     this.end(error);
     this.onClosed?.();
@@ -339,6 +366,7 @@ export class EngineFront {
     this.ended = error;
     const sequences = [...this.sequences];
     this.sequences.clear();
+    this.tokensAlive = 0;
     this.stats = { ...this.stats, running: 0, waiting: 0, swapped: 0, paused: 0, pagesUsed: 0 };
     for (const [id, alive] of sequences) {
       this.notify(id, alive, {
@@ -359,6 +387,13 @@ export class EngineFront {
     for (const command of this.commands.values()) command.reject(error);
     this.commands.clear();
   }
+}
+
+/** An engine's error says whose it is. */
+function named(name: string | null, error: FastgenError): FastgenError {
+  if (name === null) return error;
+  const { kind, message, param, code } = error;
+  return new FastgenError(kind, `${name} failed: ${message}`, { param, code, cause: error });
 }
 
 function send(worker: Worker, message: ToWorker): void {

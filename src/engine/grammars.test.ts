@@ -276,6 +276,17 @@ test("tokens without a choice take one step together, and none where the text be
   expect(begun).toMatchObject({ finish: "stop", endedAt: 3, tokens: [4, expect.any(Number), ...forced, EOS] });
 });
 
+test("one token without a choice is sampled by the step in flight, which is not dropped", () => {
+  const rig = new Rig(config);
+  const turns: FakeGrammar = {
+    states: [{ next: new Map(CHOICE.map((id) => [id, 1])) }, { next: new Map([[5, 0]]) }],
+    stopIds: [EOS],
+  };
+  const [got] = run(rig, constrained(turns, 40));
+  expect(got!.tokens.filter((id) => id === 5).length).toBe(20);
+  expect([got!.endedAt, rig.library.computedTokens]).toEqual([40, 20 + 39]);
+});
+
 /** The same states, each one further back. */
 function shift(states: readonly FakeState[]): FakeState[] {
   return states.map((state) => ({ ...state, next: new Map([...state.next].map(([id, to]) => [id, to + 1])) }));

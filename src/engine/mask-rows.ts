@@ -21,7 +21,7 @@ export class MaskRows {
 
   constructor(
     private readonly library: MaskLibrary,
-    vocabSize: number,
+    private readonly vocabSize: number,
   ) {
     this.nothing = maskOf([], vocabSize);
     this.everything = new Uint32Array(this.nothing.length).fill(0xffffffff);
@@ -56,13 +56,14 @@ export class MaskRows {
     for (const seq of this.awaiting.splice(0)) this.giveNothing(seq);
   }
 
-  /** Gives the late mask of `seq` in the newest step. All tokens before it are known. */
-  give(seq: Sequence): void {
+  /** Gives the late mask of `seq` in the newest step: `only` these ids, or what may follow. All tokens before it are known. */
+  give(seq: Sequence, only: Int32Array | null = null): void {
     const constraint = seq.constraint!;
     const row = seq.lateRow;
     seq.lateRow = -1;
     const matcher = constraint.fillable;
-    if (matcher) this.library.giveMatcher(row, matcher);
+    if (only) this.library.giveMask(row, maskOf(only, this.vocabSize));
+    else if (matcher) this.library.giveMatcher(row, matcher);
     else this.library.giveMask(row, constraint.mask(seq.outputTokens) ?? this.everything);
   }
 

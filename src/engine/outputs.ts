@@ -29,13 +29,12 @@ export function append(seq: Sequence, token: number): Ending | null {
   return seq.outputs === request.maxTokens ? LENGTH : null;
 }
 
-/** Appends the tokens that must follow now. Returns how the sequence ends with them, or null. */
-export function appendForced(seq: Sequence): Ending | null {
-  const { constraint, request } = seq;
-  if (!constraint) return null;
-  const { stopIds, minTokens } = request;
+/** Appends `forced`, what its constraint forces now. Returns how the sequence ends with them, or null. */
+export function appendForced(seq: Sequence, forced: Int32Array): Ending | null {
+  const { stopIds, minTokens } = seq.request;
+  const constraint = seq.constraint!;
   const { forcesEnd } = constraint;
-  for (const token of constraint.forced()) {
+  for (const token of forced) {
     // Among what the grammar forces, the budget of thinking may be used up: then something else must follow.
     if (constraint.forcesEnd !== forcesEnd) break;
     // Where this is all that may come, nothing can be sampled.
@@ -46,10 +45,16 @@ export function appendForced(seq: Sequence): Ending | null {
   return null;
 }
 
-/** Appends what comes before anything is sampled. Returns how the sequence ends before that, or null. */
-export function begin(seq: Sequence): Ending | null {
+/** How a sequence ends before anything is sampled, or null. */
+export function endsBefore(seq: Sequence): Ending | null {
   // The log probabilities of a prompt are there once it has been computed: nothing ends before.
-  return (seq.request.promptLogprobs < 0 ? endOfGrammar(seq) : null) ?? appendForced(seq);
+  return seq.request.promptLogprobs < 0 ? endOfGrammar(seq) : null;
+}
+
+/** Appends what is forced before anything is sampled. Returns how the sequence ends before that, or null. */
+export function begin(seq: Sequence): Ending | null {
+  const { constraint } = seq;
+  return constraint && (endsBefore(seq) ?? appendForced(seq, constraint.forced()));
 }
 
 /** How a sequence ends because its grammar has; null while it goes on. */

@@ -3,12 +3,15 @@
  *
  * A full page is identified by its tokens and everything before them, so the pages of all sequences form a forest of nodes.
  * A node may be on the device, in host memory, or in both. Pages that no sequence refers to stay until their room is needed.
- * The least recently used goes first: to the host when there is room, else for good. Steps and copies run in the order they
- * are submitted, so a page may be given to another sequence while a step that used it is still in flight.
+ * The one that is expected last goes first (page-victims.ts), and a page never before those that follow it: to the host when
+ * there is room or a page that is expected later still, else for good. Steps and copies run in the order they are submitted, so
+ * a page may be given to another sequence while a step that used it is still in flight.
  *
  * Pure: no FFI, no clock. Copies are only recorded, in the plan of the step that they precede.
  */
 import { FG } from "../ffi/layout.ts";
+import { PageReuse } from "./page-reuse.ts";
+import { PageVictims } from "./page-victims.ts";
 
 export const PAGE_TOKENS = FG.PAGE_TOKENS;
 
@@ -19,15 +22,51 @@ export interface PageNode {
   readonly key: bigint;
   /** [PAGE_TOKENS] */
   readonly tokens: Int32Array;
+  /** Pages up to here, this one included. */
+  readonly depth: number;
+  /** The salt of the root above it; "" = none, null = the root is one sequence's own. */
+  readonly salt: string | null;
   /** Device page, or -1. */
   page: number;
   /** Host page, or -1. */
   hostPage: number;
+  /** Nodes that follow it: those on the device, and all. */
+  deviceChildren: number;
+  children: number;
+  /** When its last use ended, and how long a new use takes to come, in pages taken; -1 = it was used once. */
+  usedAt: number;
+  gap: number;
+  /** Waiting sequences that will start from it, and the arrival of the first of them. */
+  waiters: number;
+  due: number;
+  /** Who needs it where it is. */
+  locks: number;
+  /** Where it stands among those that may leave; null while it may not. */
+  victims: PageVictims | null;
 }
 
 /** Where page copies are recorded: a StepPlan. */
 export interface CopyList {
   copyPage(page: number, hostPage: number, direction: number): void;
+}
+
+/** Where a page is, in the words of vLLM's events: the device, whatever kind it is of, and the host's memory. */
+export type Medium = "GPU" | "CPU";
+
+/** Hears what becomes findable where, and what no longer is. A page may be in both memories. */
+export interface PageListener {
+  stored(node: PageNode, medium: Medium): void;
+  removed(node: PageNode, medium: Medium): void;
+  /** Nothing of before is findable any more. */
+  cleared(): void;
+}
+
+/** What the cache has counted from its start on, in pages. */
+export interface PageCounts {
+  savedToHost: number;
+  restoredFromHost: number;
+  /** Pages that can no longer be found, because their room was needed. */
+  forgotten: number;
 }
 
 export function pagesFor(tokens: number): number {
@@ -41,7 +80,8 @@ export function pageKey(parentKey: bigint, tokens: Int32Array): bigint {
 
 export class PageCache {
   /** The empty prefix of all sequences without a salt. */
-  readonly root = PageCache.makeRoot(0n);
+  readonly root = PageCache.makeRoot(0n, "");
+  readonly counts: PageCounts = { savedToHost: 0, restoredFromHost: 0, forgotten: 0 };
   /** By salt: the empty prefix that its sequences share, most recently used last. */
   private readonly roots = new Map<string, PageNode>();
   /** [pages]: the number of sequences that refer to each device page. Along one sequence it never rises. */
@@ -50,16 +90,23 @@ export class PageCache {
   private readonly free: number[];
   private readonly hostFree: number[] = [];
   private readonly index = new Map<bigint, PageNode>();
-  /** Nodes on the device that no sequence refers to, least recently used first. */
-  private readonly idle = new Set<PageNode>();
-  /** Nodes with a host page, least recently evicted from the device first. */
-  private readonly onHost = new Set<PageNode>();
-
+  private readonly reuse = new PageReuse();
+  /** Nodes on the device that no sequence refers to and that nothing on the device follows. */
+  private readonly deviceEnds = new PageVictims(this.reuse);
+  /** Nodes on the host alone that nothing follows. */
+  private readonly hostEnds = new PageVictims(this.reuse);
+  /** Nodes on both: the host's copy can be given up at no loss. Oldest copy first. */
+  private readonly onBoth = new Set<PageNode>();
+  /** Nodes on the device that no sequence refers to. */
+  private idle = 0;
+  /** Nodes that were used once, on the device and the host. */
+  private fresh = 0;
   private usableHostPages = 0;
 
   constructor(
     readonly pages: number,
     hostPages: number,
+    private listener: PageListener | null = null,
   ) {
     this.refs = new Int32Array(pages);
     this.nodeOf = new Array(pages).fill(null);
@@ -75,11 +122,12 @@ export class PageCache {
   /** Host pages [0, count) can be used from now on. Never fewer than before. */
   setHostPages(count: number): void {
     while (this.usableHostPages < count) this.hostFree.push(this.usableHostPages++);
+    this.reuse.capacity = this.pages + this.usableHostPages;
   }
 
-  /** An empty prefix that no other sequence shares: pages below it are found only through it. `key` sets it apart. */
-  static makeRoot(key: bigint): PageNode {
-    return { parent: null, key, tokens: new Int32Array(0), page: -1, hostPage: -1 };
+  /** An empty prefix. With a null salt no other sequence shares it: pages below it are found only through it. `key` sets it apart. */
+  static makeRoot(key: bigint, salt: string | null = null): PageNode {
+    return makeNode(null, salt, key, new Int32Array(0), 0);
   }
 
   /**
@@ -88,7 +136,7 @@ export class PageCache {
    */
   rootOf(salt: string): PageNode {
     if (salt === "") return this.root;
-    const root = this.roots.get(salt) ?? PageCache.makeRoot(Bun.hash.wyhash(salt, 1n));
+    const root = this.roots.get(salt) ?? PageCache.makeRoot(Bun.hash.wyhash(salt, 1n), salt);
     this.roots.delete(salt);
     this.roots.set(salt, root);
     if (this.roots.size > this.pages) this.roots.delete(this.roots.keys().next().value!);
@@ -97,7 +145,7 @@ export class PageCache {
 
   /** Pages that can be allocated now: empty ones, and cached ones that no sequence refers to. */
   get available(): number {
-    return this.free.length + this.idle.size;
+    return this.free.length + this.idle;
   }
   /** Pages that sequences refer to. */
   get referenced(): number {
@@ -111,6 +159,16 @@ export class PageCache {
     return this.hostFree.length;
   }
 
+  /** Pages that can be filled before others have to be forgotten. */
+  get room(): number {
+    return this.free.length + this.hostFree.length + this.onBoth.size;
+  }
+
+  /** Whether a page is on the device or the host. A root always is. */
+  isCached(node: PageNode): boolean {
+    return node.parent === null || node.page >= 0 || node.hostPage >= 0;
+  }
+
   /** The node of `tokens[from, from + PAGE_TOKENS)` after `parent`, or null when it is not cached. */
   find(parent: PageNode, key: bigint, tokens: Int32Array, from: number): PageNode | null {
     const node = this.index.get(key);
@@ -122,40 +180,86 @@ export class PageCache {
     const path: PageNode[] = [];
     for (let node = last; node?.parent; node = node.parent) path.push(node);
     path.reverse();
-    const gone = path.findIndex((node) => node.page < 0 && node.hostPage < 0);
+    const gone = path.findIndex((node) => !this.isCached(node));
     return gone < 0 ? path : path.slice(0, gone);
+  }
+
+  /** A sequence that waits will start from `node` and what precedes it. `arrival`: the order in which such sequences start. */
+  await(node: PageNode, arrival: number): void {
+    this.hide(node);
+    node.due = node.waiters === 0 ? arrival : Math.min(node.due, arrival);
+    node.waiters++;
+    this.show(node);
+  }
+
+  /** Takes back an await(). */
+  awaitNoMore(node: PageNode): void {
+    this.hide(node);
+    node.waiters--;
+    this.show(node);
   }
 
   /** A page for one sequence, or -1 when none is available. May evict a page, and so record a copy. */
   allocate(copies: CopyList): number {
     const page = this.free.pop() ?? this.evict(copies);
-    if (page >= 0) this.refs[page] = 1;
+    if (page < 0) return page;
+    this.refs[page] = 1;
+    this.reuse.now++;
     return page;
   }
 
   /**
    * Makes one sequence refer to the pages of `nodes`, and brings those back that are on the host. The caller has checked
-   * that enough pages are available. Appends the device pages to `pages`.
+   * that enough pages are available. Appends the device pages to `pages`. `isUse`: it is not a sequence that only takes back what it
+   * had to give up. `direction`: FG.TO_DEVICE or FG.TO_DEVICE_BESIDE.
    */
-  acquire(nodes: readonly PageNode[], pages: number[], copies: CopyList): void {
+  acquire(
+    nodes: readonly PageNode[],
+    pages: number[],
+    copies: CopyList,
+    isUse = true,
+    direction: number = FG.TO_DEVICE,
+  ): void {
     // They are all held before the first allocation, which could otherwise evict one of them.
     for (const node of nodes) {
+      const isUsed = node.page >= 0 && this.refs[node.page]! > 0;
       if (node.page >= 0) this.hold(node);
-      else this.onHost.delete(node);
+      else this.lock(node);
+      if (isUse && !isUsed) this.prove(node);
     }
     for (const node of nodes) {
       if (node.page < 0) {
-        node.page = this.allocate(copies);
-        this.nodeOf[node.page] = node;
-        copies.copyPage(node.page, node.hostPage, FG.TO_DEVICE);
-        this.onHost.add(node);
+        this.enterDevice(node, this.allocate(copies));
+        copies.copyPage(node.page, node.hostPage, direction);
+        this.counts.restoredFromHost++;
+        this.unlock(node);
       }
       pages.push(node.page);
     }
   }
 
+  /** The node stays where it is until unlock(). */
+  private lock(node: PageNode): void {
+    this.hide(node);
+    node.locks++;
+  }
+
+  private unlock(node: PageNode): void {
+    node.locks--;
+    this.show(node);
+  }
+
   private hold(node: PageNode): void {
-    if (this.refs[node.page]!++ === 0) this.idle.delete(node);
+    if (this.refs[node.page]! === 0) {
+      this.hide(node);
+      this.idle--;
+    }
+    this.refs[node.page]!++;
+  }
+
+  private prove(node: PageNode): void {
+    if (node.gap < 0) this.fresh--;
+    this.reuse.usedAgain(node);
   }
 
   /**
@@ -172,14 +276,15 @@ export class PageCache {
       known = undefined;
     }
     if (known === undefined) {
-      const node = { parent, key, tokens: tokens.slice(from, from + PAGE_TOKENS), page, hostPage: -1 };
-      this.index.set(key, node);
-      this.nodeOf[page] = node;
+      const node = this.insert(parent, key, tokens.slice(from, from + PAGE_TOKENS));
+      this.enterDevice(node, page);
       return node;
     }
     if (known.page < 0) {
-      known.page = page;
-      this.nodeOf[page] = known;
+      this.hide(known);
+      this.prove(known);
+      this.enterDevice(known, page);
+      this.show(known);
     } else if (known.page !== page) {
       this.hold(known);
       this.release(page);
@@ -187,81 +292,233 @@ export class PageCache {
     return known;
   }
 
+  /** A new node, which is in neither memory yet. */
+  private insert(parent: PageNode, key: bigint, tokens: Int32Array): PageNode {
+    const node = makeNode(parent, parent.salt, key, tokens, this.reuse.now);
+    this.index.set(key, node);
+    this.reuse.created(node);
+    if (node.gap < 0) this.fresh++;
+    this.hide(parent);
+    parent.children++;
+    this.show(parent);
+    return node;
+  }
+
   /** One sequence stops referring to `page`. Release its pages last to first, so that prefixes outlive what follows them. */
   release(page: number): void {
     if (--this.refs[page]! > 0) return;
     const node = this.nodeOf[page]!;
-    if (node === null) this.free.push(page);
-    else this.idle.add(node);
+    if (node === null) {
+      this.free.push(page);
+      return;
+    }
+    this.hide(node);
+    this.reuse.unused(node);
+    this.idle++;
+    this.show(node);
+    // It cannot be found since clear().
+    if (this.index.get(node.key) !== node) this.forget(node);
   }
 
   /** Forgets a node that no sequence refers to, on the device and the host. */
   forget(node: PageNode): void {
-    if (this.idle.delete(node)) this.free.push(node.page);
+    const { page } = node;
+    const isIdle = page >= 0 && this.refs[page] === 0;
     this.drop(node);
+    if (isIdle) this.free.push(page);
   }
 
   /** Forgets every page that no sequence refers to, on the device and the host. The others are found no more. */
   clear(): void {
-    for (const node of [...this.idle, ...this.onHost, ...this.index.values()]) {
-      const isUsed = node.page >= 0 && this.refs[node.page]! > 0;
-      if (!isUsed) this.forget(node);
-      else if (this.index.get(node.key) === node) this.index.delete(node.key);
-    }
+    this.listener?.cleared();
+    const nodes = new Set(this.index.values());
+    for (const node of this.nodeOf) if (node) nodes.add(node);
+    this.index.clear();
+    this.reuse.clear();
+    for (const node of nodes) if (node.page < 0 || this.refs[node.page] === 0) this.forget(node);
   }
 
-  /** Takes the least recently used page from the cache. -1 when sequences refer to every page. */
+  /** Takes the page from the cache that is expected last. -1 when sequences refer to every page. */
   private evict(copies: CopyList): number {
-    const node = first(this.idle);
+    const node = this.deviceEnds.worst(this.fresh);
     if (node === undefined) return -1;
-    this.idle.delete(node);
     const { page } = node;
-    if (node.hostPage < 0) {
-      node.hostPage = this.takeHostPage();
-      if (node.hostPage >= 0) copies.copyPage(page, node.hostPage, FG.TO_HOST);
-    }
-    if (node.hostPage >= 0) {
-      this.onHost.delete(node);
-      this.onHost.add(node);
-      this.nodeOf[page] = null;
-      node.page = -1;
-    } else {
-      this.drop(node);
-    }
+    this.lock(node);
+    if (node.hostPage < 0) this.save(node, copies);
+    if (node.hostPage < 0) this.lose(node);
+    else this.leaveDevice(node);
+    this.unlock(node);
     return page;
   }
 
-  private takeHostPage(): number {
+  /** Copies a node to the host, unless every page there is worth more. */
+  private save(node: PageNode, copies: CopyList): void {
+    const hostPage = this.takeHostPage(node);
+    if (hostPage < 0) return;
+    node.hostPage = hostPage;
+    copies.copyPage(node.page, hostPage, FG.TO_HOST);
+    this.counts.savedToHost++;
+    this.tellStored(node, "CPU");
+  }
+
+  /**
+   * A host page for `node`, or for nobody's: an empty one, the copy of a page that is on the device too, or that of a page that is
+   * worth less. -1 = there is none.
+   */
+  private takeHostPage(node: PageNode | null): number {
     const free = this.hostFree.pop();
     if (free !== undefined) return free;
-    const node = first(this.onHost);
-    if (node === undefined) return -1;
-    const { hostPage } = node;
-    this.onHost.delete(node);
-    node.hostPage = -1;
-    if (node.page < 0) this.drop(node);
-    return hostPage;
+    const [copied] = this.onBoth;
+    const victim = copied ?? this.hostEnds.worst(this.fresh);
+    if (victim === undefined) return -1;
+    if (victim === copied) {
+      this.giveCopyUp(copied);
+    } else {
+      // What follows a node on the host would be lost with it.
+      if (node?.children === 0 && this.hostEnds.isWorse(node, victim)) return -1;
+      this.lose(victim);
+    }
+    return this.hostFree.pop()!;
+  }
+
+  /** Takes an empty host page out of the cache, which may evict one: nobody else uses it before giveHost. -1 = there is none. */
+  takeHost(): number {
+    return this.takeHostPage(null);
+  }
+
+  /** Gives back a host page that was taken. What it holds is lost. */
+  giveHost(hostPage: number): void {
+    this.hostFree.push(hostPage);
+  }
+
+  /**
+   * Makes a page findable that is on a host page that was taken: it holds `tokens`, [PAGE_TOKENS], after `parent`, which is
+   * cached. Returns its node; where that is there already, the host page is given back. Null when other content has the same
+   * hash: the host page is given back then, too.
+   */
+  adoptHost(parent: PageNode, key: bigint, tokens: Int32Array, hostPage: number): PageNode | null {
+    const known = this.index.get(key);
+    if (known !== undefined) {
+      this.giveHost(hostPage);
+      return isPage(known, parent, tokens, 0) ? known : null;
+    }
+    const node = this.insert(parent, key, tokens);
+    node.hostPage = hostPage;
+    this.tellStored(node, "CPU");
+    this.show(node);
+    return node;
+  }
+
+  /** Drops a node whose room is needed. The caller takes over its device page, if it has one. */
+  private lose(node: PageNode): void {
+    this.counts.forgotten++;
+    if (this.index.get(node.key) === node) this.reuse.dropped(node);
+    this.drop(node);
   }
 
   /** Removes a node from the index and from both memories. The caller takes over its device page, if it has one. */
   private drop(node: PageNode): void {
+    this.hide(node);
+    if (node.gap < 0) this.fresh--;
+    if (node.page >= 0) this.leaveDevice(node);
+    if (node.hostPage >= 0) this.leaveHost(node);
     if (this.index.get(node.key) === node) this.index.delete(node.key);
-    if (node.page >= 0) this.nodeOf[node.page] = null;
-    if (node.hostPage >= 0) {
-      this.onHost.delete(node);
-      this.hostFree.push(node.hostPage);
-    }
+    const parent = node.parent!;
+    this.hide(parent);
+    parent.children--;
+    this.show(parent);
+  }
+
+  private enterDevice(node: PageNode, page: number): void {
+    const parent = node.parent!;
+    node.page = page;
+    this.nodeOf[page] = node;
+    this.hide(parent);
+    parent.deviceChildren++;
+    this.show(parent);
+    this.tellStored(node, "GPU");
+  }
+
+  /** The caller takes over its page. */
+  private leaveDevice(node: PageNode): void {
+    const parent = node.parent!;
+    this.tellRemoved(node, "GPU");
+    this.nodeOf[node.page] = null;
+    if (this.refs[node.page] === 0) this.idle--;
     node.page = -1;
+    this.hide(parent);
+    parent.deviceChildren--;
+    this.show(parent);
+  }
+
+  private giveCopyUp(node: PageNode): void {
+    this.hide(node);
+    this.leaveHost(node);
+    this.show(node);
+  }
+
+  private leaveHost(node: PageNode): void {
+    this.tellRemoved(node, "CPU");
+    this.hostFree.push(node.hostPage);
     node.hostPage = -1;
   }
+
+  /** Whether `node` is found by others than the sequences that refer to it. */
+  private isShared(node: PageNode): boolean {
+    return node.salt !== null && this.index.get(node.key) === node;
+  }
+
+  private tellStored(node: PageNode, medium: Medium): void {
+    if (this.listener && this.isShared(node)) this.listener.stored(node, medium);
+  }
+
+  private tellRemoved(node: PageNode, medium: Medium): void {
+    if (this.listener && this.isShared(node)) this.listener.removed(node, medium);
+  }
+
+  /** Puts a node among those that may leave, if it may. */
+  private show(node: PageNode): void {
+    if (node.locks > 0) return;
+    if (node.page >= 0) {
+      if (node.hostPage >= 0) this.onBoth.add(node);
+      if (this.refs[node.page] === 0 && node.deviceChildren === 0) this.deviceEnds.add(node);
+    } else if (node.hostPage >= 0 && node.children === 0) {
+      this.hostEnds.add(node);
+    }
+  }
+
+  /** Undoes show(). Call it before a node changes. */
+  private hide(node: PageNode): void {
+    this.onBoth.delete(node);
+    node.victims?.remove(node);
+  }
+}
+
+/** A node that is in neither memory yet. `now`: the time, in pages taken. */
+function makeNode(
+  parent: PageNode | null,
+  salt: string | null,
+  key: bigint,
+  tokens: Int32Array,
+  now: number,
+): PageNode {
+  const place = { page: -1, hostPage: -1, deviceChildren: 0, children: 0, locks: 0, victims: null };
+  return {
+    parent,
+    salt,
+    key,
+    tokens,
+    depth: (parent?.depth ?? -1) + 1,
+    ...place,
+    usedAt: now,
+    gap: -1,
+    waiters: 0,
+    due: 0,
+  };
 }
 
 function isPage(node: PageNode, parent: PageNode, tokens: Int32Array, from: number): boolean {
   if (node.parent !== parent) return false;
   for (let i = 0; i < PAGE_TOKENS; i++) if (node.tokens[i] !== tokens[from + i]) return false;
   return true;
-}
-
-function first<T>(set: Set<T>): T | undefined {
-  return set.values().next().value;
 }

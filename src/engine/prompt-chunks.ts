@@ -8,6 +8,11 @@ export class PromptChunks {
 
   constructor(private readonly maxStepTokens: number) {}
 
+  /** Sequences chosen so far. */
+  get count(): number {
+    return this.seqs.length;
+  }
+
   /** Tokens that running and waiting sequences have yet to compute before they decode, counted only as far as they matter. */
   backlog(running: readonly Sequence[], waiting: readonly Sequence[]): number {
     const enough = backlogForAll(this.maxStepTokens);

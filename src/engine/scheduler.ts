@@ -29,12 +29,13 @@ import { type MaskLibrary, NO_LATE_MASKS } from "./late-masks.ts";
 import { MaskRows } from "./mask-rows.ts";
 import { Outcomes } from "./outcomes.ts";
 import { OutputEstimate } from "./output-estimate.ts";
-import { ABORT, append, appendForced, begin, type Ending, LENGTH, withoutToken } from "./outputs.ts";
+import { ABORT, append, appendForced, begin, type Ending, endsBefore, LENGTH, withoutToken } from "./outputs.ts";
 import { PAGE_TOKENS, PageCache, type PageNode, pagesFor } from "./page-cache.ts";
 import { PendingPages } from "./pending-pages.ts";
 import { planChunk, planDecode } from "./plan-rows.ts";
 import { PromptChunks } from "./prompt-chunks.ts";
 import { type EngineRequest, type EngineStats, FIRST_VERSION, type StepMessage } from "./protocol.ts";
+import { RestoreCosts } from "./restore-costs.ts";
 import { checkConfig, type SchedulerConfig } from "./scheduler-config.ts";
 import { precedes, Sequence } from "./sequence.ts";
 import { StepInFlight } from "./step-in-flight.ts";
@@ -45,6 +46,10 @@ import { WaitingQueue } from "./waiting-queue.ts";
 const AGING_STEPS = 7;
 /** Page lookups that one plan spends on sequences that it then parks: about a millisecond, however many wait. */
 export const MOST_PARKING_LOOKUPS = 1024;
+/** Page lookups that arriving sequences may cost between two plans: some milliseconds. The pages of the others are not kept for them. */
+export const MOST_ARRIVAL_LOOKUPS = 16_384;
+/** Pages that come back from the host beside one step, unless one sequence needs more. 256 of Mistral 7B take 40 ms, as long as a step. */
+const MOST_ARRIVING = 256;
 /** Pages that are compared in the time of one lookup. */
 const COMPARED_PER_LOOKUP = 16;
 
@@ -69,6 +74,13 @@ export class Scheduler {
   /** Paused not by the front, but until their grammars are compiled: what they computed so far is in the cache. */
   private readonly setAside = new Set<Sequence>();
   private arrivals = 0;
+  /** Page lookups of sequences that arrived since the last plan. */
+  private arrivalLookups = 0;
+  /** Nodes whose pages come back from the host beside the newest step. */
+  private readonly arriving = new Set<PageNode>();
+  private readonly costs: RestoreCosts;
+  /** Pages that came back beside the step that was committed last. */
+  private arrivingBefore = 0;
   private swapped = 0;
   private paused = 0;
   private readonly counters = new Counters();
@@ -90,6 +102,7 @@ export class Scheduler {
     this.cache = new PageCache(pages, config.hostPages);
     this.admission = new Admission(config, this.cache, this.estimate, this.running, this.queue.all);
     this.chunks = new PromptChunks(maxStepTokens);
+    this.costs = new RestoreCosts(maxStepTokens);
     this.freeSlots = Array.from({ length: maxSeqs }, (_, i) => maxSeqs - 1 - i);
   }
 
@@ -143,7 +156,7 @@ export class Scheduler {
     } else {
       const ending = begin(seq);
       if (ending) this.end(seq, ending);
-      else this.queue.add(seq);
+      else this.wait(seq);
       // Who is first now has not been looked at yet.
       if (this.queue.all[0] === seq) this.blockedSteps = 0;
     }
@@ -166,7 +179,7 @@ export class Scheduler {
     const awaited = seq.awaitsGrammar;
     seq.constraint.setMatcher(matcher);
     if (!awaited) return;
-    const ending = this.follow(seq, seq.constraint, begin);
+    const ending = endsBefore(seq) ?? this.follow(seq, seq.constraint);
     if (ending) this.end(seq, ending);
     else if (this.setAside.has(seq)) this.resume(id);
   }
@@ -211,9 +224,11 @@ export class Scheduler {
   /** Plans the next step into `plan`. False when nothing can run now. Submit the plan, or call refuse(). */
   plan(plan: StepPlan): boolean {
     plan.clear();
+    this.arrivalLookups = 0;
     if (this.frozen) return false;
     const step = this.spare.pop() ?? new StepInFlight();
     const preemptions = this.counters.preemptions;
+    const restored = this.cache.counts.restoredFromHost;
     const decodes = this.planDecodes(plan, step);
     const { maxStepTokens } = this.config;
     let left =
@@ -221,6 +236,7 @@ export class Scheduler {
         ? chunkTokens(maxStepTokens, decodes, this.chunks.backlog(this.running, this.queue.all))
         : maxStepTokens;
     left = this.chunks.choose(this.running, left);
+    this.arriving.clear();
     // When pages ran out, the sequence that gave some back must not take them again in the same step.
     if (this.counters.preemptions === preemptions) left = this.admit(plan, left);
     this.chunks.shareLeftover(left);
@@ -230,6 +246,8 @@ export class Scheduler {
       return false;
     }
     this.closeMasks();
+    step.arriving = this.arriving.size;
+    step.restored = this.cache.counts.restoredFromHost - restored;
     this.inFlight.push(step);
     return true;
   }
@@ -266,26 +284,32 @@ export class Scheduler {
     return true;
   }
 
-  /** Admits waiting sequences, oldest first, while slots, budget and pages last. Returns the rest of the budget. */
+  /**
+   * Admits waiting sequences, oldest first, while slots, budget and pages last. Returns the rest of the budget. Those that get pages
+   * back from the host while the step runs begin with the next one: what that one may compute is their budget.
+   */
   private admit(plan: StepPlan, budget: number): number {
     if (this.queue.all.length === 0 || this.blockedSteps > 0) {
       this.blockedSteps = Math.max(0, this.blockedSteps - 1);
       return budget;
     }
     let left = budget;
+    let next = this.config.maxStepTokens;
     let forecastReady = false;
     let parkingLookups = 0;
-    while (left > 0 && this.freeSlots.length > 0 && parkingLookups < MOST_PARKING_LOOKUPS) {
-      const seq = this.queue.oldestReady();
+    while (Math.max(left, next) > 0 && this.freeSlots.length > 0 && parkingLookups < MOST_PARKING_LOOKUPS) {
+      const seq = this.nextWaiting();
       // A sequence whose last token is still being sampled goes on after the next commit.
       if (!seq || seq.pendingSamples > 0) break;
-      const nodes = seq.cachedPages(this.cache);
+      const nodes = this.usefulPages(seq);
       const awaited = this.pendingPages.awaited(seq, nodes.length);
       if (awaited) {
         this.queue.park(seq, awaited.key);
         parkingLookups += 1 + nodes.length + awaited.common / COMPARED_PER_LOOKUP;
         continue;
       }
+      const arrives = this.arrives(nodes, plan);
+      if ((arrives ? next : left) <= 0) break;
       if (!forecastReady) {
         this.admission.refresh();
         forecastReady = true;
@@ -294,17 +318,47 @@ export class Scheduler {
         this.blockedSteps = AGING_STEPS;
         break;
       }
-      this.queue.remove(seq);
-      this.start(seq, nodes, plan);
-      left -= this.chunks.add(seq, seq.target - seq.scheduled, left);
+      this.waitNoMore(seq);
+      this.start(seq, nodes, plan, arrives);
+      const todo = seq.target - seq.scheduled;
+      if (!arrives) left -= this.chunks.add(seq, todo, left);
+      else next = this.arriving.size < MOST_ARRIVING ? next - todo : 0;
     }
     return left;
   }
 
-  /** Gives a waiting sequence its slot and the pages for all tokens it has. */
-  private start(seq: Sequence, nodes: readonly PageNode[], plan: StepPlan): void {
+  /**
+   * The oldest, unless pages have to be forgotten to make room for it. Then those that find their pages go first: they give back what
+   * the others need, and would else have to compute all of theirs again.
+   */
+  private nextWaiting(): Sequence | undefined {
+    const { cache, queue } = this;
+    const oldest = queue.oldestReady();
+    if (!oldest || pagesFor(oldest.target) <= cache.room) return oldest;
+    return queue.oldestCached((seq) => {
+      const { awaitedNode } = seq;
+      return awaitedNode !== null && awaitedNode.depth * 2 > pagesFor(seq.target) && cache.isCached(awaitedNode);
+    });
+  }
+
+  /** The pages that a waiting sequence finds, up to the first that is cheaper to compute than to bring back from the host. */
+  private usefulPages(seq: Sequence): PageNode[] {
+    const nodes = seq.cachedPages(this.cache);
+    const onHost = nodes.findIndex(({ page }) => page < 0);
+    return onHost < 0 || this.costs.pays() ? nodes : nodes.slice(0, onHost);
+  }
+
+  /** Whether some of the pages only arrive while the step runs, because there is something else for it to do. */
+  private arrives(nodes: readonly PageNode[], plan: StepPlan): boolean {
+    const isBusy = plan.seqCount > 0 || this.chunks.count > 0;
+    return isBusy && nodes.some((node) => node.page < 0 || this.arriving.has(node));
+  }
+
+  /** Gives a waiting sequence its slot and the pages for all tokens it has. `arrives`: it is computed from the next step on. */
+  private start(seq: Sequence, nodes: readonly PageNode[], plan: StepPlan, arrives: boolean): void {
     const { cache } = this;
-    cache.acquire(nodes, seq.pages, plan);
+    if (arrives) for (const node of nodes) if (node.page < 0) this.arriving.add(node);
+    cache.acquire(nodes, seq.pages, plan, seq.cachedTokens < 0, arrives ? FG.TO_DEVICE_BESIDE : FG.TO_DEVICE);
     for (const node of nodes) seq.nodes.push(node);
     while (seq.pages.length < pagesFor(seq.target)) seq.pages.push(cache.allocate(plan));
     seq.scheduled = seq.computed = nodes.length * PAGE_TOKENS;
@@ -339,15 +393,30 @@ export class Scheduler {
   /** Puts a sequence into the queue. The pages of one that has run may be on the host. */
   private enqueue(seq: Sequence): void {
     seq.state = "waiting";
-    this.queue.add(seq);
+    this.wait(seq);
     this.setSwapped(seq, seq.cachedTokens >= 0 && this.cache.hostPages > 0);
     this.blockedSteps = 0;
   }
 
   private dequeue(seq: Sequence): void {
-    this.queue.remove(seq);
+    this.waitNoMore(seq);
     this.blockedSteps = 0;
     this.setSwapped(seq, false);
+  }
+
+  /** The pages that it will start from are kept longer than others. */
+  private wait(seq: Sequence): void {
+    this.queue.add(seq);
+    if (seq.isPrivate || this.arrivalLookups >= MOST_ARRIVAL_LOOKUPS) return;
+    seq.awaitedNode = seq.cachedPages(this.cache).at(-1) ?? null;
+    this.arrivalLookups += 1 + (seq.awaitedNode?.depth ?? 0);
+    if (seq.awaitedNode) this.cache.await(seq.awaitedNode, seq.arrival);
+  }
+
+  private waitNoMore(seq: Sequence): void {
+    this.queue.remove(seq);
+    if (seq.awaitedNode) this.cache.awaitNoMore(seq.awaitedNode);
+    seq.awaitedNode = null;
   }
 
   private setSwapped(seq: Sequence, swapped: boolean): void {
@@ -384,6 +453,8 @@ export class Scheduler {
       this.failStep(step, result);
       return;
     }
+    this.countCopies(step, result);
+    this.costs.computed(step.tokenCount, result.runSeconds);
     this.counters.steps++;
     this.counters.stepTokens = step.tokenCount;
     let row = 0;
@@ -397,6 +468,15 @@ export class Scheduler {
       if (flags & FG.LOGITS) logitsRow += rows;
     }
     this.retire(step);
+  }
+
+  private countCopies(step: StepInFlight, result: StepResult): void {
+    this.counters.toHostSeconds += result.toHostSeconds;
+    this.counters.toDeviceSeconds += result.toDeviceSeconds;
+    // Of a step beside which pages arrive, the next result tells.
+    const pages = this.arrivingBefore + (step.arriving > 0 ? 0 : step.restored);
+    this.arrivingBefore = step.arriving > 0 ? step.restored : 0;
+    this.costs.restored(pages, result.toDeviceSeconds);
   }
 
   private commitSequence(
@@ -460,9 +540,15 @@ export class Scheduler {
    * Appends what must follow now. Then the step in flight gets its mask; where it went past tokens that were forced, or
    * samples without a mask that is needed now, what it samples is dropped. Returns how the sequence ends here, or null.
    */
-  private follow(seq: Sequence, constraint: Constraint, appendNext = appendForced): Ending | null {
+  private follow(seq: Sequence, constraint: Constraint): Ending | null {
     const { length } = seq;
-    const ending = appendNext(seq);
+    const forced = constraint.forced();
+    if (forced.length === 1 && seq.lateRow >= 0) {
+      // The step in flight samples it as soon as the next one could.
+      this.masks.give(seq, forced);
+      return null;
+    }
+    const ending = appendForced(seq, forced);
     if (ending) return ending;
     if (seq.length > length) this.goBack(seq, length);
     else if (seq.lateRow >= 0) this.masks.give(seq);

@@ -68,6 +68,8 @@ export class Sequence {
   readonly privateNodes: PageNode[] = [];
   /** While it waits: the last of the leading pages that are known to be its own content in the cache. */
   lastMatch: PageNode | null = null;
+  /** While it waits: the last page that was in the cache when it began to, and that the cache keeps for it. */
+  awaitedNode: PageNode | null = null;
   /** While it is parked: the key of the page that it waits for, which another sequence computes. */
   awaitedKey: bigint | null = null;
   private readonly keys: bigint[] = [];

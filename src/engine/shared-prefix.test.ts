@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { FastgenError } from "../errors.ts";
 import { PAGE_TOKENS } from "./page-cache.ts";
 import type { EngineRequest } from "./protocol.ts";
-import { MOST_PARKING_LOOKUPS } from "./scheduler.ts";
+import { MOST_ARRIVAL_LOOKUPS, MOST_PARKING_LOOKUPS } from "./scheduler.ts";
 import type { SchedulerConfig } from "./scheduler-config.ts";
 import { config, expectTooLittle, internals, prompt, Rig, request, VOCAB } from "./scheduler-rig.ts";
 
@@ -124,6 +124,7 @@ function countLookups(waiters: number) {
     return find(...page);
   };
   rig.add(...Array.from({ length: waiters + 1 }, (_, i) => request([...prefix, i % VOCAB, i % 49], 1)));
+  lookups = 0;
   while (rig.step()) {
     turns.push({ lookups, parked: parkedCount(rig) });
     lookups = 0;
@@ -140,3 +141,22 @@ test("however many wait, planning looks at few pages, and at none of the sequenc
   const many = countLookups(4000);
   expect(Math.max(...many.map(({ lookups }) => lookups))).toBeLessThanOrEqual(2 * MOST_PARKING_LOOKUPS);
 }, 60_000);
+
+test("however many arrive together, a bounded number of pages is looked up for them", () => {
+  const prefix = prompt(9 * PAGE_TOKENS);
+  const rig = new Rig({ ...config, pages: 40 });
+  rig.add(request(prefix, 1));
+  rig.finish();
+  const { cache } = internals(rig.scheduler);
+  const find = cache.find.bind(cache);
+  let lookups = 0;
+  cache.find = (...page) => {
+    lookups++;
+    return find(...page);
+  };
+  const requests = Array.from({ length: 4000 }, () => request(prefix, 1));
+  for (const one of requests) rig.scheduler.add(one);
+  expect(lookups).toBeGreaterThan(MOST_ARRIVAL_LOOKUPS / 2);
+  expect(lookups).toBeLessThan(MOST_ARRIVAL_LOOKUPS + 10);
+  rig.scheduler.endAll(null);
+});

@@ -15,6 +15,9 @@ export class StepInFlight {
   readonly counts: number[] = [];
   /** FG.SAMPLE | FG.SCORE */
   readonly flags: number[] = [];
+  /** Pages that come back from the host with it; of these, those that come beside it. */
+  restored = 0;
+  arriving = 0;
   /** Those whose masks come after the step was submitted, in order. */
   readonly late: Sequence[] = [];
   /** Of sequences that ended while it was the newest step: to be freed once it has been committed. */

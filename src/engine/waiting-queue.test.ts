@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import type { Sequence } from "./sequence.ts";
-import { WaitingQueue } from "./waiting-queue.ts";
+import { MOST_OVERTAKING, WaitingQueue } from "./waiting-queue.ts";
 
 /** All of a sequence that the queue looks at. */
 const sequence = (arrival: number, priority = 0) => ({ arrival, priority, awaitedKey: null }) as unknown as Sequence;
@@ -56,4 +56,22 @@ test("whatever is added, parked, unparked and removed, the oldest of the first p
     ),
     { numRuns: 300 },
   );
+});
+
+test("a sequence whose pages are cached goes before older ones of its priority, unless too many arrived in between", () => {
+  const queue = new WaitingQueue();
+  const [oldest, cached, later, urgent] = [
+    sequence(0),
+    sequence(MOST_OVERTAKING - 1),
+    sequence(MOST_OVERTAKING),
+    sequence(9, -1),
+  ];
+  for (const one of [later, cached, oldest]) queue.add(one);
+  expect(queue.oldestCached((seq) => seq === cached)).toBe(cached);
+  expect(queue.oldestCached((seq) => seq === later)).toBe(oldest);
+  expect(queue.oldestCached(() => true)).toBe(oldest);
+  queue.remove(oldest);
+  expect(queue.oldestCached((seq) => seq === later)).toBe(later);
+  queue.add(urgent);
+  expect(queue.oldestCached((seq) => seq === cached)).toBe(urgent);
 });

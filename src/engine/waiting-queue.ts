@@ -6,6 +6,11 @@
 import type { PageNode } from "./page-cache.ts";
 import { precedes, type Sequence } from "./sequence.ts";
 
+/**
+ * A sequence goes before an older one only if fewer arrived in between. So this is also how many can overtake one sequence.
+ */
+export const MOST_OVERTAKING = 256;
+
 export class WaitingQueue {
   /** Every waiting sequence, first things first. */
   readonly all: Sequence[] = [];
@@ -64,6 +69,20 @@ export class WaitingQueue {
   oldestReady(): Sequence | undefined {
     this.sort();
     return this.ready[0];
+  }
+
+  /**
+   * The first sequence that is not parked and most of whose pages are cached, or the oldest where there is none. `isCached` says
+   * whether that still holds for a sequence.
+   */
+  oldestCached(isCached: (seq: Sequence) => boolean): Sequence | undefined {
+    const oldest = this.oldestReady();
+    if (!oldest) return undefined;
+    for (const seq of this.ready) {
+      if (seq.priority !== oldest.priority || seq.arrival - oldest.arrival >= MOST_OVERTAKING) break;
+      if (isCached(seq)) return seq;
+    }
+    return oldest;
   }
 
   /** Parks a ready sequence until unpark(key). It has all tokens up to that page in common with whoever computes it. */

@@ -272,6 +272,8 @@ function packShape(shape: ModelShape) {
   return { struct, shape };
 }
 
+const QUANTIZATIONS = { none: FG.QUANTIZE_NONE, fp8: FG.QUANTIZE_FP8, fp8_large: FG.QUANTIZE_FP8_LARGE } as const;
+
 function packOptions(config: LibraryConfig) {
   const struct = new StructArray(STRUCTS.fg_options);
   const devices = Int32Array.from(config.devices);
@@ -283,7 +285,7 @@ function packOptions(config: LibraryConfig) {
   struct.i32("max_context", config.maxContext);
   struct.i32("compute_dtype", DTYPES[config.computeDtype]);
   struct.i32("kv_dtype", DTYPES[config.kvDtype]);
-  struct.i32("quantization", config.quantization === "fp8" ? FG.QUANTIZE_FP8 : FG.QUANTIZE_NONE);
+  struct.i32("quantization", QUANTIZATIONS[config.quantization]);
   struct.u64("kv_bytes", Math.floor(config.kvBytes));
   struct.u64("host_kv_bytes", Math.floor(config.hostKvBytes));
   struct.f64("memory_utilization", config.memoryUtilization);

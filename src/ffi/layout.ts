@@ -39,12 +39,14 @@ export const FG = {
   // fg_quantization
   QUANTIZE_NONE: 0,
   QUANTIZE_FP8: 1,
+  QUANTIZE_FP8_LARGE: 2,
   // fg_logprobs_mode
   RAW_LOGPROBS: 0,
   PROCESSED_LOGPROBS: 1,
   // fg_direction
   TO_HOST: 0,
   TO_DEVICE: 1,
+  TO_DEVICE_BESIDE: 2,
 } as const;
 
 /** fg_dtype. */
@@ -222,6 +224,8 @@ const result = struct({
   logits_capacity: "i64",
   run_seconds: "f64",
   idle_seconds: "f64",
+  to_host_seconds: "f64",
+  to_device_seconds: "f64",
 });
 
 const pageCopy = struct({ page: "i32", host_page: "i32", direction: "i32" });

@@ -103,6 +103,10 @@ export class StepPlan {
     this.rowCount = 0;
     this.logitsRowCount = 0;
     this.fills.length = 0;
+    // They wait for the next step now, which may use what they bring.
+    for (let at = 2; at < this.copyCount * 3; at += 3) {
+      if (this.copies[at] === FG.TO_DEVICE_BESIDE) this.copies[at] = FG.TO_DEVICE;
+    }
   }
 
   /** The library has accepted the step: its copies will be made. */
@@ -231,7 +235,7 @@ export class StepPlan {
     this.pageUpdates[at + 2] = page;
   }
 
-  /** Adds a page copy, after those already in the plan. `direction` is FG.TO_HOST or FG.TO_DEVICE. */
+  /** Adds a page copy, after those already in the plan. `direction`: FG.TO_HOST, FG.TO_DEVICE or FG.TO_DEVICE_BESIDE. */
   copyPage(page: number, hostPage: number, direction: number): void {
     const at = this.copyCount++ * 3;
     if (at >= this.copies.length) this.copies = grown(this.copies);

@@ -81,6 +81,9 @@ export interface StepResult {
   readonly runSeconds: number;
   /** How long the device had nothing to do before it. */
   readonly idleSeconds: number;
+  /** How long page copies took that came with it, and those to the device that ran beside the step before. */
+  readonly toHostSeconds: number;
+  readonly toDeviceSeconds: number;
 }
 
 export class ResultReader implements StepResult {
@@ -132,5 +135,11 @@ export class ResultReader implements StepResult {
   }
   get idleSeconds(): number {
     return this.result.getF64("idle_seconds");
+  }
+  get toHostSeconds(): number {
+    return this.result.getF64("to_host_seconds");
+  }
+  get toDeviceSeconds(): number {
+    return this.result.getF64("to_device_seconds");
   }
 }

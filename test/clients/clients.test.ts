@@ -67,6 +67,7 @@ const CLIENTS: {
   { name: "aiperf", environment: "aiperf", script: "aiperf_client.py", args: [tokenizer] },
   { name: "vllm-router", environment: "vllm_router", script: "routers.py", args: ["vllm-router"] },
   { name: "smg", environment: "smg", script: "routers.py", args: ["smg"] },
+  { name: "sglang-router", environment: "sglang_router", script: "routers.py", args: ["sglang-router"] },
   {
     name: "openai for node",
     environment: "node",
@@ -114,7 +115,7 @@ function pinned(): [name: string, version: string][] {
     ...Object.entries<string>(dependencies("node_agents")),
     ...lists.map((list): [string, string] => {
       const text = readFileSync(path.join(here, "requirements", list), "utf8");
-      const [, name, version] = /^([\w.-]+)(?:\[\w+\])?==(\S+)/.exec(text)!;
+      const [, name, version] = /^([\w.-]+)(?:\[[\w,]+\])?==(\S+)/.exec(text)!;
       return [name!, version!];
     }),
   ];

@@ -1,4 +1,4 @@
-"""A router in front of the server: vllm-router or smg, by their command. Chats, streams and completions pass unchanged."""
+"""A router in front of the server: vllm-router, smg or sglang-router, by their command. Chats, streams and completions pass unchanged."""
 
 import json
 import signal
@@ -22,6 +22,7 @@ port, metrics = free_port(), free_port()
 command = {
     "vllm-router": ["vllm-router", "--worker-urls", url, "--policy", "round_robin"],
     "smg": ["smg", "launch", "--worker-urls", url, "--policy", "cache_aware"],
+    "sglang-router": ["sglang-router", "launch", "--worker-urls", url, "--policy", "cache_aware"],
 }[router]
 command[0] = f"{sys.prefix}/bin/{command[0]}"
 process = subprocess.Popen(

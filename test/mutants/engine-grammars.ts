@@ -57,7 +57,9 @@ export const engineGrammarBugs: PlantedBug[] = [
     ["sampled && (awaitsGrammar ||", "sampled && (", "what was sampled without its grammar ends the text"],
     ["if (awaitsGrammar && seq.state", "if (false && seq.state", "who waits for a grammar keeps its slot"],
     ["        this.setAside.add(seq);\n", "", "who waited for a grammar never goes on"],
-    ["this.follow(seq, seq.constraint, begin)", "null", "nothing is forced where a grammar comes late"],
+    ["forced.length === 1 && seq.lateRow >= 0", "false", "one forced token drops the step in flight"],
+    ["this.masks.give(seq, forced);", "", "a step waits for a mask of one forced token for ever"],
+    ["endsBefore(seq) ?? this.follow(seq, seq.constraint)", "null", "nothing is forced where a grammar comes late"],
     ["    if (!awaited) return;\n", "", "a grammar that comes while thinking drops what is in flight"],
     [
       "      matcher.free();\n      return;",
@@ -145,7 +147,7 @@ export const engineGrammarBugs: PlantedBug[] = [
       "a whole text that min_tokens holds looks cut short",
     ],
     [
-      "return (seq.request.promptLogprobs < 0 ? endOfGrammar(seq) : null) ?? appendForced(seq);",
+      "return constraint && (endsBefore(seq) ?? appendForced(seq, constraint.forced()));",
       "return null;",
       "nothing is forced before the first sample",
     ],

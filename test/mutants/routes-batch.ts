@@ -82,7 +82,7 @@ export const batchBugs: PlantedBug[] = [
     ["if (this.#running?.stored !== stored) {", "if (false) {", "a batch that waits cannot be cancelled"],
     ["this.#attempt(() => this.#store.publish(stored));", "", "results are no files"],
     ["thrown instanceof BatchInputError ? thrown.faults : [whole]", "[whole]", "wrong lines are not named"],
-    ["capacity.max_num_seqs * SHARE", "capacity.max_num_seqs * 2", "batches take all slots"],
+    ["max_num_seqs * data_parallel_size * SHARE", "max_num_seqs * 2", "batches take all slots"],
     ["endpoint: batch.endpoint,", "endpoint: null,", "any url is taken"],
     ['this.#running.stop("cancelled");', "", "a batch that runs cannot be cancelled"],
   ]),

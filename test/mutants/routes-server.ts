@@ -5,6 +5,18 @@ const tests = (...names: string[]) => names.map((name) => `routes/${name}.test.t
 const SOCKETS = tests("flow", "chat", "connection");
 
 export const serverBugs: PlantedBug[] = [
+  ...inFile("routes/profile.ts", tests("profile"), [
+    ["if (this.#written) throw", "if (false) throw", "a second profile takes the first one's place"],
+    ["this.#written = null;\n    });", "});", "a profile that is written is still being recorded"],
+    ["if (directory === null) {", "if (false) {", "a profile goes to a folder that nobody named"],
+    ["await this.#written?.catch(() => {});", "", "the server ends before its profile is written"],
+    [
+      "if (this.#written) fastgen.stopProfile();",
+      "if (false) fastgen.stopProfile();",
+      "the second signal ends nothing",
+    ],
+    [".max(limits.MAX_PROFILE_STEPS)", "", "a profile of any number of steps"],
+  ]),
   ...inFile(
     "routes/exchange.ts",
     [...SOCKETS, "routes/long-json.test.ts"],
@@ -13,7 +25,11 @@ export const serverBugs: PlantedBug[] = [
       ["incoming.pause();\n    });", "});", "a body is read ahead of its reader"],
       ["if (this.#open) this.#controller.error(error);", "", "a body that breaks off is waited for"],
       ["this.#open = false;\n    this.#incoming.resume();", "this.#open = false;", "the rest of a refused body stays"],
-      ["this.#outgoing.flushHeaders();\n", "\n", "a stream begins with its first token"],
+      [
+        '?.startsWith("text/event-stream")) return [];',
+        '?.startsWith("-")) return [];',
+        "an event waits for the next one",
+      ],
       ['this.#cancel(new FastgenError("aborted", message));', "", "a reply that nobody reads goes on"],
       [
         "this.#outgoing.destroyed || this.#outgoing.write(piece)",
@@ -38,6 +54,20 @@ export const serverBugs: PlantedBug[] = [
       ["void this.#reader?.cancel(why);\n", "", "the reply to a client that has gone is not cancelled"],
       ["outgoing.statusCode = this.#reply.status;", "", "every reply is a 200"],
       ["this.#body.drop();\n    }", "}", "a body that nobody reads blocks its connection"],
+    ],
+  ),
+  ...inFile(
+    "routes/sse.ts",
+    [...SOCKETS, "routes/responses/responses.test.ts"],
+    [
+      ["await chunks.next().catch(", "null; void (", "a stream begins before its first token"],
+      [
+        "    run.end(error);\n    throw error;",
+        "    throw error;",
+        "a stream that fails at once keeps its place in the queue",
+      ],
+      ['opening = "";', "", "every event has what precedes the first one"],
+      ["first = null;", "first = { done: true, value: undefined };", "a stream ends with its first token"],
     ],
   ),
   ...inFile(
@@ -73,7 +103,7 @@ export const serverBugs: PlantedBug[] = [
     ["num_gpu_blocks: capacity.pages", "num_gpu_blocks: capacity.host_pages", "device pages are host pages"],
     ["num_cpu_blocks: capacity.host_pages", "num_cpu_blocks: capacity.pages", "host pages are device pages"],
     ["served_model_name: modelName", "served_model_name: model.name", "the served name is the model's own"],
-    ["world_size: service.fastgen.capacity.tensor_parallel_size", "world_size: 1", "the world is one device"],
+    ["world_size: tensor_parallel_size * engines", "world_size: 1", "the world is one device"],
     ['typeof value === "string" ?', "false ?", "strings have no quotes"],
     [
       "max_num_batched_tokens: capacity.max_num_batched_tokens",

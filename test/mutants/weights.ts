@@ -93,17 +93,8 @@ export const weightBugs: PlantedBug[] = [
     "src/engine/page-cache.ts",
     [...CONTROL, "src/engine/page-cache.test.ts"],
     [
-      [
-        "...this.idle, ...this.onHost, ...this.index",
-        "...this.idle, ...this.index",
-        "unfindable pages stay on the host",
-      ],
-      [
-        "else if (this.index.get(node.key) === node) this.index.delete(node.key);",
-        "",
-        "a reset cache is found where its pages are in use",
-      ],
-      ["if (!isUsed) this.forget(node);\n      else", "", "a cleared cache holds its memory"],
+      ["this.index.clear();", "", "a reset cache is found where its pages are in use"],
+      ["if (node.page < 0 || this.refs[node.page] === 0) this.forget(node);", "", "a cleared cache holds its memory"],
     ],
   ),
   ...inFile("routes/admin.ts", ADMIN, [

@@ -68,10 +68,11 @@ size_t CublasLt::version() const {
 
 /* cuBLASLt's matrices are column-major: y^T [rows x n] = w [rows x cols] * x^T. A row-major matrix of ours is the
  * transpose of one of cuBLASLt's. */
-fg_status CublasLt::describe(int32_t rows, int32_t cols, int32_t n, bool f32, Scaling scaling, LtProduct *p) const {
+fg_status CublasLt::describe(int32_t rows, int32_t cols, int32_t n, bool f32, Scaling scaling, bool scaled,
+                             LtProduct *p) const {
 	const cublasOperation_t transpose = CUBLAS_OP_T;
 	const cudaDataType_t type = scaling == Scaling::PLAIN ? CUDA_R_16BF : CUDA_R_8F_E4M3;
-	p->scaling = scaling;
+	p->scaled = scaled && scaling != Scaling::PLAIN;
 	LT(lt.desc_create(&p->desc, CUBLAS_COMPUTE_32F, CUDA_R_32F));
 	LT(lt.desc_set(p->desc, CUBLASLT_MATMUL_DESC_TRANSA, &transpose, sizeof transpose));
 	LT(lt.layout_create(&p->w, type, cols, rows, cols));
@@ -79,14 +80,15 @@ fg_status CublasLt::describe(int32_t rows, int32_t cols, int32_t n, bool f32, Sc
 	LT(lt.layout_create(&p->y, f32 ? CUDA_R_32F : CUDA_R_16BF, rows, n, rows));
 	if (scaling == Scaling::PLAIN) return FG_OK;
 	const bool by_row = scaling == Scaling::ROWS;
+	const int8_t fast = by_row; /* sums stay in the tensor core, as in gemm_sm90 */
+	LT(lt.desc_set(p->desc, CUBLASLT_MATMUL_DESC_FAST_ACCUM, &fast, sizeof fast));
+	if (!scaled) return FG_OK;
 	const cublasLtMatmulMatrixScale_t of_w = by_row ? CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F
 	                                                : CUBLASLT_MATMUL_MATRIX_SCALE_BLK128x128_32F,
 									  of_x = by_row ? CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F
 									                : CUBLASLT_MATMUL_MATRIX_SCALE_VEC128_32F;
-	const int8_t fast = by_row; /* sums stay in the tensor core, as in gemm_sm90 */
 	LT(lt.desc_set(p->desc, CUBLASLT_MATMUL_DESC_A_SCALE_MODE, &of_w, sizeof of_w));
 	LT(lt.desc_set(p->desc, CUBLASLT_MATMUL_DESC_B_SCALE_MODE, &of_x, sizeof of_x));
-	LT(lt.desc_set(p->desc, CUBLASLT_MATMUL_DESC_FAST_ACCUM, &fast, sizeof fast));
 	/* Algorithms are suggested only to a description with scales: any address will do. */
 	return set_scales(*p, (const float *)workspace, (const float *)workspace)
 			   ? FG_OK
@@ -132,7 +134,7 @@ bool CublasLt::has(const LtProduct &p, const cublasLtMatmulAlgo_t &algorithm) co
 bool CublasLt::multiply(const LtProduct &p, const cublasLtMatmulAlgo_t &algorithm, const Operands &in, float before,
                         void *y, cudaStream_t stream) const {
 	const float one = 1;
-	if (p.scaling != Scaling::PLAIN && !set_scales(p, in.x_scale, in.w_scale)) return false;
+	if (p.scaled && !set_scales(p, in.x_scale, in.w_scale)) return false;
 	return lt.matmul(handle, p.desc, &one, in.w, p.w, in.x, p.x, &before, y, p.y, y, p.y, &algorithm, workspace,
 	                 workspace_bytes, stream) == CUBLAS_STATUS_SUCCESS;
 }

@@ -16,7 +16,7 @@ namespace fg {
 struct LtProduct {
 	cublasLtMatmulDesc_t desc;
 	cublasLtMatrixLayout_t w, x, y;
-	Scaling scaling;
+	bool scaled; /* by the operands' scales */
 };
 
 class CublasLt {
@@ -26,9 +26,10 @@ class CublasLt {
 	void close();
 	size_t version() const;
 
-	/* y is float32 or bf16. Unless plain, rows and cols are multiples of 16, and with BLOCKS n is one of 4. Free with
-	 * forget. */
-	fg_status describe(int32_t rows, int32_t cols, int32_t n, bool f32, Scaling scaling, LtProduct *product) const;
+	/* y is float32 or bf16. PLAIN, ROWS or BLOCKS; `scaled` false: without regard to the scales. Unless plain, rows and
+	 * cols are multiples of 16, and with BLOCKS n is one of 4. Free with forget. */
+	fg_status describe(int32_t rows, int32_t cols, int32_t n, bool f32, Scaling scaling, bool scaled,
+	                   LtProduct *product) const;
 	void forget(const LtProduct &product) const;
 
 	/* Writes at most `most` algorithms to found [most], the most promising first, and returns how many. `reductions`:

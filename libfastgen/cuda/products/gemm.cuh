@@ -8,12 +8,14 @@
 #include "../quantise.cuh"
 #include "cublaslt.cuh"
 #include "gemm_sm90.cuh"
+#include "gemm_w8a16.cuh"
 #include "gemv.cuh"
 #include "gemv_fp8.cuh"
 
 #include <algorithm>
 #include <compare>
 #include <map>
+#include <utility>
 #include <vector>
 
 namespace fg {
@@ -26,19 +28,34 @@ struct GemmKey {
 	auto operator<=>(const GemmKey &) const = default;
 };
 
-/* Whose kernel makes a product. */
-enum class Method { CUBLASLT, GEMV, SM90 };
+/* How a device multiplies FP8, the best first. */
+enum class Fp8Way {
+	SCALED,   /* cuBLASLt applies the scales, and may also be used UNSCALED */
+	UNSCALED, /* cuBLASLt takes FP8, but no such scales: the sums are scaled by a pass of ours */
+	WIDENED,  /* it does not: weights become bf16 on their way into a product, and inputs are bf16 */
+};
+
+/* What tests may be content with: other devices' ways work on a better one, too. */
+inline Fp8Way best_fp8_way = Fp8Way::SCALED;
+
+/* Whose kernel makes a product. UNSCALED and WIDENED: cuBLASLt's, and a pass after it or before it. */
+enum class Method { CUBLASLT, UNSCALED, WIDENED, GEMV, SM90, W8A16 };
+
+inline bool is_cublaslt(Method method) {
+	return method == Method::CUBLASLT || method == Method::UNSCALED || method == Method::WIDENED;
+}
 
 struct GemmChoice {
 	Method method;
 	cublasLtMatmulAlgo_t algorithm; /* cuBLASLt's */
-	int gemv_shape;                 /* index into GEMV_SHAPES, or GEMV_FP8_SHAPES unless plain */
+	int shape;                      /* GEMV, W8A16: index into the kernel's shapes */
 	Sm90Cut cut;
 
 	/* How many matrices a product with Output::SPLITS is left in. 0: it is added to the stream at once, which costs
-	 * cuBLASLt nothing. */
+	 * cuBLASLt nothing, unless it has yet to be scaled. */
 	int splits() const {
-		return method == Method::CUBLASLT ? 0 : method == Method::SM90 ? cut.splits : 1;
+		if (method == Method::SM90) return cut.splits;
+		return is_cublaslt(method) && method != Method::UNSCALED ? 0 : 1;
 	}
 };
 
@@ -47,6 +64,14 @@ class Gemm {
 	/* FG_UNSUPPORTED, saying what to install, when there is no cuBLASLt. */
 	fg_status open();
 	void close();
+
+	/* How products of matrices that are scaled by ROWS or BLOCKS are made on this device, as cuBLASLt says when it is
+	 * first asked. arch: as Context's. */
+	Fp8Way fp8_way(int arch, Scaling scaling) const;
+	/* Device memory for the largest WIDE matrix in bf16, which products use one after the other. */
+	void set_widened(bf16 *memory) {
+		widened = memory;
+	}
 
 	/* The sizes that n is rounded up to: fine where a step's time depends on them, coarse where it does not. */
 	static int32_t bucket(int32_t n);
@@ -66,6 +91,8 @@ class Gemm {
 
 	/* ---- for tune.cu, which chooses ---- */
 
+	/* How cuBLASLt can make a product. */
+	std::vector<Method> cublaslt_methods(const GemmKey &key) const;
 	/* Makes a product known. Before all other calls about it. Here and below its n is one of the buckets. */
 	fg_status add(const GemmKey &key);
 	void choose(const GemmKey &key, const GemmChoice &choice);
@@ -76,8 +103,8 @@ class Gemm {
 	const CublasLt &cublaslt() const {
 		return lt;
 	}
-	const LtProduct &lt_product(const GemmKey &key) const {
-		return lt_products.at(key);
+	const LtProduct &lt_product(const GemmKey &key, Method method) const {
+		return lt_products.at({key, method});
 	}
 
   private:
@@ -85,7 +112,9 @@ class Gemm {
 	                         void *scratch, cudaStream_t stream) const;
 
 	CublasLt lt;
-	std::map<GemmKey, LtProduct> lt_products;
+	mutable std::map<Scaling, Fp8Way> fp8_ways; /* of what was asked */
+	bf16 *widened = nullptr;
+	std::map<std::pair<GemmKey, Method>, LtProduct> lt_products;
 	std::map<GemmKey, GemmChoice> choices;
 };
 

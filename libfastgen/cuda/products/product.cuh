@@ -23,10 +23,22 @@ enum class Output : int32_t {
 
 /* The type of a product's inputs, and how they are scaled: an fg_matrix's scheme. */
 enum class Scaling : int32_t {
-	PLAIN = FG_PLAIN,   /* bf16 */
-	ROWS = FG_ROWS,     /* e4m3, with a scale per row of w and one per row of x */
-	BLOCKS = FG_BLOCKS, /* e4m3, with a scale per 128 x 128 block of w, and one per row and 128 columns of x */
+	PLAIN = FG_PLAIN,         /* bf16 */
+	ROWS = FG_ROWS,           /* e4m3, with a scale per row of w and one per row of x */
+	BLOCKS = FG_BLOCKS,       /* e4m3, with a scale per 128 x 128 block of w, and one per row and 128 columns of x */
+	WIDE_ROWS = FG_WIDE_ROWS, /* w as with ROWS or BLOCKS, x in bf16: times its scale, an element of w is one of bf16 */
+	WIDE_BLOCKS = FG_WIDE_BLOCKS,
 };
+
+/* How w alone is scaled: PLAIN, ROWS or BLOCKS. */
+constexpr Scaling scaling_of_w(Scaling s) {
+	return s == Scaling::WIDE_ROWS ? Scaling::ROWS : s == Scaling::WIDE_BLOCKS ? Scaling::BLOCKS : s;
+}
+
+/* How x alone is. */
+constexpr Scaling scaling_of_x(Scaling s) {
+	return s == scaling_of_w(s) ? s : Scaling::PLAIN;
+}
 
 constexpr int SCALE_BLOCK = FG_SCALE_BLOCK;
 
@@ -38,7 +50,7 @@ __host__ __device__ constexpr int block_scale_stride(int cols) {
 /* What a product multiplies: x [n][cols] and w [rows][cols], on the device. */
 struct Operands {
 	const void *x, *w;
-	/* NULL if plain. ROWS: [n] and [rows]. BLOCKS: [cols / 128][n] and [rows / 128][block_scale_stride(cols)], the
+	/* NULL where plain. ROWS: [n] and [rows]. BLOCKS: [cols / 128][n] and [rows / 128][block_scale_stride(cols)], the
 	 * quotients rounded up. */
 	const float *x_scale, *w_scale;
 };

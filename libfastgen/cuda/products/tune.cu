@@ -24,12 +24,17 @@ constexpr int32_t MANY_TOKENS = 1024;
 
 /* ---- the file of choices ---- */
 
-/* A choice as the file has it: "gemv:INDEX", "sm90:" and the cut's name, or the bytes of cuBLASLt's algorithm in
- * hexadecimal. */
+const char *before_algorithm(Method method) {
+	return method == Method::UNSCALED ? "unscaled:" : method == Method::WIDENED ? "widened:" : "";
+}
+
+/* A choice as the file has it: "gemv:INDEX" or "w8a16:INDEX", "sm90:" and the cut's name, or the bytes of cuBLASLt's
+ * algorithm in hexadecimal, behind what is done besides. */
 std::string text(const GemmChoice &choice) {
-	if (choice.method == Method::GEMV) return "gemv:" + std::to_string(choice.gemv_shape);
+	if (choice.method == Method::GEMV) return "gemv:" + std::to_string(choice.shape);
+	if (choice.method == Method::W8A16) return "w8a16:" + std::to_string(choice.shape);
 	if (choice.method == Method::SM90) return "sm90:" + choice.cut.name();
-	std::string bytes;
+	std::string bytes = before_algorithm(choice.method);
 	for (size_t i = 0; i < sizeof choice.algorithm; i++) {
 		char hex[3];
 		snprintf(hex, sizeof hex, "%02x", ((const uint8_t *)&choice.algorithm)[i]);
@@ -100,22 +105,33 @@ class ChoiceFile {
 /* ---- candidates ---- */
 
 std::vector<Sm90Cut> cuts(const Context *c, const GemmKey &key) {
-	if (c->arch != 90) return {};
+	if (c->arch != 90 || c->gemm.cublaslt_methods(key)[0] != Method::CUBLASLT) return {};
 	/* Where power is the limit, the bytes that a cut brings in say more than a short trial. */
 	return gemm_sm90_cuts(key.rows, key.n, key.scaling, key.output, key.n >= MANY_TOKENS ? 1.03 : 1.15);
 }
 
-/* How many ways gemv can make the product. */
+/* How many ways gemv, or gemm_w8a16 can make the product. */
 int gemv_shapes(const GemmKey &key) {
+	if (key.scaling != scaling_of_w(key.scaling)) return 0;
 	if (key.scaling == Scaling::PLAIN) return key.n <= GEMV_MOST ? GEMV_SHAPES_COUNT : 0;
 	return key.n <= GEMV_FP8_MOST && key.output != Output::F32 ? GEMV_FP8_SHAPES_COUNT : 0;
 }
 
+int w8a16_shapes(const GemmKey &key) {
+	/* For more, widening a matrix once is cheaper than to do so in every tile of tokens. */
+	constexpr int32_t MOST = 512;
+	return key.scaling != scaling_of_w(key.scaling) && key.n <= MOST ? W8A16_SHAPES_COUNT : 0;
+}
+
 /* Reads a line's choice; false if it is not one for this product on this device. */
 bool parse(const Context *c, const GemmKey &key, const std::string &line, GemmChoice *choice) {
-	if (sscanf(line.c_str(), "gemv:%d", &choice->gemv_shape) == 1) {
+	if (sscanf(line.c_str(), "gemv:%d", &choice->shape) == 1) {
 		choice->method = Method::GEMV;
-		return choice->gemv_shape >= 0 && choice->gemv_shape < gemv_shapes(key);
+		return choice->shape >= 0 && choice->shape < gemv_shapes(key);
+	}
+	if (sscanf(line.c_str(), "w8a16:%d", &choice->shape) == 1) {
+		choice->method = Method::W8A16;
+		return choice->shape >= 0 && choice->shape < w8a16_shapes(key);
 	}
 	if (line.starts_with("sm90:")) {
 		choice->method = Method::SM90;
@@ -125,14 +141,18 @@ bool parse(const Context *c, const GemmKey &key, const std::string &line, GemmCh
 		}
 		return false;
 	}
-	choice->method = Method::CUBLASLT;
-	if (line.size() != 2 * sizeof choice->algorithm) return false;
-	for (size_t i = 0; i < sizeof choice->algorithm; i++) {
-		unsigned byte = 0;
-		if (sscanf(line.c_str() + 2 * i, "%2x", &byte) != 1) return false;
-		((uint8_t *)&choice->algorithm)[i] = (uint8_t)byte;
+	for (Method method : c->gemm.cublaslt_methods(key)) {
+		const std::string before = before_algorithm(method);
+		if (!line.starts_with(before) || line.size() != before.size() + 2 * sizeof choice->algorithm) continue;
+		choice->method = method;
+		for (size_t i = 0; i < sizeof choice->algorithm; i++) {
+			unsigned byte = 0;
+			if (sscanf(line.c_str() + before.size() + 2 * i, "%2x", &byte) != 1) return false;
+			((uint8_t *)&choice->algorithm)[i] = (uint8_t)byte;
+		}
+		return c->gemm.cublaslt().has(c->gemm.lt_product(key, method), choice->algorithm);
 	}
-	return c->gemm.cublaslt().has(c->gemm.lt_product(key), choice->algorithm);
+	return false;
 }
 
 std::vector<GemmChoice> candidates(const Context *c, const GemmKey &key) {
@@ -141,15 +161,17 @@ std::vector<GemmChoice> candidates(const Context *c, const GemmKey &key) {
 	 * faster product can save. In FP8 either takes a pass, which quantises. */
 	const bool own_is_better = c->arch == 90 && key.scaling == Scaling::PLAIN && key.output == Output::SILU_MUL &&
 	                           key.n > GEMV_MOST && gemm_sm90_even(key.n);
-	if (try_cublaslt && !own_is_better) {
+	for (Method method : c->gemm.cublaslt_methods(key)) {
+		if (!try_cublaslt || own_is_better) continue;
 		constexpr int MOST = 16;
 		cublasLtMatmulAlgo_t found[MOST];
 		/* Splits must not be rounded to bf16 before they are added up. */
 		const uint32_t reductions = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
-		const int n = c->gemm.cublaslt().suggest(c->gemm.lt_product(key), reductions, found, MOST);
-		for (int i = 0; i < n; i++) all.push_back({Method::CUBLASLT, found[i], 0, {}});
+		const int n = c->gemm.cublaslt().suggest(c->gemm.lt_product(key, method), reductions, found, MOST);
+		for (int i = 0; i < n; i++) all.push_back({method, found[i], 0, {}});
 	}
 	for (int shape = 0; shape < gemv_shapes(key); shape++) all.push_back({Method::GEMV, {}, shape, {}});
+	for (int shape = 0; shape < w8a16_shapes(key); shape++) all.push_back({Method::W8A16, {}, shape, {}});
 	for (const Sm90Cut &cut : cuts(c, key)) all.push_back({Method::SM90, {}, 0, cut});
 	return all;
 }
@@ -266,7 +288,7 @@ std::vector<Timed> fastest(Timer *timer, const GemmKey &key, const Trial &trial,
 fg_status fill_input(const Context *c, const GemmKey &key, void *x) {
 	const uint64_t n = c->most_tokens() * (uint64_t)key.cols;
 	cudaError_t error;
-	if (key.scaling == Scaling::PLAIN) {
+	if (scaling_of_x(key.scaling) == Scaling::PLAIN) {
 		error = fill_random((bf16 *)x, n, (uint64_t)key.cols, 1, c->stream);
 	} else {
 		error = fill_random((fp8 *)x, n, (uint64_t)key.cols, FP8_MOST, c->stream);
@@ -292,7 +314,7 @@ struct Tuner {
 
 	/* Chooses for one product. *rivals: the fastest, best first, if they should be timed within a layer too. */
 	fg_status tune(const GemmKey &key, const Trial &trial, std::vector<Timed> *rivals) {
-		constexpr size_t RIVALS = 3;
+		constexpr size_t RIVALS = 4;
 		rivals->clear();
 		if (c->gemm.has_chosen(key)) return FG_OK;
 		fg_status status = c->gemm.add(key);

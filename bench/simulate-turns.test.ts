@@ -1,0 +1,16 @@
+import { expect, test } from "bun:test";
+import { shareFound, simulateTurns } from "./simulate-turns.ts";
+
+const machine = { pages: 2048, maxNumSeqs: 1024, maxNumBatchedTokens: 2048 };
+const load = { conversations: 160, turns: 4, first: 2000, message: 200, answer: 200 };
+const run = (hostPages: number) => simulateTurns({ ...machine, ...load, hostPages });
+
+test("conversations that fit are found whole", () => {
+  const turns = run(8192);
+  expect(shareFound(turns)).toBe(1);
+  expect(turns.map(({ known }) => known / load.conversations / 64)).toEqual([0, 34, 40, 46]);
+});
+
+test("of conversations in turns that do not fit, 55 % are found where the pools hold 4,096 of 5,440 to 7,360 pages", () => {
+  expect(shareFound(run(2048))).toBeGreaterThan(0.55);
+});

@@ -1,0 +1,226 @@
+/**
+ * Several engines with the same weights, as the main thread sees them: data parallelism. Each has a thread, an instance of the
+ * library and devices of its own. A request is one engine's from its beginning to its end, whatever its number of choices.
+ * What is told to all is done by all. An engine that fails ends its own sequences; the others go on.
+ */
+import type { EngineCapacity, EngineConfig } from "../engine-config.ts";
+import { asFastgenError, FastgenError } from "../errors.ts";
+import { MAX_INDEXED_PAGES } from "../limits.ts";
+import { EngineFront, type SequenceListener, type StartOptions } from "./front.ts";
+import { PAGE_TOKENS } from "./page-cache.ts";
+import { PrefixIndex, pageKeys } from "./prefix-index.ts";
+import { type Command, type ControlState, type EngineRequest, type EngineStats, NO_STATS } from "./protocol.ts";
+import { route } from "./routing.ts";
+
+/** One of the engines. */
+export type Engine = Pick<
+  EngineFront,
+  | "capacity"
+  | "loadSeconds"
+  | "stats"
+  | "state"
+  | "alive"
+  | "failure"
+  | "failed"
+  | "load"
+  | "onStep"
+  | "add"
+  | "giveMatchers"
+  | "abort"
+  | "pause"
+  | "resume"
+  | "command"
+  | "recordProfile"
+  | "stopProfile"
+  | "onDelivered"
+  | "close"
+>;
+
+/** Where a request's sequences are. */
+export interface Placement {
+  engine: Engine;
+  /** Which of the engines that is. */
+  index: number;
+  /** By request: its id in that engine. */
+  ids: number[];
+}
+
+const MIXED =
+  "the engines have different weights, because an update of them succeeded on some alone; nothing is generated before one has succeeded on all";
+
+export class Replicas {
+  /** What each engine holds at least. */
+  readonly capacity: EngineCapacity;
+  readonly loadSeconds: number;
+  /** Resolves with the last reason once every engine has failed by itself, and never otherwise. */
+  readonly failed: Promise<FastgenError>;
+  /** As of the newest command. */
+  state: ControlState;
+  private readonly indexes: PrefixIndex[];
+  private last: number;
+
+  /**
+   * @param engines at least one
+   * @param prefixCaching whether they find prompts again; else requests go where the least is to do
+   * @param onFailure hears of an engine that fails while others go on
+   */
+  constructor(
+    readonly engines: readonly Engine[],
+    private readonly prefixCaching: boolean,
+    onFailure: (message: string) => void = () => {},
+  ) {
+    const fewest = (a: Engine, b: Engine) => (b.capacity.pages < a.capacity.pages ? b : a);
+    this.capacity = engines.reduce(fewest).capacity;
+    this.loadSeconds = Math.max(...engines.map(({ loadSeconds }) => loadSeconds));
+    this.state = engines[0]!.state;
+    this.last = engines.length - 1;
+    this.indexes = engines.map(
+      ({ capacity: { pages, hostPages } }) => new PrefixIndex(Math.min(pages + hostPages, MAX_INDEXED_PAGES)),
+    );
+    const failures = engines.map(async (engine) => {
+      const error = await engine.failed;
+      this.agree();
+      if (this.alive) onFailure(`${error.message}; start the server again to have it back`);
+      return error;
+    });
+    this.failed = Promise.all(failures).then((errors) => errors.at(-1)!);
+  }
+
+  /**
+   * Starts all engines side by side, or none: where one cannot start, the others are closed.
+   * @throws what EngineFront.start does.
+   */
+  static async start(configs: readonly EngineConfig[], options: StartOptions = {}): Promise<Replicas> {
+    const { onProgress, onWarning = () => {} } = options;
+    const stop = new AbortController();
+    const signal = options.signal ? AbortSignal.any([options.signal, stop.signal]) : stop.signal;
+    const progress = configs.map(() => ({ done: 0, total: 0 }));
+    let failure: unknown;
+    const starting = configs.map(async (config, i) => {
+      const report: StartOptions["onProgress"] = (now) => {
+        progress[i] = now;
+        const sum = (of: "done" | "total") => progress.reduce((sum, one) => sum + one[of], 0);
+        onProgress?.({ stage: "load", done: sum("done"), total: sum("total") });
+      };
+      const name = configs.length > 1 ? `engine ${i}` : null;
+      try {
+        return await EngineFront.start(config, { onProgress: report, onWarning, signal, name });
+      } catch (error) {
+        // The others then end because of this one.
+        failure ??= error;
+        stop.abort();
+        return null;
+      }
+    });
+    const engines = (await Promise.all(starting)).filter((engine) => engine !== null);
+    if (engines.length === configs.length) return new Replicas(engines, configs[0]!.prefixCaching, onWarning);
+    await Promise.all(engines.map((engine) => engine.close()));
+    throw failure;
+  }
+
+  /** False once every engine has failed, or close() was called. */
+  get alive(): boolean {
+    return this.engines.some(({ alive }) => alive);
+  }
+
+  /** Sums over the engines; stepTokens is the largest of the newest steps. */
+  get stats(): EngineStats {
+    if (this.engines.length === 1) return this.engines[0]!.stats;
+    const sum = { ...NO_STATS };
+    for (const { stats } of this.engines) {
+      for (const key of Object.keys(sum) as (keyof EngineStats)[]) {
+        sum[key] = key === "stepTokens" ? Math.max(sum[key], stats[key]) : sum[key] + stats[key];
+      }
+    }
+    return sum;
+  }
+
+  /** `listener` is called after every step of an engine with the number of its tokens, and which engine it was. */
+  onStep(listener: (tokens: number, engine: number) => void): void {
+    for (const [i, engine] of this.engines.entries()) engine.onStep = (tokens) => listener(tokens, i);
+  }
+
+  /**
+   * Queues the sequences of one request in one engine, as EngineFront.add does.
+   * @throws FastgenError "unavailable" when every engine has ended, or the weights are not whole and the same.
+   */
+  add(requests: EngineRequest[], listener: SequenceListener): Placement {
+    const { refusal } = this.state;
+    if (this.alive && refusal !== null) throw new FastgenError("unavailable", refusal);
+    const index = this.choose(requests[0]!);
+    const engine = this.engines[index]!;
+    return { engine, index, ids: engine.add(requests, listener) };
+  }
+
+  private choose({ prompt, cacheSalt, promptLogprobs, scoreFrom }: EngineRequest): number {
+    const alive = this.engines.flatMap(({ alive }, i) => (alive ? [i] : []));
+    if (alive.length <= 1) return alive[0] ?? 0;
+    const looksUp = this.prefixCaching && !(promptLogprobs >= 0 && scoreFrom === 0);
+    const keys = looksUp ? pageKeys(prompt, cacheSalt) : [];
+    const candidates = alive.map((i) => ({
+      load: this.engines[i]!.load,
+      cachedTokens: PAGE_TOKENS * this.indexes[i]!.match(keys),
+    }));
+    this.last = alive[route(candidates, alive.indexOf(this.last))]!;
+    this.indexes[this.last]!.add(keys);
+    return this.last;
+  }
+
+  /**
+   * Resolves once all engines have done what they are told. Rejects with FastgenError where one cannot; an engine that fails
+   * meanwhile does not count. Of engines that went to sleep those wake up again where another could not sleep.
+   */
+  async command(command: Command): Promise<void> {
+    const asked = this.engines.filter(({ alive }) => alive);
+    if (asked.length === 0) return this.engines.at(-1)!.command(command);
+    if (forgets(command)) for (const index of this.indexes) index.clear();
+    const outcomes = await Promise.allSettled(asked.map((engine) => engine.command(command)));
+    const done = asked.filter((_, i) => outcomes[i]!.status === "fulfilled");
+    const errors = asked.flatMap((engine, i) => {
+      const outcome = outcomes[i]!;
+      return outcome.status === "rejected" ? [{ engine, error: asFastgenError(outcome.reason) }] : [];
+    });
+    const failure = errors.find(({ engine }) => engine.alive) ?? (done.length === 0 ? errors[0] : undefined);
+    if (failure && command.type === "sleep" && command.level === 1) {
+      await Promise.allSettled(done.map((engine) => engine.command({ type: "wake", weights: true, kvCache: true })));
+    }
+    this.agree();
+    if (!failure) return;
+    if (done.length === 0) throw failure.error;
+    const { kind, message } = failure.error;
+    const cause = failure.error;
+    throw new FastgenError(kind, `engine ${this.engines.indexOf(failure.engine)}: ${message}`, { cause });
+  }
+
+  /** Takes over what the engines that live have in common. */
+  private agree(): void {
+    const states = this.engines.flatMap(({ alive, state }) => (alive ? [state] : []));
+    if (states.length === 0) return;
+    const { weightVersion } = states[0]!;
+    const mixed = states.some((state) => state.weightVersion !== weightVersion) ? MIXED : null;
+    this.state = {
+      weightVersion,
+      sleeping: states.some(({ sleeping }) => sleeping),
+      refusal: states.find(({ refusal }) => refusal !== null)?.refusal ?? mixed,
+    };
+  }
+
+  /** Ends every sequence with an error and frees the engines. */
+  async close(): Promise<void> {
+    await Promise.all(this.engines.map((engine) => engine.close()));
+  }
+}
+
+/** Whether the pages of before are not found again after this. */
+function forgets(command: Command): boolean {
+  switch (command.type) {
+    case "hold":
+    case "update":
+      return command.clearCache !== false;
+    case "clear_cache":
+    case "sleep":
+      return true;
+    default:
+      return false;
+  }
+}
