@@ -84,7 +84,12 @@ interface Outcome {
 
 async function decode(n: number): Promise<Outcome> {
   const room = fastgen.model.max_model_len - flags.input;
-  const params = { max_tokens: Math.min(16_000, room), ignore_eos: true, temperature: 1, seed: 1 };
+  const params = {
+    max_tokens: Math.min(10 * flags.steps + 8 * WARM_UP, room),
+    ignore_eos: true,
+    temperature: 1,
+    seed: 1,
+  };
   for (let i = 0; i < n; i++) void fastgen.start(prompt(flags.input, i), params).then((one) => one.completion());
   while (fastgen.stats.running < n || tokensOfStep !== n) await Bun.sleep(5);
   await steps(WARM_UP + flags.steps);
@@ -133,10 +138,7 @@ function show({ title, before_ms, during_ms, after_ms, summary }: Outcome): void
   console.log(`  scheduler: ${thread.join(", ")} ms; ${kernels_per_step.toFixed(0)} kernels and copies per step`);
 }
 
-const outcomes: Outcome[] = [];
-for (const n of flags.sequences) outcomes.push(await decode(n));
-if (flags.prefill > 0) outcomes.push(await prefill(flags.prefill));
-for (const outcome of outcomes) {
+function done(outcome: Outcome): void {
   show(outcome);
   const line = {
     ...machineFacts(),
@@ -147,4 +149,7 @@ for (const outcome of outcomes) {
   };
   if (flags.results) appendFileSync(flags.results, `${JSON.stringify(line)}\n`);
 }
+
+for (const n of flags.sequences) done(await decode(n));
+if (flags.prefill > 0) done(await prefill(flags.prefill));
 await fastgen.close();
