@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { gunzipSync } from "node:zlib";
 
-interface Span {
+export interface Span {
   name: string;
   ph: string;
   pid: number;

@@ -105,7 +105,15 @@ async function decode(n: number): Promise<Outcome> {
   while (fastgen.stats.running > 0) await Bun.sleep(5);
   const summary = summarise(readSpans(path));
   console.log(`  ${path}: ${bytes} bytes`);
-  return { title: `decode, ${n} sequences`, sequences: n, before_ms, during_ms, after_ms, bytes, summary };
+  return {
+    title: `decode, ${n} ${n === 1 ? "sequence" : "sequences"}`,
+    sequences: n,
+    before_ms,
+    during_ms,
+    after_ms,
+    bytes,
+    summary,
+  };
 }
 
 async function prefill(tokens: number): Promise<Outcome> {

@@ -224,7 +224,8 @@ void Recorder::take(const uint8_t *buffer, size_t bytes) {
 fg_status Watch::start(int32_t of, size_t limit) {
 	Recorder &r = Recorder::get();
 	std::unique_lock lock(r.mutex);
-	if (r.sessions.count((uint32_t)of)) return fg_fail(FG_UNSUPPORTED, "another engine's trace is recording device %d", of);
+	if (r.sessions.count((uint32_t)of))
+		return fg_fail(FG_UNSUPPORTED, "another engine's trace is recording device %d", of);
 	fg_status status = r.open();
 	if (status) return status;
 	const bool first = r.sessions.empty();

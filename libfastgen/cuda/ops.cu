@@ -386,7 +386,7 @@ void settle(fg_ctx *ctx) {
 	Context *c = context(ctx);
 	cudaSetDevice(c->device);
 	cudaStreamSynchronize(c->stream);
-	cudaStreamSynchronize(c->copy_stream);
+	copies_idle(c);
 }
 
 fg_activities watched(fg_ctx *ctx) {

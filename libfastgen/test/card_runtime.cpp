@@ -232,8 +232,8 @@ static int version(int *version) {
 	return 0;
 }
 void *fg_open_library(const char *const *names, const char *, const fg_function *functions, int n_functions) {
-	if (strstr(names[0], "cupti")) return card_open_cupti(functions, n_functions);
 	const OwnMemory own;
+	if (strstr(names[0], "cupti")) return card_open_cupti(functions, n_functions);
 	static const std::map<std::string, void *> stand_ins = {{"cublasLtMatmulDescCreate", (void *)create},
 	                                                        {"cublasLtMatmulDescDestroy", (void *)destroy},
 	                                                        {"cublasLtMatmulDescSetAttribute", (void *)set},

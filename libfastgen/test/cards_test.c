@@ -8,6 +8,7 @@
 #include "card.h"
 #include "../engine.h"
 #include "model.h"
+#include "trace_file.h"
 
 #include <unistd.h>
 
@@ -450,29 +451,6 @@ static void test_imports(const model *first, const model *second) {
 
 /* ---- traces ---- */
 
-/* The longest of a trace's events, in microseconds. */
-static double longest_event(const char *path) {
-	double longest = 0, us;
-	char line[512];
-	FILE *file = fopen(path, "r");
-	while (file && fgets(line, sizeof line, file)) {
-		const char *at = strstr(line, "\"dur\":");
-		if (at && !strstr(line, "\"step\"") && sscanf(at, "\"dur\":%lf", &us) == 1 && us > longest) longest = us;
-	}
-	if (file) fclose(file);
-	return longest;
-}
-
-/* Lines of a trace that hold a text. */
-static int count_lines(const char *path, const char *text) {
-	char line[1024];
-	int n = 0;
-	FILE *file = fopen(path, "r");
-	while (file && fgets(line, sizeof line, file)) n += strstr(line, text) != NULL;
-	if (file) fclose(file);
-	return n;
-}
-
 /* An op takes the card two records, or 5 us, however long the trace has been running; and nothing stays. */
 static void test_trace(void) {
 	char path[64];
@@ -494,37 +472,6 @@ static void test_trace(void) {
 	CHECK(card_events == before, "%d events before, %d after", before, card_events);
 	unlink(path);
 	fg_close(e);
-}
-
-typedef struct {
-	char name[200];
-	int row;
-	double start, end; /* us */
-} span;
-
-/* The spans of a trace, at most 4,000. */
-static span *read_spans(const char *path, int *n) {
-	static span spans[4000];
-	char line[1024];
-	*n = 0;
-	FILE *file = fopen(path, "r");
-	while (file && fgets(line, sizeof line, file) && *n < 4000) {
-		span *s = &spans[*n];
-		double dur;
-		if (sscanf(line, "{\"name\":\"%199[^\"]\",\"ph\":\"X\",\"pid\":5,\"tid\":%d,\"ts\":%lf,\"dur\":%lf", s->name,
-		           &s->row, &s->start, &dur) != 4)
-			continue;
-		s->end = s->start + dur;
-		(*n)++;
-	}
-	if (file) fclose(file);
-	return spans;
-}
-
-static int count_spans(const span *spans, int n, int row, const char *name) {
-	int found = 0;
-	for (int i = 0; i < n; i++) found += spans[i].row == row && !strcmp(spans[i].name, name);
-	return found;
 }
 
 /* Where CUPTI tells what the card ran, graphs are replayed, and every op is as long as its kernels: in the pass that

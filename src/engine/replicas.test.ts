@@ -79,9 +79,9 @@ class FakeEngine implements Engine {
   abort(): void {}
   pause(): void {}
   resume(): void {}
+  onDelivered = null;
   async recordProfile(): Promise<void> {}
   stopProfile(): void {}
-  onDelivered: Engine["onDelivered"] = null;
   async close(): Promise<void> {}
 }
 

@@ -6,7 +6,7 @@ import { RequestRecorder } from "./request-recorder.ts";
 
 /** What an engine does for it: an EngineFront. */
 export interface ProfiledEngine {
-  /** One that has failed is left out. */
+  /** False: it has failed, and has no part in the profile. */
   readonly alive: boolean;
   /** Resolves once its parts are written. */
   recordProfile(order: { engine: number; steps: number | null; parts: [string, string] }): Promise<void>;
@@ -17,7 +17,10 @@ export interface ProfiledEngine {
 export class Profile {
   readonly requests = new RequestRecorder();
 
-  /** @param about what the trace says of itself */
+  /**
+   * @param engines by their numbers
+   * @param about what the trace says of itself
+   */
   constructor(
     private readonly engines: readonly ProfiledEngine[],
     private readonly about: object,
@@ -26,9 +29,9 @@ export class Profile {
   /** Once. The engines have heard of it when this returns; resolves with the file. Rejects with FastgenError. */
   async record({ directory, steps }: ProfileOptions): Promise<ProfileFile> {
     const name = newProfile(directory);
-    const alive = [...this.engines.entries()].filter(([, engine]) => engine.alive);
-    const parts = alive.flatMap(([i]) => partsOf(name, i));
-    const recordings = alive.map(([i, engine]) => {
+    const alive = this.engines.flatMap((engine, i) => (engine.alive ? [{ engine, i }] : []));
+    const parts = alive.flatMap(({ i }) => partsOf(name, i));
+    const recordings = alive.map(({ engine, i }) => {
       engine.onDelivered = (started, sequences) => this.requests.delivered(started, sequences);
       const [own, trace] = partsOf(name, i);
       return engine.recordProfile({ engine: i, steps: steps ?? null, parts: [own.path, trace.path] });
