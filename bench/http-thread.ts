@@ -2,7 +2,8 @@
 /**
  * What the one thread that serves HTTP bounds. fgserve runs with engines on simulated GPUs (simulated/gpu.c), each as fast as
  * an H100 with Mistral 7B; loads grow with the number of engines. Prints tokens per second beside those of one engine times
- * the engines, and which share of the time the thread was busy. Appends them to results/http.jsonl.
+ * the engines, and which share of the time the thread was busy. Appends them to
+ * results/http-thread.jsonl.
  */
 import { mkdirSync, readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
@@ -96,7 +97,7 @@ const program = new Command("bun bench/http-thread.ts")
   .option("--loads <name,name>", "which loads", (text) => text.split(","), Object.keys(LOADS))
   .option("--clients <n>", "processes that send; default: half of the cores, at most 16", count)
   .option("--scale <n>", "send 1 / n of each load", count, 1)
-  .option("--results <file>", "where to append: a path, or a name in bench/results; none = nowhere", "http");
+  .option("--results <file>", "where to append: a path, or a name in bench/results; none = nowhere", "http-thread");
 
 export async function main(args: string[]): Promise<void> {
   const flags = program.parse(args, { from: "user" }).opts();

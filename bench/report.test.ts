@@ -2,6 +2,7 @@ import { expect, test } from "bun:test";
 import type { Result } from "./record.ts";
 import { fillPage, plainReport } from "./report.ts";
 import { cpuReport } from "./report-cpu.ts";
+import { httpThreadReport } from "./report-http-thread.ts";
 import { loadsReport, summaryReport } from "./report-loads.ts";
 import { opsReport } from "./report-ops.ts";
 
@@ -184,4 +185,27 @@ test("tables go between their markers and nowhere else", () => {
   expect(written).toBe(`# A\n${mark("one")}\n$1\n${mark("end")}\nrest\n${mark("two")}\nsecond\n${mark("end")}\n`);
   expect(fillPage(written, { one: () => "$1", two: () => "second" })).toBe(written);
   expect(() => fillPage(page, { one: () => "" })).toThrow('no tables named "two"');
+});
+
+test("the HTTP thread: a row for each load and number of engines, beside one engine", () => {
+  const streams = { name: "streams", prompts: 256, input: 128, output: 256, stream: true };
+  const run = (engines: number, [speed, busy, time]: [number, number, number]): Result[] => {
+    const common = { ...base, engines, load: { ...streams, prompts: 256 * engines } };
+    return [
+      { ...common, metric: "output", value: speed, unit: "tokens/s" },
+      { ...common, metric: "busy share of the HTTP thread", value: busy, unit: "share" },
+      { ...common, metric: "HTTP thread's time per token", value: time, unit: "s" },
+    ];
+  };
+  const results = [...run(1, [9999, 0.9, 1e-5]), ...run(1, [20_000, 0.4, 2e-5]), ...run(8, [130_000, 0.99, 7.5e-6])];
+  expect(httpThreadReport(results)).toBe(
+    [
+      "| load | engines | tokens/s | × one engine's | thread busy | its time per token |",
+      "| --- | --- | --- | --- | --- | --- |",
+      "| streams: 256 × 128 → 256, streaming | 1 | 20,000 | 1 | 40 % | 20 µs |",
+      "| streams: 2048 × 128 → 256, streaming | 8 | 130,000 | 6.5 | 99 % | 7.5 µs |",
+      "",
+      "abc1234, 2026-01-02.",
+    ].join("\n"),
+  );
 });

@@ -9,6 +9,7 @@ import { Command } from "commander";
 import { groupBy, percent, quantity, table } from "./format.ts";
 import { type Result, readResultsFile } from "./record.ts";
 import { cpuReport } from "./report-cpu.ts";
+import { httpThreadReport } from "./report-http-thread.ts";
 import { loadsReport, summaryReport } from "./report-loads.ts";
 import { opsReport } from "./report-ops.ts";
 
@@ -24,6 +25,7 @@ const TABLES: Record<string, () => string> = {
   startup: () => plainReport(readResultsFile("startup")),
   cpu: () => cpuReport(readResultsFile("cpu")),
   http: () => plainReport(readResultsFile("http")),
+  "http-thread": () => httpThreadReport(readResultsFile("http-thread")),
   batch: () => plainReport(readResultsFile("batch")),
   ops: () => opsReport(readResultsFile("ops")),
 };

@@ -15,51 +15,46 @@ import { SimulatedEngine } from "./simulated-engine.ts";
 import { percentile, randomFrom } from "./stats.ts";
 
 /** A request, and what its client sends once it has ended. */
-interface Turn {
+export interface Turn {
   prompt: number[];
   answer: number;
   /** The next turn, so many seconds later; null = none. */
   next: (() => { turn: Turn; after: number }) | null;
 }
 
-const random = { next: randomFrom(0) };
-const ids = (length: number) => Array.from({ length }, () => 10 + Math.floor(random.next() * 31_000));
-const between = (low: number, high: number) => Math.floor(low + (high - low) * random.next());
 const ANSWER_ID = 3;
 
-/** A conversation: each turn repeats what came before. Readers take 10 seconds on average. */
-function conversation(prompt: number[], turns: number): Turn {
-  const answer = between(50, 350);
-  const next = () => ({
-    turn: conversation([...prompt, ...new Array(answer).fill(ANSWER_ID), ...ids(between(50, 350))], turns - 1),
-    after: -10 * Math.log(1 - random.next()),
-  });
-  return { prompt, answer, next: turns > 1 ? next : null };
+/** Loads by name: requests that come at once, but for a reader's time where a client has several turns. */
+export function loads(engines: number, perEngine: number, seed = 1): Record<string, () => Turn[]> {
+  const random = randomFrom(seed);
+  const ids = (length: number) => Array.from({ length }, () => 10 + Math.floor(random() * 31_000));
+  const between = (low: number, high: number) => Math.floor(low + (high - low) * random());
+  const many = (make: () => Turn, count = perEngine * engines) => Array.from({ length: count }, make);
+  const withPrefix = (prefix: number[]): Turn => {
+    return { prompt: [...prefix, ...ids(between(20, 200))], answer: between(20, 200), next: null };
+  };
+  /** Each turn repeats what came before. Readers take 10 seconds on average. */
+  const conversation = (prompt: number[], turns: number): Turn => {
+    const answer = between(50, 350);
+    const next = () => ({
+      turn: conversation([...prompt, ...new Array(answer).fill(ANSWER_ID), ...ids(between(50, 350))], turns - 1),
+      after: -10 * Math.log(1 - random()),
+    });
+    return { prompt, answer, next: turns > 1 ? next : null };
+  };
+  return {
+    conversations: () => many(() => conversation(ids(between(500, 3500)), 6), (perEngine * engines) / 4),
+    "32 prefixes of 2,000 tokens": () => {
+      const prefixes = Array.from({ length: 32 }, () => ids(2000));
+      return many(() => withPrefix(prefixes[between(0, 32)]!));
+    },
+    "one prefix of 1,000 tokens": () => {
+      const prefix = ids(1000);
+      return many(() => withPrefix(prefix));
+    },
+    "nothing in common": () => many(() => ({ prompt: ids(between(100, 2000)), answer: between(20, 400), next: null })),
+  };
 }
-
-/** Requests that come at once, but for a reader's time where a client has several turns. */
-const LOADS: Record<string, (engines: number) => Turn[]> = {
-  conversations: (engines) => Array.from({ length: 120 * engines }, () => conversation(ids(between(500, 3500)), 6)),
-  "32 prefixes of 2,000 tokens": (engines) => {
-    const prefixes = Array.from({ length: 32 }, () => ids(2000));
-    return Array.from({ length: 512 * engines }, () => {
-      const prompt = [...prefixes[between(0, prefixes.length)]!, ...ids(between(20, 200))];
-      return { prompt, answer: between(20, 200), next: null };
-    });
-  },
-  "one prefix of 1,000 tokens": (engines) => {
-    const prefix = ids(1000);
-    return Array.from({ length: 512 * engines }, () => {
-      return { prompt: [...prefix, ...ids(between(20, 200))], answer: between(20, 200), next: null };
-    });
-  },
-  "nothing in common": (engines) =>
-    Array.from({ length: 512 * engines }, () => ({
-      prompt: ids(between(100, 2000)),
-      answer: between(20, 400),
-      next: null,
-    })),
-};
 
 interface Outcome {
   seconds: number;
@@ -162,28 +157,29 @@ export function simulateRouting(turns: Turn[], engines: number, pages: number, w
   };
 }
 
+/** Requests, or four times the conversations. */
+const PER_ENGINE = 512;
+
 const program = new Command("bun bench/simulate-routing.ts")
   .description("Simulates several engines of Mistral 7B on H100s, and where requests go.")
   .option("--engines <n>", "how many", count, 4)
   .option("--pages <n>", "pages of each engine's KV cache", count, 7432)
   .option("--weights <n,n>", "of a token that is cached", (text) => text.split(",").map(Number), [
     0,
-    1,
-    2,
-    4,
+    8,
     CACHED_TOKEN_WEIGHT,
-    16,
-    32,
+    128,
     1e6,
   ]);
 
 if (import.meta.main) {
   const { engines, pages, weights } = program.parse().opts();
-  for (const [name, load] of Object.entries(LOADS)) {
+  for (const name of Object.keys(loads(engines, PER_ENGINE))) {
     console.log(`${name}:`);
     for (const weight of weights as number[]) {
-      random.next = randomFrom(1);
-      const { seconds, generated, found, asked, latencies } = simulateRouting(load(engines), engines, pages, weight);
+      // The same load for every weight.
+      const turns = loads(engines, PER_ENGINE)[name]!();
+      const { seconds, generated, found, asked, latencies } = simulateRouting(turns, engines, pages, weight);
       console.log(
         `  weight ${weight}: ${seconds.toFixed(1)} s, ${(generated / seconds).toFixed(0)} tokens/s, ` +
           `${((100 * found) / asked).toFixed(1)} % of prompts found, a turn ${percentile(latencies, 0.5).toFixed(2)} s (p99 ${percentile(latencies, 0.99).toFixed(2)} s)`,

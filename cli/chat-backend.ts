@@ -1,5 +1,5 @@
 /** Where fgchat's answers come from: a model loaded here, or a running server (chat-remote.ts). */
-import { FastgenError } from "../src/errors.ts";
+import { asFastgenError, FastgenError } from "../src/errors.ts";
 import type { SamplingParams } from "../src/params.ts";
 import type { ChatMessage, FastgenApi } from "../src/types.ts";
 
@@ -22,10 +22,14 @@ export interface ChatBackend {
 export class LocalBackend implements ChatBackend {
   readonly #fastgen: FastgenApi;
   readonly #params: SamplingParams;
+  /** Settles when there is none any more. */
+  readonly #profile: Promise<void> | null;
 
-  constructor(fastgen: FastgenApi, params: SamplingParams) {
+  /** @param profileDir the folder for a profile of everything until close(); null = none */
+  constructor(fastgen: FastgenApi, params: SamplingParams, profileDir: string | null = null) {
     this.#fastgen = fastgen;
     this.#params = params;
+    this.#profile = profileDir === null ? null : profiled(fastgen, profileDir);
   }
 
   get maxContext(): number {
@@ -52,7 +56,18 @@ export class LocalBackend implements ChatBackend {
     return { tokens, finish };
   }
 
-  close(): Promise<void> {
-    return this.#fastgen.close();
+  async close(): Promise<void> {
+    this.#fastgen.stopProfile();
+    await this.#profile;
+    await this.#fastgen.close();
   }
+}
+
+/** Says on stderr where the profile is, or why there is none. */
+async function profiled(fastgen: FastgenApi, directory: string): Promise<void> {
+  const said = await fastgen.startProfile({ directory }).then(
+    ({ path }) => `profile written to ${path}`,
+    (error) => `no profile was written: ${asFastgenError(error).message}`,
+  );
+  process.stderr.write(`fgchat: ${said}\n`);
 }

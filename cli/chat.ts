@@ -1,12 +1,22 @@
 /** fgchat: the command line of the chat. */
 import { Command } from "commander";
+import { FastgenError } from "../src/errors.ts";
 import type { SamplingParams } from "../src/params.ts";
 import { VERSION } from "../src/version.ts";
 import { builtInNotice } from "./built-in.ts";
 import { type ChatBackend, LocalBackend } from "./chat-backend.ts";
 import { RemoteBackend } from "./chat-remote.ts";
 import { ChatSession } from "./chat-session.ts";
-import { addModelFlags, decimal, integer, loadModel, loadOptions, type ModelFlags, parseFlags } from "./flags.ts";
+import {
+  addModelFlags,
+  decimal,
+  integer,
+  loadModel,
+  loadOptions,
+  type ModelFlags,
+  nonEmpty,
+  parseFlags,
+} from "./flags.ts";
 import { checkSchema, readSchema } from "./json-schema.ts";
 import { LineReader } from "./line-reader.ts";
 import { ProgressBar } from "./progress.ts";
@@ -25,6 +35,7 @@ interface ChatFlags extends ModelFlags {
   minP?: number;
   repetitionPenalty?: number;
   jsonSchema?: string;
+  profile?: string;
 }
 
 /** fgchat's flags and its help. */
@@ -58,7 +69,8 @@ export function command(): Command {
       "above 1: avoid tokens that occurred before (default: the model's, or 1)",
       decimal(0, 100, true),
     )
-    .option("--json-schema <file>", "answers are JSON that follows the JSON Schema in this file (default: any text)");
+    .option("--json-schema <file>", "answers are JSON that follows the JSON Schema in this file (default: any text)")
+    .option("--profile <folder>", "write a profile of the whole chat to this folder at its end", nonEmpty);
   return addModelFlags(command);
 }
 
@@ -106,6 +118,10 @@ export async function run(args: string[]): Promise<number> {
 async function connect(model: string | undefined, flags: ChatFlags): Promise<ChatBackend> {
   const params = sampling(flags);
   if (flags.url !== undefined) {
+    if (flags.profile !== undefined) {
+      const message = "--profile records what this program runs: with --url, start the server with it";
+      throw new FastgenError("invalid_request", message);
+    }
     const apiKey = flags.apiKey ?? process.env.FASTGEN_API_KEY ?? process.env.OPENAI_API_KEY ?? null;
     return RemoteBackend.connect({ url: flags.url, apiKey, model: model ?? null, params });
   }
@@ -120,5 +136,5 @@ async function connect(model: string | undefined, flags: ChatFlags): Promise<Cha
   }).finally(() => bar.end());
   // The model's own limit stays a default: it yields to the room that is left in the context.
   const { max_tokens: _, ...defaults } = fastgen.default_params;
-  return new LocalBackend(fastgen, { ...SAMPLING, ...defaults, ...params });
+  return new LocalBackend(fastgen, { ...SAMPLING, ...defaults, ...params }, flags.profile ?? null);
 }

@@ -50,6 +50,7 @@ interface ServeFlags extends ModelFlags, AccessFlags, AnswerFlags {
   enableTokenizerInfoEndpoint?: boolean;
   ui: boolean;
   otlpTracesEndpoint?: string;
+  profile?: string;
 }
 
 /** Milliseconds that the end waits for the log's reader. */
@@ -91,6 +92,11 @@ export function command(): Command {
       tracesEndpoint,
     )
     .option(
+      "--profile <folder>",
+      "folder for profiles, which POST /start_profile and SIGUSR2 record (default: none can be)",
+      nonEmpty,
+    )
+    .option(
       "--stop-with-stdin",
       "shut down, as after SIGTERM, when standard input closes: for a program that starts a server and leaves none behind",
     );
@@ -105,7 +111,7 @@ The server answers /v1/chat/completions and /v1/completions (with /render after 
 /v1/batches, /inference/v1/generate and /inference/v1/score (tokens in, tokens and log probabilities out), /tokenize,
 /detokenize, /server_info, /version, /health, /ping, /load and /metrics; a page to chat on at /; for those who train the model, /pause, /resume,
 /update_weights, /sleep, /wake_up, /reset_prefix_cache, /abort_request, /is_paused, /is_sleeping and /weight_version;
-each with and without /v1. After SIGTERM or SIGINT, running requests may finish, for at most the seconds of
+/start_profile and /stop_profile; each with and without /v1. After SIGTERM or SIGINT, running requests may finish, for at most the seconds of
 --shutdown-timeout; a second signal ends the server at once.`,
   );
 }
@@ -199,6 +205,7 @@ export async function run(args: string[]): Promise<number> {
     ...answerOptions(flags),
     accessLog: flags.disableLogRequests ? null : write,
     errorLog: write,
+    profileDir: flags.profile ?? null,
     tracer,
     batchStore,
     tokenizerInfo: flags.enableTokenizerInfoEndpoint ?? false,
@@ -216,6 +223,8 @@ export async function run(args: string[]): Promise<number> {
   const server = await listen(service, flags.host, flags.port);
   const stopping = new AbortController();
   const unhook = onSignals(stopping);
+  const onProfile = () => service.profiling.toggle(service);
+  process.on("SIGUSR2", onProfile);
   const unwatch = flags.stopWithStdin ? watchParent(() => stopping.abort("SIGTERM")) : () => {};
   // With --port 0 nobody knows the address yet, and /health tells how far the model is.
   log.line(`fgserve: listening on ${baseUrl(server)}`);
@@ -236,6 +245,7 @@ export async function run(args: string[]): Promise<number> {
     return fastgen ? 0 : exitCodeOf(stopping.signal.reason)!;
   } finally {
     unhook();
+    process.off("SIGUSR2", onProfile);
     unwatch();
     await server.stop();
     await service.batches.runner.stop();
@@ -294,6 +304,7 @@ async function drain(service: Service, fastgen: FastgenApi, seconds: number, log
   log("fgserve: shutting down; running requests may finish");
   const finished = await service.drain(seconds);
   if (!finished) log(`fgserve: requests still running after ${seconds} seconds are cut off`);
+  await service.profiling.close(fastgen);
   await fastgen.close();
   // Clients that were cut off get an error before their connections close.
   if (!finished) await service.drain(1);

@@ -16,6 +16,7 @@ typedef struct {
 	fg_engine *engine;
 	fg_ctx *ctx;
 	fg_trace *trace;
+	int32_t watched; /* the device tells the trace what it runs */
 	fg_capacity capacity;
 	pthread_t thread;
 	int32_t rank;
@@ -46,6 +47,9 @@ struct fg_engine {
 	atomic_int ready; /* 1: the capacity is known */
 	fg_capacity capacity;
 	int32_t tracing;
+	int32_t trace_process;
+	int32_t trace_left;                    /* steps that the trace still takes; -1: no end */
+	char unwatched[FG_ERROR_BYTES];        /* why the device does not tell what it runs; "" where it cannot */
 	fg_command *steps[FG_STEPS_IN_FLIGHT]; /* submitted and not waited for, oldest first */
 	int32_t n_steps;
 	uint64_t next_step;
@@ -53,16 +57,31 @@ struct fg_engine {
 
 /* ---- rank threads ---- */
 
+/* A recorded pass in place of the forward pass, if the device has one. Returns whether it has. */
+static int replay(rank_state *r, fg_command *c, fg_traced_step *traced) {
+	const fg_ops *ops = r->engine->ops;
+	/* To time an op, a trace must see it, unless the device tells what it runs. */
+	if (!ops->replay || (traced && !r->watched)) return 0;
+	if (!traced) return ops->replay(r->ctx, c->batch);
+	traced->replay_start = ops->mark(r->ctx);
+	const int done = ops->replay(r->ctx, c->batch);
+	traced->replay_end = ops->mark(r->ctx);
+	if (done) traced->replayed = ops->replayed(r->ctx);
+	return done;
+}
+
 static void run_step(rank_state *r, fg_command *c) {
 	const fg_ops *ops = r->engine->ops;
 	fg_trace *trace = c->traced ? r->trace : NULL;
+	fg_traced_step traced = {.number = c->step, .n_seqs = c->batch->n_seqs, .n_tokens = c->batch->n_tokens};
 	if (c->n_copies) ops->copy_pages(r->ctx, c->copies, c->n_copies);
-	uint64_t start = trace ? ops->mark(r->ctx) : 0;
+	if (trace) traced.start = ops->mark(r->ctx);
 	ops->step_begin(r->ctx, c->batch);
-	/* A trace needs to see every op. */
-	if (trace || !ops->replay || !ops->replay(r->ctx, c->batch)) fg_forward(ops, r->ctx, c->batch, trace);
+	if (!replay(r, c, trace ? &traced : NULL)) fg_forward(ops, r->ctx, c->batch, trace);
 	ops->step_end(r->ctx, c->batch);
-	if (trace) fg_trace_op(trace, "step", -1, start, ops->mark(r->ctx));
+	if (!trace) return;
+	traced.end = ops->mark(r->ctx);
+	fg_trace_step(trace, traced);
 }
 
 static fg_status run_copies(rank_state *r, const fg_command *c) {
@@ -439,7 +458,8 @@ FG_API fg_status fg_submit(fg_engine *e, const fg_step *step) {
 	if (!c) return status;
 	fg_slots_apply(&e->slots, &e->config, step);
 	e->next_step++;
-	c->traced = e->tracing;
+	c->traced = e->tracing && e->trace_left != 0;
+	if (c->traced && e->trace_left > 0) e->trace_left--;
 	e->steps[e->n_steps++] = c;
 	fg_queue_push(&e->queue, c);
 	return FG_OK;
@@ -532,13 +552,47 @@ FG_API fg_status fg_wait(fg_engine *e, fg_result *result) {
 
 /* ---- tracing ---- */
 
-FG_API fg_status fg_trace_start(fg_engine *e) {
-	if (!e) return fg_fail(FG_INVALID, "engine is NULL");
-	if (e->tracing) return fg_fail(FG_INVALID, "a trace is running; stop it first");
+static void drop_trace(fg_engine *e) {
 	for (int32_t r = 0; r < e->n_started; r++) {
-		if (!e->ranks[r].trace) e->ranks[r].trace = fg_trace_new();
-		if (!e->ranks[r].trace) return fg_fail(FG_OUT_OF_MEMORY, "no memory for a trace");
+		rank_state *rank = &e->ranks[r];
+		fg_trace_free(rank->trace);
+		rank->trace = NULL;
+		rank->watched = 0;
+		if (e->ops->forget_trace) e->ops->forget_trace(rank->ctx);
 	}
+}
+
+/* Has all devices tell what they run, or none: ranks must run a step alike. */
+static void watch(fg_engine *e, size_t limit) {
+	fg_status status = FG_OK;
+	*e->unwatched = 0;
+	for (int32_t r = 0; r < e->n_started && !status && e->ops->watch; r++) {
+		status = e->ops->watch(e->ranks[r].ctx, limit);
+		e->ranks[r].watched = !status;
+	}
+	if (!status) return;
+	snprintf(e->unwatched, sizeof e->unwatched, "%s", fg_error());
+	for (int32_t r = 0; r < e->n_started; r++) {
+		if (e->ranks[r].watched) e->ops->watched(e->ranks[r].ctx);
+		e->ops->forget_trace(e->ranks[r].ctx);
+		e->ranks[r].watched = 0;
+	}
+}
+
+FG_API fg_status fg_trace_start(fg_engine *e, int32_t process, int32_t n_steps) {
+	if (!e) return fg_fail(FG_INVALID, "engine is NULL");
+	if (n_steps < 0) return fg_fail(FG_INVALID, "n_steps is %d; it must be 0 (no end) or more", n_steps);
+	if (e->tracing) return fg_fail(FG_INVALID, "a trace is running; stop it first");
+	const size_t limit = FG_TRACE_EVENTS / (size_t)e->n_started;
+	for (int32_t r = 0; r < e->n_started; r++) {
+		e->ranks[r].trace = fg_trace_new(limit);
+		if (e->ranks[r].trace) continue;
+		drop_trace(e);
+		return fg_fail(FG_OUT_OF_MEMORY, "no memory for a trace");
+	}
+	watch(e, limit);
+	e->trace_process = process;
+	e->trace_left = n_steps ? n_steps : -1;
 	e->tracing = 1;
 	return FG_OK;
 }
@@ -549,15 +603,18 @@ FG_API fg_status fg_trace_stop(fg_engine *e, const char *path) {
 	FILE *file = fopen(path, "w");
 	if (!file) return fg_fail(FG_IO, "cannot write %s: %s", path, strerror(errno));
 	fg_queue_drain(&e->queue);
-	int first = 1;
+	for (int32_t r = 0; r < e->n_started && e->ops->settle; r++) e->ops->settle(e->ranks[r].ctx);
+	fg_trace_file to = {.file = file, .process = e->trace_process};
 	fputs("{\"traceEvents\":[\n", file);
 	for (int32_t r = 0; r < e->n_started; r++) {
-		fg_trace_write(e->ranks[r].trace, e->ops, e->ranks[r].ctx, file, &first);
-		fg_trace_free(e->ranks[r].trace);
-		e->ranks[r].trace = NULL;
-		if (e->ops->forget_marks) e->ops->forget_marks(e->ranks[r].ctx);
+		const rank_state *rank = &e->ranks[r];
+		fg_activities device = {0};
+		if (rank->watched) device = e->ops->watched(rank->ctx);
+		fg_trace_write(rank->trace, e->ops, rank->ctx, rank->watched ? &device : NULL,
+		               *e->unwatched ? e->unwatched : NULL, &to);
 	}
 	fputs("\n]}\n", file);
+	drop_trace(e);
 	e->tracing = 0;
 	int bad = ferror(file);
 	if (fclose(file) || bad) return fg_fail(FG_IO, "cannot write %s: %s", path, strerror(errno));

@@ -46,6 +46,8 @@ enum {
 	FG_LAST_SAMPLED = -1,     /* a token id: what this slot sampled last, read from the device */
 	FG_MASK_WAIT_US = 1000,   /* most microseconds that sampling waits for late masks, in one step */
 	FG_IPC_HANDLE_BYTES = 64, /* of a cudaIpcMemHandle_t */
+	/* Ops, and things that a device did, that a trace holds, over all ranks: a file of 500 MB at most. */
+	FG_TRACE_EVENTS = 1 << 20,
 };
 
 /* What fg_wake brings back: a sum of these. */
@@ -442,8 +444,16 @@ FG_API fg_status fg_mask(fg_engine *engine, uint64_t step, int32_t mask, fg_mask
  * returned; the steps after it still run. */
 FG_API fg_status fg_wait(fg_engine *engine, fg_result *result);
 
-/* Records every op from the next step on; fg_trace_stop writes them to `path` in Chrome's trace event format (JSON). */
-FG_API fg_status fg_trace_start(fg_engine *engine);
+/*
+ * Records the next n_steps steps, or all until fg_trace_stop (0): their ops and, on a GPU where CUPTI is found, every
+ * kernel and copy. Where it is not, ops are timed by events, one after the other, and no step is replayed as a graph.
+ *
+ * fg_trace_stop waits for the device and writes them to `path` in Chrome's trace event format: JSON, the first line
+ * {"traceEvents":[, then an event a line, the last line ]}. Where it cannot open the file, the trace goes on.
+ * Times (ts) are microseconds of CLOCK_MONOTONIC, and `process` is the pid of all rows. What is beyond FG_TRACE_EVENTS
+ * is left out, and the file says so.
+ */
+FG_API fg_status fg_trace_start(fg_engine *engine, int32_t process, int32_t n_steps);
 FG_API fg_status fg_trace_stop(fg_engine *engine, const char *path);
 
 /* Waits for the steps in flight and the fills of their masks, then frees everything. NULL is allowed. */

@@ -229,6 +229,25 @@ typedef struct {
 	fg_buffers buf;     /* after ready */
 } fg_ctx;
 
+/* ---- traces ---- */
+
+struct fg_trace; /* trace.h */
+
+/* Something that a device did by itself: a kernel, a copy. Times are those of fg_clock_ns. */
+typedef struct fg_activity {
+	const char *name; /* until forget_trace */
+	uint64_t start, end;
+	uint64_t called; /* when the host's call that asked for it began; 0 = unknown */
+	uint64_t bytes;  /* of a copy, else 0 */
+	uint32_t stream; /* the device's number for its queue */
+} fg_activity;
+
+typedef struct {
+	fg_activity *list; /* [n], in any order; until forget_trace */
+	size_t n;
+	size_t dropped; /* that did not fit */
+} fg_activities;
+
 typedef struct {
 	/* Life of a context. On the rank thread, in this order; each returns a status and sets fg_error's text. `done`
 	 * counts the table's bytes loaded so far. Once *cancel is set, load stops early, with any status. After ready, load
@@ -312,11 +331,23 @@ typedef struct {
 	 * Waits for late masks as fastgen.h says of fg_mask. May overwrite the logits. */
 	void (*sample)(fg_ctx *ctx, const fg_batch *batch, int32_t first, int32_t n, float *logits);
 
-	/* For tracing: a point in the order of ops, and its time in nanoseconds, once the steps up to it are over. */
+	/* For tracing: a point in the order of ops, and its time by fg_clock_ns, once the steps up to it are over. */
 	uint64_t (*mark)(fg_ctx *ctx);
 	uint64_t (*mark_ns)(fg_ctx *ctx, uint64_t mark);
-	/* Forgets all marks and frees what they took. NULL for a library whose marks take nothing. */
-	void (*forget_marks)(fg_ctx *ctx);
+	/* The next five are NULL in a library whose ops are done when they return.
+	 *
+	 * watch: from now on the device tells what it runs, at most `limit` things; and marks are points in the host's
+	 * time, so that recorded passes may be replayed. With no step that is traced in flight. FG_UNSUPPORTED where the
+	 * device cannot. settle: waits until the device has run all that it was asked for. watched: after that on all
+	 * ranks, ends it, and says what the device ran. */
+	fg_status (*watch)(fg_ctx *ctx, size_t limit);
+	void (*settle)(fg_ctx *ctx);
+	fg_activities (*watched)(fg_ctx *ctx);
+	/* While it is watched, after `replay`: the ops of the pass that was replayed, or NULL. Their marks count what the
+	 * device runs for the pass, from 0 on. On the rank thread. Valid until close. */
+	const struct fg_trace *(*replayed)(fg_ctx *ctx);
+	/* Forgets all marks and what the device did, and frees what they took. */
+	void (*forget_trace)(fg_ctx *ctx);
 } fg_ops;
 
 /* The table of the library that this is linked into. */

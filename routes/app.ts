@@ -16,6 +16,7 @@ import { adminOnly, apiKey, concurrency, host, record } from "./middleware.ts";
 import { getModel, listModels } from "./models.ts";
 import { cors, guardHost, guardOrigin } from "./origins.ts";
 import { page } from "./page.ts";
+import { startProfile, stopProfile } from "./profile.ts";
 import { renderChat, renderCompletions } from "./render.ts";
 import { createResponse } from "./responses/create.ts";
 import { cancelResponse, inputItems, storedResponse } from "./responses/stored.ts";
@@ -74,6 +75,8 @@ export function createApp(service: Service): Hono<Env> {
   adminRoute(["GET", "POST"], "/flush_cache", resetPrefixCache(service));
   adminRoute("POST", "/release_memory_occupation", releaseMemory(service));
   adminRoute("POST", "/resume_memory_occupation", resumeMemory(service));
+  adminRoute("POST", "/start_profile", startProfile(service));
+  adminRoute("POST", "/stop_profile", stopProfile(service));
   for (const path of WEIGHT_TRANSFER_PATHS) adminRoute("POST", path, refuseWeightTransfer);
   for (const path of LORA_PATHS) adminRoute("POST", path, refuseLora);
   // Whoever may change the server may use it.

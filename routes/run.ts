@@ -88,6 +88,7 @@ export class Run {
         ...options,
         ...made?.options,
         request_id: record.id,
+        arrived: record.started,
         signal,
         observer,
       });

@@ -22,6 +22,7 @@ import type { RequestRecord } from "./context.ts";
 import { errorStatus } from "./errors.ts";
 import { Metrics } from "./metrics.ts";
 import type { BrowserOptions } from "./origins.ts";
+import { Profiling } from "./profile.ts";
 import { ResponseStore } from "./responses/store.ts";
 import type { RequestTracer } from "./tracing.ts";
 
@@ -54,6 +55,8 @@ export interface ServiceOptions extends BrowserOptions {
   idleSeconds: number;
   /** May requests bring chat templates? A template is a program. */
   trustRequestChatTemplate: boolean;
+  /** The folder that profiles go to; null = there are none. */
+  profileDir: string | null;
   /** Hears of every request for tokens; null = no traces. */
   tracer: RequestTracer | null;
   /** How the model writes reasoning and calls: names of vLLM's parsers, "auto" = by its chat template, or "none". */
@@ -90,6 +93,7 @@ const DEFAULTS: ServiceOptions = {
   streamWriteSeconds: STREAM_WRITE_SECONDS,
   idleSeconds: IDLE_SECONDS,
   trustRequestChatTemplate: false,
+  profileDir: null,
   tracer: null,
   reasoningParser: "auto",
   toolCallParser: "auto",
@@ -109,6 +113,7 @@ export class Service {
   readonly metrics: Metrics;
   readonly responses: ResponseStore;
   readonly batches: { store: BatchStore; runner: BatchRunner };
+  readonly profiling: Profiling;
   /** Unix seconds. */
   readonly created = Math.floor(Date.now() / 1000);
   /** How far loading has come, while it lasts. */
@@ -136,6 +141,7 @@ export class Service {
     this.options = { ...all, maxTotalBodyBytes: Math.max(all.maxTotalBodyBytes, all.maxBodyBytes) };
     this.#modelName = this.options.servedModelName ?? "";
     this.metrics = new Metrics(() => this.#fastgen);
+    this.profiling = new Profiling(this.options.profileDir, this.options.errorLog);
     const { maxStoredResponses, maxStoredResponseBytes } = this.options;
     const store = this.options.batchStore ?? new BatchStore();
     this.batches = { store, runner: new BatchRunner(this, store) };

@@ -21,6 +21,8 @@ import type {
   ModelInfo,
   PauseOptions,
   PositionLogprobs,
+  ProfileFile,
+  ProfileOptions,
   Prompt,
   RenderedPrompt,
   SleepOptions,
@@ -51,6 +53,8 @@ export interface FakeOptions {
   engines?: number;
   /** What an update of the weights fails with. */
   updateError?: Error;
+  /** What a profile fails with. */
+  profileError?: Error;
 }
 
 export interface FakeCall {
@@ -272,9 +276,24 @@ export class FakeFastgen implements FastgenApi {
     return this.calls.filter(({ options }) => request_id === null || options.request_id === request_id).length;
   }
 
-  startTrace(): void {}
+  #profile: PromiseWithResolvers<ProfileFile> | null = null;
 
-  async stopTrace(): Promise<void> {}
+  async startProfile(options: ProfileOptions): Promise<ProfileFile> {
+    if (this.#options.profileError) throw this.#options.profileError;
+    this.commands.push({ startProfile: options });
+    this.#profile = Promise.withResolvers();
+    return this.#profile.promise;
+  }
+
+  stopProfile(): void {
+    this.commands.push("stopProfile");
+    this.#profile?.resolve({ path: "/profiles/one.json", bytes: 123 });
+    this.#profile = null;
+  }
+
+  get is_profiling(): boolean {
+    return this.#profile !== null;
+  }
 
   async close(): Promise<void> {
     this.alive = false;

@@ -21,5 +21,8 @@ test("who waits goes on after all messages that were there, once each, in order"
   for (let n = 0; n < 4; n++) port1.postMessage(n);
   await promise;
   expect(order).toEqual(["message 0", "message 1", "message 2", "message 3", "first", "second", "third"]);
+  // And again, each only once.
+  await new Promise<void>((resolve) => afterNews([resolve]));
+  expect(order).toHaveLength(7);
   port1.close();
 });

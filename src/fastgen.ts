@@ -2,6 +2,7 @@
 import { BadWords } from "./bad-words.ts";
 import { runBounded } from "./batch.ts";
 import { chooseDevice, contextThatFits, engineConfigs } from "./device.ts";
+import type { SequenceListener } from "./engine/front.ts";
 import { PAGE_TOKENS } from "./engine/page-cache.ts";
 import type { EngineRequest, EngineStats } from "./engine/protocol.ts";
 import { type Placement, Replicas } from "./engine/replicas.ts";
@@ -15,6 +16,7 @@ import { openModel } from "./model/load.ts";
 import type { Model } from "./model/shape.ts";
 import { freeMatchers, giveMatchers, OutputConstraints } from "./output-constraints.ts";
 import type { SamplingParams } from "./params.ts";
+import { Profile } from "./profile/profile.ts";
 import { PromptEncoder, promptField, specialIds, specialStops } from "./prompt-encoder.ts";
 import { engineRequests, type ModelLimits, resolveParams } from "./request.ts";
 import { ChatTemplate } from "./text/chat-template.ts";
@@ -35,12 +37,15 @@ import type {
   MemoryTag,
   ModelInfo,
   PauseOptions,
+  ProfileFile,
+  ProfileOptions,
   Prompt,
   RenderedPrompt,
   SleepOptions,
   Stats,
   WeightUpdate,
 } from "./types.ts";
+import { VERSION } from "./version.ts";
 import { updateCommand } from "./weight-update.ts";
 
 /** Milliseconds from the model's being ready until grammars are prepared. */
@@ -74,6 +79,7 @@ export class Fastgen implements FastgenApi {
   /** Updates of the weights that have succeeded. */
   #updates = 0;
   readonly #preparing: NodeJS.Timeout;
+  #profile: Profile | null = null;
 
   private constructor(loaded: Loaded) {
     this.#loaded = loaded;
@@ -214,6 +220,7 @@ export class Fastgen implements FastgenApi {
   async start(prompt: Prompt, params?: SamplingParams, options: GenerateOptions = {}): Promise<Generation> {
     const { engines, tokenizer, limits, defaults, byPriority } = this.#loaded;
     const { signal, cache_salt: cacheSalt, priority = 0 } = options;
+    const called = performance.now();
     throwIfAborted(signal);
     if (priority !== 0 && !byPriority) {
       const message = `priority must be 0, not ${priority}, unless the model is served with --scheduling-policy priority`;
@@ -222,6 +229,7 @@ export class Fastgen implements FastgenApi {
     const resolved = resolveParams(params, { max_tokens: options.default_max_tokens, ...defaults });
     const room = limits.maxContext - (resolved.max_tokens ?? 1);
     const { ids, isWhole } = await this.#encoder.encode(prompt, options, room, limits.maxContext);
+    const tokenised = performance.now();
     const stopTexts = specialStops(resolved.stop, tokenizer);
     const badWords = await this.#badWords.idsOf(resolved.bad_words ?? []);
     throwIfAborted(signal);
@@ -258,7 +266,20 @@ export class Fastgen implements FastgenApi {
     });
     // Before anything is hung on the signal: this may refuse.
     try {
-      placed = engines.add(requests, (choice, event) => generation.accept(choice, event));
+      const listener: SequenceListener = (choice, event) => {
+        this.#profile?.requests.news(placed.index, placed.ids[choice]!, choice, event);
+        generation.accept(choice, event);
+      };
+      const queued = performance.now();
+      placed = engines.add(requests, listener);
+      this.#profile?.requests.added(placed.index, placed.ids, {
+        request: options.request_id ?? "",
+        arrived: options.arrived ?? called,
+        called,
+        tokenised,
+        queued,
+        promptTokens: ids.length,
+      });
     } catch (error) {
       freeMatchers(requests);
       constraint.release();
@@ -392,12 +413,25 @@ export class Fastgen implements FastgenApi {
     return wanted.length;
   }
 
-  startTrace(): void {
-    this.#loaded.engines.startTrace();
+  async startProfile(options: ProfileOptions): Promise<ProfileFile> {
+    const { engines, model } = this.#loaded;
+    if (this.#profile) throw new FastgenError("invalid_request", "a profile is being recorded: stop it first");
+    const { device_name } = this.capacity;
+    const about = { fastgen: VERSION, model: model.name, dtype: model.dtype, device: device_name };
+    this.#profile = new Profile(engines.engines, about);
+    try {
+      return await this.#profile.record(options);
+    } finally {
+      this.#profile = null;
+    }
   }
 
-  stopTrace(path: string): Promise<void> {
-    return this.#loaded.engines.stopTrace(path);
+  stopProfile(): void {
+    this.#profile?.stop();
+  }
+
+  get is_profiling(): boolean {
+    return this.#profile !== null;
   }
 
   async close(): Promise<void> {

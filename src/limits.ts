@@ -211,6 +211,15 @@ export const LIVENESS_SECONDS = 30;
 /** Seconds for which a browser may keep the answer to a preflight. */
 export const PREFLIGHT_SECONDS = 600;
 
+/**
+ * Events of requests in a profile, and of each engine's scheduler: a file of 150 MB at most. The library's part has a bound of its
+ * own (FG_TRACE_EVENTS of fastgen.h). What is beyond it is left out, and the file says so.
+ */
+export const MAX_PROFILE_EVENTS = 1_048_576;
+
+/** Steps that a profile may be started for; without a number it goes on until it is stopped, or full. */
+export const MAX_PROFILE_STEPS = 1_000_000;
+
 /** Servers that the page's address may name: each is an entry of its Content-Security-Policy. */
 export const MAX_PAGE_SERVERS = 16;
 

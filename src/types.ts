@@ -179,6 +179,8 @@ export interface GenerateOptions {
   cache_salt?: string;
   /** Names it for abort(). Several generations may have the same. */
   request_id?: string;
+  /** performance.now() when the request came in, for profiles; default: when the generation is started. */
+  arrived?: number;
   /** Lower is sooner; default 0. Another value needs LoadOptions.scheduling_policy "priority". */
   priority?: number;
   /** With prompt_logprobs: the first prompt token that has one; default 1. What is before it may come from the prefix cache. */
@@ -440,6 +442,19 @@ export type WeightUpdate = WeightSource & {
   clear_cache?: boolean;
 };
 
+export interface ProfileOptions {
+  /** The folder that the file goes to; made where it is missing. */
+  directory: string;
+  /** Steps to record; default: until stopProfile(). */
+  steps?: number;
+}
+
+/** A Chrome trace, which Perfetto opens: PATH.json or, where it is large, PATH.json.gz. */
+export interface ProfileFile {
+  path: string;
+  bytes: number;
+}
+
 export interface FastgenApi {
   readonly model: ModelInfo;
   readonly capacity: Capacity;
@@ -524,9 +539,15 @@ export interface FastgenApi {
   /** Ends the generations that were started with this request_id, or all (null), with what they have. Returns how many. */
   abort(request_id: string | null): number;
 
-  /** Records every op until stopTrace writes a Chrome trace to `path`. */
-  startTrace(): void;
-  stopTrace(path: string): Promise<void>;
+  /**
+   * Records a profile: what becomes of requests, what the scheduler does, every op, and every kernel and copy of a GPU.
+   * Resolves with its file, once `steps` steps have run or stopProfile() was called. Rejects with FastgenError
+   * "invalid_request" where one is being recorded or the folder cannot be written to.
+   */
+  startProfile(options: ProfileOptions): Promise<ProfileFile>;
+  /** Ends the profile that is being recorded, if there is one. While it is written no step runs. */
+  stopProfile(): void;
+  readonly is_profiling: boolean;
   /** Aborts what runs and frees everything. */
   close(): Promise<void>;
 }

@@ -49,6 +49,30 @@ describe.skipIf(missing !== null)(`operators (${missing ?? "executable"})`, () =
     expect((await post(keyed, body, { origin: page, authorization: "Bearer k" })).status).toBe(200);
   });
 
+  test("several engines: requests are shared out, and health, metrics and /server_info tell of each", async () => {
+    const server = await start("--data-parallel-size", "2", "--threads", "2", "--device", "cpu");
+    expect(server.banner).toContain("on 2 engines, each on ");
+    const contents = ["one", "two", "three", "four"];
+    const replies = await Promise.all(
+      contents.map((content) => post(server, { ...body, messages: [{ role: "user", content }] })),
+    );
+    expect(replies.map(({ status }) => status)).toEqual([200, 200, 200, 200]);
+    for (const reply of replies) await reply.text();
+    const get = async (path: string) => (await fetch(server.url + path)).json();
+    expect(await get("/health")).toMatchObject({ status: "ok", engines: ["ok", "ok"] });
+    expect(await get("/get_world_size")).toEqual({ world_size: 2 });
+    const info = await get("/server_info?config_format=json");
+    expect(info).toMatchObject({ vllm_config: { parallel_config: { data_parallel_size: 2 } } });
+    const text = await (await fetch(`${server.url}/metrics`)).text();
+    for (const engine of [0, 1]) {
+      expect(text).toMatch(new RegExp(`^vllm:engine_up\\{engine="${engine}",.*\\} 1$`, "m"));
+      expect(text).toMatch(new RegExp(`^vllm:generation_tokens_total\\{engine="${engine}",.*\\} [1-9]`, "m"));
+    }
+    for (const path of ["/pause?mode=wait", "/resume"]) {
+      expect((await fetch(server.url + path, { method: "POST" })).status).toBe(200);
+    }
+  });
+
   test("metrics: who waits for a slot has waited, steps and tokens add up", async () => {
     const server = await start("--max-num-seqs", "1", "--served-model-name", "m", "--no-enable-prefix-caching");
     const max_tokens = 50;

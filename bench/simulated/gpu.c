@@ -170,12 +170,13 @@ fg_status fg_wait(fg_engine *engine, fg_result *result) {
 	sleep_until(s->end);
 	result->step = engine->n_waited++;
 	result->n_rows = s->n_rows, result->run_seconds = s->run, result->idle_seconds = s->idle;
+	result->to_host_seconds = result->to_device_seconds = 0;
 	memcpy(result->ids, s->ids, (size_t)s->n_rows * sizeof *s->ids);
 	return FG_OK;
 }
 
-fg_status fg_trace_start(fg_engine *engine) {
-	(void)engine;
+fg_status fg_trace_start(fg_engine *engine, int32_t process, int32_t n_steps) {
+	(void)engine, (void)process, (void)n_steps;
 	return fail(FG_UNSUPPORTED, "simulated GPUs have no ops to trace");
 }
 

@@ -7,6 +7,7 @@
 
 #include "attention/decode.cuh"
 #include "attention/prefill.cuh"
+#include "cupti.cuh"
 #include "device_memory.cuh"
 #include "guard.cuh"
 #include "imports.cuh"
@@ -18,6 +19,10 @@
 #include "quantise.cuh"
 #include "ranks/ranks.cuh"
 #include "sampling/sample.cuh"
+
+extern "C" {
+#include "../trace.h"
+}
 
 #include <vector>
 
@@ -79,6 +84,14 @@ struct Sampled {
 struct Graph {
 	int32_t n_seqs;
 	cudaGraphExec_t exec;
+	fg_trace *ops; /* for traces: what of it each op is; made when one first needs it */
+};
+
+/* What a mark is. */
+enum class MarkKind {
+	EVENT, /* the number of an event in the stream */
+	HOST,  /* the host's time: while the device tells what it runs */
+	NODES, /* while a pass is recorded: the number of its parts so far */
 };
 
 struct Context {
@@ -143,6 +156,8 @@ struct Context {
 	uint64_t waited_steps;     /* belongs to the thread that calls step_wait */
 	std::vector<void *> owned; /* device memory that close frees */
 	Marks marks;
+	MarkKind mark_kind;
+	Watch watch;
 
 	fg_status failure; /* the first of the step being enqueued; step_end passes it on to step_wait */
 	char failure_text[FG_ERROR_BYTES];
@@ -205,6 +220,8 @@ cudaError_t find_code();
 /* Records a pass for each bucket of decoding sequences, and tries the kernels that only prompts need. Fails with what
  * would fail in a step. */
 fg_status capture_graphs(Context *ctx);
+/* What the graph that replays this step does for each op; NULL where that could not be found out. */
+const fg_trace *replayed(fg_ctx *ctx);
 void step_begin(fg_ctx *ctx, fg_batch *batch);
 int replay(fg_ctx *ctx, const fg_batch *batch);
 void step_end(fg_ctx *ctx, fg_batch *batch);

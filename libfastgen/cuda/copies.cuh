@@ -15,7 +15,7 @@ namespace fg {
 struct PageCopies {
 	cudaStream_t to_host, to_device;
 	cudaEvent_t steps_enqueued;
-	cudaEvent_t copies_done;  /* those to the host */
+	cudaEvent_t copies_done;   /* those to the host */
 	cudaEvent_t arrivals_done; /* those to the device */
 	/* Whether copies to the device run beside the step `arriving_beside`: the next step waits for them. */
 	bool are_arriving;

@@ -45,7 +45,9 @@ static void *find(const char *name) {
 	const char *home = getenv("CUDA_HOME");
 	if (!library && home) library = try_glob(home, "/lib64", name);
 	if (!library && home) library = try_glob(home, "/lib", name);
+	if (!library && home) library = try_glob(home, "/extras/CUPTI/lib64", name);
 	if (!library) library = try("/usr/local/cuda/lib64", name);
+	if (!library) library = try("/usr/local/cuda/extras/CUPTI/lib64", name);
 	static const char *const environments[] = {"VIRTUAL_ENV", "CONDA_PREFIX"};
 	static const char *const patterns[] = {"/lib/python3*/site-packages/nvidia/*/lib",
 	                                       "/lib/python3*/dist-packages/nvidia/*/lib"};

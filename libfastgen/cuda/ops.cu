@@ -6,6 +6,10 @@
 #include "products/tune.cuh"
 #include "tensor_map.cuh"
 
+extern "C" {
+#include "../clock.h"
+}
+
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -141,6 +145,7 @@ void close(fg_ctx *ctx) {
 	c->kv_memory.close();
 	c->kept_weights.close();
 	c->host_memory.close();
+	c->watch.forget();
 	c->marks.clear();
 	if (c->stream) cudaStreamDestroy(c->stream);
 	free(ctx->weights.layers);
@@ -341,8 +346,21 @@ void logits(fg_ctx *ctx, const void *x, const fg_matrix *w, int32_t n, float *lo
 
 /* ---- tracing ---- */
 
+/* Parts of the pass that is being recorded. */
+uint64_t count_nodes(cudaStream_t stream) {
+	cudaStreamCaptureStatus status;
+	unsigned long long id = 0;
+	cudaGraph_t graph = nullptr;
+	size_t n = 0;
+	cudaError_t error = cudaStreamGetCaptureInfo(stream, &status, &id, &graph);
+	if (error == cudaSuccess && graph) cudaGraphGetNodes(graph, nullptr, &n);
+	return n;
+}
+
 uint64_t mark(fg_ctx *ctx) {
 	Context *c = context(ctx);
+	if (c->mark_kind == MarkKind::HOST) return fg_clock_ns();
+	if (c->mark_kind == MarkKind::NODES) return count_nodes(c->stream);
 	uint64_t mark = 0;
 	note(c, guarded([&] {
 			 cudaError_t error = c->marks.record(c->stream, &mark);
@@ -357,9 +375,31 @@ uint64_t mark_ns(fg_ctx *ctx, uint64_t mark) {
 	return ns;
 }
 
-void forget_marks(fg_ctx *ctx) {
+fg_status watch(fg_ctx *ctx, size_t limit) {
+	Context *c = context(ctx);
+	fg_status status = c->watch.start(c->device, limit);
+	if (!status) c->mark_kind = MarkKind::HOST;
+	return status;
+}
+
+void settle(fg_ctx *ctx) {
 	Context *c = context(ctx);
 	cudaSetDevice(c->device);
+	cudaStreamSynchronize(c->stream);
+	copies_idle(c);
+}
+
+fg_activities watched(fg_ctx *ctx) {
+	fg_activities did = {};
+	guarded([&] { return did = context(ctx)->watch.stop(), FG_OK; });
+	return did;
+}
+
+void forget_trace(fg_ctx *ctx) {
+	Context *c = context(ctx);
+	cudaSetDevice(c->device);
+	c->watch.forget();
+	c->mark_kind = MarkKind::EVENT;
 	c->marks.clear();
 }
 
@@ -459,6 +499,10 @@ const fg_ops fg_device_ops = {
 	.sample = fg::sample,
 	.mark = fg::mark,
 	.mark_ns = fg::mark_ns,
-	.forget_marks = fg::forget_marks,
+	.watch = fg::guard<fg::watch>,
+	.settle = fg::settle,
+	.watched = fg::watched,
+	.replayed = fg::replayed,
+	.forget_trace = fg::forget_trace,
 };
 }

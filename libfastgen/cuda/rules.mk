@@ -1,5 +1,5 @@
-# libfastgen_cuda.so: `make cuda`. Needs nvcc of CUDA 12.9 or newer (from CUDA_HOME, the PATH or /usr/local/cuda) and cuBLASLt's headers;
-# cuBLASLt itself is opened at run time, and no GPU is needed to build.
+# libfastgen_cuda.so: `make cuda`. Needs nvcc of CUDA 12.9 or newer (from CUDA_HOME, the PATH or /usr/local/cuda) and the headers of
+# cuBLASLt and CUPTI; the libraries themselves are opened at run time, and no GPU is needed to build.
 
 NVCC ?= $(firstword $(wildcard $(CUDA_HOME)/bin/nvcc) $(shell command -v nvcc 2>/dev/null) $(wildcard /usr/local/cuda/bin/nvcc))
 CUDA_ROOT = $(patsubst %/bin/,%,$(dir $(realpath $(NVCC))))
@@ -12,6 +12,8 @@ gencode = $(foreach arch,$(1),-gencode=arch=compute_$(arch),code=sm_$(arch)) \
 NVCCFLAGS = -std=c++20 -O3 -lineinfo -I$(CUDA_ROOT)/include -Xcompiler -fPIC,-fvisibility=hidden,-Wall,-Wextra -MMD -MP
 # As sample_math.h demands, so that sampling gives the same bits as on the CPU.
 NVCCFLAGS += -ftz=false -prec-div=true
+# C++ without kernels. CUPTI's headers lie beside CUDA's, or in a folder of their own.
+override CXXFLAGS += -std=c++20 -g1 -Wall -Wextra $(WERROR) -isystem $(CUDA_ROOT)/include -isystem $(CUDA_ROOT)/extras/CUPTI/include -MMD -MP
 ifdef WERROR
 NVCCFLAGS += -Werror all-warnings -Xcompiler -Werror
 endif
@@ -20,7 +22,7 @@ CUDA_SOURCES := copies device_memory elementwise imports marks ops pinned quanti
 	$(addprefix attention/,attention decode prefill) $(addprefix products/,cublaslt gemm gemm_w8a16 gemv gemv_fp8 tune widen) \
 	$(addprefix ranks/,nccl peers ranks) $(addprefix sampling/,sample slots)
 SM90_SOURCES := attention/prefill_sm90 products/gemm_sm90
-CUDA_OBJECTS := $(patsubst %,$(OBJ)/cuda/%.o,$(CUDA_SOURCES) $(SM90_SOURCES) libraries) $(patsubst %,$(OBJ)/%.o,$(SHARED))
+CUDA_OBJECTS := $(patsubst %,$(OBJ)/cuda/%.o,$(CUDA_SOURCES) $(SM90_SOURCES) cupti libraries) $(patsubst %,$(OBJ)/%.o,$(SHARED))
 
 .PHONY: cuda cuda-tests cards
 cuda: $(BUILD)/libfastgen_cuda.so
@@ -36,6 +38,11 @@ $(BUILD)/libfastgen_cuda.so: $(CUDA_OBJECTS) cuda/rules.mk
 $(OBJ)/cuda/libraries.o: cuda/libraries.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -c -o $@ $<
+
+$(OBJ)/cuda/cupti.o: cuda/cupti.cpp Makefile
+	@$(need-nvcc)
+	@mkdir -p $(@D)
+	$(CXX) $(CXXFLAGS) -O2 -fPIC -fvisibility=hidden -c -o $@ $<
 
 $(patsubst %,$(OBJ)/cuda/%.o,$(SM90_SOURCES)): CUDA_ARCHS := 90a
 $(patsubst %,$(OBJ)/cuda/%.o,$(SM90_SOURCES)): CUDA_PTX :=
@@ -101,13 +108,13 @@ $(BUILD)/ops_test: test/ops_test.cu test/ops_test.cuh test/compare.cuh $(CUDA_OB
 # test's table must have code.
 CARD_OBJECTS := $(filter-out %/cuda/libraries.o,$(CUDA_OBJECTS))
 cards: $(OBJ)/cards_test
-	$< $(if $(filter file,$(origin CUDA_ARCHS)),all) $(patsubst %.o,%.ptxas,$(filter %.o,$(CARD_OBJECTS)))
+	$< $(if $(filter file,$(origin CUDA_ARCHS)),all) $(patsubst %.o,%.ptxas,$(filter-out %/cupti.o,$(CARD_OBJECTS)))
 
-$(OBJ)/card.o $(OBJ)/card_memory.o $(OBJ)/card_runtime.o: $(OBJ)/%.o: test/%.cpp Makefile
-	$(CXX) -std=c++20 -O1 -g1 -Wall -Wextra $(WERROR) -I$(CUDA_ROOT)/include -MMD -MP -c -o $@ $<
+$(OBJ)/card.o $(OBJ)/card_memory.o $(OBJ)/card_runtime.o $(OBJ)/card_trace.o: $(OBJ)/%.o: test/%.cpp Makefile
+	$(CXX) $(CXXFLAGS) -O1 -c -o $@ $<
 
 $(OBJ)/cards_test.o: test/cards_test.c Makefile
 	$(CC) $(CFLAGS) -c -o $@ $<
 
-$(OBJ)/cards_test: $(OBJ)/cards_test.o $(OBJ)/card.o $(OBJ)/card_memory.o $(OBJ)/card_runtime.o $(CARD_OBJECTS)
+$(OBJ)/cards_test: $(OBJ)/cards_test.o $(OBJ)/card.o $(OBJ)/card_memory.o $(OBJ)/card_runtime.o $(OBJ)/card_trace.o $(CARD_OBJECTS)
 	$(CXX) -o $@ $^ -pthread -ldl -lrt

@@ -203,8 +203,7 @@ fg_status step_open(Context *c) {
 }
 
 void step_close(Context *c) {
-	for (Graph &g : c->graphs)
-		if (g.exec) cudaGraphExecDestroy(g.exec);
+	for (Graph &g : c->graphs) cudaGraphExecDestroy(g.exec), fg_trace_free(g.ops);
 	for (StepBuffers &b : c->ring) {
 		cudaFreeHost(b.host), cudaFreeHost(b.tail), cudaFreeHost(b.out);
 		if (b.start) cudaEventDestroy(b.start);
@@ -217,7 +216,7 @@ void step_close(Context *c) {
 
 namespace {
 
-/* Records what `ops` enqueue for a step of this extent. Free *exec with cudaGraphExecDestroy. */
+/* Records what `ops` enqueue for a step of this extent. Free *exec with cudaGraphExecDestroy; NULL: nobody wants it. */
 template <class Ops> fg_status capture(Context *c, const StepExtent &extent, cudaGraphExec_t *exec, Ops ops) {
 	cudaGraph_t graph = nullptr;
 	c->extent = extent;
@@ -226,7 +225,7 @@ template <class Ops> fg_status capture(Context *c, const StepExtent &extent, cud
 		ops();
 		error = cudaStreamEndCapture(c->stream, &graph);
 	}
-	if (error == cudaSuccess && !c->failure) error = cudaGraphInstantiate(exec, graph, 0);
+	if (error == cudaSuccess && !c->failure && exec) error = cudaGraphInstantiate(exec, graph, 0);
 	if (graph) cudaGraphDestroy(graph);
 	note(c, error, "recording a step"); /* unless an op has failed, whose error says more */
 	if (!c->failure) return FG_OK;
@@ -240,19 +239,38 @@ fg_status capture_graphs(Context *c) {
 	fg_batch batch = {};
 	for (int32_t n : Gemm::buckets(c->base.config->options.max_seqs)) {
 		batch.n_seqs = batch.n_tokens = batch.n_rows = n;
-		c->graphs.push_back({n, nullptr});
+		c->graphs.push_back({n, nullptr, nullptr});
 		fg_status status = capture(c, {n, n, 0, 0}, &c->graphs.back().exec,
 		                           [&] { fg_forward(&fg_device_ops, &c->base, &batch, nullptr); });
 		if (status) return status;
 	}
-	cudaGraphExec_t prompts = nullptr;
 	const fg_buffers &b = c->base.buf;
-	fg_status status = capture(c, {1, 0, 1, 1}, &prompts, [&] {
+	return capture(c, {1, 0, 1, 1}, nullptr, [&] {
 		const fg_matrix *next = &c->base.weights.layers[0].o;
 		fg_device_ops.attention(&c->base, &batch, 0, b.qkv, next, b.attn);
 	});
-	if (prompts) cudaGraphExecDestroy(prompts);
-	return status;
+}
+
+/* The pass is recorded once more, with marks that count, and thrown away. The sums of ranks take turns: there is an
+ * even number of them. */
+const fg_trace *replayed(fg_ctx *ctx) {
+	Context *c = context(ctx);
+	Graph &g = c->graphs[(size_t)(c->graph - c->graphs.data())];
+	if (g.ops || c->failure) return g.ops;
+	g.ops = fg_trace_new(FG_TRACE_EVENTS);
+	if (!g.ops) return nullptr;
+	fg_batch batch = {};
+	batch.n_seqs = batch.n_tokens = batch.n_rows = g.n_seqs;
+	const MarkKind kind = c->mark_kind;
+	c->mark_kind = MarkKind::NODES;
+	const fg_status status =
+		capture(c, {g.n_seqs, g.n_seqs, 0, 0}, nullptr, [&] { fg_forward(&fg_device_ops, &c->base, &batch, g.ops); });
+	c->mark_kind = kind;
+	if (!status) return g.ops;
+	/* The step itself has not failed. */
+	c->failure = FG_OK;
+	fg_trace_free(g.ops);
+	return g.ops = nullptr;
 }
 
 void step_begin(fg_ctx *ctx, fg_batch *batch) {

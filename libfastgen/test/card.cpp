@@ -82,7 +82,8 @@ std::string number(int n) {
 	return std::to_string(n);
 }
 
-cudaError_t launch(const void *function, dim3 grid, dim3 block, size_t dynamic, unsigned n_attributes) {
+cudaError_t launch(const void *function, dim3 grid, dim3 block, size_t dynamic, unsigned n_attributes,
+                   cudaStream_t stream) {
 	const OwnMemory own;
 	Kernel &kernel = registered().at(function);
 	Code code;
@@ -101,6 +102,7 @@ cudaError_t launch(const void *function, dim3 grid, dim3 block, size_t dynamic, 
 	if (n_attributes > 0 && current_card.arch < 90) return refuse(kernel, "launch attributes", cudaErrorNotSupported);
 	const std::lock_guard lock(mutex);
 	launched.insert(kernel.name);
+	card_ran(kernel.name.c_str(), 0, stream);
 	return cudaSuccess;
 }
 
@@ -200,14 +202,15 @@ cudaError_t __cudaGetKernel(cudaKernel_t *kernel, const void *function) {
 	*kernel = (cudaKernel_t)function;
 	return cudaSuccess;
 }
-cudaError_t cudaLaunchKernel(const void *function, dim3 grid, dim3 block, void **, size_t shared, cudaStream_t) {
-	return launch(function, grid, block, shared, 0);
+cudaError_t cudaLaunchKernel(const void *function, dim3 grid, dim3 block, void **, size_t shared, cudaStream_t stream) {
+	return launch(function, grid, block, shared, 0, stream);
 }
-cudaError_t __cudaLaunchKernel(cudaKernel_t kernel, dim3 grid, dim3 block, void **, size_t shared, cudaStream_t) {
-	return launch((const void *)kernel, grid, block, shared, 0);
+cudaError_t __cudaLaunchKernel(cudaKernel_t kernel, dim3 grid, dim3 block, void **, size_t shared,
+                               cudaStream_t stream) {
+	return launch((const void *)kernel, grid, block, shared, 0, stream);
 }
 cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t *c, const void *function, void **) {
-	return launch(function, c->gridDim, c->blockDim, c->dynamicSmemBytes, c->numAttrs);
+	return launch(function, c->gridDim, c->blockDim, c->dynamicSmemBytes, c->numAttrs, c->stream);
 }
 cudaError_t cudaFuncSetAttribute(const void *function, cudaFuncAttribute attribute, int value) {
 	const OwnMemory own;

@@ -48,6 +48,8 @@ const char *card_never_launched(void);
 extern long card_mapped;     /* bytes of memory whose addresses stay while it is away, of those that are there */
 extern int card_imports;     /* memory of other processes that is open */
 extern int card_events;      /* that exist */
+extern int card_cupti;       /* whether the machine has CUPTI */
+extern int card_untold;      /* whether CUPTI leaves out the first part of each graph */
 extern double card_clock_ms; /* the cards' time, which every recorded event takes 5 microseconds further */
 
 #ifdef __cplusplus

@@ -4,11 +4,20 @@
 #ifndef FG_TEST_CARD_HPP
 #define FG_TEST_CARD_HPP
 
+#include "../cuda/libraries.h"
 #include "card.h"
 
 #include <cuda_runtime.h>
 
 extern card current_card;
+
+/* ---- card_trace.cpp ---- */
+
+/* A stream has run a kernel, or has copied so many bytes (name NULL); or the graph that is being captured has it now.
+ */
+void card_ran(const char *name, size_t bytes, cudaStream_t stream);
+/* NULL, with fg_error's text set, where there is no CUPTI (card_cupti). */
+void *card_open_cupti(const fg_function *functions, int n_functions);
 
 /* Returns the error, and keeps it for cudaGetLastError. */
 cudaError_t card_error(cudaError_t error);

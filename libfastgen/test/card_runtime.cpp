@@ -1,4 +1,4 @@
-/* See card.h. What else libfastgen calls: the runtime's functions for devices, memory, streams and graphs, and the
+/* See card.h. What else libfastgen calls: the runtime's functions for devices, memory and streams, and the
  * libraries that it opens. Everything is done at once, in host memory. */
 #include "../cuda/libraries.h"
 #include "card.hpp"
@@ -146,8 +146,9 @@ cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, cudaMemcpyKind)
 	memcpy(to, from, bytes);
 	return cudaSuccess;
 }
-cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind, cudaStream_t) {
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind, cudaStream_t stream) {
 	memcpy(to, from, bytes);
+	card_ran(nullptr, bytes, stream);
 	return cudaSuccess;
 }
 cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_t from_pitch, size_t width,
@@ -156,7 +157,7 @@ cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_
 	return cudaSuccess;
 }
 
-/* ---- streams, events and graphs ---- */
+/* ---- streams and events ---- */
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) {
 	*stream = (cudaStream_t)malloc(1);
@@ -199,30 +200,7 @@ cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to) {
 	*ms = (float)(*(double *)to - *(double *)from);
 	return cudaSuccess;
 }
-cudaError_t cudaStreamBeginCapture(cudaStream_t, cudaStreamCaptureMode) {
-	return cudaSuccess;
-}
-cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t *graph) {
-	*graph = (cudaGraph_t)malloc(1);
-	return cudaSuccess;
-}
-cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t, unsigned long long) {
-	*exec = (cudaGraphExec_t)malloc(1);
-	return cudaSuccess;
-}
-cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
-	free(graph);
-	return cudaSuccess;
-}
-cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) {
-	free(exec);
-	return cudaSuccess;
-}
-cudaError_t cudaGraphLaunch(cudaGraphExec_t, cudaStream_t) {
-	return cudaSuccess;
-}
-
-/* ---- libraries.h: cuBLASLt, with one algorithm for every product, and NCCL ---- */
+/* ---- libraries.h: cuBLASLt, with one algorithm for every product, NCCL, and CUPTI (card_trace.cpp) ---- */
 
 static int done(void) {
 	return 0;
@@ -253,8 +231,9 @@ static int version(int *version) {
 	*version = 99999;
 	return 0;
 }
-void *fg_open_library(const char *const *, const char *, const fg_function *functions, int n_functions) {
+void *fg_open_library(const char *const *names, const char *, const fg_function *functions, int n_functions) {
 	const OwnMemory own;
+	if (strstr(names[0], "cupti")) return card_open_cupti(functions, n_functions);
 	static const std::map<std::string, void *> stand_ins = {{"cublasLtMatmulDescCreate", (void *)create},
 	                                                        {"cublasLtMatmulDescDestroy", (void *)destroy},
 	                                                        {"cublasLtMatmulDescSetAttribute", (void *)set},

@@ -8,6 +8,7 @@
 #include "card.h"
 #include "../engine.h"
 #include "model.h"
+#include "trace_file.h"
 
 #include <unistd.h>
 
@@ -450,19 +451,6 @@ static void test_imports(const model *first, const model *second) {
 
 /* ---- traces ---- */
 
-/* The longest of a trace's events, in microseconds. */
-static double longest_event(const char *path) {
-	double longest = 0, us;
-	char line[512];
-	FILE *file = fopen(path, "r");
-	while (file && fgets(line, sizeof line, file)) {
-		const char *at = strstr(line, "\"dur\":");
-		if (at && !strstr(line, "\"step\"") && sscanf(at, "\"dur\":%lf", &us) == 1 && us > longest) longest = us;
-	}
-	if (file) fclose(file);
-	return longest;
-}
-
 /* An op takes the card two records, or 5 us, however long the trace has been running; and nothing stays. */
 static void test_trace(void) {
 	char path[64];
@@ -471,7 +459,7 @@ static void test_trace(void) {
 	MUST(start(shape_of(64, 64, 50), 1, &e));
 	run_steps(e);
 	const int before = card_events;
-	MUST(fg_trace_start(e));
+	MUST(fg_trace_start(e, 0, 0));
 	for (int i = 0; i < 300; i++) {
 		if (i == 150) card_clock_ms += 1e6; /* a quiet time of 1,000 s */
 		MUST(step(e, NULL, 1, 262, FG_SAMPLE));
@@ -479,10 +467,81 @@ static void test_trace(void) {
 	const int most = card_events;
 	MUST(fg_trace_stop(e, path));
 	CHECK(fabs(longest_event(path) - 5) < 0.01, "an op of %g us", longest_event(path));
+	CHECK(count_lines(path, "not replayed as graphs: there is no CUPTI on paper") == 1, "no word about CUPTI");
 	CHECK(most - before < 2000, "%d events for 300 steps", most - before);
 	CHECK(card_events == before, "%d events before, %d after", before, card_events);
 	unlink(path);
 	fg_close(e);
+}
+
+/* Where CUPTI tells what the card ran, graphs are replayed, and every op is as long as its kernels: in the pass that
+ * was recorded, and in one that was not. */
+static void test_watched_trace(void) {
+	const fg_sampling sampling = {.temperature = 1, .top_p = 0.9f, .top_k = 3, .repetition_penalty = 1};
+	char path[64];
+	snprintf(path, sizeof path, "/tmp/fastgen-cards-test-%d", (int)getpid());
+	card_cupti = 1;
+	fg_engine *e, *other;
+	MUST(start(shape_of(64, 64, 50), 1, &e));
+	run_steps(e);
+	const int events = card_events;
+	for (int round = 0; round < 2; round++) {
+		MUST(fg_trace_start(e, 5, 4));
+		MUST(step(e, &sampling, 260, 260, FG_SAMPLE));
+		/* The last one is not in the trace. */
+		for (int i = 0; i < 4; i++) MUST(step(e, NULL, 1, 261 + i, FG_SAMPLE));
+		MUST(fg_trace_stop(e, path));
+		CHECK(card_events == events, "%d events before, %d after", events, card_events);
+		int n;
+		const span *spans = read_spans(path, &n);
+		CHECK(count_lines(path, "\"graph\":true") == 3 && count_lines(path, "\"graph\":false") == 1,
+		      "not three graphs");
+		CHECK(count_spans(spans, n, 100, "step") == 4 && count_spans(spans, n, 101, "enqueue") == 4, "not four steps");
+		CHECK(count_spans(spans, n, 100, "attention") == 4 * 2, "%d attentions",
+		      count_spans(spans, n, 100, "attention"));
+		CHECK(count_spans(spans, n, 100, "sample") == 4 && count_spans(spans, n, 100, "embed") == 4, "not four passes");
+		CHECK(count_spans(spans, n, 102, "copy to the device") >= 4, "no copies");
+		CHECK(count_lines(path, "\"ph\":\"i\"") == 0, "a remark");
+		double step_start = 0, step_end = 0, op_end = 0, kernel_end = 0;
+		int ops = 0, kernels = 0;
+		for (int i = 0; i < n; i++) {
+			const span *s = &spans[i];
+			if (s->row == 102) {
+				CHECK(s->start >= kernel_end - 0.0011 && !strchr(s->name, '('), "%s at %g", s->name, s->start);
+				kernel_end = s->end, kernels++;
+			}
+			if (s->row != 100) continue;
+			if (!strcmp(s->name, "step")) step_start = op_end = s->start, step_end = s->end;
+			CHECK(s->start >= step_start - 0.0011 && s->end <= step_end + 0.0011, "%s is not in its step", s->name);
+			if (!strcmp(s->name, "step")) continue;
+			CHECK(s->start >= op_end - 0.0011 && s->end - s->start > 0.9, "%s of %g us", s->name, s->end - s->start);
+			op_end = s->end, ops++;
+		}
+		CHECK(ops > 4 * 13 && kernels >= ops, "%d ops and %d kernels", ops, kernels);
+	}
+	/* Another engine on the card has its ops timed by events meanwhile. */
+	MUST(start(shape_of(64, 64, 50), 1, &other));
+	run_steps(other);
+	MUST(fg_trace_start(e, 5, 0));
+	MUST(fg_trace_start(other, 5, 0));
+	MUST(step(other, NULL, 1, 262, FG_SAMPLE));
+	MUST(fg_trace_stop(other, path));
+	CHECK(count_lines(path, "another engine's trace is recording device 0") == 1, "no word about the other engine");
+	fg_close(other);
+	/* With kernels that CUPTI has lost nobody knows which op is which. */
+	card_untold = 1;
+	MUST(step(e, NULL, 1, 265, FG_SAMPLE));
+	MUST(fg_trace_stop(e, path));
+	card_untold = 0;
+	int n;
+	const span *spans = read_spans(path, &n);
+	CHECK(count_spans(spans, n, 100, "step") == 1 && count_spans(spans, n, 100, "attention") == 0, "%d steps, %d ops",
+	      count_spans(spans, n, 100, "step"), count_spans(spans, n, 100, "attention"));
+	CHECK(count_lines(path, "ran more or fewer kernels") == 1, "no word about lost kernels");
+	MUST(fg_trace_start(e, 5, 0));
+	fg_close(e); /* with a trace running */
+	unlink(path);
+	card_cupti = 0;
 }
 
 int main(int argc, char **argv) {
@@ -509,6 +568,7 @@ int main(int argc, char **argv) {
 		free_model(&first), free_model(&second);
 		test_sleeping_ranks();
 		test_trace();
+		test_watched_trace();
 	}
 	free_outcome(o), free_model(&small);
 	return report("cards_test");

@@ -499,8 +499,9 @@ static void test_trace(void) {
 	char path[64], text[1 << 14];
 	snprintf(path, sizeof path, "/tmp/fastgen-engine-test-%d.json", (int)getpid());
 	REFUSED(FG_INVALID, "no trace", fg_trace_stop(e, path));
-	MUST(fg_trace_start(e));
-	REFUSED(FG_INVALID, "running", fg_trace_start(e));
+	REFUSED(FG_INVALID, "n_steps is -1", fg_trace_start(e, 0, -1));
+	MUST(fg_trace_start(e, 0, 0));
+	REFUSED(FG_INVALID, "running", fg_trace_start(e, 0, 0));
 	begin_step(&b);
 	fill_slot(&b, 0, GREEDY);
 	map_pages(&b, 0, 0, 1, 0, 1);

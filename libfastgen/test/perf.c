@@ -183,7 +183,7 @@ int main(int argc, char **argv) {
 	fg_engine *engine = open_engine(small, threads, &capacity);
 	double gb = bandwidth(capacity.n_threads), best[3] = {0};
 	printf("%s, %d threads, reads %.1f GB/s\n", info.name, capacity.n_threads, gb);
-	if (trace) check(fg_trace_start(engine));
+	if (trace) check(fg_trace_start(engine, 0, 0));
 	for (int round = 0; round < 3; round++) {
 		for (int32_t s = 0; s < MAX_SEQS; s++) prefill(engine, s, 32);
 		double rate = 512 / prefill(engine, 0, 512);

@@ -2,6 +2,8 @@
  * steps_test.c - what one step leaves for the next: pages, windows, the last sampled token, traces; and what a step
  * says when it cannot sample.
  */
+#include "../clock.h"
+#include "../trace.h"
 #include "model.h"
 
 #include <unistd.h>
@@ -410,17 +412,21 @@ static char *stop_trace(fg_engine *e) {
 	return trace;
 }
 
-/* A trace holds the steps between its start and its stop, every op of them with its layer, within its step. */
+/* A trace holds the steps between its start and its stop, or the number it was started with: every op of them with its
+ * layer, within its step, by the monotonic clock; and a flow to each step. */
 static void test_traces(void) {
 	fg_engine *e = open_model(&m, test_options(), NULL);
 	outcome *o = new_outcome(&m, 1);
+	unsigned long long before = 0;
 	for (int round = 1; round <= 3; round++) {
 		start(e, o, 1, 10, FG_SAMPLE); /* not in the trace */
-		MUST(fg_trace_start(e));
-		for (int i = 0; i < round; i++) start(e, o, 1, 10, FG_SAMPLE);
+		before++;
+		const double from = (double)fg_clock_ns() / 1e3;
+		MUST(fg_trace_start(e, 7, round == 2 ? 2 : 0));
+		/* The second trace has taken its two steps before this one. */
+		for (int i = 0; i < round + (round == 2); i++) start(e, o, 1, 10, FG_SAMPLE);
 		const char *trace = stop_trace(e);
-		int events = count(trace, "\"name\"");
-		CHECK(count(trace, "\"name\":\"step\"") == round, "%d steps of %d", count(trace, "\"name\":\"step\""), round);
+		const double to = (double)fg_clock_ns() / 1e3;
 		for (int layer = 0; layer < 2; layer++) {
 			char args[32];
 			snprintf(args, sizeof args, "\"layer\":%d}", layer);
@@ -428,24 +434,59 @@ static void test_traces(void) {
 			const int ops = layer == 1 ? 11 : 10;
 			CHECK(count(trace, args) == ops * round, "layer %d: %d ops", layer, count(trace, args));
 		}
-		CHECK(events == 27 * round && count(trace, "},\n{") == events - 1, "%d events", events);
-		double op_time = 0, step_time = 0, step_start = INFINITY, first_start = INFINITY;
+		CHECK(count(trace, "\"ph\":\"X\"") == 27 * round, "%d spans", count(trace, "\"ph\":\"X\""));
+		CHECK(count(trace, "},\n{") == count(trace, "\"name\":\"") - count(trace, "\"args\":{\"name\"") - 1, "commas");
+		int steps = 0, flows = 0;
+		double step_start = 0, step_end = from;
 		for (const char *at = trace; (at = strstr(at, "{\"name\":\"")); at++) {
 			char name[32];
 			double ts, dur;
-			int fields = sscanf(at, "{\"name\":\"%31[^\"]\",\"ph\":\"X\",\"pid\":0,\"tid\":0,\"ts\":%lf,\"dur\":%lf",
+			unsigned long long step, id;
+			if (sscanf(at, "{\"name\":\"step\",\"ph\":\"t\",\"pid\":7,\"tid\":100,\"cat\":\"step\",\"id\":%llu", &id) ==
+			    1) {
+				CHECK(id == (7ull << 32) + before + (unsigned long long)flows, "a flow of step %llu", id);
+				flows++;
+			}
+			int fields = sscanf(at, "{\"name\":\"%31[^\"]\",\"ph\":\"X\",\"pid\":7,\"tid\":100,\"ts\":%lf,\"dur\":%lf",
 			                    name, &ts, &dur);
-			CHECK(fields == 3 && dur >= 0, "%.60s", at);
-			if (!strcmp(name, "step")) step_time += dur, step_start = fmin(step_start, ts);
-			else op_time += dur, first_start = fmin(first_start, ts);
+			if (fields != 3) continue;
+			if (strcmp(name, "step")) {
+				CHECK(ts >= step_start - 0.001 && ts + dur <= step_end + 0.001, "%s outside of its step", name);
+				continue;
+			}
+			CHECK(ts >= step_end - 0.001 && dur > 0, "step %d begins before the one before it ends", steps);
+			step_start = ts, step_end = ts + dur;
+			const char *args = strstr(at, "\"args\"");
+			CHECK(sscanf(args, "\"args\":{\"step\":%llu,\"sequences\":1,\"tokens\":10,", &step) == 1 &&
+			          step == before + (unsigned long long)steps,
+			      "%.60s", args);
+			steps++;
 		}
-		CHECK(op_time > 0 && op_time <= step_time && step_start <= first_start, "%g us of ops in %g us of steps",
-		      op_time, step_time);
+		CHECK(steps == round && flows == round, "%d steps and %d flows of %d", steps, flows, round);
+		CHECK(step_end <= to + 0.001, "a step that ends after the trace");
+		before += (unsigned long long)(round + (round == 2));
 	}
-	MUST(fg_trace_start(e));
+	MUST(fg_trace_start(e, 0, 0));
 	for (int i = 0; i < 400; i++) start(e, o, 1, 10, FG_SAMPLE); /* more events than a trace has room for at first */
 	fg_close(e);                                                 /* with a trace running */
 	free_outcome(o);
+}
+
+/* What a trace has no room for is left out, and the file says how much that is. */
+static void test_full_trace(void) {
+	static const fg_traced_step step = {.start = 1000, .end = 2000};
+	fg_ctx ctx = {0};
+	fg_trace *trace = fg_trace_new(5000);
+	for (uint64_t i = 0; i < 5003; i++) fg_trace_op(trace, "sample", -1, 1000 + i, 1000 + i);
+	fg_trace_step(trace, step);
+	char json[1 << 10];
+	FILE *file = fmemopen(json, sizeof json, "w");
+	trace->steps[0].n_ops = 1; /* enough to see */
+	fg_trace_write(trace, &fg_device_ops, &ctx, NULL, NULL, &(fg_trace_file){.file = file});
+	fclose(file);
+	CHECK(trace->n_ops == 5000 && trace->dropped == 3, "%zu ops, %zu dropped", trace->n_ops, trace->dropped);
+	CHECK(count(json, "3 events dropped: the trace was full") == 1, "%s", json);
+	fg_trace_free(trace);
 }
 
 int main(void) {
@@ -465,6 +506,7 @@ int main(void) {
 	test_mask();
 	test_logits();
 	test_traces();
+	test_full_trace();
 	free_model(&m);
 	return report("steps_test");
 }

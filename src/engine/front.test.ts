@@ -11,7 +11,7 @@ import { samplingSchema } from "../params.ts";
 import { engineRequests, resolveParams } from "../request.ts";
 import { failure } from "../testing.ts";
 import { EngineFront, type SequenceEvent } from "./front.ts";
-import { type EngineRequest, PLAIN, type TokenLogprobs } from "./protocol.ts";
+import { type EngineRequest, PLAIN, type ProfileOrder, type TokenLogprobs } from "./protocol.ts";
 
 const libraryPath = join(import.meta.dir, "../../build/libfastgen_cpu.so");
 const noLibrary = !existsSync(libraryPath);
@@ -377,21 +377,41 @@ engineTest("loading can be aborted", async () => {
   expect(error).toMatchObject({ kind: "aborted" });
 });
 
-engineTest("a trace is written, and a path that cannot be written is refused", async () => {
+engineTest("an engine's part of a profile is written, and a path that cannot be written is refused", async () => {
   const front = await start();
-  const folder = mkdtempSync(join(tmpdir(), "fastgen-trace-"));
+  const folder = mkdtempSync(join(tmpdir(), "fastgen-profile-"));
+  const order = (name: string, steps: number | null = null): ProfileOrder => ({
+    engine: 0,
+    steps,
+    parts: [join(folder, `${name}.steps`), join(folder, `${name}.trace`)],
+  });
+  const eventsOf = (name: string) => [
+    ...JSON.parse(`[${readFileSync(join(folder, `${name}.steps`), "utf8")}]`),
+    ...JSON.parse(readFileSync(join(folder, `${name}.trace`), "utf8")).traceEvents,
+  ];
   try {
-    expect((await front.stopTrace("x").catch((thrown) => thrown)).message).toContain("start one first");
-    front.startTrace();
-    expect(failure(() => front.startTrace()).message).toContain("stop it first");
+    front.stopProfile(); // there is none
+    const written = front.recordProfile(order("one"));
+    const error = await front.recordProfile(order("two")).catch((thrown) => thrown);
+    expect(error).toMatchObject({ kind: "invalid_request", message: "a profile is being recorded" });
     await run(front, request(10, 1, 5));
-    const path = join(folder, "trace.json");
-    await front.stopTrace(path);
-    expect(JSON.parse(readFileSync(path, "utf8")).traceEvents.length).toBeGreaterThan(10);
-    front.startTrace();
-    const error = await front.stopTrace(join(folder, "missing", "trace.json")).catch((thrown) => thrown);
-    expect(error).toBeInstanceOf(FastgenError);
+    front.stopProfile();
+    await written;
+    const names = new Set(eventsOf("one").map(({ name }) => name));
+    for (const name of ["plan", "submit", "wait", "commit", "step", "attention"]) expect(names).toContain(name);
+    // Three steps end one by themselves.
+    const three = front.recordProfile(order("three", 3));
+    await run(front, request(10, 1, 20));
+    await three;
+    const steps = eventsOf("three").filter(({ name, ph }) => name === "step" && ph === "X");
+    expect(steps.map(({ args }) => args.step - steps[0].args.step)).toEqual([0, 1, 2]);
+    const missing = front.recordProfile(order("missing/none"));
+    front.stopProfile();
+    expect(await missing.catch((thrown) => thrown)).toBeInstanceOf(FastgenError);
+    // Nothing of it is left over.
+    const after = front.recordProfile(order("after", 1));
     expect((await run(front, request(10, 1, 5))).last.finish).toBe("length");
+    await after;
   } finally {
     rmSync(folder, { recursive: true });
   }

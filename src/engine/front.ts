@@ -13,6 +13,7 @@ import {
   type FinishReason,
   type FromWorker,
   NO_STATS,
+  type ProfileOrder,
   type SequenceStart,
   type StepMessage,
   type TokenLogprobs,
@@ -88,8 +89,9 @@ export class EngineFront {
   private tokensAlive = 0;
   /** Why the engine takes no more requests, or null while it does. */
   private ended: FastgenError | null = null;
-  private readonly traces: { resolve: () => void; reject: (error: FastgenError) => void }[] = [];
-  private tracing = false;
+  /** Called when the news of a step has been given out: when that began (performance.now()), and for how many sequences. */
+  onDelivered: ((started: number, sequences: number) => void) | null = null;
+  private profile: { resolve: () => void; reject: (error: FastgenError) => void } | null = null;
   private readonly commands = new Map<number, { resolve: () => void; reject: (error: FastgenError) => void }>();
   private nextCommand = 0;
   /** As of the newest command that was carried out. */
@@ -231,24 +233,22 @@ export class EngineFront {
     return promise;
   }
 
-  /** Records every op from the next step on. @throws FastgenError "invalid_request" when a trace is running. */
-  startTrace(): void {
-    if (this.ended) throw this.ended;
-    if (this.tracing) throw new FastgenError("invalid_request", "a trace is running: stop it first");
-    this.tracing = true;
-    this.send({ type: "trace_start" });
+  /**
+   * Records the engine's part of a profile. Resolves once its steps have run, or stopProfile() was called, and the parts are
+   * written. Rejects with FastgenError "invalid_request" where one is being recorded, or the parts cannot be written.
+   */
+  recordProfile(order: ProfileOrder): Promise<void> {
+    if (this.ended) return Promise.reject(this.ended);
+    if (this.profile) return Promise.reject(new FastgenError("invalid_request", "a profile is being recorded"));
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    this.profile = { resolve, reject };
+    this.send({ type: "profile_start", order });
+    return promise;
   }
 
-  /** Ends the trace and writes it to `path`, in Chrome's trace event format. */
-  stopTrace(path: string): Promise<void> {
-    if (this.ended) return Promise.reject(this.ended);
-    if (!this.tracing)
-      return Promise.reject(new FastgenError("invalid_request", "no trace is running: start one first"));
-    this.tracing = false;
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    this.traces.push({ resolve, reject });
-    this.send({ type: "trace_stop", path });
-    return promise;
+  /** Ends the recording, if there is one. */
+  stopProfile(): void {
+    if (this.profile && this.alive) this.send({ type: "profile_stop" });
   }
 
   /** Ends every sequence with an error, frees the engine and ends its thread. */
@@ -280,16 +280,20 @@ export class EngineFront {
 
   private receive(message: FromWorker): void {
     switch (message.type) {
-      case "step":
+      case "step": {
+        const started = this.onDelivered ? performance.now() : 0;
         this.deliver(message);
+        this.onDelivered?.(started, message.requestIds.length);
         break;
+      }
       case "failed":
         this.fail(new FastgenError(message.kind, message.message));
         break;
-      case "traced": {
-        const trace = this.traces.shift();
-        if (message.error === null) trace?.resolve();
-        else trace?.reject(new FastgenError("invalid_request", message.error));
+      case "profiled": {
+        const { profile } = this;
+        this.profile = null;
+        if (message.error === null) profile?.resolve();
+        else profile?.reject(new FastgenError("invalid_request", message.error));
         break;
       }
       case "done": {
@@ -381,7 +385,8 @@ export class EngineFront {
         error,
       });
     }
-    for (const trace of this.traces.splice(0)) trace.reject(error);
+    this.profile?.reject(error);
+    this.profile = null;
     for (const command of this.commands.values()) command.reject(error);
     this.commands.clear();
   }

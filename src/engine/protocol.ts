@@ -121,6 +121,16 @@ export interface ControlState {
   refusal: string | null;
 }
 
+/** What an engine is to record for a profile. */
+export interface ProfileOrder {
+  /** The engine's number in the profile. */
+  engine: number;
+  /** Null = until it is stopped. */
+  steps: number | null;
+  /** Where its parts go (profile-file.ts). */
+  parts: [steps: string, trace: string];
+}
+
 export type ToWorker =
   | { type: "add"; requests: EngineRequest[] }
   /** What requests came without, because it was being compiled: entry i is for ids[i], which may have ended meanwhile. */
@@ -129,8 +139,9 @@ export type ToWorker =
   | { type: "pause"; ids: number[] }
   | { type: "resume"; ids: number[] }
   | { type: "command"; id: number; command: Command }
-  | { type: "trace_start" }
-  | { type: "trace_stop"; path: string }
+  /** Records steps, `steps` of them or all until "profile_stop". Answered by "profiled", at the end. */
+  | { type: "profile_start"; order: ProfileOrder }
+  | { type: "profile_stop" }
   | { type: "close" };
 
 /** How a sequence began, by the engine's clock. */
@@ -283,7 +294,8 @@ export type FromWorker =
   | { type: "warning"; message: string }
   /** The engine cannot go on. Every request that is alive fails with this. */
   | { type: "failed"; kind: ErrorKind; message: string }
-  | { type: "traced"; path: string; error: string | null }
+  /** The parts of a profile are there, or not, for the reason `error`. */
+  | { type: "profiled"; error: string | null }
   /** The command `id` has been carried out, or not, for the reason `error`. */
   | { type: "done"; id: number; error: { kind: ErrorKind; message: string } | null; state: ControlState }
   /** What has become of cached pages, encoded for publishing (kv-events.ts). */

@@ -79,8 +79,9 @@ class FakeEngine implements Engine {
   abort(): void {}
   pause(): void {}
   resume(): void {}
-  startTrace(): void {}
-  async stopTrace(): Promise<void> {}
+  onDelivered = null;
+  async recordProfile(): Promise<void> {}
+  stopProfile(): void {}
   async close(): Promise<void> {}
 }
 

@@ -30,8 +30,9 @@ export type Engine = Pick<
   | "pause"
   | "resume"
   | "command"
-  | "startTrace"
-  | "stopTrace"
+  | "recordProfile"
+  | "stopProfile"
+  | "onDelivered"
   | "close"
 >;
 
@@ -199,17 +200,6 @@ export class Replicas {
       sleeping: states.some(({ sleeping }) => sleeping),
       refusal: states.find(({ refusal }) => refusal !== null)?.refusal ?? mixed,
     };
-  }
-
-  /** Records every op of each engine from its next step on. @throws FastgenError "invalid_request" when a trace is running. */
-  startTrace(): void {
-    for (const engine of this.engines) if (engine.alive) engine.startTrace();
-  }
-
-  /** Ends the traces and writes them: the first engine's to `path`, those of the others to `path` with ".1", ".2" behind. */
-  async stopTrace(path: string): Promise<void> {
-    const alive = this.engines.filter(({ alive }) => alive);
-    await Promise.all(alive.map((engine, i) => engine.stopTrace(i === 0 ? path : `${path}.${i}`)));
   }
 
   /** Ends every sequence with an error and frees the engines. */

@@ -64,7 +64,7 @@ export class Scheduler {
   private readonly queue = new WaitingQueue();
   private readonly freeSlots: number[];
   /** Steps planned and not committed, oldest first, and those ready for reuse. */
-  private readonly inFlight: StepInFlight[] = [];
+  readonly inFlight: StepInFlight[] = [];
   private readonly spare: StepInFlight[] = [];
   private readonly pendingPages = new PendingPages();
   private readonly fullPages: FullPages;

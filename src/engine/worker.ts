@@ -20,6 +20,7 @@ import { KvEventLog } from "./kv-events.ts";
 import type { GrammarMatcher } from "./late-masks.ts";
 import { Pacer } from "./pacer.ts";
 import { PAGE_TOKENS } from "./page-cache.ts";
+import { Profiling } from "./profiling.ts";
 import type { FromWorker, ToWorker } from "./protocol.ts";
 import { Scheduler } from "./scheduler.ts";
 import { submitStep } from "./submit.ts";
@@ -71,8 +72,7 @@ export class EngineWorker {
   private readonly hostPages: HostPages;
   private readonly hostPagesTimer: Timer;
   private readonly kvEvents: KvEventLog | null;
-  /** Why the trace could not be started: trace_stop answers with it. */
-  private traceError: string | null = null;
+  private readonly profiling: Profiling;
 
   constructor(
     private readonly port: MessagePort,
@@ -106,6 +106,7 @@ export class EngineWorker {
       },
     );
     this.plan = new StepPlan(maxSeqs, maxStepTokens);
+    this.profiling = new Profiling(engine, this.scheduler, (error) => this.post({ type: "profiled", error }));
     this.control = new EngineControl(
       engine,
       this.scheduler,
@@ -178,11 +179,11 @@ export class EngineWorker {
       case "command":
         this.control.take(message.id, message.command);
         break;
-      case "trace_start":
-        this.startTrace();
+      case "profile_start":
+        this.profiling.start(message.order);
         break;
-      case "trace_stop":
-        this.stopTrace(message.path);
+      case "profile_stop":
+        this.profiling.stop();
         break;
       case "close":
         this.close();
@@ -194,25 +195,6 @@ export class EngineWorker {
   /** Frees what belongs to the worker of a message that came after the end. */
   private dropMatchers(message: ToWorker): void {
     for (const matcher of matchersIn(message)) this.grammars.open(matcher).free();
-  }
-
-  private startTrace(): void {
-    this.traceError = null;
-    try {
-      this.engine.traceStart();
-    } catch (thrown) {
-      this.traceError = asFastgenError(thrown).message;
-    }
-  }
-
-  private stopTrace(path: string): void {
-    let error = this.traceError;
-    try {
-      if (error === null) this.engine.traceStop(path);
-    } catch (thrown) {
-      error = asFastgenError(thrown).message;
-    }
-    this.post({ type: "traced", path, error });
   }
 
   private readMail(): void {
@@ -276,18 +258,24 @@ export class EngineWorker {
   /** Plans a step and submits it. False when nothing can run now. */
   private submit(): boolean {
     const { engine, scheduler, plan } = this;
+    const planned = this.profiling.now();
     if (!scheduler.plan(plan)) {
       if (scheduler.stepsInFlight === 0 && scheduler.activeCount > 0 && !scheduler.hasOutcomes) {
         throw new FastgenError("internal", `${scheduler.activeCount} sequences wait and none can run`);
       }
       return false;
     }
-    if (submitStep(engine, scheduler, plan)) this.pacer.submitted(plan.tokenCount, performance.now());
+    const submitting = this.profiling.now();
+    if (submitStep(engine, scheduler, plan)) {
+      this.pacer.submitted(plan.tokenCount, performance.now());
+      this.profiling.submitted(planned, submitting, plan.copyCount);
+    }
     return true;
   }
 
   private commitOldest(): void {
     let result: ReturnType<LibraryEngine["wait"]> | FastgenError;
+    const waiting = this.profiling.now();
     if (this.scheduler.stepsInFlight === 1) this.scheduler.closeMasks();
     try {
       result = this.engine.wait();
@@ -298,7 +286,9 @@ export class EngineWorker {
       // After a fault of the device no later step can be right.
       if (result.kind === "device") throw result;
     }
+    const waited = this.profiling.now();
     this.scheduler.commit(result);
+    this.profiling.committed(waiting, waited);
   }
 
   private close(): void {

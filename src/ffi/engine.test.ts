@@ -185,7 +185,12 @@ fg_status fg_wait(fg_engine *engine, fg_result *r)
 	r->idle_seconds = 0.125;
 	return FG_OK;
 }
-fg_status fg_trace_start(fg_engine *engine) { return FG_OK; }
+fg_status fg_trace_start(fg_engine *engine, int32_t process, int32_t n_steps)
+{
+	text[0] = 0;
+	put("process %d, %d steps", process, n_steps);
+	return FG_INVALID;
+}
 fg_status fg_trace_stop(fg_engine *engine, const char *path)
 {
 	text[0] = 0;
@@ -345,6 +350,7 @@ test("shape, options, tensors, progress and capacity cross unchanged", () => {
   expect(failure(() => engine.hostPage(8)).message).toBe("fg_host_page: rank 0");
   const twoRanks = LibraryEngine.open({ ...config, devices: [3, 1], libraryPath: good });
   expect(twoRanks.hostPage(5)).toEqual([2 ** 40 + 5, 2 ** 41 + 5]);
+  expect(failure(() => engine.traceStart(3, 20)).message).toBe("fg_trace_start: process 3, 20 steps");
   expect(failure(() => engine.traceStop("/x")).message).toBe("fg_trace_stop: cannot write /x");
   expect(failure(() => engine.traceStop("a\0b")).kind).toBe("invalid_request");
   engine.close();

@@ -249,12 +249,16 @@ export class LibraryEngine {
     return this.reader;
   }
 
-  /** Records every op from the next step on. */
-  traceStart(): void {
-    this.library.check(this.library.calls.fg_trace_start(this.open), "fg_trace_start", "invalid_request");
+  /**
+   * Records the ops of the next `steps` steps, or of all until traceStop() (0), and what a GPU runs for them.
+   * @param process the pid of the trace's rows
+   */
+  traceStart(process: number, steps: number): void {
+    const status = this.library.calls.fg_trace_start(this.open, process, steps);
+    this.library.check(status, "fg_trace_start", "invalid_request");
   }
 
-  /** Ends the trace and writes it to `path`, in Chrome's trace event format. */
+  /** Waits for the device, ends the trace and writes it to `path`, in Chrome's trace event format. */
   traceStop(path: string): void {
     const text = cstring(path);
     this.library.check(this.library.calls.fg_trace_stop(this.open, ptr(text)), "fg_trace_stop", "invalid_request");

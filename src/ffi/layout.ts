@@ -16,6 +16,7 @@ export const FG = {
   LAST_SAMPLED: -1,
   MASK_WAIT_US: 1000,
   IPC_HANDLE_BYTES: 64,
+  TRACE_EVENTS: 2 ** 20,
   // what fg_wake brings back
   WAKE_WEIGHTS: 1,
   WAKE_KV_CACHE: 2,

@@ -27,7 +27,7 @@ const SYMBOLS = {
   fg_submit: { args: [P, P], returns: I32 },
   fg_mask: { args: [P, U64, I32, P, P], returns: I32 },
   fg_wait: { args: [P, P], returns: I32 },
-  fg_trace_start: { args: [P], returns: I32 },
+  fg_trace_start: { args: [P, I32, I32], returns: I32 },
   fg_trace_stop: { args: [P, P], returns: I32 },
   fg_close: { args: [P], returns: VOID },
 } as const;

@@ -40,7 +40,7 @@ const PARTS: [part: string, pattern: RegExp][] = [
   ["src/engine", /^src\/(engine|kv-cache-dir)\//],
   [
     "src/generation",
-    /^src\/(fastgen|engine-config|generation|request|batch|prompt-encoder|text-offsets|bad-words|output-constraints)\.ts$/,
+    /^src\/(fastgen|after-news|engine-config|generation|request|batch|prompt-encoder|text-offsets|bad-words|output-constraints)\.ts$/,
   ],
   ["src/answer", /^src\/answer\//],
   ["routes", /^routes\//],

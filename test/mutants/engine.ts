@@ -105,6 +105,17 @@ export const engineBugs: PlantedBug[] = [
     ],
     ["at, at + topN));\n    one.topLogprobs", "0, topN));\n    one.topLogprobs", "alternatives are the first row's"],
   ]),
+  ...inFile(
+    "src/engine/profiling.ts",
+    ["src/engine/front.test.ts", "test/profile.test.ts"],
+    [
+      ['this.engine.traceStop("/dev/null");', "", "after a profile that cannot be written there is none"],
+      ["if (this.recording.recorder.complete) this.stop();", "", "a profile of some steps does not end"],
+      ["order.steps ?? 0", "0", "the library records more steps than were asked for"],
+      ["const number = this.committedSteps++;", "const number = this.committedSteps;", "commits are of other steps"],
+      ['comma = ",\\n";', "", "events are not parted by commas"],
+    ],
+  ),
   ...inFile("src/engine/prompt-chunks.ts", SCHEDULING, [
     [
       "if (seq.pendingSamples === 0) backlog += seq.target - seq.scheduled;",
@@ -407,8 +418,8 @@ export const engineBugs: PlantedBug[] = [
     "src/engine/routing.ts",
     [beside("routing"), beside("replicas")],
     [
-      ["load - weight * cachedTokens", "load", "what is cached decides nothing"],
-      ["load - weight * cachedTokens", "-cachedTokens", "what is to be done decides nothing"],
+      ["load - CACHED_TOKEN_WEIGHT * cachedTokens", "load", "what is cached decides nothing"],
+      ["load - CACHED_TOKEN_WEIGHT * cachedTokens", "-cachedTokens", "what is to be done decides nothing"],
       ["|| one.load - other.load", "", "of equals, the busier one may be taken"],
       ["let best = (last + 1) % n;", "let best = 0;", "equals do not take turns"],
     ],
@@ -463,12 +474,16 @@ export const engineBugs: PlantedBug[] = [
       ["this.tokensAlive = 0;\n    this.stats", "this.stats", "an engine that is gone still has a load"],
       ["running: 0, waiting: 0, swapped: 0", "", "an engine that is gone still runs sequences"],
       [
-        "for (const trace of this.traces.splice(0)) trace.reject(error);",
+        "this.profile?.reject(error);\n    this.profile = null;",
         "",
-        "a trace waits for ever on an engine that is gone",
+        "a profile waits for ever on an engine that is gone",
       ],
       ["if (!this.ended) this.tellFailed(error);", "this.tellFailed(error);", "close() counts as a failure"],
-      ["this.tracing = false;\n", "\n", "a second trace is refused"],
+      [
+        "const { profile } = this;\n        this.profile = null;",
+        "const { profile } = this;",
+        "a second profile is refused",
+      ],
       [
         'if (this.ended) throw new FastgenError("unavailable", this.ended.message, { cause: this.ended });\n    if (this.state',
         "if (this.state",

@@ -4,6 +4,11 @@ import { inFile, type PlantedBug } from "./bugs.ts";
 const beside = (name: string) => [`src/${name}.test.ts`];
 
 export const generationBugs: PlantedBug[] = [
+  ...inFile("src/after-news.ts", beside("after-news"), [
+    ["setImmediate(goOn);", "queueMicrotask(goOn);", "readers go on after every message"],
+    ["  waiting = [];\n  for", "  for", "readers go on again and again"],
+    ["waiting.push(...callbacks);", "waiting = [...callbacks];", "only the readers of the last news go on"],
+  ]),
   ...inFile("src/generation.ts", beside("generation-answers"), [
     [
       "return this.#running === 0 || this.#failure !== null;",
@@ -93,7 +98,7 @@ export const generationBugs: PlantedBug[] = [
       "a failure aborts what has ended",
     ],
     ["for (const callback of this.#onEnd) callback();", "", "nobody is told of the end"],
-    ["for (const wake of waiting) wake();", "waiting[0]?.();", "only one of those who wait is woken"],
+    ["this.#wake.splice(0)", "this.#wake.splice(0, 1)", "only one of those who wait is woken"],
     ["} finally {\n      this.abort();", "} finally {", "leaving the loop leaves the sequence running"],
     ["choice.pending = null;", "", "a piece that was taken grows on"],
     ["from.topIds[i * from.topN + k]!", "from.topIds[k]!", "every position has the first's alternatives"],

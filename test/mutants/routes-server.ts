@@ -20,6 +20,18 @@ export const serverBugs: PlantedBug[] = [
     [" && URL.parse(text)?.origin === text", "", "a server has two addresses"],
   ]),
   ...inFile("routes/app.ts", tests("page"), [["if (service.options.ui) app", "app", "--no-ui does nothing"]]),
+  ...inFile("routes/profile.ts", tests("profile"), [
+    ["if (this.#written) throw", "if (false) throw", "a second profile takes the first one's place"],
+    ["this.#written = null;\n    });", "});", "a profile that is written is still being recorded"],
+    ["if (directory === null) {", "if (false) {", "a profile goes to a folder that nobody named"],
+    ["await this.#written?.catch(() => {});", "", "the server ends before its profile is written"],
+    [
+      "if (this.#written) fastgen.stopProfile();",
+      "if (false) fastgen.stopProfile();",
+      "the second signal ends nothing",
+    ],
+    [".max(limits.MAX_PROFILE_STEPS)", "", "a profile of any number of steps"],
+  ]),
   ...inFile(
     "routes/exchange.ts",
     [...SOCKETS, "routes/long-json.test.ts"],

@@ -1,0 +1,89 @@
+/** Checks a profile as whoever opens it needs it, for tests. */
+import { readFileSync } from "node:fs";
+import { gunzipSync } from "node:zlib";
+
+export interface TraceEvent {
+  name: string;
+  ph: string;
+  pid: number;
+  tid: number;
+  ts: number;
+  dur?: number;
+  cat?: string;
+  id?: number;
+  args?: Record<string, string | number | boolean | null>;
+}
+
+export interface Trace {
+  otherData: Record<string, string>;
+  traceEvents: TraceEvent[];
+}
+
+export function readProfile(path: string): Trace {
+  const bytes = readFileSync(path);
+  return JSON.parse((path.endsWith(".gz") ? gunzipSync(bytes) : bytes).toString());
+}
+
+/** Times are written in nanoseconds: two of them may be rounded apart. */
+const ROUNDING = 0.002;
+
+/**
+ * What is wrong with a trace: rows and processes without names, spans that do not nest, times outside of [from, to]
+ * (microseconds), flows that bind to no span, are out of order or have no beginning.
+ */
+export function faults({ traceEvents }: Trace, from: number, to: number): string[] {
+  const wrong: string[] = [];
+  const rowOf = ({ pid, tid }: TraceEvent) => `${pid}/${tid}`;
+  const namedRows = new Set(traceEvents.filter(({ name }) => name === "thread_name").map(rowOf));
+  const namedProcesses = new Set(traceEvents.filter(({ name }) => name === "process_name").map(({ pid }) => pid));
+  const timed = traceEvents.filter(({ ph }) => ph !== "M");
+  for (const event of timed) {
+    if (!namedRows.has(rowOf(event))) wrong.push(`row ${rowOf(event)} has no name`);
+    if (!namedProcesses.has(event.pid)) wrong.push(`process ${event.pid} has no name`);
+    const { ts, dur = 0, name } = event;
+    if (!(ts >= from && dur >= 0 && ts + dur <= to + ROUNDING))
+      wrong.push(`${name} at ${ts} for ${dur} is not in time`);
+    if (!"Xistf".includes(event.ph)) wrong.push(`a phase ${event.ph}`);
+  }
+  const spans = Map.groupBy(
+    timed.filter(({ ph }) => ph === "X"),
+    rowOf,
+  );
+  for (const [row, list] of spans) wrong.push(...nestingFaults(row, list));
+  for (const flow of timed.filter(({ ph }) => "stf".includes(ph))) {
+    const around = spans.get(rowOf(flow))?.some(({ ts, dur }) => contains(ts, dur!, flow.ts));
+    if (!around) wrong.push(`a flow ${flow.cat} ${flow.id} at ${flow.ts} binds to no span of ${rowOf(flow)}`);
+  }
+  const flows = Map.groupBy(
+    timed.filter(({ cat }) => cat !== undefined),
+    ({ cat, id }) => `${cat} ${id}`,
+  );
+  for (const [flow, list] of flows) wrong.push(...flowFaults(flow, list));
+  return [...new Set(wrong)];
+}
+
+function contains(ts: number, dur: number, at: number): boolean {
+  return at >= ts - ROUNDING && at <= ts + dur + ROUNDING;
+}
+
+function nestingFaults(row: string, spans: TraceEvent[]): string[] {
+  const wrong: string[] = [];
+  const open: TraceEvent[] = [];
+  for (const span of spans.toSorted((a, b) => a.ts - b.ts || b.dur! - a.dur!)) {
+    while (open.length > 0 && open.at(-1)!.ts + open.at(-1)!.dur! <= span.ts + ROUNDING) open.pop();
+    const around = open.at(-1);
+    if (around && span.ts + span.dur! > around.ts + around.dur! + ROUNDING) {
+      wrong.push(`${span.name} at ${span.ts} ends after ${around.name} of ${row}, in which it begins`);
+    }
+    open.push(span);
+  }
+  return wrong;
+}
+
+function flowFaults(flow: string, events: TraceEvent[]): string[] {
+  const phases = events
+    .toSorted((a, b) => a.ts - b.ts)
+    .map(({ ph }) => ph)
+    .join("");
+  return /^st*f?$/.test(phases) ? [] : [`the flow ${flow} goes ${phases}`];
+}
