@@ -197,8 +197,8 @@ static void check_input(const char *what, const Input &got, const Values &want, 
 	expect(wrong == 0, (std::string(what) + ": values").c_str());
 }
 
-/* x [n][w.cols] * w^T, and what the product may lose. A weight that is widened is rounded to bf16, and the scale of its
- * block, too: it changes by at most 2^-8 of itself. */
+/* x [n][w.cols] * w^T, and what the product may lose. Weights that are widened are rounded to bf16 if they are scaled
+ * by block; if by row, some kernels do so, which changes them by at most 2^-8 of themselves. */
 struct Product {
 	Values y;
 	Tolerance tolerance;
@@ -206,7 +206,9 @@ struct Product {
 	Product(const Values &x, const fg_matrix &m, size_t n) : y(n * (size_t)m.rows), tolerance(n, (size_t)m.rows) {
 		const size_t cols = (size_t)m.cols, rows = (size_t)m.rows;
 		const bool fp8 = fg::scaling_of_x((fg::Scaling)m.scheme.scaling) != fg::Scaling::PLAIN;
-		const Values w = weights_of(m);
+		Values w = weights_of(m);
+		if (m.scheme.scaling == FG_WIDE_BLOCKS)
+			for (float &v : w) v = fg_round(v, FG_BF16);
 		double longest = 0;
 		for (size_t r = 0; r < rows; r++) longest = std::max(longest, norm(&w[r * cols], cols));
 		for (size_t t = 0; t < n; t++) {

@@ -78,7 +78,7 @@ struct Case {
 			for (size_t i = 0; i < w.size(); i++) {
 				const float scale = w_scale[w_scale_at(i / cols, i % cols)];
 				w[i] = w8[i] * scale;
-				if (scaling == Scaling::WIDE_BLOCKS) w[i] = fg_round(w8[i] * fg_round(scale, FG_BF16), FG_BF16);
+				if (scaling == Scaling::WIDE_BLOCKS) w[i] = fg_round(w[i], FG_BF16);
 			}
 		}
 		for (size_t t = 0; !wide_x() && t < (size_t)n; t++)

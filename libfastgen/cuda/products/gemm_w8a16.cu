@@ -40,8 +40,8 @@ template <int TILES, int EIGHTS> struct Product {
 	const int first = (((int)blockIdx.x / a.token_tiles * WARPS + (int)threadIdx.x / WARP) / a.splits) * TILES * step;
 	const int first_token = (int)blockIdx.x % a.token_tiles * EIGHTS * TOKENS;
 	uint4 next[DEPTH][TILES][2];
-	uint32_t next_scale[DEPTH][TILES][2]; /* of their blocks, as pairs of bf16 */
-	float sum[TILES][EIGHTS][4] = {};     /* [row of w][token]: of tokens 2 * quarter and the next, of each side */
+	float next_scale[DEPTH][TILES][2]; /* of their blocks */
+	float sum[TILES][EIGHTS][4] = {};  /* [row of w][token]: of tokens 2 * quarter and the next, of each side */
 
 	__device__ __forceinline__ void begin() {
 #pragma unroll
@@ -124,12 +124,10 @@ template <int TILES, int EIGHTS> struct Product {
 #pragma unroll
 			for (int of = 0; of < 2; of++) {
 				const int r = row(t, of);
-				next[d][t][of] = make_uint4(0, 0, 0, 0), next_scale[d][t][of] = 0x3f803f80; /* 1 */
+				next[d][t][of] = make_uint4(0, 0, 0, 0), next_scale[d][t][of] = 0;
 				if (c >= a.cols) continue;
 				next[d][t][of] = load_once((const fp8 *)a.in.w + (int64_t)r * a.cols + c);
-				if (!by_block()) continue;
-				const float scale = a.in.w_scale[r / SCALE_BLOCK * a.scale_stride + c / SCALE_BLOCK];
-				next_scale[d][t][of] = pack_bf16(scale, scale);
+				if (by_block()) next_scale[d][t][of] = a.in.w_scale[r / SCALE_BLOCK * a.scale_stride + c / SCALE_BLOCK];
 			}
 	}
 
@@ -150,9 +148,10 @@ template <int TILES, int EIGHTS> struct Product {
 			for (int k = 0; k < LANE_COLUMNS / 4; k++) {
 				uint32_t w[4]; /* as mma wants them: a pair of both sides, then the next pair */
 				for (int of = 0; of < 2; of++) {
-					const uint2 pairs = widen_four(((const uint32_t *)&next[d][t][of])[k]);
-					w[of] = multiply_pairs(pairs.x, next_scale[d][t][of]);
-					w[2 + of] = multiply_pairs(pairs.y, next_scale[d][t][of]);
+					uint2 pairs = widen_four(((const uint32_t *)&next[d][t][of])[k]);
+					if (by_block())
+						scale_pair(pairs.x, next_scale[d][t][of]), scale_pair(pairs.y, next_scale[d][t][of]);
+					w[of] = pairs.x, w[2 + of] = pairs.y;
 				}
 #pragma unroll
 				for (int e = 0; e < EIGHTS; e++) {

@@ -9,21 +9,21 @@
 
 namespace fg {
 
-/* Products of pairs of bf16. */
-__device__ __forceinline__ uint32_t multiply_pairs(uint32_t a, uint32_t b) {
-	const __nv_bfloat162 product = __hmul2(*(const __nv_bfloat162 *)&a, *(const __nv_bfloat162 *)&b);
-	return *(const uint32_t *)&product;
-}
-
 /* Four values of e4m3, the first in the lowest byte, as two pairs of bf16, exactly. No instruction of sm_80 converts
  * e4m3, but moved to their places in bf16, its bits are the value times 2^-120. */
 __device__ __forceinline__ uint2 widen_four(uint32_t four) {
 	uint2 pairs = make_uint2(__byte_perm(four, 0, 0x1404), __byte_perm(four, 0, 0x3424)); /* in upper halves */
 	auto value = [](uint32_t pair) {
-		const uint32_t small = (pair & 0x80008000) | (pair >> 4 & 0x07f007f0);
-		return multiply_pairs(small, 0x7b807b80); /* 2^120 */
+		const uint32_t small = (pair & 0x80008000) | (pair >> 4 & 0x07f007f0), factor = 0x7b807b80; /* 2^120 */
+		const __nv_bfloat162 wide = __hmul2(*(const __nv_bfloat162 *)&small, *(const __nv_bfloat162 *)&factor);
+		return *(const uint32_t *)&wide;
 	};
 	return make_uint2(value(pairs.x), value(pairs.y));
+}
+
+/* A pair of bf16 times a scale, rounded. */
+__device__ __forceinline__ void scale_pair(uint32_t &pair, float scale) {
+	pair = pack_bf16(__uint_as_float(pair << 16) * scale, __uint_as_float(pair & 0xffff0000) * scale);
 }
 
 /* to [rows][cols] = w [rows][cols] in bf16, scaled as scaling_of_w says. Launched on `stream`; returns the launch's
