@@ -76,8 +76,9 @@ struct Case {
 			for (float &v : w8) v = fg_from_e4m3(fg_to_e4m3(v));
 			d_w = upload(w8, FG_FP8_E4M3);
 			for (size_t i = 0; i < w.size(); i++) {
-				w[i] = w8[i] * w_scale[w_scale_at(i / cols, i % cols)];
-				if (wide_x()) w[i] = fg_round(w[i], FG_BF16);
+				const float scale = w_scale[w_scale_at(i / cols, i % cols)];
+				w[i] = w8[i] * scale;
+				if (scaling == Scaling::WIDE_BLOCKS) w[i] = fg_round(w[i], FG_BF16);
 			}
 		}
 		for (size_t t = 0; !wide_x() && t < (size_t)n; t++)
@@ -238,15 +239,21 @@ int main(int argc, char **argv) {
 		for (Scaling scaling : {Scaling::ROWS, Scaling::BLOCKS})
 			if (has_fp8 && (scaling == Scaling::ROWS || n <= fg::GEMV_FP8_MOST))
 				test_case(rows, cols, n, hopper, scaling);
+	};
+	auto test_wide = [&](int rows, int cols, int n) {
 		for (Scaling scaling : {Scaling::WIDE_ROWS, Scaling::WIDE_BLOCKS}) test_case(rows, cols, n, hopper, scaling);
 	};
 	if (quick) {
-		for (int n : {3, 70, 300}) test(528, 264, n), test_fp8(528, 272, n);
+		for (int n : {3, 70, 300}) test(528, 264, n), test_fp8(528, 272, n), test_wide(528, 272, n);
 	} else {
 		for (int n : {1, 2, 3, 4, 40, 64, 65, 127, 200, 300})
 			for (auto [rows, cols] : {std::pair{16, 8}, {208, 72}, {1072, 200}, {784, 1032}}) test(rows, cols, n);
 		for (int n : {1, 2, 5, 8, 40, 64, 65, 127, 200, 300})
 			for (auto [rows, cols] : {std::pair{16, 16}, {208, 144}, {1072, 208}, {784, 2064}}) test_fp8(rows, cols, n);
+		/* Of each number of tokens that a warp can have, and more; a column that is a part of a slice. */
+		for (int n : {1, 8, 13, 32, 64, 130})
+			for (auto [rows, cols] : {std::pair{16, 16}, {208, 144}, {1072, 208}}) test_wide(rows, cols, n);
+		test_wide(784, 2064, 9);
 		/* More tiles than there are multiprocessors: whole ones, then halves. */
 		test(17008, 136, 300), test_fp8(17008, 272, 300);
 	}

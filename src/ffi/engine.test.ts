@@ -225,7 +225,7 @@ const config = {
   threads: 2,
   computeDtype: "bfloat16" as const,
   kvDtype: "float8_e4m3" as const,
-  quantization: "fp8" as const,
+  quantization: "fp8_large" as const,
   maxSeqs: 4,
   maxStepTokens: 16,
   maxContext: 128,
@@ -286,7 +286,7 @@ test("devices are listed", () => {
 test("shape, options, tensors, progress and capacity cross unchanged", () => {
   const engine = LibraryEngine.open({ ...config, libraryPath: good });
   expect(logOf(good)).toBe(
-    "log: open 2 64 4 2 32 96 32 1 0 1 0.25 1.5 7.5 77 | 3/1 2 4 16 128 2 3 1 5000000000 6000000000 0.5",
+    "log: open 2 64 4 2 32 96 32 1 0 1 0.25 1.5 7.5 77 | 3/1 2 4 16 128 2 3 2 5000000000 6000000000 0.5",
   );
   const error = failure(() =>
     engine.load([

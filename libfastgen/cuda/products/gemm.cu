@@ -51,23 +51,16 @@ Fp8Way Gemm::fp8_way(int arch, Scaling scaling) const {
 	return fp8_ways[scaling] = way;
 }
 
-std::vector<Method> Gemm::cublaslt_methods(const GemmKey &key) const {
-	if (key.scaling == Scaling::PLAIN) return {Method::CUBLASLT};
-	if (scaling_of_x(key.scaling) == Scaling::PLAIN) return {Method::WIDENED};
-	std::vector<Method> all;
-	if (fp8_ways.at(key.scaling) == Fp8Way::SCALED) all.push_back(Method::CUBLASLT);
-	if (key.scaling == Scaling::ROWS) all.push_back(Method::UNSCALED);
-	return all;
+Method Gemm::cublaslt_method(const GemmKey &key) const {
+	if (key.scaling == Scaling::PLAIN) return Method::CUBLASLT;
+	if (scaling_of_x(key.scaling) == Scaling::PLAIN) return Method::WIDENED;
+	return fp8_ways.at(key.scaling) == Fp8Way::SCALED ? Method::CUBLASLT : Method::UNSCALED;
 }
 
 fg_status Gemm::add(const GemmKey &key) {
-	for (Method method : cublaslt_methods(key)) {
-		if (lt_products.count({key, method})) continue;
-		fg_status status = lt.describe(key.rows, key.cols, key.n, key.output == Output::F32, scaling_of_x(key.scaling),
-		                               method == Method::CUBLASLT, &lt_products[{key, method}]);
-		if (status) return status;
-	}
-	return FG_OK;
+	if (lt_products.count(key)) return FG_OK;
+	return lt.describe(key.rows, key.cols, key.n, key.output == Output::F32, scaling_of_x(key.scaling),
+	                   cublaslt_method(key) == Method::CUBLASLT, &lt_products[key]);
 }
 
 void Gemm::choose(const GemmKey &key, const GemmChoice &choice) {
@@ -91,8 +84,7 @@ cudaError_t Gemm::run_cublaslt(const GemmKey &key, const GemmChoice &choice, con
 	}
 	if (error != cudaSuccess) return error;
 	const float before = added ? 1 : 0; /* the factor of what y holds before */
-	if (!lt.multiply(lt_product(key, choice.method), choice.algorithm, operands, before, to, stream))
-		return cudaErrorUnknown;
+	if (!lt.multiply(lt_product(key), choice.algorithm, operands, before, to, stream)) return cudaErrorUnknown;
 	const bool unscaled = choice.method == Method::UNSCALED;
 	const bf16 *both = (const bf16 *)scratch;
 	if (gated && y.scaling != Scaling::PLAIN)

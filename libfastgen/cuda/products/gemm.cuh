@@ -15,7 +15,6 @@
 #include <algorithm>
 #include <compare>
 #include <map>
-#include <utility>
 #include <vector>
 
 namespace fg {
@@ -30,7 +29,7 @@ struct GemmKey {
 
 /* How a device multiplies FP8, the best first. */
 enum class Fp8Way {
-	SCALED,   /* cuBLASLt applies the scales, and may also be used UNSCALED */
+	SCALED,   /* cuBLASLt applies the scales */
 	UNSCALED, /* cuBLASLt takes FP8, but no such scales: the sums are scaled by a pass of ours */
 	WIDENED,  /* it does not: weights become bf16 on their way into a product, and inputs are bf16 */
 };
@@ -91,8 +90,8 @@ class Gemm {
 
 	/* ---- for tune.cu, which chooses ---- */
 
-	/* How cuBLASLt can make a product. */
-	std::vector<Method> cublaslt_methods(const GemmKey &key) const;
+	/* How cuBLASLt is used for a product. */
+	Method cublaslt_method(const GemmKey &key) const;
 	/* Makes a product known. Before all other calls about it. Here and below its n is one of the buckets. */
 	fg_status add(const GemmKey &key);
 	void choose(const GemmKey &key, const GemmChoice &choice);
@@ -103,8 +102,8 @@ class Gemm {
 	const CublasLt &cublaslt() const {
 		return lt;
 	}
-	const LtProduct &lt_product(const GemmKey &key, Method method) const {
-		return lt_products.at({key, method});
+	const LtProduct &lt_product(const GemmKey &key) const {
+		return lt_products.at(key);
 	}
 
   private:
@@ -114,7 +113,7 @@ class Gemm {
 	CublasLt lt;
 	mutable std::map<Scaling, Fp8Way> fp8_ways; /* of what was asked */
 	bf16 *widened = nullptr;
-	std::map<std::pair<GemmKey, Method>, LtProduct> lt_products;
+	std::map<GemmKey, LtProduct> lt_products;
 	std::map<GemmKey, GemmChoice> choices;
 };
 

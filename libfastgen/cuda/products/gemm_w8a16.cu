@@ -40,8 +40,8 @@ template <int TILES, int EIGHTS> struct Product {
 	const int first = (((int)blockIdx.x / a.token_tiles * WARPS + (int)threadIdx.x / WARP) / a.splits) * TILES * step;
 	const int first_token = (int)blockIdx.x % a.token_tiles * EIGHTS * TOKENS;
 	uint4 next[DEPTH][TILES][2];
-	float next_scale[DEPTH][TILES][2];
-	float sum[TILES][EIGHTS][4] = {}; /* [row of w][token]: of tokens 2 * quarter and the next, of each side */
+	float next_scale[DEPTH][TILES][2]; /* of their blocks */
+	float sum[TILES][EIGHTS][4] = {};  /* [row of w][token]: of tokens 2 * quarter and the next, of each side */
 
 	__device__ __forceinline__ void begin() {
 #pragma unroll
@@ -83,21 +83,29 @@ template <int TILES, int EIGHTS> struct Product {
 
 	__device__ __forceinline__ void store() const {
 #pragma unroll
-		for (int t = 0; t < TILES; t++)
+		for (int t = 0; t < TILES; t++) {
+			float of_row[2] = {1, 1};
+			if (!by_block())
+				for (int of = 0; of < 2; of++) of_row[of] = a.in.w_scale[row(t, of)];
 #pragma unroll
 			for (int e = 0; e < EIGHTS; e++)
 #pragma unroll
 				for (int i = 0; i < 2; i++) {
 					const int token = first_token + e * TOKENS + 2 * quarter + i, column = first + t * step + side;
 					if (token >= a.n) continue;
-					const float low = sum[t][e][i], high = sum[t][e][2 + i];
+					const float low = sum[t][e][i] * of_row[0], high = sum[t][e][2 + i] * of_row[1];
 					bf16 *to = a.y + (int64_t)token * width + column;
 					if (column < width) to[0] = __float2bfloat16(a.gated ? silu(low) * high : low);
 					if (!a.gated && column + SIDE < width) to[SIDE] = __float2bfloat16(high);
 				}
+		}
 	}
 
   private:
+	__device__ __forceinline__ bool by_block() const {
+		return a.scale_stride > 0;
+	}
+
 	/* A lane's first column of the warp's slice i. */
 	__device__ __forceinline__ int column(int i) const {
 		return (i * a.splits + split) * SLICE + quarter * LANE_COLUMNS;
@@ -119,8 +127,7 @@ template <int TILES, int EIGHTS> struct Product {
 				next[d][t][of] = make_uint4(0, 0, 0, 0), next_scale[d][t][of] = 0;
 				if (c >= a.cols) continue;
 				next[d][t][of] = load_once((const fp8 *)a.in.w + (int64_t)r * a.cols + c);
-				next_scale[d][t][of] =
-					a.in.w_scale[a.scale_stride ? r / SCALE_BLOCK * a.scale_stride + c / SCALE_BLOCK : r];
+				if (by_block()) next_scale[d][t][of] = a.in.w_scale[r / SCALE_BLOCK * a.scale_stride + c / SCALE_BLOCK];
 			}
 	}
 
@@ -141,7 +148,9 @@ template <int TILES, int EIGHTS> struct Product {
 			for (int k = 0; k < LANE_COLUMNS / 4; k++) {
 				uint32_t w[4]; /* as mma wants them: a pair of both sides, then the next pair */
 				for (int of = 0; of < 2; of++) {
-					const uint2 pairs = widen_four(((const uint32_t *)&next[d][t][of])[k], next_scale[d][t][of]);
+					uint2 pairs = widen_four(((const uint32_t *)&next[d][t][of])[k]);
+					if (by_block())
+						scale_pair(pairs.x, next_scale[d][t][of]), scale_pair(pairs.y, next_scale[d][t][of]);
 					w[of] = pairs.x, w[2 + of] = pairs.y;
 				}
 #pragma unroll

@@ -18,8 +18,9 @@ struct W8A16Shape {
 constexpr W8A16Shape W8A16_SHAPES[] = {{1, 1}, {1, 2}, {1, 4}, {1, 8}, {2, 1}, {2, 2}, {2, 4}};
 constexpr int W8A16_SHAPES_COUNT = sizeof W8A16_SHAPES / sizeof *W8A16_SHAPES;
 
-/* y [n][rows], or as Output says but not F32, = x [n][cols] * w [rows][cols]^T, for WIDE_ROWS or WIDE_BLOCKS. n >= 1,
- * cols a multiple of 16. */
+/* y [n][rows], or as Output says but not F32, = x [n][cols] * w [rows][cols]^T, for WIDE_ROWS or WIDE_BLOCKS. Scales of
+ * rows are applied to the sums; those of blocks to the weights, which are rounded to bf16. n >= 1, cols a multiple of
+ * 16. */
 cudaError_t gemm_w8a16(int shape, Scaling scaling, const Operands &in, void *y, int rows, int cols, int n,
                        Output output, cudaStream_t stream);
 

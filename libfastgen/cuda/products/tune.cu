@@ -105,7 +105,7 @@ class ChoiceFile {
 /* ---- candidates ---- */
 
 std::vector<Sm90Cut> cuts(const Context *c, const GemmKey &key) {
-	if (c->arch != 90 || c->gemm.cublaslt_methods(key)[0] != Method::CUBLASLT) return {};
+	if (c->arch != 90 || c->gemm.cublaslt_method(key) != Method::CUBLASLT) return {};
 	/* Where power is the limit, the bytes that a cut brings in say more than a short trial. */
 	return gemm_sm90_cuts(key.rows, key.n, key.scaling, key.output, key.n >= MANY_TOKENS ? 1.03 : 1.15);
 }
@@ -141,18 +141,15 @@ bool parse(const Context *c, const GemmKey &key, const std::string &line, GemmCh
 		}
 		return false;
 	}
-	for (Method method : c->gemm.cublaslt_methods(key)) {
-		const std::string before = before_algorithm(method);
-		if (!line.starts_with(before) || line.size() != before.size() + 2 * sizeof choice->algorithm) continue;
-		choice->method = method;
-		for (size_t i = 0; i < sizeof choice->algorithm; i++) {
-			unsigned byte = 0;
-			if (sscanf(line.c_str() + before.size() + 2 * i, "%2x", &byte) != 1) return false;
-			((uint8_t *)&choice->algorithm)[i] = (uint8_t)byte;
-		}
-		return c->gemm.cublaslt().has(c->gemm.lt_product(key, method), choice->algorithm);
+	choice->method = c->gemm.cublaslt_method(key);
+	const std::string before = before_algorithm(choice->method);
+	if (!line.starts_with(before) || line.size() != before.size() + 2 * sizeof choice->algorithm) return false;
+	for (size_t i = 0; i < sizeof choice->algorithm; i++) {
+		unsigned byte = 0;
+		if (sscanf(line.c_str() + before.size() + 2 * i, "%2x", &byte) != 1) return false;
+		((uint8_t *)&choice->algorithm)[i] = (uint8_t)byte;
 	}
-	return false;
+	return c->gemm.cublaslt().has(c->gemm.lt_product(key), choice->algorithm);
 }
 
 std::vector<GemmChoice> candidates(const Context *c, const GemmKey &key) {
@@ -161,14 +158,13 @@ std::vector<GemmChoice> candidates(const Context *c, const GemmKey &key) {
 	 * faster product can save. In FP8 either takes a pass, which quantises. */
 	const bool own_is_better = c->arch == 90 && key.scaling == Scaling::PLAIN && key.output == Output::SILU_MUL &&
 	                           key.n > GEMV_MOST && gemm_sm90_even(key.n);
-	for (Method method : c->gemm.cublaslt_methods(key)) {
-		if (!try_cublaslt || own_is_better) continue;
+	if (try_cublaslt && !own_is_better) {
 		constexpr int MOST = 16;
 		cublasLtMatmulAlgo_t found[MOST];
 		/* Splits must not be rounded to bf16 before they are added up. */
 		const uint32_t reductions = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
-		const int n = c->gemm.cublaslt().suggest(c->gemm.lt_product(key, method), reductions, found, MOST);
-		for (int i = 0; i < n; i++) all.push_back({method, found[i], 0, {}});
+		const int n = c->gemm.cublaslt().suggest(c->gemm.lt_product(key), reductions, found, MOST);
+		for (int i = 0; i < n; i++) all.push_back({c->gemm.cublaslt_method(key), found[i], 0, {}});
 	}
 	for (int shape = 0; shape < gemv_shapes(key); shape++) all.push_back({Method::GEMV, {}, shape, {}});
 	for (int shape = 0; shape < w8a16_shapes(key); shape++) all.push_back({Method::W8A16, {}, shape, {}});
@@ -314,7 +310,7 @@ struct Tuner {
 
 	/* Chooses for one product. *rivals: the fastest, best first, if they should be timed within a layer too. */
 	fg_status tune(const GemmKey &key, const Trial &trial, std::vector<Timed> *rivals) {
-		constexpr size_t RIVALS = 4;
+		constexpr size_t RIVALS = 3;
 		rivals->clear();
 		if (c->gemm.has_chosen(key)) return FG_OK;
 		fg_status status = c->gemm.add(key);

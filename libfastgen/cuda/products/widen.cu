@@ -19,11 +19,15 @@ __global__ void __launch_bounds__(THREADS)
 	const int per_row = cols / BYTES, row = (int)(piece / per_row), col = (int)(piece % per_row) * BYTES;
 	const float scale = scales[scale_stride ? row / SCALE_BLOCK * scale_stride + col / SCALE_BLOCK : row];
 	const uint4 raw = load_once(w + piece * BYTES);
-	const uint2 a = widen_four(raw.x, scale), b = widen_four(raw.y, scale), c = widen_four(raw.z, scale),
-				d = widen_four(raw.w, scale);
-	uint4 *out = (uint4 *)(to + piece * BYTES);
-	out[0] = make_uint4(a.x, a.y, b.x, b.y);
-	out[1] = make_uint4(c.x, c.y, d.x, d.y);
+	auto eight = [&](uint32_t low, uint32_t high) {
+		const uint2 a = widen_four(low), b = widen_four(high);
+		Floats v = floats(make_uint4(a.x, a.y, b.x, b.y));
+#pragma unroll
+		for (int i = 0; i < VECTOR; i++) v.v[i] *= scale;
+		return v;
+	};
+	store_bf16(to + piece * BYTES, eight(raw.x, raw.y));
+	store_bf16(to + piece * BYTES + VECTOR, eight(raw.z, raw.w));
 }
 
 __global__ void __launch_bounds__(THREADS)

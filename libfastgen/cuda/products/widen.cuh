@@ -9,16 +9,21 @@
 
 namespace fg {
 
-/* Four values of e4m3, the first in the lowest byte, times their scale, rounded to bf16: two pairs. No instruction of
- * sm_80 converts e4m3, but moved to their places in a float32, its bits are the value times 2^-120, exactly. */
-__device__ __forceinline__ uint2 widen_four(uint32_t four, float scale) {
-	float v[4];
-#pragma unroll
-	for (int i = 0; i < 4; i++) {
-		const uint32_t byte = four >> 8 * i;
-		v[i] = __uint_as_float((byte & 0x80) << 24 | (byte & 0x7f) << 20) * 0x1p120f * scale;
-	}
-	return make_uint2(pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]));
+/* Four values of e4m3, the first in the lowest byte, as two pairs of bf16, exactly. No instruction of sm_80 converts
+ * e4m3, but moved to their places in bf16, its bits are the value times 2^-120. */
+__device__ __forceinline__ uint2 widen_four(uint32_t four) {
+	uint2 pairs = make_uint2(__byte_perm(four, 0, 0x1404), __byte_perm(four, 0, 0x3424)); /* in upper halves */
+	auto value = [](uint32_t pair) {
+		const uint32_t small = (pair & 0x80008000) | (pair >> 4 & 0x07f007f0), factor = 0x7b807b80; /* 2^120 */
+		const __nv_bfloat162 wide = __hmul2(*(const __nv_bfloat162 *)&small, *(const __nv_bfloat162 *)&factor);
+		return *(const uint32_t *)&wide;
+	};
+	return make_uint2(value(pairs.x), value(pairs.y));
+}
+
+/* A pair of bf16 times a scale, rounded. */
+__device__ __forceinline__ void scale_pair(uint32_t &pair, float scale) {
+	pair = pack_bf16(__uint_as_float(pair << 16) * scale, __uint_as_float(pair & 0xffff0000) * scale);
 }
 
 /* to [rows][cols] = w [rows][cols] in bf16, scaled as scaling_of_w says. Launched on `stream`; returns the launch's
