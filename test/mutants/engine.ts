@@ -418,8 +418,8 @@ export const engineBugs: PlantedBug[] = [
     "src/engine/routing.ts",
     [beside("routing"), beside("replicas")],
     [
-      ["load - CACHED_TOKEN_WEIGHT * cachedTokens", "load", "what is cached decides nothing"],
-      ["load - CACHED_TOKEN_WEIGHT * cachedTokens", "-cachedTokens", "what is to be done decides nothing"],
+      ["load - weight * cachedTokens", "load", "what is cached decides nothing"],
+      ["load - weight * cachedTokens", "-cachedTokens", "what is to be done decides nothing"],
       ["|| one.load - other.load", "", "of equals, the busier one may be taken"],
       ["let best = (last + 1) % n;", "let best = 0;", "equals do not take turns"],
     ],
@@ -452,8 +452,8 @@ export const engineBugs: PlantedBug[] = [
       ["if (this.alive) onFailure(", "if (false) onFailure(", "nobody hears of an engine that fails"],
       ["      this.agree();\n      if", "      if", "the refusal of an engine that has gone stays"],
       [
-        "Math.max(sum[key], stats[key]) : sum[key] + stats[key]",
-        "sum[key] + stats[key] : stats[key]",
+        "all.reduce((total, one) => total + one[key], 0)",
+        "all.at(-1)![key]",
         "stats are the last engine's",
       ],
       ["listener(tokens, i)", "listener(tokens, 0)", "every step is the first engine's"],
