@@ -487,56 +487,11 @@ FG_API fg_status fg_mask(fg_engine *e, uint64_t step, int32_t mask, fg_mask_fill
 	return FG_OK;
 }
 
-static fg_status check_result(const fg_batch *b, const fg_config *config, const fg_result *r) {
-	if (!r || (b->n_rows && (!r->ids || !r->logprobs || !r->ranks))) {
-		return fg_fail(FG_INVALID, "the result, its ids, logprobs or ranks are NULL");
-	}
-	if (r->row_capacity < b->n_rows) {
-		return fg_fail(FG_INVALID, "the step has %d rows and the result has room for %d", b->n_rows, r->row_capacity);
-	}
-	if (b->out.top_ids && (!r->top_ids || !r->top_logprobs)) {
-		return fg_fail(FG_INVALID, "the step asks for alternatives, and top_ids or top_logprobs is NULL");
-	}
-	int64_t n_logits = 0;
-	for (int32_t i = 0; i < b->n_rows; i++) n_logits += b->rows[i].logits_row >= 0 ? config->shape.vocab_size : 0;
-	if (n_logits && (!r->logits || r->logits_capacity < n_logits)) {
-		return fg_fail(FG_INVALID, "the step returns %lld logits and the result has room for %lld", (long long)n_logits,
-		               (long long)(r->logits ? r->logits_capacity : 0));
-	}
-	return FG_OK;
-}
-
-static void copy_result(const fg_batch *b, const fg_config *config, fg_result *r) {
-	r->n_rows = b->n_rows;
-	r->run_seconds = b->out.run_seconds;
-	r->idle_seconds = b->out.idle_seconds;
-	r->to_host_seconds = b->out.to_host_seconds;
-	r->to_device_seconds = b->out.to_device_seconds;
-	size_t vocab = (size_t)config->shape.vocab_size;
-	for (int32_t i = 0; i < b->n_rows; i++) {
-		const fg_row *row = &b->rows[i];
-		r->ids[i] = b->out.ids[i];
-		if (row->n_logprobs >= 0) {
-			r->logprobs[i] = b->out.logprobs[i];
-			r->ranks[i] = b->out.ranks[i];
-		}
-		if (row->n_logprobs > 0) {
-			size_t at = (size_t)i * FG_MAX_LOGPROBS, n = (size_t)row->n_logprobs;
-			memcpy(r->top_ids + at, b->out.top_ids + at, n * sizeof *r->top_ids);
-			memcpy(r->top_logprobs + at, b->out.top_logprobs + at, n * sizeof *r->top_logprobs);
-		}
-		if (row->logits_row >= 0) {
-			size_t at = (size_t)row->logits_row * vocab;
-			memcpy(r->logits + at, b->out.logits + at, vocab * sizeof *r->logits);
-		}
-	}
-}
-
 FG_API fg_status fg_wait(fg_engine *e, fg_result *result) {
 	if (!e) return fg_fail(FG_INVALID, "engine is NULL");
 	if (!e->n_steps) return fg_fail(FG_INVALID, "no step is in flight; call fg_submit first");
 	fg_command *c = e->steps[0];
-	fg_status status = check_result(c->batch, &e->config, result);
+	fg_status status = fg_batch_check_result(c->batch, &e->config, result);
 	if (status) return status;
 	status = fg_queue_wait(&e->queue, c);
 	for (int32_t r = e->n_started - 1; r >= 0; r--) { /* rank 0 last: its results stay in the batch */
@@ -545,7 +500,7 @@ FG_API fg_status fg_wait(fg_engine *e, fg_result *result) {
 	}
 	result->step = c->step;
 	result->n_rows = 0;
-	if (!status) copy_result(c->batch, &e->config, result);
+	if (!status) fg_batch_copy_result(c->batch, &e->config, result);
 	drop_step(e);
 	return status;
 }

@@ -68,6 +68,13 @@ void fg_slots_apply(fg_slots *slots, const fg_config *config, const fg_step *ste
  * uses. Free with fg_batch_free. NULL, with fg_error's text set, on failure. */
 fg_batch *fg_batch_new(const fg_ops *ops, const fg_config *config, const fg_step *step, fg_mask_rows masks,
                        fg_status *status);
+
+/* Refuses a result without room for what the batch returns. */
+fg_status fg_batch_check_result(const fg_batch *batch, const fg_config *config, const fg_result *result);
+
+/* Copies what a batch has computed into a result that has room for it. */
+void fg_batch_copy_result(const fg_batch *batch, const fg_config *config, fg_result *result);
+
 void fg_batch_free(const fg_ops *ops, fg_batch *batch);
 
 #endif

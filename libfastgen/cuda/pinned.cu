@@ -79,8 +79,8 @@ void PinnedMemory::touch(size_t from, size_t to) {
 		if (t.joinable()) t.join();
 }
 
-/* With huge pages, where the machine has them, there are fewer pages to touch and to pin. After each call that pins, the
- * driver is left to others for as long as the call took, unless somebody waits for the memory. */
+/* With huge pages, where the machine has them, there are fewer pages to touch and to pin. After each call that pins,
+ * the driver is left to others for as long as the call took, unless somebody waits for the memory. */
 void PinnedMemory::make(int device) {
 	using clock = std::chrono::steady_clock;
 	be_nice();

@@ -1,7 +1,7 @@
 /*
  * pinned.cuh - a large piece of pinned host memory, made in the background: touching and pinning many GiB takes
- * seconds, and neither the start nor the first requests need to wait for it. It is made in small pieces, with pauses, by
- * threads that give way to others.
+ * seconds, and neither the start nor the first requests need to wait for it. It is made in small pieces, with pauses,
+ * by threads that give way to others.
  */
 #ifndef FG_PINNED_CUH
 #define FG_PINNED_CUH

@@ -271,6 +271,7 @@ static void test_threads(void) {
 	fg_close(e);
 }
 
+#ifndef ON_GPU
 /* Without mask threads the CPU library's sampler calls what was given: each fill once, however long it takes, those of
  * its own step alone. */
 static void test_sampler_fills(void) {
@@ -298,6 +299,7 @@ static void test_sampler_fills(void) {
 	CHECK(o->ids[2] >= 0, "token %d", o->ids[2]);
 	fg_close(e);
 }
+#endif
 
 static void test_refusals(void) {
 	source s = {.token = 3};

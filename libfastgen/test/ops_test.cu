@@ -332,8 +332,8 @@ static void test_last_sampled(Twins &t, const RandomStep &before) {
 	t.forget();
 }
 
-/* In one list, two pages go to the host and come back in each other's place; and again in the next list, beside the step,
- * so that the host pages are needed before they have been read. */
+/* In one list, two pages go to the host and come back in each other's place; and again in the next list, beside the
+ * step, so that the host pages are needed before they have been read. */
 static void test_copy_pages(Twins &t) {
 	std::vector<uint16_t> bits((size_t)t.n_pages * t.page_values);
 	for (uint16_t &x : bits) x = (uint16_t)next_random();

@@ -451,11 +451,7 @@ export const engineBugs: PlantedBug[] = [
       ["if (this.alive && refusal !== null)", "if (false)", "refused weights generate in the other engines"],
       ["if (this.alive) onFailure(", "if (false) onFailure(", "nobody hears of an engine that fails"],
       ["      this.agree();\n      if", "      if", "the refusal of an engine that has gone stays"],
-      [
-        "all.reduce((total, one) => total + one[key], 0)",
-        "all.at(-1)![key]",
-        "stats are the last engine's",
-      ],
+      ["all.reduce((total, one) => total + one[key], 0)", "all.at(-1)![key]", "stats are the last engine's"],
       ["listener(tokens, i)", "listener(tokens, 0)", "every step is the first engine's"],
     ],
   ),

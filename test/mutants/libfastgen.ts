@@ -8,6 +8,16 @@ const UPDATES = ["update_test"];
 
 export const libraryBugs: PlantedBug[] = [
   ...inFile("libfastgen/batch.c", ENGINE, [
+    ["b->out.top_ids && (!r->top_ids || !r->top_logprobs)", "0", "alternatives without room for them"],
+    [
+      "if (row->n_logprobs >= 0) {\n\t\t\tr->logprobs[i]",
+      "if (row->n_logprobs > 0) {\n\t\t\tr->logprobs[i]",
+      "a log probability without alternatives is not returned",
+    ],
+    ["r->ranks[i] = b->out.ranks[i];", "r->ranks[i] = b->out.ranks[0];", "every row has the first one's rank"],
+    ["!r->logprobs || !r->ranks", "!r->logprobs", "ranks without room for them"],
+    ["(size_t)row->logits_row * vocab", "(size_t)i * vocab", "logits are returned where other rows' are"],
+    ["r->row_capacity < b->n_rows", "r->row_capacity < 0", "more rows than there is room for"],
     ["samples = last && (q->flags & FG_SAMPLE)", "samples = (q->flags & FG_SAMPLE) != 0", "scored rows are sampled"],
     [
       ".position = q->context - q->n_new + j + 1",
@@ -110,16 +120,6 @@ export const libraryBugs: PlantedBug[] = [
       ["e->tracing = 0;\n", "", "a trace goes on after its stop"],
       ["if (!e->ready) {", "if (1) {", "a second fg_ready makes the cache anew"],
       ["if (e->loading || !e->ready) return", "if (0) return", "steps before fg_ready"],
-      ["b->out.top_ids && (!r->top_ids || !r->top_logprobs)", "0", "alternatives without room for them"],
-      [
-        "if (row->n_logprobs >= 0) {\n\t\t\tr->logprobs[i]",
-        "if (row->n_logprobs > 0) {\n\t\t\tr->logprobs[i]",
-        "a log probability without alternatives is not returned",
-      ],
-      ["r->ranks[i] = b->out.ranks[i];", "r->ranks[i] = b->out.ranks[0];", "every row has the first one's rank"],
-      ["!r->logprobs || !r->ranks", "!r->logprobs", "ranks without room for them"],
-      ["(size_t)row->logits_row * vocab", "(size_t)i * vocab", "logits are returned where other rows' are"],
-      ["r->row_capacity < b->n_rows", "r->row_capacity < 0", "more rows than there is room for"],
       ["atomic_store(&e->load_left, e->config.options.n_devices);", "", "a load looks finished before it is"],
       ["start_load(e, fg_random_bytes(&e->config))", "start_load(e, 0)", "the bytes of random weights are not told"],
       ["e->next_step++;", "", "steps are not numbered"],
