@@ -140,6 +140,16 @@ fg_status fg_wake(fg_engine *engine, int32_t what) {
 	return FG_OK;
 }
 
+fg_status fg_copy(fg_engine *engine, const fg_page_copy *copies, int32_t n_copies) {
+	(void)engine, (void)copies, (void)n_copies;
+	return fail(FG_UNSUPPORTED, "simulated GPUs have no host pages");
+}
+
+fg_status fg_host_page(fg_engine *engine, int32_t rank, int32_t host_page, void **bytes) {
+	(void)engine, (void)rank, (void)host_page, (void)bytes;
+	return fail(FG_UNSUPPORTED, "simulated GPUs have no host pages");
+}
+
 fg_status fg_submit(fg_engine *engine, const fg_step *step) {
 	if (engine->n_submitted - engine->n_waited == FG_STEPS_IN_FLIGHT)
 		return fail(FG_BUSY, "too many steps are in flight");
