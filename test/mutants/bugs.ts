@@ -37,7 +37,7 @@ export function staleBugs(root: string, bugs: PlantedBug[]): PlantedBug[] {
 
 /** Parts of the code that have a share of their own. The first that matches a file is its part. */
 const PARTS: [part: string, pattern: RegExp][] = [
-  ["src/engine", /^src\/(engine|kv-cache-dir)\//],
+  ["src/engine", /^src\/(engine|kv-cache-dir|kv-events|profile)\//],
   [
     "src/generation",
     /^src\/(fastgen|after-news|engine-config|generation|request|batch|prompt-encoder|text-offsets|bad-words|output-constraints)\.ts$/,
