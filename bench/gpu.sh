@@ -76,7 +76,7 @@ turns() {
 	forget=
 	case $2 in turns-forget-*) forget=--forget ;; esac
 	# shellcheck disable=SC2086 # a flag, or none
-	bun bench/turns.ts --model "$1" --host-kv "${2##*-}" $forget --url http://127.0.0.1:5679 --results "$out/turns.jsonl"
+	bun bench/turns.ts --model "$(model_of "$1")" --gpus "$(gpus_of "$1")" --host-kv "${2##*-}" $forget --url http://127.0.0.1:5679 --results "$out/turns.jsonl"
 }
 
 for what in "$@"; do

@@ -113,13 +113,16 @@ const program = new Command("bun bench/turns.ts")
   .option("--message <tokens>", "of each later message", count, 200)
   .option("--answer <tokens>", "of each answer", count, 200)
   .option("--forget", "no turn goes on from another", false)
-  .option("--host-kv <GiB>", "what the server has, for the record", Number, 0)
+  .option("--host-kv <GiB>", "what the server has for each GPU, for the record", Number, 0)
+  .option("--gpus <n>", "how many the server uses, for the record", count, 1)
   .option("--seed <n>", "of the prompts", Number, 0)
   .option("--vocab <n>", "prompt ids are drawn from 1 to below this", count, 32000)
   .option("--results <file>", "where to append: a path, or a name in bench/results; none = nowhere", "turns");
 
 export async function main(args: string[]): Promise<void> {
-  const flags = program.parse(args, { from: "user" }).opts<TurnsOptions & { hostKv: number; results: string }>();
+  const flags = program
+    .parse(args, { from: "user" })
+    .opts<TurnsOptions & { hostKv: number; gpus: number; results: string }>();
   const measured = await runTurns(flags);
   const { conversations, turns, first, message, answer, forget, hostKv, seed } = flags;
   const load = { conversations, turns, first, message, answer, forget, host_kv: hostKv, seed };
@@ -147,7 +150,8 @@ export async function main(args: string[]): Promise<void> {
     results.push({ metric: "found", value: share, unit: "of known tokens" });
   }
   console.log(`later turns: ${(total((turn) => turn.seconds) - measured[0]!.seconds).toFixed(2)} s`);
-  if (flags.results !== "none") record(flags.results, { model: flags.model, dtype: "bfloat16", load }, results);
+  if (flags.results !== "none")
+    record(flags.results, { model: flags.model, dtype: "bfloat16", load, gpus: flags.gpus }, results);
 }
 
 if (import.meta.main) await main(process.argv.slice(2));
