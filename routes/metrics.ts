@@ -4,8 +4,7 @@
  */
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { EngineInfo, FastgenApi, Stats } from "../src/types.ts";
-import { addDiskMetrics } from "./disk-metrics.ts";
-import { addHostMetrics } from "./host-metrics.ts";
+import { addKvMetrics } from "./kv-metrics.ts";
 import { RequestMetrics } from "./request-metrics.ts";
 
 /** Tokens in a step. */
@@ -84,8 +83,7 @@ export class Metrics {
         ({ prefix_hit_tokens }) => prefix_hit_tokens,
       );
     }
-    addHostMetrics(registers, source);
-    addDiskMetrics(registers, source);
+    addKvMetrics(registers, source);
     new Gauge({
       name: "vllm:weight_version_info",
       help: "The weights in use; the value is always 1.",

@@ -1,57 +1,10 @@
 /** What the front owes its callers when things end: ids, listeners, traces and signals. The engine is a small real one. */
-import { afterEach, expect, spyOn, test } from "bun:test";
-import { existsSync } from "node:fs";
-import { join } from "node:path";
+import { afterEach, expect, spyOn } from "bun:test";
 import type { Worker } from "node:worker_threads";
-import { type EngineConfig, GREEDY } from "../engine-config.ts";
+import { GREEDY } from "../engine-config.ts";
 import { EngineFront, type SequenceEvent } from "./front.ts";
 import { type EngineRequest, PLAIN, type ToWorker } from "./protocol.ts";
-
-const libraryPath = join(import.meta.dir, "../../build/libfastgen_cpu.so");
-const noLibrary = !existsSync(libraryPath);
-if (noLibrary) console.log(`skipped: ${libraryPath} is not built (make -C libfastgen)`);
-const engineTest = test.skipIf(noLibrary);
-
-const VOCAB = 100;
-const PAGE_BYTES = 2 * 32 * 64 * 4;
-
-const config: EngineConfig = {
-  device: "cpu",
-  libraryPath,
-  grammarLibrary: null,
-  devices: [0],
-  threads: 1,
-  computeDtype: "float32",
-  kvDtype: "float32",
-  quantization: "none",
-  maxSeqs: 4,
-  maxStepTokens: 256,
-  maxContext: 1024,
-  kvBytes: 32 * PAGE_BYTES,
-  hostKvBytes: 0,
-  kvCacheDir: null,
-  memoryUtilization: 0.9,
-  prefixCaching: true,
-  schedulingPolicy: "fcfs",
-  shape: {
-    layers: 1,
-    hiddenSize: 32,
-    heads: 1,
-    kvHeads: 1,
-    headDim: 32,
-    intermediateSize: 32,
-    vocabSize: VOCAB,
-    qkvBias: false,
-    qkNorm: false,
-    tiedEmbeddings: true,
-    rmsNormEps: 1e-5,
-    ropeScale: 1,
-    ropeInvFreq: Float32Array.from({ length: 16 }, (_, i) => 10000 ** (-i / 16)),
-    layerWindow: new Int32Array(1),
-  },
-  tensors: null,
-  seed: 7,
-};
+import { engineTest, SMALL_ENGINE, SMALL_VOCAB } from "./small-engine.ts";
 
 interface Internals {
   worker: Worker;
@@ -64,7 +17,7 @@ afterEach(async () => {
 });
 
 async function start(signal?: AbortSignal): Promise<EngineFront> {
-  const front = await EngineFront.start(config, { signal });
+  const front = await EngineFront.start(SMALL_ENGINE, { signal });
   fronts.push(front);
   return front;
 }
@@ -74,7 +27,7 @@ const inside = (front: EngineFront) => front as unknown as Internals;
 function request(length: number, maxTokens: number, more: Partial<EngineRequest> = {}): EngineRequest {
   return {
     id: 0,
-    prompt: Int32Array.from({ length }, (_, i) => (i * 7) % VOCAB),
+    prompt: Int32Array.from({ length }, (_, i) => (i * 7) % SMALL_VOCAB),
     sampling: GREEDY,
     maxTokens,
     minTokens: 0,

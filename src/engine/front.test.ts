@@ -1,6 +1,6 @@
 /** Front, worker and libfastgen_cpu.so together, on a small model with random weights. */
-import { afterEach, expect, test } from "bun:test";
-import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { afterEach, expect } from "bun:test";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Worker } from "node:worker_threads";
@@ -12,51 +12,28 @@ import { engineRequests, resolveParams } from "../request.ts";
 import { failure } from "../testing.ts";
 import { EngineFront, type SequenceEvent } from "./front.ts";
 import { type EngineRequest, PLAIN, type ProfileOrder, type TokenLogprobs } from "./protocol.ts";
-
-const libraryPath = join(import.meta.dir, "../../build/libfastgen_cpu.so");
-const noLibrary = !existsSync(libraryPath);
-if (noLibrary) console.log(`skipped: ${libraryPath} is not built (make -C libfastgen)`);
-const engineTest = test.skipIf(noLibrary);
+import { engineTest, SMALL_ENGINE } from "./small-engine.ts";
 
 const VOCAB = 500;
 const PAGE_BYTES = 2 * 2 * 2 * 32 * 64 * 4;
 
 const config: EngineConfig = {
-  device: "cpu",
-  libraryPath,
-  grammarLibrary: null,
-  devices: [0],
+  ...SMALL_ENGINE,
   threads: 2,
-  computeDtype: "float32",
-  kvDtype: "float32",
-  quantization: "none",
   maxSeqs: 8,
   maxStepTokens: 64,
   maxContext: 512,
   kvBytes: 64 * PAGE_BYTES,
-  hostKvBytes: 0,
-  kvCacheDir: null,
-  memoryUtilization: 0.9,
-  prefixCaching: true,
-  schedulingPolicy: "fcfs",
   shape: {
+    ...SMALL_ENGINE.shape,
     layers: 2,
     hiddenSize: 64,
     heads: 4,
     kvHeads: 2,
-    headDim: 32,
     intermediateSize: 96,
     vocabSize: VOCAB,
-    qkvBias: false,
-    qkNorm: false,
-    tiedEmbeddings: true,
-    rmsNormEps: 1e-5,
-    ropeScale: 1,
-    ropeInvFreq: Float32Array.from({ length: 16 }, (_, i) => 10000 ** (-i / 16)),
     layerWindow: new Int32Array(2),
   },
-  tensors: null,
-  seed: 7,
 };
 
 const fronts: EngineFront[] = [];

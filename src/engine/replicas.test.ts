@@ -1,15 +1,14 @@
 /** Several engines as one: where requests go, what all are told, and what one's failure means. */
 import { afterEach, expect, test } from "bun:test";
-import { existsSync } from "node:fs";
-import { join } from "node:path";
 import type { Worker } from "node:worker_threads";
-import { type EngineConfig, GREEDY } from "../engine-config.ts";
+import { GREEDY } from "../engine-config.ts";
 import { FastgenError } from "../errors.ts";
 import { failure } from "../testing.ts";
 import type { SequenceEvent } from "./front.ts";
 import { PAGE_TOKENS } from "./page-cache.ts";
 import { type Command, type ControlState, type EngineRequest, NO_STATS, PLAIN } from "./protocol.ts";
 import { type Engine, Replicas } from "./replicas.ts";
+import { engineTest, SMALL_ENGINE } from "./small-engine.ts";
 
 function request(prompt: Int32Array, more: Partial<EngineRequest> = {}): EngineRequest {
   return {
@@ -246,51 +245,6 @@ test("stats are sums; capacity is that of the smallest engine; steps say whose t
   ]);
 });
 
-const libraryPath = join(import.meta.dir, "../../build/libfastgen_cpu.so");
-const noLibrary = !existsSync(libraryPath);
-if (noLibrary) console.log(`skipped: ${libraryPath} is not built (make -C libfastgen)`);
-const engineTest = test.skipIf(noLibrary);
-
-const VOCAB = 100;
-
-const config: EngineConfig = {
-  device: "cpu",
-  libraryPath,
-  grammarLibrary: null,
-  devices: [0],
-  threads: 1,
-  computeDtype: "float32",
-  kvDtype: "float32",
-  quantization: "none",
-  maxSeqs: 4,
-  maxStepTokens: 256,
-  maxContext: 1024,
-  kvBytes: 32 * 2 * 32 * PAGE_TOKENS * 4,
-  hostKvBytes: 0,
-  kvCacheDir: null,
-  memoryUtilization: 0.9,
-  prefixCaching: true,
-  schedulingPolicy: "fcfs",
-  shape: {
-    layers: 1,
-    hiddenSize: 32,
-    heads: 1,
-    kvHeads: 1,
-    headDim: 32,
-    intermediateSize: 32,
-    vocabSize: VOCAB,
-    qkvBias: false,
-    qkNorm: false,
-    tiedEmbeddings: true,
-    rmsNormEps: 1e-5,
-    ropeScale: 1,
-    ropeInvFreq: Float32Array.from({ length: 16 }, (_, i) => 10000 ** (-i / 16)),
-    layerWindow: new Int32Array(1),
-  },
-  tensors: null,
-  seed: 7,
-};
-
 const open: Replicas[] = [];
 afterEach(async () => {
   await Promise.all(open.splice(0).map((replicas) => replicas.close()));
@@ -310,7 +264,7 @@ function run(replicas: Replicas, prompt: Int32Array, maxTokens: number, begun = 
 
 engineTest("two engines answer alike; one that fails ends its own sequences, and the other goes on", async () => {
   const told: string[] = [];
-  const replicas = await Replicas.start([config, config], { onWarning: (message) => told.push(message) });
+  const replicas = await Replicas.start([SMALL_ENGINE, SMALL_ENGINE], { onWarning: (message) => told.push(message) });
   open.push(replicas);
   const same = [1, 2].map(() => run(replicas, pages(3).subarray(0, 40), 20));
   expect(same.map(({ index }) => index)).toEqual([0, 1]);
@@ -337,7 +291,7 @@ engineTest("two engines answer alike; one that fails ends its own sequences, and
 
 engineTest("where one engine cannot start, none stays, and the error says which", async () => {
   const progress: number[] = [];
-  const start = Replicas.start([config, { ...config, kvBytes: 1 }], {
+  const start = Replicas.start([SMALL_ENGINE, { ...SMALL_ENGINE, kvBytes: 1 }], {
     onProgress: ({ done, total }) => progress.push(done / Math.max(1, total)),
   });
   const error = await start.catch((error) => error);
