@@ -63,7 +63,7 @@ def test_an_actor_answers_as_a_server_does() -> None:
     assert ray.get(actor.chat.remote(SUM, temperature=0)).text == "17 + 25 = 42."
     pieces = [ray.get(piece) for piece in actor.stream.remote(SUM, temperature=0)]
     assert "".join(piece.text for piece in pieces) == "17 + 25 = 42."
-    assert len(pieces) > 3
+    assert len(pieces) > 1
     results = [ray.get(result) for result in actor.generate_all.remote(["One", [1, 2], [-1]], max_tokens=3)]
     assert sorted(result.index for result in results) == [0, 1, 2]
     (bad,) = (result for result in results if result.error is not None)
