@@ -12,6 +12,7 @@ import { cpuReport } from "./report-cpu.ts";
 import { httpThreadReport } from "./report-http-thread.ts";
 import { loadsReport, summaryReport } from "./report-loads.ts";
 import { opsReport } from "./report-ops.ts";
+import { turnsReport } from "./report-turns.ts";
 
 const ROOT = join(import.meta.dir, "..");
 const PAGES = ["README.md", "BENCHMARKS.md"];
@@ -26,6 +27,7 @@ const TABLES: Record<string, () => string> = {
   cpu: () => cpuReport(readResultsFile("cpu")),
   http: () => plainReport(readResultsFile("http")),
   "http-thread": () => httpThreadReport(readResultsFile("http-thread")),
+  turns: () => turnsReport(readResultsFile("turns")),
   batch: () => plainReport(readResultsFile("batch")),
   ops: () => opsReport(readResultsFile("ops")),
 };
