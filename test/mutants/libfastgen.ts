@@ -207,7 +207,6 @@ export const libraryBugs: PlantedBug[] = [
     ["m->tail = *link;\n", "", "what is given after a step's end is never filled"],
     ["*link = (*link)->next;\n", "link = &(*link)->next;\n", "a fill begins after its step has ended"],
     ["if (asked || sampler_fills) return asked;", "if (asked) return 1;", "one thread fills all masks"],
-    ["place_of(m, *link) != place", "0", "a step fills the masks of the step behind it"],
     [
       "for (int32_t i = 0; i < m->n_started; i++) pthread_join(m->threads[i], NULL);",
       "",
