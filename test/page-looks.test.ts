@@ -1,8 +1,9 @@
 /** The page for everybody: without violations of axe-core, by keyboard alone, on a phone, and with a long answer. */
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import axe from "axe-core";
-import type { Browser, Page } from "playwright-core";
-import { launch, missing, type OpenPage, openPage } from "./browser.ts";
+import type { Page } from "playwright-core";
+import { missing } from "./browser.ts";
+import { usePages } from "./browser-tests.ts";
 
 /** Markdown of every kind. */
 const RICH = `# Title
@@ -45,20 +46,7 @@ async function violations(page: Page): Promise<string[]> {
 }
 
 describe.skipIf(missing !== null)(`the page for everybody (${missing ?? "Chromium"})`, () => {
-  let browser: Browser;
-  const opened: OpenPage[] = [];
-  beforeAll(async () => {
-    browser = await launch();
-  });
-  afterAll(() => browser.close());
-  afterEach(async () => {
-    for (const one of opened.splice(0)) await one.close();
-  });
-  const open = async (...args: Parameters<typeof openPage> extends [Browser, ...infer Rest] ? Rest : never) => {
-    const one = await openPage(browser, ...args);
-    opened.push(one);
-    return one;
-  };
+  const { open } = usePages();
 
   test.each([
     ["light", { colorScheme: "light" }],

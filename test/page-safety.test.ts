@@ -1,8 +1,9 @@
 /** What the page does with texts that want to be more than texts, with keys, and with other servers. */
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
-import type { Browser, Page } from "playwright-core";
+import { describe, expect, test } from "bun:test";
+import type { Page } from "playwright-core";
 import { FakeFastgen, startServer } from "../routes/testing.ts";
-import { launch, missing, type OpenPage, openPage, ready } from "./browser.ts";
+import { missing, type OpenPage, ready } from "./browser.ts";
+import { usePages } from "./browser-tests.ts";
 
 /** Each of these would call hit() somewhere. */
 const ATTACKS = [
@@ -45,20 +46,7 @@ async function planted(page: Page): Promise<string[]> {
 }
 
 describe.skipIf(missing !== null)(`safety of the page (${missing ?? "Chromium"})`, () => {
-  let browser: Browser;
-  const opened: { close: () => unknown }[] = [];
-  beforeAll(async () => {
-    browser = await launch();
-  });
-  afterAll(() => browser.close());
-  afterEach(async () => {
-    for (const one of opened.splice(0)) await one.close();
-  });
-  const open = async (...args: Parameters<typeof openPage> extends [Browser, ...infer Rest] ? Rest : never) => {
-    const one = await openPage(browser, ...args);
-    opened.push(one);
-    return one;
-  };
+  const { open, closeAfterwards } = usePages();
   /** Counts calls of hit(), wherever it is called from. */
   const watch = async ({ page }: OpenPage) => {
     let hits = 0;
@@ -176,7 +164,7 @@ describe.skipIf(missing !== null)(`safety of the page (${missing ?? "Chromium"})
   test("the policy holds: no script of others, no other server, no markup out of texts", async () => {
     const { page, errors } = await open({ answer: "ok" });
     const other = await startServer(new FakeFastgen());
-    opened.push({ close: other.stop });
+    closeAfterwards(other.stop);
     // What an attack could do if it ran: these run past the policy's rule for scripts, but not past its others.
     const attempts = await page.evaluate(async (url) => {
       const { document } = globalThis as unknown as { document: { body: { innerHTML: string } } };
@@ -232,7 +220,7 @@ describe.skipIf(missing !== null)(`safety of the page (${missing ?? "Chromium"})
     const { page, say, answered, fake, errors } = await open({ answer: "first" }, { servedModelName: "one" });
     const fakes = new FakeFastgen({ answer: "second" });
     const other = await startServer(fakes, { servedModelName: "two", apiKey: "other key" });
-    opened.push({ close: other.stop });
+    closeAfterwards(other.stop);
     await page.click("#servers");
     await page.fill("#new-server", "no address");
     await page.click("dialog button:text-is('Add')");

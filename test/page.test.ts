@@ -1,31 +1,18 @@
 /** Conversations on the page, in a real browser: what is written, stopped, edited, kept, exported and imported. */
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
-import type { Browser, Page } from "playwright-core";
-import { launch, missing, type OpenPage, OTHER_HOST, openPage, ready } from "./browser.ts";
+import { describe, expect, test } from "bun:test";
+import type { Page } from "playwright-core";
+import { missing, OTHER_HOST, ready } from "./browser.ts";
+import { usePages } from "./browser-tests.ts";
 import { missing as executableMissing, startServer } from "./server.ts";
 
 /** Waits until the last answer has some words. */
 const grown = (page: Page) => page.locator(".message:last-child .markdown", { hasText: /(\w+ ){5}/ }).waitFor();
 
 describe.skipIf(missing !== null)(`conversations on the page (${missing ?? "Chromium"})`, () => {
-  let browser: Browser;
-  const opened: OpenPage[] = [];
-  beforeAll(async () => {
-    browser = await launch();
+  const { open, newPage } = usePages(({ errors, foreign }) => {
+    expect(errors).toEqual([]);
+    expect(foreign).toEqual([]);
   });
-  afterAll(() => browser.close());
-  afterEach(async () => {
-    for (const one of opened.splice(0)) {
-      expect(one.errors).toEqual([]);
-      expect(one.foreign).toEqual([]);
-      await one.close();
-    }
-  });
-  const open = async (...args: Parameters<typeof openPage> extends [Browser, ...infer Rest] ? Rest : never) => {
-    const one = await openPage(browser, ...args);
-    opened.push(one);
-    return one;
-  };
 
   test("a conversation: the model is told all of it, answers come as Markdown with their figures", async () => {
     const { page, say, answered, texts, fake, script } = await open({ answer: "**Hello** `there`." });
@@ -273,7 +260,7 @@ describe.skipIf(missing !== null)(`conversations on the page (${missing ?? "Chro
     `the executable serves it (${executableMissing ?? "built-in model"})`,
     async () => {
       const server = await startServer([], null);
-      const page = await browser.newPage();
+      const page = await newPage();
       await page.goto(`${server.url}/`);
       await ready(page);
       await page.fill("#prompt", "hello");

@@ -365,8 +365,8 @@ export class PageCache {
   }
 
   /**
-   * A host page for `node`, or for nobody's: an empty one, the copy of a page that is on the device too, or that of a page that is
-   * worth less. -1 = there is none.
+   * A host page for `node`, or for no node (null): an empty one, the copy of a page that is on the device too, or that of a page
+   * that is worth less. -1 = there is none.
    */
   private takeHostPage(node: PageNode | null): number {
     const free = this.hostFree.pop();
