@@ -235,7 +235,7 @@ export const engineBugs: PlantedBug[] = [
         "this.save(node, copies);",
         "a page that is on the host takes a second place there",
       ],
-      ["this.hostFree.push(node.hostPage);", "", "host pages are lost"],
+      ["this.hostFree.add(node.hostPage);", "", "host pages are lost"],
       ["return this.free.length + this.idle;", "return this.free.length;", "cached pages do not count as available"],
       ["this.hold(known);\n      this.release(page);", "this.hold(known);", "a page computed twice is lost"],
       [
@@ -244,6 +244,19 @@ export const engineBugs: PlantedBug[] = [
         "a page that is let go is not kept for others",
       ],
       ["if (this.index.get(node.key) !== node) this.forget(node);", "", "what cannot be found keeps its page"],
+    ],
+  ),
+  ...inFile(
+    "src/engine/empty-host-pages.ts",
+    [beside("empty-host-pages"), "bench/simulate-turns.test.ts"],
+    [
+      [
+        "const [page] = this.pages;",
+        "const page = [...this.pages].at(-1);",
+        "a page goes to the host in the place that is being read",
+      ],
+      ["this.pages.size - Math.min(", "this.pages.size - 0 * Math.min(", "no host page is kept empty"],
+      ["const RESERVE = 96;", "const RESERVE = 4096;", "a large part of the host holds nothing"],
     ],
   ),
   ...inFile(
