@@ -25,3 +25,15 @@ test("pages go and come back at the same time: each way at 80 % of the link and 
   }
   expect(seconds(turns)).toBeLessThan(1.02 * seconds(run(2048, 1e6)));
 });
+
+test("where the link is so slow that computing is cheaper, pages are computed, and the host costs 2 % of the time at most", () => {
+  const without = run(0);
+  for (const hostPages of [2048, 8192]) {
+    const turns = run(hostPages, 3);
+    for (const { found, readRate } of turns.slice(1)) {
+      expect(readRate).toBeNaN();
+      expect(found).toBeGreaterThan(0);
+    }
+    expect(seconds(turns)).toBeLessThan(1.02 * seconds(without));
+  }
+});

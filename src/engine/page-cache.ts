@@ -76,6 +76,8 @@ export class PageCache {
   readonly root = PageCache.makeRoot(0n, "");
   /** In pages, since the start. */
   readonly counts = { saved: 0, restored: 0, forgotten: 0 };
+  /** Whether pages go to the host when they leave the device. Where some that follow a page are there, it does at any rate. */
+  savesPages = true;
   /** By salt: the empty prefix that its sequences share, most recently used last. */
   private readonly roots = new Map<string, PageNode>();
   /** [pages]: the number of sequences that refer to each device page. Along one sequence it never rises. */
@@ -152,9 +154,9 @@ export class PageCache {
     return this.hostFree.size;
   }
 
-  /** Pages that can be filled before others have to be forgotten. */
+  /** Pages that can be filled before others have to be forgotten. Those of the host, too, where pages go there. */
   get room(): number {
-    return this.free.length + this.hostFree.spare + this.onBoth.size;
+    return this.free.length + (this.savesPages ? this.hostFree.spare + this.onBoth.size : 0);
   }
 
   /** Whether a page is on the device or the host. A root always is. */
@@ -347,7 +349,7 @@ export class PageCache {
     if (node === undefined) return -1;
     const { page } = node;
     this.lock(node);
-    if (node.hostPage < 0) this.save(node, copies);
+    if (node.hostPage < 0 && (this.savesPages || node.children > 0)) this.save(node, copies);
     if (node.hostPage < 0) this.lose(node);
     else this.leaveDevice(node);
     this.unlock(node);
