@@ -12,7 +12,8 @@
 import { FG } from "../ffi/layout.ts";
 import type { StepPlan } from "../ffi/step-plan.ts";
 import type { StoredPage, StoreNews } from "../kv-cache-dir/store.ts";
-import { type CopyList, PAGE_TOKENS, type PageCache, type PageNode } from "./page-cache.ts";
+import { DiskIndex } from "./disk-index.ts";
+import { type CopyList, PAGE_TOKENS, type PageCache, type PageListener, type PageNode } from "./page-cache.ts";
 import { type DiskStats, NO_DISK } from "./protocol.ts";
 import type { RestoreCosts } from "./restore-costs.ts";
 import type { Sequence } from "./sequence.ts";
@@ -48,6 +49,7 @@ export interface PageStore {
 
 /** A page on its way to disk. */
 interface Save extends StoredPage {
+  node: PageNode;
   /** Of the contents that were valid when it began: see `epoch`. */
   epoch: number;
 }
@@ -63,9 +65,7 @@ interface Load {
 }
 
 export class DiskPages {
-  /** By digest, the one that was not used for longest first. */
-  private readonly index = new Set<string>();
-  private capacity = 0;
+  private readonly index: DiskIndex;
   /** Nothing is written or read before the folder is open, or once the level is off. */
   private isOpen = false;
   private isOff = false;
@@ -105,10 +105,14 @@ export class DiskPages {
     readonly costs: RestoreCosts,
     /** Called for a sequence that has waited: its pages are there, or it has to compute them. It may have ended. */
     private readonly goOn: (seq: Sequence) => void,
-  ) {}
+    /** Hears which pages are on disk. */
+    listener: PageListener | null,
+  ) {
+    this.index = new DiskIndex(listener);
+  }
 
   get stats(): DiskStats {
-    return { ...this.counters, diskPages: this.index.size, diskCapacity: this.capacity };
+    return { ...this.counters, diskPages: this.index.size, diskCapacity: this.index.capacity };
   }
 
   // ---- Saving ----
@@ -117,7 +121,7 @@ export class DiskPages {
   used(seq: Sequence, node: PageNode): void {
     if (this.isOff || this.candidates.has(node)) return;
     const digest = this.digestOf(seq, node);
-    if (this.index.has(digest)) this.touch(digest);
+    if (this.index.has(digest)) this.index.add(digest, node);
     else if (this.saving.has(digest)) return;
     else if (this.candidates.size < this.cache.pages) this.candidates.add(node);
     else this.counters.diskSkipped++;
@@ -185,7 +189,7 @@ export class DiskPages {
         this.counters.diskSkipped++;
         continue;
       }
-      const save = { digest, hostPage: this.staging.pop()!, epoch: this.epoch };
+      const save = { node, digest, hostPage: this.staging.pop()!, epoch: this.epoch };
       copies.copyPage(node.page, save.hostPage, FG.TO_HOST);
       this.saving.set(digest, save);
       saves.push(save);
@@ -195,7 +199,7 @@ export class DiskPages {
 
   /** Sets more host pages apart where there are more by now. */
   private setApart(): void {
-    const most = Math.min(STAGING_PAGES, this.capacity);
+    const most = Math.min(STAGING_PAGES, this.index.capacity);
     const wanted = Math.min(most, Math.ceil(this.cache.hostPages * STAGING_SHARE));
     for (; this.staged < wanted; this.staged++) {
       const page = this.cache.takeHost();
@@ -209,9 +213,7 @@ export class DiskPages {
     const [valid, stale] = [saves.filter((save) => this.isValid(save)), saves.filter((save) => !this.isValid(save))];
     this.giveUp(stale);
     if (valid.length === 0) return;
-    const inTheWay = this.index.size + this.saving.size - this.capacity;
-    const oldest = [...this.index.values().take(Math.max(0, inTheWay))];
-    for (const digest of oldest) this.index.delete(digest);
+    const oldest = this.index.makeRoom(this.saving.size);
     if (oldest.length > 0) this.store.remove(oldest);
     this.store.save(valid);
   }
@@ -259,7 +261,7 @@ export class DiskPages {
       if (hostPage < 0) break;
       const tokens = seq.tokens.slice(i * PAGE_TOKENS, (i + 1) * PAGE_TOKENS);
       load.pages.push({ digest, hostPage, key: seq.key(i), tokens });
-      this.touch(digest);
+      this.index.add(digest);
       this.loadOf.set(digest, load);
       if (i + 1 < seq.sharablePages) digest = this.after(digest, seq, i + 1);
     }
@@ -323,7 +325,7 @@ export class DiskPages {
             const save = this.saving.get(digest)!;
             this.endSave(save);
             if (!this.isValid(save)) continue;
-            this.index.add(digest);
+            this.index.add(digest, save.node);
             this.counters.diskSaved++;
           }
           for (const digest of news.left) this.endSave(this.saving.get(digest)!);
@@ -353,14 +355,14 @@ export class DiskPages {
       return;
     }
     this.isOpen = true;
-    this.capacity = capacity;
+    this.index.capacity = capacity;
     for (const digest of digests) this.index.add(digest);
   }
 
   private lose(load: Load, digests: string[]): void {
     this.counters.diskLost += digests.length;
     if (!this.isValid(load) || digests.length === 0) return;
-    for (const digest of digests) this.index.delete(digest);
+    for (const digest of digests) this.index.remove(digest);
     this.store.remove(digests);
   }
 
@@ -372,7 +374,7 @@ export class DiskPages {
     if (this.isOff) return;
     this.isOff = true;
     this.isOpen = false;
-    this.capacity = 0;
+    this.index.capacity = 0;
     this.warnings.push(warning);
     this.index.clear();
     this.candidates.clear();
@@ -394,8 +396,10 @@ export class DiskPages {
     return [...this.held, ...this.due, ...this.behind.values().flatMap((behind) => behind.loads)];
   }
 
-  /** Forgets every page, on disk too. */
-  clear(): void {
+  /** No page is found any more on the device and the host, nor on disk unless `keepDisk`. The listener has heard of it. */
+  cleared(keepDisk: boolean): void {
+    this.index.forgetTold();
+    if (keepDisk) return;
     this.epoch++;
     this.index.clear();
     this.candidates.clear();
@@ -407,10 +411,6 @@ export class DiskPages {
     this.candidates.clear();
     for (const one of [...this.planned, ...this.waitingLoads(), ...this.loads.values()]) one.epoch = STALE;
     this.store.interrupt();
-  }
-
-  private touch(digest: string): void {
-    if (this.index.delete(digest)) this.index.add(digest);
   }
 
   /** The digest of a page of `seq`, or of its root. */
