@@ -2,6 +2,7 @@
 import { inFile, type PlantedBug } from "./bugs.ts";
 
 const PAGES = ["src/engine/disk-pages.test.ts"];
+const EVENTS = ["src/engine/kv-events.test.ts"];
 const FOLDERS = ["src/kv-cache-dir/folder.test.ts"];
 const FILES = ["src/kv-cache-dir/page-file.test.ts"];
 const STORES = ["src/kv-cache-dir/store.test.ts"];
@@ -22,7 +23,6 @@ export const diskBugs: PlantedBug[] = [
     ["this.read(this.due.splice(0));\n    const behind", "const behind", "loads wait for the end of all work"],
     ["if (arriving.has(node)) continue;", "", "pages are written that have not arrived yet"],
     ["if (oldest.length > 0) this.store.remove(oldest);", "", "the disk holds more than it may"],
-    ["if (this.index.delete(digest)) this.index.add(digest);", "", "what is used goes as soon as what is not"],
     ["begun.waiting.push(seq);\n      return true;", "", "pages that are being read are computed"],
     ["parent = null;\n        this.cache.giveHost", "this.cache.giveHost", "pages are adopted after one that is lost"],
     ["if (parent && read.has(page.digest))", "if (parent)", "pages that could not be read are used"],
@@ -50,12 +50,34 @@ export const diskBugs: PlantedBug[] = [
       "who waits for a disk that is off waits for ever",
     ],
   ]),
+  ...inFile("src/engine/disk-index.ts", PAGES, [
+    [
+      "    this.digests.delete(digest);\n    this.digests.add(digest);",
+      "    this.digests.add(digest);",
+      "what is used goes as soon as what is not",
+    ],
+    ["this.size + more - this.capacity", "this.size - this.capacity", "the disk holds more than it may, on its way"],
+  ]),
+  ...inFile("src/engine/disk-index.ts", EVENTS, [
+    ['this.listener.stored(node, "FS");', "", "nobody hears that a page is on disk"],
+    ['this.listener!.removed(page, "FS");', "", "nobody hears that a page has left the disk"],
+    [" || this.told.has(digest)", "", "a page on disk is told of twice"],
+    [
+      "for (const digest of [...this.told.keys()]) this.remove(digest);",
+      "",
+      "a disk that is off is taken for one that is on",
+    ],
+  ]),
+  ...inFile("src/engine/disk-pages.ts", EVENTS, [
+    ["    this.index.forgetTold();\n", "", "after a cleared cache, pages on disk are not told of again"],
+    ["this.index.add(digest, save.node);", "this.index.add(digest);", "nobody hears that a page was written"],
+  ]),
   ...inFile("src/engine/full-pages.ts", PAGES, [
     ["else this.disk?.used(seq, node);", "", "computed pages are not written"],
   ]),
   ...inFile("src/engine/scheduler.ts", PAGES, [
     ["this.disk?.committed(step, !(result instanceof FastgenError));", "", "nothing is written while steps run"],
-    ["if (!keepDisk) this.disk?.clear();", "this.disk?.clear();", "sleep empties the disk"],
+    ["this.disk?.cleared(keepDisk);", "this.disk?.cleared(false);", "sleep empties the disk"],
   ]),
   ...inFile("src/kv-cache-dir/page-file.ts", FILES, [
     ["renameSync(path + UNFINISHED, path);", "", "a page stays unfinished"],
