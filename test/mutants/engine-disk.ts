@@ -9,46 +9,52 @@ const STORES = ["src/kv-cache-dir/store.test.ts"];
 const SETUPS = ["src/kv-cache-dir/setup.test.ts"];
 
 export const diskBugs: PlantedBug[] = [
-  ...inFile("src/engine/disk-pages.ts", PAGES, [
+  ...inFile("src/engine/disk-state.ts", PAGES, [
     [
       'sha256("root", new TextEncoder().encode(seq.request.cacheSalt))',
       'sha256("root", new Uint8Array(0))',
       "salts share pages",
     ],
+  ]),
+  ...inFile("src/engine/disk-saves.ts", PAGES, [
     [
-      "if (succeeded) this.write(behind.saves);\n    else this.giveUp",
+      "if (succeeded) this.write(saves);\n    else this.giveUp",
       "this.giveUp",
       "what is copied beside steps is never written",
     ],
-    ["this.read(this.due.splice(0));\n    const behind", "const behind", "loads wait for the end of all work"],
     ["if (arriving.has(node)) continue;", "", "pages are written that have not arrived yet"],
     ["if (oldest.length > 0) this.store.remove(oldest);", "", "the disk holds more than it may"],
-    ["begun.waiting.push(seq);\n      return true;", "", "pages that are being read are computed"],
-    ["parent = null;\n        this.cache.giveHost", "this.cache.giveHost", "pages are adopted after one that is lost"],
-    ["if (parent && read.has(page.digest))", "if (parent)", "pages that could not be read are used"],
-    ["this.loading -= load.pages.length;", "", "after some loads nothing is read any more"],
-    ["if (!this.isValid(save)) continue;", "", "what was cleared while it was written counts as there"],
+    ["if (!state.isValid(save)) continue;", "", "what was cleared while it was written counts as there"],
     [
-      "for (const digest of news.left) this.endSave(this.saving.get(digest)!);",
+      "for (const digest of left) this.end(this.saving.get(digest)!);",
       "",
       "host pages of saves that were given up are lost",
     ],
-    ["if (this.isOpen) this.store.clear();", "", "a cleared cache is found on disk"],
-    ["one.epoch = STALE;", "{}", "what slept is taken for what it was"],
-    ["for (const seq of load.waiting) this.goOn(seq);", "", "nobody goes on after a load"],
-    ["this.write([...this.planned.splice(0), ...saves]);", "", "the last pages are not written while nothing runs"],
-    ["this.store.interrupt();", "", "memory is written to disk while it sleeps"],
+    ["this.write(this.planned.splice(0));", "", "the last pages are not written while nothing runs"],
     [
       "for (const page of this.staging.splice(0)) this.cache.giveHost(page);",
       "",
       "host pages stay set apart for nothing",
     ],
+  ]),
+  ...inFile("src/engine/disk-loads.ts", PAGES, [
+    ["this.read(this.due.splice(0));\n", "", "loads wait for the end of all work"],
+    ["begun.waiting.push(seq);\n      return true;", "", "pages that are being read are computed"],
+    ["parent = null;\n        this.cache.giveHost", "this.cache.giveHost", "pages are adopted after one that is lost"],
+    ["if (parent && read.has(page.digest))", "if (parent)", "pages that could not be read are used"],
+    ["this.loading -= load.pages.length;", "", "after some loads nothing is read any more"],
+    ["load.epoch = STALE;", "{}", "what slept is taken for what it was"],
+    ["for (const seq of load.waiting) this.goOn(seq);", "", "nobody goes on after a load"],
     ["for (const load of unread) this.adopt(load, []);", "", "host pages of loads that never begin are lost"],
     [
       "for (const seq of load.waiting.splice(0)) this.goOn(seq);",
       "",
       "who waits for a disk that is off waits for ever",
     ],
+  ]),
+  ...inFile("src/engine/disk-pages.ts", PAGES, [
+    ["if (state.isOpen) this.store.clear();", "", "a cleared cache is found on disk"],
+    ["this.store.interrupt();", "", "memory is written to disk while it sleeps"],
   ]),
   ...inFile("src/engine/disk-index.ts", PAGES, [
     [
@@ -69,8 +75,10 @@ export const diskBugs: PlantedBug[] = [
     ],
   ]),
   ...inFile("src/engine/disk-pages.ts", EVENTS, [
-    ["    this.index.forgetTold();\n", "", "after a cleared cache, pages on disk are not told of again"],
-    ["this.index.add(digest, save.node);", "this.index.add(digest);", "nobody hears that a page was written"],
+    ["    state.index.forgetTold();\n", "", "after a cleared cache, pages on disk are not told of again"],
+  ]),
+  ...inFile("src/engine/disk-saves.ts", EVENTS, [
+    ["state.index.add(digest, save.node);", "state.index.add(digest);", "nobody hears that a page was written"],
   ]),
   ...inFile("src/engine/full-pages.ts", PAGES, [
     ["else this.disk?.used(seq, node);", "", "computed pages are not written"],
