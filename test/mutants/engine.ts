@@ -116,6 +116,14 @@ export const engineBugs: PlantedBug[] = [
       ['comma = ",\\n";', "", "events are not parted by commas"],
     ],
   ),
+  ...inFile(
+    "src/profile/events.ts",
+    ["src/profile/events.test.ts"],
+    [
+      ["GAP * (1 + depth)", "0", "neighbours overlap by a rounding"],
+      ["GAP * (1 + depth)", "GAP", "a span ends after the one that it stands in"],
+    ],
+  ),
   ...inFile("src/engine/prompt-chunks.ts", SCHEDULING, [
     [
       "if (seq.pendingSamples === 0) backlog += seq.target - seq.scheduled;",
