@@ -1,23 +1,15 @@
 import { expect, test } from "bun:test";
+import { randomFrom } from "../../bench/stats.ts";
 import { processName, rowName, span } from "./events.ts";
 import { faults } from "./testing.ts";
 
 const DAY = 24 * 3600 * 1e6;
 
-/** Numbers of [0, 1), the same ones each time. */
-function randoms(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return state / 2 ** 32;
-  };
-}
-
 test.each([0.01, 1, 60, 200])(
   "spans that touch or nest do so for every reader, %p days after the machine's start",
   (days) => {
     const row = { pid: 1, tid: 1 };
-    const random = randoms(1);
+    const random = randomFrom(1);
     const lines = [processName({ pid: 1, name: "process" }), ...rowName(row, "row").split(",\n")];
     let at = days * DAY;
     const begin = at;
