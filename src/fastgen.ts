@@ -407,6 +407,10 @@ export class Fastgen implements FastgenApi {
     return this.#loaded.engines.state.sleeping;
   }
 
+  get weights_problem(): string | null {
+    return this.#loaded.engines.state.weightsProblem;
+  }
+
   abort(request_id: string | null): number {
     const wanted = [...this.#running.values()].filter(({ id }) => request_id === null || id === request_id);
     for (const { end } of wanted) end();
