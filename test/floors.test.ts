@@ -17,6 +17,7 @@ const COMMON = [
   "params",
   "schema-error",
   "structured-outputs",
+  "system-reason",
   "types",
   "units",
   "version",
