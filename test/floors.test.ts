@@ -15,6 +15,7 @@ const COMMON = [
   "limits",
   "memory-file",
   "params",
+  "profile-folder",
   "schema-error",
   "structured-outputs",
   "types",
