@@ -21,6 +21,7 @@ const COMMON = [
   "types",
   "units",
   "version",
+  "writable-folder",
 ];
 
 /** Each room, and the rooms it may import from beside itself. */

@@ -63,6 +63,26 @@ test("pages that were left are there, oldest first; what is not whole goes, and 
   expect(readdirSync(path).sort()).toEqual([digest(0), digest(1), digest(2), "about.json", "lock", "notes.txt"]);
 });
 
+test("what has the name of a page and is no file goes, whatever it is", () => {
+  const path = leave(name(setup), [100, 200]);
+  mkdirSync(join(path, digest(3), "below"), { recursive: true });
+  mkdirSync(join(path, "a.new"));
+  symlinkSync(join(path, digest(0)), join(path, digest(4)));
+  symlinkSync("/nonexistent", join(path, digest(5)));
+  expect(takeFolder(dir, setup, BYTES).pages).toEqual([digest(0), digest(1)]);
+  expect(readdirSync(path).sort()).toEqual([digest(0), digest(1), "about.json", "lock"]);
+});
+
+test("folders that are not this user's alone, or cannot be locked, are left alone", () => {
+  const open = leave(name({ dtype: "a" }), [100]);
+  chmodSync(open, 0o755);
+  const odd = leave(name({ dtype: "b" }), [100]);
+  mkdirSync(join(odd, "lock"));
+  expect(takeFolder(dir, setup, BYTES).unused).toEqual([]);
+  expect(emptyUnused({ path: odd, bytes: BYTES, usedAt: 0 })).toBe(false);
+  for (const path of [open, odd]) expect(existsSync(join(path, digest(0)))).toBe(true);
+});
+
 test("engines of one setup have a folder each, and one that starts later finds the first that is free", async () => {
   const first = takeFolder(dir, setup, BYTES);
   const second = takeFolder(dir, setup, BYTES);
