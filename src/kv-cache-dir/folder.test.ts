@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import {
   chmodSync,
+  chownSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -115,6 +116,14 @@ test("pages of another setup are told of in words, and can be removed, unless an
   expect(existsSync(join(unused[0]!.path, digest(0)))).toBe(true);
   expect(emptyUnused(unused[1]!)).toBe(true);
   expect(readdirSync(old).sort()).toEqual(["about.json", "lock"]);
+});
+
+test.skipIf(process.getuid!() !== 0)("a folder of another user is passed over (needs root)", () => {
+  const path = leave(name(setup), [100]);
+  chownSync(path, 65_534, 65_534);
+  const taken = takeFolder(dir, setup, BYTES);
+  expect(basename(taken.path)).toBe(name(setup, 1));
+  expect(taken.unused).toEqual([]);
 });
 
 test("a folder that others may write to, or that is a link, is not trusted", () => {

@@ -57,12 +57,18 @@ export function takeFolder(dir: string, setup: Setup, fileBytes: number): PageFo
 function claim(dir: string, name: string): Pick<PageFolder, "path" | "lock"> {
   for (let number = 0; number < MAX_KV_CACHE_ENGINES; number++) {
     const path = join(dir, `${name}-${number}`);
+    if (isOfAnotherUser(path)) continue;
     makePrivate(path);
     const lock = takeFileLock(join(path, LOCK));
     if (lock === "unsupported") throw new Error(`the file system of ${dir} has no file locks (flock)`);
     if (lock !== "busy") return { path, lock };
   }
   throw new Error(`${MAX_KV_CACHE_ENGINES} engines use ${dir} already`);
+}
+
+function isOfAnotherUser(path: string): boolean {
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  return found !== undefined && found.uid !== process.getuid!();
 }
 
 /** Makes a folder that nobody else can read, or makes sure that it is one. What others could write to is not trusted. */
