@@ -106,6 +106,17 @@ export const engineBugs: PlantedBug[] = [
     ["at, at + topN));\n    one.topLogprobs", "0, topN));\n    one.topLogprobs", "alternatives are the first row's"],
   ]),
   ...inFile(
+    "src/profile/profile.ts",
+    ["test/profile.test.ts"],
+    [
+      [
+        "void recording.catch(() => {}).then(() => this.stop());",
+        "void recording.catch(() => {});",
+        "a profile of some steps waits for an engine that has nothing to do",
+      ],
+    ],
+  ),
+  ...inFile(
     "src/engine/profiling.ts",
     ["src/engine/front.test.ts", "test/profile.test.ts"],
     [
