@@ -7,6 +7,8 @@ CUDA_ROOT = $(patsubst %/bin/,%,$(dir $(realpath $(NVCC))))
 CUDA_ARCHS ?= 80 89 90a 100
 # PTX for devices that come after these: their driver compiles it when it is first used (12.x and later). Empty: none.
 CUDA_PTX ?= 90
+# The test programs' own kernels, which run on the machine that they are built on.
+CUDA_TEST_ARCHS ?= $(CUDA_ARCHS)
 gencode = $(foreach arch,$(1),-gencode=arch=compute_$(arch),code=sm_$(arch)) \
 	$(foreach arch,$(2),-gencode=arch=compute_$(arch),code=compute_$(arch))
 NVCCFLAGS = -std=c++20 -O3 -lineinfo -I$(CUDA_ROOT)/include -Xcompiler -fPIC,-fvisibility=hidden,-Wall,-Wextra -MMD -MP
@@ -56,7 +58,7 @@ $(OBJ)/cuda/%.o: cuda/%.cu Makefile cuda/rules.mk
 
 # Programs that test single ops on a GPU, run there by hand or by `bun test`.
 define link-cuda-test
-$(NVCC) $(NVCCFLAGS) $(call gencode,$(CUDA_ARCHS)) -MF $(OBJ)/$(@F).d -o $@ $(filter %.cu %.o,$^) -cudart static \
+$(NVCC) $(NVCCFLAGS) $(call gencode,$(CUDA_TEST_ARCHS)) -MF $(OBJ)/$(@F).d -o $@ $(filter %.cu %.o,$^) -cudart static \
 	-L$(CUDA_ROOT)/lib64 -L$(CUDA_ROOT)/lib -lpthread -ldl -lrt
 endef
 

@@ -106,6 +106,17 @@ export const engineBugs: PlantedBug[] = [
     ["at, at + topN));\n    one.topLogprobs", "0, topN));\n    one.topLogprobs", "alternatives are the first row's"],
   ]),
   ...inFile(
+    "src/profile/profile.ts",
+    ["test/profile.test.ts"],
+    [
+      [
+        "void recording.catch(() => {}).then(() => this.stop());",
+        "void recording.catch(() => {});",
+        "a profile of some steps waits for an engine that has nothing to do",
+      ],
+    ],
+  ),
+  ...inFile(
     "src/engine/profiling.ts",
     ["src/engine/front.test.ts", "test/profile.test.ts"],
     [
@@ -114,6 +125,14 @@ export const engineBugs: PlantedBug[] = [
       ["order.steps ?? 0", "0", "the library records more steps than were asked for"],
       ["const number = this.committedSteps++;", "const number = this.committedSteps;", "commits are of other steps"],
       ['comma = ",\\n";', "", "events are not parted by commas"],
+    ],
+  ),
+  ...inFile(
+    "src/profile/events.ts",
+    ["src/profile/events.test.ts"],
+    [
+      ["GAP * (1 + depth)", "0", "neighbours overlap by a rounding"],
+      ["GAP * (1 + depth)", "GAP", "a span ends after the one that it stands in"],
     ],
   ),
   ...inFile("src/engine/prompt-chunks.ts", SCHEDULING, [
