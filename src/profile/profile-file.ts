@@ -6,7 +6,7 @@ import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { createGzip } from "node:zlib";
 import { FastgenError } from "../errors.ts";
-import { fileReason } from "../system-reason.ts";
+import { systemReason } from "../system-reason.ts";
 import type { ProfileFile } from "../types.ts";
 
 /** Bytes from which on a file is compressed. */
@@ -22,7 +22,7 @@ export function newProfile(directory: string): string {
     mkdirSync(directory, { recursive: true });
     accessSync(directory, constants.W_OK | constants.X_OK);
   } catch (cause) {
-    const message = `profiles cannot be written to ${directory}: ${fileReason(cause, directory)}; give another folder (--profile)`;
+    const message = `profiles cannot be written to ${directory}: ${systemReason(cause, directory)}; give another folder (--profile)`;
     throw new FastgenError("invalid_request", message, { cause });
   }
   const time = new Date()
@@ -80,7 +80,7 @@ export async function writeProfile(
     await rename(draft, target);
   } catch (cause) {
     await rm(draft, { force: true });
-    throw new FastgenError("internal", `the profile ${target} cannot be written: ${fileReason(cause, target)}`, {
+    throw new FastgenError("internal", `the profile ${target} cannot be written: ${systemReason(cause, target)}`, {
       cause,
     });
   } finally {
