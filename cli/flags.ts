@@ -26,8 +26,9 @@ export function decimal(least: number, most: number, above = false) {
     if (text.trim() !== "" && Number.isFinite(value) && value <= most && (above ? value > least : value >= least)) {
       return value;
     }
-    const range =
-      most === Number.POSITIVE_INFINITY ? `${least} or more` : `${above ? "above " : ""}${least} to ${most}`;
+    const from = above ? `above ${least}` : String(least);
+    const unbounded = above ? from : `${least} or more`;
+    const range = most === Number.POSITIVE_INFINITY ? unbounded : `${from} to ${most}`;
     throw new InvalidArgumentError(`It must be a number: ${range}.`);
   };
 }
@@ -272,7 +273,10 @@ export function withFlags(error: FastgenError): FastgenError {
 
 /** Fastgen.load, whose errors and warnings name flags. */
 export async function loadModel(model: string | undefined, options: LoadOptions): Promise<Fastgen> {
-  const onWarning = (message: string) => options.onWarning?.(withFlags(new FastgenError("device", message)).message);
+  // Like an error, a warning may begin with the option that it is about.
+  const about = (message: string) => ({ param: /^[a-z]+(?:_[a-z]+)+/.exec(message)?.[0] });
+  const onWarning = (message: string) =>
+    options.onWarning?.(withFlags(new FastgenError("device", message, about(message))).message);
   try {
     return await Fastgen.load(model, { ...options, onWarning });
   } catch (error) {

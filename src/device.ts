@@ -174,7 +174,7 @@ function kvCacheDir(options: LoadOptions): EngineConfig["kvCacheDir"] {
   if (options.enable_prefix_caching === false) {
     throw wrong(
       "kv_cache_dir",
-      "kv_cache_dir needs the prefix cache: leave out enable_prefix_caching, or kv_cache_dir",
+      "kv_cache_dir needs the prefix cache: set enable_prefix_caching, or leave out kv_cache_dir",
     );
   }
   if (options.swap_space === 0) {
@@ -359,7 +359,7 @@ export function engineConfig(model: Model, device: DeviceChoice, options: LoadOp
   if (kvEvents && !prefixCaching) {
     throw wrong(
       "kv_events_config",
-      "kv_events_config publishes what becomes of the prefix cache, which is off: leave enable_prefix_caching out, or kv_events_config",
+      "kv_events_config publishes what becomes of the prefix cache, which is off: set enable_prefix_caching, or leave out kv_events_config",
     );
   }
   return {

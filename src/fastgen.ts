@@ -47,6 +47,7 @@ import type {
 } from "./types.ts";
 import { VERSION } from "./version.ts";
 import { updateCommand } from "./weight-update.ts";
+import { whyNotWritable } from "./writable-folder.ts";
 
 /** Milliseconds from the model's being ready until grammars are prepared. */
 const PREPARE_AFTER = 100;
@@ -110,6 +111,7 @@ export class Fastgen implements FastgenApi {
     const model = await (name === undefined ? openDefaultModel(opening) : openModel(name, opening));
     const configs = engineConfigs(model, device, options);
     const config = configs[0]!;
+    if (config.kvCacheDir) makeKvCacheDir(config.kvCacheDir.path);
     const template = ChatTemplate.load(model.files, {
       override: options.chat_template,
       contentFormat: options.chat_template_content_format,
@@ -448,6 +450,14 @@ export class Fastgen implements FastgenApi {
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
+}
+
+/** What the engines' threads would otherwise find out later, when the server is up. */
+function makeKvCacheDir(folder: string): void {
+  const reason = whyNotWritable(folder, 0o700);
+  if (reason === null) return;
+  const message = `kv_cache_dir: pages cannot be kept in ${folder}: ${reason}; name another folder`;
+  throw new FastgenError("invalid_request", message, { param: "kv_cache_dir" });
 }
 
 function publicStats(stats: EngineStats): Stats {

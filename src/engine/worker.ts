@@ -106,7 +106,9 @@ export class EngineWorker {
       },
     );
     this.plan = new StepPlan(maxSeqs, maxStepTokens);
-    this.profiling = new Profiling(engine, this.scheduler, (error) => this.post({ type: "profiled", error }));
+    this.profiling = new Profiling(engine, this.scheduler, (error) => {
+      this.post({ type: "profiled", error: error && { kind: error.kind, message: error.message } });
+    });
     this.control = new EngineControl(
       engine,
       this.scheduler,

@@ -62,6 +62,8 @@ export const diskBugs: PlantedBug[] = [
     ["return header.equals(expected);", "return true;", "a damaged page is read"],
     ["rmSync(path + UNFINISHED, { force: true });", "", "what could not be written stays"],
     ["futimesSync(file, now, now);", "", "what is read is as old as before"],
+    ['if (code === "ELOOP") return "damaged";', "", "a link in a page's place ends the cache"],
+    [" | constants.O_NONBLOCK", "", "a pipe in a page's place is waited for"],
   ]),
   ...inFile("src/kv-cache-dir/folder.ts", FOLDERS, [
     [
@@ -69,18 +71,16 @@ export const diskBugs: PlantedBug[] = [
       "return { path, lock: lock as FileLock };",
       "two engines have one folder",
     ],
-    ["(mode & 0o077) !== 0", "false", "a folder that others can read is used"],
+    ["(found.mode & 0o077) === 0", "true", "a folder that others can read is used"],
+    [" || !isPrivate(path)", "", "folders of others are looked into"],
+    ["found.isFile() && ", "", "a link counts as a page"],
     [
       "pages.sort((a, b) => a.usedAt - b.usedAt)",
       "pages.sort((a, b) => b.usedAt - a.usedAt)",
       "the newest pages go first",
     ],
-    ["if (size === fileBytes)", "if (size > 0)", "pages that were cut short count as there"],
-    [
-      'if (lock === "busy" || lock === "unsupported") return false;\n  try',
-      'if (typeof lock === "string") return true;\n  try',
-      "a folder in use counts as emptied",
-    ],
+    ["found.size === fileBytes", "found.size > 0", "pages that were cut short count as there"],
+    ["if (!lock) return false;\n  try", "if (!lock) return true;\n  try", "a folder in use counts as emptied"],
   ]),
   ...inFile("src/kv-cache-dir/setup.ts", SETUPS, [
     ["kv_cache_dtype: config.kvDtype,", "", "pages of another KV format are taken for these"],
@@ -90,6 +90,7 @@ export const diskBugs: PlantedBug[] = [
       "only the end of the weights counts",
     ],
     ["if (known !== undefined) return known;", "", "the weights are read at every start"],
+    [" && (found.mode & 0o022) === 0", "", "what others could have written is believed"],
   ]),
   ...inFile("src/kv-cache-dir/thread.ts", STORES, [
     ["this.makeRoom(1);", "", "pages of other setups make no room"],
