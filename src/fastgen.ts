@@ -100,7 +100,7 @@ export class Fastgen implements FastgenApi {
    */
   static async load(name?: string, options: LoadOptions = {}): Promise<Fastgen> {
     const { signal } = options;
-    const device = chooseDevice(options.device ?? "auto");
+    const device = chooseDevice(options.device ?? "auto", options.onWarning);
     const opening = {
       revision: options.revision,
       loadFormat: options.load_format,
@@ -413,6 +413,10 @@ export class Fastgen implements FastgenApi {
 
   get is_sleeping(): boolean {
     return this.#loaded.engines.state.sleeping;
+  }
+
+  get weights_problem(): string | null {
+    return this.#loaded.engines.state.weightsProblem;
   }
 
   abort(request_id: string | null): number {

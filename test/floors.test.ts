@@ -18,6 +18,7 @@ const COMMON = [
   "profile-folder",
   "schema-error",
   "structured-outputs",
+  "system-reason",
   "types",
   "units",
   "version",

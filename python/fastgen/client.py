@@ -83,7 +83,9 @@ class Fastgen:
     def generate_all(
         self, prompts: Iterable[AnyPrompt], *, concurrency: int = CONCURRENCY, **params: Any
     ) -> Iterator[Result]:
-        return self._loop.iterate(self._async.generate_all(prompts, concurrency=concurrency, **params))
+        # Outside the generator, so that what is wrong is said by this call.
+        results = self._async.generate_all(prompts, concurrency=concurrency, **params)
+        return self._loop.iterate(results)
 
     def update_weights(
         self,

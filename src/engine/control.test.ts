@@ -415,14 +415,23 @@ test("sleep level 2: weights are updated while the cache sleeps, and nothing run
   w.tell(2, update("1"));
   expect(w.answers().at(-1)).toMatchObject({
     id: 2,
+    state: { sleeping: true, weightsProblem: expect.stringContaining("the weights are gone"), refusal: null },
     error: { kind: "invalid_request", message: expect.stringContaining("wake") },
   });
   w.tell(3, { type: "wake", weights: true, kvCache: true });
-  expect(w.answers().at(-1)).toMatchObject({ id: 3, error: null, state: { sleeping: false, refusal: null } });
+  // Once nothing sleeps or is held, new requests are refused; those that are there wait.
+  const gone = expect.stringContaining("the weights are gone");
+  const state = (refusal: unknown) => ({ error: null, state: { sleeping: false, weightsProblem: gone, refusal } });
+  expect(w.answers().at(-1)).toMatchObject({ id: 3, ...state(gone) });
+  w.tell(5, { type: "hold", mode: "keep", clearCache: false });
+  expect(w.answers().at(-1)).toMatchObject({ id: 5, ...state(null) });
+  w.tell(6, RELEASE);
+  expect(w.answers().at(-1)).toMatchObject({ id: 6, ...state(gone) });
   expect(w.got(next.id).finish).toBe("");
   w.tell(4, update("1"));
   await w.until(() => w.got(next.id).finish !== "");
   expect(w.got(next.id)).toMatchObject({ tokens: follow(prompt(20), 4, NEW(1)), finish: "length" });
+  expect(w.answers().at(-1)).toMatchObject({ id: 4, state: { weightsProblem: null, refusal: null } });
   w.close();
 });
 

@@ -22,6 +22,9 @@ interface Waiting {
 const REFUSAL =
   "the weights are incomplete, because an update of them broke off; nothing is generated before a whole set has been loaded";
 
+const GONE =
+  "the weights are gone, because a sleep of level 2 dropped them: wake them up (POST /wake_up), then bring new ones (POST /update_weights)";
+
 export class EngineControl {
   /** The hold in force; null = none. */
   private hold: CommandOf<"hold"> | null = null;
@@ -45,6 +48,11 @@ export class EngineControl {
   /** Why nothing can be computed, or null. */
   get refusal(): FastgenError | null {
     return this.incomplete && !this.update ? new FastgenError("unavailable", REFUSAL) : null;
+  }
+
+  /** What is wrong with the weights, or null. */
+  private get problem(): string | null {
+    return this.refusal?.message ?? (this.dropped ? GONE : null);
   }
 
   private get sleeping(): boolean {
@@ -194,8 +202,11 @@ export class EngineControl {
   private answer(id: number, error?: FastgenError): void {
     if (this.scheduler.hasOutcomes) this.post(this.scheduler.takeMessage());
     const failure = error ? { kind: error.kind, message: error.message } : null;
-    const { refusal, sleeping } = this;
-    const state = { weightVersion: this.scheduler.weightVersion, refusal: refusal?.message ?? null, sleeping };
+    const { problem, sleeping } = this;
+    // While something sleeps or is held, requests wait for what the trainer does next. Afterwards nothing says that weights will come.
+    const waits = problem === GONE && (sleeping || this.hold !== null);
+    const refusal = waits ? null : problem;
+    const state = { weightVersion: this.scheduler.weightVersion, weightsProblem: problem, refusal, sleeping };
     this.post({ type: "done", id, error: failure, state });
   }
 

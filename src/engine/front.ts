@@ -95,7 +95,7 @@ export class EngineFront {
   private readonly commands = new Map<number, { resolve: () => void; reject: (error: FastgenError) => void }>();
   private nextCommand = 0;
   /** As of the newest command that was carried out. */
-  state: ControlState = { weightVersion: FIRST_VERSION, sleeping: false, refusal: null };
+  state: ControlState = { weightVersion: FIRST_VERSION, sleeping: false, weightsProblem: null, refusal: null };
   private closing: Promise<void> | null = null;
   private onClosed: (() => void) | null = null;
 

@@ -117,7 +117,9 @@ export interface ControlState {
   weightVersion: string;
   /** The weights, the KV cache or both sleep. */
   sleeping: boolean;
-  /** Why nothing can be computed with the weights; null while something can. */
+  /** Why nothing can be computed with the weights that there are; null while they are whole. */
+  weightsProblem: string | null;
+  /** Why new requests are refused rather than wait; null while they are taken. */
   refusal: string | null;
 }
 

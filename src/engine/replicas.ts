@@ -199,6 +199,7 @@ export class Replicas {
     this.state = {
       weightVersion,
       sleeping: states.some(({ sleeping }) => sleeping),
+      weightsProblem: states.find(({ weightsProblem }) => weightsProblem !== null)?.weightsProblem ?? mixed,
       refusal: states.find(({ refusal }) => refusal !== null)?.refusal ?? mixed,
     };
   }

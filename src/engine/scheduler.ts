@@ -246,6 +246,7 @@ export class Scheduler {
   plan(plan: StepPlan): boolean {
     plan.clear();
     this.awaited.begin();
+    this.copies.begin();
     if (this.frozen) return false;
     const step = this.spare.pop() ?? new StepInFlight();
     const preemptions = this.counters.preemptions;
@@ -256,7 +257,6 @@ export class Scheduler {
         ? chunkTokens(maxStepTokens, decodes, this.chunks.backlog(this.running, this.queue.all))
         : maxStepTokens;
     left = this.chunks.choose(this.running, left);
-    this.copies.begin();
     // When pages ran out, the sequence that gave some back must not take them again in the same step.
     if (this.counters.preemptions === preemptions) left = this.admit(plan, left);
     this.chunks.shareLeftover(left);
@@ -267,7 +267,7 @@ export class Scheduler {
     }
     this.closeMasks();
     this.disk?.planSaves(plan, this.copies.arriving);
-    this.copies.planned(step);
+    this.copies.planned(step, plan);
     this.inFlight.push(step);
     return true;
   }

@@ -36,7 +36,7 @@ const MAX_JSON_BYTES = 256 * 1024 * 1024;
  */
 export async function openModel(nameOrDirectory: string, options: OpenOptions = {}): Promise<Model> {
   const directory = await resolveModel(nameOrDirectory, options);
-  const store = directoryStore(nameOrDirectory, directory);
+  const store = directoryStore(nameOrDirectory, directory, false);
   return readModel(store, nameOrDirectory, directory, options);
 }
 
@@ -100,7 +100,7 @@ async function readModel(
     async weightsIn(source) {
       if ("tensors" in source) return deviceTensors(source.tensors, { ...shape, tiedEmbeddings: tied }, architecture);
       const { folder } = source;
-      const other = await readTensors(directoryStore(folder, folder), shape, architecture, quantization);
+      const other = await readTensors(directoryStore(folder, folder, true), shape, architecture, quantization);
       if (other.tied === tied) return other.tensors;
       const found = other.tied ? "the embedding alone" : "an lm_head.weight with values of its own";
       throw modelError(`${folder}: has ${found}, unlike the weights that the model was loaded with`);
@@ -109,7 +109,7 @@ async function readModel(
   };
 }
 
-function directoryStore(label: string, directory: string): ModelStore {
+function directoryStore(label: string, directory: string, isUpdate: boolean): ModelStore {
   const failed = (file: string, error: unknown) => {
     const { code, message } = error as NodeJS.ErrnoException;
     const why = code === "EACCES" || code === "EPERM" ? "no permission to read it" : message;
@@ -117,6 +117,7 @@ function directoryStore(label: string, directory: string): ModelStore {
   };
   return {
     label,
+    isUpdate,
     async size(file) {
       try {
         const info = await stat(join(directory, file));
@@ -164,6 +165,7 @@ function memoryStore(label: string, files: ReadonlyMap<string, Uint8Array>): Mod
   const get = (file: string) => files.get(file) ?? new Uint8Array(0);
   return {
     label,
+    isUpdate: false,
     size: async (file) => files.get(file)?.length ?? null,
     read: async (file, offset, length) => get(file).subarray(offset, offset + length),
     where: (file, offset, bytes) => ({ data: get(file).subarray(offset, offset + bytes) }),

@@ -132,6 +132,14 @@ export const engineBugs: PlantedBug[] = [
       ['comma = ",\\n";', "", "events are not parted by commas"],
     ],
   ),
+  ...inFile(
+    "src/profile/events.ts",
+    ["src/profile/events.test.ts"],
+    [
+      ["GAP * (1 + depth)", "0", "neighbours overlap by a rounding"],
+      ["GAP * (1 + depth)", "GAP", "a span ends after the one that it stands in"],
+    ],
+  ),
   ...inFile("src/engine/prompt-chunks.ts", SCHEDULING, [
     [
       "if (seq.pendingSamples === 0) backlog += seq.target - seq.scheduled;",
@@ -247,11 +255,11 @@ export const engineBugs: PlantedBug[] = [
       ["copies.copyPage(node.page, node.hostPage, direction);", "", "a page comes back without its content"],
       ["copies.copyPage(node.page, hostPage, FG.TO_HOST);", "", "a page goes to the host without its content"],
       [
-        "if (node.hostPage < 0) this.save(node, copies);",
+        "if (node.hostPage < 0 && (this.savesPages || node.children > 0)) this.save(node, copies);",
         "this.save(node, copies);",
         "a page that is on the host takes a second place there",
       ],
-      ["this.hostFree.push(node.hostPage);", "", "host pages are lost"],
+      ["this.hostFree.add(node.hostPage);", "", "host pages are lost"],
       ["return this.free.length + this.idle;", "return this.free.length;", "cached pages do not count as available"],
       ["this.hold(known);\n      this.release(page);", "this.hold(known);", "a page computed twice is lost"],
       [
@@ -260,6 +268,51 @@ export const engineBugs: PlantedBug[] = [
         "a page that is let go is not kept for others",
       ],
       ["if (this.index.get(node.key) !== node) this.forget(node);", "", "what cannot be found keeps its page"],
+    ],
+  ),
+  ...inFile(
+    "src/engine/page-cache.ts",
+    ["bench/simulate-turns.test.ts"],
+    [
+      ["(this.savesPages || node.children > 0)", "true", "pages go to the host though they are not worth the copy"],
+      [
+        "(this.savesPages ? this.hostFree.spare + this.onBoth.size : 0)",
+        "this.hostFree.spare",
+        "host pages that are not used count as room",
+      ],
+    ],
+  ),
+  ...inFile(
+    "src/engine/restore-costs.ts",
+    [beside("restore-costs")],
+    [
+      ["this.restoring ?? this.saving", "this.restoring", "what it costs to save a page says nothing"],
+      ["    this.restoring = this.saving = null;\n", "", "a slow moment is for ever"],
+      ["    this.steps = 0;\n", "", "copies that cost too much are tried all the time"],
+      ["2 * tokens >= this.maxStepTokens", "true", "a token of an empty step counts as one of a full step"],
+      ["WORTH * this.computing", "this.computing", "copies that hold up the steps count as worth it"],
+    ],
+  ),
+  ...inFile(
+    "src/engine/host-copies.ts",
+    [beside("host-copies")],
+    [
+      ["nodes : nodes.slice(0, onHost)", "nodes : nodes", "pages come back though it is cheaper to compute them"],
+      ["if (copies[at] === FG.TO_HOST) step.saved++;", "step.saved++;", "pages that come back count as those that go"],
+      ["this.toldLater + (isLater ? 0 : step.restored)", "step.restored", "a copy's time is taken for another's"],
+    ],
+  ),
+  ...inFile(
+    "src/engine/empty-host-pages.ts",
+    [beside("empty-host-pages"), "bench/simulate-turns.test.ts"],
+    [
+      [
+        "const [page] = this.pages;",
+        "const page = [...this.pages].at(-1);",
+        "a page goes to the host in the place that is being read",
+      ],
+      ["this.pages.size - Math.min(", "this.pages.size - 0 * Math.min(", "no host page is kept empty"],
+      ["const RESERVE = 96;", "const RESERVE = 4096;", "a large part of the host holds nothing"],
     ],
   ),
   ...inFile(

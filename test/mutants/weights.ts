@@ -52,6 +52,18 @@ export const weightBugs: PlantedBug[] = [
       "this.dropped = false;",
       "whole weights are refused after incomplete ones",
     ],
+    ["(this.dropped ? GONE : null)", "null", "weights that are gone show nowhere"],
+    ["(sleeping || this.hold !== null)", "sleeping", "a request is refused while the trainer holds the engine"],
+    [
+      "const refusal = waits ? null : problem;",
+      "const refusal = problem;",
+      "requests are refused while the memory sleeps",
+    ],
+    [
+      "const refusal = waits ? null : problem;",
+      "const refusal = this.refusal?.message ?? null;",
+      "requests wait for weights that nobody brings",
+    ],
     ["scheduler.weightVersion = version;", "", "the version stays as it was"],
     ["if (this.closed) return;", "", "a closed engine is looked at"],
     [
