@@ -111,6 +111,11 @@ export const engineBugs: PlantedBug[] = [
     ["at, at + topN));\n    one.topLogprobs", "0, topN));\n    one.topLogprobs", "alternatives are the first row's"],
   ]),
   ...inFile(
+    "src/engine/scheduler.ts",
+    ["src/engine/control.test.ts"],
+    [["|| this.waitingCount !== this.toldWaiting", "", "what comes in a pause is not counted"]],
+  ),
+  ...inFile(
     "src/profile/profile.ts",
     ["test/profile.test.ts"],
     [
