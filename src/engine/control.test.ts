@@ -498,6 +498,23 @@ test("sleeping and waking wait for the end of an update, and no update begins on
   w.close();
 });
 
+test("what waits in a pause is counted when it comes and when it goes", () => {
+  const [one, other] = [request(prompt(20), 5), request(prompt(20), 5)];
+  const w = start();
+  const waiting = () => w.news.flatMap((message) => (message.type === "step" ? [message.stats.waiting] : [])).at(-1);
+  w.tell(1, hold("keep"));
+  w.add(one, other);
+  expect(waiting()).toBe(2);
+  w.worker.wake({ type: "abort", ids: [other.id] });
+  expect(waiting()).toBe(1);
+  const messages = w.news.length;
+  w.tell(2, { type: "ping" });
+  expect(w.news.length).toBe(messages + 1);
+  w.tell(3, RELEASE);
+  expect(waiting()).toBe(0);
+  w.close();
+});
+
 test("a reset cache is found by nobody, while what runs keeps its pages", () => {
   const [long, again] = [request(prompt(200), 40), request(prompt(200), 3)];
   const w = start({ 9: () => cleared() });

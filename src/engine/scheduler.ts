@@ -79,6 +79,8 @@ export class Scheduler {
   private arrivals = 0;
   private swapped = 0;
   private paused = 0;
+  /** Sequences that waited as of the last message. */
+  private toldWaiting = 0;
   private readonly counters = new Counters();
   private readonly copies: HostCopies;
   private readonly awaited: AwaitedPages;
@@ -573,10 +575,20 @@ export class Scheduler {
     return this.outcomes.count > 0 || (this.disk?.hasNews ?? false);
   }
 
+  /** The same, or more or fewer sequences wait than the last message said: they also come while nothing runs. */
+  get hasNews(): boolean {
+    return this.hasOutcomes || this.waitingCount !== this.toldWaiting;
+  }
+
   /** What happened since the last message. Call it after every commit. */
   takeMessage(): StepMessage {
     if (this.disk) this.disk.hasNews = false;
+    this.toldWaiting = this.waitingCount;
     return this.outcomes.take(this.stats(), this.weightVersion);
+  }
+
+  private get waitingCount(): number {
+    return this.queue.size + this.paused;
   }
 
   stats(): EngineStats {

@@ -240,7 +240,7 @@ export class EngineWorker {
       this.postKvEvents();
       return true;
     }
-    if (scheduler.hasOutcomes) this.post(scheduler.takeMessage());
+    if (scheduler.hasNews) this.post(scheduler.takeMessage());
     const copy = (copies: Int32Array<ArrayBuffer>) => this.engine.copyPages(copies);
     if (!scheduler.frozen && scheduler.disk?.idle(this.plan, copy)) return true;
     this.control.settle();

@@ -95,7 +95,12 @@ export const engineBugs: PlantedBug[] = [
       "this.logprobs = this.promptLogprobs = this.starts = this.reasons = this.errors = null;",
       "cached tokens are told again with the next message",
     ],
-    ['if (finish === "abort" || finish === "error") return;', "", "an aborted prompt has log probabilities"],
+    [
+      'if (token < 0 && (finish === "abort" || finish === "error")) return;',
+      "",
+      "an aborted prompt has log probabilities",
+    ],
+    ["if (token < 0 && (", "if ((", "a token that was forced comes without a beginning"],
     ["(startedAt - seq.addedAt) / 1000", "0", "nobody has ever waited for a slot"],
     ["(now - startedAt) / 1000", "now - startedAt", "the time of a prompt is in milliseconds"],
     [
@@ -105,6 +110,11 @@ export const engineBugs: PlantedBug[] = [
     ],
     ["at, at + topN));\n    one.topLogprobs", "0, topN));\n    one.topLogprobs", "alternatives are the first row's"],
   ]),
+  ...inFile(
+    "src/engine/scheduler.ts",
+    ["src/engine/control.test.ts"],
+    [["|| this.waitingCount !== this.toldWaiting", "", "what comes in a pause is not counted"]],
+  ),
   ...inFile(
     "src/profile/profile.ts",
     ["test/profile.test.ts"],
