@@ -1,7 +1,7 @@
 /**
  * npm test [-- bun test's arguments]: set-up, then libfastgen's tests and bun's; with arguments, only bun's. The last line adds
- * up both: "N passed, N failed, N skipped". The exit code is 0 only if no test failed, both runs ended well, neither skipped all
- * of its tests, and no GPU of this machine went untested.
+ * up all: "N passed, N failed, N skipped". The exit code is 0 only if no test failed, every run ended well, none skipped all of
+ * its tests (but those of programs that are not installed), and no GPU of this machine went untested.
  */
 import { spawn } from "node:child_process";
 import * as fs from "node:fs";
@@ -27,16 +27,42 @@ async function libraryTests() {
   return settle(countPrograms(output), code, "libfastgen's tests");
 }
 
+/**
+ * Tests that run other people's programs: Ray, clients, a trainer. Mostly they wait for these to start, so they run beside all
+ * others. Where the programs are not installed, all of them skip.
+ */
+const PROGRAMS = ["test/clients", "test/ray.test.ts", "test/rl.test.ts"];
+
 /** Runs `bun test` and reads its counts from the JUnit report. */
-async function bunTests(args) {
-  const report = path.join(root, "build", "junit.xml");
-  fs.rmSync(report, { force: true });
+async function bunTests(args, { what = "bun test", report = "junit", maySkip = false, output = "inherit" } = {}) {
+  const file = path.join(root, "build", `${report}.xml`);
+  fs.rmSync(file, { force: true });
   // biome-ignore format: one option a line would hide the command
   const code = await runCommand(bun, [
-    "test", `--timeout=${TIMEOUT_MS}`, "--reporter=junit", `--reporter-outfile=${report}`, ...args,
-  ]);
-  const xml = fs.existsSync(report) ? fs.readFileSync(report, "utf8") : "";
-  return settle(countReport(xml), code, "bun test");
+    "test", `--timeout=${TIMEOUT_MS}`, "--reporter=junit", `--reporter-outfile=${file}`, ...args,
+  ], { stdio: ["inherit", output, output] });
+  const xml = fs.existsSync(file) ? fs.readFileSync(file, "utf8") : "";
+  return settle(countReport(xml), code, what, { maySkip });
+}
+
+/** The tests of other people's programs. What they print comes when they have ended and the others, too. */
+async function programTests(others) {
+  const log = path.join(root, "build", "programs.log");
+  const output = fs.openSync(log, "w");
+  const what = "bun test of other people's programs";
+  const counts = await bunTests(PROGRAMS, { what, report: "junit-programs", maySkip: true, output });
+  fs.closeSync(output);
+  await others;
+  process.stdout.write(fs.readFileSync(log));
+  return counts;
+}
+
+/** All tests; resolves with the counts of each run. */
+async function allTests() {
+  const ignored = PROGRAMS.map((name) => `--path-ignore-patterns=${name.endsWith(".ts") ? name : `${name}/**`}`);
+  const library = libraryTests();
+  const others = library.then(() => bunTests(ignored));
+  return Promise.all([library, others, programTests(others)]);
 }
 
 /** Tests of the GPU skip where it cannot be used; on a machine that has one, that itself is a failure. */
@@ -49,8 +75,7 @@ function gpuCheck() {
 await runScript(async () => {
   await setup();
   const args = process.argv.slice(2);
-  const runs = args.length === 0 ? [await libraryTests()] : [];
-  runs.push(await bunTests(args));
+  const runs = args.length === 0 ? await allTests() : [await bunTests(args)];
   if (args.length === 0 || args.some((arg) => arg.includes("gpu"))) runs.push(gpuCheck());
   const sum = (what) => runs.reduce((total, run) => total + run[what], 0);
   console.log(`${sum("passed")} passed, ${sum("failed")} failed, ${sum("skipped")} skipped`);

@@ -13,7 +13,7 @@ interface Counts {
 interface TestCounts {
   countPrograms(output: string): Counts;
   countReport(xml: string): Counts;
-  settle(total: Counts, code: number, what: string): Counts;
+  settle(total: Counts, code: number, what: string, options?: { maySkip: boolean }): Counts;
   findGpuFault(root: string, env: Record<string, string>): string | null;
 }
 
@@ -79,10 +79,17 @@ test("a run that ended badly, ran nothing or skipped everything has failed", () 
     expect(failed({ passed: 3, failed: 0, skipped: 0 }, 1)).toBe(1);
     expect(failed({ passed: 0, failed: 0, skipped: 0 }, 0)).toBe(1);
     expect(failed({ passed: 0, failed: 0, skipped: 78 }, 0)).toBe(1);
+    const optional = (total: Counts, code: number) =>
+      settle(total, code, "what may be missing", { maySkip: true }).failed;
+    expect(optional({ passed: 0, failed: 0, skipped: 78 }, 0)).toBe(0);
+    expect(optional({ passed: 0, failed: 0, skipped: 78 }, 1)).toBe(1);
+    expect(optional({ passed: 0, failed: 0, skipped: 0 }, 0)).toBe(1);
     expect(log.mock.calls.map(([line]) => line)).toEqual([
       "the run did not end well (exit code 1)",
       "the run reported no test (exit code 0)",
       "the run skipped every test (exit code 0)",
+      "what may be missing did not end well (exit code 1)",
+      "what may be missing reported no test (exit code 0)",
     ]);
   } finally {
     log.mockRestore();

@@ -7,6 +7,8 @@ CUDA_ROOT = $(patsubst %/bin/,%,$(dir $(realpath $(NVCC))))
 CUDA_ARCHS ?= 80 89 90a 100
 # PTX for devices that come after these: their driver compiles it when it is first used (12.x and later). Empty: none.
 CUDA_PTX ?= 90
+# The test programs' own kernels, which run on the machine that they are built on.
+CUDA_TEST_ARCHS ?= $(CUDA_ARCHS)
 gencode = $(foreach arch,$(1),-gencode=arch=compute_$(arch),code=sm_$(arch)) \
 	$(foreach arch,$(2),-gencode=arch=compute_$(arch),code=compute_$(arch))
 NVCCFLAGS = -std=c++20 -O3 -lineinfo -I$(CUDA_ROOT)/include -Xcompiler -fPIC,-fvisibility=hidden,-Wall,-Wextra -MMD -MP
@@ -56,7 +58,7 @@ $(OBJ)/cuda/%.o: cuda/%.cu Makefile cuda/rules.mk
 
 # Programs that test single ops on a GPU, run there by hand or by `bun test`.
 define link-cuda-test
-$(NVCC) $(NVCCFLAGS) $(call gencode,$(CUDA_ARCHS)) -MF $(OBJ)/$(@F).d -o $@ $(filter %.cu %.o,$^) -cudart static \
+$(NVCC) $(NVCCFLAGS) $(call gencode,$(CUDA_TEST_ARCHS)) -MF $(OBJ)/$(@F).d -o $@ $(filter %.cu %.o,$^) -cudart static \
 	-L$(CUDA_ROOT)/lib64 -L$(CUDA_ROOT)/lib -lpthread -ldl -lrt
 endef
 
@@ -107,14 +109,19 @@ $(BUILD)/ops_test: test/ops_test.cu test/ops_test.cuh test/compare.cuh $(CUDA_OB
 # The library on cards that exist on paper: needs no GPU. Where the library is built for every architecture, all cards of the
 # test's table must have code.
 CARD_OBJECTS := $(filter-out %/cuda/libraries.o,$(CUDA_OBJECTS))
-cards: $(OBJ)/cards_test
+cards: $(OBJ)/cards_test $(OBJ)/copies_test
+	$(OBJ)/copies_test
 	$< $(if $(filter file,$(origin CUDA_ARCHS)),all) $(patsubst %.o,%.ptxas,$(filter-out %/cupti.o,$(CARD_OBJECTS)))
 
-$(OBJ)/card.o $(OBJ)/card_memory.o $(OBJ)/card_runtime.o $(OBJ)/card_trace.o: $(OBJ)/%.o: test/%.cpp Makefile
+CARD := $(patsubst %,$(OBJ)/%.o,card card_memory card_runtime card_streams card_trace)
+$(CARD): $(OBJ)/%.o: test/%.cpp Makefile
 	$(CXX) $(CXXFLAGS) -O1 -c -o $@ $<
 
 $(OBJ)/cards_test.o: test/cards_test.c Makefile
 	$(CC) $(CFLAGS) -c -o $@ $<
 
-$(OBJ)/cards_test: $(OBJ)/cards_test.o $(OBJ)/card.o $(OBJ)/card_memory.o $(OBJ)/card_runtime.o $(OBJ)/card_trace.o $(CARD_OBJECTS)
+$(OBJ)/copies_test.o: test/copies_test.cu Makefile cuda/rules.mk
+	$(NVCC) $(NVCCFLAGS) $(call gencode,$(firstword $(CUDA_ARCHS))) -c -o $@ $<
+
+$(OBJ)/cards_test $(OBJ)/copies_test: $(OBJ)/%: $(OBJ)/%.o $(CARD) $(CARD_OBJECTS)
 	$(CXX) -o $@ $^ -pthread -ldl -lrt

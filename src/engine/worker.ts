@@ -109,7 +109,9 @@ export class EngineWorker {
       },
     );
     this.plan = new StepPlan(maxSeqs, maxStepTokens);
-    this.profiling = new Profiling(engine, this.scheduler, (error) => this.post({ type: "profiled", error }));
+    this.profiling = new Profiling(engine, this.scheduler, (error) => {
+      this.post({ type: "profiled", error: error && { kind: error.kind, message: error.message } });
+    });
     this.control = new EngineControl(
       engine,
       this.scheduler,
@@ -241,7 +243,7 @@ export class EngineWorker {
       this.postKvEvents();
       return true;
     }
-    if (scheduler.hasOutcomes) this.post(scheduler.takeMessage());
+    if (scheduler.hasNews) this.post(scheduler.takeMessage());
     const copy = (copies: Int32Array<ArrayBuffer>) => this.engine.copyPages(copies);
     if (!scheduler.frozen && scheduler.disk?.idle(this.plan, copy)) return true;
     this.control.settle();
