@@ -202,10 +202,18 @@ export const libraryBugs: PlantedBug[] = [
     ["+ (size_t)row * m->rows[place].stride", "", "every mask is the first"],
     ["while (q->n_running) pthread_cond_wait(&m->ended, &m->lock);", "", "a step ends before its fills"],
     ["if (--q->n_running == 0)", "if (--q->n_running < 0)", "nobody hears of a fill's end"],
-    ["q->n_given = q->n_begun = 0;", "q->n_begun = q->n_given;", "the fills of a third step lie behind the room for them"],
+    [
+      "q->n_given = q->n_begun = 0;",
+      "q->n_begun = q->n_given;",
+      "the fills of a third step lie behind the room for them",
+    ],
     ["q->rows[q->n_begun++]", "q->rows[q->n_given - ++q->n_begun]", "the newest fill comes first"],
     ["(m->oldest + i) % FG_STEPS_IN_FLIGHT", "i", "the fills of one of two places come first"],
-    ["job->check(job->source, token) == 1", "job->check(job->source, token)", "a token of which nobody is sure is taken"],
+    [
+      "job->check(job->source, token) == 1",
+      "job->check(job->source, token)",
+      "a token of which nobody is sure is taken",
+    ],
     ["if (asked || sampler_fills) return asked;", "if (asked) return 1;", "one thread fills all masks"],
     [
       "for (int32_t i = 0; i < m->n_started; i++) pthread_join(m->threads[i], NULL);",
