@@ -8,7 +8,7 @@ import { PAGE_TOKENS } from "../src/engine/page-cache.ts";
 import { PLAIN } from "../src/engine/protocol.ts";
 import { GREEDY } from "../src/engine-config.ts";
 import { count } from "./flags.ts";
-import { type Machine, SimulatedEngine } from "./simulated-engine.ts";
+import { LINK_RATE, type Machine, PAGE_SIZE, SimulatedEngine } from "./simulated-engine.ts";
 import { randomFrom } from "./stats.ts";
 
 export interface Turns {
@@ -26,6 +26,9 @@ export interface TurnResult {
   /** Prompt tokens that an endless cache would have, and that this one had. */
   known: number;
   found: number;
+  /** GB/s from the first copy of a step to the last, to the device and to the host; NaN where nothing was copied. */
+  readRate: number;
+  writeRate: number;
 }
 
 /** The tokens of a prompt that an endless cache would have, in turn 0, 1, ... */
@@ -62,11 +65,14 @@ export function simulateTurns(setting: Turns & Machine): TurnResult[] {
     }
     engine.run();
     const after = engine.scheduler.stats();
+    const copied = (of: "saved" | "restored") => (after.host[of] - before.host[of]) * PAGE_SIZE;
     results.push({
       seconds: engine.seconds - before.seconds,
       promptTokens: after.promptTokens - before.promptTokens,
       known: knownTokens(setting, turn) * conversations,
       found: after.prefixHitTokens - before.prefixHitTokens,
+      readRate: copied("restored") / (after.host.readSeconds - before.host.readSeconds),
+      writeRate: copied("saved") / (after.host.writeSeconds - before.host.writeSeconds),
     });
     for (const prompt of prompts) {
       for (let i = 0; i < answer; i++) prompt.push(ANSWER_ID);
@@ -92,13 +98,15 @@ const program = new Command("bun bench/simulate-turns.ts")
   .option("--pages <n>", "pages of the KV cache", count, 2048)
   .option("--host-pages <n>", "pages of the KV cache in host memory", Number, 2048)
   .option("--max-num-seqs <n>", "sequences that run at once", count, 1024)
-  .option("--max-num-batched-tokens <n>", "tokens in one step", count, 2048);
+  .option("--max-num-batched-tokens <n>", "tokens in one step", count, 2048)
+  .option("--link-rate <GB/s>", "of the link to the host, in each direction", Number, LINK_RATE);
 
 if (import.meta.main) {
   const results = simulateTurns(program.parse().opts<Turns & Machine>());
-  for (const [i, { seconds, promptTokens, known, found }] of results.entries()) {
+  for (const [i, { seconds, promptTokens, known, found, readRate, writeRate }] of results.entries()) {
     console.log(
-      `turn ${i + 1}: ${seconds.toFixed(2)} s, ${found} of ${known} known tokens found (${promptTokens} in all)`,
+      `turn ${i + 1}: ${seconds.toFixed(2)} s, ${found} of ${known} known tokens found (${promptTokens} in all); ` +
+        `read at ${readRate.toFixed(1)} GB/s, written at ${writeRate.toFixed(1)} GB/s`,
     );
   }
   console.log(`${(100 * shareFound(results)).toFixed(1)} % of what was known was found`);

@@ -3,6 +3,7 @@ import type { StepMessage } from "../src/engine/protocol.ts";
 import { Scheduler } from "../src/engine/scheduler.ts";
 import { FG } from "../src/ffi/layout.ts";
 import { StepPlan } from "../src/ffi/step-plan.ts";
+import { SimulatedStreams, type StepTimes } from "./simulated-streams.ts";
 import { randomFrom } from "./stats.ts";
 import { describe } from "./steps.ts";
 
@@ -21,15 +22,18 @@ const [SCORE, SCORE_RATE] = [4 * 4096 * LAYERS, 370e6];
 /** Microseconds of embedding, logits and sampling: the least per step, and per row once rows dominate. */
 const [ENDS, ENDS_ROW] = [150, 0.47];
 
-/** Bytes of a page, and bytes per microsecond that the link to the host moves in each direction, beside a step. */
-const PAGE_BYTES = FG.PAGE_TOKENS * KV_BYTES;
-const LINK_RATE = 53e3;
+/** GB, of a page. */
+export const PAGE_SIZE = (FG.PAGE_TOKENS * KV_BYTES) / 1e9;
+/** GB/s that the link to the host moves in each direction, beside a step. */
+export const LINK_RATE = 53;
 
 export interface Machine {
   pages: number;
   hostPages: number;
   maxNumSeqs: number;
   maxNumBatchedTokens: number;
+  /** GB/s of the link to the host in each direction; LINK_RATE where none is given. */
+  linkRate?: number;
 }
 
 function productsTime(tokens: number): number {
@@ -40,27 +44,25 @@ function productsTime(tokens: number): number {
   return from + ((tokens - low) / (high - low)) * (to - from);
 }
 
-/** Microseconds. */
+/** Microseconds, without copies. */
 function stepTime(plan: StepPlan): number {
   const { tokens, decodeContext, promptScores } = describe(plan);
   const layers = LAYERS * (productsTime(tokens) + OTHERS + OTHERS_TOKEN * tokens);
   const attention = (decodeContext * KV_BYTES) / KV_RATE + (promptScores * SCORE) / SCORE_RATE;
   const ends = Math.max(ENDS, plan.rowCount * ENDS_ROW);
-  return Math.max(layers + attention + ends, copyTime(plan));
-}
-
-function copyTime(plan: StepPlan): number {
-  const pages = [0, 0];
-  for (let i = 0; i < plan.copyCount; i++) pages[plan.copies[i * 3 + 2]! === FG.TO_HOST ? 0 : 1]!++;
-  return (Math.max(...pages) * PAGE_BYTES) / LINK_RATE;
+  return layers + attention + ends;
 }
 
 export class SimulatedEngine {
   readonly scheduler: Scheduler;
+  /** When the last step is over. */
   seconds = 0;
+  private readonly streams: SimulatedStreams;
+  /** When the newest result came: the next step is planned then. */
+  private now = 0;
   private readonly plan: StepPlan;
   private readonly result;
-  private readonly rowsOut: number[] = [];
+  private readonly inFlight: { rows: number; runSeconds: number; times: StepTimes }[] = [];
   private readonly random = randomFrom(0);
 
   /** `ends`: mean tokens after which answers end at random; 0 = none does. */
@@ -71,6 +73,7 @@ export class SimulatedEngine {
     const { pages, hostPages, maxNumSeqs: maxSeqs, maxNumBatchedTokens: maxStepTokens } = machine;
     const limits = { maxSeqs, maxStepTokens, maxContext: pages * FG.PAGE_TOKENS, pages, hostPages };
     this.scheduler = new Scheduler({ ...limits, prefixCaching: true, vocabSize: 1 });
+    this.streams = new SimulatedStreams(PAGE_SIZE / (machine.linkRate ?? LINK_RATE));
     this.plan = new StepPlan(maxSeqs, maxStepTokens);
     const floats = new Float32Array(maxStepTokens);
     const ids = new Int32Array(maxStepTokens);
@@ -84,15 +87,18 @@ export class SimulatedEngine {
 
   /** Runs one step, with the next one planned before it ends. Returns what it brought. */
   step(): StepMessage {
-    const { scheduler, plan, result, rowsOut, ends } = this;
+    const { scheduler, plan, result, inFlight, ends } = this;
     while (scheduler.stepsInFlight < FG.STEPS_IN_FLIGHT && scheduler.plan(plan)) {
-      this.seconds += stepTime(plan) / 1e6;
-      rowsOut.push(plan.rowCount);
+      const runSeconds = stepTime(plan) / 1e6;
+      const times = this.streams.submit(plan, this.now, runSeconds);
+      this.seconds = times.end;
+      inFlight.push({ rows: plan.rowCount, runSeconds, times });
       plan.submitted();
     }
-    const rows = rowsOut.shift()!;
+    const { rows, runSeconds, times } = inFlight.shift()!;
+    this.now = times.end;
     for (let i = 0; i < rows; i++) result.ids[i] = ends > 0 && this.random() < 1 / ends ? STOP_ID : STOP_ID + 1;
-    scheduler.commit({ ...result, rows, runSeconds: 0, idleSeconds: 0, toHostSeconds: 0, toDeviceSeconds: 0 });
+    scheduler.commit({ ...result, ...times, rows, runSeconds, idleSeconds: 0 });
     return scheduler.takeMessage();
   }
 }

@@ -1,5 +1,6 @@
 /** What fgbatch shows: how much of the batch is done, at which speed, and how it ended. */
 import type { BatchJob, BatchProgress } from "../routes/batch/job.ts";
+import { BATCH_PATIENCE_SECONDS } from "../src/limits.ts";
 import { type BarOutput, barLine, ChangingLine, formatTimes } from "./progress.ts";
 
 /** Seconds between two lines where there is no terminal. */
@@ -40,7 +41,7 @@ export class BatchBar {
     if (now - this.#told < LOG_SECONDS * 1000) return;
     this.#told = now;
     this.#line.end();
-    this.#output.write(`fgbatch: ${why}; trying again\n`);
+    this.#output.write(`fgbatch: ${why}; trying again, for ${BATCH_PATIENCE_SECONDS / 60} minutes at most\n`);
   }
 
   get #seconds(): number {
@@ -56,7 +57,7 @@ export class BatchBar {
     return barLine("requests", done / total, facts, width);
   }
 
-  /** Ends the bar. Returns what is to be said about the run, with line ends; nothing where nothing was begun. */
+  /** Ends the bar. Returns how far the batch is, with line ends; nothing where nothing was begun. */
   end({ output, errors }: BatchJob): string {
     this.#line.end();
     if (!this.#progress) return "";
@@ -65,7 +66,7 @@ export class BatchBar {
     const parts = [
       `${count(completed)} of ${count(total)} requests answered (${output})`,
       ...(failed > 0 ? [`${count(failed)} failed (${errors})`] : []),
-      ...(left > 0 ? [`${count(left)} left: run the same command again`] : []),
+      ...(left > 0 ? [`${count(left)} left`] : []),
     ];
     const seconds = this.#seconds;
     const speed = `${count(promptTokens)} + ${count(outputTokens)} tokens in ${seconds.toFixed(1)} s, ${count(Math.round(outputTokens / seconds))} tokens/s`;

@@ -5,8 +5,9 @@ import type { Send } from "../routes/batch/answer.ts";
 import { BatchInputError } from "../routes/batch/input.ts";
 import { type Answerer, type BatchJob, runBatch } from "../routes/batch/job.ts";
 import { Service } from "../routes/service.ts";
-import { FastgenError } from "../src/errors.ts";
+import { asFastgenError, FastgenError } from "../src/errors.ts";
 import { MAX_BODY_BYTES } from "../src/limits.ts";
+import { connectionReason } from "../src/system-reason.ts";
 import type { FastgenApi } from "../src/types.ts";
 import { VERSION } from "../src/version.ts";
 import { type AnswerFlags, addAnswerFlags, answerOptions } from "./answer-flags.ts";
@@ -57,8 +58,8 @@ export function command(): Command {
 The same command again goes on where it was broken off, also by kill -9: every custom_id gets one line, in OUT or in the file
 of errors. Remove the file of errors to try the failed requests again.
 
-Exit codes: 0 every request has its answer; 3 some requests failed; 2 wrong usage, or an input that was refused; 1 broken off;
-128 + n ended by signal n.`,
+Exit codes: 0 every request has its answer; 3 some requests failed; 2 wrong usage, or an input, a file, a model or a key that
+cannot be used: the same command would fail again; 1 broken off, and 128 + n ended by signal n: the same command goes on.`,
   );
 }
 
@@ -78,8 +79,10 @@ export async function run(args: string[]): Promise<number> {
   const stopping = new AbortController();
   const bar = new BatchBar();
   let fastgen: FastgenApi | null = null;
+  let opened = false;
   const open = async () => {
     if (flags.url === undefined) fastgen = await loadHere(model, flags, stopping);
+    opened = true;
     bar.begin();
     return fastgen ? answerer(fastgen, flags) : remote(flags, (why) => bar.tell(why));
   };
@@ -91,7 +94,12 @@ export async function run(args: string[]): Promise<number> {
     process.stderr.write(bar.end(job));
     return failed > 0 ? 3 : 0;
   } catch (error) {
-    return brokenOff(error, stopping.signal, bar, job);
+    if (error instanceof BatchInputError) throw showFaults(error, job);
+    process.stderr.write(bar.end(job));
+    const code = stopping.signal.aborted ? exitCodeOf(stopping.signal.reason) : null;
+    if (code === null) throw brokenOff(error, opened);
+    process.stderr.write("Run the same command again to go on.\n");
+    return code;
   } finally {
     unhook();
     await (fastgen as FastgenApi | null)?.close();
@@ -103,19 +111,23 @@ function errorsBeside(output: string): string {
   return output.replace(/(\.[^./]*)?$/, (ending) => `.errors${ending || ".jsonl"}`);
 }
 
-/** The exit code. Throws what is not told here. */
-function brokenOff(error: unknown, signal: AbortSignal, bar: BatchBar, job: BatchJob): number {
-  if (error instanceof BatchInputError) {
-    const [, ...others] = error.faults;
-    for (const { line, message } of others.slice(0, SHOWN_FAULTS - 1)) {
-      process.stderr.write(`${job.input}, line ${line}: ${message}\n`);
-    }
-    throw error;
+/** Shows the wrong lines but the first, which the error names. */
+function showFaults(error: BatchInputError, { input }: BatchJob): BatchInputError {
+  const [, ...others] = error.faults;
+  for (const { line, message } of others.slice(0, SHOWN_FAULTS - 1)) {
+    process.stderr.write(`${input}, line ${line}: ${message}\n`);
   }
-  process.stderr.write(bar.end(job));
-  const code = signal.aborted ? exitCodeOf(signal.reason) : null;
-  if (code !== null) return code;
-  throw error;
+  return error;
+}
+
+/** The error to end with: exit code 2 where the same command would fail again, else 1 and what to do. `opened`: requests were made. */
+function brokenOff(thrown: unknown, opened: boolean): FastgenError {
+  const error = asFastgenError(thrown);
+  const { kind, message, cause } = error;
+  if (kind === "internal" || kind === "invalid_request") return error;
+  const transient = opened || kind === "unavailable";
+  if (!transient) return new FastgenError("invalid_request", message, { cause });
+  return new FastgenError(kind, `${message}. Once that is mended, run the same command again to go on`, { cause });
 }
 
 async function loadHere(model: string | undefined, flags: BatchFlags, stopping: AbortController): Promise<FastgenApi> {
@@ -159,7 +171,7 @@ function remote(flags: BatchFlags, tell: (why: string) => void): Answerer {
     // An answer may take longer than fetch waits by itself.
     const target = url.startsWith("/v1/") ? base + url.slice("/v1".length) : base.replace(/\/v1$/, "") + url;
     return fetch(target, { ...init, headers, timeout: false } as RequestInit).catch((error) => {
-      tell(`cannot reach ${base}: ${error.message}`);
+      tell(`cannot reach ${base}: ${connectionReason(error)}`);
       throw error;
     });
   };

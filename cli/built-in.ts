@@ -5,6 +5,7 @@ export function builtInNotice(tool: "fgserve" | "fgchat" | "fgbatch", columns = 
   const notice =
     "No model was named, so the built-in fastgen-tiny answers: it greets, adds and subtracts up to 99, spells, reverses and " +
     "repeats words, knows which day or month comes next, remembers your name, and writes haikus. For a real model, name a " +
-    `directory or one on the hub: ${tool}${tool === "fgbatch" ? " IN OUT" : ""} mistralai/Mistral-7B-Instruct-v0.3`;
+    // A command stands on a line of its own, to be copied.
+    `directory or one on the hub:\n  ${tool}${tool === "fgbatch" ? " IN OUT" : ""} mistralai/Mistral-7B-Instruct-v0.3`;
   return `${wrap(notice, columns)}\n`;
 }

@@ -2,6 +2,7 @@
 import { z } from "zod";
 import { type ErrorKind, FastgenError } from "../src/errors.ts";
 import type { SamplingParams } from "../src/params.ts";
+import { connectionReason } from "../src/system-reason.ts";
 import type { ChatMessage } from "../src/types.ts";
 import type { Answer, ChatBackend } from "./chat-backend.ts";
 
@@ -127,8 +128,8 @@ async function request(url: string, init: RequestInit): Promise<Response> {
   try {
     reply = await fetch(url, init);
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new FastgenError("unavailable", `cannot reach ${url}: ${reason} Is a server running there?`, { cause });
+    const why = connectionReason(cause);
+    throw new FastgenError("unavailable", `cannot reach ${url}: ${why}. Is a server running there?`, { cause });
   }
   if (reply.ok) return reply;
   const text = await reply.text();

@@ -2,6 +2,7 @@
 import { Command } from "commander";
 import { FastgenError } from "../src/errors.ts";
 import type { SamplingParams } from "../src/params.ts";
+import { makeProfileFolder } from "../src/profile-folder.ts";
 import { VERSION } from "../src/version.ts";
 import { builtInNotice } from "./built-in.ts";
 import { type ChatBackend, LocalBackend } from "./chat-backend.ts";
@@ -127,6 +128,7 @@ async function connect(model: string | undefined, flags: ChatFlags): Promise<Cha
   }
   // A server says itself what it does not support.
   if (params.structured_outputs) checkSchema(params.structured_outputs, flags.jsonSchema!);
+  if (flags.profile !== undefined) makeProfileFolder(flags.profile);
   if (model === undefined) process.stderr.write(builtInNotice("fgchat"));
   const bar = new ProgressBar();
   const fastgen = await loadModel(model, {

@@ -176,6 +176,7 @@ describe("wrong flags", () => {
     ["--gpu-memory-utilization NaN", "above 0 to 1"],
     ["--swap-space -1", "0 or more"],
     ["--swap-space Infinity", "0 or more"],
+    ["--kv-cache-dir-size 0", "above 0"],
     ["--kv-cache-memory-bytes lots", "4G"],
     ["--kv-cache-memory-bytes 0", "above 0"],
     ["--seed", "argument missing"],

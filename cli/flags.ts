@@ -6,6 +6,7 @@ import { DEFAULTS } from "../src/device.ts";
 import { asFastgenError, FastgenError } from "../src/errors.ts";
 import { Fastgen } from "../src/fastgen.ts";
 import { MAX_TEMPLATE_LENGTH } from "../src/limits.ts";
+import { systemReason } from "../src/system-reason.ts";
 import type { ChatContentFormat, Dtype, KvEventsConfig, LoadOptions, SchedulingPolicy } from "../src/types.ts";
 
 /** A whole number within bounds. */
@@ -25,8 +26,9 @@ export function decimal(least: number, most: number, above = false) {
     if (text.trim() !== "" && Number.isFinite(value) && value <= most && (above ? value > least : value >= least)) {
       return value;
     }
-    const range =
-      most === Number.POSITIVE_INFINITY ? `${least} or more` : `${above ? "above " : ""}${least} to ${most}`;
+    const from = above ? `above ${least}` : String(least);
+    const unbounded = above ? from : `${least} or more`;
+    const range = most === Number.POSITIVE_INFINITY ? unbounded : `${from} to ${most}`;
     throw new InvalidArgumentError(`It must be a number: ${range}.`);
   };
 }
@@ -271,7 +273,10 @@ export function withFlags(error: FastgenError): FastgenError {
 
 /** Fastgen.load, whose errors and warnings name flags. */
 export async function loadModel(model: string | undefined, options: LoadOptions): Promise<Fastgen> {
-  const onWarning = (message: string) => options.onWarning?.(withFlags(new FastgenError("device", message)).message);
+  // Like an error, a warning may begin with the option that it is about.
+  const about = (message: string) => ({ param: /^[a-z]+(?:_[a-z]+)+/.exec(message)?.[0] });
+  const onWarning = (message: string) =>
+    options.onWarning?.(withFlags(new FastgenError("device", message, about(message))).message);
   try {
     return await Fastgen.load(model, { ...options, onWarning });
   } catch (error) {
@@ -292,7 +297,7 @@ function readTemplate(argument: string): string {
   try {
     if (!isText) text = readFileSync(argument, "utf8");
   } catch (error) {
-    const why = error instanceof Error ? error.message : String(error);
+    const why = systemReason(error, argument);
     throw new FastgenError("invalid_request", `--chat-template: '${argument}' cannot be read: ${why}`);
   }
   if (text.length <= MAX_TEMPLATE_LENGTH) return text;

@@ -6,6 +6,7 @@ import { Service } from "../routes/service.ts";
 import type { RequestTracer } from "../routes/tracing.ts";
 import { asFastgenError } from "../src/errors.ts";
 import * as limits from "../src/limits.ts";
+import { makeProfileFolder } from "../src/profile-folder.ts";
 import type { FastgenApi } from "../src/types.ts";
 import { VERSION } from "../src/version.ts";
 import { type AccessFlags, accessOptions, addAccessFlags } from "./access-flags.ts";
@@ -192,6 +193,7 @@ export async function run(args: string[]): Promise<number> {
   if (code !== null) return code;
   const flags = parser.opts<ServeFlags>();
   const options = loadOptions(flags);
+  if (flags.profile !== undefined) makeProfileFolder(flags.profile);
   const log = new Log();
   const write = (line: string) => log.line(line);
   outliveReaders();

@@ -162,12 +162,20 @@ test("/sleep and /wake_up: levels and tags in the query, as SkyRL and vLLM's cli
   await post("/wake_up?tags=kv_cache&tags=weights");
   await post("/wake_up");
   expect(await get("/is_sleeping")).toEqual({ is_sleeping: false });
+  fastgen.weights_problem = "the weights are gone";
+  const gone = { weights: "the weights are gone" };
+  expect(await post("/wake_up")).toEqual({ status: 200, body: { status: "awake", message: gone.weights } });
+  expect(await get("/health")).toMatchObject({ status: "ok", ...gone });
+  expect((await get("/server_info?config_format=json")).vllm_config.model_config).toMatchObject(gone);
+  fastgen.weights_problem = null;
+  expect(await get("/health")).not.toHaveProperty("weights");
   expect(fastgen.commands).toEqual([
     { sleep: { level: 1 } },
     { sleep: { level: 2 } },
     { sleep: { level: 1, mode: "keep" } },
     { wakeUp: { tags: ["weights"] } },
     { wakeUp: { tags: ["kv_cache", "weights"] } },
+    { wakeUp: {} },
     { wakeUp: {} },
   ]);
   for (const path of ["/sleep?level=3", "/sleep?tags=weights", "/wake_up?tags=disk"]) {

@@ -69,7 +69,11 @@ const wakeSchema = z.strictObject({ tags: memoryTags.optional() });
 export function wakeUp(service: Service) {
   return async (c: Context<Env>): Promise<Response> => {
     await service.fastgen.wakeUp(await adminFields(c, service, wakeSchema, ["tags"]));
-    return Response.json({ status: service.fastgen.is_sleeping ? "sleeping" : "awake" });
+    const { is_sleeping, weights_problem } = service.fastgen;
+    return Response.json({
+      status: is_sleeping ? "sleeping" : "awake",
+      ...(weights_problem !== null && { message: weights_problem }),
+    });
   };
 }
 

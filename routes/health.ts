@@ -1,6 +1,6 @@
 /**
  * GET /health, /ping, /liveness and /load. The first two: 200 while requests are served; 503 while the model loads, while
- * draining, and once every engine has failed. Of several engines it is said which have.
+ * draining, and once every engine has failed. Of several engines it is said which have; and what is wrong with the weights.
  */
 import { LIVENESS_SECONDS } from "../src/limits.ts";
 import type { Service } from "./service.ts";
@@ -8,8 +8,14 @@ import type { Service } from "./service.ts";
 export function health(service: Service) {
   return (): Response => {
     // Throws FastgenError "unavailable": the 503, with its reason.
-    const { model, engines } = service.fastgen;
-    const served = { status: "ok", model: service.modelName, device: model.device };
+    const { model, engines, weights_problem } = service.fastgen;
+    const served = {
+      status: "ok",
+      model: service.modelName,
+      device: model.device,
+      // No 503: who would mend it must still be led here.
+      ...(weights_problem !== null && { weights: weights_problem }),
+    };
     if (engines.length === 1) return Response.json(served);
     return Response.json({ ...served, engines: engines.map(({ alive }) => (alive ? "ok" : "failed")) });
   };

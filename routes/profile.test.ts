@@ -1,16 +1,21 @@
 /** /start_profile, /stop_profile and the signal: from whom, with what, and what is said when there can be none. */
-import { afterEach, expect, test } from "bun:test";
+import { afterAll, afterEach, expect, test } from "bun:test";
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { FastgenError } from "../src/errors.ts";
 import { MAX_PROFILE_STEPS } from "../src/limits.ts";
 import { Profiling } from "./profile.ts";
 import { FakeFastgen, type FakeOptions, json, startServer } from "./testing.ts";
 
+const folder = mkdtempSync(join(tmpdir(), "fastgen-profile-routes-"));
+afterAll(() => rmSync(folder, { recursive: true }));
 const started: Awaited<ReturnType<typeof startServer>>[] = [];
 async function start(options: Parameters<typeof startServer>[1] = {}, fake: FakeOptions = {}) {
   const fastgen = new FakeFastgen(fake);
   const logged: string[] = [];
   const server = await startServer(fastgen, {
-    profileDir: "/profiles",
+    profileDir: folder,
     errorLog: (line) => logged.push(line),
     ...options,
   });
@@ -34,7 +39,7 @@ test("a profile is started and stopped, and the reply names its file", async () 
   expect(again).toMatchObject({ status: 400, body: { error: { message: expect.stringContaining("stop it first") } } });
   const stopped = { status: "stopped", file: "/profiles/one.json", bytes: 123 };
   expect(await post("/v1/stop_profile")).toEqual({ status: 200, body: stopped });
-  expect(fastgen.commands).toEqual([{ startProfile: { directory: "/profiles" } }, "stopProfile"]);
+  expect(fastgen.commands).toEqual([{ startProfile: { directory: folder } }, "stopProfile"]);
   expect(logged).toEqual(["fgserve: profile written to /profiles/one.json"]);
   const none = await post("/stop_profile");
   expect(none).toMatchObject({
@@ -51,13 +56,17 @@ test("steps come in a body or in the query, within bounds", async () => {
   await post("/stop_profile");
   expect((await post("/start_profile?steps=3")).body).toEqual({ status: "profiling", steps: 3 });
   expect(fastgen.commands.filter((command) => typeof command === "object")).toEqual([
-    { startProfile: { directory: "/profiles", steps: 20 } },
-    { startProfile: { directory: "/profiles", steps: 3 } },
+    { startProfile: { directory: folder, steps: 20 } },
+    { startProfile: { directory: folder, steps: 3 } },
   ]);
   await post("/stop_profile");
-  for (const steps of [0, 1.5, MAX_PROFILE_STEPS + 1, "many"]) {
-    expect(await post("/start_profile", { steps })).toMatchObject({ status: 400, body: { error: { param: "steps" } } });
+  for (const steps of [0, 1.5, MAX_PROFILE_STEPS + 1, "many", true, [5]]) {
+    const reply = await post("/start_profile", { steps });
+    expect(reply).toMatchObject({ status: 400, body: { error: { param: "steps" } } });
   }
+  expect(await post("/start_profile?steps=many")).toMatchObject({
+    body: { error: { message: 'steps must be a number, not "many"' } },
+  });
   expect(await post("/start_profile", { setps: 3 })).toMatchObject({
     status: 400,
     body: { error: { param: "setps" } },
@@ -82,6 +91,18 @@ test("without a folder there are no profiles, and the cure is named", async () =
   expect(fastgen.commands).toEqual([]);
 });
 
+test("where the folder cannot be made, no profile is said to have begun", async () => {
+  const file = join(folder, "file");
+  writeFileSync(file, "");
+  const { fastgen, post } = await start({ profileDir: join(file, "below") });
+  const reply = await post("/start_profile");
+  expect(reply).toMatchObject({ status: 400, body: { error: { message: expect.stringContaining("(--profile)") } } });
+  expect(fastgen.commands).toEqual([]);
+  const made = join(folder, "a", "b");
+  expect((await (await start({ profileDir: made })).post("/start_profile")).status).toBe(200);
+  expect(existsSync(made)).toBe(true);
+});
+
 test("both are behind the admin key", async () => {
   const { post } = await start({ apiKey: "user", adminApiKey: "admin" });
   const as = (key: string) => ({ authorization: `Bearer ${key}` });
@@ -103,13 +124,13 @@ test("a profile that cannot be written is told of: in the log, and to who stops 
 test("the signal starts a profile, then ends it, and never throws", async () => {
   const fastgen = new FakeFastgen();
   const logged: string[] = [];
-  const profiling = new Profiling("/profiles", (line) => logged.push(line));
+  const profiling = new Profiling(folder, (line) => logged.push(line));
   const service = { fastgen };
   profiling.toggle(service);
   expect(logged.splice(0)).toEqual(["fgserve: a profile is being recorded; send SIGUSR2 again to write it"]);
   profiling.toggle(service);
   await profiling.close(fastgen);
-  expect(fastgen.commands.slice(0, 2)).toEqual([{ startProfile: { directory: "/profiles" } }, "stopProfile"]);
+  expect(fastgen.commands.slice(0, 2)).toEqual([{ startProfile: { directory: folder } }, "stopProfile"]);
   expect(logged.splice(0)).toEqual(["fgserve: profile written to /profiles/one.json"]);
   const nowhere = new Profiling(null, (line) => logged.push(line));
   nowhere.toggle(service);
@@ -125,7 +146,7 @@ test("the signal starts a profile, then ends it, and never throws", async () => 
 test("the end of the server writes the profile that is being recorded", async () => {
   const fastgen = new FakeFastgen();
   const logged: string[] = [];
-  const profiling = new Profiling("/profiles", (line) => logged.push(line));
+  const profiling = new Profiling(folder, (line) => logged.push(line));
   profiling.start(fastgen);
   await profiling.close(fastgen);
   expect(logged).toEqual(["fgserve: profile written to /profiles/one.json"]);

@@ -3,6 +3,7 @@ import type { Context } from "hono";
 import { z } from "zod";
 import { asFastgenError, FastgenError } from "../src/errors.ts";
 import * as limits from "../src/limits.ts";
+import { makeProfileFolder } from "../src/profile-folder.ts";
 import type { FastgenApi, ProfileFile } from "../src/types.ts";
 import { adminFields } from "./admin-fields.ts";
 import type { Env } from "./context.ts";
@@ -29,6 +30,7 @@ export class Profiling {
       throw new FastgenError("invalid_request", message);
     }
     if (this.#written) throw new FastgenError("invalid_request", "a profile is being recorded: stop it first");
+    makeProfileFolder(directory);
     const written = fastgen.startProfile({ directory, steps }).finally(() => {
       this.#written = null;
     });
@@ -78,7 +80,11 @@ const ignored = Object.fromEntries(
 
 const startSchema = z.strictObject({
   ...ignored,
-  steps: z.coerce.number().int().min(1).max(limits.MAX_PROFILE_STEPS).optional(),
+  // A query has text.
+  steps: z.preprocess(
+    (value) => (typeof value === "string" && /^-?\d+$/.test(value) ? Number(value) : value),
+    z.number().int().min(1).max(limits.MAX_PROFILE_STEPS).optional(),
+  ),
 });
 
 export function startProfile(service: Service) {

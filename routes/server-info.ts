@@ -43,6 +43,7 @@ function configOf({ fastgen, modelName }: Service): Config {
       max_model_len: model.max_model_len,
       vocab_size: model.vocab_size,
       weight_version: fastgen.weight_version,
+      weights: fastgen.weights_problem ?? "ready",
       logprobs_mode: fastgen.default_params.logprobs_mode ?? "raw_logprobs",
     },
     cache_config: {

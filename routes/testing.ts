@@ -260,6 +260,7 @@ export class FakeFastgen implements FastgenApi {
   }
 
   is_sleeping = false;
+  weights_problem: string | null = null;
 
   async sleep(options?: SleepOptions): Promise<void> {
     this.commands.push({ sleep: options });

@@ -1,8 +1,17 @@
 import { expect, spyOn, test } from "bun:test";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import * as os from "node:os";
 import * as path from "node:path";
-import { contextThatFits, type DeviceChoice, engineConfig, engineConfigs, MOST, pageBytes } from "./device.ts";
+import { libraryPath } from "./assets.ts";
+import {
+  chooseDevice,
+  contextThatFits,
+  type DeviceChoice,
+  engineConfig,
+  engineConfigs,
+  MOST,
+  pageBytes,
+} from "./device.ts";
 import type { EngineCapacity } from "./engine-config.ts";
 import type { Model } from "./model/shape.ts";
 import { failure } from "./testing.ts";
@@ -202,6 +211,28 @@ test("a library that cannot be opened here: one line says what to do", () => {
   expect(child.stderr.toString()).toMatch(
     /no library for this machine \(linux \w+\): .*npm run build.*FASTGEN_LIBRARY/,
   );
+});
+
+test("a GPU's library that cannot be opened is a warning, and the CPU is used", () => {
+  const folder = mkdtempSync(path.join(os.tmpdir(), "fastgen-library-"));
+  writeFileSync(path.join(folder, "libfastgen_cuda.so"), "of another kind of machine");
+  const before = process.env.FASTGEN_LIBRARY;
+  process.env.FASTGEN_LIBRARY = folder;
+  try {
+    const warnings: string[] = [];
+    expect(chooseDevice("auto", (message) => warnings.push(message)).kind).toBe("cpu");
+    expect(warnings).toEqual([
+      expect.stringMatching(/^CUDA cannot be used, so the model runs on the CPU: cannot open/),
+    ]);
+    // A library that is whole, but another one.
+    copyFileSync(libraryPath("build/libllguidance.so")!, path.join(folder, "libfastgen_cuda.so"));
+    chooseDevice("auto", (message) => warnings.push(message));
+    expect(warnings[1]).toMatch(/: it has no fg_\w+, so it is of another version of Fastgen: build it again/);
+  } finally {
+    if (before === undefined) delete process.env.FASTGEN_LIBRARY;
+    else process.env.FASTGEN_LIBRARY = before;
+    rmSync(folder, { recursive: true });
+  }
 });
 
 test("libfastgen's bounds are those of config.c, and errors name them", async () => {

@@ -63,10 +63,13 @@ function libraryOf(kind: DeviceKind): string | null {
 
 /**
  * Picks the device. `auto` is CUDA if this build has the CUDA library and a GPU can be used, else the CPU. A GPU that is
- * present but cannot be used causes a warning.
+ * present but cannot be used is told to `warn`.
  * @throws FastgenError "device" if the device that was asked for cannot be used.
  */
-export function chooseDevice(wanted: "auto" | DeviceKind): DeviceChoice {
+export function chooseDevice(
+  wanted: "auto" | DeviceKind,
+  warn: (message: string) => void = (message) => process.emitWarning(message),
+): DeviceChoice {
   if (wanted !== "cpu") {
     const library = libraryOf("cuda");
     let problem = "this build has no CUDA library";
@@ -80,7 +83,7 @@ export function chooseDevice(wanted: "auto" | DeviceKind): DeviceChoice {
       if (library) problem = "no CUDA GPU was found";
     } catch (error) {
       problem = asFastgenError(error).message;
-      if (wanted === "auto") process.emitWarning(`CUDA cannot be used, so the model runs on the CPU: ${problem}`);
+      if (wanted === "auto") warn(`CUDA cannot be used, so the model runs on the CPU: ${problem}`);
     }
     if (wanted === "cuda") {
       throw new FastgenError("device", `device cuda: ${problem}; choose cpu or auto`, { param: "device" });
@@ -171,7 +174,7 @@ function kvCacheDir(options: LoadOptions): EngineConfig["kvCacheDir"] {
   if (options.enable_prefix_caching === false) {
     throw wrong(
       "kv_cache_dir",
-      "kv_cache_dir needs the prefix cache: leave out enable_prefix_caching, or kv_cache_dir",
+      "kv_cache_dir needs the prefix cache: set enable_prefix_caching, or leave out kv_cache_dir",
     );
   }
   if (options.swap_space === 0) {
@@ -356,7 +359,7 @@ export function engineConfig(model: Model, device: DeviceChoice, options: LoadOp
   if (kvEvents && !prefixCaching) {
     throw wrong(
       "kv_events_config",
-      "kv_events_config publishes what becomes of the prefix cache, which is off: leave enable_prefix_caching out, or kv_events_config",
+      "kv_events_config publishes what becomes of the prefix cache, which is off: set enable_prefix_caching, or leave out kv_events_config",
     );
   }
   return {

@@ -47,6 +47,7 @@ import type {
 } from "./types.ts";
 import { VERSION } from "./version.ts";
 import { updateCommand } from "./weight-update.ts";
+import { whyNotWritable } from "./writable-folder.ts";
 
 /** Milliseconds from the model's being ready until grammars are prepared. */
 const PREPARE_AFTER = 100;
@@ -99,7 +100,7 @@ export class Fastgen implements FastgenApi {
    */
   static async load(name?: string, options: LoadOptions = {}): Promise<Fastgen> {
     const { signal } = options;
-    const device = chooseDevice(options.device ?? "auto");
+    const device = chooseDevice(options.device ?? "auto", options.onWarning);
     const opening = {
       revision: options.revision,
       loadFormat: options.load_format,
@@ -110,6 +111,7 @@ export class Fastgen implements FastgenApi {
     const model = await (name === undefined ? openDefaultModel(opening) : openModel(name, opening));
     const configs = engineConfigs(model, device, options);
     const config = configs[0]!;
+    if (config.kvCacheDir) makeKvCacheDir(config.kvCacheDir.path);
     const template = ChatTemplate.load(model.files, {
       override: options.chat_template,
       contentFormat: options.chat_template_content_format,
@@ -268,7 +270,13 @@ export class Fastgen implements FastgenApi {
     try {
       const listener: SequenceListener = (choice, event) => {
         this.#profile?.requests.news(placed.index, placed.ids[choice]!, choice, event);
-        generation.accept(choice, event);
+        try {
+          generation.accept(choice, event);
+        } catch (thrown) {
+          // Nobody waits for ever on a fault of whoever listens.
+          generation.fail(asFastgenError(thrown));
+          throw thrown;
+        }
       };
       const queued = performance.now();
       placed = engines.add(requests, listener);
@@ -407,6 +415,10 @@ export class Fastgen implements FastgenApi {
     return this.#loaded.engines.state.sleeping;
   }
 
+  get weights_problem(): string | null {
+    return this.#loaded.engines.state.weightsProblem;
+  }
+
   abort(request_id: string | null): number {
     const wanted = [...this.#running.values()].filter(({ id }) => request_id === null || id === request_id);
     for (const { end } of wanted) end();
@@ -444,6 +456,14 @@ export class Fastgen implements FastgenApi {
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
+}
+
+/** What the engines' threads would otherwise find out later, when the server is up. */
+function makeKvCacheDir(folder: string): void {
+  const reason = whyNotWritable(folder, 0o700);
+  if (reason === null) return;
+  const message = `kv_cache_dir: pages cannot be kept in ${folder}: ${reason}; name another folder`;
+  throw new FastgenError("invalid_request", message, { param: "kv_cache_dir" });
 }
 
 function publicStats(stats: EngineStats): Stats {

@@ -530,10 +530,15 @@ export interface FastgenApi {
   sleep(options?: SleepOptions): Promise<void>;
   /**
    * Brings memory back, all of it unless `tags` says what. Generation goes on once everything is awake and the weights have
-   * values. Rejects with FastgenError "out_of_memory" where others have taken the memory; it may be tried again.
+   * values. Where everything is awake and they have none, new requests are refused ("unavailable") until an update. Rejects with FastgenError "out_of_memory" where others have taken the memory; it may be tried again.
    */
   wakeUp(options?: { tags?: readonly MemoryTag[] }): Promise<void>;
   readonly is_sleeping: boolean;
+  /**
+   * Why nothing can be generated with the weights that there are: a sleep of level 2 dropped them, or an update broke off.
+   * Null while they are whole. An update that succeeds mends it.
+   */
+  readonly weights_problem: string | null;
   /** New requests find no KV pages of those before. Requests that run keep theirs. */
   resetPrefixCache(): Promise<void>;
   /** Ends the generations that were started with this request_id, or all (null), with what they have. Returns how many. */

@@ -1,5 +1,6 @@
 /** An update of the weights, checked: what the engine is then told to load. */
 import { stat } from "node:fs/promises";
+import { isAbsolute } from "node:path";
 import type { Command } from "./engine/protocol.ts";
 import { asFastgenError, FastgenError } from "./errors.ts";
 import { MAX_WEIGHT_VERSION_LENGTH } from "./limits.ts";
@@ -21,9 +22,7 @@ export async function updateCommand(
     throw new FastgenError("invalid_request", message, { param: "weight_version" });
   }
   const param = "folder" in update ? "folder" : "tensors";
-  if ("folder" in update && !(await isFolder(update.folder))) {
-    throw new FastgenError("invalid_request", `folder: there is no folder '${update.folder}'`, { param });
-  }
+  if ("folder" in update) await requireFolder(update.folder);
   try {
     return { type: "update", tensors: await model.weightsIn(update), version, clearCache: clear_cache };
   } catch (thrown) {
@@ -33,7 +32,12 @@ export async function updateCommand(
   }
 }
 
-async function isFolder(path: string): Promise<boolean> {
+async function requireFolder(path: string): Promise<void> {
   const info = await stat(path).catch(() => null);
-  return info?.isDirectory() ?? false;
+  if (info?.isDirectory()) return;
+  const what = info
+    ? `'${path}' is a file: give its folder`
+    : `there is no folder '${path}' on the machine of the model`;
+  const cure = info || isAbsolute(path) ? "" : "; give its whole path, from / on";
+  throw new FastgenError("invalid_request", `folder: ${what}${cure}`, { param: "folder" });
 }

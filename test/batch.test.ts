@@ -11,6 +11,8 @@ let server: ReturnType<typeof Bun.serve>;
 let answered: Map<string, number>;
 /** Milliseconds that an answer takes, at most. */
 let slowness = 0;
+/** Whether every request is refused. */
+let refusing = false;
 
 beforeAll(() => {
   server = Bun.serve({
@@ -19,6 +21,7 @@ beforeAll(() => {
     async fetch(request) {
       const { prompt } = (await request.json()) as { prompt: string };
       await Bun.sleep(Math.random() * slowness);
+      if (refusing) return Response.json({ error: { message: "no such key" } }, { status: 401 });
       answered.set(prompt, (answered.get(prompt) ?? 0) + 1);
       if (prompt.endsWith("3")) return Response.json({ error: { message: "no threes" } }, { status: 400 });
       return Response.json({ prompt, usage: { prompt_tokens: 1, completion_tokens: 2 } });
@@ -125,7 +128,7 @@ test("SIGTERM ends it in order: what is left is said, and done by the next run",
   while (sizeOf("out.jsonl") === 0) await Bun.sleep(5);
   child.kill("SIGTERM");
   expect(await child.exited).toBe(143);
-  expect(await said).toMatch(/\d+ of 200 requests answered .*; \d+ left: run the same command again/);
+  expect(await said).toMatch(/\d+ of 200 requests answered .*; \d+ left\n.*\nRun the same command again to go on\.\n$/);
   const done = results("out.jsonl").length;
   expect(done).toBeLessThan(200);
   slowness = 0;
@@ -138,7 +141,9 @@ test("where the output cannot grow it says why; with room again it goes on", asy
   // Files may have 8 blocks; without the signal, writing beyond them fails as on a full disk.
   const { code, said } = await run([], "trap '' XFSZ; ulimit -f 8; ");
   expect(code).toBe(1);
-  expect(said).toMatch(/error: '.*out.*\.jsonl' cannot be written to: EFBIG/);
+  expect(said).toMatch(
+    /error: '.*out.*\.jsonl' cannot be written to: .* \(EFBIG\)\. Once that is mended, run the same command again/,
+  );
   const done = results("out.jsonl").length + results("out.errors.jsonl").length;
   expect(done).toBeGreaterThan(0);
   expect(done).toBeLessThan(300);
@@ -163,5 +168,34 @@ test("wrong usage: a model beside a server, an input that is not there", async (
   rmSync(at("in.jsonl"));
   const { code, said } = await run();
   expect(code).toBe(2);
-  expect(said).toMatch(/error: '.*in\.jsonl' cannot be read: ENOENT/);
+  expect(said).toMatch(/^error: '.*in\.jsonl' cannot be read: no such file or directory \(ENOENT\)\n$/);
+});
+
+test("where the same command would fail again, exit code 2 says so: an output in use, a model that is none, a key that is refused", async () => {
+  put(20);
+  slowness = 200;
+  const first = start(["--max-concurrency", "1"]);
+  while (sizeOf("out.jsonl") === 0) await Bun.sleep(5);
+  const second = await run();
+  first.child.kill("SIGTERM");
+  await first.child.exited;
+  expect(second).toEqual({
+    code: 2,
+    said: `error: another process writes to '${at("out.jsonl")}': wait until it has ended, or name another file for the results\n`,
+  });
+
+  const args = [process.execPath, path.join(root, "cli/main.ts"), "batch", at("in.jsonl"), at("new.jsonl"), folder];
+  const noModel = Bun.spawn([...args, "--device", "cpu"], { stderr: "pipe" });
+  const said = await new Response(noModel.stderr).text();
+  expect(await noModel.exited).toBe(2);
+  expect(said).toMatch(/^0 of 20 requests answered .*; 20 left\nerror: .*\n$/);
+  expect(said).not.toContain("same command");
+
+  refusing = true;
+  const refused = await run();
+  refusing = false;
+  expect(refused.code).toBe(2);
+  expect(refused.said).toContain(
+    "error: the server refuses requests: no such key (HTTP 401); give its key with --api-key\n",
+  );
 });

@@ -15,11 +15,14 @@ const COMMON = [
   "limits",
   "memory-file",
   "params",
+  "profile-folder",
   "schema-error",
   "structured-outputs",
+  "system-reason",
   "types",
   "units",
   "version",
+  "writable-folder",
 ];
 
 /** Each room, and the rooms it may import from beside itself. */

@@ -141,6 +141,15 @@ test("where pages cannot be written any more, there is one warning, and requests
   expect(existsSync(dir)).toBe(false);
 });
 
+test("a folder that cannot be one is refused before anything is loaded", async () => {
+  writeFileSync(dir, "");
+  for (const folder of [dir, join(dir, "below")]) {
+    const error = await withEngine(async () => null, { kv_cache_dir: folder }).catch((thrown) => thrown);
+    expect(error).toMatchObject({ kind: "invalid_request", param: "kv_cache_dir" });
+    expect(error.message).toContain(`${folder}: a file is where a folder should be`);
+  }
+});
+
 test("a reset of the cache empties the disk too; an update of the weights leaves it for those who had them", async () => {
   await withEngine(async (fastgen) => {
     await run(fastgen);

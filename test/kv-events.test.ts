@@ -96,7 +96,7 @@ print(sorted(ranks))`;
     expect(inUse).toMatchObject({ code: 2, stderr: expect.stringContaining(reason) });
     expect((await run("ipc:///tmp/x")).stderr).toContain("--kv-events-config.endpoint must be a TCP endpoint");
     expect((await run("tcp://*:5557", "--no-enable-prefix-caching")).stderr).toContain(
-      "leave --enable-prefix-caching out, or --kv-events-config",
+      "set --enable-prefix-caching, or leave out --kv-events-config",
     );
   }, 60_000);
 });

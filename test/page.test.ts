@@ -23,10 +23,10 @@ describe.skipIf(missing !== null)(`conversations on the page (${missing ?? "Chro
     expect(await page.locator(".assistant .figures").textContent()).toMatch(
       /^18 tokens[\d.,]+ tokens\/sfirst after \d+ ms/,
     );
-    script.answer = "Again.";
+    script.answer = "Again\nand again.";
     await say("And\nnow?");
     await answered();
-    expect(await texts()).toEqual(["Hi", "Hello there.", "And\nnow?", "Again."]);
+    expect(await texts()).toEqual(["Hi", "Hello there.", "And\nnow?", "Again\nand again."]);
     const { messages } = fake.calls.at(-1)!.prompt as { messages: object[] };
     expect(messages).toEqual([
       { role: "user", content: "Hi" },

@@ -130,6 +130,32 @@ test("a profile of some steps ends by itself, and a second one is refused meanwh
   fastgen.stopProfile();
 });
 
+test("with two engines, a profile of some steps ends when one of them has run as many", async () => {
+  const both = { device: "cpu", data_parallel_size: 2, threads: 2, max_num_seqs: 2 } as const;
+  await using two = await Fastgen.load(undefined, both);
+  const profile = two.startProfile({ directory: folder, steps: 5 });
+  await two.generate("Hello", { max_tokens: 20, ignore_eos: true });
+  const { traceEvents } = readProfile((await profile).path);
+  expect(spansOf(traceEvents, "step")).toHaveLength(5);
+  const names = traceEvents.filter(({ name }) => name === "process_name").map(({ args }) => args!.name);
+  expect(names).toContain("engine 1");
+});
+
+test("a file of which nothing can be written is an error that says what to do, and leaves nothing behind", async () => {
+  const gone = join(folder, "gone");
+  const profile = fastgen.startProfile({ directory: gone });
+  rmSync(gone, { recursive: true });
+  fastgen.stopProfile();
+  const error = await profile.catch((thrown) => thrown);
+  expect(error.kind).toBe("internal");
+  expect(error.message).toContain(`see whether ${gone} is there and has room`);
+  // The next one is as good as any.
+  const next = fastgen.startProfile({ directory: gone });
+  fastgen.stopProfile();
+  const { path } = await next;
+  expect(readdirSync(gone)).toEqual([path.split("/").at(-1)!]);
+});
+
 test("a folder that cannot be written to is named", async () => {
   const error = await fastgen.startProfile({ directory: "/dev/null/profiles" }).catch((thrown) => thrown);
   expect(error.kind).toBe("invalid_request");

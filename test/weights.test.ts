@@ -154,10 +154,14 @@ describe("the library", () => {
     await fastgen.wakeUp({ tags: ["kv_cache"] });
     expect(await answer(fastgen)).toEqual(fresh.third);
     await fastgen.sleep({ level: 2 });
+    const waiting = await fastgen.start(PROMPT, GREEDY);
     await fastgen.wakeUp();
-    const waiting = answer(fastgen);
+    expect(fastgen.weights_problem).toStartWith("the weights are gone");
+    await expect(answer(fastgen)).rejects.toThrow(/the weights are gone.*\/wake_up.*\/update_weights/);
     await fastgen.updateWeights({ folder: folders.first });
-    expect(await waiting).toEqual(fresh.first);
+    expect(fastgen.weights_problem).toBeNull();
+    expect((await waiting.completion()).choices[0]!.token_ids).toEqual(fresh.first.token_ids);
+    expect(await answer(fastgen)).toEqual(fresh.first);
   });
 
   test("abort() ends what has the id, with what it has", async () => {
@@ -204,7 +208,7 @@ test("a file that is cut short between the look at its header and its load chang
     kind: "invalid_request",
     message: expect.stringContaining("truncated"),
   });
-  expect(front.state).toEqual({ weightVersion: "0", sleeping: false, refusal: null });
+  expect(front.state).toEqual({ weightVersion: "0", sleeping: false, weightsProblem: null, refusal: null });
   expect(await ask()).toEqual(before);
   rmSync(file);
   writeFileSync(file, bytes);
@@ -280,7 +284,7 @@ describe("over HTTP", () => {
     expect(reply.status).toBe(400);
     expect((await json(reply)).error).toMatchObject({
       param: "weight_dir",
-      message: expect.stringContaining("/nowhere"),
+      message: "weight_dir: there is no folder '/nowhere' on the machine of the model",
     });
     expect((await complete()).choices[0].token_ids).toEqual(fresh.second.token_ids);
   });

@@ -8,6 +8,11 @@ import { blockElement } from "./markdown.ts";
 /** Drawing may take this share of the time. */
 const SHARE = 0.25;
 
+/** A line that a model ends is a line: verses are not run together, as CommonMark would. */
+function read(text: string): Token[] {
+  return new Lexer({ gfm: true, breaks: true }).lex(text);
+}
+
 /** What a block is, and the nodes that show it. */
 interface Block {
   raw: string;
@@ -53,7 +58,7 @@ export class MarkdownView {
     this.#text = text;
     this.#settled = 0;
     this.#settledBlocks = 0;
-    this.#replace(0, new Lexer().lex(text));
+    this.#replace(0, read(text));
     this.#drawn = text;
   }
 
@@ -69,7 +74,7 @@ export class MarkdownView {
   }
 
   #extend(): void {
-    const tokens = new Lexer().lex(this.#text.slice(this.#settled));
+    const tokens = read(this.#text.slice(this.#settled));
     this.#drawn = this.#text;
     this.#replace(this.#settledBlocks, tokens);
     // All but the last block, and the space behind it, are settled.

@@ -1,45 +1,58 @@
 /* See copies.cuh. */
 #include "context.cuh"
 
+#include <algorithm>
+
 namespace fg {
 
 namespace {
 
-constexpr uint64_t ORDERED = FG_STEPS_IN_FLIGHT + 1;
-
-/* Whether the last copy to the device that `stamp` tells of may still be under way. It came with step stamp - 1, and is
- * over when the step after that is: once that was waited for, FG_STEPS_IN_FLIGHT more have been submitted at most. */
-bool may_run(const Context *c, uint64_t stamp) {
-	return stamp > 0 && stamp + ORDERED > c->n_steps + 1;
+cudaError_t add(CopyStream &copies, void *to, const void *from, size_t bytes, cudaMemcpyKind kind) {
+	const cudaError_t error = cudaMemcpyAsync(to, from, bytes, kind, copies.stream);
+	if (error != cudaSuccess) return error;
+	copies.given++;
+	return cudaEventRecord(copies.over[copies.given % CopyStream::RECENT], copies.stream);
 }
 
-/* Makes `waiting` wait for what `stream` has been given so far. */
-cudaError_t order(cudaStream_t stream, cudaEvent_t event, cudaStream_t waiting) {
-	cudaError_t error = cudaEventRecord(event, stream);
-	return error == cudaSuccess ? cudaStreamWaitEvent(waiting, event) : error;
+/* Makes `waiting` wait until a copy is over. In the place of one that was given long ago, a later one is waited for. */
+cudaError_t await_copy(const CopyStream &copies, uint64_t number, cudaStream_t waiting) {
+	if (number == 0) return cudaSuccess;
+	if (number + CopyStream::RECENT <= copies.given) number = copies.given - CopyStream::RECENT + 1;
+	return cudaStreamWaitEvent(waiting, copies.over[number % CopyStream::RECENT]);
+}
+
+/* Likewise for the stream of the other direction, which may wait for it already. */
+cudaError_t await_other(CopyStream &copies, uint64_t number, cudaStream_t waiting) {
+	if (number <= copies.awaited) return cudaSuccess;
+	copies.awaited = number;
+	return await_copy(copies, number, waiting);
 }
 
 cudaError_t save(Context *c, const fg_page_copy &copy, char *page, char *host, CopyTimes &times) {
 	PageCopies &p = c->copies;
-	cudaError_t error = cudaSuccess;
-	if (may_run(c, p.host_read[copy.host_page]) || may_run(c, p.written[copy.page]))
-		error = order(p.to_device, p.arrivals_done, p.to_host);
-	if (!times.to_host && error == cudaSuccess) error = cudaEventRecord(times.to_host_start, p.to_host);
+	const uint64_t before = std::max(p.host_read[copy.host_page], p.written[copy.page]);
+	cudaError_t error = await_other(p.to_device, before, p.to_host.stream);
+	if (!times.to_host && error == cudaSuccess) error = cudaEventRecord(times.to_host_start, p.to_host.stream);
 	times.to_host = true;
-	return error == cudaSuccess ? cudaMemcpyAsync(host, page, c->page_bytes, cudaMemcpyDeviceToHost, p.to_host) : error;
+	if (error == cudaSuccess) error = add(p.to_host, host, page, c->page_bytes, cudaMemcpyDeviceToHost);
+	p.host_written[copy.host_page] = p.read[copy.page] = p.to_host.given;
+	return error;
 }
 
-/* was_saved: a page was copied to the host since the last copy to the device: this one may need its place. */
-cudaError_t restore(Context *c, const fg_page_copy &copy, char *page, char *host, CopyTimes &times, bool was_saved) {
+cudaError_t restore(Context *c, const fg_page_copy &copy, char *page, char *host, CopyTimes &times) {
 	PageCopies &p = c->copies;
 	cudaError_t error = cudaSuccess;
-	if (!times.to_device) error = order(c->stream, p.steps_enqueued, p.to_device);
-	if (was_saved && error == cudaSuccess) error = order(p.to_host, p.copies_done, p.to_device);
-	if (!times.to_device && error == cudaSuccess) error = cudaEventRecord(times.to_device_start, p.to_device);
+	if (!times.to_device) {
+		error = cudaEventRecord(p.steps_enqueued, c->stream);
+		if (error == cudaSuccess) error = cudaStreamWaitEvent(p.to_device.stream, p.steps_enqueued);
+	}
+	const uint64_t before = std::max(p.host_written[copy.host_page], p.read[copy.page]);
+	if (error == cudaSuccess) error = await_other(p.to_host, before, p.to_device.stream);
+	if (!times.to_device && error == cudaSuccess) error = cudaEventRecord(times.to_device_start, p.to_device.stream);
 	times.to_device = true;
-	p.host_read[copy.host_page] = p.written[copy.page] = c->n_steps + 1;
-	return error == cudaSuccess ? cudaMemcpyAsync(page, host, c->page_bytes, cudaMemcpyHostToDevice, p.to_device)
-	                            : error;
+	if (error == cudaSuccess) error = add(p.to_device, page, host, c->page_bytes, cudaMemcpyHostToDevice);
+	p.host_read[copy.host_page] = p.written[copy.page] = p.to_device.given;
+	return error;
 }
 
 float elapsed(cudaEvent_t start, cudaEvent_t end) {
@@ -51,10 +64,12 @@ float elapsed(cudaEvent_t start, cudaEvent_t end) {
 
 cudaError_t copies_open(Context *c) {
 	PageCopies &p = c->copies;
-	cudaError_t error = cudaStreamCreateWithFlags(&p.to_host, cudaStreamNonBlocking);
-	if (error == cudaSuccess) error = cudaStreamCreateWithFlags(&p.to_device, cudaStreamNonBlocking);
-	for (cudaEvent_t *event : {&p.steps_enqueued, &p.copies_done, &p.arrivals_done})
-		if (error == cudaSuccess) error = cudaEventCreateWithFlags(event, cudaEventDisableTiming);
+	cudaError_t error = cudaEventCreateWithFlags(&p.steps_enqueued, cudaEventDisableTiming);
+	for (CopyStream *copies : {&p.to_host, &p.to_device}) {
+		if (error == cudaSuccess) error = cudaStreamCreateWithFlags(&copies->stream, cudaStreamNonBlocking);
+		for (cudaEvent_t &event : copies->over)
+			if (error == cudaSuccess) error = cudaEventCreateWithFlags(&event, cudaEventDisableTiming);
+	}
 	for (StepBuffers &b : c->ring)
 		for (cudaEvent_t *event :
 		     {&b.copies.to_host_start, &b.copies.to_host_end, &b.copies.to_device_start, &b.copies.to_device_end})
@@ -64,10 +79,12 @@ cudaError_t copies_open(Context *c) {
 
 void copies_close(Context *c) {
 	PageCopies &p = c->copies;
-	for (cudaStream_t stream : {p.to_host, p.to_device})
-		if (stream) cudaStreamSynchronize(stream), cudaStreamDestroy(stream);
-	for (cudaEvent_t event : {p.steps_enqueued, p.copies_done, p.arrivals_done})
-		if (event) cudaEventDestroy(event);
+	for (CopyStream *copies : {&p.to_host, &p.to_device}) {
+		if (copies->stream) cudaStreamSynchronize(copies->stream), cudaStreamDestroy(copies->stream);
+		for (cudaEvent_t event : copies->over)
+			if (event) cudaEventDestroy(event);
+	}
+	if (p.steps_enqueued) cudaEventDestroy(p.steps_enqueued);
 	for (StepBuffers &b : c->ring)
 		for (cudaEvent_t event :
 		     {b.copies.to_host_start, b.copies.to_host_end, b.copies.to_device_start, b.copies.to_device_end})
@@ -75,49 +92,48 @@ void copies_close(Context *c) {
 }
 
 cudaError_t copies_idle(Context *c) {
-	cudaError_t error = cudaStreamSynchronize(c->copies.to_host);
-	return error == cudaSuccess ? cudaStreamSynchronize(c->copies.to_device) : error;
+	cudaError_t error = cudaStreamSynchronize(c->copies.to_host.stream);
+	return error == cudaSuccess ? cudaStreamSynchronize(c->copies.to_device.stream) : error;
 }
 
 void await_arrivals(Context *c) {
 	PageCopies &p = c->copies;
-	if (!p.are_arriving || p.arriving_beside == c->n_steps) return;
-	p.are_arriving = false;
-	note(c, cudaStreamWaitEvent(c->stream, p.arrivals_done), "waiting for KV pages from the host");
+	if (p.arriving == 0 || p.arriving_beside == c->n_steps) return;
+	note(c, await_copy(p.to_device, p.arriving, c->stream), "waiting for KV pages from the host");
+	p.arriving = 0;
 }
 
 /* A page that goes to the host was last written by a step that is over. A copy to the device waits for the steps that
- * may still read what the page holds; and so does the next copy to the host that needs what this one reads. */
+ * may still read what the page holds. Copies wait for those in the other direction that use the same page or host page,
+ * and for no others: so both run at once. The step waits for all copies to the host, and for what it needs of the rest.
+ */
 void copy_pages(fg_ctx *ctx, const fg_page_copy *copies, int32_t n_copies) {
 	Context *c = context(ctx);
 	PageCopies &p = c->copies;
 	CopyTimes &times = c->ring[c->n_steps % RING].copies;
 	await_arrivals(c);
-	p.host_read.resize((size_t)c->n_host_pages), p.written.resize((size_t)c->n_pages);
+	p.host_written.resize((size_t)c->n_host_pages), p.host_read.resize((size_t)c->n_host_pages);
+	p.written.resize((size_t)c->n_pages), p.read.resize((size_t)c->n_pages);
 	cudaError_t error = cudaSuccess;
 	times.to_host = times.to_device = times.beside = false;
-	bool was_saved = false, is_needed = false; /* is_needed: the step waits for copies to the device so far */
+	uint64_t needed = 0; /* the last copy to the device that the step waits for */
 	for (int32_t i = 0; i < n_copies && error == cudaSuccess; i++) {
 		const fg_page_copy &copy = copies[i];
 		char *page = c->kv.data + (size_t)copy.page * c->page_bytes,
 			 *host = c->host_memory.begin() + (size_t)copy.host_page * c->page_bytes;
 		if (copy.direction == FG_TO_HOST) {
 			error = save(c, copy, page, host, times);
-			was_saved = true;
 			continue;
 		}
-		const bool beside = copy.direction == FG_TO_DEVICE_BESIDE;
-		if (beside && is_needed) error = order(p.to_device, p.arrivals_done, c->stream);
-		if (error == cudaSuccess) error = restore(c, copy, page, host, times, was_saved);
-		was_saved = false, is_needed = !beside, times.beside |= beside;
+		error = restore(c, copy, page, host, times);
+		if (copy.direction == FG_TO_DEVICE_BESIDE) times.beside = true;
+		else needed = p.to_device.given;
 	}
-	if (times.to_host && error == cudaSuccess) error = cudaEventRecord(times.to_host_end, p.to_host);
-	if (times.to_host && error == cudaSuccess) error = order(p.to_host, p.copies_done, c->stream);
-	if (times.to_device && error == cudaSuccess) error = cudaEventRecord(times.to_device_end, p.to_device);
-	if (is_needed && error == cudaSuccess) error = order(p.to_device, p.arrivals_done, c->stream);
-	if (times.beside && error == cudaSuccess) error = cudaEventRecord(p.arrivals_done, p.to_device);
-	p.are_arriving = times.beside;
-	p.arriving_beside = c->n_steps;
+	if (times.to_host && error == cudaSuccess) error = cudaEventRecord(times.to_host_end, p.to_host.stream);
+	if (times.to_host && error == cudaSuccess) error = await_copy(p.to_host, p.to_host.given, c->stream);
+	if (times.to_device && error == cudaSuccess) error = cudaEventRecord(times.to_device_end, p.to_device.stream);
+	if (error == cudaSuccess) error = await_copy(p.to_device, needed, c->stream);
+	if (times.beside) p.arriving = p.to_device.given, p.arriving_beside = c->n_steps;
 	note(c, error, "copying KV pages to or from the host");
 }
 

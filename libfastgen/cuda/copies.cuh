@@ -12,16 +12,24 @@
 
 namespace fg {
 
+/* Copies in one direction. They are numbered in the order they run, from 1 on; 0 = none. */
+struct CopyStream {
+	static constexpr uint64_t RECENT = 512;
+	cudaStream_t stream;
+	uint64_t given;           /* copies so far */
+	uint64_t awaited;         /* the last copy that the other direction waits for */
+	cudaEvent_t over[RECENT]; /* copy n is over: over[n % RECENT], of the copies given last */
+};
+
 struct PageCopies {
-	cudaStream_t to_host, to_device;
+	CopyStream to_host, to_device;
 	cudaEvent_t steps_enqueued;
-	cudaEvent_t copies_done;   /* those to the host */
-	cudaEvent_t arrivals_done; /* those to the device */
-	/* Whether copies to the device run beside the step `arriving_beside`: the next step waits for them. */
-	bool are_arriving;
-	uint64_t arriving_beside;
-	/* By page: 1 + the number of the last step with which something was copied from a host page or to a device page. */
-	std::vector<uint64_t> host_read, written;
+	/* The last copy to the device that runs beside the step `arriving_beside`: the next step waits for it. */
+	uint64_t arriving, arriving_beside;
+	/* [n_host_pages]: the last copy to the host that wrote a host page, and the last to the device that read it. */
+	std::vector<uint64_t> host_written, host_read;
+	/* [n_pages]: the last copy to the device that wrote a page, and the last to the host that read it. */
+	std::vector<uint64_t> written, read;
 };
 
 /* When the copies that came with a step began and ended. */

@@ -109,14 +109,19 @@ $(BUILD)/ops_test: test/ops_test.cu test/ops_test.cuh test/compare.cuh $(CUDA_OB
 # The library on cards that exist on paper: needs no GPU. Where the library is built for every architecture, all cards of the
 # test's table must have code.
 CARD_OBJECTS := $(filter-out %/cuda/libraries.o,$(CUDA_OBJECTS))
-cards: $(OBJ)/cards_test
+cards: $(OBJ)/cards_test $(OBJ)/copies_test
+	$(OBJ)/copies_test
 	$< $(if $(filter file,$(origin CUDA_ARCHS)),all) $(patsubst %.o,%.ptxas,$(filter-out %/cupti.o,$(CARD_OBJECTS)))
 
-$(OBJ)/card.o $(OBJ)/card_memory.o $(OBJ)/card_runtime.o $(OBJ)/card_trace.o: $(OBJ)/%.o: test/%.cpp Makefile
+CARD := $(patsubst %,$(OBJ)/%.o,card card_memory card_runtime card_streams card_trace)
+$(CARD): $(OBJ)/%.o: test/%.cpp Makefile
 	$(CXX) $(CXXFLAGS) -O1 -c -o $@ $<
 
 $(OBJ)/cards_test.o: test/cards_test.c Makefile
 	$(CC) $(CFLAGS) -c -o $@ $<
 
-$(OBJ)/cards_test: $(OBJ)/cards_test.o $(OBJ)/card.o $(OBJ)/card_memory.o $(OBJ)/card_runtime.o $(OBJ)/card_trace.o $(CARD_OBJECTS)
+$(OBJ)/copies_test.o: test/copies_test.cu Makefile cuda/rules.mk
+	$(NVCC) $(NVCCFLAGS) $(call gencode,$(firstword $(CUDA_ARCHS))) -c -o $@ $<
+
+$(OBJ)/cards_test $(OBJ)/copies_test: $(OBJ)/%: $(OBJ)/%.o $(CARD) $(CARD_OBJECTS)
 	$(CXX) -o $@ $^ -pthread -ldl -lrt

@@ -8,8 +8,19 @@
 #include "card.h"
 
 #include <cuda_runtime.h>
+#include <functional>
 
 extern card current_card;
+
+/* ---- card_streams.cpp ---- */
+
+/* Whether streams keep what they are given, until card_run, in place of doing it at once. */
+void card_keep(bool keep);
+/* Gives a stream something to do. */
+void card_enqueue(cudaStream_t stream, std::function<void()> run);
+/* A stream does one thing that it has kept: choose(n) picks one of n that need not wait for others. False when there is
+ * none. */
+bool card_run(size_t (*choose)(size_t));
 
 /* ---- card_trace.cpp ---- */
 

@@ -1,5 +1,5 @@
-/* See card.h. What else libfastgen calls: the runtime's functions for devices, memory and streams, and the
- * libraries that it opens. Everything is done at once, in host memory. */
+/* See card.h. What else libfastgen calls: the runtime's functions for devices and memory, and the
+ * libraries that it opens. Memory is the host's. */
 #include "../cuda/libraries.h"
 #include "card.hpp"
 
@@ -13,9 +13,6 @@
 #include <new>
 #include <pthread.h>
 #include <string>
-
-int card_events;
-double card_clock_ms;
 
 static thread_local cudaError_t last = cudaSuccess;
 
@@ -147,8 +144,11 @@ cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, cudaMemcpyKind)
 	return cudaSuccess;
 }
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind, cudaStream_t stream) {
-	memcpy(to, from, bytes);
-	card_ran(nullptr, bytes, stream);
+	const OwnMemory own;
+	card_enqueue(stream, [=] {
+		memcpy(to, from, bytes);
+		card_ran(nullptr, bytes, stream);
+	});
 	return cudaSuccess;
 }
 cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_t from_pitch, size_t width,
@@ -157,49 +157,6 @@ cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_
 	return cudaSuccess;
 }
 
-/* ---- streams and events ---- */
-
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) {
-	*stream = (cudaStream_t)malloc(1);
-	return cudaSuccess;
-}
-cudaError_t cudaStreamDestroy(cudaStream_t stream) {
-	free(stream);
-	return cudaSuccess;
-}
-cudaError_t cudaStreamSynchronize(cudaStream_t) {
-	return cudaSuccess;
-}
-cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) {
-	return cudaSuccess;
-}
-cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned) {
-	*event = (cudaEvent_t)calloc(1, sizeof(double));
-	card_events++;
-	return cudaSuccess;
-}
-cudaError_t cudaEventCreate(cudaEvent_t *event) {
-	return cudaEventCreateWithFlags(event, 0);
-}
-cudaError_t cudaEventDestroy(cudaEvent_t event) {
-	free(event);
-	card_events--;
-	return cudaSuccess;
-}
-cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t) {
-	*(double *)event = card_clock_ms += 0.005;
-	return cudaSuccess;
-}
-cudaError_t cudaEventQuery(cudaEvent_t) {
-	return cudaSuccess;
-}
-cudaError_t cudaEventSynchronize(cudaEvent_t) {
-	return cudaSuccess;
-}
-cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to) {
-	*ms = (float)(*(double *)to - *(double *)from);
-	return cudaSuccess;
-}
 /* ---- libraries.h: cuBLASLt, with one algorithm for every product, NCCL, and CUPTI (card_trace.cpp) ---- */
 
 static int done(void) {

@@ -7,8 +7,9 @@
  *   fp8_test unscaled   as one does whose cuBLASLt takes FP8 without such scales (8.9, 10.0)
  *   fp8_test widened    as one does that multiplies no FP8 (8.0)
  *   fp8_test own        without cuBLASLt, whose FP8 products end with an illegal address under racecheck
+ *   fp8_test quick      a scheme of each kind with few lengths, for racecheck, which is slow
  *
- * "own" goes with another word. Without a device it says so and passes.
+ * "own" and "quick" go with other words. Without a device it says so and passes.
  */
 #include "../cuda/context.cuh"
 #include "../cuda/products/tune.cuh"
@@ -25,7 +26,7 @@ extern "C" {
 constexpr int32_t LAYERS = 2, HIDDEN = 384, HEADS = 6, KV_HEADS = 2, HEAD_DIM = 64, INTERMEDIATE = 640, VOCAB = 512;
 constexpr int32_t TOKENS = 512;
 
-enum Source { ONLINE, BY_ROW, STATIC, BOUNDED, BY_BLOCK, MIXED, SOURCES };
+enum Source { ONLINE, BY_ROW, STATIC, BOUNDED, BY_BLOCK, MIXED };
 static const char *const SOURCE_NAMES[] = {"quantised online", "by row",   "static inputs",
                                            "bounded inputs",   "by block", "FP8 and bf16 in one matrix"};
 
@@ -359,11 +360,14 @@ static int32_t scheme_of(Source source, fg::Fp8Way way) {
 
 int main(int argc, char **argv) {
 	if (no_device("fp8")) return 0;
+	std::vector<int32_t> sources = {ONLINE, BY_ROW, STATIC, BOUNDED, BY_BLOCK, MIXED};
+	std::vector<int32_t> lengths = {1, 3, 8, 16, 64, 100, 256, TOKENS};
 	for (int i = 1; i < argc; i++) {
 		if (!strcmp(argv[i], "own")) fg::try_cublaslt = false;
 		else if (!strcmp(argv[i], "unscaled")) fg::best_fp8_way = fg::Fp8Way::UNSCALED;
 		else if (!strcmp(argv[i], "widened")) fg::best_fp8_way = fg::Fp8Way::WIDENED;
-		else return printf("fp8_test [unscaled | widened] [own]\n"), 2;
+		else if (!strcmp(argv[i], "quick")) sources = {BY_ROW, BY_BLOCK, MIXED}, lengths = {3, 100, TOKENS};
+		else return printf("fp8_test [unscaled | widened] [own] [quick]\n"), 2;
 	}
 	cudaDeviceProp device;
 	CUDA(cudaGetDeviceProperties(&device, 0));
@@ -381,7 +385,7 @@ int main(int argc, char **argv) {
 	shape.n_layers = LAYERS, shape.hidden_size = HIDDEN, shape.n_heads = HEADS, shape.n_kv_heads = KV_HEADS;
 	shape.head_dim = HEAD_DIM, shape.intermediate_size = INTERMEDIATE, shape.vocab_size = VOCAB;
 	shape.rms_norm_eps = 1e-5f, shape.rope_scale = 1, shape.rope_inv_freq = inv_freq, shape.layer_window = windows;
-	for (int source = 0; source < SOURCES; source++) {
+	for (const int32_t source : sources) {
 		const fg::Fp8Way way = source != BY_BLOCK ? std::max(by_row, fg::best_fp8_way)
 		                       : less             ? fg::Fp8Way::WIDENED
 		                                          : by_block;
@@ -394,7 +398,7 @@ int main(int argc, char **argv) {
 		expect(scaling == scheme_of((Source)source, way), "the scheme");
 		test_weights(m, checkpoint);
 		test_attention(m);
-		for (int32_t n : {1, 3, 8, 16, 64, 100, 256, TOKENS}) {
+		for (const int32_t n : lengths) {
 			shape_text = std::string(SOURCE_NAMES[source]) + ", " + std::to_string(n) + " tokens";
 			test_products(m, 1, n);
 		}

@@ -12,7 +12,8 @@ from .answers import Completion, Piece, Result, read_completion, read_piece
 from .bodies import Conversation, Prompt, chat_body, generate_body, request_of
 from .cuda_ipc import SharedTensors, is_on_gpu
 from .errors import StoppedError
-from .many import complete_all
+from .many import complete_all, require_many
+from .remote import server_url, wait_until_ready
 from .server import STOP_SECONDS, Flag, Server, print_progress
 from .transport import Transport
 from .weights import NamedTensors, StagedWeights, pairs
@@ -28,7 +29,8 @@ class AsyncFastgen:
     """A model that answers. `async with AsyncFastgen(model, max_model_len=4096) as fastgen: ...`
 
     model: a folder, or a name on the hub; None = the built-in model. Flags are fgserve's with underscores.
-    url: use the server at this address, and start none. It must be on this machine for update_weights().
+    url: use the server at this address, and start none. Where none answers, StartError says so at once. It must be on this machine for
+    update_weights().
     api_key: by default a random one for a server that is started here.
     admin_api_key: for what changes the server; by default the same.
     executable: fgserve; by default it is found (see find_executable).
@@ -56,6 +58,8 @@ class AsyncFastgen:
         **flags: Flag,
     ) -> None:
         self._admin_api_key = admin_api_key
+        self._progress = progress
+        self._start_timeout = start_timeout
         self._transport: Transport | None = None
         self._server: Server | None = None
         if url is None:
@@ -73,11 +77,16 @@ class AsyncFastgen:
         elif model is not None or flags:
             raise TypeError("url names a server that runs already: it takes no model and no flags")
         else:
-            self._transport = Transport(url, api_key, admin_api_key)
+            self._transport = Transport(server_url(url), api_key, admin_api_key)
 
     async def start(self) -> None:
-        """Starts the server and waits until it serves. Raises StartError."""
+        """Starts the server, unless it is somebody else's, and waits until it serves. Raises StartError."""
         if self._server is None:
+            try:
+                await wait_until_ready(self._open(), self._start_timeout, self._progress)
+            except BaseException:
+                await self.stop()
+                raise
             return
         try:
             await asyncio.to_thread(self._server.start)
@@ -141,6 +150,7 @@ class AsyncFastgen:
         At most `concurrency` requests run at a time. The input may be endless. An error of one prompt is in its result; the
         others go on.
         """
+        require_many(prompts, concurrency)
 
         async def complete(prompt: AnyPrompt) -> Completion:
             return await self._complete(*request_of(prompt, params))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Mapping, Protocol, Sequence, Union, runtime_checkable
+from typing import Any, Iterable, Mapping, Protocol, Sequence, Union, runtime_checkable
 
 
 @runtime_checkable
@@ -18,15 +18,20 @@ Conversation = Sequence[Message]
 Prompt = Union[str, Sequence[int], HasToList]
 
 
+A_PROMPT = "a prompt is a text or a list of token ids"
+
+
 def generate_body(prompt: Prompt, params: Mapping[str, Any]) -> dict[str, Any]:
     """The body of /v1/completions."""
     if isinstance(prompt, HasToList):
         prompt = prompt.tolist()
+    elif not isinstance(prompt, (str, Sequence)):
+        raise TypeError(f"{A_PROMPT}, not {type(prompt).__name__}")
     elif not isinstance(prompt, str):
         # One list is one prompt: many prompts in one request would be answered all at once, the slowest last.
         prompt = list(prompt)
         if prompt and not all(hasattr(token, "__index__") for token in prompt):
-            raise TypeError("a prompt is a text or a list of token ids; many prompts go to generate_all")
+            raise TypeError(f"{A_PROMPT}; many prompts go to generate_all")
         prompt = [int(token) for token in prompt]
     body = {"prompt": prompt, "return_token_ids": True, **params}
     if body.get("logprobs") is not None:
@@ -36,7 +41,10 @@ def generate_body(prompt: Prompt, params: Mapping[str, Any]) -> dict[str, Any]:
 
 def chat_body(messages: Conversation, params: Mapping[str, Any]) -> dict[str, Any]:
     """The body of /v1/chat/completions. `logprobs` may be a number here as well: of the most probable tokens to name."""
-    body = {"messages": [dict(message) for message in messages], "return_token_ids": True, **params}
+    listed = list(messages) if isinstance(messages, Iterable) else [messages]
+    if not all(isinstance(message, Mapping) for message in listed):
+        raise TypeError('a conversation is a list of messages, such as [{"role": "user", "content": "Hello"}]')
+    body = {"messages": [dict(message) for message in listed], "return_token_ids": True, **params}
     count = body.get("logprobs")
     if isinstance(count, int) and not isinstance(count, bool):
         body["logprobs"] = True
@@ -48,6 +56,6 @@ def chat_body(messages: Conversation, params: Mapping[str, Any]) -> dict[str, An
 
 def request_of(prompt: Prompt | Conversation, params: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """The path and the body for a prompt, or for a conversation: messages, which are mappings."""
-    if not isinstance(prompt, (str, HasToList)) and len(prompt) > 0 and isinstance(prompt[0], Mapping):
+    if isinstance(prompt, Sequence) and len(prompt) > 0 and isinstance(prompt[0], Mapping):
         return "/v1/chat/completions", chat_body(prompt, params)  # type: ignore[arg-type]
     return "/v1/completions", generate_body(prompt, params)  # type: ignore[arg-type]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, TypeVar, Union
+from typing import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping, TypeVar, Union
 
 from .answers import Completion, Result
 
@@ -12,13 +12,20 @@ T = TypeVar("T")
 _END = object()
 
 
+def require_many(prompts: object, concurrency: object) -> None:
+    """Raises TypeError or ValueError for what is no number of prompts, such as one text: its letters would be prompts."""
+    if isinstance(prompts, (str, bytes, Mapping)) or not isinstance(prompts, (Iterable, AsyncIterable)):
+        kind = "one text" if isinstance(prompts, str) else type(prompts).__name__
+        raise TypeError(f"prompts must be an iterable of prompts, not {kind}; one prompt goes to generate() or chat()")
+    if not isinstance(concurrency, int) or concurrency < 1:
+        raise ValueError(f"concurrency must be a whole number of at least 1, not {concurrency!r}")
+
+
 async def complete_all(
     prompts: Union[Iterable[T], AsyncIterable[T]], concurrency: int, complete: Callable[[T], Awaitable[Completion]]
 ) -> AsyncGenerator[Result, None]:
     """Results as they come. At most `concurrency` requests run, and as many results wait to be taken: then no more prompts are
     read, so the input may be endless. An error of one prompt is its result. An error of `prompts` itself is raised."""
-    if concurrency < 1:
-        raise ValueError("concurrency must be at least 1")
     source = prompts.__aiter__() if isinstance(prompts, AsyncIterable) else _read(prompts)
     reading = asyncio.Lock()
     results: asyncio.Queue[Result | BaseException | None] = asyncio.Queue(concurrency)

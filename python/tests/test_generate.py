@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, AsyncIterator, Iterator
 
 import pytest
 
-from fastgen import AsyncFastgen, Fastgen, RequestError, Result, StoppedError
+from fastgen import AsyncFastgen, Fastgen, RequestError, Result, StartError, StoppedError
 
 from .conftest import until
 
@@ -183,9 +186,64 @@ def test_a_wrong_key_and_a_server_that_is_not_there() -> None:
             Fastgen(url=own.url, api_key="wrong").generate("x")
         assert refused.value.status == 401
         url = own.url
-    with pytest.raises(StoppedError, match="no answer from"):
-        Fastgen(url=url).generate("x")
+    with pytest.raises(StartError, match=f"no answer from {url}: .*Start a server there"):
+        Fastgen(url=url)
+    with pytest.raises(StoppedError, match=f"no answer from {url}"):
+        asyncio.run(AsyncFastgen(url=url).generate("x"))
+    for wrong in ["localhost:5678", "ftp://localhost", "http://", ""]:
+        with pytest.raises(ValueError, match="url must be a server's address, such as http://localhost:5678"):
+            Fastgen(url=wrong)
     with pytest.raises(StoppedError, match="stopped"):
         own.generate("x")
     with pytest.raises(TypeError, match="no flags"):
         Fastgen(url=url, max_model_len=5)
+
+
+class _Loading(BaseHTTPRequestHandler):
+    """A server whose model is there after two looks at it."""
+
+    looks = 0
+
+    def do_GET(self) -> None:
+        type(self).looks += 1
+        ready = type(self).looks > 2
+        body = b"{}" if ready else b'{"error": {"message": "the model is loading: 50%; try later"}}'
+        self.send_response(200 if ready else 503)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+def test_a_server_of_somebody_else_is_waited_for_while_its_model_loads() -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Loading)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    try:
+        with pytest.raises(StartError, match=f"{url} was not ready after 0 seconds: the model is loading"):
+            Fastgen(url=url, start_timeout=0)
+        shown: list[str] = []
+        _Loading.looks = 1
+        assert Fastgen(url=f"{url}/v1/", progress=shown.append).url == url
+        assert shown == [f"{url}: the model is loading: 50%", ""]
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_what_is_no_prompt_is_said_at_once(fastgen: Fastgen) -> None:
+    for wrong in [None, "a text", {"role": "user"}, 7]:
+        with pytest.raises(TypeError, match="prompts must be an iterable of prompts, not"):
+            fastgen.generate_all(wrong)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="concurrency must be a whole number of at least 1, not 0"):
+        fastgen.generate_all([], concurrency=0)
+    # Ray streams what an async generator yields, and knows it by its kind of function.
+    assert inspect.isasyncgenfunction(AsyncFastgen.generate_all) and inspect.isasyncgenfunction(AsyncFastgen.stream)
+    with pytest.raises(TypeError, match="a prompt is a text or a list of token ids, not NoneType"):
+        fastgen.generate(None)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="a conversation is a list of messages"):
+        fastgen.chat("Hello")  # type: ignore[arg-type]
+    results = sorted(fastgen.generate_all([None, "hello", [None]], max_tokens=1), key=lambda result: result.index)  # type: ignore[list-item]
+    assert [result.completion is not None for result in results] == [False, True, False]
+    assert all(isinstance(results[i].error, TypeError) for i in (0, 2))

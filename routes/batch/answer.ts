@@ -1,7 +1,8 @@
 /** One request of a batch on its way: made, made again where that may help, and its reply read. */
 import { setTimeout as sleep } from "node:timers/promises";
-import { asFastgenError, FastgenError } from "../../src/errors.ts";
+import { FastgenError } from "../../src/errors.ts";
 import { BATCH_PATIENCE_SECONDS, MAX_BATCH_REPLY_BYTES } from "../../src/limits.ts";
+import { connectionReason } from "../../src/system-reason.ts";
 import type { BatchRequest, BatchUrl } from "./request-line.ts";
 
 /** Sends a request for a batch: to the app of this process, or to a server. May reject where there is no connection. */
@@ -26,7 +27,8 @@ const BUSY = [408, 429, 499];
 
 /**
  * The reply to a request. Where the server is busy, starting or out of reach, the request is made again, for a while.
- * @throws the signal's reason; FastgenError "unavailable" where no request could be answered, so that the batch must stop
+ * @throws the signal's reason; FastgenError where no request can be answered, so that the batch must stop: "unavailable", or
+ *   "invalid_request" where the server refuses whoever asks
  */
 export async function answer(request: BatchRequest, id: string, send: Send, signal: AbortSignal): Promise<Reply> {
   const init: RequestInit = { method: "POST", body: request.body, signal };
@@ -45,7 +47,7 @@ export async function answer(request: BatchRequest, id: string, send: Send, sign
       why = `HTTP ${status}: ${errorMessage(reply)}`;
     } catch (error) {
       if (error instanceof FastgenError) throw error;
-      why = asFastgenError(error).message;
+      why = connectionReason(error);
     }
     signal.throwIfAborted();
     if (performance.now() > deadline) {
@@ -56,7 +58,11 @@ export async function answer(request: BatchRequest, id: string, send: Send, sign
 }
 
 function refused(reply: Reply): FastgenError {
-  return new FastgenError("unavailable", `the server refuses requests: ${errorMessage(reply)} (HTTP ${reply.status})`);
+  const cure = reply.status === 401 ? "; give its key with --api-key" : "";
+  return new FastgenError(
+    "invalid_request",
+    `the server refuses requests: ${errorMessage(reply)} (HTTP ${reply.status})${cure}`,
+  );
 }
 
 function errorMessage({ body }: Reply): string {

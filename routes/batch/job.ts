@@ -8,12 +8,13 @@ import { runBounded } from "../../src/batch.ts";
 import { FastgenError } from "../../src/errors.ts";
 import { withFileLock } from "../../src/file-lock.ts";
 import { MAX_BATCH_REPLY_BYTES, MAX_TOTAL_BODY_BYTES } from "../../src/limits.ts";
+import { systemReason } from "../../src/system-reason.ts";
 import { fieldText } from "../json-field.ts";
 import { answer, type Reply, type Send } from "./answer.ts";
 import { IdIndex } from "./id-index.ts";
 import { type BatchInput, checkInput, openRequests } from "./input.ts";
 import type { BatchRequest } from "./request-line.ts";
-import { isSameFile, ResultFile, reason, resultLine } from "./result-file.ts";
+import { isSameFile, ResultFile, resultLine } from "./result-file.ts";
 
 /** Milliseconds between two moments at which all results are on the disk. */
 const SYNC_INTERVAL = 1000;
@@ -23,6 +24,8 @@ export interface BatchJob extends BatchInput {
   output: string;
   errors: string;
 }
+
+const BUSY_CURE = "wait until it has ended, or name another file for the results";
 
 /** Who answers. */
 export interface Answerer {
@@ -62,7 +65,8 @@ export async function runBatch(job: BatchJob, options: BatchOptions): Promise<Ba
   // The lock makes the file, but does not say what is wrong with its path.
   await (await ResultFile.open(job.output)).close();
   const { signal } = options;
-  const onWait = () => Promise.reject(new FastgenError("unavailable", `another process writes to '${job.output}'`));
+  const onWait = () =>
+    Promise.reject(new FastgenError("invalid_request", `another process writes to '${job.output}': ${BUSY_CURE}`));
   return withFileLock(job.output, { signal, onWait }, () => runWithFiles(job, options));
 }
 
@@ -125,7 +129,7 @@ function openIndex(path: string): IdIndex {
   } catch (error) {
     throw new FastgenError(
       "invalid_request",
-      `'${path}', needed while the batch runs, cannot be made: ${reason(error)}`,
+      `'${path}', needed while the batch runs, cannot be made: ${systemReason(error, path)}`,
     );
   }
 }

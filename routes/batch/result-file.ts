@@ -4,6 +4,7 @@
  */
 import { type FileHandle, open, rm, stat } from "node:fs/promises";
 import { FastgenError } from "../../src/errors.ts";
+import { systemReason } from "../../src/system-reason.ts";
 import { fileLines } from "./lines.ts";
 
 const START = '{"id":"batch_req_';
@@ -44,7 +45,7 @@ export class ResultFile {
       if ((await handle.stat()).isFile()) return new ResultFile(path, handle);
       await handle.close();
     } catch (error) {
-      throw new FastgenError("invalid_request", `'${path}' cannot be written to: ${reason(error)}`);
+      throw new FastgenError("invalid_request", `'${path}' cannot be written to: ${systemReason(error, path)}`);
     }
     throw new FastgenError("invalid_request", `'${path}' is no plain file; name one that can be gone on with`);
   }
@@ -96,7 +97,7 @@ export class ResultFile {
     } catch (error) {
       // A line that did not fit leaves a part of itself.
       await this.#handle.truncate(this.#bytes).catch(() => {});
-      const message = `'${this.path}' cannot be written to: ${reason(error)}`;
+      const message = `'${this.path}' cannot be written to: ${systemReason(error, this.path)}`;
       throw new FastgenError("unavailable", message, { code: "storage_error", cause: error });
     }
   }
@@ -108,10 +109,6 @@ export class ResultFile {
   close(): Promise<void> {
     return this.#handle.close();
   }
-}
-
-export function reason(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }
 
 /** Whether two paths lead to one file. */

@@ -7,7 +7,6 @@ import type { Send } from "./answer.ts";
 import { BatchInputError } from "./input.ts";
 import { type BatchProgress, runBatch } from "./job.ts";
 import { type BatchFault, hasEnded, unixSeconds } from "./objects.ts";
-import { reason } from "./result-file.ts";
 import type { BatchStore, StoredBatch } from "./store.ts";
 
 /** Share of the running sequences that batches may be: requests from clients find the others free. */
@@ -156,7 +155,7 @@ export class BatchRunner {
     try {
       write();
     } catch (error) {
-      this.#service.options.errorLog(`batches: ${reason(error)}`);
+      this.#service.options.errorLog(`batches: ${asFastgenError(error).message}`);
     }
   }
 }

@@ -20,6 +20,7 @@ import * as path from "node:path";
 import { FastgenError } from "../../src/errors.ts";
 import { withFileLock } from "../../src/file-lock.ts";
 import { MAX_BATCH_BYTES, MAX_BATCH_FILES, MAX_BATCHES } from "../../src/limits.ts";
+import { systemReason } from "../../src/system-reason.ts";
 import { HttpError } from "../errors.ts";
 import { type BatchObject, type FileObject, hasEnded, unixSeconds } from "./objects.ts";
 
@@ -58,8 +59,10 @@ export class BatchStore {
       store.#read();
     } catch (error) {
       if (error instanceof FastgenError) throw error;
-      const why = error instanceof Error ? error.message : String(error);
-      throw new FastgenError("invalid_request", `--batch-dir '${folder}' cannot be used: ${why}`);
+      throw new FastgenError(
+        "invalid_request",
+        `--batch-dir '${folder}' cannot be used: ${systemReason(error, folder)}`,
+      );
     }
     return store;
   }

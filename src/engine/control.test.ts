@@ -49,7 +49,10 @@ function start(mail: Record<number, () => void> = {}) {
       expect(library.isBusy).toBe(false);
       calls.push(`sleep ${level}`);
     },
-    wake: ({ weights, kvCache }) => calls.push(`wake ${weights} ${kvCache}`),
+    wake: ({ weights, kvCache }) => {
+      expect(library.isBusy).toBe(false);
+      calls.push(`wake ${weights} ${kvCache}`);
+    },
     copyPages: (copies) => library.copy(copies),
     submit: (plan) => library.submit(plan),
     refusedSlot: -1,
@@ -73,6 +76,7 @@ function start(mail: Record<number, () => void> = {}) {
       throw new Error("no grammars here");
     },
     fill: 0,
+    check: 0,
   });
   const tell = (id: number, command: Command) => worker.wake({ type: "command", id, command });
   const answers = () => news.flatMap((one) => (one.type === "done" ? [one] : []));
@@ -412,14 +416,103 @@ test("sleep level 2: weights are updated while the cache sleeps, and nothing run
   w.tell(2, update("1"));
   expect(w.answers().at(-1)).toMatchObject({
     id: 2,
+    state: { sleeping: true, weightsProblem: expect.stringContaining("the weights are gone"), refusal: null },
     error: { kind: "invalid_request", message: expect.stringContaining("wake") },
   });
   w.tell(3, { type: "wake", weights: true, kvCache: true });
-  expect(w.answers().at(-1)).toMatchObject({ id: 3, error: null, state: { sleeping: false, refusal: null } });
+  // Once nothing sleeps or is held, new requests are refused; those that are there wait.
+  const gone = expect.stringContaining("the weights are gone");
+  const state = (refusal: unknown) => ({ error: null, state: { sleeping: false, weightsProblem: gone, refusal } });
+  expect(w.answers().at(-1)).toMatchObject({ id: 3, ...state(gone) });
+  w.tell(5, { type: "hold", mode: "keep", clearCache: false });
+  expect(w.answers().at(-1)).toMatchObject({ id: 5, ...state(null) });
+  w.tell(6, RELEASE);
+  expect(w.answers().at(-1)).toMatchObject({ id: 6, ...state(gone) });
   expect(w.got(next.id).finish).toBe("");
   w.tell(4, update("1"));
   await w.until(() => w.got(next.id).finish !== "");
   expect(w.got(next.id)).toMatchObject({ tokens: follow(prompt(20), 4, NEW(1)), finish: "length" });
+  expect(w.answers().at(-1)).toMatchObject({ id: 4, state: { weightsProblem: null, refusal: null } });
+  w.close();
+});
+
+const WAKE: Command = { type: "wake", weights: true, kvCache: true };
+const outcomes = (w: ReturnType<typeof start>) => w.answers().map(({ id, error }) => [id, error?.kind ?? null]);
+
+test("what is awake needs no waking: steps that run are not disturbed, and only what sleeps is woken", () => {
+  const one = request(prompt(20), 30);
+  const w = start({ 5: () => woken() });
+  const woken = w.mailOf(1, WAKE);
+  w.add(one);
+  expect(w.got(one.id).finish).toBe("length");
+  w.tell(2, { type: "sleep", level: 1, mode: "keep" });
+  w.tell(3, { type: "wake", weights: true, kvCache: false });
+  w.tell(4, WAKE);
+  expect(outcomes(w)).toEqual([1, 2, 3, 4].map((id) => [id, null]));
+  expect(w.calls).toEqual(["sleep 1", "wake true false", "wake false true"]);
+  w.close();
+});
+
+test("a wake calls off the sleep that still waits, and a resume does not", () => {
+  const one = request(prompt(20), 100);
+  const w = start({ 3: () => slept(), 6: () => woken(), 9: () => again(), 12: () => released() });
+  const slept = w.mailOf(1, { type: "sleep", level: 1, mode: "wait" });
+  const woken = w.mailOf(2, WAKE);
+  const again = w.mailOf(3, { type: "sleep", level: 1, mode: "wait" });
+  const released = w.mailOf(4, RELEASE);
+  w.add(one);
+  expect(w.got(one.id).finish).toBe("length");
+  expect(outcomes(w)).toEqual([
+    [1, "aborted"],
+    [2, null],
+    [4, null],
+    [3, null],
+  ]);
+  expect(w.calls).toEqual(["sleep 1"]);
+  expect(w.answers().at(-1)).toMatchObject({ state: { sleeping: true } });
+  w.close();
+});
+
+test("sleeping and waking wait for the end of an update, and no update begins once a sleep is to come", async () => {
+  const w = start({ 3: () => slept() });
+  w.loading.looks = 3;
+  w.tell(1, update("1"));
+  w.tell(2, { type: "sleep", level: 1, mode: "abort" });
+  expect(w.calls).toEqual(["load"]);
+  await w.until(() => w.answered().length === 2);
+  expect(w.calls).toEqual(["load", "sleep 1"]);
+  w.tell(3, { type: "wake", weights: true, kvCache: false });
+  w.tell(4, update("2"));
+  w.tell(5, WAKE);
+  expect(w.answered()).toEqual([1, 2, 3]);
+  await w.until(() => w.answered().length === 5);
+  expect(w.calls.slice(2)).toEqual(["wake true false", "load", "wake false true"]);
+  expect(w.answers().at(-1)).toMatchObject({ state: { sleeping: false, weightVersion: "2" } });
+  // The end of what runs is still to come.
+  const one = request(prompt(20), 100);
+  const slept = () => {
+    w.mailOf(6, { type: "sleep", level: 1, mode: "wait" })();
+    w.mailOf(7, update("3"))();
+  };
+  w.add(one);
+  expect(outcomes(w)).toEqual([...[1, 2, 3, 4, 5].map((id) => [id, null]), [7, "invalid_request"], [6, null]]);
+  w.close();
+});
+
+test("what waits in a pause is counted when it comes and when it goes", () => {
+  const [one, other] = [request(prompt(20), 5), request(prompt(20), 5)];
+  const w = start();
+  const waiting = () => w.news.flatMap((message) => (message.type === "step" ? [message.stats.waiting] : [])).at(-1);
+  w.tell(1, hold("keep"));
+  w.add(one, other);
+  expect(waiting()).toBe(2);
+  w.worker.wake({ type: "abort", ids: [other.id] });
+  expect(waiting()).toBe(1);
+  const messages = w.news.length;
+  w.tell(2, { type: "ping" });
+  expect(w.news.length).toBe(messages + 1);
+  w.tell(3, RELEASE);
+  expect(waiting()).toBe(0);
   w.close();
 });
 

@@ -13,14 +13,17 @@ export const PROGRESS_INTERVAL = 10;
 
 type CommandOf<Type extends Command["type"]> = Extract<Command, { type: Type }>;
 
-/** What waits for the end of what runs. */
+/** What waits for the end of what runs, or of an update. */
 interface Waiting {
   id: number;
-  command: CommandOf<"hold"> | CommandOf<"sleep">;
+  command: CommandOf<"hold"> | CommandOf<"sleep"> | CommandOf<"wake">;
 }
 
 const REFUSAL =
   "the weights are incomplete, because an update of them broke off; nothing is generated before a whole set has been loaded";
+
+const GONE =
+  "the weights are gone, because a sleep of level 2 dropped them: wake them up (POST /wake_up), then bring new ones (POST /update_weights)";
 
 export class EngineControl {
   /** The hold in force; null = none. */
@@ -45,6 +48,11 @@ export class EngineControl {
   /** Why nothing can be computed, or null. */
   get refusal(): FastgenError | null {
     return this.incomplete && !this.update ? new FastgenError("unavailable", REFUSAL) : null;
+  }
+
+  /** What is wrong with the weights, or null. */
+  private get problem(): string | null {
+    return this.refusal?.message ?? (this.dropped ? GONE : null);
   }
 
   private get sleeping(): boolean {
@@ -72,12 +80,10 @@ export class EngineControl {
         if (command.mode === "abort") scheduler.endAll(null);
         this.waiting.push({ id, command });
         return false;
-      case "release": {
+      case "release":
         this.hold = null;
-        const early = new FastgenError("aborted", "generation was resumed before the pause had begun");
-        for (const { id } of this.waiting.splice(0)) this.answer(id, early);
+        this.callOff("hold", "generation was resumed before the pause had begun");
         return true;
-      }
       case "ping":
         return true;
       case "clear_cache":
@@ -86,20 +92,36 @@ export class EngineControl {
       case "update":
         if (this.update)
           throw new FastgenError("overloaded", "the weights are being updated; wait for the end of that");
-        if (asleep.weights) throw new FastgenError("invalid_request", "the weights sleep: wake them up first");
+        if (asleep.weights || this.waiting.some(({ command }) => command.type === "sleep")) {
+          throw new FastgenError("invalid_request", "the weights sleep: wake them up first");
+        }
         this.update = { id, command, begun: false };
         return false;
       case "wake":
-        this.engine.wake(command);
-        if (command.weights) asleep.weights = false;
-        if (command.kvCache) asleep.kvCache = false;
-        return true;
+        this.callOff("sleep", "the engine was woken up before it slept");
+        if (!this.sleeping) return true;
+        this.waiting.push({ id, command });
+        return false;
     }
+  }
+
+  /** Ends the waiting of commands of one type. */
+  private callOff(type: "hold" | "sleep", why: string): void {
+    const off = this.waiting.filter(({ command }) => command.type === type);
+    this.waiting = this.waiting.filter(({ command }) => command.type !== type);
+    for (const { id } of off) this.answer(id, new FastgenError("aborted", why));
+  }
+
+  /** While no step is in flight. */
+  private isReady({ command }: Waiting): boolean {
+    // Neither can be while weights are read.
+    if (command.type !== "hold" && this.update) return false;
+    return command.type === "wake" || command.mode !== "wait" || !this.scheduler.hasEarlier;
   }
 
   private apply(): void {
     const { scheduler } = this;
-    const holds: HoldMode[] = this.waiting.map(({ command }) => command.mode);
+    const holds: HoldMode[] = this.waiting.flatMap(({ command }) => (command.type === "wake" ? [] : command.mode));
     if (this.hold) holds.push(this.hold.mode);
     const stands = holds.some((mode) => mode !== "wait");
     scheduler.frozen = stands || this.update !== null || this.sleeping || this.dropped;
@@ -110,7 +132,7 @@ export class EngineControl {
   settle(): void {
     const { scheduler, update } = this;
     if (scheduler.stepsInFlight > 0) return;
-    const ready = this.waiting.filter(({ command }) => command.mode !== "wait" || !scheduler.hasEarlier);
+    const ready = this.waiting.filter((one) => this.isReady(one));
     for (const one of ready) {
       this.waiting.splice(this.waiting.indexOf(one), 1);
       this.carryOut(one);
@@ -128,6 +150,8 @@ export class EngineControl {
     try {
       if (command.type === "hold") {
         if (command.clearCache) scheduler.clearCache(true);
+      } else if (command.type === "wake") {
+        this.wake(command);
       } else {
         scheduler.disk?.loseMemory();
         engine.sleep(command.level);
@@ -139,6 +163,16 @@ export class EngineControl {
       failure = asFastgenError(thrown);
     }
     this.answer(id, failure);
+  }
+
+  /** Wakes what is to wake of what sleeps. */
+  private wake(wanted: CommandOf<"wake">): void {
+    const { asleep } = this;
+    const [weights, kvCache] = [wanted.weights && asleep.weights, wanted.kvCache && asleep.kvCache];
+    if (!weights && !kvCache) return;
+    this.engine.wake({ weights, kvCache });
+    if (weights) asleep.weights = false;
+    if (kvCache) asleep.kvCache = false;
   }
 
   private async load(id: number, { tensors, version, clearCache }: CommandOf<"update">): Promise<void> {
@@ -168,8 +202,11 @@ export class EngineControl {
   private answer(id: number, error?: FastgenError): void {
     if (this.scheduler.hasOutcomes) this.post(this.scheduler.takeMessage());
     const failure = error ? { kind: error.kind, message: error.message } : null;
-    const { refusal, sleeping } = this;
-    const state = { weightVersion: this.scheduler.weightVersion, refusal: refusal?.message ?? null, sleeping };
+    const { problem, sleeping } = this;
+    // While something sleeps or is held, requests wait for what the trainer does next. Afterwards nothing says that weights will come.
+    const waits = problem === GONE && (sleeping || this.hold !== null);
+    const refusal = waits ? null : problem;
+    const state = { weightVersion: this.scheduler.weightVersion, weightsProblem: problem, refusal, sleeping };
     this.post({ type: "done", id, error: failure, state });
   }
 

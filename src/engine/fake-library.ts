@@ -72,6 +72,12 @@ export class FakeLibrary implements MaskLibrary {
   weights = 0;
   /** As LibraryEngine's. A fill with topP 0 is refused. */
   refusedSlot = -1;
+  /** What it says a token took, and the copy of a page to the host and back. */
+  tokenSeconds = 0;
+  saveSeconds = 0;
+  restoreSeconds = 0;
+  /** Pages that arrived beside the step before: the next result tells of their time. */
+  private untoldArrivals = 0;
   readonly matchers = new Map<number, FakeMatcher>();
   private readonly kv: Int32Array;
   private readonly hostKv: Int32Array;
@@ -136,7 +142,8 @@ export class FakeLibrary implements MaskLibrary {
     return matcher;
   }
 
-  giveMatcher(row: number, matcher: GrammarMatcher): void {
+  giveMatcher(row: number, matcher: GrammarMatcher, checks: boolean): void {
+    check(!checks || matcher.forcedTokens().length === 0, "single tokens are checked while others are forced");
     (matcher as FakeMatcher).lend();
     this.give(row, matcher as FakeMatcher);
   }
@@ -164,9 +171,22 @@ export class FakeLibrary implements MaskLibrary {
     for (const fill of step!.fills) {
       this.slots.set(fill.slot, { fill, lastSampled: GARBAGE, history: fill.history && [...fill.history] });
     }
-    const result = this.run(step!);
+    const result = { ...this.run(step!), ...this.timesOf(step!) };
     for (const [page, content] of arrivals) this.kv.set(content, page);
     return result;
+  }
+
+  private timesOf({ copies, tokens }: Queued) {
+    const count = (direction: number) => copies.filter((one, i) => i % 3 === 2 && one === direction).length;
+    const beside = count(FG.TO_DEVICE_BESIDE);
+    const restored = count(FG.TO_DEVICE) + beside;
+    const told = this.untoldArrivals + (beside > 0 ? 0 : restored);
+    this.untoldArrivals = beside > 0 ? restored : 0;
+    return {
+      runSeconds: tokens.length * this.tokenSeconds,
+      toHostSeconds: count(FG.TO_HOST) * this.saveSeconds,
+      toDeviceSeconds: told * this.restoreSeconds,
+    };
   }
 
   /** fg_copy. */
@@ -211,7 +231,7 @@ export class FakeLibrary implements MaskLibrary {
     return arrivals;
   }
 
-  private run(step: Queued): StepResult {
+  private run(step: Queued): Omit<StepResult, "runSeconds" | "toHostSeconds" | "toDeviceSeconds"> {
     const ids: number[] = [];
     const logprobs: number[] = [];
     const logits: number[] = [];
@@ -261,10 +281,7 @@ export class FakeLibrary implements MaskLibrary {
       topIds: top,
       topLogprobs: new Float32Array(top.length),
       logits: Float32Array.from(logits),
-      runSeconds: 0,
       idleSeconds: 0,
-      toHostSeconds: 0,
-      toDeviceSeconds: 0,
     };
   }
 

@@ -95,7 +95,7 @@ export class EngineFront {
   private readonly commands = new Map<number, { resolve: () => void; reject: (error: FastgenError) => void }>();
   private nextCommand = 0;
   /** As of the newest command that was carried out. */
-  state: ControlState = { weightVersion: FIRST_VERSION, sleeping: false, refusal: null };
+  state: ControlState = { weightVersion: FIRST_VERSION, sleeping: false, weightsProblem: null, refusal: null };
   private closing: Promise<void> | null = null;
   private onClosed: (() => void) | null = null;
 
@@ -235,7 +235,7 @@ export class EngineFront {
 
   /**
    * Records the engine's part of a profile. Resolves once its steps have run, or stopProfile() was called, and the parts are
-   * written. Rejects with FastgenError "invalid_request" where one is being recorded, or the parts cannot be written.
+   * written. Rejects with FastgenError "invalid_request" where one is being recorded, "internal" where the parts cannot be written.
    */
   recordProfile(order: ProfileOrder): Promise<void> {
     if (this.ended) return Promise.reject(this.ended);
@@ -293,7 +293,7 @@ export class EngineFront {
         const { profile } = this;
         this.profile = null;
         if (message.error === null) profile?.resolve();
-        else profile?.reject(new FastgenError("invalid_request", message.error));
+        else profile?.reject(new FastgenError(message.error.kind, message.error.message));
         break;
       }
       case "done": {

@@ -94,6 +94,52 @@ test("found, missed, saved and restored pages are counted, once for each request
   expect(rig.scheduler.stats().pagesHeld).toBeGreaterThan(0);
 });
 
+/**
+ * What goes to the host while seven prompts run, what they find when they come again, beside another sequence, and what comes back. It
+ * takes a second to compute a page.
+ */
+function withCopiesThatTake(saveSeconds: number, restoreSeconds: number) {
+  const rig = new Rig(HOST, 1);
+  Object.assign(rig.library, { saveSeconds, restoreSeconds, tokenSeconds: 1 / PAGE_TOKENS });
+  for (let flavour = 1; flavour < 8; flavour++) rig.add(request(prompt(LENGTH, flavour), 1));
+  rig.finish();
+  const { saved } = rig.scheduler.stats().host;
+  rig.add(request(prompt(20, 40), 60));
+  let found = 0;
+  for (let flavour = 1; flavour < 8; flavour++) {
+    const again = request(prompt(LENGTH, flavour), 3);
+    rig.add(again);
+    while (!rig.received.get(again.id)?.finish) rig.step();
+    found += rig.received.get(again.id)!.cachedTokens / PAGE_TOKENS;
+  }
+  rig.finish();
+  rig.checkEnd();
+  return { saved, found, restored: rig.scheduler.stats().host.restored };
+}
+
+test("pages whose copies take longer than computing them are computed, and those that leave the device do not go to the host", () => {
+  const { saved, found, restored } = withCopiesThatTake(2, 2);
+  // The first that go tell what a copy costs.
+  expect(saved).toBeLessThan(2 * PAGES);
+  expect(restored).toBe(0);
+  // What is on the device still is found.
+  expect(found).toBeLessThan(4 * PAGES);
+});
+
+test("pages whose copies take half as long come back", () => {
+  const { saved, found, restored } = withCopiesThatTake(0.5, 0.5);
+  expect(saved).toBeGreaterThan(3 * PAGES);
+  expect(restored).toBeGreaterThan(3 * PAGES);
+  expect(found).toBe(7 * PAGES);
+});
+
+test("pages stay where they are once the first that came back have taken longer than computing them", () => {
+  const { saved, restored } = withCopiesThatTake(0.5, 2);
+  expect(saved).toBeGreaterThan(3 * PAGES);
+  expect(restored).toBeGreaterThan(0);
+  expect(restored).toBeLessThanOrEqual(2 * PAGES);
+});
+
 test("while pages have to be forgotten, a sequence that finds its pages goes before an older one that does not", () => {
   const rig = new Rig({ ...HOST, hostPages: 0, pages: 12, maxSeqs: 1 }, 1);
   const kept = request(prompt(LENGTH, 1), 1);

@@ -5,22 +5,25 @@
  * A sequence whose pages come back from the host gets its slot while a step is planned that has others to compute. The copies
  * run beside that step, and the sequence is computed from the next one on.
  */
+import { FG } from "../ffi/layout.ts";
 import type { StepResult } from "../ffi/step.ts";
+import type { StepPlan } from "../ffi/step-plan.ts";
 import type { PageCache, PageNode } from "./page-cache.ts";
 import type { HostStats } from "./protocol.ts";
 import { RestoreCosts } from "./restore-costs.ts";
 import type { Sequence } from "./sequence.ts";
 import type { StepInFlight } from "./step-in-flight.ts";
 
-/** Pages that come back from the host beside one step, unless one sequence needs more. 256 of Mistral 7B take 40 ms, as long as a step. */
-const MOST_ARRIVING = 256;
+/**
+ * Pages that come back from the host beside one step, unless one sequence needs more. 32 of Mistral 7B take 5 ms of an H100's link. With
+ * more, a step's copies take longer than what there is to compute beside them (simulate-turns.ts).
+ */
+const MOST_ARRIVING = 32;
 
 export class HostCopies {
   /** Nodes whose pages arrive beside the step that is being planned. */
   readonly arriving = new Set<PageNode>();
   private readonly costs: RestoreCosts;
-  /** Pages that had been restored before that step. */
-  private restoredBefore = 0;
   /** Pages that came back beside the step that was committed last. */
   private toldLater = 0;
   private hits = 0;
@@ -38,7 +41,7 @@ export class HostCopies {
   /** A step is being planned. */
   begin(): void {
     this.arriving.clear();
-    this.restoredBefore = this.cache.counts.restored;
+    this.cache.savesPages = this.costs.pays();
   }
 
   /** Of the pages that a sequence finds, those up to the first that is cheaper to compute than to bring back. */
@@ -68,8 +71,10 @@ export class HostCopies {
     }
   }
 
-  planned(step: StepInFlight): void {
-    step.restored = this.cache.counts.restored - this.restoredBefore;
+  planned(step: StepInFlight, { copies, copyCount }: StepPlan): void {
+    step.saved = 0;
+    for (let at = 2; at < copyCount * 3; at += 3) if (copies[at] === FG.TO_HOST) step.saved++;
+    step.restored = copyCount - step.saved;
     step.arriving = this.arriving.size;
   }
 
@@ -80,6 +85,7 @@ export class HostCopies {
     const isLater = step.arriving > 0;
     this.costs.restored(this.toldLater + (isLater ? 0 : step.restored), toDeviceSeconds);
     this.toldLater = isLater ? step.restored : 0;
+    this.costs.saved(step.saved, toHostSeconds);
     this.costs.computed(step.tokenCount, runSeconds);
   }
 

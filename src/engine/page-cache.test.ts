@@ -128,60 +128,67 @@ test("a cleared cache holds nothing, but for what sequences use; nobody finds th
   expect([cache.empty, cache.available, cache.emptyHost]).toEqual([3, 3, 2]);
 });
 
-test("whatever is allocated, shared, released, evicted and restored, contents are right and no page is lost", () => {
-  const PAGES = 6;
-  const HOST = 3;
-  const command = fc.record({
-    flavours: fc.array(fc.nat(2), { minLength: 1, maxLength: 4 }),
-    releaseOne: fc.boolean(),
-  });
-  fc.assert(
-    fc.property(fc.array(command, { maxLength: 60, size: "max" }), (commands) => {
-      const cache = new PageCache(PAGES, HOST);
-      // What each page holds: applied in the order that copies and writes are submitted.
-      const device = new Array<string>(PAGES).fill("");
-      const host = new Array<string>(HOST).fill("");
-      const copies = {
-        copyPage(page: number, hostPage: number, direction: number) {
-          if (direction === FG.TO_HOST) host[hostPage] = device[page]!;
-          else device[page] = host[hostPage]!;
-        },
-      };
-      const holders: number[][] = [];
-      const release = (pages: number[]) => {
-        for (const one of pages.toReversed()) cache.release(one);
-      };
-      for (const { flavours, releaseOne } of commands) {
-        if (releaseOne && holders.length > 0) release(holders.shift()!);
-        const nodes: PageNode[] = [];
-        for (const flavour of flavours) {
-          const node = find(cache, flavour, nodes.at(-1) ?? cache.root);
-          if (!node) break;
-          nodes.push(node);
+// Of 20 host pages, one is kept empty.
+test.each([3, 20])(
+  "with %i host pages, whatever is allocated, shared, released, evicted and restored, contents are right and no page is lost",
+  (HOST) => {
+    const PAGES = 6;
+    const command = fc.record({
+      flavours: fc.array(fc.nat(2), { minLength: 1, maxLength: 4 }),
+      releaseOne: fc.boolean(),
+      savesPages: fc.nat(3).map((n) => n > 0),
+    });
+    fc.assert(
+      fc.property(fc.array(command, { maxLength: 60, size: "max" }), (commands) => {
+        const cache = new PageCache(PAGES, HOST);
+        // What each page holds: applied in the order that copies and writes are submitted.
+        const device = new Array<string>(PAGES).fill("");
+        const host = new Array<string>(HOST).fill("");
+        const copies = {
+          copyPage(page: number, hostPage: number, direction: number) {
+            if (direction === FG.TO_HOST) host[hostPage] = device[page]!;
+            else device[page] = host[hostPage]!;
+          },
+        };
+        const holders: number[][] = [];
+        const release = (pages: number[]) => {
+          for (const one of pages.toReversed()) cache.release(one);
+        };
+        for (const { flavours, releaseOne, savesPages } of commands) {
+          cache.savesPages = savesPages;
+          if (releaseOne && holders.length > 0) release(holders.shift()!);
+          const nodes: PageNode[] = [];
+          for (const flavour of flavours) {
+            const node = find(cache, flavour, nodes.at(-1) ?? cache.root);
+            if (!node) break;
+            nodes.push(node);
+          }
+          const held = nodes.filter((node) => node.page >= 0 && cache.refs[node.page]! > 0).length;
+          if (flavours.length - held > cache.available) continue;
+          const pages: number[] = [];
+          cache.acquire(nodes, pages, copies);
+          const content = (length: number) => flavours.slice(0, length).join();
+          for (const [i, one] of pages.entries()) expect(device[one]).toBe(content(i + 1));
+          let parent = nodes.at(-1) ?? cache.root;
+          for (let i = nodes.length; i < flavours.length; i++) {
+            const one = cache.allocate(copies);
+            device[one] = content(i + 1);
+            const tokens = page(flavours[i]!);
+            const node = cache.register(parent, pageKey(parent.key, tokens), tokens, 0, one)!;
+            expect(device[node.page]).toBe(content(i + 1));
+            pages.push(node.page);
+            parent = node;
+          }
+          holders.push(pages);
+          const distinct = new Set(holders.flat());
+          expect(cache.referenced).toBe(distinct.size);
         }
-        const held = nodes.filter((node) => node.page >= 0 && cache.refs[node.page]! > 0).length;
-        if (flavours.length - held > cache.available) continue;
-        const pages: number[] = [];
-        cache.acquire(nodes, pages, copies);
-        const content = (length: number) => flavours.slice(0, length).join();
-        for (const [i, one] of pages.entries()) expect(device[one]).toBe(content(i + 1));
-        let parent = nodes.at(-1) ?? cache.root;
-        for (let i = nodes.length; i < flavours.length; i++) {
-          const one = cache.allocate(copies);
-          device[one] = content(i + 1);
-          const tokens = page(flavours[i]!);
-          const node = cache.register(parent, pageKey(parent.key, tokens), tokens, 0, one)!;
-          expect(device[node.page]).toBe(content(i + 1));
-          pages.push(node.page);
-          parent = node;
-        }
-        holders.push(pages);
-        const distinct = new Set(holders.flat());
-        expect(cache.referenced).toBe(distinct.size);
-      }
-      for (const pages of holders) release(pages);
-      expect(cache.available).toBe(PAGES);
-    }),
-    { numRuns: 300 },
-  );
-});
+        for (const pages of holders) release(pages);
+        expect(cache.available).toBe(PAGES);
+        cache.clear();
+        expect([cache.empty, cache.emptyHost]).toEqual([PAGES, HOST]);
+      }),
+      { numRuns: 300 },
+    );
+  },
+);

@@ -10,6 +10,7 @@
  * Pure: no FFI, no clock. Copies are only recorded, in the plan of the step that they precede.
  */
 import { FG } from "../ffi/layout.ts";
+import { EmptyHostPages } from "./empty-host-pages.ts";
 import { PageReuse } from "./page-reuse.ts";
 import { PageVictims } from "./page-victims.ts";
 
@@ -50,13 +51,13 @@ export interface CopyList {
   copyPage(page: number, hostPage: number, direction: number): void;
 }
 
-/** Where a page is, in the words of vLLM's events: the device, whatever kind it is of, and the host's memory. */
-export type Medium = "GPU" | "CPU";
+/** Where a page is, in the words of vLLM's events: the device, whatever kind it is of, the host's memory, or the disk. */
+export type Medium = "GPU" | "CPU" | "FS";
 
-/** Hears what becomes findable where, and what no longer is. A page may be in both memories. */
+/** Hears what becomes findable where, and what no longer is. A page may be in several places. */
 export interface PageListener {
   stored(node: PageNode, medium: Medium): void;
-  removed(node: PageNode, medium: Medium): void;
+  removed(page: Pick<PageNode, "key">, medium: Medium): void;
   /** Nothing of before is findable any more. */
   cleared(): void;
 }
@@ -75,13 +76,15 @@ export class PageCache {
   readonly root = PageCache.makeRoot(0n, "");
   /** In pages, since the start. */
   readonly counts = { saved: 0, restored: 0, forgotten: 0 };
+  /** Whether pages go to the host when they leave the device. Where some that follow a page are there, it does at any rate. */
+  savesPages = true;
   /** By salt: the empty prefix that its sequences share, most recently used last. */
   private readonly roots = new Map<string, PageNode>();
   /** [pages]: the number of sequences that refer to each device page. Along one sequence it never rises. */
   readonly refs: Int32Array;
   private readonly nodeOf: (PageNode | null)[];
   private readonly free: number[];
-  private readonly hostFree: number[] = [];
+  private readonly hostFree = new EmptyHostPages();
   private readonly index = new Map<bigint, PageNode>();
   private readonly reuse = new PageReuse();
   /** Nodes on the device that no sequence refers to and that nothing on the device follows. */
@@ -94,7 +97,6 @@ export class PageCache {
   private idle = 0;
   /** Nodes that were used once, on the device and the host. */
   private fresh = 0;
-  private usableHostPages = 0;
 
   constructor(
     readonly pages: number,
@@ -109,13 +111,13 @@ export class PageCache {
 
   /** Host pages that can be used. */
   get hostPages(): number {
-    return this.usableHostPages;
+    return this.hostFree.count;
   }
 
   /** Host pages [0, count) can be used from now on. Never fewer than before. */
   setHostPages(count: number): void {
-    while (this.usableHostPages < count) this.hostFree.push(this.usableHostPages++);
-    this.reuse.capacity = this.pages + this.usableHostPages;
+    this.hostFree.grow(count);
+    this.reuse.capacity = this.pages + this.hostPages;
   }
 
   /** An empty prefix. With a null salt no other sequence shares it: pages below it are found only through it. `key` sets it apart. */
@@ -149,12 +151,12 @@ export class PageCache {
     return this.free.length;
   }
   get emptyHost(): number {
-    return this.hostFree.length;
+    return this.hostFree.size;
   }
 
-  /** Pages that can be filled before others have to be forgotten. */
+  /** Pages that can be filled before others have to be forgotten. Those of the host, too, where pages go there. */
   get room(): number {
-    return this.free.length + this.hostFree.length + this.onBoth.size;
+    return this.free.length + (this.savesPages ? this.hostFree.spare + this.onBoth.size : 0);
   }
 
   /** Whether a page is on the device or the host. A root always is. */
@@ -347,7 +349,7 @@ export class PageCache {
     if (node === undefined) return -1;
     const { page } = node;
     this.lock(node);
-    if (node.hostPage < 0) this.save(node, copies);
+    if (node.hostPage < 0 && (this.savesPages || node.children > 0)) this.save(node, copies);
     if (node.hostPage < 0) this.lose(node);
     else this.leaveDevice(node);
     this.unlock(node);
@@ -365,23 +367,22 @@ export class PageCache {
   }
 
   /**
-   * A host page for `node`, or for no node (null): an empty one, the copy of a page that is on the device too, or that of a page
-   * that is worth less. -1 = there is none.
+   * An empty host page for `node`, or for no node (null). Where none is to spare, another is emptied in its place: the copy of a page
+   * that is on the device too, or a page that is worth less. -1 = there is none.
    */
   private takeHostPage(node: PageNode | null): number {
-    const free = this.hostFree.pop();
-    if (free !== undefined) return free;
-    const [copied] = this.onBoth;
-    const victim = copied ?? this.hostEnds.worst(this.fresh);
-    if (victim === undefined) return -1;
-    if (victim === copied) {
-      this.giveCopyUp(copied);
-    } else {
-      // What follows a node on the host would be lost with it.
-      if (node?.children === 0 && this.hostEnds.isWorse(node, victim)) return -1;
-      this.lose(victim);
+    if (this.hostFree.spare === 0) {
+      const [copied] = this.onBoth;
+      const victim = this.hostEnds.worst(this.fresh);
+      if (copied) {
+        this.giveCopyUp(copied);
+      } else if (victim) {
+        // What follows a node on the host would be lost with it.
+        if (node?.children === 0 && this.hostEnds.isWorse(node, victim)) return -1;
+        this.lose(victim);
+      }
     }
-    return this.hostFree.pop()!;
+    return this.hostFree.take();
   }
 
   /** Takes an empty host page out of the cache, which may evict one: nobody else uses it before giveHost. -1 = there is none. */
@@ -391,7 +392,7 @@ export class PageCache {
 
   /** Gives back a host page that was taken. What it holds is lost. */
   giveHost(hostPage: number): void {
-    this.hostFree.push(hostPage);
+    this.hostFree.add(hostPage);
   }
 
   /**
@@ -462,7 +463,7 @@ export class PageCache {
 
   private leaveHost(node: PageNode): void {
     this.tellRemoved(node, "CPU");
-    this.hostFree.push(node.hostPage);
+    this.hostFree.add(node.hostPage);
     node.hostPage = -1;
   }
 

@@ -1,7 +1,9 @@
 /** The worker's part of a profile: it has the scheduler's steps and the library's ops recorded, and written at the end. */
 import { closeSync, openSync, writeSync } from "node:fs";
-import { asFastgenError } from "../errors.ts";
+import { dirname } from "node:path";
+import { asFastgenError, type FastgenError } from "../errors.ts";
 import { PROCESS } from "../profile/events.ts";
+import { unwritten } from "../profile/profile-file.ts";
 import { StepRecorder } from "../profile/step-recorder.ts";
 import type { ProfileOrder } from "./protocol.ts";
 import type { Scheduler } from "./scheduler.ts";
@@ -26,7 +28,7 @@ export class Profiling {
   constructor(
     private readonly engine: Traced,
     private readonly scheduler: Pick<Scheduler, "stats"> & { readonly inFlight: readonly StepInFlight[] },
-    private readonly tell: (error: string | null) => void,
+    private readonly tell: (error: FastgenError | null) => void,
   ) {}
 
   /** performance.now() while something is recorded, else 0. */
@@ -39,7 +41,7 @@ export class Profiling {
       this.engine.traceStart(PROCESS.engine + order.engine, order.steps ?? 0);
       this.recording = { recorder: new StepRecorder(order.engine, order.steps), order };
     } catch (thrown) {
-      this.tell(asFastgenError(thrown).message);
+      this.tell(asFastgenError(thrown));
     }
   }
 
@@ -72,9 +74,8 @@ export class Profiling {
       writeLines(steps, recording.recorder.lines());
       this.tell(null);
     } catch (thrown) {
-      const { message } = asFastgenError(thrown);
       this.forget();
-      this.tell(message);
+      this.tell(unwritten(dirname(trace), thrown));
     }
   }
 

@@ -117,7 +117,9 @@ export interface ControlState {
   weightVersion: string;
   /** The weights, the KV cache or both sleep. */
   sleeping: boolean;
-  /** Why nothing can be computed with the weights; null while something can. */
+  /** Why nothing can be computed with the weights that there are; null while they are whole. */
+  weightsProblem: string | null;
+  /** Why new requests are refused rather than wait; null while they are taken. */
   refusal: string | null;
 }
 
@@ -295,7 +297,7 @@ export type FromWorker =
   /** The engine cannot go on. Every request that is alive fails with this. */
   | { type: "failed"; kind: ErrorKind; message: string }
   /** The parts of a profile are there, or not, for the reason `error`. */
-  | { type: "profiled"; error: string | null }
+  | { type: "profiled"; error: { kind: ErrorKind; message: string } | null }
   /** The command `id` has been carried out, or not, for the reason `error`. */
   | { type: "done"; id: number; error: { kind: ErrorKind; message: string } | null; state: ControlState }
   /** What has become of cached pages, encoded for publishing (kv-events.ts). */

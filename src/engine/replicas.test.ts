@@ -42,7 +42,7 @@ class FakeEngine implements Engine {
   };
   readonly loadSeconds = 1;
   stats = { ...NO_STATS };
-  state: ControlState = { weightVersion: "0", sleeping: false, refusal: null };
+  state: ControlState = { weightVersion: "0", sleeping: false, weightsProblem: null, refusal: null };
   alive = true;
   failure: string | null = null;
   load = 0;
@@ -149,7 +149,7 @@ test("all engines do what they are told, and then have one state", async () => {
   const { engines, replicas } = fakes(3);
   await replicas.command(update("7"));
   await replicas.command(sleep(1));
-  expect(replicas.state).toEqual({ weightVersion: "7", sleeping: true, refusal: null });
+  expect(replicas.state).toEqual({ weightVersion: "7", sleeping: true, weightsProblem: null, refusal: null });
   await replicas.command({ type: "wake", weights: true, kvCache: true });
   expect(replicas.state.sleeping).toBe(false);
   for (const { commands } of engines) expect(commands.map(({ type }) => type)).toEqual(["update", "sleep", "wake"]);
@@ -169,7 +169,7 @@ test("what all engines refuse is refused in their words", async () => {
   for (const engine of engines) engine.refuses = new FastgenError("invalid_request", "the weights stay as they are");
   const error = await replicas.command(update("1")).catch((error) => error);
   expect(error).toMatchObject({ kind: "invalid_request", message: "the weights stay as they are" });
-  expect(replicas.state).toEqual({ weightVersion: "0", sleeping: false, refusal: null });
+  expect(replicas.state).toEqual({ weightVersion: "0", sleeping: false, weightsProblem: null, refusal: null });
 });
 
 test("nothing is generated with different weights, until an update has succeeded everywhere", async () => {
@@ -179,13 +179,13 @@ test("nothing is generated with different weights, until an update has succeeded
   expect(failure(() => place(replicas, pages(1)))).toMatchObject({ kind: "unavailable" });
   expect(failure(() => place(replicas, pages(1))).message).toContain("different weights");
   await replicas.command(update("2"));
-  expect(replicas.state).toEqual({ weightVersion: "2", sleeping: false, refusal: null });
+  expect(replicas.state).toEqual({ weightVersion: "2", sleeping: false, weightsProblem: null, refusal: null });
   place(replicas, pages(1));
 });
 
 test("one engine's incomplete weights are refused for all, and go with the engine", async () => {
   const { engines, replicas } = fakes(2);
-  engines[0]!.state = { weightVersion: "0", sleeping: false, refusal: "incomplete" };
+  engines[0]!.state = { weightVersion: "0", sleeping: false, weightsProblem: "incomplete", refusal: "incomplete" };
   await replicas.command({ type: "ping" });
   expect(failure(() => place(replicas, pages(1))).message).toBe("incomplete");
   engines[0]!.die();

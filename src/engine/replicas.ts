@@ -103,8 +103,9 @@ export class Replicas {
         onProgress?.({ stage: "load", done: sum("done"), total: sum("total") });
       };
       const name = configs.length > 1 ? `engine ${i}` : null;
+      const warn = (message: string) => onWarning(name === null ? message : `${name}: ${message}`);
       try {
-        return await EngineFront.start(config, { onProgress: report, onWarning, onKvEvents, signal, name });
+        return await EngineFront.start(config, { onProgress: report, onWarning: warn, onKvEvents, signal, name });
       } catch (error) {
         // The others then end because of this one.
         failure ??= error;
@@ -198,6 +199,7 @@ export class Replicas {
     this.state = {
       weightVersion,
       sleeping: states.some(({ sleeping }) => sleeping),
+      weightsProblem: states.find(({ weightsProblem }) => weightsProblem !== null)?.weightsProblem ?? mixed,
       refusal: states.find(({ refusal }) => refusal !== null)?.refusal ?? mixed,
     };
   }

@@ -11,7 +11,20 @@ test("pages are restored until both costs are known, and then where that is chea
   expect(costs.pays()).toBe(true);
   for (let i = 0; i < 50; i++) costs.restored(1, 1);
   expect(costs.pays()).toBe(false);
-  for (let i = 0; i < 50; i++) costs.computed(2 * PAGE_TOKENS, 3);
+  for (let i = 0; i < 50; i++) costs.computed(2 * PAGE_TOKENS, 2.9);
+  expect(costs.pays()).toBe(false);
+  for (let i = 0; i < 50; i++) costs.computed(2 * PAGE_TOKENS, 3.1);
+  expect(costs.pays()).toBe(true);
+});
+
+test("until a page has been restored, what it costs to save one stands for it", () => {
+  const costs = new RestoreCosts(PAGE_TOKENS);
+  costs.computed(PAGE_TOKENS, 1);
+  costs.saved(2, 4);
+  expect(costs.pays()).toBe(false);
+  costs.restored(2, 1);
+  expect(costs.pays()).toBe(true);
+  costs.saved(1, 100);
   expect(costs.pays()).toBe(true);
 });
 
@@ -21,15 +34,24 @@ test("steps with few tokens say nothing of the cost of a token, and no copies no
   costs.computed(1, 0.001);
   costs.computed(2 * PAGE_TOKENS, 4);
   costs.restored(0, 0);
+  costs.saved(0, 0);
   expect(costs.pays()).toBe(true);
 });
 
-test("while computing is cheaper, a page is restored from time to time, so that a slow moment is not for ever", () => {
+test("while computing is cheaper, copies are tried again from time to time, so that a slow moment is not for ever", () => {
   const costs = new RestoreCosts(PAGE_TOKENS);
   costs.restored(1, 2);
+  costs.saved(1, 2);
   costs.computed(PAGE_TOKENS, 1);
-  const answers = Array.from({ length: 640 }, () => costs.pays());
-  expect(answers.filter(Boolean)).toHaveLength(10);
-  for (let i = 0; i < 20; i++) costs.restored(1, 0.1);
+  // Steps of one token count as well: there may be no others.
+  for (let i = 0; i < 1022; i++) costs.computed(1, 0.1);
+  expect(costs.pays()).toBe(false);
+  costs.computed(1, 0.1);
+  expect(costs.pays()).toBe(true);
+  costs.restored(1, 2);
+  for (let i = 0; i < 1023; i++) costs.computed(1, 0.1);
+  expect(costs.pays()).toBe(false);
+  costs.computed(1, 0.1);
+  costs.restored(1, 0.1);
   expect(costs.pays()).toBe(true);
 });

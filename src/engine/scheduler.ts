@@ -79,6 +79,8 @@ export class Scheduler {
   private arrivals = 0;
   private swapped = 0;
   private paused = 0;
+  /** Sequences that waited as of the last message. */
+  private toldWaiting = 0;
   private readonly counters = new Counters();
   private readonly copies: HostCopies;
   private readonly awaited: AwaitedPages;
@@ -143,13 +145,10 @@ export class Scheduler {
 
   /** Keeps pages in `store` from now on. */
   useStore(store: PageStore): DiskPages {
+    const { maxStepTokens, pageListener = null } = this.config;
     const goOn = (seq: Sequence) => this.setAside.has(seq) && this.resume(seq.request.id);
-    this.disk = this.fullPages.disk = new DiskPages(
-      this.cache,
-      store,
-      new RestoreCosts(this.config.maxStepTokens),
-      goOn,
-    );
+    this.disk = new DiskPages(this.cache, store, new RestoreCosts(maxStepTokens), goOn, pageListener);
+    this.fullPages.disk = this.disk;
     return this.disk;
   }
 
@@ -239,13 +238,14 @@ export class Scheduler {
     while (recompute && this.running.length > 0) this.preempt(this.running.at(-1)!);
     if (recompute) for (const seq of this.alive.values()) seq.forgetScores();
     this.cache.clear();
-    if (!keepDisk) this.disk?.clear();
+    this.disk?.cleared(keepDisk);
   }
 
   /** Plans the next step into `plan`. False when nothing can run now. Submit the plan, or call refuse(). */
   plan(plan: StepPlan): boolean {
     plan.clear();
     this.awaited.begin();
+    this.copies.begin();
     if (this.frozen) return false;
     const step = this.spare.pop() ?? new StepInFlight();
     const preemptions = this.counters.preemptions;
@@ -256,7 +256,6 @@ export class Scheduler {
         ? chunkTokens(maxStepTokens, decodes, this.chunks.backlog(this.running, this.queue.all))
         : maxStepTokens;
     left = this.chunks.choose(this.running, left);
-    this.copies.begin();
     // When pages ran out, the sequence that gave some back must not take them again in the same step.
     if (this.counters.preemptions === preemptions) left = this.admit(plan, left);
     this.chunks.shareLeftover(left);
@@ -267,7 +266,7 @@ export class Scheduler {
     }
     this.closeMasks();
     this.disk?.planSaves(plan, this.copies.arriving);
-    this.copies.planned(step);
+    this.copies.planned(step, plan);
     this.inFlight.push(step);
     return true;
   }
@@ -576,10 +575,20 @@ export class Scheduler {
     return this.outcomes.count > 0 || (this.disk?.hasNews ?? false);
   }
 
+  /** The same, or more or fewer sequences wait than the last message said: they also come while nothing runs. */
+  get hasNews(): boolean {
+    return this.hasOutcomes || this.waitingCount !== this.toldWaiting;
+  }
+
   /** What happened since the last message. Call it after every commit. */
   takeMessage(): StepMessage {
     if (this.disk) this.disk.hasNews = false;
+    this.toldWaiting = this.waitingCount;
     return this.outcomes.take(this.stats(), this.weightVersion);
+  }
+
+  private get waitingCount(): number {
+    return this.queue.size + this.paused;
   }
 
   stats(): EngineStats {

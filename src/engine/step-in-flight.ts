@@ -18,7 +18,8 @@ export class StepInFlight {
   readonly counts: number[] = [];
   /** FG.SAMPLE | FG.SCORE */
   readonly flags: number[] = [];
-  /** Pages that come back from the host with it; of these, those that come beside it. */
+  /** Pages that go to the host with it, and those that come back; of these, those that come beside it. */
+  saved = 0;
   restored = 0;
   arriving = 0;
   /** Those whose masks come after the step was submitted, in order. */

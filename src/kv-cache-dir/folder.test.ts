@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import {
   chmodSync,
+  chownSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -63,6 +64,26 @@ test("pages that were left are there, oldest first; what is not whole goes, and 
   expect(readdirSync(path).sort()).toEqual([digest(0), digest(1), digest(2), "about.json", "lock", "notes.txt"]);
 });
 
+test("what has the name of a page and is no file goes, whatever it is", () => {
+  const path = leave(name(setup), [100, 200]);
+  mkdirSync(join(path, digest(3), "below"), { recursive: true });
+  mkdirSync(join(path, "a.new"));
+  symlinkSync(join(path, digest(0)), join(path, digest(4)));
+  symlinkSync("/nonexistent", join(path, digest(5)));
+  expect(takeFolder(dir, setup, BYTES).pages).toEqual([digest(0), digest(1)]);
+  expect(readdirSync(path).sort()).toEqual([digest(0), digest(1), "about.json", "lock"]);
+});
+
+test("folders that are not this user's alone, or cannot be locked, are left alone", () => {
+  const open = leave(name({ dtype: "a" }), [100]);
+  chmodSync(open, 0o755);
+  const odd = leave(name({ dtype: "b" }), [100]);
+  mkdirSync(join(odd, "lock"));
+  expect(takeFolder(dir, setup, BYTES).unused).toEqual([]);
+  expect(emptyUnused({ path: odd, bytes: BYTES, usedAt: 0 })).toBe(false);
+  for (const path of [open, odd]) expect(existsSync(join(path, digest(0)))).toBe(true);
+});
+
 test("engines of one setup have a folder each, and one that starts later finds the first that is free", async () => {
   const first = takeFolder(dir, setup, BYTES);
   const second = takeFolder(dir, setup, BYTES);
@@ -95,6 +116,14 @@ test("pages of another setup are told of in words, and can be removed, unless an
   expect(existsSync(join(unused[0]!.path, digest(0)))).toBe(true);
   expect(emptyUnused(unused[1]!)).toBe(true);
   expect(readdirSync(old).sort()).toEqual(["about.json", "lock"]);
+});
+
+test.skipIf(process.getuid!() !== 0)("a folder of another user is passed over (needs root)", () => {
+  const path = leave(name(setup), [100]);
+  chownSync(path, 65_534, 65_534);
+  const taken = takeFolder(dir, setup, BYTES);
+  expect(basename(taken.path)).toBe(name(setup, 1));
+  expect(taken.unused).toEqual([]);
 });
 
 test("a folder that others may write to, or that is a link, is not trusted", () => {

@@ -4,7 +4,7 @@
  *
  * Everything here blocks: it runs on a thread of its own.
  */
-import { type Dirent, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type FileLock, takeFileLock } from "../file-lock.ts";
 import { MAX_KV_CACHE_ENGINES } from "../limits.ts";
@@ -57,12 +57,18 @@ export function takeFolder(dir: string, setup: Setup, fileBytes: number): PageFo
 function claim(dir: string, name: string): Pick<PageFolder, "path" | "lock"> {
   for (let number = 0; number < MAX_KV_CACHE_ENGINES; number++) {
     const path = join(dir, `${name}-${number}`);
+    if (isOfAnotherUser(path)) continue;
     makePrivate(path);
     const lock = takeFileLock(join(path, LOCK));
     if (lock === "unsupported") throw new Error(`the file system of ${dir} has no file locks (flock)`);
     if (lock !== "busy") return { path, lock };
   }
   throw new Error(`${MAX_KV_CACHE_ENGINES} engines use ${dir} already`);
+}
+
+function isOfAnotherUser(path: string): boolean {
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  return found !== undefined && found.uid !== process.getuid!();
 }
 
 /** Makes a folder that nobody else can read, or makes sure that it is one. What others could write to is not trusted. */
@@ -72,22 +78,24 @@ function makePrivate(path: string): void {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
   }
-  const found = lstatSync(path);
-  const { uid, mode } = found;
-  if (!found.isDirectory() || uid !== process.getuid!() || (mode & 0o077) !== 0) {
-    throw new Error(`${path} must be a folder of this user alone (mode 700): remove it`);
-  }
+  if (!isPrivate(path)) throw new Error(`${path} must be a folder of this user alone (mode 700): remove it`);
+}
+
+function isPrivate(path: string): boolean {
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  if (!found?.isDirectory()) return false;
+  return found.uid === process.getuid!() && (found.mode & 0o077) === 0;
 }
 
 /** The digests of the pages in a folder, oldest first. What was not finished, or has another size, is removed. */
 function listPages(path: string, fileBytes: number): string[] {
   const pages: { digest: string; usedAt: number }[] = [];
   for (const name of readdirSync(path)) {
-    if (name.endsWith(UNFINISHED)) rmSync(join(path, name), { force: true });
+    if (name.endsWith(UNFINISHED)) removeAny(join(path, name));
     if (!PAGE.test(name)) continue;
-    const { size, mtimeMs } = statSync(join(path, name));
-    if (size === fileBytes) pages.push({ digest: name, usedAt: mtimeMs });
-    else rmSync(join(path, name), { force: true });
+    const found = lstatSync(join(path, name));
+    if (found.isFile() && found.size === fileBytes) pages.push({ digest: name, usedAt: found.mtimeMs });
+    else removeAny(join(path, name));
   }
   return pages.sort((a, b) => a.usedAt - b.usedAt).map(({ digest }) => digest);
 }
@@ -96,7 +104,7 @@ function unusedFolders(dir: string, own: string): Unused[] {
   const folders: Unused[] = [];
   for (const entry of readdirSync(dir, { withFileTypes: true })) {
     const path = join(dir, entry.name);
-    if (path === own || !isPageFolder(entry) || !isFree(path)) continue;
+    if (path === own || !FOLDER.test(entry.name) || !isPrivate(path) || !isFree(path)) continue;
     const files = pageFiles(path);
     if (files.length === 0) continue;
     const bytes = files.reduce((sum, { size }) => sum + size, 0);
@@ -105,27 +113,32 @@ function unusedFolders(dir: string, own: string): Unused[] {
   return folders.sort((a, b) => a.usedAt - b.usedAt);
 }
 
-function isPageFolder(entry: Dirent): boolean {
-  return entry.isDirectory() && FOLDER.test(entry.name);
-}
-
 function pageFiles(path: string) {
   const names = readdirSync(path).filter((name) => PAGE.test(name) || name.endsWith(UNFINISHED));
-  return names.flatMap((name) => statSync(join(path, name), { throwIfNoEntry: false }) ?? []);
+  return names.flatMap((name) => lstatSync(join(path, name), { throwIfNoEntry: false }) ?? []);
 }
 
 /** Whether no engine has a folder. */
 function isFree(path: string): boolean {
-  const lock = takeFileLock(join(path, LOCK));
-  if (lock === "busy" || lock === "unsupported") return false;
-  lock.close();
-  return true;
+  const lock = lockOf(path);
+  lock?.close();
+  return lock !== null;
+}
+
+/** Null where an engine has the folder, or where it cannot be known. */
+function lockOf(path: string): FileLock | null {
+  try {
+    const lock = takeFileLock(join(path, LOCK));
+    return lock === "busy" || lock === "unsupported" ? null : lock;
+  } catch {
+    return null;
+  }
 }
 
 /** Removes the pages of a folder that was unused, unless an engine has it now. Returns whether they are gone. */
 export function emptyUnused({ path }: Unused): boolean {
-  const lock = takeFileLock(join(path, LOCK));
-  if (lock === "busy" || lock === "unsupported") return false;
+  const lock = lockOf(path);
+  if (!lock) return false;
   try {
     removePages(path);
     return true;
@@ -137,8 +150,13 @@ export function emptyUnused({ path }: Unused): boolean {
 /** Removes every page of a folder that this engine has. */
 export function removePages(path: string): void {
   for (const name of readdirSync(path)) {
-    if (PAGE.test(name) || name.endsWith(UNFINISHED)) rmSync(join(path, name), { force: true });
+    if (PAGE.test(name) || name.endsWith(UNFINISHED)) removeAny(join(path, name));
   }
+}
+
+/** Whatever is under the name of a page, if anything is. */
+export function removeAny(path: string): void {
+  rmSync(path, { force: true, recursive: true });
 }
 
 function aboutOf(path: string): unknown {

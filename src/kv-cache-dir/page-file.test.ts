@@ -1,10 +1,12 @@
 import { afterAll, expect, test } from "bun:test";
 import {
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
   rmSync,
   statSync,
+  symlinkSync,
   truncateSync,
   utimesSync,
   writeFileSync,
@@ -57,6 +59,15 @@ test("no change of the file goes unnoticed: of a byte, of its length, of its nam
   writeFileSync(path, good);
   expect(readPage(folder, digest, [new Uint8Array(10_000)])).toBe("damaged");
   expect(readPage(folder, digest, empty())).toBe("read");
+});
+
+test("a link, a folder and a pipe under the name of a page are damaged pages, and nobody waits for them", () => {
+  writePage(folder, digest, parts);
+  const [link, below, pipe] = ["1a", "2b", "3c"].map((byte) => byte.repeat(32)) as [string, string, string];
+  symlinkSync(path, join(folder, link));
+  mkdirSync(join(folder, below));
+  expect(Bun.spawnSync(["mkfifo", join(folder, pipe)]).exitCode).toBe(0);
+  for (const name of [link, below, pipe]) expect([name, readPage(folder, name, empty())]).toEqual([name, "damaged"]);
 });
 
 test("where a page cannot be written, the system's reason comes out and nothing stays", () => {

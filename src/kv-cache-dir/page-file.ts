@@ -78,9 +78,12 @@ export function writePage(folder: string, digest: string, parts: readonly Uint8A
 export function readPage(folder: string, digest: string, parts: readonly Uint8Array[]): ReadOutcome {
   let file: number;
   try {
-    file = openSync(join(folder, digest), constants.O_RDONLY | constants.O_NOFOLLOW);
+    // Without waiting for whoever writes to a pipe.
+    file = openSync(join(folder, digest), constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return "missing";
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "ENOENT") return "missing";
+    if (code === "ELOOP") return "damaged";
     throw error;
   }
   try {
@@ -96,7 +99,9 @@ export function readPage(folder: string, digest: string, parts: readonly Uint8Ar
 /** False where the file is not that of this page, or not as it was written. `expected`: the header but the checksum. */
 function readWhole(file: number, expected: Buffer, parts: readonly Uint8Array[]): boolean {
   const header = Buffer.alloc(HEADER_BYTES);
-  if (fstatSync(file).size !== HEADER_BYTES + bytesOf(parts) || !readAll(file, header, 0)) return false;
+  const found = fstatSync(file);
+  const isWhole = found.isFile() && found.size === HEADER_BYTES + bytesOf(parts);
+  if (!isWhole || !readAll(file, header, 0)) return false;
   let at = HEADER_BYTES;
   let checksum = seedOf(expected);
   for (const chunk of chunksOf(parts)) {

@@ -1,5 +1,16 @@
 import { afterAll, expect, test } from "bun:test";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { EngineCapacity, EngineConfig } from "../engine-config.ts";
@@ -85,6 +96,33 @@ test("files that have not changed are not read again, and a damaged memory of th
     writeFileSync(memory, damaged);
     expect(weightsDigest({ files: [path], memory: "" }, folder)).toBe(digest);
   }
+});
+
+test("what others could have written is not believed, and a memory that cannot be written is done without", () => {
+  const path = join(folder, "small.safetensors");
+  writeFileSync(path, "weights");
+  const weights = { files: [path], memory: "" };
+  const memory = join(folder, "weights.json");
+  rmSync(memory, { force: true, recursive: true });
+  const digest = weightsDigest(weights, folder);
+  const known = JSON.parse(readFileSync(memory, "utf8")) as Record<string, string>;
+  const planted = (value: unknown) => JSON.stringify(Object.fromEntries(Object.keys(known).map((key) => [key, value])));
+  writeFileSync(memory, planted("planted"));
+  chmodSync(memory, 0o666);
+  expect(weightsDigest(weights, folder)).toBe(digest);
+  writeFileSync(memory, planted(7));
+  expect(weightsDigest(weights, folder)).toBe(digest);
+  rmSync(memory);
+  writeFileSync(join(folder, "elsewhere"), planted("planted"), { mode: 0o600 });
+  symlinkSync(join(folder, "elsewhere"), memory);
+  expect(weightsDigest(weights, folder)).toBe(digest);
+  rmSync(memory);
+  mkdirSync(memory);
+  expect(weightsDigest(weights, folder)).toBe(digest);
+  expect(readdirSync(folder).filter((name) => name.startsWith("weights.json."))).toEqual([]);
+  rmSync(memory, { recursive: true });
+  expect(Bun.spawnSync(["mkfifo", memory]).exitCode).toBe(0);
+  expect(weightsDigest(weights, folder)).toBe(digest);
 });
 
 test("the weights of an engine are its files, and what it has in memory", () => {

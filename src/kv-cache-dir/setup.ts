@@ -1,5 +1,16 @@
 /** What pages on disk depend on: only an engine that is the same in all of it reads them. */
-import { closeSync, openSync, readFileSync, readSync, renameSync, statSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  openSync,
+  readFileSync,
+  readSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { basename, join } from "node:path";
 import type { EngineCapacity, EngineConfig } from "../engine-config.ts";
 import type { TensorSource } from "../model/shape.ts";
@@ -24,8 +35,9 @@ export type WeightsSource =
 /** Bytes of a weights file that are read in one go. */
 const CHUNK = 16 << 20;
 
-/** Digests of weights files that are remembered. */
+/** Digests of weights files that are remembered, and bytes of what is read of them. */
 const REMEMBERED = 1000;
+const MEMORY_BYTES = 8 << 20;
 
 export function setupSource(config: EngineConfig, capacity: EngineCapacity): SetupSource {
   const shape = JSON.stringify(config.shape, (_, value) =>
@@ -84,19 +96,37 @@ function fileDigest(path: string, dir: string, isStopped: () => boolean): string
   const known = recall(memoryPath)[key];
   if (known !== undefined) return known;
   const digest = readDigest(path, isStopped);
-  const entries = Object.entries({ ...recall(memoryPath), [key]: digest }).slice(-REMEMBERED);
-  const unfinished = `${memoryPath}.${crypto.randomUUID()}`;
-  writeFileSync(unfinished, JSON.stringify(Object.fromEntries(entries)), { mode: 0o600 });
-  renameSync(unfinished, memoryPath);
+  remember(memoryPath, { ...recall(memoryPath), [key]: digest });
   return digest;
 }
 
+/** What another user could have written is not believed: it would give one model's pages to another. */
 function recall(path: string): Memory {
   try {
-    const memory: unknown = JSON.parse(readFileSync(path, "utf8"));
-    return memory !== null && typeof memory === "object" ? (memory as Memory) : {};
+    const file = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    try {
+      const found = fstatSync(file);
+      const isOurs = found.isFile() && found.uid === process.getuid!() && (found.mode & 0o022) === 0;
+      if (!isOurs || found.size > MEMORY_BYTES) return {};
+      const memory: unknown = JSON.parse(readFileSync(file, "utf8"));
+      return Object.fromEntries(Object.entries(memory ?? {}).filter(([, digest]) => typeof digest === "string"));
+    } finally {
+      closeSync(file);
+    }
   } catch {
     return {};
+  }
+}
+
+/** Where it cannot be written, the files are read again at the next start. */
+function remember(path: string, memory: Memory): void {
+  const unfinished = `${path}.${crypto.randomUUID()}`;
+  try {
+    const entries = Object.entries(memory).slice(-REMEMBERED);
+    writeFileSync(unfinished, JSON.stringify(Object.fromEntries(entries)), { mode: 0o600 });
+    renameSync(unfinished, path);
+  } catch {
+    rmSync(unfinished, { force: true });
   }
 }
 

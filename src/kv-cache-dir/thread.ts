@@ -3,11 +3,12 @@
  * and writes, all others read. Each does one thing after the other, and blocks in it.
  */
 import { type Pointer, toArrayBuffer } from "bun:ffi";
-import { mkdirSync, rmSync } from "node:fs";
+import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { parentPort } from "node:worker_threads";
 import { MAX_KV_CACHE_PAGES } from "../limits.ts";
-import { emptyUnused, type PageFolder, removePages, takeFolder } from "./folder.ts";
+import { systemReason } from "../system-reason.ts";
+import { emptyUnused, type PageFolder, removeAny, removePages, takeFolder } from "./folder.ts";
 import {
   CLOSING,
   type FromThread,
@@ -39,7 +40,7 @@ class PageThread {
       if (!this.failed || message.type === "close") this.carryOut(message);
     } catch (error) {
       this.failed = true;
-      this.post({ type: "failed", message: error instanceof Error ? error.message : String(error) });
+      this.post({ type: "failed", message: systemReason(error) });
     }
     if (message.type === "open") return;
     Atomics.sub(this.shared, WAITING, 1);
@@ -58,7 +59,7 @@ class PageThread {
         this.load(message);
         return;
       case "remove":
-        for (const digest of message.digests) rmSync(join(this.folder!.path, digest), { force: true });
+        for (const digest of message.digests) removeAny(join(this.folder!.path, digest));
         this.pages -= message.digests.length;
         return;
       case "clear":
@@ -79,7 +80,7 @@ class PageThread {
     this.folder = folder;
     const capacity = Math.min(MAX_KV_CACHE_PAGES, Math.floor(limitBytes / this.fileBytes));
     // The size may be less than it was.
-    for (const digest of folder.pages.splice(0, folder.pages.length - capacity)) rmSync(join(folder.path, digest));
+    for (const digest of folder.pages.splice(0, folder.pages.length - capacity)) removeAny(join(folder.path, digest));
     this.pages = folder.pages.length;
     this.makeRoom(0);
     const warning =

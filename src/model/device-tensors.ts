@@ -21,6 +21,7 @@ export async function deviceTensors(
   architecture: string,
 ): Promise<TensorSource[]> {
   const store: ModelStore = {
+    isUpdate: true,
     label: "tensors",
     size: async () => null,
     read: async () => new Uint8Array(0),

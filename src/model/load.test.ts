@@ -1,5 +1,14 @@
 import { afterAll, beforeEach, describe, expect, test } from "bun:test";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openModel, openModelFromMemory } from "./load.ts";
@@ -383,10 +392,62 @@ describe("folders that are no model", () => {
     await expect(openModel(directory)).rejects.toThrow(/has no config.json/);
   });
 
+  test("a file that cannot be read is named once, with the reason", async () => {
+    write(tinyModel());
+    const config = join(directory, "config.json");
+    rmSync(config);
+    symlinkSync("config.json", config);
+    await expect(openModel(directory)).rejects.toThrow(new RegExp(`^${config} cannot be read: [^/]+ \\(ELOOP\\)$`));
+  });
+
   test("an empty weights file", async () => {
     const files = tinyModel();
     files.set("model.safetensors", safetensors({}, 0));
     await expect(open(files)).rejects.toThrow(/model.embed_tokens.weight is missing/);
+  });
+});
+
+describe("a folder with new weights for a model that is served: errors say what a trainer can do", () => {
+  const update = async (files: Record<string, Uint8Array>) => {
+    const model = await open(tinyModel());
+    write(new Map(Object.entries(files)));
+    const outcome = model.weightsIn({ folder: directory });
+    return outcome.then(
+      ({ length }) => length,
+      (error: Error) => error.message.replace(`${directory}`, "FOLDER"),
+    );
+  };
+  const index = text({ weight_map: { a: "model-00001-of-00002.safetensors", b: "model-00002-of-00002.safetensors" } });
+  const { "lm_head.weight": _, ...some } = tinyShapes();
+
+  test.each([
+    ["the weights alone", { "model.safetensors": tensorFile(tinyShapes()) }, 21],
+    [
+      "nothing",
+      {},
+      /^FOLDER has no weights in safetensors, and the folder is empty: an update reads model.safetensors/,
+    ],
+    ["pickles", { "pytorch_model.bin": text({}) }, /and it has pytorch_model.bin: an update reads .* Write them there/],
+    [
+      "an index alone",
+      { "model.safetensors.index.json": index },
+      /: an update begins once all files have been written$/,
+    ],
+    [
+      "a tensor too few",
+      { "model.safetensors": tensorFile(some) },
+      /lm_head.weight is missing; an update brings every/,
+    ],
+    [
+      "another shape",
+      { "model.safetensors": tensorFile({ ...some, "lm_head.weight": [51, 64] }) },
+      /lm_head.weight has the shape \[51,64\]; the model that is served has \[50,64\]$/,
+    ],
+  ] as [string, Record<string, Uint8Array>, number | RegExp][])("%s", async (_, files, expected) => {
+    const outcome = await update(files);
+    if (typeof expected === "number") expect(outcome).toBe(expected);
+    else expect(outcome).toMatch(expected);
+    expect(String(outcome)).not.toMatch(/load-format|hub|config\.json/);
   });
 });
 

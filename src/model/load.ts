@@ -5,6 +5,7 @@
 import { open, readdir, stat } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
 import { FastgenError } from "../errors.ts";
+import { systemReason } from "../system-reason.ts";
 import type { LoadProgress } from "../types.ts";
 import { LFS_POINTER, LFS_POINTER_START, modelError } from "./config-json.ts";
 import { deviceTensors } from "./device-tensors.ts";
@@ -36,7 +37,7 @@ const MAX_JSON_BYTES = 256 * 1024 * 1024;
  */
 export async function openModel(nameOrDirectory: string, options: OpenOptions = {}): Promise<Model> {
   const directory = await resolveModel(nameOrDirectory, options);
-  const store = directoryStore(nameOrDirectory, directory);
+  const store = directoryStore(nameOrDirectory, directory, false);
   return readModel(store, nameOrDirectory, directory, options);
 }
 
@@ -100,7 +101,7 @@ async function readModel(
     async weightsIn(source) {
       if ("tensors" in source) return deviceTensors(source.tensors, { ...shape, tiedEmbeddings: tied }, architecture);
       const { folder } = source;
-      const other = await readTensors(directoryStore(folder, folder), shape, architecture, quantization);
+      const other = await readTensors(directoryStore(folder, folder, true), shape, architecture, quantization);
       if (other.tied === tied) return other.tensors;
       const found = other.tied ? "the embedding alone" : "an lm_head.weight with values of its own";
       throw modelError(`${folder}: has ${found}, unlike the weights that the model was loaded with`);
@@ -109,14 +110,16 @@ async function readModel(
   };
 }
 
-function directoryStore(label: string, directory: string): ModelStore {
+function directoryStore(label: string, directory: string, isUpdate: boolean): ModelStore {
   const failed = (file: string, error: unknown) => {
-    const { code, message } = error as NodeJS.ErrnoException;
-    const why = code === "EACCES" || code === "EPERM" ? "no permission to read it" : message;
-    return new FastgenError("model", `${join(directory, file)} cannot be read: ${why}`, { cause: error });
+    const { code } = error as NodeJS.ErrnoException;
+    const path = join(directory, file);
+    const why = code === "EACCES" || code === "EPERM" ? "no permission to read it" : systemReason(error, path);
+    return new FastgenError("model", `${path} cannot be read: ${why}`, { cause: error });
   };
   return {
     label,
+    isUpdate,
     async size(file) {
       try {
         const info = await stat(join(directory, file));
@@ -164,6 +167,7 @@ function memoryStore(label: string, files: ReadonlyMap<string, Uint8Array>): Mod
   const get = (file: string) => files.get(file) ?? new Uint8Array(0);
   return {
     label,
+    isUpdate: false,
     size: async (file) => files.get(file)?.length ?? null,
     read: async (file, offset, length) => get(file).subarray(offset, offset + length),
     where: (file, offset, bytes) => ({ data: get(file).subarray(offset, offset + bytes) }),

@@ -6,12 +6,22 @@ import type { Quantization } from "./quantization.ts";
 import { type ReadAt, readSafetensorsHeader, type StoredTensor } from "./safetensors.ts";
 import { Scales } from "./scales.ts";
 import type { ModelShape, Role, StoredDtype, TensorSource } from "./shape.ts";
-import { INDEX_FILE, missingWeights, noWeights, numberedShards, parseIndex, WEIGHTS_FILE } from "./weight-files.ts";
+import {
+  INDEX_FILE,
+  missingWeights,
+  noNewWeights,
+  noWeights,
+  numberedShards,
+  parseIndex,
+  WEIGHTS_FILE,
+} from "./weight-files.ts";
 
 /** The files of a model, in a directory or in memory. */
 export interface ModelStore {
   /** Names the model in errors. */
   label: string;
+  /** The model is served already, and these are new values of its weights: errors say what a trainer can do. */
+  isUpdate: boolean;
   /** The size of a file in bytes; null when there is no such file. */
   size(file: string): Promise<number | null>;
   read(file: string, offset: number, length: number): Promise<Uint8Array>;
@@ -136,7 +146,7 @@ export async function tensorTable(
   for (const role of expected.keys()) {
     const layers = perLayer.has(role) ? shape.layers : 1;
     for (let layer = 0; layer < layers; layer++) {
-      if (!found.has(`${role} ${layer}`)) throw missing(store.label, role, layer);
+      if (!found.has(`${role} ${layer}`)) throw missing(store, role, layer);
     }
   }
   const tensors = [...found.values()].map(({ name: _, file, offset, bytes, ...rest }) => ({
@@ -177,7 +187,8 @@ function place(
       `${name} is stored as ${tensor.dtype}; Fastgen reads F32, F16, BF16 and, with scales, F8_E4M3: use the original model in one of these`,
     );
   if (tensor.dims.length !== dims.length || tensor.dims.some((n, i) => n !== dims[i])) {
-    throw refused(`${name} has the shape [${tensor.dims}]; by config.json it must be [${dims}]`);
+    const wants = store.isUpdate ? "the model that is served has" : "by config.json it must be";
+    throw refused(`${name} has the shape [${tensor.dims}]; ${wants} [${dims}]`);
   }
   return { ...where, dtype, dims: tensor.dims, name, file, offset, bytes };
 }
@@ -217,17 +228,17 @@ async function sameValues(store: ModelStore, a: PlacedTensor, b: PlacedTensor): 
   return (await Promise.all(Array.from({ length: SAMPLES }, same))).every(Boolean);
 }
 
-function missing(label: string, role: Role, layer: number): FastgenError {
+function missing({ label, isUpdate }: ModelStore, role: Role, layer: number): FastgenError {
   const layerName = Object.keys(ROLE_OF_LAYER_NAME).find((name) => ROLE_OF_LAYER_NAME[name] === role);
   const name = layerName
     ? `model.layers.${layer}.${layerName}`
     : role === "lmHead"
       ? "lm_head.weight"
       : `model.${Object.keys(ROLE_OF_NAME).find((key) => ROLE_OF_NAME[key] === role)}`;
-  return new FastgenError(
-    "model",
-    `${label}: the tensor ${name} is missing; the checkpoint is incomplete, or config.json belongs to another model`,
-  );
+  const why = isUpdate
+    ? "an update brings every tensor of the model"
+    : "the checkpoint is incomplete, or config.json belongs to another model";
+  return new FastgenError("model", `${label}: the tensor ${name} is missing; ${why}`);
 }
 
 interface Stored {
@@ -247,7 +258,7 @@ async function storedTensors(store: ModelStore): Promise<Stored[]> {
   const headers = async (files: readonly string[], named: string): Promise<Stored[]> => {
     const read = await Promise.all(files.map(header));
     const absent = files.filter((_, i) => read[i] === null);
-    if (absent.length > 0) throw missingWeights(store.label, absent, files.length, named);
+    if (absent.length > 0) throw missingWeights(store, absent, files.length, named);
     return read.flatMap((tensors) => tensors ?? []);
   };
 
@@ -256,7 +267,8 @@ async function storedTensors(store: ModelStore): Promise<Stored[]> {
   const indexBytes = await store.size(INDEX_FILE);
   if (indexBytes === null) {
     const shards = numberedShards(await store.list());
-    if (!shards) throw new FastgenError("model", `${store.label} ${noWeights(await store.list())}`);
+    const what = shards ? "" : (store.isUpdate ? noNewWeights : noWeights)(await store.list());
+    if (!shards) throw new FastgenError("model", `${store.label} ${what}`);
     return headers(shards, "their numbers name");
   }
   if (indexBytes > MAX_SAFETENSORS_HEADER_BYTES) {

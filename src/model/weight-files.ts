@@ -50,9 +50,16 @@ export function parseIndex(text: string): Map<string, string> {
 }
 
 /** Weights of which a part or all are absent. `named` says where their names come from, as in "the index names". */
-export function missingWeights(label: string, absent: string[], all: number, named: string): FastgenError {
+export function missingWeights(
+  { label, isUpdate }: { label: string; isUpdate: boolean },
+  absent: string[],
+  all: number,
+  named: string,
+): FastgenError {
   const [are, them] = absent.length > 1 ? ["are", "them"] : ["is", "it"];
-  const cure = `copy ${them} here from where the model came from, or give the model's name on the hub`;
+  const cure = isUpdate
+    ? "an update begins once all files have been written"
+    : `copy ${them} here from where the model came from, or give the model's name on the hub`;
   const what =
     absent.length === all && all > 1
       ? `none of the ${all} files of weights that ${named} is there (${someNames(absent)})`
@@ -69,4 +76,10 @@ export function noWeights(names: readonly string[]): string {
     return `has neither ${WEIGHTS_FILE} nor ${INDEX_FILE}, only ${someNames(named)}: give one file of weights the name ${WEIGHTS_FILE}, or copy the index of several here`;
   }
   return `has no weights: neither ${WEIGHTS_FILE} nor ${INDEX_FILE} is there. Copy them here, or use --load-format dummy for random weights`;
+}
+
+/** The same of a folder that was given for an update of the weights. */
+export function noNewWeights(names: readonly string[]): string {
+  const has = names.length === 0 ? "the folder is empty" : `it has ${someNames(names)}`;
+  return `has no weights in safetensors, and ${has}: an update reads ${WEIGHTS_FILE}, or shards with ${INDEX_FILE} or the usual numbers. Write them there first`;
 }

@@ -1,11 +1,13 @@
 /** A profile's file: the main thread's lines and the parts that engines have written, joined, compressed and put in place. */
-import { accessSync, constants, createReadStream, createWriteStream, mkdirSync } from "node:fs";
+import { createReadStream, createWriteStream } from "node:fs";
 import { open, rename, rm, stat } from "node:fs/promises";
 import * as path from "node:path";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { createGzip } from "node:zlib";
-import { asFastgenError, FastgenError } from "../errors.ts";
+import { FastgenError } from "../errors.ts";
+import { makeProfileFolder } from "../profile-folder.ts";
+import { systemReason } from "../system-reason.ts";
 import type { ProfileFile } from "../types.ts";
 
 /** Bytes from which on a file is compressed. */
@@ -15,15 +17,9 @@ const PIECE_BYTES = 256 * 1024;
 
 let counter = 0;
 
-/** Makes the folder where it is missing, and a name in it that no other profile has, without an ending. Throws FastgenError. */
+/** A name in the folder that no other profile has, without an ending. Throws as makeProfileFolder() does. */
 export function newProfile(directory: string): string {
-  try {
-    mkdirSync(directory, { recursive: true });
-    accessSync(directory, constants.W_OK | constants.X_OK);
-  } catch (cause) {
-    const message = `profiles cannot be written to ${directory}: ${asFastgenError(cause).message}; give another folder (--profile)`;
-    throw new FastgenError("invalid_request", message, { cause });
-  }
+  makeProfileFolder(directory);
   const time = new Date()
     .toISOString()
     .replace(/[-:]/g, "")
@@ -65,27 +61,33 @@ export async function writeProfile(
   parts: readonly Part[],
   about: object,
 ): Promise<ProfileFile> {
-  let bytes = size * LINE_BYTES;
-  for (const part of parts) bytes += (await stat(part.path)).size;
-  const gzip = bytes > GZIP_BYTES;
-  const target = `${name}.json${gzip ? ".gz" : ""}`;
-  const draft = path.join(path.dirname(name), `.${path.basename(target)}.part`);
+  const draft = path.join(path.dirname(name), `.${path.basename(name)}.part`);
   try {
+    let bytes = size * LINE_BYTES;
+    for (const part of parts) bytes += (await stat(part.path)).size;
+    const gzip = bytes > GZIP_BYTES;
+    const target = `${name}.json${gzip ? ".gz" : ""}`;
     const text = Readable.from(pieces(whole(lines, parts, about)));
     const file = createWriteStream(draft, { mode: 0o600 });
     await (gzip ? pipeline(text, createGzip(), file) : pipeline(text, file));
     const handle = await open(draft, "r+");
     await handle.sync().finally(() => handle.close());
+    const written = (await stat(draft)).size;
     await rename(draft, target);
+    return { path: target, bytes: written };
   } catch (cause) {
     await rm(draft, { force: true });
-    throw new FastgenError("internal", `the profile ${target} cannot be written: ${asFastgenError(cause).message}`, {
-      cause,
-    });
+    throw unwritten(path.dirname(name), cause);
   } finally {
     await removeParts(parts);
   }
-  return { path: target, bytes: (await stat(target)).size };
+}
+
+/** The error of a profile that was recorded and cannot be written to `directory`. */
+export function unwritten(directory: string, cause: unknown): FastgenError {
+  const reason = systemReason(cause, directory);
+  const message = `the profile cannot be written: ${reason}; see whether ${directory} is there and has room, and record it again`;
+  return new FastgenError("internal", message, { cause });
 }
 
 /** What fg_trace_stop writes around its events. */

@@ -36,6 +36,8 @@ export class Profile {
       const [own, trace] = partsOf(name, i);
       return engine.recordProfile({ engine: i, steps: steps ?? null, parts: [own.path, trace.path] });
     });
+    // Engines that have less to do, or nothing, may never come to as many steps.
+    for (const recording of recordings) void recording.catch(() => {}).then(() => this.stop());
     const results = await Promise.allSettled(recordings);
     for (const engine of this.engines) engine.onDelivered = null;
     this.requests.end();

@@ -4,7 +4,7 @@
  */
 import { MAX_PROFILE_EVENTS } from "../limits.ts";
 import { clockOffset } from "./clock.ts";
-import { flow, PROCESS, processName, type Row, remark, rowName, sequenceFlow, span } from "./events.ts";
+import { flow, GAP, PROCESS, processName, type Row, remark, rowName, sequenceFlow, span } from "./events.ts";
 
 /** Rows: the main thread, then the lanes. */
 const MAIN_THREAD = 1;
@@ -175,6 +175,7 @@ export class RequestRecorder {
 function* laneLines(lane: Lane, row: Row, end: number, at: (time: number) => number): Generator<string> {
   const { arrival, began, engine, sequence } = lane;
   const id = sequenceFlow(engine, sequence);
+  const inner = (name: string, from: number, to: number) => span(row, name, at(from), at(to), undefined, 1);
   yield span(row, arrival?.request || `sequence ${sequence}`, at(began), at(end), {
     engine,
     sequence,
@@ -186,14 +187,14 @@ function* laneLines(lane: Lane, row: Row, end: number, at: (time: number) => num
     began_before: arrival === null,
   });
   if (arrival) {
-    if (arrival.called > began) yield span(row, "http", at(began), at(arrival.called));
-    yield span(row, "tokenise", at(arrival.called), at(arrival.tokenised));
+    if (arrival.called > began) yield inner("http", began, arrival.called);
+    yield inner("tokenise", arrival.called, arrival.tokenised);
     const running = lane.prefillFrom ?? end;
-    yield span(row, "queued", at(lane.queuedFrom), at(Math.min(running, end)));
+    yield inner("queued", lane.queuedFrom, Math.min(running, end));
     const decoding = Math.min(lane.decodeFrom ?? end, end);
-    if (lane.prefillFrom !== null) yield span(row, "prefill", at(running), at(decoding));
+    if (lane.prefillFrom !== null) yield inner("prefill", running, decoding);
   }
   yield flow(row, "s", "request", id, at(arrival ? lane.queuedFrom : began));
-  if (lane.decodeFrom !== null && lane.decodeFrom < end) yield span(row, "decode", at(lane.decodeFrom), at(end));
-  yield flow(row, "f", "request", id, at(end) - 0.001);
+  if (lane.decodeFrom !== null && lane.decodeFrom < end) yield inner("decode", lane.decodeFrom, end);
+  yield flow(row, "f", "request", id, at(end) - 3 * GAP);
 }

@@ -24,8 +24,11 @@ export function readProfile(path: string): Trace {
   return JSON.parse((path.endsWith(".gz") ? gunzipSync(bytes) : bytes).toString());
 }
 
-/** Times are written in nanoseconds: two of them may be rounded apart. */
-const ROUNDING = 0.002;
+/** How readers see a span: its start and end. Perfetto counts whole nanoseconds, the others add doubles. */
+const READERS: Record<string, (span: TraceEvent) => [number, number]> = {
+  "whole nanoseconds": ({ ts, dur }) => [Math.trunc(ts * 1000), Math.trunc(ts * 1000) + Math.trunc(dur! * 1000)],
+  doubles: ({ ts, dur }) => [ts, ts + dur!],
+};
 
 /**
  * What is wrong with a trace: rows and processes without names, spans that do not nest, times outside of [from, to]
@@ -41,15 +44,16 @@ export function faults({ traceEvents }: Trace, from: number, to: number): string
     if (!namedRows.has(rowOf(event))) wrong.push(`row ${rowOf(event)} has no name`);
     if (!namedProcesses.has(event.pid)) wrong.push(`process ${event.pid} has no name`);
     const { ts, dur = 0, name } = event;
-    if (!(ts >= from && dur >= 0 && ts + dur <= to + ROUNDING))
-      wrong.push(`${name} at ${ts} for ${dur} is not in time`);
+    if (!(ts >= from && dur >= 0 && ts + dur <= to)) wrong.push(`${name} at ${ts} for ${dur} is not in time`);
     if (!"Xistf".includes(event.ph)) wrong.push(`a phase ${event.ph}`);
   }
   const spans = Map.groupBy(
     timed.filter(({ ph }) => ph === "X"),
     rowOf,
   );
-  for (const [row, list] of spans) wrong.push(...nestingFaults(row, list));
+  for (const [row, list] of spans)
+    for (const [reader, ends] of Object.entries(READERS))
+      wrong.push(...nestingFaults(list, ends).map((fault) => `${fault}, in ${reader} of row ${row}`));
   for (const flow of timed.filter(({ ph }) => "stf".includes(ph))) {
     const around = spans.get(rowOf(flow))?.some(({ ts, dur }) => contains(ts, dur!, flow.ts));
     if (!around) wrong.push(`a flow ${flow.cat} ${flow.id} at ${flow.ts} binds to no span of ${rowOf(flow)}`);
@@ -63,19 +67,19 @@ export function faults({ traceEvents }: Trace, from: number, to: number): string
 }
 
 function contains(ts: number, dur: number, at: number): boolean {
-  return at >= ts - ROUNDING && at <= ts + dur + ROUNDING;
+  return at >= ts && at < ts + dur;
 }
 
-function nestingFaults(row: string, spans: TraceEvent[]): string[] {
+function nestingFaults(spans: TraceEvent[], ends: (span: TraceEvent) => [number, number]): string[] {
   const wrong: string[] = [];
-  const open: TraceEvent[] = [];
-  for (const span of spans.toSorted((a, b) => a.ts - b.ts || b.dur! - a.dur!)) {
-    while (open.length > 0 && open.at(-1)!.ts + open.at(-1)!.dur! <= span.ts + ROUNDING) open.pop();
+  const open: { name: string; end: number }[] = [];
+  const read = spans.map((span) => ({ span, start: ends(span)[0], end: ends(span)[1] }));
+  for (const { span, start, end } of read.sort((a, b) => a.start - b.start || b.end - a.end)) {
+    while (open.length > 0 && open.at(-1)!.end <= start) open.pop();
     const around = open.at(-1);
-    if (around && span.ts + span.dur! > around.ts + around.dur! + ROUNDING) {
-      wrong.push(`${span.name} at ${span.ts} ends after ${around.name} of ${row}, in which it begins`);
-    }
-    open.push(span);
+    if (around && end > around.end)
+      wrong.push(`${span.name} at ${span.ts} ends after ${around.name}, in which it begins`);
+    open.push({ name: span.name, end });
   }
   return wrong;
 }

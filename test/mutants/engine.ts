@@ -95,7 +95,12 @@ export const engineBugs: PlantedBug[] = [
       "this.logprobs = this.promptLogprobs = this.starts = this.reasons = this.errors = null;",
       "cached tokens are told again with the next message",
     ],
-    ['if (finish === "abort" || finish === "error") return;', "", "an aborted prompt has log probabilities"],
+    [
+      'if (token < 0 && (finish === "abort" || finish === "error")) return;',
+      "",
+      "an aborted prompt has log probabilities",
+    ],
+    ["if (token < 0 && (", "if ((", "a token that was forced comes without a beginning"],
     ["(startedAt - seq.addedAt) / 1000", "0", "nobody has ever waited for a slot"],
     ["(now - startedAt) / 1000", "now - startedAt", "the time of a prompt is in milliseconds"],
     [
@@ -106,6 +111,22 @@ export const engineBugs: PlantedBug[] = [
     ["at, at + topN));\n    one.topLogprobs", "0, topN));\n    one.topLogprobs", "alternatives are the first row's"],
   ]),
   ...inFile(
+    "src/engine/scheduler.ts",
+    ["src/engine/control.test.ts"],
+    [["|| this.waitingCount !== this.toldWaiting", "", "what comes in a pause is not counted"]],
+  ),
+  ...inFile(
+    "src/profile/profile.ts",
+    ["test/profile.test.ts"],
+    [
+      [
+        "void recording.catch(() => {}).then(() => this.stop());",
+        "void recording.catch(() => {});",
+        "a profile of some steps waits for an engine that has nothing to do",
+      ],
+    ],
+  ),
+  ...inFile(
     "src/engine/profiling.ts",
     ["src/engine/front.test.ts", "test/profile.test.ts"],
     [
@@ -114,6 +135,14 @@ export const engineBugs: PlantedBug[] = [
       ["order.steps ?? 0", "0", "the library records more steps than were asked for"],
       ["const number = this.committedSteps++;", "const number = this.committedSteps;", "commits are of other steps"],
       ['comma = ",\\n";', "", "events are not parted by commas"],
+    ],
+  ),
+  ...inFile(
+    "src/profile/events.ts",
+    ["src/profile/events.test.ts"],
+    [
+      ["GAP * (1 + depth)", "0", "neighbours overlap by a rounding"],
+      ["GAP * (1 + depth)", "GAP", "a span ends after the one that it stands in"],
     ],
   ),
   ...inFile("src/engine/prompt-chunks.ts", SCHEDULING, [
@@ -231,11 +260,11 @@ export const engineBugs: PlantedBug[] = [
       ["copies.copyPage(node.page, node.hostPage, direction);", "", "a page comes back without its content"],
       ["copies.copyPage(node.page, hostPage, FG.TO_HOST);", "", "a page goes to the host without its content"],
       [
-        "if (node.hostPage < 0) this.save(node, copies);",
+        "if (node.hostPage < 0 && (this.savesPages || node.children > 0)) this.save(node, copies);",
         "this.save(node, copies);",
         "a page that is on the host takes a second place there",
       ],
-      ["this.hostFree.push(node.hostPage);", "", "host pages are lost"],
+      ["this.hostFree.add(node.hostPage);", "", "host pages are lost"],
       ["return this.free.length + this.idle;", "return this.free.length;", "cached pages do not count as available"],
       ["this.hold(known);\n      this.release(page);", "this.hold(known);", "a page computed twice is lost"],
       [
@@ -244,6 +273,52 @@ export const engineBugs: PlantedBug[] = [
         "a page that is let go is not kept for others",
       ],
       ["if (this.index.get(node.key) !== node) this.forget(node);", "", "what cannot be found keeps its page"],
+    ],
+  ),
+  ...inFile(
+    "src/engine/page-cache.ts",
+    ["bench/simulate-turns.test.ts"],
+    [
+      ["(this.savesPages || node.children > 0)", "true", "pages go to the host though they are not worth the copy"],
+      [
+        "(this.savesPages ? this.hostFree.spare + this.onBoth.size : 0)",
+        "this.hostFree.spare",
+        "host pages that are not used count as room",
+      ],
+    ],
+  ),
+  ...inFile(
+    "src/engine/restore-costs.ts",
+    [beside("restore-costs")],
+    [
+      ["this.restoring ?? this.saving", "this.restoring", "what it costs to save a page says nothing"],
+      ["    this.restoring = this.saving = null;\n", "", "a slow moment is for ever"],
+      ["    this.steps = 0;\n", "", "copies that cost too much are tried all the time"],
+      ["2 * tokens >= this.maxStepTokens", "true", "a token of an empty step counts as one of a full step"],
+      ["WORTH * this.computing", "this.computing", "copies that hold up the steps count as worth it"],
+    ],
+  ),
+  ...inFile(
+    "src/engine/host-copies.ts",
+    [beside("host-copies"), "bench/simulate-turns.test.ts"],
+    [
+      ["this.arriving.size < MOST_ARRIVING", "true", "all that waits comes back beside one step"],
+      ["nodes : nodes.slice(0, onHost)", "nodes : nodes", "pages come back though it is cheaper to compute them"],
+      ["if (copies[at] === FG.TO_HOST) step.saved++;", "step.saved++;", "pages that come back count as those that go"],
+      ["this.toldLater + (isLater ? 0 : step.restored)", "step.restored", "a copy's time is taken for another's"],
+    ],
+  ),
+  ...inFile(
+    "src/engine/empty-host-pages.ts",
+    [beside("empty-host-pages"), "bench/simulate-turns.test.ts"],
+    [
+      [
+        "const [page] = this.pages;",
+        "const page = [...this.pages].at(-1);",
+        "a page goes to the host in the place that is being read",
+      ],
+      ["this.pages.size - Math.min(", "this.pages.size - 0 * Math.min(", "no host page is kept empty"],
+      ["const RESERVE = 64;", "const RESERVE = 4096;", "a large part of the host holds nothing"],
     ],
   ),
   ...inFile(

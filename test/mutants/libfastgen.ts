@@ -320,8 +320,8 @@ export const libraryBugs: PlantedBug[] = [
     [
       ["to->written = 1;", "", "events are not parted by commas"],
       ["if (op->layer >= 0)", "if (op->layer > 0)", "the first layer's ops have no layer"],
-      ["us(p.end - p.start)", "us(p.end)", "an event lasts until its end"],
-      ["us(p.start), us(p.end", "us(p.end), us(p.end", "an event begins at its end"],
+      ["length = p.end - p.start", "length = p.end", "an event lasts until its end"],
+      ["us(p.start), us(length", "us(p.end), us(length", "an event begins at its end"],
       ["((unsigned long long)to->process << 32) + s->number", "s->number", "two engines' steps have one flow"],
       ["if (dropped) remark", "if (0) remark", "nobody says that a trace is not whole"],
     ],

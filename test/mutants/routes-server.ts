@@ -31,6 +31,7 @@ export const serverBugs: PlantedBug[] = [
       "the second signal ends nothing",
     ],
     [".max(limits.MAX_PROFILE_STEPS)", "", "a profile of any number of steps"],
+    ["makeProfileFolder(directory);", "", "a profile is said to have begun that never will"],
   ]),
   ...inFile(
     "routes/exchange.ts",

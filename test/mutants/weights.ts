@@ -10,12 +10,20 @@ export const weightBugs: PlantedBug[] = [
   ...inFile("src/engine/control.ts", CONTROL, [
     ['if (command.mode === "abort") scheduler.endAll(null);', "", "a pause with mode abort ends nothing"],
     [
-      "for (const { id } of this.waiting.splice(0)) this.answer(id, early);",
+      'this.callOff("hold", "generation was resumed before the pause had begun");',
       "",
       "a pause waits for ever after a resume",
     ],
     ["if (this.update)\n          throw", "if (false)\n          throw", "two updates run at once"],
-    ["if (asleep.weights) throw", "if (false) throw", "weights are loaded into memory that sleeps"],
+    ["if (asleep.weights || ", "if (", "weights are loaded into memory that sleeps"],
+    [
+      'asleep.weights || this.waiting.some(({ command }) => command.type === "sleep")',
+      "asleep.weights",
+      "an update begins although a sleep is to come",
+    ],
+    ["if (!this.sleeping) return true;", "", "a wake disturbs what runs"],
+    ['this.callOff("sleep", "the engine was woken up before it slept");', "", "what was woken up falls asleep"],
+    ['if (command.type !== "hold" && this.update) return false;', "", "memory sleeps while weights are read"],
     ["stands || this.update !== null || this.sleeping", "stands || this.sleeping", "steps run while weights load"],
     [
       "this.update !== null || this.sleeping || this.dropped",
@@ -25,7 +33,7 @@ export const weightBugs: PlantedBug[] = [
     ["this.sleeping || this.dropped", "this.sleeping", "steps run with weights that were dropped"],
     ['scheduler.takeIn(!holds.includes("wait"));', "", "what comes later runs while a pause waits"],
     ["if (scheduler.stepsInFlight > 0) return;", "", "a pause begins while steps are in flight"],
-    ["|| !scheduler.hasEarlier", "", "a pause with mode wait does not wait"],
+    ["|| !this.scheduler.hasEarlier", "|| true", "a pause with mode wait does not wait"],
     ["if (command.clearCache) scheduler.clearCache(true);", "", "a pause does not clear the cache"],
     [
       "engine.sleep(command.level);\n        scheduler.clearCache(true, true);",
@@ -43,6 +51,18 @@ export const weightBugs: PlantedBug[] = [
       "this.incomplete = this.dropped = false;",
       "this.dropped = false;",
       "whole weights are refused after incomplete ones",
+    ],
+    ["(this.dropped ? GONE : null)", "null", "weights that are gone show nowhere"],
+    ["(sleeping || this.hold !== null)", "sleeping", "a request is refused while the trainer holds the engine"],
+    [
+      "const refusal = waits ? null : problem;",
+      "const refusal = problem;",
+      "requests are refused while the memory sleeps",
+    ],
+    [
+      "const refusal = waits ? null : problem;",
+      "const refusal = this.refusal?.message ?? null;",
+      "requests wait for weights that nobody brings",
     ],
     ["scheduler.weightVersion = version;", "", "the version stays as it was"],
     ["if (this.closed) return;", "", "a closed engine is looked at"],
