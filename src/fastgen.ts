@@ -270,7 +270,13 @@ export class Fastgen implements FastgenApi {
     try {
       const listener: SequenceListener = (choice, event) => {
         this.#profile?.requests.news(placed.index, placed.ids[choice]!, choice, event);
-        generation.accept(choice, event);
+        try {
+          generation.accept(choice, event);
+        } catch (thrown) {
+          // Nobody waits for ever on a fault of whoever listens.
+          generation.fail(asFastgenError(thrown));
+          throw thrown;
+        }
       };
       const queued = performance.now();
       placed = engines.add(requests, listener);

@@ -273,3 +273,18 @@ test("several engines answer as one does, and all are told what one is", async (
   for await (const { completion } of several.generateAll(prompts, params)) done += Number(completion !== undefined);
   expect(done).toBe(prompts.length);
 });
+
+test("a request whose observer fails ends with that error, and the others go on", async () => {
+  const observer = {
+    started() {},
+    token() {
+      throw new Error("the observer's bug");
+    },
+    ended() {},
+  };
+  const other = fastgen.generate(prompt, { ...long, max_tokens: 20 });
+  const error = await refusal(fastgen.generate(prompt, { ...long, max_tokens: 20 }, { observer }));
+  expect(error).toMatchObject({ kind: "internal", message: "the observer's bug" });
+  expect((await other).choices[0]!.token_ids).toHaveLength(20);
+  await idle();
+});

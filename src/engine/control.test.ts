@@ -76,6 +76,7 @@ function start(mail: Record<number, () => void> = {}) {
       throw new Error("no grammars here");
     },
     fill: 0,
+    check: 0,
   });
   const tell = (id: number, command: Command) => worker.wake({ type: "command", id, command });
   const answers = () => news.flatMap((one) => (one.type === "done" ? [one] : []));
@@ -495,6 +496,23 @@ test("sleeping and waking wait for the end of an update, and no update begins on
   };
   w.add(one);
   expect(outcomes(w)).toEqual([...[1, 2, 3, 4, 5].map((id) => [id, null]), [7, "invalid_request"], [6, null]]);
+  w.close();
+});
+
+test("what waits in a pause is counted when it comes and when it goes", () => {
+  const [one, other] = [request(prompt(20), 5), request(prompt(20), 5)];
+  const w = start();
+  const waiting = () => w.news.flatMap((message) => (message.type === "step" ? [message.stats.waiting] : [])).at(-1);
+  w.tell(1, hold("keep"));
+  w.add(one, other);
+  expect(waiting()).toBe(2);
+  w.worker.wake({ type: "abort", ids: [other.id] });
+  expect(waiting()).toBe(1);
+  const messages = w.news.length;
+  w.tell(2, { type: "ping" });
+  expect(w.news.length).toBe(messages + 1);
+  w.tell(3, RELEASE);
+  expect(waiting()).toBe(0);
   w.close();
 });
 

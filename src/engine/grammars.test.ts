@@ -305,6 +305,24 @@ test("forced tokens end with max_tokens, and with a stop id among them", () => {
   expect(whole).toMatchObject({ finish: "stop", reason: null, tokens: [expect.any(Number), ...forced] });
 });
 
+test.each([1, 2])(
+  "aborted before anything is computed, a sequence has the %d tokens that were forced, and no more",
+  (count) => {
+    const forced = Array.from({ length: count }, (_, i) => ({ next: new Map([[4 + i, i + 1]]) }));
+    const choice = { next: new Map(CHOICE.map((id) => [id, count])) };
+    const rig = new Rig(config);
+    const one = constrained({ states: [...forced, choice], stopIds: [EOS] }, 50);
+    rig.add(one);
+    rig.scheduler.abort(one.id);
+    rig.finish();
+    expect(rig.received.get(one.id)).toMatchObject({
+      finish: "abort",
+      hasBegun: true,
+      tokens: [4, 5].slice(0, count),
+    });
+  },
+);
+
 test("forced tokens get pages, and their pages are found by others", () => {
   const forced = Array.from({ length: 3 * PAGE_TOKENS }, (_, i) => 5 + (i % 7));
   const rig = new Rig({ ...config, maxStepTokens: 512 });

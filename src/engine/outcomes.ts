@@ -46,7 +46,8 @@ export class Outcomes {
       this.cachedTokens ??= new Map();
       this.cachedTokens.set(entry, seq.cachedTokens);
     }
-    if (finish === "abort" || finish === "error") return;
+    // A token may have been forced before anything was computed: it needs a beginning, too.
+    if (token < 0 && (finish === "abort" || finish === "error")) return;
     const now = this.clock();
     // One that has nothing to compute ends without a slot.
     const startedAt = seq.startedAt < 0 ? now : seq.startedAt;

@@ -23,6 +23,7 @@ interface Received {
   logprobs: (TokenLogprobs | null)[];
   promptLogprobs: TokenLogprobs | null;
   cachedTokens: number;
+  hasBegun: boolean;
   finish: string;
   error: string | null;
   /** What its grammar had to say about its end. */
@@ -78,6 +79,7 @@ export class Rig {
       logprobs: [],
       promptLogprobs: null,
       cachedTokens: 0,
+      hasBegun: false,
       finish: "",
       error: null,
       reason: null,
@@ -124,7 +126,9 @@ export class Rig {
     for (const [i, id] of message.requestIds.entries()) {
       const got = this.received.get(id)!;
       if (got.finish !== "") throw new Error(`request ${id} got news after its end`);
+      got.hasBegun ||= message.starts?.has(i) ?? false;
       if (message.tokens[i]! >= 0) {
+        if (!got.hasBegun) throw new Error(`request ${id} got a token before the news of its beginning`);
         got.tokens.push(message.tokens[i]!);
         got.logprobs.push(message.logprobs?.get(i) ?? null);
       }

@@ -79,6 +79,8 @@ export class Scheduler {
   private arrivals = 0;
   private swapped = 0;
   private paused = 0;
+  /** Sequences that waited as of the last message. */
+  private toldWaiting = 0;
   private readonly counters = new Counters();
   private readonly copies: HostCopies;
   private readonly awaited: AwaitedPages;
@@ -143,13 +145,10 @@ export class Scheduler {
 
   /** Keeps pages in `store` from now on. */
   useStore(store: PageStore): DiskPages {
+    const { maxStepTokens, pageListener = null } = this.config;
     const goOn = (seq: Sequence) => this.setAside.has(seq) && this.resume(seq.request.id);
-    this.disk = this.fullPages.disk = new DiskPages(
-      this.cache,
-      store,
-      new RestoreCosts(this.config.maxStepTokens),
-      goOn,
-    );
+    this.disk = new DiskPages(this.cache, store, new RestoreCosts(maxStepTokens), goOn, pageListener);
+    this.fullPages.disk = this.disk;
     return this.disk;
   }
 
@@ -239,7 +238,7 @@ export class Scheduler {
     while (recompute && this.running.length > 0) this.preempt(this.running.at(-1)!);
     if (recompute) for (const seq of this.alive.values()) seq.forgetScores();
     this.cache.clear();
-    if (!keepDisk) this.disk?.clear();
+    this.disk?.cleared(keepDisk);
   }
 
   /** Plans the next step into `plan`. False when nothing can run now. Submit the plan, or call refuse(). */
@@ -576,10 +575,20 @@ export class Scheduler {
     return this.outcomes.count > 0 || (this.disk?.hasNews ?? false);
   }
 
+  /** The same, or more or fewer sequences wait than the last message said: they also come while nothing runs. */
+  get hasNews(): boolean {
+    return this.hasOutcomes || this.waitingCount !== this.toldWaiting;
+  }
+
   /** What happened since the last message. Call it after every commit. */
   takeMessage(): StepMessage {
     if (this.disk) this.disk.hasNews = false;
+    this.toldWaiting = this.waitingCount;
     return this.outcomes.take(this.stats(), this.weightVersion);
+  }
+
+  private get waitingCount(): number {
+    return this.queue.size + this.paused;
   }
 
   stats(): EngineStats {

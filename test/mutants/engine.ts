@@ -95,7 +95,12 @@ export const engineBugs: PlantedBug[] = [
       "this.logprobs = this.promptLogprobs = this.starts = this.reasons = this.errors = null;",
       "cached tokens are told again with the next message",
     ],
-    ['if (finish === "abort" || finish === "error") return;', "", "an aborted prompt has log probabilities"],
+    [
+      'if (token < 0 && (finish === "abort" || finish === "error")) return;',
+      "",
+      "an aborted prompt has log probabilities",
+    ],
+    ["if (token < 0 && (", "if ((", "a token that was forced comes without a beginning"],
     ["(startedAt - seq.addedAt) / 1000", "0", "nobody has ever waited for a slot"],
     ["(now - startedAt) / 1000", "now - startedAt", "the time of a prompt is in milliseconds"],
     [
@@ -105,6 +110,11 @@ export const engineBugs: PlantedBug[] = [
     ],
     ["at, at + topN));\n    one.topLogprobs", "0, topN));\n    one.topLogprobs", "alternatives are the first row's"],
   ]),
+  ...inFile(
+    "src/engine/scheduler.ts",
+    ["src/engine/control.test.ts"],
+    [["|| this.waitingCount !== this.toldWaiting", "", "what comes in a pause is not counted"]],
+  ),
   ...inFile(
     "src/profile/profile.ts",
     ["test/profile.test.ts"],
@@ -290,8 +300,9 @@ export const engineBugs: PlantedBug[] = [
   ),
   ...inFile(
     "src/engine/host-copies.ts",
-    [beside("host-copies")],
+    [beside("host-copies"), "bench/simulate-turns.test.ts"],
     [
+      ["this.arriving.size < MOST_ARRIVING", "true", "all that waits comes back beside one step"],
       ["nodes : nodes.slice(0, onHost)", "nodes : nodes", "pages come back though it is cheaper to compute them"],
       ["if (copies[at] === FG.TO_HOST) step.saved++;", "step.saved++;", "pages that come back count as those that go"],
       ["this.toldLater + (isLater ? 0 : step.restored)", "step.restored", "a copy's time is taken for another's"],
@@ -307,7 +318,7 @@ export const engineBugs: PlantedBug[] = [
         "a page goes to the host in the place that is being read",
       ],
       ["this.pages.size - Math.min(", "this.pages.size - 0 * Math.min(", "no host page is kept empty"],
-      ["const RESERVE = 96;", "const RESERVE = 4096;", "a large part of the host holds nothing"],
+      ["const RESERVE = 64;", "const RESERVE = 4096;", "a large part of the host holds nothing"],
     ],
   ),
   ...inFile(
