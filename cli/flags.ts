@@ -6,7 +6,7 @@ import { DEFAULTS } from "../src/device.ts";
 import { asFastgenError, FastgenError } from "../src/errors.ts";
 import { Fastgen } from "../src/fastgen.ts";
 import { MAX_TEMPLATE_LENGTH } from "../src/limits.ts";
-import { fileReason } from "../src/system-reason.ts";
+import { systemReason } from "../src/system-reason.ts";
 import type { ChatContentFormat, Dtype, KvEventsConfig, LoadOptions, SchedulingPolicy } from "../src/types.ts";
 
 /** A whole number within bounds. */
@@ -297,7 +297,7 @@ function readTemplate(argument: string): string {
   try {
     if (!isText) text = readFileSync(argument, "utf8");
   } catch (error) {
-    const why = fileReason(error, argument);
+    const why = systemReason(error, argument);
     throw new FastgenError("invalid_request", `--chat-template: '${argument}' cannot be read: ${why}`);
   }
   if (text.length <= MAX_TEMPLATE_LENGTH) return text;

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { isObject } from "../src/bounded.ts";
 import { asFastgenError, FastgenError } from "../src/errors.ts";
 import { type StructuredOutputs, structuredRules } from "../src/structured-outputs.ts";
-import { fileReason } from "../src/system-reason.ts";
+import { systemReason } from "../src/system-reason.ts";
 
 /** @throws FastgenError "invalid_request": the file cannot be read, or holds no schema. */
 export function readSchema(file: string): Record<string, unknown> {
@@ -11,7 +11,7 @@ export function readSchema(file: string): Record<string, unknown> {
   try {
     schema = JSON.parse(readFileSync(file, "utf8"));
   } catch (cause) {
-    throw refused(file, fileReason(cause, file), cause);
+    throw refused(file, systemReason(cause, file), cause);
   }
   if (!isObject(schema)) throw refused(file, "a JSON Schema must be an object");
   return schema;

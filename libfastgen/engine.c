@@ -465,7 +465,8 @@ FG_API fg_status fg_submit(fg_engine *e, const fg_step *step) {
 	return FG_OK;
 }
 
-FG_API fg_status fg_mask(fg_engine *e, uint64_t step, int32_t mask, fg_mask_fill fill, void *source) {
+FG_API fg_status fg_mask(fg_engine *e, uint64_t step, int32_t mask, fg_mask_fill fill, fg_mask_check check,
+                         void *source) {
 	if (!e) return fg_fail(FG_INVALID, "engine is NULL");
 	if (!fill && !source) return fg_fail(FG_INVALID, "fill and source are NULL; one of them must give the mask");
 	const fg_command *c = NULL;
@@ -483,7 +484,7 @@ FG_API fg_status fg_mask(fg_engine *e, uint64_t step, int32_t mask, fg_mask_fill
 	if (__atomic_load_n(&e->masks.rows[place].state[mask], __ATOMIC_RELAXED) != FG_MASK_MISSING) {
 		return fg_fail(FG_INVALID, "mask %d of step %llu was given before", mask, (unsigned long long)step);
 	}
-	fg_masks_give(&e->masks, place, mask, fill, source);
+	fg_masks_give(&e->masks, place, mask, (fg_mask_job){fill, check, source});
 	return FG_OK;
 }
 

@@ -36,7 +36,7 @@ extern "C" {
 #endif
 
 enum {
-	FG_ABI_VERSION = 6,
+	FG_ABI_VERSION = 7,
 	FG_PAGE_TOKENS = 64,      /* tokens in one KV page */
 	FG_SCALE_BLOCK = 128,     /* rows, and columns, of a weight that share a scale when scales are by block */
 	FG_STEPS_IN_FLIGHT = 2,   /* steps that may be submitted and not yet waited for */
@@ -422,22 +422,30 @@ FG_API fg_status fg_submit(fg_engine *engine, const fg_step *step);
  * mask threads calls it, or where there are none a thread of the step; at most once; several fills run at once. */
 typedef int32_t (*fg_mask_fill)(void *source, uint32_t *mask, size_t bytes);
 
+/* Whether that mask allows `token` for certain, for far less work than a fill: 1 = it does; anything else = it does
+ * not, or only the mask can tell. Called any number of times before the fill, which may then never be called. */
+typedef int32_t (*fg_mask_check)(void *source, int32_t token);
+
 /*
  * Gives late mask `mask` (n_masks <= mask < n_masks + n_late_masks) of step number `step` (fg_result.step), which was
  * submitted and not yet waited for; each once, in any order. Returns at once.
  *
- * With `fill`, it is called, in the order of the calls: `source` belongs to the library until fg_wait of that step has
- * returned, or fg_close. With `fill` NULL, `source` is the mask's words, which are copied before this returns.
+ * With `fill`, it is called: `source` belongs to the library until fg_wait of that step has returned, or fg_close. With
+ * `fill` NULL, `source` is the mask's words, which are copied before this returns. `check` may be NULL. With it, a
+ * library that samples without the mask first may find that what it chose is what it would choose with it, and leave
+ * the fill out: the token is the same to the bit.
  *
  * Sampling waits for the masks that are missing when the logits are there, at most FG_MASK_WAIT_US in all, so that the
- * other rows are hardly held up. Without mask threads it calls the fills itself, however long they take. What has not
- * come by then, or is never given, is FG_MASK_LATE. Give masks that no longer matter, too: the step would wait for
- * them. fg_wait forgets the fills that have not begun when the step is over, and waits for the others to end.
+ * other rows are hardly held up. Mask threads call the fills of the oldest step first, and of one step in the order in
+ * which they were given; without such threads each fill is called where its row is sampled, however long it takes. What
+ * has not come by then, or is never given, is FG_MASK_LATE. Give masks that no longer matter, too: the step would wait
+ * for them. fg_wait forgets the fills that have not begun when the step is over, and waits for the others to end.
  *
  * FG_INVALID for a step that is not in flight, a mask that is not one of its late ones, one that was given before, or
  * where both `fill` and `source` are NULL.
  */
-FG_API fg_status fg_mask(fg_engine *engine, uint64_t step, int32_t mask, fg_mask_fill fill, void *source);
+FG_API fg_status fg_mask(fg_engine *engine, uint64_t step, int32_t mask, fg_mask_fill fill, fg_mask_check check,
+                         void *source);
 
 /* Waits for the oldest step in flight, and for the fills of its late masks that have begun, also when the step
  * fails. Fills in its result. FG_INVALID when none is in flight. When the step itself failed, its status is

@@ -13,49 +13,54 @@ static int32_t choose_threads(int32_t asked, int sampler_fills) {
 	return n < 1 ? 1 : n > MOST_THREADS ? MOST_THREADS : n;
 }
 
-/* Calls the fill of a row, and says that its mask is there. */
-static void run(fg_masks *m, const fg_mask_job *job, int32_t place, int32_t row) {
-	fg_mask_rows rows = m->rows[place];
-	int failed = job->fill(job->source, rows.words + (size_t)row * rows.stride, m->bytes) != 0;
-	__atomic_store_n(&rows.state[row], failed ? FG_MASK_BROKEN : FG_MASK_READY, __ATOMIC_RELEASE);
+static fg_mask_job *job_of(const fg_masks *m, int32_t place, int32_t row) {
+	return &m->jobs[place * m->max_seqs + row];
 }
 
-static int32_t place_of(const fg_masks *m, const fg_mask_job *job) {
-	return (int32_t)(job - m->jobs) / m->max_seqs;
+static uint32_t *words_of(const fg_masks *m, int32_t place, int32_t row) {
+	return m->rows[place].words + (size_t)row * m->rows[place].stride;
 }
 
-/* Takes the job that `link` leads to out of the queue, and runs it. Under the lock, which it lets go meanwhile. */
-static void take(fg_masks *m, fg_mask_job **link, fg_mask_job *before) {
-	fg_mask_job *job = *link;
-	const int32_t place = place_of(m, job);
-	*link = job->next;
-	if (m->tail == job) m->tail = before;
-	m->running[place]++;
+static void set_state(fg_masks *m, int32_t place, int32_t row, fg_mask_state state) {
+	__atomic_store_n(&m->rows[place].state[row], state, __ATOMIC_RELEASE);
+}
+
+int fg_masks_check(const fg_masks *m, int32_t place, int32_t row, int32_t token) {
+	const fg_mask_job *job = job_of(m, place, row);
+	return job->check && job->check(job->source, token) == 1;
+}
+
+void fg_masks_fill(fg_masks *m, int32_t place, int32_t row) {
+	const fg_mask_job *job = job_of(m, place, row);
+	int failed = job->fill(job->source, words_of(m, place, row), m->bytes) != 0;
+	set_state(m, place, row, failed ? FG_MASK_BROKEN : FG_MASK_READY);
+}
+
+/* Calls the oldest fill of the step at `place` that has not begun. Under the lock, which it lets go meanwhile. Returns
+ * 0 where there is none. */
+static int fill_next(fg_masks *m, int32_t place) {
+	fg_mask_queue *q = &m->queues[place];
+	if (q->n_begun == q->n_given) return 0;
+	int32_t row = q->rows[q->n_begun++];
+	q->n_running++;
 	pthread_mutex_unlock(&m->lock);
-	run(m, job, place, (int32_t)(job - m->jobs) % m->max_seqs);
+	fg_masks_fill(m, place, row);
 	pthread_mutex_lock(&m->lock);
-	if (--m->running[place] == 0) pthread_cond_broadcast(&m->ended);
+	if (--q->n_running == 0) pthread_cond_broadcast(&m->ended);
+	return 1;
 }
 
 static void *thread_main(void *argument) {
 	fg_masks *m = argument;
 	pthread_mutex_lock(&m->lock);
 	while (!m->quit) {
-		if (m->head) take(m, &m->head, NULL);
-		else pthread_cond_wait(&m->work, &m->lock);
+		int found = 0;
+		for (int32_t i = 0; i < FG_STEPS_IN_FLIGHT && !found; i++)
+			found = fill_next(m, (m->oldest + i) % FG_STEPS_IN_FLIGHT);
+		if (!found) pthread_cond_wait(&m->work, &m->lock);
 	}
 	pthread_mutex_unlock(&m->lock);
 	return NULL;
-}
-
-int fg_masks_fill_next(fg_masks *m, int32_t place) {
-	pthread_mutex_lock(&m->lock);
-	fg_mask_job **link = &m->head, *before = NULL;
-	while (*link && place_of(m, *link) != place) before = *link, link = &before->next;
-	const int found = *link != NULL;
-	if (found) take(m, link, before);
-	pthread_mutex_unlock(&m->lock);
-	return found;
 }
 
 fg_status fg_masks_init(fg_masks *m, const fg_config *config, int sampler_fills) {
@@ -63,13 +68,17 @@ fg_status fg_masks_init(fg_masks *m, const fg_config *config, int sampler_fills)
 	int32_t n_threads = choose_threads(config->options.mask_threads, sampler_fills);
 	m->max_seqs = config->options.max_seqs;
 	m->bytes = fg_mask_words(config->shape.vocab_size) * sizeof(uint32_t);
-	m->jobs = calloc((size_t)FG_STEPS_IN_FLIGHT * (size_t)m->max_seqs, sizeof *m->jobs);
+	const size_t n_rows = (size_t)FG_STEPS_IN_FLIGHT * (size_t)m->max_seqs;
+	m->jobs = calloc(n_rows, sizeof *m->jobs);
+	int32_t *rows = calloc(n_rows, sizeof *rows);
 	m->threads = calloc((size_t)n_threads + 1, sizeof *m->threads); /* none may be NULL: one more */
-	if (!m->jobs || !m->threads || pthread_mutex_init(&m->lock, NULL)) {
+	if (!m->jobs || !rows || !m->threads || pthread_mutex_init(&m->lock, NULL)) {
 		free(m->jobs);
+		free(rows);
 		free(m->threads);
 		return fg_fail(FG_OUT_OF_MEMORY, "no memory for the masks of %d slots", m->max_seqs);
 	}
+	for (int32_t place = 0; place < FG_STEPS_IN_FLIGHT; place++) m->queues[place].rows = rows + place * m->max_seqs;
 	pthread_cond_init(&m->work, NULL);
 	pthread_cond_init(&m->ended, NULL);
 	for (; m->n_started < n_threads; m->n_started++) {
@@ -91,39 +100,32 @@ void fg_masks_free(fg_masks *m) {
 	pthread_cond_destroy(&m->ended);
 	pthread_mutex_destroy(&m->lock);
 	free(m->jobs);
+	free(m->queues[0].rows);
 	free(m->threads);
 }
 
-void fg_masks_give(fg_masks *m, int32_t place, int32_t row, fg_mask_fill fill, void *source) {
-	fg_mask_rows rows = m->rows[place];
-	if (!fill) {
-		memcpy(rows.words + (size_t)row * rows.stride, source, m->bytes);
-		__atomic_store_n(&rows.state[row], FG_MASK_READY, __ATOMIC_RELEASE);
+void fg_masks_give(fg_masks *m, int32_t place, int32_t row, fg_mask_job job) {
+	if (!job.fill) {
+		memcpy(words_of(m, place, row), job.source, m->bytes);
+		set_state(m, place, row, FG_MASK_READY);
 		return;
 	}
-	__atomic_store_n(&rows.state[row], FG_MASK_FILLING, __ATOMIC_RELAXED);
-	fg_mask_job *job = &m->jobs[place * m->max_seqs + row];
-	*job = (fg_mask_job){NULL, fill, source};
+	*job_of(m, place, row) = job;
+	set_state(m, place, row, FG_MASK_FILLING);
+	if (!m->n_started) return; /* whoever samples the row fills it */
 	pthread_mutex_lock(&m->lock);
-	if (m->tail) m->tail->next = job;
-	else m->head = job;
-	m->tail = job;
+	fg_mask_queue *q = &m->queues[place];
+	q->rows[q->n_given++] = row;
 	pthread_cond_signal(&m->work);
 	pthread_mutex_unlock(&m->lock);
 }
 
 void fg_masks_end(fg_masks *m, int32_t place) {
 	pthread_mutex_lock(&m->lock);
-	fg_mask_job **link = &m->head;
-	m->tail = NULL;
-	while (*link) {
-		if (place_of(m, *link) == place) {
-			*link = (*link)->next;
-		} else {
-			m->tail = *link;
-			link = &(*link)->next;
-		}
-	}
-	while (m->running[place]) pthread_cond_wait(&m->ended, &m->lock);
+	fg_mask_queue *q = &m->queues[place];
+	q->n_given = q->n_begun;
+	while (q->n_running) pthread_cond_wait(&m->ended, &m->lock);
+	q->n_given = q->n_begun = 0;
+	m->oldest = (place + 1) % FG_STEPS_IN_FLIGHT;
 	pthread_mutex_unlock(&m->lock);
 }

@@ -127,7 +127,7 @@ static inline size_t fg_page_layer_bytes(int32_t kv_heads, int32_t head_dim, int
  * reads them after it (acquire). */
 typedef enum {
 	FG_MASK_MISSING = 0, /* not given yet */
-	FG_MASK_FILLING = 1, /* given; a thread fills it */
+	FG_MASK_FILLING = 1, /* given: a thread of its own fills it, or whoever samples the row */
 	FG_MASK_READY = 2,
 	FG_MASK_BROKEN = 3, /* its fill failed */
 } fg_mask_state;
@@ -192,7 +192,7 @@ typedef struct {
 	const fg_page_update *page_updates; /* [n_page_updates], applied after the fills; no (slot, index) twice */
 	fg_fill *fills;                     /* [n_fills] */
 	fg_mask_rows masks;                 /* late ones come while the step runs */
-	struct fg_masks *mask_fills;        /* where `sample` finds fills to call; NULL = other threads call them */
+	struct fg_masks *mask_fills;        /* what `sample` fills masks with; NULL = other threads fill them */
 	int32_t place;                      /* of the step, there */
 	fg_output out;
 } fg_batch;

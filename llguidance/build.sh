@@ -7,10 +7,14 @@ out=${1:-build/libllguidance.so}
 target=$(realpath -m "${CARGO_TARGET_DIR:-build/cargo}")
 crates=$target/crates
 
-# The crates as Cargo.lock has them. Cargo would refuse a changed one by its files' checksums.
+# The crates as Cargo.lock has them; those that an earlier build has patched anew. Cargo would refuse a changed one by its
+# files' checksums.
+rm -rf "$crates"/derivre-* "$crates"/llguidance-*
 cargo vendor --quiet --locked --versioned-dirs --manifest-path llguidance/Cargo.toml "$crates" >/dev/null
-patch --quiet -d "$crates"/derivre-* -p1 <llguidance/derivre.patch
-sed -i 's/"files":{[^}]*}/"files":{}/' "$crates"/derivre-*/.cargo-checksum.json
+for crate in derivre llguidance; do
+	patch --quiet -d "$crates/$crate"-* -p1 <"llguidance/$crate.patch"
+	sed -i 's/"files":{[^}]*}/"files":{}/' "$crates/$crate"-*/.cargo-checksum.json
+done
 
 # No paths of the machine that built it.
 RUSTFLAGS="--remap-path-prefix=$crates=/crates --remap-path-prefix=$PWD=/fastgen"

@@ -3,6 +3,7 @@ import * as http from "node:http";
 import { type AddressInfo, isIPv6, type Socket } from "node:net";
 import { asFastgenError, FastgenError } from "../src/errors.ts";
 import { BODY_SECONDS, MAX_HEADER_BYTES, SPARE_CONNECTIONS } from "../src/limits.ts";
+import { systemReason } from "../src/system-reason.ts";
 import { createApp } from "./app.ts";
 import { Connection, type Pipelines } from "./connection.ts";
 import { errorReply } from "./errors.ts";
@@ -91,5 +92,5 @@ function reason(error: unknown, port: number): string {
   if (code === "EADDRINUSE")
     return `the port is in use; choose another with --port, such as ${port + 1}, or --port 0 for any`;
   if (code === "EACCES") return "ports below 1024 need privileges; choose another with --port";
-  return `${error instanceof Error ? error.message : error}; choose an address of this machine with --host`;
+  return `${systemReason(error)}; choose an address of this machine with --host`;
 }

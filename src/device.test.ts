@@ -1,7 +1,8 @@
 import { expect, spyOn, test } from "bun:test";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import * as os from "node:os";
 import * as path from "node:path";
+import { libraryPath } from "./assets.ts";
 import {
   chooseDevice,
   contextThatFits,
@@ -223,6 +224,10 @@ test("a GPU's library that cannot be opened is a warning, and the CPU is used", 
     expect(warnings).toEqual([
       expect.stringMatching(/^CUDA cannot be used, so the model runs on the CPU: cannot open/),
     ]);
+    // A library that is whole, but another one.
+    copyFileSync(libraryPath("build/libllguidance.so")!, path.join(folder, "libfastgen_cuda.so"));
+    chooseDevice("auto", (message) => warnings.push(message));
+    expect(warnings[1]).toMatch(/: it has no fg_\w+, so it is of another version of Fastgen: build it again/);
   } finally {
     if (before === undefined) delete process.env.FASTGEN_LIBRARY;
     else process.env.FASTGEN_LIBRARY = before;

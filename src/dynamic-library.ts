@@ -13,6 +13,8 @@ export function openLibrary<Symbols extends Record<string, FFIFunction>>(path: s
 
 function reason(cause: unknown): string {
   const message = cause instanceof Error ? cause.message : String(cause);
+  const [, missing] = /^Symbol "(\w+)" not found/.exec(message) ?? [];
+  if (missing) return `it has no ${missing}, so it is of another version of Fastgen: build it again (npm run build)`;
   if (!message.includes("requires the JIT")) return message;
   return "there is no address space for compiled code; run without a limit on it (ulimit -v unlimited), and limit memory with a cgroup instead";
 }

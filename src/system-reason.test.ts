@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
-import { connectionReason, fileReason } from "./system-reason.ts";
+import { connectionReason, systemReason } from "./system-reason.ts";
 
 function thrownBy(work: () => unknown): unknown {
   try {
@@ -13,11 +13,12 @@ function thrownBy(work: () => unknown): unknown {
 
 test("a file's error has the reason and its code; a path only where it is another one", () => {
   const error = thrownBy(() => readFileSync("/none/x"));
-  expect(fileReason(error, "/none/x")).toBe("no such file or directory (ENOENT)");
-  expect(fileReason(error, "/none/../none/x")).toBe("no such file or directory (ENOENT)");
-  expect(fileReason(error, "/none")).toBe("no such file or directory (ENOENT): /none/x");
-  expect(fileReason(new Error("a, b"), "/none")).toBe("a, b");
-  expect(fileReason("text", "/none")).toBe("text");
+  expect(systemReason(error, "/none/x")).toBe("no such file or directory (ENOENT)");
+  expect(systemReason(error, "/none/../none/x")).toBe("no such file or directory (ENOENT)");
+  expect(systemReason(error, "/none")).toBe("no such file or directory (ENOENT): /none/x");
+  expect(systemReason(error)).toBe("no such file or directory (ENOENT): /none/x");
+  expect(systemReason(new Error("a, b"), "/none")).toBe("a, b");
+  expect(systemReason("text", "/none")).toBe("text");
 });
 
 test("a connection's error says what is not there", async () => {

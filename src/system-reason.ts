@@ -5,12 +5,12 @@ import { resolve } from "node:path";
  * "no such file or directory (ENOENT)": without the call that failed, and without its path where that is `named`. Any other
  * error is its message.
  */
-export function fileReason(thrown: unknown, named: string): string {
+export function systemReason(thrown: unknown, named = ""): string {
   if (!(thrown instanceof Error)) return String(thrown);
   const { code, syscall, path, message } = thrown as NodeJS.ErrnoException;
   const words = code && syscall ? /^\w+: (.+?), \w+/.exec(message)?.[1] : undefined;
   if (words === undefined) return message;
-  const where = path === undefined || resolve(path) === resolve(named) ? "" : `: ${path}`;
+  const where = path === undefined || (named !== "" && resolve(path) === resolve(named)) ? "" : `: ${path}`;
   return `${words} (${code})${where}`;
 }
 

@@ -72,7 +72,7 @@ def apply(event: BlockStored | BlockRemoved | AllBlocksCleared) -> None:
     if isinstance(event, AllBlocksCleared):
         media.clear()
         return
-    assert event.medium in ("GPU", "CPU") and event.group_idx == 0, event
+    assert event.medium in ("GPU", "CPU", "FS") and event.group_idx == 0, event
     seen[f"{name} {event.medium}"] = seen.get(f"{name} {event.medium}", 0) + 1
     if isinstance(event, BlockRemoved):
         for one in event.block_hashes:

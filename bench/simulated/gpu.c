@@ -169,7 +169,8 @@ fg_status fg_submit(fg_engine *engine, const fg_step *step) {
 	return FG_OK;
 }
 
-fg_status fg_mask(fg_engine *engine, uint64_t step, int32_t mask, fg_mask_fill fill, void *source) {
+fg_status fg_mask(fg_engine *engine, uint64_t step, int32_t mask, fg_mask_fill fill, fg_mask_check check,
+                  void *source) {
 	(void)engine, (void)step, (void)mask, (void)fill, (void)source;
 	return fail(FG_UNSUPPORTED, "simulated GPUs have no masks");
 }

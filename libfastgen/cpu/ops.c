@@ -366,18 +366,34 @@ static fg_mask_state mask_state(const fg_batch *batch, const fg_row *row) {
 	return (fg_mask_state)__atomic_load_n(&batch->masks.state[row->mask], __ATOMIC_ACQUIRE);
 }
 
+/* The id that the row's mask would leave, where that is known without it; else FG_NO_TOKEN. */
+static int32_t sample_unmasked(fg_sampler *sampler, const fg_batch *batch, const fg_row *row, const float *logits,
+                               void *scratch) {
+	int32_t greatest, id = fg_sampler_foresee(sampler, logits, row->position, &greatest, scratch);
+	if (id < 0 || !fg_masks_check(batch->mask_fills, batch->place, row->mask, id)) return FG_NO_TOKEN;
+	if (id != greatest && !fg_masks_check(batch->mask_fills, batch->place, row->mask, greatest)) return FG_NO_TOKEN;
+	fg_sampler_count(sampler, id);
+	return id;
+}
+
 /* *reported: the row that the log probabilities are of; `logits` as long as nothing else is known. */
 static int32_t sample_id(cpu_ctx *ctx, const fg_batch *batch, const fg_row *row, const float *logits,
                          const float **reported, void *scratch) {
+	const int reports = row->n_logprobs >= 0 || row->logits_row >= 0;
+	fg_sampler *sampler = ctx->samplers[row->slot];
+	if (batch->mask_fills && mask_state(batch, row) == FG_MASK_FILLING) {
+		/* What is reported may be of the processed logits, which are the mask's. */
+		const int32_t id = reports ? FG_NO_TOKEN : sample_unmasked(sampler, batch, row, logits, scratch);
+		if (id >= 0) return id;
+		fg_masks_fill(batch->mask_fills, batch->place, row->mask);
+	}
 	switch (mask_state(batch, row)) {
 	case FG_MASK_READY: break;
 	case FG_MASK_BROKEN: return FG_MASK_FAILED;
 	default: return FG_MASK_LATE;
 	}
 	const uint32_t *mask = row->mask < 0 ? NULL : batch->masks.words + (size_t)row->mask * batch->masks.stride;
-	fg_sampler *sampler = ctx->samplers[row->slot];
-	if (row->n_logprobs >= 0 || row->logits_row >= 0)
-		*reported = fg_sampler_reported(sampler, logits, mask, row->position, scratch);
+	if (reports) *reported = fg_sampler_reported(sampler, logits, mask, row->position, scratch);
 	return fg_sampler_sample(sampler, logits, mask, row->position, scratch);
 }
 
@@ -405,23 +421,24 @@ static void sample_row(token_job *j, int32_t item, int32_t thread) {
 	}
 }
 
-/* Puts the rows in order[from, n) whose masks are there first, and returns where the others begin. */
+/* Puts the rows in order[from, n) first whose masks are there, or are to be filled here. Returns where the others
+ * begin. */
 static int32_t ready_first(const fg_batch *batch, int32_t first, int32_t *order, int32_t from, int32_t n) {
 	for (int32_t k = from; k < n; k++) {
 		int32_t i = order[k];
 		fg_mask_state state = mask_state(batch, &batch->rows[first + i]);
-		if (state != FG_MASK_READY && state != FG_MASK_BROKEN) continue;
+		const int mine = state == FG_MASK_FILLING && batch->mask_fills;
+		if (state != FG_MASK_READY && state != FG_MASK_BROKEN && !mine) continue;
 		order[k] = order[from];
 		order[from++] = i;
 	}
 	return from;
 }
 
-static void fill_masks(void *argument, int32_t item, int32_t thread) {
-	(void)item, (void)thread;
-	const fg_batch *batch = argument;
-	while (fg_masks_fill_next(batch->mask_fills, batch->place)) {
-	}
+static int any_filling(const fg_batch *batch, int32_t first, const int32_t *order, int32_t from, int32_t end) {
+	for (int32_t k = from; k < end; k++)
+		if (mask_state(batch, &batch->rows[first + order[k]]) == FG_MASK_FILLING) return 1;
+	return 0;
 }
 
 /* Sleeps for a moment, since the threads that fill masks may need this core. Returns 0 once the step has waited for as
@@ -441,14 +458,12 @@ static void cpu_sample(fg_ctx *base, const fg_batch *batch, int32_t first, int32
 	for (int32_t i = 0; i < n; i++) ctx->sample_order[i] = i;
 	for (int32_t from = 0, end; from < n; from = end) {
 		end = ready_first(batch, first, ctx->sample_order, from, n);
-		if (end == from && batch->mask_fills) {
-			fg_parallel(ctx->pool, fg_pool_threads(ctx->pool), fill_masks, (void *)batch);
-			end = ready_first(batch, first, ctx->sample_order, from, n);
-		}
 		if (end == from && wait_for_masks(ctx)) continue;
 		if (end == from) end = n; /* too late */
 		job.order = ctx->sample_order + from;
-		for_tokens(&job, end - from, base->config->shape.vocab_size);
+		/* A fill takes so long that a row with one is worth a thread. */
+		const int fills = any_filling(batch, first, ctx->sample_order, from, end);
+		for_tokens(&job, end - from, fills ? FG_SMALL + 1 : base->config->shape.vocab_size);
 	}
 }
 

@@ -296,24 +296,23 @@ FG_INLINE float filter(const fg_sampler *sampler, const row *r, float *nearest) 
 }
 
 FG_INLINE int32_t sample(const fg_sampler *sampler, const float *logits, const uint32_t *mask, int32_t position,
-                         void *scratch) {
+                         int32_t *greatest, void *scratch) {
 	float *nearest;
 	const row r = begin_row(sampler, logits, mask, position, scratch, &nearest);
 	if (r.zmax == -INFINITY) return FG_NO_TOKEN;
 	int32_t first_chunk = 0;
 	while (nearest[first_chunk] != r.zmax) first_chunk++;
-	if (r.temperature == 0) {
-		int32_t id = first_chunk * CHUNK;
-		while (!(fg_clean(r.z[id]) == r.zmax)) id++;
-		return id;
-	}
+	int32_t id = first_chunk * CHUNK;
+	while (!(fg_clean(r.z[id]) == r.zmax)) id++;
+	*greatest = id;
+	if (r.temperature == 0) return id;
 	const float limit = filter(sampler, &r, nearest);
 	return draw(&r, first_chunk, limit, sampler->params.seed, (uint32_t)position);
 }
 
 FG_SIMD static int32_t sample_simd(const fg_sampler *sampler, const float *logits, const uint32_t *mask,
-                                   int32_t position, void *scratch) {
-	return sample(sampler, logits, mask, position, scratch);
+                                   int32_t position, int32_t *greatest, void *scratch) {
+	return sample(sampler, logits, mask, position, greatest, scratch);
 }
 
 /* Step 10. Writes [n_chunks * CHUNK]. */
@@ -355,7 +354,22 @@ size_t fg_sample_scratch_bytes(int32_t vocab_size) {
 
 int32_t fg_sampler_sample(fg_sampler *sampler, const float *logits, const uint32_t *mask, int32_t position,
                           void *scratch) {
-	const int32_t id = sample_simd(sampler, logits, mask, position, scratch);
-	if (id >= 0 && sampler->penalties) count_token(sampler, id, false);
+	int32_t greatest;
+	const int32_t id = sample_simd(sampler, logits, mask, position, &greatest, scratch);
+	if (id >= 0) fg_sampler_count(sampler, id);
 	return id;
+}
+
+int32_t fg_sampler_foresee(const fg_sampler *sampler, const float *logits, int32_t position, int32_t *greatest,
+                           void *scratch) {
+	/* A mask that leaves the greatest logit leaves all distances as they are, and so what min_p keeps. What top_k and
+	 * top_p keep depends on the others too. */
+	const fg_sampling *s = &sampler->params;
+	const bool top_k = s->top_k > 0 && s->top_k < sampler->vocab_size;
+	if (s->temperature != 0 && (top_k || s->top_p < 1)) return FG_NO_TOKEN;
+	return sample_simd(sampler, logits, NULL, position, greatest, scratch);
+}
+
+void fg_sampler_count(fg_sampler *sampler, int32_t id) {
+	if (sampler->penalties) count_token(sampler, id, false);
 }

@@ -35,6 +35,15 @@ size_t fg_sample_scratch_bytes(int32_t vocab_size);
 int32_t fg_sampler_sample(fg_sampler *sampler, const float *logits, const uint32_t *mask, int32_t position,
                           void *scratch);
 
+/* What fg_sampler_sample would return under every mask that allows both the returned id and *greatest, the token with
+ * the greatest logit after biases and penalties; FG_NO_TOKEN where that cannot be said without the mask. Counts
+ * nothing. */
+int32_t fg_sampler_foresee(const fg_sampler *sampler, const float *logits, int32_t position, int32_t *greatest,
+                           void *scratch);
+
+/* Counts a token that fg_sampler_sample did not return, as if it had. */
+void fg_sampler_count(fg_sampler *sampler, int32_t id);
+
 /* The row that the log probabilities of what fg_sampler_sample would sample next are of: `logits` themselves, or with
  * FG_PROCESSED_LOGPROBS the processed logits of ../sample_math.h. The latter lie in `scratch`, where the functions here
  * leave them alone until this one is called again. Arguments as above. */

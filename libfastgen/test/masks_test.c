@@ -46,7 +46,7 @@ static const uint32_t *only(int32_t token) {
 static void give_copy(uint64_t step, int32_t mask, int32_t token) {
 	uint32_t words[WORDS];
 	memcpy(words, only(token), sizeof words);
-	MUST(fg_mask(e, step, mask, NULL, words));
+	MUST(fg_mask(e, step, mask, NULL, NULL, words));
 	memset(words, 0xff, sizeof words);
 }
 
@@ -120,9 +120,9 @@ static void test_mix(void) {
 		decode(5 + round, 2, early[0], 4);
 		uint64_t step = (uint64_t)round + 1;
 		usleep((useconds_t)(round % 10) * 200);
-		MUST(fg_mask(e, step, 3, fill, &s[1]));
+		MUST(fg_mask(e, step, 3, fill, NULL, &s[1]));
 		give_copy(step, 4, 0);
-		MUST(fg_mask(e, step, 2, fill, &s[0]));
+		MUST(fg_mask(e, step, 2, fill, NULL, &s[0]));
 		give_copy(step, 5, 998);
 		MUST(wait_for(e, o));
 		static const int32_t want[6] = {11, 999, 31, 32, 0, 998};
@@ -157,7 +157,7 @@ static void test_two_steps(void) {
 		decode(5 + i, 0, NULL, SEQS);
 		for (int32_t j = 0; j < SEQS; j++) {
 			s[i][j] = (source){.token = (i * SEQS + j) * 7 % VOCAB};
-			MUST(fg_mask(e, (uint64_t)i + 1, j, fill, &s[i][j]));
+			MUST(fg_mask(e, (uint64_t)i + 1, j, fill, NULL, &s[i][j]));
 		}
 	}
 	MUST(wait_for(e, o));
@@ -174,7 +174,7 @@ static void test_given_early(void) {
 	for (int32_t i = 0; i < 5; i++) {
 		source slow = {.token = 1, .sleep_ms = 5};
 		decode(5 + i, 0, NULL, 1);
-		if (i % 2) MUST(fg_mask(e, (uint64_t)i + 1, 0, fill, &slow));
+		if (i % 2) MUST(fg_mask(e, (uint64_t)i + 1, 0, fill, NULL, &slow));
 		else give_copy((uint64_t)i + 1, 0, 1);
 		MUST(wait_for(e, o));
 		CHECK(i % 2 || o->ids[0] == 1 || o->ids[0] == FG_MASK_LATE, "token %d", o->ids[0]);
@@ -202,7 +202,7 @@ static void test_failed_and_missing(void) {
 			q->mask = i < 2 ? i : -1, q->n_logprobs = 1;
 		}
 		MUST(fg_submit(e, &b.step));
-		MUST(fg_mask(e, (uint64_t)round + 1, 0, fill, &bad));
+		MUST(fg_mask(e, (uint64_t)round + 1, 0, fill, NULL, &bad));
 		MUST(wait_for(e, o));
 		failed += o->ids[0] == FG_MASK_FAILED;
 		CHECK(o->ids[0] == FG_MASK_FAILED || o->ids[0] == FG_MASK_LATE, "token %d", o->ids[0]);
@@ -233,8 +233,8 @@ static void test_slow_fill(void) {
 	double usual = o->result.run_seconds;
 	source slow = {.token = 3, .sleep_ms = 50}, behind = {.token = 4};
 	decode(6, 0, NULL, 2), decode(7, 0, NULL, 0);
-	MUST(fg_mask(e, 2, 0, fill, &slow));
-	MUST(fg_mask(e, 2, 1, fill, &behind));
+	MUST(fg_mask(e, 2, 0, fill, NULL, &slow));
+	MUST(fg_mask(e, 2, 1, fill, NULL, &behind));
 	while (!slow.begun) usleep(100);
 	MUST(wait_for(e, o));
 	CHECK(slow.ended == 1, "fg_wait returned before a fill ended");
@@ -250,8 +250,8 @@ static void test_slow_fill(void) {
 	/* closing waits too */
 	source closing = {.token = 3, .sleep_ms = 20}, left = {.token = 3};
 	decode(8, 0, NULL, 2);
-	MUST(fg_mask(e, 4, 0, fill, &closing));
-	MUST(fg_mask(e, 4, 1, fill, &left));
+	MUST(fg_mask(e, 4, 0, fill, NULL, &closing));
+	MUST(fg_mask(e, 4, 1, fill, NULL, &left));
 	while (!closing.begun) usleep(100);
 	fg_close(e);
 	CHECK(closing.ended == 1 && left.begun == left.ended, "fg_close returned before a fill ended");
@@ -262,8 +262,8 @@ static void test_threads(void) {
 	begin(2);
 	source slow = {.token = 3, .sleep_ms = 50}, quick = {.token = 4};
 	decode(5, 0, NULL, 2);
-	MUST(fg_mask(e, 1, 0, fill, &slow));
-	MUST(fg_mask(e, 1, 1, fill, &quick));
+	MUST(fg_mask(e, 1, 0, fill, NULL, &slow));
+	MUST(fg_mask(e, 1, 1, fill, NULL, &quick));
 	while (!slow.begun) usleep(100);
 	for (int i = 0; i < 300 && !quick.ended; i++) usleep(100);
 	CHECK(quick.ended == 1 && slow.ended == 0, "quick %d, slow %d", quick.ended, slow.ended);
@@ -280,12 +280,12 @@ static void test_sampler_fills(void) {
 	decode(5, 0, NULL, SEQS), decode(6, 0, NULL, 2);
 	for (int32_t i = 0; i < 2; i++) {
 		s[1][i] = (source){.token = 50 + i, .sleep_ms = 3};
-		MUST(fg_mask(e, 2, i, fill, &s[1][i]));
+		MUST(fg_mask(e, 2, i, fill, NULL, &s[1][i]));
 	}
 	/* step 1 waits for its masks */
 	for (int32_t i = 0; i < SEQS; i++) {
 		s[0][i] = (source){.token = 70 + i};
-		MUST(fg_mask(e, 1, i, fill, &s[0][i]));
+		MUST(fg_mask(e, 1, i, fill, NULL, &s[0][i]));
 	}
 	MUST(wait_for(e, o));
 	for (int32_t i = 0; i < SEQS; i++) {
@@ -305,21 +305,21 @@ static void test_refusals(void) {
 	source s = {.token = 3};
 	uint32_t words[WORDS] = {0};
 	begin(0);
-	REFUSED(FG_INVALID, "NULL", fg_mask(NULL, 0, 0, fill, &s));
-	REFUSED(FG_INVALID, "not in flight", fg_mask(e, 0, 0, fill, &s));
-	REFUSED(FG_INVALID, "not in flight", fg_mask(e, 1, 0, fill, &s));
+	REFUSED(FG_INVALID, "NULL", fg_mask(NULL, 0, 0, fill, NULL, &s));
+	REFUSED(FG_INVALID, "not in flight", fg_mask(e, 0, 0, fill, NULL, &s));
+	REFUSED(FG_INVALID, "not in flight", fg_mask(e, 1, 0, fill, NULL, &s));
 	decode(5, 1, words, 2);
-	REFUSED(FG_INVALID, "not in flight", fg_mask(e, 2, 1, fill, &s));
-	REFUSED(FG_INVALID, "NULL", fg_mask(e, 1, 1, NULL, NULL));
-	REFUSED(FG_INVALID, "not a late one", fg_mask(e, 1, -1, fill, &s));
-	REFUSED(FG_INVALID, "not a late one", fg_mask(e, 1, 0, fill, &s));
-	REFUSED(FG_INVALID, "not a late one", fg_mask(e, 1, 3, fill, &s));
-	MUST(fg_mask(e, 1, 1, fill, &s));
-	REFUSED(FG_INVALID, "given before", fg_mask(e, 1, 1, fill, &s));
+	REFUSED(FG_INVALID, "not in flight", fg_mask(e, 2, 1, fill, NULL, &s));
+	REFUSED(FG_INVALID, "NULL", fg_mask(e, 1, 1, NULL, NULL, NULL));
+	REFUSED(FG_INVALID, "not a late one", fg_mask(e, 1, -1, fill, NULL, &s));
+	REFUSED(FG_INVALID, "not a late one", fg_mask(e, 1, 0, fill, NULL, &s));
+	REFUSED(FG_INVALID, "not a late one", fg_mask(e, 1, 3, fill, NULL, &s));
+	MUST(fg_mask(e, 1, 1, fill, NULL, &s));
+	REFUSED(FG_INVALID, "given before", fg_mask(e, 1, 1, fill, NULL, &s));
 	give_copy(1, 2, 4);
-	REFUSED(FG_INVALID, "given before", fg_mask(e, 1, 2, NULL, words));
+	REFUSED(FG_INVALID, "given before", fg_mask(e, 1, 2, NULL, NULL, words));
 	MUST(wait_for(e, o));
-	REFUSED(FG_INVALID, "not in flight", fg_mask(e, 1, 1, fill, &s));
+	REFUSED(FG_INVALID, "not in flight", fg_mask(e, 1, 1, fill, NULL, &s));
 	begin_step(&b);
 	fg_step_seq *q = add_seq(&b, 0, &last, 1, 6, FG_SAMPLE);
 	b.step.n_late_masks = -1;

@@ -22,6 +22,18 @@ pub unsafe extern "C" fn fastgen_compute_mask(
     })
 }
 
+/// Whether the mask allows `token`, for the work of one token: 1 = for certain. 0: it does not, or it cannot be told without
+/// the mask, or the matcher has failed. While tokens are forced it is not what the mask says.
+///
+/// # Safety
+/// `matcher` came from fastgen_new_matcher or llg_clone_matcher.
+#[no_mangle]
+pub unsafe extern "C" fn fastgen_allows_token(matcher: &mut LlgMatcher, token: u32) -> i32 {
+    until(Instant::now() + STEP, || {
+        (unsafe { llg_matcher_validate_tokens(matcher, &token, 1) } == 1) as i32
+    })
+}
+
 /// As llg_matcher_consume_token; fails after 0.5 s.
 #[no_mangle]
 pub extern "C" fn fastgen_consume_token(matcher: &mut LlgMatcher, token: u32) -> i32 {

@@ -138,7 +138,7 @@ class AsyncFastgen:
                 for choice in frame["choices"]:
                     yield read_piece(frame, choice)
 
-    def generate_all(
+    async def generate_all(
         self,
         prompts: Union[Iterable[AnyPrompt], AsyncIterable[AnyPrompt]],
         *,
@@ -151,14 +151,7 @@ class AsyncFastgen:
         others go on.
         """
         require_many(prompts, concurrency)
-        return self._generate_all(prompts, concurrency, params)
 
-    async def _generate_all(
-        self,
-        prompts: Union[Iterable[AnyPrompt], AsyncIterable[AnyPrompt]],
-        concurrency: int,
-        params: Mapping[str, Any],
-    ) -> AsyncGenerator[Result, None]:
         async def complete(prompt: AnyPrompt) -> Completion:
             return await self._complete(*request_of(prompt, params))
 

@@ -10,6 +10,7 @@ from .answers import Completion, Piece, Result
 from .async_client import CONCURRENCY, AnyPrompt, AsyncFastgen
 from .background import BackgroundLoop
 from .bodies import Conversation, Prompt
+from .many import require_many
 from .server import STOP_SECONDS, Flag, Server, print_progress
 from .weights import NamedTensors
 
@@ -83,9 +84,9 @@ class Fastgen:
     def generate_all(
         self, prompts: Iterable[AnyPrompt], *, concurrency: int = CONCURRENCY, **params: Any
     ) -> Iterator[Result]:
-        # Outside the generator, so that what is wrong is said by this call.
-        results = self._async.generate_all(prompts, concurrency=concurrency, **params)
-        return self._loop.iterate(results)
+        # Here too, so that what is wrong is said by this call and not when the first result is asked for.
+        require_many(prompts, concurrency)
+        return self._loop.iterate(self._async.generate_all(prompts, concurrency=concurrency, **params))
 
     def update_weights(
         self,

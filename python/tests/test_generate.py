@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, AsyncIterator, Iterator
@@ -237,6 +238,8 @@ def test_what_is_no_prompt_is_said_at_once(fastgen: Fastgen) -> None:
             fastgen.generate_all(wrong)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="concurrency must be a whole number of at least 1, not 0"):
         fastgen.generate_all([], concurrency=0)
+    # Ray streams what an async generator yields, and knows it by its kind of function.
+    assert inspect.isasyncgenfunction(AsyncFastgen.generate_all) and inspect.isasyncgenfunction(AsyncFastgen.stream)
     with pytest.raises(TypeError, match="a prompt is a text or a list of token ids, not NoneType"):
         fastgen.generate(None)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="a conversation is a list of messages"):

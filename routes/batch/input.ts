@@ -1,7 +1,7 @@
 /** The input of a batch: checked as a whole before anything is done, then read again request by request. */
 import { FastgenError } from "../../src/errors.ts";
 import { MAX_BATCH_FAULTS } from "../../src/limits.ts";
-import { fileReason } from "../../src/system-reason.ts";
+import { systemReason } from "../../src/system-reason.ts";
 import type { IdIndex } from "./id-index.ts";
 import { type FileLine, fileLines } from "./lines.ts";
 import { type BatchRequest, type BatchUrl, isBlank, parseRequestLine } from "./request-line.ts";
@@ -41,7 +41,7 @@ async function* readable(input: string, maxLineBytes: number): AsyncGenerator<Fi
   try {
     yield* fileLines(input, maxLineBytes);
   } catch (error) {
-    throw new FastgenError("invalid_request", `'${input}' cannot be read: ${fileReason(error, input)}`);
+    throw new FastgenError("invalid_request", `'${input}' cannot be read: ${systemReason(error, input)}`);
   }
 }
 

@@ -8,7 +8,7 @@ import { runBounded } from "../../src/batch.ts";
 import { FastgenError } from "../../src/errors.ts";
 import { withFileLock } from "../../src/file-lock.ts";
 import { MAX_BATCH_REPLY_BYTES, MAX_TOTAL_BODY_BYTES } from "../../src/limits.ts";
-import { fileReason } from "../../src/system-reason.ts";
+import { systemReason } from "../../src/system-reason.ts";
 import { fieldText } from "../json-field.ts";
 import { answer, type Reply, type Send } from "./answer.ts";
 import { IdIndex } from "./id-index.ts";
@@ -129,7 +129,7 @@ function openIndex(path: string): IdIndex {
   } catch (error) {
     throw new FastgenError(
       "invalid_request",
-      `'${path}', needed while the batch runs, cannot be made: ${fileReason(error, path)}`,
+      `'${path}', needed while the batch runs, cannot be made: ${systemReason(error, path)}`,
     );
   }
 }

@@ -4,7 +4,7 @@
  */
 import { type FileHandle, open, rm, stat } from "node:fs/promises";
 import { FastgenError } from "../../src/errors.ts";
-import { fileReason } from "../../src/system-reason.ts";
+import { systemReason } from "../../src/system-reason.ts";
 import { fileLines } from "./lines.ts";
 
 const START = '{"id":"batch_req_';
@@ -45,7 +45,7 @@ export class ResultFile {
       if ((await handle.stat()).isFile()) return new ResultFile(path, handle);
       await handle.close();
     } catch (error) {
-      throw new FastgenError("invalid_request", `'${path}' cannot be written to: ${fileReason(error, path)}`);
+      throw new FastgenError("invalid_request", `'${path}' cannot be written to: ${systemReason(error, path)}`);
     }
     throw new FastgenError("invalid_request", `'${path}' is no plain file; name one that can be gone on with`);
   }
@@ -97,7 +97,7 @@ export class ResultFile {
     } catch (error) {
       // A line that did not fit leaves a part of itself.
       await this.#handle.truncate(this.#bytes).catch(() => {});
-      const message = `'${this.path}' cannot be written to: ${fileReason(error, this.path)}`;
+      const message = `'${this.path}' cannot be written to: ${systemReason(error, this.path)}`;
       throw new FastgenError("unavailable", message, { code: "storage_error", cause: error });
     }
   }

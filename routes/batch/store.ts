@@ -20,7 +20,7 @@ import * as path from "node:path";
 import { FastgenError } from "../../src/errors.ts";
 import { withFileLock } from "../../src/file-lock.ts";
 import { MAX_BATCH_BYTES, MAX_BATCH_FILES, MAX_BATCHES } from "../../src/limits.ts";
-import { fileReason } from "../../src/system-reason.ts";
+import { systemReason } from "../../src/system-reason.ts";
 import { HttpError } from "../errors.ts";
 import { type BatchObject, type FileObject, hasEnded, unixSeconds } from "./objects.ts";
 
@@ -59,7 +59,10 @@ export class BatchStore {
       store.#read();
     } catch (error) {
       if (error instanceof FastgenError) throw error;
-      throw new FastgenError("invalid_request", `--batch-dir '${folder}' cannot be used: ${fileReason(error, folder)}`);
+      throw new FastgenError(
+        "invalid_request",
+        `--batch-dir '${folder}' cannot be used: ${systemReason(error, folder)}`,
+      );
     }
     return store;
   }

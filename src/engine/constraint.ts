@@ -21,6 +21,9 @@ export class Constraint {
   /** Whether tokens without a choice need no sampling: nothing else asks for it. */
   private readonly skipsSampling: boolean;
 
+  /** Whether the grammar was asked what must follow now, and nothing must. */
+  private nothingForced = false;
+
   private constructor(
     private readonly request: EngineRequest,
     private readonly vocabSize: number,
@@ -73,6 +76,11 @@ export class Constraint {
     return this.grammarHolds && this.forcedEnd < 0 ? this.matcher : null;
   }
 
+  /** Whether the matcher may be asked about single tokens in place of its mask: where tokens are forced, the two may differ. */
+  get isCheckable(): boolean {
+    return this.nothingForced;
+  }
+
   /** The matcher whose mask alone is the next token's, so that another thread can compute it; else null. */
   get fillable(): GrammarMatcher | null {
     return this.tokens === null ? this.computedBy : null;
@@ -95,6 +103,7 @@ export class Constraint {
 
   /** Goes on by `token`, which comes after `outputs`. False: the grammar does not allow it, or has failed. */
   accept(token: number, outputs: Int32Array): boolean {
+    this.nothingForced = false;
     if (this.grammarHolds && !this.matcher!.consume(token)) return false;
     if (this.forcedEnd >= 0) {
       if (++this.forcedEnd === this.request.thinking!.end.length) this.endThinking();
@@ -138,7 +147,9 @@ export class Constraint {
   forced(): Int32Array {
     if (!this.skipsSampling) return NO_IDS;
     if (this.forcedEnd >= 0) return this.request.thinking!.end.subarray(this.forcedEnd);
-    return this.computedBy?.forcedTokens() ?? NO_IDS;
+    const ids = this.computedBy?.forcedTokens() ?? NO_IDS;
+    this.nothingForced = ids.length === 0;
+    return ids;
   }
 
   /** Nothing can follow any more. */

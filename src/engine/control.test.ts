@@ -76,6 +76,7 @@ function start(mail: Record<number, () => void> = {}) {
       throw new Error("no grammars here");
     },
     fill: 0,
+    check: 0,
   });
   const tell = (id: number, command: Command) => worker.wake({ type: "command", id, command });
   const answers = () => news.flatMap((one) => (one.type === "done" ? [one] : []));

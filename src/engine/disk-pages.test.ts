@@ -1,56 +1,8 @@
 import { expect, test } from "bun:test";
-import { type FakeDisk, FakeStore } from "./fake-store.ts";
+import { DiskRig } from "./disk-rig.ts";
+import type { FakeDisk } from "./fake-store.ts";
 import { PAGE_TOKENS } from "./page-cache.ts";
-import { config, internals, prompt, Rig, request } from "./scheduler-rig.ts";
-
-const CONFIG = { ...config, pages: 24, hostPages: 16 };
-
-/** An engine with a disk. Its store does what it is asked for at once, unless `isSlow`. */
-class DiskRig extends Rig {
-  readonly store: FakeStore;
-  readonly warnings: string[] = [];
-  isSlow = false;
-
-  constructor(
-    disk: FakeDisk = new Map(),
-    capacity = 1000,
-    over: Partial<typeof CONFIG> = {},
-    lost?: (d: string) => boolean,
-  ) {
-    super({ ...CONFIG, ...over });
-    // A load may have to wait for copies, and a sequence for two loads.
-    this.patience = 8;
-    this.store = new FakeStore(this.library, disk, capacity, lost);
-    this.scheduler.useStore(this.store);
-    this.update();
-  }
-
-  /** As the worker does between steps. */
-  update(): void {
-    if (!this.isSlow) this.store.tick();
-    this.warnings.push(...this.scheduler.disk!.update());
-  }
-
-  override step(): boolean {
-    this.update();
-    const goesOn = super.step();
-    if (this.scheduler.stepsInFlight > 0) return goesOn;
-    return this.scheduler.disk!.idle(this.plan, (copies) => this.library.copy(copies)) || goesOn;
-  }
-
-  get disk() {
-    return this.scheduler.stats();
-  }
-
-  /** Runs one request to its end, and writes what is to be written. Returns the prompt tokens that were found. */
-  run(tokens: ArrayLike<number>, over: Parameters<typeof request>[2] = {}, maxTokens = 3): number {
-    const one = request(tokens, maxTokens, over);
-    this.add(one);
-    this.finish();
-    this.update();
-    return this.received.get(one.id)!.cachedTokens;
-  }
-}
+import { internals, prompt, request } from "./scheduler-rig.ts";
 
 const FIVE_PAGES = prompt(5 * PAGE_TOKENS + 1);
 
@@ -156,7 +108,7 @@ test("pages that were read just before memory was lost are not taken for what th
   rig.step();
   rig.store.tick();
   rig.scheduler.disk!.loseMemory();
-  for (let page = 0; page < CONFIG.hostPages; page++) rig.library.hostPage(page).fill(-9);
+  for (let page = 0; page < rig.config.hostPages; page++) rig.library.hostPage(page).fill(-9);
   rig.scheduler.clearCache(true, true);
   rig.isSlow = false;
   rig.finish();

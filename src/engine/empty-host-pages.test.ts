@@ -13,7 +13,7 @@ test("the page that has been empty for longest is taken first", () => {
   expect([empty.take(), empty.take(), empty.take(), empty.size, empty.count]).toEqual([1, 2, 0, 0, 3]);
 });
 
-test("a sixteenth of the pages is not to spare, and never more than 96", () => {
+test("a sixteenth of the pages is not to spare, and never more than 64", () => {
   const empty = new EmptyHostPages();
   empty.grow(15);
   expect(empty.spare).toBe(15);
@@ -22,7 +22,7 @@ test("a sixteenth of the pages is not to spare, and never more than 96", () => {
   for (let i = 0; i < 62; i++) empty.take();
   expect(empty.spare).toBe(0);
   empty.grow(64 + 4096);
-  expect(empty.spare).toBe(2 + 4096 - 96);
+  expect(empty.spare).toBe(2 + 4096 - 64);
 });
 
 /** More pages than fit are read in turns. Returns the copies that this needs: [page, host page, direction]. */

@@ -3,8 +3,8 @@
  * page that goes to the host needs no place that is still being read, and copies run in both directions at the same time.
  */
 
-/** Pages that are kept empty: as many as may go to the host before the first that comes back has been read. See simulate-turns.ts. */
-const RESERVE = 96;
+/** Pages that are kept empty: more than go to the host with one step, so that none waits for those that come back. See simulate-turns.ts. */
+const RESERVE = 64;
 /** Of all host pages, at most. */
 const RESERVE_SHARE = 1 / 16;
 

@@ -142,7 +142,8 @@ export class FakeLibrary implements MaskLibrary {
     return matcher;
   }
 
-  giveMatcher(row: number, matcher: GrammarMatcher): void {
+  giveMatcher(row: number, matcher: GrammarMatcher, checks: boolean): void {
+    check(!checks || matcher.forcedTokens().length === 0, "single tokens are checked while others are forced");
     (matcher as FakeMatcher).lend();
     this.give(row, matcher as FakeMatcher);
   }

@@ -14,8 +14,11 @@ import { RestoreCosts } from "./restore-costs.ts";
 import type { Sequence } from "./sequence.ts";
 import type { StepInFlight } from "./step-in-flight.ts";
 
-/** Pages that come back from the host beside one step, unless one sequence needs more. 256 of Mistral 7B take 40 ms, as long as a step. */
-const MOST_ARRIVING = 256;
+/**
+ * Pages that come back from the host beside one step, unless one sequence needs more. 32 of Mistral 7B take 5 ms of an H100's link. With
+ * more, a step's copies take longer than what there is to compute beside them (simulate-turns.ts).
+ */
+const MOST_ARRIVING = 32;
 
 export class HostCopies {
   /** Nodes whose pages arrive beside the step that is being planned. */

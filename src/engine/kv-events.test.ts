@@ -1,6 +1,8 @@
 import { expect, test } from "bun:test";
 import { decode } from "@msgpack/msgpack";
 import fc from "fast-check";
+import { DiskRig } from "./disk-rig.ts";
+import type { FakeDisk } from "./fake-store.ts";
 import { KvEventLog } from "./kv-events.ts";
 import { PAGE_TOKENS, PageCache, type PageNode, pageKey } from "./page-cache.ts";
 import { config, internals, prompt, Rig, request } from "./scheduler-rig.ts";
@@ -187,6 +189,93 @@ test("an event is of one memory", () => {
     "BlockRemoved CPU",
     "BlockRemoved GPU",
   ]);
+});
+
+/** An engine with a disk, what it tells, and who follows it. */
+function diskRigWithLog(disk: FakeDisk, capacity: number, pages = 24) {
+  const log = new KvEventLog(3);
+  const rig = new DiskRig(disk, capacity, { pages, hostPages: 8, pageListener: log });
+  const follower = new Follower();
+  const follow = () => follower.read(log.take());
+  const on = (medium: string) => [...follower.pages.values()].filter(({ media }) => media.has(medium)).length;
+  return { rig, follower, follow, on };
+}
+
+const FIVE_PAGES = prompt(5 * PAGE_TOKENS + 1);
+
+test("pages on disk are told of once they are written, or used by another engine that finds them there", () => {
+  const disk: FakeDisk = new Map();
+  const first = diskRigWithLog(disk, 100);
+  first.rig.run(FIVE_PAGES, { cacheSalt: "a" });
+  first.follow();
+  expect([first.on("GPU"), first.on("FS")]).toEqual([5, 5]);
+  const second = diskRigWithLog(disk, 100);
+  second.follow();
+  expect(second.on("FS")).toBe(0);
+  second.rig.run([...FIVE_PAGES, 3], { cacheSalt: "a" });
+  second.follow();
+  expect([second.on("GPU"), second.on("CPU"), second.on("FS")]).toEqual([5, 5, 5]);
+  expect([...second.follower.pages]).toEqual(
+    [...first.follower.pages].map(([key, page]) => [key, { ...page, media: new Set(["CPU", "GPU", "FS"]) }]),
+  );
+});
+
+test("pages that the disk has no room for any longer, or loses, are told of; after a cleared cache nothing is there", () => {
+  const { rig, follower, follow, on } = diskRigWithLog(new Map(), 7);
+  rig.run(FIVE_PAGES);
+  rig.run(prompt(4 * PAGE_TOKENS + 1, 2));
+  follow();
+  expect([on("FS"), rig.disk.diskPages]).toEqual([7, 7]);
+  // Sleep: those on disk stay there, and are told of when they are used.
+  rig.scheduler.clearCache(true, true);
+  follow();
+  expect(follower.pages.size).toBe(0);
+  rig.run(prompt(4 * PAGE_TOKENS + 1, 2));
+  follow();
+  expect([on("FS"), rig.disk.diskPages]).toEqual([4, 7]);
+  rig.scheduler.clearCache(true);
+  follow();
+  expect([follower.pages.size, rig.disk.diskPages]).toEqual([0, 0]);
+  rig.run(FIVE_PAGES);
+  rig.scheduler.disk!.weightsChange();
+  follow();
+  expect([on("GPU"), on("FS")]).toEqual([5, 0]);
+});
+
+test("whatever becomes of pages on a small disk, who follows the events knows of none that is not there", () => {
+  const disk: FakeDisk = new Map();
+  const wanted = fc.record({
+    flavour: fc.nat(4),
+    pages: fc.integer({ min: 1, max: 6 }),
+    clear: fc.nat(12),
+    tick: fc.nat(3),
+  });
+  fc.assert(
+    fc.property(
+      fc.array(wanted, { minLength: 1, maxLength: 20 }),
+      fc.integer({ min: 3, max: 20 }),
+      (requests, capacity) => {
+        const { rig, follower, follow, on } = diskRigWithLog(disk, capacity, 12);
+        rig.isSlow = true;
+        for (const { flavour, pages, clear, tick } of requests) {
+          rig.add(request(prompt(pages * PAGE_TOKENS + 1, flavour), 2));
+          rig.store.tick(tick);
+          rig.step();
+          if (clear < 2) rig.scheduler.clearCache(true, clear === 0);
+          follow();
+          expect(on("FS")).toBeLessThanOrEqual(rig.disk.diskPages);
+        }
+        rig.isSlow = false;
+        rig.finish();
+        rig.update();
+        follow();
+        const onDisk = new Set([...disk.values()].map(String));
+        for (const { tokens, media } of follower.pages.values())
+          if (media.has("FS")) expect(onDisk).toContain(String(tokens));
+      },
+    ),
+    { numRuns: 100 },
+  );
 });
 
 test("nothing is told of pages that no other request can find", () => {

@@ -65,7 +65,7 @@ export class KvEventLog implements PageListener {
     });
   }
 
-  removed({ key }: PageNode, medium: Medium): void {
+  removed({ key }: Pick<PageNode, "key">, medium: Medium): void {
     const last = this.events.at(-1);
     if (last?.type === "BlockRemoved" && last.medium === medium) last.block_hashes.push(key);
     else this.events.push({ type: "BlockRemoved", block_hashes: [key], medium, group_idx: 0 });

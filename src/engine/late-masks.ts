@@ -28,9 +28,10 @@ export interface MaskLibrary {
   openMatcher(pointer: number): GrammarMatcher;
   /**
    * Late mask `row`, counted among the late ones, of the newest step submitted is what `matcher` computes, on another thread.
-   * The matcher must not be touched until that step has been waited for.
+   * The matcher must not be touched until that step has been waited for. `checks`: nothing
+   * is forced, so the library may ask it about single tokens in place of the mask.
    */
-  giveMatcher(row: number, matcher: GrammarMatcher): void;
+  giveMatcher(row: number, matcher: GrammarMatcher, checks: boolean): void;
   /** The same mask is `words`, which are copied. */
   giveMask(row: number, words: Uint32Array): void;
 }

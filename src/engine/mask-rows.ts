@@ -65,7 +65,7 @@ export class MaskRows {
     seq.lateRow = -1;
     const matcher = constraint.fillable;
     if (only) this.library.giveMask(row, maskOf(only, this.vocabSize));
-    else if (matcher) this.library.giveMatcher(row, matcher);
+    else if (matcher) this.library.giveMatcher(row, matcher, constraint.isCheckable);
     else this.library.giveMask(row, constraint.mask(seq.outputTokens) ?? this.everything);
   }
 

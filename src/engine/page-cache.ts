@@ -51,13 +51,13 @@ export interface CopyList {
   copyPage(page: number, hostPage: number, direction: number): void;
 }
 
-/** Where a page is, in the words of vLLM's events: the device, whatever kind it is of, and the host's memory. */
-export type Medium = "GPU" | "CPU";
+/** Where a page is, in the words of vLLM's events: the device, whatever kind it is of, the host's memory, or the disk. */
+export type Medium = "GPU" | "CPU" | "FS";
 
-/** Hears what becomes findable where, and what no longer is. A page may be in both memories. */
+/** Hears what becomes findable where, and what no longer is. A page may be in several places. */
 export interface PageListener {
   stored(node: PageNode, medium: Medium): void;
-  removed(node: PageNode, medium: Medium): void;
+  removed(page: Pick<PageNode, "key">, medium: Medium): void;
   /** Nothing of before is findable any more. */
   cleared(): void;
 }

@@ -145,13 +145,10 @@ export class Scheduler {
 
   /** Keeps pages in `store` from now on. */
   useStore(store: PageStore): DiskPages {
+    const { maxStepTokens, pageListener = null } = this.config;
     const goOn = (seq: Sequence) => this.setAside.has(seq) && this.resume(seq.request.id);
-    this.disk = this.fullPages.disk = new DiskPages(
-      this.cache,
-      store,
-      new RestoreCosts(this.config.maxStepTokens),
-      goOn,
-    );
+    this.disk = new DiskPages(this.cache, store, new RestoreCosts(maxStepTokens), goOn, pageListener);
+    this.fullPages.disk = this.disk;
     return this.disk;
   }
 
@@ -241,7 +238,7 @@ export class Scheduler {
     while (recompute && this.running.length > 0) this.preempt(this.running.at(-1)!);
     if (recompute) for (const seq of this.alive.values()) seq.forgetScores();
     this.cache.clear();
-    if (!keepDisk) this.disk?.clear();
+    this.disk?.cleared(keepDisk);
   }
 
   /** Plans the next step into `plan`. False when nothing can run now. Submit the plan, or call refuse(). */

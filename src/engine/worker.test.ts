@@ -27,7 +27,7 @@ function workerOf(wanted: number, made: number[], runSeconds = 0) {
     submit: (plan) => library.submit(plan),
     refusedSlot: -1,
     giveMask: (row, words) => library.giveMask(row, words),
-    giveMaskSource: (row, _, source) => library.giveMatcher(row, library.matchers.get(source)!),
+    giveMaskSource: (row, _, check, source) => library.giveMatcher(row, library.matchers.get(source)!, check !== null),
     wait: () => ({ ...library.wait(), runSeconds }),
     traceStart() {},
     traceStop() {},
@@ -39,6 +39,7 @@ function workerOf(wanted: number, made: number[], runSeconds = 0) {
   const worker = new EngineWorker(port1, engine, { ...config, kvBytes: 1, shape: { vocabSize: 97 } }, capacity, {
     open: (pointer) => library.openMatcher(pointer),
     fill: 1,
+    check: 2,
   });
   const { scheduler } = worker as unknown as { scheduler: Scheduler };
   const { cache } = internals(scheduler);

@@ -56,6 +56,8 @@ export interface Grammars {
   open(pointer: number): GrammarMatcher;
   /** The address of the function that fills in the mask of a matcher, by its pointer. */
   readonly fill: number;
+  /** The address of the function that checks one token in the mask's place. */
+  readonly check: number;
 }
 
 export class EngineWorker {
@@ -101,7 +103,8 @@ export class EngineWorker {
       { maxSeqs, maxStepTokens, maxContext, pages, hostPages, prefixCaching, vocabSize, pageListener },
       {
         openMatcher: (pointer) => grammars.open(pointer),
-        giveMatcher: (row, { pointer }) => engine.giveMaskSource(row, grammars.fill, pointer),
+        giveMatcher: (row, { pointer }, checks) =>
+          engine.giveMaskSource(row, grammars.fill, checks ? grammars.check : null, pointer),
         giveMask: (row, words) => engine.giveMask(row, words),
       },
     );
@@ -329,6 +332,9 @@ function grammarsOf({ grammarLibrary }: EngineConfig): Grammars {
     },
     get fill() {
       return Matcher.fill;
+    },
+    get check() {
+      return Matcher.check;
     },
   };
 }

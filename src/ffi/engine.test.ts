@@ -147,7 +147,8 @@ fg_status fg_submit(fg_engine *engine, const fg_step *s)
 	for (int i = 0; i < s->n_masks; i++) put(" mask %x", s->masks[i]);
 	return failing ? FG_INVALID : FG_OK;
 }
-fg_status fg_mask(fg_engine *engine, uint64_t step, int32_t mask, fg_mask_fill fill, void *source)
+fg_status fg_mask(fg_engine *engine, uint64_t step, int32_t mask, fg_mask_fill fill, fg_mask_check check,
+	void *source)
 {
 	uint32_t word = fill ? 0 : *(const uint32_t *)source;
 	if (fill && fill(source, &word, sizeof word) != 0) {
@@ -156,9 +157,11 @@ fg_status fg_mask(fg_engine *engine, uint64_t step, int32_t mask, fg_mask_fill f
 		return FG_INVALID;
 	}
 	put(" given %llu/%d of %d: %x", (unsigned long long)step, mask, last.n_late_masks, word);
+	if (check) put(" checks %d", check(source, 3));
 	return FG_OK;
 }
 /* A fg_mask_fill. */
+int32_t check_test(void *source, int32_t token) { return *(const int32_t *)source + token; }
 int32_t fill_test(void *source, uint32_t *mask, size_t bytes)
 {
 	*mask = *(const uint32_t *)source + (uint32_t)bytes;
@@ -423,8 +426,12 @@ test("a refused step names the slot at fault, and keeps its copies for the next"
 test("late masks follow the newest step, as words or as a function with its argument", () => {
   const engine = LibraryEngine.open({ ...config, libraryPath: good });
   const plan = new StepPlan(config.maxSeqs, config.maxStepTokens);
-  const { symbols } = dlopen(good, { fill_test: { args: ["ptr", "ptr", "u64"], returns: "i32" } });
-  const fill = (symbols.fill_test as unknown as { ptr: number }).ptr;
+  const { symbols } = dlopen(good, {
+    fill_test: { args: ["ptr", "ptr", "u64"], returns: "i32" },
+    check_test: { args: ["ptr", "i32"], returns: "i32" },
+  });
+  const addressOf = (name: keyof typeof symbols) => (symbols[name] as unknown as { ptr: number }).ptr;
+  const [fill, check] = [addressOf("fill_test"), addressOf("check_test")];
   for (let step = 0; step < 2; step++) {
     plan.clear();
     plan.addDecode(0, 5, 9, -1, FG.SAMPLE, LATE_MASK);
@@ -433,11 +440,11 @@ test("late masks follow the newest step, as words or as a function with its argu
     engine.submit(plan);
     engine.giveMask(1, Uint32Array.of(0xabcd));
     const source = new Uint32Array(new ArrayBuffer(4)).fill(0x10);
-    engine.giveMaskSource(0, fill, ptr(source));
+    engine.giveMaskSource(0, fill, step === 0 ? check : null, ptr(source));
     const log = logOf(good);
     expect(log).toContain(" seq 0 1 9 1 0 -1 1 tokens=5 seq 1 1 9 1 0 -1 0 tokens=5 seq 2 1 9 1 0 -1 2 tokens=5");
-    expect(log).toEndWith(` given ${step}/2 of 2: abcd given ${step}/1 of 2: 14`);
-    const error = failure(() => engine.giveMaskSource(0, fill, ptr(source.fill(0))));
+    expect(log).toEndWith(` given ${step}/2 of 2: abcd given ${step}/1 of 2: 14${step === 0 ? " checks 19" : ""}`);
+    const error = failure(() => engine.giveMaskSource(0, fill, null, ptr(source.fill(0))));
     expect([error.kind, error.message]).toEqual(["internal", "fg_mask: no such mask"]);
   }
   engine.close();

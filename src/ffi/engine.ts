@@ -222,19 +222,19 @@ export class LibraryEngine {
 
   /** Gives late mask `row` of the newest step, counted among its late ones, while that is in flight. `words` are copied. */
   giveMask(row: number, words: Uint32Array): void {
-    this.passMask(row, null, ptr(words));
+    this.passMask(row, null, null, ptr(words));
   }
 
   /**
    * The same mask is what the function at `fill` (fg_mask_fill) makes of `source`, on a thread of the library: nobody else may
-   * use `source` until wait() has taken that step out of flight.
+   * use `source` until wait() has taken that step out of flight. `check` (fg_mask_check), or null, may spare the work.
    */
-  giveMaskSource(row: number, fill: number, source: number): void {
-    this.passMask(row, fill as Pointer, source as Pointer);
+  giveMaskSource(row: number, fill: number, check: number | null, source: number): void {
+    this.passMask(row, fill as Pointer, check as Pointer | null, source as Pointer);
   }
 
-  private passMask(row: number, fill: Pointer | null, source: Pointer): void {
-    const status = this.library.calls.fg_mask(this.open, this.steps - 1, this.masks + row, fill, source);
+  private passMask(row: number, fill: Pointer | null, check: Pointer | null, source: Pointer): void {
+    const status = this.library.calls.fg_mask(this.open, this.steps - 1, this.masks + row, fill, check, source);
     this.library.check(status, "fg_mask", "internal");
   }
 

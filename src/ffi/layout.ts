@@ -6,7 +6,7 @@ import { ROLES, type Role, type StoredDtype } from "../model/shape.ts";
 
 /** The enum values of fastgen.h, without their FG_ prefix. Roles and dtypes are below. */
 export const FG = {
-  ABI_VERSION: 6,
+  ABI_VERSION: 7,
   PAGE_TOKENS: 64,
   SCALE_BLOCK: 128,
   STEPS_IN_FLIGHT: 2,

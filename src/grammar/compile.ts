@@ -13,6 +13,9 @@ export interface GrammarSource {
   lark: string;
 }
 
+/** How a Lark grammar begins whose only rule is a schema (grammar-sources/json-rule.ts). */
+const SCHEMA_RULE = "start: %json ";
+
 /**
  * Compiles a grammar into an LlgMatcher at its start. The caller frees it by llg_free_matcher.
  * @param tokenizer an LlgTokenizer.
@@ -30,7 +33,7 @@ export function newMatcher(
   init.i32("log_stderr_level", 0);
   const { limits } = LLG_STRUCTS.LlgConstraintInit.at;
   init.view.setUint8(limits + LLG_STRUCTS.LlgParserLimits.at.verbose_errors, 0);
-  const [kind, text] = [cstring("lark"), cstring(source.lark)];
+  const [kind, text] = formOf(source).map(cstring) as [Uint8Array, Uint8Array];
   const milliseconds = seconds * 1000;
   const start = performance.now();
   const matcher = calls.fastgen_new_matcher(
@@ -48,6 +51,12 @@ export function newMatcher(
   if (error === null) return matcher;
   calls.llg_free_matcher(matcher);
   throw unusable(readableError(error));
+}
+
+/** A grammar that is one schema is given as that: reading Lark takes half as long as compiling a schema. */
+function formOf({ lark }: GrammarSource): [kind: "json_schema" | "lark", text: string] {
+  const isSchema = lark.startsWith(SCHEMA_RULE) && !lark.includes("\n");
+  return isSchema ? ["json_schema", lark.slice(SCHEMA_RULE.length)] : ["lark", lark];
 }
 
 function unusable(reason: string): FastgenError {

@@ -20,6 +20,7 @@ const SYMBOLS = {
   llg_matcher_get_error: { args: [P], returns: P },
   llg_matcher_get_mask_byte_size: { args: [P], returns: U64 },
   fastgen_compute_mask: { args: [P, P, U64], returns: I32 },
+  fastgen_allows_token: { args: [P, U32], returns: I32 },
   fastgen_consume_token: { args: [P, U32], returns: I32 },
   fastgen_forced_tokens: { args: [P, P, U64], returns: I32 },
   llg_matcher_is_accepting: { args: [P], returns: BOOL },

@@ -1,5 +1,5 @@
 /** What a grammar allows, forces and ends, token by token, on the built-in model's vocabulary. */
-import { beforeAll, expect, test } from "bun:test";
+import { beforeAll, describe, expect, test } from "bun:test";
 import { FastgenError } from "../errors.ts";
 import type { Matcher } from "./matcher.ts";
 import { TestVocabulary } from "./testing.ts";
@@ -110,6 +110,64 @@ test("a mask where a token is forced allows that token alone", () => {
   const matcher = words.matcher('start: "hello world" /[a-z]+/');
   const [first] = matcher.forcedTokens();
   expect([...allowed(matcher)]).toEqual([first!]);
+  matcher.free();
+});
+
+describe("tokens that are checked one by one are those of the mask, wherever none is forced", () => {
+  const schema = {
+    type: "object",
+    properties: {
+      name: { type: "string", maxLength: 12 },
+      score: { type: "number" },
+      kind: { enum: ["cat", "dog", "\u00e4\u00f6"] },
+      tags: { type: "array", items: { type: "string", pattern: "^[a-f\u00e9]{2,5}$" }, maxItems: 3 },
+    },
+    required: ["name", "score", "kind", "tags"],
+    additionalProperties: false,
+  };
+  const grammars = {
+    "a schema": `start: %json ${JSON.stringify(schema)}`,
+    "a regular expression": "start: /([a-z]{1,4}[ .])*[0-9]{2}/",
+    "any text, then a special token": 'start: /[^\\n]*/ "\\n" <|assistant|> "yes"',
+    choices: 'start: "red" | "reddish" | "green" start',
+  };
+  test.each(Object.entries(grammars))("%s", (_, lark) => {
+    let [state, compared] = [7, 0];
+    const below = (n: number) => {
+      state = (state * 48271) % 0x7fffffff;
+      return state % n;
+    };
+    for (let walk = 0; walk < 12; walk++) {
+      const matcher = words.matcher(lark);
+      for (let length = 0; length < 60 && !matcher.stopped; length++) {
+        const forced = matcher.forcedTokens();
+        if (forced.length > 0) {
+          for (const id of forced) expect(matcher.consume(id)).toBe(true);
+          continue;
+        }
+        const { vocabSize } = words.vocabulary;
+        // Before the mask, as the library asks: what is known of the state must not matter.
+        const single = Array.from({ length: vocabSize }, (_, id) => id).filter((id) => matcher.allows(id));
+        const ids = [...allowed(matcher)];
+        expect(single).toEqual(ids);
+        compared += ids.length;
+        expect(matcher.consume(ids[below(ids.length)]!)).toBe(true);
+      }
+      expect(matcher.error).toBeNull();
+      matcher.free();
+    }
+    expect(compared).toBeGreaterThan(50);
+  });
+});
+
+test("tokens that are checked for long without a mask do not use up a grammar's work", async () => {
+  const matcher = words.matcher("start: /([a-z]{0,40}c){0,40}[a-z]{0,300}/");
+  const [letter] = await words.encode("c");
+  for (let i = 0; i < 1000; i++) {
+    expect(matcher.allows(letter!)).toBe(true);
+    expect(matcher.consume(letter!)).toBe(true);
+  }
+  expect(allowed(matcher).has(letter!)).toBe(true);
   matcher.free();
 });
 

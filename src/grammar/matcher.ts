@@ -25,6 +25,11 @@ export class Matcher {
     return Llguidance.open().addressOf("fastgen_compute_mask");
   }
 
+  /** The address of the function that asks allows(): the `check` of fg_mask. */
+  static get check(): number {
+    return Llguidance.open().addressOf("fastgen_allows_token");
+  }
+
   get #address(): Pointer {
     if (this.#freed) throw new Error("the matcher was freed");
     return this.pointer as Pointer;
@@ -33,6 +38,14 @@ export class Matcher {
   /** False: the token is not allowed here, or the matcher failed before. Then it has failed for good; `error` says why. */
   consume(token: number): boolean {
     return this.#library.calls.fastgen_consume_token(this.#address, token) === 0;
+  }
+
+  /**
+   * Whether the mask would allow `token`, for certain, while no tokens are forced. Far less work than the mask. False: it would
+   * not, or only the mask can tell.
+   */
+  allows(token: number): boolean {
+    return this.#library.calls.fastgen_allows_token(this.#address, token) === 1;
   }
 
   /** The ids that must follow now, as the tokenizer would write their text; empty where there are none, or the matcher failed. */

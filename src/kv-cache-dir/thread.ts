@@ -7,6 +7,7 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { parentPort } from "node:worker_threads";
 import { MAX_KV_CACHE_PAGES } from "../limits.ts";
+import { systemReason } from "../system-reason.ts";
 import { emptyUnused, type PageFolder, removeAny, removePages, takeFolder } from "./folder.ts";
 import {
   CLOSING,
@@ -39,7 +40,7 @@ class PageThread {
       if (!this.failed || message.type === "close") this.carryOut(message);
     } catch (error) {
       this.failed = true;
-      this.post({ type: "failed", message: error instanceof Error ? error.message : String(error) });
+      this.post({ type: "failed", message: systemReason(error) });
     }
     if (message.type === "open") return;
     Atomics.sub(this.shared, WAITING, 1);

@@ -1,5 +1,14 @@
 import { afterAll, beforeEach, describe, expect, test } from "bun:test";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openModel, openModelFromMemory } from "./load.ts";
@@ -381,6 +390,14 @@ describe("folders that are no model", () => {
     rmSync(join(directory, "config.json"));
     mkdirSync(join(directory, "config.json"));
     await expect(openModel(directory)).rejects.toThrow(/has no config.json/);
+  });
+
+  test("a file that cannot be read is named once, with the reason", async () => {
+    write(tinyModel());
+    const config = join(directory, "config.json");
+    rmSync(config);
+    symlinkSync("config.json", config);
+    await expect(openModel(directory)).rejects.toThrow(new RegExp(`^${config} cannot be read: [^/]+ \\(ELOOP\\)$`));
   });
 
   test("an empty weights file", async () => {

@@ -5,6 +5,7 @@
 import { open, readdir, stat } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
 import { FastgenError } from "../errors.ts";
+import { systemReason } from "../system-reason.ts";
 import type { LoadProgress } from "../types.ts";
 import { LFS_POINTER, LFS_POINTER_START, modelError } from "./config-json.ts";
 import { deviceTensors } from "./device-tensors.ts";
@@ -111,9 +112,10 @@ async function readModel(
 
 function directoryStore(label: string, directory: string, isUpdate: boolean): ModelStore {
   const failed = (file: string, error: unknown) => {
-    const { code, message } = error as NodeJS.ErrnoException;
-    const why = code === "EACCES" || code === "EPERM" ? "no permission to read it" : message;
-    return new FastgenError("model", `${join(directory, file)} cannot be read: ${why}`, { cause: error });
+    const { code } = error as NodeJS.ErrnoException;
+    const path = join(directory, file);
+    const why = code === "EACCES" || code === "EPERM" ? "no permission to read it" : systemReason(error, path);
+    return new FastgenError("model", `${path} cannot be read: ${why}`, { cause: error });
   };
   return {
     label,

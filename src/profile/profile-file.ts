@@ -7,7 +7,7 @@ import { pipeline } from "node:stream/promises";
 import { createGzip } from "node:zlib";
 import { FastgenError } from "../errors.ts";
 import { makeProfileFolder } from "../profile-folder.ts";
-import { fileReason } from "../system-reason.ts";
+import { systemReason } from "../system-reason.ts";
 import type { ProfileFile } from "../types.ts";
 
 /** Bytes from which on a file is compressed. */
@@ -85,7 +85,7 @@ export async function writeProfile(
 
 /** The error of a profile that was recorded and cannot be written to `directory`. */
 export function unwritten(directory: string, cause: unknown): FastgenError {
-  const reason = fileReason(cause, directory);
+  const reason = systemReason(cause, directory);
   const message = `the profile cannot be written: ${reason}; see whether ${directory} is there and has room, and record it again`;
   return new FastgenError("internal", message, { cause });
 }

@@ -2,47 +2,49 @@
 import { inFile, type PlantedBug } from "./bugs.ts";
 
 const PAGES = ["src/engine/disk-pages.test.ts"];
+const EVENTS = ["src/engine/kv-events.test.ts"];
 const FOLDERS = ["src/kv-cache-dir/folder.test.ts"];
 const FILES = ["src/kv-cache-dir/page-file.test.ts"];
 const STORES = ["src/kv-cache-dir/store.test.ts"];
 const SETUPS = ["src/kv-cache-dir/setup.test.ts"];
 
 export const diskBugs: PlantedBug[] = [
-  ...inFile("src/engine/disk-pages.ts", PAGES, [
+  ...inFile("src/engine/disk-state.ts", PAGES, [
     [
       'sha256("root", new TextEncoder().encode(seq.request.cacheSalt))',
       'sha256("root", new Uint8Array(0))',
       "salts share pages",
     ],
+  ]),
+  ...inFile("src/engine/disk-saves.ts", PAGES, [
     [
-      "if (succeeded) this.write(behind.saves);\n    else this.giveUp",
+      "if (succeeded) this.write(saves);\n    else this.giveUp",
       "this.giveUp",
       "what is copied beside steps is never written",
     ],
-    ["this.read(this.due.splice(0));\n    const behind", "const behind", "loads wait for the end of all work"],
     ["if (arriving.has(node)) continue;", "", "pages are written that have not arrived yet"],
     ["if (oldest.length > 0) this.store.remove(oldest);", "", "the disk holds more than it may"],
-    ["if (this.index.delete(digest)) this.index.add(digest);", "", "what is used goes as soon as what is not"],
-    ["begun.waiting.push(seq);\n      return true;", "", "pages that are being read are computed"],
-    ["parent = null;\n        this.cache.giveHost", "this.cache.giveHost", "pages are adopted after one that is lost"],
-    ["if (parent && read.has(page.digest))", "if (parent)", "pages that could not be read are used"],
-    ["this.loading -= load.pages.length;", "", "after some loads nothing is read any more"],
-    ["if (!this.isValid(save)) continue;", "", "what was cleared while it was written counts as there"],
+    ["if (!state.isValid(save)) continue;", "", "what was cleared while it was written counts as there"],
     [
-      "for (const digest of news.left) this.endSave(this.saving.get(digest)!);",
+      "for (const digest of left) this.end(this.saving.get(digest)!);",
       "",
       "host pages of saves that were given up are lost",
     ],
-    ["if (this.isOpen) this.store.clear();", "", "a cleared cache is found on disk"],
-    ["one.epoch = STALE;", "{}", "what slept is taken for what it was"],
-    ["for (const seq of load.waiting) this.goOn(seq);", "", "nobody goes on after a load"],
-    ["this.write([...this.planned.splice(0), ...saves]);", "", "the last pages are not written while nothing runs"],
-    ["this.store.interrupt();", "", "memory is written to disk while it sleeps"],
+    ["this.write(this.planned.splice(0));", "", "the last pages are not written while nothing runs"],
     [
       "for (const page of this.staging.splice(0)) this.cache.giveHost(page);",
       "",
       "host pages stay set apart for nothing",
     ],
+  ]),
+  ...inFile("src/engine/disk-loads.ts", PAGES, [
+    ["this.read(this.due.splice(0));\n", "", "loads wait for the end of all work"],
+    ["begun.waiting.push(seq);\n      return true;", "", "pages that are being read are computed"],
+    ["parent = null;\n        this.cache.giveHost", "this.cache.giveHost", "pages are adopted after one that is lost"],
+    ["if (parent && read.has(page.digest))", "if (parent)", "pages that could not be read are used"],
+    ["this.loading -= load.pages.length;", "", "after some loads nothing is read any more"],
+    ["load.epoch = STALE;", "{}", "what slept is taken for what it was"],
+    ["for (const seq of load.waiting) this.goOn(seq);", "", "nobody goes on after a load"],
     ["for (const load of unread) this.adopt(load, []);", "", "host pages of loads that never begin are lost"],
     [
       "for (const seq of load.waiting.splice(0)) this.goOn(seq);",
@@ -50,12 +52,40 @@ export const diskBugs: PlantedBug[] = [
       "who waits for a disk that is off waits for ever",
     ],
   ]),
+  ...inFile("src/engine/disk-pages.ts", PAGES, [
+    ["if (state.isOpen) this.store.clear();", "", "a cleared cache is found on disk"],
+    ["this.store.interrupt();", "", "memory is written to disk while it sleeps"],
+  ]),
+  ...inFile("src/engine/disk-index.ts", PAGES, [
+    [
+      "    this.digests.delete(digest);\n    this.digests.add(digest);",
+      "    this.digests.add(digest);",
+      "what is used goes as soon as what is not",
+    ],
+    ["this.size + more - this.capacity", "this.size - this.capacity", "the disk holds more than it may, on its way"],
+  ]),
+  ...inFile("src/engine/disk-index.ts", EVENTS, [
+    ['this.listener.stored(node, "FS");', "", "nobody hears that a page is on disk"],
+    ['this.listener!.removed(page, "FS");', "", "nobody hears that a page has left the disk"],
+    [" || this.told.has(digest)", "", "a page on disk is told of twice"],
+    [
+      "for (const digest of [...this.told.keys()]) this.remove(digest);",
+      "",
+      "a disk that is off is taken for one that is on",
+    ],
+  ]),
+  ...inFile("src/engine/disk-pages.ts", EVENTS, [
+    ["    state.index.forgetTold();\n", "", "after a cleared cache, pages on disk are not told of again"],
+  ]),
+  ...inFile("src/engine/disk-saves.ts", EVENTS, [
+    ["state.index.add(digest, save.node);", "state.index.add(digest);", "nobody hears that a page was written"],
+  ]),
   ...inFile("src/engine/full-pages.ts", PAGES, [
     ["else this.disk?.used(seq, node);", "", "computed pages are not written"],
   ]),
   ...inFile("src/engine/scheduler.ts", PAGES, [
     ["this.disk?.committed(step, !(result instanceof FastgenError));", "", "nothing is written while steps run"],
-    ["if (!keepDisk) this.disk?.clear();", "this.disk?.clear();", "sleep empties the disk"],
+    ["this.disk?.cleared(keepDisk);", "this.disk?.cleared(false);", "sleep empties the disk"],
   ]),
   ...inFile("src/kv-cache-dir/page-file.ts", FILES, [
     ["renameSync(path + UNFINISHED, path);", "", "a page stays unfinished"],

@@ -300,8 +300,9 @@ export const engineBugs: PlantedBug[] = [
   ),
   ...inFile(
     "src/engine/host-copies.ts",
-    [beside("host-copies")],
+    [beside("host-copies"), "bench/simulate-turns.test.ts"],
     [
+      ["this.arriving.size < MOST_ARRIVING", "true", "all that waits comes back beside one step"],
       ["nodes : nodes.slice(0, onHost)", "nodes : nodes", "pages come back though it is cheaper to compute them"],
       ["if (copies[at] === FG.TO_HOST) step.saved++;", "step.saved++;", "pages that come back count as those that go"],
       ["this.toldLater + (isLater ? 0 : step.restored)", "step.restored", "a copy's time is taken for another's"],
@@ -317,7 +318,7 @@ export const engineBugs: PlantedBug[] = [
         "a page goes to the host in the place that is being read",
       ],
       ["this.pages.size - Math.min(", "this.pages.size - 0 * Math.min(", "no host page is kept empty"],
-      ["const RESERVE = 96;", "const RESERVE = 4096;", "a large part of the host holds nothing"],
+      ["const RESERVE = 64;", "const RESERVE = 4096;", "a large part of the host holds nothing"],
     ],
   ),
   ...inFile(

@@ -5,6 +5,14 @@ const tests = (...names: string[]) => names.map((name) => `src/model/${name}.tes
 const HUB = tests("hub", "hub-snapshot");
 
 export const folderBugs: PlantedBug[] = [
+  ...inFile("src/model/weight-files.ts", tests("load"), [
+    ["names.length === 0 ?", "false ?", "an empty folder is said to have something"],
+    ["const cure = isUpdate", "const cure = false", "a trainer is sent to the hub"],
+  ]),
+  ...inFile("src/model/tensors.ts", tests("load"), [
+    ["(store.isUpdate ? noNewWeights : noWeights)", "noWeights", "a trainer is told of --load-format"],
+    ["const wants = store.isUpdate", "const wants = false", "a trainer is told of a config.json that it has not"],
+  ]),
   ...inFile("src/model/folder-check.ts", tests("folder-check", "load"), [
     ["if (weights && !hasWeights(names))", "if (!hasWeights(names))", "random weights need the model's own"],
     ["broken.length > 0 ? `", "broken.length < 0 ? `", "links to files that are gone are not told"],

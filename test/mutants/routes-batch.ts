@@ -105,4 +105,27 @@ export const batchBugs: PlantedBug[] = [
     ['if (name !== "file") this.#fields.set(name, "");', "", "a file of any name is taken"],
     ["if (other !== undefined) throw", "if (false) throw", "unknown fields are ignored"],
   ]),
+  ...inFile(
+    "cli/batch.ts",
+    ["test/batch.test.ts"],
+    [
+      [
+        "const transient = opened || kind ",
+        "const transient = true || kind ",
+        "a model that is none is to be tried again",
+      ],
+      [". Once that is mended, run the same command again to go on`", "`", "nobody is told that a batch goes on"],
+      ["if (code === null) throw", "if (true) throw", "a signal is an error"],
+    ],
+  ),
+  ...inFile(
+    "src/system-reason.ts",
+    ["src/system-reason.test.ts"],
+    [
+      ['(named !== "" && resolve(path) === resolve(named))', "true", "the path that is at fault is not told"],
+      ["resolve(path) === resolve(named)", "path === named", "a path is told twice in other words"],
+      ["if (words === undefined) return message;", "", "an error without a code has no reason"],
+      ['.replace(/\\.? *(Is|Was) .*\\?$/, "")', "", "Bun's advice stands in Fastgen's words"],
+    ],
+  ),
 ];
