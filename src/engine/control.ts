@@ -5,7 +5,7 @@
  */
 import { asFastgenError, FastgenError } from "../errors.ts";
 import type { LibraryEngine } from "../ffi/engine.ts";
-import type { Command, FromWorker, HoldMode } from "./protocol.ts";
+import { type Command, type FromWorker, type HoldMode, UPDATING } from "./protocol.ts";
 import type { Scheduler } from "./scheduler.ts";
 
 /** Milliseconds between two looks at weights that load. They are in use at most so much later. */
@@ -90,8 +90,7 @@ export class EngineControl {
         scheduler.clearCache(false);
         return true;
       case "update":
-        if (this.update)
-          throw new FastgenError("overloaded", "the weights are being updated; wait for the end of that");
+        if (this.update) throw new FastgenError("overloaded", UPDATING);
         if (asleep.weights || this.waiting.some(({ command }) => command.type === "sleep")) {
           throw new FastgenError("invalid_request", "the weights sleep: wake them up first");
         }

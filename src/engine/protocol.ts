@@ -95,6 +95,9 @@ export interface TokenLogprobs {
 /** The version of the weights that an engine starts with. */
 export const FIRST_VERSION = "0";
 
+/** Why an update is refused while another one runs. */
+export const UPDATING = "the weights are being updated; wait for the end of that";
+
 /** How a hold treats the sequences that are there: end them, let them end, or let them go on after it. */
 export type HoldMode = "abort" | "wait" | "keep";
 

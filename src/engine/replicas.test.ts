@@ -183,6 +183,49 @@ test("nothing is generated with different weights, until an update has succeeded
   place(replicas, pages(1));
 });
 
+test("weights are different also where their versions have one name", async () => {
+  const { engines, replicas } = fakes(2);
+  await replicas.command(update("newest"));
+  engines[1]!.refuses = new FastgenError("internal", "the file cannot be read");
+  await expect(replicas.command(update("newest"))).rejects.toThrow("engine 1: the file cannot be read");
+  expect(failure(() => place(replicas, pages(1))).message).toContain("different weights");
+  // What no engine takes leaves them as they are.
+  for (const engine of engines) engine.refuses = new FastgenError("invalid_request", "no");
+  await expect(replicas.command(update("newest"))).rejects.toThrow("no");
+  expect(failure(() => place(replicas, pages(1))).message).toContain("different weights");
+  await replicas.command(update("newest"));
+  place(replicas, pages(1));
+  // Of engines with the same weights none has others because one of them refuses what the other refuses too.
+  for (const engine of engines) engine.refuses = new FastgenError("invalid_request", "no");
+  await expect(replicas.command(update("newest"))).rejects.toThrow("no");
+  place(replicas, pages(1));
+  // An engine that is gone has no weights.
+  engines[1]!.refuses = new FastgenError("internal", "the file cannot be read");
+  await expect(replicas.command(update("newest"))).rejects.toThrow("engine 1");
+  engines[1]!.die();
+  await Bun.sleep(0);
+  expect(place(replicas, pages(1))).toBe(0);
+});
+
+test("while one update runs in any engine, none takes another", async () => {
+  const { engines, replicas } = fakes(2);
+  const slow = Promise.withResolvers<void>();
+  const command = engines[1]!.command.bind(engines[1]!);
+  engines[1]!.command = async (one) => {
+    await slow.promise;
+    return command(one);
+  };
+  const first = replicas.command(update("1"));
+  await Bun.sleep(0);
+  expect(engines.map(({ state }) => state.weightVersion)).toEqual(["1", "0"]);
+  await expect(replicas.command(update("2"))).rejects.toThrow("are being updated");
+  slow.resolve();
+  await first;
+  expect(engines.map(({ state }) => state.weightVersion)).toEqual(["1", "1"]);
+  await replicas.command(update("2"));
+  expect(replicas.state.weightVersion).toBe("2");
+});
+
 test("one engine's incomplete weights are refused for all, and go with the engine", async () => {
   const { engines, replicas } = fakes(2);
   engines[0]!.state = { weightVersion: "0", sleeping: false, weightsProblem: "incomplete", refusal: "incomplete" };

@@ -9,7 +9,7 @@ import { MAX_INDEXED_PAGES } from "../limits.ts";
 import { EngineFront, type SequenceListener, type StartOptions } from "./front.ts";
 import { PAGE_TOKENS } from "./page-cache.ts";
 import { PrefixIndex, pageKeys } from "./prefix-index.ts";
-import type { Command, ControlState, EngineRequest, EngineStats } from "./protocol.ts";
+import { type Command, type ControlState, type EngineRequest, type EngineStats, UPDATING } from "./protocol.ts";
 import { route } from "./routing.ts";
 
 /** One of the engines. */
@@ -56,6 +56,9 @@ export class Replicas {
   readonly failed: Promise<FastgenError>;
   /** As of the newest command. */
   state: ControlState;
+  private updating = false;
+  /** The newest update that succeeded anywhere did not succeed everywhere. Versions may be the same all the same. */
+  private isMixed = false;
   private readonly indexes: PrefixIndex[];
   private last: number;
 
@@ -169,6 +172,18 @@ export class Replicas {
    * meanwhile does not count. Of engines that went to sleep those wake up again where another could not sleep.
    */
   async command(command: Command): Promise<void> {
+    if (command.type !== "update") return this.tell(command);
+    // An engine that had ended the one would begin with the other, and an engine that had not would refuse it.
+    if (this.updating) throw new FastgenError("overloaded", UPDATING);
+    this.updating = true;
+    try {
+      await this.tell(command);
+    } finally {
+      this.updating = false;
+    }
+  }
+
+  private async tell(command: Command): Promise<void> {
     const asked = this.engines.filter(({ alive }) => alive);
     if (asked.length === 0) return this.engines.at(-1)!.command(command);
     if (forgets(command)) for (const index of this.indexes) index.clear();
@@ -182,6 +197,7 @@ export class Replicas {
     if (failure && command.type === "sleep" && command.level === 1) {
       await Promise.allSettled(done.map((engine) => engine.command({ type: "wake", weights: true, kvCache: true })));
     }
+    if (command.type === "update" && done.length > 0) this.isMixed = failure !== undefined;
     this.agree();
     if (!failure) return;
     if (done.length === 0) throw failure.error;
@@ -195,7 +211,7 @@ export class Replicas {
     const states = this.engines.flatMap(({ alive, state }) => (alive ? [state] : []));
     if (states.length === 0) return;
     const { weightVersion } = states[0]!;
-    const mixed = states.some((state) => state.weightVersion !== weightVersion) ? MIXED : null;
+    const mixed = this.isMixed && states.length > 1 ? MIXED : null;
     this.state = {
       weightVersion,
       sleeping: states.some(({ sleeping }) => sleeping),

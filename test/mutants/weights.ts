@@ -14,7 +14,7 @@ export const weightBugs: PlantedBug[] = [
       "",
       "a pause waits for ever after a resume",
     ],
-    ["if (this.update)\n          throw", "if (false)\n          throw", "two updates run at once"],
+    ["if (this.update) throw", "if (false) throw", "two updates run at once"],
     ["if (asleep.weights || ", "if (", "weights are loaded into memory that sleeps"],
     [
       'asleep.weights || this.waiting.some(({ command }) => command.type === "sleep")',
