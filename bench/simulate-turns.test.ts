@@ -1,6 +1,9 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { shareFound, simulateTurns } from "./simulate-turns.ts";
 import { LINK_RATE } from "./simulated-engine.ts";
+
+// They compute for seconds where others use the machine too.
+setDefaultTimeout(60_000);
 
 const machine = { pages: 2048, maxNumSeqs: 1024, maxNumBatchedTokens: 2048 };
 const load = { conversations: 160, turns: 4, first: 2000, message: 200, answer: 200 };
