@@ -23,6 +23,9 @@ export class Outcomes {
   private reasons: StepMessage["reasons"] = null;
   private errors: StepMessage["errors"] = null;
 
+  /** Sequences that waited, for whatever, as of the last message. */
+  toldWaiting = 0;
+
   /** `clock` gives milliseconds. */
   constructor(private readonly clock: () => number) {}
 
@@ -123,6 +126,7 @@ export class Outcomes {
   }
 
   take(stats: EngineStats, weightVersion: string): StepMessage {
+    this.toldWaiting = stats.waiting + stats.swapped + stats.paused;
     const message: StepMessage = {
       type: "step",
       requestIds: Int32Array.from(this.ids),

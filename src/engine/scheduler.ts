@@ -79,8 +79,6 @@ export class Scheduler {
   private arrivals = 0;
   private swapped = 0;
   private paused = 0;
-  /** Sequences that waited as of the last message. */
-  private toldWaiting = 0;
   private readonly counters = new Counters();
   private readonly copies: HostCopies;
   private readonly awaited: AwaitedPages;
@@ -98,16 +96,15 @@ export class Scheduler {
     this.outcomes = new Outcomes(clock);
     this.masks = new MaskRows(library, config.vocabSize);
     checkConfig(config);
-    const { maxSeqs, maxStepTokens, pages } = config;
-    this.cache = new PageCache(pages, config.hostPages, config.pageListener);
+    this.cache = new PageCache(config.pages, config.hostPages, config.pageListener);
     this.admission = new Admission(config, this.cache, this.estimate, this.running, this.queue.all);
-    this.chunks = new PromptChunks(maxStepTokens);
-    this.copies = new HostCopies(this.cache, maxStepTokens);
+    this.chunks = new PromptChunks(config.maxStepTokens);
+    this.copies = new HostCopies(this.cache, config.maxStepTokens);
     this.awaited = new AwaitedPages(this.cache, this.queue);
     this.fullPages = new FullPages(this.cache, this.pendingPages, this.queue, () => {
       this.blockedSteps = 0;
     });
-    this.freeSlots = Array.from({ length: maxSeqs }, (_, i) => maxSeqs - 1 - i);
+    this.freeSlots = Array.from({ length: config.maxSeqs }, (_, i) => config.maxSeqs - 1 - i);
   }
 
   /** Steps planned and not yet committed. */
@@ -147,9 +144,9 @@ export class Scheduler {
   useStore(store: PageStore): DiskPages {
     const { maxStepTokens, pageListener = null } = this.config;
     const goOn = (seq: Sequence) => this.setAside.has(seq) && this.resume(seq.request.id);
-    this.disk = new DiskPages(this.cache, store, new RestoreCosts(maxStepTokens), goOn, pageListener);
-    this.fullPages.disk = this.disk;
-    return this.disk;
+    const disk = new DiskPages(this.cache, store, new RestoreCosts(maxStepTokens), goOn, pageListener);
+    this.disk = this.fullPages.disk = disk;
+    return disk;
   }
 
   add(request: EngineRequest): void {
@@ -577,31 +574,25 @@ export class Scheduler {
 
   /** The same, or more or fewer sequences wait than the last message said: they also come while nothing runs. */
   get hasNews(): boolean {
-    return this.hasOutcomes || this.waitingCount !== this.toldWaiting;
+    return this.hasOutcomes || this.queue.size + this.paused !== this.outcomes.toldWaiting;
   }
 
   /** What happened since the last message. Call it after every commit. */
   takeMessage(): StepMessage {
     if (this.disk) this.disk.hasNews = false;
-    this.toldWaiting = this.waitingCount;
     return this.outcomes.take(this.stats(), this.weightVersion);
   }
 
-  private get waitingCount(): number {
-    return this.queue.size + this.paused;
-  }
-
   stats(): EngineStats {
-    const { cache } = this;
     return {
       running: this.running.length,
       waiting: this.queue.size - this.swapped + this.setAside.size,
       swapped: this.swapped,
       paused: this.paused - this.setAside.size,
-      pagesUsed: cache.referenced,
-      pages: cache.pages,
+      pagesUsed: this.cache.referenced,
+      pages: this.cache.pages,
       ...this.counters,
-      pagesHeld: cache.pages - cache.empty,
+      pagesHeld: this.cache.pages - this.cache.empty,
       host: this.copies.stats,
       ...(this.disk?.stats ?? NO_DISK),
     };

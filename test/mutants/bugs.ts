@@ -45,7 +45,7 @@ const PARTS: [part: string, pattern: RegExp][] = [
   ["src/answer", /^src\/answer\//],
   ["routes", /^routes\//],
   ["cli", /^cli\//],
-  ["src/model", /^src\/(model\/|file-lock\.ts$)/],
+  ["src/model", /^src\/(model\/|(file-lock|system-reason)\.ts$)/],
   ["src/text", /^src\/text\//],
   ["src/grammar", /^src\/(grammar\/|grammar-sources\/|structured-outputs\.ts$)/],
   ["libfastgen", /^libfastgen\//],

@@ -431,7 +431,7 @@ export const libraryBugs: PlantedBug[] = [
   ),
   ...inFile(
     "libfastgen/cpu/sample.c",
-    ["sample_test", "sample_distribution_test"],
+    ["sample_test", "sample_distribution_test", "foresee_test"],
     [
       ["if (n < top_k) return limit;", "if (n <= top_k) return limit;", "top_k over just so many tokens is off"],
       ["total += d[j] <= limit ? weight[j] : 0;", "total += weight[j];", "top_p counts what top_k has left out"],

@@ -14,6 +14,7 @@ import { cliBugs } from "./cli.ts";
 import { engineBugs } from "./engine.ts";
 import { diskBugs } from "./engine-disk.ts";
 import { engineGrammarBugs } from "./engine-grammars.ts";
+import { pageBugs } from "./engine-pages.ts";
 import { generationBugs } from "./generation.ts";
 import { grammarBugs } from "./grammar.ts";
 import { kvEventBugs } from "./kv-events.ts";
@@ -87,6 +88,7 @@ export function isGoodEnough(parts: Map<string, { caught: number; all: number }>
 export const allBugs = [
   ...answerBugs,
   ...engineBugs,
+  ...pageBugs,
   ...diskBugs,
   ...engineGrammarBugs,
   ...generationBugs,
