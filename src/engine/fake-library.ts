@@ -61,6 +61,8 @@ export class FakeLibrary implements MaskLibrary {
   pagesReturned = 0;
   /** Late masks that were not there in time. */
   lateMasks = 0;
+  /** Matchers given that may be asked about single tokens. */
+  checkedMasks = 0;
   /** Whether a late mask that was given comes too late all the same. */
   isLate = () => false;
   /** Sequence length at which no token can be sampled, as with damaged weights. 0 = never. */
@@ -144,6 +146,7 @@ export class FakeLibrary implements MaskLibrary {
 
   giveMatcher(row: number, matcher: GrammarMatcher, checks: boolean): void {
     check(!checks || matcher.forcedTokens().length === 0, "single tokens are checked while others are forced");
+    if (checks) this.checkedMasks++;
     (matcher as FakeMatcher).lend();
     this.give(row, matcher as FakeMatcher);
   }
