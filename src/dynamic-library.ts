@@ -1,5 +1,6 @@
 /** Shared libraries, opened with bun:ffi: the only dlopen of the project beside Node addons. */
 import { dlopen, type FFIFunction } from "bun:ffi";
+import { readlinkSync } from "node:fs";
 import { FastgenError } from "./errors.ts";
 
 /** Opens a library by path or name. Throws FastgenError "device", with the cure where it is known. */
@@ -7,8 +8,15 @@ export function openLibrary<Symbols extends Record<string, FFIFunction>>(path: s
   try {
     return dlopen(path, symbols);
   } catch (cause) {
-    throw new FastgenError("device", `cannot open ${path}: ${reason(cause)}`, { cause });
+    throw new FastgenError("device", `cannot open ${nameOf(path)}: ${reason(cause)}`, { cause });
   }
+}
+
+/** What to call it: the path of a library that the executable carries is but a number (memory-file.ts). */
+function nameOf(path: string): string {
+  if (!path.startsWith("/proc/self/fd/")) return path;
+  const [, carried] = /^\/memfd:(.+?)(?: \(deleted\))?$/.exec(readlinkSync(path)) ?? [];
+  return carried ? `the ${carried} of this executable` : path;
 }
 
 function reason(cause: unknown): string {

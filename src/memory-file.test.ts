@@ -21,3 +21,8 @@ test.skipIf(!built)(
     expect(Library.open(file).deviceCount()).toBe(1);
   },
 );
+
+test("a library that does not open from one is told of by its name", () => {
+  const file = memoryFile("libother.so", new TextEncoder().encode("no library"))!;
+  expect(() => Library.open(file)).toThrow(/^cannot open the libother\.so of this executable: /);
+});

@@ -62,7 +62,7 @@ check(`it carries the tokenizer's addon for this platform only${why}`, () => {
 
 check(`the built-in model chats, without a file or a network${why}`, () => {
   const { code, out, err } = run("fgchat", ["--temperature", "0"], { input: "Hello!\nWhat is 2 plus 3?\n/q\n" });
-  expect(err.replaceAll("\n", " ")).toMatch(/No model was named.* fastgen-tiny .*: fgchat mistralai\/Mistral-7B/);
+  expect(err.replaceAll("\n", " ")).toMatch(/No model was named.* fastgen-tiny .*: +fgchat mistralai\/Mistral-7B/);
   expect(err).toContain("100%");
   expect(out).toContain("Ready to chat!");
   expect(out).toMatch(/1> Hello!\n\S.*\n(.*\n)*--- \[\d+ tokens, [\d.]+toks\/s\]\n2> /);

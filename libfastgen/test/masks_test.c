@@ -19,13 +19,16 @@ static const int32_t text[4] = {5, 6, 7, 8}, last = FG_LAST_SAMPLED;
 /* What a fill does, and what became of it. */
 typedef struct {
 	int32_t token; /* the only one that it allows */
-	int32_t sleep_ms, status;
-	atomic_int begun, ended;
+	int32_t sleep_ms, status, answer;
+	atomic_int begun, ended, checks, turn; /* turn: which fill it was since `turn` was 0 */
 	size_t bytes;
 } source;
 
+static atomic_int turn;
+
 static int32_t fill(void *argument, uint32_t *mask, size_t bytes) {
 	source *s = argument;
+	atomic_store(&s->turn, atomic_fetch_add(&turn, 1));
 	atomic_fetch_add(&s->begun, 1);
 	if (s->sleep_ms) usleep((useconds_t)s->sleep_ms * 1000);
 	s->bytes = bytes;
@@ -271,7 +274,72 @@ static void test_threads(void) {
 	fg_close(e);
 }
 
+/* One thread: it fills the masks of the older step first, and those of one step in the order in which they came. */
+static void test_order(void) {
+	begin(1);
+	for (uint64_t older = 1; older <= 4; older += 3) {
+		source slow = {.token = 3, .sleep_ms = 20}, s[5] = {0};
+		decode(5, 0, NULL, 4), decode(6, 0, NULL, 2);
+		MUST(fg_mask(e, older, 0, fill, NULL, &slow));
+		while (!slow.begun) usleep(100);
+		atomic_store(&turn, 0);
+		MUST(fg_mask(e, older + 1, 1, fill, NULL, &s[3]));
+		for (int32_t i = 0; i < 3; i++) MUST(fg_mask(e, older, 3 - i, fill, NULL, &s[i]));
+		MUST(fg_mask(e, older + 1, 0, fill, NULL, &s[4]));
+		for (int i = 0; i < 5000 && !(s[2].ended && s[4].ended); i++) usleep(100);
+		for (int i = 0; i < 5; i++) CHECK(s[i].ended && s[i].turn == i, "fill %d was number %d", i, s[i].turn);
+		MUST(wait_for(e, o));
+		MUST(wait_for(e, o));
+		/* the next older step has the other place */
+		decode(7, 0, NULL, 0);
+		MUST(wait_for(e, o));
+	}
+	fg_close(e);
+}
+
 #ifndef ON_GPU
+static int32_t check(void *argument, int32_t token) {
+	source *s = argument;
+	atomic_fetch_add(&s->checks, 1);
+	return token == s->token ? s->answer : 0;
+}
+
+/* What would be sampled without a mask, and is checked, is sampled without its fill; anything else is not. */
+static void test_checks(void) {
+	begin(0);
+	/* its token is not the likeliest, whose check says no */
+	fg_sampling hot = GREEDY;
+	hot.temperature = 3, hot.seed = 1;
+	int32_t first[SEQS], free_ids[SEQS];
+	memcpy(first, o->ids, sizeof first);
+	for (int round = 0; round < 2; round++) {
+		source s[SEQS];
+		begin_step(&b);
+		fill_slot(&b, 6, hot);
+		map_pages(&b, 6, 0, 1, 6, 1);
+		b.step.n_late_masks = round ? SEQS : 0;
+		for (int32_t i = 0; i < SEQS; i++) {
+			fg_step_seq *q = add_seq(&b, i, &first[i], 1, 5, FG_SAMPLE);
+			if (!round) continue;
+			q->mask = i;
+			if (i == 5) q->n_logprobs = 1;
+			/* row 1 has another token than it would have; the check of row 2 cannot tell; row 3 has none */
+			s[i] = (source){.token = i == 1 ? (free_ids[i] + 1) % VOCAB : free_ids[i], .answer = i == 2 ? 2 : 1};
+		}
+		MUST(fg_submit(e, &b.step));
+		for (int32_t i = 0; round && i < SEQS; i++) MUST(fg_mask(e, 2, i, fill, i == 3 ? NULL : check, &s[i]));
+		MUST(wait_for(e, o));
+		if (!round) memcpy(free_ids, o->ids, sizeof free_ids);
+		for (int i = 0; round && i < SEQS; i++) {
+			const int fills = (i >= 1 && i <= 3) || i == 5 || i == 6, checks = i == 3 || i == 5 ? 0 : i == 6 ? 2 : 1;
+			CHECK(o->ids[i] == s[i].token, "row %d: %d, not %d", i, o->ids[i], s[i].token);
+			CHECK(s[i].begun == fills && s[i].checks == checks, "row %d: %d fills, %d checks", i, s[i].begun,
+			      s[i].checks);
+		}
+	}
+	fg_close(e);
+}
+
 /* Without mask threads the CPU library's sampler calls what was given: each fill once, however long it takes, those of
  * its own step alone. */
 static void test_sampler_fills(void) {
@@ -348,7 +416,9 @@ int main(void) {
 	test_failed_and_missing();
 	test_slow_fill();
 	test_threads();
+	test_order();
 #ifndef ON_GPU
+	test_checks();
 	test_sampler_fills();
 #endif
 	test_refusals();

@@ -155,6 +155,8 @@ export const engineGrammarBugs: PlantedBug[] = [
     ],
   ]),
   ...inFile("src/engine/constraint.ts", GRAMMARS, [
+    ["    this.nothingForced = false;\n", "", "tokens are checked one by one where others are forced"],
+    ["this.nothingForced = ids.length === 0;", "", "no token is ever checked in place of a mask"],
     ["thinking?.isBegin.length === 0 ? 0 : -1", "0", "an answer that does not think has its thinking ended"],
     ["outputs.length <= mark.length && completes(mark)", "completes(mark)", "thinking begins in the middle of a text"],
     ["this.thinkingFrom = outputs.length + 1;", "this.thinkingFrom = 0;", "tokens before thinking count as thinking"],
