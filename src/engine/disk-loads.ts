@@ -151,8 +151,9 @@ export class DiskLoads {
 
   private lose(load: Load, digests: string[]): void {
     const { state } = this;
-    state.counters.diskLost += digests.length;
+    // A reset takes files from under who reads them: those are not missed.
     if (!state.isValid(load) || digests.length === 0) return;
+    state.counters.diskLost += digests.length;
     for (const digest of digests) state.index.remove(digest);
     this.store.remove(digests);
   }

@@ -145,6 +145,23 @@ test("where a page in the middle is damaged or gone, what is before it is used, 
   expect(new DiskRig(disk).run(FIVE_PAGES)).toBe(5 * PAGE_TOKENS);
 });
 
+test("pages that a reset removes while they are to be read are not counted as lost", () => {
+  const disk: FakeDisk = new Map();
+  new DiskRig(disk).run(FIVE_PAGES);
+  let isReset = false;
+  const rig = new DiskRig(disk, 1000, {}, () => isReset);
+  rig.isSlow = true;
+  rig.add(request(FIVE_PAGES, 2));
+  rig.step();
+  expect(rig.store.jobCount).toBe(1);
+  rig.scheduler.clearCache(false);
+  isReset = true;
+  rig.isSlow = false;
+  rig.finish();
+  expect(rig.disk.diskLost).toBe(0);
+  rig.checkEnd();
+});
+
 test("the disk never holds more than it may, and what was used last stays", () => {
   const disk: FakeDisk = new Map();
   const rig = new DiskRig(disk, 12, { pages: 40, hostPages: 40 });
