@@ -46,8 +46,8 @@ Context *open_pages(void) {
 	return c;
 }
 
-/* Steps with copies at random, as fastgen.h allows them. `want`, of pages and host pages: what they hold once all that was
- * given before is done. */
+/* Steps with copies at random, as fastgen.h allows them. `want`, of pages and host pages: what they hold once all that
+ * was given before is done. */
 struct Rig {
 	Context *c = open_pages();
 	std::vector<int> page = std::vector<int>(PAGES), host = std::vector<int>(HOST_PAGES);
@@ -111,7 +111,8 @@ struct Rig {
 
 	void close(void) {
 		while (!in_flight.empty()) wait();
-		while (card_run(choose)) {}
+		while (card_run(choose)) {
+		}
 		for (int32_t i = 0; i < PAGES; i++) wrong += *page_at(c, i) != page[i];
 		card_keep(false);
 		copies_close(c);
@@ -122,8 +123,8 @@ struct Rig {
 	}
 };
 
-/* A page goes to a host page that has been read, while another is still on its way from the host: whether it may be there
- * before that one. */
+/* A page goes to a host page that has been read, while another is still on its way from the host: whether it may be
+ * there before that one. */
 bool goes_first(void) {
 	Rig rig;
 	const fg_page_copy copies[] = {{0, 0, FG_TO_DEVICE_BESIDE}, {1, 1, FG_TO_DEVICE_BESIDE}, {2, 0, FG_TO_HOST}};
@@ -131,7 +132,8 @@ bool goes_first(void) {
 	rig.page = {0, 1, 2}, rig.host = {2, 1};
 	rig.page.resize(PAGES), rig.host.resize(HOST_PAGES);
 	copy_pages(&rig.c->base, copies, 3);
-	while (*page_at(rig.c, 1) != 1 && *host_at(rig.c, 0) != 2 && card_run(choose)) {}
+	while (*page_at(rig.c, 1) != 1 && *host_at(rig.c, 0) != 2 && card_run(choose)) {
+	}
 	const bool first = *host_at(rig.c, 0) == 2;
 	rig.close();
 	CHECK(rig.wrong == 0, "%d differences", rig.wrong);
@@ -153,7 +155,8 @@ int main(void) {
 		Rig rig;
 		for (int i = 0; i < 200; i++) {
 			rig.submit();
-			for (int32_t n = below(30); n > 0 && card_run(choose); n--) {}
+			for (int32_t n = below(30); n > 0 && card_run(choose); n--) {
+			}
 			if (rig.in_flight.size() == FG_STEPS_IN_FLIGHT) rig.wait();
 		}
 		rig.close();
