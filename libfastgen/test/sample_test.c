@@ -3,8 +3,6 @@
  */
 #include "processed_check.h"
 
-#include "foresee_check.h"
-
 /* Digests of the bits of sample_math.h over many inputs, and of every id that test_parameters draws. Neither may depend
  * on the compiler, its options or the machine, and the same seed must give the same text in every version. */
 #define MATH_DIGEST 0xf2f11c2131c6c990u
