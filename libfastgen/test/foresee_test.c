@@ -1,6 +1,6 @@
 /*
- * foresee_test.c - what the sampler foresees without a mask is what it samples under masks that allow that token and the
- * greatest logit.
+ * foresee_test.c - what the sampler foresees without a mask is what it samples under masks that allow that token and
+ * the greatest logit.
  */
 #include "sample_check.h"
 
