@@ -104,9 +104,10 @@ def test_a_child_of_fork_neither_ends_the_server_nor_keeps_it() -> None:
 
 
 def test_an_interactive_session_keeps_its_server_after_ctrl_c() -> None:
-    # As a terminal does it: the signal goes to the whole group.
+    # As a terminal does it: the signal goes to the whole group, where nobody ignores it, as what runs in the background does.
     child = subprocess.Popen(
         [sys.executable, "-i", "-q"],
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
