@@ -197,7 +197,7 @@ export async function run(args: string[]): Promise<number> {
   const log = new Log();
   const write = (line: string) => log.line(line);
   outliveReaders();
-  const batchStore = await openBatchStore(flags);
+  const batchStore = openBatchStore(flags);
   const tracer = await openTracer(flags.otlpTracesEndpoint, write);
   const service = new Service({
     apiKey: flags.apiKey ?? null,
@@ -260,7 +260,7 @@ export async function run(args: string[]): Promise<number> {
   }
 }
 
-function openBatchStore({ batchDir, maxBatchBytes }: ServeFlags): BatchStore | Promise<BatchStore> {
+function openBatchStore({ batchDir, maxBatchBytes }: ServeFlags): BatchStore {
   return batchDir === undefined ? new BatchStore(maxBatchBytes) : BatchStore.open(batchDir, maxBatchBytes);
 }
 

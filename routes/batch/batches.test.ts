@@ -22,7 +22,7 @@ async function open(
   options: FakeOptions = {},
   { folder = newFolder(), most = 1_000_000, apiKey = null as string | null } = {},
 ) {
-  const store = await BatchStore.open(folder, most);
+  const store = BatchStore.open(folder, most);
   const fake = new FakeFastgen(options);
   const server = await startServer(fake, { batchStore: store, apiKey });
   let closed = false;
@@ -294,7 +294,7 @@ test("another server goes on where one ended, and has its files", async () => {
   const first = await open({ answer: "x", pace: () => (answers++ < 5 ? undefined : held.promise) });
   const { id } = await create(first.server, Array.from({ length: 20 }, (_, i) => chatLine(`r${i}`)).join("\n"));
   await until(() => first.store.batch(id).batch.request_counts.completed === 5);
-  await expect(BatchStore.open(first.folder)).rejects.toThrow("is another server's");
+  expect(() => BatchStore.open(first.folder)).toThrow("is another server's");
   held.resolve();
   await first.close();
   // What an upload left that was cut off, and a file whose object was not written.

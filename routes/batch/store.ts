@@ -18,7 +18,7 @@ import {
 import { tmpdir } from "node:os";
 import * as path from "node:path";
 import { FastgenError } from "../../src/errors.ts";
-import { withFileLock } from "../../src/file-lock.ts";
+import { type FileLock, takeFileLock } from "../../src/file-lock.ts";
 import { MAX_BATCH_BYTES, MAX_BATCH_FILES, MAX_BATCHES } from "../../src/limits.ts";
 import { systemReason } from "../../src/system-reason.ts";
 import { HttpError } from "../errors.ts";
@@ -39,7 +39,7 @@ export class BatchStore {
   #folder: string | null = null;
   /** It goes with the process. */
   #isPrivate = false;
-  #release = () => {};
+  #held: FileLock | null = null;
   readonly #files = new Map<string, FileObject>();
   readonly #batches = new Map<string, StoredBatch>();
   /** In the folder: of files, and of results that are being written. */
@@ -51,11 +51,11 @@ export class BatchStore {
   }
 
   /** The store of a folder, which is made where it is missing. Throws FastgenError where it cannot be used, or another server does. */
-  static async open(folder: string, most?: number): Promise<BatchStore> {
+  static open(folder: string, most?: number): BatchStore {
     const store = new BatchStore(most);
     try {
       store.#use(folder);
-      await store.#lock();
+      store.#lock();
       store.#read();
     } catch (error) {
       if (error instanceof FastgenError) throw error;
@@ -72,21 +72,15 @@ export class BatchStore {
     for (const name of ["files", "batches"]) mkdirSync(path.join(folder, name), { recursive: true, mode: 0o700 });
   }
 
-  /** Resolves once no other process has the folder, and keeps it until close(). */
-  #lock(): Promise<void> {
-    const message = `--batch-dir '${this.#folder}' is another server's; name another folder`;
-    const onWait = () => Promise.reject(new FastgenError("invalid_request", message));
-    const released = new Promise<void>((resolve) => {
-      this.#release = resolve;
-    });
-    const { signal } = new AbortController();
-    return new Promise((resolve, reject) => {
-      const hold = async () => {
-        resolve();
-        await released;
-      };
-      withFileLock(path.join(this.#folder!, "lock"), { signal, onWait }, hold).catch(reject);
-    });
+  /** Keeps the folder until close(). */
+  #lock(): void {
+    const lock = takeFileLock(path.join(this.#folder!, "lock"));
+    if (lock === "busy") {
+      const message = `--batch-dir '${this.#folder}' is another server's; name another folder`;
+      throw new FastgenError("invalid_request", message);
+    }
+    // Some file systems have no locks.
+    if (lock !== "unsupported") this.#held = lock;
   }
 
   #read(): void {
@@ -116,7 +110,8 @@ export class BatchStore {
 
   /** Ends the use of the folder. */
   close(): void {
-    this.#release();
+    this.#held?.close();
+    this.#held = null;
     if (this.#isPrivate) rmSync(this.#folder!, { recursive: true, force: true });
     this.#folder = null;
   }

@@ -89,7 +89,7 @@ export const batchBugs: PlantedBug[] = [
   ...inFile("routes/batch/store.ts", SERVER, [
     ["this.#bytes + bytes > this.#most", "false", "files have no bound"],
     ["else rmSync(this.path(name));", "", "what was cut off is kept"],
-    ["await store.#lock();", "", "two servers have one folder"],
+    ["store.#lock();", "", "two servers have one folder"],
     ["batch.input_file_id !== id || hasEnded(batch)", "true", "the input of a batch that runs is deleted"],
     ["if (size === 0) return null;", "", "an empty file of errors is there"],
     ["this.#bytes -= bytes;\n  }\n\n  /** The oldest", "}\n\n  /** The oldest", "a deleted file takes room"],
