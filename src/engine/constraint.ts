@@ -101,14 +101,17 @@ export class Constraint {
     return mask;
   }
 
-  /** Goes on by `token`, which comes after `outputs`. False: the grammar does not allow it, or has failed. */
-  accept(token: number, outputs: Int32Array): boolean {
+  /** Goes on by `token`, which comes after the outputs of `seq`. False: the grammar does not allow it, or has failed. */
+  accept(token: number, seq: { readonly outputTokens: Int32Array }): boolean {
     this.nothingForced = false;
     if (this.grammarHolds && !this.matcher!.consume(token)) return false;
+    // The usual case, for every token: no thinking is left to begin, end or count.
+    if (this.grammarHolds && this.thinking === null && this.forcedEnd < 0) return true;
     if (this.forcedEnd >= 0) {
       if (++this.forcedEnd === this.request.thinking!.end.length) this.endThinking();
       return true;
     }
+    const outputs = seq.outputTokens;
     const completes = (word: Int32Array) => word.at(-1) === token && endsWith(outputs, word, word.length - 1);
     const { grammar } = this.request;
     if (!this.grammarHolds && grammar?.after.some(completes)) this.endThinking();

@@ -20,7 +20,7 @@ const NOTHING_LEFT =
 /** Appends a token, unless the grammar refuses it. Returns how the sequence ends here, or null. */
 export function append(seq: Sequence, token: number): Ending | null {
   const { constraint, request } = seq;
-  if (constraint && !constraint.accept(token, seq.outputTokens)) {
+  if (constraint && !constraint.accept(token, seq)) {
     return cutShort(constraint.error ?? "the grammar does not allow the token that was sampled");
   }
   seq.append(token);

@@ -7,7 +7,8 @@ import { Llguidance } from "./llguidance.ts";
 const MAX_FORCED = 1024;
 
 /** One for each thread, because each thread loads this file for itself. */
-const forced = new Uint32Array(new ArrayBuffer(MAX_FORCED * 4));
+const forced = new Int32Array(new ArrayBuffer(MAX_FORCED * 4));
+const NOTHING = new Int32Array(0);
 
 /** One thread uses it at a time. */
 export class Matcher {
@@ -51,7 +52,7 @@ export class Matcher {
   /** The ids that must follow now, as the tokenizer would write their text; empty where there are none, or the matcher failed. */
   forcedTokens(): Int32Array {
     const count = this.#library.calls.fastgen_forced_tokens(this.#address, ptr(forced), MAX_FORCED);
-    return Int32Array.from(forced.subarray(0, Math.max(count, 0)));
+    return count > 0 ? forced.slice(0, count) : NOTHING;
   }
 
   /** One bit for each token of the vocabulary, 1 = may follow. False: the matcher has failed. */
