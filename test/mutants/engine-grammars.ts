@@ -134,7 +134,7 @@ export const engineGrammarBugs: PlantedBug[] = [
   ]),
   ...inFile("src/engine/outputs.ts", GRAMMARS, [
     [
-      "if (constraint && !constraint.accept(token, seq.outputTokens)) {",
+      "if (constraint && !constraint.accept(token, seq)) {",
       "if (false) {",
       "grammars stay where they begin",
     ],

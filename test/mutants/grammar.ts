@@ -28,7 +28,7 @@ export const grammarBugs: PlantedBug[] = [
   ]),
   ...inFile("src/grammar/matcher.ts", matcher, [
     ["this.#address, token) === 0;", "this.#address, token) !== 0;", "consume says the opposite"],
-    ["subarray(0, Math.max(count, 0))", "subarray(0, 4)", "forced tokens are always four"],
+    ["forced.slice(0, count)", "forced.slice(0, 4)", "forced tokens are always four"],
     ["BigInt(mask.byteLength)) === 0;", "BigInt(this.maskBytes)) === 0;", "a mask that is too small is overrun"],
     [
       "return this.#library.calls.llg_matcher_is_stopped(this.#address);",
