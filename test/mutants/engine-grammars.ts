@@ -133,11 +133,7 @@ export const engineGrammarBugs: PlantedBug[] = [
     ["    seq.lateRow = -1;\n    const matcher", "    const matcher", "a mask is given twice"],
   ]),
   ...inFile("src/engine/outputs.ts", GRAMMARS, [
-    [
-      "if (constraint && !constraint.accept(token, seq)) {",
-      "if (false) {",
-      "grammars stay where they begin",
-    ],
+    ["if (constraint && !constraint.accept(token, seq)) {", "if (false) {", "grammars stay where they begin"],
     ["if (constraint?.stopped) return endOfGrammar(seq);", "", "a sequence goes on past its grammar's end"],
     ["return error === null ? STOP : cutShort(error);", "return STOP;", "a text that failed looks whole"],
     ["if (constraint.forcesEnd !== forcesEnd) break;", "", "what a grammar forces goes on past the budget of thinking"],
