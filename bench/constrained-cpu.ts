@@ -4,10 +4,10 @@
  * All of it runs in this process, through the library. CPU time is that of all its threads, so other programs disturb it
  * less than they disturb tokens per second.
  */
-import { Command } from "commander";
+import { Command, Option } from "commander";
 import { Fastgen } from "../src/fastgen.ts";
 import type { BatchInput } from "../src/types.ts";
-import { count } from "./flags.ts";
+import { count, number } from "./flags.ts";
 import { endlessSchema, planLoad } from "./load.ts";
 import { median } from "./stats.ts";
 
@@ -36,10 +36,15 @@ const program = new Command("bun bench/constrained-cpu.ts")
   .option("--sequences <n>", "that run at once", count, 16)
   .option("--input <tokens>", "prompt", count, 200)
   .option("--output <tokens>", "of each answer", count, 128)
-  .option("--temperature <t>", "of all", Number, 0)
+  .option(
+    "--temperature <t>",
+    "of all",
+    number((t) => t >= 0, "0 or more"),
+    0,
+  )
   .option("--bursts <n>", "sequences in each run, as a multiple of those that run at once", count, 5)
   .option("--rounds <n>", "how often each kind is run", count, 7)
-  .option("--only <kind>", `one of: ${KINDS.join(", ")}; for profiles`)
+  .addOption(new Option("--only <kind>", "for profiles").choices(KINDS))
   .parse();
 
 /** Sends loads of one kind after the other. Prompts are new each time; so are schemas where they shall be. */

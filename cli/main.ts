@@ -24,7 +24,10 @@ function load(tool: Tool): Promise<{ run(args: string[]): Promise<number> }> {
   return tool === "fgchat" ? import("./chat.ts") : import("./batch.ts");
 }
 
-/** Exit codes: 0, 1 an error (one line on stderr; a bug with its stack), 2 wrong usage (of fgbatch: all that the same command cannot mend), 3 a batch with failed requests, 128 + n ended by signal n. */
+/**
+ * Exit codes: 0; 1 an error (one line on stderr; a bug with its stack); 2 wrong usage, and of fgbatch whatever the same command
+ * would meet again; 3 a batch with failed requests; 128 + n ended by signal n.
+ */
 export async function main(): Promise<void> {
   endWithReaders();
   try {

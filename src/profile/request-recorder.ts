@@ -196,5 +196,6 @@ function* laneLines(lane: Lane, row: Row, end: number, at: (time: number) => num
   }
   yield flow(row, "s", "request", id, at(arrival ? lane.queuedFrom : began));
   if (lane.decodeFrom !== null && lane.decodeFrom < end) yield inner("decode", lane.decodeFrom, end);
+  // Before the gap at the end of the innermost span.
   yield flow(row, "f", "request", id, at(end) - 3 * GAP);
 }
