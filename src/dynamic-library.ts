@@ -8,12 +8,12 @@ export function openLibrary<Symbols extends Record<string, FFIFunction>>(path: s
   try {
     return dlopen(path, symbols);
   } catch (cause) {
-    throw new FastgenError("device", `cannot open ${nameOf(path)}: ${reason(cause)}`, { cause });
+    throw new FastgenError("device", `cannot open ${libraryName(path)}: ${reason(cause)}`, { cause });
   }
 }
 
 /** What to call it: the path of a library that the executable carries is but a number (memory-file.ts). */
-function nameOf(path: string): string {
+export function libraryName(path: string): string {
   if (!path.startsWith("/proc/self/fd/")) return path;
   const [, carried] = /^\/memfd:(.+?)(?: \(deleted\))?$/.exec(readlinkSync(path)) ?? [];
   return carried ? `the ${carried} of this executable` : path;

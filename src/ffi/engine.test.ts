@@ -4,10 +4,11 @@
  */
 import { dlopen, ptr } from "bun:ffi";
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { EngineSampling } from "../engine-config.ts";
+import { memoryFile } from "../memory-file.ts";
 import { failure } from "../testing.ts";
 import { LibraryEngine } from "./engine.ts";
 import { FG } from "./layout.ts";
@@ -277,6 +278,10 @@ test("a missing library and one of another ABI are refused, with the reason", ()
   const error = failure(() => Library.open(stale));
   expect(error.kind).toBe("device");
   expect(error.message).toContain("ABI 99");
+  const carried = memoryFile("libfastgen_cuda.so", readFileSync(stale))!;
+  expect(failure(() => Library.open(carried)).message).toStartWith(
+    "the libfastgen_cuda.so of this executable was built",
+  );
 });
 
 test("devices are listed", () => {

@@ -3,7 +3,7 @@
  * own message. Calls on one engine come from one thread at a time (fastgen.h); fg_ready and fg_wait block that thread.
  */
 import { CString, FFIType, type Pointer, ptr } from "bun:ffi";
-import { openLibrary } from "../dynamic-library.ts";
+import { libraryName, openLibrary } from "../dynamic-library.ts";
 import { type ErrorKind, FastgenError } from "../errors.ts";
 import { FG, STRUCTS, StructArray } from "./layout.ts";
 
@@ -55,7 +55,7 @@ export class Library {
     if (version !== FG.ABI_VERSION) {
       throw new FastgenError(
         "device",
-        `${path} was built for ABI ${version} and this program for ABI ${FG.ABI_VERSION}: build both from one commit`,
+        `${libraryName(path)} was built for ABI ${version} and this program for ABI ${FG.ABI_VERSION}: build both from one commit`,
       );
     }
   }
