@@ -278,15 +278,19 @@ FG_API fg_status fg_load(fg_engine *e, const fg_tensor *tensors, int32_t n_tenso
 	fg_status status = check_loadable(e);
 	if (status) return status;
 	fg_tensor_table before = e->table;
+	const int32_t random = e->random;
 	status = prepare_table(e, tensors, n_tensors, &before);
-	if (!status) status = start_load(e, e->table.bytes);
+	if (!status) {
+		e->random = 0; /* before start_load: from then on rank threads read it */
+		status = start_load(e, e->table.bytes);
+	}
 	if (status) {
 		fg_table_free(&e->table);
 		e->table = before;
+		e->random = random;
 		return status;
 	}
 	fg_table_free(&before);
-	e->random = 0;
 	return FG_OK;
 }
 
@@ -294,9 +298,12 @@ FG_API fg_status fg_load_random(fg_engine *e, uint64_t seed) {
 	fg_status status = check_loadable(e);
 	if (!status && e->ready && !e->random) status = fg_table_match(&e->config, &e->table, NULL);
 	if (status) return status;
+	const int32_t random = e->random;
 	e->random = 1;
 	e->random_seed = seed;
-	return start_load(e, fg_random_bytes(&e->config));
+	status = start_load(e, fg_random_bytes(&e->config));
+	if (status) e->random = random;
+	return status;
 }
 
 static int32_t host_pages(const fg_engine *e) {

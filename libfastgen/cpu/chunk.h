@@ -10,10 +10,10 @@
  * bits. */
 #if defined(FG_SIMD)
 /* set on the command line, to test one of them */
-#elif defined(__x86_64__) && defined(__gnu_linux__) && !defined(__clang__)
+#elif defined(__x86_64__) && defined(__gnu_linux__) && !defined(__clang__) && !defined(__SANITIZE_THREAD__)
 #define FG_SIMD __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
-#define FG_SIMD
+#define FG_SIMD /* ThreadSanitizer is not there yet when the loader asks which clone to take */
 #endif
 #define FG_INLINE static inline __attribute__((always_inline))
 
