@@ -43,7 +43,7 @@ export function logprob(token: number, length: number): number {
 }
 
 /** What is left to sample after `tokens` by the request's sampling parameters alone; -1 = nothing. */
-export function expectedToken(
+function expectedToken(
   request: EngineRequest,
   tokens: number[],
   vocabSize: number,
