@@ -129,7 +129,10 @@ export interface RenderedPrompt {
   rendered: string;
 }
 
-/** Text (tokenised with the model's special tokens), token ids, or a conversation. */
+/**
+ * Text (tokenised with the model's special tokens), token ids, or a conversation. An Int32Array is not copied: leave it as
+ * it is until the generation has ended.
+ */
 export type Prompt = string | readonly number[] | Int32Array | Conversation | RenderedPrompt;
 
 /**
@@ -455,9 +458,14 @@ export interface ProfileFile {
   bytes: number;
 }
 
+/**
+ * A loaded model. Any number of calls may be under way at once. What a promise rejects with, and what is thrown, is a
+ * FastgenError; after close(), and once every engine has failed, it is "unavailable" for whatever needs an engine.
+ */
 export interface FastgenApi {
   readonly model: ModelInfo;
   readonly capacity: Capacity;
+  /** From the start of the slowest engine until it could run a step. */
   readonly load_seconds: number;
   /** As of the newest step. */
   readonly stats: Stats;
@@ -472,13 +480,19 @@ export interface FastgenApi {
   /** Resolves with the reason if every engine fails: nothing can be generated any more. Never rejects. */
   readonly failed: Promise<Error>;
 
-  /** Starts a generation: validates, tokenises, queues. Rejects with FastgenError. */
+  /**
+   * Starts a generation: validates, tokenises, queues. Rejects with FastgenError "invalid_request", whose `param` names the
+   * field (`code` "context_length_exceeded" where the prompt is too long), "overloaded" where too many grammars wait to be
+   * compiled, "unavailable" where the weights are gone, or "aborted". There is no bound on the queue: bound it yourself, or use
+   * generateAll().
+   */
   start(prompt: Prompt, params?: SamplingParams, options?: GenerateOptions): Promise<Generation>;
-  /** One prompt to its end. */
+  /** One prompt to its end. Rejects as start() does, and with "device" where its engine fails meanwhile. */
   generate(prompt: Prompt, params?: SamplingParams, options?: GenerateOptions): Promise<Completion>;
   /**
    * Many prompts, results as they finish; `index` is the place of the input. Inputs are read as slots free up, so there may
-   * be endlessly many. An input that fails yields its error and leaves the others alone.
+   * be endlessly many. An input that fails yields its error and leaves the others alone. Throws where the signal aborts, the
+   * input itself throws, or no engine is left. Leaving the loop aborts what still runs.
    */
   generateAll(
     inputs: Iterable<Prompt | BatchInput> | AsyncIterable<Prompt | BatchInput>,
@@ -488,9 +502,11 @@ export interface FastgenApi {
 
   /** What the chat template makes of a conversation. Rejects with FastgenError "invalid_request", "aborted". */
   render(conversation: Conversation, signal?: AbortSignal): Promise<RenderedPrompt>;
+  /** The prompt's token ids; an Int32Array is returned itself. Rejects with FastgenError "invalid_request", "aborted". */
   tokenize(prompt: Prompt, options?: GenerateOptions): Promise<Int32Array>;
+  /** The text of tokens; ids that the tokenizer lacks have none. Special tokens are left out by default. */
   detokenize(ids: readonly number[] | Int32Array, options?: { skip_special_tokens?: boolean }): string;
-  /** The text of one token. */
+  /** The text of one token; "" where the tokenizer lacks it. Bytes that are not UTF-8 show as U+FFFD. */
   tokenText(id: number): string;
   /** The token of exactly this text, if there is one; special = control and not text. */
   tokenOf(text: string): { id: number; special: boolean } | null;
