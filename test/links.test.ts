@@ -1,4 +1,4 @@
-/** What pages point to is there: files that links lead to, headings, and files that are named in code spans. */
+/** What pages point to is there: files that links lead to, headings, and files that are named in code spans. The engine's files are all named. */
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import * as path from "node:path";
@@ -56,11 +56,20 @@ test("files that pages name are there", () => {
   const missing = pages.flatMap((page) =>
     [...read(page).matchAll(/`([^`\n]+)`/g)]
       .flatMap(
-        ([, code]) => code!.match(/(?<![\w./-])[\w-][\w./-]*\.(ts|c|h|cu|cuh|cpp|py|sh|mjs|json|svg|yaml)\b/g) ?? [],
+        ([, code]) => code!.match(/(?<![\w./*-])[\w-][\w./-]*\.(ts|c|h|cu|cuh|cpp|py|sh|mjs|json|svg|yaml)\b/g) ?? [],
       )
       // A word in capitals stands for a name that the reader chooses.
       .filter((name) => !/[A-Z]{3}/.test(name) && !ELSEWHERE.test(name) && !isThere(name))
       .map((name) => `${page}: ${name}`),
   );
   expect(missing).toEqual([]);
+});
+
+test("ARCHITECTURE.md has a place for every file of src/engine", () => {
+  const [, table = ""] = read("ARCHITECTURE.md").split("### The files of src/engine");
+  const names = [...table.split("\n\n")[1]!.matchAll(/`([\w*-]+\.ts)`/g)].map(([, name]) => name!);
+  const engine = [...files].filter((file) => /^src\/engine\/[\w-]+\.ts$/.test(file) && !file.endsWith(".test.ts"));
+  expect(engine.length).toBeGreaterThan(40);
+  const hasPlace = (file: string) => names.some((name) => new Bun.Glob(name).match(path.basename(file)));
+  expect(engine.filter((file) => !hasPlace(file))).toEqual([]);
 });
