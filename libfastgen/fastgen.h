@@ -11,9 +11,9 @@
  * Errors: every call that can fail returns an fg_status; fg_error() then explains it, on the same thread.
  * Nothing here calls exit() or abort(), and a refused call changes nothing.
  *
- * Threads: calls on one engine come from one thread at a time; any thread, and different engines side by side.
- * fg_progress may be called from any thread, also while another call runs, until fg_close. Calls without an engine may
- * come from any thread at any time. Those that wait say so; all others return without waiting for the device.
+ * Threads: calls on one engine come from one thread at a time. fg_progress may be called from any other meanwhile, from
+ * the end of fg_open to the beginning of fg_close. fg_error and fg_error_slot are of the thread that calls them;
+ * fg_devices and fg_device may be called from any. Calls on different engines need not wait for each other.
  *
  * Ownership: the library copies what it needs out of its arguments before a call returns, except where a field
  * says for how long it must live. The caller owns every buffer it passes.
@@ -371,14 +371,16 @@ FG_API fg_status fg_open(const fg_shape *shape, const fg_options *options, fg_en
 
 /*
  * Checks that the table holds every tensor that the shape needs, once, with its shape, then starts loading and returns.
- * fg_progress follows it; fg_ready waits for its end. FG_INVALID names the tensor that is missing, given twice, of the
- * wrong shape or dtype, or not all in its file; FG_UNSUPPORTED an ipc_handle that this library cannot open.
+ * fg_progress follows it; fg_ready waits for its end. FG_INVALID names the tensor that is missing, given twice, of
+ * another shape, or in memory that cannot be opened; FG_UNSUPPORTED one of a dtype, or in a place, that this library
+ * cannot read; FG_IO a file that is not there, or too short.
  *
  * Once fg_ready has returned FG_OK, both calls may be made again, any number of times: they replace all weights of all
  * ranks, in the same memory. No step may be in flight, and the weights must not sleep. Each matrix must be scaled as it
  * was before: plain or FP8, by row or by block, with the same input_scale and input_bound. What is refused here changes
- * nothing. From here to the end of fg_ready no step is accepted. Where that fails the weights are incomplete: no step
- * is accepted until a later fg_load and its fg_ready have succeeded. KV pages stay as they are.
+ * nothing. From here to the end of fg_ready no step is accepted. Where that fails (FG_IO: a file could not be read
+ * to its end; FG_OUT_OF_MEMORY) the weights are incomplete: no step is accepted until a later fg_load and its fg_ready
+ * have succeeded. KV pages stay as they are.
  */
 FG_API fg_status fg_load(fg_engine *engine, const fg_tensor *tensors, int32_t n_tensors);
 
@@ -386,12 +388,11 @@ FG_API fg_status fg_load(fg_engine *engine, const fg_tensor *tensors, int32_t n_
  * biases small. The same seed gives the same weights. */
 FG_API fg_status fg_load_random(fg_engine *engine, uint64_t seed);
 
-/* How far the last fg_load or fg_load_random is. Never waits. */
+/* All of *progress is of one load, also where another thread calls fg_load meanwhile. */
 FG_API fg_status fg_progress(fg_engine *engine, fg_load_progress *progress);
 
 /* Waits until the weights are in place, allocates the KV cache (and captures graphs), and says what fits. After a later
- * fg_load: waits for it, and says the same again. FG_IO where a file could not be read to its end, FG_OUT_OF_MEMORY
- * where weights or KV cache do not fit. Where the first fg_ready fails, the engine can only be closed. */
+ * fg_load: waits for it, and says the same again. Where the first one fails, only fg_close is left. */
 FG_API fg_status fg_ready(fg_engine *engine, fg_capacity *capacity);
 
 /*
