@@ -59,6 +59,12 @@ test("package-lock.json holds every package for every platform, as npm ci demand
   expect(named.filter((name) => !(`node_modules/${name}` in packages))).toEqual([]);
 });
 
+test("every script in bench explains its flags by --help", () => {
+  const scripts = texts.filter((file) => /^bench\/[\w-]+\.ts$/.test(file) && read(file).startsWith("#!"));
+  expect(scripts.length).toBeGreaterThan(15);
+  expect(scripts.filter((file) => !read(file).includes(`new Command("bun ${file}")`))).toEqual([]);
+});
+
 test("every limit is used somewhere", () => {
   const sources = texts.filter(
     (file) => /^(cli|routes|src|web)\/.*\.ts$/.test(file) && !/limits\.ts$|\.test\.ts$/.test(file),
