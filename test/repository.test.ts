@@ -41,6 +41,12 @@ test("no file is over 600 lines, except kernels", () => {
   expect(long).toEqual([]);
 });
 
+test("every file of code begins with what it is for", () => {
+  const isCode = (file: string) => /\.(ts|mjs|c|h|cu|cuh|cpp|css|sh|rs)$/.test(file) && !file.endsWith(".test.ts");
+  const silent = texts.filter((file) => isCode(file) && !/^(#!.*\n)?(\/\*|\/\/|# )/.test(read(file)));
+  expect(silent).toEqual([]);
+});
+
 test("packages are pinned to one version", () => {
   const { dependencies, devDependencies } = JSON.parse(read("package.json"));
   for (const [name, version] of Object.entries({ ...dependencies, ...devDependencies })) {
