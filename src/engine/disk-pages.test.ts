@@ -2,6 +2,7 @@ import { expect, test } from "bun:test";
 import { DiskRig } from "./disk-rig.ts";
 import type { FakeDisk } from "./fake-store.ts";
 import { PAGE_TOKENS } from "./page-cache.ts";
+import { digestKey } from "./page-digest.ts";
 import { internals, prompt, request } from "./scheduler-rig.ts";
 
 const FIVE_PAGES = prompt(5 * PAGE_TOKENS + 1);
@@ -312,6 +313,9 @@ test("whatever happens in whatever order, every sequence gets what it gets alone
       rig.isSlow = false;
       rig.finish();
       rig.checkEnd();
+      rig.update();
+      expect(rig.listing.size).toBe(rig.disk.diskPages);
+      for (const digest of disk.keys()) expect(rig.listing.has(digestKey(digest))).toBe(true);
       const { diskPages: pages, diskCapacity: capacity } = rig.disk;
       expect(pages).toBeLessThanOrEqual(capacity);
       expect(rig.store.most).toBeLessThanOrEqual(Math.max(capacity, disk.size));
