@@ -9,13 +9,13 @@ const keys = (...numbers: number[]) => Float64Array.from(numbers);
 
 test("whatever becomes of an index, who hears of its changes knows what is in it", () => {
   const change = fc.oneof(
-    fc.record({ do: fc.constantFrom("add", "remove"), page: fc.integer({ min: 1, max: 9 }) }),
+    fc.record({ do: fc.constantFrom("add", "remove"), page: fc.integer({ min: 1, max: 5 }) }),
     fc.record({ do: fc.constantFrom("clear", "makeRoom", "tell"), page: fc.constant(0) }),
   );
   fc.assert(
     fc.property(fc.array(change, { maxLength: 30 }), (changes) => {
       const index = new DiskIndex(null);
-      index.capacity = 4;
+      index.capacity = 3;
       const listing = new DiskListing();
       const tell = () => {
         const news = index.takeChange();
@@ -29,13 +29,14 @@ test("whatever becomes of an index, who hears of its changes knows what is in it
         else tell();
       }
       tell();
-      const pages = [1, 2, 3, 4, 5, 6, 7, 8, 9];
+      const pages = [1, 2, 3, 4, 5];
       expect(pages.map((page) => listing.has(digestKey(digest(page))))).toEqual(
         pages.map((page) => index.has(digest(page))),
       );
       expect(listing.size).toBe(index.size);
       expect(index.takeChange()).toBeNull();
     }),
+    { numRuns: 1000 },
   );
 });
 
