@@ -206,6 +206,21 @@ test("where one engine cannot sleep, none does", async () => {
   expect(replicas.state.sleeping).toBe(false);
 });
 
+test("where one engine cannot sleep and others have dropped their weights, the error says so and what to do", async () => {
+  const { engines, replicas } = fakes(4);
+  engines[1]!.refuses = new FastgenError("aborted", "the engine was woken up before it slept");
+  const error = await replicas.command(sleep(2)).catch((error) => error);
+  expect(error).toMatchObject({
+    kind: "aborted",
+    message:
+      "engine 1: the engine was woken up before it slept; engines 0, 2 and 3 slept and dropped the weights: sleep again, or wake all up (POST /wake_up) and bring new weights (POST /update_weights)",
+  });
+  // Waking them would bring nothing back.
+  expect(engines.map(({ commands }) => commands.length)).toEqual([1, 1, 1, 1]);
+  for (const engine of engines) engine.refuses = new FastgenError("aborted", "no");
+  expect((await replicas.command(sleep(2)).catch((error) => error)).message).toBe("no");
+});
+
 test("what all engines refuse is refused in their words", async () => {
   const { engines, replicas } = fakes(2);
   for (const engine of engines) engine.refuses = new FastgenError("invalid_request", "the weights stay as they are");
@@ -272,7 +287,11 @@ test("one engine's incomplete weights are refused for all, and go with the engin
   const { engines, replicas } = fakes(2);
   engines[0]!.state = { weightVersion: "0", sleeping: false, weightsProblem: "incomplete", refusal: "incomplete" };
   await replicas.command({ type: "ping" });
+  expect(failure(() => place(replicas, pages(1))).message).toBe("engine 0: incomplete");
+  engines[1]!.state = engines[0]!.state;
+  await replicas.command({ type: "ping" });
   expect(failure(() => place(replicas, pages(1))).message).toBe("incomplete");
+  engines[1]!.state = { weightVersion: "0", sleeping: false, weightsProblem: null, refusal: null };
   engines[0]!.die();
   await Bun.sleep(0);
   expect(place(replicas, pages(1))).toBe(1);

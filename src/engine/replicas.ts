@@ -50,6 +50,10 @@ export interface Placement {
 const MIXED =
   "the engines have different weights, because an update of them succeeded on some alone; nothing is generated before one has succeeded on all";
 
+/** The end of a sentence that names engines which have gone to sleep at level 2 where others could not. */
+const DROPPED =
+  "slept and dropped the weights: sleep again, or wake all up (POST /wake_up) and bring new weights (POST /update_weights)";
+
 export class Replicas {
   /** What each engine holds at least. */
   readonly capacity: EngineCapacity;
@@ -214,21 +218,36 @@ export class Replicas {
     if (done.length === 0) throw failure.error;
     const { kind, message } = failure.error;
     const cause = failure.error;
-    throw new FastgenError(kind, `engine ${this.engines.indexOf(failure.engine)}: ${message}`, { cause });
+    const what = `engine ${this.engines.indexOf(failure.engine)}: ${message}`;
+    // Weights that are dropped do not come back.
+    const lost = command.type === "sleep" && command.level === 2 ? `; ${this.namesOf(done)} ${DROPPED}` : "";
+    throw new FastgenError(kind, what + lost, { cause });
   }
 
-  /** Takes over what the engines that live have in common. */
+  /** Takes over what the engines that live have in common. What is wrong with some alone is said of them. */
   private agree(): void {
-    const states = this.engines.flatMap(({ alive, state }) => (alive ? [state] : []));
-    if (states.length === 0) return;
-    const { weightVersion } = states[0]!;
-    const mixed = this.isMixed && states.length > 1 ? MIXED : null;
-    this.state = {
-      weightVersion,
-      sleeping: states.some(({ sleeping }) => sleeping),
-      weightsProblem: states.find(({ weightsProblem }) => weightsProblem !== null)?.weightsProblem ?? mixed,
-      refusal: states.find(({ refusal }) => refusal !== null)?.refusal ?? mixed,
+    const living = this.engines.filter(({ alive }) => alive);
+    const first = living[0];
+    if (!first) return;
+    const mixed = this.isMixed && living.length > 1 ? MIXED : null;
+    const whatIsWrong = (key: "weightsProblem" | "refusal") => {
+      const some = living.filter(({ state }) => state[key] !== null);
+      const text = some[0]?.state[key] ?? mixed;
+      return some.length > 0 && some.length < living.length ? `${this.namesOf(some)}: ${text}` : text;
     };
+    this.state = {
+      weightVersion: first.state.weightVersion,
+      sleeping: living.some(({ state }) => state.sleeping),
+      weightsProblem: whatIsWrong("weightsProblem"),
+      refusal: whatIsWrong("refusal"),
+    };
+  }
+
+  /** "engine 0", "engines 0 and 2", "engines 0, 1 and 3". */
+  private namesOf(some: readonly Engine[]): string {
+    const numbers = some.map((engine) => `${this.engines.indexOf(engine)}`);
+    const last = numbers.pop()!;
+    return numbers.length === 0 ? `engine ${last}` : `engines ${numbers.join(", ")} and ${last}`;
   }
 
   /** Ends every sequence with an error and frees the engines. */
