@@ -15,6 +15,7 @@ import { chatPrompt } from "./messages.ts";
 import { promptList } from "./prompts.ts";
 import { chatSchema, completionSchema } from "./schemas.ts";
 import type { Service } from "./service.ts";
+import { nestedThinking } from "./thinking.ts";
 
 interface Rendering {
   prompt: Prompt;
@@ -27,7 +28,7 @@ interface Rendering {
 
 export function renderChat(service: Service) {
   return async (c: Context<Env>): Promise<Response> => {
-    const { fields, given } = await readBody(c, service, chatSchema);
+    const { fields, given } = await readBody(c, service, chatSchema, nestedThinking);
     checkTogether(fields, fields.logprobs ?? false);
     const prompt = chatPrompt(fields, service.options.trustRequestChatTemplate);
     const { model, stream_options } = fields;

@@ -37,7 +37,7 @@ export function conversationRequest(
   tools: readonly FunctionTool[],
 ): ConversationRequest {
   const { instructions, reasoning, text, chat_template_kwargs, tool_choice, parallel_tool_calls } = fields;
-  const { truncation, cache_salt, priority } = fields;
+  const { enable_thinking, truncation, cache_salt, priority } = fields;
   const messages = toMessages(instructions, items);
   if (messages.length === 0) throw refuse("input", "is required");
   const callable = allowedTools(tools, tool_choice);
@@ -45,6 +45,7 @@ export function conversationRequest(
   const prompt = {
     messages,
     ...(callable.length > 0 && { tools: callable.map(chatTool) }),
+    enable_thinking,
     reasoning_effort: reasoning?.effort,
     verbosity: text?.verbosity,
     chat_template_kwargs,

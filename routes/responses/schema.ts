@@ -5,6 +5,7 @@ import * as limits from "../../src/limits.ts";
 import { samplingSchema } from "../../src/params.ts";
 import { conversation } from "../messages.ts";
 import { streamOptions } from "../schemas.ts";
+import { reasoningEffort } from "../thinking.ts";
 import { inputSchema } from "./items.ts";
 
 const flag = z.boolean().optional();
@@ -77,7 +78,7 @@ export type TextFormat = z.output<typeof format>;
 /** Fields of fields: what other-fields.ts says of unknown ones holds for these too. */
 export const nestedFields = {
   reasoning: {
-    effort: conversation.reasoning_effort,
+    effort: reasoningEffort,
     /** The reasoning stands in the place of a summary. */
     summary,
     /** The older name of summary. */
@@ -117,6 +118,7 @@ export const responseSchema = z.strictObject({
   reasoning: z.strictObject(nestedFields.reasoning).optional(),
   text: z.strictObject(nestedFields.text).optional(),
   chat_template_kwargs: conversation.chat_template_kwargs,
+  enable_thinking: conversation.enable_thinking,
   truncation: z.enum(["auto", "disabled"]).optional(),
   return_rollout: flag,
   cache_salt: z.string().min(1).max(limits.MAX_CACHE_SALT_LENGTH).optional(),

@@ -130,7 +130,11 @@ const messages: PlantedBug[] = [
     ["...(continued && { continue_final_message: true }),", "", "an answer that was begun is answered"],
     ['    of("assistant");\n    turns.call', "    turns.call", "users may make calls"],
     ["params.stop = fields.stop_sequences;", "", "stop sequences are ignored"],
-    ['thinking?.type === "disabled" ? false : undefined', "undefined", "thinking cannot be switched off"],
+    [
+      'thinking?.type === "disabled" ? false : fields.enable_thinking',
+      "fields.enable_thinking",
+      "thinking cannot be switched off",
+    ],
     ["tool.type == null ||", "true ||", "Anthropic's own tools are taken for the client's"],
   ]),
   ...inFile("routes/anthropic/reply.ts", MESSAGES, [

@@ -21,15 +21,9 @@ export const requestBugs: PlantedBug[] = [
       "",
       "a template in chat_template_kwargs may be anything",
     ],
-    ['enable_thinking: reasoning_effort !== "none"', "enable_thinking: true", "no effort switches reasoning on"],
     [
-      "...(reasoning_effort !== undefined && { enable_thinking",
-      "...({ enable_thinking",
-      "verbosity switches reasoning on",
-    ],
-    [
-      "    ...own,\n    ...(reasoning_effort !== undefined && { reasoning_effort }),",
-      "    ...(reasoning_effort !== undefined && { reasoning_effort }),",
+      "    ...chat_template_kwargs,\n    ...(reasoning_effort",
+      "    ...(reasoning_effort",
       "an effort of reasoning drops the request's own variables",
     ],
     [
@@ -50,6 +44,16 @@ export const requestBugs: PlantedBug[] = [
       "boundedArray(message, limits.MAX_MESSAGES)",
       "a conversation may be empty",
     ],
+  ]),
+  ...inFile("routes/thinking.ts", tests("thinking", "fields"), [
+    ['effort === undefined ? undefined : effort !== "none"', 'effort !== "none"', "verbosity switches thinking on"],
+    ['effort === undefined ? undefined : effort !== "none"', "effort !== undefined || undefined", "no effort thinks"],
+    ["if (own !== undefined) return own;", "if (own) return own;", "an effort switches on what was switched off"],
+    ['thinking?.type === "disabled" ? false : undefined', "undefined", "thinking of type disabled is not heard"],
+    ['effort === "default" || effort === "auto"', "false", "a template sees an effort that says nothing"],
+    ["budget === -1 ? null : budget", "budget < 1 ? null : budget", "a budget of 0 is none"],
+    ["reasoning_budget ?? nested ?? -1", "nested ?? reasoning_budget ?? -1", "an inner budget counts before an outer"],
+    ["!(reasoning?.exclude ?? false)", "true", "reasoning.exclude is not heard"],
   ]),
   ...inFile("routes/prompts.ts", tests("completions", "app", "fields"), [
     ["value.length > most", "value.length < 0", "ids to be detokenised have no bound"],
