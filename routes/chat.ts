@@ -1,6 +1,5 @@
 /** POST /chat/completions: OpenAI's chat API, with vLLM's sampling fields. */
 import type { Context } from "hono";
-import type { z } from "zod";
 import { FastgenError } from "../src/errors.ts";
 import type { SamplingParams } from "../src/params.ts";
 import { readBody } from "./body.ts";
@@ -18,14 +17,21 @@ import type { Service } from "./service.ts";
 import { eventStream } from "./sse.ts";
 import { inCallersWords, structuredOutputs } from "./structured.ts";
 import { nestedThinking, reasoningOf } from "./thinking.ts";
-import { toolChoice } from "./tools.ts";
+import { allowedTools, toolChoice } from "./tools.ts";
 import { changedVersions } from "./weight-versions.ts";
 
-export type ChatFields = z.output<typeof chatSchema>;
+export type ChatFields = Awaited<ReturnType<typeof readChat>>["fields"];
+
+/** Reads and checks a body. Of its tools those are left that may be called. */
+export async function readChat(c: Context<Env>, service: Service) {
+  const { fields, given } = await readBody(c, service, chatSchema, nestedThinking);
+  const { tools, choice } = allowedTools(fields.tools ?? [], fields.tool_choice, (tool) => tool.function.name);
+  return { fields: { ...fields, tools, tool_choice: choice }, given };
+}
 
 export function chat(service: Service) {
   return async (c: Context<Env>): Promise<Response> => {
-    const { fields, given } = await readBody(c, service, chatSchema, nestedThinking);
+    const { fields, given } = await readChat(c, service);
     checkTogether(fields, fields.logprobs ?? false);
     if (fields.request_id !== undefined) c.get("record").nameBy(fields.request_id);
     const params = chatParams(fields, given);

@@ -6,6 +6,7 @@ import { samplingSchema } from "../../src/params.ts";
 import { conversation } from "../messages.ts";
 import { streamOptions } from "../schemas.ts";
 import { reasoningEffort } from "../thinking.ts";
+import { toolFields } from "../tools.ts";
 import { inputSchema } from "./items.ts";
 
 const flag = z.boolean().optional();
@@ -41,21 +42,6 @@ export const namespaceTool = z.object({
   name: z.string().min(1).max(limits.MAX_TOOL_NAME_LENGTH),
   tools: boundedArray(anyTool, limits.MAX_CONTENT_PARTS),
 });
-
-const toolChoice = z.union(
-  [
-    z.enum(["none", "auto", "required"]),
-    z.object({ type: z.literal("function"), name: z.string() }),
-    z.object({
-      type: z.literal("allowed_tools"),
-      mode: z.enum(["auto", "required"]),
-      tools: boundedArray(z.object({ type: z.literal("function"), name: z.string() }), limits.MAX_CONTENT_PARTS),
-    }),
-  ],
-  'must be "none", "auto", "required", {"type": "function", "name"} or {"type": "allowed_tools", "mode", "tools"} of functions',
-);
-
-export type ResponsesToolChoice = z.output<typeof toolChoice>;
 
 const format = z.discriminatedUnion(
   "type",
@@ -113,7 +99,7 @@ export const responseSchema = z.strictObject({
   top_logprobs: z.int().min(0).max(limits.MAX_LOGPROBS).optional(),
   include: boundedArray(z.enum(INCLUDABLE), INCLUDABLE.length).optional(),
   tools: boundedArray(anyTool, limits.MAX_CONTENT_PARTS).optional(),
-  tool_choice: toolChoice.optional(),
+  tool_choice: toolFields.tool_choice,
   parallel_tool_calls: flag,
   reasoning: z.strictObject(nestedFields.reasoning).optional(),
   text: z.strictObject(nestedFields.text).optional(),

@@ -72,7 +72,6 @@ const responses: PlantedBug[] = [
     ["params.logprobs = fields.top_logprobs ?? 0;", "params.logprobs = 0;", "alternatives are not asked for"],
     ['truncation === "auto" &&', 'truncation !== "auto" &&', "prompts are cut off unasked"],
     ['if (messages.length === 0) throw refuse("input", "is required");', "", "a request may say nothing"],
-    ["return tools.filter(({ name }) => names.has(name));", "return tools;", "allowed_tools allows all"],
     ['if (param === "max_tokens") param = "max_output_tokens";', "", "an error names a field that no body has"],
     ["if (own)\n    throw refuse", "if (false)\n    throw refuse", "of two structures one is dropped"],
   ]),

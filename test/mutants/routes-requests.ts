@@ -55,6 +55,14 @@ export const requestBugs: PlantedBug[] = [
     ["reasoning_budget ?? nested ?? -1", "nested ?? reasoning_budget ?? -1", "an inner budget counts before an outer"],
     ["!(reasoning?.exclude ?? false)", "true", "reasoning.exclude is not heard"],
   ]),
+  ...inFile("routes/tools.ts", tests("chat-tools", "responses/responses"), [
+    ['choice === "any" ? "required" : choice', 'choice === "any" ? "auto" : choice', "any tool need not be called"],
+    ["wanted.delete(nameOf(tool))", "wanted.has(nameOf(tool))", "every choice allows what is none of tools"],
+    ["tools: allowed, choice: choice.mode", "tools: [...tools], choice: choice.mode", "allowed_tools allows all"],
+    ["choice: choice.mode", 'choice: "auto" as const', "none of the allowed tools need be called"],
+    ["choice.allowed_tools ?? choice", "choice", "allowed_tools in chat's own form are refused"],
+    ["if (wrong === undefined) return", "if (true) return", "what is none of tools may be allowed"],
+  ]),
   ...inFile("routes/prompts.ts", tests("completions", "app", "fields"), [
     ["value.length > most", "value.length < 0", "ids to be detokenised have no bound"],
     ["id < 2 ** 31", "id < 2 ** 32", "an id past int32 wraps round"],
