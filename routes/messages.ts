@@ -16,10 +16,12 @@ const TEXT_FIELDS = new Map([
   ["thinking", "thinking"],
 ]);
 
-/** A part as a text part, if it is one by any name: a bare string too, as LangChain sends them. */
+/** A part as a text part, if it is one by any name or none: a bare string too, as LangChain sends them. */
 function asTextPart(part: unknown): unknown {
   if (typeof part === "string") return { type: "text", text: part };
-  const field = isObject(part) ? TEXT_FIELDS.get(String(part.type)) : undefined;
+  if (!isObject(part)) return part;
+  if (part.type == null && typeof part.text === "string") return { ...part, type: "text" };
+  const field = TEXT_FIELDS.get(String(part.type));
   if (field === undefined) return part;
   const { type: _, [field]: text, ...others } = part as Record<string, unknown>;
   return { ...others, type: "text", text };

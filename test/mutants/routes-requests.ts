@@ -37,6 +37,7 @@ export const requestBugs: PlantedBug[] = [
       "chat_template_kwargs have no bound",
     ],
     ["...options, tools, documents };", "...options, tools };", "documents do not reach the template"],
+    ['part.type == null && typeof part.text === "string"', "false", "a part without a type is no text"],
     ["parts && !parts.success ?", "false ?", "content parts are not checked"],
     [".max(limits.MAX_REQUEST_TEMPLATE_LENGTH)", "", "a request's template has no bound"],
     [
