@@ -11,7 +11,9 @@
  * Errors: every call that can fail returns an fg_status; fg_error() then explains it, on the same thread.
  * Nothing here calls exit() or abort(), and a refused call changes nothing.
  *
- * Threads: calls on one engine come from one thread at a time. fg_progress and fg_error may be called from any.
+ * Threads: calls on one engine come from one thread at a time. fg_progress may be called from any other meanwhile, from
+ * the end of fg_open to the beginning of fg_close. fg_error and fg_error_slot are of the thread that calls them;
+ * fg_devices and fg_device may be called from any. Calls on different engines need not wait for each other.
  *
  * Ownership: the library copies what it needs out of its arguments before a call returns, except where a field
  * says for how long it must live. The caller owns every buffer it passes.
@@ -376,10 +378,11 @@ FG_API fg_status fg_load(fg_engine *engine, const fg_tensor *tensors, int32_t n_
  * biases small. The same seed gives the same weights. */
 FG_API fg_status fg_load_random(fg_engine *engine, uint64_t seed);
 
+/* All of *progress is of one load, also where another thread calls fg_load meanwhile. */
 FG_API fg_status fg_progress(fg_engine *engine, fg_load_progress *progress);
 
 /* Waits until the weights are in place, allocates the KV cache (and captures graphs), and says what fits. After a later
- * fg_load: waits for it, and says the same again. */
+ * fg_load: waits for it, and says the same again. Where the first one fails, only fg_close is left. */
 FG_API fg_status fg_ready(fg_engine *engine, fg_capacity *capacity);
 
 /*
