@@ -70,6 +70,6 @@ export class BatchBar {
     ];
     const seconds = this.#seconds;
     const speed = `${count(promptTokens)} + ${count(outputTokens)} tokens in ${seconds.toFixed(1)} s, ${count(Math.round(outputTokens / seconds))} tokens/s`;
-    return `${parts.join("; ")}\n${seconds > 0 ? `${speed}\n` : ""}`;
+    return `${parts.join("; ")}\n${seconds > 0 && promptTokens + outputTokens > 0 ? `${speed}\n` : ""}`;
   }
 }

@@ -125,7 +125,7 @@ export const batchBugs: PlantedBug[] = [
       ['(named !== "" && resolve(path) === resolve(named))', "true", "the path that is at fault is not told"],
       ["resolve(path) === resolve(named)", "path === named", "a path is told twice in other words"],
       ["if (words === undefined) return message;", "", "an error without a code has no reason"],
-      ['.replace(/\\.? *(Is|Was) .*\\?$/, "")', "", "Bun's advice stands in Fastgen's words"],
+      ['.replace(/\\.? *((Is|Was) .*\\?|For more information.*)$/, "")', "", "Bun's advice stands in Fastgen's words"],
     ],
   ),
 ];
