@@ -53,7 +53,8 @@ struct fg_engine {
 	uint64_t next_step;
 };
 
-/* A rank's thread: runs the commands of the engine's queue in order, until FG_CMD_QUIT. `argument` is its rank_state. */
+/* A rank's thread: runs the commands of the engine's queue in order, until FG_CMD_QUIT. `argument` is its rank_state.
+ */
 void *fg_rank_main(void *argument);
 
 #endif

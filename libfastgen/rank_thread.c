@@ -1,6 +1,6 @@
 /*
- * rank_thread.c - the thread of a rank, which takes commands in order. What a command's ops enqueue may still be running
- * when the thread takes the next command (CUDA).
+ * rank_thread.c - the thread of a rank, which takes commands in order. What a command's ops enqueue may still be
+ * running when the thread takes the next command (CUDA).
  */
 #include "engine_state.h"
 #include "forward.h"
