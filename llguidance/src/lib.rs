@@ -2,6 +2,10 @@
 //! grammar forces. `build.sh` links the shared library from it.
 pub use llguidance::ffi::*;
 
+/// Compiles are mostly small allocations, made on one thread and freed on others.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 mod compile;
 mod deadline;
 mod encoder;
