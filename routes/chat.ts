@@ -17,7 +17,7 @@ import type { Service } from "./service.ts";
 import { eventStream } from "./sse.ts";
 import { inCallersWords, structuredOutputs } from "./structured.ts";
 import { nestedThinking, reasoningOf } from "./thinking.ts";
-import { allowedTools, toolChoice } from "./tools.ts";
+import { allowedTools, customNames, toolChoice } from "./tools.ts";
 import { changedVersions } from "./weight-versions.ts";
 
 export type ChatFields = Awaited<ReturnType<typeof readChat>>["fields"];
@@ -41,6 +41,7 @@ export function chat(service: Service) {
       params,
       options: generateOptions(fields),
       toolChoice: toolChoice(fields.tools, fields.tool_choice),
+      customTools: customNames(given.tools),
       parallelToolCalls: fields.parallel_tool_calls ?? true,
       structured: structuredOutputs(fields),
       ...reasoningOf(fields),
