@@ -83,16 +83,22 @@ export async function run(args: string[]): Promise<number> {
     bar.begin();
     return fastgen ? answerer(fastgen, flags) : server!;
   };
+  const onCheck = (done: number, total: number) => bar.check(done, total);
   // Whoever reads what is said may leave: the work goes on.
   outliveReaders();
   const unhook = onSignals(stopping);
   try {
-    const { failed } = await runBatch(job, { open, signal: stopping.signal, onProgress: (now) => bar.update(now) });
+    const { failed } = await runBatch(job, {
+      open,
+      signal: stopping.signal,
+      onCheck,
+      onProgress: (now) => bar.update(now),
+    });
     process.stderr.write(bar.end(job));
     return failed > 0 ? 3 : 0;
   } catch (error) {
-    if (error instanceof BatchInputError) throw showFaults(error, job);
     process.stderr.write(bar.end(job));
+    if (error instanceof BatchInputError) throw showFaults(error, job);
     const code = stopping.signal.aborted ? exitCodeOf(stopping.signal.reason) : null;
     if (code === null) throw brokenOff(error, opened);
     process.stderr.write("Run the same command again to go on.\n");

@@ -26,7 +26,14 @@ test("a line fills its width and ends at 100%", () => {
   for (const done of [0, 1, 12e6, 99e6]) expect(progressLine("loading", done, 1e8, 3, 80)).toHaveLength(80);
 });
 
-test("where there is no terminal only the end of each stage is written", () => {
+test("where there is no terminal a line comes now and then, too", () => {
+  let written = "";
+  const bar = new ProgressBar({ write: (text) => (written += text), columns: 60 }, 0);
+  for (const done of [25, 50]) bar.update({ stage: "load", done, total: 100 });
+  expect(written.match(/loading: .*?%/g)).toEqual(["loading:  25%", "loading:  50%"]);
+});
+
+test("where there is no terminal only the end of each quick stage is written", () => {
   let written = "";
   const bar = new ProgressBar({ write: (text) => (written += text), columns: 60 });
   for (const stage of ["download", "load"] as const) {

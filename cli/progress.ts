@@ -4,8 +4,9 @@ import type { LoadProgress } from "../src/types.ts";
 const EIGHTHS = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
 const LABELS: Record<LoadProgress["stage"], string> = { download: "downloading", load: "loading" };
 
-/** Milliseconds between two drawings. */
+/** Milliseconds between two drawings; seconds between two lines of a log. */
 const INTERVAL = 100;
+const LOG_SECONDS = 30;
 
 /** Bytes with three digits and a decimal unit: 14.5G. */
 export function formatBytes(bytes: number): string {
@@ -102,8 +103,8 @@ export class ProgressBar {
   #stage: LoadProgress["stage"] | null = null;
   #started = 0;
 
-  constructor(output?: BarOutput) {
-    this.#line = new ChangingLine(output);
+  constructor(output?: BarOutput, logSeconds = LOG_SECONDS) {
+    this.#line = new ChangingLine(output, logSeconds);
   }
 
   update({ stage, done, total }: LoadProgress): void {

@@ -303,7 +303,10 @@ function aborted(signal: AbortSignal): Promise<null> {
 }
 
 async function drain(service: Service, fastgen: FastgenApi, seconds: number, log: (line: string) => void) {
-  log("fgserve: shutting down; running requests may finish");
+  const { running, waiting, paused } = fastgen.stats;
+  const count = running + waiting + paused;
+  const patience = `for at most ${seconds} seconds; a second signal ends the server at once`;
+  log(`fgserve: shutting down${count > 0 ? `; ${count} running requests may finish, ${patience}` : ""}`);
   const finished = await service.drain(seconds);
   if (!finished) log(`fgserve: requests still running after ${seconds} seconds are cut off`);
   await service.profiling.close(fastgen);

@@ -6,6 +6,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
   truncateSync,
   writeFileSync,
 } from "node:fs";
@@ -186,6 +187,24 @@ test("broken off at any byte, again and again: every request ends up with one li
   const results = [...read(job.output), ...read(job.errors)];
   expect(results.map(({ custom_id }) => custom_id).sort()).toEqual(all.sort());
   for (const { custom_id, response } of read(job.output)) expect(response.body.echo.prompt).toBe(custom_id);
+});
+
+test("how far the check of all three files is", async () => {
+  put(...ids(20).map((id) => line(id)));
+  const refuseSome: Send = (url, init) =>
+    Math.random() < 0.5 ? Response.json({}, { status: 400 }) : answered(url, init);
+  await run(refuseSome);
+  const [input, output, errors] = [job.input, job.output, job.errors].map((file) => statSync(file).size);
+  const heard: number[] = [];
+  const onCheck = (done: number, total: number) => {
+    expect(total).toBe(input! + output! + errors!);
+    heard.push(done);
+  };
+  await run(answered, { onCheck });
+  // A line of the input counts without its end.
+  expect(heard.slice(0, 20).at(-1)).toBe(input! - 1);
+  expect(heard.slice(20).toSorted((a, b) => a - b)).toEqual(heard.slice(20));
+  expect(heard.at(-1)).toBe(input! + output! + errors!);
 });
 
 test("a file that holds something else is left as it is", async () => {
