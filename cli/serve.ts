@@ -306,7 +306,7 @@ async function drain(service: Service, fastgen: FastgenApi, seconds: number, log
   const { running, waiting, paused } = fastgen.stats;
   const count = running + waiting + paused;
   const patience = `for at most ${seconds} seconds; a second signal ends the server at once`;
-  log(`fgserve: shutting down${count > 0 ? `; ${count} running requests may finish, ${patience}` : ""}`);
+  log(`fgserve: shutting down${count > 0 ? `; running requests may finish (sequences: ${count}), ${patience}` : ""}`);
   const finished = await service.drain(seconds);
   if (!finished) log(`fgserve: requests still running after ${seconds} seconds are cut off`);
   await service.profiling.close(fastgen);

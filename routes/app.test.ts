@@ -83,6 +83,23 @@ describe("paths", () => {
     expect((await refusal(reply)).code).toBe("method_not_allowed");
   });
 
+  test("a base URL that ends in a slash or in one /v1 too many leads to the same path", async () => {
+    for (const path of ["/v1//models", "//v1/models", "/v1/models/", "//models", "/v1/v1/models"]) {
+      expect([path, (await fetch(server.url + path)).status]).toEqual([path, 200]);
+    }
+    expect((await server.post("/v1/v1//messages", { messages, max_tokens: 1 })).status).toBe(200);
+    for (const path of ["/v1/v1/v1/models", "/v1/model/s", "/v1/v1models"]) {
+      expect([path, (await fetch(server.url + path)).status]).toEqual([path, 404]);
+    }
+  });
+
+  test("Anthropic's clients read the list of models, too", async () => {
+    const { data, ...page } = await json(await fetch(`${server.url}/v1/models?limit=1000`));
+    expect(page).toMatchObject({ has_more: false, first_id: "org/fake", last_id: "org/fake" });
+    expect(data[0]).toMatchObject({ type: "model", display_name: "org/fake", max_input_tokens: 1024 });
+    expect(Date.parse(data[0].created_at)).toBe(data[0].created * 1000);
+  });
+
   test("HEAD answers where GET does", async () => {
     expect((await fetch(`${server.url}/health`, { method: "HEAD" })).status).toBe(200);
   });
@@ -162,7 +179,7 @@ describe("fields", () => {
     ["documents that are none", { messages, documents: "all" }, "documents"],
     ["tool_choice", { messages, tool_choice: "required" }, "tool_choice"],
     ["functions", { messages, functions: [{}] }, "functions"],
-    ["response_format", { messages, response_format: { type: "json" } }, "response_format.type"],
+    ["response_format", { messages, response_format: { type: "yaml" } }, "response_format.type"],
     ["audio", { messages, audio: {} }, "audio"],
     ["modalities", { messages, modalities: ["audio"] }, "modalities"],
     ["reasoning_effort", { messages, reasoning_effort: "lots" }, "reasoning_effort"],

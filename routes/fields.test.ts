@@ -1,6 +1,7 @@
 /** The fields of other servers' requests: at their defaults they are taken, at other values they are refused by name. */
 import { afterAll, describe, expect, test } from "bun:test";
 import { MAX_DETOKENIZE_IDS, MAX_REQUEST_TEMPLATE_LENGTH, MAX_TEMPLATE_KWARGS } from "../src/limits.ts";
+import type { Conversation } from "../src/types.ts";
 import { messageSchema } from "./anthropic/schema.ts";
 import { responseSchema } from "./responses/schema.ts";
 import { chatSchema, completionSchema, generateSchema } from "./schemas.ts";
@@ -298,6 +299,15 @@ test("fields that never change the answer are taken at every value, in chat and 
     timings_per_token: true,
     ttl: 300,
     draft_model: "small",
+    prediction: { type: "content", content: "abc" },
+    fallbacks: ["small"],
+    diagnostics: { previous_message_id: "x" },
+    provider: { sort: "price" },
+    usage: { include: true },
+    reasoning_format: "parsed",
+    reasoning_split: true,
+    tool_stream: true,
+    incremental_output: true,
   };
   for (const send of [chat, complete]) expect((await send(fields)).status).toBe(200);
 });
@@ -309,11 +319,12 @@ test("text parts by other names, and bare strings, are text parts", async () => 
     { type: "output_text", text: "c", annotations: [] },
     { type: "refusal", refusal: "d" },
     { type: "thinking", thinking: "e" },
+    { text: "f" },
   ];
   expect((await chat({ messages: [{ role: "assistant", content: parts }, ...messages] })).status).toBe(200);
   const text = (text: string, more = {}) => ({ type: "text", text, ...more });
   expect((asked().prompt as { messages: object[] }).messages[0]).toMatchObject({
-    content: [text("a"), text("b", { mood: "x" }), text("c"), text("d"), text("e")],
+    content: [text("a"), text("b", { mood: "x" }), text("c"), text("d"), text("e"), text("f")],
   });
   const reply = await chat({ messages: [{ role: "user", content: [{ type: "refusal", text: "no refusal" }] }] });
   expect((await json(reply)).error.param).toBe("messages[0].content[0].text");
@@ -409,6 +420,40 @@ describe("supported", () => {
     expect(asked().prompt).not.toHaveProperty("chat_template_kwargs.enable_thinking");
     await chat({ reasoning_effort: 0.5, chat_template_kwargs: { enable_thinking: false } });
     expect(asked().prompt).toMatchObject({ chat_template_kwargs: { reasoning_effort: 0.5, enable_thinking: false } });
+  });
+
+  test.each([
+    [{ enable_thinking: true }, { enable_thinking: true }],
+    [{ enable_thinking: false }, { enable_thinking: false }],
+    [{ thinking: false }, { enable_thinking: false }],
+    [{ thinking: { type: "enabled" } }, { enable_thinking: true }],
+    [{ thinking: { type: "disabled", budget_tokens: null } }, { enable_thinking: false }],
+    [{ thinking: { type: "adaptive" } }, undefined],
+    [{ think: false }, { enable_thinking: false }],
+    [{ think: "low" }, { enable_thinking: true, reasoning_effort: "low" }],
+    [{ reasoning: { enabled: false } }, { enable_thinking: false }],
+    [{ reasoning: { effort: "high", summary: "auto" } }, { enable_thinking: true, reasoning_effort: "high" }],
+    [{ reasoning: { effort: "none" } }, { enable_thinking: false, reasoning_effort: "none" }],
+    [{ reasoning: {}, thinking: {} }, undefined],
+    [{ reasoning_effort: "default" }, undefined],
+    [{ reasoning_effort: "auto", enable_thinking: false }, { enable_thinking: false }],
+    [
+      { enable_thinking: false, reasoning_effort: "high" },
+      { enable_thinking: false, reasoning_effort: "high" },
+    ],
+    [{ enable_thinking: false, chat_template_kwargs: { enable_thinking: true } }, { enable_thinking: true }],
+  ])("thinking by whatever name: %j", async (body, kwargs) => {
+    expect((await chat(body)).status).toBe(200);
+    expect((asked().prompt as Conversation).chat_template_kwargs).toEqual(kwargs);
+  });
+
+  test("what these names hold is checked as the body's own fields are", async () => {
+    const param = async (body: object) => (await json(await chat(body))).error?.param;
+    expect(await param({ reasoning: { mode: "pro" } })).toBe("reasoning.mode");
+    expect(await param({ thinking: { clear_thinking: true } })).toBe("thinking.clear_thinking");
+    expect(await param({ thinking: "enabled" })).toBe("thinking");
+    expect(await param({ think: 1 })).toBe("think");
+    expect(await param({ reasoning_effort: "huge" })).toBe("reasoning_effort");
   });
 
   test("of max_tokens and max_completion_tokens the newer counts", async () => {

@@ -1,4 +1,4 @@
-/** GET /models and /models/NAME: the one model that is served. */
+/** GET /models and /models/NAME: the one model that is served, as OpenAI's and Anthropic's clients read it. */
 import type { Context } from "hono";
 import type { Env } from "./context.ts";
 import { HttpError } from "./errors.ts";
@@ -9,16 +9,23 @@ function card(service: Service) {
   return {
     id: service.modelName,
     object: "model",
+    type: "model",
+    display_name: service.modelName,
     created: service.created,
+    created_at: new Date(service.created * 1000).toISOString(),
     owned_by: "fastgen",
     root: model.name,
     parent: null,
     max_model_len: model.max_model_len,
+    max_input_tokens: model.max_model_len,
   };
 }
 
 export function listModels(service: Service) {
-  return (): Response => Response.json({ object: "list", data: [card(service)] });
+  return (): Response => {
+    const data = [card(service)];
+    return Response.json({ object: "list", data, has_more: false, first_id: data[0]!.id, last_id: data[0]!.id });
+  };
 }
 
 export function getModel(service: Service) {

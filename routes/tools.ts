@@ -21,30 +21,74 @@ const tool = z.looseObject({
   }),
 });
 
+/** The form of /responses, which some programs send to every route, in that of chat. */
+function nested(given: Record<string, unknown>): Record<string, unknown> {
+  if ("function" in given || typeof given.name !== "string") return given;
+  const { type, ...called } = given;
+  return { ...(type !== undefined && { type }), function: called };
+}
+
 /** Checked, and handed on as it was given: a template prints it, with its keys in their order. */
-const checkedTool = z.custom<FunctionTool>(isObject, "must be an object").transform((given, context) => {
-  const parsed = parseWith(tool, given);
-  return parsed.success ? given : passOn(context, given, parsed.error);
+const checkedTool = z.custom<Record<string, unknown>>(isObject, "must be an object").transform((given, context) => {
+  const inner = nested(given);
+  const parsed = parseWith(tool, inner);
+  return parsed.success ? (inner as unknown as FunctionTool) : passOn(context, given, parsed.error);
 });
 
-const WORDS = ["none", "auto", "required"] as const;
+/** "any" is Mistral's and Anthropic's word for "required". */
+const WORDS = ["none", "auto", "required", "any"] as const;
+const word = z.enum(WORDS).transform((choice) => (choice === "any" ? "required" : choice));
 
-const byName = z
-  .looseObject({ type: z.literal("function"), function: z.looseObject({ name: z.string().min(1) }) })
-  .transform((choice) => ({ name: choice.function.name }));
+const name = z.string().min(1);
+/** A function by its name: chat's form, that of /responses, or Anthropic's. */
+const named = z.union([
+  z
+    .looseObject({ type: z.literal("function").optional(), function: z.looseObject({ name }) })
+    .transform((choice) => ({ name: choice.function.name })),
+  z.looseObject({ type: z.enum(["function", "tool"]), name }).transform((choice) => ({ name: choice.name })),
+]);
 
-const byType = z.strictObject({ type: z.enum(WORDS) }).transform(({ type }) => type);
+/** Some of the tools, which may or must be called. */
+const some = z
+  .looseObject({ mode: z.enum(["auto", "required"]), tools: boundedArray(named, limits.MAX_CONTENT_PARTS) })
+  .transform(({ mode, tools }) => ({ mode, allowed: tools.map((tool) => tool.name) }));
+
+/** In chat's form, or in that of /responses. */
+const someOfThem = z.looseObject({ type: z.literal("allowed_tools") }).transform((choice, context) => {
+  const given = choice.allowed_tools ?? choice;
+  const parsed = parseWith(some, given);
+  return parsed.success ? parsed.data : passOn(context, given, parsed.error);
+});
+
+const byType = z.strictObject({ type: word }).transform(({ type }) => type);
 
 export const toolFields = {
   tools: boundedArray(checkedTool, limits.MAX_CONTENT_PARTS).optional(),
   tool_choice: z
     .union(
-      [z.enum(WORDS), byName, byType],
-      'must be "none", "auto", "required", or {"type": "function", "function": {"name": ...}}',
+      [word, named, byType, someOfThem],
+      'must be "none", "auto", "required", {"type": "function", "function": {"name": ...}}, or {"type": "allowed_tools", "allowed_tools": {"mode": ..., "tools": ...}} of functions',
     )
     .optional(),
   parallel_tool_calls: z.boolean().optional(),
 };
+
+/** A request's choice before allowedTools(). */
+export type GivenChoice = z.output<typeof toolFields.tool_choice>;
+
+/**
+ * The tools that may be called, and how: with allowed_tools some of them, as if the request had brought no others.
+ * @throws FastgenError "invalid_request": the choice allows what is none of the tools.
+ */
+export function allowedTools<T>(tools: readonly T[], choice: GivenChoice, nameOf: (tool: T) => string) {
+  if (typeof choice !== "object" || "name" in choice) return { tools: [...tools], choice };
+  const wanted = new Set(choice.allowed);
+  const allowed = tools.filter((tool) => wanted.delete(nameOf(tool)));
+  const [wrong] = wanted;
+  if (wrong === undefined) return { tools: allowed, choice: choice.mode };
+  const message = `tool_choice allows '${wrong}', which is none of tools`;
+  throw new FastgenError("invalid_request", message, { param: "tool_choice" });
+}
 
 /** What a request without tools or without a choice asks for, as in OpenAI's API. */
 export function toolChoice(tools: readonly unknown[] | undefined, choice: ToolChoice | undefined): ToolChoice {

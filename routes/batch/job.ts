@@ -5,10 +5,10 @@
 import { SQLiteError } from "bun:sqlite";
 import { randomBytes } from "node:crypto";
 import { stat } from "node:fs/promises";
-import { runBounded } from "../../src/batch.ts";
 import { FastgenError } from "../../src/errors.ts";
 import { withFileLock } from "../../src/file-lock.ts";
 import { MAX_BATCH_REPLY_BYTES, MAX_TOTAL_BODY_BYTES } from "../../src/limits.ts";
+import { runBounded } from "../../src/run-bounded.ts";
 import { systemReason } from "../../src/system-reason.ts";
 import { fieldText } from "../json-field.ts";
 import { answer, type Reply, type Send } from "./answer.ts";

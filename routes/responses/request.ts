@@ -2,13 +2,13 @@
 import { FastgenError } from "../../src/errors.ts";
 import type { SamplingParams } from "../../src/params.ts";
 import type { StructuredOutputs } from "../../src/structured-outputs.ts";
-import type { ConversationRequest, ToolChoice } from "../conversation.ts";
+import type { ConversationRequest } from "../conversation.ts";
 import { askForRollout, samplingParams } from "../fields.ts";
 import { chatPrompt } from "../messages.ts";
-import { toolChoice } from "../tools.ts";
+import { allowedTools, toolChoice } from "../tools.ts";
 import { Turns } from "../turns.ts";
 import type { Item } from "./items.ts";
-import type { FunctionTool, ResponseFields, ResponsesToolChoice, TextFormat } from "./schema.ts";
+import type { FunctionTool, ResponseFields, TextFormat } from "./schema.ts";
 import { modelName } from "./tools.ts";
 
 const LOGPROBS = "message.output_text.logprobs";
@@ -37,14 +37,15 @@ export function conversationRequest(
   tools: readonly FunctionTool[],
 ): ConversationRequest {
   const { instructions, reasoning, text, chat_template_kwargs, tool_choice, parallel_tool_calls } = fields;
-  const { truncation, cache_salt, priority } = fields;
+  const { enable_thinking, truncation, cache_salt, priority } = fields;
   const messages = toMessages(instructions, items);
   if (messages.length === 0) throw refuse("input", "is required");
-  const callable = allowedTools(tools, tool_choice);
+  const { tools: callable, choice } = allowedTools(tools, tool_choice, ({ name }) => name);
   const format = text?.format;
   const prompt = {
     messages,
     ...(callable.length > 0 && { tools: callable.map(chatTool) }),
+    enable_thinking,
     reasoning_effort: reasoning?.effort,
     verbosity: text?.verbosity,
     chat_template_kwargs,
@@ -60,7 +61,7 @@ export function conversationRequest(
       cache_salt,
       priority,
     },
-    toolChoice: toolChoice(callable, toOwnChoice(tool_choice)),
+    toolChoice: toolChoice(callable, choice),
     parallelToolCalls: parallel_tool_calls ?? true,
     structured: structured(format, fields.structured_outputs),
     includeReasoning: true,
@@ -107,21 +108,6 @@ function chatTool({ type, name, description, parameters, strict }: FunctionTool)
       ...(strict != null && { strict }),
     },
   };
-}
-
-/** The tools that may be called: with allowed_tools some of them. Whether tool_choice names one is checked for all APIs. */
-function allowedTools(
-  tools: readonly FunctionTool[],
-  choice: ResponsesToolChoice | undefined,
-): readonly FunctionTool[] {
-  if (typeof choice !== "object" || choice.type !== "allowed_tools") return tools;
-  const names = new Set(choice.tools.map(({ name }) => name));
-  return tools.filter(({ name }) => names.has(name));
-}
-
-function toOwnChoice(choice: ResponsesToolChoice | undefined): ToolChoice | undefined {
-  if (typeof choice !== "object") return choice;
-  return choice.type === "function" ? { name: choice.name } : choice.mode;
 }
 
 function structured(format: TextFormat | undefined, own: StructuredOutputs | null): StructuredOutputs | null {

@@ -230,7 +230,7 @@ export interface HostStats {
   writeSeconds: number;
 }
 
-export const NO_HOST: HostStats = {
+const NO_HOST: HostStats = {
   pages: 0,
   pagesHeld: 0,
   hits: 0,

@@ -59,7 +59,6 @@ export const engineBugs: PlantedBug[] = [
     ],
     ["this.setSwapped(seq, false);\n    seq.slot", "seq.slot", "a sequence that comes back stays swapped"],
     ["    this.fullPages.abandon(seq);\n", "", "who waits for an aborted sequence's pages waits for ever"],
-    ["seq.sentPages = seq.scheduled = seq.computed = 0;", "", "who comes back has computed what its pages held"],
   ]),
   ...inFile("src/engine/step-planner.ts", SCHEDULING, [
     [
@@ -86,7 +85,6 @@ export const engineBugs: PlantedBug[] = [
     ["this.counters.preemptions++;", "this.counters.preemptions += 2;", "preemptions count twice"],
     ["this.estimate.ranOut();", "", "running out of pages does not make admission careful"],
     ["queue.blockedSteps = AGING_STEPS;", "queue.blockedSteps = 1e6;", "who did not fit is not looked at again"],
-    ["if (counters.preemptions === preemptions) left", "left", "who gave pages back takes them again in the same step"],
   ]),
   ...inFile("src/engine/outcomes.ts", SCHEDULING, [
     ["seq.unreported = false;", "", "cached tokens are told with every token"],

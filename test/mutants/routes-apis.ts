@@ -32,6 +32,11 @@ const shared: PlantedBug[] = [
       ["(open) => open.tool_calls.length === 0).content", "() => true).content", "text after a call stands before it"],
       ["this.#names.set(id, name);", "", "a result does not say what was called"],
       ["this.#messages.length === MAX_MESSAGES", "false", "a conversation has no bound"],
+      [
+        "isSystem(role) || texts.length < 2",
+        "texts.length < 2",
+        "what the system says is parts, of which some are lost",
+      ],
       ['(turn.reasoning_content ?? "") + text', "text", "reasoning is its last item"],
     ],
   ),
@@ -72,7 +77,6 @@ const responses: PlantedBug[] = [
     ["params.logprobs = fields.top_logprobs ?? 0;", "params.logprobs = 0;", "alternatives are not asked for"],
     ['truncation === "auto" &&', 'truncation !== "auto" &&', "prompts are cut off unasked"],
     ['if (messages.length === 0) throw refuse("input", "is required");', "", "a request may say nothing"],
-    ["return tools.filter(({ name }) => names.has(name));", "return tools;", "allowed_tools allows all"],
     ['if (param === "max_tokens") param = "max_output_tokens";', "", "an error names a field that no body has"],
     ["if (own)\n    throw refuse", "if (false)\n    throw refuse", "of two structures one is dropped"],
   ]),
@@ -130,8 +134,22 @@ const messages: PlantedBug[] = [
     ["...(continued && { continue_final_message: true }),", "", "an answer that was begun is answered"],
     ['    of("assistant");\n    turns.call', "    turns.call", "users may make calls"],
     ["params.stop = fields.stop_sequences;", "", "stop sequences are ignored"],
-    ['thinking?.type === "disabled" ? false : undefined', "undefined", "thinking cannot be switched off"],
+    [
+      'thinking?.type === "disabled" ? false : fields.enable_thinking',
+      "fields.enable_thinking",
+      "thinking cannot be switched off",
+    ],
     ["tool.type == null ||", "true ||", "Anthropic's own tools are taken for the client's"],
+  ]),
+  ...inFile("routes/anthropic/documents.ts", MESSAGES, [
+    ["asText(title, context, ...body)", "asText(...body)", "a document's title is lost"],
+    ["asText(title, from, ...content)", "asText(title, ...content)", "a search result does not say where it is from"],
+    ["lines.filter((line) => line)", "lines", "a document without a title begins with an empty line"],
+    ["z.literal(false, ", "z.boolean(", "citations are asked for and never come"],
+  ]),
+  ...inFile("routes/anthropic/blocks.ts", MESSAGES, [
+    ["input ?? {}", "input", "a call without input has no arguments"],
+    ["...readable, tool_reference", "text, tool_reference", "results of tools hold no documents"],
   ]),
   ...inFile("routes/anthropic/reply.ts", MESSAGES, [
     ["prompt_tokens - cached_tokens", "prompt_tokens", "cached tokens count twice"],
