@@ -104,6 +104,7 @@ export async function run(args: string[]): Promise<number> {
       backend,
       reader,
       write: (text) => void process.stdout.write(text),
+      isTerminal: process.stdout.isTTY === true,
       color: process.stdout.isTTY === true && !process.env.NO_COLOR,
       system: flags.system ?? null,
       maxTokens: flags.maxTokens ?? null,
