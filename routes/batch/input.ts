@@ -63,7 +63,7 @@ export async function checkInput(
   };
   for await (const line of readable(input, maxLineBytes)) {
     signal.throwIfAborted();
-    onRead(line.start + line.length);
+    onRead(line.start + line.length + (line.ended ? 1 : 0));
     if (isBlank(line)) continue;
     count++;
     try {
