@@ -140,7 +140,10 @@ async function loadHere(model: string | undefined, flags: BatchFlags, stopping: 
     ...loadOptions(flags),
     signal: stopping.signal,
     onProgress: (progress) => bar.update(progress),
-    onWarning: (message) => void process.stderr.write(`fgbatch: ${message}\n`),
+    onWarning: (message) => {
+      bar.breakLine();
+      process.stderr.write(`fgbatch: ${message}\n`);
+    },
   }).finally(() => bar.end());
   void fastgen.failed.then((error) => stopping.abort(error));
   return fastgen;

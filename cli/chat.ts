@@ -135,7 +135,10 @@ async function connect(model: string | undefined, flags: ChatFlags): Promise<Cha
   const fastgen = await loadModel(model, {
     ...loadOptions(flags),
     onProgress: (progress) => bar.update(progress),
-    onWarning: (message) => void process.stderr.write(`fgchat: ${message}\n`),
+    onWarning: (message) => {
+      bar.breakLine();
+      process.stderr.write(`fgchat: ${message}\n`);
+    },
   }).finally(() => bar.end());
   // The model's own limit stays a default: it yields to the room that is left in the context.
   const { max_tokens: _, ...defaults } = fastgen.default_params;

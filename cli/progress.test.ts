@@ -26,6 +26,26 @@ test("a line fills its width and ends at 100%", () => {
   for (const done of [0, 1, 12e6, 99e6]) expect(progressLine("loading", done, 1e8, 3, 80)).toHaveLength(80);
 });
 
+test("a line that is broken by something else goes on below it, with the time from its beginning", async () => {
+  let written = "";
+  const bar = new ProgressBar({ isTTY: true, columns: 60, write: (text) => (written += text) });
+  bar.breakLine();
+  expect(written).toBe("");
+  bar.update({ stage: "load", done: 25, total: 100 });
+  bar.breakLine();
+  expect(written).toEndWith("\n");
+  written = "";
+  await Bun.sleep(60);
+  bar.update({ stage: "load", done: 50, total: 100 });
+  const [, rate] = /, ([\d.]+)B\/s\]$/.exec(written)!;
+  expect(Number(rate)).toBeLessThan(50 / 0.06 + 1);
+  let logged = "";
+  const quiet = new ProgressBar({ write: (text) => (logged += text) });
+  quiet.update({ stage: "load", done: 25, total: 100 });
+  quiet.breakLine();
+  expect(logged).toBe("");
+});
+
 test("where there is no terminal a line comes now and then, too", () => {
   let written = "";
   const bar = new ProgressBar({ write: (text) => (written += text), columns: 60 }, 0);
