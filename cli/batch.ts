@@ -54,8 +54,9 @@ export function command(): Command {
 The same command again goes on where it was broken off, also by kill -9: every custom_id gets one line, in OUT or in the file
 of errors. Remove the file of errors to try the failed requests again.
 
-Exit codes: 0 every request has its answer; 3 some requests failed; 2 wrong usage, or an input, a file, a model or a key that
-cannot be used: the same command would fail again; 1 broken off, and 128 + n ended by signal n: the same command goes on.`,
+Exit codes: 0 every request has its answer; 3 some requests failed; 2 wrong usage, or an input, a file, a model, an address or
+a key that cannot be used: the same command would fail again; 1 broken off, and 128 + n ended by signal n: the same command
+goes on.`,
   );
 }
 

@@ -310,8 +310,19 @@ test("a busy server is asked again; one that refuses the key is not", async () =
   expect(await run(send)).toMatchObject({ completed: 1 });
   expect(statuses).toEqual([]);
   rmSync(job.output);
+  // A word of an answer ends nothing.
+  expect(await run(() => Response.json({ type: "insufficient_quota" }))).toMatchObject({ completed: 1 });
+  rmSync(job.output);
   const refusing: Send = () => Response.json({ error: { message: "the API key is wrong" } }, { status: 401 });
-  await expect(run(refusing)).rejects.toThrow("the API key is wrong (HTTP 401)");
+  await expect(run(refusing)).rejects.toThrow("the API key is wrong (HTTP 401); give its key with --api-key");
+  for (const [status, code] of [
+    [402, null],
+    [403, null],
+    [429, "insufficient_quota"],
+  ] as const) {
+    const unpaid: Send = () => Response.json({ error: { message: "no money", code } }, { status });
+    await expect(run(unpaid)).rejects.toThrow(`the server refuses requests: no money (HTTP ${status})`);
+  }
   expect(existsSync(job.errors)).toBe(false);
 });
 
