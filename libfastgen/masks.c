@@ -1,3 +1,4 @@
+/* See masks.h. */
 #include "masks.h"
 #include "cores.h"
 #include "lock.h"
