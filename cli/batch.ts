@@ -54,8 +54,9 @@ export function command(): Command {
 The same command again goes on where it was broken off, also by kill -9: every custom_id gets one line, in OUT or in the file
 of errors. Remove the file of errors to try the failed requests again.
 
-Exit codes: 0 every request has its answer; 3 some requests failed; 2 wrong usage, or an input, a file, a model or a key that
-cannot be used: the same command would fail again; 1 broken off, and 128 + n ended by signal n: the same command goes on.`,
+Exit codes: 0 every request has its answer; 3 some requests failed; 2 wrong usage, or an input, a file, a model, an address or
+a key that cannot be used: the same command would fail again; 1 broken off, and 128 + n ended by signal n: the same command
+goes on.`,
   );
 }
 
@@ -83,16 +84,22 @@ export async function run(args: string[]): Promise<number> {
     bar.begin();
     return fastgen ? answerer(fastgen, flags) : server!;
   };
+  const onCheck = (done: number, total: number) => bar.check(done, total);
   // Whoever reads what is said may leave: the work goes on.
   outliveReaders();
   const unhook = onSignals(stopping);
   try {
-    const { failed } = await runBatch(job, { open, signal: stopping.signal, onProgress: (now) => bar.update(now) });
+    const { failed } = await runBatch(job, {
+      open,
+      signal: stopping.signal,
+      onCheck,
+      onProgress: (now) => bar.update(now),
+    });
     process.stderr.write(bar.end(job));
     return failed > 0 ? 3 : 0;
   } catch (error) {
-    if (error instanceof BatchInputError) throw showFaults(error, job);
     process.stderr.write(bar.end(job));
+    if (error instanceof BatchInputError) throw showFaults(error, job);
     const code = stopping.signal.aborted ? exitCodeOf(stopping.signal.reason) : null;
     if (code === null) throw brokenOff(error, opened);
     process.stderr.write("Run the same command again to go on.\n");
@@ -134,7 +141,10 @@ async function loadHere(model: string | undefined, flags: BatchFlags, stopping: 
     ...loadOptions(flags),
     signal: stopping.signal,
     onProgress: (progress) => bar.update(progress),
-    onWarning: (message) => void process.stderr.write(`fgbatch: ${message}\n`),
+    onWarning: (message) => {
+      bar.breakLine();
+      process.stderr.write(`fgbatch: ${message}\n`);
+    },
   }).finally(() => bar.end());
   void fastgen.failed.then((error) => stopping.abort(error));
   return fastgen;

@@ -37,7 +37,9 @@ export const batchBugs: PlantedBug[] = [
     ["rmSync(path);\n", "\n", "the index is left behind"],
   ]),
   ...inFile("routes/batch/answer.ts", JOB, [
-    ["status === 401 || status === 403", "false", "a wrong key fails every request"],
+    ["REFUSALS.includes(status) || ", "", "a wrong key fails every request"],
+    [" || isSpent(reply)", "", "an account without money is taken for a busy server"],
+    ["return status === 429 && ", "return ", "a word in an answer ends the batch"],
     ["!BUSY.includes(status)", "true", "a busy server's refusal is an error of the request"],
     ["++failures === MOST_FAILURES", "false", "a request that makes the server fail is made for ever"],
     [
