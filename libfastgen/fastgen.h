@@ -38,7 +38,7 @@ extern "C" {
 #endif
 
 enum {
-	FG_ABI_VERSION = 7,
+	FG_ABI_VERSION = 8,
 	FG_PAGE_TOKENS = 64,      /* tokens in one KV page */
 	FG_SCALE_BLOCK = 128,     /* rows, and columns, of a weight that share a scale when scales are by block */
 	FG_STEPS_IN_FLIGHT = 2,   /* steps that may be submitted and not yet waited for */
@@ -209,6 +209,7 @@ typedef struct {
 	uint64_t weight_bytes; /* on one rank, as they were first loaded */
 	int32_t graphs;        /* captured; 0 on the CPU */
 	int32_t n_threads;     /* CPU library: threads in use */
+	int32_t follows;       /* whether fg_follow can be used: no mask threads, but those of the steps fill late masks */
 } fg_capacity;
 
 typedef struct {
@@ -460,6 +461,31 @@ typedef int32_t (*fg_mask_check)(void *source, int32_t token);
  */
 FG_API fg_status fg_mask(fg_engine *engine, uint64_t step, int32_t mask, fg_mask_fill fill, fg_mask_check check,
                          void *source);
+
+/* What is to be sampled at `position`, which so many tokens are before: FG_NO_TOKEN = a token that the mask allows; a
+ * token, which is taken as it is; FG_MASK_LATE = nothing, because the source has gone on elsewhere. */
+typedef int32_t (*fg_mask_known)(void *source, int32_t position);
+
+/* `token` was sampled at `position`, by the mask. */
+typedef void (*fg_mask_take)(void *source, int32_t position, int32_t token);
+
+/* A source of masks that goes along with its sequence's tokens as they are sampled. Threads of the steps call its
+ * functions, one at a time for each source: `known` first, `take` last. */
+typedef struct {
+	fg_mask_fill fill;
+	fg_mask_check check; /* or NULL */
+	fg_mask_known known;
+	fg_mask_take take;
+} fg_follower;
+
+/*
+ * As fg_mask, but the mask may depend on tokens that steps in flight are still sampling: the one source may be given
+ * for a row of each of them. So nobody has to wait for a step to give the next one its masks. `follower` is copied. Log
+ * probabilities of a token that was known are raw.
+ *
+ * FG_INVALID as fg_mask, and where a function but `check` is NULL. FG_UNSUPPORTED where fg_capacity.follows is 0.
+ */
+FG_API fg_status fg_follow(fg_engine *engine, uint64_t step, int32_t mask, const fg_follower *follower, void *source);
 
 /* Waits for the oldest step in flight, and for the fills of its late masks that have begun, also when the step
  * fails. Fills in its result. FG_INVALID when none is in flight, or where an array that the step fills is NULL or too

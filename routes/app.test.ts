@@ -36,7 +36,7 @@ describe("paths", () => {
       const models = await json(await get("/models"));
       expect(models).toMatchObject({
         object: "list",
-        data: [{ id: "org/fake", object: "model", max_model_len: 1024 }],
+        data: [{ id: "org/fake", object: "model", type: "model", max_model_len: 1024 }],
       });
       expect(await json(await get("/models/org/fake"))).toEqual(models.data[0]);
       expect((await get("/metrics")).status).toBe(200);
@@ -93,11 +93,14 @@ describe("paths", () => {
     }
   });
 
-  test("Anthropic's clients read the list of models, too", async () => {
-    const { data, ...page } = await json(await fetch(`${server.url}/v1/models?limit=1000`));
-    expect(page).toMatchObject({ has_more: false, first_id: "org/fake", last_id: "org/fake" });
-    expect(data[0]).toMatchObject({ type: "model", display_name: "org/fake", max_input_tokens: 1024 });
-    expect(Date.parse(data[0].created_at)).toBe(data[0].created * 1000);
+  test("Anthropic's clients get the model in their own shape", async () => {
+    const headers = { "anthropic-version": "2023-06-01" };
+    const get = async (path: string) => json(await fetch(server.url + path, { headers }));
+    const { data, ...page } = await get("/v1/models?limit=1000");
+    expect(page).toEqual({ has_more: false, first_id: "org/fake", last_id: "org/fake" });
+    expect(data).toMatchObject([{ type: "model", id: "org/fake", display_name: "org/fake", max_input_tokens: 1024 }]);
+    expect(Date.parse(data[0].created_at)).toBeGreaterThan(Date.now() - 3_600_000);
+    expect(await get("/v1/models/org/fake")).toEqual(data[0]);
   });
 
   test("HEAD answers where GET does", async () => {

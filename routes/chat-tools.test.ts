@@ -139,7 +139,6 @@ describe("what may be called is said in several forms", () => {
     for (const tool_choice of [
       true,
       "weather",
-      { type: "custom", custom: { name: "weather" } },
       { type: "allowed_tools" },
       { type: "allowed_tools", allowed_tools: { mode: "any", tools: [weather] } },
     ]) {
@@ -151,7 +150,7 @@ describe("what may be called is said in several forms", () => {
     const { function: flat } = weather!;
     await post({ tools: [{ type: "function", ...flat }] });
     expect(asked().tools).toEqual([weather]);
-    const { error } = await json(await post({ tools: [{ type: "custom", name: "f" }] }));
+    const { error } = await json(await post({ tools: [{ type: "web_search", name: "f" }] }));
     expect(error.param).toBe("tools[0].type");
   });
 });

@@ -17,7 +17,7 @@ import type { Service } from "./service.ts";
 import { eventStream } from "./sse.ts";
 import { inCallersWords, structuredOutputs } from "./structured.ts";
 import { nestedThinking, reasoningOf } from "./thinking.ts";
-import { allowedTools, toolChoice } from "./tools.ts";
+import { allowedTools, customNames, toolChoice } from "./tools.ts";
 import { changedVersions } from "./weight-versions.ts";
 
 export type ChatFields = Awaited<ReturnType<typeof readChat>>["fields"];
@@ -41,6 +41,7 @@ export function chat(service: Service) {
       params,
       options: generateOptions(fields),
       toolChoice: toolChoice(fields.tools, fields.tool_choice),
+      customTools: customNames(given.tools),
       parallelToolCalls: fields.parallel_tool_calls ?? true,
       structured: structuredOutputs(fields),
       ...reasoningOf(fields),
@@ -93,7 +94,7 @@ function inNewerWords(error: unknown): unknown {
 
 /** Translates chat's own spellings into the common ones. */
 export function chatParams(fields: ChatFields, given: Record<string, unknown>): SamplingParams {
-  const { max_tokens, max_completion_tokens, logprobs, top_logprobs } = fields;
+  const { max_tokens, max_completion_tokens, random_seed, logprobs, top_logprobs } = fields;
   const refuse = (param: string, message: string) =>
     new FastgenError("invalid_request", `${param} ${message}`, { param });
   if (top_logprobs !== undefined && top_logprobs > 0 && !logprobs) {
@@ -103,6 +104,7 @@ export function chatParams(fields: ChatFields, given: Record<string, unknown>): 
   const params = samplingParams(rest);
   const limit = max_completion_tokens ?? max_tokens;
   if (limit !== undefined) params.max_tokens = limit === -1 ? null : limit;
+  if (random_seed !== undefined) params.seed ??= random_seed;
   if (logprobs) params.logprobs = top_logprobs ?? 0;
   return params;
 }

@@ -1,7 +1,6 @@
 /** The fields of other servers' requests: at their defaults they are taken, at other values they are refused by name. */
 import { afterAll, describe, expect, test } from "bun:test";
 import { MAX_DETOKENIZE_IDS, MAX_REQUEST_TEMPLATE_LENGTH, MAX_TEMPLATE_KWARGS } from "../src/limits.ts";
-import type { Conversation } from "../src/types.ts";
 import { messageSchema } from "./anthropic/schema.ts";
 import { responseSchema } from "./responses/schema.ts";
 import { chatSchema, completionSchema, generateSchema } from "./schemas.ts";
@@ -420,40 +419,6 @@ describe("supported", () => {
     expect(asked().prompt).not.toHaveProperty("chat_template_kwargs.enable_thinking");
     await chat({ reasoning_effort: 0.5, chat_template_kwargs: { enable_thinking: false } });
     expect(asked().prompt).toMatchObject({ chat_template_kwargs: { reasoning_effort: 0.5, enable_thinking: false } });
-  });
-
-  test.each([
-    [{ enable_thinking: true }, { enable_thinking: true }],
-    [{ enable_thinking: false }, { enable_thinking: false }],
-    [{ thinking: false }, { enable_thinking: false }],
-    [{ thinking: { type: "enabled" } }, { enable_thinking: true }],
-    [{ thinking: { type: "disabled", budget_tokens: null } }, { enable_thinking: false }],
-    [{ thinking: { type: "adaptive" } }, undefined],
-    [{ think: false }, { enable_thinking: false }],
-    [{ think: "low" }, { enable_thinking: true, reasoning_effort: "low" }],
-    [{ reasoning: { enabled: false } }, { enable_thinking: false }],
-    [{ reasoning: { effort: "high", summary: "auto" } }, { enable_thinking: true, reasoning_effort: "high" }],
-    [{ reasoning: { effort: "none" } }, { enable_thinking: false, reasoning_effort: "none" }],
-    [{ reasoning: {}, thinking: {} }, undefined],
-    [{ reasoning_effort: "default" }, undefined],
-    [{ reasoning_effort: "auto", enable_thinking: false }, { enable_thinking: false }],
-    [
-      { enable_thinking: false, reasoning_effort: "high" },
-      { enable_thinking: false, reasoning_effort: "high" },
-    ],
-    [{ enable_thinking: false, chat_template_kwargs: { enable_thinking: true } }, { enable_thinking: true }],
-  ])("thinking by whatever name: %j", async (body, kwargs) => {
-    expect((await chat(body)).status).toBe(200);
-    expect((asked().prompt as Conversation).chat_template_kwargs).toEqual(kwargs);
-  });
-
-  test("what these names hold is checked as the body's own fields are", async () => {
-    const param = async (body: object) => (await json(await chat(body))).error?.param;
-    expect(await param({ reasoning: { mode: "pro" } })).toBe("reasoning.mode");
-    expect(await param({ thinking: { clear_thinking: true } })).toBe("thinking.clear_thinking");
-    expect(await param({ thinking: "enabled" })).toBe("thinking");
-    expect(await param({ think: 1 })).toBe("think");
-    expect(await param({ reasoning_effort: "huge" })).toBe("reasoning_effort");
   });
 
   test("of max_tokens and max_completion_tokens the newer counts", async () => {

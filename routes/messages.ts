@@ -5,6 +5,7 @@ import { FastgenError } from "../src/errors.ts";
 import * as limits from "../src/limits.ts";
 import { parseWith } from "../src/schema-error.ts";
 import type { ChatMessage, ChatOptions, ContentPart } from "../src/types.ts";
+import { asFunctionCall } from "./custom-tools.ts";
 import { effortOf, type ThinkingFields, thinkingFields, thinkingSwitch } from "./thinking.ts";
 import { toolFields } from "./tools.ts";
 
@@ -68,7 +69,12 @@ const messageFields = z
 const message = z.custom<ChatMessage>(isObject, "must be an object").transform((given, context) => {
   const parsed = parseWith(messageFields, given);
   if (!parsed.success) return passOn(context, given, parsed.error);
-  return Array.isArray(given.content) ? { ...given, content: given.content.map(asTextPart) as ContentPart[] } : given;
+  const { content, tool_calls } = parsed.data;
+  return {
+    ...given,
+    ...(Array.isArray(content) && { content: content.map(asTextPart) as ContentPart[] }),
+    ...(tool_calls?.some(({ type }) => type === "custom") && { tool_calls: tool_calls.map(asFunctionCall) }),
+  };
 });
 
 const flag = z.boolean().optional();

@@ -80,6 +80,8 @@ export const chatSchema = z.strictObject({
   max_tokens: tokenLimit,
   /** The newer name of max_tokens: it counts where both are given. */
   max_completion_tokens: tokenLimit,
+  /** Mistral's name of seed. */
+  random_seed: z.int().optional(),
   logprobs: flag,
   top_logprobs: z.int().min(0).max(limits.MAX_LOGPROBS).optional(),
 });

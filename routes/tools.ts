@@ -5,9 +5,10 @@ import { boundedArray, isObject, passOn } from "../src/bounded.ts";
 import { FastgenError } from "../src/errors.ts";
 import * as limits from "../src/limits.ts";
 import { parseWith } from "../src/schema-error.ts";
+import { asFunction, customFields } from "./custom-tools.ts";
 
 const tool = z.looseObject({
-  type: z.literal("function", 'must be "function": only the client\'s own functions can be called').optional(),
+  type: z.literal("function", 'must be "function" or "custom": only the client\'s own tools can be called').optional(),
   function: z.looseObject({
     name: z.string().min(1).max(limits.MAX_TOOL_NAME_LENGTH),
     description: z.string().nullish(),
@@ -23,29 +24,42 @@ const tool = z.looseObject({
 
 /** The form of /responses, which some programs send to every route, in that of chat. */
 function nested(given: Record<string, unknown>): Record<string, unknown> {
-  if ("function" in given || typeof given.name !== "string") return given;
+  if ("function" in given || "custom" in given || typeof given.name !== "string") return given;
   const { type, ...called } = given;
+  if (type === "custom") return { type, custom: called };
   return { ...(type !== undefined && { type }), function: called };
 }
+
+const customTool = z.looseObject({ custom: customFields }).transform(({ custom }) => asFunction(custom));
 
 /** Checked, and handed on as it was given: a template prints it, with its keys in their order. */
 const checkedTool = z.custom<Record<string, unknown>>(isObject, "must be an object").transform((given, context) => {
   const inner = nested(given);
-  const parsed = parseWith(tool, inner);
-  return parsed.success ? (inner as unknown as FunctionTool) : passOn(context, given, parsed.error);
+  const parsed = parseWith(given.type === "custom" ? customTool : tool, inner);
+  if (!parsed.success) return passOn(context, given, parsed.error);
+  return (given.type === "custom" ? parsed.data : inner) as FunctionTool;
 });
+
+/** The names of a body's custom tools; `tools` are checked, and as they were given. */
+export function customNames(tools: unknown): ReadonlySet<string> {
+  const all = Array.isArray(tools) ? tools : [];
+  return new Set(all.filter(({ type }) => type === "custom").map((given) => (given.custom ?? given).name));
+}
 
 /** "any" is Mistral's and Anthropic's word for "required". */
 const WORDS = ["none", "auto", "required", "any"] as const;
 const word = z.enum(WORDS).transform((choice) => (choice === "any" ? "required" : choice));
 
 const name = z.string().min(1);
-/** A function by its name: chat's form, that of /responses, or Anthropic's. */
+/** A tool by its name: chat's form, that of /responses, or Anthropic's. */
 const named = z.union([
   z
     .looseObject({ type: z.literal("function").optional(), function: z.looseObject({ name }) })
     .transform((choice) => ({ name: choice.function.name })),
-  z.looseObject({ type: z.enum(["function", "tool"]), name }).transform((choice) => ({ name: choice.name })),
+  z
+    .looseObject({ type: z.literal("custom"), custom: z.looseObject({ name }) })
+    .transform((choice) => ({ name: choice.custom.name })),
+  z.looseObject({ type: z.enum(["function", "custom", "tool"]), name }).transform((choice) => ({ name: choice.name })),
 ]);
 
 /** Some of the tools, which may or must be called. */

@@ -30,6 +30,7 @@ export function conversationRequest(
     // Pieces are put together by the route.
     options: { stream: true, cache_salt, priority },
     toolChoice: toolChoice(tools, toOwnChoice(tool_choice)),
+    customTools: new Set(),
     parallelToolCalls: !(tool_choice?.disable_parallel_tool_use ?? false),
     structured: structured(fields),
     includeReasoning: thinking?.display !== "omitted",

@@ -27,7 +27,7 @@ async function readRequest(c: Context<Env>, service: Service) {
   noteIgnored(c, service, tools.ignored);
   const history = storedItems(stored, fields.previous_response_id);
   const input = (fields.input ?? []).map((item) => resolved(stored, item));
-  const request = conversationRequest(fields, given, [...history, ...input], tools.functions);
+  const request = conversationRequest(fields, given, [...history, ...input], tools);
   return { fields, given, tools, input, request };
 }
 
@@ -93,7 +93,14 @@ function resolved(stored: StoreReader, item: InputItem): Item {
   throw new FastgenError("invalid_request", message, { param: "input", code: "item_not_found" });
 }
 
-const PREFIXES = { message: "msg", function_call: "fc", function_call_output: "fco", reasoning: "rs" };
+const PREFIXES = {
+  message: "msg",
+  function_call: "fc",
+  function_call_output: "fco",
+  custom_tool_call: "ctc",
+  custom_tool_call_output: "ctco",
+  reasoning: "rs",
+};
 
 /** Input items with ids: their own, or others than those of the output. */
 function withIds(input: readonly Item[], response: string): Item[] {

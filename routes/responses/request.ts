@@ -3,13 +3,14 @@ import { FastgenError } from "../../src/errors.ts";
 import type { SamplingParams } from "../../src/params.ts";
 import type { StructuredOutputs } from "../../src/structured-outputs.ts";
 import type { ConversationRequest } from "../conversation.ts";
+import { inputArguments } from "../custom-tools.ts";
 import { askForRollout, samplingParams } from "../fields.ts";
 import { chatPrompt } from "../messages.ts";
 import { allowedTools, toolChoice } from "../tools.ts";
 import { Turns } from "../turns.ts";
 import type { Item } from "./items.ts";
 import type { FunctionTool, ResponseFields, TextFormat } from "./schema.ts";
-import { modelName } from "./tools.ts";
+import { modelName, type Tools } from "./tools.ts";
 
 const LOGPROBS = "message.output_text.logprobs";
 
@@ -34,13 +35,13 @@ export function conversationRequest(
   fields: ResponseFields,
   given: Record<string, unknown>,
   items: readonly Item[],
-  tools: readonly FunctionTool[],
+  tools: Tools,
 ): ConversationRequest {
   const { instructions, reasoning, text, chat_template_kwargs, tool_choice, parallel_tool_calls } = fields;
   const { enable_thinking, truncation, cache_salt, priority } = fields;
   const messages = toMessages(instructions, items);
   if (messages.length === 0) throw refuse("input", "is required");
-  const { tools: callable, choice } = allowedTools(tools, tool_choice, ({ name }) => name);
+  const { tools: callable, choice } = allowedTools(tools.functions, tool_choice, ({ name }) => name);
   const format = text?.format;
   const prompt = {
     messages,
@@ -62,6 +63,7 @@ export function conversationRequest(
       priority,
     },
     toolChoice: toolChoice(callable, choice),
+    customTools: tools.custom,
     parallelToolCalls: parallel_tool_calls ?? true,
     structured: structured(format, fields.structured_outputs),
     includeReasoning: true,
@@ -87,7 +89,10 @@ function toMessages(instructions: string | undefined, items: readonly Item[]) {
   for (const item of items) {
     if (item.type === "function_call")
       turns.call({ id: item.call_id, name: modelName(item), arguments: item.arguments });
-    else if (item.type === "function_call_output") turns.result(item.call_id, item.output);
+    else if (item.type === "custom_tool_call")
+      turns.call({ id: item.call_id, name: modelName(item), arguments: inputArguments(item.input) });
+    else if (item.type === "function_call_output" || item.type === "custom_tool_call_output")
+      turns.result(item.call_id, item.output);
     else if (item.type === "reasoning") {
       const texts = item.content?.length ? item.content : (item.summary ?? []);
       if (texts.length > 0) turns.reason(texts.join("\n"));

@@ -345,7 +345,7 @@ describe("input", () => {
       { tool_calls: [{ function: { name: "n__f" } }] },
       { role: "tool", name: "n__f" },
     ]);
-    const inner = { type: "namespace", name: "m", tools: [{ type: "custom", name: "c" }] };
+    const inner = { type: "namespace", name: "m", tools: [{ type: "web_search", name: "c" }] };
     expect(await refusal({ tools: [inner] })).toMatchObject({ param: "tools[0].tools[0].type" });
     expect(await refusal({ tools: [{ ...inner, tools: tools }] })).toMatchObject({ param: "tools[0].tools[0].type" });
     expect(await refusal({ tools: [{ type: "namespace" }] })).toMatchObject({ param: "tools[0].name" });

@@ -3,6 +3,7 @@ import { z } from "zod";
 import { boundedArray, boundedRecord, isObject } from "../../src/bounded.ts";
 import * as limits from "../../src/limits.ts";
 import { samplingSchema } from "../../src/params.ts";
+import { asFunction, customFields } from "../custom-tools.ts";
 import { conversation } from "../messages.ts";
 import { streamOptions } from "../schemas.ts";
 import { reasoningEffort } from "../thinking.ts";
@@ -34,6 +35,12 @@ export const functionTool = z.object({
 });
 
 export type FunctionTool = z.output<typeof functionTool>;
+
+/** A custom tool as the function that it is to the model. */
+export const customTool = customFields.transform((fields): FunctionTool => {
+  const { type, function: called } = asFunction(fields);
+  return { type, ...called, parameters: called.parameters as Record<string, unknown> };
+});
 
 const anyTool = z.looseObject({ type: z.string() });
 

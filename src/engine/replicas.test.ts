@@ -40,6 +40,7 @@ class FakeEngine implements Engine {
     weightBytes: 1,
     graphs: 0,
     threads: 1,
+    follows: false,
     deviceName: "fake",
   };
   readonly loadSeconds = 1;

@@ -184,6 +184,7 @@ export class Rig {
     const given = [...this.received.values()].filter(({ request }) => request.grammar !== null);
     expect(this.library.matchers.size).toBe(given.length);
     expect([...this.library.matchers.values()].every(({ freed }) => freed)).toBe(true);
+    expect(this.library.followers.every(({ freed }) => freed)).toBe(true);
     for (const got of this.received.values()) {
       const { request } = got;
       const alone = expectedOutput(request, VOCAB);

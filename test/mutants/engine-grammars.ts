@@ -129,9 +129,13 @@ export const engineGrammarBugs: PlantedBug[] = [
   ]),
   ...inFile("src/engine/mask-rows.ts", GRAMMARS, [
     ["? constraint.needsLastToken :", "? false :", "a mask is made before the last token is known"],
-    ["else if (seq.pendingSamples === 1) this.give(seq);", "", "a mask that is known is not given"],
     [
-      "else if (seq.pendingSamples === 1) this.give(seq);",
+      "else if (seq.pendingSamples === 1 || seq.constraint!.isFollowed) this.give(seq);",
+      "",
+      "a mask that is known is not given",
+    ],
+    [
+      "else if (seq.pendingSamples === 1 || seq.constraint!.isFollowed) this.give(seq);",
       "else this.give(seq);",
       "a mask is given before the last token is known",
     ],
@@ -141,6 +145,22 @@ export const engineGrammarBugs: PlantedBug[] = [
       "a mask is given of a grammar that is not there",
     ],
     ["if (constraint.awaitsGrammar) return LATE_MASK;", "", "a row that waits for its grammar has no mask"],
+    [
+      "seq.pendingSamples === 1 || seq.constraint!.isFollowed)",
+      "seq.pendingSamples === 1)",
+      "the mask of a grammar that the sampler takes along is not given",
+    ],
+    ["if (constraint.isFollowed) return LATE_MASK;", "", "a mask is made of a matcher that the sampler has"],
+    [
+      "if (forced.length === 1 && constraint.isFollowed && seq.pendingSamples > 0) return null;",
+      "",
+      "one forced token that the sampler knows drops the step in flight",
+    ],
+    [
+      "constraint.isFollowed && seq.pendingSamples > 0) return null;",
+      "constraint.isFollowed) return null;",
+      "one forced token is waited for that no step samples",
+    ],
     ["?? this.everything);", "?? this.nothing);", "where nothing is forbidden, nothing is allowed"],
     ["    seq.lateRow = -1;\n    const matcher", "    const matcher", "a mask is given twice"],
   ]),
@@ -164,6 +184,32 @@ export const engineGrammarBugs: PlantedBug[] = [
   ]),
   ...inFile("src/engine/constraint.ts", GRAMMARS, [
     ["    this.nothingForced = false;\n", "", "tokens are checked one by one where others are forced"],
+    ["if (this.isFollowed) return false;", "", "what the sampler takes along is dropped at every token"],
+    [
+      "this.thinking === null && this.request.minTokens === 0 && this.computedBy",
+      "this.thinking === null && this.computedBy",
+      "a stop id is forced before min_tokens where the sampler takes the grammar along",
+    ],
+    [
+      "this.skipsSampling && this.thinking === null && this.request",
+      "this.skipsSampling && this.request",
+      "the sampler takes a grammar along past the budget of thinking",
+    ],
+    [
+      "this.skipsSampling && this.thinking === null && this.request",
+      "this.thinking === null && this.request",
+      "forced tokens are not sampled where their log probabilities are asked for",
+    ],
+    ["      this.forcedTaken++;\n", "", "a sequence takes its forced tokens for one"],
+    ["    this.forcedTaken = 0;\n    return", "    return", "forced tokens are lost behind those that came before"],
+    ["return this.followed !== null;", "return true;", "a token that the grammar did not take is kept"],
+    ["&& this.followed.over;", ";", "every token ends a grammar that the sampler takes along"],
+    [
+      "this.forcedTaken === this.followed?.forced.length && this.followed.over",
+      "this.followed?.over === true",
+      "a grammar ends before what it forces",
+    ],
+    ["    this.follower?.free();\n", "", "followers are not freed"],
     ["this.nothingForced = ids.length === 0;", "", "no token is ever checked in place of a mask"],
     ["thinking?.isBegin.length === 0 ? 0 : -1", "0", "an answer that does not think has its thinking ended"],
     ["outputs.length <= mark.length && completes(mark)", "completes(mark)", "thinking begins in the middle of a text"],

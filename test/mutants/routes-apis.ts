@@ -10,7 +10,7 @@ const shared: PlantedBug[] = [
     ["routes/blocks.test.ts", ...RESPONSES],
     [
       ["last?.kind === kind ? last :", "false ? last! :", "every piece of text is a block of its own"],
-      ['this.#close("complete");\n    const block', "const block", "a block goes on while the next one is open"],
+      ['this.#close("complete");\n    const index', "const index", "a block goes on while the next one is open"],
       [
         'this.#close(cut ? "cut" : "complete");',
         'this.#close("complete");',
@@ -86,7 +86,11 @@ const responses: PlantedBug[] = [
     ["    run.end();\n    const response", "    const response", "a whole response is never accounted for"],
   ]),
   ...inFile("routes/responses/tools.ts", RESPONSES, [
-    ['if (tool.type === "function") {', "if (true) {", "built-in tools are taken for functions"],
+    [
+      'if (tool.type === "function" || tool.type === "custom") {',
+      "if (true) {",
+      "built-in tools are taken for functions",
+    ],
     [
       "if (allowExtra) this.ignored.push(param);",
       "if (allowExtra) this.ignored.push();",
@@ -141,6 +145,20 @@ const messages: PlantedBug[] = [
     ],
     ["tool.type == null ||", "true ||", "Anthropic's own tools are taken for the client's"],
   ]),
+  ...inFile(
+    "routes/custom-tools.ts",
+    ["routes/custom-tools.test.ts"],
+    [
+      ["required: [INPUT], ", "", "a custom tool may be called without an input"],
+      [
+        "\\\\u[dD][89abAB][\\da-fA-F]{2}\\\\u",
+        "\\\\u[dD][89abAB][\\da-fA-F]{2}|\\\\u",
+        "half a pair of surrogates is given out",
+      ],
+      ["ESCAPED[sign] ?? sign", "sign", "a line end in an input is an n"],
+      ["this.#names.has(part.name) ? new InputText() : null", "new InputText()", "functions lose their JSON"],
+    ],
+  ),
   ...inFile("routes/anthropic/documents.ts", MESSAGES, [
     ["asText(title, context, ...body)", "asText(...body)", "a document's title is lost"],
     ["asText(title, from, ...content)", "asText(title, ...content)", "a search result does not say where it is from"],

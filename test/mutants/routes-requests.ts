@@ -64,6 +64,9 @@ export const requestBugs: PlantedBug[] = [
     ["choice.allowed_tools ?? choice", "choice", "allowed_tools in chat's own form are refused"],
     ["if (wrong === undefined) return", "if (true) return", "what is none of tools may be allowed"],
   ]),
+  ...inFile("routes/chat.ts", tests("chat"), [
+    ["params.seed ??= random_seed", "params.seed = random_seed", "another server's name of the seed wins over it"],
+  ]),
   ...inFile("routes/prompts.ts", tests("completions", "app", "fields"), [
     ["value.length > most", "value.length < 0", "ids to be detokenised have no bound"],
     ["id < 2 ** 31", "id < 2 ** 32", "an id past int32 wraps round"],

@@ -20,6 +20,10 @@ export const serverBugs: PlantedBug[] = [
     [" && URL.parse(text)?.origin === text", "", "a server has two addresses"],
   ]),
   ...inFile("routes/app.ts", tests("page"), [["if (service.options.ui) app", "app", "--no-ui does nothing"]]),
+  ...inFile("routes/models.ts", tests("app"), [
+    ['c.req.header("anthropic-version") !== undefined', "true", "OpenAI's clients get Anthropic's list"],
+    ['c.req.header("anthropic-version") !== undefined', "false", "Anthropic's clients get OpenAI's list"],
+  ]),
   ...inFile("routes/app.ts", tests("app"), [
     ['.replace(/\\/{2,}/g, "/")', "", "a base URL that ends in a slash leads nowhere"],
     [
