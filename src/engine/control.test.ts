@@ -58,6 +58,7 @@ function start(mail: Record<number, () => void> = {}) {
     refusedSlot: -1,
     giveMask: () => {},
     giveMaskSource: () => {},
+    giveFollower: () => {},
     wait: () => {
       mail[steps++]?.();
       return library.wait();
@@ -71,12 +72,16 @@ function start(mail: Record<number, () => void> = {}) {
   const { port1, port2 } = new MessageChannel();
   const news: FromWorker[] = [];
   port1.postMessage = (message: FromWorker) => void news.push(message);
-  const worker = new EngineWorker(port1, engine, { ...CONFIG, shape: { vocabSize: VOCAB } }, CONFIG, {
-    open: () => {
-      throw new Error("no grammars here");
-    },
+  const noGrammars = () => {
+    throw new Error("no grammars here");
+  };
+  const capacity = { ...CONFIG, follows: false };
+  const worker = new EngineWorker(port1, engine, { ...CONFIG, shape: { vocabSize: VOCAB } }, capacity, {
+    open: noGrammars,
     fill: 0,
     check: 0,
+    follow: noGrammars,
+    followerFunctions: new Uint8Array(0),
   });
   const tell = (id: number, command: Command) => worker.wake({ type: "command", id, command });
   const answers = () => news.flatMap((one) => (one.type === "done" ? [one] : []));

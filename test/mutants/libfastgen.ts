@@ -4,6 +4,7 @@ import { inFile, type PlantedBug } from "./bugs.ts";
 const ENGINE = ["steps_test", "engine_test"];
 const MASKS = ["masks_test"];
 const LOADING = ["load_test", "engine_test"];
+const RANKS = ["ranks_test"];
 const UPDATES = ["update_test"];
 
 export const libraryBugs: PlantedBug[] = [
@@ -128,8 +129,8 @@ export const libraryBugs: PlantedBug[] = [
   ),
   ...inFile("libfastgen/engine.c", UPDATES, [
     [
-      'if (!e->ready) return fg_fail(FG_INVALID, "the engine did',
-      'if (0) return fg_fail(FG_INVALID, "the engine did',
+      "if (!e->ready) return fail_never_ready();",
+      "if (0) return fail_never_ready();",
       "an engine that failed to load is loaded again",
     ],
     [
@@ -159,6 +160,26 @@ export const libraryBugs: PlantedBug[] = [
       "an update in another format",
     ],
     ["fg_table_free(&before);\n", "", "the table of the last load leaks"],
+  ]),
+  ...inFile("libfastgen/engine.c", RANKS, [
+    ["e->never_ready = status != FG_OK;", "", "an engine that failed to become ready is made once more"],
+    ["other->n_pages < e->capacity.n_pages", "0", "pages that only the first rank has"],
+    ["if (made < n) n = made;", "n = made;", "host pages that only the last rank has"],
+    [
+      "atomic_store(&e->load_done, 0);\n\te->load_total = bytes;",
+      "e->load_total = bytes;\n\tpthread_mutex_unlock(&e->load_lock);\n\tsched_yield();\n\tpthread_mutex_lock(&e->load_lock);\n\tatomic_store(&e->load_done, 0);",
+      "progress mixes two loads",
+    ],
+    [
+      "e->ranks[r].watched = 0;\n\t}\n}\n\nFG_API fg_status fg_trace_start",
+      "}\n}\n\nFG_API fg_status fg_trace_start",
+      "a rank is watched where another cannot be",
+    ],
+    ["if (!status) status = other;", "if (r == 0) status = other;", "a step that failed on a later rank counts"],
+  ]),
+  ...inFile("libfastgen/queue.c", RANKS, [
+    ["if (--c->ranks_left == 0) {", "if (--c->ranks_left <= 2) {", "a command is over before all ranks have run it"],
+    ["if (status && !c->status) {", "if (status && 0) {", "a rank's failure is lost"],
   ]),
   ...inFile("libfastgen/load.c", UPDATES, [
     [" && a.input_bound == b.input_bound", "", "an update with another bound of inputs"],
@@ -210,8 +231,14 @@ export const libraryBugs: PlantedBug[] = [
     ["q->rows[q->n_begun++]", "q->rows[q->n_given - ++q->n_begun]", "the newest fill comes first"],
     ["(m->oldest + i) % FG_STEPS_IN_FLIGHT", "i", "the fills of one of two places come first"],
     [
-      "job->check(job->source, token) == 1",
-      "job->check(job->source, token)",
+      "job->how.known ? job->how.known(job->source, position) : FG_NO_TOKEN",
+      "FG_NO_TOKEN",
+      "what a follower knows is sampled",
+    ],
+    ["if (job->how.take)", "if (0)", "a follower stays where it is"],
+    [
+      "job->how.check(job->source, token) == 1",
+      "job->how.check(job->source, token)",
       "a token of which nobody is sure is taken",
     ],
     ["if (asked || sampler_fills) return asked;", "if (asked) return 1;", "one thread fills all masks"],
@@ -222,6 +249,8 @@ export const libraryBugs: PlantedBug[] = [
     ],
   ]),
   ...inFile("libfastgen/cpu/ops.c", MASKS, [
+    ["if (known != FG_NO_TOKEN) return known;", "if (known >= 0) return known;", "a follower that went on is sampled"],
+    ["if (id >= 0) fg_masks_take(", "if (0) fg_masks_take(", "nobody tells a follower of its tokens"],
     [
       "case FG_MASK_BROKEN: return FG_MASK_FAILED;",
       "case FG_MASK_BROKEN: return FG_MASK_LATE;",
