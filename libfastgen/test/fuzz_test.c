@@ -1,7 +1,7 @@
 /*
- * fuzz_test.c - shapes, options, tables and steps at random, most of them good but for one field, with arrays of exactly
- * the size that fastgen.h asks for: nothing outside of them is touched (under the address sanitizer), what is refused
- * has changed nothing, and a good step is taken at any time.
+ * fuzz_test.c - shapes, options, tables and steps at random, most of them good but for one field, with arrays of
+ * exactly the size that fastgen.h asks for: nothing outside of them is touched (under the address sanitizer), what is
+ * refused has changed nothing, and a good step is taken at any time.
  *
  *   fuzz_test [SECONDS [SEED]]    goes on for so long, and says with which seed it ended
  */
@@ -12,9 +12,10 @@
 
 enum { SLOTS = 4, VOCAB = SMALL_VOCAB, CONTEXT = 200, STEP_TOKENS = 96, STEPS = 60 };
 
-static const int64_t edges[] = {INT32_MIN, -(1 << 20), -2,  -1,      0,       1,         2,        3,
-                                31,        63,         64,  65,      127,     128,       4096,     65535,
-                                1 << 16,   1 << 20,    VOCAB, VOCAB - 1, 1 << 24, INT32_MAX - 1, INT32_MAX};
+static const int64_t edges[] = {
+	INT32_MIN, -(1 << 20), -2,  -1,   0,     1,       2,       3,     31,        63,      64,
+	65,        127,        128, 4096, 65535, 1 << 16, 1 << 20, VOCAB, VOCAB - 1, 1 << 24, INT32_MAX - 1,
+	INT32_MAX};
 static const float odd[] = {0, -0.0f, 1, -1, 1e-30f, 1e30f, INFINITY, -INFINITY, NAN, 0.5f, 2, 1.0000001f};
 
 static int64_t edge(void) {
@@ -53,8 +54,9 @@ static fg_engine *e;
 static fg_capacity capacity;
 
 static void spoil_shape(fg_shape *s) {
-	int32_t *const fields[] = {&s->n_layers,          &s->hidden_size, &s->n_heads,   &s->n_kv_heads, &s->head_dim,
-	                           &s->intermediate_size, &s->vocab_size,  &s->qkv_bias, &s->qk_norm,    &s->tied_embeddings};
+	int32_t *const fields[] = {&s->n_layers, &s->hidden_size,       &s->n_heads,    &s->n_kv_heads,
+	                           &s->head_dim, &s->intermediate_size, &s->vocab_size, &s->qkv_bias,
+	                           &s->qk_norm,  &s->tied_embeddings};
 	if (one_in(4)) *(one_in(2) ? &s->rms_norm_eps : &s->rope_scale) = odd_number();
 	else *fields[below(sizeof fields / sizeof *fields)] = (int32_t)edge();
 	/* Their arrays would have to be as long. */
@@ -63,7 +65,7 @@ static void spoil_shape(fg_shape *s) {
 }
 
 static void spoil_options(fg_options *o) {
-	int32_t *const fields[] = {&o->n_devices,   &o->max_seqs, &o->max_step_tokens, &o->max_context,
+	int32_t *const fields[] = {&o->n_devices,     &o->max_seqs, &o->max_step_tokens, &o->max_context,
 	                           &o->compute_dtype, &o->kv_dtype, &o->quantization};
 	uint64_t *const bytes[] = {&o->kv_bytes, &o->host_kv_bytes};
 	if (one_in(4)) *bytes[below(2)] = (uint64_t)edge() << below(33);
@@ -98,7 +100,7 @@ static void fuzz_open(void) {
 	options.n_threads = 1 + below(2), options.mask_threads = below(3);
 	options.max_seqs = SLOTS, options.max_step_tokens = STEP_TOKENS, options.max_context = CONTEXT;
 	options.compute_dtype = below(3), options.kv_dtype = below(4), options.quantization = below(3);
-	options.kv_bytes = 4 << 20, options.host_kv_bytes = (uint64_t)below(2) << 20;
+	options.kv_bytes = 8 << 20, options.host_kv_bytes = (uint64_t)below(2) << 20;
 	for (int i = below(8); i > 0; i--) {
 		fg_shape s = m.shape;
 		fg_options o = options;
@@ -128,7 +130,7 @@ static void fuzz_open(void) {
 /* Changes something of one tensor, and returns which tensor. */
 static int32_t spoil_table(fg_tensor *t) {
 	const int32_t i = below(m.n_tensors);
-	int32_t *const fields[] = {&t[i].role, &t[i].layer, &t[i].dtype,      &t[i].rows,
+	int32_t *const fields[] = {&t[i].role, &t[i].layer,      &t[i].dtype,      &t[i].rows,
 	                           &t[i].cols, &t[i].scale_rows, &t[i].scale_cols, &t[i].reserved};
 	switch (below(6)) {
 	case 0: t[i].bytes = (uint64_t)edge(); break;
@@ -174,7 +176,8 @@ static fg_page_update updates[64];
 static fg_page_copy copies[8];
 
 static fg_sampling good_sampling(void) {
-	fg_sampling s = {.seed = next_random(), .temperature = one_in(3) ? 0 : uniform(0.1f, 2), .top_p = 1, .repetition_penalty = 1};
+	fg_sampling s = {
+		.seed = next_random(), .temperature = one_in(3) ? 0 : uniform(0.1f, 2), .top_p = 1, .repetition_penalty = 1};
 	if (one_in(2)) s.top_p = uniform(0.01f, 1);
 	if (one_in(2)) s.min_p = uniform(0, 1);
 	if (one_in(2)) s.top_k = below(VOCAB + 10);
@@ -243,8 +246,8 @@ static fg_step spoilt_step(const fg_step *good) {
 	fg_step_seq *q = &bad_seqs[below(s.n_seqs)];
 	int32_t *const of_seq[] = {&q->slot, &q->n_new, &q->context, &q->flags, &q->next_token, &q->n_logprobs, &q->mask};
 	int32_t *const of_sampling[] = {&p->top_k, &p->min_context, &p->logprobs_mode, &p->reserved};
-	float *const numbers[] = {&p->temperature,        &p->top_p,           &p->min_p,
-	                          &p->repetition_penalty, &p->presence_penalty, &p->frequency_penalty};
+	float *const numbers[] = {&p->temperature,      &p->top_p, &p->min_p, &p->repetition_penalty, &p->presence_penalty,
+	                          &p->frequency_penalty};
 	fg_page_update *u = &bad_updates[below(s.n_page_updates + 1)];
 	fg_page_copy *c = &bad_copies[below(s.n_copies + 1)];
 	int32_t *tokens = exactly(s.n_tokens, sizeof *tokens);
@@ -257,7 +260,8 @@ static fg_step spoilt_step(const fg_step *good) {
 	case 4: *(one_in(3) ? &c->page : one_in(2) ? &c->host_page : &c->direction) = value; break;
 	case 5: tokens[below(s.n_tokens)] = value; break;
 	case 6: { /* counts: fewer than there are, or none that is possible */
-		int32_t *const counts[] = {&s.n_seqs, &s.n_tokens, &s.n_page_updates, &s.n_fills, &s.n_masks, &s.n_late_masks, &s.n_copies};
+		int32_t *const counts[] = {&s.n_seqs,  &s.n_tokens,     &s.n_page_updates, &s.n_fills,
+		                           &s.n_masks, &s.n_late_masks, &s.n_copies};
 		int32_t *n = counts[below(7)];
 		*n = value < *n ? value : one_in(2) ? INT32_MAX : *n;
 		if (n == &s.n_page_updates && *n == INT32_MAX) *n = -1; /* any number may be right */
@@ -408,6 +412,8 @@ int main(int argc, char **argv) {
 	const uint64_t start = fg_clock_ns(), first = seed;
 	while (seed < first + 30 || (double)(fg_clock_ns() - start) < seconds * 1e9) fuzz(1000 * seed++);
 	CHECK(refused > steps / 6 && refused < steps, "%ld of %ld steps refused", refused, steps);
-	if (argc > 1) printf("  seeds to %d: %ld steps, %ld refused, %ld changed and taken, %d such tables\n", (int)seed, steps, refused, strange, loads);
+	if (argc > 1)
+		printf("  seeds to %d: %ld steps, %ld refused, %ld changed and taken, %d such tables\n", (int)seed, steps,
+		       refused, strange, loads);
 	return report("fuzz_test");
 }
