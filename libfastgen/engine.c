@@ -350,6 +350,7 @@ FG_API fg_status fg_ready(fg_engine *e, fg_capacity *capacity) {
 			if (other->n_pages < e->capacity.n_pages) e->capacity.n_pages = other->n_pages;
 			if (other->n_host_pages < e->capacity.n_host_pages) e->capacity.n_host_pages = other->n_host_pages;
 		}
+		e->capacity.follows = e->ops->sampler_fills && e->masks.n_started == 0;
 		for (int32_t i = 0; i < FG_STEPS_IN_FLIGHT; i++) e->masks.rows[i] = e->ops->masks(e->ranks[0].ctx, i);
 		e->ready = 1;
 	}
@@ -481,10 +482,8 @@ FG_API fg_status fg_submit(fg_engine *e, const fg_step *step) {
 	return FG_OK;
 }
 
-FG_API fg_status fg_mask(fg_engine *e, uint64_t step, int32_t mask, fg_mask_fill fill, fg_mask_check check,
-                         void *source) {
-	if (!e) return fg_fail(FG_INVALID, "engine is NULL");
-	if (!fill && !source) return fg_fail(FG_INVALID, "fill and source are NULL; one of them must give the mask");
+/* Gives late mask `mask` of step number `step`. */
+static fg_status give_mask(fg_engine *e, uint64_t step, int32_t mask, fg_mask_job job) {
 	const fg_command *c = NULL;
 	for (int32_t i = 0; i < e->n_steps; i++)
 		if (e->steps[i]->step == step) c = e->steps[i];
@@ -500,8 +499,26 @@ FG_API fg_status fg_mask(fg_engine *e, uint64_t step, int32_t mask, fg_mask_fill
 	if (__atomic_load_n(&e->masks.rows[place].state[mask], __ATOMIC_RELAXED) != FG_MASK_MISSING) {
 		return fg_fail(FG_INVALID, "mask %d of step %llu was given before", mask, (unsigned long long)step);
 	}
-	fg_masks_give(&e->masks, place, mask, (fg_mask_job){fill, check, source});
+	fg_masks_give(&e->masks, place, mask, job);
 	return FG_OK;
+}
+
+FG_API fg_status fg_mask(fg_engine *e, uint64_t step, int32_t mask, fg_mask_fill fill, fg_mask_check check,
+                         void *source) {
+	if (!e) return fg_fail(FG_INVALID, "engine is NULL");
+	if (!fill && !source) return fg_fail(FG_INVALID, "fill and source are NULL; one of them must give the mask");
+	return give_mask(e, step, mask, (fg_mask_job){.how = {.fill = fill, .check = check}, .source = source});
+}
+
+FG_API fg_status fg_follow(fg_engine *e, uint64_t step, int32_t mask, const fg_follower *follower, void *source) {
+	if (!e || !follower) return fg_fail(FG_INVALID, "engine or follower is NULL");
+	if (!follower->fill || !follower->known || !follower->take) {
+		return fg_fail(FG_INVALID, "fill, known or take of the follower is NULL");
+	}
+	if (e->masks.n_started > 0 || !e->ops->sampler_fills) {
+		return fg_fail(FG_UNSUPPORTED, "masks are filled before their rows are sampled here: follow by fg_mask");
+	}
+	return give_mask(e, step, mask, (fg_mask_job){*follower, source});
 }
 
 FG_API fg_status fg_wait(fg_engine *e, fg_result *result) {

@@ -1,3 +1,4 @@
+/* See masks.h. */
 #include "masks.h"
 #include "cores.h"
 #include "lock.h"
@@ -28,12 +29,22 @@ static void set_state(fg_masks *m, int32_t place, int32_t row, fg_mask_state sta
 
 int fg_masks_check(const fg_masks *m, int32_t place, int32_t row, int32_t token) {
 	const fg_mask_job *job = job_of(m, place, row);
-	return job->check && job->check(job->source, token) == 1;
+	return job->how.check && job->how.check(job->source, token) == 1;
+}
+
+int32_t fg_masks_known(const fg_masks *m, int32_t place, int32_t row, int32_t position) {
+	const fg_mask_job *job = job_of(m, place, row);
+	return job->how.known ? job->how.known(job->source, position) : FG_NO_TOKEN;
+}
+
+void fg_masks_take(const fg_masks *m, int32_t place, int32_t row, int32_t position, int32_t token) {
+	const fg_mask_job *job = job_of(m, place, row);
+	if (job->how.take) job->how.take(job->source, position, token);
 }
 
 void fg_masks_fill(fg_masks *m, int32_t place, int32_t row) {
 	const fg_mask_job *job = job_of(m, place, row);
-	int failed = job->fill(job->source, words_of(m, place, row), m->bytes) != 0;
+	int failed = job->how.fill(job->source, words_of(m, place, row), m->bytes) != 0;
 	set_state(m, place, row, failed ? FG_MASK_BROKEN : FG_MASK_READY);
 }
 
@@ -107,7 +118,7 @@ void fg_masks_free(fg_masks *m) {
 }
 
 void fg_masks_give(fg_masks *m, int32_t place, int32_t row, fg_mask_job job) {
-	if (!job.fill) {
+	if (!job.how.fill) {
 		memcpy(words_of(m, place, row), job.source, m->bytes);
 		set_state(m, place, row, FG_MASK_READY);
 		return;

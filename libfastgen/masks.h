@@ -11,8 +11,7 @@
 
 /* How a mask is made. */
 typedef struct {
-	fg_mask_fill fill;
-	fg_mask_check check; /* or NULL */
+	fg_follower how; /* known and take are NULL where others follow the tokens */
 	void *source;
 } fg_mask_job;
 
@@ -23,7 +22,7 @@ typedef struct {
 } fg_mask_queue;
 
 /* A step in flight has a place, its number modulo FG_STEPS_IN_FLIGHT. Calls come from one thread at a time, but
- * fg_masks_check and fg_masks_fill. */
+ * those of the step's threads. */
 typedef struct fg_masks {
 	fg_mask_rows rows[FG_STEPS_IN_FLIGHT]; /* set by the engine once the device is ready */
 	size_t bytes;                          /* of a mask's words */
@@ -45,13 +44,17 @@ fg_status fg_masks_init(fg_masks *masks, const fg_config *config, int sampler_fi
 /* Waits for the fills that have begun. Every step was ended. */
 void fg_masks_free(fg_masks *masks);
 
-/* Gives a row of the step at `place`: how it is made, or where `job.fill` is NULL its words, at `job.source`, which are
- * copied. The row was not given before. */
+/* Gives a row of the step at `place`: how it is made, or where `job.how.fill` is NULL its words, at `job.source`, which
+ * are copied. The row was not given before. */
 void fg_masks_give(fg_masks *masks, int32_t place, int32_t row, fg_mask_job job);
 
 /* For threads of the step at `place` where no others fill, of a row in FG_MASK_FILLING, between the step's beginning
  * and its end; one thread for each row, any number of rows at once. */
 
+/* A follower's `known`; FG_NO_TOKEN of any other. */
+int32_t fg_masks_known(const fg_masks *masks, int32_t place, int32_t row, int32_t position);
+/* A follower's `take`; nothing for any other. Also after the row was filled. */
+void fg_masks_take(const fg_masks *masks, int32_t place, int32_t row, int32_t position, int32_t token);
 /* Whether the row's mask allows `token` for certain. 0 also means that nobody can tell without the mask. */
 int fg_masks_check(const fg_masks *masks, int32_t place, int32_t row, int32_t token);
 /* Calls the row's fill. Its state is FG_MASK_READY or FG_MASK_BROKEN then. */

@@ -1,3 +1,4 @@
+/* See queue.h. */
 #include "queue.h"
 #include "clock.h"
 #include "lock.h"

@@ -50,6 +50,8 @@ export interface EngineCapacity {
   weightBytes: number;
   graphs: number;
   threads: number;
+  /** Whether the sampler takes grammars along: fg_follow. */
+  follows: boolean;
   /** Name of the device, with what the library uses of it. */
   deviceName: string;
 }

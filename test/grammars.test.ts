@@ -135,13 +135,19 @@ engineTest(
   async () => {
     const outputs = [];
     const pageBytes = 64 * 2 * 5 * 4 * 32 * 2;
-    const engines = [{ maxSeqs: 1 }, { maxSeqs: 32 }, { maxSeqs: 32, kvBytes: 9 * pageBytes }];
+    const runs: [changes: Partial<EngineConfig>, logprobs: number][] = [
+      [{ maxSeqs: 1 }, -1],
+      [{ maxSeqs: 32 }, -1],
+      [{ maxSeqs: 32, kvBytes: 9 * pageBytes }, -1],
+      // With log probabilities the sampler takes no grammar along, and every token is sampled.
+      [{ maxSeqs: 32 }, 0],
+    ];
     let preemptions = 0;
-    for (const changes of engines) {
+    for (const [changes, logprobs] of runs) {
       const engine = await Engine.start(changes);
       const plan = Array.from({ length: 60 }, (_, seed) => {
         const sampling = { ...GREEDY, temperature: 1.5, seed: BigInt(seed), presencePenalty: seed % 7 === 0 ? 1 : 0 };
-        const more: Partial<EngineRequest> = { sampling, logprobs: seed % 5 === 0 ? 2 : -1 };
+        const more: Partial<EngineRequest> = { sampling, logprobs: seed % 5 === 0 ? 2 : logprobs };
         if (seed % 11 === 0) more.badWords = [Int32Array.of(100 + seed), Int32Array.of(5, 6)];
         // Every seventh has no grammar.
         return engine.request(seed, seed % 7 === 6 ? null : cases[seed % 6]!.lark, more);
@@ -152,6 +158,7 @@ engineTest(
     }
     expect(outputs[1]).toEqual(outputs[0]!);
     expect(outputs[2]).toEqual(outputs[0]!);
+    expect(outputs[3]).toEqual(outputs[0]!);
     expect(preemptions).toBeGreaterThan(0);
     let valid = 0;
     for (const [seed, { finish, reason, text }] of outputs[0]!.entries()) {

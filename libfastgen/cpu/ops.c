@@ -376,17 +376,11 @@ static int32_t sample_unmasked(fg_sampler *sampler, const fg_batch *batch, const
 	return id;
 }
 
-/* *reported: the row that the log probabilities are of; `logits` as long as nothing else is known. */
-static int32_t sample_id(cpu_ctx *ctx, const fg_batch *batch, const fg_row *row, const float *logits,
-                         const float **reported, void *scratch) {
-	const int reports = row->n_logprobs >= 0 || row->logits_row >= 0;
+/* The id that the row's mask leaves, which is there or was late. *reported: the row that the log probabilities are of.
+ */
+static int32_t sample_masked(cpu_ctx *ctx, const fg_batch *batch, const fg_row *row, const float *logits, int reports,
+                             const float **reported, void *scratch) {
 	fg_sampler *sampler = ctx->samplers[row->slot];
-	if (batch->mask_fills && mask_state(batch, row) == FG_MASK_FILLING) {
-		/* What is reported may be of the processed logits, which are the mask's. */
-		const int32_t id = reports ? FG_NO_TOKEN : sample_unmasked(sampler, batch, row, logits, scratch);
-		if (id >= 0) return id;
-		fg_masks_fill(batch->mask_fills, batch->place, row->mask);
-	}
 	switch (mask_state(batch, row)) {
 	case FG_MASK_READY: break;
 	case FG_MASK_BROKEN: return FG_MASK_FAILED;
@@ -395,6 +389,28 @@ static int32_t sample_id(cpu_ctx *ctx, const fg_batch *batch, const fg_row *row,
 	const uint32_t *mask = row->mask < 0 ? NULL : batch->masks.words + (size_t)row->mask * batch->masks.stride;
 	if (reports) *reported = fg_sampler_reported(sampler, logits, mask, row->position, scratch);
 	return fg_sampler_sample(sampler, logits, mask, row->position, scratch);
+}
+
+/* *reported: `logits` as long as nothing else is known. */
+static int32_t sample_id(cpu_ctx *ctx, const fg_batch *batch, const fg_row *row, const float *logits,
+                         const float **reported, void *scratch) {
+	const int reports = row->n_logprobs >= 0 || row->logits_row >= 0;
+	fg_masks *fills = batch->mask_fills;
+	if (!fills || mask_state(batch, row) != FG_MASK_FILLING) {
+		return sample_masked(ctx, batch, row, logits, reports, reported, scratch);
+	}
+	fg_sampler *sampler = ctx->samplers[row->slot];
+	const int32_t known = fg_masks_known(fills, batch->place, row->mask, row->position);
+	if (known >= 0) fg_sampler_count(sampler, known);
+	if (known != FG_NO_TOKEN) return known;
+	/* What is reported may be of the processed logits, which are the mask's. */
+	int32_t id = reports ? FG_NO_TOKEN : sample_unmasked(sampler, batch, row, logits, scratch);
+	if (id < 0) {
+		fg_masks_fill(fills, batch->place, row->mask);
+		id = sample_masked(ctx, batch, row, logits, reports, reported, scratch);
+	}
+	if (id >= 0) fg_masks_take(fills, batch->place, row->mask, row->position, id);
+	return id;
 }
 
 static void sample_row(token_job *j, int32_t item, int32_t thread) {

@@ -1,3 +1,4 @@
+/* See threads.h. */
 #include "threads.h"
 #include "../clock.h"
 #include "../lock.h"

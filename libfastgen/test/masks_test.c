@@ -367,6 +367,78 @@ static void test_sampler_fills(void) {
 	CHECK(o->ids[2] >= 0, "token %d", o->ids[2]);
 	fg_close(e);
 }
+
+/* A source that goes along: after each token only the next number may come, until it knows a token or has gone on. */
+typedef struct {
+	int32_t position, token, known_at, fills, checks, takes;
+	int32_t taken[16];
+} walker;
+
+static int32_t walk_fill(void *argument, uint32_t *mask, size_t bytes) {
+	walker *w = argument;
+	w->fills++;
+	memset(mask, 0, bytes);
+	mask[w->token / 32] |= 1u << w->token % 32;
+	return 0;
+}
+
+static int32_t walk_check(void *argument, int32_t token) {
+	walker *w = argument;
+	w->checks++;
+	return token == w->token;
+}
+
+static int32_t walk_known(void *argument, int32_t position) {
+	walker *w = argument;
+	if (position == w->known_at) return w->token++;
+	return position == w->position ? FG_NO_TOKEN : FG_MASK_LATE;
+}
+
+static void walk_take(void *argument, int32_t position, int32_t token) {
+	walker *w = argument;
+	CHECK(position == w->position && token == w->token, "token %d at %d, not %d at %d", token, position, w->token,
+	      w->position);
+	w->taken[w->takes++] = position;
+	w->position++, w->token++;
+	if (w->position == w->known_at) w->position++;
+}
+
+/* One source for the rows of both steps in flight: each step is sampled by what the step before has made of the source,
+ * though its mask was given before that step's tokens were known. */
+static void test_followers(void) {
+	static const fg_follower how = {walk_fill, walk_check, walk_known, walk_take};
+	static const fg_follower no_check = {walk_fill, NULL, walk_known, walk_take};
+	fg_capacity capacity;
+	begin(0);
+	MUST(fg_ready(e, &capacity));
+	CHECK(capacity.follows == 1, "it does not follow");
+	walker w[3];
+	for (int32_t i = 0; i < 3; i++) w[i] = (walker){.position = 5, .token = 100 * (i + 1), .known_at = -1};
+	w[1].known_at = 7; /* what it samples there is known */
+	w[2].position = 6; /* it has gone on past the first */
+	decode(5, 0, NULL, 3), decode(6, 0, NULL, 3);
+	for (uint64_t step = 1; step <= 6; step++) {
+		for (uint64_t next = step == 1 ? 1 : step + 1; next <= step + 1 && next <= 6; next++)
+			for (int32_t i = 0; i < 3; i++) MUST(fg_follow(e, next, i, i ? &how : &no_check, &w[i]));
+		MUST(wait_for(e, o));
+		const int32_t at = (int32_t)step - 1;
+		CHECK(o->ids[0] == 100 + at && o->ids[1] == 200 + at, "step %d: %d and %d", at, o->ids[0], o->ids[1]);
+		CHECK(o->ids[2] == (at ? 300 + at - 1 : FG_MASK_LATE), "step %d: %d", at, o->ids[2]);
+		if (step <= 4) decode(6 + (int32_t)step, 0, NULL, 3);
+	}
+	CHECK(w[0].takes == 6 && w[0].fills == 6 && w[0].checks == 0, "%d takes, %d fills", w[0].takes, w[0].fills);
+	CHECK(w[1].takes == 5 && w[1].taken[2] == 8, "%d takes", w[1].takes);
+	CHECK(w[2].takes == 5 && w[2].checks == 5 && w[2].fills <= 5, "%d takes", w[2].takes);
+	fg_close(e);
+	begin(1);
+	MUST(fg_ready(e, &capacity));
+	CHECK(capacity.follows == 0, "it follows beside mask threads");
+	decode(5, 0, NULL, 1);
+	REFUSED(FG_UNSUPPORTED, "fg_mask", fg_follow(e, 1, 0, &how, &w[0]));
+	give_copy(1, 0, 4);
+	MUST(wait_for(e, o));
+	fg_close(e);
+}
 #endif
 
 static void test_refusals(void) {
@@ -374,6 +446,9 @@ static void test_refusals(void) {
 	uint32_t words[WORDS] = {0};
 	begin(0);
 	REFUSED(FG_INVALID, "NULL", fg_mask(NULL, 0, 0, fill, NULL, &s));
+	static const fg_follower nothing = {.fill = fill};
+	REFUSED(FG_INVALID, "NULL", fg_follow(e, 0, 0, NULL, &s));
+	REFUSED(FG_INVALID, "NULL", fg_follow(e, 0, 0, &nothing, &s));
 	REFUSED(FG_INVALID, "not in flight", fg_mask(e, 0, 0, fill, NULL, &s));
 	REFUSED(FG_INVALID, "not in flight", fg_mask(e, 1, 0, fill, NULL, &s));
 	decode(5, 1, words, 2);
@@ -420,6 +495,7 @@ int main(void) {
 #ifndef ON_GPU
 	test_checks();
 	test_sampler_fills();
+	test_followers();
 #endif
 	test_refusals();
 	free_outcome(o);

@@ -1,10 +1,11 @@
-//! llg_new_matcher on a thread of its own: with a stack that deep grammars cannot overflow, and for a bounded time.
+//! llg_new_matcher on threads of its own: with stacks that deep grammars cannot overflow, and for a bounded time.
 use crate::deadline::until;
 use llguidance::ffi::*;
 use std::{
     ffi::{c_char, CStr, CString},
     sync::atomic::{AtomicUsize, Ordering},
-    sync::mpsc::sync_channel,
+    sync::mpsc::{channel, sync_channel, Receiver, Sender},
+    sync::{Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -16,6 +17,44 @@ const STACK_BYTES: usize = 1 << 30;
 const MOST_RUNNING: usize = 3;
 
 static RUNNING: AtomicUsize = AtomicUsize::new(0);
+
+/// A thread goes on to other compiles after one that was so short: it has touched little of its stack, and only a thread's end
+/// gives that back.
+const SHORT: Duration = Duration::from_millis(5);
+
+type Work = Box<dyn FnOnce() + Send>;
+
+/// Threads that wait for work: as many as once ran at a time, at most.
+static IDLE: Mutex<Vec<Sender<Work>>> = Mutex::new(Vec::new());
+
+/// Has a thread do it. False where the system gives none.
+fn give(work: Work) -> bool {
+    let idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    if let Some(thread) = idle {
+        return thread.send(work).is_ok();
+    }
+    let (sender, receiver) = channel();
+    let serve = move || serve(work, sender, receiver);
+    thread::Builder::new()
+        .stack_size(STACK_BYTES)
+        .spawn(serve)
+        .is_ok()
+}
+
+fn serve(first: Work, sender: Sender<Work>, receiver: Receiver<Work>) {
+    let mut next = Ok(first);
+    while let Ok(work) = next {
+        let start = Instant::now();
+        work();
+        if start.elapsed() > SHORT {
+            return;
+        }
+        IDLE.lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(sender.clone());
+        next = receiver.recv();
+    }
+}
 
 /// Copies of all that a compile needs: it may go on when its caller has given up.
 struct Job {
@@ -77,11 +116,7 @@ pub unsafe extern "C" fn fastgen_new_matcher(
             unsafe { llg_free_matcher(made.0) };
         }
     };
-    if thread::Builder::new()
-        .stack_size(STACK_BYTES)
-        .spawn(compile)
-        .is_err()
-    {
+    if !give(Box::new(compile)) {
         RUNNING.fetch_sub(1, Ordering::AcqRel);
         return std::ptr::null_mut();
     }

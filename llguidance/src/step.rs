@@ -7,6 +7,11 @@ use std::time::{Duration, Instant};
 /// Real grammars take microseconds, and tens of milliseconds at worst.
 const STEP: Duration = Duration::from_millis(500);
 
+/// Runs a function of llguidance's C ABI for so long at most, and then fails it.
+pub fn in_time<T>(work: impl FnOnce() -> T) -> T {
+    until(Instant::now() + STEP, work)
+}
+
 /// As llg_matcher_compute_mask_into; fails after 0.5 s.
 ///
 /// # Safety
@@ -17,9 +22,7 @@ pub unsafe extern "C" fn fastgen_compute_mask(
     mask: *mut u32,
     mask_bytes: usize,
 ) -> i32 {
-    until(Instant::now() + STEP, || unsafe {
-        llg_matcher_compute_mask_into(matcher, mask, mask_bytes)
-    })
+    in_time(|| unsafe { llg_matcher_compute_mask_into(matcher, mask, mask_bytes) })
 }
 
 /// Whether the mask allows `token`, for the work of one token: 1 = for certain. 0: it does not, or it cannot be told without
@@ -29,17 +32,13 @@ pub unsafe extern "C" fn fastgen_compute_mask(
 /// `matcher` came from fastgen_new_matcher or llg_clone_matcher.
 #[no_mangle]
 pub unsafe extern "C" fn fastgen_allows_token(matcher: &mut LlgMatcher, token: u32) -> i32 {
-    until(Instant::now() + STEP, || {
-        (unsafe { llg_matcher_validate_tokens(matcher, &token, 1) } == 1) as i32
-    })
+    in_time(|| (unsafe { llg_matcher_validate_tokens(matcher, &token, 1) } == 1) as i32)
 }
 
 /// As llg_matcher_consume_token; fails after 0.5 s.
 #[no_mangle]
 pub extern "C" fn fastgen_consume_token(matcher: &mut LlgMatcher, token: u32) -> i32 {
-    until(Instant::now() + STEP, || {
-        llg_matcher_consume_token(matcher, token)
-    })
+    in_time(|| llg_matcher_consume_token(matcher, token))
 }
 
 /// As llg_matcher_compute_ff_tokens; fails after 0.5 s.
@@ -52,7 +51,5 @@ pub unsafe extern "C" fn fastgen_forced_tokens(
     output: *mut u32,
     output_len: usize,
 ) -> i32 {
-    until(Instant::now() + STEP, || unsafe {
-        llg_matcher_compute_ff_tokens(matcher, output, output_len)
-    })
+    in_time(|| unsafe { llg_matcher_compute_ff_tokens(matcher, output, output_len) })
 }

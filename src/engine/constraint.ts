@@ -3,7 +3,8 @@
  * thinking. It goes along with the tokens that the sequence gets, and tells the mask of the next one and what must follow.
  */
 import { usesPenalty } from "../engine-config.ts";
-import type { GrammarMatcher, MaskLibrary } from "./late-masks.ts";
+import type { Followed } from "../grammar/follower.ts";
+import type { GrammarFollower, GrammarMatcher, MaskLibrary } from "./late-masks.ts";
 import type { EngineRequest, ThinkingBudget } from "./protocol.ts";
 import { endsWith, maskOf, TokenMask } from "./token-mask.ts";
 
@@ -23,6 +24,11 @@ export class Constraint {
 
   /** Whether the grammar was asked what must follow now, and nothing must. */
   private nothingForced = false;
+  /** What the sampler takes along in the matcher's place, from some token on. */
+  private follower: GrammarFollower | null = null;
+  /** How it went on after the last token that was sampled, and how many of the tokens forced there the sequence has. */
+  private followed: Followed | null = null;
+  private forcedTaken = 0;
 
   private constructor(
     private readonly request: EngineRequest,
@@ -63,6 +69,7 @@ export class Constraint {
 
   /** Whether the next token cannot be sampled before the one before it is known. */
   get needsLastToken(): boolean {
+    if (this.isFollowed) return false;
     return this.grammarHolds || this.forcedEnd >= 0 || (this.tokens?.needsLastToken ?? false);
   }
 
@@ -79,6 +86,23 @@ export class Constraint {
   /** Whether the matcher may be asked about single tokens in place of its mask: where tokens are forced, the two may differ. */
   get isCheckable(): boolean {
     return this.nothingForced;
+  }
+
+  /** Whether the sampler takes the grammar along: masks wait for no token, and the matcher is not to be touched. */
+  get isFollowed(): boolean {
+    return this.follower !== null;
+  }
+
+  /**
+   * What gives the next token's mask if the sampler can take the grammar along, from here on for good; else null. `position`: so
+   * many tokens are before it, all of them known the first time.
+   */
+  follow(library: MaskLibrary, position: number): GrammarFollower | null {
+    if (this.follower) return this.follower;
+    // What else decides about the next token is up to this thread.
+    const matcher = this.skipsSampling && this.thinking === null && this.request.minTokens === 0 && this.computedBy;
+    if (matcher) this.follower = library.follow(matcher, position, this.nothingForced);
+    return this.follower;
   }
 
   /** The matcher whose mask alone is the next token's, so that another thread can compute it; else null. */
@@ -102,7 +126,8 @@ export class Constraint {
   }
 
   /** Goes on by `token`, which comes after the outputs of `seq`. False: the grammar does not allow it, or has failed. */
-  accept(token: number, seq: { readonly outputTokens: Int32Array }): boolean {
+  accept(token: number, seq: { readonly outputTokens: Int32Array; readonly length: number }): boolean {
+    if (this.follower) return this.acceptFollowed(this.follower, seq.length);
     this.nothingForced = false;
     if (this.grammarHolds && !this.matcher!.consume(token)) return false;
     // The usual case, for every token: no thinking is left to begin, end or count.
@@ -123,6 +148,17 @@ export class Constraint {
     }
     this.checkBudget(outputs.length + 1);
     return true;
+  }
+
+  /** The same where the sampler has taken the grammar along: the token at `position` is one that it knows. */
+  private acceptFollowed(follower: GrammarFollower, position: number): boolean {
+    if (this.followed && this.forcedTaken < this.followed.forced.length) {
+      this.forcedTaken++;
+      return true;
+    }
+    this.followed = follower.followed(position);
+    this.forcedTaken = 0;
+    return this.followed !== null;
   }
 
   /** Forces the end of thinking once there are as many tokens as it may have. */
@@ -149,6 +185,7 @@ export class Constraint {
   /** What must follow now and needs no sampling. */
   forced(): Int32Array {
     if (!this.skipsSampling) return NO_IDS;
+    if (this.follower) return this.followed?.forced.subarray(this.forcedTaken) ?? NO_IDS;
     if (this.forcedEnd >= 0) return this.request.thinking!.end.subarray(this.forcedEnd);
     const ids = this.computedBy?.forcedTokens() ?? NO_IDS;
     this.nothingForced = ids.length === 0;
@@ -157,6 +194,7 @@ export class Constraint {
 
   /** Nothing can follow any more. */
   get stopped(): boolean {
+    if (this.follower) return this.forcedTaken === this.followed?.forced.length && this.followed.over;
     return this.grammarHolds && (this.matcher?.stopped ?? false);
   }
 
@@ -166,6 +204,7 @@ export class Constraint {
 
   /** Nothing else uses it any more, the library included. Once. */
   free(): void {
+    this.follower?.free();
     this.matcher?.free();
   }
 }

@@ -2,7 +2,9 @@
  * Grammars for tests: small automata over the fake library's vocabulary, and a matcher with the manners of the real one. It
  * throws where it is used while the library has it, after it was freed, or is freed twice.
  */
-import type { GrammarMatcher } from "./late-masks.ts";
+import { FG } from "../ffi/layout.ts";
+import type { Followed } from "../grammar/follower.ts";
+import type { GrammarFollower, GrammarMatcher } from "./late-masks.ts";
 
 export interface FakeState {
   /** The tokens that may come, each with the state that it leads to. */
@@ -52,6 +54,7 @@ export class FakeMatcher implements GrammarMatcher {
   private state: FakeState;
   private failure: string | null;
   private isLent = false;
+  private isFollowed = false;
   private isFreed = false;
 
   constructor(readonly pointer: number) {
@@ -72,6 +75,14 @@ export class FakeMatcher implements GrammarMatcher {
 
   takeBack(): void {
     this.isLent = false;
+  }
+
+  /** The library has it for good, and what it does there is `work`. */
+  within<T>(work: () => T): T {
+    this.isFollowed = false;
+    const result = work();
+    this.isFollowed = true;
+    return result;
   }
 
   consume(token: number): boolean {
@@ -122,22 +133,88 @@ export class FakeMatcher implements GrammarMatcher {
   }
 
   get accepting(): boolean {
-    this.check();
+    this.checkLent();
     return this.state.accepting === true;
   }
 
   get error(): string | null {
-    this.check();
+    this.checkLent();
     return this.failure;
   }
 
   free(): void {
-    this.check();
+    this.checkLent();
     this.isFreed = true;
   }
 
   private check(): void {
+    this.checkLent();
+    if (this.isFollowed) throw new Error("a matcher is used that the sampler takes along");
+  }
+
+  private checkLent(): void {
     if (this.isFreed) throw new Error("a matcher is used after it was freed");
     if (this.isLent) throw new Error("a matcher is used while the library has it");
+  }
+}
+
+/** A matcher that the library's sampler takes along. What becomes of the last two tokens is known, and of no others. */
+export class FakeFollower implements GrammarFollower {
+  readonly pointer: number;
+  freed = false;
+  private readonly kept: { at: number; followed: Followed | null }[] = [];
+  private lone = { at: -1, id: FG.NO_TOKEN as number };
+
+  constructor(
+    private readonly matcher: FakeMatcher,
+    private position: number,
+  ) {
+    this.pointer = matcher.pointer;
+    matcher.within(() => {});
+  }
+
+  /** The library's part: what is there without a choice. */
+  known(position: number): number {
+    if (position === this.position) return FG.NO_TOKEN;
+    return position === this.lone.at ? this.lone.id : FG.MASK_LATE;
+  }
+
+  fillMask(mask: Uint32Array): boolean {
+    return this.matcher.within(() => this.matcher.fillMask(mask));
+  }
+
+  take(position: number, token: number): void {
+    if (position !== this.position) return;
+    const { matcher } = this;
+    matcher.within(() => {
+      const isTaken = matcher.consume(token);
+      const ids: number[] = [];
+      for (
+        let more = [...matcher.forcedTokens()];
+        more.length > 0 && !matcher.stopped;
+        more = [...matcher.forcedTokens()]
+      ) {
+        for (const id of more) if (matcher.consume(id)) ids.push(id);
+        if (ids.length > 100) break;
+      }
+      const over = matcher.stopped;
+      this.kept.push({ at: position, followed: isTaken ? { forced: Int32Array.from(ids), over } : null });
+      if (this.kept.length > 2) this.kept.shift();
+      this.lone = ids.length === 1 ? { at: position + 1, id: ids[0]! } : { at: -1, id: FG.NO_TOKEN };
+      this.position = over ? -1 : position + 1 + ids.length;
+    });
+  }
+
+  /** The engine's part. */
+  followed(position: number): Followed | null {
+    const kept = this.kept.find(({ at }) => at === position);
+    if (!kept) throw new Error(`what followed position ${position} is asked for, which was not sampled lately`);
+    return kept.followed;
+  }
+
+  free(): void {
+    if (this.freed) throw new Error("a follower is freed twice");
+    if (this.matcher.freed) throw new Error("a follower is freed after its matcher");
+    this.freed = true;
   }
 }

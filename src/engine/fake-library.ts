@@ -7,9 +7,9 @@ import { FastgenError } from "../errors.ts";
 import { FG } from "../ffi/layout.ts";
 import type { StepResult } from "../ffi/step.ts";
 import { LATE_MASK, type SlotFill, type StepPlan } from "../ffi/step-plan.ts";
-import { FakeMatcher } from "./fake-grammar.ts";
+import { FakeFollower, FakeMatcher } from "./fake-grammar.ts";
 import { allowed, expectedRank, hasBit, isHeldBack, logprob, nextToken, penalised } from "./fake-model.ts";
-import type { GrammarMatcher, MaskLibrary } from "./late-masks.ts";
+import type { GrammarFollower, GrammarMatcher, MaskLibrary } from "./late-masks.ts";
 import { PAGE_TOKENS } from "./page-cache.ts";
 
 export interface FakeConfig {
@@ -51,7 +51,9 @@ interface Queued {
   /** Pages that it writes to, by where they begin. */
   written: Set<number>;
   /** By their place among the late masks: those that have been given. */
-  given: (Uint32Array | FakeMatcher)[];
+  given: (Uint32Array | FakeMatcher | FakeFollower)[];
+  /** Of a step that has run before it was waited for. */
+  result: StepResult | null;
 }
 
 export class FakeLibrary implements MaskLibrary {
@@ -63,6 +65,8 @@ export class FakeLibrary implements MaskLibrary {
   lateMasks = 0;
   /** Matchers given that may be asked about single tokens. */
   checkedMasks = 0;
+  /** Whether its sampler takes matchers along. */
+  follows = false;
   /** Whether a late mask that was given comes too late all the same. */
   isLate = () => false;
   /** Sequence length at which no token can be sampled, as with damaged weights. 0 = never. */
@@ -81,6 +85,7 @@ export class FakeLibrary implements MaskLibrary {
   /** Pages that arrived beside the step before: the next result tells of their time. */
   private untoldArrivals = 0;
   readonly matchers = new Map<number, FakeMatcher>();
+  readonly followers: FakeFollower[] = [];
   private readonly kv: Int32Array;
   private readonly hostKv: Int32Array;
   /** By slot: its pages, as of the newest step. */
@@ -133,6 +138,7 @@ export class FakeLibrary implements MaskLibrary {
       logitsRowCount: plan.logitsRowCount,
       written,
       given: new Array(plan.lateMaskCount),
+      result: null,
     });
     plan.submitted();
   }
@@ -156,7 +162,19 @@ export class FakeLibrary implements MaskLibrary {
     this.give(row, words.slice());
   }
 
-  private give(row: number, mask: Uint32Array | FakeMatcher): void {
+  follow(matcher: GrammarMatcher, position: number, checks: boolean): FakeFollower | null {
+    if (!this.follows) return null;
+    check(!checks || matcher.forcedTokens().length === 0, "single tokens are checked while others are forced");
+    const follower = new FakeFollower(matcher as FakeMatcher, position);
+    this.followers.push(follower);
+    return follower;
+  }
+
+  giveFollower(row: number, follower: GrammarFollower): void {
+    this.give(row, follower as FakeFollower);
+  }
+
+  private give(row: number, mask: Uint32Array | FakeMatcher | FakeFollower): void {
     const given = this.queue.at(-1)?.given;
     check(given !== undefined && row >= 0 && row < given.length, "a late mask that the newest step does not have");
     check(given![row] === undefined, "a late mask that was given already");
@@ -170,11 +188,21 @@ export class FakeLibrary implements MaskLibrary {
   wait(): StepResult {
     const step = this.queue.shift();
     check(step !== undefined, "no step is in flight");
-    const arrivals = this.copyPages(step!.copies);
-    for (const fill of step!.fills) {
+    const result = step!.result ?? this.execute(step!);
+    // The step behind it needs nothing of its result where the sampler takes all grammars along: it may be over, too.
+    const [next] = this.queue;
+    const runsOn =
+      next && this.follows && Array.from(next.given).every((mask) => mask && !(mask instanceof FakeMatcher));
+    if (runsOn) next.result = this.execute(next);
+    return result;
+  }
+
+  private execute(step: Queued): StepResult {
+    const arrivals = this.copyPages(step.copies);
+    for (const fill of step.fills) {
       this.slots.set(fill.slot, { fill, lastSampled: GARBAGE, history: fill.history && [...fill.history] });
     }
-    const result = { ...this.run(step!), ...this.timesOf(step!) };
+    const result = { ...this.run(step), ...this.timesOf(step) };
     for (const [page, content] of arrivals) this.kv.set(content, page);
     return result;
   }
@@ -258,9 +286,13 @@ export class FakeLibrary implements MaskLibrary {
       for (let j = scores ? 0 : count - 1; j < count; j++) {
         const length = context - count + j + 1;
         let id = j + 1 < count ? tokens[length]! % this.config.vocabSize : nextToken;
-        if (samples && j + 1 === count)
-          id = this.sample(slot, tokens, this.maskOf(step, mask === LATE_MASK ? late++ : -1, mask));
-        else if (!scores) break;
+        if (samples && j + 1 === count) {
+          const row = mask === LATE_MASK ? late++ : -1;
+          const follower = row >= 0 ? step.given[row] : null;
+          const known = follower instanceof FakeFollower ? follower.known(length) : FG.NO_TOKEN;
+          id = this.sample(slot, tokens, known === FG.NO_TOKEN ? this.maskOf(step, row, mask) : known);
+          if (follower instanceof FakeFollower && id >= 0) follower.take(length, id);
+        } else if (!scores) break;
         ids.push(id);
         if (flags & FG.LOGITS) {
           for (let other = 0; other < this.config.vocabSize; other++) logits.push(logprob(other, length) + length);
@@ -325,9 +357,9 @@ export class FakeLibrary implements MaskLibrary {
     let mask = step.given[late];
     check(mask !== undefined, "a late mask that nobody gives: others wait for it");
     let hasFailed = false;
-    if (mask instanceof FakeMatcher) {
+    if (mask instanceof FakeMatcher || mask instanceof FakeFollower) {
       const filled = new Uint32Array(words);
-      mask.takeBack();
+      if (mask instanceof FakeMatcher) mask.takeBack();
       hasFailed = !mask.fillMask(filled);
       mask = filled;
     }
@@ -343,7 +375,7 @@ export class FakeLibrary implements MaskLibrary {
     const { vocabSize } = this.config;
     const { length } = tokens;
     if (typeof mask === "number") {
-      slot.lastSampled = NOTHING;
+      slot.lastSampled = mask < 0 ? NOTHING : mask;
       return mask;
     }
     check(

@@ -125,6 +125,7 @@ const settings = fc.record({
   depth: fc.constantFrom(1, 2, 2, 2),
   shortSight: fc.constantFrom(0, 1, 1, 10),
   lateness: fc.constantFrom(0, 0.1, 0.6),
+  follows: fc.boolean(),
   seed: fc.nat(),
 });
 
@@ -135,6 +136,7 @@ function rigFor(s: typeof settings extends fc.Arbitrary<infer T> ? T : never): R
   if (s.shortSight > 0) expectTooLittle(rig.scheduler, s.shortSight);
   const random = numbers(s.seed);
   rig.library.isLate = () => random() < s.lateness;
+  rig.library.follows = s.follows;
   return rig;
 }
 

@@ -3,6 +3,7 @@
  * with libfastgen and llguidance, tests with stand-ins.
  */
 import { FastgenError } from "../errors.ts";
+import type { Followed } from "../grammar/follower.ts";
 
 /** Where a sequence stands in its grammar: src/grammar/matcher.ts. One thread uses it at a time. */
 export interface GrammarMatcher {
@@ -23,6 +24,15 @@ export interface GrammarMatcher {
   free(): void;
 }
 
+/** A matcher that the sampler takes along: src/grammar/follower.ts. */
+export interface GrammarFollower {
+  /** What the library's threads know it by. */
+  readonly pointer: number;
+  /** What followed the token sampled at `position`, in a step that is over. Null: the grammar did not take it. */
+  followed(position: number): Followed | null;
+  free(): void;
+}
+
 export interface MaskLibrary {
   /** Takes over `pointer`, of an EngineGrammar. */
   openMatcher(pointer: number): GrammarMatcher;
@@ -34,6 +44,13 @@ export interface MaskLibrary {
   giveMatcher(row: number, matcher: GrammarMatcher, checks: boolean): void;
   /** The same mask is `words`, which are copied. */
   giveMask(row: number, words: Uint32Array): void;
+  /**
+   * A follower of `matcher`, for a sequence of `position` tokens, or null where the sampler takes none along. Nobody may touch the
+   * matcher until it is freed, but to ask for its error and whether its text is whole. `checks`: as above.
+   */
+  follow(matcher: GrammarMatcher, position: number, checks: boolean): GrammarFollower | null;
+  /** The same mask is what `follower` computes; steps before it may still be sampling the tokens that it depends on. */
+  giveFollower(row: number, follower: GrammarFollower): void;
 }
 
 function none(): never {
@@ -41,4 +58,10 @@ function none(): never {
 }
 
 /** For schedulers whose sequences need no late masks. */
-export const NO_LATE_MASKS: MaskLibrary = { openMatcher: none, giveMatcher: none, giveMask: none };
+export const NO_LATE_MASKS: MaskLibrary = {
+  openMatcher: none,
+  giveMatcher: none,
+  giveMask: none,
+  follow: none,
+  giveFollower: none,
+};

@@ -34,17 +34,18 @@ export class MaskRows {
     const { constraint } = seq;
     if (!constraint) return -1;
     if (constraint.awaitsGrammar) return LATE_MASK;
+    if (constraint.isFollowed) return LATE_MASK;
     const isLate =
       seq.pendingSamples > 0 ? constraint.needsLastToken : constraint.computedBy !== null && seq.lateTimes < MOST_LATE;
     return isLate ? LATE_MASK : plan.addMask(constraint.mask(seq.outputTokens));
   }
 
-  /** `step` has been submitted. Gives the late masks that depend on nothing in flight. */
+  /** `step` has been submitted. Gives the late masks that depend on nothing in flight, or that the sampler makes by itself. */
   submitted(step: StepInFlight): void {
     for (const [row, seq] of step.late.entries()) {
       seq.lateRow = row;
       if (seq.awaitsGrammar) this.awaiting.push(seq);
-      else if (seq.pendingSamples === 1) this.give(seq);
+      else if (seq.pendingSamples === 1 || seq.constraint!.isFollowed) this.give(seq);
     }
   }
 
@@ -64,7 +65,9 @@ export class MaskRows {
     const row = seq.lateRow;
     seq.lateRow = -1;
     const matcher = constraint.fillable;
+    const follower = only ? null : constraint.follow(this.library, seq.length);
     if (only) this.library.giveMask(row, maskOf(only, this.vocabSize));
+    else if (follower) this.library.giveFollower(row, follower);
     else if (matcher) this.library.giveMatcher(row, matcher, constraint.isCheckable);
     else this.library.giveMask(row, constraint.mask(seq.outputTokens) ?? this.everything);
   }
@@ -83,8 +86,9 @@ export class MaskRows {
   follow(seq: Sequence, constraint: Constraint): Ending | null {
     const { length } = seq;
     const forced = constraint.forced();
+    // The step in flight samples it as soon as the next one could; by itself where the sampler takes the grammar along.
+    if (forced.length === 1 && constraint.isFollowed && seq.pendingSamples > 0) return null;
     if (forced.length === 1 && seq.lateRow >= 0) {
-      // The step in flight samples it as soon as the next one could.
       this.give(seq, forced);
       return null;
     }

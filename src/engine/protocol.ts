@@ -5,6 +5,7 @@
 import type { EngineCapacity, EngineSampling } from "../engine-config.ts";
 import type { ErrorKind } from "../errors.ts";
 import type { TensorSource } from "../model/shape.ts";
+import type { DiskChange } from "./disk-listing.ts";
 
 /** What a sequence's tokens must follow. */
 export interface EngineGrammar {
@@ -98,6 +99,9 @@ export const FIRST_VERSION = "0";
 /** Why an update is refused while another one runs. */
 export const UPDATING = "the weights are being updated; wait for the end of that";
 
+/** Why a sleep comes to nothing. */
+export const WOKEN = "the engine was woken up before it slept";
+
 /** How a hold treats the sequences that are there: end them, let them end, or let them go on after it. */
 export type HoldMode = "abort" | "wait" | "keep";
 
@@ -113,6 +117,8 @@ export type Command =
   | { type: "update"; tensors: TensorSource[]; version: string; clearCache: boolean | null }
   /** As "hold", until all is awake; and the memory goes back to the system. Level 2 drops the weights: they need an update. */
   | { type: "sleep"; level: 1 | 2; mode: HoldMode }
+  /** As "sleep" up to the point where it could begin: no step runs from then on, until it sleeps and wakes, or "wake". */
+  | { type: "ready_to_sleep"; mode: HoldMode }
   | { type: "wake"; weights: boolean; kvCache: boolean };
 
 /** What commands have made of the engine. */
@@ -229,7 +235,7 @@ export interface HostStats {
   writeSeconds: number;
 }
 
-export const NO_HOST: HostStats = {
+const NO_HOST: HostStats = {
   pages: 0,
   pagesHeld: 0,
   hits: 0,
@@ -305,5 +311,7 @@ export type FromWorker =
   | { type: "done"; id: number; error: { kind: ErrorKind; message: string } | null; state: ControlState }
   /** What has become of cached pages, encoded for publishing (kv-events.ts). */
   | { type: "kv_events"; batch: Uint8Array }
+  /** What has become of pages on disk (disk-listing.ts). */
+  | { type: "disk_pages"; change: DiskChange }
   | { type: "closed" }
   | StepMessage;

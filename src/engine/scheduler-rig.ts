@@ -184,6 +184,7 @@ export class Rig {
     const given = [...this.received.values()].filter(({ request }) => request.grammar !== null);
     expect(this.library.matchers.size).toBe(given.length);
     expect([...this.library.matchers.values()].every(({ freed }) => freed)).toBe(true);
+    expect(this.library.followers.every(({ freed }) => freed)).toBe(true);
     for (const got of this.received.values()) {
       const { request } = got;
       const alone = expectedOutput(request, VOCAB);
@@ -228,7 +229,7 @@ function checkLogprobs({ request, tokens, logprobs }: Received): void {
   }
 }
 
-interface Internals {
+export interface Internals {
   cache: PageCache;
   running: Sequence[];
   queue: WaitingQueue;
@@ -240,7 +241,13 @@ interface Internals {
 
 /** The invariants are about what is inside; no caller needs to see it. */
 export function internals(scheduler: Scheduler): Internals {
-  return scheduler as unknown as Internals;
+  const inside = scheduler as unknown as Internals & {
+    states: Pick<Internals, "running" | "freeSlots" | "setAside">;
+    planner: Pick<Internals, "pendingPages">;
+  };
+  const { cache, queue, estimate, states, planner } = inside;
+  const { running, freeSlots, setAside } = states;
+  return { cache, queue, estimate, running, freeSlots, setAside, pendingPages: planner.pendingPages };
 }
 
 function same(a: Int32Array, b: Int32Array): boolean {

@@ -14,7 +14,7 @@ import { EngineWorker, type LoadedEngine } from "./worker.ts";
  * that they ran for `runSeconds`.
  */
 function workerOf(wanted: number, made: number[], runSeconds = 0) {
-  const capacity = { pages: config.pages, hostPages: wanted };
+  const capacity = { pages: config.pages, hostPages: wanted, follows: false };
   const library = new FakeLibrary({ ...config, hostPages: wanted, vocabSize: 97 });
   const looks = { count: 0 };
   const engine: LoadedEngine = {
@@ -28,6 +28,7 @@ function workerOf(wanted: number, made: number[], runSeconds = 0) {
     refusedSlot: -1,
     giveMask: (row, words) => library.giveMask(row, words),
     giveMaskSource: (row, _, check, source) => library.giveMatcher(row, library.matchers.get(source)!, check !== null),
+    giveFollower() {},
     wait: () => ({ ...library.wait(), runSeconds }),
     traceStart() {},
     traceStop() {},
@@ -40,6 +41,10 @@ function workerOf(wanted: number, made: number[], runSeconds = 0) {
     open: (pointer) => library.openMatcher(pointer),
     fill: 1,
     check: 2,
+    follow: () => {
+      throw new Error("its sampler takes no grammars along");
+    },
+    followerFunctions: new Uint8Array(0),
   });
   const { scheduler } = worker as unknown as { scheduler: Scheduler };
   const { cache } = internals(scheduler);

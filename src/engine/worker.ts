@@ -9,6 +9,7 @@ import { asFastgenError, FastgenError } from "../errors.ts";
 import { LibraryEngine } from "../ffi/engine.ts";
 import { FG } from "../ffi/layout.ts";
 import { StepPlan } from "../ffi/step-plan.ts";
+import { Follower } from "../grammar/follower.ts";
 import { Llguidance } from "../grammar/llguidance.ts";
 import { Matcher } from "../grammar/matcher.ts";
 import { setupSource } from "../kv-cache-dir/setup.ts";
@@ -17,7 +18,7 @@ import { EngineControl, PROGRESS_INTERVAL } from "./control.ts";
 import type { PageStore } from "./disk-pages.ts";
 import { HostPages } from "./host-pages.ts";
 import { KvEventLog } from "./kv-events.ts";
-import type { GrammarMatcher } from "./late-masks.ts";
+import type { GrammarFollower, GrammarMatcher } from "./late-masks.ts";
 import { Pacer } from "./pacer.ts";
 import { PAGE_TOKENS } from "./page-cache.ts";
 import { Profiling } from "./profiling.ts";
@@ -44,6 +45,7 @@ export type LoadedEngine = Pick<
   | "refusedSlot"
   | "giveMask"
   | "giveMaskSource"
+  | "giveFollower"
   | "wait"
   | "traceStart"
   | "traceStop"
@@ -58,6 +60,10 @@ export interface Grammars {
   readonly fill: number;
   /** The address of the function that checks one token in the mask's place. */
   readonly check: number;
+  /** A matcher that the sampler takes along: see MaskLibrary. */
+  follow(matcher: GrammarMatcher, position: number, checks: boolean): GrammarFollower;
+  /** An fg_follower. */
+  readonly followerFunctions: Uint8Array<ArrayBuffer>;
 }
 
 export class EngineWorker {
@@ -85,11 +91,11 @@ export class EngineWorker {
     > & {
       shape: Pick<EngineConfig["shape"], "vocabSize">;
     },
-    capacity: Pick<EngineCapacity, "pages" | "hostPages">,
+    capacity: Pick<EngineCapacity, "pages" | "hostPages" | "follows">,
     private readonly grammars: Grammars,
   ) {
     const { maxSeqs, maxStepTokens, prefixCaching } = config;
-    const { pages } = capacity;
+    const { pages, follows } = capacity;
     const hostPages = engine.progress().hostPages;
     this.hostPages = new HostPages(capacity.hostPages, hostPages, performance.now());
     this.hostPagesTimer = setInterval(() => this.countHostPages(), HOST_PAGES_INTERVAL).unref();
@@ -106,6 +112,8 @@ export class EngineWorker {
         giveMatcher: (row, { pointer }, checks) =>
           engine.giveMaskSource(row, grammars.fill, checks ? grammars.check : null, pointer),
         giveMask: (row, words) => engine.giveMask(row, words),
+        follow: (matcher, position, checks) => (follows ? grammars.follow(matcher, position, checks) : null),
+        giveFollower: (row, { pointer }) => engine.giveFollower(row, grammars.followerFunctions, pointer),
       },
     );
     this.plan = new StepPlan(maxSeqs, maxStepTokens);
@@ -147,6 +155,7 @@ export class EngineWorker {
     try {
       work();
       this.postKvEvents();
+      this.postDiskPages();
     } catch (error) {
       // A step that fails is handled below. This is a fault of the device or of this program, and nothing can go on.
       this.close();
@@ -224,6 +233,8 @@ export class EngineWorker {
     const { scheduler } = this;
     this.readMail();
     for (const message of this.scheduler.disk?.update() ?? []) this.post({ type: "warning", message });
+    // Before the stats that count them.
+    this.postDiskPages();
     this.awaitGrammars();
     // While no sequence waits, the next step is planned as late as possible: requests that arrive meanwhile are then in it.
     const slack = scheduler.stats().waiting === 0 ? this.pacer.slack(performance.now()) : 0;
@@ -312,6 +323,11 @@ export class EngineWorker {
     if (batch) this.port.postMessage({ type: "kv_events", batch } satisfies FromWorker, [batch.buffer as ArrayBuffer]);
   }
 
+  private postDiskPages(): void {
+    const change = this.scheduler.disk?.takeChange();
+    if (change) this.post({ type: "disk_pages", change });
+  }
+
   private post(message: FromWorker): void {
     this.port.postMessage(message);
   }
@@ -325,6 +341,7 @@ function matchersIn(message: ToWorker): number[] {
 }
 
 function grammarsOf({ grammarLibrary }: EngineConfig): Grammars {
+  let followerFunctions: Uint8Array<ArrayBuffer> | null = null;
   return {
     open(pointer) {
       Llguidance.open(grammarLibrary ?? undefined);
@@ -335,6 +352,11 @@ function grammarsOf({ grammarLibrary }: EngineConfig): Grammars {
     },
     get check() {
       return Matcher.check;
+    },
+    follow: (matcher, position, checks) => new Follower(matcher, position, checks),
+    get followerFunctions() {
+      followerFunctions ??= Follower.functions();
+      return followerFunctions;
     },
   };
 }

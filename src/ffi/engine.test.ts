@@ -11,7 +11,7 @@ import type { EngineSampling } from "../engine-config.ts";
 import { memoryFile } from "../memory-file.ts";
 import { failure } from "../testing.ts";
 import { LibraryEngine } from "./engine.ts";
-import { FG } from "./layout.ts";
+import { FG, STRUCTS, StructArray } from "./layout.ts";
 import { Library } from "./library.ts";
 import { LATE_MASK, StepPlan } from "./step-plan.ts";
 
@@ -90,7 +90,7 @@ fg_status fg_progress(fg_engine *engine, fg_load_progress *p)
 }
 fg_status fg_ready(fg_engine *engine, fg_capacity *c)
 {
-	*c = (fg_capacity){.n_pages = 7, .n_host_pages = 8, .page_bytes = 1 << 23, .weight_bytes = 14500000000ull, .graphs = 3, .n_threads = 2};
+	*c = (fg_capacity){.n_pages = 7, .n_host_pages = 8, .page_bytes = 1 << 23, .weight_bytes = 14500000000ull, .graphs = 3, .n_threads = 2, .follows = 1};
 	return FG_OK;
 }
 fg_status fg_sleep(fg_engine *engine, int32_t level)
@@ -161,6 +161,22 @@ fg_status fg_mask(fg_engine *engine, uint64_t step, int32_t mask, fg_mask_fill f
 	if (check) put(" checks %d", check(source, 3));
 	return FG_OK;
 }
+fg_status fg_follow(fg_engine *engine, uint64_t step, int32_t mask, const fg_follower *follower, void *source)
+{
+	uint32_t word;
+	if (follower->fill(source, &word, sizeof word) != 0) {
+		text[0] = 0;
+		put("no such follower");
+		return FG_INVALID;
+	}
+	follower->take(source, 5, 6);
+	put(" followed %llu/%d: %x checks %d knows %d", (unsigned long long)step, mask, word, follower->check(source, 3),
+	    follower->known(source, 4));
+	return FG_OK;
+}
+/* The functions of a fg_follower whose source is a number. */
+int32_t known_test(void *source, int32_t position) { return *(const int32_t *)source * position; }
+void take_test(void *source, int32_t position, int32_t token) { *(int32_t *)source = 10 * position + token; }
 /* A fg_mask_fill. */
 int32_t check_test(void *source, int32_t token) { return *(const int32_t *)source + token; }
 int32_t fill_test(void *source, uint32_t *mask, size_t bytes)
@@ -343,6 +359,7 @@ test("shape, options, tensors, progress and capacity cross unchanged", () => {
     weightBytes: 14.5e9,
     graphs: 3,
     threads: 2,
+    follows: true,
     deviceName: "stand-in 3 µ",
   });
   engine.sleep(1);
@@ -452,6 +469,27 @@ test("late masks follow the newest step, as words or as a function with its argu
     const error = failure(() => engine.giveMaskSource(0, fill, null, ptr(source.fill(0))));
     expect([error.kind, error.message]).toEqual(["internal", "fg_mask: no such mask"]);
   }
+  engine.close();
+});
+
+test("a source that the sampler takes along has its four functions in their order", () => {
+  const engine = LibraryEngine.open({ ...config, libraryPath: good });
+  const plan = new StepPlan(config.maxSeqs, config.maxStepTokens);
+  const symbol = { args: [], returns: "i32" } as const;
+  const { symbols } = dlopen(good, { fill_test: symbol, check_test: symbol, known_test: symbol, take_test: symbol });
+  const functions = new StructArray(STRUCTS.fg_follower);
+  for (const name of ["fill", "check", "known", "take"] as const) {
+    functions.u64(name, (symbols[`${name}_test`] as unknown as { ptr: number }).ptr);
+  }
+  plan.addDecode(0, 5, 9, -1, FG.SAMPLE, plan.addMask(Uint32Array.of(7)));
+  plan.addDecode(1, 5, 9, -1, FG.SAMPLE, LATE_MASK);
+  engine.submit(plan);
+  const source = new Uint32Array(new ArrayBuffer(4)).fill(0x10);
+  engine.giveFollower(0, functions.bytes, ptr(source));
+  // The 56 that take() has made of the source; the mask was filled before.
+  expect(logOf(good)).toEndWith(" followed 0/1: 14 checks 59 knows 224");
+  const error = failure(() => engine.giveFollower(0, functions.bytes, ptr(source.fill(0))));
+  expect([error.kind, error.message]).toEqual(["internal", "fg_follow: no such follower"]);
   engine.close();
 });
 

@@ -151,6 +151,7 @@ export class LibraryEngine {
       weightBytes: capacity.getU64("weight_bytes"),
       graphs: capacity.getI32("graphs"),
       threads: capacity.getI32("n_threads"),
+      follows: capacity.getI32("follows") !== 0,
       deviceName: this.deviceName(),
     };
   }
@@ -236,6 +237,16 @@ export class LibraryEngine {
   private passMask(row: number, fill: Pointer | null, check: Pointer | null, source: Pointer): void {
     const status = this.library.calls.fg_mask(this.open, this.steps - 1, this.masks + row, fill, check, source);
     this.library.check(status, "fg_mask", "internal");
+  }
+
+  /**
+   * The same mask is what a source makes that the sampler takes along: it may be given for a row of each step in flight.
+   * `functions`: an fg_follower. Nobody else may use `source` until wait() has taken these steps out of flight.
+   */
+  giveFollower(row: number, functions: Uint8Array<ArrayBuffer>, source: number): void {
+    const { calls } = this.library;
+    const status = calls.fg_follow(this.open, this.steps - 1, this.masks + row, ptr(functions), source as Pointer);
+    this.library.check(status, "fg_follow", "internal");
   }
 
   /**

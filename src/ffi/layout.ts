@@ -6,7 +6,7 @@ import { ROLES, type Role, type StoredDtype } from "../model/shape.ts";
 
 /** The enum values of fastgen.h, without their FG_ prefix. Roles and dtypes are below. */
 export const FG = {
-  ABI_VERSION: 7,
+  ABI_VERSION: 8,
   PAGE_TOKENS: 64,
   SCALE_BLOCK: 128,
   STEPS_IN_FLIGHT: 2,
@@ -156,7 +156,10 @@ const capacity = struct({
   weight_bytes: "u64",
   graphs: "i32",
   n_threads: "i32",
+  follows: "i32",
 });
+
+const follower = struct({ fill: "ptr", check: "ptr", known: "ptr", take: "ptr" });
 
 const deviceInfo = struct({ name: { chars: 128 }, memory_bytes: "u64", free_bytes: "u64" });
 
@@ -239,6 +242,7 @@ export const STRUCTS = {
   fg_load_progress: loadProgress,
   fg_capacity: capacity,
   fg_device_info: deviceInfo,
+  fg_follower: follower,
   fg_sampling: sampling,
   fg_slot_fill: slotFill,
   fg_page_update: pageUpdate,

@@ -26,6 +26,7 @@ const SYMBOLS = {
   fg_host_page: { args: [P, I32, I32, P], returns: I32 },
   fg_submit: { args: [P, P], returns: I32 },
   fg_mask: { args: [P, U64, I32, P, P, P], returns: I32 },
+  fg_follow: { args: [P, U64, I32, P, P], returns: I32 },
   fg_wait: { args: [P, P], returns: I32 },
   fg_trace_start: { args: [P, I32, I32], returns: I32 },
   fg_trace_stop: { args: [P, P], returns: I32 },

@@ -34,6 +34,47 @@ export const cliBugs: PlantedBug[] = [
     ],
     ["[process.stdout, process.stderr]", "[process.stderr]", "the reader of stdout is not looked at"],
   ]),
+  ...inFile("cli/server-address.ts", beside("batch-remote"), [
+    ['ENOTFOUND: "check the name of the host in --url",', "", "a host that does not exist is waited for"],
+    ["UNTRUSTED.test(code) ? TRUST : ", "", "a certificate that nobody trusts is waited for"],
+    ['code === "ECONNRESET" && (await speaksTls(base))', "false", "TLS that was not spoken is waited for"],
+    ['if (!base.startsWith("http://")) return false;', "return true;", "whatever closes a connection speaks TLS"],
+    ["() => false,", "() => true,", "no answer at all is TLS"],
+    ["const tls = { rejectUnauthorized: false };", "const tls = {};", "only a trusted certificate shows TLS"],
+    ["status < 300 || status >= 400 || ", "", "every reply with a location is a redirection"],
+  ]),
+  ...inFile("cli/server-address.ts", beside("chat-remote"), [
+    ['if (!URL.canParse(full)) throw refuse("is not a URL");', "", "what is no URL is no clear error"],
+    ["if (!/^https?:$/.test(protocol)) throw", "if (false) throw", "another protocol is tried"],
+    ['if (search !== "" || hash !== "") throw', "if (false) throw", "paths go behind a query"],
+  ]),
+  ...inFile("cli/batch-remote.ts", beside("batch-remote"), [
+    ["if (isLasting && !this.#reached)", "if (isLasting)", "what may pass ends a batch that a server has answered"],
+    ["if (isLasting && !this.#reached)", "if (false)", "what does not pass is waited for"],
+    ["if (ABSENT.includes(status)) {", "if (false) {", "every request fails at a path that does not exist"],
+    ["if (await this.#hasPath(path, target, init)) return null;", "", "a model that is missing ends the batch"],
+    ["if (response.ok) {", "if (false) {", "a web page is an answer"],
+    ['redirect: "manual", ', "", "a POST becomes a GET"],
+    [
+      "if (response.ok && isJson(response)) this.#paths.set(path, Promise.resolve(true));",
+      "",
+      "paths that have answered are looked for",
+    ],
+    ["      this.#paths.set(path, known);\n", "", "each request that fails asks for the path"],
+    ["await speaksTls(this.#base)", "true", "every refusal in plain text is TLS"],
+  ]),
+  ...inFile("cli/progress.ts", beside("progress"), [
+    ["if (this.#output.isTTY) this.end();", "this.end();", "every line of a log brings a bar"],
+    ["if (this.#output.isTTY) this.end();", "", "what is written stands in the bar"],
+  ]),
+  ...inFile("cli/wait-line.ts", beside("wait-line"), [
+    ["if (this.#isShown) this.#write(ERASE);", "", "the word about the wait stays"],
+    ["if (this.#timer) clearTimeout(this.#timer);", "", "the wait goes on after the first token"],
+  ]),
+  ...inFile("cli/batch-bar.ts", beside("batch-bar"), [
+    ["if (lasted < this.#quick) return;", "", "a check of small files flashes by"],
+    ["if (this.#progress === null) this.#line.end();", "", "the check's line runs into the next one"],
+  ]),
   ...inFile("cli/access-flags.ts", beside("access-flags"), [
     ["method.toUpperCase()", "method", "methods in small letters allow nothing"],
     ["return new URL(origin).origin;", "return origin;", "an origin with a slash matches no page"],

@@ -28,11 +28,6 @@ export const engineGrammarBugs: PlantedBug[] = [
       "a late row is not repeated",
     ],
     [
-      "const needed = decodes ? seq.scheduled + 1 : seq.target;",
-      "const needed = decodes ? seq.scheduled + 1 : 0;",
-      "forced tokens get no pages",
-    ],
-    [
       "this.masks.giveNothing(seq);\n    if (seq.constraint)",
       "if (seq.constraint)",
       "a mask is awaited of a sequence that has ended",
@@ -44,7 +39,7 @@ export const engineGrammarBugs: PlantedBug[] = [
       "a matcher is freed while the library has it",
     ],
     [
-      "for (const { constraint } of this.alive.values()) constraint?.free();",
+      "for (const { constraint } of this.states.alive.values()) constraint?.free();",
       "",
       "closing leaves the matchers of those that run",
     ],
@@ -56,7 +51,6 @@ export const engineGrammarBugs: PlantedBug[] = [
     ["this.closeMasks();\n    this.disk", "this.disk", "masks are awaited of grammars that are compiled too late"],
     ["sampled && (awaitsGrammar ||", "sampled && (", "what was sampled without its grammar ends the text"],
     ["if (awaitsGrammar && seq.state", "if (false && seq.state", "who waits for a grammar keeps its slot"],
-    ["    this.setAside.add(seq);\n", "", "who waited for a grammar never goes on"],
     [
       "endsBefore(seq) ?? this.masks.follow(seq, seq.constraint)",
       "null",
@@ -68,8 +62,26 @@ export const engineGrammarBugs: PlantedBug[] = [
       "      return;",
       "a matcher that comes after its sequence's end is not freed",
     ],
-    ["- this.swapped + this.setAside.size", "- this.swapped", "who waits for a grammar is not counted as waiting"],
-    ["paused: this.paused - this.setAside.size", "paused: this.paused", "who waits for a grammar counts as paused"],
+    [
+      "- this.states.swapped + this.states.setAside.size",
+      "- this.states.swapped",
+      "who waits for a grammar is not counted as waiting",
+    ],
+    [
+      "paused: this.states.paused - this.states.setAside.size",
+      "paused: this.states.paused",
+      "who waits for a grammar counts as paused",
+    ],
+  ]),
+  ...inFile("src/engine/step-planner.ts", GRAMMARS, [
+    [
+      "const needed = decodes ? seq.scheduled + 1 : seq.target;",
+      "const needed = decodes ? seq.scheduled + 1 : 0;",
+      "forced tokens get no pages",
+    ],
+  ]),
+  ...inFile("src/engine/sequence-states.ts", GRAMMARS, [
+    ["    this.setAside.add(seq);\n", "", "who waited for a grammar never goes on"],
   ]),
   ...inFile("src/engine/outcomes.ts", GRAMMARS, [
     ['isLast ? finish : "", isLast ? reason : null', "finish, reason", "the first of several tokens ends a sequence"],
@@ -117,9 +129,13 @@ export const engineGrammarBugs: PlantedBug[] = [
   ]),
   ...inFile("src/engine/mask-rows.ts", GRAMMARS, [
     ["? constraint.needsLastToken :", "? false :", "a mask is made before the last token is known"],
-    ["else if (seq.pendingSamples === 1) this.give(seq);", "", "a mask that is known is not given"],
     [
-      "else if (seq.pendingSamples === 1) this.give(seq);",
+      "else if (seq.pendingSamples === 1 || seq.constraint!.isFollowed) this.give(seq);",
+      "",
+      "a mask that is known is not given",
+    ],
+    [
+      "else if (seq.pendingSamples === 1 || seq.constraint!.isFollowed) this.give(seq);",
       "else this.give(seq);",
       "a mask is given before the last token is known",
     ],
@@ -129,6 +145,22 @@ export const engineGrammarBugs: PlantedBug[] = [
       "a mask is given of a grammar that is not there",
     ],
     ["if (constraint.awaitsGrammar) return LATE_MASK;", "", "a row that waits for its grammar has no mask"],
+    [
+      "seq.pendingSamples === 1 || seq.constraint!.isFollowed)",
+      "seq.pendingSamples === 1)",
+      "the mask of a grammar that the sampler takes along is not given",
+    ],
+    ["if (constraint.isFollowed) return LATE_MASK;", "", "a mask is made of a matcher that the sampler has"],
+    [
+      "if (forced.length === 1 && constraint.isFollowed && seq.pendingSamples > 0) return null;",
+      "",
+      "one forced token that the sampler knows drops the step in flight",
+    ],
+    [
+      "constraint.isFollowed && seq.pendingSamples > 0) return null;",
+      "constraint.isFollowed) return null;",
+      "one forced token is waited for that no step samples",
+    ],
     ["?? this.everything);", "?? this.nothing);", "where nothing is forbidden, nothing is allowed"],
     ["    seq.lateRow = -1;\n    const matcher", "    const matcher", "a mask is given twice"],
   ]),
@@ -152,6 +184,32 @@ export const engineGrammarBugs: PlantedBug[] = [
   ]),
   ...inFile("src/engine/constraint.ts", GRAMMARS, [
     ["    this.nothingForced = false;\n", "", "tokens are checked one by one where others are forced"],
+    ["if (this.isFollowed) return false;", "", "what the sampler takes along is dropped at every token"],
+    [
+      "this.thinking === null && this.request.minTokens === 0 && this.computedBy",
+      "this.thinking === null && this.computedBy",
+      "a stop id is forced before min_tokens where the sampler takes the grammar along",
+    ],
+    [
+      "this.skipsSampling && this.thinking === null && this.request",
+      "this.skipsSampling && this.request",
+      "the sampler takes a grammar along past the budget of thinking",
+    ],
+    [
+      "this.skipsSampling && this.thinking === null && this.request",
+      "this.thinking === null && this.request",
+      "forced tokens are not sampled where their log probabilities are asked for",
+    ],
+    ["      this.forcedTaken++;\n", "", "a sequence takes its forced tokens for one"],
+    ["    this.forcedTaken = 0;\n    return", "    return", "forced tokens are lost behind those that came before"],
+    ["return this.followed !== null;", "return true;", "a token that the grammar did not take is kept"],
+    ["&& this.followed.over;", ";", "every token ends a grammar that the sampler takes along"],
+    [
+      "this.forcedTaken === this.followed?.forced.length && this.followed.over",
+      "this.followed?.over === true",
+      "a grammar ends before what it forces",
+    ],
+    ["    this.follower?.free();\n", "", "followers are not freed"],
     ["this.nothingForced = ids.length === 0;", "", "no token is ever checked in place of a mask"],
     ["thinking?.isBegin.length === 0 ? 0 : -1", "0", "an answer that does not think has its thinking ended"],
     ["outputs.length <= mark.length && completes(mark)", "completes(mark)", "thinking begins in the middle of a text"],

@@ -231,8 +231,14 @@ export const libraryBugs: PlantedBug[] = [
     ["q->rows[q->n_begun++]", "q->rows[q->n_given - ++q->n_begun]", "the newest fill comes first"],
     ["(m->oldest + i) % FG_STEPS_IN_FLIGHT", "i", "the fills of one of two places come first"],
     [
-      "job->check(job->source, token) == 1",
-      "job->check(job->source, token)",
+      "job->how.known ? job->how.known(job->source, position) : FG_NO_TOKEN",
+      "FG_NO_TOKEN",
+      "what a follower knows is sampled",
+    ],
+    ["if (job->how.take)", "if (0)", "a follower stays where it is"],
+    [
+      "job->how.check(job->source, token) == 1",
+      "job->how.check(job->source, token)",
       "a token of which nobody is sure is taken",
     ],
     ["if (asked || sampler_fills) return asked;", "if (asked) return 1;", "one thread fills all masks"],
@@ -243,6 +249,8 @@ export const libraryBugs: PlantedBug[] = [
     ],
   ]),
   ...inFile("libfastgen/cpu/ops.c", MASKS, [
+    ["if (known != FG_NO_TOKEN) return known;", "if (known >= 0) return known;", "a follower that went on is sampled"],
+    ["if (id >= 0) fg_masks_take(", "if (0) fg_masks_take(", "nobody tells a follower of its tokens"],
     [
       "case FG_MASK_BROKEN: return FG_MASK_FAILED;",
       "case FG_MASK_BROKEN: return FG_MASK_LATE;",

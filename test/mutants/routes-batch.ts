@@ -29,6 +29,9 @@ export const batchBugs: PlantedBug[] = [
     [".size === 0) await rm(", ".size < 0) await rm(", "empty files are left"],
     ["count++;", "", "results from earlier runs are not counted"],
   ]),
+  ...inFile("routes/batch/job.ts", JOB, [
+    ["onCheck?.(before + bytes, total)", "onCheck?.(bytes, total)", "the check begins anew with each file"],
+  ]),
   ...inFile("routes/batch/id-index.ts", JOB, [
     ["return this.#select.get(id)!.line;", "return null;", "a custom_id may come twice"],
     ["?.done === 1", "?.done === 2", "what is done is done again"],
@@ -37,7 +40,9 @@ export const batchBugs: PlantedBug[] = [
     ["rmSync(path);\n", "\n", "the index is left behind"],
   ]),
   ...inFile("routes/batch/answer.ts", JOB, [
-    ["status === 401 || status === 403", "false", "a wrong key fails every request"],
+    ["REFUSALS.includes(status) || ", "", "a wrong key fails every request"],
+    [" || isSpent(reply)", "", "an account without money is taken for a busy server"],
+    ["return status === 429 && ", "return ", "a word in an answer ends the batch"],
     ["!BUSY.includes(status)", "true", "a busy server's refusal is an error of the request"],
     ["++failures === MOST_FAILURES", "false", "a request that makes the server fail is made for ever"],
     [
@@ -125,7 +130,7 @@ export const batchBugs: PlantedBug[] = [
       ['(named !== "" && resolve(path) === resolve(named))', "true", "the path that is at fault is not told"],
       ["resolve(path) === resolve(named)", "path === named", "a path is told twice in other words"],
       ["if (words === undefined) return message;", "", "an error without a code has no reason"],
-      ['.replace(/\\.? *(Is|Was) .*\\?$/, "")', "", "Bun's advice stands in Fastgen's words"],
+      ['.replace(/\\.? *((Is|Was) .*\\?|For more information.*)$/, "")', "", "Bun's advice stands in Fastgen's words"],
     ],
   ),
 ];
