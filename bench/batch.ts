@@ -1,6 +1,6 @@
 #!/usr/bin/env bun
-import { once } from "node:events";
 /** Runs a named load through fgbatch, and appends its throughput to results/batch.jsonl. bench/serve.ts sends the same over HTTP. */
+import { once } from "node:events";
 import { createWriteStream, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import * as path from "node:path";

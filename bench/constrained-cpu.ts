@@ -2,17 +2,17 @@
 /**
  * What schemas cost on this CPU: the same load without schemas, with schemas that were compiled before, and with new ones, in turns.
  * All of it runs in this process, through the library. CPU time is that of all its threads, so other programs disturb it
- * less than they disturb tokens per second.
+ * less than they disturb tokens per second. Prints the medians, and appends them to results/constrained-cpu.jsonl.
  */
 import { Command, Option } from "commander";
 import { Fastgen } from "../src/fastgen.ts";
 import type { BatchInput } from "../src/types.ts";
 import { count, number } from "./flags.ts";
+import { quantity } from "./format.ts";
 import { endlessSchema, planLoad } from "./load.ts";
+import { type Measurement, record } from "./record.ts";
+import { COST, KINDS, type Kind, SPEED, shareOf } from "./report-schemas.ts";
 import { median } from "./stats.ts";
-
-const KINDS = ["without schemas", "schemas compiled before", "new schemas"] as const;
-type Kind = (typeof KINDS)[number];
 
 interface Run {
   tokens: number;
@@ -28,6 +28,7 @@ interface Flags {
   bursts: number;
   rounds: number;
   only?: Kind;
+  results: string;
 }
 
 const program = new Command("bun bench/constrained-cpu.ts")
@@ -44,7 +45,8 @@ const program = new Command("bun bench/constrained-cpu.ts")
   )
   .option("--bursts <n>", "sequences in each run, as a multiple of those that run at once", count, 5)
   .option("--rounds <n>", "how often each kind is run", count, 7)
-  .addOption(new Option("--only <kind>", "for profiles").choices(KINDS))
+  .addOption(new Option("--only <kind>", "for profiles: nothing is recorded").choices(KINDS))
+  .option("--results <file>", "where to append: a path, or a name in bench/results; none = nowhere", "constrained-cpu")
   .parse();
 
 /** Sends loads of one kind after the other. Prompts are new each time; so are schemas where they shall be. */
@@ -93,32 +95,40 @@ class Load {
 
 async function main(model: string | undefined, flags: Flags): Promise<void> {
   await using fastgen = await Fastgen.load(model, { device: "cpu", max_num_seqs: flags.sequences });
-  const load = new Load(fastgen, flags);
+  const sender = new Load(fastgen, flags);
   const kinds = flags.only ? [flags.only] : KINDS;
   // The first of each gives no figures: it compiles, touches memory, and has the code of this program made fast.
-  for (const kind of kinds) await load.run(kind);
+  for (const kind of kinds) await sender.run(kind);
   const runs = new Map<Kind, Run[]>(kinds.map((kind) => [kind, []]));
   for (let round = 0; round < flags.rounds; round++) {
-    for (const kind of kinds) runs.get(kind)!.push(await load.run(kind));
+    for (const kind of kinds) runs.get(kind)!.push(await sender.run(kind));
   }
-  const free = runs.get(KINDS[0]) ?? [];
-  console.log("| answers | tokens/s | of those without | CPU µs per token | of those without |");
-  console.log("| --- | --- | --- | --- | --- |");
-  for (const [kind, own] of runs) {
-    const speed = (run: Run) => run.tokens / run.wallSeconds;
-    const cost = (run: Run) => (run.cpuSeconds / run.tokens) * 1e6;
-    // Each against its neighbour in time: a machine's speed drifts.
-    const share = (of: (run: Run) => number) =>
-      free.length > 0 ? `${(100 * median(own.map((run, i) => of(run) / of(free[i]!)))).toFixed(1)} %` : "";
-    const cells = [
-      kind,
-      median(own.map(speed)).toFixed(0),
-      share(speed),
-      median(own.map(cost)).toFixed(1),
-      share(cost),
-    ];
-    console.log(`| ${cells.join(" | ")} |`);
-  }
+  const measurements = measure(runs);
+  for (const { metric, value, unit } of measurements) console.log(`${metric}: ${quantity(value, unit)}`);
+  if (flags.results === "none" || flags.only) return;
+  const { sequences, input, output, temperature, bursts, rounds } = flags;
+  const { name, dtype } = fastgen.model;
+  const load = { sequences, input, output, temperature, bursts, rounds };
+  record(flags.results, { model: model ?? name, dtype, load }, measurements);
+}
+
+/** Medians of each kind, and of each run's share of its neighbour in time without schemas: a machine's speed drifts. */
+function measure(runs: Map<Kind, Run[]>): Measurement[] {
+  const free = runs.get(KINDS[0]);
+  const speed = ({ tokens, wallSeconds }: Run) => tokens / wallSeconds;
+  const cost = ({ tokens, cpuSeconds }: Run) => (1e6 * cpuSeconds) / tokens;
+  const kinds = [
+    { what: SPEED, of: speed, unit: "tokens/s" },
+    { what: COST, of: cost, unit: "µs" },
+  ];
+  return [...runs].flatMap(([kind, own]) =>
+    kinds.flatMap(({ what, of, unit }): Measurement[] => {
+      const measured = { metric: `${kind}, ${what}`, value: median(own.map(of)), unit };
+      if (!free || own === free) return [measured];
+      const value = median(own.map((run, i) => of(run) / of(free[i]!)));
+      return [measured, { metric: shareOf(measured.metric), value, unit: "share" }];
+    }),
+  );
 }
 
 await main(program.args[0], program.opts<Flags>());

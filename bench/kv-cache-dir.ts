@@ -2,32 +2,40 @@
 /**
  * What --kv-cache-dir saves a server that starts again: the time to the first token of a prompt whose prefix an engine before it
  * knew, beside the time that the same engine takes to compute another prompt of this length.
- *
- *   bun bench/kv-cache-dir.ts MODEL [--tokens 24000] [--dir DIR] [--swap-space GiB] [--dummy] [--no-page-cache]
- *
- * Each engine is a process. --no-page-cache has the system forget the files between the two, so that they come from the disk.
- * Prints one line of JSON.
+ * Each engine is a process. Prints one line of JSON.
  */
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
+import { Command, Option } from "commander";
 import { Fastgen } from "../src/fastgen.ts";
+import { count, number } from "./flags.ts";
 
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: {
-    tokens: { type: "string", default: "24000" },
-    dir: { type: "string", default: tmpdir() },
-    "swap-space": { type: "string" },
-    dummy: { type: "boolean", default: false },
-    "no-page-cache": { type: "boolean", default: false },
-    /** The process of one engine, in this folder. */
-    engine: { type: "string" },
-  },
-});
-const [model] = positionals;
-const tokens = Number(values.tokens);
+const program = new Command("bun bench/kv-cache-dir.ts")
+  .description("Times the first token of a prompt that an engine before this one has left in --kv-cache-dir.")
+  .argument("<model>", "directory or org/name")
+  .option("--tokens <n>", "length of the prompt", count, 24_000)
+  .option("--dir <folder>", "where the folder of pages is made", tmpdir())
+  .option(
+    "--swap-space <GiB>",
+    "host memory for pages (default: the engine's)",
+    number((n) => n >= 0, "0 or more"),
+  )
+  .option("--dummy", "random weights of the model's shape")
+  .option("--no-page-cache", "the system forgets the files between the two engines, so that they come from the disk")
+  .addOption(new Option("--engine <folder>", "be the engine that uses this folder").hideHelp());
+
+program.parse();
+const flags = program.opts<{
+  tokens: number;
+  dir: string;
+  swapSpace?: number;
+  dummy?: boolean;
+  pageCache: boolean;
+  engine?: string;
+}>();
+const [model] = program.args as [string];
+const { tokens } = flags;
 /** Milliseconds between two looks at the stats. */
 const INTERVAL = 50;
 /** Seconds in which an engine that is ready makes its host memory. */
@@ -62,9 +70,9 @@ async function firstToken(fastgen: Fastgen, ids: number[]) {
 
 async function engine(dir: string): Promise<Outcome> {
   await using fastgen = await Fastgen.load(model, {
-    load_format: values.dummy ? "dummy" : "auto",
+    load_format: flags.dummy ? "dummy" : "auto",
     kv_cache_dir: dir,
-    swap_space: values["swap-space"] === undefined ? undefined : Number(values["swap-space"]),
+    swap_space: flags.swapSpace,
     max_num_seqs: 16,
     onWarning: (message) => console.error(message),
   });
@@ -105,18 +113,18 @@ function forgetFiles(dir: string): void {
   }
 }
 
-if (values.engine !== undefined) {
-  console.log(JSON.stringify(await engine(values.engine)));
+if (flags.engine !== undefined) {
+  console.log(JSON.stringify(await engine(flags.engine)));
 } else {
-  const dir = mkdtempSync(join(values.dir, "fastgen-kv-cache-"));
+  const dir = mkdtempSync(join(flags.dir, "fastgen-kv-cache-"));
   try {
     const first = await run(dir);
-    if (values["no-page-cache"]) forgetFiles(dir);
+    if (!flags.pageCache) forgetFiles(dir);
     const second = await run(dir);
     const result = {
       model,
       tokens,
-      fromDisk: values["no-page-cache"],
+      fromDisk: !flags.pageCache,
       prefillSeconds: second.freshSeconds,
       restoredSeconds: second.knownSeconds,
       share: second.knownSeconds / second.freshSeconds,

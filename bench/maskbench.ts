@@ -1,21 +1,21 @@
+#!/usr/bin/env bun
 /**
- * bun bench/maskbench.ts DATA [--model FOLDER] [--sample N] [--seed S] [--failures FILE]: MaskBench through the product. DATA is the
- * folder maskbench/data of github.com/guidance-ai/jsonschemabench, or tests/draft2020-12 of github.com/json-schema-org/JSON-Schema-Test-Suite.
- * With --sample, N files drawn by the seed stand for all.
+ * MaskBench, or the JSON Schema Test Suite, through the product.
  *
  * Every schema becomes a grammar as a request's would and is compiled in the compiler's thread. Every document is written as JSON,
  * tokenised by the model's own tokenizer, and goes through a matcher token by token: its mask must allow each token, and a stop id
  * at the end. Prints what was refused, rejected though valid, accepted though invalid, and the times of compiles and masks.
  */
 import { createHash } from "node:crypto";
-import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import * as path from "node:path";
-import { parseArgs } from "node:util";
+import { Command } from "commander";
 import { asFastgenError } from "../src/errors.ts";
 import { GrammarCompiler } from "../src/grammar/compiler.ts";
 import { Matcher } from "../src/grammar/matcher.ts";
 import { structuredRules } from "../src/structured-outputs.ts";
 import { Tokenizer } from "../src/text/tokenizer.ts";
+import { count } from "./flags.ts";
 
 interface Schema {
   name: string;
@@ -48,18 +48,21 @@ function quantiles(values: number[]): string {
   return `median ${shown[0]}, p90 ${shown[1]}, p99 ${shown[2]}, p99.9 ${shown[3]}, worst ${shown[4]}`;
 }
 
-const { values, positionals } = parseArgs({
-  options: {
-    model: { type: "string", default: ".cache/models/SmolLM2-135M-Instruct" },
-    sample: { type: "string" },
-    seed: { type: "string", default: "1" },
-    failures: { type: "string" },
-  },
-  allowPositionals: true,
-});
-const data = positionals[0];
-if (!data || !statSync(data).isDirectory()) throw new Error("usage: bun bench/maskbench.ts DATA");
-const read = (name: string) => readFileSync(path.join(values.model, name), "utf8");
+const program = new Command("bun bench/maskbench.ts")
+  .description("Counts what of many JSON schemas answers can be held to, and times compiles and masks.")
+  .argument(
+    "<data>",
+    "maskbench/data of github.com/guidance-ai/jsonschemabench, or tests/draft2020-12 of github.com/json-schema-org/JSON-Schema-Test-Suite",
+  )
+  .option("--model <folder>", "whose tokenizer is used", ".cache/models/SmolLM2-135M-Instruct")
+  .option("--sample <n>", "files, drawn by the seed, that stand for all", count)
+  .option("--seed <text>", "of the sample", "1")
+  .option("--failures <file>", "where to write, a JSON object a line, what is not wholly right");
+
+program.parse();
+const flags = program.opts<{ model: string; sample?: number; seed: string; failures?: string }>();
+const [data] = program.args as [string];
+const read = (name: string) => readFileSync(path.join(flags.model, name), "utf8");
 const tokenizer = await Tokenizer.load({ tokenizer: read("tokenizer.json") });
 const { vocab_size, eos_token_id } = JSON.parse(read("config.json"));
 const stopIds: number[] = [eos_token_id].flat();
@@ -136,12 +139,12 @@ async function trySchema(schema: Schema) {
 
 /** The files whose hashes with the seed are lowest: the same ones on every machine. */
 function sample(files: string[], count: number): string[] {
-  const order = (name: string) => createHash("sha256").update(`${values.seed}/${name}`).digest("hex");
+  const order = (name: string) => createHash("sha256").update(`${flags.seed}/${name}`).digest("hex");
   return files.toSorted((a, b) => (order(a) < order(b) ? -1 : 1)).slice(0, count);
 }
 
 const files = readdirSync(data).filter((name) => name.endsWith(".json"));
-for (const name of sample(files, Number(values.sample ?? files.length)).sort()) {
+for (const name of sample(files, flags.sample ?? files.length).sort()) {
   for (const schema of readSchemas(path.join(data, name))) await trySchema(schema);
 }
 await compiler.close();
@@ -153,4 +156,4 @@ for (const [name, group] of [...groups, ["all", sum] as const])
   console.log(`| ${[name, ...Object.values(group)].join(" | ")} |`);
 for (const [name, list] of Object.entries(times)) console.log(`${name}: ${list.length}, ms: ${quantiles(list)}`);
 console.log(`forced tokens: ${forced.tokens}, of which the document has ${forced.canonical} in their places`);
-if (values.failures) writeFileSync(values.failures, failures.map((line) => JSON.stringify(line)).join("\n"));
+if (flags.failures) writeFileSync(flags.failures, failures.map((line) => JSON.stringify(line)).join("\n"));

@@ -5,6 +5,7 @@ import { cpuReport } from "./report-cpu.ts";
 import { httpThreadReport } from "./report-http-thread.ts";
 import { loadsReport, summaryReport } from "./report-loads.ts";
 import { opsReport } from "./report-ops.ts";
+import { COST, SPEED, schemasReport, shareOf } from "./report-schemas.ts";
 
 const base: Result = {
   commit: "abc1234",
@@ -153,6 +154,45 @@ test("CPU: Fastgen beside llama.cpp, which says how it was built and set; the ne
     "- memory bandwidth, best: 35 GB/s",
     "llama.cpp: `1.0, -O3`. Its fastest settings: decode, batch 1: n_batch 512.",
     "`bun bench/startup.ts DIR`; abc1234, 2026-01-02",
+  ]);
+});
+
+test("schemas: answers with them beside those without, of the newest run of each model", () => {
+  const run = (model: string, date: string, [free, known, share]: number[]): Result[] => {
+    const of = {
+      ...base,
+      model,
+      date,
+      load: { sequences: 16, rounds: free! },
+      command: `bun bench/constrained-cpu.ts ${model}`,
+    };
+    const cost = { ...of, value: 100, unit: "µs" };
+    const [plain, compiled] = [`without schemas, ${SPEED}`, `schemas compiled before, ${SPEED}`];
+    return [
+      { ...of, metric: plain, value: free!, unit: "tokens/s" },
+      { ...cost, metric: `without schemas, ${COST}` },
+      { ...of, metric: compiled, value: known!, unit: "tokens/s" },
+      { ...of, metric: shareOf(compiled), value: share!, unit: "share" },
+      { ...cost, metric: `schemas compiled before, ${COST}`, value: 110 },
+      { ...cost, metric: shareOf(`schemas compiled before, ${COST}`), value: 1.0973, unit: "share" },
+    ];
+  };
+  const results = [
+    ...run("tiny", "2026-01-01", [1, 2, 3]),
+    ...run("SmolLM2", "2026-01-02", [900, 910, 1.011]),
+    ...run("tiny", "2026-01-03", [9000, 8100, 0.905]),
+  ];
+  expect(schemasReport(results).split("\n")).toEqual([
+    "| model | answers | tokens/s | of those without | CPU time per token | of that without |",
+    "| --- | --- | --- | --- | --- | --- |",
+    "| tiny | without schemas | 9,000 |  | 100 µs |  |",
+    "| tiny | schemas compiled before | 8,100 | 90.5 % | 110 µs | 110 % |",
+    "| SmolLM2 | without schemas | 900 |  | 100 µs |  |",
+    "| SmolLM2 | schemas compiled before | 910 | 101 % | 110 µs | 110 % |",
+    "",
+    "`bun bench/constrained-cpu.ts tiny`; abc1234, 2026-01-03, A CPU, 2 cores",
+    "",
+    "`bun bench/constrained-cpu.ts SmolLM2`; abc1234, 2026-01-02, A CPU, 2 cores",
   ]);
 });
 

@@ -12,6 +12,7 @@ import { cpuReport } from "./report-cpu.ts";
 import { httpThreadReport } from "./report-http-thread.ts";
 import { loadsReport, summaryReport } from "./report-loads.ts";
 import { opsReport } from "./report-ops.ts";
+import { schemasReport } from "./report-schemas.ts";
 import { turnsReport } from "./report-turns.ts";
 
 const ROOT = join(import.meta.dir, "..");
@@ -25,6 +26,7 @@ const TABLES: Record<string, () => string> = {
   loads: () => loadsReport(loads()),
   startup: () => plainReport(readResultsFile("startup")),
   cpu: () => cpuReport(readResultsFile("cpu")),
+  schemas: () => schemasReport(readResultsFile("constrained-cpu")),
   http: () => plainReport(readResultsFile("http")),
   "http-thread": () => httpThreadReport(readResultsFile("http-thread")),
   turns: () => turnsReport(readResultsFile("turns")),

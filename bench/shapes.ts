@@ -3,11 +3,10 @@
  * Folders with the config.json of well-known models, for runs with random weights (--load-format dummy): speed depends on
  * a model's shape, not on its weights. The tokenizer is the built-in model's, filled up with made-up words to the
  * model's vocabulary, so that every token is some text.
- *
- *   bun bench/shapes.ts DIR      makes DIR/mistral-7b, DIR/llama-3.1-8b and the others below
  */
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { Command } from "commander";
 
 const common = { torch_dtype: "bfloat16", hidden_act: "silu", tie_word_embeddings: false };
 const llama3Scaling = {
@@ -116,7 +115,11 @@ export function writeShapes(directory: string): void {
 }
 
 if (import.meta.main) {
-  const directory = process.argv[2];
-  if (!directory) throw new Error("usage: bun bench/shapes.ts DIR");
-  writeShapes(directory);
+  const program = new Command("bun bench/shapes.ts")
+    .description(
+      `Writes a folder for each of ${Object.keys(SHAPES).join(", ")}: configuration and tokenizer, no weights.`,
+    )
+    .argument("<folder>", "where they go")
+    .parse();
+  writeShapes(program.args[0]!);
 }

@@ -22,6 +22,23 @@ test("the bar has the share, the requests, the speed and the failures", () => {
   expect(written[0]!.length).toBe(90);
 });
 
+test("a check of files that takes long is shown, and ends before anything else", () => {
+  const { written, output } = terminal(true);
+  const bar = new BatchBar(output, 0);
+  bar.check(5e9, 10e9);
+  bar.update({ ...progress, completed: 0, failed: 0 });
+  bar.begin();
+  bar.update(progress);
+  expect(written.map((text) => text.replace(/\|.*\|/, "|"))).toEqual([
+    expect.stringMatching(/^\rchecking: {2}50%\| 5.00G\/10.0G \[00:00<00:00, /),
+    expect.stringMatching(/^\rchecking: .*\n$/),
+    expect.stringMatching(/^\rrequests: {2}42%/),
+  ]);
+  const quick = terminal(true);
+  new BatchBar(quick.output).check(1, 2);
+  expect(quick.written).toEqual([]);
+});
+
 test("its end says what is where, what is left, and how fast it was", () => {
   const { output } = terminal(false);
   const bar = new BatchBar(output);

@@ -1,10 +1,13 @@
 /** What fgbatch shows: how much of the batch is done, at which speed, and how it ended. */
 import type { BatchJob, BatchProgress } from "../routes/batch/job.ts";
 import { BATCH_PATIENCE_SECONDS } from "../src/limits.ts";
-import { type BarOutput, barLine, ChangingLine, formatTimes } from "./progress.ts";
+import { type BarOutput, barLine, ChangingLine, formatTimes, progressLine } from "./progress.ts";
 
 /** Seconds between two lines where there is no terminal. */
 const LOG_SECONDS = 60;
+
+/** Milliseconds that a check of the files may take before it is shown. */
+const QUICK = 1000;
 
 const count = (value: number) => value.toLocaleString("en-US");
 
@@ -17,11 +20,24 @@ export class BatchBar {
   #started: number | null = null;
   /** When tell() last wrote. */
   #told = Number.NEGATIVE_INFINITY;
+  /** When the check began. */
+  #checking: number | null = null;
   readonly #output: BarOutput;
+  readonly #quick: number;
 
-  constructor(output: BarOutput = process.stderr) {
+  /** @param quick milliseconds for which a check of the files is not shown */
+  constructor(output: BarOutput = process.stderr, quick = QUICK) {
     this.#output = output;
+    this.#quick = quick;
     this.#line = new ChangingLine(output, LOG_SECONDS);
+  }
+
+  /** The files are being checked: so many bytes of them. */
+  check(done: number, total: number): void {
+    this.#checking ??= performance.now();
+    const lasted = performance.now() - this.#checking;
+    if (lasted < this.#quick) return;
+    this.#line.show((width) => progressLine("checking", done, total, lasted / 1000, width));
   }
 
   /** The model is there: time counts from here. */
@@ -30,6 +46,7 @@ export class BatchBar {
   }
 
   update(progress: BatchProgress): void {
+    if (this.#progress === null) this.#line.end();
     this.#progress = progress;
     if (this.#started === null) this.#before = progress.completed + progress.failed;
     else this.#line.show((width) => this.#bar(progress, width));
@@ -70,6 +87,6 @@ export class BatchBar {
     ];
     const seconds = this.#seconds;
     const speed = `${count(promptTokens)} + ${count(outputTokens)} tokens in ${seconds.toFixed(1)} s, ${count(Math.round(outputTokens / seconds))} tokens/s`;
-    return `${parts.join("; ")}\n${seconds > 0 ? `${speed}\n` : ""}`;
+    return `${parts.join("; ")}\n${seconds > 0 && promptTokens + outputTokens > 0 ? `${speed}\n` : ""}`;
   }
 }

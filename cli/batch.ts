@@ -7,13 +7,12 @@ import { type Answerer, type BatchJob, runBatch } from "../routes/batch/job.ts";
 import { Service } from "../routes/service.ts";
 import { asFastgenError, FastgenError } from "../src/errors.ts";
 import { MAX_BODY_BYTES } from "../src/limits.ts";
-import { connectionReason } from "../src/system-reason.ts";
 import type { FastgenApi } from "../src/types.ts";
 import { VERSION } from "../src/version.ts";
 import { type AnswerFlags, addAnswerFlags, answerOptions } from "./answer-flags.ts";
 import { BatchBar } from "./batch-bar.ts";
+import { REMOTE_CONCURRENCY, RemoteAnswerer } from "./batch-remote.ts";
 import { builtInNotice } from "./built-in.ts";
-import { baseUrl } from "./chat-remote.ts";
 import { addModelFlags, bytes, integer, loadModel, loadOptions, type ModelFlags, parseFlags } from "./flags.ts";
 import { ProgressBar } from "./progress.ts";
 import { outliveReaders } from "./readers.ts";
@@ -26,9 +25,6 @@ interface BatchFlags extends ModelFlags, AnswerFlags {
   maxConcurrency?: number;
   maxBodyBytes: number;
 }
-
-/** Requests that a server gets at once, unless a flag says otherwise. */
-const REMOTE_CONCURRENCY = 256;
 
 /** Wrong lines of the input that are shown. */
 const SHOWN_FAULTS = 10;
@@ -58,8 +54,9 @@ export function command(): Command {
 The same command again goes on where it was broken off, also by kill -9: every custom_id gets one line, in OUT or in the file
 of errors. Remove the file of errors to try the failed requests again.
 
-Exit codes: 0 every request has its answer; 3 some requests failed; 2 wrong usage, or an input, a file, a model or a key that
-cannot be used: the same command would fail again; 1 broken off, and 128 + n ended by signal n: the same command goes on.`,
+Exit codes: 0 every request has its answer; 3 some requests failed; 2 wrong usage, or an input, a file, a model, an address or
+a key that cannot be used: the same command would fail again; 1 broken off, and 128 + n ended by signal n: the same command
+goes on.`,
   );
 }
 
@@ -78,24 +75,31 @@ export async function run(args: string[]): Promise<number> {
   const job = { input, output, errors, endpoint: null, maxLineBytes: flags.maxBodyBytes, maxRequests: Infinity };
   const stopping = new AbortController();
   const bar = new BatchBar();
+  const server = remote(flags, (why) => bar.tell(why));
   let fastgen: FastgenApi | null = null;
   let opened = false;
   const open = async () => {
     if (flags.url === undefined) fastgen = await loadHere(model, flags, stopping);
     opened = true;
     bar.begin();
-    return fastgen ? answerer(fastgen, flags) : remote(flags, (why) => bar.tell(why));
+    return fastgen ? answerer(fastgen, flags) : server!;
   };
+  const onCheck = (done: number, total: number) => bar.check(done, total);
   // Whoever reads what is said may leave: the work goes on.
   outliveReaders();
   const unhook = onSignals(stopping);
   try {
-    const { failed } = await runBatch(job, { open, signal: stopping.signal, onProgress: (now) => bar.update(now) });
+    const { failed } = await runBatch(job, {
+      open,
+      signal: stopping.signal,
+      onCheck,
+      onProgress: (now) => bar.update(now),
+    });
     process.stderr.write(bar.end(job));
     return failed > 0 ? 3 : 0;
   } catch (error) {
-    if (error instanceof BatchInputError) throw showFaults(error, job);
     process.stderr.write(bar.end(job));
+    if (error instanceof BatchInputError) throw showFaults(error, job);
     const code = stopping.signal.aborted ? exitCodeOf(stopping.signal.reason) : null;
     if (code === null) throw brokenOff(error, opened);
     process.stderr.write("Run the same command again to go on.\n");
@@ -137,7 +141,10 @@ async function loadHere(model: string | undefined, flags: BatchFlags, stopping: 
     ...loadOptions(flags),
     signal: stopping.signal,
     onProgress: (progress) => bar.update(progress),
-    onWarning: (message) => void process.stderr.write(`fgbatch: ${message}\n`),
+    onWarning: (message) => {
+      bar.breakLine();
+      process.stderr.write(`fgbatch: ${message}\n`);
+    },
   }).finally(() => bar.end());
   void fastgen.failed.then((error) => stopping.abort(error));
   return fastgen;
@@ -162,18 +169,9 @@ function answerer(fastgen: FastgenApi, flags: BatchFlags): Answerer {
   return { send, atOnce: flags.maxConcurrency ?? 2 * max_num_seqs * data_parallel_size };
 }
 
-/** @param tell hears why there is no server, whenever a request finds none */
-function remote(flags: BatchFlags, tell: (why: string) => void): Answerer {
-  const base = baseUrl(flags.url!);
-  const key = flags.apiKey ?? process.env.FASTGEN_API_KEY ?? process.env.OPENAI_API_KEY;
-  const send: Send = (url, init) => {
-    const headers = { ...(init.headers as Record<string, string>), ...(key && { authorization: `Bearer ${key}` }) };
-    // An answer may take longer than fetch waits by itself.
-    const target = url.startsWith("/v1/") ? base + url.slice("/v1".length) : base.replace(/\/v1$/, "") + url;
-    return fetch(target, { ...init, headers, timeout: false } as RequestInit).catch((error) => {
-      tell(`cannot reach ${base}: ${connectionReason(error)}`);
-      throw error;
-    });
-  };
-  return { send, atOnce: flags.maxConcurrency ?? REMOTE_CONCURRENCY };
+/** The server of --url, or null. */
+function remote({ url, apiKey, maxConcurrency }: BatchFlags, tell: (why: string) => void): RemoteAnswerer | null {
+  if (url === undefined) return null;
+  const key = apiKey ?? process.env.FASTGEN_API_KEY ?? process.env.OPENAI_API_KEY;
+  return new RemoteAnswerer({ url, apiKey: key, atOnce: maxConcurrency ?? REMOTE_CONCURRENCY, tell });
 }

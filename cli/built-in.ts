@@ -1,3 +1,4 @@
+/** What is said where the built-in model answers. */
 import { columnsOf, wrap } from "./wrap.ts";
 
 /** What the tools say when no model was named: which one answers, what it can do, and how to name another. */

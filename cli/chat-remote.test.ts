@@ -89,7 +89,31 @@ test("no server, or not one of this kind, is said at once", async () => {
   const refused = RemoteBackend.connect({ ...options, url });
   await expect(refused).rejects.toBeInstanceOf(FastgenError);
   await expect(refused).rejects.toThrow("cannot reach");
-  await expect(RemoteBackend.connect({ ...options, url: "http://:bad" })).rejects.toThrow("is not a URL");
+  for (const [url, message] of [
+    ["http://:bad", "is not a URL"],
+    ["ftp://localhost", "must begin with http:// or https://"],
+    ["http://localhost/v1?key=1", "must end with the path"],
+    ["http://localhost/#v1", "must end with the path"],
+  ] as const) {
+    await expect(RemoteBackend.connect({ ...options, url })).rejects.toThrow(`--url ${url} ${message}`);
+  }
+});
+
+test("an address that is wrong is said with what to do", async () => {
+  const replies: Record<string, Response> = {
+    "/v1/models": Response.json({ error: { message: "no key" } }, { status: 401 }),
+    "/old/models": new Response("", { status: 308, headers: { location: "/v1/models" } }),
+    "/none/models": new Response("nothing here", { status: 404 }),
+  };
+  server = Bun.serve({ port: 0, fetch: (request) => replies[new URL(request.url).pathname]! });
+  const base = `http://localhost:${server.port}`;
+  const said = (path: string) =>
+    RemoteBackend.connect({ url: base + path, apiKey: null, model: null, params: {} }).catch((error) => error.message);
+  expect(await said("")).toBe("no key (HTTP 401); give the server's key with --api-key");
+  expect(await said("/old")).toBe(
+    `${base}/old/models leads to ${base}/v1/models: give the address that requests end up at with --url (HTTP 308)`,
+  );
+  expect(await said("/none")).toBe(`${base}/none/models does not exist; check the address in --url (HTTP 404)`);
 });
 
 test("a schema goes to the server as response_format", async () => {

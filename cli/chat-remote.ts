@@ -2,9 +2,9 @@
 import { z } from "zod";
 import { type ErrorKind, FastgenError } from "../src/errors.ts";
 import type { SamplingParams } from "../src/params.ts";
-import { connectionReason } from "../src/system-reason.ts";
 import type { ChatMessage } from "../src/types.ts";
 import type { Answer, ChatBackend } from "./chat-backend.ts";
+import { baseUrl, connectionFault, redirection } from "./server-address.ts";
 
 const modelsSchema = z.looseObject({
   data: z.array(z.looseObject({ id: z.string(), max_model_len: z.int().nullish() })).min(1),
@@ -62,7 +62,7 @@ export class RemoteBackend implements ChatBackend {
     const base = baseUrl(options.url);
     const headers: Record<string, string> = { "content-type": "application/json" };
     if (options.apiKey) headers.authorization = `Bearer ${options.apiKey}`;
-    const reply = await request(`${base}/models`, { headers });
+    const reply = await request(base, "/models", { headers });
     const parsed = modelsSchema.safeParse(await reply.json().catch(() => null));
     if (!parsed.success) throw new FastgenError("unavailable", `${base}/models does not answer as OpenAI's API does`);
     const models = parsed.data.data;
@@ -84,7 +84,7 @@ export class RemoteBackend implements ChatBackend {
       ...(structured && { response_format: format }),
     };
     try {
-      const reply = await request(`${this.#base}/chat/completions`, {
+      const reply = await request(this.#base, "/chat/completions", {
         method: "POST",
         headers: this.#headers,
         body: JSON.stringify(body),
@@ -114,29 +114,26 @@ export class RemoteBackend implements ChatBackend {
   async close(): Promise<void> {}
 }
 
-/** The address that a server's paths follow: "http://localhost:5678/v1". Throws FastgenError where it is no URL. */
-export function baseUrl(url: string): string {
-  const full = url.includes("://") ? url : `http://${url}`;
-  if (!/^https?:/.test(full) || !URL.canParse(full))
-    throw new FastgenError("invalid_request", `--url ${url} is not a URL`, { param: "url" });
-  const trimmed = full.replace(/\/+$/, "");
-  return new URL(trimmed).pathname === "/" ? `${trimmed}/v1` : trimmed;
-}
-
-async function request(url: string, init: RequestInit): Promise<Response> {
+async function request(base: string, path: string, init: RequestInit): Promise<Response> {
+  const url = base + path;
   let reply: Response;
   try {
-    reply = await fetch(url, init);
+    // A POST that is redirected may become a GET.
+    reply = await fetch(url, { ...init, redirect: "manual" });
   } catch (cause) {
-    const why = connectionReason(cause);
-    throw new FastgenError("unavailable", `cannot reach ${url}: ${why}. Is a server running there?`, { cause });
+    const { message } = await connectionFault(cause, base);
+    throw new FastgenError("unavailable", message, { cause });
   }
   if (reply.ok) return reply;
-  const text = await reply.text();
+  const { status, statusText } = reply;
+  const moved = redirection(reply, url);
+  if (moved !== null) throw new FastgenError("unavailable", `${moved} (HTTP ${status})`);
+  const said = errorMessage(await reply.text());
+  const why = said ?? (status === 404 ? `${url} does not exist; check the address in --url` : statusText);
   // 400 is about this question; a wrong key or address is about all of them.
-  const kind: ErrorKind =
-    reply.status === 429 ? "overloaded" : reply.status === 400 ? "invalid_request" : "unavailable";
-  throw new FastgenError(kind, `${errorMessage(text) ?? reply.statusText} (HTTP ${reply.status})`);
+  const kind: ErrorKind = status === 429 ? "overloaded" : status === 400 ? "invalid_request" : "unavailable";
+  const cure = status === 401 ? "; give the server's key with --api-key" : "";
+  throw new FastgenError(kind, `${why} (HTTP ${status})${cure}`);
 }
 
 function errorMessage(json: string): string | null {

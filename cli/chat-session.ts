@@ -3,6 +3,7 @@ import { asFastgenError } from "../src/errors.ts";
 import type { ChatBackend } from "./chat-backend.ts";
 import { Conversation } from "./conversation.ts";
 import type { LineReader } from "./line-reader.ts";
+import { WaitLine } from "./wait-line.ts";
 
 const HELP = `  Available commands:
     /r <N> -- reset conversation before round N
@@ -24,6 +25,8 @@ export interface SessionOptions {
   backend: ChatBackend;
   reader: LineReader;
   write: (text: string) => void;
+  /** `write` writes to a terminal. */
+  isTerminal: boolean;
   /** Colours. */
   color: boolean;
   system: string | null;
@@ -88,7 +91,8 @@ export class ChatSession {
 
   /** One round. False when no further one is possible. */
   async #ask(question: string): Promise<boolean> {
-    const { backend, reader, write } = this.#options;
+    const { backend, reader, write, isTerminal } = this.#options;
+    const wait = isTerminal ? new WaitLine(write) : null;
     const stop = new AbortController();
     reader.onInterrupt = () => stop.abort();
     let text = "";
@@ -96,11 +100,13 @@ export class ChatSession {
       // Some tokenizers begin every answer with a space.
       const clean = (text === "" ? piece.trimStart() : piece).replace(CONTROLS, "");
       text += clean;
+      if (clean !== "") wait?.end();
       write(clean);
     };
     const started = performance.now();
     try {
       const { tokens, finish } = await backend.answer(this.#conversation.messages(question), stop.signal, show);
+      wait?.end();
       const seconds = (performance.now() - started) / 1000;
       if (text !== "" && !text.endsWith("\n")) write("\n");
       write(`--- [${tokens} tokens, ${(tokens / seconds).toFixed(3)}toks/s]\n`);
@@ -108,6 +114,7 @@ export class ChatSession {
       if (text !== "") this.#conversation.add(question, text);
     } catch (thrown) {
       const error = asFastgenError(thrown);
+      wait?.end();
       if (text !== "" && !text.endsWith("\n")) write("\n");
       write(`${this.#paint("31", "error:")} ${error.message}\n`);
       if (error.kind === "invalid_request" && this.#conversation.round > 1) {

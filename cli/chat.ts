@@ -104,6 +104,7 @@ export async function run(args: string[]): Promise<number> {
       backend,
       reader,
       write: (text) => void process.stdout.write(text),
+      isTerminal: process.stdout.isTTY === true,
       color: process.stdout.isTTY === true && !process.env.NO_COLOR,
       system: flags.system ?? null,
       maxTokens: flags.maxTokens ?? null,
@@ -134,7 +135,10 @@ async function connect(model: string | undefined, flags: ChatFlags): Promise<Cha
   const fastgen = await loadModel(model, {
     ...loadOptions(flags),
     onProgress: (progress) => bar.update(progress),
-    onWarning: (message) => void process.stderr.write(`fgchat: ${message}\n`),
+    onWarning: (message) => {
+      bar.breakLine();
+      process.stderr.write(`fgchat: ${message}\n`);
+    },
   }).finally(() => bar.end());
   // The model's own limit stays a default: it yields to the room that is left in the context.
   const { max_tokens: _, ...defaults } = fastgen.default_params;

@@ -313,7 +313,8 @@ function readTemplate(argument: string): string {
  */
 export function parseFlags(command: Command, args: string[]): number | null {
   try {
-    command.exitOverride().parse(args, { from: "user" });
+    const help = `${command.name()} --help lists the arguments and flags`;
+    command.exitOverride().showHelpAfterError(help).parse(args, { from: "user" });
     return null;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;

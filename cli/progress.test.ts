@@ -26,7 +26,34 @@ test("a line fills its width and ends at 100%", () => {
   for (const done of [0, 1, 12e6, 99e6]) expect(progressLine("loading", done, 1e8, 3, 80)).toHaveLength(80);
 });
 
-test("where there is no terminal only the end of each stage is written", () => {
+test("a line that is broken by something else goes on below it, with the time from its beginning", async () => {
+  let written = "";
+  const bar = new ProgressBar({ isTTY: true, columns: 60, write: (text) => (written += text) });
+  bar.breakLine();
+  expect(written).toBe("");
+  bar.update({ stage: "load", done: 25, total: 100 });
+  bar.breakLine();
+  expect(written).toEndWith("\n");
+  written = "";
+  await Bun.sleep(60);
+  bar.update({ stage: "load", done: 50, total: 100 });
+  const [, rate] = /, ([\d.]+)B\/s\]$/.exec(written)!;
+  expect(Number(rate)).toBeLessThan(50 / 0.06 + 1);
+  let logged = "";
+  const quiet = new ProgressBar({ write: (text) => (logged += text) });
+  quiet.update({ stage: "load", done: 25, total: 100 });
+  quiet.breakLine();
+  expect(logged).toBe("");
+});
+
+test("where there is no terminal a line comes now and then, too", () => {
+  let written = "";
+  const bar = new ProgressBar({ write: (text) => (written += text), columns: 60 }, 0);
+  for (const done of [25, 50]) bar.update({ stage: "load", done, total: 100 });
+  expect(written.match(/loading: .*?%/g)).toEqual(["loading:  25%", "loading:  50%"]);
+});
+
+test("where there is no terminal only the end of each quick stage is written", () => {
   let written = "";
   const bar = new ProgressBar({ write: (text) => (written += text), columns: 60 });
   for (const stage of ["download", "load"] as const) {

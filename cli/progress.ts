@@ -4,8 +4,9 @@ import type { LoadProgress } from "../src/types.ts";
 const EIGHTHS = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
 const LABELS: Record<LoadProgress["stage"], string> = { download: "downloading", load: "loading" };
 
-/** Milliseconds between two drawings. */
+/** Milliseconds between two drawings; seconds between two lines of a log. */
 const INTERVAL = 100;
+const LOG_SECONDS = 30;
 
 /** Bytes with three digits and a decimal unit: 14.5G. */
 export function formatBytes(bytes: number): string {
@@ -90,20 +91,25 @@ export class ChangingLine {
     if (this.#output.isTTY) this.#drawn = Number.NEGATIVE_INFINITY;
   }
 
+  /** Ends the line in a terminal, so that something else can be written. It is drawn again below that. */
+  break(): void {
+    if (this.#output.isTTY) this.end();
+  }
+
   #draw(end: string): void {
     const width = Math.max((this.#output.columns ?? 80) - 1, 20);
     this.#output.write(`${this.#output.isTTY ? "\r" : ""}${this.#line!(width)}${end}`);
   }
 }
 
-/** Shows LoadProgress, one line a stage. Call end() before writing anything else. */
+/** Shows LoadProgress, one line a stage. Call breakLine() or end() before writing anything else. */
 export class ProgressBar {
   readonly #line: ChangingLine;
   #stage: LoadProgress["stage"] | null = null;
   #started = 0;
 
-  constructor(output?: BarOutput) {
-    this.#line = new ChangingLine(output);
+  constructor(output?: BarOutput, logSeconds = LOG_SECONDS) {
+    this.#line = new ChangingLine(output, logSeconds);
   }
 
   update({ stage, done, total }: LoadProgress): void {
@@ -114,6 +120,11 @@ export class ProgressBar {
     }
     const seconds = () => (performance.now() - this.#started) / 1000;
     this.#line.show((width) => progressLine(LABELS[stage], done, total, seconds(), width));
+  }
+
+  /** Ends the line, if one is drawn, so that something else can be written; the bar goes on below it. */
+  breakLine(): void {
+    this.#line.break();
   }
 
   /** Draws the last state and ends its line. */

@@ -195,7 +195,11 @@ export async function run(args: string[]): Promise<number> {
   const options = loadOptions(flags);
   if (flags.profile !== undefined) makeProfileFolder(flags.profile);
   const log = new Log();
-  const write = (line: string) => log.line(line);
+  const bar = new ProgressBar();
+  const write = (line: string) => {
+    bar.breakLine();
+    log.line(line);
+  };
   outliveReaders();
   const batchStore = openBatchStore(flags);
   const tracer = await openTracer(flags.otlpTracesEndpoint, write);
@@ -233,7 +237,7 @@ export async function run(args: string[]): Promise<number> {
   let fastgen: FastgenApi | null = null;
   try {
     if (parser.args[0] === undefined) process.stderr.write(builtInNotice("fgserve"));
-    fastgen = await load(parser.args[0], options, service, stopping.signal, write);
+    fastgen = await load(parser.args[0], options, service, stopping.signal, bar, write);
     if (fastgen) {
       process.stdout.write(banner(fastgen, service.modelName, baseUrl(server), flags));
       const hideStatus = process.stderr.isTTY ? showStatus(log, () => fastgen!.stats) : () => {};
@@ -277,9 +281,9 @@ async function load(
   options: ReturnType<typeof loadOptions>,
   service: Service,
   signal: AbortSignal,
+  bar: ProgressBar,
   log: (line: string) => void,
 ): Promise<FastgenApi | null> {
-  const bar = new ProgressBar();
   const onProgress: typeof options.onProgress = (progress) => {
     service.progress = progress;
     bar.update(progress);
@@ -303,7 +307,10 @@ function aborted(signal: AbortSignal): Promise<null> {
 }
 
 async function drain(service: Service, fastgen: FastgenApi, seconds: number, log: (line: string) => void) {
-  log("fgserve: shutting down; running requests may finish");
+  const { running, waiting, paused } = fastgen.stats;
+  const count = running + waiting + paused;
+  const patience = `for at most ${seconds} seconds; a second signal ends the server at once`;
+  log(`fgserve: shutting down${count > 0 ? `; running requests may finish (sequences: ${count}), ${patience}` : ""}`);
   const finished = await service.drain(seconds);
   if (!finished) log(`fgserve: requests still running after ${seconds} seconds are cut off`);
   await service.profiling.close(fastgen);

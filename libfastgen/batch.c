@@ -1,3 +1,6 @@
+/*
+ * batch.c - a step with what every op needs to know, token by token and row by row; and what it has computed.
+ */
 #include "engine.h"
 
 #include <stdlib.h>

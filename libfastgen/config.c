@@ -1,3 +1,6 @@
+/*
+ * config.c - checks the shape and the options that fg_open is given, and copies them.
+ */
 #include "engine.h"
 
 #include <math.h>

@@ -1,3 +1,4 @@
+/* See cores.h. */
 #define _GNU_SOURCE
 #include "cores.h"
 

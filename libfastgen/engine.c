@@ -34,17 +34,18 @@ struct fg_engine {
 	fg_tensor_table table;
 	int32_t random; /* weights are made, not loaded */
 	uint64_t random_seed;
-	fg_command *load;        /* the last one, once fg_load was called */
-	atomic_int started_load; /* the same for fg_progress */
-	atomic_ullong load_total;
-	atomic_ullong load_done; /* bytes, on rank 0 */
+	fg_command *load;          /* the last one, once fg_load was called */
+	pthread_mutex_t load_lock; /* while a load begins, so that fg_progress tells of one load and not of two */
+	uint64_t load_total;       /* under the lock; 0 before fg_load */
+	atomic_ullong load_done;   /* bytes, on rank 0 */
 	atomic_int load_cancel;
 	atomic_int load_left; /* ranks that are still loading */
 	int32_t loading;      /* fg_ready has not returned since the last load began */
 	int32_t whole;        /* the weights are: the last load has succeeded, and they were not dropped since */
 	int32_t asleep;       /* FG_WAKE_WEIGHTS, FG_WAKE_KV_CACHE: what must wake before the next step */
 
-	atomic_int ready; /* 1: the capacity is known */
+	atomic_int ready;    /* 1: the capacity is known */
+	int32_t never_ready; /* getting ready has failed half-way */
 	fg_capacity capacity;
 	int32_t tracing;
 	int32_t trace_process;
@@ -161,6 +162,7 @@ FG_API fg_status fg_open(const fg_shape *shape, const fg_options *options, fg_en
 	fg_engine *e = calloc(1, sizeof *e);
 	if (!e) return fg_fail(FG_OUT_OF_MEMORY, "no memory for an engine");
 	e->ops = &fg_device_ops;
+	e->load_lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
 	fg_status status = fg_config_init(&e->config, shape, options);
 	if (!status) status = fg_slots_init(&e->slots, &e->config);
 	if (!status) status = fg_masks_init(&e->masks, &e->config, e->ops->sampler_fills);
@@ -235,10 +237,11 @@ static fg_status start_load(fg_engine *e, uint64_t bytes) {
 	fg_command_free(e->load);
 	e->load = c;
 	e->loading = 1;
+	pthread_mutex_lock(&e->load_lock);
 	atomic_store(&e->load_left, e->config.options.n_devices);
 	atomic_store(&e->load_done, 0);
-	atomic_store(&e->load_total, bytes);
-	atomic_store(&e->started_load, 1);
+	e->load_total = bytes;
+	pthread_mutex_unlock(&e->load_lock);
 	fg_queue_push(&e->queue, c);
 	return FG_OK;
 }
@@ -251,12 +254,16 @@ static fg_status check_idle(const fg_engine *e) {
 	return fg_fail(FG_INVALID, "call fg_ready first: weights have been loaded since");
 }
 
+static fg_status fail_never_ready(void) {
+	return fg_fail(FG_INVALID, "the engine did not become ready; open another engine");
+}
+
 static fg_status check_loadable(const fg_engine *e) {
 	if (!e) return fg_fail(FG_INVALID, "engine is NULL");
 	if (!e->load) return FG_OK;
 	fg_status status = check_idle(e);
 	if (status) return status;
-	if (!e->ready) return fg_fail(FG_INVALID, "the engine did not become ready; open another engine");
+	if (!e->ready) return fail_never_ready();
 	if (e->asleep & FG_WAKE_WEIGHTS) {
 		return fg_fail(FG_INVALID, "the weights sleep; call fg_wake with FG_WAKE_WEIGHTS first");
 	}
@@ -317,12 +324,12 @@ static int32_t host_pages(const fg_engine *e) {
 
 FG_API fg_status fg_progress(fg_engine *e, fg_load_progress *progress) {
 	if (!e || !progress) return fg_fail(FG_INVALID, "engine or progress is NULL");
-	*progress = (fg_load_progress){
-		.done = atomic_load(&e->load_done),
-		.total = atomic_load(&e->load_total),
-		.finished = atomic_load(&e->started_load) && !atomic_load(&e->load_left),
-		.n_host_pages = e->ready ? host_pages(e) : 0,
-	};
+	*progress = (fg_load_progress){.n_host_pages = e->ready ? host_pages(e) : 0};
+	pthread_mutex_lock(&e->load_lock);
+	progress->total = e->load_total;
+	progress->finished = e->load_total && !atomic_load(&e->load_left);
+	progress->done = atomic_load(&e->load_done); /* last: where it has finished, all of it is counted */
+	pthread_mutex_unlock(&e->load_lock);
 	return FG_OK;
 }
 
@@ -332,8 +339,10 @@ FG_API fg_status fg_ready(fg_engine *e, fg_capacity *capacity) {
 	fg_status status = fg_queue_wait(&e->queue, e->load);
 	if (e->loading) e->loading = 0, e->whole = !status;
 	if (status) return status;
+	if (e->never_ready) return fail_never_ready();
 	if (!e->ready) {
 		status = run(e, FG_CMD_READY, 0);
+		e->never_ready = status != FG_OK;
 		if (status) return status;
 		e->capacity = e->ranks[0].capacity;
 		for (int32_t r = 1; r < e->n_started; r++) { /* a page exists only if every rank has it */

@@ -1,3 +1,6 @@
+/*
+ * error.c - the text of the last error, and the slot that it was about, for each thread.
+ */
 #include "error.h"
 
 #include <stdarg.h>

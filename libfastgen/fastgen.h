@@ -11,7 +11,9 @@
  * Errors: every call that can fail returns an fg_status; fg_error() then explains it, on the same thread.
  * Nothing here calls exit() or abort(), and a refused call changes nothing.
  *
- * Threads: calls on one engine come from one thread at a time. fg_progress and fg_error may be called from any.
+ * Threads: calls on one engine come from one thread at a time. fg_progress may be called from any other meanwhile, from
+ * the end of fg_open to the beginning of fg_close. fg_error and fg_error_slot are of the thread that calls them;
+ * fg_devices and fg_device may be called from any. Calls on different engines need not wait for each other.
  *
  * Ownership: the library copies what it needs out of its arguments before a call returns, except where a field
  * says for how long it must live. The caller owns every buffer it passes.
@@ -354,22 +356,32 @@ FG_API const char *fg_error(void);
  */
 FG_API int32_t fg_error_slot(void);
 
-/* Devices this library can use. 0 devices is FG_OK. */
+/* Devices this library can use: numbers 0 .. *count - 1. 0 devices is FG_OK, also where there is no driver. The CPU
+ * library has one. */
 FG_API fg_status fg_devices(int32_t *count);
+
+/* What a device is, and how much of its memory is free now. FG_INVALID or FG_DEVICE where there is no such device. */
 FG_API fg_status fg_device(int32_t device, fg_device_info *info);
 
-/* Makes an engine. *engine is NULL on error. */
+/*
+ * Makes an engine, which fg_close frees, and starts its threads. Waits until each rank has its device; no weights and
+ * no KV cache are allocated yet. *engine is NULL on error: FG_INVALID and FG_UNSUPPORTED name the field of the shape or
+ * the options, FG_DEVICE a device that cannot be used.
+ */
 FG_API fg_status fg_open(const fg_shape *shape, const fg_options *options, fg_engine **engine);
 
 /*
  * Checks that the table holds every tensor that the shape needs, once, with its shape, then starts loading and returns.
- * fg_progress follows it; fg_ready waits for its end.
+ * fg_progress follows it; fg_ready waits for its end. FG_INVALID names the tensor that is missing, given twice, of
+ * another shape, or in memory that cannot be opened; FG_UNSUPPORTED one of a dtype, or in a place, that this library
+ * cannot read; FG_IO a file that is not there, or too short.
  *
  * Once fg_ready has returned FG_OK, both calls may be made again, any number of times: they replace all weights of all
  * ranks, in the same memory. No step may be in flight, and the weights must not sleep. Each matrix must be scaled as it
  * was before: plain or FP8, by row or by block, with the same input_scale and input_bound. What is refused here changes
- * nothing. From here to the end of fg_ready no step is accepted. Where that fails the weights are incomplete: no step
- * is accepted until a later fg_load and its fg_ready have succeeded. KV pages stay as they are.
+ * nothing. From here to the end of fg_ready no step is accepted. Where that fails (FG_IO: a file could not be read
+ * to its end; FG_OUT_OF_MEMORY) the weights are incomplete: no step is accepted until a later fg_load and its fg_ready
+ * have succeeded. KV pages stay as they are.
  */
 FG_API fg_status fg_load(fg_engine *engine, const fg_tensor *tensors, int32_t n_tensors);
 
@@ -377,10 +389,11 @@ FG_API fg_status fg_load(fg_engine *engine, const fg_tensor *tensors, int32_t n_
  * biases small. The same seed gives the same weights. */
 FG_API fg_status fg_load_random(fg_engine *engine, uint64_t seed);
 
+/* All of *progress is of one load, also where another thread calls fg_load meanwhile. */
 FG_API fg_status fg_progress(fg_engine *engine, fg_load_progress *progress);
 
 /* Waits until the weights are in place, allocates the KV cache (and captures graphs), and says what fits. After a later
- * fg_load: waits for it, and says the same again. */
+ * fg_load: waits for it, and says the same again. Where the first one fails, only fg_close is left. */
 FG_API fg_status fg_ready(fg_engine *engine, fg_capacity *capacity);
 
 /*
@@ -389,7 +402,8 @@ FG_API fg_status fg_ready(fg_engine *engine, fg_capacity *capacity);
  * their beginning. Memory of activations, and of the host's KV pages, stays. No step may be in flight.
  *
  * Returns when the memory is free. Where the host has no room for the weights it is FG_OUT_OF_MEMORY, and nothing has
- * changed. Asleep, level 2 drops weights that level 1 has kept, and level 1 changes nothing.
+ * changed. After FG_DEVICE the engine sleeps, and its weights are incomplete. Asleep, level 2 drops weights that level
+ * 1 has kept, and level 1 changes nothing.
  */
 FG_API fg_status fg_sleep(fg_engine *engine, int32_t level);
 
@@ -474,8 +488,9 @@ typedef struct {
 FG_API fg_status fg_follow(fg_engine *engine, uint64_t step, int32_t mask, const fg_follower *follower, void *source);
 
 /* Waits for the oldest step in flight, and for the fills of its late masks that have begun, also when the step
- * fails. Fills in its result. FG_INVALID when none is in flight. When the step itself failed, its status is
- * returned; the steps after it still run. */
+ * fails. Fills in its result. FG_INVALID when none is in flight, or where an array that the step fills is NULL or too
+ * short: it is still in flight then. When the step itself failed, its status is returned, with result->step, and no
+ * row; the steps after it still run. */
 FG_API fg_status fg_wait(fg_engine *engine, fg_result *result);
 
 /*
@@ -483,9 +498,10 @@ FG_API fg_status fg_wait(fg_engine *engine, fg_result *result);
  * kernel and copy. Where it is not, ops are timed by events, one after the other, and no step is replayed as a graph.
  *
  * fg_trace_stop waits for the device and writes them to `path` in Chrome's trace event format: JSON, the first line
- * {"traceEvents":[, then an event a line, the last line ]}. Where it cannot open the file, the trace goes on.
- * Times (ts) are microseconds of CLOCK_MONOTONIC, and `process` is the pid of all rows. What is beyond FG_TRACE_EVENTS
- * is left out, and the file says so.
+ * {"traceEvents":[, then an event a line, the last line ]}. Where it cannot open the file, it is FG_IO and the trace
+ * goes on; where it cannot write all of it, it is FG_IO and the trace is lost. FG_INVALID for a second trace, or a stop
+ * without one. Times (ts) are microseconds of CLOCK_MONOTONIC, and `process` is the pid of all rows. What is beyond
+ * FG_TRACE_EVENTS is left out, and the file says so.
  */
 FG_API fg_status fg_trace_start(fg_engine *engine, int32_t process, int32_t n_steps);
 FG_API fg_status fg_trace_stop(fg_engine *engine, const char *path);

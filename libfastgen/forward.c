@@ -1,3 +1,4 @@
+/* See forward.h. */
 #include "forward.h"
 
 /* Calls one op, recording it when a trace is on. */

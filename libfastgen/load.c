@@ -1,3 +1,6 @@
+/*
+ * load.c - the table of tensors that fg_load is given, checked against the shape.
+ */
 #include "engine.h"
 #include "numeric.h"
 

@@ -1,5 +1,7 @@
+/* See masks.h. */
 #include "masks.h"
 #include "cores.h"
+#include "lock.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -82,15 +84,18 @@ fg_status fg_masks_init(fg_masks *m, const fg_config *config, int sampler_fills)
 	m->jobs = calloc(n_rows, sizeof *m->jobs);
 	int32_t *rows = calloc(n_rows, sizeof *rows);
 	m->threads = calloc((size_t)n_threads + 1, sizeof *m->threads); /* none may be NULL: one more */
-	if (!m->jobs || !rows || !m->threads || pthread_mutex_init(&m->lock, NULL)) {
+	fg_status status = fg_lock_init(&m->lock, &m->work, &m->ended);
+	if (!status && (!m->jobs || !rows || !m->threads)) {
+		fg_lock_destroy(&m->lock, &m->work, &m->ended);
+		status = fg_fail(FG_OUT_OF_MEMORY, "no memory for the masks of %d slots", m->max_seqs);
+	}
+	if (status) {
 		free(m->jobs);
 		free(rows);
 		free(m->threads);
-		return fg_fail(FG_OUT_OF_MEMORY, "no memory for the masks of %d slots", m->max_seqs);
+		return status;
 	}
 	for (int32_t place = 0; place < FG_STEPS_IN_FLIGHT; place++) m->queues[place].rows = rows + place * m->max_seqs;
-	pthread_cond_init(&m->work, NULL);
-	pthread_cond_init(&m->ended, NULL);
 	for (; m->n_started < n_threads; m->n_started++) {
 		int error = pthread_create(&m->threads[m->n_started], NULL, thread_main, m);
 		if (!error) continue;
@@ -106,9 +111,7 @@ void fg_masks_free(fg_masks *m) {
 	pthread_cond_broadcast(&m->work);
 	pthread_mutex_unlock(&m->lock);
 	for (int32_t i = 0; i < m->n_started; i++) pthread_join(m->threads[i], NULL);
-	pthread_cond_destroy(&m->work);
-	pthread_cond_destroy(&m->ended);
-	pthread_mutex_destroy(&m->lock);
+	fg_lock_destroy(&m->lock, &m->work, &m->ended);
 	free(m->jobs);
 	free(m->queues[0].rows);
 	free(m->threads);

@@ -1,5 +1,7 @@
+/* See queue.h. */
 #include "queue.h"
 #include "clock.h"
+#include "lock.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,19 +11,11 @@ enum { SPIN_NS = 30000 };
 
 fg_status fg_queue_init(fg_queue *q, int32_t n_ranks) {
 	q->n_ranks = n_ranks;
-	if (pthread_mutex_init(&q->lock, NULL)) return fg_fail(FG_OUT_OF_MEMORY, "cannot make a mutex");
-	if (!pthread_cond_init(&q->work, NULL)) {
-		if (!pthread_cond_init(&q->done, NULL)) return FG_OK;
-		pthread_cond_destroy(&q->work);
-	}
-	pthread_mutex_destroy(&q->lock);
-	return fg_fail(FG_OUT_OF_MEMORY, "cannot make a condition variable");
+	return fg_lock_init(&q->lock, &q->work, &q->done);
 }
 
 void fg_queue_destroy(fg_queue *q) {
-	pthread_cond_destroy(&q->work);
-	pthread_cond_destroy(&q->done);
-	pthread_mutex_destroy(&q->lock);
+	fg_lock_destroy(&q->lock, &q->work, &q->done);
 }
 
 fg_command *fg_command_new(fg_command_kind kind) {

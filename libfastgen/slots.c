@@ -1,3 +1,6 @@
+/*
+ * slots.c - what is known of each slot, and the check of a step against it.
+ */
 #include "engine.h"
 
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* See trace.h; trace_write.c writes what is recorded here. */
 #include "trace.h"
 
 #include <stdlib.h>

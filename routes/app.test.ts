@@ -36,7 +36,7 @@ describe("paths", () => {
       const models = await json(await get("/models"));
       expect(models).toMatchObject({
         object: "list",
-        data: [{ id: "org/fake", object: "model", max_model_len: 1024 }],
+        data: [{ id: "org/fake", object: "model", type: "model", max_model_len: 1024 }],
       });
       expect(await json(await get("/models/org/fake"))).toEqual(models.data[0]);
       expect((await get("/metrics")).status).toBe(200);
@@ -81,6 +81,26 @@ describe("paths", () => {
     expect(reply.status).toBe(405);
     expect(reply.headers.get("allow")).toBe(allow);
     expect((await refusal(reply)).code).toBe("method_not_allowed");
+  });
+
+  test("a base URL that ends in a slash or in one /v1 too many leads to the same path", async () => {
+    for (const path of ["/v1//models", "//v1/models", "/v1/models/", "//models", "/v1/v1/models"]) {
+      expect([path, (await fetch(server.url + path)).status]).toEqual([path, 200]);
+    }
+    expect((await server.post("/v1/v1//messages", { messages, max_tokens: 1 })).status).toBe(200);
+    for (const path of ["/v1/v1/v1/models", "/v1/model/s", "/v1/v1models"]) {
+      expect([path, (await fetch(server.url + path)).status]).toEqual([path, 404]);
+    }
+  });
+
+  test("Anthropic's clients get the model in their own shape", async () => {
+    const headers = { "anthropic-version": "2023-06-01" };
+    const get = async (path: string) => json(await fetch(server.url + path, { headers }));
+    const { data, ...page } = await get("/v1/models?limit=1000");
+    expect(page).toEqual({ has_more: false, first_id: "org/fake", last_id: "org/fake" });
+    expect(data).toMatchObject([{ type: "model", id: "org/fake", display_name: "org/fake", max_input_tokens: 1024 }]);
+    expect(Date.parse(data[0].created_at)).toBeGreaterThan(Date.now() - 3_600_000);
+    expect(await get("/v1/models/org/fake")).toEqual(data[0]);
   });
 
   test("HEAD answers where GET does", async () => {
@@ -162,7 +182,7 @@ describe("fields", () => {
     ["documents that are none", { messages, documents: "all" }, "documents"],
     ["tool_choice", { messages, tool_choice: "required" }, "tool_choice"],
     ["functions", { messages, functions: [{}] }, "functions"],
-    ["response_format", { messages, response_format: { type: "json" } }, "response_format.type"],
+    ["response_format", { messages, response_format: { type: "yaml" } }, "response_format.type"],
     ["audio", { messages, audio: {} }, "audio"],
     ["modalities", { messages, modalities: ["audio"] }, "modalities"],
     ["reasoning_effort", { messages, reasoning_effort: "lots" }, "reasoning_effort"],

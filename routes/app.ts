@@ -1,5 +1,6 @@
 /** The HTTP API: the handler of each path, with and without /v1. It is built on FastgenApi and nothing beneath it. */
 import { type Handler, Hono } from "hono";
+import { getPathNoStrict } from "hono/utils/url";
 import { asFastgenError } from "../src/errors.ts";
 import { abortRequest, isPaused, isSleeping, pause, resetPrefixCache, resume, sleep, wakeUp } from "./admin.ts";
 import { countTokens, createMessage } from "./anthropic/create.ts";
@@ -18,7 +19,7 @@ import { cors, guardHost, guardOrigin } from "./origins.ts";
 import { page } from "./page.ts";
 import { startProfile, stopProfile } from "./profile.ts";
 import { renderChat, renderCompletions } from "./render.ts";
-import { createResponse } from "./responses/create.ts";
+import { countInputTokens, createResponse } from "./responses/create.ts";
 import { cancelResponse, inputItems, storedResponse } from "./responses/stored.ts";
 import { score } from "./score.ts";
 import { serverInfo, worldSize } from "./server-info.ts";
@@ -32,8 +33,15 @@ import { updateWeights, weightVersion } from "./weights.ts";
 
 type Method = "GET" | "POST" | "DELETE";
 
+/** The path without what base URLs add to it: one that ends in a slash, or in the /v1 that the client adds by itself. */
+function plainPath(request: Request): string {
+  return getPathNoStrict(request)
+    .replace(/\/{2,}/g, "/")
+    .replace(/^\/v1(?=\/v1\/)/, "");
+}
+
 export function createApp(service: Service): Hono<Env> {
-  const app = new Hono<Env>({ strict: false });
+  const app = new Hono<Env>({ getPath: plainPath });
 
   const route = (methods: Method | Method[], path: string, ...handlers: Handler<Env>[]) => {
     const taken = [methods].flat();
@@ -93,6 +101,7 @@ export function createApp(service: Service): Hono<Env> {
   route("POST", "/chat/completions", chat(service));
   route("POST", "/completions", completions(service));
   route("POST", "/responses", createResponse(service));
+  route("POST", "/responses/input_tokens", countInputTokens(service));
   route(["GET", "DELETE"], "/responses/:id", storedResponse(service));
   route("GET", "/responses/:id/input_items", inputItems(service));
   route("POST", "/responses/:id/cancel", cancelResponse(service));

@@ -1,8 +1,9 @@
 /** An answer as blocks in their order: Responses calls them output items, Messages content blocks. */
 import type { PositionLogprobs } from "../src/types.ts";
-import type { AnswerPart, AnswerPiece } from "./conversation.ts";
+import type { AnswerPiece } from "./conversation.ts";
+import type { CustomPart } from "./custom-tools.ts";
 
-/** A run of reasoning or of text, or one call, whose text is its arguments' JSON. */
+/** A run of reasoning or of text, or one call, whose text is its arguments' JSON, or a custom tool's input. */
 export interface Block {
   readonly kind: "reasoning" | "text" | "call";
   /** Its place among the answer's blocks. */
@@ -11,6 +12,8 @@ export interface Block {
   /** Of a call. */
   readonly id: string;
   readonly name: string;
+  /** Is it a call of a custom tool? */
+  readonly custom: boolean;
   /** Of a text, where they were asked for. */
   readonly logprobs: PositionLogprobs[];
   /** cut = the answer reached its limit within it. */
@@ -54,23 +57,24 @@ export class Blocks {
 
   /** Opens a block of its own for nothing: an answer that has no block. */
   openEmpty(): void {
-    this.#open({ kind: "text", id: "", name: "" });
+    this.#open({ kind: "text" });
   }
 
-  #take(part: AnswerPart): void {
-    if (part.type === "call") this.#open({ kind: "call", id: part.id, name: part.name });
+  #take(part: CustomPart): void {
+    if (part.type === "call") this.#open({ kind: "call", id: part.id, name: part.name, custom: part.custom });
     else if (part.type === "arguments") this.#grow(this.list.at(-1)!, part.text, []);
     else {
       const { type: kind, text } = part;
       const last = this.list.at(-1);
-      const block = last?.kind === kind ? last : this.#open({ kind, id: "", name: "" });
+      const block = last?.kind === kind ? last : this.#open({ kind });
       this.#grow(block, text, kind === "text" ? this.#logprobs.splice(0) : []);
     }
   }
 
-  #open(fields: Pick<Block, "kind" | "id" | "name">): Block {
+  #open({ kind, id = "", name = "", custom = false }: Pick<Block, "kind"> & Partial<Block>): Block {
     this.#close("complete");
-    const block: Block = { ...fields, index: this.list.length, text: "", logprobs: [], state: "open" };
+    const index = this.list.length;
+    const block: Block = { kind, index, text: "", id, name, custom, logprobs: [], state: "open" };
     this.list.push(block);
     this.#listener?.opened(block);
     return block;

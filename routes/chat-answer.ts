@@ -1,6 +1,6 @@
 /** An answer in the words of OpenAI's chat completions. */
 import type { ChatFields } from "./chat.ts";
-import type { Answer, AnswerFinish } from "./conversation.ts";
+import type { Answer, AnswerCall, AnswerFinish } from "./conversation.ts";
 
 /** May the answer be calls in place of a text? */
 export function mayCall({ tools, tool_choice }: Pick<ChatFields, "tools" | "tool_choice">): boolean {
@@ -22,7 +22,12 @@ export function chatMessage({ text, reasoning, calls }: Answer, prefix: string) 
     // Under both names that clients read.
     ...(reasoning !== "" && { reasoning_content: reasoning, reasoning }),
     ...(calls.length > 0 && {
-      tool_calls: calls.map(({ id, ...called }) => ({ id, type: "function", function: called })),
+      tool_calls: calls.map(toolCall),
     }),
   };
+}
+
+function toolCall({ id, name, arguments: given, custom }: AnswerCall) {
+  if (custom) return { id, type: "custom", custom: { name, input: given } };
+  return { id, type: "function", function: { name, arguments: given } };
 }

@@ -1,10 +1,10 @@
 /** The frames of a streamed chat completion. */
-import type { AnswerPart } from "../src/answer/parts.ts";
 import type { FastgenError } from "../src/errors.ts";
 import type { Chunk } from "../src/types.ts";
 import type { ChatFields } from "./chat.ts";
 import { chatFinish, mayCall } from "./chat-answer.ts";
 import type { Conversation } from "./conversation.ts";
+import type { CustomPart } from "./custom-tools.ts";
 import { streamUsage } from "./fields.ts";
 import { chatLogprobs, type TokenNames, tokenNames } from "./logprobs.ts";
 import { Rollouts } from "./rollout.ts";
@@ -91,16 +91,25 @@ export class ChatFrames implements Frames {
 }
 
 /** A part as OpenAI's streams have it; reasoning under both names that clients read. */
-function delta(part: AnswerPart): string {
+function delta(part: CustomPart): string {
   if (part.type === "text") return `{"content":${JSON.stringify(part.text)}}`;
   if (part.type === "reasoning") {
     const text = JSON.stringify(part.text);
     return `{"reasoning_content":${text},"reasoning":${text}}`;
   }
+  return JSON.stringify({ tool_calls: [part.custom ? customDelta(part) : functionDelta(part)] });
+}
+
+type CallPart = Extract<CustomPart, { type: "call" | "arguments" }>;
+
+function functionDelta(part: CallPart) {
   const { index } = part;
-  const call =
-    part.type === "call"
-      ? { index, id: part.id, type: "function", function: { name: part.name, arguments: "" } }
-      : { index, function: { arguments: part.text } };
-  return JSON.stringify({ tool_calls: [call] });
+  if (part.type === "arguments") return { index, function: { arguments: part.text } };
+  return { index, id: part.id, type: "function", function: { name: part.name, arguments: "" } };
+}
+
+function customDelta(part: CallPart) {
+  const { index } = part;
+  if (part.type === "arguments") return { index, custom: { input: part.text } };
+  return { index, id: part.id, type: "custom", custom: { name: part.name, input: "" } };
 }

@@ -1,5 +1,6 @@
 /** Tools and reasoning in chat: what is read out of what the model writes, in replies and in streams. */
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import type { Conversation } from "../src/types.ts";
 import { events, FakeFastgen, json, startServer, type TestServer } from "./testing.ts";
 
 const CALL = '<tool_call>\n{"name": "weather", "arguments": {"city": "Köln"}}\n</tool_call>';
@@ -91,4 +92,65 @@ test.each([
   expect(reply.status).toBe(400);
   expect((await json(reply)).error.param).toBe(param);
   expect(fake.calls.length).toBe(before);
+});
+
+describe("what may be called is said in several forms", () => {
+  const [weather] = tools;
+  const other = { type: "function", function: { name: "other" } };
+  const called = { message: { tool_calls: [expect.anything(), expect.anything()] } };
+  const asked = () => fake.calls.at(-1)!.prompt as Conversation;
+
+  test.each([
+    ["any", "tool_calls"],
+    [{ type: "any" }, "tool_calls"],
+    [{ type: "function", name: "weather" }, "stop"],
+    [{ type: "tool", name: "weather" }, "stop"],
+    [{ function: { name: "weather" } }, "stop"],
+    [{ type: "allowed_tools", allowed_tools: { mode: "required", tools: [weather] } }, "tool_calls"],
+    [{ type: "allowed_tools", mode: "required", tools: [{ type: "function", name: "weather" }] }, "tool_calls"],
+  ])("%j", async (tool_choice, finish_reason) => {
+    const reply = await json(await post({ tools: [weather, other], tool_choice }));
+    expect(reply.choices).toMatchObject([{ ...called, finish_reason }]);
+  });
+
+  test("the model sees the allowed tools alone, and decides among them with the mode auto", async () => {
+    const allow = (mode: string, name: string) => ({
+      tools: [weather, other],
+      tool_choice: {
+        type: "allowed_tools",
+        allowed_tools: { mode, tools: [{ type: "function", function: { name } }] },
+      },
+    });
+    const { choices } = await json(await post(allow("auto", "other")));
+    expect(asked().tools).toEqual([other]);
+    expect(choices[0].finish_reason).toBe("tool_calls");
+    const { error } = await json(await post(allow("auto", "nothing")));
+    expect(error).toMatchObject({ param: "tool_choice", message: expect.stringContaining("nothing") });
+  });
+
+  test("any and the mode required ask for a call: there must be something to call", async () => {
+    for (const tool_choice of ["any", { type: "any" }, { type: "allowed_tools", mode: "required", tools: [] }]) {
+      const { error } = await json(await post({ tools: [], tool_choice }));
+      expect(error).toMatchObject({ param: "tool_choice", message: "tool_choice needs tools" });
+    }
+  });
+
+  test("other choices are refused", async () => {
+    for (const tool_choice of [
+      true,
+      "weather",
+      { type: "allowed_tools" },
+      { type: "allowed_tools", allowed_tools: { mode: "any", tools: [weather] } },
+    ]) {
+      expect((await json(await post({ tool_choice }))).error).toMatchObject({ param: "tool_choice" });
+    }
+  });
+
+  test("functions in the form of /responses", async () => {
+    const { function: flat } = weather!;
+    await post({ tools: [{ type: "function", ...flat }] });
+    expect(asked().tools).toEqual([weather]);
+    const { error } = await json(await post({ tools: [{ type: "web_search", name: "f" }] }));
+    expect(error.param).toBe("tools[0].type");
+  });
 });

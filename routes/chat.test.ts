@@ -115,6 +115,10 @@ describe("what reaches the library", () => {
   test("the model's defaults stand under explicit values, and null means the default", async () => {
     await t.chat({ temperature: 0, top_p: null, seed: 0, stop: ["a", "b"], top_k: 7 });
     expect(asked().params).toEqual({ temperature: 0, top_p: 0.9, seed: 0, stop: ["a", "b"], top_k: 7 });
+    await t.chat({ random_seed: 7 });
+    expect(asked().params).toMatchObject({ seed: 7 });
+    await t.chat({ random_seed: 7, seed: 0 });
+    expect(asked().params).toMatchObject({ seed: 0 });
     await t.chat({});
     expect(asked().params).toEqual({ temperature: 0.6, top_p: 0.9 });
   });

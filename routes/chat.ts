@@ -1,6 +1,5 @@
 /** POST /chat/completions: OpenAI's chat API, with vLLM's sampling fields. */
 import type { Context } from "hono";
-import type { z } from "zod";
 import { FastgenError } from "../src/errors.ts";
 import type { SamplingParams } from "../src/params.ts";
 import { readBody } from "./body.ts";
@@ -17,14 +16,22 @@ import { chatSchema } from "./schemas.ts";
 import type { Service } from "./service.ts";
 import { eventStream } from "./sse.ts";
 import { inCallersWords, structuredOutputs } from "./structured.ts";
-import { toolChoice } from "./tools.ts";
+import { nestedThinking, reasoningOf } from "./thinking.ts";
+import { allowedTools, customNames, toolChoice } from "./tools.ts";
 import { changedVersions } from "./weight-versions.ts";
 
-export type ChatFields = z.output<typeof chatSchema>;
+export type ChatFields = Awaited<ReturnType<typeof readChat>>["fields"];
+
+/** Reads and checks a body. Of its tools those are left that may be called. */
+export async function readChat(c: Context<Env>, service: Service) {
+  const { fields, given } = await readBody(c, service, chatSchema, nestedThinking);
+  const { tools, choice } = allowedTools(fields.tools ?? [], fields.tool_choice, (tool) => tool.function.name);
+  return { fields: { ...fields, tools, tool_choice: choice }, given };
+}
 
 export function chat(service: Service) {
   return async (c: Context<Env>): Promise<Response> => {
-    const { fields, given } = await readBody(c, service, chatSchema);
+    const { fields, given } = await readChat(c, service);
     checkTogether(fields, fields.logprobs ?? false);
     if (fields.request_id !== undefined) c.get("record").nameBy(fields.request_id);
     const params = chatParams(fields, given);
@@ -34,10 +41,10 @@ export function chat(service: Service) {
       params,
       options: generateOptions(fields),
       toolChoice: toolChoice(fields.tools, fields.tool_choice),
+      customTools: customNames(given.tools),
       parallelToolCalls: fields.parallel_tool_calls ?? true,
       structured: structuredOutputs(fields),
-      includeReasoning: fields.include_reasoning ?? true,
-      thinkingBudget: thinkingBudget(fields),
+      ...reasoningOf(fields),
     }).catch((error) => {
       throw inCallersWords(fields.max_completion_tokens === undefined ? error : inNewerWords(error), fields);
     });
@@ -87,7 +94,7 @@ function inNewerWords(error: unknown): unknown {
 
 /** Translates chat's own spellings into the common ones. */
 export function chatParams(fields: ChatFields, given: Record<string, unknown>): SamplingParams {
-  const { max_tokens, max_completion_tokens, logprobs, top_logprobs } = fields;
+  const { max_tokens, max_completion_tokens, random_seed, logprobs, top_logprobs } = fields;
   const refuse = (param: string, message: string) =>
     new FastgenError("invalid_request", `${param} ${message}`, { param });
   if (top_logprobs !== undefined && top_logprobs > 0 && !logprobs) {
@@ -97,15 +104,9 @@ export function chatParams(fields: ChatFields, given: Record<string, unknown>): 
   const params = samplingParams(rest);
   const limit = max_completion_tokens ?? max_tokens;
   if (limit !== undefined) params.max_tokens = limit === -1 ? null : limit;
+  if (random_seed !== undefined) params.seed ??= random_seed;
   if (logprobs) params.logprobs = top_logprobs ?? 0;
   return params;
-}
-
-/** The limit of reasoning, by any of its names; null = none. */
-function thinkingBudget(fields: ChatFields): number | null {
-  const { thinking_token_budget, thinking_budget, thinking_budget_tokens, reasoning_budget } = fields;
-  const budget = thinking_token_budget ?? thinking_budget ?? thinking_budget_tokens ?? reasoning_budget ?? -1;
-  return budget === -1 ? null : budget;
 }
 
 /** With `echo`, what the answer begins with: the last message if that is the assistant's. */

@@ -225,6 +225,20 @@ const BODIES: [name: string, path: string, body: object][] = [
     },
   ],
   [
+    "Mistral's library",
+    "/v1/chat/completions",
+    {
+      model: "m",
+      messages: [{ content: "a", role: "user" }],
+      stream: false,
+      random_seed: 5,
+      tools: [{ type: "function", function: { name: "f", parameters: {}, description: "" } }],
+      tool_choice: "any",
+      parallel_tool_calls: true,
+      safe_prompt: false,
+    },
+  ],
+  [
     "llama.cpp's page",
     "/v1/chat/completions",
     {

@@ -12,6 +12,7 @@ import type { StructuredOutputs } from "../src/structured-outputs.ts";
 import type { Choice, Chunk, Conversation as ConversationPrompt, FinishReason, GenerateOptions } from "../src/types.ts";
 import { answerOptions } from "./answer-options.ts";
 import type { Env } from "./context.ts";
+import { CustomInputs, type CustomPart } from "./custom-tools.ts";
 import { contentText } from "./messages.ts";
 import { ReasoningCount } from "./reasoning-count.ts";
 import { Run } from "./run.ts";
@@ -27,6 +28,8 @@ export interface ConversationRequest {
   params: SamplingParams;
   options: GenerateOptions;
   toolChoice: ToolChoice;
+  /** Which of the tools are custom ones, by their names. */
+  customTools: ReadonlySet<string>;
   /** May one answer make several calls? */
   parallelToolCalls: boolean;
   /** What the text must match where the answer is no call; null = anything. */
@@ -43,7 +46,7 @@ export type AnswerFinish = FinishReason | "tool_calls";
 export interface AnswerPiece {
   /** Which choice. */
   index: number;
-  parts: AnswerPart[];
+  parts: CustomPart[];
   chunk: Chunk;
   /** "tool_calls" where the model stopped by itself and has made a call. */
   finish_reason: AnswerFinish | null;
@@ -52,8 +55,9 @@ export interface AnswerPiece {
 export interface AnswerCall {
   id: string;
   name: string;
-  /** JSON text. */
+  /** JSON text; of a custom tool its input. */
   arguments: string;
+  custom: boolean;
 }
 
 /** One choice, whole. */
@@ -68,6 +72,7 @@ export interface Answer {
 
 interface ChoiceState {
   parser: AnswerParser;
+  inputs: CustomInputs;
   reasoning: ReasoningCount;
 }
 
@@ -76,14 +81,16 @@ export class Conversation {
   readonly #format: AnswerFormat;
   readonly #asked: AnswerRequest;
   readonly #includeReasoning: boolean;
+  readonly #customTools: ReadonlySet<string>;
   /** By choice. */
   readonly #choices: ChoiceState[] = [];
 
-  private constructor(run: Run, format: AnswerFormat, asked: AnswerRequest, includeReasoning: boolean) {
+  private constructor(run: Run, format: AnswerFormat, asked: AnswerRequest, request: ConversationRequest) {
     this.run = run;
     this.#format = format;
     this.#asked = asked;
-    this.#includeReasoning = includeReasoning;
+    this.#includeReasoning = request.includeReasoning;
+    this.#customTools = request.customTools;
   }
 
   /** Checks the request, takes its place in the queue, makes the prompt and starts. Throws FastgenError. */
@@ -102,18 +109,18 @@ export class Conversation {
     // The grammar of the whole answer has it.
     const sampling = { ...params, structured_outputs: undefined };
     const run = await Run.start(c, service, [prompt], sampling, options, prepare);
-    return new Conversation(run, format, asked, request.includeReasoning);
+    return new Conversation(run, format, asked, request);
   }
 
   /** Reads the next chunk of a choice: each is read once, in order. */
   read(chunk: Chunk): AnswerPiece {
     const { index, text, finish_reason } = chunk;
-    const { parser, reasoning } = this.#choice(index);
+    const { parser, inputs, reasoning } = this.#choice(index);
     const wasThinking = parser.thinking;
     const all = parser.push(text);
     reasoning.count(chunk, wasThinking, parser.thinking, all);
     if (finish_reason !== null) all.push(...parser.end());
-    const parts = this.#includeReasoning ? all : all.filter(({ type }) => type !== "reasoning");
+    const parts = inputs.read(this.#includeReasoning ? all : all.filter(({ type }) => type !== "reasoning"));
     const called = finish_reason === "stop" && parser.calls > 0;
     return { index, parts, chunk, finish_reason: called ? "tool_calls" : finish_reason };
   }
@@ -121,6 +128,7 @@ export class Conversation {
   #choice(index: number): ChoiceState {
     this.#choices[index] ??= {
       parser: answerParser(this.#format, this.#asked),
+      inputs: new CustomInputs(this.#customTools),
       reasoning: new ReasoningCount(this.#format.reasoning, this.run.fastgen),
     };
     return this.#choices[index];
@@ -155,11 +163,12 @@ export class Conversation {
   }
 }
 
-function addPart(answer: Omit<Answer, "choice">, part: AnswerPart): void {
+function addPart(answer: Omit<Answer, "choice">, part: CustomPart): void {
   if (part.type === "text") answer.text += part.text;
   else if (part.type === "reasoning") answer.reasoning += part.text;
-  else if (part.type === "call") answer.calls.push({ id: part.id, name: part.name, arguments: "" });
-  else answer.calls[part.index]!.arguments += part.text;
+  else if (part.type === "call") {
+    answer.calls.push({ id: part.id, name: part.name, arguments: "", custom: part.custom ?? false });
+  } else answer.calls[part.index]!.arguments += part.text;
 }
 
 /** The text of the final message where the answer continues it; null where the answer is a message of its own. */

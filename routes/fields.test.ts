@@ -298,6 +298,15 @@ test("fields that never change the answer are taken at every value, in chat and 
     timings_per_token: true,
     ttl: 300,
     draft_model: "small",
+    prediction: { type: "content", content: "abc" },
+    fallbacks: ["small"],
+    diagnostics: { previous_message_id: "x" },
+    provider: { sort: "price" },
+    usage: { include: true },
+    reasoning_format: "parsed",
+    reasoning_split: true,
+    tool_stream: true,
+    incremental_output: true,
   };
   for (const send of [chat, complete]) expect((await send(fields)).status).toBe(200);
 });
@@ -309,11 +318,12 @@ test("text parts by other names, and bare strings, are text parts", async () => 
     { type: "output_text", text: "c", annotations: [] },
     { type: "refusal", refusal: "d" },
     { type: "thinking", thinking: "e" },
+    { text: "f" },
   ];
   expect((await chat({ messages: [{ role: "assistant", content: parts }, ...messages] })).status).toBe(200);
   const text = (text: string, more = {}) => ({ type: "text", text, ...more });
   expect((asked().prompt as { messages: object[] }).messages[0]).toMatchObject({
-    content: [text("a"), text("b", { mood: "x" }), text("c"), text("d"), text("e")],
+    content: [text("a"), text("b", { mood: "x" }), text("c"), text("d"), text("e"), text("f")],
   });
   const reply = await chat({ messages: [{ role: "user", content: [{ type: "refusal", text: "no refusal" }] }] });
   expect((await json(reply)).error.param).toBe("messages[0].content[0].text");

@@ -5,6 +5,8 @@ import { FastgenError } from "../src/errors.ts";
 import * as limits from "../src/limits.ts";
 import { parseWith } from "../src/schema-error.ts";
 import type { ChatMessage, ChatOptions, ContentPart } from "../src/types.ts";
+import { asFunctionCall } from "./custom-tools.ts";
+import { effortOf, type ThinkingFields, thinkingFields, thinkingSwitch } from "./thinking.ts";
 import { toolFields } from "./tools.ts";
 
 /** Kinds of parts that are text under another name, and the field that has it. Templates know only "text". */
@@ -15,10 +17,12 @@ const TEXT_FIELDS = new Map([
   ["thinking", "thinking"],
 ]);
 
-/** A part as a text part, if it is one by any name: a bare string too, as LangChain sends them. */
+/** A part as a text part, if it is one by any name or none: a bare string too, as LangChain sends them. */
 function asTextPart(part: unknown): unknown {
   if (typeof part === "string") return { type: "text", text: part };
-  const field = isObject(part) ? TEXT_FIELDS.get(String(part.type)) : undefined;
+  if (!isObject(part)) return part;
+  if (part.type == null && typeof part.text === "string") return { ...part, type: "text" };
+  const field = TEXT_FIELDS.get(String(part.type));
   if (field === undefined) return part;
   const { type: _, [field]: text, ...others } = part as Record<string, unknown>;
   return { ...others, type: "text", text };
@@ -65,16 +69,15 @@ const messageFields = z
 const message = z.custom<ChatMessage>(isObject, "must be an object").transform((given, context) => {
   const parsed = parseWith(messageFields, given);
   if (!parsed.success) return passOn(context, given, parsed.error);
-  return Array.isArray(given.content) ? { ...given, content: given.content.map(asTextPart) as ContentPart[] } : given;
+  const { content, tool_calls } = parsed.data;
+  return {
+    ...given,
+    ...(Array.isArray(content) && { content: content.map(asTextPart) as ContentPart[] }),
+    ...(tool_calls?.some(({ type }) => type === "custom") && { tool_calls: tool_calls.map(asFunctionCall) }),
+  };
 });
 
 const flag = z.boolean().optional();
-
-/** OpenAI's words and those of templates, or a share of the full effort (SGLang). */
-const reasoningEffort = z.union(
-  [z.enum(["none", "minimal", "low", "medium", "high", "xhigh", "max"]), z.number().min(0).max(1)],
-  'must be "none", "minimal", "low", "medium", "high", "xhigh", "max", or a number from 0 to 1',
-);
 
 export const conversation = {
   messages: boundedArray(message, limits.MAX_MESSAGES, 1),
@@ -91,14 +94,13 @@ export const conversation = {
   /** For templates that take them. */
   documents: boundedArray(z.looseObject({}), limits.MAX_CONTENT_PARTS).optional(),
   tools: toolFields.tools,
-  /** Variables of the template. */
-  reasoning_effort: reasoningEffort.optional(),
+  ...thinkingFields,
+  /** A variable of the template. */
   verbosity: z.enum(["low", "medium", "high"]).optional(),
 };
 
-interface ConversationFields extends ChatOptions {
+interface ConversationFields extends ChatOptions, ThinkingFields {
   messages: ChatMessage[];
-  reasoning_effort?: string | number;
   verbosity?: string;
 }
 
@@ -117,13 +119,15 @@ function requestTemplate({ chat_template, chat_template_kwargs }: ConversationFi
   return template;
 }
 
-/** The template's variables. Asking for some effort of reasoning switches it on in templates that have a switch, as in vLLM. */
-function templateVariables({ chat_template_kwargs, reasoning_effort, verbosity }: ConversationFields) {
-  if (reasoning_effort === undefined && verbosity === undefined) return chat_template_kwargs;
-  const own = chat_template_kwargs ?? {};
+/** The template's variables: what the request says about thinking and length, and its own. */
+function templateVariables(fields: ConversationFields): Record<string, unknown> | undefined {
+  const { chat_template_kwargs, verbosity } = fields;
+  const enable_thinking = thinkingSwitch(fields);
+  const reasoning_effort = effortOf(fields);
+  if (enable_thinking === undefined && verbosity === undefined) return chat_template_kwargs;
   return {
-    ...(reasoning_effort !== undefined && { enable_thinking: reasoning_effort !== "none" }),
-    ...own,
+    ...(enable_thinking !== undefined && { enable_thinking }),
+    ...chat_template_kwargs,
     ...(reasoning_effort !== undefined && { reasoning_effort }),
     ...(verbosity !== undefined && { verbosity }),
   };

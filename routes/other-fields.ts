@@ -17,12 +17,19 @@ const IGNORED = new Set([
   "prompt_cache_options",
   "prompt_cache_retention",
   "parallel_tool_calls",
+  // A guess of the answer, which only makes it come faster; how long work in the background may take, of which there is none
+  "prediction",
+  "background_options",
+  "access_programs",
   // Anthropic's: caching, betas, and where its servers run
   "cache_control",
   "betas",
   "anthropic_beta",
   "anthropic_version",
   "inference_geo",
+  "diagnostics",
+  "fallbacks",
+  "billing_policy",
   "user_profile_id",
   "workspace_id",
   // Codex
@@ -57,6 +64,11 @@ const IGNORED = new Set([
   "keep_alive",
   "ttl",
   "draft_model",
+  // OpenRouter: which of its providers answers, and what replies tell of tokens anyway
+  "provider",
+  "models",
+  "route",
+  "usage",
   // Open WebUI, whose direct connections pass on its own state
   "chat_id",
   "id",
@@ -113,10 +125,14 @@ const INERT = new Map<string, readonly unknown[]>([
   ["dry_allowed_length", [2]],
   ["dry_penalty_last_n", [-1]],
   ["top_n_sigma", [-1]],
-  ["reasoning_format", ["none", "auto"]],
+  ["reasoning_format", ["auto", "none", "deepseek", "parsed"]],
   ["top_a", [0]],
   ["tfs", [1]],
   ["tfs_z", [1]],
+  // MiniMax, Z.ai and Alibaba: how streams come here anyway
+  ["reasoning_split", [true]],
+  ["tool_stream", [false, true]],
+  ["incremental_output", [true]],
   // Transformers' generate(): sampling is the default here, and temperature 0 switches it off.
   ["do_sample", [false, true]],
   ["num_beams", [1]],

@@ -6,14 +6,14 @@ import type { Context } from "hono";
 import { type SamplingParams, samplingSchema } from "../src/params.ts";
 import type { GenerateOptions, Prompt } from "../src/types.ts";
 import { readBody } from "./body.ts";
-import { chatParams } from "./chat.ts";
+import { chatParams, readChat } from "./chat.ts";
 import { completionParams, DEFAULT_MAX_TOKENS } from "./completions.ts";
 import type { Env } from "./context.ts";
 import { checkTogether, generateOptions, replyId } from "./fields.ts";
 import { JsonList, longJson } from "./long-json.ts";
 import { chatPrompt } from "./messages.ts";
 import { promptList } from "./prompts.ts";
-import { chatSchema, completionSchema } from "./schemas.ts";
+import { completionSchema } from "./schemas.ts";
 import type { Service } from "./service.ts";
 
 interface Rendering {
@@ -27,7 +27,7 @@ interface Rendering {
 
 export function renderChat(service: Service) {
   return async (c: Context<Env>): Promise<Response> => {
-    const { fields, given } = await readBody(c, service, chatSchema);
+    const { fields, given } = await readChat(c, service);
     checkTogether(fields, fields.logprobs ?? false);
     const prompt = chatPrompt(fields, service.options.trustRequestChatTemplate);
     const { model, stream_options } = fields;

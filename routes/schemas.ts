@@ -8,6 +8,7 @@ import * as limits from "../src/limits.ts";
 import { samplingSchema } from "../src/params.ts";
 import { conversation } from "./messages.ts";
 import { structuredFields } from "./structured.ts";
+import { reasoningFields } from "./thinking.ts";
 import { toolFields } from "./tools.ts";
 
 const flag = z.boolean().optional();
@@ -70,24 +71,17 @@ const tokenLimit = z
   .refine((limit) => limit !== 0, "must be above 0, or -1 for no limit")
   .optional();
 
-/** Tokens of reasoning, at most; -1 = no limit. */
-const tokenBudget = z.int().min(-1).optional();
-
 export const chatSchema = z.strictObject({
   ...common,
   ...sampling,
   ...conversation,
   ...toolFields,
-  /** false: reasoning is left out of the reply. */
-  include_reasoning: flag,
-  thinking_token_budget: tokenBudget,
-  /** The same in other servers' words. */
-  thinking_budget: tokenBudget,
-  thinking_budget_tokens: tokenBudget,
-  reasoning_budget: tokenBudget,
+  ...reasoningFields,
   max_tokens: tokenLimit,
   /** The newer name of max_tokens: it counts where both are given. */
   max_completion_tokens: tokenLimit,
+  /** Mistral's name of seed. */
+  random_seed: z.int().optional(),
   logprobs: flag,
   top_logprobs: z.int().min(0).max(limits.MAX_LOGPROBS).optional(),
 });

@@ -119,13 +119,29 @@ function responseFormat(format: unknown): Asked | null {
         const value = json_schema.schema ?? refuse("response_format.json_schema.schema", "is required");
         return { field: "response_format.json_schema.schema", kind: "json", value };
       }
-      if (schema !== undefined && schema !== null)
-        return { field: "response_format.schema", kind: "json", value: schema };
+      for (const place of PLACES.json) {
+        const value = format[place];
+        if (value !== undefined && value !== null) return { field: `response_format.${place}`, kind: "json", value };
+      }
       return refuse("response_format.json_schema", "must be an object with a schema");
+    case "json":
+    case "regex":
+    case "grammar":
+      return otherServers(type, format);
     case "structural_tag":
       return { field: "response_format", kind: "structural_tag", value: format };
     default:
       if (isEmpty) return null;
       return refuse("response_format.type", `must be "text", "json_object", "json_schema" or "structural_tag"`);
   }
+}
+
+/** Where the forms of text-generation-inference, Fireworks and Together have what they ask for. */
+const PLACES = { json: ["value", "schema"], regex: ["value", "pattern"], grammar: ["value", "grammar"] } as const;
+
+function otherServers(kind: keyof typeof PLACES, format: Record<string, unknown>): Asked {
+  const place = PLACES[kind].find((one) => format[one] !== undefined && format[one] !== null);
+  if (place !== undefined) return { field: `response_format.${place}`, kind, value: format[place] };
+  const param = `response_format.${PLACES[kind][1]}`;
+  throw new FastgenError("invalid_request", `${param} is required`, { param });
 }

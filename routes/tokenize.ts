@@ -10,11 +10,12 @@ import { chatPrompt } from "./messages.ts";
 import { tokenIds } from "./prompts.ts";
 import { detokenizeSchema, tokenizeSchema } from "./schemas.ts";
 import type { Service } from "./service.ts";
+import { nestedThinking } from "./thinking.ts";
 
 export function tokenize(service: Service) {
   return async (c: Context<Env>): Promise<Response> => {
     const { fastgen } = service;
-    const { fields } = await readBody(c, service, tokenizeSchema);
+    const { fields } = await readBody(c, service, tokenizeSchema, nestedThinking);
     const { prompt, messages, add_special_tokens } = fields;
     if ((prompt === undefined) === (messages === undefined)) {
       const message = "prompt and messages exclude each other, and one of them is needed";

@@ -66,7 +66,7 @@ test("what the system says at the start is one message; what it says later stays
   turns.say("user", ["d"]);
   turns.say("system", ["e"]);
   expect(turns.messages).toEqual([
-    { role: "system", content: ["a", "b", "c"].map((text) => ({ type: "text", text })) },
+    { role: "system", content: "a\nb\nc" },
     { role: "user", content: "d" },
     { role: "system", content: "e" },
   ]);

@@ -4,7 +4,7 @@
  */
 import { FastgenError } from "../src/errors.ts";
 import { MAX_MESSAGES } from "../src/limits.ts";
-import type { ChatMessage, ContentPart } from "../src/types.ts";
+import type { ChatMessage } from "../src/types.ts";
 
 export interface TurnCall {
   id: string;
@@ -13,14 +13,21 @@ export interface TurnCall {
   arguments: unknown;
 }
 
-interface AssistantMessage extends ChatMessage {
-  content: ContentPart[];
+/** A message whose content is the texts so far. */
+interface OpenMessage {
+  role: string;
+  content: string[];
+  tool_call_id?: string;
+  name?: string;
+}
+
+interface AssistantMessage extends OpenMessage {
   tool_calls: object[];
   reasoning_content: string | null;
 }
 
 export class Turns {
-  readonly #messages: ChatMessage[] = [];
+  readonly #messages: (OpenMessage | AssistantMessage)[] = [];
   /** The assistant's turn that goes on; null after anybody else's message. */
   #open: AssistantMessage | null = null;
   /** By a call's id: what was called. */
@@ -28,12 +35,16 @@ export class Turns {
 
   /** The conversation so far. */
   get messages(): ChatMessage[] {
-    return this.#messages.map(({ tool_calls, reasoning_content, ...message }) => ({
-      ...message,
-      content: simplest(message.content),
-      ...(reasoning_content != null && { reasoning_content }),
-      ...((tool_calls as object[] | undefined)?.length && { tool_calls }),
-    }));
+    return this.#messages.map(({ content, ...message }) => {
+      const shaped = { ...message, content: contentOf(message.role, content) };
+      if (!("tool_calls" in shaped)) return shaped;
+      const { tool_calls, reasoning_content, ...rest } = shaped;
+      return {
+        ...rest,
+        ...(reasoning_content !== null && { reasoning_content }),
+        ...(tool_calls.length > 0 && { tool_calls }),
+      };
+    });
   }
 
   /** A message of anybody but the assistant. */
@@ -41,11 +52,11 @@ export class Turns {
     const last = this.#messages.at(-1);
     if (isSystem(role) && this.#messages.length === 1 && isSystem(last!.role)) {
       // Many templates take one system message, at the start.
-      (last!.content as ContentPart[]).push(...texts.map(textPart));
+      last!.content.push(...texts);
       return;
     }
     this.#open = null;
-    this.#add({ role, content: texts.map(textPart) });
+    this.#add({ role, content: [...texts] });
   }
 
   reason(text: string): void {
@@ -54,7 +65,7 @@ export class Turns {
   }
 
   answer(texts: readonly string[]): void {
-    this.#assistant((open) => open.tool_calls.length === 0).content.push(...texts.map(textPart));
+    this.#assistant((open) => open.tool_calls.length === 0).content.push(...texts);
   }
 
   call({ id, name, arguments: given }: TurnCall): void {
@@ -66,7 +77,7 @@ export class Turns {
   result(id: string, texts: readonly string[]): void {
     this.#open = null;
     const name = this.#names.get(id);
-    this.#add({ role: "tool", tool_call_id: id, ...(name !== undefined && { name }), content: texts.map(textPart) });
+    this.#add({ role: "tool", tool_call_id: id, ...(name !== undefined && { name }), content: [...texts] });
   }
 
   /** The assistant's open turn where `fits` it, else a new one. */
@@ -77,7 +88,7 @@ export class Turns {
     return this.#open;
   }
 
-  #add(message: ChatMessage): void {
+  #add(message: OpenMessage): void {
     if (this.#messages.length === MAX_MESSAGES) {
       const message = `the conversation has more than ${MAX_MESSAGES} messages; leave out the oldest`;
       throw new FastgenError("invalid_request", message);
@@ -90,12 +101,10 @@ function isSystem(role: string): boolean {
   return role === "system" || role === "developer";
 }
 
-function textPart(text: string): ContentPart {
-  return { type: "text", text };
-}
-
-/** A text where there is one part or none: every template takes that. */
-function simplest(content: ChatMessage["content"]): ChatMessage["content"] {
-  if (!Array.isArray(content) || content.length > 1) return content;
-  return (content as ContentPart[])[0]?.text ?? "";
+/**
+ * A text where there is one part or none: every template takes that. What the system says is a text, too: some templates
+ * take its parts, but write the first of them alone.
+ */
+function contentOf(role: string, texts: readonly string[]): ChatMessage["content"] {
+  return isSystem(role) || texts.length < 2 ? texts.join("\n") : texts.map((text) => ({ type: "text", text }));
 }

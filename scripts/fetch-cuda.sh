@@ -23,10 +23,11 @@ stamp=$target/packages
 wanted=$(echo $packages)
 
 if [ "$(cat "$stamp" 2>/dev/null || true)" != "$wanted" ]; then
+	echo "fetching CUDA's compiler and libraries from PyPI (735 MB)" >&2
 	mkdir -p .cache
 	fresh=$(mktemp -d .cache/cuda.XXXXXX)
 	trap 'rm -rf "$fresh"' EXIT
-	python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --no-deps \
+	python3 -m pip install --disable-pip-version-check --root-user-action=ignore --no-deps \
 		--no-compile --target "$fresh" $wanted >&2
 	[ -x "$fresh/nvidia/cu13/bin/nvcc" ] || { echo "error: the packages contain no nvidia/cu13/bin/nvcc" >&2; exit 1; }
 	# NCCL comes in a folder of its own. One toolkit folder is simpler to build with.

@@ -4,7 +4,8 @@
  */
 import * as fs from "node:fs";
 import * as path from "node:path";
-import { mustRun, root, runScript, setup } from "./setup.mjs";
+import { mustRun, root, runScript } from "./commands.mjs";
+import { setup } from "./setup.mjs";
 
 const dist = path.join(root, "dist");
 

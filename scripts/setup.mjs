@@ -2,72 +2,16 @@
  * Everything between `git clone` and a runnable checkout: npm's packages, libfastgen, the executable. Plain Node without
  * dependencies, because node_modules may not exist yet. Nothing is done twice: each step first checks its own inputs.
  */
-import { spawn, spawnSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import * as fs from "node:fs";
 import { createServer } from "node:net";
-import { availableParallelism } from "node:os";
 import * as path from "node:path";
 import { fileURLToPath } from "node:url";
-import { brotliDecompressSync } from "node:zlib";
+import { bun, mustRun, root, runScript, SetupError } from "./commands.mjs";
+import { buildLibrary, unpackLlguidance } from "./native-libraries.mjs";
 
-export const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
 const WEIGHTS = "model.safetensors";
-export const bun = path.join(root, "node_modules", ".bin", "bun");
-
-/** A failure that the user can act on: printed as one line, without a stack trace. */
-export class SetupError extends Error {}
-
-/** Runs `body` and turns its outcome into the process's exit code. */
-export async function runScript(body) {
-  try {
-    process.exitCode = (await body()) ?? 0;
-  } catch (error) {
-    console.error(error instanceof SetupError ? `error: ${error.message}` : error);
-    process.exitCode = 1;
-  }
-}
-
-/**
- * Runs a command in the checkout with the terminal as its own; resolves with its exit code. Signals sent to this
- * process alone are passed on; Ctrl-C in a terminal reaches the whole process group by itself.
- */
-export function runCommand(command, args, options = {}) {
-  return new Promise((resolve, reject) => {
-    const child = spawn(command, args, { cwd: root, stdio: "inherit", ...options });
-    const forward = (signal) => {
-      if (signal !== "SIGINT" || !process.stdin.isTTY) child.kill(signal);
-    };
-    const signals = ["SIGINT", "SIGTERM", "SIGHUP"];
-    for (const signal of signals) process.on(signal, forward);
-    // npm runs scripts through a shell, which does not pass signals on: when it is gone, this run is over too.
-    const parent = process.ppid;
-    const watch = setInterval(() => process.ppid !== parent && child.kill("SIGTERM"), 250);
-    const done = () => {
-      clearInterval(watch);
-      for (const signal of signals) process.off(signal, forward);
-    };
-    child.on("error", (error) => {
-      done();
-      const missing = error.code === "ENOENT";
-      reject(missing ? new SetupError(`'${command}' was not found: install it and run this again`) : error);
-    });
-    child.on("close", (code, signal) => {
-      done();
-      resolve(code ?? (signal === "SIGINT" ? 130 : 143));
-    });
-  });
-}
-
-/** With `quiet` the command's output is shown only if it fails. */
-export async function mustRun(command, args, cure, { quiet = false, env = process.env } = {}) {
-  const log = quiet ? path.join(root, "build", "setup.log") : null;
-  const output = log ? fs.openSync(log, "w") : "inherit";
-  const code = await runCommand(command, args, { stdio: ["ignore", output, output], env });
-  if (log) fs.closeSync(output);
-  if (log && code !== 0) process.stderr.write(fs.readFileSync(log));
-  if (code !== 0) throw new SetupError(`'${[command, ...args].join(" ")}' failed with exit code ${code}: ${cure}`);
-}
 
 /**
  * One set-up at a time in one checkout. The lock is an abstract Unix socket: the kernel drops it with the process, so an
@@ -123,85 +67,6 @@ async function installPackages() {
     );
     // npm configured with ignore-scripts leaves Bun's own installer undone.
     if (!bunWorks()) await mustRun(process.execPath, ["node_modules/bun/install.js"], "Bun could not be installed");
-  }
-}
-
-async function buildLibrary() {
-  for (const tool of ["make", "gcc"]) {
-    if (spawnSync(tool, ["--version"], { stdio: "ignore" }).error) {
-      throw new SetupError(`'${tool}' was not found: install a C compiler and make (Debian: apt-get install gcc make)`);
-    }
-  }
-  await make("libfastgen", "cpu");
-  try {
-    await buildCudaLibrary();
-  } catch (error) {
-    if (!(error instanceof SetupError)) throw error;
-    console.error(`setup: going on without CUDA. ${error.message}`);
-  }
-}
-
-/** Builds a target of libfastgen's Makefile, unless make itself, the only judge of its inputs, finds it up to date. */
-async function make(what, target, env = process.env) {
-  const args = ["--no-print-directory", "-C", "libfastgen", target];
-  if (spawnSync("make", ["-q", ...args], { cwd: root, stdio: "ignore", env }).status === 0) return;
-  console.error(`setup: building ${what}`);
-  await mustRun("make", ["-s", `-j${availableParallelism()}`, ...args], "see the compiler's message above", { env });
-}
-
-const hasCuda = () => Boolean(process.env.CUDA_HOME) || !spawnSync("nvcc", ["--version"], { stdio: "ignore" }).error;
-
-/** The variables to run what was built with: on a machine without CUDA, cuBLASLt and NCCL are those that were fetched. */
-export function runEnvironment() {
-  const fetched = path.join(root, ".cache", "cuda", "nvidia", "cu13", "lib");
-  if (process.env.FASTGEN_CUDA_LIBS || hasCuda() || !fs.existsSync(fetched)) return process.env;
-  return { ...process.env, FASTGEN_CUDA_LIBS: fetched };
-}
-
-/** On a machine with an NVIDIA GPU: the CUDA library for that GPU, with the machine's own nvcc or one from PyPI. */
-async function buildCudaLibrary() {
-  const query = spawnSync("nvidia-smi", ["--query-gpu=compute_cap", "--format=csv,noheader"], { encoding: "utf8" });
-  const capabilities = query.status === 0 ? query.stdout.trim().split(/\s+/) : [];
-  if (capabilities.length === 0) return;
-  // 9.0 is Hopper, whose own instructions need the "a".
-  const archs = new Set(capabilities.map((capability) => capability.replace(".", "").replace(/^90$/, "90a")));
-  const env = { ...process.env, CUDA_ARCHS: process.env.CUDA_ARCHS ?? [...archs].join(" ") };
-  if (!hasCuda()) {
-    const fetched = spawnSync(path.join(root, "scripts", "fetch-cuda.sh"), {
-      encoding: "utf8",
-      stdio: ["ignore", "pipe", 2],
-    });
-    if (fetched.status !== 0)
-      throw new SetupError("CUDA's compiler could not be fetched: install CUDA and set CUDA_HOME");
-    env.CUDA_HOME = fetched.stdout.trim();
-  }
-  await make("libfastgen for CUDA", "cuda", env);
-}
-
-/** The library of grammars, from the prebuilt one: few have what builds it (llguidance/build.sh). */
-function unpackLlguidance() {
-  const prebuilt = path.join(root, "llguidance", `libllguidance-linux-${process.arch}.so`);
-  if (!fs.existsSync(`${prebuilt}.br`)) throw new SetupError(`there is no ${prebuilt}.br: Fastgen runs on x86-64`);
-  const target = path.join(root, "build", "libllguidance.so");
-  const wanted = fs.readFileSync(`${prebuilt}.sha256`, "utf8").trim();
-  const checksum = (bytes) => createHash("sha256").update(bytes).digest("hex");
-  if (fs.existsSync(target) && checksum(fs.readFileSync(target)) === wanted) return;
-  const library = decompress(`${prebuilt}.br`);
-  if (library === null || checksum(library) !== wanted) {
-    throw new SetupError(
-      `${prebuilt}.br is damaged: its checksum is not that of ${prebuilt}.sha256. Clone the repository again`,
-    );
-  }
-  fs.mkdirSync(path.dirname(target), { recursive: true });
-  fs.writeFileSync(`${target}.new`, library, { mode: 0o755 });
-  fs.renameSync(`${target}.new`, target);
-}
-
-function decompress(file) {
-  try {
-    return brotliDecompressSync(fs.readFileSync(file));
-  } catch {
-    return null;
   }
 }
 

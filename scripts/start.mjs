@@ -1,6 +1,8 @@
 /** npm start [-- fgserve's arguments]: set-up, then the server. The variable MODEL may name a model too. */
 import * as path from "node:path";
-import { root, runCommand, runEnvironment, runScript, setup } from "./setup.mjs";
+import { root, runCommand, runScript } from "./commands.mjs";
+import { runEnvironment } from "./native-libraries.mjs";
+import { setup } from "./setup.mjs";
 
 await runScript(async () => {
   await setup();

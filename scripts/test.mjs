@@ -6,14 +6,16 @@
 import { spawn } from "node:child_process";
 import * as fs from "node:fs";
 import * as path from "node:path";
-import { bun, root, runCommand, runScript, setup } from "./setup.mjs";
+import { bun, root, runCommand, runScript } from "./commands.mjs";
+import { setup } from "./setup.mjs";
 import { countPrograms, countReport, findGpuFault, settle } from "./test-counts.mjs";
 
 /** Per test. Tests of the executable start servers, also on machines with few cores. */
 const TIMEOUT_MS = 60_000;
 
-/** Runs libfastgen's tests. */
+/** Builds and runs libfastgen's tests. */
 async function libraryTests() {
+  console.error("test: building and running libfastgen's tests");
   const child = spawn("make", ["-s", "--no-print-directory", "-C", "libfastgen", "test"], {
     cwd: root,
     stdio: ["ignore", "pipe", "inherit"],

@@ -213,6 +213,22 @@ test("a library that cannot be opened here: one line says what to do", () => {
   );
 });
 
+test.skipIf(libraryPath("build/libfastgen_cuda.so") !== null)(
+  "a GPU that this build cannot use is told of (needs a build without the CUDA library)",
+  () => {
+    const warnings: string[] = [];
+    const warn = (message: string) => warnings.push(message);
+    expect(chooseDevice("auto", warn, "/proc/version").kind).toBe("cpu");
+    expect(warnings).toEqual([
+      expect.stringMatching(/^the GPU is not used: this build has no CUDA library; build .* or choose device cpu$/),
+    ]);
+    chooseDevice("cpu", warn, "/proc/version");
+    chooseDevice("auto", warn, "/nonexistent");
+    expect(warnings).toHaveLength(1);
+    expect(() => chooseDevice("cuda", warn)).toThrow(/^device cuda: .*npm run build\), or choose cpu or auto$/);
+  },
+);
+
 test("a GPU's library that cannot be opened is a warning, and the CPU is used", () => {
   const folder = mkdtempSync(path.join(os.tmpdir(), "fastgen-library-"));
   writeFileSync(path.join(folder, "libfastgen_cuda.so"), "of another kind of machine");

@@ -61,18 +61,28 @@ function libraryOf(kind: DeviceKind): string | null {
   return own && existsSync(own) ? own : libraryPath(`build/${name}`);
 }
 
+/** There where NVIDIA's driver is loaded. */
+const NVIDIA_DRIVER = "/proc/driver/nvidia/version";
+
+const BUILD_CUDA = "build Fastgen where nvidia-smi finds a GPU (npm run build)";
+
 /**
  * Picks the device. `auto` is CUDA if this build has the CUDA library and a GPU can be used, else the CPU. A GPU that is
  * present but cannot be used is told to `warn`.
+ * @param driver a file that is there where there is a GPU, for tests
  * @throws FastgenError "device" if the device that was asked for cannot be used.
  */
 export function chooseDevice(
   wanted: "auto" | DeviceKind,
   warn: (message: string) => void = (message) => process.emitWarning(message),
+  driver = NVIDIA_DRIVER,
 ): DeviceChoice {
   if (wanted !== "cpu") {
     const library = libraryOf("cuda");
-    let problem = "this build has no CUDA library";
+    let problem = `this build has no CUDA library; ${BUILD_CUDA}`;
+    if (!library && wanted === "auto" && existsSync(driver)) {
+      warn(`the GPU is not used: ${problem}, or choose device cpu`);
+    }
     try {
       const count = library ? Library.open(library).deviceCount() : 0;
       if (library && count > 0) {
@@ -86,7 +96,7 @@ export function chooseDevice(
       if (wanted === "auto") warn(`CUDA cannot be used, so the model runs on the CPU: ${problem}`);
     }
     if (wanted === "cuda") {
-      throw new FastgenError("device", `device cuda: ${problem}; choose cpu or auto`, { param: "device" });
+      throw new FastgenError("device", `device cuda: ${problem}, or choose cpu or auto`, { param: "device" });
     }
   }
   return { kind: "cpu", libraryPath: cpuLibrary(), count: 1, memoryBytes: freeMemory() };

@@ -1,6 +1,5 @@
 /** The library: a model loaded, generating. The tools are written on this. */
 import { BadWords } from "./bad-words.ts";
-import { runBounded } from "./batch.ts";
 import { chooseDevice, contextThatFits, engineConfigs } from "./device.ts";
 import type { SequenceListener } from "./engine/front.ts";
 import { PAGE_TOKENS } from "./engine/page-cache.ts";
@@ -19,6 +18,7 @@ import type { SamplingParams } from "./params.ts";
 import { Profile } from "./profile/profile.ts";
 import { PromptEncoder, promptField, specialIds, specialStops } from "./prompt-encoder.ts";
 import { engineRequests, type ModelLimits, resolveParams } from "./request.ts";
+import { runBounded } from "./run-bounded.ts";
 import { ChatTemplate } from "./text/chat-template.ts";
 import { readGenerationConfig } from "./text/generation-config.ts";
 import { Tokenizer } from "./text/tokenizer.ts";

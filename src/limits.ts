@@ -314,5 +314,5 @@ export const MAX_KV_EVENT_REPLAYS = 16;
 /** Engines of one process (--data-parallel-size): more GPUs than any machine has. */
 export const MAX_ENGINES = 64;
 
-/** Pages of prompts that the main thread remembers of each of several engines, 100 bytes each; fewer where the engine has fewer. */
+/** Pages that the main thread remembers of each of several engines: of prompts that it was sent, and on its disk; 100 bytes each. */
 export const MAX_INDEXED_PAGES = 262_144;

@@ -28,4 +28,5 @@ test("a connection's error says what is not there", async () => {
   const error = await fetch(url).catch((error) => error);
   expect(connectionReason(error)).toBe("nothing listens there (ECONNREFUSED)");
   expect(connectionReason(new Error("The socket closed. Is it there?"))).toBe("The socket closed");
+  expect(connectionReason(new Error("Bad reply. For more information, pass `verbose`"))).toBe("Bad reply");
 });

@@ -18,6 +18,11 @@ const CONNECTIONS: Record<string, string> = {
   ECONNREFUSED: "nothing listens there",
   ENOTFOUND: "there is no such host",
   ETIMEDOUT: "it does not answer",
+  ECONNRESET: "it closed the connection",
+  EPROTO: "it does not speak TLS",
+  ERR_TLS_CERT_ALTNAME_INVALID: "its certificate is that of another host",
+  CERT_HAS_EXPIRED: "its certificate has expired",
+  Malformed_HTTP_Response: "what it answers is not HTTP",
 };
 
 /** "nothing listens there (ECONNREFUSED)". Any other error is its message, without the advice that Bun adds. */
@@ -25,5 +30,5 @@ export function connectionReason(thrown: unknown): string {
   if (!(thrown instanceof Error)) return String(thrown);
   const { code, message } = thrown as NodeJS.ErrnoException;
   const words = code === undefined ? undefined : CONNECTIONS[code];
-  return words ? `${words} (${code})` : message.replace(/\.? *(Is|Was) .*\?$/, "");
+  return words ? `${words} (${code})` : message.replace(/\.? *((Is|Was) .*\?|For more information.*)$/, "");
 }

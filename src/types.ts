@@ -1,97 +1,12 @@
 /** The library's public types: what Fastgen (fastgen.ts) takes and returns. Field names follow vLLM's and OpenAI's. */
 
 import type { DeviceKind, SchedulingPolicy } from "./engine-config.ts";
+import type { Capacity, EngineInfo, ModelInfo, Stats } from "./engine-info.ts";
 import type { Dtype } from "./model/shape.ts";
 import type { ResolvedParams, SamplingParams } from "./params.ts";
 
-export interface LoadOptions {
-  /** Branch, tag or commit of a hub model. */
-  revision?: string;
-  /** auto = CUDA if a GPU and its driver can be used, else the CPU. */
-  device?: "auto" | DeviceKind;
-  /** Precision of activations and KV cache; auto = the checkpoint's, on a GPU bfloat16. */
-  dtype?: "auto" | Dtype;
-  /**
-   * fp8 = quantise linear layers while they load: weights by output channel, activations by token. Those of less than 2^20
-   * weights (q, k and v together, gate and up too) stay as they are: FP8 would make them no faster.
-   */
-  quantization?: "none" | "fp8";
-  /** auto = as dtype. fp8_e4m3 (also fp8) holds twice the tokens, with a scale for each token and head. */
-  kv_cache_dtype?: "auto" | "bfloat16" | "fp8_e4m3" | "fp8";
-  /** auto = read the checkpoint; dummy = random weights of its shape. */
-  load_format?: "auto" | "dummy";
-  /** Most tokens in one sequence; default: the model's context, or what the KV cache holds if that is less. */
-  max_model_len?: number;
-  /** Most sequences that run at once. */
-  max_num_seqs?: number;
-  /** Most tokens in one step. */
-  max_num_batched_tokens?: number;
-  /** Reuse the KV cache of prompts that begin alike; default true. */
-  enable_prefix_caching?: boolean;
-  /** Publish what becomes of cached KV pages over ZeroMQ, as vLLM does: vLLM's fields and defaults. Needs prefix caching. */
-  kv_events_config?: KvEventsConfig;
-  /** Bytes of KV cache: of each engine on the CPU, or on each GPU in place of what gpu_memory_utilization leaves. */
-  kv_cache_memory_bytes?: number;
-  /** GiB of host memory per GPU for KV pages evicted from it. */
-  swap_space?: number;
-  /** A folder where KV pages are kept for the next start: a level below the host's pages, and not without these. */
-  kv_cache_dir?: string;
-  /** GiB of pages in it; default 32. */
-  kv_cache_dir_size?: number;
-  /** Share of each GPU's memory to use, above 0 and at most 1. */
-  gpu_memory_utilization?: number;
-  /** GPUs to split the model over. */
-  tensor_parallel_size?: number;
-  /** Engines with all of the model, each on tensor_parallel_size GPUs of its own, or with its share of the CPU's threads. */
-  data_parallel_size?: number;
-  /** CPU threads of all engines together; 0 = one per core. */
-  threads?: number;
-  /** The text of a Jinja chat template to use instead of the model's. */
-  chat_template?: string;
-  /** How the contents of messages are given to the template; default "auto". */
-  chat_template_content_format?: ChatContentFormat;
-  /** logprobs_mode of requests that have none. */
-  logprobs_mode?: ResolvedParams["logprobs_mode"];
-  /** fcfs = sequences run in the order they arrive; priority = those of lower priority numbers first. */
-  scheduling_policy?: SchedulingPolicy;
-  /** Seed of dummy weights. */
-  seed?: number;
-  onProgress?: (progress: LoadProgress) => void;
-  /** Takes a sentence about what the user should know of a model that loads: a chat template that fails, say. */
-  onWarning?: (message: string) => void;
-  /** Aborting rejects with FastgenError "aborted". */
-  signal?: AbortSignal;
-}
-
-/** Where KV events go. None are published unless enable_kv_cache_events is true. */
-export interface KvEventsConfig {
-  enable_kv_cache_events?: boolean;
-  publisher?: "zmq" | "null";
-  /** tcp://*:PORT (also with an IPv6 address) listens, tcp://HOST:PORT connects; default tcp://*:5557. */
-  endpoint?: string;
-  /** Listened on for requests to repeat batches; default: none. */
-  replay_endpoint?: string | null;
-  /** Batches that can be repeated; default 10,000. */
-  buffer_steps?: number;
-  /** Messages that may wait for a subscriber, which misses those beyond; 0 = no bound of its own; default 100,000. */
-  hwm?: number;
-  /** Taken for vLLM's sake: nothing waits to be published. */
-  max_queue_size?: number;
-  topic?: string;
-}
-
-export interface LoadProgress {
-  stage: "download" | "load";
-  /** Bytes. */
-  done: number;
-  total: number;
-}
-
-/**
- * string: as text, parts joined by line ends. openai: as parts. auto: text stays text and parts stay parts where the
- * template takes them; else in the shape that it takes, which is found by trying.
- */
-export type ChatContentFormat = "auto" | "string" | "openai";
+export type * from "./engine-info.ts";
+export type * from "./load-options.ts";
 
 /** A part of a content, such as { type: "text", text }. */
 export interface ContentPart {
@@ -129,7 +44,10 @@ export interface RenderedPrompt {
   rendered: string;
 }
 
-/** Text (tokenised with the model's special tokens), token ids, or a conversation. */
+/**
+ * Text (tokenised with the model's special tokens), token ids, or a conversation. An Int32Array is not copied: leave it as
+ * it is until the generation has ended.
+ */
 export type Prompt = string | readonly number[] | Int32Array | Conversation | RenderedPrompt;
 
 /**
@@ -292,109 +210,6 @@ export type BatchResult =
   | { index: number; completion: Completion; error?: undefined }
   | { index: number; completion?: undefined; error: Error };
 
-export interface ModelInfo {
-  /** As the caller named it. */
-  name: string;
-  architecture: string;
-  max_model_len: number;
-  vocab_size: number;
-  dtype: Dtype;
-  device: DeviceKind;
-}
-
-/** What the loaded engine holds; of several, the one with the fewest pages. */
-export interface Capacity {
-  /** KV pages on each device, and in host memory. */
-  pages: number;
-  host_pages: number;
-  /** Tokens in a page. */
-  page_tokens: number;
-  /** Are the pages of prompts that begin alike shared? */
-  prefix_caching: boolean;
-  /** Most sequences that run at once, and most tokens in one step. */
-  max_num_seqs: number;
-  max_num_batched_tokens: number;
-  /** GPUs that the model is split over; 1 on the CPU. */
-  tensor_parallel_size: number;
-  /** Engines with all of the model. */
-  data_parallel_size: number;
-  /** Bytes of a page on each device. */
-  page_bytes: number;
-  /** Bytes of the weights on each device. */
-  weight_bytes: number;
-  /** CUDA graphs captured. */
-  graphs: number;
-  /** CPU threads in use. */
-  threads: number;
-  /** The device's name, and which of its features the library uses. */
-  device_name: string;
-}
-
-/** What the engine is doing, and what it has done since it was loaded; of several engines, the sums. */
-export interface Stats {
-  /** Sequences that run now. */
-  running: number;
-  /** Sequences that wait for a slot now. */
-  waiting: number;
-  /** Sequences whose pages are on the host now. */
-  swapped: number;
-  /** Sequences that pause now because their output is not read. */
-  paused: number;
-  /** Of `pages`, those that running sequences refer to now. Cached pages that none refers to count as free. */
-  pages_used: number;
-  pages: number;
-  preemptions: number;
-  prefix_queried_tokens: number;
-  prefix_hit_tokens: number;
-  prompt_tokens: number;
-  generated_tokens: number;
-  steps: number;
-  /** Tokens of the newest step. */
-  step_tokens: number;
-  /** Of `pages`, those that hold something now: what sequences refer to, and what is cached. */
-  pages_held: number;
-  /** Pages in host memory. All but the first two count since the start. */
-  host: {
-    /** Pages that can be used now, and of these, those that hold something. */
-    pages: number;
-    pages_held: number;
-    /** Pages of prompts that were found there, and those that were neither there nor on the device. */
-    hits: number;
-    misses: number;
-    /** Pages copied from the device, and back. */
-    saved: number;
-    restored: number;
-    /** Pages that can no longer be found, because others needed their room. */
-    forgotten: number;
-    /** In which pages were copied to the device, and from it. */
-    read_seconds: number;
-    write_seconds: number;
-  };
-  /** Pages in kv_cache_dir now, and how many may be there; 0 where there is no such folder. */
-  disk_pages: number;
-  disk_capacity: number;
-  /** Pages of prompts that neither device nor host had: those that were read from there, and those that were computed. */
-  disk_hits: number;
-  disk_misses: number;
-  /** Pages written there, and pages that were not, because the disk did not keep up. */
-  disk_saved: number;
-  disk_skipped: number;
-  /** Pages that were damaged or gone when they were to be read. */
-  disk_lost: number;
-  /** In which pages were read, and written. */
-  disk_read_seconds: number;
-  disk_write_seconds: number;
-}
-
-/** One of several engines, or the only one. */
-export interface EngineInfo {
-  /** It takes requests. */
-  readonly alive: boolean;
-  /** Why it takes none; null while it does. */
-  readonly failure: string | null;
-  readonly stats: Stats;
-}
-
 /** What a pause does with the requests that are there. */
 export interface PauseOptions {
   /** abort = end them with what they have; wait = let them end; keep = they go on after resume(). Default "abort". */
@@ -455,9 +270,14 @@ export interface ProfileFile {
   bytes: number;
 }
 
+/**
+ * A loaded model. Any number of calls may be under way at once. What a promise rejects with, and what is thrown, is a
+ * FastgenError; after close(), and once every engine has failed, it is "unavailable" for whatever needs an engine.
+ */
 export interface FastgenApi {
   readonly model: ModelInfo;
   readonly capacity: Capacity;
+  /** From the start of the slowest engine until it could run a step. */
   readonly load_seconds: number;
   /** As of the newest step. */
   readonly stats: Stats;
@@ -472,13 +292,19 @@ export interface FastgenApi {
   /** Resolves with the reason if every engine fails: nothing can be generated any more. Never rejects. */
   readonly failed: Promise<Error>;
 
-  /** Starts a generation: validates, tokenises, queues. Rejects with FastgenError. */
+  /**
+   * Starts a generation: validates, tokenises, queues. Rejects with FastgenError "invalid_request", whose `param` names the
+   * field (`code` "context_length_exceeded" where the prompt is too long), "overloaded" where too many grammars wait to be
+   * compiled, "unavailable" where the weights are gone, or "aborted". There is no bound on the queue: bound it yourself, or use
+   * generateAll().
+   */
   start(prompt: Prompt, params?: SamplingParams, options?: GenerateOptions): Promise<Generation>;
-  /** One prompt to its end. */
+  /** One prompt to its end. Rejects as start() does, and with "device" where its engine fails meanwhile. */
   generate(prompt: Prompt, params?: SamplingParams, options?: GenerateOptions): Promise<Completion>;
   /**
    * Many prompts, results as they finish; `index` is the place of the input. Inputs are read as slots free up, so there may
-   * be endlessly many. An input that fails yields its error and leaves the others alone.
+   * be endlessly many. An input that fails yields its error and leaves the others alone. Throws where the signal aborts, the
+   * input itself throws, or no engine is left. Leaving the loop aborts what still runs.
    */
   generateAll(
     inputs: Iterable<Prompt | BatchInput> | AsyncIterable<Prompt | BatchInput>,
@@ -488,9 +314,11 @@ export interface FastgenApi {
 
   /** What the chat template makes of a conversation. Rejects with FastgenError "invalid_request", "aborted". */
   render(conversation: Conversation, signal?: AbortSignal): Promise<RenderedPrompt>;
+  /** The prompt's token ids; an Int32Array is returned itself. Rejects with FastgenError "invalid_request", "aborted". */
   tokenize(prompt: Prompt, options?: GenerateOptions): Promise<Int32Array>;
+  /** The text of tokens; ids that the tokenizer lacks have none. Special tokens are left out by default. */
   detokenize(ids: readonly number[] | Int32Array, options?: { skip_special_tokens?: boolean }): string;
-  /** The text of one token. */
+  /** The text of one token; "" where the tokenizer lacks it. Bytes that are not UTF-8 show as U+FFFD. */
   tokenText(id: number): string;
   /** The token of exactly this text, if there is one; special = control and not text. */
   tokenOf(text: string): { id: number; special: boolean } | null;

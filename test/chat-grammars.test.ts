@@ -148,6 +148,22 @@ describe("tools", () => {
     expect(finish_reason).toBe("stop");
   });
 
+  test("a custom tool's input is a text that its regular expression describes", async () => {
+    const format = { type: "grammar", grammar: { syntax: "regex", definition: "[a-z]{2,5}\\n" } };
+    const body = {
+      tools: [{ type: "custom", custom: { name: "code", format } }],
+      tool_choice: { type: "custom", custom: { name: "code" } },
+    };
+    const [{ message }] = (await ask(body)).choices;
+    expect(message.tool_calls).toEqual([
+      {
+        id: expect.any(String),
+        type: "custom",
+        custom: { name: "code", input: expect.stringMatching(/^[a-z]{2,5}\n$/) },
+      },
+    ]);
+  });
+
   test("a call that max_tokens cuts is the call's beginning, and no decision", async () => {
     const weather = { tools: [tools[0]], tool_choice: "required", parallel_tool_calls: false };
     const whole = await ask(weather);

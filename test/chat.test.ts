@@ -152,6 +152,14 @@ test("an error and a full context say what to do, and the chat goes on", async (
   await terminal.see("a[2Jbc");
 });
 
+test("a first token that is long in coming is waited for with a word, which goes when it is there", async () => {
+  const terminal = await chat();
+  terminal.type("long\r");
+  await terminal.see("(no token yet after ");
+  await terminal.see(" s; Ctrl-C gives up)\r\x1b[KYou said:");
+  await terminal.see("2> ");
+});
+
 test("questions from a pipe", async () => {
   const child = Bun.spawn(script, {
     stdin: new Blob(["hello\n/m\nx\ny\n.\n\nlast without a line break"]),

@@ -172,6 +172,6 @@ describe.skipIf(skipped !== null)(`container (${skipped ?? "namespaces"})`, () =
     for await (const piece of stream) text += piece;
     expect(text).toEndWith("data: [DONE]\n\n");
     expect(await child.exited).toBe(0);
-    expect(log.text).toContain("shutting down; running requests may finish");
+    expect(log.text).toContain("shutting down; running requests may finish (sequences: 1), for at most");
   }, 60_000);
 });

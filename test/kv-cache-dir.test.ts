@@ -214,6 +214,24 @@ test("two engines in one folder at once serve from pages of their own", async ()
   ).toEqual([expect.stringMatching(/-0$/), expect.stringMatching(/-1$/)]);
 });
 
+test("after a restart with three engines, every prompt goes to the engine that has its pages", async () => {
+  const flavours = [0, 1, 2, 3, 4, 5, 6, 7];
+  const options = { data_parallel_size: 3 };
+  await withEngine(async (fastgen) => {
+    for (const flavour of flavours) await run(fastgen, flavour);
+    await until(() => fastgen.stats.disk_saved === flavours.length * PAGES);
+  }, options);
+  expect(readdirSync(dir).filter((name) => name.startsWith("v"))).toHaveLength(3);
+  await withEngine(async (fastgen) => {
+    await until(() => fastgen.stats.disk_pages === flavours.length * PAGES);
+    // In another order, so that taking turns does not meet the same engines.
+    for (const flavour of flavours.toReversed()) {
+      expect((await run(fastgen, flavour)).usage.cached_tokens).toBe(64 * PAGES);
+    }
+    expect(fastgen.stats).toMatchObject({ disk_hits: flavours.length * PAGES, disk_misses: 0 });
+  }, options);
+});
+
 test.skipIf(missing !== null)(
   `a server that was killed starts again with what it knew (${missing ?? "executable"})`,
   async () => {

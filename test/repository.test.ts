@@ -41,6 +41,12 @@ test("no file is over 600 lines, except kernels", () => {
   expect(long).toEqual([]);
 });
 
+test("every file of code begins with what it is for", () => {
+  const isCode = (file: string) => /\.(ts|mjs|c|h|cu|cuh|cpp|css|sh|rs)$/.test(file) && !file.endsWith(".test.ts");
+  const silent = texts.filter((file) => isCode(file) && !/^(#!.*\n)?(\/\*|\/\/|# )/.test(read(file)));
+  expect(silent).toEqual([]);
+});
+
 test("packages are pinned to one version", () => {
   const { dependencies, devDependencies } = JSON.parse(read("package.json"));
   for (const [name, version] of Object.entries({ ...dependencies, ...devDependencies })) {
@@ -57,6 +63,12 @@ test("package-lock.json holds every package for every platform, as npm ci demand
   );
   expect(named.length).toBeGreaterThan(0);
   expect(named.filter((name) => !(`node_modules/${name}` in packages))).toEqual([]);
+});
+
+test("every script in bench explains its flags by --help", () => {
+  const scripts = texts.filter((file) => /^bench\/[\w-]+\.ts$/.test(file) && read(file).startsWith("#!"));
+  expect(scripts.length).toBeGreaterThan(15);
+  expect(scripts.filter((file) => !read(file).includes(`new Command("bun ${file}")`))).toEqual([]);
 });
 
 test("every limit is used somewhere", () => {

@@ -48,7 +48,8 @@ static void handle(int number, siginfo_t *info, void *context) {
 static void install(void) {
 	struct sigaction action = {.sa_sigaction = handle, .sa_flags = SA_SIGINFO | SA_ONSTACK};
 	sigemptyset(&action.sa_mask);
-	installed = !sigaction(SIGBUS, &action, &before);
+	sigaction(SIGBUS, NULL, &before); /* first: the handler may be called before sigaction has returned */
+	installed = !sigaction(SIGBUS, &action, NULL);
 }
 
 void cpu_watch_file(const char *path, const void *start, size_t bytes) {

@@ -1,3 +1,6 @@
+/*
+ * isa.c - the kernels for the instruction sets of this CPU: those that it has, and the one that is used.
+ */
 #include "../error.h"
 #include "kernels.h"
 

@@ -1,3 +1,6 @@
+/*
+ * memory.c - the memory of a CPU context: made piece by piece, emptied while it sleeps, freed all together.
+ */
 #define _GNU_SOURCE
 #include "cpu.h"
 

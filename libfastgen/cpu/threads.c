@@ -1,6 +1,7 @@
+/* See threads.h. */
 #include "threads.h"
 #include "../clock.h"
-#include "../error.h"
+#include "../lock.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -128,14 +129,17 @@ fg_status fg_pool_new(int32_t n_threads, fg_pool **out) {
 	p->n_threads = n_threads;
 	p->threads = calloc((size_t)n_threads, sizeof *p->threads);
 	p->workers = calloc((size_t)n_threads, sizeof *p->workers);
-	if (!p->threads || !p->workers || pthread_mutex_init(&p->lock, NULL)) {
+	fg_status status = fg_lock_init(&p->lock, &p->work, &p->done);
+	if (!status && (!p->threads || !p->workers)) {
+		fg_lock_destroy(&p->lock, &p->work, &p->done);
+		status = fg_fail(FG_OUT_OF_MEMORY, "no memory for a thread pool");
+	}
+	if (status) {
 		free(p->threads);
 		free(p->workers);
 		free(p);
-		return fg_fail(FG_OUT_OF_MEMORY, "no memory for a thread pool");
+		return status;
 	}
-	pthread_cond_init(&p->work, NULL);
-	pthread_cond_init(&p->done, NULL);
 	for (int32_t i = 1; i < n_threads; i++) {
 		p->workers[i] = (struct worker){p, i};
 		int error = pthread_create(&p->threads[i], NULL, worker_main, &p->workers[i]);
@@ -156,9 +160,7 @@ void fg_pool_free(fg_pool *p) {
 	pthread_cond_broadcast(&p->work);
 	pthread_mutex_unlock(&p->lock);
 	for (int32_t i = 1; i <= p->n_started; i++) pthread_join(p->threads[i], NULL);
-	pthread_cond_destroy(&p->work);
-	pthread_cond_destroy(&p->done);
-	pthread_mutex_destroy(&p->lock);
+	fg_lock_destroy(&p->lock, &p->work, &p->done);
 	free(p->threads);
 	free(p->workers);
 	free(p);

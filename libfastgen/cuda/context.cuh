@@ -69,7 +69,9 @@ struct StepBuffers {
 	char *out; /* pinned, ResultLayout.bytes */
 	cudaEvent_t start, end;
 	CopyTimes copies;
-	const fg_batch *batch; /* whose results these are; NULL after step_wait */
+	/* Whose results these are; NULL after step_wait, which looks for its own while the rank's thread may write
+	 * another's. The rest belongs to the rank's thread up to step_end, and to step_wait from then on. */
+	std::atomic<const fg_batch *> batch;
 	fg_status failure;
 	char failure_text[FG_ERROR_BYTES];
 };
@@ -155,6 +157,7 @@ struct Context {
 	const Graph *graph;        /* which will replay this step, or NULL */
 	uint64_t waited_steps;     /* belongs to the thread that calls step_wait */
 	std::vector<void *> owned; /* device memory that close frees */
+	/* For traces: of the caller's thread while no step that is traced is in flight. */
 	Marks marks;
 	MarkKind mark_kind;
 	Watch watch;

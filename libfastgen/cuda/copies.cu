@@ -112,10 +112,14 @@ void copy_pages(fg_ctx *ctx, const fg_page_copy *copies, int32_t n_copies) {
 	PageCopies &p = c->copies;
 	CopyTimes &times = c->ring[c->n_steps % RING].copies;
 	await_arrivals(c);
-	p.host_written.resize((size_t)c->n_host_pages), p.host_read.resize((size_t)c->n_host_pages);
-	p.written.resize((size_t)c->n_pages), p.read.resize((size_t)c->n_pages);
-	cudaError_t error = cudaSuccess;
 	times.to_host = times.to_device = times.beside = false;
+	const fg_status status = guarded([&] {
+		p.host_written.resize((size_t)c->n_host_pages), p.host_read.resize((size_t)c->n_host_pages);
+		p.written.resize((size_t)c->n_pages), p.read.resize((size_t)c->n_pages);
+		return FG_OK;
+	});
+	if (status) return note(c, status);
+	cudaError_t error = cudaSuccess;
 	uint64_t needed = 0; /* the last copy to the device that the step waits for */
 	for (int32_t i = 0; i < n_copies && error == cudaSuccess; i++) {
 		const fg_page_copy &copy = copies[i];

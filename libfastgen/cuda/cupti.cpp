@@ -85,6 +85,9 @@ struct Session {
 
 /* CUPTI, of which a process has one. */
 struct Recorder {
+	/* Held, before the other one, while a session begins or ends, so that recording is switched on and off in the order
+	 * of the sessions. CUPTI's own thread never waits for it. */
+	std::mutex switching;
 	std::mutex mutex; /* of all below: CUPTI has a thread of its own that hands buffers over */
 	void *library = nullptr;
 	decltype(&cuptiActivityRegisterTimestampCallback) use_clock;
@@ -223,6 +226,7 @@ void Recorder::take(const uint8_t *buffer, size_t bytes) {
 
 fg_status Watch::start(int32_t of, size_t limit) {
 	Recorder &r = Recorder::get();
+	const std::lock_guard switching(r.switching);
 	std::unique_lock lock(r.mutex);
 	if (r.sessions.count((uint32_t)of))
 		return fg_fail(FG_UNSUPPORTED, "another engine's trace is recording device %d", of);
@@ -241,28 +245,35 @@ fg_status Watch::start(int32_t of, size_t limit) {
 fg_activities Watch::stop() {
 	if (device < 0) return {};
 	Recorder &r = Recorder::get();
+	const std::lock_guard switching(r.switching);
 	r.flush(0);
 	std::unique_lock lock(r.mutex);
 	const auto at = r.sessions.find((uint32_t)device);
-	device = -1;
-	const size_t dropped = at->second.dropped;
-	found.clear();
-	found.reserve(at->second.records.size());
-	for (const Record &record : at->second.records) {
-		const auto call = r.calls.find(record.call);
-		found.push_back(record.activity);
-		found.back().called = call == r.calls.end() ? 0 : call->second;
-	}
+	const Session session = std::move(at->second);
+	/* It has ended, also where there is no memory for what it has found. */
 	r.sessions.erase(at);
-	if (!r.sessions.empty()) return {found.data(), found.size(), dropped};
-	r.calls.clear();
-	lock.unlock();
-	r.set_enabled(false);
+	device = -1;
+	found.clear();
+	size_t dropped = session.dropped;
+	const fg_status status = guarded([&] {
+		found.reserve(session.records.size());
+		for (const Record &record : session.records) {
+			const auto call = r.calls.find(record.call);
+			found.push_back(record.activity);
+			found.back().called = call == r.calls.end() ? 0 : call->second;
+		}
+		return FG_OK;
+	});
+	if (status) dropped += session.records.size();
+	const bool last = r.sessions.empty();
+	if (last) r.calls.clear();
+	lock.unlock(); /* CUPTI may hand buffers over meanwhile */
+	if (last) r.set_enabled(false);
 	return {found.data(), found.size(), dropped};
 }
 
 void Watch::forget() {
-	guarded([&] { return stop(), FG_OK; });
+	stop();
 	found = {};
 }
 

@@ -18,7 +18,8 @@ class Watch {
 	/* Records from now on, at most `limit` things. FG_UNSUPPORTED, with fg_error's text set, where there is no CUPTI or
 	 * it refuses. May throw std::bad_alloc. */
 	fg_status start(int32_t device, size_t limit);
-	/* Ends it, and says what the device did. It must have done all that it was asked for. Valid until forget. */
+	/* Ends it, and says what the device did. It must have done all that it was asked for. Valid until forget. What
+	 * there is no memory for counts as dropped. */
 	fg_activities stop();
 	/* Ends it if it has not ended, and frees what it found. */
 	void forget();

@@ -1,3 +1,4 @@
+/* See libraries.h. */
 #include "libraries.h"
 #include "../error.h"
 

@@ -390,9 +390,7 @@ void settle(fg_ctx *ctx) {
 }
 
 fg_activities watched(fg_ctx *ctx) {
-	fg_activities did = {};
-	guarded([&] { return did = context(ctx)->watch.stop(), FG_OK; });
-	return did;
+	return context(ctx)->watch.stop();
 }
 
 void forget_trace(fg_ctx *ctx) {

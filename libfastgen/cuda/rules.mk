@@ -26,7 +26,7 @@ CUDA_SOURCES := copies device_memory elementwise imports marks ops pinned quanti
 SM90_SOURCES := attention/prefill_sm90 products/gemm_sm90
 CUDA_OBJECTS := $(patsubst %,$(OBJ)/cuda/%.o,$(CUDA_SOURCES) $(SM90_SOURCES) cupti libraries) $(patsubst %,$(OBJ)/%.o,$(SHARED))
 
-.PHONY: cuda cuda-tests cards
+.PHONY: cuda cuda-tests cards card-races
 cuda: $(BUILD)/libfastgen_cuda.so
 
 # Not a target: a phony one would make everything look out of date.
@@ -125,3 +125,30 @@ $(OBJ)/copies_test.o: test/copies_test.cu Makefile cuda/rules.mk
 
 $(OBJ)/cards_test $(OBJ)/copies_test: $(OBJ)/%: $(OBJ)/%.o $(CARD) $(CARD_OBJECTS)
 	$(CXX) -o $@ $^ -pthread -ldl -lrt
+
+# What several threads use of it, on such cards under the thread sanitizer. Kernels' own files are linked as they are.
+RACING := copies device_memory imports marks ops pinned sleep step weights ranks/nccl ranks/ranks
+RACING_OBJECTS := $(RACING:%=$(OBJ)/racing/cuda/%.o) $(OBJ)/racing/cuda/cupti.o $(SHARED:%=$(OBJ)/racing/%.o)
+card-races: $(OBJ)/card_races_test
+	$< $(patsubst %.o,%.ptxas,$(filter-out %/cupti.o,$(CARD_OBJECTS)))
+
+$(RACING:%=$(OBJ)/racing/cuda/%.o): $(OBJ)/racing/cuda/%.o: cuda/%.cu Makefile cuda/rules.mk
+	@mkdir -p $(@D)
+	$(NVCC) $(NVCCFLAGS) -Xcompiler -fsanitize=thread $(call gencode,$(firstword $(CUDA_TEST_ARCHS))) -c -o $@ $<
+
+$(OBJ)/racing/cuda/cupti.o: cuda/cupti.cpp Makefile
+	@mkdir -p $(@D)
+	$(CXX) $(CXXFLAGS) -O1 -fsanitize=thread -c -o $@ $<
+
+$(CARD:$(OBJ)/%=$(OBJ)/racing/%): $(OBJ)/racing/%.o: test/%.cpp Makefile
+	@mkdir -p $(@D)
+	$(CXX) $(CXXFLAGS) -O1 -fsanitize=thread -c -o $@ $<
+
+vpath card_races_test.c test
+$(SHARED:%=$(OBJ)/racing/%.o) $(OBJ)/racing/card_races_test.o: $(OBJ)/racing/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -fsanitize=thread -c -o $@ $<
+
+$(OBJ)/card_races_test: $(OBJ)/racing/card_races_test.o $(CARD:$(OBJ)/%=$(OBJ)/racing/%) $(RACING_OBJECTS) \
+		$(filter-out $(RACING_OBJECTS:$(OBJ)/racing/%=$(OBJ)/%),$(CARD_OBJECTS))
+	$(CXX) -fsanitize=thread -o $@ $^ -pthread -ldl -lrt

@@ -39,7 +39,7 @@ struct Kernel {
 
 std::map<std::string, std::vector<Code>> compiled;
 std::set<std::string> launched;
-std::mutex mutex; /* of what is recorded */
+std::mutex mutex; /* of all that is recorded, and of the kernels: ranks share them. Functions of this part need it */
 
 /* By the host's function. Filled by constructors of other files, which may come before this file's. */
 std::map<const void *, Kernel> &registered() {
@@ -48,7 +48,6 @@ std::map<const void *, Kernel> &registered() {
 }
 
 cudaError_t refuse(const Kernel &kernel, const std::string &why, cudaError_t error) {
-	const std::lock_guard lock(mutex);
 	card_refusals++;
 	snprintf(card_refusal, sizeof card_refusal, "%s: %s: %s", current_card.name, kernel.name.c_str(), why.c_str());
 	return card_error(error);
@@ -85,6 +84,7 @@ std::string number(int n) {
 cudaError_t launch(const void *function, dim3 grid, dim3 block, size_t dynamic, unsigned n_attributes,
                    cudaStream_t stream) {
 	const OwnMemory own;
+	const std::lock_guard lock(mutex);
 	Kernel &kernel = registered().at(function);
 	Code code;
 	if (card_fail.launch && kernel.name.find(card_fail.launch) != std::string::npos)
@@ -100,7 +100,6 @@ cudaError_t launch(const void *function, dim3 grid, dim3 block, size_t dynamic, 
 	if ((int)dynamic > kernel.dynamic || (int)dynamic + code.shared > current_card.block << 10)
 		return refuse(kernel, number((int)dynamic + code.shared) + " bytes of shared memory", cudaErrorInvalidValue);
 	if (n_attributes > 0 && current_card.arch < 90) return refuse(kernel, "launch attributes", cudaErrorNotSupported);
-	const std::lock_guard lock(mutex);
 	launched.insert(kernel.name);
 	card_ran(kernel.name.c_str(), 0, stream);
 	return cudaSuccess;
@@ -132,13 +131,14 @@ void card_insert(const card *card) {
 
 int card_has_code(void) {
 	Code ignored;
+	int found = 0;
 	for (const auto &[function, kernel] : registered()) {
 		const std::vector<Code> &all = compiled[kernel.name];
 		const bool special = std::all_of(all.begin(), all.end(), [](const Code &c) { return c.arch.back() == 'a'; });
-		if (kernel.binary->ptx.empty() && special) continue;
-		if (!find_code(kernel, &ignored)) return 0;
+		if (find_code(kernel, &ignored)) found = 1;
+		else if (!kernel.binary->ptx.empty() || !special) return 0;
 	}
-	return 1;
+	return found;
 }
 
 int card_kernels(void) {
@@ -214,6 +214,7 @@ cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t *c, const void *functio
 }
 cudaError_t cudaFuncSetAttribute(const void *function, cudaFuncAttribute attribute, int value) {
 	const OwnMemory own;
+	const std::lock_guard lock(mutex);
 	Kernel &kernel = registered().at(function);
 	Code code;
 	if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize) return cudaSuccess;
@@ -225,6 +226,7 @@ cudaError_t cudaFuncSetAttribute(const void *function, cudaFuncAttribute attribu
 }
 cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *attributes, const void *function) {
 	const OwnMemory own;
+	const std::lock_guard lock(mutex);
 	Code code;
 	if (card_fail.code || !find_code(registered().at(function), &code))
 		return card_error(cudaErrorNoKernelImageForDevice);

@@ -11,6 +11,7 @@
 #include <functional>
 
 extern card current_card;
+extern thread_local int card_device; /* the calling thread's */
 
 /* ---- card_streams.cpp ---- */
 

@@ -15,6 +15,7 @@
 #include <string>
 
 static thread_local cudaError_t last = cudaSuccess;
+thread_local int card_device;
 
 cudaError_t card_error(cudaError_t error) {
 	if (error != cudaSuccess) last = error;
@@ -51,10 +52,11 @@ cudaError_t cudaGetDeviceCount(int *count) {
 	return cudaSuccess;
 }
 cudaError_t cudaGetDevice(int *device) {
-	*device = 0;
+	*device = card_device;
 	return cudaSuccess;
 }
-cudaError_t cudaSetDevice(int) {
+cudaError_t cudaSetDevice(int device) {
+	card_device = device;
 	return cudaSuccess;
 }
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int) {

@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <deque>
 #include <map>
+#include <mutex>
 #include <vector>
 
 int card_events;
@@ -75,7 +76,7 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
 }
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned) {
 	*event = (cudaEvent_t)calloc(1, sizeof(Event));
-	card_events++;
+	__atomic_fetch_add(&card_events, 1, __ATOMIC_RELAXED);
 	return cudaSuccess;
 }
 cudaError_t cudaEventCreate(cudaEvent_t *event) {
@@ -83,7 +84,7 @@ cudaError_t cudaEventCreate(cudaEvent_t *event) {
 }
 cudaError_t cudaEventDestroy(cudaEvent_t event) {
 	free(event);
-	card_events--;
+	__atomic_fetch_sub(&card_events, 1, __ATOMIC_RELAXED);
 	return cudaSuccess;
 }
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
@@ -91,6 +92,8 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
 	Event *e = (Event *)event;
 	const uint64_t times = ++e->recorded;
 	card_enqueue(stream, [e, times] {
+		static std::mutex clock; /* of all ranks */
+		const std::lock_guard lock(clock);
 		e->ms = card_clock_ms += 0.005;
 		e->over = times;
 	});

@@ -63,12 +63,14 @@ void run(const Part *parts, size_t n, cudaStream_t stream) {
 		if (parts[i].name) {
 			r.kernel.kind = CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL;
 			r.kernel.name = parts[i].name;
+			r.kernel.deviceId = (uint32_t)card_device;
 			r.kernel.start = start, r.kernel.end = end;
 			r.kernel.correlationId = n_calls, r.kernel.streamId = (uint32_t)(size_t)stream % 1000;
 		} else {
 			r.copy.kind = CUPTI_ACTIVITY_KIND_MEMCPY;
 			r.copy.copyKind = CUPTI_ACTIVITY_MEMCPY_KIND_HTOD;
 			r.copy.bytes = parts[i].bytes;
+			r.copy.deviceId = (uint32_t)card_device;
 			r.copy.start = start, r.copy.end = end;
 			r.copy.correlationId = n_calls, r.copy.streamId = (uint32_t)(size_t)stream % 1000;
 		}

@@ -15,8 +15,8 @@ static long n_checks, n_failed;
 
 #define CHECK(condition, ...)                                                                                          \
 	do {                                                                                                               \
-		n_checks++;                                                                                                    \
-		if (!(condition) && ++n_failed <= 30) {                                                                        \
+		__atomic_fetch_add(&n_checks, 1, __ATOMIC_RELAXED);                                                            \
+		if (!(condition) && __atomic_add_fetch(&n_failed, 1, __ATOMIC_RELAXED) <= 30) {                                \
 			printf("%s:%d: failed: %s: ", __FILE__, __LINE__, #condition);                                             \
 			printf(__VA_ARGS__);                                                                                       \
 			putchar('\n');                                                                                             \

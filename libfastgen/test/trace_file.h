@@ -8,7 +8,7 @@
 #include <string.h>
 
 /* The longest of a trace's events, in microseconds. */
-static double longest_event(const char *path) {
+static inline double longest_event(const char *path) {
 	double longest = 0, us;
 	char line[512];
 	FILE *file = fopen(path, "r");
@@ -21,7 +21,7 @@ static double longest_event(const char *path) {
 }
 
 /* Lines of a trace that hold a text. */
-static int count_lines(const char *path, const char *text) {
+static inline int count_lines(const char *path, const char *text) {
 	char line[1024];
 	int n = 0;
 	FILE *file = fopen(path, "r");
@@ -37,7 +37,7 @@ typedef struct {
 } span;
 
 /* The spans of a trace, at most 4,000. */
-static span *read_spans(const char *path, int *n) {
+static inline span *read_spans(const char *path, int *n) {
 	static span spans[4000];
 	char line[1024];
 	*n = 0;
@@ -55,7 +55,7 @@ static span *read_spans(const char *path, int *n) {
 	return spans;
 }
 
-static int count_spans(const span *spans, int n, int row, const char *name) {
+static inline int count_spans(const span *spans, int n, int row, const char *name) {
 	int found = 0;
 	for (int i = 0; i < n; i++) found += spans[i].row == row && !strcmp(spans[i].name, name);
 	return found;

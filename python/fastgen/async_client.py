@@ -123,11 +123,11 @@ class AsyncFastgen:
         return self._open().url
 
     async def generate(self, prompt: Prompt, **params: Any) -> Completion:
-        """Continues a text or token ids."""
+        """Continues a text, or token ids: a sequence of ints, or an array of NumPy or PyTorch."""
         return await self._complete("/v1/completions", generate_body(prompt, params))
 
     async def chat(self, messages: Conversation, **params: Any) -> Completion:
-        """Answers a conversation: messages with a role and a content."""
+        """Answers a conversation: messages as mappings with a `role` and a `content`, and what else the chat template reads."""
         return await self._complete("/v1/chat/completions", chat_body(messages, params))
 
     async def stream(self, prompt: AnyPrompt, **params: Any) -> AsyncGenerator[Piece, None]:
@@ -168,8 +168,9 @@ class AsyncFastgen:
     ) -> str:
         """Replaces the model's weights: by those in a folder, or by tensors with the checkpoint's names (a mapping or pairs).
 
-        All tensors must be there, in the shapes of the checkpoint that was loaded. What does not fit is refused and changes
-        nothing. Requests that run wait meanwhile, and go on with the new weights. Returns the new weights' name:
+        All tensors must be there, in the shapes of the checkpoint that was loaded, in float32, float16 or bfloat16, or in FP8 with
+        its scales where the checkpoint is FP8. They may be changed again once this has returned. What does not fit is refused
+        (RequestError) and changes nothing. Requests that run wait meanwhile, and go on with the new weights. Returns the new weights' name:
         `weight_version`, or the next number.
         clear_cache: forget the keys and values that the old ones have computed; by default as the pause in force says, else
         they are forgotten.
@@ -201,6 +202,7 @@ class AsyncFastgen:
         await self._admin("POST", "/resume")
 
     async def is_paused(self) -> bool:
+        """Whether pause() holds generation."""
         return bool((await self._admin("GET", "/is_paused"))["is_paused"])
 
     async def reset_prefix_cache(self) -> None:
@@ -219,6 +221,7 @@ class AsyncFastgen:
         await self._admin("POST", "/wake_up", query={} if tags is None else {"tags": list(tags)})
 
     async def is_sleeping(self) -> bool:
+        """Whether weights or KV cache sleep."""
         return bool((await self._admin("GET", "/is_sleeping"))["is_sleeping"])
 
     async def abort(self, request_id: str | None = None) -> int:

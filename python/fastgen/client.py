@@ -66,10 +66,12 @@ class Fastgen:
 
     @property
     def server(self) -> Server | None:
+        """The server that was started here; None where `url` named one."""
         return self._async.server
 
     @property
     def url(self) -> str:
+        """The server's address."""
         return self._async.url
 
     def generate(self, prompt: Prompt, **params: Any) -> Completion:
@@ -128,3 +130,9 @@ class Fastgen:
 
     def request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         return self._loop.run(self._async.request(method, path, body))
+
+
+# help() shows what a method does here, too.
+for _name, _method in vars(Fastgen).items():
+    if callable(_method) and not _name.startswith("_") and _method.__doc__ is None:
+        _method.__doc__ = getattr(AsyncFastgen, _name).__doc__

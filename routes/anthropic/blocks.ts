@@ -3,14 +3,15 @@ import { z } from "zod";
 import { boundedArray, isObject, passOn } from "../../src/bounded.ts";
 import * as limits from "../../src/limits.ts";
 import { parseWith } from "../../src/schema-error.ts";
-
-const text = z.object({ type: z.literal("text"), text: z.string() });
+import { document, searchResult, text, toolReference } from "./documents.ts";
 
 const toolUse = z.object({
   type: z.literal("tool_use"),
   id: z.string(),
   name: z.string().min(1),
-  input: z.custom<Record<string, unknown>>(isObject, "must be an object"),
+  input: z
+    .custom<Record<string, unknown> | null>((value) => value == null || isObject(value), "must be an object")
+    .transform((input) => input ?? {}),
 });
 
 const thinking = z.object({ type: z.literal("thinking"), thinking: z.string() });
@@ -18,22 +19,28 @@ const thinking = z.object({ type: z.literal("thinking"), thinking: z.string() })
 /** What it says cannot be read here. */
 const redacted = z.object({ type: z.literal("redacted_thinking") });
 
-/** A text, or text blocks: their texts. */
-export const textContent = z
-  .custom<string | unknown[]>(
-    (value) => typeof value === "string" || Array.isArray(value),
-    "must be a string or an array of content blocks",
-  )
-  .transform((value, context): string[] => {
-    if (typeof value === "string") return [value];
-    const parsed = parseWith(boundedArray(blockOf({ text }), limits.MAX_CONTENT_PARTS), value);
-    return parsed.success ? parsed.data.map((block) => block.text) : passOn(context, value, parsed.error);
-  });
+/** A text, or blocks of these kinds: their texts. */
+function textsOf(kinds: Record<string, z.ZodType<z.output<typeof text>>>) {
+  return z
+    .custom<string | unknown[]>(
+      (value) => typeof value === "string" || Array.isArray(value),
+      "must be a string or an array of content blocks",
+    )
+    .transform((value, context): string[] => {
+      if (typeof value === "string") return [value];
+      const parsed = parseWith(boundedArray(blockOf(kinds), limits.MAX_CONTENT_PARTS), value);
+      return parsed.success ? parsed.data.map((block) => block.text) : passOn(context, value, parsed.error);
+    });
+}
+
+export const textContent = textsOf({ text });
+
+const readable = { text, document, search_result: searchResult };
 
 const toolResult = z.object({
   type: z.literal("tool_result"),
   tool_use_id: z.string(),
-  content: textContent.nullish(),
+  content: textsOf({ ...readable, tool_reference: toolReference }).nullish(),
   is_error: z.boolean().nullish(),
 });
 
@@ -52,7 +59,7 @@ function blockOf<B>(kinds: Record<string, z.ZodType<B>>) {
   });
 }
 
-const kinds = { text, tool_use: toolUse, tool_result: toolResult, thinking, redacted_thinking: redacted };
+const kinds = { ...readable, tool_use: toolUse, tool_result: toolResult, thinking, redacted_thinking: redacted };
 
 export type ContentBlock = z.output<(typeof kinds)[keyof typeof kinds]>;
 

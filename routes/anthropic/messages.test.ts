@@ -98,7 +98,7 @@ describe("messages", () => {
       function: { name, arguments: args },
     });
     expect(messages()).toEqual([
-      { role: "system", content: [text("One."), text("Two.")] },
+      { role: "system", content: "One.\nTwo." },
       { role: "user", content: [text("Weather?"), text("And time?")] },
       {
         role: "assistant",
@@ -113,6 +113,40 @@ describe("messages", () => {
       { role: "tool", tool_call_id: "t3", content: "" },
     ]);
     expect(asked().prompt).toHaveProperty("continue_final_message", undefined);
+  });
+
+  test("documents of text, search results and names of tools are read as texts", async () => {
+    const plain = { type: "document", source: { type: "text", media_type: "text/plain", data: "Body" } };
+    const result = { type: "search_result", source: "https://a", title: "T", content: [text("x"), text("y")] };
+    const reply = await t.create({
+      messages: [
+        {
+          role: "user",
+          content: [
+            { ...plain, title: "Title", context: "Context", citations: { enabled: false } },
+            { type: "document", source: { type: "content", content: [text("a"), text("b")] }, title: null },
+            { type: "document", source: { type: "content", content: "c" } },
+            result,
+          ],
+        },
+        { role: "assistant", content: [{ type: "tool_use", id: "1", name: "find", input: null }] },
+        {
+          role: "user",
+          content: [
+            {
+              type: "tool_result",
+              tool_use_id: "1",
+              content: [plain, result, { type: "tool_reference", tool_name: "f" }],
+            },
+          ],
+        },
+      ],
+    });
+    expect(reply.status).toBe(200);
+    const [user, call, tool] = messages() as { content: object[] }[];
+    expect(call).toHaveProperty("tool_calls[0].function.arguments", {});
+    expect(user!.content).toEqual(["Title\nContext\nBody", "a\nb", "c", "T\nhttps://a\nx\ny"].map(text));
+    expect(tool!.content).toEqual(["Body", "T\nhttps://a\nx\ny", "f"].map(text));
   });
 
   test("an answer that was begun is continued", async () => {
@@ -152,7 +186,7 @@ describe("fields", () => {
     await t.create({ thinking: { type: "disabled" } });
     expect(asked().prompt).toMatchObject({ chat_template_kwargs: { enable_thinking: false } });
     await t.create({ thinking: { type: "adaptive" } });
-    expect(asked().prompt).not.toHaveProperty("chat_template_kwargs.enable_thinking");
+    expect(asked().prompt).toMatchObject({ chat_template_kwargs: undefined });
   });
 
   test("max_tokens 0 only computes the prompt", async () => {
@@ -169,7 +203,19 @@ describe("fields", () => {
       { messages: [{ role: "user", content: [{ type: "image", source: {} }] }] },
       'messages[0].content[0] of type "image"',
     ],
-    [{ messages: [{ role: "user", content: [{ type: "document" }] }] }, '"document" is not supported'],
+    ...[
+      [{ type: "image" }, '"image" is not supported'],
+      [{ type: "document" }, "content[0].source must be an object"],
+      [{ type: "document", source: { type: "url", url: "x" } }, 'source.type must be "text" or "content", not "url"'],
+      [{ type: "document", source: { type: "text" } }, "source.data is required"],
+      [
+        { type: "document", source: { type: "text", data: "x" }, citations: { enabled: true } },
+        "citations.enabled must be false",
+      ],
+      [{ type: "search_result", source: "x", title: "y", content: "z" }, "content[0].content must be an array"],
+      [{ type: "tool_reference", tool_name: "f" }, '"tool_reference" is not supported'],
+      [{ type: "server_tool_use", id: "1", name: "web_search", input: {} }, '"server_tool_use" is not supported'],
+    ].map(([block, says]): [object, string] => [{ messages: [{ role: "user", content: [block] }] }, says as string]),
     [
       {
         messages: [

@@ -30,6 +30,7 @@ export function conversationRequest(
     // Pieces are put together by the route.
     options: { stream: true, cache_salt, priority },
     toolChoice: toolChoice(tools, toOwnChoice(tool_choice)),
+    customTools: new Set(),
     parallelToolCalls: !(tool_choice?.disable_parallel_tool_use ?? false),
     structured: structured(fields),
     includeReasoning: thinking?.display !== "omitted",
@@ -43,7 +44,7 @@ export function messagesPrompt(fields: MessageFields, tools: readonly CustomTool
   const turns = new Turns();
   if (system) turns.say("system", system);
   for (const { role, content } of messages) for (const block of joined(content)) addBlock(turns, role, block);
-  const isThinking = thinking?.type === "enabled" || (thinking?.type === "disabled" ? false : undefined);
+  const isThinking = thinking?.type === "enabled" || (thinking?.type === "disabled" ? false : fields.enable_thinking);
   const conversation = turns.messages;
   const last = conversation.at(-1);
   // An answer that was begun for the model is continued.
@@ -53,7 +54,8 @@ export function messagesPrompt(fields: MessageFields, tools: readonly CustomTool
     ...(continued && { continue_final_message: true }),
     ...(tools.length > 0 && { tools: tools.map(chatTool) }),
     reasoning_effort: output_config?.effort,
-    chat_template_kwargs: { ...(isThinking !== undefined && { enable_thinking: isThinking }), ...chat_template_kwargs },
+    enable_thinking: isThinking,
+    chat_template_kwargs,
   };
   // Requests to this route bring no templates.
   return chatPrompt(prompt, false);

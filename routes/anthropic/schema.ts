@@ -4,6 +4,7 @@ import { boundedArray, boundedRecord, isObject } from "../../src/bounded.ts";
 import * as limits from "../../src/limits.ts";
 import { samplingSchema } from "../../src/params.ts";
 import { conversation } from "../messages.ts";
+import { reasoningEffort } from "../thinking.ts";
 import { message, textContent } from "./blocks.ts";
 
 const flag = z.boolean().optional();
@@ -27,12 +28,12 @@ const jsonSchema = z.object({
 /** Fields of fields: what other-fields.ts says of unknown ones holds for these too. */
 export const nestedFields = {
   thinking: {
-    type: z.enum(["enabled", "disabled", "adaptive"]),
+    type: z.enum(["enabled", "disabled", "adaptive", "between_tools"]),
     budget_tokens: z.int().min(1).optional(),
     /** omitted = the reply leaves the thinking out. It is never summarised. */
     display: z.enum(["summarized", "omitted"]).optional(),
   },
-  output_config: { effort: conversation.reasoning_effort, format: jsonSchema.optional() },
+  output_config: { effort: reasoningEffort, format: jsonSchema.optional() },
   tool_choice: {
     type: z.enum(["auto", "any", "tool", "none"]),
     name: z.string().optional(),
@@ -67,6 +68,7 @@ export const messageSchema = z.strictObject({
   tools: boundedArray(z.looseObject({}), limits.MAX_CONTENT_PARTS).optional(),
   tool_choice: z.strictObject(nestedFields.tool_choice).optional(),
   chat_template_kwargs: conversation.chat_template_kwargs,
+  enable_thinking: conversation.enable_thinking,
   return_rollout: flag,
   cache_salt: z.string().min(1).max(limits.MAX_CACHE_SALT_LENGTH).optional(),
   priority: z.int().optional(),

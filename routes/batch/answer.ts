@@ -22,6 +22,9 @@ const LONGEST_WAIT = 30;
 /** How often a server may fail at a request (500). It may be the request's fault. */
 const MOST_FAILURES = 3;
 
+/** Statuses of a server that refuses whoever asks. */
+const REFUSALS = [401, 402, 403];
+
 /** Statuses below 500 that say nothing about the request: it came too slowly, too many are open, it was aborted by others. */
 const BUSY = [408, 429, 499];
 
@@ -41,7 +44,7 @@ export async function answer(request: BatchRequest, id: string, send: Send, sign
       const response = await send(request.url, { ...init, headers });
       const reply = await readReply(response, id);
       const { status } = reply;
-      if (status === 401 || status === 403) throw refused(reply);
+      if (REFUSALS.includes(status) || isSpent(reply)) throw refused(reply);
       if (status === 500 && ++failures === MOST_FAILURES) return reply;
       if (status < 500 && !BUSY.includes(status)) return reply;
       why = `HTTP ${status}: ${errorMessage(reply)}`;
@@ -63,6 +66,11 @@ function refused(reply: Reply): FastgenError {
     "invalid_request",
     `the server refuses requests: ${errorMessage(reply)} (HTTP ${reply.status})${cure}`,
   );
+}
+
+/** OpenAI's word for an account without money, which has the status of a server that is busy. */
+function isSpent({ status, body }: Reply): boolean {
+  return status === 429 && /"(code|type)": *"insufficient_quota"/.test(body ?? "");
 }
 
 function errorMessage({ body }: Reply): string {

@@ -45,8 +45,13 @@ async function* readable(input: string, maxLineBytes: number): AsyncGenerator<Fi
   }
 }
 
-/** Puts every custom_id into the index. Returns how many there are. Throws BatchInputError where any line is no request. */
-export async function checkInput(job: BatchInput, index: IdIndex, signal: AbortSignal): Promise<number> {
+/** Puts every custom_id into the index. Returns how many there are. Throws BatchInputError where any line is no request. `onRead` hears how far it is. */
+export async function checkInput(
+  job: BatchInput,
+  index: IdIndex,
+  signal: AbortSignal,
+  onRead: (bytes: number) => void = () => {},
+): Promise<number> {
   const { input, endpoint, maxLineBytes, maxRequests } = job;
   const faults: LineFault[] = [];
   let count = 0;
@@ -58,6 +63,7 @@ export async function checkInput(job: BatchInput, index: IdIndex, signal: AbortS
   };
   for await (const line of readable(input, maxLineBytes)) {
     signal.throwIfAborted();
+    onRead(line.start + line.length + (line.ended ? 1 : 0));
     if (isBlank(line)) continue;
     count++;
     try {

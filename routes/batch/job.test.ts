@@ -6,6 +6,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
   truncateSync,
   writeFileSync,
 } from "node:fs";
@@ -188,6 +189,23 @@ test("broken off at any byte, again and again: every request ends up with one li
   for (const { custom_id, response } of read(job.output)) expect(response.body.echo.prompt).toBe(custom_id);
 });
 
+test("how far the check of all three files is", async () => {
+  put(...ids(20).map((id) => line(id)));
+  const refuseSome: Send = (url, init) =>
+    Math.random() < 0.5 ? Response.json({}, { status: 400 }) : answered(url, init);
+  await run(refuseSome);
+  const [input, output, errors] = [job.input, job.output, job.errors].map((file) => statSync(file).size);
+  const heard: number[] = [];
+  const onCheck = (done: number, total: number) => {
+    expect(total).toBe(input! + output! + errors!);
+    heard.push(done);
+  };
+  await run(answered, { onCheck });
+  expect(heard[19]).toBe(input!);
+  expect(heard.slice(20).toSorted((a, b) => a - b)).toEqual(heard.slice(20));
+  expect(heard.at(-1)).toBe(input! + output! + errors!);
+});
+
 test("a file that holds something else is left as it is", async () => {
   put(line("a"));
   for (const text of ["precious\n", "precious", '{"id":"other"}\n', `${"x".repeat(100_000)}`]) {
@@ -292,8 +310,19 @@ test("a busy server is asked again; one that refuses the key is not", async () =
   expect(await run(send)).toMatchObject({ completed: 1 });
   expect(statuses).toEqual([]);
   rmSync(job.output);
+  // A word of an answer ends nothing.
+  expect(await run(() => Response.json({ type: "insufficient_quota" }))).toMatchObject({ completed: 1 });
+  rmSync(job.output);
   const refusing: Send = () => Response.json({ error: { message: "the API key is wrong" } }, { status: 401 });
-  await expect(run(refusing)).rejects.toThrow("the API key is wrong (HTTP 401)");
+  await expect(run(refusing)).rejects.toThrow("the API key is wrong (HTTP 401); give its key with --api-key");
+  for (const [status, code] of [
+    [402, null],
+    [403, null],
+    [429, "insufficient_quota"],
+  ] as const) {
+    const unpaid: Send = () => Response.json({ error: { message: "no money", code } }, { status });
+    await expect(run(unpaid)).rejects.toThrow(`the server refuses requests: no money (HTTP ${status})`);
+  }
   expect(existsSync(job.errors)).toBe(false);
 });
 

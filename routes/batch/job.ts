@@ -4,10 +4,11 @@
  */
 import { SQLiteError } from "bun:sqlite";
 import { randomBytes } from "node:crypto";
-import { runBounded } from "../../src/batch.ts";
+import { stat } from "node:fs/promises";
 import { FastgenError } from "../../src/errors.ts";
 import { withFileLock } from "../../src/file-lock.ts";
 import { MAX_BATCH_REPLY_BYTES, MAX_TOTAL_BODY_BYTES } from "../../src/limits.ts";
+import { runBounded } from "../../src/run-bounded.ts";
 import { systemReason } from "../../src/system-reason.ts";
 import { fieldText } from "../json-field.ts";
 import { answer, type Reply, type Send } from "./answer.ts";
@@ -39,6 +40,8 @@ export interface BatchOptions {
   open: () => Promise<Answerer>;
   /** Ends the batch. What has no result then gets none. */
   signal: AbortSignal;
+  /** Hears how many bytes of how many in the files have been checked. */
+  onCheck?: (done: number, total: number) => void;
   /** Hears of the file once it was checked, and of every result. */
   onProgress?: (progress: BatchProgress) => void;
   /** Called before a result is written. What it throws ends the batch. */
@@ -94,8 +97,10 @@ async function runWithFiles(job: BatchJob, options: BatchOptions): Promise<Batch
 async function runWithIndex(job: BatchJob, output: ResultFile, errors: ResultFile, options: BatchOptions) {
   const index = openIndex(`${job.output}.index`);
   try {
-    const total = await checkInput(job, index, options.signal);
-    const known = (file: ResultFile) => file.resume((id, line) => finish(index, id, job, `${file.path}, line ${line}`));
+    const onRead = await readingOf([job.input, job.output, job.errors], options.onCheck);
+    const total = await checkInput(job, index, options.signal, onRead(0));
+    const known = (file: ResultFile) =>
+      file.resume((id, line) => finish(index, id, job, `${file.path}, line ${line}`), onRead(file === output ? 1 : 2));
     const counts = { total, completed: await known(output), failed: await known(errors) };
     const progress = { ...counts, outputTokens: 0, promptTokens: 0 };
     options.onProgress?.(progress);
@@ -110,6 +115,16 @@ async function runWithIndex(job: BatchJob, output: ResultFile, errors: ResultFil
   } finally {
     index.close();
   }
+}
+
+/** By number of a file: what is to hear how far it has been read, for `onCheck` to hear how far all are. */
+async function readingOf(paths: string[], onCheck: BatchOptions["onCheck"]) {
+  const sizes = await Promise.all(paths.map(async (path) => (await stat(path).catch(() => null))?.size ?? 0));
+  const total = sizes.reduce((sum, size) => sum + size, 0);
+  return (file: number) => {
+    const before = sizes.slice(0, file).reduce((sum, size) => sum + size, 0);
+    return (bytes: number) => onCheck?.(before + bytes, total);
+  };
 }
 
 async function requireThreeFiles({ input, output, errors }: BatchJob): Promise<void> {

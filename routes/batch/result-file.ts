@@ -56,9 +56,13 @@ export class ResultFile {
 
   /**
    * Tells `found` the custom_id of every whole result, then cuts off what follows the last one. Returns how many there are.
+   * `onRead` hears how far it is.
    * Throws FastgenError "invalid_request", with the file left as it is, where a line is no result.
    */
-  async resume(found: (customId: string, line: number) => void): Promise<number> {
+  async resume(
+    found: (customId: string, line: number) => void,
+    onRead: (bytes: number) => void = () => {},
+  ): Promise<number> {
     let count = 0;
     for await (const { number, bytes, start, length, ended } of fileLines(this.path, BEGINNING_BYTES)) {
       const text = new TextDecoder().decode(bytes);
@@ -70,6 +74,7 @@ export class ResultFile {
       if (!ended) break;
       found(JSON.parse(customId!) as string, number);
       this.#bytes = start + length + 1;
+      onRead(this.#bytes);
       count++;
     }
     await this.#handle.truncate(this.#bytes);

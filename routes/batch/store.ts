@@ -61,7 +61,7 @@ export class BatchStore {
       if (error instanceof FastgenError) throw error;
       throw new FastgenError(
         "invalid_request",
-        `--batch-dir '${folder}' cannot be used: ${systemReason(error, folder)}`,
+        `--batch-dir '${folder}' cannot be used: ${systemReason(error, folder)}; name a folder that can be written to`,
       );
     }
     return store;

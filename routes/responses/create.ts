@@ -1,4 +1,4 @@
-/** POST /responses: OpenAI's Responses API, on the same conversations as chat. */
+/** POST /responses and /responses/input_tokens: OpenAI's Responses API, on the same conversations as chat. */
 import type { Context } from "hono";
 import { FastgenError } from "../../src/errors.ts";
 import { parseWith, schemaError } from "../../src/schema-error.ts";
@@ -18,16 +18,31 @@ import { nestedFields, responseSchema } from "./schema.ts";
 import { StoreReader } from "./store.ts";
 import { Tools } from "./tools.ts";
 
+/** A body, and the conversation that it stands for. */
+async function readRequest(c: Context<Env>, service: Service) {
+  const { fields, given } = await readBody(c, service, responseSchema, nestedFields);
+  checkFields(fields);
+  const stored = new StoreReader(service.responses, service.options.maxBodyBytes);
+  const tools = new Tools(fields, service.options.allowExtraFields);
+  noteIgnored(c, service, tools.ignored);
+  const history = storedItems(stored, fields.previous_response_id);
+  const input = (fields.input ?? []).map((item) => resolved(stored, item));
+  const request = conversationRequest(fields, given, [...history, ...input], tools);
+  return { fields, given, tools, input, request };
+}
+
+/** POST /responses/input_tokens: how long the prompt of such a request is. */
+export function countInputTokens(service: Service) {
+  return async (c: Context<Env>): Promise<Response> => {
+    const { request } = await readRequest(c, service);
+    const ids = await service.fastgen.tokenize(request.prompt, { signal: c.req.raw.signal });
+    return Response.json({ object: "response.input_tokens", input_tokens: ids.length });
+  };
+}
+
 export function createResponse(service: Service) {
   return async (c: Context<Env>): Promise<Response> => {
-    const { fields, given } = await readBody(c, service, responseSchema, nestedFields);
-    checkFields(fields);
-    const stored = new StoreReader(service.responses, service.options.maxBodyBytes);
-    const tools = new Tools(fields, service.options.allowExtraFields);
-    noteIgnored(c, service, tools.ignored);
-    const history = storedItems(stored, fields.previous_response_id);
-    const input = (fields.input ?? []).map((item) => resolved(stored, item));
-    const request = conversationRequest(fields, given, [...history, ...input], tools.functions);
+    const { fields, given, tools, input, request } = await readRequest(c, service);
     const conversation = await Conversation.start(c, service, request).catch((error) => {
       throw inOwnWords(error, fields);
     });
@@ -78,7 +93,14 @@ function resolved(stored: StoreReader, item: InputItem): Item {
   throw new FastgenError("invalid_request", message, { param: "input", code: "item_not_found" });
 }
 
-const PREFIXES = { message: "msg", function_call: "fc", function_call_output: "fco", reasoning: "rs" };
+const PREFIXES = {
+  message: "msg",
+  function_call: "fc",
+  function_call_output: "fco",
+  custom_tool_call: "ctc",
+  custom_tool_call_output: "ctco",
+  reasoning: "rs",
+};
 
 /** Input items with ids: their own, or others than those of the output. */
 function withIds(input: readonly Item[], response: string): Item[] {

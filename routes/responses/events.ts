@@ -81,7 +81,8 @@ export class ResponseFrames implements Frames, BlockListener {
     const item = this.#envelope.item(block);
     const place = this.#place(block);
     const type = `${this.#growth(block)}.done`;
-    if (block.kind === "call")
+    if (block.custom) this.#event(type, { ...place, input: block.text });
+    else if (block.kind === "call")
       this.#event(type, { ...place, name: this.#envelope.itemName(block.name).name, arguments: block.text });
     else {
       const part = this.#envelope.part(block);
@@ -96,7 +97,8 @@ export class ResponseFrames implements Frames, BlockListener {
   }
 
   /** What the events of a block's text are called, without .delta and .done. */
-  #growth({ kind }: Block): string {
+  #growth({ kind, custom }: Block): string {
+    if (custom) return "response.custom_tool_call_input";
     if (kind === "call") return "response.function_call_arguments";
     if (kind === "text") return "response.output_text";
     return this.#envelope.summarised ? "response.reasoning_summary_text" : "response.reasoning_text";

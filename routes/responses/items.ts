@@ -51,9 +51,17 @@ const call = z
   .object({ id, call_id: z.string(), name: z.string().min(1), namespace: z.string().nullish(), arguments: z.string() })
   .transform((fields) => ({ type: "function_call" as const, ...fields }));
 
+const customCall = z
+  .object({ id, call_id: z.string(), name: z.string().min(1), namespace: z.string().nullish(), input: z.string() })
+  .transform((fields) => ({ type: "custom_tool_call" as const, ...fields }));
+
 const output = z
   .object({ id, call_id: z.string(), output: texts })
   .transform((fields) => ({ type: "function_call_output" as const, ...fields }));
+
+const customOutput = z
+  .object({ id, call_id: z.string(), output: texts })
+  .transform((fields) => ({ type: "custom_tool_call_output" as const, ...fields }));
 
 const reasoning = z
   .object({ id, summary: textParts.nullish(), content: textParts.nullish() })
@@ -65,6 +73,8 @@ const ITEMS = {
   message,
   function_call: call,
   function_call_output: output,
+  custom_tool_call: customCall,
+  custom_tool_call_output: customOutput,
   reasoning,
   item_reference: reference,
 };
@@ -73,6 +83,8 @@ export type Item =
   | z.output<typeof message>
   | z.output<typeof call>
   | z.output<typeof output>
+  | z.output<typeof customCall>
+  | z.output<typeof customOutput>
   | z.output<typeof reasoning>;
 
 export type InputItem = Item | z.output<typeof reference>;

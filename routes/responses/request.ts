@@ -2,14 +2,15 @@
 import { FastgenError } from "../../src/errors.ts";
 import type { SamplingParams } from "../../src/params.ts";
 import type { StructuredOutputs } from "../../src/structured-outputs.ts";
-import type { ConversationRequest, ToolChoice } from "../conversation.ts";
+import type { ConversationRequest } from "../conversation.ts";
+import { inputArguments } from "../custom-tools.ts";
 import { askForRollout, samplingParams } from "../fields.ts";
 import { chatPrompt } from "../messages.ts";
-import { toolChoice } from "../tools.ts";
+import { allowedTools, toolChoice } from "../tools.ts";
 import { Turns } from "../turns.ts";
 import type { Item } from "./items.ts";
-import type { FunctionTool, ResponseFields, ResponsesToolChoice, TextFormat } from "./schema.ts";
-import { modelName } from "./tools.ts";
+import type { FunctionTool, ResponseFields, TextFormat } from "./schema.ts";
+import { modelName, type Tools } from "./tools.ts";
 
 const LOGPROBS = "message.output_text.logprobs";
 
@@ -34,17 +35,18 @@ export function conversationRequest(
   fields: ResponseFields,
   given: Record<string, unknown>,
   items: readonly Item[],
-  tools: readonly FunctionTool[],
+  tools: Tools,
 ): ConversationRequest {
   const { instructions, reasoning, text, chat_template_kwargs, tool_choice, parallel_tool_calls } = fields;
-  const { truncation, cache_salt, priority } = fields;
+  const { enable_thinking, truncation, cache_salt, priority } = fields;
   const messages = toMessages(instructions, items);
   if (messages.length === 0) throw refuse("input", "is required");
-  const callable = allowedTools(tools, tool_choice);
+  const { tools: callable, choice } = allowedTools(tools.functions, tool_choice, ({ name }) => name);
   const format = text?.format;
   const prompt = {
     messages,
     ...(callable.length > 0 && { tools: callable.map(chatTool) }),
+    enable_thinking,
     reasoning_effort: reasoning?.effort,
     verbosity: text?.verbosity,
     chat_template_kwargs,
@@ -60,7 +62,8 @@ export function conversationRequest(
       cache_salt,
       priority,
     },
-    toolChoice: toolChoice(callable, toOwnChoice(tool_choice)),
+    toolChoice: toolChoice(callable, choice),
+    customTools: tools.custom,
     parallelToolCalls: parallel_tool_calls ?? true,
     structured: structured(format, fields.structured_outputs),
     includeReasoning: true,
@@ -86,7 +89,10 @@ function toMessages(instructions: string | undefined, items: readonly Item[]) {
   for (const item of items) {
     if (item.type === "function_call")
       turns.call({ id: item.call_id, name: modelName(item), arguments: item.arguments });
-    else if (item.type === "function_call_output") turns.result(item.call_id, item.output);
+    else if (item.type === "custom_tool_call")
+      turns.call({ id: item.call_id, name: modelName(item), arguments: inputArguments(item.input) });
+    else if (item.type === "function_call_output" || item.type === "custom_tool_call_output")
+      turns.result(item.call_id, item.output);
     else if (item.type === "reasoning") {
       const texts = item.content?.length ? item.content : (item.summary ?? []);
       if (texts.length > 0) turns.reason(texts.join("\n"));
@@ -107,21 +113,6 @@ function chatTool({ type, name, description, parameters, strict }: FunctionTool)
       ...(strict != null && { strict }),
     },
   };
-}
-
-/** The tools that may be called: with allowed_tools some of them. Whether tool_choice names one is checked for all APIs. */
-function allowedTools(
-  tools: readonly FunctionTool[],
-  choice: ResponsesToolChoice | undefined,
-): readonly FunctionTool[] {
-  if (typeof choice !== "object" || choice.type !== "allowed_tools") return tools;
-  const names = new Set(choice.tools.map(({ name }) => name));
-  return tools.filter(({ name }) => names.has(name));
-}
-
-function toOwnChoice(choice: ResponsesToolChoice | undefined): ToolChoice | undefined {
-  if (typeof choice !== "object") return choice;
-  return choice.type === "function" ? { name: choice.name } : choice.mode;
 }
 
 function structured(format: TextFormat | undefined, own: StructuredOutputs | null): StructuredOutputs | null {

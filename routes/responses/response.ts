@@ -122,8 +122,9 @@ export class ResponseEnvelope {
     const { kind, index, text, state } = block;
     const status = { open: "in_progress", complete: "completed", cut: "incomplete" }[state];
     if (kind === "call") {
-      const id = itemId("fc", this.hex, index);
-      return { id, type: "function_call", status, arguments: text, call_id: block.id, ...this.itemName(block.name) };
+      const call = { status, call_id: block.id, ...this.itemName(block.name) };
+      if (block.custom) return { id: itemId("ctc", this.hex, index), type: "custom_tool_call", ...call, input: text };
+      return { id: itemId("fc", this.hex, index), type: "function_call", ...call, arguments: text };
     }
     const content = state === "open" ? [] : [this.part(block, logprobs)];
     if (kind === "text") {

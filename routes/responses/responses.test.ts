@@ -130,6 +130,20 @@ describe("the openai client", () => {
     expect(error).toMatchObject({ param: "previous_response_id", code: "previous_response_not_found" });
   });
 
+  test("counts the tokens of a request's prompt, a stored conversation's too", async () => {
+    const body = { model: "any", input: "Hi", instructions: "Be brief." };
+    const { usage, id } = await t.client.responses.create(body);
+    const counted = await t.client.responses.inputTokens.count(body);
+    expect(counted).toEqual({ object: "response.input_tokens", input_tokens: usage!.input_tokens });
+    const next = { model: "any", input: "And?", previous_response_id: id };
+    const longer = await t.client.responses.inputTokens.count(next);
+    expect(longer.input_tokens).toBe((await t.client.responses.create(next)).usage!.input_tokens);
+    const before = t.fake.calls.length;
+    const refused = await t.server.post(`${PATH}/input_tokens`, { input: [{ type: "mcp_call" }] });
+    expect((await json(refused)).error.param).toBe("input[0]");
+    expect(t.fake.calls.length).toBe(before);
+  });
+
   test("sends references to stored items", async () => {
     const first = await t.client.responses.create({ model: "any", input: "One" });
     await t.client.responses.create({
@@ -331,7 +345,7 @@ describe("input", () => {
       { tool_calls: [{ function: { name: "n__f" } }] },
       { role: "tool", name: "n__f" },
     ]);
-    const inner = { type: "namespace", name: "m", tools: [{ type: "custom", name: "c" }] };
+    const inner = { type: "namespace", name: "m", tools: [{ type: "web_search", name: "c" }] };
     expect(await refusal({ tools: [inner] })).toMatchObject({ param: "tools[0].tools[0].type" });
     expect(await refusal({ tools: [{ ...inner, tools: tools }] })).toMatchObject({ param: "tools[0].tools[0].type" });
     expect(await refusal({ tools: [{ type: "namespace" }] })).toMatchObject({ param: "tools[0].name" });

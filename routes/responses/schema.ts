@@ -3,8 +3,11 @@ import { z } from "zod";
 import { boundedArray, boundedRecord, isObject } from "../../src/bounded.ts";
 import * as limits from "../../src/limits.ts";
 import { samplingSchema } from "../../src/params.ts";
+import { asFunction, customFields } from "../custom-tools.ts";
 import { conversation } from "../messages.ts";
 import { streamOptions } from "../schemas.ts";
+import { reasoningEffort } from "../thinking.ts";
+import { toolFields } from "../tools.ts";
 import { inputSchema } from "./items.ts";
 
 const flag = z.boolean().optional();
@@ -33,6 +36,12 @@ export const functionTool = z.object({
 
 export type FunctionTool = z.output<typeof functionTool>;
 
+/** A custom tool as the function that it is to the model. */
+export const customTool = customFields.transform((fields): FunctionTool => {
+  const { type, function: called } = asFunction(fields);
+  return { type, ...called, parameters: called.parameters as Record<string, unknown> };
+});
+
 const anyTool = z.looseObject({ type: z.string() });
 
 /** Tools under one name. */
@@ -40,21 +49,6 @@ export const namespaceTool = z.object({
   name: z.string().min(1).max(limits.MAX_TOOL_NAME_LENGTH),
   tools: boundedArray(anyTool, limits.MAX_CONTENT_PARTS),
 });
-
-const toolChoice = z.union(
-  [
-    z.enum(["none", "auto", "required"]),
-    z.object({ type: z.literal("function"), name: z.string() }),
-    z.object({
-      type: z.literal("allowed_tools"),
-      mode: z.enum(["auto", "required"]),
-      tools: boundedArray(z.object({ type: z.literal("function"), name: z.string() }), limits.MAX_CONTENT_PARTS),
-    }),
-  ],
-  'must be "none", "auto", "required", {"type": "function", "name"} or {"type": "allowed_tools", "mode", "tools"} of functions',
-);
-
-export type ResponsesToolChoice = z.output<typeof toolChoice>;
 
 const format = z.discriminatedUnion(
   "type",
@@ -77,7 +71,7 @@ export type TextFormat = z.output<typeof format>;
 /** Fields of fields: what other-fields.ts says of unknown ones holds for these too. */
 export const nestedFields = {
   reasoning: {
-    effort: conversation.reasoning_effort,
+    effort: reasoningEffort,
     /** The reasoning stands in the place of a summary. */
     summary,
     /** The older name of summary. */
@@ -112,11 +106,12 @@ export const responseSchema = z.strictObject({
   top_logprobs: z.int().min(0).max(limits.MAX_LOGPROBS).optional(),
   include: boundedArray(z.enum(INCLUDABLE), INCLUDABLE.length).optional(),
   tools: boundedArray(anyTool, limits.MAX_CONTENT_PARTS).optional(),
-  tool_choice: toolChoice.optional(),
+  tool_choice: toolFields.tool_choice,
   parallel_tool_calls: flag,
   reasoning: z.strictObject(nestedFields.reasoning).optional(),
   text: z.strictObject(nestedFields.text).optional(),
   chat_template_kwargs: conversation.chat_template_kwargs,
+  enable_thinking: conversation.enable_thinking,
   truncation: z.enum(["auto", "disabled"]).optional(),
   return_rollout: flag,
   cache_salt: z.string().min(1).max(limits.MAX_CACHE_SALT_LENGTH).optional(),

@@ -69,6 +69,8 @@ function listed(item: Item): object {
     return { ...item, status, content: isOutput ? content.map((part) => ({ ...part, annotations: [] })) : content };
   }
   if (item.type === "function_call") return { ...item, status };
+  if (item.type === "custom_tool_call") return item;
+  if (item.type === "custom_tool_call_output") return { ...item, output: item.output.join("\n") };
   if (item.type === "function_call_output") return { ...item, status, output: item.output.join("\n") };
   const { content, summary, ...reasoning } = item;
   return {

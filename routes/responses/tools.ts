@@ -1,7 +1,8 @@
-/** The tools of a request to /responses: functions of the client, also in namespaces. OpenAI's own run on its servers. */
+/** The tools of a request to /responses: the client's own, also in namespaces. OpenAI's run on its servers. */
+import { isObject } from "../../src/bounded.ts";
 import { FastgenError } from "../../src/errors.ts";
 import { fieldName, parseWith, schemaError } from "../../src/schema-error.ts";
-import { type FunctionTool, functionTool, namespaceTool, type ResponseFields } from "./schema.ts";
+import { customTool, type FunctionTool, functionTool, namespaceTool, type ResponseFields } from "./schema.ts";
 
 /** What a call of a tool is called in an item. */
 export interface ToolName {
@@ -17,12 +18,14 @@ export function modelName({ name, namespace }: ToolName): string {
 export class Tools {
   /** Named as the model knows them. */
   readonly functions: FunctionTool[] = [];
+  /** Those of them that are custom tools to the client. */
+  readonly custom = new Set<string>();
   /** Tools that are left out. */
   readonly ignored: string[] = [];
   readonly #names = new Map<string, ToolName>();
 
   /**
-   * @param allowExtra leave tools out that are no functions, instead of refusing them
+   * @param allowExtra leave out tools that the server does not have, and formats of custom tools, instead of refusing them
    * @throws FastgenError "invalid_request" that names the tool.
    */
   constructor({ tools = [] }: ResponseFields, allowExtra: boolean) {
@@ -35,12 +38,18 @@ export class Tools {
   }
 
   #take(tool: Record<string, unknown>, at: PropertyKey[], allowExtra: boolean, namespace?: string): void {
-    if (tool.type === "function") {
-      const parsed = parseWith(functionTool, tool);
-      if (!parsed.success) throw schemaError(parsed.error, at);
+    if (tool.type === "function" || tool.type === "custom") {
+      const parsed = parseWith(tool.type === "custom" ? customTool : functionTool, tool);
+      if (!parsed.success) {
+        if (!allowExtra || !isObject(tool.format)) throw schemaError(parsed.error, at);
+        this.ignored.push(fieldName([...at, "format"]));
+        this.#take({ ...tool, format: null }, at, allowExtra, namespace);
+        return;
+      }
       const called = { name: parsed.data.name, ...(namespace !== undefined && { namespace }) };
       this.#names.set(modelName(called), called);
       this.functions.push({ ...parsed.data, name: modelName(called) });
+      if (tool.type === "custom") this.custom.add(modelName(called));
     } else if (tool.type === "namespace" && namespace === undefined) {
       const parsed = parseWith(namespaceTool, tool);
       if (!parsed.success) throw schemaError(parsed.error, at);
@@ -55,6 +64,6 @@ export class Tools {
 }
 
 function unknownTool(param: string, type: unknown): FastgenError {
-  const message = `${param} ${JSON.stringify(type)} is a tool that this server does not have; only "function" and "namespace" are supported`;
+  const message = `${param} ${JSON.stringify(type)} is a tool that this server does not have; only "function", "custom" and "namespace" are supported`;
   return new FastgenError("invalid_request", message, { param });
 }

@@ -16,7 +16,7 @@ const ARGUMENTS = "[ARGS]";
 const LETTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 /** Nine letters and digits: Mistral's templates take no other ids. */
-export function mistralId(): string {
+function mistralId(): string {
   return Array.from(crypto.getRandomValues(new Uint32Array(9)), (n) => LETTERS[n % LETTERS.length]).join("");
 }
 

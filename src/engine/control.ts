@@ -23,7 +23,7 @@ const REFUSAL =
   "the weights are incomplete, because an update of them broke off; nothing is generated before a whole set has been loaded";
 
 const GONE =
-  "the weights are gone, because a sleep of level 2 dropped them: wake them up (POST /wake_up), then bring new ones (POST /update_weights)";
+  "the weights are gone, because a sleep of level 2 dropped them: wake them up (POST /wake_up) if they still sleep, then bring new ones (POST /update_weights)";
 
 export class EngineControl {
   /** The hold in force; null = none. */

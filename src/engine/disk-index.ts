@@ -1,5 +1,7 @@
-/** Which pages are on disk, by their digests, and what the listener has been told of them. */
+/** Which pages are on disk, by their digests, and what the listener and the main thread have been told of them. */
+import type { DiskChange } from "./disk-listing.ts";
 import type { PageListener, PageNode } from "./page-cache.ts";
+import { digestKey } from "./page-digest.ts";
 
 export class DiskIndex {
   /** Pages that there is room for. */
@@ -8,6 +10,10 @@ export class DiskIndex {
   private readonly digests = new Set<string>();
   /** By digest: pages that the listener knows to be on disk. What a start finds there is told of once a sequence uses it. */
   private readonly told = new Map<string, Pick<PageNode, "key">>();
+
+  /** By digest: whether a page that came or went since takeChange() is there. All others are gone where all were removed. */
+  private changes = new Map<string, boolean>();
+  private wasCleared = false;
 
   constructor(private readonly listener: PageListener | null) {}
 
@@ -21,7 +27,7 @@ export class DiskIndex {
 
   /** The page becomes the one that was used last. `node`: what it is, where that is known. */
   add(digest: string, node: PageNode | null = null): void {
-    this.digests.delete(digest);
+    if (!this.digests.delete(digest)) this.changed(digest, true);
     this.digests.add(digest);
     if (!node || !this.listener || this.told.has(digest)) return;
     this.told.set(digest, { key: node.key });
@@ -29,7 +35,7 @@ export class DiskIndex {
   }
 
   remove(digest: string): void {
-    this.digests.delete(digest);
+    if (this.digests.delete(digest)) this.changed(digest, false);
     const page = this.told.get(digest);
     if (!page) return;
     this.told.delete(digest);
@@ -47,6 +53,24 @@ export class DiskIndex {
   clear(): void {
     for (const digest of [...this.told.keys()]) this.remove(digest);
     this.digests.clear();
+    this.changes.clear();
+    this.wasCleared = true;
+  }
+
+  private changed(digest: string, isThere: boolean): void {
+    this.changes.delete(digest);
+    this.changes.set(digest, isThere);
+  }
+
+  /** What has become of pages since the last call, or null. */
+  takeChange(): DiskChange | null {
+    const { changes, wasCleared } = this;
+    if (changes.size === 0 && !wasCleared) return null;
+    this.changes = new Map();
+    this.wasCleared = false;
+    const keys = (there: boolean) =>
+      Float64Array.from([...changes].flatMap(([digest, isThere]) => (isThere === there ? [digestKey(digest)] : [])));
+    return { cleared: wasCleared, added: keys(true), removed: keys(false) };
   }
 
   /** The listener has heard that nothing can be found any more: what stays on disk is told of anew once it is used. */

@@ -2,6 +2,7 @@ import { expect, test } from "bun:test";
 import { DiskRig } from "./disk-rig.ts";
 import type { FakeDisk } from "./fake-store.ts";
 import { PAGE_TOKENS } from "./page-cache.ts";
+import { digestKey, PromptDigests } from "./page-digest.ts";
 import { internals, prompt, request } from "./scheduler-rig.ts";
 
 const FIVE_PAGES = prompt(5 * PAGE_TOKENS + 1);
@@ -35,6 +36,8 @@ test("pages are on disk under their salt, and requests that share no pages leave
   new DiskRig(disk).run(FIVE_PAGES, { cacheSalt: "a" });
   new DiskRig(disk).run(FIVE_PAGES, { promptLogprobs: 0 });
   expect(disk.size).toBe(5);
+  const digests = new PromptDigests(Int32Array.from(FIVE_PAGES), "a");
+  expect([...disk.keys()].sort()).toEqual([4, 1, 0, 2, 3].map((page) => digests.at(page)).sort());
   expect(new DiskRig(disk).run(FIVE_PAGES)).toBe(0);
   expect(new DiskRig(disk).run(FIVE_PAGES, { cacheSalt: "b" })).toBe(0);
   expect(new DiskRig(disk).run(FIVE_PAGES, { cacheSalt: "a" })).toBe(5 * PAGE_TOKENS);
@@ -312,6 +315,9 @@ test("whatever happens in whatever order, every sequence gets what it gets alone
       rig.isSlow = false;
       rig.finish();
       rig.checkEnd();
+      rig.update();
+      expect(rig.listing.size).toBe(rig.disk.diskPages);
+      for (const digest of disk.keys()) expect(rig.listing.has(digestKey(digest))).toBe(true);
       const { diskPages: pages, diskCapacity: capacity } = rig.disk;
       expect(pages).toBeLessThanOrEqual(capacity);
       expect(rig.store.most).toBeLessThanOrEqual(Math.max(capacity, disk.size));

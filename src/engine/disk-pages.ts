@@ -10,6 +10,7 @@
  */
 import type { StepPlan } from "../ffi/step-plan.ts";
 import type { StoredPage, StoreNews } from "../kv-cache-dir/store.ts";
+import type { DiskChange } from "./disk-listing.ts";
 import { DiskLoads } from "./disk-loads.ts";
 import { DiskSaves } from "./disk-saves.ts";
 import { DiskState } from "./disk-state.ts";
@@ -55,6 +56,11 @@ export class DiskPages {
   get stats(): DiskStats {
     const { counters, index } = this.state;
     return { ...counters, diskPages: index.size, diskCapacity: index.capacity };
+  }
+
+  /** What has become of the pages on disk since the last call, or null. */
+  takeChange(): DiskChange | null {
+    return this.state.index.takeChange();
   }
 
   /** `seq` has the page `node` on the device, and all of it is computed. Others may share it. */

@@ -1,4 +1,5 @@
 /** A scheduler with a fake library and a fake disk, driven as the worker drives the real ones: for tests. */
+import { DiskListing } from "./disk-listing.ts";
 import { type FakeDisk, FakeStore } from "./fake-store.ts";
 import type { SchedulerConfig } from "./scheduler-config.ts";
 import { config, Rig, request } from "./scheduler-rig.ts";
@@ -9,6 +10,8 @@ const DISK_CONFIG = { ...config, pages: 24, hostPages: 16 };
 export class DiskRig extends Rig {
   readonly store: FakeStore;
   readonly warnings: string[] = [];
+  /** What the main thread knows of it. */
+  readonly listing = new DiskListing();
   isSlow = false;
 
   constructor(
@@ -29,6 +32,8 @@ export class DiskRig extends Rig {
   update(): void {
     if (!this.isSlow) this.store.tick();
     this.warnings.push(...this.scheduler.disk!.update());
+    const change = this.scheduler.disk!.takeChange();
+    if (change) this.listing.change(change);
   }
 
   override step(): boolean {

@@ -1,6 +1,7 @@
 /** What saving pages to disk and loading them from there share. */
 import { DiskIndex } from "./disk-index.ts";
 import { PAGE_TOKENS, type PageListener, type PageNode } from "./page-cache.ts";
+import { pageDigest, rootDigest } from "./page-digest.ts";
 import { NO_DISK } from "./protocol.ts";
 import type { Sequence } from "./sequence.ts";
 
@@ -26,14 +27,14 @@ export class DiskState {
     return this.isOpen && epoch === this.epoch;
   }
 
-  /** The digest of a page of `seq`, or of its root: a SHA-256 over its tokens and the digest of the page before it. */
+  /** The digest of a page of `seq`, or of its root. */
   digestOf(seq: Sequence, node: PageNode): string {
     const known = this.digests.get(node);
     if (known !== undefined) return known;
     const digest =
       node.parent === null
-        ? sha256("root", new TextEncoder().encode(seq.request.cacheSalt))
-        : sha256(this.digestOf(seq, node.parent), bytesOf(node.tokens));
+        ? rootDigest(seq.request.cacheSalt)
+        : pageDigest(this.digestOf(seq, node.parent), node.tokens);
     this.digests.set(node, digest);
     return digest;
   }
@@ -45,19 +46,11 @@ export class DiskState {
 
   /** The digest of page `index` of `seq`, which follows the page of digest `before`. */
   digestAfter(before: string, seq: Sequence, index: number): string {
-    return sha256(before, bytesOf(seq.tokens.subarray(index * PAGE_TOKENS, (index + 1) * PAGE_TOKENS)));
+    return pageDigest(before, seq.tokens.subarray(index * PAGE_TOKENS, (index + 1) * PAGE_TOKENS));
   }
 
   /** `node` is the page of this digest. */
   setDigest(node: PageNode, digest: string): void {
     this.digests.set(node, digest);
   }
-}
-
-function bytesOf(tokens: Int32Array): Uint8Array {
-  return new Uint8Array(tokens.buffer, tokens.byteOffset, tokens.byteLength);
-}
-
-function sha256(before: string, bytes: Uint8Array): string {
-  return new Bun.CryptoHasher("sha256").update(before).update(bytes).digest("hex");
 }

@@ -43,12 +43,7 @@ export function logprob(token: number, length: number): number {
 }
 
 /** What is left to sample after `tokens` by the request's sampling parameters alone; -1 = nothing. */
-export function expectedToken(
-  request: EngineRequest,
-  tokens: number[],
-  vocabSize: number,
-  mayCome: (id: number) => boolean,
-) {
+function expectedToken(request: EngineRequest, tokens: number[], vocabSize: number, mayCome: (id: number) => boolean) {
   const fill = { stopIds: request.stopIds, minContext: request.prompt.length + request.minTokens };
   const history = request.sampling.presencePenalty !== 0 ? tokens : null;
   const free = penalised(nextToken(tokens, tokens.length, request.sampling.seed, vocabSize), history, vocabSize);

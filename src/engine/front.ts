@@ -3,6 +3,7 @@ import { extname } from "node:path";
 import { Worker } from "node:worker_threads";
 import type { EngineCapacity, EngineConfig } from "../engine-config.ts";
 import { asFastgenError, FastgenError } from "../errors.ts";
+import type { DiskChange } from "./disk-listing.ts";
 import {
   type Command,
   type ControlState,
@@ -52,6 +53,8 @@ export interface StartOptions {
   onWarning?: (message: string) => void;
   /** Called with each batch of KV events and the rank that it bears, where the config asks for them. */
   onKvEvents?: (batch: Uint8Array, rank: number) => void;
+  /** Called with what has become of the engine's pages on disk. */
+  onDiskPages?: (change: DiskChange) => void;
   signal?: AbortSignal;
   /** What errors call the engine where there are several; null = it is the only one. */
   name?: string | null;
@@ -117,7 +120,7 @@ export class EngineFront {
    * @throws FastgenError "model", "invalid_request", "device", "out_of_memory", "aborted".
    */
   static start(config: EngineConfig, options: StartOptions = {}): Promise<EngineFront> {
-    const { onProgress, onWarning, onKvEvents, signal, name = null } = options;
+    const { onProgress, onWarning, onKvEvents, onDiskPages, signal, name = null } = options;
     const { promise, resolve, reject } = Promise.withResolvers<EngineFront>();
     const worker = new Worker(WORKER_URL);
     let front: EngineFront | null = null;
@@ -131,6 +134,7 @@ export class EngineFront {
     worker.on("message", (message: FromWorker) => {
       if (message.type === "warning") onWarning?.(message.message);
       else if (message.type === "kv_events") onKvEvents?.(message.batch, config.kvEventsRank!);
+      else if (message.type === "disk_pages") onDiskPages?.(message.change);
       else if (front) front.receive(message);
       else if (message.type === "progress") onProgress?.({ stage: "load", done: message.done, total: message.total });
       else if (message.type === "failed") fail(new FastgenError(message.kind, message.message));

@@ -9,12 +9,10 @@ export class FullPages {
   /** Learns which pages are in use; null = nothing is kept on disk. */
   disk: DiskPages | null = null;
 
-  /** `freed`: pages were given back, or a waiting sequence has become ready. */
   constructor(
     private readonly cache: PageCache,
     private readonly pending: PendingPages,
     private readonly queue: WaitingQueue,
-    private readonly freed: () => void,
   ) {}
 
   /** Makes the pages of `seq` that are full now findable. */
@@ -33,7 +31,7 @@ export class FullPages {
         // Another sequence computed the same page first. Both use that one from now on.
         seq.pages[i] = node.page;
         seq.sentPages = Math.min(seq.sentPages, i);
-        this.freed();
+        this.queue.blockedSteps = 0;
       }
     }
   }
@@ -47,6 +45,6 @@ export class FullPages {
   private stopAwaiting(seq: Sequence, index: number, node: PageNode | null): void {
     if (!this.pending.remove(seq, index)) return;
     this.queue.unpark(seq.key(index), node);
-    this.freed();
+    this.queue.blockedSteps = 0;
   }
 }

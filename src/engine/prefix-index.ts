@@ -24,9 +24,9 @@ export class PrefixIndex {
     return this.known.size;
   }
 
-  /** How many pages of a prompt are known, from its beginning on. */
-  match(keys: readonly bigint[]): number {
-    const unknown = keys.findIndex((key) => !this.known.has(key));
+  /** How many pages of a prompt are known or `isElsewhere`, from its beginning on. */
+  match(keys: readonly bigint[], isElsewhere: (page: number) => boolean = () => false): number {
+    const unknown = keys.findIndex((key, page) => !this.known.has(key) && !isElsewhere(page));
     return unknown < 0 ? keys.length : unknown;
   }
 

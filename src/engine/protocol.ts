@@ -5,6 +5,7 @@
 import type { EngineCapacity, EngineSampling } from "../engine-config.ts";
 import type { ErrorKind } from "../errors.ts";
 import type { TensorSource } from "../model/shape.ts";
+import type { DiskChange } from "./disk-listing.ts";
 
 /** What a sequence's tokens must follow. */
 export interface EngineGrammar {
@@ -229,7 +230,7 @@ export interface HostStats {
   writeSeconds: number;
 }
 
-export const NO_HOST: HostStats = {
+const NO_HOST: HostStats = {
   pages: 0,
   pagesHeld: 0,
   hits: 0,
@@ -305,5 +306,7 @@ export type FromWorker =
   | { type: "done"; id: number; error: { kind: ErrorKind; message: string } | null; state: ControlState }
   /** What has become of cached pages, encoded for publishing (kv-events.ts). */
   | { type: "kv_events"; batch: Uint8Array }
+  /** What has become of pages on disk (disk-listing.ts). */
+  | { type: "disk_pages"; change: DiskChange }
   | { type: "closed" }
   | StepMessage;

@@ -4,8 +4,10 @@ import type { Worker } from "node:worker_threads";
 import { GREEDY } from "../engine-config.ts";
 import { FastgenError } from "../errors.ts";
 import { failure } from "../testing.ts";
+import { DiskListing } from "./disk-listing.ts";
 import type { SequenceEvent } from "./front.ts";
 import { PAGE_TOKENS } from "./page-cache.ts";
+import { digestKey, PromptDigests } from "./page-digest.ts";
 import { type Command, type ControlState, type EngineRequest, NO_STATS, PLAIN } from "./protocol.ts";
 import { type Engine, Replicas } from "./replicas.ts";
 import { engineTest, SMALL_ENGINE } from "./small-engine.ts";
@@ -130,6 +132,46 @@ test("other salts, prompts that are scored whole, and engines that keep no pages
   expect([place(without, pages(1, 1)), place(without, pages(1, 1))]).toEqual([0, 1]);
 });
 
+/** An engine's disk that holds the first pages of a prompt, beginning with page `from`. */
+function disk(prompt: Int32Array, to: number, { from = 0, salt = "" } = {}): DiskListing {
+  const digests = new PromptDigests(prompt, salt);
+  const added = Array.from({ length: to - from }, (_, i) => digestKey(digests.at(from + i)));
+  const listing = new DiskListing();
+  listing.change({ cleared: false, added: Float64Array.from(added), removed: new Float64Array(0) });
+  return listing;
+}
+
+test("a prompt goes to the engine that has its beginning on disk", () => {
+  const [one, other] = [pages(1, 2, 3), pages(4, 5, 6)];
+  const engines = [0, 1, 2].map(() => new FakeEngine());
+  const disks = [disk(one, 2), disk(other, 2), disk(one, 3)];
+  const replicas = new Replicas(engines, true, undefined, disks);
+  expect([one, other, one].map((prompt) => place(replicas, prompt))).toEqual([2, 1, 2]);
+  // Not with another salt, nor what is scored whole: then the one with the least to do is taken.
+  engines[2]!.load += PAGE_TOKENS;
+  expect(place(replicas, one, { cacheSalt: "a" })).toBe(0);
+  expect(place(replicas, one, { promptLogprobs: 0 })).toBe(1);
+});
+
+test("pages on disk count behind those that were sent, and not behind one that is nowhere", async () => {
+  const prompt = pages(1, 2, 3, 4);
+  const engines = [new FakeEngine(), new FakeEngine()];
+  // The first page of the prompt is missing on the second one's disk.
+  const replicas = new Replicas(engines, true, undefined, [disk(prompt, 2), disk(prompt, 4, { from: 1 })]);
+  expect(place(replicas, prompt)).toBe(0);
+  engines[0]!.load = 0;
+  await replicas.command({ type: "clear_cache" });
+  // Where that page was sent to, the others are of use.
+  engines[0]!.load = 1_000_000;
+  expect(place(replicas, pages(1))).toBe(1);
+  engines[0]!.load = 0;
+  expect(place(replicas, prompt)).toBe(1);
+  engines[1]!.load = 0;
+  // Memory forgets when it sleeps, the disk does not.
+  await replicas.command(sleep(1));
+  expect(place(replicas, prompt)).toBe(0);
+});
+
 test.each<[string, Command, boolean]>([
   ["an emptied cache", { type: "clear_cache" }, true],
   ["other weights", update("1"), true],
@@ -163,6 +205,21 @@ test("where one engine cannot sleep, none does", async () => {
   expect(error).toMatchObject({ kind: "out_of_memory", message: "engine 1: no room" });
   expect(engines.map(({ state }) => state.sleeping)).toEqual([false, false, false]);
   expect(replicas.state.sleeping).toBe(false);
+});
+
+test("where one engine cannot sleep and others have dropped their weights, the error says so and what to do", async () => {
+  const { engines, replicas } = fakes(4);
+  engines[1]!.refuses = new FastgenError("aborted", "the engine was woken up before it slept");
+  const error = await replicas.command(sleep(2)).catch((error) => error);
+  expect(error).toMatchObject({
+    kind: "aborted",
+    message:
+      "engine 1: the engine was woken up before it slept; engines 0, 2 and 3 slept and dropped the weights: sleep again, or wake all up (POST /wake_up) and bring new weights (POST /update_weights)",
+  });
+  // Waking them would bring nothing back.
+  expect(engines.map(({ commands }) => commands.length)).toEqual([1, 1, 1, 1]);
+  for (const engine of engines) engine.refuses = new FastgenError("aborted", "no");
+  expect((await replicas.command(sleep(2)).catch((error) => error)).message).toBe("no");
 });
 
 test("what all engines refuse is refused in their words", async () => {
@@ -231,7 +288,11 @@ test("one engine's incomplete weights are refused for all, and go with the engin
   const { engines, replicas } = fakes(2);
   engines[0]!.state = { weightVersion: "0", sleeping: false, weightsProblem: "incomplete", refusal: "incomplete" };
   await replicas.command({ type: "ping" });
+  expect(failure(() => place(replicas, pages(1))).message).toBe("engine 0: incomplete");
+  engines[1]!.state = engines[0]!.state;
+  await replicas.command({ type: "ping" });
   expect(failure(() => place(replicas, pages(1))).message).toBe("incomplete");
+  engines[1]!.state = { weightVersion: "0", sleeping: false, weightsProblem: null, refusal: null };
   engines[0]!.die();
   await Bun.sleep(0);
   expect(place(replicas, pages(1))).toBe(1);

@@ -6,8 +6,10 @@
 import type { EngineCapacity, EngineConfig } from "../engine-config.ts";
 import { asFastgenError, FastgenError } from "../errors.ts";
 import { MAX_INDEXED_PAGES } from "../limits.ts";
+import { DiskListing } from "./disk-listing.ts";
 import { EngineFront, type SequenceListener, type StartOptions } from "./front.ts";
 import { PAGE_TOKENS } from "./page-cache.ts";
+import { digestKey, PromptDigests } from "./page-digest.ts";
 import { PrefixIndex, pageKeys } from "./prefix-index.ts";
 import { type Command, type ControlState, type EngineRequest, type EngineStats, UPDATING } from "./protocol.ts";
 import { route } from "./routing.ts";
@@ -48,6 +50,10 @@ export interface Placement {
 const MIXED =
   "the engines have different weights, because an update of them succeeded on some alone; nothing is generated before one has succeeded on all";
 
+/** The end of a sentence that names engines which have gone to sleep at level 2 where others could not. */
+const DROPPED =
+  "slept and dropped the weights: sleep again, or wake all up (POST /wake_up) and bring new weights (POST /update_weights)";
+
 export class Replicas {
   /** What each engine holds at least. */
   readonly capacity: EngineCapacity;
@@ -66,11 +72,13 @@ export class Replicas {
    * @param engines at least one
    * @param prefixCaching whether they find prompts again; else requests go where the least is to do
    * @param onFailure hears of an engine that fails while others go on
+   * @param disks by engine: the pages that it has on disk
    */
   constructor(
     readonly engines: readonly Engine[],
     private readonly prefixCaching: boolean,
     onFailure: (message: string) => void = () => {},
+    private readonly disks: readonly DiskListing[] = engines.map(() => new DiskListing()),
   ) {
     const fewest = (a: Engine, b: Engine) => (b.capacity.pages < a.capacity.pages ? b : a);
     this.capacity = engines.reduce(fewest).capacity;
@@ -98,6 +106,7 @@ export class Replicas {
     const stop = new AbortController();
     const signal = options.signal ? AbortSignal.any([options.signal, stop.signal]) : stop.signal;
     const progress = configs.map(() => ({ done: 0, total: 0 }));
+    const disks = configs.map(() => new DiskListing());
     let failure: unknown;
     const starting = configs.map(async (config, i) => {
       const report: StartOptions["onProgress"] = (now) => {
@@ -107,8 +116,12 @@ export class Replicas {
       };
       const name = configs.length > 1 ? `engine ${i}` : null;
       const warn = (message: string) => onWarning(name === null ? message : `${name}: ${message}`);
+      // With one engine there is nothing to choose.
+      const onDiskPages: StartOptions["onDiskPages"] =
+        configs.length > 1 ? (change) => disks[i]!.change(change) : undefined;
+      const told = { onProgress: report, onWarning: warn, onKvEvents, onDiskPages };
       try {
-        return await EngineFront.start(config, { onProgress: report, onWarning: warn, onKvEvents, signal, name });
+        return await EngineFront.start(config, { ...told, signal, name });
       } catch (error) {
         // The others then end because of this one.
         failure ??= error;
@@ -117,7 +130,7 @@ export class Replicas {
       }
     });
     const engines = (await Promise.all(starting)).filter((engine) => engine !== null);
-    if (engines.length === configs.length) return new Replicas(engines, configs[0]!.prefixCaching, onWarning);
+    if (engines.length === configs.length) return new Replicas(engines, configs[0]!.prefixCaching, onWarning, disks);
     await Promise.all(engines.map((engine) => engine.close()));
     throw failure;
   }
@@ -158,10 +171,12 @@ export class Replicas {
     if (alive.length <= 1) return alive[0] ?? 0;
     const looksUp = this.prefixCaching && !(promptLogprobs >= 0 && scoreFrom === 0);
     const keys = looksUp ? pageKeys(prompt, cacheSalt) : [];
-    const candidates = alive.map((i) => ({
-      load: this.engines[i]!.load,
-      cachedTokens: PAGE_TOKENS * this.indexes[i]!.match(keys),
-    }));
+    const digests = new PromptDigests(prompt, cacheSalt);
+    const candidates = alive.map((i) => {
+      const disk = this.disks[i]!;
+      const isOnDisk = (page: number) => disk.size > 0 && disk.has(digestKey(digests.at(page)));
+      return { load: this.engines[i]!.load, cachedTokens: PAGE_TOKENS * this.indexes[i]!.match(keys, isOnDisk) };
+    });
     this.last = alive[route(candidates, alive.indexOf(this.last))]!;
     this.indexes[this.last]!.add(keys);
     return this.last;
@@ -203,21 +218,36 @@ export class Replicas {
     if (done.length === 0) throw failure.error;
     const { kind, message } = failure.error;
     const cause = failure.error;
-    throw new FastgenError(kind, `engine ${this.engines.indexOf(failure.engine)}: ${message}`, { cause });
+    const what = `engine ${this.engines.indexOf(failure.engine)}: ${message}`;
+    // Weights that are dropped do not come back.
+    const lost = command.type === "sleep" && command.level === 2 ? `; ${this.namesOf(done)} ${DROPPED}` : "";
+    throw new FastgenError(kind, what + lost, { cause });
   }
 
-  /** Takes over what the engines that live have in common. */
+  /** Takes over what the engines that live have in common. What is wrong with some alone is said of them. */
   private agree(): void {
-    const states = this.engines.flatMap(({ alive, state }) => (alive ? [state] : []));
-    if (states.length === 0) return;
-    const { weightVersion } = states[0]!;
-    const mixed = this.isMixed && states.length > 1 ? MIXED : null;
-    this.state = {
-      weightVersion,
-      sleeping: states.some(({ sleeping }) => sleeping),
-      weightsProblem: states.find(({ weightsProblem }) => weightsProblem !== null)?.weightsProblem ?? mixed,
-      refusal: states.find(({ refusal }) => refusal !== null)?.refusal ?? mixed,
+    const living = this.engines.filter(({ alive }) => alive);
+    const first = living[0];
+    if (!first) return;
+    const mixed = this.isMixed && living.length > 1 ? MIXED : null;
+    const whatIsWrong = (key: "weightsProblem" | "refusal") => {
+      const some = living.filter(({ state }) => state[key] !== null);
+      const text = some[0]?.state[key] ?? mixed;
+      return some.length > 0 && some.length < living.length ? `${this.namesOf(some)}: ${text}` : text;
     };
+    this.state = {
+      weightVersion: first.state.weightVersion,
+      sleeping: living.some(({ state }) => state.sleeping),
+      weightsProblem: whatIsWrong("weightsProblem"),
+      refusal: whatIsWrong("refusal"),
+    };
+  }
+
+  /** "engine 0", "engines 0 and 2", "engines 0, 1 and 3". */
+  private namesOf(some: readonly Engine[]): string {
+    const numbers = some.map((engine) => `${this.engines.indexOf(engine)}`);
+    const last = numbers.pop()!;
+    return numbers.length === 0 ? `engine ${last}` : `engines ${numbers.join(", ")} and ${last}`;
   }
 
   /** Ends every sequence with an error and frees the engines. */

@@ -5,13 +5,11 @@ import { FastgenError } from "../errors.ts";
 import { FG } from "../ffi/layout.ts";
 import { StepPlan } from "../ffi/step-plan.ts";
 import { FakeLibrary } from "./fake-library.ts";
-import type { OutputEstimate } from "./output-estimate.ts";
 import { PAGE_TOKENS } from "./page-cache.ts";
 import { type EngineRequest, FINISH, type StepMessage } from "./protocol.ts";
 import { Scheduler } from "./scheduler.ts";
 import type { SchedulerConfig } from "./scheduler-config.ts";
-import { prompt, request } from "./scheduler-rig.ts";
-import type { Sequence } from "./sequence.ts";
+import { type Internals, internals, prompt, request } from "./scheduler-rig.ts";
 import { STEP_TILE, WORTH_A_TILE } from "./step-size.ts";
 
 const VOCAB = 50;
@@ -25,13 +23,6 @@ const config: SchedulerConfig = {
   prefixCaching: true,
   vocabSize: VOCAB,
 };
-
-/** What the tests look at inside; no caller needs to see it. */
-interface Internals {
-  queue: { all: Sequence[] };
-  running: Sequence[];
-  estimate: OutputEstimate;
-}
 
 /** A scheduler driven as the worker drives it. It checks what must hold after every plan and every message. */
 class Drive {
@@ -59,7 +50,7 @@ class Drive {
   }
 
   get inside(): Internals {
-    return this.scheduler as unknown as Internals;
+    return internals(this.scheduler);
   }
 
   /** Admission then looks only so many tokens ahead: it admits too many, and pages run out. */

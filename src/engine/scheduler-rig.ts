@@ -229,7 +229,7 @@ function checkLogprobs({ request, tokens, logprobs }: Received): void {
   }
 }
 
-interface Internals {
+export interface Internals {
   cache: PageCache;
   running: Sequence[];
   queue: WaitingQueue;
@@ -241,7 +241,13 @@ interface Internals {
 
 /** The invariants are about what is inside; no caller needs to see it. */
 export function internals(scheduler: Scheduler): Internals {
-  return scheduler as unknown as Internals;
+  const inside = scheduler as unknown as Internals & {
+    states: Pick<Internals, "running" | "freeSlots" | "setAside">;
+    planner: Pick<Internals, "pendingPages">;
+  };
+  const { cache, queue, estimate, states, planner } = inside;
+  const { running, freeSlots, setAside } = states;
+  return { cache, queue, estimate, running, freeSlots, setAside, pendingPages: planner.pendingPages };
 }
 
 function same(a: Int32Array, b: Int32Array): boolean {

@@ -5,9 +5,9 @@ import { FastgenError } from "../errors.ts";
 import { MOST_ARRIVAL_LOOKUPS } from "./awaited-pages.ts";
 import { PAGE_TOKENS } from "./page-cache.ts";
 import type { EngineRequest } from "./protocol.ts";
-import { MOST_PARKING_LOOKUPS } from "./scheduler.ts";
 import type { SchedulerConfig } from "./scheduler-config.ts";
 import { config, expectTooLittle, internals, prompt, Rig, request, VOCAB } from "./scheduler-rig.ts";
+import { MOST_PARKING_LOOKUPS } from "./step-planner.ts";
 
 function parkedCount(rig: Rig): number {
   return internals(rig.scheduler).queue.all.filter((seq) => seq.awaitedKey !== null).length;

@@ -13,7 +13,7 @@ export const engineTest = test.skipIf(noLibrary);
 
 export const SMALL_VOCAB = 100;
 /** Bytes of a page of its one layer and head, in float32. */
-export const SMALL_PAGE_BYTES = 2 * 32 * 64 * 4;
+const SMALL_PAGE_BYTES = 2 * 32 * 64 * 4;
 
 export const SMALL_ENGINE: EngineConfig = {
   device: "cpu",

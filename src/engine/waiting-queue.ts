@@ -21,6 +21,8 @@ export class WaitingQueue {
   readonly later = new Set<Sequence>();
   /** Of the first arrival that belongs there. */
   closedFrom = Number.POSITIVE_INFINITY;
+  /** Steps until the first sequence, which did not fit, is looked at again. Set to 0 whenever that may have changed. */
+  blockedSteps = 0;
   /** Those that are parked, by the key of the page that they wait for. */
   private readonly parked = new Map<bigint, Set<Sequence>>();
 

@@ -155,6 +155,7 @@ export class EngineWorker {
     try {
       work();
       this.postKvEvents();
+      this.postDiskPages();
     } catch (error) {
       // A step that fails is handled below. This is a fault of the device or of this program, and nothing can go on.
       this.close();
@@ -232,6 +233,8 @@ export class EngineWorker {
     const { scheduler } = this;
     this.readMail();
     for (const message of this.scheduler.disk?.update() ?? []) this.post({ type: "warning", message });
+    // Before the stats that count them.
+    this.postDiskPages();
     this.awaitGrammars();
     // While no sequence waits, the next step is planned as late as possible: requests that arrive meanwhile are then in it.
     const slack = scheduler.stats().waiting === 0 ? this.pacer.slack(performance.now()) : 0;
@@ -318,6 +321,11 @@ export class EngineWorker {
   private postKvEvents(): void {
     const batch = this.kvEvents?.take();
     if (batch) this.port.postMessage({ type: "kv_events", batch } satisfies FromWorker, [batch.buffer as ArrayBuffer]);
+  }
+
+  private postDiskPages(): void {
+    const change = this.scheduler.disk?.takeChange();
+    if (change) this.post({ type: "disk_pages", change });
   }
 
   private post(message: FromWorker): void {

@@ -470,6 +470,14 @@ describe("refusals name cause and cure", () => {
   });
 });
 
+test("a folder has no revisions: one that is asked for is told of", async () => {
+  const warnings: string[] = [];
+  const onWarning = (warning: string) => warnings.push(warning);
+  expect(await resolveModel(import.meta.dir, { onWarning })).toBe(import.meta.dir);
+  expect(await resolveModel(import.meta.dir, { revision: "v2", onWarning })).toBe(import.meta.dir);
+  expect(warnings).toEqual([`${import.meta.dir} is a folder, so the revision v2 is ignored`]);
+});
+
 test("a leading ~ is the home folder", async () => {
   const parent = process.env.HOME;
   process.env.HOME = home;

@@ -49,7 +49,12 @@ interface Wanted {
  */
 export async function resolveModel(nameOrDirectory: string, options: HubOptions = {}): Promise<string> {
   const local = await localFolder(nameOrDirectory);
-  if (local !== null) return local;
+  if (local !== null) {
+    if (options.revision !== undefined) {
+      options.onWarning?.(`${nameOrDirectory} is a folder, so the revision ${options.revision} is ignored`);
+    }
+    return local;
+  }
   const revision = options.revision ?? "main";
   if (!/^[\w.][\w./-]*$/.test(revision) || revision.includes("..")) {
     throw new FastgenError("invalid_request", `${JSON.stringify(revision)} is not a branch, tag or commit`, {

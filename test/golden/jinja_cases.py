@@ -117,7 +117,7 @@ GROUPS = {
     ],
     "tojson": [
         "{{ d|tojson }} {{ [1, 1.0, 1e-7, 1e20, 1e16, true, none, 'é\\n\"\\\\/<>&\\u2028\\x7f\\x00']|tojson }} {{ (1, 2)|tojson }} {{ {}|tojson }} {{ []|tojson }} {{ 'a'|tojson }} {{ big|tojson }} {{ tiny|tojson }} {{ 'x'|safe|tojson }}",
-        "{{ {'a': [1, {'b': []}], 'c': {}}|tojson(indent=2) }} {{ [1]|tojson(indent=0) }} {{ [1, [2]]|tojson(indent='\t') }} {{ {'b': 1, 'a': 2}|tojson(sort_keys=true) }} {{ 'é😀\\ud83d'|tojson(ensure_ascii=true) }} {{ {'a': 1, 'b': 2}|tojson(separators=(',', ':')) }} {{ {1: 2, none: 3, true: 4, 1.5: 5}|tojson }} {{ [1e400, -1e400]|tojson }} {{ {'a': {'c': 1, 'b': 2}}|tojson(indent=1, sort_keys=true) }}",
+        "{{ {'a': [1, {'b': []}], 'c': {}}|tojson(indent=2) }} {{ [1]|tojson(indent=0) }} {{ [1, [2]]|tojson(indent='\t') }} {{ {'b': 1, 'a': 2}|tojson(sort_keys=true) }} {{ 'é😀\\ud83d'|tojson(ensure_ascii=true) }} {{ '~\x7f\x80'|tojson(ensure_ascii=true) }} {{ {'a': 1, 'b': 2}|tojson(separators=(',', ':')) }} {{ {1: 2, none: 3, true: 4, 1.5: 5}|tojson }} {{ [1e400, -1e400]|tojson }} {{ {'a': {'c': 1, 'b': 2}}|tojson(indent=1, sort_keys=true) }}",
         "{{ missing|tojson }}", "{{ [missing]|tojson }}", "{{ {(1, 2): 3}|tojson }}", "{{ range(3)|tojson }}", "{{ namespace()|tojson }}", "{{ d.items()|tojson }}", "{{ l|map('string')|tojson }}", "{{ d|tojson(nope=1) }}", "{{ {1: 1, 'a': 2}|tojson(sort_keys=true) }}",
     ],
     "tests": [

@@ -1,3 +1,4 @@
+/** What a planted bug is, and how the lists of them are written. */
 import { existsSync, readFileSync } from "node:fs";
 import * as path from "node:path";
 

@@ -3,19 +3,46 @@ import { inFile, type PlantedBug } from "./bugs.ts";
 
 const PAGES = ["src/engine/disk-pages.test.ts"];
 const EVENTS = ["src/engine/kv-events.test.ts"];
+const LISTINGS = ["src/engine/disk-listing.test.ts"];
+const REPLICAS = ["src/engine/replicas.test.ts"];
 const FOLDERS = ["src/kv-cache-dir/folder.test.ts"];
 const FILES = ["src/kv-cache-dir/page-file.test.ts"];
 const STORES = ["src/kv-cache-dir/store.test.ts"];
 const SETUPS = ["src/kv-cache-dir/setup.test.ts"];
 
 export const diskBugs: PlantedBug[] = [
-  ...inFile("src/engine/disk-state.ts", PAGES, [
+  ...inFile(
+    "src/engine/page-digest.ts",
+    [...PAGES, ...REPLICAS],
     [
-      'sha256("root", new TextEncoder().encode(seq.request.cacheSalt))',
-      'sha256("root", new Uint8Array(0))',
-      "salts share pages",
+      ["new TextEncoder().encode(salt)", "new Uint8Array(0)", "salts share pages"],
+      ["this.digests[i - 1] ?? rootDigest(this.salt)", "rootDigest(this.salt)", "no page of a prompt is chained"],
+    ],
+  ),
+  ...inFile("src/engine/disk-listing.ts", LISTINGS, [
+    ["if (cleared) this.keys.clear();", "", "what was cleared counts as there"],
+    ["for (const key of removed) this.keys.delete(key);", "", "what was removed counts as there"],
+    ["if (this.keys.size <= this.most) break;", "break;", "the listing has no bound"],
+  ]),
+  ...inFile("src/engine/disk-index.ts", LISTINGS, [
+    ["this.changed(digest, true)", "{}", "nobody hears that a page is there"],
+    ["this.changed(digest, false)", "{}", "nobody hears that a page is gone"],
+    ["this.changes.clear();\n", "", "what came before all was removed counts as there"],
+    ["this.wasCleared = true;", "", "nobody hears that all is gone"],
+    ["this.changes = new Map();", "", "everything is told of again"],
+  ]),
+  ...inFile("src/engine/replicas.ts", REPLICAS, [
+    [
+      "this.indexes[i]!.match(keys, isOnDisk)",
+      "this.indexes[i]!.match(keys)",
+      "what engines have on disk is not looked at",
     ],
   ]),
+  ...inFile(
+    "src/engine/worker.ts",
+    ["test/kv-cache-dir.test.ts"],
+    [['if (change) this.post({ type: "disk_pages", change });', "", "nobody hears what an engine has on disk"]],
+  ),
   ...inFile("src/engine/disk-saves.ts", PAGES, [
     [
       "if (succeeded) this.write(saves);\n    else this.giveUp",
@@ -58,8 +85,8 @@ export const diskBugs: PlantedBug[] = [
   ]),
   ...inFile("src/engine/disk-index.ts", PAGES, [
     [
-      "    this.digests.delete(digest);\n    this.digests.add(digest);",
-      "    this.digests.add(digest);",
+      "if (!this.digests.delete(digest)) this",
+      "if (!this.digests.has(digest)) this",
       "what is used goes as soon as what is not",
     ],
     ["this.size + more - this.capacity", "this.size - this.capacity", "the disk holds more than it may, on its way"],

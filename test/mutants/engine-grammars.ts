@@ -28,11 +28,6 @@ export const engineGrammarBugs: PlantedBug[] = [
       "a late row is not repeated",
     ],
     [
-      "const needed = decodes ? seq.scheduled + 1 : seq.target;",
-      "const needed = decodes ? seq.scheduled + 1 : 0;",
-      "forced tokens get no pages",
-    ],
-    [
       "this.masks.giveNothing(seq);\n    if (seq.constraint)",
       "if (seq.constraint)",
       "a mask is awaited of a sequence that has ended",
@@ -44,7 +39,7 @@ export const engineGrammarBugs: PlantedBug[] = [
       "a matcher is freed while the library has it",
     ],
     [
-      "for (const { constraint } of this.alive.values()) constraint?.free();",
+      "for (const { constraint } of this.states.alive.values()) constraint?.free();",
       "",
       "closing leaves the matchers of those that run",
     ],
@@ -56,7 +51,6 @@ export const engineGrammarBugs: PlantedBug[] = [
     ["this.closeMasks();\n    this.disk", "this.disk", "masks are awaited of grammars that are compiled too late"],
     ["sampled && (awaitsGrammar ||", "sampled && (", "what was sampled without its grammar ends the text"],
     ["if (awaitsGrammar && seq.state", "if (false && seq.state", "who waits for a grammar keeps its slot"],
-    ["    this.setAside.add(seq);\n", "", "who waited for a grammar never goes on"],
     [
       "endsBefore(seq) ?? this.masks.follow(seq, seq.constraint)",
       "null",
@@ -68,8 +62,26 @@ export const engineGrammarBugs: PlantedBug[] = [
       "      return;",
       "a matcher that comes after its sequence's end is not freed",
     ],
-    ["- this.swapped + this.setAside.size", "- this.swapped", "who waits for a grammar is not counted as waiting"],
-    ["paused: this.paused - this.setAside.size", "paused: this.paused", "who waits for a grammar counts as paused"],
+    [
+      "- this.states.swapped + this.states.setAside.size",
+      "- this.states.swapped",
+      "who waits for a grammar is not counted as waiting",
+    ],
+    [
+      "paused: this.states.paused - this.states.setAside.size",
+      "paused: this.states.paused",
+      "who waits for a grammar counts as paused",
+    ],
+  ]),
+  ...inFile("src/engine/step-planner.ts", GRAMMARS, [
+    [
+      "const needed = decodes ? seq.scheduled + 1 : seq.target;",
+      "const needed = decodes ? seq.scheduled + 1 : 0;",
+      "forced tokens get no pages",
+    ],
+  ]),
+  ...inFile("src/engine/sequence-states.ts", GRAMMARS, [
+    ["    this.setAside.add(seq);\n", "", "who waited for a grammar never goes on"],
   ]),
   ...inFile("src/engine/outcomes.ts", GRAMMARS, [
     ['isLast ? finish : "", isLast ? reason : null', "finish, reason", "the first of several tokens ends a sequence"],

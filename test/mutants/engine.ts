@@ -11,17 +11,62 @@ export const engineBugs: PlantedBug[] = [
   ]),
   ...inFile("src/engine/scheduler.ts", SCHEDULING, [
     [
+      'else this.counters.generatedTokens += this.outcomes.report(seq, "");',
+      'else this.outcomes.report(seq, "");',
+      "generated tokens are not counted",
+    ],
+    ["this.counters.steps++;", "", "steps are not counted"],
+    [
+      "waiting: this.queue.size - this.states.swapped +",
+      "waiting: this.queue.size +",
+      "the swapped count as waiting too",
+    ],
+    ["for (const node of seq.privateNodes) this.cache.forget(node);", "", "pages that nobody can ask for stay cached"],
+    ["if (ending !== ABORT) this.estimate.ended", "this.estimate.ended", "aborted sequences count for the estimate"],
+    [
+      'for (const seq of step.seqs) if (seq.state !== "finished") this.fail(seq, error);',
+      "for (const seq of this.states.alive.values()) this.fail(seq, error);",
+      "a step that fails ends everybody",
+    ],
+    [
+      "const step = this.inFlight.pop();",
+      "const step = this.inFlight.shift();",
+      "a step that is refused ends those in the one before it",
+    ],
+    [
+      "length + request.maxTokens > this.config.maxContext",
+      "length > this.config.maxContext",
+      "a request longer than the context is accepted",
+    ],
+    [
+      "request.promptLogprobs >= 0 && request.scoreFrom === 0;",
+      "request.promptLogprobs >= 0;",
+      "what comes before the scored tokens is always computed",
+    ],
+    ["pagesUsed: this.cache.referenced", "pagesUsed: 1 + this.cache.referenced", "one page too many counts as used"],
+  ]),
+  ...inFile("src/engine/sequence-states.ts", SCHEDULING, [
+    [
       "for (let i = seq.pages.length - 1; i >= 0; i--) this.cache.release(seq.pages[i]!);",
       "for (const page of seq.pages) this.cache.release(page);",
       "pages are released from the front",
     ],
+    ["while (at > 0 && precedes(seq, this.running[at - 1]!)) at--;", "", "who comes back counts as the youngest"],
     [
-      "const youngest = this.running.at(-1)!;",
-      "const youngest = this.running[0]!;",
+      "this.queue.blockedSteps = 0;\n    this.setSwapped(seq, false);",
+      "this.queue.blockedSteps = 0;",
+      "a swapped sequence that is aborted stays swapped",
+    ],
+    ["this.setSwapped(seq, false);\n    seq.slot", "seq.slot", "a sequence that comes back stays swapped"],
+    ["    this.fullPages.abandon(seq);\n", "", "who waits for an aborted sequence's pages waits for ever"],
+  ]),
+  ...inFile("src/engine/step-planner.ts", SCHEDULING, [
+    [
+      "const youngest = this.states.running.at(-1)!;",
+      "const youngest = this.states.running[0]!;",
       "the oldest sequence gives its pages back",
     ],
-    ["while (at > 0 && precedes(seq, this.running[at - 1]!)) at--;", "", "who comes back counts as the youngest"],
-    ["this.chunks.shareLeftover(left);", "", "what the others leave of the budget is not used"],
+    ["chunks.shareLeftover(left);", "", "what the others leave of the budget is not used"],
     [
       "if (seq.cachedTokens < 0) {\n      seq.cachedTokens = seq.scheduled;",
       "{\n      seq.cachedTokens = seq.scheduled;",
@@ -37,50 +82,9 @@ export const engineBugs: PlantedBug[] = [
       "{\n        this.counters.prefixQueriedTokens",
       "prompts that share nothing count as looked up",
     ],
-    [
-      'else this.counters.generatedTokens += this.outcomes.report(seq, "");',
-      'else this.outcomes.report(seq, "");',
-      "generated tokens are not counted",
-    ],
-    ["this.counters.steps++;", "", "steps are not counted"],
     ["this.counters.preemptions++;", "this.counters.preemptions += 2;", "preemptions count twice"],
-    ["waiting: this.queue.size - this.swapped +", "waiting: this.queue.size +", "the swapped count as waiting too"],
-    [
-      "this.blockedSteps = 0;\n    this.setSwapped(seq, false);",
-      "this.blockedSteps = 0;",
-      "a swapped sequence that is aborted stays swapped",
-    ],
-    [
-      "this.setSwapped(seq, false);\n    this.pendingPages",
-      "this.pendingPages",
-      "a sequence that comes back stays swapped",
-    ],
-    ["for (const node of seq.privateNodes) this.cache.forget(node);", "", "pages that nobody can ask for stay cached"],
-    ["    this.fullPages.abandon(seq);\n", "", "who waits for an aborted sequence's pages waits for ever"],
-    ["if (ending !== ABORT) this.estimate.ended", "this.estimate.ended", "aborted sequences count for the estimate"],
     ["this.estimate.ranOut();", "", "running out of pages does not make admission careful"],
-    [
-      'for (const seq of step.seqs) if (seq.state !== "finished") this.fail(seq, error);',
-      "for (const seq of this.alive.values()) this.fail(seq, error);",
-      "a step that fails ends everybody",
-    ],
-    [
-      "const step = this.inFlight.pop();",
-      "const step = this.inFlight.shift();",
-      "a step that is refused ends those in the one before it",
-    ],
-    ["this.blockedSteps = AGING_STEPS;", "this.blockedSteps = 1e6;", "who did not fit is not looked at again"],
-    [
-      "length + request.maxTokens > this.config.maxContext",
-      "length > this.config.maxContext",
-      "a request longer than the context is accepted",
-    ],
-    [
-      "request.promptLogprobs >= 0 && request.scoreFrom === 0;",
-      "request.promptLogprobs >= 0;",
-      "what comes before the scored tokens is always computed",
-    ],
-    ["pagesUsed: this.cache.referenced", "pagesUsed: 1 + this.cache.referenced", "one page too many counts as used"],
+    ["queue.blockedSteps = AGING_STEPS;", "queue.blockedSteps = 1e6;", "who did not fit is not looked at again"],
   ]),
   ...inFile("src/engine/outcomes.ts", SCHEDULING, [
     ["seq.unreported = false;", "", "cached tokens are told with every token"],
@@ -113,7 +117,13 @@ export const engineBugs: PlantedBug[] = [
   ...inFile(
     "src/engine/scheduler.ts",
     ["src/engine/control.test.ts"],
-    [["|| this.queue.size + this.paused !== this.outcomes.toldWaiting", "", "what comes in a pause is not counted"]],
+    [
+      [
+        "|| this.queue.size + this.states.paused !== this.outcomes.toldWaiting",
+        "",
+        "what comes in a pause is not counted",
+      ],
+    ],
   ),
   ...inFile(
     "src/profile/profile.ts",
@@ -373,14 +383,20 @@ export const engineBugs: PlantedBug[] = [
         "",
         "two updates run in different engines",
       ],
-      [" && states.length > 1 ? MIXED", " ? MIXED", "an engine's weights differ from those of engines that are gone"],
+      [" && living.length > 1 ? MIXED", " ? MIXED", "an engine's weights differ from those of engines that are gone"],
       [
         'if (command.type === "update" && done.length > 0) this.isMixed',
         'if (command.type === "update") this.isMixed',
         "what no engine takes makes weights differ",
       ],
-      ["this.isMixed && states.length > 1 ? MIXED : null", "null", "engines with different weights answer"],
+      ["this.isMixed && living.length > 1 ? MIXED : null", "null", "engines with different weights answer"],
       ["if (this.alive && refusal !== null)", "if (false)", "refused weights generate in the other engines"],
+      [
+        "&& command.level === 2 ?",
+        "&& command.level === 1 ?",
+        "weights that a called-off sleep has dropped are not told of",
+      ],
+      ["some.length < living.length ?", "false ?", "what is wrong with some engines is said of all"],
       ["if (this.alive) onFailure(", "if (false) onFailure(", "nobody hears of an engine that fails"],
       ["      this.agree();\n      if", "      if", "the refusal of an engine that has gone stays"],
       ["all.reduce((total, one) => total + one[key], 0)", "all.at(-1)![key]", "stats are the last engine's"],

@@ -186,7 +186,7 @@ export const generationBugs: PlantedBug[] = [
       ["minTokens: params.min_tokens", "minTokens: 0", "min_tokens is not passed on"],
     ],
   ),
-  ...inFile("src/batch.ts", beside("batch"), [
+  ...inFile("src/run-bounded.ts", beside("run-bounded"), [
     ["load === 0 || load +", "load +", "what weighs more than the limit never runs"],
     ["weight <= limit)", "weight < limit)", "the limit is never reached"],
     ["load -= result.weight;", "load -= 1;", "a heavy job's room is not given back"],

@@ -4,6 +4,7 @@ import { inFile, type PlantedBug } from "./bugs.ts";
 const ENGINE = ["steps_test", "engine_test"];
 const MASKS = ["masks_test"];
 const LOADING = ["load_test", "engine_test"];
+const RANKS = ["ranks_test"];
 const UPDATES = ["update_test"];
 
 export const libraryBugs: PlantedBug[] = [
@@ -128,8 +129,8 @@ export const libraryBugs: PlantedBug[] = [
   ),
   ...inFile("libfastgen/engine.c", UPDATES, [
     [
-      'if (!e->ready) return fg_fail(FG_INVALID, "the engine did',
-      'if (0) return fg_fail(FG_INVALID, "the engine did',
+      "if (!e->ready) return fail_never_ready();",
+      "if (0) return fail_never_ready();",
       "an engine that failed to load is loaded again",
     ],
     [
@@ -159,6 +160,26 @@ export const libraryBugs: PlantedBug[] = [
       "an update in another format",
     ],
     ["fg_table_free(&before);\n", "", "the table of the last load leaks"],
+  ]),
+  ...inFile("libfastgen/engine.c", RANKS, [
+    ["e->never_ready = status != FG_OK;", "", "an engine that failed to become ready is made once more"],
+    ["other->n_pages < e->capacity.n_pages", "0", "pages that only the first rank has"],
+    ["if (made < n) n = made;", "n = made;", "host pages that only the last rank has"],
+    [
+      "atomic_store(&e->load_done, 0);\n\te->load_total = bytes;",
+      "e->load_total = bytes;\n\tpthread_mutex_unlock(&e->load_lock);\n\tsched_yield();\n\tpthread_mutex_lock(&e->load_lock);\n\tatomic_store(&e->load_done, 0);",
+      "progress mixes two loads",
+    ],
+    [
+      "e->ranks[r].watched = 0;\n\t}\n}\n\nFG_API fg_status fg_trace_start",
+      "}\n}\n\nFG_API fg_status fg_trace_start",
+      "a rank is watched where another cannot be",
+    ],
+    ["if (!status) status = other;", "if (r == 0) status = other;", "a step that failed on a later rank counts"],
+  ]),
+  ...inFile("libfastgen/queue.c", RANKS, [
+    ["if (--c->ranks_left == 0) {", "if (--c->ranks_left <= 2) {", "a command is over before all ranks have run it"],
+    ["if (status && !c->status) {", "if (status && 0) {", "a rank's failure is lost"],
   ]),
   ...inFile("libfastgen/load.c", UPDATES, [
     [" && a.input_bound == b.input_bound", "", "an update with another bound of inputs"],

@@ -10,7 +10,7 @@ const shared: PlantedBug[] = [
     ["routes/blocks.test.ts", ...RESPONSES],
     [
       ["last?.kind === kind ? last :", "false ? last! :", "every piece of text is a block of its own"],
-      ['this.#close("complete");\n    const block', "const block", "a block goes on while the next one is open"],
+      ['this.#close("complete");\n    const index', "const index", "a block goes on while the next one is open"],
       [
         'this.#close(cut ? "cut" : "complete");',
         'this.#close("complete");',
@@ -32,6 +32,11 @@ const shared: PlantedBug[] = [
       ["(open) => open.tool_calls.length === 0).content", "() => true).content", "text after a call stands before it"],
       ["this.#names.set(id, name);", "", "a result does not say what was called"],
       ["this.#messages.length === MAX_MESSAGES", "false", "a conversation has no bound"],
+      [
+        "isSystem(role) || texts.length < 2",
+        "texts.length < 2",
+        "what the system says is parts, of which some are lost",
+      ],
       ['(turn.reasoning_content ?? "") + text', "text", "reasoning is its last item"],
     ],
   ),
@@ -72,7 +77,6 @@ const responses: PlantedBug[] = [
     ["params.logprobs = fields.top_logprobs ?? 0;", "params.logprobs = 0;", "alternatives are not asked for"],
     ['truncation === "auto" &&', 'truncation !== "auto" &&', "prompts are cut off unasked"],
     ['if (messages.length === 0) throw refuse("input", "is required");', "", "a request may say nothing"],
-    ["return tools.filter(({ name }) => names.has(name));", "return tools;", "allowed_tools allows all"],
     ['if (param === "max_tokens") param = "max_output_tokens";', "", "an error names a field that no body has"],
     ["if (own)\n    throw refuse", "if (false)\n    throw refuse", "of two structures one is dropped"],
   ]),
@@ -82,7 +86,11 @@ const responses: PlantedBug[] = [
     ["    run.end();\n    const response", "    const response", "a whole response is never accounted for"],
   ]),
   ...inFile("routes/responses/tools.ts", RESPONSES, [
-    ['if (tool.type === "function") {', "if (true) {", "built-in tools are taken for functions"],
+    [
+      'if (tool.type === "function" || tool.type === "custom") {',
+      "if (true) {",
+      "built-in tools are taken for functions",
+    ],
     [
       "if (allowExtra) this.ignored.push(param);",
       "if (allowExtra) this.ignored.push();",
@@ -130,8 +138,36 @@ const messages: PlantedBug[] = [
     ["...(continued && { continue_final_message: true }),", "", "an answer that was begun is answered"],
     ['    of("assistant");\n    turns.call', "    turns.call", "users may make calls"],
     ["params.stop = fields.stop_sequences;", "", "stop sequences are ignored"],
-    ['thinking?.type === "disabled" ? false : undefined', "undefined", "thinking cannot be switched off"],
+    [
+      'thinking?.type === "disabled" ? false : fields.enable_thinking',
+      "fields.enable_thinking",
+      "thinking cannot be switched off",
+    ],
     ["tool.type == null ||", "true ||", "Anthropic's own tools are taken for the client's"],
+  ]),
+  ...inFile(
+    "routes/custom-tools.ts",
+    ["routes/custom-tools.test.ts"],
+    [
+      ["required: [INPUT], ", "", "a custom tool may be called without an input"],
+      [
+        "\\\\u[dD][89abAB][\\da-fA-F]{2}\\\\u",
+        "\\\\u[dD][89abAB][\\da-fA-F]{2}|\\\\u",
+        "half a pair of surrogates is given out",
+      ],
+      ["ESCAPED[sign] ?? sign", "sign", "a line end in an input is an n"],
+      ["this.#names.has(part.name) ? new InputText() : null", "new InputText()", "functions lose their JSON"],
+    ],
+  ),
+  ...inFile("routes/anthropic/documents.ts", MESSAGES, [
+    ["asText(title, context, ...body)", "asText(...body)", "a document's title is lost"],
+    ["asText(title, from, ...content)", "asText(title, ...content)", "a search result does not say where it is from"],
+    ["lines.filter((line) => line)", "lines", "a document without a title begins with an empty line"],
+    ["z.literal(false, ", "z.boolean(", "citations are asked for and never come"],
+  ]),
+  ...inFile("routes/anthropic/blocks.ts", MESSAGES, [
+    ["input ?? {}", "input", "a call without input has no arguments"],
+    ["...readable, tool_reference", "text, tool_reference", "results of tools hold no documents"],
   ]),
   ...inFile("routes/anthropic/reply.ts", MESSAGES, [
     ["prompt_tokens - cached_tokens", "prompt_tokens", "cached tokens count twice"],

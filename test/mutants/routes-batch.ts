@@ -37,7 +37,9 @@ export const batchBugs: PlantedBug[] = [
     ["rmSync(path);\n", "\n", "the index is left behind"],
   ]),
   ...inFile("routes/batch/answer.ts", JOB, [
-    ["status === 401 || status === 403", "false", "a wrong key fails every request"],
+    ["REFUSALS.includes(status) || ", "", "a wrong key fails every request"],
+    [" || isSpent(reply)", "", "an account without money is taken for a busy server"],
+    ["return status === 429 && ", "return ", "a word in an answer ends the batch"],
     ["!BUSY.includes(status)", "true", "a busy server's refusal is an error of the request"],
     ["++failures === MOST_FAILURES", "false", "a request that makes the server fail is made for ever"],
     [
@@ -125,7 +127,7 @@ export const batchBugs: PlantedBug[] = [
       ['(named !== "" && resolve(path) === resolve(named))', "true", "the path that is at fault is not told"],
       ["resolve(path) === resolve(named)", "path === named", "a path is told twice in other words"],
       ["if (words === undefined) return message;", "", "an error without a code has no reason"],
-      ['.replace(/\\.? *(Is|Was) .*\\?$/, "")', "", "Bun's advice stands in Fastgen's words"],
+      ['.replace(/\\.? *((Is|Was) .*\\?|For more information.*)$/, "")', "", "Bun's advice stands in Fastgen's words"],
     ],
   ),
 ];

@@ -55,8 +55,7 @@ export const chatBugs: PlantedBug[] = [
   ...inFile("routes/chat.ts", MODEL, [
     ["parallelToolCalls: fields.parallel_tool_calls ?? true", "parallelToolCalls: true", "several calls come unasked"],
     ["structured: structuredOutputs(fields),", "structured: null,", "response_format is not heard"],
-    ["includeReasoning: fields.include_reasoning ?? true", "includeReasoning: true", "include_reasoning is not heard"],
-    ["return budget === -1 ? null : budget;", "return null;", "no budget of thinking is heard"],
+    ["...reasoningOf(fields),", "...reasoningOf({}),", "no budget of thinking is heard"],
     [
       "toolChoice: toolChoice(fields.tools, fields.tool_choice)",
       "toolChoice: toolChoice(fields.tools, undefined)",

@@ -21,15 +21,9 @@ export const requestBugs: PlantedBug[] = [
       "",
       "a template in chat_template_kwargs may be anything",
     ],
-    ['enable_thinking: reasoning_effort !== "none"', "enable_thinking: true", "no effort switches reasoning on"],
     [
-      "...(reasoning_effort !== undefined && { enable_thinking",
-      "...({ enable_thinking",
-      "verbosity switches reasoning on",
-    ],
-    [
-      "    ...own,\n    ...(reasoning_effort !== undefined && { reasoning_effort }),",
-      "    ...(reasoning_effort !== undefined && { reasoning_effort }),",
+      "    ...chat_template_kwargs,\n    ...(reasoning_effort",
+      "    ...(reasoning_effort",
       "an effort of reasoning drops the request's own variables",
     ],
     [
@@ -43,6 +37,7 @@ export const requestBugs: PlantedBug[] = [
       "chat_template_kwargs have no bound",
     ],
     ["...options, tools, documents };", "...options, tools };", "documents do not reach the template"],
+    ['part.type == null && typeof part.text === "string"', "false", "a part without a type is no text"],
     ["parts && !parts.success ?", "false ?", "content parts are not checked"],
     [".max(limits.MAX_REQUEST_TEMPLATE_LENGTH)", "", "a request's template has no bound"],
     [
@@ -50,6 +45,27 @@ export const requestBugs: PlantedBug[] = [
       "boundedArray(message, limits.MAX_MESSAGES)",
       "a conversation may be empty",
     ],
+  ]),
+  ...inFile("routes/thinking.ts", tests("thinking", "fields"), [
+    ['effort === undefined ? undefined : effort !== "none"', 'effort !== "none"', "verbosity switches thinking on"],
+    ['effort === undefined ? undefined : effort !== "none"', "effort !== undefined || undefined", "no effort thinks"],
+    ["if (own !== undefined) return own;", "if (own) return own;", "an effort switches on what was switched off"],
+    ['thinking?.type === "disabled" ? false : undefined', "undefined", "thinking of type disabled is not heard"],
+    ['effort === "default" || effort === "auto"', "false", "a template sees an effort that says nothing"],
+    ["budget === -1 ? null : budget", "budget < 1 ? null : budget", "a budget of 0 is none"],
+    ["reasoning_budget ?? nested ?? -1", "nested ?? reasoning_budget ?? -1", "an inner budget counts before an outer"],
+    ["!(reasoning?.exclude ?? false)", "true", "reasoning.exclude is not heard"],
+  ]),
+  ...inFile("routes/tools.ts", tests("chat-tools", "responses/responses"), [
+    ['choice === "any" ? "required" : choice', 'choice === "any" ? "auto" : choice', "any tool need not be called"],
+    ["wanted.delete(nameOf(tool))", "wanted.has(nameOf(tool))", "every choice allows what is none of tools"],
+    ["tools: allowed, choice: choice.mode", "tools: [...tools], choice: choice.mode", "allowed_tools allows all"],
+    ["choice: choice.mode", 'choice: "auto" as const', "none of the allowed tools need be called"],
+    ["choice.allowed_tools ?? choice", "choice", "allowed_tools in chat's own form are refused"],
+    ["if (wrong === undefined) return", "if (true) return", "what is none of tools may be allowed"],
+  ]),
+  ...inFile("routes/chat.ts", tests("chat"), [
+    ["params.seed ??= random_seed", "params.seed = random_seed", "another server's name of the seed wins over it"],
   ]),
   ...inFile("routes/prompts.ts", tests("completions", "app", "fields"), [
     ["value.length > most", "value.length < 0", "ids to be detokenised have no bound"],

@@ -20,6 +20,18 @@ export const serverBugs: PlantedBug[] = [
     [" && URL.parse(text)?.origin === text", "", "a server has two addresses"],
   ]),
   ...inFile("routes/app.ts", tests("page"), [["if (service.options.ui) app", "app", "--no-ui does nothing"]]),
+  ...inFile("routes/models.ts", tests("app"), [
+    ['c.req.header("anthropic-version") !== undefined', "true", "OpenAI's clients get Anthropic's list"],
+    ['c.req.header("anthropic-version") !== undefined', "false", "Anthropic's clients get OpenAI's list"],
+  ]),
+  ...inFile("routes/app.ts", tests("app"), [
+    ['.replace(/\\/{2,}/g, "/")', "", "a base URL that ends in a slash leads nowhere"],
+    [
+      '.replace(/^\\/v1(?=\\/v1\\/)/, "")',
+      "",
+      "a base URL that ends in /v1 leads nowhere where the client adds its own",
+    ],
+  ]),
   ...inFile("routes/profile.ts", tests("profile"), [
     ["if (this.#written) throw", "if (false) throw", "a second profile takes the first one's place"],
     ["this.#written = null;\n    });", "});", "a profile that is written is still being recorded"],

@@ -89,12 +89,12 @@ export const weightBugs: PlantedBug[] = [
   ...inFile("src/engine/scheduler.ts", CONTROL, [
     ["if (this.frozen) return false;", "", "a hold plans steps"],
     [
-      "if (recompute) for (const seq of this.alive.values()) seq.forgetScores();",
+      "if (recompute) for (const seq of this.states.alive.values()) seq.forgetScores();",
       "",
       "a prompt is scored by two sets of weights",
     ],
     [
-      "while (recompute && this.running.length > 0) this.preempt(this.running.at(-1)!);",
+      "while (recompute && this.states.running.length > 0) this.planner.preempt(this.states.running.at(-1)!);",
       "",
       "what runs keeps its old pages",
     ],

@@ -15,6 +15,12 @@ constexpr int OK = 0, INT32 = 2, BF16 = 9, SUM = 0;
 const char *const WHAT = "NCCL 2.18 or newer (`pip install nvidia-nccl-cu13`)";
 constexpr int OLDEST = 21800; /* 2.18: graphs that span several ranks of one process */
 
+/* Multicast in the switch has crashed drivers, and does not speed up small sums. This is said as the library is opened:
+ * later, threads of other ranks and engines read the environment, which nobody may change then. */
+[[gnu::constructor]] void forgo_multicast() {
+	setenv("NCCL_NVLS_ENABLE", "0", 0);
+}
+
 } // namespace
 
 fg_status Nccl::check(int result, const char *what) const {
@@ -35,8 +41,6 @@ fg_status Nccl::open() {
 	if (version(&found) != OK || found < OLDEST)
 		return fg_fail(FG_UNSUPPORTED, "the NCCL that was found is version %d.%d; install %s", found / 10000,
 		               found / 100 % 100, WHAT);
-	/* Multicast in the switch has crashed drivers, and does not speed up small sums. */
-	setenv("NCCL_NVLS_ENABLE", "0", 0);
 	return FG_OK;
 }
 

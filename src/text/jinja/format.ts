@@ -141,7 +141,7 @@ function parseSpec(text: string, value: Value): Spec {
 }
 
 /** format(value, specification) */
-export function formatValue(value: Value, specification: string): string {
+function formatValue(value: Value, specification: string): string {
   if (specification === "") return str(value);
   const text = textOf(value);
   const whole = integer(value);

@@ -76,7 +76,7 @@ class JsonWriter {
       String.fromCharCode(Number.parseInt(hex, 16)),
     );
     if (!this.style.ensureAscii) return text.includes("\\ud") ? JSON.stringify(text) : quoted;
-    return quoted.replace(/[^\0-\x7f]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`);
+    return quoted.replace(/[^\0-~]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`);
   }
 }
 

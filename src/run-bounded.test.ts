@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { type BatchJob, runBounded } from "./batch.ts";
+import { type BatchJob, runBounded } from "./run-bounded.ts";
 
 function job(ms: number, value: number, weight = 1): BatchJob<number> {
   const run = () => Bun.sleep(ms).then(() => (value < 0 ? Promise.reject(new Error("bad")) : value));
