@@ -478,6 +478,46 @@ test("a wake calls off the sleep that still waits, and a resume does not", () =>
   w.close();
 });
 
+test("ready to sleep: nothing runs until it has slept and is awake again", () => {
+  const w = start({ 3: () => ready() });
+  const ready = w.mailOf(1, { type: "ready_to_sleep", mode: "wait" });
+  const one = request(prompt(20), 30);
+  w.add(one);
+  expect(w.got(one.id).finish).toBe("length");
+  expect([outcomes(w), w.calls]).toEqual([[[1, null]], []]);
+  // What comes then waits, and no weights are loaded.
+  const later = request(prompt(20), 4);
+  w.add(later);
+  w.tell(2, update("1"));
+  expect(outcomes(w).at(-1)).toEqual([2, "invalid_request"]);
+  w.tell(3, { type: "sleep", level: 1, mode: "keep" });
+  expect([outcomes(w).at(-1), w.calls]).toEqual([[3, null], ["sleep 1"]]);
+  expect(w.got(later.id).tokens).toHaveLength(0);
+  w.tell(4, WAKE);
+  expect(w.got(later.id).finish).toBe("length");
+  w.close();
+});
+
+test("a wake ends the wait to be ready for sleep, and being so", () => {
+  const w = start({ 3: () => ready(), 6: () => woken() });
+  const ready = w.mailOf(1, { type: "ready_to_sleep", mode: "wait" });
+  const woken = w.mailOf(2, WAKE);
+  const one = request(prompt(20), 30);
+  w.add(one);
+  expect(outcomes(w)).toEqual([
+    [1, "aborted"],
+    [2, null],
+  ]);
+  w.tell(3, { type: "ready_to_sleep", mode: "keep" });
+  const later = request(prompt(20), 4);
+  w.add(later);
+  expect(w.got(later.id).tokens).toHaveLength(0);
+  w.tell(4, WAKE);
+  expect(w.got(later.id).finish).toBe("length");
+  expect(w.calls).toEqual([]);
+  w.close();
+});
+
 test("sleeping and waking wait for the end of an update, and no update begins once a sleep is to come", async () => {
   const w = start({ 3: () => slept() });
   w.loading.looks = 3;

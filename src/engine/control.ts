@@ -5,7 +5,7 @@
  */
 import { asFastgenError, FastgenError } from "../errors.ts";
 import type { LibraryEngine } from "../ffi/engine.ts";
-import { type Command, type FromWorker, type HoldMode, UPDATING } from "./protocol.ts";
+import { type Command, type FromWorker, type HoldMode, UPDATING, WOKEN } from "./protocol.ts";
 import type { Scheduler } from "./scheduler.ts";
 
 /** Milliseconds between two looks at weights that load. They are in use at most so much later. */
@@ -16,7 +16,7 @@ type CommandOf<Type extends Command["type"]> = Extract<Command, { type: Type }>;
 /** What waits for the end of what runs, or of an update. */
 interface Waiting {
   id: number;
-  command: CommandOf<"hold"> | CommandOf<"sleep"> | CommandOf<"wake">;
+  command: CommandOf<"hold"> | CommandOf<"sleep"> | CommandOf<"ready_to_sleep"> | CommandOf<"wake">;
 }
 
 const REFUSAL =
@@ -28,6 +28,8 @@ const GONE =
 export class EngineControl {
   /** The hold in force; null = none. */
   private hold: CommandOf<"hold"> | null = null;
+  /** It could sleep, and waits for the word; null = it does not. */
+  private readyToSleep: CommandOf<"ready_to_sleep"> | null = null;
   private waiting: Waiting[] = [];
   private update: { id: number; command: CommandOf<"update">; begun: boolean } | null = null;
   private readonly asleep = { weights: false, kvCache: false };
@@ -76,6 +78,7 @@ export class EngineControl {
     switch (command.type) {
       case "hold":
       case "sleep":
+      case "ready_to_sleep":
         if (command.type === "hold") this.hold = command;
         if (command.mode === "abort") scheduler.endAll(null);
         this.waiting.push({ id, command });
@@ -91,13 +94,15 @@ export class EngineControl {
         return true;
       case "update":
         if (this.update) throw new FastgenError("overloaded", UPDATING);
-        if (asleep.weights || this.waiting.some(({ command }) => command.type === "sleep")) {
+        if (asleep.weights || this.readyToSleep || this.waiting.some(({ command }) => command.type.endsWith("sleep"))) {
           throw new FastgenError("invalid_request", "the weights sleep: wake them up first");
         }
         this.update = { id, command, begun: false };
         return false;
       case "wake":
-        this.callOff("sleep", "the engine was woken up before it slept");
+        this.callOff("sleep", WOKEN);
+        this.callOff("ready_to_sleep", WOKEN);
+        this.readyToSleep = null;
         if (!this.sleeping) return true;
         this.waiting.push({ id, command });
         return false;
@@ -105,7 +110,7 @@ export class EngineControl {
   }
 
   /** Ends the waiting of commands of one type. */
-  private callOff(type: "hold" | "sleep", why: string): void {
+  private callOff(type: Waiting["command"]["type"], why: string): void {
     const off = this.waiting.filter(({ command }) => command.type === type);
     this.waiting = this.waiting.filter(({ command }) => command.type !== type);
     for (const { id } of off) this.answer(id, new FastgenError("aborted", why));
@@ -122,6 +127,7 @@ export class EngineControl {
     const { scheduler } = this;
     const holds: HoldMode[] = this.waiting.flatMap(({ command }) => (command.type === "wake" ? [] : command.mode));
     if (this.hold) holds.push(this.hold.mode);
+    if (this.readyToSleep) holds.push(this.readyToSleep.mode);
     const stands = holds.some((mode) => mode !== "wait");
     scheduler.frozen = stands || this.update !== null || this.sleeping || this.dropped;
     scheduler.takeIn(!holds.includes("wait"));
@@ -151,7 +157,10 @@ export class EngineControl {
         if (command.clearCache) scheduler.clearCache(true);
       } else if (command.type === "wake") {
         this.wake(command);
+      } else if (command.type === "ready_to_sleep") {
+        this.readyToSleep = command;
       } else {
+        this.readyToSleep = null;
         scheduler.disk?.loseMemory();
         engine.sleep(command.level);
         scheduler.clearCache(true, true);

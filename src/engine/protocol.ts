@@ -99,6 +99,9 @@ export const FIRST_VERSION = "0";
 /** Why an update is refused while another one runs. */
 export const UPDATING = "the weights are being updated; wait for the end of that";
 
+/** Why a sleep comes to nothing. */
+export const WOKEN = "the engine was woken up before it slept";
+
 /** How a hold treats the sequences that are there: end them, let them end, or let them go on after it. */
 export type HoldMode = "abort" | "wait" | "keep";
 
@@ -114,6 +117,8 @@ export type Command =
   | { type: "update"; tensors: TensorSource[]; version: string; clearCache: boolean | null }
   /** As "hold", until all is awake; and the memory goes back to the system. Level 2 drops the weights: they need an update. */
   | { type: "sleep"; level: 1 | 2; mode: HoldMode }
+  /** As "sleep" up to the point where it could begin: no step runs from then on, until it sleeps and wakes, or "wake". */
+  | { type: "ready_to_sleep"; mode: HoldMode }
   | { type: "wake"; weights: boolean; kvCache: boolean };
 
 /** What commands have made of the engine. */

@@ -52,8 +52,9 @@ class FakeEngine implements Engine {
   onStep: Engine["onStep"] = null;
   readonly commands: Command[] = [];
   readonly prompts: Int32Array[] = [];
-  /** What the next command fails with. */
+  /** What the next command fails with, or the next one of a type. */
   refuses: FastgenError | null = null;
+  refusesType: Command["type"] | null = null;
   private readonly end = Promise.withResolvers<FastgenError>();
   readonly failed = this.end.promise;
 
@@ -65,8 +66,8 @@ class FakeEngine implements Engine {
   }
   async command(command: Command): Promise<void> {
     this.commands.push(command);
-    const error = this.refuses;
-    this.refuses = null;
+    const error = this.refusesType === null || this.refusesType === command.type ? this.refuses : null;
+    if (error) this.refuses = null;
     if (error) throw error;
     if (command.type === "update") this.state = { ...this.state, weightVersion: command.version };
     if (command.type === "sleep" || command.type === "wake")
@@ -209,17 +210,38 @@ test("where one engine cannot sleep, none does", async () => {
 
 test("where one engine cannot sleep and others have dropped their weights, the error says so and what to do", async () => {
   const { engines, replicas } = fakes(4);
-  engines[1]!.refuses = new FastgenError("aborted", "the engine was woken up before it slept");
+  engines[1]!.refuses = new FastgenError("device", "no");
+  engines[1]!.refusesType = "sleep";
   const error = await replicas.command(sleep(2)).catch((error) => error);
   expect(error).toMatchObject({
-    kind: "aborted",
+    kind: "device",
     message:
-      "engine 1: the engine was woken up before it slept; engines 0, 2 and 3 slept and dropped the weights: sleep again, or wake all up (POST /wake_up) and bring new weights (POST /update_weights)",
+      "engine 1: no; engines 0, 2 and 3 slept and dropped the weights: sleep again, or wake all up (POST /wake_up) and bring new weights (POST /update_weights)",
   });
   // Waking them would bring nothing back.
-  expect(engines.map(({ commands }) => commands.length)).toEqual([1, 1, 1, 1]);
-  for (const engine of engines) engine.refuses = new FastgenError("aborted", "no");
-  expect((await replicas.command(sleep(2)).catch((error) => error)).message).toBe("no");
+  for (const { commands } of engines) expect(commands.map(({ type }) => type)).toEqual(["ready_to_sleep", "sleep"]);
+});
+
+test("no engine drops its weights where another cannot sleep, or all are woken up before they could", async () => {
+  const { engines, replicas } = fakes(3);
+  engines[1]!.refuses = new FastgenError("aborted", "woken up");
+  await expect(replicas.command(sleep(2))).rejects.toThrow("engine 1: woken up");
+  const slept = replicas.command({ type: "sleep", level: 2, mode: "wait" }).catch((error) => error);
+  await replicas.command({ type: "wake", weights: true, kvCache: true });
+  expect(await slept).toMatchObject({ kind: "aborted", message: "the engine was woken up before it slept" });
+  for (const { commands } of engines) {
+    expect(commands).toEqual([
+      { type: "ready_to_sleep", mode: "keep" },
+      { type: "ready_to_sleep", mode: "wait" },
+      { type: "wake", weights: true, kvCache: true },
+    ]);
+  }
+  await replicas.command({ type: "sleep", level: 2, mode: "wait" });
+  expect(engines[0]!.commands.at(-1)).toEqual({ type: "sleep", level: 2, mode: "keep" });
+  // One engine waits for no other.
+  const alone = fakes(1);
+  await alone.replicas.command({ type: "sleep", level: 2, mode: "wait" });
+  expect(alone.engines[0]!.commands).toEqual([{ type: "sleep", level: 2, mode: "wait" }]);
 });
 
 test("what all engines refuse is refused in their words", async () => {
@@ -393,6 +415,29 @@ engineTest("two engines answer alike; one that fails ends its own sequences, and
   await replicas.command({ type: "ping" });
   expect(replicas.alive).toBe(true);
 });
+
+engineTest(
+  "a sleep of level 2 that is called off while one engine still computes leaves all with their weights",
+  async () => {
+    const replicas = await Replicas.start([SMALL_ENGINE, SMALL_ENGINE]);
+    open.push(replicas);
+    const begun = Promise.withResolvers<void>();
+    const { index, ended } = run(replicas, pages(1), 600, begun.resolve);
+    await begun.promise;
+    const slept = replicas.command({ type: "sleep", level: 2, mode: "wait" }).catch((error) => error);
+    // The engine that has nothing to do is long ready by then.
+    const waiting = run(replicas, pages(2), 4);
+    expect(waiting.index).toBe(1 - index);
+    await Bun.sleep(20);
+    await replicas.command({ type: "wake", weights: true, kvCache: true });
+    expect((await slept).message).toEndWith("the engine was woken up before it slept");
+    expect(replicas.state).toEqual({ weightVersion: "0", sleeping: false, weightsProblem: null, refusal: null });
+    expect((await waiting.ended).tokens).toHaveLength(4);
+    expect((await ended).tokens).toHaveLength(600);
+    await replicas.command({ type: "sleep", level: 2, mode: "wait" });
+    expect(replicas.engines.map(({ state }) => state.sleeping)).toEqual([true, true]);
+  },
+);
 
 engineTest("where one engine cannot start, none stays, and the error says which", async () => {
   const progress: number[] = [];

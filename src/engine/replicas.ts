@@ -11,7 +11,7 @@ import { EngineFront, type SequenceListener, type StartOptions } from "./front.t
 import { PAGE_TOKENS } from "./page-cache.ts";
 import { digestKey, PromptDigests } from "./page-digest.ts";
 import { PrefixIndex, pageKeys } from "./prefix-index.ts";
-import { type Command, type ControlState, type EngineRequest, type EngineStats, UPDATING } from "./protocol.ts";
+import { type Command, type ControlState, type EngineRequest, type EngineStats, UPDATING, WOKEN } from "./protocol.ts";
 import { route } from "./routing.ts";
 
 /** One of the engines. */
@@ -65,6 +65,8 @@ export class Replicas {
   private updating = false;
   /** The newest update that succeeded anywhere did not succeed everywhere. Versions may be the same all the same. */
   private isMixed = false;
+  /** How often all were told to wake. */
+  private wakes = 0;
   private readonly indexes: PrefixIndex[];
   private last: number;
 
@@ -184,9 +186,12 @@ export class Replicas {
 
   /**
    * Resolves once all engines have done what they are told. Rejects with FastgenError where one cannot; an engine that fails
-   * meanwhile does not count. Of engines that went to sleep those wake up again where another could not sleep.
+   * meanwhile does not count. Of engines that went to sleep at level 1 those wake up again where another could not sleep; at level 2
+   * none begins before all can.
    */
   async command(command: Command): Promise<void> {
+    if (command.type === "sleep" && command.level === 2 && this.engines.length > 1) return this.sleepTogether(command);
+    if (command.type === "wake") this.wakes++;
     if (command.type !== "update") return this.tell(command);
     // An engine that had ended the one would begin with the other, and an engine that had not would refuse it.
     if (this.updating) throw new FastgenError("overloaded", UPDATING);
@@ -196,6 +201,14 @@ export class Replicas {
     } finally {
       this.updating = false;
     }
+  }
+
+  /** Weights that are dropped do not come back: no engine drops its own before all can. */
+  private async sleepTogether(command: Extract<Command, { type: "sleep" }>): Promise<void> {
+    const { wakes } = this;
+    await this.tell({ type: "ready_to_sleep", mode: command.mode });
+    if (this.wakes !== wakes) throw new FastgenError("aborted", WOKEN);
+    await this.tell({ ...command, mode: "keep" });
   }
 
   private async tell(command: Command): Promise<void> {

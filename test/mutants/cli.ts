@@ -63,6 +63,18 @@ export const cliBugs: PlantedBug[] = [
     ["      this.#paths.set(path, known);\n", "", "each request that fails asks for the path"],
     ["await speaksTls(this.#base)", "true", "every refusal in plain text is TLS"],
   ]),
+  ...inFile("cli/progress.ts", beside("progress"), [
+    ["if (this.#output.isTTY) this.end();", "this.end();", "every line of a log brings a bar"],
+    ["if (this.#output.isTTY) this.end();", "", "what is written stands in the bar"],
+  ]),
+  ...inFile("cli/wait-line.ts", beside("wait-line"), [
+    ["if (this.#isShown) this.#write(ERASE);", "", "the word about the wait stays"],
+    ["if (this.#timer) clearTimeout(this.#timer);", "", "the wait goes on after the first token"],
+  ]),
+  ...inFile("cli/batch-bar.ts", beside("batch-bar"), [
+    ["if (lasted < this.#quick) return;", "", "a check of small files flashes by"],
+    ["if (this.#progress === null) this.#line.end();", "", "the check's line runs into the next one"],
+  ]),
   ...inFile("cli/access-flags.ts", beside("access-flags"), [
     ["method.toUpperCase()", "method", "methods in small letters allow nothing"],
     ["return new URL(origin).origin;", "return origin;", "an origin with a slash matches no page"],

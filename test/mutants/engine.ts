@@ -392,6 +392,12 @@ export const engineBugs: PlantedBug[] = [
       ["this.isMixed && living.length > 1 ? MIXED : null", "null", "engines with different weights answer"],
       ["if (this.alive && refusal !== null)", "if (false)", "refused weights generate in the other engines"],
       [
+        'await this.tell({ type: "ready_to_sleep", mode: command.mode });',
+        "",
+        "weights are dropped before all engines can",
+      ],
+      ["if (this.wakes !== wakes) throw", "if (false) throw", "engines that were woken up drop their weights"],
+      [
         "&& command.level === 2 ?",
         "&& command.level === 1 ?",
         "weights that a called-off sleep has dropped are not told of",

@@ -29,6 +29,9 @@ export const batchBugs: PlantedBug[] = [
     [".size === 0) await rm(", ".size < 0) await rm(", "empty files are left"],
     ["count++;", "", "results from earlier runs are not counted"],
   ]),
+  ...inFile("routes/batch/job.ts", JOB, [
+    ["onCheck?.(before + bytes, total)", "onCheck?.(bytes, total)", "the check begins anew with each file"],
+  ]),
   ...inFile("routes/batch/id-index.ts", JOB, [
     ["return this.#select.get(id)!.line;", "return null;", "a custom_id may come twice"],
     ["?.done === 1", "?.done === 2", "what is done is done again"],

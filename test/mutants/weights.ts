@@ -17,12 +17,20 @@ export const weightBugs: PlantedBug[] = [
     ["if (this.update) throw", "if (false) throw", "two updates run at once"],
     ["if (asleep.weights || ", "if (", "weights are loaded into memory that sleeps"],
     [
-      'asleep.weights || this.waiting.some(({ command }) => command.type === "sleep")',
+      'asleep.weights || this.readyToSleep || this.waiting.some(({ command }) => command.type.endsWith("sleep"))',
       "asleep.weights",
       "an update begins although a sleep is to come",
     ],
     ["if (!this.sleeping) return true;", "", "a wake disturbs what runs"],
-    ['this.callOff("sleep", "the engine was woken up before it slept");', "", "what was woken up falls asleep"],
+    ['this.callOff("sleep", WOKEN);', "", "what was woken up falls asleep"],
+    ['this.callOff("ready_to_sleep", WOKEN);', "", "what was woken up gets ready for sleep"],
+    [
+      "        this.readyToSleep = null;\n        if (!",
+      "        if (!",
+      "what was ready for sleep when it was woken up stays so",
+    ],
+    ["this.readyToSleep = command;", "", "what is ready for sleep goes on"],
+    ["|| this.readyToSleep ||", "||", "weights are loaded just before a sleep"],
     ['if (command.type !== "hold" && this.update) return false;', "", "memory sleeps while weights are read"],
     ["stands || this.update !== null || this.sleeping", "stands || this.sleeping", "steps run while weights load"],
     [
