@@ -162,7 +162,10 @@ export const MAX_DETOKENIZE_IDS = 262_144;
 /** Seconds that one grammar may take to compile. Real ones take milliseconds; some expressions would take hours. */
 export const MAX_COMPILE_SECONDS = 2;
 
-/** Compiled grammars that are kept, and characters of their texts: a compiled grammar takes memory in proportion. */
+/**
+ * Compiled grammars that are kept, and characters of their texts: a compiled grammar takes memory in proportion. As much again of the
+ * structures that were asked for, with their rules.
+ */
 export const MAX_CACHED_GRAMMARS = 512;
 export const MAX_CACHED_GRAMMAR_LENGTH = 4 * 1024 * 1024;
 

@@ -7,7 +7,7 @@ import { llguidancePath } from "./grammar/llguidance.ts";
 import { Matcher } from "./grammar/matcher.ts";
 import type { ResolvedParams } from "./params.ts";
 import type { RequestExtras } from "./request.ts";
-import { structuredRules } from "./structured-outputs.ts";
+import { StructureRules } from "./structure-rules.ts";
 import type { Tokenizer } from "./text/tokenizer.ts";
 import type { GenerateOptions, OutputGrammar, ThinkingLimit } from "./types.ts";
 
@@ -23,6 +23,7 @@ const LINE_ENDS = ["", "\n", "\n\n"];
 export class OutputConstraints {
   readonly #tokenizer: Tokenizer;
   readonly #compiler: GrammarCompiler;
+  readonly #rules = new StructureRules();
 
   /** `stopIds`: all that end the model's answers. */
   constructor(tokenizer: Tokenizer, vocabSize: number, stopIds: readonly number[]) {
@@ -33,7 +34,7 @@ export class OutputConstraints {
   /** @throws FastgenError "invalid_request": the structure or the grammar is not supported; "overloaded", "aborted", "device". */
   async of(params: ResolvedParams, options: GenerateOptions): Promise<OutputConstraint> {
     const thinking = options.thinking ? await this.#thinking(options.thinking) : null;
-    const asked = options.grammar ?? structuredGrammar(params);
+    const asked = options.grammar ?? this.#structured(params);
     if (!asked) return { grammar: null, thinking, compiling: null, release() {} };
     const after = asked.after.map((text) => Int32Array.of(this.#tokenizer.tokenToId(text)!));
     // No timer, and no news of other threads, is waited for: they come after all requests that arrived together.
@@ -63,6 +64,10 @@ export class OutputConstraints {
     }
   }
 
+  #structured({ structured_outputs: spec }: ResolvedParams): OutputGrammar | null {
+    return spec && { source: { lark: this.#rules.of(spec) }, after: [], param: "structured_outputs" };
+  }
+
   async #thinking({ budget, begin, end }: ThinkingLimit): Promise<ThinkingBudget> {
     const idsOf = (texts: string[]) => Promise.all(texts.map((text) => this.#tokenizer.encode(text, false)));
     // A line end may share a token with a mark's last character.
@@ -80,10 +85,6 @@ export class OutputConstraints {
   close(): Promise<void> {
     return this.#compiler.close();
   }
-}
-
-function structuredGrammar({ structured_outputs: spec }: ResolvedParams): OutputGrammar | null {
-  return spec && { source: { lark: structuredRules(spec) }, after: [], param: "structured_outputs" };
 }
 
 /** Frees what the engine would have freed of requests that it did not take. */

@@ -3,12 +3,10 @@ import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { randomFrom } from "../testing.ts";
 import { type FakeGrammar, type FakeState, fakeMatcher } from "./fake-grammar.ts";
+import { EOS } from "./grammar-rig.ts";
 import type { EngineRequest, ThinkingBudget } from "./protocol.ts";
 import { expectTooLittle, internals, prompt, Rig, request, VOCAB } from "./scheduler-rig.ts";
 import { maskOf } from "./token-mask.ts";
-
-/** Ends grammars. Requests may also have other stop ids. */
-const EOS = 3;
 
 const ids = (most: number) => fc.uniqueArray(fc.integer({ min: 4, max: VOCAB - 1 }), { minLength: 1, maxLength: most });
 

@@ -9,6 +9,7 @@ const MOST_FORCED = 1024;
 /** One for each thread, because each thread loads this file for itself. */
 const forced = new Int32Array(new ArrayBuffer(MOST_FORCED * 4));
 const over = new Uint8Array(new ArrayBuffer(1));
+const [forcedAt, overAt] = [ptr(forced), ptr(over)];
 const NOTHING = new Int32Array(0);
 
 /** What followed a token that was sampled. */
@@ -52,7 +53,7 @@ export class Follower {
    */
   followed(position: number): Followed | null {
     const { calls } = this.#library;
-    const count = calls.fastgen_follower_followed(this.pointer as Pointer, position, ptr(forced), ptr(over));
+    const count = calls.fastgen_follower_followed(this.pointer as Pointer, position, forcedAt, overAt);
     if (count < 0) return null;
     // The usual case, for every token.
     if (count === 0 && over[0] === 0) return FREE;

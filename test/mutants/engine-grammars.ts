@@ -1,7 +1,11 @@
 /** Bugs planted in what the engine does for grammars, late masks and forced tokens. */
 import { inFile, type PlantedBug } from "./bugs.ts";
 
-const GRAMMARS = ["src/engine/grammars.test.ts", "src/engine/random-grammars.test.ts"];
+const GRAMMARS = [
+  "src/engine/grammars.test.ts",
+  "src/engine/followed-grammars.test.ts",
+  "src/engine/random-grammars.test.ts",
+];
 
 export const engineGrammarBugs: PlantedBug[] = [
   ...inFile("src/engine/mask-rows.ts", GRAMMARS, [
@@ -155,11 +159,6 @@ export const engineGrammarBugs: PlantedBug[] = [
       "if (forced.length === 1 && constraint.isFollowed && seq.pendingSamples > 0) return null;",
       "",
       "one forced token that the sampler knows drops the step in flight",
-    ],
-    [
-      "constraint.isFollowed && seq.pendingSamples > 0) return null;",
-      "constraint.isFollowed) return null;",
-      "one forced token is waited for that no step samples",
     ],
     ["?? this.everything);", "?? this.nothing);", "where nothing is forbidden, nothing is allowed"],
     ["    seq.lateRow = -1;\n    const matcher", "    const matcher", "a mask is given twice"],

@@ -7,6 +7,21 @@ const regexTests = [`${folder}/regex.test.ts`];
 const gbnfTests = [`${folder}/gbnf.test.ts`];
 
 export const structureBugs: PlantedBug[] = [
+  ...inFile(
+    "src/structure-rules.ts",
+    ["src/structure-rules.test.ts"],
+    [
+      [
+        "if (known !== undefined) return known;",
+        "if (this.#rules.size > 0) return [...this.#rules.values()][0]!;",
+        "whoever asks gets the rules of another",
+      ],
+      ["    this.#rules.set(asked, rules);\n", "", "no rules are kept"],
+      ["      this.#length -= oldest.length + itsRules.length;\n", "", "rules that made room still count"],
+      ["this.#rules.size <= this.most && ", "", "rules are kept without a bound of their number"],
+      [" && this.#length <= this.mostLength", "", "rules are kept without a bound of their length"],
+    ],
+  ),
   ...inFile(`${folder}/json-rule.ts`, tests, [
     [
       "const ESCAPES = 'nrbtf\\\\\"';",
