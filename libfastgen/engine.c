@@ -1,131 +1,13 @@
 /*
- * engine.c - the calls of fastgen.h over the op table. Each rank has one thread, which takes commands in order. What a
- * command's ops enqueue may still be running when the thread takes the next command (CUDA).
+ * engine.c - the calls of fastgen.h over the op table, but those of a trace (engine_trace.c). Each rank has a thread
+ * (rank_thread.c).
  */
-#include "engine.h"
-#include "forward.h"
-#include "masks.h"
-#include "queue.h"
+#include "engine_state.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-typedef struct {
-	fg_engine *engine;
-	fg_ctx *ctx;
-	fg_trace *trace;
-	int32_t watched; /* the device tells the trace what it runs */
-	fg_capacity capacity;
-	pthread_t thread;
-	int32_t rank;
-} rank_state;
-
-struct fg_engine {
-	const fg_ops *ops;
-	fg_config config;
-	fg_slots slots;
-	fg_queue queue;
-	fg_masks masks;
-	rank_state ranks[FG_MAX_RANKS];
-	int32_t n_started; /* rank threads */
-
-	fg_tensor_table table;
-	int32_t random; /* weights are made, not loaded */
-	uint64_t random_seed;
-	fg_command *load;          /* the last one, once fg_load was called */
-	pthread_mutex_t load_lock; /* while a load begins, so that fg_progress tells of one load and not of two */
-	uint64_t load_total;       /* under the lock; 0 before fg_load */
-	atomic_ullong load_done;   /* bytes, on rank 0 */
-	atomic_int load_cancel;
-	atomic_int load_left; /* ranks that are still loading */
-	int32_t loading;      /* fg_ready has not returned since the last load began */
-	int32_t whole;        /* the weights are: the last load has succeeded, and they were not dropped since */
-	int32_t asleep;       /* FG_WAKE_WEIGHTS, FG_WAKE_KV_CACHE: what must wake before the next step */
-
-	atomic_int ready;    /* 1: the capacity is known */
-	int32_t never_ready; /* getting ready has failed half-way */
-	fg_capacity capacity;
-	int32_t tracing;
-	int32_t trace_process;
-	int32_t trace_left;                    /* steps that the trace still takes; -1: no end */
-	char unwatched[FG_ERROR_BYTES];        /* why the device does not tell what it runs; "" where it cannot */
-	fg_command *steps[FG_STEPS_IN_FLIGHT]; /* submitted and not waited for, oldest first */
-	int32_t n_steps;
-	uint64_t next_step;
-};
-
-/* ---- rank threads ---- */
-
-/* A recorded pass in place of the forward pass, if the device has one. Returns whether it has. */
-static int replay(rank_state *r, fg_command *c, fg_traced_step *traced) {
-	const fg_ops *ops = r->engine->ops;
-	/* To time an op, a trace must see it, unless the device tells what it runs. */
-	if (!ops->replay || (traced && !r->watched)) return 0;
-	if (!traced) return ops->replay(r->ctx, c->batch);
-	traced->replay_start = ops->mark(r->ctx);
-	const int done = ops->replay(r->ctx, c->batch);
-	traced->replay_end = ops->mark(r->ctx);
-	if (done) traced->replayed = ops->replayed(r->ctx);
-	return done;
-}
-
-static void run_step(rank_state *r, fg_command *c) {
-	const fg_ops *ops = r->engine->ops;
-	fg_trace *trace = c->traced ? r->trace : NULL;
-	fg_traced_step traced = {.number = c->step, .n_seqs = c->batch->n_seqs, .n_tokens = c->batch->n_tokens};
-	if (c->n_copies) ops->copy_pages(r->ctx, c->copies, c->n_copies);
-	if (trace) traced.start = ops->mark(r->ctx);
-	ops->step_begin(r->ctx, c->batch);
-	if (!replay(r, c, trace ? &traced : NULL)) fg_forward(ops, r->ctx, c->batch, trace);
-	ops->step_end(r->ctx, c->batch);
-	if (!trace) return;
-	traced.end = ops->mark(r->ctx);
-	fg_trace_step(trace, traced);
-}
-
-static fg_status run_copies(rank_state *r, const fg_command *c) {
-	const fg_ops *ops = r->engine->ops;
-	if (c->n_copies) ops->copy_pages(r->ctx, c->copies, c->n_copies);
-	return ops->copies_wait ? ops->copies_wait(r->ctx) : FG_OK;
-}
-
-static fg_status run_load(rank_state *r) {
-	fg_engine *e = r->engine;
-	atomic_ullong ignored = 0;
-	atomic_ullong *done = r->rank == 0 ? &e->load_done : &ignored;
-	fg_status status = e->random ? e->ops->load_random(r->ctx, e->random_seed, done, &e->load_cancel)
-	                             : e->ops->load(r->ctx, &e->table, done, &e->load_cancel);
-	atomic_fetch_sub(&e->load_left, 1);
-	return status;
-}
-
-static void *rank_main(void *argument) {
-	rank_state *r = argument;
-	fg_engine *e = r->engine;
-	for (;;) {
-		fg_command *c = fg_queue_take(&e->queue, r->rank);
-		fg_command_kind kind = c->kind; /* the command may be gone once it is finished */
-		fg_status status = FG_OK;
-		switch (kind) {
-		case FG_CMD_OPEN: status = e->ops->open(&e->config, r->rank, &r->ctx); break;
-		case FG_CMD_IMPORT: status = e->ops->import(r->ctx, &e->table); break;
-		case FG_CMD_LOAD: status = run_load(r); break;
-		case FG_CMD_READY: status = e->ops->ready(r->ctx, &r->capacity); break;
-		case FG_CMD_SLEEP: status = e->ops->sleep(r->ctx, c->argument); break;
-		case FG_CMD_WAKE: status = e->ops->wake(r->ctx, c->argument); break;
-		case FG_CMD_COPY: status = run_copies(r, c); break;
-		case FG_CMD_STEP: run_step(r, c); break;
-		case FG_CMD_QUIT:
-			if (r->ctx) e->ops->close(r->ctx);
-			r->ctx = NULL;
-			break;
-		}
-		fg_queue_finish(&e->queue, c, status);
-		if (kind == FG_CMD_QUIT) return NULL;
-	}
-}
 
 /* Runs one command on every rank and waits for it. */
 static fg_status run(fg_engine *e, fg_command_kind kind, int32_t argument) {
@@ -150,7 +32,7 @@ static fg_status start(fg_engine *e) {
 		rank_state *r = &e->ranks[e->n_started];
 		r->engine = e;
 		r->rank = e->n_started;
-		int error = pthread_create(&r->thread, NULL, rank_main, r);
+		int error = pthread_create(&r->thread, NULL, fg_rank_main, r);
 		if (error) return fg_fail(FG_OUT_OF_MEMORY, "cannot start a thread: %s", strerror(error));
 	}
 	return run(e, FG_CMD_OPEN, 0);
@@ -537,75 +419,4 @@ FG_API fg_status fg_wait(fg_engine *e, fg_result *result) {
 	if (!status) fg_batch_copy_result(c->batch, &e->config, result);
 	drop_step(e);
 	return status;
-}
-
-/* ---- tracing ---- */
-
-static void drop_trace(fg_engine *e) {
-	for (int32_t r = 0; r < e->n_started; r++) {
-		rank_state *rank = &e->ranks[r];
-		fg_trace_free(rank->trace);
-		rank->trace = NULL;
-		rank->watched = 0;
-		if (e->ops->forget_trace) e->ops->forget_trace(rank->ctx);
-	}
-}
-
-/* Has all devices tell what they run, or none: ranks must run a step alike. */
-static void watch(fg_engine *e, size_t limit) {
-	fg_status status = FG_OK;
-	*e->unwatched = 0;
-	for (int32_t r = 0; r < e->n_started && !status && e->ops->watch; r++) {
-		status = e->ops->watch(e->ranks[r].ctx, limit);
-		e->ranks[r].watched = !status;
-	}
-	if (!status) return;
-	snprintf(e->unwatched, sizeof e->unwatched, "%s", fg_error());
-	for (int32_t r = 0; r < e->n_started; r++) {
-		if (e->ranks[r].watched) e->ops->watched(e->ranks[r].ctx);
-		e->ops->forget_trace(e->ranks[r].ctx);
-		e->ranks[r].watched = 0;
-	}
-}
-
-FG_API fg_status fg_trace_start(fg_engine *e, int32_t process, int32_t n_steps) {
-	if (!e) return fg_fail(FG_INVALID, "engine is NULL");
-	if (n_steps < 0) return fg_fail(FG_INVALID, "n_steps is %d; it must be 0 (no end) or more", n_steps);
-	if (e->tracing) return fg_fail(FG_INVALID, "a trace is running; stop it first");
-	const size_t limit = FG_TRACE_EVENTS / (size_t)e->n_started;
-	for (int32_t r = 0; r < e->n_started; r++) {
-		e->ranks[r].trace = fg_trace_new(limit);
-		if (e->ranks[r].trace) continue;
-		drop_trace(e);
-		return fg_fail(FG_OUT_OF_MEMORY, "no memory for a trace");
-	}
-	watch(e, limit);
-	e->trace_process = process;
-	e->trace_left = n_steps ? n_steps : -1;
-	e->tracing = 1;
-	return FG_OK;
-}
-
-FG_API fg_status fg_trace_stop(fg_engine *e, const char *path) {
-	if (!e || !path) return fg_fail(FG_INVALID, "engine or path is NULL");
-	if (!e->tracing) return fg_fail(FG_INVALID, "no trace is running; start one first");
-	FILE *file = fopen(path, "w");
-	if (!file) return fg_fail(FG_IO, "cannot write %s: %s", path, strerror(errno));
-	fg_queue_drain(&e->queue);
-	for (int32_t r = 0; r < e->n_started && e->ops->settle; r++) e->ops->settle(e->ranks[r].ctx);
-	fg_trace_file to = {.file = file, .process = e->trace_process};
-	fputs("{\"traceEvents\":[\n", file);
-	for (int32_t r = 0; r < e->n_started; r++) {
-		const rank_state *rank = &e->ranks[r];
-		fg_activities device = {0};
-		if (rank->watched) device = e->ops->watched(rank->ctx);
-		fg_trace_write(rank->trace, e->ops, rank->ctx, rank->watched ? &device : NULL,
-		               *e->unwatched ? e->unwatched : NULL, &to);
-	}
-	fputs("\n]}\n", file);
-	drop_trace(e);
-	e->tracing = 0;
-	int bad = ferror(file);
-	if (fclose(file) || bad) return fg_fail(FG_IO, "cannot write %s: %s", path, strerror(errno));
-	return FG_OK;
 }

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import OpenAI from "openai";
 import { FastgenError } from "../src/errors.ts";
 import { parseJson } from "../src/index.ts";
+import type { Conversation } from "../src/types.ts";
 import { events, FakeFastgen, type FakeOptions, json, startServer, until } from "./testing.ts";
 
 const ANSWER = "Hello, wörld 👋";
@@ -252,6 +253,22 @@ describe("vLLM's extras", () => {
     expect(reply.choices[0].message.content).toBe(`Well, ${ANSWER}`);
     const frames = await events(await t.chat({ ...body, stream: true }));
     expect(JSON.parse(frames[0]!).choices[0].delta.content).toBe("Well, ");
+  });
+
+  test("the turn is opened or left open by flags among the template's variables, too; the body's own count more", async () => {
+    const flags = async (body: object) => {
+      await t.chat(body);
+      const { add_generation_prompt, continue_final_message } = asked().prompt as Conversation;
+      return [add_generation_prompt, continue_final_message];
+    };
+    expect(await flags({})).toEqual([undefined, undefined]);
+    const chat_template_kwargs = { add_generation_prompt: false, continue_final_message: true };
+    expect(await flags({ chat_template_kwargs })).toEqual([false, true]);
+    expect(await flags({ chat_template_kwargs, add_generation_prompt: true, continue_final_message: false })).toEqual([
+      true,
+      false,
+    ]);
+    expect(await flags({ chat_template_kwargs: { add_generation_prompt: 0 } })).toEqual([undefined, undefined]);
   });
 
   test("stop_reason stands beside finish_reason", async () => {

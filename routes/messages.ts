@@ -133,9 +133,17 @@ function templateVariables(fields: ConversationFields): Record<string, unknown> 
   };
 }
 
+/** A field that may also stand among the template's variables, where vLLM takes it too. */
+function templateFlag(fields: ConversationFields, name: "add_generation_prompt" | "continue_final_message") {
+  const inKwargs = fields.chat_template_kwargs?.[name];
+  return fields[name] ?? (typeof inKwargs === "boolean" ? inKwargs : undefined);
+}
+
 /** A conversation as the library takes it. `trusted`: may the request bring a template of its own? */
 export function chatPrompt(fields: ConversationFields, trusted: boolean): { messages: ChatMessage[] } & ChatOptions {
-  const { messages, add_generation_prompt, continue_final_message, tools, documents } = fields;
+  const { messages, tools, documents } = fields;
+  const add_generation_prompt = templateFlag(fields, "add_generation_prompt");
+  const continue_final_message = templateFlag(fields, "continue_final_message");
   const chat_template = requestTemplate(fields, trusted);
   if (add_generation_prompt && continue_final_message) {
     const message = "continue_final_message cannot be true together with add_generation_prompt";

@@ -35,13 +35,17 @@ export const samplingSchema = z.strictObject({
   min_tokens: z.int().min(0).default(0),
   /** 0 = greedy. */
   temperature: finite.min(0).max(100).default(1),
-  /** 0 = the most probable token alone. */
+  /** Sample from the most probable tokens that make up this share of the probability; 0 = the most probable one alone. */
   top_p: finite.min(0).max(1).default(1),
-  /** 0 or -1 = off. */
+  /** Sample from this many tokens, the most probable ones; 0 or -1 = off. */
   top_k: z.int().min(-1).default(0),
+  /** Leave out tokens less probable than this share of the most probable one; 0 = off. */
   min_p: finite.min(0).max(1).default(0),
+  /** Above 1: logits of tokens that the prompt or the output has are divided (negative ones multiplied) by it; 1 = off. */
   repetition_penalty: finite.gt(0).max(100).default(1),
+  /** Subtracted from the logits of tokens that the output has; 0 = off. */
   presence_penalty: finite.min(-2).max(2).default(0),
+  /** The same, for each time that it has them; 0 = off. */
   frequency_penalty: finite.min(-2).max(2).default(0),
   /** Token id → value added to its logit. */
   logit_bias: boundedRecord(

@@ -15,6 +15,15 @@ export const TOKEN_EVENT: Omit<SequenceEvent, "token"> = {
   error: null,
 };
 
+/** Numbers from 0 to 1 that depend on `seed` alone. */
+export function randomFrom(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return state / 2 ** 32;
+  };
+}
+
 /** The FastgenError that a call throws; whatever else happens is thrown. */
 export function failure(call: () => unknown): FastgenError {
   try {

@@ -14,7 +14,6 @@ extern "C" {
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <new>
 
 namespace fg {
 
@@ -122,11 +121,9 @@ fg_status open_device(Context *c) {
 fg_status open(const fg_config *config, int32_t rank, fg_ctx **out) {
 	fg_status status = check_config(config);
 	if (status) return status;
-	Context *c = new (std::nothrow) Context();
-	if (!c) {
-		status = fg_fail(FG_OUT_OF_MEMORY, "no memory for an op context");
-		return Ranks().open(config, rank, status);
-	}
+	Context *c = nullptr;
+	status = guarded([&] { return c = new Context(), FG_OK; });
+	if (status) return Ranks().open(config, rank, status); /* the others wait for this rank */
 	*out = &c->base;
 	c->base.config = config, c->base.rank = rank;
 	return c->ranks.open(config, rank, guarded([&] { return open_device(c); }));

@@ -86,7 +86,7 @@ static void *live(void *argument) {
 	user *u = argument;
 	fg_capacity capacity;
 	run_steps(u);
-	for (int round = 0; round < 10; round++) {
+	for (int round = 0; round < 40; round++) {
 		MUST(fg_trace_start(u->e, u->number, 0));
 		submit(u, 0);
 		submit(u, 0);

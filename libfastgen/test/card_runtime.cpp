@@ -25,7 +25,11 @@ cudaError_t card_error(cudaError_t error) {
 /* ---- the host ---- */
 
 [[gnu::noinline]] void *operator new(size_t bytes) {
-	if (OwnMemory::depth == 0 && card_fail.n_news > 0 && --card_fail.n_news == 0) throw std::bad_alloc();
+	int left = __atomic_load_n(&card_fail.n_news, __ATOMIC_RELAXED); /* of all threads */
+	while (OwnMemory::depth == 0 && left > 0 &&
+	       !__atomic_compare_exchange_n(&card_fail.n_news, &left, left - 1, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		continue;
+	if (OwnMemory::depth == 0 && left == 1) throw std::bad_alloc();
 	void *p = malloc(bytes ? bytes : 1);
 	if (!p) throw std::bad_alloc();
 	return p;

@@ -249,19 +249,22 @@ static void test_no_memory(void) {
 	fg_close(e);
 }
 
-/* Starts an engine with weights in memory, of which the n-th `new` of the CUDA library fails. Returns whether there
- * were as many. */
-static int start_without(const model *m, int n) {
-	fg_options options = options_of(1);
+/* Starts an engine with weights in memory, of which the n-th `new` of the CUDA library fails, on any of its ranks: none
+ * waits for one that has given up. Returns whether there were as many. */
+static int start_without(const model *m, int32_t ranks, int n) {
+	fg_options options = options_of(ranks);
 	fg_capacity capacity;
 	fg_engine *e;
+	options.max_seqs = options.max_step_tokens = 1; /* few products to tune */
+	options.host_kv_bytes = 1 << 20;
 	card_fail.n_news = n;
 	fg_status status = fg_open(&m->shape, &options, &e);
 	if (!status) status = fg_load(e, m->tensors, m->n_tensors);
 	if (!status) status = fg_ready(e, &capacity);
 	const int came = card_fail.n_news == 0;
 	card_fail.n_news = 0;
-	CHECK(!status || (status == FG_OUT_OF_MEMORY && came), "status %d at %d: %s", (int)status, n, fg_error());
+	CHECK(!status || (status == FG_OUT_OF_MEMORY && came), "%d ranks: status %d at %d: %s", ranks, (int)status, n,
+	      fg_error());
 	fg_close(e);
 	return came;
 }
@@ -269,9 +272,11 @@ static int start_without(const model *m, int n) {
 static void test_exceptions(void) {
 	static model m;
 	make_model(&m, small_shape(), 0, FG_F32, 3);
-	int n = 1;
-	while (start_without(&m, n)) n++;
-	CHECK(n > 50, "only %d uses of new", n);
+	for (int32_t ranks = 1; ranks <= 2; ranks++) {
+		int n = 1;
+		while (start_without(&m, ranks, n)) n++;
+		CHECK(n > 50, "only %d uses of new", n);
+	}
 	fg_options options = options_of(1);
 	fg_capacity capacity;
 	fg_engine *e;

@@ -47,10 +47,11 @@ const toolResult = z.object({
 /** One of these blocks, by its type. */
 function blockOf<B>(kinds: Record<string, z.ZodType<B>>) {
   return z.custom<Record<string, unknown>>(isObject, "must be an object").transform((given, context): B => {
-    const kind = String(given.type);
-    const schema = Object.hasOwn(kinds, kind) ? kinds[kind] : undefined;
+    const { type } = given;
+    const schema = typeof type === "string" && Object.hasOwn(kinds, type) ? kinds[type] : undefined;
     if (!schema) {
-      const message = `of type ${JSON.stringify(kind)} is not supported here: ${Object.keys(kinds).join(", ")} may be`;
+      const what = typeof type === "string" ? `of type ${JSON.stringify(type)} is not supported here` : "needs a type";
+      const message = `${what}: ${Object.keys(kinds).join(", ")} may be`;
       context.issues.push({ code: "custom", message, path: [], input: given });
       return z.NEVER;
     }

@@ -26,10 +26,11 @@ const sources: Record<string, z.ZodType<string[]>> = {
 };
 
 const source = z.custom<Record<string, unknown>>(isObject, "must be an object").transform((given, context) => {
-  const kind = String(given.type);
-  const schema = Object.hasOwn(sources, kind) ? sources[kind]! : null;
+  const { type } = given;
+  const schema = typeof type === "string" && Object.hasOwn(sources, type) ? sources[type]! : null;
   if (!schema) {
-    const message = `must be "text" or "content", not ${JSON.stringify(kind)}: send the document's text`;
+    const found = typeof type === "string" ? `, not ${JSON.stringify(type)}` : "";
+    const message = `must be "text" or "content"${found}: send the document's text`;
     context.issues.push({ code: "custom", message, path: ["type"], input: given });
     return z.NEVER;
   }

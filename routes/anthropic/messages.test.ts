@@ -205,7 +205,9 @@ describe("fields", () => {
     ],
     ...[
       [{ type: "image" }, '"image" is not supported'],
+      [{ text: "x" }, "content[0] needs a type: text, "],
       [{ type: "document" }, "content[0].source must be an object"],
+      [{ type: "document", source: {} }, 'content[0].source.type must be "text" or "content": send'],
       [{ type: "document", source: { type: "url", url: "x" } }, 'source.type must be "text" or "content", not "url"'],
       [{ type: "document", source: { type: "text" } }, "source.data is required"],
       [

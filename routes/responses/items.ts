@@ -16,12 +16,14 @@ const TEXT_FIELDS: Record<string, string> = {
 
 /** A part as its text. */
 const textPart = z.custom<Record<string, unknown>>(isObject, "must be an object").transform((part, context): string => {
-  const field = TEXT_FIELDS[String(part.type)];
-  const text = field === undefined ? undefined : part[field];
+  // A part without a type is a text, as in chat.
+  const kind = part.type ?? "text";
+  const field = typeof kind === "string" && Object.hasOwn(TEXT_FIELDS, kind) ? TEXT_FIELDS[kind]! : null;
+  const text = field === null ? undefined : part[field];
   if (typeof text === "string") return text;
   const message =
-    field === undefined
-      ? `of type ${JSON.stringify(String(part.type))} is not supported: send input_text or output_text`
+    field === null
+      ? `of type ${JSON.stringify(kind).slice(0, 40)} is not supported: send input_text or output_text`
       : `must have its text in '${field}'`;
   context.issues.push({ code: "custom", message, path: [], input: part });
   return z.NEVER;

@@ -217,6 +217,9 @@ describe("input", () => {
       "input[0].content[0]",
       "input_image",
     ],
+    [{ input: [{ role: "user", content: [{ type: "constructor" }] }] }, "input[0].content[0]", '"constructor"'],
+    [{ input: [{ role: "user", content: [{ type: { a: 1 } }] }] }, "input[0].content[0]", 'of type {"a":1} is not'],
+    [{ input: [{ role: "user", content: [{}] }] }, "input[0].content[0]", "must have its text in 'text'"],
     [{ input: [{ type: "web_search_call", id: "x" }] }, "input[0]", "web_search_call"],
     [{ input: [{ type: "function_call", call_id: "x", name: "f" }] }, "input[0].arguments", "is required"],
     [{ background: true }, "background", "not supported"],
@@ -245,6 +248,11 @@ describe("input", () => {
     expect(error.param).toBe(param);
     expect(error.message).toContain(says);
     expect(t.fake.calls.length).toBe(before);
+  });
+
+  test("a part without a type is a text", async () => {
+    await t.create({ input: [{ role: "user", content: [{ text: "a" }] }] });
+    expect(messages()).toEqual([{ role: "user", content: "a" }]);
   });
 
   test("what asks for nothing is taken", async () => {

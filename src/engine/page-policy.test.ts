@@ -1,5 +1,6 @@
 /** How much is found in the cache under loads that suit a least-recently-used cache, and under loads that empty one. */
 import { expect, test } from "bun:test";
+import { randomFrom } from "../testing.ts";
 import { PAGE_TOKENS, PageCache, type PageNode, pageKey } from "./page-cache.ts";
 
 /** Pages of each document. */
@@ -47,15 +48,6 @@ function shareOfLru(pages: number, documents: readonly number[], warmUp: number)
     if (kept.size * DEPTH > pages) kept.delete(kept.values().next().value!);
   }
   return found / (documents.length - warmUp);
-}
-
-/** Uniform numbers in [0, 1) from a seed. */
-function randomFrom(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return state / 2 ** 32;
-  };
 }
 
 /** `count` draws among `kinds` documents, the n-th of which comes in proportion to 1 / n. */

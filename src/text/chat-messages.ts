@@ -73,13 +73,15 @@ function joinedText(parts: readonly ContentPart[], message: number): string {
     .join("\n");
 }
 
-/** OpenAI sends the arguments of a call as JSON text; templates print them as JSON. Text that is no JSON stays text. */
-function parsedCall(given: unknown, idOf: (id: unknown) => unknown): unknown {
-  if (typeof given !== "object" || given === null) return given;
-  const call = "id" in given ? { ...given, id: idOf(given.id) } : given;
-  const { function: called } = call as { function?: { arguments?: unknown } };
-  if (typeof called?.arguments !== "string") return call;
-  return { ...call, function: { ...called, arguments: parsedArguments(called.arguments) } };
+/** OpenAI sends the arguments of a call as JSON text; templates print them as JSON. Text that is no JSON stays text; none is {}. */
+function parsedCall(sent: unknown, idOf: (id: unknown) => unknown): unknown {
+  if (typeof sent !== "object" || sent === null) return sent;
+  const call = "id" in sent ? { ...sent, id: idOf(sent.id) } : sent;
+  const { function: called } = call as { function?: { arguments?: unknown } | null };
+  if (typeof called !== "object" || called === null) return call;
+  const { arguments: given = null } = called;
+  if (given !== null && typeof given !== "string") return call;
+  return { ...call, function: { ...called, arguments: parsedArguments(given ?? "") } };
 }
 
 /** The end of an id, as in vLLM: the same for a call and its result. */

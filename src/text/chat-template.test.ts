@@ -264,6 +264,8 @@ describe("messages", () => {
     );
     expect(await render({ tool_calls: call({ x: 1 }) })).toBe(shown("{'x': 1}"));
     expect(await render({ tool_calls: call("") })).toBe(shown("{}"));
+    expect(await render({ tool_calls: call(null) })).toBe(shown("{}"));
+    expect(await render({ tool_calls: [{ id: "1", function: { name: "f" } }] })).toBe(shown("{}"));
     expect(await render({ tool_calls: call("no JSON") })).toBe(shown("'no JSON'"));
   });
 });

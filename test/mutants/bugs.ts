@@ -41,7 +41,7 @@ const PARTS: [part: string, pattern: RegExp][] = [
   ["src/engine", /^src\/(engine|kv-cache-dir|kv-events|profile)\//],
   [
     "src/generation",
-    /^src\/(fastgen|after-news|engine-config|generation|request|batch|prompt-encoder|text-offsets|bad-words|output-constraints)\.ts$/,
+    /^src\/(fastgen|after-news|engine-config|generation|request|run-bounded|prompt-encoder|text-offsets|bad-words|output-constraints)\.ts$/,
   ],
   ["src/answer", /^src\/answer\//],
   ["routes", /^routes\//],

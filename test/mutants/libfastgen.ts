@@ -118,7 +118,6 @@ export const libraryBugs: PlantedBug[] = [
       ["fg_command_free(e->load);\n\tfg_table_free", "fg_table_free", "the load's command leaks at close"],
       ["fg_table_free(&e->table);\n\t\te->table = before;", "e->table = before;", "a refused table leaks"],
       ["if (c->traced && e->trace_left > 0) e->trace_left--;", "", "a trace of some steps takes all"],
-      ["e->tracing = 0;\n", "", "a trace goes on after its stop"],
       ["if (!e->ready) {", "if (1) {", "a second fg_ready makes the cache anew"],
       ["if (e->loading || !e->ready) return", "if (0) return", "steps before fg_ready"],
       ["atomic_store(&e->load_left, e->config.options.n_devices);", "", "a load looks finished before it is"],
@@ -170,13 +169,20 @@ export const libraryBugs: PlantedBug[] = [
       "e->load_total = bytes;\n\tpthread_mutex_unlock(&e->load_lock);\n\tsched_yield();\n\tpthread_mutex_lock(&e->load_lock);\n\tatomic_store(&e->load_done, 0);",
       "progress mixes two loads",
     ],
-    [
-      "e->ranks[r].watched = 0;\n\t}\n}\n\nFG_API fg_status fg_trace_start",
-      "}\n}\n\nFG_API fg_status fg_trace_start",
-      "a rank is watched where another cannot be",
-    ],
     ["if (!status) status = other;", "if (r == 0) status = other;", "a step that failed on a later rank counts"],
   ]),
+  ...inFile(
+    "libfastgen/engine_trace.c",
+    [...ENGINE, ...RANKS],
+    [
+      ["e->tracing = 0;\n", "", "a trace goes on after its stop"],
+      [
+        "e->ranks[r].watched = 0;\n\t}\n}\n\nFG_API fg_status fg_trace_start",
+        "}\n}\n\nFG_API fg_status fg_trace_start",
+        "a rank is watched where another cannot be",
+      ],
+    ],
+  ),
   ...inFile("libfastgen/queue.c", RANKS, [
     ["if (--c->ranks_left == 0) {", "if (--c->ranks_left <= 2) {", "a command is over before all ranks have run it"],
     ["if (status && !c->status) {", "if (status && 0) {", "a rank's failure is lost"],

@@ -36,6 +36,12 @@ export const requestBugs: PlantedBug[] = [
       "holdsAtMost(kwargs, 1e9)",
       "chat_template_kwargs have no bound",
     ],
+    ["fields[name] ?? (typeof inKwargs", "(typeof inKwargs", "the body's own flags of the last turn are not heard"],
+    [
+      'typeof inKwargs === "boolean" ? inKwargs : undefined',
+      "undefined",
+      "flags among the template's variables are not heard",
+    ],
     ["...options, tools, documents };", "...options, tools };", "documents do not reach the template"],
     ['part.type == null && typeof part.text === "string"', "false", "a part without a type is no text"],
     ["parts && !parts.success ?", "false ?", "content parts are not checked"],

@@ -15,6 +15,11 @@ export const textBugs: PlantedBug[] = [
         "value == null",
         "an empty list of calls reaches the template",
       ],
+      [
+        "const { arguments: given = null }",
+        "const { arguments: given }",
+        "a call without arguments fails in templates",
+      ],
     ],
   ),
   ...inFile("src/text/detokenizer.ts", beside("detokenizer"), [

@@ -3,9 +3,7 @@
 
 #include <condition_variable>
 #include <cstdio>
-#include <map>
 #include <mutex>
-#include <vector>
 
 namespace fg {
 
@@ -17,8 +15,13 @@ constexpr size_t MOST_FROM_EACH = 512 << 10;
 
 } // namespace
 
-/* Where the threads of an engine's ranks wait for each other, and what they leave for each other. */
+/* Where the threads of an engine's ranks wait for each other, and what they leave for each other. There is a fixed
+ * number of them: a rank that found no memory for one would leave the others waiting for it. */
 struct Meeting {
+	/* Whose it is, and how many of its ranks have joined; 0: nobody's. Under the pool's mutex. */
+	const fg_config *config = nullptr;
+	int users = 0;
+
 	std::mutex mutex;
 	std::condition_variable all_here;
 	int here = 0, times = 0;
@@ -27,12 +30,8 @@ struct Meeting {
 		char text[FG_ERROR_BYTES];
 	} failure = {}, result = {}; /* the first failure of those who are here; that of the last meeting */
 
-	std::vector<int32_t> devices;
-	std::vector<SharedMemory> memory; /* each rank writes its own */
+	SharedMemory memory[FG_MAX_RANKS] = {}; /* each rank writes its own */
 	NcclId nccl_id = {};
-
-	Meeting(const int32_t *devices, int32_t n) : devices(devices, devices + n), memory((size_t)n) {
-	}
 
 	fg_status meet(fg_status status) {
 		std::unique_lock<std::mutex> lock(mutex);
@@ -40,7 +39,7 @@ struct Meeting {
 			failure.status = status;
 			snprintf(failure.text, sizeof failure.text, "%s", fg_error());
 		}
-		if (++here == (int)devices.size()) {
+		if (++here == config->options.n_devices) {
 			result = failure, failure = {};
 			here = 0, times++;
 			all_here.notify_all();
@@ -50,18 +49,37 @@ struct Meeting {
 		}
 		return result.status ? fg_fail(result.status, "%s", result.text) : FG_OK;
 	}
-
-	/* The one of an engine: all its ranks hold the same configuration. */
-	static std::shared_ptr<Meeting> of(const fg_config *config) {
-		static std::mutex mutex;
-		static std::map<const fg_config *, std::weak_ptr<Meeting>> meetings;
-		std::lock_guard<std::mutex> lock(mutex);
-		std::shared_ptr<Meeting> meeting = meetings[config].lock();
-		if (!meeting)
-			meetings[config] = meeting = std::make_shared<Meeting>(config->options.devices, config->options.n_devices);
-		return meeting;
-	}
 };
+
+namespace {
+
+/* Engines of several ranks that a process may have at once: more than there are GPUs in any machine. */
+constexpr int MOST_ENGINES = 64;
+
+struct {
+	std::mutex mutex;
+	Meeting meetings[MOST_ENGINES];
+} pool;
+
+/* Joins the meeting of an engine: all its ranks hold the same configuration. NULL where there are too many engines. */
+Meeting *join(const fg_config *config) {
+	const std::lock_guard<std::mutex> lock(pool.mutex);
+	Meeting *found = nullptr;
+	for (Meeting &m : pool.meetings) {
+		if (m.users > 0 && m.config == config) return m.users++, &m;
+		if (m.users == 0 && !found) found = &m;
+	}
+	if (found) found->config = config, found->users = 1;
+	return found;
+}
+
+} // namespace
+
+Ranks::~Ranks() {
+	if (!meeting) return;
+	const std::lock_guard<std::mutex> lock(pool.mutex);
+	meeting->users--;
+}
 
 fg_status Ranks::meet(fg_status status) {
 	return n == 1 ? status : meeting->meet(status);
@@ -70,7 +88,10 @@ fg_status Ranks::meet(fg_status status) {
 fg_status Ranks::open(const fg_config *config, int32_t of, fg_status status) {
 	n = config->options.n_devices, rank = of;
 	if (n == 1) return status;
-	meeting = Meeting::of(config);
+	meeting = join(config);
+	if (!meeting)
+		return fg_fail(FG_UNSUPPORTED, "%d engines of several GPUs are open; close one, or use several processes",
+		               MOST_ENGINES);
 	through_peers = can_be_peers(config->options.devices, n);
 	through_nccl = !through_peers || n > 2;
 	if (through_nccl) {
@@ -84,20 +105,20 @@ fg_status Ranks::open(const fg_config *config, int32_t of, fg_status status) {
 
 void Ranks::share(const SharedMemory &memory) {
 	own = memory;
-	if (n > 1) meeting->memory[(size_t)rank] = memory;
+	if (n > 1) meeting->memory[rank] = memory;
 }
 
 fg_status Ranks::connect(fg_status status, cudaStream_t stream) {
 	if (n == 1) return status;
 	cudaError_t error = cudaStreamSynchronize(stream); /* until the shared memory is zeroed */
 	for (int32_t r = 0; r < n && through_peers && error == cudaSuccess; r++) {
-		if (r != rank) error = cudaDeviceEnablePeerAccess(meeting->devices[(size_t)r], 0);
+		if (r != rank) error = cudaDeviceEnablePeerAccess(meeting->config->options.devices[r], 0);
 		if (error == cudaErrorPeerAccessAlreadyEnabled) error = cudaSuccess, cudaGetLastError();
 	}
 	if (!status && error != cudaSuccess) status = cuda_fail(error, "connecting the devices");
 	status = meet(status);
 	peers.count = n, peers.rank = rank;
-	for (int32_t r = 0; r < n && through_peers; r++) peers.memory[r] = meeting->memory[(size_t)r];
+	for (int32_t r = 0; r < n && through_peers; r++) peers.memory[r] = meeting->memory[r];
 	/* NCCL connects in its first calls, which must not happen while a graph is captured. */
 	if (!status && through_nccl) {
 		status = nccl.sum(own.addend[0], 1, stream);

@@ -10,8 +10,6 @@
 #include "nccl.cuh"
 #include "peers.cuh"
 
-#include <memory>
-
 namespace fg {
 
 struct Meeting;
@@ -19,6 +17,9 @@ struct Meeting;
 /* All ranks, as one of them sees them. On that rank's thread. */
 class Ranks {
   public:
+	Ranks() = default;
+	Ranks(const Ranks &) = delete;
+	~Ranks();
 	/* Joins the other ranks of the engine with this configuration, one per device, and returns once all are here.
 	 * `status`: FG_OK, or what has failed on this rank so far. Opens NCCL if it is needed. If one rank fails they all
 	 * fail, with its message. An engine of one rank needs none of this. */
@@ -54,7 +55,7 @@ class Ranks {
   private:
 	int32_t n = 1, rank = 0, turn = 1;
 	bool through_peers = false, through_nccl = false, connected = false;
-	std::shared_ptr<Meeting> meeting;
+	Meeting *meeting = nullptr;
 	SharedMemory own = {};
 	Peers peers = {};
 	Nccl nccl;
