@@ -48,7 +48,7 @@ const PARTS: [part: string, pattern: RegExp][] = [
   ["cli", /^cli\//],
   ["src/model", /^src\/(model\/|(file-lock|system-reason)\.ts$)/],
   ["src/text", /^src\/text\//],
-  ["src/grammar", /^src\/(grammar\/|grammar-sources\/|structured-outputs\.ts$)/],
+  ["src/grammar", /^src\/(grammar\/|grammar-sources\/|structure(-rules|d-outputs)\.ts$)/],
   ["libfastgen", /^libfastgen\//],
 ];
 
