@@ -9,12 +9,15 @@
 #include "queue.h"
 #include "trace.h"
 
+/* Who uses what. The queue orders the caller's thread and the rank threads: what the caller has written before it
+ * pushes a command may be read by the command, and what the command writes may be read once it was waited for, or the
+ * queue was drained. In between, the caller leaves alone what commands that are under way use. */
 typedef struct {
 	fg_engine *engine;
-	fg_ctx *ctx;
-	fg_trace *trace;
-	int32_t watched; /* the device tells the trace what it runs */
-	fg_capacity capacity;
+	fg_ctx *ctx;          /* written by OPEN and QUIT */
+	fg_trace *trace;      /* used by steps that are traced */
+	int32_t watched;      /* likewise: the device tells the trace what it runs */
+	fg_capacity capacity; /* written by READY */
 	pthread_t thread;
 	int32_t rank;
 } rank_state;
@@ -28,9 +31,11 @@ struct fg_engine {
 	rank_state ranks[FG_MAX_RANKS];
 	int32_t n_started; /* rank threads */
 
+	/* Read by IMPORT and LOAD. */
 	fg_tensor_table table;
 	int32_t random; /* weights are made, not loaded */
 	uint64_t random_seed;
+
 	fg_command *load;          /* the last one, once fg_load was called */
 	pthread_mutex_t load_lock; /* while a load begins, so that fg_progress tells of one load and not of two */
 	uint64_t load_total;       /* under the lock; 0 before fg_load */
@@ -41,6 +46,8 @@ struct fg_engine {
 	int32_t whole;        /* the weights are: the last load has succeeded, and they were not dropped since */
 	int32_t asleep;       /* FG_WAKE_WEIGHTS, FG_WAKE_KV_CACHE: what must wake before the next step */
 
+	/* What is read by fg_progress, on any thread, is atomic, under load_lock, or written before `ready` and never
+	 * again. All else is the caller's alone. */
 	atomic_int ready;    /* 1: the capacity is known */
 	int32_t never_ready; /* getting ready has failed half-way */
 	fg_capacity capacity;

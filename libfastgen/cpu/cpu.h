@@ -32,6 +32,8 @@ typedef struct {
 	int32_t seq, first, n_tokens;
 } cpu_block;
 
+/* Of the rank's thread; within fg_parallel of the pool's too, each item with results and scratch of its own. Masks are
+ * written by other threads meanwhile (ops.h). */
 typedef struct {
 	fg_ctx base;
 	const fg_kernels *kernels;

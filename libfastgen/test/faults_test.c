@@ -92,7 +92,7 @@ static int good(fg_status status, const char *what) {
 static fg_engine *begin(void) {
 	fg_options options = test_options();
 	options.kv_bytes = 2 << 20, options.host_kv_bytes = 1 << 20, options.max_step_tokens = 64;
-	options.mask_threads = 2;
+	options.n_threads = 3, options.mask_threads = 2; /* so that some can be had before one is refused */
 	fg_capacity capacity;
 	for (int attempt = 0; attempt < 2; attempt++) {
 		fg_engine *e = (fg_engine *)&m;

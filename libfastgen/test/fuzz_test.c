@@ -303,6 +303,14 @@ static int32_t check(void *source, int32_t token) {
 	return *(const uint8_t *)source == 0xff && token >= 0;
 }
 
+static int32_t known(void *source, int32_t position) {
+	return *(const uint8_t *)source == 0x55 ? position % VOCAB : *(const uint8_t *)source ? FG_NO_TOKEN : FG_MASK_LATE;
+}
+static void take(void *source, int32_t position, int32_t token) {
+	(void)source;
+	CHECK(position > 0 && position <= CONTEXT && token >= 0 && token < VOCAB, "token %d at %d", token, position);
+}
+
 /* Gives some of the late masks of a step, and some that are not. */
 static void give_masks(const fg_step *s) {
 	static const uint8_t bytes[] = {0, 7, 0xff, 0x55};
@@ -310,7 +318,12 @@ static void give_masks(const fg_step *s) {
 		uint32_t *words = exactly((VOCAB + 31) / 32, sizeof *words);
 		void *source = (void *)&bytes[below(4)];
 		if (one_in(8)) continue;
-		if (one_in(2)) MUST(fg_mask(e, next_step - 1, s->n_masks + i, NULL, NULL, words));
+		const fg_follower follower = {fill, one_in(2) ? check : NULL, one_in(9) ? NULL : known, take};
+		if (one_in(3)) {
+			const fg_status status = fg_follow(e, next_step - 1, s->n_masks + i, &follower, source);
+			const int can = follower.known && capacity.follows;
+			CHECK((status == FG_OK) == can && (can || *fg_error()), "a follower: status %d", (int)status);
+		} else if (one_in(2)) MUST(fg_mask(e, next_step - 1, s->n_masks + i, NULL, NULL, words));
 		else MUST(fg_mask(e, next_step - 1, s->n_masks + i, fill, one_in(2) ? check : NULL, source));
 	}
 	const int32_t mask = (int32_t)edge();

@@ -1,7 +1,11 @@
 /** Bugs planted in what the engine does for grammars, late masks and forced tokens. */
 import { inFile, type PlantedBug } from "./bugs.ts";
 
-const GRAMMARS = ["grammars", "followed-grammars", "random-grammars"].map((name) => `src/engine/${name}.test.ts`);
+const GRAMMARS = [
+  "src/engine/grammars.test.ts",
+  "src/engine/followed-grammars.test.ts",
+  "src/engine/random-grammars.test.ts",
+];
 
 export const engineGrammarBugs: PlantedBug[] = [
   ...inFile("src/engine/mask-rows.ts", GRAMMARS, [

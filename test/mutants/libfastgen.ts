@@ -5,6 +5,7 @@ const ENGINE = ["steps_test", "engine_test"];
 const MASKS = ["masks_test"];
 const LOADING = ["load_test", "engine_test"];
 const RANKS = ["ranks_test"];
+const FAULTS = ["faults_test"];
 const UPDATES = ["update_test"];
 
 export const libraryBugs: PlantedBug[] = [
@@ -183,6 +184,31 @@ export const libraryBugs: PlantedBug[] = [
       ],
     ],
   ),
+  ...inFile("libfastgen/engine.c", FAULTS, [
+    [
+      "fg_masks_free(&e->masks);\n\t}\n\tfg_slots_free",
+      "}\n\tfg_slots_free",
+      "mask threads outlive an engine that did not open",
+    ],
+    [
+      "fg_command_free(c);\n\treturn NULL;\n}\n\nFG_API fg_status fg_submit",
+      "return NULL;\n}\n\nFG_API fg_status fg_submit",
+      "a step without memory leaks",
+    ],
+  ]),
+  ...inFile("libfastgen/load.c", FAULTS, [
+    ["if (status) free(copy);", "", "a path leaks where the list of files cannot grow"],
+  ]),
+  ...inFile("libfastgen/masks.c", FAULTS, [
+    ["fg_masks_free(m);\n\t\treturn", "return", "the masks leak where a thread cannot be had"],
+  ]),
+  ...inFile("libfastgen/trace.c", FAULTS, [
+    ["if (!moved) return 0;", "", "a trace writes where no memory could be had"],
+  ]),
+  ...inFile("libfastgen/cpu/threads.c", FAULTS, [
+    ["fg_pool_free(p);\n\t\t\treturn", "return", "the pool leaks where a thread cannot be had"],
+    ["p->n_started++;", "p->n_started = n_threads - 1;", "threads that were not started are waited for"],
+  ]),
   ...inFile("libfastgen/queue.c", RANKS, [
     ["if (--c->ranks_left == 0) {", "if (--c->ranks_left <= 2) {", "a command is over before all ranks have run it"],
     ["if (status && !c->status) {", "if (status && 0) {", "a rank's failure is lost"],
