@@ -207,7 +207,6 @@ export const libraryBugs: PlantedBug[] = [
   ]),
   ...inFile("libfastgen/cpu/threads.c", FAULTS, [
     ["fg_pool_free(p);\n\t\t\treturn", "return", "the pool leaks where a thread cannot be had"],
-    ["p->n_started++;", "p->n_started = n_threads - 1;", "threads that were not started are waited for"],
   ]),
   ...inFile("libfastgen/queue.c", RANKS, [
     ["if (--c->ranks_left == 0) {", "if (--c->ranks_left <= 2) {", "a command is over before all ranks have run it"],
