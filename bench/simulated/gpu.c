@@ -175,6 +175,11 @@ fg_status fg_mask(fg_engine *engine, uint64_t step, int32_t mask, fg_mask_fill f
 	return fail(FG_UNSUPPORTED, "simulated GPUs have no masks");
 }
 
+fg_status fg_follow(fg_engine *engine, uint64_t step, int32_t mask, const fg_follower *follower, void *source) {
+	(void)engine, (void)step, (void)mask, (void)follower, (void)source;
+	return fail(FG_UNSUPPORTED, "simulated GPUs have no masks");
+}
+
 fg_status fg_wait(fg_engine *engine, fg_result *result) {
 	if (engine->n_submitted == engine->n_waited) return fail(FG_INVALID, "no step is in flight");
 	const sim_step *s = &engine->steps[engine->n_waited % FG_STEPS_IN_FLIGHT];
