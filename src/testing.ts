@@ -34,3 +34,23 @@ export function failure(call: () => unknown): FastgenError {
   }
   throw new Error("the call did not fail");
 }
+
+/**
+ * The first of `count` ports in a row of this machine that nobody listens on now. They are below those that the system gives to
+ * connections, which a port could go to between this call and its use.
+ */
+export function freePort(count = 1): number {
+  for (;;) {
+    const first = 20_000 + Math.floor(Math.random() * 10_000);
+    if (Array.from({ length: count }, (_, i) => first + i).every(isFree)) return first;
+  }
+}
+
+function isFree(port: number): boolean {
+  try {
+    Bun.listen({ hostname: "::", port, socket: { data() {} } }).stop(true);
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -3,26 +3,20 @@ import { afterAll, describe, expect, test } from "bun:test";
 import { existsSync } from "node:fs";
 import * as net from "node:net";
 import * as path from "node:path";
+import { freePort } from "../src/testing.ts";
 import { builtInModel, missing, type RunningServer, spawnServer, startServer } from "./server.ts";
 
 const root = path.dirname(import.meta.dir);
 const python = path.join(root, ".cache/clients/kv_events/bin/python");
 const skipped = missing ?? (existsSync(python) ? null : "needs scripts/fetch-clients.sh");
 
-async function freePort(): Promise<number> {
-  const server = net.createServer().listen(0, "127.0.0.1");
-  await new Promise((resolve) => server.once("listening", resolve));
-  const { port } = server.address() as net.AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
-
 const servers: RunningServer[] = [];
 afterAll(() => Promise.all(servers.map((server) => server.stop())));
 
 describe.skipIf(skipped !== null)(`KV events (${skipped ?? "executable"})`, () => {
   test("who follows them knows what the prefix cache finds: stored, evicted to the host and from it, cleared", async () => {
-    const [port, replayPort] = [await freePort(), await freePort()];
+    const port = freePort(2);
+    const replayPort = port + 1;
     const config = {
       enable_kv_cache_events: true,
       endpoint: `tcp://*:${port}`,
@@ -44,11 +38,11 @@ describe.skipIf(skipped !== null)(`KV events (${skipped ?? "executable"})`, () =
       child.exited,
     ]);
     expect({ code, stderr, banner: server.banner }).toMatchObject({ code: 0, stderr: "" });
-    expect(JSON.parse(stdout)).toMatchObject({ AllBlocksCleared: 1 });
+    expect(JSON.parse(stdout)).toMatchObject({ AllBlocksCleared: 2 });
   }, 120_000);
 
   test("engines of one server tell of themselves on ports of their own", async () => {
-    const port = await freePort();
+    const port = freePort(2);
     const config = { enable_kv_cache_events: true, endpoint: `tcp://*:${port}` };
     const engines = ["--data-parallel-size", "2", "--threads", "2", "--kv-cache-memory-bytes", "64M"];
     const server = await startServer([...engines, "--kv-events-config", JSON.stringify(config)], null);

@@ -3,7 +3,8 @@ import { describe, expect, test } from "bun:test";
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
 import * as path from "node:path";
-import { freePort, missing, until } from "./server.ts";
+import { freePort } from "../src/testing.ts";
+import { missing, until } from "./server.ts";
 
 const root = path.dirname(import.meta.dir);
 const environment = path.join(root, ".cache/clients/ray");

@@ -108,14 +108,6 @@ export async function startServer(
   };
 }
 
-/** A port of this machine that nobody listens on now. */
-export function freePort(): number {
-  const probe = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
-  const { port } = probe;
-  probe.stop();
-  return port;
-}
-
 /** A raw connection: what was received, and whether the server has closed it. */
 export async function connect(port: number) {
   const state = { received: "", closed: false };

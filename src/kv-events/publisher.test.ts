@@ -2,6 +2,7 @@
 import { afterEach, expect, test } from "bun:test";
 import * as net from "node:net";
 import { MAX_KV_EVENT_FRAME_BYTES, MAX_KV_EVENT_SUBSCRIPTIONS, MAX_KV_EVENT_UNREAD_BYTES } from "../limits.ts";
+import { freePort } from "../testing.ts";
 import { type KvEvents, kvEventsOf } from "./config.ts";
 import { KvEventPublisher } from "./publisher.ts";
 import { KvEventPublishers } from "./publishers.ts";
@@ -11,17 +12,10 @@ afterEach(async () => {
   for (const cleanUp of cleanUps.splice(0).reverse()) await cleanUp();
 });
 
-async function freePort(): Promise<number> {
-  const server = net.createServer().listen(0, "127.0.0.1");
-  await new Promise((resolve) => server.once("listening", resolve));
-  const { port } = server.address() as net.AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
-
 /** A publisher of rank 0 on ports of its own. */
 async function publisherWith(overrides: Partial<KvEvents> = {}) {
-  const [port, replayPort] = [await freePort(), await freePort()];
+  const port = freePort(2);
+  const replayPort = port + 1;
   const events = kvEventsOf({ enable_kv_cache_events: true, topic: "kv@pod", endpoint: `tcp://*:${port}` })!;
   const publisher = await KvEventPublisher.open(
     { ...events, replay_endpoint: `tcp://127.0.0.1:${replayPort}`, ...overrides },
@@ -250,7 +244,8 @@ test.each([
 });
 
 test("each of several engines has ports of its own; all open, or none", async () => {
-  const port = await freePort();
+  const below = freePort(3);
+  const port = below + 1;
   const events = kvEventsOf({ enable_kv_cache_events: true, endpoint: `tcp://*:${port}` })!;
   const publishers = await KvEventPublishers.open(events, 2);
   cleanUps.push(() => publishers.close());
@@ -261,9 +256,9 @@ test("each of several engines has ports of its own; all open, or none", async ()
   await until(() => peers.every((one) => one.messages().length === 1));
   expect(peers.map((one) => one.messages()[0]![2])).toEqual(["of engine 0", "of engine 1"]);
   // The second port of these is the first one of those.
-  const below = { ...events, endpoint: `tcp://*:${port - 1}` };
-  await expect(KvEventPublishers.open(below, 2)).rejects.toMatchObject({ kind: "invalid_request" });
-  await (await KvEventPublishers.open(below, 1)).close();
+  const overlapping = { ...events, endpoint: `tcp://*:${below}` };
+  await expect(KvEventPublishers.open(overlapping, 2)).rejects.toMatchObject({ kind: "invalid_request" });
+  await (await KvEventPublishers.open(overlapping, 1)).close();
   await (await KvEventPublishers.open(null, 2)).close();
 });
 
@@ -280,7 +275,7 @@ test("bytes may come one by one", async () => {
 });
 
 test("an endpoint of a host is connected to, and again once its peer has gone", async () => {
-  const port = await freePort();
+  const port = freePort();
   const { publisher } = await publisherWith({ endpoint: `tcp://127.0.0.1:${port}` });
   for (let round = 0; round < 2; round++) {
     let heard = 0;
@@ -302,7 +297,7 @@ test("an endpoint of a host is connected to, and again once its peer has gone", 
 
 test("a port that is taken is refused by the name of its field, and nothing stays open", async () => {
   const { port } = await publisherWith();
-  const free = await freePort();
+  const free = freePort();
   const events = kvEventsOf({ enable_kv_cache_events: true, endpoint: `tcp://*:${free}` })!;
   const opening = KvEventPublisher.open({ ...events, replay_endpoint: `tcp://*:${port}` }, 0);
   await expect(opening).rejects.toMatchObject({

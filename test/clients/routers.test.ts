@@ -6,7 +6,8 @@ import { describe, expect, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import * as path from "node:path";
-import { builtInModel, freePort, missing, type RunningServer, startServer, until } from "../server.ts";
+import { freePort } from "../../src/testing.ts";
+import { builtInModel, missing, type RunningServer, startServer, until } from "../server.ts";
 
 const root = path.dirname(path.dirname(import.meta.dir));
 /** Milliseconds. */
@@ -93,7 +94,8 @@ async function metric(server: RunningServer, name: string): Promise<number> {
 
 /** Starts a router, and waits until it sends requests to all servers. */
 async function startRouter(command: string[], servers: RunningServer[]) {
-  const [port, metrics] = [String(freePort()), String(freePort())];
+  const first = freePort(2);
+  const [port, metrics] = [String(first), String(first + 1)];
   const workers = servers.map((server) => server.url);
   const where = ["--host", "127.0.0.1", "--port", port, "--prometheus-port", metrics, "--worker-urls", ...workers];
   const child = Bun.spawn([...command, ...where, "--policy", "round_robin", ...SOON], {
