@@ -21,7 +21,7 @@ export function schemasReport(results: readonly Result[]): string {
     return JSON.stringify([gpu, model, dtype, others]);
   };
   const runs = groupBy(results, keyOf).map((group) => group.filter(({ date }) => date === group.at(-1)!.date));
-  const head = ["model", "answers", "tokens/s", "of those without", "CPU time per token", "of that without"];
+  const head = ["model", "load", "answers", "tokens/s", "of those without", "CPU time per token", "of that without"];
   const facts = runs.map((run) => {
     const { command, commit, date, gpu } = run.at(-1)!;
     return `\`${command}\`; ${commit}, ${date.slice(0, 10)}, ${gpu}`;
@@ -38,6 +38,10 @@ function rowsOf(run: readonly Result[]): string[][] {
       const found = find(shareOf(metric));
       return found ? quantity(found.value, found.unit) : "";
     };
-    return [[speed.model, kind, rounded(speed.value), share(speed), quantity(cost.value, cost.unit), share(cost)]];
+    const { sequences, input, output } = speed.load;
+    const load = `${sequences} × ${input} → ${output}`;
+    return [
+      [speed.model, load, kind, rounded(speed.value), share(speed), quantity(cost.value, cost.unit), share(cost)],
+    ];
   });
 }

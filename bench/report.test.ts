@@ -163,7 +163,7 @@ test("schemas: answers with them beside those without, of the newest run of each
       ...base,
       model,
       date,
-      load: { sequences: 16, rounds: free! },
+      load: { sequences: 16, input: 200, output: 128, rounds: free! },
       command: `bun bench/constrained-cpu.ts ${model}`,
     };
     const cost = { ...of, value: 100, unit: "µs" };
@@ -183,12 +183,12 @@ test("schemas: answers with them beside those without, of the newest run of each
     ...run("tiny", "2026-01-03", [9000, 8100, 0.905]),
   ];
   expect(schemasReport(results).split("\n")).toEqual([
-    "| model | answers | tokens/s | of those without | CPU time per token | of that without |",
-    "| --- | --- | --- | --- | --- | --- |",
-    "| tiny | without schemas | 9,000 |  | 100 µs |  |",
-    "| tiny | schemas compiled before | 8,100 | 90.5 % | 110 µs | 110 % |",
-    "| SmolLM2 | without schemas | 900 |  | 100 µs |  |",
-    "| SmolLM2 | schemas compiled before | 910 | 101 % | 110 µs | 110 % |",
+    "| model | load | answers | tokens/s | of those without | CPU time per token | of that without |",
+    "| --- | --- | --- | --- | --- | --- | --- |",
+    "| tiny | 16 × 200 → 128 | without schemas | 9,000 |  | 100 µs |  |",
+    "| tiny | 16 × 200 → 128 | schemas compiled before | 8,100 | 90.5 % | 110 µs | 110 % |",
+    "| SmolLM2 | 16 × 200 → 128 | without schemas | 900 |  | 100 µs |  |",
+    "| SmolLM2 | 16 × 200 → 128 | schemas compiled before | 910 | 101 % | 110 µs | 110 % |",
     "",
     "`bun bench/constrained-cpu.ts tiny`; abc1234, 2026-01-03, A CPU, 2 cores",
     "",
