@@ -60,6 +60,12 @@ describe("the text of an input", () => {
     expect(pieces).toEqual(["😀"]);
   });
 
+  test("goes on behind half a pair that stays alone", () => {
+    expect(read(['{"input": "a\\ud83d', 'b"}'])).toBe("a\ud83db");
+    expect(read(['{"input": "a\\ud83d', "\\", 'nb"}'])).toBe("a\ud83d\nb");
+    expect(read(['{"input": "a\\ud83d"}'])).toBe("a\ud83d");
+  });
+
   test("functions keep their JSON", () => {
     expect(read(['{"input": "', 'x"}'], "f")).toBe('{"input": "x"}');
   });

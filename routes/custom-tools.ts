@@ -82,7 +82,8 @@ export class CustomInputs {
 const HEAD = /^\s*\{\s*"input"\s*:\s*"/;
 
 /** What stands in a JSON string, up to an escape that is not whole, or half of a pair of them. */
-const WHOLE = /^(?:[^"\\]|\\[^u]|\\u[dD][89abAB][\da-fA-F]{2}\\u[\da-fA-F]{4}|\\u(?![dD][89abAB])[\da-fA-F]{4})*/;
+const WHOLE =
+  /^(?:[^"\\]|\\[^u]|\\u[dD][89abAB][\da-fA-F]{2}(?:\\u[\da-fA-F]{4}|(?=[^\\]|\\[^u]))|\\u(?![dD][89abAB])[\da-fA-F]{4})*/;
 
 const ESCAPE = /\\(?:u([\da-fA-F]{4})|(.))/g;
 const ESCAPED: Record<string, string> = { b: "\b", f: "\f", n: "\n", r: "\r", t: "\t" };
