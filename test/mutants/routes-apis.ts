@@ -151,8 +151,8 @@ const messages: PlantedBug[] = [
     [
       ["required: [INPUT], ", "", "a custom tool may be called without an input"],
       [
-        "\\\\u[dD][89abAB][\\da-fA-F]{2}\\\\u",
-        "\\\\u[dD][89abAB][\\da-fA-F]{2}|\\\\u",
+        "\\\\u[dD][89abAB][\\da-fA-F]{2}(?:\\\\u",
+        "\\\\u[dD][89abAB][\\da-fA-F]{2}(?:|\\\\u",
         "half a pair of surrogates is given out",
       ],
       ["ESCAPED[sign] ?? sign", "sign", "a line end in an input is an n"],
