@@ -9,7 +9,7 @@ import * as path from "node:path";
 const folder = mkdtempSync(path.join(tmpdir(), "fastgen-readers-"));
 afterAll(() => rmSync(folder, { recursive: true }));
 
-/** Writes to `stream` when its input begins, and ends with 7 where it outlives that this fails. */
+/** Writes to `stream` as often as it has input, and ends with 7 where it outlives that this fails. */
 function program(stream: "stdout" | "stderr", outlives: boolean): string {
   const file = path.join(folder, `${stream}-${outlives}.ts`);
   const readers = path.join(import.meta.dir, "readers.ts");
@@ -18,7 +18,7 @@ function program(stream: "stdout" | "stderr", outlives: boolean): string {
     "endWithReaders();",
     ...(outlives ? ["outliveReaders();"] : ["void outliveReaders;"]),
     `process.${stream}.on("error", () => process.exit(7));`,
-    `process.stdin.once("data", () => process.${stream}.write("words\\n"));`,
+    `process.stdin.on("data", () => process.${stream}.write("words\\n"));`,
   ];
   writeFileSync(file, lines.join("\n"));
   return file;
@@ -34,8 +34,11 @@ async function leave(stream: "stdout" | "stderr", outlives: boolean) {
   });
   child[stream].destroy();
   await once(child[stream], "close");
-  child.stdin.write("go");
+  // The system may close the pipe later than this is told of it.
+  const goes = setInterval(() => child.stdin.write("go"), 50);
+  child.stdin.on("error", () => {});
   const [code] = await once(child, "close");
+  clearInterval(goes);
   return { code, said };
 }
 
