@@ -15,6 +15,7 @@ import type { DeviceKind } from "../src/engine-config.ts";
 import { FG } from "../src/ffi/layout.ts";
 import { openModel } from "../src/model/load.ts";
 import type { Model } from "../src/model/shape.ts";
+import { freePort } from "../src/testing.ts";
 import { writeCheckpoint } from "./checkpoint.ts";
 import { count } from "./flags.ts";
 import { openLibrary } from "./library.ts";
@@ -112,12 +113,6 @@ async function isHealthy(url: string): Promise<boolean> {
   } catch {
     return false; // not listening yet
   }
-}
-
-function freePort(): number {
-  const listener = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
-  listener.stop(true);
-  return listener.port;
 }
 
 /** Seconds from fg_load until all weights are in place, in this process. */

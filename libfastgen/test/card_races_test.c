@@ -143,19 +143,11 @@ static void run_engines(int n_ranks) {
 
 int main(int argc, char **argv) {
 	char file[64];
-	uint64_t at = 0;
 	for (int i = 1; i < argc; i++) card_read_compiler(argv[i]);
 	setenv("XDG_CACHE_HOME", "", 1), unsetenv("HOME"); /* no choices from an earlier run */
 	make_model(&m, small_shape(), 0, FG_BF16, 3);
 	snprintf(file, sizeof file, "/tmp/fastgen-card-races-%d", (int)getpid());
-	FILE *out = fopen(file, "w");
-	for (int32_t i = 0; i < m.n_tensors; i++) {
-		in_file[i] = m.tensors[i];
-		in_file[i].path = file, in_file[i].data = NULL, in_file[i].offset = at;
-		if (!out || fwrite(m.tensors[i].data, in_file[i].bytes, 1, out) != 1) exit(1);
-		at += in_file[i].bytes;
-	}
-	if (fclose(out)) exit(1);
+	write_tensors(&m, file, in_file);
 	card_insert(&h100);
 	card_cupti = 1;
 	for (int n_ranks = 1; n_ranks <= MOST_RANKS; n_ranks++) run_engines(n_ranks);

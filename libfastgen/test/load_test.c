@@ -5,7 +5,6 @@
 #include "model.h"
 #include "../ops.h"
 
-#include <dirent.h>
 #include <unistd.h>
 
 enum { VOCAB = SMALL_VOCAB };
@@ -293,15 +292,6 @@ static void test_impossible(void) {
 
 /* ---- what is left ---- */
 
-static int open_files(void) {
-	int n = 0;
-	DIR *folder = opendir("/proc/self/fd");
-	if (!folder) exit(1);
-	while (readdir(folder)) n++;
-	closedir(folder);
-	return n;
-}
-
 static long mapped_bytes(void) {
 	long pages = 0;
 	FILE *file = fopen("/proc/self/statm", "r");
@@ -315,15 +305,7 @@ static void test_nothing_stays(void) {
 	char path[64];
 	static fg_tensor t[MAX_TENSORS];
 	snprintf(path, sizeof path, "/tmp/fastgen-load-test-%d", (int)getpid());
-	FILE *file = fopen(path, "w");
-	uint64_t at = 0;
-	for (int32_t i = 0; i < m.n_tensors; i++) {
-		t[i] = m.tensors[i];
-		t[i].path = path, t[i].data = NULL, t[i].offset = at;
-		if (!file || fwrite(m.tensors[i].data, t[i].bytes, 1, file) != 1) exit(1);
-		at += t[i].bytes;
-	}
-	fclose(file);
+	write_tensors(&m, path, t);
 	fg_options options = test_options();
 	fg_capacity capacity;
 	int files = 0;

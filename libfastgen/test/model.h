@@ -86,6 +86,19 @@ static inline void free_model(model *m) {
 	for (int32_t i = 0; i < m->n_tensors; i++) free((void *)m->tensors[i].data), free((void *)m->tensors[i].scale);
 }
 
+/* Writes the tensors of `m` to a file, one behind the other, and lists them there as t[m->n_tensors]. */
+static inline void write_tensors(const model *m, const char *path, fg_tensor *t) {
+	FILE *file = fopen(path, "w");
+	uint64_t at = 0;
+	for (int32_t i = 0; i < m->n_tensors; i++) {
+		t[i] = m->tensors[i];
+		t[i].path = path, t[i].data = NULL, t[i].offset = at;
+		if (!file || fwrite(m->tensors[i].data, t[i].bytes, 1, file) != 1) exit(1);
+		at += t[i].bytes;
+	}
+	if (fclose(file)) exit(1);
+}
+
 /* ---- FP8 ---- */
 
 /* Which scale of an FP8 tensor its element i has. */

@@ -151,19 +151,6 @@ static void test_random(void) {
 	}
 }
 
-/* Writes the tensors of `m` to a file, and lists them there as t. */
-static void write_file(const model *m, const char *path, fg_tensor *t) {
-	FILE *file = fopen(path, "w");
-	uint64_t at = 0;
-	for (int32_t i = 0; i < m->n_tensors; i++) {
-		t[i] = m->tensors[i];
-		t[i].path = path, t[i].data = NULL, t[i].offset = at;
-		if (!file || fwrite(m->tensors[i].data, t[i].bytes, 1, file) != 1) exit(1);
-		at += t[i].bytes;
-	}
-	fclose(file);
-}
-
 /* A file may be deleted as soon as it has been loaded, and others take its place. */
 static void test_files(void) {
 	static model first, second;
@@ -177,7 +164,7 @@ static void test_files(void) {
 	ask(e, &want);
 	for (int round = 0; round < 4; round++) {
 		const model *m = round % 2 ? &second : &first;
-		write_file(m, path, t);
+		write_tensors(m, path, t);
 		MUST(fg_load(e, t, m->n_tensors));
 		MUST(fg_ready(e, &capacity));
 		unlink(path);
@@ -275,7 +262,7 @@ static fg_status load_without_file(fg_engine *e, const model *m, fg_tensor *t, c
 	fg_status status = FG_OK;
 	fg_capacity capacity;
 	for (int i = 0; i < 20 && !status; i++) { /* if this thread was too slow to delete it, once more */
-		write_file(m, path, t);
+		write_tensors(m, path, t);
 		memcpy(t, m->tensors, (size_t)(m->n_tensors - 1) * sizeof *t);
 		MUST(fg_load(e, t, m->n_tensors));
 		unlink(path);
