@@ -20,8 +20,11 @@ for list in "$lists"/*.txt; do
 	cmp -s "$list" "$folder/$client/installed.txt" && continue
 	echo "clients: $client"
 	"$uv" venv --quiet --clear "$folder/$client"
+	# Ray starts a dozen interpreters at once, each of which would compile the same modules.
+	bytecode=
+	[ "$client" != ray ] || bytecode=--compile-bytecode
 	# The list is complete. A package may name others that are left out on purpose, such as torch.
-	"$uv" pip install --quiet --no-deps --python "$folder/$client/bin/python" --requirements "$list"
+	"$uv" pip install --quiet --no-deps $bytecode --python "$folder/$client/bin/python" --requirements "$list"
 	cp "$list" "$folder/$client/installed.txt"
 done
 

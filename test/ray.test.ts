@@ -43,9 +43,10 @@ describe.skipIf(why !== null)(`Ray${why === null ? "" : ` (${why})`}`, () => {
     async () => {
       const out = await run(
         "python",
-        ["-m", "pytest", "-q", "-W", "ignore", "tests/test_ray.py"],
+        ["-m", "pytest", "-q", "-W", "ignore", "--durations=5", "tests/test_ray.py"],
         path.join(root, "python"),
       );
+      console.log(out);
       expect(out).toMatch(/\n\d+ passed in /);
     },
     PATIENCE,
