@@ -29,6 +29,7 @@ import { ProgressBar } from "./progress.ts";
 import { outliveReaders } from "./readers.ts";
 import { exitCodeOf, onSignals } from "./signals.ts";
 import { showStatus } from "./status-line.ts";
+import { unheardVariables, vllmKey } from "./vllm-variables.ts";
 
 interface ServeFlags extends ModelFlags, AccessFlags, AnswerFlags {
   host: string;
@@ -70,7 +71,7 @@ export function command(): Command {
     .addOption(
       new Option(
         "--api-key <key>",
-        "key that every request must carry, except /health, /ping, /liveness, /load, /metrics and /version (default: none)",
+        "key that every request must carry, except /health, /ping, /liveness, /load, /metrics and /version; also $VLLM_API_KEY (default: none)",
       )
         .env("FASTGEN_API_KEY")
         .argParser(nonEmpty),
@@ -192,6 +193,7 @@ export async function run(args: string[]): Promise<number> {
   const code = parseFlags(parser, args);
   if (code !== null) return code;
   const flags = parser.opts<ServeFlags>();
+  flags.apiKey ??= vllmKey();
   const options = loadOptions(flags);
   if (flags.profile !== undefined) makeProfileFolder(flags.profile);
   const log = new Log();
@@ -201,6 +203,7 @@ export async function run(args: string[]): Promise<number> {
     log.line(line);
   };
   outliveReaders();
+  for (const line of unheardVariables()) write(line);
   const batchStore = openBatchStore(flags);
   const tracer = await openTracer(flags.otlpTracesEndpoint, write);
   const service = new Service({
