@@ -71,16 +71,18 @@ export function list(text: string): string[] {
   throw new InvalidArgumentError(`It must be a list, such as '["a", "b"]' or a,b.`);
 }
 
-/** A JSON object; what it may hold is checked where it is used. */
-function jsonObject(text: string): object {
-  let value: unknown = null;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    // Refused below.
-  }
-  if (isObject(value)) return value;
-  throw new InvalidArgumentError(`It must be a JSON object, such as '{"enable_kv_cache_events": true}'.`);
+/** A JSON object, such as `example`; what it may hold is checked where it is used. */
+export function jsonObject(example: string) {
+  return (text: string): Record<string, unknown> => {
+    let value: unknown = null;
+    try {
+      value = JSON.parse(text);
+    } catch {
+      // Refused below.
+    }
+    if (isObject(value)) return value;
+    throw new InvalidArgumentError(`It must be a JSON object, such as '${example}'.`);
+  };
 }
 
 function parseJsonList(text: string): unknown[] | null {
@@ -183,7 +185,7 @@ export function addModelFlags(command: Command): Command {
   flag(
     "--kv-events-config <json>",
     "publish what becomes of cached KV pages over ZeroMQ, for routers: '{\"enable_kv_cache_events\": true}', with vLLM's fields (default: nothing is published)",
-    jsonObject,
+    jsonObject('{"enable_kv_cache_events": true}'),
   );
   choice("--scheduling-policy <name>", "who runs first: who came first, or requests with a lower priority number", [
     "fcfs",
