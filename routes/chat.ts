@@ -7,7 +7,7 @@ import { chatFinish, chatMessage } from "./chat-answer.ts";
 import { ChatFrames } from "./chat-frames.ts";
 import type { Env } from "./context.ts";
 import { Conversation } from "./conversation.ts";
-import { askForRollout, checkTogether, generateOptions, replyId, samplingParams } from "./fields.ts";
+import { askForRollout, checkTogether, generateOptions, replyId, samplingParams, usageOptions } from "./fields.ts";
 import { longChatLogprobs, promptLogprobs, tokenNames } from "./logprobs.ts";
 import { longJson } from "./long-json.ts";
 import { chatPrompt, contentText } from "./messages.ts";
@@ -26,7 +26,8 @@ export type ChatFields = Awaited<ReturnType<typeof readChat>>["fields"];
 export async function readChat(c: Context<Env>, service: Service) {
   const { fields, given } = await readBody(c, service, chatSchema, nestedThinking);
   const { tools, choice } = allowedTools(fields.tools ?? [], fields.tool_choice, (tool) => tool.function.name);
-  return { fields: { ...fields, tools, tool_choice: choice }, given };
+  const stream_options = usageOptions(fields, service.options.forceIncludeUsage);
+  return { fields: { ...fields, tools, tool_choice: choice, stream_options }, given };
 }
 
 export function chat(service: Service) {
@@ -37,7 +38,7 @@ export function chat(service: Service) {
     const params = chatParams(fields, given);
     askForRollout(params, fields);
     const conversation = await Conversation.start(c, service, {
-      prompt: chatPrompt(fields, service.options.trustRequestChatTemplate),
+      prompt: chatPrompt(fields, service.options),
       params,
       options: generateOptions(fields),
       toolChoice: toolChoice(fields.tools, fields.tool_choice),

@@ -7,7 +7,7 @@ import { readBody } from "./body.ts";
 import { CompletionFrames, type Fields } from "./completion-frames.ts";
 import type { Env } from "./context.ts";
 import { Echo, ListedText } from "./echo.ts";
-import { askForRollout, checkTogether, generateOptions, replyId, samplingParams } from "./fields.ts";
+import { askForRollout, checkTogether, generateOptions, replyId, samplingParams, usageOptions } from "./fields.ts";
 import { longCompletionLogprobs, promptLogprobs, tokenNames } from "./logprobs.ts";
 import { longJson } from "./long-json.ts";
 import { promptList } from "./prompts.ts";
@@ -24,7 +24,8 @@ export const DEFAULT_MAX_TOKENS = 16;
 
 export function completions(service: Service) {
   return async (c: Context<Env>): Promise<Response> => {
-    const { fields, given } = await readBody(c, service, completionSchema);
+    const { fields: read, given } = await readBody(c, service, completionSchema);
+    const fields = { ...read, stream_options: usageOptions(read, service.options.forceIncludeUsage) };
     checkTogether(fields, fields.logprobs !== null);
     if (fields.request_id !== undefined) c.get("record").nameBy(fields.request_id);
     const prompts = promptList(fields.prompt);

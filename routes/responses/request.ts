@@ -5,7 +5,7 @@ import type { StructuredOutputs } from "../../src/structured-outputs.ts";
 import type { ConversationRequest } from "../conversation.ts";
 import { inputArguments } from "../custom-tools.ts";
 import { askForRollout, samplingParams } from "../fields.ts";
-import { chatPrompt } from "../messages.ts";
+import { chatPrompt, type TemplateRules } from "../messages.ts";
 import { allowedTools, toolChoice } from "../tools.ts";
 import { Turns } from "../turns.ts";
 import type { Item } from "./items.ts";
@@ -36,6 +36,7 @@ export function conversationRequest(
   given: Record<string, unknown>,
   items: readonly Item[],
   tools: Tools,
+  rules: TemplateRules,
 ): ConversationRequest {
   const { instructions, reasoning, text, chat_template_kwargs, tool_choice, parallel_tool_calls } = fields;
   const { enable_thinking, truncation, cache_salt, priority } = fields;
@@ -53,7 +54,7 @@ export function conversationRequest(
   };
   return {
     // Requests to this route bring no templates.
-    prompt: chatPrompt(prompt, false),
+    prompt: chatPrompt(prompt, { ...rules, trustRequestChatTemplate: false }),
     params: responseParams(fields, given),
     options: {
       // Pieces are put together by the route.
