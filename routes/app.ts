@@ -22,6 +22,7 @@ import { cancelResponse, inputItems, storedResponse } from "./responses/stored.t
 import { health, liveness, load } from "./server/health.ts";
 import { adminOnly, apiKey, concurrency, host, record } from "./server/middleware.ts";
 import { cors, guardHost, guardOrigin } from "./server/origins.ts";
+import { pathAdvice } from "./server/other-paths.ts";
 import { page } from "./server/page.ts";
 import { version } from "./server/version.ts";
 import type { Service } from "./service.ts";
@@ -33,15 +34,18 @@ import { tokenizerInfo } from "./tokens/tokenizer-info.ts";
 
 type Method = "GET" | "POST" | "DELETE";
 
-/** The path without what base URLs add to it: one that ends in a slash, or in the /v1 that the client adds by itself. */
-function plainPath(request: Request): string {
-  return getPathNoStrict(request)
-    .replace(/\/{2,}/g, "/")
-    .replace(/^\/v1(?=\/v1\/)/, "");
+/**
+ * The path without what base URLs add to it: one that ends in a slash, or in the /v1 that the client adds by itself, and a
+ * proxy's path to the server (`root`, "" = none), which some proxies cut off themselves.
+ */
+function plainPath(request: Request, root: string): string {
+  const path = getPathNoStrict(request).replace(/\/{2,}/g, "/");
+  const below = root !== "" && `${path}/`.startsWith(`${root}/`) ? path.slice(root.length) || "/" : path;
+  return below.replace(/^\/v1(?=\/v1\/)/, "");
 }
 
 export function createApp(service: Service): Hono<Env> {
-  const app = new Hono<Env>({ getPath: plainPath });
+  const app = new Hono<Env>({ getPath: (request) => plainPath(request, service.options.rootPath) });
 
   const route = (methods: Method | Method[], path: string, ...handlers: Handler<Env>[]) => {
     const taken = [methods].flat();
@@ -128,7 +132,7 @@ export function createApp(service: Service): Hono<Env> {
   });
 
   app.notFound((c) => {
-    throw new HttpError(404, `no such path: ${c.req.path}; see /v1/models and /v1/chat/completions`, "not_found");
+    throw new HttpError(404, `no such path: ${c.req.path}; ${pathAdvice(c.req.path)}`, "not_found");
   });
   app.onError((thrown, c) => {
     const error = asFastgenError(thrown);

@@ -18,7 +18,7 @@ import { countSchema, type MessageFields, messageSchema, nestedFields } from "./
 export function createMessage(service: Service) {
   return async (c: Context<Env>): Promise<Response> => {
     const { fields, given } = await readBody(c, service, messageSchema, nestedFields);
-    const request = conversationRequest(fields, given, toolsOf(c, service, fields));
+    const request = conversationRequest(fields, given, toolsOf(c, service, fields), service.options);
     const conversation = await Conversation.start(c, service, request).catch((error) => {
       throw inOwnWords(error, fields);
     });
@@ -56,7 +56,7 @@ export function createMessage(service: Service) {
 export function countTokens(service: Service) {
   return async (c: Context<Env>): Promise<Response> => {
     const { fields } = await readBody(c, service, countSchema, nestedFields);
-    const ids = await service.fastgen.tokenize(messagesPrompt(fields, toolsOf(c, service, fields)));
+    const ids = await service.fastgen.tokenize(messagesPrompt(fields, toolsOf(c, service, fields), service.options));
     return Response.json({ input_tokens: ids.length });
   };
 }

@@ -6,6 +6,7 @@ import type { GenerateOptions } from "../../src/types.ts";
 export interface CommonFields {
   stream?: boolean;
   stream_options?: { include_usage?: boolean; continuous_usage_stats?: boolean };
+  usage?: boolean;
   prompt_logprobs: number | null;
   logprob_token_ids: readonly number[] | null;
   add_special_tokens?: boolean;
@@ -29,6 +30,16 @@ export function streamUsage({ stream_options }: Pick<CommonFields, "stream_optio
   const { include_usage, continuous_usage_stats } = stream_options ?? {};
   const final = include_usage ?? continuous_usage_stats ?? false;
   return { final, continuous: final && (continuous_usage_stats ?? false) };
+}
+
+/**
+ * stream_options of a request: a last frame with usage is also what OpenRouter's `usage` asks for, and what the server may have
+ * for all streams (`force`).
+ */
+export function usageOptions(fields: Pick<CommonFields, "stream" | "stream_options" | "usage">, force: boolean) {
+  const { stream, stream_options, usage } = fields;
+  if (stream && force) return { ...stream_options, include_usage: true };
+  return stream && usage ? { include_usage: true, ...stream_options } : stream_options;
 }
 
 /** Rules about two fields together, which the schema cannot express. `withLogprobs`: does the request ask for any? */

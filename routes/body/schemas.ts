@@ -3,7 +3,7 @@
  * are not here.
  */
 import { z } from "zod";
-import { boundedRecord } from "../../src/bounded-json.ts";
+import { boundedRecord, isObject } from "../../src/bounded-json.ts";
 import * as limits from "../../src/limits.ts";
 import { samplingSchema } from "../../src/params.ts";
 import { conversation } from "../conversation/messages.ts";
@@ -58,6 +58,11 @@ const common = {
   echo: flag,
   ...truncation,
   ...structuredFields,
+  /** OpenRouter's way to ask for a stream's usage. Other values ask for nothing. */
+  usage: z
+    .unknown()
+    .transform((value) => isObject(value) && value.include === true)
+    .optional(),
   /** About the request; no effect on the answer. */
   metadata: boundedRecord(z.string(), z.unknown(), limits.MAX_METADATA_ENTRIES).optional(),
 };

@@ -139,17 +139,30 @@ function templateFlag(fields: ConversationFields, name: "add_generation_prompt" 
   return fields[name] ?? (typeof inKwargs === "boolean" ? inKwargs : undefined);
 }
 
-/** A conversation as the library takes it. `trusted`: may the request bring a template of its own? */
-export function chatPrompt(fields: ConversationFields, trusted: boolean): { messages: ChatMessage[] } & ChatOptions {
+/** What the server says about templates. */
+export interface TemplateRules {
+  /** May requests bring templates of their own? */
+  trustRequestChatTemplate: boolean;
+  /** Variables of the template where a request has none of that name. */
+  defaultChatTemplateKwargs: Record<string, unknown> | null;
+}
+
+/** A conversation as the library takes it. */
+export function chatPrompt(
+  fields: ConversationFields,
+  rules: TemplateRules,
+): { messages: ChatMessage[] } & ChatOptions {
   const { messages, tools, documents } = fields;
   const add_generation_prompt = templateFlag(fields, "add_generation_prompt");
   const continue_final_message = templateFlag(fields, "continue_final_message");
-  const chat_template = requestTemplate(fields, trusted);
+  const chat_template = requestTemplate(fields, rules.trustRequestChatTemplate);
   if (add_generation_prompt && continue_final_message) {
     const message = "continue_final_message cannot be true together with add_generation_prompt";
     throw new FastgenError("invalid_request", message, { param: "continue_final_message" });
   }
-  const chat_template_kwargs = templateVariables(fields);
+  const given = templateVariables(fields);
+  const { defaultChatTemplateKwargs: defaults } = rules;
+  const chat_template_kwargs = defaults ? { ...defaults, ...given } : given;
   const options = { add_generation_prompt, continue_final_message, chat_template, chat_template_kwargs };
   return { messages, ...options, tools, documents };
 }

@@ -3,7 +3,14 @@ import type { Context } from "hono";
 import { FastgenError } from "../../src/errors.ts";
 import type { SamplingParams } from "../../src/params.ts";
 import { readBody } from "../body/body.ts";
-import { askForRollout, checkTogether, generateOptions, replyId, samplingParams } from "../body/fields.ts";
+import {
+  askForRollout,
+  checkTogether,
+  generateOptions,
+  replyId,
+  samplingParams,
+  usageOptions,
+} from "../body/fields.ts";
 import { chatSchema } from "../body/schemas.ts";
 import { inCallersWords, structuredOutputs } from "../body/structured.ts";
 import type { Env } from "../context.ts";
@@ -26,7 +33,8 @@ export type ChatFields = Awaited<ReturnType<typeof readChat>>["fields"];
 export async function readChat(c: Context<Env>, service: Service) {
   const { fields, given } = await readBody(c, service, chatSchema, nestedThinking);
   const { tools, choice } = allowedTools(fields.tools ?? [], fields.tool_choice, (tool) => tool.function.name);
-  return { fields: { ...fields, tools, tool_choice: choice }, given };
+  const stream_options = usageOptions(fields, service.options.forceIncludeUsage);
+  return { fields: { ...fields, tools, tool_choice: choice, stream_options }, given };
 }
 
 export function chat(service: Service) {
@@ -37,7 +45,7 @@ export function chat(service: Service) {
     const params = chatParams(fields, given);
     askForRollout(params, fields);
     const conversation = await Conversation.start(c, service, {
-      prompt: chatPrompt(fields, service.options.trustRequestChatTemplate),
+      prompt: chatPrompt(fields, service.options),
       params,
       options: generateOptions(fields),
       toolChoice: toolChoice(fields.tools, fields.tool_choice),

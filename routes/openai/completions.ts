@@ -4,7 +4,14 @@ import { FastgenError } from "../../src/errors.ts";
 import { MAX_STREAMED_PROMPT_LOGPROBS } from "../../src/limits.ts";
 import type { SamplingParams } from "../../src/params.ts";
 import { readBody } from "../body/body.ts";
-import { askForRollout, checkTogether, generateOptions, replyId, samplingParams } from "../body/fields.ts";
+import {
+  askForRollout,
+  checkTogether,
+  generateOptions,
+  replyId,
+  samplingParams,
+  usageOptions,
+} from "../body/fields.ts";
 import { promptList } from "../body/prompts.ts";
 import { completionSchema } from "../body/schemas.ts";
 import { inCallersWords, structuredOutputs } from "../body/structured.ts";
@@ -24,7 +31,8 @@ export const DEFAULT_MAX_TOKENS = 16;
 
 export function completions(service: Service) {
   return async (c: Context<Env>): Promise<Response> => {
-    const { fields, given } = await readBody(c, service, completionSchema);
+    const { fields: read, given } = await readBody(c, service, completionSchema);
+    const fields = { ...read, stream_options: usageOptions(read, service.options.forceIncludeUsage) };
     checkTogether(fields, fields.logprobs !== null);
     if (fields.request_id !== undefined) c.get("record").nameBy(fields.request_id);
     const prompts = promptList(fields.prompt);

@@ -27,7 +27,7 @@ async function readRequest(c: Context<Env>, service: Service) {
   noteIgnored(c, service, tools.ignored);
   const history = storedItems(stored, fields.previous_response_id);
   const input = (fields.input ?? []).map((item) => resolved(stored, item));
-  const request = conversationRequest(fields, given, [...history, ...input], tools);
+  const request = conversationRequest(fields, given, [...history, ...input], tools, service.options);
   return { fields, given, tools, input, request };
 }
 

@@ -29,7 +29,7 @@ export function renderChat(service: Service) {
   return async (c: Context<Env>): Promise<Response> => {
     const { fields, given } = await readChat(c, service);
     checkTogether(fields, fields.logprobs ?? false);
-    const prompt = chatPrompt(fields, service.options.trustRequestChatTemplate);
+    const prompt = chatPrompt(fields, service.options);
     const { model, stream_options } = fields;
     const params = chatParams(fields, given);
     const options = generateOptions(fields);

@@ -21,9 +21,7 @@ export function tokenize(service: Service) {
       const message = "prompt and messages exclude each other, and one of them is needed";
       throw new FastgenError("invalid_request", message, { param: "prompt" });
     }
-    const input: Prompt = messages
-      ? chatPrompt({ ...fields, messages }, service.options.trustRequestChatTemplate)
-      : prompt!;
+    const input: Prompt = messages ? chatPrompt({ ...fields, messages }, service.options) : prompt!;
     const ids = await fastgen.tokenize(input, { add_special_tokens, signal: c.req.raw.signal });
     const texts = function* () {
       for (const id of ids) yield fastgen.tokenText(id);

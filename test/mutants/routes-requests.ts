@@ -4,6 +4,33 @@ import { inFile, type PlantedBug } from "./bugs.ts";
 const tests = (...names: string[]) => names.map((name) => `routes/${name}.test.ts`);
 
 export const requestBugs: PlantedBug[] = [
+  ...inFile("routes/conversation/messages.ts", tests("server-defaults"), [
+    ["defaults ? { ...defaults, ...given } : given", "given", "variables by default are not heard"],
+    ["{ ...defaults, ...given }", "{ ...given, ...defaults }", "variables by default are those of every request"],
+  ]),
+  ...inFile("routes/body/fields.ts", tests("server-defaults"), [
+    ["if (stream && force)", "if (false)", "usage is not forced"],
+    [
+      "{ ...stream_options, include_usage: true }",
+      "{ include_usage: true, ...stream_options }",
+      "a request declines forced usage",
+    ],
+    [
+      "{ include_usage: true, ...stream_options }",
+      "{ ...stream_options, include_usage: true }",
+      "OpenRouter's field outweighs stream_options",
+    ],
+    ["if (stream && force)", "if (force)", "usage is forced where nothing is streamed"],
+  ]),
+  ...inFile("routes/app.ts", tests("server/other-paths"), [
+    ["}/`) ? path.slice", "}`) ? path.slice", "a path that begins like --root-path is below it"],
+    ['path.slice(root.length) || "/"', "path.slice(root.length)", "--root-path itself is no path"],
+    ["pathAdvice(c.req.path)}", '""}', "an unknown path gets no advice"],
+  ]),
+  ...inFile("routes/server/other-paths.ts", tests("server/other-paths"), [
+    ['path.replace(/^\\/v1(?=\\/)/, "")', "path", "paths below /v1 are unknown"],
+    ['known.slice(0, known.lastIndexOf("/"))', '""', "what is below a path is unknown"],
+  ]),
   ...inFile("routes/conversation/messages.ts", tests("body/fields", "openai/chat", "app"), [
     [
       'content !== undefined || role === "assistant"',
@@ -177,8 +204,8 @@ export const requestBugs: PlantedBug[] = [
     ["priority: priority ?? 0", "priority: 0", "the priority is not told"],
     ["stream_options: request.stream_options ?? null", "stream_options: null", "stream_options are not told"],
     [
-      "chatPrompt(fields, service.options.trustRequestChatTemplate)",
-      "chatPrompt(fields, true)",
+      "chatPrompt(fields, service.options)",
+      "chatPrompt(fields, { ...service.options, trustRequestChatTemplate: true })",
       "a request's template is trusted",
     ],
     [
