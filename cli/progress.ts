@@ -10,7 +10,8 @@ const LOG_SECONDS = 30;
 
 /** Milliseconds after the last byte before it is said what else a start does: a GPU's first one times matrix products for seconds. */
 const READY_PATIENCE = 1000;
-const GETTING_READY = "all weights are loaded; getting ready (the first start with a GPU also times its matrix products)\n";
+const GETTING_READY =
+  "all weights are loaded; getting ready (the first start with a GPU also times its matrix products)\n";
 
 /** Bytes with three digits and a decimal unit: 14.5G. */
 export function formatBytes(bytes: number): string {
