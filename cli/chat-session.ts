@@ -15,6 +15,9 @@ const HELP = `  Available commands:
 ---
 `;
 
+/** The last two are other programs' words for it. */
+const LEAVE = ["q", "quit", "exit"];
+
 const MAKE_ROOM = "/r <N> makes room: it goes back to before round N";
 
 /** What a terminal would act on, apart from line breaks and tabs: models may emit escape sequences. */
@@ -64,7 +67,7 @@ export class ChatSession {
       const [, command, argument] = /^\/([a-z]+)[ \t]*(.*)$/i.exec(text) ?? [];
       if (command === undefined) {
         if (text !== "" && !(await this.#ask(text))) return 1;
-      } else if (command === "q" && argument === "") {
+      } else if (LEAVE.includes(command) && argument === "") {
         return 0;
       } else if (command === "help" && argument === "") {
         write(HELP);

@@ -211,3 +211,11 @@ test("lists: JSON as vLLM takes it, or words between commas", () => {
   expect(list("[]")).toEqual([]);
   for (const wrong of ["", "a,,b", "[1]", '["a"', '[""]', '["a", null]']) expect(() => list(wrong)).toThrow("a list");
 });
+
+test("help shows a command's own flags first, and the model's under a heading of their own", () => {
+  const command = addModelFlags(new Command("test").option("--own", "a flag of the command"));
+  const [own, shared] = command.helpInformation().split("Options of the model:");
+  expect(own).toContain("--own");
+  expect(own).not.toContain("--dtype");
+  expect(shared).toContain("--dtype");
+});

@@ -23,7 +23,7 @@ export function integer(least: number, most = Number.MAX_SAFE_INTEGER) {
 const TOKEN_UNITS: Record<string, number> = { "": 1, k: 1000, m: 1e6, K: 1024, M: 2 ** 20 };
 
 /** Tokens: a whole number of at least 1, or as vLLM takes it, 32k (32,000) or 32K (32,768). */
-export function tokens(text: string): number {
+function tokens(text: string): number {
   const [, number, unit] = /^(\d+(?:\.\d+)?)([kmKM]?)$/.exec(text) ?? [];
   const value = number === undefined ? 0 : Number(number) * TOKEN_UNITS[unit!]!;
   if (Number.isSafeInteger(value) && value >= 1) return value;
@@ -135,6 +135,7 @@ export interface ModelFlags {
 export function addModelFlags(command: Command): Command {
   const { max_num_seqs, max_num_batched_tokens, swap_space, kv_cache_memory_bytes, gpu_memory_utilization } = DEFAULTS;
   const { swap_space_of_dir, kv_cache_dir_size } = DEFAULTS;
+  command.optionsGroup("Options of the model:");
   // A default that depends on the model or the device is described in words.
   const flag = (flags: string, description: string, parse?: (text: string) => unknown, fallback?: unknown) => {
     const option = new Option(flags, description);

@@ -80,7 +80,7 @@ test("several pasted lines are one message, which can be edited before it is sen
   terminal.type("1~!\r");
   await terminal.see('"say one\\n    two\\n/q!" (1 messages)');
   await terminal.see("2> ");
-  terminal.type("/q\r");
+  terminal.type("/exit\r");
   expect(await terminal.exited).toBe(0);
   expect(terminal.shown).toContain("\x1b[?2004l");
 });

@@ -17,6 +17,7 @@ const COMMON = [
   "profile-folder",
   "schema-error",
   "structured-outputs",
+  "text-cache",
   "types",
   "units",
   "version",

@@ -134,7 +134,8 @@ async function requireThreeFiles({ input, output, errors }: BatchJob): Promise<v
     [output, errors],
   ] as const) {
     if (!(await isSameFile(one, other))) continue;
-    throw new FastgenError("invalid_request", `'${one}' and '${other}' are one file; a batch needs three`);
+    const message = `'${one}' and '${other}' are one file; the input, the output and the file of errors must be three`;
+    throw new FastgenError("invalid_request", message);
   }
 }
 

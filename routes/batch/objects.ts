@@ -13,7 +13,7 @@ export interface FileObject {
   status: "processed";
 }
 
-export type BatchStatus =
+type BatchStatus =
   | "validating"
   | "failed"
   | "in_progress"

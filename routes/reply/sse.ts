@@ -24,7 +24,7 @@ export interface Frames {
 /** How OpenAI's streams end. */
 export const DONE = "data: [DONE]\n\n";
 
-export function frame(json: string): string {
+function frame(json: string): string {
   return `data: ${json}\n\n`;
 }
 

@@ -18,7 +18,7 @@ import type { ReasoningFormat } from "./reasoning.ts";
 import { toolsInUse } from "./tools-in-use.ts";
 
 /** A text that is one token of the model. */
-export interface MarkToken {
+interface MarkToken {
   id: number;
   /** Control and not text: the grammar's texts do not match it. */
   special: boolean;

@@ -38,7 +38,7 @@ const SYMBOLS = {
 } as const;
 
 /** Where a checkout, a package and the executable have the library. */
-export const LLGUIDANCE_FILE = "build/libllguidance.so";
+const LLGUIDANCE_FILE = "build/libllguidance.so";
 
 export class Llguidance {
   readonly calls: ReturnType<typeof openLibrary<typeof SYMBOLS>>["symbols"];

@@ -20,7 +20,7 @@ export interface Vocabulary {
 }
 
 /** The bytes of each id, one after the other, and their lengths. */
-export function markedTokens(vocabulary: Vocabulary): { lengths: Uint32Array; bytes: Uint8Array } {
+function markedTokens(vocabulary: Vocabulary): { lengths: Uint32Array; bytes: Uint8Array } {
   const { table, vocabSize, stopIds } = vocabulary;
   const stops = new Set(stopIds);
   const lengths = new Uint32Array(new ArrayBuffer(vocabSize * 4));

@@ -6,7 +6,7 @@ import { z } from "zod";
 import { fileError, parseConfigJson } from "./config-json.ts";
 
 /** How the inputs of an FP8 layer are scaled; its weights by what their scales look like. */
-export interface InputScheme {
+interface InputScheme {
   /** The checkpoint has one scale for all inputs of the layer. */
   static: boolean;
   /** A token's scale comes from the lesser of its greatest magnitude and this; 0 = none. */

@@ -1,16 +1,13 @@
 /** The rules of structures, kept by what was asked: finding what no grammar can hold takes many times as long as reading it. */
-import { MAX_CACHED_GRAMMAR_LENGTH, MAX_CACHED_GRAMMARS } from "../limits.ts";
 import { type StructuredOutputs, structuredRules } from "../structured-outputs.ts";
+import { TextCache } from "../text-cache.ts";
 
 export class StructureRules {
-  /** In the order in which they came. */
-  readonly #rules = new Map<string, string>();
-  #length = 0;
+  readonly #rules: TextCache<string>;
 
-  constructor(
-    private readonly most = MAX_CACHED_GRAMMARS,
-    private readonly mostLength = MAX_CACHED_GRAMMAR_LENGTH,
-  ) {}
+  constructor(most?: number, mostLength?: number) {
+    this.#rules = new TextCache((asked, rules) => asked.length + rules.length, undefined, most, mostLength);
+  }
 
   /** Those that are kept. */
   get size(): number {
@@ -21,15 +18,9 @@ export class StructureRules {
   of(spec: StructuredOutputs): string {
     const asked = JSON.stringify(spec);
     const known = this.#rules.get(asked);
-    if (known !== undefined) return known;
+    if (known !== null) return known;
     const rules = structuredRules(spec);
-    this.#rules.set(asked, rules);
-    this.#length += asked.length + rules.length;
-    for (const [oldest, itsRules] of this.#rules) {
-      if (this.#rules.size <= this.most && this.#length <= this.mostLength) break;
-      this.#rules.delete(oldest);
-      this.#length -= oldest.length + itsRules.length;
-    }
+    this.#rules.add(asked, rules);
     return rules;
   }
 }

@@ -11,7 +11,7 @@ import { z } from "zod";
 import { FastgenError } from "../errors.ts";
 
 /** What happens to the first bytes of a text that starts with these tokens and continues no other. */
-export type StartRule =
+type StartRule =
   | { kind: "keep" }
   /** Up to `count` bytes `byte` are dropped from the start of the text. */
   | { kind: "strip"; byte: number; count: number }

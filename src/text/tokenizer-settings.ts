@@ -59,7 +59,7 @@ const namedTokens = {
   mask_token: named,
 };
 
-export type SpecialTokenName = keyof typeof namedTokens;
+type SpecialTokenName = keyof typeof namedTokens;
 
 const SPECIAL_TOKEN_NAMES = Object.keys(namedTokens) as SpecialTokenName[];
 

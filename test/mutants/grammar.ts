@@ -61,18 +61,25 @@ export const grammarBugs: PlantedBug[] = [
     ["this.#users++;", "this.#users = 1;", "users are not counted"],
   ]),
   ...inFile("src/grammar/grammar-cache.ts", compiler, [
-    [
-      "this.#grammars.delete(text);\n    this.#grammars.set(text, grammar);\n    return",
-      "return",
-      "the oldest and not the least used goes",
-    ],
-    ["this.#grammars.size <= this.most && ", "", "the number of grammars has no bound"],
-    [" && this.#length <= this.mostLength", "", "the length of grammars has no bound"],
-    ["if (oldest !== text) this.#remove(oldest);", "this.#remove(oldest);", "a long text is dropped as it comes"],
-    ["this.#grammars.get(text)!.release();", "", "what goes is never freed"],
-    ["this.#length -= text.length;", "", "the length only grows"],
     ["grammar.use());", "grammar);", "the cache does not count itself as a user"],
+    ["(grammar) => grammar.release(),", "() => {},", "what goes is never freed"],
   ]),
+  ...inFile(
+    "src/text-cache.ts",
+    ["src/text-cache.test.ts"],
+    [
+      [
+        "    this.#values.delete(text);\n    this.#values.set(text, value);\n    return",
+        "    return",
+        "the oldest and not the least used goes",
+      ],
+      ["this.#values.size <= this.most && ", "", "the number of kept values has no bound"],
+      [" && this.#length <= this.mostLength", "", "the length of kept values has no bound"],
+      ["if (oldest !== text) this.#remove(oldest);", "this.#remove(oldest);", "a long text is dropped as it comes"],
+      ["    this.release(value);\n", "", "nobody is told what goes"],
+      ["    this.#length -= this.lengthOf(text, value);\n", "", "the length of kept values only grows"],
+    ],
+  ),
   ...inFile("src/grammar/compiler.ts", compiler, [
     ["if (text.length > MAX_STRUCTURE_LENGTH)", "if (false)", "a grammar has no bound"],
     ["if (this.#closed) throw closedError();", "", "a closed compiler compiles"],

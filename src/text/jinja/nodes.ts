@@ -2,7 +2,7 @@
 import type { Arithmetic, Order } from "./operators.ts";
 import type { Value } from "./values.ts";
 
-export interface Keyword {
+interface Keyword {
   name: string;
   value: Expression;
 }
@@ -18,7 +18,7 @@ export interface Arguments {
 
 export type Comparison = "==" | "!=" | Order | "in" | "not in";
 
-export type Call = { type: "call"; callee: Expression; arguments: Arguments };
+type Call = { type: "call"; callee: Expression; arguments: Arguments };
 export type Filter = { type: "filter"; value: Expression | null; name: string; arguments: Arguments };
 export type Target =
   | { type: "name"; name: string }
