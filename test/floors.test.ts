@@ -83,3 +83,31 @@ test("no room reaches into one above it", async () => {
   expect(imports).toBeGreaterThan(100);
   expect(wrong).toEqual([]);
 });
+
+/** From the lowest up: each folder of src/engine uses those before it, and of the files beside the folders only the messages. */
+const ENGINE_FOLDERS = ["pages", "masks", "sequences", "offload", "scheduler"];
+
+test("no folder of the engine reaches into one above it", async () => {
+  const wrong: string[] = [];
+  let imports = 0;
+  for (const [file, text] of await sources()) {
+    const floor = ENGINE_FOLDERS.indexOf(file.split("/")[2]!);
+    if (!file.startsWith("src/engine/") || floor < 0 || file.endsWith(".test.ts")) continue;
+    for (const imported of importsOf(file, text).filter((name) => name.startsWith("src/engine/"))) {
+      imports++;
+      const below = ENGINE_FOLDERS.indexOf(imported.split("/")[2]!);
+      if (imported !== "src/engine/protocol.ts" && (below < 0 || below > floor))
+        wrong.push(`${file} imports ${imported}`);
+    }
+  }
+  expect(imports).toBeGreaterThan(50);
+  expect(wrong).toEqual([]);
+});
+
+test("ARCHITECTURE.md has a place for every folder of routes and of src", async () => {
+  const page = await Bun.file(path.join(root, "ARCHITECTURE.md")).text();
+  const folders = new Set((await sources()).map(([file]) => file.split("/").slice(0, -1).slice(0, 2).join("/")));
+  const named = (folder: string) => (folder.startsWith("routes/") ? folder.slice("routes/".length) : folder);
+  expect(folders.size).toBeGreaterThan(20);
+  expect([...folders].filter((folder) => !page.includes(`\`${named(folder)}/`))).toEqual([]);
+});
