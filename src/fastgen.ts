@@ -52,6 +52,9 @@ import { whyNotWritable } from "./writable-folder.ts";
 /** Milliseconds from the model's being ready until grammars are prepared. */
 const PREPARE_AFTER = 100;
 
+/** On the CPU grammars are compiled for the prompts of so many steps before the answers that have begun. */
+const STEPS_AHEAD = 4;
+
 /** What a loaded model is made of. */
 interface Loaded {
   engines: Replicas;
@@ -88,7 +91,12 @@ export class Fastgen implements FastgenApi {
     const { template, tokenizer, limits } = loaded;
     this.#encoder = new PromptEncoder(template, tokenizer, limits);
     this.#badWords = new BadWords((text) => tokenizer.encode(text, false));
-    this.#constraints = new OutputConstraints(tokenizer, limits.vocabSize, limits.stopIds);
+    this.#constraints = new OutputConstraints(
+      tokenizer,
+      limits.vocabSize,
+      limits.stopIds,
+      loaded.model.device === "cpu" ? STEPS_AHEAD * loaded.config.maxStepTokens : undefined,
+    );
     // Whoever waits for the model has it by then.
     this.#preparing = setTimeout(() => this.#constraints.prepare(), PREPARE_AFTER).unref();
   }
@@ -236,7 +244,7 @@ export class Fastgen implements FastgenApi {
     const badWords = await this.#badWords.idsOf(resolved.bad_words ?? []);
     throwIfAborted(signal);
     const isDefault = params?.max_tokens === undefined;
-    const constraint = await this.#constraints.of(resolved, options);
+    const constraint = await this.#constraints.of(resolved, options, ids.length);
     const firstScored = options.first_scored_token ?? 1;
     const extras = { stopIds: stopTexts.keys(), badWords, cacheSalt, priority, firstScored, ...constraint };
     let requests: EngineRequest[];
@@ -266,9 +274,12 @@ export class Fastgen implements FastgenApi {
       pause: (choices) => placed.engine.pause(idsOf(choices)),
       resume: (choices) => placed.engine.resume(idsOf(choices)),
     });
+    let begun = false;
     // Before anything is hung on the signal: this may refuse.
     try {
       const listener: SequenceListener = (choice, event) => {
+        if (!begun) constraint.release();
+        begun = true;
         this.#profile?.requests.news(placed.index, placed.ids[choice]!, choice, event);
         try {
           generation.accept(choice, event);
@@ -306,8 +317,6 @@ export class Fastgen implements FastgenApi {
     } catch (error) {
       generation.fail(asFastgenError(error));
       throw error;
-    } finally {
-      constraint.release();
     }
     return generation;
   }
