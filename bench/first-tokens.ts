@@ -102,7 +102,8 @@ async function startServer(model: string | undefined, sources: boolean) {
 
 /** What the server computes in. */
 async function dtypeOf(url: string): Promise<string> {
-  const info = await (await fetch(`${url}/server_info?config_format=json`)).json();
+  const response = await fetch(`${url}/server_info?config_format=json`);
+  const info = (await response.json()) as { vllm_config: { model_config: { dtype: string } } };
   return info.vllm_config.model_config.dtype.replace("torch.", "");
 }
 
