@@ -53,9 +53,6 @@ import { updateCommand } from "./weight-update.ts";
 /** Milliseconds from the model's being ready until grammars are prepared. */
 const PREPARE_AFTER = 100;
 
-/** On the CPU grammars are compiled for the prompts of so many steps before the answers that have begun. */
-const STEPS_AHEAD = 4;
-
 /** What a loaded model is made of. */
 interface Loaded {
   engines: Replicas;
@@ -92,12 +89,7 @@ export class Fastgen implements FastgenApi {
     const { template, tokenizer, limits } = loaded;
     this.#encoder = new PromptEncoder(template, tokenizer, limits);
     this.#badWords = new BadWords((text) => tokenizer.encode(text, false));
-    this.#constraints = new OutputConstraints(
-      tokenizer,
-      limits.vocabSize,
-      limits.stopIds,
-      loaded.model.device === "cpu" ? STEPS_AHEAD * loaded.config.maxStepTokens : undefined,
-    );
+    this.#constraints = new OutputConstraints(tokenizer, limits.vocabSize, limits.stopIds);
     // Whoever waits for the model has it by then.
     this.#preparing = setTimeout(() => this.#constraints.prepare(), PREPARE_AFTER).unref();
   }
@@ -245,7 +237,7 @@ export class Fastgen implements FastgenApi {
     const badWords = await this.#badWords.idsOf(resolved.bad_words ?? []);
     throwIfAborted(signal);
     const isDefault = params?.max_tokens === undefined;
-    const constraint = await this.#constraints.of(resolved, options, ids.length);
+    const constraint = await this.#constraints.of(resolved, options);
     const firstScored = options.first_scored_token ?? 1;
     const extras = { stopIds: stopTexts.keys(), badWords, cacheSalt, priority, firstScored, ...constraint };
     let requests: EngineRequest[];
@@ -275,12 +267,9 @@ export class Fastgen implements FastgenApi {
       pause: (choices) => placed.engine.pause(idsOf(choices)),
       resume: (choices) => placed.engine.resume(idsOf(choices)),
     });
-    let begun = false;
     // Before anything is hung on the signal: this may refuse.
     try {
       const listener: SequenceListener = (choice, event) => {
-        if (!begun) constraint.release();
-        begun = true;
         this.#profile?.requests.news(placed.index, placed.ids[choice]!, choice, event);
         try {
           generation.accept(choice, event);
@@ -318,6 +307,8 @@ export class Fastgen implements FastgenApi {
     } catch (error) {
       generation.fail(asFastgenError(error));
       throw error;
+    } finally {
+      constraint.release();
     }
     return generation;
   }

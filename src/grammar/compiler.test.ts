@@ -138,32 +138,6 @@ test("of a burst of requests each one takes up what was compiled before it came,
   await Promise.all(begun);
 }, 30_000);
 
-test("with few cores, grammars wait for the prompts before them, until an answer begins or the time is up", async () => {
-  const paced = GrammarCompiler.open(tokenizer, 2048, [4], 1, 1000);
-  const compiled: string[] = [];
-  const begun = ["a", "b", "c", "d"].map(async (name) => {
-    const grammar = await paced.begin({ lark: `start: "${name}"` }, undefined, 500);
-    compiled.push(name);
-    return grammar;
-  });
-  // No time is ever up.
-  const timers = spyOn(globalThis, "setTimeout").mockImplementation((() => null) as never);
-  const [first] = await Promise.all(begun.slice(0, 2));
-  while (timers.mock.calls.length === 0) await Bun.sleep(1);
-  expect(compiled).toEqual(["a", "b"]);
-  paced.begun(first!);
-  await begun[2];
-  while (timers.mock.calls.length === 1) await Bun.sleep(1);
-  const [goOn, rest] = timers.mock.calls.at(-1)!;
-  timers.mockRestore();
-  await Bun.sleep(rest!);
-  expect(compiled).toEqual(["a", "b", "c"]);
-  (goOn as () => void)();
-  await begun[3];
-  for (const grammar of await Promise.all(begun)) grammar.release();
-  await paced.close();
-});
-
 test("an abort is heard at once; the others who wait for the same grammar get it", async () => {
   expect((await refusal('start: "never"', AbortSignal.abort())).kind).toBe("aborted");
   const controller = new AbortController();

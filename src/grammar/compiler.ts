@@ -7,7 +7,6 @@ import { asFastgenError, FastgenError } from "../errors.ts";
 import { MAX_STRUCTURE_LENGTH, MAX_WAITING_GRAMMARS } from "../limits.ts";
 import type { TokenTable } from "../text/token-table.ts";
 import type { GrammarSource } from "./compile.ts";
-import { CompilePace } from "./compile-pace.ts";
 import { CompiledGrammar } from "./compiled-grammar.ts";
 import { GrammarCache } from "./grammar-cache.ts";
 import { Llguidance } from "./llguidance.ts";
@@ -27,8 +26,6 @@ export interface GrammarVocabulary {
 
 interface Waiting {
   text: string;
-  /** Of the first caller's prompt. */
-  promptTokens: number;
   /** Callers who have not given up. */
   users: number;
   /** A thread has it. */
@@ -44,9 +41,6 @@ export class GrammarCompiler {
   readonly #waiting = new Map<string, Waiting>();
   /** The first one opens the vocabulary. */
   readonly #threads: CompilerThread[] = [];
-  readonly #pace: CompilePace<CompiledGrammar>;
-  /** Set while the next compile waits for prompts. */
-  #rest: NodeJS.Timeout | null = null;
   #closed = false;
 
   private constructor(
@@ -54,24 +48,16 @@ export class GrammarCompiler {
     private readonly vocabSize: number,
     private readonly stopIds: number[],
     private readonly mostThreads: number,
-    mostAhead: number,
-  ) {
-    // A second thread means that there are cores enough for compiles and prompts.
-    this.#pace = new CompilePace(mostThreads > 1 ? Number.POSITIVE_INFINITY : mostAhead);
-  }
+  ) {}
 
-  /**
-   * Opens nothing yet. `vocabSize` is the model's, `stopIds` all that end its answers. `mostAhead`: where there are few cores,
-   * compiles are at most so many prompt tokens ahead of the answers that have begun.
-   */
+  /** Opens nothing yet. `vocabSize` is the model's, `stopIds` all that end its answers. */
   static open(
     tokenizer: GrammarVocabulary,
     vocabSize: number,
     stopIds: number[],
     mostThreads = availableParallelism() < CORES_FOR_TWO ? 1 : 2,
-    mostAhead = Number.POSITIVE_INFINITY,
   ): GrammarCompiler {
-    return new GrammarCompiler(tokenizer, vocabSize, stopIds, mostThreads, mostAhead);
+    return new GrammarCompiler(tokenizer, vocabSize, stopIds, mostThreads);
   }
 
   /**
@@ -102,9 +88,9 @@ export class GrammarCompiler {
 
   /**
    * The same for callers who go on meanwhile: a grammar that is known comes at once, and what is refused without a compile is
-   * thrown at once. They call begun() for a grammar that did not come at once. `promptTokens`: of the answer that waits for it.
+   * thrown at once.
    */
-  begin(source: GrammarSource, signal?: AbortSignal, promptTokens = 0): CompiledGrammar | Promise<CompiledGrammar> {
+  begin(source: GrammarSource, signal?: AbortSignal): CompiledGrammar | Promise<CompiledGrammar> {
     const text = source.lark;
     if (text.length > MAX_STRUCTURE_LENGTH) {
       const message = `the grammar has ${text.length} characters; at most ${MAX_STRUCTURE_LENGTH} are allowed`;
@@ -114,20 +100,13 @@ export class GrammarCompiler {
     if (signal?.aborted) throw abortedError();
     for (const thread of this.#threads) thread.readAnswers();
     const known = this.#cache.get(text);
-    return known ? known.use() : this.#share(text, promptTokens, signal);
-  }
-
-  /** An answer by `grammar` has begun, or never will. */
-  begun(grammar: CompiledGrammar): void {
-    this.#pace.begun(grammar);
-    this.#next();
+    return known ? known.use() : this.#share(text, signal);
   }
 
   /** Ends the threads and frees what is cached. Compiles that wait fail as "unavailable". */
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    if (this.#rest) clearTimeout(this.#rest);
     this.#failAll(closedError());
     this.#cache.clear();
     const [first, ...others] = this.#threads;
@@ -137,14 +116,14 @@ export class GrammarCompiler {
   }
 
   /** The grammar once it is compiled, with a use for this caller, who shares the work with others. */
-  #share(text: string, promptTokens: number, signal?: AbortSignal): Promise<CompiledGrammar> {
+  #share(text: string, signal?: AbortSignal): Promise<CompiledGrammar> {
     this.prepare();
     let waiting = this.#waiting.get(text);
     if (!waiting) {
       if (this.#waiting.size >= MAX_WAITING_GRAMMARS) {
         throw new FastgenError("overloaded", `${MAX_WAITING_GRAMMARS} grammars wait to be compiled; try again later`);
       }
-      waiting = { text, promptTokens, users: 0, begun: false, ...Promise.withResolvers<CompiledGrammar>() };
+      waiting = { text, users: 0, begun: false, ...Promise.withResolvers<CompiledGrammar>() };
       this.#waiting.set(text, waiting);
     }
     waiting.users++;
@@ -168,16 +147,11 @@ export class GrammarCompiler {
     return thread;
   }
 
-  /** Gives the next grammar to a thread that has none, once the pace allows it. */
+  /** Gives the next grammar to a thread that has none. */
   #next(): void {
-    if (this.#rest) clearTimeout(this.#rest);
-    this.#rest = null;
     const thread = this.#threads.find(({ isBusy }) => !isBusy);
     const waiting = thread && this.#waiting.values().find(({ begun }) => !begun);
-    if (!waiting) return;
-    const rest = this.#pace.rest(performance.now());
-    if (rest > 0) this.#rest = setTimeout(() => this.#next(), rest);
-    else void this.#run(thread, waiting);
+    if (waiting) void this.#run(thread, waiting);
   }
 
   async #run(thread: CompilerThread, waiting: Waiting): Promise<void> {
@@ -191,7 +165,6 @@ export class GrammarCompiler {
       this.#cache.add(waiting.text, grammar);
       // Those who gave up have left; nobody else may free it before the rest has it.
       for (let user = 0; user < waiting.users; user++) grammar.use();
-      if (waiting.users > 0) this.#pace.compiled(grammar, waiting.promptTokens, performance.now());
       waiting.resolve(grammar);
     } catch (error) {
       waiting.reject(asFastgenError(error));

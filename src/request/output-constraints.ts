@@ -14,7 +14,7 @@ import { StructureRules } from "./structure-rules.ts";
 export interface OutputConstraint extends Pick<RequestExtras, "grammar" | "thinking"> {
   /** The grammar while it is being compiled: its requests may begin without their matchers, which giveMatchers() brings. */
   compiling: Promise<CompiledGrammar> | null;
-  /** The caller calls it once: when an answer has begun, or none will. */
+  /** The caller calls it once it has made its matchers, or has failed to. */
   release(): void;
 }
 
@@ -25,49 +25,39 @@ export class OutputConstraints {
   readonly #compiler: GrammarCompiler;
   readonly #rules = new StructureRules();
 
-  /** `stopIds`: all that end the model's answers. `mostAhead`: see GrammarCompiler.open(). */
-  constructor(tokenizer: Tokenizer, vocabSize: number, stopIds: readonly number[], mostAhead?: number) {
+  /** `stopIds`: all that end the model's answers. */
+  constructor(tokenizer: Tokenizer, vocabSize: number, stopIds: readonly number[]) {
     this.#tokenizer = tokenizer;
-    this.#compiler = GrammarCompiler.open(tokenizer, vocabSize, [...stopIds], undefined, mostAhead);
+    this.#compiler = GrammarCompiler.open(tokenizer, vocabSize, [...stopIds]);
   }
 
-  /**
-   * `promptTokens`: of the prompt that is computed meanwhile.
-   * @throws FastgenError "invalid_request": the structure or the grammar is not supported; "overloaded", "aborted", "device".
-   */
-  async of(params: ResolvedParams, options: GenerateOptions, promptTokens = 0): Promise<OutputConstraint> {
+  /** @throws FastgenError "invalid_request": the structure or the grammar is not supported; "overloaded", "aborted", "device". */
+  async of(params: ResolvedParams, options: GenerateOptions): Promise<OutputConstraint> {
     const thinking = options.thinking ? await this.#thinking(options.thinking) : null;
     const asked = options.grammar ?? this.#structured(params);
     if (!asked) return { grammar: null, thinking, compiling: null, release() {} };
     const after = asked.after.map((text) => Int32Array.of(this.#tokenizer.tokenToId(text)!));
     // No timer, and no news of other threads, is waited for: they come after all requests that arrived together.
-    const compiling = this.#compile(asked, promptTokens, options.signal);
+    const compiling = this.#compile(asked, options.signal);
     if (compiling instanceof CompiledGrammar) {
       const grammar = { newMatcher: () => compiling.newMatcher(), after };
       return { grammar, thinking, compiling: null, release: () => compiling.release() };
     }
     const release = () =>
       void compiling.then(
-        (late) => {
-          this.#compiler.begun(late);
-          late.release();
-        },
+        (late) => late.release(),
         () => {},
       );
     return { grammar: { newMatcher: () => null, after }, thinking, compiling, release };
   }
 
-  #compile(
-    { source, param }: OutputGrammar,
-    promptTokens: number,
-    signal?: AbortSignal,
-  ): CompiledGrammar | Promise<CompiledGrammar> {
+  #compile({ source, param }: OutputGrammar, signal?: AbortSignal): CompiledGrammar | Promise<CompiledGrammar> {
     const refuse = (error: unknown): never => {
       if (!(error instanceof FastgenError) || error.kind !== "invalid_request") throw error;
       throw new FastgenError(error.kind, `${param}: ${error.message}`, { param });
     };
     try {
-      const begun = this.#compiler.begin(source, signal, promptTokens);
+      const begun = this.#compiler.begin(source, signal);
       return begun instanceof CompiledGrammar ? begun : begun.catch(refuse);
     } catch (error) {
       return refuse(error);

@@ -82,12 +82,6 @@ export const grammarBugs: PlantedBug[] = [
       "",
       "a burst of requests holds compiled grammars back",
     ],
-    ["if (rest > 0) this", "if (false) this", "compiles do not wait for prompts"],
-    [
-      "this.#pace.begun(grammar);\n    this.#next();",
-      "this.#pace.begun(grammar);",
-      "a compile that rests is not woken by the answer that begins",
-    ],
     ["return known ? known.use() :", "return known ? known :", "a known grammar is not counted"],
     [
       "let waiting = this.#waiting.get(text);",
@@ -114,19 +108,6 @@ export const grammarBugs: PlantedBug[] = [
       "a closed compiler opens a thread",
     ],
   ]),
-  ...inFile(
-    "src/grammar/compile-pace.ts",
-    ["src/grammar/compile-pace.test.ts"],
-    [
-      [
-        "this.#tokens < this.mostAhead ? 0 :",
-        "this.#ahead.size === 0 ? 0 :",
-        "every compile waits for the answer before it",
-      ],
-      ["this.#ahead.delete(grammar);", "", "an answer begins twice"],
-      ["Math.max(0, this.#compiled + LONGEST_REST - now)", "Number.POSITIVE_INFINITY", "a compile may wait for ever"],
-    ],
-  ),
   ...inFile("src/grammar/thread.ts", compiler, [
     ["    this.#compile = null;\n", "", "a thread is busy for ever"],
     ["else compile.reject(new FastgenError(message.kind, message.message));", "", "a refusal is not told"],
