@@ -32,6 +32,8 @@ export interface LoadOptions {
   tokenIds?: boolean;
   /** Which requests bring a JSON schema of their own (structured_outputs): every one, or every other one; none by default. */
   schemas?: Schemas;
+  /** Loads with the same one bring the same schemas; the seed by default. */
+  schemaNames?: string;
   apiKey?: string;
 }
 
@@ -75,7 +77,7 @@ export interface LoadSummary {
 /** What the requests and their arrivals follow from. */
 export type LoadPlan = Pick<
   LoadOptions,
-  "prompts" | "input" | "output" | "spread" | "rate" | "seed" | "vocab" | "schemas"
+  "prompts" | "input" | "output" | "spread" | "rate" | "seed" | "vocab" | "schemas" | "schemaNames"
 >;
 
 /** How much is sent. */
@@ -94,7 +96,7 @@ export function planLoad(options: LoadPlan): PlannedRequest[] {
     const maxTokens = length(options.output);
     if (options.rate !== null) arrival += -Math.log(1 - random()) / options.rate;
     const constrained = options.schemas === "each" || (options.schemas === "half" && i % 2 === 1);
-    const schema = constrained ? endlessSchema(`${options.seed}_${i}`) : null;
+    const schema = constrained ? endlessSchema(`${options.schemaNames ?? options.seed}_${i}`) : null;
     return { promptIds, maxTokens, schema, arrival };
   });
 }

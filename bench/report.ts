@@ -27,6 +27,7 @@ const TABLES: Record<string, () => string> = {
   startup: () => plainReport(readResultsFile("startup")),
   cpu: () => cpuReport(readResultsFile("cpu")),
   schemas: () => schemasReport(readResultsFile("constrained-cpu")),
+  "first-tokens": () => plainReport(readResultsFile("first-tokens")),
   http: () => plainReport(readResultsFile("http")),
   "http-thread": () => httpThreadReport(readResultsFile("http-thread")),
   turns: () => turnsReport(readResultsFile("turns")),
