@@ -23,9 +23,16 @@ export const requestBugs: PlantedBug[] = [
     ["if (stream && force)", "if (force)", "usage is forced where nothing is streamed"],
   ]),
   ...inFile("routes/app.ts", tests("other-paths"), [
-    ["}/`) ? path.slice", "}`) ? path.slice", "a path that begins like --root-path is below it"],
     ['path.slice(root.length) || "/"', "path.slice(root.length)", "--root-path itself is no path"],
     ["pathAdvice(c.req.path)}", '""}', "an unknown path gets no advice"],
+  ]),
+  ...inFile("routes/socket-file.ts", tests("socket-file"), [
+    ["if (!file.isSocket()) throw", "if (false) throw", "a file makes room for a socket"],
+    ["if (await isListening(path)) throw", "if (false) throw", "another server's socket is taken away"],
+    ["rmSync(path, { force: true });", "", "a socket that is left over stays"],
+  ]),
+  ...inFile("routes/listen.ts", tests("socket-file"), [
+    ['uds !== undefined ? "localhost" : ', "", "who opens the socket is nobody of this machine"],
   ]),
   ...inFile("routes/other-paths.ts", tests("other-paths"), [
     ['path.replace(/^\\/v1(?=\\/)/, "")', "path", "paths below /v1 are unknown"],
