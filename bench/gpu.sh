@@ -74,8 +74,9 @@ load() {
 # usage: turns MODEL NAME
 turns() {
 	forget=
-	case $2 in turns-forget-*) forget=--forget ;; esac
-	# shellcheck disable=SC2086 # a flag, or none
+	# Other prompts than those of the load before, which the same server may have kept.
+	case $2 in turns-forget-*) forget="--forget --seed 1" ;; esac
+	# shellcheck disable=SC2086 # flags, or none
 	bun bench/turns.ts --model "$(model_of "$1")" --gpus "$(gpus_of "$1")" --host-kv "${2##*-}" $forget --url http://127.0.0.1:5679 --results "$out/turns.jsonl"
 }
 

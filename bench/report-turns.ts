@@ -15,7 +15,8 @@ export function turnsReport(results: readonly Result[]): string {
     const speeds = (way: string) => later.map((turn) => rounded(value(`${turn} ${way}`))).join(", ");
     return [
       `${host_kv} GiB${forget ? ", nothing is used again" : ""}`,
-      `${rounded(value("turn 1"))} s`,
+      // With what another load left behind, it is no first turn.
+      value("turn 1 found") > 0 ? "" : `${rounded(value("turn 1"))} s`,
       `${rounded(later.reduce((sum, turn) => sum + value(turn), 0))} s`,
       forget ? "" : percent(value("found")),
       host_kv === 0 || forget ? "" : `${speeds("read")}; ${speeds("written")}`,

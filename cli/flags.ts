@@ -1,12 +1,12 @@
 /** The flags that all tools share: how a model is loaded, in vLLM's spelling where it has one. */
 import { existsSync, readFileSync } from "node:fs";
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
-import { isObject } from "../src/bounded.ts";
+import { isObject } from "../src/bounded-json.ts";
 import { DEFAULTS } from "../src/device.ts";
 import { asFastgenError, FastgenError } from "../src/errors.ts";
 import { Fastgen } from "../src/fastgen.ts";
 import { MAX_TEMPLATE_LENGTH } from "../src/limits.ts";
-import { systemReason } from "../src/system-reason.ts";
+import { systemReason } from "../src/system/system-reason.ts";
 import type { ChatContentFormat, Dtype, KvEventsConfig, LoadOptions, SchedulingPolicy } from "../src/types.ts";
 import { inOwnFlags } from "./other-flags.ts";
 

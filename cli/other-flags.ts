@@ -248,13 +248,13 @@ export function inOwnFlags(command: Command, given: readonly string[]): OwnFlags
       take();
     } else {
       const advice = REFUSED_SWITCHES.get(written);
-      if (advice !== undefined) return refuse(token, advice);
+      if (advice !== undefined) return refuse(written, advice);
       // Parts of an object, such as --hf-overrides.rope_theta, are no more than the object is.
       const refused = REFUSED_VALUES.get(written.replace(/\..*/, ""));
       if (!refused) args.push(inline === null ? written : `${written}=${inline}`);
       else {
-        const value = take();
-        if (!refused.taken.includes(value)) return refuse(`${written} ${value}`, refused.advice);
+        // The value may be a secret.
+        if (!refused.taken.includes(take())) return refuse(written, refused.advice);
       }
     }
   }

@@ -1,9 +1,9 @@
 /** fgserve: the command line of the server, and its life from the open port to the last answer. */
 import { Command, InvalidArgumentError, Option } from "commander";
 import { BatchStore } from "../routes/batch/store.ts";
-import { type Listener, listen } from "../routes/listen.ts";
+import type { RequestTracer } from "../routes/metrics/tracing.ts";
+import { type Listener, listen } from "../routes/server/listen.ts";
 import { Service } from "../routes/service.ts";
-import type { RequestTracer } from "../routes/tracing.ts";
 import { asFastgenError } from "../src/errors.ts";
 import * as limits from "../src/limits.ts";
 import { makeProfileFolder } from "../src/profile-folder.ts";
@@ -278,7 +278,7 @@ function openBatchStore({ batchDir, maxBatchBytes }: ServeFlags): BatchStore {
 /** OpenTelemetry's SDK is loaded only where traces are wanted. */
 async function openTracer(endpoint: string | undefined, log: (line: string) => void): Promise<RequestTracer | null> {
   if (endpoint === undefined) return null;
-  const { otlpTracer } = await import("../routes/otlp.ts");
+  const { otlpTracer } = await import("../routes/metrics/otlp.ts");
   return otlpTracer(endpoint, (message) => log(`fgserve: ${message}`));
 }
 

@@ -16,16 +16,16 @@ import {
 } from "../src/limits.ts";
 import type { FastgenApi, LoadProgress } from "../src/types.ts";
 import { VERSION } from "../src/version.ts";
+import { Profiling } from "./admin/profile.ts";
 import { BatchRunner } from "./batch/runner.ts";
 import { BatchStore } from "./batch/store.ts";
 import type { RequestRecord } from "./context.ts";
+import type { TemplateRules } from "./conversation/messages.ts";
 import { errorStatus } from "./errors.ts";
-import type { TemplateRules } from "./messages.ts";
-import { Metrics } from "./metrics.ts";
-import type { BrowserOptions } from "./origins.ts";
-import { Profiling } from "./profile.ts";
+import { Metrics } from "./metrics/metrics.ts";
+import type { RequestTracer } from "./metrics/tracing.ts";
 import { ResponseStore } from "./responses/store.ts";
-import type { RequestTracer } from "./tracing.ts";
+import type { BrowserOptions } from "./server/origins.ts";
 
 export interface ServiceOptions extends BrowserOptions, TemplateRules {
   /** Guards the routes that change the server for everybody; null = the API key does. */

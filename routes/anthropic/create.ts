@@ -1,15 +1,15 @@
 /** POST /messages and /messages/count_tokens: Anthropic's Messages API, on the same conversations as chat. */
 import type { Context } from "hono";
 import type { WeightSpan } from "../../src/types.ts";
-import { Blocks } from "../blocks.ts";
-import { noteIgnored, readBody } from "../body.ts";
+import { noteIgnored, readBody } from "../body/body.ts";
 import type { Env } from "../context.ts";
-import { Conversation } from "../conversation.ts";
-import { longJson } from "../long-json.ts";
-import { Rollouts } from "../rollout.ts";
+import { Blocks } from "../conversation/blocks.ts";
+import { Conversation } from "../conversation/conversation.ts";
+import { longJson } from "../reply/long-json.ts";
+import { Rollouts } from "../reply/rollout.ts";
+import { eventStream } from "../reply/sse.ts";
+import { versionFields } from "../reply/weight-versions.ts";
 import type { Service } from "../service.ts";
-import { eventStream } from "../sse.ts";
-import { versionFields } from "../weight-versions.ts";
 import { MessageFrames } from "./events.ts";
 import { contentBlock, freshMessageId, message, messageUsage, NOT_STOPPED, stopOf } from "./reply.ts";
 import { conversationRequest, customTools, inOwnWords, messagesPrompt } from "./request.ts";

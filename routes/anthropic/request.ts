@@ -2,11 +2,11 @@
 import { FastgenError } from "../../src/errors.ts";
 import { parseWith, schemaError } from "../../src/schema-error.ts";
 import type { StructuredOutputs } from "../../src/structured-outputs.ts";
-import type { ConversationRequest, ToolChoice } from "../conversation.ts";
-import { askForRollout, samplingParams } from "../fields.ts";
-import { chatPrompt, type TemplateRules } from "../messages.ts";
-import { toolChoice } from "../tools.ts";
-import { Turns } from "../turns.ts";
+import { askForRollout, samplingParams } from "../body/fields.ts";
+import type { ConversationRequest, ToolChoice } from "../conversation/conversation.ts";
+import { chatPrompt, type TemplateRules } from "../conversation/messages.ts";
+import { toolChoice } from "../conversation/tools.ts";
+import { Turns } from "../conversation/turns.ts";
 import type { AnthropicMessage, ContentBlock } from "./blocks.ts";
 import { type CustomTool, customTool, type MessageFields } from "./schema.ts";
 

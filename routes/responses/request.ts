@@ -2,12 +2,12 @@
 import { FastgenError } from "../../src/errors.ts";
 import type { SamplingParams } from "../../src/params.ts";
 import type { StructuredOutputs } from "../../src/structured-outputs.ts";
-import type { ConversationRequest } from "../conversation.ts";
-import { inputArguments } from "../custom-tools.ts";
-import { askForRollout, samplingParams } from "../fields.ts";
-import { chatPrompt, type TemplateRules } from "../messages.ts";
-import { allowedTools, toolChoice } from "../tools.ts";
-import { Turns } from "../turns.ts";
+import { askForRollout, samplingParams } from "../body/fields.ts";
+import type { ConversationRequest } from "../conversation/conversation.ts";
+import { inputArguments } from "../conversation/custom-tools.ts";
+import { chatPrompt, type TemplateRules } from "../conversation/messages.ts";
+import { allowedTools, toolChoice } from "../conversation/tools.ts";
+import { Turns } from "../conversation/turns.ts";
 import type { Item } from "./items.ts";
 import type { FunctionTool, ResponseFields, TextFormat } from "./schema.ts";
 import { modelName, type Tools } from "./tools.ts";

@@ -6,8 +6,8 @@
  */
 import { lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { type FileLock, takeFileLock } from "../file-lock.ts";
 import { MAX_KV_CACHE_ENGINES } from "../limits.ts";
+import { type FileLock, takeFileLock } from "../system/file-lock.ts";
 import { FORMAT, UNFINISHED } from "./page-file.ts";
 import { differences, type Setup, setupId } from "./setup.ts";
 

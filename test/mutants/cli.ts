@@ -11,7 +11,7 @@ export const cliBugs: PlantedBug[] = [
     ["args: [...args, ...models]", "args", "--model names none"],
     ["|| /^-O\\d$/.test(written)", "", "-O3 is unknown"],
     ["      take();\n", "", "the value of a flag without effect is the model"],
-    ["!refused.taken.includes(value)", "true", "a value that asks for nothing is refused"],
+    ["!refused.taken.includes(take())", "true", "a value that asks for nothing is refused"],
     ['REFUSED_VALUES.get(written.replace(/\\..*/, ""))', "REFUSED_VALUES.get(written)", "parts of objects are unknown"],
   ]),
   ...inFile("cli/vllm-variables.ts", beside("vllm-variables"), [
