@@ -127,8 +127,6 @@ const REFUSED_VALUES = new Map<string, Advice>(
     "--download-dir": [[], "set the variable HF_HUB_CACHE to that folder"],
     "--max-logprobs": [["20"], "a request may ask for 20 alternatives per token"],
     "--response-role": [["assistant"], "answers have the role assistant"],
-    "--generation-config": [["auto"], `it is not supported; requests can set what the model's file sets`],
-    "--override-generation-config": [["{}"], `${IN_REQUESTS}: temperature, top_p and the like`],
     "--chat-template-kwargs": [["{}"], "use --default-chat-template-kwargs"],
     "--speculative-config": [[], NO_SPECULATION],
     "--speculative-model": [[], NO_SPECULATION],

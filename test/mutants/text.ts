@@ -5,6 +5,14 @@ const beside = (name: string) => [`src/text/${name}.test.ts`];
 
 export const textBugs: PlantedBug[] = [
   ...inFile(
+    "src/text/generation-config.ts",
+    ["src/text/generation-config.test.ts"],
+    [
+      ['generation_config !== "vllm" && ofModel', "ofModel", "--generation-config vllm does nothing"],
+      ["samplingParams(parsed.data)", "{}", "--override-generation-config does nothing"],
+    ],
+  ),
+  ...inFile(
     "src/text/chat-messages.ts",
     ["src/text/chat-template.test.ts", "test/prompt-ids.test.ts"],
     [
