@@ -84,8 +84,8 @@ export const textBugs: PlantedBug[] = [
     ],
     ['"top_p", "top_k", "min_p"', '"top_p", "top_k"', "min_p is not read"],
     [
-      "params.max_tokens = generation.max_new_tokens",
-      "params.min_tokens = generation.max_new_tokens",
+      "params.max_tokens = given.max_new_tokens",
+      "params.min_tokens = given.max_new_tokens",
       "max_new_tokens is another parameter",
     ],
     ["if (value != null) params[key]", "if (value) params[key]", "a default of 0 is not taken"],
