@@ -119,9 +119,9 @@ export const requestBugs: PlantedBug[] = [
       "ids among several prompts are not checked",
     ],
     ["value.length > 0 && value.every", "value.every", "a prompt of no ids"],
-    ["refuse(`prompt[", "refuse(`prompts[", "an error names a field that no body has"],
+    ['param = "prompt"', 'param = "prompts"', "an error names a field that no body has"],
     [
-      'if (prompt.length === 0) throw refuse("prompt", "must not be empty");',
+      'if (prompt.length === 0) throw refuse(param, "must not be empty");',
       "",
       "no prompts are a request without choices",
     ],
