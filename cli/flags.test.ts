@@ -49,6 +49,7 @@ describe("flags become load options", () => {
       threads: 0,
       seed: 0,
       chat_template_content_format: "auto",
+      generation_config: "auto",
       logprobs_mode: "raw_logprobs",
     });
   });
@@ -58,7 +59,8 @@ describe("flags become load options", () => {
       "org/name --revision v1 --device cpu --dtype half --quantization fp8 --kv-cache-dtype fp8_e4m3 --load-format dummy --max-model-len 4096 --max-num-seqs 8 " +
       "--max-num-batched-tokens 128 --no-enable-prefix-caching --gpu-memory-utilization 0.5 --kv-cache-memory-bytes 2G " +
       "--swap-space 1.5 --tensor-parallel-size 2 --threads 3 --seed 4 --chat-template {{messages}} " +
-      "--chat-template-content-format openai --scheduling-policy priority --logprobs-mode processed_logprobs";
+      "--chat-template-content-format openai --scheduling-policy priority --logprobs-mode processed_logprobs " +
+      '--generation-config vllm --override-generation-config {"top_p":0.5}';
     const { flags, args, code } = parse(line.split(" "));
     expect(code).toBeNull();
     expect(args).toEqual(["org/name"]);
@@ -82,6 +84,8 @@ describe("flags become load options", () => {
       seed: 4,
       chat_template: "{{messages}}",
       chat_template_content_format: "openai",
+      generation_config: "vllm",
+      override_generation_config: { top_p: 0.5 },
       logprobs_mode: "processed_logprobs",
     });
   });

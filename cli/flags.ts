@@ -128,6 +128,8 @@ export interface ModelFlags {
   seed: number;
   chatTemplate?: string;
   chatTemplateContentFormat: ChatContentFormat;
+  generationConfig: LoadOptions["generation_config"];
+  overrideGenerationConfig?: LoadOptions["override_generation_config"];
   logprobsMode: LoadOptions["logprobs_mode"];
 }
 
@@ -229,6 +231,16 @@ export function addModelFlags(command: Command): Command {
     "string",
     "openai",
   ]);
+  choice(
+    "--generation-config <name>",
+    "sampling defaults of requests: auto = those of the model's generation_config.json; vllm = the API's own",
+    ["auto", "vllm"],
+  );
+  flag(
+    "--override-generation-config <json>",
+    "sampling defaults in place of these, such as '{\"temperature\": 0.5}'; also top_p, top_k, min_p, repetition_penalty and max_new_tokens (default: none)",
+    jsonObject('{"temperature": 0.5}'),
+  );
   choice("--logprobs-mode <name>", "what log probabilities are of where a request has no logprobs_mode", [
     "raw_logprobs",
     "processed_logprobs",
@@ -263,6 +275,8 @@ export function loadOptions(flags: ModelFlags): LoadOptions {
     seed: flags.seed,
     chat_template: chatTemplate === undefined ? undefined : readTemplate(chatTemplate),
     chat_template_content_format: flags.chatTemplateContentFormat,
+    generation_config: flags.generationConfig,
+    override_generation_config: flags.overrideGenerationConfig,
     logprobs_mode: flags.logprobsMode,
   };
 }
@@ -338,9 +352,11 @@ export function parseFlags(command: Command, args: string[]): number | null {
     const { args: own, without, refused } = inOwnFlags(command, args);
     if (refused !== null) command.error(`error: ${refused}`);
     command.parse(own, { from: "user" });
-    if (without.length > 0) {
-      const note = `${command.name()}: nothing depends on ${without.join(", ")} here\n`;
-      command.configureOutput().writeErr?.(note);
+    const note = (text: string) => command.configureOutput().writeErr?.(`${command.name()}: ${text}\n`);
+    if (without.length > 0) note(`nothing depends on ${without.join(", ")} here`);
+    // With vLLM it is that of sampling.
+    if (command.getOptionValueSource("seed") === "cli" && command.getOptionValue("loadFormat") !== "dummy") {
+      note("--seed does nothing without --load-format dummy; the field seed of a request makes its answer repeatable");
     }
     return null;
   } catch (error) {

@@ -40,6 +40,12 @@ describe("taken", () => {
     expect(llama.flags).toMatchObject({ maxModelLen: 4096, maxNumSeqs: 8, servedModelName: "name" });
   });
 
+  test("--seed, which is not that of sampling here, says so", () => {
+    expect(parse("--seed", "1").said).toMatch(/^fgserve: --seed does nothing without --load-format dummy; .*\n$/);
+    expect(parse("--seed", "1", "--load-format", "dummy").said).toBe("");
+    expect(parse().said).toBe("");
+  });
+
   test("names of parsers", () => {
     const { flags } = parse("--tool-call-parser", "qwen3_xml", "--reasoning-parser=deepseek-r1");
     expect(flags).toMatchObject({ toolCallParser: "qwen3_coder", reasoningParser: "deepseek_r1" });

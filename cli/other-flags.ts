@@ -65,6 +65,7 @@ interface Advice {
 }
 
 const ONE_MACHINE = "one server is one machine's; docs/scaling.md says how to use several";
+const NO_TLS = "fgserve speaks plain HTTP: put a proxy that speaks TLS in front of it, with --uds or on 127.0.0.1";
 const NO_LORA = "adapters are not supported; merge the adapter into the weights";
 const NO_SPECULATION =
   "speculative decoding is not supported; leave it out: answers are drawn from the same distribution";
@@ -85,6 +86,7 @@ const REFUSED_SWITCHES = new Map<string, string>([
   ["--headless", ONE_MACHINE],
   ["--data-parallel-hybrid-lb", ONE_MACHINE],
   ["--data-parallel-external-lb", ONE_MACHINE],
+  ["--enable-ssl-refresh", NO_TLS],
   ["--grpc", "requests come over HTTP; leave it out"],
   ["--enable-log-outputs", "answers are never logged; leave it out"],
   ["--embedding", "embeddings are not supported"],
@@ -125,8 +127,6 @@ const REFUSED_VALUES = new Map<string, Advice>(
     "--download-dir": [[], "set the variable HF_HUB_CACHE to that folder"],
     "--max-logprobs": [["20"], "a request may ask for 20 alternatives per token"],
     "--response-role": [["assistant"], "answers have the role assistant"],
-    "--generation-config": [["auto"], `it is not supported; requests can set what the model's file sets`],
-    "--override-generation-config": [["{}"], `${IN_REQUESTS}: temperature, top_p and the like`],
     "--chat-template-kwargs": [["{}"], "use --default-chat-template-kwargs"],
     "--speculative-config": [[], NO_SPECULATION],
     "--speculative-model": [[], NO_SPECULATION],
@@ -150,6 +150,12 @@ const REFUSED_VALUES = new Map<string, Advice>(
     "--mem-fraction-static": [[], "use --gpu-memory-utilization, the share for weights, KV cache and all else"],
     "--chunked-prefill-size": [[], "use --max-num-batched-tokens, the tokens of a step"],
     "--max-prefill-tokens": [[], "use --max-num-batched-tokens, the tokens of a step"],
+    ...Object.fromEntries(
+      names("--ssl-keyfile --ssl-certfile --ssl-ca-certs --ssl-ciphers --ssl-cert-reqs").map((flag) => [
+        flag,
+        [[], NO_TLS],
+      ]),
+    ),
     "--lora-modules": [[], NO_LORA],
     "--max-loras": [[], NO_LORA],
     "--max-lora-rank": [[], NO_LORA],

@@ -10,6 +10,7 @@ import { makeProfileFolder } from "../src/profile-folder.ts";
 import type { FastgenApi } from "../src/types.ts";
 import { VERSION } from "../src/version.ts";
 import { type AccessFlags, accessOptions, addAccessFlags } from "./access-flags.ts";
+import { type AddressFlags, addAddressFlags } from "./address-flags.ts";
 import { type AnswerFlags, addAnswerFlags, answerOptions } from "./answer-flags.ts";
 import { builtInNotice } from "./built-in.ts";
 import { maxConnections } from "./descriptors.ts";
@@ -31,9 +32,7 @@ import { exitCodeOf, onSignals } from "./signals.ts";
 import { showStatus } from "./status-line.ts";
 import { unheardVariables, vllmKey } from "./vllm-variables.ts";
 
-interface ServeFlags extends ModelFlags, AccessFlags, AnswerFlags {
-  host: string;
-  port: number;
+interface ServeFlags extends ModelFlags, AddressFlags, AccessFlags, AnswerFlags {
   apiKey?: string;
   adminApiKey?: string;
   disableLogRequests?: boolean;
@@ -52,7 +51,6 @@ interface ServeFlags extends ModelFlags, AccessFlags, AnswerFlags {
   enableTokenizerInfoEndpoint?: boolean;
   enableForceIncludeUsage?: boolean;
   ui: boolean;
-  rootPath: string;
   otlpTracesEndpoint?: string;
   profile?: string;
 }
@@ -65,11 +63,9 @@ const MAX_TIMER_SECONDS = 2_000_000;
 
 /** fgserve's flags and its help. */
 export function command(): Command {
-  const command = new Command("fgserve")
-    .description("Serves a model over OpenAI's API.")
-    .version(VERSION)
-    .option("--host <address>", "address to listen on; 0.0.0.0 = all", nonEmpty, "127.0.0.1")
-    .option("--port <n>", "port to listen on; 0 = any free port", integer(0, 65_535), 5678)
+  const command = new Command("fgserve").description("Serves a model over OpenAI's API.").version(VERSION);
+  addAddressFlags(command);
+  command
     .addOption(
       new Option(
         "--api-key <key>",
@@ -94,11 +90,6 @@ export function command(): Command {
       "end every stream with its usage (default: where stream_options asks for it)",
     )
     .option("--no-ui", "no page to chat on at / (default: there is one)")
-    .addOption(
-      new Option("--root-path <path>", "where a proxy has this server, such as /llm: paths work with and without it")
-        .argParser(rootPath)
-        .default("", "none"),
-    )
     .option(
       "--otlp-traces-endpoint <url>",
       "send a trace of every request to this OTLP collector, over HTTP; such as http://localhost:4318 (default: no traces)",
@@ -127,13 +118,6 @@ The server answers /v1/chat/completions and /v1/completions (with /render after 
 /start_profile and /stop_profile; each with and without /v1. After SIGTERM or SIGINT, running requests may finish, for at most the seconds of
 --shutdown-timeout; a second signal ends the server at once.`,
   );
-}
-
-/** A path without a slash at its end; "" is none. */
-function rootPath(text: string): string {
-  const path = text.replace(/\/+$/, "");
-  if (/^(\/[\w.~%-]+)*$/.test(path)) return path;
-  throw new InvalidArgumentError("It must be a path, such as /llm.");
 }
 
 /** A collector's URL, with the path that collectors take traces at unless there is another. */
@@ -227,7 +211,7 @@ export async function run(args: string[]): Promise<number> {
   const service = new Service({
     apiKey: flags.apiKey ?? null,
     adminApiKey: flags.adminApiKey ?? null,
-    host: flags.host,
+    host: flags.uds === undefined ? flags.host : null,
     ...accessOptions(flags),
     ...answerOptions(flags),
     accessLog: flags.disableLogRequests ? null : write,
@@ -237,7 +221,7 @@ export async function run(args: string[]): Promise<number> {
     batchStore,
     tokenizerInfo: flags.enableTokenizerInfoEndpoint ?? false,
     forceIncludeUsage: flags.enableForceIncludeUsage ?? false,
-    rootPath: flags.rootPath,
+    rootPath: flags.rootPath ?? "",
     ui: flags.ui,
     maxConnections: maxConnections(flags.maxConnections),
     maxQueued: flags.maxQueuedSeqs,
@@ -249,7 +233,7 @@ export async function run(args: string[]): Promise<number> {
     idleSeconds: flags.timeoutKeepAlive,
   });
   // The port opens before the model loads: /health can say so, and a port in use is reported at once.
-  const server = await listen(service, flags.host, flags.port);
+  const server = await listen(service, flags.host, flags.port, flags.uds);
   const stopping = new AbortController();
   const unhook = onSignals(stopping);
   const onProfile = () => service.profiling.toggle(service);
@@ -344,6 +328,7 @@ async function drain(service: Service, fastgen: FastgenApi, seconds: number, log
 
 /** The server's URL on this machine. */
 function baseUrl({ url, port }: Listener): string {
+  if (url.protocol === "unix:") return url.href;
   const host = ["0.0.0.0", "[::]"].includes(url.hostname) ? "127.0.0.1" : url.hostname;
   return `http://${host}:${port}`;
 }
@@ -353,7 +338,8 @@ function banner(fastgen: FastgenApi, name: string, base: string, flags: ServeFla
   const { model, capacity, load_seconds } = fastgen;
   const count = (value: number) => value.toLocaleString("en-US");
   const key = flags.apiKey === undefined ? "" : ' -H "Authorization: Bearer $FASTGEN_API_KEY"';
-  const page = flags.ui ? "Open it in a browser for a page to chat on.\n" : "";
+  const curl = flags.uds === undefined ? `curl ${base}` : `curl --unix-socket '${flags.uds}' http://localhost`;
+  const page = flags.ui && flags.uds === undefined ? "Open it in a browser for a page to chat on.\n" : "";
   const hostPages = capacity.host_pages > 0 ? `, ${count(capacity.host_pages)} more on the host` : "";
   const { data_parallel_size: engines } = capacity;
   const [many, each] = engines > 1 ? [`${engines} engines, each on `, " in each"] : ["", ""];
@@ -361,7 +347,7 @@ function banner(fastgen: FastgenApi, name: string, base: string, flags: ServeFla
 KV cache: ${count(capacity.pages * capacity.page_tokens)} tokens in ${count(capacity.pages)} pages${hostPages}${each}; up to ${count(model.max_model_len)} tokens per sequence
 Ready: ${base}
 ${page}
-  curl ${base}/v1/chat/completions -H 'Content-Type: application/json'${key} \\
+  ${curl}/v1/chat/completions -H 'Content-Type: application/json'${key} \\
     -d '{"messages": [{"role": "user", "content": "Write a haiku about recursion in programming."}]}'
 
 `;

@@ -29,6 +29,7 @@ import type { Service } from "./service.ts";
 import { generate } from "./tokens/generate.ts";
 import { renderChat, renderCompletions } from "./tokens/render.ts";
 import { score } from "./tokens/score.ts";
+import { sglangGenerate } from "./tokens/sglang-generate.ts";
 import { detokenize, tokenize } from "./tokens/tokenize.ts";
 import { tokenizerInfo } from "./tokens/tokenizer-info.ts";
 
@@ -113,6 +114,7 @@ export function createApp(service: Service): Hono<Env> {
   route("POST", "/messages/count_tokens", countTokens(service));
   route("POST", "/chat/completions/render", renderChat(service));
   route("POST", "/completions/render", renderCompletions(service));
+  route("POST", "/generate", sglangGenerate(service));
   route("POST", "/inference/v1/generate", generate(service));
   route("POST", "/inference/v1/score", score(service));
   route(["GET", "POST"], "/files", files(service));

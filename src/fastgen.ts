@@ -22,7 +22,7 @@ import { engineRequests, type ModelLimits, resolveParams } from "./request/reque
 import { runBounded } from "./run-bounded.ts";
 import { whyNotWritable } from "./system/writable-folder.ts";
 import { ChatTemplate } from "./text/chat-template.ts";
-import { readGenerationConfig } from "./text/generation-config.ts";
+import { readGenerationConfig, samplingDefaults } from "./text/generation-config.ts";
 import { Tokenizer } from "./text/tokenizer.ts";
 import { tokenizerConfig } from "./text/tokenizer-config.ts";
 import type {
@@ -101,6 +101,7 @@ export class Fastgen implements FastgenApi {
    */
   static async load(name?: string, options: LoadOptions = {}): Promise<Fastgen> {
     const { signal } = options;
+    const defaultsOf = samplingDefaults(options);
     const device = chooseDevice(options.device ?? "auto", options.onWarning);
     const opening = {
       revision: options.revision,
@@ -152,7 +153,10 @@ export class Fastgen implements FastgenApi {
         },
         weightsIn: model.weightsIn,
         limits: { vocabSize: model.shape.vocabSize, maxContext, stopIds: generation.stopIds },
-        defaults: { ...generation.params, ...(options.logprobs_mode && { logprobs_mode: options.logprobs_mode }) },
+        defaults: {
+          ...defaultsOf(generation.params),
+          ...(options.logprobs_mode && { logprobs_mode: options.logprobs_mode }),
+        },
         config: { prefixCaching, maxSeqs, maxStepTokens, devices },
         tokenizerConfig: tokenizerConfig(model.files, options.chat_template),
         byPriority: config.schedulingPolicy === "priority",

@@ -49,6 +49,10 @@ export interface LoadOptions {
   chat_template?: string;
   /** How the contents of messages are given to the template; default "auto". */
   chat_template_content_format?: ChatContentFormat;
+  /** auto = requests have the sampling defaults of the model's generation_config.json; vllm = they have the API's own. */
+  generation_config?: "auto" | "vllm";
+  /** Sampling defaults in place of those, by that file's keys: temperature, top_p, top_k, min_p, repetition_penalty, max_new_tokens. */
+  override_generation_config?: Record<string, unknown>;
   /** logprobs_mode of requests that have none. */
   logprobs_mode?: ResolvedParams["logprobs_mode"];
   /** fcfs = sequences run in the order they arrive; priority = those of lower priority numbers first. */

@@ -1,7 +1,10 @@
 /** The executable as operators and web pages meet it: flags of CORS and traces, metrics of a real engine. */
 import { afterEach, describe, expect, test } from "bun:test";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import * as path from "node:path";
 import { startCollector } from "./otlp-collector.ts";
-import { missing, type RunningServer, startServer, until } from "./server.ts";
+import { missing, type RunningServer, spawnServer, startServer, until } from "./server.ts";
 
 const CHAT = "/v1/chat/completions";
 const page = "https://page.example";
@@ -47,6 +50,23 @@ describe.skipIf(missing !== null)(`operators (${missing ?? "executable"})`, () =
     expect([preflight.status, preflight.headers.get("access-control-allow-origin")]).toEqual([204, "*"]);
     expect((await post(keyed, body, { origin: page })).status).toBe(401);
     expect((await post(keyed, body, { origin: page, authorization: "Bearer k" })).status).toBe(200);
+  });
+
+  test("a command line and a key that people have for vLLM, on a Unix socket behind a proxy's path", async () => {
+    const folder = mkdtempSync(path.join(tmpdir(), "uds-"));
+    const unix = path.join(folder, "s.sock");
+    const flags = ["--uds", unix, "--device", "cpu", "--root_path", "/llm", "-tp", "1", "--enforce-eager"];
+    const { child, output, exited } = spawnServer(flags, { variables: { VLLM_API_KEY: "theirs" } });
+    stops.push(() => child.kill("SIGKILL"));
+    await until(() => output.stdout.includes(`Ready: unix:${unix}\n`));
+    const models = (headers: Record<string, string> = {}) => fetch("http://x/llm/v1/models", { unix, headers });
+    expect((await models()).status).toBe(401);
+    expect((await models({ authorization: "Bearer theirs" })).status).toBe(200);
+    expect(output.stderr).toContain("nothing depends on --enforce-eager here");
+    child.kill("SIGTERM");
+    expect(await exited).toBe(0);
+    expect(existsSync(unix)).toBe(false);
+    rmSync(folder, { recursive: true });
   });
 
   test("several engines: requests are shared out, and health, metrics and /server_info tell of each", async () => {

@@ -241,6 +241,21 @@ test("loading reports wrong options, missing models and an abort", async () => {
   expect((await refusal(load({ chat_template: "{% if %}" }))).kind).toBe("model");
 });
 
+test("the user's sampling defaults are those of requests that set none", async () => {
+  expect((await refusal(load({ override_generation_config: { top_p: 2 } }))).param).toBe(
+    "override_generation_config.top_p",
+  );
+  await using greedy = await Fastgen.load(undefined, {
+    device: "cpu",
+    threads: 1,
+    generation_config: "vllm",
+    override_generation_config: { max_new_tokens: 3 },
+  });
+  // The built-in model's own file sets a temperature.
+  expect(greedy.default_params).toEqual({ max_tokens: 3 });
+  expect((await greedy.generate("Hi", { ignore_eos: true })).choices[0]!.token_ids.length).toBe(3);
+});
+
 test("several engines answer as one does, and all are told what one is", async () => {
   await using several = await load({ data_parallel_size: 2, threads: 2 });
   expect(several.capacity.data_parallel_size).toBe(2);

@@ -102,6 +102,9 @@ const INERT = new Map<string, readonly unknown[]>([
   ["thinking_token_budget", [-1]],
   // SGLang
   ["routed_experts_start_len", [0]],
+  ["logprob_start_len", [-1]],
+  ["top_logprobs_num", [0]],
+  ["log_metrics", [true, false]],
   // llama.cpp
   ["n_predict", [-1]],
   ["n_keep", [0]],

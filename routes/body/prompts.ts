@@ -22,20 +22,20 @@ export function tokenIds(value: unknown, param: string, most = Number.POSITIVE_I
   throw refuse(param, "must be a non-empty array of token ids");
 }
 
-/** The prompts of a completion: a string, strings, token ids, or arrays of them. */
-export function promptList(prompt: unknown): Prompt[] {
-  if (prompt === undefined) throw refuse("prompt", "is required");
+/** The prompts of a completion: a string, strings, token ids, or arrays of them, in the field `param`. */
+export function promptList(prompt: unknown, param = "prompt"): Prompt[] {
+  if (prompt === undefined) throw refuse(param, "is required");
   if (typeof prompt === "string") return [prompt];
   if (!Array.isArray(prompt)) {
-    throw refuse("prompt", "must be a string, an array of strings, token ids, or an array of those");
+    throw refuse(param, "must be a string, an array of strings, token ids, or an array of those");
   }
-  if (prompt.length === 0) throw refuse("prompt", "must not be empty");
-  if (typeof prompt[0] === "number") return [tokenIds(prompt, "prompt")];
+  if (prompt.length === 0) throw refuse(param, "must not be empty");
+  if (typeof prompt[0] === "number") return [tokenIds(prompt, param)];
   if (prompt.length > MAX_PROMPTS_PER_REQUEST) {
-    throw refuse("prompt", `has ${prompt.length} prompts; at most ${MAX_PROMPTS_PER_REQUEST} are allowed; split it`);
+    throw refuse(param, `has ${prompt.length} prompts; at most ${MAX_PROMPTS_PER_REQUEST} are allowed; split it`);
   }
   return prompt.map((item, i) => {
     if (typeof item === "string" || isIds(item)) return item;
-    throw refuse(`prompt[${i}]`, "must be a string or a non-empty array of token ids");
+    throw refuse(`${param}[${i}]`, "must be a string or a non-empty array of token ids");
   });
 }

@@ -5,6 +5,7 @@
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { EngineInfo, FastgenApi, Stats } from "../../src/types.ts";
 import { addKvMetrics } from "./kv-metrics.ts";
+import { addProcessMetrics } from "./process-metrics.ts";
 import { RequestMetrics } from "./request-metrics.ts";
 
 /** Tokens in a step. */
@@ -84,6 +85,7 @@ export class Metrics {
       );
     }
     addKvMetrics(registers, source);
+    addProcessMetrics(registers);
     new Gauge({
       name: "vllm:weight_version_info",
       help: "The weights in use; the value is always 1.",

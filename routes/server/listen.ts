@@ -1,6 +1,7 @@
 /** The port: node:http, whose parser answers pipelined requests in turn, and bounds on what a connection may hold. */
 import * as http from "node:http";
 import { type AddressInfo, isIPv6, type Socket } from "node:net";
+import { pathToFileURL } from "node:url";
 import { asFastgenError, FastgenError } from "../../src/errors.ts";
 import { BODY_SECONDS, MAX_HEADER_BYTES, SPARE_CONNECTIONS } from "../../src/limits.ts";
 import { systemReason } from "../../src/system/system-reason.ts";
@@ -8,32 +9,36 @@ import { createApp } from "../app.ts";
 import { errorReply } from "../errors.ts";
 import type { Service } from "../service.ts";
 import { Connection, type Pipelines } from "./connection.ts";
+import { freeSocket } from "./socket-file.ts";
 
 export interface Listener {
-  /** As it was bound: http://0.0.0.0:PORT */
+  /** As it was bound: http://0.0.0.0:PORT, or unix:/PATH, whose port is 0. */
   url: URL;
   port: number;
   /** Closes the port and every connection. */
   stop(): Promise<void>;
 }
 
-/** Opens the port; 0 = one that the system picks. Throws FastgenError where it cannot be had. */
-export async function listen(service: Service, host: string, port: number): Promise<Listener> {
-  const server = createServer(service);
+/**
+ * Opens the port; 0 = one that the system picks. Throws FastgenError where it cannot be had.
+ * @param uds the path of a Unix socket, in place of an address and a port
+ */
+export async function listen(service: Service, host: string, port: number, uds?: string): Promise<Listener> {
+  if (uds !== undefined) await freeSocket(uds);
+  const server = createServer(service, uds);
   try {
     await new Promise<void>((resolve, reject) => {
       server.once("error", reject);
       // exclusive: a second server on the same port is refused, not given half of the requests.
-      server.listen({ host, port, exclusive: true }, resolve);
+      server.listen(uds === undefined ? { host, port, exclusive: true } : { path: uds }, resolve);
     });
   } catch (error) {
-    throw new FastgenError("unavailable", `cannot listen on ${host}:${port}: ${reason(error, port)}`, { cause: error });
+    const [place, why] = uds === undefined ? [`${host}:${port}`, reason(error, port)] : [uds, systemReason(error, uds)];
+    throw new FastgenError("unavailable", `cannot listen on ${place}: ${why}`, { cause: error });
   }
   server.on("error", (error) => service.options.errorLog(`the port: ${error.message}`));
-  const bound = server.address() as AddressInfo;
   return {
-    url: new URL(`http://${isIPv6(bound.address) ? `[${bound.address}]` : bound.address}:${bound.port}`),
-    port: bound.port,
+    ...boundTo(server, uds),
     async stop() {
       const closed = new Promise((resolve) => server.close(resolve));
       server.closeAllConnections();
@@ -42,7 +47,13 @@ export async function listen(service: Service, host: string, port: number): Prom
   };
 }
 
-function createServer(service: Service): http.Server {
+function boundTo(server: http.Server, uds: string | undefined): Pick<Listener, "url" | "port"> {
+  if (uds !== undefined) return { url: new URL(`unix:${pathToFileURL(uds).pathname}`), port: 0 };
+  const { address, port } = server.address() as AddressInfo;
+  return { url: new URL(`http://${isIPv6(address) ? `[${address}]` : address}:${port}`), port };
+}
+
+function createServer(service: Service, uds: string | undefined): http.Server {
   const { idleSeconds, streamWriteSeconds: writeSeconds, maxConnections } = service.options;
   const app = createApp(service);
   const server = http.createServer({
@@ -62,7 +73,8 @@ function createServer(service: Service): http.Server {
   let open = 0;
   server.on("connection", (socket) => {
     const crowded = ++open > maxConnections;
-    const peer = socket.remoteAddress ?? null;
+    // Who reaches a Unix socket is a program of this machine.
+    const peer = uds !== undefined ? "localhost" : (socket.remoteAddress ?? null);
     const answer = async (request: Request) => {
       try {
         return await app.fetch(request, { crowded, peer });

@@ -11,7 +11,7 @@ test.each([
   ["/apply-template", "/v1/chat/completions/render"],
   ["/api/chat", "Ollama's API is not served"],
   ["/v1/audio/transcriptions", "text"],
-  ["/generate", "/inference/v1/generate"],
+  ["/generate_stream", "/inference/v1/generate"],
   ["/v1/no/such/path", "OpenAI's API is served at /v1"],
 ])("%s", async (path, advice) => {
   const reply = await server.post(path, {});

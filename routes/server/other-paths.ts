@@ -39,7 +39,6 @@ const ADVICE = new Map<string, string>([
   ["/redoc", "docs/api.md lists the fields of requests"],
   ["/openapi.json", "docs/api.md lists the fields of requests"],
   // SGLang and text-generation-inference
-  ["/generate", TOKENS],
   ["/generate_stream", TOKENS],
   ["/encode", NO_VECTORS],
   ["/health_generate", "see GET /health, and /liveness, which asks the engines"],

@@ -80,9 +80,13 @@ function replyChoice(run: Run, choice: Choice, fields: GenerateFields, format: T
 
 /** What was given, and the schema's own default of whatever else the model has one for. */
 function generateParams(defaults: SamplingParams, given: SamplingParams): SamplingParams {
+  return { ...neutralParams(defaults), ...samplingParams(given as Record<string, unknown>) };
+}
+
+/** The schema's own default of everything that the model has one for, but max_tokens and logprobs_mode. */
+export function neutralParams(defaults: SamplingParams): SamplingParams {
   const { max_tokens: _, logprobs_mode: __, ...replaced } = defaults;
-  const neutral = Object.fromEntries(Object.keys(replaced).map((name) => [name, NEUTRAL[name]]));
-  return { ...neutral, ...samplingParams(given as Record<string, unknown>) };
+  return Object.fromEntries(Object.keys(replaced).map((name) => [name, NEUTRAL[name]]));
 }
 
 /** An error about a field of sampling_params, or about the prompt, by the name that it has in this request. */

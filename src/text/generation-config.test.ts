@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { readGenerationConfig } from "./generation-config.ts";
+import { readGenerationConfig, samplingDefaults } from "./generation-config.ts";
 
 const IDS: Record<string, number> = { "</s>": 7, "<|turn|>": 8 };
 const tokenizer = {
@@ -80,4 +80,29 @@ test("bad values are refused by file and key", () => {
   expect(() => read({ eos_token_id: -5 })).toThrow(/generation_config.json: eos_token_id/);
   expect(() => read({ top_p: "high" })).toThrow(/generation_config.json: top_p/);
   expect(() => read(null, { eos_token_id: "x" })).toThrow(/config.json: eos_token_id/);
+});
+
+describe("the user's word on a model's sampling defaults", () => {
+  const ofModel = { temperature: 0.6, top_k: 20 };
+
+  test("they are kept, or dropped; single ones are replaced or added", () => {
+    expect(samplingDefaults({})(ofModel)).toEqual(ofModel);
+    expect(samplingDefaults({ generation_config: "vllm" })(ofModel)).toEqual({});
+    const override_generation_config = { temperature: 0, max_new_tokens: 9, top_p: null };
+    expect(samplingDefaults({ override_generation_config })(ofModel)).toEqual({
+      temperature: 0,
+      top_k: 20,
+      max_tokens: 9,
+    });
+    const both = { generation_config: "vllm", override_generation_config } as const;
+    expect(samplingDefaults(both)(ofModel)).toEqual({ temperature: 0, max_tokens: 9 });
+  });
+
+  test.each([
+    [{ temperature: -1 }, "override_generation_config.temperature"],
+    [{ max_new_tokens: 0 }, "override_generation_config.max_new_tokens"],
+    [{ eos_token_id: 3 }, "override_generation_config.eos_token_id"],
+  ])("%p is refused by name", (override_generation_config, param) => {
+    expect(() => samplingDefaults({ override_generation_config })).toThrow(expect.objectContaining({ param }));
+  });
 });

@@ -5,8 +5,10 @@
  * are taken where the file has them; do_sample is ignored.
  */
 import { z } from "zod";
+import type { LoadOptions } from "../load-options.ts";
 import type { ModelFiles } from "../model/shape.ts";
 import { type SamplingParams, samplingSchema } from "../params.ts";
+import { parseWith, schemaError } from "../schema-error.ts";
 import { parseModelJson } from "./model-json.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 import { readTokenizerSettings, type SettingsFiles } from "./tokenizer-settings.ts";
@@ -18,14 +20,18 @@ const tokenIds = z
 
 const eosSchema = z.looseObject({ eos_token_id: tokenIds });
 
-const generationSchema = eosSchema.extend({
+const sampling = {
   temperature: samplingSchema.shape.temperature.unwrap().nullish(),
   top_p: samplingSchema.shape.top_p.unwrap().nullish(),
   top_k: samplingSchema.shape.top_k.unwrap().nullish(),
   min_p: samplingSchema.shape.min_p.unwrap().nullish(),
   repetition_penalty: samplingSchema.shape.repetition_penalty.unwrap().nullish(),
   max_new_tokens: z.int().min(1).nullish(),
-});
+};
+
+const generationSchema = eosSchema.extend(sampling);
+
+const overrideSchema = z.strictObject(sampling);
 
 export interface GenerationDefaults {
   /** Ids that end an answer, ascending. */
@@ -52,11 +58,30 @@ export function readGenerationConfig(
   const eos = eos_token === undefined ? null : tokenizer.tokenToId(eos_token);
   for (const id of [eos, tokenizer.leadingSpecial(afterAnswer.trimStart())]) if (id !== null) stopIds.add(id);
 
+  return { stopIds: [...stopIds].sort((a, b) => a - b), params: samplingParams(generation) };
+}
+
+function samplingParams(given: z.output<typeof overrideSchema>): SamplingParams {
   const params: SamplingParams = {};
   for (const key of ["temperature", "top_p", "top_k", "min_p", "repetition_penalty"] as const) {
-    const value = generation[key];
+    const value = given[key];
     if (value != null) params[key] = value;
   }
-  if (generation.max_new_tokens != null) params.max_tokens = generation.max_new_tokens;
-  return { stopIds: [...stopIds].sort((a, b) => a - b), params };
+  if (given.max_new_tokens != null) params.max_tokens = given.max_new_tokens;
+  return params;
+}
+
+/**
+ * What becomes of a model's sampling defaults: kept or, with generation_config "vllm", dropped; then those that
+ * override_generation_config sets take their place.
+ * @throws FastgenError "invalid_request" naming the key of the option that is wrong; at once, before there is a model.
+ */
+export function samplingDefaults({
+  generation_config,
+  override_generation_config = {},
+}: Pick<LoadOptions, "generation_config" | "override_generation_config">): (ofModel: SamplingParams) => SamplingParams {
+  const parsed = parseWith(overrideSchema, override_generation_config);
+  if (!parsed.success) throw schemaError(parsed.error, ["override_generation_config"]);
+  const override = samplingParams(parsed.data);
+  return (ofModel) => ({ ...(generation_config !== "vllm" && ofModel), ...override });
 }

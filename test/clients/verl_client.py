@@ -40,13 +40,16 @@ async def main():
     models = await client.available_models()
     assert models["data"][0]["id"] == model
     tensors = types.SimpleNamespace(serialized_named_tensors=[b""], load_format=None, flush_cache=True)
-    generation = client.generate(input_ids=[1, 2, 3], sampling_params={"max_new_tokens": 4}, return_logprob=True)
-    for call, status in ((generation, "404"), (client.update_weights_from_tensor(tensors), "400")):
-        try:
-            await call
-            raise SystemExit("a route of SGLang's own was answered")
-        except Exception as error:
-            assert status in str(error), error
+    params = {"max_new_tokens": 4, "ignore_eos": True}
+    answer = await client.generate(input_ids=[1, 2, 3], sampling_params=params, return_logprob=True)
+    probabilities = answer["meta_info"]["output_token_logprobs"]
+    assert [token for _, token, _ in probabilities] == answer["output_ids"] and len(probabilities) == 4, answer
+    assert answer["meta_info"]["finish_reason"]["type"] == "length", answer
+    try:
+        await client.update_weights_from_tensor(tensors)
+        raise SystemExit("a route that is refused was answered")
+    except Exception as error:
+        assert "400" in str(error), error
     print("verl", "done")
 
 

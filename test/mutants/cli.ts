@@ -14,6 +14,11 @@ export const cliBugs: PlantedBug[] = [
     ["!refused.taken.includes(take())", "true", "a value that asks for nothing is refused"],
     ['REFUSED_VALUES.get(written.replace(/\\..*/, ""))', "REFUSED_VALUES.get(written)", "parts of objects are unknown"],
   ]),
+  ...inFile("cli/flags.ts", beside("other-flags"), [
+    ['&& command.getOptionValue("loadFormat") !== "dummy"', "", "the seed of dummy weights is said to do nothing"],
+    ['command.getOptionValueSource("seed") === "cli"', "false", "nobody hears that --seed does nothing"],
+    ["if (without.length > 0) note", "if (false) note", "flags are left out silently"],
+  ]),
   ...inFile("cli/vllm-variables.ts", beside("vllm-variables"), [
     ["variables.VLLM_API_KEY || undefined", "undefined", "vLLM's key guards nothing"],
     ["|| undefined", "?? undefined", "an empty key is one"],

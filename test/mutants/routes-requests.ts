@@ -23,9 +23,16 @@ export const requestBugs: PlantedBug[] = [
     ["if (stream && force)", "if (force)", "usage is forced where nothing is streamed"],
   ]),
   ...inFile("routes/app.ts", tests("server/other-paths"), [
-    ["}/`) ? path.slice", "}`) ? path.slice", "a path that begins like --root-path is below it"],
     ['path.slice(root.length) || "/"', "path.slice(root.length)", "--root-path itself is no path"],
     ["pathAdvice(c.req.path)}", '""}', "an unknown path gets no advice"],
+  ]),
+  ...inFile("routes/server/socket-file.ts", tests("server/socket-file"), [
+    ["if (!file.isSocket()) throw", "if (false) throw", "a file makes room for a socket"],
+    ["if (await isListening(path)) throw", "if (false) throw", "another server's socket is taken away"],
+    ["rmSync(path, { force: true });", "", "a socket that is left over stays"],
+  ]),
+  ...inFile("routes/server/listen.ts", tests("server/socket-file"), [
+    ['uds !== undefined ? "localhost" : ', "", "who opens the socket is nobody of this machine"],
   ]),
   ...inFile("routes/server/other-paths.ts", tests("server/other-paths"), [
     ['path.replace(/^\\/v1(?=\\/)/, "")', "path", "paths below /v1 are unknown"],
@@ -112,9 +119,9 @@ export const requestBugs: PlantedBug[] = [
       "ids among several prompts are not checked",
     ],
     ["value.length > 0 && value.every", "value.every", "a prompt of no ids"],
-    ["refuse(`prompt[", "refuse(`prompts[", "an error names a field that no body has"],
+    ['param = "prompt"', 'param = "prompts"', "an error names a field that no body has"],
     [
-      'if (prompt.length === 0) throw refuse("prompt", "must not be empty");',
+      'if (prompt.length === 0) throw refuse(param, "must not be empty");',
       "",
       "no prompts are a request without choices",
     ],

@@ -122,7 +122,7 @@ export const serverBugs: PlantedBug[] = [
       "nobody is told that there are too many connections",
     ],
     ["server.closeAllConnections();", "", "stopping waits for idle connections"],
-    ["isIPv6(bound.address) ?", "false ?", "an IPv6 address is no URL"],
+    ["isIPv6(address) ?", "false ?", "an IPv6 address is no URL"],
     ["maxHeaderSize: MAX_HEADER_BYTES,", "maxHeaderSize: 1 << 24,", "headers have no bound"],
     ['if (code === "EADDRINUSE")', "if (false)", "a port in use is not named as such"],
   ]),

@@ -4,10 +4,37 @@ import { inFile, type PlantedBug } from "./bugs.ts";
 const GENERATE = ["routes/tokens/generate.test.ts"];
 
 export const tokenBugs: PlantedBug[] = [
+  ...inFile(
+    "routes/tokens/sglang-generate.ts",
+    ["routes/tokens/sglang-generate.test.ts"],
+    [
+      ["(text === undefined) === (input_ids === undefined)", "false", "two prompts, or none, are one"],
+      [
+        "{ ...neutralParams(service.fastgen.default_params), ...own }",
+        "own",
+        "the model's defaults hold for SGLang's requests",
+      ],
+      ["max_new_tokens = DEFAULT_NEW_TOKENS", "max_new_tokens", "SGLang's default of new tokens is not heard"],
+      ["min_tokens: min_new_tokens,", "", "min_new_tokens is not heard"],
+      ["seed: sampling_seed,", "", "sampling_seed is not heard"],
+      ["include_stop_str_in_output: no_stop_trim,", "", "no_stop_trim is not heard"],
+      ["run.generationOf(index)", "run.generationOf(0)", "every prompt is as long as the first"],
+      ["[logprob, id, null]", "[id, logprob, null]", "log probabilities and ids change places"],
+      ["answers.length > 1 ||", "", "of several choices the first is the answer"],
+      ['typeof prompts[0] !== "number"', "false", "a list of one prompt has no list of answers"],
+      ['if (finish_reason === "length")', "if (false)", "an answer that is cut off has stopped"],
+      ["...(return_logprob && { logprobs: 0 }),", "", "log probabilities are not asked for"],
+      ["if (!Object.hasOwn(sampling, own)) return error;", "return error;", "parameters have our names in errors"],
+    ],
+  ),
   ...inFile("routes/tokens/generate.ts", GENERATE, [
     ["max_tokens: _, logprobs_mode: __,", "logprobs_mode: __,", "the model's max_tokens is not heard"],
     ["logprobs_mode: __, ...replaced", "...replaced", "--logprobs-mode is not heard"],
-    ["{ ...neutral, ...samplingParams(", "{ ...samplingParams(", "what is left out has the model's defaults"],
+    [
+      "{ ...neutralParams(defaults), ...samplingParams(",
+      "{ ...samplingParams(",
+      "what is left out has the model's defaults",
+    ],
     ["askForRollout(params, fields);", "", "a rollout has no log probabilities"],
     ['sampling_params.max_tokens", "of 0', 'max_tokens", "of 0', "an error names a field of another request"],
     ["fields.sampling_params.logprobs === null ? null :", "", "a rollout brings log probabilities beside it"],

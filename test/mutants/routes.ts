@@ -89,6 +89,17 @@ export const routeBugs: PlantedBug[] = [
     ["if (!this.#fastgen.alive)", "if (false)", "an engine that failed looks healthy"],
     ["this.options.servedModelName ?? model.name", "model.name", "the served name is not used"],
   ]),
+  ...inFile(
+    "routes/metrics/process-metrics.ts",
+    ["routes/metrics/process-metrics.test.ts"],
+    [
+      ["performance.timeOrigin / 1000", "performance.timeOrigin", "the process began in a far future"],
+      ["performance.timeOrigin / 1000", "Date.now() / 1000", "the process began now"],
+      ['readdirSync("/proc/self/fd").length', "1", "open files are not counted"],
+      ["this.reset();", "", "CPU time is added up at every scrape"],
+      ["(user + system) / 1e6", "user + system", "CPU time is in microseconds"],
+    ],
+  ),
   ...inFile("routes/metrics/metrics.ts", ALL, [
     [
       "this.reset();\n          for (const [i, { stats, alive }]",

@@ -5,6 +5,14 @@ const beside = (name: string) => [`src/text/${name}.test.ts`];
 
 export const textBugs: PlantedBug[] = [
   ...inFile(
+    "src/text/generation-config.ts",
+    ["src/text/generation-config.test.ts"],
+    [
+      ['generation_config !== "vllm" && ofModel', "ofModel", "--generation-config vllm does nothing"],
+      ["samplingParams(parsed.data)", "{}", "--override-generation-config does nothing"],
+    ],
+  ),
+  ...inFile(
     "src/text/chat-messages.ts",
     ["src/text/chat-template.test.ts", "test/prompt-ids.test.ts"],
     [
@@ -76,8 +84,8 @@ export const textBugs: PlantedBug[] = [
     ],
     ['"top_p", "top_k", "min_p"', '"top_p", "top_k"', "min_p is not read"],
     [
-      "params.max_tokens = generation.max_new_tokens",
-      "params.min_tokens = generation.max_new_tokens",
+      "params.max_tokens = given.max_new_tokens",
+      "params.min_tokens = given.max_new_tokens",
       "max_new_tokens is another parameter",
     ],
     ["if (value != null) params[key]", "if (value) params[key]", "a default of 0 is not taken"],
