@@ -119,6 +119,26 @@ test("interrupted, threads leave what they have not begun, and work goes on afte
   one.store.close();
 });
 
+test("who does not wait for threads takes their memory: what goes on later does not touch it", async () => {
+  const one = new Opened(10);
+  await one.next("opened");
+  one.store.save(pages(...Array.from({ length: 90 }, (_, i): [number, number] => [i, i % HOST_PAGES])));
+  await one.next("saved");
+  one.store.load(pages(...Array.from({ length: 90 }, (_, i): [number, number] => [i, i % HOST_PAGES])));
+  // They have not even begun: none hears of it before it is over.
+  one.store.interrupt(0);
+  for (const part of one.memory) part.fill(200);
+  const { digests, left } = await one.next("loaded");
+  expect(digests.length + left.length).toBe(90);
+  expect(left.length).toBeGreaterThan(0);
+  for (let page = 0; page < HOST_PAGES; page++) expect(one.bytes(page)).toEqual([200, 200]);
+  // What is asked for from now on gets it again.
+  one.store.load(pages([3, 0]));
+  expect((await one.next("loaded")).digests).toEqual([digest(3)]);
+  expect(one.bytes(0)).toEqual([10 + 3 * RANKS, 11 + 3 * RANKS]);
+  one.store.close();
+});
+
 test("what the file system refuses is told of once, and nothing hangs on it", async () => {
   const one = new Opened(10);
   const { folder } = await one.next("opened");
