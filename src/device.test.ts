@@ -132,11 +132,16 @@ test("options that make no sense are refused by name", () => {
 test("pages on disk: the options that go with the folder, and those that do not", () => {
   expect(config({}).kvCacheDir).toBeNull();
   const given = config({ kv_cache_dir: "/x/../cache", kv_cache_dir_size: 0.5 });
-  expect(given.kvCacheDir).toEqual({ path: "/cache", bytes: 2 ** 29 });
+  expect(given.kvCacheDir).toEqual({ path: "/cache", bytes: 2 ** 29, engine: 0, engines: 1 });
   // They go through host pages, which the CPU has none of otherwise.
   expect(config({}).hostKvBytes).toBe(0);
   expect(given.hostKvBytes).toBeGreaterThan(0);
-  expect(config({ kv_cache_dir: "cache" }).kvCacheDir).toEqual({ path: path.resolve("cache"), bytes: 32 * 2 ** 30 });
+  expect(config({ kv_cache_dir: "cache" }).kvCacheDir).toEqual({
+    path: path.resolve("cache"),
+    bytes: 32 * 2 ** 30,
+    engine: 0,
+    engines: 1,
+  });
   const bad: LoadOptions[] = [
     { kv_cache_dir: "" },
     { kv_cache_dir: "x", swap_space: 0 },

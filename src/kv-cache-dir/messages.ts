@@ -1,5 +1,6 @@
 /** What crosses between the engine's thread (store.ts) and the threads that read and write pages (thread.ts). Plain data. */
 import type { MessagePort } from "node:worker_threads";
+import type { KvCacheDirConfig } from "../engine-config.ts";
 import type { SetupSource } from "./setup.ts";
 
 /** A page, and where the parts of its ranks lie in this process's memory. */
@@ -32,7 +33,7 @@ export const SHARED_WORDS = 5;
 
 export type ToThread =
   /** Takes a folder for pages of this setup. To one thread only, which then also has to save, remove and clear. */
-  | { type: "open"; dir: string; limitBytes: number; source: SetupSource; ranks: number }
+  | { type: "open"; place: KvCacheDirConfig; source: SetupSource; ranks: number }
   | { type: "save"; pages: PageBytes[]; generation: number }
   | { type: "load"; id: number; folder: string; pages: PageBytes[]; generation: number }
   | { type: "remove"; digests: string[] }

@@ -29,8 +29,7 @@ class Opened {
   constructor(from: number, limitBytes = 100 * FILE, setup: Record<string, string> = {}, dir_ = dir) {
     this.memory = Array.from({ length: HOST_PAGES * RANKS }, (_, i) => new Uint8Array(PART).fill(from + i));
     this.store = new KvCacheDir({
-      dir: dir_,
-      limitBytes,
+      place: { path: dir_, bytes: limitBytes, engine: 0, engines: 1 },
       source: { setup, weights: { seed: 1 } },
       ranks: RANKS,
       partBytes: PART,
@@ -84,7 +83,7 @@ test("pages that are saved come back in another process's place, all ranks of th
   expect(readdirSync(opened.folder)).not.toContain(digest(1));
   second.store.clear();
   second.store.interrupt();
-  expect(readdirSync(opened.folder).sort()).toEqual(["about.json", "lock"]);
+  expect(readdirSync(opened.folder).sort()).toEqual(["about.json", "engine", "lock"]);
   second.store.close();
 });
 

@@ -5,6 +5,7 @@
 import { availableParallelism } from "node:os";
 import { extname } from "node:path";
 import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from "node:worker_threads";
+import type { KvCacheDirConfig } from "../engine-config.ts";
 import {
   CLOSING,
   COPYING,
@@ -35,9 +36,7 @@ const THREAD_URL = import.meta.url.startsWith("file:///$bunfs/")
   : new URL(`./thread${extname(import.meta.url)}`, import.meta.url);
 
 export interface StoreOptions {
-  /** The folder of --kv-cache-dir, and the most bytes of pages in it. */
-  dir: string;
-  limitBytes: number;
+  place: KvCacheDirConfig;
   source: SetupSource;
   /** Ranks of a page, and bytes of one rank's part. */
   ranks: number;
@@ -74,9 +73,9 @@ export class KvCacheDir {
   private readonly loads = new Map<number, { missing: number; news: LoadedNews }>();
 
   constructor(private readonly options: StoreOptions) {
-    const { dir, limitBytes, source, ranks } = options;
+    const { place, source, ranks } = options;
     for (let i = 0; i <= READERS; i++) this.threads.push(this.startThread());
-    this.send(0, { type: "open", dir, limitBytes, source, ranks });
+    this.send(0, { type: "open", place, source, ranks });
   }
 
   private startThread(): Thread {

@@ -73,12 +73,13 @@ class PageThread {
     }
   }
 
-  private open({ dir, limitBytes, source, ranks }: Extract<ToThread, { type: "open" }>): void {
+  private open({ place, source, ranks }: Extract<ToThread, { type: "open" }>): void {
+    const { path: dir, bytes: limitBytes } = place;
     mkdirSync(dir, { recursive: true, mode: 0o700 });
     const setup = { ...source.setup, weights: weightsDigest(source.weights, dir, () => this.isClosing) };
     this.fileBytes = HEADER_BYTES + ranks * this.start.partBytes;
     this.limitBytes = limitBytes;
-    const folder = takeFolder(dir, setup, this.fileBytes);
+    const folder = takeFolder(place, setup, this.fileBytes);
     this.folder = folder;
     const capacity = Math.min(MAX_KV_CACHE_PAGES, Math.floor(limitBytes / this.fileBytes));
     // The size may be less than it was.

@@ -139,6 +139,8 @@ export const diskBugs: PlantedBug[] = [
       "the newest pages go first",
     ],
     ["found.size === fileBytes", "found.size > 0", "pages that were cut short count as there"],
+    ["before < engines || ", "", "pages of engines that start later are taken"],
+    ["before % engines !== engine", "false", "the first engine takes all pages of those that are gone"],
     ["if (!lock) return false;\n  try", "if (!lock) return true;\n  try", "a folder in use counts as emptied"],
   ]),
   ...inFile("src/kv-cache-dir/setup.ts", SETUPS, [
