@@ -5,7 +5,7 @@
  * counts as HTTP's. Prints medians; appends them to results/http.jsonl.
  */
 import { Command } from "commander";
-import { listen } from "../routes/listen.ts";
+import { listen } from "../routes/server/listen.ts";
 import { Service } from "../routes/service.ts";
 import { Fastgen } from "../src/fastgen.ts";
 import { count } from "./flags.ts";

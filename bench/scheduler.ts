@@ -5,7 +5,7 @@
  */
 import { Command } from "commander";
 import { type EngineRequest, PLAIN } from "../src/engine/protocol.ts";
-import { Scheduler } from "../src/engine/scheduler.ts";
+import { Scheduler } from "../src/engine/scheduler/scheduler.ts";
 import { GREEDY } from "../src/engine-config.ts";
 import { FG } from "../src/ffi/layout.ts";
 import { StepPlan } from "../src/ffi/step-plan.ts";

@@ -5,7 +5,7 @@
  * load alone. Needs no GPU (simulated-engine.ts).
  */
 import { Command } from "commander";
-import { PAGE_TOKENS } from "../src/engine/page-cache.ts";
+import { PAGE_TOKENS } from "../src/engine/pages/page-cache.ts";
 import { PrefixIndex, pageKeys } from "../src/engine/prefix-index.ts";
 import { type EngineRequest, PLAIN } from "../src/engine/protocol.ts";
 import { CACHED_TOKEN_WEIGHT, route } from "../src/engine/routing.ts";

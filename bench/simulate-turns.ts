@@ -4,7 +4,7 @@
  * on. Tells, without a GPU, what of each turn's prompt is still found, and how long the turns take (simulated-engine.ts).
  */
 import { Command } from "commander";
-import { PAGE_TOKENS } from "../src/engine/page-cache.ts";
+import { PAGE_TOKENS } from "../src/engine/pages/page-cache.ts";
 import { PLAIN } from "../src/engine/protocol.ts";
 import { GREEDY } from "../src/engine-config.ts";
 import { count } from "./flags.ts";

@@ -1,6 +1,6 @@
 /** A scheduler whose steps take the time that they would take of Mistral 7B on an H100, from the measured costs of its parts. */
 import type { StepMessage } from "../src/engine/protocol.ts";
-import { Scheduler } from "../src/engine/scheduler.ts";
+import { Scheduler } from "../src/engine/scheduler/scheduler.ts";
 import { FG } from "../src/ffi/layout.ts";
 import { StepPlan } from "../src/ffi/step-plan.ts";
 import { SimulatedStreams, type StepTimes } from "./simulated-streams.ts";

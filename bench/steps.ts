@@ -5,7 +5,7 @@
  */
 import { writeFileSync } from "node:fs";
 import { Command, Option } from "commander";
-import { Scheduler } from "../src/engine/scheduler.ts";
+import { Scheduler } from "../src/engine/scheduler/scheduler.ts";
 import type { DeviceKind } from "../src/engine-config.ts";
 import { FG, STRUCTS } from "../src/ffi/layout.ts";
 import { StepPlan } from "../src/ffi/step-plan.ts";

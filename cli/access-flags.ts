@@ -1,6 +1,6 @@
 /** fgserve's flags for web pages: who may use the server from a browser. Names are vLLM's. */
 import { type Command, InvalidArgumentError, Option } from "commander";
-import type { BrowserOptions } from "../routes/origins.ts";
+import type { BrowserOptions } from "../routes/server/origins.ts";
 import { list } from "./flags.ts";
 
 /** What commander makes of the flags below. */

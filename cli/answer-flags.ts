@@ -3,12 +3,13 @@ import { type Command, Option } from "commander";
 import type { ServiceOptions } from "../routes/service.ts";
 import { TOOL_FORMATS } from "../src/answer/formats.ts";
 import { REASONING_FORMATS } from "../src/answer/reasoning.ts";
-import { nonEmpty } from "./flags.ts";
+import { jsonObject, nonEmpty } from "./flags.ts";
 
 /** What commander makes of the flags below. */
 export interface AnswerFlags {
   servedModelName?: string;
   trustRequestChatTemplate?: boolean;
+  defaultChatTemplateKwargs?: Record<string, unknown>;
   reasoningParser: string;
   toolCallParser: string;
   allowExtraFields?: boolean;
@@ -19,6 +20,11 @@ export function addAnswerFlags(command: Command): void {
   command
     .option("--served-model-name <name>", "the model's name in replies (default: as given)", nonEmpty)
     .option("--trust-request-chat-template", "let requests bring chat templates, which are programs (default: refused)")
+    .option(
+      "--default-chat-template-kwargs <json>",
+      "variables of the chat template where a request sets none of that name, such as '{\"enable_thinking\": false}' (default: none)",
+      jsonObject('{"enable_thinking": false}'),
+    )
     .addOption(
       new Option("--reasoning-parser <name>", "how the model writes reasoning; auto = by its chat template")
         .choices(["auto", "none", ...REASONING_FORMATS.map(({ name }) => name)])
@@ -39,6 +45,7 @@ export function answerOptions(flags: AnswerFlags) {
   return {
     servedModelName: flags.servedModelName ?? null,
     trustRequestChatTemplate: flags.trustRequestChatTemplate ?? false,
+    defaultChatTemplateKwargs: flags.defaultChatTemplateKwargs ?? null,
     reasoningParser: flags.reasoningParser,
     toolCallParser: flags.toolCallParser,
     allowExtraFields: flags.allowExtraFields ?? false,

@@ -1,13 +1,14 @@
 /** The flags that all tools share: how a model is loaded, in vLLM's spelling where it has one. */
 import { existsSync, readFileSync } from "node:fs";
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
-import { isObject } from "../src/bounded.ts";
+import { isObject } from "../src/bounded-json.ts";
 import { DEFAULTS } from "../src/device.ts";
 import { asFastgenError, FastgenError } from "../src/errors.ts";
 import { Fastgen } from "../src/fastgen.ts";
 import { MAX_TEMPLATE_LENGTH } from "../src/limits.ts";
-import { systemReason } from "../src/system-reason.ts";
+import { systemReason } from "../src/system/system-reason.ts";
 import type { ChatContentFormat, Dtype, KvEventsConfig, LoadOptions, SchedulingPolicy } from "../src/types.ts";
+import { inOwnFlags } from "./other-flags.ts";
 
 /** A whole number within bounds. */
 export function integer(least: number, most = Number.MAX_SAFE_INTEGER) {
@@ -17,6 +18,21 @@ export function integer(least: number, most = Number.MAX_SAFE_INTEGER) {
     const range = most === Number.MAX_SAFE_INTEGER ? `of at least ${least}` : `from ${least} to ${most}`;
     throw new InvalidArgumentError(`It must be a whole number ${range}.`);
   };
+}
+
+const TOKEN_UNITS: Record<string, number> = { "": 1, k: 1000, m: 1e6, K: 1024, M: 2 ** 20 };
+
+/** Tokens: a whole number of at least 1, or as vLLM takes it, 32k (32,000) or 32K (32,768). */
+export function tokens(text: string): number {
+  const [, number, unit] = /^(\d+(?:\.\d+)?)([kmKM]?)$/.exec(text) ?? [];
+  const value = number === undefined ? 0 : Number(number) * TOKEN_UNITS[unit!]!;
+  if (Number.isSafeInteger(value) && value >= 1) return value;
+  throw new InvalidArgumentError("It must be a whole number of at least 1; 32k means 32000, 32K means 32768.");
+}
+
+/** A length in tokens; -1 and auto, as in vLLM, are 0 here: the model and the memory decide. */
+function lengthOrAuto(text: string): number {
+  return text === "auto" || text === "-1" ? 0 : tokens(text);
 }
 
 /** A number within bounds; `above` excludes the lower one. */
@@ -55,16 +71,18 @@ export function list(text: string): string[] {
   throw new InvalidArgumentError(`It must be a list, such as '["a", "b"]' or a,b.`);
 }
 
-/** A JSON object; what it may hold is checked where it is used. */
-function jsonObject(text: string): object {
-  let value: unknown = null;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    // Refused below.
-  }
-  if (isObject(value)) return value;
-  throw new InvalidArgumentError(`It must be a JSON object, such as '{"enable_kv_cache_events": true}'.`);
+/** A JSON object, such as `example`; what it may hold is checked where it is used. */
+export function jsonObject(example: string) {
+  return (text: string): Record<string, unknown> => {
+    let value: unknown = null;
+    try {
+      value = JSON.parse(text);
+    } catch {
+      // Refused below.
+    }
+    if (isObject(value)) return value;
+    throw new InvalidArgumentError(`It must be a JSON object, such as '${example}'.`);
+  };
 }
 
 function parseJsonList(text: string): unknown[] | null {
@@ -152,7 +170,7 @@ export function addModelFlags(command: Command): Command {
   flag(
     "--max-model-len <tokens>",
     "most tokens in one sequence, prompt and output together (default: the model's context, or what fits)",
-    integer(1),
+    lengthOrAuto,
   );
   const byDevice = ({ cuda, cpu }: { cuda: number; cpu: number }) => `default: ${cuda} on a GPU, ${cpu} on the CPU`;
   flag("--max-num-seqs <n>", `most sequences that run at once (${byDevice(max_num_seqs)})`, integer(1));
@@ -160,14 +178,14 @@ export function addModelFlags(command: Command): Command {
   flag(
     "--max-num-batched-tokens <n>",
     `most tokens in one step (default: ${cuda} on a GPU, ${cudaFp8} there with FP8 weights, ${cpu} on the CPU)`,
-    integer(1),
+    tokens,
   );
   flag("--enable-prefix-caching", "reuse the KV cache of prompts that begin alike (default: on)");
   flag("--no-enable-prefix-caching", "compute every prompt in full");
   flag(
     "--kv-events-config <json>",
     "publish what becomes of cached KV pages over ZeroMQ, for routers: '{\"enable_kv_cache_events\": true}', with vLLM's fields (default: nothing is published)",
-    jsonObject,
+    jsonObject('{"enable_kv_cache_events": true}'),
   );
   choice("--scheduling-policy <name>", "who runs first: who came first, or requests with a lower priority number", [
     "fcfs",
@@ -227,7 +245,7 @@ export function loadOptions(flags: ModelFlags): LoadOptions {
     quantization: flags.quantization,
     kv_cache_dtype: flags.kvCacheDtype,
     load_format: flags.loadFormat,
-    max_model_len: flags.maxModelLen,
+    max_model_len: flags.maxModelLen || undefined,
     max_num_seqs: flags.maxNumSeqs,
     max_num_batched_tokens: flags.maxNumBatchedTokens,
     enable_prefix_caching: flags.enablePrefixCaching,
@@ -308,13 +326,21 @@ function readTemplate(argument: string): string {
 }
 
 /**
- * Parses a command line. Returns null if there is something to run, else the exit code: 0 after --help or --version,
- * 2 after an error, which commander has written to stderr together with the closest flag that exists.
+ * Parses a command line, also in the words of vLLM, SGLang or llama-server. Returns null if there is something to run, else the
+ * exit code: 0 after --help or --version, 2 after an error, which commander has written to stderr together with the closest
+ * flag that exists.
  */
 export function parseFlags(command: Command, args: string[]): number | null {
   try {
     const help = `${command.name()} --help lists the arguments and flags`;
-    command.exitOverride().showHelpAfterError(help).parse(args, { from: "user" });
+    command.exitOverride().showHelpAfterError(help);
+    const { args: own, without, refused } = inOwnFlags(command, args);
+    if (refused !== null) command.error(`error: ${refused}`);
+    command.parse(own, { from: "user" });
+    if (without.length > 0) {
+      const note = `${command.name()}: nothing depends on ${without.join(", ")} here\n`;
+      command.configureOutput().writeErr?.(note);
+    }
     return null;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;

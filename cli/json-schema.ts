@@ -1,9 +1,9 @@
 /** fgchat --json-schema: the file, and whether its schema is supported. */
 import { readFileSync } from "node:fs";
-import { isObject } from "../src/bounded.ts";
+import { isObject } from "../src/bounded-json.ts";
 import { asFastgenError, FastgenError } from "../src/errors.ts";
 import { type StructuredOutputs, structuredRules } from "../src/structured-outputs.ts";
-import { systemReason } from "../src/system-reason.ts";
+import { systemReason } from "../src/system/system-reason.ts";
 
 /** @throws FastgenError "invalid_request": the file cannot be read, or holds no schema. */
 export function readSchema(file: string): Record<string, unknown> {

@@ -48,7 +48,7 @@ test("a line that is broken by something else goes on below it, with the time fr
 
 test("where there is no terminal a line comes now and then, too", () => {
   let written = "";
-  const bar = new ProgressBar({ write: (text) => (written += text), columns: 60 }, 0);
+  const bar = new ProgressBar({ write: (text) => (written += text), columns: 60 }, { logSeconds: 0 });
   for (const done of [25, 50]) bar.update({ stage: "load", done, total: 100 });
   expect(written.match(/loading: .*?%/g)).toEqual(["loading:  25%", "loading:  50%"]);
 });
@@ -65,4 +65,19 @@ test("where there is no terminal only the end of each quick stage is written", (
   expect(lines).toHaveLength(3);
   expect(lines[0]).toStartWith("downloading: 100%|");
   expect(lines[1]).toStartWith("loading: 100%|");
+});
+
+test("what follows the last byte is told where it takes long, and only there", async () => {
+  let written = "";
+  const output = { isTTY: true, columns: 60, write: (text: string) => (written += text) };
+  const bar = new ProgressBar(output, { readyPatience: 20 });
+  for (const done of [50, 100, 100]) bar.update({ stage: "load", done, total: 100 });
+  bar.end();
+  await Bun.sleep(40);
+  expect(written).not.toContain("getting ready");
+  for (const done of [50, 100, 100]) bar.update({ stage: "load", done, total: 100 });
+  await Bun.sleep(60);
+  bar.end();
+  expect(written).toMatch(/100%\|.*\n.*getting ready/);
+  expect(written.match(/getting ready/g)).toHaveLength(1);
 });

@@ -8,6 +8,11 @@ const LABELS: Record<LoadProgress["stage"], string> = { download: "downloading",
 const INTERVAL = 100;
 const LOG_SECONDS = 30;
 
+/** Milliseconds after the last byte before it is said what else a start does: a GPU's first one times matrix products for seconds. */
+const READY_PATIENCE = 1000;
+const GETTING_READY =
+  "all weights are loaded; getting ready (the first start with a GPU also times its matrix products)\n";
+
 /** Bytes with three digits and a decimal unit: 14.5G. */
 export function formatBytes(bytes: number): string {
   let value = bytes;
@@ -104,12 +109,18 @@ export class ChangingLine {
 
 /** Shows LoadProgress, one line a stage. Call breakLine() or end() before writing anything else. */
 export class ProgressBar {
+  readonly #output: BarOutput;
   readonly #line: ChangingLine;
+  readonly #readyPatience: number;
   #stage: LoadProgress["stage"] | null = null;
   #started = 0;
+  /** Runs from the last byte on. */
+  #timer: Timer | null = null;
 
-  constructor(output?: BarOutput, logSeconds = LOG_SECONDS) {
+  constructor(output: BarOutput = process.stderr, { logSeconds = LOG_SECONDS, readyPatience = READY_PATIENCE } = {}) {
+    this.#output = output;
     this.#line = new ChangingLine(output, logSeconds);
+    this.#readyPatience = readyPatience;
   }
 
   update({ stage, done, total }: LoadProgress): void {
@@ -120,6 +131,12 @@ export class ProgressBar {
     }
     const seconds = () => (performance.now() - this.#started) / 1000;
     this.#line.show((width) => progressLine(LABELS[stage], done, total, seconds(), width));
+    if (stage === "load" && done >= total) this.#timer ??= setTimeout(() => this.#gettingReady(), this.#readyPatience);
+  }
+
+  #gettingReady(): void {
+    this.#line.end();
+    this.#output.write(GETTING_READY);
   }
 
   /** Ends the line, if one is drawn, so that something else can be written; the bar goes on below it. */
@@ -129,6 +146,8 @@ export class ProgressBar {
 
   /** Draws the last state and ends its line. */
   end(): void {
+    if (this.#timer) clearTimeout(this.#timer);
+    this.#timer = null;
     this.#line.end();
     this.#stage = null;
   }

@@ -1,9 +1,9 @@
 /** fgserve: the command line of the server, and its life from the open port to the last answer. */
 import { Command, InvalidArgumentError, Option } from "commander";
 import { BatchStore } from "../routes/batch/store.ts";
-import { type Listener, listen } from "../routes/listen.ts";
+import type { RequestTracer } from "../routes/metrics/tracing.ts";
+import { type Listener, listen } from "../routes/server/listen.ts";
 import { Service } from "../routes/service.ts";
-import type { RequestTracer } from "../routes/tracing.ts";
 import { asFastgenError } from "../src/errors.ts";
 import * as limits from "../src/limits.ts";
 import { makeProfileFolder } from "../src/profile-folder.ts";
@@ -29,6 +29,7 @@ import { ProgressBar } from "./progress.ts";
 import { outliveReaders } from "./readers.ts";
 import { exitCodeOf, onSignals } from "./signals.ts";
 import { showStatus } from "./status-line.ts";
+import { unheardVariables, vllmKey } from "./vllm-variables.ts";
 
 interface ServeFlags extends ModelFlags, AccessFlags, AnswerFlags {
   host: string;
@@ -49,7 +50,9 @@ interface ServeFlags extends ModelFlags, AccessFlags, AnswerFlags {
   shutdownTimeout: number;
   stopWithStdin?: boolean;
   enableTokenizerInfoEndpoint?: boolean;
+  enableForceIncludeUsage?: boolean;
   ui: boolean;
+  rootPath: string;
   otlpTracesEndpoint?: string;
   profile?: string;
 }
@@ -70,7 +73,7 @@ export function command(): Command {
     .addOption(
       new Option(
         "--api-key <key>",
-        "key that every request must carry, except /health, /ping, /liveness, /load, /metrics and /version (default: none)",
+        "key that every request must carry, except /health, /ping, /liveness, /load, /metrics and /version; also $VLLM_API_KEY (default: none)",
       )
         .env("FASTGEN_API_KEY")
         .argParser(nonEmpty),
@@ -86,7 +89,16 @@ export function command(): Command {
     .option("--disable-log-requests", "no access log (default: one JSON line per request on stderr)")
     .option("--enable-auto-tool-choice", "accepted for vLLM's sake: models may always call tools")
     .option("--enable-tokenizer-info-endpoint", "answer /tokenizer_info with the model's tokenizer_config.json")
+    .option(
+      "--enable-force-include-usage",
+      "end every stream with its usage (default: where stream_options asks for it)",
+    )
     .option("--no-ui", "no page to chat on at / (default: there is one)")
+    .addOption(
+      new Option("--root-path <path>", "where a proxy has this server, such as /llm: paths work with and without it")
+        .argParser(rootPath)
+        .default("", "none"),
+    )
     .option(
       "--otlp-traces-endpoint <url>",
       "send a trace of every request to this OTLP collector, over HTTP; such as http://localhost:4318 (default: no traces)",
@@ -115,6 +127,13 @@ The server answers /v1/chat/completions and /v1/completions (with /render after 
 /start_profile and /stop_profile; each with and without /v1. After SIGTERM or SIGINT, running requests may finish, for at most the seconds of
 --shutdown-timeout; a second signal ends the server at once.`,
   );
+}
+
+/** A path without a slash at its end; "" is none. */
+function rootPath(text: string): string {
+  const path = text.replace(/\/+$/, "");
+  if (/^(\/[\w.~%-]+)*$/.test(path)) return path;
+  throw new InvalidArgumentError("It must be a path, such as /llm.");
 }
 
 /** A collector's URL, with the path that collectors take traces at unless there is another. */
@@ -192,6 +211,7 @@ export async function run(args: string[]): Promise<number> {
   const code = parseFlags(parser, args);
   if (code !== null) return code;
   const flags = parser.opts<ServeFlags>();
+  flags.apiKey ??= vllmKey();
   const options = loadOptions(flags);
   if (flags.profile !== undefined) makeProfileFolder(flags.profile);
   const log = new Log();
@@ -201,6 +221,7 @@ export async function run(args: string[]): Promise<number> {
     log.line(line);
   };
   outliveReaders();
+  for (const line of unheardVariables()) write(line);
   const batchStore = openBatchStore(flags);
   const tracer = await openTracer(flags.otlpTracesEndpoint, write);
   const service = new Service({
@@ -215,6 +236,8 @@ export async function run(args: string[]): Promise<number> {
     tracer,
     batchStore,
     tokenizerInfo: flags.enableTokenizerInfoEndpoint ?? false,
+    forceIncludeUsage: flags.enableForceIncludeUsage ?? false,
+    rootPath: flags.rootPath,
     ui: flags.ui,
     maxConnections: maxConnections(flags.maxConnections),
     maxQueued: flags.maxQueuedSeqs,
@@ -271,7 +294,7 @@ function openBatchStore({ batchDir, maxBatchBytes }: ServeFlags): BatchStore {
 /** OpenTelemetry's SDK is loaded only where traces are wanted. */
 async function openTracer(endpoint: string | undefined, log: (line: string) => void): Promise<RequestTracer | null> {
   if (endpoint === undefined) return null;
-  const { otlpTracer } = await import("../routes/otlp.ts");
+  const { otlpTracer } = await import("../routes/metrics/otlp.ts");
   return otlpTracer(endpoint, (message) => log(`fgserve: ${message}`));
 }
 

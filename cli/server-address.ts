@@ -1,6 +1,6 @@
 /** The address of somebody else's server (--url): what it is, and what is wrong with one where no server is reached. */
 import { FastgenError } from "../src/errors.ts";
-import { connectionReason } from "../src/system-reason.ts";
+import { connectionReason } from "../src/system/system-reason.ts";
 
 /** Milliseconds in which a server must show that it speaks TLS. */
 const PROBE_PATIENCE = 5000;

@@ -2,46 +2,50 @@
 import { type Handler, Hono } from "hono";
 import { getPathNoStrict } from "hono/utils/url";
 import { asFastgenError } from "../src/errors.ts";
-import { abortRequest, isPaused, isSleeping, pause, resetPrefixCache, resume, sleep, wakeUp } from "./admin.ts";
+import { abortRequest, isPaused, isSleeping, pause, resetPrefixCache, resume, sleep, wakeUp } from "./admin/admin.ts";
+import { startProfile, stopProfile } from "./admin/profile.ts";
+import { serverInfo, worldSize } from "./admin/server-info.ts";
+import { pauseGeneration, releaseMemory, resumeMemory, updateWeightsFromDisk } from "./admin/sglang.ts";
+import { LORA_PATHS, refuseLora, refuseWeightTransfer, WEIGHT_TRANSFER_PATHS } from "./admin/weight-transfer.ts";
+import { updateWeights, weightVersion } from "./admin/weights.ts";
 import { countTokens, createMessage } from "./anthropic/create.ts";
 import { anthropicErrorReply, isAnthropic } from "./anthropic/errors.ts";
-import { batches, cancelBatch, getBatch } from "./batches.ts";
-import { chat } from "./chat.ts";
-import { completions } from "./completions.ts";
+import { batches, cancelBatch, getBatch } from "./batch/batches.ts";
+import { file, fileContent, files } from "./batch/files.ts";
 import type { Env } from "./context.ts";
 import { errorReply, HttpError } from "./errors.ts";
-import { file, fileContent, files } from "./files.ts";
-import { generate } from "./generate.ts";
-import { health, liveness, load } from "./health.ts";
-import { adminOnly, apiKey, concurrency, host, record } from "./middleware.ts";
-import { getModel, listModels } from "./models.ts";
-import { cors, guardHost, guardOrigin } from "./origins.ts";
-import { page } from "./page.ts";
-import { startProfile, stopProfile } from "./profile.ts";
-import { renderChat, renderCompletions } from "./render.ts";
+import { chat } from "./openai/chat.ts";
+import { completions } from "./openai/completions.ts";
+import { getModel, listModels } from "./openai/models.ts";
 import { countInputTokens, createResponse } from "./responses/create.ts";
 import { cancelResponse, inputItems, storedResponse } from "./responses/stored.ts";
-import { score } from "./score.ts";
-import { serverInfo, worldSize } from "./server-info.ts";
+import { health, liveness, load } from "./server/health.ts";
+import { adminOnly, apiKey, concurrency, host, record } from "./server/middleware.ts";
+import { cors, guardHost, guardOrigin } from "./server/origins.ts";
+import { pathAdvice } from "./server/other-paths.ts";
+import { page } from "./server/page.ts";
+import { version } from "./server/version.ts";
 import type { Service } from "./service.ts";
-import { pauseGeneration, releaseMemory, resumeMemory, updateWeightsFromDisk } from "./sglang.ts";
-import { detokenize, tokenize } from "./tokenize.ts";
-import { tokenizerInfo } from "./tokenizer-info.ts";
-import { version } from "./version.ts";
-import { LORA_PATHS, refuseLora, refuseWeightTransfer, WEIGHT_TRANSFER_PATHS } from "./weight-transfer.ts";
-import { updateWeights, weightVersion } from "./weights.ts";
+import { generate } from "./tokens/generate.ts";
+import { renderChat, renderCompletions } from "./tokens/render.ts";
+import { score } from "./tokens/score.ts";
+import { detokenize, tokenize } from "./tokens/tokenize.ts";
+import { tokenizerInfo } from "./tokens/tokenizer-info.ts";
 
 type Method = "GET" | "POST" | "DELETE";
 
-/** The path without what base URLs add to it: one that ends in a slash, or in the /v1 that the client adds by itself. */
-function plainPath(request: Request): string {
-  return getPathNoStrict(request)
-    .replace(/\/{2,}/g, "/")
-    .replace(/^\/v1(?=\/v1\/)/, "");
+/**
+ * The path without what base URLs add to it: one that ends in a slash, or in the /v1 that the client adds by itself, and a
+ * proxy's path to the server (`root`, "" = none), which some proxies cut off themselves.
+ */
+function plainPath(request: Request, root: string): string {
+  const path = getPathNoStrict(request).replace(/\/{2,}/g, "/");
+  const below = root !== "" && `${path}/`.startsWith(`${root}/`) ? path.slice(root.length) || "/" : path;
+  return below.replace(/^\/v1(?=\/v1\/)/, "");
 }
 
 export function createApp(service: Service): Hono<Env> {
-  const app = new Hono<Env>({ getPath: plainPath });
+  const app = new Hono<Env>({ getPath: (request) => plainPath(request, service.options.rootPath) });
 
   const route = (methods: Method | Method[], path: string, ...handlers: Handler<Env>[]) => {
     const taken = [methods].flat();
@@ -128,7 +132,7 @@ export function createApp(service: Service): Hono<Env> {
   });
 
   app.notFound((c) => {
-    throw new HttpError(404, `no such path: ${c.req.path}; see /v1/models and /v1/chat/completions`, "not_found");
+    throw new HttpError(404, `no such path: ${c.req.path}; ${pathAdvice(c.req.path)}`, "not_found");
   });
   app.onError((thrown, c) => {
     const error = asFastgenError(thrown);

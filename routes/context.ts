@@ -3,8 +3,8 @@ import type { Context } from "hono";
 import { FastgenError } from "../src/errors.ts";
 import { BODY_SECONDS, MAX_LOGGED_MESSAGE_LENGTH, MAX_REQUEST_ID_LENGTH, SMALL_BODY_BYTES } from "../src/limits.ts";
 import { HttpError } from "./errors.ts";
+import type { TracedRequest } from "./metrics/tracing.ts";
 import type { Service } from "./service.ts";
-import type { TracedRequest } from "./tracing.ts";
 
 export interface Env {
   /**

@@ -12,9 +12,9 @@ import type {
   Prompt,
 } from "../src/types.ts";
 import type { Env, RequestRecord } from "./context.ts";
-import { GenerationTimer } from "./request-metrics.ts";
+import { GenerationTimer } from "./metrics/request-metrics.ts";
+import type { RequestTracer } from "./metrics/tracing.ts";
 import type { Service } from "./service.ts";
-import type { RequestTracer } from "./tracing.ts";
 
 /** Prompts of one request that are tokenised at once. */
 const PROMPTS_AT_ONCE = 8;

@@ -16,17 +16,18 @@ import {
 } from "../src/limits.ts";
 import type { FastgenApi, LoadProgress } from "../src/types.ts";
 import { VERSION } from "../src/version.ts";
+import { Profiling } from "./admin/profile.ts";
 import { BatchRunner } from "./batch/runner.ts";
 import { BatchStore } from "./batch/store.ts";
 import type { RequestRecord } from "./context.ts";
+import type { TemplateRules } from "./conversation/messages.ts";
 import { errorStatus } from "./errors.ts";
-import { Metrics } from "./metrics.ts";
-import type { BrowserOptions } from "./origins.ts";
-import { Profiling } from "./profile.ts";
+import { Metrics } from "./metrics/metrics.ts";
+import type { RequestTracer } from "./metrics/tracing.ts";
 import { ResponseStore } from "./responses/store.ts";
-import type { RequestTracer } from "./tracing.ts";
+import type { BrowserOptions } from "./server/origins.ts";
 
-export interface ServiceOptions extends BrowserOptions {
+export interface ServiceOptions extends BrowserOptions, TemplateRules {
   /** Guards the routes that change the server for everybody; null = the API key does. */
   adminApiKey: string | null;
   /** The model's name in replies; null = the name it was loaded by. */
@@ -53,8 +54,8 @@ export interface ServiceOptions extends BrowserOptions {
   streamWriteSeconds: number;
   /** Seconds that a connection may be idle, and that headers may take. */
   idleSeconds: number;
-  /** May requests bring chat templates? A template is a program. */
-  trustRequestChatTemplate: boolean;
+  /** Does every stream end with its usage, asked for or not? */
+  forceIncludeUsage: boolean;
   /** The folder that profiles go to; null = there are none. */
   profileDir: string | null;
   /** Hears of every request for tokens; null = no traces. */
@@ -64,6 +65,8 @@ export interface ServiceOptions extends BrowserOptions {
   toolCallParser: string;
   /** Answer /tokenizer_info? */
   tokenizerInfo: boolean;
+  /** Where a proxy has the server's paths: "/llm"; "" = at their own. */
+  rootPath: string;
   /** Is there a page at /? */
   ui: boolean;
   /** Are unsupported fields ignored where they would change the answer? */
@@ -93,11 +96,14 @@ const DEFAULTS: ServiceOptions = {
   streamWriteSeconds: STREAM_WRITE_SECONDS,
   idleSeconds: IDLE_SECONDS,
   trustRequestChatTemplate: false,
+  defaultChatTemplateKwargs: null,
+  forceIncludeUsage: false,
   profileDir: null,
   tracer: null,
   reasoningParser: "auto",
   toolCallParser: "auto",
   tokenizerInfo: false,
+  rootPath: "",
   ui: true,
   allowExtraFields: false,
 };

@@ -3,9 +3,9 @@
  * the timing and errors that a test asks for. It records what it was asked, and whether it was aborted.
  */
 import { FastgenError } from "../src/errors.ts";
-import { appendChunk } from "../src/generation.ts";
+import { appendChunk } from "../src/generation/generation.ts";
+import { codePoints } from "../src/generation/text-offsets.ts";
 import { type ResolvedParams, type SamplingParams, samplingSchema } from "../src/params.ts";
-import { codePoints } from "../src/text-offsets.ts";
 import type {
   BatchResult,
   Capacity,
@@ -31,7 +31,7 @@ import type {
   Usage,
   WeightUpdate,
 } from "../src/types.ts";
-import { listen } from "./listen.ts";
+import { listen } from "./server/listen.ts";
 import { Service, type ServiceOptions } from "./service.ts";
 
 export interface FakeOptions {

@@ -6,6 +6,7 @@ import { Command, type Option } from "commander";
 import { command as batch } from "../cli/batch.ts";
 import { command as chat } from "../cli/chat.ts";
 import { addModelFlags } from "../cli/flags.ts";
+import { MODEL, OTHER_NAMES, REFUSED, SWITCHES, VALUED } from "../cli/other-flags.ts";
 import { command as serve } from "../cli/serve.ts";
 
 export const PAGE = path.join(path.dirname(import.meta.dir), "docs", "flags.md");
@@ -40,6 +41,33 @@ function table(rows: FlagRow[]): string {
   return ["| flag | default | |", "| --- | --- | --- |", ...lines].join("\n");
 }
 
+/** Flags of other servers, as a list of names. */
+function named(flags: Iterable<string>): string {
+  return [...flags].map((flag) => `\`${flag}\``).join(", ");
+}
+
+function otherFlags(): string {
+  const renamed = [...OTHER_NAMES].map(([other, own]) => `| \`${other}\` | \`${own}\` |`);
+  const advice = [...REFUSED].map(([flag, text]) => `| \`${flag}\` | ${text} |`);
+  return `## Flags of vLLM, SGLang and llama-server
+
+A command line written for one of them works where it can: long flags may have underscores, \`--max-model-len\` may be \`32k\` (32,000) or
+\`auto\`, the model may be given as ${named(MODEL)}, and more names after \`--served-model-name\` are taken, as requests may have any.
+
+| theirs | here |
+| --- | --- |
+${renamed.join("\n")}
+
+Nothing here depends on these; a line at the start says so: ${named([...SWITCHES, ...VALUED])}.
+
+These are refused, unless their value is what happens anyway:
+
+| flag | what to do |
+| --- | --- |
+${advice.join("\n")}
+`;
+}
+
 /** The whole page. */
 export function flagsPage(): string {
   const shared = flagRows(addModelFlags(new Command()));
@@ -65,7 +93,8 @@ ${table(own(batch()))}
 ## All: how the model is loaded
 
 ${table(shared)}
-`;
+
+${otherFlags()}`;
 }
 
 if (import.meta.main) writeFileSync(PAGE, flagsPage());

@@ -76,8 +76,8 @@ const PAGE = "build/page.html.gz";
 async function buildPage() {
   const page = path.join(root, PAGE);
   const time = (file) => fs.statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0;
-  const inputs = [...filesUnder("web"), "package-lock.json", "src/limits.ts", "routes/page-servers.ts"].map((file) =>
-    path.join(root, file),
+  const inputs = [...filesUnder("web"), "package-lock.json", "src/limits.ts", "routes/server/page-servers.ts"].map(
+    (file) => path.join(root, file),
   );
   if (inputs.every((file) => time(file) < time(page))) return;
   console.error("setup: building the page");

@@ -5,7 +5,7 @@
  */
 import { existsSync, readFileSync } from "node:fs";
 import * as path from "node:path";
-import { memoryFile } from "./memory-file.ts";
+import { memoryFile } from "./system/memory-file.ts";
 
 /** Path in a checkout ("build/libfastgen_cpu.so") → path of the embedded file. Empty outside the executable. */
 export const assets = new Map<string, string>();

@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import * as os from "node:os";
 import * as path from "node:path";
 import { libraryPath } from "./assets.ts";
-import { PAGE_TOKENS } from "./engine/page-cache.ts";
+import { PAGE_TOKENS } from "./engine/pages/page-cache.ts";
 import type { DeviceKind, EngineCapacity, EngineConfig } from "./engine-config.ts";
 import { asFastgenError, FastgenError } from "./errors.ts";
 import { Library } from "./ffi/library.ts";

@@ -1,24 +1,26 @@
 /** The library: a model loaded, generating. The tools are written on this. */
-import { BadWords } from "./bad-words.ts";
+
 import { chooseDevice, contextThatFits, engineConfigs } from "./device.ts";
 import type { SequenceListener } from "./engine/front.ts";
-import { PAGE_TOKENS } from "./engine/page-cache.ts";
+import { PAGE_TOKENS } from "./engine/pages/page-cache.ts";
 import type { EngineRequest, EngineStats } from "./engine/protocol.ts";
 import { type Placement, Replicas } from "./engine/replicas.ts";
 import type { EngineConfig } from "./engine-config.ts";
 import { asFastgenError, FastgenError } from "./errors.ts";
-import { RunningGeneration } from "./generation.ts";
+import { RunningGeneration } from "./generation/generation.ts";
+import { PromptEncoder, promptField, specialIds, specialStops } from "./generation/prompt-encoder.ts";
 import { kvEventsOf } from "./kv-events/config.ts";
 import { KvEventPublishers } from "./kv-events/publishers.ts";
 import { openDefaultModel } from "./model/embedded.ts";
 import { openModel } from "./model/load.ts";
 import type { Model } from "./model/shape.ts";
-import { freeMatchers, giveMatchers, OutputConstraints } from "./output-constraints.ts";
 import type { SamplingParams } from "./params.ts";
 import { Profile } from "./profile/profile.ts";
-import { PromptEncoder, promptField, specialIds, specialStops } from "./prompt-encoder.ts";
-import { engineRequests, type ModelLimits, resolveParams } from "./request.ts";
+import { BadWords } from "./request/bad-words.ts";
+import { freeMatchers, giveMatchers, OutputConstraints } from "./request/output-constraints.ts";
+import { engineRequests, type ModelLimits, resolveParams } from "./request/request.ts";
 import { runBounded } from "./run-bounded.ts";
+import { whyNotWritable } from "./system/writable-folder.ts";
 import { ChatTemplate } from "./text/chat-template.ts";
 import { readGenerationConfig } from "./text/generation-config.ts";
 import { Tokenizer } from "./text/tokenizer.ts";
@@ -47,7 +49,6 @@ import type {
 } from "./types.ts";
 import { VERSION } from "./version.ts";
 import { updateCommand } from "./weight-update.ts";
-import { whyNotWritable } from "./writable-folder.ts";
 
 /** Milliseconds from the model's being ready until grammars are prepared. */
 const PREPARE_AFTER = 100;

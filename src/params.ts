@@ -3,7 +3,7 @@
  * The schema is the boundary: what passed it needs no second check, except against the model (vocabulary, context).
  */
 import { z } from "zod";
-import { boundedArray, boundedRecord } from "./bounded.ts";
+import { boundedArray, boundedRecord } from "./bounded-json.ts";
 import * as limits from "./limits.ts";
 import { structuredOutputsSchema } from "./structured-outputs.ts";
 

@@ -1,6 +1,6 @@
 /** The folder that profiles are written to. */
 import { FastgenError } from "./errors.ts";
-import { whyNotWritable } from "./writable-folder.ts";
+import { whyNotWritable } from "./system/writable-folder.ts";
 
 /** Makes the folder where it is missing. @throws FastgenError "invalid_request" where profiles cannot be written to it. */
 export function makeProfileFolder(directory: string): void {

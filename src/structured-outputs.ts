@@ -3,7 +3,7 @@
  * dialect. The schema is the boundary for types and sizes; structuredRules finds what no grammar can hold an answer to.
  */
 import { z } from "zod";
-import { boundedArray, isObject } from "./bounded.ts";
+import { boundedArray, isObject } from "./bounded-json.ts";
 import { FastgenError } from "./errors.ts";
 import { isGbnf } from "./grammar-sources/gbnf.ts";
 import { gbnfRules } from "./grammar-sources/gbnf-rules.ts";

@@ -1,6 +1,6 @@
 /** The page in a real browser: Chromium, driven by playwright-core. */
 import { type Browser, type BrowserContextOptions, chromium, type Page } from "playwright-core";
-import { PAGE } from "../routes/page.ts";
+import { PAGE } from "../routes/server/page.ts";
 import type { ServiceOptions } from "../routes/service.ts";
 import { FakeFastgen, type FakeOptions, startServer, type TestServer } from "../routes/testing.ts";
 import { assetPath } from "../src/assets.ts";

@@ -7,25 +7,23 @@ const root = path.dirname(import.meta.dir);
 /** Files straight below src/ that every room may use. The other files there are the library's own top floor. */
 const COMMON = [
   "assets",
-  "bounded",
-  "dynamic-library",
+  "bounded-json",
   "engine-config",
   "engine-info",
   "errors",
-  "file-lock",
   "limits",
   "load-options",
-  "memory-file",
   "params",
   "profile-folder",
   "schema-error",
   "structured-outputs",
-  "system-reason",
   "types",
   "units",
   "version",
-  "writable-folder",
 ];
+
+/** Folders of src/ that belong to the same rooms. */
+const ROOM_OF_FOLDER: Record<string, string> = { request: "library", generation: "library", system: "common" };
 
 /** Each room, and the rooms it may import from beside itself. */
 const MAY_IMPORT: Record<string, string[]> = {
@@ -50,7 +48,7 @@ const MAY_IMPORT: Record<string, string[]> = {
 function roomOf(file: string): string {
   const [top, second, ...rest] = file.split("/");
   if (top !== "src") return top!;
-  if (rest.length > 0) return second!;
+  if (rest.length > 0) return ROOM_OF_FOLDER[second!] ?? second!;
   return COMMON.includes(path.basename(file, ".ts")) ? "common" : "library";
 }
 

@@ -9,7 +9,7 @@ import type { Command } from "../src/engine/protocol.ts";
 import type { FastgenError } from "../src/errors.ts";
 import { Fastgen } from "../src/fastgen.ts";
 import { openModel } from "../src/model/load.ts";
-import { engineRequests, resolveParams } from "../src/request.ts";
+import { engineRequests, resolveParams } from "../src/request/request.ts";
 import type { LoadOptions } from "../src/types.ts";
 import { modelFolder, weightsFolder } from "./weight-folders.ts";
 

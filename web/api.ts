@@ -17,13 +17,18 @@ export class ServerError extends Error {
   }
 }
 
+/** Where the server that the page came from has its paths: a proxy may have put it below one of its own. */
+function ownPath(): string {
+  return location.pathname.replace(/\/+$/, "");
+}
+
 /** @throws ServerError */
 async function ask({ address, key }: Server, path: string, options: RequestInit = {}): Promise<Response> {
   const headers = new Headers(options.headers);
   if (key !== "") headers.set("authorization", `Bearer ${key}`);
   let reply: Response;
   try {
-    reply = await fetch(`${address}${path}`, { ...options, headers });
+    reply = await fetch(`${address || ownPath()}${path}`, { ...options, headers });
   } catch (error) {
     if (options.signal?.aborted) throw error;
     throw new ServerError(unreachable(address), 0, address);

@@ -2,7 +2,7 @@
  * The servers that the page talks to: the one that it came from, and others that the reader adds by address. The page's policy
  * lets it connect to those alone that its own address names, so an added server becomes part of it.
  */
-import { isServerOrigin } from "../routes/page-servers.ts";
+import { isServerOrigin } from "../routes/server/page-servers.ts";
 import { MAX_PAGE_SERVERS } from "../src/limits.ts";
 
 export interface Server {

@@ -1,6 +1,6 @@
 /** Content blocks of a message: what they are, and what they must have. */
 import { z } from "zod";
-import { boundedArray, isObject, passOn } from "../../src/bounded.ts";
+import { boundedArray, isObject, passOn } from "../../src/bounded-json.ts";
 import * as limits from "../../src/limits.ts";
 import { parseWith } from "../../src/schema-error.ts";
 import { document, searchResult, text, toolReference } from "./documents.ts";

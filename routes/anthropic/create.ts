@@ -1,15 +1,15 @@
 /** POST /messages and /messages/count_tokens: Anthropic's Messages API, on the same conversations as chat. */
 import type { Context } from "hono";
 import type { WeightSpan } from "../../src/types.ts";
-import { Blocks } from "../blocks.ts";
-import { noteIgnored, readBody } from "../body.ts";
+import { noteIgnored, readBody } from "../body/body.ts";
 import type { Env } from "../context.ts";
-import { Conversation } from "../conversation.ts";
-import { longJson } from "../long-json.ts";
-import { Rollouts } from "../rollout.ts";
+import { Blocks } from "../conversation/blocks.ts";
+import { Conversation } from "../conversation/conversation.ts";
+import { longJson } from "../reply/long-json.ts";
+import { Rollouts } from "../reply/rollout.ts";
+import { eventStream } from "../reply/sse.ts";
+import { versionFields } from "../reply/weight-versions.ts";
 import type { Service } from "../service.ts";
-import { eventStream } from "../sse.ts";
-import { versionFields } from "../weight-versions.ts";
 import { MessageFrames } from "./events.ts";
 import { contentBlock, freshMessageId, message, messageUsage, NOT_STOPPED, stopOf } from "./reply.ts";
 import { conversationRequest, customTools, inOwnWords, messagesPrompt } from "./request.ts";
@@ -18,7 +18,7 @@ import { countSchema, type MessageFields, messageSchema, nestedFields } from "./
 export function createMessage(service: Service) {
   return async (c: Context<Env>): Promise<Response> => {
     const { fields, given } = await readBody(c, service, messageSchema, nestedFields);
-    const request = conversationRequest(fields, given, toolsOf(c, service, fields));
+    const request = conversationRequest(fields, given, toolsOf(c, service, fields), service.options);
     const conversation = await Conversation.start(c, service, request).catch((error) => {
       throw inOwnWords(error, fields);
     });
@@ -56,7 +56,7 @@ export function createMessage(service: Service) {
 export function countTokens(service: Service) {
   return async (c: Context<Env>): Promise<Response> => {
     const { fields } = await readBody(c, service, countSchema, nestedFields);
-    const ids = await service.fastgen.tokenize(messagesPrompt(fields, toolsOf(c, service, fields)));
+    const ids = await service.fastgen.tokenize(messagesPrompt(fields, toolsOf(c, service, fields), service.options));
     return Response.json({ input_tokens: ids.length });
   };
 }

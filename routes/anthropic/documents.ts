@@ -1,6 +1,6 @@
 /** Blocks that are more than a text, but can be read as one: documents of text, search results, names of tools. */
 import { z } from "zod";
-import { boundedArray, isObject, passOn } from "../../src/bounded.ts";
+import { boundedArray, isObject, passOn } from "../../src/bounded-json.ts";
 import * as limits from "../../src/limits.ts";
 import { parseWith } from "../../src/schema-error.ts";
 

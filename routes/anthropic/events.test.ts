@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { CALLS, type Script, scriptedEvents } from "../scripted.ts";
+import { CALLS, type Script, scriptedEvents } from "../conversation/scripted.ts";
 import { Service } from "../service.ts";
 import { MessageFrames } from "./events.ts";
 

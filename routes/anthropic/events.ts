@@ -1,13 +1,13 @@
 /** The events of a streamed message, in Anthropic's order. */
 import type { FastgenError } from "../../src/errors.ts";
 import type { Chunk, WeightSpan } from "../../src/types.ts";
-import { type Block, type BlockListener, Blocks } from "../blocks.ts";
-import type { Conversation } from "../conversation.ts";
-import { jsonText } from "../long-json.ts";
-import { Rollouts } from "../rollout.ts";
+import { type Block, type BlockListener, Blocks } from "../conversation/blocks.ts";
+import type { Conversation } from "../conversation/conversation.ts";
+import { jsonText } from "../reply/long-json.ts";
+import { Rollouts } from "../reply/rollout.ts";
+import type { Frames } from "../reply/sse.ts";
+import { versionFields } from "../reply/weight-versions.ts";
 import type { Service } from "../service.ts";
-import type { Frames } from "../sse.ts";
-import { versionFields } from "../weight-versions.ts";
 import { anthropicErrorBody } from "./errors.ts";
 import { contentBlock, freshMessageId, message, messageUsage, NOT_STOPPED, type Stop, stopOf } from "./reply.ts";
 import type { MessageFields } from "./schema.ts";

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import type { TracedRequest } from "../metrics/tracing.ts";
 import { FakeFastgen, type FakeOptions, json, startServer, until } from "../testing.ts";
-import type { TracedRequest } from "../tracing.ts";
 
 const ANSWER = "Hello, wörld 👋";
 const PATH = "/v1/messages";

@@ -1,8 +1,8 @@
 /** Anthropic's Message object: content blocks, the reason of the end, and usage. */
 import type { Chunk } from "../../src/types.ts";
-import type { Block } from "../blocks.ts";
-import type { AnswerFinish, Conversation } from "../conversation.ts";
-import { freshId } from "../fields.ts";
+import { freshId } from "../body/fields.ts";
+import type { Block } from "../conversation/blocks.ts";
+import type { AnswerFinish, Conversation } from "../conversation/conversation.ts";
 import type { Service } from "../service.ts";
 
 export function freshMessageId(): string {

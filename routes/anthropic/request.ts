@@ -2,11 +2,11 @@
 import { FastgenError } from "../../src/errors.ts";
 import { parseWith, schemaError } from "../../src/schema-error.ts";
 import type { StructuredOutputs } from "../../src/structured-outputs.ts";
-import type { ConversationRequest, ToolChoice } from "../conversation.ts";
-import { askForRollout, samplingParams } from "../fields.ts";
-import { chatPrompt } from "../messages.ts";
-import { toolChoice } from "../tools.ts";
-import { Turns } from "../turns.ts";
+import { askForRollout, samplingParams } from "../body/fields.ts";
+import type { ConversationRequest, ToolChoice } from "../conversation/conversation.ts";
+import { chatPrompt, type TemplateRules } from "../conversation/messages.ts";
+import { toolChoice } from "../conversation/tools.ts";
+import { Turns } from "../conversation/turns.ts";
 import type { AnthropicMessage, ContentBlock } from "./blocks.ts";
 import { type CustomTool, customTool, type MessageFields } from "./schema.ts";
 
@@ -18,6 +18,7 @@ export function conversationRequest(
   fields: MessageFields,
   given: Record<string, unknown>,
   tools: readonly CustomTool[],
+  rules: TemplateRules,
 ): ConversationRequest {
   const { thinking, tool_choice, cache_salt, priority } = fields;
   const params = samplingParams(given);
@@ -25,7 +26,7 @@ export function conversationRequest(
   if (fields.stop_sequences.length > 0) params.stop = fields.stop_sequences;
   askForRollout(params, fields);
   return {
-    prompt: messagesPrompt(fields, tools),
+    prompt: messagesPrompt(fields, tools, rules),
     params,
     // Pieces are put together by the route.
     options: { stream: true, cache_salt, priority },
@@ -39,7 +40,7 @@ export function conversationRequest(
 }
 
 /** The conversation as the library takes it. */
-export function messagesPrompt(fields: MessageFields, tools: readonly CustomTool[]) {
+export function messagesPrompt(fields: MessageFields, tools: readonly CustomTool[], rules: TemplateRules) {
   const { system, messages, thinking, output_config, chat_template_kwargs } = fields;
   const turns = new Turns();
   if (system) turns.say("system", system);
@@ -58,7 +59,7 @@ export function messagesPrompt(fields: MessageFields, tools: readonly CustomTool
     chat_template_kwargs,
   };
   // Requests to this route bring no templates.
-  return chatPrompt(prompt, false);
+  return chatPrompt(prompt, { ...rules, trustRequestChatTemplate: false });
 }
 
 type JoinedBlock = Exclude<ContentBlock, { type: "text" }> | { type: "texts"; texts: string[] };

@@ -1,10 +1,10 @@
 /** The fields of POST /messages and /messages/count_tokens. blocks.ts has those of their messages. */
 import { z } from "zod";
-import { boundedArray, boundedRecord, isObject } from "../../src/bounded.ts";
+import { boundedArray, boundedRecord, isObject } from "../../src/bounded-json.ts";
 import * as limits from "../../src/limits.ts";
 import { samplingSchema } from "../../src/params.ts";
-import { conversation } from "../messages.ts";
-import { reasoningEffort } from "../thinking.ts";
+import { conversation } from "../conversation/messages.ts";
+import { reasoningEffort } from "../conversation/thinking.ts";
 import { message, textContent } from "./blocks.ts";
 
 const flag = z.boolean().optional();

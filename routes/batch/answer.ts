@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { FastgenError } from "../../src/errors.ts";
 import { BATCH_PATIENCE_SECONDS, MAX_BATCH_REPLY_BYTES } from "../../src/limits.ts";
-import { connectionReason } from "../../src/system-reason.ts";
+import { connectionReason } from "../../src/system/system-reason.ts";
 import type { BatchRequest, BatchUrl } from "./request-line.ts";
 
 /** Sends a request for a batch: to the app of this process, or to a server. May reject where there is no connection. */

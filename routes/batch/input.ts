@@ -1,7 +1,7 @@
 /** The input of a batch: checked as a whole before anything is done, then read again request by request. */
 import { FastgenError } from "../../src/errors.ts";
 import { MAX_BATCH_FAULTS } from "../../src/limits.ts";
-import { systemReason } from "../../src/system-reason.ts";
+import { systemReason } from "../../src/system/system-reason.ts";
 import type { IdIndex } from "./id-index.ts";
 import { type FileLine, fileLines } from "./lines.ts";
 import { type BatchRequest, type BatchUrl, isBlank, parseRequestLine } from "./request-line.ts";

@@ -1,11 +1,11 @@
 /** A line of a batch's input, as OpenAI's batches have it: custom_id, method, url and body. */
 import { z } from "zod";
-import { isObject } from "../../src/bounded.ts";
+import { isObject } from "../../src/bounded-json.ts";
 import { FastgenError } from "../../src/errors.ts";
 import { MAX_CUSTOM_ID_LENGTH } from "../../src/limits.ts";
 import { parseWith, schemaError } from "../../src/schema-error.ts";
-import { fieldText } from "../json-field.ts";
-import { JsonScan } from "../json-scan.ts";
+import { fieldText } from "../body/json-field.ts";
+import { JsonScan } from "../body/json-scan.ts";
 import type { FileLine } from "./lines.ts";
 
 /** What a request of a batch may be sent to. */

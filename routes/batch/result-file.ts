@@ -4,7 +4,7 @@
  */
 import { type FileHandle, open, rm, stat } from "node:fs/promises";
 import { FastgenError } from "../../src/errors.ts";
-import { systemReason } from "../../src/system-reason.ts";
+import { systemReason } from "../../src/system/system-reason.ts";
 import { fileLines } from "./lines.ts";
 
 const START = '{"id":"batch_req_';

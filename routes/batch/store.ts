@@ -18,9 +18,9 @@ import {
 import { tmpdir } from "node:os";
 import * as path from "node:path";
 import { FastgenError } from "../../src/errors.ts";
-import { type FileLock, takeFileLock } from "../../src/file-lock.ts";
 import { MAX_BATCH_BYTES, MAX_BATCH_FILES, MAX_BATCHES } from "../../src/limits.ts";
-import { systemReason } from "../../src/system-reason.ts";
+import { type FileLock, takeFileLock } from "../../src/system/file-lock.ts";
+import { systemReason } from "../../src/system/system-reason.ts";
 import { HttpError } from "../errors.ts";
 import { type BatchObject, type FileObject, hasEnded, unixSeconds } from "./objects.ts";
 

@@ -1,7 +1,7 @@
 /** The answer of a response while it grows, and the Response object at its end. */
-import type { Blocks } from "../blocks.ts";
-import type { AnswerPiece, Conversation } from "../conversation.ts";
-import { Rollouts } from "../rollout.ts";
+import type { Blocks } from "../conversation/blocks.ts";
+import type { AnswerPiece, Conversation } from "../conversation/conversation.ts";
+import { Rollouts } from "../reply/rollout.ts";
 import { type ResponseEnvelope, type ResponseError, responseUsage } from "./response.ts";
 
 export class ResponseAnswer {

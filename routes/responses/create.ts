@@ -2,13 +2,13 @@
 import type { Context } from "hono";
 import { FastgenError } from "../../src/errors.ts";
 import { parseWith, schemaError } from "../../src/schema-error.ts";
-import { Blocks } from "../blocks.ts";
-import { noteIgnored, readBody } from "../body.ts";
+import { noteIgnored, readBody } from "../body/body.ts";
 import type { Env } from "../context.ts";
-import { Conversation } from "../conversation.ts";
-import { longJson } from "../long-json.ts";
+import { Blocks } from "../conversation/blocks.ts";
+import { Conversation } from "../conversation/conversation.ts";
+import { longJson } from "../reply/long-json.ts";
+import { eventStream } from "../reply/sse.ts";
 import type { Service } from "../service.ts";
-import { eventStream } from "../sse.ts";
 import { ResponseAnswer } from "./answer.ts";
 import { ResponseFrames } from "./events.ts";
 import { type InputItem, type Item, inputSchema } from "./items.ts";
@@ -27,7 +27,7 @@ async function readRequest(c: Context<Env>, service: Service) {
   noteIgnored(c, service, tools.ignored);
   const history = storedItems(stored, fields.previous_response_id);
   const input = (fields.input ?? []).map((item) => resolved(stored, item));
-  const request = conversationRequest(fields, given, [...history, ...input], tools);
+  const request = conversationRequest(fields, given, [...history, ...input], tools, service.options);
   return { fields, given, tools, input, request };
 }
 

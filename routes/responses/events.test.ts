@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { samplingSchema } from "../../src/params.ts";
-import { CALLS, SCRIPT_USAGE, type Script, scriptedEvents } from "../scripted.ts";
+import { CALLS, SCRIPT_USAGE, type Script, scriptedEvents } from "../conversation/scripted.ts";
 import { Service } from "../service.ts";
 import type { ResponseAnswer } from "./answer.ts";
 import { ResponseFrames } from "./events.ts";

@@ -2,12 +2,12 @@
 import type { FastgenError } from "../../src/errors.ts";
 import { MAX_REPEATED_LOGPROBS } from "../../src/limits.ts";
 import type { Chunk, PositionLogprobs } from "../../src/types.ts";
-import type { Block, BlockListener } from "../blocks.ts";
-import { Blocks } from "../blocks.ts";
-import type { Conversation } from "../conversation.ts";
+import type { Block, BlockListener } from "../conversation/blocks.ts";
+import { Blocks } from "../conversation/blocks.ts";
+import type { Conversation } from "../conversation/conversation.ts";
 import { errorBody } from "../errors.ts";
-import { jsonText } from "../long-json.ts";
-import type { Frames } from "../sse.ts";
+import { jsonText } from "../reply/long-json.ts";
+import type { Frames } from "../reply/sse.ts";
 import { ResponseAnswer } from "./answer.ts";
 import type { ResponseEnvelope } from "./response.ts";
 

@@ -1,6 +1,6 @@
 /** Items: what the input of POST /responses consists of, and what its output does. */
 import { z } from "zod";
-import { boundedArray, isObject, passOn } from "../../src/bounded.ts";
+import { boundedArray, isObject, passOn } from "../../src/bounded-json.ts";
 import * as limits from "../../src/limits.ts";
 import { parseWith } from "../../src/schema-error.ts";
 

@@ -2,12 +2,12 @@
 import { FastgenError } from "../../src/errors.ts";
 import type { SamplingParams } from "../../src/params.ts";
 import type { StructuredOutputs } from "../../src/structured-outputs.ts";
-import type { ConversationRequest } from "../conversation.ts";
-import { inputArguments } from "../custom-tools.ts";
-import { askForRollout, samplingParams } from "../fields.ts";
-import { chatPrompt } from "../messages.ts";
-import { allowedTools, toolChoice } from "../tools.ts";
-import { Turns } from "../turns.ts";
+import { askForRollout, samplingParams } from "../body/fields.ts";
+import type { ConversationRequest } from "../conversation/conversation.ts";
+import { inputArguments } from "../conversation/custom-tools.ts";
+import { chatPrompt, type TemplateRules } from "../conversation/messages.ts";
+import { allowedTools, toolChoice } from "../conversation/tools.ts";
+import { Turns } from "../conversation/turns.ts";
 import type { Item } from "./items.ts";
 import type { FunctionTool, ResponseFields, TextFormat } from "./schema.ts";
 import { modelName, type Tools } from "./tools.ts";
@@ -36,6 +36,7 @@ export function conversationRequest(
   given: Record<string, unknown>,
   items: readonly Item[],
   tools: Tools,
+  rules: TemplateRules,
 ): ConversationRequest {
   const { instructions, reasoning, text, chat_template_kwargs, tool_choice, parallel_tool_calls } = fields;
   const { enable_thinking, truncation, cache_salt, priority } = fields;
@@ -53,7 +54,7 @@ export function conversationRequest(
   };
   return {
     // Requests to this route bring no templates.
-    prompt: chatPrompt(prompt, false),
+    prompt: chatPrompt(prompt, { ...rules, trustRequestChatTemplate: false }),
     params: responseParams(fields, given),
     options: {
       // Pieces are put together by the route.

@@ -1,12 +1,12 @@
 /** The Response object: what was asked, as it comes back, and the output items that the answer's blocks are. */
 import type { ResolvedParams } from "../../src/params.ts";
 import type { PositionLogprobs, WeightSpan } from "../../src/types.ts";
-import type { Block } from "../blocks.ts";
-import type { Conversation } from "../conversation.ts";
-import { freshId } from "../fields.ts";
-import { chatLogprobs, tokenNames } from "../logprobs.ts";
+import { freshId } from "../body/fields.ts";
+import type { Block } from "../conversation/blocks.ts";
+import type { Conversation } from "../conversation/conversation.ts";
+import { chatLogprobs, tokenNames } from "../reply/logprobs.ts";
+import { versionFields } from "../reply/weight-versions.ts";
 import type { Service } from "../service.ts";
-import { versionFields } from "../weight-versions.ts";
 import { wantsLogprobs } from "./request.ts";
 import type { ResponseFields } from "./schema.ts";
 import type { ToolName, Tools } from "./tools.ts";

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import OpenAI from "openai";
+import type { TracedRequest } from "../metrics/tracing.ts";
 import { FakeFastgen, type FakeOptions, json, startServer, until } from "../testing.ts";
-import type { TracedRequest } from "../tracing.ts";
 
 const ANSWER = "Hello, wörld 👋";
 const PATH = "/v1/responses";

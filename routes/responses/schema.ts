@@ -1,13 +1,13 @@
 /** The fields of POST /responses. items.ts has those of its input. */
 import { z } from "zod";
-import { boundedArray, boundedRecord, isObject } from "../../src/bounded.ts";
+import { boundedArray, boundedRecord, isObject } from "../../src/bounded-json.ts";
 import * as limits from "../../src/limits.ts";
 import { samplingSchema } from "../../src/params.ts";
-import { asFunction, customFields } from "../custom-tools.ts";
-import { conversation } from "../messages.ts";
-import { streamOptions } from "../schemas.ts";
-import { reasoningEffort } from "../thinking.ts";
-import { toolFields } from "../tools.ts";
+import { streamOptions } from "../body/schemas.ts";
+import { asFunction, customFields } from "../conversation/custom-tools.ts";
+import { conversation } from "../conversation/messages.ts";
+import { reasoningEffort } from "../conversation/thinking.ts";
+import { toolFields } from "../conversation/tools.ts";
 import { inputSchema } from "./items.ts";
 
 const flag = z.boolean().optional();

@@ -1,9 +1,9 @@
 /** GET and DELETE /responses/ID, GET /responses/ID/input_items, POST /responses/ID/cancel: responses that are stored. */
 import type { Context } from "hono";
 import { FastgenError } from "../../src/errors.ts";
+import { listPage, pageOf } from "../body/paging.ts";
 import type { Env } from "../context.ts";
 import { HttpError } from "../errors.ts";
-import { listPage, pageOf } from "../paging.ts";
 import type { Service } from "../service.ts";
 import type { Item } from "./items.ts";
 import { StoreReader } from "./store.ts";

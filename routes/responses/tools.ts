@@ -1,5 +1,5 @@
 /** The tools of a request to /responses: the client's own, also in namespaces. OpenAI's run on its servers. */
-import { isObject } from "../../src/bounded.ts";
+import { isObject } from "../../src/bounded-json.ts";
 import { FastgenError } from "../../src/errors.ts";
 import { fieldName, parseWith, schemaError } from "../../src/schema-error.ts";
 import { customTool, type FunctionTool, functionTool, namespaceTool, type ResponseFields } from "./schema.ts";

@@ -1,5 +1,5 @@
 /** Of which types a tool's argument may be, where the text alone does not tell: `12` is a number, or a string of two digits. */
-import { isObject } from "../bounded.ts";
+import { isObject } from "../bounded-json.ts";
 import { SchemaPlaces } from "../grammar-sources/schema-places.ts";
 import { MAX_SCHEMA_DEPTH } from "../limits.ts";
 

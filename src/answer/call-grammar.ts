@@ -1,5 +1,5 @@
 /** What formats write the grammars of their calls with: Lark, in llguidance's dialect. */
-import { isObject } from "../bounded.ts";
+import { isObject } from "../bounded-json.ts";
 import { standsAlone } from "../grammar-sources/keywords.ts";
 import { larkString } from "../grammar-sources/lark.ts";
 import type { FunctionTool } from "./parts.ts";

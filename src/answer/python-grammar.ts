@@ -1,5 +1,5 @@
 /** Grammars of arguments as Python writes them: `a=1, b="x"`. Values are JSON, but for True and False. */
-import { isObject } from "../bounded.ts";
+import { isObject } from "../bounded-json.ts";
 import { type CallableTool, type CallWriter, literal, type Schema } from "./call-grammar.ts";
 
 /** Keys of a schema that its properties may refer to. */

@@ -2,7 +2,7 @@
  * Arguments between tags, as Qwen3-Coder and GLM write them: a string stands as it is, other values as JSON. So what a text
  * means depends on the tool's schema. Where that allows a string and something else, what reads as something else is that.
  */
-import { isObject } from "../bounded.ts";
+import { isObject } from "../bounded-json.ts";
 import { translateSchema } from "../grammar-sources/json-schema.ts";
 import { larkRegex } from "../grammar-sources/lark.ts";
 import { Refusal } from "../grammar-sources/refusal.ts";

@@ -3,11 +3,11 @@ import { expect, test } from "bun:test";
 import { MessageChannel } from "node:worker_threads";
 import type { EngineCapacity } from "../engine-config.ts";
 import { FastgenError } from "../errors.ts";
-import { FakeLibrary, WEIGHTS_APART } from "./fake-library.ts";
-import { nextToken } from "./fake-model.ts";
-import { PAGE_TOKENS } from "./page-cache.ts";
+import { PAGE_TOKENS } from "./pages/page-cache.ts";
 import { type Command, type EngineRequest, FINISH, type FromWorker, type HoldMode } from "./protocol.ts";
-import { prompt, request, VOCAB } from "./scheduler-rig.ts";
+import { FakeLibrary, WEIGHTS_APART } from "./testing/fake-library.ts";
+import { nextToken } from "./testing/fake-model.ts";
+import { prompt, request, VOCAB } from "./testing/scheduler-rig.ts";
 import { EngineWorker, type LoadedEngine } from "./worker.ts";
 
 const CONFIG = {

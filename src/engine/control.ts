@@ -6,7 +6,7 @@
 import { asFastgenError, FastgenError } from "../errors.ts";
 import type { LibraryEngine } from "../ffi/engine.ts";
 import { type Command, type FromWorker, type HoldMode, UPDATING, WOKEN } from "./protocol.ts";
-import type { Scheduler } from "./scheduler.ts";
+import type { Scheduler } from "./scheduler/scheduler.ts";
 
 /** Milliseconds between two looks at weights that load. They are in use at most so much later. */
 export const PROGRESS_INTERVAL = 10;

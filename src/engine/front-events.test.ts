@@ -4,7 +4,7 @@ import type { Worker } from "node:worker_threads";
 import { GREEDY } from "../engine-config.ts";
 import { EngineFront, type SequenceEvent } from "./front.ts";
 import { type EngineRequest, PLAIN, type ToWorker } from "./protocol.ts";
-import { engineTest, SMALL_ENGINE, SMALL_VOCAB } from "./small-engine.ts";
+import { engineTest, SMALL_ENGINE, SMALL_VOCAB } from "./testing/small-engine.ts";
 
 interface Internals {
   worker: Worker;

@@ -8,11 +8,11 @@ import fc from "fast-check";
 import { type EngineConfig, type EngineSampling, GREEDY } from "../engine-config.ts";
 import { FastgenError } from "../errors.ts";
 import { samplingSchema } from "../params.ts";
-import { engineRequests, resolveParams } from "../request.ts";
+import { engineRequests, resolveParams } from "../request/request.ts";
 import { failure } from "../testing.ts";
 import { EngineFront, type SequenceEvent } from "./front.ts";
 import { type EngineRequest, PLAIN, type ProfileOrder, type TokenLogprobs } from "./protocol.ts";
-import { engineTest, SMALL_ENGINE } from "./small-engine.ts";
+import { engineTest, SMALL_ENGINE } from "./testing/small-engine.ts";
 
 const VOCAB = 500;
 const PAGE_BYTES = 2 * 2 * 2 * 32 * 64 * 4;

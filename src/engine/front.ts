@@ -3,7 +3,7 @@ import { extname } from "node:path";
 import { Worker } from "node:worker_threads";
 import type { EngineCapacity, EngineConfig } from "../engine-config.ts";
 import { asFastgenError, FastgenError } from "../errors.ts";
-import type { DiskChange } from "./disk-listing.ts";
+import type { DiskChange } from "./offload/disk-listing.ts";
 import {
   type Command,
   type ControlState,

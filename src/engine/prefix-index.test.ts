@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { PAGE_TOKENS } from "./page-cache.ts";
+import { PAGE_TOKENS } from "./pages/page-cache.ts";
 import { PrefixIndex, pageKeys } from "./prefix-index.ts";
 
 /** A prompt whose pages hold these values, and `rest` tokens more. */

@@ -2,7 +2,7 @@
  * What one engine's prefix cache probably holds: the pages of the prompts that it was sent, newest last. It is a guess, since
  * the engine evicts by its own rules. A wrong guess costs a prompt that is computed again, never a wrong answer.
  */
-import { PAGE_TOKENS, pageKey } from "./page-cache.ts";
+import { PAGE_TOKENS, pageKey } from "./pages/page-cache.ts";
 
 /** The keys of a prompt's whole pages, each chained to the one before it. Prompts of different salts have none in common. */
 export function pageKeys(prompt: Int32Array, salt: string): bigint[] {

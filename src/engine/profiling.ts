@@ -6,8 +6,8 @@ import { PROCESS } from "../profile/events.ts";
 import { unwritten } from "../profile/profile-file.ts";
 import { StepRecorder } from "../profile/step-recorder.ts";
 import type { ProfileOrder } from "./protocol.ts";
-import type { Scheduler } from "./scheduler.ts";
-import type { StepInFlight } from "./step-in-flight.ts";
+import type { Scheduler } from "./scheduler/scheduler.ts";
+import type { StepInFlight } from "./sequences/step-in-flight.ts";
 
 /** Characters that are written at once. */
 const PIECE = 1 << 20;

@@ -5,7 +5,7 @@
 import type { EngineCapacity, EngineSampling } from "../engine-config.ts";
 import type { ErrorKind } from "../errors.ts";
 import type { TensorSource } from "../model/shape.ts";
-import type { DiskChange } from "./disk-listing.ts";
+import type { DiskChange } from "./offload/disk-listing.ts";
 
 /** What a sequence's tokens must follow. */
 export interface EngineGrammar {

@@ -4,13 +4,13 @@ import type { Worker } from "node:worker_threads";
 import { GREEDY } from "../engine-config.ts";
 import { FastgenError } from "../errors.ts";
 import { failure } from "../testing.ts";
-import { DiskListing } from "./disk-listing.ts";
 import type { SequenceEvent } from "./front.ts";
-import { PAGE_TOKENS } from "./page-cache.ts";
-import { digestKey, PromptDigests } from "./page-digest.ts";
+import { DiskListing } from "./offload/disk-listing.ts";
+import { PAGE_TOKENS } from "./pages/page-cache.ts";
+import { digestKey, PromptDigests } from "./pages/page-digest.ts";
 import { type Command, type ControlState, type EngineRequest, NO_STATS, PLAIN } from "./protocol.ts";
 import { type Engine, Replicas } from "./replicas.ts";
-import { engineTest, SMALL_ENGINE } from "./small-engine.ts";
+import { engineTest, SMALL_ENGINE } from "./testing/small-engine.ts";
 
 function request(prompt: Int32Array, more: Partial<EngineRequest> = {}): EngineRequest {
   return {

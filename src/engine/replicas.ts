@@ -6,10 +6,10 @@
 import type { EngineCapacity, EngineConfig } from "../engine-config.ts";
 import { asFastgenError, FastgenError } from "../errors.ts";
 import { MAX_INDEXED_PAGES } from "../limits.ts";
-import { DiskListing } from "./disk-listing.ts";
 import { EngineFront, type SequenceListener, type StartOptions } from "./front.ts";
-import { PAGE_TOKENS } from "./page-cache.ts";
-import { digestKey, PromptDigests } from "./page-digest.ts";
+import { DiskListing } from "./offload/disk-listing.ts";
+import { PAGE_TOKENS } from "./pages/page-cache.ts";
+import { digestKey, PromptDigests } from "./pages/page-digest.ts";
 import { PrefixIndex, pageKeys } from "./prefix-index.ts";
 import { type Command, type ControlState, type EngineRequest, type EngineStats, UPDATING, WOKEN } from "./protocol.ts";
 import { route } from "./routing.ts";

@@ -2,8 +2,8 @@ import { expect, test } from "bun:test";
 import { type ErrorKind, FastgenError } from "../errors.ts";
 import { FG } from "../ffi/layout.ts";
 import { failure } from "../testing.ts";
-import { config, prompt, Rig, request } from "./scheduler-rig.ts";
 import { submitStep } from "./submit.ts";
+import { config, prompt, Rig, request } from "./testing/scheduler-rig.ts";
 
 /** A step of two sequences, and a library that refuses every step with an error of this kind. */
 function refused(kind: ErrorKind, refusedSlot = -1) {

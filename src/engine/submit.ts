@@ -4,7 +4,7 @@
  */
 import { asFastgenError } from "../errors.ts";
 import type { StepPlan } from "../ffi/step-plan.ts";
-import type { Scheduler } from "./scheduler.ts";
+import type { Scheduler } from "./scheduler/scheduler.ts";
 
 /** What takes steps: a LibraryEngine. */
 export interface StepTaker {

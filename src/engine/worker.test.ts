@@ -1,12 +1,12 @@
 import { expect, spyOn, test } from "bun:test";
 import { MessageChannel } from "node:worker_threads";
 import type { EngineCapacity } from "../engine-config.ts";
-import { fakeMatcher } from "./fake-grammar.ts";
-import { FakeLibrary } from "./fake-library.ts";
-import { HOST_PAGES_PATIENCE } from "./host-pages.ts";
+import { HOST_PAGES_PATIENCE } from "./offload/host-pages.ts";
 import { FINISH, type FromWorker } from "./protocol.ts";
-import type { Scheduler } from "./scheduler.ts";
-import { config, internals, prompt, request } from "./scheduler-rig.ts";
+import type { Scheduler } from "./scheduler/scheduler.ts";
+import { fakeMatcher } from "./testing/fake-grammar.ts";
+import { FakeLibrary } from "./testing/fake-library.ts";
+import { config, internals, prompt, request } from "./testing/scheduler-rig.ts";
 import { EngineWorker, type LoadedEngine } from "./worker.ts";
 
 /**

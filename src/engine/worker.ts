@@ -15,15 +15,15 @@ import { Matcher } from "../grammar/matcher.ts";
 import { setupSource } from "../kv-cache-dir/setup.ts";
 import { KvCacheDir } from "../kv-cache-dir/store.ts";
 import { EngineControl, PROGRESS_INTERVAL } from "./control.ts";
-import type { PageStore } from "./disk-pages.ts";
-import { HostPages } from "./host-pages.ts";
-import { KvEventLog } from "./kv-events.ts";
-import type { GrammarFollower, GrammarMatcher } from "./late-masks.ts";
+import type { GrammarFollower, GrammarMatcher } from "./masks/late-masks.ts";
+import type { PageStore } from "./offload/disk-pages.ts";
+import { HostPages } from "./offload/host-pages.ts";
 import { Pacer } from "./pacer.ts";
-import { PAGE_TOKENS } from "./page-cache.ts";
+import { KvEventLog } from "./pages/kv-events.ts";
+import { PAGE_TOKENS } from "./pages/page-cache.ts";
 import { Profiling } from "./profiling.ts";
 import type { FromWorker, ToWorker } from "./protocol.ts";
-import { Scheduler } from "./scheduler.ts";
+import { Scheduler } from "./scheduler/scheduler.ts";
 import { submitStep } from "./submit.ts";
 
 /** Milliseconds between two looks at the mail while a step runs that could still use a grammar. */

@@ -8,7 +8,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { EngineSampling } from "../engine-config.ts";
-import { memoryFile } from "../memory-file.ts";
+import { memoryFile } from "../system/memory-file.ts";
 import { failure } from "../testing.ts";
 import { LibraryEngine } from "./engine.ts";
 import { FG, STRUCTS, StructArray } from "./layout.ts";

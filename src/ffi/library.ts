@@ -3,8 +3,8 @@
  * own message. Calls on one engine come from one thread at a time (fastgen.h); fg_ready and fg_wait block that thread.
  */
 import { CString, FFIType, type Pointer, ptr } from "bun:ffi";
-import { libraryName, openLibrary } from "../dynamic-library.ts";
 import { type ErrorKind, FastgenError } from "../errors.ts";
+import { libraryName, openLibrary } from "../system/dynamic-library.ts";
 import { FG, STRUCTS, StructArray } from "./layout.ts";
 
 const { ptr: P, i32: I32, u64: U64, void: VOID } = FFIType;

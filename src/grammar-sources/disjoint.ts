@@ -1,5 +1,5 @@
 /** Whether two translated schemas have no value in common, as far as that can be told. */
-import { isObject } from "../bounded.ts";
+import { isObject } from "../bounded-json.ts";
 import { type Schema, TYPES } from "./keywords.ts";
 
 /** Schemas that are looked into within each other. */

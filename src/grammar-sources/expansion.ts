@@ -2,7 +2,7 @@
  * How large a schema is once what its allOf refer to stands in their place. llguidance merges the parts of an allOf, also below
  * their properties, and follows their $refs each time: definitions that refer twice to the next one double with every step.
  */
-import { isObject } from "../bounded.ts";
+import { isObject } from "../bounded-json.ts";
 import { MAX_SCHEMA_EXPANSION } from "../limits.ts";
 import type { Schema } from "./keywords.ts";
 import { refuse } from "./refusal.ts";

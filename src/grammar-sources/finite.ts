@@ -1,5 +1,5 @@
 /** Which schemas have a value that ends, where they refer to each other. */
-import { isObject } from "../bounded.ts";
+import { isObject } from "../bounded-json.ts";
 import type { Schema } from "./keywords.ts";
 
 /**

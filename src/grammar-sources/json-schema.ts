@@ -3,7 +3,7 @@
  * so that an answer that ends by itself is always valid; so is what it reads in another way, or else it is written anew.
  * Drafts 4 to 2020-12 are taken. Notes (title, default, examples, unknown keywords, ...) are left out.
  */
-import { isObject } from "../bounded.ts";
+import { isObject } from "../bounded-json.ts";
 import { MAX_SCHEMA_DEPTH, MAX_SCHEMA_KEYWORDS } from "../limits.ts";
 import { arrayKeywords } from "./array-keywords.ts";
 import { areDisjoint } from "./disjoint.ts";

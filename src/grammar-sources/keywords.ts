@@ -1,5 +1,5 @@
 /** What of JSON Schema is refused, and small questions about schemas. */
-import { isObject } from "../bounded.ts";
+import { isObject } from "../bounded-json.ts";
 
 /** A schema as llguidance gets it: draft 2020-12, and nothing in it that does not constrain. */
 export type Schema = boolean | { [keyword: string]: unknown };

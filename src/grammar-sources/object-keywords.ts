@@ -1,5 +1,5 @@
 /** JSON Schema's keywords about objects. */
-import { isObject } from "../bounded.ts";
+import { isObject } from "../bounded-json.ts";
 import type { SchemaTranslator } from "./json-schema.ts";
 import { allowsAll, below, type Schema, standsAlone } from "./keywords.ts";
 import { refuse } from "./refusal.ts";

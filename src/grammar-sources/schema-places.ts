@@ -1,5 +1,5 @@
 /** Where a schema's references lead: within the schema alone. */
-import { isObject } from "../bounded.ts";
+import { isObject } from "../bounded-json.ts";
 import { below } from "./keywords.ts";
 import { refuse } from "./refusal.ts";
 

@@ -2,7 +2,7 @@
  * xgrammar's structural tags as Lark rules: the old form (structures and triggers) and the new one (a tree of formats).
  * What has no counterpart is refused by its type.
  */
-import { isObject } from "../bounded.ts";
+import { isObject } from "../bounded-json.ts";
 import { MAX_REGEX_REPEATS, MAX_SCHEMA_DEPTH, MAX_STRUCTURE_PARTS } from "../limits.ts";
 import { larkRegex, larkString } from "./lark.ts";
 import { refuse } from "./refusal.ts";

@@ -1,5 +1,5 @@
 /** JSON Schema's keywords about numbers and strings, and the values of enum and const. */
-import { isObject } from "../bounded.ts";
+import { isObject } from "../bounded-json.ts";
 import { MAX_SCHEMA_DEPTH } from "../limits.ts";
 import { formatKeywords, KNOWN_PATTERNS } from "./formats.ts";
 import { below, type Schema } from "./keywords.ts";

@@ -4,8 +4,8 @@
  */
 import { CString, FFIType, type Pointer } from "bun:ffi";
 import { libraryPath } from "../assets.ts";
-import { openLibrary } from "../dynamic-library.ts";
 import { FastgenError } from "../errors.ts";
+import { openLibrary } from "../system/dynamic-library.ts";
 
 const { ptr: P, i32: I32, u32: U32, u64: U64, bool: BOOL, void: VOID } = FFIType;
 

@@ -37,18 +37,22 @@ function serve(port: MessagePort): void {
     }
   };
 
+  let answers: MessagePort;
+  const answer = (message: FromCompiler) => answers.postMessage(message);
+
   port.on("message", (message: ToCompiler) => {
     switch (message.type) {
       case "open":
+        answers = message.answers;
         Llguidance.open(message.library);
-        port.postMessage(open(message.vocabulary));
+        answer(open(message.vocabulary));
         break;
       case "compile":
-        port.postMessage(compile(message.lark));
+        answer(compile(message.lark));
         break;
       case "close":
         own?.free();
-        port.postMessage({ type: "closed" } satisfies FromCompiler);
+        answer({ type: "closed" });
         break;
     }
   });

@@ -8,8 +8,8 @@
 import { lstatSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { KvCacheDirConfig } from "../engine-config.ts";
-import { type FileLock, takeFileLock } from "../file-lock.ts";
 import { MAX_KV_CACHE_ENGINES } from "../limits.ts";
+import { type FileLock, takeFileLock } from "../system/file-lock.ts";
 import { FORMAT, UNFINISHED } from "./page-file.ts";
 import { differences, type Setup, setupId } from "./setup.ts";
 
@@ -80,7 +80,7 @@ function claim(dir: string, name: string, engine: number): Pick<PageFolder, "pat
  * use the same folder, so a folder without an owner says nothing; its engine's number does.
  */
 function adopt(path: string, own: string, { engine, engines }: KvCacheDirConfig): void {
-  if (path === own || !isPrivate(path)) return;
+  if (!isPrivate(path) || path === own) return;
   const before = engineOf(path);
   if (before === null || before < engines || before % engines !== engine) return;
   const lock = lockOf(path);

@@ -7,7 +7,7 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { parentPort } from "node:worker_threads";
 import { MAX_KV_CACHE_PAGES } from "../limits.ts";
-import { systemReason } from "../system-reason.ts";
+import { systemReason } from "../system/system-reason.ts";
 import { emptyUnused, type PageFolder, removeAny, removePages, takeFolder } from "./folder.ts";
 import {
   CLOSING,

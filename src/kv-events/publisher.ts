@@ -47,7 +47,7 @@ export class KvEventPublisher {
     return publisher;
   }
 
-  /** Publishes a batch as src/engine/kv-events.ts encodes it. Never waits. */
+  /** Publishes a batch as src/engine/pages/kv-events.ts encodes it. Never waits. */
   publish(batch: Uint8Array): void {
     const number = this.next++;
     this.buffer.add(number, batch);

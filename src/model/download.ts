@@ -10,7 +10,7 @@ import { type FileHandle, mkdir, open, rename, rm, stat } from "node:fs/promises
 import { dirname } from "node:path";
 import { setTimeout as setTimeoutPromise } from "node:timers/promises";
 import { FastgenError } from "../errors.ts";
-import { withFileLock } from "../file-lock.ts";
+import { withFileLock } from "../system/file-lock.ts";
 import { type HubClient, TransientError } from "./hub-client.ts";
 
 export interface HubFile {

@@ -5,7 +5,7 @@
 import { open, readdir, stat } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
 import { FastgenError } from "../errors.ts";
-import { systemReason } from "../system-reason.ts";
+import { systemReason } from "../system/system-reason.ts";
 import type { LoadProgress } from "../types.ts";
 import { LFS_POINTER, LFS_POINTER_START, modelError } from "./config-json.ts";
 import { deviceTensors } from "./device-tensors.ts";

@@ -1,6 +1,6 @@
 /** The clock of profiles: CLOCK_MONOTONIC, which libfastgen's traces also have, so that all threads' times compare. */
 import { FFIType, ptr } from "bun:ffi";
-import { openLibrary } from "../dynamic-library.ts";
+import { openLibrary } from "../system/dynamic-library.ts";
 
 const CLOCK_MONOTONIC = 1;
 /** The least of several readings is the one that nothing interrupted. */

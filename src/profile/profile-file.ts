@@ -7,7 +7,7 @@ import { pipeline } from "node:stream/promises";
 import { createGzip } from "node:zlib";
 import { FastgenError } from "../errors.ts";
 import { makeProfileFolder } from "../profile-folder.ts";
-import { systemReason } from "../system-reason.ts";
+import { systemReason } from "../system/system-reason.ts";
 import type { ProfileFile } from "../types.ts";
 
 /** Bytes from which on a file is compressed. */

@@ -4,6 +4,21 @@ import { inFile, type PlantedBug } from "./bugs.ts";
 const beside = (name: string) => [`cli/${name}.test.ts`];
 
 export const cliBugs: PlantedBug[] = [
+  ...inFile("cli/other-flags.ts", beside("other-flags"), [
+    ['name.startsWith("--") ? name.replaceAll("_", "-") : name', "name", "underscores are not dashes"],
+    ["OTHER_VALUES.get(name)?.[value] ?? value", "value", "names of parsers are not translated"],
+    ["words >= command.registeredArguments.length", "false", "more served names are the model"],
+    ["args: [...args, ...models]", "args", "--model names none"],
+    ["|| /^-O\\d$/.test(written)", "", "-O3 is unknown"],
+    ["      take();\n", "", "the value of a flag without effect is the model"],
+    ["!refused.taken.includes(take())", "true", "a value that asks for nothing is refused"],
+    ['REFUSED_VALUES.get(written.replace(/\\..*/, ""))', "REFUSED_VALUES.get(written)", "parts of objects are unknown"],
+  ]),
+  ...inFile("cli/vllm-variables.ts", beside("vllm-variables"), [
+    ["variables.VLLM_API_KEY || undefined", "undefined", "vLLM's key guards nothing"],
+    ["|| undefined", "?? undefined", "an empty key is one"],
+    ['&& variables[name] !== ""', "", "an empty variable is named"],
+  ]),
   ...inFile("cli/descriptors.ts", beside("descriptors"), [
     [
       "- RESERVED_DESCRIPTORS - SPARE_CONNECTIONS;",

@@ -1,9 +1,9 @@
 /** Bugs planted in the KV cache on disk. */
 import { inFile, type PlantedBug } from "./bugs.ts";
 
-const PAGES = ["src/engine/disk-pages.test.ts"];
-const EVENTS = ["src/engine/kv-events.test.ts"];
-const LISTINGS = ["src/engine/disk-listing.test.ts"];
+const PAGES = ["src/engine/offload/disk-pages.test.ts"];
+const EVENTS = ["src/engine/pages/kv-events.test.ts"];
+const LISTINGS = ["src/engine/offload/disk-listing.test.ts"];
 const REPLICAS = ["src/engine/replicas.test.ts"];
 const FOLDERS = ["src/kv-cache-dir/folder.test.ts"];
 const FILES = ["src/kv-cache-dir/page-file.test.ts"];
@@ -12,19 +12,19 @@ const SETUPS = ["src/kv-cache-dir/setup.test.ts"];
 
 export const diskBugs: PlantedBug[] = [
   ...inFile(
-    "src/engine/page-digest.ts",
+    "src/engine/pages/page-digest.ts",
     [...PAGES, ...REPLICAS],
     [
       ["new TextEncoder().encode(salt)", "new Uint8Array(0)", "salts share pages"],
       ["this.digests[i - 1] ?? rootDigest(this.salt)", "rootDigest(this.salt)", "no page of a prompt is chained"],
     ],
   ),
-  ...inFile("src/engine/disk-listing.ts", LISTINGS, [
+  ...inFile("src/engine/offload/disk-listing.ts", LISTINGS, [
     ["if (cleared) this.keys.clear();", "", "what was cleared counts as there"],
     ["for (const key of removed) this.keys.delete(key);", "", "what was removed counts as there"],
     ["if (this.keys.size <= this.most) break;", "break;", "the listing has no bound"],
   ]),
-  ...inFile("src/engine/disk-index.ts", LISTINGS, [
+  ...inFile("src/engine/offload/disk-index.ts", LISTINGS, [
     ["this.changed(digest, true)", "{}", "nobody hears that a page is there"],
     ["this.changed(digest, false)", "{}", "nobody hears that a page is gone"],
     ["this.changes.clear();\n", "", "what came before all was removed counts as there"],
@@ -43,7 +43,7 @@ export const diskBugs: PlantedBug[] = [
     ["test/kv-cache-dir.test.ts"],
     [['if (change) this.post({ type: "disk_pages", change });', "", "nobody hears what an engine has on disk"]],
   ),
-  ...inFile("src/engine/disk-saves.ts", PAGES, [
+  ...inFile("src/engine/offload/disk-saves.ts", PAGES, [
     [
       "if (succeeded) this.write(saves);\n    else this.giveUp",
       "this.giveUp",
@@ -64,7 +64,7 @@ export const diskBugs: PlantedBug[] = [
       "host pages stay set apart for nothing",
     ],
   ]),
-  ...inFile("src/engine/disk-loads.ts", PAGES, [
+  ...inFile("src/engine/offload/disk-loads.ts", PAGES, [
     ["this.read(this.due.splice(0));\n", "", "loads wait for the end of all work"],
     ["begun.waiting.push(seq);\n      return true;", "", "pages that are being read are computed"],
     ["parent = null;\n        this.cache.giveHost", "this.cache.giveHost", "pages are adopted after one that is lost"],
@@ -79,11 +79,11 @@ export const diskBugs: PlantedBug[] = [
       "who waits for a disk that is off waits for ever",
     ],
   ]),
-  ...inFile("src/engine/disk-pages.ts", PAGES, [
+  ...inFile("src/engine/offload/disk-pages.ts", PAGES, [
     ["if (state.isOpen) this.store.clear();", "", "a cleared cache is found on disk"],
     ["this.store.interrupt();", "", "memory is written to disk while it sleeps"],
   ]),
-  ...inFile("src/engine/disk-index.ts", PAGES, [
+  ...inFile("src/engine/offload/disk-index.ts", PAGES, [
     [
       "if (!this.digests.delete(digest)) this",
       "if (!this.digests.has(digest)) this",
@@ -91,7 +91,7 @@ export const diskBugs: PlantedBug[] = [
     ],
     ["this.size + more - this.capacity", "this.size - this.capacity", "the disk holds more than it may, on its way"],
   ]),
-  ...inFile("src/engine/disk-index.ts", EVENTS, [
+  ...inFile("src/engine/offload/disk-index.ts", EVENTS, [
     ['this.listener.stored(node, "FS");', "", "nobody hears that a page is on disk"],
     ['this.listener!.removed(page, "FS");', "", "nobody hears that a page has left the disk"],
     [" || this.told.has(digest)", "", "a page on disk is told of twice"],
@@ -101,16 +101,16 @@ export const diskBugs: PlantedBug[] = [
       "a disk that is off is taken for one that is on",
     ],
   ]),
-  ...inFile("src/engine/disk-pages.ts", EVENTS, [
+  ...inFile("src/engine/offload/disk-pages.ts", EVENTS, [
     ["    state.index.forgetTold();\n", "", "after a cleared cache, pages on disk are not told of again"],
   ]),
-  ...inFile("src/engine/disk-saves.ts", EVENTS, [
+  ...inFile("src/engine/offload/disk-saves.ts", EVENTS, [
     ["state.index.add(digest, save.node);", "state.index.add(digest);", "nobody hears that a page was written"],
   ]),
-  ...inFile("src/engine/full-pages.ts", PAGES, [
+  ...inFile("src/engine/scheduler/full-pages.ts", PAGES, [
     ["else this.disk?.used(seq, node);", "", "computed pages are not written"],
   ]),
-  ...inFile("src/engine/scheduler.ts", PAGES, [
+  ...inFile("src/engine/scheduler/scheduler.ts", PAGES, [
     ["this.disk?.committed(step, !(result instanceof FastgenError));", "", "nothing is written while steps run"],
     ["this.disk?.cleared(keepDisk);", "this.disk?.cleared(false);", "sleep empties the disk"],
   ]),

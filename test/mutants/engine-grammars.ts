@@ -2,13 +2,13 @@
 import { inFile, type PlantedBug } from "./bugs.ts";
 
 const GRAMMARS = [
-  "src/engine/grammars.test.ts",
-  "src/engine/followed-grammars.test.ts",
-  "src/engine/random-grammars.test.ts",
+  "src/engine/masks/grammars.test.ts",
+  "src/engine/masks/followed-grammars.test.ts",
+  "src/engine/masks/random-grammars.test.ts",
 ];
 
 export const engineGrammarBugs: PlantedBug[] = [
-  ...inFile("src/engine/mask-rows.ts", GRAMMARS, [
+  ...inFile("src/engine/scheduler/mask-rows.ts", GRAMMARS, [
     ["if (seq.length > length) this.goBack(seq, length);", "if (false) {}", "what went past forced tokens is kept"],
     [
       "else if (seq.pendingSamples > 0 && constraint.needsLastToken) this.goBack(seq, length - 1);",
@@ -18,7 +18,7 @@ export const engineGrammarBugs: PlantedBug[] = [
     ["forced.length === 1 && seq.lateRow >= 0", "false", "one forced token drops the step in flight"],
     ["this.give(seq, forced);", "", "a step waits for a mask of one forced token for ever"],
   ]),
-  ...inFile("src/engine/scheduler.ts", GRAMMARS, [
+  ...inFile("src/engine/scheduler/scheduler.ts", GRAMMARS, [
     ["if (step.branches[i] !== seq.branch) return;", "", "a token that was sampled behind a late mask is kept"],
     [
       "seq.computed = step.contexts[i]! - Number(isLate);",
@@ -77,20 +77,20 @@ export const engineGrammarBugs: PlantedBug[] = [
       "who waits for a grammar counts as paused",
     ],
   ]),
-  ...inFile("src/engine/step-planner.ts", GRAMMARS, [
+  ...inFile("src/engine/scheduler/step-planner.ts", GRAMMARS, [
     [
       "const needed = decodes ? seq.scheduled + 1 : seq.target;",
       "const needed = decodes ? seq.scheduled + 1 : 0;",
       "forced tokens get no pages",
     ],
   ]),
-  ...inFile("src/engine/sequence-states.ts", GRAMMARS, [
+  ...inFile("src/engine/scheduler/sequence-states.ts", GRAMMARS, [
     ["    this.setAside.add(seq);\n", "", "who waited for a grammar never goes on"],
   ]),
-  ...inFile("src/engine/outcomes.ts", GRAMMARS, [
+  ...inFile("src/engine/sequences/outcomes.ts", GRAMMARS, [
     ['isLast ? finish : "", isLast ? reason : null', "finish, reason", "the first of several tokens ends a sequence"],
   ]),
-  ...inFile("src/engine/sequence.ts", GRAMMARS, [
+  ...inFile("src/engine/sequences/sequence.ts", GRAMMARS, [
     ["if (this.usesPenalty) this.needsFill = true;", "", "penalties count what was dropped"],
     [
       "this.pendingSamples = 0;\n      this.branch++;",
@@ -124,14 +124,14 @@ export const engineGrammarBugs: PlantedBug[] = [
       ],
     ],
   ),
-  ...inFile("src/engine/step-in-flight.ts", GRAMMARS, [
+  ...inFile("src/engine/sequences/step-in-flight.ts", GRAMMARS, [
     [
       "if (this.late.includes(seq)) this.late.splice(this.late.indexOf(seq), 1);",
       "",
       "late masks are counted wrongly once a sequence was refused",
     ],
   ]),
-  ...inFile("src/engine/mask-rows.ts", GRAMMARS, [
+  ...inFile("src/engine/scheduler/mask-rows.ts", GRAMMARS, [
     ["? constraint.needsLastToken :", "? false :", "a mask is made before the last token is known"],
     [
       "else if (seq.pendingSamples === 1 || seq.constraint!.isFollowed) this.give(seq);",
@@ -163,7 +163,7 @@ export const engineGrammarBugs: PlantedBug[] = [
     ["?? this.everything);", "?? this.nothing);", "where nothing is forbidden, nothing is allowed"],
     ["    seq.lateRow = -1;\n    const matcher", "    const matcher", "a mask is given twice"],
   ]),
-  ...inFile("src/engine/outputs.ts", GRAMMARS, [
+  ...inFile("src/engine/sequences/outputs.ts", GRAMMARS, [
     ["if (constraint && !constraint.accept(token, seq)) {", "if (false) {", "grammars stay where they begin"],
     ["if (constraint?.stopped) return endOfGrammar(seq);", "", "a sequence goes on past its grammar's end"],
     ["return error === null ? STOP : cutShort(error);", "return STOP;", "a text that failed looks whole"],
@@ -181,7 +181,7 @@ export const engineGrammarBugs: PlantedBug[] = [
       "nothing is forced before the first sample",
     ],
   ]),
-  ...inFile("src/engine/constraint.ts", GRAMMARS, [
+  ...inFile("src/engine/masks/constraint.ts", GRAMMARS, [
     ["    this.nothingForced = false;\n", "", "tokens are checked one by one where others are forced"],
     ["if (this.isFollowed) return false;", "", "what the sampler takes along is dropped at every token"],
     [

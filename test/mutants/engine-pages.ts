@@ -2,12 +2,16 @@
 import { inFile, type PlantedBug } from "./bugs.ts";
 
 const beside = (name: string) => `src/engine/${name}.test.ts`;
-const SCHEDULING = [beside("scheduler"), beside("scheduler-fairness"), beside("sequence-start")];
+const SCHEDULING = [
+  beside("scheduler/scheduler"),
+  beside("scheduler/scheduler-fairness"),
+  beside("sequences/sequence-start"),
+];
 
 export const pageBugs: PlantedBug[] = [
   ...inFile(
-    "src/engine/page-cache.ts",
-    [beside("page-cache"), beside("page-cache-order"), ...SCHEDULING],
+    "src/engine/pages/page-cache.ts",
+    [beside("pages/page-cache"), beside("pages/page-cache-order"), ...SCHEDULING],
     [
       ["if (--this.refs[page]! > 0) return;", "--this.refs[page]!;", "a shared page is free for whoever asks"],
       ["      else this.lock(node);\n", "", "a page on its way back may be thrown out of the host"],
@@ -59,7 +63,7 @@ export const pageBugs: PlantedBug[] = [
     ],
   ),
   ...inFile(
-    "src/engine/page-cache.ts",
+    "src/engine/pages/page-cache.ts",
     ["bench/simulate-turns.test.ts"],
     [
       ["(this.savesPages || node.children > 0)", "true", "pages go to the host though they are not worth the copy"],
@@ -71,8 +75,8 @@ export const pageBugs: PlantedBug[] = [
     ],
   ),
   ...inFile(
-    "src/engine/restore-costs.ts",
-    [beside("restore-costs")],
+    "src/engine/offload/restore-costs.ts",
+    [beside("offload/restore-costs")],
     [
       ["this.restoring ?? this.saving", "this.restoring", "what it costs to save a page says nothing"],
       ["    this.restoring = this.saving = null;\n", "", "a slow moment is for ever"],
@@ -82,8 +86,8 @@ export const pageBugs: PlantedBug[] = [
     ],
   ),
   ...inFile(
-    "src/engine/host-copies.ts",
-    [beside("host-copies"), "bench/simulate-turns.test.ts"],
+    "src/engine/offload/host-copies.ts",
+    [beside("offload/host-copies"), "bench/simulate-turns.test.ts"],
     [
       ["this.arriving.size < MOST_ARRIVING", "true", "all that waits comes back beside one step"],
       ["nodes : nodes.slice(0, onHost)", "nodes : nodes", "pages come back though it is cheaper to compute them"],
@@ -92,8 +96,8 @@ export const pageBugs: PlantedBug[] = [
     ],
   ),
   ...inFile(
-    "src/engine/empty-host-pages.ts",
-    [beside("empty-host-pages"), "bench/simulate-turns.test.ts"],
+    "src/engine/pages/empty-host-pages.ts",
+    [beside("pages/empty-host-pages"), "bench/simulate-turns.test.ts"],
     [
       [
         "const [page] = this.pages;",
@@ -105,8 +109,8 @@ export const pageBugs: PlantedBug[] = [
     ],
   ),
   ...inFile(
-    "src/engine/page-victims.ts",
-    [beside("page-cache-order"), beside("page-policy"), "bench/simulate-turns.test.ts"],
+    "src/engine/pages/page-victims.ts",
+    [beside("pages/page-cache-order"), beside("pages/page-policy"), "bench/simulate-turns.test.ts"],
     [
       [
         "reuse.comesTooLate ? this.fresh.last : this.fresh.first",
@@ -137,16 +141,16 @@ export const pageBugs: PlantedBug[] = [
     ],
   ),
   ...inFile(
-    "src/engine/page-reuse.ts",
-    [beside("page-cache-order"), beside("page-policy"), "bench/simulate-turns.test.ts"],
+    "src/engine/pages/page-reuse.ts",
+    [beside("pages/page-cache-order"), beside("pages/page-policy"), "bench/simulate-turns.test.ts"],
     [
       ["if (past === undefined) {", "if (true) {", "a page that was forgotten and comes again counts as new"],
       ["return this.usualGap > this.capacity;", "return false;", "a cycle is not noticed"],
     ],
   ),
   ...inFile(
-    "src/engine/host-pages.ts",
-    [beside("host-pages"), beside("worker")],
+    "src/engine/offload/host-pages.ts",
+    [beside("offload/host-pages"), beside("worker")],
     [
       ["if (count > this.#count) this.#grown = now;", "", "pages that come slowly are warned of"],
       ["    this.#grown = now;\n  }", "    this.#grown = 0;\n  }", "a slow start counts as waiting for pages"],
@@ -156,8 +160,8 @@ export const pageBugs: PlantedBug[] = [
     ],
   ),
   ...inFile(
-    "src/engine/page-cache.ts",
-    [beside("scheduling")],
+    "src/engine/pages/page-cache.ts",
+    [beside("scheduler/scheduling")],
     [['if (salt === "") return this.root;', "return this.root;", "salts share pages"]],
   ),
 ];

@@ -2,14 +2,18 @@
 import { inFile, type PlantedBug } from "./bugs.ts";
 
 const beside = (name: string) => `src/engine/${name}.test.ts`;
-const SCHEDULING = [beside("scheduler"), beside("scheduler-fairness"), beside("sequence-start")];
-const FORECAST = [beside("pool-forecast"), beside("admission"), ...SCHEDULING];
+const SCHEDULING = [
+  beside("scheduler/scheduler"),
+  beside("scheduler/scheduler-fairness"),
+  beside("sequences/sequence-start"),
+];
+const FORECAST = [beside("scheduler/pool-forecast"), beside("scheduler/admission"), ...SCHEDULING];
 
 export const engineBugs: PlantedBug[] = [
-  ...inFile("src/engine/plan-rows.ts", SCHEDULING, [
+  ...inFile("src/engine/scheduler/plan-rows.ts", SCHEDULING, [
     ["if (scores) seq.scored = Math.min(to, seq.promptLength - 1);", "", "a preempted prompt is scored twice"],
   ]),
-  ...inFile("src/engine/scheduler.ts", SCHEDULING, [
+  ...inFile("src/engine/scheduler/scheduler.ts", SCHEDULING, [
     [
       'else this.counters.generatedTokens += this.outcomes.report(seq, "");',
       'else this.outcomes.report(seq, "");',
@@ -45,7 +49,7 @@ export const engineBugs: PlantedBug[] = [
     ],
     ["pagesUsed: this.cache.referenced", "pagesUsed: 1 + this.cache.referenced", "one page too many counts as used"],
   ]),
-  ...inFile("src/engine/sequence-states.ts", SCHEDULING, [
+  ...inFile("src/engine/scheduler/sequence-states.ts", SCHEDULING, [
     [
       "for (let i = seq.pages.length - 1; i >= 0; i--) this.cache.release(seq.pages[i]!);",
       "for (const page of seq.pages) this.cache.release(page);",
@@ -60,7 +64,7 @@ export const engineBugs: PlantedBug[] = [
     ["this.setSwapped(seq, false);\n    seq.slot", "seq.slot", "a sequence that comes back stays swapped"],
     ["    this.fullPages.abandon(seq);\n", "", "who waits for an aborted sequence's pages waits for ever"],
   ]),
-  ...inFile("src/engine/step-planner.ts", SCHEDULING, [
+  ...inFile("src/engine/scheduler/step-planner.ts", SCHEDULING, [
     [
       "const youngest = this.states.running.at(-1)!;",
       "const youngest = this.states.running[0]!;",
@@ -86,7 +90,7 @@ export const engineBugs: PlantedBug[] = [
     ["this.estimate.ranOut();", "", "running out of pages does not make admission careful"],
     ["queue.blockedSteps = AGING_STEPS;", "queue.blockedSteps = 1e6;", "who did not fit is not looked at again"],
   ]),
-  ...inFile("src/engine/outcomes.ts", SCHEDULING, [
+  ...inFile("src/engine/sequences/outcomes.ts", SCHEDULING, [
     ["seq.unreported = false;", "", "cached tokens are told with every token"],
     ["if (seq.cachedTokens > 0) {", "if (seq.cachedTokens > 64) {", "a single cached page is not told"],
     [
@@ -115,7 +119,7 @@ export const engineBugs: PlantedBug[] = [
     ["at, at + topN));\n    one.topLogprobs", "0, topN));\n    one.topLogprobs", "alternatives are the first row's"],
   ]),
   ...inFile(
-    "src/engine/scheduler.ts",
+    "src/engine/scheduler/scheduler.ts",
     ["src/engine/control.test.ts"],
     [
       [
@@ -155,7 +159,7 @@ export const engineBugs: PlantedBug[] = [
       ["GAP * (1 + depth)", "GAP", "a span ends after the one that it stands in"],
     ],
   ),
-  ...inFile("src/engine/prompt-chunks.ts", SCHEDULING, [
+  ...inFile("src/engine/scheduler/prompt-chunks.ts", SCHEDULING, [
     [
       "if (seq.pendingSamples === 0) backlog += seq.target - seq.scheduled;",
       "",
@@ -170,7 +174,7 @@ export const engineBugs: PlantedBug[] = [
       "a presence penalty alone has no history",
     ],
   ]),
-  ...inFile("src/engine/outputs.ts", SCHEDULING, [
+  ...inFile("src/engine/sequences/outputs.ts", SCHEDULING, [
     [
       "seq.outputs === request.maxTokens ? LENGTH",
       "seq.outputs > request.maxTokens ? LENGTH",
@@ -182,14 +186,14 @@ export const engineBugs: PlantedBug[] = [
       "a stop id is no stop",
     ],
   ]),
-  ...inFile("src/engine/waiting-queue.ts", SCHEDULING, [
+  ...inFile("src/engine/sequences/waiting-queue.ts", SCHEDULING, [
     [
       "this.all.splice(placeOf(this.all, seq), 0, seq);",
       "this.all.push(seq);",
       "a preempted sequence goes to the queue's end",
     ],
   ]),
-  ...inFile("src/engine/sequence.ts", SCHEDULING, [
+  ...inFile("src/engine/sequences/sequence.ts", SCHEDULING, [
     [
       "this.length - 1) : this.length - 1;",
       "this.length - 1) : this.length;",
@@ -233,14 +237,14 @@ export const engineBugs: PlantedBug[] = [
     ],
   ]),
   ...inFile(
-    "src/engine/waiting-queue.ts",
-    [beside("waiting-queue")],
+    "src/engine/sequences/waiting-queue.ts",
+    [beside("sequences/waiting-queue")],
     [
       [" || seq.arrival - oldest.arrival >= MOST_OVERTAKING", "", "a sequence can be overtaken for ever"],
       ["seq.priority !== oldest.priority || ", "", "a sequence goes before a more urgent one"],
     ],
   ),
-  ...inFile("src/engine/pool-forecast.ts", FORECAST, [
+  ...inFile("src/engine/scheduler/pool-forecast.ts", FORECAST, [
     ["this.totalGrowth = 0;\n  }", "}", "a forecast adds to the one before"],
     [
       "Math.ceil((tokens - slack) / PAGE_TOKENS)",
@@ -257,7 +261,7 @@ export const engineBugs: PlantedBug[] = [
     ["growing[slack[i]!]!--;", "", "a sequence that is full grows on"],
     ["if (used > pages) return false;", "", "more pages are in use than there are"],
   ]),
-  ...inFile("src/engine/admission.ts", FORECAST, [
+  ...inFile("src/engine/scheduler/admission.ts", FORECAST, [
     ["if (newPages > cache.available) return false;", "", "a sequence is admitted without pages"],
     ["if (!this.pagesLast(newPages)) return false;", "", "the forecast is not asked"],
     ["return youngGrowth < this.youngLimit || this.allFit();", "return true;", "all start side by side"],
@@ -281,8 +285,8 @@ export const engineBugs: PlantedBug[] = [
     ["sort((a, b) => b - a)", "sort((a, b) => a - b)", "the shortest count as the longest"],
   ]),
   ...inFile(
-    "src/engine/output-estimate.ts",
-    [beside("output-estimate")],
+    "src/engine/scheduler/output-estimate.ts",
+    [beside("scheduler/output-estimate")],
     [
       ["Math.max(NEWEST, 1 / ++this.ends[c]!)", "1 / ++this.ends[c]!", "old ends count as much as new ones"],
       ["Math.max(1, this.caution * 0.98)", "this.caution", "caution stays for ever"],
@@ -320,8 +324,8 @@ export const engineBugs: PlantedBug[] = [
     ],
   ),
   ...inFile(
-    "src/engine/step-size.ts",
-    [beside("step-size"), ...SCHEDULING],
+    "src/engine/scheduler/step-size.ts",
+    [beside("scheduler/step-size"), ...SCHEDULING],
     [
       ["toEdge >= most * LEAST_KEPT ? toEdge : most", "most", "a step ends past a tile's edge"],
       ["toEdge >= most * LEAST_KEPT ? toEdge : most", "toEdge", "a step may take no prompt token at all"],
@@ -453,17 +457,17 @@ export const engineBugs: PlantedBug[] = [
       ],
     ],
   ),
-  ...inFile("src/engine/prompt-chunks.ts", SCHEDULING, [
+  ...inFile("src/engine/scheduler/prompt-chunks.ts", SCHEDULING, [
     ["todo > this.maxStepTokens ? Math.ceil(left / 2) : left", "left", "a long prompt takes the whole budget"],
   ]),
   ...inFile(
-    "src/engine/sequence.ts",
-    [...SCHEDULING, beside("scheduling")],
+    "src/engine/sequences/sequence.ts",
+    [...SCHEDULING, beside("scheduler/scheduling")],
     [["a.priority < b.priority", "a.priority > b.priority", "higher numbers run first"]],
   ),
   ...inFile(
-    "src/engine/token-mask.ts",
-    [beside("token-mask"), ...SCHEDULING],
+    "src/engine/masks/token-mask.ts",
+    [beside("masks/token-mask"), ...SCHEDULING],
     [
       ["fill(0xffffffff)", "fill(0)", "bad words alone leave no token"],
       ["word.length - 1)) continue;", "0)) continue;", "the last id of a bad word is always forbidden"],

@@ -4,12 +4,12 @@ import { inFile, type PlantedBug } from "./bugs.ts";
 const beside = (name: string) => [`src/${name}.test.ts`];
 
 export const generationBugs: PlantedBug[] = [
-  ...inFile("src/after-news.ts", beside("after-news"), [
+  ...inFile("src/generation/after-news.ts", beside("generation/after-news"), [
     ["setImmediate(goOn);", "queueMicrotask(goOn);", "readers go on after every message"],
     ["  waiting = [];\n  for", "  for", "readers go on again and again"],
     ["waiting.push(...callbacks);", "waiting = [...callbacks];", "only the readers of the last news go on"],
   ]),
-  ...inFile("src/generation.ts", beside("generation-answers"), [
+  ...inFile("src/generation/generation.ts", beside("generation/generation-answers"), [
     [
       "return this.#running === 0 || this.#failure !== null;",
       "return this.#running === 0;",
@@ -119,8 +119,8 @@ export const generationBugs: PlantedBug[] = [
     ["if (event.token >= 0) this.#token", "if (event.token > 0) this.#token", "token 0 is lost"],
   ]),
   ...inFile(
-    "src/request.ts",
-    [...beside("request"), ...beside("request-sampling")],
+    "src/request/request.ts",
+    [...beside("request/request"), ...beside("request/request-sampling")],
     [
       [
         "filter(([, value]) => value !== undefined)",

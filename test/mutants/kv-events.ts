@@ -1,12 +1,12 @@
 /** Bugs planted in what is told of cached pages, and in how it is published. */
 import { inFile, type PlantedBug } from "./bugs.ts";
 
-const FOLLOWED = ["src/engine/kv-events.test.ts"];
+const FOLLOWED = ["src/engine/pages/kv-events.test.ts"];
 const PUBLISHED = ["src/kv-events/publisher.test.ts"];
 const CONFIG = ["src/kv-events/config.test.ts"];
 
 export const kvEventBugs: PlantedBug[] = [
-  ...inFile("src/engine/page-cache.ts", FOLLOWED, [
+  ...inFile("src/engine/pages/page-cache.ts", FOLLOWED, [
     [
       '    this.show(parent);\n    this.tellStored(node, "GPU");',
       "    this.show(parent);",
@@ -22,7 +22,7 @@ export const kvEventBugs: PlantedBug[] = [
     ["listener?.cleared();", "", "nobody hears that the cache was cleared"],
     ['this.tellRemoved(node, "CPU");', "", "nobody hears that a page is forgotten on the host"],
   ]),
-  ...inFile("src/engine/kv-events.ts", FOLLOWED, [
+  ...inFile("src/engine/pages/kv-events.ts", FOLLOWED, [
     [
       "last.medium === medium && last.block_hashes",
       "last.block_hashes",

@@ -312,8 +312,8 @@ export const modelBugs: PlantedBug[] = [
     ],
   ),
   ...inFile(
-    "src/file-lock.ts",
-    ["src/file-lock.test.ts", ...beside("hub")],
+    "src/system/file-lock.ts",
+    ["src/system/file-lock.test.ts", ...beside("hub")],
     [
       [
         "errno === EWOULDBLOCK || errno === EINTR",

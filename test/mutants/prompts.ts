@@ -1,10 +1,10 @@
 /** Bugs planted between a prompt and its token ids, and between tokens and their places in a text. */
 import { inFile, type PlantedBug } from "./bugs.ts";
 
-const REQUESTS = ["src/prompt-encoder.test.ts", "test/prompt-ids.test.ts", "test/request-fields.test.ts"];
+const REQUESTS = ["src/generation/prompt-encoder.test.ts", "test/prompt-ids.test.ts", "test/request-fields.test.ts"];
 
 export const promptBugs: PlantedBug[] = [
-  ...inFile("src/prompt-encoder.ts", REQUESTS, [
+  ...inFile("src/generation/prompt-encoder.ts", REQUESTS, [
     ["part(Math.max(room, 1))", "part(room)", "a prompt without room is not cut at all"],
     ["part(Math.max(room, 1))", "part(this.limits)", "-1 is no number of tokens"],
     [
@@ -46,8 +46,8 @@ export const promptBugs: PlantedBug[] = [
     ["checkTextLength(text, tokenizer.longestToken, limits, field);", "", "a text that cannot fit is tokenised"],
   ]),
   ...inFile(
-    "src/text-offsets.ts",
-    ["src/text-offsets.test.ts", "test/request-fields.test.ts"],
+    "src/generation/text-offsets.ts",
+    ["src/generation/text-offsets.test.ts", "test/request-fields.test.ts"],
     [
       [
         "code >= 0xdc00 && code <= 0xdfff",
@@ -72,8 +72,8 @@ export const promptBugs: PlantedBug[] = [
     ],
   ),
   ...inFile(
-    "src/bad-words.ts",
-    ["src/bad-words.test.ts"],
+    "src/request/bad-words.ts",
+    ["src/request/bad-words.test.ts"],
     [
       [" && spaced[0] !== bare[0]", "", "a space that is a token of its own forbids more than the word"],
       ["spaced.length === bare.length && ", "", "a longer form is forbidden though the bare one says it all"],

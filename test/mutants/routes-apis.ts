@@ -6,8 +6,8 @@ const MESSAGES = ["messages", "events"].map((name) => `routes/anthropic/${name}.
 
 const shared: PlantedBug[] = [
   ...inFile(
-    "routes/blocks.ts",
-    ["routes/blocks.test.ts", ...RESPONSES],
+    "routes/conversation/blocks.ts",
+    ["routes/conversation/blocks.test.ts", ...RESPONSES],
     [
       ["last?.kind === kind ? last :", "false ? last! :", "every piece of text is a block of its own"],
       ['this.#close("complete");\n    const index', "const index", "a block goes on while the next one is open"],
@@ -24,8 +24,8 @@ const shared: PlantedBug[] = [
     ],
   ),
   ...inFile(
-    "routes/turns.ts",
-    ["routes/turns.test.ts"],
+    "routes/conversation/turns.ts",
+    ["routes/conversation/turns.test.ts"],
     [
       ["isSystem(role) && this.#messages.length === 1 &&", "isSystem(role) &&", "what the system says late moves up"],
       ["    this.#open = null;\n    const name", "    const name", "text after a result joins the turn before it"],
@@ -40,7 +40,7 @@ const shared: PlantedBug[] = [
       ['(turn.reasoning_content ?? "") + text', "text", "reasoning is its last item"],
     ],
   ),
-  ...inFile("routes/middleware.ts", MESSAGES, [
+  ...inFile("routes/server/middleware.ts", MESSAGES, [
     ['[bearer, c.req.header("x-api-key")]', "[bearer]", "x-api-key is not read"],
     ["given.some(isRight)", "given.every(isRight)", "no key is as good as the right one"],
   ]),
@@ -122,7 +122,7 @@ const responses: PlantedBug[] = [
   ...inFile("routes/responses/stored.ts", RESPONSES, [
     ["i < chain.length - 1 ? response.output : []", "response.output", "output counts as input"],
   ]),
-  ...inFile("routes/paging.ts", RESPONSES, [
+  ...inFile("routes/body/paging.ts", RESPONSES, [
     ["limit > most", "false", "a page of items has no bound"],
     ['order === "desc" ? all.toReversed() : all', "all", "items have one order"],
     ["ids.indexOf(after) + 1", "ids.indexOf(after)", "a page begins with the last one's end"],
@@ -146,8 +146,8 @@ const messages: PlantedBug[] = [
     ["tool.type == null ||", "true ||", "Anthropic's own tools are taken for the client's"],
   ]),
   ...inFile(
-    "routes/custom-tools.ts",
-    ["routes/custom-tools.test.ts"],
+    "routes/conversation/custom-tools.ts",
+    ["routes/conversation/custom-tools.test.ts"],
     [
       ["required: [INPUT], ", "", "a custom tool may be called without an input"],
       [

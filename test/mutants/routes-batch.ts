@@ -124,8 +124,8 @@ export const batchBugs: PlantedBug[] = [
     ],
   ),
   ...inFile(
-    "src/system-reason.ts",
-    ["src/system-reason.test.ts"],
+    "src/system/system-reason.ts",
+    ["src/system/system-reason.test.ts"],
     [
       ['(named !== "" && resolve(path) === resolve(named))', "true", "the path that is at fault is not told"],
       ["resolve(path) === resolve(named)", "path === named", "a path is told twice in other words"],

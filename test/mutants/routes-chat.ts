@@ -1,12 +1,12 @@
 /** Bugs planted in routes: chat, and the conversation that all APIs share. And in what holds answers to grammars. */
 import { inFile, type PlantedBug } from "./bugs.ts";
 
-const CHAT = ["routes/chat.test.ts", "routes/chat-tools.test.ts"];
+const CHAT = ["routes/openai/chat.test.ts", "routes/openai/chat-tools.test.ts"];
 /** With a model, and grammars. */
 const MODEL = ["test/chat-grammars.test.ts"];
 
 export const chatBugs: PlantedBug[] = [
-  ...inFile("routes/chat-frames.ts", CHAT, [
+  ...inFile("routes/openai/chat-frames.ts", CHAT, [
     ["this.#returnIds && this.#isFirst", "this.#returnIds", "the prompt's ids stand on each choice's first frame"],
     [
       "finish_reason === null && !logprobs && !ids) return out;",
@@ -15,11 +15,11 @@ export const chatBugs: PlantedBug[] = [
     ],
     ['prefix === "" && mayCall(fields) ? null', "false ? null", "a call begins with an empty text"],
   ]),
-  ...inFile("routes/chat-frames.ts", MODEL, [
+  ...inFile("routes/openai/chat-frames.ts", MODEL, [
     ["for (const one of deltas) out +=", "for (const one of []) out +=", "of several parts in a chunk one is sent"],
     ["JSON.stringify(chunk.stop_reason)}$", "JSON.stringify(null)}$", "a stream has no stop_reason"],
   ]),
-  ...inFile("routes/chat-answer.ts", CHAT, [
+  ...inFile("routes/openai/chat-answer.ts", CHAT, [
     [
       'typeof choice === "object" ? "stop"',
       'typeof choice === "object" ? finish',
@@ -27,7 +27,7 @@ export const chatBugs: PlantedBug[] = [
     ],
     ['content === "" && calls.length > 0 ? null', "false ? null", "beside calls there is an empty text"],
   ]),
-  ...inFile("routes/conversation.ts", CHAT, [
+  ...inFile("routes/conversation/conversation.ts", CHAT, [
     ["checkTools(tools, toolChoice);", "", "two tools share a name"],
     ["if (finish_reason !== null) all.push(...parser.end());", "", "what is held back at the end is lost"],
     ["this.#includeReasoning ? all :", "true ? all :", "reasoning is handed out unasked"],
@@ -35,7 +35,7 @@ export const chatBugs: PlantedBug[] = [
     ["reasoning.count(chunk, wasThinking, parser.thinking, all);", "", "reasoning is not counted"],
     [".arguments += part.text;", ".arguments = part.text;", "arguments are their last piece"],
   ]),
-  ...inFile("routes/conversation.ts", MODEL, [
+  ...inFile("routes/conversation/conversation.ts", MODEL, [
     [
       "asked.thinkingOpen = thinkingOpen(format.reasoning, made.rendered, continuedText(prompt));",
       "",
@@ -49,10 +49,10 @@ export const chatBugs: PlantedBug[] = [
       "a call that is cut off is whole",
     ],
   ]),
-  ...inFile("routes/answer-options.ts", MODEL, [
+  ...inFile("routes/conversation/answer-options.ts", MODEL, [
     ["asked.thinkingOpen ? null : reasoning.begin", "null", "a budget ends the thinking of an answer without any"],
   ]),
-  ...inFile("routes/chat.ts", MODEL, [
+  ...inFile("routes/openai/chat.ts", MODEL, [
     ["parallelToolCalls: fields.parallel_tool_calls ?? true", "parallelToolCalls: true", "several calls come unasked"],
     ["structured: structuredOutputs(fields),", "structured: null,", "response_format is not heard"],
     ["...reasoningOf(fields),", "...reasoningOf({}),", "no budget of thinking is heard"],
@@ -63,8 +63,8 @@ export const chatBugs: PlantedBug[] = [
     ],
   ]),
   ...inFile(
-    "src/output-constraints.ts",
-    ["src/output-constraints.test.ts"],
+    "src/request/output-constraints.ts",
+    ["src/request/output-constraints.test.ts"],
     [
       ["release: () => compiling.release()", "release() {}", "a grammar that was used is never freed"],
       [
@@ -83,7 +83,7 @@ export const chatBugs: PlantedBug[] = [
   ),
   ...inFile(
     "src/fastgen.ts",
-    ["src/output-constraints.test.ts"],
+    ["src/request/output-constraints.test.ts"],
     [
       ["    } finally {\n      constraint.release();\n", "    } finally {\n", "grammars are kept for ever"],
       [

@@ -4,7 +4,34 @@ import { inFile, type PlantedBug } from "./bugs.ts";
 const tests = (...names: string[]) => names.map((name) => `routes/${name}.test.ts`);
 
 export const requestBugs: PlantedBug[] = [
-  ...inFile("routes/messages.ts", tests("fields", "chat", "app"), [
+  ...inFile("routes/conversation/messages.ts", tests("server-defaults"), [
+    ["defaults ? { ...defaults, ...given } : given", "given", "variables by default are not heard"],
+    ["{ ...defaults, ...given }", "{ ...given, ...defaults }", "variables by default are those of every request"],
+  ]),
+  ...inFile("routes/body/fields.ts", tests("server-defaults"), [
+    ["if (stream && force)", "if (false)", "usage is not forced"],
+    [
+      "{ ...stream_options, include_usage: true }",
+      "{ include_usage: true, ...stream_options }",
+      "a request declines forced usage",
+    ],
+    [
+      "{ include_usage: true, ...stream_options }",
+      "{ ...stream_options, include_usage: true }",
+      "OpenRouter's field outweighs stream_options",
+    ],
+    ["if (stream && force)", "if (force)", "usage is forced where nothing is streamed"],
+  ]),
+  ...inFile("routes/app.ts", tests("server/other-paths"), [
+    ["}/`) ? path.slice", "}`) ? path.slice", "a path that begins like --root-path is below it"],
+    ['path.slice(root.length) || "/"', "path.slice(root.length)", "--root-path itself is no path"],
+    ["pathAdvice(c.req.path)}", '""}', "an unknown path gets no advice"],
+  ]),
+  ...inFile("routes/server/other-paths.ts", tests("server/other-paths"), [
+    ['path.replace(/^\\/v1(?=\\/)/, "")', "path", "paths below /v1 are unknown"],
+    ['known.slice(0, known.lastIndexOf("/"))', '""', "what is below a path is unknown"],
+  ]),
+  ...inFile("routes/conversation/messages.ts", tests("body/fields", "openai/chat", "app"), [
     [
       'content !== undefined || role === "assistant"',
       "content !== undefined",
@@ -52,7 +79,7 @@ export const requestBugs: PlantedBug[] = [
       "a conversation may be empty",
     ],
   ]),
-  ...inFile("routes/thinking.ts", tests("thinking", "fields"), [
+  ...inFile("routes/conversation/thinking.ts", tests("conversation/thinking", "body/fields"), [
     ['effort === undefined ? undefined : effort !== "none"', 'effort !== "none"', "verbosity switches thinking on"],
     ['effort === undefined ? undefined : effort !== "none"', "effort !== undefined || undefined", "no effort thinks"],
     ["if (own !== undefined) return own;", "if (own) return own;", "an effort switches on what was switched off"],
@@ -62,7 +89,7 @@ export const requestBugs: PlantedBug[] = [
     ["reasoning_budget ?? nested ?? -1", "nested ?? reasoning_budget ?? -1", "an inner budget counts before an outer"],
     ["!(reasoning?.exclude ?? false)", "true", "reasoning.exclude is not heard"],
   ]),
-  ...inFile("routes/tools.ts", tests("chat-tools", "responses/responses"), [
+  ...inFile("routes/conversation/tools.ts", tests("openai/chat-tools", "responses/responses"), [
     ['choice === "any" ? "required" : choice', 'choice === "any" ? "auto" : choice', "any tool need not be called"],
     ["wanted.delete(nameOf(tool))", "wanted.has(nameOf(tool))", "every choice allows what is none of tools"],
     ["tools: allowed, choice: choice.mode", "tools: [...tools], choice: choice.mode", "allowed_tools allows all"],
@@ -70,10 +97,10 @@ export const requestBugs: PlantedBug[] = [
     ["choice.allowed_tools ?? choice", "choice", "allowed_tools in chat's own form are refused"],
     ["if (wrong === undefined) return", "if (true) return", "what is none of tools may be allowed"],
   ]),
-  ...inFile("routes/chat.ts", tests("chat"), [
+  ...inFile("routes/openai/chat.ts", tests("openai/chat"), [
     ["params.seed ??= random_seed", "params.seed = random_seed", "another server's name of the seed wins over it"],
   ]),
-  ...inFile("routes/prompts.ts", tests("completions", "app", "fields"), [
+  ...inFile("routes/body/prompts.ts", tests("openai/completions", "app", "body/fields"), [
     ["value.length > most", "value.length < 0", "ids to be detokenised have no bound"],
     ["id < 2 ** 31", "id < 2 ** 32", "an id past int32 wraps round"],
     ["Number.isInteger(id) && id >= 0", "id >= 0", "an id may have a fraction"],
@@ -92,7 +119,7 @@ export const requestBugs: PlantedBug[] = [
       "no prompts are a request without choices",
     ],
   ]),
-  ...inFile("routes/fields.ts", tests("fields", "app", "chat", "completions", "operators"), [
+  ...inFile("routes/body/fields.ts", tests("body/fields", "app", "openai/chat", "openai/completions", "operators"), [
     [
       "include_usage ?? continuous_usage_stats ?? false",
       "include_usage ?? false",
@@ -125,32 +152,40 @@ export const requestBugs: PlantedBug[] = [
     ["cache_salt, priority };\n}", "cache_salt };\n}", "a priority is ignored"],
     ["request_id ?? freshId", "freshId", "the reply's id is not the request's"],
   ]),
-  ...inFile("routes/completion-frames.ts", tests("completion-frames", "completions", "fields"), [
-    ["const held = [...this.#held, chunk];", "const held = [chunk];", "pieces that were held back are lost"],
-    ["chunk.token_ids.length);", "1);", "usage so far counts frames"],
+  ...inFile(
+    "routes/openai/completion-frames.ts",
+    tests("openai/completion-frames", "openai/completions", "body/fields"),
     [
-      "if (finish_reason !== null) choice.listed.endsAfter(choice.length);",
-      "",
-      "tokens of a stop string stand past the end of the text",
+      ["const held = [...this.#held, chunk];", "const held = [chunk];", "pieces that were held back are lost"],
+      ["chunk.token_ids.length);", "1);", "usage so far counts frames"],
+      [
+        "if (finish_reason !== null) choice.listed.endsAfter(choice.length);",
+        "",
+        "tokens of a stop string stand past the end of the text",
+      ],
+      ["choice.length += codePoints(text)", "choice.length += text.length", "a text's length is in UTF-16 units"],
+      ["&& !wanted && !ids) return out;", "&& !ids) return out;", "log probabilities of text held back are lost"],
+      ["&& !wanted && !ids) return out;", "&& !wanted) return out;", "ids of text held back are lost"],
+      ["JSON.stringify(chunk.stop_reason)}`", "JSON.stringify(null)}`", "a stream has no stop_reason"],
+      ["if (ids) out +=", "if (ids && finish_reason === null) out +=", "the last piece has no token ids"],
+      [
+        "this.#run.generationOf(index);",
+        "this.#run.generations[0]!;",
+        "every choice begins with the first prompt's ids",
+      ],
+      [
+        "return out + this.#ends.after(index);",
+        "return out + this.#ends.after(0);",
+        "usage so far is the first choice's",
+      ],
+      [
+        "if (!this.#echo && !this.#returnIds) return",
+        "if (!this.#echo) return",
+        "a stream has no prompt_token_ids without an echo",
+      ],
     ],
-    ["choice.length += codePoints(text)", "choice.length += text.length", "a text's length is in UTF-16 units"],
-    ["&& !wanted && !ids) return out;", "&& !ids) return out;", "log probabilities of text held back are lost"],
-    ["&& !wanted && !ids) return out;", "&& !wanted) return out;", "ids of text held back are lost"],
-    ["JSON.stringify(chunk.stop_reason)}`", "JSON.stringify(null)}`", "a stream has no stop_reason"],
-    ["if (ids) out +=", "if (ids && finish_reason === null) out +=", "the last piece has no token ids"],
-    ["this.#run.generationOf(index);", "this.#run.generations[0]!;", "every choice begins with the first prompt's ids"],
-    [
-      "return out + this.#ends.after(index);",
-      "return out + this.#ends.after(0);",
-      "usage so far is the first choice's",
-    ],
-    [
-      "if (!this.#echo && !this.#returnIds) return",
-      "if (!this.#echo) return",
-      "a stream has no prompt_token_ids without an echo",
-    ],
-  ]),
-  ...inFile("routes/render.ts", tests("operators"), [
+  ),
+  ...inFile("routes/tokens/render.ts", tests("operators"), [
     [
       "...fastgen.default_params, ...params }",
       "...params, ...fastgen.default_params }",
@@ -169,8 +204,8 @@ export const requestBugs: PlantedBug[] = [
     ["priority: priority ?? 0", "priority: 0", "the priority is not told"],
     ["stream_options: request.stream_options ?? null", "stream_options: null", "stream_options are not told"],
     [
-      "chatPrompt(fields, service.options.trustRequestChatTemplate)",
-      "chatPrompt(fields, true)",
+      "chatPrompt(fields, service.options)",
+      "chatPrompt(fields, { ...service.options, trustRequestChatTemplate: true })",
       "a request's template is trusted",
     ],
     [

@@ -2,10 +2,10 @@
 import { inFile, type PlantedBug } from "./bugs.ts";
 
 const tests = (...names: string[]) => names.map((name) => `routes/${name}.test.ts`);
-const SOCKETS = tests("flow", "chat", "connection");
+const SOCKETS = tests("flow", "openai/chat", "server/connection");
 
 export const serverBugs: PlantedBug[] = [
-  ...inFile("routes/page.ts", tests("page"), [
+  ...inFile("routes/server/page.ts", tests("server/page"), [
     ["given.length > MAX_PAGE_SERVERS", "given.length < 0", "the policy's length is the caller's"],
     ["given.find((text) => !isServerOrigin(text))", "given.find(() => false)", "any text gets into the policy"],
     ['if (takesGzip) headers.set("content-encoding", "gzip");', "", "compressed bytes pass for HTML"],
@@ -15,12 +15,12 @@ export const serverBugs: PlantedBug[] = [
     ["  \"trusted-types 'none'\",\n", "", "a script of the page may make markup of texts"],
     ['["script", "style"].map', '["script"].map', "the page comes without its style"],
   ]),
-  ...inFile("routes/page-servers.ts", tests("page"), [
+  ...inFile("routes/server/page-servers.ts", tests("server/page"), [
     ["return isPlain && ", "return ", "an address of another scheme gets into the policy"],
     [" && URL.parse(text)?.origin === text", "", "a server has two addresses"],
   ]),
-  ...inFile("routes/app.ts", tests("page"), [["if (service.options.ui) app", "app", "--no-ui does nothing"]]),
-  ...inFile("routes/models.ts", tests("app"), [
+  ...inFile("routes/app.ts", tests("server/page"), [["if (service.options.ui) app", "app", "--no-ui does nothing"]]),
+  ...inFile("routes/openai/models.ts", tests("app"), [
     ['c.req.header("anthropic-version") !== undefined', "true", "OpenAI's clients get Anthropic's list"],
     ['c.req.header("anthropic-version") !== undefined', "false", "Anthropic's clients get OpenAI's list"],
   ]),
@@ -32,7 +32,7 @@ export const serverBugs: PlantedBug[] = [
       "a base URL that ends in /v1 leads nowhere where the client adds its own",
     ],
   ]),
-  ...inFile("routes/profile.ts", tests("profile"), [
+  ...inFile("routes/admin/profile.ts", tests("admin/profile"), [
     ["if (this.#written) throw", "if (false) throw", "a second profile takes the first one's place"],
     ["this.#written = null;\n    });", "});", "a profile that is written is still being recorded"],
     ["if (directory === null) {", "if (false) {", "a profile goes to a folder that nobody named"],
@@ -46,8 +46,8 @@ export const serverBugs: PlantedBug[] = [
     ["makeProfileFolder(directory);", "", "a profile is said to have begun that never will"],
   ]),
   ...inFile(
-    "routes/exchange.ts",
-    [...SOCKETS, "routes/long-json.test.ts"],
+    "routes/server/exchange.ts",
+    [...SOCKETS, "routes/reply/long-json.test.ts"],
     [
       ["if (!outgoing.writableFinished) this.#gone.abort();", "", "nobody notices that a client has gone"],
       ["incoming.pause();\n    });", "});", "a body is read ahead of its reader"],
@@ -85,7 +85,7 @@ export const serverBugs: PlantedBug[] = [
     ],
   ),
   ...inFile(
-    "routes/sse.ts",
+    "routes/reply/sse.ts",
     [...SOCKETS, "routes/responses/responses.test.ts"],
     [
       ["await chunks.next().catch(", "null; void (", "a stream begins before its first token"],
@@ -99,8 +99,8 @@ export const serverBugs: PlantedBug[] = [
     ],
   ),
   ...inFile(
-    "routes/connection.ts",
-    [...SOCKETS, "routes/listen.test.ts"],
+    "routes/server/connection.ts",
+    [...SOCKETS, "routes/server/listen.test.ts"],
     [
       ["if (this.#broken) this.#socket.end();", "", "a broken connection stays open"],
       ["for (const exchange of this.#exchanges) exchange.breakOff(error);", "", "a broken body is waited for"],
@@ -113,7 +113,7 @@ export const serverBugs: PlantedBug[] = [
       ["this.#socket.end(rawReply(error))", "this.#socket.destroy()", "noise is not answered"],
     ],
   ),
-  ...inFile("routes/listen.ts", tests("connection", "listen"), [
+  ...inFile("routes/server/listen.ts", tests("server/connection", "server/listen"), [
     ["++open > maxConnections", "++open >= maxConnections", "a connection less than there may be"],
     ['socket.on("close", () => open--);', "", "connections that have closed count"],
     [
@@ -126,7 +126,7 @@ export const serverBugs: PlantedBug[] = [
     ["maxHeaderSize: MAX_HEADER_BYTES,", "maxHeaderSize: 1 << 24,", "headers have no bound"],
     ['if (code === "EADDRINUSE")', "if (false)", "a port in use is not named as such"],
   ]),
-  ...inFile("routes/server-info.ts", tests("operators"), [
+  ...inFile("routes/admin/server-info.ts", tests("operators"), [
     ['c.req.query("config_format") !== "json"', 'c.req.query("config_format") === "text"', "text is not the default"],
     ["num_gpu_blocks: capacity.pages", "num_gpu_blocks: capacity.host_pages", "device pages are host pages"],
     ["num_cpu_blocks: capacity.host_pages", "num_cpu_blocks: capacity.pages", "host pages are device pages"],
@@ -139,7 +139,7 @@ export const serverBugs: PlantedBug[] = [
       "the tokens of a step are its sequences",
     ],
   ]),
-  ...inFile("routes/otlp.ts", tests("otlp"), [
+  ...inFile("routes/metrics/otlp.ts", tests("metrics/otlp"), [
     ["if (told) return;", "", "every batch that is lost is told"],
     ["Math.min(...firsts)", "Math.max(...firsts)", "the first token is the last choice's"],
     ["filter(({ tokens }) => tokens > 0)", "filter(() => true)", "a sequence without tokens has a first one"],

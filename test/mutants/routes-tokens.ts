@@ -1,10 +1,10 @@
 /** Bugs planted in routes: tokens in, tokens out, scores and rollouts. */
 import { inFile, type PlantedBug } from "./bugs.ts";
 
-const GENERATE = ["routes/generate.test.ts"];
+const GENERATE = ["routes/tokens/generate.test.ts"];
 
 export const tokenBugs: PlantedBug[] = [
-  ...inFile("routes/generate.ts", GENERATE, [
+  ...inFile("routes/tokens/generate.ts", GENERATE, [
     ["max_tokens: _, logprobs_mode: __,", "logprobs_mode: __,", "the model's max_tokens is not heard"],
     ["logprobs_mode: __, ...replaced", "...replaced", "--logprobs-mode is not heard"],
     ["{ ...neutral, ...samplingParams(", "{ ...samplingParams(", "what is left out has the model's defaults"],
@@ -14,13 +14,13 @@ export const tokenBugs: PlantedBug[] = [
     ["...(format.asText && { text }),", "", "output_mode text brings no text"],
     ["rollouts?.add(choice);", "rollouts?.add({ ...choice, index: 0 });", "all rollouts are one"],
   ]),
-  ...inFile("routes/generate-frames.ts", GENERATE, [
+  ...inFile("routes/tokens/generate-frames.ts", GENERATE, [
     ['this.#promptIds = "";\n', "", "every frame has the prompt's ids"],
     ["this.#withLogprobs && logprobs ?", "logprobs ?", "a streamed rollout brings log probabilities beside it"],
     ["this.#rollouts?.add(chunk);", "", "a streamed rollout is empty"],
     ["this.#ends.last(this.#envelope, this.#run.usage()) +", "", "a stream does not tell its usage"],
   ]),
-  ...inFile("routes/long-json.ts", GENERATE, [
+  ...inFile("routes/reply/long-json.ts", GENERATE, [
     [
       'typeof value === "bigint" ? String(value)',
       'typeof value === "bigint" ? String(Number(value))',
@@ -41,12 +41,12 @@ export const tokenBugs: PlantedBug[] = [
   ...inFile("routes/anthropic/events.ts", GENERATE, [
     ["    this.#rollouts?.add(chunk);\n", "", "a streamed message's rollout is empty"],
   ]),
-  ...inFile("routes/rollout.ts", GENERATE, [
+  ...inFile("routes/reply/rollout.ts", GENERATE, [
     ["generation.seeds[index % this.#run.n]!", "generation.seeds[0]!", "every choice has the first one's seed"],
     ["Array.from(generation.prompt_token_ids)", "[]", "a rollout has no prompt"],
     ["generation.params.logprobs_mode", '"raw_logprobs"', "a rollout's mode is always raw"],
   ]),
-  ...inFile("routes/token-logprobs.ts", GENERATE, [
+  ...inFile("routes/reply/token-logprobs.ts", GENERATE, [
     ["const top = [own];", "const top = [];", "the token itself is not among its alternatives"],
     ["if (one.id !== position.id) top.push", "top.push", "the token itself comes twice"],
     [
@@ -55,7 +55,7 @@ export const tokenBugs: PlantedBug[] = [
       "tokens have their texts for names",
     ],
   ]),
-  ...inFile("routes/score.ts", GENERATE, [
+  ...inFile("routes/tokens/score.ts", GENERATE, [
     ["if (at++ >= start) yield", "if (at++ > start) yield", "the first scored token is left out"],
     ["[...prompt, ...tokens]", "[...tokens, ...prompt]", "prompts come last"],
     ["value.length > MAX_PROMPTS_PER_REQUEST", "false", "there may be any number of sequences"],

@@ -1,9 +1,15 @@
 /** Bugs planted in routes. */
 import { inFile, type PlantedBug } from "./bugs.ts";
 
-const ALL = ["run", "app", "chat", "completions", "fields", "metrics", "request-metrics"].map(
-  (name) => `routes/${name}.test.ts`,
-);
+const ALL = [
+  "run",
+  "app",
+  "openai/chat",
+  "openai/completions",
+  "body/fields",
+  "metrics/metrics",
+  "metrics/request-metrics",
+].map((name) => `routes/${name}.test.ts`);
 
 export const routeBugs: PlantedBug[] = [
   ...inFile("routes/run.ts", ALL, [
@@ -83,7 +89,7 @@ export const routeBugs: PlantedBug[] = [
     ["if (!this.#fastgen.alive)", "if (false)", "an engine that failed looks healthy"],
     ["this.options.servedModelName ?? model.name", "model.name", "the served name is not used"],
   ]),
-  ...inFile("routes/metrics.ts", ALL, [
+  ...inFile("routes/metrics/metrics.ts", ALL, [
     [
       "this.reset();\n          for (const [i, { stats, alive }]",
       "for (const [i, { stats, alive }]",
@@ -99,7 +105,7 @@ export const routeBugs: PlantedBug[] = [
     ["      Number(alive),", "      1,", "an engine that has failed is up"],
     ["prompt_tokens - prefix_hit_tokens", "prompt_tokens", "cached tokens count as computed"],
   ]),
-  ...inFile("routes/request-metrics.ts", ALL, [
+  ...inFile("routes/metrics/request-metrics.ts", ALL, [
     ["decode / (tokens - 1)", "decode / tokens", "the time per token counts the first token too"],
     ["if (tokens > 1) of", "of", "a single token has a time per token"],
     ["times.newest = time;\n", "\n", "gaps between tokens are measured from the first"],
@@ -121,8 +127,8 @@ export const routeBugs: PlantedBug[] = [
     ["this.done++;", "", "a sequence that ended counts as aborted too"],
   ]),
   ...inFile(
-    "routes/origins.ts",
-    ["routes/origins.test.ts"],
+    "routes/server/origins.ts",
+    ["routes/server/origins.test.ts"],
     [
       ['if (open || value === "") return next();', "return next();", "a rebound name reaches a loopback address"],
       [
@@ -141,7 +147,7 @@ export const routeBugs: PlantedBug[] = [
       ["&& !allowCredentials;", ";", "any origin and credentials exclude each other"],
     ],
   ),
-  ...inFile("routes/logprobs.ts", ALL, [
+  ...inFile("routes/reply/logprobs.ts", ALL, [
     ["rank: position.rank, decoded", "rank: 1, decoded", "every prompt token is the most probable"],
     ["rank: i + 1, decoded_token: token", "rank: i, decoded_token: token", "alternatives' ranks begin at 0"],
     ["Math.max(logprob, -9999)", "logprob", "an impossible token has null for its log probability"],
@@ -149,7 +155,7 @@ export const routeBugs: PlantedBug[] = [
     ["asIds ? ({ id }) =>", "false ? ({ id }) =>", "return_tokens_as_token_ids is not heard"],
     ["if (id !== position.id) entries +=", "entries +=", "the token's own entry is replaced by an alternative's"],
   ]),
-  ...inFile("routes/chat.ts", ALL, [
+  ...inFile("routes/openai/chat.ts", ALL, [
     [
       "const limit = max_completion_tokens ?? max_tokens;",
       "const limit = max_tokens;",
@@ -162,7 +168,7 @@ export const routeBugs: PlantedBug[] = [
     ],
     ['!echo || last?.role !== "assistant"', "!echo || !last", "a user's message is echoed"],
   ]),
-  ...inFile("routes/completions.ts", ALL, [
+  ...inFile("routes/openai/completions.ts", ALL, [
     [
       "const generation = run.generationOf(index);",
       "const generation = run.generations[0]!;",
@@ -177,14 +183,14 @@ export const routeBugs: PlantedBug[] = [
     ["DEFAULT_MAX_TOKENS = 16", "DEFAULT_MAX_TOKENS = 17", "another default of max_tokens"],
     ["best_of !== 1 && best_of !== n", "best_of < n", "best_of above n is accepted"],
   ]),
-  ...inFile("routes/completion-frames.ts", ALL, [
+  ...inFile("routes/openai/completion-frames.ts", ALL, [
     [
       "this.#held = held.filter(({ index }) => this.#echo?.waits(index));",
       "this.#held = [];",
       "pieces whose echo is not complete come before it",
     ],
   ]),
-  ...inFile("routes/echo.ts", ALL, [
+  ...inFile("routes/reply/echo.ts", ALL, [
     [
       "return this.#texts[Math.floor(index / this.#run.n)]!;",
       "return this.#texts[index]!;",
@@ -192,26 +198,26 @@ export const routeBugs: PlantedBug[] = [
     ],
     ["this.#echoLength + position.text_offset", "position.text_offset", "an answer's offsets do not count the echo"],
   ]),
-  ...inFile("routes/other-fields.ts", ALL, [
+  ...inFile("routes/body/other-fields.ts", ALL, [
     ["inert?.[0] !== true && ", "", "a switch that is on by default may be off"],
     ["if (!meansDefault(name, value)) known[name] = value;", "known[name] = value;", "null is not the default"],
     ["else if (!allowExtra) {", "else if (false) {", "unsupported fields are always ignored"],
   ]),
   ...inFile(
-    "routes/json-field.ts",
-    [...ALL, "routes/exact-integer.test.ts"],
+    "routes/body/json-field.ts",
+    [...ALL, "routes/body/exact-integer.test.ts"],
     [
       ["if (depth === 1 && start < 0 && end", "if (start < 0 && end", "a field of an inner object counts"],
       ["found = text.slice(start, i)", "found ??= text.slice(start, i)", "the first of two fields counts"],
     ],
   ),
-  ...inFile("routes/sse.ts", ALL, [
+  ...inFile("routes/reply/sse.ts", ALL, [
     ["record.end(200);", "", "a stream is not in the log"],
     ["data: [DONE]", "data: [END]", "a stream has no [DONE]"],
   ]),
   ...inFile(
-    "routes/body.ts",
-    [...ALL, "routes/connection.test.ts"],
+    "routes/body/body.ts",
+    [...ALL, "routes/server/connection.test.ts"],
     [
       [
         "if (Number(declared ?? 0) > limit) throw tooLarge(limit, Number(declared));",

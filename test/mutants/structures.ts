@@ -8,8 +8,8 @@ const gbnfTests = [`${folder}/gbnf.test.ts`];
 
 export const structureBugs: PlantedBug[] = [
   ...inFile(
-    "src/structure-rules.ts",
-    ["src/structure-rules.test.ts"],
+    "src/request/structure-rules.ts",
+    ["src/request/structure-rules.test.ts"],
     [
       [
         "if (known !== undefined) return known;",
@@ -119,8 +119,8 @@ export const structureBugs: PlantedBug[] = [
     ["begins with none of the triggers`", "is`", "the error does not say what is wrong with a trigger"],
   ]),
   ...inFile(
-    "routes/structured.ts",
-    ["routes/structured.test.ts"],
+    "routes/body/structured.ts",
+    ["routes/body/structured.test.ts"],
     [
       ["  if (second) {", "  if (false) {", "two structures at once are taken"],
       [

@@ -2,8 +2,8 @@
 import { inFile, type PlantedBug } from "./bugs.ts";
 
 const CONTROL = ["src/engine/control.test.ts"];
-const ADMIN = ["routes/admin.test.ts"];
-const VERSIONS = ["routes/weight-versions.test.ts"];
+const ADMIN = ["routes/admin/admin.test.ts"];
+const VERSIONS = ["routes/reply/weight-versions.test.ts"];
 const REAL = ["test/weights.test.ts"];
 
 export const weightBugs: PlantedBug[] = [
@@ -94,7 +94,7 @@ export const weightBugs: PlantedBug[] = [
     ],
     ["    this.control.settle();\n", "", "nothing that waits for the steps in flight is ever done"],
   ]),
-  ...inFile("src/engine/scheduler.ts", CONTROL, [
+  ...inFile("src/engine/scheduler/scheduler.ts", CONTROL, [
     ["if (this.frozen) return false;", "", "a hold plans steps"],
     [
       "if (recompute) for (const seq of this.states.alive.values()) seq.forgetScores();",
@@ -112,28 +112,28 @@ export const weightBugs: PlantedBug[] = [
       "a pause waits for what came after it",
     ],
   ]),
-  ...inFile("src/engine/waiting-queue.ts", CONTROL, [
+  ...inFile("src/engine/sequences/waiting-queue.ts", CONTROL, [
     ["if (this.later.delete(seq)) return;", "", "what came later cannot be ended"],
     ["for (const seq of this.later) this.add(seq);", "", "what came later never runs"],
     ["Math.min(this.closedFrom, from)", "from", "a second pause lets in what came after the first"],
   ]),
   ...inFile(
-    "src/engine/page-cache.ts",
-    [...CONTROL, "src/engine/page-cache.test.ts"],
+    "src/engine/pages/page-cache.ts",
+    [...CONTROL, "src/engine/pages/page-cache.test.ts"],
     [
       ["this.index.clear();", "", "a reset cache is found where its pages are in use"],
       ["if (node.page < 0 || this.refs[node.page] === 0) this.forget(node);", "", "a cleared cache holds its memory"],
     ],
   ),
-  ...inFile("routes/admin.ts", ADMIN, [
+  ...inFile("routes/admin/admin.ts", ADMIN, [
     ['wait_for_inflight_requests ? "wait" : "abort"', '"abort"', "vLLM's older name of a mode is not read"],
     ["abort_all || named.length === 0 ? [null]", "abort_all ? [null]", "an empty list aborts nothing"],
     ['id.replace(/^(chatcmpl|cmpl)-/, "")', "id", "a reply's id does not name its request"],
     ['requireBoth(tags, "go to sleep");', "", "a sleep of a part is taken for one of all"],
   ]),
   ...inFile(
-    "routes/sglang.ts",
-    ["routes/sglang.test.ts"],
+    "routes/admin/sglang.ts",
+    ["routes/admin/sglang.test.ts"],
     [
       [
         'retract: { mode: "keep", clear_cache: true }',
@@ -146,13 +146,13 @@ export const weightBugs: PlantedBug[] = [
       ['requireBoth(tags, "are released");', "", "a release of a part is one of all"],
     ],
   ),
-  ...inFile("routes/admin-fields.ts", ADMIN, [
+  ...inFile("routes/admin/admin-fields.ts", ADMIN, [
     ["{ ...asked, ...given }", "{ ...given, ...asked }", "the query counts before the body"],
     ["if (/^true$/i.test(text)) return true;", "", "a query has no true"],
     ["if (/^false$/i.test(text)) return false;", "", "a query has no false"],
     ["lists.includes(name) ? values : fromQuery", "fromQuery", "of a list in a query the last entry counts"],
   ]),
-  ...inFile("routes/middleware.ts", ADMIN, [
+  ...inFile("routes/server/middleware.ts", ADMIN, [
     [
       'if (adminApiKey !== null) return apiKey([adminApiKey], "--admin-api-key");',
       "",
@@ -165,7 +165,7 @@ export const weightBugs: PlantedBug[] = [
   ...inFile("routes/app.ts", ADMIN, [
     ["adminApiKey === null ? [key] : [key, adminApiKey]", "[key]", "the admin key does not open the other routes"],
   ]),
-  ...inFile("routes/weights.ts", ADMIN, [
+  ...inFile("routes/admin/weights.ts", ADMIN, [
     [
       "(weight_dir === undefined) === (tensors === undefined)",
       "weight_dir === undefined && tensors === undefined",
@@ -173,7 +173,7 @@ export const weightBugs: PlantedBug[] = [
     ],
     ["length === HANDLE_BYTES", "length > 0", "any text is an IPC handle"],
   ]),
-  ...inFile("routes/sse.ts", VERSIONS, [
+  ...inFile("routes/reply/sse.ts", VERSIONS, [
     ["if (weightVersion !== this.#version)", "if (this.#version === null)", "a stream has one version for ever"],
   ]),
   ...inFile("routes/service.ts", ADMIN, [
@@ -195,14 +195,14 @@ export const weightBugs: PlantedBug[] = [
       ["(product, n) => product * n, size", "(product, n) => product * n, 2", "float32 has two bytes"],
     ],
   ),
-  ...inFile("routes/completion-frames.ts", VERSIONS, [
+  ...inFile("routes/openai/completion-frames.ts", VERSIONS, [
     [
       "if (finish_reason !== null) out += changedVersionsJson(chunk);",
       "",
       "a stream does not tell where weights changed",
     ],
   ]),
-  ...inFile("routes/chat-frames.ts", VERSIONS, [
+  ...inFile("routes/openai/chat-frames.ts", VERSIONS, [
     ["changedVersionsJson(chunk)}`", '""}`', "a chat's stream does not tell where weights changed"],
   ]),
   ...inFile("routes/responses/answer.ts", VERSIONS, [
@@ -221,7 +221,7 @@ export const weightBugs: PlantedBug[] = [
       "a reply has the version of its start",
     ],
   ]),
-  ...inFile("routes/weight-versions.ts", VERSIONS, [
+  ...inFile("routes/reply/weight-versions.ts", VERSIONS, [
     ["weight_versions.every(", "weight_versions.some(", "spans are left out where one is the reply's version"],
   ]),
   ...inFile("src/model/load.ts", REAL, [

@@ -3,7 +3,7 @@
  * answer or refuse; it may not fail.
  */
 import type { z } from "zod";
-import { chatSchema, completionSchema, detokenizeSchema, tokenizeSchema } from "../../routes/schemas.ts";
+import { chatSchema, completionSchema, detokenizeSchema, tokenizeSchema } from "../../routes/body/schemas.ts";
 import { chance, pick, type Random } from "./requests.ts";
 
 const SCHEMAS = {
