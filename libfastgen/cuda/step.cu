@@ -2,9 +2,8 @@
  * step.cu - what surrounds the ops of a step: its description goes to the device in one copy, and its results come
  * back. A step in which all sequences decode is replayed as a CUDA graph.
  *
- * Both go through a kernel that reads or writes pinned memory. The copy engines take turns in the order they were
- * asked, across streams: a copy of theirs would wait for all KV pages on their way to or from the host, and the step
- * with it.
+ * Both go through a kernel that reads or writes pinned memory. As copies they would stand behind all KV pages on their
+ * way to or from the host, whose copy engines they share, and the step with them.
  */
 #include "context.cuh"
 
