@@ -1,5 +1,5 @@
 /*
- * step.cu - what surrounds the ops of a step: its description goes to the device in one copy, and its results come
+ * step.cu - what surrounds the ops of a step: its description goes to the device in one piece, and its results come
  * back. A step in which all sequences decode is replayed as a CUDA graph.
  *
  * Both go through a kernel that reads or writes pinned memory. As copies they would stand behind all KV pages on their
