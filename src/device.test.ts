@@ -165,6 +165,11 @@ test("several engines: their devices, and their shares of threads and memory", (
   const events = { data_parallel_size: 2, kv_events_config: { enable_kv_cache_events: true } };
   expect(engineConfigs(model, cpu, events).map((one) => one.kvEventsRank)).toEqual([0, 1]);
   expect(engineConfigs(model, cpu, { data_parallel_size: 2 })[1]).not.toHaveProperty("kvEventsRank");
+  const stored = engineConfigs(model, cpu, { data_parallel_size: 2, kv_cache_dir: "x" }).map((one) => one.kvCacheDir);
+  expect(stored.map((one) => [one!.engine, one!.engines])).toEqual([
+    [0, 2],
+    [1, 2],
+  ]);
   const threads = (options: LoadOptions) => engineConfigs(model, cpu, options).map((one) => one.threads);
   expect(threads({ threads: 0 })).toEqual([0]);
   expect(threads({ threads: 7, data_parallel_size: 3 })).toEqual([2, 2, 2]);
