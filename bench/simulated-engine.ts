@@ -24,8 +24,8 @@ const [ENDS, ENDS_ROW] = [150, 0.47];
 
 /** GB, of a page. */
 export const PAGE_SIZE = (FG.PAGE_TOKENS * KV_BYTES) / 1e9;
-/** GB/s that the link to the host moves in each direction, beside a step. */
-export const LINK_RATE = 53;
+/** GB/s that the link to the host moves in each direction, in both at once and beside a step. */
+export const LINK_RATE = 48;
 
 export interface Machine {
   pages: number;

@@ -132,11 +132,16 @@ test("options that make no sense are refused by name", () => {
 test("pages on disk: the options that go with the folder, and those that do not", () => {
   expect(config({}).kvCacheDir).toBeNull();
   const given = config({ kv_cache_dir: "/x/../cache", kv_cache_dir_size: 0.5 });
-  expect(given.kvCacheDir).toEqual({ path: "/cache", bytes: 2 ** 29 });
+  expect(given.kvCacheDir).toEqual({ path: "/cache", bytes: 2 ** 29, engine: 0, engines: 1 });
   // They go through host pages, which the CPU has none of otherwise.
   expect(config({}).hostKvBytes).toBe(0);
   expect(given.hostKvBytes).toBeGreaterThan(0);
-  expect(config({ kv_cache_dir: "cache" }).kvCacheDir).toEqual({ path: path.resolve("cache"), bytes: 32 * 2 ** 30 });
+  expect(config({ kv_cache_dir: "cache" }).kvCacheDir).toEqual({
+    path: path.resolve("cache"),
+    bytes: 32 * 2 ** 30,
+    engine: 0,
+    engines: 1,
+  });
   const bad: LoadOptions[] = [
     { kv_cache_dir: "" },
     { kv_cache_dir: "x", swap_space: 0 },
@@ -160,6 +165,11 @@ test("several engines: their devices, and their shares of threads and memory", (
   const events = { data_parallel_size: 2, kv_events_config: { enable_kv_cache_events: true } };
   expect(engineConfigs(model, cpu, events).map((one) => one.kvEventsRank)).toEqual([0, 1]);
   expect(engineConfigs(model, cpu, { data_parallel_size: 2 })[1]).not.toHaveProperty("kvEventsRank");
+  const stored = engineConfigs(model, cpu, { data_parallel_size: 2, kv_cache_dir: "x" }).map((one) => one.kvCacheDir);
+  expect(stored.map((one) => [one!.engine, one!.engines])).toEqual([
+    [0, 2],
+    [1, 2],
+  ]);
   const threads = (options: LoadOptions) => engineConfigs(model, cpu, options).map((one) => one.threads);
   expect(threads({ threads: 0 })).toEqual([0]);
   expect(threads({ threads: 7, data_parallel_size: 3 })).toEqual([2, 2, 2]);

@@ -170,7 +170,7 @@ function swapSpace(options: LoadOptions, kind: DeviceKind, count: number): numbe
   );
 }
 
-/** Where pages are kept on disk; null = nowhere. */
+/** Where the first engine keeps pages on disk; null = nowhere. engineConfigs() tells the others apart. */
 function kvCacheDir(options: LoadOptions): EngineConfig["kvCacheDir"] {
   const { kv_cache_dir: dir, kv_cache_dir_size: size } = options;
   if (dir === undefined) {
@@ -194,7 +194,7 @@ function kvCacheDir(options: LoadOptions): EngineConfig["kvCacheDir"] {
   if (typeof gib !== "number" || !Number.isFinite(gib) || gib <= 0) {
     throw wrong("kv_cache_dir_size", `kv_cache_dir_size must be a number of GiB above 0, not ${gib}`);
   }
-  return { path: path.resolve(dir), bytes: Math.floor(gib * GIB) };
+  return { path: path.resolve(dir), bytes: Math.floor(gib * GIB), engine: 0, engines: 1 };
 }
 
 interface Device extends DeviceChoice {
@@ -321,6 +321,7 @@ export function engineConfigs(model: Model, device: DeviceChoice, options: LoadO
   return Array.from({ length: engines }, (_, i) => ({
     ...config,
     devices: config.devices.map((rank) => (device.kind === "cuda" ? i * ranks + rank : 0)),
+    kvCacheDir: config.kvCacheDir && { ...config.kvCacheDir, engine: i, engines },
     ...(config.kvEventsRank !== undefined && { kvEventsRank: i }),
   }));
 }

@@ -10,6 +10,16 @@ export type DeviceKind = "cpu" | "cuda";
 export type SchedulingPolicy = "fcfs" | "priority";
 
 /** How the engine is set up. All resolved: no "auto" beyond this point, except kvBytes 0 on CUDA. */
+/** Where an engine keeps KV pages on disk. */
+export interface KvCacheDirConfig {
+  path: string;
+  /** The most bytes of pages there. */
+  bytes: number;
+  /** The number of this engine in its server, and how many there are. */
+  engine: number;
+  engines: number;
+}
+
 export interface EngineConfig {
   device: DeviceKind;
   /** Path of the shared library for `device`. */
@@ -30,8 +40,8 @@ export interface EngineConfig {
   /** Bytes of KV cache on the device; 0 = what memoryUtilization leaves (CUDA only). */
   kvBytes: number;
   hostKvBytes: number;
-  /** A folder for pages, and the most bytes of them there; null = none are kept on disk. */
-  kvCacheDir: { path: string; bytes: number } | null;
+  /** Null = no pages are kept on disk. */
+  kvCacheDir: KvCacheDirConfig | null;
   memoryUtilization: number;
   prefixCaching: boolean;
   /** The rank that KV events bear: the number of this engine among several. Absent = none are told. */

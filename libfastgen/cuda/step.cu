@@ -1,6 +1,9 @@
 /*
- * step.cu - what surrounds the ops of a step: its description goes to the device in one copy, and its results come
+ * step.cu - what surrounds the ops of a step: its description goes to the device in one piece, and its results come
  * back. A step in which all sequences decode is replayed as a CUDA graph.
+ *
+ * Both go through a kernel that reads or writes pinned memory. As copies they would stand behind all KV pages on their
+ * way to or from the host, whose copy engines they share, and the step with them.
  */
 #include "context.cuh"
 
@@ -67,6 +70,21 @@ const Graph *choose_graph(const Context *c, const fg_batch *b) {
 	return nullptr;
 }
 
+__global__ void copy_words_kernel(uint32_t *to, const uint32_t *from, size_t words) {
+	const size_t step = (size_t)gridDim.x * blockDim.x;
+	for (size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x; i < words; i += step) to[i] = __ldcv(from + i);
+}
+
+/* Copies between the device and pinned memory, in the order of the steps. Both buffers hold whole words. */
+void copy_words(Context *c, void *to, const void *from, size_t bytes, const char *what) {
+	constexpr size_t THREADS = 256;
+	const size_t words = (bytes + sizeof(uint32_t) - 1) / sizeof(uint32_t);
+	if (words == 0) return;
+	const size_t blocks = std::min((words + THREADS - 1) / THREADS, (size_t)c->multiprocessors);
+	copy_words_kernel<<<(unsigned)blocks, THREADS, 0, c->stream>>>((uint32_t *)to, (const uint32_t *)from, words);
+	note(c, cudaGetLastError(), what);
+}
+
 __global__ void page_update_kernel(int32_t *table, int32_t pages_per_seq, const fg_page_update *updates, int32_t n) {
 	int32_t i = blockIdx.x * blockDim.x + threadIdx.x;
 	if (i < n) table[(int64_t)updates[i].slot * pages_per_seq + updates[i].index] = updates[i].page;
@@ -105,12 +123,11 @@ bool reserve_tail(Context *c, StepBuffers &b, size_t bytes) {
 /* Copies page updates and fills to the device, and applies them. */
 void apply_changes(Context *c, StepBuffers &b, fg_batch *batch) {
 	size_t updates = 0, fills = aligned(batch->n_page_updates * sizeof(fg_page_update));
-	size_t total = fills + c->sampler.fill_bytes(batch->fills, batch->n_fills);
+	size_t total = fills + aligned(c->sampler.fill_bytes(batch->fills, batch->n_fills));
 	if (total == 0 || !reserve_tail(c, b, total)) return;
 	memcpy(b.tail + updates, batch->page_updates, batch->n_page_updates * sizeof(fg_page_update));
 	c->sampler.pack_fills(batch->fills, batch->n_fills, b.tail + fills);
-	note(c, cudaMemcpyAsync(c->tail, b.tail, total, cudaMemcpyHostToDevice, c->stream),
-	     "copying page updates and sampling parameters");
+	copy_words(c, c->tail, b.tail, total, "copying page updates and sampling parameters");
 	if (batch->n_page_updates > 0) {
 		page_update_kernel<<<(batch->n_page_updates + 255) / 256, 256, 0, c->stream>>>(
 			c->page_table, c->base.config->pages_per_seq, (const fg_page_update *)(c->tail + updates),
@@ -284,7 +301,7 @@ void step_begin(fg_ctx *ctx, fg_batch *batch) {
 	apply_changes(c, b, batch);
 	/* The tiles come last, so that only as many are copied as there are. */
 	size_t bytes = c->layout.tiles + c->extent.n_tiles * sizeof(PrefillTile);
-	note(c, cudaMemcpyAsync(c->step, b.host, bytes, cudaMemcpyHostToDevice, c->stream), "copying a step's description");
+	copy_words(c, c->step, b.host, bytes, "copying a step's description");
 }
 
 int replay(fg_ctx *ctx, const fg_batch *) {
@@ -298,11 +315,7 @@ void step_end(fg_ctx *ctx, fg_batch *batch) {
 	Context *c = context(ctx);
 	StepBuffers &b = c->ring[c->n_steps++ % RING];
 	const size_t top = (size_t)batch->n_rows * FG_MAX_LOGPROBS;
-	auto fetch = [&](size_t at, size_t bytes) {
-		if (bytes)
-			note(c, cudaMemcpyAsync(b.out + at, c->out + at, bytes, cudaMemcpyDeviceToHost, c->stream),
-			     "copying results");
-	};
+	auto fetch = [&](size_t at, size_t bytes) { copy_words(c, b.out + at, c->out + at, bytes, "copying results"); };
 	fetch(c->results.sampled, batch->n_rows * sizeof(Sampled));
 	if (batch->out.top_ids) {
 		fetch(c->results.top_ids, top * sizeof(int32_t));

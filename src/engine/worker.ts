@@ -4,7 +4,7 @@
  * run, it sleeps in the event loop.
  */
 import { type MessagePort, parentPort, receiveMessageOnPort } from "node:worker_threads";
-import type { EngineCapacity, EngineConfig } from "../engine-config.ts";
+import type { EngineCapacity, EngineConfig, KvCacheDirConfig } from "../engine-config.ts";
 import { asFastgenError, FastgenError } from "../errors.ts";
 import { LibraryEngine } from "../ffi/engine.ts";
 import { FG } from "../ffi/layout.ts";
@@ -388,14 +388,13 @@ async function load(config: EngineConfig, post: (message: FromWorker) => void, s
 
 function openStore(
   config: EngineConfig,
-  { path, bytes }: NonNullable<EngineConfig["kvCacheDir"]>,
+  place: KvCacheDirConfig,
   engine: LibraryEngine,
   capacity: EngineCapacity,
   onNews: () => void,
 ): KvCacheDir {
   return new KvCacheDir({
-    dir: path,
-    limitBytes: bytes,
+    place,
     source: setupSource(config, capacity),
     ranks: config.devices.length,
     partBytes: capacity.pageBytes,

@@ -30,6 +30,9 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(base, { recursive: true }));
 
+/** What one engine of a server uses. */
+const place = (engine = 0, engines = 1) => ({ path: dir, bytes: 1000, engine, engines });
+
 /** A folder that no engine has, with pages of these ages. */
 function leave(folder: string, times: number[], about: unknown = setup): string {
   const path = join(dir, folder);
@@ -43,12 +46,12 @@ function leave(folder: string, times: number[], about: unknown = setup): string 
 }
 
 test("a folder is made for this user alone, and says what it is for", async () => {
-  const { path, lock, pages, unused, differs } = takeFolder(dir, setup, BYTES);
+  const { path, lock, pages, unused, differs } = takeFolder(place(), setup, BYTES);
   expect([path, pages, unused, differs]).toEqual([join(dir, name(setup)), [], [], null]);
   expect([dir, path].map((folder) => statSync(folder).mode & 0o777)).toEqual([0o700, 0o700]);
   expect(await Bun.file(join(path, "about.json")).json()).toEqual(setup);
   lock.close();
-  expect(takeFolder(dir, setup, BYTES).path).toBe(path);
+  expect(takeFolder(place(), setup, BYTES).path).toBe(path);
 });
 
 test("pages that were left are there, oldest first; what is not whole goes, and other files stay", async () => {
@@ -60,8 +63,16 @@ test("pages that were left are there, oldest first; what is not whole goes, and 
   ] as const) {
     writeFileSync(join(path, file), Buffer.alloc(size));
   }
-  expect(takeFolder(dir, setup, BYTES).pages).toEqual([digest(1), digest(2), digest(0)]);
-  expect(readdirSync(path).sort()).toEqual([digest(0), digest(1), digest(2), "about.json", "lock", "notes.txt"]);
+  expect(takeFolder(place(), setup, BYTES).pages).toEqual([digest(1), digest(2), digest(0)]);
+  expect(readdirSync(path).sort()).toEqual([
+    digest(0),
+    digest(1),
+    digest(2),
+    "about.json",
+    "engine",
+    "lock",
+    "notes.txt",
+  ]);
 });
 
 test("what has the name of a page and is no file goes, whatever it is", () => {
@@ -70,8 +81,8 @@ test("what has the name of a page and is no file goes, whatever it is", () => {
   mkdirSync(join(path, "a.new"));
   symlinkSync(join(path, digest(0)), join(path, digest(4)));
   symlinkSync("/nonexistent", join(path, digest(5)));
-  expect(takeFolder(dir, setup, BYTES).pages).toEqual([digest(0), digest(1)]);
-  expect(readdirSync(path).sort()).toEqual([digest(0), digest(1), "about.json", "lock"]);
+  expect(takeFolder(place(), setup, BYTES).pages).toEqual([digest(0), digest(1)]);
+  expect(readdirSync(path).sort()).toEqual([digest(0), digest(1), "about.json", "engine", "lock"]);
 });
 
 test("folders that are not this user's alone, or cannot be locked, are left alone", () => {
@@ -79,25 +90,25 @@ test("folders that are not this user's alone, or cannot be locked, are left alon
   chmodSync(open, 0o755);
   const odd = leave(name({ dtype: "b" }), [100]);
   mkdirSync(join(odd, "lock"));
-  expect(takeFolder(dir, setup, BYTES).unused).toEqual([]);
+  expect(takeFolder(place(), setup, BYTES).unused).toEqual([]);
   expect(emptyUnused({ path: odd, bytes: BYTES, usedAt: 0 })).toBe(false);
   for (const path of [open, odd]) expect(existsSync(join(path, digest(0)))).toBe(true);
 });
 
 test("engines of one setup have a folder each, and one that starts later finds the first that is free", async () => {
-  const first = takeFolder(dir, setup, BYTES);
-  const second = takeFolder(dir, setup, BYTES);
+  const first = takeFolder(place(), setup, BYTES);
+  const second = takeFolder(place(), setup, BYTES);
   expect([first, second].map(({ path }) => basename(path))).toEqual([name(setup, 0), name(setup, 1)]);
   expect(second.unused).toEqual([]);
   // In another process: the lock ends with it, however it ends.
-  const code = `import { takeFolder } from "./folder.ts"; console.log((takeFolder("${dir}", { dtype: "x" }, 1)).path); setInterval(() => {}, 1000);`;
+  const code = `import { takeFolder } from "./folder.ts"; console.log((takeFolder(${JSON.stringify(place())}, { dtype: "x" }, 1)).path); setInterval(() => {}, 1000);`;
   const child = Bun.spawn([process.execPath, "-e", code], { cwd: import.meta.dir, stdout: "pipe" });
   const { value } = await child.stdout.getReader().read();
   expect(new TextDecoder().decode(value).trim()).toBe(join(dir, name({ dtype: "x" })));
-  expect(basename(takeFolder(dir, { dtype: "x" }, 1).path)).toBe(name({ dtype: "x" }, 1));
+  expect(basename(takeFolder(place(), { dtype: "x" }, 1).path)).toBe(name({ dtype: "x" }, 1));
   child.kill("SIGKILL");
   await child.exited;
-  expect(basename(takeFolder(dir, { dtype: "x" }, 1).path)).toBe(name({ dtype: "x" }, 0));
+  expect(basename(takeFolder(place(), { dtype: "x" }, 1).path)).toBe(name({ dtype: "x" }, 0));
 });
 
 test("pages of another setup are told of in words, and can be removed, unless an engine has them", async () => {
@@ -105,13 +116,13 @@ test("pages of another setup are told of in words, and can be removed, unless an
   leave(name({ dtype: "b" }), [300], { dtype: "float16" });
   leave(name({ dtype: "c" }), []);
   mkdirSync(join(dir, "else"));
-  const { unused, differs } = takeFolder(dir, setup, BYTES);
+  const { unused, differs } = takeFolder(place(), setup, BYTES);
   expect(differs).toBe("dtype was float32 and is bfloat16");
   expect(unused.map(({ path, bytes, usedAt }) => [basename(path), bytes, usedAt])).toEqual([
     [name({ dtype: "b" }), BYTES, 300_000],
     [name({ dtype: "a" }), 2 * BYTES, 400_000],
   ]);
-  takeFolder(dir, { dtype: "b" }, BYTES);
+  takeFolder(place(), { dtype: "b" }, BYTES);
   expect(emptyUnused(unused[0]!)).toBe(false);
   expect(existsSync(join(unused[0]!.path, digest(0)))).toBe(true);
   expect(emptyUnused(unused[1]!)).toBe(true);
@@ -121,7 +132,7 @@ test("pages of another setup are told of in words, and can be removed, unless an
 test.skipIf(process.getuid!() !== 0)("a folder of another user is passed over (needs root)", () => {
   const path = leave(name(setup), [100]);
   chownSync(path, 65_534, 65_534);
-  const taken = takeFolder(dir, setup, BYTES);
+  const taken = takeFolder(place(), setup, BYTES);
   expect(basename(taken.path)).toBe(name(setup, 1));
   expect(taken.unused).toEqual([]);
 });
@@ -129,8 +140,29 @@ test.skipIf(process.getuid!() !== 0)("a folder of another user is passed over (n
 test("a folder that others may write to, or that is a link, is not trusted", () => {
   const path = leave(name(setup), [100]);
   chmodSync(path, 0o770);
-  expect(() => takeFolder(dir, setup, BYTES)).toThrow(`${path} must be a folder of this user`);
+  expect(() => takeFolder(place(), setup, BYTES)).toThrow(`${path} must be a folder of this user`);
   rmSync(path, { recursive: true });
   symlinkSync(base, path);
-  expect(() => takeFolder(dir, setup, BYTES)).toThrow(path);
+  expect(() => takeFolder(place(), setup, BYTES)).toThrow(path);
+});
+
+test("a server with fewer engines shares out the pages of those that are gone, and takes none from other servers", () => {
+  const before = Array.from({ length: 6 }, (_, engine) => takeFolder(place(engine, 6), setup, BYTES));
+  // Another server's, which has one engine.
+  const other = takeFolder(place(), setup, BYTES);
+  for (const [i, { path, lock }] of [...before, other].entries()) {
+    writeFileSync(join(path, digest(i)), Buffer.alloc(i === 3 ? BYTES - 1 : BYTES));
+    if (i !== 5) lock.close();
+  }
+  // Engine 5's folder is in use.
+  const first = takeFolder(place(0, 2), setup, BYTES);
+  const second = takeFolder(place(1, 2), setup, BYTES);
+  expect([first, second].map(({ path }) => basename(path))).toEqual([name(setup, 0), name(setup, 1)]);
+  expect([first, second].map(({ pages }) => pages.sort())).toEqual([[0, 2, 4].map(digest), [1].map(digest)]);
+  for (const [folder, n] of [
+    [before[5]!, 5],
+    [other, 6],
+  ] as const) {
+    expect(existsSync(join(folder.path, digest(n)))).toBe(true);
+  }
 });

@@ -1,11 +1,13 @@
 /**
  * The folder of --kv-cache-dir. Pages of one setup lie in a folder of their own below it, VERSION-SETUP-NUMBER, which one
- * engine at a time has: it holds the lock of a file in it. Another engine of the same setup takes the next number.
+ * engine at a time has: it holds the lock of a file in it. Another engine of the same setup takes the next number. A server that has
+ * fewer engines than before shares out the pages of those that it no longer has.
  *
  * Everything here blocks: it runs on a thread of its own.
  */
-import { lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { lstatSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import type { KvCacheDirConfig } from "../engine-config.ts";
 import { MAX_KV_CACHE_ENGINES } from "../limits.ts";
 import { type FileLock, takeFileLock } from "../system/file-lock.ts";
 import { FORMAT, UNFINISHED } from "./page-file.ts";
@@ -15,6 +17,8 @@ const FOLDER = /^v\d+-[0-9a-f]{32}-\d+$/;
 const PAGE = /^[0-9a-f]{64}$/;
 const LOCK = "lock";
 const ABOUT = "about.json";
+/** Holds the number of the engine, in its server, that the folder belongs to. */
+const ENGINE = "engine";
 
 /** A folder of pages that nobody uses. */
 export interface Unused {
@@ -38,14 +42,18 @@ export interface PageFolder {
 }
 
 /**
- * Takes a folder for the pages of `setup` below `dir`, which is made where it is missing. Files in it that are no whole pages
- * of `fileBytes` bytes are removed.
+ * Takes a folder for the pages of `setup` below the one of `place`, which is made where it is missing, and pages of engines that the
+ * server no longer has. Files in it that are no whole pages of `fileBytes` bytes are removed.
  * @throws the system's error, or an Error that says what is wrong with the folder.
  */
-export function takeFolder(dir: string, setup: Setup, fileBytes: number): PageFolder {
+export function takeFolder(place: KvCacheDirConfig, setup: Setup, fileBytes: number): PageFolder {
+  const dir = place.path;
   mkdirSync(dir, { recursive: true, mode: 0o700 });
-  const { path, lock } = claim(dir, `v${FORMAT}-${setupId(setup)}`);
+  const name = `v${FORMAT}-${setupId(setup)}`;
+  const { path, lock } = claim(dir, name, place.engine);
   writeFileSync(join(path, ABOUT), `${JSON.stringify(setup, null, 2)}\n`, { mode: 0o600 });
+  writeFileSync(join(path, ENGINE), `${place.engine}\n`, { mode: 0o600 });
+  for (let number = 0; number < MAX_KV_CACHE_ENGINES; number++) adopt(join(dir, `${name}-${number}`), path, place);
   const pages = listPages(path, fileBytes);
   const unused = unusedFolders(dir, path);
   const newest = unused.at(-1);
@@ -53,9 +61,10 @@ export function takeFolder(dir: string, setup: Setup, fileBytes: number): PageFo
   return { path, lock, pages, unused, differs };
 }
 
-/** The first of the setup's folders that no other engine has. */
-function claim(dir: string, name: string): Pick<PageFolder, "path" | "lock"> {
-  for (let number = 0; number < MAX_KV_CACHE_ENGINES; number++) {
+/** The setup's folder that this engine of a server had before, or the first that no other engine has. */
+function claim(dir: string, name: string, engine: number): Pick<PageFolder, "path" | "lock"> {
+  const numbers = Array.from({ length: MAX_KV_CACHE_ENGINES }, (_, number) => number);
+  for (const number of [engine % MAX_KV_CACHE_ENGINES, ...numbers]) {
     const path = join(dir, `${name}-${number}`);
     if (isOfAnotherUser(path)) continue;
     makePrivate(path);
@@ -64,6 +73,33 @@ function claim(dir: string, name: string): Pick<PageFolder, "path" | "lock"> {
     if (lock !== "busy") return { path, lock };
   }
   throw new Error(`${MAX_KV_CACHE_ENGINES} engines use ${dir} already`);
+}
+
+/**
+ * Moves the pages of an engine that the server no longer has to `own`: each such engine is one engine's to take over. Other servers may
+ * use the same folder, so a folder without an owner says nothing; its engine's number does.
+ */
+function adopt(path: string, own: string, { engine, engines }: KvCacheDirConfig): void {
+  if (!isPrivate(path) || path === own) return;
+  const before = engineOf(path);
+  if (before === null || before < engines || before % engines !== engine) return;
+  const lock = lockOf(path);
+  if (!lock) return;
+  try {
+    for (const name of readdirSync(path)) if (PAGE.test(name)) renameSync(join(path, name), join(own, name));
+  } finally {
+    lock.close();
+  }
+}
+
+/** Null where a folder does not say whose it is. */
+function engineOf(path: string): number | null {
+  try {
+    const text = readFileSync(join(path, ENGINE), "utf8");
+    return /^\d{1,9}\n$/.test(text) ? Number(text) : null;
+  } catch {
+    return null;
+  }
 }
 
 function isOfAnotherUser(path: string): boolean {

@@ -82,3 +82,23 @@ test("where a page cannot be written, the system's reason comes out and nothing 
   expect(() => writePage(blocked, target, parts)).toThrow();
   expect(readdirSync(blocked).filter((name) => name.startsWith(target))).toEqual([target]);
 });
+
+test("memory that is for others is neither written to nor read, and leaves nothing behind", () => {
+  const long = [new Uint8Array(600_000).fill(3)];
+  // As if it were taken after the first chunk.
+  const once = () => {
+    let times = 0;
+    return (to: Uint8Array, from: Uint8Array) => {
+      if (times++ > 0) return false;
+      to.set(from);
+      return true;
+    };
+  };
+  const other = "12".repeat(32);
+  expect(writePage(folder, other, long, once())).toBe(false);
+  expect(readdirSync(folder).filter((name) => name.startsWith(other))).toEqual([]);
+  expect(writePage(folder, other, long)).toBe(true);
+  const memory = [new Uint8Array(600_000)];
+  expect(readPage(folder, other, memory, once())).toBe("taken");
+  expect([memory[0]![0], memory[0]![599_999]]).toEqual([3, 0]);
+});

@@ -38,14 +38,26 @@ const CHECKSUM_AT = 48;
 /** Bytes that are copied and hashed in one go: they stay in a core's cache in between. */
 const CHUNK = 256 * 1024;
 
-/** missing: there is no such file. damaged: it is not as it was written. */
-export type ReadOutcome = "read" | "missing" | "damaged";
+/** missing: there is no such file. damaged: it is not as it was written. taken: its memory was for others before it was read. */
+export type ReadOutcome = "read" | "missing" | "damaged" | "taken";
+
+/** Copies a chunk to or from a page's memory. False, and nothing is copied, once that memory is for others. */
+export type Copier = (to: Uint8Array, from: Uint8Array) => boolean;
+
+/** A file system may hang in a call for as long as it likes. So its calls get memory of this thread alone, never that of a page. */
+const OWN = new Uint8Array(CHUNK);
+
+const copyAlways: Copier = (to, from) => {
+  to.set(from);
+  return true;
+};
 
 /**
- * Writes a page to `folder` under its digest, in the place of one that is there.
+ * Writes a page to `folder` under its digest, in the place of one that is there. False where its memory was for others before it was
+ * read: nothing is left behind then.
  * @throws the system's error; nothing is left behind then.
  */
-export function writePage(folder: string, digest: string, parts: readonly Uint8Array[]): void {
+export function writePage(folder: string, digest: string, parts: readonly Uint8Array[], copy = copyAlways): boolean {
   const path = join(folder, digest);
   const header = headerOf(digest, parts);
   try {
@@ -53,7 +65,12 @@ export function writePage(folder: string, digest: string, parts: readonly Uint8A
     try {
       let at = HEADER_BYTES;
       let checksum = seedOf(header);
-      for (const chunk of chunksOf(parts)) {
+      for (const part of chunksOf(parts)) {
+        const chunk = OWN.subarray(0, part.byteLength);
+        if (!copy(chunk, part)) {
+          rmSync(path + UNFINISHED, { force: true });
+          return false;
+        }
         checksum = Bun.hash.xxHash3(chunk, checksum);
         writeAll(file, chunk, at);
         at += chunk.byteLength;
@@ -64,6 +81,7 @@ export function writePage(folder: string, digest: string, parts: readonly Uint8A
       closeSync(file);
     }
     renameSync(path + UNFINISHED, path);
+    return true;
   } catch (error) {
     rmSync(path + UNFINISHED, { force: true });
     throw error;
@@ -75,7 +93,7 @@ export function writePage(folder: string, digest: string, parts: readonly Uint8A
  * newest of its folder by its time of change.
  * @throws the system's error, where that is not a missing file.
  */
-export function readPage(folder: string, digest: string, parts: readonly Uint8Array[]): ReadOutcome {
+export function readPage(folder: string, digest: string, parts: readonly Uint8Array[], copy = copyAlways): ReadOutcome {
   let file: number;
   try {
     // Without waiting for whoever writes to a pipe.
@@ -87,30 +105,33 @@ export function readPage(folder: string, digest: string, parts: readonly Uint8Ar
     throw error;
   }
   try {
-    if (!readWhole(file, headerOf(digest, parts), parts)) return "damaged";
+    const outcome = readWhole(file, headerOf(digest, parts), parts, copy);
+    if (outcome !== "read") return outcome;
     const now = new Date();
     futimesSync(file, now, now);
-    return "read";
+    return outcome;
   } finally {
     closeSync(file);
   }
 }
 
-/** False where the file is not that of this page, or not as it was written. `expected`: the header but the checksum. */
-function readWhole(file: number, expected: Buffer, parts: readonly Uint8Array[]): boolean {
+/** "damaged" where the file is not that of this page, or not as it was written. `expected`: the header but the checksum. */
+function readWhole(file: number, expected: Buffer, parts: readonly Uint8Array[], copy: Copier): ReadOutcome {
   const header = Buffer.alloc(HEADER_BYTES);
   const found = fstatSync(file);
   const isWhole = found.isFile() && found.size === HEADER_BYTES + bytesOf(parts);
-  if (!isWhole || !readAll(file, header, 0)) return false;
+  if (!isWhole || !readAll(file, header, 0)) return "damaged";
   let at = HEADER_BYTES;
   let checksum = seedOf(expected);
-  for (const chunk of chunksOf(parts)) {
-    if (!readAll(file, chunk, at)) return false;
+  for (const part of chunksOf(parts)) {
+    const chunk = OWN.subarray(0, part.byteLength);
+    if (!readAll(file, chunk, at)) return "damaged";
+    if (!copy(part, chunk)) return "taken";
     checksum = Bun.hash.xxHash3(chunk, checksum);
     at += chunk.byteLength;
   }
   expected.writeBigUInt64LE(checksum, CHECKSUM_AT);
-  return header.equals(expected);
+  return header.equals(expected) ? "read" : "damaged";
 }
 
 function bytesOf(parts: readonly Uint8Array[]): number {

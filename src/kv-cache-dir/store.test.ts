@@ -29,8 +29,7 @@ class Opened {
   constructor(from: number, limitBytes = 100 * FILE, setup: Record<string, string> = {}, dir_ = dir) {
     this.memory = Array.from({ length: HOST_PAGES * RANKS }, (_, i) => new Uint8Array(PART).fill(from + i));
     this.store = new KvCacheDir({
-      dir: dir_,
-      limitBytes,
+      place: { path: dir_, bytes: limitBytes, engine: 0, engines: 1 },
       source: { setup, weights: { seed: 1 } },
       ranks: RANKS,
       partBytes: PART,
@@ -84,7 +83,7 @@ test("pages that are saved come back in another process's place, all ranks of th
   expect(readdirSync(opened.folder)).not.toContain(digest(1));
   second.store.clear();
   second.store.interrupt();
-  expect(readdirSync(opened.folder).sort()).toEqual(["about.json", "lock"]);
+  expect(readdirSync(opened.folder).sort()).toEqual(["about.json", "engine", "lock"]);
   second.store.close();
 });
 
@@ -116,6 +115,26 @@ test("interrupted, threads leave what they have not begun, and work goes on afte
   expect(left.length).toBeGreaterThan(0);
   one.store.save(pages([1000, 0]));
   expect((await one.next("saved")).digests).toEqual([digest(1000)]);
+  one.store.close();
+});
+
+test("who does not wait for threads takes their memory: what goes on later does not touch it", async () => {
+  const one = new Opened(10);
+  await one.next("opened");
+  one.store.save(pages(...Array.from({ length: 90 }, (_, i): [number, number] => [i, i % HOST_PAGES])));
+  await one.next("saved");
+  one.store.load(pages(...Array.from({ length: 90 }, (_, i): [number, number] => [i, i % HOST_PAGES])));
+  // They have not even begun: none hears of it before it is over.
+  one.store.interrupt(0);
+  for (const part of one.memory) part.fill(200);
+  const { digests, left } = await one.next("loaded");
+  expect(digests.length + left.length).toBe(90);
+  expect(left.length).toBeGreaterThan(0);
+  for (let page = 0; page < HOST_PAGES; page++) expect(one.bytes(page)).toEqual([200, 200]);
+  // What is asked for from now on gets it again.
+  one.store.load(pages([3, 0]));
+  expect((await one.next("loaded")).digests).toEqual([digest(3)]);
+  expect(one.bytes(0)).toEqual([10 + 3 * RANKS, 11 + 3 * RANKS]);
   one.store.close();
 });
 

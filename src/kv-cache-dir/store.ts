@@ -5,9 +5,12 @@
 import { availableParallelism } from "node:os";
 import { extname } from "node:path";
 import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from "node:worker_threads";
+import type { KvCacheDirConfig } from "../engine-config.ts";
 import {
   CLOSING,
+  COPYING,
   type FromThread,
+  GENERATION,
   INTERRUPTED,
   type PageBytes,
   SHARED_WORDS,
@@ -33,9 +36,7 @@ const THREAD_URL = import.meta.url.startsWith("file:///$bunfs/")
   : new URL(`./thread${extname(import.meta.url)}`, import.meta.url);
 
 export interface StoreOptions {
-  /** The folder of --kv-cache-dir, and the most bytes of pages in it. */
-  dir: string;
-  limitBytes: number;
+  place: KvCacheDirConfig;
   source: SetupSource;
   /** Ranks of a page, and bytes of one rank's part. */
   ranks: number;
@@ -72,9 +73,9 @@ export class KvCacheDir {
   private readonly loads = new Map<number, { missing: number; news: LoadedNews }>();
 
   constructor(private readonly options: StoreOptions) {
-    const { dir, limitBytes, source, ranks } = options;
+    const { place, source, ranks } = options;
     for (let i = 0; i <= READERS; i++) this.threads.push(this.startThread());
-    this.send(0, { type: "open", dir, limitBytes, source, ranks });
+    this.send(0, { type: "open", place, source, ranks });
   }
 
   private startThread(): Thread {
@@ -101,7 +102,7 @@ export class KvCacheDir {
 
   /** Writes pages behind what was asked for before. Their host pages must not change before the news of it. */
   save(pages: readonly StoredPage[]): void {
-    this.send(0, { type: "save", pages: this.bytesOf(pages) });
+    this.send(0, { type: "save", pages: this.bytesOf(pages), generation: this.generation });
   }
 
   /** Reads pages into host pages, which nobody else may use before the news of it. Returns the load's id. */
@@ -111,7 +112,8 @@ export class KvCacheDir {
     this.loads.set(id, { missing: readers, news: { type: "loaded", id, digests: [], lost: [], left: [], seconds: 0 } });
     for (let reader = 0; reader < readers; reader++) {
       const share = pages.filter((_, i) => i % readers === reader);
-      this.send(1 + reader, { type: "load", id, folder: this.folder, pages: this.bytesOf(share) });
+      const { folder, generation } = this;
+      this.send(1 + reader, { type: "load", id, folder, pages: this.bytesOf(share), generation });
     }
     return id;
   }
@@ -159,14 +161,33 @@ export class KvCacheDir {
     return load.news;
   }
 
-  /** Blocks until no thread reads or writes host memory. What had not begun comes back as not saved, or lost. */
-  interrupt(): void {
+  private get generation(): number {
+    return Atomics.load(this.shared, GENERATION);
+  }
+
+  /**
+   * Blocks until no thread reads or writes host memory. What had not begun comes back as not saved, or lost. So does what hangs for
+   * `patience` milliseconds: it may go on later, but no longer touches host memory.
+   */
+  interrupt(patience = PATIENCE): void {
     Atomics.store(this.shared, INTERRUPTED, 1);
     for (;;) {
       const waiting = Atomics.load(this.shared, WAITING);
-      if (waiting === 0 || Atomics.wait(this.shared, WAITING, waiting, PATIENCE) === "timed-out") break;
+      if (waiting === 0) break;
+      if (Atomics.wait(this.shared, WAITING, waiting, patience) !== "timed-out") continue;
+      this.takeMemory();
+      break;
     }
     Atomics.store(this.shared, INTERRUPTED, 0);
+  }
+
+  /** Host memory is for others from now on. Waits for copies of a chunk alone. */
+  private takeMemory(): void {
+    Atomics.add(this.shared, GENERATION, 1);
+    for (let copying = 1; copying > 0; ) {
+      copying = Atomics.load(this.shared, COPYING);
+      if (copying > 0) Atomics.wait(this.shared, COPYING, copying);
+    }
   }
 
   /** Writes what is being saved, unless that takes long, and ends the threads. The last call; host memory may be freed then. */

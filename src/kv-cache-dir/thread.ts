@@ -11,14 +11,16 @@ import { systemReason } from "../system/system-reason.ts";
 import { emptyUnused, type PageFolder, removeAny, removePages, takeFolder } from "./folder.ts";
 import {
   CLOSING,
+  COPYING,
   type FromThread,
+  GENERATION,
   INTERRUPTED,
   type PageBytes,
   type ThreadStart,
   type ToThread,
   WAITING,
 } from "./messages.ts";
-import { HEADER_BYTES, readPage, writePage } from "./page-file.ts";
+import { type Copier, HEADER_BYTES, readPage, writePage } from "./page-file.ts";
 import { weightsDigest } from "./setup.ts";
 
 class PageThread {
@@ -53,7 +55,7 @@ class PageThread {
         this.open(message);
         return;
       case "save":
-        this.save(message.pages);
+        this.save(message);
         return;
       case "load":
         this.load(message);
@@ -71,12 +73,13 @@ class PageThread {
     }
   }
 
-  private open({ dir, limitBytes, source, ranks }: Extract<ToThread, { type: "open" }>): void {
+  private open({ place, source, ranks }: Extract<ToThread, { type: "open" }>): void {
+    const { path: dir, bytes: limitBytes } = place;
     mkdirSync(dir, { recursive: true, mode: 0o700 });
     const setup = { ...source.setup, weights: weightsDigest(source.weights, dir, () => this.isClosing) };
     this.fileBytes = HEADER_BYTES + ranks * this.start.partBytes;
     this.limitBytes = limitBytes;
-    const folder = takeFolder(dir, setup, this.fileBytes);
+    const folder = takeFolder(place, setup, this.fileBytes);
     this.folder = folder;
     const capacity = Math.min(MAX_KV_CACHE_PAGES, Math.floor(limitBytes / this.fileBytes));
     // The size may be less than it was.
@@ -95,7 +98,8 @@ class PageThread {
     while (unused.length > 0 && used() > this.limitBytes) emptyUnused(unused.shift()!);
   }
 
-  private save(pages: readonly PageBytes[]): void {
+  private save({ pages, generation }: Extract<ToThread, { type: "save" }>): void {
+    const copy = this.copierOf(generation);
     const started = performance.now();
     const digests: string[] = [];
     const left: string[] = [];
@@ -105,24 +109,39 @@ class PageThread {
         continue;
       }
       this.makeRoom(1);
-      writePage(this.folder!.path, page.digest, this.partsOf(page));
-      this.pages++;
-      digests.push(page.digest);
+      if (writePage(this.folder!.path, page.digest, this.partsOf(page), copy)) {
+        this.pages++;
+        digests.push(page.digest);
+      } else left.push(page.digest);
     }
     this.post({ type: "saved", digests, left, seconds: (performance.now() - started) / 1000 });
   }
 
-  private load({ id, folder, pages }: Extract<ToThread, { type: "load" }>): void {
+  private load({ id, folder, pages, generation }: Extract<ToThread, { type: "load" }>): void {
+    const copy = this.copierOf(generation);
     const started = performance.now();
     const digests: string[] = [];
     const lost: string[] = [];
     const left: string[] = [];
     for (const page of pages) {
-      if (this.isInterrupted) left.push(page.digest);
-      else if (readPage(folder, page.digest, this.partsOf(page)) === "read") digests.push(page.digest);
-      else lost.push(page.digest);
+      const outcome = this.isInterrupted ? "taken" : readPage(folder, page.digest, this.partsOf(page), copy);
+      (outcome === "read" ? digests : outcome === "taken" ? left : lost).push(page.digest);
     }
     this.post({ type: "loaded", id, digests, lost, left, seconds: (performance.now() - started) / 1000 });
+  }
+
+  /** Copies for a message of this generation: to or from host memory as long as that is not for others. */
+  private copierOf(generation: number): Copier {
+    const { shared } = this;
+    return (to, from) => {
+      Atomics.add(shared, COPYING, 1);
+      // Who raises the generation waits for who was counted before.
+      const isOurs = Atomics.load(shared, GENERATION) === generation;
+      if (isOurs) to.set(from);
+      Atomics.sub(shared, COPYING, 1);
+      Atomics.notify(shared, COPYING);
+      return isOurs;
+    };
   }
 
   private get isClosing(): boolean {

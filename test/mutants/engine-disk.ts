@@ -116,8 +116,10 @@ export const diskBugs: PlantedBug[] = [
   ]),
   ...inFile("src/kv-cache-dir/page-file.ts", FILES, [
     ["renameSync(path + UNFINISHED, path);", "", "a page stays unfinished"],
-    ["return header.equals(expected);", "return true;", "a damaged page is read"],
-    ["rmSync(path + UNFINISHED, { force: true });", "", "what could not be written stays"],
+    ['return header.equals(expected) ? "read" : "damaged";', 'return "read";', "a damaged page is read"],
+    ["rmSync(path + UNFINISHED, { force: true });\n    throw", "throw", "what could not be written stays"],
+    ["rmSync(path + UNFINISHED, { force: true });\n          return", "return", "what lost its memory stays"],
+    ['if (!copy(part, chunk)) return "taken";', "part.set(chunk);", "a page is read into memory that is for others"],
     ["futimesSync(file, now, now);", "", "what is read is as old as before"],
     ['if (code === "ELOOP") return "damaged";', "", "a link in a page's place ends the cache"],
     [" | constants.O_NONBLOCK", "", "a pipe in a page's place is waited for"],
@@ -137,6 +139,8 @@ export const diskBugs: PlantedBug[] = [
       "the newest pages go first",
     ],
     ["found.size === fileBytes", "found.size > 0", "pages that were cut short count as there"],
+    ["before < engines || ", "", "pages of engines that start later are taken"],
+    ["before % engines !== engine", "false", "the first engine takes all pages of those that are gone"],
     ["if (!lock) return false;\n  try", "if (!lock) return true;\n  try", "a folder in use counts as emptied"],
   ]),
   ...inFile("src/kv-cache-dir/setup.ts", SETUPS, [
@@ -149,7 +153,11 @@ export const diskBugs: PlantedBug[] = [
     ["if (known !== undefined) return known;", "", "the weights are read at every start"],
     [" && (found.mode & 0o022) === 0", "", "what others could have written is believed"],
   ]),
+  ...inFile("src/kv-cache-dir/store.ts", STORES, [
+    ["this.takeMemory();", "", "a thread that hung goes on with memory that is for others"],
+  ]),
   ...inFile("src/kv-cache-dir/thread.ts", STORES, [
+    ["if (isOurs) to.set(from);", "to.set(from);", "memory that is for others is written to"],
     ["this.makeRoom(1);", "", "pages of other setups make no room"],
     [
       "if (this.isInterrupted) {\n        left.push(page.digest);\n        continue;\n      }",
