@@ -119,25 +119,6 @@ test("what was given up ends soon, so that more of it than may run at once block
   expect(running()).toBe(0n);
 }, 30_000);
 
-test("of a burst of requests each one takes up what was compiled before it came, without a turn of the event loop", async () => {
-  const sources = Array.from({ length: 3 }, (_, i) => ({ lark: `start: "burst ${i}"` }));
-  const known = { lark: 'start: "known"' };
-  (await compiler.compile(known)).release();
-  let compiled = 0;
-  const begun = sources.map(async (source) => {
-    const grammar = await compiler.begin(source);
-    compiled++;
-    grammar.release();
-  });
-  const end = performance.now() + 10_000;
-  while (compiled < sources.length && performance.now() < end) {
-    // Another request of the burst: promises go on, and nothing else does.
-    (await compiler.begin(known)).release();
-  }
-  expect(compiled).toBe(sources.length);
-  await Promise.all(begun);
-}, 30_000);
-
 test("an abort is heard at once; the others who wait for the same grammar get it", async () => {
   expect((await refusal('start: "never"', AbortSignal.abort())).kind).toBe("aborted");
   const controller = new AbortController();

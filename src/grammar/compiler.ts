@@ -98,7 +98,6 @@ export class GrammarCompiler {
     }
     if (this.#closed) throw closedError();
     if (signal?.aborted) throw abortedError();
-    for (const thread of this.#threads) thread.readAnswers();
     const known = this.#cache.get(text);
     return known ? known.use() : this.#share(text, signal);
   }

@@ -1,6 +1,6 @@
 /** A thread that compiles grammars, one after the other, as the main thread sees it. */
 import { extname } from "node:path";
-import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from "node:worker_threads";
+import { Worker } from "node:worker_threads";
 import { asFastgenError, FastgenError } from "../errors.ts";
 import { Llguidance } from "./llguidance.ts";
 import type { FromCompiler, ToCompiler } from "./protocol.ts";
@@ -15,11 +15,8 @@ export class CompilerThread {
   /** The address of the vocabulary once it is open, for other threads; null where it cannot be used. */
   readonly opened: Promise<number | null>;
   readonly #worker = new Worker(WORKER_URL);
-  /** Where the thread answers: a channel that can be read at any time, as the worker's own cannot. */
-  readonly #answers: MessagePort;
   /** Whoever waits for the compile that runs. */
   #compile: PromiseWithResolvers<number> | null = null;
-  readonly #take: (message: FromCompiler) => void;
   readonly #closed = Promise.withResolvers<void>();
 
   /**
@@ -35,31 +32,18 @@ export class CompilerThread {
       this.#closed.resolve();
       onCrash(error);
     };
-    const { port1, port2 } = new MessageChannel();
-    this.#answers = port1;
-    this.#take = (message) => {
+    this.#worker.on("message", (message: FromCompiler) => {
       if (message.type === "opened") opened.resolve(message.vocabulary);
       else if (message.type === "closed") this.#closed.resolve();
       else this.#end(message);
-    };
-    port1.on("message", this.#take);
+    });
     this.#worker.on("error", (error) => crash(`the grammar compiler crashed: ${asFastgenError(error).message}`));
     this.#worker.on("exit", (code) => crash(`the grammar compiler's thread ended with code ${code}`));
-    this.#send({ type: "open", library: Llguidance.open().path, vocabulary, answers: port2 }, [port2]);
+    this.#send({ type: "open", library: Llguidance.open().path, vocabulary });
   }
 
   get isBusy(): boolean {
     return this.#compile !== null;
-  }
-
-  /**
-   * Takes what it has answered by now. The event loop brings that too, but only after all requests that have arrived: a thread
-   * would stand idle for as long as a burst of them takes.
-   */
-  readAnswers(): void {
-    for (let mail = receiveMessageOnPort(this.#answers); mail; mail = receiveMessageOnPort(this.#answers)) {
-      this.#take(mail.message);
-    }
   }
 
   /** Returns an LlgMatcher at the grammar's start, which is the caller's. Not while it is busy. */
@@ -81,11 +65,10 @@ export class CompilerThread {
     this.#worker.removeAllListeners("exit").on("exit", () => this.#closed.resolve());
     this.#send({ type: "close" });
     await this.#closed.promise;
-    this.#answers.close();
     await this.#worker.terminate();
   }
 
-  #send(message: ToCompiler, transfer: MessagePort[] = []): void {
-    this.#worker.postMessage(message, transfer);
+  #send(message: ToCompiler): void {
+    this.#worker.postMessage(message);
   }
 }

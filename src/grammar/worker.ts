@@ -37,22 +37,18 @@ function serve(port: MessagePort): void {
     }
   };
 
-  let answers: MessagePort;
-  const answer = (message: FromCompiler) => answers.postMessage(message);
-
   port.on("message", (message: ToCompiler) => {
     switch (message.type) {
       case "open":
-        answers = message.answers;
         Llguidance.open(message.library);
-        answer(open(message.vocabulary));
+        port.postMessage(open(message.vocabulary));
         break;
       case "compile":
-        answer(compile(message.lark));
+        port.postMessage(compile(message.lark));
         break;
       case "close":
         own?.free();
-        answer({ type: "closed" });
+        port.postMessage({ type: "closed" } satisfies FromCompiler);
         break;
     }
   });

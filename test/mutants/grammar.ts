@@ -84,11 +84,6 @@ export const grammarBugs: PlantedBug[] = [
     ["if (text.length > MAX_STRUCTURE_LENGTH)", "if (false)", "a grammar has no bound"],
     ["if (this.#closed) throw closedError();", "", "a closed compiler compiles"],
     ["if (signal?.aborted) throw abortedError();", "", "an aborted request is compiled"],
-    [
-      "for (const thread of this.#threads) thread.readAnswers();",
-      "",
-      "a burst of requests holds compiled grammars back",
-    ],
     ["return known ? known.use() :", "return known ? known :", "a known grammar is not counted"],
     [
       "let waiting = this.#waiting.get(text);",
