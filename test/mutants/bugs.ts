@@ -39,16 +39,13 @@ export function staleBugs(root: string, bugs: PlantedBug[]): PlantedBug[] {
 /** Parts of the code that have a share of their own. The first that matches a file is its part. */
 const PARTS: [part: string, pattern: RegExp][] = [
   ["src/engine", /^src\/(engine|kv-cache-dir|kv-events|profile)\//],
-  [
-    "src/generation",
-    /^src\/(fastgen|after-news|engine-config|generation|request|run-bounded|prompt-encoder|text-offsets|bad-words|output-constraints)\.ts$/,
-  ],
+  ["src/generation", /^src\/(generation\/|request\/|(fastgen|engine-config|run-bounded|text-cache)\.ts$)/],
   ["src/answer", /^src\/answer\//],
   ["routes", /^routes\//],
   ["cli", /^cli\//],
-  ["src/model", /^src\/(model\/|(file-lock|system-reason)\.ts$)/],
+  ["src/model", /^src\/(model|system)\//],
   ["src/text", /^src\/text\//],
-  ["src/grammar", /^src\/(grammar\/|grammar-sources\/|structure(-rules|d-outputs)\.ts$)/],
+  ["src/grammar", /^src\/(grammar\/|grammar-sources\/|structured-outputs\.ts$)/],
   ["libfastgen", /^libfastgen\//],
 ];
 
