@@ -58,8 +58,7 @@ async function pushOut(): Promise<void> {
 }
 
 for (const tokens of flags.tokens) {
-  const [computed, restored]: [number[], number[]] = [[], []];
-  let cached = 0;
+  const [computed, restored, found]: [number[], number[], number[]] = [[], [], []];
   await firstToken(newPrompt(tokens));
   for (let round = 0; round < flags.rounds; round++) {
     const prompt = newPrompt(tokens);
@@ -67,12 +66,12 @@ for (const tokens of flags.tokens) {
     await pushOut();
     const again = await firstToken(prompt);
     restored.push(again.seconds);
-    cached = again.cached;
+    found.push(again.cached);
   }
   const [computing, restoring] = [median(computed), median(restored)];
   console.log(
     `${tokens} tokens: computed ${(1000 * computing).toFixed(1)} ms, restored ${(1000 * restoring).toFixed(1)} ms ` +
-      `(${(computing / restoring).toFixed(1)} times as fast; ${cached} tokens found)`,
+      `(${(computing / restoring).toFixed(1)} times as fast; tokens found: ${found.join(", ")})`,
   );
 }
 const { restored, read_seconds, saved, write_seconds } = fastgen.stats.host;
