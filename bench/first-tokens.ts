@@ -11,7 +11,7 @@ import { openDefaultModel } from "../src/model/embedded.ts";
 import { openModel } from "../src/model/load.ts";
 import { freePort } from "../src/testing.ts";
 import { count } from "./flags.ts";
-import { type LoadOptions, runLoad } from "./load.ts";
+import { greedyStreams, runLoad } from "./load.ts";
 import { undisturbed } from "./quiet.ts";
 import { type Measurement, record } from "./record.ts";
 import { KINDS, type Kind } from "./report-schemas.ts";
@@ -51,24 +51,18 @@ class Bursts {
   /** Seconds until the first token of half of the streams. */
   async send(kind: Kind): Promise<number> {
     const { streams, input, output } = this.flags;
-    const load: LoadOptions = {
+    const load = greedyStreams({
       url: this.url,
       model: "any",
       prompts: streams,
       input,
       output,
-      spread: 0,
-      rate: null,
-      concurrency: null,
-      stream: true,
-      endpoint: "completions",
-      temperature: 0,
       seed: ++this.sent,
       vocab: this.vocab,
       tokenIds: true,
       schemas: kind === "without schemas" ? undefined : "each",
       schemaNames: kind === "new schemas" ? `new_${this.sent}` : "known",
-    };
+    });
     const { outcomes, errors } = await runLoad(load);
     if (errors[0] !== undefined) throw new Error(errors[0]);
     return percentile(

@@ -9,7 +9,7 @@ import { listen } from "../routes/server/listen.ts";
 import { Service } from "../routes/service.ts";
 import { Fastgen } from "../src/fastgen.ts";
 import { count } from "./flags.ts";
-import { type LoadOptions, planLoad, runLoad } from "./load.ts";
+import { greedyStreams, type LoadOptions, planLoad, runLoad } from "./load.ts";
 import { record } from "./record.ts";
 import { median } from "./stats.ts";
 
@@ -53,21 +53,15 @@ export async function main(args: string[]): Promise<void> {
   service.ready(fastgen);
   const server = await listen(service, "127.0.0.1", 0);
   try {
-    const load: LoadOptions = {
+    const load = greedyStreams({
       url: server.url.href,
       model: name,
       prompts: streams,
       input,
       output,
-      spread: 0,
-      rate: null,
-      concurrency: null,
-      stream: true,
-      endpoint: "completions",
-      temperature: 0,
       seed: 0,
       vocab: fastgen.model.vocab_size,
-    };
+    });
     const direct: number[] = [];
     const http: number[] = [];
     // The first round warms up and is not counted.

@@ -39,6 +39,21 @@ export interface LoadOptions {
 
 export type Schemas = "each" | "half";
 
+/** Greedy completions of equal lengths, streamed, and sent together unless `given` says otherwise. */
+export function greedyStreams(
+  given: Pick<LoadOptions, "url" | "model" | "prompts" | "input" | "output" | "seed" | "vocab"> & Partial<LoadOptions>,
+): LoadOptions {
+  const how = {
+    spread: 0,
+    rate: null,
+    concurrency: null,
+    stream: true,
+    endpoint: "completions",
+    temperature: 0,
+  } as const;
+  return { ...how, ...given };
+}
+
 export interface PlannedRequest {
   promptIds: number[];
   maxTokens: number;

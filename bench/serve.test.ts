@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type LoadOptions, planLoad, readStream, runLoad, summarize } from "./load.ts";
+import { greedyStreams, type LoadOptions, planLoad, readStream, runLoad, summarize } from "./load.ts";
 import { nameOf } from "./named-loads.ts";
 import { type Result, readResultsFile, record } from "./record.ts";
 import { main } from "./serve.ts";
@@ -72,22 +72,16 @@ function options(changes: Partial<LoadOptions> = {}): LoadOptions {
   mostRunning = 0;
   expected = 0;
   allHere = Promise.withResolvers();
-  return {
+  return greedyStreams({
     url: server.url.href,
     model: "stand-in",
     prompts: 4,
     input: 10,
     output: 3,
-    spread: 0,
-    rate: null,
-    concurrency: null,
-    stream: true,
-    endpoint: "completions",
-    temperature: 0,
     seed: 1,
     vocab: 50,
     ...changes,
-  };
+  });
 }
 
 test("a plan follows from its seed, and keeps to its lengths and rate", () => {
