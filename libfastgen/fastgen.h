@@ -470,7 +470,8 @@ typedef int32_t (*fg_mask_known)(void *source, int32_t position);
 typedef void (*fg_mask_take)(void *source, int32_t position, int32_t token);
 
 /* A source of masks that goes along with its sequence's tokens as they are sampled. Threads of the steps call its
- * functions, one at a time for each source: `known` first, `take` last. */
+ * functions, one at a time for each source: `known` first, `take` last. None is called where the token before, taken as
+ * FG_LAST_SAMPLED, could not be sampled: such a row is FG_MASK_LATE. */
 typedef struct {
 	fg_mask_fill fill;
 	fg_mask_check check; /* or NULL */

@@ -399,6 +399,8 @@ static int32_t sample_id(cpu_ctx *ctx, const fg_batch *batch, const fg_row *row,
 	if (!fills || mask_state(batch, row) != FG_MASK_FILLING) {
 		return sample_masked(ctx, batch, row, logits, reports, reported, scratch);
 	}
+	/* The token before could not be sampled. What follows means nothing, and its source must not go along with it. */
+	if (batch->tokens[row->token] == FG_LAST_SAMPLED && ctx->last_token[row->slot] < 0) return FG_MASK_LATE;
 	fg_sampler *sampler = ctx->samplers[row->slot];
 	const int32_t known = fg_masks_known(fills, batch->place, row->mask, row->position);
 	if (known >= 0) fg_sampler_count(sampler, known);

@@ -281,6 +281,11 @@ export const libraryBugs: PlantedBug[] = [
   ]),
   ...inFile("libfastgen/cpu/ops.c", MASKS, [
     ["if (known != FG_NO_TOKEN) return known;", "if (known >= 0) return known;", "a follower that went on is sampled"],
+    [
+      "== FG_LAST_SAMPLED && ctx->last_token[row->slot] < 0) return FG_MASK_LATE;",
+      "== FG_LAST_SAMPLED && 0) return FG_MASK_LATE;",
+      "a follower goes along behind a token that was late",
+    ],
     ["if (id >= 0) fg_masks_take(", "if (0) fg_masks_take(", "nobody tells a follower of its tokens"],
     [
       "case FG_MASK_BROKEN: return FG_MASK_FAILED;",
