@@ -1,5 +1,5 @@
 /** fgbatch: the command line that answers a file of requests. */
-import { Command } from "commander";
+import { Command, Option } from "commander";
 import { createApp } from "../routes/app.ts";
 import type { Send } from "../routes/batch/answer.ts";
 import { BatchInputError } from "../routes/batch/input.ts";
@@ -46,7 +46,11 @@ export function command(): Command {
       `sequences that are asked for at once (default: twice --max-num-seqs; with --url ${REMOTE_CONCURRENCY})`,
       integer(1),
     )
-    .option("--max-body-bytes <bytes>", "longest line of the input", bytes, MAX_BODY_BYTES);
+    .addOption(
+      new Option("--max-body-bytes <bytes>", "longest line of the input")
+        .argParser(bytes)
+        .default(MAX_BODY_BYTES, `${MAX_BODY_BYTES / 2 ** 20}M`),
+    );
   addAnswerFlags(command);
   return addModelFlags(command).addHelpText(
     "after",

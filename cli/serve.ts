@@ -195,6 +195,7 @@ export async function run(args: string[]): Promise<number> {
   const code = parseFlags(parser, args);
   if (code !== null) return code;
   const flags = parser.opts<ServeFlags>();
+  const keyFrom = parser.getOptionValueSource("apiKey") ?? "vllm";
   flags.apiKey ??= vllmKey();
   const options = loadOptions(flags);
   if (flags.profile !== undefined) makeProfileFolder(flags.profile);
@@ -246,7 +247,7 @@ export async function run(args: string[]): Promise<number> {
     if (parser.args[0] === undefined) process.stderr.write(builtInNotice("fgserve"));
     fastgen = await load(parser.args[0], options, service, stopping.signal, bar, write);
     if (fastgen) {
-      process.stdout.write(banner(fastgen, service.modelName, baseUrl(server), flags));
+      process.stdout.write(banner(fastgen, service.modelName, baseUrl(server), flags, KEYS[keyFrom]!));
       const hideStatus = process.stderr.isTTY ? showStatus(log, () => fastgen!.stats) : () => {};
       const failure = await Promise.race([aborted(stopping.signal), fastgen.failed]);
       hideStatus();
@@ -333,11 +334,14 @@ function baseUrl({ url, port }: Listener): string {
   return `http://${host}:${port}`;
 }
 
-/** What is served, the size of its KV cache, its address, and a first request. */
-function banner(fastgen: FastgenApi, name: string, base: string, flags: ServeFlags): string {
+/** How a command in the same shell says the key, which is never printed: by where it came from. */
+const KEYS: Record<string, string> = { cli: "KEY", env: "$FASTGEN_API_KEY", vllm: "$VLLM_API_KEY" };
+
+/** What is served, the size of its KV cache, its address, and a first request, which says the key as `shellKey`. */
+function banner(fastgen: FastgenApi, name: string, base: string, flags: ServeFlags, shellKey: string): string {
   const { model, capacity, load_seconds } = fastgen;
   const count = (value: number) => value.toLocaleString("en-US");
-  const key = flags.apiKey === undefined ? "" : ' -H "Authorization: Bearer $FASTGEN_API_KEY"';
+  const key = flags.apiKey === undefined ? "" : ` -H "Authorization: Bearer ${shellKey}"`;
   const curl = flags.uds === undefined ? `curl ${base}` : `curl --unix-socket '${flags.uds}' http://localhost`;
   const page = flags.ui && flags.uds === undefined ? "Open it in a browser for a page to chat on.\n" : "";
   const hostPages = capacity.host_pages > 0 ? `, ${count(capacity.host_pages)} more on the host` : "";

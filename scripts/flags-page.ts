@@ -29,7 +29,7 @@ export function flagRows(command: Command): FlagRow[] {
 function row(option: Option): FlagRow {
   // A default that depends on something else stands in the description, in words.
   const [, text, inWords] = /^(.*?)(?: \(default: (.*)\))?$/s.exec(option.description)!;
-  const fallback = inWords ?? (option.defaultValue === undefined ? "" : String(option.defaultValue));
+  const fallback = inWords ?? option.defaultValueDescription ?? String(option.defaultValue ?? "");
   const choices = option.argChoices ? `; one of ${option.argChoices.join(", ")}` : "";
   const variable = option.envVar ? `; or $${option.envVar}` : "";
   return { long: option.long!, usage: option.flags, fallback, text: `${text}${choices}${variable}` };

@@ -156,7 +156,7 @@ test("an input with wrong lines is refused with their numbers, and nothing is le
   const { code, said } = await run();
   expect(code).toBe(2);
   expect(said).toContain(
-    `error: ${at("in.jsonl")}, line 1: custom_id is required; 1 more lines are wrong. Nothing was done`,
+    `error: ${at("in.jsonl")}, line 1: custom_id is required; 1 more line is wrong. Nothing was done`,
   );
   expect(said).toContain(`${at("in.jsonl")}, line 2: is not valid JSON`);
   expect(existsSync(at("out.jsonl")) || existsSync(at("out.errors.jsonl"))).toBe(false);

@@ -40,6 +40,18 @@ test("docs/flags.md has every flag of --help with its default", () => {
   if (page !== flagsPage()) throw new Error(`docs/flags.md is not what --help says: ${UPDATE}`);
 });
 
+test("the page's defaults are in the words of --help", () => {
+  for (const tool of [serve(), chat(), batch()]) {
+    const help = tool.createHelp();
+    const said = new Map(tool.options.map((option) => [option.long, help.optionDescription(option)]));
+    for (const { long, fallback } of flagRows(tool)) {
+      const text = said.get(long)!;
+      const inHelp = text.includes(`default: ${fallback}`) || text.includes(`default: "${fallback}"`);
+      expect({ long, fallback, text, inHelp: fallback === "" || inHelp }).toMatchObject({ inHelp: true });
+    }
+  }
+});
+
 test.each(["README.md", "SECURITY.md"])("%s: its flags exist, with the defaults of --help", (page) => {
   const rows = tableRows(page);
   expect(rows.length).toBeGreaterThan(5);

@@ -45,6 +45,10 @@ describe.skipIf(missing !== null)(`operators (${missing ?? "executable"})`, () =
     expect(await reply.text()).toEndWith("data: [DONE]\n\n");
     expect((await post(listed, body, { origin: "http://localhost:3000" })).status).toBe(403);
     const keyed = await start("--api-key", "k");
+    expect(keyed.banner).toContain('-H "Authorization: Bearer KEY"');
+    const named = await startServer([], null, { variables: { FASTGEN_API_KEY: "k" } });
+    stops.push(named.stop);
+    expect(named.banner).toContain('-H "Authorization: Bearer $FASTGEN_API_KEY"');
     const asks = { origin: page, "access-control-request-method": "POST" };
     const preflight = await fetch(keyed.url + CHAT, { method: "OPTIONS", headers: asks });
     expect([preflight.status, preflight.headers.get("access-control-allow-origin")]).toEqual([204, "*"]);
@@ -58,7 +62,9 @@ describe.skipIf(missing !== null)(`operators (${missing ?? "executable"})`, () =
     const flags = ["--uds", unix, "--device", "cpu", "--root_path", "/llm", "-tp", "1", "--enforce-eager"];
     const { child, output, exited } = spawnServer(flags, { variables: { VLLM_API_KEY: "theirs" } });
     stops.push(() => child.kill("SIGKILL"));
-    await until(() => output.stdout.includes(`Ready: unix:${unix}\n`));
+    await until(() => output.stdout.includes("-d '"));
+    expect(output.stdout).toContain(`Ready: unix:${unix}\n`);
+    expect(output.stdout).toContain('-H "Authorization: Bearer $VLLM_API_KEY"');
     const models = (headers: Record<string, string> = {}) => fetch("http://x/llm/v1/models", { unix, headers });
     expect((await models()).status).toBe(401);
     expect((await models({ authorization: "Bearer theirs" })).status).toBe(200);

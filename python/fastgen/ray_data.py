@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from typing import Any, Mapping
 
@@ -51,8 +52,8 @@ class FastgenStage:
         column = self._column or ("messages" if "messages" in batch else "prompt")
         if column not in batch:
             raise ValueError(f"there is no column '{column}' among {sorted(batch)}: name the prompts' by column=")
-        prompts = [plain(value) for value in batch[column]]
-        params = [plain(value) for value in batch["params"]] if "params" in batch else [{}] * len(prompts)
+        prompts = cells(batch[column])
+        params = [fields or {} for fields in cells(batch["params"])] if "params" in batch else [{}] * len(prompts)
         answers: list[list[dict[str, Any]]] = [[] for _ in prompts]
         requests = list(zip(prompts, params))
         async for result in complete_all(requests, max(1, len(requests)), self._complete):
@@ -66,7 +67,7 @@ class FastgenStage:
         rows = [i for i, choices in enumerate(answers) for _ in choices]
         added = [choice for choices in answers for choice in choices]
         names = dict.fromkeys(name for choice in added for name in choice)
-        kept = {name: plain(values[rows]) if values.dtype == object else values[rows] for name, values in batch.items()}
+        kept = {name: cells(values[rows]) if values.dtype == object else values[rows] for name, values in batch.items()}
         return {**kept, **{name: [choice.get(name) for choice in added] for name in names}}
 
     async def _complete(self, request: tuple[AnyPrompt, Mapping[str, Any]]) -> Completion:
@@ -89,6 +90,11 @@ def answer_rows(completion: Completion) -> list[dict[str, Any]]:
         }
         rows.append(row if choice.logprobs is None else {**row, "logprobs": choice.logprobs})
     return rows
+
+
+def cells(column: np.ndarray[Any, Any]) -> list[Any]:
+    """A column's cells as JSON has them. A row that lacks the field has null there, for which Ray's reader of JSON gives NaN."""
+    return [None if isinstance(value, float) and math.isnan(value) else plain(value) for value in column]
 
 
 def plain(value: Any) -> Any:

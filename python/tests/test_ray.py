@@ -149,6 +149,18 @@ def test_rows_get_answers_or_reasons() -> None:
             assert list(row["messages"]) == rows[row["id"]]["messages"]
 
 
+def test_rows_without_parameters_have_the_others_and_the_file_can_be_read(tmp_path: Path) -> None:
+    rows = [{"prompt": "Hello", "params": {"max_tokens": 2}}, {"prompt": "Hello"}, {"prompt": "Hello", "params": None}]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    dataset = ray.data.read_json(str(tmp_path / "in.jsonl"), lines=True)
+    arguments = {"params": {"max_tokens": 3, "ignore_eos": True}}
+    answers = dataset.map_batches(FastgenStage, batch_size=8, concurrency=1, num_cpus=1, fn_constructor_kwargs=arguments)
+    answers.write_parquet(str(tmp_path / "out"))
+    written = ray.data.read_parquet(str(tmp_path / "out")).take_all()
+    assert sorted((row["completion_tokens"], row["error"]) for row in written) == [(2, None), (3, None), (3, None)]
+    assert [row["params"] for row in written if row["params"]] == [{"max_tokens": 2}]
+
+
 def test_texts_and_token_ids_and_several_answers() -> None:
     dataset = ray.data.from_items([{"ids": [5, 6, 7 + i]} for i in range(3)])
     answers = stage(dataset, column="ids", params={"n": 2, "max_tokens": 4, "logprobs": 0, "ignore_eos": True})

@@ -88,7 +88,7 @@ export async function checkInput(
   }
   if (wrong === 0) return count;
   const [first] = faults;
-  const more = wrong > 1 ? `; ${wrong - 1} more lines are wrong` : "";
+  const more = wrong === 1 ? "" : wrong === 2 ? "; 1 more line is wrong" : `; ${wrong - 1} more lines are wrong`;
   throw new BatchInputError(`${input}, line ${first!.line}: ${first!.message}${more}. Nothing was done`, faults);
 }
 

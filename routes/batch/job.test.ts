@@ -149,13 +149,18 @@ test("a file with wrong lines is refused as a whole, each line by its number", a
 });
 
 test("of many wrong lines the first ones are named, and the others counted", async () => {
-  put(...Array.from({ length: 500 }, () => "{}"));
-  const error: BatchInputError = await run().then(
-    () => Promise.reject(new Error("it ran")),
-    (thrown) => thrown,
-  );
+  const wrong = (count: number): Promise<BatchInputError> => {
+    put(...Array.from({ length: count }, () => "{}"));
+    return run().then(
+      () => Promise.reject(new Error("it ran")),
+      (thrown) => thrown,
+    );
+  };
+  const error = await wrong(500);
   expect(error.faults).toHaveLength(100);
   expect(error.message).toContain("line 1: custom_id is required; 499 more lines are wrong");
+  expect((await wrong(2)).message).toContain("line 1: custom_id is required; 1 more line is wrong");
+  expect((await wrong(1)).message).toContain("line 1: custom_id is required. Nothing was done");
 });
 
 /** Cuts up to `most` bytes off a file's end: what a killed process may leave. */
