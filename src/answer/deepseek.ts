@@ -4,6 +4,7 @@ import { type Input, type Reading, Unexpected } from "./input.ts";
 import { jsonValue } from "./json-value.ts";
 import type { Output } from "./output.ts";
 import { attempt, beginCall, openaiId, type ToolFormat } from "./tool-format.ts";
+import { NAME_CHARACTER } from "./tool-name.ts";
 
 const CALLS = "<｜tool▁calls▁begin｜>";
 const CALLS_END = "<｜tool▁calls▁end｜>";
@@ -87,7 +88,7 @@ export const deepseekV31: ToolFormat = {
 };
 
 function* begin(input: Input, output: Output): Reading {
-  const name = yield* input.word(/[\w.-]/);
+  const name = yield* input.word(NAME_CHARACTER);
   if (!/[\s{`<]/.test(yield* input.peek())) throw new Unexpected();
   beginCall(input, output, name);
 }

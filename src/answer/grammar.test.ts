@@ -88,7 +88,7 @@ const WEATHER = {
 };
 const TOOLS: FunctionTool[] = [
   { type: "function", function: { name: "weather", parameters: WEATHER } },
-  { type: "function", function: { name: "weather_now" } },
+  { type: "function", function: { name: "weather_now", parameters: { type: "object" } } },
 ];
 
 interface Asked extends Partial<Omit<GrammarRequest, "markToken">> {
@@ -243,6 +243,33 @@ function randomAnswer(model: Model, grammar: AnswerGrammar, seed: number): strin
     matcher.free();
   }
 }
+
+describe.each(TOOL_FORMATS.map(({ name }) => name))("%s", (tools) => {
+  const only = (name: string, parameters?: Record<string, unknown>): Asked => ({
+    marks: "text",
+    toolChoice: "required",
+    parallelToolCalls: false,
+    tools: [{ type: "function", function: { name, parameters } }],
+  });
+  const written = (asked: Asked) => {
+    const text = randomAnswer(models.text, grammarOf(tools, asked)!, 7)!;
+    return whole(partsOf({ tools }, [text], { tools: asked.tools, toolChoice: "auto" }).flat());
+  };
+
+  test.each(["get-weather", "a.b", "mcp__x.y/z", "a:b", "1st", "-a", "wetter_für", "获取天气"])(
+    "a tool called %s is read as it is written",
+    (name) => {
+      const asked = only(name, { type: "object", properties: { "in Grad": { const: 1 } }, required: ["in Grad"] });
+      const { text, calls } = written(asked);
+      expect([text, calls.length]).toEqual(["", 1]);
+      expect([calls[0]![0], JSON.parse(calls[0]![1])]).toEqual([name, { "in Grad": 1 }]);
+    },
+  );
+
+  test("a tool without a schema takes no arguments", () => {
+    expect(JSON.parse(written(only("f")).calls[0]![1])).toEqual({});
+  });
+});
 
 describe("reasoning", () => {
   const { weather } = CALLS.hermes!;

@@ -15,7 +15,7 @@ import {
 import type { AnswerFormat } from "./formats.ts";
 import type { AnswerRequest, FunctionTool } from "./parts.ts";
 import type { ReasoningFormat } from "./reasoning.ts";
-import { toolsInUse } from "./tools-in-use.ts";
+import { mustCall, toolsInUse } from "./tools-in-use.ts";
 
 /** A text that is one token of the model. */
 interface MarkToken {
@@ -59,12 +59,8 @@ export function answerGrammar(format: AnswerFormat, request: GrammarRequest): An
     const [{ mark, rest }] = calls as [Opening];
     if (request.markToken(mark)) return { source: grammar.source(`${rest} ${grammar.goOn(calls)}`), after: [mark] };
   }
-  const expression = free ? grammar.freeText(calls) : grammar.mustBe(calls, isForced(request) ? null : structured);
+  const expression = free ? grammar.freeText(calls) : grammar.mustBe(calls, mustCall(request) ? null : structured);
   return grammar.behindReasoning(format.reasoning, request.thinkingOpen, expression);
-}
-
-function isForced({ tools, toolChoice }: AnswerRequest): boolean {
-  return tools.length > 0 && toolChoice !== "auto" && toolChoice !== "none";
 }
 
 class Grammar implements CallWriter {
