@@ -33,7 +33,11 @@ export const chatBugs: PlantedBug[] = [
     ["this.#includeReasoning ? all :", "true ? all :", "reasoning is handed out unasked"],
     ["const called = finish_reason", "const called = false && finish_reason", "a call ends like a text"],
     ["reasoning.count(chunk, wasThinking, parser.thinking, all);", "", "reasoning is not counted"],
-    [".arguments += part.text;", ".arguments = part.text;", "arguments are their last piece"],
+    [
+      "answer.calls[part.index]!.arguments += part.text;",
+      "answer.calls[part.index]!.arguments = part.text;",
+      "arguments are their last piece",
+    ],
   ]),
   ...inFile("routes/conversation/conversation.ts", MODEL, [
     [
@@ -49,6 +53,11 @@ export const chatBugs: PlantedBug[] = [
       "a call that is cut off is whole",
     ],
   ]),
+  ...inFile(
+    "routes/conversation/conversation.ts",
+    ["test/three-apis.test.ts"],
+    [["(stop_reason === null || isJson(choice.arguments))", "true", "a call that a stop string cuts is whole"]],
+  ),
   ...inFile("routes/conversation/answer-options.ts", MODEL, [
     ["asked.thinkingOpen ? null : reasoning.begin", "null", "a budget ends the thinking of an answer without any"],
   ]),
