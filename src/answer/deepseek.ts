@@ -33,9 +33,9 @@ function deepseek(name: string, call: Call): Omit<ToolFormat, "matches"> {
           yield* input.expect(CALL);
           yield* call.read(input, output);
           yield* input.space();
-          yield* input.skip(CALL_END);
+          yield* input.skipEnd(CALL_END);
           yield* input.space();
-          yield* input.skip(CALLS_END);
+          yield* input.skipEnd(CALLS_END);
         });
       }
     },
@@ -56,10 +56,11 @@ export const deepseekV3: ToolFormat = {
       yield* input.expect(SEPARATOR);
       yield* begin(input, output);
       yield* input.space();
-      if (yield* input.skip(BLOCK)) yield* input.space();
+      yield* input.skipEnd(BLOCK);
+      yield* input.space();
       yield* jsonValue(input, (text) => output.arguments(text));
       yield* input.space();
-      yield* input.skip(BLOCK_END);
+      yield* input.skipEnd(BLOCK_END);
     },
     grammar({ tools, mark }) {
       const calls = tools.map(

@@ -271,6 +271,14 @@ describe.each(TOOL_FORMATS.map(({ name }) => name))("%s", (tools) => {
   });
 });
 
+test.each(Object.entries(CALLS))("%s: a call that is cut off has no text of its marks", (tools, { weather }) => {
+  for (let length = 1; length < weather.length; length++) {
+    const part = weather.slice(0, length);
+    const { text, calls } = whole(partsOf({ tools }, [part], { tools: TOOLS }).flat());
+    if (calls.length > 0) expect([part, text]).toEqual([part, ""]);
+  }
+});
+
 describe("reasoning", () => {
   const { weather } = CALLS.hermes!;
   const required: Asked = { toolChoice: "required", reasoning: "qwen3" };
@@ -343,6 +351,14 @@ describe("answerGrammar", () => {
     expect(grammarOf("hermes", { tools: [] })).toBeNull();
     expect(grammarOf("hermes", { toolChoice: "none" })).toBeNull();
     expect(grammarOf("none")).toBeNull();
+  });
+
+  test("what is asked for alone is a grammar of its own", () => {
+    const structured = (rule: string) => `${rule}: %json {}`;
+    const alone = { source: { lark: "start: %json {}" }, after: [] };
+    expect(grammarOf("hermes", { tools: [], structured })).toEqual(alone);
+    expect(grammarOf("hermes", { toolChoice: "none", structured })).toEqual(alone);
+    expect(grammarOf("hermes", { structured })).not.toEqual(alone);
   });
 
   test("a model without calls of its own writes those that must come as Hermes does", async () => {

@@ -48,8 +48,13 @@ const SPACE = "ANSWER_SPACE: /[ \\t\\r\\n]{0,4}/";
 
 /** Null where every answer is right. */
 export function answerGrammar(format: AnswerFormat, request: GrammarRequest): AnswerGrammar | null {
+  // Of tools that are not called, too, those are refused that cannot be held to.
   const grammar = new Grammar(request);
   const tools = toolsInUse(format, request);
+  // Rules of their own compile faster, and errors show them as they are.
+  if (tools === null && format.reasoning === null) {
+    return request.structured && { source: { lark: request.structured("start") }, after: [] };
+  }
   const structured = request.structured && grammar.structured(request.structured);
   const calls = tools ? tools.openings(grammar) : [];
   if (calls.length === 0 && structured === null) return null;

@@ -35,7 +35,7 @@ export const pythonic: ToolFormat = {
     });
     if (whole) {
       yield* restOfList(input, output, call);
-      yield* input.skip(END);
+      yield* input.skipEnd(END);
     }
     yield* input.until([], (text) => output.text(text));
   },

@@ -30,7 +30,7 @@ export const qwen3Coder: ToolFormat = {
         yield* input.space();
         yield* call(input, output, tools);
         yield* input.space();
-        yield* input.skip(END);
+        yield* input.skipEnd(END);
       });
     }
   },

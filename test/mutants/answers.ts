@@ -43,7 +43,7 @@ export const answerBugs: PlantedBug[] = [
     ["more &&= whole;", "", "a list that breaks is read for ever"],
   ]),
   ...inFile("src/answer/hermes.ts", tests("tool-formats", "grammar", "formats"), [
-    ["yield* input.skip(END);", "", "the mark after a call is text"],
+    ["yield* input.skipEnd(END);", "", "the mark after a call is text"],
     ["(name|arguments)/", "?/", "XML between the marks is taken for JSON"],
     ["const more = several ?", "const more = true ?", "one call may be followed by another"],
   ]),
@@ -61,14 +61,14 @@ export const answerBugs: PlantedBug[] = [
     ["mark(ARGUMENTS)", "mark(ID)", "the mark of arguments is not allowed"],
   ]),
   ...inFile("src/answer/deepseek.ts", tests("tool-formats", "grammar"), [
-    ["yield* input.skip(CALLS_END);", "", "the mark after all calls is text"],
-    ["yield* input.skip(BLOCK_END);", "", "the end of the code block is text"],
+    ["yield* input.skipEnd(CALLS_END);", "", "the mark after all calls is text"],
+    ["yield* input.skipEnd(BLOCK_END);", "", "the end of the code block is text"],
     ["if (yield* input.skip(CALLS)) yield* input.space();", "", "the mark before all calls is none"],
     ["write.several ?", "!write.several ?", "several calls are not allowed"],
   ]),
   ...inFile("src/answer/qwen3-coder.ts", tests("tool-formats", "grammar", "formats"), [
     ["until([BEGIN, FUNCTION]", "until([BEGIN]", "calls without the outer tag are text"],
-    ["yield* input.skip(END);", "", "the tag after a call is text"],
+    ["yield* input.skipEnd(END);", "", "the tag after a call is text"],
     ["written!.end();", "", "arguments have no end"],
     ["several ? `", "true ? `", "one call may be followed by another"],
     ["(\\\\n|\\s)*<function=/", "/", "all tags of calls are Qwen's"],
