@@ -9,8 +9,8 @@ const schemas = { chat: chatSchema, completion: completionSchema, response: resp
 
 test.each([
   ["chat", "extra_body", "put its fields into the body itself"],
-  ["chat", "functions", "send tools"],
-  ["chat", "function_call", "send tool_choice"],
+  ["response", "functions", "send tools"],
+  ["response", "function_call", "send tool_choice"],
   ["chat", "input", "send messages"],
   ["chat", "max_output_tokens", "send max_tokens"],
   ["chat", "text", "send response_format"],
