@@ -181,7 +181,7 @@ describe("fields", () => {
     ["tools that are none", { messages, tools: ["f"] }, "tools[0]"],
     ["documents that are none", { messages, documents: "all" }, "documents"],
     ["tool_choice", { messages, tool_choice: "required" }, "tool_choice"],
-    ["functions", { messages, functions: [{}] }, "functions"],
+    ["functions", { messages, functions: [{}] }, "functions[0].name"],
     ["response_format", { messages, response_format: { type: "yaml" } }, "response_format.type"],
     ["audio", { messages, audio: {} }, "audio"],
     ["modalities", { messages, modalities: ["audio"] }, "modalities"],

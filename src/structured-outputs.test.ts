@@ -111,7 +111,10 @@ describe("allows", () => {
 
 describe("refuses", () => {
   const cases: [spec: object, message: RegExp][] = [
-    [{ json: {}, whitespace_pattern: "x?" }, /spaces, tabs and line ends alone/],
+    [
+      { json: {}, whitespace_pattern: "x?" },
+      /^structured_outputs.whitespace_pattern: may allow spaces, tabs and line ends alone/,
+    ],
     [{ json: {}, whitespace_pattern: "[^ ]" }, /spaces, tabs and line ends alone/],
     [{ choice: ["\ud800"] }, /half a surrogate pair/],
     [{ choice: ["a".repeat(300_000), "b".repeat(300_000)] }, /600000 characters in all/],

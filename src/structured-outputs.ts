@@ -67,18 +67,22 @@ function isGiven(value: unknown): boolean {
  */
 export function structuredRules(spec: StructuredOutputs, ruleName = "start", param = "structured_outputs"): string {
   const kind = STRUCTURES.find((key) => isGiven(spec[key]));
+  if (kind === undefined) return inField(param, () => refuse(`must have one of ${STRUCTURES.join(", ")}`));
+  return inField(`${param}.${kind}`, () => rulesOf(spec, kind, ruleName, param));
+}
+
+/** What `read` returns; what it refuses, as an error about `field`. */
+function inField(field: string, read: () => string): string {
   try {
-    if (kind === undefined) return refuse(`must have one of ${STRUCTURES.join(", ")}`);
-    return rulesOf(spec, kind, ruleName);
+    return read();
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
-    const field = kind === undefined ? param : `${param}.${kind}`;
     throw new FastgenError("invalid_request", `${field}: ${error.message}`, { param: field });
   }
 }
 
-function rulesOf(spec: StructuredOutputs, kind: (typeof STRUCTURES)[number], ruleName: string): string {
-  const json = (schema: unknown, name: string) => jsonRule(schema, name, jsonStyle(spec));
+function rulesOf(spec: StructuredOutputs, kind: (typeof STRUCTURES)[number], ruleName: string, param: string): string {
+  const json = (schema: unknown, name: string) => jsonRule(schema, name, jsonStyle(spec, param));
   switch (kind) {
     case "json":
       return json(spec.json, ruleName);
@@ -98,11 +102,13 @@ function rulesOf(spec: StructuredOutputs, kind: (typeof STRUCTURES)[number], rul
   }
 }
 
-function jsonStyle(spec: StructuredOutputs): JsonStyle {
+function jsonStyle(spec: StructuredOutputs, param: string): JsonStyle {
   return {
     compact: spec.disable_any_whitespace ?? false,
     closed: spec.disable_additional_properties ?? false,
-    whitespace: spec.whitespace_pattern ? whitespacePattern(spec.whitespace_pattern) : null,
+    whitespace: spec.whitespace_pattern
+      ? inField(`${param}.whitespace_pattern`, () => whitespacePattern(spec.whitespace_pattern!))
+      : null,
   };
 }
 

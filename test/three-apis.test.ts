@@ -109,7 +109,8 @@ describe("each in its own words", () => {
     expect(error).toMatchObject({ param: "max_output_tokens", message: expect.stringContaining("max_output_tokens") });
     const refused = await message({ messages: turns, max_tokens: 1e9 });
     expect(refused.error.message).toContain("max_tokens");
-    expect((await respond({ input: "word ".repeat(50_000) })).error.code).toBe("context_length_exceeded");
+    const long = await respond({ input: "word ".repeat(50_000) });
+    expect(long.error).toMatchObject({ param: "input", code: "context_length_exceeded" });
   });
 
   test("truncation: auto keeps the end of a prompt that is too long", async () => {
@@ -151,6 +152,41 @@ describe("what programs can use", () => {
     expect(await message(cut)).toMatchObject({ stop_reason: "max_tokens" });
     const responded = await respond({ input, tools: [tool], tool_choice: "required", max_output_tokens: 8 });
     expect(responded).toMatchObject({ status: "incomplete", incomplete_details: { reason: "max_output_tokens" } });
+  });
+
+  test("a stop string within a call leaves none to act on", async () => {
+    const asked = { tools: [tool], max_tokens: 128, tool_choice: "required", stop: ["Paris", "Rome"] };
+    const [choice] = (await chat({ messages, ...asked })).choices;
+    expect(choice).toMatchObject({ finish_reason: "stop", stop_reason: expect.stringMatching(/^(Paris|Rome)$/) });
+    const stopped = await message({
+      messages,
+      tools,
+      tool_choice: { type: "any" },
+      max_tokens: 128,
+      stop_sequences: asked.stop,
+    });
+    expect(stopped).toMatchObject({ stop_reason: "stop_sequence", stop_sequence: choice.stop_reason });
+    const { output } = await respond({ input, ...asked, max_tokens: undefined, max_output_tokens: 128 });
+    expect(output.at(-1)).toMatchObject({ type: "function_call", status: "incomplete" });
+    // One that stands behind the call leaves it whole.
+    const whole = await chat({ messages, ...asked, stop: ["</tool_call>"] });
+    expect(whole.choices[0]).toMatchObject({ finish_reason: "tool_calls", stop_reason: "</tool_call>" });
+    expect(JSON.parse(whole.choices[0].message.tool_calls[0].function.arguments)).toEqual(towns);
+  });
+
+  test("a call that must come and is cut off before its name is no text", async () => {
+    for (const max_tokens of [1, 8]) {
+      const { choices } = await chat({ messages, tools: [tool], tool_choice: "required", max_tokens });
+      expect(choices[0]).toMatchObject({ finish_reason: "length", message: { content: "" } });
+    }
+  });
+
+  test("a tool without parameters is called with none", async () => {
+    for (const parameters of [undefined, null]) {
+      const bare = [{ type: "function", function: { name: "now", parameters } }];
+      const { choices } = await chat({ messages, tools: bare, tool_choice: "required", max_tokens: 128 });
+      expect(JSON.parse(choices[0].message.tool_calls[0].function.arguments)).toEqual({});
+    }
   });
 
   test("an answer has the shape that is asked for", async () => {

@@ -87,7 +87,7 @@ describe("messages", () => {
             text("Go on."),
           ],
         },
-        { role: "assistant", content: "It rains." },
+        { role: "assistant", content: [text("It rains."), { type: "tool_use", id: "t3", name: "clock", input: {} }] },
         { role: "user", content: [{ type: "tool_result", tool_use_id: "t3" }] },
       ],
     });
@@ -109,8 +109,8 @@ describe("messages", () => {
       { role: "tool", tool_call_id: "t1", name: "weather", content: "rain" },
       { role: "tool", tool_call_id: "t2", name: "clock", content: "Error: no\nclock" },
       { role: "user", content: "Go on." },
-      { role: "assistant", content: "It rains." },
-      { role: "tool", tool_call_id: "t3", content: "" },
+      { role: "assistant", content: "It rains.", tool_calls: [call("t3", "clock", {})] },
+      { role: "tool", tool_call_id: "t3", name: "clock", content: "" },
     ]);
     expect(asked().prompt).toHaveProperty("continue_final_message", undefined);
   });

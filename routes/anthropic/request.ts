@@ -42,7 +42,7 @@ export function conversationRequest(
 /** The conversation as the library takes it. */
 export function messagesPrompt(fields: MessageFields, tools: readonly CustomTool[], rules: TemplateRules) {
   const { system, messages, thinking, output_config, chat_template_kwargs } = fields;
-  const turns = new Turns();
+  const turns = new Turns("messages");
   if (system) turns.say("system", system);
   for (const { role, content } of messages) for (const block of joined(content)) addBlock(turns, role, block);
   const isThinking = thinking?.type === "enabled" || (thinking?.type === "disabled" ? false : fields.enable_thinking);

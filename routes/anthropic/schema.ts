@@ -5,6 +5,7 @@ import * as limits from "../../src/limits.ts";
 import { samplingSchema } from "../../src/params.ts";
 import { conversation } from "../conversation/messages.ts";
 import { reasoningEffort } from "../conversation/thinking.ts";
+import { toolName } from "../conversation/tool-name.ts";
 import { message, textContent } from "./blocks.ts";
 
 const flag = z.boolean().optional();
@@ -12,7 +13,7 @@ const flag = z.boolean().optional();
 /** A tool of the client's. cache_control and the like ask for nothing. */
 export const customTool = z.object({
   type: z.literal("custom").nullish(),
-  name: z.string().min(1).max(limits.MAX_TOOL_NAME_LENGTH),
+  name: toolName,
   description: z.string().nullish(),
   input_schema: z.custom<Record<string, unknown>>(isObject, "must be an object"),
   strict: z.boolean().nullish(),

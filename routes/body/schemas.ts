@@ -7,6 +7,7 @@ import { boundedRecord, isObject } from "../../src/bounded-json.ts";
 import * as limits from "../../src/limits.ts";
 import { samplingSchema } from "../../src/params.ts";
 import { conversation } from "../conversation/messages.ts";
+import { oldFunctionFields } from "../conversation/old-functions.ts";
 import { reasoningFields } from "../conversation/thinking.ts";
 import { toolFields } from "../conversation/tools.ts";
 import { structuredFields } from "./structured.ts";
@@ -81,6 +82,7 @@ export const chatSchema = z.strictObject({
   ...sampling,
   ...conversation,
   ...toolFields,
+  ...oldFunctionFields,
   ...reasoningFields,
   max_tokens: tokenLimit,
   /** The newer name of max_tokens: it counts where both are given. */

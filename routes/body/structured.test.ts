@@ -52,6 +52,26 @@ describe("errors name the caller's field", () => {
     [{ response_format: { type: "yaml" } }, "response_format.type", /must be "text"/],
     [{ response_format: { type: "json_schema" } }, "response_format.json_schema", /with a schema/],
     [{ response_format: { type: "json_schema", json_schema: {} } }, "response_format.json_schema.schema", /required/],
+    [
+      { response_format: { type: "json_schema", json_schema: { schema: false } } },
+      "response_format.json_schema.schema",
+      /no value/,
+    ],
+    [
+      { response_format: { type: "json_schema", json_schema: { name: 5, schema } } },
+      "response_format.json_schema.name",
+      /a string of at most 256/,
+    ],
+    [
+      { response_format: { type: "json_schema", json_schema: { name: "a".repeat(257), schema } } },
+      "response_format.json_schema.name",
+      /a string of at most 256/,
+    ],
+    [
+      { response_format: { type: "json_schema", json_schema: { name: "n", strict: "yes", schema } } },
+      "response_format.json_schema.strict",
+      /true or false/,
+    ],
     [{ response_format: { type: "regex" } }, "response_format.pattern", /required/],
     [{ response_format: { type: "json", value: 5 } }, "response_format.value", /JSON text/],
     [{ guided_choice: "a" }, "guided_choice", /must be an array/],
@@ -89,6 +109,11 @@ describe("errors name the caller's field", () => {
     expect(renamed.param).toBe("response_format.json_schema.schema");
     expect(renamed.message).toBe("response_format.json_schema.schema: not (at /not) is not supported");
     expect(inCallersWords(error, { structured_outputs: { json: schema } })).toMatchObject({ param: error.param });
+    const spaces = new FastgenError("invalid_request", "structured_outputs.whitespace_pattern: no", {
+      param: "structured_outputs.whitespace_pattern",
+    });
+    expect(inCallersWords(spaces, { guided_json: schema })).toMatchObject({ param: "guided_whitespace_pattern" });
+    expect(inCallersWords(spaces, { structured_outputs: { json: schema } })).toMatchObject({ param: spaces.param });
     const other = new FastgenError("invalid_request", "stop is wrong", { param: "stop" });
     expect(inCallersWords(other, { guided_json: schema })).toBe(other);
   });

@@ -2,6 +2,7 @@
 import { z } from "zod";
 import { isObject } from "../../src/bounded-json.ts";
 import { FastgenError } from "../../src/errors.ts";
+import { MAX_TOOL_NAME_LENGTH } from "../../src/limits.ts";
 import { parseWith, schemaError } from "../../src/schema-error.ts";
 import { STRUCTURES, type StructuredOutputs, structuredOutputsSchema } from "../../src/structured-outputs.ts";
 
@@ -76,10 +77,10 @@ export function structuredOutputs(fields: StructuredFields): StructuredOutputs |
 export function inCallersWords(error: unknown, fields: StructuredFields): unknown {
   const [asked] = allAsked(fields);
   if (!(error instanceof FastgenError) || !error.param?.startsWith("structured_outputs") || !asked) return error;
-  const own = asked.field === "structured_outputs" ? `structured_outputs.${asked.kind}` : asked.field;
+  if (asked.field === "structured_outputs") return error;
   const param = error.param
     .replace("structured_outputs.whitespace_pattern", "guided_whitespace_pattern")
-    .replace(/^structured_outputs(\.[a-z_]+)?/, own);
+    .replace(/^structured_outputs(\.[a-z_]+)?/, asked.field);
   return new FastgenError(error.kind, error.message.replaceAll(error.param, param), { param, code: error.code });
 }
 
@@ -116,8 +117,15 @@ function responseFormat(format: unknown): Asked | null {
       return { field: "response_format", kind: "json_object", value: true };
     case "json_schema":
       if (isObject(json_schema)) {
-        const value = json_schema.schema ?? refuse("response_format.json_schema.schema", "is required");
-        return { field: "response_format.json_schema.schema", kind: "json", value };
+        const field = "response_format.json_schema";
+        const { name, strict } = json_schema;
+        const isName = typeof name === "string" && name.length <= MAX_TOOL_NAME_LENGTH;
+        if (name != null && !isName)
+          refuse(`${field}.name`, `must be a string of at most ${MAX_TOOL_NAME_LENGTH} characters`);
+        if (strict != null && typeof strict !== "boolean") refuse(`${field}.strict`, "must be true or false");
+        const value = json_schema.schema ?? refuse(`${field}.schema`, "is required");
+        if (value === false) refuse(`${field}.schema`, "allows no value at all");
+        return { field: `${field}.schema`, kind: "json", value };
       }
       for (const place of PLACES.json) {
         const value = format[place];

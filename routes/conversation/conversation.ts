@@ -54,7 +54,7 @@ export interface AnswerPiece {
   index: number;
   parts: CustomPart[];
   chunk: Chunk;
-  /** "tool_calls" where the model stopped by itself and has made a call. */
+  /** "tool_calls" where the model stopped by itself and has made a call, which is whole. */
   finish_reason: AnswerFinish | null;
 }
 
@@ -80,6 +80,8 @@ interface ChoiceState {
   parser: AnswerParser;
   inputs: CustomInputs;
   reasoning: ReasoningCount;
+  /** The JSON of the newest call's arguments so far. */
+  arguments: string;
 }
 
 export class Conversation {
@@ -120,14 +122,20 @@ export class Conversation {
 
   /** Reads the next chunk of a choice: each is read once, in order. */
   read(chunk: Chunk): AnswerPiece {
-    const { index, text, finish_reason } = chunk;
-    const { parser, inputs, reasoning } = this.#choice(index);
+    const { index, text, finish_reason, stop_reason } = chunk;
+    const choice = this.#choice(index);
+    const { parser, inputs, reasoning } = choice;
     const wasThinking = parser.thinking;
     const all = parser.push(text);
     reasoning.count(chunk, wasThinking, parser.thinking, all);
     if (finish_reason !== null) all.push(...parser.end());
     const parts = inputs.read(this.#includeReasoning ? all : all.filter(({ type }) => type !== "reasoning"));
-    const called = finish_reason === "stop" && parser.calls > 0;
+    for (const part of all) {
+      if (part.type === "call") choice.arguments = "";
+      else if (part.type === "arguments") choice.arguments += part.text;
+    }
+    // What the request stops at may stand within a call, which is none then.
+    const called = finish_reason === "stop" && parser.calls > 0 && (stop_reason === null || isJson(choice.arguments));
     return { index, parts, chunk, finish_reason: called ? "tool_calls" : finish_reason };
   }
 
@@ -136,6 +144,7 @@ export class Conversation {
       parser: answerParser(this.#format, this.#asked),
       inputs: new CustomInputs(this.#customTools),
       reasoning: new ReasoningCount(this.#format.reasoning, this.run.fastgen),
+      arguments: "",
     };
     return this.#choices[index];
   }
@@ -175,6 +184,15 @@ function addPart(answer: Omit<Answer, "choice">, part: CustomPart): void {
   else if (part.type === "call") {
     answer.calls.push({ id: part.id, name: part.name, arguments: "", custom: part.custom ?? false });
   } else answer.calls[part.index]!.arguments += part.text;
+}
+
+function isJson(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** The text of the final message where the answer continues it; null where the answer is a message of its own. */

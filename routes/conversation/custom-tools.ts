@@ -5,7 +5,7 @@
 import { z } from "zod";
 import type { AnswerPart, FunctionTool } from "../../src/answer/parts.ts";
 import { isObject } from "../../src/bounded-json.ts";
-import * as limits from "../../src/limits.ts";
+import { toolName } from "./tool-name.ts";
 
 /** The argument's name. */
 const INPUT = "input";
@@ -27,7 +27,7 @@ const format = z.union(
 
 /** What a custom tool says of itself, in chat's `custom` or in a tool of /responses. */
 export const customFields = z.looseObject({
-  name: z.string().min(1).max(limits.MAX_TOOL_NAME_LENGTH),
+  name: toolName,
   description: z.string().nullish(),
   format: format.nullish(),
 });

@@ -6,6 +6,7 @@ import * as limits from "../../src/limits.ts";
 import { parseWith } from "../../src/schema-error.ts";
 import type { ChatMessage, ChatOptions, ContentPart } from "../../src/types.ts";
 import { asFunctionCall } from "./custom-tools.ts";
+import { inNewForm } from "./old-functions.ts";
 import { effortOf, type ThinkingFields, thinkingFields, thinkingSwitch } from "./thinking.ts";
 import { toolFields } from "./tools.ts";
 
@@ -66,7 +67,8 @@ const messageFields = z
   });
 
 /** Checked, and handed on as it was given: a template may print a message, with its keys in their order. */
-const message = z.custom<ChatMessage>(isObject, "must be an object").transform((given, context) => {
+const message = z.custom<ChatMessage>(isObject, "must be an object").transform((sent, context) => {
+  const given = inNewForm(sent) as ChatMessage;
   const parsed = parseWith(messageFields, given);
   if (!parsed.success) return passOn(context, given, parsed.error);
   const { content, tool_calls } = parsed.data;

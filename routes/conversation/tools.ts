@@ -6,11 +6,12 @@ import { FastgenError } from "../../src/errors.ts";
 import * as limits from "../../src/limits.ts";
 import { parseWith } from "../../src/schema-error.ts";
 import { asFunction, customFields } from "./custom-tools.ts";
+import { toolName } from "./tool-name.ts";
 
 const tool = z.looseObject({
   type: z.literal("function", 'must be "function" or "custom": only the client\'s own tools can be called').optional(),
   function: z.looseObject({
-    name: z.string().min(1).max(limits.MAX_TOOL_NAME_LENGTH),
+    name: toolName,
     description: z.string().nullish(),
     parameters: z
       .custom<unknown>(

@@ -3,7 +3,7 @@ import { MAX_MESSAGES } from "../../src/limits.ts";
 import { Turns } from "./turns.ts";
 
 test("reasoning, text and calls of one turn are one message", () => {
-  const turns = new Turns();
+  const turns = new Turns("input");
   turns.say("user", ["Hi"]);
   turns.reason("h");
   turns.reason("m");
@@ -37,15 +37,21 @@ test("reasoning, text and calls of one turn are one message", () => {
 });
 
 test("a call after a result is a turn of its own", () => {
-  const turns = new Turns();
+  const turns = new Turns("input");
   turns.call({ id: "1", name: "f", arguments: {} });
   turns.result("1", ["one"]);
   turns.call({ id: "2", name: "g", arguments: {} });
   expect(turns.messages.map(({ role }) => role)).toEqual(["assistant", "tool", "assistant"]);
 });
 
+test("a result of a call that is not there is refused", () => {
+  const turns = new Turns("input");
+  turns.call({ id: "1", name: "f", arguments: {} });
+  expect(() => turns.result("2", ["two"])).toThrow("input has the result of a call '2' that does not come before it");
+});
+
 test("reasoning and text after a call begin a new turn", () => {
-  const turns = new Turns();
+  const turns = new Turns("input");
   turns.answer(["a"]);
   turns.reason("b");
   turns.call({ id: "1", name: "f", arguments: {} });
@@ -60,7 +66,7 @@ test("reasoning and text after a call begin a new turn", () => {
 });
 
 test("what the system says at the start is one message; what it says later stays where it is", () => {
-  const turns = new Turns();
+  const turns = new Turns("input");
   turns.say("system", ["a"]);
   turns.say("developer", ["b", "c"]);
   turns.say("user", ["d"]);
@@ -73,7 +79,7 @@ test("what the system says at the start is one message; what it says later stays
 });
 
 test("a conversation is bounded", () => {
-  const turns = new Turns();
+  const turns = new Turns("input");
   for (let i = 0; i < MAX_MESSAGES; i++) turns.say("user", ["a"]);
   expect(() => turns.say("user", ["a"])).toThrow("more than");
 });

@@ -32,6 +32,12 @@ export class Turns {
   #open: AssistantMessage | null = null;
   /** By a call's id: what was called. */
   readonly #names = new Map<string, string>();
+  readonly #param: string;
+
+  /** @param param the field that has the pieces */
+  constructor(param: string) {
+    this.#param = param;
+  }
 
   /** The conversation so far. */
   get messages(): ChatMessage[] {
@@ -73,11 +79,15 @@ export class Turns {
     this.#assistant(() => true).tool_calls.push({ id, type: "function", function: { name, arguments: given } });
   }
 
-  /** What the call `id` returned. */
+  /** What the call `id` returned. @throws FastgenError "invalid_request": there was no such call. */
   result(id: string, texts: readonly string[]): void {
     this.#open = null;
     const name = this.#names.get(id);
-    this.#add({ role: "tool", tool_call_id: id, ...(name !== undefined && { name }), content: [...texts] });
+    if (name === undefined) {
+      const message = `${this.#param} has the result of a call '${id}' that does not come before it: send the call too`;
+      throw new FastgenError("invalid_request", message, { param: this.#param });
+    }
+    this.#add({ role: "tool", tool_call_id: id, name, content: [...texts] });
   }
 
   /** The assistant's open turn where `fits` it, else a new one. */

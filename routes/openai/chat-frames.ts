@@ -9,14 +9,14 @@ import { Rollouts } from "../reply/rollout.ts";
 import { DONE, errorFrame, FrameEnds, type Frames } from "../reply/sse.ts";
 import { changedVersionsJson } from "../reply/weight-versions.ts";
 import type { ChatFields } from "./chat.ts";
-import { chatFinish, mayCall } from "./chat-answer.ts";
+import { type CallForm, callForm, chatFinish, mayCall } from "./chat-answer.ts";
 
 export class ChatFrames implements Frames {
   /** Of the request only this is kept: its text may be large, and a stream may last long. */
   readonly #returnIds: boolean;
   readonly #withLogprobs: boolean;
   readonly #nameOf: TokenNames;
-  readonly #toolChoice: ChatFields["tool_choice"];
+  readonly #form: CallForm;
   readonly #conversation: Conversation;
   /** What each choice begins with: a text, or null where calls may come instead of one. */
   readonly #content: string | null;
@@ -35,7 +35,7 @@ export class ChatFrames implements Frames {
     this.#withLogprobs = fields.logprobs ?? false;
     this.#rollouts = Rollouts.asked(fields, conversation.run);
     this.#nameOf = tokenNames(fields.return_tokens_as_token_ids);
-    this.#toolChoice = fields.tool_choice;
+    this.#form = callForm(fields);
     this.#content = prefix === "" && mayCall(fields) ? null : prefix;
     this.#envelope = JSON.stringify(envelope).slice(0, -1);
     this.#ends = new FrameEnds(conversation.run, streamUsage(fields));
@@ -55,7 +55,7 @@ export class ChatFrames implements Frames {
     }
     this.#ends.count(index, chunk.token_ids.length);
     const ids = this.#returnIds ? chunk.token_ids : null;
-    const deltas = parts.map(delta);
+    const deltas = parts.map((part) => delta(part, this.#form.old));
     const last = deltas.pop() ?? "{}";
     for (const one of deltas) out += `${head}${one},"logprobs":null,"finish_reason":null${this.#ends.after(index)}`;
     if (last === "{}" && finish_reason === null && !logprobs && !ids) return out;
@@ -63,7 +63,7 @@ export class ChatFrames implements Frames {
     out += `${head}${last},"logprobs":${probabilities},"finish_reason":`;
     if (finish_reason === null) out += "null";
     else {
-      const reason = chatFinish(finish_reason, this.#toolChoice);
+      const reason = chatFinish(finish_reason, this.#form);
       out += `"${reason}","stop_reason":${JSON.stringify(chunk.stop_reason)}${changedVersionsJson(chunk)}`;
       if (this.#rollouts) out += `,"rollout":${this.#rollouts.jsonOf(index)}`;
     }
@@ -91,12 +91,13 @@ export class ChatFrames implements Frames {
 }
 
 /** A part as OpenAI's streams have it; reasoning under both names that clients read. */
-function delta(part: CustomPart): string {
+function delta(part: CustomPart, old: boolean): string {
   if (part.type === "text") return `{"content":${JSON.stringify(part.text)}}`;
   if (part.type === "reasoning") {
     const text = JSON.stringify(part.text);
     return `{"reasoning_content":${text},"reasoning":${text}}`;
   }
+  if (old) return JSON.stringify({ function_call: oldDelta(part) });
   return JSON.stringify({ tool_calls: [part.custom ? customDelta(part) : functionDelta(part)] });
 }
 
@@ -106,6 +107,10 @@ function functionDelta(part: CallPart) {
   const { index } = part;
   if (part.type === "arguments") return { index, function: { arguments: part.text } };
   return { index, id: part.id, type: "function", function: { name: part.name, arguments: "" } };
+}
+
+function oldDelta(part: CallPart) {
+  return part.type === "arguments" ? { arguments: part.text } : { name: part.name, arguments: "" };
 }
 
 function customDelta(part: CallPart) {

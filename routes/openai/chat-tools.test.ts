@@ -81,6 +81,9 @@ test("an answer that ends with the beginning of a mark has it as text, in a repl
 const twice = [tools[0], tools[0]];
 test.each([
   [{ tools: [{ type: "function", function: {} }] }, "tools[0].function.name"],
+  [{ tools: [{ type: "function", function: { name: "the weather" } }] }, "tools[0].function.name"],
+  [{ tools: [{ type: "function", function: { name: "</tool_call>" } }] }, "tools[0].function.name"],
+  [{ tools: [{ type: "custom", custom: { name: "a\nb" } }] }, "tools[0].custom.name"],
   [{ tools: [{ type: "web_search" }] }, "tools[0].type"],
   [{ tools: twice }, "tools[1].function.name"],
   [{ tool_choice: { type: "function", function: { name: "clock" } } }, "tool_choice"],

@@ -16,6 +16,7 @@ import { inCallersWords, structuredOutputs } from "../body/structured.ts";
 import type { Env } from "../context.ts";
 import { Conversation } from "../conversation/conversation.ts";
 import { chatPrompt, contentText } from "../conversation/messages.ts";
+import { inOldWords, isOldForm, toolsOf } from "../conversation/old-functions.ts";
 import { nestedThinking, reasoningOf } from "../conversation/thinking.ts";
 import { allowedTools, customNames, toolChoice } from "../conversation/tools.ts";
 import { longChatLogprobs, promptLogprobs, tokenNames } from "../reply/logprobs.ts";
@@ -24,7 +25,7 @@ import { Rollouts } from "../reply/rollout.ts";
 import { eventStream } from "../reply/sse.ts";
 import { changedVersions } from "../reply/weight-versions.ts";
 import type { Service } from "../service.ts";
-import { chatFinish, chatMessage } from "./chat-answer.ts";
+import { callForm, chatFinish, chatMessage } from "./chat-answer.ts";
 import { ChatFrames } from "./chat-frames.ts";
 
 export type ChatFields = Awaited<ReturnType<typeof readChat>>["fields"];
@@ -32,7 +33,8 @@ export type ChatFields = Awaited<ReturnType<typeof readChat>>["fields"];
 /** Reads and checks a body. Of its tools those are left that may be called. */
 export async function readChat(c: Context<Env>, service: Service) {
   const { fields, given } = await readBody(c, service, chatSchema, nestedThinking);
-  const { tools, choice } = allowedTools(fields.tools ?? [], fields.tool_choice, (tool) => tool.function.name);
+  const all = toolsOf(fields);
+  const { tools, choice } = allowedTools(all.tools, all.choice, (tool) => tool.function.name);
   const stream_options = usageOptions(fields, service.options.forceIncludeUsage);
   return { fields: { ...fields, tools, tool_choice: choice, stream_options }, given };
 }
@@ -50,10 +52,11 @@ export function chat(service: Service) {
       options: generateOptions(fields),
       toolChoice: toolChoice(fields.tools, fields.tool_choice),
       customTools: customNames(given.tools),
-      parallelToolCalls: fields.parallel_tool_calls ?? true,
+      parallelToolCalls: !isOldForm(fields) && (fields.parallel_tool_calls ?? true),
       structured: structuredOutputs(fields),
       ...reasoningOf(fields),
-    }).catch((error) => {
+    }).catch((thrown) => {
+      const error = isOldForm(fields) ? inOldWords(thrown) : thrown;
       throw inCallersWords(fields.max_completion_tokens === undefined ? error : inNewerWords(error), fields);
     });
     const { run } = conversation;
@@ -68,13 +71,14 @@ export function chat(service: Service) {
     if (fields.stream) return eventStream(service, run, new ChatFrames(envelope, conversation, fields, prefix));
     const nameOf = tokenNames(fields.return_tokens_as_token_ids);
     const rollouts = Rollouts.asked(fields, run);
+    const form = callForm(fields);
     const choices = (await conversation.collect()).map((answer, index) => {
       rollouts?.add(answer.choice);
       return {
         index,
-        message: chatMessage(answer, prefix),
+        message: chatMessage(answer, prefix, form),
         logprobs: fields.logprobs ? longChatLogprobs(answer.choice.logprobs, nameOf) : null,
-        finish_reason: chatFinish(answer.finish_reason, fields.tool_choice),
+        finish_reason: chatFinish(answer.finish_reason, form),
         stop_reason: answer.choice.stop_reason,
         ...changedVersions(answer.choice, run.weightVersion),
         ...(fields.return_token_ids && { token_ids: answer.choice.token_ids }),

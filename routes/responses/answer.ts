@@ -11,6 +11,8 @@ export class ResponseAnswer {
   readonly #rollouts: Rollouts | null;
   /** Why the answer is not whole; null while it may be. */
   #cut: "max_output_tokens" | "abort" | null = null;
+  /** A stop string has ended the answer within a call. */
+  #cutCall = false;
 
   constructor(envelope: ResponseEnvelope, conversation: Conversation, blocks: Blocks) {
     this.#envelope = envelope;
@@ -26,13 +28,14 @@ export class ResponseAnswer {
     if (piece.finish_reason === "length") this.#cut = "max_output_tokens";
     if (piece.finish_reason === "abort") this.#cut = "abort";
     this.#blocks.push(piece);
+    this.#cutCall = piece.finish_reason === "stop" && this.#blocks.list.at(-1)?.kind === "call";
   }
 
   /** The answer has ended; the Response object. */
   end() {
     // Clients read the text of the first item.
     if (this.#blocks.list.length === 0) this.#blocks.openEmpty();
-    this.#blocks.end(this.#cut !== null);
+    this.#blocks.end(this.#cut !== null || this.#cutCall);
     return { ...this.#response(), ...(this.#rollouts && { rollout: this.#rollouts.of(0) }) };
   }
 

@@ -85,7 +85,7 @@ function responseParams(fields: ResponseFields, given: Record<string, unknown>):
 }
 
 function toMessages(instructions: string | undefined, items: readonly Item[]) {
-  const turns = new Turns();
+  const turns = new Turns("input");
   if (instructions !== undefined) turns.say("system", [instructions]);
   for (const item of items) {
     if (item.type === "function_call")
@@ -126,6 +126,9 @@ function structured(format: TextFormat | undefined, own: StructuredOutputs | nul
 /** An error about fields that have other names here. */
 export function inOwnWords(error: unknown, fields: ResponseFields): unknown {
   if (!(error instanceof FastgenError) || error.param === null) return error;
+  // Its message is about the conversation.
+  if (error.param === "messages")
+    return new FastgenError(error.kind, error.message, { param: "input", code: error.code });
   const format = fields.text?.format;
   let param = error.param;
   if (param === "max_tokens") param = "max_output_tokens";

@@ -7,6 +7,7 @@ import { streamOptions } from "../body/schemas.ts";
 import { asFunction, customFields } from "../conversation/custom-tools.ts";
 import { conversation } from "../conversation/messages.ts";
 import { reasoningEffort } from "../conversation/thinking.ts";
+import { toolName } from "../conversation/tool-name.ts";
 import { toolFields } from "../conversation/tools.ts";
 import { inputSchema } from "./items.ts";
 
@@ -28,7 +29,7 @@ const INCLUDABLE = [
 
 export const functionTool = z.object({
   type: z.literal("function"),
-  name: z.string().min(1).max(limits.MAX_TOOL_NAME_LENGTH),
+  name: toolName,
   description: z.string().nullish(),
   parameters: z.custom<Record<string, unknown>>(isObject, "must be an object").nullish(),
   strict: z.boolean().nullish(),
@@ -46,7 +47,7 @@ const anyTool = z.looseObject({ type: z.string() });
 
 /** Tools under one name. */
 export const namespaceTool = z.object({
-  name: z.string().min(1).max(limits.MAX_TOOL_NAME_LENGTH),
+  name: toolName,
   tools: boundedArray(anyTool, limits.MAX_CONTENT_PARTS),
 });
 

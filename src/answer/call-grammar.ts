@@ -69,10 +69,13 @@ export function jsonCalls(tools: readonly CallableTool[], argumentsKey: string, 
 
 /**
  * The schema of a tool's arguments, which are an object whatever it says. A tool has the parameters that it lists and no
- * others, unless its schema speaks of others: functions refuse arguments that they do not know.
+ * others, unless its schema speaks of others: functions refuse arguments that they do not know. Without a schema it has none.
  */
 export function argumentsSchema({ function: { parameters } }: FunctionTool): Schema {
-  if (parameters === null || parameters === undefined || typeof parameters === "boolean") return { type: "object" };
+  if (parameters === null || parameters === undefined) {
+    return { type: "object", properties: {}, additionalProperties: false };
+  }
+  if (typeof parameters === "boolean") return { type: "object" };
   return { ...parameters, type: "object", ...(listsAll(parameters) && { additionalProperties: false }) };
 }
 

@@ -4,6 +4,7 @@ import { type Input, type Reading, Unexpected } from "./input.ts";
 import { jsonValue } from "./json-value.ts";
 import type { Output } from "./output.ts";
 import { attempt, beginCall, openaiId, type ToolFormat } from "./tool-format.ts";
+import { NAME_CHARACTER } from "./tool-name.ts";
 
 const CALLS = "<｜tool▁calls▁begin｜>";
 const CALLS_END = "<｜tool▁calls▁end｜>";
@@ -32,9 +33,9 @@ function deepseek(name: string, call: Call): Omit<ToolFormat, "matches"> {
           yield* input.expect(CALL);
           yield* call.read(input, output);
           yield* input.space();
-          yield* input.skip(CALL_END);
+          yield* input.skipEnd(CALL_END);
           yield* input.space();
-          yield* input.skip(CALLS_END);
+          yield* input.skipEnd(CALLS_END);
         });
       }
     },
@@ -55,10 +56,11 @@ export const deepseekV3: ToolFormat = {
       yield* input.expect(SEPARATOR);
       yield* begin(input, output);
       yield* input.space();
-      if (yield* input.skip(BLOCK)) yield* input.space();
+      yield* input.skipEnd(BLOCK);
+      yield* input.space();
       yield* jsonValue(input, (text) => output.arguments(text));
       yield* input.space();
-      yield* input.skip(BLOCK_END);
+      yield* input.skipEnd(BLOCK_END);
     },
     grammar({ tools, mark }) {
       const calls = tools.map(
@@ -87,7 +89,7 @@ export const deepseekV31: ToolFormat = {
 };
 
 function* begin(input: Input, output: Output): Reading {
-  const name = yield* input.word(/[\w.-]/);
+  const name = yield* input.word(NAME_CHARACTER);
   if (!/[\s{`<]/.test(yield* input.peek())) throw new Unexpected();
   beginCall(input, output, name);
 }

@@ -88,7 +88,7 @@ const WEATHER = {
 };
 const TOOLS: FunctionTool[] = [
   { type: "function", function: { name: "weather", parameters: WEATHER } },
-  { type: "function", function: { name: "weather_now" } },
+  { type: "function", function: { name: "weather_now", parameters: { type: "object" } } },
 ];
 
 interface Asked extends Partial<Omit<GrammarRequest, "markToken">> {
@@ -244,6 +244,41 @@ function randomAnswer(model: Model, grammar: AnswerGrammar, seed: number): strin
   }
 }
 
+describe.each(TOOL_FORMATS.map(({ name }) => name))("%s", (tools) => {
+  const only = (name: string, parameters?: Record<string, unknown>): Asked => ({
+    marks: "text",
+    toolChoice: "required",
+    parallelToolCalls: false,
+    tools: [{ type: "function", function: { name, parameters } }],
+  });
+  const written = (asked: Asked) => {
+    const text = randomAnswer(models.text, grammarOf(tools, asked)!, 7)!;
+    return whole(partsOf({ tools }, [text], { tools: asked.tools, toolChoice: "auto" }).flat());
+  };
+
+  test.each(["get-weather", "a.b", "mcp__x.y/z", "a:b", "1st", "-a", "wetter_für", "获取天气"])(
+    "a tool called %s is read as it is written",
+    (name) => {
+      const asked = only(name, { type: "object", properties: { "in Grad": { const: 1 } }, required: ["in Grad"] });
+      const { text, calls } = written(asked);
+      expect([text, calls.length]).toEqual(["", 1]);
+      expect([calls[0]![0], JSON.parse(calls[0]![1])]).toEqual([name, { "in Grad": 1 }]);
+    },
+  );
+
+  test("a tool without a schema takes no arguments", () => {
+    expect(JSON.parse(written(only("f")).calls[0]![1])).toEqual({});
+  });
+});
+
+test.each(Object.entries(CALLS))("%s: a call that is cut off has no text of its marks", (tools, { weather }) => {
+  for (let length = 1; length < weather.length; length++) {
+    const part = weather.slice(0, length);
+    const { text, calls } = whole(partsOf({ tools }, [part], { tools: TOOLS }).flat());
+    if (calls.length > 0) expect([part, text]).toEqual([part, ""]);
+  }
+});
+
 describe("reasoning", () => {
   const { weather } = CALLS.hermes!;
   const required: Asked = { toolChoice: "required", reasoning: "qwen3" };
@@ -316,6 +351,14 @@ describe("answerGrammar", () => {
     expect(grammarOf("hermes", { tools: [] })).toBeNull();
     expect(grammarOf("hermes", { toolChoice: "none" })).toBeNull();
     expect(grammarOf("none")).toBeNull();
+  });
+
+  test("what is asked for alone is a grammar of its own", () => {
+    const structured = (rule: string) => `${rule}: %json {}`;
+    const alone = { source: { lark: "start: %json {}" }, after: [] };
+    expect(grammarOf("hermes", { tools: [], structured })).toEqual(alone);
+    expect(grammarOf("hermes", { toolChoice: "none", structured })).toEqual(alone);
+    expect(grammarOf("hermes", { structured })).not.toEqual(alone);
   });
 
   test("a model without calls of its own writes those that must come as Hermes does", async () => {

@@ -15,7 +15,7 @@ import {
 import type { AnswerFormat } from "./formats.ts";
 import type { AnswerRequest, FunctionTool } from "./parts.ts";
 import type { ReasoningFormat } from "./reasoning.ts";
-import { toolsInUse } from "./tools-in-use.ts";
+import { mustCall, toolsInUse } from "./tools-in-use.ts";
 
 /** A text that is one token of the model. */
 interface MarkToken {
@@ -48,8 +48,13 @@ const SPACE = "ANSWER_SPACE: /[ \\t\\r\\n]{0,4}/";
 
 /** Null where every answer is right. */
 export function answerGrammar(format: AnswerFormat, request: GrammarRequest): AnswerGrammar | null {
+  // Of tools that are not called, too, those are refused that cannot be held to.
   const grammar = new Grammar(request);
   const tools = toolsInUse(format, request);
+  // Rules of their own compile faster, and errors show them as they are.
+  if (tools === null && format.reasoning === null) {
+    return request.structured && { source: { lark: request.structured("start") }, after: [] };
+  }
   const structured = request.structured && grammar.structured(request.structured);
   const calls = tools ? tools.openings(grammar) : [];
   if (calls.length === 0 && structured === null) return null;
@@ -59,12 +64,8 @@ export function answerGrammar(format: AnswerFormat, request: GrammarRequest): An
     const [{ mark, rest }] = calls as [Opening];
     if (request.markToken(mark)) return { source: grammar.source(`${rest} ${grammar.goOn(calls)}`), after: [mark] };
   }
-  const expression = free ? grammar.freeText(calls) : grammar.mustBe(calls, isForced(request) ? null : structured);
+  const expression = free ? grammar.freeText(calls) : grammar.mustBe(calls, mustCall(request) ? null : structured);
   return grammar.behindReasoning(format.reasoning, request.thinkingOpen, expression);
-}
-
-function isForced({ tools, toolChoice }: AnswerRequest): boolean {
-  return tools.length > 0 && toolChoice !== "auto" && toolChoice !== "none";
 }
 
 class Grammar implements CallWriter {

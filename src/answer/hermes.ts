@@ -21,7 +21,7 @@ export const hermes: ToolFormat = {
         yield* input.space();
         yield* jsonCall(input, output, { certain: true });
         yield* input.space();
-        yield* input.skip(END);
+        yield* input.skipEnd(END);
       });
     }
   },

@@ -28,6 +28,11 @@ export class Input {
     return this.#rest;
   }
 
+  /** Whether what is read is held. */
+  get holds(): boolean {
+    return this.#held !== null;
+  }
+
   get ended(): boolean {
     return this.#ended;
   }
@@ -79,6 +84,11 @@ export class Input {
     if (!this.#rest.startsWith(text)) return false;
     this.read(text.length);
     return true;
+  }
+
+  /** Reads this text, where it comes next, or as much of it as there is before the end. */
+  *skipEnd(text: string): Reading {
+    if (!(yield* this.skip(text)) && this.#ended && text.startsWith(this.#rest)) this.read(this.#rest.length);
   }
 
   /** Reads exactly this text. @throws Unexpected where something else comes. */

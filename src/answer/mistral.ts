@@ -8,6 +8,7 @@ import { jsonCall } from "./json-call.ts";
 import { jsonValue } from "./json-value.ts";
 import type { Output } from "./output.ts";
 import { attempt, beginCall, restOfList, type ToolFormat } from "./tool-format.ts";
+import { NAME_CHARACTER } from "./tool-name.ts";
 
 const CALLS = "[TOOL_CALLS]";
 const ID = "[CALL_ID]";
@@ -51,7 +52,7 @@ export const mistral: ToolFormat = {
 };
 
 function* namedCall(input: Input, output: Output): Reading {
-  const name = yield* input.word(/[\w.-]/);
+  const name = yield* input.word(NAME_CHARACTER);
   const id = (yield* input.skip(ID)) ? yield* input.word(/\w/) : undefined;
   yield* input.skip(ARGUMENTS);
   yield* input.space();

@@ -5,7 +5,7 @@ import { Output } from "./output.ts";
 import type { AnswerParser, AnswerPart, AnswerRequest, FunctionTool } from "./parts.ts";
 import { readReasoning } from "./reasoning.ts";
 import { openaiId } from "./tool-format.ts";
-import { toolsInUse } from "./tools-in-use.ts";
+import { mustCall, toolsInUse } from "./tools-in-use.ts";
 
 /** The parser of one answer. */
 export function answerParser(
@@ -34,12 +34,15 @@ class FormatParser implements AnswerParser {
   readonly #output: Output;
   readonly #reading: Reading;
   #thinking: boolean;
+  /** The answer is calls: other text is a part of their frame, also where it breaks off. */
+  readonly #callsAlone: boolean;
 
   constructor(
     format: AnswerFormat,
     tools: AnswerFormat["tools"],
-    request: Pick<AnswerRequest, "tools" | "thinkingOpen">,
+    request: Pick<AnswerRequest, "tools" | "toolChoice" | "thinkingOpen">,
   ) {
+    this.#callsAlone = mustCall(request);
     this.#output = new Output(tools?.newId ?? openaiId);
     this.#thinking = format.reasoning !== null && request.thinkingOpen;
     this.#reading = this.#read(format.reasoning, tools, request.tools);
@@ -56,14 +59,19 @@ class FormatParser implements AnswerParser {
   push(text: string): AnswerPart[] {
     this.#input.push(text);
     this.#reading.next();
-    return this.#output.take();
+    return this.#parts();
   }
 
   end(): AnswerPart[] {
     this.#input.end();
     this.#reading.next();
     this.#output.end();
-    return this.#output.take();
+    return this.#parts();
+  }
+
+  #parts(): AnswerPart[] {
+    const parts = this.#output.take();
+    return this.#callsAlone ? parts.filter(({ type }) => type !== "text") : parts;
   }
 
   *#read(reasoning: AnswerFormat["reasoning"], format: AnswerFormat["tools"], tools: readonly FunctionTool[]): Reading {

@@ -30,7 +30,7 @@ export interface FunctionTool {
   function: {
     name: string;
     description?: string | null;
-    /** A JSON schema of the arguments; none = any object. */
+    /** A JSON schema of the arguments; none = there are none. */
     parameters?: Record<string, unknown> | boolean | null;
     strict?: boolean | null;
   };

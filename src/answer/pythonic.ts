@@ -5,12 +5,17 @@
 import { literal, oneOf } from "./call-grammar.ts";
 import { type Input, type Reading, Unexpected } from "./input.ts";
 import type { Output } from "./output.ts";
+import type { FunctionTool } from "./parts.ts";
 import { keywordArguments } from "./python-grammar.ts";
 import { pythonLiteral } from "./python-literal.ts";
 import { attempt, beginCall, openaiId, restOfList, type ToolFormat } from "./tool-format.ts";
+import { NAME_CHARACTER } from "./tool-name.ts";
 
 const BEGIN = "<|python_start|>";
 const END = "<|python_end|>";
+
+/** Schemas may name a parameter as Python would not. */
+const KEYWORD_CHARACTER = /[^=()[\]{},"'\r\n]/;
 
 export const pythonic: ToolFormat = {
   name: "pythonic",
@@ -19,9 +24,9 @@ export const pythonic: ToolFormat = {
 
   matches: (template) => /\[func_name1\(params_name1=params_value1/.test(template),
 
-  *read(input, output) {
+  *read(input, output, tools) {
     yield* input.run(/[ \t\r\n]/, (space) => output.text(space));
-    const call = () => pythonCall(input, output);
+    const call = () => pythonCall(input, output, tools);
     const whole = yield* attempt(input, output, function* () {
       if (yield* input.skip(BEGIN)) yield* input.space();
       yield* input.expect("[");
@@ -30,7 +35,7 @@ export const pythonic: ToolFormat = {
     });
     if (whole) {
       yield* restOfList(input, output, call);
-      yield* input.skip(END);
+      yield* input.skipEnd(END);
     }
     yield* input.until([], (text) => output.text(text));
   },
@@ -45,16 +50,15 @@ export const pythonic: ToolFormat = {
 };
 
 /** It is a call once a keyword argument has begun, or there are none. */
-function* pythonCall(input: Input, output: Output): Reading {
-  const name = yield* input.word(/[\w.-]/);
-  if (!/^[A-Za-z_]/.test(name)) throw new Unexpected();
+function* pythonCall(input: Input, output: Output, tools: readonly FunctionTool[]): Reading {
+  const name = yield* input.word(NAME_CHARACTER);
+  if (!/^[\p{L}_]/u.test(name) && !tools.some((tool) => tool.function.name === name)) throw new Unexpected();
   yield* input.expect("(");
   yield* input.space();
   const give = (json: string) => output.arguments(json);
   let argued = false;
   while (!(yield* input.skip(")"))) {
-    const keyword = yield* input.word(/[\w$.-]/);
-    yield* input.space();
+    const keyword = (yield* input.word(KEYWORD_CHARACTER)).trimEnd();
     yield* input.expect("=");
     yield* input.space();
     if (!argued) beginCall(input, output, name);

@@ -30,7 +30,7 @@ export const qwen3Coder: ToolFormat = {
         yield* input.space();
         yield* call(input, output, tools);
         yield* input.space();
-        yield* input.skip(END);
+        yield* input.skipEnd(END);
       });
     }
   },
@@ -63,7 +63,7 @@ function* call(input: Input, output: Output, tools: readonly FunctionTool[]): Re
     yield* input.space();
     more = yield* input.skip(PARAMETER);
     if (!more) yield* input.expect(FUNCTION_END);
-    const key = more ? yield* input.word(/[^<>\s]/) : "";
+    const key = more ? yield* input.word(/[^<>\r\n]/) : "";
     if (more) yield* input.expect(">");
     if (written === null) {
       beginCall(input, output, name);

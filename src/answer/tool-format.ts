@@ -27,7 +27,7 @@ export function openaiId(): string {
 
 /**
  * Reads what may be a call. Where it is none after all, everything that was read for it is text; where it breaks off after
- * the call was given out, the call stands as it is. Returns whether all was as expected.
+ * the call was given out, the call stands as far as it goes. Returns whether all was as expected.
  */
 export function* attempt(input: Input, output: Output, read: () => Reading): Reading<boolean> {
   input.hold();
@@ -37,6 +37,8 @@ export function* attempt(input: Input, output: Output, read: () => Reading): Rea
   } catch (error) {
     if (!(error instanceof Unexpected)) throw error;
     whole = false;
+    // A call that has begun breaks off: the beginning of what it lacks is no text.
+    if (input.ended && !input.holds) input.read(input.rest.length);
   }
   // Nothing is held once a call has begun.
   const text = input.release();

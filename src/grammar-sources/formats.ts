@@ -41,6 +41,7 @@ const PATTERNS: Record<string, string> = {
   byte: BASE64,
   base64: BASE64,
   base64url: "[A-Za-z0-9_-]*",
+  uuid: "[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}",
   ...Object.fromEntries([..."12345678"].map((version) => [`uuid${version}`, uuid(version)])),
 };
 
@@ -48,7 +49,7 @@ const PATTERNS: Record<string, string> = {
 const LENGTHS: Record<string, number> = { hostname: 253, "idn-hostname": 253 };
 
 /** Formats that llguidance has itself. */
-const NATIVE: Record<string, string> = { duration: "duration", ipv6: "ipv6", uuid: "uuid", uri: "uri", iri: "uri" };
+const NATIVE: Record<string, string> = { duration: "duration", ipv6: "ipv6", uri: "uri", iri: "uri" };
 
 /** Older names, and those of other libraries' validators. */
 const ALIASES: Record<string, string> = {

@@ -154,7 +154,7 @@ export class SchemaTranslator {
     for (const [i, one] of branches.entries()) {
       for (let j = 0; j < i; j++) {
         this.count(1);
-        if (areDisjoint(one, branches[j]!, (name) => this.#definition(name))) continue;
+        if (areDisjoint(one, branches[j]!, (name) => this.definition(name))) continue;
         const why = `entries ${j} and ${i} may both match; use anyOf, or a required property with another const in each`;
         refuse(`oneOf (at ${at}) is not supported where several entries may match: ${why}`);
       }
@@ -179,7 +179,7 @@ export class SchemaTranslator {
   }
 
   /** What "#/$defs/d0" refers to; null while it is not known. */
-  #definition(reference: string): Schema | null {
+  definition(reference: string): Schema | null {
     const name = reference.slice("#/$defs/".length);
     for (const definition of this.#definitions.values()) if (definition.name === name) return definition.schema;
     return null;

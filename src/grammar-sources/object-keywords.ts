@@ -2,6 +2,7 @@
 import { isObject } from "../bounded-json.ts";
 import type { SchemaTranslator } from "./json-schema.ts";
 import { allowsAll, below, type Schema, standsAlone } from "./keywords.ts";
+import { namesOf } from "./property-names.ts";
 import { refuse } from "./refusal.ts";
 import { checkText, countKeyword, pattern } from "./value-keywords.ts";
 
@@ -30,8 +31,8 @@ export function objectKeywords(
   if (given.required !== undefined) out.required = required(given.required, below(at, "required"));
   const additional = additionalProperties(given, at, translator.options.closed);
   if (additional) out.additionalProperties = translator.schema(additional.schema, below(at, additional.keyword));
-  countProperties(given, at, out);
   propertyNames(given, at, out, translator);
+  countProperties(given, at, out);
   dependencies(given, at, parts, translator);
 }
 
@@ -95,37 +96,27 @@ function countProperties(given: Keywords, at: string, out: Keywords): void {
 }
 
 function propertyNames(given: Keywords, at: string, out: Keywords, translator: SchemaTranslator): void {
-  const names = given.propertyNames;
-  if (names === undefined || allowsAll(names)) return;
+  if (given.propertyNames === undefined || allowsAll(given.propertyNames)) return;
   const place = below(at, "propertyNames");
-  const asks = isObject(names) ? Object.keys(names).filter((key) => !(key === "type" && names.type === "string")) : [];
-  if (isObject(names) && asks.length === 0) return;
+  const names = namesOf(translator.schema(given.propertyNames, place), (reference) => translator.definition(reference));
+  if (names === "any") return;
   const rest = (out.additionalProperties as Schema | undefined) ?? true;
-  if (isObject(names) && asks.length === 1 && asks[0] === "enum" && Array.isArray(names.enum)) {
-    const listed = names.enum.filter((name): name is string => typeof name === "string");
-    for (const name of listed) checkText(name, place);
-    translator.count(listed.length);
+  if (Array.isArray(names) && out.patternProperties === undefined) {
+    for (const name of names) checkText(name, place);
+    translator.count(names.length);
     const own = (out.properties ?? {}) as Record<string, Schema>;
-    if (out.patternProperties === undefined) {
-      const entries = listed.map((name): [string, Schema] => [name, Object.hasOwn(own, name) ? own[name]! : rest]);
-      out.properties = record(entries);
-      out.additionalProperties = false;
-      return;
-    }
-  }
-  if (
-    isObject(names) &&
-    asks.length === 1 &&
-    asks[0] === "pattern" &&
-    !out.properties &&
-    !out.patternProperties &&
-    !out.required
-  ) {
-    out.patternProperties = { [pattern(names.pattern, below(place, "pattern"), "pattern")]: rest };
+    const entries = names.map((name): [string, Schema] => [name, Object.hasOwn(own, name) ? own[name]! : rest]);
+    out.properties = record(entries);
     out.additionalProperties = false;
     return;
   }
-  refuse(`propertyNames (at ${place}) is supported with enum alone, or with pattern where no properties are listed`);
+  if (isObject(names) && !out.properties && !out.patternProperties && !out.required) {
+    out.patternProperties = { [names.pattern]: rest };
+    out.additionalProperties = false;
+    return;
+  }
+  const why = "with listed names, or with one of pattern, format and lengths where no properties are listed";
+  refuse(`propertyNames (at ${place}) is supported ${why}`);
 }
 
 /** "Who has this property has those too": either it is not there, or what it asks for holds. */

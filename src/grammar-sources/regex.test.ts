@@ -100,7 +100,8 @@ const REFUSED: [string, RegExp][] = [
   ["a(?=b)", /look-around.*at character 3/],
   ["(?!a)b", /look-around/],
   ["(?<=a)b", /look-around/],
-  ["(?i)a", /look-around, a flag/],
+  ["a(?i)b", /look-around, a flag/],
+  ["(?s)a", /look-around, a flag/],
   ["\\bword", /word boundary.*character 2/],
   ["(a)\\1", /refers back to a group/],
   ["\\k<n>", /refers back to a group/],
@@ -125,3 +126,11 @@ for (const [pattern, why] of REFUSED) {
     expect(refusal({ json: { properties: { a: { pattern } } } })).toMatch(/pattern \(at \/properties\/a\/pattern\)/);
   });
 }
+
+test("letters of either case match where the whole expression or a group says so", async () => {
+  const texts = ["yes", "YES", "Yes", "no", "NO", "É"];
+  expect(await allowed({ regex: "(?i)yes|é" }, texts)).toEqual(["yes", "YES", "Yes", "É"]);
+  expect(await allowed({ regex: "(?i:y)es|no" }, texts)).toEqual(["yes", "Yes", "no"]);
+  const pattern = { json: { type: "string", pattern: "(?i)^no$" } };
+  expect(await allowed(pattern, ['"no"', '"No"', '"nope"'])).toEqual(['"no"', '"No"']);
+});

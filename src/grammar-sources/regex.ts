@@ -50,7 +50,9 @@ class Translator {
   }
 
   all(): string {
-    const out = this.#alternatives();
+    // For the whole of it, as Python, Rust and PCRE have it.
+    const flag = this.#next("(?i)") ? "(?i)" : "";
+    const out = flag + this.#alternatives();
     if (this.#at < this.#source.length) this.#refuse("has a ) without its (");
     return out;
   }
@@ -103,13 +105,14 @@ class Translator {
 
   #group(): string {
     const named = /^\?P?<([A-Za-z_$][\w$]*)>/.exec(this.#source.slice(this.#at, this.#at + 100));
+    const opening = this.#next("?i:") ? "(?i:" : "(?:";
     if (named) this.#at += named[0].length;
-    else if (!this.#next("?:") && this.#source[this.#at] === "?") {
+    else if (opening === "(?:" && !this.#next("?:") && this.#source[this.#at] === "?") {
       this.#refuse("has a look-around, a flag, or another kind of group that is not supported");
     }
     const inner = this.#alternatives();
     if (!this.#next(")")) this.#refuse("lacks a )");
-    return `(?:${inner})`;
+    return `${opening}${inner})`;
   }
 
   /** *, +, ?, {m}, {m,} or {m,n}, or nothing. Lazy ones match the same texts. */

@@ -33,13 +33,14 @@ export function newMatcher(
   init.i32("log_stderr_level", 0);
   const { limits } = LLG_STRUCTS.LlgConstraintInit.at;
   init.view.setUint8(limits + LLG_STRUCTS.LlgParserLimits.at.verbose_errors, 0);
-  const [kind, text] = formOf(source).map(cstring) as [Uint8Array, Uint8Array];
+  const [kind, text] = formOf(source);
+  const [kindBytes, textBytes] = [cstring(kind), cstring(text)];
   const milliseconds = seconds * 1000;
   const start = performance.now();
   const matcher = calls.fastgen_new_matcher(
     ptr(init.bytes),
-    ptr(kind),
-    ptr(text),
+    ptr(kindBytes),
+    ptr(textBytes),
     BigInt(milliseconds),
   ) as Pointer | null;
   if (matcher === null) {
@@ -47,10 +48,18 @@ export function newMatcher(
       throw unusable(`it takes longer than ${seconds} s to compile; make it smaller`);
     throw new FastgenError("overloaded", "other grammars take too long to compile; try again later");
   }
+  // Of a schema llguidance knows whether a value fits it.
+  if (kind === "lark") tryFirstMask(library, matcher);
   const error = library.text(calls.llg_matcher_get_error(matcher));
   if (error === null) return matcher;
   calls.llg_free_matcher(matcher);
   throw unusable(readableError(error));
+}
+
+/** Computes the mask of the first token: a grammar that no text fits, or that is too hard to follow, fails here and not in an answer. */
+function tryFirstMask({ calls }: Llguidance, matcher: Pointer): void {
+  const mask = new Uint8Array(Number(calls.llg_matcher_get_mask_byte_size(matcher)));
+  calls.fastgen_compute_mask(matcher, ptr(mask), BigInt(mask.byteLength));
 }
 
 /** A grammar that is one schema is given as that: reading Lark takes half as long as compiling a schema. */

@@ -20,11 +20,7 @@ export const chatBugs: PlantedBug[] = [
     ["JSON.stringify(chunk.stop_reason)}$", "JSON.stringify(null)}$", "a stream has no stop_reason"],
   ]),
   ...inFile("routes/openai/chat-answer.ts", CHAT, [
-    [
-      'typeof choice === "object" ? "stop"',
-      'typeof choice === "object" ? finish',
-      "a named call counts as the model's",
-    ],
+    ['if (named) return "stop";', "", "a named call counts as the model's"],
     ['content === "" && calls.length > 0 ? null', "false ? null", "beside calls there is an empty text"],
   ]),
   ...inFile("routes/conversation/conversation.ts", CHAT, [
@@ -33,7 +29,11 @@ export const chatBugs: PlantedBug[] = [
     ["this.#includeReasoning ? all :", "true ? all :", "reasoning is handed out unasked"],
     ["const called = finish_reason", "const called = false && finish_reason", "a call ends like a text"],
     ["reasoning.count(chunk, wasThinking, parser.thinking, all);", "", "reasoning is not counted"],
-    [".arguments += part.text;", ".arguments = part.text;", "arguments are their last piece"],
+    [
+      "answer.calls[part.index]!.arguments += part.text;",
+      "answer.calls[part.index]!.arguments = part.text;",
+      "arguments are their last piece",
+    ],
   ]),
   ...inFile("routes/conversation/conversation.ts", MODEL, [
     [
@@ -49,11 +49,30 @@ export const chatBugs: PlantedBug[] = [
       "a call that is cut off is whole",
     ],
   ]),
+  ...inFile(
+    "routes/conversation/conversation.ts",
+    ["test/three-apis.test.ts"],
+    [["(stop_reason === null || isJson(choice.arguments))", "true", "a call that a stop string cuts is whole"]],
+  ),
   ...inFile("routes/conversation/answer-options.ts", MODEL, [
     ["asked.thinkingOpen ? null : reasoning.begin", "null", "a budget ends the thinking of an answer without any"],
   ]),
+  ...inFile(
+    "routes/conversation/old-functions.ts",
+    ["routes/conversation/old-functions.test.ts"],
+    [
+      [
+        'if (typeof function_call === "object") throw',
+        "if (false) throw",
+        "a function may be named where there are none",
+      ],
+      ["if (fields[field] !== undefined) throw", "if (false) throw", "both forms of tools are taken at once"],
+      ['.replace(/^tool_choice/, "function_call")', "", "an error names a field that was not sent"],
+      ['role: "tool", tool_call_id', "tool_call_id", "the result of a function reaches the template in its old role"],
+    ],
+  ),
   ...inFile("routes/openai/chat.ts", MODEL, [
-    ["parallelToolCalls: fields.parallel_tool_calls ?? true", "parallelToolCalls: true", "several calls come unasked"],
+    ["(fields.parallel_tool_calls ?? true)", "true", "several calls come unasked"],
     ["structured: structuredOutputs(fields),", "structured: null,", "response_format is not heard"],
     ["...reasoningOf(fields),", "...reasoningOf({}),", "no budget of thinking is heard"],
     [

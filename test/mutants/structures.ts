@@ -35,7 +35,7 @@ export const structureBugs: PlantedBug[] = [
   ...inFile(`${folder}/json-schema.ts`, tests, [
     ["&& interacting.length <= 1", "", "additionalProperties sees the properties of allOf"],
     [
-      "if (areDisjoint(one, branches[j]!, (name) => this.#definition(name))) continue;",
+      "if (areDisjoint(one, branches[j]!, (name) => this.definition(name))) continue;",
       "continue;",
       "oneOf is always anyOf",
     ],
