@@ -205,6 +205,9 @@ export const IDLE_SECONDS = 60;
 /** Seconds in which a body must arrive whole: a client that sends in drops would hold memory and a connection. */
 export const BODY_SECONDS = 120;
 
+/** Seconds in which the rest of a body is received and dropped before its connection closes, so that the client reads the reply. */
+export const LINGER_SECONDS = 5;
+
 /** Bytes of log lines that wait for a slow reader of stderr; lines beyond it are dropped and counted. */
 export const MAX_LOG_BACKLOG_BYTES = 1024 * 1024;
 
