@@ -105,6 +105,7 @@ export async function run(args: string[]): Promise<number> {
       reader,
       write: (text) => void process.stdout.write(text),
       isTerminal: process.stdout.isTTY === true,
+      isTyped: process.stdin.isTTY === true,
       color: process.stdout.isTTY === true && !process.env.NO_COLOR,
       system: flags.system ?? null,
       maxTokens: flags.maxTokens ?? null,

@@ -184,3 +184,16 @@ You said: "last without a line break" (5 messages)
 4> ^D
 `);
 });
+
+test("the end of a pipe ends a message; a question that failed is a failure, told at the end", async () => {
+  const ask = async (input: string) => {
+    const child = Bun.spawn(script, { stdin: new Blob([input]), stdout: "pipe" });
+    return { output: await child.stdout.text(), code: await child.exited };
+  };
+  const open = await ask("/m\nx\ny");
+  expect(open.output).toContain('You said: "x\\ny" (1 messages)');
+  expect(open.code).toBe(0);
+  const failed = await ask("fail\nhello\n");
+  expect(failed.output).toContain('You said: "hello"');
+  expect(failed.code).toBe(1);
+});
