@@ -151,6 +151,10 @@ describe("errors of the library name flags", () => {
     }
   });
 
+  test("an option with its value", () => {
+    expect(spelled("use the original model, also with quantization fp8")).toEndWith("with --quantization fp8");
+  });
+
   test("kind, param and code stay", () => {
     const error = withFlags(new FastgenError("out_of_memory", "lower swap_space", { param: "swap_space", code: "x" }));
     expect(error).toMatchObject({

@@ -299,10 +299,14 @@ export function withFlags(error: FastgenError): FastgenError {
   const [name] = /^\w*/.exec(first)!;
   const isAbout = param === name || param?.startsWith(`${name}.`);
   const start = isAbout ? first.replace(name, FLAGS.get(name) ?? name) : first;
-  const rest = message.replace(/(?<![\w/.-]|\.json: )[a-z]+(?:_[a-z]+)+(?![\w/-]|\.\w)/g, (word, at: number) =>
-    at < first.length ? word : (FLAGS.get(word) ?? word),
-  );
-  return new FastgenError(kind, start + rest.slice(first.length), { param, code, cause });
+  const rest = message
+    .replace(/(?<![\w/.-]|\.json: )[a-z]+(?:_[a-z]+)+(?![\w/-]|\.\w)/g, (word, at: number) =>
+      at < first.length ? word : (FLAGS.get(word) ?? word),
+    )
+    .slice(first.length)
+    // The one that has a value and no underscore.
+    .replace(" quantization fp8", " --quantization fp8");
+  return new FastgenError(kind, start + rest, { param, code, cause });
 }
 
 /** Fastgen.load, whose errors and warnings name flags. */

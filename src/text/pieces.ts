@@ -130,7 +130,11 @@ let longPieces: Promise<unknown> = Promise.resolve();
 async function encodePiece(native: NativeTokenizer, text: string, signal?: AbortSignal): Promise<Piece> {
   const encode = async () => {
     if (signal?.aborted) throw new FastgenError("aborted", "the request was aborted while its prompt was tokenised");
-    return native.encode(text, null, { addSpecialTokens: false });
+    // A tokenizer without a token for what it does not know.
+    return native.encode(text, null, { addSpecialTokens: false }).catch((cause: Error) => {
+      const message = `the prompt has characters that the model's tokenizer does not know (${cause.message}): leave them out`;
+      throw new FastgenError("invalid_request", message, { cause });
+    });
   };
   if (text.length > MAX_PIECE_LENGTH) {
     const message = `the prompt has more than ${MAX_PIECE_LENGTH} characters in a row that the tokenizer cannot take one by one: shorten it, or put line breaks in`;

@@ -134,6 +134,13 @@ test("what does no harm is taken", async () => {
   ).toEqual([2]);
 });
 
+test("a text that the tokenizer has no tokens for is the request's fault", async () => {
+  const tokenizer = await load({ model: { ...model, unk_token: "<unk>" } });
+  const error = await tokenizer.encode("abc", false).catch((thrown) => thrown);
+  expect(error).toMatchObject({ kind: "invalid_request", message: expect.stringContaining("does not know") });
+  expect([...(await tokenizer.encode("ab", false))]).toEqual([2]);
+});
+
 test("a long text that cannot be cut is refused, also where the tokenizer is good", async () => {
   const tokenizer = await load({ normalizer: regex("Replace", "x+") });
   const error = await tokenizer.encode("a".repeat(MAX_PIECE_LENGTH + 1), false).catch((thrown) => thrown);
