@@ -184,6 +184,27 @@ function meansDefault(name: string, value: unknown): boolean {
   return value === null || (value === false && NONE_IS_FALSE.has(name));
 }
 
+/** What fields of other servers and routes are called here: the first that a request has. */
+const OWN_NAMES = new Map<string, string[]>([
+  ["prompt", ["messages", "input", "token_ids"]],
+  ["content", ["prompt"]],
+  ["text", ["prompt"]],
+  ["input", ["messages", "prompt"]],
+  ["inputs", ["prompt", "messages"]],
+  ["messages", ["input"]],
+  ["n_predict", ["max_tokens", "max_output_tokens"]],
+  ["max_new_tokens", ["max_tokens", "max_output_tokens"]],
+  ["max_length", ["max_tokens", "max_output_tokens"]],
+  ["max_output_tokens", ["max_tokens"]],
+  ["max_tokens", ["max_output_tokens", "max_new_tokens"]],
+  ["max_completion_tokens", ["max_tokens", "max_output_tokens"]],
+  ["min_new_tokens", ["min_tokens"]],
+  ["stop_sequences", ["stop"]],
+  ["repeat_penalty", ["repetition_penalty"]],
+  ["ids", ["tokens"]],
+  ["token_ids", ["tokens", "prompt"]],
+]);
+
 /** A body's known fields, and the names of those that were left out although they ask for something. */
 export interface Taken {
   known: Record<string, unknown>;
@@ -205,7 +226,9 @@ export function takeKnown(given: Record<string, unknown>, shape: object, allowEx
     } else if (asksForNothing(name, value)) continue;
     else if (!allowExtra) {
       const param = prefix + name;
-      const message = `${param} is not supported, or no field of this request, and this value may change the answer; leave it out`;
+      const own = OWN_NAMES.get(name)?.find((other) => Object.hasOwn(shape, other));
+      const cure = own === undefined ? "leave it out" : `the field is ${prefix}${own} here`;
+      const message = `${param} is not supported, or no field of this request, and this value may change the answer; ${cure}`;
       throw new FastgenError("invalid_request", message, { param });
     } else if (ignored.length < MAX_NAMED_FIELDS) ignored.push(prefix + name);
   }
