@@ -99,6 +99,13 @@ export async function run(args: string[]): Promise<number> {
   const reader = new LineReader();
   const onSignal = () => reader.interrupt();
   process.on("SIGINT", onSignal);
+  // Whoever ends the program has the terminal as it was.
+  for (const [signal, number] of Object.entries({ SIGHUP: 1, SIGTERM: 15 })) {
+    process.on(signal, () => {
+      reader.close();
+      process.exit(128 + number);
+    });
+  }
   try {
     const session = new ChatSession({
       backend,
