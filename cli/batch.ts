@@ -75,6 +75,11 @@ export async function run(args: string[]): Promise<number> {
     const message = `with --url the requests name the model, and '${model}' is not loaded; leave it out`;
     throw new FastgenError("invalid_request", message);
   }
+  if ([input, output].includes("-")) {
+    const message =
+      "standard input and output cannot be gone on with: name a file in place of -, or ./- for one of that name";
+    throw new FastgenError("invalid_request", message);
+  }
   const errors = flags.errors ?? errorsBeside(output);
   const job = { input, output, errors, endpoint: null, maxLineBytes: flags.maxBodyBytes, maxRequests: Infinity };
   const stopping = new AbortController();

@@ -30,6 +30,8 @@ export interface SessionOptions {
   write: (text: string) => void;
   /** `write` writes to a terminal. */
   isTerminal: boolean;
+  /** Somebody types: else the input ends a message as well, and a question that failed is a failure of the whole. */
+  isTyped: boolean;
   /** Colours. */
   color: boolean;
   system: string | null;
@@ -40,6 +42,7 @@ export interface SessionOptions {
 export class ChatSession {
   readonly #options: SessionOptions;
   readonly #conversation: Conversation;
+  #failed = false;
 
   constructor(options: SessionOptions) {
     this.#options = options;
@@ -55,7 +58,7 @@ export class ChatSession {
       const input = await reader.ask(`${this.#conversation.round}> `);
       if (input.kind === "end") {
         write("^D\n");
-        return 0;
+        return this.#failed && !this.#options.isTyped ? 1 : 0;
       }
       if (input.kind === "interrupt") {
         if (!input.begun && ++interrupts === 2) return 130;
@@ -82,10 +85,12 @@ export class ChatSession {
 
   /** Lines up to a single '.'; null when given up with Ctrl-C or Ctrl-D. */
   async #multiline(): Promise<string | null> {
+    const { reader, write, isTyped } = this.#options;
     const lines: string[] = [];
     while (true) {
-      const input = await this.#options.reader.ask(`${this.#conversation.round}>> `);
-      if (input.kind === "end") this.#options.write("\n");
+      const input = await reader.ask(`${this.#conversation.round}>> `);
+      if (input.kind === "end") write("\n");
+      if (input.kind === "end" && !isTyped) return lines.join("\n");
       if (input.kind !== "line") return null;
       if (input.text.trim() === ".") return lines.join("\n");
       lines.push(input.text);
@@ -117,6 +122,7 @@ export class ChatSession {
       if (text !== "") this.#conversation.add(question, text);
     } catch (thrown) {
       const error = asFastgenError(thrown);
+      this.#failed = true;
       wait?.end();
       if (text !== "" && !text.endsWith("\n")) write("\n");
       write(`${this.#paint("31", "error:")} ${error.message}\n`);

@@ -99,12 +99,20 @@ export async function run(args: string[]): Promise<number> {
   const reader = new LineReader();
   const onSignal = () => reader.interrupt();
   process.on("SIGINT", onSignal);
+  // Whoever ends the program has the terminal as it was.
+  for (const [signal, number] of Object.entries({ SIGHUP: 1, SIGTERM: 15 })) {
+    process.on(signal, () => {
+      reader.close();
+      process.exit(128 + number);
+    });
+  }
   try {
     const session = new ChatSession({
       backend,
       reader,
       write: (text) => void process.stdout.write(text),
       isTerminal: process.stdout.isTTY === true,
+      isTyped: process.stdin.isTTY === true,
       color: process.stdout.isTTY === true && !process.env.NO_COLOR,
       system: flags.system ?? null,
       maxTokens: flags.maxTokens ?? null,

@@ -114,7 +114,11 @@ describe("flags become load options", () => {
       expect(failure(argument)!.message).toContain(argument);
     }
     writeFileSync(file, "x".repeat(1_000_001));
-    expect(failure(file)!.message).toContain("1000001");
+    for (const endless of [file, "/dev/zero"]) {
+      expect(failure(endless)!.message).toBe(
+        `--chat-template: '${endless}' has more than the 200000 characters that are allowed`,
+      );
+    }
     rmSync(folder, { recursive: true });
   });
 });
@@ -140,9 +144,15 @@ describe("errors of the library name flags", () => {
       "the device has 4 threads",
       "models/max_model_len/config.json has no field max_position_embeddings",
       "./max_model_len is no directory",
+      "it has README.md, generation_config.json, ...",
+      "tokenizer_config.json: chat_template is 5: Invalid input",
     ]) {
       expect(spelled(message, "threads")).toBe(message);
     }
+  });
+
+  test("an option with its value", () => {
+    expect(spelled("use the original model, also with quantization fp8")).toEndWith("with --quantization fp8");
   });
 
   test("kind, param and code stay", () => {

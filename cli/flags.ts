@@ -1,5 +1,5 @@
 /** The flags that all tools share: how a model is loaded, in vLLM's spelling where it has one. */
-import { existsSync, readFileSync } from "node:fs";
+import { closeSync, existsSync, openSync, readSync } from "node:fs";
 import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import { isObject } from "../src/bounded-json.ts";
 import { DEFAULTS } from "../src/device.ts";
@@ -288,7 +288,8 @@ const FLAGS = new Map(
 
 /**
  * An error of the library in the words of the command line. Names of options become flags where they cannot be mistaken:
- * at the start, if the error is about that option, and elsewhere those with an underscore, except in a path.
+ * at the start, if the error is about that option, and elsewhere those with an underscore, except in a path, in a file's name
+ * and where it is a key of a file.
  */
 export function withFlags(error: FastgenError): FastgenError {
   const { kind, message, param, code, cause } = error;
@@ -299,8 +300,12 @@ export function withFlags(error: FastgenError): FastgenError {
   const isAbout = param === name || param?.startsWith(`${name}.`);
   const start = isAbout ? first.replace(name, FLAGS.get(name) ?? name) : first;
   const rest = message
+    .replace(/(?<![\w/.-]|\.json: )[a-z]+(?:_[a-z]+)+(?![\w/-]|\.\w)/g, (word, at: number) =>
+      at < first.length ? word : (FLAGS.get(word) ?? word),
+    )
     .slice(first.length)
-    .replace(/(?<![\w/.-])[a-z]+(?:_[a-z]+)+(?![\w/-])/g, (word) => FLAGS.get(word) ?? word);
+    // The one that has a value and no underscore.
+    .replace(" quantization fp8", " --quantization fp8");
   return new FastgenError(kind, start + rest, { param, code, cause });
 }
 
@@ -317,6 +322,20 @@ export async function loadModel(model: string | undefined, options: LoadOptions)
   }
 }
 
+/** The first `most` bytes of a file, a pipe or a device. */
+function readStart(path: string, most: number): Buffer {
+  const bytes = Buffer.alloc(most);
+  const file = openSync(path, "r");
+  let length = 0;
+  try {
+    for (let read = -1; read !== 0 && length < most; length += read)
+      read = readSync(file, bytes, length, most - length, null);
+  } finally {
+    closeSync(file);
+  }
+  return bytes.subarray(0, length);
+}
+
 /** A template's text: the argument itself if it contains Jinja, else the content of the file that it names. */
 function readTemplate(argument: string): string {
   const isText = /\{[{%#]/.test(argument);
@@ -328,16 +347,15 @@ function readTemplate(argument: string): string {
   }
   let text = argument;
   try {
-    if (!isText) text = readFileSync(argument, "utf8");
+    // A character has at most 4 bytes; a device may have bytes without end.
+    if (!isText) text = readStart(argument, 4 * MAX_TEMPLATE_LENGTH + 1).toString("utf8");
   } catch (error) {
     const why = systemReason(error, argument);
     throw new FastgenError("invalid_request", `--chat-template: '${argument}' cannot be read: ${why}`);
   }
   if (text.length <= MAX_TEMPLATE_LENGTH) return text;
-  throw new FastgenError(
-    "invalid_request",
-    `--chat-template: ${text.length} characters are more than the ${MAX_TEMPLATE_LENGTH} allowed`,
-  );
+  const has = `has more than the ${MAX_TEMPLATE_LENGTH} characters that are allowed`;
+  throw new FastgenError("invalid_request", `--chat-template: ${isText ? "the template" : `'${argument}'`} ${has}`);
 }
 
 /**

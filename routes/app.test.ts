@@ -55,6 +55,7 @@ describe("paths", () => {
         "b",
       ]);
       expect(await json(await post("/detokenize", { tokens: [97, 98] }))).toEqual({ prompt: "ab" });
+      expect(await json(await post("/detokenize", { tokens: [] }))).toEqual({ prompt: "" });
     });
   }
 
@@ -263,7 +264,7 @@ describe("fields", () => {
     [
       "/detokenize",
       [
-        ["no ids", { tokens: [] }, "tokens"],
+        ["no tokens", {}, "tokens"],
         ["text", { tokens: "a" }, "tokens"],
         ["an id beyond the vocabulary", { tokens: [1, 70_000] }, "tokens[1]"],
       ],

@@ -205,6 +205,30 @@ describe("bodies", () => {
     await until(() => client.state.received.includes("levels of nesting"));
     expect(client.state.received).toStartWith("HTTP/1.1 400");
   });
+
+  test.each(["Connection: close\r\n", ""])(
+    "one that sends all before it reads finds its connection whole (%j)",
+    async (more) => {
+      const server = await serve(new FakeFastgen(), { maxBodyBytes: 100_000 });
+      const length = 2_000_000;
+      const { state, socket } = connect(server.port, head(length, more));
+      await until(() => state.received.includes("--max-body-bytes"));
+      for (let sent = 0; sent < length; sent += 50_000) {
+        expect(state.closed).toBe(false);
+        await new Promise((resolve) => socket.write("x".repeat(50_000), resolve));
+      }
+      if (more === "") socket.end();
+      await until(() => state.closed);
+      expect(state.received).toStartWith("HTTP/1.1 413");
+    },
+  );
+
+  test("one that never comes does not keep its connection", async () => {
+    const server = await serve(new FakeFastgen());
+    const { state } = connect(server.port, head(1000, "Connection: close\r\nContent-Encoding: gzip\r\n"));
+    await until(() => state.closed);
+    expect(state.received).toStartWith("HTTP/1.1 415");
+  }, 30_000);
 });
 
 describe("requests", () => {

@@ -24,6 +24,12 @@ export const MAX_JSON_KEYS = 65_536;
 /** Values in a JSON body, which are token ids where there are many. */
 export const MAX_JSON_VALUES = 1_200_000;
 
+/**
+ * UTF-16 units of a text that cannot be cut where it is tokenised (pieces.ts). The tokenizer's regular expressions may go back over
+ * all of it, and end the process after 10 million retries.
+ */
+export const MAX_PIECE_LENGTH = 1_048_576;
+
 /** Connections (--max-connections), each a file descriptor; fewer where the process may open fewer files. */
 export const MAX_CONNECTIONS = 16_384;
 
@@ -198,6 +204,9 @@ export const IDLE_SECONDS = 60;
 
 /** Seconds in which a body must arrive whole: a client that sends in drops would hold memory and a connection. */
 export const BODY_SECONDS = 120;
+
+/** Seconds in which the rest of a body is received and dropped before its connection closes, so that the client reads the reply. */
+export const LINGER_SECONDS = 5;
 
 /** Bytes of log lines that wait for a slow reader of stderr; lines beyond it are dropped and counted. */
 export const MAX_LOG_BACKLOG_BYTES = 1024 * 1024;

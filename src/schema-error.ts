@@ -25,6 +25,8 @@ export function fieldName(path: readonly PropertyKey[]): string {
 /** ", not 3": the value where it is short. */
 function butFound(value: unknown): string {
   if (typeof value !== "number" && typeof value !== "string" && typeof value !== "boolean") return "";
+  // JSON.parse reads 1e400 as infinity, which JSON writes as null.
+  if (typeof value === "number" && !Number.isFinite(value)) return ", not one beyond 1.8e308";
   const text = JSON.stringify(value);
   return text.length <= MAX_QUOTED ? `, not ${text}` : "";
 }

@@ -165,6 +165,11 @@ test("an input with wrong lines is refused with their numbers, and nothing is le
 test("wrong usage: a model beside a server, an input that is not there", async () => {
   put(1);
   expect((await run(["a-model"])).said).toContain("error: with --url the requests name the model");
+  const child = Bun.spawnSync([process.execPath, path.join(root, "cli/main.ts"), "batch", at("in.jsonl"), "-"]);
+  expect([child.exitCode, child.stderr.toString()]).toEqual([
+    2,
+    "error: standard input and output cannot be gone on with: name a file in place of -, or ./- for one of that name\n",
+  ]);
   rmSync(at("in.jsonl"));
   const { code, said } = await run();
   expect(code).toBe(2);

@@ -184,3 +184,34 @@ You said: "last without a line break" (5 messages)
 4> ^D
 `);
 });
+
+test("the end of a pipe ends a message; a question that failed is a failure, told at the end", async () => {
+  const ask = async (input: string) => {
+    const child = Bun.spawn(script, { stdin: new Blob([input]), stdout: "pipe" });
+    return { output: await child.stdout.text(), code: await child.exited };
+  };
+  const open = await ask("/m\nx\ny");
+  expect(open.output).toContain('You said: "x\\ny" (1 messages)');
+  expect(open.code).toBe(0);
+  const failed = await ask("fail\nhello\n");
+  expect(failed.output).toContain('You said: "hello"');
+  expect(failed.code).toBe(1);
+});
+
+test("a signal that ends it leaves the terminal as it was", async () => {
+  const models = { object: "list", data: [{ id: "m", object: "model", max_model_len: 100 }] };
+  const server = Bun.serve({ port: 0, hostname: "127.0.0.1", fetch: () => Response.json(models) });
+  const main = path.join(import.meta.dir, "../cli/main.ts");
+  for (const [signal, code] of [
+    ["SIGTERM", 143],
+    ["SIGHUP", 129],
+  ] as const) {
+    program = startInTerminal([process.execPath, main, "chat", "--url", `http://127.0.0.1:${server.port}`]);
+    await program.see("1> ");
+    program.kill(signal);
+    // Bracketed paste is off again.
+    await program.see("\x1b[?2004l");
+    expect(await program.exited).toBe(code);
+  }
+  await server.stop(true);
+});

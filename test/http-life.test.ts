@@ -125,7 +125,8 @@ describe.skipIf(missing !== null)(`fgserve from start to end (${missing ?? "exec
     expect(refused.headers.get("connection")).toBe("close");
     expect((await fetch(`${server.url}/health`)).status).toBe(503);
     const text = await (await running).text();
-    expect(text.match(/"text":/g)!.length).toBeGreaterThan(40);
+    // Where the machine is busy, tokens share events.
+    expect(text).toContain('"finish_reason":"length"');
     expect(text).toEndWith("data: [DONE]\n\n");
     expect(await server.exited).toBe(0);
   });

@@ -7,7 +7,7 @@ export interface TerminalProgram {
   /** Waits until `text` appears after what earlier calls waited for. Throws with what was shown instead. */
   see(text: string, seconds?: number): Promise<void>;
   exited: Promise<number>;
-  kill(): void;
+  kill(signal?: NodeJS.Signals): void;
 }
 
 export function startInTerminal(
@@ -50,6 +50,6 @@ export function startInTerminal(
       }
     },
     exited: child.exited,
-    kill: () => child.kill("SIGKILL"),
+    kill: (signal = "SIGKILL") => child.kill(signal),
   };
 }

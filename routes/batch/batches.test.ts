@@ -141,6 +141,20 @@ test("an upload that is not wanted leaves nothing", async () => {
   expect((await upload(server, "x".repeat(1000))).status).toBe(200);
 });
 
+test("an upload that the disk does not take says why, and takes no room", async () => {
+  const { server, folder, store } = await open();
+  rmSync(path.join(folder, "files"), { recursive: true });
+  const reply = await upload(server, "a");
+  expect(reply.status).toBe(503);
+  expect((await json(reply)).error).toMatchObject({
+    code: "storage_error",
+    message:
+      "the file cannot be kept: no such file or directory (ENOENT); see to the folder of --batch-dir, then send it again",
+  });
+  expect(server.errors).toEqual([]);
+  expect(store.files).toEqual([]);
+});
+
 test("a client that goes away in the middle of an upload leaves nothing, and no request open", async () => {
   const { server, folder } = await open();
   const stop = new AbortController();

@@ -241,6 +241,7 @@ test("what cannot be written to is said before anything is done", async () => {
     [{ errors: job.output }, /are one file/],
     [{ input: path.join(folder, "nothing") }, /nothing.* cannot be read: .*no such file/i],
     [{ input: folder }, /cannot be read/],
+    [{ input: "/dev/zero" }, /'\/dev\/zero' is no plain file, and a batch reads its input more than once/],
   ];
   for (const [change, message] of cases) {
     const error = await runBatch(

@@ -65,12 +65,21 @@ export interface BatchProgress {
  *   reached; the signal's reason. Then the batch can be run again.
  */
 export async function runBatch(job: BatchJob, options: BatchOptions): Promise<BatchProgress> {
+  await requirePlainInput(job.input);
   // The lock makes the file, but does not say what is wrong with its path.
   await (await ResultFile.open(job.output)).close();
   const { signal } = options;
   const onWait = () =>
     Promise.reject(new FastgenError("invalid_request", `another process writes to '${job.output}': ${BUSY_CURE}`));
   return withFileLock(job.output, { signal, onWait }, () => runWithFiles(job, options));
+}
+
+/** A pipe can be read once only, and the check of its lines would take them. */
+async function requirePlainInput(input: string): Promise<void> {
+  const info = await stat(input).catch(() => null);
+  if (info === null || info.isFile() || info.isDirectory()) return;
+  const message = `'${input}' is no plain file, and a batch reads its input more than once: write it to a file first`;
+  throw new FastgenError("invalid_request", message);
 }
 
 /** Opens the files of results, which nobody may replace or remove while they are open: the lock is held. */

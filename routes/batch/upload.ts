@@ -10,6 +10,7 @@ import { Busboy, type BusboyInstance } from "@fastify/busboy";
 import type { Context } from "hono";
 import { FastgenError } from "../../src/errors.ts";
 import { MAX_BATCH_FILE_BYTES, MAX_FILE_NAME_LENGTH, MAX_FORM_FIELDS } from "../../src/limits.ts";
+import { systemReason } from "../../src/system/system-reason.ts";
 import type { Env } from "../context.ts";
 import { HttpError } from "../errors.ts";
 import type { FileObject } from "./objects.ts";
@@ -18,7 +19,7 @@ import type { BatchStore } from "./store.ts";
 /** Bytes of a form's fields, each. */
 const FIELD_BYTES = 1024;
 
-/** Receives the form and puts its file into the store. Throws FastgenError, or an HttpError (400, 408, 413, 415). */
+/** Receives the form and puts its file into the store. Throws FastgenError ("unavailable" where the disk is full), or an HttpError (400, 408, 413, 415). */
 export async function receiveUpload(c: Context<Env>, store: BatchStore): Promise<FileObject> {
   const type = c.req.header("content-type") ?? "";
   if (!/^multipart\/form-data\s*;.*boundary=/is.test(type)) {
@@ -31,8 +32,16 @@ export async function receiveUpload(c: Context<Env>, store: BatchStore): Promise
     return upload.complete();
   } catch (error) {
     await upload.discard();
-    throw error;
+    throw notKept(error);
   }
+}
+
+/** What the file system says of a file that cannot be written, without its path, as an error for the client. */
+function notKept(error: unknown): unknown {
+  const { code, syscall, path } = error as NodeJS.ErrnoException;
+  if (error instanceof FastgenError || !code || !syscall) return error;
+  const message = `the file cannot be kept: ${systemReason(error, path)}; see to the folder of --batch-dir, then send it again`;
+  return new FastgenError("unavailable", message, { code: "storage_error", cause: error });
 }
 
 /** Gives the form the body as fast as it takes it. */
@@ -146,7 +155,7 @@ class Upload {
     // The rest of it may never come.
     this.#file?.destroy();
     await this.#saving?.catch(() => {});
-    await rm(this.#store.partPath(this.#id), { force: true });
+    for (const path of [this.#store.partPath(this.#id), this.#store.path(this.#id)]) await rm(path, { force: true });
     this.#store.release(this.#bytes);
   }
 }

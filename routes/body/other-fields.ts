@@ -5,6 +5,7 @@
 import { isObject } from "../../src/bounded-json.ts";
 import { FastgenError } from "../../src/errors.ts";
 import { MAX_NAMED_FIELDS } from "../../src/limits.ts";
+import { whatToSend } from "./other-names.ts";
 
 /** Fields that change nothing about the answer, whatever their value: names, routing, caching, and a client's own notes. */
 const IGNORED = new Set([
@@ -184,61 +185,6 @@ function meansDefault(name: string, value: unknown): boolean {
   return value === null || (value === false && NONE_IS_FALSE.has(name));
 }
 
-/** By field: a field that a request has in its place, and what to do then. The first that the request has counts. */
-const IN_ITS_PLACE = new Map<string, readonly (readonly [field: string, cure: string])[]>([
-  ["extra_body", [["model", "put its fields into the body itself"]]],
-  ["functions", [["tools", "send tools"]]],
-  ["function_call", [["tool_choice", "send tool_choice"]]],
-  [
-    "messages",
-    [
-      ["input", "send input"],
-      ["prompt", "send prompt, or send messages to /v1/chat/completions"],
-    ],
-  ],
-  ["input", [["messages", "send messages"]]],
-  ["prompt", [["messages", "send messages, or send prompt to /v1/completions"]]],
-  [
-    "response_format",
-    [
-      ["text", "send text.format"],
-      ["output_config", "send output_config.format"],
-    ],
-  ],
-  ["text", [["response_format", "send response_format"]]],
-  ["max_tokens", [["max_output_tokens", "send max_output_tokens"]]],
-  [
-    "max_completion_tokens",
-    [
-      ["max_output_tokens", "send max_output_tokens"],
-      ["max_tokens", "send max_tokens"],
-    ],
-  ],
-  ["max_output_tokens", [["max_tokens", "send max_tokens"]]],
-  ["stop", [["stop_sequences", "send stop_sequences"]]],
-  ["stop_sequences", [["stop", "send stop"]]],
-  [
-    "reasoning_effort",
-    [
-      ["output_config", "send output_config.effort"],
-      ["reasoning", "send reasoning.effort"],
-    ],
-  ],
-  ["instructions", [["messages", "send a message of the system"]]],
-  [
-    "system",
-    [
-      ["instructions", "send instructions"],
-      ["messages", "send a message of the system"],
-    ],
-  ],
-]);
-
-function inItsPlace(name: string, shape: object): string | null {
-  const found = IN_ITS_PLACE.get(name)?.find(([field]) => Object.hasOwn(shape, field));
-  return found?.[1] ?? null;
-}
-
 /** A body's known fields, and the names of those that were left out although they ask for something. */
 export interface Taken {
   known: Record<string, unknown>;
@@ -260,7 +206,7 @@ export function takeKnown(given: Record<string, unknown>, shape: object, allowEx
     } else if (asksForNothing(name, value)) continue;
     else if (!allowExtra) {
       const param = prefix + name;
-      const cure = inItsPlace(name, shape);
+      const cure = whatToSend(name, shape);
       const why = cure
         ? `: ${cure}`
         : ", or no field of this request, and this value may change the answer; leave it out";

@@ -2,6 +2,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { ReadableStreamDefaultReader } from "node:stream/web";
 import { asFastgenError, FastgenError } from "../../src/errors.ts";
+import { LINGER_SECONDS } from "../../src/limits.ts";
 import { errorReply, HttpError } from "../errors.ts";
 
 export interface ExchangeOptions {
@@ -41,12 +42,21 @@ export class Exchange {
       // A client that was not told to go on may send its body or not: what follows cannot be read.
       if (last || this.#mayWait) reply.headers.set("connection", "close");
       await new Reply(reply, this.#outgoing, writeSeconds).send(this.#gone.signal);
+      // A client that still sends would find the connection broken, and not read the reply.
+      if (this.#isLast(reply) && !this.#mayWait) await this.#body.rest();
+      this.#outgoing.end();
     } catch (error) {
       // The app answers its own errors: this is a reply that broke off.
       this.#outgoing.destroy(asFastgenError(error));
     } finally {
       this.#body.drop();
     }
+  }
+
+  /** Does the connection close after the reply? */
+  #isLast(reply: Response): boolean {
+    const { headers, httpVersion } = this.#incoming;
+    return httpVersion === "1.0" || /close/i.test(`${headers.connection} ${reply.headers.get("connection")}`);
   }
 
   /** The body is asked for. */
@@ -90,6 +100,8 @@ class IncomingBody {
   #controller!: ReadableStreamDefaultController<Uint8Array>;
   /** Somebody may still read it, and more may come. */
   #open = true;
+  /** No more of it can come. */
+  #failed = false;
 
   /** @param onAsked hears of every time that more of it is wanted. */
   constructor(incoming: IncomingMessage, onAsked: () => void) {
@@ -127,6 +139,7 @@ class IncomingBody {
 
   /** Its reader gets `error`, unless all of it has come. */
   fail(error: FastgenError): void {
+    this.#failed = true;
     if (this.#open) this.#controller.error(error);
     this.#open = false;
   }
@@ -135,6 +148,18 @@ class IncomingBody {
   drop(): void {
     this.#open = false;
     this.#incoming.resume();
+  }
+
+  /** Drops the rest; resolves when all of it has come, or after LINGER_SECONDS. */
+  async rest(): Promise<void> {
+    this.drop();
+    const incoming = this.#incoming;
+    if (incoming.complete || this.#failed) return;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, LINGER_SECONDS * 1000);
+      for (const event of ["end", "close"]) incoming.on(event, () => resolve());
+      incoming.on("close", () => clearTimeout(timer));
+    });
   }
 }
 
@@ -155,7 +180,7 @@ class Reply {
     this.#reader = body?.getReader() ?? null;
   }
 
-  /** Writes it as fast as the client takes it. Cancels it where the client goes away, or takes nothing. */
+  /** Writes it as fast as the client takes it, and leaves its end to be said. Cancels it where the client goes away, or takes nothing. */
   async send(gone: AbortSignal): Promise<void> {
     if (gone.aborted) return this.#cancel();
     gone.addEventListener("abort", () => this.#cancel(), { once: true });
@@ -168,7 +193,6 @@ class Reply {
     for (let next = await this.#reader?.read(); next?.value; next = await this.#reader?.read()) {
       if (!this.#write(next.value)) await this.#drained();
     }
-    outgoing.end();
   }
 
   /**

@@ -26,6 +26,9 @@ test("a port belongs to one server; the next one is told, and may have another",
     message: expect.stringContaining(`the port is in use; choose another with --port, such as ${port + 1}`),
   });
   await expect(serve("192.0.2.1")).rejects.toThrow("choose an address of this machine with --host");
+  for (const host of ["nowhere.invalid", "::1x"]) {
+    await expect(serve(host)).rejects.toThrow(`cannot listen on ${host}:0: there is no such host; choose an address`);
+  }
   expect((await serve()).port).not.toBe(port);
 });
 
@@ -33,6 +36,7 @@ test("its URL can be asked, whatever the family of its address", async () => {
   for (const [host, name] of [
     ["127.0.0.1", "127.0.0.1"],
     ["::1", "[::1]"],
+    ["[::1]", "[::1]"],
   ] as const) {
     const { url, port } = await serve(host);
     expect(url.href).toBe(`http://${name}:${port}/`);

@@ -1,4 +1,5 @@
 /** The port: node:http, whose parser answers pipelined requests in turn, and bounds on what a connection may hold. */
+import { lookup } from "node:dns/promises";
 import * as http from "node:http";
 import { type AddressInfo, isIPv6, type Socket } from "node:net";
 import { pathToFileURL } from "node:url";
@@ -24,7 +25,8 @@ export interface Listener {
  * @param uds the path of a Unix socket, in place of an address and a port
  */
 export async function listen(service: Service, host: string, port: number, uds?: string): Promise<Listener> {
-  if (uds !== undefined) await freeSocket(uds);
+  if (uds === undefined) await requireHost(host, port);
+  else await freeSocket(uds);
   const server = createServer(service, uds);
   try {
     await new Promise<void>((resolve, reject) => {
@@ -45,6 +47,16 @@ export async function listen(service: Service, host: string, port: number, uds?:
       await closed;
     },
   };
+}
+
+/** Where the name leads nowhere, what listening says of it means nothing. */
+async function requireHost(host: string, port: number): Promise<void> {
+  try {
+    await lookup(host.replace(/^\[(.*)\]$/, "$1"));
+  } catch (cause) {
+    const why = "there is no such host; choose an address of this machine with --host, or 0.0.0.0 for all";
+    throw new FastgenError("unavailable", `cannot listen on ${host}:${port}: ${why}`, { cause });
+  }
 }
 
 function boundTo(server: http.Server, uds: string | undefined): Pick<Listener, "url" | "port"> {

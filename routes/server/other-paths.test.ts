@@ -12,6 +12,7 @@ test.each([
   ["/api/chat", "Ollama's API is not served"],
   ["/v1/audio/transcriptions", "text"],
   ["/generate_stream", "/inference/v1/generate"],
+  ["/update_named_param", "POST /update_weights"],
   ["/v1/no/such/path", "OpenAI's API is served at /v1"],
 ])("%s", async (path, advice) => {
   const reply = await server.post(path, {});

@@ -5,6 +5,7 @@ const NO_VECTORS = "models that generate text are served, and no embeddings, sco
 const IMAGES_AND_SOUND = "models that read and write text are served";
 const RENDER = "see POST /v1/chat/completions/render, which gives the prompt's text and token ids";
 const TOKENS = "see POST /inference/v1/generate, which takes and gives token ids, or /v1/completions";
+const WEIGHTS = "weights do not come over NCCL, and none are given out; see POST /update_weights";
 const NO_STORE = "nothing of that kind is kept here";
 
 /** By path without /v1, for it and all below it. */
@@ -38,7 +39,13 @@ const ADVICE = new Map<string, string>([
   ["/docs", "docs/api.md lists the fields of requests"],
   ["/redoc", "docs/api.md lists the fields of requests"],
   ["/openapi.json", "docs/api.md lists the fields of requests"],
+  // TRL's older server
+  ["/init_communicator", WEIGHTS],
+  ["/update_named_param", WEIGHTS],
+  ["/batch_update_named_params", WEIGHTS],
+  ["/close_communicator", WEIGHTS],
   // SGLang and text-generation-inference
+  ["/get_weights_by_name", WEIGHTS],
   ["/generate_stream", TOKENS],
   ["/encode", NO_VECTORS],
   ["/health_generate", "see GET /health, and /liveness, which asks the engines"],

@@ -40,7 +40,9 @@ export function detokenize(service: Service) {
     const { fastgen } = service;
     const { fields } = await readBody(c, service, detokenizeSchema);
     const { skip_special_tokens = false } = fields;
-    const ids = tokenIds(fields.tokens, "tokens", MAX_DETOKENIZE_IDS);
+    // The ids of an empty text, as /tokenize gives them.
+    const none = Array.isArray(fields.tokens) && fields.tokens.length === 0;
+    const ids = none ? [] : tokenIds(fields.tokens, "tokens", MAX_DETOKENIZE_IDS);
     const wrong = ids.findIndex((id) => id >= fastgen.model.vocab_size);
     if (wrong >= 0) {
       const message = `tokens[${wrong}] is ${ids[wrong]}, which is not below the vocabulary's ${fastgen.model.vocab_size}`;

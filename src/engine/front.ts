@@ -239,7 +239,7 @@ export class EngineFront {
 
   /**
    * Records the engine's part of a profile. Resolves once its steps have run, or stopProfile() was called, and the parts are
-   * written. Rejects with FastgenError "invalid_request" where one is being recorded, "internal" where the parts cannot be written.
+   * written. Rejects with FastgenError "invalid_request" where one is being recorded, "unavailable" where the parts cannot be written.
    */
   recordProfile(order: ProfileOrder): Promise<void> {
     if (this.ended) return Promise.reject(this.ended);

@@ -392,6 +392,32 @@ describe("folders that are no model", () => {
     await expect(openModel(directory)).rejects.toThrow(/has no config.json/);
   });
 
+  test("what a model may lack is told of where it is broken", async () => {
+    for (const file of ["tokenizer_config.json", "generation_config.json", "chat_template.jinja"]) {
+      write(tinyModel());
+      const path = join(directory, file);
+      rmSync(path, { force: true });
+      symlinkSync("nowhere", path);
+      await expect(openModel(directory)).rejects.toThrow(`${file} is a link to a file that is not there: put`);
+      rmSync(path);
+      mkdirSync(path);
+      await expect(openModel(directory)).rejects.toThrow(`${file} is a folder where a file should be: put`);
+      rmSync(path, { recursive: true });
+    }
+    await openModel(directory);
+  });
+
+  test("a device in the place of a file is not waited for", async () => {
+    for (const file of ["config.json", "tokenizer.json", "generation_config.json", "model.safetensors"]) {
+      write(tinyModel());
+      const path = join(directory, file);
+      rmSync(path, { force: true });
+      symlinkSync("/dev/zero", path);
+      await expect(openModel(directory)).rejects.toThrow(`${path} is no file, but a pipe, a socket or a device`);
+      rmSync(path);
+    }
+  });
+
   test("a file that cannot be read is named once, with the reason", async () => {
     write(tinyModel());
     const config = join(directory, "config.json");

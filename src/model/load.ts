@@ -69,17 +69,24 @@ async function readModel(
     return content;
   };
   const names = await store.list();
+  // A model may do without such a file, but where there is a broken one it was meant to have it.
+  const optional = (file: string) => {
+    const broken = names.find((name) => name === `${file}@` || name === `${file}/`);
+    if (broken === undefined) return text(file);
+    const what = broken.endsWith("@") ? "a link to a file that is not there" : "a folder where a file should be";
+    throw modelError(`${store.label}: ${file} is ${what}: put the model's own file there, or remove it`);
+  };
   const withWeights = options.loadFormat !== "dummy";
   const checked = await checkFolder({ label: store.label, names, read: text }, withWeights);
   const files: ModelFiles = {
     config: checked.config,
     tokenizer: checked.tokenizer,
-    tokenizerConfig: await text("tokenizer_config.json"),
-    generationConfig: await text("generation_config.json"),
-    chatTemplate: await text("chat_template.jinja"),
-    chatTemplateJson: await text("chat_template.json"),
-    specialTokensMap: await text("special_tokens_map.json"),
-    addedTokens: await text("added_tokens.json"),
+    tokenizerConfig: await optional("tokenizer_config.json"),
+    generationConfig: await optional("generation_config.json"),
+    chatTemplate: await optional("chat_template.jinja"),
+    chatTemplateJson: await optional("chat_template.json"),
+    specialTokensMap: await optional("special_tokens_map.json"),
+    addedTokens: await optional("added_tokens.json"),
     namedTemplates: {},
   };
   for (const path of await store.templates()) files.namedTemplates[basename(path, ".jinja")] = (await text(path)) ?? "";
@@ -123,11 +130,14 @@ function directoryStore(label: string, directory: string, isUpdate: boolean): Mo
     async size(file) {
       try {
         const info = await stat(join(directory, file));
-        return info.isFile() ? info.size : null;
+        if (info.isFile()) return info.size;
+        if (info.isDirectory()) return null;
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code === "ENOENT") return null;
         throw failed(file, error);
       }
+      const path = join(directory, file);
+      throw modelError(`${path} is no file, but a pipe, a socket or a device: put the model's own file there`);
     },
     async read(file, offset, length) {
       let handle: Awaited<ReturnType<typeof open>> | undefined;

@@ -52,7 +52,7 @@ export async function removeParts(parts: readonly Part[]): Promise<void> {
  * Writes NAME.json, or NAME.json.gz if it is large, and removes the parts. Nobody sees an unfinished file under that name.
  * @param size how many lines there are, about
  * @param about what the trace says of itself ("otherData")
- * @throws FastgenError "internal"
+ * @throws FastgenError "unavailable", with the code "storage_error"
  */
 export async function writeProfile(
   name: string,
@@ -87,7 +87,7 @@ export async function writeProfile(
 export function unwritten(directory: string, cause: unknown): FastgenError {
   const reason = systemReason(cause, directory);
   const message = `the profile cannot be written: ${reason}; see whether ${directory} is there and has room, and record it again`;
-  return new FastgenError("internal", message, { cause });
+  return new FastgenError("unavailable", message, { code: "storage_error", cause });
 }
 
 /** What fg_trace_stop writes around its events. */

@@ -114,6 +114,7 @@ test("seeds are exact over the whole range of 64 bits, and nothing beyond it is 
 test("messages are sentences about the field", () => {
   const says = (params: object) => refusal(() => resolveParams(params as SamplingParams, {})).message;
   expect(says({ temperature: "hot" })).toBe('temperature must be a number, not "hot"');
+  expect(says({ temperature: JSON.parse("1e400") })).toBe("temperature must be a number, not one beyond 1.8e308");
   expect(says({ top_p: -0.5 })).toBe("top_p must be at least 0, not -0.5");
   expect(says({ repetition_penalty: 0 })).toBe("repetition_penalty must be above 0, not 0");
   expect(says({ top_p: 1.5 })).toBe("top_p must be at most 1, not 1.5");

@@ -20,7 +20,12 @@ export interface CutRules {
 }
 
 const partSchema = z.looseObject({ type: z.string() });
-type Part = z.infer<typeof partSchema>;
+
+/** Sequences within sequences. The library that runs them takes no more either. */
+const MAX_PART_DEPTH = 100;
+
+/** A normaliser, a pre-tokenizer or a decoder of tokenizer.json. */
+export type TokenizerPart = z.infer<typeof partSchema>;
 
 const schema = z.looseObject({
   normalizer: partSchema.nullish(),
@@ -45,8 +50,8 @@ export function readCutRules(json: unknown): CutRules {
   const parsed = schema.safeParse(json);
   if (!parsed.success) return NO_CUTS;
   const { normalizer, pre_tokenizer, added_tokens, model } = parsed.data;
-  const normalizers = flatten(normalizer, "normalizers");
-  const preTokenizers = flatten(pre_tokenizer, "pretokenizers");
+  const normalizers = flattenParts(normalizer, "normalizers");
+  const preTokenizers = flattenParts(pre_tokenizer, "pretokenizers");
   if (!normalizers?.every(isLocal) || !preTokenizers) return NO_CUTS;
   const pure = !model.dropout && !model.continuing_subword_prefix && !model.end_of_word_suffix;
   return {
@@ -69,29 +74,32 @@ const NO_CUTS: CutRules = {
 };
 
 /** The parts of a Sequence, nested ones too; null where one cannot be read. */
-function flatten(part: Part | null | undefined, key: string): Part[] | null {
-  if (part == null) return [];
+export function flattenParts(json: unknown, key: string, depth = 0): TokenizerPart[] | null {
+  if (json == null) return [];
+  if (depth > MAX_PART_DEPTH) return null;
+  const part = partSchema.safeParse(json).data;
+  if (!part) return null;
   if (part.type !== "Sequence") return [part];
-  const inner = z.array(partSchema).safeParse(part[key]);
+  const inner = z.array(z.unknown()).safeParse(part[key]);
   if (!inner.success) return null;
-  const parts = inner.data.map((each) => flatten(each, key));
-  return parts.includes(null) ? null : (parts as Part[][]).flat();
+  const parts = inner.data.map((each) => flattenParts(each, key, depth + 1));
+  return parts.includes(null) ? null : (parts as TokenizerPart[][]).flat();
 }
 
 const stringPattern = z.object({ String: z.string() });
 
-function isLocal(part: Part): boolean {
+function isLocal(part: TokenizerPart): boolean {
   return LOCAL_NORMALISERS.has(part.type) && (part.type !== "Replace" || stringPattern.safeParse(part.pattern).success);
 }
 
-function prefixes({ type, prepend_scheme, add_prefix_space }: Part): boolean {
+function prefixes({ type, prepend_scheme, add_prefix_space }: TokenizerPart): boolean {
   if (type === "Metaspace")
     return prepend_scheme === undefined ? add_prefix_space !== false : prepend_scheme !== "never";
   return type === "Prepend" || (type === "ByteLevel" && add_prefix_space !== false);
 }
 
 /** Whether a character alone decides if there is a split before or after it. */
-function splitsAtOneCharacter(part: Part): boolean {
+function splitsAtOneCharacter(part: TokenizerPart): boolean {
   if (part.type === "Metaspace") return true;
   if (part.type === "ByteLevel") return part.use_regex === false;
   const pattern = stringPattern.safeParse(part.pattern);

@@ -15,6 +15,7 @@
  */
 import type { Encoding, Tokenizer as NativeTokenizer } from "tokenizers";
 import { FastgenError } from "../errors.ts";
+import { MAX_PIECE_LENGTH } from "../limits.ts";
 import type { CutRules } from "./cut-rules.ts";
 
 /** UTF-16 units of a piece: some 20 ms of work on another thread, and 2 ms on this one. */
@@ -129,8 +130,16 @@ let longPieces: Promise<unknown> = Promise.resolve();
 async function encodePiece(native: NativeTokenizer, text: string, signal?: AbortSignal): Promise<Piece> {
   const encode = async () => {
     if (signal?.aborted) throw new FastgenError("aborted", "the request was aborted while its prompt was tokenised");
-    return native.encode(text, null, { addSpecialTokens: false });
+    // A tokenizer without a token for what it does not know.
+    return native.encode(text, null, { addSpecialTokens: false }).catch((cause: Error) => {
+      const message = `the prompt has characters that the model's tokenizer does not know (${cause.message}): leave them out`;
+      throw new FastgenError("invalid_request", message, { cause });
+    });
   };
+  if (text.length > MAX_PIECE_LENGTH) {
+    const message = `the prompt has more than ${MAX_PIECE_LENGTH} characters in a row that the tokenizer cannot take one by one: shorten it, or put line breaks in`;
+    throw new FastgenError("invalid_request", message);
+  }
   let encoding: Encoding;
   if (text.length <= LONG_PIECE) encoding = await encode();
   else {

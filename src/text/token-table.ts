@@ -148,7 +148,15 @@ interface DecodeRule {
   start: StartRule;
 }
 
-const replaceSchema = z.looseObject({ pattern: z.object({ String: z.string().min(1) }), content: z.string() });
+/** Characters of a replacement, of a token after all of them, and of all tokens together. */
+const MAX_REPLACEMENT = 64;
+const MAX_TOKEN_TEXT = 1 << 20;
+const MAX_TEXT = 1 << 27;
+
+const replaceSchema = z.looseObject({
+  pattern: z.object({ String: z.string().min(1) }),
+  content: z.string().max(MAX_REPLACEMENT),
+});
 const stripSchema = z.looseObject({ content: z.string().length(1), start: z.int().min(0), stop: z.literal(0) });
 const metaspaceSchema = z.looseObject({
   replacement: z.string().min(1).default("▁"),
@@ -211,7 +219,11 @@ function encodeAll(tokens: (string | undefined)[], rule: DecodeRule) {
   let room = 0;
   const texts = tokens.map((token) => {
     let text = token ?? "";
-    for (const { from, to } of rule.replacements) text = text.replaceAll(from, to);
+    for (const { from, to } of rule.replacements) {
+      text = text.replaceAll(from, to);
+      if (text.length > Math.min(MAX_TOKEN_TEXT, MAX_TEXT - room / 3))
+        throw unsupported("that makes long texts of tokens");
+    }
     room += text.length * 3; // the most UTF-8 bytes that a UTF-16 unit can take
     return text;
   });

@@ -11,6 +11,7 @@ import { nativeTokenizers } from "./native-tokenizers.ts";
 import { type EncodeOptions, encodeInPieces } from "./pieces.ts";
 import { readTextEnds, type TextEnds } from "./text-ends.ts";
 import { buildTokenTable, readTokenizerJson, type TableToken, type TokenTable } from "./token-table.ts";
+import { checkParts } from "./tokenizer-parts.ts";
 import { type AddedToken, readTokenizerSettings, type SettingsFiles, tokensToAdd } from "./tokenizer-settings.ts";
 
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
@@ -48,6 +49,7 @@ export class Tokenizer {
     const json = readTokenizerJson(files.tokenizer);
     const settings = readTokenizerSettings(files);
     const table = buildTokenTable(json);
+    checkParts(json);
     const native = openNative(files.tokenizer);
     const added = addTokens(native, tokensToAdd(settings, json.added_tokens));
     const tokenizer = new Tokenizer({

@@ -184,8 +184,16 @@ export const modelBugs: PlantedBug[] = [
     ["shape: { ...shape, tiedEmbeddings: tied }", "shape", "an LM head of its own is read and not used"],
     ["dtype: dtype ?? (stored", "dtype: (stored", "the tensors' dtype wins over config.json's"],
     ['"bfloat16" : stored) ??', '"bfloat16" : null) ??', "a config without dtype is bfloat16 whatever the tensors are"],
-    ["info.isFile() ? info.size : null", "info.size", "a folder is taken for a file"],
-    ['await text("chat_template.jinja")', 'await text("chat_template.json")', "chat_template.jinja is not read"],
+    [
+      "if (info.isDirectory()) return null;",
+      "if (info.isDirectory()) return info.size;",
+      "a folder is taken for a file",
+    ],
+    [
+      'await optional("chat_template.jinja")',
+      'await optional("chat_template.json")',
+      "chat_template.jinja is not read",
+    ],
   ]),
   ...inFile(
     "src/model/hub-client.ts",

@@ -104,7 +104,7 @@ export const batchBugs: PlantedBug[] = [
   ]),
   ...inFile("routes/batch/upload.ts", SERVER, [
     ['purpose !== "batch"', "false", "any purpose is taken"],
-    ["await rm(this.#store.partPath(this.#id), { force: true });", "", "a refused upload stays"],
+    ["[this.#store.partPath(this.#id), this.#store.path(this.#id)]", "[]", "a refused upload stays"],
     ["this.#store.release(this.#bytes);", "", "a refused upload takes room"],
     ["this.#store.hold(piece.byteLength);", "", "an upload has no bound"],
     ['if (name !== "file") this.#fields.set(name, "");', "", "a file of any name is taken"],
