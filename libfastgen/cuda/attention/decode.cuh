@@ -25,6 +25,11 @@ struct DecodeShare {
 	int32_t reserved;
 };
 
+/* Elements of a row of DecodeArgs::partial: whole vectors of four. */
+__host__ __device__ constexpr int partial_row(int head_dim) {
+	return head_dim + 4;
+}
+
 struct DecodeArgs {
 	KvPool kv;
 	const AttnSeq *seqs;       /* [n_seqs] */
@@ -32,7 +37,7 @@ struct DecodeArgs {
 	int32_t n_blocks;
 	const bf16 *q;    /* [n_tokens][q_stride], head h at h * head_dim */
 	bf16 *out;        /* [n_tokens][n_heads * head_dim] */
-	float *partial;   /* [2 * n_blocks][group][head_dim + 2]: unnormalised output, then maximum and sum */
+	float *partial;   /* [2 * n_blocks][group][partial_row(head_dim)]: unnormalised output, then maximum and sum */
 	int32_t *arrived; /* [n_seqs][kv_heads]: zero before and after */
 	int32_t stages;   /* as decode_plan says */
 	int32_t layer;
