@@ -245,6 +245,7 @@ struct Decode {
 		a.kv = r.kv, a.seqs = r.d_seqs, a.shares = upload(shares), a.n_blocks = blocks;
 		a.q = r.q, a.out = r.out, a.layer = r.layer, a.group = r.c.group, a.q_stride = r.stride, a.window = r.c.window,
 		a.scale = r.scale(), a.stages = plan.stages;
+		a.ahead = {r.kv.data, 5, 128, 256};
 		CUDA(cudaMalloc(&a.partial, (size_t)2 * blocks * 16 * partial_row(r.c.head_dim) * sizeof(float)));
 		a.arrived = upload(std::vector<int32_t>((size_t)n * r.c.kv_heads, 0));
 	}

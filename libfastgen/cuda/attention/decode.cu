@@ -9,12 +9,21 @@ namespace {
 /* Blocks that a multiprocessor should run: one computes while another begins or ends a pair. */
 constexpr int MOST_BLOCKS = 2;
 
+/* Each block asks for its share of the pieces. */
+__device__ __forceinline__ void read_ahead(const Ahead &a) {
+#if __CUDA_ARCH__ >= 900
+	for (int i = threadIdx.x * gridDim.x + blockIdx.x; i < a.rows; i += gridDim.x * THREADS)
+		asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;\n" ::"l"(a.data + i * a.pitch), "r"(a.width));
+#endif
+}
+
 /* HALVES: of the rows of a tile, that the group needs. */
 template <class Page, int STAGES, int HALVES>
 __global__ void __launch_bounds__(THREADS, MOST_BLOCKS)
 	decode_kernel(const __grid_constant__ DecodeArgs a, int n_seqs) {
 	constexpr int D = Page::HEAD_DIM;
 	let_next_start();
+	read_ahead(a.ahead);
 	extern __shared__ __align__(128) char shared[];
 	/* While warps merge, pages are loaded into the ring, so the merge has a place of its own. */
 	auto &merge = *(WarpMerge<D, HALVES> *)(shared + DecodeRing<Page, STAGES>::BYTES);

@@ -25,6 +25,14 @@ struct DecodeShare {
 	int32_t reserved;
 };
 
+/* Weights to bring to the L2 cache, for a product that follows: `rows` pieces of `width` bytes, a multiple of 16, that
+ * begin `pitch` bytes apart. Attention of few sequences leaves memory idle. Devices before sm_90 read none ahead. */
+struct Ahead {
+	const char *data = nullptr;
+	int rows = 0, width = 0;
+	int64_t pitch = 0;
+};
+
 /* Elements of a row of DecodeArgs::partial: whole vectors of four. */
 __host__ __device__ constexpr int partial_row(int head_dim) {
 	return head_dim + 4;
@@ -45,6 +53,7 @@ struct DecodeArgs {
 	int32_t q_stride; /* elements */
 	int32_t window;   /* 0 = full attention */
 	float scale;      /* of the scores, times log2(e) */
+	Ahead ahead;
 };
 
 /* How the kernel uses a device. */
