@@ -28,6 +28,7 @@ const program = new Command("bun bench/profile.ts")
   .option("--input <tokens>", "tokens of each prompt", count, 1024)
   .option("--prefill <tokens>", "tokens in a step of prompts; 0 = none", Number, 2048)
   .option("--steps <n>", "steps that are timed, and in a profile", count, STEPS)
+  .option("--fp8", "weights, activations and KV cache in FP8")
   .requiredOption("--out <folder>", "where the profiles go")
   .option("--results <file>", "file that a line for each is added to");
 
@@ -38,6 +39,7 @@ const flags = program.opts<{
   input: number;
   prefill: number;
   steps: number;
+  fp8?: boolean;
   out: string;
   results?: string;
 }>();
@@ -49,6 +51,7 @@ const fastgen = await Fastgen.load(model, {
   max_num_seqs: most,
   max_num_batched_tokens: flags.prefill || undefined,
   enable_prefix_caching: false,
+  ...(flags.fp8 ? { quantization: "fp8", kv_cache_dtype: "fp8" } : {}),
 });
 const { vocab_size } = fastgen.model;
 const prompt = (length: number, seed: number) =>
@@ -152,6 +155,7 @@ function done(outcome: Outcome): void {
     ...machineFacts(),
     model: basename(model),
     device: fastgen.capacity.device_name,
+    dtype: flags.fp8 ? "fp8" : "bfloat16",
     input: flags.input,
     ...outcome,
   };

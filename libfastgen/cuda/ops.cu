@@ -217,7 +217,7 @@ fg_status make_state(Context *c) {
 	if (c->decode_plan.stages == 0)
 		return fg_fail(FG_UNSUPPORTED, "%s has too little shared memory for attention with head_dim %d", c->name,
 		               s.head_dim);
-	size_t partial = (size_t)2 * c->decode_blocks * c->group() * (s.head_dim + 2) * sizeof(float);
+	size_t partial = (size_t)2 * c->decode_blocks * c->group() * partial_row(s.head_dim) * sizeof(float);
 	c->decode_partial = (float *)device_alloc(c, partial, "attention's partial results");
 	c->decode_arrived = (int32_t *)device_alloc(c, S * c->kv_heads * sizeof(int32_t), "attention's counters");
 	c->page_table = (int32_t *)device_alloc(c, S * config->pages_per_seq * sizeof(int32_t), "page tables");

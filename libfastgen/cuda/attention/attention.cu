@@ -3,9 +3,26 @@
  */
 #include "../context.cuh"
 
+#include <algorithm>
 #include <cmath>
 
 namespace fg {
+
+namespace {
+
+/* The first columns of gate_up. o's product, which comes before it, reads ahead of x by itself. With more sequences
+ * attention keeps memory busy. More bytes than these are no faster (../NOTES.md). */
+Ahead ahead_of(Context *c, const fg_matrix &gate_up) {
+	constexpr int32_t FEW = 8;
+	constexpr int64_t BYTES = 8 << 20, LINE_BYTES = 128;
+	const Scaling scaling = scaling_of_w((Scaling)gate_up.scheme.scaling);
+	const int64_t row = gate_up.cols * (int64_t)(scaling == Scaling::PLAIN ? sizeof(bf16) : sizeof(fp8));
+	if (c->extent.n_decode > FEW || c->extent.n_prefill > 0 || row % 16) return {};
+	const int64_t width = std::min(row, BYTES / gate_up.rows) / LINE_BYTES * LINE_BYTES;
+	return width > 0 ? Ahead{(const char *)operands(c, nullptr, gate_up).w, gate_up.rows, (int)width, row} : Ahead{};
+}
+
+} // namespace
 
 void attention(fg_ctx *ctx, const fg_batch *, int32_t layer, const void *qkv, const fg_matrix *, void *out) {
 	Context *c = context(ctx);
@@ -29,7 +46,8 @@ void attention(fg_ctx *ctx, const fg_batch *, int32_t layer, const void *qkv, co
 		                c->group(),
 		                stride,
 		                c->windows[which],
-		                scale};
+		                scale,
+		                ahead_of(c, ctx->weights.layers[layer].gate_up)};
 		note(c, decode_attention(a, c->extent.n_decode, c->stream), "decode attention");
 	}
 	if (c->extent.n_prefill > 0) {

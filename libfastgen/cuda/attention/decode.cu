@@ -9,14 +9,24 @@ namespace {
 /* Blocks that a multiprocessor should run: one computes while another begins or ends a pair. */
 constexpr int MOST_BLOCKS = 2;
 
-template <class Page, int STAGES>
+/* Each block asks for its share of the pieces. */
+__device__ __forceinline__ void read_ahead(const Ahead &a) {
+#if __CUDA_ARCH__ >= 900
+	for (int i = threadIdx.x * gridDim.x + blockIdx.x; i < a.rows; i += gridDim.x * THREADS)
+		asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;\n" ::"l"(a.data + i * a.pitch), "r"(a.width));
+#endif
+}
+
+/* HALVES: of the rows of a tile, that the group needs. */
+template <class Page, int STAGES, int HALVES>
 __global__ void __launch_bounds__(THREADS, MOST_BLOCKS)
 	decode_kernel(const __grid_constant__ DecodeArgs a, int n_seqs) {
 	constexpr int D = Page::HEAD_DIM;
 	let_next_start();
+	read_ahead(a.ahead);
 	extern __shared__ __align__(128) char shared[];
 	/* While warps merge, pages are loaded into the ring, so the merge has a place of its own. */
-	WarpMerge<D> &merge = *(WarpMerge<D> *)(shared + DecodeRing<Page, STAGES>::BYTES);
+	auto &merge = *(WarpMerge<D, HALVES> *)(shared + DecodeRing<Page, STAGES>::BYTES);
 	const Share share(a);
 	Cursor at = share.begin;
 	KvPipeline<Page, STAGES> pipeline(a, n_seqs, shared, share);
@@ -24,13 +34,13 @@ __global__ void __launch_bounds__(THREADS, MOST_BLOCKS)
 	await_previous();
 	pipeline.fill(true);
 
-	OnlineSoftmax<Page> softmax;
-	Queries<Page> q;
+	OnlineSoftmax<Page, HALVES> softmax;
+	Queries<Page, HALVES> q;
 	if (share.first == share.stop) return;
 	q.load(a, at);
 	softmax.clear(), q.prepare(a);
-	int64_t first = share.first; /* page of this pair in the share */
-	for (int64_t page = share.first; page < share.stop; page++) {
+	int first = share.first; /* page of this pair in the share */
+	for (int page = share.first; page < share.stop; page++) {
 		const uint32_t kv = pipeline.next();
 		const int context = at.seq.context - at.page * PAGE; /* keys from this page on */
 		softmax.attend(q, kv, a.window > 0 ? context - a.window : 0, context);
@@ -43,7 +53,7 @@ __global__ void __launch_bounds__(THREADS, MOST_BLOCKS)
 		if (page + 1 < share.stop) q.load(a, at); /* on their way while warps merge */
 		merge_warps(softmax, merge);
 		__syncthreads();
-		store<D>(a, share, done, PairPart(a, done, first, page), merge);
+		store(a, share, done, PairPart(a, done, first, page), merge);
 		__syncthreads(); /* before the next pair's results overwrite these */
 		softmax.clear(), q.prepare(a);
 		first = page + 1;
@@ -57,7 +67,8 @@ template <class Page> constexpr int MOST_STAGES = Page::BYTES >= 16384 ? 3 : Pag
 template <class Page> constexpr int FEW_STAGES = Page::BYTES > 2048 ? (MOST_STAGES<Page> + 1) / 2 : MOST_STAGES<Page>;
 
 template <class Page, int STAGES> constexpr int dynamic_bytes() {
-	return DecodeRing<Page, STAGES>::BYTES + (int)sizeof(WarpMerge<Page::HEAD_DIM>);
+	static_assert(sizeof(WarpMerge<Page::HEAD_DIM, 1>) == sizeof(WarpMerge<Page::HEAD_DIM, 2>));
+	return DecodeRing<Page, STAGES>::BYTES + (int)sizeof(WarpMerge<Page::HEAD_DIM, 1>);
 }
 
 template <class Page> DecodePlan plan(const SharedLimits &limits) {
@@ -75,7 +86,7 @@ template <class Page> DecodePlan plan(const SharedLimits &limits) {
 
 template <class Page, int STAGES> cudaError_t run(const DecodeArgs &args, int n_seqs, cudaStream_t stream) {
 	constexpr int BYTES = dynamic_bytes<Page, STAGES>();
-	auto kernel = decode_kernel<Page, STAGES>;
+	auto kernel = args.group > HALF_ROWS ? decode_kernel<Page, STAGES, 2> : decode_kernel<Page, STAGES, 1>;
 	cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, BYTES);
 	if (error != cudaSuccess) return error;
 	return launch(kernel, args.n_blocks, THREADS, BYTES, stream, args, n_seqs);

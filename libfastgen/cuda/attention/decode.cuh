@@ -25,6 +25,19 @@ struct DecodeShare {
 	int32_t reserved;
 };
 
+/* Weights to bring to the L2 cache, for a product that follows: `rows` pieces of `width` bytes, a multiple of 16, that
+ * begin `pitch` bytes apart. Attention of few sequences leaves memory idle. Devices before sm_90 read none ahead. */
+struct Ahead {
+	const char *data = nullptr;
+	int rows = 0, width = 0;
+	int64_t pitch = 0;
+};
+
+/* Elements of a row of DecodeArgs::partial: whole vectors of four. */
+__host__ __device__ constexpr int partial_row(int head_dim) {
+	return head_dim + 4;
+}
+
 struct DecodeArgs {
 	KvPool kv;
 	const AttnSeq *seqs;       /* [n_seqs] */
@@ -32,7 +45,7 @@ struct DecodeArgs {
 	int32_t n_blocks;
 	const bf16 *q;    /* [n_tokens][q_stride], head h at h * head_dim */
 	bf16 *out;        /* [n_tokens][n_heads * head_dim] */
-	float *partial;   /* [2 * n_blocks][group][head_dim + 2]: unnormalised output, then maximum and sum */
+	float *partial;   /* [2 * n_blocks][group][partial_row(head_dim)]: unnormalised output, then maximum and sum */
 	int32_t *arrived; /* [n_seqs][kv_heads]: zero before and after */
 	int32_t stages;   /* as decode_plan says */
 	int32_t layer;
@@ -40,6 +53,7 @@ struct DecodeArgs {
 	int32_t q_stride; /* elements */
 	int32_t window;   /* 0 = full attention */
 	float scale;      /* of the scores, times log2(e) */
+	Ahead ahead;
 };
 
 /* How the kernel uses a device. */

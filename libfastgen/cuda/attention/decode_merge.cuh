@@ -19,11 +19,11 @@ __host__ __device__ constexpr int most_blocks(int head_dim) {
 /* Which part of a pair this block has read. A block leaves at most two parts: one of a pair that another block began,
  * and one of a pair that other blocks continue. */
 struct PairPart {
-	int64_t pair_first, pair_last; /* the pair's pages, counted as in Share */
-	bool begins, ends;             /* whether the block has read the first of them, and the last */
+	int pair_first, pair_last; /* the pair's pages, counted as in Share */
+	bool begins, ends;         /* whether the block has read the first of them, and the last */
 
 	/* The block has read the pages [first, last] of the pair; `at` is at the last one. */
-	__device__ __forceinline__ PairPart(const DecodeArgs &a, const Cursor &at, int64_t first, int64_t last) {
+	__device__ __forceinline__ PairPart(const DecodeArgs &a, const Cursor &at, int first, int last) {
 		int seq_first = first_page(at.seq.context, a.window);
 		pair_first = last - (at.page - seq_first), pair_last = pair_first + (at.end - seq_first) - 1;
 		begins = pair_first == first, ends = at.at_last_page();
@@ -34,25 +34,30 @@ struct PairPart {
 	}
 };
 
-/* Where block b leaves a part: [group][D + 2], see DecodeArgs::partial. begins: whether the part begins its pair. */
+/* Where block b leaves a part: [group][partial_row(D)], see DecodeArgs::partial. begins: whether the part begins its
+ * pair. */
 template <int D> __device__ __forceinline__ float *partial_of(const DecodeArgs &a, int b, bool begins) {
-	return a.partial + (int64_t)(2 * b + begins) * a.group * (D + 2);
+	return a.partial + (int64_t)(2 * b + begins) * a.group * partial_row(D);
+}
+
+__device__ __forceinline__ void store_four(bf16 *to, const float4 &v, float factor) {
+	*(uint2 *)to = make_uint2(pack_bf16(v.x * factor, v.y * factor), pack_bf16(v.z * factor, v.w * factor));
 }
 
 /* Writes the block's result: to the output [group][D] of a whole pair, else as a part. All threads take part. */
-template <int D>
-__device__ __forceinline__ void write(const DecodeArgs &a, const WarpMerge<D> &merge, const PairPart &part, bf16 *out) {
+template <int D, int HALVES>
+__device__ __forceinline__ void write(const DecodeArgs &a, const WarpMerge<D, HALVES> &merge, const PairPart &part,
+                                      bf16 *out) {
 	float *partial = partial_of<D>(a, blockIdx.x, part.begins);
-	for (int i = threadIdx.x; i < a.group * (D / 2); i += THREADS) {
-		int row = i / (D / 2), column = i % (D / 2) * 2;
-		float2 o = *(const float2 *)&merge.o[0][row][column];
-		float2 *to = (float2 *)(partial + row * (D + 2));
+	for (int i = threadIdx.x; i < a.group * (D / 4); i += THREADS) {
+		const int row = i / (D / 4), column = i % (D / 4) * 4;
+		const RowPart total = merge.total(row, column);
 		if (part.whole()) {
-			float inverse = 1 / merge.sum[0][row];
-			*(uint32_t *)(out + row * D + column) = pack_bf16(o.x * inverse, o.y * inverse);
+			store_four(out + row * D + column, total.o, 1 / total.sum);
 		} else {
-			to[column / 2] = o;
-			if (column == 0) to[D / 2] = make_float2(merge.max[0][row], merge.sum[0][row]);
+			float *to = partial + row * partial_row(D);
+			*(float4 *)(to + column) = total.o;
+			if (column == 0) *(float2 *)(to + D) = make_float2(total.max, total.sum);
 		}
 	}
 }
@@ -73,82 +78,99 @@ __device__ __forceinline__ bool arrive(int32_t *arrived, int n) {
 template <int D> struct Weights {
 	float part[most_blocks(D)][ROWS]; /* exp2(the part's maximum - the pair's) / the pair's sum */
 };
-static_assert(sizeof(Weights<32>) <= sizeof(WarpMerge<32>) && sizeof(Weights<64>) <= sizeof(WarpMerge<64>) &&
-              sizeof(Weights<128>) <= sizeof(WarpMerge<128>));
+static_assert(sizeof(Weights<32>) <= sizeof(WarpMerge<32, 1>) && sizeof(Weights<64>) <= sizeof(WarpMerge<64, 1>) &&
+              sizeof(Weights<128>) <= sizeof(WarpMerge<128, 1>));
 
 /* Adds up the parts of a pair that blocks [b0, b0 + n) have left, and writes its output [group][D]. All threads take
- * part. Small batches wait for this merge, so it reads memory in two rounds of independent loads. */
+ * part. Small batches wait for this merge, so it reads memory in few rounds of independent loads. */
 template <int D> struct BlockMerge {
+	static constexpr int AT_ONCE = 8; /* parts, of which a thread reads four columns */
 	const DecodeArgs &a;
 	Weights<D> &weights;
 	int b0, n;
 
 	__device__ __forceinline__ void run(bf16 *out) const {
+		const int all = a.group * (D / 4);
+		int i = threadIdx.x;
+		float4 x[AT_ONCE];
+		load(x, i, 0); /* on their way while the weights are made */
 		for (int row = threadIdx.x / WARP; row < a.group; row += WARPS) weigh(row);
 		__syncthreads();
-		for (int i = threadIdx.x; i < a.group * (D / 2); i += THREADS) {
-			int row = i / (D / 2), column = i % (D / 2) * 2;
-			float2 o = add(row, column);
-			*(uint32_t *)(out + row * D + column) = pack_bf16(o.x, o.y);
+		for (; i < all; i += THREADS) {
+			const int row = i / (D / 4), column = i % (D / 4) * 4;
+			float4 o = make_float4(0, 0, 0, 0);
+			for (int from = 0; from < n; from += AT_ONCE) {
+				if (from > 0) load(x, i, from);
+				add(o, x, row, from);
+			}
+			store_four(out + row * D + column, o, 1);
+			load(x, i + THREADS, 0);
 		}
 	}
 
   private:
-	/* A row [D + 2] of a part. The first part begins the pair. */
+	/* A row of a part. The first part begins the pair. */
 	__device__ __forceinline__ const float *part(int i, int row) const {
-		return partial_of<D>(a, b0 + i, i == 0) + row * (D + 2);
+		return partial_of<D>(a, b0 + i, i == 0) + row * partial_row(D);
 	}
 
 	/* Sets the weights of a row. One warp. */
 	__device__ __forceinline__ void weigh(int row) const {
 		constexpr int EACH = most_blocks(D) / WARP; /* parts per lane */
 		int lane = threadIdx.x % WARP;
-		float m[EACH], s[EACH], max = NONE, sum = 0;
+		float2 of[EACH]; /* maximum and sum */
+		float max = NONE, sum = 0;
 #pragma unroll
 		for (int k = 0; k < EACH; k++) {
 			int i = lane + k * WARP;
-			const float *from = part(min(i, n - 1), row) + D;
-			m[k] = __ldcg(from), s[k] = i < n ? __ldcg(from + 1) : 0;
+			of[k] = i < n ? __ldcg((const float2 *)(part(i, row) + D)) : make_float2(NONE, 0);
 		}
 #pragma unroll
-		for (int k = 0; k < EACH; k++) max = fmaxf(max, m[k]);
+		for (int k = 0; k < EACH; k++) max = fmaxf(max, of[k].x);
 #pragma unroll
 		for (int i = WARP / 2; i > 0; i /= 2) max = fmaxf(max, __shfl_xor_sync(~0u, max, i));
 #pragma unroll
-		for (int k = 0; k < EACH; k++) m[k] = exp2_fast(m[k] - max), sum += s[k] * m[k];
+		for (int k = 0; k < EACH; k++) of[k].x = exp2_fast(of[k].x - max), sum += of[k].y * of[k].x;
 #pragma unroll
 		for (int i = WARP / 2; i > 0; i /= 2) sum += __shfl_xor_sync(~0u, sum, i);
+		const float inverse = 1 / sum;
 #pragma unroll
-		for (int k = 0; k < EACH; k++) weights.part[lane + k * WARP][row] = m[k] / sum;
+		for (int k = 0; k < EACH; k++) weights.part[lane + k * WARP][row] = of[k].x * inverse;
 	}
 
-	/* The weighted sum of two columns of a row. */
-	__device__ __forceinline__ float2 add(int row, int column) const {
-		constexpr int AT_ONCE = 16;
-		float2 o = make_float2(0, 0), x[AT_ONCE];
-		for (int from = 0; from < n; from += AT_ONCE) {
+	/* Starts loading the four columns of item i of the parts from `from` on, of those that there are. */
+	__device__ __forceinline__ void load(float4 (&x)[AT_ONCE], int i, int from) const {
+		if (i >= a.group * (D / 4)) return;
+		const int64_t step = (int64_t)2 * a.group * partial_row(D);
+		const int within = i / (D / 4) * partial_row(D) + i % (D / 4) * 4;
+		const float *first = part(0, 0) + within, *at = partial_of<D>(a, b0 + from, false) + within;
 #pragma unroll
-			for (int k = 0; k < AT_ONCE; k++)
-				if (from + k < n) x[k] = __ldcg((const float2 *)(part(from + k, row) + column));
-#pragma unroll
-			for (int k = 0; k < AT_ONCE; k++)
-				if (from + k < n) {
-					float weight = weights.part[from + k][row];
-					o.x = fmaf(x[k].x, weight, o.x), o.y = fmaf(x[k].y, weight, o.y);
-				}
+		for (int k = 0; k < AT_ONCE; k++) {
+			if (from + k < n) x[k] = __ldcg((const float4 *)(from + k == 0 ? first : at));
+			at += step;
 		}
-		return o;
+	}
+
+	/* Adds the weighted columns of the parts from `from` on. */
+	__device__ __forceinline__ void add(float4 &o, const float4 (&x)[AT_ONCE], int row, int from) const {
+#pragma unroll
+		for (int k = 0; k < AT_ONCE; k++) {
+			if (from + k >= n) break;
+			const float weight = weights.part[from + k][row];
+			o.x = fmaf(x[k].x, weight, o.x), o.y = fmaf(x[k].y, weight, o.y);
+			o.z = fmaf(x[k].z, weight, o.z), o.w = fmaf(x[k].w, weight, o.w);
+		}
 	}
 };
 
 /* Stores the block's result of a pair, which `merge` holds at place 0; the last block of a pair that is spread over
  * several also merges their parts. All threads take part. */
-template <int D>
+template <int D, int HALVES>
 __device__ __forceinline__ void store(const DecodeArgs &a, const Share &share, const Cursor &at, const PairPart &part,
-                                      WarpMerge<D> &merge) {
+                                      WarpMerge<D, HALVES> &merge) {
 	int64_t pair = (int64_t)at.seq.first_token * a.kv.kv_heads + at.head;
 	bf16 *out = a.out + pair * a.group * D;
-	write<D>(a, merge, part, out);
+	write(a, merge, part, out);
 	if (part.whole()) return;
 	int b0 = share.block_of(part.pair_first), n = share.block_of(part.pair_last) - b0 + 1;
 	int32_t *arrived = a.arrived + at.index * a.kv.kv_heads + at.head;

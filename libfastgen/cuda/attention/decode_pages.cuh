@@ -46,24 +46,29 @@ struct Cursor {
 
 /* This block's share: the pages [first, stop), counted over all pairs. */
 struct Share {
-	int64_t total;    /* pages of all shares */
-	int64_t n_blocks; /* whose shares are not empty */
-	int64_t first = 0, stop = 0;
+	int total;    /* pages of all shares */
+	int n_blocks; /* whose shares are not empty */
+	int first = 0, stop = 0;
 	Cursor begin = {}; /* at page `first` */
 
 	__device__ __forceinline__ explicit Share(const DecodeArgs &a) {
 		const DecodeShare share = a.shares[blockIdx.x];
 		total = share.units;
-		n_blocks = min((int64_t)gridDim.x, total);
+		n_blocks = min((int)gridDim.x, total);
 		begin.seq = share.seq;
-		if (blockIdx.x >= n_blocks) return;
-		first = blockIdx.x * total / n_blocks, stop = (blockIdx.x + 1) * total / n_blocks;
+		if ((int)blockIdx.x >= n_blocks) return;
+		first = start_of(blockIdx.x), stop = start_of(blockIdx.x + 1);
 		int seq_first = first_page(share.seq.context, a.window), pages = pages_read(share.seq.context, a.window);
 		begin.index = share.index, begin.head = share.within / pages;
 		begin.page = seq_first + share.within % pages, begin.end = seq_first + pages;
 	}
 
-	/* The block whose share holds a page. Share b begins at page b * total / n_blocks, and no share is empty. */
+	/* The page at which a block's share begins. */
+	__device__ __forceinline__ int start_of(int64_t block) const {
+		return (int)(block * total / n_blocks);
+	}
+
+	/* The block whose share holds a page. No share is empty. */
 	__device__ __forceinline__ int block_of(int64_t page) const {
 		return (int)(((page + 1) * n_blocks - 1) / total);
 	}
@@ -76,11 +81,11 @@ template <class Page, int STAGES> struct KvPipeline {
 
 	const DecodeArgs &a;
 	const int n_seqs;
-	const uint32_t ring;       /* shared memory address of [STAGES] */
-	const int64_t first, stop; /* of the share */
-	Cursor at;                 /* at the next page to load */
-	int64_t loading;           /* that page, counted as in Share */
-	int stage = 0;             /* of the next page to use */
+	const uint32_t ring;   /* shared memory address of [STAGES] */
+	const int first, stop; /* of the share */
+	Cursor at;             /* at the next page to load */
+	int loading;           /* that page, counted as in Share */
+	int stage = 0;         /* of the next page to use */
 
 	__device__ __forceinline__ KvPipeline(const DecodeArgs &a, int n_seqs, const char *ring, const Share &share)
 		: a(a), n_seqs(n_seqs), ring(shared_address(ring)), first(share.first), stop(share.stop), at(share.begin),
@@ -88,12 +93,15 @@ template <class Page, int STAGES> struct KvPipeline {
 	}
 
 	/* Starts loading the first pages. While the kernel before this one may still run (!written), it stops at a
-	 * sequence's last page, which that kernel writes to. */
+	 * sequence's last page, which that kernel writes to, and only looks up where it is. */
 	__device__ __forceinline__ void fill(bool written) {
 		for (; loading - first < AHEAD; loading++) {
 			if (loading < stop) {
-				if (!written && at.at_last_page()) return;
-				load((int)(loading - first));
+				if (!written && at.at_last_page()) {
+					asm volatile("prefetch.global.L1 [%0];\n" ::"l"(table_entry()));
+					return;
+				}
+				load(loading - first);
 			}
 			copy_async_commit();
 		}
@@ -113,8 +121,12 @@ template <class Page, int STAGES> struct KvPipeline {
 	}
 
   private:
+	__device__ __forceinline__ const int32_t *table_entry() const {
+		return a.kv.page_table + (int64_t)at.seq.slot * a.kv.pages_per_seq + at.page;
+	}
+
 	__device__ __forceinline__ void load(int stage) {
-		int page = a.kv.page_table[(int64_t)at.seq.slot * a.kv.pages_per_seq + at.page];
+		int page = *table_entry();
 		int keys = at.seq.context - at.page * PAGE; /* rows past the last key are not read but set to zero */
 #pragma unroll
 		for (int kv = 0; kv < 2; kv++) {

@@ -9,8 +9,9 @@
 
 namespace fg {
 
-constexpr int ROWS = 16;       /* of an mma: the query heads of a group, and padding */
-constexpr float NONE = -1e30f; /* the maximum of no scores: finite, so that NONE - NONE is 0 */
+constexpr int ROWS = 16;            /* of an mma: the query heads of a group, and padding */
+constexpr int HALF_ROWS = ROWS / 2; /* a lane has one row of either half; small groups need the first half alone */
+constexpr float NONE = -1e30f;      /* the maximum of no scores: finite, so that NONE - NONE is 0 */
 
 /* A power of two that is at most x, or at least x. x: positive and far from float32's ends. */
 __device__ __forceinline__ float power_below(float x) {
@@ -22,7 +23,7 @@ __device__ __forceinline__ float power_above(float x) {
 
 /* A pair's queries as mma's operand a. Rows past the group are zeros. Index r picks one of a lane's two rows, as
  * page.cuh has them. */
-template <class Page> struct Queries {
+template <class Page, int HALVES> struct Queries {
 	static constexpr int D = Page::HEAD_DIM;
 	uint32_t a[D / 16][4];
 	float scale[2]; /* of the rows' scores, times log2(e) */
@@ -32,14 +33,26 @@ template <class Page> struct Queries {
 		const int lane = threadIdx.x % WARP;
 		const bf16 *from = args.q + (int64_t)at.seq.first_token * args.q_stride + at.head * args.group * D;
 #pragma unroll
-		for (int d = 0; d < D / 16; d++)
+		for (int r = 0; r < 2; r++) {
+			const int row = lane / 4 + r * HALF_ROWS;
+			const bool used = r < HALVES && row < args.group;
+			if constexpr (Page::SCALED) { /* what a lane reads for two steps lies in one piece */
 #pragma unroll
-			for (int i = 0; i < 4; i++) {
-				int row = lane / 4 + (i & 1) * 8, column;
-				if constexpr (Page::SCALED) column = Page::element(d) + (i >> 1) * 2;
-				else column = d * 16 + (i >> 1) * 8 + lane % 4 * 2;
-				a[d][i] = row < args.group ? *(const uint32_t *)(from + row * D + column) : 0;
+				for (int d = 0; d < D / 16; d += 2) {
+					uint4 v = make_uint4(0, 0, 0, 0);
+					if (used) v = *(const uint4 *)(from + row * D + Page::element(d));
+					a[d][r] = v.x, a[d][2 + r] = v.y, a[d + 1][r] = v.z, a[d + 1][2 + r] = v.w;
+				}
+			} else {
+#pragma unroll
+				for (int d = 0; d < D / 16; d++)
+#pragma unroll
+					for (int i = 0; i < 2; i++) {
+						const int column = d * 16 + i * 8 + lane % 4 * 2;
+						a[d][2 * i + r] = used ? *(const uint32_t *)(from + row * D + column) : 0;
+					}
 			}
+		}
 	}
 
 	__device__ __forceinline__ void prepare(const DecodeArgs &args) {
@@ -48,16 +61,22 @@ template <class Page> struct Queries {
 	}
 
   private:
+	static __device__ __forceinline__ uint32_t max_bf16(uint32_t x, uint32_t y) {
+		asm("max.bf16x2 %0, %0, %1;\n" : "+r"(x) : "r"(y));
+		return x;
+	}
+
 	/* Makes float16 of bf16, each row times a power of two: no number is too large for float16, and what is too small
 	 * for it is too small to matter beside the row's largest. */
 	__device__ __forceinline__ void to_half() {
 #pragma unroll
-		for (int r = 0; r < 2; r++) {
-			float most = 0x1p-100f;
+		for (int r = 0; r < HALVES; r++) {
+			uint32_t both = 0; /* maxima of the even elements and of the odd ones */
 #pragma unroll
 			for (int d = 0; d < D / 16; d++)
 #pragma unroll
-				for (int i = r; i < 4; i += 2) most = fmaxf(most, fmaxf(fabsf(low(a[d][i])), fabsf(high(a[d][i]))));
+				for (int i = r; i < 4; i += 2) both = max_bf16(both, a[d][i] & 0x7fff7fffu);
+			float most = fmaxf(0x1p-100f, fmaxf(low(both), high(both)));
 			most = fmaxf(most, __shfl_xor_sync(~0u, most, 1));
 			most = fmaxf(most, __shfl_xor_sync(~0u, most, 2));
 			const float unit = power_below(most) * 0x1p-10f, inverse = 1 / unit;
@@ -78,9 +97,9 @@ template <class Page> struct Queries {
 
 /* A warp's online softmax over its keys of a pair, for ROWS rows. Index r or i >> 1 picks one of a lane's two rows, as
  * page.cuh has them. */
-template <class Page> struct OnlineSoftmax {
-	static constexpr int D = Page::HEAD_DIM;
-	using Scores = float[2][4]; /* of eight keys, and of the next eight */
+template <class Page, int HALVES> struct OnlineSoftmax {
+	static constexpr int D = Page::HEAD_DIM, LIVE = 2 * HALVES; /* of four elements, those in rows with queries */
+	using Scores = float[2][4];                                 /* of eight keys, and of the next eight */
 
 	float o[D / 8][4];    /* output, not yet divided by the sum */
 	float max[2], sum[2]; /* until finish, sum is over a lane's own columns */
@@ -100,7 +119,7 @@ template <class Page> struct OnlineSoftmax {
 
 	/* Adds this warp's keys of a page. Only keys [low, high) of the page are visible. page: address of K; V and their
 	 * scales follow. */
-	__device__ __forceinline__ void attend(const Queries<Page> &q, uint32_t page, int low, int high) {
+	__device__ __forceinline__ void attend(const Queries<Page, HALVES> &q, uint32_t page, int low, int high) {
 		const int key0 = threadIdx.x / WARP * 16;
 		if (key0 >= high || key0 + 16 <= low) return;
 		Scores s = {}, of_values;
@@ -115,26 +134,24 @@ template <class Page> struct OnlineSoftmax {
 #pragma unroll
 			for (int n = 0; n < 2; n++)
 #pragma unroll
-				for (int i = 0; i < 4; i++) s[n][i] *= of_values[n][i & 1] * unit;
+				for (int i = 0; i < LIVE; i++) s[n][i] *= of_values[n][i & 1] * unit;
 		}
 		Page::add_values(o, s[0], s[1], page + Page::BYTES, key0);
 	}
 
 	/* Completes the sums and the output. Call once, after the last page. */
 	__device__ __forceinline__ void finish() {
+		const float inverse = 1 / unit;
 #pragma unroll
-		for (int r = 0; r < 2; r++) {
+		for (int r = 0; r < HALVES; r++) {
 			sum[r] += __shfl_xor_sync(~0u, sum[r], 1);
 			sum[r] += __shfl_xor_sync(~0u, sum[r], 2);
-		}
-		if constexpr (Page::SCALED) {
-			const float inverse = 1 / unit;
+			if constexpr (Page::SCALED) {
 #pragma unroll
-			for (int i = 0; i < D / 8; i++)
-#pragma unroll
-				for (int j = 0; j < 4; j++) o[i][j] *= inverse;
-			Page::order(o);
+				for (int i = 0; i < D / 8; i++) o[i][r * 2] *= inverse, o[i][r * 2 + 1] *= inverse;
+			}
 		}
+		if constexpr (Page::SCALED) Page::order(o);
 	}
 
   private:
@@ -150,7 +167,7 @@ template <class Page> struct OnlineSoftmax {
 			const uint2 v = load_shared(scales + (PAGE + key) * (int)sizeof(float), uint2());
 			const uint32_t k_of[2] = {k.x, k.y}, v_of[2] = {v.x, v.y};
 #pragma unroll
-			for (int i = 0; i < 4; i++) s[n][i] *= __uint_as_float(k_of[i & 1]);
+			for (int i = 0; i < LIVE; i++) s[n][i] *= __uint_as_float(k_of[i & 1]);
 #pragma unroll
 			for (int i = 0; i < 2; i++) {
 				of_values[n][i] = key + i >= low && key + i < high ? __uint_as_float(v_of[i]) : 0;
@@ -168,7 +185,7 @@ template <class Page> struct OnlineSoftmax {
 #pragma unroll
 			for (int i = 0; i < 4; i++) {
 				int key = key0 + n * 8 + threadIdx.x % 4 * 2 + (i & 1);
-				s[n][i] = key >= low && key < high ? s[n][i] * scale[i >> 1] : -INFINITY;
+				s[n][i] = i < LIVE && key >= low && key < high ? s[n][i] * scale[i >> 1] : -INFINITY;
 			}
 	}
 
@@ -177,6 +194,7 @@ template <class Page> struct OnlineSoftmax {
 #pragma unroll
 		for (int r = 0; r < 2; r++) {
 			new_max[r] = max[r];
+			if (r >= HALVES) continue;
 #pragma unroll
 			for (int n = 0; n < 2; n++) new_max[r] = fmaxf(new_max[r], fmaxf(s[n][2 * r], s[n][2 * r + 1]));
 			new_max[r] = fmaxf(new_max[r], __shfl_xor_sync(~0u, new_max[r], 1));
@@ -188,7 +206,7 @@ template <class Page> struct OnlineSoftmax {
 	__device__ __forceinline__ void rescale(const float (&new_max)[2], float new_unit) {
 		if (!__any_sync(~0u, new_max[0] > max[0] || new_max[1] > max[1] || new_unit < unit)) return;
 #pragma unroll
-		for (int r = 0; r < 2; r++) {
+		for (int r = 0; r < HALVES; r++) {
 			float correction = exp2_fast(max[r] - new_max[r]);
 			sum[r] *= correction, max[r] = new_max[r];
 			if constexpr (Page::SCALED) correction *= new_unit / unit;
@@ -204,61 +222,91 @@ template <class Page> struct OnlineSoftmax {
 		for (int n = 0; n < 2; n++)
 #pragma unroll
 			for (int i = 0; i < 4; i++) {
-				s[n][i] = exp2_fast(s[n][i] - max[i >> 1]);
+				s[n][i] = i < LIVE ? exp2_fast(s[n][i] - max[i >> 1]) : 0;
 				sum[i >> 1] += s[n][i];
 			}
 	}
 };
 
-/* Shared memory where warps leave their results of a pair for other warps to add. */
-template <int D> struct WarpMerge {
-	float o[WARPS / 2][ROWS][D];
-	float max[WARPS / 2][ROWS], sum[WARPS / 2][ROWS];
+/* Four columns of a row of a result that is not yet divided by the sum. */
+struct RowPart {
+	float4 o;
+	float max, sum;
+};
 
-	template <class Page> __device__ __forceinline__ void leave(const OnlineSoftmax<Page> &softmax, int place) {
-		int lane = threadIdx.x % WARP;
+/* Shared memory where warps leave their results of a pair: two places for all rows of a tile, or four for half of
+ * them. */
+template <int D, int HALVES> struct WarpMerge {
+	static constexpr int PLACES = WARPS / HALVES, PLACE_ROWS = HALVES * HALF_ROWS;
+	static constexpr int PITCH = D + 4; /* so that the rows that lanes store at once begin in different banks */
+	float o[PLACES * PLACE_ROWS][PITCH];
+	float max[PLACES * PLACE_ROWS], sum[PLACES * PLACE_ROWS];
+
+	template <class Page> __device__ __forceinline__ void leave(const OnlineSoftmax<Page, HALVES> &softmax, int place) {
+		const int lane = threadIdx.x % WARP;
 #pragma unroll
-		for (int r = 0; r < 2; r++) {
-			int row = lane / 4 + r * 8;
-			if (lane % 4 == 0) max[place][row] = softmax.max[r], sum[place][row] = softmax.sum[r];
+		for (int r = 0; r < HALVES; r++) {
+			const int at = place * PLACE_ROWS + lane / 4 + r * HALF_ROWS;
+			if (lane % 4 == 0) max[at] = softmax.max[r], sum[at] = softmax.sum[r];
 #pragma unroll
 			for (int i = 0; i < D / 8; i++)
-				*(float2 *)&o[place][row][Page::column(i)] = make_float2(softmax.o[i][r * 2], softmax.o[i][r * 2 + 1]);
+				*(float2 *)&o[at][Page::column(i)] = make_float2(softmax.o[i][r * 2], softmax.o[i][r * 2 + 1]);
 		}
 	}
 
-	template <class Page> __device__ __forceinline__ void add_to(OnlineSoftmax<Page> &softmax, int place) const {
-		int lane = threadIdx.x % WARP;
+	template <class Page>
+	__device__ __forceinline__ void add_to(OnlineSoftmax<Page, HALVES> &softmax, int place) const {
+		const int lane = threadIdx.x % WARP;
 #pragma unroll
-		for (int r = 0; r < 2; r++) {
-			int row = lane / 4 + r * 8;
-			float other = max[place][row], both = fmaxf(softmax.max[r], other);
+		for (int r = 0; r < HALVES; r++) {
+			const int at = place * PLACE_ROWS + lane / 4 + r * HALF_ROWS;
+			float other = max[at], both = fmaxf(softmax.max[r], other);
 			float mine = exp2_fast(softmax.max[r] - both), theirs = exp2_fast(other - both);
-			softmax.sum[r] = softmax.sum[r] * mine + sum[place][row] * theirs, softmax.max[r] = both;
+			softmax.sum[r] = softmax.sum[r] * mine + sum[at] * theirs, softmax.max[r] = both;
 #pragma unroll
 			for (int i = 0; i < D / 8; i++) {
-				float2 from = *(const float2 *)&o[place][row][Page::column(i)];
+				float2 from = *(const float2 *)&o[at][Page::column(i)];
 				softmax.o[i][r * 2] = softmax.o[i][r * 2] * mine + from.x * theirs;
 				softmax.o[i][r * 2 + 1] = softmax.o[i][r * 2 + 1] * mine + from.y * theirs;
 			}
 		}
 	}
+
+	/* What all places hold of a row, from `column` on. */
+	__device__ __forceinline__ RowPart total(int row, int column) const {
+		RowPart t = {make_float4(0, 0, 0, 0), NONE, 0};
+#pragma unroll
+		for (int p = 0; p < PLACES; p++) t.max = fmaxf(t.max, max[p * PLACE_ROWS + row]);
+#pragma unroll
+		for (int p = 0; p < PLACES; p++) {
+			const int at = p * PLACE_ROWS + row;
+			const float weight = exp2_fast(max[at] - t.max);
+			const float4 from = *(const float4 *)&o[at][column];
+			t.sum += sum[at] * weight;
+			t.o.x += from.x * weight, t.o.y += from.y * weight;
+			t.o.z += from.z * weight, t.o.w += from.w * weight;
+		}
+		return t;
+	}
 };
 
-/* Adds up the results of all warps in rounds: the upper half of the warps leave theirs, the lower half add them. The
- * total is at place 0, to be read after the caller's next barrier. All threads take part. */
-template <class Page>
-__device__ __forceinline__ void merge_warps(OnlineSoftmax<Page> &softmax, WarpMerge<Page::HEAD_DIM> &merge) {
-	int warp = threadIdx.x / WARP;
+/* Brings the results of all warps to their places, to be read after the caller's next barrier. All threads take part.
+ */
+template <class Page, int HALVES>
+__device__ __forceinline__ void merge_warps(OnlineSoftmax<Page, HALVES> &softmax,
+                                            WarpMerge<Page::HEAD_DIM, HALVES> &merge) {
+	constexpr int PLACES = WarpMerge<Page::HEAD_DIM, HALVES>::PLACES;
+	const int warp = threadIdx.x / WARP;
 	softmax.finish();
-#pragma unroll
-	for (int half = WARPS / 2; half > 0; half /= 2) {
-		if (warp >= half && warp < 2 * half) merge.leave(softmax, warp - half);
+	if constexpr (PLACES < WARPS) { /* a warp with a place adds what another has left there */
+		static_assert(2 * PLACES == WARPS);
+		if (warp >= PLACES) merge.leave(softmax, warp - PLACES);
 		__syncthreads();
-		if (warp < half) merge.add_to(softmax, warp);
-		__syncthreads();
+		if (warp >= PLACES) return;
+		merge.add_to(softmax, warp);
+		__syncwarp();
 	}
-	if (warp == 0) merge.leave(softmax, 0);
+	merge.leave(softmax, warp);
 }
 
 } // namespace fg
