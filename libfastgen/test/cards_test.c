@@ -199,7 +199,12 @@ static void test_card(const card *c, int all) {
 	static const int32_t head_dims[] = {32, 64, 128}, hidden[] = {64, 4096, 8192, 16384};
 	for (int fp8 = 0; fp8 < 2; fp8++) {
 		kv_dtype = fp8 ? FG_FP8_E4M3 : FG_BF16;
-		for (int i = 0; i < 3; i++) run_engine(shape_of(head_dims[i], 64, 50), 1);
+		for (int i = 0; i < 3; i++) {
+			fg_shape shape = shape_of(head_dims[i], 64, 50);
+			run_engine(shape, 1);
+			shape.n_kv_heads = 1; /* a large group of heads has kernels of its own */
+			run_engine(shape, 1);
+		}
 	}
 	kv_dtype = FG_BF16;
 	for (quantization = 0; quantization < 2; quantization++) {
