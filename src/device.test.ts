@@ -283,7 +283,7 @@ test("fewer tokens per step mean fewer sequences, and CUDA measures its own KV c
   expect(config({ max_num_batched_tokens: 32 })).toMatchObject({ maxSeqs: 32, maxStepTokens: 32 });
   const gpu = { ...cpu, kind: "cuda" } as const;
   expect(config({}, gpu).maxStepTokens).toBe(2048);
-  expect(config({ quantization: "fp8" }, gpu).maxStepTokens).toBe(8192);
+  expect(config({ quantization: "fp8" }, gpu).maxStepTokens).toBe(4096);
   expect(config({ quantization: "fp8" }).maxStepTokens).toBe(512);
   const cuda = config({ tensor_parallel_size: 2 }, gpu);
   expect(cuda).toMatchObject({ kvBytes: 0, maxContext: 4096, devices: [0, 1] });

@@ -22,10 +22,10 @@ export const DEFAULTS = {
   max_num_seqs: { cuda: 1024, cpu: 256 },
   /**
    * By kind of device, and of a GPU with FP8 weights. GEMM throughput is flat from 2048 tokens per step on a GPU. In FP8
-   * what a step costs beside products counts twice: 512 × 1024 → 128 runs 2.6 % faster with 8192 than with 4096, and only a
-   * backlog of more than 9,000 tokens makes steps of more than 4096. Far fewer saturate a CPU.
+   * what a step costs beside products counts twice. Still more cost KV pages: 512 × 1024 → 128 runs 1.6 % faster with 8192,
+   * 512 × 128 → 2048 10 % slower (libfastgen/cuda/NOTES.md). Far fewer saturate a CPU.
    */
-  max_num_batched_tokens: { cuda: 2048, cudaFp8: 8192, cpu: 512 },
+  max_num_batched_tokens: { cuda: 2048, cudaFp8: 4096, cpu: 512 },
   gpu_memory_utilization: 0.92,
   /** On the CPU: this, or a quarter of the memory that is free, whichever is less. */
   kv_cache_memory_bytes: 4 * GIB,
