@@ -19,6 +19,9 @@ import { median, percentile } from "./stats.ts";
 
 const ROOT = join(import.meta.dir, "..");
 
+/** Rounds until the threads that compile JavaScript have come to rest. */
+const WARM_UP = 20;
+
 interface Flags {
   streams: number;
   input: number;
@@ -125,7 +128,7 @@ async function main(name: string | undefined, flags: Flags): Promise<void> {
   try {
     const bursts = new Bursts(url, model.shape.vocabSize, flags);
     // The first ones give no figures: the code of server and client is made fast.
-    for (let i = 0; i < 5; i++) await bursts.round();
+    for (let i = 0; i < WARM_UP; i++) await bursts.round();
     const rounds: Record<Kind, number>[] = [];
     while (rounds.length < flags.rounds) {
       const { result, disturbed } = await undisturbed([child.pid, process.pid], () => bursts.round());

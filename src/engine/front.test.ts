@@ -385,7 +385,7 @@ engineTest("an engine's part of a profile is written, and a path that cannot be 
     const missing = front.recordProfile(order("missing/none"));
     front.stopProfile();
     const unwritten = await missing.catch((thrown) => thrown);
-    expect(unwritten.kind).toBe("internal");
+    expect(unwritten.kind).toBe("unavailable");
     expect(unwritten.message).toMatch(
       /^the profile cannot be written: .*missing is there and has room, and record it again$/,
     );
