@@ -1,4 +1,4 @@
-/** One step's prompt chunks while they are chosen: which sequences compute how many of their known tokens. */
+/** One step's chunks while they are chosen, of prompts and of forced tokens: which sequences compute how many of their known tokens. */
 import type { Sequence } from "../sequences/sequence.ts";
 import { backlogForAll } from "./step-size.ts";
 
@@ -27,15 +27,25 @@ export class PromptChunks {
     return this.backlog(running, []) - this.counts.reduce((sum, count) => sum + count, 0);
   }
 
-  /** Begins another step with the running sequences whose known tokens are not all computed. Returns what is left of the budget. */
+  /**
+   * Begins another step with the running sequences whose known tokens are not all computed. A forced run gets one token, as if it
+   * were sampled, and more only of what prompts leave: else first tokens would wait for it. Returns what is left of the budget.
+   */
   choose(running: readonly Sequence[], budget: number): number {
     this.seqs.length = this.counts.length = 0;
+    const left = this.addKnown(running, true, budget);
+    return this.addKnown(running, false, left);
+  }
+
+  /** Adds those whose known tokens are forced, or all others. */
+  private addKnown(running: readonly Sequence[], forced: boolean, budget: number): number {
     let left = budget;
     for (const seq of running) {
       if (left === 0) break;
       const todo = seq.target - seq.scheduled;
       // A token that a decode took counts as scheduled already.
-      if (seq.pendingSamples === 0 && todo > 0) left -= this.add(seq, todo, left);
+      if (seq.pendingSamples > 0 || todo === 0 || seq.isForced !== forced) continue;
+      left -= this.add(seq, todo, forced ? 1 : left);
     }
     return left;
   }
@@ -49,13 +59,21 @@ export class PromptChunks {
     return count;
   }
 
+  /** Gives what is left of the budget to prompts that were cut, and then to forced runs. */
   shareLeftover(budget: number): void {
+    this.lengthen(true, this.lengthen(false, budget));
+  }
+
+  private lengthen(forced: boolean, budget: number): number {
     let left = budget;
     for (let i = 0; i < this.seqs.length && left > 0; i++) {
-      const extra = Math.min(this.seqs[i]!.chunkLimit - this.counts[i]!, left);
+      const seq = this.seqs[i]!;
+      if (seq.isForced !== forced) continue;
+      const extra = Math.min(seq.chunkLimit - this.counts[i]!, left);
       this.counts[i]! += extra;
       left -= extra;
     }
+    return left;
   }
 
   /** The chunks, those of one token first: they stand with the decodes, which also have one. */

@@ -1,8 +1,8 @@
 /**
  * Chooses what the next step computes.
  *
- * Running sequences decode first. Then prompts, and forced tokens, are computed, oldest first, in chunks, from what is left of
- * the token budget. Then waiting sequences are admitted in the order they arrived (but see awaited-pages.ts). When pages run
+ * Running sequences decode first; a run of forced tokens goes on by one of them. Then prompts are computed, oldest first, in
+ * chunks, from what is left of the token budget. Then waiting sequences are admitted in the order they arrived (but see awaited-pages.ts). When pages run
  * out, the youngest running sequence gives its pages back. Where requests have priorities, "older" means of a lower priority
  * number, or of the same and older. Its full pages stay cached, on the device or the host, while there is room; it resumes
  * later from those that are still there. Beside decoding sequences, a step takes only a part of a short backlog of prompt
@@ -161,6 +161,7 @@ export class StepPlanner {
   private start(seq: Sequence, nodes: readonly PageNode[], plan: StepPlan, arrives: boolean): void {
     const { cache } = this;
     this.states.run(seq);
+    seq.startLength = seq.length;
     this.copies.start(seq, nodes, arrives);
     cache.acquire(nodes, seq.pages, plan, seq.cachedTokens < 0, arrives ? FG.TO_DEVICE_BESIDE : FG.TO_DEVICE);
     for (const node of nodes) seq.nodes.push(node);

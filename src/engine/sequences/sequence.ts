@@ -35,6 +35,8 @@ export class Sequence {
   scheduled = 0;
   /** Tokens whose KV exists now: those of the committed steps. */
   computed = 0;
+  /** Tokens that it had when it last got a slot. */
+  startLength = 0;
   /** Samples that submitted steps will bring. */
   pendingSamples = 0;
   /** Counts preemptions. What a step computed during an earlier residence is gone. */
@@ -120,6 +122,11 @@ export class Sequence {
   /** Known tokens that need KV. A request that only scores its prompt needs none for the last token. */
   get target(): number {
     return this.request.maxTokens === 0 ? this.length - 1 : this.length;
+  }
+
+  /** Whether its next known token was added while it ran: a chunk of such tokens is a forced run. */
+  get isForced(): boolean {
+    return this.scheduled >= this.startLength;
   }
 
   /** The most tokens that its next chunk may have. */
