@@ -22,7 +22,9 @@ static RUNNING: AtomicUsize = AtomicUsize::new(0);
 /// only a thread's end gives that back.
 const SHORT: Duration = Duration::from_millis(5);
 
-type Work = Box<dyn FnOnce() + Send>;
+/// A compile, which leaves what hands its matcher over.
+type Work = Box<dyn FnOnce() -> HandOver + Send>;
+type HandOver = Box<dyn FnOnce()>;
 
 /// Threads that wait for work: as many as once ran at a time, at most.
 static IDLE: Mutex<Vec<Sender<Work>>> = Mutex::new(Vec::new());
@@ -51,17 +53,30 @@ fn cpu_time() -> Duration {
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
+/// A compile begins when a core is free, or a little later: threads that compute steps do not lose theirs in the middle of a
+/// piece for which others then wait.
+fn be_patient() {
+    let param = libc::sched_param { sched_priority: 0 };
+    unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &param) };
+}
+
 fn serve(first: Work, sender: Sender<Work>, receiver: Receiver<Work>) {
+    be_patient();
     let mut next = Ok(first);
     while let Ok(work) = next {
         let start = cpu_time();
-        work();
-        if cpu_time() - start > SHORT {
+        let hand_over = work();
+        let was_short = cpu_time() - start <= SHORT;
+        // Before its caller hears of the matcher: the caller's next compile finds this thread, and what it has in its caches.
+        if was_short {
+            IDLE.lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(sender.clone());
+        }
+        hand_over();
+        if !was_short {
             return;
         }
-        IDLE.lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(sender.clone());
         next = receiver.recv();
     }
 }
@@ -80,6 +95,45 @@ struct Made(*mut LlgMatcher);
 // The pointers in them are to what they own, or to a matcher that no other thread knows.
 unsafe impl Send for Job {}
 unsafe impl Send for Made {}
+
+/// Matchers that nobody uses any more, to be freed.
+static RELEASED: Mutex<Vec<Made>> = Mutex::new(Vec::new());
+
+/// Of them wait for the next compile.
+const MOST_RELEASED: usize = 16;
+
+fn take_released(most: usize) -> Vec<Made> {
+    let mut released = RELEASED.lock().unwrap_or_else(PoisonError::into_inner);
+    let kept = released.len().saturating_sub(most);
+    released.split_off(kept)
+}
+
+fn free_all(matchers: Vec<Made>) {
+    for matcher in matchers {
+        unsafe { llg_free_matcher(matcher.0) };
+    }
+}
+
+/// As llg_free_matcher, but the next compile does it, which then has the memory at hand that it takes.
+///
+/// # Safety
+/// `matcher` is an LlgMatcher, and nobody uses it any more.
+#[no_mangle]
+pub unsafe extern "C" fn fastgen_release_matcher(matcher: *mut LlgMatcher) {
+    let mut released = RELEASED.lock().unwrap_or_else(PoisonError::into_inner);
+    released.push(Made(matcher));
+    let are_many = released.len() > MOST_RELEASED;
+    drop(released);
+    if are_many {
+        fastgen_free_released();
+    }
+}
+
+/// Frees what was released: before the tokenizer is freed that it uses.
+#[no_mangle]
+pub extern "C" fn fastgen_free_released() {
+    free_all(take_released(usize::MAX));
+}
 
 impl Job {
     fn run(mut self) -> Made {
@@ -115,16 +169,19 @@ pub unsafe extern "C" fn fastgen_new_matcher(
     // Without room for a value: it is handed over, or the sender keeps it.
     let (sender, receiver) = sync_channel(0);
     let compile = move || {
+        free_all(take_released(2));
         let made = until(end, || job.run());
         RUNNING.fetch_sub(1, Ordering::AcqRel);
-        // One that its deadline ended is an error that says so in llguidance's words: the caller hears of the time instead.
-        let unwanted = match Instant::now() < end {
-            true => sender.send(made).err().map(|unsent| unsent.0),
-            false => Some(made),
-        };
-        if let Some(made) = unwanted {
-            unsafe { llg_free_matcher(made.0) };
-        }
+        Box::new(move || {
+            // One that its deadline ended is an error that says so in llguidance's words: the caller hears of the time instead.
+            let unwanted = match Instant::now() < end {
+                true => sender.send(made).err().map(|unsent| unsent.0),
+                false => Some(made),
+            };
+            if let Some(made) = unwanted {
+                unsafe { llg_free_matcher(made.0) };
+            }
+        }) as HandOver
     };
     if !give(Box::new(compile)) {
         RUNNING.fetch_sub(1, Ordering::AcqRel);

@@ -34,6 +34,6 @@ export class CompiledGrammar {
   /** The last user frees it; matchers live on. */
   release(): void {
     this.#users--;
-    if (this.#users === 0) this.library.calls.llg_free_matcher(this.pointer as Pointer);
+    if (this.#users === 0) this.library.calls.fastgen_release_matcher(this.pointer as Pointer);
   }
 }

@@ -15,6 +15,8 @@ const SYMBOLS = {
   llg_free_tokenizer: { args: [P], returns: VOID },
   fastgen_new_matcher: { args: [P, P, P, U64], returns: P },
   fastgen_running_compiles: { args: [], returns: U64 },
+  fastgen_release_matcher: { args: [P], returns: VOID },
+  fastgen_free_released: { args: [], returns: VOID },
   llg_clone_matcher: { args: [P], returns: P },
   llg_free_matcher: { args: [P], returns: VOID },
   llg_matcher_get_error: { args: [P], returns: P },

@@ -96,6 +96,7 @@ export class GrammarTokenizer {
   /** All matchers must be gone. A compile that took too long may still run: then the encoder stays, because it is used. */
   free(): void {
     const { calls } = this.library;
+    calls.fastgen_free_released();
     calls.llg_free_tokenizer(this.pointer);
     if (calls.fastgen_running_compiles() === 0n) calls.fastgen_encoder_free(this.encoder);
   }

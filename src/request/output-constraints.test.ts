@@ -36,7 +36,7 @@ beforeEach(() => {
   constraints = new OutputConstraints(tokenizer, limits.vocabSize, limits.stopIds);
   if (!hasGrammars) return;
   const { calls } = Llguidance.open();
-  const { llg_clone_matcher: clone, llg_free_matcher: free } = calls;
+  const { llg_clone_matcher: clone, llg_free_matcher: free, fastgen_release_matcher: release } = calls;
   spies = [
     spyOn(calls, "llg_clone_matcher").mockImplementation(((pointer) => {
       const address = clone(pointer);
@@ -47,6 +47,10 @@ beforeEach(() => {
       freed.push(pointer as number);
       free(pointer);
     }) as typeof free),
+    spyOn(calls, "fastgen_release_matcher").mockImplementation(((pointer) => {
+      freed.push(pointer as number);
+      release(pointer);
+    }) as typeof release),
   ];
 });
 afterEach(async () => {
