@@ -196,6 +196,24 @@ test("after close() nothing is compiled, and who waited is told", async () => {
   await expect(closing.compile({ lark: 'start: "a"' })).rejects.toMatchObject({ kind: "unavailable" });
 });
 
+test("a grammar comes with the next request, although the main thread has not come to its messages", async () => {
+  (await compiler.compile({ lark: 'start: "opened"' })).release();
+  let come = false;
+  const first = compiler.compile({ lark: 'start: "came first"' }).then((grammar) => {
+    come = true;
+    grammar.release();
+  });
+  // Both are busy: this thread, and the one that compiles.
+  Bun.sleepSync(300);
+  expect(come).toBe(false);
+  const second = compiler.compile({ lark: 'start: "came second"' });
+  // No message is delivered between these.
+  for (let i = 0; i < 50; i++) await null;
+  expect(come).toBe(true);
+  await first;
+  (await second).release();
+});
+
 test("grammars that were released take no memory", async () => {
   const words = await TestVocabulary.load();
   const library = Llguidance.open();

@@ -98,6 +98,8 @@ export class GrammarCompiler {
     }
     if (this.#closed) throw closedError();
     if (signal?.aborted) throw abortedError();
+    // Where many requests come together, the main thread gets to its messages after them; the engine has begun the first by then.
+    for (const thread of this.#threads) thread.poll();
     const known = this.#cache.get(text);
     return known ? known.use() : this.#share(text, signal);
   }

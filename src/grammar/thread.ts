@@ -1,6 +1,6 @@
 /** A thread that compiles grammars, one after the other, as the main thread sees it. */
 import { extname } from "node:path";
-import { Worker } from "node:worker_threads";
+import { MessageChannel, receiveMessageOnPort, Worker } from "node:worker_threads";
 import { asFastgenError, FastgenError } from "../errors.ts";
 import { Llguidance } from "./llguidance.ts";
 import type { FromCompiler, ToCompiler } from "./protocol.ts";
@@ -15,6 +15,8 @@ export class CompilerThread {
   /** The address of the vocabulary once it is open, for other threads; null where it cannot be used. */
   readonly opened: Promise<number | null>;
   readonly #worker = new Worker(WORKER_URL);
+  readonly #answers = new MessageChannel();
+  readonly #opened = Promise.withResolvers<number | null>();
   /** Whoever waits for the compile that runs. */
   #compile: PromiseWithResolvers<number> | null = null;
   readonly #closed = Promise.withResolvers<void>();
@@ -24,22 +26,36 @@ export class CompilerThread {
    * @throws FastgenError "device" where this build has no llguidance.
    */
   constructor(vocabulary: Vocabulary | number, onCrash: (error: FastgenError) => void) {
-    const opened = Promise.withResolvers<number | null>();
-    this.opened = opened.promise;
+    this.opened = this.#opened.promise;
     const crash = (message: string) => {
       const error = new FastgenError("internal", message);
       this.#compile?.reject(error);
+      this.#answers.port1.close();
       this.#closed.resolve();
       onCrash(error);
     };
-    this.#worker.on("message", (message: FromCompiler) => {
-      if (message.type === "opened") opened.resolve(message.vocabulary);
-      else if (message.type === "closed") this.#closed.resolve();
-      else this.#end(message);
-    });
+    const { port1: own, port2: port } = this.#answers;
+    own.on("message", (message: FromCompiler) => this.#take(message));
     this.#worker.on("error", (error) => crash(`the grammar compiler crashed: ${asFastgenError(error).message}`));
     this.#worker.on("exit", (code) => crash(`the grammar compiler's thread ended with code ${code}`));
-    this.#send({ type: "open", library: Llguidance.open().path, vocabulary });
+    this.#worker.postMessage({ type: "open", library: Llguidance.open().path, vocabulary, port } satisfies ToCompiler, [
+      port,
+    ]);
+  }
+
+  /** Takes the answers that are there, without waiting until the main thread gets to its messages. */
+  poll(): void {
+    for (;;) {
+      const answer = receiveMessageOnPort(this.#answers.port1);
+      if (!answer) break;
+      this.#take(answer.message);
+    }
+  }
+
+  #take(message: FromCompiler): void {
+    if (message.type === "opened") this.#opened.resolve(message.vocabulary);
+    else if (message.type === "closed") this.#closed.resolve();
+    else this.#end(message);
   }
 
   get isBusy(): boolean {
@@ -66,6 +82,7 @@ export class CompilerThread {
     this.#send({ type: "close" });
     await this.#closed.promise;
     await this.#worker.terminate();
+    this.#answers.port1.close();
   }
 
   #send(message: ToCompiler): void {

@@ -13,6 +13,8 @@ function serve(port: MessagePort): void {
   let tokenizer: Pointer | null = null;
   /** Why the vocabulary cannot be used: told with every grammar. */
   let failure: unknown = null;
+  let answers: MessagePort | null = null;
+  const answer = (message: FromCompiler) => answers?.postMessage(message);
 
   const open = (vocabulary: Vocabulary | number): FromCompiler => {
     try {
@@ -41,14 +43,15 @@ function serve(port: MessagePort): void {
     switch (message.type) {
       case "open":
         Llguidance.open(message.library);
-        port.postMessage(open(message.vocabulary));
+        answers = message.port;
+        answer(open(message.vocabulary));
         break;
       case "compile":
-        port.postMessage(compile(message.lark));
+        answer(compile(message.lark));
         break;
       case "close":
         own?.free();
-        port.postMessage({ type: "closed" } satisfies FromCompiler);
+        answer({ type: "closed" });
         break;
     }
   });
