@@ -68,6 +68,19 @@ test("a forced run does not stand still beside a long prompt that goes first", (
   expect(counts.slice(0, RUN.length)).toEqual(RUN.map(() => 1));
 });
 
+test.each([
+  [40, RUN.length],
+  [63, 1],
+])("beside %d others that decode, a forced run of seven takes %d tokens a step", (others, count) => {
+  const rig = new Rig({ ...config, maxSeqs: 64, maxStepTokens: 2048, pages: 200 });
+  rig.add(constrained(record(RUN), 60), ...Array.from({ length: others }, () => constrained(endless, 60)));
+  rig.step();
+  const counts = watch(rig);
+  rig.finish();
+  rig.checkEnd();
+  expect(counts[0]).toBe(count);
+});
+
 test("what a preempted sequence has lost is computed like a prompt", () => {
   const rig = new Rig(config);
   const one = constrained(endless, 60);

@@ -1,6 +1,6 @@
 /** One step's chunks while they are chosen, of prompts and of forced tokens: which sequences compute how many of their known tokens. */
 import type { Sequence } from "../sequences/sequence.ts";
-import { backlogForAll } from "./step-size.ts";
+import { backlogForAll, forcedTokens } from "./step-size.ts";
 
 export class PromptChunks {
   private readonly seqs: Sequence[] = [];
@@ -59,9 +59,16 @@ export class PromptChunks {
     return count;
   }
 
-  /** Gives what is left of the budget to prompts that were cut, and then to forced runs. */
-  shareLeftover(budget: number): void {
-    this.lengthen(true, this.lengthen(false, budget));
+  /** Gives what is left of the budget to prompts that were cut, and then to forced runs. `decodes`: the step's other tokens. */
+  shareLeftover(budget: number, decodes: number): void {
+    const left = this.lengthen(false, budget);
+    let tokens = decodes;
+    let wanted = 0;
+    for (const [i, seq] of this.seqs.entries()) {
+      tokens += this.counts[i]!;
+      if (seq.isForced) wanted += seq.chunkLimit - this.counts[i]!;
+    }
+    this.lengthen(true, forcedTokens(tokens, Math.min(left, wanted)));
   }
 
   private lengthen(forced: boolean, budget: number): number {

@@ -2,12 +2,13 @@
  * Chooses what the next step computes.
  *
  * Running sequences decode first; a run of forced tokens goes on by one of them. Then prompts are computed, oldest first, in
- * chunks, from what is left of the token budget. Then waiting sequences are admitted in the order they arrived (but see awaited-pages.ts). When pages run
- * out, the youngest running sequence gives its pages back. Where requests have priorities, "older" means of a lower priority
- * number, or of the same and older. Its full pages stay cached, on the device or the host, while there is room; it resumes
- * later from those that are still there. Beside decoding sequences, a step takes only a part of a short backlog of prompt
- * tokens, so that no sequence waits long for its next token. Chunks and the number of running sequences end at a tile's edge
- * rather than a little past it. None of this changes what a sequence generates.
+ * chunks, from what is left of the token budget. Then waiting sequences are admitted in the order they arrived (but see
+ * awaited-pages.ts). Forced runs get more of what is left then. When pages run out, the youngest running sequence gives its pages
+ * back. Where requests have priorities, "older" means of a lower priority number, or of the same and older. Its full pages stay
+ * cached, on the device or the host, while there is room; it resumes later from those that are still there. Beside decoding
+ * sequences, a step takes only a part of a short backlog of prompt tokens, so that no sequence waits long for its next token.
+ * Chunks, forced runs and the number of running sequences end at a tile's edge rather than a little past it. None of this changes
+ * what a sequence generates.
  *
  * Every loop is over the running sequences, a step's tokens, or a bounded part of the queue.
  */
@@ -69,7 +70,7 @@ export class StepPlanner {
     left = chunks.choose(running, left);
     // When pages ran out, the sequence that gave some back must not take them again in the same step.
     if (counters.preemptions === preemptions) left = this.admit(plan, left);
-    chunks.shareLeftover(left);
+    chunks.shareLeftover(left, decodes);
     for (const [seq, count] of chunks.chosen()) planChunk(seq, count, plan, step, this.masks);
   }
 

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { backlogForAll, chunkTokens, STEP_TILE } from "./step-size.ts";
+import { backlogForAll, chunkTokens, forcedTokens, STEP_TILE } from "./step-size.ts";
 
 test("the longer the backlog, the more prompt tokens, up to the whole budget", () => {
   // Beside a tile of decodes.
@@ -38,6 +38,26 @@ test("never more than the budget leaves, and never nothing while something is le
     fc.property(sizes, ([max, decodes, backlog]) => {
       const tokens = chunkTokens(max, decodes, backlog);
       expect(tokens).toBeWithin(decodes < max ? 1 : 0, max - decodes + 1);
+    }),
+  );
+});
+
+test("forced tokens fill a step's last tile, and open another one where they fill half of it", () => {
+  expect([forcedTokens(1, 63), forcedTokens(50, 14), forcedTokens(10, 3)]).toEqual([63, 14, 3]);
+  // A tile that is full stays the last one for a few.
+  expect([forcedTokens(64, 7), forcedTokens(64, 31), forcedTokens(256, 31)]).toEqual([0, 0, 0]);
+  expect([forcedTokens(64, 32), forcedTokens(64, 64), forcedTokens(256, 40)]).toEqual([32, 64, 40]);
+  expect([forcedTokens(50, 20), forcedTokens(1, 64 + 20)]).toEqual([14, 63]);
+  expect([forcedTokens(64, 0), forcedTokens(0, 0)]).toEqual([0, 0]);
+});
+
+test("no more forced tokens are taken than there are, and those that are not would have opened another tile", () => {
+  fc.assert(
+    fc.property(fc.integer({ min: 0, max: 1000 }), fc.integer({ min: 0, max: 1000 }), (tokens, wanted) => {
+      const taken = forcedTokens(tokens, wanted);
+      expect(taken).toBeGreaterThanOrEqual(0);
+      expect(taken).toBeLessThanOrEqual(wanted);
+      if (taken < wanted) expect((tokens + taken) % 64).toBe(0);
     }),
   );
 });

@@ -14,6 +14,9 @@ const [LEAST_CHUNK, LEAST_CHUNK_TOKENS] = [1 / 4, 512];
 /** To end at a tile's edge, a step gives up prompt tokens, but keeps at least this share of them. */
 const LEAST_KEPT = 1 / 3;
 
+/** Tokens in a tile of a step without prompts. */
+const DECODE_TILE = 64;
+
 /** The backlog of prompt tokens from which on a step takes as many as it can hold. */
 export function backlogForAll(maxStepTokens: number): number {
   return maxStepTokens / BACKLOG_SHARE;
@@ -31,4 +34,16 @@ export function chunkTokens(maxStepTokens: number, decodes: number, backlog: num
   const total = decodes + Math.min(most, backlog);
   const toEdge = total - (total % STEP_TILE) - decodes;
   return toEdge >= most * LEAST_KEPT ? toEdge : most;
+}
+
+/**
+ * How many of `wanted` forced tokens a step takes that has `tokens` others. Each could also be computed in a later step, so they
+ * fill the last tile, and open another one only where they fill half of it: decoding sequences would pay for it.
+ */
+export function forcedTokens(tokens: number, wanted: number): number {
+  const tilesOf = (count: number) => Math.ceil(count / DECODE_TILE);
+  const total = tokens + wanted;
+  const inLast = total - (tilesOf(total) - 1) * DECODE_TILE;
+  const opensAnother = tilesOf(total) > tilesOf(tokens);
+  return opensAnother && inLast < DECODE_TILE / 2 ? wanted - inLast : wanted;
 }
