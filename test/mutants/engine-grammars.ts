@@ -8,6 +8,29 @@ const GRAMMARS = [
 ];
 
 export const engineGrammarBugs: PlantedBug[] = [
+  ...inFile(
+    "src/engine/scheduler/prompt-chunks.ts",
+    ["src/engine/scheduler/forced-runs.test.ts"],
+    [
+      ["forced ? 1 : left", "left", "a forced run takes what prompts would get"],
+      [
+        "seq.isForced !== forced) continue;\n      left -= ",
+        "forced) continue;\n      left -= ",
+        "a forced run waits behind prompts",
+      ],
+      ["forcedTokens(tokens, Math.min(left, wanted))", "left", "a few forced tokens open another tile"],
+    ],
+  ),
+  ...inFile(
+    "src/engine/sequences/sequence.ts",
+    ["src/engine/scheduler/forced-runs.test.ts"],
+    [["this.scheduled >= this.startLength", "this.outputs > 0", "what a preempted sequence lost counts as forced"]],
+  ),
+  ...inFile(
+    "src/engine/scheduler/step-size.ts",
+    ["src/engine/scheduler/step-size.test.ts"],
+    [["opensAnother && inLast <", "inLast <", "forced tokens do not fill the tile that is begun"]],
+  ),
   ...inFile("src/engine/scheduler/mask-rows.ts", GRAMMARS, [
     ["if (seq.length > length) this.goBack(seq, length);", "if (false) {}", "what went past forced tokens is kept"],
     [

@@ -70,7 +70,7 @@ export const engineBugs: PlantedBug[] = [
       "const youngest = this.states.running[0]!;",
       "the oldest sequence gives its pages back",
     ],
-    ["chunks.shareLeftover(left);", "", "what the others leave of the budget is not used"],
+    ["chunks.shareLeftover(left, decodes);", "", "what the others leave of the budget is not used"],
     [
       "if (seq.cachedTokens < 0) {\n      seq.cachedTokens = seq.scheduled;",
       "{\n      seq.cachedTokens = seq.scheduled;",
