@@ -1,6 +1,6 @@
 /** A thread that compiles grammars, one after the other, as the main thread sees it. */
 import { extname } from "node:path";
-import { MessageChannel, receiveMessageOnPort, Worker } from "node:worker_threads";
+import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from "node:worker_threads";
 import { asFastgenError, FastgenError } from "../errors.ts";
 import { Llguidance } from "./llguidance.ts";
 import type { FromCompiler, ToCompiler } from "./protocol.ts";
@@ -12,11 +12,11 @@ const WORKER_URL = import.meta.url.startsWith("file:///$bunfs/")
   : new URL(`./worker${extname(import.meta.url)}`, import.meta.url);
 
 export class CompilerThread {
-  /** The address of the vocabulary once it is open, for other threads; null where it cannot be used. */
-  readonly opened: Promise<number | null>;
-  readonly #worker = new Worker(WORKER_URL);
-  readonly #answers = new MessageChannel();
   readonly #opened = Promise.withResolvers<number | null>();
+  /** The address of the vocabulary once it is open, for other threads; null where it cannot be used. */
+  readonly opened = this.#opened.promise;
+  readonly #worker = new Worker(WORKER_URL);
+  readonly #answers: MessagePort;
   /** Whoever waits for the compile that runs. */
   #compile: PromiseWithResolvers<number> | null = null;
   readonly #closed = Promise.withResolvers<void>();
@@ -26,27 +26,25 @@ export class CompilerThread {
    * @throws FastgenError "device" where this build has no llguidance.
    */
   constructor(vocabulary: Vocabulary | number, onCrash: (error: FastgenError) => void) {
-    this.opened = this.#opened.promise;
+    const { port1, port2 } = new MessageChannel();
+    this.#answers = port1;
+    port1.on("message", (message: FromCompiler) => this.#take(message));
     const crash = (message: string) => {
       const error = new FastgenError("internal", message);
       this.#compile?.reject(error);
-      this.#answers.port1.close();
+      this.#answers.close();
       this.#closed.resolve();
       onCrash(error);
     };
-    const { port1: own, port2: port } = this.#answers;
-    own.on("message", (message: FromCompiler) => this.#take(message));
     this.#worker.on("error", (error) => crash(`the grammar compiler crashed: ${asFastgenError(error).message}`));
     this.#worker.on("exit", (code) => crash(`the grammar compiler's thread ended with code ${code}`));
-    this.#worker.postMessage({ type: "open", library: Llguidance.open().path, vocabulary, port } satisfies ToCompiler, [
-      port,
-    ]);
+    this.#send({ type: "open", library: Llguidance.open().path, vocabulary, port: port2 }, [port2]);
   }
 
   /** Takes the answers that are there, without waiting until the main thread gets to its messages. */
   poll(): void {
     for (;;) {
-      const answer = receiveMessageOnPort(this.#answers.port1);
+      const answer = receiveMessageOnPort(this.#answers);
       if (!answer) break;
       this.#take(answer.message);
     }
@@ -82,10 +80,10 @@ export class CompilerThread {
     this.#send({ type: "close" });
     await this.#closed.promise;
     await this.#worker.terminate();
-    this.#answers.port1.close();
+    this.#answers.close();
   }
 
-  #send(message: ToCompiler): void {
-    this.#worker.postMessage(message);
+  #send(message: ToCompiler, transfer: MessagePort[] = []): void {
+    this.#worker.postMessage(message, transfer);
   }
 }

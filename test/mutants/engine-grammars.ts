@@ -7,25 +7,21 @@ const GRAMMARS = [
   "src/engine/masks/random-grammars.test.ts",
 ];
 
+const FORCED_RUNS = ["src/engine/scheduler/forced-runs.test.ts"];
+
 export const engineGrammarBugs: PlantedBug[] = [
-  ...inFile(
-    "src/engine/scheduler/prompt-chunks.ts",
-    ["src/engine/scheduler/forced-runs.test.ts"],
+  ...inFile("src/engine/scheduler/prompt-chunks.ts", FORCED_RUNS, [
+    ["forced ? 1 : left", "left", "a forced run takes what prompts would get"],
     [
-      ["forced ? 1 : left", "left", "a forced run takes what prompts would get"],
-      [
-        "seq.isForced !== forced) continue;\n      left -= ",
-        "forced) continue;\n      left -= ",
-        "a forced run waits behind prompts",
-      ],
-      ["forcedTokens(tokens, Math.min(left, wanted))", "left", "a few forced tokens open another tile"],
+      "seq.isForced !== forced) continue;\n      left -= ",
+      "forced) continue;\n      left -= ",
+      "a forced run waits behind prompts",
     ],
-  ),
-  ...inFile(
-    "src/engine/sequences/sequence.ts",
-    ["src/engine/scheduler/forced-runs.test.ts"],
-    [["this.scheduled >= this.startLength", "this.outputs > 0", "what a preempted sequence lost counts as forced"]],
-  ),
+    ["forcedTokens(tokens, Math.min(left, wanted))", "left", "a few forced tokens open another tile"],
+  ]),
+  ...inFile("src/engine/sequences/sequence.ts", FORCED_RUNS, [
+    ["this.scheduled >= this.startLength", "this.outputs > 0", "what a preempted sequence lost counts as forced"],
+  ]),
   ...inFile(
     "src/engine/scheduler/step-size.ts",
     ["src/engine/scheduler/step-size.test.ts"],

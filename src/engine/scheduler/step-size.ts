@@ -14,7 +14,7 @@ const [LEAST_CHUNK, LEAST_CHUNK_TOKENS] = [1 / 4, 512];
 /** To end at a tile's edge, a step gives up prompt tokens, but keeps at least this share of them. */
 const LEAST_KEPT = 1 / 3;
 
-/** Tokens in a tile of a step without prompts. */
+/** Tokens in a tile of products with few tokens, as those of steps that only decode. */
 const DECODE_TILE = 64;
 
 /** The backlog of prompt tokens from which on a step takes as many as it can hold. */
